@@ -1,0 +1,174 @@
+use std::fmt;
+use std::time::Duration;
+
+use jiff::civil;
+
+/// An instant on upstream's calendar, in microseconds since 1970 UTC: the precision rows are written with.
+///
+/// # Invariants
+/// Lies within the years −9999 to 9999, so that it can always be written down.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(i64);
+
+const SECOND: i64 = 1_000_000;
+
+/// Which way an instant finer than a microsecond goes.
+///
+/// Rows are whole microseconds, so the start of a span may round up and its end down without losing any.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rounding {
+    /// Towards the past: the end of a span.
+    Down,
+    /// Towards the future: the start of a span.
+    Up,
+}
+
+impl Timestamp {
+    /// Before anything upstream can know of.
+    pub const MIN: Self = Self(-377_705_000_000 * SECOND);
+    /// After anything upstream can know of.
+    pub const MAX: Self = Self(253_402_000_000 * SECOND);
+
+    /// The instant this many microseconds after 1970, held within [`Self::MIN`] and [`Self::MAX`].
+    pub const fn from_micros(micros: i64) -> Self {
+        if micros < Self::MIN.0 {
+            Self::MIN
+        } else if micros > Self::MAX.0 {
+            Self::MAX
+        } else {
+            Self(micros)
+        }
+    }
+
+    /// Microseconds since 1970 UTC.
+    pub const fn as_micros(self) -> i64 {
+        self.0
+    }
+
+    /// Reads RFC 3339 with any offset; without one it is UTC, as rows are written. A bare date is no instant.
+    pub fn parse(text: &str, rounding: Rounding) -> Option<Self> {
+        if !text.is_ascii() || !text.get(10..11).is_some_and(|t| matches!(t, "T" | "t" | " ")) {
+            return None;
+        }
+        let nanos = match text.parse::<jiff::Timestamp>() {
+            Ok(instant) => instant.as_nanosecond(),
+            // A zone in brackets or a calendar without an offset is the parser's business, not RFC 3339's.
+            Err(_) => {
+                let naive = text.parse::<civil::DateTime>().ok()?;
+                jiff::tz::Offset::UTC.to_timestamp(naive).ok()?.as_nanosecond()
+            }
+        };
+        let micros = match rounding {
+            Rounding::Down => nanos.div_euclid(1_000),
+            Rounding::Up => -(-nanos).div_euclid(1_000),
+        };
+        i64::try_from(micros).ok().map(Self::from_micros)
+    }
+
+    /// The last whole second not after this instant.
+    pub const fn floor_second(self) -> Self {
+        Self(self.0 - self.0.rem_euclid(SECOND))
+    }
+
+    /// The first whole second not before this instant.
+    pub const fn ceil_second(self) -> Self {
+        Self(self.0 + (-self.0).rem_euclid(SECOND))
+    }
+
+    /// This instant moved towards the future.
+    pub fn plus(self, length: Duration) -> Self {
+        Self::from_micros(self.0.saturating_add(micros(length)))
+    }
+
+    /// This instant moved towards the past.
+    pub fn minus(self, length: Duration) -> Self {
+        Self::from_micros(self.0.saturating_sub(micros(length)))
+    }
+
+    /// The instant one microsecond later.
+    pub const fn next(self) -> Self {
+        Self::from_micros(self.0 + 1)
+    }
+
+    /// The instant one microsecond earlier.
+    pub const fn previous(self) -> Self {
+        Self::from_micros(self.0 - 1)
+    }
+
+    /// How long after `earlier` this is; zero if it is not.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_micros(u64::try_from(self.0 - earlier.0).unwrap_or(0))
+    }
+
+    fn jiff(self) -> jiff::Timestamp {
+        jiff::Timestamp::from_microsecond(self.0).unwrap_or(jiff::Timestamp::UNIX_EPOCH)
+    }
+
+    /// Written with milliseconds and `Z`, a form that upstream is known to read.
+    pub fn to_millis_text(self) -> String {
+        format!("{:.3}", self.jiff())
+    }
+}
+
+fn micros(length: Duration) -> i64 {
+    i64::try_from(length.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// RFC 3339 with six decimals and `Z`: `2026-11-23T10:00:00.000000Z`.
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.6}", self.jiff())
+    }
+}
+
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn down(text: &str) -> Option<String> {
+        Timestamp::parse(text, Rounding::Down).map(|t| t.to_string())
+    }
+
+    #[test]
+    fn reads_every_spelling_that_rows_have() {
+        let same = Some("2026-01-28T13:17:50.116924Z".to_owned());
+        assert_eq!(down("2026-01-28T13:17:50.116924"), same);
+        assert_eq!(down("2026-01-28T13:17:50.116924Z"), same);
+        assert_eq!(down("2026-01-28T13:17:50.116924+00:00"), same);
+        assert_eq!(down("2026-01-28T18:47:50.116924+05:30"), same);
+        assert_eq!(down("2026-01-28 13:17:50.116924"), same);
+    }
+
+    #[test]
+    fn refuses_what_is_no_instant() {
+        for text in ["2026-01-28", "", "now", "13:17:50", "2026-13-01T00:00:00Z", "2026-01-28T", "１２３４"]
+        {
+            assert_eq!(down(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn rounds_what_is_finer_than_a_row() {
+        let text = "2026-01-28T13:17:50.1169245Z";
+        assert_eq!(down(text).as_deref(), Some("2026-01-28T13:17:50.116924Z"));
+        let up = Timestamp::parse(text, Rounding::Up).map(|t| t.to_string());
+        assert_eq!(up.as_deref(), Some("2026-01-28T13:17:50.116925Z"));
+    }
+
+    #[test]
+    fn finds_whole_seconds_on_both_sides_of_1970() {
+        for micros in [-1_500_000, -1_000_000, -1, 0, 1, 999_999, 1_000_000] {
+            let t = Timestamp::from_micros(micros);
+            assert!(t.floor_second() <= t && t <= t.ceil_second());
+            assert!(t.ceil_second().0 - t.floor_second().0 <= SECOND);
+            assert_eq!(t.floor_second().0 % SECOND, 0);
+            assert_eq!(t.ceil_second().0 % SECOND, 0);
+        }
+    }
+}

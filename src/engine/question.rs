@@ -1,0 +1,68 @@
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::domain::{AgentId, Credential, Filters, Timestamp};
+use crate::source::Trace;
+
+/// A client's request in canonical form.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// With which credential upstream is asked; nothing known under another one is looked at.
+    pub credential: Credential,
+    /// Whose executions.
+    pub agent: AgentId,
+    /// Which of them.
+    pub filters: Filters,
+    /// Since when; none means since the agent exists.
+    pub from: Option<Timestamp>,
+    /// Until when; none, or an instant to come, means now.
+    pub to: Option<Timestamp>,
+    /// What the caller wishes of the cache.
+    pub wish: Wish,
+    /// Whether an answer may leave a part out.
+    pub tolerance: Tolerance,
+    /// Whether the answer is wanted whole or as it comes.
+    pub pace: Pace,
+    /// The caller's trace.
+    pub trace: Trace,
+}
+
+/// A request's `Cache-Control`, by RFC 9111 section 5.2.1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wish {
+    /// `max-age`, and `no-cache` as zero: lowers the live and the settling time to live.
+    pub max_age: Option<Duration>,
+    /// `no-store`: keep nothing new of this answer.
+    pub no_store: bool,
+    /// `only-if-cached`: read nothing.
+    pub only_if_cached: bool,
+    /// `max-stale`: an answer this long past its freshness will do. Without a value: however long.
+    pub max_stale: Option<Duration>,
+    /// `min-fresh`: the answer must stay fresh for this long.
+    pub min_fresh: Option<Duration>,
+}
+
+/// Whether an answer may leave a part out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tolerance {
+    /// All or nothing.
+    Strict,
+    /// What could not be had is named in the verdict (`Prefer: handling=lenient`).
+    Lenient,
+}
+
+/// Whether an answer is wanted whole or as it comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// Whole, by this instant.
+    Collected {
+        /// When it must be whole.
+        deadline: Instant,
+    },
+    /// As it comes, read no further ahead than the fan-out; waits for the budget are not counted.
+    Streamed {
+        /// The longest wait for the next row.
+        row_wait: Duration,
+    },
+}

@@ -1,0 +1,9 @@
+//! fanfold: every execution of a voice agent from one request.
+//!
+//! ARCHITECTURE.md tells how the modules fit together.
+
+pub mod domain;
+pub mod engine;
+pub mod shutdown;
+pub mod source;
+pub mod store;

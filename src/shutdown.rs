@@ -1,0 +1,66 @@
+//! Stopping: who must finish, and who is told when.
+//!
+//! Shared work is spawned here, where a drain can see it; private work is awaited by whoever began it.
+
+use std::future::Future;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Where shared work is spawned, and how it learns that the process stops. Clones are one and the same.
+#[derive(Clone, Debug, Default)]
+pub struct Shutdown {
+    tasks: TaskTracker,
+    draining: CancellationToken,
+    ended: CancellationToken,
+}
+
+impl Shutdown {
+    /// Runs a task that outlives whoever began it; [`Self::finished`] waits for it.
+    #[expect(clippy::disallowed_methods, reason = "the one place that spawns")]
+    pub fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        tokio::spawn(self.tasks.track_future(work));
+    }
+
+    /// Begins to drain: what is in flight finishes, nothing new is taken.
+    pub fn drain(&self) {
+        self.draining.cancel();
+    }
+
+    /// Ends what still runs: no more waiting.
+    pub fn end(&self) {
+        self.draining.cancel();
+        self.ended.cancel();
+    }
+
+    /// Whether the drain has begun.
+    pub fn is_draining(&self) -> bool {
+        self.draining.is_cancelled()
+    }
+
+    /// Returns when the drain begins.
+    pub async fn drain_begun(&self) {
+        self.draining.cancelled().await;
+    }
+
+    /// Returns when what still runs has to end.
+    pub async fn end_ordered(&self) {
+        self.ended.cancelled().await;
+    }
+
+    /// Whether what still runs has to end.
+    pub fn is_ended(&self) -> bool {
+        self.ended.is_cancelled()
+    }
+
+    /// Returns when every task has finished. Call it after [`Self::drain`] or [`Self::end`].
+    pub async fn finished(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    /// How many tasks run now.
+    pub fn running(&self) -> usize {
+        self.tasks.len()
+    }
+}
