@@ -205,8 +205,8 @@ impl Reading {
         to_come + state.shelf.len()
     }
 
-    /// Returns when there is room for another page.
-    pub(super) async fn room(&self) -> Result<(), Ended> {
+    /// Returns when there is room for another page beside those on their way.
+    pub(super) async fn room(&self, on_their_way: usize) -> Result<(), Ended> {
         loop {
             let changed = self.changed.notified();
             {
@@ -217,7 +217,7 @@ impl Reading {
                     return Err(Ended::Unwanted);
                 };
                 let untaken = state.shelf.iter().filter(|laid| !laid.is_taken).count();
-                if untaken < appetite.limit(self.fan_out) {
+                if untaken.saturating_add(on_their_way) < appetite.limit(self.fan_out) {
                     return Ok(());
                 }
             }
@@ -340,8 +340,12 @@ pub(super) struct ReadingDesk<'a, F> {
 }
 
 impl<F: Fn(Piece) -> (Span, Vec<EntrySlice>) + Sync> Desk for ReadingDesk<'_, F> {
-    fn room(&self) -> BoxFuture<'_, Result<(), Ended>> {
-        Box::pin(self.reading.room())
+    fn room(&self, on_their_way: usize) -> BoxFuture<'_, Result<(), Ended>> {
+        Box::pin(self.reading.room(on_their_way))
+    }
+
+    fn wanted(&self) -> Result<(), Ended> {
+        if self.reading.lock().waiters.is_empty() { Err(Ended::Unwanted) } else { Ok(()) }
     }
 
     fn give(&self, piece: Piece) {

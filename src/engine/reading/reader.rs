@@ -65,8 +65,12 @@ impl From<SourceError> for Ended {
 
 /// Who takes what a reader proves.
 pub(in crate::engine) trait Desk: Sync {
-    /// Returns when there is room for another page, or says that none is wanted.
-    fn room(&self) -> BoxFuture<'_, Result<(), Ended>>;
+    /// Returns when there is room for another page beside those that are on their way, or says that none is wanted.
+    fn room(&self, on_their_way: usize) -> BoxFuture<'_, Result<(), Ended>>;
+
+    /// Says whether any page is wanted still: asked just before one goes upstream, which may be long after there was
+    /// room for it.
+    fn wanted(&self) -> Result<(), Ended>;
 
     /// Takes a proven piece. Pieces come newest first and touch each other.
     fn give(&self, piece: Piece);
@@ -108,7 +112,7 @@ impl Reader<'_> {
         let dates = self.learned.dates();
         let asked = self.asked(region, dates);
         let asked_at = self.clock.asked_now(self.source);
-        desk.room().await?;
+        desk.room(0).await?;
         let first = self.page(asked, 1, desk).await?;
         if dates == Dates::Kept && self.learned.total() == Total::Other && first.has_more {
             return self.cut(region, Some((first, asked_at)), desk).await;
@@ -161,7 +165,7 @@ impl Reader<'_> {
             }
             let page = loop {
                 let may_ask = next <= planned && flights.len() < self.fan_out;
-                let mut room = pin!(desk.room());
+                let mut room = pin!(desk.room(flights.len()));
                 tokio::select! {
                     biased;
                     Some(page) = flights.next(), if !flights.is_empty() => break page,
@@ -216,7 +220,7 @@ impl Reader<'_> {
                 let (page, asked_at) = match first.take() {
                     Some(first) => first,
                     None => {
-                        desk.room().await?;
+                        desk.room(0).await?;
                         let asked_at = self.clock.asked_now(self.source);
                         (self.page(asked, 1, desk).await?, asked_at)
                     }
@@ -290,7 +294,7 @@ impl Reader<'_> {
             let mut number = 1;
             rounds.begin();
             loop {
-                desk.room().await?;
+                desk.room(0).await?;
                 let page = self.page(asked, number, desk).await?;
                 let has_more = page.has_more && !page.rows.is_empty();
                 rounds.take(page, region);
@@ -313,6 +317,7 @@ impl Reader<'_> {
 
     async fn page(&self, span: Span, number: u32, desk: &dyn Desk) -> Result<Page, Ended> {
         let _permit = self.in_flight.acquire().await.map_err(|_| Ended::Unwanted)?;
+        desk.wanted()?;
         let page = self.source.page(self.subject, PageOf { span, number }, self.turn).await?;
         desk.count(Pages::Read);
         Ok(page)
@@ -380,8 +385,12 @@ struct Shelf<'a> {
 }
 
 impl Desk for Shelf<'_> {
-    fn room(&self) -> BoxFuture<'_, Result<(), Ended>> {
-        self.desk.room()
+    fn room(&self, on_their_way: usize) -> BoxFuture<'_, Result<(), Ended>> {
+        self.desk.room(on_their_way)
+    }
+
+    fn wanted(&self) -> Result<(), Ended> {
+        self.desk.wanted()
     }
 
     fn give(&self, piece: Piece) {

@@ -23,7 +23,7 @@ async fn what_is_known_is_foregone_with_the_same_digest() {
     let known = answer.foregone().unwrap().clone();
     assert_eq!((known.count, known.digest), (300, read.digest));
     assert_eq!((known.report.miss_rows, known.report.hit_rows), (0, 300));
-    rig.script.world().change(7, "completed", NOW);
+    rig.script.world().change(0, "completed", NOW);
     pass(3 * SECOND).await;
     assert_ne!(rig.collect(rig.question()).await.unwrap().verdict.digest, read.digest);
     rig.close().await;
@@ -168,7 +168,8 @@ async fn the_deadline_passes_and_a_retry_goes_on_from_there() {
     let first = rig.requests();
     pass(SECOND).await;
     assert_eq!(rig.rows(rig.question()).await.len(), 3_000);
-    assert!(first + rig.requests() <= 60 + 20);
+    let second = rig.requests();
+    assert!(first + second <= 60 + 5 * 4, "{first} and {second}");
     rig.close().await;
 }
 

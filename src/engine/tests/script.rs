@@ -78,6 +78,7 @@ pub(super) struct World {
     pub(super) checks: usize,
     pub(super) most_in_flight: usize,
     in_flight: usize,
+    answered: u64,
     next_id: u64,
     rng: StdRng,
 }
@@ -104,6 +105,7 @@ impl Script {
             checks: 0,
             most_in_flight: 0,
             in_flight: 0,
+            answered: 0,
             next_id: 0,
             rng: StdRng::seed_from_u64(seed),
         };
@@ -244,7 +246,8 @@ impl Source for Script {
             let now = self.now();
             let answer = {
                 let mut world = self.world();
-                let number = world.asked.len() as u64;
+                world.answered += 1;
+                let number = world.answered;
                 if let Some(error) = world.refuse.as_mut().and_then(|refuse| refuse(number)) {
                     Err(error)
                 } else {
