@@ -5,5 +5,6 @@
 pub mod domain;
 pub mod engine;
 pub mod shutdown;
+pub mod simulator;
 pub mod source;
 pub mod store;
