@@ -10,7 +10,7 @@ use http::{HeaderMap, header};
 use tokio::time::Instant;
 
 use super::dice::Dice;
-use super::faults::Fault;
+use super::faults::{Fault, page_of};
 use super::log::SeenRequest;
 use super::refusal::Refusal;
 use super::settings::{Keys, Latency, RetryAfter};
@@ -46,6 +46,7 @@ pub(super) async fn admit(State(simulator): State<Simulator>, request: Request, 
     let latency = draw(simulator.knobs().latency, inner.seed, seen.number);
     let number = seen.number;
     tracing::debug!(number, path = seen.path, query = seen.query, ?fault, "request {number} came in");
+    let page_number = page_of(&seen).unwrap_or(1);
     let answer = answer(&simulator, seen, request, next);
     let response = match fault {
         None => answer.await,
@@ -56,6 +57,7 @@ pub(super) async fn admit(State(simulator): State<Simulator>, request: Request, 
         Some(Fault::Hang) => std::future::pending().await,
         Some(Fault::Html) => trouble::html(),
         Some(Fault::ErrorBody) => trouble::error_body(),
+        Some(Fault::EmptyPage) => trouble::empty_page(page_number),
         Some(Fault::Truncate) => trouble::truncate(answer.await).await,
         Some(Fault::Slow(length)) => trouble::slow(answer.await, length).await,
         Some(Fault::Delay(length)) => {

@@ -5,7 +5,8 @@ use super::Simulator;
 use super::life::CallStatus;
 use super::paging::PageAsked;
 use super::quirks::{OrderQuirk, TieQuirk};
-use super::rows::{Ask, Edit, Record};
+use super::record::{Edit, Record};
+use super::rows::Ask;
 use crate::domain::{AgentId, BatchId, CallType, Filters, Provider, RowId, Span, Status, Timestamp};
 
 /// A row to be put in by hand.
