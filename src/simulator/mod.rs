@@ -74,8 +74,8 @@ pub use faults::{Fault, FaultRule, Gate, When};
 pub use life::CallStatus;
 pub use log::SeenRequest;
 pub use quirks::{
-    AgentQuirk, DateQuirk, EmptyDataQuirk, EnvelopeQuirk, HasMoreQuirk, OrderQuirk, PageSizeQuirk, Quirks,
-    StampForm, TieQuirk, TotalQuirk,
+    AgentQuirk, CodingQuirk, DateQuirk, EmptyDataQuirk, EnvelopeQuirk, HasMoreQuirk, OrderQuirk,
+    PageSizeQuirk, Quirks, StampForm, TieQuirk, TotalQuirk,
 };
 pub use script::{BadRule, parse_script};
 pub use settings::{AcceptedKey, AgentPlan, Keys, Latency, Rate, RetryAfter, SimulatorSettings, WindowRule};

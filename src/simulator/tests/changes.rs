@@ -66,6 +66,12 @@ async fn every_quirk_shows() {
     assert_eq!(served.page("").await.as_array().unwrap().len(), 20);
     with(&|q| q.page_size = PageSizeQuirk::Clamped);
     assert_eq!(served.page("&page_size=1000").await["data"].as_array().unwrap().len(), MAX_PAGE_SIZE);
+    with(&|q| q.coding = CodingQuirk::Gzip);
+    let plain = reqwest::Client::builder().no_proxy().no_gzip().build().unwrap();
+    let coded = plain.get(format!("{}/user/me", served.base)).bearer_auth("bn-key");
+    let coded = coded.header("accept-encoding", "gzip").send().await.unwrap();
+    assert!(coded.bytes().await.unwrap().starts_with(&[0x1f, 0x8b]));
+    assert_eq!(served.page("").await["total"], 70);
     with(&|q| q.order = OrderQuirk::OldestFirst);
     let page = served.page("").await;
     assert!(

@@ -68,3 +68,23 @@ async fn a_gate_holds_answers_until_it_opens() {
     assert_eq!(served.simulator.most_in_flight(), 2);
     served.stop().await;
 }
+
+#[tokio::test]
+async fn a_reset_of_http_2_leaves_the_connection_to_others() {
+    let served = Served::start(settings(1)).await;
+    let client = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
+    let ask = async || client.get(format!("{}/user/me", served.base)).bearer_auth("bn-key").send().await;
+    served.simulator.add_fault(FaultRule::always(Fault::Reset).on_request(2));
+    let gate = Gate::closed();
+    served.simulator.add_fault(FaultRule::always(Fault::Hold(gate.clone())).on_request(1));
+    let reset_meanwhile = async {
+        gate.arrived(1).await;
+        let reset = ask().await;
+        gate.open();
+        reset
+    };
+    let (held, reset) = tokio::join!(ask(), reset_meanwhile);
+    assert_eq!(held.unwrap().status(), 200);
+    assert!(reset.is_err());
+    served.stop().await;
+}
