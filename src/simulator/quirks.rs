@@ -140,7 +140,7 @@ pub enum CodingQuirk {
     /// As they are.
     #[default]
     Identity,
-    /// Compressed, and without a length.
+    /// Compressed.
     Gzip,
 }
 
