@@ -7,3 +7,4 @@ pub mod engine;
 pub mod shutdown;
 pub mod source;
 pub mod store;
+pub mod upstream;
