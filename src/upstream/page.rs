@@ -90,9 +90,12 @@ fn json_text(body: &Bytes) -> Result<&str, Fault> {
 fn read<'a, V: Visitor<'a>>(text: &'a str, visitor: V) -> Result<V::Value, Fault> {
     let mut json = serde_json::Deserializer::from_str(text);
     // Only the position is told: a parser's words may quote what it read.
-    let fault = |e: &serde_json::Error| match e.classify() {
-        serde_json::error::Category::Eof => "cut off".to_owned(),
-        _ => format!("not JSON as expected, at line {} column {}", e.line(), e.column()),
+    let fault = |e: &serde_json::Error| {
+        if e.is_eof() {
+            "cut off".to_owned()
+        } else {
+            format!("not JSON as expected, at line {} column {}", e.line(), e.column())
+        }
     };
     let value = (&mut json).deserialize_any(visitor).map_err(|e| fault(&e))?;
     json.end().map_err(|e| fault(&e))?;

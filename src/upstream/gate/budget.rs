@@ -97,10 +97,15 @@ impl Budget {
     fn free_at(&self, taken: usize, most: usize, counts: impl Fn(&Kind) -> bool) -> Option<Instant> {
         let rate = self.rate?;
         let surplus = (taken + 1).checked_sub(most).filter(|s| *s > 0)?;
-        // Those ahead have no place yet, so there may be fewer places than the surplus: at the earliest a period on.
-        let mut counted = self.taken.iter().filter(|(_, k)| counts(k)).map(|(place, _)| place.0);
-        let last = counted.clone().next_back();
-        counted.nth(surplus - 1).or(last.map(|l| l + rate.per)).map(|at| at + rate.per + SLACK)
+        let mut counted = self.taken.iter().filter(|(_, kind)| counts(kind)).map(|(place, _)| place.0);
+        let free = |at: Instant| at + rate.per + SLACK;
+        if let Some(at) = counted.clone().nth(surplus - 1) {
+            return Some(free(at));
+        }
+        // Those ahead have no places yet, but will: `most` of them in each further period.
+        let periods = (surplus - counted.clone().count()).div_ceil(most.max(1));
+        let last = counted.next_back()?;
+        Some(free(last + rate.per.saturating_mul(u32::try_from(periods).unwrap_or(u32::MAX).min(1000))))
     }
 
     /// Takes a place for a request that goes now.
