@@ -25,8 +25,8 @@ const UNPROVEN_PART: usize = 10;
 /// In any span of the period, upstream sees at most the rate's count; all of them at once if nobody asked before.
 ///
 /// What counts is when upstream sees a request: somewhere between its sending and its answer. So a place counts from
-/// the end of that, [`Places::answered`], and the next request that takes it is sent later. An answer that takes long says little
-/// of the way there, which is therefore taken to last at most a second and a twentieth of the period.
+/// the end of that, [`Self::answered`], and the next request that takes it is sent later. An answer that takes long
+/// says little of the way there, which is therefore taken to last at most a second, and a twentieth of the period.
 ///
 /// A token bucket would be simpler, and lets burst and refill through: up to twice the budget in one period.
 #[derive(Debug)]
