@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass
 
 import requests
+from programs import Program
 from rows import Row
 
 NDJSON = "application/x-ndjson"
@@ -17,6 +18,7 @@ class Agent:
     base: str
     id: str
     key: str
+    program: Program | None = None
 
     @property
     def path(self) -> str:

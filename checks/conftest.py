@@ -4,6 +4,9 @@ import re
 import uuid
 
 import pytest
+
+pytest.register_assert_rewrite("answers")
+
 from answers import Agent
 from programs import BINARY, KEY, Program, start_gateway, start_simulator
 from rows import PHONE, TRANSCRIPT_WORD
@@ -61,6 +64,6 @@ def agent_of(gateway, upstream):
         id = str(uuid.uuid4())
         upstream.agent(id, rows, KEY, days)
         program = gateway(upstream.url, *flags, **environment)
-        return Agent(program.url, id, KEY)
+        return Agent(program.url, id, KEY, program)
 
     return make

@@ -100,3 +100,10 @@ def start_gateway(directory: Path, upstream_url: str, *flags: str, **more: str) 
 def start_simulator(directory: Path, *flags: str) -> Program:
     url = f"http://127.0.0.1:{free_port()}"
     return start(directory, ["simulate", "--listen", url.removeprefix("http://"), *flags], f"{url}/user/me", url)
+
+
+def start_demo(directory: Path) -> Program:
+    url, simulator, admin = (f"http://127.0.0.1:{free_port()}" for _ in range(3))
+    flags = {"--listen": url, "--simulator-listen": simulator, "--admin-listen": admin}
+    arguments = [part for flag, at in flags.items() for part in (flag, at.removeprefix("http://"))]
+    return start(directory, ["demo", *arguments], f"{admin}/readyz", url, admin)
