@@ -57,15 +57,17 @@ class Row:
     def raw(self) -> bytes:
         """The bytes. Hostile on purpose: big integers, exponents, escapes, doubled keys, blanks, both kinds of Unicode."""
         batch = f'"{self.batch}"' if self.batch else "null"
+        # Of a doubled key the last counts, as JSON parsers have it.
+        decoy = '"id":"decoy","created_at":"1999-01-01T00:00:00",' if self.filling % 7 == 0 else ""
         return (
-            f'{{"id":"{self.id}","created_at":"{text_of(self.created, self.form)}",'
+            f'{{{decoy}"id":"{self.id}","created_at":"{text_of(self.created, self.form)}",'
             f'"updated_at":"{text_of(self.updated, self.form)}", "status" :"{self.status}",'
             f'"batch_id":{batch},"answered_by_voice_mail":{str(self.voice_mail).lower()},'
             f'"big":9007199254740993{self.filling % 1000:03},"tiny":1e-7,"cost":12.710,"minus":-0.0,'
             r'"link":"https:\/\/example.invalid\/a\u0026b","twice":1,"twice":2,'
             r'"escaped":"\u0928\u092e\u0938\u094d\u0924\u0947 \ud83d\ude42 \"}\\","raw":"नमस्ते 🙂 ]},{",'
             f'"telephony_data":{{"duration":"69","call_type":"{self.call_type}","provider":"{self.provider}",'
-            f'"to_number":"{PHONE}"}},"extracted_data":{{"Lead score":{{"value":null}}}},'
+            f'"to_number":"{PHONE}","id":"nested","created_at":"1999-01-01T00:00:00"}},"extracted_data":{{"Lead score":{{"value":null}}}},'
             f'"transcript":"{TRANSCRIPT_WORD} {"कॉल नंबर दें " * (self.filling % 60)}"}}'
         ).encode()
 
