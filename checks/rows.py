@@ -4,6 +4,7 @@ import random
 import uuid
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
+from functools import cached_property
 
 SECOND = 1_000_000
 DAY = 86_400 * SECOND
@@ -53,7 +54,7 @@ class Row:
         """The same execution, later."""
         return replace(self, **{"updated": now(), **fields})
 
-    @property
+    @cached_property
     def raw(self) -> bytes:
         """The bytes. Hostile on purpose: big integers, exponents, escapes, doubled keys, blanks, both kinds of Unicode."""
         batch = f'"{self.batch}"' if self.batch else "null"
