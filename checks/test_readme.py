@@ -15,6 +15,18 @@ from programs import ROOT, clean_environment, run, start_demo
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"<!-- runs -->\n```(\w+)\n(.*?)```", README, re.S)
 ADDRESS = "http://127.0.0.1:8080"
+COMMANDS = {
+    "sh": ["bash", "-euo", "pipefail", "-c"],
+    "python": [sys.executable, "-c"],
+    "js": ["node", "--input-type=module", "-e"],
+}
+# The block is a function; this calls it.
+JS_DRIVER = """
+const { URL: base, AGENT, KEY } = process.env;
+let count = 0;
+for await (const row of executions(`${base}/agents/${AGENT}/executions/all`, KEY)) count += row.id ? 1 : 0;
+console.log(count);
+"""
 
 
 @pytest.fixture(scope="module")
@@ -38,18 +50,20 @@ def words_of(demo) -> dict[str, str]:
     return {"URL": demo.url, "KEY": key[1], "AGENT": agent[1]}
 
 
-def tool_of(code: str) -> str | None:
-    """A tool that the block needs and that not every machine has."""
-    missing = [tool for tool in ("jq", "duckdb", "node") if re.search(rf"^\s*{tool}\b|\| {tool}\b", code, re.M)]
-    return next((tool for tool in missing if shutil.which(tool) is None), None)
+def missing_tool(language: str, code: str) -> str | None:
+    """A tool that the block needs and that this machine has not."""
+    needed = {"js": ["node"], "sh": re.findall(r"^\s*(jq|curl)\b", code, re.M), "python": []}[language]
+    return next((tool for tool in needed if shutil.which(tool) is None), None)
 
 
 @pytest.mark.parametrize(("language", "code"), BLOCKS, ids=lambda value: " ".join(value.split())[:40])
 def test_a_block_of_the_readme_works(demo, directory, language, code):
-    if tool := tool_of(code):
+    if tool := missing_tool(language, code):
         pytest.skip(f"{tool} is not on this machine")
     code = code.replace(ADDRESS, demo.url)
-    command = {"sh": ["bash", "-euo", "pipefail", "-c"], "python": [sys.executable, "-c"]}[language]
+    if language == "js":
+        code += JS_DRIVER
+    command = COMMANDS[language]
     done = subprocess.run(
         [*command, code],
         cwd=directory,
@@ -63,7 +77,7 @@ def test_a_block_of_the_readme_works(demo, directory, language, code):
 
 
 def test_the_readme_has_blocks_that_run():
-    assert {language for language, _ in BLOCKS} == {"sh", "python"}
+    assert {language for language, _ in BLOCKS} == set(COMMANDS)
 
 
 def test_the_settings_table_is_the_programs_own():
