@@ -25,6 +25,7 @@ JS_DRIVER = """
 const { URL: base, AGENT, KEY } = process.env;
 let count = 0;
 for await (const row of executions(`${base}/agents/${AGENT}/executions/all`, KEY)) count += row.id ? 1 : 0;
+if (count === 0) throw new Error("no rows");
 console.log(count);
 """
 
