@@ -77,7 +77,11 @@ def long_history(directory: Path) -> None:
         assert_same(got, rows)
         spans = len({(seen.query["from"], seen.query["to"]) for seen in bench.upstream.pages})
         floor = math.ceil(5_000 / 50)
-        tell("5,000 executions over 100 days, cold, JSON", f"{seconds:.2f} s", f"{len(bench.upstream.log)} requests in {spans} spans; {floor} pages is the least there could be")
+        tell(
+            "5,000 executions over 100 days, cold, JSON",
+            f"{seconds:.2f} s",
+            f"{len(bench.upstream.log)} requests in {spans} spans; {floor} pages is the least there could be",
+        )
         bench.upstream.forget_log()
         seconds, got = seconds_of(agent.lines)
         assert_same(got, rows)
@@ -92,13 +96,22 @@ def many_pages(directory: Path) -> None:
         first, last, body = stream(agent)
         assert_same(lines(body), rows)
         ideal = latency * (2 + 200 / 8)
-        tell("200 pages at 80 ms each, fan-out 8, NDJSON", f"{last:.2f} s", f"{last / ideal:.2f} × the {ideal:.2f} s of 2 + 200/8 round trips; at most {bench.upstream.most_in_flight} in flight")
+        tell(
+            "200 pages at 80 ms each, fan-out 8, NDJSON",
+            f"{last:.2f} s",
+            f"{last / ideal:.2f} × the {ideal:.2f} s of 2 + 200/8 round trips; "
+            f"at most {bench.upstream.most_in_flight} in flight",
+        )
         tell("its first row", f"{first * 1000:.0f} ms", f"{first / latency:.1f} round trips")
         bench.upstream.latency = 0
         bench.upstream.forget_log()
         for coding in ("identity", "gzip"):
             took = [stream(agent, **{"Accept-Encoding": coding})[1] for _ in range(5)]
-            tell(f"its 10,000 rows ({len(body) / 1e6:.0f} MB) again, {coding}", f"{statistics.median(took) * 1000:.0f} ms", "median of 5, read by httpx")
+            tell(
+                f"its 10,000 rows ({len(body) / 1e6:.0f} MB) again, {coding}",
+                f"{statistics.median(took) * 1000:.0f} ms",
+                "median of 5, read by httpx",
+            )
         tell("memory of the gateway after that", f"{rss(agent.program) / 1e6:.0f} MB", "resident")
 
 
@@ -118,7 +131,11 @@ def small_budget(directory: Path) -> None:
         seconds, got = seconds_of(agent.rows)
         assert_same(got, rows)
         upstream = bench.upstream
-        tell("a budget of 20/s, 5,000 rows", f"{seconds:.2f} s", f"{len(upstream.log)} requests, at most {upstream.most_within(1)} in any second")
+        tell(
+            "a budget of 20/s, 5,000 rows",
+            f"{seconds:.2f} s",
+            f"{len(upstream.log)} requests, at most {upstream.most_within(1)} in any second",
+        )
 
 
 def many_callers(directory: Path) -> None:
@@ -145,7 +162,11 @@ def many_callers(directory: Path) -> None:
             bench.upstream.forget_log()
             medians.append(statistics.median(asyncio.run(ask(agent, callers))))
             counts.append(len(bench.upstream.log))
-        tell("100 callers at once, cold", f"{medians[1]:.2f} s median", f"{counts[1]} requests; one caller alone: {medians[0]:.2f} s and {counts[0]}")
+        tell(
+            "100 callers at once, cold",
+            f"{medians[1]:.2f} s median",
+            f"{counts[1]} requests; one caller alone: {medians[0]:.2f} s and {counts[0]}",
+        )
 
 
 def refreshes(directory: Path) -> None:
@@ -154,7 +175,11 @@ def refreshes(directory: Path) -> None:
         agent = bench.agent(rows, "--live-ttl", "1s", "--settling-ttl", "2s", days=62)
         known = bench.upstream.agents[agent.id]
         agent.rows()
-        tell("6,000 executions over 62 days, first time", f"{len(bench.upstream.log)} requests", "live-ttl 1s, settling-ttl 2s")
+        tell(
+            "6,000 executions over 62 days, first time",
+            f"{len(bench.upstream.log)} requests",
+            "live-ttl 1s, settling-ttl 2s",
+        )
 
         def refresh(what: str) -> None:
             bench.upstream.forget_log()
@@ -177,7 +202,20 @@ def refreshes(directory: Path) -> None:
 
 
 def over_the_simulator(directory: Path) -> None:
-    flags = ("--agents", "1", "--executions", "5000", "--span", "100d", "--seed", "1", "--rate", "0", "--latency", "80ms")
+    flags = (
+        "--agents",
+        "1",
+        "--executions",
+        "5000",
+        "--span",
+        "100d",
+        "--seed",
+        "1",
+        "--rate",
+        "0",
+        "--latency",
+        "80ms",
+    )
     simulator = start_simulator(directory, *flags)
     gateway = start_gateway(directory, simulator.url)
     try:
@@ -186,7 +224,9 @@ def over_the_simulator(directory: Path) -> None:
         agent = Agent(gateway.url, facts["id"], KEY)
         seconds, got = seconds_of(lambda: raw_rows(agent.ask().text))
         size = sum(map(len, got))
-        tell("5,000 executions of the simulator at 80 ms, cold, JSON", f"{seconds:.2f} s", f"{size / 1e6:.0f} MB of rows")
+        tell(
+            "5,000 executions of the simulator at 80 ms, cold, JSON", f"{seconds:.2f} s", f"{size / 1e6:.0f} MB of rows"
+        )
         assert len(got) == 5_000
     finally:
         gateway.stop()

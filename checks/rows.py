@@ -56,7 +56,7 @@ class Row:
 
     @cached_property
     def raw(self) -> bytes:
-        """The bytes. Hostile on purpose: big integers, exponents, escapes, doubled keys, blanks, both kinds of Unicode."""
+        """The bytes, hostile on purpose: big integers, exponents, escapes, doubled keys, blanks, raw and escaped text."""
         batch = f'"{self.batch}"' if self.batch else "null"
         # Of a doubled key the last counts, as JSON parsers have it.
         decoy = '"id":"decoy","created_at":"1999-01-01T00:00:00",' if self.filling % 7 == 0 else ""

@@ -37,12 +37,14 @@ def test_an_upstream_that_says_429_is_waited_for(agent_of, upstream):
 def test_a_moment_of_failures_is_survived(agent_of, upstream):
     rows = make_rows(600, 6)
     agent = agent_of(rows)
-    upstream.script.extend([
-        (500, {}, b"oops"),
-        (429, {"Retry-After": "1"}, b'{"message":"slow down"}'),
-        (503, {}, b"<html>"),
-        (200, {"Content-Type": "text/html"}, b"<html>just a moment"),
-    ])
+    upstream.script.extend(
+        [
+            (500, {}, b"oops"),
+            (429, {"Retry-After": "1"}, b'{"message":"slow down"}'),
+            (503, {}, b"<html>"),
+            (200, {"Content-Type": "text/html"}, b"<html>just a moment"),
+        ]
+    )
     assert_same(agent.rows(), rows)
 
 

@@ -82,7 +82,7 @@ def test_a_held_key_is_reached_by_tokens_only(agent_of, upstream, tmp_path, gate
     problem(ask(other_id, token), 403, "forbidden")
     problem(ask(agent_id, "bn-check"), 401, "unauthenticated")
     problem(ask(agent_id, token + "x"), 401, "unauthenticated")
-    assert all(seen.headers["Authorization"] == "Bearer bn-check" for seen in upstream.log)
+    assert all(seen.headers["authorization"] == "Bearer bn-check" for seen in upstream.log)
 
 
 def test_an_expired_token_opens_nothing(upstream, tmp_path, gateway):
@@ -98,6 +98,5 @@ def test_only_the_credential_and_the_trace_go_upstream(agent_of, upstream):
     agent = agent_of(make_rows(30, 3))
     agent.ask(X_Private="secret", Cookie="a=b", traceparent=trace)
     for seen in upstream.log:
-        names = {name.lower() for name in seen.headers}
-        assert not names & {"x-private", "cookie"}
+        assert not seen.headers.keys() & {"x-private", "cookie"}
     assert any(seen.headers.get("traceparent", "").startswith(trace[:35]) for seen in upstream.pages)

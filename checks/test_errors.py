@@ -158,9 +158,7 @@ def test_a_stream_that_fails_ends_with_a_verdict_and_a_break(agent_of, upstream)
     rows = make_rows(2_000, 60)
     upstream.latency = 0.02
     agent = agent_of(rows, "--fan-out", "1", "--request-deadline", "2s", "--upstream-timeout", "1s", days=61)
-    answer = requests.get(
-        f"{agent.url}?end_record=true&format=ndjson", headers=agent.headers, stream=True, timeout=60
-    )
+    answer = requests.get(f"{agent.url}?end_record=true&format=ndjson", headers=agent.headers, stream=True, timeout=60)
     assert answer.status_code == 200
     body = b""
     with pytest.raises((requests.exceptions.ChunkedEncodingError, requests.exceptions.ConnectionError)):

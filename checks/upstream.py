@@ -48,6 +48,7 @@ class Seen:
     at: float
     path: str
     query: dict[str, str]
+    # By name in lowercase.
     headers: dict[str, str]
 
     @property
@@ -126,7 +127,7 @@ class Upstream:
 
     @contextlib.asynccontextmanager
     async def _request(self, request: web.Request):
-        self.log.append(Seen(time.monotonic(), request.path, dict(request.query), dict(request.headers)))
+        self.log.append(Seen(time.monotonic(), request.path, dict(request.query), lower(request.headers)))
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:
@@ -216,6 +217,10 @@ def is_wanted(row: Row, query) -> bool:
         "answered_by_voice_mail": str(row.voice_mail).lower(),
     }
     return all(query[name].lower() == value for name, value in fields.items() if name in query)
+
+
+def lower(headers) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.items()}
 
 
 def error(status: int, place: str, words) -> web.Response:

@@ -77,8 +77,16 @@ fn names_are_found_in_every_form_and_comments_are_not() {
 /// The top-level modules, each with a file or a folder of its own.
 fn modules() -> BTreeSet<String> {
     fs::read_dir(source())
-        .unwrap()
-        .map(|entry| entry.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned())
+        .expect("the source is there")
+        .map(|entry| {
+            entry
+                .expect("the source can be listed")
+                .path()
+                .file_stem()
+                .expect("a file has a name")
+                .to_string_lossy()
+                .into_owned()
+        })
         .filter(|name| !matches!(name.as_str(), "lib" | "main"))
         .collect()
 }
@@ -95,7 +103,7 @@ fn files_of(module: &str) -> Vec<PathBuf> {
     files.extend(file.exists().then_some(file));
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).into_iter().flatten() {
-            let path = entry.unwrap().path();
+            let path = entry.expect("the source can be listed").path();
             if path.is_dir() {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
