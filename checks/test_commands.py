@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -124,6 +125,7 @@ def test_an_agent_can_be_forgotten(agent_of, upstream):
     assert len(upstream.pages) >= 4
 
 
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not on this machine")
 def test_the_demo_prints_what_works(tmp_path):
     program = start_demo(tmp_path)
     try:

@@ -26,15 +26,28 @@ python_environment() {
   mkdir -p target
   if ! python3 -c 'import ensurepip' 2>/dev/null; then
     # Debian keeps this part of Python in a package of its own.
-    if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
-      apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends python3-venv
-    else
-      echo "Python's venv is missing. On Debian, as root: apt-get install python3-venv" >&2
-      return 1
-    fi
+    debian_packages python3-venv
   fi
   rm -rf "$VENV"
   python3 -m venv "$VENV"
+}
+
+# Tools that some checks are run with. Whoever is not root goes without those checks: pytest says which.
+shell_tools() {
+  local missing=() tool
+  for tool in curl jq; do
+    command -v "$tool" >/dev/null || missing+=("$tool")
+  done
+  [ ${#missing[@]} -eq 0 ] || debian_packages "${missing[@]}" || true
+}
+
+debian_packages() {
+  if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
+    echo "missing: $*. On Debian, as root: apt-get install $*" >&2
+    return 1
+  fi
+  apt-get update -qq
+  DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$@"
 }
 
 # Installs a list of packages unless this very list already is.
