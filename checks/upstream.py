@@ -73,7 +73,7 @@ class Upstream:
     rate: tuple[int, float] | None = None
     # What the next pages are, in place of the truth: status, headers, body.
     script: deque[tuple[int, dict[str, str], bytes]] = field(default_factory=deque)
-    # Called before every page is made.
+    # Called before every page is made; a RuntimeError makes it a 500.
     before_page: Callable[["Upstream"], None] = lambda upstream: None
     denied_keys: set[str] = field(default_factory=set)
 
@@ -165,11 +165,13 @@ class Upstream:
         async with self._request(request):
             if refusal := self._refusal(request):
                 return refusal
-            self.before_page(self)
             try:
+                self.before_page(self)
                 return self._page(self.agents[request.match_info["agent"]], request.query)
             except ValueError as wrong:
                 return error(400, "detail", str(wrong))
+            except RuntimeError as failed:
+                return error(500, "message", str(failed))
 
     def _page(self, agent: Agent, query) -> web.Response:
         number, size = int(query.get("page_number", 1)), int(query.get("page_size", 20))
