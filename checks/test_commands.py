@@ -130,7 +130,7 @@ def test_the_demo_prints_what_works(tmp_path):
     program = start_demo(tmp_path)
     try:
         printed = program.output()
-        commands = re.findall(r"^\s*(?:\$ )?(curl\b.*(?:\\\n.*)*)", printed, re.M)
+        commands = re.findall(r"^\s*(?:\$ )?(curl\b(?:\\\n|.)*)", printed, re.M)
         assert commands, printed
         for command in commands:
             if "jq" in command and shutil.which("jq") is None:

@@ -52,7 +52,7 @@ def test_rows_inserted_at_every_request_lose_nothing(agent_of, upstream, latency
     upstream.latency = latency
     agent = agent_of(rows, "--upstream-rate", "0", days=14)
     known = upstream.agents[agent.id]
-    upstream.before_page = lambda upstream: known.add(make_rows(4, 12, seed=upstream.draw.getrandbits(30)))
+    upstream.before_page = lambda upstream, query: known.add(make_rows(4, 12, seed=upstream.draw.getrandbits(30)))
     for ask in (agent.rows, agent.lines):
         got = ask()
         assert set(got) <= {row.raw for row in known.rows} and len(set(got)) == len(got)
@@ -64,7 +64,7 @@ def test_rows_deleted_at_every_request_lose_nothing_else(agent_of, upstream):
     agent = agent_of(rows, "--upstream-rate", "0", days=14)
     known = upstream.agents[agent.id]
 
-    def delete_one(upstream):
+    def delete_one(upstream, query):
         if known.rows:
             known.remove(upstream.draw.choice(known.rows).id)
 

@@ -13,13 +13,14 @@ import threading
 import time
 from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from aiohttp import web
 from rows import DAY, SECOND, Row, micros_of, now, text_of
 
 MOST_ROWS = 50
+FILTERS = {"status", "call_type", "provider", "batch_id", "answered_by_voice_mail"}
 
 
 @dataclass(repr=False)
@@ -73,8 +74,8 @@ class Upstream:
     rate: tuple[int, float] | None = None
     # What the next pages are, in place of the truth: status, headers, body.
     script: deque[tuple[int, dict[str, str], bytes]] = field(default_factory=deque)
-    # Called before every page is made; a RuntimeError makes it a 500.
-    before_page: Callable[["Upstream"], None] = lambda upstream: None
+    # Called with the query before every page is made; a RuntimeError makes it a 500.
+    before_page: Callable[["Upstream", Mapping[str, str]], None] = lambda upstream, query: None
     denied_keys: set[str] = field(default_factory=set)
 
     def __post_init__(self):
@@ -166,7 +167,7 @@ class Upstream:
             if refusal := self._refusal(request):
                 return refusal
             try:
-                self.before_page(self)
+                self.before_page(self, request.query)
                 return self._page(self.agents[request.match_info["agent"]], request.query)
             except ValueError as wrong:
                 return error(400, "detail", str(wrong))
@@ -177,7 +178,9 @@ class Upstream:
         number, size = int(query.get("page_number", 1)), int(query.get("page_size", 20))
         if number < 1 or not 1 <= size <= MOST_ROWS:
             return error(422, "detail", [{"loc": ["query", "page_size"], "msg": "out of range"}])
-        rows = [row for row in self._within(agent, query) if is_wanted(row, query)]
+        rows = self._within(agent, query)
+        if not FILTERS.isdisjoint(query):
+            rows = [row for row in rows if is_wanted(row, query)]
         if self.order == "updated":
             rows.sort(key=lambda row: -row.updated)
         elif self.order == "oldest":
@@ -205,8 +208,12 @@ class Upstream:
             return list(agent.rows)
         if self.whole_seconds:
             start, end = start // SECOND * SECOND, end // SECOND * SECOND + SECOND - 1
-        newest_first = [-row.created for row in agent.rows]
-        return agent.rows[bisect_left(newest_first, -end) : bisect_right(newest_first, -start)]
+
+        def newest_first(row: Row) -> int:
+            return -row.created
+
+        first = bisect_left(agent.rows, -end, key=newest_first)
+        return agent.rows[first : bisect_right(agent.rows, -start, key=newest_first)]
 
 
 def is_wanted(row: Row, query) -> bool:
