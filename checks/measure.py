@@ -39,6 +39,8 @@ class Bench:
         self.upstream.stop()
 
     def agent(self, rows: list[Row], *flags: str, days: float) -> Agent:
+        # Made beforehand, so that upstream's own work is not measured.
+        assert all(row.raw for row in rows)
         id = str(uuid.uuid4())
         self.upstream.agent(id, rows, KEY, days)
         program = start_gateway(self.directory, self.upstream.url, *flags)
