@@ -5,5 +5,7 @@
 pub mod domain;
 pub mod engine;
 pub mod shutdown;
+pub mod simulator;
 pub mod source;
 pub mod store;
+pub mod upstream;

@@ -1,0 +1,109 @@
+"""Starts and stops the program under test."""
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import requests
+
+ROOT = Path(__file__).resolve().parent.parent
+BINARY = Path(os.environ.get("CHECKED_BINARY", ROOT / "target/debug/fanfold"))
+KEY = "bn-check"
+START_SECONDS = 20
+
+
+def clean_environment(**more: str) -> dict[str, str]:
+    """The environment without anything that would change what the program does."""
+    proxies = {"http_proxy", "https_proxy", "all_proxy", "no_proxy"}
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("FANFOLD_") and k.lower() not in proxies}
+    return kept | more
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def run(*arguments: str, **more: str) -> subprocess.CompletedProcess:
+    """Runs a command of the program to its end."""
+    return subprocess.run(
+        [BINARY, *arguments], env=clean_environment(**more), capture_output=True, text=True, timeout=START_SECONDS
+    )
+
+
+@dataclass
+class Program:
+    """A running command of the program, and where its output goes."""
+
+    process: subprocess.Popen
+    log: Path
+    url: str
+    admin: str = ""
+
+    def output(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def stop(self, how: signal.Signals = signal.SIGTERM, seconds: float = 20) -> int:
+        """Asks it to stop; the exit code it stopped with."""
+        if self.process.poll() is None:
+            self.process.send_signal(how)
+        try:
+            return self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise
+
+    def metric(self, name: str) -> float:
+        """The sum of a metric's samples."""
+        text = requests.get(f"{self.admin}/metrics", timeout=10).text
+        samples = re.findall(rf"^{name}(?:\{{[^}}]*\}})? (\S+)", text, re.M)
+        return sum(float(sample) for sample in samples)
+
+
+def start(directory: Path, arguments: list[str], ready: str, url: str, admin: str = "", **more: str) -> Program:
+    """Starts a command and returns once `ready` answers."""
+    log = directory / f"{arguments[0]}-{time.monotonic_ns()}.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [BINARY, *arguments], env=clean_environment(**more), stdout=output, stderr=subprocess.STDOUT
+        )
+    program = Program(process, log, url, admin)
+    until = time.monotonic() + START_SECONDS
+    while time.monotonic() < until:
+        if process.poll() is not None:
+            raise RuntimeError(f"{arguments} ended with {process.returncode}:\n{program.output()}")
+        with contextlib.suppress(requests.ConnectionError):
+            # Any answer below 500 will do: of the simulator only the listener matters.
+            if requests.get(ready, timeout=5).status_code < 500:
+                return program
+        time.sleep(0.02)
+    process.kill()
+    raise RuntimeError(f"{arguments} is not ready after {START_SECONDS} s:\n{program.output()}")
+
+
+def start_gateway(directory: Path, upstream_url: str, *flags: str, **more: str) -> Program:
+    url, admin = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
+    listen = ["--listen", url.removeprefix("http://"), "--admin-listen", admin.removeprefix("http://")]
+    # Nobody routes to this listener, so there is nothing to wait for before it closes.
+    rest = ["--upstream-url", upstream_url, *([] if "--drain-delay" in flags else ["--drain-delay", "0s"]), *flags]
+    return start(directory, ["serve", *listen, *rest], f"{admin}/readyz", url, admin, **more)
+
+
+def start_simulator(directory: Path, *flags: str) -> Program:
+    url = f"http://127.0.0.1:{free_port()}"
+    return start(directory, ["simulate", "--listen", url.removeprefix("http://"), *flags], f"{url}/user/me", url)
+
+
+def start_demo(directory: Path) -> Program:
+    url, simulator, admin = (f"http://127.0.0.1:{free_port()}" for _ in range(3))
+    flags = {"--listen": url, "--simulator-listen": simulator, "--admin-listen": admin}
+    arguments = [part for flag, at in flags.items() for part in (flag, at.removeprefix("http://"))]
+    return start(directory, ["demo", *arguments], f"{admin}/readyz", url, admin)

@@ -1,0 +1,56 @@
+"""The budget holds in any span of its length, and what is left of it goes at once."""
+
+import time
+
+from answers import assert_same
+from rows import make_rows
+
+# Sends are counted where they arrive, so two on either side of a span may come a little closer than they went.
+JITTER = 0.05
+
+
+def test_never_more_than_the_rate_in_any_second(agent_of, upstream):
+    rows = make_rows(3_000, 20)
+    agent = agent_of(rows, "--upstream-rate", "20/s", days=21)
+    assert_same(agent.rows(), rows)
+    assert len(upstream.log) > 60
+    assert upstream.most_within(1 - JITTER) <= 20
+
+
+def test_what_is_left_of_the_budget_goes_at_once(agent_of, upstream):
+    rows = make_rows(10_000, 6)
+    agent = agent_of(rows)
+    began = time.monotonic()
+    assert_same(agent.lines(), rows)
+    assert len(upstream.log) <= 450
+    # A bucket that trickled 450 a minute would need some 26 s for 200 pages; the limit is far from both.
+    assert time.monotonic() - began < 20
+
+
+def test_an_upstream_that_says_429_is_waited_for(agent_of, upstream):
+    rows = make_rows(600, 6)
+    upstream.rate = (8, 1.0)
+    agent = agent_of(rows, "--request-deadline", "60s")
+    assert_same(agent.rows(), rows)
+
+
+def test_a_moment_of_failures_is_survived(agent_of, upstream):
+    rows = make_rows(600, 6)
+    agent = agent_of(rows)
+    upstream.script.extend(
+        [
+            (500, {}, b"oops"),
+            (429, {"Retry-After": "1"}, b'{"message":"slow down"}'),
+            (503, {}, b"<html>"),
+            (200, {"Content-Type": "text/html"}, b"<html>just a moment"),
+        ]
+    )
+    assert_same(agent.rows(), rows)
+
+
+def test_no_room_before_the_deadline_is_said(agent_of, upstream):
+    agent = agent_of(make_rows(2_000, 6), "--upstream-rate", "5/min", "--request-deadline", "2s")
+    answer = agent.ask()
+    assert answer.status_code in (429, 504), answer.text
+    assert answer.json()["code"] in ("rate_limited", "not_ready")
+    assert int(answer.headers["Retry-After"]) >= 1

@@ -1,0 +1,102 @@
+"""Nothing known is told to whom upstream would not tell it."""
+
+import uuid
+from dataclasses import replace
+
+import requests
+from answers import assert_same, problem
+from programs import run
+from rows import make_rows
+
+
+def test_a_warm_cache_answers_its_own_key_only(agent_of, upstream):
+    rows = make_rows(200, 20)
+    agent = agent_of(rows)
+    assert_same(agent.rows(), rows)
+
+    upstream.agent(str(uuid.uuid4()), key="bn-neighbor")
+    problem(replace(agent, key="bn-neighbor").ask(), 404, "agent_not_found")
+
+    refused = problem(replace(agent, key="bn-unknown").ask(), 403, "upstream_denied")
+    assert refused["upstream"]["status"] == 403
+    assert "Invalid API key" in refused["upstream"]["message"]
+
+    nobody = requests.get(agent.url, timeout=10)
+    problem(nobody, 401, "unauthenticated")
+    assert nobody.headers["WWW-Authenticate"].startswith("Bearer")
+    for malformed in ("Basic YTpi", "Bearer", "Bearer ", "bn-check"):
+        problem(requests.get(agent.url, headers={"Authorization": malformed}, timeout=10), 401, "unauthenticated")
+    assert_same(agent.rows(), rows)
+
+
+def test_the_scheme_is_read_in_any_case(agent_of):
+    rows = make_rows(20, 3)
+    agent = agent_of(rows)
+    answer = requests.get(agent.url, headers={"Authorization": f"bearer {agent.key}"}, timeout=30)
+    assert answer.status_code == 200
+
+
+def test_a_revoked_key_reads_nothing_that_needs_upstream(agent_of, upstream):
+    rows = make_rows(200, 20)
+    agent = agent_of(rows, "--live-ttl", "0s", "--stale-if-error", "0s")
+    agent.rows()
+    upstream.denied_keys.add(agent.key)
+    problem(agent.ask(), 403, "upstream_denied")
+    problem(agent.ask(Cache_Control="max-stale"), 403, "upstream_denied")
+
+
+def test_no_key_nor_row_is_logged_at_the_finest_level(agent_of):
+    rows = make_rows(100, 20)
+    agent = agent_of(rows, "--log", "trace")
+    agent.rows()
+    replace(agent, key="bn-unknown").ask()
+    # The gateway fixture reads the log at the end.
+
+
+def held(tmp_path, agents: str, *more: str) -> tuple[str, list[str]]:
+    """A token for these agents, and the flags of a gateway that holds the key."""
+    made = run("token", "new", "--name", "dashboard", "--agents", agents, *more)
+    assert made.returncode == 0, made.stderr
+    (tmp_path / "tokens").write_text(f"# who may ask\n{made.stdout}")
+    (tmp_path / "key").write_text("bn-check\n")
+    flags = ["--upstream-key-file", str(tmp_path / "key"), "--client-tokens-file", str(tmp_path / "tokens")]
+    token = made.stderr.split()[-1]
+    assert token not in made.stdout
+    return token, flags
+
+
+def test_a_held_key_is_reached_by_tokens_only(agent_of, upstream, tmp_path, gateway):
+    rows = make_rows(100, 20)
+    agent_id = str(uuid.uuid4())
+    token, flags = held(tmp_path, agent_id)
+    upstream.agent(agent_id, rows)
+    other_id = str(uuid.uuid4())
+    upstream.agent(other_id, rows)
+    base = gateway(upstream.url, *flags).url
+
+    def ask(id: str, bearer: str) -> requests.Response:
+        headers = {"Authorization": f"Bearer {bearer}"}
+        return requests.get(f"{base}/agents/{id}/executions/all", headers=headers, timeout=30)
+
+    assert ask(agent_id, token).json()["total"] == 100
+    problem(ask(other_id, token), 403, "forbidden")
+    problem(ask(agent_id, "bn-check"), 401, "unauthenticated")
+    problem(ask(agent_id, token + "x"), 401, "unauthenticated")
+    assert all(seen.headers["authorization"] == "Bearer bn-check" for seen in upstream.log)
+
+
+def test_an_expired_token_opens_nothing(upstream, tmp_path, gateway):
+    agent_id = str(uuid.uuid4())
+    token, flags = held(tmp_path, "*", "--expires", "2020-01-01T00:00:00Z")
+    upstream.agent(agent_id, make_rows(5, 2))
+    url = f"{gateway(upstream.url, *flags).url}/agents/{agent_id}/executions/all"
+    problem(requests.get(url, headers={"Authorization": f"Bearer {token}"}, timeout=30), 401, "unauthenticated")
+
+
+def test_only_the_credential_and_the_trace_go_upstream(agent_of, upstream):
+    trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    agent = agent_of(make_rows(30, 3))
+    agent.ask(X_Private="secret", Cookie="a=b", traceparent=trace)
+    for seen in upstream.log:
+        assert not seen.headers.keys() & {"x-private", "cookie"}
+    assert any(seen.headers.get("traceparent", "").startswith(trace[:35]) for seen in upstream.pages)

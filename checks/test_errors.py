@@ -1,0 +1,218 @@
+"""Each bad input has its status, its code, and words that help; so has each failure of upstream."""
+
+import json
+import time
+import uuid
+
+import pytest
+import requests
+from answers import NDJSON, Agent, assert_same, lines, problem, raw_rows, whole
+from programs import KEY, free_port, start_gateway
+from rows import DAY, make_rows, micros_of, now
+from upstream import Upstream
+
+# A query, and what its refusal must name.
+REFUSED = {
+    "page_number=2": ["page_number"],
+    "page_size=50": ["page_size"],
+    "colour=red": ["colour"],
+    "status=completed&status=failed": ["status", "twice"],
+    "status=": ["status"],
+    "status=No%20Answer": ["status"],
+    "status=" + "x" * 65: ["status"],
+    "call_type=sideways": ["call_type", "inbound", "outbound"],
+    "provider=Twi%2Flio": ["provider"],
+    "answered_by_voice_mail=maybe": ["answered_by_voice_mail", "true", "false"],
+    "batch_id=12345": ["batch_id"],
+    "from=2026-11-01": ["from", "RFC 3339"],
+    "from=yesterday": ["from", "RFC 3339"],
+    "to=2026-13-01T00:00:00Z": ["to"],
+    "from=2026-11-02T00:00:00Z&to=2026-11-01T00:00:00Z": ["from", "to"],
+    "format=xml": ["format", "json", "ndjson"],
+    "end_record=perhaps": ["end_record", "true"],
+}
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """One gateway for questions that are refused before anybody is asked."""
+    upstream = Upstream()
+    agent_id = str(uuid.uuid4())
+    upstream.agent(agent_id, make_rows(60, 10))
+    program = start_gateway(tmp_path_factory.mktemp("errors"), upstream.url)
+    yield Agent(program.url, agent_id, KEY)
+    assert program.stop() == 0
+    upstream.stop()
+
+
+@pytest.mark.parametrize("query", REFUSED, ids=lambda query: query[:40])
+def test_a_bad_parameter_is_named_with_what_is_accepted(shared, query):
+    detail = problem(shared.ask(query), 400, "invalid_request")["detail"]
+    missing = [word for word in REFUSED[query] if word not in detail]
+    assert not missing, detail
+
+
+@pytest.mark.parametrize("query", ["page_number=2", "from=2026-11-01"])
+def test_a_bad_parameter_is_a_status_for_streams_too(shared, query):
+    problem(shared.ask(query, Accept=NDJSON), 400, "invalid_request")
+
+
+@pytest.mark.parametrize("accept", ["text/html", "application/xml;q=0.9, image/png", "application/json;q=0"])
+def test_a_format_that_does_not_exist_is_not_acceptable(shared, accept):
+    problem(shared.ask(Accept=accept), 406, "not_acceptable")
+
+
+@pytest.mark.parametrize(
+    ("accept", "media_type"),
+    [
+        ("*/*", "application/json"),
+        ("application/*", "application/json"),
+        ("text/html, */*;q=0.1", "application/json"),
+        ("application/jsonl", "application/jsonl"),
+        ("application/ndjson", "application/ndjson"),
+        ("application/json;q=0.5, application/x-ndjson", NDJSON),
+    ],
+)
+def test_accept_chooses_the_format(shared, accept, media_type):
+    assert shared.ask(Accept=accept).headers["Content-Type"].startswith(media_type)
+
+
+def test_format_goes_over_accept(shared):
+    assert shared.ask("format=ndjson", Accept="application/json").headers["Content-Type"].startswith(NDJSON)
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
+def test_other_methods_are_not_allowed(shared, method):
+    answer = shared.ask(method=method)
+    problem(answer, 405, "method_not_allowed")
+    assert {name.strip() for name in answer.headers["Allow"].split(",")} >= {"GET", "HEAD"}
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/agents", "{path}/", "{path}/x", "/agents//executions/all", "/v2/agent/{id}", "/metrics", "/livez"]
+)
+def test_only_exact_paths_are_known(shared, path):
+    url = shared.base + path.format(path=shared.path, id=shared.id)
+    problem(requests.get(url, headers=shared.headers, timeout=10), 404, "not_found")
+
+
+@pytest.mark.parametrize("id", ["1", "not-a-uuid", "{id}x", "%7B{id}%7D", "{id}%2F"])
+def test_an_agent_is_a_uuid(shared, id):
+    url = f"{shared.base}/agents/{id.format(id=shared.id)}/executions/all"
+    answer = requests.get(url, headers=shared.headers, timeout=10)
+    assert answer.status_code in (400, 404) and answer.json()["code"] in ("invalid_request", "not_found")
+
+
+def test_a_failure_of_upstream_is_told_apart(agent_of, upstream):
+    agent = agent_of(make_rows(60, 3), "--request-deadline", "3s", "--upstream-timeout", "1s")
+    upstream.script.extend([(500, {}, b'{"message":"database down"}')] * 1_000)
+    failed = agent.ask()
+    document = problem(failed, 502, "upstream_unavailable")
+    assert document["upstream"] == {"status": 500, "message": "database down"}
+    assert int(failed.headers["Retry-After"]) >= 1
+
+
+def test_a_body_that_is_no_page_is_told(agent_of, upstream):
+    agent = agent_of(make_rows(60, 3), "--request-deadline", "3s")
+    upstream.script.extend([(200, {"Content-Type": "application/json"}, b'{"error":"try later"}')] * 1_000)
+    problem(agent.ask(), 502, "upstream_malformed")
+
+
+def test_a_silent_upstream_is_told(agent_of, upstream):
+    agent = agent_of(make_rows(60, 3), "--request-deadline", "2s", "--upstream-timeout", "500ms")
+    upstream.latency = 3
+    answer = agent.ask()
+    assert answer.status_code == 504 and answer.json()["code"] in ("upstream_timeout", "not_ready"), answer.text
+
+
+def test_a_refused_question_carries_upstreams_words(agent_of, upstream):
+    agent = agent_of(make_rows(60, 3), "--request-deadline", "3s")
+    upstream.script.extend([(422, {}, b'{"detail":[{"loc":["query","status"],"msg":"not a status"}]}')] * 100)
+    document = problem(agent.ask("status=odd"), 400, "invalid_request")
+    assert document["upstream"]["status"] == 422 and "not a status" in document["upstream"]["message"]
+
+
+def test_a_dead_upstream_is_unavailable(gateway):
+    base = gateway(f"http://127.0.0.1:{free_port()}", "--request-deadline", "2s").url
+    agent = Agent(base, "00000000-0000-4000-8000-000000000000", "bn-check")
+    problem(agent.ask(), 502, "upstream_unavailable")
+
+
+def test_the_deadline_keeps_what_was_proven(agent_of, upstream):
+    rows = make_rows(3_000, 60)
+    upstream.latency = 0.3
+    agent = agent_of(rows, "--request-deadline", "1s", "--fan-out", "2", "--live-ttl", "10m", days=61)
+    seen = []
+    for _ in range(40):
+        answer = agent.ask()
+        if answer.status_code == 200:
+            break
+        document = problem(answer, 504, "not_ready")
+        assert document["pages_read"] < document["pages_planned"]
+        assert int(answer.headers["Retry-After"]) >= 1
+        seen.append(document["pages_read"])
+    assert answer.status_code == 200 and seen
+    assert_same(agent.rows(), rows)
+
+
+def test_a_stream_that_fails_ends_with_a_verdict_and_a_break(agent_of, upstream):
+    rows = make_rows(2_000, 60)
+    upstream.latency = 0.02
+    agent = agent_of(rows, "--fan-out", "1", "--request-deadline", "2s", "--upstream-timeout", "1s", days=61)
+    answer = requests.get(f"{agent.url}?end_record=true&format=ndjson", headers=agent.headers, stream=True, timeout=60)
+    assert answer.status_code == 200
+    body = b""
+    with pytest.raises((requests.exceptions.ChunkedEncodingError, requests.exceptions.ConnectionError)):
+        for chunk in answer.iter_content(None):
+            if not body:
+                upstream.script.extend([(500, {}, b"{}")] * 1_000)
+            body += chunk
+    got = lines(body)
+    verdict = json.loads(got.pop())["@end"]
+    assert verdict["complete"] is False and verdict["count"] == len(got) < 2_000
+    assert verdict["error"]["code"] == "upstream_unavailable"
+    newest = sorted(rows, key=lambda row: -row.created)[: len(got)]
+    assert_same(got, newest)
+
+
+def test_a_lenient_answer_names_what_is_missing(agent_of, upstream):
+    rows = make_rows(300, 13)
+    agent = agent_of(rows, "--request-deadline", "4s", "--upstream-timeout", "1s", days=14)
+    middle = now() - 7 * DAY - DAY // 2
+
+    def fail_what_is_old(upstream, query):
+        if micros_of(query["from"]) < middle:
+            raise RuntimeError("this part can't be had")
+
+    upstream.before_page = fail_what_is_old
+    answer = agent.ask(Prefer="handling=lenient")
+    assert answer.status_code == 200, answer.text
+    document = answer.json()
+    assert document["complete"] is False and document["missing"]
+    newest = sorted(rows, key=lambda row: -row.created)[: document["total"]]
+    assert document["total"] > 50
+    assert_same(raw_rows(answer.text), newest)
+    assert "handling=lenient" in answer.headers["Preference-Applied"]
+    assert answer.headers["Cache-Control"] == "no-store"
+    for part in document["missing"]:
+        assert set(part) >= {"from", "to", "code", "detail"}
+
+    upstream.before_page = lambda upstream, query: None
+    # What stands in front of a failing upstream may need a while to trust it again.
+    until = time.monotonic() + 30
+    while (answer := agent.ask()).status_code != 200 and time.monotonic() < until:
+        time.sleep(0.2)
+    assert_same(whole(answer), rows)
+
+
+def test_too_large_an_answer_is_refused_but_streams(agent_of):
+    rows = make_rows(300, 13)
+    agent = agent_of(rows, "--max-json-bytes", "100KiB")
+    assert "ndjson" in problem(agent.ask(), 422, "answer_too_large")["detail"].lower()
+    assert_same(agent.lines(), rows)
+
+
+def test_only_if_cached_reads_nothing(agent_of, upstream):
+    agent = agent_of(make_rows(100, 13))
+    problem(agent.ask(Cache_Control="only-if-cached"), 504, "not_cached")
+    assert upstream.pages == []

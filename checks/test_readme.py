@@ -1,0 +1,99 @@
+"""What the README tells people to type works as it stands there.
+
+A block is run if the line above it says `<!-- runs -->`. Shell blocks run in one directory, one after another, against
+the demo; only its address is replaced. Settings tables are held to the program's own help.
+"""
+
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+from programs import ROOT, clean_environment, run, start_demo
+
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"<!-- runs -->\n```(\w+)\n(.*?)```", README, re.S)
+ADDRESS = "http://127.0.0.1:8080"
+COMMANDS = {
+    "sh": ["bash", "-euo", "pipefail", "-c"],
+    "python": [sys.executable, "-c"],
+    "js": ["node", "--input-type=module", "-e"],
+}
+# The block is a function; this calls it.
+JS_DRIVER = """
+const { URL: base, AGENT, KEY } = process.env;
+let count = 0;
+for await (const row of executions(`${base}/agents/${AGENT}/executions/all`, KEY)) count += row.id ? 1 : 0;
+if (count === 0) throw new Error("no rows");
+console.log(count);
+"""
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    program = start_demo(tmp_path_factory.mktemp("demo"))
+    yield program
+    assert program.stop() == 0
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory):
+    return tmp_path_factory.mktemp("readme")
+
+
+def words_of(demo) -> dict[str, str]:
+    """What a reader copies from the demo's output: the key and the first agent."""
+    printed = demo.output()
+    key = re.search(r"Bearer ([\w.-]+)", printed)
+    agent = re.search(r"/agents/([0-9a-f-]{36})/", printed)
+    assert key and agent, printed
+    return {"URL": demo.url, "KEY": key[1], "AGENT": agent[1]}
+
+
+def missing_tool(language: str, code: str) -> str | None:
+    """A tool that the block needs and that this machine has not."""
+    needed = {"js": ["node"], "sh": re.findall(r"^\s*(jq|curl)\b", code, re.M), "python": []}[language]
+    return next((tool for tool in needed if shutil.which(tool) is None), None)
+
+
+@pytest.mark.parametrize(("language", "code"), BLOCKS, ids=lambda value: " ".join(value.split())[:40])
+def test_a_block_of_the_readme_works(demo, directory, language, code):
+    if tool := missing_tool(language, code):
+        pytest.skip(f"{tool} is not on this machine")
+    code = code.replace(ADDRESS, demo.url)
+    if language == "js":
+        code += JS_DRIVER
+    command = COMMANDS[language]
+    done = subprocess.run(
+        [*command, code],
+        cwd=directory,
+        env=clean_environment(**words_of(demo)),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout[-2_000:] + done.stderr[-2_000:]
+    assert done.stdout.strip()
+
+
+def test_the_readme_has_blocks_that_run():
+    assert {language for language, _ in BLOCKS} == set(COMMANDS)
+
+
+def test_the_settings_table_is_the_programs_own():
+    table = dict(re.findall(r"^\| `--([a-z-]+)` \| (?:`([^`]*)`|–)", README, re.M))
+    text = run("serve", "--help").stdout
+    known = {name for name in re.findall(r"--([a-z-]+)", text)}
+    told = re.sub(r"\s+", " ", text)
+    assert len(table) > 25
+    for name, default in table.items():
+        assert name in known, name
+        if default and not default.startswith("text"):
+            assert f"[default: {default}]" in told, f"--{name} {default}"
+
+
+def test_links_into_the_project_lead_somewhere():
+    for document in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]:
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text()):
+            assert (document.parent / target).exists(), f"{document.name}: {target}"

@@ -1,0 +1,77 @@
+"""One read for many callers, whoever of them leaves."""
+
+import asyncio
+
+import httpx
+import pytest
+from answers import PATIENCE, assert_same, raw_rows
+from rows import make_rows
+
+CALLERS = 100
+
+
+async def ask_many(agent, count: int) -> list[str]:
+    limits = httpx.Limits(max_connections=count)
+    async with httpx.AsyncClient(timeout=PATIENCE, limits=limits, trust_env=False) as client:
+        answers = await asyncio.gather(*(client.get(agent.url, headers=agent.headers) for _ in range(count)))
+    assert [answer.status_code for answer in answers] == [200] * count
+    return [answer.text for answer in answers]
+
+
+@pytest.mark.parametrize("latency", [0.02, 0.1])
+def test_a_hundred_callers_cost_upstream_what_one_costs(agent_of, upstream, latency):
+    rows = make_rows(500, 30)
+    upstream.latency = latency
+    alone = agent_of(rows, days=31)
+    asyncio.run(ask_many(alone, 1))
+    cost = len(upstream.log)
+
+    upstream.forget_log()
+    together = agent_of(rows, days=31)
+    texts = asyncio.run(ask_many(together, CALLERS))
+    assert len(upstream.log) <= cost
+    for text in set(text.partition('"data":')[2] for text in texts):
+        assert_same(raw_rows('"data":' + text), rows)
+
+
+def test_the_first_caller_leaving_changes_nothing_for_the_others(agent_of, upstream):
+    rows = make_rows(500, 30)
+    upstream.latency = 0.1
+    alone = agent_of(rows, days=31)
+    asyncio.run(ask_many(alone, 1))
+    cost = len(upstream.log)
+
+    upstream.forget_log()
+    together = agent_of(rows, days=31)
+
+    async def scene() -> list[str]:
+        async with httpx.AsyncClient(timeout=PATIENCE, trust_env=False) as client:
+            first = asyncio.create_task(client.get(together.url, headers=together.headers))
+            while not upstream.pages:
+                await asyncio.sleep(0.005)
+            others = asyncio.create_task(ask_many(together, 20))
+            await asyncio.sleep(0.1)
+            first.cancel()
+            return await others
+
+    for text in asyncio.run(scene()):
+        assert_same(raw_rows(text), rows)
+    assert len(upstream.log) <= cost + 1
+
+
+def test_a_caller_who_leaves_alone_stops_the_read(agent_of, upstream):
+    upstream.latency = 0.1
+    agent = agent_of(make_rows(5_000, 6), days=7)
+
+    async def scene() -> tuple[int, int]:
+        async with httpx.AsyncClient(timeout=PATIENCE, trust_env=False) as client:
+            only = asyncio.create_task(client.get(agent.url, headers=agent.headers))
+            while len(upstream.pages) < 10:
+                await asyncio.sleep(0.005)
+            only.cancel()
+        left_at = len(upstream.pages)
+        await asyncio.sleep(1.5)
+        return left_at, len(upstream.pages)
+
+    left_at, ended_at = asyncio.run(scene())
+    assert ended_at - left_at <= 24, "the read goes on for nobody"

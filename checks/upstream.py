@@ -1,0 +1,237 @@
+"""A small upstream that shares no code with the gateway or its simulator, with knobs for its doubtful corners.
+
+It speaks Bolna's executions API as far as the gateway asks it: docs/upstream.md says how sure each corner is. It runs
+in a thread of its own; knobs may be turned and the log read from outside at any time.
+"""
+
+import asyncio
+import contextlib
+import json
+import math
+import random
+import threading
+import time
+from bisect import bisect_left, bisect_right
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from aiohttp import web
+from rows import DAY, SECOND, Row, micros_of, now, text_of
+
+MOST_ROWS = 50
+FILTERS = {"status", "call_type", "provider", "batch_id", "answered_by_voice_mail"}
+
+
+@dataclass(repr=False)
+class Agent:
+    """An agent, its executions newest first, and whose it is."""
+
+    id: str
+    key: str
+    created: int
+    rows: list[Row] = field(default_factory=list)
+
+    def add(self, rows: Iterable[Row]) -> None:
+        self.rows = sorted([*self.rows, *rows], key=lambda row: (-row.created, row.id))
+
+    def remove(self, id: str) -> None:
+        self.rows = [row for row in self.rows if row.id != id]
+
+    def change(self, id: str, **fields) -> None:
+        self.rows = [row.changed(**fields) if row.id == id else row for row in self.rows]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One request that came."""
+
+    at: float
+    path: str
+    query: dict[str, str]
+    # By name in lowercase.
+    headers: dict[str, str]
+
+    @property
+    def is_page(self) -> bool:
+        return self.path.endswith("/executions")
+
+
+@dataclass(repr=False)
+class Upstream:
+    """The server and its knobs."""
+
+    latency: float = 0.0
+    require_window: bool = True
+    ignore_dates: bool = False
+    whole_seconds: bool = False
+    shuffle_ties: bool = False
+    # "created", "updated" or "oldest": what the list is sorted by.
+    order: str = "created"
+    # "filtered", "absent", "everything", or a number to be added to the true one.
+    total: str | int = "filtered"
+    # Requests allowed in any span of that many seconds; the rest are answered 429.
+    rate: tuple[int, float] | None = None
+    # What the next pages are, in place of the truth: status, headers, body.
+    script: deque[tuple[int, dict[str, str], bytes]] = field(default_factory=deque)
+    # Called with the query before every page is made; a RuntimeError makes it a 500.
+    before_page: Callable[["Upstream", Mapping[str, str]], None] = lambda upstream, query: None
+    denied_keys: set[str] = field(default_factory=set)
+
+    def __post_init__(self):
+        self.agents: dict[str, Agent] = {}
+        self.log: list[Seen] = []
+        self.in_flight = self.most_in_flight = 0
+        self.draw = random.Random(5)
+        self._loop = asyncio.new_event_loop()
+        self._started = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+        self._started.wait()
+
+    def agent(self, id: str, rows: Iterable[Row] = (), key: str = "bn-check", days: float = 100) -> Agent:
+        agent = self.agents[id] = Agent(id, key, now() - int(days * DAY))
+        agent.add(rows)
+        return agent
+
+    def forget_log(self) -> None:
+        self.log.clear()
+        self.most_in_flight = 0
+
+    @property
+    def pages(self) -> list[Seen]:
+        return [seen for seen in self.log if seen.is_page]
+
+    def most_within(self, seconds: float) -> int:
+        """The most requests that came in any span of this length."""
+        times = sorted(seen.at for seen in self.log)
+        return max((bisect_left(times, at + seconds) - i for i, at in enumerate(times)), default=0)
+
+    def stop(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        app = web.Application()
+        app.router.add_get("/v2/agent/{agent}/executions", self._executions)
+        app.router.add_get("/v2/agent/{agent}", self._agent)
+        runner = web.AppRunner(app, access_log=None)
+        self._loop.run_until_complete(runner.setup())
+        site = web.TCPSite(runner, "127.0.0.1", 0, backlog=512)
+        self._loop.run_until_complete(site.start())
+        self.url = f"http://127.0.0.1:{site._server.sockets[0].getsockname()[1]}"
+        self._started.set()
+        self._loop.run_forever()
+        with contextlib.suppress(RuntimeError):
+            self._loop.run_until_complete(asyncio.wait_for(runner.cleanup(), 2))
+
+    @contextlib.asynccontextmanager
+    async def _request(self, request: web.Request):
+        self.log.append(Seen(time.monotonic(), request.path, dict(request.query), lower(request.headers)))
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        try:
+            await asyncio.sleep(self.latency)
+            yield
+        finally:
+            self.in_flight -= 1
+
+    def _refusal(self, request: web.Request) -> web.Response | None:
+        key = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        if key in self.denied_keys or key not in {agent.key for agent in self.agents.values()}:
+            return error(403, "detail", "Invalid API key")
+        if self.rate and self._count_within_last(self.rate[1]) > self.rate[0]:
+            return error(429, "message", "Too many requests")
+        if self.script and request.path.endswith("/executions"):
+            status, headers, body = self.script.popleft()
+            return web.Response(status=status, headers=headers, body=body)
+        agent = self.agents.get(request.match_info["agent"])
+        if agent is None or agent.key != key:
+            return error(404, "message", "Agent not found")
+        return None
+
+    def _count_within_last(self, seconds: float) -> int:
+        since = time.monotonic() - seconds
+        return sum(seen.at > since for seen in self.log)
+
+    async def _agent(self, request: web.Request) -> web.Response:
+        async with self._request(request):
+            if refusal := self._refusal(request):
+                return refusal
+            agent = self.agents[request.match_info["agent"]]
+            return web.json_response({"id": agent.id, "agent_name": "checked", "created_at": text_of(agent.created, 0)})
+
+    async def _executions(self, request: web.Request) -> web.Response:
+        async with self._request(request):
+            if refusal := self._refusal(request):
+                return refusal
+            try:
+                self.before_page(self, request.query)
+                return self._page(self.agents[request.match_info["agent"]], request.query)
+            except ValueError as wrong:
+                return error(400, "detail", str(wrong))
+            except RuntimeError as failed:
+                return error(500, "message", str(failed))
+
+    def _page(self, agent: Agent, query) -> web.Response:
+        number, size = int(query.get("page_number", 1)), int(query.get("page_size", 20))
+        if number < 1 or not 1 <= size <= MOST_ROWS:
+            return error(422, "detail", [{"loc": ["query", "page_size"], "msg": "out of range"}])
+        rows = self._within(agent, query)
+        if not FILTERS.isdisjoint(query):
+            rows = [row for row in rows if is_wanted(row, query)]
+        if self.order == "updated":
+            rows.sort(key=lambda row: -row.updated)
+        elif self.order == "oldest":
+            rows.reverse()
+        if self.shuffle_ties:
+            rows.sort(key=lambda row: (-row.created, self.draw.random()))
+        first = (number - 1) * size
+        head = {"page_number": number, "page_size": size}
+        if self.total != "absent":
+            extra = self.total if isinstance(self.total, int) else 0
+            head["total"] = len(agent.rows) if self.total == "everything" else max(0, len(rows) + extra)
+        head["has_more"] = first + size < len(rows)
+        page = b",".join(row.raw for row in rows[first : first + size])
+        body = json.dumps(head, separators=(",", ":")).encode()[:-1] + b',"data":[' + page + b"]}"
+        return web.Response(body=body, content_type="application/json")
+
+    def _within(self, agent: Agent, query) -> list[Row]:
+        if self.require_window and not ("from" in query and "to" in query):
+            raise ValueError("from and to are required together")
+        start = micros_of(query["from"]) if "from" in query else -math.inf
+        end = micros_of(query["to"]) if "to" in query else math.inf
+        if self.require_window and end - start > 7 * DAY:
+            raise ValueError("from and to must be at most 7 days apart")
+        if self.ignore_dates:
+            return list(agent.rows)
+        if self.whole_seconds:
+            start, end = start // SECOND * SECOND, end // SECOND * SECOND + SECOND - 1
+
+        def newest_first(row: Row) -> int:
+            return -row.created
+
+        first = bisect_left(agent.rows, -end, key=newest_first)
+        return agent.rows[first : bisect_right(agent.rows, -start, key=newest_first)]
+
+
+def is_wanted(row: Row, query) -> bool:
+    """Whether a row passes the filters, dates aside."""
+    fields = {
+        "status": row.status,
+        "call_type": row.call_type,
+        "provider": row.provider,
+        "batch_id": row.batch,
+        "answered_by_voice_mail": str(row.voice_mail).lower(),
+    }
+    return all(query[name].lower() == value for name, value in fields.items() if name in query)
+
+
+def lower(headers) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.items()}
+
+
+def error(status: int, place: str, words) -> web.Response:
+    """An error, where this API happens to put its words."""
+    return web.json_response({place: words}, status=status)

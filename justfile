@@ -1,0 +1,28 @@
+# The verbs of the house; `just` alone lists them. Each is a script that works without just.
+
+_list:
+    @just --list
+
+# Everything a change must pass
+test:
+    ./scripts/test
+
+# One step of it: fmt, clippy, doc, deny, rust, checks
+step name *arguments:
+    ./scripts/test {{ name }} {{ arguments }}
+
+# What takes too long for every change
+test-long:
+    ./scripts/test-long
+
+# The figures of the README
+measure *names:
+    ./scripts/measure {{ names }}
+
+# Simulator and gateway in one process
+demo:
+    cargo run --release -- demo
+
+# Puts the code in form
+format:
+    cargo fmt

