@@ -49,7 +49,7 @@ pub(super) async fn page(
         relayed(&app, &visit, &parts, &params).await?
     } else {
         let cut = Cut::parse(params)?;
-        cut.from_history(&app, &visit, &parts).await?
+        cut.take(&app, &visit, &parts).await?
     };
     page.present(&app, &visit, &parts, codings, place).await
 }
@@ -132,7 +132,7 @@ impl Cut {
         Ok(Self { number: number.unwrap_or(1), size, filters })
     }
 
-    async fn from_history(self, app: &App, visit: &Visit, parts: &Parts) -> Result<Page, Problem> {
+    async fn take(self, app: &App, visit: &Visit, parts: &Parts) -> Result<Page, Problem> {
         let question = Question {
             credential: visit.credential.clone(),
             agent: visit.agent,
