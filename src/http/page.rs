@@ -21,7 +21,7 @@ use super::body::{Whole, page_envelope};
 use super::negotiate::Codings;
 use super::params::Params;
 use super::prefer::{Prefer, wish};
-use super::present::{self, Etag};
+use super::present::{self, Etag, Kept};
 use super::problem::{Manner, Problem};
 use super::question::{Format, filters};
 use super::visit::{AgentSegment, Visit};
@@ -74,14 +74,15 @@ impl Page {
     ) -> Result<Response, Problem> {
         visit.account.note_report(self.report);
         let mut response = Response::new(Body::empty());
-        present::page_headers(response.headers_mut(), self.freshness, &self.report, &self.etag);
+        let kept = Kept::by(&wish(&parts.headers));
+        present::page_headers(response.headers_mut(), self.freshness, &self.report, kept, &self.etag);
         if self.etag.is_known_to(&parts.headers) {
             *response.status_mut() = StatusCode::NOT_MODIFIED;
             return Ok(response);
         }
         visit.account.add_rows(self.rows);
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        write_whole(app, self.whole, codings, &parts.method, place, response).await
+        write_whole(&app.compressor, self.whole, codings, &parts.method, place, response).await
     }
 }
 

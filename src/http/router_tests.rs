@@ -250,3 +250,14 @@ async fn an_agent_is_forgotten_by_its_id_only() {
     assert_eq!(delete(&format!("/agents/{AGENT}")).await, StatusCode::NO_CONTENT);
     assert_eq!(delete("/agents/nonsense").await, StatusCode::BAD_REQUEST);
 }
+
+#[tokio::test]
+async fn head_has_the_length_of_what_get_would_send() {
+    for path in ["/openapi.yaml", "/nowhere", &all("?x=1")] {
+        let head = [("authorization", "Bearer bn-1"), ("x-request-id", "a")];
+        let head = quiet().oneshot(request(Method::HEAD, path, &head)).await.unwrap();
+        let length: usize = head.headers()[header::CONTENT_LENGTH].to_str().unwrap().parse().unwrap();
+        let body = get(quiet(), path, &[("x-request-id", "a")]).await.into_body().collect().await.unwrap();
+        assert_eq!(length, body.to_bytes().len(), "{path}");
+    }
+}
