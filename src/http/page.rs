@@ -11,7 +11,7 @@ use axum::extract::State;
 use axum::response::Response;
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode, header};
 use sha2::Digest as _;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
@@ -27,7 +27,6 @@ use super::question::{Format, filters};
 use super::visit::{AgentSegment, Visit};
 use super::{App, trace};
 use crate::domain::{Digest, EntrySlice, Filters, MAX_PAGE_SIZE};
-use crate::encode::Framing;
 use crate::engine::{CacheReport, Freshness, Pace, Question, RelayQuestion, Tolerance};
 
 /// What the path takes without dates. With them it takes whatever upstream does.
@@ -80,7 +79,9 @@ impl Page {
             *response.status_mut() = StatusCode::NOT_MODIFIED;
             return Ok(response);
         }
-        visit.account.add_rows(self.rows);
+        if parts.method != Method::HEAD {
+            visit.account.add_rows(self.rows);
+        }
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         write_whole(&app.compressor, self.whole, codings, &parts.method, place, response).await
     }
@@ -103,7 +104,7 @@ async fn relayed(app: &App, visit: &Visit, parts: &Parts, params: &Params) -> Re
         etag: Etag::of(Digest(digest), relayed.body.len() as u64),
         // Not looked into: its rows are upstream's business.
         rows: 0,
-        whole: Whole::new(Framing::Ndjson, Vec::new(), relayed.body),
+        whole: Whole::verbatim(relayed.body),
         freshness: relayed.freshness,
         report: relayed.report,
     })
