@@ -35,7 +35,8 @@ pub(super) async fn all(
     let wanted = Wanted::read(&parts, app.settings.request_deadline)?;
     visit.account.note_format(wanted.media.format);
     let place = app.take_place()?;
-    let answer = app.engine.ask(wanted.question(&visit)).await.map_err(|e| visit.face.problem(&e))?;
+    let ask = app.engine.ask(wanted.question(&visit));
+    let answer = app.unless_ended(ask).await.map_err(|e| visit.face.problem(&e))?;
     if let Some(response) = answer.foregone().and_then(|verdict| wanted.not_modified(verdict, &visit)) {
         return Ok(response);
     }
@@ -43,7 +44,8 @@ pub(super) async fn all(
         Delivery::Streamed => Ok(wanted.stream(&app, answer, visit, place)),
         Delivery::Collected => {
             let most = app.settings.max_json_bytes;
-            let collected = answer.collect(most).await.map_err(|e| visit.face.problem(&e))?;
+            let collect = app.unless_ended(answer.collect(most));
+            let collected = collect.await.map_err(|e| visit.face.problem(&e))?;
             match wanted.not_modified(&collected.verdict, &visit) {
                 Some(response) => Ok(response),
                 None => wanted.whole(&app.compressor, collected, &visit, place).await,

@@ -97,7 +97,7 @@ async fn relayed(app: &App, visit: &Visit, parts: &Parts, params: &Params) -> Re
         deadline: deadline(app, parts),
         trace: trace::read(&parts.headers),
     };
-    let relayed = app.engine.relay(question).await.map_err(|e| visit.face.problem(&e))?;
+    let relayed = app.unless_ended(app.engine.relay(question)).await.map_err(|e| visit.face.problem(&e))?;
     let sha256 = sha2::Sha256::digest(&relayed.body);
     let digest = sha256[..16].iter().fold(0, |sum: u128, &byte| sum << 8 | u128::from(byte));
     Ok(Page {
@@ -147,8 +147,9 @@ impl Cut {
             trace: trace::read(&parts.headers),
         };
         let problem = |e| visit.face.problem(&e);
-        let answer = app.engine.ask(question).await.map_err(problem)?;
-        let history = answer.collect(app.settings.max_json_bytes).await.map_err(problem)?;
+        let answer = app.unless_ended(app.engine.ask(question)).await.map_err(problem)?;
+        let most = app.settings.max_json_bytes;
+        let history = app.unless_ended(answer.collect(most)).await.map_err(problem)?;
         let slices = cut(&history.slices, (self.number - 1).saturating_mul(self.size), self.size);
         let mut digest = Digest::default();
         slices.iter().for_each(|slice| digest.add(slice.digest()));
