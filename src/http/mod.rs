@@ -24,6 +24,8 @@ mod prefer;
 mod present;
 mod question;
 mod router;
+#[cfg(test)]
+mod testing;
 mod trace;
 mod visit;
 

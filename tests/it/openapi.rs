@@ -10,11 +10,15 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use axum::response::Response;
-use fanfold::engine::Engine;
+use fanfold::domain::{AgentFacts, AgentId, Credential, Entry, Page, PageOf};
+use fanfold::engine::{Clock, Engine, EngineSettings};
 use fanfold::http::auth::Doors;
 use fanfold::http::problem::{Code, Problem};
 use fanfold::http::{ALL_PARAMETERS, AdminApp, App, HttpSettings, OPENAPI, PAGE_PARAMETERS, admin, public};
 use fanfold::shutdown::Shutdown;
+use fanfold::source::{RelayedPage, Source, SourceError, Subject, Turn};
+use fanfold::store::{EntryKey, Store};
+use futures_util::future::BoxFuture;
 use serde_json::Value;
 use tower::ServiceExt;
 
@@ -51,9 +55,69 @@ fn parameters(document: &Value, path: &str, place: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// What these tests ask never gets an answer from the engine.
+/// An upstream that is never asked, and a store that keeps nothing: the description is of the face alone.
+struct Nothing;
+
+impl Source for Nothing {
+    fn page<'a>(
+        &'a self,
+        _: &'a Subject,
+        _: PageOf,
+        _: &'a Turn,
+    ) -> BoxFuture<'a, Result<Page, SourceError>> {
+        Box::pin(async { Err(SourceError::TimedOut) })
+    }
+
+    fn agent<'a>(
+        &'a self,
+        _: &'a Credential,
+        _: AgentId,
+        _: &'a Turn,
+    ) -> BoxFuture<'a, Result<AgentFacts, SourceError>> {
+        Box::pin(async { Err(SourceError::TimedOut) })
+    }
+
+    fn relay<'a>(
+        &'a self,
+        _: &'a Credential,
+        _: AgentId,
+        _: &'a str,
+        _: &'a Turn,
+    ) -> BoxFuture<'a, Result<RelayedPage, SourceError>> {
+        Box::pin(async { Err(SourceError::TimedOut) })
+    }
+
+    fn clock_ahead_micros(&self) -> i64 {
+        0
+    }
+}
+
+impl Store for Nothing {
+    fn get(&self, _: &EntryKey) -> Option<Arc<Entry>> {
+        None
+    }
+
+    fn put(&self, _: EntryKey, _: Arc<Entry>) {}
+
+    fn remove(&self, _: &EntryKey) {}
+}
+
 fn engine() -> Arc<Engine> {
-    Arc::new(Engine {})
+    let settings = EngineSettings {
+        fan_out: 1,
+        window: None,
+        history_start: None,
+        live_ttl: Duration::ZERO,
+        settling_ttl: Duration::ZERO,
+        settled_ttl: Duration::ZERO,
+        settle_after: Duration::ZERO,
+        commit_lag: Duration::ZERO,
+        stale_while_revalidate: Duration::ZERO,
+        stale_if_error: Duration::ZERO,
+        relay_bytes: 0,
+    };
+    let (source, store) = (Arc::new(Nothing), Arc::new(Nothing));
+    Arc::new(Engine::new(settings, source, store, Clock::from_wall(), Shutdown::default()))
 }
 
 /// A gateway that takes no question: what gets past the parameters is `overloaded`.
