@@ -3,7 +3,9 @@
 //! ARCHITECTURE.md tells how the modules fit together.
 
 pub mod domain;
+pub mod encode;
 pub mod engine;
+pub mod http;
 pub mod shutdown;
 pub mod simulator;
 pub mod source;

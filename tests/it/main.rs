@@ -1,3 +1,4 @@
 //! The tests of the whole: one binary, so that it links once.
 
 mod layers;
+mod openapi;

@@ -10,7 +10,8 @@
 //! Left out on purpose: page sizes under the maximum (more requests for the same proof), and cuts within a second
 //! (whether upstream compares microseconds is not known).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::cmp::Ordering::{Equal, Greater, Less};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -297,7 +298,7 @@ impl Reader<'_> {
                 desk.room(0).await?;
                 let page = self.page(asked, number, desk).await?;
                 let has_more = page.has_more && !page.rows.is_empty();
-                rounds.take(page, region);
+                rounds.take(page);
                 if !has_more {
                     break;
                 }
@@ -412,54 +413,54 @@ enum Belief {
 }
 
 /// What repeated readings of one list have shown.
+///
+/// A round counts the list's rows by their positions, doubles included, whatever it missed; so when as many different
+/// rows are known as a round had positions, none is missing.
 #[derive(Default)]
 struct Rounds {
     rows: BTreeMap<RowId, crate::domain::Row>,
-    seen: std::collections::HashSet<RowId>,
+    seen: HashSet<RowId>,
+    positions: usize,
     brought_new: bool,
     quiet: u32,
-    worst_share: Option<f64>,
-    totals: Option<Option<u64>>,
-    totals_agree: bool,
+    worst_share: f64,
 }
 
 impl Rounds {
     fn begin(&mut self) {
         self.seen.clear();
-        self.brought_new = false;
-        self.totals_agree = true;
-        self.totals = None;
+        (self.positions, self.brought_new) = (0, false);
     }
 
-    fn take(&mut self, page: Page, region: Span) {
-        let totals = *self.totals.get_or_insert(page.total);
-        self.totals_agree &= totals == page.total;
+    fn take(&mut self, page: Page) {
+        self.positions += page.rows.len();
         for row in page.rows {
-            let is_inside = row.created_at.is_none_or(|at| region.outward().contains(at));
-            if is_inside {
-                self.seen.insert(row.id.clone());
-                self.brought_new |= self.rows.insert(row.id.clone(), row).is_none();
-            }
+            self.seen.insert(row.id.clone());
+            self.brought_new |= self.rows.insert(row.id.clone(), row).is_none();
         }
     }
 
-    /// Two quiet rounds are enough when every round shows all that is known, or when upstream's own count agrees;
-    /// else as many as make it unlikely (one in a thousand) that a row was missed every time.
+    /// A round without doubles that saw all that is known is a proven walk. Else every position must be accounted
+    /// for, and one round more bring nothing. More known than positions means that rows left meanwhile: then as many
+    /// rounds as make it unlikely (one in a thousand) that a row was missed every time.
     fn end(&mut self) -> Belief {
-        let known = self.rows.len().max(1) as f64;
-        let share = self.seen.len() as f64 / known;
-        let worst = self.worst_share.map_or(share, |worst| worst.min(share));
+        let known = self.rows.len();
+        if self.seen.len() == known && self.positions == known {
+            return Belief::Whole;
+        }
         if self.brought_new {
-            self.quiet = 0;
-            // A share of what was known then says little about what is known now.
-            self.worst_share = None;
+            (self.quiet, self.worst_share) = (0, 1.0);
             return Belief::Open;
         }
         self.quiet += 1;
-        self.worst_share = Some(worst);
-        let count_agrees = self.totals_agree && self.totals == Some(Some(self.rows.len() as u64));
-        let missed = known * (1.0 - worst).powi(i32::try_from(self.quiet).unwrap_or(i32::MAX));
-        let is_enough = self.quiet >= 2 && (count_agrees || missed < 1e-3);
+        self.worst_share = self.worst_share.min(self.seen.len() as f64 / known as f64);
+        let rounds = i32::try_from(self.quiet).unwrap_or(i32::MAX);
+        let missed = known as f64 * (1.0 - self.worst_share).powi(rounds);
+        let is_enough = match known.cmp(&self.positions) {
+            Less => false,
+            Equal => true,
+            Greater => self.quiet >= 3 && missed < 1e-3,
+        };
         if is_enough { Belief::Whole } else { Belief::Open }
     }
 

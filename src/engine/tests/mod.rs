@@ -81,7 +81,7 @@ impl Rig {
 
     /// A history of `rows` completed executions, evenly over some days up to a minute ago.
     fn with_history(self, rows: u32, days: u32) -> Self {
-        let step = days * DAY / rows;
+        let step = days * DAY / rows.max(1);
         {
             let mut world = self.script.world();
             for row in 0..rows {

@@ -1,0 +1,135 @@
+//! An engine for tests of the public face: a short history from a script, so that what is tried is the face.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+
+use crate::domain::{AgentFacts, AgentId, Credential, Entry, Page, PageOf, Rounding, Row, Timestamp};
+use crate::engine::{Clock, Engine, EngineSettings};
+use crate::shutdown::Shutdown;
+use crate::source::{RelayedPage, Source, SourceError, Subject, Turn, UpstreamWords};
+use crate::store::{EntryKey, Store};
+
+/// The key that is refused.
+pub(super) const BAD_KEY: &str = "bn-bad";
+
+/// The rows of every agent, newest first.
+pub(super) const ROWS: [&str; 3] = [
+    "{\"id\":\"c\",\"created_at\":\"2026-01-01T12:00:03\",\"status\":\"completed\"}",
+    "{\"id\":\"b\",\"created_at\":\"2026-01-01T12:00:02\",\"status\":\"completed\"}",
+    "{\"id\":\"a\",\"created_at\":\"2026-01-01T12:00:01\",\"status\":\"completed\"}",
+];
+
+/// What a page of upstream's own looks like.
+pub(super) const RELAYED: &str = "{\"data\" : [ ]}";
+
+fn instant(text: &str) -> Timestamp {
+    Timestamp::parse(text, Rounding::Down).unwrap()
+}
+
+/// An engine over the script.
+pub(super) fn engine(shutdown: &Shutdown) -> Arc<Engine> {
+    let settings = EngineSettings {
+        fan_out: 8,
+        window: Some(Duration::from_hours(7 * 24)),
+        history_start: None,
+        live_ttl: Duration::from_secs(10),
+        settling_ttl: Duration::from_mins(2),
+        settled_ttl: Duration::from_hours(24),
+        settle_after: Duration::from_hours(3),
+        commit_lag: Duration::from_secs(10),
+        stale_while_revalidate: Duration::ZERO,
+        stale_if_error: Duration::ZERO,
+        relay_bytes: 1 << 20,
+    };
+    let clock = Clock::showing(instant("2026-01-03T00:00:00Z"));
+    Arc::new(Engine::new(settings, Arc::new(Script), Arc::new(Kept::default()), clock, shutdown.clone()))
+}
+
+struct Script;
+
+impl Script {
+    fn admit(credential: &Credential) -> Result<(), SourceError> {
+        if credential.expose_key() == BAD_KEY {
+            let words = UpstreamWords { status: 403, message: "Forbidden".to_owned() };
+            return Err(SourceError::Denied(words));
+        }
+        Ok(())
+    }
+
+    fn rows() -> impl Iterator<Item = Row> {
+        ROWS.iter().zip(["c", "b", "a"]).map(|(text, id)| Row {
+            id: id.into(),
+            created_at: Some(instant(&text[24..43])),
+            updated_at: None,
+            status: Some("completed".parse().unwrap()),
+            bytes: Bytes::from_static(text.as_bytes()),
+        })
+    }
+}
+
+impl Source for Script {
+    fn page<'a>(
+        &'a self,
+        subject: &'a Subject,
+        page: PageOf,
+        _: &'a Turn,
+    ) -> BoxFuture<'a, Result<Page, SourceError>> {
+        Box::pin(async move {
+            Self::admit(&subject.credential)?;
+            let is_in =
+                |row: &Row| page.number == 1 && row.created_at.is_some_and(|at| page.span.contains(at));
+            Ok(Page { rows: Self::rows().filter(is_in).collect(), has_more: false, total: None })
+        })
+    }
+
+    fn agent<'a>(
+        &'a self,
+        credential: &'a Credential,
+        _: AgentId,
+        _: &'a Turn,
+    ) -> BoxFuture<'a, Result<AgentFacts, SourceError>> {
+        Box::pin(async {
+            Self::admit(credential)?;
+            Ok(AgentFacts { created_at: Some(instant("2026-01-01T00:00:00Z")) })
+        })
+    }
+
+    fn relay<'a>(
+        &'a self,
+        credential: &'a Credential,
+        _: AgentId,
+        _: &'a str,
+        _: &'a Turn,
+    ) -> BoxFuture<'a, Result<RelayedPage, SourceError>> {
+        Box::pin(async {
+            Self::admit(credential)?;
+            Ok(RelayedPage { body: Bytes::from_static(RELAYED.as_bytes()), page: None })
+        })
+    }
+
+    fn clock_ahead_micros(&self) -> i64 {
+        0
+    }
+}
+
+/// Keeps everything.
+#[derive(Default)]
+struct Kept(Mutex<HashMap<EntryKey, Arc<Entry>>>);
+
+impl Store for Kept {
+    fn get(&self, key: &EntryKey) -> Option<Arc<Entry>> {
+        self.0.lock().unwrap().get(key).cloned()
+    }
+
+    fn put(&self, key: EntryKey, entry: Arc<Entry>) {
+        self.0.lock().unwrap().insert(key, entry);
+    }
+
+    fn remove(&self, key: &EntryKey) {
+        self.0.lock().unwrap().remove(key);
+    }
+}
