@@ -68,6 +68,8 @@ pub struct Answer {
     /// What may be given, at worst, if upstream fails.
     fallback: Option<Span>,
     replans: u32,
+    /// How often everything given so far was taken back; only ever for an answer that is collected.
+    restarts: u32,
     /// Ids of rows without a date of their own: only those can turn up in two places.
     undated: HashSet<RowId>,
 }
@@ -106,7 +108,7 @@ impl Answer {
 
     fn of(frame: Option<Frame>, tally: Tally, foregone: Option<Verdict>) -> Self {
         let (steps, ready, undated) = (VecDeque::new(), VecDeque::new(), HashSet::new());
-        Self { frame, steps, ready, foregone, tally, fallback: None, replans: 0, undated }
+        Self { frame, steps, ready, foregone, tally, fallback: None, replans: 0, restarts: 0, undated }
     }
 
     /// Plans, asks what must be asked before anything can be given, and begins to read.
@@ -241,6 +243,7 @@ impl Answer {
     pub async fn collect(mut self, max_bytes: u64) -> Result<Collected, AskError> {
         let deadline = self.frame.as_ref().and_then(|frame| frame.deadline);
         let (mut slices, mut bytes) = (Vec::new(), 0u64);
+        let mut restarts = self.restarts;
         loop {
             let next = match deadline {
                 None => self.next().await,
@@ -249,7 +252,12 @@ impl Answer {
                     Err(_) => Err(self.not_ready()),
                 },
             };
-            let Some(slice) = next? else { break };
+            let next = next?;
+            if restarts != self.restarts {
+                (restarts, bytes) = (self.restarts, 0);
+                slices.clear();
+            }
+            let Some(slice) = next else { break };
             bytes += slice.byte_len() as u64;
             if bytes > max_bytes {
                 return Err(AskError::TooLarge { limit: max_bytes });
@@ -395,13 +403,13 @@ impl Answer {
                 self.replan(Span::new(from, span.to()).unwrap_or(span));
                 return Ok(());
             }
-            Ended::Disordered if is_patient && !self.has_given_within(span) => {
-                self.replan(span);
+            Ended::Disordered if is_patient && self.can_restart() => {
+                self.restart();
                 return Ok(());
             }
             Ended::Unwanted | Ended::DatesIgnored | Ended::Disordered => AskError::Inconsistent {
                 span,
-                detail: "the list is in another order than it seemed".to_owned(),
+                detail: "the list is in another order than it seemed; asking again helps".to_owned(),
             },
             Ended::Failed(error) => error,
         };
@@ -448,9 +456,21 @@ impl Answer {
         Err(error)
     }
 
-    fn has_given_within(&self, span: Span) -> bool {
-        // A reading gives from its top downwards, so something of it was given if the step no longer starts there.
-        self.frame.as_ref().is_some_and(|frame| span.to() < frame.span.to()) && self.tally.count > 0
+    /// Whether nothing has left the answer yet that could not be taken back.
+    fn can_restart(&self) -> bool {
+        self.tally.count == 0 || self.frame.as_ref().is_some_and(|frame| frame.appetite == Appetite::Whole)
+    }
+
+    /// Takes everything back and begins anew.
+    fn restart(&mut self) {
+        let Some(frame) = &self.frame else { return };
+        let span = frame.span;
+        self.tally = Tally { stale: self.tally.stale, ..Tally::new(frame.as_of()) };
+        self.restarts += 1;
+        self.undated.clear();
+        self.ready.clear();
+        self.steps.clear();
+        self.replan(span);
     }
 
     /// Asks upstream once more whether it refuses the credential; a single refusal may be stray.

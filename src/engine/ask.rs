@@ -27,13 +27,15 @@ pub(super) async fn ask(inner: &Arc<Inner>, question: Question) -> Result<Answer
     let asked_at = inner.clock.now();
     let turn = turn(&question);
     let facts = within(&question, admitted(inner, &question, &turn)).await?;
-    let Some(span) = span(inner, &question, facts)? else {
+    // Read once: what goes up to the present must end where the present is said to be.
+    let upstream_now = inner.clock.upstream_now(&*inner.source);
+    let Some(span) = span(inner, &question, facts, upstream_now)? else {
         return Ok(Answer::empty(question.to.unwrap_or(asked_at).min(asked_at)));
     };
     let (scope, membership) = scope(inner, &question, span, asked_at);
     let policy = inner.settings.policy(membership).wished(&question.wish);
     let status = if membership == Membership::Rows { question.filters.status.clone() } else { None };
-    let present = present(inner, &scope, &policy, asked_at);
+    let present = present(&scope, &policy, asked_at, upstream_now);
     let Some(span) = Span::new(span.from(), span.to().min(present)) else {
         return Ok(Answer::empty(span.from()));
     };
@@ -144,8 +146,12 @@ pub(super) fn drop_refused(inner: &Inner, subject: &Subject, error: &SourceError
 }
 
 /// The span that is asked about; none if it lies in the future, or before the agent.
-fn span(inner: &Inner, question: &Question, facts: AgentFacts) -> Result<Option<Span>, AskError> {
-    let now = inner.clock.upstream_now(&*inner.source);
+fn span(
+    inner: &Inner,
+    question: &Question,
+    facts: AgentFacts,
+    now: Timestamp,
+) -> Result<Option<Span>, AskError> {
     let born = facts.created_at.map(Timestamp::floor_second).or(inner.settings.history_start);
     let from = match (question.from, born) {
         (Some(from), Some(born)) => from.max(born),
@@ -181,7 +187,7 @@ fn scope(inner: &Inner, question: &Question, span: Span, now: Timestamp) -> (Arc
 
 /// Where the present is for a question: at the end of the latest reading that went up to it, if that is fresh enough
 /// or under way, so that what comes with every question costs nothing between two readings; else now.
-fn present(inner: &Inner, scope: &Scope, policy: &Policy, now: Timestamp) -> Timestamp {
+fn present(scope: &Scope, policy: &Policy, now: Timestamp, upstream_now: Timestamp) -> Timestamp {
     let known = scope.lock();
     let is_fresh = |read_at| !policy.is_past(read_at, policy.live, now);
     let latest = known.head.filter(|head| is_fresh(head.read_at)).map(|head| head.to);
@@ -190,7 +196,7 @@ fn present(inner: &Inner, scope: &Scope, policy: &Policy, now: Timestamp) -> Tim
         .iter()
         .filter(|reading| reading.is_head && reading.is_open() && is_fresh(reading.begun_at))
         .map(|reading| reading.span.to());
-    latest.into_iter().chain(coming).max().unwrap_or_else(|| inner.clock.upstream_now(&*inner.source))
+    latest.into_iter().chain(coming).max().unwrap_or(upstream_now)
 }
 
 /// Whether a lenient answer may leave a part out.

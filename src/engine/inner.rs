@@ -89,6 +89,10 @@ impl Inner {
         };
         let repairs = scope.learned.repairs();
         let end = reader.read(reading.span, &desk).await;
+        if matches!(end, Err(Ended::Disordered)) {
+            // What was learned of the scope rests on an order that it does not have.
+            scope.unlearn(&*self.store);
+        }
         let repaired = scope.learned.repairs() - repairs;
         self.repairs.fetch_add(repaired, std::sync::atomic::Ordering::Relaxed);
         end

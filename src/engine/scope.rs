@@ -81,8 +81,13 @@ impl Scope {
 
     /// Forgets everything, for good.
     pub(super) fn close(&self, store: &dyn Store) {
+        self.lock().is_closed = true;
+        self.unlearn(store);
+    }
+
+    /// Forgets everything known, to learn it anew.
+    pub(super) fn unlearn(&self, store: &dyn Store) {
         let mut known = self.lock();
-        known.is_closed = true;
         known.head = None;
         for key in known.coverage.clear() {
             store.remove(&key);

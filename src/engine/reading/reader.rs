@@ -64,6 +64,13 @@ impl From<SourceError> for Ended {
     }
 }
 
+/// What came back on behalf of a walk.
+enum Landed {
+    Page(u32, Page),
+    /// All rows of an instant.
+    Tie(Timestamp, Vec<NewRow>),
+}
+
 /// Who takes what a reader proves.
 pub(in crate::engine) trait Desk: Sync {
     /// Returns when there is room for another page beside those that are on their way, or says that none is wanted.
@@ -139,6 +146,11 @@ impl Reader<'_> {
                         desk.give(piece);
                     }
                 }
+                Step::Tied(instant) => {
+                    flights.push(self.tied(instant, desk));
+                    step = walk.go_on();
+                    continue;
+                }
                 Step::Whole => {
                     self.learned.count(walk.total(), walk.count(), walk.order());
                     walk.proven(Extent::Whole).into_iter().for_each(|piece| desk.give(piece));
@@ -164,12 +176,12 @@ impl Reader<'_> {
             if walk.accepted() >= MAX_PAGES {
                 return Err(self.endless(asked));
             }
-            let page = loop {
-                let may_ask = next <= planned && flights.len() < self.fan_out;
+            let landed = loop {
+                let may_ask = !walk.is_over() && next <= planned && flights.len() < self.fan_out;
                 let mut room = pin!(desk.room(flights.len()));
                 tokio::select! {
                     biased;
-                    Some(page) = flights.next(), if !flights.is_empty() => break page,
+                    Some(landed) = flights.next(), if !flights.is_empty() => break landed,
                     room = &mut room, if may_ask => {
                         room?;
                         flights.push(self.numbered(asked, next, desk));
@@ -177,13 +189,30 @@ impl Reader<'_> {
                     }
                 }
             };
-            let (number, page) = page?;
-            step = walk.take(number, page);
+            step = match landed? {
+                Landed::Page(number, page) => walk.take(number, page),
+                Landed::Tie(instant, rows) => walk.untie(instant, rows),
+            };
         }
     }
 
-    async fn numbered(&self, asked: Span, number: u32, desk: &dyn Desk) -> Result<(u32, Page), Ended> {
-        Ok((number, self.page(asked, number, desk).await?))
+    fn numbered<'s>(
+        &'s self,
+        asked: Span,
+        number: u32,
+        desk: &'s dyn Desk,
+    ) -> BoxFuture<'s, Result<Landed, Ended>> {
+        Box::pin(async move { Ok(Landed::Page(number, self.page(asked, number, desk).await?)) })
+    }
+
+    /// Reads the rows of one instant apart.
+    fn tied<'s>(&'s self, instant: Timestamp, desk: &'s dyn Desk) -> BoxFuture<'s, Result<Landed, Ended>> {
+        Box::pin(async move {
+            let shelf = Shelf { desk, pieces: std::sync::Mutex::default() };
+            self.cut(Span::at(instant), None, &shelf).await?;
+            let pieces = shelf.pieces.into_inner().unwrap_or_default();
+            Ok(Landed::Tie(instant, pieces.into_iter().flat_map(|piece| piece.rows).collect()))
+        })
     }
 
     /// Reads what a broken walk left: cut where rows were seen, several pieces at once, given out in order.
@@ -246,7 +275,7 @@ impl Reader<'_> {
                         self.learned.dates_ignored();
                         return Err(Ended::DatesIgnored);
                     }
-                    Step::Going | Step::Whole | Step::Broken { .. } | Step::Disordered => {}
+                    Step::Going | Step::Whole | Step::Broken { .. } | Step::Tied(_) | Step::Disordered => {}
                 }
                 if walk.order() == Order::NewestFirst
                     && let Some(piece) = walk.proven(Extent::Prefix)

@@ -11,9 +11,17 @@
 //! of that oldest instant itself wait, because the next page may hold more of them. A list in another order is
 //! given out whole, at its end.
 //!
+//! That a list is newest first shows only in its rows, and a list by last update, say, may look so for a page: a row
+//! that changed late stands too high, which shows in the row after it, unless it happens to be the last on the page.
+//! So the last few rows of a page wait as well, and a page of a single instant says nothing.
+//!
+//! Rows of one instant come in another order at every request. Where such rows lie on both sides of a seam between
+//! two pages, one may come twice and another not at all, though the list did not move: nothing else is in doubt then,
+//! so that instant alone is asked again ([`Step::Tied`]).
+//!
 //! What the walk does about a proof that fails is not its business: it says which part of the span is left.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::time::Duration;
 
 use super::piece::{AskedAt, Piece, place};
@@ -22,6 +30,9 @@ use crate::domain::{MAX_PAGE_SIZE, NewRow, Page, RowId, Span, Timestamp};
 /// How far outside the span a row may lie before upstream is taken to ignore the dates: a comparison at whole
 /// seconds reaches one second beyond.
 const DATE_SLACK: Duration = Duration::from_secs(2);
+
+/// How many rows at the end of a page wait for the next one to confirm the order.
+const UNCONFIRMED: usize = 4;
 
 /// Whether upstream keeps to the dates it is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +63,9 @@ pub(super) enum Step {
     Broken { rest: Span, seen: Vec<Timestamp> },
     /// Upstream answers with rows from outside the span.
     DatesIgnored,
+    /// Rows of this instant lie on both sides of a seam, and came in another order on the second page: which of them
+    /// there are must be asked apart. The walk goes on meanwhile.
+    Tied(Timestamp),
     /// A row belongs above what was already given out: the list is not newest first after all.
     Disordered,
 }
@@ -69,7 +83,14 @@ pub(super) struct Walk {
     accepted: u32,
     ids: HashSet<RowId>,
     held: Vec<NewRow>,
+    /// Instants of which it is not known which rows there are.
+    tied: BTreeSet<Timestamp>,
+    is_over: bool,
     last_instant: Timestamp,
+    /// The instants of the last rows, for [`Self::confirmed`].
+    last_few: VecDeque<Timestamp>,
+    /// Whether any row was older than one before it.
+    descends: bool,
     count: u64,
     /// The part of the region that was not given out yet; none once all was.
     rest: Option<Span>,
@@ -90,7 +111,11 @@ impl Walk {
             accepted: 0,
             ids: HashSet::new(),
             held: Vec::new(),
+            tied: BTreeSet::new(),
+            is_over: false,
             last_instant: Timestamp::MAX,
+            last_few: VecDeque::with_capacity(UNCONFIRMED + 1),
+            descends: false,
             count: 0,
             rest: Some(region),
         }
@@ -99,15 +124,23 @@ impl Walk {
     /// Takes a page, and says what to do next. What it proved is had from [`Self::proven`].
     pub(super) fn take(&mut self, number: u32, page: Page) -> Step {
         self.waiting.insert(number, page);
-        while let Some(page) = self.waiting.remove(&(self.accepted + 1)) {
+        self.go_on()
+    }
+
+    /// Goes on with the pages that are there already; to be asked again after [`Step::Tied`].
+    pub(super) fn go_on(&mut self) -> Step {
+        while !self.is_over {
+            let Some(page) = self.waiting.remove(&(self.accepted + 1)) else { break };
             match self.accept(page) {
                 Step::Going => {}
-                end @ (Step::Whole | Step::Broken { .. } | Step::DatesIgnored | Step::Disordered) => {
-                    return end;
-                }
+                end @ (Step::Whole
+                | Step::Broken { .. }
+                | Step::DatesIgnored
+                | Step::Tied(_)
+                | Step::Disordered) => return end,
             }
         }
-        Step::Going
+        self.end()
     }
 
     /// How many pages from the first are accepted.
@@ -151,16 +184,26 @@ impl Walk {
             self.full_page = page.rows.len();
         }
         let is_short = page.has_more && page.rows.len() < self.full_page.max(1);
-        if is_short || page.total != self.total || page.rows.iter().any(|row| self.ids.contains(&row.id)) {
+        if is_short || page.total != self.total {
             return self.broken(&page);
         }
-        let mut has_doubles = false;
+        let seam = self.last_instant;
+        let (mut doubles, mut here) = (Vec::new(), HashSet::with_capacity(page.rows.len()));
         for row in &page.rows {
-            has_doubles |= !self.ids.insert(row.id.clone());
+            if !here.insert(row.id.clone()) {
+                return self.broken(&page);
+            }
+            if self.ids.contains(&row.id) {
+                doubles.push(row.created_at);
+            }
         }
-        if has_doubles {
+        // Where the dates are ignored no instant can be asked for alone.
+        let can_be_tied = self.order == Order::NewestFirst && self.dates == Dates::Kept;
+        let is_tie = can_be_tied && doubles.iter().all(|at| *at == Some(seam));
+        if !doubles.is_empty() && !is_tie {
             return self.broken(&page);
         }
+        self.ids.extend(here);
         let has_more = page.has_more;
         self.count += page.rows.len() as u64;
         let top = self.last_instant.min(self.region.to());
@@ -171,15 +214,33 @@ impl Walk {
         let region = self.region;
         self.held.extend(rows.into_iter().filter(|row| region.contains(row.created_at)));
         self.accepted += 1;
-        let is_past = self.order == Order::NewestFirst && self.last_instant < self.region.from();
-        if is_past || !has_more {
-            return if has_more || self.waiting.values().all(|page| page.rows.is_empty()) {
-                Step::Whole
-            } else {
-                self.broken_here()
-            };
+        let is_past = self.confirmed().is_some_and(|instant| instant < self.region.from());
+        if !has_more && self.waiting.values().any(|page| !page.rows.is_empty()) {
+            return self.broken_here();
         }
-        Step::Going
+        self.is_over = is_past || !has_more;
+        if !doubles.is_empty() && self.region.contains(seam) {
+            self.tied.insert(seam);
+            return Step::Tied(seam);
+        }
+        self.end()
+    }
+
+    /// Takes all rows of an instant that was tied.
+    pub(super) fn untie(&mut self, instant: Timestamp, rows: Vec<NewRow>) -> Step {
+        self.tied.remove(&instant);
+        self.held.retain(|row| row.created_at != instant);
+        self.held.extend(rows);
+        self.end()
+    }
+
+    fn end(&self) -> Step {
+        if self.is_over && self.tied.is_empty() { Step::Whole } else { Step::Going }
+    }
+
+    /// Whether no more pages are needed.
+    pub(super) const fn is_over(&self) -> bool {
+        self.is_over
     }
 
     /// Follows the order of the list through a page.
@@ -187,13 +248,25 @@ impl Walk {
         for row in rows {
             if row.created_at > self.last_instant {
                 self.order = Order::Other;
-                if self.rest != Some(self.region) {
-                    return Err(Step::Disordered);
-                }
             }
+            if self.rest.is_some_and(|rest| row.created_at > rest.to()) && self.rest != Some(self.region) {
+                return Err(Step::Disordered);
+            }
+            self.descends |= row.created_at < self.last_instant && self.last_instant < Timestamp::MAX;
             self.last_instant = row.created_at;
+            if self.last_few.len() > UNCONFIRMED {
+                self.last_few.pop_front();
+            }
+            self.last_few.push_back(row.created_at);
         }
         Ok(())
+    }
+
+    /// The instant above which nothing can come any more, if the list is newest first; none while that can't be said.
+    fn confirmed(&self) -> Option<Timestamp> {
+        let is_ordered =
+            self.order == Order::NewestFirst && self.descends && self.last_few.len() > UNCONFIRMED;
+        self.last_few.front().copied().filter(|_| is_ordered)
     }
 
     fn is_outside(&self, page: &Page) -> bool {
@@ -207,7 +280,9 @@ impl Walk {
                 seen.extend(page.rows.iter().filter_map(|row| row.created_at));
                 Step::Broken { rest, seen }
             }
-            step @ (Step::Going | Step::Whole | Step::DatesIgnored | Step::Disordered) => step,
+            step @ (Step::Going | Step::Whole | Step::DatesIgnored | Step::Tied(_) | Step::Disordered) => {
+                step
+            }
         }
     }
 
@@ -220,10 +295,9 @@ impl Walk {
         let rest = self.rest?;
         let part = match end {
             Extent::Whole => rest,
-            Extent::Prefix if self.order == Order::NewestFirst && self.accepted > 0 => {
-                rest.after(self.last_instant)?
+            Extent::Prefix => {
+                rest.after(self.confirmed()?.max(self.tied.last().copied().unwrap_or(Timestamp::MIN)))?
             }
-            Extent::Prefix => return None,
         };
         let (given, held) =
             std::mem::take(&mut self.held).into_iter().partition(|row| part.contains(row.created_at));

@@ -140,7 +140,8 @@ async fn live_through(case: &Case, settings: EngineSettings) -> Result<(), TestC
             Step::Insert { count, apart_ms, status } => {
                 for n in 0..*count {
                     let apart = Duration::from_millis(u64::from(n * apart_ms / count));
-                    world.insert(now.minus(apart), STATUSES[*status]);
+                    let row = world.insert(now.minus(apart), STATUSES[*status]);
+                    world.rows[row].shown_at = now;
                 }
             }
             Step::InsertTies { count, hours_ago } => {
@@ -273,6 +274,7 @@ fn check(
 }
 
 fn run(cases: u32, settings: &EngineSettings) {
+    let settings = EngineSettings { history_start: Some(NOW.minus(20 * DAY)), ..settings.clone() };
     let cases = std::env::vars()
         .find_map(|(name, value)| (name == "FANFOLD_MODEL_CASES").then(|| value.parse().ok()).flatten())
         .unwrap_or(cases);
