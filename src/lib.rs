@@ -2,6 +2,7 @@
 //!
 //! ARCHITECTURE.md tells how the modules fit together.
 
+pub mod config;
 pub mod domain;
 pub mod engine;
 pub mod shutdown;
