@@ -5,6 +5,7 @@
 pub mod config;
 pub mod domain;
 pub mod engine;
+pub mod server;
 pub mod shutdown;
 pub mod source;
 pub mod store;
