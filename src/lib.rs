@@ -2,6 +2,7 @@
 //!
 //! ARCHITECTURE.md tells how the modules fit together.
 
+pub mod cache;
 pub mod config;
 pub mod domain;
 pub mod engine;
@@ -9,3 +10,4 @@ pub mod server;
 pub mod shutdown;
 pub mod source;
 pub mod store;
+pub mod telemetry;

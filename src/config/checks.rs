@@ -8,8 +8,7 @@ use std::path::{Path, PathBuf};
 use reqwest::Url;
 
 use super::reader::Reader;
-use super::serve::{Answers, Budget, Keys, Listeners, Upstream};
-use crate::engine::EngineSettings;
+use super::serve::{Answers, Budget, Keys, Listeners, Reading, Upstream};
 
 /// The smallest cache that is of use: an entry is some tens of pages of some tens of kilobytes a row, and an answer
 /// under way needs a few of them to stay.
@@ -27,12 +26,12 @@ pub(super) fn ports(read: &mut Reader, listeners: Option<&Listeners>) {
 }
 
 /// What changes sooner can't stay longer.
-pub(super) fn freshness(read: &mut Reader, engine: Option<&EngineSettings>) {
-    let Some(engine) = engine else { return };
-    if engine.live_ttl > engine.settling_ttl {
+pub(super) fn freshness(read: &mut Reader, reading: Option<&Reading>) {
+    let Some(reading) = reading else { return };
+    if reading.live_ttl > reading.settling_ttl {
         read.fault("live-ttl", "longer than --settling-ttl: a live row changes sooner than a settling one");
     }
-    if engine.settling_ttl > engine.settled_ttl {
+    if reading.settling_ttl > reading.settled_ttl {
         read.fault(
             "settling-ttl",
             "longer than --settled-ttl: a settling row changes sooner than a settled one",
@@ -48,16 +47,12 @@ pub(super) fn cache(read: &mut Reader, bytes: Option<u64>) {
 }
 
 /// More pages for one answer than for the process can't be in flight.
-pub(super) fn parallelism(
-    warnings: &mut Vec<String>,
-    engine: Option<&EngineSettings>,
-    budget: Option<&Budget>,
-) {
-    let (Some(engine), Some(budget)) = (engine, budget) else { return };
-    if engine.fan_out > budget.concurrency {
+pub(super) fn parallelism(warnings: &mut Vec<String>, reading: Option<&Reading>, budget: Option<&Budget>) {
+    let (Some(reading), Some(budget)) = (reading, budget) else { return };
+    if reading.fan_out > budget.concurrency {
         warnings.push(format!(
             "--fan-out {} is more than --upstream-concurrency {}, which bounds it",
-            engine.fan_out, budget.concurrency
+            reading.fan_out, budget.concurrency
         ));
     }
 }

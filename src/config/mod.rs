@@ -31,10 +31,10 @@ use clap::Command as ClapCommand;
 pub use command_line::Stop;
 pub use demo::Demo;
 pub use faults::{Fault, Faults};
-pub use serve::{Answers, Budget, Keys, Listeners, Log, Purpose, Serve, Stopping, Upstream};
-pub use simulate::{FaultRate, Simulate};
+pub use serve::{Answers, Budget, Keys, Listeners, Log, Purpose, Reading, Serve, Stopping, Upstream};
+pub use simulate::Simulate;
 pub use token::TokenNew;
-pub use values::{LogFormat, Rate, RateScope, Share};
+pub use values::{Rate, RateScope, Share};
 
 use flags::{Flag, command};
 use reader::Reader;

@@ -7,9 +7,10 @@ use std::time::Duration;
 use reqwest::Url;
 
 use super::reader::{Reader, read_all};
-use super::values::{self, LogFormat, Rate, RateScope, Share};
+use super::values::{self, Rate, RateScope, Share};
 use super::{checks, faults::Faults};
-use crate::engine::EngineSettings;
+use crate::domain::Timestamp;
+use crate::telemetry::LogFormat;
 
 /// All that `serve` is told.
 #[derive(Clone, Debug)]
@@ -22,8 +23,8 @@ pub struct Serve {
     pub upstream: Upstream,
     /// How much is asked of upstream.
     pub budget: Budget,
-    /// What the engine is told.
-    pub engine: EngineSettings,
+    /// How upstream is read, and how old what was read may get.
+    pub reading: Reading,
     /// Bytes held by the cache, bookkeeping included.
     pub cache_bytes: u64,
     /// How questions are answered.
@@ -61,6 +62,8 @@ pub struct Listeners {
 pub struct Upstream {
     /// Where it is. Without user, query and fragment.
     pub url: Url,
+    /// Whether credentials may go there over plain http.
+    pub is_insecure: bool,
     /// More trusted roots, PEM.
     pub ca_file: Option<PathBuf>,
     /// Who carries the key.
@@ -96,6 +99,31 @@ pub struct Budget {
     pub refresh_reserve: Share,
 }
 
+/// How upstream is read, and how old what was read may get.
+#[derive(Clone, Copy, Debug)]
+pub struct Reading {
+    /// Pages in flight for one answer.
+    pub fan_out: usize,
+    /// The widest span asked of upstream; none for an upstream that takes no dates.
+    pub window: Option<Duration>,
+    /// Where history begins when the agent's own `created_at` can't be had.
+    pub history_start: Option<Timestamp>,
+    /// How old a row that may change any moment may get.
+    pub live_ttl: Duration,
+    /// How old a row that was terminal lately may get.
+    pub settling_ttl: Duration,
+    /// How old a row that has come to rest should get.
+    pub settled_ttl: Duration,
+    /// How long after its last change a terminal row has come to rest.
+    pub settle_after: Duration,
+    /// How late upstream may show a row after its `created_at`.
+    pub commit_lag: Duration,
+    /// How long past its freshness an answer may be given while it is renewed behind it.
+    pub stale_while_revalidate: Duration,
+    /// How long past its freshness an answer may be given while upstream fails.
+    pub stale_if_error: Duration,
+}
+
 /// How questions are answered.
 #[derive(Clone, Debug)]
 pub struct Answers {
@@ -105,7 +133,7 @@ pub struct Answers {
     pub max_json_bytes: u64,
     /// Answers under way.
     pub max_questions: usize,
-    /// Allowed browser origins, as browsers write them.
+    /// Allowed browser origins, as browsers write them; `*` for any.
     pub cors_origins: Vec<String>,
 }
 
@@ -157,9 +185,9 @@ pub(super) fn read(mut reader: Reader) -> Result<Serve, Faults> {
             refresh_reserve: one("refresh-reserve", values::share),
         }
     );
-    let engine = read_all!(
+    let reading = read_all!(
         read,
-        EngineSettings {
+        Reading {
             fan_out: one("fan-out", values::count),
             window: one("window", values::window),
             history_start: optional("history-start", values::instant),
@@ -196,9 +224,9 @@ pub(super) fn read(mut reader: Reader) -> Result<Serve, Faults> {
 
     let mut warnings = Vec::new();
     checks::ports(read, listeners.as_ref());
-    checks::freshness(read, engine.as_ref());
+    checks::freshness(read, reading.as_ref());
     checks::cache(read, cache_bytes);
-    checks::parallelism(&mut warnings, engine.as_ref(), budget.as_ref());
+    checks::parallelism(&mut warnings, reading.as_ref(), budget.as_ref());
     checks::deadlines(&mut warnings, upstream.as_ref(), answers.as_ref());
 
     let effective = read.effective();
@@ -208,7 +236,7 @@ pub(super) fn read(mut reader: Reader) -> Result<Serve, Faults> {
             listeners: listeners?,
             upstream: upstream?,
             budget: budget?,
-            engine: engine?,
+            reading: reading?,
             cache_bytes: cache_bytes?,
             answers: answers?,
             stopping: stopping?,
@@ -234,5 +262,5 @@ fn upstream(read: &mut Reader) -> Option<Upstream> {
         checks::readable(read, "upstream-ca-file", file);
     }
     let keys = checks::keys(read, key_file?, tokens_file?);
-    Some(Upstream { url: url?, ca_file: ca_file?, keys: keys?, timeout: timeout? })
+    Some(Upstream { url: url?, is_insecure: is_insecure?, ca_file: ca_file?, keys: keys?, timeout: timeout? })
 }

@@ -1,6 +1,7 @@
 //! The settings of `simulate`.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::faults::Faults;
@@ -9,23 +10,42 @@ use super::reader::{Reader, read_all};
 use super::serve::{Log, log};
 use super::serve_flags::{LOG, LOG_FORMAT};
 use super::values::{self, Parsed, Rate};
+use crate::domain::Timestamp;
 
 /// The flags of `simulate`.
 pub(super) const FLAGS: &[Flag] = &[
     Flag::new("listen", "ADDRESS", "127.0.0.1:8081", "Where to listen"),
-    Flag::new("agents", "N", "3", "How many agents there are"),
-    Flag::new("executions", "N", "1000", "How many executions each agent has"),
+    Flag::new("agents", "N", "1", "How many agents there are"),
+    Flag::new("executions", "N", "5000", "How many executions each agent has"),
     Flag::new("seed", "N", "1", "What the data is made from: same seed, same data"),
     Flag::new("span", "LENGTH", "30d", "How far back the executions go"),
-    Flag::new("latency", "LENGTH", "50ms", "How long an answer takes"),
+    Flag::optional(
+        "epoch",
+        "INSTANT",
+        "Before when the executions lie (RFC 3339), instead of the start of the process: rows are then the same in every run",
+    ),
+    Flag::new("latency", "LENGTH", "50ms", "How long an answer takes: a length, or two as in 40ms..120ms"),
     Flag::new("rate", "RATE", "500/min", "Requests in any span of that length (N/s, N/min); 0 = no limit"),
+    Flag::switch("retry-after", "false", "Whether a 429 says when to come back"),
     Flag::switch(
         "require-window",
         "true",
         "Refuse questions without from and to, or with more than 7 days between",
     ),
     Flag::switch("live", "false", "New calls arrive and go through their states"),
-    Flag::many("fault", "KIND:SHARE", "A part of the answers to spoil, such as 429:0.05; repeatable"),
+    Flag::new("live-gap", "LENGTH", "5s", "The mean time between an agent's new calls, with --live"),
+    Flag::new(
+        "show-lag",
+        "LENGTH",
+        "0s",
+        "How late a new call may show up after its created_at, with --live",
+    ),
+    Flag::many(
+        "fault",
+        "FAULT:SHARE",
+        "A fault and the share of requests it strikes, such as 429:0.05 or reset:1%; repeatable",
+    ),
+    Flag::optional("fault-script", "FILE", "Rules for faults, one a line, such as: 503 page=2 times=1"),
     LOG,
     LOG_FORMAT,
 ];
@@ -43,27 +63,28 @@ pub struct Simulate {
     pub seed: u64,
     /// How far back it goes.
     pub span: Duration,
-    /// How long an answer takes.
-    pub latency: Duration,
+    /// Before when it lies; none for the start of the process.
+    pub epoch: Option<Timestamp>,
+    /// How long an answer takes: at least, and at most.
+    pub latency: (Duration, Duration),
     /// Requests in any span of a length; none for no limit.
     pub rate: Option<Rate>,
+    /// Whether a 429 says when to come back.
+    pub tells_retry_after: bool,
     /// Whether questions without `from` and `to` are refused.
     pub requires_window: bool,
     /// Whether new calls arrive.
     pub is_live: bool,
-    /// What part of the answers to spoil, and how.
-    pub faults: Vec<FaultRate>,
+    /// The mean time between an agent's new calls.
+    pub live_gap: Duration,
+    /// How late a new call may show up.
+    pub show_lag: Duration,
+    /// Faults and the shares of requests they strike, in the simulator's own words.
+    pub faults: Vec<String>,
+    /// Rules for faults.
+    pub fault_script: Option<PathBuf>,
     /// What is logged.
     pub log: Log,
-}
-
-/// What part of the answers to spoil, and how.
-#[derive(Clone, Debug, PartialEq)]
-pub struct FaultRate {
-    /// How, in the simulator's own word.
-    pub kind: String,
-    /// What part, above 0 and at most 1.
-    pub share: f64,
 }
 
 /// Reads all settings.
@@ -78,21 +99,26 @@ pub(super) fn read(mut reader: Reader) -> Result<Simulate, Faults> {
         executions: one("executions", values::count),
         seed: one("seed", values::number),
         span: one("span", values::length),
-        latency: one("latency", values::length_or_zero),
+        epoch: optional("epoch", values::instant),
+        latency: one("latency", values::length_range),
         rate: one("rate", values::rate),
+        tells_retry_after: one("retry-after", values::switch),
         requires_window: one("require-window", values::switch),
         is_live: one("live", values::switch),
-        faults: many("fault", fault_rate),
+        live_gap: one("live-gap", values::length),
+        show_lag: one("show-lag", values::length_or_zero),
+        faults: many("fault", fault),
+        fault_script: optional("fault-script", values::file),
         ;
         log: log,
     });
     reader.finish(simulate)
 }
 
-fn fault_rate(text: &str) -> Parsed<FaultRate> {
-    let accepted = || "a kind of fault and its part of the answers, such as 429:0.05".to_owned();
-    let (kind, share) = text.split_once(':').ok_or_else(accepted)?;
-    let share = share.parse().ok().filter(|share| *share > 0.0 && *share <= 1.0).ok_or_else(accepted)?;
-    let is_word = !kind.is_empty() && kind.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-    if is_word { Ok(FaultRate { kind: kind.to_owned(), share }) } else { Err(accepted()) }
+/// A fault and a share; what faults there are is the simulator's to know.
+fn fault(text: &str) -> Parsed<String> {
+    match text.rsplit_once(':') {
+        Some((kind, share)) if !kind.is_empty() && !share.is_empty() => Ok(text.to_owned()),
+        _ => Err("a fault and the share of requests it strikes, such as 429:0.05".to_owned()),
+    }
 }

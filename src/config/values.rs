@@ -11,6 +11,7 @@ use std::time::Duration;
 use reqwest::Url;
 
 use crate::domain::{Rounding, Timestamp};
+use crate::telemetry::LogFormat;
 
 /// What is accepted in place of what was written.
 pub(crate) type Parsed<T> = Result<T, String>;
@@ -57,19 +58,19 @@ pub enum RateScope {
     Credential,
 }
 
-/// How log lines are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
 /// An integer in plain digits: no sign, no blank, no underscore.
 fn digits(text: &str) -> Option<u64> {
     let plain = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     if plain { text.parse().ok() } else { None }
+}
+
+/// A length, or two with `..` between them, the shorter first.
+pub(crate) fn length_range(text: &str) -> Parsed<(Duration, Duration)> {
+    let (least, most) = text.split_once("..").unwrap_or((text, text));
+    match (length_or_zero(least), length_or_zero(most)) {
+        (Ok(least), Ok(most)) if least <= most => Ok((least, most)),
+        _ => Err("a length, or two as in 40ms..120ms, the shorter first".to_owned()),
+    }
 }
 
 /// An integer and one of some units, multiplied; none if it is none or does not fit.
@@ -180,13 +181,16 @@ pub(crate) fn url(text: &str) -> Parsed<Url> {
     if plain { Ok(url) } else { Err(accepted.to_owned()) }
 }
 
-/// An origin as a browser sends it: scheme, host and port.
+/// An origin as a browser sends it, scheme, host and port, or `*` for any.
 pub(crate) fn origin(text: &str) -> Parsed<String> {
+    if text == "*" {
+        return Ok(text.to_owned());
+    }
     let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
     // A browser's spelling has no path, not even `/`, and no default port: what it never sends never matches.
     match url.map(|url| url.origin().ascii_serialization()) {
         Some(serialized) if serialized == text => Ok(serialized),
-        _ => Err("an origin as browsers write it, such as https://dashboard.example.com".to_owned()),
+        _ => Err("an origin as browsers write it, such as https://dashboard.example.com, or *".to_owned()),
     }
 }
 
@@ -281,6 +285,14 @@ mod tests {
     }
 
     #[test]
+    fn a_range_of_lengths_has_the_shorter_first() {
+        let millis = Duration::from_millis;
+        assert_eq!(length_range("40ms..120ms"), Ok((millis(40), millis(120))));
+        assert_eq!(length_range("1s"), Ok((millis(1000), millis(1000))));
+        assert!(length_range("2s..1s").is_err() && length_range("1s..").is_err());
+    }
+
+    #[test]
     fn the_window_is_at_least_what_spans_can_be_cut_to() {
         assert_eq!(window("none"), Ok(None));
         assert_eq!(window("7d"), Ok(Some(Duration::from_secs(7 * 86_400))));
@@ -311,7 +323,7 @@ mod tests {
     fn an_origin_is_written_as_browsers_write_it() {
         assert_eq!(origin("https://a.example:8443"), Ok("https://a.example:8443".to_owned()));
         for text in
-            ["*", "null", "https://a.example/", "https://a.example:443", "HTTPS://a.example", "a.example"]
+            ["", "null", "https://a.example/", "https://a.example:443", "HTTPS://a.example", "a.example"]
         {
             assert!(origin(text).is_err(), "{text}");
         }
