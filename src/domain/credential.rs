@@ -18,6 +18,11 @@ impl CredentialId {
     pub const fn new(digest: [u8; 16]) -> Self {
         Self(digest)
     }
+
+    /// The digest.
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
 }
 
 impl Credential {

@@ -30,7 +30,7 @@ pub struct EntryRow {
     pub changed_at: Timestamp,
     /// Where the call stood.
     pub status: Option<Status>,
-    /// When the question that brought the row went upstream, by upstream's clock.
+    /// When the question that brought the row went upstream, by our clock.
     pub read_at: Timestamp,
     /// A digest of the bytes, the same on every replica.
     pub digest: Digest,
@@ -162,10 +162,18 @@ impl EntrySlice {
     pub fn select(
         entry: Arc<Entry>,
         within: Range<usize>,
+        keep: impl FnMut(&EntryRow) -> bool,
+    ) -> Option<Self> {
+        Self::of(entry, within, keep)
+    }
+
+    fn of(
+        entry: Arc<Entry>,
+        among: impl Iterator<Item = usize>,
         mut keep: impl FnMut(&EntryRow) -> bool,
     ) -> Option<Self> {
         let mut runs = Runs::new();
-        for position in within {
+        for position in among {
             if keep(&entry.rows[position]) {
                 match runs.last_mut() {
                     Some(run) if run.end == position => run.end += 1,
@@ -174,6 +182,11 @@ impl EntrySlice {
             }
         }
         (!runs.is_empty()).then_some(Self { entry, runs })
+    }
+
+    /// Those of the rows that `keep` lets through; none if there are none.
+    pub fn filtered(self, keep: impl FnMut(&EntryRow) -> bool) -> Option<Self> {
+        Self::of(self.entry, self.runs.into_iter().flatten(), keep)
     }
 
     /// The positions of the rows in the entry, in order.

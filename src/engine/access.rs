@@ -1,0 +1,170 @@
+//! Whether upstream still accepts a credential for an agent.
+//!
+//! Nothing is answered for a key that upstream did not accept within the last [`TRUSTED_FOR`]: every page it gives
+//! for the key counts, and without any, one `GET /v2/agent/{id}` tells key and agent at once. A refusal is believed
+//! when a second question confirms it, because a single 403 may be stray; for a key that was never accepted, at once.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::{BoxFuture, FutureExt, Shared};
+use tokio::sync::oneshot;
+
+use super::clock::Clock;
+use crate::domain::{AgentFacts, AgentId, Credential, CredentialId, Timestamp};
+use crate::shutdown::Shutdown;
+use crate::source::{Source, SourceError, Turn};
+
+/// For how long upstream's acceptance holds.
+const TRUSTED_FOR: Duration = Duration::from_mins(1);
+
+/// For how long a refusal is repeated without asking upstream again: a storm of bad keys stops here, and a key that
+/// was just made works a moment later.
+const REFUSED_FOR: Duration = Duration::from_secs(3);
+
+/// The most credential-agent pairs that are remembered.
+const MAX_PAIRS: u64 = 65_536;
+
+type Pair = (CredentialId, AgentId);
+type Checking = Shared<BoxFuture<'static, Result<AgentFacts, SourceError>>>;
+
+#[derive(Clone, Debug)]
+enum Standing {
+    Accepted { at: Timestamp, facts: AgentFacts },
+    Refused { at: Timestamp, error: SourceError },
+}
+
+pub(super) struct Access {
+    source: Arc<dyn Source>,
+    clock: Clock,
+    shutdown: Shutdown,
+    stale_if_error: Duration,
+    standings: moka::sync::Cache<Pair, Standing>,
+    checking: Mutex<HashMap<Pair, Checking>>,
+}
+
+/// What is known of a pair without asking.
+#[derive(Debug)]
+pub(super) enum Known {
+    /// Accepted within the last minute.
+    Accepted(AgentFacts),
+    /// Refused a moment ago.
+    Refused(SourceError),
+    /// Neither.
+    Unknown,
+}
+
+impl Access {
+    pub(super) fn new(
+        source: Arc<dyn Source>,
+        clock: Clock,
+        shutdown: Shutdown,
+        stale_if_error: Duration,
+    ) -> Self {
+        let standings = moka::sync::Cache::new(MAX_PAIRS);
+        Self { source, clock, shutdown, stale_if_error, standings, checking: Mutex::default() }
+    }
+
+    /// What is known of a pair.
+    pub(super) fn known(&self, credential: CredentialId, agent: AgentId) -> Known {
+        let now = self.clock.now();
+        match self.standings.get(&(credential, agent)) {
+            Some(Standing::Accepted { at, facts }) if now.since(at) <= TRUSTED_FOR => Known::Accepted(facts),
+            Some(Standing::Refused { at, error }) if now.since(at) <= REFUSED_FOR => Known::Refused(error),
+            Some(_) | None => Known::Unknown,
+        }
+    }
+
+    /// Upstream gave a page to this credential.
+    pub(super) fn accepted(&self, credential: CredentialId, agent: AgentId) {
+        if let Some(Standing::Accepted { facts, .. }) = self.standings.get(&(credential, agent)) {
+            self.standings.insert((credential, agent), Standing::Accepted { at: self.clock.now(), facts });
+        }
+    }
+
+    /// Asks upstream, together with whoever asks the same already.
+    ///
+    /// # Errors
+    /// A refusal is confirmed. While upstream fails, a pair that was accepted within `stale-if-error` passes.
+    pub(super) async fn check(
+        &self,
+        credential: &Credential,
+        agent: AgentId,
+        turn: &Turn,
+    ) -> Result<AgentFacts, SourceError> {
+        let pair = (credential.id(), agent);
+        let before = self.standings.get(&pair);
+        let error = match self.ask(credential, agent, turn).await {
+            Ok(facts) => return Ok(facts),
+            Err(error) => error,
+        };
+        let is_refusal = matches!(error, SourceError::Denied(_) | SourceError::AgentNotFound(_));
+        match before {
+            Some(Standing::Accepted { at, facts }) if !is_refusal => {
+                let is_recent = self.clock.now().since(at) <= self.stale_if_error.max(TRUSTED_FOR);
+                if is_recent { Ok(facts) } else { Err(error) }
+            }
+            Some(Standing::Accepted { .. }) => {
+                self.ask(credential, agent, turn).await.inspect_err(|error| self.refuse(pair, error))
+            }
+            Some(Standing::Refused { .. }) | None => {
+                self.refuse(pair, &error);
+                Err(error)
+            }
+        }
+    }
+
+    fn refuse(&self, pair: Pair, error: &SourceError) {
+        if matches!(error, SourceError::Denied(_) | SourceError::AgentNotFound(_)) {
+            let (at, error) = (self.clock.now(), error.clone());
+            self.standings.insert(pair, Standing::Refused { at, error });
+        }
+    }
+
+    /// Forgets what is known of an agent.
+    pub(super) fn forget(&self, agent: AgentId) {
+        let pairs: Vec<Pair> =
+            self.standings.iter().map(|(pair, _)| *pair).filter(|pair| pair.1 == agent).collect();
+        pairs.iter().for_each(|pair| self.standings.invalidate(pair));
+    }
+
+    async fn ask(
+        &self,
+        credential: &Credential,
+        agent: AgentId,
+        turn: &Turn,
+    ) -> Result<AgentFacts, SourceError> {
+        let pair = (credential.id(), agent);
+        let answer = {
+            let mut checking = self.checking.lock().unwrap_or_else(PoisonError::into_inner);
+            checking.entry(pair).or_insert_with(|| self.begin(pair, credential.clone(), turn.clone())).clone()
+        };
+        let answer = answer.await;
+        let mut checking = self.checking.lock().unwrap_or_else(PoisonError::into_inner);
+        if checking.get(&pair).is_some_and(|checking| checking.peek().is_some()) {
+            checking.remove(&pair);
+        }
+        answer
+    }
+
+    fn begin(&self, pair: Pair, credential: Credential, turn: Turn) -> Checking {
+        let (say, hear) = oneshot::channel();
+        let (source, clock, standings) =
+            (Arc::clone(&self.source), self.clock.clone(), self.standings.clone());
+        self.shutdown.spawn(async move {
+            let answer = source.agent(&credential, pair.1, &turn).await;
+            if let Ok(facts) = &answer {
+                standings.insert(pair, Standing::Accepted { at: clock.now(), facts: *facts });
+            }
+            // Nobody may be left to hear it.
+            let _ = say.send(answer);
+        });
+        let lost = || SourceError::Unavailable {
+            detail: "the check of the credential broke off".to_owned(),
+            retry_after: None,
+            upstream: None,
+        };
+        hear.map(move |answer| answer.unwrap_or_else(|_| Err(lost()))).boxed().shared()
+    }
+}

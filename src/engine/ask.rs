@@ -1,0 +1,207 @@
+//! From a question to the beginning of its answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use super::access::Known as Standing;
+use super::answer::{Answer, Frame};
+use super::freshness::{Membership, Policy};
+use super::inner::Inner;
+use super::question::{Pace, Question, Tolerance};
+use super::reading::{Appetite, Keep};
+use super::scope::Scope;
+use super::{AskError, plan};
+use crate::domain::{AgentFacts, Filters, Span, Timestamp};
+use crate::source::{Deadline, QuestionId, SourceError, Subject, Turn, Urgency};
+
+/// Longer than any stream: its reads wait for the budget as long as it takes.
+const NO_DEADLINE: Duration = Duration::from_hours(365 * 24);
+
+/// A collected answer keeps some of its time for what comes after the last page.
+const AFTER_READING: Duration = Duration::from_millis(100);
+
+pub(super) async fn ask(inner: &Arc<Inner>, question: Question) -> Result<Answer, AskError> {
+    let asked_at = inner.clock.now();
+    let turn = turn(&question);
+    let facts = within(&question, admitted(inner, &question, &turn)).await?;
+    let Some(span) = span(inner, &question, facts)? else {
+        return Ok(Answer::empty(question.to.unwrap_or(asked_at).min(asked_at)));
+    };
+    let (scope, membership) = scope(inner, &question, span, asked_at);
+    let policy = inner.settings.policy(membership).wished(&question.wish);
+    let status = if membership == Membership::Rows { question.filters.status.clone() } else { None };
+    let present = present(inner, &scope, &policy, asked_at);
+    let Some(span) = Span::new(span.from(), span.to().min(present)) else {
+        return Ok(Answer::empty(span.from()));
+    };
+    let frame = Frame {
+        inner: Arc::clone(inner),
+        span,
+        present,
+        asked_to: question.to,
+        scope,
+        policy,
+        status,
+        asked_at,
+        turn,
+        keep: if question.wish.no_store { Keep::No } else { Keep::Yes },
+        appetite: match question.pace {
+            Pace::Collected { .. } => Appetite::Whole,
+            Pace::Streamed { .. } => Appetite::Later,
+        },
+        in_flight: Arc::new(Semaphore::new(inner.settings.fan_out)),
+        tolerance: question.tolerance,
+        wish: question.wish,
+        deadline: match question.pace {
+            Pace::Collected { deadline } => Some(deadline),
+            Pace::Streamed { .. } => None,
+        },
+    };
+    let mut answer = Answer::begin(frame).await?;
+    if matches!(question.pace, Pace::Streamed { .. }) {
+        answer.prime().await?;
+    }
+    Ok(answer)
+}
+
+/// Holds a collected question to its deadline.
+async fn within<T>(
+    question: &Question,
+    work: impl Future<Output = Result<T, AskError>>,
+) -> Result<T, AskError> {
+    match question.pace {
+        Pace::Streamed { .. } => work.await,
+        Pace::Collected { deadline } => tokio::time::timeout_at(deadline, work).await.unwrap_or_else(|_| {
+            Err(AskError::NotReady { pages_read: 0, pages_planned: 1, retry_after: Duration::from_secs(1) })
+        }),
+    }
+}
+
+/// Whose turn it is for all that a question reads.
+fn turn(question: &Question) -> Turn {
+    let now = Instant::now();
+    let (deadline, retry_for) = match question.pace {
+        Pace::Collected { deadline } => {
+            let left = deadline.saturating_duration_since(now).saturating_sub(AFTER_READING);
+            (now + left, left)
+        }
+        Pace::Streamed { row_wait } => (now + NO_DEADLINE, row_wait),
+    };
+    Turn {
+        question: QuestionId::unique(),
+        urgency: Urgency::Refresh,
+        deadline: Some(Deadline::at(deadline)),
+        budget_wait: None,
+        retry_for,
+        trace: question.trace.clone(),
+    }
+}
+
+/// Makes sure that upstream accepts the credential for the agent.
+async fn admitted(inner: &Inner, question: &Question, turn: &Turn) -> Result<AgentFacts, AskError> {
+    let credential = &question.credential;
+    match inner.access.known(credential.id(), question.agent) {
+        Standing::Accepted(facts) => Ok(facts),
+        Standing::Refused(error) => Err(error.into()),
+        Standing::Unknown if question.wish.only_if_cached => Err(AskError::NotCached),
+        Standing::Unknown => match inner.access.check(credential, question.agent, turn).await {
+            Ok(facts) => Ok(facts),
+            Err(error) => {
+                refused(inner, question, &error);
+                Err(error.into())
+            }
+        },
+    }
+}
+
+/// Drops what was kept under a credential that upstream refused for good.
+pub(super) fn refused(inner: &Inner, question: &Question, error: &SourceError) {
+    drop_refused(
+        inner,
+        &Subject {
+            credential: question.credential.clone(),
+            agent: question.agent,
+            filters: Filters::default(),
+        },
+        error,
+    );
+}
+
+/// Drops what was kept under a credential that upstream refused for good.
+pub(super) fn drop_refused(inner: &Inner, subject: &Subject, error: &SourceError) {
+    match error {
+        SourceError::Denied(_) => inner.drop_credential(subject.credential.id(), None),
+        SourceError::AgentNotFound(_) => inner.drop_credential(subject.credential.id(), Some(subject.agent)),
+        SourceError::Refused(_)
+        | SourceError::RateLimited { .. }
+        | SourceError::Unavailable { .. }
+        | SourceError::TimedOut
+        | SourceError::Malformed { .. } => {}
+    }
+}
+
+/// The span that is asked about; none if it lies in the future, or before the agent.
+fn span(inner: &Inner, question: &Question, facts: AgentFacts) -> Result<Option<Span>, AskError> {
+    let now = inner.clock.upstream_now(&*inner.source);
+    let born = facts.created_at.map(Timestamp::floor_second).or(inner.settings.history_start);
+    let from = match (question.from, born) {
+        (Some(from), Some(born)) => from.max(born),
+        (Some(instant), None) | (None, Some(instant)) => instant,
+        (None, None) => return Err(AskError::NoHistoryStart),
+    };
+    Ok(Span::new(from, question.to.unwrap_or(now).min(now)))
+}
+
+/// Where the question is answered from, and whether rows enter and leave there.
+///
+/// A filter on the status is applied here, to what is known without it, where that costs no more requests than
+/// reading under the filter does.
+fn scope(inner: &Inner, question: &Question, span: Span, now: Timestamp) -> (Arc<Scope>, Membership) {
+    let subject =
+        |filters| Subject { credential: question.credential.clone(), agent: question.agent, filters };
+    let own = subject(question.filters.clone());
+    let can_change_elsewhere = question.filters.answered_by_voice_mail.is_some();
+    if let Some(status) = question.filters.status.as_ref().filter(|_| !can_change_elsewhere) {
+        let wide = subject(question.filters.without_status());
+        if let Some(scope) = inner.scopes.find(&wide) {
+            let parts = scope.lock().look(span);
+            let policy = inner.settings.policy(Membership::Rows);
+            if plan::is_cheaper_here(&parts, status, &policy, now) {
+                scope.touch(now);
+                return (scope, Membership::Rows);
+            }
+        }
+    }
+    let membership = if own.filters.can_change() { Membership::Spans } else { Membership::Fixed };
+    (inner.scopes.of(&own, &*inner.store, now), membership)
+}
+
+/// Where the present is for a question: at the end of the latest reading that went up to it, if that is fresh enough
+/// or under way, so that what comes with every question costs nothing between two readings; else now.
+fn present(inner: &Inner, scope: &Scope, policy: &Policy, now: Timestamp) -> Timestamp {
+    let known = scope.lock();
+    let is_fresh = |read_at| !policy.is_past(read_at, policy.live, now);
+    let latest = known.head.filter(|head| is_fresh(head.read_at)).map(|head| head.to);
+    let coming = known
+        .readings
+        .iter()
+        .filter(|reading| reading.is_head && reading.is_open() && is_fresh(reading.begun_at))
+        .map(|reading| reading.span.to());
+    latest.into_iter().chain(coming).max().unwrap_or_else(|| inner.clock.upstream_now(&*inner.source))
+}
+
+/// Whether a lenient answer may leave a part out.
+pub(super) const fn is_lenient(tolerance: Tolerance) -> bool {
+    matches!(tolerance, Tolerance::Lenient)
+}
+
+/// A question that only brings up to date what is known goes before one that reads history.
+pub(super) const fn urgency(gaps: plan::Gaps) -> Urgency {
+    match gaps {
+        plan::Gaps::None | plan::Gaps::Head(_) => Urgency::Refresh,
+        plan::Gaps::Some => Urgency::Cold,
+    }
+}

@@ -1,0 +1,134 @@
+//! What is known of one scope: disjoint segments of `created_at`, sorted, each with its rows and when it was read.
+//!
+//! Nothing here reads upstream or a clock. A piece that was proven [replaces](Coverage::replace) everything known
+//! within its span: what it does not contain has left the set. What the store has dropped is a gap, noticed by the
+//! segment's weak reference and not by asking the store for every segment.
+//!
+//! An entry is cut out of by later, newer pieces without being laid out anew: two segments may then point at two
+//! parts of one entry. How many do is counted, so that an entry nobody points at is given back at once.
+
+mod segment;
+
+use std::collections::{BTreeMap, HashMap};
+
+pub(super) use segment::{Contents, Segment, Trust};
+
+use crate::domain::{Span, Timestamp};
+use crate::store::EntryKey;
+
+/// The segments of one scope.
+///
+/// # Invariants
+/// No two segments overlap; each is filed under its `span.from()`.
+#[derive(Debug, Default)]
+pub(super) struct Coverage {
+    segments: BTreeMap<Timestamp, Segment>,
+    uses: HashMap<EntryKey, usize>,
+}
+
+/// What [`Coverage::look`] finds at a place.
+#[derive(Clone, Debug)]
+pub(super) enum Part {
+    /// Known, and the rows are still kept.
+    Known(Segment),
+    /// Not known.
+    Gap(Span),
+}
+
+impl Coverage {
+    /// Everything within a span, newest first: known parts and the gaps between them, without overlap and without
+    /// a hole. Segments that are partly within come whole, so their spans may reach beyond.
+    pub(super) fn look(&self, span: Span) -> Vec<Part> {
+        let mut parts = Vec::new();
+        let mut rest = Some(span);
+        let gap = |parts: &mut Vec<Part>, span: Span| match parts.last_mut() {
+            Some(Part::Gap(above)) => *above = above.union(span),
+            Some(Part::Known(_)) | None => parts.push(Part::Gap(span)),
+        };
+        for segment in self.overlapping(span) {
+            let Some(left) = rest else { break };
+            if let Some(missing) = left.after(segment.span.to()) {
+                gap(&mut parts, missing);
+            }
+            rest = left.before(segment.span.from());
+            if segment.is_kept() {
+                parts.push(Part::Known(segment.clone()));
+            } else if let Some(gone) = left.intersection(segment.span) {
+                gap(&mut parts, gone);
+            }
+        }
+        if let Some(left) = rest {
+            gap(&mut parts, left);
+        }
+        parts
+    }
+
+    /// The known segment that holds an instant.
+    pub(super) fn at(&self, instant: Timestamp) -> Option<&Segment> {
+        let (_, segment) = self.segments.range(..=instant).next_back()?;
+        (segment.span.contains(instant)).then_some(segment)
+    }
+
+    /// The segments that have anything in common with a span, newest first.
+    pub(super) fn overlapping(&self, span: Span) -> impl Iterator<Item = &Segment> {
+        self.segments
+            .range(..=span.to())
+            .rev()
+            .map(|(_, s)| s)
+            .take_while(move |s| s.span.to() >= span.from())
+    }
+
+    /// Puts segments in the place of everything known within a span. Whatever of the span they leave out is not
+    /// known any more. Gives back the keys of entries that nothing points at now.
+    pub(super) fn replace(&mut self, span: Span, new: Vec<Segment>) -> Vec<EntryKey> {
+        let old: Vec<Timestamp> = self.overlapping(span).map(|s| s.span.from()).collect();
+        let mut unused = Vec::new();
+        for from in old {
+            let Some(segment) = self.segments.remove(&from) else { continue };
+            for left in segment.span.without(span) {
+                if let Some(part) = segment.clipped(left) {
+                    self.insert(part);
+                }
+            }
+            self.release(&segment, &mut unused);
+        }
+        for segment in new {
+            debug_assert!(span.covers(segment.span));
+            self.insert(segment);
+        }
+        unused.retain(|key| !self.uses.contains_key(key));
+        unused
+    }
+
+    /// Takes everything out; gives back the keys of all entries.
+    pub(super) fn clear(&mut self) -> Vec<EntryKey> {
+        self.segments.clear();
+        self.uses.drain().map(|(key, _)| key).collect()
+    }
+
+    /// Whether a segment points at this entry.
+    pub(super) fn uses(&self, key: &EntryKey) -> bool {
+        self.uses.contains_key(key)
+    }
+
+    fn insert(&mut self, segment: Segment) {
+        if let Some(key) = segment.key() {
+            *self.uses.entry(key).or_default() += 1;
+        }
+        self.segments.insert(segment.span.from(), segment);
+    }
+
+    fn release(&mut self, segment: &Segment, unused: &mut Vec<EntryKey>) {
+        let Some(key) = segment.key() else { return };
+        if let Some(count) = self.uses.get_mut(&key) {
+            *count -= 1;
+            if *count == 0 {
+                self.uses.remove(&key);
+                unused.push(key);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,142 @@
+use std::ops::Range;
+use std::sync::{Arc, Weak};
+
+use crate::domain::{Entry, EntryRow, Span, Timestamp};
+use crate::store::EntryKey;
+
+/// A span that is known, and which rows of which entry lie in it. The rows of one segment are never looked for
+/// elsewhere.
+#[derive(Clone, Debug)]
+pub(in crate::engine) struct Segment {
+    pub(in crate::engine) span: Span,
+    /// When the part of it that was read first was read.
+    pub(in crate::engine) read_at: Timestamp,
+    /// When the part of it that was read last was read.
+    pub(in crate::engine) latest_read_at: Timestamp,
+    pub(in crate::engine) trust: Trust,
+    pub(in crate::engine) contents: Contents,
+}
+
+/// Whether rows may still turn up in a segment because upstream shows them late.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::engine) enum Trust {
+    /// It was read long enough after its end.
+    Proven,
+    /// It lies within the commit lag before its reading: known for the live time to live, and then a gap.
+    Provisional,
+}
+
+/// The rows of a segment.
+#[derive(Clone, Debug)]
+pub(in crate::engine) enum Contents {
+    /// There are none.
+    Empty,
+    /// These rows of an entry, as long as the store keeps it.
+    Rows {
+        key: EntryKey,
+        /// Tells whether the entry is still there, and what is known of its rows, without asking the store.
+        entry: Weak<Entry>,
+        rows: Range<usize>,
+        restless: Option<Restless>,
+    },
+}
+
+/// That a segment has rows which may change soon, so that planning looks at each of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::engine) struct Restless {
+    /// After this instant all of its rows are settled, if none is read again before.
+    pub(in crate::engine) until: Timestamp,
+    /// When the one that was read first was read.
+    pub(in crate::engine) oldest_read_at: Timestamp,
+}
+
+impl Segment {
+    /// Whether its entry is still kept somewhere; true of a segment without rows.
+    pub(in crate::engine) fn is_kept(&self) -> bool {
+        match &self.contents {
+            Contents::Empty => true,
+            Contents::Rows { entry, .. } => entry.strong_count() > 0,
+        }
+    }
+
+    /// How many rows it has.
+    pub(in crate::engine) fn len(&self) -> usize {
+        match &self.contents {
+            Contents::Empty => 0,
+            Contents::Rows { rows, .. } => rows.len(),
+        }
+    }
+
+    /// Its entry and where its rows are in it; none if it has no rows or the entry is gone.
+    pub(in crate::engine) fn rows(&self) -> Option<(Arc<Entry>, Range<usize>)> {
+        match &self.contents {
+            Contents::Empty => None,
+            Contents::Rows { entry, rows, .. } => Some((entry.upgrade()?, rows.clone())),
+        }
+    }
+
+    /// The key of its entry.
+    pub(in crate::engine) fn key(&self) -> Option<EntryKey> {
+        match &self.contents {
+            Contents::Empty => None,
+            Contents::Rows { key, .. } => Some(*key),
+        }
+    }
+
+    /// The part of it within a span; none if there is none, or if its rows are needed and gone.
+    pub(in crate::engine) fn clipped(&self, to: Span) -> Option<Self> {
+        let span = self.span.intersection(to)?;
+        if span == self.span {
+            return Some(self.clone());
+        }
+        let contents = match &self.contents {
+            Contents::Empty => Contents::Empty,
+            Contents::Rows { key, entry, rows, .. } => {
+                let kept = entry.upgrade()?;
+                let rows = positions_within(kept.rows(), rows.clone(), span);
+                Contents::of(*key, &kept, rows)
+            }
+        };
+        Some(Self { span, contents, ..*self })
+    }
+}
+
+impl Contents {
+    /// These rows of an entry.
+    pub(in crate::engine) fn of(key: EntryKey, entry: &Arc<Entry>, rows: Range<usize>) -> Self {
+        if rows.is_empty() {
+            return Self::Empty;
+        }
+        let restless = Restless::of(&entry.rows()[rows.clone()]);
+        Self::Rows { key, entry: Arc::downgrade(entry), rows, restless }
+    }
+}
+
+impl Restless {
+    /// Whether any of these rows may change soon, and until when. The time it takes a row to settle is not known
+    /// here, so `until` is the row's last change.
+    fn of(rows: &[EntryRow]) -> Option<Self> {
+        rows.iter()
+            .map(|row| {
+                let is_terminal = row.status.as_ref().is_some_and(crate::domain::Status::is_terminal);
+                let until = if is_terminal && row.is_dated { row.changed_at } else { Timestamp::MAX };
+                Self { until, oldest_read_at: row.read_at }
+            })
+            .reduce(|a, b| Self {
+                until: a.until.max(b.until),
+                oldest_read_at: a.oldest_read_at.min(b.oldest_read_at),
+            })
+    }
+}
+
+/// Which of some positions hold rows created within a span.
+pub(in crate::engine) fn positions_within(
+    rows: &[EntryRow],
+    among: Range<usize>,
+    span: Span,
+) -> Range<usize> {
+    let part = &rows[among.clone()];
+    let start = part.partition_point(|row| row.created_at > span.to());
+    let end = part.partition_point(|row| row.created_at >= span.from());
+    among.start + start..among.start + end.max(start)
+}

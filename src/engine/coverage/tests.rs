@@ -1,0 +1,135 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::segment::positions_within;
+use super::*;
+use crate::domain::{Digest, Entry, NewRow, Row};
+
+fn at(micros: i64) -> Timestamp {
+    Timestamp::from_micros(micros)
+}
+
+fn span(from: i64, to: i64) -> Span {
+    Span::new(at(from), at(to)).unwrap()
+}
+
+fn segment(number: u64, from: i64, to: i64, instants: &[i64]) -> (Segment, Arc<Entry>) {
+    let rows: Vec<NewRow> = instants
+        .iter()
+        .rev()
+        .map(|&micros| NewRow {
+            row: Row {
+                id: format!("{number}-{micros}").into(),
+                created_at: Some(at(micros)),
+                updated_at: None,
+                status: None,
+                bytes: "{}".into(),
+            },
+            created_at: at(micros),
+            read_at: at(0),
+            digest: Digest(1),
+        })
+        .collect();
+    let entry = Arc::new(Entry::new(&rows));
+    let key = EntryKey { scope: [0; 16], number };
+    let contents = Contents::of(key, &entry, 0..rows.len());
+    let (read_at, trust) = (at(0), Trust::Proven);
+    (Segment { span: span(from, to), read_at, latest_read_at: read_at, trust, contents }, entry)
+}
+
+fn span_of(part: &Part) -> Span {
+    match part {
+        Part::Known(segment) => segment.span,
+        Part::Gap(span) => *span,
+    }
+}
+
+/// A step of a random history: a piece over a span with rows at some of its instants, or an entry evicted.
+#[derive(Clone, Debug)]
+enum Step {
+    Replace { from: i64, width: i64, every: i64 },
+    Evict(usize),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let replace =
+        (0i64..60, 0i64..25, 1i64..6).prop_map(|(from, width, every)| Step::Replace { from, width, every });
+    proptest::collection::vec(prop_oneof![4 => replace, 1 => (0usize..20).prop_map(Step::Evict)], 1..30)
+}
+
+proptest! {
+    /// Held against a plain list: for every instant, which piece said last what is there, and whether it is kept.
+    #[test]
+    fn looks_like_a_plain_list_of_instants(steps in steps(), from in 0i64..80, width in 0i64..40) {
+        let mut coverage = Coverage::default();
+        let mut kept: Vec<Option<Arc<Entry>>> = Vec::new();
+        let mut plain: BTreeMap<i64, (usize, bool)> = BTreeMap::new();
+        for step in steps {
+            match step {
+                Step::Replace { from, width, every } => {
+                    let instants: Vec<i64> = (from..=from + width).filter(|i| i % every == 0).collect();
+                    let number = kept.len();
+                    let (segment, entry) = segment(number as u64, from, from + width, &instants);
+                    // Eviction is only noticed where there are rows.
+                    kept.push(Some(entry));
+                    for i in from..=from + width {
+                        plain.insert(i, (number, instants.contains(&i)));
+                    }
+                    for key in coverage.replace(span(from, from + width), vec![segment]) {
+                        let number = key.number as usize;
+                        prop_assert!(!plain.values().any(|&(n, has_row)| n == number && has_row));
+                        kept[number] = None;
+                    }
+                }
+                Step::Evict(which) => {
+                    if let Some(entry) = kept.get_mut(which) {
+                        *entry = None;
+                    }
+                }
+            }
+        }
+        let asked = span(from, from + width);
+        let parts = coverage.look(asked);
+        let mut expected_top = asked.to();
+        for part in &parts {
+            prop_assert!(span_of(part).to() >= expected_top.min(span_of(part).to()));
+            let within = span_of(part).intersection(asked).unwrap();
+            prop_assert_eq!(within.to(), expected_top, "no hole, no overlap");
+            expected_top = within.from().previous();
+            for micros in within.from().as_micros()..=within.to().as_micros() {
+                match (part, plain.get(&micros)) {
+                    (Part::Known(segment), Some(&(number, has_row))) => {
+                        let Some((entry, rows)) = segment.rows() else {
+                            prop_assert!(!has_row);
+                            continue;
+                        };
+                        let here = positions_within(entry.rows(), rows, Span::at(at(micros)));
+                        prop_assert_eq!(here.len(), usize::from(has_row));
+                        if has_row {
+                            prop_assert_eq!(&*entry.rows()[here.start].id, format!("{number}-{micros}"));
+                        }
+                    }
+                    (Part::Known(_), None) => prop_assert!(false, "{micros} was never read"),
+                    (Part::Gap(_), Some(&(number, _))) => prop_assert!(kept[number].is_none(), "{micros} is kept"),
+                    (Part::Gap(_), None) => {}
+                }
+            }
+        }
+        prop_assert_eq!(expected_top, asked.from().previous());
+    }
+}
+
+#[test]
+fn gives_an_entry_back_when_nothing_points_at_it() {
+    let mut coverage = Coverage::default();
+    let (wide, _kept) = segment(1, 0, 100, &[10, 50, 90]);
+    let key = wide.key().unwrap();
+    assert_eq!(coverage.replace(span(0, 100), vec![wide]), []);
+    let (middle, _kept_too) = segment(2, 40, 60, &[45]);
+    assert_eq!(coverage.replace(span(40, 60), vec![middle]), [], "both ends still point at it");
+    assert_eq!(coverage.look(span(0, 100)).len(), 3);
+    assert_eq!(coverage.replace(span(0, 39), vec![]), []);
+    assert_eq!(coverage.replace(span(61, 100), vec![]), [key]);
+}

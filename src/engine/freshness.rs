@@ -1,0 +1,189 @@
+//! How old what is known may get: the promises per row, as pure functions of a row, a policy and the time.
+//!
+//! A row's class follows from its status and its last change. Under a filter on something that changes, rows enter
+//! and leave, so there the *place* decides as well: what was created lately is read more often, whatever its status.
+//! Nothing here reads a clock; `now` is always the caller's.
+
+use std::time::Duration;
+
+use crate::domain::{EntryRow, Timestamp};
+use crate::engine::Wish;
+
+/// The times to live that hold for one question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Policy {
+    pub(super) live: Duration,
+    pub(super) settling: Duration,
+    pub(super) settled: Duration,
+    pub(super) settle_after: Duration,
+    pub(super) membership: Membership,
+}
+
+/// Whether rows may enter and leave the answer while they exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Membership {
+    /// A row that belongs to the answer belongs to it for as long as it exists.
+    Fixed,
+    /// The filter names something that changes, and is applied here, to rows known whatever their state: a row
+    /// that enters is one whose state was known to be another.
+    Rows,
+    /// The filter names something that changes, and is applied by upstream: a row that enters was not known here,
+    /// so it may be anywhere.
+    Spans,
+}
+
+/// Within this stretch before now, a filter on what changes is kept to the settling time to live.
+const RECENT: Duration = Duration::from_hours(7 * 24);
+
+/// A row that did not change for a time *t* is read again after a twentieth of it.
+const PATIENCE: u32 = 20;
+
+impl Policy {
+    /// The policy for a question with this wish: `max-age` lowers the live and the settling time to live, and never
+    /// the settled one, because browsers send `max-age=0` at every reload.
+    #[must_use]
+    pub(super) fn wished(self, wish: &Wish) -> Self {
+        let lowered = |ttl: Duration| wish.max_age.map_or(ttl, |max| ttl.min(max));
+        Self { live: lowered(self.live), settling: lowered(self.settling), ..self }
+    }
+
+    /// How old this row may get.
+    pub(super) fn row_ttl(&self, row: &EntryRow, now: Timestamp) -> Duration {
+        let by_row = if !row.is_dated {
+            self.live
+        } else if row.status.as_ref().is_some_and(crate::domain::Status::is_terminal) {
+            if now.since(row.changed_at) > self.settle_after { self.settled } else { self.settling }
+        } else {
+            let unchanged = row.read_at.since(row.changed_at);
+            self.live.max(unchanged / PATIENCE).min(self.settling.max(self.live))
+        };
+        by_row.min(self.place_ttl(row.created_at, now))
+    }
+
+    /// How old the knowledge may get of which rows there are at an instant.
+    pub(super) fn place_ttl(&self, created_at: Timestamp, now: Timestamp) -> Duration {
+        match self.membership {
+            Membership::Fixed => self.settled,
+            Membership::Rows | Membership::Spans => {
+                let age = now.since(created_at);
+                if age <= self.settle_after {
+                    self.live
+                } else if age <= RECENT {
+                    self.settling
+                } else {
+                    self.settled
+                }
+            }
+        }
+    }
+
+    /// Whether a row must be read again before it is given.
+    pub(super) fn is_due(&self, row: &EntryRow, now: Timestamp) -> bool {
+        let ttl = self.row_ttl(row, now);
+        self.is_past(row.read_at, self.hard(ttl), now)
+    }
+
+    /// Whether something read then is past its time to live.
+    #[expect(clippy::unused_self, reason = "reads as a question to the policy")]
+    pub(super) fn is_past(&self, read_at: Timestamp, ttl: Duration, now: Timestamp) -> bool {
+        read_at.plus(ttl) < now
+    }
+
+    /// The age at which something must be read before it is given. The settled time to live is an aim: up to twice
+    /// that long a row is given at once and renewed behind the answer.
+    pub(super) fn hard(&self, ttl: Duration) -> Duration {
+        if ttl == self.settled && ttl > self.settling { ttl * 2 } else { ttl }
+    }
+
+    /// The instant before which every place has the settled time to live, under a filter on what changes.
+    pub(super) fn calm_before(&self, now: Timestamp) -> Timestamp {
+        now.minus(RECENT.max(self.settle_after))
+    }
+
+    /// The instants at which the time to live of a place changes, newest first.
+    pub(super) fn boundaries(&self, now: Timestamp) -> [Timestamp; 2] {
+        [now.minus(self.settle_after).previous(), self.calm_before(now).previous()]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{Digest, Entry, NewRow, Row, Status};
+
+    const DAY: Duration = Duration::from_hours(24);
+
+    fn policy(membership: Membership) -> Policy {
+        Policy {
+            live: Duration::from_secs(10),
+            settling: Duration::from_secs(120),
+            settled: DAY,
+            settle_after: Duration::from_hours(3),
+            membership,
+        }
+    }
+
+    fn now() -> Timestamp {
+        Timestamp::from_micros(1_800_000_000_000_000)
+    }
+
+    fn row(status: &str, created: Duration, changed: Duration) -> EntryRow {
+        let row = Row {
+            id: "a".into(),
+            created_at: Some(now().minus(created)),
+            updated_at: Some(now().minus(changed)),
+            status: Some(Status::new(status)),
+            bytes: "{}".into(),
+        };
+        let new = NewRow { created_at: now().minus(created), row, read_at: now(), digest: Digest(1) };
+        Entry::new(&[new]).rows()[0].clone()
+    }
+
+    fn ttl(membership: Membership, row: &EntryRow) -> u64 {
+        policy(membership).row_ttl(row, now()).as_secs()
+    }
+
+    #[test]
+    fn a_row_at_rest_is_settled_and_one_that_changed_lately_is_settling() {
+        let fixed = Membership::Fixed;
+        assert_eq!(ttl(fixed, &row("completed", DAY, DAY)), 86_400);
+        assert_eq!(ttl(fixed, &row("completed", DAY, Duration::from_secs(60))), 120);
+        assert_eq!(ttl(fixed, &row("no-answer", Duration::from_hours(1), Duration::from_hours(1))), 120);
+    }
+
+    #[test]
+    fn a_live_row_is_read_less_often_the_longer_it_does_not_change() {
+        let fixed = Membership::Fixed;
+        let unchanged = |secs| ttl(fixed, &row("in-progress", DAY, Duration::from_secs(secs)));
+        assert_eq!(unchanged(5), 10);
+        assert_eq!(unchanged(1_000), 50);
+        assert_eq!(unchanged(80_000), 120);
+        assert_eq!(ttl(fixed, &row("call-disconnected", DAY, Duration::from_secs(1))), 10);
+    }
+
+    #[test]
+    fn a_filter_on_what_changes_goes_by_the_place() {
+        let changing = Membership::Rows;
+        assert_eq!(ttl(changing, &row("completed", Duration::from_hours(1), Duration::from_hours(1))), 10);
+        assert_eq!(ttl(changing, &row("completed", 5 * DAY, 5 * DAY)), 120);
+        assert_eq!(ttl(changing, &row("completed", 9 * DAY, 9 * DAY)), 86_400);
+        assert_eq!(ttl(changing, &row("in-progress", 9 * DAY, 9 * DAY)), 120);
+    }
+
+    #[test]
+    fn only_what_is_settled_may_be_given_up_to_twice_its_time() {
+        let policy = policy(Membership::Fixed);
+        assert_eq!(policy.hard(policy.settled), 2 * DAY);
+        assert_eq!(policy.hard(policy.settling), policy.settling);
+        let always =
+            Policy { settled: Duration::ZERO, settling: Duration::ZERO, live: Duration::ZERO, ..policy };
+        assert_eq!(always.hard(Duration::ZERO), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_wish_never_touches_what_is_settled() {
+        let wish = Wish { max_age: Some(Duration::ZERO), ..Wish::default() };
+        let wished = policy(Membership::Fixed).wished(&wish);
+        assert_eq!((wished.live, wished.settling, wished.settled), (Duration::ZERO, Duration::ZERO, DAY));
+    }
+}

@@ -1,0 +1,153 @@
+use std::sync::Arc;
+
+use super::access::Access;
+use super::clock::Clock;
+use super::reading::{Dates, Ended, Piece, Purpose, Reader, Reading, ReadingDesk};
+use super::relay::Relays;
+use super::scope::Scope;
+use super::scopes::Scopes;
+use super::settings::EngineSettings;
+use super::{AskError, plan};
+use crate::domain::{AgentId, CredentialId};
+use crate::shutdown::Shutdown;
+use crate::source::{Source, SourceError, Subject};
+use crate::store::Store;
+
+/// What every question shares.
+pub(super) struct Inner {
+    pub(super) settings: EngineSettings,
+    pub(super) source: Arc<dyn Source>,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) clock: Clock,
+    pub(super) shutdown: Shutdown,
+    pub(super) scopes: Scopes,
+    pub(super) access: Access,
+    pub(super) relays: Relays,
+    repairs: std::sync::atomic::AtomicU64,
+}
+
+impl Inner {
+    pub(super) fn new(
+        settings: EngineSettings,
+        source: Arc<dyn Source>,
+        store: Arc<dyn Store>,
+        clock: Clock,
+        shutdown: Shutdown,
+    ) -> Self {
+        let access =
+            Access::new(Arc::clone(&source), clock.clone(), shutdown.clone(), settings.stale_if_error);
+        let relays = Relays::new(settings.relay_bytes);
+        let (scopes, repairs) = (Scopes::default(), std::sync::atomic::AtomicU64::default());
+        Self { settings, source, store, clock, shutdown, scopes, access, relays, repairs }
+    }
+
+    /// Starts a reading, if nobody did.
+    pub(super) fn start(self: &Arc<Self>, scope: &Arc<Scope>, reading: &Arc<Reading>) {
+        if !reading.claim_start() {
+            return;
+        }
+        let (inner, scope, reading) = (Arc::clone(self), Arc::clone(scope), Arc::clone(reading));
+        self.shutdown.clone().spawn(async move {
+            // However the task ends, those who wait are told.
+            let over = Over { scope: &scope, reading: &reading };
+            let end = tokio::select! {
+                end = inner.read(&scope, &reading) => end,
+                () = inner.shutdown.end_ordered() => Err(Ended::Failed(AskError::ShuttingDown)),
+            };
+            over.with(end);
+        });
+    }
+
+    async fn read(&self, scope: &Scope, reading: &Reading) -> Result<(), Ended> {
+        let subject = match &reading.purpose {
+            Purpose::Know => scope.subject.clone(),
+            Purpose::Probe(status) => {
+                let filters = scope.subject.filters.with_status(status.clone());
+                Subject { filters, ..scope.subject.clone() }
+            }
+        };
+        let reader = Reader {
+            source: &*self.source,
+            clock: &self.clock,
+            subject: &subject,
+            turn: &reading.turn,
+            learned: &scope.learned,
+            in_flight: Arc::clone(&reading.in_flight),
+            fan_out: self.settings.fan_out,
+            window: self.settings.span_width(),
+        };
+        let desk = ReadingDesk {
+            reading,
+            lay: |piece: Piece| {
+                self.access.accepted(subject.credential.id(), subject.agent);
+                let span = piece.span;
+                if let Purpose::Probe(status) = &reading.purpose {
+                    scope.patch(&*self.store, &piece, status);
+                }
+                (span, scope.keep(&*self.store, &piece, reading, self.settings.commit_lag))
+            },
+        };
+        let repairs = scope.learned.repairs();
+        let end = reader.read(reading.span, &desk).await;
+        let repaired = scope.learned.repairs() - repairs;
+        self.repairs.fetch_add(repaired, std::sync::atomic::Ordering::Relaxed);
+        end
+    }
+
+    pub(super) fn repairs(&self) -> u64 {
+        self.repairs.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// How wide the spans of a scope's readings may be: without limit where upstream ignores the dates anyway, since
+    /// every one of them would walk the whole list.
+    pub(super) fn span_width(&self, scope: &Scope) -> std::time::Duration {
+        match scope.learned.dates() {
+            Dates::Kept => self.settings.span_width(),
+            Dates::Ignored => plan::UNLIMITED,
+        }
+    }
+
+    /// Forgets what was read with a credential: of one agent, or of all.
+    pub(super) fn drop_credential(&self, credential: CredentialId, agent: Option<AgentId>) {
+        self.scopes.close(&*self.store, |subject| {
+            subject.credential.id() == credential && agent.is_none_or(|agent| subject.agent == agent)
+        });
+        self.relays.drop_credential(credential, agent);
+    }
+
+    pub(super) fn forget(&self, agent: AgentId) {
+        self.scopes.close(&*self.store, |subject| subject.agent == agent);
+        self.relays.forget(agent);
+        self.access.forget(agent);
+    }
+}
+
+/// Takes a reading off its scope's list and ends it, also when its task panics.
+struct Over<'a> {
+    scope: &'a Scope,
+    reading: &'a Arc<Reading>,
+}
+
+impl Over<'_> {
+    fn with(self, end: Result<(), Ended>) {
+        self.leave();
+        self.reading.finish(end);
+        std::mem::forget(self);
+    }
+
+    fn leave(&self) {
+        self.scope.lock().readings.retain(|other| !Arc::ptr_eq(other, self.reading));
+    }
+}
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.leave();
+        let error = SourceError::Unavailable {
+            detail: "the read broke off".to_owned(),
+            retry_after: None,
+            upstream: None,
+        };
+        self.reading.finish(Err(Ended::from(error)));
+    }
+}

@@ -1,0 +1,355 @@
+//! A read that many may wait for: a task of its own, that outlives whoever began it.
+//!
+//! Flow: a plan registers a reading for every span it wants; whoever wants a span that is being read already waits
+//! for that one. A reading starts when an answer first looks for it. It proves pieces from its newest instant
+//! downwards, lays each out, puts it into what is known, and keeps it on its shelf until those who wait have taken
+//! it. Who comes late, or dawdles, finds a piece gone from the shelf and looks in what is known instead.
+//!
+//! Bounds: while all who wait are streams, a reading stays no more than a fan-out of pages ahead of the fastest; once
+//! nobody waits it stops at its next page. What it proved until then is kept.
+
+mod learned;
+mod piece;
+mod reader;
+mod walk;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures_util::future::BoxFuture;
+use tokio::sync::{Notify, Semaphore};
+
+pub(super) use learned::Learned;
+pub(super) use piece::{AskedAt, Piece, place};
+pub(super) use reader::{Desk, Ended, Pages, Reader};
+pub(super) use walk::Dates;
+
+use crate::domain::{EntrySlice, Span, Status, Timestamp};
+use crate::source::Turn;
+
+/// What a reading is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// To know a span.
+    Know,
+    /// To find out which rows of a span are still in this status.
+    Probe(Status),
+}
+
+/// A read under way, or about to be.
+#[derive(Debug)]
+pub(super) struct Reading {
+    pub(super) span: Span,
+    pub(super) purpose: Purpose,
+    /// When it was decided on: everything it brings is read later.
+    pub(super) begun_at: Timestamp,
+    /// Whether it ends at the present: see `scope::Head`.
+    pub(super) is_head: bool,
+    /// Whether what it brings may be kept (`no-store`).
+    pub(super) keep: Keep,
+    pub(super) turn: Turn,
+    pub(super) in_flight: Arc<Semaphore>,
+    fan_out: usize,
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+/// Whether what is read may be kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Keep {
+    Yes,
+    No,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    phase: Phase,
+    shelf: VecDeque<Laid>,
+    /// Everything above this instant, within the span, was given.
+    given_above: Option<Timestamp>,
+    waiters: HashMap<u64, Waiting>,
+    pages_planned: u32,
+    pages_read: u32,
+}
+
+#[derive(Clone, Debug, Default)]
+enum Phase {
+    #[default]
+    Idle,
+    Running,
+    Over(Result<(), Ended>),
+}
+
+/// A piece that was laid out, on the shelf.
+#[derive(Clone, Debug)]
+struct Laid {
+    span: Span,
+    slices: Vec<EntrySlice>,
+    is_taken: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    /// Everything above this was taken.
+    at: Timestamp,
+    appetite: Appetite,
+}
+
+/// How far ahead of an answer its reads may run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Appetite {
+    /// It collects: all the way.
+    Whole,
+    /// It streams, and has come to this reading: a fan-out.
+    Next,
+    /// It streams, and is still busy with another reading: a little.
+    Later,
+}
+
+/// How many pages a reading fetches that no answer has come to yet.
+const PAGES_AHEAD: usize = 2;
+
+/// What an answer finds at a reading.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// The rows of this span, newest first.
+    Piece { span: Span, slices: Vec<EntrySlice> },
+    /// It was here and is gone: what is known has it, or it is a gap again.
+    Gone,
+}
+
+impl Reading {
+    #[expect(clippy::too_many_arguments, reason = "a record, made in one place")]
+    pub(super) fn new(
+        span: Span,
+        purpose: Purpose,
+        begun_at: Timestamp,
+        is_head: bool,
+        keep: Keep,
+        turn: Turn,
+        in_flight: Arc<Semaphore>,
+        fan_out: usize,
+    ) -> Arc<Self> {
+        let (state, changed) = (Mutex::default(), Notify::new());
+        Arc::new(Self { span, purpose, begun_at, is_head, keep, turn, in_flight, fan_out, state, changed })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for it from now on; the ticket's drop ends that.
+    pub(super) fn join(self: &Arc<Self>, appetite: Appetite) -> Ticket {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        self.lock().waiters.insert(id, Waiting { at: self.span.to(), appetite });
+        Ticket { reading: Arc::clone(self), id }
+    }
+
+    /// Whether somebody may still join: somebody waits for it, and it is not over.
+    pub(super) fn is_open(&self) -> bool {
+        let state = self.lock();
+        !matches!(state.phase, Phase::Over(_)) && !state.waiters.is_empty()
+    }
+
+    /// Whether the caller is the one to start it; true once.
+    pub(super) fn claim_start(&self) -> bool {
+        let mut state = self.lock();
+        let is_idle = matches!(state.phase, Phase::Idle);
+        if is_idle {
+            state.phase = Phase::Running;
+        }
+        is_idle
+    }
+
+    /// Puts a piece on the shelf.
+    pub(super) fn put(&self, span: Span, slices: Vec<EntrySlice>) {
+        let mut state = self.lock();
+        state.given_above = Some(span.from().previous());
+        state.shelf.push_back(Laid { span, slices, is_taken: false });
+        drop(state);
+        self.changed.notify_waiters();
+    }
+
+    /// Ends it.
+    pub(super) fn finish(&self, end: Result<(), Ended>) {
+        self.lock().phase = Phase::Over(end);
+        self.changed.notify_waiters();
+    }
+
+    /// Counts pages.
+    pub(super) fn count(&self, pages: Pages) {
+        let mut state = self.lock();
+        match pages {
+            Pages::Planned(planned) => state.pages_planned = state.pages_planned.max(planned),
+            Pages::Read => state.pages_read += 1,
+        }
+    }
+
+    /// Pages read, and pages known to be needed.
+    pub(super) fn progress(&self) -> (u64, u64) {
+        let state = self.lock();
+        (state.pages_read.into(), state.pages_planned.max(state.pages_read).max(1).into())
+    }
+
+    /// How many pages are still to come from it or lie on its shelf, as far as known: one if nothing is.
+    pub(super) fn outstanding(&self) -> usize {
+        let state = self.lock();
+        let to_come = match state.phase {
+            Phase::Over(_) => 0,
+            Phase::Idle | Phase::Running => {
+                (state.pages_planned.saturating_sub(state.pages_read)).max(1) as usize
+            }
+        };
+        to_come + state.shelf.len()
+    }
+
+    /// Returns when there is room for another page.
+    pub(super) async fn room(&self) -> Result<(), Ended> {
+        loop {
+            let changed = self.changed.notified();
+            {
+                let state = self.lock();
+                let Some(appetite) =
+                    state.waiters.values().map(|w| w.appetite).max_by_key(|a| a.limit(self.fan_out))
+                else {
+                    return Err(Ended::Unwanted);
+                };
+                let untaken = state.shelf.iter().filter(|laid| !laid.is_taken).count();
+                if untaken < appetite.limit(self.fan_out) {
+                    return Ok(());
+                }
+            }
+            changed.await;
+        }
+    }
+}
+
+impl Appetite {
+    const fn limit(self, fan_out: usize) -> usize {
+        match self {
+            Self::Whole => usize::MAX,
+            Self::Next => fan_out,
+            Self::Later => PAGES_AHEAD,
+        }
+    }
+}
+
+/// That somebody waits for a reading. Dropping it ends the waiting, and with the last one the reading.
+#[derive(Debug)]
+pub(super) struct Ticket {
+    reading: Arc<Reading>,
+    id: u64,
+}
+
+impl Ticket {
+    pub(super) fn reading(&self) -> &Arc<Reading> {
+        &self.reading
+    }
+
+    /// Says that the answer has come to this reading.
+    pub(super) fn attend(&self) {
+        let mut state = self.reading.lock();
+        if let Some(waiting) = state.waiters.get_mut(&self.id)
+            && waiting.appetite == Appetite::Later
+        {
+            waiting.appetite = Appetite::Next;
+            drop(state);
+            self.reading.changed.notify_waiters();
+        }
+    }
+
+    /// Returns the piece that holds an instant, once it is there. Instants must descend.
+    pub(super) async fn piece_at(&self, instant: Timestamp) -> Result<Found, Ended> {
+        loop {
+            let changed = self.reading.changed.notified();
+            if let Some(found) = self.look(instant) {
+                return found;
+            }
+            changed.await;
+        }
+    }
+
+    fn look(&self, instant: Timestamp) -> Option<Result<Found, Ended>> {
+        let mut state = self.reading.lock();
+        if let Some(waiting) = state.waiters.get_mut(&self.id) {
+            waiting.at = instant;
+        }
+        let position = state.shelf.partition_point(|laid| laid.span.from() > instant);
+        if let Some(laid) = state.shelf.get_mut(position).filter(|laid| laid.span.contains(instant)) {
+            laid.is_taken = true;
+            let found = Found::Piece { span: laid.span, slices: laid.slices.clone() };
+            state.clear_shelf(self.reading.fan_out);
+            drop(state);
+            self.reading.changed.notify_waiters();
+            return Some(Ok(found));
+        }
+        if state.given_above.is_some_and(|given| instant > given) {
+            return Some(Ok(Found::Gone));
+        }
+        match &state.phase {
+            Phase::Over(Ok(())) => Some(Ok(Found::Gone)),
+            Phase::Over(Err(ended)) => Some(Err(ended.clone())),
+            Phase::Idle | Phase::Running => None,
+        }
+    }
+
+    /// Returns when the reading is over.
+    pub(super) async fn over(&self) -> Result<(), Ended> {
+        loop {
+            let changed = self.reading.changed.notified();
+            if let Phase::Over(end) = &self.reading.lock().phase {
+                return end.clone();
+            }
+            changed.await;
+        }
+    }
+}
+
+impl State {
+    /// Takes off the shelf what everybody who waits has passed, and, when all of them stream, what the fastest has
+    /// passed by a long way.
+    fn clear_shelf(&mut self, fan_out: usize) {
+        let collects = self.waiters.values().any(|waiting| waiting.appetite == Appetite::Whole);
+        while let Some(first) = self.shelf.front() {
+            let all_passed = self.waiters.values().all(|waiting| waiting.at < first.span.from());
+            let is_far_behind = !collects && first.is_taken && self.shelf.len() > 2 * fan_out;
+            if !all_passed && !is_far_behind {
+                return;
+            }
+            self.shelf.pop_front();
+        }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let mut state = self.reading.lock();
+        state.waiters.remove(&self.id);
+        state.clear_shelf(self.reading.fan_out);
+        drop(state);
+        self.reading.changed.notify_waiters();
+    }
+}
+
+/// The desk of a reading: what is proven is laid out by `lay` and put on the shelf.
+pub(super) struct ReadingDesk<'a, F> {
+    pub(super) reading: &'a Reading,
+    pub(super) lay: F,
+}
+
+impl<F: Fn(Piece) -> (Span, Vec<EntrySlice>) + Sync> Desk for ReadingDesk<'_, F> {
+    fn room(&self) -> BoxFuture<'_, Result<(), Ended>> {
+        Box::pin(self.reading.room())
+    }
+
+    fn give(&self, piece: Piece) {
+        let (span, slices) = (self.lay)(piece);
+        self.reading.put(span, slices);
+    }
+
+    fn count(&self, pages: Pages) {
+        self.reading.count(pages);
+    }
+}

@@ -1,0 +1,58 @@
+use std::cmp::Reverse;
+use std::collections::HashSet;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::domain::{Digest, NewRow, Page, RowId, Span, Timestamp};
+
+/// A span with all of its rows, proven.
+#[derive(Clone, Debug)]
+pub(in crate::engine) struct Piece {
+    pub(in crate::engine) span: Span,
+    /// Newest first, those of one instant by id, each id once.
+    pub(in crate::engine) rows: Vec<NewRow>,
+    /// When the first question that it rests on was asked.
+    pub(in crate::engine) asked_at: AskedAt,
+}
+
+/// When a question went upstream, by both clocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::engine) struct AskedAt {
+    /// By ours, which ages are measured with.
+    pub(in crate::engine) ours: Timestamp,
+    /// By upstream's, which rows are dated with.
+    pub(in crate::engine) upstream: Timestamp,
+}
+
+impl Piece {
+    /// Puts rows in order and drops doubles: of one id, the row that was read last stays.
+    pub(in crate::engine) fn new(span: Span, mut rows: Vec<NewRow>, asked_at: AskedAt) -> Self {
+        let mut ids: HashSet<RowId> = HashSet::with_capacity(rows.len());
+        rows.reverse();
+        rows.retain(|row| span.contains(row.created_at) && ids.insert(row.row.id.clone()));
+        rows.sort_by(|a, b| (Reverse(a.created_at), &a.row.id).cmp(&(Reverse(b.created_at), &b.row.id)));
+        Self { span, rows, asked_at }
+    }
+}
+
+/// Gives every row of a page its place in the order: its own instant, or for a row without a readable one that of
+/// the row before it, and `top` if there is none before it.
+pub(in crate::engine) fn place(page: Page, top: Timestamp, read_at: Timestamp) -> Vec<NewRow> {
+    let mut before = top;
+    page.rows
+        .into_iter()
+        .map(|row| {
+            before = row.created_at.unwrap_or(before);
+            let digest = digest(&row.bytes);
+            NewRow { created_at: before, row, read_at, digest }
+        })
+        .collect()
+}
+
+/// The same on every machine and in every run, since it becomes part of entity tags.
+fn digest(bytes: &[u8]) -> Digest {
+    let full = Sha256::digest(bytes);
+    let mut half = [0; 16];
+    half.copy_from_slice(&full[..16]);
+    Digest(u128::from_be_bytes(half))
+}

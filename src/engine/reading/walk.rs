@@ -1,0 +1,246 @@
+//! A numbered walk over the pages of a span, and its proof.
+//!
+//! Upstream pages by offset over a list that moves, so pages read at different moments may repeat rows, which shows,
+//! and lose rows, which does not. A walk is believed when nothing speaks against its having seen one unmoving list:
+//! no id came twice, no page before the last was short, and the total, where given, was the same on every page. A
+//! row that left moves those behind it up and changes the total; a row that came moves them down, and one of them
+//! comes twice.
+//!
+//! Pages may arrive in any order; they are accepted in theirs. While the list is newest first, everything above the
+//! oldest instant of the accepted pages is proven at once, and given out: nothing can come before it any more. Rows
+//! of that oldest instant itself wait, because the next page may hold more of them. A list in another order is
+//! given out whole, at its end.
+//!
+//! What the walk does about a proof that fails is not its business: it says which part of the span is left.
+
+use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
+
+use super::piece::{AskedAt, Piece, place};
+use crate::domain::{MAX_PAGE_SIZE, NewRow, Page, RowId, Span, Timestamp};
+
+/// How far outside the span a row may lie before upstream is taken to ignore the dates: a comparison at whole
+/// seconds reaches one second beyond.
+const DATE_SLACK: Duration = Duration::from_secs(2);
+
+/// Whether upstream keeps to the dates it is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::engine) enum Dates {
+    /// As its contract says.
+    Kept,
+    /// It answers with everything: learned, or set with `--window none`.
+    Ignored,
+}
+
+/// In which order a list comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    /// Newest `created_at` first.
+    NewestFirst,
+    /// Another, so that no part of the list says anything about a span.
+    Other,
+}
+
+/// What is to be done after a page.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// More pages are needed.
+    Going,
+    /// The walk is over and proven.
+    Whole,
+    /// The proof failed: this is what is left, with the instants at which rows were seen.
+    Broken { rest: Span, seen: Vec<Timestamp> },
+    /// Upstream answers with rows from outside the span.
+    DatesIgnored,
+    /// A row belongs above what was already given out: the list is not newest first after all.
+    Disordered,
+}
+
+#[derive(Debug)]
+pub(super) struct Walk {
+    region: Span,
+    asked: Span,
+    dates: Dates,
+    asked_at: AskedAt,
+    order: Order,
+    total: Option<u64>,
+    full_page: usize,
+    waiting: BTreeMap<u32, Page>,
+    accepted: u32,
+    ids: HashSet<RowId>,
+    held: Vec<NewRow>,
+    last_instant: Timestamp,
+    count: u64,
+    /// The part of the region that was not given out yet; none once all was.
+    rest: Option<Span>,
+}
+
+impl Walk {
+    /// A walk to learn all of `region`, asked for as `asked`, whose first page went upstream then.
+    pub(super) fn new(region: Span, asked: Span, dates: Dates, order: Order, asked_at: AskedAt) -> Self {
+        Self {
+            region,
+            asked,
+            dates,
+            asked_at,
+            order,
+            total: None,
+            full_page: MAX_PAGE_SIZE,
+            waiting: BTreeMap::new(),
+            accepted: 0,
+            ids: HashSet::new(),
+            held: Vec::new(),
+            last_instant: Timestamp::MAX,
+            count: 0,
+            rest: Some(region),
+        }
+    }
+
+    /// Takes a page, and says what to do next. What it proved is had from [`Self::proven`].
+    pub(super) fn take(&mut self, number: u32, page: Page) -> Step {
+        self.waiting.insert(number, page);
+        while let Some(page) = self.waiting.remove(&(self.accepted + 1)) {
+            match self.accept(page) {
+                Step::Going => {}
+                end @ (Step::Whole | Step::Broken { .. } | Step::DatesIgnored | Step::Disordered) => {
+                    return end;
+                }
+            }
+        }
+        Step::Going
+    }
+
+    /// How many pages from the first are accepted.
+    pub(super) const fn accepted(&self) -> u32 {
+        self.accepted
+    }
+
+    /// The total that upstream gave on the first page.
+    pub(super) const fn total(&self) -> Option<u64> {
+        self.total
+    }
+
+    /// How many rows the accepted pages hold.
+    pub(super) const fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// In which order the list comes, as far as seen.
+    pub(super) const fn order(&self) -> Order {
+        self.order
+    }
+
+    /// What is left of the region below what was given out.
+    pub(super) const fn rest(&self) -> Option<Span> {
+        self.rest
+    }
+
+    /// The instants of rows that were seen and not given out.
+    pub(super) fn seen(&self) -> Vec<Timestamp> {
+        let late = self.waiting.values().flat_map(|page| page.rows.iter().filter_map(|row| row.created_at));
+        self.held.iter().map(|row| row.created_at).chain(late).collect()
+    }
+
+    fn accept(&mut self, page: Page) -> Step {
+        if self.dates == Dates::Kept && self.is_outside(&page) {
+            return Step::DatesIgnored;
+        }
+        let is_first = self.accepted == 0;
+        if is_first {
+            self.total = page.total;
+            self.full_page = page.rows.len();
+        }
+        let is_short = page.has_more && page.rows.len() < self.full_page.max(1);
+        if is_short || page.total != self.total || page.rows.iter().any(|row| self.ids.contains(&row.id)) {
+            return self.broken(&page);
+        }
+        let mut has_doubles = false;
+        for row in &page.rows {
+            has_doubles |= !self.ids.insert(row.id.clone());
+        }
+        if has_doubles {
+            return self.broken(&page);
+        }
+        let has_more = page.has_more;
+        self.count += page.rows.len() as u64;
+        let top = self.last_instant.min(self.region.to());
+        let rows = place(page, top, self.asked_at.ours);
+        if let Err(step) = self.order_of(&rows) {
+            return step;
+        }
+        let region = self.region;
+        self.held.extend(rows.into_iter().filter(|row| region.contains(row.created_at)));
+        self.accepted += 1;
+        let is_past = self.order == Order::NewestFirst && self.last_instant < self.region.from();
+        if is_past || !has_more {
+            return if has_more || self.waiting.values().all(|page| page.rows.is_empty()) {
+                Step::Whole
+            } else {
+                self.broken_here()
+            };
+        }
+        Step::Going
+    }
+
+    /// Follows the order of the list through a page.
+    fn order_of(&mut self, rows: &[NewRow]) -> Result<(), Step> {
+        for row in rows {
+            if row.created_at > self.last_instant {
+                self.order = Order::Other;
+                if self.rest != Some(self.region) {
+                    return Err(Step::Disordered);
+                }
+            }
+            self.last_instant = row.created_at;
+        }
+        Ok(())
+    }
+
+    fn is_outside(&self, page: &Page) -> bool {
+        let (from, to) = (self.asked.from().minus(DATE_SLACK), self.asked.to().plus(DATE_SLACK));
+        page.rows.iter().filter_map(|row| row.created_at).any(|at| at < from || at > to)
+    }
+
+    fn broken(&self, page: &Page) -> Step {
+        match self.broken_here() {
+            Step::Broken { rest, mut seen } => {
+                seen.extend(page.rows.iter().filter_map(|row| row.created_at));
+                Step::Broken { rest, seen }
+            }
+            step @ (Step::Going | Step::Whole | Step::DatesIgnored | Step::Disordered) => step,
+        }
+    }
+
+    fn broken_here(&self) -> Step {
+        self.rest.map_or(Step::Whole, |rest| Step::Broken { rest, seen: self.seen() })
+    }
+
+    /// What can be given out after the pages accepted so far; at the `end`, everything.
+    pub(super) fn proven(&mut self, end: Extent) -> Option<Piece> {
+        let rest = self.rest?;
+        let part = match end {
+            Extent::Whole => rest,
+            Extent::Prefix if self.order == Order::NewestFirst && self.accepted > 0 => {
+                rest.after(self.last_instant)?
+            }
+            Extent::Prefix => return None,
+        };
+        let (given, held) =
+            std::mem::take(&mut self.held).into_iter().partition(|row| part.contains(row.created_at));
+        self.held = held;
+        self.rest = rest.before(part.from());
+        Some(Piece::new(part, given, self.asked_at))
+    }
+}
+
+/// How much of a walk counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// What lies above the oldest instant of the accepted pages.
+    Prefix,
+    /// All of it: the walk is whole.
+    Whole,
+}
+
+#[cfg(test)]
+mod tests;

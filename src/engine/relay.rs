@@ -1,0 +1,245 @@
+//! Upstream's own pages, byte for byte: kept whole under their query, apart from coverage.
+//!
+//! A relayed page says nothing of the pages around it, so nothing is learned from it but that upstream accepts the
+//! key. It is as fresh as its least settled row; a page that can't be read as one is passed on and not kept.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::{BoxFuture, FutureExt, Shared};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::AskError;
+use super::access::Known as Standing;
+use super::ask::drop_refused;
+use super::freshness::Membership;
+use super::inner::Inner;
+use super::question::Wish;
+use super::reading::place;
+use super::verdict::{CacheReport, Freshness, StaleReason};
+use crate::domain::{AgentId, Credential, CredentialId, Entry, Filters, Page, Timestamp};
+use crate::source::{Deadline, QuestionId, RelayedPage, SourceError, Subject, Trace, Turn, Urgency};
+
+/// A question for one page of upstream's own.
+#[derive(Clone, Debug)]
+pub struct RelayQuestion {
+    /// With which credential upstream is asked.
+    pub credential: Credential,
+    /// Whose executions.
+    pub agent: AgentId,
+    /// The query string that goes upstream, as the caller wrote it.
+    pub query: String,
+    /// The same in canonical form: what the page is kept under.
+    pub canonical_query: String,
+    /// What the caller wishes of the cache.
+    pub wish: Wish,
+    /// When the page must be there.
+    pub deadline: Instant,
+    /// The caller's trace.
+    pub trace: Trace,
+}
+
+/// A page of upstream's own.
+#[derive(Clone, Debug)]
+pub struct Relayed {
+    /// The body, byte for byte.
+    pub body: Bytes,
+    /// How old it is.
+    pub freshness: Freshness,
+    /// How it was come by.
+    pub report: CacheReport,
+}
+
+/// What a page is kept under.
+type Key = (CredentialId, AgentId, Arc<str>);
+type Fetching = Shared<BoxFuture<'static, Result<Arc<Kept>, SourceError>>>;
+
+#[derive(Debug)]
+struct Kept {
+    body: Bytes,
+    page: Option<Page>,
+    read_at: Timestamp,
+}
+
+/// The pages that are kept, and those being fetched.
+pub(super) struct Relays {
+    kept: moka::sync::Cache<Key, Arc<Kept>>,
+    fetching: Mutex<HashMap<Key, Fetching>>,
+}
+
+impl Relays {
+    pub(super) fn new(max_bytes: u64) -> Self {
+        let weigh = |key: &Key, kept: &Arc<Kept>| {
+            let rows = kept.page.as_ref().map_or(0, |page| page.rows.len() * 256);
+            u32::try_from(key.2.len() + kept.body.len() + rows + 512).unwrap_or(u32::MAX)
+        };
+        let kept = moka::sync::Cache::builder().max_capacity(max_bytes).weigher(weigh).build();
+        Self { kept, fetching: Mutex::default() }
+    }
+
+    pub(super) fn drop_credential(&self, credential: CredentialId, agent: Option<AgentId>) {
+        self.drop_where(|key| key.0 == credential && agent.is_none_or(|agent| key.1 == agent));
+    }
+
+    pub(super) fn forget(&self, agent: AgentId) {
+        self.drop_where(|key| key.1 == agent);
+    }
+
+    fn drop_where(&self, is_meant: impl Fn(&Key) -> bool) {
+        // A fetch under way would land afterwards; without its place in the list it is not kept.
+        self.lock().retain(|key, _| !is_meant(key));
+        let keys: Vec<Arc<Key>> = self.kept.iter().map(|(key, _)| key).filter(|key| is_meant(key)).collect();
+        keys.iter().for_each(|key| self.kept.invalidate(&**key));
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Fetching>> {
+        self.fetching.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+pub(super) async fn relay(inner: &Arc<Inner>, question: RelayQuestion) -> Result<Relayed, AskError> {
+    let deadline = question.deadline;
+    tokio::time::timeout_at(deadline, answer(inner, question)).await.unwrap_or_else(|_| {
+        Err(AskError::NotReady { pages_read: 0, pages_planned: 1, retry_after: Duration::from_secs(1) })
+    })
+}
+
+async fn answer(inner: &Arc<Inner>, question: RelayQuestion) -> Result<Relayed, AskError> {
+    let now = inner.clock.now();
+    let key: Key = (question.credential.id(), question.agent, question.canonical_query.as_str().into());
+    let turn = turn(&question);
+    let policy = inner.settings.policy(Membership::Fixed).wished(&question.wish);
+    let standing = inner.access.known(key.0, key.1);
+    if let Standing::Refused(error) = standing {
+        return Err(error.into());
+    }
+    let kept = inner.relays.kept.get(&key);
+    if let Some(kept) = &kept {
+        let freshness = freshness(kept, &policy, now);
+        let late = freshness.age.saturating_sub(freshness.lifetime);
+        let allowed = inner.settings.stale_while_revalidate.max(question.wish.max_stale.unwrap_or_default());
+        let stays = freshness.age + question.wish.min_fresh.unwrap_or_default() <= freshness.lifetime;
+        if stays || (!late.is_zero() && late <= allowed) {
+            if matches!(standing, Standing::Unknown) {
+                admitted(inner, &question, &turn).await?;
+            }
+            if !stays && !question.wish.only_if_cached {
+                let _behind = fetch(inner, &key, &question, turn);
+            }
+            return Ok(relayed(kept, freshness, (!stays).then_some(StaleReason::Revalidating)));
+        }
+    }
+    if question.wish.only_if_cached {
+        return Err(AskError::NotCached);
+    }
+    let error = match fetch(inner, &key, &question, turn.clone()).await {
+        Ok(fetched) => {
+            inner.access.accepted(key.0, key.1);
+            let freshness = Freshness { age: Duration::ZERO, ..freshness(&fetched, &policy, now) };
+            return Ok(relayed(&fetched, freshness, None));
+        }
+        Err(error) => error,
+    };
+    match (&error, kept) {
+        (SourceError::Denied(_) | SourceError::AgentNotFound(_), _) => {
+            admitted(inner, &question, &turn).await?;
+            Err(error.into())
+        }
+        (SourceError::Refused(_), _) | (_, None) => Err(error.into()),
+        (
+            SourceError::RateLimited { .. }
+            | SourceError::Unavailable { .. }
+            | SourceError::TimedOut
+            | SourceError::Malformed { .. },
+            Some(kept),
+        ) => {
+            let freshness = freshness(&kept, &policy, now);
+            if freshness.age > freshness.lifetime + inner.settings.stale_if_error {
+                return Err(error.into());
+            }
+            admitted(inner, &question, &turn).await?;
+            Ok(relayed(&kept, freshness, Some(StaleReason::UpstreamFailed)))
+        }
+    }
+}
+
+fn turn(question: &RelayQuestion) -> Turn {
+    Turn {
+        question: QuestionId::unique(),
+        urgency: Urgency::Refresh,
+        deadline: Some(Deadline::at(question.deadline)),
+        budget_wait: None,
+        retry_for: question.deadline.saturating_duration_since(Instant::now()),
+        trace: question.trace.clone(),
+    }
+}
+
+async fn admitted(inner: &Inner, question: &RelayQuestion, turn: &Turn) -> Result<(), AskError> {
+    match inner.access.check(&question.credential, question.agent, turn).await {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            let (credential, agent) = (question.credential.clone(), question.agent);
+            drop_refused(inner, &Subject { credential, agent, filters: Filters::default() }, &error);
+            Err(error.into())
+        }
+    }
+}
+
+fn relayed(kept: &Kept, freshness: Freshness, stale: Option<StaleReason>) -> Relayed {
+    let rows = kept.page.as_ref().map_or(0, |page| page.rows.len() as u64);
+    let mut report = CacheReport { stale, ..CacheReport::default() };
+    if stale.is_some() {
+        report.stale_rows = rows;
+    } else if freshness.age.is_zero() {
+        (report.miss_rows, report.upstream_requests) = (rows, 1);
+    } else {
+        report.hit_rows = rows;
+    }
+    Relayed { body: kept.body.clone(), freshness, report }
+}
+
+/// How old a page is, and how old its least settled row lets it get. An empty page may fill any moment.
+fn freshness(kept: &Kept, policy: &super::freshness::Policy, now: Timestamp) -> Freshness {
+    let age = now.since(kept.read_at);
+    let Some(page) = &kept.page else { return Freshness { age, lifetime: Duration::ZERO } };
+    let rows = Entry::new(&place(page.clone(), kept.read_at, kept.read_at));
+    let lifetime = rows.rows().iter().map(|row| policy.row_ttl(row, now)).min().unwrap_or(policy.live);
+    Freshness { age, lifetime }
+}
+
+/// Fetches a page, together with whoever fetches the same already; keeps it, unless it may not be kept.
+fn fetch(inner: &Arc<Inner>, key: &Key, question: &RelayQuestion, turn: Turn) -> Fetching {
+    let mut fetching = inner.relays.lock();
+    if let Some(under_way) = fetching.get(key).filter(|fetch| fetch.peek().is_none()) {
+        return under_way.clone();
+    }
+    let (say, hear) = oneshot::channel();
+    let (inner_too, key_too, question) = (Arc::clone(inner), key.clone(), question.clone());
+    inner.shutdown.spawn(async move {
+        let (inner, key) = (inner_too, key_too);
+        let read_at = inner.clock.now();
+        let answer = inner.source.relay(&question.credential, question.agent, &question.query, &turn).await;
+        let answer = answer.map(|RelayedPage { body, page }| Arc::new(Kept { body, page, read_at }));
+        let is_wanted = inner.relays.lock().remove(&key).is_some();
+        if let Ok(kept) = &answer
+            && is_wanted
+            && kept.page.is_some()
+            && !question.wish.no_store
+        {
+            inner.relays.kept.insert(key, Arc::clone(kept));
+        }
+        // Nobody may be left to hear it.
+        let _ = say.send(answer);
+    });
+    let lost = || SourceError::Unavailable {
+        detail: "the read broke off".to_owned(),
+        retry_after: None,
+        upstream: None,
+    };
+    let shared = hear.map(move |answer| answer.unwrap_or_else(|_| Err(lost()))).boxed().shared();
+    fetching.insert(key.clone(), shared.clone());
+    shared
+}

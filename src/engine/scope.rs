@@ -1,0 +1,351 @@
+//! What is known for one credential, agent and filter set, and what is being read for it.
+//!
+//! The lock is held for planning and for putting a piece in its place, never over an await. A scope that was closed
+//! (its key was refused, its agent is gone, it was purged, or it made room for others) takes nothing in any more,
+//! though a read that is under way still answers those who wait for it.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::coverage::{Contents, Coverage, Part, Segment, Trust};
+use super::reading::{Keep, Learned, Piece, Purpose, Reading};
+use crate::domain::{Entry, EntrySlice, NewRow, RowId, Span, Status, Timestamp};
+use crate::source::Subject;
+use crate::store::{EntryKey, Store};
+
+/// The most rows that an entry is filled up to when neighbors are joined.
+///
+/// About a page: what is evicted, cut or laid out anew at once stays small, and a join copies little.
+const JOINED_ROWS: usize = 64;
+
+/// How often a segment that takes its place looks for neighbors to join: small ones may have been left alone before.
+const JOINS: usize = 3;
+
+/// What identifies a scope: a digest of credential, agent and filters.
+pub(super) type ScopeKey = [u8; 16];
+
+pub(super) struct Scope {
+    pub(super) key: ScopeKey,
+    pub(super) subject: Subject,
+    pub(super) learned: Learned,
+    asked_at: AtomicI64,
+    known: Mutex<Known>,
+}
+
+/// What is known, under the scope's lock.
+#[derive(Default)]
+pub(super) struct Known {
+    pub(super) coverage: Coverage,
+    pub(super) readings: Vec<Arc<Reading>>,
+    pub(super) head: Option<Head>,
+    /// Whether somebody renews settled rows behind the answers.
+    pub(super) is_renewing: bool,
+    is_closed: bool,
+}
+
+/// The latest reading that went up to the present.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Head {
+    /// The last instant it asked for, by upstream's clock.
+    pub(super) to: Timestamp,
+    /// When it was asked, by ours.
+    pub(super) read_at: Timestamp,
+}
+
+impl Scope {
+    pub(super) fn new(key: ScopeKey, subject: Subject) -> Self {
+        Self {
+            key,
+            subject,
+            learned: Learned::default(),
+            asked_at: AtomicI64::new(0),
+            known: Mutex::default(),
+        }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that somebody asks.
+    pub(super) fn touch(&self, now: Timestamp) {
+        self.asked_at.store(now.as_micros(), Ordering::Relaxed);
+    }
+
+    /// When somebody asked last, in microseconds.
+    pub(super) fn asked_at(&self) -> i64 {
+        self.asked_at.load(Ordering::Relaxed)
+    }
+
+    /// Forgets everything, for good.
+    pub(super) fn close(&self, store: &dyn Store) {
+        let mut known = self.lock();
+        known.is_closed = true;
+        known.head = None;
+        for key in known.coverage.clear() {
+            store.remove(&key);
+        }
+    }
+
+    /// The known rows that lie at an instant and below it within a span, as far as one segment reaches; none where
+    /// nothing is kept.
+    pub(super) fn take(&self, store: &dyn Store, span: Span) -> Option<(Span, Option<EntrySlice>)> {
+        let segment = self.lock().coverage.at(span.to())?.clone();
+        let part = segment.span.intersection(span)?;
+        let Some(key) = segment.key() else { return Some((part, None)) };
+        let (entry, _) = segment.rows()?;
+        // Nothing is done with the answer: the store is asked so that it knows what is used.
+        let _used = store.get(&key);
+        let clipped = segment.clipped(part)?;
+        let Contents::Rows { rows, .. } = clipped.contents else { return Some((part, None)) };
+        Some((part, EntrySlice::select(entry, rows, |_| true)))
+    }
+
+    /// Lays a proven piece out, and puts it into what is known; gives its rows back.
+    ///
+    /// Where something was read later than the piece was asked for, that stays. The last `commit_lag` before the
+    /// piece was asked for is kept apart, as provisional.
+    pub(super) fn keep(
+        &self,
+        store: &dyn Store,
+        piece: &Piece,
+        reading: &Reading,
+        commit_lag: Duration,
+    ) -> Vec<EntrySlice> {
+        let trusted_to = piece.asked_at.upstream.minus(commit_lag);
+        let chunks: Vec<Chunk<'_>> = [
+            (piece.span.after(trusted_to), Trust::Provisional),
+            (piece.span.before(trusted_to.next()), Trust::Proven),
+        ]
+        .into_iter()
+        .flat_map(|(part, trust)| {
+            part.into_iter().flat_map(|part| chunks(piece, part, trust)).collect::<Vec<_>>()
+        })
+        .collect();
+        let laid: Vec<Laid> =
+            chunks.into_iter().map(|chunk| Laid::new(self.key, chunk, piece.asked_at.ours)).collect();
+        if reading.keep == Keep::Yes && reading.purpose == Purpose::Know {
+            self.put(store, &laid, piece, reading);
+        }
+        laid.into_iter()
+            .filter_map(|laid| EntrySlice::select(Arc::clone(&laid.entry?), laid.rows, |_| true))
+            .collect()
+    }
+
+    fn put(&self, store: &dyn Store, laid: &[Laid], piece: &Piece, reading: &Reading) {
+        let asked_at = piece.asked_at;
+        let mut known = self.lock();
+        if known.is_closed {
+            return;
+        }
+        if reading.is_head
+            && piece.span.to() == reading.span.to()
+            && known.head.is_none_or(|h| h.read_at < asked_at.ours)
+        {
+            known.head = Some(Head { to: piece.span.to(), read_at: asked_at.ours });
+        }
+        for laid in laid {
+            let newer: Vec<Span> = known
+                .coverage
+                .overlapping(laid.segment.span)
+                .filter(|segment| segment.latest_read_at > asked_at.ours && segment.is_kept())
+                .map(|segment| segment.span)
+                .collect();
+            if let (Some(key), Some(entry)) = (laid.segment.key(), &laid.entry) {
+                store.put(key, Arc::clone(entry));
+            }
+            for part in without(laid.segment.span, &newer) {
+                if let Some(segment) = laid.segment.clipped(part) {
+                    known.settle(self.key, store, segment, reading);
+                }
+            }
+            // Had all of it been read by others meanwhile, nothing would point at the entry.
+            if let Some(key) = laid.segment.key().filter(|key| !known.coverage.uses(key)) {
+                store.remove(&key);
+            }
+        }
+    }
+
+    /// Takes in what a probe brought: rows of `status` within `piece.span`, all there are. Known rows among them are
+    /// up to date again; known rows of that status that are not among them have left it, and become due at once.
+    pub(super) fn patch(&self, store: &dyn Store, piece: &Piece, status: &Status) {
+        let mut known = self.lock();
+        if known.is_closed {
+            return;
+        }
+        let mut fresh: std::collections::HashMap<&RowId, &NewRow> =
+            piece.rows.iter().map(|row| (&row.row.id, row)).collect();
+        let segments: Vec<Segment> = known.coverage.overlapping(piece.span).cloned().collect();
+        for segment in segments {
+            let Some((entry, rows)) = segment.rows() else { continue };
+            if segment.latest_read_at > piece.asked_at.ours {
+                continue;
+            }
+            let mut is_changed = false;
+            let rows: Vec<NewRow> = rows
+                .map(|position| {
+                    let mut row = entry.take_row(position);
+                    let is_inside = piece.span.contains(row.created_at);
+                    match fresh.remove(&row.row.id) {
+                        Some(now) if now.read_at > row.read_at => (row, is_changed) = (now.clone(), true),
+                        Some(_) => {}
+                        None if is_inside && row.row.status.as_ref() == Some(status) => {
+                            (row.read_at, is_changed) = (Timestamp::MIN, true);
+                        }
+                        None => {}
+                    }
+                    row
+                })
+                .collect();
+            if is_changed {
+                known.lay(self.key, store, Segment { contents: Contents::Empty, ..segment }, &rows);
+            }
+        }
+    }
+}
+
+impl Known {
+    /// What is known within a span.
+    pub(super) fn look(&self, span: Span) -> Vec<Part> {
+        self.coverage.look(span)
+    }
+
+    /// Puts a segment in its place, joined with small neighbors that touch it.
+    ///
+    /// A neighbor that is being read is left alone: joined, it would pass for as new as this segment, and what is
+    /// being read of it for outdated.
+    fn settle(&mut self, scope: ScopeKey, store: &dyn Store, mut segment: Segment, reading: &Reading) {
+        self.replace(store, segment.span, Vec::new());
+        if segment.trust == Trust::Proven {
+            let is_being_read = |span: Span| {
+                let others = self.readings.iter().filter(|other| !std::ptr::eq(&***other, reading));
+                others.map(|other| other.span).any(|other| other.intersection(span).is_some())
+            };
+            for _ in 0..JOINS {
+                let (below, above) = (segment.span.from().previous(), segment.span.to().next());
+                let neighbors =
+                    [below, above].map(|at| self.coverage.at(at).filter(|n| !is_being_read(n.span)).cloned());
+                for neighbor in neighbors.into_iter().flatten() {
+                    segment = joined(scope, store, segment, &neighbor);
+                }
+            }
+        }
+        self.replace(store, segment.span, vec![segment]);
+    }
+
+    /// Lays a segment's rows out anew.
+    fn lay(&mut self, scope: ScopeKey, store: &dyn Store, mut segment: Segment, rows: &[NewRow]) {
+        let (key, entry) = kept(scope, store, rows);
+        segment.contents = Contents::of(key, &entry, 0..rows.len());
+        self.replace(store, segment.span, vec![segment]);
+    }
+
+    fn replace(&mut self, store: &dyn Store, span: Span, segments: Vec<Segment>) {
+        for key in self.coverage.replace(span, segments) {
+            store.remove(&key);
+        }
+    }
+}
+
+/// The two as one, if the neighbor is proven, kept and small; else the first as it is.
+fn joined(scope: ScopeKey, store: &dyn Store, segment: Segment, neighbor: &Segment) -> Segment {
+    let rows = segment.len() + neighbor.len();
+    let is_free = segment.len() == 0 || neighbor.len() == 0;
+    if neighbor.trust != Trust::Proven || !neighbor.is_kept() || (rows > JOINED_ROWS && !is_free) {
+        return segment;
+    }
+    let span = segment.span.union(neighbor.span);
+    let read_at = segment.read_at.min(neighbor.read_at);
+    let latest_read_at = segment.latest_read_at.max(neighbor.latest_read_at);
+    let contents = match (&segment.contents, &neighbor.contents) {
+        (Contents::Empty, other) => other.clone(),
+        (other, Contents::Empty) => other.clone(),
+        (Contents::Rows { .. }, Contents::Rows { .. }) => {
+            let is_above = segment.span.to() > neighbor.span.to();
+            let (above, below) = if is_above { (&segment, neighbor) } else { (neighbor, &segment) };
+            let (Some(above), Some(below)) = (above.rows(), below.rows()) else { return segment };
+            let rows: Vec<NewRow> = [above, below]
+                .into_iter()
+                .flat_map(|(entry, positions)| positions.map(move |position| entry.take_row(position)))
+                .collect();
+            let (key, entry) = kept(scope, store, &rows);
+            Contents::of(key, &entry, 0..rows.len())
+        }
+    };
+    Segment { span, read_at, latest_read_at, trust: Trust::Proven, contents }
+}
+
+fn kept(scope: ScopeKey, store: &dyn Store, rows: &[NewRow]) -> (EntryKey, Arc<Entry>) {
+    let (key, entry) = (new_key(scope), Arc::new(Entry::new(rows)));
+    store.put(key, Arc::clone(&entry));
+    (key, entry)
+}
+
+fn new_key(scope: ScopeKey) -> EntryKey {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    EntryKey { scope, number: NEXT.fetch_add(1, Ordering::Relaxed) }
+}
+
+/// What is left of a span without others.
+fn without(span: Span, others: &[Span]) -> Vec<Span> {
+    others
+        .iter()
+        .fold(vec![span], |left, other| left.into_iter().flat_map(|span| span.without(*other)).collect())
+}
+
+/// A part of a piece that becomes one entry.
+#[derive(Clone, Copy)]
+struct Chunk<'a> {
+    span: Span,
+    trust: Trust,
+    rows: &'a [NewRow],
+}
+
+/// Cuts the part of a piece that lies in a span into chunks of about a page, newest first. Rows of one instant stay
+/// together.
+fn chunks(piece: &Piece, part: Span, trust: Trust) -> Vec<Chunk<'_>> {
+    let start = piece.rows.partition_point(|row| row.created_at > part.to());
+    let end = piece.rows.partition_point(|row| row.created_at >= part.from());
+    let mut rows = &piece.rows[start..end];
+    let mut rest = Some(part);
+    let mut chunks = Vec::new();
+    while let Some(span) = rest {
+        let cut = rows.get(JOINED_ROWS).map(|first_below| first_below.created_at);
+        let taken = cut.map_or(rows.len(), |cut| rows.partition_point(|row| row.created_at > cut));
+        // More rows of one instant than a chunk holds: they stay together, and the cut comes below them.
+        let (taken, cut) = match rows.first() {
+            Some(first) if taken == 0 => {
+                let taken = rows.partition_point(|row| row.created_at >= first.created_at);
+                (taken, rows.get(taken).map(|row| row.created_at))
+            }
+            _ => (taken, cut),
+        };
+        let (now, later) = rows.split_at(taken);
+        let here = cut.and_then(|cut| span.after(cut)).unwrap_or(span);
+        chunks.push(Chunk { span: here, trust, rows: now });
+        rest = span.before(here.from());
+        rows = later;
+    }
+    chunks
+}
+
+struct Laid {
+    segment: Segment,
+    entry: Option<Arc<Entry>>,
+    rows: Range<usize>,
+}
+
+impl Laid {
+    fn new(scope: ScopeKey, chunk: Chunk<'_>, read_at: Timestamp) -> Self {
+        let entry = (!chunk.rows.is_empty()).then(|| Arc::new(Entry::new(chunk.rows)));
+        let rows = 0..chunk.rows.len();
+        let contents = match &entry {
+            Some(entry) => Contents::of(new_key(scope), entry, rows.clone()),
+            None => Contents::Empty,
+        };
+        let (span, trust) = (chunk.span, chunk.trust);
+        Self { segment: Segment { span, read_at, latest_read_at: read_at, trust, contents }, entry, rows }
+    }
+}

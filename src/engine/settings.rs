@@ -1,0 +1,52 @@
+use std::time::Duration;
+
+use super::freshness::{Membership, Policy};
+use crate::domain::Timestamp;
+
+/// What the engine is told at start; see the settings of `serve` for each.
+#[derive(Clone, Debug)]
+pub struct EngineSettings {
+    /// Pages in flight for one answer.
+    pub fan_out: usize,
+    /// The widest span asked of upstream; none for an upstream that takes no dates.
+    pub window: Option<Duration>,
+    /// Where history begins when the agent's own `created_at` can't be had.
+    pub history_start: Option<Timestamp>,
+    /// How old a row that may change any moment may get.
+    pub live_ttl: Duration,
+    /// How old a row that was terminal lately may get.
+    pub settling_ttl: Duration,
+    /// How old a row that has come to rest should get.
+    pub settled_ttl: Duration,
+    /// How long after its last change a terminal row has come to rest.
+    pub settle_after: Duration,
+    /// How late upstream may show a row after its `created_at`.
+    pub commit_lag: Duration,
+    /// How long past its freshness an answer may be given while it is renewed behind it.
+    pub stale_while_revalidate: Duration,
+    /// How long past its freshness an answer may be given while upstream fails.
+    pub stale_if_error: Duration,
+    /// The most bytes kept of relayed pages.
+    pub relay_bytes: u64,
+}
+
+impl EngineSettings {
+    pub(super) fn policy(&self, membership: Membership) -> Policy {
+        Policy {
+            live: self.live_ttl,
+            settling: self.settling_ttl,
+            settled: self.settled_ttl,
+            settle_after: self.settle_after,
+            membership,
+        }
+    }
+
+    /// The widest span of one question, also where there is no limit: a span is what one reading holds together.
+    pub(super) fn span_width(&self) -> Duration {
+        self.window.unwrap_or(WIDEST)
+    }
+}
+
+/// By upstream's documentation; for an upstream without a limit a matter of how much is read again when a proof
+/// fails.
+const WIDEST: Duration = Duration::from_hours(7 * 24);
