@@ -8,6 +8,7 @@ pub mod domain;
 pub mod engine;
 pub mod server;
 pub mod shutdown;
+pub mod simulator;
 pub mod source;
 pub mod store;
 pub mod telemetry;

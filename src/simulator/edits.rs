@@ -1,0 +1,235 @@
+use bytes::Bytes;
+use serde_json::value::RawValue;
+
+use super::Simulator;
+use super::life::CallStatus;
+use super::paging::PageAsked;
+use super::quirks::{OrderQuirk, TieQuirk};
+use super::rows::{Ask, Edit, Record};
+use crate::domain::{AgentId, BatchId, CallType, Filters, Provider, RowId, Span, Status, Timestamp};
+
+/// A row to be put in by hand.
+#[derive(Clone, Debug)]
+pub struct Insertion {
+    created_at: Timestamp,
+    edit: Edit,
+}
+
+impl Insertion {
+    /// A completed call that was made at this instant; the rest is drawn from the seed.
+    pub fn at(created_at: Timestamp) -> Self {
+        let status = Some(Status::new(CallStatus::Completed.as_str()));
+        Self { created_at, edit: Edit { status, ..Edit::default() } }
+    }
+
+    /// The bytes of the row, whatever they are. Filters go by what is said here, not by what the bytes say; only the id is
+    /// taken from them, unless one is given.
+    #[must_use]
+    pub fn bytes(mut self, bytes: impl Into<Bytes>) -> Self {
+        let bytes = bytes.into();
+        self.edit.id = self.edit.id.or_else(|| id_in(&bytes));
+        self.edit.bytes = Some(bytes);
+        self
+    }
+
+    /// The id of the row.
+    #[must_use]
+    pub fn id(mut self, id: &str) -> Self {
+        self.edit.id = Some(id.into());
+        self
+    }
+
+    /// Where the call stands, for good: it proceeds only by [`Simulator::set_status`].
+    #[must_use]
+    pub fn status(mut self, status: &str) -> Self {
+        self.edit.status = Some(Status::new(status));
+        self
+    }
+
+    /// A call that proceeds by itself, as the seeded ones do, instead of one that stands still.
+    #[must_use]
+    pub fn proceeding(mut self) -> Self {
+        self.edit.status = None;
+        self
+    }
+
+    /// When the row changed last.
+    #[must_use]
+    pub const fn updated_at(mut self, at: Timestamp) -> Self {
+        self.edit.updated_at = Some(at.as_micros());
+        self
+    }
+
+    /// The direction of the call.
+    #[must_use]
+    pub const fn call_type(mut self, call_type: CallType) -> Self {
+        self.edit.call_type = Some(call_type);
+        self
+    }
+
+    /// Through whom the call went.
+    #[must_use]
+    pub fn provider(mut self, provider: Provider) -> Self {
+        self.edit.provider = Some(provider);
+        self
+    }
+
+    /// Which batch the call belongs to.
+    #[must_use]
+    pub fn batch(mut self, batch: BatchId) -> Self {
+        self.edit.batch_id = Some(batch);
+        self
+    }
+
+    /// The call was answered by a voice mail.
+    #[must_use]
+    pub const fn answered_by_voice_mail(mut self) -> Self {
+        self.edit.voice_mail = Some(true);
+        self
+    }
+}
+
+/// The value of a row's first `id`, if that can be read.
+fn id_in(bytes: &[u8]) -> Option<RowId> {
+    #[derive(serde::Deserialize)]
+    struct Identified<'a> {
+        #[serde(borrow)]
+        id: &'a RawValue,
+    }
+    let row: Identified<'_> = serde_json::from_slice(bytes).ok()?;
+    serde_json::from_str::<String>(row.id.get()).ok().map(Into::into)
+}
+
+/// A row as it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrueRow {
+    /// Its id.
+    pub id: RowId,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it changed last.
+    pub updated_at: Timestamp,
+    /// Where its call stands.
+    pub status: Status,
+    /// Its bytes, as a page would carry them.
+    pub bytes: Bytes,
+}
+
+/// The agent, or the row, is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotThere {
+    /// No agent has this identifier.
+    #[error("there is no such agent")]
+    Agent,
+    /// The agent has no row with this id.
+    #[error("the agent has no such row")]
+    Row,
+}
+
+/// Changing the rows by hand, and looking at them without asking over HTTP.
+impl Simulator {
+    /// Puts a row in, however old or far ahead it is, and gives its id.
+    ///
+    /// # Errors
+    /// [`NotThere::Agent`].
+    pub fn insert(&self, agent: AgentId, row: Insertion) -> Result<RowId, NotThere> {
+        let world = &self.inner.world;
+        let agent = world.agent(agent).ok_or(NotThere::Agent)?;
+        let mut rows = world.rows(agent);
+        let serial = rows.unused_serial();
+        let mut record = Record::drawn(agent.seed, serial, row.created_at.as_micros());
+        record.facts.batch = None;
+        record.edit = Some(Box::new(row.edit));
+        let id = world.id(agent, &record).into();
+        rows.put(record);
+        Ok(id)
+    }
+
+    /// Gives a row another status, for good, as of an instant. A row with bytes of its own keeps them: see
+    /// [`Self::set_bytes`].
+    ///
+    /// # Errors
+    /// [`NotThere`].
+    pub fn set_status(&self, agent: AgentId, id: &str, status: &str, at: Timestamp) -> Result<(), NotThere> {
+        self.edit(agent, id, |edit| {
+            edit.status = Some(Status::new(status));
+            edit.updated_at = Some(at.as_micros());
+        })
+    }
+
+    /// Gives a row other bytes.
+    ///
+    /// # Errors
+    /// [`NotThere`].
+    pub fn set_bytes(&self, agent: AgentId, id: &str, bytes: impl Into<Bytes>) -> Result<(), NotThere> {
+        let bytes = bytes.into();
+        self.edit(agent, id, |edit| edit.bytes = Some(bytes))
+    }
+
+    /// Takes a row away.
+    ///
+    /// # Errors
+    /// [`NotThere`].
+    pub fn delete(&self, agent: AgentId, id: &str) -> Result<(), NotThere> {
+        let world = &self.inner.world;
+        let agent = world.agent(agent).ok_or(NotThere::Agent)?;
+        world.rows(agent).remove(world.has_id(agent, id)).map(drop).ok_or(NotThere::Row)
+    }
+
+    /// Takes an agent away with all its rows.
+    ///
+    /// # Errors
+    /// [`NotThere::Agent`].
+    pub fn delete_agent(&self, agent: AgentId) -> Result<(), NotThere> {
+        self.inner.world.agent(agent).map(super::world::Agent::vanish).ok_or(NotThere::Agent)
+    }
+
+    /// The rows that there are now, by the contract and without any quirk: newest first, those of one instant in
+    /// ascending order of `id`. None for an agent that is not there.
+    pub fn rows_matching(&self, agent: AgentId, filters: &Filters, span: Option<Span>) -> Vec<TrueRow> {
+        let world = &self.inner.world;
+        let Some(agent) = world.agent(agent) else { return Vec::new() };
+        let span = span.map_or((i64::MIN, i64::MAX), |s| (s.from().as_micros(), s.to().as_micros()));
+        let found = world.page(
+            agent,
+            Ask {
+                filters,
+                bounds: span,
+                page: PageAsked::WHOLE,
+                order: OrderQuirk::NewestFirst,
+                ties: TieQuirk::Stable,
+                request: 0,
+                now: 0,
+                commit_lag: 0,
+            },
+        );
+        let stamps = self.quirks().stamps;
+        let mut rows: Vec<_> = found
+            .rows
+            .iter()
+            .map(|row| {
+                let mut bytes = Vec::new();
+                world.write(agent, row, stamps, &mut bytes);
+                TrueRow {
+                    id: world.id(agent, &row.0).into(),
+                    created_at: Timestamp::from_micros(row.0.created_at),
+                    updated_at: Timestamp::from_micros(row.1.changed_at),
+                    status: Status::new(row.0.status_word(&row.1)),
+                    bytes: bytes.into(),
+                }
+            })
+            .collect();
+        rows.sort_by(|a, b| b.created_at.cmp(&a.created_at).then_with(|| a.id.cmp(&b.id)));
+        rows
+    }
+
+    fn edit(&self, agent: AgentId, id: &str, change: impl FnOnce(&mut Edit)) -> Result<(), NotThere> {
+        let world = &self.inner.world;
+        let agent = world.agent(agent).ok_or(NotThere::Agent)?;
+        let is = world.has_id(agent, id);
+        let mut rows = world.rows(agent);
+        let record = rows.find(is).ok_or(NotThere::Row)?;
+        change(record.edit.get_or_insert_with(Box::default));
+        Ok(())
+    }
+}

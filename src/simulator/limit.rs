@@ -1,0 +1,48 @@
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::settings::Rate;
+
+/// Counts requests per organization in a sliding window: in no span of the rate's length are there more than it allows.
+///
+/// A request that is refused does not count.
+#[derive(Debug, Default)]
+pub(super) struct Limiter(Mutex<HashMap<String, VecDeque<Instant>>>);
+
+impl Limiter {
+    /// Lets a request through, or says how long it would have to wait.
+    pub(super) fn admit(&self, organization: &str, rate: Rate, now: Instant) -> Result<(), Duration> {
+        let mut organizations = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let sent = organizations.entry(organization.to_owned()).or_default();
+        while sent.front().is_some_and(|at| now.saturating_duration_since(*at) >= rate.per) {
+            sent.pop_front();
+        }
+        if sent.len() < rate.requests {
+            sent.push_back(now);
+            return Ok(());
+        }
+        // As many have to leave the window as are in it beyond what it allows, less one.
+        let leaves = sent.get(sent.len().saturating_sub(rate.requests.max(1)));
+        Err(leaves.map_or(rate.per, |at| (*at + rate.per).saturating_duration_since(now)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_span_of_the_rates_length_holds_more() {
+        let (limiter, start) = (Limiter::default(), Instant::now());
+        let rate = Rate { requests: 3, per: Duration::from_secs(60) };
+        let admit = |second| limiter.admit("org", rate, start + Duration::from_secs(second));
+        assert_eq!([admit(0), admit(10), admit(59)], [Ok(()); 3]);
+        assert_eq!(admit(59), Err(Duration::from_secs(1)));
+        assert_eq!(admit(60), Ok(()));
+        assert_eq!(admit(61), Err(Duration::from_secs(9)));
+        assert_eq!(limiter.admit("other", rate, start), Ok(()));
+    }
+}

@@ -1,0 +1,99 @@
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::time::Instant;
+
+/// A request that came in.
+#[derive(Clone, Debug)]
+pub struct SeenRequest {
+    /// Which one, from 1.
+    pub number: u64,
+    /// The path.
+    pub path: String,
+    /// The query as it came, without its question mark.
+    pub query: String,
+    /// The key that came with it.
+    pub key: Option<String>,
+    /// The trace's parent that came with it.
+    pub traceparent: Option<String>,
+    /// When it came.
+    pub at: Instant,
+}
+
+impl SeenRequest {
+    /// The first value of a query parameter.
+    pub fn parameter(&self, name: &str) -> Option<String> {
+        form_urlencoded::parse(self.query.as_bytes())
+            .find_map(|(key, value)| (key == name).then(|| value.into_owned()))
+    }
+}
+
+/// What has come in: the latest requests, how many there were, and how many at once.
+#[derive(Debug, Default)]
+pub(super) struct RequestLog(Mutex<Seen>);
+
+#[derive(Debug, Default)]
+struct Seen {
+    latest: VecDeque<SeenRequest>,
+    count: u64,
+    in_flight: usize,
+    most_in_flight: usize,
+}
+
+/// A request that has not been answered yet; its drop says that it has been.
+#[derive(Debug)]
+pub(super) struct InFlight(Arc<RequestLog>);
+
+impl RequestLog {
+    /// Remembers a request, and forgets the oldest beyond `capacity`.
+    pub(super) fn begin(
+        self: &Arc<Self>,
+        capacity: usize,
+        mut request: SeenRequest,
+    ) -> (SeenRequest, InFlight) {
+        self.with(|seen| {
+            seen.count += 1;
+            request.number = seen.count;
+            seen.in_flight += 1;
+            seen.most_in_flight = seen.most_in_flight.max(seen.in_flight);
+            seen.latest.push_back(request.clone());
+            while seen.latest.len() > capacity {
+                seen.latest.pop_front();
+            }
+        });
+        (request, InFlight(Arc::clone(self)))
+    }
+
+    /// The latest requests, oldest first.
+    pub(super) fn latest(&self) -> Vec<SeenRequest> {
+        self.with(|seen| seen.latest.iter().cloned().collect())
+    }
+
+    /// How many requests there were.
+    pub(super) fn count(&self) -> u64 {
+        self.with(|seen| seen.count)
+    }
+
+    /// How many requests were in flight at once, at most.
+    pub(super) fn most_in_flight(&self) -> usize {
+        self.with(|seen| seen.most_in_flight)
+    }
+
+    /// Forgets what was seen, but goes on counting; the high-water mark falls to what is in flight.
+    pub(super) fn forget(&self) {
+        self.with(|seen| {
+            seen.latest.clear();
+            seen.most_in_flight = seen.in_flight;
+        });
+    }
+
+    fn with<T>(&self, look: impl FnOnce(&mut Seen) -> T) -> T {
+        look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.with(|seen| seen.in_flight -= 1);
+    }
+}

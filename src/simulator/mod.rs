@@ -1,0 +1,254 @@
+//! A stand-in for upstream that can be told how to behave.
+//!
+//! It answers what the executions API of upstream answers, over HTTP, from a world that is drawn from a seed: the
+//! same seed gives the same agents, calls and bytes. A row is not stored. What is kept of it are 32 bytes (when it was
+//! made, its serial, what filters may ask for), and everything else is drawn from the serial when somebody asks, so a
+//! million executions cost 32 MB and a page costs a page.
+//!
+//! # Flow
+//! [`routes`] is the whole space of URLs. Each request passes [`admission`]: it is logged, meets the [`faults`], shows
+//! its key, is counted by the [`limit`], and waits for the latency. A list is read from its [`query`] and cut by
+//! [`paging`] from the agent's [`rows`], whose instants [`layout`] drew and whose calls proceed by their [`life`];
+//! [`row`] writes them.
+//!
+//! # Time
+//! The calls of an agent that is not live lie before the epoch and stand still there. A live one has new calls from the
+//! epoch on, and all its calls proceed with the clock. Nothing runs behind the requests: where a call stands is worked
+//! out for the instant of the question.
+//!
+//! # Fault scripts
+//! One rule a line, `#` begins a comment. A line is a fault and then, in any order, when it strikes and how:
+//!
+//! ```text
+//! 429 retry-after=2s request=3..7
+//! reset page=2 times=1
+//! slow=3s path=/v2/agent/ share=5%
+//! hang query=status=completed
+//! 503 every=10
+//! ```
+//!
+//! Faults: a status from 400 to 599, `reset`, `hang`, `truncate`, `html`, `error-body`, `slow=LENGTH` (the body dribbles
+//! in), `delay=LENGTH`. Conditions, of which all must hold: `request=N`, `request=N..M` or `request=N..` (from 1),
+//! `every=N`, `page=N` (of lists), `path=START`, `query=PART`, `share=N%` (or a number from 0 to 1), `times=N` (at most so
+//! often). The first rule that applies wins.
+//!
+//! # What is left out
+//! Upstream's other endpoints, its webhooks, its accounts. Where its contract is silent, [`Quirks`] has both ways.
+
+mod admission;
+mod args;
+mod clock;
+mod dice;
+mod edits;
+mod facts;
+mod faults;
+mod ids;
+mod layout;
+mod life;
+mod limit;
+mod log;
+mod paging;
+mod query;
+mod quirks;
+mod refusal;
+mod routes;
+mod row;
+mod rows;
+mod script;
+mod serve;
+mod settings;
+#[cfg(test)]
+mod tests;
+mod transcript;
+mod trouble;
+mod world;
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+pub use args::{BadSettings, SimulateArgs};
+pub use clock::{Clock, ManualClock};
+pub use edits::{Insertion, NotThere, TrueRow};
+pub use faults::{Fault, FaultRule, Gate, When};
+pub use life::CallStatus;
+pub use log::SeenRequest;
+pub use quirks::{
+    AgentQuirk, DateQuirk, EmptyDataQuirk, EnvelopeQuirk, HasMoreQuirk, OrderQuirk, PageSizeQuirk, Quirks,
+    StampForm, TieQuirk, TotalQuirk,
+};
+pub use script::{BadRule, parse_script};
+pub use settings::{AcceptedKey, AgentPlan, Keys, Latency, Rate, RetryAfter, SimulatorSettings, WindowRule};
+
+use crate::domain::{AgentId, Timestamp};
+use faults::Faults;
+use limit::Limiter;
+use log::RequestLog;
+use world::World;
+
+/// A simulated upstream. Clones are one and the same.
+#[derive(Clone, Debug)]
+pub struct Simulator {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    seed: u64,
+    world: World,
+    keys: Keys,
+    window: WindowRule,
+    retry_after: RetryAfter,
+    log_capacity: usize,
+    log: Arc<RequestLog>,
+    limiter: Limiter,
+    faults: Faults,
+    knobs: Mutex<Knobs>,
+    hook: Mutex<Option<Hook>>,
+}
+
+/// What may be turned while the simulator runs.
+#[derive(Clone, Copy, Debug)]
+struct Knobs {
+    quirks: Quirks,
+    latency: Latency,
+    rate: Option<Rate>,
+}
+
+/// What is called before each list is read.
+#[derive(Clone)]
+struct Hook(Arc<HookFn>);
+
+type HookFn = dyn Fn(&Simulator, &SeenRequest) + Send + Sync;
+
+/// An agent of the simulator's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SimulatedAgent {
+    /// Its identifier.
+    pub id: AgentId,
+    /// What it is called.
+    pub name: String,
+    /// When it was made; no seeded or live call is older.
+    pub created_at: Timestamp,
+    /// How many executions it has now.
+    pub executions: usize,
+}
+
+impl Simulator {
+    /// Draws a world. Costs about a microsecond for each execution.
+    pub fn new(settings: SimulatorSettings) -> Self {
+        let world = World::new(&settings);
+        let SimulatorSettings {
+            seed,
+            keys,
+            window,
+            rate,
+            retry_after,
+            latency,
+            faults,
+            quirks,
+            log_capacity,
+            ..
+        } = settings;
+        let inner = Inner {
+            seed,
+            world,
+            keys,
+            window,
+            retry_after,
+            log_capacity,
+            log: Arc::default(),
+            limiter: Limiter::default(),
+            faults: Faults::new(faults),
+            knobs: Mutex::new(Knobs { quirks, latency, rate }),
+            hook: Mutex::new(None),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// The agents that are there, in the order of their plans.
+    pub fn agents(&self) -> Vec<SimulatedAgent> {
+        let world = &self.inner.world;
+        let agent = |agent: &world::Agent| SimulatedAgent {
+            id: agent.id,
+            name: agent.name.clone(),
+            created_at: agent.created_at,
+            executions: world.rows(agent).len(),
+        };
+        world.agents().map(agent).collect()
+    }
+
+    /// How the contract's open corners are.
+    pub fn quirks(&self) -> Quirks {
+        self.knobs().quirks
+    }
+
+    /// Changes how the contract's open corners are.
+    pub fn set_quirks(&self, quirks: Quirks) {
+        self.knobs().quirks = quirks;
+    }
+
+    /// Changes how long an answer takes.
+    pub fn set_latency(&self, latency: Latency) {
+        self.knobs().latency = latency;
+    }
+
+    /// Changes the rate limit; what was counted stays counted.
+    pub fn set_rate(&self, rate: Option<Rate>) {
+        self.knobs().rate = rate;
+    }
+
+    /// Adds a fault after those there are.
+    pub fn add_fault(&self, rule: FaultRule) {
+        self.inner.faults.add(rule);
+    }
+
+    /// Takes every fault away. Answers that are held stay held until their gate opens.
+    pub fn clear_faults(&self) {
+        self.inner.faults.clear();
+    }
+
+    /// Calls `hook` with each request for a list before its page is read, so that the list can move between pages.
+    /// Replaces the hook before. It may use the simulator freely.
+    pub fn before_each_list(&self, hook: impl Fn(&Self, &SeenRequest) + Send + Sync + 'static) {
+        let hook = Some(Hook(Arc::new(hook)));
+        *self.inner.hook.lock().unwrap_or_else(PoisonError::into_inner) = hook;
+    }
+
+    /// The latest requests, oldest first, as many as the settings say are remembered.
+    pub fn requests(&self) -> Vec<SeenRequest> {
+        self.inner.log.latest()
+    }
+
+    /// How many requests there were, answered or not.
+    pub fn request_count(&self) -> u64 {
+        self.inner.log.count()
+    }
+
+    /// How many requests were in flight at once, at most.
+    pub fn most_in_flight(&self) -> usize {
+        self.inner.log.most_in_flight()
+    }
+
+    /// Forgets the requests seen so far and begins a new high-water mark; numbers go on.
+    pub fn forget_requests(&self) {
+        self.inner.log.forget();
+    }
+
+    fn knobs(&self) -> MutexGuard<'_, Knobs> {
+        self.inner.knobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn call_hook(&self, request: &SeenRequest) {
+        // Cloned, so that a hook may replace itself.
+        let hook = self.inner.hook.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(Hook(hook)) = hook {
+            hook(self, request);
+        }
+    }
+}
+
+impl fmt::Debug for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hook")
+    }
+}

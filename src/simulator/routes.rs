@@ -1,0 +1,181 @@
+//! The whole space of URLs.
+
+use std::io::Write as _;
+
+use axum::extract::{Extension, Path, RawQuery, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Router, middleware};
+use http::header;
+
+use super::Simulator;
+use super::admission::{Caller, admit};
+use super::query::ListQuery;
+use super::quirks::{AgentQuirk, EmptyDataQuirk, EnvelopeQuirk, OrderQuirk, Quirks};
+use super::refusal::Refusal;
+use super::rows::{Ask, Found};
+use super::world::Agent;
+use crate::domain::{AgentId, Timestamp};
+
+/// Bytes set aside for each row of a page, so that its buffer seldom grows.
+const ROW_GUESS: usize = 12 * 1024;
+
+impl Simulator {
+    /// The routes, to be served by whoever has a listener. [`Self::serve`] does it, and can reset connections.
+    pub fn router(&self) -> Router {
+        Router::new()
+            .route("/v2/agent/all", get(agents))
+            .route("/v2/agent/{id}", get(agent))
+            .route("/v2/agent/{id}/executions", get(executions))
+            .route("/executions/{id}", get(execution))
+            .route("/user/me", get(me))
+            .fallback(|| async { Refusal::NotFound("Path") })
+            .method_not_allowed_fallback(|| async { Refusal::Method })
+            .layer(middleware::from_fn_with_state(self.clone(), admit))
+            .with_state(self.clone())
+    }
+}
+
+async fn executions(
+    State(simulator): State<Simulator>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Refusal> {
+    let quirks = simulator.quirks();
+    let query = ListQuery::read(&query.unwrap_or_default(), quirks.page_size, simulator.inner.window)?;
+    seen_agent(&simulator, &caller, &id)?;
+    simulator.call_hook(&caller.request);
+    // Again, for the hook may have taken it away.
+    let agent = seen_agent(&simulator, &caller, &id)?;
+    let found = simulator.inner.world.page(
+        agent,
+        Ask {
+            filters: &query.filters,
+            bounds: quirks.dates.bounds(query.from, query.to),
+            page: query.page,
+            order: quirks.order,
+            ties: quirks.ties,
+            request: caller.request.number ^ simulator.inner.seed,
+            now: 0,
+            commit_lag: 0,
+        },
+    );
+    Ok(json(page(&simulator, agent, &query, &found, quirks)))
+}
+
+/// A page's body.
+fn page(simulator: &Simulator, agent: &Agent, query: &ListQuery, found: &Found, quirks: Quirks) -> Vec<u8> {
+    let mut body = Vec::with_capacity(512 + found.rows.len() * ROW_GUESS);
+    if quirks.envelope == EnvelopeQuirk::BareArray {
+        rows(simulator, agent, found, quirks, &mut body);
+        return body;
+    }
+    let _ = write!(body, "{{\"page_number\":{},\"page_size\":{}", query.page.number, query.page.size);
+    if let Some(total) = quirks.total.of(found.matching, found.everything) {
+        let _ = write!(body, ",\"total\":{total}");
+    }
+    if let Some(has_more) = quirks.has_more.of(query.page, found.rows.len(), found.matching) {
+        let _ = write!(body, ",\"has_more\":{has_more}");
+    }
+    body.extend_from_slice(b",\"data\":");
+    rows(simulator, agent, found, quirks, &mut body);
+    body.extend_from_slice(b",\"filters\":{");
+    let mut comma = "";
+    let ends = [("from", query.from), ("to", query.to)];
+    let ends = ends.into_iter().filter_map(|(name, at)| Some((name, at?.to_string())));
+    for (name, value) in query.filters.pairs().into_iter().chain(ends) {
+        let _ = write!(body, "{comma}\"{name}\":\"{value}\"");
+        comma = ",";
+    }
+    let sorts = match quirks.order {
+        OrderQuirk::NewestFirst => "created_at\":\"desc",
+        OrderQuirk::OldestFirst => "created_at\":\"asc",
+        OrderQuirk::LastUpdatedFirst => "updated_at\":\"desc",
+    };
+    let _ = write!(body, "}},\"sorts\":{{\"{sorts}\"}}}}");
+    body
+}
+
+fn rows(simulator: &Simulator, agent: &Agent, found: &Found, quirks: Quirks, body: &mut Vec<u8>) {
+    if found.rows.is_empty() && quirks.empty_data == EmptyDataQuirk::Null {
+        body.extend_from_slice(b"null");
+        return;
+    }
+    body.push(b'[');
+    for (place, row) in found.rows.iter().enumerate() {
+        if place > 0 {
+            body.push(b',');
+        }
+        simulator.inner.world.write(agent, row, quirks.stamps, body);
+    }
+    body.push(b']');
+}
+
+async fn agents(State(simulator): State<Simulator>, Extension(caller): Extension<Caller>) -> Response {
+    let seen: Vec<_> = simulator.inner.world.agents().filter(|agent| caller.sees(agent.id)).collect();
+    let quirks = simulator.quirks();
+    let objects: Vec<_> = seen.into_iter().map(|agent| describe(agent, quirks)).collect();
+    json(format!("[{}]", objects.join(",")).into_bytes())
+}
+
+async fn agent(
+    State(simulator): State<Simulator>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+) -> Result<Response, Refusal> {
+    let agent = seen_agent(&simulator, &caller, &id)?;
+    Ok(json(describe(agent, simulator.quirks()).into_bytes()))
+}
+
+async fn execution(
+    State(simulator): State<Simulator>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+) -> Result<Response, Refusal> {
+    let world = &simulator.inner.world;
+    let found = world.execution(&id).filter(|(agent, _, _)| caller.sees(agent.id));
+    let (agent, record, standing) = found.ok_or(Refusal::NotFound("Execution"))?;
+    let mut body = Vec::with_capacity(ROW_GUESS);
+    world.write(agent, &(record, standing), simulator.quirks().stamps, &mut body);
+    Ok(json(body))
+}
+
+async fn me(Extension(caller): Extension<Caller>) -> Response {
+    let name = caller.organization();
+    json(
+        format!(
+            "{{\"id\":\"{name}\",\"name\":\"{name}\",\"email\":\"{name}@example.com\",\"wallet\":1234.5}}"
+        )
+        .into_bytes(),
+    )
+}
+
+/// The agent of this name, if the key sees it: somebody else's looks as if it were not there.
+fn seen_agent<'a>(simulator: &'a Simulator, caller: &Caller, id: &str) -> Result<&'a Agent, Refusal> {
+    let id: AgentId = id.parse().map_err(|_| Refusal::NotFound("Agent"))?;
+    simulator.inner.world.agent(id).filter(|agent| caller.sees(agent.id)).ok_or(Refusal::NotFound("Agent"))
+}
+
+/// An agent's object.
+fn describe(agent: &Agent, quirks: Quirks) -> String {
+    let mut created_at = String::new();
+    if quirks.agent == AgentQuirk::Dated {
+        created_at.push_str(",\"created_at\":\"");
+        quirks.stamps.write(agent.created_at, &mut created_at);
+        created_at.push_str("\",\"updated_at\":\"");
+        quirks
+            .stamps
+            .write(Timestamp::from_micros(agent.created_at.as_micros() + 60_000_000), &mut created_at);
+        created_at.push('"');
+    }
+    let name = serde_json::Value::from(agent.name.as_str());
+    format!(
+        "{{\"id\":\"{}\",\"agent_name\":{name},\"agent_type\":\"other\",\"agent_status\":\"processed\"{created_at},\"agent_welcome_message\":\"Hello!\",\"webhook_url\":null,\"tasks\":[{{\"task_type\":\"conversation\"}}]}}",
+        agent.id
+    )
+}
+
+fn json(body: Vec<u8>) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], body).into_response()
+}
