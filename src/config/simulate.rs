@@ -1,7 +1,7 @@
 //! The settings of `simulate`.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
 use super::faults::Faults;
@@ -11,6 +11,7 @@ use super::serve::{Log, log};
 use super::serve_flags::{LOG, LOG_FORMAT};
 use super::values::{self, Parsed, Rate};
 use crate::domain::Timestamp;
+use crate::simulator::{FaultRule, parse_script};
 
 /// The flags of `simulate`.
 pub(super) const FLAGS: &[Flag] = &[
@@ -79,10 +80,8 @@ pub struct Simulate {
     pub live_gap: Duration,
     /// How late a new call may show up.
     pub show_lag: Duration,
-    /// Faults and the shares of requests they strike, in the simulator's own words.
-    pub faults: Vec<String>,
-    /// Rules for faults.
-    pub fault_script: Option<PathBuf>,
+    /// What goes wrong, those of the script first.
+    pub faults: Vec<FaultRule>,
     /// What is logged.
     pub log: Log,
 }
@@ -107,18 +106,39 @@ pub(super) fn read(mut reader: Reader) -> Result<Simulate, Faults> {
         is_live: one("live", values::switch),
         live_gap: one("live-gap", values::length),
         show_lag: one("show-lag", values::length_or_zero),
-        faults: many("fault", fault),
-        fault_script: optional("fault-script", values::file),
         ;
         log: log,
+        faults: faults,
     });
     reader.finish(simulate)
 }
 
-/// A fault and a share; what faults there are is the simulator's to know.
-fn fault(text: &str) -> Parsed<String> {
-    match text.rsplit_once(':') {
-        Some((kind, share)) if !kind.is_empty() && !share.is_empty() => Ok(text.to_owned()),
-        _ => Err("a fault and the share of requests it strikes, such as 429:0.05".to_owned()),
+/// The rules of the script, then those by share.
+fn faults(read: &mut Reader) -> Option<Vec<FaultRule>> {
+    let by_share = read.many("fault", fault);
+    let mut rules = match read.optional("fault-script", values::file)? {
+        Some(file) => script(read, &file)?,
+        None => Vec::new(),
+    };
+    rules.extend(by_share?);
+    Some(rules)
+}
+
+fn fault(text: &str) -> Parsed<FaultRule> {
+    text.parse()
+        .map_err(|bad| format!("a fault and the share of requests it strikes, such as 429:0.05 ({bad})"))
+}
+
+fn script(read: &mut Reader, file: &Path) -> Option<Vec<FaultRule>> {
+    match std::fs::read_to_string(file).map(|text| parse_script(&text)) {
+        Ok(Ok(rules)) => Some(rules),
+        Ok(Err(bad)) => {
+            bad.iter().for_each(|rule| read.fault("fault-script", rule.to_string()));
+            None
+        }
+        Err(error) => {
+            read.fault("fault-script", format!("the file can't be read: {error}"));
+            None
+        }
     }
 }

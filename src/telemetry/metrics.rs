@@ -29,9 +29,6 @@ pub struct Metrics {
     rows_by_source: Family<SourceLabels, Counter>,
     endings: Family<EndingLabels, Counter>,
     problems: Family<CodeLabels, Counter>,
-    upstream_requests: Family<OutcomeLabels, Counter>,
-    upstream_seconds: Histogram,
-    upstream_retries: Counter,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -60,11 +57,6 @@ struct EndingLabels {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CodeLabels {
     code: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OutcomeLabels {
-    outcome: &'static str,
 }
 
 /// An answer that is over.
@@ -119,9 +111,6 @@ impl Metrics {
             rows_by_source: Family::default(),
             endings: Family::default(),
             problems: Family::default(),
-            upstream_requests: Family::default(),
-            upstream_seconds: histogram(),
-            upstream_retries: Counter::default(),
         };
         metrics.register(read);
         metrics
@@ -145,15 +134,6 @@ impl Metrics {
         registry.register("fanfold_rows", "Rows, by how they were come by", self.rows_by_source.clone());
         registry.register("fanfold_answer_endings", "What became of bodies", self.endings.clone());
         registry.register("fanfold_problems", "Problems, by code", self.problems.clone());
-        let help = "Attempts upstream that are over, by outcome";
-        registry.register("fanfold_upstream_requests", help, self.upstream_requests.clone());
-        let (name, help) = ("fanfold_upstream_duration", "Length of attempts upstream");
-        registry.register_with_unit(name, help, Unit::Seconds, self.upstream_seconds.clone());
-        registry.register(
-            "fanfold_upstream_retries",
-            "Attempts after a failed one",
-            self.upstream_retries.clone(),
-        );
         registry.register_collector(Box::new(ReadingsCollector { read }));
     }
 
@@ -177,17 +157,6 @@ impl Metrics {
         if let Some(code) = answer.code {
             self.problems.get_or_create(&CodeLabels { code }).inc();
         }
-    }
-
-    /// Counts an attempt upstream that is over.
-    pub fn upstream_answered(&self, outcome: &'static str, duration: Duration) {
-        self.upstream_requests.get_or_create(&OutcomeLabels { outcome }).inc();
-        self.upstream_seconds.observe(duration.as_secs_f64());
-    }
-
-    /// Counts an attempt after a failed one.
-    pub fn upstream_retried(&self) {
-        self.upstream_retries.inc();
     }
 
     /// All metrics as OpenMetrics text, version 1.0.0.
@@ -224,10 +193,10 @@ const fn status_class(status: u16) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::{CacheReadings, GateReadings};
+    use crate::telemetry::{CacheReadings, GateReadings, UpstreamReadings};
 
     fn metrics(readings: Readings) -> Metrics {
-        Metrics::new(Arc::new(move || readings))
+        Metrics::new(Arc::new(move || readings.clone()))
     }
 
     fn answered() -> Answered {
@@ -270,6 +239,10 @@ mod tests {
             questions: 3,
             cache: CacheReadings { bytes: 4096, evictions: 9, ..CacheReadings::default() },
             gate: GateReadings { budget_left: Some(17), ..GateReadings::default() },
+            upstream: UpstreamReadings {
+                requests: vec![("ok", 5), ("timeout", 1)],
+                ..UpstreamReadings::default()
+            },
             ..Readings::default()
         })
         .render();
@@ -278,6 +251,7 @@ mod tests {
             "fanfold_cache_bytes 4096.0\n",
             "fanfold_cache_evictions_total 9\n",
             "fanfold_budget_left 17.0\n",
+            "fanfold_upstream_requests_total{outcome=\"timeout\"} 1\n",
         ] {
             assert!(text.contains(line), "{line}{text}");
         }

@@ -8,4 +8,4 @@ mod readings;
 pub use log::{LogFormat, LogSetupError, set_up_log};
 pub use metrics::{Answered, Metrics, Rows};
 pub use process::{file_handles, open_files};
-pub use readings::{Breaker, CacheReadings, GateReadings, Readings};
+pub use readings::{Breaker, CacheReadings, GateReadings, Readings, UpstreamReadings};
