@@ -12,3 +12,4 @@ pub mod simulator;
 pub mod source;
 pub mod store;
 pub mod telemetry;
+pub mod upstream;

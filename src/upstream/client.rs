@@ -1,0 +1,213 @@
+//! One attempt over HTTP: what is sent, what is waited for, and how much of an answer is taken in.
+
+use std::error::Error as _;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use reqwest::{Certificate, Client, Response, Url, redirect, retry};
+
+use crate::domain::Credential;
+use crate::source::{Trace, UpstreamWords};
+
+use super::clock::Exchange;
+use super::settings::{Place, UpstreamSettings, UpstreamSetupError};
+use super::{retry_after, words};
+
+/// The largest page that is taken in, decoded: some three hundred times a page of large rows. What unpacks to more
+/// is stopped while it unpacks.
+const MOST_BODY: usize = 64 << 20;
+
+/// How much of a refusal is read for its words.
+const MOST_REFUSAL: usize = 64 << 10;
+
+/// How long an idle connection is kept.
+///
+/// Shorter than the idle time-outs of the usual load balancers (60 s at AWS, 50 s to 75 s in the examples that
+/// haproxy and nginx are set up by), so that it is this side that closes, never the other while a request is on its way.
+const IDLE: Duration = Duration::from_secs(20);
+
+/// How long setting up a connection may take: three lost packets on the way around the world.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// How often an HTTP/2 connection with requests in flight is asked for a sign of life, and how long it has to give it.
+const PING: Duration = Duration::from_secs(5);
+
+const USER_AGENT: &str = concat!("fanfold/", env!("CARGO_PKG_VERSION"));
+
+/// Asks upstream over HTTP.
+#[derive(Debug)]
+pub(super) struct HttpClient {
+    client: Client,
+}
+
+/// What one attempt asks for.
+#[derive(Debug)]
+pub(super) struct Request<'a> {
+    pub(super) url: Url,
+    pub(super) credential: &'a Credential,
+    pub(super) trace: &'a Trace,
+}
+
+/// The head of an answer.
+#[derive(Debug)]
+pub(super) struct Head {
+    pub(super) status: StatusCode,
+    /// The answer's `Date`, in microseconds since 1970.
+    pub(super) date: Option<i64>,
+    pub(super) retry_after: Option<Duration>,
+    pub(super) exchange: Exchange,
+    response: Response,
+}
+
+/// Why an attempt has no answer.
+#[derive(Debug)]
+pub(super) enum Broken {
+    /// No connection could be made: the request can't have been seen.
+    Connect(String),
+    /// The connection ended before anything of an answer came, as one does that was idle too long.
+    BeforeAnswer(String),
+    /// The connection ended, or the coding broke, within an answer.
+    WithinAnswer(String),
+    /// The body is larger than [`MOST_BODY`].
+    TooLarge,
+    /// The key can't be written in a header.
+    Unsendable,
+}
+
+impl HttpClient {
+    /// Sets the http client up.
+    ///
+    /// # Errors
+    /// [`UpstreamSetupError::Ca`], [`UpstreamSetupError::Client`].
+    pub(super) fn new(settings: &UpstreamSettings) -> Result<Self, UpstreamSetupError> {
+        let mut builder = Client::builder()
+            .user_agent(USER_AGENT)
+            .redirect(redirect::Policy::none())
+            // Retries take from the budget, so they are all made in one place.
+            .retry(retry::never())
+            .pool_idle_timeout(IDLE)
+            .connect_timeout(CONNECT.min(settings.attempt_timeout))
+            .tcp_nodelay(true)
+            .http2_keep_alive_interval(PING)
+            .http2_keep_alive_timeout(PING);
+        if let Some(pem) = &settings.ca_pem {
+            let roots =
+                Certificate::from_pem_bundle(pem).map_err(|e| UpstreamSetupError::Ca(e.to_string()))?;
+            if roots.is_empty() {
+                return Err(UpstreamSetupError::Ca("there is none in it".to_owned()));
+            }
+            builder = builder.tls_certs_merge(roots);
+        }
+        if settings.base_url.place() == Place::Loopback {
+            // Through a proxy, what may go in the clear within this machine would go in the clear outside.
+            builder = builder.no_proxy();
+        }
+        let client = builder.build().map_err(|e| UpstreamSetupError::Client(chain(&e)))?;
+        Ok(Self { client })
+    }
+
+    /// Sends a request and waits for the head of its answer. There is no time-out but that for connecting.
+    pub(super) async fn send(&self, request: Request<'_>) -> Result<Head, Broken> {
+        let headers = headers(request.credential, request.trace).ok_or(Broken::Unsendable)?;
+        let sent = now_micros();
+        let response =
+            self.client.get(request.url).headers(headers).send().await.map_err(|e| before_answer(&e))?;
+        let exchange = Exchange { sent, received: now_micros() };
+        Ok(Head {
+            status: response.status(),
+            date: retry_after::date(response.headers()),
+            retry_after: retry_after::read(response.headers(), exchange.received),
+            exchange,
+            response,
+        })
+    }
+}
+
+impl Head {
+    /// Takes the whole body in, decoded.
+    pub(super) async fn body(self) -> Result<Bytes, Broken> {
+        let mut response = self.response;
+        let body = take(&mut response, MOST_BODY).await?;
+        body.map(Bytes::from).ok_or(Broken::TooLarge)
+    }
+
+    /// Takes in what a refusal says; an end that comes too early leaves what came.
+    pub(super) async fn words(mut self, credential: &Credential) -> UpstreamWords {
+        let mut body = Vec::new();
+        while let Ok(Some(chunk)) = self.response.chunk().await {
+            let room = MOST_REFUSAL - body.len();
+            body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+            if chunk.len() >= room {
+                break;
+            }
+        }
+        words::find(self.status, &body, credential)
+    }
+}
+
+/// The body, or none if it is larger than `most`.
+async fn take(response: &mut Response, most: usize) -> Result<Option<Vec<u8>>, Broken> {
+    // The length is of the encoded body, and gone from the headers where the client decodes.
+    let length = response.headers().get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
+    if length.is_some_and(|l| l > most) {
+        return Ok(None);
+    }
+    // What is announced is not yet there: a megabyte at most is laid out for it.
+    let mut body = Vec::with_capacity(length.unwrap_or(64 << 10).min(1 << 20));
+    while let Some(chunk) = response.chunk().await.map_err(|e| Broken::WithinAnswer(chain(&e)))? {
+        if body.len() + chunk.len() > most {
+            return Ok(None);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    // Rows hold on to the whole of it.
+    body.shrink_to_fit();
+    Ok(Some(body))
+}
+
+/// All headers that a request has beside those of the http client itself; none if the key fits in no header.
+fn headers(credential: &Credential, trace: &Trace) -> Option<HeaderMap> {
+    let mut authorization = HeaderValue::try_from(format!("Bearer {}", credential.expose_key())).ok()?;
+    authorization.set_sensitive(true);
+    let mut headers = HeaderMap::with_capacity(4);
+    headers.insert(AUTHORIZATION, authorization);
+    headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+    for (name, value) in [("traceparent", &trace.parent), ("tracestate", &trace.state)] {
+        if let Some(value) = value.as_deref().and_then(|v| HeaderValue::from_str(v).ok()) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    }
+    Some(headers)
+}
+
+fn before_answer(error: &reqwest::Error) -> Broken {
+    if error.is_connect() || error.is_builder() {
+        Broken::Connect(chain(error))
+    } else {
+        Broken::BeforeAnswer(chain(error))
+    }
+}
+
+/// An error and what caused it, innermost last. The URL is left out: a relayed query is the caller's business.
+fn chain(error: &reqwest::Error) -> String {
+    let mut text = match () {
+        () if error.is_connect() => "no connection".to_owned(),
+        () if error.is_decode() => "the coding of its answer is broken".to_owned(),
+        () if error.is_body() => "its answer broke off".to_owned(),
+        () if error.is_builder() => "the http client can't be built".to_owned(),
+        () => "the connection broke".to_owned(),
+    };
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+fn now_micros() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}

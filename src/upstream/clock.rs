@@ -1,0 +1,140 @@
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// How long what was learned of upstream's clock is held against it.
+///
+/// Two undisciplined clocks part by some 100 ppm, 60 ms in this time: little beside the second that `Date` rounds to.
+const HOLDS_FOR: Duration = Duration::from_secs(600);
+
+/// The largest difference that is believed, in microseconds: a day. Beyond it somebody's clock was never set.
+const MOST: i64 = 86_400_000_000;
+
+/// `Date` is cut to whole seconds.
+const SECOND: i64 = 1_000_000;
+
+/// What is known of the difference between upstream's clock and ours.
+///
+/// An answer dated *d* says that upstream's clock stood somewhere in `[d, d + 1 s)` at some moment between the sending
+/// of the request and the arrival of its answer. Each answer so bounds the difference from both sides, and the bounds
+/// of many answers have an intersection far narrower than a second. An answer that contradicts them (a clock was
+/// set) starts anew, and so does age.
+///
+/// Pure: all three clocks are handed in.
+#[derive(Debug, Default)]
+pub(super) struct ClockEstimate {
+    known: Option<Known>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    /// Upstream's clock is at least this far ahead, in microseconds.
+    low: i64,
+    /// And at most this far.
+    high: i64,
+    since: Instant,
+}
+
+/// When a request went out and when its answer's head came, in microseconds since 1970 by our clock.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Exchange {
+    pub(super) sent: i64,
+    pub(super) received: i64,
+}
+
+impl ClockEstimate {
+    /// Takes an answer's `Date` in, in microseconds since 1970.
+    pub(super) fn observe(&mut self, date: i64, exchange: Exchange, now: Instant) {
+        let low = date.saturating_sub(exchange.received);
+        let high = date.saturating_add(SECOND).saturating_sub(exchange.sent);
+        // A clock of ours that was set back meanwhile leaves nothing to learn.
+        if low > high || low > MOST || high < -MOST {
+            return;
+        }
+        let fresh = Known { low, high, since: now };
+        self.known = Some(match self.known {
+            Some(known) if now.saturating_duration_since(known.since) < HOLDS_FOR => {
+                let (low, high) = (known.low.max(low), known.high.min(high));
+                if low <= high { Known { low, high, since: known.since } } else { fresh }
+            }
+            Some(_) | None => fresh,
+        });
+    }
+
+    /// How far upstream's clock is ahead, in microseconds: zero while nothing says that the clocks differ, and else
+    /// the middle of what is possible.
+    pub(super) fn ahead_micros(&self) -> i64 {
+        match self.known {
+            Some(Known { low, high, .. }) if low > 0 || high < 0 => low + (high - low) / 2,
+            Some(_) | None => 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn observe(clock: &mut ClockEstimate, ahead: i64, sent: i64, travel: [i64; 2], now: Instant) {
+        let upstream = sent + travel[0] + ahead;
+        let date = upstream - upstream.rem_euclid(SECOND);
+        clock.observe(date, Exchange { sent, received: sent + travel[0] + travel[1] }, now);
+    }
+
+    #[test]
+    fn equal_clocks_differ_by_nothing() {
+        let mut clock = ClockEstimate::default();
+        assert_eq!(clock.ahead_micros(), 0);
+        for i in 0..100 {
+            observe(&mut clock, 0, i * 77_777, [100_000, 3_000], Instant::now());
+            assert_eq!(clock.ahead_micros(), 0);
+        }
+    }
+
+    #[test]
+    fn a_clock_that_was_set_is_learned_anew() {
+        let now = Instant::now();
+        let mut clock = ClockEstimate::default();
+        observe(&mut clock, 60 * SECOND, 0, [10, 10], now);
+        observe(&mut clock, -60 * SECOND, 0, [10, 10], now);
+        assert!((clock.ahead_micros() + 60 * SECOND).abs() <= SECOND);
+    }
+
+    #[test]
+    fn what_is_old_binds_no_more() {
+        let now = Instant::now();
+        let mut clock = ClockEstimate::default();
+        observe(&mut clock, 5 * SECOND, 0, [0, 0], now);
+        observe(&mut clock, 5 * SECOND + 100_000, 0, [0, 900_000], now + HOLDS_FOR);
+        let known = clock.known.unwrap();
+        assert_eq!(known.since, now + HOLDS_FOR);
+    }
+
+    #[test]
+    fn a_clock_that_was_never_set_is_not_believed() {
+        let mut clock = ClockEstimate::default();
+        clock.observe(0, Exchange { sent: 2 * MOST, received: 2 * MOST }, Instant::now());
+        assert_eq!(clock.ahead_micros(), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn the_true_difference_stays_within_and_the_estimate_nears_it(
+            ahead in -100_000_000i64..100_000_000,
+            sends in prop::collection::vec((0i64..1_000_000, 0i64..300_000, 0i64..300_000), 1..200),
+        ) {
+            let now = Instant::now();
+            let mut clock = ClockEstimate::default();
+            let mut at = 1_000_000_000;
+            for (gap, there, back) in sends {
+                at += gap;
+                observe(&mut clock, ahead, at, [there, back], now);
+                let known = clock.known.unwrap();
+                prop_assert!(known.low <= ahead && ahead <= known.high);
+                prop_assert!((clock.ahead_micros() - ahead).abs() <= SECOND + 600_000);
+            }
+        }
+    }
+}

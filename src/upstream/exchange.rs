@@ -1,0 +1,174 @@
+use std::sync::PoisonError;
+
+use bytes::Bytes;
+use http::StatusCode;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::source::{Deadline, SourceError, UpstreamWords};
+
+use super::client::{Broken, Head, Request};
+use super::gate::{Fault, Outcome, Pass};
+use super::retry::Cause;
+use super::stats::RequestOutcome;
+use super::{Ask, Upstream, words};
+
+/// Why an attempt failed, and what that means for another.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) error: SourceError,
+    pub(super) cause: Cause,
+}
+
+/// What an exchange came to.
+enum Exchanged {
+    Body(Bytes),
+    Refused(Refused),
+    Broken(Broken),
+    TimedOut,
+    /// The deadline passed.
+    Abandoned,
+}
+
+struct Refused {
+    status: StatusCode,
+    words: UpstreamWords,
+    retry_after: Option<std::time::Duration>,
+}
+
+impl Upstream {
+    /// Sends the request, takes the answer in, and has everybody learn from it.
+    pub(super) async fn exchange(&self, ask: &Ask<'_>, pass: Pass) -> Result<Bytes, Failure> {
+        let mut end = End { upstream: self, outcome: RequestOutcome::Abandoned };
+        let exchanged = tokio::select! {
+            exchanged = timeout(self.settings.attempt_timeout, self.send(ask, &pass)) => {
+                exchanged.unwrap_or(Exchanged::TimedOut)
+            }
+            () = passed(ask.turn.deadline.as_ref()) => Exchanged::Abandoned,
+        };
+        end.outcome = label(&exchanged);
+        // What ended before it could teach anything frees its connection, and no more.
+        match outcome(&exchanged) {
+            Some(outcome) => pass.finish(outcome),
+            None => drop(pass),
+        }
+        match &exchanged {
+            Exchanged::Body(_) => self.accepted.add(ask.credential.id()),
+            Exchanged::Refused(Refused { status, .. }) if matches!(status.as_u16(), 401 | 403) => {
+                self.accepted.remove(ask.credential.id());
+            }
+            Exchanged::Refused(_) | Exchanged::Broken(_) | Exchanged::TimedOut | Exchanged::Abandoned => {}
+        }
+        result(exchanged)
+    }
+
+    async fn send(&self, ask: &Ask<'_>, pass: &Pass) -> Exchanged {
+        let request = Request { url: ask.url.clone(), credential: ask.credential, trace: &ask.turn.trace };
+        let head = match self.client.send(request).await {
+            Ok(head) => head,
+            Err(broken) => return Exchanged::Broken(broken),
+        };
+        pass.answered();
+        if head.status.is_success() {
+            self.learn_clock(&head);
+            return head.body().await.map_or_else(Exchanged::Broken, Exchanged::Body);
+        }
+        let (status, retry_after) = (head.status, head.retry_after);
+        Exchanged::Refused(Refused { status, words: head.words(ask.credential).await, retry_after })
+    }
+
+    /// Only from successes: errors may come from a hop whose clock nobody set.
+    fn learn_clock(&self, head: &Head) {
+        if let Some(date) = head.date {
+            let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
+            clock.observe(date, head.exchange, Instant::now());
+        }
+    }
+}
+
+/// Returns once a deadline has passed that may be moved out meanwhile; never without one.
+async fn passed(deadline: Option<&Deadline>) {
+    let Some(deadline) = deadline else { return std::future::pending().await };
+    while Instant::now() < deadline.instant() {
+        sleep_until(deadline.instant()).await;
+    }
+}
+
+/// Counts the request when it ends, also if nobody waits for that.
+struct End<'a> {
+    upstream: &'a Upstream,
+    outcome: RequestOutcome,
+}
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.upstream.counters.ended(self.outcome);
+    }
+}
+
+const fn label(exchanged: &Exchanged) -> RequestOutcome {
+    match exchanged {
+        Exchanged::Body(_) => RequestOutcome::Ok,
+        Exchanged::Refused(Refused { status, .. }) => RequestOutcome::of(*status),
+        Exchanged::Broken(Broken::Connect(_)) => RequestOutcome::Unreachable,
+        Exchanged::Broken(
+            Broken::BeforeAnswer(_) | Broken::WithinAnswer(_) | Broken::TooLarge | Broken::Unsendable,
+        ) => RequestOutcome::Broken,
+        Exchanged::TimedOut => RequestOutcome::TimedOut,
+        Exchanged::Abandoned => RequestOutcome::Abandoned,
+    }
+}
+
+/// What the gate learns; nothing from what says nothing of upstream.
+const fn outcome(exchanged: &Exchanged) -> Option<Outcome> {
+    Some(match exchanged {
+        Exchanged::Body(_) | Exchanged::Broken(Broken::TooLarge) => Outcome::Answered,
+        Exchanged::Refused(Refused { status, retry_after, .. }) => match status.as_u16() {
+            429 => Outcome::Limited(*retry_after),
+            408 => Outcome::TimedOut,
+            500..=599 => Outcome::Failed(Fault::Answer),
+            _ => Outcome::Answered,
+        },
+        Exchanged::Broken(Broken::Connect(_)) => Outcome::Failed(Fault::Connection),
+        Exchanged::Broken(Broken::BeforeAnswer(_) | Broken::WithinAnswer(_)) => {
+            Outcome::Failed(Fault::Answer)
+        }
+        Exchanged::TimedOut => Outcome::TimedOut,
+        Exchanged::Broken(Broken::Unsendable) | Exchanged::Abandoned => return None,
+    })
+}
+
+/// The body, or why there is none.
+fn result(exchanged: Exchanged) -> Result<Bytes, Failure> {
+    let broken = |detail, cause| Failure {
+        error: SourceError::Unavailable { detail, retry_after: None, upstream: None },
+        cause,
+    };
+    Err(match exchanged {
+        Exchanged::Body(body) => return Ok(body),
+        Exchanged::Refused(Refused { status, words, retry_after }) => {
+            let cause = match status.as_u16() {
+                429 => Cause::Limited,
+                408 | 500..=599 => Cause::Transient(retry_after),
+                _ => Cause::Final,
+            };
+            Failure { error: words::refusal(status, words, retry_after), cause }
+        }
+        Exchanged::Broken(Broken::BeforeAnswer(detail)) => broken(detail, Cause::IdleConnection),
+        Exchanged::Broken(Broken::Connect(detail) | Broken::WithinAnswer(detail)) => {
+            broken(detail, Cause::Transient(None))
+        }
+        Exchanged::Broken(Broken::TooLarge) => Failure {
+            error: SourceError::Malformed { detail: "larger than any page".to_owned() },
+            cause: Cause::Final,
+        },
+        Exchanged::Broken(Broken::Unsendable) => Failure {
+            error: SourceError::Denied(UpstreamWords {
+                status: StatusCode::UNAUTHORIZED.as_u16(),
+                message: "the key has characters that no header can carry".to_owned(),
+            }),
+            cause: Cause::Final,
+        },
+        Exchanged::TimedOut => Failure { error: SourceError::TimedOut, cause: Cause::Transient(None) },
+        Exchanged::Abandoned => Failure { error: SourceError::TimedOut, cause: Cause::Final },
+    })
+}

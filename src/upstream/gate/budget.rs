@@ -1,0 +1,187 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::source::Urgency;
+use crate::upstream::settings::{Rate, Share};
+
+/// Beyond the period, how long a place stays taken: two clocks that part by 100 ppm are 6 ms apart after a minute, and
+/// a counter that cuts instants to milliseconds sees one more.
+const SLACK: Duration = Duration::from_millis(10);
+
+/// The longest that a request is taken to be on its way.
+const LONGEST_WAY: Duration = Duration::from_secs(1);
+
+/// Of the period, how much may be lost to not knowing when upstream saw a request.
+const WAY_PART: u32 = 20;
+
+/// The part of the budget for keys that upstream has not accepted yet, as a divisor.
+const UNPROVEN_PART: usize = 10;
+
+/// How many requests upstream may see, as a ring of the places that were taken within the last period.
+///
+/// # Invariants
+/// In any span of the period, upstream sees at most the rate's count; all of them at once if nobody asked before.
+///
+/// What counts is when upstream sees a request: somewhere between its sending and its answer. So a place counts from
+/// the end of that, [`Places::answered`], and the next request that takes it is sent later. An answer that takes long says little
+/// of the way there, which is therefore taken to last at most a second and a twentieth of the period.
+///
+/// A token bucket would be simpler, and lets burst and refill through: up to twice the budget in one period.
+#[derive(Debug)]
+pub(super) struct Budget {
+    rate: Option<Rate>,
+    reserve: Share,
+    taken: BTreeMap<Place, Kind>,
+    /// Of these, how many by others than refreshes.
+    spare: usize,
+    /// And how many with keys that upstream has not accepted.
+    unproven: usize,
+    next: u64,
+}
+
+/// A place in the ring: since when it counts, and a number that tells it from others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place(Instant, u64);
+
+/// What decides how much of the budget a request may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Kind {
+    /// See [`Urgency`].
+    pub(crate) urgency: Urgency,
+    /// Whether the key is known to be one.
+    pub(crate) standing: Standing,
+}
+
+/// Whether upstream is known to accept a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It did, lately.
+    Accepted,
+    /// Not yet: a storm of wrong keys must not eat everybody's budget.
+    Unproven,
+}
+
+impl Budget {
+    pub(super) const fn new(rate: Option<Rate>, reserve: Share) -> Self {
+        Self { rate, reserve, taken: BTreeMap::new(), spare: 0, unproven: 0, next: 0 }
+    }
+
+    /// When a request of this kind may go, if the budget is cut to `share`: now, or once enough places are free.
+    ///
+    /// `ahead` others are counted as having gone before.
+    pub(super) fn room(&mut self, kind: Kind, share: f64, ahead: usize, now: Instant) -> Result<(), Instant> {
+        let Some(rate) = self.rate else { return Ok(()) };
+        self.expire(now);
+        let limit = scaled(rate, share);
+        let is_spare = |k: &Kind| k.urgency != Urgency::Refresh;
+        let is_unproven = |k: &Kind| k.standing == Standing::Unproven;
+        let outside_reserve = limit - self.reserve.of(limit).min(limit - 1);
+        let most = match kind.urgency {
+            Urgency::Refresh | Urgency::Cold => limit,
+            Urgency::Renewal => limit.div_ceil(2),
+        };
+        let mut at = self.free_at(self.taken.len() + ahead, most, |_| true);
+        if is_spare(&kind) {
+            at = at.max(self.free_at(self.spare + ahead, outside_reserve, is_spare));
+        }
+        if is_unproven(&kind) {
+            let part = (limit / UNPROVEN_PART).max(1);
+            at = at.max(self.free_at(self.unproven + ahead, part, is_unproven));
+        }
+        at.map_or(Ok(()), Err)
+    }
+
+    /// When fewer than `most` of the places that `counts` will be taken; none if that is so now.
+    fn free_at(&self, taken: usize, most: usize, counts: impl Fn(&Kind) -> bool) -> Option<Instant> {
+        let rate = self.rate?;
+        let surplus = (taken + 1).checked_sub(most).filter(|s| *s > 0)?;
+        // Those ahead have no place yet, so there may be fewer places than the surplus: at the earliest a period on.
+        let mut counted = self.taken.iter().filter(|(_, k)| counts(k)).map(|(place, _)| place.0);
+        let last = counted.clone().next_back();
+        counted.nth(surplus - 1).or(last.map(|l| l + rate.per)).map(|at| at + rate.per + SLACK)
+    }
+
+    /// Takes a place for a request that goes now.
+    pub(super) fn take(&mut self, kind: Kind, now: Instant) -> Option<Place> {
+        let rate = self.rate?;
+        let place = Place(now + LONGEST_WAY.min(rate.per / WAY_PART), self.next);
+        self.next += 1;
+        self.insert(place, kind);
+        Some(place)
+    }
+
+    /// The request in this place goes only now.
+    pub(super) fn sent(&mut self, place: Place, now: Instant) -> Place {
+        let Some(rate) = self.rate else { return place };
+        self.moved(place, now + LONGEST_WAY.min(rate.per / WAY_PART))
+    }
+
+    /// The request in this place has been answered, so upstream saw it no later than now.
+    pub(super) fn answered(&mut self, place: Place, now: Instant) {
+        self.moved(place, place.0.min(now));
+    }
+
+    /// The request in this place never went.
+    pub(super) fn give_back(&mut self, place: Place) {
+        self.remove(place);
+    }
+
+    fn moved(&mut self, place: Place, at: Instant) -> Place {
+        let moved = Place(at, place.1);
+        if let Some(kind) = self.remove(place) {
+            self.insert(moved, kind);
+        }
+        moved
+    }
+
+    fn insert(&mut self, place: Place, kind: Kind) {
+        self.spare += usize::from(kind.urgency != Urgency::Refresh);
+        self.unproven += usize::from(kind.standing == Standing::Unproven);
+        self.taken.insert(place, kind);
+    }
+
+    fn remove(&mut self, place: Place) -> Option<Kind> {
+        let kind = self.taken.remove(&place)?;
+        self.spare -= usize::from(kind.urgency != Urgency::Refresh);
+        self.unproven -= usize::from(kind.standing == Standing::Unproven);
+        Some(kind)
+    }
+
+    fn expire(&mut self, now: Instant) {
+        let Some(rate) = self.rate else { return };
+        while let Some((place, _)) = self.taken.first_key_value() {
+            if place.0 + rate.per + SLACK > now {
+                break;
+            }
+            self.remove(*place);
+        }
+    }
+
+    /// Whether no request of the last period counts any more.
+    pub(super) fn is_idle(&mut self, now: Instant) -> bool {
+        self.expire(now);
+        self.taken.is_empty()
+    }
+
+    /// How many requests may go at once; none without a limit.
+    pub(super) fn left(&mut self, share: f64, now: Instant) -> Option<usize> {
+        self.expire(now);
+        Some(scaled(self.rate?, share).saturating_sub(self.taken.len()))
+    }
+}
+
+/// A rate's count cut to a share, at least one.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a share of a count is no larger"
+)]
+fn scaled(rate: Rate, share: f64) -> usize {
+    ((f64::from(rate.count.get()) * share) as usize).max(1)
+}
+
+#[cfg(test)]
+#[path = "budget_tests.rs"]
+mod tests;

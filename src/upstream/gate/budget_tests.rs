@@ -1,0 +1,175 @@
+use std::num::NonZeroU32;
+
+use proptest::prelude::*;
+
+use super::*;
+
+const COLD: Kind = Kind { urgency: Urgency::Cold, standing: Standing::Accepted };
+const REFRESH: Kind = Kind { urgency: Urgency::Refresh, standing: Standing::Accepted };
+const RENEWAL: Kind = Kind { urgency: Urgency::Renewal, standing: Standing::Accepted };
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn budget(count: u32, per: Duration, reserve: u8) -> Budget {
+    let rate = Rate { count: NonZeroU32::new(count).unwrap(), per };
+    Budget::new(Some(rate), Share::percent(reserve).unwrap())
+}
+
+/// Takes as many places as there are for this kind.
+fn drain(budget: &mut Budget, kind: Kind, now: Instant) -> usize {
+    let mut count = 0;
+    while budget.room(kind, 1.0, 0, now).is_ok() {
+        budget.take(kind, now);
+        count += 1;
+    }
+    count
+}
+
+#[test]
+fn all_of_it_goes_at_once_and_not_one_more() {
+    let now = Instant::now();
+    let mut budget = budget(450, MINUTE, 0);
+    assert_eq!(drain(&mut budget, COLD, now), 450);
+    let free = budget.room(COLD, 1.0, 0, now).unwrap_err();
+    assert!(free >= now + MINUTE && free <= now + MINUTE + LONGEST_WAY + SLACK);
+    assert_eq!(drain(&mut budget, COLD, free), 450);
+}
+
+#[test]
+fn no_limit_has_room_for_ever() {
+    let mut budget = Budget::new(None, Share::percent(20).unwrap());
+    for _ in 0..10_000 {
+        assert_eq!(budget.room(COLD, 0.1, 100, Instant::now()), Ok(()));
+        assert_eq!(budget.take(COLD, Instant::now()), None);
+    }
+}
+
+#[test]
+fn cold_reads_leave_the_reserve_and_have_all_else_whatever_refreshes_used() {
+    let now = Instant::now();
+    let mut cold_first = budget(100, MINUTE, 20);
+    assert_eq!(drain(&mut cold_first, COLD, now), 80);
+    assert_eq!(drain(&mut cold_first, REFRESH, now), 20);
+
+    let mut refresh_first = budget(100, MINUTE, 20);
+    for _ in 0..20 {
+        refresh_first.take(REFRESH, now);
+    }
+    assert_eq!(drain(&mut refresh_first, COLD, now), 80);
+}
+
+#[test]
+fn a_reserve_never_makes_cold_reads_impossible() {
+    for (count, reserve) in [(1, 20), (1, 100), (4, 20), (3, 100)] {
+        let now = Instant::now();
+        assert!(drain(&mut budget(count, MINUTE, reserve), COLD, now) >= 1, "{count} {reserve}");
+    }
+}
+
+#[test]
+fn renewals_take_only_from_the_upper_half() {
+    let now = Instant::now();
+    let mut budget = budget(100, MINUTE, 20);
+    assert_eq!(drain(&mut budget, RENEWAL, now), 50);
+    assert_eq!(drain(&mut budget, COLD, now), 30);
+    assert_eq!(drain(&mut budget, REFRESH, now), 20);
+}
+
+#[test]
+fn unproven_keys_share_a_tenth() {
+    let now = Instant::now();
+    let mut budget = budget(100, MINUTE, 0);
+    assert_eq!(drain(&mut budget, Kind { standing: Standing::Unproven, ..REFRESH }, now), 10);
+    assert_eq!(drain(&mut budget, REFRESH, now), 90);
+}
+
+#[test]
+fn a_cut_share_waits_until_it_is_met_again() {
+    let start = Instant::now();
+    let mut budget = budget(10, MINUTE, 0);
+    for i in 0..8 {
+        budget.take(COLD, start + Duration::from_secs(i));
+    }
+    let now = start + Duration::from_secs(8);
+    // Five may be taken, eight are: the fourth oldest has to go.
+    let free = budget.room(COLD, 0.5, 0, now).unwrap_err();
+    assert_eq!(free, start + Duration::from_secs(3) + LONGEST_WAY + MINUTE + SLACK);
+}
+
+#[test]
+fn a_request_that_never_went_leaves_its_place() {
+    let now = Instant::now();
+    let mut budget = budget(1, MINUTE, 0);
+    let place = budget.take(COLD, now).unwrap();
+    assert!(budget.room(COLD, 1.0, 0, now).is_err());
+    budget.give_back(place);
+    assert!(budget.room(COLD, 1.0, 0, now).is_ok());
+    assert!(budget.is_idle(now));
+}
+
+#[test]
+fn an_early_answer_frees_its_place_earlier() {
+    let now = Instant::now();
+    let mut budget = budget(1, MINUTE, 0);
+    let place = budget.take(COLD, now).unwrap();
+    budget.answered(place, now + Duration::from_millis(30));
+    let free = budget.room(COLD, 1.0, 0, now).unwrap_err();
+    assert_eq!(free, now + Duration::from_millis(30) + MINUTE + SLACK);
+}
+
+#[test]
+fn those_ahead_are_counted_as_gone() {
+    let now = Instant::now();
+    let mut budget = budget(2, MINUTE, 0);
+    assert_eq!(budget.room(COLD, 1.0, 1, now), Ok(()));
+    budget.take(COLD, now);
+    budget.take(COLD, now + Duration::from_secs(5));
+    let at = |ahead| budget.room(COLD, 1.0, ahead, now + Duration::from_secs(5)).unwrap_err() - now;
+    let waits: Vec<_> = [0, 1, 2].map(at).to_vec();
+    assert!(waits[0] < waits[1] && waits[1] < waits[2], "{waits:?}");
+}
+
+proptest! {
+    /// Requests are sent as early as the budget lets them, travel for a while, and are answered.
+    #[test]
+    fn upstream_never_sees_more_in_any_period(
+        count in 1u32..8,
+        asks in prop::collection::vec((0u64..400, 0u64..50, 0u64..200, any::<bool>()), 1..120),
+    ) {
+        let per = Duration::from_secs(1);
+        let millis = Duration::from_millis;
+        let start = Instant::now();
+        let mut budget = budget(count, per, 20);
+        let mut now = start;
+        let mut seen = Vec::new();
+        for (gap, there, back, is_refresh) in asks {
+            now += millis(gap);
+            let kind = if is_refresh { REFRESH } else { COLD };
+            while let Err(at) = budget.room(kind, 1.0, 0, now) {
+                prop_assert!(at > now);
+                now = at;
+            }
+            let place = budget.take(kind, now).unwrap();
+            seen.push(now + millis(there));
+            budget.answered(place, now + millis(there + back));
+        }
+        seen.sort();
+        for window in seen.windows(count as usize + 1) {
+            prop_assert!(window[count as usize] - window[0] > per);
+        }
+    }
+
+    #[test]
+    fn throughput_stays_near_the_rate(way in 0u64..40) {
+        let start = Instant::now();
+        let mut budget = budget(20, Duration::from_secs(1), 0);
+        let mut now = start;
+        for _ in 0..400 {
+            while let Err(at) = budget.room(COLD, 1.0, 0, now) {
+                now = at;
+            }
+            let place = budget.take(COLD, now).unwrap();
+            budget.answered(place, now + Duration::from_millis(way));
+        }
+        prop_assert!(now - start < Duration::from_millis(19 * 1_060));
+    }
+}

@@ -1,0 +1,259 @@
+//! Upstream over HTTP: pages as [`Source`] promises them, with the gate in front.
+//!
+//! A request's way: the [`gate`] gives it a turn, [`client`] makes one attempt, [`page`] reads what came, and where that failed
+//! [`retry`] says whether another attempt follows. Each of these decides alone and is tested alone; this file only
+//! connects them. What is learned on the way goes back: to the gate (429, time-outs, failures), to the
+//! [`clock`] (`Date`), and to the list of keys that upstream accepted, which decides how much of the budget a key may use.
+//!
+//! Retries happen here and nowhere else. A redirect is not followed: nobody but upstream gets the credential.
+
+mod accepted;
+mod client;
+mod clock;
+mod depth;
+mod exchange;
+mod gate;
+mod page;
+mod query;
+mod retry;
+mod retry_after;
+mod settings;
+mod stats;
+mod words;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use reqwest::Url;
+use tokio::time::{Instant, sleep};
+
+use crate::domain::{AgentFacts, AgentId, Credential, Page, PageOf};
+use crate::source::{Deadline, RelayedPage, Source, SourceError, Subject, Turn};
+
+use accepted::Accepted;
+use client::HttpClient;
+use clock::ClockEstimate;
+use exchange::Failure;
+use gate::{Asker, Gate, Refusal};
+pub use gate::{BreakerState, GateSnapshot};
+use retry::{Cause, Limits, RetryBudget, Tries};
+pub use settings::{BaseUrl, Dates, PlainHttp, Rate, RateScope, Share, UpstreamSettings, UpstreamSetupError};
+use stats::Counters;
+pub use stats::{RequestOutcome, UpstreamStats};
+
+/// From this size on, a body is read where blocking is allowed: on a worker it would take its time from others.
+/// 64 KiB take some 30 µs.
+const LARGE: usize = 64 << 10;
+
+/// When to ask again after all connections stayed taken.
+const BUSY_RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Upstream over HTTP.
+#[derive(Debug)]
+pub struct Upstream {
+    settings: UpstreamSettings,
+    client: HttpClient,
+    gate: Gate,
+    accepted: Accepted,
+    clock: Mutex<ClockEstimate>,
+    retries: Mutex<RetryBudget>,
+    counters: Counters,
+}
+
+/// What is asked for, on whose behalf.
+#[derive(Clone, Debug)]
+struct Ask<'a> {
+    url: Url,
+    credential: &'a Credential,
+    agent: AgentId,
+    turn: &'a Turn,
+}
+
+impl Upstream {
+    /// Sets everything up; nothing is asked of upstream yet.
+    ///
+    /// # Errors
+    /// [`UpstreamSetupError::Ca`], [`UpstreamSetupError::Client`].
+    pub fn new(settings: UpstreamSettings) -> Result<Arc<Self>, UpstreamSetupError> {
+        Ok(Arc::new(Self {
+            client: HttpClient::new(&settings)?,
+            gate: Gate::new(&settings),
+            accepted: Accepted::new(),
+            clock: Mutex::default(),
+            retries: Mutex::new(RetryBudget::new(Instant::now())),
+            counters: Counters::default(),
+            settings,
+        }))
+    }
+
+    /// What was asked of upstream so far, and what the gate is doing now.
+    pub fn stats(&self) -> UpstreamStats {
+        self.counters.snapshot(self.gate.snapshot())
+    }
+
+    /// Asks until there is an answer that `read` can read, or no attempt is left.
+    async fn ask<T, F>(&self, ask: Ask<'_>, read: F) -> Result<T, SourceError>
+    where
+        T: Send + 'static,
+        F: Fn(Bytes) -> Result<T, page::Fault> + Copy + Send + 'static,
+    {
+        let mut tries = Tries::default();
+        let mut limited_by_upstream = None;
+        loop {
+            let Failure { error, cause } = match self.attempt(&ask, &mut tries, read).await {
+                Ok(answer) => {
+                    self.retries.lock().unwrap_or_else(PoisonError::into_inner).deposit();
+                    return Ok(answer);
+                }
+                Err(failure) => failure,
+            };
+            let deadline = ask.turn.deadline.as_ref().map(Deadline::instant);
+            let now = Instant::now();
+            let limits = Limits {
+                retry_for: ask.turn.retry_for,
+                until_deadline: deadline.map(|d| d.saturating_duration_since(now)),
+            };
+            let next = {
+                let mut budget = self.retries.lock().unwrap_or_else(PoisonError::into_inner);
+                tries.next(cause, limits, &mut budget, now, rand::random())
+            };
+            let Some(wait) = next else { return Err(with_words(error, limited_by_upstream)) };
+            if cause == Cause::Limited {
+                limited_by_upstream = Some(error);
+            }
+            Counters::add(&self.counters.retries, 1);
+            tries.spent += wait;
+            sleep(wait).await;
+        }
+    }
+
+    /// One attempt: a turn, an exchange, and the reading of what came.
+    async fn attempt<T, F>(&self, ask: &Ask<'_>, tries: &mut Tries, read: F) -> Result<T, Failure>
+    where
+        T: Send + 'static,
+        F: Fn(Bytes) -> Result<T, page::Fault> + Send + 'static,
+    {
+        let credential = ask.credential.id();
+        let standing = self.accepted.standing(credential);
+        let asker = Asker { credential, agent: ask.agent, standing, turn: ask.turn };
+        let pass = match self.gate.enter(asker).await {
+            Ok(pass) => pass,
+            Err(refusal) => {
+                Counters::add(&self.counters.turned_away, 1);
+                return Err(turned_away(refusal));
+            }
+        };
+        let began = Instant::now();
+        let exchanged = self.exchange(ask, pass).await;
+        tries.spent += began.elapsed();
+        let body = exchanged?;
+        Counters::add(&self.counters.body_bytes, body.len());
+        read_off_worker(body, read).await.map_err(|detail| {
+            Counters::add(&self.counters.malformed, 1);
+            Failure { error: SourceError::Malformed { detail }, cause: Cause::Malformed }
+        })
+    }
+
+    fn agent_url(&self, agent: AgentId, rest: &[&str], query: &str) -> Url {
+        let agent = agent.to_string();
+        let mut url = self.settings.base_url.join(&[&["v2", "agent", &agent], rest].concat());
+        url.set_query((!query.is_empty()).then_some(query));
+        url
+    }
+}
+
+impl Source for Upstream {
+    fn page<'a>(
+        &'a self,
+        subject: &'a Subject,
+        page: PageOf,
+        turn: &'a Turn,
+    ) -> BoxFuture<'a, Result<Page, SourceError>> {
+        let query = query::of_page(&subject.filters, page, self.settings.dates);
+        let url = self.agent_url(subject.agent, &["executions"], &query);
+        let ask = Ask { url, credential: &subject.credential, agent: subject.agent, turn };
+        self.ask(ask, move |body| page::parse(&body, Some(page.number))).boxed()
+    }
+
+    fn agent<'a>(
+        &'a self,
+        credential: &'a Credential,
+        agent: AgentId,
+        turn: &'a Turn,
+    ) -> BoxFuture<'a, Result<AgentFacts, SourceError>> {
+        let ask = Ask { url: self.agent_url(agent, &[], ""), credential, agent, turn };
+        self.ask(ask, |body| page::parse_agent(&body)).boxed()
+    }
+
+    fn relay<'a>(
+        &'a self,
+        credential: &'a Credential,
+        agent: AgentId,
+        query: &'a str,
+        turn: &'a Turn,
+    ) -> BoxFuture<'a, Result<RelayedPage, SourceError>> {
+        let ask = Ask { url: self.agent_url(agent, &["executions"], query), credential, agent, turn };
+        self.ask(ask, |body| Ok(RelayedPage { page: page::parse(&body, None).ok(), body })).boxed()
+    }
+
+    fn clock_ahead_micros(&self) -> i64 {
+        self.clock.lock().unwrap_or_else(PoisonError::into_inner).ahead_micros()
+    }
+}
+
+/// Reads a body, a large one where blocking is allowed.
+async fn read_off_worker<T, F>(body: Bytes, read: F) -> Result<T, page::Fault>
+where
+    T: Send + 'static,
+    F: Fn(Bytes) -> Result<T, page::Fault> + Send + 'static,
+{
+    if body.len() < LARGE {
+        return read(body);
+    }
+    match tokio::task::spawn_blocking(move || read(body)).await {
+        Ok(result) => result,
+        Err(_) => Err("the reading of it was broken off".to_owned()),
+    }
+}
+
+/// Why the gate turned a request away, in the caller's terms.
+fn turned_away(refusal: Refusal) -> Failure {
+    match refusal {
+        Refusal::NoRoom(retry_after) => {
+            Failure { error: SourceError::RateLimited { retry_after, upstream: None }, cause: Cause::Final }
+        }
+        Refusal::Busy => Failure {
+            error: SourceError::Unavailable {
+                detail: "all connections to it stayed taken".to_owned(),
+                retry_after: Some(BUSY_RETRY_AFTER),
+                upstream: None,
+            },
+            cause: Cause::Final,
+        },
+        Refusal::Down(rest) => Failure {
+            error: SourceError::Unavailable {
+                detail: "it failed too often of late".to_owned(),
+                retry_after: Some(rest),
+                upstream: None,
+            },
+            cause: Cause::Down(rest),
+        },
+    }
+}
+
+/// Adds upstream's own words to a refusal of the gate's that they led to.
+fn with_words(error: SourceError, earlier: Option<SourceError>) -> SourceError {
+    match (error, earlier) {
+        (
+            SourceError::RateLimited { retry_after, upstream: None },
+            Some(SourceError::RateLimited { upstream, .. }),
+        ) => SourceError::RateLimited { retry_after, upstream },
+        (error, _) => error,
+    }
+}
+
+#[cfg(test)]
+mod tests;

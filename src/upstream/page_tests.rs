@@ -1,0 +1,233 @@
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+
+fn page(text: &str) -> Result<Page, Fault> {
+    parse(&Bytes::copy_from_slice(text.as_bytes()), Some(1))
+}
+
+fn rows(count: usize) -> String {
+    let rows: Vec<_> = (0..count).map(|i| format!("{{\"id\":\"{i}\"}}")).collect();
+    format!("[{}]", rows.join(","))
+}
+
+#[test]
+fn rows_are_upstreams_bytes() {
+    let odd = [
+        r#"{"id":"a","cost":12.71,"n":68.399940,"big":9007199254740993,"e":1E+2}"#,
+        r#"{"z":1, "id" : "b" ,"a":"\u00e9\ud83d\ude00\/","z":2,"ü":"ü"}"#,
+        "{\"id\":\"c\",\n\t\"nested\":{\"id\":\"no\",\"data\":[{\"id\":\"no\"}]}}",
+    ];
+    let body = Bytes::from(format!(
+        "{{\"page_number\":1, \"data\" : [ {} ],\"has_more\":false}}\n",
+        odd.join(" ,\n")
+    ));
+    let page = parse(&body, Some(1)).unwrap();
+    for (row, odd) in page.rows.iter().zip(odd) {
+        assert_eq!(row.bytes, odd.as_bytes());
+        assert!(body.as_ptr_range().contains(&row.bytes.as_ptr()), "a slice, not a copy");
+    }
+    let ids: Vec<_> = page.rows.iter().map(|r| &*r.id).collect();
+    assert_eq!(ids, ["a", "b", "c"]);
+}
+
+#[test]
+fn reads_what_a_row_tells_of_itself() {
+    let page = page(
+        r#"{"data":[{"id":"x","created_at":"2026-01-28T13:17:50.116924","updated_at":"2026-01-28T13:18:00+00:00",
+            "status":"call-disconnected"}],"total":1,"has_more":false}"#,
+    )
+    .unwrap();
+    let row = &page.rows[0];
+    assert_eq!(row.created_at.unwrap().to_string(), "2026-01-28T13:17:50.116924Z");
+    assert_eq!(row.updated_at.unwrap().to_string(), "2026-01-28T13:18:00.000000Z");
+    assert_eq!(row.status.as_ref().unwrap().as_str(), "call-disconnected");
+    assert_eq!(page.total, Some(1));
+}
+
+#[test]
+fn of_a_doubled_key_the_last_counts() {
+    let page = page(
+        r#"{"data":null,"data":[{"id":"old","status":"queued","id":"n\u0065w","st\u0061tus":"busy"}],
+            "has_more":true,"has_more":false}"#,
+    )
+    .unwrap();
+    assert_eq!(&*page.rows[0].id, "new");
+    assert_eq!(page.rows[0].status.as_ref().unwrap().as_str(), "busy");
+    assert!(!page.has_more);
+}
+
+#[test]
+fn optional_values_of_wrong_types_are_absent() {
+    for value in ["1", "null", "{}", "[]", "true", "\"\"", "\"x\""] {
+        let page = page(&format!(
+            r#"{{"data":[{{"id":"x","created_at":{value},"updated_at":{value},"status":{value}}}],"has_more":false,"total":{value}}}"#
+        ))
+        .unwrap();
+        let row = &page.rows[0];
+        assert_eq!((row.created_at, row.updated_at), (None, None), "{value}");
+        assert_eq!(row.status.is_some(), value == "\"x\"", "{value}");
+        assert_eq!(page.total.is_some(), value == "1", "{value}");
+    }
+}
+
+#[test]
+fn a_row_without_a_usable_id_makes_no_page() {
+    let long = format!("\"{}\"", "x".repeat(LONGEST_ID + 1));
+    for id in ["1", "null", "\"\"", "[\"x\"]", &long] {
+        assert!(
+            page(&format!(r#"{{"data":[{{"id":"ok"}},{{"id":{id}}}],"has_more":false}}"#)).is_err(),
+            "{id}"
+        );
+    }
+    for row in ["{}", "null", "1", "[]", "\"x\""] {
+        assert!(page(&format!(r#"{{"data":[{row}],"has_more":false}}"#)).is_err(), "{row}");
+    }
+}
+
+#[test]
+fn a_page_that_does_not_say_more_is_judged_by_its_rows() {
+    let more = |count, rest: &str, number| {
+        let body = Bytes::from(format!("{{\"data\":{}{rest}}}", rows(count)));
+        parse(&body, number).unwrap().has_more
+    };
+    assert!(more(50, "", Some(1)));
+    assert!(more(50, ",\"has_more\":null", None));
+    assert!(!more(49, "", Some(1)));
+    assert!(more(49, ",\"total\":50", Some(1)));
+    assert!(!more(49, ",\"total\":99", Some(2)));
+    assert!(more(49, ",\"total\":100", Some(2)));
+    assert!(!more(0, ",\"total\":100", Some(1)));
+    assert!(!more(20, ",\"total\":100", None));
+    assert!(more(0, ",\"has_more\":true", Some(1)));
+    assert!(!more(50, ",\"has_more\":false,\"total\":100", Some(1)));
+}
+
+#[test]
+fn a_bare_array_is_one_page() {
+    let short = page(&rows(3)).unwrap();
+    assert_eq!((short.rows.len(), short.has_more, short.total), (3, false, None));
+    assert!(page(&rows(50)).unwrap().has_more);
+    assert!(page("[]").unwrap().rows.is_empty());
+}
+
+#[test]
+fn null_data_is_a_page_without_rows() {
+    let page = page(r#"{"data":null,"total":0,"has_more":false}"#).unwrap();
+    assert!(page.rows.is_empty() && !page.has_more);
+}
+
+#[test]
+fn what_is_no_page_is_not_taken_for_an_empty_one() {
+    for text in [
+        "",
+        "  \n",
+        "null",
+        "\"data\"",
+        "<!doctype html><html></html>",
+        "{}",
+        r#"{"message":"Internal error"}"#,
+        r#"{"detail":["x"]}"#,
+        r#"{"error":500,"data":null}"#,
+        r#"{"message":"boom","data":null,"has_more":false}"#,
+        r#"{"data":{},"has_more":false}"#,
+        r#"{"data":"","has_more":false}"#,
+        r#"{"data":0,"has_more":false}"#,
+        r#"{"data":1.5,"has_more":false}"#,
+        r#"{"data":false,"has_more":false}"#,
+        r#"{"data":[],"has_more":"false"}"#,
+        r#"{"data":[],"has_more":0}"#,
+        r#"{"data":[],"has_more":false}{"#,
+        r#"{"data":[],"has_more":false"#,
+        r#"{"data":[{"id":"x"}"#,
+        r#"{"data":[{"id":"x","a":"\u12G4"}],"has_more":false}"#,
+        r#"{"data":[{"id":"\ud800"}],"has_more":false}"#,
+        r#"{"data":[{"id":"x","n":01}],"has_more":false}"#,
+        r#"{"data":[{"id":"x",}],"has_more":false}"#,
+        "{\"data\":[{\"id\":\"x\",\"a\":\"\n\"}],\"has_more\":false}",
+    ] {
+        assert!(page(text).is_err(), "{text}");
+    }
+    assert!(parse(&Bytes::from_static(b"{\"data\":[{\"id\":\"\xff\"}]}"), None).is_err());
+}
+
+#[test]
+fn nesting_is_bounded_without_recursion() {
+    let deep = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+    assert!(page(&format!(r#"{{"data":[{{"id":"x","a":{}}}],"has_more":false}}"#, deep(100))).is_ok());
+    assert!(page(&format!(r#"{{"data":[{{"id":"x","a":{}}}],"has_more":false}}"#, deep(1_000_000))).is_err());
+    assert!(page(&"[".repeat(1_000_000)).is_err());
+}
+
+#[test]
+fn a_row_of_five_megabytes_is_a_row() {
+    let row = format!(r#"{{"id":"x","transcript":"{}"}}"#, "a\\n".repeat(1_700_000));
+    let page = page(&format!(r#"{{"data":[{row}],"has_more":false}}"#)).unwrap();
+    assert_eq!(page.rows[0].bytes, row.as_bytes());
+}
+
+#[test]
+fn a_fault_tells_nothing_of_the_content() {
+    let fault = page(r#"{"data":[{"id":"secret", "secret" "secret"}]}"#).unwrap_err();
+    assert!(!fault.contains("secret"), "{fault}");
+}
+
+#[test]
+fn only_the_date_of_an_agent_is_read() {
+    let read = |text: &'static str| parse_agent(&Bytes::from_static(text.as_bytes()));
+    let dated = read(r#"{"id":1,"created_at":"2025-01-01T00:00:00","data":{"x":[]},"has_more":3}"#).unwrap();
+    assert_eq!(dated.created_at.unwrap().to_string(), "2025-01-01T00:00:00.000000Z");
+    assert_eq!(read(r#"{"created_at":17}"#).unwrap().created_at, None);
+    for text in ["", "[]", "<html>", "{", "null", "{\"created_at\":}"] {
+        assert!(read(text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn no_cut_of_a_page_is_a_page() {
+    let whole = format!("{{\"data\":{},\"total\":3,\"has_more\":false}}", rows(3));
+    for end in 0..whole.len() {
+        assert!(page(&whole[..end]).is_err(), "{end}");
+    }
+}
+
+fn value() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f32>().prop_map(|f| json!(f)),
+        any::<String>().prop_map(Value::from),
+    ];
+    leaf.prop_recursive(4, 24, 4, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::hash_map(any::<String>(), inner, 0..4)
+                .prop_map(|m| Value::Object(m.into_iter().collect())),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn every_row_comes_back_byte_for_byte(values in prop::collection::vec((any::<String>(), value(), any::<bool>()), 0..8)) {
+        let texts: Vec<_> = values
+            .iter()
+            .enumerate()
+            .map(|(i, (key, value, is_pretty))| {
+                let row = json!({ "id": format!("id-{i}"), format!("k{key}"): value });
+                if *is_pretty { serde_json::to_string_pretty(&row) } else { serde_json::to_string(&row) }.unwrap()
+            })
+            .collect();
+        let page = page(&format!("{{\"data\":[{}],\"has_more\":false}}", texts.join(","))).unwrap();
+        let back: Vec<_> = page.rows.iter().map(|r| r.bytes.clone()).collect();
+        prop_assert_eq!(back, texts);
+    }
+
+    #[test]
+    fn arbitrary_bytes_do_no_harm(bytes in prop::collection::vec(any::<u8>(), 0..200), text in "[\\[\\]{}\",:a-d0-9\\\\ ]{0,60}") {
+        let _ = parse(&Bytes::from(bytes), None);
+        let _ = parse(&Bytes::from(text), Some(1));
+    }
+}

@@ -1,0 +1,226 @@
+use std::net::IpAddr;
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::time::Duration;
+
+use reqwest::Url;
+
+/// What [`super::Upstream`] is told at start; see the settings of `serve` for each.
+#[derive(Clone, Debug)]
+pub struct UpstreamSettings {
+    /// Where upstream is; a path is a prefix of every path asked for.
+    pub base_url: BaseUrl,
+    /// More trusted roots, as PEM.
+    pub ca_pem: Option<Vec<u8>>,
+    /// How long one attempt may take, from the connection to the end of the body.
+    pub attempt_timeout: Duration,
+    /// How many requests upstream may see; none for no limit.
+    pub rate: Option<Rate>,
+    /// For whom upstream counts them.
+    pub rate_scope: RateScope,
+    /// Requests in flight for the process.
+    pub concurrency: NonZeroUsize,
+    /// The part of the budget that cold reads leave to refreshes.
+    pub refresh_reserve: Share,
+    /// Whether upstream takes dates.
+    pub dates: Dates,
+}
+
+/// So many requests in any span of so long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// How many.
+    pub count: NonZeroU32,
+    /// In how long.
+    pub per: Duration,
+}
+
+/// For whom upstream counts requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RateScope {
+    /// One budget for the process.
+    Shared,
+    /// One budget for each credential.
+    Credential,
+}
+
+/// Whether `from` and `to` are sent upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dates {
+    /// Both, with every page.
+    Sent,
+    /// Neither: an upstream that takes no dates (`--window none`).
+    LeftOut,
+}
+
+/// A part of a whole, from nothing to all of it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Share(f64);
+
+impl Share {
+    /// So many hundredths; none above a hundred.
+    pub fn percent(percent: u8) -> Option<Self> {
+        (percent <= 100).then(|| Self(f64::from(percent) / 100.0))
+    }
+
+    /// This part of a count, rounded down.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a share of a count is between zero and the count"
+    )]
+    pub(crate) fn of(self, count: usize) -> usize {
+        (self.0 * count as f64) as usize
+    }
+}
+
+/// Where a credential may go without encryption.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PlainHttp {
+    /// Only to this machine itself.
+    LoopbackOnly,
+    /// Anywhere (`--upstream-insecure`).
+    Anywhere,
+}
+
+/// Where upstream is.
+///
+/// # Invariants
+/// `https`, or plain `http` where a credential may go so; no user, query or fragment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BaseUrl {
+    url: Url,
+    place: Place,
+}
+
+/// Whether a request leaves the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// It does not: no proxy has any business with it.
+    Loopback,
+    /// It does.
+    Network,
+}
+
+/// Why upstream can't be asked with these settings.
+#[derive(Debug, thiserror::Error)]
+pub enum UpstreamSetupError {
+    /// The text is no URL, or not one that requests can go to.
+    #[error("the upstream URL is not usable: {0}")]
+    Url(String),
+    /// A credential would travel readable by everybody on the way.
+    #[error(
+        "the upstream URL is plain http and {host} is not this machine: a credential sent there could be read on the way; \
+         use https, or allow it with --upstream-insecure"
+    )]
+    PlainHttp {
+        /// Who it would be sent to.
+        host: String,
+    },
+    /// The additional roots can't be read.
+    #[error("the upstream CA file holds no usable PEM certificates: {0}")]
+    Ca(String),
+    /// The http client can't be made.
+    #[error("the http client can't be set up: {0}")]
+    Client(String),
+}
+
+impl BaseUrl {
+    /// Reads and checks a base URL; a trailing slash is forgiven.
+    ///
+    /// # Errors
+    /// [`UpstreamSetupError::Url`], [`UpstreamSetupError::PlainHttp`].
+    pub fn parse(text: &str, plain_http: PlainHttp) -> Result<Self, UpstreamSetupError> {
+        let fault = |what: &str| Err(UpstreamSetupError::Url(what.to_owned()));
+        let url = Url::parse(text.trim()).map_err(|e| UpstreamSetupError::Url(e.to_string()))?;
+        let Some(host) = url.host_str() else { return fault("it names no host") };
+        if !url.username().is_empty() || url.password().is_some() {
+            return fault("it holds a user or a password");
+        }
+        if url.query().is_some() || url.fragment().is_some() {
+            return fault("it has a query or a fragment");
+        }
+        let place = if is_loopback(host) { Place::Loopback } else { Place::Network };
+        match (url.scheme(), place, plain_http) {
+            ("https", _, _) | ("http", Place::Loopback, _) | ("http", _, PlainHttp::Anywhere) => {}
+            ("http", Place::Network, PlainHttp::LoopbackOnly) => {
+                return Err(UpstreamSetupError::PlainHttp { host: host.to_owned() });
+            }
+            _ => return fault("it is neither https nor http"),
+        }
+        Ok(Self { url, place })
+    }
+
+    /// The URL of a path below the base. The segments are escaped.
+    pub(crate) fn join(&self, segments: &[&str]) -> Url {
+        let mut url = self.url.clone();
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().extend(segments);
+        }
+        url
+    }
+
+    /// Whether requests leave the machine.
+    pub(crate) const fn place(&self) -> Place {
+        self.place
+    }
+}
+
+fn is_loopback(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    match bare.parse::<IpAddr>() {
+        Ok(address) => address.is_loopback(),
+        Err(_) => bare == "localhost" || bare.ends_with(".localhost"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_http_is_refused_but_to_loopback() {
+        for text in
+            ["http://api.bolna.ai", "http://10.0.0.1", "http://localhost.evil.org", "http://[2001:db8::1]"]
+        {
+            let error = BaseUrl::parse(text, PlainHttp::LoopbackOnly).unwrap_err();
+            assert!(matches!(error, UpstreamSetupError::PlainHttp { .. }), "{text}");
+            assert!(BaseUrl::parse(text, PlainHttp::Anywhere).is_ok(), "{text}");
+        }
+        for text in
+            ["http://127.0.0.1:1", "http://127.9.9.9", "http://[::1]:80", "http://localhost/x", "https://h"]
+        {
+            assert!(BaseUrl::parse(text, PlainHttp::LoopbackOnly).is_ok(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_place_for_requests_is_refused() {
+        for text in
+            ["", "api.bolna.ai", "ftp://h", "https://u:p@h", "https://h?x=1", "https://h#f", "unix:/x"]
+        {
+            let error = BaseUrl::parse(text, PlainHttp::Anywhere).unwrap_err();
+            assert!(matches!(error, UpstreamSetupError::Url(_)), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_path_prefix_stays_and_a_trailing_slash_is_forgiven() {
+        for (base, joined) in [
+            ("https://h", "https://h/v2/agent"),
+            ("https://h/", "https://h/v2/agent"),
+            ("https://h/bolna", "https://h/bolna/v2/agent"),
+            ("https://h/bolna/", "https://h/bolna/v2/agent"),
+        ] {
+            let base = BaseUrl::parse(base, PlainHttp::LoopbackOnly).unwrap();
+            assert_eq!(base.join(&["v2", "agent"]).as_str(), joined);
+        }
+    }
+
+    #[test]
+    fn shares_are_rounded_down_and_never_more_than_all() {
+        assert_eq!(Share::percent(101), None);
+        assert_eq!(Share::percent(20).unwrap().of(450), 90);
+        assert_eq!(Share::percent(20).unwrap().of(4), 0);
+        assert_eq!(Share::percent(100).unwrap().of(7), 7);
+    }
+}

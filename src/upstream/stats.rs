@@ -1,0 +1,140 @@
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::gate::GateSnapshot;
+
+/// What became of a request upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RequestOutcome {
+    /// A success, well formed or not.
+    Ok,
+    /// 401 or 403.
+    Denied,
+    /// 404.
+    NotFound,
+    /// 429.
+    Limited,
+    /// Another 4xx, or a redirect.
+    Refused,
+    /// 5xx.
+    ServerError,
+    /// No connection could be made.
+    Unreachable,
+    /// The connection broke.
+    Broken,
+    /// No answer in time.
+    TimedOut,
+    /// Nobody waited for the answer any more.
+    Abandoned,
+}
+
+impl RequestOutcome {
+    /// All of them, in the order of their counters.
+    pub const ALL: [Self; 10] = [
+        Self::Ok,
+        Self::Denied,
+        Self::NotFound,
+        Self::Limited,
+        Self::Refused,
+        Self::ServerError,
+        Self::Unreachable,
+        Self::Broken,
+        Self::TimedOut,
+        Self::Abandoned,
+    ];
+
+    /// Its name as a label.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Denied => "denied",
+            Self::NotFound => "not_found",
+            Self::Limited => "limited",
+            Self::Refused => "refused",
+            Self::ServerError => "server_error",
+            Self::Unreachable => "unreachable",
+            Self::Broken => "broken",
+            Self::TimedOut => "timed_out",
+            Self::Abandoned => "abandoned",
+        }
+    }
+
+    /// By upstream's status.
+    pub(super) const fn of(status: http::StatusCode) -> Self {
+        match status.as_u16() {
+            200..=299 => Self::Ok,
+            401 | 403 => Self::Denied,
+            404 => Self::NotFound,
+            429 => Self::Limited,
+            500..=599 => Self::ServerError,
+            _ => Self::Refused,
+        }
+    }
+}
+
+/// Counters that only grow.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    requests: [AtomicU64; RequestOutcome::ALL.len()],
+    pub(super) retries: AtomicU64,
+    pub(super) malformed: AtomicU64,
+    pub(super) body_bytes: AtomicU64,
+    pub(super) turned_away: AtomicU64,
+}
+
+/// What was asked of upstream so far, and what the gate is doing now.
+#[derive(Clone, Copy, Debug)]
+pub struct UpstreamStats {
+    /// Requests that ended, by outcome; see [`Self::requests`].
+    requests: [u64; RequestOutcome::ALL.len()],
+    /// Attempts that followed a failed one.
+    pub retries: u64,
+    /// Successes that were no page.
+    pub malformed: u64,
+    /// Bytes of bodies taken in, decoded.
+    pub body_bytes: u64,
+    /// Requests that the gate turned away: no room in time, or upstream is down.
+    pub turned_away: u64,
+    /// What the gate is doing.
+    pub gate: GateSnapshot,
+}
+
+impl UpstreamStats {
+    /// Requests that ended so.
+    pub const fn requests(&self, outcome: RequestOutcome) -> u64 {
+        self.requests[outcome as usize]
+    }
+}
+
+impl Counters {
+    pub(super) fn ended(&self, outcome: RequestOutcome) {
+        self.requests[outcome as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn add(counter: &AtomicU64, n: usize) {
+        counter.fetch_add(n as u64, Ordering::Relaxed);
+    }
+
+    pub(super) fn snapshot(&self, gate: GateSnapshot) -> UpstreamStats {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        UpstreamStats {
+            requests: self.requests.each_ref().map(read),
+            retries: read(&self.retries),
+            malformed: read(&self.malformed),
+            body_bytes: read(&self.body_bytes),
+            turned_away: read(&self.turned_away),
+            gate,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_outcome_has_its_own_counter() {
+        for (i, outcome) in RequestOutcome::ALL.into_iter().enumerate() {
+            assert_eq!(outcome as usize, i);
+        }
+    }
+}
