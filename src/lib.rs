@@ -5,7 +5,9 @@
 pub mod cache;
 pub mod config;
 pub mod domain;
+pub mod encode;
 pub mod engine;
+pub mod http;
 pub mod server;
 pub mod shutdown;
 pub mod simulator;

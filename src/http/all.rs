@@ -1,0 +1,236 @@
+//! `GET /agents/{agent_id}/executions/all`: every execution in one answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::Response;
+use bytes::Bytes;
+use futures_util::stream;
+use http::request::Parts;
+use http::{HeaderValue, Method, StatusCode, Version, header};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
+
+use super::body::{Ended, Streamed, Whole, end_record, envelope, events};
+use super::negotiate::{Codings, MediaType};
+use super::params::invalid;
+use super::prefer::{Prefer, wish};
+use super::present::{self, Etag, TOTAL_COUNT, Told};
+use super::problem::{Code, Manner, Problem};
+use super::question::{AllParams, EndRecord, Format};
+use super::visit::{AgentSegment, Visit};
+use super::{App, trace};
+use crate::encode::{Coding, Framing};
+use crate::engine::{Answer, Collected, Pace, Question, Tolerance, Verdict};
+
+/// The handler.
+pub(super) async fn all(
+    State(app): State<Arc<App>>,
+    agent: AgentSegment,
+    parts: Parts,
+) -> Result<Response, Problem> {
+    let visit = Visit::begin(&app, &agent, &parts, Manner::Own).await?;
+    let wanted = Wanted::read(&parts, app.settings.request_deadline)?;
+    visit.account.note_format(wanted.media.format);
+    let place = app.take_place()?;
+    let answer = app.engine.ask(wanted.question(&visit)).await.map_err(|e| visit.face.problem(&e))?;
+    if let Some(response) = answer.foregone().and_then(|verdict| wanted.not_modified(verdict, &visit)) {
+        return Ok(response);
+    }
+    match wanted.delivery {
+        Delivery::Streamed => Ok(wanted.stream(&app, answer, visit, place)),
+        Delivery::Collected => {
+            let most = app.settings.max_json_bytes;
+            let collected = answer.collect(most).await.map_err(|e| visit.face.problem(&e))?;
+            match wanted.not_modified(&collected.verdict, &visit) {
+                Some(response) => Ok(response),
+                None => wanted.whole(&app, collected, &visit, place).await,
+            }
+        }
+    }
+}
+
+/// What is asked for, and how it is to be given.
+#[derive(Debug)]
+struct Wanted {
+    parts: Parts,
+    params: AllParams,
+    prefer: Prefer,
+    longest_wait: Duration,
+    media: MediaType,
+    codings: Codings,
+    delivery: Delivery,
+}
+
+/// Whether an answer is given when it is whole, or as it comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Delivery {
+    Collected,
+    Streamed,
+}
+
+impl Wanted {
+    fn read(parts: &Parts, longest_wait: Duration) -> Result<Self, Problem> {
+        let params = AllParams::parse(parts.uri.query())?;
+        let media = MediaType::choose(params.format, &parts.headers)?;
+        let codings = Codings::choose(&parts.headers)?;
+        let prefer = Prefer::read(&parts.headers);
+        let is_mute = params.end_record == EndRecord::Absent && media.format == Format::Ndjson;
+        if is_mute && prefer.tolerance == Tolerance::Lenient {
+            return Err(invalid(
+                "`end_record` is needed with `Prefer: handling=lenient` and NDJSON, to say what is missing; accepted is \
+                 `true`"
+                    .to_owned(),
+            ));
+        }
+        // A stream to an HTTP/1.0 client could only end with the connection, and a broken one would look whole.
+        let has_chunks = parts.version > Version::HTTP_10;
+        let delivery = match media.format {
+            Format::Ndjson if has_chunks => Delivery::Streamed,
+            Format::Ndjson | Format::Json => Delivery::Collected,
+        };
+        Ok(Self { parts: parts.clone(), params, prefer, longest_wait, media, codings, delivery })
+    }
+
+    fn question(&self, visit: &Visit) -> Question {
+        let wait = self.prefer.wait_within(self.longest_wait);
+        Question {
+            credential: visit.credential.clone(),
+            agent: visit.agent,
+            filters: self.params.filters.clone(),
+            from: self.params.from,
+            to: self.params.to,
+            wish: wish(&self.parts.headers),
+            tolerance: self.prefer.tolerance,
+            pace: match self.delivery {
+                Delivery::Collected => Pace::Collected { deadline: Instant::now() + wait },
+                Delivery::Streamed => Pace::Streamed { row_wait: wait },
+            },
+            trace: trace::read(&self.parts.headers),
+        }
+    }
+
+    /// The answer to who has these rows already.
+    fn not_modified(&self, verdict: &Verdict, visit: &Visit) -> Option<Response> {
+        let etag = Etag::of(verdict.digest, verdict.count);
+        if !verdict.is_complete() || !etag.is_known_to(&self.parts.headers) {
+            return None;
+        }
+        visit.account.note_report(verdict.report);
+        let mut response = self.response(Told::Verdict(verdict), Body::empty());
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        response.headers_mut().remove(header::CONTENT_TYPE);
+        Some(response)
+    }
+
+    async fn whole(
+        self,
+        app: &App,
+        collected: Collected,
+        visit: &Visit,
+        place: OwnedSemaphorePermit,
+    ) -> Result<Response, Problem> {
+        let Collected { slices, verdict } = collected;
+        let (framing, last_line) = match (self.media.format, self.params.end_record) {
+            (Format::Json, _) => (envelope(visit.agent, &verdict, visit.face), Bytes::new()),
+            (Format::Ndjson, EndRecord::Absent) => (Framing::Ndjson, Bytes::new()),
+            (Format::Ndjson, EndRecord::Wanted) => {
+                let line = end_record(&verdict, Ended::Reached, visit.face, &visit.account.request_id);
+                (Framing::Ndjson, line)
+            }
+        };
+        visit.account.note_report(verdict.report);
+        let mut response = self.response(Told::Verdict(&verdict), Body::empty());
+        if self.media.format == Format::Json {
+            response.headers_mut().insert(TOTAL_COUNT, HeaderValue::from(verdict.count));
+        }
+        if self.parts.method != Method::HEAD {
+            visit.account.add_rows(verdict.count);
+        }
+        let whole = Whole::new(framing, slices, last_line);
+        write_whole(app, whole, self.codings, &self.parts.method, place, response).await
+    }
+
+    fn stream(self, app: &App, answer: Answer, visit: Visit, place: OwnedSemaphorePermit) -> Response {
+        let verdict = answer.foregone().cloned();
+        let told = verdict.as_ref().map_or(Told::Unknown, Told::Verdict);
+        let coding = self.codings.preferred;
+        let body = if self.parts.method == Method::HEAD {
+            // Not an empty body: its length is not zero but unknown.
+            Body::from_stream(stream::empty::<std::io::Result<Bytes>>())
+        } else {
+            let Visit { face, account, .. } = visit;
+            let compressor = app.compressor.clone();
+            let streamed =
+                Streamed { coding, end_record: self.params.end_record, face, account, compressor, place };
+            streamed.body(events(answer, app.shutdown.clone()))
+        };
+        let mut response = self.response(told, body);
+        set_coding(&mut response, coding);
+        response
+    }
+
+    fn response(&self, told: Told<'_>, body: Body) -> Response {
+        let mut response = Response::new(body);
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, self.media.header());
+        present::headers(headers, told, self.prefer.applied(self.longest_wait));
+        response
+    }
+}
+
+/// Writes a whole body into a response, with its coding and its length; for `HEAD` only those, as far as they are known
+/// without making the body.
+pub(super) async fn write_whole(
+    app: &App,
+    whole: Whole,
+    codings: Codings,
+    method: &Method,
+    place: OwnedSemaphorePermit,
+    mut response: Response,
+) -> Result<Response, Problem> {
+    let coding = codings.for_length(whole.len());
+    set_coding(&mut response, coding);
+    let length = match coding {
+        Coding::Identity => Some(whole.len()),
+        Coding::Gzip if method == Method::HEAD => None,
+        Coding::Gzip => {
+            let compressed = whole.compressed(&app.compressor).await;
+            // The only way to fail is that the runtime ends.
+            let compressed = compressed.map_err(|e| Problem::new(Code::ShuttingDown, e.to_string()))?;
+            let length = compressed.len() as u64;
+            *response.body_mut() = held(compressed, place);
+            response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+            return Ok(response);
+        }
+    };
+    *response.body_mut() = match (method == Method::HEAD, length) {
+        (true, Some(_)) => Body::empty(),
+        (true, None) => Body::from_stream(stream::empty::<std::io::Result<Bytes>>()),
+        (false, _) => whole.plain(place),
+    };
+    if let Some(length) = length {
+        response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    Ok(response)
+}
+
+/// A body that holds the answer's place until it is dropped.
+fn held(bytes: Bytes, place: OwnedSemaphorePermit) -> Body {
+    let chunk = std::iter::once(bytes).map(move |bytes| {
+        let _held = &place;
+        Ok::<_, std::io::Error>(bytes)
+    });
+    Body::from_stream(stream::iter(chunk))
+}
+
+fn set_coding(response: &mut Response, coding: Coding) {
+    match coding {
+        Coding::Identity => {}
+        Coding::Gzip => {
+            response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! Who may ask, and with which credential upstream is asked then.
+//!
+//! Two doors. **Pass-through**: the caller's key is upstream's own, so upstream judges it; here it only gets a name. **Held**:
+//! the gateway holds the one upstream key, and callers carry tokens, each for some agents, until some day. Tokens and key
+//! lie in files, read again when they change, so that neither a new caller nor a rotated key needs a restart.
+//!
+//! Tokens are random and long, so one SHA-256 of them is enough: there is nothing to guess, and nothing slow is
+//! computed for whoever knocks.
+
+mod bearer;
+mod tokens;
+mod watched;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use http::HeaderMap;
+use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest, Sha256};
+
+use super::problem::{Code, Face, Key, Manner, Problem};
+use crate::domain::{AgentId, Credential, CredentialId, Timestamp};
+
+pub use tokens::{Agents, BadToken, BadTokens, NewToken, Tokens, new_token};
+use watched::Watched;
+
+/// Who may ask.
+#[derive(Debug)]
+pub enum Doors {
+    /// Whoever has a key of upstream's.
+    PassThrough(KeyNames),
+    /// Whoever has one of the gateway's tokens.
+    Held(Held),
+}
+
+/// The name that everything read with the held key is kept under: the key's bytes may change, its account does not.
+const HELD: CredentialId = CredentialId::new(*b"the held key\0\0\0\0");
+
+/// Gives keys names that tell nothing about them: digests under a secret that ends with the process.
+pub struct KeyNames([u8; 32]);
+
+/// The gateway's key, and the tokens of those who may use it.
+#[derive(Debug)]
+pub struct Held {
+    key: Watched<SecretString>,
+    tokens: Watched<Tokens>,
+}
+
+/// Somebody whose credential was accepted at the door. In pass-through that is any key: upstream has the last word.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    /// The token's name in the tokens file; none in pass-through.
+    pub(crate) name: Option<Arc<str>>,
+    credential: Credential,
+    agents: Agents,
+    key: Key,
+}
+
+impl Doors {
+    /// Callers bring upstream's own keys.
+    pub fn pass_through() -> Self {
+        Self::PassThrough(KeyNames(rand::random()))
+    }
+
+    /// The gateway holds the key, and callers bring tokens.
+    ///
+    /// # Errors
+    /// Everything wrong with either file, as sentences that name it.
+    pub fn held(key_file: &Path, tokens_file: &Path) -> Result<Self, Vec<String>> {
+        match (Watched::open(key_file, parse_key), Watched::open(tokens_file, parse_tokens)) {
+            (Ok(key), Ok(tokens)) => Ok(Self::Held(Held { key, tokens })),
+            (key, tokens) => Err(key.err().into_iter().chain(tokens.err()).flatten().collect()),
+        }
+    }
+
+    /// Who sends these headers.
+    pub(crate) async fn authenticate(&self, headers: &HeaderMap) -> Result<Caller, Problem> {
+        let presented = bearer::read(headers)?;
+        match self {
+            Self::PassThrough(names) => Ok(Caller {
+                name: None,
+                credential: Credential::new(names.name(presented), presented.to_owned().into()),
+                agents: Agents::All,
+                key: Key::Callers,
+            }),
+            Self::Held(held) => held.authenticate(presented, now()).await,
+        }
+    }
+}
+
+impl Held {
+    async fn authenticate(&self, presented: &str, now: Timestamp) -> Result<Caller, Problem> {
+        let token = self.tokens.current().await.find(presented, now).cloned().map_err(|refusal| {
+            // One sentence for both: who guesses learns nothing from the difference, who holds one sees its date.
+            tracing::debug!(?refusal, "A token was refused at the door.");
+            Problem::new(Code::Unauthenticated, "the token is not known, or has expired")
+        })?;
+        let key = self.key.current().await.expose_secret().to_owned();
+        Ok(Caller {
+            name: Some(token.name),
+            credential: Credential::new(HELD, key.into()),
+            agents: token.agents,
+            key: Key::Held,
+        })
+    }
+}
+
+impl Caller {
+    /// What upstream is asked with about an agent.
+    pub(crate) fn credential_for(&self, agent: AgentId) -> Result<Credential, Problem> {
+        if self.agents.include(agent) {
+            Ok(self.credential.clone())
+        } else {
+            Err(Problem::new(Code::Forbidden, format!("the token does not reach agent {agent}")))
+        }
+    }
+
+    /// How this caller is told of errors on a path.
+    pub(crate) const fn face(&self, manner: Manner) -> Face {
+        Face { manner, key: self.key }
+    }
+}
+
+impl KeyNames {
+    fn name(&self, key: &str) -> CredentialId {
+        let digest = Sha256::new().chain_update(self.0).chain_update(key).finalize();
+        let mut name = [0; 16];
+        name.copy_from_slice(&digest[..16]);
+        CredentialId::new(name)
+    }
+}
+
+/// Shows nothing: the secret makes names comparable with keys.
+impl std::fmt::Debug for KeyNames {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("KeyNames")
+    }
+}
+
+fn parse_key(text: &str) -> Result<SecretString, Vec<String>> {
+    let key = text.trim();
+    if bearer::is_credential(key) {
+        Ok(key.to_owned().into())
+    } else {
+        Err(vec!["it must hold one key on one line, and nothing else".to_owned()])
+    }
+}
+
+fn parse_tokens(text: &str) -> Result<Tokens, Vec<String>> {
+    Tokens::parse(text).map_err(|BadTokens(faults)| faults.iter().map(ToString::to_string).collect())
+}
+
+fn now() -> Timestamp {
+    let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_micros(0).plus(since_1970)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderValue, header};
+
+    use super::*;
+
+    fn bearer(token: &str) -> HeaderMap {
+        [(header::AUTHORIZATION, HeaderValue::try_from(format!("Bearer {token}")).unwrap())]
+            .into_iter()
+            .collect()
+    }
+
+    fn agent(last: u128) -> AgentId {
+        AgentId::new(uuid::Uuid::from_u128(last))
+    }
+
+    /// Files that go away with the test.
+    struct Files(std::path::PathBuf);
+
+    impl Files {
+        fn new() -> Self {
+            let dir = std::env::temp_dir().join(format!("fanfold-doors-{}", uuid::Uuid::new_v4()));
+            std::fs::create_dir(&dir).unwrap();
+            Self(dir)
+        }
+
+        fn put(&self, name: &str, text: &str) -> std::path::PathBuf {
+            // Renamed into place, as Kubernetes does: never half a file, and another inode.
+            let (written, path) = (self.0.join("new"), self.0.join(name));
+            std::fs::write(&written, text).unwrap();
+            std::fs::rename(&written, &path).unwrap();
+            path
+        }
+    }
+
+    impl Drop for Files {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_key_has_one_name_in_a_process_and_another_in_the_next() {
+        let name = async |doors: &Doors, key| {
+            doors.authenticate(&bearer(key)).await.unwrap().credential_for(agent(1)).unwrap().id()
+        };
+        let (one, other) = (Doors::pass_through(), Doors::pass_through());
+        assert_eq!(name(&one, "bn-1").await, name(&one, "bn-1").await);
+        assert_ne!(name(&one, "bn-1").await, name(&one, "bn-2").await);
+        assert_ne!(name(&one, "bn-1").await, name(&other, "bn-1").await);
+    }
+
+    #[tokio::test]
+    async fn a_token_reaches_its_agents_and_no_other() {
+        let files = Files::new();
+        let NewToken { line, token } = new_token("a", &Agents::Some([agent(1)].into()), None).unwrap();
+        let doors = Doors::held(&files.put("key", "bn-1\n"), &files.put("tokens", &line)).unwrap();
+        let caller = doors.authenticate(&bearer(token.expose_secret())).await.unwrap();
+        let credential = caller.credential_for(agent(1)).unwrap();
+        assert_eq!((credential.id(), credential.expose_key()), (HELD, "bn-1"));
+        assert_eq!(caller.credential_for(agent(2)).unwrap_err().code, Code::Forbidden);
+        assert_eq!(doors.authenticate(&bearer("ff_unknown")).await.unwrap_err().code, Code::Unauthenticated);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn changed_files_are_read_again_and_broken_ones_are_not_believed() {
+        let files = Files::new();
+        let new = |name| new_token(name, &Agents::All, None).unwrap();
+        let (old, young) = (new("old"), new("young"));
+        let doors = Doors::held(&files.put("key", "bn-1"), &files.put("tokens", &old.line)).unwrap();
+        let key = async |token: &NewToken| {
+            let caller = doors.authenticate(&bearer(token.token.expose_secret())).await.ok()?;
+            Some(caller.credential_for(agent(1)).unwrap().expose_key().to_owned())
+        };
+        files.put("key", "bn-2");
+        files.put("tokens", &young.line);
+        tokio::time::advance(watched::CHECK_EVERY).await;
+        assert_eq!(key(&old).await, None);
+        assert_eq!(key(&young).await.as_deref(), Some("bn-2"));
+
+        files.put("key", "two words");
+        files.put("tokens", "nonsense");
+        tokio::time::advance(watched::CHECK_EVERY).await;
+        assert_eq!(key(&young).await.as_deref(), Some("bn-2"));
+    }
+
+    #[test]
+    fn every_fault_of_both_files_is_told() {
+        let files = Files::new();
+        let tokens = files.put("tokens", "nonsense\n# fine\nmore nonsense");
+        let faults = Doors::held(&files.0.join("missing"), &tokens).unwrap_err();
+        assert_eq!(faults.len(), 3, "{faults:?}");
+        assert!(
+            faults[0].contains("missing") && faults[1].contains("line 1") && faults[2].contains("line 3")
+        );
+    }
+}

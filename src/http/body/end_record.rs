@@ -1,0 +1,74 @@
+use bytes::Bytes;
+use serde::Serialize;
+
+use crate::engine::{Missing, Verdict};
+use crate::http::problem::{Face, Problem};
+
+/// How a body of lines ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Ended<'a> {
+    /// With its last row.
+    Reached,
+    /// Before it.
+    Broken(&'a Problem),
+}
+
+#[derive(Serialize)]
+struct Line<P: Serialize> {
+    #[serde(rename = "@end")]
+    end: End<P>,
+}
+
+#[derive(Serialize)]
+struct End<P: Serialize> {
+    complete: bool,
+    count: u64,
+    as_of: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    missing: Vec<MissingPart>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<P>,
+}
+
+/// A part that could not be had, as the client reads it.
+#[derive(Serialize)]
+pub(crate) struct MissingPart {
+    from: String,
+    to: String,
+    code: &'static str,
+    detail: String,
+}
+
+/// The parts that are missing, in the client's words.
+pub(crate) fn missing(parts: &[Missing], face: Face) -> Vec<MissingPart> {
+    parts
+        .iter()
+        .map(|part| {
+            let problem = face.problem(&part.error);
+            MissingPart {
+                from: part.span.from().to_string(),
+                to: part.span.to().to_string(),
+                code: problem.code.as_str(),
+                detail: problem.detail,
+            }
+        })
+        .collect()
+}
+
+/// The last line, `{"@end":…}`: what tells a whole body from one that only looks whole.
+pub(crate) fn end_record(verdict: &Verdict, ended: Ended<'_>, face: Face, request_id: &str) -> Bytes {
+    let end = End {
+        complete: verdict.is_complete() && matches!(ended, Ended::Reached),
+        count: verdict.count,
+        as_of: verdict.as_of.to_string(),
+        missing: missing(&verdict.missing, face),
+        error: match ended {
+            Ended::Reached => None,
+            Ended::Broken(problem) => Some(problem.document(request_id)),
+        },
+    };
+    // Text and numbers only: serialization can't fail.
+    let mut line = serde_json::to_vec(&Line { end }).unwrap_or_default();
+    line.push(b'\n');
+    line.into()
+}

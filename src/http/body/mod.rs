@@ -1,0 +1,9 @@
+//! The bodies of answers: [`collected`], whose length is known, and [`streamed`], whose end is not.
+
+mod collected;
+mod end_record;
+mod streamed;
+
+pub(super) use collected::{Whole, envelope, page_envelope};
+pub(super) use end_record::{Ended, end_record, missing};
+pub(super) use streamed::{Streamed, events};

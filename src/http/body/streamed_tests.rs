@@ -1,0 +1,184 @@
+use std::io::Read;
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use http_body_util::BodyExt;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use super::*;
+use crate::domain::{Digest, Span, Timestamp};
+use crate::encode::whole_slice;
+use crate::engine::{CacheReport, Freshness, Missing};
+use crate::http::problem::{Key, Manner};
+
+const FACE: Face = Face { manner: Manner::Own, key: Key::Callers };
+
+fn verdict(count: u64) -> Verdict {
+    Verdict {
+        as_of: Timestamp::from_micros(0),
+        count,
+        digest: Digest(0),
+        missing: Vec::new(),
+        freshness: Freshness::default(),
+        report: CacheReport::default(),
+    }
+}
+
+fn streamed(coding: Coding, end_record: EndRecord, places: &Arc<Semaphore>) -> Streamed {
+    Streamed {
+        coding,
+        end_record,
+        face: FACE,
+        account: Arc::new(Account::open("r-1".into())),
+        compressor: Compressor::new(NonZeroUsize::MIN),
+        place: Arc::clone(places).try_acquire_owned().unwrap(),
+    }
+}
+
+fn body(coding: Coding, end_record: EndRecord, events: Vec<Event>) -> Body {
+    let places = Arc::new(Semaphore::new(1));
+    streamed(coding, end_record, &places).body(stream::iter(events))
+}
+
+/// What a reader gets until the end, and whether the end was a break.
+async fn read(mut body: Body) -> (Vec<u8>, Result<(), axum::Error>) {
+    let mut out = Vec::new();
+    while let Some(frame) = body.frame().await {
+        match frame {
+            Ok(frame) => out.extend_from_slice(&frame.into_data().unwrap()),
+            Err(error) => return (out, Err(error)),
+        }
+    }
+    (out, Ok(()))
+}
+
+fn two_pages(last: Event) -> Vec<Event> {
+    vec![
+        Event::Rows(whole_slice(&["{\"a\":1}", "{\"a\":2}"])),
+        Event::Rows(whole_slice(&["{\"a\":3}"])),
+        last,
+    ]
+}
+
+const ROWS: &str = "{\"a\":1}\n{\"a\":2}\n{\"a\":3}\n";
+
+#[tokio::test]
+async fn rows_are_lines_and_nothing_else_unless_asked_for() {
+    let (text, end) =
+        read(body(Coding::Identity, EndRecord::Absent, two_pages(Event::Reached(verdict(3))))).await;
+    assert_eq!(String::from_utf8(text).unwrap(), ROWS);
+    assert!(end.is_ok());
+}
+
+#[tokio::test]
+async fn an_end_record_is_the_last_line() {
+    let (text, end) =
+        read(body(Coding::Identity, EndRecord::Wanted, two_pages(Event::Reached(verdict(3))))).await;
+    let last = "{\"@end\":{\"complete\":true,\"count\":3,\"as_of\":\"1970-01-01T00:00:00.000000Z\"}}\n";
+    assert_eq!(String::from_utf8(text).unwrap(), format!("{ROWS}{last}"));
+    assert!(end.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_gives_what_was_ready_then_says_why_then_breaks() {
+    for coding in [Coding::Identity, Coding::Gzip] {
+        let failed = Event::Broken(verdict(3), AskError::ShuttingDown);
+        let (wire, end) = read(body(coding, EndRecord::Wanted, two_pages(failed))).await;
+        assert!(end.is_err());
+        let mut text = String::new();
+        match coding {
+            Coding::Identity => text = String::from_utf8(wire).unwrap(),
+            Coding::Gzip => {
+                // All that was sent can be read, and then the member is found to be cut short.
+                let cut = flate2::read::GzDecoder::new(&wire[..]).read_to_string(&mut text);
+                assert_eq!(cut.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+            }
+        }
+        let last = text.strip_prefix(ROWS).unwrap();
+        let last: serde_json::Value = serde_json::from_str(last).unwrap();
+        assert_eq!(last["@end"]["complete"], false);
+        assert_eq!(last["@end"]["error"]["code"], "shutting_down");
+        assert_eq!(last["@end"]["error"]["request_id"], "r-1");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_an_end_record_a_failure_still_breaks() {
+    let failed = Event::Broken(verdict(3), AskError::ShuttingDown);
+    let (text, end) = read(body(Coding::Identity, EndRecord::Absent, two_pages(failed))).await;
+    assert_eq!(String::from_utf8(text).unwrap(), ROWS);
+    assert!(end.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_without_a_verdict_never_looks_whole() {
+    let events = vec![Event::Rows(whole_slice(&["{}"]))];
+    assert!(read(body(Coding::Identity, EndRecord::Wanted, events)).await.1.is_err());
+}
+
+#[tokio::test]
+async fn a_lenient_answer_lists_what_is_missing() {
+    let mut verdict = verdict(3);
+    let span = Span::at(Timestamp::from_micros(0));
+    verdict.missing.push(Missing { span, error: AskError::NotCached });
+    let (text, end) =
+        read(body(Coding::Identity, EndRecord::Wanted, two_pages(Event::Reached(verdict)))).await;
+    let text = String::from_utf8(text).unwrap();
+    let last: serde_json::Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    assert_eq!(last["@end"]["complete"], false);
+    assert_eq!(last["@end"]["missing"][0]["code"], "not_cached");
+    assert_eq!(last["@end"]["missing"][0]["from"], "1970-01-01T00:00:00.000000Z");
+    assert!(last["@end"].get("error").is_none() && end.is_ok());
+}
+
+#[tokio::test]
+async fn gzip_is_one_whole_member() {
+    let events = two_pages(Event::Reached(verdict(3)));
+    let (wire, _) = read(body(Coding::Gzip, EndRecord::Absent, events)).await;
+    let mut text = String::new();
+    flate2::read::GzDecoder::new(&wire[..]).read_to_string(&mut text).unwrap();
+    assert_eq!(text, ROWS);
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_is_broken_by_blank_lines_only_where_an_end_record_is_wanted() {
+    let late = || {
+        stream::once(async {
+            sleep(Duration::from_secs(40)).await;
+            Event::Reached(verdict(0))
+        })
+    };
+    let places = Arc::new(Semaphore::new(2));
+    let (text, _) = read(streamed(Coding::Identity, EndRecord::Wanted, &places).body(late())).await;
+    assert!(text.starts_with(b"\n\n{\"@end\""), "{}", String::from_utf8_lossy(&text));
+    let (text, _) = read(streamed(Coding::Identity, EndRecord::Absent, &places).body(late())).await;
+    assert_eq!(text, b"");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_ready_has_time_to_reach_the_socket_before_the_break() {
+    let failed = vec![Event::Broken(verdict(0), AskError::ShuttingDown)];
+    let began = Instant::now();
+    assert!(read(body(Coding::Identity, EndRecord::Absent, failed)).await.1.is_err());
+    assert_eq!(began.elapsed(), FLUSH_TIME);
+}
+
+#[tokio::test]
+async fn nothing_is_read_that_was_not_asked_for_and_a_drop_gives_the_place_back() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&asked);
+    let endless = stream::repeat_with(move || {
+        counter.fetch_add(1, Ordering::Relaxed);
+        Event::Rows(whole_slice(&["{}"]))
+    });
+    let places = Arc::new(Semaphore::new(1));
+    let mut body = streamed(Coding::Identity, EndRecord::Absent, &places).body(endless);
+    for taken in 1..4 {
+        body.frame().await.unwrap().unwrap();
+        assert_eq!(asked.load(Ordering::Relaxed), taken);
+    }
+    assert_eq!(places.available_permits(), 0);
+    drop(body);
+    assert_eq!(places.available_permits(), 1);
+}

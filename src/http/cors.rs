@@ -1,0 +1,56 @@
+use std::time::Duration;
+
+use http::header::{self, HeaderName};
+use http::{HeaderValue, Method};
+use tower_http::cors::{AllowOrigin, CorsLayer};
+
+/// What a script in a browser may read of an answer, beyond the few that it always may.
+pub(super) const EXPOSED: [&str; 11] = [
+    "age",
+    "cache-status",
+    "content-encoding",
+    "content-length",
+    "etag",
+    "preference-applied",
+    "retry-after",
+    "server-timing",
+    "www-authenticate",
+    "x-request-id",
+    "x-total-count",
+];
+
+/// What a script may send beyond the few that it always may.
+const ALLOWED: [HeaderName; 8] = [
+    header::AUTHORIZATION,
+    header::CACHE_CONTROL,
+    header::IF_NONE_MATCH,
+    header::ACCEPT,
+    HeaderName::from_static("prefer"),
+    HeaderName::from_static("traceparent"),
+    HeaderName::from_static("tracestate"),
+    HeaderName::from_static("x-request-id"),
+];
+
+/// How long a browser may remember a preflight; Chromium caps it at two hours.
+const PREFLIGHT_AGE: Duration = Duration::from_secs(2 * 60 * 60);
+
+/// Lets the scripts of these origins ask; none if there are none. No cookie ever counts: a credential is a header.
+pub(super) fn layer(origins: &[HeaderValue]) -> Option<CorsLayer> {
+    if origins.is_empty() {
+        return None;
+    }
+    let origins = if origins.iter().any(|origin| origin == "*") {
+        AllowOrigin::any()
+    } else {
+        AllowOrigin::list(origins.iter().cloned())
+    };
+    Some(
+        CorsLayer::new()
+            .allow_origin(origins)
+            .allow_methods([Method::GET, Method::HEAD])
+            .allow_headers(ALLOWED)
+            .expose_headers(EXPOSED.map(HeaderName::from_static))
+            .max_age(PREFLIGHT_AGE)
+            .vary([header::ORIGIN]),
+    )
+}

@@ -1,0 +1,66 @@
+//! The description of the public face, and a page that renders it without anything from outside.
+//!
+//! The page is RapiDoc (MIT), whose one script lies beside this file as its package has it, compressed; nothing is built.
+
+use std::io::Read;
+
+use axum::body::Body;
+use axum::response::{Html, IntoResponse, Response};
+use bytes::Bytes;
+use flate2::read::GzDecoder;
+use http::{HeaderMap, HeaderValue, header};
+
+use super::OPENAPI;
+use super::negotiate::Codings;
+use super::problem::Problem;
+use crate::encode::Coding;
+
+/// Where the page's script is; the version is in the name, so it may be kept for ever.
+pub(super) const SCRIPT_PATH: &str = "/docs/rapidoc-9.3.8.min.js";
+
+const SCRIPT: &[u8] = include_bytes!("docs/rapidoc-9.3.8.min.js.gz");
+const PAGE: &str = include_str!("docs/index.html");
+
+/// Nothing from elsewhere. Styles are inline because the script makes them.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
+                      font-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; \
+                      frame-ancestors 'none'";
+
+/// `GET /openapi.yaml`.
+pub(super) async fn openapi() -> Response {
+    let kind = HeaderValue::from_static("application/yaml");
+    ([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, HeaderValue::from_static("no-cache"))], OPENAPI)
+        .into_response()
+}
+
+/// `GET /docs`.
+pub(super) async fn page() -> Response {
+    let headers = [
+        (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY)),
+        (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
+    ];
+    (headers, Html(PAGE)).into_response()
+}
+
+/// `GET /docs/rapidoc-….min.js`: compressed as it lies, or plain for who wants that.
+pub(super) async fn script(headers: HeaderMap) -> Result<Response, Problem> {
+    let mut response = match Codings::choose(&headers)?.preferred {
+        Coding::Gzip => {
+            let mut response = Body::from(Bytes::from_static(SCRIPT)).into_response();
+            response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            response
+        }
+        Coding::Identity => {
+            let mut plain = Vec::new();
+            // It was compressed by its makers and is part of the program: it does not fail.
+            let _ = GzDecoder::new(SCRIPT).read_to_end(&mut plain);
+            Body::from(plain).into_response()
+        }
+    };
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/javascript; charset=utf-8"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=31536000, immutable"));
+    headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+    Ok(response)
+}

@@ -1,0 +1,134 @@
+//! The public face: paths, parameters, who may ask, what an answer looks like.
+//!
+//! A request goes through [`account`] (its id, its line in the log, and the one place where a [`Problem`] is written
+//! down), perhaps CORS, the [`router`], and a handler. A handler finds out who asks about what ([`visit`]), parses, calls the
+//! engine and presents. Where a row came from is not known here but by what the engine says of it.
+//!
+//! Nothing is spawned: a body is pulled by its reader, holds its place among the questions under way, and whatever it
+//! holds goes when it is dropped, be it at its end or because the client left.
+
+pub mod auth;
+pub mod problem;
+
+mod account;
+mod admin;
+mod all;
+mod body;
+mod cors;
+mod docs;
+mod fields;
+mod negotiate;
+mod page;
+mod params;
+mod prefer;
+mod present;
+mod question;
+mod router;
+mod trace;
+mod visit;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderValue;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use self::auth::Doors;
+use self::problem::{Code, Problem};
+use crate::encode::Compressor;
+use crate::engine::Engine;
+use crate::shutdown::Shutdown;
+
+pub use account::{AnswerRecord, Ending};
+pub use page::PAGE_PARAMETERS;
+pub use question::ALL_PARAMETERS;
+pub use router::{admin, public};
+
+/// The description of the public face, as it is served at `/openapi.yaml`.
+pub const OPENAPI: &str = include_str!("../../openapi.yaml");
+
+/// What the public face is told at start; see the settings of `serve` for each.
+#[derive(Clone, Debug)]
+pub struct HttpSettings {
+    /// The largest collected answer, in bytes of rows.
+    pub max_json_bytes: u64,
+    /// The longest wait for a collected answer, and for the next row of a stream.
+    pub request_deadline: Duration,
+    /// Answers under way at once.
+    pub max_questions: usize,
+    /// Browser origins that may ask; `*` for any.
+    pub cors_origins: Vec<HeaderValue>,
+}
+
+/// What is told of every answer when it is over.
+pub type Observe = Arc<dyn Fn(&AnswerRecord) + Send + Sync>;
+
+/// What the handlers of the public listener share.
+pub struct App {
+    engine: Arc<Engine>,
+    doors: Doors,
+    settings: HttpSettings,
+    shutdown: Shutdown,
+    compressor: Compressor,
+    observe: Observe,
+    /// One permit for each answer under way.
+    questions: Arc<Semaphore>,
+}
+
+impl App {
+    /// Puts the public face together.
+    pub fn new(
+        engine: Arc<Engine>,
+        doors: Doors,
+        settings: HttpSettings,
+        shutdown: Shutdown,
+        observe: Observe,
+    ) -> Self {
+        let cores = std::thread::available_parallelism().unwrap_or(std::num::NonZeroUsize::MIN);
+        let questions = Arc::new(Semaphore::new(settings.max_questions.min(Semaphore::MAX_PERMITS)));
+        let compressor = Compressor::new(cores);
+        Self { engine, doors, settings, shutdown, compressor, observe, questions }
+    }
+
+    /// How many answers are under way.
+    pub fn questions_under_way(&self) -> usize {
+        self.settings.max_questions.saturating_sub(self.questions.available_permits())
+    }
+
+    /// A place among the answers under way; it is given back when the answer's body is dropped.
+    fn take_place(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        Arc::clone(&self.questions).try_acquire_owned().map_err(|_| {
+            let most = self.settings.max_questions;
+            Problem::new(
+                Code::Overloaded,
+                format!("{most} questions are under way, which is the most there may be"),
+            )
+        })
+    }
+}
+
+impl fmt::Debug for App {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("App")
+            .field("doors", &self.doors)
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What the handlers of the admin listener share.
+pub struct AdminApp {
+    /// Whose knowledge is purged.
+    pub engine: Arc<Engine>,
+    /// Whether the process is ready is whether it does not drain.
+    pub shutdown: Shutdown,
+    /// Writes the metrics down, as OpenMetrics text.
+    pub render_metrics: Arc<dyn Fn() -> String + Send + Sync>,
+}
+
+impl fmt::Debug for AdminApp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AdminApp").finish_non_exhaustive()
+    }
+}

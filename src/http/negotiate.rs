@@ -1,0 +1,188 @@
+use http::{HeaderMap, HeaderValue};
+
+use super::fields;
+use super::problem::{Code, Problem};
+use super::question::Format;
+use crate::encode::Coding;
+
+/// A media type that an answer can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct MediaType {
+    /// The form it stands for.
+    pub(crate) format: Format,
+    name: &'static str,
+}
+
+/// What answers can be, most preferred first. NDJSON has no registered name; these three are in use.
+const OFFERED: [MediaType; 4] = [
+    MediaType { format: Format::Json, name: "application/json" },
+    MediaType { format: Format::Ndjson, name: "application/x-ndjson" },
+    MediaType { format: Format::Ndjson, name: "application/jsonl" },
+    MediaType { format: Format::Ndjson, name: "application/ndjson" },
+];
+
+impl MediaType {
+    /// The `Content-Type`.
+    pub(crate) const fn header(self) -> HeaderValue {
+        HeaderValue::from_static(self.name)
+    }
+
+    /// The type by the `format` parameter, else by `Accept` (RFC 9110 section 12.5.1): the highest weight, then the
+    /// one named most exactly, then the one offered first.
+    pub(crate) fn choose(format: Option<Format>, headers: &HeaderMap) -> Result<Self, Problem> {
+        if let Some(format) = format {
+            return Ok(if format == Format::Json { OFFERED[0] } else { OFFERED[1] });
+        }
+        let Some(ranges) = fields::weighted(headers, "accept") else { return Ok(OFFERED[0]) };
+        if ranges.is_empty() {
+            return Ok(OFFERED[0]);
+        }
+        let rank = |offered: &Self| {
+            let (exactness, weight) = ranges
+                .iter()
+                .filter_map(|(range, weight)| Some((exactness(range, offered.name)?, *weight)))
+                .max_by_key(|&(exactness, _)| exactness)?;
+            (weight > 0).then_some((weight, exactness))
+        };
+        let ranked = OFFERED.iter().filter_map(|offered| Some((rank(offered)?, *offered)));
+        // Of equals the last is the maximum, so they are turned around.
+        ranked.rev().max_by_key(|(rank, _)| *rank).map(|(_, offered)| offered).ok_or_else(|| {
+            Problem::new(
+                Code::NotAcceptable,
+                "`Accept` allows neither application/json nor application/x-ndjson, application/jsonl or \
+                 application/ndjson",
+            )
+        })
+    }
+}
+
+/// How exactly a media range names a type: not at all, `*/*`, `application/*`, by name.
+fn exactness(range: &str, name: &str) -> Option<u8> {
+    match range {
+        "*/*" => Some(0),
+        "application/*" => Some(1),
+        range if range == name => Some(2),
+        _ => None,
+    }
+}
+
+/// What a request says of content codings (RFC 9110 section 12.5.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Codings {
+    /// The one it likes best.
+    pub(crate) preferred: Coding,
+    /// Whether it would take plain bytes as well.
+    pub(crate) identity: Allowed,
+}
+
+/// Whether something may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Allowed {
+    /// It may.
+    Yes,
+    /// It may not.
+    No,
+}
+
+impl Codings {
+    /// Reads `Accept-Encoding`; gzip goes before identity where they weigh the same.
+    pub(crate) fn choose(headers: &HeaderMap) -> Result<Self, Problem> {
+        let members = fields::weighted(headers, "accept-encoding").unwrap_or_default();
+        let weight = |names: &[&str]| {
+            members.iter().find(|(name, _)| names.contains(&name.as_str())).map(|&(_, weight)| weight)
+        };
+        let any = weight(&["*"]);
+        let gzip = weight(&["gzip", "x-gzip"]).or(any).unwrap_or(0);
+        let named_identity = weight(&["identity"]);
+        let identity = if named_identity.or(any) == Some(0) { Allowed::No } else { Allowed::Yes };
+        if gzip > 0 && gzip >= named_identity.unwrap_or(0) {
+            Ok(Self { preferred: Coding::Gzip, identity })
+        } else if identity == Allowed::Yes {
+            Ok(Self { preferred: Coding::Identity, identity })
+        } else {
+            Err(Problem::new(Code::NotAcceptable, "`Accept-Encoding` allows neither gzip nor identity"))
+        }
+    }
+
+    /// The coding for a body of a known length: compressing a small one gains nothing.
+    pub(crate) fn for_length(self, length: u64) -> Coding {
+        const WORTH_IT: u64 = 1024;
+        if length < WORTH_IT && self.identity == Allowed::Yes { Coding::Identity } else { self.preferred }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(name: &'static str, value: &'static str) -> HeaderMap {
+        [(http::HeaderName::from_static(name), HeaderValue::from_static(value))].into_iter().collect()
+    }
+
+    #[test]
+    fn accept_chooses_by_weight_then_exactness_then_order() {
+        for (accept, expected) in [
+            ("*/*", "application/json"),
+            ("", "application/json"),
+            ("application/*", "application/json"),
+            ("application/x-ndjson", "application/x-ndjson"),
+            ("application/jsonl", "application/jsonl"),
+            ("application/ndjson, */*", "application/ndjson"),
+            ("application/json, application/x-ndjson", "application/json"),
+            ("application/json;q=0.5, application/x-ndjson;q=0.9", "application/x-ndjson"),
+            ("application/json;q=0, */*", "application/x-ndjson"),
+            ("text/html, application/xhtml+xml, */*;q=0.8", "application/json"),
+            ("Application/JSON; charset=utf-8", "application/json"),
+        ] {
+            let chosen = MediaType::choose(None, &headers("accept", accept)).unwrap();
+            assert_eq!(chosen.header(), expected, "{accept}");
+        }
+    }
+
+    #[test]
+    fn an_accept_that_allows_neither_is_refused_and_format_goes_over_it() {
+        for accept in ["text/csv", "*/*;q=0", "application/json;q=0"] {
+            let headers = headers("accept", accept);
+            assert_eq!(MediaType::choose(None, &headers).unwrap_err().code, Code::NotAcceptable, "{accept}");
+            let forced = MediaType::choose(Some(Format::Ndjson), &headers).unwrap();
+            assert_eq!(forced.header(), "application/x-ndjson");
+        }
+    }
+
+    #[test]
+    fn codings_follow_their_weights() {
+        for (value, expected) in [
+            ("gzip", Coding::Gzip),
+            ("gzip, deflate, br, zstd", Coding::Gzip),
+            ("*", Coding::Gzip),
+            ("x-gzip", Coding::Gzip),
+            ("", Coding::Identity),
+            ("br", Coding::Identity),
+            ("gzip;q=0", Coding::Identity),
+            ("gzip;q=0, *", Coding::Identity),
+            ("identity, gzip;q=0.5", Coding::Identity),
+            ("identity;q=0.5, gzip;q=0.5", Coding::Gzip),
+            ("identity;q=0, gzip;q=0.1", Coding::Gzip),
+        ] {
+            let chosen = Codings::choose(&headers("accept-encoding", value)).unwrap();
+            assert_eq!(chosen.preferred, expected, "{value}");
+        }
+        assert_eq!(Codings::choose(&HeaderMap::new()).unwrap().preferred, Coding::Identity);
+    }
+
+    #[test]
+    fn a_request_that_allows_no_coding_is_refused() {
+        for value in ["identity;q=0", "*;q=0", "gzip;q=0, identity;q=0", "br, identity;q=0"] {
+            let refused = Codings::choose(&headers("accept-encoding", value));
+            assert_eq!(refused.unwrap_err().code, Code::NotAcceptable, "{value}");
+        }
+    }
+
+    #[test]
+    fn a_small_body_is_compressed_only_for_who_takes_nothing_else() {
+        let choose = |value| Codings::choose(&headers("accept-encoding", value)).unwrap();
+        assert_eq!(choose("gzip").for_length(100), Coding::Identity);
+        assert_eq!(choose("gzip").for_length(100_000), Coding::Gzip);
+        assert_eq!(choose("gzip, identity;q=0").for_length(100), Coding::Gzip);
+    }
+}

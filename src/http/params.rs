@@ -1,0 +1,159 @@
+use form_urlencoded::Serializer;
+
+use super::problem::{Code, Problem};
+use crate::domain::AgentId;
+
+/// A query string, decoded: names and values in the order they came.
+#[derive(Debug, Default)]
+pub(crate) struct Params(Vec<(String, String)>);
+
+impl Params {
+    /// Decodes a query string strictly: what can't be decoded must not be guessed at.
+    pub(crate) fn read(query: Option<&str>) -> Result<Self, Problem> {
+        let pairs = query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
+        pairs
+            .map(|pair| {
+                let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+                let name = decode(name).ok_or_else(|| {
+                    invalid("a parameter's name is not valid percent-encoded UTF-8".to_owned())
+                })?;
+                let value = decode(value).ok_or_else(|| {
+                    invalid(format!("`{name}` is not valid; accepted is percent-encoded UTF-8"))
+                })?;
+                Ok((name, value))
+            })
+            .collect::<Result<_, _>>()
+            .map(Self)
+    }
+
+    /// Whether a parameter was given.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|(n, _)| n == name)
+    }
+
+    /// Takes a parameter out. Given twice, it is refused: which one counts is anybody's guess.
+    pub(crate) fn take(&mut self, name: &str) -> Result<Option<String>, Problem> {
+        let Some(at) = self.0.iter().position(|(n, _)| n == name) else { return Ok(None) };
+        let (_, value) = self.0.remove(at);
+        if self.has(name) {
+            return Err(invalid(format!("`{name}` is given twice; accepted is one")));
+        }
+        Ok(Some(value))
+    }
+
+    /// Takes a parameter out and reads it. `accepted` finishes the sentence "accepted is …".
+    pub(crate) fn parse<T>(
+        &mut self,
+        name: &str,
+        accepted: &str,
+        read: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<Option<T>, Problem> {
+        let Some(value) = self.take(name)? else { return Ok(None) };
+        match read(&value) {
+            Some(value) => Ok(Some(value)),
+            None => Err(invalid(format!("`{name}` is not valid; accepted is {accepted}"))),
+        }
+    }
+
+    /// Refuses whatever was not taken.
+    pub(crate) fn finish(self, accepted: &[&str]) -> Result<(), Problem> {
+        match self.0.into_iter().next() {
+            None => Ok(()),
+            Some((name, _)) => Err(invalid(format!(
+                "`{}` is not a parameter of this path; accepted are {}",
+                shortened(&name),
+                accepted.join(", ")
+            ))),
+        }
+    }
+
+    /// The same parameters sorted by name and encoded in one way only. Those of one name keep their order, which may
+    /// matter to whoever reads them.
+    pub(crate) fn canonical(&self) -> String {
+        let mut pairs: Vec<_> = self.0.iter().collect();
+        pairs.sort_by(|(a, _), (b, _)| a.cmp(b));
+        Serializer::new(String::new()).extend_pairs(pairs).finish()
+    }
+}
+
+/// The agent that a path names.
+pub(crate) fn agent(segment: Option<&str>) -> Result<AgentId, Problem> {
+    segment
+        .and_then(|text| text.parse().ok())
+        .ok_or_else(|| invalid("`agent_id` is not valid; accepted is a UUID in its dashed form".to_owned()))
+}
+
+pub(crate) fn invalid(detail: String) -> Problem {
+    Problem::new(Code::InvalidRequest, detail)
+}
+
+fn shortened(name: &str) -> String {
+    name.chars().filter(|c| !c.is_control()).take(64).collect()
+}
+
+fn decode(text: &str) -> Option<String> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        out.push(match byte {
+            b'+' => b' ',
+            b'%' => hex(bytes.next()?)? << 4 | hex(bytes.next()?)?,
+            plain => plain,
+        });
+    }
+    String::from_utf8(out).ok()
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).and_then(|d| u8::try_from(d).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn detail(result: Result<impl Sized, Problem>) -> String {
+        result.err().unwrap().detail
+    }
+
+    #[test]
+    fn decodes_plus_and_percent() {
+        let mut params = Params::read(Some("a=1+2%2b3&b&&c=%C3%A9")).unwrap();
+        assert_eq!(params.take("a").unwrap().as_deref(), Some("1 2+3"));
+        assert_eq!(params.take("b").unwrap().as_deref(), Some(""));
+        assert_eq!(params.take("c").unwrap().as_deref(), Some("é"));
+        assert_eq!(params.take("d").unwrap(), None);
+        params.finish(&[]).unwrap();
+    }
+
+    #[test]
+    fn what_can_not_be_decoded_is_refused_by_name() {
+        for query in ["from=%", "from=%2", "from=%zz", "from=%ff", "from=%+1"] {
+            assert!(detail(Params::read(Some(query))).contains("`from`"), "{query}");
+        }
+        assert!(Params::read(Some("%ff=1")).is_err());
+    }
+
+    #[test]
+    fn one_given_twice_is_refused_by_name() {
+        let mut params = Params::read(Some("a=1&b=2&%61=1")).unwrap();
+        assert!(detail(params.take("a")).contains("`a` is given twice"));
+    }
+
+    #[test]
+    fn two_spellings_have_one_canonical_form() {
+        let canonical = |query| Params::read(Some(query)).unwrap().canonical();
+        assert_eq!(canonical("to=2&from=a%20b&&x"), canonical("from=a+b&x=&%74o=2"));
+        assert_ne!(canonical("a=1&a=2"), canonical("a=2&a=1"));
+        assert_ne!(canonical("a=1%26b=2"), canonical("a=1&b=2"));
+    }
+
+    #[test]
+    fn an_agent_is_a_dashed_uuid() {
+        let dashed = "6F9619FF-8B86-D011-B42D-00CF4FC964FF";
+        assert_eq!(agent(Some(dashed)).unwrap().to_string(), dashed.to_lowercase());
+        for text in ["", "me", "6f9619ff8b86d011b42d00cf4fc964ff", "{6f9619ff-8b86-d011-b42d-00cf4fc964ff}"] {
+            assert!(detail(agent(Some(text))).contains("agent_id"), "{text}");
+        }
+    }
+}

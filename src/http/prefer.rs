@@ -1,0 +1,126 @@
+use std::time::Duration;
+
+use http::HeaderMap;
+
+use super::fields;
+use crate::engine::{Tolerance, Wish};
+
+/// What a request prefers (RFC 7240). What is not known or can't be read is ignored, as it says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Prefer {
+    /// `handling=lenient`.
+    pub(crate) tolerance: Tolerance,
+    /// `wait=N`.
+    pub(crate) wait: Option<Duration>,
+}
+
+impl Prefer {
+    /// Reads the `Prefer` fields; of a preference given twice the first counts.
+    pub(crate) fn read(headers: &HeaderMap) -> Self {
+        let mut prefer = Self { tolerance: Tolerance::Strict, wait: None };
+        let mut has_handling = false;
+        for (name, value) in fields::directives(headers, "prefer") {
+            if name == "wait" && prefer.wait.is_none() {
+                prefer.wait = value.and_then(|v| v.parse().ok()).map(Duration::from_secs);
+            } else if name == "handling" && !has_handling {
+                has_handling = true;
+                if value.is_some_and(|v| v.eq_ignore_ascii_case("lenient")) {
+                    prefer.tolerance = Tolerance::Lenient;
+                }
+            }
+        }
+        prefer
+    }
+
+    /// The shorter of the preferred wait and the longest that is allowed.
+    pub(crate) fn wait_within(&self, longest: Duration) -> Duration {
+        self.wait.map_or(longest, |wait| wait.min(longest))
+    }
+
+    /// What of it was followed, for `Preference-Applied`.
+    pub(crate) fn applied(&self, longest: Duration) -> Option<String> {
+        let handling = match self.tolerance {
+            Tolerance::Lenient => Some("handling=lenient".to_owned()),
+            Tolerance::Strict => None,
+        };
+        let wait = self.wait.filter(|&wait| wait <= longest).map(|wait| format!("wait={}", wait.as_secs()));
+        let applied: Vec<_> = handling.into_iter().chain(wait).collect();
+        (!applied.is_empty()).then(|| applied.join(", "))
+    }
+}
+
+/// Reads a request's `Cache-Control`. A `max-age` that can't be read asks for the freshest.
+pub(crate) fn wish(headers: &HeaderMap) -> Wish {
+    let mut wish = Wish::default();
+    let seconds = |value: Option<&str>| value.and_then(|v| v.parse().ok()).map(Duration::from_secs);
+    let lower = |max_age: Option<Duration>, to: Duration| Some(max_age.map_or(to, |age| age.min(to)));
+    for (name, value) in fields::directives(headers, "cache-control") {
+        let value = value.as_deref();
+        match name.as_str() {
+            "no-cache" => wish.max_age = Some(Duration::ZERO),
+            "max-age" => wish.max_age = lower(wish.max_age, seconds(value).unwrap_or_default()),
+            "no-store" => wish.no_store = true,
+            "only-if-cached" => wish.only_if_cached = true,
+            "max-stale" if value.is_none() => wish.max_stale = Some(Duration::MAX),
+            "max-stale" => wish.max_stale = wish.max_stale.max(seconds(value)),
+            "min-fresh" => wish.min_fresh = wish.min_fresh.max(seconds(value)),
+            // A directive that is not known is to be ignored (RFC 9111 section 5.2.3).
+            _ => {}
+        }
+    }
+    wish
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn headers(name: &'static str, values: &[&'static str]) -> HeaderMap {
+        values.iter().map(|&v| (http::HeaderName::from_static(name), HeaderValue::from_static(v))).collect()
+    }
+
+    #[test]
+    fn preferences_are_read_from_any_spelling() {
+        let expected = Prefer { tolerance: Tolerance::Lenient, wait: Some(Duration::from_secs(10)) };
+        for values in [
+            &["handling=lenient, wait=10"][..],
+            &["Wait=10", "HANDLING=\"lenient\"; x=y"],
+            &["respond-async, wait = 10 , handling=lenient;"],
+        ] {
+            assert_eq!(Prefer::read(&headers("prefer", values)), expected, "{values:?}");
+        }
+    }
+
+    #[test]
+    fn what_can_not_be_read_is_no_preference() {
+        let prefer = Prefer::read(&headers("prefer", &["wait=soon, handling=strict, ;;="]));
+        assert_eq!(prefer, Prefer { tolerance: Tolerance::Strict, wait: None });
+        assert_eq!(prefer.applied(Duration::MAX), None);
+    }
+
+    #[test]
+    fn a_wait_lowers_the_deadline_and_never_raises_it() {
+        let prefer = Prefer::read(&headers("prefer", &["wait=10, handling=lenient"]));
+        let (short, long) = (Duration::from_secs(5), Duration::from_secs(50));
+        assert_eq!(prefer.wait_within(short), short);
+        assert_eq!(prefer.wait_within(long), Duration::from_secs(10));
+        assert_eq!(prefer.applied(long).as_deref(), Some("handling=lenient, wait=10"));
+        assert_eq!(prefer.applied(short).as_deref(), Some("handling=lenient"));
+    }
+
+    #[test]
+    fn wishes_are_read() {
+        let read = |value| wish(&headers("cache-control", &[value]));
+        assert_eq!(read("no-cache").max_age, Some(Duration::ZERO));
+        assert_eq!(read("max-age=30, no-cache").max_age, Some(Duration::ZERO));
+        assert_eq!(read("max-age=30").max_age, Some(Duration::from_secs(30)));
+        assert_eq!(read("max-age=x").max_age, Some(Duration::ZERO));
+        assert_eq!(read("max-stale").max_stale, Some(Duration::MAX));
+        assert_eq!(read("Max-Stale=\"60\"").max_stale, Some(Duration::from_secs(60)));
+        assert_eq!(read("min-fresh=5").min_fresh, Some(Duration::from_secs(5)));
+        assert!(read("only-if-cached").only_if_cached && read("no-store").no_store);
+        assert_eq!(read("private, stale-if-error=3"), Wish::default());
+    }
+}

@@ -1,0 +1,181 @@
+//! What an answer says of itself in its header.
+
+use std::fmt::Write;
+
+use http::header::{self, HeaderName};
+use http::{HeaderMap, HeaderValue};
+
+use super::fields;
+use crate::domain::Digest;
+use crate::engine::{CacheReport, Freshness, StaleReason, Verdict};
+
+/// RFC 9211.
+pub(super) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+/// RFC 7240.
+const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+/// The number of rows.
+pub(super) const TOTAL_COUNT: HeaderName = HeaderName::from_static("x-total-count");
+
+/// The headers by which answers differ.
+const VARY: HeaderValue = HeaderValue::from_static("Accept, Accept-Encoding, Authorization, Prefer");
+
+/// A validator: equal for equal rows, on every replica, in every coding.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Etag(String);
+
+impl Etag {
+    /// The validator of these rows. Weak, as the codings of one answer are not byte for byte equal, nor is `as_of`.
+    pub(super) fn of(digest: Digest, count: u64) -> Self {
+        Self(format!("W/\"{:032x}-{count:x}\"", digest.0))
+    }
+
+    /// Whether `If-None-Match` holds it, by weak comparison (RFC 9110 section 13.1.2).
+    pub(super) fn is_known_to(&self, headers: &HeaderMap) -> bool {
+        let opaque = |tag: &str| tag.strip_prefix("W/").unwrap_or(tag).to_owned();
+        let own = opaque(&self.0);
+        fields::members(headers, header::IF_NONE_MATCH.as_str())
+            .into_iter()
+            .any(|member| member == "*" || opaque(member) == own)
+    }
+}
+
+/// What the header says of how an answer may be kept.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Told<'a> {
+    /// The answer's own verdict.
+    Verdict(&'a Verdict),
+    /// Nothing yet: rows are still to be read while the answer is given.
+    Unknown,
+}
+
+/// Writes what every answer says of itself; `applied` is what of `Prefer` was followed.
+pub(super) fn headers(headers: &mut HeaderMap, told: Told<'_>, applied: Option<String>) {
+    headers.insert(header::VARY, VARY);
+    set(headers, PREFERENCE_APPLIED, applied);
+    match told {
+        Told::Verdict(verdict) => {
+            headers.insert(header::AGE, HeaderValue::from(verdict.freshness.age.as_secs()));
+            set(headers, CACHE_STATUS, Some(cache_status(&verdict.report, verdict.freshness)));
+            if verdict.is_complete() {
+                set(headers, header::ETAG, Some(Etag::of(verdict.digest, verdict.count).0));
+                set(headers, header::CACHE_CONTROL, Some(cache_control(verdict.freshness)));
+            } else {
+                headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            }
+        }
+        Told::Unknown => {
+            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+            headers
+                .insert(CACHE_STATUS, HeaderValue::from_static("fanfold; fwd=partial; detail=\"streamed\""));
+        }
+    }
+}
+
+/// Writes what a page says of itself.
+pub(super) fn page_headers(headers: &mut HeaderMap, freshness: Freshness, report: &CacheReport, etag: &Etag) {
+    headers.insert(header::VARY, VARY);
+    headers.insert(header::AGE, HeaderValue::from(freshness.age.as_secs()));
+    set(headers, CACHE_STATUS, Some(cache_status(report, freshness)));
+    set(headers, header::CACHE_CONTROL, Some(cache_control(freshness)));
+    set(headers, header::ETAG, Some(etag.0.clone()));
+}
+
+/// Never without `private`: caching hops were seen to give one caller's answer to another's key.
+fn cache_control(freshness: Freshness) -> String {
+    format!("private, max-age={}", freshness.lifetime.as_secs())
+}
+
+/// `Cache-Status` by RFC 9211: a hit if nothing was asked of upstream, else what was missing, the remaining lifetime, and
+/// the rows by how they were come by.
+fn cache_status(report: &CacheReport, freshness: Freshness) -> String {
+    let was_asked = report.upstream_requests > 0 || report.miss_rows > 0 || report.joined_rows > 0;
+    let is_known = report.hit_rows > 0 || report.stale_rows > 0;
+    let mut text = "fanfold; ".to_owned();
+    text.push_str(match (report.stale, was_asked, is_known) {
+        (Some(StaleReason::UpstreamFailed | StaleReason::RateLimited), _, _) => "fwd=stale",
+        (Some(StaleReason::Revalidating) | None, false, _) => "hit",
+        (Some(StaleReason::Revalidating) | None, true, true) => "fwd=partial; stored",
+        (Some(StaleReason::Revalidating) | None, true, false) => "fwd=miss; stored",
+    });
+    if report.joined_rows > 0 {
+        text.push_str("; collapsed");
+    }
+    let seconds = |length: std::time::Duration| i64::try_from(length.as_secs()).unwrap_or(i64::MAX);
+    let ttl = seconds(freshness.lifetime).saturating_sub(seconds(freshness.age));
+    let reason = match report.stale {
+        None => "",
+        Some(StaleReason::Revalidating) => " reason=revalidating",
+        Some(StaleReason::UpstreamFailed) => " reason=upstream-failed",
+        Some(StaleReason::RateLimited) => " reason=rate-limited",
+    };
+    let CacheReport { hit_rows, miss_rows, joined_rows, stale_rows, upstream_requests, stale: _ } = report;
+    // Writing into a string can't fail.
+    let _ = write!(
+        text,
+        "; ttl={ttl}; detail=\"hit={hit_rows} read={miss_rows} joined={joined_rows} stale={stale_rows} \
+         requests={upstream_requests}{reason}\"",
+    );
+    text
+}
+
+/// Sets a header whose value is written here, in ASCII.
+pub(super) fn set(headers: &mut HeaderMap, name: HeaderName, value: Option<String>) {
+    if let Some(Ok(value)) = value.map(HeaderValue::try_from) {
+        headers.insert(name, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn status(report: CacheReport) -> String {
+        let freshness = Freshness { age: Duration::from_secs(4), lifetime: Duration::from_secs(10) };
+        cache_status(&report, freshness)
+    }
+
+    #[test]
+    fn cache_status_says_how_the_rows_were_come_by() {
+        let none = CacheReport::default();
+        assert_eq!(
+            status(CacheReport { hit_rows: 120, ..none }),
+            "fanfold; hit; ttl=6; detail=\"hit=120 read=0 joined=0 stale=0 requests=0\""
+        );
+        let cold = CacheReport { miss_rows: 50, upstream_requests: 1, ..none };
+        assert!(status(cold).starts_with("fanfold; fwd=miss; stored; ttl=6"));
+        assert!(status(CacheReport { hit_rows: 1, ..cold }).starts_with("fanfold; fwd=partial; stored"));
+        assert!(
+            status(CacheReport { joined_rows: 1, ..none })
+                .starts_with("fanfold; fwd=miss; stored; collapsed;")
+        );
+    }
+
+    #[test]
+    fn a_stale_answer_says_why() {
+        let stale = |reason| CacheReport { stale_rows: 3, stale: Some(reason), ..CacheReport::default() };
+        let renewed = cache_status(
+            &stale(StaleReason::Revalidating),
+            Freshness { age: Duration::from_secs(40), lifetime: Duration::from_secs(10) },
+        );
+        assert!(renewed.starts_with("fanfold; hit; ttl=-30;") && renewed.contains("reason=revalidating"));
+        let failed = status(stale(StaleReason::UpstreamFailed));
+        assert!(failed.starts_with("fanfold; fwd=stale;") && failed.contains("reason=upstream-failed"));
+    }
+
+    #[test]
+    fn an_etag_is_known_by_weak_comparison() {
+        let etag = Etag::of(Digest(255), 16);
+        assert_eq!(etag.0, "W/\"000000000000000000000000000000ff-10\"");
+        let known = |value: &str| {
+            let value = HeaderValue::try_from(value).unwrap();
+            etag.is_known_to(&[(header::IF_NONE_MATCH, value)].into_iter().collect())
+        };
+        assert!(known("*"));
+        assert!(known(&etag.0));
+        assert!(known("\"a,b\", \"000000000000000000000000000000ff-10\""));
+        assert!(!known("\"000000000000000000000000000000ff-11\""));
+        assert!(!etag.is_known_to(&HeaderMap::new()));
+    }
+}

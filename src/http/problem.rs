@@ -1,0 +1,189 @@
+//! What a client reads when it gets no answer: a problem document (RFC 9457).
+//!
+//! Whoever refuses returns a [`Problem`]; it is written down once, at the outermost layer ([`super::account`]), which
+//! knows the request's id. So a handler's `?` is all there is to refusing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde::Serialize;
+
+use crate::source::UpstreamWords;
+
+pub use code::Code;
+
+mod code;
+mod table;
+
+pub(super) use table::{Face, Key, Manner};
+
+/// Why a request has no answer.
+#[derive(Clone, Debug)]
+pub struct Problem {
+    /// The kind, by which programs tell problems apart.
+    pub code: Code,
+    /// Mostly the code's own; upstream's where its clients read it.
+    pub status: StatusCode,
+    /// What is wrong with this very request, for a person.
+    pub detail: String,
+    /// What upstream said, if it spoke.
+    pub upstream: Option<UpstreamWords>,
+    /// When asking again may help; given to a client in whole seconds, at least one.
+    pub retry_after: Option<Duration>,
+    /// How far reading came.
+    pub progress: Option<Progress>,
+}
+
+/// How far reading came before the deadline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Progress {
+    /// Pages read.
+    pub pages_read: u64,
+    /// Pages known to be needed.
+    pub pages_planned: u64,
+}
+
+impl Problem {
+    /// A problem of this kind, with the status and the wait that are usual for it.
+    pub fn new(code: Code, detail: impl Into<String>) -> Self {
+        Self {
+            code,
+            status: code.status(),
+            detail: detail.into(),
+            upstream: None,
+            retry_after: code.usual_wait(),
+            progress: None,
+        }
+    }
+
+    /// The document.
+    pub fn document(&self, request_id: &str) -> impl Serialize + use<> {
+        Document {
+            kind: format!("urn:fanfold:problem:{}", self.code.as_str()),
+            title: self.code.title(),
+            status: self.status.as_u16(),
+            detail: self.detail.clone(),
+            code: self.code.as_str(),
+            request_id: request_id.to_owned(),
+            message: self.detail.clone(),
+            upstream: self
+                .upstream
+                .as_ref()
+                .map(|words| Upstream { status: words.status, message: words.message.clone() }),
+            progress: self.progress,
+        }
+    }
+
+    /// Writes the document into a response that has the problem's status already.
+    pub(super) fn write(&self, request_id: &str, headers: &mut HeaderMap) -> Bytes {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(wait) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
+        }
+        match self.code {
+            Code::Unauthenticated => {
+                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            Code::InvalidRequest
+            | Code::UpstreamDenied
+            | Code::Forbidden
+            | Code::AgentNotFound
+            | Code::NotFound
+            | Code::MethodNotAllowed
+            | Code::NotAcceptable
+            | Code::AnswerTooLarge
+            | Code::RateLimited
+            | Code::Overloaded
+            | Code::ShuttingDown
+            | Code::UpstreamUnavailable
+            | Code::UpstreamMalformed
+            | Code::UpstreamInconsistent
+            | Code::UpstreamTimeout
+            | Code::NotReady
+            | Code::NotCached => {}
+        }
+        // Numbers and text only: serialization can't fail.
+        serde_json::to_vec(&self.document(request_id)).unwrap_or_default().into()
+    }
+}
+
+/// The wait rounded up: a client that comes a moment early finds nothing changed.
+fn whole_seconds(wait: Duration) -> u64 {
+    (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
+}
+
+/// Leaves the problem with the response; the outermost layer writes it down.
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = self.status.into_response();
+        response.extensions_mut().insert(Arc::new(self));
+        response
+    }
+}
+
+#[derive(Serialize)]
+struct Document {
+    #[serde(rename = "type")]
+    kind: String,
+    title: &'static str,
+    status: u16,
+    detail: String,
+    code: &'static str,
+    request_id: String,
+    /// The detail once more, where other clients of upstream's look.
+    message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upstream: Option<Upstream>,
+    #[serde(flatten)]
+    progress: Option<Progress>,
+}
+
+#[derive(Serialize)]
+struct Upstream {
+    status: u16,
+    message: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(problem: &Problem) -> (HeaderMap, serde_json::Value) {
+        let mut headers = HeaderMap::new();
+        let body = problem.write("r-1", &mut headers);
+        (headers, serde_json::from_slice(&body).unwrap())
+    }
+
+    #[test]
+    fn says_the_detail_where_either_kind_of_client_looks() {
+        let (headers, body) = written(&Problem::new(Code::Forbidden, "not this agent"));
+        assert_eq!(headers[header::CONTENT_TYPE], "application/problem+json");
+        assert_eq!(headers[header::CACHE_CONTROL], "no-store");
+        assert_eq!(body["detail"], "not this agent");
+        assert_eq!(body["message"], "not this agent");
+        assert_eq!(body["code"], "forbidden");
+        assert_eq!(body["request_id"], "r-1");
+        assert!(body.get("upstream").is_none() && body.get("pages_read").is_none());
+    }
+
+    #[test]
+    fn a_wait_is_whole_seconds_rounded_up_and_never_none_at_all() {
+        for (wait, expected) in [(0, "1"), (1, "1"), (1_000, "1"), (1_001, "2"), (61_500, "62")] {
+            let mut problem = Problem::new(Code::RateLimited, "");
+            problem.retry_after = Some(Duration::from_millis(wait));
+            assert_eq!(written(&problem).0[header::RETRY_AFTER], expected);
+        }
+    }
+
+    #[test]
+    fn progress_stands_beside_the_other_members() {
+        let mut problem = Problem::new(Code::NotReady, "");
+        problem.progress = Some(Progress { pages_read: 3, pages_planned: 9 });
+        let (_, body) = written(&problem);
+        assert_eq!((body["pages_read"].as_u64(), body["pages_planned"].as_u64()), (Some(3), Some(9)));
+    }
+}

@@ -1,0 +1,95 @@
+use std::time::Duration;
+
+use http::StatusCode;
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident = $text:literal, $status:ident, $title:literal;)*) => {
+        /// The kinds of problems. A code never changes its meaning; openapi.yaml lists them.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Code { $($(#[$doc])* $name,)* }
+
+        impl Code {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// The word that programs compare.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+
+            /// The status that goes with it, unless upstream's own is kept.
+            pub const fn status(self) -> StatusCode {
+                match self { $(Self::$name => StatusCode::$status,)* }
+            }
+
+            /// What it means, for a person; the same for every problem of the kind.
+            pub const fn title(self) -> &'static str {
+                match self { $(Self::$name => $title,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    /// The request is not one that can be asked.
+    InvalidRequest = "invalid_request", BAD_REQUEST, "The request is not valid";
+    /// Nobody, or nobody known, asks.
+    Unauthenticated = "unauthenticated", UNAUTHORIZED, "A credential is needed";
+    /// Upstream refuses the key.
+    UpstreamDenied = "upstream_denied", FORBIDDEN, "Upstream refuses the key";
+    /// The caller's token does not reach the agent.
+    Forbidden = "forbidden", FORBIDDEN, "The token does not reach this agent";
+    /// Upstream has no such agent, or not for this key.
+    AgentNotFound = "agent_not_found", NOT_FOUND, "Upstream has no such agent for this key";
+    /// No such path.
+    NotFound = "not_found", NOT_FOUND, "There is nothing at this path";
+    /// The path has other methods.
+    MethodNotAllowed = "method_not_allowed", METHOD_NOT_ALLOWED, "The path does not have this method";
+    /// The request accepts no form that the answer has.
+    NotAcceptable = "not_acceptable", NOT_ACCEPTABLE, "The answer has no form that the request accepts";
+    /// The answer exceeds what may be collected.
+    AnswerTooLarge = "answer_too_large", UNPROCESSABLE_ENTITY, "The answer is too large to be collected";
+    /// The budget, or upstream's limit, has no room in time.
+    RateLimited = "rate_limited", TOO_MANY_REQUESTS, "The rate limit leaves no room in time";
+    /// As many questions as may be are under way.
+    Overloaded = "overloaded", SERVICE_UNAVAILABLE, "Too many questions are under way";
+    /// The gateway is stopping.
+    ShuttingDown = "shutting_down", SERVICE_UNAVAILABLE, "The gateway is stopping";
+    /// Upstream is down, unreachable, or answers 5xx.
+    UpstreamUnavailable = "upstream_unavailable", BAD_GATEWAY, "Upstream is unavailable";
+    /// Upstream's answer is not what its contract says.
+    UpstreamMalformed = "upstream_malformed", BAD_GATEWAY, "Upstream's answer can't be read";
+    /// Upstream's list can't be proven whole.
+    UpstreamInconsistent = "upstream_inconsistent", BAD_GATEWAY, "Upstream's list can't be proven whole";
+    /// Upstream did not answer in time.
+    UpstreamTimeout = "upstream_timeout", GATEWAY_TIMEOUT, "Upstream did not answer in time";
+    /// The deadline passed while pages were still arriving.
+    NotReady = "not_ready", GATEWAY_TIMEOUT, "The answer is not whole yet";
+    /// `only-if-cached`, and not everything is known.
+    NotCached = "not_cached", GATEWAY_TIMEOUT, "Not everything is known already";
+}
+
+impl Code {
+    /// How long to wait where nothing better is known; none where asking again changes nothing.
+    pub(super) const fn usual_wait(self) -> Option<Duration> {
+        match self {
+            Self::Overloaded | Self::RateLimited | Self::NotReady => Some(Duration::from_secs(1)),
+            // Another replica answers, or the next process does.
+            Self::ShuttingDown => Some(Duration::from_secs(2)),
+            Self::UpstreamUnavailable
+            | Self::UpstreamMalformed
+            | Self::UpstreamInconsistent
+            | Self::UpstreamTimeout => Some(Duration::from_secs(5)),
+            Self::InvalidRequest
+            | Self::Unauthenticated
+            | Self::UpstreamDenied
+            | Self::Forbidden
+            | Self::AgentNotFound
+            | Self::NotFound
+            | Self::MethodNotAllowed
+            | Self::NotAcceptable
+            | Self::AnswerTooLarge
+            | Self::NotCached => None,
+        }
+    }
+}

@@ -1,0 +1,182 @@
+use http::StatusCode;
+
+use super::{Code, Problem, Progress};
+use crate::engine::AskError;
+use crate::source::{SourceError, UpstreamWords};
+
+/// Towards whom an error is worded: the same failure is another status on another path or with another key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Face {
+    /// Whose path was asked.
+    pub(crate) manner: Manner,
+    /// Whose key upstream was asked with.
+    pub(crate) key: Key,
+}
+
+/// Whose path was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Manner {
+    /// The gateway's own: a code has one status.
+    Own,
+    /// Upstream's: errors keep upstream's status, as its clients expect it.
+    Upstreams,
+}
+
+/// Whose key upstream was asked with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Key {
+    /// The caller's own: a refusal of it is the caller's business.
+    Callers,
+    /// The gateway's: a refusal of it is the gateway's fault, not the caller's.
+    Held,
+}
+
+impl Face {
+    /// The problem that an error is to the client.
+    pub(crate) fn problem(self, error: &AskError) -> Problem {
+        match error {
+            AskError::Source(error) => self.source_problem(error),
+            AskError::NoHistoryStart => Problem::new(
+                Code::InvalidRequest,
+                "`from` is needed: where this agent's history begins is not known. Accepted is RFC 3339, such as \
+                 2026-01-28T13:17:50Z",
+            ),
+            AskError::Inconsistent { .. } => Problem::new(Code::UpstreamInconsistent, error.to_string()),
+            AskError::NotReady { pages_read, pages_planned, retry_after } => Problem {
+                retry_after: Some(*retry_after),
+                progress: Some(Progress { pages_read: *pages_read, pages_planned: *pages_planned }),
+                ..Problem::new(
+                    Code::NotReady,
+                    format!("{error}; what was read is kept, a retry goes on from there"),
+                )
+            },
+            AskError::TooLarge { .. } => Problem::new(
+                Code::AnswerTooLarge,
+                format!("{error}: ask for it as NDJSON (`format=ndjson`), or narrow `from` and `to`"),
+            ),
+            AskError::NotCached => {
+                Problem::new(Code::NotCached, "not everything is known, and `only-if-cached` forbids reading")
+            }
+            AskError::ShuttingDown => Problem::new(Code::ShuttingDown, error.to_string()),
+        }
+    }
+
+    fn source_problem(self, error: &SourceError) -> Problem {
+        match error {
+            SourceError::Denied(words) => match self.key {
+                Key::Callers => spoken(Code::UpstreamDenied, error, words, Status::Upstreams),
+                Key::Held => Problem {
+                    status: StatusCode::BAD_GATEWAY,
+                    ..spoken(Code::UpstreamDenied, error, words, Status::Codes)
+                },
+            },
+            SourceError::AgentNotFound(words) => spoken(Code::AgentNotFound, error, words, self.status()),
+            SourceError::Refused(words) => spoken(Code::InvalidRequest, error, words, self.status()),
+            SourceError::RateLimited { retry_after, upstream } => Problem {
+                retry_after: Some(*retry_after),
+                ..maybe_spoken(Code::RateLimited, error, upstream.as_ref(), self.status())
+            },
+            SourceError::Unavailable { detail: _, retry_after, upstream } => {
+                let usual = Code::UpstreamUnavailable.usual_wait();
+                Problem {
+                    retry_after: retry_after.or(usual),
+                    ..maybe_spoken(Code::UpstreamUnavailable, error, upstream.as_ref(), self.status())
+                }
+            }
+            SourceError::TimedOut => Problem::new(Code::UpstreamTimeout, error.to_string()),
+            SourceError::Malformed { .. } => Problem::new(Code::UpstreamMalformed, error.to_string()),
+        }
+    }
+
+    const fn status(self) -> Status {
+        match self.manner {
+            Manner::Own => Status::Codes,
+            Manner::Upstreams => Status::Upstreams,
+        }
+    }
+}
+
+/// Whose status a problem has.
+#[derive(Clone, Copy)]
+enum Status {
+    Codes,
+    Upstreams,
+}
+
+fn maybe_spoken(code: Code, error: &SourceError, words: Option<&UpstreamWords>, status: Status) -> Problem {
+    match words {
+        Some(words) => spoken(code, error, words, status),
+        None => Problem::new(code, error.to_string()),
+    }
+}
+
+fn spoken(code: Code, error: &SourceError, words: &UpstreamWords, status: Status) -> Problem {
+    let upstreams = StatusCode::from_u16(words.status).ok().filter(|s| s.as_u16() >= 400);
+    let status = match status {
+        Status::Codes => code.status(),
+        Status::Upstreams => upstreams.unwrap_or(code.status()),
+    };
+    Problem { status, upstream: Some(words.clone()), ..Problem::new(code, error.to_string()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const OWN: Face = Face { manner: Manner::Own, key: Key::Callers };
+    const UPSTREAMS: Face = Face { manner: Manner::Upstreams, key: Key::Callers };
+    const HELD: Face = Face { manner: Manner::Upstreams, key: Key::Held };
+
+    fn words(status: u16) -> UpstreamWords {
+        UpstreamWords { status, message: "no".into() }
+    }
+
+    fn status(face: Face, error: SourceError) -> u16 {
+        face.problem(&AskError::Source(error)).status.as_u16()
+    }
+
+    #[test]
+    fn a_refused_key_is_told_as_upstream_told_it_unless_the_gateway_holds_it() {
+        for told in [401, 403] {
+            assert_eq!(status(OWN, SourceError::Denied(words(told))), told);
+            assert_eq!(status(UPSTREAMS, SourceError::Denied(words(told))), told);
+            assert_eq!(status(HELD, SourceError::Denied(words(told))), 502);
+        }
+    }
+
+    #[test]
+    fn upstreams_path_keeps_upstreams_status_and_the_own_path_does_not() {
+        assert_eq!(status(OWN, SourceError::Refused(words(422))), 400);
+        assert_eq!(status(UPSTREAMS, SourceError::Refused(words(422))), 422);
+        let down = SourceError::Unavailable {
+            detail: "HTTP 500".into(),
+            retry_after: None,
+            upstream: Some(words(500)),
+        };
+        assert_eq!(status(OWN, down.clone()), 502);
+        assert_eq!(status(UPSTREAMS, down), 500);
+        assert_eq!(status(UPSTREAMS, SourceError::Refused(words(200))), 400);
+    }
+
+    #[test]
+    fn a_wait_that_is_known_goes_before_the_usual_one() {
+        let wait = |retry_after| {
+            let error = SourceError::Unavailable { detail: String::new(), retry_after, upstream: None };
+            OWN.problem(&error.into()).retry_after
+        };
+        assert_eq!(wait(Some(Duration::from_secs(40))), Some(Duration::from_secs(40)));
+        assert_eq!(wait(None), Some(Duration::from_secs(5)));
+    }
+
+    #[test]
+    fn an_answer_that_is_not_ready_says_how_far_it_is() {
+        let error =
+            AskError::NotReady { pages_read: 2, pages_planned: 7, retry_after: Duration::from_secs(9) };
+        let problem = OWN.problem(&error);
+        assert_eq!(problem.status, StatusCode::GATEWAY_TIMEOUT);
+        assert_eq!(problem.progress, Some(Progress { pages_read: 2, pages_planned: 7 }));
+        assert_eq!(problem.retry_after, Some(Duration::from_secs(9)));
+    }
+}

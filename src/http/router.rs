@@ -1,0 +1,57 @@
+//! The whole URL space on one page. Paths are exact: nothing after them matches.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{delete, get};
+
+use super::account::{self, Ledger};
+use super::problem::{Code, Problem};
+use super::{AdminApp, App, admin as probes, all, cors, docs, page};
+
+/// The public listener.
+pub fn public(app: Arc<App>) -> Router {
+    let ledger = Ledger::public(Arc::clone(&app.observe));
+    let cors = cors::layer(&app.settings.cors_origins);
+    let router = Router::new()
+        .route("/agents/{agent_id}/executions/all", get(all::all))
+        .route("/v2/agent/{agent_id}/executions", get(page::page))
+        .route("/openapi.yaml", get(docs::openapi))
+        .route("/docs", get(docs::page))
+        .route(docs::SCRIPT_PATH, get(docs::script))
+        .fallback(nothing_here)
+        .method_not_allowed_fallback(another_method)
+        .with_state(app);
+    // Those who were refused by CORS have a line in the log too.
+    match cors {
+        Some(cors) => router.layer(cors),
+        None => router,
+    }
+    .layer(from_fn_with_state(ledger, account::account))
+}
+
+/// The admin listener.
+pub fn admin(app: Arc<AdminApp>) -> Router {
+    Router::new()
+        .route("/livez", get(probes::live))
+        .route("/readyz", get(probes::ready))
+        .route("/metrics", get(probes::metrics))
+        .route("/agents/{agent_id}", delete(probes::forget))
+        .fallback(nothing_here)
+        .method_not_allowed_fallback(another_method)
+        .with_state(app)
+        .layer(from_fn_with_state(Ledger::admin(), account::account))
+}
+
+async fn nothing_here() -> Problem {
+    Problem::new(Code::NotFound, "there is nothing at this path; /openapi.yaml lists those that there are")
+}
+
+async fn another_method() -> Problem {
+    Problem::new(Code::MethodNotAllowed, "the path does not have this method; `Allow` lists those it has")
+}
+
+#[cfg(test)]
+#[path = "router_tests.rs"]
+mod tests;

@@ -1,0 +1,252 @@
+use std::sync::Mutex;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{HeaderMap, Method, Request, StatusCode, header};
+use axum::response::Response;
+use http_body_util::BodyExt;
+use tower::ServiceExt;
+
+use super::*;
+use crate::engine::Engine;
+use crate::http::auth::Doors;
+use crate::http::{AnswerRecord, Ending, HttpSettings};
+use crate::shutdown::Shutdown;
+
+const AGENT: &str = "6f9619ff-8b86-d011-b42d-00cf4fc964ff";
+
+/// What these tests ask never gets as far as the engine.
+fn engine() -> Arc<Engine> {
+    Arc::new(Engine {})
+}
+
+fn app(max_questions: usize, origins: &[&'static str], observe: super::super::Observe) -> Router {
+    let settings = HttpSettings {
+        max_json_bytes: 1 << 20,
+        request_deadline: Duration::from_secs(50),
+        max_questions,
+        cors_origins: origins.iter().map(|o| http::HeaderValue::from_static(o)).collect(),
+    };
+    public(Arc::new(App::new(engine(), Doors::pass_through(), settings, Shutdown::default(), observe)))
+}
+
+fn quiet() -> Router {
+    app(1, &[], Arc::new(|_| {}))
+}
+
+fn request(method: Method, path: &str, headers: &[(&'static str, &str)]) -> Request<Body> {
+    let builder = Request::builder().method(method).uri(path);
+    headers.iter().fold(builder, |b, (name, value)| b.header(*name, *value)).body(Body::empty()).unwrap()
+}
+
+/// Asks with a key for a path under the agent's own.
+async fn get(router: Router, path: &str, headers: &[(&'static str, &str)]) -> Response {
+    let mut all = vec![("authorization", "Bearer bn-1")];
+    all.extend_from_slice(headers);
+    router.oneshot(request(Method::GET, path, &all)).await.unwrap()
+}
+
+async fn body(response: Response) -> serde_json::Value {
+    serde_json::from_slice(&response.into_body().collect().await.unwrap().to_bytes()).unwrap()
+}
+
+fn all(query: &str) -> String {
+    format!("/agents/{AGENT}/executions/all{query}")
+}
+
+#[tokio::test]
+async fn paths_match_exactly_or_not_at_all() {
+    for path in ["/", "/agents", &all("/"), &all("/more"), &format!("/agents/{AGENT}/executions"), "/docs/"] {
+        let response = get(quiet(), path, &[]).await;
+        assert_eq!(response.status(), StatusCode::NOT_FOUND, "{path}");
+        assert_eq!(response.headers()[header::CONTENT_TYPE], "application/problem+json");
+        assert_eq!(body(response).await["code"], "not_found");
+    }
+}
+
+#[tokio::test]
+async fn another_method_is_told_which_there_are() {
+    for path in [&all(""), "/docs", "/openapi.yaml"] {
+        let response = quiet().oneshot(request(Method::POST, path, &[])).await.unwrap();
+        assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED, "{path}");
+        let allow = response.headers()[header::ALLOW].to_str().unwrap().to_owned();
+        assert!(allow.contains("GET") && allow.contains("HEAD"), "{allow}");
+        assert_eq!(body(response).await["code"], "method_not_allowed");
+    }
+}
+
+#[tokio::test]
+async fn who_does_not_say_who_they_are_learns_nothing_else() {
+    for path in [&all("?nonsense=1"), "/agents/nonsense/executions/all", "/v2/agent/nonsense/executions"] {
+        let response = quiet().oneshot(request(Method::GET, path, &[])).await.unwrap();
+        assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{path}");
+        assert_eq!(response.headers()[header::WWW_AUTHENTICATE], "Bearer");
+        assert_eq!(body(response).await["code"], "unauthenticated");
+    }
+}
+
+#[tokio::test]
+async fn a_bad_request_is_told_what_is_wrong() {
+    for (path, word) in [
+        (all("?page_size=50"), "`page_size`"),
+        (all("?from=%"), "`from`"),
+        ("/agents/nonsense/executions/all".to_owned(), "`agent_id`"),
+        ("/agents/%ff/executions/all".to_owned(), "`agent_id`"),
+        (format!("/v2/agent/{AGENT}/executions?page_number=0"), "`page_number`"),
+    ] {
+        let response = get(quiet(), &path, &[]).await;
+        assert_eq!(response.status(), StatusCode::BAD_REQUEST, "{path}");
+        let problem = body(response).await;
+        assert!(problem["detail"].as_str().unwrap().contains(word), "{problem}");
+        assert_eq!(problem["code"], "invalid_request");
+    }
+}
+
+#[tokio::test]
+async fn a_lenient_stream_must_be_able_to_say_what_is_missing() {
+    let lenient = [("prefer", "handling=lenient")];
+    let response = get(quiet(), &all("?format=ndjson"), &lenient).await;
+    assert!(body(response).await["detail"].as_str().unwrap().contains("`end_record`"));
+    // With it, or as one document, the question gets as far as the engine.
+    for query in ["?format=ndjson&end_record=true", "?format=json"] {
+        assert_ne!(get(quiet(), &all(query), &lenient).await.status(), StatusCode::BAD_REQUEST);
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_nobody_could_read_is_not_made() {
+    for headers in [[("accept", "text/csv")], [("accept-encoding", "identity;q=0")]] {
+        let response = get(quiet(), &all(""), &headers).await;
+        assert_eq!(response.status(), StatusCode::NOT_ACCEPTABLE);
+        assert_eq!(body(response).await["code"], "not_acceptable");
+    }
+}
+
+#[tokio::test]
+async fn more_questions_than_there_may_be_are_sent_away_for_a_while() {
+    let response = get(app(0, &[], Arc::new(|_| {})), &all(""), &[]).await;
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(response.headers()[header::RETRY_AFTER], "1");
+    assert_eq!(body(response).await["code"], "overloaded");
+}
+
+#[tokio::test]
+async fn every_answer_has_an_id_and_problems_say_it() {
+    let response = get(quiet(), "/nowhere", &[("x-request-id", "job-7")]).await;
+    assert_eq!(response.headers()["x-request-id"], "job-7");
+    assert_eq!(response.headers()["x-content-type-options"], "nosniff");
+    assert!(response.headers()["server-timing"].to_str().unwrap().starts_with("answer;dur="));
+    assert_eq!(body(response).await["request_id"], "job-7");
+}
+
+#[tokio::test]
+async fn an_answer_is_told_of_once_when_its_body_is_over() {
+    let told = Arc::new(Mutex::new(Vec::<AnswerRecord>::new()));
+    let into = Arc::clone(&told);
+    let router = app(1, &[], Arc::new(move |record| into.lock().unwrap().push(record.clone())));
+    let response = get(router.clone(), &all("?x=1"), &[]).await;
+    assert!(told.lock().unwrap().is_empty());
+    let length = response.into_body().collect().await.unwrap().to_bytes().len();
+    drop(get(router, "/openapi.yaml", &[]).await);
+    let told = told.lock().unwrap();
+    assert_eq!(told.len(), 2);
+    assert_eq!(&*told[0].route, "/agents/{agent_id}/executions/all");
+    assert_eq!((told[0].status, told[0].bytes, told[0].ending), (400, length as u64, Ending::Whole));
+    assert_eq!(told[0].code, Some(Code::InvalidRequest));
+    assert_eq!((told[1].bytes, told[1].ending), (0, Ending::Left));
+}
+
+#[tokio::test]
+async fn a_browser_of_a_known_origin_may_ask_and_read() {
+    let router = app(1, &["https://desk.example"], Arc::new(|_| {}));
+    let preflight = [
+        ("origin", "https://desk.example"),
+        ("access-control-request-method", "GET"),
+        ("access-control-request-headers", "authorization"),
+    ];
+    let response = router.clone().oneshot(request(Method::OPTIONS, &all(""), &preflight)).await.unwrap();
+    let text = |headers: &HeaderMap, name: &str| headers[name].to_str().unwrap().to_owned();
+    assert!(response.status().is_success());
+    assert_eq!(text(response.headers(), "access-control-allow-origin"), "https://desk.example");
+    assert_eq!(text(response.headers(), "access-control-max-age"), "7200");
+    assert!(text(response.headers(), "access-control-allow-headers").contains("authorization"));
+
+    let response = get(router.clone(), &all("?x=1"), &preflight[..1]).await;
+    assert_eq!(text(response.headers(), "access-control-allow-origin"), "https://desk.example");
+    assert!(text(response.headers(), "access-control-expose-headers").contains("etag"));
+    let vary: Vec<_> = response.headers().get_all(header::VARY).iter().collect();
+    assert!(vary.iter().any(|v| v.to_str().unwrap().eq_ignore_ascii_case("origin")), "{vary:?}");
+
+    let response = get(router, &all("?x=1"), &[("origin", "https://other.example")]).await;
+    assert!(!response.headers().contains_key("access-control-allow-origin"));
+}
+
+#[tokio::test]
+async fn without_origins_a_preflight_is_a_method_like_others() {
+    let response = quiet().oneshot(request(Method::OPTIONS, &all(""), &[])).await.unwrap();
+    assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
+}
+
+#[tokio::test]
+async fn the_page_asks_for_nothing_from_outside() {
+    let response = get(quiet(), "/docs", &[]).await;
+    let policy = response.headers()[header::CONTENT_SECURITY_POLICY].to_str().unwrap().to_owned();
+    assert!(policy.starts_with("default-src 'none'"), "{policy}");
+    let page = response.into_body().collect().await.unwrap().to_bytes();
+    let page = std::str::from_utf8(&page).unwrap();
+    assert!(!page.contains("http://") && !page.contains("https://"));
+    assert!(page.contains(docs::SCRIPT_PATH));
+}
+
+#[tokio::test]
+async fn the_pages_script_comes_in_either_coding() {
+    use std::io::Read;
+    let packed = get(quiet(), docs::SCRIPT_PATH, &[("accept-encoding", "gzip")]).await;
+    assert_eq!(packed.headers()[header::CONTENT_ENCODING], "gzip");
+    let packed = packed.into_body().collect().await.unwrap().to_bytes();
+    let plain = get(quiet(), docs::SCRIPT_PATH, &[]).await;
+    assert!(!plain.headers().contains_key(header::CONTENT_ENCODING));
+    let mut unpacked = Vec::new();
+    flate2::read::GzDecoder::new(&packed[..]).read_to_end(&mut unpacked).unwrap();
+    assert_eq!(plain.into_body().collect().await.unwrap().to_bytes(), unpacked);
+}
+
+fn admin_app(shutdown: &Shutdown) -> Router {
+    admin(Arc::new(AdminApp {
+        engine: engine(),
+        shutdown: shutdown.clone(),
+        render_metrics: Arc::new(|| "# EOF\n".to_owned()),
+    }))
+}
+
+#[tokio::test]
+async fn ready_until_the_drain_and_alive_during_it() {
+    let shutdown = Shutdown::default();
+    let status = async |path| get(admin_app(&shutdown), path, &[]).await.status();
+    assert_eq!(status("/readyz").await, StatusCode::OK);
+    shutdown.drain();
+    assert_eq!(status("/readyz").await, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(status("/livez").await, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn metrics_are_what_the_process_writes() {
+    let response = get(admin_app(&Shutdown::default()), "/metrics", &[]).await;
+    assert!(
+        response.headers()[header::CONTENT_TYPE]
+            .to_str()
+            .unwrap()
+            .starts_with("application/openmetrics-text")
+    );
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "# EOF\n");
+}
+
+#[tokio::test]
+async fn an_agent_is_forgotten_by_its_id_only() {
+    let delete = async |path: &str| {
+        let router = admin_app(&Shutdown::default());
+        router.oneshot(request(Method::DELETE, path, &[])).await.unwrap().status()
+    };
+    assert_eq!(delete(&format!("/agents/{AGENT}")).await, StatusCode::NO_CONTENT);
+    assert_eq!(delete("/agents/nonsense").await, StatusCode::BAD_REQUEST);
+}

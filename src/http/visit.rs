@@ -1,0 +1,48 @@
+use std::sync::Arc;
+
+use axum::extract::Path;
+use axum::extract::rejection::PathRejection;
+use http::request::Parts;
+
+use super::account::Account;
+use super::problem::{Face, Manner, Problem};
+use super::{App, params};
+use crate::domain::{AgentId, Credential};
+
+/// Somebody who may ask about an agent.
+#[derive(Debug)]
+pub(super) struct Visit {
+    /// Whom they ask about.
+    pub(super) agent: AgentId,
+    /// What upstream is asked with.
+    pub(super) credential: Credential,
+    /// How they are told of errors.
+    pub(super) face: Face,
+    /// Where it is noted what they got.
+    pub(super) account: Arc<Account>,
+}
+
+/// The `agent_id` of a path, perhaps not even text.
+pub(super) type AgentSegment = Result<Path<String>, PathRejection>;
+
+impl Visit {
+    /// Finds out who asks about whom, and whether they may, before anything else of the request is looked at.
+    pub(super) async fn begin(
+        app: &App,
+        segment: &AgentSegment,
+        parts: &Parts,
+        manner: Manner,
+    ) -> Result<Self, Problem> {
+        // The outermost layer has opened one; without it the answer has no id but is no worse.
+        let account = parts
+            .extensions
+            .get::<Arc<Account>>()
+            .map_or_else(|| Arc::new(Account::open("-".into())), Arc::clone);
+        let caller = app.doors.authenticate(&parts.headers).await?;
+        account.note_client(caller.name.clone());
+        let agent = params::agent(segment.as_ref().ok().map(|Path(text)| text.as_str()))?;
+        account.note_agent(agent);
+        let credential = caller.credential_for(agent)?;
+        Ok(Self { agent, credential, face: caller.face(manner), account })
+    }
+}
