@@ -3,6 +3,7 @@
 //! ARCHITECTURE.md tells how the modules fit together.
 
 pub mod cache;
+pub mod cli;
 pub mod config;
 pub mod domain;
 pub mod encode;
