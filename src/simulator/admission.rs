@@ -1,17 +1,22 @@
 //! What every request passes: the log, the faults, the key, the rate limit, and the time an answer takes.
 
+use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, header};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use http::{HeaderMap, HeaderValue, header};
 use tokio::time::Instant;
 
 use super::dice::Dice;
-use super::faults::Fault;
+use super::faults::{Fault, page_of};
 use super::log::SeenRequest;
+use super::quirks::CodingQuirk;
 use super::refusal::Refusal;
 use super::settings::{Keys, Latency, RetryAfter};
 use super::{Simulator, trouble};
@@ -46,6 +51,7 @@ pub(super) async fn admit(State(simulator): State<Simulator>, request: Request, 
     let latency = draw(simulator.knobs().latency, inner.seed, seen.number);
     let number = seen.number;
     tracing::debug!(number, path = seen.path, query = seen.query, ?fault, "request {number} came in");
+    let page_number = page_of(&seen).unwrap_or(1);
     let answer = answer(&simulator, seen, request, next);
     let response = match fault {
         None => answer.await,
@@ -56,6 +62,7 @@ pub(super) async fn admit(State(simulator): State<Simulator>, request: Request, 
         Some(Fault::Hang) => std::future::pending().await,
         Some(Fault::Html) => trouble::html(),
         Some(Fault::ErrorBody) => trouble::error_body(),
+        Some(Fault::EmptyPage) => trouble::empty_page(page_number),
         Some(Fault::Truncate) => trouble::truncate(answer.await).await,
         Some(Fault::Slow(length)) => trouble::slow(answer.await, length).await,
         Some(Fault::Delay(length)) => {
@@ -83,8 +90,25 @@ async fn answer(simulator: &Simulator, seen: SeenRequest, mut request: Request, 
         let retry_after = (inner.retry_after == RetryAfter::Seconds).then_some(wait);
         return Refusal::Rate { retry_after }.into_response();
     }
+    let accepts_gzip = text(request.headers(), header::ACCEPT_ENCODING).is_some_and(|v| v.contains("gzip"));
     request.extensions_mut().insert(caller);
-    next.run(request).await
+    let response = next.run(request).await;
+    match simulator.quirks().coding {
+        CodingQuirk::Gzip if accepts_gzip => gzip(response).await,
+        CodingQuirk::Gzip | CodingQuirk::Identity => response,
+    }
+}
+
+/// The same answer, compressed.
+async fn gzip(response: Response) -> Response {
+    let (mut head, body) = response.into_parts();
+    // A body made in memory can't fail to be read, nor memory to be written.
+    let body = to_bytes(body, usize::MAX).await.unwrap_or_default();
+    let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 4), Compression::fast());
+    let _ = encoder.write_all(&body);
+    head.headers.remove(header::CONTENT_LENGTH);
+    head.headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    Response::from_parts(head, Body::from(encoder.finish().unwrap_or_default()))
 }
 
 fn seen(request: &Request) -> SeenRequest {

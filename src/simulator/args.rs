@@ -7,6 +7,9 @@ use super::script::{parse_length, parse_script};
 use super::settings::{AgentPlan, Latency, Rate, RetryAfter, SimulatorSettings, WindowRule};
 use crate::domain::{Rounding, Timestamp};
 
+/// The most executions of one agent, for the sake of memory: some 32 bytes are kept of each.
+const MAX_EXECUTIONS: i64 = 100_000_000;
+
 /// The settings of `fanfold simulate`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct SimulateArgs {
@@ -15,11 +18,11 @@ pub struct SimulateArgs {
     pub listen: SocketAddr,
 
     /// How many agents there are.
-    #[arg(long, env = "FANFOLD_AGENTS", value_name = "N", default_value_t = 1)]
+    #[arg(long, env = "FANFOLD_AGENTS", value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub agents: u32,
 
     /// How many executions each agent has.
-    #[arg(long, env = "FANFOLD_EXECUTIONS", value_name = "N", default_value_t = 5_000)]
+    #[arg(long, env = "FANFOLD_EXECUTIONS", value_name = "N", default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(..=MAX_EXECUTIONS))]
     pub executions: u32,
 
     /// What everything is drawn from: same seed, same data.
@@ -72,7 +75,7 @@ pub struct SimulateArgs {
     pub require_window: bool,
 
     /// A fault and the share of requests it strikes, repeatable: 429:0.05, reset:1%. Faults are a status from 400 to 599,
-    /// reset, hang, truncate, html, error-body, slow=LENGTH, delay=LENGTH.
+    /// reset, hang, truncate, html, error-body, empty-page, slow=LENGTH, delay=LENGTH.
     #[arg(long, env = "FANFOLD_FAULT", value_name = "FAULT:SHARE", value_delimiter = ',')]
     pub fault: Vec<FaultRule>,
 

@@ -5,7 +5,8 @@ use super::Simulator;
 use super::life::CallStatus;
 use super::paging::PageAsked;
 use super::quirks::{OrderQuirk, TieQuirk};
-use super::rows::{Ask, Edit, Record};
+use super::record::{Edit, Record};
+use super::rows::Ask;
 use crate::domain::{AgentId, BatchId, CallType, Filters, Provider, RowId, Span, Status, Timestamp};
 
 /// A row to be put in by hand.
@@ -184,7 +185,7 @@ impl Simulator {
         self.inner.world.agent(agent).map(super::world::Agent::vanish).ok_or(NotThere::Agent)
     }
 
-    /// The rows that there are now, by the contract and without any quirk: newest first, those of one instant in
+    /// The rows that upstream would show now, by the contract and without any quirk (but for the form of instants): newest first, those of one instant in
     /// ascending order of `id`. None for an agent that is not there.
     pub fn rows_matching(&self, agent: AgentId, filters: &Filters, span: Option<Span>) -> Vec<TrueRow> {
         let world = &self.inner.world;

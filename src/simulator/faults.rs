@@ -28,6 +28,8 @@ pub enum Fault {
     Html,
     /// 200 and an error's body.
     ErrorBody,
+    /// 200 and a page without rows that promises more.
+    EmptyPage,
     /// The body dribbles in over this time.
     Slow(Duration),
     /// The answer is this late.
@@ -128,7 +130,7 @@ impl When {
 }
 
 /// The page that is asked for; of a list without a number, the first.
-fn page_of(request: &SeenRequest) -> Option<u64> {
+pub(super) fn page_of(request: &SeenRequest) -> Option<u64> {
     if !request.path.ends_with("/executions") {
         return None;
     }

@@ -116,6 +116,8 @@ pub(super) struct Standing {
     pub(super) changed_at: i64,
     /// When the first attempt was made.
     pub(super) initiated_at: Option<i64>,
+    /// When somebody took the call.
+    pub(super) started_at: Option<i64>,
     /// When the call ended.
     pub(super) ended_at: Option<i64>,
     /// How many attempts were repeated.
@@ -221,6 +223,7 @@ impl Life {
             status: first,
             changed_at: created_at,
             initiated_at: None,
+            started_at: None,
             ended_at: None,
             retries: 0,
             amendments: 0,
@@ -230,6 +233,8 @@ impl Life {
                 standing.amendments += 1;
             } else if status == CallStatus::Initiated {
                 standing.initiated_at = standing.initiated_at.or(Some(at));
+            } else if status == CallStatus::InProgress {
+                standing.started_at = Some(at);
             } else if status == CallStatus::Rescheduled {
                 standing.retries += 1;
                 standing.ended_at = None;

@@ -27,7 +27,7 @@
 //! 503 every=10
 //! ```
 //!
-//! Faults: a status from 400 to 599, `reset`, `hang`, `truncate`, `html`, `error-body`, `slow=LENGTH` (the body dribbles
+//! Faults: a status from 400 to 599, `reset`, `hang`, `truncate`, `html`, `error-body`, `empty-page` (with `has_more`), `slow=LENGTH` (the body dribbles
 //! in), `delay=LENGTH`. Conditions, of which all must hold: `request=N`, `request=N..M` or `request=N..` (from 1),
 //! `every=N`, `page=N` (of lists), `path=START`, `query=PART`, `share=N%` (or a number from 0 to 1), `times=N` (at most so
 //! often). The first rule that applies wins.
@@ -50,6 +50,7 @@ mod log;
 mod paging;
 mod query;
 mod quirks;
+mod record;
 mod refusal;
 mod routes;
 mod row;
@@ -73,8 +74,8 @@ pub use faults::{Fault, FaultRule, Gate, When};
 pub use life::CallStatus;
 pub use log::SeenRequest;
 pub use quirks::{
-    AgentQuirk, DateQuirk, EmptyDataQuirk, EnvelopeQuirk, HasMoreQuirk, OrderQuirk, PageSizeQuirk, Quirks,
-    StampForm, TieQuirk, TotalQuirk,
+    AgentQuirk, CodingQuirk, DateQuirk, EmptyDataQuirk, EnvelopeQuirk, HasMoreQuirk, OrderQuirk,
+    PageSizeQuirk, Quirks, StampForm, TieQuirk, TotalQuirk,
 };
 pub use script::{BadRule, parse_script};
 pub use settings::{AcceptedKey, AgentPlan, Keys, Latency, Rate, RetryAfter, SimulatorSettings, WindowRule};

@@ -26,7 +26,12 @@ impl ListQuery {
     ///
     /// # Errors
     /// A [`Refusal`] for a value of the wrong form, or an end that breaks the rule for windows.
-    pub(super) fn read(query: &str, size: PageSizeQuirk, window: WindowRule) -> Result<Self, Refusal> {
+    pub(super) fn read(
+        query: &str,
+        size: PageSizeQuirk,
+        window: WindowRule,
+        now: Timestamp,
+    ) -> Result<Self, Refusal> {
         let mut page = PageAsked { number: 1, size: DEFAULT_PAGE_SIZE };
         let mut filters = Filters::default();
         let (mut from, mut to) = (None, None);
@@ -52,8 +57,10 @@ impl ListQuery {
                 _ => {}
             }
         }
-        if let WindowRule::Required(widest) = window {
-            check_window(from, to, widest)?;
+        match window {
+            WindowRule::Required(widest) => check_window(from, to, widest)?,
+            WindowRule::Assumed(width) => from = from.or_else(|| Some(to.unwrap_or(now).minus(width))),
+            WindowRule::Optional => {}
         }
         Ok(Self { page, filters, from, to })
     }
@@ -104,7 +111,11 @@ mod tests {
     use super::*;
 
     fn read(query: &str) -> Result<ListQuery, Refusal> {
-        ListQuery::read(query, PageSizeQuirk::Refused, WindowRule::default())
+        read_under(query, WindowRule::default())
+    }
+
+    fn read_under(query: &str, window: WindowRule) -> Result<ListQuery, Refusal> {
+        ListQuery::read(query, PageSizeQuirk::Refused, window, Timestamp::from_micros(10_000_000))
     }
 
     fn is_window(query: &str) -> bool {
@@ -118,7 +129,15 @@ mod tests {
         assert!(is_window("from=2026-01-02T00:00:00Z&to=2026-01-01T00:00:00Z"));
         assert!(is_window("from=2026-01-01T00:00:00Z&to=2026-01-08T00:00:00.000001Z"));
         assert!(read("from=2026-01-01T00:00:00Z&to=2026-01-08T00:00:00Z").is_ok());
-        assert!(ListQuery::read("", PageSizeQuirk::Refused, WindowRule::Optional).is_ok());
+        assert!(read_under("", WindowRule::Optional).is_ok());
+    }
+
+    #[test]
+    fn an_assumed_window_begins_before_its_end_or_now() {
+        let from = |query| read_under(query, WindowRule::Assumed(Duration::from_secs(7))).unwrap().from;
+        assert_eq!(from(""), Some(Timestamp::from_micros(3_000_000)));
+        assert_eq!(from("to=1970-01-01T00:00:08Z"), Some(Timestamp::from_micros(1_000_000)));
+        assert_eq!(from("from=1970-01-01T00:00:00Z"), Some(Timestamp::from_micros(0)));
     }
 
     #[test]
@@ -140,7 +159,8 @@ mod tests {
 
     #[test]
     fn more_than_fifty_are_clamped_if_so_set() {
-        let clamped = ListQuery::read("page_size=1000", PageSizeQuirk::Clamped, WindowRule::Optional);
+        let (query, now) = ("page_size=1000", Timestamp::from_micros(0));
+        let clamped = ListQuery::read(query, PageSizeQuirk::Clamped, WindowRule::Optional, now);
         assert_eq!(clamped.map(|q| q.page.size), Ok(50));
     }
 }

@@ -24,6 +24,8 @@ pub struct Quirks {
     pub envelope: EnvelopeQuirk,
     /// What more than 50 rows on a page gets.
     pub page_size: PageSizeQuirk,
+    /// How bodies are sent to whoever accepts gzip.
+    pub coding: CodingQuirk,
     /// How instants are written.
     pub stamps: StampForm,
     /// What agents tell of their beginning.
@@ -130,6 +132,16 @@ pub enum AgentQuirk {
     Dated,
     /// Nothing.
     Undated,
+}
+
+/// How bodies are sent to whoever accepts gzip.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CodingQuirk {
+    /// As they are.
+    #[default]
+    Identity,
+    /// Compressed.
+    Gzip,
 }
 
 /// How instants are written, all of them in UTC.

@@ -43,7 +43,8 @@ async fn executions(
     RawQuery(query): RawQuery,
 ) -> Result<Response, Refusal> {
     let quirks = simulator.quirks();
-    let query = ListQuery::read(&query.unwrap_or_default(), quirks.page_size, simulator.inner.window)?;
+    let (window, now) = (simulator.inner.window, simulator.inner.world.clock_now());
+    let query = ListQuery::read(&query.unwrap_or_default(), quirks.page_size, window, now)?;
     seen_agent(&simulator, &caller, &id)?;
     simulator.call_hook(&caller.request);
     // Again, for the hook may have taken it away.

@@ -2,39 +2,12 @@
 
 use std::ops::Range;
 
-use bytes::Bytes;
-
 use super::dice::Dice;
-use super::facts::{Facts, PROVIDERS};
-use super::life::{CallStatus, Life, Standing};
+use super::life::Standing;
 use super::paging::{PageAsked, cut};
 use super::quirks::{OrderQuirk, TieQuirk};
-use crate::domain::{BatchId, CallType, Filters, Provider, RowId, Status};
-
-/// What is kept of a row, 32 bytes; everything else is drawn from the serial when somebody asks.
-#[derive(Clone, Debug)]
-pub(super) struct Record {
-    pub(super) created_at: i64,
-    pub(super) serial: u32,
-    /// The seconds after `created_at` past which nothing happens any more, rounded up.
-    settles_after: u32,
-    pub(super) facts: Facts,
-    /// What somebody changed by hand.
-    pub(super) edit: Option<Box<Edit>>,
-}
-
-/// What somebody changed of a row by hand; what is none is as drawn.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Edit {
-    pub(super) id: Option<RowId>,
-    pub(super) status: Option<Status>,
-    pub(super) updated_at: Option<i64>,
-    pub(super) call_type: Option<CallType>,
-    pub(super) provider: Option<Provider>,
-    pub(super) voice_mail: Option<bool>,
-    pub(super) batch_id: Option<BatchId>,
-    pub(super) bytes: Option<Bytes>,
-}
+use super::record::{Record, Wanted};
+use crate::domain::Filters;
 
 /// The first serial of live calls is after that of the seeded ones; that of rows put in by hand is this.
 pub(super) const FIRST_INSERTED: u32 = 1 << 31;
@@ -82,93 +55,6 @@ struct Live {
     gap: u64,
     serial: u32,
     at: i64,
-}
-
-impl Record {
-    pub(super) fn drawn(agent_seed: u64, serial: u32, created_at: i64) -> Self {
-        let facts = Facts::of(agent_seed, serial);
-        let settles = Life::of(agent_seed, serial, created_at, facts).settles_at() - created_at;
-        let settles_after = u32::try_from(settles / 1_000_000 + 1).unwrap_or(u32::MAX);
-        Self { created_at, serial, settles_after, facts, edit: None }
-    }
-
-    /// Where the call stands.
-    pub(super) fn standing(&self, agent_seed: u64, now: i64) -> Standing {
-        let life = Life::of(agent_seed, self.serial, self.created_at, self.facts);
-        match &self.edit {
-            None => life.at(now),
-            Some(edit) => {
-                let pinned = edit.status.as_ref().map(|s| CallStatus::named(s.as_str()));
-                let standing = life.at(if pinned.is_some() { i64::MAX } else { now });
-                Standing {
-                    status: pinned.map_or(standing.status, |status| status.unwrap_or(CallStatus::Queued)),
-                    changed_at: edit.updated_at.unwrap_or(standing.changed_at),
-                    ..standing
-                }
-            }
-        }
-    }
-
-    /// The word for where the call stands.
-    pub(super) fn status_word(&self, standing: &Standing) -> &str {
-        match self.edit.as_ref().and_then(|edit| edit.status.as_ref()) {
-            Some(status) => status.as_str(),
-            None => standing.status.as_str(),
-        }
-    }
-
-    /// Whether the row answers to some filters.
-    fn matches(&self, wanted: &Wanted<'_>, agent_seed: u64, now: i64) -> bool {
-        let Wanted { filters, status, batch } = wanted;
-        let edit = self.edit.as_deref();
-        let call_type = edit.and_then(|e| e.call_type).unwrap_or(self.facts.call_type);
-        if filters.call_type.is_some_and(|wanted| wanted != call_type) {
-            return false;
-        }
-        if let Some(wanted) = &filters.provider {
-            let drawn = PROVIDERS[usize::from(self.facts.provider) % PROVIDERS.len()];
-            let provider = edit.and_then(|e| e.provider.as_ref()).map_or(drawn, Provider::as_str);
-            if provider != wanted.as_str() {
-                return false;
-            }
-        }
-        if let Some(wanted) = batch {
-            let id = match edit.and_then(|e| e.batch_id.as_ref()) {
-                Some(id) => Some(plain(id)),
-                None => self.facts.batch.map(|batch| batch.id(agent_seed)),
-            };
-            if id.as_ref() != Some(wanted) {
-                return false;
-            }
-        }
-        if !filters.can_change() {
-            return true;
-        }
-        let is_settled = now >= self.created_at.saturating_add(i64::from(self.settles_after) * 1_000_000);
-        if let (None, true) = (edit, is_settled) {
-            // What most rows of a long history come to, without drawing their lives.
-            return (filters.status.is_none() || *status == Some(self.facts.outcome))
-                && filters.answered_by_voice_mail.is_none_or(|wanted| wanted == self.facts.voice_mail);
-        }
-        let standing = self.standing(agent_seed, now);
-        let voice_mail = edit
-            .and_then(|e| e.voice_mail)
-            .or_else(|| standing.status.is_over().then_some(self.facts.voice_mail));
-        filters.status.as_ref().is_none_or(|wanted| wanted.as_str() == self.status_word(&standing))
-            && filters.answered_by_voice_mail.is_none_or(|wanted| voice_mail == Some(wanted))
-    }
-}
-
-/// Filters with what would otherwise be worked out again for every row.
-struct Wanted<'a> {
-    filters: &'a Filters,
-    status: Option<CallStatus>,
-    batch: Option<String>,
-}
-
-/// A batch's identifier without its dashes: the documentation has it with, the rows without.
-fn plain(id: &BatchId) -> String {
-    id.as_str().chars().filter(|c| *c != '-').collect()
 }
 
 /// The positions of rows that match, in ascending order of `created_at` unless sorted otherwise.
@@ -287,11 +173,7 @@ impl Rows {
         if *ask.filters == Filters::default() && !has_unseen {
             return Chosen::Run(run);
         }
-        let wanted = Wanted {
-            filters: ask.filters,
-            status: ask.filters.status.as_ref().and_then(|s| CallStatus::named(s.as_str())),
-            batch: ask.filters.batch_id.as_ref().map(plain),
-        };
+        let wanted = Wanted::new(ask.filters);
         let is_chosen = |position: &usize| {
             let record = &self.records[*position];
             (!has_unseen || self.is_committed(record, ask))

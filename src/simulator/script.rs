@@ -63,6 +63,7 @@ fn parse_line(line: &str) -> Result<FaultRule, BadRule> {
                 | Fault::Truncate
                 | Fault::Html
                 | Fault::ErrorBody
+                | Fault::EmptyPage
                 | Fault::Slow(_)
                 | Fault::Delay(_)
                 | Fault::Hold(_) => {
@@ -87,6 +88,7 @@ fn parse_fault(text: &str) -> Result<Fault, BadRule> {
         ("truncate", None) => Fault::Truncate,
         ("html", None) => Fault::Html,
         ("error-body", None) => Fault::ErrorBody,
+        ("empty-page", None) => Fault::EmptyPage,
         ("slow", length) => Fault::Slow(length.unwrap_or(Duration::from_secs(10))),
         ("delay", length) => Fault::Delay(length.unwrap_or(Duration::from_secs(5))),
         (word, None) => match word.parse() {
@@ -98,8 +100,7 @@ fn parse_fault(text: &str) -> Result<Fault, BadRule> {
 }
 
 fn unknown_fault(text: &str) -> BadRule {
-    let known =
-        "a status from 400 to 599, reset, hang, truncate, html, error-body, slow[=LENGTH], delay[=LENGTH]";
+    let known = "a status from 400 to 599, reset, hang, truncate, html, error-body, empty-page, slow[=LENGTH], delay[=LENGTH]";
     BadRule(format!("unknown fault {text:?}; there are {known}"))
 }
 

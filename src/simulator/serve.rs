@@ -54,12 +54,13 @@ async fn converse(stream: TcpStream, peer: SocketAddr, router: Router, shutdown:
     let socket = Socket { stream, is_reset: Arc::clone(&is_reset) };
     let service = service_fn(move |request: http::Request<Incoming>| {
         let (router, is_reset) = (router.clone(), Arc::clone(&is_reset));
+        let version = request.version();
         async move {
             let response = match router.oneshot(request.map(Body::new)).await {
                 Ok(response) => response,
                 Err(never) => match never {},
             };
-            refuse_reset(response, &is_reset)
+            refuse_reset(response, version, &is_reset)
         }
     });
     let builder = auto::Builder::new(TokioExecutor::new());
@@ -81,11 +82,11 @@ async fn converse(stream: TcpStream, peer: SocketAddr, router: Router, shutdown:
 }
 
 /// An error in place of an answer makes the connection (of HTTP/2 the stream) end without one.
-fn refuse_reset(response: Response, is_reset: &AtomicBool) -> io::Result<Response> {
+fn refuse_reset(response: Response, version: http::Version, is_reset: &AtomicBool) -> io::Result<Response> {
     if response.extensions().get::<Reset>().is_none() {
         return Ok(response);
     }
-    if response.version() < http::Version::HTTP_2 {
+    if version < http::Version::HTTP_2 {
         is_reset.store(true, Ordering::SeqCst);
     }
     Err(io::Error::from(io::ErrorKind::ConnectionReset))

@@ -105,6 +105,8 @@ pub enum WindowRule {
     Required(Duration),
     /// Neither; any distance will do.
     Optional,
+    /// Neither, but in silence only this long before `to`, or before now, is answered where `from` is missing.
+    Assumed(Duration),
 }
 
 /// Both are, 7 × 24 hours apart at most, as the reference page of mid-2026 says.

@@ -38,6 +38,14 @@ pub(super) fn error_body() -> Response {
         .into_response()
 }
 
+/// A page without rows that promises more.
+pub(super) fn empty_page(number: u64) -> Response {
+    let body = format!(
+        "{{\"page_number\":{number},\"page_size\":50,\"total\":0,\"has_more\":true,\"data\":[],\"filters\":{{}},\"sorts\":{{}}}}"
+    );
+    ([(header::CONTENT_TYPE, "application/json")], body).into_response()
+}
+
 /// The same answer, whose body breaks off in its middle.
 pub(super) async fn truncate(response: Response) -> Response {
     reshape(response, |body| {

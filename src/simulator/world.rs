@@ -12,8 +12,9 @@ use super::ids;
 use super::layout;
 use super::life::Standing;
 use super::quirks::StampForm;
+use super::record::Record;
 use super::row::{self, RowDraft};
-use super::rows::{Ask, Found, Record, Rows};
+use super::rows::{Ask, Found, Rows};
 use super::settings::{AgentPlan, SimulatorSettings};
 use crate::domain::{AgentId, Timestamp};
 
@@ -81,6 +82,11 @@ impl World {
     /// The agent with this identifier.
     pub(super) fn agent(&self, id: AgentId) -> Option<&Agent> {
         self.agents().find(|agent| agent.id == id)
+    }
+
+    /// What time it is.
+    pub(super) fn clock_now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     /// What time it is for an agent's calls, in microseconds.
