@@ -1,1 +1,359 @@
+use std::future::Future;
+use std::io::Write as _;
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, StatusCode};
+use secrecy::SecretString;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+use crate::domain::{CredentialId, Filters, Rounding, Span, Timestamp};
+use crate::source::{QuestionId, Trace, Urgency};
+
+use super::*;
+
+const PAGE: &str =
+    "{\"data\":[{\"id\":\"a\", \"cost\":12.710,\"n\":9007199254740993}],\"total\":1,\"has_more\":false}";
+
+/// An upstream of the test's own, gone when dropped.
+struct Fake {
+    upstream: Arc<Upstream>,
+    _tasks: JoinSet<()>,
+}
+
+fn upstream(base: &str) -> Arc<Upstream> {
+    Upstream::new(UpstreamSettings {
+        base_url: BaseUrl::parse(base, PlainHttp::LoopbackOnly).unwrap(),
+        ca_pem: None,
+        attempt_timeout: Duration::from_secs(10),
+        rate: Some(Rate { count: NonZeroU32::new(1000).unwrap(), per: Duration::from_secs(60) }),
+        rate_scope: RateScope::Shared,
+        concurrency: NonZeroUsize::new(32).unwrap(),
+        refresh_reserve: Share::percent(20).unwrap(),
+        dates: Dates::Sent,
+    })
+    .unwrap()
+}
+
+async fn fake<F, R>(answer: F) -> Fake
+where
+    F: Fn(usize, Request) -> R + Clone + Send + Sync + 'static,
+    R: Future<Output = Response> + Send + 'static,
+{
+    let count = Arc::new(AtomicUsize::new(0));
+    let app =
+        Router::new().fallback(move |request: Request| answer(count.fetch_add(1, Ordering::SeqCst), request));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let upstream = upstream(&format!("http://{}/base/", listener.local_addr().unwrap()));
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        let _ = hyper_serve(listener, app).await;
+    });
+    Fake { upstream, _tasks: tasks }
+}
+
+/// Serves HTTP/1.1 until dropped.
+async fn hyper_serve(listener: TcpListener, app: Router) -> std::io::Result<()> {
+    let mut connections = JoinSet::new();
+    loop {
+        let (socket, _) = listener.accept().await?;
+        let service = hyper_util::service::TowerToHyperService::new(app.clone());
+        connections.spawn(async move {
+            let _ = hyper::server::conn::http1::Builder::new()
+                .serve_connection(hyper_util::rt::TokioIo::new(socket), service)
+                .await;
+        });
+    }
+}
+
+/// Answers every connection with these bytes, and closes it.
+async fn raw(answers: &'static [&'static [u8]]) -> Fake {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let upstream = upstream(&format!("http://{}", listener.local_addr().unwrap()));
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        for answer in answers {
+            let Ok((mut socket, _)) = listener.accept().await else { return };
+            let mut seen = Vec::new();
+            while !seen.ends_with(b"\r\n\r\n") {
+                match socket.read_u8().await {
+                    Ok(byte) => seen.push(byte),
+                    Err(_) => return,
+                }
+            }
+            let _ = socket.write_all(answer).await;
+        }
+    });
+    Fake { upstream, _tasks: tasks }
+}
+
+fn credential() -> Credential {
+    Credential::new(CredentialId::new([7; 16]), SecretString::from("bn-secret"))
+}
+
+fn agent() -> AgentId {
+    AgentId::new(Uuid::from_u128(5))
+}
+
+fn turn(retry_for: Duration) -> Turn {
+    Turn {
+        question: QuestionId::unique(),
+        urgency: Urgency::Cold,
+        deadline: None,
+        budget_wait: None,
+        retry_for,
+        trace: Trace { parent: Some("00-aa-bb-01".into()), state: Some("k=v".into()) },
+    }
+}
+
+const RETRY: Duration = Duration::from_secs(20);
+const NEVER: Duration = Duration::ZERO;
+
+impl Fake {
+    async fn page(&self, retry_for: Duration) -> Result<Page, SourceError> {
+        let at = |text| Timestamp::parse(text, Rounding::Down).unwrap();
+        let span = Span::new(at("2026-01-01T00:00:00Z"), at("2026-01-02T00:00:00Z")).unwrap();
+        let subject = Subject { credential: credential(), agent: agent(), filters: Filters::default() };
+        self.upstream.page(&subject, PageOf { span, number: 1 }, &turn(retry_for)).await
+    }
+}
+
+fn gzip(bytes: impl Iterator<Item = Vec<u8>>) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    bytes.for_each(|b| encoder.write_all(&b).unwrap());
+    encoder.finish().unwrap()
+}
+
+fn gzipped(body: Vec<u8>) -> Response {
+    ([("content-type", "application/json"), ("content-encoding", "gzip")], body).into_response()
+}
+
+#[tokio::test]
+async fn sends_the_question_and_nothing_else() {
+    let fake = fake(async |_, request: Request| {
+        let mut names: Vec<_> = request.headers().keys().map(ToString::to_string).collect();
+        names.sort();
+        assert_eq!(
+            names,
+            ["accept", "accept-encoding", "authorization", "host", "traceparent", "tracestate", "user-agent"]
+        );
+        let header = |name: &str| request.headers()[name].to_str().unwrap().to_owned();
+        assert_eq!(header("authorization"), "Bearer bn-secret");
+        assert_eq!(header("accept-encoding"), "gzip");
+        assert_eq!(header("traceparent"), "00-aa-bb-01");
+        assert_eq!(header("tracestate"), "k=v");
+        assert!(header("user-agent").starts_with("fanfold/"));
+        assert_eq!(
+            request.uri().to_string(),
+            "/base/v2/agent/00000000-0000-0000-0000-000000000005/executions\
+             ?from=2026-01-01T00%3A00%3A00.000Z&to=2026-01-02T00%3A00%3A00.000Z&page_number=1&page_size=50"
+        );
+        PAGE.into_response()
+    })
+    .await;
+    let page = fake.page(NEVER).await.unwrap();
+    assert_eq!(&page.rows[0].bytes[..], br#"{"id":"a", "cost":12.710,"n":9007199254740993}"#);
+    assert_eq!(fake.upstream.stats().requests(RequestOutcome::Ok), 1);
+    assert_eq!(fake.upstream.stats().gate.in_flight, 0);
+}
+
+#[tokio::test]
+async fn a_relayed_page_is_the_body_byte_for_byte_if_it_is_a_page_or_not() {
+    const ODD: &str = "{ \"odd\" :  12.710 }\n";
+    let fake = fake(async |n, request: Request| {
+        assert_eq!(request.uri().query(), Some("page_number=2&x=%2B+a&x=&%41"));
+        if n == 0 { gzipped(gzip([PAGE.into()].into_iter())) } else { ODD.into_response() }
+    })
+    .await;
+    let relay = async || {
+        fake.upstream
+            .relay(&credential(), agent(), "page_number=2&x=%2B+a&x=&%41", &turn(NEVER))
+            .await
+            .unwrap()
+    };
+    let page = relay().await;
+    assert_eq!((&page.body[..], page.page.unwrap().rows.len()), (PAGE.as_bytes(), 1));
+    let odd = relay().await;
+    assert_eq!(&odd.body[..], ODD.as_bytes());
+    assert!(odd.page.is_none());
+}
+
+#[tokio::test]
+async fn a_large_page_is_read_too() {
+    let fake = fake(async |_, _| {
+        let rows: Vec<_> =
+            (0..50).map(|i| format!("{{\"id\":\"{i}\",\"t\":\"{}\"}}", "x".repeat(20_000))).collect();
+        format!("{{\"data\":[{}]}}", rows.join(",")).into_response()
+    })
+    .await;
+    let page = fake.page(NEVER).await.unwrap();
+    assert_eq!((page.rows.len(), page.has_more), (50, true));
+}
+
+#[tokio::test]
+async fn an_agent_tells_when_it_was_made() {
+    let fake = fake(async |_, request: Request| {
+        assert_eq!(request.uri().path(), "/base/v2/agent/00000000-0000-0000-0000-000000000005");
+        "{\"created_at\":\"2025-01-01T00:00:00\"}".into_response()
+    })
+    .await;
+    let facts = fake.upstream.agent(&credential(), agent(), &turn(NEVER)).await.unwrap();
+    assert_eq!(facts.created_at.unwrap().to_string(), "2025-01-01T00:00:00.000000Z");
+}
+
+#[tokio::test]
+async fn refusals_are_told_in_upstreams_words_and_asked_once() {
+    let fake =
+        fake(async |_, _| (StatusCode::FORBIDDEN, "{\"detail\":\"no bn-secret\"}").into_response()).await;
+    let error = fake.page(RETRY).await.unwrap_err();
+    assert!(matches!(&error, SourceError::Denied(w) if w.status == 403 && w.message == "no …"), "{error:?}");
+    assert_eq!(fake.upstream.stats().requests(RequestOutcome::Denied), 1);
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed() {
+    let fake = fake(async |n, _| {
+        assert_eq!(n, 0);
+        (StatusCode::FOUND, [("location", "/elsewhere")]).into_response()
+    })
+    .await;
+    assert!(matches!(fake.page(RETRY).await, Err(SourceError::Unavailable { .. })));
+}
+
+#[tokio::test]
+async fn a_429_is_followed_by_another_attempt() {
+    let fake = fake(async |n, _| match n {
+        0 => (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "0")]).into_response(),
+        _ => PAGE.into_response(),
+    })
+    .await;
+    assert_eq!(fake.page(RETRY).await.unwrap().rows.len(), 1);
+    assert_eq!(fake.upstream.stats().retries, 1);
+    assert!(fake.upstream.stats().gate.pace < 0.6);
+}
+
+#[tokio::test]
+async fn a_429_that_outlasts_the_turn_is_told_with_its_words() {
+    let fake = fake(async |_, _| {
+        (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "90")], "{\"message\":\"slow down\"}")
+            .into_response()
+    })
+    .await;
+    let mut turn = turn(RETRY);
+    turn.budget_wait = Some(Duration::from_secs(2));
+    let error = fake.upstream.agent(&credential(), agent(), &turn).await.unwrap_err();
+    let SourceError::RateLimited { retry_after, upstream } = error else { panic!("{error:?}") };
+    assert_eq!(upstream.unwrap().message, "slow down");
+    assert!(retry_after > Duration::from_secs(80));
+}
+
+#[tokio::test]
+async fn a_500_is_retried_only_if_the_turn_allows() {
+    let fake = fake(async |n, _| match n {
+        0 | 1 => (StatusCode::INTERNAL_SERVER_ERROR, "oops").into_response(),
+        _ => PAGE.into_response(),
+    })
+    .await;
+    assert!(matches!(fake.page(NEVER).await, Err(SourceError::Unavailable { upstream: Some(_), .. })));
+    assert!(fake.page(RETRY).await.is_ok());
+}
+
+#[tokio::test]
+async fn what_is_no_page_is_asked_for_twice_and_then_malformed() {
+    let fake = fake(async |_, _| "<html>".into_response()).await;
+    assert!(matches!(fake.page(RETRY).await, Err(SourceError::Malformed { .. })));
+    assert_eq!(fake.upstream.stats().malformed, 2);
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_off_is_never_a_page() {
+    const CUT: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 90\r\n\r\n{\"data\":[],\"has_more\":false}";
+    let fake = raw(&[CUT]).await;
+    assert!(matches!(fake.page(NEVER).await, Err(SourceError::Unavailable { .. })));
+    assert_eq!(fake.upstream.stats().requests(RequestOutcome::Broken), 1);
+}
+
+#[tokio::test]
+async fn a_connection_that_dies_before_its_answer_is_replaced() {
+    const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 28\r\n\r\n{\"data\":[],\"has_more\":false}";
+    let fake = raw(&[b"", OK]).await;
+    assert!(fake.page(RETRY).await.unwrap().rows.is_empty());
+    assert_eq!(fake.upstream.stats().retries, 1);
+}
+
+#[tokio::test]
+async fn a_body_that_unpacks_without_end_is_stopped() {
+    let bomb = gzip((0..200).map(|_| vec![b' '; 1 << 20]));
+    let fake = fake(move |_, _| std::future::ready(gzipped(bomb.clone()))).await;
+    let error = fake.page(RETRY).await.unwrap_err();
+    assert!(matches!(&error, SourceError::Malformed { detail } if detail.contains("larger")), "{error:?}");
+    assert_eq!(fake.upstream.stats().body_bytes, 0);
+}
+
+#[tokio::test]
+async fn a_gzip_body_that_is_cut_is_never_a_page() {
+    let mut cut = gzip([PAGE.into()].into_iter());
+    cut.truncate(cut.len() - 12);
+    let fake = fake(move |_, _| std::future::ready(gzipped(cut.clone()))).await;
+    assert!(matches!(fake.page(NEVER).await, Err(SourceError::Unavailable { .. })));
+}
+
+#[tokio::test]
+async fn nobody_there_is_unavailable() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let fake = Fake { upstream: upstream(&base), _tasks: JoinSet::new() };
+    assert!(matches!(fake.page(NEVER).await, Err(SourceError::Unavailable { .. })));
+    assert_eq!(fake.upstream.stats().requests(RequestOutcome::Unreachable), 1);
+}
+
+#[tokio::test]
+async fn an_answer_after_the_deadline_is_not_waited_for() {
+    let fake = fake(async |_, _| {
+        std::future::pending::<()>().await;
+        Body::empty().into_response()
+    })
+    .await;
+    let mut turn = turn(RETRY);
+    turn.deadline = Some(Deadline::at(Instant::now() + Duration::from_millis(50)));
+    let error = fake.upstream.agent(&credential(), agent(), &turn).await.unwrap_err();
+    assert!(matches!(error, SourceError::TimedOut));
+    assert_eq!(fake.upstream.stats().requests(RequestOutcome::Abandoned), 1);
+    assert_eq!(fake.upstream.stats().gate.pace, 1.0);
+}
+
+#[tokio::test]
+async fn upstreams_clock_is_learned_from_its_answers() {
+    let fake = fake(async |_, _| {
+        let mut headers = HeaderMap::new();
+        let ahead = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(100);
+        let date = jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&ahead).unwrap();
+        headers.insert("date", date.parse().unwrap());
+        (headers, PAGE).into_response()
+    })
+    .await;
+    assert_eq!(fake.upstream.clock_ahead_micros(), 0);
+    fake.page(NEVER).await.unwrap();
+    let ahead = fake.upstream.clock_ahead_micros();
+    assert!((98_000_000..102_000_000).contains(&ahead), "{ahead}");
+}
+
+#[test]
+fn roots_that_are_none_are_a_fault_at_start() {
+    for pem in ["", "nonsense", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
+        let settings =
+            UpstreamSettings { ca_pem: Some(pem.into()), ..upstream("https://h").settings.clone() };
+        assert!(matches!(
+            Upstream::new(settings),
+            Err(UpstreamSetupError::Ca(_) | UpstreamSetupError::Client(_))
+        ));
+    }
+}

@@ -25,8 +25,8 @@ const UNPROVEN_PART: usize = 10;
 /// In any span of the period, upstream sees at most the rate's count; all of them at once if nobody asked before.
 ///
 /// What counts is when upstream sees a request: somewhere between its sending and its answer. So a place counts from
-/// the end of that, [`Places::answered`], and the next request that takes it is sent later. An answer that takes long says little
-/// of the way there, which is therefore taken to last at most a second and a twentieth of the period.
+/// the end of that, [`Self::answered`], and the next request that takes it is sent later. An answer that takes long
+/// says little of the way there, which is therefore taken to last at most a second, and a twentieth of the period.
 ///
 /// A token bucket would be simpler, and lets burst and refill through: up to twice the budget in one period.
 #[derive(Debug)]
@@ -97,10 +97,15 @@ impl Budget {
     fn free_at(&self, taken: usize, most: usize, counts: impl Fn(&Kind) -> bool) -> Option<Instant> {
         let rate = self.rate?;
         let surplus = (taken + 1).checked_sub(most).filter(|s| *s > 0)?;
-        // Those ahead have no place yet, so there may be fewer places than the surplus: at the earliest a period on.
-        let mut counted = self.taken.iter().filter(|(_, k)| counts(k)).map(|(place, _)| place.0);
-        let last = counted.clone().next_back();
-        counted.nth(surplus - 1).or(last.map(|l| l + rate.per)).map(|at| at + rate.per + SLACK)
+        let mut counted = self.taken.iter().filter(|(_, kind)| counts(kind)).map(|(place, _)| place.0);
+        let free = |at: Instant| at + rate.per + SLACK;
+        if let Some(at) = counted.clone().nth(surplus - 1) {
+            return Some(free(at));
+        }
+        // Those ahead have no places yet, but will: `most` of them in each further period.
+        let periods = (surplus - counted.clone().count()).div_ceil(most.max(1));
+        let last = counted.next_back()?;
+        Some(free(last + rate.per.saturating_mul(u32::try_from(periods).unwrap_or(u32::MAX).min(1000))))
     }
 
     /// Takes a place for a request that goes now.

@@ -47,8 +47,8 @@ impl Lane {
 
     /// Whose turn it is, if there is room for them; else when there may be.
     ///
-    /// Unproven keys are passed over where `unproven_may_go` says that their part of the connections is taken. None: only a
-    /// request that ends makes room.
+    /// Unproven keys are passed over where their part of the connections is taken. None: only a request that ends
+    /// makes room.
     pub(super) fn next(
         &mut self,
         unproven: UnprovenRoom,
@@ -76,9 +76,9 @@ impl Lane {
         self.after(kind, 0, now)
     }
 
-    /// When it is likely to go, behind those that wait.
+    /// When one in line is likely to go, if all others go before.
     pub(super) fn likely(&mut self, kind: Kind, now: Instant) -> Instant {
-        let ahead = self.turns.up_to(kind);
+        let ahead = self.turns.up_to(kind).saturating_sub(1);
         self.after(kind, ahead, now)
     }
 

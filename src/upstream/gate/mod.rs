@@ -15,6 +15,7 @@ mod breaker;
 mod budget;
 mod lanes;
 mod pace;
+mod pass;
 mod turns;
 mod waiter;
 
@@ -28,12 +29,12 @@ use crate::domain::{AgentId, CredentialId};
 use crate::source::Turn;
 
 use super::settings::UpstreamSettings;
+use breaker::Breaker;
 pub use breaker::BreakerState;
 pub(crate) use breaker::Fault;
-use breaker::{Breaker, Role, Verdict};
-use budget::Place;
 pub(crate) use budget::{Kind, Standing};
-use lanes::{LaneKey, Lanes, UnprovenRoom};
+use lanes::{Lanes, UnprovenRoom};
+pub(crate) use pass::{Outcome, Pass};
 use waiter::{Fate, Waiter, Waiters};
 
 /// The part of the connections for keys that upstream has not accepted yet, as a divisor.
@@ -73,31 +74,6 @@ pub(crate) enum Refusal {
     Busy,
     /// The breaker is open, for so long.
     Down(Duration),
-}
-
-/// What became of a request that passed.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Outcome {
-    /// Upstream answered, if only to refuse.
-    Answered,
-    /// Upstream answered 429, and may have said for how long.
-    Limited(Option<Duration>),
-    /// Upstream took too long.
-    TimedOut,
-    /// Upstream failed.
-    Failed(Fault),
-}
-
-/// A request under way. Dropping it frees its connection; without an outcome it teaches nothing.
-#[derive(Debug)]
-pub(crate) struct Pass {
-    gate: Gate,
-    lane: LaneKey,
-    kind: Kind,
-    place: Option<Place>,
-    agent: AgentId,
-    role: Role,
-    sent: Instant,
 }
 
 /// What the gate is doing, for those who look on.
@@ -242,51 +218,8 @@ impl State {
         self.pump(now);
         self.waiters.wake_driver();
     }
-}
 
-impl Pass {
-    /// The head of the answer came: upstream has seen the request.
-    pub(crate) fn answered(&self) {
-        let now = Instant::now();
-        let mut state = self.gate.lock();
-        if let (Some(place), Some(lane)) = (self.place, state.lanes.get(self.lane)) {
-            lane.budget.answered(place, now);
-            state.waiters.wake_driver();
-        }
-    }
-
-    /// Ends the request, and lets the gate learn from it.
-    pub(crate) fn finish(mut self, outcome: Outcome) {
-        let now = Instant::now();
-        let gate = self.gate.clone();
-        let mut state = gate.lock();
-        let verdict = match outcome {
-            Outcome::Answered | Outcome::Limited(_) => {
-                state.breaker.succeeded(self.sent);
-                Verdict::AsBefore
-            }
-            Outcome::TimedOut => state.breaker.failed(self.agent, Fault::Answer, self.role, now),
-            Outcome::Failed(fault) => state.breaker.failed(self.agent, fault, self.role, now),
-        };
-        self.role = Role::Ordinary;
-        if let Some(lane) = state.lanes.get(self.lane) {
-            match outcome {
-                Outcome::Answered => lane.pace.succeeded(self.sent),
-                Outcome::Limited(after) => lane.pace.limited(self.sent, now, after, rand::random()),
-                Outcome::TimedOut => lane.pace.timed_out(self.sent, now),
-                Outcome::Failed(_) => {}
-            }
-        }
-        match (verdict, outcome) {
-            (Verdict::Opened(rest), _) => state.refuse_all(rest),
-            // What those who wait took for possible may have become impossible.
-            (Verdict::AsBefore, Outcome::Limited(_)) => state.waiters.wake_all(),
-            (Verdict::AsBefore, Outcome::Answered | Outcome::TimedOut | Outcome::Failed(_)) => {}
-        }
-    }
-}
-
-impl State {
+    /// Tells everybody in line that upstream is down, for so long.
     fn refuse_all(&mut self, rest: Duration) {
         for id in self.waiters.undecided() {
             if let Some(waiter) = self.waiters.get(id).cloned() {
@@ -294,17 +227,6 @@ impl State {
                 self.waiters.decide(id, Fate::Refused(rest));
             }
         }
-    }
-}
-
-impl Drop for Pass {
-    fn drop(&mut self) {
-        let now = Instant::now();
-        let mut state = self.gate.lock();
-        if self.role == Role::Probe {
-            state.breaker.abandoned(now);
-        }
-        state.end(self.kind, now);
     }
 }
 

@@ -1,1 +1,302 @@
+use std::num::NonZeroU32;
 
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+use crate::source::{Deadline, QuestionId, Trace, Urgency};
+use crate::upstream::settings::{Rate, RateScope, Share};
+
+use super::*;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn gate(count: u32, per: Duration, concurrency: usize) -> Gate {
+    let rate = NonZeroU32::new(count).map(|count| Rate { count, per });
+    let lanes = Lanes::new(RateScope::Shared, rate, Share::percent(20).unwrap());
+    Gate::with(lanes, NonZeroUsize::new(concurrency).unwrap())
+}
+
+fn turn(urgency: Urgency) -> Turn {
+    Turn {
+        question: QuestionId::unique(),
+        urgency,
+        deadline: None,
+        budget_wait: None,
+        retry_for: Duration::ZERO,
+        trace: Trace::default(),
+    }
+}
+
+fn asker(turn: &Turn) -> Asker<'_> {
+    Asker {
+        credential: CredentialId::new([1; 16]),
+        agent: AgentId::new(Uuid::from_u128(1)),
+        standing: Standing::Accepted,
+        turn,
+    }
+}
+
+async fn enter(gate: &Gate, turn: &Turn) -> Result<Pass, Refusal> {
+    gate.enter(asker(turn)).await
+}
+
+/// Nothing is left behind: no connection, nobody in line.
+fn assert_idle(gate: &Gate) {
+    let mut state = gate.lock();
+    assert_eq!((state.in_flight, state.unproven_in_flight, state.waiters.len()), (0, 0, 0));
+    assert!(state.lanes.busy.is_empty());
+    assert!(state.lanes.all().all(|lane| lane.turns.len() == 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_burst_goes_at_once_and_the_next_one_a_period_later() {
+    let gate = gate(10, MINUTE, 100);
+    let turn = turn(Urgency::Refresh);
+    let start = Instant::now();
+    for _ in 0..10 {
+        enter(&gate, &turn).await.unwrap().finish(Outcome::Answered);
+    }
+    assert_eq!(Instant::now(), start);
+    enter(&gate, &turn).await.unwrap().finish(Outcome::Answered);
+    let waited = start.elapsed();
+    assert!(waited > MINUTE && waited < MINUTE + Duration::from_secs(2), "{waited:?}");
+    assert_idle(&gate);
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_waiters_all_get_their_turn_within_the_rate() {
+    let gate = gate(20, Duration::from_secs(1), 4);
+    let start = Instant::now();
+    let mut tasks = JoinSet::new();
+    for i in 0..200u64 {
+        let gate = gate.clone();
+        tasks.spawn(async move {
+            let turn = turn(if i % 3 == 0 { Urgency::Refresh } else { Urgency::Cold });
+            let pass = enter(&gate, &turn).await.unwrap();
+            let sent = Instant::now();
+            tokio::time::sleep(Duration::from_millis(i % 40)).await;
+            pass.answered();
+            pass.finish(Outcome::Answered);
+            sent
+        });
+    }
+    let mut sent = tasks.join_all().await;
+    sent.sort();
+    for window in sent.windows(21) {
+        assert!(window[20] - window[0] > Duration::from_secs(1));
+    }
+    assert!(start.elapsed() < Duration::from_secs(13), "{:?}", start.elapsed());
+    assert_idle(&gate);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_are_in_flight_than_connections() {
+    let gate = gate(0, MINUTE, 2);
+    let turn = turn(Urgency::Cold);
+    let first = enter(&gate, &turn).await.unwrap();
+    let _second = enter(&gate, &turn).await.unwrap();
+    let mut third = Box::pin(enter(&gate, &turn));
+    assert!(futures_util::poll!(&mut third).is_pending());
+    drop(first);
+    let third = third.await.unwrap();
+    assert_eq!(gate.snapshot().in_flight, 2);
+    drop(third);
+}
+
+#[tokio::test(start_paused = true)]
+async fn refreshes_go_before_cold_reads() {
+    let gate = gate(0, MINUTE, 1);
+    let (cold, refresh, renewal) = (turn(Urgency::Cold), turn(Urgency::Refresh), turn(Urgency::Renewal));
+    let pass = enter(&gate, &cold).await.unwrap();
+    let mut line = [&renewal, &cold, &refresh].map(|turn| Box::pin(enter(&gate, turn)));
+    for waiting in &mut line {
+        assert!(futures_util::poll!(waiting).is_pending());
+    }
+    drop(pass);
+    let [renewal, cold, refresh] = line;
+    let pass = refresh.await.unwrap();
+    drop(pass);
+    let pass = cold.await.unwrap();
+    drop(pass);
+    drop(renewal.await.unwrap());
+    assert_idle(&gate);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_leaves_the_line_holds_nothing() {
+    let gate = gate(0, MINUTE, 1);
+    let turn = turn(Urgency::Cold);
+    let pass = enter(&gate, &turn).await.unwrap();
+    let mut granted = Box::pin(enter(&gate, &turn));
+    let mut waiting = Box::pin(enter(&gate, &turn));
+    assert!(futures_util::poll!(&mut granted).is_pending());
+    assert!(futures_util::poll!(&mut waiting).is_pending());
+    // The first in line has its turn, and is gone before it notices.
+    drop(pass);
+    drop(granted);
+    drop(waiting.await.unwrap());
+    let mut alone = Box::pin(enter(&gate, &turn));
+    let pass = (&mut alone).await.unwrap();
+    drop(pass);
+    assert_idle(&gate);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_turn_that_was_never_used_costs_no_budget() {
+    let gate = gate(2, MINUTE, 1);
+    let turn = turn(Urgency::Refresh);
+    let pass = enter(&gate, &turn).await.unwrap();
+    let mut granted = Box::pin(enter(&gate, &turn));
+    assert!(futures_util::poll!(&mut granted).is_pending());
+    drop(pass);
+    assert_eq!(gate.snapshot().budget_left, Some(0));
+    drop(granted);
+    assert_eq!(gate.snapshot().budget_left, Some(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_driver_that_leaves_wakes_the_next() {
+    let gate = gate(1, MINUTE, 10);
+    let turn = turn(Urgency::Cold);
+    drop(enter(&gate, &turn).await.unwrap());
+    let mut driver = Box::pin(enter(&gate, &turn));
+    assert!(futures_util::poll!(&mut driver).is_pending());
+    let heir = gate.clone();
+    let mut heirs_turn = turn.clone();
+    heirs_turn.question = QuestionId::unique();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move { enter(&heir, &heirs_turn).await.is_ok() });
+    tokio::task::yield_now().await;
+    drop(driver);
+    assert_eq!(tasks.join_all().await, [true]);
+    assert_idle(&gate);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_certain_to_come_too_late_is_refused_at_once() {
+    let gate = gate(1, MINUTE, 10);
+    let mut turn = turn(Urgency::Cold);
+    drop(enter(&gate, &turn).await.unwrap());
+    let start = Instant::now();
+    turn.budget_wait = Some(Duration::from_secs(2));
+    let refused = enter(&gate, &turn).await.unwrap_err();
+    turn.budget_wait = None;
+    turn.deadline = Some(Deadline::at(start + Duration::from_secs(30)));
+    assert!(matches!(enter(&gate, &turn).await, Err(Refusal::NoRoom(_))));
+    assert_eq!(Instant::now(), start);
+    let Refusal::NoRoom(after) = refused else { panic!("{refused:?}") };
+    assert!(after > Duration::from_secs(59) && after < Duration::from_secs(65), "{after:?}");
+    turn.deadline = Some(Deadline::at(start + Duration::from_secs(90)));
+    assert!(enter(&gate, &turn).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_that_moves_out_is_waited_for() {
+    let gate = gate(0, MINUTE, 1);
+    let pass = enter(&gate, &turn(Urgency::Cold)).await.unwrap();
+    let mut turn = turn(Urgency::Cold);
+    let start = Instant::now();
+    let deadline = Deadline::at(start + Duration::from_secs(5));
+    turn.deadline = Some(deadline.clone());
+    let mut waiting = Box::pin(enter(&gate, &turn));
+    assert!(futures_util::poll!(&mut waiting).is_pending());
+    deadline.extend_to(start + Duration::from_secs(9));
+    assert!(matches!(waiting.await, Err(Refusal::Busy)));
+    assert!(start.elapsed() >= Duration::from_secs(9));
+    drop(pass);
+    assert_idle(&gate);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_429_pauses_everybody_for_as_long_as_upstream_asks() {
+    let gate = gate(100, MINUTE, 10);
+    let turn = turn(Urgency::Refresh);
+    let start = Instant::now();
+    let asked = Duration::from_secs(7);
+    enter(&gate, &turn).await.unwrap().finish(Outcome::Limited(Some(asked)));
+    assert_eq!(gate.snapshot().paused_for, asked);
+    drop(enter(&gate, &turn).await.unwrap());
+    assert_eq!(start.elapsed().as_secs(), 7);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_refuses_those_in_line_that_it_outlasts() {
+    let gate = gate(0, MINUTE, 1);
+    let pass = enter(&gate, &turn(Urgency::Cold)).await.unwrap();
+    let mut turn = turn(Urgency::Cold);
+    let start = Instant::now();
+    turn.deadline = Some(Deadline::at(start + Duration::from_secs(10)));
+    let mut waiting = Box::pin(enter(&gate, &turn));
+    assert!(futures_util::poll!(&mut waiting).is_pending());
+    pass.finish(Outcome::Limited(Some(Duration::from_secs(60))));
+    assert_eq!(waiting.await.unwrap_err(), Refusal::NoRoom(Duration::from_secs(60)));
+    assert_eq!(Instant::now(), start);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_open_breaker_refuses_those_in_line_and_those_who_come() {
+    let gate = gate(0, MINUTE, 10);
+    let turn = turn(Urgency::Cold);
+    let mut held = Vec::new();
+    for _ in 0..10 {
+        held.push(enter(&gate, &turn).await.unwrap());
+    }
+    let mut line: Vec<_> = (0..6).map(|_| Box::pin(enter(&gate, &turn))).collect();
+    for waiting in &mut line {
+        assert!(futures_util::poll!(waiting).is_pending());
+    }
+    // Of the five that fail, four make room for one each before the fifth opens the breaker.
+    for pass in held.drain(..5) {
+        pass.finish(Outcome::Failed(Fault::Connection));
+    }
+    assert!(matches!(line.pop().unwrap().await, Err(Refusal::Down(_))));
+    assert!(matches!(enter(&gate, &turn).await, Err(Refusal::Down(_))));
+    assert_eq!(gate.snapshot().breaker, BreakerState::Open);
+    drop((held, line));
+    assert_idle(&gate);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_an_outage_one_probe_lets_everybody_in_again() {
+    let gate = gate(0, MINUTE, 10);
+    let turn = turn(Urgency::Cold);
+    for _ in 0..5 {
+        enter(&gate, &turn).await.unwrap().finish(Outcome::Failed(Fault::Connection));
+    }
+    let Err(Refusal::Down(rest)) = enter(&gate, &turn).await else { panic!("closed") };
+    tokio::time::advance(rest).await;
+    let abandoned = enter(&gate, &turn).await.unwrap();
+    assert!(matches!(enter(&gate, &turn).await, Err(Refusal::Down(_))));
+    drop(abandoned);
+    let probe = enter(&gate, &turn).await.unwrap();
+    probe.finish(Outcome::Answered);
+    assert_eq!(gate.snapshot().breaker, BreakerState::Closed);
+    assert!(enter(&gate, &turn).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn unproven_keys_leave_connections_to_others() {
+    let gate = gate(0, MINUTE, 20);
+    let turn = turn(Urgency::Refresh);
+    let unproven = Asker { standing: Standing::Unproven, ..asker(&turn) };
+    let held = [gate.enter(unproven).await.unwrap(), gate.enter(unproven).await.unwrap()];
+    let mut third = Box::pin(gate.enter(unproven));
+    assert!(futures_util::poll!(&mut third).is_pending());
+    assert!(enter(&gate, &turn).await.is_ok());
+    drop(held);
+    assert!(third.await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn credentials_with_budgets_of_their_own_share_only_the_connections() {
+    let rate = Rate { count: NonZeroU32::MIN, per: MINUTE };
+    let lanes = Lanes::new(RateScope::Credential, Some(rate), Share::percent(0).unwrap());
+    let gate = Gate::with(lanes, NonZeroUsize::new(2).unwrap());
+    let mut turn = turn(Urgency::Refresh);
+    turn.budget_wait = Some(Duration::ZERO);
+    let by = |n| Asker { credential: CredentialId::new([n; 16]), ..asker(&turn) };
+    let _one = gate.enter(by(1)).await.unwrap();
+    assert!(matches!(gate.enter(by(1)).await, Err(Refusal::NoRoom(_))));
+    let _two = gate.enter(by(2)).await.unwrap();
+    assert!(matches!(gate.enter(by(3)).await, Err(Refusal::Busy)));
+}

@@ -194,7 +194,7 @@ impl InLine {
 
 /// When waiting any longer is of no use.
 fn give_up(turn: &Turn, began: Instant) -> Option<Instant> {
-    let patience = turn.budget_wait.map(|wait| began + wait);
+    let patience = turn.budget_wait.and_then(|wait| began.checked_add(wait));
     let deadline = turn.deadline.as_ref().map(crate::source::Deadline::instant);
     [patience, deadline].into_iter().flatten().min()
 }

@@ -1,0 +1,199 @@
+//! Upstream's field names, and how values are found by them without reading the rest.
+
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use crate::domain::MAX_PAGE_SIZE;
+
+/// What an envelope has of a page.
+#[derive(Default)]
+pub(super) struct Envelope<'a> {
+    pub(super) data: Data<'a>,
+    pub(super) has_more: Option<&'a RawValue>,
+    pub(super) total: Option<u64>,
+    /// Whether it carries a word of explanation, as errors do.
+    pub(super) speaks: bool,
+}
+
+/// What was found where rows should be.
+#[derive(Default)]
+pub(super) enum Data<'a> {
+    #[default]
+    Absent,
+    Null,
+    Rows(Vec<&'a RawValue>),
+    Other,
+}
+
+/// Reads an envelope, or a bare array in its place.
+pub(super) struct EnvelopeVisitor;
+
+impl<'a> Visitor<'a> for EnvelopeVisitor {
+    type Value = Envelope<'a>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a page")
+    }
+
+    /// A bare array is one page.
+    fn visit_seq<A: SeqAccess<'a>>(self, rows: A) -> Result<Self::Value, A::Error> {
+        Ok(Envelope { data: DataSeed.visit_seq(rows)?, ..Envelope::default() })
+    }
+
+    fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut envelope = Envelope::default();
+        while let Some(key) = map.next_key_seed(KeySeed)? {
+            match key {
+                Key::Data => envelope.data = map.next_value_seed(DataSeed)?,
+                Key::HasMore => envelope.has_more = Some(map.next_value()?),
+                Key::Total => envelope.total = map.next_value::<&RawValue>()?.get().parse().ok(),
+                Key::Explanation => envelope.speaks |= map.next_value::<&RawValue>()?.get() != "null",
+                Key::Id | Key::CreatedAt | Key::UpdatedAt | Key::Status | Key::Other => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(envelope)
+    }
+}
+
+/// Reads an envelope's data without a second pass over its rows.
+struct DataSeed;
+
+impl<'a> DeserializeSeed<'a> for DataSeed {
+    type Value = Data<'a>;
+
+    fn deserialize<D: Deserializer<'a>>(self, json: D) -> Result<Data<'a>, D::Error> {
+        json.deserialize_any(self)
+    }
+}
+
+impl<'a> Visitor<'a> for DataSeed {
+    type Value = Data<'a>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("rows")
+    }
+
+    fn visit_seq<A: SeqAccess<'a>>(self, mut seq: A) -> Result<Data<'a>, A::Error> {
+        let mut rows = Vec::with_capacity(MAX_PAGE_SIZE);
+        while let Some(row) = seq.next_element()? {
+            rows.push(row);
+        }
+        Ok(Data::Rows(rows))
+    }
+
+    fn visit_unit<E>(self) -> Result<Data<'a>, E> {
+        Ok(Data::Null)
+    }
+
+    fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<Data<'a>, A::Error> {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Data::Other)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Data<'a>, E> {
+        Ok(Data::Other)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Data<'a>, E> {
+        Ok(Data::Other)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Data<'a>, E> {
+        Ok(Data::Other)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Data<'a>, E> {
+        Ok(Data::Other)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Data<'a>, E> {
+        Ok(Data::Other)
+    }
+}
+
+/// What is read of a row.
+#[derive(Default)]
+pub(super) struct RowFields<'a> {
+    pub(super) id: Option<&'a RawValue>,
+    pub(super) created_at: Option<&'a RawValue>,
+    pub(super) updated_at: Option<&'a RawValue>,
+    pub(super) status: Option<&'a RawValue>,
+}
+
+/// Reads a row, or whatever else has dates: an agent.
+pub(super) struct RowVisitor;
+
+impl<'a> Visitor<'a> for RowVisitor {
+    type Value = RowFields<'a>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a row")
+    }
+
+    fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut fields = RowFields::default();
+        while let Some(key) = map.next_key_seed(KeySeed)? {
+            let field = match key {
+                Key::Id => &mut fields.id,
+                Key::CreatedAt => &mut fields.created_at,
+                Key::UpdatedAt => &mut fields.updated_at,
+                Key::Status => &mut fields.status,
+                Key::Data | Key::HasMore | Key::Total | Key::Explanation | Key::Other => {
+                    map.next_value::<IgnoredAny>()?;
+                    continue;
+                }
+            };
+            *field = Some(map.next_value()?);
+        }
+        Ok(fields)
+    }
+}
+
+/// Upstream's keys that mean something here.
+enum Key {
+    Data,
+    HasMore,
+    Total,
+    Explanation,
+    Id,
+    CreatedAt,
+    UpdatedAt,
+    Status,
+    Other,
+}
+
+struct KeySeed;
+
+impl<'a> DeserializeSeed<'a> for KeySeed {
+    type Value = Key;
+
+    fn deserialize<D: Deserializer<'a>>(self, json: D) -> Result<Key, D::Error> {
+        json.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for KeySeed {
+    type Value = Key;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_str<E>(self, key: &str) -> Result<Key, E> {
+        Ok(match key {
+            "data" => Key::Data,
+            "has_more" => Key::HasMore,
+            "total" => Key::Total,
+            "error" | "message" | "detail" => Key::Explanation,
+            "id" => Key::Id,
+            "created_at" => Key::CreatedAt,
+            "updated_at" => Key::UpdatedAt,
+            "status" => Key::Status,
+            _ => Key::Other,
+        })
+    }
+}

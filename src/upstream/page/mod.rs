@@ -1,0 +1,135 @@
+//! A page's body as rows. Upstream's field names are known to [`fields`] alone.
+//!
+//! Rows stay upstream's bytes: a row is a slice of the body, found by where the parser's borrowed text points, and is
+//! never written anew, so numbers, escapes, the order of keys and doubled keys survive. The four values that are
+//! read are read from the same text. Of a doubled key the last counts, as JSON parsers do.
+//!
+//! An envelope may lack what its contract promises; what is then assumed errs towards asking once more, never
+//! towards an end that upstream did not tell of, and what could be an error in a page's clothes is no page. A body
+//! that says nothing of its rows must not become a history without rows.
+
+mod fields;
+
+use bytes::Bytes;
+use serde::de::{Deserializer, Visitor};
+use serde_json::value::RawValue;
+
+use crate::domain::{AgentFacts, MAX_PAGE_SIZE, Page, Rounding, Row, Status, Timestamp};
+
+use super::depth;
+use fields::{Data, Envelope, EnvelopeVisitor, RowVisitor};
+
+/// The longest `id` that is believed to be one; upstream's have 36 bytes, in old rows some 70.
+const LONGEST_ID: usize = 1024;
+
+/// What is wrong with a body, without any of its content.
+pub(super) type Fault = String;
+
+/// Reads a page. `number` is its page number, where that is known.
+///
+/// # Errors
+/// What keeps the body from being a page.
+pub(super) fn parse(body: &Bytes, number: Option<u32>) -> Result<Page, Fault> {
+    let text = json_text(body)?;
+    let Envelope { data, has_more, total, speaks } = read(text, EnvelopeVisitor)?;
+    let raws = match data {
+        Data::Rows(raws) => raws,
+        Data::Null | Data::Absent | Data::Other if speaks => {
+            return Err("an error with a status of success".to_owned());
+        }
+        Data::Null => Vec::new(),
+        Data::Absent => return Err("an object without data".to_owned()),
+        Data::Other => return Err("its data is neither an array nor null".to_owned()),
+    };
+    let rows = raws.iter().map(|raw| row(body, text, raw)).collect::<Result<Vec<_>, _>>()?;
+    let has_more = match has_more.map(RawValue::get) {
+        Some("true") => true,
+        Some("false") => false,
+        None | Some("null") => may_have_more(rows.len(), total, number),
+        Some(_) => return Err("its has_more is neither true nor false".to_owned()),
+    };
+    Ok(Page { rows, has_more, total })
+}
+
+/// Whether more may follow a page that does not say.
+///
+/// A full page is never taken for the last, nor a page that leaves `total` unreached. An empty page is the end all
+/// the same: `total` may count what the filters leave out, and would send the walk on for nothing.
+fn may_have_more(rows: usize, total: Option<u64>, number: Option<u32>) -> bool {
+    let before = number.map_or(0, |n| u64::from(n.saturating_sub(1)) * MAX_PAGE_SIZE as u64);
+    let short_of_total = total.is_some_and(|total| before + (rows as u64) < total);
+    rows >= MAX_PAGE_SIZE || (rows > 0 && number.is_some() && short_of_total)
+}
+
+/// Reads what upstream tells of an agent; only `created_at`, whatever else there is.
+///
+/// # Errors
+/// What keeps the body from being an agent.
+pub(super) fn parse_agent(body: &Bytes) -> Result<AgentFacts, Fault> {
+    let text = json_text(body)?;
+    if !text.trim_ascii_start().starts_with('{') {
+        return Err("not an object".to_owned());
+    }
+    let fields = read(text, RowVisitor)?;
+    Ok(AgentFacts { created_at: instant(fields.created_at) })
+}
+
+/// The body as text that may be JSON.
+fn json_text(body: &Bytes) -> Result<&str, Fault> {
+    let text = simdutf8::basic::from_utf8(body).map_err(|_| "not UTF-8".to_owned())?;
+    match text.trim_ascii_start().bytes().next() {
+        None => Err("empty".to_owned()),
+        Some(b'{' | b'[') if depth::is_too_deep(body) => {
+            Err(format!("nested deeper than {} levels", depth::MOST))
+        }
+        Some(b'{' | b'[') => Ok(text),
+        Some(b'<') => Err("markup, not JSON".to_owned()),
+        Some(_) => Err("neither an object nor an array".to_owned()),
+    }
+}
+
+fn read<'a, V: Visitor<'a>>(text: &'a str, visitor: V) -> Result<V::Value, Fault> {
+    let mut json = serde_json::Deserializer::from_str(text);
+    // Only the position is told: a parser's words may quote what it read.
+    let fault = |e: &serde_json::Error| {
+        if e.is_eof() {
+            "cut off".to_owned()
+        } else {
+            format!("not JSON as expected, at line {} column {}", e.line(), e.column())
+        }
+    };
+    let value = (&mut json).deserialize_any(visitor).map_err(|e| fault(&e))?;
+    json.end().map_err(|e| fault(&e))?;
+    Ok(value)
+}
+
+/// One row as a slice of the body it came on.
+fn row(body: &Bytes, text: &str, raw: &RawValue) -> Result<Row, Fault> {
+    let raw = raw.get();
+    if !raw.starts_with('{') {
+        return Err("a row that is no object".to_owned());
+    }
+    let fields = read(raw, RowVisitor)?;
+    let id = fields.id.and_then(text_of).filter(|id| (1..=LONGEST_ID).contains(&id.len()));
+    let start = raw.as_ptr().addr() - text.as_ptr().addr();
+    Ok(Row {
+        id: id.ok_or_else(|| "a row without a usable id".to_owned())?.into(),
+        created_at: instant(fields.created_at),
+        updated_at: instant(fields.updated_at),
+        status: fields.status.and_then(text_of).filter(|s| !s.is_empty()).map(|s| Status::new(&s)),
+        bytes: body.slice(start..start + raw.len()),
+    })
+}
+
+/// A value that is a string; none for any other.
+fn text_of(raw: &RawValue) -> Option<String> {
+    serde_json::from_str(raw.get()).ok()
+}
+
+/// A value that is an instant. Rows are whole microseconds, so how finer ones are rounded matters little.
+fn instant(raw: Option<&RawValue>) -> Option<Timestamp> {
+    Timestamp::parse(&raw.and_then(text_of)?, Rounding::Down)
+}
+
+#[cfg(test)]
+mod tests;
