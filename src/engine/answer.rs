@@ -384,8 +384,15 @@ impl Answer {
     async fn failed(&mut self, span: Span, ended: Ended, origin: Origin) -> Result<(), AskError> {
         let is_patient = self.replans < MAX_REPLANS;
         let error = match ended {
-            Ended::Unwanted | Ended::DatesIgnored if is_patient => {
+            Ended::Unwanted if is_patient => {
                 self.replan(span);
+                return Ok(());
+            }
+            Ended::DatesIgnored if is_patient => {
+                // All that is left comes from one walk of everything.
+                self.steps.clear();
+                let from = self.frame.as_ref().map_or(span.from(), |frame| frame.span.from());
+                self.replan(Span::new(from, span.to()).unwrap_or(span));
                 return Ok(());
             }
             Ended::Disordered if is_patient && !self.has_given_within(span) => {

@@ -3,27 +3,29 @@
 //! An answer is over when its body is dropped, be it sent to its end, broken off or left behind by its client; so the line
 //! in the log hangs on the body. What it says beyond the outside of the answer, the handler has noted on the [`Account`].
 
+mod counted;
+mod record;
+
 use std::fmt;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
-use bytes::Bytes;
 use http::header::{self, HeaderName};
-use http::{HeaderMap, HeaderValue, Method};
-use http_body::{Body as _, Frame, SizeHint};
+use http::{HeaderMap, HeaderValue};
 use tokio::time::Instant;
 
+use self::counted::{Counted, Told};
 use super::Observe;
 use super::problem::{Code, Problem};
 use super::question::Format;
 use crate::domain::AgentId;
 use crate::engine::CacheReport;
+
+pub use record::{AnswerRecord, Ending};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
@@ -43,53 +45,6 @@ impl Ledger {
     /// Probes come every few seconds: in the log only where somebody debugs.
     pub(super) const fn admin() -> Self {
         Self { observe: None }
-    }
-}
-
-/// An answer that is over.
-#[derive(Clone, Debug)]
-pub struct AnswerRecord {
-    /// The path's template; `other` where no path matched.
-    pub route: Arc<str>,
-    /// The status that was sent, whatever became of the body.
-    pub status: u16,
-    /// `json` or `ndjson` of an answer, `other` of anything else.
-    pub format: &'static str,
-    /// From the request to the last byte.
-    pub duration: Duration,
-    /// From the request to the first row, if one was sent.
-    pub first_row: Option<Duration>,
-    /// Rows in the body.
-    pub rows: u64,
-    /// Bytes of the body, as coded.
-    pub bytes: u64,
-    /// How the rows were come by, if the engine was asked and came to its end.
-    pub report: Option<CacheReport>,
-    /// The problem that was answered, or that broke the body.
-    pub code: Option<Code>,
-    /// What became of the body.
-    pub ending: Ending,
-}
-
-/// What became of a body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// Sent to its end.
-    Whole,
-    /// Broken off: what was still to come could not be had.
-    Broken,
-    /// Left behind: the client went away, or took nothing for too long.
-    Left,
-}
-
-impl Ending {
-    /// The word for it, in logs and metrics.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Whole => "whole",
-            Self::Broken => "broken",
-            Self::Left => "left",
-        }
     }
 }
 
@@ -183,13 +138,7 @@ pub(super) async fn account(State(ledger): State<Ledger>, mut request: Request, 
 
     let length = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
     let told = Told { ledger, account, method, route, status, length, bytes: 0, ending: Ending::Left };
-    response.map(|inner| {
-        let mut told = told;
-        if inner.is_end_stream() || told.method == Method::HEAD {
-            told.ending = Ending::Whole;
-        }
-        Body::new(Counted { inner, told })
-    })
+    response.map(|inner| Body::new(Counted::new(inner, told)))
 }
 
 /// The caller's identifier if it is one that can stand in a log as it is.
@@ -202,121 +151,6 @@ fn request_id(headers: &HeaderMap) -> Arc<str> {
         Some(id) => id.into(),
         None => uuid::Uuid::new_v4().to_string().into(),
     }
-}
-
-/// A body that tells of its answer when it is dropped.
-struct Counted {
-    inner: Body,
-    told: Told,
-}
-
-impl http_body::Body for Counted {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let polled = Pin::new(&mut self.inner).poll_frame(cx);
-        let told = &mut self.told;
-        match &polled {
-            Poll::Ready(Some(Ok(frame))) => {
-                told.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
-                // A reader that knows the length asks for nothing after it.
-                if told.length == Some(told.bytes) {
-                    told.ending = Ending::Whole;
-                }
-            }
-            Poll::Ready(Some(Err(_))) => told.ending = Ending::Broken,
-            Poll::Ready(None) => told.ending = Ending::Whole,
-            Poll::Pending => {}
-        }
-        polled
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
-    }
-}
-
-/// What is told of an answer. Its drop tells it.
-struct Told {
-    ledger: Ledger,
-    account: Arc<Account>,
-    method: Method,
-    route: Arc<str>,
-    status: u16,
-    length: Option<u64>,
-    bytes: u64,
-    ending: Ending,
-}
-
-impl Drop for Told {
-    fn drop(&mut self) {
-        let notes = self.account.notes.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let record = AnswerRecord {
-            route: Arc::clone(&self.route),
-            status: self.status,
-            format: notes.format.map_or("other", Format::as_str),
-            duration: self.account.began.elapsed(),
-            first_row: notes.first_row,
-            rows: notes.rows,
-            bytes: self.bytes,
-            report: notes.report,
-            code: notes.problem.as_ref().map(|(code, _)| *code),
-            ending: self.ending,
-        };
-        match &self.ledger.observe {
-            Some(observe) => {
-                observe(&record);
-                self.log(&notes, &record);
-            }
-            None => tracing::debug!(
-                method = %self.method, route = &*self.route, status = self.status,
-                "{} {} answered {}.", self.method, self.route, self.status,
-            ),
-        }
-    }
-}
-
-impl Told {
-    fn log(&self, notes: &Notes, record: &AnswerRecord) {
-        let report = notes.report.unwrap_or_default();
-        let agent = notes.agent.as_ref().map(tracing::field::display);
-        let error = notes.problem.as_ref().filter(|(_, detail)| !detail.is_empty());
-        tracing::info!(
-            method = %self.method,
-            route = &*self.route,
-            agent,
-            client = notes.client.as_deref(),
-            status = self.status,
-            ending = record.ending.as_str(),
-            code = record.code.map(Code::as_str),
-            error = error.map(|(_, detail)| detail.as_str()),
-            format = record.format,
-            rows = record.rows,
-            bytes = record.bytes,
-            duration_ms = millis(record.duration),
-            first_row_ms = record.first_row.map(millis),
-            hit_rows = report.hit_rows,
-            read_rows = report.miss_rows,
-            joined_rows = report.joined_rows,
-            stale_rows = report.stale_rows,
-            upstream_requests = report.upstream_requests,
-            request_id = &*self.account.request_id,
-            "{} {} answered {} with {} rows in {} ms.",
-            self.method, self.route, self.status, record.rows, millis(record.duration),
-        );
-    }
-}
-
-fn millis(length: Duration) -> u64 {
-    u64::try_from(length.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl fmt::Debug for Ledger {

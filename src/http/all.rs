@@ -17,12 +17,12 @@ use super::body::{Ended, Streamed, Whole, end_record, envelope, events};
 use super::negotiate::{Codings, MediaType};
 use super::params::invalid;
 use super::prefer::{Prefer, wish};
-use super::present::{self, Etag, TOTAL_COUNT, Told};
+use super::present::{self, Etag, Kept, TOTAL_COUNT, Told};
 use super::problem::{Code, Manner, Problem};
 use super::question::{AllParams, EndRecord, Format};
 use super::visit::{AgentSegment, Visit};
 use super::{App, trace};
-use crate::encode::{Coding, Framing};
+use crate::encode::{Coding, Compressor, Framing};
 use crate::engine::{Answer, Collected, Pace, Question, Tolerance, Verdict};
 
 /// The handler.
@@ -35,7 +35,8 @@ pub(super) async fn all(
     let wanted = Wanted::read(&parts, app.settings.request_deadline)?;
     visit.account.note_format(wanted.media.format);
     let place = app.take_place()?;
-    let answer = app.engine.ask(wanted.question(&visit)).await.map_err(|e| visit.face.problem(&e))?;
+    let ask = app.engine.ask(wanted.question(&visit));
+    let answer = app.unless_ended(ask).await.map_err(|e| visit.face.problem(&e))?;
     if let Some(response) = answer.foregone().and_then(|verdict| wanted.not_modified(verdict, &visit)) {
         return Ok(response);
     }
@@ -43,10 +44,11 @@ pub(super) async fn all(
         Delivery::Streamed => Ok(wanted.stream(&app, answer, visit, place)),
         Delivery::Collected => {
             let most = app.settings.max_json_bytes;
-            let collected = answer.collect(most).await.map_err(|e| visit.face.problem(&e))?;
+            let collect = app.unless_ended(answer.collect(most));
+            let collected = collect.await.map_err(|e| visit.face.problem(&e))?;
             match wanted.not_modified(&collected.verdict, &visit) {
                 Some(response) => Ok(response),
-                None => wanted.whole(&app, collected, &visit, place).await,
+                None => wanted.whole(&app.compressor, collected, &visit, place).await,
             }
         }
     }
@@ -127,7 +129,7 @@ impl Wanted {
 
     async fn whole(
         self,
-        app: &App,
+        compressor: &Compressor,
         collected: Collected,
         visit: &Visit,
         place: OwnedSemaphorePermit,
@@ -150,7 +152,7 @@ impl Wanted {
             visit.account.add_rows(verdict.count);
         }
         let whole = Whole::new(framing, slices, last_line);
-        write_whole(app, whole, self.codings, &self.parts.method, place, response).await
+        write_whole(compressor, whole, self.codings, &self.parts.method, place, response).await
     }
 
     fn stream(self, app: &App, answer: Answer, visit: Visit, place: OwnedSemaphorePermit) -> Response {
@@ -176,7 +178,8 @@ impl Wanted {
         let mut response = Response::new(body);
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, self.media.header());
-        present::headers(headers, told, self.prefer.applied(self.longest_wait));
+        let kept = Kept::by(&wish(&self.parts.headers));
+        present::headers(headers, told, kept, self.prefer.applied(self.longest_wait));
         response
     }
 }
@@ -184,7 +187,7 @@ impl Wanted {
 /// Writes a whole body into a response, with its coding and its length; for `HEAD` only those, as far as they are known
 /// without making the body.
 pub(super) async fn write_whole(
-    app: &App,
+    compressor: &Compressor,
     whole: Whole,
     codings: Codings,
     method: &Method,
@@ -197,7 +200,7 @@ pub(super) async fn write_whole(
         Coding::Identity => Some(whole.len()),
         Coding::Gzip if method == Method::HEAD => None,
         Coding::Gzip => {
-            let compressed = whole.compressed(&app.compressor).await;
+            let compressed = whole.compressed(compressor).await;
             // The only way to fail is that the runtime ends.
             let compressed = compressed.map_err(|e| Problem::new(Code::ShuttingDown, e.to_string()))?;
             let length = compressed.len() as u64;
@@ -234,3 +237,7 @@ fn set_coding(response: &mut Response, coding: Coding) {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "all_tests.rs"]
+mod tests;

@@ -37,7 +37,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use self::auth::Doors;
 use self::problem::{Code, Problem};
 use crate::encode::Compressor;
-use crate::engine::Engine;
+use crate::engine::{AskError, Engine};
 use crate::shutdown::Shutdown;
 
 pub use account::{AnswerRecord, Ending};
@@ -94,6 +94,16 @@ impl App {
     /// How many answers are under way.
     pub fn questions_under_way(&self) -> usize {
         self.settings.max_questions.saturating_sub(self.questions.available_permits())
+    }
+
+    /// Waits for the engine, but not past the end of a drain: who still waits then is told so, while there is somebody to
+    /// tell them.
+    async fn unless_ended<T>(&self, work: impl Future<Output = Result<T, AskError>>) -> Result<T, AskError> {
+        tokio::select! {
+            biased;
+            () = self.shutdown.end_ordered() => Err(AskError::ShuttingDown),
+            done = work => done,
+        }
     }
 
     /// A place among the answers under way; it is given back when the answer's body is dropped.

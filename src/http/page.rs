@@ -11,7 +11,7 @@ use axum::extract::State;
 use axum::response::Response;
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode, header};
 use sha2::Digest as _;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
@@ -21,13 +21,12 @@ use super::body::{Whole, page_envelope};
 use super::negotiate::Codings;
 use super::params::Params;
 use super::prefer::{Prefer, wish};
-use super::present::{self, Etag};
+use super::present::{self, Etag, Kept};
 use super::problem::{Manner, Problem};
 use super::question::{Format, filters};
 use super::visit::{AgentSegment, Visit};
 use super::{App, trace};
 use crate::domain::{Digest, EntrySlice, Filters, MAX_PAGE_SIZE};
-use crate::encode::Framing;
 use crate::engine::{CacheReport, Freshness, Pace, Question, RelayQuestion, Tolerance};
 
 /// What the path takes without dates. With them it takes whatever upstream does.
@@ -49,7 +48,7 @@ pub(super) async fn page(
         relayed(&app, &visit, &parts, &params).await?
     } else {
         let cut = Cut::parse(params)?;
-        cut.from_history(&app, &visit, &parts).await?
+        cut.take(&app, &visit, &parts).await?
     };
     page.present(&app, &visit, &parts, codings, place).await
 }
@@ -74,14 +73,17 @@ impl Page {
     ) -> Result<Response, Problem> {
         visit.account.note_report(self.report);
         let mut response = Response::new(Body::empty());
-        present::page_headers(response.headers_mut(), self.freshness, &self.report, &self.etag);
+        let kept = Kept::by(&wish(&parts.headers));
+        present::page_headers(response.headers_mut(), self.freshness, &self.report, kept, &self.etag);
         if self.etag.is_known_to(&parts.headers) {
             *response.status_mut() = StatusCode::NOT_MODIFIED;
             return Ok(response);
         }
-        visit.account.add_rows(self.rows);
+        if parts.method != Method::HEAD {
+            visit.account.add_rows(self.rows);
+        }
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        write_whole(app, self.whole, codings, &parts.method, place, response).await
+        write_whole(&app.compressor, self.whole, codings, &parts.method, place, response).await
     }
 }
 
@@ -95,14 +97,14 @@ async fn relayed(app: &App, visit: &Visit, parts: &Parts, params: &Params) -> Re
         deadline: deadline(app, parts),
         trace: trace::read(&parts.headers),
     };
-    let relayed = app.engine.relay(question).await.map_err(|e| visit.face.problem(&e))?;
+    let relayed = app.unless_ended(app.engine.relay(question)).await.map_err(|e| visit.face.problem(&e))?;
     let sha256 = sha2::Sha256::digest(&relayed.body);
     let digest = sha256[..16].iter().fold(0, |sum: u128, &byte| sum << 8 | u128::from(byte));
     Ok(Page {
         etag: Etag::of(Digest(digest), relayed.body.len() as u64),
         // Not looked into: its rows are upstream's business.
         rows: 0,
-        whole: Whole::new(Framing::Ndjson, Vec::new(), relayed.body),
+        whole: Whole::verbatim(relayed.body),
         freshness: relayed.freshness,
         report: relayed.report,
     })
@@ -132,7 +134,7 @@ impl Cut {
         Ok(Self { number: number.unwrap_or(1), size, filters })
     }
 
-    async fn from_history(self, app: &App, visit: &Visit, parts: &Parts) -> Result<Page, Problem> {
+    async fn take(self, app: &App, visit: &Visit, parts: &Parts) -> Result<Page, Problem> {
         let question = Question {
             credential: visit.credential.clone(),
             agent: visit.agent,
@@ -145,8 +147,9 @@ impl Cut {
             trace: trace::read(&parts.headers),
         };
         let problem = |e| visit.face.problem(&e);
-        let answer = app.engine.ask(question).await.map_err(problem)?;
-        let history = answer.collect(app.settings.max_json_bytes).await.map_err(problem)?;
+        let answer = app.unless_ended(app.engine.ask(question)).await.map_err(problem)?;
+        let most = app.settings.max_json_bytes;
+        let history = app.unless_ended(answer.collect(most)).await.map_err(problem)?;
         let slices = cut(&history.slices, (self.number - 1).saturating_mul(self.size), self.size);
         let mut digest = Digest::default();
         slices.iter().for_each(|slice| digest.add(slice.digest()));

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue};
 
 use super::fields;
 use crate::domain::Digest;
-use crate::engine::{CacheReport, Freshness, StaleReason, Verdict};
+use crate::engine::{CacheReport, Freshness, StaleReason, Verdict, Wish};
 
 /// RFC 9211.
 pub(super) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
@@ -48,14 +48,30 @@ pub(super) enum Told<'a> {
     Unknown,
 }
 
+/// Whether what was read for an answer may be kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kept {
+    /// As usual.
+    Yes,
+    /// The request said `no-store`.
+    No,
+}
+
+impl Kept {
+    /// By what the request wishes.
+    pub(super) const fn by(wish: &Wish) -> Self {
+        if wish.no_store { Self::No } else { Self::Yes }
+    }
+}
+
 /// Writes what every answer says of itself; `applied` is what of `Prefer` was followed.
-pub(super) fn headers(headers: &mut HeaderMap, told: Told<'_>, applied: Option<String>) {
+pub(super) fn headers(headers: &mut HeaderMap, told: Told<'_>, kept: Kept, applied: Option<String>) {
     headers.insert(header::VARY, VARY);
     set(headers, PREFERENCE_APPLIED, applied);
     match told {
         Told::Verdict(verdict) => {
             headers.insert(header::AGE, HeaderValue::from(verdict.freshness.age.as_secs()));
-            set(headers, CACHE_STATUS, Some(cache_status(&verdict.report, verdict.freshness)));
+            set(headers, CACHE_STATUS, Some(cache_status(&verdict.report, verdict.freshness, kept)));
             if verdict.is_complete() {
                 set(headers, header::ETAG, Some(Etag::of(verdict.digest, verdict.count).0));
                 set(headers, header::CACHE_CONTROL, Some(cache_control(verdict.freshness)));
@@ -72,10 +88,16 @@ pub(super) fn headers(headers: &mut HeaderMap, told: Told<'_>, applied: Option<S
 }
 
 /// Writes what a page says of itself.
-pub(super) fn page_headers(headers: &mut HeaderMap, freshness: Freshness, report: &CacheReport, etag: &Etag) {
+pub(super) fn page_headers(
+    headers: &mut HeaderMap,
+    freshness: Freshness,
+    report: &CacheReport,
+    kept: Kept,
+    etag: &Etag,
+) {
     headers.insert(header::VARY, VARY);
     headers.insert(header::AGE, HeaderValue::from(freshness.age.as_secs()));
-    set(headers, CACHE_STATUS, Some(cache_status(report, freshness)));
+    set(headers, CACHE_STATUS, Some(cache_status(report, freshness, kept)));
     set(headers, header::CACHE_CONTROL, Some(cache_control(freshness)));
     set(headers, header::ETAG, Some(etag.0.clone()));
 }
@@ -87,16 +109,19 @@ fn cache_control(freshness: Freshness) -> String {
 
 /// `Cache-Status` by RFC 9211: a hit if nothing was asked of upstream, else what was missing, the remaining lifetime, and
 /// the rows by how they were come by.
-fn cache_status(report: &CacheReport, freshness: Freshness) -> String {
+fn cache_status(report: &CacheReport, freshness: Freshness, kept: Kept) -> String {
     let was_asked = report.upstream_requests > 0 || report.miss_rows > 0 || report.joined_rows > 0;
     let is_known = report.hit_rows > 0 || report.stale_rows > 0;
     let mut text = "fanfold; ".to_owned();
     text.push_str(match (report.stale, was_asked, is_known) {
         (Some(StaleReason::UpstreamFailed | StaleReason::RateLimited), _, _) => "fwd=stale",
         (Some(StaleReason::Revalidating) | None, false, _) => "hit",
-        (Some(StaleReason::Revalidating) | None, true, true) => "fwd=partial; stored",
-        (Some(StaleReason::Revalidating) | None, true, false) => "fwd=miss; stored",
+        (Some(StaleReason::Revalidating) | None, true, true) => "fwd=partial",
+        (Some(StaleReason::Revalidating) | None, true, false) => "fwd=miss",
     });
+    if was_asked && kept == Kept::Yes {
+        text.push_str("; stored");
+    }
     if report.joined_rows > 0 {
         text.push_str("; collapsed");
     }
@@ -133,7 +158,7 @@ mod tests {
 
     fn status(report: CacheReport) -> String {
         let freshness = Freshness { age: Duration::from_secs(4), lifetime: Duration::from_secs(10) };
-        cache_status(&report, freshness)
+        cache_status(&report, freshness, Kept::Yes)
     }
 
     #[test]
@@ -145,6 +170,8 @@ mod tests {
         );
         let cold = CacheReport { miss_rows: 50, upstream_requests: 1, ..none };
         assert!(status(cold).starts_with("fanfold; fwd=miss; stored; ttl=6"));
+        let not_kept = cache_status(&cold, Freshness::default(), Kept::No);
+        assert!(not_kept.starts_with("fanfold; fwd=miss; ttl=0"));
         assert!(status(CacheReport { hit_rows: 1, ..cold }).starts_with("fanfold; fwd=partial; stored"));
         assert!(
             status(CacheReport { joined_rows: 1, ..none })
@@ -158,6 +185,7 @@ mod tests {
         let renewed = cache_status(
             &stale(StaleReason::Revalidating),
             Freshness { age: Duration::from_secs(40), lifetime: Duration::from_secs(10) },
+            Kept::Yes,
         );
         assert!(renewed.starts_with("fanfold; hit; ttl=-30;") && renewed.contains("reason=revalidating"));
         let failed = status(stale(StaleReason::UpstreamFailed));

@@ -20,6 +20,16 @@ fn engine() -> Arc<Engine> {
     Arc::new(Engine {})
 }
 
+fn app_until(shutdown: Shutdown) -> Router {
+    let settings = HttpSettings {
+        max_json_bytes: 1 << 20,
+        request_deadline: Duration::from_secs(50),
+        max_questions: 1,
+        cors_origins: Vec::new(),
+    };
+    public(Arc::new(App::new(engine(), Doors::pass_through(), settings, shutdown, Arc::new(|_| {}))))
+}
+
 fn app(max_questions: usize, origins: &[&'static str], observe: super::super::Observe) -> Router {
     let settings = HttpSettings {
         max_json_bytes: 1 << 20,
@@ -249,4 +259,59 @@ async fn an_agent_is_forgotten_by_its_id_only() {
     };
     assert_eq!(delete(&format!("/agents/{AGENT}")).await, StatusCode::NO_CONTENT);
     assert_eq!(delete("/agents/nonsense").await, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn head_has_the_length_of_what_get_would_send() {
+    for path in ["/openapi.yaml", "/nowhere", &all("?x=1")] {
+        let head = [("authorization", "Bearer bn-1"), ("x-request-id", "a")];
+        let head = quiet().oneshot(request(Method::HEAD, path, &head)).await.unwrap();
+        let length: usize = head.headers()[header::CONTENT_LENGTH].to_str().unwrap().parse().unwrap();
+        let body = get(quiet(), path, &[("x-request-id", "a")]).await.into_body().collect().await.unwrap();
+        assert_eq!(length, body.to_bytes().len(), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn at_the_end_of_a_drain_who_still_waits_is_told_so() {
+    let shutdown = Shutdown::default();
+    shutdown.end();
+    for path in [&all(""), &format!("/v2/agent/{AGENT}/executions?from=x")] {
+        let response = get(app_until(shutdown.clone()), path, &[]).await;
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE, "{path}");
+        assert_eq!(body(response).await["code"], "shutting_down");
+    }
+}
+
+/// A log that a test can read.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn an_answer_has_one_line_in_the_log_and_no_secret_in_it() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    let _log = tracing::subscriber::set_default(subscriber);
+    let path = all("?from=bn-1&status=secret");
+    drop(get(quiet(), &path, &[("x-request-id", "job-7")]).await.into_body().collect().await);
+    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    assert_eq!(text.lines().count(), 1, "{text}");
+    for word in
+        ["GET /agents/{agent_id}/executions/all answered 400", AGENT, "job-7", "invalid_request", "`from`"]
+    {
+        assert!(text.contains(word), "{word}: {text}");
+    }
+    assert!(!text.contains("bn-1") && !text.contains("secret"), "{text}");
 }

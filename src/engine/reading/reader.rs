@@ -38,6 +38,9 @@ const MAX_EMPTY_PAGES: u32 = 3;
 /// How often one second that holds more than a page is read.
 const MAX_ROUNDS: usize = 32;
 
+/// The most pages that one second is believed to hold: ten thousand executions.
+const MAX_PAGES_A_SECOND: u32 = 200;
+
 /// The narrowest span that can be asked for with certainty.
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -282,6 +285,7 @@ impl Reader<'_> {
     async fn rounds(&self, region: Span, asked: Span, desk: &dyn Desk) -> Result<(), Ended> {
         let asked_at = self.clock.asked_now(self.source);
         let mut rounds = Rounds::default();
+        let most_pages = if asked.width() <= SECOND { MAX_PAGES_A_SECOND } else { MAX_PAGES };
         for _ in 0..MAX_ROUNDS {
             let mut number = 1;
             rounds.begin();
@@ -294,7 +298,7 @@ impl Reader<'_> {
                     break;
                 }
                 number += 1;
-                if number > MAX_PAGES {
+                if number > most_pages {
                     return Err(self.endless(asked));
                 }
             }

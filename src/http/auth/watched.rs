@@ -78,10 +78,7 @@ impl<T> Watched<T> {
         Arc::clone(&self.state.lock().unwrap_or_else(PoisonError::into_inner).current)
     }
 
-    #[expect(
-        clippy::type_complexity,
-        reason = "unchanged, or the new stamp with what it says or what is wrong"
-    )]
+    /// Nothing if the file is as it was; else its new stamp, and what it says or what is wrong with it.
     async fn look(&self, known: Stamp) -> io::Result<Option<(Stamp, Result<T, Vec<String>>)>> {
         // The stamp first: a change in between is then seen at the next look.
         let stamp = stamp(&tokio::fs::metadata(&self.path).await?);

@@ -30,6 +30,11 @@ impl Whole {
         Self { framing, slices, last_line }
     }
 
+    /// Bytes as they are.
+    pub(crate) const fn verbatim(bytes: Bytes) -> Self {
+        Self { framing: Framing::Ndjson, slices: Vec::new(), last_line: bytes }
+    }
+
     /// The length in bytes, uncompressed.
     pub(crate) fn len(&self) -> u64 {
         let around = self.framing.begin().len() + self.framing.finish(self.last_line.clone()).len();

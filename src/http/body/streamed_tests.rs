@@ -182,3 +182,35 @@ async fn nothing_is_read_that_was_not_asked_for_and_a_drop_gives_the_place_back(
     drop(body);
     assert_eq!(places.available_permits(), 1);
 }
+
+/// What a client reads off the socket until the server ends the connection.
+async fn over_a_socket(last: fn() -> Event) -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut client = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let (server, _) = listener.accept().await.unwrap();
+    let service = hyper::service::service_fn(async |_| {
+        let response = http::Response::new(body(Coding::Identity, EndRecord::Wanted, two_pages(last())));
+        Ok::<_, std::convert::Infallible>(response)
+    });
+    let io = hyper_util::rt::TokioIo::new(server);
+    let serve = hyper::server::conn::http1::Builder::new().serve_connection(io, service);
+    let ask = async {
+        client.write_all(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await.unwrap();
+        let mut read = Vec::new();
+        // A reset after the rows is a break as well.
+        let _ = client.read_to_end(&mut read).await;
+        String::from_utf8(read).unwrap()
+    };
+    tokio::join!(serve, ask).1
+}
+
+#[tokio::test]
+async fn over_a_socket_a_broken_body_has_its_rows_and_its_reason_but_no_end() {
+    let whole = over_a_socket(|| Event::Reached(verdict(3))).await;
+    assert!(whole.starts_with("HTTP/1.1 200") && whole.ends_with("\r\n0\r\n\r\n"), "{whole}");
+    let broken = over_a_socket(|| Event::Broken(verdict(3), AskError::ShuttingDown)).await;
+    assert!(broken.starts_with("HTTP/1.1 200"), "{broken}");
+    assert!(broken.contains("{\"a\":3}") && broken.contains("\"code\":\"shutting_down\""), "{broken}");
+    assert!(!broken.ends_with("\r\n0\r\n\r\n"), "{broken}");
+}

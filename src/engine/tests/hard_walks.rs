@@ -1,0 +1,175 @@
+//! Lists that are hard to walk: every row exactly once, collected and streamed.
+
+use super::script::{Compare, Listed, Totals, World};
+use super::*;
+
+/// Asks a cold gateway, collected and streamed, and holds both against the list.
+async fn holds_every_row(arrange: impl Fn(&mut World)) -> [usize; 2] {
+    let mut requests = [0; 2];
+    for (way, counted) in requests.iter_mut().enumerate() {
+        let rig = Rig::new(settings(), 5).with_history(1_500, 20);
+        arrange(&mut rig.script.world());
+        let question = rig.question();
+        let truth = rig.truth(&question);
+        let rows = if way == 0 { rig.rows(question).await } else { rig.stream(question).await.unwrap() };
+        let mut sorted = rows.clone();
+        sorted.sort_unstable();
+        sorted.dedup();
+        assert_eq!(sorted.len(), rows.len(), "each once");
+        assert_eq!(rows, truth);
+        *counted = rig.requests();
+        rig.close().await;
+    }
+    requests
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plain_list_costs_its_pages() {
+    let requests = holds_every_row(|_| {}).await;
+    assert!(requests.iter().all(|count| *count <= 1_500 / 50 + 2 * 3), "{requests:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_ties_than_a_page_in_an_order_that_changes() {
+    holds_every_row(|world| {
+        let at = NOW.minus(5 * DAY);
+        (0..130).for_each(|_| {
+            world.insert(at, "completed");
+        });
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_ties_than_a_page_and_no_total() {
+    holds_every_row(|world| {
+        let at = NOW.minus(5 * DAY);
+        (0..130).for_each(|_| {
+            world.insert(at, "completed");
+        });
+        world.quirks.totals = Totals::Missing;
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_comparison_at_whole_seconds() {
+    holds_every_row(|world| {
+        for micros in (0..3_000_000).step_by(20_000) {
+            world.insert(NOW.minus(3 * DAY).plus(Duration::from_micros(micros)), "completed");
+        }
+        world.quirks.compare = Compare::RowsAtSeconds;
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_total() {
+    let requests = holds_every_row(|world| world.quirks.totals = Totals::Missing).await;
+    assert!(requests.iter().all(|count| *count <= 1_500 / 50 + 2 * 3 + 3), "{requests:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_total_of_everything() {
+    let requests = holds_every_row(|world| world.quirks.totals = Totals::OfEverything).await;
+    assert!(requests.iter().all(|count| *count <= 1_500 / 50 + 2 * 3 + 8), "{requests:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_total_that_is_off() {
+    for off in [7, -60] {
+        holds_every_row(|world| world.quirks.totals = Totals::Off(off)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_by_update() {
+    holds_every_row(|world| {
+        for row in (0..world.rows.len()).step_by(7) {
+            world.change(row, "completed", NOW.minus(row as u32 % 50 * SECOND));
+        }
+        world.quirks.listed = Listed::ByUpdate;
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_oldest_first() {
+    holds_every_row(|world| world.quirks.listed = Listed::OldestFirst).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upstream_that_ignores_the_dates() {
+    let requests = holds_every_row(|world| world.quirks.compare = Compare::Ignored).await;
+    assert!(requests.iter().all(|count| *count <= 1_500 / 50 + 12), "{requests:?}");
+}
+
+/// Rows that were there throughout, whatever happened meanwhile.
+async fn keeps_what_was_there(
+    totals: Totals,
+    mutate: impl Fn(&mut World, Timestamp) + Clone + Send + 'static,
+) {
+    for way in 0..2 {
+        let rig = Rig::new(settings(), 11).with_history(1_500, 20);
+        rig.script.world().quirks.totals = totals;
+        rig.script.world().before_page = Some(Box::new(mutate.clone()));
+        let question = rig.question();
+        let before = rig.truth(&question);
+        let rows = if way == 0 {
+            rig.rows(question.clone()).await
+        } else {
+            rig.stream(question.clone()).await.unwrap()
+        };
+        let after = rig.truth(&question);
+        let count = |id: &String| rows.iter().filter(|(other, _)| other == id).count();
+        for (id, _) in &before {
+            if after.iter().any(|(other, _)| other == id) {
+                assert_eq!(count(id), 1, "{id}");
+            }
+        }
+        assert!(rows.iter().all(|(id, _)| count(id) == 1));
+        rig.close().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_that_come_at_every_request() {
+    for totals in [Totals::Exact, Totals::Missing, Totals::OfEverything] {
+        keeps_what_was_there(totals, |world, _| {
+            for _ in 0..4 {
+                let back = world.random(19 * 86_400) as u32;
+                world.insert(NOW.minus(back * SECOND), "completed");
+            }
+        })
+        .await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_that_go_at_every_request() {
+    for totals in [Totals::Exact, Totals::Missing, Totals::Off(7)] {
+        keeps_what_was_there(totals, |world, _| {
+            let gone = {
+                let rows = world.rows.len();
+                world.random(rows)
+            };
+            world.rows.swap_remove(gone);
+        })
+        .await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_that_promises_more_for_ever_is_an_error() {
+    let rig = Rig::new(settings(), 1).with_history(10, 2);
+    rig.script.world().before_page = Some(Box::new(|world, _| {
+        // Sixty new rows in the newest second, at every request.
+        for _ in 0..60 {
+            world.insert(NOW.minus(30 * SECOND), "completed");
+        }
+    }));
+    let error = rig.collect(rig.question()).await.unwrap_err();
+    assert!(matches!(error, AskError::Inconsistent { .. } | AskError::NotReady { .. }), "{error}");
+    rig.script.world().before_page = None;
+    rig.close().await;
+}

@@ -1,0 +1,170 @@
+//! The whole read path over a scripted upstream, with a paused clock.
+
+mod answers;
+mod hard_walks;
+mod model;
+mod refresh;
+mod script;
+mod sharing;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use self::script::Script;
+use super::*;
+use crate::domain::{AgentId, Credential, CredentialId, Entry, EntrySlice, Filters, Status, Timestamp};
+use crate::source::Trace;
+use crate::store::{EntryKey, Store};
+
+/// A store that forgets on demand.
+#[derive(Default)]
+struct Shelf(Mutex<HashMap<EntryKey, Arc<Entry>>>);
+
+impl Store for Shelf {
+    fn get(&self, key: &EntryKey) -> Option<Arc<Entry>> {
+        self.0.lock().unwrap().get(key).cloned()
+    }
+
+    fn put(&self, key: EntryKey, entry: Arc<Entry>) {
+        self.0.lock().unwrap().insert(key, entry);
+    }
+
+    fn remove(&self, key: &EntryKey) {
+        self.0.lock().unwrap().remove(key);
+    }
+}
+
+/// An engine over a scripted upstream.
+struct Rig {
+    engine: Engine,
+    script: Arc<Script>,
+    store: Arc<Shelf>,
+    clock: Clock,
+    shutdown: Shutdown,
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// Some instant in 2026.
+const NOW: Timestamp = Timestamp::from_micros(1_790_000_000_123_456);
+
+fn settings() -> EngineSettings {
+    EngineSettings {
+        fan_out: 8,
+        window: Some(7 * DAY),
+        history_start: None,
+        live_ttl: SECOND,
+        settling_ttl: 2 * SECOND,
+        settled_ttl: DAY,
+        settle_after: 3 * 3_600 * SECOND,
+        commit_lag: 10 * SECOND,
+        stale_while_revalidate: Duration::ZERO,
+        stale_if_error: Duration::ZERO,
+        relay_bytes: 1 << 20,
+    }
+}
+
+impl Rig {
+    fn new(settings: EngineSettings, seed: u64) -> Self {
+        let clock = Clock::showing(NOW);
+        let script = Arc::new(Script::new(clock.clone(), seed));
+        let (store, shutdown) = (Arc::new(Shelf::default()), Shutdown::default());
+        let source: Arc<dyn Source> = Arc::clone(&script) as _;
+        let engine = Engine::new(settings, source, Arc::clone(&store) as _, clock.clone(), shutdown.clone());
+        Self { engine, script, store, clock, shutdown }
+    }
+
+    /// A history of `rows` completed executions, evenly over some days up to a minute ago.
+    fn with_history(self, rows: u32, days: u32) -> Self {
+        let step = days * DAY / rows;
+        {
+            let mut world = self.script.world();
+            for row in 0..rows {
+                world.insert(NOW.minus(60 * SECOND).minus(row * step), "completed");
+            }
+        }
+        self
+    }
+
+    fn question(&self) -> Question {
+        Question {
+            credential: Credential::new(CredentialId::new([1; 16]), "key".to_owned().into()),
+            agent: AgentId::new(Uuid::from_u128(7)),
+            filters: Filters::default(),
+            from: None,
+            to: None,
+            wish: Wish::default(),
+            tolerance: Tolerance::Strict,
+            pace: Pace::Collected { deadline: Instant::now() + 50 * SECOND },
+            trace: Trace::default(),
+        }
+    }
+
+    fn status(&self, status: &str) -> Question {
+        let filters = Filters { status: Some(Status::new(status)), ..Filters::default() };
+        Question { filters, ..self.question() }
+    }
+
+    async fn collect(&self, question: Question) -> Result<Collected, AskError> {
+        self.engine.ask(question).await?.collect(u64::MAX).await
+    }
+
+    /// Ids and versions of the answer's rows, in its order.
+    async fn rows(&self, question: Question) -> Vec<(String, u32)> {
+        self.collect(question).await.unwrap().slices.iter().flat_map(rows).collect()
+    }
+
+    /// The same, taken as a stream.
+    async fn stream(&self, question: Question) -> Result<Vec<(String, u32)>, AskError> {
+        let pace = Pace::Streamed { row_wait: 50 * SECOND };
+        let mut answer = self.engine.ask(Question { pace, ..question }).await?;
+        let mut all = Vec::new();
+        while let Some(slice) = answer.next().await? {
+            all.extend(rows(&slice));
+        }
+        Ok(all)
+    }
+
+    /// The rows that there are.
+    fn truth(&self, question: &Question) -> Vec<(String, u32)> {
+        let span = crate::domain::Span::new(
+            question.from.unwrap_or(Timestamp::MIN),
+            question.to.unwrap_or(Timestamp::MAX),
+        );
+        let now = self.script.now();
+        span.map(|span| self.script.world().truth(&question.filters, span, now)).unwrap_or_default()
+    }
+
+    /// How many pages were asked for since the last time.
+    fn requests(&self) -> usize {
+        std::mem::take(&mut self.script.world().asked).len()
+    }
+
+    /// At the end of a test: nothing may be left running.
+    async fn close(self) {
+        self.shutdown.drain();
+        tokio::time::timeout(60 * SECOND, self.shutdown.finished()).await.expect("no task is left");
+    }
+}
+
+/// Ids and versions of a slice's rows.
+fn rows(slice: &EntrySlice) -> Vec<(String, u32)> {
+    slice
+        .positions()
+        .map(|position| {
+            let bytes = slice.entry.row_bytes(position);
+            let value: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+            let version = value["version"].as_u64().unwrap() as u32;
+            (slice.entry.rows()[position].id.to_string(), version)
+        })
+        .collect()
+}
+
+async fn pass(time: Duration) {
+    tokio::time::advance(time).await;
+}

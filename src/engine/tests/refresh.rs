@@ -1,0 +1,232 @@
+//! What a refresh costs, and that it sees what changed.
+
+use super::*;
+use crate::domain::Span;
+
+async fn asked_once() -> Rig {
+    let rig = Rig::new(settings(), 3).with_history(6_000, 62);
+    // Three calls are still going on.
+    for ago in [5, 40, 70] {
+        rig.script.world().insert(NOW.minus(ago * SECOND), "in-progress");
+    }
+    assert_eq!(rig.rows(rig.question()).await.len(), 6_003);
+    let requests = rig.requests();
+    assert!(requests <= 120 + 9 * 2 + 6, "{requests}");
+    rig
+}
+
+#[tokio::test(start_paused = true)]
+async fn asking_again_at_once_costs_nothing() {
+    let rig = asked_once().await;
+    assert_eq!(rig.rows(rig.question()).await.len(), 6_003);
+    assert_eq!(rig.requests(), 0);
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_costs_what_changed() {
+    let rig = asked_once().await;
+    let step = |rig: &Rig, most: usize| {
+        let requests = rig.requests();
+        assert!(requests <= most, "{requests} requests, not {most}");
+    };
+    let live: Vec<usize> = (0..3).map(|n| 6_000 + n).collect();
+    pass(20 * SECOND).await;
+    let new: Vec<usize> = (0..30)
+        .map(|n| rig.script.world().insert(rig.clock.now().minus(n * SECOND / 2), "in-progress"))
+        .collect();
+    assert_eq!(rig.rows(rig.question()).await, rig.truth(&rig.question()));
+    step(&rig, 3);
+    pass(15 * SECOND).await;
+    for row in live.iter().chain(&new) {
+        rig.script.world().change(*row, "completed", rig.clock.now());
+    }
+    assert_eq!(rig.rows(rig.question()).await, rig.truth(&rig.question()));
+    step(&rig, 3);
+    pass(60 * SECOND).await;
+    for n in 0..120 {
+        rig.script.world().insert(rig.clock.now().minus(n * SECOND / 4), "completed");
+    }
+    assert_eq!(rig.rows(rig.question()).await, rig.truth(&rig.question()));
+    step(&rig, 6);
+    for days in [1, 7, 30, 62] {
+        let question = Question { from: Some(rig.clock.now().minus(days * DAY)), ..rig.question() };
+        assert_eq!(rig.rows(question.clone()).await, rig.truth(&question));
+        step(&rig, 3);
+    }
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_longer_range_costs_what_is_missing() {
+    let rig = Rig::new(settings(), 3).with_history(6_000, 62);
+    let ten = Question { from: Some(NOW.minus(10 * DAY)), ..rig.question() };
+    assert_eq!(rig.rows(ten.clone()).await, rig.truth(&ten));
+    let first = rig.requests();
+    assert_eq!(rig.rows(rig.question()).await.len(), 6_000);
+    let second = rig.requests();
+    assert!(first + second <= 120 + 10 * 2 + 6, "{first} and {second}");
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn old_stuck_rows_that_finish_are_seen_at_a_few_requests() {
+    let rig = Rig::new(settings(), 3).with_history(3_000, 60);
+    let stuck: Vec<usize> = {
+        let mut world = rig.script.world();
+        (1..30).map(|n| world.insert(NOW.minus(n * 2 * DAY), "in-progress")).collect()
+    };
+    rig.rows(rig.question()).await;
+    rig.requests();
+    pass(3 * SECOND).await;
+    for row in [3, 11, 27] {
+        rig.script.world().change(stuck[row], "completed", rig.clock.now());
+    }
+    // At most eight requests a question go to rows that lie far apart, longest unread first.
+    let mut all = 0;
+    for _ in 0..2 {
+        rig.rows(rig.question()).await;
+        let requests = rig.requests();
+        assert!(requests <= 8 + 3 + 1, "{requests}");
+        all += requests;
+    }
+    assert_eq!(rig.rows(rig.question()).await, rig.truth(&rig.question()));
+    assert!(all <= 16, "{all}");
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deleted_live_row_goes() {
+    let rig = asked_once().await;
+    rig.script.world().rows.pop();
+    pass(5 * SECOND).await;
+    assert_eq!(rig.rows(rig.question()).await, rig.truth(&rig.question()));
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_settled_row_goes_after_its_time_and_is_renewed_behind_an_answer_before() {
+    let rig = Rig::new(EngineSettings { settled_ttl: 100 * SECOND, ..settings() }, 3).with_history(500, 20);
+    rig.rows(rig.question()).await;
+    rig.script.world().rows.remove(300);
+    pass(130 * SECOND).await;
+    assert_eq!(rig.rows(rig.question()).await.len(), 500, "given at once");
+    for _ in 0..30 {
+        pass(SECOND / 2).await;
+        tokio::task::yield_now().await;
+        rig.rows(rig.question()).await;
+    }
+    assert_eq!(rig.rows(rig.question()).await, rig.truth(&rig.question()));
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_twice_past_its_time_is_read_before_the_answer() {
+    let rig = Rig::new(EngineSettings { settled_ttl: 100 * SECOND, ..settings() }, 3).with_history(500, 20);
+    rig.rows(rig.question()).await;
+    rig.script.world().rows.remove(300);
+    pass(201 * SECOND).await;
+    assert_eq!(rig.rows(rig.question()).await, rig.truth(&rig.question()));
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_row_that_upstream_shows_late_is_seen() {
+    let rig = asked_once().await;
+    pass(5 * SECOND).await;
+    let created_at = rig.clock.now().minus(SECOND / 2);
+    let row = rig.script.world().insert(created_at, "queued");
+    rig.script.world().rows[row].shown_at = rig.clock.now().plus(8 * SECOND);
+    rig.rows(rig.question()).await;
+    pass(9 * SECOND).await;
+    let rows = rig.rows(rig.question()).await;
+    assert_eq!(rows, rig.truth(&rig.question()));
+    assert_eq!(rows.len(), 6_004);
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_completes_enters_one_filter_and_leaves_another() {
+    let rig = Rig::new(settings(), 3).with_history(400, 20);
+    let old = rig.script.world().insert(NOW.minus(6 * DAY), "in-progress");
+    let new = rig.script.world().insert(NOW.minus(30 * SECOND), "in-progress");
+    for has_base in [false, true] {
+        if has_base {
+            rig.rows(rig.question()).await;
+        }
+        rig.script.world().change(old, "in-progress", rig.clock.now());
+        rig.script.world().change(new, "in-progress", rig.clock.now());
+        pass(3 * SECOND).await;
+        for status in ["in-progress", "completed"] {
+            assert_eq!(rig.rows(rig.status(status)).await, rig.truth(&rig.status(status)));
+        }
+        rig.script.world().change(old, "completed", rig.clock.now());
+        rig.script.world().change(new, "completed", rig.clock.now());
+        pass(3 * SECOND).await;
+        for status in ["in-progress", "completed"] {
+            assert_eq!(
+                rig.rows(rig.status(status)).await,
+                rig.truth(&rig.status(status)),
+                "{status} {has_base}"
+            );
+        }
+    }
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn clocks_that_are_apart_lose_nothing() {
+    for ahead in [-30_000_000i64, -4_000_000, 4_000_000, 30_000_000] {
+        let rig = Rig::new(settings(), 3).with_history(400, 20);
+        rig.script.world().quirks.ahead = ahead;
+        rig.script.learn_clock();
+        rig.rows(rig.question()).await;
+        for _ in 0..5 {
+            pass(3 * SECOND).await;
+            let now = rig.script.now();
+            rig.script.world().insert(now, "queued");
+            pass(SECOND).await;
+            let rows = rig.rows(rig.question()).await;
+            assert_eq!(rows, rig.truth(&rig.question()), "{ahead}");
+        }
+        rig.close().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn entries_that_were_evicted_are_read_again_alone() {
+    let rig = Rig::new(settings(), 3).with_history(2_000, 20);
+    rig.rows(rig.question()).await;
+    rig.requests();
+    {
+        let mut kept = rig.store.0.lock().unwrap();
+        let keys: Vec<EntryKey> = kept.keys().copied().collect();
+        keys.iter().filter(|key| key.number % 5 == 0).for_each(|key| drop(kept.remove(key)));
+    }
+    assert_eq!(rig.rows(rig.question()).await, rig.truth(&rig.question()));
+    let requests = rig.requests();
+    assert!((5..=20).contains(&requests), "{requests}");
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn segments_stay_few_while_a_head_is_read_again_and_again() {
+    let rig = Rig::new(settings(), 3).with_history(100, 2);
+    for n in 0..200 {
+        pass(15 * SECOND).await;
+        if n % 3 == 0 {
+            rig.script.world().insert(rig.clock.now().minus(2 * SECOND), "completed");
+        }
+        rig.rows(rig.question()).await;
+    }
+    let question = rig.question();
+    let scope = rig.engine.inner.scopes.find(&crate::source::Subject {
+        credential: question.credential.clone(),
+        agent: question.agent,
+        filters: question.filters.clone(),
+    });
+    let span = Span::new(Timestamp::MIN, Timestamp::MAX).unwrap();
+    let parts = scope.unwrap().lock().look(span);
+    assert!(parts.len() <= 16, "{} parts for 170 rows", parts.len());
+    rig.close().await;
+}

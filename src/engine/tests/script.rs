@@ -1,0 +1,302 @@
+//! A scripted upstream: a plain list that speaks the contract without a socket, with its doubtful corners as knobs.
+
+use std::cmp::Reverse;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
+use rand::{RngExt, SeedableRng};
+
+use crate::domain::{
+    AgentFacts, AgentId, Credential, Filters, MAX_PAGE_SIZE, Page, PageOf, Row, Span, Status, Timestamp,
+};
+use crate::engine::Clock;
+use crate::source::{RelayedPage, Source, SourceError, Subject, Turn, UpstreamWords};
+
+/// An execution as the list has it. `version` goes up with every change and is in the bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Fact {
+    pub(super) id: String,
+    pub(super) created_at: Timestamp,
+    pub(super) updated_at: Timestamp,
+    pub(super) status: String,
+    pub(super) version: u32,
+    /// Upstream shows it from this instant on.
+    pub(super) shown_at: Timestamp,
+}
+
+/// What `total` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Totals {
+    Exact,
+    Missing,
+    OfEverything,
+    Off(i64),
+}
+
+/// How `from` and `to` are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Compare {
+    Exact,
+    /// Rows are cut to whole seconds first.
+    RowsAtSeconds,
+    /// The dates are not looked at.
+    Ignored,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Listed {
+    NewestFirst,
+    OldestFirst,
+    ByUpdate,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Quirks {
+    pub(super) totals: Totals,
+    pub(super) compare: Compare,
+    pub(super) listed: Listed,
+    /// How far upstream's clock is ahead, in microseconds, and whether the source has learned it.
+    pub(super) ahead: i64,
+}
+
+type Hook = Box<dyn FnMut(&mut World, Timestamp) + Send>;
+type Refusal = Box<dyn FnMut(u64) -> Option<SourceError> + Send>;
+
+pub(super) struct World {
+    pub(super) rows: Vec<Fact>,
+    pub(super) quirks: Quirks,
+    /// Before every page.
+    pub(super) before_page: Option<Hook>,
+    /// Which pages fail, by their number from the start.
+    pub(super) refuse: Option<Refusal>,
+    pub(super) agent_refused: Option<u16>,
+    pub(super) asked: Vec<(Filters, PageOf)>,
+    pub(super) checks: usize,
+    pub(super) most_in_flight: usize,
+    in_flight: usize,
+    next_id: u64,
+    rng: StdRng,
+}
+
+pub(super) struct Script {
+    world: Mutex<World>,
+    clock: Clock,
+    pub(super) latency: Duration,
+    pub(super) held: AtomicBool,
+    ahead: AtomicI64,
+}
+
+impl Script {
+    pub(super) fn new(clock: Clock, seed: u64) -> Self {
+        let quirks =
+            Quirks { totals: Totals::Exact, compare: Compare::Exact, listed: Listed::NewestFirst, ahead: 0 };
+        let world = World {
+            rows: Vec::new(),
+            quirks,
+            before_page: None,
+            refuse: None,
+            agent_refused: None,
+            asked: Vec::new(),
+            checks: 0,
+            most_in_flight: 0,
+            in_flight: 0,
+            next_id: 0,
+            rng: StdRng::seed_from_u64(seed),
+        };
+        let (held, ahead) = (AtomicBool::new(false), AtomicI64::new(0));
+        Self { world: Mutex::new(world), clock, latency: Duration::from_millis(20), held, ahead }
+    }
+
+    pub(super) fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap()
+    }
+
+    /// Upstream's own time.
+    pub(super) fn now(&self) -> Timestamp {
+        let ahead = self.world().quirks.ahead;
+        Timestamp::from_micros(self.clock.now().as_micros() + ahead)
+    }
+
+    /// Lets the engine know how far upstream's clock is ahead, as answers' `Date` would.
+    pub(super) fn learn_clock(&self) {
+        self.ahead.store(self.world().quirks.ahead, Ordering::Relaxed);
+    }
+}
+
+impl World {
+    /// Adds an execution, shown at once.
+    pub(super) fn insert(&mut self, created_at: Timestamp, status: &str) -> usize {
+        self.next_id += 1;
+        self.rows.push(Fact {
+            id: format!("row-{:06}", self.next_id),
+            created_at,
+            updated_at: created_at,
+            status: status.to_owned(),
+            version: 0,
+            shown_at: Timestamp::MIN,
+        });
+        self.rows.len() - 1
+    }
+
+    /// Changes an execution's status.
+    pub(super) fn change(&mut self, row: usize, status: &str, now: Timestamp) {
+        let row = &mut self.rows[row];
+        status.clone_into(&mut row.status);
+        row.updated_at = now;
+        row.version += 1;
+    }
+
+    /// The rows that upstream would show now, newest first.
+    pub(super) fn truth(&self, filters: &Filters, span: Span, now: Timestamp) -> Vec<(String, u32)> {
+        let mut rows: Vec<&Fact> = self
+            .rows
+            .iter()
+            .filter(|row| row.shown_at <= now && span.contains(row.created_at) && matches(filters, row))
+            .collect();
+        rows.sort_by_key(|row| (Reverse(row.created_at), row.id.clone()));
+        rows.iter().map(|row| (row.id.clone(), row.version)).collect()
+    }
+
+    fn page(&mut self, filters: &Filters, of: PageOf, now: Timestamp) -> Page {
+        let quirks = self.quirks;
+        let is_within = |at: Timestamp| match quirks.compare {
+            Compare::Exact => of.span.contains(at),
+            Compare::RowsAtSeconds => of.span.contains(at.floor_second()),
+            Compare::Ignored => true,
+        };
+        let mut rows: Vec<Fact> = self
+            .rows
+            .iter()
+            .filter(|row| row.shown_at <= now && is_within(row.created_at) && matches(filters, row))
+            .cloned()
+            .collect();
+        // Rows of one instant come in another order at every request.
+        rows.shuffle(&mut self.rng);
+        match quirks.listed {
+            Listed::NewestFirst => rows.sort_by_key(|row| Reverse(row.created_at)),
+            Listed::OldestFirst => rows.sort_by_key(|row| row.created_at),
+            Listed::ByUpdate => rows.sort_by_key(|row| Reverse(row.updated_at)),
+        }
+        let total = match quirks.totals {
+            Totals::Exact => Some(rows.len() as u64),
+            Totals::Missing => None,
+            Totals::OfEverything => Some(self.rows.len() as u64),
+            Totals::Off(by) => Some((rows.len() as i64 + by).max(0) as u64),
+        };
+        let start = (of.number as usize - 1) * MAX_PAGE_SIZE;
+        let has_more = rows.len() > start + MAX_PAGE_SIZE;
+        let rows = rows.into_iter().skip(start).take(MAX_PAGE_SIZE).map(row).collect();
+        Page { rows, has_more, total }
+    }
+
+    pub(super) fn random(&mut self, below: usize) -> usize {
+        self.rng.random_range(0..below.max(1))
+    }
+}
+
+fn matches(filters: &Filters, row: &Fact) -> bool {
+    filters.status.as_ref().is_none_or(|status| status.as_str() == row.status)
+}
+
+fn row(fact: Fact) -> Row {
+    Row {
+        bytes: format!(r#"{{"id":"{}","version":{},"status":"{}"}}"#, fact.id, fact.version, fact.status)
+            .into(),
+        id: fact.id.as_str().into(),
+        created_at: Some(fact.created_at),
+        updated_at: Some(fact.updated_at),
+        status: Some(Status::new(&fact.status)),
+    }
+}
+
+/// Counts a request out when it is answered, or given up.
+struct Flight<'a>(&'a Script);
+
+impl Drop for Flight<'_> {
+    fn drop(&mut self) {
+        self.0.world().in_flight -= 1;
+    }
+}
+
+impl Source for Script {
+    fn page<'a>(
+        &'a self,
+        subject: &'a Subject,
+        page: PageOf,
+        _: &'a Turn,
+    ) -> BoxFuture<'a, Result<Page, SourceError>> {
+        Box::pin(async move {
+            {
+                let mut world = self.world();
+                world.in_flight += 1;
+                world.most_in_flight = world.most_in_flight.max(world.in_flight);
+                world.asked.push((subject.filters.clone(), page));
+            }
+            let _flight = Flight(self);
+            tokio::time::sleep(self.latency / 2).await;
+            while self.held.load(Ordering::Relaxed) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            let now = self.now();
+            let answer = {
+                let mut world = self.world();
+                let number = world.asked.len() as u64;
+                if let Some(error) = world.refuse.as_mut().and_then(|refuse| refuse(number)) {
+                    Err(error)
+                } else {
+                    if let Some(mut hook) = world.before_page.take() {
+                        hook(&mut world, now);
+                        world.before_page.get_or_insert(hook);
+                    }
+                    Ok(world.page(&subject.filters, page, now))
+                }
+            };
+            tokio::time::sleep(self.latency / 2).await;
+            answer
+        })
+    }
+
+    fn agent<'a>(
+        &'a self,
+        _: &'a Credential,
+        _: AgentId,
+        _: &'a Turn,
+    ) -> BoxFuture<'a, Result<AgentFacts, SourceError>> {
+        Box::pin(async move {
+            tokio::time::sleep(self.latency).await;
+            let mut world = self.world();
+            world.checks += 1;
+            match world.agent_refused {
+                Some(404) => Err(SourceError::AgentNotFound(words(404))),
+                Some(status) => Err(SourceError::Denied(words(status))),
+                None => Ok(AgentFacts { created_at: world.rows.iter().map(|row| row.created_at).min() }),
+            }
+        })
+    }
+
+    fn relay<'a>(
+        &'a self,
+        _: &'a Credential,
+        _: AgentId,
+        query: &'a str,
+        _: &'a Turn,
+    ) -> BoxFuture<'a, Result<RelayedPage, SourceError>> {
+        Box::pin(async move { Ok(RelayedPage { body: query.to_owned().into(), page: None }) })
+    }
+
+    fn clock_ahead_micros(&self) -> i64 {
+        self.ahead.load(Ordering::Relaxed)
+    }
+}
+
+pub(super) fn words(status: u16) -> UpstreamWords {
+    UpstreamWords { status, message: "no".to_owned() }
+}
+
+pub(super) fn unavailable() -> SourceError {
+    SourceError::Unavailable { detail: "scripted".to_owned(), retry_after: None, upstream: None }
+}

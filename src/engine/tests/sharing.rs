@@ -1,0 +1,148 @@
+//! One read for many callers.
+
+use std::sync::atomic::Ordering;
+
+use futures_util::future::join_all;
+
+use super::script::{unavailable, words};
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn a_hundred_callers_cost_the_requests_of_one() {
+    let alone = Rig::new(settings(), 1).with_history(700, 20);
+    alone.rows(alone.question()).await;
+    let one = alone.requests();
+    alone.close().await;
+    let rig = Rig::new(settings(), 1).with_history(700, 20);
+    let answers = join_all((0..100).map(|_| rig.rows(rig.question()))).await;
+    assert!(answers.iter().all(|rows| rows.len() == 700));
+    assert_eq!(rig.requests(), one);
+    assert_eq!(rig.script.world().checks, 1);
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_caller_leaving_changes_nothing_for_the_others() {
+    let rig = Rig::new(settings(), 1).with_history(700, 20);
+    let first = rig.rows(rig.question());
+    let second = rig.rows(rig.question());
+    let first = tokio::time::timeout(Duration::from_millis(70), first);
+    let (first, second) = tokio::join!(first, second);
+    assert!(first.is_err());
+    assert_eq!(second.len(), 700);
+    let requests = rig.requests();
+    assert!(requests <= 14 + 6, "{requests}");
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reading_that_nobody_waits_for_stops_and_keeps_what_it_proved() {
+    let rig = Rig::new(settings(), 1).with_history(3_000, 6);
+    let left = tokio::time::timeout(Duration::from_millis(90), rig.rows(rig.question())).await;
+    assert!(left.is_err());
+    pass(10 * SECOND).await;
+    let before = rig.requests();
+    assert!(before < 40, "{before}");
+    assert_eq!(rig.rows(rig.question()).await.len(), 3_000);
+    let after = rig.requests();
+    assert!(after < 60, "{after} after {before}");
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn never_more_in_flight_than_the_fan_out() {
+    let rig = Rig::new(settings(), 1).with_history(5_000, 100);
+    rig.rows(rig.question()).await;
+    assert_eq!(rig.script.world().most_in_flight, 8);
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_nobody_takes_from_is_read_no_further_than_a_few_pages() {
+    let rig = Rig::new(settings(), 1).with_history(10_000, 100);
+    let pace = Pace::Streamed { row_wait: 50 * SECOND };
+    let mut answer = rig.engine.ask(Question { pace, ..rig.question() }).await.unwrap();
+    pass(10 * SECOND).await;
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+        pass(SECOND).await;
+    }
+    let requests = rig.requests();
+    assert!(requests <= 40, "{requests}");
+    let mut count = 0;
+    while let Some(slice) = answer.next().await.unwrap() {
+        count += slice.len();
+    }
+    assert_eq!(count, 10_000);
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_is_told_to_those_who_waited_and_not_kept() {
+    let rig = Rig::new(settings(), 1).with_history(100, 2);
+    rig.script.world().refuse = Some(Box::new(|_| Some(unavailable())));
+    let answers = join_all((0..5).map(|_| rig.collect(rig.question()))).await;
+    assert!(answers.iter().all(|answer| matches!(answer, Err(AskError::Source(_)))));
+    rig.script.world().refuse = None;
+    assert_eq!(rig.rows(rig.question()).await.len(), 100);
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_that_was_under_way_does_not_land_after_a_purge() {
+    let rig = Rig::new(settings(), 1).with_history(100, 2);
+    rig.script.held.store(true, Ordering::Relaxed);
+    let asking = rig.rows(rig.question());
+    let purging = async {
+        tokio::time::sleep(SECOND / 5).await;
+        rig.engine.forget(rig.question().agent);
+        rig.script.held.store(false, Ordering::Relaxed);
+    };
+    let (rows, ()) = tokio::join!(asking, purging);
+    assert_eq!(rows.len(), 100, "who waited is answered");
+    assert!(rig.store.0.lock().unwrap().is_empty());
+    rig.requests();
+    rig.rows(rig.question()).await;
+    assert!(rig.requests() > 0);
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_revoked_key_reads_nothing_after_a_minute() {
+    let settings = EngineSettings { live_ttl: 600 * SECOND, settling_ttl: 600 * SECOND, ..settings() };
+    let rig = Rig::new(settings, 1).with_history(100, 2);
+    rig.rows(rig.question()).await;
+    rig.script.world().agent_refused = Some(403);
+    pass(30 * SECOND).await;
+    assert_eq!(rig.rows(rig.question()).await.len(), 100);
+    pass(40 * SECOND).await;
+    let error = rig.collect(rig.question()).await.unwrap_err();
+    assert!(matches!(error, AskError::Source(crate::source::SourceError::Denied(_))), "{error}");
+    assert!(rig.store.0.lock().unwrap().is_empty(), "what was kept under it is gone");
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_stray_refusal_empties_nothing() {
+    let rig = Rig::new(settings(), 1).with_history(100, 2);
+    rig.rows(rig.question()).await;
+    pass(5 * SECOND).await;
+    let mut is_first = true;
+    rig.script.world().refuse = Some(Box::new(move |_| {
+        std::mem::take(&mut is_first).then(|| crate::source::SourceError::Denied(words(403)))
+    }));
+    assert_eq!(rig.rows(rig.question()).await.len(), 100);
+    assert!(!rig.store.0.lock().unwrap().is_empty());
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_key_gets_nothing_that_was_kept() {
+    let rig = Rig::new(settings(), 1).with_history(100, 2);
+    rig.rows(rig.question()).await;
+    rig.script.world().agent_refused = Some(403);
+    let credential = Credential::new(CredentialId::new([2; 16]), "other".to_owned().into());
+    let error = rig.collect(Question { credential, ..rig.question() }).await.unwrap_err();
+    assert!(matches!(error, AskError::Source(crate::source::SourceError::Denied(_))));
+    rig.close().await;
+}

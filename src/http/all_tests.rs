@@ -1,0 +1,194 @@
+use std::collections::BTreeSet;
+use std::num::NonZeroUsize;
+
+use axum::http::Request;
+use http::HeaderMap;
+use http_body_util::BodyExt;
+use tokio::sync::Semaphore;
+
+use super::*;
+use crate::domain::{AgentId, Credential, CredentialId, Digest, Span, Timestamp};
+use crate::encode::whole_slice;
+use crate::engine::{AskError, CacheReport, Freshness, Missing};
+use crate::http::account::Account;
+use crate::http::problem::{Face, Key};
+
+const LONGEST: Duration = Duration::from_secs(50);
+
+fn visit() -> Visit {
+    Visit {
+        agent: AgentId::new(uuid::Uuid::from_u128(7)),
+        credential: Credential::new(CredentialId::new([0; 16]), "bn-1".to_owned().into()),
+        face: Face { manner: Manner::Own, key: Key::Callers },
+        account: Arc::new(Account::open("r-1".into())),
+    }
+}
+
+fn wanted(method: Method, query: &str, headers: &[(&'static str, &str)]) -> Wanted {
+    let builder = Request::builder().method(method).uri(format!("/?{query}"));
+    let request = headers.iter().fold(builder, |b, (name, value)| b.header(*name, *value)).body(()).unwrap();
+    Wanted::read(&request.into_parts().0, LONGEST).unwrap()
+}
+
+fn get(query: &str, headers: &[(&'static str, &str)]) -> Wanted {
+    wanted(Method::GET, query, headers)
+}
+
+fn verdict(count: u64) -> Verdict {
+    Verdict {
+        as_of: Timestamp::from_micros(0),
+        count,
+        digest: Digest(5),
+        missing: Vec::new(),
+        freshness: Freshness { age: Duration::from_secs(4), lifetime: Duration::from_secs(10) },
+        report: CacheReport { hit_rows: count, ..CacheReport::default() },
+    }
+}
+
+fn two_rows() -> Collected {
+    Collected { slices: vec![whole_slice(&["{\"id\":\"a\"}", "{\"id\":\"b\"}"])], verdict: verdict(2) }
+}
+
+fn place() -> OwnedSemaphorePermit {
+    Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap()
+}
+
+async fn whole(wanted: Wanted, collected: Collected) -> Response {
+    let compressor = crate::encode::Compressor::new(NonZeroUsize::MIN);
+    wanted.whole(&compressor, collected, &visit(), place()).await.unwrap()
+}
+
+async fn text(response: Response) -> String {
+    String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
+}
+
+fn header_text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).map(|value| value.to_str().unwrap())
+}
+
+#[tokio::test]
+async fn a_document_is_upstreams_envelope_and_the_verdict() {
+    let response = whole(get("", &[]), two_rows()).await;
+    let headers = response.headers().clone();
+    let expected = "{\"agent_id\":\"00000000-0000-0000-0000-000000000007\",\"as_of\":\"1970-01-01T00:00:00.000000Z\",\
+                    \"page_number\":1,\"page_size\":2,\"total\":2,\"has_more\":false,\"complete\":true,\
+                    \"data\":[{\"id\":\"a\"},{\"id\":\"b\"}]}";
+    assert_eq!(text(response).await, expected);
+    for (name, value) in [
+        ("content-length", expected.len().to_string().as_str()),
+        ("content-type", "application/json"),
+        ("x-total-count", "2"),
+        ("age", "4"),
+        ("cache-control", "private, max-age=10"),
+        ("etag", "W/\"00000000000000000000000000000005-2\""),
+        ("vary", "Accept, Accept-Encoding, Authorization, Prefer"),
+    ] {
+        assert_eq!(header_text(&headers, name), Some(value), "{name}");
+    }
+    assert!(header_text(&headers, "cache-status").unwrap().starts_with("fanfold; hit"));
+}
+
+#[tokio::test]
+async fn a_partial_answer_says_so_and_is_not_to_be_kept() {
+    let mut collected = two_rows();
+    let error = AskError::Source(crate::source::SourceError::TimedOut);
+    collected.verdict.missing.push(Missing { span: Span::at(Timestamp::from_micros(1)), error });
+    let response = whole(get("", &[("prefer", "handling=lenient")]), collected).await;
+    assert_eq!(header_text(response.headers(), "cache-control"), Some("no-store"));
+    assert_eq!(header_text(response.headers(), "preference-applied"), Some("handling=lenient"));
+    assert_eq!(header_text(response.headers(), "etag"), None);
+    let body: serde_json::Value = serde_json::from_str(&text(response).await).unwrap();
+    assert_eq!(body["complete"], false);
+    assert_eq!(body["missing"][0]["code"], "upstream_timeout");
+    assert_eq!(body["missing"][0]["from"], "1970-01-01T00:00:00.000001Z");
+}
+
+#[tokio::test]
+async fn head_says_the_same_and_sends_nothing() {
+    let got = whole(get("", &[]), two_rows()).await;
+    let head = whole(wanted(Method::HEAD, "", &[]), two_rows()).await;
+    assert_eq!(head.headers(), got.headers());
+    assert_eq!(text(head).await, "");
+}
+
+#[tokio::test]
+async fn a_large_document_is_one_gzip_member_of_known_length() {
+    use std::io::Read;
+    let row = format!("{{\"id\":\"{}\"}}", "x".repeat(4000));
+    let collected = || Collected { slices: vec![whole_slice(&[&row])], verdict: verdict(1) };
+    let plain = text(whole(get("", &[]), collected()).await).await;
+    let response = whole(get("", &[("accept-encoding", "gzip")]), collected()).await;
+    assert_eq!(header_text(response.headers(), "content-encoding"), Some("gzip"));
+    let length: usize = header_text(response.headers(), "content-length").unwrap().parse().unwrap();
+    let wire = response.into_body().collect().await.unwrap().to_bytes();
+    let mut read = String::new();
+    flate2::read::GzDecoder::new(&wire[..]).read_to_string(&mut read).unwrap();
+    assert_eq!((wire.len(), read), (length, plain));
+}
+
+#[test]
+fn who_has_the_rows_gets_none() {
+    let known = [("if-none-match", "\"00000000000000000000000000000005-2\"")];
+    for query in ["format=json", "format=ndjson"] {
+        let response = get(query, &known).not_modified(&verdict(2), &visit()).unwrap();
+        assert_eq!(response.status(), StatusCode::NOT_MODIFIED);
+        assert!(response.headers().contains_key(header::ETAG));
+    }
+    assert!(get("", &known).not_modified(&verdict(3), &visit()).is_none());
+    assert!(get("", &[]).not_modified(&verdict(2), &visit()).is_none());
+    let mut partial = verdict(2);
+    partial.missing.push(Missing { span: Span::at(Timestamp::MIN), error: AskError::NotCached });
+    assert!(get("", &known).not_modified(&partial, &visit()).is_none());
+}
+
+#[tokio::test]
+async fn lines_to_an_old_client_have_a_length_and_may_have_an_end_record() {
+    let mut wanted = get("format=ndjson&end_record=true", &[]);
+    assert_eq!(wanted.delivery, Delivery::Streamed);
+    wanted.parts.version = Version::HTTP_10;
+    let wanted = Wanted::read(&wanted.parts, LONGEST).unwrap();
+    assert_eq!(wanted.delivery, Delivery::Collected);
+    let response = whole(wanted, two_rows()).await;
+    let length: usize = header_text(response.headers(), "content-length").unwrap().parse().unwrap();
+    let text = text(response).await;
+    assert_eq!(text.len(), length);
+    assert_eq!(text.lines().count(), 3);
+    assert!(text.lines().last().unwrap().starts_with("{\"@end\":{\"complete\":true,\"count\":2,"));
+}
+
+#[test]
+fn wait_is_the_deadline_of_a_document_and_the_patience_of_a_stream() {
+    let wait = [("prefer", "wait=10")];
+    let pace = |query, headers: &[_]| get(query, headers).question(&visit()).pace;
+    let ten = Duration::from_secs(10);
+    assert_eq!(pace("format=ndjson", &wait), Pace::Streamed { row_wait: ten });
+    assert_eq!(pace("format=ndjson", &[]), Pace::Streamed { row_wait: LONGEST });
+    let before = Instant::now();
+    match pace("", &wait) {
+        Pace::Collected { deadline } => assert!(deadline >= before + ten && deadline < before + LONGEST),
+        Pace::Streamed { .. } => panic!("a document is collected"),
+    }
+}
+
+#[tokio::test]
+async fn every_header_of_an_answer_is_described() {
+    let document: serde_json::Value = serde_norway::from_str(crate::http::OPENAPI).unwrap();
+    let described = |status: &str| -> BTreeSet<String> {
+        let responses = &document["paths"]["/agents/{agent_id}/executions/all"]["get"]["responses"];
+        let headers = responses[status]["headers"].as_object().unwrap();
+        headers.keys().map(|name| name.to_ascii_lowercase()).chain(["content-type".to_owned()]).collect()
+    };
+    let mut sent: BTreeSet<String> =
+        ["x-request-id", "x-content-type-options", "server-timing"].map(str::to_owned).into();
+    let names = |response: &Response| -> Vec<String> {
+        response.headers().keys().map(|name| name.as_str().to_owned()).collect()
+    };
+    let headers = [("accept-encoding", "gzip, identity;q=0"), ("prefer", "wait=1")];
+    sent.extend(names(&whole(get("", &headers), two_rows()).await));
+    assert_eq!(sent, described("200"));
+
+    let not_modified = get("", &[("if-none-match", "*")]).not_modified(&verdict(2), &visit()).unwrap();
+    for name in names(&not_modified) {
+        assert!(described("304").contains(&name), "{name}");
+    }
+}
