@@ -142,8 +142,7 @@ const fn engine_settings(reading: &config::Reading, relay_bytes: u64) -> EngineS
 
 fn http_settings(settings: &Serve) -> Result<HttpSettings, Vec<String>> {
     let answers = &settings.answers;
-    let origins: Result<_, _> =
-        answers.cors_origins.iter().map(HeaderValue::try_from).collect();
+    let origins: Result<_, _> = answers.cors_origins.iter().map(HeaderValue::try_from).collect();
     Ok(HttpSettings {
         max_json_bytes: answers.max_json_bytes,
         request_deadline: answers.request_deadline,

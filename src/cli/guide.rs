@@ -63,7 +63,7 @@ impl fmt::Display for Guide<'_> {
             (
                 "only some of them",
                 format!(
-                    "curl -s -H \"$AUTH\" '{large}?status=completed&call_type=outbound&from=2020-01-01T00:00:00Z' | jq .total"
+                    "curl -s -H \"$AUTH\" '{small}?status=completed&call_type=outbound&from=2020-01-01T00:00:00Z' | jq .total"
                 ),
             ),
             (

@@ -91,6 +91,8 @@ pub struct Simulate {
 /// # Errors
 /// Every fault.
 pub(super) fn read(mut reader: Reader) -> Result<Simulate, Faults> {
+    /// What all agents together may have: some 32 bytes of memory each.
+    const MOST_EXECUTIONS: usize = 100_000_000;
     let read = &mut reader;
     let simulate = read_all!(read, Simulate {
         listen: one("listen", values::address),
@@ -110,6 +112,9 @@ pub(super) fn read(mut reader: Reader) -> Result<Simulate, Faults> {
         log: log,
         faults: faults,
     });
+    if simulate.as_ref().is_some_and(|s| s.agents.saturating_mul(s.executions) > MOST_EXECUTIONS) {
+        read.fault("executions", format!("more than {MOST_EXECUTIONS} for all agents together"));
+    }
     reader.finish(simulate)
 }
 

@@ -201,3 +201,9 @@ fn faults_are_told_apart_from_what_is_none() {
     }
     assert_eq!(faults_with("fanfold simulate --fault 42 --fault :0.5 --fault 429:2", &[]).len(), 3);
 }
+
+#[test]
+fn a_world_that_does_not_fit_in_memory_is_refused() {
+    let faults = faults_with("fanfold simulate --agents 1000 --executions 1000000", &[]);
+    assert_eq!(faults, ["--executions: more than 100000000 for all agents together"]);
+}

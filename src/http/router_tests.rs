@@ -1,3 +1,4 @@
+use std::num::NonZeroUsize;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -8,16 +9,42 @@ use http_body_util::BodyExt;
 use tower::ServiceExt;
 
 use super::*;
-use crate::engine::Engine;
+use crate::cache::MokaStore;
+use crate::engine::{Clock, Engine, EngineSettings};
 use crate::http::auth::Doors;
 use crate::http::{AnswerRecord, Ending, HttpSettings};
 use crate::shutdown::Shutdown;
+use crate::upstream::{BaseUrl, Dates, PlainHttp, RateScope, Share, Upstream, UpstreamSettings};
 
 const AGENT: &str = "6f9619ff-8b86-d011-b42d-00cf4fc964ff";
 
 /// What these tests ask never gets as far as the engine.
 fn engine() -> Arc<Engine> {
-    Arc::new(Engine {})
+    let upstream = UpstreamSettings {
+        base_url: BaseUrl::parse("http://127.0.0.1:9", PlainHttp::LoopbackOnly).unwrap(),
+        ca_pem: None,
+        attempt_timeout: Duration::from_secs(1),
+        rate: None,
+        rate_scope: RateScope::Shared,
+        concurrency: NonZeroUsize::MIN,
+        refresh_reserve: Share::percent(0).unwrap(),
+        dates: Dates::Sent,
+    };
+    let settings = EngineSettings {
+        fan_out: 1,
+        window: None,
+        history_start: None,
+        live_ttl: Duration::ZERO,
+        settling_ttl: Duration::ZERO,
+        settled_ttl: Duration::ZERO,
+        settle_after: Duration::ZERO,
+        commit_lag: Duration::ZERO,
+        stale_while_revalidate: Duration::ZERO,
+        stale_if_error: Duration::ZERO,
+        relay_bytes: 0,
+    };
+    let (source, store) = (Upstream::new(upstream).unwrap(), Arc::new(MokaStore::new(0)));
+    Arc::new(Engine::new(settings, source, store, Clock::from_wall(), Shutdown::default()))
 }
 
 fn app_until(shutdown: Shutdown) -> Router {

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::collections::BTreeSet;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,11 +11,13 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use axum::response::Response;
-use fanfold::engine::Engine;
+use fanfold::cache::MokaStore;
+use fanfold::engine::{Clock, Engine, EngineSettings};
 use fanfold::http::auth::Doors;
 use fanfold::http::problem::{Code, Problem};
 use fanfold::http::{ALL_PARAMETERS, AdminApp, App, HttpSettings, OPENAPI, PAGE_PARAMETERS, admin, public};
 use fanfold::shutdown::Shutdown;
+use fanfold::upstream::{BaseUrl, Dates, PlainHttp, RateScope, Share, Upstream, UpstreamSettings};
 use serde_json::Value;
 use tower::ServiceExt;
 
@@ -53,7 +56,31 @@ fn parameters(document: &Value, path: &str, place: &str) -> BTreeSet<String> {
 
 /// What these tests ask never gets an answer from the engine.
 fn engine() -> Arc<Engine> {
-    Arc::new(Engine {})
+    let upstream = UpstreamSettings {
+        base_url: BaseUrl::parse("http://127.0.0.1:9", PlainHttp::LoopbackOnly).unwrap(),
+        ca_pem: None,
+        attempt_timeout: Duration::from_secs(1),
+        rate: None,
+        rate_scope: RateScope::Shared,
+        concurrency: NonZeroUsize::MIN,
+        refresh_reserve: Share::percent(0).unwrap(),
+        dates: Dates::Sent,
+    };
+    let settings = EngineSettings {
+        fan_out: 1,
+        window: None,
+        history_start: None,
+        live_ttl: Duration::ZERO,
+        settling_ttl: Duration::ZERO,
+        settled_ttl: Duration::ZERO,
+        settle_after: Duration::ZERO,
+        commit_lag: Duration::ZERO,
+        stale_while_revalidate: Duration::ZERO,
+        stale_if_error: Duration::ZERO,
+        relay_bytes: 0,
+    };
+    let (source, store) = (Upstream::new(upstream).unwrap(), Arc::new(MokaStore::new(0)));
+    Arc::new(Engine::new(settings, source, store, Clock::from_wall(), Shutdown::default()))
 }
 
 /// A gateway that takes no question: what gets past the parameters is `overloaded`.
