@@ -1,6 +1,5 @@
 use secrecy::ExposeSecret as _;
 
-use super::process::{Failure, fail};
 use super::{Exit, print};
 use crate::config::TokenNew;
 use crate::http::auth::new_token;
@@ -14,6 +13,9 @@ pub fn token_new(settings: &TokenNew) -> Exit {
             print::err(made.token.expose_secret());
             Exit::Done
         }
-        Err(fault) => fail(&Failure(fault.to_owned())),
+        Err(fault) => {
+            print::err(format_args!("--name: {fault}"));
+            Exit::BadSettings
+        }
     }
 }

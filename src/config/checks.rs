@@ -9,6 +9,7 @@ use reqwest::Url;
 
 use super::reader::Reader;
 use super::serve::{Answers, Budget, Keys, Listeners, Reading, Upstream};
+use super::values;
 
 /// The smallest cache that is of use: an entry is some tens of pages of some tens of kilobytes a row, and an answer
 /// under way needs a few of them to stay.
@@ -25,13 +26,16 @@ pub(super) fn ports(read: &mut Reader, listeners: Option<&Listeners>) {
     }
 }
 
-/// What changes sooner can't stay longer.
-pub(super) fn freshness(read: &mut Reader, reading: Option<&Reading>) {
-    let Some(reading) = reading else { return };
-    if reading.live_ttl > reading.settling_ttl {
+/// What changes sooner can't stay longer. Looked at one by one: a fault elsewhere must not hide one here.
+pub(super) fn freshness(read: &mut Reader) {
+    let length = |read: &Reader, name| read.known(name, values::length_or_zero);
+    let live = length(read, "live-ttl");
+    let settling = length(read, "settling-ttl");
+    let settled = length(read, "settled-ttl");
+    if live.zip(settling).is_some_and(|(live, settling)| live > settling) {
         read.fault("live-ttl", "longer than --settling-ttl: a live row changes sooner than a settling one");
     }
-    if reading.settling_ttl > reading.settled_ttl {
+    if settling.zip(settled).is_some_and(|(settling, settled)| settling > settled) {
         read.fault(
             "settling-ttl",
             "longer than --settled-ttl: a settling row changes sooner than a settled one",

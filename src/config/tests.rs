@@ -65,6 +65,7 @@ fn every_fault_is_told_at_once() {
             "--window",
             "FANFOLD_CACHE_BYTES",
             "FANFOLD_CORS_ORIGIN",
+            "--live-ttl",
         ],
         "{faults:#?}"
     );
