@@ -2,12 +2,17 @@
 //!
 //! ARCHITECTURE.md tells how the modules fit together.
 
+pub mod cache;
+pub mod cli;
+pub mod config;
 pub mod domain;
 pub mod encode;
 pub mod engine;
 pub mod http;
+pub mod server;
 pub mod shutdown;
 pub mod simulator;
 pub mod source;
 pub mod store;
+pub mod telemetry;
 pub mod upstream;

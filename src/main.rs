@@ -1,3 +1,18 @@
 //! Picks a command.
 
-fn main() {}
+use fanfold::cli::{self, Exit};
+use fanfold::config::Command;
+
+/// Answers are large buffers of many sizes that live shortly; the system's allocator keeps twice the memory for them.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> Exit {
+    match cli::command(std::env::args_os(), std::env::vars_os()) {
+        Ok(Command::Serve(settings)) => cli::serve(&settings),
+        Ok(Command::Simulate(settings)) => cli::simulate(&settings),
+        Ok(Command::Demo(settings)) => cli::demo(&settings),
+        Ok(Command::TokenNew(settings)) => cli::token_new(&settings),
+        Err(exit) => exit,
+    }
+}

@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 #[derive(Clone, Debug, Default)]
 pub struct Shutdown {
     tasks: TaskTracker,
+    leaving: CancellationToken,
     draining: CancellationToken,
     ended: CancellationToken,
 }
@@ -20,6 +21,16 @@ impl Shutdown {
     #[expect(clippy::disallowed_methods, reason = "the one place that spawns")]
     pub fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
         tokio::spawn(self.tasks.track_future(work));
+    }
+
+    /// Tells whoever routes here that this process is about to go; everything is still served.
+    pub fn leave(&self) {
+        self.leaving.cancel();
+    }
+
+    /// Whether this process is about to go, or going.
+    pub fn is_leaving(&self) -> bool {
+        self.leaving.is_cancelled() || self.is_draining()
     }
 
     /// Begins to drain: what is in flight finishes, nothing new is taken.

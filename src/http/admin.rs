@@ -19,7 +19,7 @@ pub(super) async fn live() -> &'static str {
 /// `GET /readyz`: whether new requests should come here. Upstream has no part in it: were it down, every replica would be
 /// taken out at once, and with them what they could still answer.
 pub(super) async fn ready(State(app): State<Arc<AdminApp>>) -> (StatusCode, &'static str) {
-    if app.shutdown.is_draining() {
+    if app.shutdown.is_leaving() {
         (StatusCode::SERVICE_UNAVAILABLE, "draining\n")
     } else {
         (StatusCode::OK, "ready\n")

@@ -11,7 +11,7 @@ use std::collections::{HashMap, HashSet};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
-use super::script::{Compare, Fact, Listed, Totals, unavailable};
+use super::script::{Compare, Fact, Listed, Totals, World, unavailable};
 use super::*;
 
 #[derive(Clone, Debug)]
@@ -134,52 +134,21 @@ async fn live_through(case: &Case, settings: EngineSettings) -> Result<(), TestC
         // Two things never happen at the very same microsecond.
         pass(Duration::from_millis(1)).await;
         let now = rig.clock.now();
-        let mut world = rig.script.world();
-        let rows = world.rows.len().max(1);
+        mutate(&mut rig.script.world(), step, now, settings.settled_ttl.is_zero() || chronicle.0.is_empty());
         match step {
-            Step::Insert { count, apart_ms, status } => {
-                for n in 0..*count {
-                    let apart = Duration::from_millis(u64::from(n * apart_ms / count));
-                    let row = world.insert(now.minus(apart), STATUSES[*status]);
-                    world.rows[row].shown_at = now;
-                }
-            }
-            Step::InsertTies { count, hours_ago } => {
-                // Upstream makes no rows in the past, so these were there before anybody asked: only at the start.
-                if chronicle.0.is_empty() || settings.settled_ttl.is_zero() {
-                    (0..*count).for_each(|_| {
-                        world.insert(now.minus(*hours_ago * 3_600 * SECOND), "completed");
-                    });
-                }
-            }
-            Step::InsertLate { shown_after_ms } => {
-                let row = world.insert(now, "queued");
-                world.rows[row].shown_at = now.plus(Duration::from_millis(u64::from(*shown_after_ms)));
-            }
-            Step::Change { which, status } if which % rows < world.rows.len() => {
-                world.change(which % rows, STATUSES[*status], now);
-            }
-            Step::Delete { which } if which % rows < world.rows.len() => {
-                world.rows.remove(which % rows);
-            }
-            Step::Change { .. } | Step::Delete { .. } => {}
             Step::Pass { ms } => {
-                drop(world);
                 pass(Duration::from_millis(u64::from(*ms))).await;
             }
             Step::Evict { every } => {
-                drop(world);
                 rig.store.0.lock().unwrap().retain(|key, _| key.number % every != 0);
             }
-            Step::Fail { pages } => {
-                let mut left = *pages;
-                world.refuse = Some(Box::new(move |_| {
-                    left = left.saturating_sub(1);
-                    (left > 0).then(unavailable)
-                }));
-            }
+            Step::Insert { .. }
+            | Step::InsertTies { .. }
+            | Step::InsertLate { .. }
+            | Step::Change { .. }
+            | Step::Delete { .. }
+            | Step::Fail { .. } => {}
             Step::Ask { status, from_hours, to_hours, way } => {
-                drop(world);
                 chronicle.note(&rig.script.world().rows, now);
                 let at = |hours: &Option<u32>| hours.map(|hours| now.minus(hours * 3_600 * SECOND));
                 let base = status.map_or_else(|| rig.question(), |status| rig.status(STATUSES[status]));
@@ -204,6 +173,47 @@ async fn live_through(case: &Case, settings: EngineSettings) -> Result<(), TestC
     }
     rig.close().await;
     Ok(())
+}
+
+/// Does to the list what a step says, if it is one that changes the list.
+fn mutate(world: &mut World, step: &Step, now: Timestamp, may_rewrite_history: bool) {
+    let rows = world.rows.len().max(1);
+    match step {
+        Step::Insert { count, apart_ms, status } => {
+            for n in 0..*count {
+                let apart = Duration::from_millis(u64::from(n * apart_ms / count));
+                let row = world.insert(now.minus(apart), STATUSES[*status]);
+                world.rows[row].shown_at = now;
+            }
+        }
+        Step::InsertTies { count, hours_ago } => {
+            // Upstream makes no rows in the past, so these were there before anybody asked: only at the start.
+            if may_rewrite_history {
+                (0..*count).for_each(|_| {
+                    world.insert(now.minus(*hours_ago * 3_600 * SECOND), "completed");
+                });
+            }
+        }
+        Step::InsertLate { shown_after_ms } => {
+            let row = world.insert(now, "queued");
+            world.rows[row].shown_at = now.plus(Duration::from_millis(u64::from(*shown_after_ms)));
+        }
+        Step::Change { which, status } if which % rows < world.rows.len() => {
+            world.change(which % rows, STATUSES[*status], now);
+        }
+        Step::Delete { which } if which % rows < world.rows.len() => {
+            world.rows.remove(which % rows);
+        }
+        Step::Change { .. } | Step::Delete { .. } => {}
+        Step::Fail { pages } => {
+            let mut left = *pages;
+            world.refuse = Some(Box::new(move |_| {
+                left = left.saturating_sub(1);
+                (left > 0).then(unavailable)
+            }));
+        }
+        Step::Pass { .. } | Step::Evict { .. } | Step::Ask { .. } => {}
+    }
 }
 
 fn rows_of(slice: &EntrySlice) -> Vec<(String, u32)> {

@@ -191,7 +191,7 @@ impl World {
         };
         let start = (of.number as usize - 1) * MAX_PAGE_SIZE;
         let has_more = rows.len() > start + MAX_PAGE_SIZE;
-        let rows = rows.into_iter().skip(start).take(MAX_PAGE_SIZE).map(row).collect();
+        let rows = rows.into_iter().skip(start).take(MAX_PAGE_SIZE).map(|fact| row(&fact)).collect();
         Page { rows, has_more, total }
     }
 
@@ -204,7 +204,7 @@ fn matches(filters: &Filters, row: &Fact) -> bool {
     filters.status.as_ref().is_none_or(|status| status.as_str() == row.status)
 }
 
-fn row(fact: Fact) -> Row {
+fn row(fact: &Fact) -> Row {
     Row {
         bytes: format!(r#"{{"id":"{}","version":{},"status":"{}"}}"#, fact.id, fact.version, fact.status)
             .into(),

@@ -1,0 +1,200 @@
+//! Puts a gateway together: the one place where the layers meet.
+
+use std::num::NonZeroUsize;
+use std::sync::{Arc, OnceLock};
+
+use axum::Router;
+use http::HeaderValue;
+
+use crate::cache::MokaStore;
+use crate::config::{self, Keys, Serve};
+use crate::engine::{Clock, Engine, EngineSettings};
+use crate::http::auth::Doors;
+use crate::http::{self as face, AdminApp, AnswerRecord, App, HttpSettings};
+use crate::shutdown::Shutdown;
+use crate::telemetry::{
+    Answered, Breaker, CacheReadings, GateReadings, Metrics, Readings, Rows, UpstreamReadings,
+};
+use crate::upstream::{
+    BaseUrl, BreakerState, Dates, PlainHttp, Rate, RateScope, RequestOutcome, Share, Upstream,
+    UpstreamSettings, UpstreamStats,
+};
+
+/// The part of the cache that is for upstream's own pages, apart from coverage.
+const RELAY_SHARE: u64 = 16;
+
+/// What a gateway answers on its two listeners.
+#[derive(Debug)]
+pub(super) struct Gateway {
+    /// For callers.
+    pub(super) public: Router,
+    /// For probes, metrics and purge.
+    pub(super) admin: Router,
+}
+
+/// Puts a gateway together; nothing is asked of upstream yet.
+///
+/// # Errors
+/// Everything wrong with the files that the settings name, as sentences.
+pub(super) fn assemble(settings: &Serve, shutdown: &Shutdown) -> Result<Gateway, Vec<String>> {
+    let (upstream, doors) = match (upstream(settings), doors(settings)) {
+        (Ok(upstream), Ok(doors)) => (upstream, doors),
+        (upstream, doors) => return Err(upstream.err().into_iter().chain(doors.err()).flatten().collect()),
+    };
+    // Upstream's own pages are kept by the engine; both together stay within the setting.
+    let relay_bytes = settings.cache_bytes / RELAY_SHARE;
+    let capacity = settings.cache_bytes - relay_bytes;
+    let store = Arc::new(MokaStore::new(capacity));
+    let engine = Arc::new(Engine::new(
+        engine_settings(&settings.reading, relay_bytes),
+        Arc::<Upstream>::clone(&upstream),
+        Arc::<MokaStore>::clone(&store),
+        Clock::from_wall(),
+        shutdown.clone(),
+    ));
+
+    // The metrics read from the app, which counts in the metrics: it is put in once it is there.
+    let questions: Arc<OnceLock<Arc<App>>> = Arc::default();
+    let read = {
+        let (engine, shutdown, questions) = (Arc::clone(&engine), shutdown.clone(), Arc::clone(&questions));
+        move || {
+            let upstream = upstream.stats();
+            let store = store.stats();
+            Readings {
+                questions: questions.get().map_or(0, |app| app.questions_under_way()),
+                tasks: shutdown.running(),
+                scopes: engine.scopes(),
+                repairs: engine.repairs(),
+                cache: CacheReadings {
+                    capacity,
+                    bytes: store.bytes,
+                    entries: store.entries,
+                    evictions: store.evictions,
+                    refusals: store.refusals,
+                },
+                gate: gate_readings(&upstream),
+                upstream: upstream_readings(&upstream),
+            }
+        }
+    };
+    let metrics = Arc::new(Metrics::new(Arc::new(read)));
+    let observe = {
+        let metrics = Arc::clone(&metrics);
+        Arc::new(move |record: &AnswerRecord| metrics.answered(&answered(record)))
+    };
+    let http_settings = http_settings(settings)?;
+    let app = Arc::new(App::new(Arc::clone(&engine), doors, http_settings, shutdown.clone(), observe));
+    let _ = questions.set(Arc::clone(&app));
+    let admin =
+        AdminApp { engine, shutdown: shutdown.clone(), render_metrics: Arc::new(move || metrics.render()) };
+    Ok(Gateway { public: face::public(app), admin: face::admin(Arc::new(admin)) })
+}
+
+fn upstream(settings: &Serve) -> Result<Arc<Upstream>, Vec<String>> {
+    let say = |error: &dyn std::fmt::Display| vec![error.to_string()];
+    let plain_http =
+        if settings.upstream.is_insecure { PlainHttp::Anywhere } else { PlainHttp::LoopbackOnly };
+    let base_url = BaseUrl::parse(settings.upstream.url.as_str(), plain_http).map_err(|error| say(&error))?;
+    let ca_pem = match &settings.upstream.ca_file {
+        Some(file) => Some(std::fs::read(file).map_err(|error| say(&error))?),
+        None => None,
+    };
+    let budget = &settings.budget;
+    let share = Share::percent(budget.refresh_reserve.percent());
+    let upstream = UpstreamSettings {
+        base_url,
+        ca_pem,
+        attempt_timeout: settings.upstream.timeout,
+        rate: budget.rate.map(|rate| Rate { count: rate.requests, per: rate.per }),
+        rate_scope: match budget.scope {
+            config::RateScope::Shared => RateScope::Shared,
+            config::RateScope::Credential => RateScope::Credential,
+        },
+        concurrency: NonZeroUsize::new(budget.concurrency).unwrap_or(NonZeroUsize::MIN),
+        refresh_reserve: share.ok_or_else(|| vec!["the refresh reserve is no share".to_owned()])?,
+        dates: if settings.reading.window.is_some() { Dates::Sent } else { Dates::LeftOut },
+    };
+    Upstream::new(upstream).map_err(|error| say(&error))
+}
+
+fn doors(settings: &Serve) -> Result<Doors, Vec<String>> {
+    match &settings.upstream.keys {
+        Keys::PassedThrough => Ok(Doors::pass_through()),
+        Keys::Held { key_file, tokens_file } => Doors::held(key_file, tokens_file),
+    }
+}
+
+const fn engine_settings(reading: &config::Reading, relay_bytes: u64) -> EngineSettings {
+    EngineSettings {
+        fan_out: reading.fan_out,
+        window: reading.window,
+        history_start: reading.history_start,
+        live_ttl: reading.live_ttl,
+        settling_ttl: reading.settling_ttl,
+        settled_ttl: reading.settled_ttl,
+        settle_after: reading.settle_after,
+        commit_lag: reading.commit_lag,
+        stale_while_revalidate: reading.stale_while_revalidate,
+        stale_if_error: reading.stale_if_error,
+        relay_bytes,
+    }
+}
+
+fn http_settings(settings: &Serve) -> Result<HttpSettings, Vec<String>> {
+    let answers = &settings.answers;
+    let origins: Result<_, _> = answers.cors_origins.iter().map(HeaderValue::try_from).collect();
+    Ok(HttpSettings {
+        max_json_bytes: answers.max_json_bytes,
+        request_deadline: answers.request_deadline,
+        max_questions: answers.max_questions,
+        cors_origins: origins.map_err(|error| vec![error.to_string()])?,
+    })
+}
+
+fn gate_readings(upstream: &UpstreamStats) -> GateReadings {
+    let gate = &upstream.gate;
+    GateReadings {
+        in_flight: gate.in_flight,
+        waiting: gate.waiting,
+        budget_left: gate.budget_left,
+        pace: gate.pace,
+        paused_for: gate.paused_for,
+        breaker: match gate.breaker {
+            BreakerState::Closed => Breaker::Closed,
+            BreakerState::Probing => Breaker::Probing,
+            BreakerState::Open => Breaker::Open,
+        },
+    }
+}
+
+fn upstream_readings(upstream: &UpstreamStats) -> UpstreamReadings {
+    let requests = RequestOutcome::ALL.iter().map(|outcome| (outcome.label(), upstream.requests(*outcome)));
+    UpstreamReadings {
+        requests: requests.collect(),
+        retries: upstream.retries,
+        turned_away: upstream.turned_away,
+        malformed: upstream.malformed,
+        body_bytes: upstream.body_bytes,
+    }
+}
+
+fn answered(record: &AnswerRecord) -> Answered {
+    let report = record.report.unwrap_or_default();
+    Answered {
+        route: Arc::clone(&record.route),
+        status: record.status,
+        format: record.format,
+        duration: record.duration,
+        first_row: record.first_row,
+        rows: record.rows,
+        bytes: record.bytes,
+        rows_by: Rows {
+            hit: report.hit_rows,
+            miss: report.miss_rows,
+            joined: report.joined_rows,
+            stale: report.stale_rows,
+        },
+        ending: record.ending.as_str(),
+        code: record.code.map(|code| code.as_str()),
+    }
+}

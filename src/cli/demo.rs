@@ -1,0 +1,87 @@
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::assemble::assemble;
+use super::guide::Guide;
+use super::process::{Failure, listen, run};
+use super::serve::until_stopped;
+use super::{Exit, print};
+use crate::config::{self, Command, Demo, Serve};
+use crate::shutdown::Shutdown;
+use crate::simulator::{
+    AgentPlan, Latency, Quirks, Rate, RetryAfter, Simulator, SimulatorSettings, TieQuirk,
+};
+
+/// Runs the gateway and a stand-in for upstream in one process.
+pub fn demo(settings: &Demo) -> Exit {
+    run(&settings.log, demonstrating(settings))
+}
+
+async fn demonstrating(settings: &Demo) -> Result<Exit, Failure> {
+    // All three before anything is drawn: a port that is taken should be told at once.
+    let (stand_in, upstream) = listen("simulator-listen", settings.simulator_listen).await?;
+    let (public, gateway_address) = listen("listen", settings.listen).await?;
+    let (admin, admin_address) = listen("admin-listen", settings.admin_listen).await?;
+
+    let shutdown = Shutdown::default();
+    let simulator = Simulator::new(simulator_settings());
+    let serve = serve_settings(upstream)?;
+    let gateway = assemble(&serve, &shutdown).map_err(|faults| Failure(faults.join("\n")))?;
+    // Not under the gateway's drain: what the gateway still reads must find it there.
+    let behind = Shutdown::default();
+    let (server, stop) = (simulator.clone(), behind.clone());
+    behind.spawn(async move { server.serve(stand_in, &stop).await });
+
+    let agents = simulator.agents();
+    let agents = agents.iter().map(|agent| (agent.id, agent.name.as_str(), agent.executions)).collect();
+    print::out(Guide { gateway: gateway_address, admin: admin_address, upstream, agents });
+    let exit = until_stopped(gateway, public, admin, &serve.stopping, &shutdown).await;
+    behind.end();
+    exit
+}
+
+/// One agent whose history is one page or three, one with a long history, and one whose calls are under way.
+fn simulator_settings() -> SimulatorSettings {
+    const DAY: Duration = Duration::from_hours(24);
+    let plan = |name: &str, executions, days: u32, live| AgentPlan {
+        name: Some(name.to_owned()),
+        executions,
+        span: DAY * days,
+        live,
+    };
+    SimulatorSettings {
+        agents: vec![
+            plan("Reception", 120, 20, None),
+            plan("Sales", 10_000, 90, None),
+            plan("Support (live)", 300, 14, Some(Duration::from_secs(4))),
+        ],
+        rate: Some(Rate { requests: 500, per: Duration::from_secs(60) }),
+        retry_after: RetryAfter::Absent,
+        latency: Latency { least: Duration::from_millis(40), most: Duration::from_millis(120) },
+        // Where rows of one instant change places, proving a list takes more requests than a demo's first minute has.
+        quirks: Quirks { ties: TieQuirk::Stable, ..Quirks::default() },
+        ..SimulatorSettings::default()
+    }
+}
+
+/// The defaults of `serve`, in front of the stand-in, and gone at once on Ctrl-C.
+fn serve_settings(upstream: SocketAddr) -> Result<Serve, Failure> {
+    let url = format!("--upstream-url=http://{upstream}");
+    let args = ["fanfold", "serve", &url, "--drain-delay=0s", "--drain-timeout=1s"];
+    match config::read(args.map(Into::into), []) {
+        Ok(Command::Serve(serve)) => Ok(*serve),
+        other => Err(Failure(format!("the demo's own settings are not good: {other:?}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_demos_own_settings_are_good() {
+        let serve = serve_settings("127.0.0.1:8081".parse().unwrap()).unwrap();
+        assert_eq!(serve.stopping.drain_delay, Duration::ZERO);
+        assert!(assemble(&serve, &Shutdown::default()).is_ok());
+    }
+}

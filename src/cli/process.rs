@@ -1,0 +1,69 @@
+//! What every command that runs on needs: a runtime, a log, listeners.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+
+use super::{Exit, print};
+use crate::config::Log;
+use crate::telemetry::set_up_log;
+
+/// Why a command can't go on, in a sentence for whoever started it.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Failure(pub(super) String);
+
+/// Sets up the log and a runtime, and runs the work on it. What still runs when it returns is dropped.
+pub(super) fn run(log: &Log, work: impl Future<Output = Result<Exit, Failure>>) -> Exit {
+    let started = set_up_log(&log.filter, log.format)
+        .map_err(|error| Failure(error.to_string()))
+        .and_then(|()| runtime());
+    let runtime = match started {
+        Ok(runtime) => runtime,
+        Err(failure) => return fail(&failure),
+    };
+    let exit = runtime.block_on(work).unwrap_or_else(|failure| fail(&failure));
+    // A thread that is compressing or reading a file must not hold up the end.
+    runtime.shutdown_timeout(Duration::ZERO);
+    exit
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure(format!("the runtime can't be started: {error}")))
+}
+
+/// Says why it ends.
+pub(super) fn fail(failure: &Failure) -> Exit {
+    print::err(failure);
+    Exit::Failed
+}
+
+/// Listens at the address that a flag gave, and says which it became.
+pub(super) async fn listen(flag: &str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), Failure> {
+    let describe = |error: std::io::Error| {
+        Failure(format!("{address} can't be listened on: {error}; choose another with --{flag} ADDRESS"))
+    };
+    let listener = TcpListener::bind(address).await.map_err(describe)?;
+    let bound = listener.local_addr().map_err(describe)?;
+    Ok((listener, bound))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_address_that_is_taken_is_told_with_the_flag_that_moves_it() {
+        let (_listener, bound) = listen("listen", "127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let failure = listen("listen", bound).await.unwrap_err().to_string();
+        assert!(
+            failure.starts_with(&bound.to_string()) && failure.ends_with("--listen ADDRESS"),
+            "{failure}"
+        );
+    }
+}

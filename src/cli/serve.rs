@@ -1,0 +1,88 @@
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tracing::{info, warn};
+
+use super::assemble::{Gateway, assemble};
+use super::process::{Failure, listen, run};
+use super::{Exit, print};
+use crate::config::{Purpose, Serve, Stopping};
+use crate::server::stop::{self, Plan};
+use crate::server::{self, Limits};
+use crate::shutdown::Shutdown;
+use crate::telemetry::file_handles;
+
+/// How long what was ordered to end may take to be gone: the connections' own grace, and a moment.
+const END_GRACE: Duration = Duration::from_secs(3);
+
+/// Runs the gateway, or checks its settings.
+pub fn serve(settings: &Serve) -> Exit {
+    match settings.purpose {
+        Purpose::Run => run(&settings.log, serving(settings)),
+        Purpose::Check => check(settings),
+    }
+}
+
+/// What `--check` does beyond what reading the settings has done: the files are read as at a start.
+fn check(settings: &Serve) -> Exit {
+    for warning in &settings.warnings {
+        print::err(format_args!("warning: {warning}"));
+    }
+    match assemble(settings, &Shutdown::default()) {
+        Ok(_) => {
+            print::out("The settings are good.");
+            Exit::Done
+        }
+        Err(faults) => refuse(&faults),
+    }
+}
+
+fn refuse(faults: &[String]) -> Exit {
+    faults.iter().for_each(print::err);
+    Exit::BadSettings
+}
+
+async fn serving(settings: &Serve) -> Result<Exit, Failure> {
+    let shutdown = Shutdown::default();
+    let gateway = match assemble(settings, &shutdown) {
+        Ok(gateway) => gateway,
+        Err(faults) => return Ok(refuse(&faults)),
+    };
+    let (public, public_address) = listen("listen", settings.listeners.public).await?;
+    let (admin, admin_address) = listen("admin-listen", settings.listeners.admin).await?;
+    tell(settings, public_address, admin_address);
+    until_stopped(gateway, public, admin, &settings.stopping, &shutdown).await
+}
+
+/// One line with all that is in force, so that a log tells what a process ran with.
+fn tell(settings: &Serve, public: SocketAddr, admin: SocketAddr) {
+    let in_force: Vec<_> = settings.effective.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let version = env!("CARGO_PKG_VERSION");
+    info!(version, settings = in_force.join(" "), "The settings in force.");
+    for warning in &settings.warnings {
+        warn!("{warning}");
+    }
+    info!(%public, %admin, "Listening on {public}, admin on {admin}.");
+}
+
+/// Serves until a signal, then stops in order.
+pub(super) async fn until_stopped(
+    gateway: Gateway,
+    public: TcpListener,
+    admin: TcpListener,
+    stopping: &Stopping,
+    shutdown: &Shutdown,
+) -> Result<Exit, Failure> {
+    let signals = stop::signals().map_err(|error| Failure(format!("signals can't be handled: {error}")))?;
+    // Probes are answered and metrics told until the very end, so what they run on stops last.
+    let probes = Shutdown::default();
+    let limits = Limits::public(stopping.stall_timeout, file_handles());
+    shutdown.spawn(server::serve(public, gateway.public, limits, shutdown.clone()));
+    let limits = Limits::admin(stopping.stall_timeout);
+    probes.spawn(server::serve(admin, gateway.admin, limits, probes.clone()));
+    let plan = Plan { delay: stopping.drain_delay, timeout: stopping.drain_timeout, grace: END_GRACE };
+    let stopped = stop::on_signal(signals, shutdown, plan).await;
+    probes.end();
+    Ok(stopped.into())
+}

@@ -1,0 +1,59 @@
+use std::time::Duration;
+
+use tracing::info;
+
+use super::Exit;
+use super::process::{Failure, listen, run};
+use crate::config::{self, Simulate};
+use crate::server::stop::{self, Plan};
+use crate::shutdown::Shutdown;
+use crate::simulator::{AgentPlan, Latency, Rate, RetryAfter, Simulator, SimulatorSettings, WindowRule};
+
+/// A stand-in has nobody to take leave of.
+pub(super) const STOP_SOON: Plan =
+    Plan { delay: Duration::ZERO, timeout: Duration::from_secs(1), grace: Duration::from_secs(1) };
+
+/// Runs the stand-in for upstream.
+pub fn simulate(settings: &Simulate) -> Exit {
+    run(&settings.log, simulating(settings))
+}
+
+async fn simulating(settings: &Simulate) -> Result<Exit, Failure> {
+    let simulator = Simulator::new(simulator_settings(settings));
+    let (listener, address) = listen("listen", settings.listen).await?;
+    let signals = stop::signals().map_err(|error| Failure(format!("signals can't be handled: {error}")))?;
+    info!(%address, "Standing in for upstream on {address}.");
+    for agent in simulator.agents() {
+        info!(agent = %agent.id, executions = agent.executions, "Agent {} has {} executions.", agent.id, agent.executions);
+    }
+    let shutdown = Shutdown::default();
+    let (server, stop) = (simulator.clone(), shutdown.clone());
+    shutdown.spawn(async move { server.serve(listener, &stop).await });
+    Ok(stop::on_signal(signals, &shutdown, STOP_SOON).await.into())
+}
+
+fn simulator_settings(settings: &Simulate) -> SimulatorSettings {
+    let plan = AgentPlan {
+        name: None,
+        executions: u32::try_from(settings.executions).unwrap_or(u32::MAX),
+        span: settings.span,
+        live: settings.is_live.then_some(settings.live_gap),
+    };
+    let (least, most) = settings.latency;
+    SimulatorSettings {
+        seed: settings.seed,
+        epoch: settings.epoch,
+        agents: vec![plan; settings.agents],
+        window: if settings.requires_window { WindowRule::default() } else { WindowRule::Optional },
+        rate: settings.rate.map(rate),
+        retry_after: if settings.tells_retry_after { RetryAfter::Seconds } else { RetryAfter::Absent },
+        latency: Latency { least, most },
+        commit_lag: settings.show_lag,
+        faults: settings.faults.clone(),
+        ..SimulatorSettings::default()
+    }
+}
+
+fn rate(rate: config::Rate) -> Rate {
+    Rate { requests: usize::try_from(rate.requests.get()).unwrap_or(usize::MAX), per: rate.per }
+}

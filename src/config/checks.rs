@@ -1,0 +1,132 @@
+//! What must hold between settings that can each be read.
+
+use std::fs::File;
+use std::io::Read;
+use std::net::Ipv6Addr;
+use std::path::{Path, PathBuf};
+
+use reqwest::Url;
+
+use super::reader::Reader;
+use super::serve::{Answers, Budget, Keys, Listeners, Reading, Upstream};
+use super::values;
+
+/// The smallest cache that is of use: an entry is some tens of pages of some tens of kilobytes a row, and an answer
+/// under way needs a few of them to stay.
+const SMALLEST_CACHE: u64 = 16 << 20;
+
+/// Two listeners can't share an address.
+pub(super) fn ports(read: &mut Reader, listeners: Option<&Listeners>) {
+    let Some(listeners) = listeners else { return };
+    let (public, admin) = (listeners.public, listeners.admin);
+    let overlap = public.ip() == admin.ip() || public.ip().is_unspecified() || admin.ip().is_unspecified();
+    // Port 0 asks the system for any that is free, each time another.
+    if public.port() == admin.port() && public.port() != 0 && overlap {
+        read.fault("admin-listen", format!("{admin} is taken by --listen {public}"));
+    }
+}
+
+/// What changes sooner can't stay longer. Looked at one by one: a fault elsewhere must not hide one here.
+pub(super) fn freshness(read: &mut Reader) {
+    let length = |read: &Reader, name| read.known(name, values::length_or_zero);
+    let live = length(read, "live-ttl");
+    let settling = length(read, "settling-ttl");
+    let settled = length(read, "settled-ttl");
+    if live.zip(settling).is_some_and(|(live, settling)| live > settling) {
+        read.fault("live-ttl", "longer than --settling-ttl: a live row changes sooner than a settling one");
+    }
+    if settling.zip(settled).is_some_and(|(settling, settled)| settling > settled) {
+        read.fault(
+            "settling-ttl",
+            "longer than --settled-ttl: a settling row changes sooner than a settled one",
+        );
+    }
+}
+
+/// A cache must hold what one answer needs.
+pub(super) fn cache(read: &mut Reader, bytes: Option<u64>) {
+    if bytes.is_some_and(|bytes| bytes < SMALLEST_CACHE) {
+        read.fault("cache-bytes", format!("less than {}MiB holds no answer", SMALLEST_CACHE >> 20));
+    }
+}
+
+/// More pages for one answer than for the process can't be in flight.
+pub(super) fn parallelism(warnings: &mut Vec<String>, reading: Option<&Reading>, budget: Option<&Budget>) {
+    let (Some(reading), Some(budget)) = (reading, budget) else { return };
+    if reading.fan_out > budget.concurrency {
+        warnings.push(format!(
+            "--fan-out {} is more than --upstream-concurrency {}, which bounds it",
+            reading.fan_out, budget.concurrency
+        ));
+    }
+}
+
+/// An attempt that may take longer than the answer leaves no time for another.
+pub(super) fn deadlines(warnings: &mut Vec<String>, upstream: Option<&Upstream>, answers: Option<&Answers>) {
+    let (Some(upstream), Some(answers)) = (upstream, answers) else { return };
+    if upstream.timeout >= answers.request_deadline {
+        warnings.push(
+            "--upstream-timeout is not shorter than --request-deadline: a slow attempt is never retried"
+                .to_owned(),
+        );
+    }
+}
+
+/// A credential never goes over plain http, but to this machine.
+pub(super) fn credentials_stay_private(read: &mut Reader, url: Option<&Url>) {
+    let Some(url) = url else { return };
+    if url.scheme() == "http" && !is_loopback(url) {
+        read.fault(
+            "upstream-url",
+            "credentials would go over plain http: use https, or --upstream-insecure on a network you trust",
+        );
+    }
+}
+
+fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost")
+        || address.parse::<std::net::Ipv4Addr>().is_ok_and(|ip| ip.is_loopback())
+        || address.parse::<Ipv6Addr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+/// A held key needs tokens, and tokens a held key: without them, whoever reaches the port reads with the key.
+pub(super) fn keys(
+    read: &mut Reader,
+    key_file: Option<PathBuf>,
+    tokens_file: Option<PathBuf>,
+) -> Option<Keys> {
+    for (name, file) in [("upstream-key-file", &key_file), ("client-tokens-file", &tokens_file)] {
+        if let Some(file) = file {
+            readable(read, name, file);
+        }
+    }
+    match (key_file, tokens_file) {
+        (None, None) => Some(Keys::PassedThrough),
+        (Some(key_file), Some(tokens_file)) => Some(Keys::Held { key_file, tokens_file }),
+        (Some(_), None) => {
+            read.fault("upstream-key-file", "a held key needs --client-tokens-file, or anybody could use it");
+            None
+        }
+        (None, Some(_)) => {
+            read.fault(
+                "client-tokens-file",
+                "has no meaning without --upstream-key-file: callers carry their own",
+            );
+            None
+        }
+    }
+}
+
+/// A file that a setting names must be there and not empty.
+///
+/// The fault does not repeat the path: somebody may have put the secret itself where its file belongs.
+pub(super) fn readable(read: &mut Reader, name: &str, file: &Path) {
+    let first_byte = File::open(file).and_then(|mut file| file.read(&mut [0]));
+    match first_byte {
+        Ok(0) => read.fault(name, "the file is empty"),
+        Ok(_) => {}
+        Err(error) => read.fault(name, format!("the file can't be read: {error}")),
+    }
+}

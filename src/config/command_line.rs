@@ -1,0 +1,108 @@
+//! The command line's part of the settings: one parse after another, until nothing is left to find fault with.
+
+use std::ffi::OsString;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{ArgMatches, Command};
+
+use super::faults::Faults;
+
+/// Why there is nothing to run.
+#[derive(Debug)]
+pub enum Stop {
+    /// Somebody asked for help or the version; here it is.
+    Asked(String),
+    /// Something is wrong.
+    Faults(Faults),
+}
+
+/// Reads the arguments, the program's name first.
+///
+/// Clap stops at the first argument that it does not understand, so that one is noted and taken out, and the rest is
+/// read again.
+///
+/// # Errors
+/// [`Stop::Asked`] for `--help` and `--version`; [`Stop::Faults`] where it can't be told which command is meant.
+pub(super) fn read(
+    command: &Command,
+    args: impl IntoIterator<Item = OsString>,
+    faults: &mut Faults,
+) -> Result<ArgMatches, Stop> {
+    let mut args: Vec<OsString> = args.into_iter().collect();
+    loop {
+        let error = match command.clone().try_get_matches_from(&args) {
+            Ok(matches) => return Ok(matches),
+            Err(error) => error,
+        };
+        if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+            return Err(Stop::Asked(error.to_string()));
+        }
+        let (subject, problem) = describe(&error);
+        faults.push(&subject, problem);
+        if !take_out(&mut args, &subject, error.kind()) {
+            return Err(Stop::Faults(std::mem::take(faults)));
+        }
+    }
+}
+
+/// Which argument an error is about, and what is wrong with it.
+#[expect(clippy::wildcard_enum_match_arm, reason = "clap's list is open, and clap words the rest itself")]
+fn describe(error: &clap::Error) -> (String, String) {
+    let text = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.clone()),
+        Some(ContextValue::Strings(texts)) => texts.first().cloned(),
+        _ => None,
+    };
+    // An argument that lacks its value is named as in the help, `--listen <ADDRESS>`.
+    let subject = text(ContextKind::InvalidArg).or_else(|| text(ContextKind::InvalidSubcommand));
+    let subject = subject.map(|name| match name.split_once([' ', '=']) {
+        Some((flag, _)) if flag.starts_with('-') => flag.to_owned(),
+        _ => name,
+    });
+    let near = text(ContextKind::SuggestedArg).or_else(|| text(ContextKind::SuggestedSubcommand));
+    let problem = match error.kind() {
+        ErrorKind::UnknownArgument => match near {
+            Some(near) => format!("no such flag; did you mean {near}?"),
+            None => "no such flag".to_owned(),
+        },
+        ErrorKind::InvalidSubcommand => match near {
+            Some(near) => format!("no such command; did you mean {near}?"),
+            None => "no such command; see --help".to_owned(),
+        },
+        ErrorKind::InvalidValue | ErrorKind::NoEquals => "needs a value".to_owned(),
+        ErrorKind::InvalidUtf8 => "an argument is not UTF-8".to_owned(),
+        ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            "which command? See --help".to_owned()
+        }
+        _ => {
+            let text = error.to_string();
+            let line = text.lines().next().unwrap_or_default();
+            line.trim_start_matches("error: ").to_owned()
+        }
+    };
+    (subject.unwrap_or_else(|| "command line".to_owned()), problem)
+}
+
+/// Takes the argument that a fault is about out of the line; false if it can't be found, or if nothing after it can
+/// be understood.
+fn take_out(args: &mut Vec<OsString>, subject: &str, kind: ErrorKind) -> bool {
+    if kind == ErrorKind::InvalidSubcommand {
+        return false;
+    }
+    let is_subject = |arg: &OsString| {
+        let text = arg.to_string_lossy();
+        text == subject || text.split_once('=').is_some_and(|(name, _)| name == subject)
+    };
+    let Some(position) = args.iter().skip(1).position(is_subject).map(|p| p + 1) else { return false };
+    let taken = args.remove(position);
+    let is_flag = |arg: &OsString| arg.to_string_lossy().starts_with('-');
+    // What follows an unknown flag is most likely its value, and not another mistake.
+    let had_value_apart = kind == ErrorKind::UnknownArgument
+        && is_flag(&taken)
+        && !taken.to_string_lossy().contains('=')
+        && args.get(position).is_some_and(|next| !is_flag(next));
+    if had_value_apart {
+        args.remove(position);
+    }
+    true
+}

@@ -1,0 +1,48 @@
+//! The settings of `demo`.
+
+use std::net::SocketAddr;
+
+use super::faults::Faults;
+use super::flags::Flag;
+use super::reader::{Reader, read_all};
+use super::serve::{Log, log};
+use super::serve_flags::LOG_FORMAT;
+use super::values;
+
+/// The flags of `demo`.
+pub(super) const FLAGS: &[Flag] = &[
+    Flag::new("listen", "ADDRESS", "127.0.0.1:8080", "Where the gateway listens"),
+    Flag::new("simulator-listen", "ADDRESS", "127.0.0.1:8081", "Where the stand-in for upstream listens"),
+    Flag::new("admin-listen", "ADDRESS", "127.0.0.1:9090", "Where probes, metrics and purge are"),
+    Flag::new("log", "FILTER", "warn", "Log lines: a level, or target=level and commas"),
+    LOG_FORMAT,
+];
+
+/// What `demo` is told.
+#[derive(Clone, Debug)]
+pub struct Demo {
+    /// Where the gateway listens.
+    pub listen: SocketAddr,
+    /// Where the stand-in for upstream listens.
+    pub simulator_listen: SocketAddr,
+    /// Where probes, metrics and purge are.
+    pub admin_listen: SocketAddr,
+    /// What is logged.
+    pub log: Log,
+}
+
+/// Reads all settings.
+///
+/// # Errors
+/// Every fault.
+pub(super) fn read(mut reader: Reader) -> Result<Demo, Faults> {
+    let read = &mut reader;
+    let demo = read_all!(read, Demo {
+        listen: one("listen", values::address),
+        simulator_listen: one("simulator-listen", values::address),
+        admin_listen: one("admin-listen", values::address),
+        ;
+        log: log,
+    });
+    reader.finish(demo)
+}

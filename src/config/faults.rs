@@ -1,0 +1,59 @@
+use std::fmt;
+
+/// All that is wrong with the settings, in the order it was found.
+///
+/// Whoever sets up a service should not have to start it once per mistake, so nothing stops at the first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Faults(Vec<Fault>);
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Which flag, variable or file it is about.
+    pub subject: String,
+    /// What is wrong with it, and what is accepted.
+    pub problem: String,
+}
+
+impl Faults {
+    /// Notes one.
+    pub(crate) fn push(&mut self, subject: impl Into<String>, problem: impl Into<String>) {
+        self.0.push(Fault { subject: subject.into(), problem: problem.into() });
+    }
+
+    /// Whether nothing is wrong.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Each of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Fault> {
+        self.0.iter()
+    }
+
+    /// The value, if it is there and nothing is wrong.
+    ///
+    /// # Errors
+    /// The faults.
+    pub(crate) fn unless_any<T>(self, value: Option<T>) -> Result<T, Self> {
+        match value {
+            Some(value) if self.is_empty() => Ok(value),
+            _ => Err(self),
+        }
+    }
+}
+
+/// One a line.
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|fault| writeln!(f, "{fault}"))
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.subject, self.problem)
+    }
+}
+
+impl std::error::Error for Faults {}

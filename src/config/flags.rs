@@ -1,0 +1,128 @@
+//! What a flag is, and how a table of them becomes a command line.
+//!
+//! A table rather than a derived struct: one line holds a flag's name, default and meaning, and from it come the
+//! help text, the name of the environment variable, the list of known variables and the value to fall back on. Every
+//! value reaches the reader as text, so that all that is wrong is told at once; clap's own parsers stop at the first.
+
+use clap::builder::ArgAction;
+use clap::{Arg, Command};
+
+/// One setting, as it is given on the command line or in the environment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Flag {
+    /// Its name, without the dashes.
+    pub(crate) name: &'static str,
+    /// What its value is called in the help text.
+    value: &'static str,
+    /// What it is without being given.
+    pub(crate) default: Option<&'static str>,
+    /// What it means, units included.
+    help: &'static str,
+    /// How often it may be given, and with what.
+    pub(crate) arity: Arity,
+    /// Where it may be given.
+    place: Place,
+}
+
+/// How often a flag may be given, and with what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Arity {
+    /// Once, with a value.
+    One,
+    /// Any number of times, each with a value; in the environment once, with commas.
+    Many,
+    /// Once, with `=true`, `=false`, or alone for true.
+    Switch,
+}
+
+/// Where a flag may be given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// On the command line or in the environment.
+    Both,
+    /// On the command line alone: it says what to do once, not how a service is set up.
+    CommandLine,
+}
+
+impl Flag {
+    /// A flag with a value that has a default.
+    pub(crate) const fn new(
+        name: &'static str,
+        value: &'static str,
+        default: &'static str,
+        help: &'static str,
+    ) -> Self {
+        Self { name, value, default: Some(default), help, arity: Arity::One, place: Place::Both }
+    }
+
+    /// A flag with a value, that may be left out.
+    pub(crate) const fn optional(name: &'static str, value: &'static str, help: &'static str) -> Self {
+        Self { name, value, default: None, help, arity: Arity::One, place: Place::Both }
+    }
+
+    /// A flag that may be given any number of times.
+    pub(crate) const fn many(name: &'static str, value: &'static str, help: &'static str) -> Self {
+        Self { name, value, default: None, help, arity: Arity::Many, place: Place::Both }
+    }
+
+    /// A flag that is on or off.
+    pub(crate) const fn switch(name: &'static str, default: &'static str, help: &'static str) -> Self {
+        Self {
+            name,
+            value: "true|false",
+            default: Some(default),
+            help,
+            arity: Arity::Switch,
+            place: Place::Both,
+        }
+    }
+
+    /// The same flag, without an environment variable.
+    pub(crate) const fn on_command_line_only(self) -> Self {
+        Self { place: Place::CommandLine, ..self }
+    }
+
+    /// The environment variable that gives it: `FANFOLD_` and its name in capitals.
+    pub(crate) fn variable(&self) -> Option<String> {
+        match self.place {
+            Place::Both => Some(format!("FANFOLD_{}", self.name.to_ascii_uppercase().replace('-', "_"))),
+            Place::CommandLine => None,
+        }
+    }
+
+    fn arg(&self) -> Arg {
+        let mut help = self.help.to_owned();
+        if let Some(variable) = self.variable() {
+            help.push_str(&format!(" [env: {variable}]"));
+        }
+        // Given twice is for the reader to find: clap would stop there.
+        let arg = Arg::new(self.name).long(self.name).value_name(self.value).action(ArgAction::Append);
+        let arg = match self.default {
+            Some(default) => {
+                help.push_str(&format!(" [default: {default}]"));
+                arg
+            }
+            None => arg,
+        };
+        match self.arity {
+            Arity::One | Arity::Many => arg.help(help),
+            Arity::Switch => {
+                arg.help(help).num_args(0..=1).require_equals(true).default_missing_value("true")
+            }
+        }
+    }
+}
+
+/// A command that takes the flags of a table.
+pub(crate) fn command(name: &'static str, about: &'static str, flags: &[Flag]) -> Command {
+    Command::new(name).about(about).args(flags.iter().map(Flag::arg)).after_help(AFTER_HELP)
+}
+
+/// What every command's help ends with.
+const AFTER_HELP: &str = "\
+Settings are flags or environment variables; a flag goes before its variable, an empty variable counts as none.
+Lengths: an integer and ms, s, m, h or d. Bytes: an integer, alone or with KiB, MiB or GiB. Rates: N/s, N/min, or 0
+for none. Shares: N%.
+
+Exit codes: 0 done; 1 failed while starting or running; 64 bad settings, all of them listed on stderr;
+130 or 143 ended at once by a second SIGINT or SIGTERM.";

@@ -1,0 +1,113 @@
+//! The settings: read once from the command line and the environment, checked, and handed down as plain values.
+//!
+//! Flow: [`read`] finds the command, [`environment`] keeps the variables that are ours, [`reader`] takes each value
+//! from the first place that gives it and parses it with one of [`values`], [`checks`] looks at what must hold
+//! between them. Every fault is collected on the way; there is either a whole set of settings or all that is wrong
+//! with them.
+//!
+//! The environment comes in as an argument, and nothing below this module reads it. Secrets are not settings: a
+//! setting names the file that holds one, and whoever uses it reads it there.
+
+mod checks;
+mod command_line;
+mod demo;
+mod environment;
+mod faults;
+mod flags;
+mod reader;
+mod serve;
+mod serve_flags;
+mod simulate;
+#[cfg(test)]
+mod tests;
+mod token;
+mod values;
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+
+use clap::Command as ClapCommand;
+
+pub use command_line::Stop;
+pub use demo::Demo;
+pub use faults::{Fault, Faults};
+pub use serve::{Answers, Budget, Keys, Listeners, Log, Purpose, Reading, Serve, Stopping, Upstream};
+pub use simulate::Simulate;
+pub use token::TokenNew;
+pub use values::{Rate, RateScope, Share};
+
+use flags::{Flag, command};
+use reader::Reader;
+
+/// What the process is to do.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Run the gateway.
+    Serve(Box<Serve>),
+    /// Run the stand-in for upstream.
+    Simulate(Simulate),
+    /// Run both.
+    Demo(Demo),
+    /// Make a caller token.
+    TokenNew(TokenNew),
+}
+
+/// Reads a command and its settings.
+///
+/// `args` begins with the program's name.
+///
+/// # Errors
+/// [`Stop`]: help was asked for, or something is wrong.
+pub fn read(
+    args: impl IntoIterator<Item = OsString>,
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<Command, Stop> {
+    let mut faults = Faults::default();
+    let environment = environment::read(variables, &known_variables(), &mut faults);
+    let matches = command_line::read(&program(), args, &mut faults)?;
+    let reader = |flags, matches, faults| Reader::new(flags, matches, &environment, faults);
+    let command = match matches.subcommand() {
+        Some(("serve", given)) => serve::read(reader(serve_flags::FLAGS, given, faults))
+            .map(|serve| Command::Serve(Box::new(serve))),
+        Some(("simulate", given)) => {
+            simulate::read(reader(simulate::FLAGS, given, faults)).map(Command::Simulate)
+        }
+        Some(("demo", given)) => demo::read(reader(demo::FLAGS, given, faults)).map(Command::Demo),
+        Some(("token", given)) => match given.subcommand() {
+            Some(("new", given)) => token::read(reader(token::FLAGS, given, faults)).map(Command::TokenNew),
+            _ => Err(faults),
+        },
+        _ => Err(faults),
+    };
+    command.map_err(Stop::Faults)
+}
+
+/// The tables of all commands.
+const TABLES: [&[Flag]; 4] = [serve_flags::FLAGS, simulate::FLAGS, demo::FLAGS, token::FLAGS];
+
+/// The variables of all commands: a container that runs one of them may be set up for another as well.
+fn known_variables() -> Vec<String> {
+    let flags = TABLES.into_iter().flatten();
+    flags.filter_map(Flag::variable).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+fn program() -> ClapCommand {
+    let token =
+        ClapCommand::new("token").about("Caller tokens").subcommand_required(true).subcommand(command(
+            "new",
+            "Makes a caller token: its line for the file on stdout, itself on stderr",
+            token::FLAGS,
+        ));
+    ClapCommand::new("fanfold")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("Every execution of a voice agent from one request")
+        .subcommand_required(true)
+        .subcommand(command("serve", "Runs the gateway", serve_flags::FLAGS))
+        .subcommand(command("simulate", "Runs a stand-in for upstream", simulate::FLAGS))
+        .subcommand(command(
+            "demo",
+            "Runs gateway and stand-in in one process, with seeded agents",
+            demo::FLAGS,
+        ))
+        .subcommand(token)
+}

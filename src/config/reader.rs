@@ -1,0 +1,147 @@
+use std::collections::BTreeMap;
+
+use clap::ArgMatches;
+
+use super::faults::Faults;
+use super::flags::{Arity, Flag};
+use super::values::Parsed;
+
+/// Reads the settings of one command from wherever they were given, and notes every fault.
+///
+/// A method that notes a fault returns none; so does nothing else, and whoever puts the values together learns at the
+/// end whether all of them are there.
+#[derive(Debug)]
+pub(super) struct Reader {
+    given: BTreeMap<&'static str, Given>,
+    faults: Faults,
+}
+
+/// What was given for a flag.
+#[derive(Debug)]
+struct Given {
+    values: Vec<String>,
+    /// The flag or variable that gave it.
+    source: String,
+}
+
+/// Reads every field of a struct with a method and a parser, or with a function of the reader, and only then looks
+/// which of them failed.
+macro_rules! read_all {
+    (
+        $read:expr,
+        $Type:ident {
+            $($field:ident: $method:ident($flag:literal, $parse:path)),+ $(,)?
+            $(; $($group:ident: $function:path),+ $(,)?)?
+        }
+    ) => {{
+        $(let $field = $read.$method($flag, $parse);)+
+        $($(let $group = $function($read);)+)?
+        Some(()).and_then(|()| Some($Type { $($field: $field?,)+ $($($group: $group?,)+)? }))
+    }};
+}
+pub(super) use read_all;
+
+impl Reader {
+    /// The settings of the command with these flags. The command line goes before the environment, and that before
+    /// the defaults.
+    pub(super) fn new(
+        flags: &[Flag],
+        matches: &ArgMatches,
+        environment: &BTreeMap<String, String>,
+        faults: Faults,
+    ) -> Self {
+        let given = flags.iter().filter_map(|flag| Some((flag.name, given(flag, matches, environment)?)));
+        Self { given: given.collect(), faults }
+    }
+
+    /// A setting that has a default.
+    pub(super) fn one<T>(&mut self, name: &'static str, parse: impl Fn(&str) -> Parsed<T>) -> Option<T> {
+        match self.optional(name, parse)? {
+            Some(value) => Some(value),
+            None => {
+                self.faults.push(format!("--{name}"), "is required");
+                None
+            }
+        }
+    }
+
+    /// A setting that may be left out.
+    pub(super) fn optional<T>(
+        &mut self,
+        name: &'static str,
+        parse: impl Fn(&str) -> Parsed<T>,
+    ) -> Option<Option<T>> {
+        let Some(given) = self.given.get(name) else { return Some(None) };
+        match given.values.as_slice() {
+            [value] => given.parse(value, parse, &mut self.faults).map(Some),
+            _ => {
+                self.faults.push(&given.source, "given more than once");
+                None
+            }
+        }
+    }
+
+    /// A setting that may be given any number of times.
+    pub(super) fn many<T>(
+        &mut self,
+        name: &'static str,
+        parse: impl Fn(&str) -> Parsed<T>,
+    ) -> Option<Vec<T>> {
+        let Some(given) = self.given.get(name) else { return Some(Vec::new()) };
+        let read = |value: &String| given.parse(value, &parse, &mut self.faults);
+        // Collected in two steps: all of them are looked at, not only those up to the first fault.
+        let values: Vec<_> = given.values.iter().map(read).collect();
+        values.into_iter().collect()
+    }
+
+    /// A setting once more, to hold it against others; nothing is noted.
+    pub(super) fn known<T>(&self, name: &str, parse: impl Fn(&str) -> Parsed<T>) -> Option<T> {
+        parse(self.given.get(name)?.values.first()?).ok()
+    }
+
+    /// The name that a fault of a setting goes by: the flag or variable that gave it.
+    pub(super) fn source(&self, name: &str) -> String {
+        self.given.get(name).map_or_else(|| format!("--{name}"), |given| given.source.clone())
+    }
+
+    /// Notes a fault of a setting that can be read, but not meant.
+    pub(super) fn fault(&mut self, name: &str, problem: impl Into<String>) {
+        let source = self.source(name);
+        self.faults.push(source, problem);
+    }
+
+    /// What is in force, by flag: for the log.
+    pub(super) fn effective(&self) -> Vec<(&'static str, String)> {
+        self.given.iter().map(|(name, given)| (*name, given.values.join(","))).collect()
+    }
+
+    /// The end of reading.
+    ///
+    /// # Errors
+    /// All faults that were noted.
+    pub(super) fn finish<T>(self, value: Option<T>) -> Result<T, Faults> {
+        self.faults.unless_any(value)
+    }
+}
+
+impl Given {
+    fn parse<T>(&self, value: &str, parse: impl Fn(&str) -> Parsed<T>, faults: &mut Faults) -> Option<T> {
+        let refuse = |accepted| faults.push(&self.source, format!("{value:?} is not {accepted}"));
+        parse(value).map_err(refuse).ok()
+    }
+}
+
+fn given(flag: &Flag, matches: &ArgMatches, environment: &BTreeMap<String, String>) -> Option<Given> {
+    if let Some(values) = matches.get_many::<String>(flag.name) {
+        return Some(Given { values: values.cloned().collect(), source: format!("--{}", flag.name) });
+    }
+    if let Some((variable, value)) = flag.variable().and_then(|name| environment.get_key_value(&name)) {
+        let values = match flag.arity {
+            Arity::One | Arity::Switch => vec![value.clone()],
+            Arity::Many => value.split(',').map(|part| part.trim().to_owned()).collect(),
+        };
+        return Some(Given { values, source: variable.clone() });
+    }
+    let default = flag.default?;
+    Some(Given { values: vec![default.to_owned()], source: format!("--{}", flag.name) })
+}

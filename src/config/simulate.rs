@@ -1,0 +1,149 @@
+//! The settings of `simulate`.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use super::faults::Faults;
+use super::flags::Flag;
+use super::reader::{Reader, read_all};
+use super::serve::{Log, log};
+use super::serve_flags::{LOG, LOG_FORMAT};
+use super::values::{self, Parsed, Rate};
+use crate::domain::Timestamp;
+use crate::simulator::{FaultRule, parse_script};
+
+/// The flags of `simulate`.
+pub(super) const FLAGS: &[Flag] = &[
+    Flag::new("listen", "ADDRESS", "127.0.0.1:8081", "Where to listen"),
+    Flag::new("agents", "N", "1", "How many agents there are"),
+    Flag::new("executions", "N", "5000", "How many executions each agent has"),
+    Flag::new("seed", "N", "1", "What the data is made from: same seed, same data"),
+    Flag::new("span", "LENGTH", "30d", "How far back the executions go"),
+    Flag::optional(
+        "epoch",
+        "INSTANT",
+        "Before when the executions lie (RFC 3339), instead of the start of the process: rows are then the same in every run",
+    ),
+    Flag::new("latency", "LENGTH", "50ms", "How long an answer takes: a length, or two as in 40ms..120ms"),
+    Flag::new("rate", "RATE", "500/min", "Requests in any span of that length (N/s, N/min); 0 = no limit"),
+    Flag::switch("retry-after", "false", "Whether a 429 says when to come back"),
+    Flag::switch(
+        "require-window",
+        "true",
+        "Refuse questions without from and to, or with more than 7 days between",
+    ),
+    Flag::switch("live", "false", "New calls arrive and go through their states"),
+    Flag::new("live-gap", "LENGTH", "5s", "The mean time between an agent's new calls, with --live"),
+    Flag::new(
+        "show-lag",
+        "LENGTH",
+        "0s",
+        "How late a new call may show up after its created_at, with --live",
+    ),
+    Flag::many(
+        "fault",
+        "FAULT:SHARE",
+        "A fault and the share of requests it strikes, such as 429:0.05 or reset:1%; repeatable",
+    ),
+    Flag::optional("fault-script", "FILE", "Rules for faults, one a line, such as: 503 page=2 times=1"),
+    LOG,
+    LOG_FORMAT,
+];
+
+/// What `simulate` is told.
+#[derive(Clone, Debug)]
+pub struct Simulate {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// How many agents there are.
+    pub agents: usize,
+    /// How many executions each has.
+    pub executions: usize,
+    /// What the data is made from.
+    pub seed: u64,
+    /// How far back it goes.
+    pub span: Duration,
+    /// Before when it lies; none for the start of the process.
+    pub epoch: Option<Timestamp>,
+    /// How long an answer takes: at least, and at most.
+    pub latency: (Duration, Duration),
+    /// Requests in any span of a length; none for no limit.
+    pub rate: Option<Rate>,
+    /// Whether a 429 says when to come back.
+    pub tells_retry_after: bool,
+    /// Whether questions without `from` and `to` are refused.
+    pub requires_window: bool,
+    /// Whether new calls arrive.
+    pub is_live: bool,
+    /// The mean time between an agent's new calls.
+    pub live_gap: Duration,
+    /// How late a new call may show up.
+    pub show_lag: Duration,
+    /// What goes wrong, those of the script first.
+    pub faults: Vec<FaultRule>,
+    /// What is logged.
+    pub log: Log,
+}
+
+/// Reads all settings.
+///
+/// # Errors
+/// Every fault.
+pub(super) fn read(mut reader: Reader) -> Result<Simulate, Faults> {
+    /// What all agents together may have: some 32 bytes of memory each.
+    const MOST_EXECUTIONS: usize = 100_000_000;
+    let read = &mut reader;
+    let simulate = read_all!(read, Simulate {
+        listen: one("listen", values::address),
+        agents: one("agents", values::count),
+        executions: one("executions", values::count),
+        seed: one("seed", values::number),
+        span: one("span", values::length),
+        epoch: optional("epoch", values::instant),
+        latency: one("latency", values::length_range),
+        rate: one("rate", values::rate),
+        tells_retry_after: one("retry-after", values::switch),
+        requires_window: one("require-window", values::switch),
+        is_live: one("live", values::switch),
+        live_gap: one("live-gap", values::length),
+        show_lag: one("show-lag", values::length_or_zero),
+        ;
+        log: log,
+        faults: faults,
+    });
+    if simulate.as_ref().is_some_and(|s| s.agents.saturating_mul(s.executions) > MOST_EXECUTIONS) {
+        read.fault("executions", format!("more than {MOST_EXECUTIONS} for all agents together"));
+    }
+    reader.finish(simulate)
+}
+
+/// The rules of the script, then those by share.
+fn faults(read: &mut Reader) -> Option<Vec<FaultRule>> {
+    let by_share = read.many("fault", fault);
+    let mut rules = match read.optional("fault-script", values::file)? {
+        Some(file) => script(read, &file)?,
+        None => Vec::new(),
+    };
+    rules.extend(by_share?);
+    Some(rules)
+}
+
+fn fault(text: &str) -> Parsed<FaultRule> {
+    text.parse()
+        .map_err(|bad| format!("a fault and the share of requests it strikes, such as 429:0.05 ({bad})"))
+}
+
+fn script(read: &mut Reader, file: &Path) -> Option<Vec<FaultRule>> {
+    match std::fs::read_to_string(file).map(|text| parse_script(&text)) {
+        Ok(Ok(rules)) => Some(rules),
+        Ok(Err(bad)) => {
+            bad.iter().for_each(|rule| read.fault("fault-script", rule.to_string()));
+            None
+        }
+        Err(error) => {
+            read.fault("fault-script", format!("the file can't be read: {error}"));
+            None
+        }
+    }
+}

@@ -1,0 +1,210 @@
+use std::ffi::OsString;
+
+use super::*;
+
+/// What a command line and some variables come to.
+fn read_with(line: &str, variables: &[(&str, &str)]) -> Result<Command, Stop> {
+    let args = line.split_whitespace().map(OsString::from);
+    let variables = variables.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
+    read(args, variables)
+}
+
+fn serve_with(line: &str, variables: &[(&str, &str)]) -> Serve {
+    match read_with(&format!("fanfold serve {line}"), variables) {
+        Ok(Command::Serve(serve)) => *serve,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn faults_with(line: &str, variables: &[(&str, &str)]) -> Vec<String> {
+    match read_with(line, variables) {
+        Err(Stop::Faults(faults)) => faults.iter().map(ToString::to_string).collect(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn help_of(line: &str) -> String {
+    match read_with(line, &[]) {
+        Err(Stop::Asked(help)) => help,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_defaults_are_a_whole_set_of_settings() {
+    let serve = serve_with("", &[]);
+    assert_eq!(serve.listeners.public.to_string(), "0.0.0.0:8080");
+    assert_eq!(serve.reading.fan_out, 8);
+    assert_eq!(serve.reading.window, Some(std::time::Duration::from_secs(604_800)));
+    assert_eq!(serve.budget.refresh_reserve.percent(), 20);
+    assert_eq!(serve.cache_bytes, 512 << 20);
+    assert!(serve.warnings.is_empty(), "{:?}", serve.warnings);
+    assert!(matches!(read_with("fanfold simulate", &[]), Ok(Command::Simulate(_))));
+    assert!(matches!(read_with("fanfold demo", &[]), Ok(Command::Demo(_))));
+}
+
+#[test]
+fn every_fault_is_told_at_once() {
+    let faults = faults_with(
+        "fanfold serve --fan-out 0 --fanout 3 --window 1s --live-ttl 5m --upstream-rate many --listen",
+        &[
+            ("FANFOLD_CACHE_BYTES", "1MB"),
+            ("FANFOLD_FANOUT", "3"),
+            ("FANFOLD_CORS_ORIGIN", "https://a.example,b.example"),
+        ],
+    );
+    let subjects: Vec<_> = faults.iter().filter_map(|fault| fault.split(':').next()).collect();
+    assert_eq!(
+        subjects,
+        [
+            "FANFOLD_FANOUT",
+            "--fanout",
+            "--listen",
+            "--upstream-rate",
+            "--fan-out",
+            "--window",
+            "FANFOLD_CACHE_BYTES",
+            "FANFOLD_CORS_ORIGIN",
+            "--live-ttl",
+        ],
+        "{faults:#?}"
+    );
+}
+
+#[test]
+fn a_flag_goes_before_its_variable_and_that_before_the_default() {
+    let variables = [("FANFOLD_FAN_OUT", "5"), ("FANFOLD_LIVE_TTL", "3s")];
+    let serve = serve_with("--fan-out 6", &variables);
+    assert_eq!(serve.reading.fan_out, 6);
+    assert_eq!(serve.reading.live_ttl.as_secs(), 3);
+    assert_eq!(serve.reading.settling_ttl.as_secs(), 120);
+}
+
+#[test]
+fn a_flag_given_twice_is_a_fault_unless_it_is_repeatable() {
+    assert_eq!(
+        faults_with("fanfold serve --fan-out 6 --fan-out 7", &[]),
+        ["--fan-out: given more than once"]
+    );
+    let serve = serve_with("--cors-origin https://a.example --cors-origin https://b.example", &[]);
+    assert_eq!(serve.answers.cors_origins, ["https://a.example", "https://b.example"]);
+    let serve = serve_with("", &[("FANFOLD_CORS_ORIGIN", "https://a.example, https://b.example")]);
+    assert_eq!(serve.answers.cors_origins.len(), 2);
+}
+
+#[test]
+fn variables_of_another_command_are_known() {
+    assert!(read_with("fanfold serve", &[("FANFOLD_REQUIRE_WINDOW", "false")]).is_ok());
+    assert!(read_with("fanfold token new --name a --agents *", &[("FANFOLD_FAN_OUT", "x")]).is_ok());
+}
+
+#[test]
+fn help_names_every_flag_with_its_variable_and_its_default() {
+    for (line, table) in ["serve", "simulate", "demo", "token new"].into_iter().zip(TABLES) {
+        // Wrapping may break a line anywhere between words.
+        let help = help_of(&format!("fanfold {line} --help"));
+        let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+        for flag in table {
+            assert!(
+                help.contains(&format!("--{} ", flag.name)) || help.contains(&format!("--{}[=", flag.name))
+            );
+            if let Some(variable) = flag.variable() {
+                assert!(help.contains(&format!("[env: {variable}]")), "{line}: {variable}");
+            }
+            if let Some(default) = flag.default {
+                assert!(help.contains(&format!("[default: {default}]")), "{line}: {default}");
+            }
+        }
+    }
+}
+
+#[test]
+fn credentials_do_not_go_over_plain_http_but_to_this_machine() {
+    let faults = faults_with("fanfold serve --upstream-url http://api.example", &[]);
+    assert_eq!(faults.len(), 1);
+    assert!(faults[0].starts_with("--upstream-url: credentials would go over plain http"));
+    for line in [
+        "--upstream-url http://127.0.0.1:8081",
+        "--upstream-url http://[::1]:8081",
+        "--upstream-url http://localhost:8081",
+        "--upstream-url http://api.example --upstream-insecure",
+        "--upstream-url http://api.example --upstream-insecure=true",
+    ] {
+        serve_with(line, &[]);
+    }
+}
+
+#[test]
+fn a_host_that_only_looks_like_loopback_is_not() {
+    for host in ["127.0.0.1.example", "localhost.example", "10.0.0.1"] {
+        let line = format!("fanfold serve --upstream-url http://{host}");
+        assert_eq!(faults_with(&line, &[]).len(), 1, "{host}");
+    }
+}
+
+#[test]
+fn a_held_key_needs_tokens_and_tokens_a_held_key() {
+    // Any file that is there and not empty will do here.
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+    let faults = faults_with(&format!("fanfold serve --upstream-key-file {file}"), &[]);
+    assert!(faults[0].contains("needs --client-tokens-file"), "{faults:?}");
+    let faults = faults_with(&format!("fanfold serve --client-tokens-file {file}"), &[]);
+    assert!(faults[0].contains("without --upstream-key-file"), "{faults:?}");
+    let serve = serve_with(&format!("--client-tokens-file {file} --upstream-key-file {file}"), &[]);
+    assert!(matches!(serve.upstream.keys, Keys::Held { .. }));
+}
+
+#[test]
+fn a_secret_in_the_place_of_its_file_is_not_repeated() {
+    let faults = faults_with("fanfold serve", &[("FANFOLD_UPSTREAM_KEY_FILE", "bn-secret")]);
+    assert!(!faults.is_empty() && !faults.concat().contains("bn-secret"), "{faults:?}");
+}
+
+#[test]
+fn freshness_times_are_in_order() {
+    let faults = faults_with("fanfold serve --live-ttl 3m --settled-ttl 1m", &[]);
+    assert_eq!(faults.len(), 2, "{faults:?}");
+    serve_with("--live-ttl 0s --settling-ttl 0s --settled-ttl 0s", &[]);
+}
+
+#[test]
+fn two_listeners_can_not_share_a_port() {
+    assert_eq!(faults_with("fanfold serve --listen 127.0.0.1:9090", &[]).len(), 1);
+    serve_with("--listen 127.0.0.1:0 --admin-listen 127.0.0.1:0", &[]);
+    serve_with("--listen 127.0.0.1:9090 --admin-listen 127.0.0.2:9090", &[]);
+}
+
+#[test]
+fn more_pages_for_an_answer_than_for_the_process_is_only_a_warning() {
+    assert_eq!(serve_with("--fan-out 64", &[]).warnings.len(), 1);
+}
+
+#[test]
+fn the_effective_settings_tell_what_is_in_force() {
+    let serve = serve_with("--fan-out 6", &[("FANFOLD_LIVE_TTL", "3s")]);
+    let of = |name| serve.effective.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_str());
+    assert_eq!((of("fan-out"), of("live-ttl"), of("window")), (Some("6"), Some("3s"), Some("7d")));
+    assert_eq!(of("history-start"), None);
+}
+
+#[test]
+fn commands_that_do_not_exist_are_told_so() {
+    assert_eq!(faults_with("fanfold sevre", &[])[0], "sevre: no such command; did you mean serve?");
+    assert_eq!(faults_with("fanfold", &[])[0], "fanfold: which command? See --help");
+    assert_eq!(faults_with("fanfold token", &[])[0], "fanfold token: which command? See --help");
+}
+
+#[test]
+fn faults_are_told_apart_from_what_is_none() {
+    match read_with("fanfold simulate --fault 429:0.05 --fault slow=3s:1%", &[]) {
+        Ok(Command::Simulate(simulate)) => assert_eq!(simulate.faults.len(), 2),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(faults_with("fanfold simulate --fault 42 --fault :0.5 --fault 429:2", &[]).len(), 3);
+}
+
+#[test]
+fn a_world_that_does_not_fit_in_memory_is_refused() {
+    let faults = faults_with("fanfold simulate --agents 1000 --executions 1000000", &[]);
+    assert_eq!(faults, ["--executions: more than 100000000 for all agents together"]);
+}

@@ -1,0 +1,53 @@
+//! The settings of `token new`. None of them has an environment variable: they say what to do once.
+
+use super::faults::Faults;
+use super::flags::Flag;
+use super::reader::{Reader, read_all};
+use super::values::{self, Parsed};
+use crate::domain::Timestamp;
+use crate::http::auth::Agents;
+
+/// The flags of `token new`.
+pub(super) const FLAGS: &[Flag] = &[
+    Flag::optional("name", "NAME", "Whose token it is: letters, digits and . _ -").on_command_line_only(),
+    Flag::optional("agents", "UUIDS", "Which agents it reaches: UUIDs with commas, or * for all")
+        .on_command_line_only(),
+    Flag::optional("expires", "INSTANT", "Until when it is good (RFC 3339); without it, for ever")
+        .on_command_line_only(),
+];
+
+/// What `token new` is told.
+#[derive(Clone, Debug)]
+pub struct TokenNew {
+    /// Whose token it is.
+    pub name: String,
+    /// Which agents it reaches.
+    pub agents: Agents,
+    /// Until when it is good; none means for ever.
+    pub expires: Option<Timestamp>,
+}
+
+/// Reads all settings.
+///
+/// # Errors
+/// Every fault.
+pub(super) fn read(mut reader: Reader) -> Result<TokenNew, Faults> {
+    let token = read_all!(
+        reader,
+        TokenNew {
+            name: one("name", name),
+            agents: one("agents", agents),
+            expires: optional("expires", values::instant),
+        }
+    );
+    reader.finish(token)
+}
+
+/// What a name is the maker of tokens knows, and says.
+fn name(text: &str) -> Parsed<String> {
+    if text.is_empty() { Err("a name".to_owned()) } else { Ok(text.to_owned()) }
+}
+
+fn agents(text: &str) -> Parsed<Agents> {
+    Agents::parse(text).ok_or_else(|| "UUIDs with commas, or *".to_owned())
+}

@@ -1,0 +1,331 @@
+//! The small languages that settings are written in: lengths, bytes, rates, shares and the like.
+//!
+//! Each parser takes what was written and returns the value, or what is accepted instead. They say nothing of the
+//! flag: whoever reports the fault knows which it was.
+
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use reqwest::Url;
+
+use crate::domain::{Rounding, Timestamp};
+use crate::telemetry::LogFormat;
+
+/// What is accepted in place of what was written.
+pub(crate) type Parsed<T> = Result<T, String>;
+
+/// The longest length there is, ten years: more is a slip of the finger, and clocks may overflow on it.
+const LONGEST: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
+
+/// The units of lengths, the longer names first so that `ms` is not read as `s`.
+const LENGTH_UNITS: [(&str, u64); 5] =
+    [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+
+/// The units of bytes.
+const BYTE_UNITS: [(&str, u64); 4] = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("", 1)];
+
+/// So many requests in any span of a length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// How many requests.
+    pub requests: NonZeroU32,
+    /// In any span of this length.
+    pub per: Duration,
+}
+
+/// A part of something, in percent.
+///
+/// # Invariants
+/// From 0 to 99: a part is less than the whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share(u8);
+
+impl Share {
+    /// The percentage.
+    pub const fn percent(self) -> u8 {
+        self.0
+    }
+}
+
+/// One budget for whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RateScope {
+    /// For the process: upstream counts per organization.
+    Shared,
+    /// For each credential.
+    Credential,
+}
+
+/// An integer in plain digits: no sign, no blank, no underscore.
+fn digits(text: &str) -> Option<u64> {
+    let plain = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    if plain { text.parse().ok() } else { None }
+}
+
+/// A length, or two with `..` between them, the shorter first.
+pub(crate) fn length_range(text: &str) -> Parsed<(Duration, Duration)> {
+    let (least, most) = text.split_once("..").unwrap_or((text, text));
+    match (length_or_zero(least), length_or_zero(most)) {
+        (Ok(least), Ok(most)) if least <= most => Ok((least, most)),
+        _ => Err("a length, or two as in 40ms..120ms, the shorter first".to_owned()),
+    }
+}
+
+/// An integer and one of some units, multiplied; none if it is none or does not fit.
+fn with_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {
+    units.iter().find_map(|(unit, factor)| digits(text.strip_suffix(unit)?)?.checked_mul(*factor))
+}
+
+/// A length that may be zero.
+pub(crate) fn length_or_zero(text: &str) -> Parsed<Duration> {
+    with_unit(text, &LENGTH_UNITS)
+        .map(Duration::from_millis)
+        .filter(|length| *length <= LONGEST)
+        .ok_or_else(|| "an integer and ms, s, m, h or d, up to 3650d, such as 10s".to_owned())
+}
+
+/// A length that is not zero.
+pub(crate) fn length(text: &str) -> Parsed<Duration> {
+    length_or_zero(text)
+        .ok()
+        .filter(|length| !length.is_zero())
+        .ok_or_else(|| "an integer above 0 and ms, s, m, h or d, up to 3650d, such as 10s".to_owned())
+}
+
+/// A size in bytes.
+pub(crate) fn bytes(text: &str) -> Parsed<u64> {
+    with_unit(text, &BYTE_UNITS)
+        .ok_or_else(|| "an integer, alone or with KiB, MiB or GiB, such as 512MiB".to_owned())
+}
+
+/// A rate, or none for `0`.
+pub(crate) fn rate(text: &str) -> Parsed<Option<Rate>> {
+    let accepted = || "an integer above 0 and /s or /min, such as 450/min, or 0 for no limit".to_owned();
+    if text == "0" {
+        return Ok(None);
+    }
+    let (number, per) = match text.split_once('/') {
+        Some((number, "s")) => (number, Duration::from_secs(1)),
+        Some((number, "min")) => (number, Duration::from_secs(60)),
+        _ => return Err(accepted()),
+    };
+    let requests = digits(number).and_then(|n| u32::try_from(n).ok()).and_then(NonZeroU32::new);
+    requests.map(|requests| Some(Rate { requests, per })).ok_or_else(accepted)
+}
+
+/// A share.
+pub(crate) fn share(text: &str) -> Parsed<Share> {
+    text.strip_suffix('%')
+        .and_then(digits)
+        .and_then(|percent| u8::try_from(percent).ok())
+        .filter(|percent| *percent < 100)
+        .map(Share)
+        .ok_or_else(|| "a percentage from 0% to 99%, such as 20%".to_owned())
+}
+
+/// The widest span asked of upstream, or none for `none`.
+pub(crate) fn window(text: &str) -> Parsed<Option<Duration>> {
+    /// Spans are cut at whole seconds, so a narrower window can't be kept to.
+    const NARROWEST: Duration = Duration::from_secs(2);
+    if text == "none" {
+        return Ok(None);
+    }
+    length(text)
+        .ok()
+        .filter(|width| *width >= NARROWEST)
+        .map(Some)
+        .ok_or_else(|| "a length from 2s to 3650d, such as 7d, or none".to_owned())
+}
+
+/// How many, at least one.
+pub(crate) fn count(text: &str) -> Parsed<usize> {
+    /// More is a slip of the finger, and no machine's business.
+    const MOST: u64 = 1_000_000;
+    digits(text)
+        .filter(|n| (1..=MOST).contains(n))
+        .and_then(|n| usize::try_from(n).ok())
+        .ok_or_else(|| format!("an integer from 1 to {MOST}"))
+}
+
+/// Any integer.
+pub(crate) fn number(text: &str) -> Parsed<u64> {
+    digits(text).ok_or_else(|| format!("an integer from 0 to {}", u64::MAX))
+}
+
+/// Yes or no.
+pub(crate) fn switch(text: &str) -> Parsed<bool> {
+    match text {
+        "true" | "1" => Ok(true),
+        "false" | "0" => Ok(false),
+        _ => Err("true or false".to_owned()),
+    }
+}
+
+/// An address to listen on.
+pub(crate) fn address(text: &str) -> Parsed<SocketAddr> {
+    text.parse().map_err(|_| "an IP address and a port, such as 0.0.0.0:8080 or [::]:8080".to_owned())
+}
+
+/// An address of upstream's: http or https, a host, perhaps a port and a path, nothing else.
+pub(crate) fn url(text: &str) -> Parsed<Url> {
+    let accepted = "an http or https URL without user, query or fragment, such as https://api.bolna.ai";
+    let url = Url::parse(text).map_err(|_| accepted.to_owned())?;
+    let plain = matches!(url.scheme(), "http" | "https")
+        && url.has_host()
+        && url.username().is_empty()
+        && url.password().is_none()
+        && url.query().is_none()
+        && url.fragment().is_none();
+    if plain { Ok(url) } else { Err(accepted.to_owned()) }
+}
+
+/// An origin as a browser sends it, scheme, host and port, or `*` for any.
+pub(crate) fn origin(text: &str) -> Parsed<String> {
+    if text == "*" {
+        return Ok(text.to_owned());
+    }
+    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+    // A browser's spelling has no path, not even `/`, and no default port: what it never sends never matches.
+    match url.map(|url| url.origin().ascii_serialization()) {
+        Some(serialized) if serialized == text => Ok(serialized),
+        _ => Err("an origin as browsers write it, such as https://dashboard.example.com, or *".to_owned()),
+    }
+}
+
+/// An instant.
+pub(crate) fn instant(text: &str) -> Parsed<Timestamp> {
+    Timestamp::parse(text, Rounding::Up)
+        .ok_or_else(|| "an RFC 3339 date and time, such as 2024-01-01T00:00:00Z".to_owned())
+}
+
+/// A file.
+pub(crate) fn file(text: &str) -> Parsed<PathBuf> {
+    if text.is_empty() { Err("the path of a file".to_owned()) } else { Ok(PathBuf::from(text)) }
+}
+
+/// One budget for whom.
+pub(crate) fn rate_scope(text: &str) -> Parsed<RateScope> {
+    match text {
+        "shared" => Ok(RateScope::Shared),
+        "credential" => Ok(RateScope::Credential),
+        _ => Err("shared or credential".to_owned()),
+    }
+}
+
+/// How log lines are written.
+pub(crate) fn log_format(text: &str) -> Parsed<LogFormat> {
+    match text {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => Err("text or json".to_owned()),
+    }
+}
+
+/// Which log lines are written, in the syntax of `tracing_subscriber::EnvFilter`.
+pub(crate) fn log_filter(text: &str) -> Parsed<String> {
+    let accepted = || "a level (error, warn, info, debug, trace), or target=level and commas".to_owned();
+    match tracing_subscriber::EnvFilter::builder().parse(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => Err(accepted()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_length_is_its_number_times_its_unit(number in 0u64..3650, unit in 0usize..5) {
+            let (name, millis) = LENGTH_UNITS[unit];
+            let length = length_or_zero(&format!("{number}{name}"));
+            prop_assert_eq!(length, Ok(Duration::from_millis(number * millis)));
+        }
+
+        #[test]
+        fn bytes_are_their_number_times_their_unit(number in 0u64..(1 << 34), unit in 0usize..4) {
+            let (name, factor) = BYTE_UNITS[unit];
+            prop_assert_eq!(bytes(&format!("{number}{name}")), Ok(number * factor));
+        }
+
+        #[test]
+        fn a_rate_is_read_back(number in 1u32.., per_second in any::<bool>()) {
+            let (unit, seconds) = if per_second { ("s", 1) } else { ("min", 60) };
+            let read = rate(&format!("{number}/{unit}")).ok().flatten();
+            let read = read.map(|rate| (rate.requests.get(), rate.per));
+            prop_assert_eq!(read, Some((number, Duration::from_secs(seconds))));
+        }
+
+        #[test]
+        fn a_share_is_less_than_the_whole(percent in 0u64..300) {
+            let read = share(&format!("{percent}%")).ok().map(|share| u64::from(share.percent()));
+            prop_assert_eq!(read, (percent < 100).then_some(percent));
+        }
+
+        #[test]
+        fn no_text_makes_a_parser_panic(text in "\\PC{0,24}|[0-9]{1,30}(ms|s|m|h|d|KiB|GiB|/s|%)?") {
+            let _ = (length(&text), bytes(&text), rate(&text), share(&text), window(&text), count(&text));
+            let _ = (url(&text), origin(&text), instant(&text), address(&text), number(&text));
+        }
+    }
+
+    #[test]
+    fn a_length_needs_a_unit_and_plain_digits() {
+        for text in
+            ["", "10", "s", "-1s", "+1s", " 1s", "1 s", "1.5s", "1S", "1w", "1_0s", "99999999999999999d"]
+        {
+            assert!(length_or_zero(text).is_err(), "{text}");
+        }
+        assert!(length("0s").is_err());
+        assert_eq!(length_or_zero("0s"), Ok(Duration::ZERO));
+    }
+
+    #[test]
+    fn a_range_of_lengths_has_the_shorter_first() {
+        let millis = Duration::from_millis;
+        assert_eq!(length_range("40ms..120ms"), Ok((millis(40), millis(120))));
+        assert_eq!(length_range("1s"), Ok((millis(1000), millis(1000))));
+        assert!(length_range("2s..1s").is_err() && length_range("1s..").is_err());
+    }
+
+    #[test]
+    fn the_window_is_at_least_what_spans_can_be_cut_to() {
+        assert_eq!(window("none"), Ok(None));
+        assert_eq!(window("7d"), Ok(Some(Duration::from_secs(7 * 86_400))));
+        assert!(window("1s").is_err());
+        assert!(window("0s").is_err());
+    }
+
+    #[test]
+    fn a_rate_of_zero_is_no_limit() {
+        assert_eq!(rate("0"), Ok(None));
+        for text in ["0/s", "5", "5/h", "5/m", "/s", "5/", "-5/s"] {
+            assert!(rate(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_url_holds_no_secret_and_no_query() {
+        assert!(url("https://api.bolna.ai").is_ok());
+        assert!(url("http://127.0.0.1:8081/base/").is_ok());
+        for text in
+            ["api.bolna.ai", "ftp://x", "https://u:p@x", "https://u@x", "https://x?a=b", "https://x#a"]
+        {
+            assert!(url(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_origin_is_written_as_browsers_write_it() {
+        assert_eq!(origin("https://a.example:8443"), Ok("https://a.example:8443".to_owned()));
+        for text in
+            ["", "null", "https://a.example/", "https://a.example:443", "HTTPS://a.example", "a.example"]
+        {
+            assert!(origin(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,78 @@
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tracing::{debug, warn};
+
+use super::{Limits, connection};
+use crate::shutdown::Shutdown;
+
+/// How long to wait after the system had no file handle or memory for a connection: some have gone by then.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
+
+/// Unsent bytes that the system holds for a connection.
+///
+/// Without a bound it holds megabytes for each client, and a slow reader looks stalled while it drains them: the
+/// socket takes bytes again only when a third of its buffer is free.
+const UNSENT_BYTES: u32 = 256 * 1024;
+
+/// Accepts connections until the drain begins, and serves each in a task of its own.
+///
+/// Returns when it has stopped accepting; the connections are the shutdown's.
+pub async fn serve(listener: TcpListener, router: Router, limits: Limits, shutdown: Shutdown) {
+    let places = Arc::new(Semaphore::new(limits.connections));
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = shutdown.drain_begun() => return,
+            accepted = accept(&listener, &places) => accepted,
+        };
+        match accepted {
+            Ok((stream, place)) => {
+                prepare(&stream);
+                let run = connection::run(stream, router.clone(), limits, shutdown.clone());
+                shutdown.spawn(async move {
+                    run.await;
+                    drop(place);
+                });
+            }
+            Err(error) if is_of_one_connection(&error) => debug!(%error, "a connection was gone at once"),
+            Err(error) => {
+                warn!(%error, "no connection can be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// The place is taken first: a connection that finds none waits in the listener's queue, where it costs nothing.
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
+    let place = Arc::clone(places).acquire_owned().await.map_err(io::Error::other)?;
+    let (stream, _) = listener.accept().await?;
+    Ok((stream, place))
+}
+
+fn prepare(stream: &TcpStream) {
+    let socket = socket2::SockRef::from(stream);
+    // Neither is needed for the connection to work.
+    let _ = stream.set_nodelay(true);
+    #[cfg(target_os = "linux")]
+    let _ = socket.set_tcp_notsent_lowat(UNSENT_BYTES);
+}
+
+/// Whether an error of `accept` says something of one connection, and nothing of the next.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
+    )
+}

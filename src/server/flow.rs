@@ -1,0 +1,97 @@
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+
+/// What one connection does, as its socket and its answers note it.
+///
+/// The numbers are read apart from each other and a moment late; the watch over them looks for what stays the same
+/// for seconds.
+#[derive(Debug, Default)]
+pub(super) struct Flow {
+    written: AtomicU64,
+    requests: AtomicU64,
+    answering: AtomicUsize,
+    waiting: AtomicUsize,
+    is_blocked: AtomicBool,
+    has_head_begun: AtomicBool,
+}
+
+/// What a connection is at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// Something is ready, and the client does not take it.
+    Giving,
+    /// An answer is being made.
+    Making,
+    /// A request's head has begun and not ended.
+    Hearing,
+    /// No request is there.
+    Idle,
+}
+
+/// How far a connection has come: what must change for it to have moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Progress {
+    /// Bytes given to the socket.
+    pub(super) written: u64,
+    /// Requests begun.
+    pub(super) requests: u64,
+}
+
+impl Flow {
+    /// The socket took bytes.
+    pub(super) fn wrote(&self, bytes: usize) {
+        self.written.fetch_add(bytes as u64, Relaxed);
+        self.is_blocked.store(false, Relaxed);
+    }
+
+    /// The socket takes no more.
+    pub(super) fn blocked(&self) {
+        self.is_blocked.store(true, Relaxed);
+    }
+
+    /// The client sent bytes of HTTP/1: without a request under way, of a request's head.
+    pub(super) fn heard(&self) {
+        if self.answering.load(Relaxed) == 0 {
+            self.has_head_begun.store(true, Relaxed);
+        }
+    }
+
+    /// A request's head is whole, its answer begins.
+    pub(super) fn answer_begun(&self) {
+        self.requests.fetch_add(1, Relaxed);
+        self.answering.fetch_add(1, Relaxed);
+        self.has_head_begun.store(false, Relaxed);
+    }
+
+    /// An answer has given all it has, or was dropped.
+    pub(super) fn answer_ended(&self) {
+        self.answering.fetch_sub(1, Relaxed);
+    }
+
+    /// An answer gave bytes and was not asked for more since.
+    pub(super) fn wait_begun(&self) {
+        self.waiting.fetch_add(1, Relaxed);
+    }
+
+    /// It was asked for more.
+    pub(super) fn wait_ended(&self) {
+        self.waiting.fetch_sub(1, Relaxed);
+    }
+
+    /// What the connection is at.
+    pub(super) fn state(&self) -> State {
+        if self.is_blocked.load(Relaxed) || self.waiting.load(Relaxed) > 0 {
+            State::Giving
+        } else if self.answering.load(Relaxed) > 0 {
+            State::Making
+        } else if self.has_head_begun.load(Relaxed) {
+            State::Hearing
+        } else {
+            State::Idle
+        }
+    }
+
+    /// How far it has come.
+    pub(super) fn progress(&self) -> Progress {
+        Progress { written: self.written.load(Relaxed), requests: self.requests.load(Relaxed) }
+    }
+}

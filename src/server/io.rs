@@ -1,0 +1,96 @@
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::flow::Flow;
+
+/// What an h2 connection begins with and no HTTP/1 request does, up to where they part.
+const H2_BEGINS: &[u8] = b"PRI";
+
+/// A socket that notes what passes through it.
+#[derive(Debug)]
+pub(super) struct WatchedIo<T> {
+    inner: T,
+    flow: Arc<Flow>,
+    protocol: Protocol,
+}
+
+/// What a client speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Protocol {
+    /// Nothing yet.
+    Silent,
+    /// HTTP/1: whatever it sends between requests is a request's head.
+    Http1,
+    /// HTTP/2: what it sends between requests may be pings and window updates.
+    Http2,
+}
+
+impl<T> WatchedIo<T> {
+    pub(super) const fn new(inner: T, flow: Arc<Flow>) -> Self {
+        Self { inner, flow, protocol: Protocol::Silent }
+    }
+
+    fn note_write(&self, result: &Poll<io::Result<usize>>) {
+        match result {
+            Poll::Ready(Ok(bytes)) => self.flow.wrote(*bytes),
+            Poll::Ready(Err(_)) => {}
+            Poll::Pending => self.flow.blocked(),
+        }
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for WatchedIo<T> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buf.filled().len();
+        let result = Pin::new(&mut this.inner).poll_read(cx, buf);
+        let read = &buf.filled()[before..];
+        if !read.is_empty() {
+            if this.protocol == Protocol::Silent {
+                let common = read.len().min(H2_BEGINS.len());
+                let is_h2 = read[..common] == H2_BEGINS[..common];
+                this.protocol = if is_h2 { Protocol::Http2 } else { Protocol::Http1 };
+            }
+            if this.protocol == Protocol::Http1 {
+                this.flow.heard();
+            }
+        }
+        result
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for WatchedIo<T> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let result = Pin::new(&mut this.inner).poll_write(cx, buf);
+        this.note_write(&result);
+        result
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let result = Pin::new(&mut this.inner).poll_write_vectored(cx, bufs);
+        this.note_write(&result);
+        result
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().inner).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,61 @@
+use std::time::Duration;
+
+/// How long a client may take from the first byte of a request's head to its last.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How long a connection may do nothing.
+///
+/// Longer than the 60 s that load balancers keep their idle connections by default, so that they close first and
+/// never send a request into a connection that is just being closed.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+
+/// The most connections, however many files may be open.
+const MOST_CONNECTIONS: usize = 16_384;
+
+/// The least, however few.
+const LEAST_CONNECTIONS: usize = 64;
+
+/// File handles that are not for clients: the admin listener, upstream, logs, files read anew.
+const RESERVED_HANDLES: usize = 256;
+
+/// Connections to the admin listener: probes and one scraper or two.
+const ADMIN_CONNECTIONS: usize = 64;
+
+/// How long what was ready at the end may take to reach the clients.
+const FLUSH_GRACE: Duration = Duration::from_secs(2);
+
+/// How much a server bears of its clients.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// How long a request's head may take, from its first byte.
+    pub head_timeout: Duration,
+    /// How long a connection without a request may do nothing.
+    pub idle_timeout: Duration,
+    /// How long a client may take nothing of what is ready for it.
+    pub stall_timeout: Duration,
+    /// How long answers have to reach their clients once they were told to end.
+    pub flush_grace: Duration,
+    /// How many connections are served at a time; more wait in the listener's queue.
+    pub connections: usize,
+}
+
+impl Limits {
+    /// The limits of the public listener, for a process that may open so many files.
+    pub fn public(stall_timeout: Duration, file_handles: Option<usize>) -> Self {
+        let connections = file_handles.map_or(LEAST_CONNECTIONS, |handles| {
+            handles.saturating_sub(RESERVED_HANDLES).clamp(LEAST_CONNECTIONS, MOST_CONNECTIONS)
+        });
+        Self {
+            head_timeout: HEAD_TIMEOUT,
+            idle_timeout: IDLE_TIMEOUT,
+            stall_timeout,
+            flush_grace: FLUSH_GRACE,
+            connections,
+        }
+    }
+
+    /// The limits of the admin listener.
+    pub fn admin(stall_timeout: Duration) -> Self {
+        Self { connections: ADMIN_CONNECTIONS, ..Self::public(stall_timeout, None) }
+    }
+}

@@ -1,0 +1,28 @@
+//! Carries HTTP/1.1 and h2c on one port to an axum router, and knows when to let go.
+//!
+//! # Flow
+//! [`serve`] accepts, within a bound; each connection is a task of its own ([`connection`]) that hyper-util drives.
+//! Beside it stands a [`watch`] over what the connection does, as its socket ([`io`]) and its answers ([`body`]) tell
+//! through their [`flow`]: a client that takes nothing, sends half a head, or keeps an idle connection is let go.
+//! [`stop`] is the order of stopping.
+//!
+//! # Why not `axum::serve`
+//! It sets none of these limits, and its graceful shutdown waits for ever on a stream that nobody reads.
+//!
+//! # Why stalls are not found in the body
+//! A body is polled only when there is room for what it gives. Once the socket (or the h2 stream's window) is full,
+//! nobody polls it any more, and a timer inside it never fires.
+
+mod accept;
+mod body;
+mod connection;
+mod flow;
+mod io;
+mod limits;
+pub mod stop;
+#[cfg(test)]
+mod tests;
+mod watch;
+
+pub use accept::serve;
+pub use limits::Limits;

@@ -1,0 +1,166 @@
+//! Stopping in order, and at once.
+//!
+//! The first signal turns readiness off, keeps the listener open for a while so that whoever routes to this process
+//! can notice, stops accepting, lets running answers finish, and ends what then still runs. A second signal, at any
+//! time, ends the process.
+
+use std::io;
+use std::pin::pin;
+use std::time::Duration;
+
+use futures_util::{Stream, StreamExt as _, stream};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{info, warn};
+
+use crate::shutdown::Shutdown;
+
+/// A signal to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// SIGINT: Ctrl-C.
+    Interrupt,
+    /// SIGTERM.
+    Terminate,
+}
+
+impl Signal {
+    /// The exit code of a process that this signal ended: 128 and its number.
+    pub const fn exit_code(self) -> u8 {
+        match self {
+            Self::Interrupt => 130,
+            Self::Terminate => 143,
+        }
+    }
+}
+
+/// How long stopping may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// How long the listener stays open once readiness is off.
+    pub delay: Duration,
+    /// How long running answers may then take to finish.
+    pub timeout: Duration,
+    /// How long what is ended may take to be gone.
+    pub grace: Duration,
+}
+
+/// How the process came to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stopped {
+    /// Everything has finished, or had its time to.
+    InOrder,
+    /// A second signal came.
+    AtOnce(Signal),
+}
+
+/// The signals that this process gets.
+///
+/// # Errors
+/// The system refuses to install a handler.
+pub fn signals() -> io::Result<impl Stream<Item = Signal>> {
+    let interrupt = signal(SignalKind::interrupt())?;
+    let terminate = signal(SignalKind::terminate())?;
+    Ok(stream::unfold((interrupt, terminate), |(mut interrupt, mut terminate)| async move {
+        let signal = tokio::select! {
+            signal = interrupt.recv() => signal.map(|()| Signal::Interrupt),
+            signal = terminate.recv() => signal.map(|()| Signal::Terminate),
+        };
+        Some((signal?, (interrupt, terminate)))
+    }))
+}
+
+/// Waits for a signal, then stops. Returns when the process may exit.
+pub async fn on_signal(signals: impl Stream<Item = Signal>, shutdown: &Shutdown, plan: Plan) -> Stopped {
+    let mut signals = pin!(signals);
+    if let Some(signal) = signals.next().await {
+        info!(?signal, "stopping");
+    }
+    tokio::select! {
+        biased;
+        Some(signal) = signals.next() => {
+            warn!(?signal, running = shutdown.running(), "ending at once");
+            Stopped::AtOnce(signal)
+        }
+        () = in_order(shutdown, plan) => Stopped::InOrder,
+    }
+}
+
+async fn in_order(shutdown: &Shutdown, plan: Plan) {
+    shutdown.leave();
+    tokio::time::sleep(plan.delay).await;
+    shutdown.drain();
+    if tokio::time::timeout(plan.timeout, shutdown.finished()).await.is_err() {
+        warn!(running = shutdown.running(), "the drain took too long, ending what still runs");
+    }
+    shutdown.end();
+    if tokio::time::timeout(plan.grace, shutdown.finished()).await.is_err() {
+        warn!(running = shutdown.running(), "leaving behind what does not end");
+    }
+    info!("stopped");
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+
+    const PLAN: Plan = Plan {
+        delay: Duration::from_secs(5),
+        timeout: Duration::from_secs(30),
+        grace: Duration::from_secs(3),
+    };
+
+    fn one_signal() -> impl Stream<Item = Signal> {
+        stream::iter([Signal::Terminate]).chain(stream::pending())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_process_with_nothing_to_do_stops_after_the_delay() {
+        let shutdown = Shutdown::default();
+        let begun = Instant::now();
+        assert_eq!(on_signal(one_signal(), &shutdown, PLAN).await, Stopped::InOrder);
+        assert_eq!(begun.elapsed(), PLAN.delay);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn readiness_goes_off_before_the_drain_begins() {
+        let shutdown = Shutdown::default();
+        let mut stopping = pin!(on_signal(one_signal(), &shutdown, PLAN));
+        assert!(futures_util::poll!(&mut stopping).is_pending());
+        assert!(shutdown.is_leaving() && !shutdown.is_draining());
+        stopping.await;
+        assert!(shutdown.is_draining());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_does_not_finish_in_time_is_ended() {
+        let shutdown = Shutdown::default();
+        let begun = Instant::now();
+        let task = shutdown.clone();
+        shutdown.spawn(async move { task.end_ordered().await });
+        assert_eq!(on_signal(one_signal(), &shutdown, PLAN).await, Stopped::InOrder);
+        assert_eq!(begun.elapsed(), PLAN.delay + PLAN.timeout);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_does_not_end_is_left_behind() {
+        let shutdown = Shutdown::default();
+        let begun = Instant::now();
+        shutdown.spawn(std::future::pending());
+        assert_eq!(on_signal(one_signal(), &shutdown, PLAN).await, Stopped::InOrder);
+        assert_eq!(begun.elapsed(), PLAN.delay + PLAN.timeout + PLAN.grace);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_second_signal_ends_at_once() {
+        let shutdown = Shutdown::default();
+        shutdown.spawn(std::future::pending());
+        let begun = Instant::now();
+        let twice = stream::iter([Signal::Terminate, Signal::Interrupt]).chain(stream::pending());
+        let stopped = on_signal(twice, &shutdown, PLAN).await;
+        assert_eq!(stopped, Stopped::AtOnce(Signal::Interrupt));
+        assert_eq!(begun.elapsed(), Duration::ZERO);
+        assert_eq!(Signal::Interrupt.exit_code(), 130);
+    }
+}

@@ -1,0 +1,192 @@
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::routing::get;
+use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, mpsc};
+
+use super::{Limits, serve};
+use crate::shutdown::Shutdown;
+
+/// Far longer than any test runs.
+const LONG: Duration = Duration::from_secs(600);
+
+/// Short enough to wait for.
+const SHORT: Duration = Duration::from_millis(40);
+
+const LIMITS: Limits = Limits {
+    head_timeout: LONG,
+    idle_timeout: LONG,
+    stall_timeout: LONG,
+    flush_grace: Duration::ZERO,
+    connections: 8,
+};
+
+const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: test\r\n\r\n";
+const LAST_REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n";
+
+async fn start(router: Router, limits: Limits) -> (SocketAddr, Shutdown) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let shutdown = Shutdown::default();
+    shutdown.spawn(serve(listener, router, limits, shutdown.clone()));
+    (address, shutdown)
+}
+
+fn hello() -> Router {
+    Router::new().route("/", get(|| async { "hello" }))
+}
+
+async fn connect(address: SocketAddr, bytes: &[u8]) -> TcpStream {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(bytes).await.unwrap();
+    stream
+}
+
+/// All that comes until the connection closes, however it does.
+async fn rest_of(mut stream: TcpStream) -> String {
+    let mut bytes = Vec::new();
+    let _ = stream.read_to_end(&mut bytes).await;
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// A body without an end, and a receiver that closes once the body was dropped.
+fn endless() -> (Router, mpsc::Receiver<Infallible>) {
+    let (sender, dropped) = mpsc::channel(1);
+    let sender = Arc::new(std::sync::Mutex::new(Some(sender)));
+    let chunk = Bytes::from(vec![b'x'; 64 * 1024]);
+    let answer = move || {
+        let held = sender.lock().unwrap().take();
+        let chunks = stream::repeat(chunk.clone()).map(move |chunk| {
+            let _ = &held;
+            Ok::<_, Infallible>(chunk)
+        });
+        async { Body::from_stream(chunks) }
+    };
+    (Router::new().route("/", get(answer)), dropped)
+}
+
+#[tokio::test]
+async fn half_a_head_is_not_waited_for() {
+    let (address, _shutdown) = start(hello(), Limits { head_timeout: SHORT, ..LIMITS }).await;
+    let stream = connect(address, b"GET / HTTP/1.1\r\nhost: te").await;
+    assert_eq!(rest_of(stream).await, "");
+}
+
+#[tokio::test]
+async fn a_connection_that_never_asks_is_closed() {
+    let (address, _shutdown) = start(hello(), Limits { idle_timeout: SHORT, ..LIMITS }).await;
+    assert_eq!(rest_of(connect(address, b"").await).await, "");
+}
+
+#[tokio::test]
+async fn a_connection_that_asks_no_more_is_closed_after_its_answer() {
+    let (address, _shutdown) = start(hello(), Limits { idle_timeout: SHORT, ..LIMITS }).await;
+    let answer = rest_of(connect(address, REQUEST).await).await;
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("hello"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_is_cut_off() {
+    let (router, mut dropped) = endless();
+    let (address, shutdown) = start(router, Limits { stall_timeout: SHORT, ..LIMITS }).await;
+    let stream = connect(address, REQUEST).await;
+    assert!(dropped.recv().await.is_none());
+    shutdown.drain();
+    shutdown.finished().await;
+    drop(stream);
+}
+
+#[tokio::test]
+async fn an_h2_client_that_takes_nothing_is_cut_off_although_it_answers_pings() {
+    let (router, mut dropped) = endless();
+    let (address, _shutdown) = start(router, Limits { stall_timeout: SHORT, ..LIMITS }).await;
+    let client = reqwest::Client::builder().http2_prior_knowledge().no_proxy().build().unwrap();
+    let response = client.get(format!("http://{address}/")).send().await.unwrap();
+    assert_eq!(response.version(), http::Version::HTTP_2);
+    assert!(dropped.recv().await.is_none());
+    drop(response);
+}
+
+#[tokio::test]
+async fn both_protocols_are_spoken_on_one_port() {
+    let (address, _shutdown) = start(hello(), LIMITS).await;
+    let answer = rest_of(connect(address, LAST_REQUEST).await).await;
+    assert!(answer.ends_with("hello"));
+    let client = reqwest::Client::builder().http2_prior_knowledge().no_proxy().build().unwrap();
+    let text = client.get(format!("http://{address}/")).send().await.unwrap().text().await.unwrap();
+    assert_eq!(text, "hello");
+}
+
+#[tokio::test]
+async fn a_drain_finishes_what_runs_and_refuses_what_is_new() {
+    let (asked, release) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (ask, released) = (Arc::clone(&asked), Arc::clone(&release));
+    let slow = move || async move {
+        ask.notify_one();
+        released.notified().await;
+        "late"
+    };
+    let (address, shutdown) = start(Router::new().route("/", get(slow)), LIMITS).await;
+    let stream = connect(address, REQUEST).await;
+    asked.notified().await;
+
+    shutdown.drain();
+    // The listener closes with its task; until then a connection may still be queued.
+    while shutdown.running() > 1 {
+        tokio::task::yield_now().await;
+    }
+    assert!(TcpStream::connect(address).await.is_err());
+
+    release.notify_one();
+    let answer = rest_of(stream).await;
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("late"), "{answer}");
+    shutdown.finished().await;
+}
+
+#[tokio::test]
+async fn the_end_cuts_off_what_does_not_finish() {
+    let asked = Arc::new(Notify::new());
+    let ask = Arc::clone(&asked);
+    let never = move || async move {
+        ask.notify_one();
+        std::future::pending::<&str>().await
+    };
+    let (address, shutdown) = start(Router::new().route("/", get(never)), LIMITS).await;
+    let stream = connect(address, REQUEST).await;
+    asked.notified().await;
+    shutdown.end();
+    shutdown.finished().await;
+    assert_eq!(rest_of(stream).await, "");
+}
+
+#[tokio::test]
+async fn more_connections_than_allowed_wait_for_their_turn() {
+    let (address, _shutdown) = start(hello(), Limits { connections: 1, ..LIMITS }).await;
+    let mut first = connect(address, REQUEST).await;
+    first.read_exact(&mut [0; 12]).await.unwrap();
+    let mut second = connect(address, LAST_REQUEST).await;
+    let mut buffer = [0; 1];
+    let early = tokio::time::timeout(SHORT, second.read(&mut buffer)).await;
+    assert!(early.is_err(), "served beside the first");
+    drop(first);
+    assert!(rest_of(second).await.ends_with("hello"));
+}
+
+#[tokio::test]
+async fn a_head_that_is_too_large_is_refused() {
+    let (address, _shutdown) = start(hello(), LIMITS).await;
+    let mut request = b"GET / HTTP/1.1\r\nhost: test\r\nx: ".to_vec();
+    request.resize(512 * 1024, b'x');
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let _ = stream.write_all(&request).await;
+    let answer = rest_of(stream).await;
+    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431"), "{answer}");
+}

@@ -1,0 +1,132 @@
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Limits;
+use super::flow::{Flow, Progress, State};
+
+/// Why a connection is let go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// The client takes nothing of what is ready.
+    Stalled,
+    /// The client began a request's head and does not finish it.
+    SlowHead,
+    /// Nothing is asked and nothing is answered.
+    Idle,
+}
+
+/// Bytes that do not count as taking something: what a client that only answers pings is sent (h2 ping and settings
+/// frames, 17 and 9 bytes) stays below it.
+const NOTHING: u64 = 1024;
+
+/// How often a connection is looked at within its shortest timeout: what is cut off is cut off at most a quarter
+/// late.
+const LOOKS: u32 = 4;
+
+/// Returns when a connection is to be let go.
+pub(super) async fn until_over(flow: &Flow, limits: &Limits) -> Verdict {
+    let shortest = limits.stall_timeout.min(limits.head_timeout).min(limits.idle_timeout);
+    let pause = (shortest / LOOKS).max(Duration::from_millis(1));
+    let mut since = Instant::now();
+    let mut at = (flow.state(), flow.progress());
+    loop {
+        tokio::time::sleep(pause).await;
+        let now = (flow.state(), flow.progress());
+        if now.0 != at.0 || has_moved(at.1, now.1) {
+            since = Instant::now();
+            at = now;
+        } else if let Some(verdict) = judge(now.0, since.elapsed(), limits) {
+            return verdict;
+        }
+    }
+}
+
+fn has_moved(before: Progress, now: Progress) -> bool {
+    now.requests != before.requests || now.written - before.written >= NOTHING
+}
+
+/// Whether a state has lasted too long.
+fn judge(state: State, lasted: Duration, limits: &Limits) -> Option<Verdict> {
+    let (limit, verdict) = match state {
+        State::Giving => (limits.stall_timeout, Verdict::Stalled),
+        State::Hearing => (limits.head_timeout, Verdict::SlowHead),
+        State::Idle => (limits.idle_timeout, Verdict::Idle),
+        // How long an answer may take is the answer's own business.
+        State::Making => return None,
+    };
+    (lasted >= limit).then_some(verdict)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits = Limits {
+        head_timeout: Duration::from_secs(15),
+        idle_timeout: Duration::from_secs(75),
+        stall_timeout: Duration::from_secs(60),
+        flush_grace: Duration::from_secs(2),
+        connections: 1,
+    };
+
+    async fn verdict_after(flow: &Flow, length: Duration) -> Option<Verdict> {
+        tokio::time::timeout(length, until_over(flow, &LIMITS)).await.ok()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_never_asks_is_idle() {
+        let flow = Flow::default();
+        assert_eq!(verdict_after(&flow, Duration::from_secs(74)).await, None);
+        assert_eq!(verdict_after(&flow, Duration::from_secs(80)).await, Some(Verdict::Idle));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn half_a_head_is_waited_for_shortly() {
+        let flow = Flow::default();
+        flow.heard();
+        assert_eq!(verdict_after(&flow, Duration::from_secs(20)).await, Some(Verdict::SlowHead));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_is_being_made_is_waited_for() {
+        let flow = Flow::default();
+        flow.answer_begun();
+        assert_eq!(verdict_after(&flow, Duration::from_secs(3600)).await, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pings_alone_do_not_count_as_taking() {
+        let flow = Flow::default();
+        flow.answer_begun();
+        flow.wait_begun();
+        let pinging = async {
+            loop {
+                tokio::time::sleep(Duration::from_secs(10)).await;
+                flow.wrote(17);
+            }
+        };
+        tokio::select! {
+            verdict = until_over(&flow, &LIMITS) => assert_eq!(verdict, Verdict::Stalled),
+            () = pinging => {}
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_reader_is_no_stalled_one() {
+        let flow = Flow::default();
+        flow.answer_begun();
+        flow.wait_begun();
+        let reading = async {
+            for _ in 0..100 {
+                tokio::time::sleep(Duration::from_secs(30)).await;
+                flow.wrote(4096);
+                flow.blocked();
+            }
+        };
+        tokio::select! {
+            verdict = until_over(&flow, &LIMITS) => panic!("{verdict:?}"),
+            () = reading => {}
+        }
+    }
+}

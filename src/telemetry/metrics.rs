@@ -1,0 +1,279 @@
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::readings::{Readings, ReadingsCollector};
+
+/// Seconds: from an answer that lies ready to the longest deadline.
+const SECONDS: [f64; 14] =
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0, 60.0];
+
+/// What the process has done, counted. Labels come from short lists: no agent, key or path is ever one.
+///
+/// Bodies and pages are counted as they end; what is there now is read when somebody asks, see [`Readings`].
+pub struct Metrics {
+    registry: Registry,
+    requests: Family<RequestLabels, Counter>,
+    durations: Family<RouteLabels, Histogram>,
+    first_rows: Family<RouteLabels, Histogram>,
+    rows: Family<RouteLabels, Counter>,
+    bytes: Family<RouteLabels, Counter>,
+    rows_by_source: Family<SourceLabels, Counter>,
+    endings: Family<EndingLabels, Counter>,
+    problems: Family<CodeLabels, Counter>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    route: Arc<str>,
+    status: &'static str,
+    format: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RouteLabels {
+    route: Arc<str>,
+    format: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SourceLabels {
+    by: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct EndingLabels {
+    ending: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CodeLabels {
+    code: &'static str,
+}
+
+/// An answer that is over.
+#[derive(Clone, Debug)]
+pub struct Answered {
+    /// The path's template.
+    pub route: Arc<str>,
+    /// The status.
+    pub status: u16,
+    /// The form of the body.
+    pub format: &'static str,
+    /// From the request to the last byte.
+    pub duration: Duration,
+    /// From the request to the first row.
+    pub first_row: Option<Duration>,
+    /// Rows in the body.
+    pub rows: u64,
+    /// Bytes of the body, as coded.
+    pub bytes: u64,
+    /// How the rows were come by.
+    pub rows_by: Rows,
+    /// What became of the body: whole, broken, left.
+    pub ending: &'static str,
+    /// The problem that was answered, or that broke the body.
+    pub code: Option<&'static str>,
+}
+
+/// How rows were come by.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Rows {
+    /// Known and fresh.
+    pub hit: u64,
+    /// Read for this answer.
+    pub miss: u64,
+    /// From a read that somebody else began.
+    pub joined: u64,
+    /// Given past their freshness.
+    pub stale: u64,
+}
+
+impl Metrics {
+    /// Metrics of a process that starts now; `read` tells what is there now.
+    pub fn new(read: Arc<dyn Fn() -> Readings + Send + Sync>) -> Self {
+        let histogram = || Histogram::new(SECONDS);
+        let mut metrics = Self {
+            registry: Registry::default(),
+            requests: Family::default(),
+            durations: Family::new_with_constructor(histogram),
+            first_rows: Family::new_with_constructor(histogram),
+            rows: Family::default(),
+            bytes: Family::default(),
+            rows_by_source: Family::default(),
+            endings: Family::default(),
+            problems: Family::default(),
+        };
+        metrics.register(read);
+        metrics
+    }
+
+    fn register(&mut self, read: Arc<dyn Fn() -> Readings + Send + Sync>) {
+        let registry = &mut self.registry;
+        let version = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("fanfold_build", "What runs", version);
+        let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let started = ConstGauge::new(since_1970.as_secs_f64());
+        registry.register_with_unit("process_start_time", "When the process started", Unit::Seconds, started);
+        registry.register("fanfold_requests", "Answers that are over", self.requests.clone());
+        let (name, help) = ("fanfold_request_duration", "From the request to the last byte");
+        registry.register_with_unit(name, help, Unit::Seconds, self.durations.clone());
+        let (name, help) = ("fanfold_time_to_first_row", "From the request to the first row");
+        registry.register_with_unit(name, help, Unit::Seconds, self.first_rows.clone());
+        registry.register("fanfold_answered_rows", "Rows sent", self.rows.clone());
+        let (name, help) = ("fanfold_answered", "Bytes of bodies sent, as coded");
+        registry.register_with_unit(name, help, Unit::Bytes, self.bytes.clone());
+        registry.register("fanfold_rows", "Rows, by how they were come by", self.rows_by_source.clone());
+        registry.register("fanfold_answer_endings", "What became of bodies", self.endings.clone());
+        registry.register("fanfold_problems", "Problems, by code", self.problems.clone());
+        registry.register_collector(Box::new(ReadingsCollector { read }));
+    }
+
+    /// Counts an answer that is over.
+    pub fn answered(&self, answer: &Answered) {
+        let Answered { route, format, .. } = answer;
+        let status = status_class(answer.status);
+        self.requests.get_or_create(&RequestLabels { route: Arc::clone(route), status, format }).inc();
+        let labels = RouteLabels { route: Arc::clone(route), format };
+        self.durations.get_or_create(&labels).observe(answer.duration.as_secs_f64());
+        if let Some(first_row) = answer.first_row {
+            self.first_rows.get_or_create(&labels).observe(first_row.as_secs_f64());
+        }
+        self.rows.get_or_create(&labels).inc_by(answer.rows);
+        self.bytes.get_or_create(&labels).inc_by(answer.bytes);
+        let Rows { hit, miss, joined, stale } = answer.rows_by;
+        for (by, rows) in [("hit", hit), ("miss", miss), ("joined", joined), ("stale", stale)] {
+            self.rows_by_source.get_or_create(&SourceLabels { by }).inc_by(rows);
+        }
+        self.endings.get_or_create(&EndingLabels { ending: answer.ending }).inc();
+        if let Some(code) = answer.code {
+            self.problems.get_or_create(&CodeLabels { code }).inc();
+        }
+    }
+
+    /// All metrics as OpenMetrics text, version 1.0.0.
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        match prometheus_client::encoding::text::encode(&mut text, &self.registry) {
+            Ok(()) => text,
+            // Half a text would be taken for the whole.
+            Err(error) => {
+                tracing::error!(%error, "the metrics can't be written down");
+                "# EOF\n".to_owned()
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+const fn status_class(status: u16) -> &'static str {
+    match status / 100 {
+        1 => "1xx",
+        2 => "2xx",
+        3 => "3xx",
+        4 => "4xx",
+        5 => "5xx",
+        _ => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::{CacheReadings, GateReadings, UpstreamReadings};
+
+    fn metrics(readings: Readings) -> Metrics {
+        Metrics::new(Arc::new(move || readings.clone()))
+    }
+
+    fn answered() -> Answered {
+        Answered {
+            route: "/agents/{agent_id}/executions/all".into(),
+            status: 206,
+            format: "json",
+            duration: Duration::from_millis(20),
+            first_row: Some(Duration::from_millis(3)),
+            rows: 7,
+            bytes: 900,
+            rows_by: Rows { hit: 5, miss: 2, joined: 0, stale: 0 },
+            ending: "whole",
+            code: Some("not_ready"),
+        }
+    }
+
+    #[test]
+    fn counts_answers_by_route_class_and_format() {
+        let metrics = metrics(Readings::default());
+        metrics.answered(&answered());
+        metrics.answered(&answered());
+        let text = metrics.render();
+        let route = "route=\"/agents/{agent_id}/executions/all\"";
+        for line in [
+            format!("fanfold_requests_total{{{route},status=\"2xx\",format=\"json\"}} 2\n"),
+            format!("fanfold_answered_rows_total{{{route},format=\"json\"}} 14\n"),
+            format!("fanfold_answered_bytes_total{{{route},format=\"json\"}} 1800\n"),
+            format!("fanfold_request_duration_seconds_count{{{route},format=\"json\"}} 2\n"),
+            "fanfold_rows_total{by=\"hit\"} 10\n".to_owned(),
+            "fanfold_problems_total{code=\"not_ready\"} 2\n".to_owned(),
+        ] {
+            assert!(text.contains(&line), "{line}{text}");
+        }
+    }
+
+    #[test]
+    fn reads_what_is_there_now_at_every_scrape() {
+        let text = metrics(Readings {
+            questions: 3,
+            cache: CacheReadings { bytes: 4096, evictions: 9, ..CacheReadings::default() },
+            gate: GateReadings { budget_left: Some(17), ..GateReadings::default() },
+            upstream: UpstreamReadings {
+                requests: vec![("ok", 5), ("timeout", 1)],
+                ..UpstreamReadings::default()
+            },
+            ..Readings::default()
+        })
+        .render();
+        for line in [
+            "fanfold_questions 3.0\n",
+            "fanfold_cache_bytes 4096.0\n",
+            "fanfold_cache_evictions_total 9\n",
+            "fanfold_budget_left 17.0\n",
+            "fanfold_upstream_requests_total{outcome=\"timeout\"} 1\n",
+        ] {
+            assert!(text.contains(line), "{line}{text}");
+        }
+    }
+
+    #[test]
+    fn ends_as_the_format_asks_and_names_each_metric_once() {
+        let text = metrics(Readings::default()).render();
+        assert!(text.ends_with("# EOF\n"));
+        let mut names: Vec<_> = text.lines().filter(|line| line.starts_with("# TYPE")).collect();
+        let count = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), count);
+        assert!(text.contains("fanfold_build_info{version="));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn tells_memory_and_open_files() {
+        let text = metrics(Readings::default()).render();
+        assert!(text.contains("process_resident_memory_bytes ") && text.contains("process_open_fds "));
+        assert!(text.contains("process_start_time_seconds "));
+    }
+}

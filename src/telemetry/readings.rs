@@ -1,0 +1,172 @@
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+
+use super::process;
+
+/// What is read anew for every scrape.
+#[derive(Clone, Debug, Default)]
+pub struct Readings {
+    /// Answers under way.
+    pub questions: usize,
+    /// Tasks that the drain would wait for.
+    pub tasks: usize,
+    /// Scopes whose coverage is known.
+    pub scopes: usize,
+    /// Walks that had to be read again in pieces, since the start.
+    pub repairs: u64,
+    /// What the cache holds.
+    pub cache: CacheReadings,
+    /// What the gate in front of upstream does.
+    pub gate: GateReadings,
+    /// What was asked of upstream.
+    pub upstream: UpstreamReadings,
+}
+
+/// What was asked of upstream, since the start.
+#[derive(Clone, Debug, Default)]
+pub struct UpstreamReadings {
+    /// Attempts that are over, by outcome.
+    pub requests: Vec<(&'static str, u64)>,
+    /// Attempts after a failed one.
+    pub retries: u64,
+    /// Requests that were never sent: no room, or the breaker is open.
+    pub turned_away: u64,
+    /// Answers that were not what the contract says.
+    pub malformed: u64,
+    /// Bytes of bodies, decoded.
+    pub body_bytes: u64,
+}
+
+/// What the cache holds.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CacheReadings {
+    /// Bytes it may hold.
+    pub capacity: u64,
+    /// Bytes it holds.
+    pub bytes: u64,
+    /// Entries it holds.
+    pub entries: u64,
+    /// Entries dropped for want of room, since the start.
+    pub evictions: u64,
+    /// Entries too large to be kept, since the start.
+    pub refusals: u64,
+}
+
+/// What the gate in front of upstream does.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct GateReadings {
+    /// Requests in flight.
+    pub in_flight: usize,
+    /// Requests waiting for their turn.
+    pub waiting: usize,
+    /// Requests that the tightest budget has left; none without a limit.
+    pub budget_left: Option<usize>,
+    /// The part of the budget that is used, from what 429 and time-outs taught: 1 is all of it.
+    pub pace: f64,
+    /// How long the gate still stays shut.
+    pub paused_for: Duration,
+    /// What the breaker does.
+    pub breaker: Breaker,
+}
+
+/// What the breaker does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Breaker {
+    /// Requests go.
+    #[default]
+    Closed,
+    /// One request goes, to find out.
+    Probing,
+    /// Requests are refused.
+    Open,
+}
+
+/// Writes readings down as metrics.
+pub(super) struct ReadingsCollector {
+    /// Where they are read.
+    pub(super) read: Arc<dyn Fn() -> Readings + Send + Sync>,
+}
+
+impl fmt::Debug for ReadingsCollector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ReadingsCollector")
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "metrics are floating point by their format")]
+impl Collector for ReadingsCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let Readings { questions, tasks, scopes, repairs, cache, gate, upstream } = (self.read)();
+        let mut gauge = |name: &str, help: &str, value: f64| {
+            let gauge = ConstGauge::new(value);
+            let metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            gauge.encode(metric)
+        };
+        gauge("fanfold_questions", "Answers under way", questions as f64)?;
+        gauge("fanfold_tasks", "Tasks that a drain waits for", tasks as f64)?;
+        gauge("fanfold_scopes", "Scopes whose coverage is known", scopes as f64)?;
+        gauge("fanfold_cache_capacity_bytes", "Bytes the cache may hold", cache.capacity as f64)?;
+        gauge("fanfold_cache_bytes", "Bytes the cache holds, bookkeeping included", cache.bytes as f64)?;
+        gauge("fanfold_cache_entries", "Entries the cache holds", cache.entries as f64)?;
+        gauge("fanfold_upstream_in_flight", "Requests upstream in flight", gate.in_flight as f64)?;
+        gauge(
+            "fanfold_upstream_waiting",
+            "Requests upstream that wait for their turn.",
+            gate.waiting as f64,
+        )?;
+        if let Some(left) = gate.budget_left {
+            gauge("fanfold_budget_left", "Requests that the tightest budget has left", left as f64)?;
+        }
+        gauge("fanfold_gate_pace", "The part of the budget in use; 1 is all of it", gate.pace)?;
+        gauge("fanfold_gate_paused_seconds", "How long the gate stays shut", gate.paused_for.as_secs_f64())?;
+        let breaker = match gate.breaker {
+            Breaker::Closed => 0.0,
+            Breaker::Probing => 1.0,
+            Breaker::Open => 2.0,
+        };
+        gauge("fanfold_breaker_state", "0 closed, 1 probing, 2 open", breaker)?;
+        if let Some(bytes) = process::resident_bytes() {
+            gauge("process_resident_memory_bytes", "Memory that the process occupies", bytes as f64)?;
+        }
+        if let Some(files) = process::open_files() {
+            gauge("process_open_fds", "Files that the process has open", files as f64)?;
+        }
+        if let Some(files) = process::file_handles() {
+            gauge("process_max_fds", "Files that the process may have open", files as f64)?;
+        }
+        let mut counter = |name: &str, help: &str, value: u64| {
+            let counter = ConstCounter::new(value);
+            let metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            counter.encode(metric)
+        };
+        counter("fanfold_cache_evictions", "Entries dropped for want of room", cache.evictions)?;
+        counter("fanfold_cache_refusals", "Entries too large to be kept", cache.refusals)?;
+        counter("fanfold_walk_repairs", "Walks that were read again in pieces", repairs)?;
+        counter("fanfold_upstream_retries", "Attempts upstream after a failed one", upstream.retries)?;
+        counter(
+            "fanfold_upstream_turned_away",
+            "Requests that were never sent upstream",
+            upstream.turned_away,
+        )?;
+        counter(
+            "fanfold_upstream_malformed",
+            "Answers that are not what the contract says",
+            upstream.malformed,
+        )?;
+        counter("fanfold_upstream_body_bytes", "Bytes of upstream's bodies, decoded", upstream.body_bytes)?;
+        let help = "Attempts upstream that are over, by outcome";
+        let mut family =
+            encoder.encode_descriptor("fanfold_upstream_requests", help, None, MetricType::Counter)?;
+        for (outcome, requests) in upstream.requests {
+            ConstCounter::new(requests).encode(family.encode_family(&[("outcome", outcome)])?)?;
+        }
+        Ok(())
+    }
+}
