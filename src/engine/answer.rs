@@ -733,6 +733,9 @@ impl Frame {
         self.inner.shutdown.spawn(async move {
             let _done = Renewing(&frame.scope);
             for span in spans {
+                if frame.inner.shutdown.is_draining() {
+                    return;
+                }
                 let reading = frame.reading(span, Purpose::Know, Urgency::Renewal);
                 let ticket = reading.join(Appetite::Whole);
                 frame.scope.lock().readings.push(Arc::clone(&reading));

@@ -11,7 +11,7 @@ use super::answer::{Answer, Frame};
 use super::freshness::{Membership, Policy};
 use super::inner::Inner;
 use super::question::{Pace, Question, Tolerance};
-use super::reading::{Appetite, Keep};
+use super::reading::{Appetite, Dates, Keep};
 use super::scope::Scope;
 use super::{AskError, plan};
 use crate::domain::{AgentFacts, Filters, Span, Timestamp};
@@ -182,7 +182,8 @@ fn scope(inner: &Inner, question: &Question, span: Span, now: Timestamp) -> (Arc
         }
     }
     let membership = if own.filters.can_change() { Membership::Spans } else { Membership::Fixed };
-    (inner.scopes.of(&own, &*inner.store, now), membership)
+    let dates = if inner.settings.window.is_some() { Dates::Kept } else { Dates::Ignored };
+    (inner.scopes.of(&own, &*inner.store, dates, now), membership)
 }
 
 /// Where the present is for a question: at the end of the latest reading that went up to it, if that is fresh enough

@@ -3,6 +3,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sha2::{Digest, Sha256};
 
+use super::reading::Dates;
 use super::scope::{Scope, ScopeKey};
 use crate::domain::{AgentId, CredentialId, Filters, Timestamp};
 use crate::source::Subject;
@@ -28,8 +29,14 @@ impl Scopes {
         self.lock().get(&key(subject.credential.id(), subject.agent, &subject.filters)).cloned()
     }
 
-    /// The scope of a subject, made if there is none.
-    pub(super) fn of(&self, subject: &Subject, store: &dyn Store, now: Timestamp) -> Arc<Scope> {
+    /// The scope of a subject, made if there is none. `dates` is what is known of upstream's dealing with dates.
+    pub(super) fn of(
+        &self,
+        subject: &Subject,
+        store: &dyn Store,
+        dates: Dates,
+        now: Timestamp,
+    ) -> Arc<Scope> {
         let key = key(subject.credential.id(), subject.agent, &subject.filters);
         let mut scopes = self.lock();
         if let Some(scope) = scopes.get(&key) {
@@ -43,6 +50,9 @@ impl Scopes {
             oldest.close(store);
         }
         let scope = Arc::new(Scope::new(key, subject.clone()));
+        if dates == Dates::Ignored {
+            scope.learned.dates_ignored();
+        }
         scope.touch(now);
         scopes.insert(key, Arc::clone(&scope));
         scope

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// Each module, and those it may name.
 const MAY_NAME: &[(&str, &[&str])] = &[
-    ("cli", &["config", "server", "simulator", "domain"]),
+    ("cli", EVERYTHING_BELOW_CLI),
     ("config", &["server", "http", "engine", "upstream", "cache", "simulator", "source", "store", "domain"]),
     ("server", &["http", "engine", "upstream", "cache", "simulator", "source", "store", "domain"]),
     ("http", &["engine", "encode", "source", "domain"]),
@@ -21,6 +21,10 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("telemetry", &[]),
     ("shutdown", &[]),
 ];
+
+/// The commands put everything together, in `cli/assemble.rs`.
+const EVERYTHING_BELOW_CLI: &[&str] =
+    &["config", "server", "http", "engine", "upstream", "cache", "simulator", "source", "store", "domain"];
 
 /// Leaves that every module but `domain` may name.
 const FOR_ALL: &[&str] = &["telemetry", "shutdown"];
@@ -106,12 +110,21 @@ fn files_of(module: &str) -> Vec<PathBuf> {
             let path = entry.expect("the source can be listed").path();
             if path.is_dir() {
                 folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
+            } else if path.extension().is_some_and(|extension| extension == "rs") && !is_test(&path) {
                 files.push(path);
             }
         }
     }
     files
+}
+
+/// Tests put together what the layers keep apart.
+fn is_test(path: &Path) -> bool {
+    let name = path.file_stem().unwrap_or_default().to_string_lossy();
+    name == "testing"
+        || name == "tests"
+        || name.ends_with("_tests")
+        || path.iter().any(|part| part == "tests")
 }
 
 /// The top-level modules that a file names after `crate::`, those in braces included.
