@@ -8,9 +8,12 @@
 //! Bounds: while all who wait are streams, a reading stays no more than a fan-out of pages ahead of the fastest; once
 //! nobody waits it stops at its next page. What it proved until then is kept.
 
+mod cut;
 mod learned;
 mod piece;
 mod reader;
+mod rounds;
+mod ticket;
 mod walk;
 
 use std::collections::{HashMap, VecDeque};
@@ -23,6 +26,7 @@ use tokio::sync::{Notify, Semaphore};
 pub(super) use learned::Learned;
 pub(super) use piece::{AskedAt, Piece, place};
 pub(super) use reader::{Desk, Ended, Pages, Reader};
+pub(super) use ticket::Ticket;
 pub(super) use walk::Dates;
 
 use crate::domain::{EntrySlice, Span, Status, Timestamp};
@@ -236,77 +240,6 @@ impl Appetite {
     }
 }
 
-/// That somebody waits for a reading. Dropping it ends the waiting, and with the last one the reading.
-#[derive(Debug)]
-pub(super) struct Ticket {
-    reading: Arc<Reading>,
-    id: u64,
-}
-
-impl Ticket {
-    pub(super) fn reading(&self) -> &Arc<Reading> {
-        &self.reading
-    }
-
-    /// Says that the answer has come to this reading.
-    pub(super) fn attend(&self) {
-        let mut state = self.reading.lock();
-        if let Some(waiting) = state.waiters.get_mut(&self.id)
-            && waiting.appetite == Appetite::Later
-        {
-            waiting.appetite = Appetite::Next;
-            drop(state);
-            self.reading.changed.notify_waiters();
-        }
-    }
-
-    /// Returns the piece that holds an instant, once it is there. Instants must descend.
-    pub(super) async fn piece_at(&self, instant: Timestamp) -> Result<Found, Ended> {
-        loop {
-            let changed = self.reading.changed.notified();
-            if let Some(found) = self.look(instant) {
-                return found;
-            }
-            changed.await;
-        }
-    }
-
-    fn look(&self, instant: Timestamp) -> Option<Result<Found, Ended>> {
-        let mut state = self.reading.lock();
-        if let Some(waiting) = state.waiters.get_mut(&self.id) {
-            waiting.at = instant;
-        }
-        let position = state.shelf.partition_point(|laid| laid.span.from() > instant);
-        if let Some(laid) = state.shelf.get_mut(position).filter(|laid| laid.span.contains(instant)) {
-            laid.is_taken = true;
-            let found = Found::Piece { span: laid.span, slices: laid.slices.clone() };
-            state.clear_shelf(self.reading.fan_out);
-            drop(state);
-            self.reading.changed.notify_waiters();
-            return Some(Ok(found));
-        }
-        if state.given_above.is_some_and(|given| instant > given) {
-            return Some(Ok(Found::Gone));
-        }
-        match &state.phase {
-            Phase::Over(Ok(())) => Some(Ok(Found::Gone)),
-            Phase::Over(Err(ended)) => Some(Err(ended.clone())),
-            Phase::Idle | Phase::Running => None,
-        }
-    }
-
-    /// Returns when the reading is over.
-    pub(super) async fn over(&self) -> Result<(), Ended> {
-        loop {
-            let changed = self.reading.changed.notified();
-            if let Phase::Over(end) = &self.reading.lock().phase {
-                return end.clone();
-            }
-            changed.await;
-        }
-    }
-}
-
 impl State {
     /// Takes off the shelf what everybody who waits has passed, and, when all of them stream, what the fastest has
     /// passed by a long way.
@@ -320,16 +253,6 @@ impl State {
             }
             self.shelf.pop_front();
         }
-    }
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        let mut state = self.reading.lock();
-        state.waiters.remove(&self.id);
-        state.clear_shelf(self.reading.fan_out);
-        drop(state);
-        self.reading.changed.notify_waiters();
     }
 }
 

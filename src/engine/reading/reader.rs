@@ -10,8 +10,6 @@
 //! Left out on purpose: page sizes under the maximum (more requests for the same proof), and cuts within a second
 //! (whether upstream compares microseconds is not known).
 
-use std::cmp::Ordering::{Equal, Greater, Less};
-use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,30 +18,16 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::Semaphore;
 
+use super::cut::cut_at;
 use super::learned::{Learned, Total};
-use super::piece::{AskedAt, Piece, place};
+use super::piece::Piece;
 use super::walk::{Dates, Extent, Order, Step, Walk};
-use crate::domain::{MAX_PAGE_SIZE, NewRow, Page, PageOf, RowId, Span, Timestamp};
+use crate::domain::{MAX_PAGE_SIZE, NewRow, Page, PageOf, Span, Timestamp};
 use crate::engine::{AskError, clock::Clock};
 use crate::source::{Source, SourceError, Subject, Turn};
 
 /// The most pages one walk may have: a million rows. A list that goes on for longer does not end.
-const MAX_PAGES: u32 = 20_000;
-
-/// How many rows seen earlier a piece is cut to: a page, less what may have come since.
-const ROWS_A_PIECE: usize = 40;
-
-/// How many empty pages that promise more are believed to be a passing fault.
-const MAX_EMPTY_PAGES: u32 = 3;
-
-/// How often one second that holds more than a page is read.
-const MAX_ROUNDS: usize = 32;
-
-/// The most pages that one second is believed to hold: ten thousand executions.
-const MAX_PAGES_A_SECOND: u32 = 200;
-
-/// The narrowest span that can be asked for with certainty.
-const SECOND: Duration = Duration::from_secs(1);
+pub(super) const MAX_PAGES: u32 = 20_000;
 
 /// Why a reading ended early.
 #[derive(Clone, Debug)]
@@ -174,7 +158,7 @@ impl Reader<'_> {
             let planned = planned_pages(&walk);
             desk.count(Pages::Planned(planned));
             if walk.accepted() >= MAX_PAGES {
-                return Err(self.endless(asked));
+                return Err(endless(asked));
             }
             let landed = loop {
                 let may_ask = !walk.is_over() && next <= planned && flights.len() < self.fan_out;
@@ -235,117 +219,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// Reads a region in pieces that are one page each, newest first. `first` is its first page, if it is there.
-    fn cut<'s>(
-        &'s self,
-        region: Span,
-        mut first: Option<(Page, AskedAt)>,
-        desk: &'s dyn Desk,
-    ) -> BoxFuture<'s, Result<(), Ended>> {
-        Box::pin(async move {
-            let mut left = VecDeque::from([region]);
-            let mut empty_pages = 0;
-            while let Some(region) = left.pop_front() {
-                let asked = region.outward();
-                let (page, asked_at) = match first.take() {
-                    Some(first) => first,
-                    None => {
-                        desk.room(0).await?;
-                        let asked_at = self.clock.asked_now(self.source);
-                        (self.page(asked, 1, desk).await?, asked_at)
-                    }
-                };
-                if !page.has_more {
-                    let rows = place(page, region.to(), asked_at.ours);
-                    desk.give(Piece::new(region, rows, asked_at));
-                    continue;
-                }
-                if page.rows.is_empty() {
-                    empty_pages += 1;
-                    if empty_pages > MAX_EMPTY_PAGES {
-                        return Err(inconsistent(region, "an empty page says that more follow"));
-                    }
-                    left.push_front(region);
-                    continue;
-                }
-                let instants: Vec<Timestamp> = page.rows.iter().filter_map(|row| row.created_at).collect();
-                let mut walk = Walk::new(region, asked, Dates::Kept, self.learned.order(), asked_at);
-                match walk.take(1, page) {
-                    Step::DatesIgnored => {
-                        self.learned.dates_ignored();
-                        return Err(Ended::DatesIgnored);
-                    }
-                    Step::Going | Step::Whole | Step::Broken { .. } | Step::Tied(_) | Step::Disordered => {}
-                }
-                if walk.order() == Order::NewestFirst
-                    && let Some(piece) = walk.proven(Extent::Prefix)
-                {
-                    desk.give(piece);
-                    if let Some(rest) = walk.rest() {
-                        if rest.to().ceil_second() < asked.to() {
-                            left.push_front(rest);
-                        } else {
-                            self.split(rest, &instants, &mut left, desk).await?;
-                        }
-                    }
-                } else {
-                    self.split(region, &instants, &mut left, desk).await?;
-                }
-            }
-            Ok(())
-        })
-    }
-
-    /// Halves a region whose first page says nothing about a part of it; reads it in rounds if it can't be halved.
-    async fn split(
-        &self,
-        region: Span,
-        instants: &[Timestamp],
-        left: &mut VecDeque<Span>,
-        desk: &dyn Desk,
-    ) -> Result<(), Ended> {
-        let asked = region.outward();
-        if asked.width() <= SECOND {
-            return self.rounds(region, asked, desk).await;
-        }
-        let middle = middle(region, instants);
-        let (upper, lower) = (region.after(middle.previous()), region.before(middle));
-        // The upper part comes next.
-        lower.into_iter().chain(upper).for_each(|part| left.push_front(part));
-        Ok(())
-    }
-
-    /// Reads all pages of a list again and again, until rounds bring nothing new.
-    async fn rounds(&self, region: Span, asked: Span, desk: &dyn Desk) -> Result<(), Ended> {
-        let asked_at = self.clock.asked_now(self.source);
-        let mut rounds = Rounds::default();
-        let most_pages = if asked.width() <= SECOND { MAX_PAGES_A_SECOND } else { MAX_PAGES };
-        for _ in 0..MAX_ROUNDS {
-            let mut number = 1;
-            rounds.begin();
-            loop {
-                desk.room(0).await?;
-                let page = self.page(asked, number, desk).await?;
-                let has_more = page.has_more && !page.rows.is_empty();
-                rounds.take(page);
-                if !has_more {
-                    break;
-                }
-                number += 1;
-                if number > most_pages {
-                    return Err(self.endless(asked));
-                }
-            }
-            if rounds.end() == Belief::Whole {
-                let rows = rounds.rows(region, asked_at);
-                desk.give(Piece::new(region, rows, asked_at));
-                return Ok(());
-            }
-        }
-        Err(inconsistent(region, "reading it again and again brings new rows every time"))
-    }
-
-    async fn page(&self, span: Span, number: u32, desk: &dyn Desk) -> Result<Page, Ended> {
+    pub(super) async fn page(&self, span: Span, number: u32, desk: &dyn Desk) -> Result<Page, Ended> {
         let _permit = self.in_flight.acquire().await.map_err(|_| Ended::Unwanted)?;
         desk.wanted()?;
         let page = self.source.page(self.subject, PageOf { span, number }, self.turn).await?;
@@ -353,21 +227,22 @@ impl Reader<'_> {
         Ok(page)
     }
 
-    fn asked(&self, region: Span, dates: Dates) -> Span {
+    pub(super) fn asked(&self, region: Span, dates: Dates) -> Span {
         let span = region.outward();
         match dates {
             Dates::Kept => span,
             Dates::Ignored => span.split(self.window).first().map_or(span, |newest| newest.outward()),
         }
     }
-
-    #[expect(clippy::unused_self, reason = "reads as the reader's verdict")]
-    fn endless(&self, span: Span) -> Ended {
-        inconsistent(span, "the list does not end")
-    }
 }
 
-fn inconsistent(span: Span, detail: &str) -> Ended {
+/// The list does not end.
+pub(super) fn endless(span: Span) -> Ended {
+    inconsistent(span, "the list does not end")
+}
+
+/// The list can't be proven whole.
+pub(super) fn inconsistent(span: Span, detail: &str) -> Ended {
     Ended::Failed(AskError::Inconsistent { span, detail: detail.to_owned() })
 }
 
@@ -375,37 +250,6 @@ fn inconsistent(span: Span, detail: &str) -> Ended {
 fn planned_pages(walk: &Walk) -> u32 {
     let by_total = walk.total().map_or(0, |total| total.div_ceil(MAX_PAGE_SIZE as u64));
     u32::try_from(by_total).unwrap_or(MAX_PAGES).min(MAX_PAGES).max(walk.accepted() + 1)
-}
-
-/// Cuts a span into pieces of about [`ROWS_A_PIECE`] of the instants seen in it, newest first.
-fn cut_at(rest: Span, mut seen: Vec<Timestamp>) -> Vec<Span> {
-    seen.sort_unstable();
-    let mut pieces = Vec::new();
-    let mut left = Some(rest);
-    for instant in seen.iter().rev().skip(ROWS_A_PIECE - 1).step_by(ROWS_A_PIECE) {
-        let at = instant.floor_second();
-        let Some(span) = left else { break };
-        if at > span.from() && at <= span.to() {
-            pieces.extend(span.after(at.previous()));
-            left = span.before(at);
-        }
-    }
-    pieces.extend(left);
-    pieces
-}
-
-/// A whole second in the middle of a region's rows, after its start and not after its end, so that both halves are
-/// narrower.
-fn middle(region: Span, instants: &[Timestamp]) -> Timestamp {
-    let asked = region.outward();
-    let mut inside: Vec<Timestamp> = instants
-        .iter()
-        .map(|instant| instant.floor_second())
-        .filter(|&at| at > region.from() && at > asked.from() && at < asked.to() && at <= region.to())
-        .collect();
-    inside.sort_unstable();
-    let half = asked.from().plus(asked.width() / 2).floor_second().max(asked.from().plus(SECOND));
-    inside.get(inside.len() / 2).copied().unwrap_or(half).min(region.to())
 }
 
 /// Keeps the pieces of one part of a repair until those above it are done.
@@ -433,71 +277,3 @@ impl Desk for Shelf<'_> {
         self.desk.count(pages);
     }
 }
-
-/// Whether rounds over one list have shown all of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Belief {
-    Open,
-    Whole,
-}
-
-/// What repeated readings of one list have shown.
-///
-/// A round counts the list's rows by their positions, doubles included, whatever it missed; so when as many different
-/// rows are known as a round had positions, none is missing.
-#[derive(Default)]
-struct Rounds {
-    rows: BTreeMap<RowId, crate::domain::Row>,
-    seen: HashSet<RowId>,
-    positions: usize,
-    brought_new: bool,
-    quiet: u32,
-    worst_share: f64,
-}
-
-impl Rounds {
-    fn begin(&mut self) {
-        self.seen.clear();
-        (self.positions, self.brought_new) = (0, false);
-    }
-
-    fn take(&mut self, page: Page) {
-        self.positions += page.rows.len();
-        for row in page.rows {
-            self.seen.insert(row.id.clone());
-            self.brought_new |= self.rows.insert(row.id.clone(), row).is_none();
-        }
-    }
-
-    /// A round without doubles that saw all that is known is a proven walk. Else every position must be accounted
-    /// for, and one round more bring nothing. More known than positions means that rows left meanwhile: then as many
-    /// rounds as make it unlikely (one in a thousand) that a row was missed every time.
-    fn end(&mut self) -> Belief {
-        let known = self.rows.len();
-        if self.seen.len() == known && self.positions == known {
-            return Belief::Whole;
-        }
-        if self.brought_new {
-            (self.quiet, self.worst_share) = (0, 1.0);
-            return Belief::Open;
-        }
-        self.quiet += 1;
-        self.worst_share = self.worst_share.min(self.seen.len() as f64 / known as f64);
-        let rounds = i32::try_from(self.quiet).unwrap_or(i32::MAX);
-        let missed = known as f64 * (1.0 - self.worst_share).powi(rounds);
-        let is_enough = match known.cmp(&self.positions) {
-            Less => false,
-            Equal => true,
-            Greater => self.quiet >= 3 && missed < 1e-3,
-        };
-        if is_enough { Belief::Whole } else { Belief::Open }
-    }
-
-    fn rows(self, region: Span, asked_at: AskedAt) -> Vec<NewRow> {
-        let page = Page { rows: self.rows.into_values().collect(), has_more: false, total: None };
-        place(page, region.to(), asked_at.ours)
-    }
-}
-
-#[cfg(test)]
-mod tests;

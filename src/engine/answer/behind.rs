@@ -1,0 +1,100 @@
+//! What is read behind an answer, with nobody waiting: what a stale answer left unread, and settled rows whose time
+//! comes.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+
+use super::frame::{Frame, Step};
+use crate::domain::Span;
+use crate::engine::plan::Plan;
+use crate::engine::reading::{Appetite, Keep, Purpose};
+use crate::engine::scope::Scope;
+use crate::source::{Turn, Urgency};
+
+/// How long a renewal waits for room in the budget: the next question tries again.
+const RENEWAL_BUDGET_WAIT: Duration = Duration::from_secs(2);
+
+impl Frame {
+    /// Reads what a stale answer left unread, behind it.
+    pub(super) fn revalidate(&self, plan: &Plan) {
+        let frame = self.behind();
+        let spans = plan.items.clone();
+        let (probes, gaps) = (plan.probes.clone(), plan.gaps);
+        self.inner.shutdown.spawn(async move {
+            if frame.probe(&probes).await.is_ok() {
+                let steps = frame.steps(&spans, gaps);
+                frame.finish(steps).await;
+            }
+        });
+    }
+
+    /// Reads settled parts again behind the answer, from what the budget has to spare; one caller at a time.
+    pub(super) fn renew(&self, spans: &[Span]) {
+        if spans.is_empty() || self.keep == Keep::No || self.wish.only_if_cached {
+            return;
+        }
+        if std::mem::replace(&mut self.scope.lock().is_renewing, true) {
+            return;
+        }
+        let mut frame = self.behind();
+        frame.turn.budget_wait = Some(RENEWAL_BUDGET_WAIT);
+        let spans = spans.to_vec();
+        self.inner.shutdown.spawn(async move {
+            let _done = Renewing(&frame.scope);
+            for span in spans {
+                if frame.inner.shutdown.is_draining() {
+                    return;
+                }
+                let reading = frame.reading(span, Purpose::Know, Urgency::Renewal);
+                let ticket = reading.join(Appetite::Whole);
+                frame.scope.lock().readings.push(Arc::clone(&reading));
+                frame.inner.start(&frame.scope, &reading);
+                if ticket.over().await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+
+    /// The same question, asked by nobody who waits.
+    fn behind(&self) -> Self {
+        let turn = Turn { retry_for: Duration::ZERO, ..self.turn.clone() };
+        Self {
+            inner: Arc::clone(&self.inner),
+            scope: Arc::clone(&self.scope),
+            in_flight: Arc::new(Semaphore::new(self.inner.settings.fan_out)),
+            asked_at: self.asked_at,
+            status: self.status.clone(),
+            turn,
+            appetite: Appetite::Whole,
+            deadline: None,
+            ..*self
+        }
+    }
+
+    async fn finish(&self, steps: VecDeque<Step>) {
+        for step in &steps {
+            if let Step::Read(_, ticket, _) = step {
+                self.inner.start(&self.scope, ticket.reading());
+            }
+        }
+        for step in &steps {
+            if let Step::Read(_, ticket, _) = step {
+                // What can't be renewed is stale for longer; the next question sees to it.
+                let _ended = ticket.over().await;
+            }
+        }
+    }
+}
+
+/// That somebody renews a scope; dropping it lets the next one.
+struct Renewing<'a>(&'a Scope);
+
+impl Drop for Renewing<'_> {
+    fn drop(&mut self) {
+        self.0.lock().is_renewing = false;
+    }
+}

@@ -1,0 +1,144 @@
+//! What an answer does about a part that could not be read.
+
+use super::frame::{Origin, Step};
+use super::tally::Tally;
+use super::{Answer, MAX_REPLANS};
+use crate::domain::Span;
+use crate::engine::AskError;
+use crate::engine::ask::{drop_refused, is_lenient};
+use crate::engine::reading::{Appetite, Ended};
+use crate::engine::verdict::{Missing, StaleReason};
+use crate::source::SourceError;
+
+impl Answer {
+    /// Deals with a part that could not be read.
+    pub(super) async fn failed(&mut self, span: Span, ended: Ended, origin: Origin) -> Result<(), AskError> {
+        let is_patient = self.replans < MAX_REPLANS;
+        let error = match ended {
+            Ended::Unwanted if is_patient => {
+                self.replan(span);
+                return Ok(());
+            }
+            Ended::DatesIgnored if is_patient => {
+                // All that is left comes from one walk of everything.
+                self.steps.clear();
+                let from = self.frame.as_ref().map_or(span.from(), |frame| frame.span.from());
+                self.replan(Span::new(from, span.to()).unwrap_or(span));
+                return Ok(());
+            }
+            Ended::Disordered if is_patient && self.can_restart() => {
+                self.restart();
+                return Ok(());
+            }
+            Ended::Unwanted | Ended::DatesIgnored | Ended::Disordered => AskError::Inconsistent {
+                span,
+                detail: "the list is in another order than it seemed; asking again helps".to_owned(),
+            },
+            Ended::Failed(error) => error,
+        };
+        let error = match error {
+            AskError::Source(error @ (SourceError::Denied(_) | SourceError::AgentNotFound(_))) => {
+                match self.confirmed(error).await {
+                    Ok(()) if is_patient => {
+                        self.replans += MAX_REPLANS / 3;
+                        self.replan(span);
+                        return Ok(());
+                    }
+                    Ok(()) => AskError::Source(SourceError::Unavailable {
+                        detail: "upstream refuses pages to a credential that it accepts".to_owned(),
+                        retry_after: None,
+                        upstream: None,
+                    }),
+                    Err(error) => return Err(error),
+                }
+            }
+            AskError::Source(_)
+            | AskError::NoHistoryStart
+            | AskError::Inconsistent { .. }
+            | AskError::NotReady { .. }
+            | AskError::TooLarge { .. }
+            | AskError::NotCached
+            | AskError::ShuttingDown => error,
+        };
+        if matches!(error, AskError::ShuttingDown) {
+            return Err(error);
+        }
+        if self.fall_back(span, &error) {
+            return Ok(());
+        }
+        if origin == Origin::Joined && self.replans == 0 {
+            // Whoever began the reading may have had less patience.
+            self.replan(span);
+            return Ok(());
+        }
+        let is_lenient = self.frame.as_ref().is_some_and(|frame| is_lenient(frame.tolerance));
+        if is_lenient {
+            self.tally.missing.push(Missing { span, error });
+            return Ok(());
+        }
+        Err(error)
+    }
+
+    /// Whether nothing has left the answer yet that could not be taken back.
+    fn can_restart(&self) -> bool {
+        self.tally.count == 0 || self.frame.as_ref().is_some_and(|frame| frame.appetite == Appetite::Whole)
+    }
+
+    /// Takes everything back and begins anew.
+    fn restart(&mut self) {
+        let Some(frame) = &self.frame else { return };
+        let span = frame.span;
+        self.tally = Tally { stale: self.tally.stale, ..Tally::new(frame.as_of()) };
+        self.restarts += 1;
+        self.undated.clear();
+        self.ready.clear();
+        self.steps.clear();
+        self.replan(span);
+    }
+
+    /// Asks upstream once more whether it refuses the credential; a single refusal may be stray.
+    async fn confirmed(&self, error: SourceError) -> Result<(), AskError> {
+        let Some(frame) = &self.frame else { return Err(error.into()) };
+        let subject = &frame.scope.subject;
+        match frame.inner.access.check(&subject.credential, subject.agent, &frame.turn).await {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                drop_refused(&frame.inner, subject, &error);
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Gives a part from what is known, past its freshness, if that is allowed; whether it was.
+    fn fall_back(&mut self, span: Span, error: &AskError) -> bool {
+        let reason = match error {
+            AskError::Source(SourceError::RateLimited { .. }) => StaleReason::RateLimited,
+            AskError::Source(
+                SourceError::Unavailable { .. } | SourceError::TimedOut | SourceError::Malformed { .. },
+            )
+            | AskError::Inconsistent { .. } => StaleReason::UpstreamFailed,
+            AskError::Source(
+                SourceError::Denied(_) | SourceError::AgentNotFound(_) | SourceError::Refused(_),
+            )
+            | AskError::NoHistoryStart
+            | AskError::NotReady { .. }
+            | AskError::TooLarge { .. }
+            | AskError::NotCached
+            | AskError::ShuttingDown => return false,
+        };
+        let (Some(frame), Some(fallback)) = (&mut self.frame, self.fallback) else { return false };
+        if self.tally.stale.is_none() {
+            self.tally.stale = Some(reason);
+            let plan = frame.plan(fallback);
+            self.tally.freshness = plan.known.unwrap_or(self.tally.freshness);
+        }
+        if fallback.to() < span.to() {
+            frame.narrow(fallback);
+            self.tally.as_of = frame.as_of();
+        }
+        if let Some(part) = span.intersection(fallback) {
+            self.steps.push_front(Step::Known(part));
+        }
+        true
+    }
+}

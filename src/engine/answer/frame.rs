@@ -1,0 +1,198 @@
+//! What an answer is made by, and how its plans become steps: what is being read already is joined, the rest is
+//! registered for others to join.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use crate::domain::{EntryRow, EntrySlice, Span, Status, Timestamp};
+use crate::engine::AskError;
+use crate::engine::ask::urgency;
+use crate::engine::freshness::Policy;
+use crate::engine::inner::Inner;
+use crate::engine::plan::{self, Item, Plan, Probe};
+use crate::engine::question::{Tolerance, Wish};
+use crate::engine::reading::{Appetite, Ended, Keep, Purpose, Reading, Ticket};
+use crate::engine::scope::{Known, Scope};
+use crate::source::{Turn, Urgency};
+
+/// What an answer is made by, fixed when the question came.
+pub(in crate::engine) struct Frame {
+    pub(in crate::engine) inner: Arc<Inner>,
+    pub(in crate::engine) scope: Arc<Scope>,
+    /// What is asked about, its end pinned.
+    pub(in crate::engine) span: Span,
+    /// The present, by upstream's clock: nothing later is looked at.
+    pub(in crate::engine) present: Timestamp,
+    /// The question's own `to`.
+    pub(in crate::engine) asked_to: Option<Timestamp>,
+    pub(in crate::engine) policy: Policy,
+    /// The status that rows are filtered by here.
+    pub(in crate::engine) status: Option<Status>,
+    pub(in crate::engine) asked_at: Timestamp,
+    pub(in crate::engine) turn: Turn,
+    pub(in crate::engine) keep: Keep,
+    pub(in crate::engine) appetite: Appetite,
+    pub(in crate::engine) in_flight: Arc<Semaphore>,
+    pub(in crate::engine) tolerance: Tolerance,
+    pub(in crate::engine) wish: Wish,
+    pub(in crate::engine) deadline: Option<Instant>,
+}
+
+/// A part of an answer that is still to be given.
+pub(super) enum Step {
+    Known(Span),
+    Read(Span, Ticket, Origin),
+}
+
+/// Who began a reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    Own,
+    Joined,
+}
+
+impl Frame {
+    /// Every execution created up to this instant is in the answer.
+    pub(super) fn as_of(&self) -> Timestamp {
+        let proven = self.present.minus(self.inner.settings.commit_lag);
+        self.asked_to.map_or(proven, |to| to.min(proven))
+    }
+
+    /// Ends the question at an earlier present.
+    pub(super) fn narrow(&mut self, span: Span) {
+        self.present = self.present.min(span.to());
+        self.span = span;
+    }
+
+    fn window(&self) -> Duration {
+        self.inner.span_width(&self.scope)
+    }
+
+    pub(super) fn plan(&self, span: Span) -> Plan {
+        let parts = self.scope.lock().look(span);
+        plan::plan(&parts, span, &self.policy, self.asked_at, self.window())
+    }
+
+    pub(super) fn filtered(&self, slice: EntrySlice, within: Span) -> Option<EntrySlice> {
+        let keeps = |row: &EntryRow| {
+            within.contains(row.created_at)
+                && self.status.as_ref().is_none_or(|status| row.status.as_ref() == Some(status))
+        };
+        slice.filtered(keeps)
+    }
+
+    /// What of the question may be given that long past its freshness: all of it, or all up to the latest reading
+    /// that went up to the present.
+    pub(super) fn stale_span(&self, allowance: Duration) -> Option<Span> {
+        if allowance.is_zero() {
+            return None;
+        }
+        let known = self.scope.lock();
+        let head = known.head.map(|head| head.to).filter(|to| *to < self.span.to());
+        let span = head.map_or(Some(self.span), |to| Span::new(self.span.from(), to))?;
+        plan::may_be_stale(&known.look(span), &self.policy, self.asked_at, allowance).then_some(span)
+    }
+
+    /// Turns a plan into steps: joins what is being read already, and registers readings for the rest.
+    pub(super) fn steps(&self, items: &[Item], gaps: plan::Gaps) -> VecDeque<Step> {
+        let mut known = self.scope.lock();
+        known.readings.retain(|reading| reading.is_open());
+        let mut steps = VecDeque::with_capacity(items.len());
+        for item in items {
+            match item {
+                Item::Known(span) => steps.push_back(Step::Known(*span)),
+                Item::Read(span) => steps.extend(self.reads(&mut known, *span, gaps)),
+            }
+        }
+        steps
+    }
+
+    fn reads(&self, known: &mut Known, span: Span, gaps: plan::Gaps) -> Vec<Step> {
+        let mut left = vec![span];
+        let mut steps = Vec::new();
+        for reading in known.readings.iter().filter(|reading| self.may_join(reading)) {
+            for part in std::mem::take(&mut left) {
+                let Some(common) = part.intersection(reading.span) else {
+                    left.push(part);
+                    continue;
+                };
+                left.extend(part.without(reading.span));
+                let ticket = reading.join(self.appetite);
+                if let Some(deadline) = &self.turn.deadline {
+                    reading.turn.deadline.iter().for_each(|theirs| theirs.extend_to(deadline.instant()));
+                }
+                steps.push(Step::Read(common, ticket, Origin::Joined));
+            }
+        }
+        for part in left {
+            let reading = self.reading(part, Purpose::Know, urgency(gaps));
+            steps.push(Step::Read(part, reading.join(self.appetite), Origin::Own));
+            known.readings.push(reading);
+        }
+        steps.sort_by_key(|step| match step {
+            Step::Known(span) | Step::Read(span, ..) => std::cmp::Reverse(span.to()),
+        });
+        steps
+    }
+
+    fn may_join(&self, reading: &Reading) -> bool {
+        let is_old = reading.span.to() < self.asked_at.minus(self.policy.settle_after);
+        let ttl = if is_old { self.policy.settling } else { self.policy.live };
+        reading.purpose == Purpose::Know
+            && reading.is_open()
+            && !self.policy.is_past(reading.begun_at, ttl, self.asked_at)
+    }
+
+    pub(super) fn reading(&self, span: Span, purpose: Purpose, urgency: Urgency) -> Arc<Reading> {
+        let is_head = purpose == Purpose::Know && span.to() == self.present;
+        let turn = Turn { urgency, ..self.turn.clone() };
+        let (in_flight, fan_out) = (Arc::clone(&self.in_flight), self.inner.settings.fan_out);
+        let begun_at = self.inner.clock.now();
+        Reading::new(span, purpose, begun_at, is_head, self.keep, turn, in_flight, fan_out)
+    }
+
+    /// Asks which of the old rows are still in their status.
+    pub(super) async fn probe(&self, probes: &[Probe]) -> Result<(), AskError> {
+        let mut tickets = Vec::with_capacity(probes.len());
+        {
+            let mut known = self.scope.lock();
+            known.readings.retain(|reading| reading.is_open());
+            for probe in probes {
+                let purpose = Purpose::Probe(probe.status.clone());
+                let same = known.readings.iter().find(|reading| {
+                    reading.purpose == purpose
+                        && reading.span.covers(probe.span)
+                        && reading.begun_at > probe.oldest_read_at.plus(self.policy.live)
+                });
+                let ticket = if let Some(reading) = same {
+                    reading.join(Appetite::Whole)
+                } else {
+                    let reading = self.reading(probe.span, purpose, Urgency::Refresh);
+                    let ticket = reading.join(Appetite::Whole);
+                    known.readings.push(reading);
+                    ticket
+                };
+                tickets.push(ticket);
+            }
+        }
+        tickets.iter().for_each(|ticket| self.inner.start(&self.scope, ticket.reading()));
+        for ticket in &tickets {
+            let over = ticket.over();
+            let end = match self.deadline {
+                None => over.await,
+                Some(deadline) => {
+                    tokio::time::timeout_at(deadline, over).await.unwrap_or(Err(Ended::Unwanted))
+                }
+            };
+            match end {
+                Ok(()) | Err(Ended::Unwanted | Ended::DatesIgnored | Ended::Disordered) => {}
+                Err(Ended::Failed(error)) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}

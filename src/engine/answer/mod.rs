@@ -1,0 +1,243 @@
+//! An answer under way: takes rows from what is known and from what is being read, newest first.
+//!
+//! It goes through its plan from the newest part to the oldest and holds on to nothing but tickets for its readings.
+//! A part that was known when the plan was made and is gone when its turn comes is planned again, with the same end
+//! and by the same time, so that nothing read for this question counts as due. A part that can't be read is given
+//! from what is known, if that may be stale; left out, if the question is lenient; or ends the answer.
+
+mod behind;
+mod failure;
+mod frame;
+mod steps;
+mod tally;
+
+use std::collections::{HashSet, VecDeque};
+use std::time::Duration;
+
+pub(super) use frame::Frame;
+
+use self::frame::{Origin, Step};
+use self::tally::{How, Tally};
+use super::AskError;
+use super::ask::urgency;
+use super::plan::{self, Item, Plan};
+use super::reading::Ended;
+use super::verdict::{Collected, Freshness, StaleReason, Verdict};
+use crate::domain::{EntrySlice, RowId, Span, Timestamp};
+
+/// How long an answer that may be stale waits for room in the budget.
+const STALE_BUDGET_WAIT: Duration = Duration::from_secs(2);
+
+/// How often an answer plans again without having come further.
+const MAX_REPLANS: u32 = 24;
+
+/// How often probes are followed by other probes before the answer goes on.
+const MAX_PROBE_ROUNDS: usize = 2;
+
+/// An answer under way.
+///
+/// Dropping it ends its own reads at their next page; those that others wait for go on.
+pub struct Answer {
+    frame: Option<Frame>,
+    steps: VecDeque<Step>,
+    ready: VecDeque<EntrySlice>,
+    foregone: Option<Verdict>,
+    tally: Tally,
+    /// What may be given, at worst, if upstream fails.
+    fallback: Option<Span>,
+    replans: u32,
+    /// How often everything given so far was taken back; only ever for an answer that is collected.
+    restarts: u32,
+    /// Ids of rows without a date of their own: only those can turn up in two places.
+    undated: HashSet<RowId>,
+}
+
+impl Answer {
+    /// The answer to a question about a time without executions.
+    pub(super) fn empty(as_of: Timestamp) -> Self {
+        let tally = Tally::new(as_of);
+        let foregone = Some(tally.verdict());
+        Self::of(None, tally, foregone)
+    }
+
+    fn of(frame: Option<Frame>, tally: Tally, foregone: Option<Verdict>) -> Self {
+        let (steps, ready, undated) = (VecDeque::new(), VecDeque::new(), HashSet::new());
+        Self { frame, steps, ready, foregone, tally, fallback: None, replans: 0, restarts: 0, undated }
+    }
+
+    /// Plans, asks what must be asked before anything can be given, and begins to read.
+    pub(super) async fn begin(mut frame: Frame) -> Result<Self, AskError> {
+        let tally = Tally::new(frame.as_of());
+        let mut fallback = None;
+        for round in 0..=MAX_PROBE_ROUNDS {
+            let plan = frame.plan(frame.span);
+            frame.turn.urgency = urgency(plan.gaps);
+            if plan.reads_nothing() {
+                frame.renew(&plan.renewals);
+                return Ok(Self::foregone_from(frame, tally, plan.known.unwrap_or_default()));
+            }
+            if round == 0 {
+                let allowed =
+                    frame.inner.settings.stale_while_revalidate.max(frame.wish.max_stale.unwrap_or_default());
+                if let Some(span) = frame.stale_span(allowed) {
+                    return Ok(Self::stale(frame, tally, span, &plan));
+                }
+                if frame.wish.only_if_cached {
+                    return Err(AskError::NotCached);
+                }
+                fallback = frame.stale_span(frame.inner.settings.stale_if_error);
+                if fallback.is_some() {
+                    (frame.turn.retry_for, frame.turn.budget_wait) =
+                        (Duration::ZERO, Some(STALE_BUDGET_WAIT));
+                }
+            }
+            if plan.probes.is_empty() || round == MAX_PROBE_ROUNDS {
+                let mut answer = Self::of(Some(frame), tally, None);
+                answer.fallback = fallback;
+                answer.read(&plan);
+                return Ok(answer);
+            }
+            if let Err(error) = frame.probe(&plan.probes).await {
+                let mut answer = Self::of(Some(frame), tally, None);
+                answer.fallback = fallback;
+                let whole = answer.frame.as_ref().map_or(Span::at(Timestamp::MIN), |frame| frame.span);
+                answer.failed(whole, Ended::Failed(error), Origin::Own).await?;
+                return Ok(answer);
+            }
+        }
+        Err(AskError::NotCached)
+    }
+
+    /// An answer out of nothing but what is known. All of it is taken at once, so that what was said of it before
+    /// the first row holds to the last.
+    fn foregone_from(frame: Frame, mut tally: Tally, freshness: Freshness) -> Self {
+        tally.freshness = freshness;
+        let span = frame.span;
+        let mut answer = Self::of(Some(frame), tally, None);
+        answer.steps.push_back(Step::Known(span));
+        while let Some(Step::Known(span)) = answer.steps.pop_front() {
+            let Some(slice) = answer.take(span) else {
+                // Evicted between the plan and now: it goes the ordinary way.
+                answer.replan(span);
+                return answer;
+            };
+            answer.give(slice, How::Hit);
+        }
+        answer.foregone = Some(answer.tally.verdict());
+        answer
+    }
+
+    fn stale(frame: Frame, mut tally: Tally, span: Span, plan: &Plan) -> Self {
+        if !frame.wish.only_if_cached {
+            frame.revalidate(plan);
+        }
+        tally.stale = Some(StaleReason::Revalidating);
+        let mut frame = frame;
+        frame.narrow(span);
+        tally.as_of = frame.as_of();
+        Self::foregone_from(frame, tally, plan.known.unwrap_or_default())
+    }
+
+    fn read(&mut self, plan: &Plan) {
+        let Some(frame) = &self.frame else { return };
+        self.tally.freshness =
+            plan.known.unwrap_or(Freshness { age: Duration::ZERO, lifetime: frame.policy.settled });
+        if plan.gaps != plan::Gaps::None || plan.items.iter().any(|item| matches!(item, Item::Read(_))) {
+            let is_old = frame.span.to() < frame.asked_at.minus(frame.policy.settle_after);
+            let lifetime = if is_old { frame.policy.settling } else { frame.policy.live };
+            self.tally.freshness = self.tally.freshness.sooner(Freshness { age: Duration::ZERO, lifetime });
+        }
+        frame.renew(&plan.renewals);
+        self.steps = frame.steps(&plan.items, plan.gaps);
+        self.look_ahead();
+    }
+
+    /// Waits until the first rows are there.
+    pub(super) async fn prime(&mut self) -> Result<(), AskError> {
+        while self.ready.is_empty() && !self.steps.is_empty() {
+            self.step().await?;
+        }
+        Ok(())
+    }
+
+    /// The verdict, if it is certain before any row is taken: everything was known when the question came.
+    pub const fn foregone(&self) -> Option<&Verdict> {
+        self.foregone.as_ref()
+    }
+
+    /// The next rows, newest first; none at the end.
+    ///
+    /// # Errors
+    /// As [`Engine::ask`](super::Engine::ask). After an error nothing more comes.
+    pub async fn next(&mut self) -> Result<Option<EntrySlice>, AskError> {
+        loop {
+            if let Some(slice) = self.ready.pop_front() {
+                return Ok(Some(slice));
+            }
+            if self.steps.is_empty() {
+                return Ok(None);
+            }
+            if let Err(error) = self.step().await {
+                self.steps.clear();
+                return Err(error);
+            }
+        }
+    }
+
+    /// What the answer says of itself. Of the whole answer once [`next`](Self::next) gave none, of what was given
+    /// so far before.
+    pub fn verdict(&self) -> Verdict {
+        self.tally.verdict()
+    }
+
+    /// Takes all rows.
+    ///
+    /// # Errors
+    /// As [`Engine::ask`](super::Engine::ask), and [`AskError::TooLarge`] as soon as the rows exceed `max_bytes`.
+    pub async fn collect(mut self, max_bytes: u64) -> Result<Collected, AskError> {
+        let deadline = self.frame.as_ref().and_then(|frame| frame.deadline);
+        let (mut slices, mut bytes) = (Vec::new(), 0u64);
+        let mut restarts = self.restarts;
+        loop {
+            let next = match deadline {
+                None => self.next().await,
+                Some(deadline) => match tokio::time::timeout_at(deadline, self.next()).await {
+                    Ok(next) => next,
+                    Err(_) => Err(self.not_ready()),
+                },
+            };
+            let next = next?;
+            if restarts != self.restarts {
+                (restarts, bytes) = (self.restarts, 0);
+                slices.clear();
+            }
+            let Some(slice) = next else { break };
+            bytes += slice.byte_len() as u64;
+            if bytes > max_bytes {
+                return Err(AskError::TooLarge { limit: max_bytes });
+            }
+            slices.push(slice);
+        }
+        Ok(Collected { slices, verdict: self.verdict() })
+    }
+
+    fn not_ready(&self) -> AskError {
+        let readings = self.steps.iter().filter_map(|step| match step {
+            Step::Read(_, ticket, _) => Some(ticket.reading().progress()),
+            Step::Known(_) => None,
+        });
+        let (read, planned) = readings.fold((0, 0), |(r, p), (read, planned)| (r + read, p + planned));
+        let read = read + self.tally.report.upstream_requests;
+        AskError::NotReady {
+            pages_read: read,
+            pages_planned: planned.max(read),
+            retry_after: Duration::from_secs(2),
+        }
+    }
+}
+
+impl std::fmt::Debug for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Answer").field("tally", &self.tally).finish_non_exhaustive()
+    }
+}

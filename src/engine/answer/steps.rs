@@ -1,0 +1,117 @@
+//! How an answer goes through its plan, newest part first.
+
+use super::Answer;
+use super::frame::{Origin, Step};
+use super::tally::How;
+use crate::domain::{EntrySlice, Span};
+use crate::engine::AskError;
+use crate::engine::reading::{Appetite, Found};
+
+impl Answer {
+    /// Goes one step further: takes a piece from where the plan says, or deals with its not being there.
+    pub(super) async fn step(&mut self) -> Result<(), AskError> {
+        match self.steps.front() {
+            None => Ok(()),
+            Some(Step::Known(span)) => {
+                let span = *span;
+                self.steps.pop_front();
+                match self.take(span) {
+                    Some(slice) => self.give(slice, How::Hit),
+                    None => self.replan(span),
+                }
+                self.look_ahead();
+                Ok(())
+            }
+            Some(Step::Read(span, ticket, origin)) => {
+                let (span, origin) = (*span, *origin);
+                ticket.attend();
+                let found = ticket.piece_at(span.to()).await;
+                match found {
+                    Ok(Found::Piece { span: piece, slices }) => {
+                        self.took(span, piece, slices, origin);
+                        Ok(())
+                    }
+                    Ok(Found::Gone) => {
+                        self.leave_reading();
+                        self.replan(span);
+                        Ok(())
+                    }
+                    Err(ended) => {
+                        self.leave_reading();
+                        self.failed(span, ended, origin).await
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes what lies at the top of a known span, and puts the rest of the span back; none if nothing is kept there.
+    pub(super) fn take(&mut self, span: Span) -> Option<Option<EntrySlice>> {
+        let frame = self.frame.as_ref()?;
+        let (part, slice) = frame.scope.take(&*frame.inner.store, span)?;
+        if let Some(rest) = span.before(part.from()) {
+            self.steps.push_front(Step::Known(rest));
+        }
+        Some(slice.and_then(|slice| frame.filtered(slice, part)))
+    }
+
+    fn took(&mut self, span: Span, piece: Span, slices: Vec<EntrySlice>, origin: Origin) {
+        self.replans = 0;
+        let Some(frame) = &self.frame else { return };
+        let Some(part) = piece.intersection(span) else { return };
+        let how = if origin == Origin::Own { How::Miss } else { How::Joined };
+        let kept: Vec<EntrySlice> =
+            slices.into_iter().filter_map(|slice| frame.filtered(slice, part)).collect();
+        match (span.before(part.from()), self.steps.front_mut()) {
+            (Some(rest), Some(Step::Read(span, ..))) => *span = rest,
+            _ => {
+                self.leave_reading();
+            }
+        }
+        kept.into_iter().for_each(|slice| self.give(Some(slice), how));
+        self.look_ahead();
+    }
+
+    fn leave_reading(&mut self) {
+        if let Some(Step::Read(_, ticket, Origin::Own)) = self.steps.pop_front() {
+            self.tally.report.upstream_requests += ticket.reading().progress().0;
+        }
+    }
+
+    pub(super) fn give(&mut self, slice: Option<EntrySlice>, how: How) {
+        let Some(slice) = slice else { return };
+        let undated = &mut self.undated;
+        let slice = slice.filtered(|row| row.is_dated || undated.insert(row.id.clone()));
+        if let Some(slice) = slice {
+            self.tally.add(&slice, how);
+            self.ready.push_back(slice);
+        }
+    }
+
+    /// Plans a part again: it is not where it was.
+    pub(super) fn replan(&mut self, span: Span) {
+        self.replans += 1;
+        let Some(frame) = &self.frame else { return };
+        let plan = frame.plan(span);
+        let mut steps = frame.steps(&plan.items, plan.gaps);
+        steps.append(&mut self.steps);
+        self.steps = steps;
+        self.look_ahead();
+    }
+
+    /// Starts the readings that come next: all of them for an answer that is collected, and for a stream as many as
+    /// have a fan-out of pages between them.
+    pub(super) fn look_ahead(&self) {
+        let Some(frame) = &self.frame else { return };
+        let mut pages = 0;
+        for step in &self.steps {
+            if let Step::Read(_, ticket, _) = step {
+                if frame.appetite != Appetite::Whole && pages >= frame.inner.settings.fan_out {
+                    return;
+                }
+                frame.inner.start(&frame.scope, ticket.reading());
+                pages += ticket.reading().outstanding();
+            }
+        }
+    }
+}

@@ -1,0 +1,53 @@
+use crate::domain::{Digest, EntrySlice, Timestamp};
+use crate::engine::verdict::{CacheReport, Freshness, Missing, StaleReason, Verdict};
+
+/// What is known of the answer so far.
+#[derive(Clone, Debug)]
+pub(super) struct Tally {
+    pub(super) as_of: Timestamp,
+    pub(super) count: u64,
+    pub(super) digest: Digest,
+    pub(super) missing: Vec<Missing>,
+    pub(super) freshness: Freshness,
+    pub(super) report: CacheReport,
+    pub(super) stale: Option<StaleReason>,
+}
+
+/// How a slice was come by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum How {
+    Hit,
+    Miss,
+    Joined,
+}
+
+impl Tally {
+    pub(super) fn new(as_of: Timestamp) -> Self {
+        let (digest, freshness, report) = (Digest::default(), Freshness::default(), CacheReport::default());
+        Self { as_of, count: 0, digest, missing: Vec::new(), freshness, report, stale: None }
+    }
+
+    pub(super) fn add(&mut self, slice: &EntrySlice, how: How) {
+        let rows = slice.len() as u64;
+        self.count += rows;
+        self.digest.add(slice.digest());
+        let report = &mut self.report;
+        *match how {
+            How::Hit if self.stale.is_some() => &mut report.stale_rows,
+            How::Hit => &mut report.hit_rows,
+            How::Miss => &mut report.miss_rows,
+            How::Joined => &mut report.joined_rows,
+        } += rows;
+    }
+
+    pub(super) fn verdict(&self) -> Verdict {
+        Verdict {
+            as_of: self.as_of,
+            count: self.count,
+            digest: self.digest,
+            missing: self.missing.clone(),
+            freshness: self.freshness,
+            report: CacheReport { stale: self.stale, ..self.report },
+        }
+    }
+}

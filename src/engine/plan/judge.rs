@@ -1,0 +1,74 @@
+//! Two judgments over what is known, beside the plan itself.
+
+use std::time::Duration;
+
+use crate::domain::{MAX_PAGE_SIZE, Status, Timestamp};
+use crate::engine::coverage::{Contents, Part, Trust};
+use crate::engine::freshness::Policy;
+
+/// Whether everything known of a span may still be given when that is `allowance` past its freshness.
+pub(in crate::engine) fn may_be_stale(
+    parts: &[Part],
+    policy: &Policy,
+    now: Timestamp,
+    allowance: Duration,
+) -> bool {
+    let is_past = |read_at, ttl: Duration| policy.is_past(read_at, ttl.saturating_add(allowance), now);
+    parts.iter().all(|part| match part {
+        Part::Gap(_) => false,
+        Part::Known(segment) if segment.trust == Trust::Provisional => !is_past(segment.read_at, policy.live),
+        Part::Known(segment) => {
+            let rows_allow = match (&segment.contents, segment.rows()) {
+                (Contents::Rows { restless: Some(_), .. }, Some((entry, rows))) => entry.rows()[rows]
+                    .iter()
+                    .all(|row| !is_past(row.read_at, policy.hard(policy.row_ttl(row, now)))),
+                _ => true,
+            };
+            rows_allow && !is_past(segment.read_at, policy.hard(policy.settled))
+        }
+    })
+}
+
+/// Whether a question about one status costs no more when all rows are kept up to date here than when upstream is
+/// asked under the filter.
+///
+/// Both are reckoned in requests per settling time to live: the head once per live time to live, with the rows that
+/// a filter makes due there, and the rows of the last days once. What was never read speaks for the filter, which may
+/// be much smaller; but for the head, which has to be read either way.
+pub(in crate::engine) fn is_cheaper_here(
+    parts: &[Part],
+    status: &Status,
+    policy: &Policy,
+    now: Timestamp,
+) -> bool {
+    let [recent, older] = policy.boundaries(now);
+    let mut here = [0usize; 2];
+    let mut filtered = [0usize; 2];
+    for (index, part) in parts.iter().enumerate() {
+        match part {
+            Part::Gap(_) if index == 0 && parts.len() > 1 => {}
+            Part::Gap(_) => return false,
+            Part::Known(segment) => {
+                let zone = if segment.span.to() > recent {
+                    0
+                } else if segment.span.to() > older {
+                    1
+                } else {
+                    continue;
+                };
+                here[zone] += segment.len();
+                if let Some((entry, rows)) = segment.rows() {
+                    let matching =
+                        entry.rows()[rows].iter().filter(|row| row.status.as_ref() == Some(status));
+                    filtered[zone] += matching.count();
+                }
+            }
+        }
+    }
+    let rounds = (policy.settling.as_millis() / policy.live.as_millis().max(1)).clamp(1, 1_000) as usize;
+    let cost = |rows: [usize; 2]| {
+        rows[0].div_ceil(MAX_PAGE_SIZE).max(1) * rounds + (rows[0] + rows[1]).div_ceil(MAX_PAGE_SIZE)
+    };
+    // The head is read for the questions without a filter in any case; under the filter it comes on top.
+    cost(here) <= cost(filtered) + rounds
+}

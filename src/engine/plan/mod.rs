@@ -1,0 +1,154 @@
+//! What to read for a question, given what is known: pure, and made under the scope's lock without waiting.
+//!
+//! Four things are read, and nothing else: gaps; what is past the age at which it may be given; rows that may have
+//! changed; and the head, which is just another gap. Rows that may have changed lie at known places, so they are
+//! covered by spans of at most a page of known rows each, and the newest of them ride along with the head. Old rows
+//! that never finished lie too far apart for that: they are asked for together, under the filter of their status,
+//! and whoever does not answer to it has changed (see [`Probe`]).
+//!
+//! Settled rows past their time to live are given, and named for renewal behind the answer; their times are spread
+//! by place, so that a history read in one go does not become due in one go.
+
+mod judge;
+mod survey;
+
+use std::time::Duration;
+
+use super::coverage::Part;
+use super::freshness::Policy;
+use super::verdict::Freshness;
+use crate::domain::{Span, Status, Timestamp};
+
+pub(super) use self::judge::{is_cheaper_here, may_be_stale};
+use self::survey::{ROWS_A_QUESTION, Survey};
+
+/// As wide as history: for an upstream that ignores the dates, where every reading walks the whole list.
+pub(super) const UNLIMITED: Duration = Duration::from_hours(24 * 366 * 1_000);
+
+/// The most spans named for renewal at once.
+const MAX_RENEWALS: usize = 8;
+
+/// What to do for a question.
+#[derive(Debug)]
+pub(super) struct Plan {
+    /// The whole question, newest first, without overlap and without a hole.
+    pub(super) items: Vec<Item>,
+    /// To be asked before anything is given, so that the plan made afterwards has nothing sparse to read.
+    pub(super) probes: Vec<Probe>,
+    /// Known and given, and to be read again behind the answer; longest unread first.
+    pub(super) renewals: Vec<Span>,
+    /// How old what is known is, of the part that expires first; none if nothing is known.
+    pub(super) known: Option<Freshness>,
+    /// Whether there is nothing that was never read.
+    pub(super) gaps: Gaps,
+}
+
+impl Plan {
+    /// Whether everything is known and fresh enough.
+    pub(super) fn reads_nothing(&self) -> bool {
+        self.probes.is_empty() && !self.items.iter().any(|item| matches!(item, Item::Read(_)))
+    }
+}
+
+/// A part of a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Item {
+    /// Known and fresh enough.
+    Known(Span),
+    /// To be read; no wider than the window.
+    Read(Span),
+}
+
+/// What of the question was never read, or is not kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Gaps {
+    /// Nothing.
+    None,
+    /// Only its newest part, from this instant on.
+    Head(Timestamp),
+    /// More than that.
+    Some,
+}
+
+/// A question about old rows under the filter of their status. Those it does not bring have left the status.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Probe {
+    pub(super) status: Status,
+    pub(super) span: Span,
+    /// When the row of it that was read first was read.
+    pub(super) oldest_read_at: Timestamp,
+}
+
+/// Makes the plan for a span from what was found there ([`super::coverage::Coverage::look`]).
+pub(super) fn plan(parts: &[Part], span: Span, policy: &Policy, now: Timestamp, window: Duration) -> Plan {
+    let mut survey = Survey::new(policy, now, window);
+    for part in parts {
+        match part {
+            Part::Gap(gap) => survey.gap(*gap),
+            Part::Known(segment) => survey.segment(segment, span),
+        }
+    }
+    survey.finish(span, parts)
+}
+
+/// Spans sorted newest first, with those that overlap or touch made one.
+fn merged(mut spans: Vec<Span>) -> Vec<Span> {
+    spans.sort_by_key(|span| std::cmp::Reverse(span.to()));
+    let mut merged: Vec<Span> = Vec::new();
+    for span in spans {
+        match merged.last_mut() {
+            Some(above) if above.from() <= span.to().next() => *above = above.union(span),
+            _ => merged.push(span),
+        }
+    }
+    merged
+}
+
+fn items(span: Span, reads: Vec<Span>, window: Duration) -> Vec<Item> {
+    let mut items = Vec::new();
+    let mut rest = Some(span);
+    for read in reads.into_iter().filter_map(|read| read.intersection(span)) {
+        let Some(left) = rest else { break };
+        items.extend(left.after(read.to()).map(Item::Known));
+        items.extend(read.split(window).into_iter().map(Item::Read));
+        rest = left.before(read.from());
+    }
+    items.extend(rest.map(Item::Known));
+    items
+}
+
+/// Parts to renew, longest unread first, neighbors together as far as one page holds them.
+fn joined(mut parts: Vec<(Timestamp, Span, usize)>, window: Duration) -> Vec<Span> {
+    parts.sort_by_key(|(_, span, _)| std::cmp::Reverse(span.to()));
+    let mut joined: Vec<(Timestamp, Span, usize)> = Vec::new();
+    for (read_at, span, rows) in parts {
+        match joined.last_mut() {
+            Some((oldest, above, held))
+                if above.from() == span.to().next()
+                    && *held + rows <= ROWS_A_QUESTION
+                    && above.union(span).outward().width() <= window =>
+            {
+                (*oldest, *above, *held) = (read_at.min(*oldest), above.union(span), *held + rows);
+            }
+            _ => joined.push((read_at, span, rows)),
+        }
+    }
+    joined.sort_by_key(|(read_at, _, _)| *read_at);
+    joined.truncate(MAX_RENEWALS);
+    joined.into_iter().flat_map(|(_, span, _)| span.split(window)).collect()
+}
+
+fn gaps(span: Span, parts: &[Part]) -> Gaps {
+    let is_gap = |part: &Part| matches!(part, Part::Gap(_));
+    match parts.split_first() {
+        Some((head, rest)) if !rest.iter().any(is_gap) => match head {
+            Part::Known(_) => Gaps::None,
+            Part::Gap(gap) if !rest.is_empty() || gap.from() > span.from() => Gaps::Head(gap.from()),
+            Part::Gap(_) => Gaps::Some,
+        },
+        _ => Gaps::Some,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,110 @@
+//! How rows are laid out in entries: pieces cut to about a page, and small neighbors joined.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::ScopeKey;
+use crate::domain::{Entry, NewRow, Span, Timestamp};
+use crate::engine::coverage::{Contents, Segment, Trust};
+use crate::engine::reading::Piece;
+use crate::store::{EntryKey, Store};
+
+/// The most rows that an entry is filled up to when neighbors are joined.
+///
+/// About a page: what is evicted, cut or laid out anew at once stays small, and a join copies little.
+const JOINED_ROWS: usize = 64;
+
+/// A part of a piece that becomes one entry.
+#[derive(Clone, Copy)]
+pub(super) struct Chunk<'a> {
+    span: Span,
+    trust: Trust,
+    rows: &'a [NewRow],
+}
+
+/// Cuts the part of a piece that lies in a span into chunks of about a page, newest first. Rows of one instant stay
+/// together.
+pub(super) fn chunks(piece: &Piece, part: Span, trust: Trust) -> Vec<Chunk<'_>> {
+    let start = piece.rows.partition_point(|row| row.created_at > part.to());
+    let end = piece.rows.partition_point(|row| row.created_at >= part.from());
+    let mut rows = &piece.rows[start..end];
+    let mut rest = Some(part);
+    let mut chunks = Vec::new();
+    while let Some(span) = rest {
+        let cut = rows.get(JOINED_ROWS).map(|first_below| first_below.created_at);
+        let taken = cut.map_or(rows.len(), |cut| rows.partition_point(|row| row.created_at > cut));
+        // More rows of one instant than a chunk holds: they stay together, and the cut comes below them.
+        let (taken, cut) = match rows.first() {
+            Some(first) if taken == 0 => {
+                let taken = rows.partition_point(|row| row.created_at >= first.created_at);
+                (taken, rows.get(taken).map(|row| row.created_at))
+            }
+            _ => (taken, cut),
+        };
+        let (now, later) = rows.split_at(taken);
+        let here = cut.and_then(|cut| span.after(cut)).unwrap_or(span);
+        chunks.push(Chunk { span: here, trust, rows: now });
+        rest = span.before(here.from());
+        rows = later;
+    }
+    chunks
+}
+
+pub(super) struct Laid {
+    pub(super) segment: Segment,
+    pub(super) entry: Option<Arc<Entry>>,
+    pub(super) rows: Range<usize>,
+}
+
+impl Laid {
+    pub(super) fn new(scope: ScopeKey, chunk: Chunk<'_>, read_at: Timestamp) -> Self {
+        let entry = (!chunk.rows.is_empty()).then(|| Arc::new(Entry::new(chunk.rows)));
+        let rows = 0..chunk.rows.len();
+        let contents = match &entry {
+            Some(entry) => Contents::of(new_key(scope), entry, rows.clone()),
+            None => Contents::Empty,
+        };
+        let (span, trust) = (chunk.span, chunk.trust);
+        Self { segment: Segment { span, read_at, latest_read_at: read_at, trust, contents }, entry, rows }
+    }
+}
+
+/// The two as one, if the neighbor is proven, kept and small; else the first as it is.
+pub(super) fn joined(scope: ScopeKey, store: &dyn Store, segment: Segment, neighbor: &Segment) -> Segment {
+    let rows = segment.len() + neighbor.len();
+    let is_free = segment.len() == 0 || neighbor.len() == 0;
+    if neighbor.trust != Trust::Proven || !neighbor.is_kept() || (rows > JOINED_ROWS && !is_free) {
+        return segment;
+    }
+    let span = segment.span.union(neighbor.span);
+    let read_at = segment.read_at.min(neighbor.read_at);
+    let latest_read_at = segment.latest_read_at.max(neighbor.latest_read_at);
+    let contents = match (&segment.contents, &neighbor.contents) {
+        (Contents::Empty, other) => other.clone(),
+        (other, Contents::Empty) => other.clone(),
+        (Contents::Rows { .. }, Contents::Rows { .. }) => {
+            let is_above = segment.span.to() > neighbor.span.to();
+            let (above, below) = if is_above { (&segment, neighbor) } else { (neighbor, &segment) };
+            let (Some(above), Some(below)) = (above.rows(), below.rows()) else { return segment };
+            let rows: Vec<NewRow> = [above, below]
+                .into_iter()
+                .flat_map(|(entry, positions)| positions.map(move |position| entry.take_row(position)))
+                .collect();
+            let (key, entry) = kept(scope, store, &rows);
+            Contents::of(key, &entry, 0..rows.len())
+        }
+    };
+    Segment { span, read_at, latest_read_at, trust: Trust::Proven, contents }
+}
+
+pub(super) fn kept(scope: ScopeKey, store: &dyn Store, rows: &[NewRow]) -> (EntryKey, Arc<Entry>) {
+    let (key, entry) = (new_key(scope), Arc::new(Entry::new(rows)));
+    store.put(key, Arc::clone(&entry));
+    (key, entry)
+}
+
+fn new_key(scope: ScopeKey) -> EntryKey {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    EntryKey { scope, number: NEXT.fetch_add(1, Ordering::Relaxed) }
+}
