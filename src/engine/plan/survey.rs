@@ -83,11 +83,12 @@ impl<'a> Survey<'a> {
         if policy.membership == Membership::Spans {
             self.places(segment, span);
         } else {
-            self.rows(segment, question);
+            self.renew(segment, segment.span);
         }
+        self.rows(segment, question);
     }
 
-    /// Where rows may enter anywhere, the place decides: the part of a segment whose time is up is read as a whole.
+    /// Where rows may enter anywhere, the place decides as well: the part of a segment whose time is up is read as a whole.
     fn places(&mut self, segment: &Segment, span: Span) {
         let policy = self.policy;
         let mut rest = Some(span);
@@ -113,7 +114,7 @@ impl<'a> Survey<'a> {
         }
     }
 
-    /// Where rows stay, each decides for itself.
+    /// Each row decides for itself.
     fn rows(&mut self, segment: &Segment, question: Span) {
         let policy = self.policy;
         if !self.may_have_due_rows(segment) {
@@ -123,7 +124,6 @@ impl<'a> Survey<'a> {
             {
                 self.known(restless.oldest_read_at, policy.live);
             }
-            self.renew(segment, segment.span);
             self.pass(segment.len());
             return;
         }

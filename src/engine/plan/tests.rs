@@ -1,1 +1,164 @@
+use std::sync::Arc;
 
+use proptest::prelude::*;
+
+use super::*;
+use crate::domain::{Digest, Entry, NewRow, Row, Status};
+use crate::engine::coverage::{Contents, Coverage, Segment, Trust};
+use crate::engine::freshness::Membership;
+use crate::store::EntryKey;
+
+const SECOND: Duration = Duration::from_secs(1);
+const DAY: Duration = Duration::from_secs(86_400);
+const WINDOW: Duration = Duration::from_secs(7 * 86_400);
+const NOW: Timestamp = Timestamp::from_micros(1_790_000_000_000_000);
+
+fn policy() -> Policy {
+    Policy {
+        live: SECOND * 10,
+        settling: SECOND * 120,
+        settled: DAY,
+        settle_after: SECOND * 3 * 3_600,
+        membership: Membership::Fixed,
+    }
+}
+
+/// A coverage of segments of `rows` rows each, an hour apart, the newest ending now; every one read at `read_at`.
+struct Known {
+    coverage: Coverage,
+    entries: Vec<Arc<Entry>>,
+}
+
+impl Known {
+    fn new(segments: u32, rows: u32, read_at: Timestamp, status: impl Fn(u32) -> &'static str) -> Self {
+        let (mut coverage, mut entries) = (Coverage::default(), Vec::new());
+        for number in 0..segments {
+            let to = NOW.minus(SECOND * 3_600 * number);
+            let span = Span::new(to.minus(SECOND * 3_600).next(), to).unwrap();
+            let rows: Vec<NewRow> = (0..rows)
+                .map(|n| {
+                    let created_at = to.minus(SECOND * 10 * n).minus(SECOND);
+                    let row = Row {
+                        id: format!("{number}-{n:03}").into(),
+                        created_at: Some(created_at),
+                        updated_at: None,
+                        status: Some(Status::new(status(number * rows + n))),
+                        bytes: "{}".into(),
+                    };
+                    NewRow { row, created_at, read_at, digest: Digest(1) }
+                })
+                .collect();
+            let entry = Arc::new(Entry::new(&rows));
+            let contents =
+                Contents::of(EntryKey { scope: [0; 16], number: number.into() }, &entry, 0..rows.len());
+            let trust = Trust::Proven;
+            let segment = Segment { span, read_at, latest_read_at: read_at, trust, contents };
+            coverage.replace(span, vec![segment]);
+            entries.push(entry);
+        }
+        Self { coverage, entries }
+    }
+
+    fn plan(&self, span: Span) -> Plan {
+        plan(&self.coverage.look(span), span, &policy(), NOW, WINDOW)
+    }
+}
+
+fn reads(plan: &Plan) -> Vec<Span> {
+    let read = |item: &Item| match item {
+        Item::Read(span) => Some(*span),
+        Item::Known(_) => None,
+    };
+    plan.items.iter().filter_map(read).collect()
+}
+
+fn last(hours: u32) -> Span {
+    Span::new(NOW.minus(SECOND * 3_600 * hours), NOW).unwrap()
+}
+
+#[test]
+fn what_was_never_read_is_read_in_windows() {
+    let known = Known::new(0, 0, NOW, |_| "completed");
+    let plan = known.plan(last(24 * 20));
+    assert_eq!(reads(&plan).len(), 3);
+    assert_eq!((plan.gaps, plan.known), (Gaps::Some, None));
+}
+
+#[test]
+fn what_is_known_and_settled_is_not_read() {
+    let known = Known::new(100, 40, NOW.minus(SECOND * 60), |_| "completed");
+    let plan =
+        known.plan(Span::new(NOW.minus(SECOND * 3_600 * 100).next(), NOW.minus(SECOND * 3_600 * 5)).unwrap());
+    assert!(plan.reads_nothing() && plan.renewals.is_empty());
+    assert_eq!(plan.gaps, Gaps::None);
+}
+
+#[test]
+fn due_rows_near_the_head_ride_along_with_it() {
+    let known =
+        Known::new(10, 10, NOW.minus(SECOND * 20), |n| if n < 3 { "in-progress" } else { "completed" });
+    let later = NOW.plus(SECOND * 15);
+    let span = Span::new(NOW.minus(SECOND * 3_600 * 9), later).unwrap();
+    let plan = plan(&known.coverage.look(span), span, &policy(), later, WINDOW);
+    assert_eq!(reads(&plan).len(), 1, "{:?}", plan.items);
+    assert!(matches!(plan.gaps, Gaps::Head(_)));
+}
+
+#[test]
+fn rows_that_lie_far_apart_are_asked_for_under_their_status() {
+    // One stuck row in every second hour of eight days.
+    let stuck = |n: u32| if n.is_multiple_of(40) { "in-progress" } else { "completed" };
+    let known = Known::new(190, 20, NOW.minus(SECOND * 300), stuck);
+    let plan = known.plan(Span::new(NOW.minus(SECOND * 3_600 * 189), NOW.minus(SECOND * 3_600 * 4)).unwrap());
+    assert_eq!(plan.probes.len(), 2, "{:?}", plan.probes);
+    assert!(reads(&plan).is_empty());
+}
+
+#[test]
+fn a_row_that_left_its_status_is_read_and_not_asked_for_under_it() {
+    let known = Known::new(40, 20, Timestamp::MIN, |n| if n == 500 { "in-progress" } else { "completed" });
+    let settled = Policy { settled: Duration::from_secs(1 << 40), ..policy() };
+    let span = last(39);
+    let plan = plan(&known.coverage.look(span), span, &settled, NOW, WINDOW);
+    assert!(plan.probes.is_empty());
+    assert!(!reads(&plan).is_empty());
+}
+
+#[test]
+fn what_is_evicted_is_a_gap() {
+    let mut known = Known::new(20, 30, NOW, |_| "completed");
+    known.entries.remove(7);
+    let plan = known.plan(last(19));
+    assert_eq!(reads(&plan).len(), 1);
+    assert_eq!(plan.gaps, Gaps::Some);
+}
+
+#[test]
+fn settled_times_are_spread() {
+    let age = DAY.mul_f64(0.9);
+    let known = Known::new(300, 5, NOW.minus(age), |_| "completed");
+    let span = Span::new(NOW.minus(SECOND * 3_600 * 299), NOW.minus(SECOND * 3_600 * 5)).unwrap();
+    let plan = known.plan(span);
+    assert!(reads(&plan).is_empty());
+    assert!(!plan.renewals.is_empty(), "some are due for renewal");
+    let early = Known::new(300, 5, NOW.minus(DAY.mul_f64(0.7)), |_| "completed").plan(span);
+    assert!(early.renewals.is_empty(), "and none before three quarters of the time");
+}
+
+proptest! {
+    #[test]
+    fn a_plan_covers_the_question_once(segments in 0u32..40, rows in 0u32..60, every in 1u32..50, from in 0u32..60, hours in 0u32..50) {
+        let status = move |n: u32| if n.is_multiple_of(every) { "queued" } else { "completed" };
+        let known = Known::new(segments, rows, NOW.minus(SECOND * 200), status);
+        let span = Span::new(NOW.minus(SECOND * 3_600 * (from + hours)), NOW.minus(SECOND * 3_600 * from)).unwrap();
+        let plan = known.plan(span);
+        let mut top = Some(span.to());
+        for item in &plan.items {
+            let (Item::Known(part) | Item::Read(part)) = item;
+            prop_assert_eq!(Some(part.to()), top);
+            prop_assert!(matches!(item, Item::Known(_)) || part.outward().width() <= WINDOW);
+            top = (part.from() > span.from()).then(|| part.from().previous());
+        }
+        prop_assert_eq!(top, None);
+    }
+}

@@ -21,7 +21,7 @@ use tokio::sync::Semaphore;
 use super::cut::cut_at;
 use super::learned::{Learned, Total};
 use super::piece::Piece;
-use super::walk::{Dates, Extent, Order, Step, Walk};
+use super::walk::{Dates, Extent, Step, Walk};
 use crate::domain::{MAX_PAGE_SIZE, NewRow, Page, PageOf, Span, Timestamp};
 use crate::engine::{AskError, clock::Clock};
 use crate::source::{Source, SourceError, Subject, Turn};
@@ -111,9 +111,12 @@ impl Reader<'_> {
         }
         let mut walk = Walk::new(region, asked, dates, self.learned.order(), asked_at);
         let step = walk.take(1, first.clone());
-        let has_plan = first.total.is_some() || dates == Dates::Ignored || walk.order() == Order::Other;
-        if matches!(step, Step::Going) && !has_plan {
-            return self.cut(region, Some((first, asked_at)), desk).await;
+        // Without a total nothing tells of a row that left the list during a walk.
+        if matches!(step, Step::Going) && first.total.is_none() {
+            return match dates {
+                Dates::Kept => self.cut(region, Some((first, asked_at)), desk).await,
+                Dates::Ignored => self.rounds(region, asked, desk).await,
+            };
         }
         self.number(walk, asked, step, desk).await
     }

@@ -21,7 +21,7 @@
 //!
 //! What the walk does about a proof that fails is not its business: it says which part of the span is left.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use super::piece::{AskedAt, Piece, place};
@@ -70,6 +70,13 @@ pub(super) enum Step {
     Disordered,
 }
 
+/// An instant of which rows lie on both sides of a seam.
+#[derive(Debug, Default)]
+struct Tie {
+    /// Its rows, once they were asked apart.
+    rows: Option<Vec<NewRow>>,
+}
+
 #[derive(Debug)]
 pub(super) struct Walk {
     region: Span,
@@ -84,7 +91,7 @@ pub(super) struct Walk {
     ids: HashSet<RowId>,
     held: Vec<NewRow>,
     /// Instants of which it is not known which rows there are.
-    tied: BTreeSet<Timestamp>,
+    tied: BTreeMap<Timestamp, Tie>,
     is_over: bool,
     last_instant: Timestamp,
     /// The instants of the last rows, for [`Self::confirmed`].
@@ -111,7 +118,7 @@ impl Walk {
             accepted: 0,
             ids: HashSet::new(),
             held: Vec::new(),
-            tied: BTreeSet::new(),
+            tied: BTreeMap::new(),
             is_over: false,
             last_instant: Timestamp::MAX,
             last_few: VecDeque::with_capacity(UNCONFIRMED + 1),
@@ -219,8 +226,8 @@ impl Walk {
             return self.broken_here();
         }
         self.is_over = is_past || !has_more;
-        if !doubles.is_empty() && self.region.contains(seam) {
-            self.tied.insert(seam);
+        if !doubles.is_empty() && self.region.contains(seam) && !self.tied.contains_key(&seam) {
+            self.tied.insert(seam, Tie::default());
             return Step::Tied(seam);
         }
         self.end()
@@ -228,14 +235,38 @@ impl Walk {
 
     /// Takes all rows of an instant that was tied.
     pub(super) fn untie(&mut self, instant: Timestamp, rows: Vec<NewRow>) -> Step {
-        self.tied.remove(&instant);
-        self.held.retain(|row| row.created_at != instant);
-        self.held.extend(rows);
+        if let Some(tie) = self.tied.get_mut(&instant) {
+            tie.rows = Some(rows);
+        }
         self.end()
     }
 
-    fn end(&self) -> Step {
+    /// Puts the rows of ties in their places, and says where the walk stands.
+    ///
+    /// A tie explains a double only if the pages had as many positions at its instant as there are rows. Else the
+    /// list moved.
+    fn end(&mut self) -> Step {
+        let passed = |instant: &Timestamp| self.is_over || self.last_instant < *instant;
+        let known: Vec<Timestamp> = self
+            .tied
+            .iter()
+            .filter(|(at, tie)| tie.rows.is_some() && passed(at))
+            .map(|(at, _)| *at)
+            .collect();
+        for instant in known {
+            let rows = self.tied.remove(&instant).and_then(|tie| tie.rows).unwrap_or_default();
+            let positions = self.held.iter().filter(|row| row.created_at == instant).count();
+            if rows.len() != positions {
+                return self.broken_here();
+            }
+            self.held.retain(|row| row.created_at != instant);
+            self.held.extend(rows);
+        }
         if self.is_over && self.tied.is_empty() { Step::Whole } else { Step::Going }
+    }
+
+    fn highest_tie(&self) -> Timestamp {
+        self.tied.keys().next_back().copied().unwrap_or(Timestamp::MIN)
     }
 
     /// Whether no more pages are needed.
@@ -295,9 +326,7 @@ impl Walk {
         let rest = self.rest?;
         let part = match end {
             Extent::Whole => rest,
-            Extent::Prefix => {
-                rest.after(self.confirmed()?.max(self.tied.last().copied().unwrap_or(Timestamp::MIN)))?
-            }
+            Extent::Prefix => rest.after(self.confirmed()?.max(self.highest_tie()))?,
         };
         let (given, held) =
             std::mem::take(&mut self.held).into_iter().partition(|row| part.contains(row.created_at));

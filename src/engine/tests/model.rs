@@ -125,6 +125,7 @@ async fn live_through(case: &Case, settings: EngineSettings) -> Result<(), TestC
     {
         let mut world = rig.script.world();
         world.insert(NOW.minus(14 * DAY), "completed");
+        world.born = Some(NOW.minus(14 * DAY));
         (world.quirks.totals, world.quirks.compare, world.quirks.listed) =
             (case.totals, case.compare, case.listed);
     }
@@ -284,7 +285,6 @@ fn check(
 }
 
 fn run(cases: u32, settings: &EngineSettings) {
-    let settings = EngineSettings { history_start: Some(NOW.minus(20 * DAY)), ..settings.clone() };
     let cases = std::env::vars()
         .find_map(|(name, value)| (name == "FANFOLD_MODEL_CASES").then(|| value.parse().ok()).flatten())
         .unwrap_or(cases);

@@ -74,6 +74,8 @@ pub(super) struct World {
     /// Which pages fail, by their number from the start.
     pub(super) refuse: Option<Refusal>,
     pub(super) agent_refused: Option<u16>,
+    /// When the agent was made; without it, with its oldest row.
+    pub(super) born: Option<Timestamp>,
     pub(super) asked: Vec<(Filters, PageOf)>,
     pub(super) checks: usize,
     pub(super) most_in_flight: usize,
@@ -101,6 +103,7 @@ impl Script {
             before_page: None,
             refuse: None,
             agent_refused: None,
+            born: None,
             asked: Vec::new(),
             checks: 0,
             most_in_flight: 0,
@@ -276,7 +279,9 @@ impl Source for Script {
             match world.agent_refused {
                 Some(404) => Err(SourceError::AgentNotFound(words(404))),
                 Some(status) => Err(SourceError::Denied(words(status))),
-                None => Ok(AgentFacts { created_at: world.rows.iter().map(|row| row.created_at).min() }),
+                None => Ok(AgentFacts {
+                    created_at: world.born.or_else(|| world.rows.iter().map(|row| row.created_at).min()),
+                }),
             }
         })
     }

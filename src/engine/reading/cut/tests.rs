@@ -1,1 +1,82 @@
+use proptest::prelude::*;
 
+use super::*;
+use crate::domain::Row;
+
+fn at(micros: i64) -> Timestamp {
+    Timestamp::from_micros(micros)
+}
+
+proptest! {
+    #[test]
+    fn pieces_cover_the_span_once_and_end_on_whole_seconds(
+        from in 0i64..50_000_000,
+        width in 0i64..90_000_000,
+        seen in proptest::collection::vec(0i64..150_000_000, 0..300),
+    ) {
+        let span = Span::new(at(from), at(from + width)).unwrap();
+        let pieces = cut_at(span, seen.into_iter().map(at).collect());
+        prop_assert_eq!(pieces[0].to(), span.to());
+        prop_assert_eq!(pieces[pieces.len() - 1].from(), span.from());
+        for pair in pieces.windows(2) {
+            prop_assert_eq!(pair[0].from(), pair[1].to().next());
+            prop_assert_eq!(pair[0].from(), pair[0].from().floor_second());
+        }
+    }
+
+    #[test]
+    fn a_middle_leaves_two_narrower_halves(
+        from in 0i64..50_000_000,
+        width in 1_000_001i64..90_000_000,
+        seen in proptest::collection::vec(0i64..150_000_000, 0..60),
+    ) {
+        let region = Span::new(at(from), at(from + width)).unwrap();
+        prop_assume!(region.outward().width() > SECOND);
+        let instants: Vec<Timestamp> = seen.into_iter().map(at).collect();
+        let middle = middle(region, &instants);
+        let (upper, lower) = (region.after(middle.previous()), region.before(middle));
+        let width = |part: Option<Span>| part.map_or(Duration::ZERO, |part| part.outward().width());
+        prop_assert!(upper.is_some() && lower.is_some(), "{middle}");
+        prop_assert!(width(upper) < region.outward().width() && width(lower) < region.outward().width());
+    }
+}
+
+fn page(ids: &[u32], has_more: bool) -> Page {
+    let row = |id: &u32| Row {
+        id: id.to_string().into(),
+        created_at: Some(at(5)),
+        updated_at: None,
+        status: None,
+        bytes: "{}".into(),
+    };
+    Page { rows: ids.iter().map(row).collect(), has_more, total: Some(9) }
+}
+
+fn round(rounds: &mut Rounds, pages: &[&[u32]]) -> Belief {
+    rounds.begin();
+    pages.iter().for_each(|ids| rounds.take(page(ids, true)));
+    rounds.end()
+}
+
+#[test]
+fn a_round_without_doubles_is_believed_at_once() {
+    assert_eq!(round(&mut Rounds::default(), &[&[1, 2, 3], &[4, 5]]), Belief::Whole);
+}
+
+#[test]
+fn a_position_that_no_known_row_accounts_for_keeps_the_rounds_going() {
+    let mut rounds = Rounds::default();
+    for _ in 0..20 {
+        assert_eq!(round(&mut rounds, &[&[1, 2, 3], &[3, 4]]), Belief::Open, "five positions, four rows");
+    }
+    assert_eq!(round(&mut rounds, &[&[1, 2, 3], &[3, 5]]), Belief::Open, "a new one");
+    assert_eq!(round(&mut rounds, &[&[1, 2, 3], &[3, 4]]), Belief::Whole);
+}
+
+#[test]
+fn rows_that_left_meanwhile_ask_for_several_quiet_rounds() {
+    let mut rounds = Rounds::default();
+    assert_eq!(round(&mut rounds, &[&[1, 2, 3], &[3, 4]]), Belief::Open);
+    let quiet = (0..).take_while(|_| round(&mut rounds, &[&[1, 2], &[2]]) == Belief::Open).count();
+    assert!((2..30).contains(&quiet), "{quiet}");
+}

@@ -1,1 +1,203 @@
+use super::*;
+use crate::domain::Row;
 
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_micros(seconds * 1_000_000)
+}
+
+/// A list of `rows` rows, a second apart, the newest at `rows`.
+fn list(rows: i64) -> Vec<(String, Timestamp)> {
+    (1..=rows).rev().map(|n| (format!("row-{n}"), at(n))).collect()
+}
+
+fn page(list: &[(String, Timestamp)], number: usize, total: Option<u64>) -> Page {
+    let rows: Vec<Row> = list
+        .iter()
+        .skip((number - 1) * MAX_PAGE_SIZE)
+        .take(MAX_PAGE_SIZE)
+        .map(|(id, at)| Row {
+            id: id.as_str().into(),
+            created_at: Some(*at),
+            updated_at: None,
+            status: None,
+            bytes: "{}".into(),
+        })
+        .collect();
+    Page { rows, has_more: list.len() > number * MAX_PAGE_SIZE, total }
+}
+
+fn walk(to: i64) -> Walk {
+    let region = Span::new(at(0), at(to)).unwrap();
+    let asked_at = AskedAt { ours: at(to), upstream: at(to) };
+    Walk::new(region, region, Dates::Kept, Order::NewestFirst, asked_at)
+}
+
+fn count(piece: Option<Piece>) -> usize {
+    piece.map_or(0, |piece| piece.rows.len())
+}
+
+#[test]
+fn a_single_page_is_whole() {
+    let mut walk = walk(20);
+    assert!(matches!(walk.take(1, page(&list(20), 1, None)), Step::Whole));
+    let piece = walk.proven(Extent::Whole).unwrap();
+    assert_eq!((piece.rows.len(), piece.span), (20, Span::new(at(0), at(20)).unwrap()));
+}
+
+#[test]
+fn pages_are_accepted_in_their_order_however_they_arrive() {
+    let list = list(130);
+    let mut walk = walk(130);
+    assert!(matches!(walk.take(3, page(&list, 3, Some(130))), Step::Going));
+    assert!(matches!(walk.take(1, page(&list, 1, Some(130))), Step::Going));
+    assert_eq!(walk.accepted(), 1);
+    assert!(matches!(walk.take(2, page(&list, 2, Some(130))), Step::Whole));
+    assert_eq!(count(walk.proven(Extent::Whole)), 130);
+}
+
+#[test]
+fn the_last_few_rows_of_a_page_wait_for_the_next() {
+    let list = list(100);
+    let mut walk = walk(100);
+    assert!(matches!(walk.take(1, page(&list, 1, Some(100))), Step::Going));
+    let piece = walk.proven(Extent::Prefix).unwrap();
+    assert_eq!(piece.rows.len(), MAX_PAGE_SIZE - 1 - UNCONFIRMED);
+    assert_eq!(piece.span.from(), at(55).next(), "everything after the fifth row from the end");
+    assert!(walk.take(2, page(&list, 2, Some(100))).is_whole());
+    assert_eq!(count(walk.proven(Extent::Whole)), 100 - 45);
+}
+
+#[test]
+fn a_page_of_one_instant_says_nothing_about_the_order() {
+    let list: Vec<_> = (0..80).map(|n| (format!("row-{n}"), at(50))).collect();
+    let mut walk = walk(60);
+    assert!(matches!(walk.take(1, page(&list, 1, Some(80))), Step::Going));
+    assert!(walk.proven(Extent::Prefix).is_none());
+}
+
+#[test]
+fn a_total_that_moves_breaks_the_proof_and_names_what_is_left() {
+    let list = list(130);
+    let mut walk = walk(130);
+    walk.take(1, page(&list, 1, Some(130)));
+    let given = walk.proven(Extent::Prefix).unwrap();
+    let Step::Broken { rest, seen } = walk.take(2, page(&list, 2, Some(129))) else { panic!() };
+    assert_eq!(rest.to().next(), given.span.from());
+    assert_eq!(rest.from(), at(0));
+    assert!(seen.len() >= MAX_PAGE_SIZE);
+}
+
+#[test]
+fn a_row_that_comes_twice_breaks_the_proof() {
+    let mut list = list(130);
+    let mut walk = walk(130);
+    walk.take(1, page(&list, 1, None));
+    // Two rows came in above, and moved two to the second page.
+    list.insert(3, ("new".to_owned(), at(127)));
+    list.insert(3, ("newer".to_owned(), at(127)));
+    assert!(matches!(walk.take(2, page(&list, 2, None)), Step::Broken { .. }));
+}
+
+#[test]
+fn a_short_page_that_promises_more_breaks_the_proof() {
+    let list = list(130);
+    let mut walk = walk(130);
+    walk.take(1, page(&list, 1, None));
+    let mut short = page(&list, 2, None);
+    short.rows.pop();
+    assert!(matches!(walk.take(2, short), Step::Broken { .. }));
+}
+
+#[test]
+fn rows_of_one_instant_on_both_sides_of_a_seam_are_asked_apart() {
+    let mut list = list(130);
+    // Rows 80, 81 and 82 share an instant, and the seam lies between 82 and 81.
+    list.iter_mut()
+        .filter(|(id, _)| ["row-82", "row-81", "row-80"].contains(&id.as_str()))
+        .for_each(|r| r.1 = at(81));
+    let mut walk = walk(130);
+    let first = page(&list, 1, Some(130));
+    let seam = first.rows.last().unwrap().created_at;
+    list.swap(49, 50);
+    let second = page(&list, 2, Some(130));
+    walk.take(1, first.clone());
+    assert_eq!(seam, Some(at(81)), "the seam lies within the tie");
+    let Step::Tied(instant) = walk.take(2, second) else { panic!() };
+    assert!(walk.proven(Extent::Prefix).unwrap().span.from() > instant);
+    assert!(matches!(walk.take(3, page(&list, 3, Some(130))), Step::Going), "over, but for the tie");
+    let tie: Vec<NewRow> = list
+        .iter()
+        .filter(|(_, at)| *at == instant)
+        .flat_map(|row| place(page(std::slice::from_ref(row), 1, None), instant, at(130)))
+        .collect();
+    assert!(walk.untie(instant, tie).is_whole());
+    let rest = walk.proven(Extent::Whole).unwrap();
+    assert!(["row-80", "row-81", "row-82"].iter().all(|id| rest.rows.iter().any(|row| &*row.row.id == *id)));
+}
+
+#[test]
+fn rows_from_elsewhere_tell_that_the_dates_are_ignored() {
+    let list = list(130);
+    let region = Span::new(at(0), at(60)).unwrap();
+    let asked_at = AskedAt { ours: at(130), upstream: at(130) };
+    let mut kept = Walk::new(region, region, Dates::Kept, Order::NewestFirst, asked_at);
+    assert!(matches!(kept.take(1, page(&list, 1, Some(130))), Step::DatesIgnored));
+    let mut ignored = Walk::new(region, region, Dates::Ignored, Order::NewestFirst, asked_at);
+    assert!(matches!(ignored.take(1, page(&list, 1, Some(130))), Step::Going));
+    assert!(matches!(ignored.take(2, page(&list, 2, Some(130))), Step::Going));
+    assert!(ignored.take(3, page(&list, 3, Some(130))).is_whole());
+    assert_eq!(count(ignored.proven(Extent::Whole)), 60);
+}
+
+#[test]
+fn an_ignored_date_ends_the_walk_below_the_span() {
+    let list = list(1_000);
+    let region = Span::new(at(940), at(1_000)).unwrap();
+    let asked_at = AskedAt { ours: at(1_000), upstream: at(1_000) };
+    let mut walk = Walk::new(region, region, Dates::Ignored, Order::NewestFirst, asked_at);
+    assert!(matches!(walk.take(1, page(&list, 1, Some(1_000))), Step::Going));
+    assert!(walk.take(2, page(&list, 2, Some(1_000))).is_whole(), "sixty rows were asked for");
+    assert_eq!(count(walk.proven(Extent::Whole)), 61);
+}
+
+#[test]
+fn a_row_above_what_was_given_out_is_noticed() {
+    let mut list = list(130);
+    let mut walk = walk(130);
+    walk.take(1, page(&list, 1, Some(130)));
+    assert!(walk.proven(Extent::Prefix).is_some());
+    list[70].1 = at(125);
+    assert!(matches!(walk.take(2, page(&list, 2, Some(130))), Step::Disordered));
+}
+
+#[test]
+fn a_list_in_another_order_is_given_out_whole() {
+    let mut list = list(130);
+    list.reverse();
+    let mut walk = walk(130);
+    for number in 1..=2 {
+        assert!(matches!(walk.take(number, page(&list, number as usize, Some(130))), Step::Going));
+        assert!(walk.proven(Extent::Prefix).is_none());
+    }
+    assert!(walk.take(3, page(&list, 3, Some(130))).is_whole());
+    let piece = walk.proven(Extent::Whole).unwrap();
+    assert!(piece.rows.is_sorted_by_key(|row| std::cmp::Reverse(row.created_at)));
+    assert_eq!(piece.rows.len(), 130);
+}
+
+#[test]
+fn a_row_without_a_date_takes_the_place_of_the_row_before_it() {
+    let mut first = page(&list(20), 1, None);
+    (first.rows[0].created_at, first.rows[5].created_at) = (None, None);
+    let mut walk = walk(30);
+    assert!(walk.take(1, first).is_whole());
+    let rows = walk.proven(Extent::Whole).unwrap().rows;
+    let place = |id: &str| rows.iter().find(|row| &*row.row.id == id).unwrap().created_at;
+    assert_eq!((place("row-20"), place("row-15")), (at(30), at(16)));
+}
+
+impl Step {
+    fn is_whole(&self) -> bool {
+        matches!(self, Self::Whole)
+    }
+}
