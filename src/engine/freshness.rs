@@ -40,11 +40,13 @@ const PATIENCE: u32 = 20;
 
 impl Policy {
     /// The policy for a question with this wish: `max-age` lowers the live and the settling time to live, and never
-    /// the settled one, because browsers send `max-age=0` at every reload.
+    /// the settled one, because browsers send `max-age=0` at every reload; `min-fresh` is taken off all of them.
     #[must_use]
     pub(super) fn wished(self, wish: &Wish) -> Self {
-        let lowered = |ttl: Duration| wish.max_age.map_or(ttl, |max| ttl.min(max));
-        Self { live: lowered(self.live), settling: lowered(self.settling), ..self }
+        let lasting = |ttl: Duration| ttl.saturating_sub(wish.min_fresh.unwrap_or_default());
+        let lowered = |ttl: Duration| lasting(wish.max_age.map_or(ttl, |max| ttl.min(max)));
+        let settled = lasting(self.settled);
+        Self { live: lowered(self.live), settling: lowered(self.settling), settled, ..self }
     }
 
     /// How old this row may get.
@@ -178,6 +180,13 @@ mod tests {
         let always =
             Policy { settled: Duration::ZERO, settling: Duration::ZERO, live: Duration::ZERO, ..policy };
         assert_eq!(always.hard(Duration::ZERO), Duration::ZERO);
+    }
+
+    #[test]
+    fn what_must_stay_fresh_for_a_while_is_read_that_much_earlier() {
+        let wish = Wish { min_fresh: Some(Duration::from_secs(4)), ..Wish::default() };
+        let wished = policy(Membership::Fixed).wished(&wish);
+        assert_eq!((wished.live.as_secs(), wished.settling.as_secs()), (6, 116));
     }
 
     #[test]

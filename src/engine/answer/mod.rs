@@ -19,10 +19,10 @@ pub(super) use frame::Frame;
 use self::frame::{Origin, Step};
 use self::tally::{How, Tally};
 use super::AskError;
-use super::ask::urgency;
+use super::ask::{is_lenient, urgency};
 use super::plan::{self, Item, Plan};
 use super::reading::Ended;
-use super::verdict::{Collected, Freshness, StaleReason, Verdict};
+use super::verdict::{Collected, Freshness, Missing, StaleReason, Verdict};
 use crate::domain::{EntrySlice, RowId, Span, Timestamp};
 
 /// How long an answer that may be stale waits for room in the budget.
@@ -203,7 +203,7 @@ impl Answer {
                 None => self.next().await,
                 Some(deadline) => match tokio::time::timeout_at(deadline, self.next()).await {
                     Ok(next) => next,
-                    Err(_) => Err(self.not_ready()),
+                    Err(_) => self.out_of_time().map(|()| None),
                 },
             };
             let next = next?;
@@ -219,6 +219,22 @@ impl Answer {
             slices.push(slice);
         }
         Ok(Collected { slices, verdict: self.verdict() })
+    }
+
+    /// Leaves out what is not there at the deadline, if the question is lenient.
+    fn out_of_time(&mut self) -> Result<(), AskError> {
+        let error = self.not_ready();
+        let left = self.steps.iter().map(|step| match step {
+            Step::Known(span) | Step::Read(span, ..) => *span,
+        });
+        match (left.reduce(Span::union), &self.frame) {
+            (Some(span), Some(frame)) if is_lenient(frame.tolerance) => {
+                self.tally.missing.push(Missing { span, error });
+                self.steps.clear();
+                Ok(())
+            }
+            _ => Err(error),
+        }
     }
 
     fn not_ready(&self) -> AskError {

@@ -174,6 +174,20 @@ async fn the_deadline_passes_and_a_retry_goes_on_from_there() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_lenient_answer_leaves_out_what_is_not_there_at_the_deadline() {
+    let rig = Rig::new(settings(), 1).with_history(3_000, 30);
+    let pace = Pace::Collected { deadline: Instant::now() + Duration::from_millis(90) };
+    let answer =
+        rig.collect(Question { pace, tolerance: Tolerance::Lenient, ..rig.question() }).await.unwrap();
+    let [missing] = answer.verdict.missing.as_slice() else { panic!("{:?}", answer.verdict) };
+    assert!(matches!(missing.error, AskError::NotReady { .. }));
+    let given: Vec<_> = answer.slices.iter().flat_map(rows).collect();
+    assert_eq!(given, rig.truth(&rig.question())[..given.len()]);
+    assert!(!given.is_empty() && given.len() < 3_000);
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_answer_larger_than_allowed_is_refused() {
     let rig = Rig::new(settings(), 1).with_history(300, 3);
     let answer = rig.engine.ask(rig.question()).await.unwrap();
