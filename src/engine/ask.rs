@@ -14,7 +14,7 @@ use super::question::{Pace, Question, Tolerance};
 use super::reading::{Appetite, Dates, Keep};
 use super::scope::Scope;
 use super::{AskError, plan};
-use crate::domain::{AgentFacts, Filters, Span, Timestamp};
+use crate::domain::{AgentFacts, Filters, MAX_PAGE_SIZE, Span, Status, Timestamp};
 use crate::source::{Deadline, QuestionId, SourceError, Subject, Turn, Urgency};
 
 /// Longer than any stream: its reads wait for the budget as long as it takes.
@@ -164,26 +164,47 @@ fn span(
 /// Where the question is answered from, and whether rows enter and leave there.
 ///
 /// A filter on the status is applied here, to what is known without it, where that costs no more requests than
-/// reading under the filter does.
+/// reading under the filter does: then all statuses share one head.
 fn scope(inner: &Inner, question: &Question, span: Span, now: Timestamp) -> (Arc<Scope>, Membership) {
     let subject =
         |filters| Subject { credential: question.credential.clone(), agent: question.agent, filters };
+    let dates = if inner.settings.window.is_some() { Dates::Kept } else { Dates::Ignored };
     let own = subject(question.filters.clone());
     let can_change_elsewhere = question.filters.answered_by_voice_mail.is_some();
     if let Some(status) = question.filters.status.as_ref().filter(|_| !can_change_elsewhere) {
         let wide = subject(question.filters.without_status());
-        if let Some(scope) = inner.scopes.find(&wide) {
-            let parts = scope.lock().look(span);
-            let policy = inner.settings.policy(Membership::Rows);
-            if plan::is_cheaper_here(&parts, status, &policy, now) {
-                scope.touch(now);
-                return (scope, Membership::Rows);
-            }
+        if is_better_here(inner, &wide, status, span, now) {
+            return (inner.scopes.of(&wide, &*inner.store, dates, now), Membership::Rows);
         }
     }
     let membership = if own.filters.can_change() { Membership::Spans } else { Membership::Fixed };
-    let dates = if inner.settings.window.is_some() { Dates::Kept } else { Dates::Ignored };
     (inner.scopes.of(&own, &*inner.store, dates, now), membership)
+}
+
+/// For how long somebody who asked counts as asking.
+const ASKING_FOR: Duration = Duration::from_secs(60);
+
+/// The most rows that are read without the filter for the sake of sharing them.
+const MAX_SHARED_ROWS: usize = 60 * MAX_PAGE_SIZE;
+
+/// Whether a question about a status is better answered from what is known, or will be, without the filter.
+///
+/// What is known already decides by its cost. What is not is worth reading if others ask about the same executions
+/// under other filters on the status, or under none, and there are not too many.
+fn is_better_here(inner: &Inner, wide: &Subject, status: &Status, span: Span, now: Timestamp) -> bool {
+    let parts = inner.scopes.find(wide).map(|scope| scope.lock().look(span)).unwrap_or_default();
+    let policy = inner.settings.policy(Membership::Rows);
+    if !parts.is_empty() && plan::is_cheaper_here(&parts, status, &policy, now) {
+        return true;
+    }
+    let kin = inner.scopes.of_any_status(wide);
+    let others_ask = kin.iter().any(|scope| {
+        let asked_at = Timestamp::from_micros(scope.asked_at());
+        scope.subject.filters.status.as_ref() != Some(status) && now.since(asked_at) <= ASKING_FOR
+    });
+    // Of a history that nobody read without the filter it is known that it holds at least those under filters.
+    let known = || kin.iter().map(|scope| scope.known_rows(span)).sum::<usize>() * 2;
+    others_ask && plan::expected_rows(&parts, span).unwrap_or_else(known) <= MAX_SHARED_ROWS
 }
 
 /// Where the present is for a question: at the end of the latest reading that went up to it, if that is fresh enough

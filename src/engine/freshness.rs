@@ -79,12 +79,6 @@ impl Policy {
         }
     }
 
-    /// Whether a row must be read again before it is given.
-    pub(super) fn is_due(&self, row: &EntryRow, now: Timestamp) -> bool {
-        let ttl = self.row_ttl(row, now);
-        self.is_past(row.read_at, self.hard(ttl), now)
-    }
-
     /// Whether something read then is past its time to live.
     #[expect(clippy::unused_self, reason = "reads as a question to the policy")]
     pub(super) fn is_past(&self, read_at: Timestamp, ttl: Duration, now: Timestamp) -> bool {

@@ -58,6 +58,17 @@ impl Scopes {
         scope
     }
 
+    /// The scopes that differ from a subject at most in the status they are filtered by.
+    pub(super) fn of_any_status(&self, wide: &Subject) -> Vec<Arc<Scope>> {
+        let is_kin = |scope: &&Arc<Scope>| {
+            let subject = &scope.subject;
+            subject.agent == wide.agent
+                && subject.credential.id() == wide.credential.id()
+                && subject.filters.without_status() == wide.filters.without_status()
+        };
+        self.lock().values().filter(is_kin).cloned().collect()
+    }
+
     /// Closes every scope of which this is true.
     pub(super) fn close(&self, store: &dyn Store, mut is_meant: impl FnMut(&Subject) -> bool) {
         let mut scopes = self.lock();

@@ -74,7 +74,7 @@ impl Frame {
 
     pub(super) fn plan(&self, span: Span) -> Plan {
         let parts = self.scope.lock().look(span);
-        plan::plan(&parts, span, &self.policy, self.asked_at, self.window())
+        plan::plan(&parts, span, &self.policy, self.status.as_ref(), self.asked_at, self.window())
     }
 
     pub(super) fn filtered(&self, slice: EntrySlice, within: Span) -> Option<EntrySlice> {

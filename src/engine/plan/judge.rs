@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::domain::{MAX_PAGE_SIZE, Status, Timestamp};
+use crate::domain::{MAX_PAGE_SIZE, Span, Status, Timestamp};
 use crate::engine::coverage::{Contents, Part, Trust};
 use crate::engine::freshness::Policy;
 
@@ -28,6 +28,22 @@ pub(in crate::engine) fn may_be_stale(
         }
     })
 }
+
+/// How many rows a span probably holds, by those known of it; none if too little is known to tell.
+pub(in crate::engine) fn expected_rows(parts: &[Part], span: Span) -> Option<usize> {
+    let (mut rows, mut width) = (0usize, Duration::ZERO);
+    for part in parts {
+        if let Part::Known(segment) = part {
+            rows += segment.len();
+            width += segment.span.width();
+        }
+    }
+    let share = width.as_secs_f64() / span.width().as_secs_f64().max(1.0);
+    (width >= TELLING).then(|| (rows as f64 / share.clamp(1e-6, 1.0)) as usize)
+}
+
+/// How much of a history must be known to tell something about the rest.
+const TELLING: Duration = Duration::from_hours(24);
 
 /// Whether a question about one status costs no more when all rows are kept up to date here than when upstream is
 /// asked under the filter.

@@ -17,10 +17,10 @@ use std::time::Duration;
 use super::coverage::Part;
 use super::freshness::Policy;
 use super::verdict::Freshness;
-use crate::domain::{Span, Status, Timestamp};
+use crate::domain::{MAX_PAGE_SIZE, Span, Status, Timestamp};
 
-pub(super) use self::judge::{is_cheaper_here, may_be_stale};
-use self::survey::{ROWS_A_QUESTION, Survey};
+pub(super) use self::judge::{expected_rows, is_cheaper_here, may_be_stale};
+use self::survey::Survey;
 
 /// As wide as history: for an upstream that ignores the dates, where every reading walks the whole list.
 pub(super) const UNLIMITED: Duration = Duration::from_hours(24 * 366 * 1_000);
@@ -80,8 +80,17 @@ pub(super) struct Probe {
 }
 
 /// Makes the plan for a span from what was found there ([`super::coverage::Coverage::look`]).
-pub(super) fn plan(parts: &[Part], span: Span, policy: &Policy, now: Timestamp, window: Duration) -> Plan {
-    let mut survey = Survey::new(policy, now, window);
+///
+/// `status` is the one that rows are filtered by here.
+pub(super) fn plan(
+    parts: &[Part],
+    span: Span,
+    policy: &Policy,
+    status: Option<&Status>,
+    now: Timestamp,
+    window: Duration,
+) -> Plan {
+    let mut survey = Survey::new(policy, status, now, window);
     for part in parts {
         match part {
             Part::Gap(gap) => survey.gap(*gap),
@@ -125,7 +134,7 @@ fn joined(mut parts: Vec<(Timestamp, Span, usize)>, window: Duration) -> Vec<Spa
         match joined.last_mut() {
             Some((oldest, above, held))
                 if above.from() == span.to().next()
-                    && *held + rows <= ROWS_A_QUESTION
+                    && *held + rows <= MAX_PAGE_SIZE
                     && above.union(span).outward().width() <= window =>
             {
                 (*oldest, *above, *held) = (read_at.min(*oldest), above.union(span), *held + rows);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Plan, Probe, gaps, items, joined, merged};
-use crate::domain::{Span, Status, Timestamp};
+use crate::domain::{EntryRow, Span, Status, Timestamp};
 use crate::engine::coverage::{Contents, Part, Segment, Trust};
 use crate::engine::freshness::{Membership, Policy};
 use crate::engine::verdict::Freshness;
@@ -43,6 +43,8 @@ struct Due {
 
 pub(super) struct Survey<'a> {
     policy: &'a Policy,
+    /// The status that rows are filtered by here.
+    status: Option<&'a Status>,
     now: Timestamp,
     window: Duration,
     reads: Vec<Span>,
@@ -52,9 +54,14 @@ pub(super) struct Survey<'a> {
 }
 
 impl<'a> Survey<'a> {
-    pub(super) fn new(policy: &'a Policy, now: Timestamp, window: Duration) -> Self {
+    pub(super) fn new(
+        policy: &'a Policy,
+        status: Option<&'a Status>,
+        now: Timestamp,
+        window: Duration,
+    ) -> Self {
         let (reads, groups, renewals) = (Vec::new(), Vec::new(), Vec::new());
-        Self { policy, now, window, reads, groups, renewals, expires_first: None }
+        Self { policy, status, now, window, reads, groups, renewals, expires_first: None }
     }
 
     pub(super) fn gap(&mut self, gap: Span) {
@@ -130,15 +137,26 @@ impl<'a> Survey<'a> {
         let Some((entry, rows)) = segment.rows() else { return };
         for row in &entry.rows()[rows] {
             let is_asked_for = question.contains(row.created_at);
-            if is_asked_for && policy.is_due(row, self.now) {
+            let ttl = self.ttl(row);
+            if is_asked_for && policy.is_past(row.read_at, policy.hard(ttl), self.now) {
                 let (created_at, read_at, status) = (row.created_at, row.read_at, row.status.clone());
                 self.due(Due { created_at, read_at, status });
             } else {
                 if is_asked_for {
-                    self.known(row.read_at, policy.row_ttl(row, self.now));
+                    self.known(row.read_at, ttl);
                 }
                 self.pass(1);
             }
+        }
+    }
+
+    /// How old a row may get for this question. Of a row in another status than the one asked for it matters only
+    /// whether it has come to it, so its place alone decides.
+    fn ttl(&self, row: &EntryRow) -> Duration {
+        if self.status.is_some_and(|status| row.status.as_ref() != Some(status)) {
+            self.policy.place_ttl(row.created_at, self.now)
+        } else {
+            self.policy.row_ttl(row, self.now)
         }
     }
 
@@ -182,11 +200,11 @@ impl<'a> Survey<'a> {
         }
     }
 
-    /// Names a settled part for renewal once its own share of the time is past, between three quarters and five
-    /// quarters of it.
+    /// Names a settled part for renewal once its own share of the time is past: between once and one and a half
+    /// times the settled time to live, by its place.
     fn renew(&mut self, segment: &Segment, part: Span) {
         let spread = spread(part.from());
-        let aim = self.policy.settled.mul_f64(0.75 + spread / 2.0);
+        let aim = self.policy.settled.mul_f64(1.0 + spread / 2.0);
         if !self.policy.settled.is_zero() && self.policy.is_past(segment.read_at, aim, self.now) {
             self.renewals.push((segment.read_at, part, segment.len()));
         }
@@ -217,7 +235,8 @@ impl<'a> Survey<'a> {
             self.probe(&mut probes, due);
         }
         let unprobed = sparse.iter().filter(|group| !group.due.iter().all(is_probed)).count();
-        if probes.len() + unprobed < sparse.len() {
+        // At the same cost a probe is better: it brings all rows of the status up to date, also those due next.
+        if probes.len() + unprobed <= sparse.len() {
             sparse.retain(|group| !group.due.iter().all(is_probed));
         } else {
             probes.clear();

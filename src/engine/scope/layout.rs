@@ -5,15 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::ScopeKey;
-use crate::domain::{Entry, NewRow, Span, Timestamp};
+use crate::domain::{Entry, MAX_PAGE_SIZE, NewRow, Span, Timestamp};
 use crate::engine::coverage::{Contents, Segment, Trust};
 use crate::engine::reading::Piece;
 use crate::store::{EntryKey, Store};
 
-/// The most rows that an entry is filled up to when neighbors are joined.
-///
-/// About a page: what is evicted, cut or laid out anew at once stays small, and a join copies little.
-const JOINED_ROWS: usize = 64;
+/// The most rows that an entry is filled up to when neighbors are joined: a page, so that it is read again in one
+/// request, and what is evicted, cut or laid out anew at once stays small.
+const JOINED_ROWS: usize = MAX_PAGE_SIZE;
 
 /// A part of a piece that becomes one entry.
 #[derive(Clone, Copy)]

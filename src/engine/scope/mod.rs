@@ -82,6 +82,11 @@ impl Scope {
         self.unlearn(store);
     }
 
+    /// How many rows are known within a span.
+    pub(super) fn known_rows(&self, span: Span) -> usize {
+        self.lock().coverage.overlapping(span).map(Segment::len).sum()
+    }
+
     /// Forgets everything known, to learn it anew.
     pub(super) fn unlearn(&self, store: &dyn Store) {
         let mut known = self.lock();

@@ -262,8 +262,11 @@ fn check(
             _ => 2 * settings.settled_ttl,
         };
         let is_allowed = |version: &Past| {
-            let age =
-                if status.is_some() { by_place.min(by_row(&version.fact)) } else { by_row(&version.fact) };
+            let age = match status {
+                None => by_row(&version.fact),
+                Some(status) if version.fact.status == status => by_place.min(by_row(&version.fact)),
+                Some(_) => by_place,
+            };
             version.until.is_none_or(|until| until.plus(age) >= now)
         };
         let fits = |fact: &Fact| status.is_none_or(|status| fact.status == status);

@@ -109,7 +109,7 @@ async fn a_settled_row_goes_after_its_time_and_is_renewed_behind_an_answer_befor
     let rig = Rig::new(EngineSettings { settled_ttl: 100 * SECOND, ..settings() }, 3).with_history(500, 20);
     rig.rows(rig.question()).await;
     rig.script.world().rows.remove(300);
-    pass(130 * SECOND).await;
+    pass(155 * SECOND).await;
     assert_eq!(rig.rows(rig.question()).await.len(), 500, "given at once");
     for _ in 0..30 {
         pass(SECOND / 2).await;
