@@ -128,7 +128,7 @@ fn parse_share(text: &str) -> Result<u64, BadRule> {
 }
 
 /// Reads a length: an integer and `ms`, `s`, `m`, `h` or `d`.
-pub(super) fn parse_length(text: &str) -> Result<Duration, BadRule> {
+fn parse_length(text: &str) -> Result<Duration, BadRule> {
     let unit = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(unit);
     let millis = match unit {
