@@ -13,7 +13,9 @@ from pathlib import Path
 import requests
 
 ROOT = Path(__file__).resolve().parent.parent
-BINARY = Path(os.environ.get("CHECKED_BINARY", ROOT / "target/debug/fanfold"))
+# Cargo takes a relative one from where it is run, as scripts/test does: from the root.
+TARGET = ROOT / os.environ.get("CARGO_TARGET_DIR", "target")
+BINARY = Path(os.environ.get("CHECKED_BINARY", TARGET / "debug/fanfold"))
 KEY = "bn-check"
 START_SECONDS = 20
 

@@ -116,7 +116,8 @@ class Upstream:
         app = web.Application()
         app.router.add_get("/v2/agent/{agent}/executions", self._executions)
         app.router.add_get("/v2/agent/{agent}", self._agent)
-        runner = web.AppRunner(app, access_log=None)
+        # Whoever still waits for an answer at the end waits in vain.
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2)
         self._loop.run_until_complete(runner.setup())
         site = web.TCPSite(runner, "127.0.0.1", 0, backlog=512)
         self._loop.run_until_complete(site.start())

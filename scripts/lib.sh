@@ -55,7 +55,8 @@ install_once() {
   local list=$1 mark
   mark="$VENV/$(basename "$1").installed"
   cmp -s "$list" "$mark" && return 0
-  "$VENV/bin/pip" install --quiet --disable-pip-version-check "${@:2}" --requirement "$list"
+  # Not bin/pip: it names the folder it was made in, and would install there if the checkout has moved since.
+  "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check "${@:2}" --requirement "$list"
   cp "$list" "$mark"
 }
 

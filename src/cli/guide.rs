@@ -28,8 +28,7 @@ impl fmt::Display for Guide<'_> {
         for (id, name, executions) in agents {
             writeln!(f, "  {id}  {executions:>6} executions  {name}")?;
         }
-        writeln!(f, "\nPaste into another terminal:\n")?;
-        writeln!(f, "AUTH='Authorization: Bearer {KEY}'")?;
+        writeln!(f, "\nPaste into another terminal, any of them alone; those that say jq need it:")?;
         let of = |nth: usize| {
             agents
                 .get(nth)
@@ -37,49 +36,45 @@ impl fmt::Display for Guide<'_> {
                 .map(|(id, ..)| format!("http://{gateway}/agents/{id}/executions/all"))
         };
         let (Some(small), Some(large), Some(live)) = (of(0), of(1), of(2)) else { return Ok(()) };
+        let auth = format!("-H 'Authorization: Bearer {KEY}'");
         for (what, command) in [
-            (
-                "every execution, one JSON document",
-                format!("curl -s -H \"$AUTH\" '{small}' | jq '{{total, complete, as_of}}'"),
-            ),
+            ("every execution, one JSON document", format!("curl -s {auth} '{small}' | cut -c -400")),
             (
                 "again: known now, nothing is read",
                 format!(
-                    "curl -sv -o /dev/null -H \"$AUTH\" '{small}' 2>&1 | grep -i -E 'cache-status|age|server-timing'"
+                    "curl -s -o /dev/null -D - {auth} '{small}' | grep -i -E '^(cache-status|age|server-timing|x-total-count):'"
                 ),
             ),
             (
                 "ten thousand, a line each, as they come",
                 format!(
-                    "curl -sN --compressed -H \"$AUTH\" -H 'Accept: application/x-ndjson' '{large}' | head -3 | cut -c -160"
+                    "curl -sN --compressed {auth} -H 'Accept: application/x-ndjson' '{large}' | head -3 | cut -c -160"
                 ),
             ),
             (
                 "with a last line that says whether it is whole",
+                format!("curl -sN --compressed {auth} '{large}?format=ndjson&end_record=true' | tail -1"),
+            ),
+            (
+                "how many were completed",
                 format!(
-                    "curl -sN --compressed -H \"$AUTH\" '{large}?format=ndjson&end_record=true' | tail -1"
+                    "curl -s -I {auth} '{small}?status=completed&call_type=outbound' | grep -i '^x-total-count:'"
                 ),
             ),
             (
-                "only some of them",
+                "an agent with calls under way; run it twice (jq)",
+                format!("curl -s {auth} '{live}' | jq '[.data[:5][] | {{created_at, status}}]'"),
+            ),
+            (
+                "minutes talked, by status (jq)",
                 format!(
-                    "curl -s -H \"$AUTH\" '{small}?status=completed&call_type=outbound&from=2020-01-01T00:00:00Z' | jq .total"
+                    "curl -s {auth} '{small}' | jq '.data | group_by(.status) | map({{(.[0].status): (map(.conversation_duration // 0) | add / 60)}}) | add'"
                 ),
             ),
             (
-                "minutes talked, by status",
+                "the same answer is not sent again: 200, then 304",
                 format!(
-                    "curl -s -H \"$AUTH\" '{small}' | jq '.data | group_by(.status) | map({{(.[0].status): (map(.conversation_duration // 0) | add / 60)}}) | add'"
-                ),
-            ),
-            (
-                "an agent with calls under way; run it twice",
-                format!("curl -s -H \"$AUTH\" '{live}' | jq '[.data[:5][] | {{created_at, status}}]'"),
-            ),
-            (
-                "headers alone, then nothing new",
-                format!(
-                    "ETAG=$(curl -sI -H \"$AUTH\" '{small}' | tr -d '\\r' | sed -n 's/^etag: //Ip')\ncurl -s -o /dev/null -w '%{{http_code}}\\n' -H \"$AUTH\" -H \"If-None-Match: $ETAG\" '{small}'"
+                    "curl -s -o /dev/null -w '%{{http_code}}\\n' --etag-save /tmp/fanfold-demo-etag {auth} '{small}' && curl -s -o /dev/null -w '%{{http_code}}\\n' --etag-compare /tmp/fanfold-demo-etag {auth} '{small}'"
                 ),
             ),
         ] {
@@ -94,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_command_goes_to_the_gateway_with_a_key() {
+    fn every_command_works_alone_with_a_key_of_its_own() {
         let id = "0f9c6e1e-52b5-4c1c-9d0e-5a1f6f1d2b3c".parse().unwrap();
         let address = |port| SocketAddr::from(([127, 0, 0, 1], port));
         let guide = Guide {
@@ -104,10 +99,11 @@ mod tests {
             agents: vec![(id, "A", 7)],
         };
         let text = guide.to_string();
-        let calls: Vec<_> = text.lines().filter(|line| line.contains("curl ")).collect();
-        assert_eq!(calls.len(), 9);
+        let calls: Vec<_> = text.lines().filter(|line| line.starts_with("curl ")).collect();
+        assert_eq!(calls.len(), 8);
         for call in calls {
-            assert!(call.contains("$AUTH") && call.contains("http://127.0.0.1:1/agents/0f9c6e1e"), "{call}");
+            assert!(call.contains("-H 'Authorization: Bearer bn-demo'"), "{call}");
+            assert!(call.contains("http://127.0.0.1:1/agents/0f9c6e1e"), "{call}");
         }
     }
 }

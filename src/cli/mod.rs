@@ -36,6 +36,10 @@ pub fn command(
             print::out(text.trim_end());
             Exit::Done
         }
+        Stop::NoCommand(help) => {
+            print::err(help.trim_end());
+            Exit::BadSettings
+        }
         Stop::Faults(faults) => {
             print::err(faults.to_string().trim_end());
             Exit::BadSettings

@@ -9,7 +9,6 @@ use reqwest::Url;
 
 use super::reader::Reader;
 use super::serve::{Answers, Budget, Keys, Listeners, Reading, Upstream};
-use super::values;
 
 /// The smallest cache that is of use: an entry is some tens of pages of some tens of kilobytes a row, and an answer
 /// under way needs a few of them to stay.
@@ -26,20 +25,18 @@ pub(super) fn ports(read: &mut Reader, listeners: Option<&Listeners>) {
     }
 }
 
-/// What changes sooner can't stay longer. Looked at one by one: a fault elsewhere must not hide one here.
-pub(super) fn freshness(read: &mut Reader) {
-    let length = |read: &Reader, name| read.known(name, values::length_or_zero);
-    let live = length(read, "live-ttl");
-    let settling = length(read, "settling-ttl");
-    let settled = length(read, "settled-ttl");
-    if live.zip(settling).is_some_and(|(live, settling)| live > settling) {
-        read.fault("live-ttl", "longer than --settling-ttl: a live row changes sooner than a settling one");
-    }
-    if settling.zip(settled).is_some_and(|(settling, settled)| settling > settled) {
-        read.fault(
-            "settling-ttl",
-            "longer than --settled-ttl: a settling row changes sooner than a settled one",
+/// What changes sooner is seldom meant to stay longer. It is allowed: setting one of the times alone must work, and
+/// each kind of row keeps to its own.
+pub(super) fn freshness(warnings: &mut Vec<String>, reading: Option<&Reading>) {
+    let Some(Reading { live_ttl, settling_ttl, settled_ttl, .. }) = reading else { return };
+    if live_ttl > settling_ttl {
+        warnings.push(
+            "--live-ttl is longer than --settling-ttl: what may change any moment is read least".to_owned(),
         );
+    }
+    if settling_ttl > settled_ttl {
+        warnings
+            .push("--settling-ttl is longer than --settled-ttl: what came to rest is read more".to_owned());
     }
 }
 

@@ -12,6 +12,8 @@ use super::faults::Faults;
 pub enum Stop {
     /// Somebody asked for help or the version; here it is.
     Asked(String),
+    /// No command was given, and nothing else is wrong; here is the help that names them.
+    NoCommand(String),
     /// Something is wrong.
     Faults(Faults),
 }
@@ -22,7 +24,8 @@ pub enum Stop {
 /// read again.
 ///
 /// # Errors
-/// [`Stop::Asked`] for `--help` and `--version`; [`Stop::Faults`] where it can't be told which command is meant.
+/// [`Stop::Asked`] for `--help` and `--version`; [`Stop::NoCommand`]; [`Stop::Faults`] where it can't be told which
+/// command is meant.
 pub(super) fn read(
     command: &Command,
     args: impl IntoIterator<Item = OsString>,
@@ -37,12 +40,31 @@ pub(super) fn read(
         if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
             return Err(Stop::Asked(error.to_string()));
         }
+        if is_no_command(&error) && faults.is_empty() {
+            return Err(Stop::NoCommand(help(command, &args)));
+        }
         let (subject, problem) = describe(&error);
         faults.push(&subject, problem);
         if !take_out(&mut args, &subject, error.kind()) {
             return Err(Stop::Faults(std::mem::take(faults)));
         }
     }
+}
+
+fn is_no_command(error: &clap::Error) -> bool {
+    matches!(error.kind(), ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand)
+}
+
+/// The help of the innermost command that the arguments name.
+fn help(command: &Command, args: &[OsString]) -> String {
+    let mut innermost = command.clone();
+    innermost.build();
+    for arg in args.iter().skip(1) {
+        if let Some(named) = innermost.find_subcommand(arg) {
+            innermost = named.clone();
+        }
+    }
+    innermost.render_help().to_string()
 }
 
 /// Which argument an error is about, and what is wrong with it.
@@ -71,9 +93,7 @@ fn describe(error: &clap::Error) -> (String, String) {
         },
         ErrorKind::InvalidValue | ErrorKind::NoEquals => "needs a value".to_owned(),
         ErrorKind::InvalidUtf8 => "an argument is not UTF-8".to_owned(),
-        ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            "which command? See --help".to_owned()
-        }
+        _ if is_no_command(error) => "which command? See --help".to_owned(),
         _ => {
             let text = error.to_string();
             let line = text.lines().next().unwrap_or_default();

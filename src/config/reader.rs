@@ -94,11 +94,6 @@ impl Reader {
         values.into_iter().collect()
     }
 
-    /// A setting once more, to hold it against others; nothing is noted.
-    pub(super) fn known<T>(&self, name: &str, parse: impl Fn(&str) -> Parsed<T>) -> Option<T> {
-        parse(self.given.get(name)?.values.first()?).ok()
-    }
-
     /// The name that a fault of a setting goes by: the flag or variable that gave it.
     pub(super) fn source(&self, name: &str) -> String {
         self.given.get(name).map_or_else(|| format!("--{name}"), |given| given.source.clone())

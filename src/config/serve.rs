@@ -224,8 +224,8 @@ pub(super) fn read(mut reader: Reader) -> Result<Serve, Faults> {
 
     let mut warnings = Vec::new();
     checks::ports(read, listeners.as_ref());
-    checks::freshness(read);
     checks::cache(read, cache_bytes);
+    checks::freshness(&mut warnings, reading.as_ref());
     checks::parallelism(&mut warnings, reading.as_ref(), budget.as_ref());
     checks::deadlines(&mut warnings, upstream.as_ref(), answers.as_ref());
 

@@ -76,11 +76,19 @@ impl Params {
     }
 }
 
-/// The agent that a path names.
+/// The agent that a path names. A segment without anything in it is no name: that path does not exist.
 pub(crate) fn agent(segment: Option<&str>) -> Result<AgentId, Problem> {
+    if segment == Some("") {
+        return Err(nothing_here());
+    }
     segment
         .and_then(|text| text.parse().ok())
         .ok_or_else(|| invalid("`agent_id` is not valid; accepted is a UUID in its dashed form".to_owned()))
+}
+
+/// What a path is told that does not exist.
+pub(crate) fn nothing_here() -> Problem {
+    Problem::new(Code::NotFound, "there is nothing at this path; /openapi.yaml lists those that there are")
 }
 
 pub(crate) fn invalid(detail: String) -> Problem {
@@ -152,7 +160,7 @@ mod tests {
     fn an_agent_is_a_dashed_uuid() {
         let dashed = "6F9619FF-8B86-D011-B42D-00CF4FC964FF";
         assert_eq!(agent(Some(dashed)).unwrap().to_string(), dashed.to_lowercase());
-        for text in ["", "me", "6f9619ff8b86d011b42d00cf4fc964ff", "{6f9619ff-8b86-d011-b42d-00cf4fc964ff}"] {
+        for text in ["me", "6f9619ff8b86d011b42d00cf4fc964ff", "{6f9619ff-8b86-d011-b42d-00cf4fc964ff}"] {
             assert!(detail(agent(Some(text))).contains("agent_id"), "{text}");
         }
     }

@@ -8,7 +8,7 @@ use axum::routing::{delete, get};
 
 use super::account::{self, Ledger};
 use super::problem::{Code, Problem};
-use super::{AdminApp, App, admin as probes, all, cors, docs, page};
+use super::{AdminApp, App, admin as probes, all, cors, docs, page, params};
 
 /// The public listener.
 pub fn public(app: Arc<App>) -> Router {
@@ -45,7 +45,7 @@ pub fn admin(app: Arc<AdminApp>) -> Router {
 }
 
 async fn nothing_here() -> Problem {
-    Problem::new(Code::NotFound, "there is nothing at this path; /openapi.yaml lists those that there are")
+    params::nothing_here()
 }
 
 async fn another_method() -> Problem {

@@ -62,7 +62,15 @@ fn all(query: &str) -> String {
 
 #[tokio::test]
 async fn paths_match_exactly_or_not_at_all() {
-    for path in ["/", "/agents", &all("/"), &all("/more"), &format!("/agents/{AGENT}/executions"), "/docs/"] {
+    for path in [
+        "/",
+        "/agents",
+        &all("/"),
+        &all("/more"),
+        &format!("/agents/{AGENT}/executions"),
+        "/docs/",
+        "/agents//executions/all",
+    ] {
         let response = get(quiet(), path, &[]).await;
         assert_eq!(response.status(), StatusCode::NOT_FOUND, "{path}");
         assert_eq!(response.headers()[header::CONTENT_TYPE], "application/problem+json");

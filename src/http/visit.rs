@@ -38,9 +38,14 @@ impl Visit {
             .extensions
             .get::<Arc<Account>>()
             .map_or_else(|| Arc::new(Account::open("-".into())), Arc::clone);
+        let text = segment.as_ref().ok().map(|Path(text)| text.as_str());
+        // No path of this server's, so it is nobody's business who asks.
+        if text == Some("") {
+            return Err(params::nothing_here());
+        }
         let caller = app.doors.authenticate(&parts.headers).await?;
         account.note_client(caller.name.clone());
-        let agent = params::agent(segment.as_ref().ok().map(|Path(text)| text.as_str()))?;
+        let agent = params::agent(text)?;
         account.note_agent(agent);
         let credential = caller.credential_for(agent)?;
         Ok(Self { agent, credential, face: caller.face(manner), account })

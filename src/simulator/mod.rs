@@ -36,7 +36,6 @@
 //! Upstream's other endpoints, its webhooks, its accounts. Where its contract is silent, [`Quirks`] has both ways.
 
 mod admission;
-mod args;
 mod clock;
 mod dice;
 mod edits;
@@ -67,7 +66,6 @@ mod world;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-pub use args::{BadSettings, SimulateArgs};
 pub use clock::{Clock, ManualClock};
 pub use edits::{Insertion, NotThere, TrueRow};
 pub use faults::{Fault, FaultRule, Gate, When};

@@ -4,6 +4,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::faults::{Fault, FaultRule, When};
+use crate::domain;
 
 /// A rule for a fault that can't be read, and what is accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -127,23 +128,9 @@ fn parse_share(text: &str) -> Result<u64, BadRule> {
     Ok((share * 1_000_000.0).round() as u64)
 }
 
-/// Reads a length: an integer and `ms`, `s`, `m`, `h` or `d`.
-pub(super) fn parse_length(text: &str) -> Result<Duration, BadRule> {
-    let unit = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(unit);
-    let millis = match unit {
-        "ms" => Some(1),
-        "s" => Some(1_000),
-        "m" => Some(60_000),
-        "h" => Some(3_600_000),
-        "d" => Some(86_400_000),
-        _ => None,
-    };
-    let length =
-        number.parse::<u64>().ok().zip(millis).and_then(|(number, millis)| number.checked_mul(millis));
-    let length =
-        length.ok_or_else(|| BadRule(format!("{text:?} is no length: an integer and ms, s, m, h or d")))?;
-    Ok(Duration::from_millis(length))
+fn parse_length(text: &str) -> Result<Duration, BadRule> {
+    domain::parse_length(text)
+        .ok_or_else(|| BadRule(format!("{text:?} is no length: an integer and ms, s, m, h or d")))
 }
 
 #[cfg(test)]

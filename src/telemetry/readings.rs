@@ -68,7 +68,7 @@ pub struct GateReadings {
     pub waiting: usize,
     /// Requests that the tightest budget has left; none without a limit.
     pub budget_left: Option<usize>,
-    /// The part of the budget that is used, from what 429 and time-outs taught: 1 is all of it.
+    /// The part that 429 and time-outs left of the speed before: 1 where none is remembered.
     pub pace: f64,
     /// How long the gate still stays shut.
     pub paused_for: Duration,
@@ -124,7 +124,11 @@ impl Collector for ReadingsCollector {
         if let Some(left) = gate.budget_left {
             gauge("fanfold_budget_left", "Requests that the tightest budget has left", left as f64)?;
         }
-        gauge("fanfold_gate_pace", "The part of the budget in use; 1 is all of it", gate.pace)?;
+        gauge(
+            "fanfold_gate_pace",
+            "The part that refusals by upstream left of the speed before them; 1 is all of it",
+            gate.pace,
+        )?;
         gauge("fanfold_gate_paused_seconds", "How long the gate stays shut", gate.paused_for.as_secs_f64())?;
         let breaker = match gate.breaker {
             Breaker::Closed => 0.0,

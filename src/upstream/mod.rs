@@ -31,7 +31,7 @@ use reqwest::Url;
 use tokio::time::{Instant, sleep};
 
 use crate::domain::{AgentFacts, AgentId, Credential, Page, PageOf};
-use crate::source::{Deadline, RelayedPage, Source, SourceError, Subject, Turn};
+use crate::source::{Deadline, RelayedPage, Source, SourceError, Subject, Turn, UpstreamWords};
 
 use accepted::Accepted;
 use client::HttpClient;
@@ -101,7 +101,7 @@ impl Upstream {
         F: Fn(Bytes) -> Result<T, page::Fault> + Copy + Send + 'static,
     {
         let mut tries = Tries::default();
-        let mut limited_by_upstream = None;
+        let mut said = None;
         loop {
             let Failure { error, cause } = match self.attempt(&ask, &mut tries, read).await {
                 Ok(answer) => {
@@ -120,10 +120,8 @@ impl Upstream {
                 let mut budget = self.retries.lock().unwrap_or_else(PoisonError::into_inner);
                 tries.next(cause, limits, &mut budget, now, rand::random())
             };
-            let Some(wait) = next else { return Err(with_words(error, limited_by_upstream)) };
-            if cause == Cause::Limited {
-                limited_by_upstream = Some(error);
-            }
+            let Some(wait) = next else { return Err(with_words(error, said)) };
+            said = words_of(error).or(said);
             Counters::add(&self.counters.retries, 1);
             tries.spent += wait;
             sleep(wait).await;
@@ -244,15 +242,26 @@ fn turned_away(refusal: Refusal) -> Failure {
     }
 }
 
-/// Adds upstream's own words to a refusal of the gate's that they led to.
-fn with_words(error: SourceError, earlier: Option<SourceError>) -> SourceError {
-    match (error, earlier) {
-        (
-            SourceError::RateLimited { retry_after, upstream: None },
-            Some(SourceError::RateLimited { upstream, .. }),
-        ) => SourceError::RateLimited { retry_after, upstream },
-        (error, _) => error,
+/// What upstream said with an error that another attempt may follow.
+fn words_of(error: SourceError) -> Option<UpstreamWords> {
+    match error {
+        SourceError::RateLimited { upstream, .. } | SourceError::Unavailable { upstream, .. } => upstream,
+        SourceError::Denied(_)
+        | SourceError::AgentNotFound(_)
+        | SourceError::Refused(_)
+        | SourceError::TimedOut
+        | SourceError::Malformed { .. } => None,
     }
+}
+
+/// Adds what upstream said before to a refusal of the gate's that it led to.
+fn with_words(mut error: SourceError, said: Option<UpstreamWords>) -> SourceError {
+    if let SourceError::RateLimited { upstream, .. } | SourceError::Unavailable { upstream, .. } = &mut error
+        && upstream.is_none()
+    {
+        *upstream = said;
+    }
+    error
 }
 
 #[cfg(test)]

@@ -7,6 +7,10 @@ use tokio::time::Instant;
 /// The most attempts at one page. A stream has no deadline, and waits for the budget do not count: something must end it.
 const MOST_ATTEMPTS: u32 = 10;
 
+/// The most refusals by 429 of one page that has no deadline. They are not among the attempts: the gate spaces them so that
+/// most pages meet none, and where upstream refuses everything its pauses grow, so that these take minutes.
+const MOST_REFUSALS: u32 = 20;
+
 /// The longest first wait; it doubles with every attempt.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 
@@ -34,6 +38,7 @@ pub(super) enum Cause {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Tries {
     failed: u32,
+    limited: u32,
     malformed: u32,
     idle: u32,
     /// Time spent on attempts and between them, waits for the budget not counted.
@@ -63,12 +68,20 @@ impl Tries {
         jitter: f64,
     ) -> Option<Duration> {
         let left = limits.retry_for.checked_sub(self.spent).filter(|l| !l.is_zero())?;
-        self.failed += 1;
-        if self.failed >= MOST_ATTEMPTS {
+        let is_last = if cause == Cause::Limited {
+            self.limited += 1;
+            limits.until_deadline.is_none() && self.limited >= MOST_REFUSALS
+        } else {
+            self.failed += 1;
+            self.failed >= MOST_ATTEMPTS
+        };
+        if is_last {
             return None;
         }
-        let spread =
-            FIRST_WAIT.saturating_mul(1 << (self.failed - 1).min(10)).min(LONGEST_WAIT).mul_f64(jitter);
+        let spread = FIRST_WAIT
+            .saturating_mul(1 << self.failed.saturating_sub(1).min(10))
+            .min(LONGEST_WAIT)
+            .mul_f64(jitter);
         let (wait, is_charged) = match cause {
             Cause::Final => return None,
             Cause::Limited => (Duration::ZERO, false),
@@ -180,6 +193,20 @@ mod tests {
         let soon = Limits { until_deadline: Some(SECOND * 2), ..LIMITS };
         assert_eq!(next(&mut Tries::default(), asked, soon), None);
         assert_eq!(next(&mut Tries::default(), Cause::Down(SECOND * 30), LIMITS), None);
+    }
+
+    #[test]
+    fn refusals_by_429_end_with_the_deadline_or_after_many() {
+        let mut tries = Tries::default();
+        let timed = Limits { until_deadline: Some(SECOND), ..LIMITS };
+        assert!((0..1000).all(|_| next(&mut tries, Cause::Limited, timed) == Some(Duration::ZERO)));
+        let over = Limits { until_deadline: Some(Duration::ZERO), ..LIMITS };
+        assert_eq!(next(&mut tries, Cause::Limited, over), None);
+        let mut tries = Tries::default();
+        let without = std::iter::from_fn(|| next(&mut tries, Cause::Limited, LIMITS)).count();
+        assert_eq!(without, MOST_REFUSALS as usize - 1);
+        // What else fails has all its attempts still.
+        assert!(next(&mut tries, Cause::Transient(None), LIMITS).is_some());
     }
 
     #[test]

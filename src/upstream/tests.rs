@@ -236,7 +236,7 @@ async fn a_429_is_followed_by_another_attempt() {
     .await;
     assert_eq!(fake.page(RETRY).await.unwrap().rows.len(), 1);
     assert_eq!(fake.upstream.stats().retries, 1);
-    assert!(fake.upstream.stats().gate.pace < 0.6);
+    assert!(fake.upstream.stats().gate.pace < 1.0);
 }
 
 #[tokio::test]
@@ -263,6 +263,23 @@ async fn a_500_is_retried_only_if_the_turn_allows() {
     .await;
     assert!(matches!(fake.page(NEVER).await, Err(SourceError::Unavailable { upstream: Some(_), .. })));
     assert!(fake.page(RETRY).await.is_ok());
+}
+
+#[tokio::test]
+async fn what_upstream_said_is_told_although_the_breaker_had_the_last_word() {
+    let fake = fake(async |_, _| {
+        (StatusCode::INTERNAL_SERVER_ERROR, "{\"message\":\"database down\"}").into_response()
+    })
+    .await;
+    // One short of what opens the breaker for a single agent: the next attempt's failure does.
+    for _ in 0..19 {
+        assert!(fake.page(NEVER).await.is_err());
+    }
+    let error = fake.page(Duration::from_millis(500)).await.unwrap_err();
+    assert_eq!(fake.upstream.stats().gate.breaker, BreakerState::Open);
+    let SourceError::Unavailable { upstream, .. } = &error else { panic!("{error:?}") };
+    assert_eq!(upstream.as_ref().unwrap().message, "database down");
+    assert!(error.to_string().contains("failed too often"), "{error}");
 }
 
 #[tokio::test]

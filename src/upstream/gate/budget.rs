@@ -68,13 +68,13 @@ impl Budget {
         Self { rate, reserve, taken: BTreeMap::new(), spare: 0, unproven: 0, next: 0 }
     }
 
-    /// When a request of this kind may go, if the budget is cut to `share`: now, or once enough places are free.
+    /// When a request of this kind may go: now, or once enough places are free.
     ///
     /// `ahead` others are counted as having gone before.
-    pub(super) fn room(&mut self, kind: Kind, share: f64, ahead: usize, now: Instant) -> Result<(), Instant> {
+    pub(super) fn room(&mut self, kind: Kind, ahead: usize, now: Instant) -> Result<(), Instant> {
         let Some(rate) = self.rate else { return Ok(()) };
         self.expire(now);
-        let limit = scaled(rate, share);
+        let limit = count(rate);
         let is_spare = |k: &Kind| k.urgency != Urgency::Refresh;
         let is_unproven = |k: &Kind| k.standing == Standing::Unproven;
         let outside_reserve = limit - self.reserve.of(limit).min(limit - 1);
@@ -171,20 +171,14 @@ impl Budget {
     }
 
     /// How many requests may go at once; none without a limit.
-    pub(super) fn left(&mut self, share: f64, now: Instant) -> Option<usize> {
+    pub(super) fn left(&mut self, now: Instant) -> Option<usize> {
         self.expire(now);
-        Some(scaled(self.rate?, share).saturating_sub(self.taken.len()))
+        Some(count(self.rate?).saturating_sub(self.taken.len()))
     }
 }
 
-/// A rate's count cut to a share, at least one.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a share of a count is no larger"
-)]
-fn scaled(rate: Rate, share: f64) -> usize {
-    ((f64::from(rate.count.get()) * share) as usize).max(1)
+fn count(rate: Rate) -> usize {
+    usize::try_from(rate.count.get()).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]

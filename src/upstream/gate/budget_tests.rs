@@ -17,7 +17,7 @@ fn budget(count: u32, per: Duration, reserve: u8) -> Budget {
 /// Takes as many places as there are for this kind.
 fn drain(budget: &mut Budget, kind: Kind, now: Instant) -> usize {
     let mut count = 0;
-    while budget.room(kind, 1.0, 0, now).is_ok() {
+    while budget.room(kind, 0, now).is_ok() {
         budget.take(kind, now);
         count += 1;
     }
@@ -29,7 +29,7 @@ fn all_of_it_goes_at_once_and_not_one_more() {
     let now = Instant::now();
     let mut budget = budget(450, MINUTE, 0);
     assert_eq!(drain(&mut budget, COLD, now), 450);
-    let free = budget.room(COLD, 1.0, 0, now).unwrap_err();
+    let free = budget.room(COLD, 0, now).unwrap_err();
     assert!(free >= now + MINUTE && free <= now + MINUTE + LONGEST_WAY + SLACK);
     assert_eq!(drain(&mut budget, COLD, free), 450);
 }
@@ -38,7 +38,7 @@ fn all_of_it_goes_at_once_and_not_one_more() {
 fn no_limit_has_room_for_ever() {
     let mut budget = Budget::new(None, Share::percent(20).unwrap());
     for _ in 0..10_000 {
-        assert_eq!(budget.room(COLD, 0.1, 100, Instant::now()), Ok(()));
+        assert_eq!(budget.room(COLD, 100, Instant::now()), Ok(()));
         assert_eq!(budget.take(COLD, Instant::now()), None);
     }
 }
@@ -83,26 +83,13 @@ fn unproven_keys_share_a_tenth() {
 }
 
 #[test]
-fn a_cut_share_waits_until_it_is_met_again() {
-    let start = Instant::now();
-    let mut budget = budget(10, MINUTE, 0);
-    for i in 0..8 {
-        budget.take(COLD, start + Duration::from_secs(i));
-    }
-    let now = start + Duration::from_secs(8);
-    // Five may be taken, eight are: the fourth oldest has to go.
-    let free = budget.room(COLD, 0.5, 0, now).unwrap_err();
-    assert_eq!(free, start + Duration::from_secs(3) + LONGEST_WAY + MINUTE + SLACK);
-}
-
-#[test]
 fn a_request_that_never_went_leaves_its_place() {
     let now = Instant::now();
     let mut budget = budget(1, MINUTE, 0);
     let place = budget.take(COLD, now).unwrap();
-    assert!(budget.room(COLD, 1.0, 0, now).is_err());
+    assert!(budget.room(COLD, 0, now).is_err());
     budget.give_back(place);
-    assert!(budget.room(COLD, 1.0, 0, now).is_ok());
+    assert!(budget.room(COLD, 0, now).is_ok());
     assert!(budget.is_idle(now));
 }
 
@@ -112,7 +99,7 @@ fn an_early_answer_frees_its_place_earlier() {
     let mut budget = budget(1, MINUTE, 0);
     let place = budget.take(COLD, now).unwrap();
     budget.answered(place, now + Duration::from_millis(30));
-    let free = budget.room(COLD, 1.0, 0, now).unwrap_err();
+    let free = budget.room(COLD, 0, now).unwrap_err();
     assert_eq!(free, now + Duration::from_millis(30) + MINUTE + SLACK);
 }
 
@@ -120,10 +107,10 @@ fn an_early_answer_frees_its_place_earlier() {
 fn those_ahead_are_counted_as_gone() {
     let now = Instant::now();
     let mut budget = budget(2, MINUTE, 0);
-    assert_eq!(budget.room(COLD, 1.0, 1, now), Ok(()));
+    assert_eq!(budget.room(COLD, 1, now), Ok(()));
     budget.take(COLD, now);
     budget.take(COLD, now + Duration::from_secs(5));
-    let at = |ahead| budget.room(COLD, 1.0, ahead, now + Duration::from_secs(5)).unwrap_err() - now;
+    let at = |ahead| budget.room(COLD, ahead, now + Duration::from_secs(5)).unwrap_err() - now;
     let waits: Vec<_> = [0, 1, 2].map(at).to_vec();
     assert!(waits[0] < waits[1] && waits[1] < waits[2], "{waits:?}");
 }
@@ -144,7 +131,7 @@ proptest! {
         for (gap, there, back, is_refresh) in asks {
             now += millis(gap);
             let kind = if is_refresh { REFRESH } else { COLD };
-            while let Err(at) = budget.room(kind, 1.0, 0, now) {
+            while let Err(at) = budget.room(kind, 0, now) {
                 prop_assert!(at > now);
                 now = at;
             }
@@ -164,7 +151,7 @@ proptest! {
         let mut budget = budget(20, Duration::from_secs(1), 0);
         let mut now = start;
         for _ in 0..400 {
-            while let Err(at) = budget.room(COLD, 1.0, 0, now) {
+            while let Err(at) = budget.room(COLD, 0, now) {
                 now = at;
             }
             let place = budget.take(COLD, now).unwrap();

@@ -42,7 +42,7 @@ pub(super) struct Lanes {
 
 impl Lane {
     fn new(rate: Option<Rate>, reserve: Share) -> Self {
-        Self { budget: Budget::new(rate, reserve), pace: Pace::new(), turns: Turns::default() }
+        Self { budget: Budget::new(rate, reserve), pace: Pace::new(rate), turns: Turns::default() }
     }
 
     /// Whose turn it is, if there is room for them; else when there may be.
@@ -54,8 +54,8 @@ impl Lane {
         unproven: UnprovenRoom,
         now: Instant,
     ) -> Result<(WaiterId, Kind), Option<Instant>> {
-        if let Some(until) = self.pace.paused_until(now) {
-            return Err(Some(until));
+        if let Some(at) = self.pace.next(0, now) {
+            return Err(Some(at));
         }
         let mut next: Option<Instant> = None;
         for kind in KINDS {
@@ -63,7 +63,7 @@ impl Lane {
             if passed_over || !self.turns.has(kind) {
                 continue;
             }
-            match self.budget.room(kind, self.pace.share(), 0, now) {
+            match self.budget.room(kind, 0, now) {
                 Ok(()) => return self.turns.pop(kind).map(|w| (w, kind)).ok_or(None),
                 Err(at) => next = Some(next.map_or(at, |n| n.min(at))),
             }
@@ -83,8 +83,8 @@ impl Lane {
     }
 
     fn after(&mut self, kind: Kind, ahead: usize, now: Instant) -> Instant {
-        let room = self.budget.room(kind, self.pace.share(), ahead, now).err();
-        room.max(self.pace.paused_until(now)).unwrap_or(now)
+        let room = self.budget.room(kind, ahead, now).err();
+        room.max(self.pace.next(ahead, now)).unwrap_or(now)
     }
 }
 

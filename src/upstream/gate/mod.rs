@@ -85,7 +85,7 @@ pub struct GateSnapshot {
     pub waiting: usize,
     /// How many requests the tightest budget has left; none without a limit.
     pub budget_left: Option<usize>,
-    /// The part of its budget that the slowest may use, from what 429 and time-outs taught.
+    /// The slowest speed, as the part that 429 and time-outs left of the speed before; 1 where none is remembered.
     pub pace: f64,
     /// The longest pause that still lies ahead.
     pub paused_for: Duration,
@@ -136,8 +136,8 @@ impl Gate {
             breaker,
         };
         for lane in state.lanes.all() {
-            let share = lane.pace.share();
-            if let Some(left) = lane.budget.left(share, now) {
+            let share = lane.pace.share(now);
+            if let Some(left) = lane.budget.left(now) {
                 snapshot.budget_left = Some(snapshot.budget_left.map_or(left, |l| l.min(left)));
             }
             snapshot.pace = snapshot.pace.min(share);
@@ -170,9 +170,10 @@ impl State {
             match lane.next(unproven, now) {
                 Ok((id, kind)) => {
                     let place = lane.budget.take(kind, now);
+                    lane.pace.went(now);
                     self.in_flight += 1;
                     self.unproven_in_flight += usize::from(kind.standing == Standing::Unproven);
-                    self.waiters.decide(id, Fate::Go(place));
+                    self.waiters.decide(id, Fate::Go(place, now));
                     passed_by = 0;
                 }
                 Err(at) => {

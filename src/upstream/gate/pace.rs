@@ -1,51 +1,123 @@
+//! How fast requests may follow each other: what was learned of upstream's true limit.
+//!
+//! The configured budget says how many requests upstream may see in a period, in a burst if need be. What upstream
+//! really allows may be less, because others use up the same limit or because it counts by the second, and a 429 is
+//! all that tells. Cutting the budget then would not help: a part of a minute's budget still goes in one burst. So a
+//! refusal pauses everything, and afterwards requests go one by one, at a part of the speed that upstream was seen to
+//! accept. Every success makes them a little faster, every further refusal slower again: additive increase,
+//! multiplicative decrease, which settles below a limit that nobody told. A minute without a refusal ends it.
+
+use std::collections::VecDeque;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// What a 429 leaves of the rate.
-const CUT_BY_LIMIT: f64 = 0.5;
+use crate::upstream::settings::Rate;
+
+/// What a first 429 leaves of the speed that upstream accepted, and a further one of the speed that was kept to.
+const CUT_BY_LIMIT: f64 = 0.7;
 
 /// What a time-out leaves of it: slowness has other causes than too many requests.
-const CUT_BY_TIME_OUT: f64 = 0.8;
+const CUT_BY_TIME_OUT: f64 = 0.9;
 
-/// What always remains: a budget that learned to be nothing would learn nothing more.
+/// The part of the budget's average speed that a first cut leaves at least: a single refusal of few requests says
+/// little of how many more would have been accepted.
+const FIRST_FLOOR: f64 = 0.5;
+
+/// The part that always remains: a speed that learned to be nothing would learn nothing more.
 const FLOOR: f64 = 1.0 / 16.0;
 
-/// What a success gives back: from half to all in 250 successes, some 40 s at 450 a minute.
-const CREEP: f64 = 0.002;
+/// The average speed that is taken for one without a budget: upstream's documented 500 a minute.
+const USUAL: Rate = Rate { count: NonZeroU32::new(500).unwrap(), per: Duration::from_secs(60) };
 
-/// The first pause after a 429 that proposes none, before jitter.
+/// What a success adds, in requests a second. As successes come at the speed itself, it grows by e in five seconds,
+/// whatever it is.
+const GROWTH: f64 = 0.2;
+
+/// What of the past tells the speed that upstream accepts.
+const LOOK_BACK: Duration = Duration::from_secs(1);
+
+/// The most successes that are remembered for that; more in a second are as good as no limit.
+const MOST_SUCCESSES: usize = 1024;
+
+/// How long a refusal is remembered: upstream counts by the minute.
+const MEMORY: Duration = Duration::from_secs(60);
+
+/// How late a timer may fire without slowing down what it spaces: they count in milliseconds.
+const LATENESS: Duration = Duration::from_millis(2);
+
+/// The longest first pause after a 429 that proposes none; jitter takes up to half of it.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
-/// The longest pause that was not asked for: half the minute that upstream counts by.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// The longest pause that was not asked for. Doubling up to it, five pauses pass the minute that upstream counts by.
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
-/// How fast a budget is used: what was learned of upstream's true limit, which others may use up too.
+/// How fast requests follow each other after a refusal.
 ///
 /// One volley of refusals is one lesson: answers to what was sent before the last cut teach nothing new. Pure: the clock
 /// and the jitter are handed in.
 #[derive(Debug)]
 pub(super) struct Pace {
-    share: f64,
-    cut_at: Option<Instant>,
+    /// The budget's average speed, in requests a second.
+    average: f64,
+    /// What was learned; none while nothing was, or once it is forgotten.
+    learned: Option<Learned>,
     paused_until: Option<Instant>,
     /// Cuts by 429 in a row.
     refusals: u32,
+    /// When the latest successes came.
+    successes: VecDeque<Instant>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Learned {
+    /// Requests a second.
+    speed: f64,
+    /// The speed before the first cut.
+    before: f64,
+    cut_at: Instant,
+    /// When the next request may go.
+    next: Instant,
 }
 
 impl Pace {
-    pub(super) const fn new() -> Self {
-        Self { share: 1.0, cut_at: None, paused_until: None, refusals: 0 }
+    pub(super) fn new(budget: Option<Rate>) -> Self {
+        let Rate { count, per } = budget.unwrap_or(USUAL);
+        Self {
+            average: f64::from(count.get()) / per.as_secs_f64(),
+            learned: None,
+            paused_until: None,
+            refusals: 0,
+            successes: VecDeque::new(),
+        }
     }
 
-    /// The part of the budget that may be used.
-    pub(super) const fn share(&self) -> f64 {
-        self.share
+    /// The part of the speed before the first refusal that is kept to now; 1 where none is remembered.
+    pub(super) fn share(&self, now: Instant) -> f64 {
+        self.remembered(now).map_or(1.0, |learned| (learned.speed / learned.before).min(1.0))
     }
 
     /// Until when nothing may go, if that is to come.
     pub(super) fn paused_until(&self, now: Instant) -> Option<Instant> {
         self.paused_until.filter(|until| *until > now)
+    }
+
+    /// When the next request may go after so many others, if that is to come.
+    pub(super) fn next(&self, ahead: usize, now: Instant) -> Option<Instant> {
+        let paced = self.remembered(now).map(|learned| {
+            let ahead = u32::try_from(ahead).unwrap_or(u32::MAX);
+            learned.next.max(now) + learned.gap().saturating_mul(ahead).min(MEMORY)
+        });
+        self.paused_until.max(paced).filter(|at| *at > now)
+    }
+
+    /// A request goes.
+    pub(super) fn went(&mut self, now: Instant) {
+        if let Some(learned) = &mut self.learned {
+            let due = now.checked_sub(LATENESS).map_or(now, |earliest| learned.next.max(earliest));
+            learned.next = due + learned.gap();
+        }
     }
 
     /// Upstream answered 429 to what was sent then. `jitter` is from 0 to 1.
@@ -61,34 +133,80 @@ impl Pace {
             Some(asked) => asked,
             None if is_new => {
                 let longest = FIRST_PAUSE.saturating_mul(1 << self.refusals.min(10)).min(LONGEST_PAUSE);
-                longest.mul_f64(jitter)
+                longest.mul_f64(0.5 + jitter / 2.0)
             }
             None => Duration::ZERO,
         };
         self.refusals = self.refusals.saturating_add(u32::from(is_new));
-        self.paused_until = self.paused_until.max(Some(now + pause));
+        let until = now + pause;
+        self.paused_until = self.paused_until.max(Some(until));
+        if let Some(learned) = &mut self.learned {
+            learned.next = learned.next.max(until);
+        }
     }
 
-    /// Upstream did not answer in time.
+    /// Upstream did not answer in time. Only what goes one by one already is slowed down further: how many requests
+    /// may wait for a slow upstream is bounded by the connections.
     pub(super) fn timed_out(&mut self, sent: Instant, now: Instant) {
-        self.cut(sent, now, CUT_BY_TIME_OUT);
+        if self.remembered(now).is_some() {
+            self.cut(sent, now, CUT_BY_TIME_OUT);
+        }
     }
 
     /// Upstream answered.
-    pub(super) fn succeeded(&mut self, sent: Instant) {
-        self.share = (self.share + CREEP).min(1.0);
-        if self.cut_at.is_none_or(|cut| sent > cut) {
+    pub(super) fn succeeded(&mut self, sent: Instant, now: Instant) {
+        if self.successes.len() == MOST_SUCCESSES {
+            self.successes.pop_front();
+        }
+        self.successes.push_back(now);
+        let Some(mut learned) = self.remembered(now) else {
+            self.learned = None;
+            self.refusals = 0;
+            return;
+        };
+        learned.speed += GROWTH;
+        // What is due was set at the speed before.
+        learned.next = learned.next.min(now + learned.gap());
+        self.learned = Some(learned);
+        if sent > learned.cut_at {
             self.refusals = 0;
         }
     }
 
+    fn remembered(&self, now: Instant) -> Option<Learned> {
+        self.learned.filter(|learned| now.saturating_duration_since(learned.cut_at) < MEMORY)
+    }
+
+    /// Slows down, if this is news.
     fn cut(&mut self, sent: Instant, now: Instant, to: f64) -> bool {
-        let is_new = self.cut_at.is_none_or(|cut| sent > cut);
-        if is_new {
-            self.share = (self.share * to).max(FLOOR);
-            self.cut_at = Some(now);
+        let learned = match self.remembered(now) {
+            Some(learned) if sent <= learned.cut_at => return false,
+            Some(learned) => {
+                let speed = (learned.speed * to).max(self.average * FLOOR);
+                Learned { speed, cut_at: now, ..learned }
+            }
+            None => {
+                let before = self.accepted(now).max(self.average * FIRST_FLOOR / to);
+                Learned { speed: before * to, before, cut_at: now, next: now }
+            }
+        };
+        self.learned = Some(learned);
+        true
+    }
+
+    /// How many requests a second upstream accepted of late.
+    fn accepted(&mut self, now: Instant) -> f64 {
+        while self.successes.front().is_some_and(|at| now.saturating_duration_since(*at) > LOOK_BACK) {
+            self.successes.pop_front();
         }
-        is_new
+        self.successes.len() as f64 / LOOK_BACK.as_secs_f64()
+    }
+}
+
+impl Learned {
+    /// The time between two requests.
+    fn gap(&self) -> Duration {
+        Duration::from_secs_f64(1.0 / self.speed)
     }
 }
 
@@ -100,36 +218,59 @@ mod tests {
         Duration::from_secs(n)
     }
 
+    /// An average of 8 a second.
+    fn pace() -> Pace {
+        Pace::new(Some(Rate { count: NonZeroU32::new(480).unwrap(), per: secs(60) }))
+    }
+
     #[test]
     fn a_volley_of_refusals_is_one_lesson() {
         let sent = Instant::now();
-        let mut pace = Pace::new();
+        let now = sent + secs(1);
+        let mut pace = pace();
+        (0..10).for_each(|_| pace.succeeded(sent, now));
         for _ in 0..8 {
-            pace.limited(sent, sent + secs(1), None, 1.0);
+            pace.limited(sent, now, None, 1.0);
         }
-        assert_eq!(pace.share(), 0.5);
+        assert_eq!(pace.share(now), CUT_BY_LIMIT);
         assert_eq!(pace.paused_until(sent), Some(sent + secs(2)));
+        // Seven a second, from the pause's end on.
+        let gap = Duration::from_secs_f64(1.0 / 7.0);
+        pace.went(now + secs(1));
+        assert_eq!(pace.next(0, now + secs(1)), Some(now + secs(1) + gap));
+        assert_eq!(pace.next(2, now + secs(1)), Some(now + secs(1) + gap * 3));
     }
 
     #[test]
     fn refusals_in_a_row_pause_longer_and_never_stop_for_good() {
         let mut now = Instant::now();
-        let mut pace = Pace::new();
+        let mut pace = pace();
         let mut pauses = Vec::new();
-        for _ in 0..8 {
-            pace.limited(now, now + secs(1), None, 1.0);
-            let until = pace.paused_until(now + secs(1)).unwrap();
-            pauses.push((until - now - secs(1)).as_secs());
-            now = until + secs(1);
+        for _ in 0..12 {
+            pace.limited(now, now, None, 1.0);
+            let until = pace.paused_until(now).unwrap();
+            pauses.push((until - now).as_secs());
+            now = until;
         }
-        assert_eq!(pauses, [1, 2, 4, 8, 16, 30, 30, 30]);
-        assert_eq!(pace.share(), FLOOR);
+        assert_eq!(pauses[..6], [1, 2, 4, 8, 15, 15]);
+        pace.went(now);
+        assert_eq!(pace.next(0, now), Some(now + secs(2)));
+    }
+
+    #[test]
+    fn a_refusal_of_the_very_first_request_is_no_reason_to_crawl() {
+        let now = Instant::now();
+        let mut pace = pace();
+        pace.limited(now, now, None, 0.0);
+        let later = now + FIRST_PAUSE / 2;
+        pace.went(later);
+        assert_eq!(pace.next(0, later), Some(later + Duration::from_millis(250)));
     }
 
     #[test]
     fn what_upstream_asks_for_is_kept_and_never_shortened() {
         let now = Instant::now();
-        let mut pace = Pace::new();
+        let mut pace = pace();
         pace.limited(now, now, Some(secs(20)), 0.0);
         pace.limited(now, now + secs(1), Some(secs(5)), 0.0);
         assert_eq!(pace.paused_until(now), Some(now + secs(20)));
@@ -137,26 +278,48 @@ mod tests {
     }
 
     #[test]
-    fn successes_bring_the_rate_back_and_no_further() {
+    fn a_refusal_is_forgotten_after_a_minute_without_another() {
         let now = Instant::now();
-        let mut pace = Pace::new();
+        let mut pace = pace();
         pace.limited(now, now, None, 0.0);
-        for _ in 0..100 {
-            pace.succeeded(now + secs(1));
-        }
-        assert!(pace.share() > 0.69 && pace.share() < 0.71);
-        for _ in 0..1_000 {
-            pace.succeeded(now + secs(1));
-        }
-        assert_eq!(pace.share(), 1.0);
+        pace.went(now + MEMORY);
+        assert_eq!(pace.share(now + MEMORY), 1.0);
+        assert_eq!(pace.next(100, now + MEMORY), None);
     }
 
     #[test]
-    fn a_time_out_slows_less_and_pauses_nothing() {
+    fn settles_below_a_limit_that_nobody_told() {
+        // Upstream accepts 8 in any second, and counts those that it refuses as well.
+        let start = Instant::now();
+        let (mut now, mut pace) = (start, pace());
+        let (mut seen, mut accepted, mut refused) = (VecDeque::new(), 0, 0);
+        while now - start < secs(30) {
+            now = pace.next(0, now).unwrap_or(now + Duration::from_millis(2));
+            pace.went(now);
+            seen.push_back(now);
+            while seen.front().is_some_and(|at| now - *at >= secs(1)) {
+                seen.pop_front();
+            }
+            if seen.len() > 8 {
+                refused += 1;
+                pace.limited(now, now, None, 0.5);
+            } else {
+                accepted += 1;
+                pace.succeeded(now, now);
+            }
+        }
+        assert!(accepted > 30 * 4 && refused < accepted / 8, "{accepted} accepted, {refused} refused");
+    }
+
+    #[test]
+    fn a_time_out_slows_only_what_goes_one_by_one_already() {
         let now = Instant::now();
-        let mut pace = Pace::new();
+        let mut pace = pace();
         pace.timed_out(now, now + secs(15));
-        assert_eq!(pace.share(), CUT_BY_TIME_OUT);
-        assert_eq!(pace.paused_until(now), None);
+        assert_eq!(pace.share(now + secs(15)), 1.0);
+        pace.limited(now, now + secs(15), None, 0.0);
+        let before = pace.share(now + secs(16));
+        pace.timed_out(now + secs(16), now + secs(31));
+        assert_eq!(pace.share(now + secs(31)), before * CUT_BY_TIME_OUT);
     }
 }

@@ -31,6 +31,7 @@ pub(crate) struct Pass {
     pub(super) place: Option<Place>,
     pub(super) agent: AgentId,
     pub(super) role: Role,
+    /// When its turn came. Not when it went, a moment later: what others learned in between was no news to it.
     pub(super) sent: Instant,
 }
 
@@ -61,7 +62,7 @@ impl Pass {
         self.role = Role::Ordinary;
         if let Some(lane) = state.lanes.get(self.lane) {
             match outcome {
-                Outcome::Answered => lane.pace.succeeded(self.sent),
+                Outcome::Answered => lane.pace.succeeded(self.sent, now),
                 Outcome::Limited(after) => lane.pace.limited(self.sent, now, after, rand::random()),
                 Outcome::TimedOut => lane.pace.timed_out(self.sent, now),
                 Outcome::Failed(_) => {}

@@ -26,8 +26,8 @@ pub(super) struct Waiter {
 /// What was decided for one in line.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Fate {
-    /// It goes, in this place of its budget.
-    Go(Option<Place>),
+    /// It goes since then, in this place of its budget.
+    Go(Option<Place>, Instant),
     /// The breaker opened, for so long.
     Refused(Duration),
 }
@@ -159,12 +159,12 @@ impl InLine {
             return Step::Refused(Refusal::Busy);
         };
         match fate {
-            Some(Fate::Go(place)) => {
+            Some(Fate::Go(place, sent)) => {
                 state.waiters.remove(self.id);
                 let role = std::mem::replace(&mut self.role, Role::Ordinary);
                 let place = place.and_then(|p| Some(state.lanes.get(key)?.budget.sent(p, now)));
                 let gate = self.gate.clone();
-                return Step::Go(Pass { gate, lane: key, kind, place, agent: asker.agent, role, sent: now });
+                return Step::Go(Pass { gate, lane: key, kind, place, agent: asker.agent, role, sent });
             }
             Some(Fate::Refused(rest)) => return Step::Refused(Refusal::Down(rest)),
             None => {}
@@ -209,7 +209,7 @@ impl Drop for InLine {
         let Some(waiter) = state.waiters.remove(self.id) else { return };
         match waiter.fate {
             None => state.leave_line(self.id, &waiter),
-            Some(Fate::Go(place)) => {
+            Some(Fate::Go(place, _)) => {
                 if let (Some(place), Some(lane)) = (place, state.lanes.get(waiter.lane)) {
                     lane.budget.give_back(place);
                 }
