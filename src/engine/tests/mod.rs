@@ -4,6 +4,7 @@ mod answers;
 mod hard_walks;
 mod model;
 mod refresh;
+mod review;
 mod script;
 mod sharing;
 

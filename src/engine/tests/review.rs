@@ -1,0 +1,698 @@
+//! Faults found in review: each test says what should be true.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use futures_util::future::BoxFuture;
+
+use super::script::{Compare, Listed, Totals, unavailable, words};
+use super::*;
+use crate::domain::{AgentFacts, MAX_PAGE_SIZE, Page, PageOf};
+use crate::source::{RelayedPage, SourceError, Subject, Turn};
+
+type Before = Box<dyn Fn(&Subject, PageOf, u64) -> Result<Duration, SourceError> + Send + Sync>;
+type Served = Box<dyn Fn(PageOf) + Send + Sync>;
+type After = Box<dyn Fn(&mut Page) + Send + Sync>;
+
+/// The script, bent: before a page (refuse or delay it), when it is about to be served, and after.
+struct Bent {
+    script: Arc<Script>,
+    number: AtomicU64,
+    before: Before,
+    served: Served,
+    after: After,
+    /// While true, everything fails after as long as the turn allows retries, as the real source does.
+    is_down: Arc<AtomicBool>,
+    /// Agent checks take so long.
+    check: Duration,
+}
+
+impl Bent {
+    fn page_number(&self) -> u64 {
+        self.number.fetch_add(1, Ordering::Relaxed)
+    }
+
+    async fn down<T>(&self, turn: &Turn) -> Option<Result<T, SourceError>> {
+        if !self.is_down.load(Ordering::Relaxed) {
+            return None;
+        }
+        tokio::time::sleep(turn.retry_for).await;
+        Some(Err(unavailable()))
+    }
+}
+
+impl Source for Bent {
+    fn page<'a>(
+        &'a self,
+        subject: &'a Subject,
+        page: PageOf,
+        turn: &'a Turn,
+    ) -> BoxFuture<'a, Result<Page, SourceError>> {
+        Box::pin(async move {
+            if let Some(failed) = self.down(turn).await {
+                return failed;
+            }
+            let delay = (self.before)(subject, page, self.page_number())?;
+            if !delay.is_zero() {
+                tokio::time::sleep(delay).await;
+            }
+            (self.served)(page);
+            let mut page = self.script.page(subject, page, turn).await?;
+            (self.after)(&mut page);
+            Ok(page)
+        })
+    }
+
+    fn agent<'a>(
+        &'a self,
+        credential: &'a Credential,
+        agent: AgentId,
+        turn: &'a Turn,
+    ) -> BoxFuture<'a, Result<AgentFacts, SourceError>> {
+        Box::pin(async move {
+            if let Some(failed) = self.down(turn).await {
+                return failed;
+            }
+            let left = turn.deadline.as_ref().map_or(DAY, |d| d.instant() - Instant::now());
+            if left < self.check {
+                tokio::time::sleep(left).await;
+                return Err(SourceError::TimedOut);
+            }
+            tokio::time::sleep(self.check).await;
+            self.script.agent(credential, agent, turn).await
+        })
+    }
+
+    fn relay<'a>(
+        &'a self,
+        _: &'a Credential,
+        _: AgentId,
+        _: &'a str,
+        turn: &'a Turn,
+    ) -> BoxFuture<'a, Result<RelayedPage, SourceError>> {
+        Box::pin(async move {
+            if let Some(failed) = self.down(turn).await {
+                return failed;
+            }
+            let page = Page { rows: Vec::new(), has_more: false, total: None };
+            Ok(RelayedPage { body: "{}".into(), page: Some(page) })
+        })
+    }
+
+    fn clock_ahead_micros(&self) -> i64 {
+        self.script.clock_ahead_micros()
+    }
+}
+
+fn bent(settings: EngineSettings, bend: impl FnOnce(&mut Bent)) -> Rig {
+    let clock = Clock::showing(NOW);
+    let script = Arc::new(Script::new(clock.clone(), 9));
+    let (store, shutdown) = (Arc::new(Shelf::default()), Shutdown::default());
+    let mut source = Bent {
+        script: Arc::clone(&script),
+        number: AtomicU64::new(0),
+        before: Box::new(|_, _, _| Ok(Duration::ZERO)),
+        served: Box::new(|_| {}),
+        after: Box::new(|_| {}),
+        is_down: Arc::default(),
+        check: Duration::ZERO,
+    };
+    bend(&mut source);
+    let engine = Engine::new(settings, Arc::new(source), Arc::clone(&store) as _, clock.clone(), shutdown.clone());
+    Rig { engine, script, store, clock, shutdown }
+}
+
+fn ids(rows: &[(String, u32)]) -> HashSet<String> {
+    rows.iter().map(|(id, _)| id.clone()).collect()
+}
+
+async fn soon<T>(work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(1_000 * SECOND, work).await.expect("it ends")
+}
+
+fn streamed(question: Question) -> Question {
+    Question { pace: Pace::Streamed { row_wait: 50 * SECOND }, ..question }
+}
+
+// ------------------------------------------------------------------------------------------------ hangs
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_of_the_lower_part_of_a_reading_goes_on_when_the_one_above_leaves() {
+    let rig = Rig::new(settings(), 1).with_history(1_000, 5);
+    let first = rig.engine.ask(streamed(rig.question())).await.unwrap();
+    let lower = Question { to: Some(NOW.minus(4 * DAY)), ..rig.question() };
+    let leaving = async {
+        tokio::time::sleep(SECOND / 2).await;
+        drop(first);
+    };
+    let (rows, ()) = soon(async { tokio::join!(rig.stream(lower.clone()), leaving) }).await;
+    assert_eq!(rows.unwrap(), rig.truth(&lower));
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_of_the_lower_part_of_a_reading_does_not_wait_for_a_slow_one_above() {
+    let rig = Rig::new(settings(), 1).with_history(1_000, 5);
+    let first = rig.engine.ask(streamed(rig.question())).await.unwrap();
+    let lower = Question { to: Some(NOW.minus(4 * DAY)), ..rig.question() };
+    assert_eq!(soon(rig.stream(lower.clone())).await.unwrap(), rig.truth(&lower));
+    drop(first);
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_of_the_lower_part_of_a_reading_goes_on_when_the_slow_one_above_is_cut_off() {
+    let rig = Rig::new(settings(), 1).with_history(2_000, 5);
+    let first = rig.engine.ask(streamed(rig.question())).await.unwrap();
+    let lower = Question { to: Some(NOW.minus(4 * DAY)), ..rig.question() };
+    let leaving = async {
+        tokio::time::sleep(60 * SECOND).await;
+        drop(first);
+    };
+    let (rows, ()) = soon(async { tokio::join!(rig.stream(lower.clone()), leaving) }).await;
+    assert_eq!(rows.unwrap(), rig.truth(&lower));
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lenient_stream_goes_on_after_parts_that_failed() {
+    let rig = Rig::new(settings(), 1).with_history(1_500, 100);
+    rig.script.world().refuse = Some(Box::new(|number| (number <= 8).then(unavailable)));
+    let lenient = Question { tolerance: Tolerance::Lenient, ..rig.question() };
+    let rows = soon(rig.stream(lenient)).await.unwrap();
+    assert!(rows.len() > 500 && rows.len() < 1_500, "{}", rows.len());
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stale_answer_whose_entries_go_ends() {
+    let rig = Rig::new(EngineSettings { stale_if_error: 600 * SECOND, ..settings() }, 1).with_history(1_000, 20);
+    rig.rows(rig.question()).await;
+    rig.script.world().refuse = Some(Box::new(|_| Some(unavailable())));
+    pass(30 * SECOND).await;
+    let mut answer = rig.engine.ask(streamed(rig.question())).await.unwrap();
+    rig.store.0.lock().unwrap().clear();
+    rig.requests();
+    let end = tokio::time::timeout(600 * SECOND, async { while let Ok(Some(_)) = answer.next().await {} }).await;
+    let requests = rig.requests();
+    assert!(end.is_ok(), "still asking after {requests} requests");
+    drop(answer);
+    rig.close().await;
+}
+
+// ------------------------------------------------------------------------------------------------ lost rows
+
+#[tokio::test(start_paused = true)]
+async fn a_row_dated_outside_its_window_hides_no_history() {
+    let rig = bent(settings(), |bent| {
+        bent.after = Box::new(|page| {
+            for row in page.rows.iter_mut().filter(|row| &*row.id == "row-000005") {
+                row.created_at = Some(NOW.minus(15 * DAY));
+            }
+        });
+    })
+    .with_history(1_500, 20);
+    let answer = soon(rig.collect(rig.question())).await;
+    eprintln!("DBG outside: {:?} requests {}", answer.as_ref().map(|a| a.verdict.count), rig.requests());
+    match answer {
+        Ok(answer) => {
+            let rows: Vec<_> = answer.slices.iter().flat_map(rows).collect();
+            let truth = rig.truth(&rig.question());
+            assert!(rows.len() >= truth.len() - 1, "{} of {} and 'complete'", rows.len(), truth.len());
+        }
+        Err(error) => assert!(matches!(error, AskError::Inconsistent { .. }), "{error}"),
+    }
+    rig.close().await;
+}
+
+/// Sixty calls made five days ago, one after the other, ran just now, in the same order: "sorted by last run".
+fn a_batch_ran_just_now(rig: &Rig) {
+    let mut world = rig.script.world();
+    for row in 400..460 {
+        world.change(row, "completed", NOW.minus((row as u32 - 399) * SECOND / 10));
+    }
+    world.quirks.listed = Listed::ByUpdate;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_by_last_run_without_totals_loses_nothing() {
+    let rig = Rig::new(settings(), 1).with_history(1_500, 20);
+    a_batch_ran_just_now(&rig);
+    rig.script.world().quirks.totals = Totals::Missing;
+    let rows = soon(rig.rows(rig.question())).await;
+    assert_eq!(rows.len(), rig.truth(&rig.question()).len());
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broken_walk_over_a_list_by_last_run_claims_nothing() {
+    let rig = Rig::new(settings(), 1).with_history(1_500, 20);
+    a_batch_ran_just_now(&rig);
+    rig.script.world().refuse = Some(Box::new(|number| (number > 1).then(unavailable)));
+    let from = Question { from: Some(NOW.minus(6 * DAY)), ..rig.question() };
+    assert!(rig.collect(from.clone()).await.is_err());
+    rig.script.world().refuse = None;
+    let rows = soon(rig.rows(from.clone())).await;
+    assert_eq!(rows.len(), rig.truth(&from).len());
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_by_last_run_from_an_upstream_that_ignores_dates_loses_nothing() {
+    let rig = Rig::new(EngineSettings { window: None, ..settings() }, 1).with_history(1_500, 20);
+    rig.script.world().quirks.compare = Compare::Ignored;
+    rig.rows(rig.question()).await;
+    pass(60 * SECOND).await;
+    let now = rig.clock.now();
+    rig.script.world().insert(now.minus(20 * SECOND), "completed");
+    for row in 400..460 {
+        rig.script.world().change(row, "completed", now.minus((row as u32 - 399) * SECOND / 10));
+    }
+    rig.script.world().quirks.listed = Listed::ByUpdate;
+    let rows = ids(&soon(rig.rows(rig.question())).await);
+    let truth = ids(&rig.truth(&rig.question()));
+    let mut lost: Vec<_> = truth.difference(&rows).collect();
+    lost.sort_unstable();
+    eprintln!("DBG head: lost {lost:?} requests {:?}", rig.requests());
+    assert_eq!(rows.len(), 1_501);
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_passing_error_of_upstreams_date_loses_no_rows_later() {
+    let rig = Rig::new(settings(), 1).with_history(400, 20);
+    rig.script.world().quirks.ahead = 60_000_000;
+    rig.script.learn_clock();
+    rig.script.world().quirks.ahead = 0;
+    rig.rows(rig.question()).await;
+    rig.script.learn_clock();
+    for _ in 0..10 {
+        pass(10 * SECOND).await;
+        let at = rig.clock.now();
+        rig.script.world().insert(at, "completed");
+        pass(SECOND).await;
+        let n = rig.rows(rig.question()).await.len();
+        eprintln!("DBG date: {n} of {}", rig.truth(&rig.question()).len());
+    }
+    pass(20 * SECOND).await;
+    assert_eq!(rig.rows(rig.question()).await, rig.truth(&rig.question()));
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_row_without_a_date_stays() {
+    let rig = bent(settings(), |bent| {
+        bent.after = Box::new(|page| {
+            for row in page.rows.iter_mut().filter(|row| &*row.id == "row-000105") {
+                row.created_at = None;
+            }
+        });
+    })
+    .with_history(400, 20);
+    for _ in 0..4 {
+        assert_eq!(ids(&rig.rows(rig.question()).await).len(), 400);
+        pass(5 * SECOND).await;
+    }
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_double_at_a_seam_that_is_no_tie_is_a_broken_walk() {
+    let gone = Arc::new(AtomicBool::new(false));
+    let script: Arc<Mutex<Option<Arc<Script>>>> = Arc::default();
+    let (gone_too, script_too) = (Arc::clone(&gone), Arc::clone(&script));
+    let rig = bent(settings(), |bent| {
+        // The second page is served last, after a row of the first page went; the total is counted now and then.
+        bent.before =
+            Box::new(|_, page, _| Ok(if page.number == 2 { SECOND / 2 } else { Duration::ZERO }));
+        bent.served = Box::new(move |page| {
+            if page.number == 2 && !gone_too.swap(true, Ordering::Relaxed) {
+                script_too.lock().unwrap().as_ref().unwrap().world().rows.remove(10);
+            }
+        });
+        bent.after = Box::new(|page| page.total = page.total.filter(|t| *t < 100).or(Some(500)));
+    })
+    .with_history(500, 5);
+    *script.lock().unwrap() = Some(Arc::clone(&rig.script));
+    let rows = ids(&rig.rows(rig.question()).await);
+    let truth = ids(&rig.truth(&rig.question()));
+    assert!(gone.load(Ordering::Relaxed));
+    assert!(truth.is_subset(&rows), "{:?} lost", truth.difference(&rows));
+    rig.close().await;
+}
+
+// ------------------------------------------------------------------------------------------------ refusals
+
+#[tokio::test(start_paused = true)]
+async fn a_status_that_upstream_takes_for_no_filter_fails_no_question() {
+    let rig = bent(settings(), |bent| {
+        bent.before = Box::new(|subject, _, _| {
+            match subject.filters.status.as_ref().map(|status| status.as_str() == "prepared") {
+                Some(true) => Err(SourceError::Refused(words(422))),
+                Some(false) | None => Ok(Duration::ZERO),
+            }
+        });
+    })
+    .with_history(3_000, 60);
+    (1..8).for_each(|n| drop(rig.script.world().insert(NOW.minus(n * 2 * DAY), "prepared")));
+    rig.rows(rig.question()).await;
+    pass(3 * SECOND).await;
+    let again = rig.collect(rig.question()).await;
+    assert!(again.is_ok(), "{}", again.unwrap_err());
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_acceptance_that_came_when_its_asker_had_left_does_not_hold_for_ever() {
+    let settings = EngineSettings { live_ttl: 6_000 * SECOND, settling_ttl: 6_000 * SECOND, ..settings() };
+    let rig = Rig::new(settings, 1).with_history(100, 2);
+    let left = tokio::time::timeout(Duration::from_millis(5), rig.collect(rig.question())).await;
+    assert!(left.is_err());
+    tokio::time::sleep(SECOND).await;
+    assert_eq!(rig.rows(rig.question()).await.len(), 100);
+    rig.script.world().agent_refused = Some(403);
+    pass(4_000 * SECOND).await;
+    let answer = rig.collect(rig.question()).await;
+    assert!(answer.is_err(), "{} rows for a key refused an hour ago", answer.unwrap().verdict.count);
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stray_refusal_for_one_agent_empties_nothing_of_another() {
+    let rig = Rig::new(settings(), 1).with_history(100, 2);
+    rig.rows(rig.question()).await;
+    rig.script.world().agent_refused = Some(403);
+    let other = Question { agent: AgentId::new(Uuid::from_u128(8)), ..rig.question() };
+    assert!(rig.collect(other).await.is_err());
+    rig.script.world().agent_refused = None;
+    assert!(!rig.store.0.lock().unwrap().is_empty());
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_check_joined_by_a_patient_caller_does_not_fail_with_the_first_ones_deadline() {
+    let rig = bent(settings(), |bent| bent.check = SECOND).with_history(100, 2);
+    let pace = Pace::Collected { deadline: Instant::now() + SECOND / 2 };
+    let hasty = rig.collect(Question { pace, ..rig.question() });
+    let (hasty, patient) = tokio::join!(hasty, rig.collect(rig.question()));
+    assert!(hasty.is_err());
+    assert!(patient.is_ok(), "{}", patient.unwrap_err());
+    rig.close().await;
+}
+
+// ------------------------------------------------------------------------------------------------ stale answers
+
+#[tokio::test(start_paused = true)]
+async fn a_stale_answer_is_not_called_fresh() {
+    let rig = Rig::new(EngineSettings { stale_if_error: 600 * SECOND, ..settings() }, 1).with_history(1_000, 20);
+    rig.rows(rig.question()).await;
+    rig.script.world().refuse = Some(Box::new(|_| Some(unavailable())));
+    pass(300 * SECOND).await;
+    let verdict = rig.collect(rig.question()).await.unwrap().verdict;
+    assert_eq!(verdict.report.stale, Some(StaleReason::UpstreamFailed));
+    let freshness = verdict.freshness;
+    assert!(freshness.lifetime < freshness.age, "{freshness:?}");
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_renewed_behind_is_not_called_fresh() {
+    let rig = Rig::new(EngineSettings { stale_while_revalidate: 600 * SECOND, ..settings() }, 1).with_history(1_000, 20);
+    rig.rows(rig.question()).await;
+    pass(300 * SECOND).await;
+    let freshness = rig.collect(rig.question()).await.unwrap().verdict.freshness;
+    assert!(freshness.lifetime < freshness.age, "{freshness:?}");
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_left_for_later_questions_show_in_the_age() {
+    let rig = Rig::new(settings(), 1).with_history(6_000, 300);
+    // Stuck in many words, so that neither probes nor readings reach all of them.
+    for n in 1..40 {
+        rig.script.world().insert(NOW.minus(n * 7 * DAY), &format!("stuck-{n}"));
+    }
+    rig.rows(rig.question()).await;
+    pass(600 * SECOND).await;
+    let answer = rig.collect(rig.question()).await.unwrap();
+    let now = rig.clock.now();
+    let oldest = answer
+        .slices
+        .iter()
+        .flat_map(|slice| slice.rows())
+        .filter(|row| row.status.as_ref().is_some_and(|status| status.as_str().starts_with("stuck")))
+        .map(|row| now.since(row.read_at))
+        .max()
+        .unwrap();
+    let freshness = answer.verdict.freshness;
+    assert!(oldest < 10 * SECOND || freshness.lifetime < freshness.age, "{oldest:?} but {freshness:?}");
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn max_stale_holds_for_rows_that_may_have_entered() {
+    let rig = Rig::new(settings(), 1).with_history(400, 20);
+    let row = rig.script.world().insert(NOW.minus(3 * DAY), "in-progress");
+    let wish = Wish { max_stale: Some(60 * SECOND), ..Wish::default() };
+    let question = || Question { to: Some(NOW.minus(DAY)), wish, ..rig.status("queued") };
+    assert_eq!(rig.rows(question()).await.len(), 0);
+    pass(3_600 * SECOND).await;
+    rig.script.world().change(row, "queued", rig.clock.now());
+    pass(3_600 * SECOND).await;
+    assert_eq!(rig.rows(question()).await, rig.truth(&question()));
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn min_fresh_reads_what_expires_too_soon() {
+    let rig = Rig::new(EngineSettings { live_ttl: 10 * SECOND, settling_ttl: 10 * SECOND, ..settings() }, 1)
+        .with_history(400, 20);
+    rig.rows(rig.question()).await;
+    pass(6 * SECOND).await;
+    rig.requests();
+    let wish = Wish { min_fresh: Some(8 * SECOND), ..Wish::default() };
+    rig.rows(Question { wish, ..rig.question() }).await;
+    assert!(rig.requests() > 0);
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_row_that_left_its_status_while_upstream_failed_stays_for_the_stale_answer() {
+    let fails = Arc::new(AtomicBool::new(false));
+    let fails_too = Arc::clone(&fails);
+    let rig = bent(EngineSettings { stale_if_error: 600 * SECOND, ..settings() }, |bent| {
+        bent.before = Box::new(move |subject, _, _| {
+            if fails_too.load(Ordering::Relaxed) && subject.filters.status.is_none() {
+                Err(unavailable())
+            } else {
+                Ok(Duration::ZERO)
+            }
+        });
+    })
+    .with_history(3_000, 60);
+    let stuck: Vec<usize> =
+        (1..20).map(|n| rig.script.world().insert(NOW.minus(n * 2 * DAY), "in-progress")).collect();
+    rig.rows(rig.question()).await;
+    pass(3 * SECOND).await;
+    rig.script.world().change(stuck[5], "completed", rig.clock.now());
+    fails.store(true, Ordering::Relaxed);
+    for _ in 0..3 {
+        let answer = rig.collect(rig.question()).await;
+        assert!(answer.is_ok(), "{}", answer.unwrap_err());
+        pass(SECOND).await;
+    }
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stale_answer_does_not_wait_for_the_check_of_the_key() {
+    let is_down: Arc<AtomicBool> = Arc::default();
+    let down = Arc::clone(&is_down);
+    let rig = bent(EngineSettings { stale_if_error: 600 * SECOND, ..settings() }, |bent| bent.is_down = down)
+        .with_history(400, 20);
+    rig.rows(rig.question()).await;
+    is_down.store(true, Ordering::Relaxed);
+    pass(90 * SECOND).await;
+    let began = Instant::now();
+    let answer = rig.collect(rig.question()).await;
+    assert!(answer.is_ok(), "{}", answer.unwrap_err());
+    assert!(began.elapsed() < 10 * SECOND, "{:?}", began.elapsed());
+    rig.close().await;
+}
+
+fn relay_question(rig: &Rig) -> RelayQuestion {
+    let question = rig.question();
+    RelayQuestion {
+        credential: question.credential,
+        agent: question.agent,
+        query: "page_size=50".to_owned(),
+        canonical_query: "page_size=50".to_owned(),
+        wish: Wish::default(),
+        deadline: Instant::now() + 50 * SECOND,
+        trace: Trace::default(),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_relayed_page_is_given_stale_while_upstream_fails() {
+    let is_down: Arc<AtomicBool> = Arc::default();
+    let down = Arc::clone(&is_down);
+    let rig = bent(EngineSettings { stale_if_error: 600 * SECOND, ..settings() }, |bent| bent.is_down = down)
+        .with_history(400, 20);
+    rig.rows(rig.question()).await;
+    rig.engine.relay(relay_question(&rig)).await.unwrap();
+    is_down.store(true, Ordering::Relaxed);
+    pass(20 * SECOND).await;
+    let began = Instant::now();
+    let answer = rig.engine.relay(relay_question(&rig)).await;
+    assert!(answer.is_ok(), "{}", answer.unwrap_err());
+    assert!(began.elapsed() < 10 * SECOND, "{:?}", began.elapsed());
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn as_of_of_an_answer_that_fell_back_holds() {
+    let fails = Arc::new(AtomicBool::new(false));
+    let fails_too = Arc::clone(&fails);
+    let rig = bent(EngineSettings { stale_if_error: 600 * SECOND, ..settings() }, |bent| {
+        bent.before = Box::new(move |_, page, _| {
+            if fails_too.load(Ordering::Relaxed) && page.number > 1 { Err(unavailable()) } else { Ok(Duration::ZERO) }
+        });
+    })
+    .with_history(400, 20);
+    // Calls every quarter of a second in the last ten seconds before the first look.
+    (0..40).for_each(|n| drop(rig.script.world().insert(NOW.minus(n * SECOND / 4), "completed")));
+    let late = rig.script.world().insert(NOW.minus(9 * SECOND), "completed");
+    rig.script.world().rows[late].shown_at = NOW.plus(SECOND / 2);
+    rig.rows(rig.question()).await;
+    pass(15 * SECOND).await;
+    let now = rig.clock.now();
+    (0..30).for_each(|n| drop(rig.script.world().insert(now.minus(n * SECOND / 4), "completed")));
+    fails.store(true, Ordering::Relaxed);
+    let answer = rig.collect(rig.question()).await.unwrap();
+    let given = ids(&answer.slices.iter().flat_map(rows).collect::<Vec<_>>());
+    let as_of = answer.verdict.as_of;
+    let world = rig.script.world();
+    let lost = world.rows.iter().filter(|row| row.created_at <= as_of && !given.contains(&row.id));
+    let lost: Vec<_> = lost.map(|row| &row.id).collect();
+    assert!(lost.is_empty(), "{lost:?} before {as_of}");
+}
+
+// ------------------------------------------------------------------------------------------------ freshness and cost
+
+#[tokio::test(start_paused = true)]
+async fn joins_no_reading_older_than_what_is_due() {
+    let slow = Arc::new(AtomicBool::new(true));
+    let slow_too = Arc::clone(&slow);
+    let rig = bent(EngineSettings { settling_ttl: 100 * SECOND, ..settings() }, |bent| {
+        bent.before = Box::new(move |_, page, _| {
+            let is_slow = page.number > 2 && slow_too.load(Ordering::Relaxed);
+            Ok(if is_slow { 40 * SECOND } else { Duration::ZERO })
+        });
+    })
+    .with_history(400, 2);
+    let at = NOW.minus(DAY);
+    let row = rig.script.world().insert(at, "in-progress");
+    rig.script.world().change(row, "in-progress", NOW);
+    let question = Question { to: Some(at.plus(10 * SECOND)), ..rig.question() };
+    let first = rig.rows(question.clone());
+    let second = async {
+        tokio::time::sleep(5 * SECOND).await;
+        slow.store(false, Ordering::Relaxed);
+        rig.script.world().change(row, "completed", rig.clock.now());
+        tokio::time::sleep(20 * SECOND).await;
+        let narrow = Question { from: Some(at.minus(SECOND)), ..question.clone() };
+        assert_eq!(rig.rows(narrow.clone()).await, rig.truth(&narrow));
+    };
+    tokio::join!(first, second);
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quiet_history_is_renewed_once() {
+    let rig = Rig::new(EngineSettings { settled_ttl: 100 * SECOND, ..settings() }, 1).with_history(30, 300);
+    rig.rows(rig.question()).await;
+    pass(130 * SECOND).await;
+    let mut requests = Vec::new();
+    for _ in 0..12 {
+        rig.requests();
+        rig.rows(rig.question()).await;
+        tokio::time::sleep(5 * SECOND).await;
+        requests.push(rig.requests());
+    }
+    eprintln!("DBG quiet {requests:?}");
+    assert!(requests[1] < 10 && requests[2] < 10, "{requests:?}");
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn asking_again_at_once_under_a_status_costs_nothing() {
+    let rig = Rig::new(settings(), 1).with_history(400, 20);
+    (1..6).for_each(|n| drop(rig.script.world().insert(NOW.minus(n * 2 * DAY), "in-progress")));
+    rig.rows(rig.status("in-progress")).await;
+    pass(15 * SECOND).await;
+    rig.rows(rig.status("in-progress")).await;
+    rig.requests();
+    rig.rows(rig.status("in-progress")).await;
+    assert_eq!(rig.requests(), 0);
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_store_holds_nothing_that_nobody_points_at() {
+    let rig = Rig::new(settings(), 1).with_history(400, 20);
+    for _ in 0..20 {
+        rig.rows(rig.question()).await;
+        pass(15 * SECOND).await;
+        rig.script.world().insert(rig.clock.now().minus(2 * SECOND), "completed");
+    }
+    let question = rig.question();
+    let subject = Subject { credential: question.credential, agent: question.agent, filters: question.filters };
+    let scope = rig.engine.inner.scopes.find(&subject).unwrap();
+    let unused =
+        rig.store.0.lock().unwrap().keys().filter(|key| !scope.lock().coverage.uses(key)).count();
+    assert_eq!(unused, 0, "of {}", rig.store.0.lock().unwrap().len());
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn new_calls_break_no_walk_of_an_upstream_that_takes_no_dates() {
+    let rig = Rig::new(EngineSettings { window: None, ..settings() }, 1).with_history(1_500, 20);
+    rig.script.world().quirks.compare = Compare::Ignored;
+    let mut pages = 0;
+    rig.script.world().before_page = Some(Box::new(move |world, now| {
+        pages += 1;
+        if pages % 10 == 0 {
+            world.insert(now, "queued");
+        }
+    }));
+    let before = ids(&rig.truth(&rig.question()));
+    let answer = soon(rig.collect(rig.question())).await;
+    let requests = rig.requests();
+    let rows = ids(&answer.unwrap_or_else(|error| panic!("{error} after {requests}")).slices.iter().flat_map(rows).collect::<Vec<_>>());
+    assert!(before.is_subset(&rows));
+    assert!(requests < 4 * 1_500 / MAX_PAGE_SIZE, "{requests}");
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn questions_join_a_reading_that_waits_for_room() {
+    let rig = bent(settings(), |bent| {
+        bent.before = Box::new(|_, _, number| Ok(if number > 3 { 30 * SECOND } else { Duration::ZERO }));
+    })
+    .with_history(100, 2);
+    rig.rows(rig.question()).await;
+    pass(5 * SECOND).await;
+    rig.requests();
+    let ask = |n: u32| {
+        let rig = &rig;
+        async move {
+            tokio::time::sleep(n * 2 * SECOND).await;
+            rig.rows(rig.question()).await
+        }
+    };
+    futures_util::future::join_all((0..10).map(ask)).await;
+    let requests = rig.requests();
+    assert!(requests <= 3, "{requests}");
+    rig.close().await;
+}
