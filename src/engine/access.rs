@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt, Shared};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::clock::Clock;
 use crate::domain::{AgentFacts, AgentId, Credential, CredentialId, Timestamp};
@@ -22,6 +23,9 @@ const TRUSTED_FOR: Duration = Duration::from_mins(1);
 /// For how long a refusal is repeated without asking upstream again: a storm of bad keys stops here, and a key that
 /// was just made works a moment later.
 const REFUSED_FOR: Duration = Duration::from_secs(3);
+
+/// How long a check waits for room in the budget when there is an acceptance to fall back on.
+const BUDGET_WAIT: Duration = Duration::from_secs(2);
 
 /// The most credential-agent pairs that are remembered.
 const MAX_PAIRS: u64 = 65_536;
@@ -95,7 +99,14 @@ impl Access {
     ) -> Result<AgentFacts, SourceError> {
         let pair = (credential.id(), agent);
         let before = self.standings.get(&pair);
-        let error = match self.ask(credential, agent, turn).await {
+        let turn = &self.patience(before.as_ref(), turn);
+        let mut answer = self.ask(credential, agent, turn).await;
+        let is_early = || turn.deadline.as_ref().is_some_and(|deadline| deadline.instant() > Instant::now());
+        if matches!(answer, Err(SourceError::TimedOut)) && is_early() {
+            // The deadline that passed was that of whoever began the check.
+            answer = self.ask(credential, agent, turn).await;
+        }
+        let error = match answer {
             Ok(facts) => return Ok(facts),
             Err(error) => error,
         };
@@ -113,6 +124,21 @@ impl Access {
                 Err(error)
             }
         }
+    }
+
+    /// Whoever may be answered anyway does not wait for retries.
+    fn patience(&self, before: Option<&Standing>, turn: &Turn) -> Turn {
+        match before {
+            Some(Standing::Accepted { at, .. }) if self.clock.now().since(*at) <= self.stale_if_error => {
+                Turn { retry_for: Duration::ZERO, budget_wait: Some(BUDGET_WAIT), ..turn.clone() }
+            }
+            Some(Standing::Accepted { .. } | Standing::Refused { .. }) | None => turn.clone(),
+        }
+    }
+
+    /// Whether upstream ever accepted the pair.
+    pub(super) fn was_accepted(&self, credential: CredentialId, agent: AgentId) -> bool {
+        matches!(self.standings.get(&(credential, agent)), Some(Standing::Accepted { .. }))
     }
 
     fn refuse(&self, pair: Pair, error: &SourceError) {
@@ -138,7 +164,15 @@ impl Access {
         let pair = (credential.id(), agent);
         let answer = {
             let mut checking = self.checking.lock().unwrap_or_else(PoisonError::into_inner);
-            checking.entry(pair).or_insert_with(|| self.begin(pair, credential.clone(), turn.clone())).clone()
+            match checking.get(&pair).filter(|under_way| under_way.peek().is_none()) {
+                Some(under_way) => under_way.clone(),
+                None => {
+                    // One that is over was left behind by askers who went away: its word is old.
+                    let begun = self.begin(pair, credential.clone(), turn.clone());
+                    checking.insert(pair, begun.clone());
+                    begun
+                }
+            }
         };
         let answer = answer.await;
         let mut checking = self.checking.lock().unwrap_or_else(PoisonError::into_inner);

@@ -21,7 +21,7 @@ use crate::source::{Deadline, QuestionId, SourceError, Subject, Turn, Urgency};
 const NO_DEADLINE: Duration = Duration::from_hours(365 * 24);
 
 /// A collected answer keeps some of its time for what comes after the last page.
-const AFTER_READING: Duration = Duration::from_millis(100);
+pub(super) const AFTER_READING: Duration = Duration::from_millis(100);
 
 pub(super) async fn ask(inner: &Arc<Inner>, question: Question) -> Result<Answer, AskError> {
     let asked_at = inner.clock.now();
@@ -109,13 +109,19 @@ async fn admitted(inner: &Inner, question: &Question, turn: &Turn) -> Result<Age
         Standing::Accepted(facts) => Ok(facts),
         Standing::Refused(error) => Err(error.into()),
         Standing::Unknown if question.wish.only_if_cached => Err(AskError::NotCached),
-        Standing::Unknown => match inner.access.check(credential, question.agent, turn).await {
-            Ok(facts) => Ok(facts),
-            Err(error) => {
-                refused(inner, question, &error);
-                Err(error.into())
+        Standing::Unknown => {
+            // A refusal for what was never accepted says nothing of what was kept for other agents.
+            let was_accepted = inner.access.was_accepted(credential.id(), question.agent);
+            match inner.access.check(credential, question.agent, turn).await {
+                Ok(facts) => Ok(facts),
+                Err(error) => {
+                    if was_accepted {
+                        refused(inner, question, &error);
+                    }
+                    Err(error.into())
+                }
             }
-        },
+        }
     }
 }
 

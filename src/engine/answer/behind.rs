@@ -49,7 +49,7 @@ impl Frame {
                     return;
                 }
                 let reading = frame.reading(span, Purpose::Know, Urgency::Renewal);
-                let ticket = reading.join(Appetite::Whole);
+                let ticket = reading.join(span.to(), Appetite::Whole);
                 frame.scope.lock().readings.push(Arc::clone(&reading));
                 frame.inner.start(&frame.scope, &reading);
                 if ticket.over().await.is_err() {

@@ -60,6 +60,9 @@ impl Answer {
             | AskError::NotCached
             | AskError::ShuttingDown => error,
         };
+        let is_out_of_time =
+            matches!(error, AskError::Source(SourceError::TimedOut)) && self.is_out_of_time();
+        let error = if is_out_of_time { self.not_ready() } else { error };
         if matches!(error, AskError::ShuttingDown) {
             return Err(error);
         }
@@ -127,10 +130,14 @@ impl Answer {
             | AskError::ShuttingDown => return false,
         };
         let (Some(frame), Some(fallback)) = (&mut self.frame, self.fallback) else { return false };
+        if self.replans >= MAX_REPLANS {
+            return false;
+        }
+        self.replans += 1;
         if self.tally.stale.is_none() {
             self.tally.stale = Some(reason);
             let plan = frame.plan(fallback);
-            self.tally.freshness = plan.known.unwrap_or(self.tally.freshness);
+            self.tally.freshness = plan.worst.unwrap_or(self.tally.freshness);
         }
         if fallback.to() < span.to() {
             frame.narrow(fallback);

@@ -77,6 +77,12 @@ impl Frame {
         plan::plan(&parts, span, &self.policy, self.status.as_ref(), self.asked_at, self.window())
     }
 
+    /// Whether a row must be read again before it is given to this question.
+    pub(super) fn is_due(&self, row: &EntryRow) -> bool {
+        let ttl = self.policy.hard(self.policy.row_ttl(row, self.asked_at));
+        self.policy.is_past(row.read_at, ttl, self.asked_at)
+    }
+
     pub(super) fn filtered(&self, slice: EntrySlice, within: Span) -> Option<EntrySlice> {
         let keeps = |row: &EntryRow| {
             within.contains(row.created_at)
@@ -121,7 +127,7 @@ impl Frame {
                     continue;
                 };
                 left.extend(part.without(reading.span));
-                let ticket = reading.join(self.appetite);
+                let ticket = reading.join(common.to(), self.appetite);
                 if let Some(deadline) = &self.turn.deadline {
                     reading.turn.deadline.iter().for_each(|theirs| theirs.extend_to(deadline.instant()));
                 }
@@ -130,7 +136,7 @@ impl Frame {
         }
         for part in left {
             let reading = self.reading(part, Purpose::Know, urgency(gaps));
-            steps.push(Step::Read(part, reading.join(self.appetite), Origin::Own));
+            steps.push(Step::Read(part, reading.join(part.to(), self.appetite), Origin::Own));
             known.readings.push(reading);
         }
         steps.sort_by_key(|step| match step {
@@ -169,10 +175,10 @@ impl Frame {
                         && reading.begun_at > probe.oldest_read_at.plus(self.policy.live)
                 });
                 let ticket = if let Some(reading) = same {
-                    reading.join(Appetite::Whole)
+                    reading.join(probe.span.to(), Appetite::Whole)
                 } else {
                     let reading = self.reading(probe.span, purpose, Urgency::Refresh);
-                    let ticket = reading.join(Appetite::Whole);
+                    let ticket = reading.join(probe.span.to(), Appetite::Whole);
                     known.readings.push(reading);
                     ticket
                 };

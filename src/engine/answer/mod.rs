@@ -14,12 +14,14 @@ mod tally;
 use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 pub(super) use frame::Frame;
 
 use self::frame::{Origin, Step};
 use self::tally::{How, Tally};
 use super::AskError;
-use super::ask::{is_lenient, urgency};
+use super::ask::{AFTER_READING, is_lenient, urgency};
 use super::plan::{self, Item, Plan};
 use super::reading::Ended;
 use super::verdict::{Collected, Freshness, Missing, StaleReason, Verdict};
@@ -135,7 +137,7 @@ impl Answer {
         let mut frame = frame;
         frame.narrow(span);
         tally.as_of = frame.as_of();
-        Self::foregone_from(frame, tally, plan.known.unwrap_or_default())
+        Self::foregone_from(frame, tally, plan.worst.unwrap_or_default())
     }
 
     fn read(&mut self, plan: &Plan) {
@@ -235,6 +237,12 @@ impl Answer {
             }
             _ => Err(error),
         }
+    }
+
+    /// Whether the deadline has come: upstream is given up shortly before it.
+    fn is_out_of_time(&self) -> bool {
+        let deadline = self.frame.as_ref().and_then(|frame| frame.deadline);
+        deadline.is_some_and(|deadline| deadline <= Instant::now() + 2 * AFTER_READING)
     }
 
     fn not_ready(&self) -> AskError {

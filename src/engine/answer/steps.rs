@@ -3,7 +3,7 @@
 use super::Answer;
 use super::frame::{Origin, Step};
 use super::tally::How;
-use crate::domain::{EntrySlice, Span};
+use crate::domain::{EntryRow, EntrySlice, Span};
 use crate::engine::AskError;
 use crate::engine::reading::{Appetite, Found};
 
@@ -24,6 +24,9 @@ impl Answer {
             }
             Some(Step::Read(span, ticket, origin)) => {
                 let (span, origin) = (*span, *origin);
+                if let Some(frame) = &self.frame {
+                    frame.inner.start(&frame.scope, ticket.reading());
+                }
                 ticket.attend();
                 let found = ticket.piece_at(span.to()).await;
                 match found {
@@ -56,20 +59,30 @@ impl Answer {
     }
 
     fn took(&mut self, span: Span, piece: Span, slices: Vec<EntrySlice>, origin: Origin) {
-        self.replans = 0;
         let Some(frame) = &self.frame else { return };
         let Some(part) = piece.intersection(span) else { return };
         let how = if origin == Origin::Own { How::Miss } else { How::Joined };
+        let is_due = |row: &EntryRow| part.contains(row.created_at) && frame.is_due(row);
+        if origin == Origin::Joined && slices.iter().flat_map(EntrySlice::rows).any(is_due) {
+            // The reading began before this question, and what it brought may have changed since.
+            self.advance(span, part);
+            self.replan(part);
+            return;
+        }
         let kept: Vec<EntrySlice> =
             slices.into_iter().filter_map(|slice| frame.filtered(slice, part)).collect();
-        match (span.before(part.from()), self.steps.front_mut()) {
-            (Some(rest), Some(Step::Read(span, ..))) => *span = rest,
-            _ => {
-                self.leave_reading();
-            }
-        }
+        self.replans = 0;
+        self.advance(span, part);
         kept.into_iter().for_each(|slice| self.give(Some(slice), how));
         self.look_ahead();
+    }
+
+    /// Goes on below a part of the reading that is at the front.
+    fn advance(&mut self, span: Span, part: Span) {
+        match (span.before(part.from()), self.steps.front_mut()) {
+            (Some(rest), Some(Step::Read(span, ..))) => *span = rest,
+            _ => self.leave_reading(),
+        }
     }
 
     fn leave_reading(&mut self) {

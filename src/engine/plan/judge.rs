@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::domain::{MAX_PAGE_SIZE, Span, Status, Timestamp};
 use crate::engine::coverage::{Contents, Part, Trust};
-use crate::engine::freshness::Policy;
+use crate::engine::freshness::{Membership, Policy};
 
 /// Whether everything known of a span may still be given when that is `allowance` past its freshness.
 pub(in crate::engine) fn may_be_stale(
@@ -19,12 +19,20 @@ pub(in crate::engine) fn may_be_stale(
         Part::Known(segment) if segment.trust == Trust::Provisional => !is_past(segment.read_at, policy.live),
         Part::Known(segment) => {
             let rows_allow = match (&segment.contents, segment.rows()) {
-                (Contents::Rows { restless: Some(_), .. }, Some((entry, rows))) => entry.rows()[rows]
-                    .iter()
-                    .all(|row| !is_past(row.read_at, policy.hard(policy.row_ttl(row, now)))),
+                (Contents::Rows { restless: Some(_), .. }, Some((entry, rows))) => {
+                    entry.rows()[rows].iter().all(|row| {
+                        // A row that left its status is marked as never read; what is known of it is as old as the rest.
+                        let read_at = row.read_at.max(segment.read_at);
+                        !is_past(read_at, policy.hard(policy.row_ttl(row, now)))
+                    })
+                }
                 _ => true,
             };
-            rows_allow && !is_past(segment.read_at, policy.hard(policy.settled))
+            let place = match policy.membership {
+                Membership::Fixed | Membership::Rows => policy.settled,
+                Membership::Spans => policy.place_ttl(segment.span.to(), now),
+            };
+            rows_allow && !is_past(segment.read_at, policy.hard(place))
         }
     })
 }

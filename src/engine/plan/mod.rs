@@ -39,6 +39,8 @@ pub(super) struct Plan {
     pub(super) renewals: Vec<Span>,
     /// How old what is known is, of the part that expires first; none if nothing is known.
     pub(super) known: Option<Freshness>,
+    /// The same, of what is due as well: how old an answer is that is given without reading.
+    pub(super) worst: Option<Freshness>,
     /// Whether there is nothing that was never read.
     pub(super) gaps: Gaps,
 }

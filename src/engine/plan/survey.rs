@@ -51,6 +51,8 @@ pub(super) struct Survey<'a> {
     groups: Vec<Group>,
     renewals: Vec<(Timestamp, Span, usize)>,
     expires_first: Option<(Timestamp, Freshness)>,
+    /// The same of all that is known, what is due included.
+    worst: Option<(Timestamp, Freshness)>,
 }
 
 impl<'a> Survey<'a> {
@@ -61,7 +63,7 @@ impl<'a> Survey<'a> {
         window: Duration,
     ) -> Self {
         let (reads, groups, renewals) = (Vec::new(), Vec::new(), Vec::new());
-        Self { policy, status, now, window, reads, groups, renewals, expires_first: None }
+        Self { policy, status, now, window, reads, groups, renewals, expires_first: None, worst: None }
     }
 
     pub(super) fn gap(&mut self, gap: Span) {
@@ -77,6 +79,7 @@ impl<'a> Survey<'a> {
         let policy = self.policy;
         if segment.trust == Trust::Provisional {
             if policy.is_past(segment.read_at, policy.live, self.now) {
+                self.aged(segment.read_at, policy.live);
                 self.gap(span);
             } else {
                 self.known(segment.read_at, policy.live);
@@ -84,6 +87,7 @@ impl<'a> Survey<'a> {
             return;
         }
         if policy.is_past(segment.read_at, policy.hard(policy.settled), self.now) {
+            self.aged(segment.read_at, policy.settled);
             self.reads.push(span);
             return;
         }
@@ -114,6 +118,7 @@ impl<'a> Survey<'a> {
     fn place(&mut self, segment: &Segment, part: Span) {
         let ttl = self.policy.place_ttl(part.to(), self.now);
         if self.policy.is_past(segment.read_at, self.policy.hard(ttl), self.now) {
+            self.aged(segment.read_at, ttl);
             self.reads.push(part);
         } else {
             self.known(segment.read_at, ttl);
@@ -139,8 +144,15 @@ impl<'a> Survey<'a> {
             let is_asked_for = question.contains(row.created_at);
             let ttl = self.ttl(row);
             if is_asked_for && policy.is_past(row.read_at, policy.hard(ttl), self.now) {
-                let (created_at, read_at, status) = (row.created_at, row.read_at, row.status.clone());
-                self.due(Due { created_at, read_at, status });
+                self.aged(row.read_at, ttl);
+                if row.is_dated {
+                    let (created_at, read_at, status) = (row.created_at, row.read_at, row.status.clone());
+                    self.due(Due { created_at, read_at, status });
+                } else {
+                    // Upstream has it somewhere between its neighbors, so they are read with it.
+                    self.reads.extend(segment.span.intersection(question));
+                    self.pass(1);
+                }
             } else {
                 if is_asked_for {
                     self.known(row.read_at, ttl);
@@ -194,9 +206,18 @@ impl<'a> Survey<'a> {
     }
 
     fn known(&mut self, read_at: Timestamp, ttl: Duration) {
+        self.aged(read_at, ttl);
         let expires = read_at.plus(ttl);
         if self.expires_first.is_none_or(|(first, _)| expires < first) {
             self.expires_first = Some((expires, Freshness { age: self.now.since(read_at), lifetime: ttl }));
+        }
+    }
+
+    /// Notes the age of something known, fresh or not.
+    fn aged(&mut self, read_at: Timestamp, ttl: Duration) {
+        let expires = read_at.plus(ttl);
+        if read_at > Timestamp::MIN && self.worst.is_none_or(|(first, _)| expires < first) {
+            self.worst = Some((expires, Freshness { age: self.now.since(read_at), lifetime: ttl }));
         }
     }
 
@@ -216,7 +237,8 @@ impl<'a> Survey<'a> {
         let items = items(span, merged(self.reads), self.window);
         let renewals = joined(self.renewals, self.window);
         let known = self.expires_first.map(|(_, freshness)| freshness);
-        Plan { items, probes, renewals, known, gaps: gaps(span, parts) }
+        let worst = self.worst.map(|(_, freshness)| freshness);
+        Plan { items, probes, renewals, known, worst, gaps: gaps(span, parts) }
     }
 
     /// Takes the groups that probes serve better out of the groups, and gives the probes; of both, no more than
@@ -242,9 +264,16 @@ impl<'a> Survey<'a> {
             probes.clear();
         }
         probes.sort_by_key(|probe| probe.oldest_read_at);
+        for left_out in probes.iter().skip(MAX_SPARSE) {
+            self.known(left_out.oldest_read_at, self.policy.live);
+        }
         probes.truncate(MAX_SPARSE);
         sparse.sort_by_key(|group| group.due.iter().map(|due| due.read_at).min());
-        sparse.truncate(MAX_SPARSE - probes.len());
+        let most = MAX_SPARSE - probes.len();
+        for left_out in sparse.iter().skip(most).flat_map(|group| &group.due) {
+            self.known(left_out.read_at, self.policy.live);
+        }
+        sparse.truncate(most);
         self.groups.extend(sparse);
         probes
     }

@@ -143,11 +143,12 @@ impl Reading {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for it from now on; the ticket's drop ends that.
-    pub(super) fn join(self: &Arc<Self>, appetite: Appetite) -> Ticket {
+    /// Waits for what it brings from an instant downwards; the ticket's drop ends that.
+    pub(super) fn join(self: &Arc<Self>, top: Timestamp, appetite: Appetite) -> Ticket {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        self.lock().waiters.insert(id, Waiting { at: self.span.to(), appetite });
+        self.lock().waiters.insert(id, Waiting { at: top, appetite });
+        self.changed.notify_waiters();
         Ticket { reading: Arc::clone(self), id }
     }
 
@@ -172,6 +173,7 @@ impl Reading {
         let mut state = self.lock();
         state.given_above = Some(span.from().previous());
         state.shelf.push_back(Laid { span, slices, is_taken: false });
+        state.clear_shelf(self.fan_out);
         drop(state);
         self.changed.notify_waiters();
     }
@@ -220,8 +222,12 @@ impl Reading {
                 else {
                     return Err(Ended::Unwanted);
                 };
-                let untaken = state.shelf.iter().filter(|laid| !laid.is_taken).count();
-                if untaken.saturating_add(on_their_way) < appetite.limit(self.fan_out) {
+                let fastest = state.fastest();
+                let ahead =
+                    state.shelf.iter().filter(|laid| !laid.is_taken && laid.span.from() <= fastest).count();
+                // What nobody who is here needs is passed on the way down, not waited with.
+                let is_above = state.given_above.unwrap_or(self.span.to()) > fastest;
+                if is_above || ahead.saturating_add(on_their_way) < appetite.limit(self.fan_out) {
                     return Ok(());
                 }
             }
@@ -241,13 +247,21 @@ impl Appetite {
 }
 
 impl State {
+    /// How far down the fastest of those who have come to this reading is; of those to come, if nobody has.
+    fn fastest(&self) -> Timestamp {
+        let here =
+            self.waiters.values().filter(|waiting| waiting.appetite != Appetite::Later).map(|w| w.at).min();
+        here.or_else(|| self.waiters.values().map(|w| w.at).max()).unwrap_or(Timestamp::MAX)
+    }
+
     /// Takes off the shelf what everybody who waits has passed, and, when all of them stream, what the fastest has
     /// passed by a long way.
     fn clear_shelf(&mut self, fan_out: usize) {
         let collects = self.waiters.values().any(|waiting| waiting.appetite == Appetite::Whole);
         while let Some(first) = self.shelf.front() {
             let all_passed = self.waiters.values().all(|waiting| waiting.at < first.span.from());
-            let is_far_behind = !collects && first.is_taken && self.shelf.len() > 2 * fan_out;
+            let is_far_behind =
+                !collects && first.span.from() > self.fastest() && self.shelf.len() > 2 * fan_out;
             if !all_passed && !is_far_behind {
                 return;
             }

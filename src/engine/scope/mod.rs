@@ -121,7 +121,8 @@ impl Scope {
         reading: &Reading,
         commit_lag: Duration,
     ) -> Vec<EntrySlice> {
-        let trusted_to = piece.asked_at.upstream.minus(commit_lag);
+        // By whichever clock is behind: what was learned of upstream's may be wrong.
+        let trusted_to = piece.asked_at.upstream.min(piece.asked_at.ours).minus(commit_lag);
         let chunks: Vec<Chunk<'_>> = [
             (piece.span.after(trusted_to), Trust::Provisional),
             (piece.span.before(trusted_to.next()), Trust::Proven),

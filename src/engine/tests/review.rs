@@ -118,7 +118,8 @@ fn bent(settings: EngineSettings, bend: impl FnOnce(&mut Bent)) -> Rig {
         check: Duration::ZERO,
     };
     bend(&mut source);
-    let engine = Engine::new(settings, Arc::new(source), Arc::clone(&store) as _, clock.clone(), shutdown.clone());
+    let engine =
+        Engine::new(settings, Arc::new(source), Arc::clone(&store) as _, clock.clone(), shutdown.clone());
     Rig { engine, script, store, clock, shutdown }
 }
 
@@ -186,14 +187,16 @@ async fn a_lenient_stream_goes_on_after_parts_that_failed() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stale_answer_whose_entries_go_ends() {
-    let rig = Rig::new(EngineSettings { stale_if_error: 600 * SECOND, ..settings() }, 1).with_history(1_000, 20);
+    let rig =
+        Rig::new(EngineSettings { stale_if_error: 600 * SECOND, ..settings() }, 1).with_history(1_000, 20);
     rig.rows(rig.question()).await;
     rig.script.world().refuse = Some(Box::new(|_| Some(unavailable())));
     pass(30 * SECOND).await;
     let mut answer = rig.engine.ask(streamed(rig.question())).await.unwrap();
     rig.store.0.lock().unwrap().clear();
     rig.requests();
-    let end = tokio::time::timeout(600 * SECOND, async { while let Ok(Some(_)) = answer.next().await {} }).await;
+    let end =
+        tokio::time::timeout(600 * SECOND, async { while let Ok(Some(_)) = answer.next().await {} }).await;
     let requests = rig.requests();
     assert!(end.is_ok(), "still asking after {requests} requests");
     drop(answer);
@@ -323,8 +326,7 @@ async fn a_double_at_a_seam_that_is_no_tie_is_a_broken_walk() {
     let (gone_too, script_too) = (Arc::clone(&gone), Arc::clone(&script));
     let rig = bent(settings(), |bent| {
         // The second page is served last, after a row of the first page went; the total is counted now and then.
-        bent.before =
-            Box::new(|_, page, _| Ok(if page.number == 2 { SECOND / 2 } else { Duration::ZERO }));
+        bent.before = Box::new(|_, page, _| Ok(if page.number == 2 { SECOND / 2 } else { Duration::ZERO }));
         bent.served = Box::new(move |page| {
             if page.number == 2 && !gone_too.swap(true, Ordering::Relaxed) {
                 script_too.lock().unwrap().as_ref().unwrap().world().rows.remove(10);
@@ -404,7 +406,8 @@ async fn a_check_joined_by_a_patient_caller_does_not_fail_with_the_first_ones_de
 
 #[tokio::test(start_paused = true)]
 async fn a_stale_answer_is_not_called_fresh() {
-    let rig = Rig::new(EngineSettings { stale_if_error: 600 * SECOND, ..settings() }, 1).with_history(1_000, 20);
+    let rig =
+        Rig::new(EngineSettings { stale_if_error: 600 * SECOND, ..settings() }, 1).with_history(1_000, 20);
     rig.rows(rig.question()).await;
     rig.script.world().refuse = Some(Box::new(|_| Some(unavailable())));
     pass(300 * SECOND).await;
@@ -417,7 +420,8 @@ async fn a_stale_answer_is_not_called_fresh() {
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_renewed_behind_is_not_called_fresh() {
-    let rig = Rig::new(EngineSettings { stale_while_revalidate: 600 * SECOND, ..settings() }, 1).with_history(1_000, 20);
+    let rig = Rig::new(EngineSettings { stale_while_revalidate: 600 * SECOND, ..settings() }, 1)
+        .with_history(1_000, 20);
     rig.rows(rig.question()).await;
     pass(300 * SECOND).await;
     let freshness = rig.collect(rig.question()).await.unwrap().verdict.freshness;
@@ -556,7 +560,11 @@ async fn as_of_of_an_answer_that_fell_back_holds() {
     let fails_too = Arc::clone(&fails);
     let rig = bent(EngineSettings { stale_if_error: 600 * SECOND, ..settings() }, |bent| {
         bent.before = Box::new(move |_, page, _| {
-            if fails_too.load(Ordering::Relaxed) && page.number > 1 { Err(unavailable()) } else { Ok(Duration::ZERO) }
+            if fails_too.load(Ordering::Relaxed) && page.number > 1 {
+                Err(unavailable())
+            } else {
+                Ok(Duration::ZERO)
+            }
         });
     })
     .with_history(400, 20);
@@ -647,10 +655,10 @@ async fn the_store_holds_nothing_that_nobody_points_at() {
         rig.script.world().insert(rig.clock.now().minus(2 * SECOND), "completed");
     }
     let question = rig.question();
-    let subject = Subject { credential: question.credential, agent: question.agent, filters: question.filters };
+    let subject =
+        Subject { credential: question.credential, agent: question.agent, filters: question.filters };
     let scope = rig.engine.inner.scopes.find(&subject).unwrap();
-    let unused =
-        rig.store.0.lock().unwrap().keys().filter(|key| !scope.lock().coverage.uses(key)).count();
+    let unused = rig.store.0.lock().unwrap().keys().filter(|key| !scope.lock().coverage.uses(key)).count();
     assert_eq!(unused, 0, "of {}", rig.store.0.lock().unwrap().len());
     rig.close().await;
 }
@@ -669,7 +677,12 @@ async fn new_calls_break_no_walk_of_an_upstream_that_takes_no_dates() {
     let before = ids(&rig.truth(&rig.question()));
     let answer = soon(rig.collect(rig.question())).await;
     let requests = rig.requests();
-    let rows = ids(&answer.unwrap_or_else(|error| panic!("{error} after {requests}")).slices.iter().flat_map(rows).collect::<Vec<_>>());
+    let rows = ids(&answer
+        .unwrap_or_else(|error| panic!("{error} after {requests}"))
+        .slices
+        .iter()
+        .flat_map(rows)
+        .collect::<Vec<_>>());
     assert!(before.is_subset(&rows));
     assert!(requests < 4 * 1_500 / MAX_PAGE_SIZE, "{requests}");
     rig.close().await;
