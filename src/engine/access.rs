@@ -45,7 +45,7 @@ pub(super) struct Access {
     shutdown: Shutdown,
     stale_if_error: Duration,
     standings: moka::sync::Cache<Pair, Standing>,
-    checking: Mutex<HashMap<Pair, Checking>>,
+    checking: Arc<Mutex<HashMap<Pair, Checking>>>,
 }
 
 /// What is known of a pair without asking.
@@ -67,7 +67,7 @@ impl Access {
         stale_if_error: Duration,
     ) -> Self {
         let standings = moka::sync::Cache::new(MAX_PAIRS);
-        Self { source, clock, shutdown, stale_if_error, standings, checking: Mutex::default() }
+        Self { source, clock, shutdown, stale_if_error, standings, checking: Arc::default() }
     }
 
     /// What is known of a pair.
@@ -164,29 +164,18 @@ impl Access {
         let pair = (credential.id(), agent);
         let answer = {
             let mut checking = self.checking.lock().unwrap_or_else(PoisonError::into_inner);
-            match checking.get(&pair).filter(|under_way| under_way.peek().is_none()) {
-                Some(under_way) => under_way.clone(),
-                None => {
-                    // One that is over was left behind by askers who went away: its word is old.
-                    let begun = self.begin(pair, credential.clone(), turn.clone());
-                    checking.insert(pair, begun.clone());
-                    begun
-                }
-            }
+            checking.entry(pair).or_insert_with(|| self.begin(pair, credential.clone(), turn.clone())).clone()
         };
-        let answer = answer.await;
-        let mut checking = self.checking.lock().unwrap_or_else(PoisonError::into_inner);
-        if checking.get(&pair).is_some_and(|checking| checking.peek().is_some()) {
-            checking.remove(&pair);
-        }
-        answer
+        answer.await
     }
 
     fn begin(&self, pair: Pair, credential: Credential, turn: Turn) -> Checking {
         let (say, hear) = oneshot::channel();
         let (source, clock, standings) =
             (Arc::clone(&self.source), self.clock.clone(), self.standings.clone());
+        let over = Over { pair, checking: Arc::clone(&self.checking) };
         self.shutdown.spawn(async move {
+            let _over = over;
             let answer = source.agent(&credential, pair.1, &turn).await;
             if let Ok(facts) = &answer {
                 standings.insert(pair, Standing::Accepted { at: clock.now(), facts: *facts });
@@ -200,5 +189,18 @@ impl Access {
             upstream: None,
         };
         hear.map(move |answer| answer.unwrap_or_else(|_| Err(lost()))).boxed().shared()
+    }
+}
+
+/// Takes a check off the list when it is over, whoever still waits for it, and also when its task panics: a later
+/// question asks anew.
+struct Over {
+    pair: Pair,
+    checking: Arc<Mutex<HashMap<Pair, Checking>>>,
+}
+
+impl Drop for Over {
+    fn drop(&mut self) {
+        self.checking.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.pair);
     }
 }

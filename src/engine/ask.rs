@@ -48,6 +48,7 @@ pub(super) async fn ask(inner: &Arc<Inner>, question: Question) -> Result<Answer
         policy,
         status,
         asked_at,
+        joins_since: Timestamp::MIN,
         turn,
         keep: if question.wish.no_store { Keep::No } else { Keep::Yes },
         appetite: match question.pace {

@@ -89,6 +89,10 @@ impl Inner {
         };
         let repairs = scope.learned.repairs();
         let end = reader.read(reading.span, &desk).await;
+        if end.is_err() && reading.has_given() && !scope.learned.is_order_known() {
+            // One page in order is too little to believe of a list that was not read to its end.
+            scope.unlearn_span(&*self.store, reading.span);
+        }
         if matches!(end, Err(Ended::Disordered)) {
             // What was learned of the scope rests on an order that it does not have.
             scope.unlearn(&*self.store);

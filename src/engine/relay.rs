@@ -53,6 +53,9 @@ pub struct Relayed {
     pub report: CacheReport,
 }
 
+/// How long a page that may be stale waits for room in the budget.
+const BUDGET_WAIT: Duration = Duration::from_secs(2);
+
 /// What a page is kept under.
 type Key = (CredentialId, AgentId, Arc<str>);
 type Fetching = Shared<BoxFuture<'static, Result<Arc<Kept>, SourceError>>>;
@@ -110,7 +113,7 @@ pub(super) async fn relay(inner: &Arc<Inner>, question: RelayQuestion) -> Result
 async fn answer(inner: &Arc<Inner>, question: RelayQuestion) -> Result<Relayed, AskError> {
     let now = inner.clock.now();
     let key: Key = (question.credential.id(), question.agent, question.canonical_query.as_str().into());
-    let turn = turn(&question);
+    let mut turn = turn(&question);
     let policy = inner.settings.policy(Membership::Fixed).wished(&question.wish);
     let standing = inner.access.known(key.0, key.1);
     if let Standing::Refused(error) = standing {
@@ -134,6 +137,14 @@ async fn answer(inner: &Arc<Inner>, question: RelayQuestion) -> Result<Relayed, 
     }
     if question.wish.only_if_cached {
         return Err(AskError::NotCached);
+    }
+    let may_be_stale = |kept: &Arc<Kept>| {
+        let freshness = freshness(kept, &policy, now);
+        freshness.age <= freshness.lifetime + inner.settings.stale_if_error
+    };
+    if kept.as_ref().is_some_and(may_be_stale) {
+        // An answer that may be stale waits for nothing.
+        (turn.retry_for, turn.budget_wait) = (Duration::ZERO, Some(BUDGET_WAIT));
     }
     let error = match fetch(inner, &key, &question, turn.clone()).await {
         Ok(fetched) => {

@@ -139,6 +139,11 @@ impl Answer {
             let plan = frame.plan(fallback);
             self.tally.freshness = plan.worst.unwrap_or(self.tally.freshness);
         }
+        if frame.span.to() == frame.present {
+            // What is given now goes up to the present of an earlier reading.
+            let lag = frame.inner.settings.commit_lag;
+            self.tally.as_of = self.tally.as_of.min(fallback.to().minus(lag));
+        }
         if fallback.to() < span.to() {
             frame.narrow(fallback);
             self.tally.as_of = frame.as_of();

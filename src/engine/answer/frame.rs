@@ -33,6 +33,8 @@ pub(in crate::engine) struct Frame {
     /// The status that rows are filtered by here.
     pub(in crate::engine) status: Option<Status>,
     pub(in crate::engine) asked_at: Timestamp,
+    /// Readings begun before this are not joined.
+    pub(in crate::engine) joins_since: Timestamp,
     pub(in crate::engine) turn: Turn,
     pub(in crate::engine) keep: Keep,
     pub(in crate::engine) appetite: Appetite,
@@ -150,6 +152,7 @@ impl Frame {
         let ttl = if is_old { self.policy.settling } else { self.policy.live };
         reading.purpose == Purpose::Know
             && reading.is_open()
+            && reading.begun_at >= self.joins_since
             && !self.policy.is_past(reading.begun_at, ttl, self.asked_at)
     }
 

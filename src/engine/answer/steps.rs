@@ -66,6 +66,9 @@ impl Answer {
         if origin == Origin::Joined && slices.iter().flat_map(EntrySlice::rows).any(is_due) {
             // The reading began before this question, and what it brought may have changed since.
             self.advance(span, part);
+            if let Some(frame) = &mut self.frame {
+                frame.joins_since = frame.asked_at;
+            }
             self.replan(part);
             return;
         }

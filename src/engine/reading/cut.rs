@@ -5,14 +5,13 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-use super::piece::{AskedAt, Piece, place};
+use super::piece::{AskedAt, Piece, is_elsewhere, place};
 use super::reader::{Desk, Ended, MAX_PAGES, Reader, endless, inconsistent};
 use super::rounds::{Belief, Rounds};
-use super::walk::{Dates, Extent, Order, Step, Walk};
 use crate::domain::{Page, Span, Timestamp};
 
 /// How many rows seen earlier a piece is cut to: a page, less what may have come since.
-const ROWS_A_PIECE: usize = 40;
+const ROWS_A_PIECE: usize = 42;
 
 /// How many empty pages that promise more are believed to be a passing fault.
 const MAX_EMPTY_PAGES: u32 = 3;
@@ -28,6 +27,9 @@ const SECOND: Duration = Duration::from_secs(1);
 
 impl Reader<'_> {
     /// Reads a region in pieces that are one page each, newest first. `first` is its first page, if it is there.
+    ///
+    /// A page that promises more says nothing of its region, in whatever order it comes: it only tells how densely
+    /// rows lie, and so where to cut. Every piece given is one answer that says "no more".
     pub(super) fn cut<'s>(
         &'s self,
         region: Span,
@@ -36,18 +38,25 @@ impl Reader<'_> {
     ) -> BoxFuture<'s, Result<(), Ended>> {
         Box::pin(async move {
             let mut left = VecDeque::from([region]);
-            let mut empty_pages = 0;
+            let (mut empty_pages, mut fitting) = (0, None);
             while let Some(region) = left.pop_front() {
-                let asked = region.outward();
-                let (page, asked_at) = match first.take() {
-                    Some(first) => first,
+                let (page, asked_at, region) = match first.take() {
+                    Some((page, asked_at)) => (page, asked_at, region),
                     None => {
+                        let (region, rest) = topmost(region, fitting);
+                        rest.into_iter().for_each(|rest| left.push_front(rest));
                         desk.room(0).await?;
                         let asked_at = self.clock.asked_now(self.source);
-                        (self.page(asked, 1, desk).await?, asked_at)
+                        (self.page(region.outward(), 1, desk).await?, asked_at, region)
                     }
                 };
+                let asked = region.outward();
+                if is_elsewhere(&page, asked) {
+                    self.learned.dates_ignored();
+                    return Err(Ended::DatesIgnored);
+                }
                 if !page.has_more {
+                    fitting = Some(fitting_width(region, page.rows.len()));
                     let rows = place(page, region.to(), asked_at.ours);
                     desk.give(Piece::new(region, rows, asked_at));
                     continue;
@@ -60,51 +69,19 @@ impl Reader<'_> {
                     left.push_front(region);
                     continue;
                 }
+                if asked.width() <= SECOND {
+                    self.rounds(region, asked, desk).await?;
+                    continue;
+                }
                 let instants: Vec<Timestamp> = page.rows.iter().filter_map(|row| row.created_at).collect();
-                let mut walk = Walk::new(region, asked, Dates::Kept, self.learned.order(), asked_at);
-                match walk.take(1, page) {
-                    Step::DatesIgnored => {
-                        self.learned.dates_ignored();
-                        return Err(Ended::DatesIgnored);
-                    }
-                    Step::Going | Step::Whole | Step::Broken { .. } | Step::Tied(_) | Step::Disordered => {}
-                }
-                if walk.order() == Order::NewestFirst
-                    && let Some(piece) = walk.proven(Extent::Prefix)
-                {
-                    desk.give(piece);
-                    if let Some(rest) = walk.rest() {
-                        if rest.to().ceil_second() < asked.to() {
-                            left.push_front(rest);
-                        } else {
-                            self.split(rest, &instants, &mut left, desk).await?;
-                        }
-                    }
-                } else {
-                    self.split(region, &instants, &mut left, desk).await?;
-                }
+                let at = cut_point(region, &instants);
+                fitting = region.after(at).map(Span::width);
+                let (upper, lower) = (region.after(at.previous()), region.before(at));
+                // The upper part comes next.
+                lower.into_iter().chain(upper).for_each(|part| left.push_front(part));
             }
             Ok(())
         })
-    }
-
-    /// Halves a region whose first page says nothing about a part of it; reads it in rounds if it can't be halved.
-    async fn split(
-        &self,
-        region: Span,
-        instants: &[Timestamp],
-        left: &mut VecDeque<Span>,
-        desk: &dyn Desk,
-    ) -> Result<(), Ended> {
-        let asked = region.outward();
-        if asked.width() <= SECOND {
-            return self.rounds(region, asked, desk).await;
-        }
-        let middle = middle(region, instants);
-        let (upper, lower) = (region.after(middle.previous()), region.before(middle));
-        // The upper part comes next.
-        lower.into_iter().chain(upper).for_each(|part| left.push_front(part));
-        Ok(())
     }
 
     /// Reads all pages of a list again and again, until rounds bring nothing new.
@@ -153,6 +130,29 @@ pub(super) fn cut_at(rest: Span, mut seen: Vec<Timestamp>) -> Vec<Span> {
     }
     pieces.extend(left);
     pieces
+}
+
+/// The top of a region that probably fits a page, and the rest of it.
+fn topmost(region: Span, fitting: Option<Duration>) -> (Span, Option<Span>) {
+    let at = fitting.map(|width| region.to().minus(width).floor_second()).filter(|at| *at > region.from());
+    let parts = at.and_then(|at| Some((region.after(at.previous())?, region.before(at))));
+    parts.unwrap_or((region, None))
+}
+
+/// How wide a piece would be that holds [`ROWS_A_PIECE`] rows where this one held so many; at most twice as wide.
+fn fitting_width(region: Span, rows: usize) -> Duration {
+    let factor = ROWS_A_PIECE as f64 / rows.max(1) as f64;
+    region.width().mul_f64(factor.clamp(0.5, 2.0)).max(SECOND)
+}
+
+/// Where to cut a region whose first page promises more: below about a page of rows if they come newest first, else
+/// in the middle of those seen.
+fn cut_point(region: Span, instants: &[Timestamp]) -> Timestamp {
+    let is_newest_first = instants.is_sorted_by(|newer, older| newer >= older);
+    let fortieth = instants.get(ROWS_A_PIECE - 1).filter(|_| is_newest_first).map(|at| at.floor_second());
+    let is_inside =
+        |at: &Timestamp| *at > region.from() && *at <= region.to() && *at > region.outward().from();
+    fortieth.filter(is_inside).unwrap_or_else(|| middle(region, instants))
 }
 
 /// A whole second in the middle of a region's rows, after its start and not after its end, so that both halves are

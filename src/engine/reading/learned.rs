@@ -10,6 +10,7 @@ pub(in crate::engine) struct Learned {
     dates: AtomicU8,
     order: AtomicU8,
     repairs: AtomicU64,
+    ordered_pages: AtomicU64,
 }
 
 /// What upstream's `total` was found to be.
@@ -46,6 +47,16 @@ impl Learned {
     /// In which order lists are taken to come until a page says otherwise.
     pub(super) fn order(&self) -> Order {
         if self.order.load(Ordering::Relaxed) == 0 { Order::NewestFirst } else { Order::Other }
+    }
+
+    /// A walk accepted so many pages, all newest first.
+    pub(super) fn ordered_pages(&self, pages: u32) {
+        self.ordered_pages.fetch_max(pages.into(), Ordering::Relaxed);
+    }
+
+    /// Whether enough was seen in one walk to take lists for newest first.
+    pub(in crate::engine) fn is_order_known(&self) -> bool {
+        self.ordered_pages.load(Ordering::Relaxed) >= 2 && self.order() == Order::NewestFirst
     }
 
     /// A list looked as if it came newest first, and did not.

@@ -178,6 +178,11 @@ impl Reading {
         self.changed.notify_waiters();
     }
 
+    /// Whether it proved anything yet.
+    pub(super) fn has_given(&self) -> bool {
+        self.lock().given_above.is_some()
+    }
+
     /// Ends it.
     pub(super) fn finish(&self, end: Result<(), Ended>) {
         self.lock().phase = Phase::Over(end);

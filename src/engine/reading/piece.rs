@@ -1,5 +1,6 @@
 use std::cmp::Reverse;
 use std::collections::HashSet;
+use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
@@ -47,6 +48,22 @@ pub(in crate::engine) fn place(page: Page, top: Timestamp, read_at: Timestamp) -
             NewRow { created_at: before, row, read_at, digest }
         })
         .collect()
+}
+
+/// How far outside the span a row may lie: a comparison at whole seconds reaches one second beyond.
+const DATE_SLACK: Duration = Duration::from_secs(2);
+
+fn around(asked: Span) -> Span {
+    asked.union(Span::at(asked.from().minus(DATE_SLACK))).union(Span::at(asked.to().plus(DATE_SLACK)))
+}
+
+/// Whether a page is for the most part of another time than was asked for: then upstream ignores the dates. Single
+/// rows may be dated oddly.
+pub(super) fn is_elsewhere(page: &Page, asked: Span) -> bool {
+    let around = around(asked);
+    let outside =
+        page.rows.iter().filter_map(|row| row.created_at).filter(|at| !around.contains(*at)).count();
+    outside * 2 > page.rows.len()
 }
 
 /// The same on every machine and in every run, since it becomes part of entity tags.

@@ -21,7 +21,7 @@ use tokio::sync::Semaphore;
 use super::cut::cut_at;
 use super::learned::{Learned, Total};
 use super::piece::Piece;
-use super::walk::{Dates, Extent, Step, Walk};
+use super::walk::{Dates, Extent, Order, Step, Walk};
 use crate::domain::{MAX_PAGE_SIZE, NewRow, Page, PageOf, Span, Timestamp};
 use crate::engine::{AskError, clock::Clock};
 use crate::source::{Source, SourceError, Subject, Turn};
@@ -129,6 +129,9 @@ impl Reader<'_> {
         loop {
             match step {
                 Step::Going => {
+                    if walk.order() == Order::NewestFirst {
+                        self.learned.ordered_pages(walk.accepted());
+                    }
                     if let Some(piece) = walk.proven(Extent::Prefix) {
                         desk.give(piece);
                     }

@@ -22,14 +22,9 @@
 //! What the walk does about a proof that fails is not its business: it says which part of the span is left.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
-use std::time::Duration;
 
-use super::piece::{AskedAt, Piece, place};
+use super::piece::{AskedAt, Piece, is_elsewhere, place};
 use crate::domain::{MAX_PAGE_SIZE, NewRow, Page, RowId, Span, Timestamp};
-
-/// How far outside the span a row may lie before upstream is taken to ignore the dates: a comparison at whole
-/// seconds reaches one second beyond.
-const DATE_SLACK: Duration = Duration::from_secs(2);
 
 /// How many rows at the end of a page wait for the next one to confirm the order.
 const UNCONFIRMED: usize = 4;
@@ -182,7 +177,7 @@ impl Walk {
     }
 
     fn accept(&mut self, page: Page) -> Step {
-        if self.dates == Dates::Kept && self.is_outside(&page) {
+        if self.dates == Dates::Kept && is_elsewhere(&page, self.asked) {
             return Step::DatesIgnored;
         }
         let is_first = self.accepted == 0;
@@ -298,11 +293,6 @@ impl Walk {
         let is_ordered =
             self.order == Order::NewestFirst && self.descends && self.last_few.len() > UNCONFIRMED;
         self.last_few.front().copied().filter(|_| is_ordered)
-    }
-
-    fn is_outside(&self, page: &Page) -> bool {
-        let (from, to) = (self.asked.from().minus(DATE_SLACK), self.asked.to().plus(DATE_SLACK));
-        page.rows.iter().filter_map(|row| row.created_at).any(|at| at < from || at > to)
     }
 
     fn broken(&self, page: &Page) -> Step {

@@ -82,6 +82,11 @@ impl Scope {
         self.unlearn(store);
     }
 
+    /// Forgets what is known of a span.
+    pub(super) fn unlearn_span(&self, store: &dyn Store, span: Span) {
+        self.lock().replace(store, span, Vec::new());
+    }
+
     /// How many rows are known within a span.
     pub(super) fn known_rows(&self, span: Span) -> usize {
         self.lock().coverage.overlapping(span).map(Segment::len).sum()

@@ -66,7 +66,7 @@ async fn a_comparison_at_whole_seconds() {
 #[tokio::test(start_paused = true)]
 async fn no_total() {
     let requests = holds_every_row(|world| world.quirks.totals = Totals::Missing).await;
-    assert!(requests.iter().all(|count| *count <= 1_500 / 50 + 2 * 3 + 3), "{requests:?}");
+    assert!(requests.iter().all(|count| *count <= 1_500 / 50 * 3 / 2 + 2 * 3), "{requests:?}");
 }
 
 #[tokio::test(start_paused = true)]
