@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use super::access::Access;
 use super::clock::Clock;
+use super::freshness::Membership;
 use super::reading::{Dates, Ended, Piece, Purpose, Reader, Reading, ReadingDesk};
 use super::relay::Relays;
 use super::scope::Scope;
@@ -76,6 +77,9 @@ impl Inner {
             fan_out: self.settings.fan_out,
             window: self.settings.span_width(),
         };
+        let membership =
+            if scope.subject.filters.can_change() { Membership::Spans } else { Membership::Fixed };
+        let policy = self.settings.policy(membership);
         let desk = ReadingDesk {
             reading,
             lay: |piece: Piece| {
@@ -84,7 +88,7 @@ impl Inner {
                 if let Purpose::Probe(status) = &reading.purpose {
                     scope.patch(&*self.store, &piece, status);
                 }
-                (span, scope.keep(&*self.store, &piece, reading, self.settings.commit_lag))
+                (span, scope.keep(&*self.store, &piece, reading, self.settings.commit_lag, &policy))
             },
         };
         let repairs = scope.learned.repairs();

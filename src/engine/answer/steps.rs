@@ -36,6 +36,10 @@ impl Answer {
                     }
                     Ok(Found::Gone) => {
                         self.leave_reading();
+                        // What is neither on the shelf nor known must be read anew, and not looked for there again.
+                        if let Some(frame) = &mut self.frame {
+                            frame.joins_since = frame.inner.clock.now();
+                        }
                         self.replan(span);
                         Ok(())
                     }

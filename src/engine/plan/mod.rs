@@ -17,7 +17,7 @@ use std::time::Duration;
 use super::coverage::Part;
 use super::freshness::Policy;
 use super::verdict::Freshness;
-use crate::domain::{MAX_PAGE_SIZE, Span, Status, Timestamp};
+use crate::domain::{Span, Status, Timestamp};
 
 pub(super) use self::judge::{expected_rows, is_cheaper_here, may_be_stale};
 use self::survey::Survey;
@@ -27,6 +27,9 @@ pub(super) const UNLIMITED: Duration = Duration::from_hours(24 * 366 * 1_000);
 
 /// The most spans named for renewal at once.
 const MAX_RENEWALS: usize = 8;
+
+/// The most rows that are renewed in one walk: four pages, less what lies in the same seconds at its ends.
+const ROWS_A_RENEWAL: usize = 4 * 48;
 
 /// What to do for a question.
 #[derive(Debug)]
@@ -128,7 +131,7 @@ fn items(span: Span, reads: Vec<Span>, window: Duration) -> Vec<Item> {
     items
 }
 
-/// Parts to renew, longest unread first, neighbors together as far as one page holds them.
+/// Parts to renew, longest unread first, neighbors together: a walk wastes less of its pages than single questions.
 fn joined(mut parts: Vec<(Timestamp, Span, usize)>, window: Duration) -> Vec<Span> {
     parts.sort_by_key(|(_, span, _)| std::cmp::Reverse(span.to()));
     let mut joined: Vec<(Timestamp, Span, usize)> = Vec::new();
@@ -136,7 +139,7 @@ fn joined(mut parts: Vec<(Timestamp, Span, usize)>, window: Duration) -> Vec<Spa
         match joined.last_mut() {
             Some((oldest, above, held))
                 if above.from() == span.to().next()
-                    && *held + rows <= MAX_PAGE_SIZE
+                    && *held + rows <= ROWS_A_RENEWAL
                     && above.union(span).outward().width() <= window =>
             {
                 (*oldest, *above, *held) = (read_at.min(*oldest), above.union(span), *held + rows);

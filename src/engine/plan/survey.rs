@@ -222,9 +222,9 @@ impl<'a> Survey<'a> {
     }
 
     /// Names a settled part for renewal once its own share of the time is past: between once and one and a half
-    /// times the settled time to live, by its place.
+    /// times the settled time to live, by its week, so that neighbors come due together and weeks do not.
     fn renew(&mut self, segment: &Segment, part: Span) {
-        let spread = spread(part.from());
+        let spread = spread(Timestamp::from_micros(part.from().as_micros().div_euclid(WEEK)));
         let aim = self.policy.settled.mul_f64(1.0 + spread / 2.0);
         if !self.policy.settled.is_zero() && self.policy.is_past(segment.read_at, aim, self.now) {
             self.renewals.push((segment.read_at, part, segment.len()));
@@ -291,6 +291,9 @@ impl<'a> Survey<'a> {
         }
     }
 }
+
+/// A week in microseconds.
+const WEEK: i64 = 7 * 86_400 * 1_000_000;
 
 /// A share between 0 and 1 that depends on a place alone.
 #[expect(clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "any bits do")]

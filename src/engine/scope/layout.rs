@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use super::ScopeKey;
 use crate::domain::{Entry, MAX_PAGE_SIZE, NewRow, Span, Timestamp};
@@ -10,8 +11,9 @@ use crate::engine::coverage::{Contents, Segment, Trust};
 use crate::engine::reading::Piece;
 use crate::store::{EntryKey, Store};
 
-/// The most rows that an entry is filled up to when neighbors are joined: a page, so that it is read again in one
-/// request, and what is evicted, cut or laid out anew at once stays small.
+/// The most rows that an entry is filled up to when neighbors are joined.
+///
+/// About a page: what is evicted, cut or laid out anew at once stays small, and a join copies little.
 const JOINED_ROWS: usize = MAX_PAGE_SIZE;
 
 /// A part of a piece that becomes one entry.
@@ -70,7 +72,17 @@ impl Laid {
 }
 
 /// The two as one, if the neighbor is proven, kept and small; else the first as it is.
-pub(super) fn joined(scope: ScopeKey, store: &dyn Store, segment: Segment, neighbor: &Segment) -> Segment {
+pub(super) fn joined(
+    scope: ScopeKey,
+    store: &dyn Store,
+    segment: Segment,
+    neighbor: &Segment,
+    apart: Duration,
+) -> Segment {
+    let (earlier, later) = (segment.read_at.min(neighbor.read_at), segment.read_at.max(neighbor.read_at));
+    if later.since(earlier) > apart {
+        return segment;
+    }
     let rows = segment.len() + neighbor.len();
     let is_free = segment.len() == 0 || neighbor.len() == 0;
     if neighbor.trust != Trust::Proven || !neighbor.is_kept() || (rows > JOINED_ROWS && !is_free) {

@@ -12,10 +12,11 @@ use std::time::Duration;
 
 use self::layout::{Chunk, Laid, chunks, joined, kept};
 use super::coverage::{Contents, Coverage, Part, Segment, Trust};
+use super::freshness::Policy;
 use super::reading::{Keep, Learned, Piece, Purpose, Reading};
 use crate::domain::{EntrySlice, NewRow, RowId, Span, Status, Timestamp};
 use crate::source::Subject;
-use crate::store::Store;
+use crate::store::{EntryKey, Store};
 
 /// How often a segment that takes its place looks for neighbors to join: small ones may have been left alone before.
 const JOINS: usize = 3;
@@ -125,6 +126,7 @@ impl Scope {
         piece: &Piece,
         reading: &Reading,
         commit_lag: Duration,
+        policy: &Policy,
     ) -> Vec<EntrySlice> {
         // By whichever clock is behind: what was learned of upstream's may be wrong.
         let trusted_to = piece.asked_at.upstream.min(piece.asked_at.ours).minus(commit_lag);
@@ -140,14 +142,14 @@ impl Scope {
         let laid: Vec<Laid> =
             chunks.into_iter().map(|chunk| Laid::new(self.key, chunk, piece.asked_at.ours)).collect();
         if reading.keep == Keep::Yes && reading.purpose == Purpose::Know {
-            self.put(store, &laid, piece, reading);
+            self.put(store, &laid, piece, reading, policy);
         }
         laid.into_iter()
             .filter_map(|laid| EntrySlice::select(Arc::clone(&laid.entry?), laid.rows, |_| true))
             .collect()
     }
 
-    fn put(&self, store: &dyn Store, laid: &[Laid], piece: &Piece, reading: &Reading) {
+    fn put(&self, store: &dyn Store, laid: &[Laid], piece: &Piece, reading: &Reading, policy: &Policy) {
         let asked_at = piece.asked_at;
         let mut known = self.lock();
         if known.is_closed {
@@ -171,7 +173,8 @@ impl Scope {
             }
             for part in without(laid.segment.span, &newer) {
                 if let Some(segment) = laid.segment.clipped(part) {
-                    known.settle(self.key, store, segment, reading);
+                    let apart = |top| policy.place_ttl(top, asked_at.ours) / 16;
+                    known.settle(self.key, store, segment, reading, apart);
                 }
             }
             // Had all of it been read by others meanwhile, nothing would point at the entry.
@@ -229,19 +232,36 @@ impl Known {
     ///
     /// A neighbor that is being read is left alone: joined, it would pass for as new as this segment, and what is
     /// being read of it for outdated.
-    fn settle(&mut self, scope: ScopeKey, store: &dyn Store, mut segment: Segment, reading: &Reading) {
+    fn settle(
+        &mut self,
+        scope: ScopeKey,
+        store: &dyn Store,
+        mut segment: Segment,
+        reading: &Reading,
+        apart: impl Fn(Timestamp) -> Duration,
+    ) {
         self.replace(store, segment.span, Vec::new());
         if segment.trust == Trust::Proven {
             let is_being_read = |span: Span| {
                 let others = self.readings.iter().filter(|other| !std::ptr::eq(&***other, reading));
                 others.map(|other| other.span).any(|other| other.intersection(span).is_some())
             };
+            // The entry made for the last join, which the next join leaves behind.
+            let mut made: Option<EntryKey> = None;
             for _ in 0..JOINS {
                 let (below, above) = (segment.span.from().previous(), segment.span.to().next());
                 let neighbors =
                     [below, above].map(|at| self.coverage.at(at).filter(|n| !is_being_read(n.span)).cloned());
                 for neighbor in neighbors.into_iter().flatten() {
-                    segment = joined(scope, store, segment, &neighbor);
+                    let apart = apart(segment.span.to().max(neighbor.span.to()));
+                    let before = segment.key();
+                    segment = joined(scope, store, segment, &neighbor, apart);
+                    if segment.key() != before {
+                        if let Some(left) = made.take() {
+                            store.remove(&left);
+                        }
+                        made = segment.key().filter(|key| neighbor.key() != Some(*key));
+                    }
                 }
             }
         }

@@ -80,7 +80,8 @@ impl Budget {
         let outside_reserve = limit - self.reserve.of(limit).min(limit - 1);
         let most = match kind.urgency {
             Urgency::Refresh | Urgency::Cold => limit,
-            Urgency::Renewal => limit.div_ceil(2),
+            // Most of it: what is not renewed in time is read before answering, all at once.
+            Urgency::Renewal => (limit * 2).div_ceil(3),
         };
         let mut at = self.free_at(self.taken.len() + ahead, most, |_| true);
         if is_spare(&kind) {

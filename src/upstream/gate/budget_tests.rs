@@ -66,11 +66,11 @@ fn a_reserve_never_makes_cold_reads_impossible() {
 }
 
 #[test]
-fn renewals_take_only_from_the_upper_half() {
+fn renewals_leave_a_third_to_those_who_wait() {
     let now = Instant::now();
     let mut budget = budget(100, MINUTE, 20);
-    assert_eq!(drain(&mut budget, RENEWAL, now), 50);
-    assert_eq!(drain(&mut budget, COLD, now), 30);
+    assert_eq!(drain(&mut budget, RENEWAL, now), 67);
+    assert_eq!(drain(&mut budget, COLD, now), 13);
     assert_eq!(drain(&mut budget, REFRESH, now), 20);
 }
 
