@@ -1,13 +1,13 @@
 """What upstream showed and when, and whether an answer is as true as it was promised.
 
-docs/freshness.md tells the promises. What is held against them is upstream's own history: how long ago a given version
-was replaced, a row that is given was deleted, or a row that is not given was first shown.
+openapi.yaml tells the promises. What is held against them is upstream's own history: how long ago a given version was
+replaced, a row that is given was deleted, or a row that is not given was first shown.
 """
 
 import random
 import time
-from collections import Counter, defaultdict
-from dataclasses import dataclass, field, replace
+from collections import defaultdict
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 
@@ -18,6 +18,7 @@ MINUTE = 60
 HOUR = 3600
 # Clocks, sockets and the interpreter's own turns; every promise here is ten times as long, but in the soak.
 SLACK_SECONDS = 1.0
+MOST_TOLD = 20
 
 
 @dataclass(frozen=True)
@@ -124,13 +125,17 @@ class Verdicts:
 
     answers: int = 0
     rows: int = 0
+    stale: int = 0
     wrong: list[str] = field(default_factory=list)
     # Seconds by which something was behind, by what it was.
     behind: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
 
-    def check(self, history: History, promise: Promise, asked: Asked, data: list[dict], name: str = "") -> None:
-        """Holds an answer, just received, against the history."""
+    def check(
+        self, history: History, promise: Promise, asked: Asked, data: list[dict], name: str = "", grace: float = 0.0
+    ) -> None:
+        """Holds an answer, just received, against the history; one that says it is stale with some grace."""
         received = time.time()
+        self.stale += grace > 0
         given = {row["id"]: row["updated_at"] for row in data}
         self.answers += 1
         self.rows += len(data)
@@ -144,16 +149,19 @@ class Verdicts:
         if any(above < below for above, below in pairwise(instants)):
             wrong("not newest first")
         for id, updated in given.items():
-            self._given(history, promise, asked, id, updated, wrong)
+            self._given(history, promise, asked, id, updated, grace, wrong)
         for id, versions in history.versions.items():
             if id not in given:
-                self._missing(promise, asked, received, id, versions, wrong)
+                self._missing(promise, asked, received, id, versions, grace, wrong)
 
-    def _given(self, history: History, promise: Promise, asked: Asked, id: str, updated: str, wrong) -> None:
+    def _given(
+        self, history: History, promise: Promise, asked: Asked, id: str, updated: str, grace: float, wrong
+    ) -> None:
         versions = history.versions.get(id)
         if versions is None:
             return wrong(f"{id} was never shown")
-        shown = next((i for i, (_, row) in enumerate(versions) if row and text_of(row.updated, row.form) == updated), None)
+        texts = [row and text_of(row.updated, row.form) for _, row in versions]
+        shown = texts.index(updated) if updated in texts else None
         if shown is None:
             return wrong(f"{id} never was as it is given")
         row = versions[shown][1]
@@ -167,12 +175,14 @@ class Verdicts:
             # It may not only be out of date: it may have left.
             place = promise.place(row.created, asked.at)
             limit, kind = min(limit, place), f"left, {self._place(promise, place)}"
-        self.behind[f"given: {kind}"].append(late)
-        if late > limit + SLACK_SECONDS:
+        self.behind["stale" if grace else f"given: {kind}"].append(late)
+        if late > limit + grace + SLACK_SECONDS:
             wrong(f"{id} ({row.status}, created {text_of(row.created)}) is {late:.1f} s behind, {kind}: {limit:.1f} s")
         return None
 
-    def _missing(self, promise: Promise, asked: Asked, received: float, id: str, versions, wrong) -> None:
+    def _missing(
+        self, promise: Promise, asked: Asked, received: float, id: str, versions, grace: float, wrong
+    ) -> None:
         since = None
         for at, row in versions:
             if at > received:
@@ -189,8 +199,8 @@ class Verdicts:
         limit = promise.live if is_new and since else promise.place(row.created, asked.at) if asked.status else 0.0
         kind = "new" if is_new else f"entered, {self._place(promise, limit)}"
         if since:
-            self.behind[f"missing: {kind}"].append(late)
-        if late > limit + SLACK_SECONDS:
+            self.behind["stale" if grace else f"missing: {kind}"].append(late)
+        if late > limit + grace + SLACK_SECONDS:
             behind = f"for {late:.1f} s, {kind}: {limit:.1f} s" if since else "though always there"
             wrong(f"{id} ({row.status}, created {text_of(row.created)}) is missing {behind}")
 
@@ -199,12 +209,13 @@ class Verdicts:
         return {promise.live: "last hours", promise.settling: "last week"}.get(limit, "older")
 
     def tell(self) -> None:
-        print(f"\n{self.answers} answers with {self.rows} rows checked, {len(self.wrong)} untrue")
+        print(
+            f"\n{self.answers} answers with {self.rows} rows checked, {len(self.wrong)} untrue, "
+            f"{self.stale} said they are stale"
+        )
         for kind, seconds in sorted(self.behind.items()):
             print(f"  {kind}: {len(seconds)} times behind, at most {max(seconds):.1f} s")
-        for what, count in Counter(what.split(" (")[0] for what in self.wrong[:20]).items():
-            print(f"  UNTRUE ×{count}", what)
-        for what in self.wrong[:40]:
+        for what in self.wrong[:MOST_TOLD]:
             print("  UNTRUE", what)
 
 
@@ -226,6 +237,3 @@ async def call(history: History, sleep, draw: random.Random) -> None:
     await sleep(draw.uniform(5, 60))
     history.change(id)
 
-
-def old_row(row: Row, **fields) -> SmallRow:
-    return small(replace(row, **fields))
