@@ -9,8 +9,8 @@ that is asked about `q` times a second costs its pages every `T + 1/q` seconds. 
 
 - the head of each of three scopes (no filter, completed, failed), T = 1 s, one page: all rows that are live or came in
   the last two minutes (`--settle-after 2m`) fit on it, and the few that settle with them;
-- under a status, the last week, T = 2 s: all its rows of that status, 50 a page (where fanfold finds it cheaper, those
-  of every status, in place of one head less);
+- under a status, the last week, T = 2 s: all its rows of that status, new ones included, 50 a page (where fanfold finds
+  it cheaper, those of every status, in place of one head less);
 - the stuck rows, T = 2 s, without a filter: a request for each, since hardly two lie within seven days of each other;
 - the settled rest, T = 5 min, each scope: a page for every 40 rows;
 - and one `GET /v2/agent/{id}` at the start, which no longer counts after the first minute.
@@ -32,7 +32,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import aiohttp
-from organization import Kind, live
+from organization import SECONDS_BETWEEN_CALLS, Kind, live
 from programs import KEY, Program, start_gateway
 from rows import DAY, SECOND, make_rows, now, text_of
 from truth import Asked, History, Promise, Verdicts, small
@@ -69,9 +69,10 @@ def random_question(draw: random.Random) -> Asked:
             return Asked(at, start, start + draw.randrange(DAY, 20 * DAY), status)
 
 
-def expected(questions_a_second: float) -> dict[str, float]:
+def expected(questions_a_second: float, minutes: float) -> dict[str, float]:
     """Requests a second, by what they are for."""
-    week_rows = ROWS / DAYS * 7
+    # Of those that arrive, half are there in the middle of the time.
+    week_rows = ROWS / DAYS * 7 + minutes * 60 / SECONDS_BETWEEN_CALLS / 2
     parts = dict.fromkeys(("heads", "last week under a status", "stuck", "settled"), 0.0)
 
     def every(ttl: float, share: float, asked: float) -> float:
@@ -186,7 +187,7 @@ def main() -> int:
 
 def judge(upstream: Upstream, verdicts: Verdicts, tally, samples, minutes: float) -> int:
     asked = len(tally) / (minutes * 60)
-    parts = expected(asked)
+    parts = expected(asked, minutes)
     first = upstream.log[0].at + COLD_SECONDS
     counted = sum(seen.at >= first for seen in upstream.log) / max(minutes - COLD_SECONDS / 60, 0.1)
     computed = sum(parts.values()) * 60
