@@ -15,6 +15,10 @@ step name *arguments:
 test-long:
     ./scripts/test-long
 
+# What takes many minutes to show: organization, endless
+soak *arguments:
+    ./scripts/soak {{ arguments }}
+
 # The figures of the README
 measure *names:
     ./scripts/measure {{ names }}

@@ -1,0 +1,221 @@
+"""Half an hour of random questions with times to live of a second or two: nothing may grow, nothing may be untrue.
+
+`scripts/soak endless` runs it: two live agents behind one gateway, six clients that ask without end, each time another
+range, with or without a status. Memory and handles are to stay flat, every answer is held against upstream's history,
+and the requests are to be about as many as these figures give beforehand.
+
+What is known is read again when it is asked for and past its time to live. So a part with a time to live of `T` seconds
+that is asked about `q` times a second costs its pages every `T + 1/q` seconds. Of each of the two agents:
+
+- the head of each of three scopes (no filter, completed, failed), T = 1 s, one page: all rows that are live or came in
+  the last two minutes (`--settle-after 2m`) fit on it, and the few that settle with them;
+- under a status, the last week, T = 2 s: all its rows of that status, new ones included, 50 a page (where fanfold finds
+  it cheaper, those of every status, in place of one head less);
+- the stuck rows, T = 2 s, without a filter: a request for each, since hardly two lie within seven days of each other;
+- the settled rest, T = 5 min, each scope: a page for every 40 rows;
+- and one `GET /v2/agent/{id}` at the start, which no longer counts after the first minute.
+
+`expected` below is this list as a formula.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import statistics
+import sys
+import tempfile
+import time
+import uuid
+from dataclasses import replace
+from pathlib import Path
+
+import aiohttp
+from organization import SECONDS_BETWEEN_CALLS, Kind, live
+from programs import KEY, Program, start_gateway
+from rows import DAY, SECOND, make_rows, now, text_of
+from truth import Asked, History, Promise, Verdicts, small
+from upstream import Upstream
+
+AGENTS = 2
+ROWS = 1_500
+DAYS = 60
+STUCK = 4
+CLIENTS = 6
+PAUSE_SECONDS = 0.5
+LATENCY = 0.02
+STATUSES = (None, None, "completed", "failed")
+# The share of each status among the rows that are made, and among all that the scope without a filter holds.
+SHARES = {None: 1.0, "completed": 0.6, "failed": 0.1}
+PROMISE = Promise(live=1, settling=2, settled=300, settle_after=120)
+PAGE = 50
+# By then everything was asked about, and is known.
+COLD_SECONDS = 60
+ROWS_RENEWED_A_PAGE = 40
+
+
+def random_question(draw: random.Random) -> Asked:
+    at, status = time.time(), draw.choice(STATUSES)
+    match draw.randrange(4):
+        case 0:
+            return Asked(at, status=status)
+        case 1:
+            return Asked(at, now() - 7 * DAY, status=status)
+        case 2:
+            return Asked(at, now() - draw.randrange(1, 24 * 60) * 60 * SECOND, status=status)
+        case _:
+            start = now() - draw.randrange(8 * DAY, DAYS * DAY)
+            return Asked(at, start, start + draw.randrange(DAY, 20 * DAY), status)
+
+
+def expected(questions_a_second: float, minutes: float) -> dict[str, float]:
+    """Requests a second, by what they are for."""
+    # Of those that arrive, half are there in the middle of the time.
+    week_rows = ROWS / DAYS * 7 + minutes * 60 / SECONDS_BETWEEN_CALLS / 2
+    parts = dict.fromkeys(("heads", "last week under a status", "stuck", "settled"), 0.0)
+
+    def every(ttl: float, share: float, asked: float) -> float:
+        return 1 / (ttl + 1 / (asked * share))
+
+    for status in set(STATUSES):
+        asked = questions_a_second / AGENTS * STATUSES.count(status) / len(STATUSES)
+        rows = ROWS * SHARES[status]
+        # Three in four kinds of questions go up to the present.
+        parts["heads"] += AGENTS * every(PROMISE.live, 3 / 4, asked)
+        # Six in ten of the days that are asked about are in `settled`; all of it within a few minutes.
+        parts["settled"] += AGENTS * (rows / ROWS_RENEWED_A_PAGE) / PROMISE.settled
+        if status is None:
+            # Nearly each lies in a window of its own.
+            parts["stuck"] += AGENTS * STUCK * every(PROMISE.settling, 1 / 2, asked)
+        else:
+            pages = max(1.0, week_rows * SHARES[status] / PAGE)
+            parts["last week under a status"] += AGENTS * pages * every(PROMISE.settling, 1 / 2, asked)
+    return parts
+
+
+async def client(http: aiohttp.ClientSession, base: str, histories, verdicts: Verdicts, tally, until: float, seed: int):
+    draw = random.Random(seed)
+    while time.monotonic() < until:
+        history, asked = draw.choice(histories), random_question(draw)
+        query = {"from": text_of(asked.start, 1)} if asked.start else {}
+        if asked.end < 1 << 62:
+            query["to"] = text_of(asked.end, 1)
+        if asked.status:
+            query["status"] = asked.status
+        began = time.monotonic()
+        async with http.get(f"{base}/agents/{history.agent.id}/executions/all", params=query) as answer:
+            body = await answer.read()
+            tally.append((time.monotonic() - began, answer.status))
+            if answer.status == 200:
+                verdicts.check(history, PROMISE, asked, json.loads(body)["data"], json.dumps(query))
+            else:
+                print(f"  {answer.status}: {body.decode()[:200]}", flush=True)
+        await asyncio.sleep(PAUSE_SECONDS * draw.uniform(0.5, 1.5))
+
+
+def resident_and_handles(program: Program) -> tuple[float, int]:
+    """Mebibytes, and open files."""
+    pid = program.process.pid
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    kilobytes = next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
+    return kilobytes / 1024, len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def cache(program: Program) -> tuple[float, int]:
+    """Mebibytes, and entries."""
+    return program.metric("fanfold_cache_bytes") / (1 << 20), int(program.metric("fanfold_cache_entries"))
+
+
+async def observe(program: Program, upstream: Upstream, verdicts: Verdicts, samples: list, until: float) -> None:
+    told = 0
+    while time.monotonic() < until:
+        await asyncio.sleep(min(60, max(0.1, until - time.monotonic())))
+        memory, handles = resident_and_handles(program)
+        count = len(upstream.log)
+        samples.append((memory, handles, count - told))
+        kept, entries = await asyncio.to_thread(cache, program)
+        print(
+            f"{time.strftime('%H:%M:%S')} {memory:.1f} MiB, of it {kept:.1f} in {entries} entries of the cache, "
+            f"{handles} handles, {count - told} requests, "
+            f"{verdicts.answers} answers, {len(verdicts.wrong)} untrue",
+            flush=True,
+        )
+        told = count
+
+
+async def drive(program: Program, upstream: Upstream, histories: list[History], until: float):
+    verdicts, tally, samples = Verdicts(), [], []
+    headers = {"Authorization": f"Bearer {KEY}"}
+    async with aiohttp.ClientSession(headers=headers, timeout=aiohttp.ClientTimeout(total=90)) as http:
+        calls = [asyncio.create_task(live(history, until, random.Random(9))) for history in histories]
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(observe(program, upstream, verdicts, samples, until))
+            for number in range(CLIENTS):
+                tasks.create_task(client(http, program.url, histories, verdicts, tally, until, number))
+        for task in calls:
+            task.cancel()
+    return verdicts, tally, samples
+
+
+def make_history(upstream: Upstream, number: int) -> History:
+    made = make_rows(ROWS, DAYS, seed=100 + number)
+    # The stuck ones lie where they lie: among the first, which are in no order.
+    rows = [small(replace(row, status="in-progress") if i < STUCK else row) for i, row in enumerate(made)]
+    id = str(uuid.UUID(int=random.Random(number).getrandbits(128), version=4))
+    return History(upstream.agent(id, rows, KEY, days=DAYS + 1))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--minutes", type=float, default=30)
+    arguments = parser.parse_args()
+    upstream = Upstream()
+    upstream.latency = LATENCY
+    histories = [make_history(upstream, number) for number in range(AGENTS)]
+    flags = [*PROMISE.flags(), "--settle-after", f"{PROMISE.settle_after}s", "--upstream-rate", "0"]
+    with tempfile.TemporaryDirectory() as directory:
+        program = start_gateway(Path(directory), upstream.url, *flags)
+        try:
+            until = time.monotonic() + arguments.minutes * 60
+            verdicts, tally, samples = asyncio.run(drive(program, upstream, histories, until))
+        finally:
+            program.stop()
+    upstream.stop()
+    return judge(upstream, verdicts, tally, samples, arguments.minutes)
+
+
+def judge(upstream: Upstream, verdicts: Verdicts, tally, samples, minutes: float) -> int:
+    asked = len(tally) / (minutes * 60)
+    parts = expected(asked, minutes)
+    first = upstream.log[0].at + COLD_SECONDS
+    counted = sum(seen.at >= first for seen in upstream.log) / max(minutes - COLD_SECONDS / 60, 0.1)
+    computed = sum(parts.values()) * 60
+    print(f"\n{asked:.1f} questions a second; computed, a minute:", {k: round(v * 60) for k, v in parts.items()})
+    Kind.tell(upstream, minutes)
+    took = sorted(seconds for seconds, _ in tally)
+    print(f"waiting: p50 {statistics.median(took) * 1000:.0f} ms, p95 {took[int(len(took) * 0.95)] * 1000:.0f} ms")
+    verdicts.tell()
+    third = max(1, len(samples) // 3)
+    early, late = samples[third : 2 * third] or samples, samples[-third:]
+    memories = [statistics.median(sample[0] for sample in part) for part in (early, late)]
+    handles = [max(sample[1] for sample in part) for part in (early, late)]
+    errors = sum(status != 200 for _, status in tally)
+    holds = {
+        f"memory flat (median of the second third {memories[0]:.1f} MiB, of the last {memories[1]:.1f})": memories[1]
+        <= memories[0] * 1.1 + 2,
+        f"handles flat (most in the second third {handles[0]}, in the last {handles[1]})": handles[1] <= handles[0] + 8,
+        f"requests about as computed ({counted:.0f} a minute, computed {computed:.0f})": computed / 2
+        <= counted
+        <= computed * 1.5,
+        f"no error ({errors})": not errors,
+        f"no untrue answer ({len(verdicts.wrong)})": not verdicts.wrong,
+    }
+    print()
+    for what, is_so in holds.items():
+        print("holds:" if is_so else "FAILS:", what)
+    return 0 if all(holds.values()) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
