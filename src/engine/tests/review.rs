@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 
 use super::script::{Compare, Listed, Totals, unavailable, words};
 use super::*;
-use crate::domain::{AgentFacts, MAX_PAGE_SIZE, Page, PageOf};
+use crate::domain::{AgentFacts, Page, PageOf};
 use crate::source::{RelayedPage, SourceError, Subject, Turn};
 
 type Before = Box<dyn Fn(&Subject, PageOf, u64) -> Result<Duration, SourceError> + Send + Sync>;
