@@ -9,7 +9,7 @@
 use std::collections::{HashMap, HashSet};
 
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
+use proptest::test_runner::{Config, TestRng, TestRunner};
 
 use super::script::{Compare, Fact, Listed, Totals, World, unavailable};
 use super::*;
@@ -288,10 +288,17 @@ fn check(
 }
 
 fn run(cases: u32, settings: &EngineSettings) {
-    let cases = std::env::vars()
-        .find_map(|(name, value)| (name == "FANFOLD_MODEL_CASES").then(|| value.parse().ok()).flatten())
-        .unwrap_or(cases);
-    let mut runner = TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() });
+    let asked = std::env::vars()
+        .find_map(|(name, value)| (name == "FANFOLD_MODEL_CASES").then(|| value.parse().ok()).flatten());
+    let config = Config { cases: asked.unwrap_or(cases), failure_persistence: None, ..Config::default() };
+    // Every run of the tests tries the same cases; a longer one tries others each time.
+    let mut runner = match asked {
+        Some(_) => TestRunner::new(config),
+        None => {
+            let rng = TestRng::deterministic_rng(config.rng_algorithm);
+            TestRunner::new_with_rng(config, rng)
+        }
+    };
     let result = runner.run(&case(), |case| {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
