@@ -60,8 +60,12 @@ impl Answer {
             | AskError::NotCached
             | AskError::ShuttingDown => error,
         };
-        let is_out_of_time =
-            matches!(error, AskError::Source(SourceError::TimedOut)) && self.is_out_of_time();
+        // Shortly before the deadline nothing is sent any more: that is no lack of room.
+        let is_cut_short = matches!(
+            error,
+            AskError::Source(SourceError::TimedOut | SourceError::RateLimited { upstream: None, .. })
+        );
+        let is_out_of_time = is_cut_short && self.is_out_of_time();
         let error = if is_out_of_time { self.not_ready() } else { error };
         if matches!(error, AskError::ShuttingDown) {
             return Err(error);
