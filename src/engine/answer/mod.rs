@@ -262,12 +262,10 @@ impl Answer {
             Step::Known(_) => None,
         });
         let (read, planned) = readings.fold((0, 0), |(r, p), (read, planned)| (r + read, p + planned));
-        let read = read + self.tally.report.upstream_requests;
-        AskError::NotReady {
-            pages_read: read,
-            pages_planned: planned.max(read),
-            retry_after: Duration::from_secs(2),
-        }
+        let done = self.tally.report.upstream_requests;
+        // Something is missing, or this would not be asked.
+        let (pages_read, pages_planned) = (read + done, (planned + done).max(read + done + 1));
+        AskError::NotReady { pages_read, pages_planned, retry_after: Duration::from_secs(2) }
     }
 }
 

@@ -49,12 +49,12 @@ impl Learned {
         if self.order.load(Ordering::Relaxed) == 0 { Order::NewestFirst } else { Order::Other }
     }
 
-    /// A walk accepted so many pages, all newest first.
-    pub(super) fn ordered_pages(&self, pages: u32) {
-        self.ordered_pages.fetch_max(pages.into(), Ordering::Relaxed);
+    /// A walk accepted another page, newest first.
+    pub(super) fn ordered_page(&self) {
+        self.ordered_pages.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Whether enough was seen in one walk to take lists for newest first.
+    /// Whether enough was seen to take lists for newest first.
     pub(in crate::engine) fn is_order_known(&self) -> bool {
         self.ordered_pages.load(Ordering::Relaxed) >= 2 && self.order() == Order::NewestFirst
     }

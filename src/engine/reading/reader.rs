@@ -130,7 +130,7 @@ impl Reader<'_> {
             match step {
                 Step::Going => {
                     if walk.order() == Order::NewestFirst {
-                        self.learned.ordered_pages(walk.accepted());
+                        self.learned.ordered_page();
                     }
                     if let Some(piece) = walk.proven(Extent::Prefix) {
                         desk.give(piece);
