@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
-use crate::domain::{AgentFacts, AgentId, Credential, Filters, Page, PageOf};
+use crate::domain::{AgentFacts, AgentId, Credential, CredentialId, Filters, Page, PageOf};
 
 /// Where pages come from.
 pub trait Source: Send + Sync + 'static {
@@ -40,8 +40,22 @@ pub trait Source: Send + Sync + 'static {
         turn: &'a Turn,
     ) -> BoxFuture<'a, Result<RelayedPage, SourceError>>;
 
+    /// Whether the budget for a credential has room for what keeps answers fresh. A source without a budget always has.
+    fn room(&self, _credential: CredentialId) -> Room {
+        Room::Ample
+    }
+
     /// How far upstream's clock is ahead of ours, in microseconds, as learned from its answers' `Date`.
     fn clock_ahead_micros(&self) -> i64;
+}
+
+/// How much of the budget is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// Enough.
+    Ample,
+    /// Next to nothing: a request may have to wait.
+    Short,
 }
 
 /// What a page is of, dates and number aside.

@@ -65,6 +65,7 @@ pub(super) fn assemble(settings: &Serve, shutdown: &Shutdown) -> Result<Gateway,
                 tasks: shutdown.running(),
                 scopes: engine.scopes(),
                 repairs: engine.repairs(),
+                stretch: engine.stretch(),
                 cache: CacheReadings {
                     capacity,
                     bytes: store.bytes,

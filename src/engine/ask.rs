@@ -33,7 +33,8 @@ pub(super) async fn ask(inner: &Arc<Inner>, question: Question) -> Result<Answer
         return Ok(Answer::empty(question.to.unwrap_or(asked_at).min(asked_at)));
     };
     let (scope, membership) = scope(inner, &question, span, asked_at);
-    let policy = inner.settings.policy(membership).wished(&question.wish).of_scope(scope.key);
+    let credential = question.credential.id();
+    let policy = inner.policy(membership, credential).wished(&question.wish).of_scope(scope.key);
     let status = if membership == Membership::Rows { question.filters.status.clone() } else { None };
     let present = present(&scope, &policy, asked_at, upstream_now);
     let Some(span) = Span::new(span.from(), span.to().min(present)) else {

@@ -38,6 +38,9 @@ pub(super) enum Membership {
 /// Within this stretch before now, a filter on what changes is kept to the settling time to live.
 const RECENT: Duration = Duration::from_hours(7 * 24);
 
+/// The longest time to live in seconds, some 30 years: none is stretched beyond.
+const LONGEST: f64 = 1e9;
+
 /// A row that did not change for a time *t* is read again after a twentieth of it.
 const PATIENCE: u32 = 20;
 
@@ -50,6 +53,21 @@ impl Policy {
         let lowered = |ttl: Duration| lasting(wish.max_age.map_or(ttl, |max| ttl.min(max)));
         let settled = lasting(self.settled);
         Self { live: lowered(self.live), settling: lowered(self.settling), settled, ..self }
+    }
+
+    /// With all times to live longer by one factor, which is not less than 1.
+    #[must_use]
+    pub(super) fn stretched(self, factor: f64) -> Self {
+        if factor <= 1.0 {
+            return self;
+        }
+        let longer = |ttl: Duration| Duration::from_secs_f64((ttl.as_secs_f64() * factor).min(LONGEST));
+        Self {
+            live: longer(self.live),
+            settling: longer(self.settling),
+            settled: longer(self.settled),
+            ..self
+        }
     }
 
     /// The same for a scope, whose places have beats of their own.

@@ -2,12 +2,13 @@ use std::sync::Arc;
 
 use super::access::Access;
 use super::clock::Clock;
-use super::freshness::Membership;
+use super::freshness::{Membership, Policy};
 use super::reading::{Dates, Ended, Piece, Purpose, Reader, Reading, ReadingDesk};
 use super::relay::Relays;
 use super::scope::Scope;
 use super::scopes::Scopes;
 use super::settings::EngineSettings;
+use super::stretch::Stretch;
 use super::{AskError, plan};
 use crate::domain::{AgentId, CredentialId};
 use crate::shutdown::Shutdown;
@@ -24,6 +25,7 @@ pub(super) struct Inner {
     pub(super) scopes: Scopes,
     pub(super) access: Access,
     pub(super) relays: Relays,
+    pub(super) stretch: Stretch,
     repairs: std::sync::atomic::AtomicU64,
 }
 
@@ -38,8 +40,16 @@ impl Inner {
         let access =
             Access::new(Arc::clone(&source), clock.clone(), shutdown.clone(), settings.stale_if_error);
         let relays = Relays::new(settings.relay_bytes);
-        let (scopes, repairs) = (Scopes::default(), std::sync::atomic::AtomicU64::default());
-        Self { settings, source, store, clock, shutdown, scopes, access, relays, repairs }
+        let (scopes, stretch) = (Scopes::default(), Stretch::default());
+        let repairs = std::sync::atomic::AtomicU64::default();
+        Self { settings, source, store, clock, shutdown, scopes, access, relays, stretch, repairs }
+    }
+
+    /// How old things may get for a credential's questions, as far as the budget allows it.
+    pub(super) fn policy(&self, membership: Membership, credential: CredentialId) -> Policy {
+        let room = || self.source.room(credential);
+        let factor = self.stretch.factor(credential, self.clock.now(), room);
+        self.settings.policy(membership).stretched(factor)
     }
 
     /// Starts a reading, if nobody did.

@@ -21,6 +21,7 @@ mod relay;
 mod scope;
 mod scopes;
 mod settings;
+mod stretch;
 mod verdict;
 
 use std::sync::Arc;
@@ -84,6 +85,12 @@ impl Engine {
     /// How many scopes are kept.
     pub fn scopes(&self) -> usize {
         self.inner.scopes.len()
+    }
+
+    /// By how much times to live are stretched because what is due exceeds the budget: at least 1, and of all
+    /// credentials the most.
+    pub fn stretch(&self) -> f64 {
+        self.inner.stretch.most()
     }
 
     /// How many walks had to be repaired since the start.

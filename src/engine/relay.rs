@@ -114,7 +114,7 @@ async fn answer(inner: &Arc<Inner>, question: RelayQuestion) -> Result<Relayed, 
     let now = inner.clock.now();
     let key: Key = (question.credential.id(), question.agent, question.canonical_query.as_str().into());
     let mut turn = turn(&question);
-    let policy = inner.settings.policy(Membership::Fixed).wished(&question.wish);
+    let policy = inner.policy(Membership::Fixed, question.credential.id()).wished(&question.wish);
     let standing = inner.access.known(key.0, key.1);
     if let Standing::Refused(error) = standing {
         return Err(error.into());

@@ -21,6 +21,8 @@ pub struct Readings {
     pub scopes: usize,
     /// Walks that had to be read again in pieces, since the start.
     pub repairs: u64,
+    /// By how much times to live are stretched for want of budget; 1 where they are not.
+    pub stretch: f64,
     /// What the cache holds.
     pub cache: CacheReadings,
     /// What the gate in front of upstream does.
@@ -103,7 +105,7 @@ impl fmt::Debug for ReadingsCollector {
 #[expect(clippy::cast_precision_loss, reason = "metrics are floating point by their format")]
 impl Collector for ReadingsCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let Readings { questions, tasks, scopes, repairs, cache, gate, upstream } = (self.read)();
+        let Readings { questions, tasks, scopes, repairs, stretch, cache, gate, upstream } = (self.read)();
         let mut gauge = |name: &str, help: &str, value: f64| {
             let gauge = ConstGauge::new(value);
             let metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
@@ -112,6 +114,11 @@ impl Collector for ReadingsCollector {
         gauge("fanfold_questions", "Answers under way", questions as f64)?;
         gauge("fanfold_tasks", "Tasks that a drain waits for", tasks as f64)?;
         gauge("fanfold_scopes", "Scopes whose coverage is known", scopes as f64)?;
+        gauge(
+            "fanfold_ttl_stretch",
+            "The factor by which times to live are stretched because what is due exceeds the budget",
+            stretch,
+        )?;
         gauge("fanfold_cache_capacity_bytes", "Bytes the cache may hold", cache.capacity as f64)?;
         gauge("fanfold_cache_bytes", "Bytes the cache holds, bookkeeping included", cache.bytes as f64)?;
         gauge("fanfold_cache_entries", "Entries the cache holds", cache.entries as f64)?;

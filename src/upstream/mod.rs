@@ -30,8 +30,8 @@ use futures_util::future::BoxFuture;
 use reqwest::Url;
 use tokio::time::{Instant, sleep};
 
-use crate::domain::{AgentFacts, AgentId, Credential, Page, PageOf};
-use crate::source::{Deadline, RelayedPage, Source, SourceError, Subject, Turn, UpstreamWords};
+use crate::domain::{AgentFacts, AgentId, Credential, CredentialId, Page, PageOf};
+use crate::source::{Deadline, RelayedPage, Room, Source, SourceError, Subject, Turn, UpstreamWords};
 
 use accepted::Accepted;
 use client::HttpClient;
@@ -195,6 +195,10 @@ impl Source for Upstream {
     ) -> BoxFuture<'a, Result<RelayedPage, SourceError>> {
         let ask = Ask { url: self.agent_url(agent, &["executions"], query), credential, agent, turn };
         self.ask(ask, |body| Ok(RelayedPage { page: page::parse(&body, None).ok(), body })).boxed()
+    }
+
+    fn room(&self, credential: CredentialId) -> Room {
+        self.gate.room(credential)
     }
 
     fn clock_ahead_micros(&self) -> i64 {

@@ -233,3 +233,30 @@ async fn segments_stay_few_while_a_head_is_read_again_and_again() {
     assert!(parts.len() <= 16, "{} parts for 170 rows", parts.len());
     rig.close().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn where_the_budget_is_short_everything_gets_older_and_fresh_again_afterwards() {
+    let settings = EngineSettings { live_ttl: 10 * SECOND, settling_ttl: 120 * SECOND, ..settings() };
+    let rig = Rig::new(settings, 5).with_history(200, 3);
+    // A dashboard that asks every five seconds, for two minutes.
+    let watch = async || {
+        rig.requests();
+        for _ in 0..24 {
+            rig.rows(rig.question()).await;
+            pass(5 * SECOND).await;
+        }
+        rig.requests()
+    };
+    watch().await;
+    let before = watch().await;
+    rig.script.is_short.store(true, std::sync::atomic::Ordering::Relaxed);
+    watch().await;
+    let meanwhile = watch().await;
+    assert!(meanwhile * 3 < before, "{meanwhile} requests, not a third of {before}");
+    assert!((rig.engine.stretch() - 16.0).abs() < f64::EPSILON);
+    rig.script.is_short.store(false, std::sync::atomic::Ordering::Relaxed);
+    watch().await;
+    assert_eq!(watch().await, before);
+    assert!((rig.engine.stretch() - 1.0).abs() < f64::EPSILON);
+    rig.close().await;
+}

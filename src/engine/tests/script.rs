@@ -11,10 +11,11 @@ use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 
 use crate::domain::{
-    AgentFacts, AgentId, Credential, Filters, MAX_PAGE_SIZE, Page, PageOf, Row, Span, Status, Timestamp,
+    AgentFacts, AgentId, Credential, CredentialId, Filters, MAX_PAGE_SIZE, Page, PageOf, Row, Span, Status,
+    Timestamp,
 };
 use crate::engine::Clock;
-use crate::source::{RelayedPage, Source, SourceError, Subject, Turn, UpstreamWords};
+use crate::source::{RelayedPage, Room, Source, SourceError, Subject, Turn, UpstreamWords};
 
 /// An execution as the list has it. `version` goes up with every change and is in the bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,6 +92,8 @@ pub(super) struct Script {
     pub(super) latency: Duration,
     pub(super) held: AtomicBool,
     ahead: AtomicI64,
+    /// Whether the budget has next to no room.
+    pub(super) is_short: AtomicBool,
 }
 
 impl Script {
@@ -113,7 +116,8 @@ impl Script {
             rng: StdRng::seed_from_u64(seed),
         };
         let (held, ahead) = (AtomicBool::new(false), AtomicI64::new(0));
-        Self { world: Mutex::new(world), clock, latency: Duration::from_millis(20), held, ahead }
+        let is_short = AtomicBool::new(false);
+        Self { world: Mutex::new(world), clock, latency: Duration::from_millis(20), held, ahead, is_short }
     }
 
     pub(super) fn world(&self) -> MutexGuard<'_, World> {
@@ -294,6 +298,10 @@ impl Source for Script {
         _: &'a Turn,
     ) -> BoxFuture<'a, Result<RelayedPage, SourceError>> {
         Box::pin(async move { Ok(RelayedPage { body: query.to_owned().into(), page: None }) })
+    }
+
+    fn room(&self, _: CredentialId) -> Room {
+        if self.is_short.load(Ordering::Relaxed) { Room::Short } else { Room::Ample }
     }
 
     fn clock_ahead_micros(&self) -> i64 {

@@ -171,6 +171,12 @@ impl Budget {
         self.taken.is_empty()
     }
 
+    /// Whether less than a tenth is left: what is due has then come close to what may be asked.
+    pub(super) fn is_nearly_spent(&mut self, now: Instant) -> bool {
+        let (left, limit) = (self.left(now), self.rate.map(count));
+        left.zip(limit).is_some_and(|(left, limit)| left * 10 < limit)
+    }
+
     /// How many requests may go at once; none without a limit.
     pub(super) fn left(&mut self, now: Instant) -> Option<usize> {
         self.expire(now);

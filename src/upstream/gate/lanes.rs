@@ -3,6 +3,7 @@ use std::collections::{HashMap, VecDeque};
 use tokio::time::Instant;
 
 use crate::domain::CredentialId;
+use crate::source::Room;
 use crate::upstream::settings::{Rate, RateScope, Share};
 
 use super::budget::{Budget, Kind, Standing};
@@ -69,6 +70,15 @@ impl Lane {
             }
         }
         Err(next)
+    }
+
+    /// Whether there is room for a few more requests at once.
+    pub(super) fn room(&mut self, now: Instant) -> Room {
+        if self.pace.next(0, now).is_some() || self.budget.is_nearly_spent(now) {
+            Room::Short
+        } else {
+            Room::Ample
+        }
     }
 
     /// When a request of this kind could go at the earliest, were it the next.

@@ -26,7 +26,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::domain::{AgentId, CredentialId};
-use crate::source::Turn;
+use crate::source::{Room, Turn};
 
 use super::settings::UpstreamSettings;
 use breaker::Breaker;
@@ -119,6 +119,14 @@ impl Gate {
     /// See [`Refusal`]. What is certain already is answered at once.
     pub(crate) async fn enter(&self, asker: Asker<'_>) -> Result<Pass, Refusal> {
         waiter::enter(self, asker).await
+    }
+
+    /// Whether a credential's budget has room for a few more requests at once.
+    pub(crate) fn room(&self, credential: CredentialId) -> Room {
+        let now = Instant::now();
+        let mut state = self.lock();
+        let key = state.lanes.key(credential, now);
+        state.lanes.get(key).map_or(Room::Ample, |lane| lane.room(now))
     }
 
     /// What the gate is doing.

@@ -1,0 +1,141 @@
+//! How much older everything may get while keeping it as fresh as promised would take more than the budget.
+//!
+//! Where the budget leaves next to no room, all times to live of a credential's questions grow together, and they
+//! shrink again once there is room: so what is due fits the budget, everybody's answers age alike, and nobody waits for
+//! a turn that does not come. It is found by feeling, not by reckoning, since what will be asked is not known.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::domain::{CredentialId, Timestamp};
+use crate::source::Room;
+
+/// By what part times to live grow in a second without room: they double in 14.
+const GROWTH: f64 = 1.05;
+
+/// By what part they shrink in a second with room; slower, so that the balance lies where there mostly is room.
+const SHRINKAGE: f64 = 1.04;
+
+/// The most that times to live are stretched: ten seconds become nearly three minutes.
+const MOST: f64 = 16.0;
+
+/// The longest time without questions that counts as a time without room: nobody looked.
+const LONGEST_STEP: Duration = Duration::from_secs(5);
+
+/// How often a credential's room is looked at.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// The most credentials whose times are stretched at once; those beyond keep theirs.
+const MOST_CREDENTIALS: usize = 1_024;
+
+/// The factors by which times to live are stretched.
+#[derive(Debug, Default)]
+pub(super) struct Stretch {
+    stretched: Mutex<HashMap<CredentialId, State>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct State {
+    factor: f64,
+    looked_at: Timestamp,
+    told: f64,
+}
+
+impl Stretch {
+    /// The factor for a credential's questions, at least 1. `room` is asked at most once a second.
+    pub(super) fn factor(
+        &self,
+        credential: CredentialId,
+        now: Timestamp,
+        room: impl FnOnce() -> Room,
+    ) -> f64 {
+        let mut stretched = self.stretched.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = stretched.get(&credential).copied();
+        if state.is_some_and(|state| now.since(state.looked_at) < EVERY) {
+            return state.map_or(1.0, |state| state.factor);
+        }
+        let before = state.unwrap_or(State { factor: 1.0, looked_at: now.minus(EVERY), told: 1.0 });
+        let seconds = now.since(before.looked_at);
+        let factor = match room() {
+            Room::Short => before.factor * GROWTH.powf(seconds.min(LONGEST_STEP).as_secs_f64()),
+            Room::Ample => before.factor / SHRINKAGE.powf(seconds.as_secs_f64()),
+        };
+        let state = State { factor: factor.clamp(1.0, MOST), looked_at: now, ..before }.tell();
+        if state.factor > 1.0 {
+            if stretched.len() < MOST_CREDENTIALS || stretched.contains_key(&credential) {
+                stretched.insert(credential, state);
+            }
+        } else {
+            stretched.remove(&credential);
+        }
+        state.factor
+    }
+
+    /// The largest factor there is, at least 1.
+    pub(super) fn most(&self) -> f64 {
+        let stretched = self.stretched.lock().unwrap_or_else(PoisonError::into_inner);
+        stretched.values().map(|state| state.factor).fold(1.0, f64::max)
+    }
+}
+
+impl State {
+    /// Says so in the log, each time that it has doubled, and when it is over.
+    fn tell(self) -> Self {
+        if self.factor >= self.told * 2.0 {
+            tracing::warn!(
+                factor = self.factor,
+                "what is due exceeds the budget: all times to live are stretched"
+            );
+            Self { told: self.factor, ..self }
+        } else if self.factor <= 1.0 && self.told > 1.0 {
+            tracing::info!("what is due fits the budget again: times to live are as set");
+            Self { told: 1.0, ..self }
+        } else {
+            self
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WHO: CredentialId = CredentialId::new([1; 16]);
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::from_micros(1_790_000_000_000_000).plus(Duration::from_secs(seconds))
+    }
+
+    fn asked(stretch: &Stretch, seconds: std::ops::Range<u64>, room: Room) -> f64 {
+        seconds.map(|second| stretch.factor(WHO, at(second), || room)).last().unwrap_or(1.0)
+    }
+
+    #[test]
+    fn without_room_everything_is_stretched_up_to_a_limit_and_comes_back() {
+        let stretch = Stretch::default();
+        assert!((asked(&stretch, 0..10, Room::Ample) - 1.0).abs() < f64::EPSILON);
+        let after_15 = asked(&stretch, 10..25, Room::Short);
+        assert!((1.9..2.2).contains(&after_15), "{after_15}");
+        assert!((asked(&stretch, 25..300, Room::Short) - MOST).abs() < f64::EPSILON);
+        assert!((stretch.most() - MOST).abs() < f64::EPSILON);
+        assert!((asked(&stretch, 300..400, Room::Ample) - 1.0).abs() < f64::EPSILON);
+        assert!((stretch.most() - 1.0).abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn one_credential_without_room_stretches_nobody_elses_times() {
+        let stretch = Stretch::default();
+        asked(&stretch, 0..60, Room::Short);
+        let other = stretch.factor(CredentialId::new([2; 16]), at(60), || Room::Ample);
+        assert!((other - 1.0).abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn a_time_without_questions_is_none_without_room() {
+        let stretch = Stretch::default();
+        stretch.factor(WHO, at(0), || Room::Short);
+        let later = stretch.factor(WHO, at(3_600), || Room::Short);
+        assert!(later < 1.5, "{later}");
+    }
+}
