@@ -29,7 +29,7 @@ END_GRACE, MARGIN = 3, 2
 # What the process needs beside its cache, by docs/operations.md.
 HEADROOM = 256 << 20
 # Kinds that Kubernetes itself does not define; everything else must have a schema.
-CUSTOM = {"ServiceMonitor", "HTTPRoute", "BackendTrafficPolicy"}
+CUSTOM = {"ServiceMonitor", "PrometheusRule", "HTTPRoute", "BackendTrafficPolicy"}
 
 every_overlay = pytest.mark.parametrize("overlay", OVERLAYS)
 
