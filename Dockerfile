@@ -26,7 +26,9 @@ RUN mkdir -p tests/it && touch tests/it/main.rs src/main.rs src/lib.rs \
 # What runs, and nothing beside it. The loader looks in these places without a cache; the resolver's parts for files
 # and DNS are in the C library itself since 2.34. The last loop tells scanners whose files these are.
 RUN install -D --mode 0755 target/release/fanfold /image/usr/local/bin/fanfold \
- && ldd target/release/fanfold | grep -o '/[^ ]*' | xargs cp --dereference --parents --target-directory /image \
+ && for word in $(ldd target/release/fanfold); do \
+      case $word in /*) cp --dereference --parents --target-directory /image "$word" || exit 1 ;; esac; \
+    done \
  && install -D --mode 0644 /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/ca-certificates.crt \
  && echo 'hosts: files dns' > /image/etc/nsswitch.conf \
  && echo 'nonroot:x:65532:65532:nonroot:/nonexistent:/sbin/nologin' > /image/etc/passwd \
