@@ -66,7 +66,7 @@ debian_binary() {
       apt-get update -qq
       apt-get download -qq "$package"
     fi
-    dpkg-deb --extract "$package"_*.deb .
+    dpkg-deb --fsys-tarfile "$package"_*.deb | tar --extract --wildcards "./usr/*bin/$binary"
     rm "$package"_*.deb
   )
 }
