@@ -26,7 +26,7 @@ from programs import run
 LIMIT = 450
 # How long answers that are cut off at the end of a drain have for their last line, and a moment for the kubelet.
 END_GRACE, MARGIN = 3, 2
-# What the process needs beside its cache, by docs/operations.md.
+# What the process needs beside its cache and a large JSON answer, by docs/operations.md.
 HEADROOM = 256 << 20
 # Kinds that Kubernetes itself does not define; everything else must have a schema.
 CUSTOM = {"ServiceMonitor", "PrometheusRule", "HTTPRoute", "BackendTrafficPolicy"}
@@ -74,13 +74,14 @@ def stopping(documents: list[Document]) -> list[str]:
 
 
 def memory(documents: list[Document]) -> list[str]:
-    """The limit has room for the cache and for what is under way; the request is the limit, so nobody else has it."""
+    """There is room for the cache, a JSON answer of the largest size and the rest; what is the limit is requested."""
     faults = []
     for gateway in gateways(documents):
         resources = gateway.container["resources"]
-        limit, cache = size(resources["limits"]["memory"]), size(gateway.setting("cache-bytes"))
-        if limit < cache + HEADROOM:
-            faults.append(f"a limit of {limit >> 20} MiB is too little for a cache of {cache >> 20} MiB")
+        limit = size(resources["limits"]["memory"])
+        needed = size(gateway.setting("cache-bytes")) + size(gateway.setting("max-json-bytes")) + HEADROOM
+        if limit < needed:
+            faults.append(f"a limit of {limit >> 20} MiB is less than {needed >> 20} MiB")
         if size(resources["requests"]["memory"]) != limit:
             faults.append("the requested memory is not the limit")
     return faults
@@ -250,7 +251,9 @@ def annotated(name: str, value: str) -> Callable[[list[Document]], None]:
         ("pass-through", stopping, pod(terminationGracePeriodSeconds=30)),
         ("pass-through", stopping, setting("FANFOLD_DRAIN_TIMEOUT", "5m")),
         ("pass-through", stopping, container(lifecycle={"preStop": {"sleep": {"seconds": 15}}})),
-        ("pass-through", memory, setting("FANFOLD_CACHE_BYTES", "1GiB")),
+        ("pass-through", memory, setting("FANFOLD_CACHE_BYTES", "600MiB")),
+        ("pass-through", memory, setting("FANFOLD_MAX_JSON_BYTES", "512MiB")),
+        ("pass-through", memory, container(resources={"limits": {"memory": "1Gi"}, "requests": {"memory": "512Mi"}})),
         ("pass-through", restricted, pod(securityContext={})),
         ("pass-through", restricted, container(securityContext={})),
         ("pass-through", restricted, pod(enableServiceLinks=True)),
