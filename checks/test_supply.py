@@ -22,7 +22,9 @@ def test_cargo_keeps_to_the_lock_file(path):
 
 
 def test_commands_without_a_lock_would_be_found():
-    assert RESOLVES.findall('  cargo "+$version" check --all-targets\ncargo fmt\n# cargo build\n')[0].endswith("targets")
+    assert RESOLVES.findall('  cargo "+$version" check --all-targets\ncargo fmt\n# cargo build\n')[0].endswith(
+        "targets"
+    )
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
