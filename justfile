@@ -23,6 +23,14 @@ soak *arguments:
 measure *names:
     ./scripts/measure {{ names }}
 
+# The container image: built and tried
+image *step:
+    ./scripts/image {{ step }}
+
+# What the binary is made of, as CycloneDX
+sbom:
+    ./scripts/sbom
+
 # Simulator and gateway in one process
 demo:
     cargo run --release -- demo

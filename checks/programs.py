@@ -66,7 +66,7 @@ class Program:
     def metric(self, name: str) -> float:
         """The sum of a metric's samples."""
         text = requests.get(f"{self.admin}/metrics", timeout=10).text
-        samples = re.findall(rf"^{name}(?:\{{[^}}]*\}})? (\S+)", text, re.M)
+        samples = re.findall(rf"^{name}(?:\{{.*\}})? (\S+)", text, re.M)
         return sum(float(sample) for sample in samples)
 
 

