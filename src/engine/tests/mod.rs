@@ -1,12 +1,17 @@
 //! The whole read path over a scripted upstream, with a paused clock.
 
+mod ages;
 mod answers;
+mod bent;
+mod endings;
 mod hard_walks;
 mod model;
+mod odd_lists;
 mod refresh;
-mod review;
+mod refusals;
 mod script;
 mod sharing;
+mod stale;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
