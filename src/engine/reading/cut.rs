@@ -87,7 +87,7 @@ impl Reader<'_> {
     /// Reads all pages of a list again and again, until rounds bring nothing new.
     pub(super) async fn rounds(&self, region: Span, asked: Span, desk: &dyn Desk) -> Result<(), Ended> {
         let asked_at = self.clock.asked_now(self.source);
-        let mut rounds = Rounds::default();
+        let mut rounds = Rounds::new(region);
         let most_pages = if asked.width() <= SECOND { MAX_PAGES_A_SECOND } else { MAX_PAGES };
         for _ in 0..MAX_ROUNDS {
             let mut number = 1;
@@ -106,7 +106,7 @@ impl Reader<'_> {
                 }
             }
             if rounds.end() == Belief::Whole {
-                let rows = rounds.rows(region, asked_at);
+                let rows = rounds.rows(asked_at);
                 desk.give(Piece::new(region, rows, asked_at));
                 return Ok(());
             }

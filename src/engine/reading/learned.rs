@@ -1,6 +1,6 @@
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
-use super::walk::{Dates, Order};
+use super::walk::{Dates, Ending, Order, Walk};
 
 /// What was found out about how upstream answers for one scope. Only ever a reason to read otherwise, never one to
 /// believe less proof.
@@ -9,6 +9,7 @@ pub(in crate::engine) struct Learned {
     total: AtomicU8,
     dates: AtomicU8,
     order: AtomicU8,
+    ending: AtomicU8,
     repairs: AtomicU64,
     ordered_pages: AtomicU64,
 }
@@ -27,12 +28,27 @@ impl Learned {
         if self.total.load(Ordering::Relaxed) == 0 { Total::Plausible } else { Total::Other }
     }
 
-    /// A proven walk saw this many rows while `total` was given. In a list that is not newest first a total that
-    /// counts something else is still the best there is to plan by.
-    pub(super) fn count(&self, total: Option<u64>, rows: u64, order: Order) {
-        if order == Order::NewestFirst {
-            let is_other = total.is_some_and(|total| total != rows);
+    /// A walk was proven. In a list that is not newest first a total that counts something else is still the best
+    /// there is to plan by.
+    pub(super) fn walked(&self, walk: &Walk) {
+        if let (Order::NewestFirst, Some(rows)) = (walk.order(), walk.count()) {
+            let is_other = walk.total().is_some_and(|total| total != rows);
             self.total.store(u8::from(is_other), Ordering::Relaxed);
+        }
+        if walk.has_shown_order() {
+            self.ending.store(1, Ordering::Relaxed);
+        }
+        if walk.order() == Order::Other {
+            self.ending.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Where a walk may end: below its region once a whole list was seen to be newest first, and none to be otherwise
+    /// since. That matters where the dates are ignored; else a list ends with its region.
+    pub(super) fn ending(&self) -> Ending {
+        match self.dates() {
+            Dates::Ignored if self.ending.load(Ordering::Relaxed) == 1 => Ending::BelowRegion,
+            Dates::Ignored | Dates::Kept => Ending::AtItsEnd,
         }
     }
 
@@ -62,6 +78,7 @@ impl Learned {
     /// A list looked as if it came newest first, and did not.
     pub(super) fn disordered(&self) {
         self.order.store(1, Ordering::Relaxed);
+        self.ending.store(0, Ordering::Relaxed);
     }
 
     pub(super) fn repaired(&self) {

@@ -22,7 +22,7 @@ use super::cut::cut_at;
 use super::learned::{Learned, Total};
 use super::piece::Piece;
 use super::walk::{Dates, Extent, Order, Step, Walk};
-use crate::domain::{MAX_PAGE_SIZE, NewRow, Page, PageOf, Span, Timestamp};
+use crate::domain::{NewRow, Page, PageOf, Span, Timestamp};
 use crate::engine::{AskError, clock::Clock};
 use crate::source::{Source, SourceError, Subject, Turn};
 
@@ -46,6 +46,17 @@ impl From<SourceError> for Ended {
     fn from(error: SourceError) -> Self {
         Self::Failed(error.into())
     }
+}
+
+/// How often a list of everything is walked before it is read in rounds.
+const MAX_WALKS: usize = 4;
+
+/// How a walk went.
+enum Walked {
+    /// All of its region was given.
+    Whole,
+    /// The proof failed. This is left of the region, and at these instants rows were seen.
+    Broken { rest: Span, seen: Vec<Timestamp> },
 }
 
 /// What came back on behalf of a walk.
@@ -101,29 +112,71 @@ impl Reader<'_> {
     /// # Errors
     /// What was given until then stays proven.
     pub(in crate::engine) async fn read(&self, region: Span, desk: &dyn Desk) -> Result<(), Ended> {
-        let dates = self.learned.dates();
-        let asked = self.asked(region, dates);
+        match self.learned.dates() {
+            Dates::Kept => self.dated(region, desk).await,
+            Dates::Ignored => self.undated(region, desk).await,
+        }
+    }
+
+    /// Reads a region of a list that keeps to the dates.
+    async fn dated(&self, region: Span, desk: &dyn Desk) -> Result<(), Ended> {
+        let asked = self.asked(region, Dates::Kept);
         let asked_at = self.clock.asked_now(self.source);
         desk.room(0).await?;
         let first = self.page(asked, 1, desk).await?;
-        if dates == Dates::Kept && self.learned.total() == Total::Other && first.has_more {
+        if first.has_more && !self.is_walkable(&first) {
             return self.cut(region, Some((first, asked_at)), desk).await;
         }
-        let mut walk = Walk::new(region, asked, dates, self.learned.order(), asked_at);
-        let step = walk.take(1, first.clone());
-        // Without a total nothing tells of a row that left the list during a walk.
-        if matches!(step, Step::Going) && first.total.is_none() {
-            return match dates {
-                Dates::Kept => self.cut(region, Some((first, asked_at)), desk).await,
-                Dates::Ignored => self.rounds(region, asked, desk).await,
-            };
+        let order = self.learned.order();
+        let walk = Walk::new(region, asked, Dates::Kept, order, self.learned.ending(), asked_at);
+        match self.number(walk, asked, first, desk).await? {
+            Walked::Whole => Ok(()),
+            Walked::Broken { rest, seen } => self.repair(rest, seen, desk).await,
         }
-        self.number(walk, asked, step, desk).await
+    }
+
+    /// Whether the totals of a list of several pages tell when it moves.
+    ///
+    /// Without one nothing tells of a row that left. Under a filter on what changes one row may leave while another
+    /// enters further down: no total tells that, and no row comes twice.
+    fn is_walkable(&self, first: &Page) -> bool {
+        first.total.is_some()
+            && self.learned.total() == Total::Plausible
+            && !self.subject.filters.can_change()
+    }
+
+    /// Reads a region out of a list of everything: walks it, anew where the proof fails, since no part of it can be
+    /// asked for alone; without totals, and in the end, in rounds.
+    async fn undated(&self, region: Span, desk: &dyn Desk) -> Result<(), Ended> {
+        let mut left = region;
+        for _ in 0..MAX_WALKS {
+            let asked = self.asked(left, Dates::Ignored);
+            let asked_at = self.clock.asked_now(self.source);
+            desk.room(0).await?;
+            let first = self.page(asked, 1, desk).await?;
+            if first.has_more && first.total.is_none() {
+                break;
+            }
+            let (order, ending) = (self.learned.order(), self.learned.ending());
+            let walk = Walk::new(left, asked, Dates::Ignored, order, ending, asked_at);
+            match self.number(walk, asked, first, desk).await? {
+                Walked::Whole => return Ok(()),
+                Walked::Broken { rest, .. } => left = rest,
+            }
+            self.learned.repaired();
+        }
+        self.rounds(left, self.asked(left, Dates::Ignored), desk).await
     }
 
     /// Reads the pages of a walk after its first, several at once.
-    async fn number(&self, mut walk: Walk, asked: Span, first: Step, desk: &dyn Desk) -> Result<(), Ended> {
-        let mut step = first;
+    async fn number(
+        &self,
+        mut walk: Walk,
+        asked: Span,
+        first: Page,
+        desk: &dyn Desk,
+    ) -> Result<Walked, Ended> {
+        let mut step = walk.take(1, first);
         let mut flights = FuturesUnordered::new();
         let mut next = 2u32;
         loop {
@@ -141,16 +194,19 @@ impl Reader<'_> {
                     step = walk.go_on();
                     continue;
                 }
+                Step::Again(number) => {
+                    flights.push(self.numbered(asked, number, desk));
+                    step = walk.go_on();
+                    continue;
+                }
                 Step::Whole => {
-                    self.learned.count(walk.total(), walk.count(), walk.order());
+                    self.learned.walked(&walk);
                     walk.proven(Extent::Whole).into_iter().for_each(|piece| desk.give(piece));
-                    return Ok(());
+                    return Ok(Walked::Whole);
                 }
                 Step::Broken { rest, seen } => {
-                    drop(flights);
                     walk.proven(Extent::Prefix).into_iter().for_each(|piece| desk.give(piece));
-                    let rest = walk.rest().unwrap_or(rest);
-                    return self.repair(rest, seen, desk).await;
+                    return Ok(Walked::Broken { rest: walk.rest().unwrap_or(rest), seen });
                 }
                 Step::DatesIgnored => {
                     self.learned.dates_ignored();
@@ -161,7 +217,7 @@ impl Reader<'_> {
                     return Err(Ended::Disordered);
                 }
             }
-            let planned = planned_pages(&walk);
+            let planned = walk.planned().min(MAX_PAGES);
             desk.count(Pages::Planned(planned));
             if walk.accepted() >= MAX_PAGES {
                 return Err(endless(asked));
@@ -208,9 +264,6 @@ impl Reader<'_> {
     /// Reads what a broken walk left: cut where rows were seen, several pieces at once, given out in order.
     async fn repair(&self, rest: Span, seen: Vec<Timestamp>, desk: &dyn Desk) -> Result<(), Ended> {
         self.learned.repaired();
-        if self.learned.dates() == Dates::Ignored {
-            return self.rounds(rest, self.asked(rest, Dates::Ignored), desk).await;
-        }
         let pieces = cut_at(rest, seen);
         let reads = pieces.into_iter().map(|piece| async move {
             let shelf = Shelf { desk, pieces: std::sync::Mutex::default() };
@@ -250,12 +303,6 @@ pub(super) fn endless(span: Span) -> Ended {
 /// The list can't be proven whole.
 pub(super) fn inconsistent(span: Span, detail: &str) -> Ended {
     Ended::Failed(AskError::Inconsistent { span, detail: detail.to_owned() })
-}
-
-/// How many pages a walk is planned to have: what its total says, and one more while there is more.
-fn planned_pages(walk: &Walk) -> u32 {
-    let by_total = walk.total().map_or(0, |total| total.div_ceil(MAX_PAGE_SIZE as u64));
-    u32::try_from(by_total).unwrap_or(MAX_PAGES).min(MAX_PAGES).max(walk.accepted() + 1)
 }
 
 /// Keeps the pieces of one part of a repair until those above it are done.

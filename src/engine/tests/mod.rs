@@ -6,6 +6,7 @@ mod bent;
 mod endings;
 mod hard_walks;
 mod model;
+mod moving_lists;
 mod odd_lists;
 mod refresh;
 mod refusals;
@@ -13,7 +14,7 @@ mod script;
 mod sharing;
 mod stale;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
