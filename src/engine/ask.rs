@@ -33,7 +33,7 @@ pub(super) async fn ask(inner: &Arc<Inner>, question: Question) -> Result<Answer
         return Ok(Answer::empty(question.to.unwrap_or(asked_at).min(asked_at)));
     };
     let (scope, membership) = scope(inner, &question, span, asked_at);
-    let policy = inner.settings.policy(membership).wished(&question.wish);
+    let policy = inner.settings.policy(membership).wished(&question.wish).of_scope(scope.key);
     let status = if membership == Membership::Rows { question.filters.status.clone() } else { None };
     let present = present(&scope, &policy, asked_at, upstream_now);
     let Some(span) = Span::new(span.from(), span.to().min(present)) else {
@@ -181,15 +181,14 @@ fn scope(inner: &Inner, question: &Question, span: Span, now: Timestamp) -> (Arc
     if let Some(status) = question.filters.status.as_ref().filter(|_| !can_change_elsewhere) {
         let wide = subject(question.filters.without_status());
         if is_better_here(inner, &wide, status, span, now) {
-            return (inner.scopes.of(&wide, &*inner.store, dates, now), Membership::Rows);
+            let scope = inner.scopes.of(&wide, &*inner.store, dates, now);
+            scope.touch_by_status(now);
+            return (scope, Membership::Rows);
         }
     }
     let membership = if own.filters.can_change() { Membership::Spans } else { Membership::Fixed };
     (inner.scopes.of(&own, &*inner.store, dates, now), membership)
 }
-
-/// For how long somebody who asked counts as asking.
-const ASKING_FOR: Duration = Duration::from_secs(60);
 
 /// The most rows that are read without the filter for the sake of sharing them.
 const MAX_SHARED_ROWS: usize = 60 * MAX_PAGE_SIZE;
@@ -205,10 +204,8 @@ fn is_better_here(inner: &Inner, wide: &Subject, status: &Status, span: Span, no
         return true;
     }
     let kin = inner.scopes.of_any_status(wide);
-    let others_ask = kin.iter().any(|scope| {
-        let asked_at = Timestamp::from_micros(scope.asked_at());
-        scope.subject.filters.status.as_ref() != Some(status) && now.since(asked_at) <= ASKING_FOR
-    });
+    let others_ask =
+        kin.iter().any(|scope| scope.subject.filters.status.as_ref() != Some(status) && scope.is_asked(now));
     // Of a history that nobody read without the filter it is known that it holds at least those under filters.
     let known = || kin.iter().map(|scope| scope.known_rows(span)).sum::<usize>() * 2;
     others_ask && plan::expected_rows(&parts, span).unwrap_or_else(known) <= MAX_SHARED_ROWS

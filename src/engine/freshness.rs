@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::domain::{EntryRow, Timestamp};
 use crate::engine::Wish;
+use crate::engine::beat::Beat;
 
 /// The times to live that hold for one question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +18,8 @@ pub(super) struct Policy {
     pub(super) settled: Duration,
     pub(super) settle_after: Duration,
     pub(super) membership: Membership,
+    /// Sets apart when places come due that were read together.
+    pub(super) beat: Beat,
 }
 
 /// Whether rows may enter and leave the answer while they exist.
@@ -49,6 +52,12 @@ impl Policy {
         Self { live: lowered(self.live), settling: lowered(self.settling), settled, ..self }
     }
 
+    /// The same for a scope, whose places have beats of their own.
+    #[must_use]
+    pub(super) fn of_scope(self, key: [u8; 16]) -> Self {
+        Self { beat: Beat::of(key), ..self }
+    }
+
     /// How old this row may get.
     pub(super) fn row_ttl(&self, row: &EntryRow, now: Timestamp) -> Duration {
         let by_row = if !row.is_dated {
@@ -77,6 +86,25 @@ impl Policy {
                 }
             }
         }
+    }
+
+    /// When a row that was read then, and may get that old, is read again.
+    ///
+    /// What may change any moment waits for its whole time to live, because it rides along with the head; what is
+    /// read for its own sake goes by the beat of its place.
+    pub(super) fn due_at(&self, row: &EntryRow, ttl: Duration, now: Timestamp) -> Timestamp {
+        let is_apart = now.since(row.created_at) > self.settle_after;
+        if ttl == self.settling && is_apart {
+            self.beat.due_at(row.created_at, row.read_at, ttl)
+        } else {
+            row.read_at.plus(self.hard(ttl))
+        }
+    }
+
+    /// When a settled part that was read then is renewed behind the answers: by its beat, between five eighths and
+    /// five quarters of the settled time to live.
+    pub(super) fn renewed_at(&self, place: Timestamp, read_at: Timestamp) -> Timestamp {
+        self.beat.due_at(place, read_at, self.settled * 5 / 4)
     }
 
     /// Whether something read then is past its time to live.
@@ -116,6 +144,7 @@ mod tests {
             settled: DAY,
             settle_after: Duration::from_hours(3),
             membership,
+            beat: Beat::default(),
         }
     }
 

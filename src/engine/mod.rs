@@ -8,6 +8,7 @@
 mod access;
 mod answer;
 mod ask;
+mod beat;
 mod clock;
 mod coverage;
 mod error;

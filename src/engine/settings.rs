@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use super::beat::Beat;
 use super::freshness::{Membership, Policy};
 use crate::domain::Timestamp;
 
@@ -38,6 +39,7 @@ impl EngineSettings {
             settled: self.settled_ttl,
             settle_after: self.settle_after,
             membership,
+            beat: Beat::default(),
         }
     }
 

@@ -13,7 +13,7 @@ use crate::engine::AskError;
 use crate::engine::ask::urgency;
 use crate::engine::freshness::Policy;
 use crate::engine::inner::Inner;
-use crate::engine::plan::{self, Item, Plan, Probe};
+use crate::engine::plan::{self, Company, Item, Plan, Probe};
 use crate::engine::question::{Tolerance, Wish};
 use crate::engine::reading::{Appetite, Ended, Keep, Purpose, Reading, Ticket};
 use crate::engine::scope::{Known, Scope};
@@ -76,7 +76,11 @@ impl Frame {
 
     pub(super) fn plan(&self, span: Span) -> Plan {
         let parts = self.scope.lock().look(span);
-        plan::plan(&parts, span, &self.policy, self.status.as_ref(), self.asked_at, self.window())
+        let company = match self.scope.is_asked_by_status(self.asked_at) {
+            true => Company::ByStatus,
+            false => Company::None,
+        };
+        plan::plan(&parts, span, &self.policy, self.status.as_ref(), company, self.asked_at, self.window())
     }
 
     /// Whether a row must be read again before it is given to this question.

@@ -6,8 +6,8 @@
 //! that never finished lie too far apart for that: they are asked for together, under the filter of their status,
 //! and whoever does not answer to it has changed (see [`Probe`]).
 //!
-//! Settled rows past their time to live are given, and named for renewal behind the answer; their times are spread
-//! by place, so that a history read in one go does not become due in one go.
+//! Settled rows past their time to live are given, and named for renewal behind the answer. What is read for its own
+//! sake goes by the beat of its place, so that a history read in one go does not become due in one go.
 
 mod judge;
 mod survey;
@@ -17,7 +17,7 @@ use std::time::Duration;
 use super::coverage::Part;
 use super::freshness::Policy;
 use super::verdict::Freshness;
-use crate::domain::{Span, Status, Timestamp};
+use crate::domain::{MAX_PAGE_SIZE, Span, Status, Timestamp};
 
 pub(super) use self::judge::{expected_rows, is_cheaper_here, may_be_stale};
 use self::survey::Survey;
@@ -28,8 +28,8 @@ pub(super) const UNLIMITED: Duration = Duration::from_hours(24 * 366 * 1_000);
 /// The most spans named for renewal at once.
 const MAX_RENEWALS: usize = 8;
 
-/// The most rows that are renewed in one walk: four pages, less what lies in the same seconds at its ends.
-const ROWS_A_RENEWAL: usize = 4 * 48;
+/// The most rows that are renewed in one walk: four pages.
+const ROWS_A_RENEWAL: usize = 4 * MAX_PAGE_SIZE;
 
 /// What to do for a question.
 #[derive(Debug)]
@@ -64,6 +64,15 @@ pub(super) enum Item {
     Read(Span),
 }
 
+/// Who else asks about the same executions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Company {
+    /// Nobody whose wishes differ.
+    None,
+    /// Somebody who asks for one status, and needs all that was created lately with every head.
+    ByStatus,
+}
+
 /// What of the question was never read, or is not kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Gaps {
@@ -92,10 +101,11 @@ pub(super) fn plan(
     span: Span,
     policy: &Policy,
     status: Option<&Status>,
+    company: Company,
     now: Timestamp,
     window: Duration,
 ) -> Plan {
-    let mut survey = Survey::new(policy, status, now, window);
+    let mut survey = Survey::new(policy, status, company, now, window);
     for part in parts {
         match part {
             Part::Gap(gap) => survey.gap(*gap),

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Plan, Probe, gaps, items, joined, merged};
-use crate::domain::{EntryRow, Span, Status, Timestamp};
+use super::{Company, Plan, Probe, gaps, items, joined, merged};
+use crate::domain::{EntryRow, MAX_PAGE_SIZE, Span, Status, Timestamp};
 use crate::engine::coverage::{Contents, Part, Segment, Trust};
 use crate::engine::freshness::{Membership, Policy};
 use crate::engine::verdict::Freshness;
@@ -45,11 +45,14 @@ pub(super) struct Survey<'a> {
     policy: &'a Policy,
     /// The status that rows are filtered by here.
     status: Option<&'a Status>,
+    company: Company,
     now: Timestamp,
     window: Duration,
     reads: Vec<Span>,
     groups: Vec<Group>,
     renewals: Vec<(Timestamp, Span, usize)>,
+    /// Segments of at most a page that come up for renewal before long.
+    aging: Vec<Span>,
     expires_first: Option<(Timestamp, Freshness)>,
     /// The same of all that is known, what is due included.
     worst: Option<(Timestamp, Freshness)>,
@@ -59,11 +62,23 @@ impl<'a> Survey<'a> {
     pub(super) fn new(
         policy: &'a Policy,
         status: Option<&'a Status>,
+        company: Company,
         now: Timestamp,
         window: Duration,
     ) -> Self {
-        let (reads, groups, renewals) = (Vec::new(), Vec::new(), Vec::new());
-        Self { policy, status, now, window, reads, groups, renewals, expires_first: None, worst: None }
+        Self {
+            policy,
+            status,
+            company,
+            now,
+            window,
+            reads: Vec::new(),
+            groups: Vec::new(),
+            renewals: Vec::new(),
+            aging: Vec::new(),
+            expires_first: None,
+            worst: None,
+        }
     }
 
     pub(super) fn gap(&mut self, gap: Span) {
@@ -143,7 +158,7 @@ impl<'a> Survey<'a> {
         for row in &entry.rows()[rows] {
             let is_asked_for = question.contains(row.created_at);
             let ttl = self.ttl(row);
-            if is_asked_for && policy.is_past(row.read_at, policy.hard(ttl), self.now) {
+            if is_asked_for && policy.due_at(row, ttl, self.now) < self.now {
                 self.aged(row.read_at, ttl);
                 if row.is_dated {
                     let (created_at, read_at, status) = (row.created_at, row.read_at, row.status.clone());
@@ -157,7 +172,7 @@ impl<'a> Survey<'a> {
                 if is_asked_for {
                     self.known(row.read_at, ttl);
                 }
-                self.pass(1);
+                self.pass_row(row.created_at);
             }
         }
     }
@@ -178,6 +193,9 @@ impl<'a> Survey<'a> {
         if policy.membership != Membership::Fixed && segment.span.to() >= policy.calm_before(self.now) {
             return true;
         }
+        if self.company == Company::ByStatus && segment.span.to() >= self.now.minus(policy.settle_after) {
+            return true;
+        }
         restless.is_some_and(|restless| {
             restless.until.plus(policy.settle_after) >= self.now
                 && policy.is_past(restless.oldest_read_at, policy.live.min(policy.settling), self.now)
@@ -189,6 +207,20 @@ impl<'a> Survey<'a> {
         if let Some(group) = self.groups.last_mut() {
             group.rows += rows;
         }
+    }
+
+    /// A row that is not due; it comes along with the head all the same where others need it then.
+    fn pass_row(&mut self, created_at: Timestamp) {
+        let is_needed =
+            self.company == Company::ByStatus && self.now.since(created_at) <= self.policy.settle_after;
+        if let [head] = &mut self.groups[..]
+            && head.is_head
+            && is_needed
+            && head.rows < ROWS_A_QUESTION
+        {
+            head.span = head.span.union(Span::at(created_at));
+        }
+        self.pass(1);
     }
 
     fn due(&mut self, due: Due) {
@@ -221,24 +253,39 @@ impl<'a> Survey<'a> {
         }
     }
 
-    /// Names a settled part for renewal once its own share of the time is past: between once and one and a half
-    /// times the settled time to live, by its week, so that neighbors come due together and weeks do not.
+    /// Names a settled part for renewal once its time has come, by its week, so that neighbors come due together and
+    /// weeks do not.
     fn renew(&mut self, segment: &Segment, part: Span) {
-        let spread = spread(Timestamp::from_micros(part.from().as_micros().div_euclid(WEEK)));
-        let aim = self.policy.settled.mul_f64(1.0 + spread / 2.0);
-        if !self.policy.settled.is_zero() && self.policy.is_past(segment.read_at, aim, self.now) {
+        let policy = self.policy;
+        if !policy.settled.is_zero() && policy.renewed_at(part.from(), segment.read_at) < self.now {
             self.renewals.push((segment.read_at, part, segment.len()));
+        }
+        if policy.is_past(segment.read_at, policy.settled / 2, self.now) && segment.len() <= MAX_PAGE_SIZE {
+            self.aging.push(part);
         }
     }
 
     pub(super) fn finish(mut self, span: Span, parts: &[Part]) -> Plan {
         let probes = self.probes();
+        self.widen();
         self.reads.extend(self.groups.iter().map(|group| group.span));
+        self.renewals.retain(|(_, part, _)| !self.reads.iter().any(|read| read.covers(*part)));
         let items = items(span, merged(self.reads), self.window);
         let renewals = joined(self.renewals, self.window);
         let known = self.expires_first.map(|(_, freshness)| freshness);
         let worst = self.worst.map(|(_, freshness)| freshness);
         Plan { items, probes, renewals, known, worst, gaps: gaps(span, parts) }
+    }
+
+    /// Has rows that are read for their own sake bring their whole segment along, where that saves its renewal: it is
+    /// one request either way.
+    fn widen(&mut self) {
+        for group in self.groups.iter_mut().filter(|group| !group.is_head) {
+            let segment = self.aging.iter().find(|segment| segment.covers(group.span));
+            if let Some(segment) = segment.filter(|segment| segment.outward().width() <= self.window) {
+                group.span = *segment;
+            }
+        }
     }
 
     /// Takes the groups that probes serve better out of the groups, and gives the probes; of both, no more than
@@ -290,17 +337,4 @@ impl<'a> Survey<'a> {
             _ => probes.push(Probe { status: status.clone(), span: at, oldest_read_at: due.read_at }),
         }
     }
-}
-
-/// A week in microseconds.
-const WEEK: i64 = 7 * 86_400 * 1_000_000;
-
-/// A share between 0 and 1 that depends on a place alone.
-#[expect(clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "any bits do")]
-fn spread(place: Timestamp) -> f64 {
-    // The finalizer of SplitMix64.
-    let mut bits = place.as_micros() as u64;
-    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    ((bits ^ (bits >> 31)) >> 11) as f64 / (1u64 << 53) as f64
 }

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::domain::{Digest, Entry, NewRow, Row, Status};
+use crate::engine::beat::Beat;
 use crate::engine::coverage::{Contents, Coverage, Segment, Trust};
 use crate::engine::freshness::Membership;
 use crate::store::EntryKey;
@@ -20,6 +21,7 @@ fn policy() -> Policy {
         settled: DAY,
         settle_after: SECOND * 3 * 3_600,
         membership: Membership::Fixed,
+        beat: Beat::default(),
     }
 }
 
@@ -60,7 +62,7 @@ impl Known {
     }
 
     fn plan(&self, span: Span) -> Plan {
-        plan(&self.coverage.look(span), span, &policy(), None, NOW, WINDOW)
+        plan(&self.coverage.look(span), span, &policy(), None, Company::None, NOW, WINDOW)
     }
 }
 
@@ -99,7 +101,7 @@ fn due_rows_near_the_head_ride_along_with_it() {
         Known::new(10, 10, NOW.minus(SECOND * 20), |n| if n < 3 { "in-progress" } else { "completed" });
     let later = NOW.plus(SECOND * 15);
     let span = Span::new(NOW.minus(SECOND * 3_600 * 9), later).unwrap();
-    let plan = plan(&known.coverage.look(span), span, &policy(), None, later, WINDOW);
+    let plan = plan(&known.coverage.look(span), span, &policy(), None, Company::None, later, WINDOW);
     assert_eq!(reads(&plan).len(), 1, "{:?}", plan.items);
     assert!(matches!(plan.gaps, Gaps::Head(_)));
 }
@@ -119,7 +121,7 @@ fn a_row_that_left_its_status_is_read_and_not_asked_for_under_it() {
     let known = Known::new(40, 20, Timestamp::MIN, |n| if n == 500 { "in-progress" } else { "completed" });
     let settled = Policy { settled: Duration::from_secs(1 << 40), ..policy() };
     let span = last(39);
-    let plan = plan(&known.coverage.look(span), span, &settled, None, NOW, WINDOW);
+    let plan = plan(&known.coverage.look(span), span, &settled, None, Company::None, NOW, WINDOW);
     assert!(plan.probes.is_empty());
     assert!(!reads(&plan).is_empty());
 }
@@ -141,7 +143,7 @@ fn settled_times_are_spread() {
     let plan = known.plan(span);
     assert!(reads(&plan).is_empty());
     assert!(!plan.renewals.is_empty(), "some are due for renewal");
-    let early = Known::new(300, 5, NOW.minus(DAY.mul_f64(0.95)), |_| "completed").plan(span);
+    let early = Known::new(300, 5, NOW.minus(DAY.mul_f64(0.6)), |_| "completed").plan(span);
     assert!(early.renewals.is_empty(), "and none before its time");
 }
 
@@ -161,4 +163,39 @@ proptest! {
         }
         prop_assert_eq!(top, None);
     }
+}
+
+#[test]
+fn a_head_takes_along_what_others_need_with_it() {
+    // Read a minute ago and at rest, so due for nobody without a filter.
+    let known = Known::new(12, 5, NOW.minus(SECOND * 60), |_| "completed");
+    let question = Span::new(NOW.minus(SECOND * 11 * 3_600), NOW.plus(SECOND)).unwrap();
+    let plan_in = |company| {
+        let plan = plan(&known.coverage.look(question), question, &policy(), None, company, NOW, WINDOW);
+        reads(&plan)
+    };
+    let [alone] = plan_in(Company::None)[..] else { panic!("{:?}", plan_in(Company::None)) };
+    assert_eq!(alone.from(), NOW.next());
+    let [together] = plan_in(Company::ByStatus)[..] else { panic!("{:?}", plan_in(Company::ByStatus)) };
+    assert!(together.from() < NOW.minus(SECOND * 2 * 3_600), "{together:?}");
+    assert!(together.from() >= NOW.minus(SECOND * 3 * 3_600), "{together:?}");
+}
+
+#[test]
+fn a_row_read_for_its_own_sake_brings_its_segment_along_when_that_comes_up_for_renewal() {
+    // Two rows of one segment never finished, each in a state of its own, so that no single probe serves them.
+    let status = |row| match row {
+        40 => "queued",
+        42 => "in-progress",
+        _ => "completed",
+    };
+    let question = Span::new(NOW.minus(SECOND * 11 * 3_600), NOW.minus(SECOND * 6 * 3_600)).unwrap();
+    let read = |age: Duration| {
+        let plan = Known::new(12, 5, NOW.minus(age), status).plan(question);
+        let [read] = reads(&plan)[..] else { panic!("{plan:?}") };
+        read
+    };
+    let segment = Span::new(NOW.minus(SECOND * 9 * 3_600).next(), NOW.minus(SECOND * 8 * 3_600)).unwrap();
+    assert_eq!(read(SECOND * 600).width(), SECOND * 20);
+    assert_eq!(read(DAY * 9 / 16), segment);
 }

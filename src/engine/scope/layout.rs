@@ -44,12 +44,26 @@ pub(super) fn chunks(piece: &Piece, part: Span, trust: Trust) -> Vec<Chunk<'_>> 
             _ => (taken, cut),
         };
         let (now, later) = rows.split_at(taken);
-        let here = cut.and_then(|cut| span.after(cut)).unwrap_or(span);
+        let here = cut.and_then(|cut| span.after(seam(rows, taken, cut))).unwrap_or(span);
         chunks.push(Chunk { span: here, trust, rows: now });
         rest = span.before(here.from());
         rows = later;
     }
     chunks
+}
+
+/// Where to cut between a row and the next one below it, at `cut`.
+///
+/// Upstream is asked for whole seconds, so a cut at a row's own instant has it come along with the rows above
+/// whenever those are read again, and a full page then takes two requests. Two seconds between the rows leave room for a cut
+/// that both sides can name.
+fn seam(rows: &[NewRow], taken: usize, cut: Timestamp) -> Timestamp {
+    let after = cut.floor_second().plus(Duration::from_secs(1));
+    let above = taken.checked_sub(1).and_then(|last| rows.get(last));
+    match above {
+        Some(above) if above.created_at >= after.plus(Duration::from_secs(1)) => after.previous(),
+        _ => cut,
+    }
 }
 
 pub(super) struct Laid {
@@ -118,4 +132,38 @@ pub(super) fn kept(scope: ScopeKey, store: &dyn Store, rows: &[NewRow]) -> (Entr
 fn new_key(scope: ScopeKey) -> EntryKey {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     EntryKey { scope, number: NEXT.fetch_add(1, Ordering::Relaxed) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{Digest, Row};
+
+    fn row(micros: i64) -> NewRow {
+        let created_at = Timestamp::from_micros(micros);
+        let row = Row {
+            id: micros.to_string().into(),
+            created_at: Some(created_at),
+            updated_at: None,
+            status: None,
+            bytes: "{}".into(),
+        };
+        NewRow { row, created_at, read_at: created_at, digest: Digest(1) }
+    }
+
+    #[test]
+    fn rows_apart_are_cut_where_both_sides_ask_for_whole_seconds() {
+        let rows = [row(9_300_000), row(5_700_000)];
+        let seam = seam(&rows, 1, rows[1].created_at);
+        assert_eq!(seam, Timestamp::from_micros(5_999_999));
+        let above = Span::new(seam.next(), rows[0].created_at).unwrap().outward();
+        let below = Span::new(Timestamp::MIN, seam).unwrap().outward();
+        assert!(!above.contains(rows[1].created_at) && below.to() < rows[0].created_at.floor_second());
+    }
+
+    #[test]
+    fn rows_of_neighboring_seconds_are_cut_at_the_lower_one() {
+        let rows = [row(6_900_000), row(5_700_000)];
+        assert_eq!(seam(&rows, 1, rows[1].created_at), rows[1].created_at);
+    }
 }

@@ -29,6 +29,8 @@ pub(super) struct Scope {
     pub(super) subject: Subject,
     pub(super) learned: Learned,
     asked_at: AtomicI64,
+    /// When somebody asked last for the rows of one status.
+    asked_by_status_at: AtomicI64,
     known: Mutex<Known>,
 }
 
@@ -52,6 +54,13 @@ pub(super) struct Head {
     pub(super) read_at: Timestamp,
 }
 
+/// For how long somebody who asked counts as asking.
+const ASKING_FOR: Duration = Duration::from_secs(60);
+
+fn is_lately(asked_at: &AtomicI64, now: Timestamp) -> bool {
+    now.since(Timestamp::from_micros(asked_at.load(Ordering::Relaxed))) <= ASKING_FOR
+}
+
 impl Scope {
     pub(super) fn new(key: ScopeKey, subject: Subject) -> Self {
         Self {
@@ -59,6 +68,7 @@ impl Scope {
             subject,
             learned: Learned::default(),
             asked_at: AtomicI64::new(0),
+            asked_by_status_at: AtomicI64::new(0),
             known: Mutex::default(),
         }
     }
@@ -75,6 +85,21 @@ impl Scope {
     /// When somebody asked last, in microseconds.
     pub(super) fn asked_at(&self) -> i64 {
         self.asked_at.load(Ordering::Relaxed)
+    }
+
+    /// Whether somebody asked lately.
+    pub(super) fn is_asked(&self, now: Timestamp) -> bool {
+        is_lately(&self.asked_at, now)
+    }
+
+    /// Notes that somebody asks for the rows of one status, which is looked for here.
+    pub(super) fn touch_by_status(&self, now: Timestamp) {
+        self.asked_by_status_at.store(now.as_micros(), Ordering::Relaxed);
+    }
+
+    /// Whether somebody asked lately for the rows of one status.
+    pub(super) fn is_asked_by_status(&self, now: Timestamp) -> bool {
+        is_lately(&self.asked_by_status_at, now)
     }
 
     /// Forgets everything, for good.
