@@ -15,7 +15,7 @@ use super::reading::{Appetite, Dates, Keep};
 use super::scope::Scope;
 use super::{AskError, plan};
 use crate::domain::{AgentFacts, Filters, MAX_PAGE_SIZE, Span, Status, Timestamp};
-use crate::source::{Deadline, QuestionId, SourceError, Subject, Turn, Urgency};
+use crate::source::{Deadline, Departure, QuestionId, SourceError, Subject, Turn, Urgency};
 
 /// Longer than any stream: its reads wait for the budget as long as it takes.
 const NO_DEADLINE: Duration = Duration::from_hours(365 * 24);
@@ -26,7 +26,7 @@ pub(super) const AFTER_READING: Duration = Duration::from_millis(100);
 pub(super) async fn ask(inner: &Arc<Inner>, question: Question) -> Result<Answer, AskError> {
     let asked_at = inner.clock.now();
     let turn = turn(&question);
-    let facts = within(&question, admitted(inner, &question, &turn)).await?;
+    let facts = within(inner, &question, admitted(inner, &question, &turn)).await?;
     // Read once: what goes up to the present must end where the present is said to be.
     let upstream_now = inner.clock.upstream_now(&*inner.source);
     let Some(span) = span(inner, &question, facts, upstream_now)? else {
@@ -72,14 +72,15 @@ pub(super) async fn ask(inner: &Arc<Inner>, question: Question) -> Result<Answer
 
 /// Holds a collected question to its deadline.
 async fn within<T>(
+    inner: &Inner,
     question: &Question,
     work: impl Future<Output = Result<T, AskError>>,
 ) -> Result<T, AskError> {
     match question.pace {
         Pace::Streamed { .. } => work.await,
-        Pace::Collected { deadline } => tokio::time::timeout_at(deadline, work).await.unwrap_or_else(|_| {
-            Err(AskError::NotReady { pages_read: 0, pages_planned: 1, retry_after: Duration::from_secs(1) })
-        }),
+        Pace::Collected { deadline } => tokio::time::timeout_at(deadline, work)
+            .await
+            .unwrap_or_else(|_| Err(AskError::nothing_ready(&*inner.source, question.credential.id()))),
     }
 }
 
@@ -100,6 +101,7 @@ fn turn(question: &Question) -> Turn {
         budget_wait: None,
         retry_for,
         trace: question.trace.clone(),
+        departure: Departure::default(),
     }
 }
 
@@ -220,7 +222,7 @@ fn present(scope: &Scope, policy: &Policy, now: Timestamp, upstream_now: Timesta
     let coming = known
         .readings
         .iter()
-        .filter(|reading| reading.is_head && reading.is_open() && is_fresh(reading.begun_at))
+        .filter(|reading| reading.is_head && reading.is_open() && is_fresh(reading.planned_at))
         .map(|reading| reading.span.to());
     latest.into_iter().chain(coming).max().unwrap_or(upstream_now)
 }

@@ -21,7 +21,9 @@ use super::question::Wish;
 use super::reading::place;
 use super::verdict::{CacheReport, Freshness, StaleReason};
 use crate::domain::{AgentId, Credential, CredentialId, Entry, Filters, Page, Timestamp};
-use crate::source::{Deadline, QuestionId, RelayedPage, SourceError, Subject, Trace, Turn, Urgency};
+use crate::source::{
+    Deadline, Departure, QuestionId, RelayedPage, SourceError, Subject, Trace, Turn, Urgency,
+};
 
 /// A question for one page of upstream's own.
 #[derive(Clone, Debug)]
@@ -104,10 +106,9 @@ impl Relays {
 }
 
 pub(super) async fn relay(inner: &Arc<Inner>, question: RelayQuestion) -> Result<Relayed, AskError> {
-    let deadline = question.deadline;
-    tokio::time::timeout_at(deadline, answer(inner, question)).await.unwrap_or_else(|_| {
-        Err(AskError::NotReady { pages_read: 0, pages_planned: 1, retry_after: Duration::from_secs(1) })
-    })
+    let (deadline, credential) = (question.deadline, question.credential.id());
+    let answer = tokio::time::timeout_at(deadline, answer(inner, question)).await;
+    answer.unwrap_or_else(|_| Err(AskError::nothing_ready(&*inner.source, credential)))
 }
 
 async fn answer(inner: &Arc<Inner>, question: RelayQuestion) -> Result<Relayed, AskError> {
@@ -185,6 +186,7 @@ fn turn(question: &RelayQuestion) -> Turn {
         budget_wait: None,
         retry_for: question.deadline.saturating_duration_since(Instant::now()),
         trace: question.trace.clone(),
+        departure: Departure::default(),
     }
 }
 

@@ -7,10 +7,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
-use crate::domain::{AgentFacts, AgentId, Credential, Entry, Page, PageOf, Rounding, Row, Timestamp};
+use crate::domain::{
+    AgentFacts, AgentId, Credential, CredentialId, Entry, Page, PageOf, Rounding, Row, Timestamp,
+};
 use crate::engine::{Clock, Engine, EngineSettings};
 use crate::shutdown::Shutdown;
-use crate::source::{RelayedPage, Source, SourceError, Subject, Turn, UpstreamWords};
+use crate::source::{RelayedPage, Source, SourceError, Subject, Turn, UpstreamWords, Urgency};
 use crate::store::{EntryKey, Store};
 
 /// The key that is refused.
@@ -76,9 +78,10 @@ impl Source for Script {
         &'a self,
         subject: &'a Subject,
         page: PageOf,
-        _: &'a Turn,
+        turn: &'a Turn,
     ) -> BoxFuture<'a, Result<Page, SourceError>> {
         Box::pin(async move {
+            turn.departure.goes();
             Self::admit(&subject.credential)?;
             let is_in =
                 |row: &Row| page.number == 1 && row.created_at.is_some_and(|at| page.span.contains(at));
@@ -109,6 +112,10 @@ impl Source for Script {
             Self::admit(credential)?;
             Ok(RelayedPage { body: Bytes::from_static(RELAYED.as_bytes()), page: None })
         })
+    }
+
+    fn room_for(&self, _: CredentialId, _: Urgency, _: u64) -> Duration {
+        Duration::ZERO
     }
 
     fn clock_ahead_micros(&self) -> i64 {

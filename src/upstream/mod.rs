@@ -30,8 +30,8 @@ use futures_util::future::BoxFuture;
 use reqwest::Url;
 use tokio::time::{Instant, sleep};
 
-use crate::domain::{AgentFacts, AgentId, Credential, Page, PageOf};
-use crate::source::{Deadline, RelayedPage, Source, SourceError, Subject, Turn, UpstreamWords};
+use crate::domain::{AgentFacts, AgentId, Credential, CredentialId, Page, PageOf};
+use crate::source::{Deadline, RelayedPage, Source, SourceError, Subject, Turn, UpstreamWords, Urgency};
 
 use accepted::Accepted;
 use client::HttpClient;
@@ -137,6 +137,7 @@ impl Upstream {
         let credential = ask.credential.id();
         let standing = self.accepted.standing(credential);
         let asker = Asker { credential, agent: ask.agent, standing, turn: ask.turn };
+        ask.turn.departure.waits();
         let pass = match self.gate.enter(asker).await {
             Ok(pass) => pass,
             Err(refusal) => {
@@ -144,6 +145,7 @@ impl Upstream {
                 return Err(turned_away(refusal));
             }
         };
+        ask.turn.departure.goes();
         let began = Instant::now();
         let exchanged = self.exchange(ask, pass).await;
         tries.spent += began.elapsed();
@@ -195,6 +197,12 @@ impl Source for Upstream {
     ) -> BoxFuture<'a, Result<RelayedPage, SourceError>> {
         let ask = Ask { url: self.agent_url(agent, &["executions"], query), credential, agent, turn };
         self.ask(ask, |body| Ok(RelayedPage { page: page::parse(&body, None).ok(), body })).boxed()
+    }
+
+    fn room_for(&self, credential: CredentialId, urgency: Urgency, requests: u64) -> Duration {
+        let standing = self.accepted.standing(credential);
+        let requests = usize::try_from(requests).unwrap_or(usize::MAX);
+        self.gate.room_for(credential, gate::Kind { urgency, standing }, requests)
     }
 
     fn clock_ahead_micros(&self) -> i64 {

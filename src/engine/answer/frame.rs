@@ -33,7 +33,7 @@ pub(in crate::engine) struct Frame {
     /// The status that rows are filtered by here.
     pub(in crate::engine) status: Option<Status>,
     pub(in crate::engine) asked_at: Timestamp,
-    /// Readings begun before this are not joined.
+    /// Readings that went upstream before this are not joined.
     pub(in crate::engine) joins_since: Timestamp,
     pub(in crate::engine) turn: Turn,
     pub(in crate::engine) keep: Keep,
@@ -126,7 +126,8 @@ impl Frame {
     fn reads(&self, known: &mut Known, span: Span, gaps: plan::Gaps) -> Vec<Step> {
         let mut left = vec![span];
         let mut steps = Vec::new();
-        for reading in known.readings.iter().filter(|reading| self.may_join(reading)) {
+        let urgency = urgency(gaps);
+        for reading in known.readings.iter().filter(|reading| self.may_join(reading, urgency)) {
             for part in std::mem::take(&mut left) {
                 let Some(common) = part.intersection(reading.span) else {
                     left.push(part);
@@ -141,7 +142,7 @@ impl Frame {
             }
         }
         for part in left {
-            let reading = self.reading(part, Purpose::Know, urgency(gaps));
+            let reading = self.reading(part, Purpose::Know, urgency);
             steps.push(Step::Read(part, reading.join(part.to(), self.appetite), Origin::Own));
             known.readings.push(reading);
         }
@@ -151,21 +152,27 @@ impl Frame {
         steps
     }
 
-    fn may_join(&self, reading: &Reading) -> bool {
+    /// Whether a reading brings what this question needs as fresh, and as soon, as one of its own would.
+    fn may_join(&self, reading: &Reading, urgency: Urgency) -> bool {
+        if reading.purpose != Purpose::Know || !reading.is_open() {
+            return false;
+        }
+        let Some(went_at) = reading.went_at().map(|instant| self.inner.clock.at(instant)) else {
+            // What waits for its turn will be fresher than any question that came before.
+            let is_patient = self.turn.budget_wait.is_none() || reading.turn.budget_wait.is_some();
+            return is_patient && reading.turn.urgency <= urgency;
+        };
         let is_old = reading.span.to() < self.asked_at.minus(self.policy.settle_after);
         let ttl = if is_old { self.policy.settling } else { self.policy.live };
-        reading.purpose == Purpose::Know
-            && reading.is_open()
-            && reading.begun_at >= self.joins_since
-            && !self.policy.is_past(reading.begun_at, ttl, self.asked_at)
+        went_at >= self.joins_since && !self.policy.is_past(went_at, ttl, self.asked_at)
     }
 
     pub(super) fn reading(&self, span: Span, purpose: Purpose, urgency: Urgency) -> Arc<Reading> {
         let is_head = purpose == Purpose::Know && span.to() == self.present;
         let turn = Turn { urgency, ..self.turn.clone() };
         let (in_flight, fan_out) = (Arc::clone(&self.in_flight), self.inner.settings.fan_out);
-        let begun_at = self.inner.clock.now();
-        Reading::new(span, purpose, begun_at, is_head, self.keep, turn, in_flight, fan_out)
+        let planned_at = self.inner.clock.now();
+        Reading::new(span, purpose, planned_at, is_head, self.keep, turn, in_flight, fan_out)
     }
 
     /// Asks which of the old rows are still in their status.
@@ -179,7 +186,9 @@ impl Frame {
                 let same = known.readings.iter().find(|reading| {
                     reading.purpose == purpose
                         && reading.span.covers(probe.span)
-                        && reading.begun_at > probe.oldest_read_at.plus(self.policy.live)
+                        && reading.went_at().is_none_or(|instant| {
+                            self.inner.clock.at(instant) > probe.oldest_read_at.plus(self.policy.live)
+                        })
                 });
                 let ticket = if let Some(reading) = same {
                     reading.join(probe.span.to(), Appetite::Whole)

@@ -256,6 +256,7 @@ impl Answer {
         deadline.is_some_and(|deadline| deadline <= Instant::now() + 2 * AFTER_READING)
     }
 
+    /// What is missing at the deadline, and when the budget probably has room for it.
     fn not_ready(&self) -> AskError {
         let readings = self.steps.iter().filter_map(|step| match step {
             Step::Read(_, ticket, _) => Some(ticket.reading().progress()),
@@ -265,7 +266,12 @@ impl Answer {
         let done = self.tally.report.upstream_requests;
         // Something is missing, or this would not be asked.
         let (pages_read, pages_planned) = (read + done, (planned + done).max(read + done + 1));
-        AskError::NotReady { pages_read, pages_planned, retry_after: Duration::from_secs(2) }
+        let missing = pages_planned - pages_read;
+        let retry_after = self.frame.as_ref().map_or(Duration::ZERO, |frame| {
+            let credential = frame.scope.subject.credential.id();
+            frame.inner.source.room_for(credential, frame.turn.urgency, missing)
+        });
+        AskError::not_ready(pages_read, pages_planned, retry_after)
     }
 }
 

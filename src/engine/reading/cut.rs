@@ -46,8 +46,8 @@ impl Reader<'_> {
                         let (region, rest) = topmost(region, fitting);
                         rest.into_iter().for_each(|rest| left.push_front(rest));
                         desk.room(0).await?;
-                        let asked_at = self.clock.asked_now(self.source);
-                        (self.page(region.outward(), 1, desk).await?, asked_at, region)
+                        let (page, asked_at) = self.page(region.outward(), 1, desk).await?;
+                        (page, asked_at, region)
                     }
                 };
                 let asked = region.outward();
@@ -86,26 +86,25 @@ impl Reader<'_> {
 
     /// Reads all pages of a list again and again, until rounds bring nothing new.
     pub(super) async fn rounds(&self, region: Span, asked: Span, desk: &dyn Desk) -> Result<(), Ended> {
-        let asked_at = self.clock.asked_now(self.source);
         let mut rounds = Rounds::new(region);
         let most_pages = if asked.width() <= SECOND { MAX_PAGES_A_SECOND } else { MAX_PAGES };
+        let mut first_asked_at = None;
         for _ in 0..MAX_ROUNDS {
-            let mut number = 1;
             rounds.begin();
-            loop {
+            for number in 1.. {
+                if number > most_pages {
+                    return Err(endless(asked));
+                }
                 desk.room(0).await?;
-                let page = self.page(asked, number, desk).await?;
+                let (page, asked_at) = self.page(asked, number, desk).await?;
+                first_asked_at.get_or_insert(asked_at);
                 let has_more = page.has_more && !page.rows.is_empty();
                 rounds.take(page);
                 if !has_more {
                     break;
                 }
-                number += 1;
-                if number > most_pages {
-                    return Err(endless(asked));
-                }
             }
-            if rounds.end() == Belief::Whole {
+            if let (Belief::Whole, Some(asked_at)) = (rounds.end(), first_asked_at) {
                 let rows = rounds.rows(asked_at);
                 desk.give(Piece::new(region, rows, asked_at));
                 return Ok(());

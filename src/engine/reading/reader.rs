@@ -17,14 +17,15 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use super::cut::cut_at;
 use super::learned::{Learned, Total};
-use super::piece::Piece;
+use super::piece::{AskedAt, Piece};
 use super::walk::{Dates, Extent, Order, Step, Walk};
 use crate::domain::{NewRow, Page, PageOf, Span, Timestamp};
 use crate::engine::{AskError, clock::Clock};
-use crate::source::{Source, SourceError, Subject, Turn};
+use crate::source::{Departure, Source, SourceError, Subject, Turn};
 
 /// The most pages one walk may have: a million rows. A list that goes on for longer does not end.
 pub(super) const MAX_PAGES: u32 = 20_000;
@@ -78,6 +79,9 @@ pub(in crate::engine) trait Desk: Sync {
     /// Takes a proven piece. Pieces come newest first and touch each other.
     fn give(&self, piece: Piece);
 
+    /// Told of every page that is about to be asked for, and waits for its turn.
+    fn asks(&self, departure: &Departure);
+
     /// Told of every page that is planned, and of every one that arrived.
     fn count(&self, _pages: Pages) {}
 }
@@ -121,9 +125,8 @@ impl Reader<'_> {
     /// Reads a region of a list that keeps to the dates.
     async fn dated(&self, region: Span, desk: &dyn Desk) -> Result<(), Ended> {
         let asked = self.asked(region, Dates::Kept);
-        let asked_at = self.clock.asked_now(self.source);
         desk.room(0).await?;
-        let first = self.page(asked, 1, desk).await?;
+        let (first, asked_at) = self.page(asked, 1, desk).await?;
         if first.has_more && !self.is_walkable(&first) {
             return self.cut(region, Some((first, asked_at)), desk).await;
         }
@@ -151,9 +154,8 @@ impl Reader<'_> {
         let mut left = region;
         for _ in 0..MAX_WALKS {
             let asked = self.asked(left, Dates::Ignored);
-            let asked_at = self.clock.asked_now(self.source);
             desk.room(0).await?;
-            let first = self.page(asked, 1, desk).await?;
+            let (first, asked_at) = self.page(asked, 1, desk).await?;
             if first.has_more && first.total.is_none() {
                 break;
             }
@@ -248,7 +250,7 @@ impl Reader<'_> {
         number: u32,
         desk: &'s dyn Desk,
     ) -> BoxFuture<'s, Result<Landed, Ended>> {
-        Box::pin(async move { Ok(Landed::Page(number, self.page(asked, number, desk).await?)) })
+        Box::pin(async move { Ok(Landed::Page(number, self.page(asked, number, desk).await?.0)) })
     }
 
     /// Reads the rows of one instant apart.
@@ -278,12 +280,22 @@ impl Reader<'_> {
         Ok(())
     }
 
-    pub(super) async fn page(&self, span: Span, number: u32, desk: &dyn Desk) -> Result<Page, Ended> {
+    /// Reads a page, and says when it was asked for: when its request went, not when it began to wait for its turn.
+    pub(super) async fn page(
+        &self,
+        span: Span,
+        number: u32,
+        desk: &dyn Desk,
+    ) -> Result<(Page, AskedAt), Ended> {
         let _permit = self.in_flight.acquire().await.map_err(|_| Ended::Unwanted)?;
         desk.wanted()?;
-        let page = self.source.page(self.subject, PageOf { span, number }, self.turn).await?;
+        let turn = Turn { departure: Departure::default(), ..self.turn.clone() };
+        desk.asks(&turn.departure);
+        let began = Instant::now();
+        let page = self.source.page(self.subject, PageOf { span, number }, &turn).await?;
         desk.count(Pages::Read);
-        Ok(page)
+        let went_at = turn.departure.went_at().unwrap_or(began);
+        Ok((page, self.clock.asked_at(went_at, self.source)))
     }
 
     pub(super) fn asked(&self, region: Span, dates: Dates) -> Span {
@@ -324,6 +336,10 @@ impl Desk for Shelf<'_> {
         if let Ok(mut pieces) = self.pieces.lock() {
             pieces.push(piece);
         }
+    }
+
+    fn asks(&self, departure: &Departure) {
+        self.desk.asks(departure);
     }
 
     fn count(&self, pages: Pages) {

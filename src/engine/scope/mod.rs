@@ -184,7 +184,9 @@ impl Scope {
             && piece.span.to() == reading.span.to()
             && known.head.is_none_or(|h| h.read_at < asked_at.ours)
         {
-            known.head = Some(Head { to: piece.span.to(), read_at: asked_at.ours });
+            // It may have waited for its turn: what is newer than its end was not asked for.
+            let read_at = asked_at.ours.min(reading.planned_at);
+            known.head = Some(Head { to: piece.span.to(), read_at });
         }
         for laid in laid {
             let newer: Vec<Span> = known

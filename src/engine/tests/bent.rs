@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use super::script::unavailable;
 use super::*;
 use crate::domain::{AgentFacts, Page, PageOf};
-use crate::source::{RelayedPage, SourceError, Subject, Turn};
+use crate::source::{RelayedPage, SourceError, Subject, Turn, Urgency};
 
 pub(super) type Before = Box<dyn Fn(&Subject, PageOf, u64) -> Result<Duration, SourceError> + Send + Sync>;
 pub(super) type Served = Box<dyn Fn(PageOf) + Send + Sync>;
@@ -104,6 +104,10 @@ impl Source for Bent {
             let page = Page { rows: Vec::new(), has_more: false, total: None };
             Ok(RelayedPage { body: "{}".into(), page: Some(page) })
         })
+    }
+
+    fn room_for(&self, credential: CredentialId, urgency: Urgency, requests: u64) -> Duration {
+        self.script.room_for(credential, urgency, requests)
     }
 
     fn clock_ahead_micros(&self) -> i64 {

@@ -11,10 +11,11 @@ use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 
 use crate::domain::{
-    AgentFacts, AgentId, Credential, Filters, MAX_PAGE_SIZE, Page, PageOf, Row, Span, Status, Timestamp,
+    AgentFacts, AgentId, Credential, CredentialId, Filters, MAX_PAGE_SIZE, Page, PageOf, Row, Span, Status,
+    Timestamp,
 };
 use crate::engine::Clock;
-use crate::source::{RelayedPage, Source, SourceError, Subject, Turn, UpstreamWords};
+use crate::source::{RelayedPage, Source, SourceError, Subject, Turn, UpstreamWords, Urgency};
 
 /// An execution as the list has it. `version` goes up with every change and is in the bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,6 +80,8 @@ pub(super) struct World {
     pub(super) asked: Vec<(Filters, PageOf)>,
     pub(super) checks: usize,
     pub(super) most_in_flight: usize,
+    /// How long the budget has room for a request after the one before.
+    pub(super) a_request_takes: Duration,
     in_flight: usize,
     answered: u64,
     next_id: u64,
@@ -107,6 +110,7 @@ impl Script {
             asked: Vec::new(),
             checks: 0,
             most_in_flight: 0,
+            a_request_takes: Duration::ZERO,
             in_flight: 0,
             answered: 0,
             next_id: 0,
@@ -232,9 +236,10 @@ impl Source for Script {
         &'a self,
         subject: &'a Subject,
         page: PageOf,
-        _: &'a Turn,
+        turn: &'a Turn,
     ) -> BoxFuture<'a, Result<Page, SourceError>> {
         Box::pin(async move {
+            turn.departure.goes();
             {
                 let mut world = self.world();
                 world.in_flight += 1;
@@ -294,6 +299,10 @@ impl Source for Script {
         _: &'a Turn,
     ) -> BoxFuture<'a, Result<RelayedPage, SourceError>> {
         Box::pin(async move { Ok(RelayedPage { body: query.to_owned().into(), page: None }) })
+    }
+
+    fn room_for(&self, _: CredentialId, _: Urgency, requests: u64) -> Duration {
+        self.world().a_request_takes * u32::try_from(requests).unwrap()
     }
 
     fn clock_ahead_micros(&self) -> i64 {
