@@ -13,11 +13,11 @@ use crate::engine::AskError;
 use crate::engine::ask::urgency;
 use crate::engine::freshness::Policy;
 use crate::engine::inner::Inner;
-use crate::engine::plan::{self, Company, Item, Plan, Probe};
+use crate::engine::plan::{self, Asker, Company, Item, Plan, Probe, Probing};
 use crate::engine::question::{Tolerance, Wish};
 use crate::engine::reading::{Appetite, Ended, Keep, Purpose, Reading, Ticket};
 use crate::engine::scope::{Known, Scope};
-use crate::source::{Turn, Urgency};
+use crate::source::{SourceError, Turn, Urgency};
 
 /// What an answer is made by, fixed when the question came.
 pub(in crate::engine) struct Frame {
@@ -80,7 +80,13 @@ impl Frame {
             true => Company::ByStatus,
             false => Company::None,
         };
-        plan::plan(&parts, span, &self.policy, self.status.as_ref(), company, self.asked_at, self.window())
+        let refused = self.scope.learned.refused_statuses();
+        let probing = match self.keep {
+            Keep::Yes => Probing::AllBut(&refused),
+            Keep::No => Probing::Never,
+        };
+        let asker = Asker { status: self.status.as_ref(), company, probing };
+        plan::plan(&parts, span, &self.policy, asker, self.asked_at, self.window())
     }
 
     /// Whether a row must be read again before it is given to this question.
@@ -202,7 +208,7 @@ impl Frame {
             }
         }
         tickets.iter().for_each(|ticket| self.inner.start(&self.scope, ticket.reading()));
-        for ticket in &tickets {
+        for (ticket, probe) in tickets.iter().zip(probes) {
             let over = ticket.over();
             let end = match self.deadline {
                 None => over.await,
@@ -212,6 +218,10 @@ impl Frame {
             };
             match end {
                 Ok(()) | Err(Ended::Unwanted | Ended::DatesIgnored | Ended::Disordered) => {}
+                // Upstream may not take every word for a filter that it writes into rows: those are read where they are.
+                Err(Ended::Failed(AskError::Source(SourceError::Refused(_)))) => {
+                    self.scope.learned.refused(&probe.status);
+                }
                 Err(Ended::Failed(error)) => return Err(error),
             }
         }

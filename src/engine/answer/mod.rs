@@ -26,7 +26,6 @@ use super::plan::{self, Item, Plan};
 use super::reading::Ended;
 use super::verdict::{Collected, Freshness, Missing, StaleReason, Verdict};
 use crate::domain::{EntrySlice, RowId, Span, Timestamp};
-use crate::source::SourceError;
 
 /// How long an answer that may be stale waits for room in the budget.
 const STALE_BUDGET_WAIT: Duration = Duration::from_secs(2);
@@ -100,17 +99,7 @@ impl Answer {
                 answer.read(&plan);
                 return Ok(answer);
             }
-            let probed = match frame.probe(&plan.probes).await {
-                // Upstream may not take every word for a filter that it writes into rows: those rows age, and show it.
-                Err(AskError::Source(SourceError::Refused(_))) => {
-                    let mut answer = Self::of(Some(frame), tally, None);
-                    answer.fallback = fallback;
-                    answer.read(&plan);
-                    return Ok(answer);
-                }
-                probed => probed,
-            };
-            if let Err(error) = probed {
+            if let Err(error) = frame.probe(&plan.probes).await {
                 let mut answer = Self::of(Some(frame), tally, None);
                 answer.fallback = fallback;
                 let whole = answer.frame.as_ref().map_or(Span::at(Timestamp::MIN), |frame| frame.span);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Company, Plan, Probe, gaps, items, joined, merged};
+use super::{Asker, Company, Plan, Probe, gaps, items, joined, merged};
 use crate::domain::{EntryRow, MAX_PAGE_SIZE, Span, Status, Timestamp};
 use crate::engine::coverage::{Contents, Part, Segment, Trust};
 use crate::engine::freshness::{Membership, Policy};
@@ -43,9 +43,7 @@ struct Due {
 
 pub(super) struct Survey<'a> {
     policy: &'a Policy,
-    /// The status that rows are filtered by here.
-    status: Option<&'a Status>,
-    company: Company,
+    asker: Asker<'a>,
     now: Timestamp,
     window: Duration,
     reads: Vec<Span>,
@@ -59,17 +57,10 @@ pub(super) struct Survey<'a> {
 }
 
 impl<'a> Survey<'a> {
-    pub(super) fn new(
-        policy: &'a Policy,
-        status: Option<&'a Status>,
-        company: Company,
-        now: Timestamp,
-        window: Duration,
-    ) -> Self {
+    pub(super) fn new(policy: &'a Policy, asker: Asker<'a>, now: Timestamp, window: Duration) -> Self {
         Self {
             policy,
-            status,
-            company,
+            asker,
             now,
             window,
             reads: Vec::new(),
@@ -180,7 +171,7 @@ impl<'a> Survey<'a> {
     /// How old a row may get for this question. Of a row in another status than the one asked for it matters only
     /// whether it has come to it, so its place alone decides.
     fn ttl(&self, row: &EntryRow) -> Duration {
-        if self.status.is_some_and(|status| row.status.as_ref() != Some(status)) {
+        if self.asker.status.is_some_and(|status| row.status.as_ref() != Some(status)) {
             self.policy.place_ttl(row.created_at, self.now)
         } else {
             self.policy.row_ttl(row, self.now)
@@ -193,7 +184,8 @@ impl<'a> Survey<'a> {
         if policy.membership != Membership::Fixed && segment.span.to() >= policy.calm_before(self.now) {
             return true;
         }
-        if self.company == Company::ByStatus && segment.span.to() >= self.now.minus(policy.settle_after) {
+        if self.asker.company == Company::ByStatus && segment.span.to() >= self.now.minus(policy.settle_after)
+        {
             return true;
         }
         restless.is_some_and(|restless| {
@@ -212,7 +204,7 @@ impl<'a> Survey<'a> {
     /// A row that is not due; it comes along with the head all the same where others need it then.
     fn pass_row(&mut self, created_at: Timestamp) {
         let is_needed =
-            self.company == Company::ByStatus && self.now.since(created_at) <= self.policy.settle_after;
+            self.asker.company == Company::ByStatus && self.now.since(created_at) <= self.policy.settle_after;
         if let [head] = &mut self.groups[..]
             && head.is_head
             && is_needed
@@ -297,7 +289,8 @@ impl<'a> Survey<'a> {
         self.groups = dense;
         // A row that left its status was found by a probe, and would not be found by another.
         let is_probed = |due: &Due| {
-            due.read_at > Timestamp::MIN && due.status.as_ref().is_some_and(|status| !status.is_terminal())
+            let may_be_asked = |status: &Status| !status.is_terminal() && self.asker.probing.allows(status);
+            due.read_at > Timestamp::MIN && due.status.as_ref().is_some_and(may_be_asked)
         };
         let mut probes: Vec<Probe> = Vec::new();
         for due in sparse.iter().flat_map(|group| &group.due).filter(|due| is_probed(due)) {

@@ -1,6 +1,11 @@
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use super::walk::{Dates, Ending, Order, Walk};
+use crate::domain::Status;
+
+/// The most statuses that are remembered as no filters; upstream knows some twenty.
+const MAX_REFUSED: usize = 32;
 
 /// What was found out about how upstream answers for one scope. Only ever a reason to read otherwise, never one to
 /// believe less proof.
@@ -10,6 +15,7 @@ pub(in crate::engine) struct Learned {
     dates: AtomicU8,
     order: AtomicU8,
     ending: AtomicU8,
+    refused: Mutex<Vec<Status>>,
     repairs: AtomicU64,
     ordered_pages: AtomicU64,
 }
@@ -79,6 +85,19 @@ impl Learned {
     pub(super) fn disordered(&self) {
         self.order.store(1, Ordering::Relaxed);
         self.ending.store(0, Ordering::Relaxed);
+    }
+
+    /// Upstream takes this status for no filter.
+    pub(in crate::engine) fn refused(&self, status: &Status) {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        if refused.len() < MAX_REFUSED && !refused.contains(status) {
+            refused.push(status.clone());
+        }
+    }
+
+    /// The statuses that upstream takes for no filter.
+    pub(in crate::engine) fn refused_statuses(&self) -> Vec<Status> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(super) fn repaired(&self) {

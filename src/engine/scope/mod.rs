@@ -212,7 +212,8 @@ impl Scope {
     }
 
     /// Takes in what a probe brought: rows of `status` within `piece.span`, all there are. Known rows among them are
-    /// up to date again; known rows of that status that are not among them have left it, and become due at once.
+    /// up to date again; known rows of that status that are not among them have left it, and become due at once. Of
+    /// rows that were read after the probe went it says nothing.
     pub(super) fn patch(&self, store: &dyn Store, piece: &Piece, status: &Status) {
         let mut known = self.lock();
         if known.is_closed {
@@ -223,21 +224,26 @@ impl Scope {
         let segments: Vec<Segment> = known.coverage.overlapping(piece.span).cloned().collect();
         for segment in segments {
             let Some((entry, rows)) = segment.rows() else { continue };
-            if segment.latest_read_at > piece.asked_at.ours {
-                continue;
-            }
             let mut is_changed = false;
             let rows: Vec<NewRow> = rows
                 .map(|position| {
                     let mut row = entry.take_row(position);
-                    let is_inside = piece.span.contains(row.created_at);
-                    match fresh.remove(&row.row.id) {
-                        Some(now) if now.read_at > row.read_at => (row, is_changed) = (now.clone(), true),
-                        Some(_) => {}
-                        None if is_inside && row.row.status.as_ref() == Some(status) => {
-                            (row.read_at, is_changed) = (Timestamp::MIN, true);
+                    let now = fresh.remove(&row.row.id);
+                    if row.read_at >= piece.asked_at.ours {
+                        return row;
+                    }
+                    match now {
+                        // In its place: a row without a date has another one on the probe's page.
+                        Some(now) => {
+                            is_changed = true;
+                            row = NewRow { created_at: row.created_at, ..now.clone() };
                         }
-                        None => {}
+                        None => {
+                            let is_inside = piece.span.contains(row.created_at);
+                            if is_inside && row.row.status.as_ref() == Some(status) {
+                                (row.read_at, is_changed) = (Timestamp::MIN, true);
+                            }
+                        }
                     }
                     row
                 })
@@ -315,3 +321,6 @@ fn without(span: Span, others: &[Span]) -> Vec<Span> {
         .iter()
         .fold(vec![span], |left, other| left.into_iter().flat_map(|span| span.without(*other)).collect())
 }
+
+#[cfg(test)]
+mod tests;

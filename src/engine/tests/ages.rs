@@ -154,3 +154,19 @@ async fn joins_no_reading_begun_before_its_freshness_allows() {
     tokio::join!(first, then);
     rig.close().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_question_that_may_keep_nothing_sees_what_changed_and_changes_nothing_that_is_kept() {
+    let rig = Rig::new(settings(), 3).with_history(3_000, 60);
+    let stuck: Vec<usize> =
+        (1..8).map(|n| rig.script.world().insert(NOW.minus(n * 2 * DAY), "in-progress")).collect();
+    rig.rows(rig.question()).await;
+    pass(3 * SECOND).await;
+    rig.script.world().change(stuck[3], "completed", rig.clock.now());
+    let kept = || rig.store.0.lock().unwrap().keys().copied().collect::<HashSet<_>>();
+    let before = kept();
+    let wish = Wish { no_store: true, ..Wish::default() };
+    assert_eq!(rig.rows(Question { wish, ..rig.question() }).await, rig.truth(&rig.question()));
+    assert_eq!(kept(), before);
+    rig.close().await;
+}

@@ -63,3 +63,26 @@ async fn a_check_joined_by_a_patient_caller_does_not_fail_with_the_first_ones_de
     assert!(patient.is_ok(), "{}", patient.unwrap_err());
     rig.close().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn rows_in_a_status_that_upstream_takes_for_no_filter_do_not_age_unread() {
+    let rig = bent(settings(), |bent| {
+        bent.before = Box::new(|subject, _, _| {
+            match subject.filters.status.as_ref().map(|status| status.as_str() == "prepared") {
+                Some(true) => Err(SourceError::Refused(words(422))),
+                Some(false) | None => Ok(Duration::ZERO),
+            }
+        });
+    })
+    .with_history(3_000, 60);
+    let prepared: Vec<usize> =
+        (1..8).map(|n| rig.script.world().insert(NOW.minus(n * 2 * DAY), "prepared")).collect();
+    rig.rows(rig.question()).await;
+    for row in prepared {
+        pass(3 * SECOND).await;
+        rig.script.world().change(row, "completed", rig.clock.now());
+        pass(3 * SECOND).await;
+        assert_eq!(rig.rows(rig.question()).await, rig.truth(&rig.question()));
+    }
+    rig.close().await;
+}
