@@ -15,7 +15,7 @@ use super::coverage::{Contents, Coverage, Part, Segment, Trust};
 use super::freshness::Policy;
 use super::reading::{Keep, Learned, Piece, Purpose, Reading};
 use crate::domain::{EntrySlice, NewRow, RowId, Span, Status, Timestamp};
-use crate::source::Subject;
+use crate::source::{QuestionId, Subject};
 use crate::store::{EntryKey, Store};
 
 /// How often a segment that takes its place looks for neighbors to join: small ones may have been left alone before.
@@ -40,9 +40,30 @@ pub(super) struct Known {
     pub(super) coverage: Coverage,
     pub(super) readings: Vec<Arc<Reading>>,
     pub(super) head: Option<Head>,
+    /// The stale answers that are being brought up to date behind them.
+    pub(super) revalidations: Vec<Revalidation>,
     /// Whether somebody renews settled rows behind the answers.
     pub(super) is_renewing: bool,
     is_closed: bool,
+}
+
+/// A stale answer that is being brought up to date.
+#[derive(Clone, Debug)]
+pub(super) struct Revalidation {
+    pub(super) number: QuestionId,
+    pub(super) span: Span,
+    pub(super) asked_at: Timestamp,
+    pub(super) policy: Policy,
+    pub(super) status: Option<Status>,
+}
+
+impl Revalidation {
+    /// Whether what this one brings will be fresh enough for another.
+    pub(super) fn serves(&self, other: &Self) -> bool {
+        self.span.from() <= other.span.from()
+            && (self.policy, &self.status) == (other.policy, &other.status)
+            && !self.policy.is_past(self.asked_at, self.policy.live, other.asked_at)
+    }
 }
 
 /// The latest reading that went up to the present.

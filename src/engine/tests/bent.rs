@@ -11,6 +11,7 @@ use crate::domain::{AgentFacts, Page, PageOf};
 use crate::source::{RelayedPage, SourceError, Subject, Turn, Urgency};
 
 pub(super) type Before = Box<dyn Fn(&Subject, PageOf, u64) -> Result<Duration, SourceError> + Send + Sync>;
+pub(super) type Relays = Box<dyn Fn(u64) -> Result<(Duration, &'static str), SourceError> + Send + Sync>;
 pub(super) type Served = Box<dyn Fn(PageOf) + Send + Sync>;
 pub(super) type After = Box<dyn Fn(&mut Page) + Send + Sync>;
 
@@ -27,6 +28,8 @@ pub(super) struct Bent {
     pub(super) is_down: Arc<AtomicBool>,
     /// Agent checks take so long.
     pub(super) check: Duration,
+    /// How long a relayed page takes, and what is in it.
+    pub(super) relays: Relays,
 }
 
 impl Bent {
@@ -101,8 +104,10 @@ impl Source for Bent {
             if let Some(failed) = self.down(turn).await {
                 return failed;
             }
+            let (delay, body) = (self.relays)(self.page_number())?;
+            tokio::time::sleep(delay).await;
             let page = Page { rows: Vec::new(), has_more: false, total: None };
-            Ok(RelayedPage { body: "{}".into(), page: Some(page) })
+            Ok(RelayedPage { body: body.into(), page: Some(page) })
         })
     }
 
@@ -128,6 +133,7 @@ pub(super) fn bent(settings: EngineSettings, bend: impl FnOnce(&mut Bent)) -> Ri
         back: Box::new(|_, _, _| Ok(Duration::ZERO)),
         is_down: Arc::default(),
         check: Duration::ZERO,
+        relays: Box::new(|_| Ok((Duration::ZERO, "{}"))),
     };
     bend(&mut source);
     let engine =

@@ -10,6 +10,7 @@ mod moving_lists;
 mod odd_lists;
 mod refresh;
 mod refusals;
+mod relays;
 mod script;
 mod sharing;
 mod stale;

@@ -126,36 +126,6 @@ async fn a_stale_answer_does_not_wait_for_the_check_of_the_key() {
     rig.close().await;
 }
 
-fn relay_question(rig: &Rig) -> RelayQuestion {
-    let question = rig.question();
-    RelayQuestion {
-        credential: question.credential,
-        agent: question.agent,
-        query: "page_size=50".to_owned(),
-        canonical_query: "page_size=50".to_owned(),
-        wish: Wish::default(),
-        deadline: Instant::now() + 50 * SECOND,
-        trace: Trace::default(),
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_relayed_page_is_given_stale_while_upstream_fails() {
-    let is_down: Arc<AtomicBool> = Arc::default();
-    let down = Arc::clone(&is_down);
-    let rig = bent(EngineSettings { stale_if_error: 600 * SECOND, ..settings() }, |bent| bent.is_down = down)
-        .with_history(400, 20);
-    rig.rows(rig.question()).await;
-    rig.engine.relay(relay_question(&rig)).await.unwrap();
-    is_down.store(true, Ordering::Relaxed);
-    pass(20 * SECOND).await;
-    let began = Instant::now();
-    let answer = rig.engine.relay(relay_question(&rig)).await;
-    assert!(answer.is_ok(), "{}", answer.unwrap_err());
-    assert!(began.elapsed() < 10 * SECOND, "{:?}", began.elapsed());
-    rig.close().await;
-}
-
 #[tokio::test(start_paused = true)]
 async fn as_of_of_an_answer_that_fell_back_holds() {
     let fails = Arc::new(AtomicBool::new(false));
@@ -190,4 +160,26 @@ async fn as_of_of_an_answer_that_fell_back_holds() {
     let lost = world.rows.iter().filter(|row| row.created_at <= as_of && !given.contains(&row.id));
     let lost: Vec<_> = lost.map(|row| &row.id).collect();
     assert!(lost.is_empty(), "{lost:?} before {as_of}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn stale_answers_that_come_together_are_renewed_by_one() {
+    let rig = Rig::new(EngineSettings { stale_while_revalidate: 600 * SECOND, ..settings() }, 1)
+        .with_history(1_000, 20);
+    let stuck: Vec<usize> =
+        (1..9).map(|n| rig.script.world().insert(NOW.minus(n * 2 * DAY), "in-progress")).collect();
+    rig.rows(rig.question()).await;
+    let mut requests = Vec::new();
+    for callers in [1, 50] {
+        pass(30 * SECOND).await;
+        rig.script.world().change(stuck[callers % 7], "completed", rig.clock.now());
+        rig.requests();
+        futures_util::future::join_all((0..callers).map(|_| rig.rows(rig.question()))).await;
+        let tasks = rig.shutdown.running();
+        assert!(tasks <= 12, "{tasks} for {callers}");
+        tokio::time::sleep(10 * SECOND).await;
+        requests.push(rig.requests());
+    }
+    assert!(requests[1] <= requests[0] + 2, "{requests:?}");
+    rig.close().await;
 }
