@@ -154,6 +154,10 @@ pub(super) fn drop_refused(inner: &Inner, subject: &Subject, error: &SourceError
     }
 }
 
+/// How far an agent's date may lie ahead of its first execution, because it was written in another zone than UTC. One
+/// that lies further in the future says nothing.
+const ZONES: Duration = Duration::from_hours(14);
+
 /// The span that is asked about; none if it lies in the future, or before the agent.
 fn span(
     inner: &Inner,
@@ -161,7 +165,8 @@ fn span(
     facts: AgentFacts,
     now: Timestamp,
 ) -> Result<Option<Span>, AskError> {
-    let born = facts.created_at.map(Timestamp::floor_second).or(inner.settings.history_start);
+    let born = facts.created_at.map(|at| at.minus(ZONES).floor_second()).filter(|born| *born <= now);
+    let born = born.or(inner.settings.history_start);
     let from = match (question.from, born) {
         (Some(from), Some(born)) => from.max(born),
         (Some(instant), None) | (None, Some(instant)) => instant,

@@ -44,10 +44,15 @@ pub(in crate::engine) struct Frame {
     pub(in crate::engine) deadline: Option<Instant>,
 }
 
+/// About how many steps are made of a plan at a time: five years of weeks.
+const MAX_STEPS: usize = 256;
+
 /// A part of an answer that is still to be given.
 pub(super) enum Step {
     Known(Span),
     Read(Span, Ticket, Origin),
+    /// Planned, and registered when its turn comes.
+    Later(Span),
 }
 
 /// Who began a reading.
@@ -119,13 +124,18 @@ impl Frame {
     pub(super) fn steps(&self, items: &[Item], gaps: plan::Gaps) -> VecDeque<Step> {
         let mut known = self.scope.lock();
         known.readings.retain(|reading| reading.is_open());
-        let mut steps = VecDeque::with_capacity(items.len());
+        let mut steps = VecDeque::new();
+        let mut later: Option<Span> = None;
         for item in items {
             match item {
+                Item::Known(span) | Item::Read(span) if steps.len() >= MAX_STEPS => {
+                    later = Some(later.map_or(*span, |above| above.union(*span)));
+                }
                 Item::Known(span) => steps.push_back(Step::Known(*span)),
                 Item::Read(span) => steps.extend(self.reads(&mut known, *span, gaps)),
             }
         }
+        steps.extend(later.map(Step::Later));
         steps
     }
 
@@ -153,7 +163,7 @@ impl Frame {
             known.readings.push(reading);
         }
         steps.sort_by_key(|step| match step {
-            Step::Known(span) | Step::Read(span, ..) => std::cmp::Reverse(span.to()),
+            Step::Known(span) | Step::Read(span, ..) | Step::Later(span) => std::cmp::Reverse(span.to()),
         });
         steps
     }
@@ -217,7 +227,7 @@ impl Frame {
                 }
             };
             match end {
-                Ok(()) | Err(Ended::Unwanted | Ended::DatesIgnored | Ended::Disordered) => {}
+                Ok(()) | Err(Ended::Unwanted | Ended::OtherDates | Ended::Disordered) => {}
                 // Upstream may not take every word for a filter that it writes into rows: those are read where they are.
                 Err(Ended::Failed(AskError::Source(SourceError::Refused(_)))) => {
                     self.scope.learned.refused(&probe.status);

@@ -227,7 +227,7 @@ impl Answer {
     fn out_of_time(&mut self) -> Result<(), AskError> {
         let error = self.not_ready();
         let left = self.steps.iter().map(|step| match step {
-            Step::Known(span) | Step::Read(span, ..) => *span,
+            Step::Known(span) | Step::Read(span, ..) | Step::Later(span) => *span,
         });
         match (left.reduce(Span::union), &self.frame) {
             (Some(span), Some(frame)) if is_lenient(frame.tolerance) => {
@@ -249,7 +249,7 @@ impl Answer {
     fn not_ready(&self) -> AskError {
         let readings = self.steps.iter().filter_map(|step| match step {
             Step::Read(_, ticket, _) => Some(ticket.reading().progress()),
-            Step::Known(_) => None,
+            Step::Known(_) | Step::Later(_) => None,
         });
         let (read, planned) = readings.fold((0, 0), |(r, p), (read, planned)| (r + read, p + planned));
         let done = self.tally.report.upstream_requests;

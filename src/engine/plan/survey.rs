@@ -146,7 +146,8 @@ impl<'a> Survey<'a> {
             return;
         }
         let Some((entry, rows)) = segment.rows() else { return };
-        for row in &entry.rows()[rows] {
+        let rows = &entry.rows()[rows];
+        for (position, row) in rows.iter().enumerate() {
             let is_asked_for = question.contains(row.created_at);
             let ttl = self.ttl(row);
             if is_asked_for && policy.due_at(row, ttl, self.now) < self.now {
@@ -156,7 +157,11 @@ impl<'a> Survey<'a> {
                     self.due(Due { created_at, read_at, status });
                 } else {
                     // Upstream has it somewhere between its neighbors, so they are read with it.
-                    self.reads.extend(segment.span.intersection(question));
+                    let (above, below) = rows.split_at(position);
+                    let dated = |row: &&EntryRow| row.is_dated;
+                    let to = above.iter().rev().find(dated).map_or(segment.span.to(), |row| row.created_at);
+                    let from = below.iter().find(dated).map_or(segment.span.from(), |row| row.created_at);
+                    self.reads.extend(Span::new(from, to).and_then(|between| between.intersection(question)));
                     self.pass(1);
                 }
             } else {

@@ -62,8 +62,22 @@ impl Learned {
         if self.dates.load(Ordering::Relaxed) == 0 { Dates::Kept } else { Dates::Ignored }
     }
 
-    pub(in crate::engine) fn dates_ignored(&self) {
-        self.dates.store(1, Ordering::Relaxed);
+    /// Upstream takes no dates, by the settings.
+    pub(in crate::engine) fn dates_are_not_sent(&self) {
+        self.dates.store(2, Ordering::Relaxed);
+    }
+
+    /// Whether it may turn out that upstream keeps to the dates after all.
+    pub(super) fn may_keep_dates(&self) -> bool {
+        self.dates.load(Ordering::Relaxed) != 2
+    }
+
+    pub(super) fn dates_ignored(&self) {
+        self.dates.fetch_max(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn dates_kept(&self) {
+        self.dates.store(0, Ordering::Relaxed);
     }
 
     /// In which order lists are taken to come until a page says otherwise.

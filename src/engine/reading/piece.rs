@@ -53,17 +53,26 @@ pub(in crate::engine) fn place(page: Page, top: Timestamp, read_at: Timestamp) -
 /// How far outside the span a row may lie: a comparison at whole seconds reaches one second beyond.
 const DATE_SLACK: Duration = Duration::from_secs(2);
 
-fn around(asked: Span) -> Span {
+/// A span with what a coarse comparison may bring beside it.
+pub(super) fn around(asked: Span) -> Span {
     asked.union(Span::at(asked.from().minus(DATE_SLACK))).union(Span::at(asked.to().plus(DATE_SLACK)))
 }
 
-/// Whether a page is for the most part of another time than was asked for: then upstream ignores the dates. Single
-/// rows may be dated oddly.
+/// Whether a page is for the most part of another time than was asked for: then upstream may be ignoring the dates.
+/// Single rows may be dated oddly.
 pub(super) fn is_elsewhere(page: &Page, asked: Span) -> bool {
     let around = around(asked);
     let outside =
         page.rows.iter().filter_map(|row| row.created_at).filter(|at| !around.contains(*at)).count();
     outside * 2 > page.rows.len()
+}
+
+/// Takes their dates from rows that are dated elsewhere than was asked for: upstream knows better where they belong.
+pub(super) fn undate_strays(page: &mut Page, asked: Span) {
+    let around = around(asked);
+    for row in &mut page.rows {
+        row.created_at = row.created_at.filter(|at| around.contains(*at));
+    }
 }
 
 /// The same on every machine and in every run, since it becomes part of entity tags.

@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 use super::cut::cut_at;
 use super::learned::{Learned, Total};
-use super::piece::{AskedAt, Piece};
+use super::piece::{AskedAt, Piece, is_elsewhere, undate_strays};
 use super::walk::{Dates, Extent, Order, Step, Walk};
 use crate::domain::{NewRow, Page, PageOf, Span, Timestamp};
 use crate::engine::{AskError, clock::Clock};
@@ -35,8 +35,8 @@ pub(super) const MAX_PAGES: u32 = 20_000;
 pub(in crate::engine) enum Ended {
     /// Nobody waits for it any more, or the gateway stops.
     Unwanted,
-    /// Upstream turned out to ignore the dates: everything has to be read in one walk.
-    DatesIgnored,
+    /// Upstream turned out to deal with dates otherwise than it was taken to: what is left has to be planned anew.
+    OtherDates,
     /// The list turned out not to be newest first, after part of it was given out as if it were.
     Disordered,
     /// It can't be read, or not proven.
@@ -48,6 +48,9 @@ impl From<SourceError> for Ended {
         Self::Failed(error.into())
     }
 }
+
+/// A second in which nobody called: 2000-01-01.
+const LONG_AGO: Timestamp = Timestamp::from_micros(946_684_800_000_000);
 
 /// How often a list of everything is walked before it is read in rounds.
 const MAX_WALKS: usize = 4;
@@ -126,13 +129,13 @@ impl Reader<'_> {
     async fn dated(&self, region: Span, desk: &dyn Desk) -> Result<(), Ended> {
         let asked = self.asked(region, Dates::Kept);
         desk.room(0).await?;
-        let (first, asked_at) = self.page(asked, 1, desk).await?;
+        let (first, asked_at) = self.page(asked, 1, Dates::Kept, desk).await?;
         if first.has_more && !self.is_walkable(&first) {
             return self.cut(region, Some((first, asked_at)), desk).await;
         }
         let order = self.learned.order();
         let walk = Walk::new(region, asked, Dates::Kept, order, self.learned.ending(), asked_at);
-        match self.number(walk, asked, first, desk).await? {
+        match self.number(walk, asked, Dates::Kept, first, desk).await? {
             Walked::Whole => Ok(()),
             Walked::Broken { rest, seen } => self.repair(rest, seen, desk).await,
         }
@@ -155,19 +158,19 @@ impl Reader<'_> {
         for _ in 0..MAX_WALKS {
             let asked = self.asked(left, Dates::Ignored);
             desk.room(0).await?;
-            let (first, asked_at) = self.page(asked, 1, desk).await?;
+            let (first, asked_at) = self.page(asked, 1, Dates::Ignored, desk).await?;
             if first.has_more && first.total.is_none() {
                 break;
             }
             let (order, ending) = (self.learned.order(), self.learned.ending());
             let walk = Walk::new(left, asked, Dates::Ignored, order, ending, asked_at);
-            match self.number(walk, asked, first, desk).await? {
+            match self.number(walk, asked, Dates::Ignored, first, desk).await? {
                 Walked::Whole => return Ok(()),
                 Walked::Broken { rest, .. } => left = rest,
             }
             self.learned.repaired();
         }
-        self.rounds(left, self.asked(left, Dates::Ignored), desk).await
+        self.rounds(left, self.asked(left, Dates::Ignored), Dates::Ignored, desk).await
     }
 
     /// Reads the pages of a walk after its first, several at once.
@@ -175,9 +178,11 @@ impl Reader<'_> {
         &self,
         mut walk: Walk,
         asked: Span,
+        dates: Dates,
         first: Page,
         desk: &dyn Desk,
     ) -> Result<Walked, Ended> {
+        let region = walk.region();
         let mut step = walk.take(1, first);
         let mut flights = FuturesUnordered::new();
         let mut next = 2u32;
@@ -197,11 +202,17 @@ impl Reader<'_> {
                     continue;
                 }
                 Step::Again(number) => {
-                    flights.push(self.numbered(asked, number, desk));
+                    flights.push(self.numbered(asked, number, dates, desk));
                     step = walk.go_on();
                     continue;
                 }
                 Step::Whole => {
+                    // All of it lies where it was asked for: either there is no more, or the dates were kept to.
+                    let may_lack = dates == Dates::Ignored && !walk.has_strayed() && !asked.covers(region);
+                    if may_lack && self.learned.may_keep_dates() && !self.ignores_dates(desk).await? {
+                        self.learned.dates_kept();
+                        return Err(Ended::OtherDates);
+                    }
                     self.learned.walked(&walk);
                     walk.proven(Extent::Whole).into_iter().for_each(|piece| desk.give(piece));
                     return Ok(Walked::Whole);
@@ -209,10 +220,6 @@ impl Reader<'_> {
                 Step::Broken { rest, seen } => {
                     walk.proven(Extent::Prefix).into_iter().for_each(|piece| desk.give(piece));
                     return Ok(Walked::Broken { rest: walk.rest().unwrap_or(rest), seen });
-                }
-                Step::DatesIgnored => {
-                    self.learned.dates_ignored();
-                    return Err(Ended::DatesIgnored);
                 }
                 Step::Disordered => {
                     self.learned.disordered();
@@ -232,7 +239,7 @@ impl Reader<'_> {
                     Some(landed) = flights.next(), if !flights.is_empty() => break landed,
                     room = &mut room, if may_ask => {
                         room?;
-                        flights.push(self.numbered(asked, next, desk));
+                        flights.push(self.numbered(asked, next, dates, desk));
                         next += 1;
                     }
                 }
@@ -248,9 +255,10 @@ impl Reader<'_> {
         &'s self,
         asked: Span,
         number: u32,
+        dates: Dates,
         desk: &'s dyn Desk,
     ) -> BoxFuture<'s, Result<Landed, Ended>> {
-        Box::pin(async move { Ok(Landed::Page(number, self.page(asked, number, desk).await?.0)) })
+        Box::pin(async move { Ok(Landed::Page(number, self.page(asked, number, dates, desk).await?.0)) })
     }
 
     /// Reads the rows of one instant apart.
@@ -281,12 +289,38 @@ impl Reader<'_> {
     }
 
     /// Reads a page, and says when it was asked for: when its request went, not when it began to wait for its turn.
+    ///
+    /// # Errors
+    /// Also [`Ended::OtherDates`], if upstream was taken to keep to the dates and does not.
     pub(super) async fn page(
         &self,
         span: Span,
         number: u32,
+        dates: Dates,
         desk: &dyn Desk,
     ) -> Result<(Page, AskedAt), Ended> {
+        let (mut page, asked_at) = self.any_page(span, number, desk).await?;
+        if dates == Dates::Kept {
+            if is_elsewhere(&page, span) && self.ignores_dates(desk).await? {
+                self.learned.dates_ignored();
+                return Err(Ended::OtherDates);
+            }
+            undate_strays(&mut page, span);
+        }
+        Ok((page, asked_at))
+    }
+
+    /// Whether upstream ignores the dates it is given: asked about a second long before it existed, it then answers
+    /// with what there is.
+    async fn ignores_dates(&self, desk: &dyn Desk) -> Result<bool, Ended> {
+        match self.any_page(Span::at(LONG_AGO), 1, desk).await {
+            Ok((page, _)) => Ok(!page.rows.is_empty()),
+            Err(Ended::Failed(AskError::Source(SourceError::Refused(_)))) => Ok(false),
+            Err(ended) => Err(ended),
+        }
+    }
+
+    async fn any_page(&self, span: Span, number: u32, desk: &dyn Desk) -> Result<(Page, AskedAt), Ended> {
         let _permit = self.in_flight.acquire().await.map_err(|_| Ended::Unwanted)?;
         desk.wanted()?;
         let turn = Turn { departure: Departure::default(), ..self.turn.clone() };

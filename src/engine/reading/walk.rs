@@ -29,7 +29,7 @@
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 
-use super::piece::{AskedAt, Piece, is_elsewhere, place};
+use super::piece::{AskedAt, Piece, around, place};
 use crate::domain::{MAX_PAGE_SIZE, NewRow, Page, RowId, Span, Timestamp};
 
 /// How many rows at the end of a page wait for the next one to confirm the order.
@@ -71,8 +71,6 @@ pub(super) enum Step {
     Whole,
     /// The proof failed: this is what is left, with the instants at which rows were seen.
     Broken { rest: Span, seen: Vec<Timestamp> },
-    /// Upstream answers with rows from outside the span.
-    DatesIgnored,
     /// The page of this number is to be asked for once more: it is of an earlier moment than the one before it.
     Again(u32),
     /// Rows of this instant lie on both sides of a seam, and came in another order on the second page: which of them
@@ -117,6 +115,7 @@ pub(super) struct Walk {
     is_over: bool,
     /// Whether the list has no page after those accepted.
     has_ended: bool,
+    has_strayed: bool,
     /// The last page that was asked for once more.
     asked_again: u32,
     last_instant: Timestamp,
@@ -155,6 +154,7 @@ impl Walk {
             tied: BTreeMap::new(),
             is_over: false,
             has_ended: false,
+            has_strayed: false,
             asked_again: 0,
             last_instant: Timestamp::MAX,
             last_few: VecDeque::with_capacity(UNCONFIRMED + 1),
@@ -178,7 +178,6 @@ impl Walk {
                 Step::Going => {}
                 end @ (Step::Whole
                 | Step::Broken { .. }
-                | Step::DatesIgnored
                 | Step::Again(_)
                 | Step::Tied(_)
                 | Step::Disordered) => return end,
@@ -218,6 +217,11 @@ impl Walk {
         self.has_ended.then_some(self.count)
     }
 
+    /// Whether any row lies elsewhere than was asked for.
+    pub(super) const fn has_strayed(&self) -> bool {
+        self.has_strayed
+    }
+
     /// Whether the whole list was seen to be newest first.
     pub(super) fn has_shown_order(&self) -> bool {
         self.has_ended && self.order == Order::NewestFirst && self.descends
@@ -226,6 +230,11 @@ impl Walk {
     /// In which order the list comes, as far as seen.
     pub(super) const fn order(&self) -> Order {
         self.order
+    }
+
+    /// All that it is to learn.
+    pub(super) const fn region(&self) -> Span {
+        self.region
     }
 
     /// What is left of the region below what was given out.
@@ -240,9 +249,6 @@ impl Walk {
     }
 
     fn accept(&mut self, page: Page) -> Step {
-        if self.dates == Dates::Kept && is_elsewhere(&page, self.asked) {
-            return Step::DatesIgnored;
-        }
         let number = self.accepted + 1;
         if number == 1 {
             self.total = page.total;
@@ -289,7 +295,8 @@ impl Walk {
         if let Err(step) = self.order_of(&rows) {
             return step;
         }
-        let region = self.region;
+        let (region, asked) = (self.region, around(self.asked));
+        self.has_strayed |= rows.iter().any(|row| row.row.created_at.is_some_and(|at| !asked.contains(at)));
         self.held.extend(rows.into_iter().filter(|row| region.contains(row.created_at)));
         self.accepted = number;
         if !has_more && self.waiting.values().any(|page| !page.rows.is_empty()) {
@@ -386,12 +393,7 @@ impl Walk {
                 seen.extend(page.rows.iter().filter_map(|row| row.created_at));
                 Step::Broken { rest, seen }
             }
-            step @ (Step::Going
-            | Step::Whole
-            | Step::DatesIgnored
-            | Step::Again(_)
-            | Step::Tied(_)
-            | Step::Disordered) => step,
+            step @ (Step::Going | Step::Whole | Step::Again(_) | Step::Tied(_) | Step::Disordered) => step,
         }
     }
 

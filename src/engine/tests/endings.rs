@@ -73,3 +73,35 @@ fn a_question_about_the_passed_part_of_a_reading_does_not_spin() {
         rig.close().await;
     });
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_question_since_the_beginning_of_time_registers_a_few_readings_at_a_time() {
+    let rig = Rig::new(settings(), 1);
+    let from = Some(Timestamp::from_micros(-62_135_596_800_000_000));
+    let pace = Pace::Collected { deadline: Instant::now() + SECOND };
+    let asking = rig.collect(Question { from, pace, ..rig.question() });
+    let looking = async {
+        tokio::time::sleep(SECOND / 2).await;
+        let question = rig.question();
+        let subject = crate::source::Subject {
+            credential: question.credential,
+            agent: question.agent,
+            filters: question.filters,
+        };
+        rig.engine.inner.scopes.find(&subject).unwrap().lock().readings.len()
+    };
+    let (answer, readings) = tokio::join!(asking, looking);
+    assert!(matches!(answer, Err(AskError::NotReady { .. })));
+    assert!(readings > 0 && readings <= 600, "{readings}");
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_question_over_more_windows_than_are_registered_at_a_time_is_answered_whole() {
+    let rig = Rig::new(settings(), 1).with_history(300, 3_000);
+    for _ in 0..2 {
+        assert_eq!(soon(rig.rows(rig.question())).await, rig.truth(&rig.question()));
+        assert_eq!(soon(rig.stream(rig.question())).await.unwrap(), rig.truth(&rig.question()));
+    }
+    rig.close().await;
+}

@@ -137,3 +137,69 @@ async fn a_row_deleted_during_a_walk_without_dates_and_totals_hides_no_other() {
     assert!(truth.is_subset(&rows), "{:?} lost", truth.difference(&rows));
     rig.close().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_dated_in_another_zone_hides_no_history() {
+    for ahead in [0, 5 * 3_600, 14 * 3_600] {
+        let rig = Rig::new(settings(), 1).with_history(100, 1);
+        let first = rig.script.world().rows.last().unwrap().created_at;
+        rig.script.world().born = Some(first.plus(ahead * SECOND));
+        assert_eq!(rig.rows(rig.question()).await, rig.truth(&rig.question()), "{ahead} s ahead");
+        rig.close().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_dated_in_the_future_is_not_taken_for_one_without_history() {
+    let rig = Rig::new(settings(), 1).with_history(100, 20);
+    rig.script.world().born = Some(NOW.plus(10 * DAY));
+    let error = rig.collect(rig.question()).await.unwrap_err();
+    assert!(matches!(error, AskError::NoHistoryStart), "{error}");
+    let question = Question { from: Some(NOW.minus(30 * DAY)), ..rig.question() };
+    assert_eq!(rig.rows(question.clone()).await, rig.truth(&question));
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_window_of_one_row_that_is_dated_elsewhere_is_no_list_without_dates() {
+    let rig = bent(settings(), |bent| {
+        bent.after = Box::new(|page| {
+            for row in page.rows.iter_mut().filter(|row| &*row.id == "row-000005") {
+                row.created_at = Some(NOW.minus(80 * DAY));
+            }
+        });
+    })
+    .with_history(12, 100);
+    for _ in 0..3 {
+        let given = soon(rig.rows(rig.question())).await;
+        assert_eq!(
+            ids(&given),
+            ids(&rig.truth(&rig.question())),
+            "and the odd one stays where upstream put it"
+        );
+        assert_eq!(given.len(), 12, "each once");
+        pass(5 * SECOND).await;
+    }
+    let narrow = Question { from: Some(NOW.minus(3 * DAY)), ..rig.question() };
+    assert_eq!(rig.rows(narrow.clone()).await, rig.truth(&narrow));
+    rig.requests();
+    pass(5 * SECOND).await;
+    rig.rows(rig.question()).await;
+    let requests = rig.requests();
+    assert!(requests <= 5, "the windows between its neighbors: {requests}");
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upstream_that_learns_to_keep_to_the_dates_is_believed() {
+    let rig = Rig::new(settings(), 1).with_history(500, 40);
+    rig.script.world().quirks.compare = Compare::Ignored;
+    let narrow = Question { from: Some(NOW.minus(3 * DAY)), ..rig.question() };
+    assert_eq!(rig.rows(narrow.clone()).await, rig.truth(&narrow));
+    rig.script.world().quirks.compare = Compare::Exact;
+    for _ in 0..2 {
+        assert_eq!(soon(rig.rows(rig.question())).await, rig.truth(&rig.question()));
+        pass(5 * SECOND).await;
+    }
+    rig.close().await;
+}

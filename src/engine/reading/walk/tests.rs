@@ -137,18 +137,14 @@ fn rows_of_one_instant_on_both_sides_of_a_seam_are_asked_apart() {
 }
 
 #[test]
-fn rows_from_elsewhere_tell_that_the_dates_are_ignored() {
+fn rows_from_elsewhere_are_left_out_and_noticed() {
     let list = list(130);
     let region = Span::new(at(0), at(60)).unwrap();
-    let asked_at = AskedAt { ours: at(130), upstream: at(130) };
-    let mut kept = Walk::new(region, region, Dates::Kept, Order::NewestFirst, Ending::AtItsEnd, asked_at);
-    assert!(matches!(kept.take(1, page(&list, 1, Some(130))), Step::DatesIgnored));
-    let mut ignored =
-        Walk::new(region, region, Dates::Ignored, Order::NewestFirst, Ending::AtItsEnd, asked_at);
-    assert!(matches!(ignored.take(1, page(&list, 1, Some(130))), Step::Going));
-    assert!(matches!(ignored.take(2, page(&list, 2, Some(130))), Step::Going));
-    assert!(ignored.take(3, page(&list, 3, Some(130))).is_whole());
-    assert_eq!(count(ignored.proven(Extent::Whole)), 60);
+    let mut walk = ignored(region, Ending::AtItsEnd);
+    assert!((1..=2).all(|n| matches!(walk.take(n, page(&list, n as usize, Some(130))), Step::Going)));
+    assert!(walk.take(3, page(&list, 3, Some(130))).is_whole());
+    assert!(walk.has_strayed());
+    assert_eq!(count(walk.proven(Extent::Whole)), 60);
 }
 
 fn ignored(region: Span, ending: Ending) -> Walk {
