@@ -51,6 +51,10 @@ pub(super) struct Survey<'a> {
     renewals: Vec<(Timestamp, Span, usize)>,
     /// Segments of at most a page that come up for renewal before long.
     aging: Vec<Span>,
+    /// The place of a row without a date that is due, and of the row with one above it, until the next is seen.
+    undated: Option<(Timestamp, Timestamp)>,
+    /// The instants of the last two rows with dates that differ: where the next row without one lies below.
+    dated: [Option<Timestamp>; 2],
     expires_first: Option<(Timestamp, Freshness)>,
     /// The same of all that is known, what is due included.
     worst: Option<(Timestamp, Freshness)>,
@@ -67,6 +71,8 @@ impl<'a> Survey<'a> {
             groups: Vec::new(),
             renewals: Vec::new(),
             aging: Vec::new(),
+            undated: None,
+            dated: [None; 2],
             expires_first: None,
             worst: None,
         }
@@ -81,6 +87,11 @@ impl<'a> Survey<'a> {
     }
 
     pub(super) fn segment(&mut self, segment: &Segment, question: Span) {
+        if let Some((entry, rows)) = segment.rows()
+            && let Some(row) = entry.rows()[rows].iter().find(|row| row.is_dated)
+        {
+            self.dated(row.created_at);
+        }
         let Some(span) = segment.span.intersection(question) else { return };
         let policy = self.policy;
         if segment.trust == Trust::Provisional {
@@ -147,7 +158,10 @@ impl<'a> Survey<'a> {
         }
         let Some((entry, rows)) = segment.rows() else { return };
         let rows = &entry.rows()[rows];
-        for (position, row) in rows.iter().enumerate() {
+        for row in rows {
+            if row.is_dated {
+                self.dated(row.created_at);
+            }
             let is_asked_for = question.contains(row.created_at);
             let ttl = self.ttl(row);
             if is_asked_for && policy.due_at(row, ttl, self.now) < self.now {
@@ -156,12 +170,8 @@ impl<'a> Survey<'a> {
                     let (created_at, read_at, status) = (row.created_at, row.read_at, row.status.clone());
                     self.due(Due { created_at, read_at, status });
                 } else {
-                    // Upstream has it somewhere between its neighbors, so they are read with it.
-                    let (above, below) = rows.split_at(position);
-                    let dated = |row: &&EntryRow| row.is_dated;
-                    let to = above.iter().rev().find(dated).map_or(segment.span.to(), |row| row.created_at);
-                    let from = below.iter().find(dated).map_or(segment.span.from(), |row| row.created_at);
-                    self.reads.extend(Span::new(from, to).and_then(|between| between.intersection(question)));
+                    let above = self.dated.into_iter().flatten().find(|at| *at > row.created_at);
+                    self.undated.get_or_insert((row.created_at, above.unwrap_or(Timestamp::MAX)));
                     self.pass(1);
                 }
             } else {
@@ -197,6 +207,18 @@ impl<'a> Survey<'a> {
             restless.until.plus(policy.settle_after) >= self.now
                 && policy.is_past(restless.oldest_read_at, policy.live.min(policy.settling), self.now)
         })
+    }
+
+    /// A row with a date. Upstream has those without one somewhere between their neighbors that have one: all of that
+    /// is read for one that is due.
+    fn dated(&mut self, instant: Timestamp) {
+        if let Some((_, above)) = self.undated.filter(|(place, _)| instant < *place) {
+            self.undated = None;
+            self.reads.extend(Span::new(instant, above));
+        }
+        if self.dated[0] != Some(instant) {
+            self.dated = [Some(instant), self.dated[0]];
+        }
     }
 
     /// Rows that are not due lie below the group that is open.
@@ -263,6 +285,7 @@ impl<'a> Survey<'a> {
     }
 
     pub(super) fn finish(mut self, span: Span, parts: &[Part]) -> Plan {
+        self.dated(span.from().previous());
         let probes = self.probes();
         self.widen();
         self.reads.extend(self.groups.iter().map(|group| group.span));

@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 use super::cut::cut_at;
 use super::learned::{Learned, Total};
-use super::piece::{AskedAt, Piece, is_elsewhere, undate_strays};
+use super::piece::{AskedAt, Piece, has_strays, undate_strays};
 use super::walk::{Dates, Extent, Order, Step, Walk};
 use crate::domain::{NewRow, Page, PageOf, Span, Timestamp};
 use crate::engine::{AskError, clock::Clock};
@@ -300,8 +300,8 @@ impl Reader<'_> {
         desk: &dyn Desk,
     ) -> Result<(Page, AskedAt), Ended> {
         let (mut page, asked_at) = self.any_page(span, number, desk).await?;
-        if dates == Dates::Kept {
-            if is_elsewhere(&page, span) && self.ignores_dates(desk).await? {
+        if dates == Dates::Kept && has_strays(&page, span) {
+            if self.ignores_dates(desk).await? {
                 self.learned.dates_ignored();
                 return Err(Ended::OtherDates);
             }

@@ -105,6 +105,6 @@ impl Rounds {
 
     pub(super) fn rows(self, asked_at: AskedAt) -> Vec<NewRow> {
         let page = Page { rows: self.rows.into_values().collect(), has_more: false, total: None };
-        place(page, self.region.to(), asked_at.ours)
+        place(page, None, self.region.to(), asked_at.ours)
     }
 }

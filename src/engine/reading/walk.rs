@@ -16,10 +16,11 @@
 //!
 //! That a list is newest first shows only in its rows, and a list by last update, say, may look so for a page: a row
 //! that changed late stands too high, which shows in the row after it, unless it happens to be the last on the page.
-//! So the last few rows of a page wait as well, and a page of a single instant says nothing. Where the dates are
-//! ignored, the pages hold whole histories, and sixty old calls that ran again just now look like the newest rows: there
-//! only that is past which lies before the last changes of these few rows as well, since no row was made after it was
-//! changed. And such a list is walked to its end until that has shown its order once.
+//! So the last few rows of a page wait as well, and a page of a single instant says nothing. And sixty old calls that
+//! ran again just now, one after the other, look like the newest rows. So as long as the list may come by last change as
+//! well, only that is past which lies before the last changes of these few rows, too: no row was made after it was
+//! changed. Where the dates are ignored that holds always, and the list is walked to its end until that has shown its
+//! order once.
 //!
 //! Rows of one instant come in another order at every request. Where such rows lie on both sides of a seam between
 //! two pages, one may come twice and another not at all, though the list did not move: nothing else is in doubt then,
@@ -80,12 +81,11 @@ pub(super) enum Step {
     Disordered,
 }
 
-/// When a row was made, and the last instant at which anything happened to it: none that can be told if upstream does
-/// not say both.
+/// When a row was made, and when it was changed last, if upstream says both.
 #[derive(Clone, Copy, Debug)]
 struct Instants {
     created_at: Timestamp,
-    changed_at: Timestamp,
+    changed_at: Option<Timestamp>,
 }
 
 /// An instant of which rows lie on both sides of a seam.
@@ -121,6 +121,9 @@ pub(super) struct Walk {
     last_instant: Timestamp,
     /// Those of the last rows, for [`Self::confirmed`].
     last_few: VecDeque<Instants>,
+    last_change: Timestamp,
+    /// Whether no row was changed later than one before it: then the list may come by last change as well.
+    may_be_by_change: bool,
     /// Whether any row was older than one before it.
     descends: bool,
     count: u64,
@@ -158,6 +161,8 @@ impl Walk {
             asked_again: 0,
             last_instant: Timestamp::MAX,
             last_few: VecDeque::with_capacity(UNCONFIRMED + 1),
+            last_change: Timestamp::MAX,
+            may_be_by_change: true,
             descends: false,
             count: 0,
             rest: Some(region),
@@ -286,8 +291,9 @@ impl Walk {
         let has_more = page.has_more;
         self.total = page.total;
         self.count += page.rows.len() as u64;
-        let top = self.last_instant.min(self.region.to());
-        let mut rows = place(page, top, self.asked_at.ours);
+        let end = self.region.to();
+        let before = (number > 1).then(|| self.last_instant.min(end));
+        let mut rows = place(page, before, end, self.asked_at.ours);
         if has_grown {
             rows.retain(|row| !self.ids.contains(&row.row.id));
         }
@@ -333,12 +339,17 @@ impl Walk {
             .map(|(at, _)| *at)
             .collect();
         for instant in known {
-            let rows = self.tied.remove(&instant).and_then(|tie| tie.rows).unwrap_or_default();
-            let positions = self.held.iter().filter(|row| row.created_at == instant).count();
+            // A row without a date may have found its place here; it was not asked for by this instant.
+            let is_here = |row: &NewRow| row.row.created_at == Some(instant);
+            let rows = self.tied.get_mut(&instant).and_then(|tie| tie.rows.take()).unwrap_or_default();
+            let rows: Vec<NewRow> = rows.into_iter().filter(is_here).collect();
+            let positions = self.held.iter().filter(|row| is_here(row)).count();
             if rows.len() != positions {
+                // The instant stays tied: nothing that was seen of it counts.
                 return self.broken_here();
             }
-            self.held.retain(|row| row.created_at != instant);
+            self.tied.remove(&instant);
+            self.held.retain(|row| !is_here(row));
             self.held.extend(rows);
         }
         if self.is_over && self.tied.is_empty() { Step::Whole } else { Step::Going }
@@ -370,7 +381,8 @@ impl Walk {
                 self.last_few.pop_front();
             }
             let changed_at = row.created_at.and(row.updated_at).map(|at| at.max(created_at));
-            let changed_at = changed_at.unwrap_or(Timestamp::MAX);
+            self.may_be_by_change &= changed_at.is_none_or(|at| at <= self.last_change);
+            self.last_change = changed_at.unwrap_or(self.last_change);
             self.last_few.push_back(Instants { created_at, changed_at });
         }
         Ok(())
@@ -380,9 +392,10 @@ impl Walk {
     fn confirmed(&self) -> Option<Timestamp> {
         let is_ordered =
             self.order == Order::NewestFirst && self.descends && self.last_few.len() > UNCONFIRMED;
-        let instants = self.last_few.iter().map(|instants| match self.dates {
-            Dates::Kept => instants.created_at,
-            Dates::Ignored => instants.changed_at,
+        let instants = self.last_few.iter().map(|instants| match (self.dates, instants.changed_at) {
+            (Dates::Kept, Some(changed_at)) if self.may_be_by_change => changed_at,
+            (Dates::Kept, _) => instants.created_at,
+            (Dates::Ignored, changed_at) => changed_at.unwrap_or(Timestamp::MAX),
         });
         instants.max().filter(|_| is_ordered)
     }

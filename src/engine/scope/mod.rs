@@ -174,6 +174,8 @@ impl Scope {
         commit_lag: Duration,
         policy: &Policy,
     ) -> Vec<EntrySlice> {
+        let filled = self.lock().with_undated(piece);
+        let piece = filled.as_ref().unwrap_or(piece);
         // By whichever clock is behind: what was learned of upstream's may be wrong.
         let trusted_to = piece.asked_at.upstream.min(piece.asked_at.ours).minus(commit_lag);
         let chunks: Vec<Chunk<'_>> = [
@@ -280,6 +282,36 @@ impl Known {
     /// What is known within a span.
     pub(super) fn look(&self, span: Span) -> Vec<Part> {
         self.coverage.look(span)
+    }
+
+    /// The piece with the rows without a date that are known within its span and were not asked for with it; none if
+    /// there are no such rows.
+    ///
+    /// Upstream has such a row somewhere between its neighbors that have one. Only a piece that reaches from the one
+    /// to the other tells that it has gone.
+    fn with_undated(&self, piece: &Piece) -> Option<Piece> {
+        let mut left_out = Vec::new();
+        for segment in self.coverage.overlapping(piece.span).filter(|segment| segment.may_have_undated()) {
+            let Some((entry, rows)) = segment.rows() else { continue };
+            for position in rows.clone() {
+                let row = &entry.rows()[position];
+                if row.is_dated || !piece.span.contains(row.created_at) {
+                    continue;
+                }
+                let below = self.coverage.dated_below(row.created_at).unwrap_or(segment.span.from());
+                let above = self.coverage.dated_above(row.created_at).or(self.coverage.end());
+                let between = Span::new(below, above.unwrap_or(below));
+                let is_in_piece = || piece.rows.iter().any(|new| new.row.id == row.id);
+                if !between.is_some_and(|between| piece.span.covers(between)) && !is_in_piece() {
+                    left_out.push(entry.take_row(position));
+                }
+            }
+        }
+        if left_out.is_empty() {
+            return None;
+        }
+        let rows = left_out.into_iter().chain(piece.rows.iter().cloned()).collect();
+        Some(Piece::new(piece.span, rows, piece.asked_at))
     }
 
     /// Puts a segment in its place, joined with small neighbors that touch it.

@@ -85,6 +85,43 @@ async fn a_passing_error_of_upstreams_date_loses_no_rows_later() {
     rig.close().await;
 }
 
+/// Rows with these ids have no date.
+fn without_dates(undated: &'static [&'static str]) -> Rig {
+    bent(settings(), |bent| {
+        bent.after = Box::new(|page| {
+            for row in page.rows.iter_mut().filter(|row| undated.contains(&&*row.id)) {
+                row.created_at = None;
+            }
+        });
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_row_without_a_date_stays_while_those_around_it_are_read_again() {
+    // The newest, one in the middle, and one beside a call that is under way.
+    let rig = without_dates(&["row-000001", "row-000105", "row-000401"]).with_history(400, 20);
+    {
+        let mut world = rig.script.world();
+        world.insert(NOW.minus(5 * DAY).minus(SECOND * 60), "completed");
+        world.insert(NOW.minus(5 * DAY), "in-progress");
+    }
+    let all = ids(&rig.truth(&rig.question()));
+    for _ in 0..6 {
+        assert_eq!(ids(&rig.rows(rig.question()).await), all);
+        let lately = Question { from: Some(rig.clock.now().minus(5 * DAY + 30 * SECOND)), ..rig.question() };
+        rig.rows(lately).await;
+        pass(5 * SECOND).await;
+        rig.script.world().insert(rig.clock.now(), "completed");
+        let all_now = ids(&rig.truth(&rig.question()));
+        pass(SECOND * 5).await;
+        assert_eq!(ids(&rig.rows(rig.question()).await), all_now);
+        let new = rig.script.world().rows.len() - 1;
+        rig.script.world().rows.remove(new);
+        pass(SECOND * 5).await;
+    }
+    rig.close().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_row_without_a_date_stays() {
     let rig = bent(settings(), |bent| {
@@ -186,7 +223,7 @@ async fn a_window_of_one_row_that_is_dated_elsewhere_is_no_list_without_dates() 
     pass(5 * SECOND).await;
     rig.rows(rig.question()).await;
     let requests = rig.requests();
-    assert!(requests <= 5, "the windows between its neighbors: {requests}");
+    assert!(requests <= 6, "the windows between its neighbors, and the trial: {requests}");
     rig.close().await;
 }
 

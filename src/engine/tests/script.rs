@@ -27,6 +27,8 @@ pub(super) struct Fact {
     pub(super) version: u32,
     /// Upstream shows it from this instant on.
     pub(super) shown_at: Timestamp,
+    /// Whether upstream writes `created_at` into it.
+    pub(super) is_dated: bool,
 }
 
 /// What `total` says.
@@ -147,6 +149,7 @@ impl World {
             status: status.to_owned(),
             version: 0,
             shown_at: Timestamp::MIN,
+            is_dated: true,
         });
         self.rows.len() - 1
     }
@@ -216,7 +219,7 @@ fn row(fact: &Fact) -> Row {
         bytes: format!(r#"{{"id":"{}","version":{},"status":"{}"}}"#, fact.id, fact.version, fact.status)
             .into(),
         id: fact.id.as_str().into(),
-        created_at: Some(fact.created_at),
+        created_at: Some(fact.created_at).filter(|_| fact.is_dated),
         updated_at: Some(fact.updated_at),
         status: Some(Status::new(&fact.status)),
     }
