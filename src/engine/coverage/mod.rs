@@ -99,6 +99,11 @@ impl Coverage {
         })
     }
 
+    /// Every segment, oldest first.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Segment> {
+        self.segments.values()
+    }
+
     /// The last known instant.
     pub(super) fn end(&self) -> Option<Timestamp> {
         self.segments.values().next_back().map(|segment| segment.span.to())

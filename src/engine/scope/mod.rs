@@ -6,6 +6,7 @@
 
 mod layout;
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,7 +15,7 @@ use self::layout::{Chunk, Laid, chunks, joined, kept};
 use super::coverage::{Contents, Coverage, Part, Segment, Trust};
 use super::freshness::Policy;
 use super::reading::{Keep, Learned, Piece, Purpose, Reading};
-use crate::domain::{EntrySlice, NewRow, RowId, Span, Status, Timestamp};
+use crate::domain::{EntryRow, EntrySlice, NewRow, RowId, Span, Status, Timestamp};
 use crate::source::{QuestionId, Subject};
 use crate::store::{EntryKey, Store};
 
@@ -211,6 +212,7 @@ impl Scope {
             let read_at = asked_at.ours.min(reading.planned_at);
             known.head = Some(Head { to: piece.span.to(), read_at });
         }
+        known.forget_older_places(self.key, store, piece);
         for laid in laid {
             let newer: Vec<Span> = known
                 .coverage
@@ -314,6 +316,26 @@ impl Known {
         Some(Piece::new(piece.span, rows, piece.asked_at))
     }
 
+    /// Takes the rows without a date that a piece brings from where they were known before: one that others came
+    /// before has another place now.
+    fn forget_older_places(&mut self, scope: ScopeKey, store: &dyn Store, piece: &Piece) {
+        let undated = |row: &&NewRow| row.row.created_at.is_none();
+        let moved: HashSet<&RowId> = piece.rows.iter().filter(undated).map(|row| &row.row.id).collect();
+        if moved.is_empty() {
+            return;
+        }
+        let is_old = |row: &EntryRow| moved.contains(&row.id) && row.read_at < piece.asked_at.ours;
+        let segments: Vec<Segment> = self.coverage.all().filter(|s| s.may_have_undated()).cloned().collect();
+        for segment in segments.into_iter().filter(|segment| !piece.span.covers(segment.span)) {
+            let Some((entry, rows)) = segment.rows() else { continue };
+            if entry.rows()[rows.clone()].iter().any(is_old) {
+                let left = rows.filter(|position| !is_old(&entry.rows()[*position]));
+                let left: Vec<NewRow> = left.map(|position| entry.take_row(position)).collect();
+                self.lay(scope, store, Segment { contents: Contents::Empty, ..segment }, &left);
+            }
+        }
+    }
+
     /// Puts a segment in its place, joined with small neighbors that touch it.
     ///
     /// A neighbor that is being read is left alone: joined, it would pass for as new as this segment, and what is
@@ -356,8 +378,12 @@ impl Known {
 
     /// Lays a segment's rows out anew.
     fn lay(&mut self, scope: ScopeKey, store: &dyn Store, mut segment: Segment, rows: &[NewRow]) {
-        let (key, entry) = kept(scope, store, rows);
-        segment.contents = Contents::of(key, &entry, 0..rows.len());
+        segment.contents = if rows.is_empty() {
+            Contents::Empty
+        } else {
+            let (key, entry) = kept(scope, store, rows);
+            Contents::of(key, &entry, 0..rows.len())
+        };
         self.replace(store, segment.span, vec![segment]);
     }
 
