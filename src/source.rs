@@ -3,8 +3,8 @@
 //! [`crate::upstream`] implements it over HTTP, with the gate in front; tests implement it with a script. A source
 //! retries by itself, within what the [`Turn`] allows, so an error that reaches the engine is final for its page.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,6 +14,8 @@ use tokio::time::Instant;
 use crate::domain::{AgentFacts, AgentId, Credential, CredentialId, Filters, Page, PageOf};
 
 /// Where pages come from.
+///
+/// Whoever implements it tells the turn's [`Departure`] of every request that goes.
 pub trait Source: Send + Sync + 'static {
     /// Reads one page of an agent's executions.
     fn page<'a>(
@@ -44,6 +46,9 @@ pub trait Source: Send + Sync + 'static {
     fn room(&self, _credential: CredentialId) -> Room {
         Room::Ample
     }
+
+    /// How long it probably takes until so many more requests, one after the other, have room in the budget.
+    fn room_for(&self, credential: CredentialId, urgency: Urgency, requests: u64) -> Duration;
 
     /// How far upstream's clock is ahead of ours, in microseconds, as learned from its answers' `Date`.
     fn clock_ahead_micros(&self) -> i64;
@@ -93,6 +98,35 @@ pub struct Turn {
     pub retry_for: Duration,
     /// The caller's trace, passed on upstream.
     pub trace: Trace,
+    /// Told when the request goes. Each request has its own.
+    pub departure: Departure,
+}
+
+/// When a request went upstream: what it brings is no older. Before, it waits for its turn.
+#[derive(Clone, Debug, Default)]
+pub struct Departure {
+    went_at: Arc<Mutex<Option<Instant>>>,
+}
+
+impl Departure {
+    /// It waits for its turn, for the first time or because an attempt failed.
+    pub fn waits(&self) {
+        self.set(None);
+    }
+
+    /// It goes now.
+    pub fn goes(&self) {
+        self.set(Some(Instant::now()));
+    }
+
+    /// When it went; none while it waits.
+    pub fn went_at(&self) -> Option<Instant> {
+        *self.went_at.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, went_at: Option<Instant>) {
+        *self.went_at.lock().unwrap_or_else(PoisonError::into_inner) = went_at;
+    }
 }
 
 /// Tells questions apart, for fair turns. A question keeps its own for all its pages.

@@ -26,3 +26,31 @@ pub struct EntryKey {
     /// Which of the scope's entries.
     pub number: u64,
 }
+
+/// A store for tests.
+#[cfg(test)]
+pub(crate) mod testing {
+    use std::collections::HashMap;
+    use std::sync::{Arc, Mutex};
+
+    use super::{EntryKey, Store};
+    use crate::domain::Entry;
+
+    /// Keeps everything, and forgets on demand.
+    #[derive(Default)]
+    pub(crate) struct Shelf(pub(crate) Mutex<HashMap<EntryKey, Arc<Entry>>>);
+
+    impl Store for Shelf {
+        fn get(&self, key: &EntryKey) -> Option<Arc<Entry>> {
+            self.0.lock().unwrap().get(key).cloned()
+        }
+
+        fn put(&self, key: EntryKey, entry: Arc<Entry>) {
+            self.0.lock().unwrap().insert(key, entry);
+        }
+
+        fn remove(&self, key: &EntryKey) {
+            self.0.lock().unwrap().remove(key);
+        }
+    }
+}

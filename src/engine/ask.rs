@@ -15,7 +15,7 @@ use super::reading::{Appetite, Dates, Keep};
 use super::scope::Scope;
 use super::{AskError, plan};
 use crate::domain::{AgentFacts, Filters, MAX_PAGE_SIZE, Span, Status, Timestamp};
-use crate::source::{Deadline, QuestionId, SourceError, Subject, Turn, Urgency};
+use crate::source::{Deadline, Departure, QuestionId, SourceError, Subject, Turn, Urgency};
 
 /// Longer than any stream: its reads wait for the budget as long as it takes.
 const NO_DEADLINE: Duration = Duration::from_hours(365 * 24);
@@ -26,7 +26,7 @@ pub(super) const AFTER_READING: Duration = Duration::from_millis(100);
 pub(super) async fn ask(inner: &Arc<Inner>, question: Question) -> Result<Answer, AskError> {
     let asked_at = inner.clock.now();
     let turn = turn(&question);
-    let facts = within(&question, admitted(inner, &question, &turn)).await?;
+    let facts = within(inner, &question, admitted(inner, &question, &turn)).await?;
     // Read once: what goes up to the present must end where the present is said to be.
     let upstream_now = inner.clock.upstream_now(&*inner.source);
     let Some(span) = span(inner, &question, facts, upstream_now)? else {
@@ -73,14 +73,15 @@ pub(super) async fn ask(inner: &Arc<Inner>, question: Question) -> Result<Answer
 
 /// Holds a collected question to its deadline.
 async fn within<T>(
+    inner: &Inner,
     question: &Question,
     work: impl Future<Output = Result<T, AskError>>,
 ) -> Result<T, AskError> {
     match question.pace {
         Pace::Streamed { .. } => work.await,
-        Pace::Collected { deadline } => tokio::time::timeout_at(deadline, work).await.unwrap_or_else(|_| {
-            Err(AskError::NotReady { pages_read: 0, pages_planned: 1, retry_after: Duration::from_secs(1) })
-        }),
+        Pace::Collected { deadline } => tokio::time::timeout_at(deadline, work)
+            .await
+            .unwrap_or_else(|_| Err(AskError::nothing_ready(&*inner.source, question.credential.id()))),
     }
 }
 
@@ -101,6 +102,7 @@ fn turn(question: &Question) -> Turn {
         budget_wait: None,
         retry_for,
         trace: question.trace.clone(),
+        departure: Departure::default(),
     }
 }
 
@@ -153,6 +155,10 @@ pub(super) fn drop_refused(inner: &Inner, subject: &Subject, error: &SourceError
     }
 }
 
+/// How far an agent's date may lie ahead of its first execution, because it was written in another zone than UTC. One
+/// that lies further in the future says nothing.
+const ZONES: Duration = Duration::from_hours(14);
+
 /// The span that is asked about; none if it lies in the future, or before the agent.
 fn span(
     inner: &Inner,
@@ -160,7 +166,8 @@ fn span(
     facts: AgentFacts,
     now: Timestamp,
 ) -> Result<Option<Span>, AskError> {
-    let born = facts.created_at.map(Timestamp::floor_second).or(inner.settings.history_start);
+    let born = facts.created_at.map(|at| at.minus(ZONES).floor_second()).filter(|born| *born <= now);
+    let born = born.or(inner.settings.history_start);
     let from = match (question.from, born) {
         (Some(from), Some(born)) => from.max(born),
         (Some(instant), None) | (None, Some(instant)) => instant,
@@ -221,7 +228,7 @@ fn present(scope: &Scope, policy: &Policy, now: Timestamp, upstream_now: Timesta
     let coming = known
         .readings
         .iter()
-        .filter(|reading| reading.is_head && reading.is_open() && is_fresh(reading.begun_at))
+        .filter(|reading| reading.is_head && reading.is_open() && is_fresh(reading.planned_at))
         .map(|reading| reading.span.to());
     latest.into_iter().chain(coming).max().unwrap_or(upstream_now)
 }

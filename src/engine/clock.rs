@@ -30,7 +30,12 @@ impl Clock {
 
     /// Our time.
     pub fn now(&self) -> Timestamp {
-        self.wall_at_start.plus(self.start.elapsed())
+        self.at(Instant::now())
+    }
+
+    /// Our time at an instant.
+    pub(super) fn at(&self, instant: Instant) -> Timestamp {
+        self.wall_at_start.plus(instant.saturating_duration_since(self.start))
     }
 
     /// Upstream's time, as far as it was learned.
@@ -38,8 +43,9 @@ impl Clock {
         Timestamp::from_micros(self.now().as_micros() + source.clock_ahead_micros())
     }
 
-    pub(super) fn asked_now(&self, source: &dyn Source) -> AskedAt {
-        let ours = self.now();
+    /// That something was asked at an instant.
+    pub(super) fn asked_at(&self, instant: Instant, source: &dyn Source) -> AskedAt {
+        let ours = self.at(instant);
         AskedAt { ours, upstream: Timestamp::from_micros(ours.as_micros() + source.clock_ahead_micros()) }
     }
 }

@@ -1,7 +1,8 @@
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use crate::domain::Span;
-use crate::source::SourceError;
+use crate::domain::{CredentialId, Span};
+use crate::source::{Source, SourceError, Urgency};
 
 /// Why a question has no answer, or not all of one.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -42,4 +43,21 @@ pub enum AskError {
     /// The gateway is stopping.
     #[error("the gateway is stopping")]
     ShuttingDown,
+}
+
+/// A retry finds nothing new at once, and is not put off for longer than the budget's usual period: what it does not
+/// find room for then, it waits for.
+const RETRY_AFTER: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_mins(1);
+
+impl AskError {
+    /// The deadline passed, and there is room for what is missing after so long.
+    pub(super) fn not_ready(pages_read: u64, pages_planned: u64, room_after: Duration) -> Self {
+        let retry_after = room_after.clamp(*RETRY_AFTER.start(), *RETRY_AFTER.end());
+        Self::NotReady { pages_read, pages_planned, retry_after }
+    }
+
+    /// The deadline passed while a single request waited.
+    pub(super) fn nothing_ready(source: &dyn Source, credential: CredentialId) -> Self {
+        Self::not_ready(0, 1, source.room_for(credential, Urgency::Refresh, 1))
+    }
 }

@@ -4,7 +4,8 @@
 //! key. It is as fresh as its least settled row; a page that can't be read as one is passed on and not kept.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,7 +22,9 @@ use super::question::Wish;
 use super::reading::place;
 use super::verdict::{CacheReport, Freshness, StaleReason};
 use crate::domain::{AgentId, Credential, CredentialId, Entry, Filters, Page, Timestamp};
-use crate::source::{Deadline, QuestionId, RelayedPage, SourceError, Subject, Trace, Turn, Urgency};
+use crate::source::{
+    Deadline, Departure, QuestionId, RelayedPage, SourceError, Subject, Trace, Turn, Urgency,
+};
 
 /// A question for one page of upstream's own.
 #[derive(Clone, Debug)]
@@ -70,7 +73,8 @@ struct Kept {
 /// The pages that are kept, and those being fetched.
 pub(super) struct Relays {
     kept: moka::sync::Cache<Key, Arc<Kept>>,
-    fetching: Mutex<HashMap<Key, Fetching>>,
+    /// Each with a number of its own: what lands late must not be taken for a later fetch of the same page.
+    fetching: Mutex<HashMap<Key, (u64, Fetching)>>,
 }
 
 impl Relays {
@@ -98,16 +102,25 @@ impl Relays {
         keys.iter().for_each(|key| self.kept.invalidate(&**key));
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Fetching>> {
+    /// Takes a fetch off the list; whether it was still on it.
+    fn leave(&self, key: &Key, number: u64) -> bool {
+        let mut fetching = self.lock();
+        let is_listed = fetching.get(key).is_some_and(|(listed, _)| *listed == number);
+        if is_listed {
+            fetching.remove(key);
+        }
+        is_listed
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, (u64, Fetching)>> {
         self.fetching.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 pub(super) async fn relay(inner: &Arc<Inner>, question: RelayQuestion) -> Result<Relayed, AskError> {
-    let deadline = question.deadline;
-    tokio::time::timeout_at(deadline, answer(inner, question)).await.unwrap_or_else(|_| {
-        Err(AskError::NotReady { pages_read: 0, pages_planned: 1, retry_after: Duration::from_secs(1) })
-    })
+    let (deadline, credential) = (question.deadline, question.credential.id());
+    let answer = tokio::time::timeout_at(deadline, answer(inner, question)).await;
+    answer.unwrap_or_else(|_| Err(AskError::nothing_ready(&*inner.source, credential)))
 }
 
 async fn answer(inner: &Arc<Inner>, question: RelayQuestion) -> Result<Relayed, AskError> {
@@ -172,7 +185,16 @@ async fn answer(inner: &Arc<Inner>, question: RelayQuestion) -> Result<Relayed, 
                 return Err(error.into());
             }
             admitted(inner, &question, &turn).await?;
-            Ok(relayed(&kept, freshness, Some(StaleReason::UpstreamFailed)))
+            let reason = match error {
+                SourceError::RateLimited { .. } => StaleReason::RateLimited,
+                SourceError::Denied(_)
+                | SourceError::AgentNotFound(_)
+                | SourceError::Refused(_)
+                | SourceError::Unavailable { .. }
+                | SourceError::TimedOut
+                | SourceError::Malformed { .. } => StaleReason::UpstreamFailed,
+            };
+            Ok(relayed(&kept, freshness, Some(reason)))
         }
     }
 }
@@ -185,6 +207,7 @@ fn turn(question: &RelayQuestion) -> Turn {
         budget_wait: None,
         retry_for: question.deadline.saturating_duration_since(Instant::now()),
         trace: question.trace.clone(),
+        departure: Departure::default(),
     }
 }
 
@@ -216,7 +239,7 @@ fn relayed(kept: &Kept, freshness: Freshness, stale: Option<StaleReason>) -> Rel
 fn freshness(kept: &Kept, policy: &super::freshness::Policy, now: Timestamp) -> Freshness {
     let age = now.since(kept.read_at);
     let Some(page) = &kept.page else { return Freshness { age, lifetime: Duration::ZERO } };
-    let rows = Entry::new(&place(page.clone(), kept.read_at, kept.read_at));
+    let rows = Entry::new(&place(page.clone(), None, kept.read_at, kept.read_at));
     let lifetime = rows.rows().iter().map(|row| policy.row_ttl(row, now)).min().unwrap_or(policy.live);
     Freshness { age, lifetime }
 }
@@ -224,9 +247,11 @@ fn freshness(kept: &Kept, policy: &super::freshness::Policy, now: Timestamp) -> 
 /// Fetches a page, together with whoever fetches the same already; keeps it, unless it may not be kept.
 fn fetch(inner: &Arc<Inner>, key: &Key, question: &RelayQuestion, turn: Turn) -> Fetching {
     let mut fetching = inner.relays.lock();
-    if let Some(under_way) = fetching.get(key).filter(|fetch| fetch.peek().is_none()) {
+    if let Some((_, under_way)) = fetching.get(key).filter(|(_, fetch)| fetch.peek().is_none()) {
         return under_way.clone();
     }
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let (say, hear) = oneshot::channel();
     let (inner_too, key_too, question) = (Arc::clone(inner), key.clone(), question.clone());
     inner.shutdown.spawn(async move {
@@ -234,7 +259,7 @@ fn fetch(inner: &Arc<Inner>, key: &Key, question: &RelayQuestion, turn: Turn) ->
         let read_at = inner.clock.now();
         let answer = inner.source.relay(&question.credential, question.agent, &question.query, &turn).await;
         let answer = answer.map(|RelayedPage { body, page }| Arc::new(Kept { body, page, read_at }));
-        let is_wanted = inner.relays.lock().remove(&key).is_some();
+        let is_wanted = inner.relays.leave(&key, number);
         if let Ok(kept) = &answer
             && is_wanted
             && kept.page.is_some()
@@ -251,6 +276,6 @@ fn fetch(inner: &Arc<Inner>, key: &Key, question: &RelayQuestion, turn: Turn) ->
         upstream: None,
     };
     let shared = hear.map(move |answer| answer.unwrap_or_else(|_| Err(lost()))).boxed().shared();
-    fetching.insert(key.clone(), shared.clone());
+    fetching.insert(key.clone(), (number, shared.clone()));
     shared
 }

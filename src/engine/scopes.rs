@@ -51,7 +51,7 @@ impl Scopes {
         }
         let scope = Arc::new(Scope::new(key, subject.clone()));
         if dates == Dates::Ignored {
-            scope.learned.dates_ignored();
+            scope.learned.dates_are_not_sent();
         }
         scope.touch(now);
         scopes.insert(key, Arc::clone(&scope));

@@ -1,17 +1,16 @@
 //! An engine for tests of the public face: a short history from a script, so that what is tried is the face.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
-use crate::domain::{AgentFacts, AgentId, Credential, Entry, Page, PageOf, Rounding, Row, Timestamp};
+use crate::domain::{AgentFacts, AgentId, Credential, CredentialId, Page, PageOf, Rounding, Row, Timestamp};
 use crate::engine::{Clock, Engine, EngineSettings};
 use crate::shutdown::Shutdown;
-use crate::source::{RelayedPage, Source, SourceError, Subject, Turn, UpstreamWords};
-use crate::store::{EntryKey, Store};
+use crate::source::{RelayedPage, Source, SourceError, Subject, Turn, UpstreamWords, Urgency};
+use crate::store::testing::Shelf;
 
 /// The key that is refused.
 pub(super) const BAD_KEY: &str = "bn-bad";
@@ -46,7 +45,7 @@ pub(super) fn engine(shutdown: &Shutdown) -> Arc<Engine> {
         relay_bytes: 1 << 20,
     };
     let clock = Clock::showing(instant("2026-01-03T00:00:00Z"));
-    Arc::new(Engine::new(settings, Arc::new(Script), Arc::new(Kept::default()), clock, shutdown.clone()))
+    Arc::new(Engine::new(settings, Arc::new(Script), Arc::new(Shelf::default()), clock, shutdown.clone()))
 }
 
 struct Script;
@@ -76,9 +75,10 @@ impl Source for Script {
         &'a self,
         subject: &'a Subject,
         page: PageOf,
-        _: &'a Turn,
+        turn: &'a Turn,
     ) -> BoxFuture<'a, Result<Page, SourceError>> {
         Box::pin(async move {
+            turn.departure.goes();
             Self::admit(&subject.credential)?;
             let is_in =
                 |row: &Row| page.number == 1 && row.created_at.is_some_and(|at| page.span.contains(at));
@@ -111,25 +111,11 @@ impl Source for Script {
         })
     }
 
+    fn room_for(&self, _: CredentialId, _: Urgency, _: u64) -> Duration {
+        Duration::ZERO
+    }
+
     fn clock_ahead_micros(&self) -> i64 {
         0
-    }
-}
-
-/// Keeps everything.
-#[derive(Default)]
-struct Kept(Mutex<HashMap<EntryKey, Arc<Entry>>>);
-
-impl Store for Kept {
-    fn get(&self, key: &EntryKey) -> Option<Arc<Entry>> {
-        self.0.lock().unwrap().get(key).cloned()
-    }
-
-    fn put(&self, key: EntryKey, entry: Arc<Entry>) {
-        self.0.lock().unwrap().insert(key, entry);
-    }
-
-    fn remove(&self, key: &EntryKey) {
-        self.0.lock().unwrap().remove(key);
     }
 }

@@ -31,7 +31,9 @@ use reqwest::Url;
 use tokio::time::{Instant, sleep};
 
 use crate::domain::{AgentFacts, AgentId, Credential, CredentialId, Page, PageOf};
-use crate::source::{Deadline, RelayedPage, Room, Source, SourceError, Subject, Turn, UpstreamWords};
+use crate::source::{
+    Deadline, RelayedPage, Room, Source, SourceError, Subject, Turn, UpstreamWords, Urgency,
+};
 
 use accepted::Accepted;
 use client::HttpClient;
@@ -137,6 +139,7 @@ impl Upstream {
         let credential = ask.credential.id();
         let standing = self.accepted.standing(credential);
         let asker = Asker { credential, agent: ask.agent, standing, turn: ask.turn };
+        ask.turn.departure.waits();
         let pass = match self.gate.enter(asker).await {
             Ok(pass) => pass,
             Err(refusal) => {
@@ -144,6 +147,7 @@ impl Upstream {
                 return Err(turned_away(refusal));
             }
         };
+        ask.turn.departure.goes();
         let began = Instant::now();
         let exchanged = self.exchange(ask, pass).await;
         tries.spent += began.elapsed();
@@ -199,6 +203,12 @@ impl Source for Upstream {
 
     fn room(&self, credential: CredentialId) -> Room {
         self.gate.room(credential)
+    }
+
+    fn room_for(&self, credential: CredentialId, urgency: Urgency, requests: u64) -> Duration {
+        let standing = self.accepted.standing(credential);
+        let requests = usize::try_from(requests).unwrap_or(usize::MAX);
+        self.gate.room_for(credential, gate::Kind { urgency, standing }, requests)
     }
 
     fn clock_ahead_micros(&self) -> i64 {

@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::domain::{CredentialId, Filters, Rounding, Span, Timestamp};
-use crate::source::{QuestionId, Trace, Urgency};
+use crate::source::{Departure, QuestionId, Trace, Urgency};
 
 use super::*;
 
@@ -110,7 +110,18 @@ fn turn(retry_for: Duration) -> Turn {
         budget_wait: None,
         retry_for,
         trace: Trace { parent: Some("00-aa-bb-01".into()), state: Some("k=v".into()) },
+        departure: Departure::default(),
     }
+}
+
+#[tokio::test]
+async fn tells_when_a_request_goes_and_not_before() {
+    let fake = fake(|_, _| async { "{}".into_response() }).await;
+    let turn = turn(NEVER);
+    assert_eq!(turn.departure.went_at(), None);
+    let began = Instant::now();
+    let _answered = fake.upstream.agent(&credential(), agent(), &turn).await;
+    assert!(turn.departure.went_at().is_some_and(|at| at >= began));
 }
 
 const RETRY: Duration = Duration::from_secs(20);

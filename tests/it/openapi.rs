@@ -10,13 +10,13 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use axum::response::Response;
-use fanfold::domain::{AgentFacts, AgentId, Credential, Entry, Page, PageOf};
+use fanfold::domain::{AgentFacts, AgentId, Credential, CredentialId, Entry, Page, PageOf};
 use fanfold::engine::{Clock, Engine, EngineSettings};
 use fanfold::http::auth::Doors;
 use fanfold::http::problem::{Code, Problem};
 use fanfold::http::{ALL_PARAMETERS, AdminApp, App, HttpSettings, OPENAPI, PAGE_PARAMETERS, admin, public};
 use fanfold::shutdown::Shutdown;
-use fanfold::source::{RelayedPage, Source, SourceError, Subject, Turn};
+use fanfold::source::{RelayedPage, Source, SourceError, Subject, Turn, Urgency};
 use fanfold::store::{EntryKey, Store};
 use futures_util::future::BoxFuture;
 use serde_json::Value;
@@ -85,6 +85,10 @@ impl Source for Nothing {
         _: &'a Turn,
     ) -> BoxFuture<'a, Result<RelayedPage, SourceError>> {
         Box::pin(async { Err(SourceError::TimedOut) })
+    }
+
+    fn room_for(&self, _: CredentialId, _: Urgency, _: u64) -> Duration {
+        Duration::ZERO
     }
 
     fn clock_ahead_micros(&self) -> i64 {

@@ -11,19 +11,34 @@ use super::frame::{Frame, Step};
 use crate::domain::Span;
 use crate::engine::plan::Plan;
 use crate::engine::reading::{Appetite, Keep, Purpose};
-use crate::engine::scope::Scope;
+use crate::engine::scope::{Revalidation, Scope};
 use crate::source::{Turn, Urgency};
 
 /// How long a renewal waits for room in the budget: the next question tries again.
 const RENEWAL_BUDGET_WAIT: Duration = Duration::from_secs(2);
 
 impl Frame {
-    /// Reads what a stale answer left unread, behind it.
+    /// Reads what a stale answer left unread, behind it; once for all who ask alike meanwhile.
     pub(super) fn revalidate(&self, plan: &Plan) {
+        let task = Revalidation {
+            number: self.turn.question,
+            span: self.span,
+            asked_at: self.asked_at,
+            policy: self.policy,
+            status: self.status.clone(),
+        };
+        {
+            let mut known = self.scope.lock();
+            if known.revalidations.iter().any(|other| other.serves(&task)) {
+                return;
+            }
+            known.revalidations.push(task);
+        }
         let frame = self.behind();
         let spans = plan.items.clone();
         let (probes, gaps) = (plan.probes.clone(), plan.gaps);
         self.inner.shutdown.spawn(async move {
+            let _done = Revalidating(&frame);
             if frame.probe(&probes).await.is_ok() {
                 let steps = frame.steps(&spans, gaps);
                 frame.finish(steps).await;
@@ -87,6 +102,16 @@ impl Frame {
                 let _ended = ticket.over().await;
             }
         }
+    }
+}
+
+/// That a stale answer is brought up to date; dropping it lets the next one.
+struct Revalidating<'a>(&'a Frame);
+
+impl Drop for Revalidating<'_> {
+    fn drop(&mut self) {
+        let number = self.0.turn.question;
+        self.0.scope.lock().revalidations.retain(|task| task.number != number);
     }
 }
 

@@ -19,7 +19,7 @@ impl Answer {
                 self.replan(span);
                 return Ok(());
             }
-            Ended::DatesIgnored if is_patient => {
+            Ended::OtherDates if is_patient => {
                 // All that is left comes from one walk of everything.
                 self.steps.clear();
                 let from = self.frame.as_ref().map_or(span.from(), |frame| frame.span.from());
@@ -30,7 +30,7 @@ impl Answer {
                 self.restart();
                 return Ok(());
             }
-            Ended::Unwanted | Ended::DatesIgnored | Ended::Disordered => AskError::Inconsistent {
+            Ended::Unwanted | Ended::OtherDates | Ended::Disordered => AskError::Inconsistent {
                 span,
                 detail: "the list is in another order than it seemed; asking again helps".to_owned(),
             },

@@ -13,11 +13,11 @@ use crate::engine::AskError;
 use crate::engine::ask::urgency;
 use crate::engine::freshness::Policy;
 use crate::engine::inner::Inner;
-use crate::engine::plan::{self, Company, Item, Plan, Probe};
+use crate::engine::plan::{self, Asker, Company, Item, Plan, Probe, Probing};
 use crate::engine::question::{Tolerance, Wish};
 use crate::engine::reading::{Appetite, Ended, Keep, Purpose, Reading, Ticket};
 use crate::engine::scope::{Known, Scope};
-use crate::source::{Turn, Urgency};
+use crate::source::{SourceError, Turn, Urgency};
 
 /// What an answer is made by, fixed when the question came.
 pub(in crate::engine) struct Frame {
@@ -33,7 +33,7 @@ pub(in crate::engine) struct Frame {
     /// The status that rows are filtered by here.
     pub(in crate::engine) status: Option<Status>,
     pub(in crate::engine) asked_at: Timestamp,
-    /// Readings begun before this are not joined.
+    /// Readings that went upstream before this are not joined.
     pub(in crate::engine) joins_since: Timestamp,
     pub(in crate::engine) turn: Turn,
     pub(in crate::engine) keep: Keep,
@@ -44,10 +44,15 @@ pub(in crate::engine) struct Frame {
     pub(in crate::engine) deadline: Option<Instant>,
 }
 
+/// About how many steps are made of a plan at a time: five years of weeks.
+const MAX_STEPS: usize = 256;
+
 /// A part of an answer that is still to be given.
 pub(super) enum Step {
     Known(Span),
     Read(Span, Ticket, Origin),
+    /// Planned, and registered when its turn comes.
+    Later(Span),
 }
 
 /// Who began a reading.
@@ -80,7 +85,13 @@ impl Frame {
             true => Company::ByStatus,
             false => Company::None,
         };
-        plan::plan(&parts, span, &self.policy, self.status.as_ref(), company, self.asked_at, self.window())
+        let refused = self.scope.learned.refused_statuses();
+        let probing = match self.keep {
+            Keep::Yes => Probing::AllBut(&refused),
+            Keep::No => Probing::Never,
+        };
+        let asker = Asker { status: self.status.as_ref(), company, probing };
+        plan::plan(&parts, span, &self.policy, asker, self.asked_at, self.window())
     }
 
     /// Whether a row must be read again before it is given to this question.
@@ -113,20 +124,26 @@ impl Frame {
     pub(super) fn steps(&self, items: &[Item], gaps: plan::Gaps) -> VecDeque<Step> {
         let mut known = self.scope.lock();
         known.readings.retain(|reading| reading.is_open());
-        let mut steps = VecDeque::with_capacity(items.len());
+        let mut steps = VecDeque::new();
+        let mut later: Option<Span> = None;
         for item in items {
             match item {
+                Item::Known(span) | Item::Read(span) if steps.len() >= MAX_STEPS => {
+                    later = Some(later.map_or(*span, |above| above.union(*span)));
+                }
                 Item::Known(span) => steps.push_back(Step::Known(*span)),
                 Item::Read(span) => steps.extend(self.reads(&mut known, *span, gaps)),
             }
         }
+        steps.extend(later.map(Step::Later));
         steps
     }
 
     fn reads(&self, known: &mut Known, span: Span, gaps: plan::Gaps) -> Vec<Step> {
         let mut left = vec![span];
         let mut steps = Vec::new();
-        for reading in known.readings.iter().filter(|reading| self.may_join(reading)) {
+        let urgency = urgency(gaps);
+        for reading in known.readings.iter().filter(|reading| self.may_join(reading, urgency)) {
             for part in std::mem::take(&mut left) {
                 let Some(common) = part.intersection(reading.span) else {
                     left.push(part);
@@ -141,31 +158,37 @@ impl Frame {
             }
         }
         for part in left {
-            let reading = self.reading(part, Purpose::Know, urgency(gaps));
+            let reading = self.reading(part, Purpose::Know, urgency);
             steps.push(Step::Read(part, reading.join(part.to(), self.appetite), Origin::Own));
             known.readings.push(reading);
         }
         steps.sort_by_key(|step| match step {
-            Step::Known(span) | Step::Read(span, ..) => std::cmp::Reverse(span.to()),
+            Step::Known(span) | Step::Read(span, ..) | Step::Later(span) => std::cmp::Reverse(span.to()),
         });
         steps
     }
 
-    fn may_join(&self, reading: &Reading) -> bool {
+    /// Whether a reading brings what this question needs as fresh, and as soon, as one of its own would.
+    fn may_join(&self, reading: &Reading, urgency: Urgency) -> bool {
+        if reading.purpose != Purpose::Know || !reading.is_open() {
+            return false;
+        }
+        let Some(went_at) = reading.went_at().map(|instant| self.inner.clock.at(instant)) else {
+            // What waits for its turn will be fresher than any question that came before.
+            let is_patient = self.turn.budget_wait.is_none() || reading.turn.budget_wait.is_some();
+            return is_patient && reading.turn.urgency <= urgency;
+        };
         let is_old = reading.span.to() < self.asked_at.minus(self.policy.settle_after);
         let ttl = if is_old { self.policy.settling } else { self.policy.live };
-        reading.purpose == Purpose::Know
-            && reading.is_open()
-            && reading.begun_at >= self.joins_since
-            && !self.policy.is_past(reading.begun_at, ttl, self.asked_at)
+        went_at >= self.joins_since && !self.policy.is_past(went_at, ttl, self.asked_at)
     }
 
     pub(super) fn reading(&self, span: Span, purpose: Purpose, urgency: Urgency) -> Arc<Reading> {
         let is_head = purpose == Purpose::Know && span.to() == self.present;
         let turn = Turn { urgency, ..self.turn.clone() };
         let (in_flight, fan_out) = (Arc::clone(&self.in_flight), self.inner.settings.fan_out);
-        let begun_at = self.inner.clock.now();
-        Reading::new(span, purpose, begun_at, is_head, self.keep, turn, in_flight, fan_out)
+        let planned_at = self.inner.clock.now();
+        Reading::new(span, purpose, planned_at, is_head, self.keep, turn, in_flight, fan_out)
     }
 
     /// Asks which of the old rows are still in their status.
@@ -179,7 +202,9 @@ impl Frame {
                 let same = known.readings.iter().find(|reading| {
                     reading.purpose == purpose
                         && reading.span.covers(probe.span)
-                        && reading.begun_at > probe.oldest_read_at.plus(self.policy.live)
+                        && reading.went_at().is_none_or(|instant| {
+                            self.inner.clock.at(instant) > probe.oldest_read_at.plus(self.policy.live)
+                        })
                 });
                 let ticket = if let Some(reading) = same {
                     reading.join(probe.span.to(), Appetite::Whole)
@@ -193,7 +218,7 @@ impl Frame {
             }
         }
         tickets.iter().for_each(|ticket| self.inner.start(&self.scope, ticket.reading()));
-        for ticket in &tickets {
+        for (ticket, probe) in tickets.iter().zip(probes) {
             let over = ticket.over();
             let end = match self.deadline {
                 None => over.await,
@@ -202,7 +227,11 @@ impl Frame {
                 }
             };
             match end {
-                Ok(()) | Err(Ended::Unwanted | Ended::DatesIgnored | Ended::Disordered) => {}
+                Ok(()) | Err(Ended::Unwanted | Ended::OtherDates | Ended::Disordered) => {}
+                // Upstream may not take every word for a filter that it writes into rows: those are read where they are.
+                Err(Ended::Failed(AskError::Source(SourceError::Refused(_)))) => {
+                    self.scope.learned.refused(&probe.status);
+                }
                 Err(Ended::Failed(error)) => return Err(error),
             }
         }

@@ -26,7 +26,6 @@ use super::plan::{self, Item, Plan};
 use super::reading::Ended;
 use super::verdict::{Collected, Freshness, Missing, StaleReason, Verdict};
 use crate::domain::{EntrySlice, RowId, Span, Timestamp};
-use crate::source::SourceError;
 
 /// How long an answer that may be stale waits for room in the budget.
 const STALE_BUDGET_WAIT: Duration = Duration::from_secs(2);
@@ -100,17 +99,7 @@ impl Answer {
                 answer.read(&plan);
                 return Ok(answer);
             }
-            let probed = match frame.probe(&plan.probes).await {
-                // Upstream may not take every word for a filter that it writes into rows: those rows age, and show it.
-                Err(AskError::Source(SourceError::Refused(_))) => {
-                    let mut answer = Self::of(Some(frame), tally, None);
-                    answer.fallback = fallback;
-                    answer.read(&plan);
-                    return Ok(answer);
-                }
-                probed => probed,
-            };
-            if let Err(error) = probed {
+            if let Err(error) = frame.probe(&plan.probes).await {
                 let mut answer = Self::of(Some(frame), tally, None);
                 answer.fallback = fallback;
                 let whole = answer.frame.as_ref().map_or(Span::at(Timestamp::MIN), |frame| frame.span);
@@ -238,7 +227,7 @@ impl Answer {
     fn out_of_time(&mut self) -> Result<(), AskError> {
         let error = self.not_ready();
         let left = self.steps.iter().map(|step| match step {
-            Step::Known(span) | Step::Read(span, ..) => *span,
+            Step::Known(span) | Step::Read(span, ..) | Step::Later(span) => *span,
         });
         match (left.reduce(Span::union), &self.frame) {
             (Some(span), Some(frame)) if is_lenient(frame.tolerance) => {
@@ -256,16 +245,22 @@ impl Answer {
         deadline.is_some_and(|deadline| deadline <= Instant::now() + 2 * AFTER_READING)
     }
 
+    /// What is missing at the deadline, and when the budget probably has room for it.
     fn not_ready(&self) -> AskError {
         let readings = self.steps.iter().filter_map(|step| match step {
             Step::Read(_, ticket, _) => Some(ticket.reading().progress()),
-            Step::Known(_) => None,
+            Step::Known(_) | Step::Later(_) => None,
         });
         let (read, planned) = readings.fold((0, 0), |(r, p), (read, planned)| (r + read, p + planned));
         let done = self.tally.report.upstream_requests;
         // Something is missing, or this would not be asked.
         let (pages_read, pages_planned) = (read + done, (planned + done).max(read + done + 1));
-        AskError::NotReady { pages_read, pages_planned, retry_after: Duration::from_secs(2) }
+        let missing = pages_planned - pages_read;
+        let retry_after = self.frame.as_ref().map_or(Duration::ZERO, |frame| {
+            let credential = frame.scope.subject.credential.id();
+            frame.inner.source.room_for(credential, frame.turn.urgency, missing)
+        });
+        AskError::not_ready(pages_read, pages_planned, retry_after)
     }
 }
 

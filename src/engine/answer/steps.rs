@@ -22,6 +22,12 @@ impl Answer {
                 self.look_ahead();
                 Ok(())
             }
+            Some(Step::Later(span)) => {
+                let span = *span;
+                self.steps.pop_front();
+                self.plan(span);
+                Ok(())
+            }
             Some(Step::Read(span, ticket, origin)) => {
                 let (span, origin) = (*span, *origin);
                 if let Some(frame) = &self.frame {
@@ -111,6 +117,10 @@ impl Answer {
     /// Plans a part again: it is not where it was.
     pub(super) fn replan(&mut self, span: Span) {
         self.replans += 1;
+        self.plan(span);
+    }
+
+    fn plan(&mut self, span: Span) {
         let Some(frame) = &self.frame else { return };
         let plan = frame.plan(span);
         let mut steps = frame.steps(&plan.items, plan.gaps);

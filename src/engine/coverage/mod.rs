@@ -78,6 +78,37 @@ impl Coverage {
             .take_while(move |s| s.span.to() >= span.from())
     }
 
+    /// The instant of the next row with a date below an instant.
+    pub(super) fn dated_below(&self, instant: Timestamp) -> Option<Timestamp> {
+        self.segments.range(..=instant).rev().find_map(|(_, segment)| {
+            let (entry, rows) = segment.rows()?;
+            entry.rows()[rows]
+                .iter()
+                .find(|row| row.is_dated && row.created_at < instant)
+                .map(|row| row.created_at)
+        })
+    }
+
+    /// The instant of the next row with a date above an instant.
+    pub(super) fn dated_above(&self, instant: Timestamp) -> Option<Timestamp> {
+        let from = self.at(instant).map_or(instant, |segment| segment.span.from());
+        self.segments.range(from..).find_map(|(_, segment)| {
+            let (entry, rows) = segment.rows()?;
+            let mut rows = entry.rows()[rows].iter().rev();
+            rows.find(|row| row.is_dated && row.created_at > instant).map(|row| row.created_at)
+        })
+    }
+
+    /// Every segment, oldest first.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Segment> {
+        self.segments.values()
+    }
+
+    /// The last known instant.
+    pub(super) fn end(&self) -> Option<Timestamp> {
+        self.segments.values().next_back().map(|segment| segment.span.to())
+    }
+
     /// Puts segments in the place of everything known within a span. Whatever of the span they leave out is not
     /// known any more. Gives back the keys of entries that nothing points at now.
     pub(super) fn replace(&mut self, span: Span, new: Vec<Segment>) -> Vec<EntryKey> {

@@ -67,6 +67,16 @@ impl Segment {
         }
     }
 
+    /// Whether it may have rows without a date.
+    pub(in crate::engine) fn may_have_undated(&self) -> bool {
+        match &self.contents {
+            Contents::Empty => false,
+            Contents::Rows { restless, .. } => {
+                restless.is_some_and(|restless| restless.until == Timestamp::MAX)
+            }
+        }
+    }
+
     /// Its entry and where its rows are in it; none if it has no rows or the entry is gone.
     pub(in crate::engine) fn rows(&self) -> Option<(Arc<Entry>, Range<usize>)> {
         match &self.contents {

@@ -73,6 +73,33 @@ pub(super) enum Company {
     ByStatus,
 }
 
+/// Which statuses probes may ask for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Probing<'a> {
+    /// All but these, which upstream writes into rows and takes for no filter.
+    AllBut(&'a [Status]),
+    /// None: what a probe brings is of use only if it may be kept.
+    Never,
+}
+
+impl Probing<'_> {
+    fn allows(self, status: &Status) -> bool {
+        match self {
+            Self::AllBut(refused) => !refused.contains(status),
+            Self::Never => false,
+        }
+    }
+}
+
+/// For whom a plan is made.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asker<'a> {
+    /// The status that rows are filtered by here.
+    pub(super) status: Option<&'a Status>,
+    pub(super) company: Company,
+    pub(super) probing: Probing<'a>,
+}
+
 /// What of the question was never read, or is not kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Gaps {
@@ -94,18 +121,15 @@ pub(super) struct Probe {
 }
 
 /// Makes the plan for a span from what was found there ([`super::coverage::Coverage::look`]).
-///
-/// `status` is the one that rows are filtered by here.
 pub(super) fn plan(
     parts: &[Part],
     span: Span,
     policy: &Policy,
-    status: Option<&Status>,
-    company: Company,
+    asker: Asker<'_>,
     now: Timestamp,
     window: Duration,
 ) -> Plan {
-    let mut survey = Survey::new(policy, status, company, now, window);
+    let mut survey = Survey::new(policy, asker, now, window);
     for part in parts {
         match part {
             Part::Gap(gap) => survey.gap(*gap),

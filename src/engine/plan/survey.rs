@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Company, Plan, Probe, gaps, items, joined, merged};
+use super::{Asker, Company, Plan, Probe, gaps, items, joined, merged};
 use crate::domain::{EntryRow, MAX_PAGE_SIZE, Span, Status, Timestamp};
 use crate::engine::coverage::{Contents, Part, Segment, Trust};
 use crate::engine::freshness::{Membership, Policy};
@@ -43,9 +43,7 @@ struct Due {
 
 pub(super) struct Survey<'a> {
     policy: &'a Policy,
-    /// The status that rows are filtered by here.
-    status: Option<&'a Status>,
-    company: Company,
+    asker: Asker<'a>,
     now: Timestamp,
     window: Duration,
     reads: Vec<Span>,
@@ -53,29 +51,28 @@ pub(super) struct Survey<'a> {
     renewals: Vec<(Timestamp, Span, usize)>,
     /// Segments of at most a page that come up for renewal before long.
     aging: Vec<Span>,
+    /// The place of a row without a date that is due, and of the row with one above it, until the next is seen.
+    undated: Option<(Timestamp, Timestamp)>,
+    /// The instants of the last two rows with dates that differ: where the next row without one lies below.
+    dated: [Option<Timestamp>; 2],
     expires_first: Option<(Timestamp, Freshness)>,
     /// The same of all that is known, what is due included.
     worst: Option<(Timestamp, Freshness)>,
 }
 
 impl<'a> Survey<'a> {
-    pub(super) fn new(
-        policy: &'a Policy,
-        status: Option<&'a Status>,
-        company: Company,
-        now: Timestamp,
-        window: Duration,
-    ) -> Self {
+    pub(super) fn new(policy: &'a Policy, asker: Asker<'a>, now: Timestamp, window: Duration) -> Self {
         Self {
             policy,
-            status,
-            company,
+            asker,
             now,
             window,
             reads: Vec::new(),
             groups: Vec::new(),
             renewals: Vec::new(),
             aging: Vec::new(),
+            undated: None,
+            dated: [None; 2],
             expires_first: None,
             worst: None,
         }
@@ -90,6 +87,11 @@ impl<'a> Survey<'a> {
     }
 
     pub(super) fn segment(&mut self, segment: &Segment, question: Span) {
+        if let Some((entry, rows)) = segment.rows()
+            && let Some(row) = entry.rows()[rows].iter().find(|row| row.is_dated)
+        {
+            self.dated(row.created_at);
+        }
         let Some(span) = segment.span.intersection(question) else { return };
         let policy = self.policy;
         if segment.trust == Trust::Provisional {
@@ -155,7 +157,11 @@ impl<'a> Survey<'a> {
             return;
         }
         let Some((entry, rows)) = segment.rows() else { return };
-        for row in &entry.rows()[rows] {
+        let rows = &entry.rows()[rows];
+        for row in rows {
+            if row.is_dated {
+                self.dated(row.created_at);
+            }
             let is_asked_for = question.contains(row.created_at);
             let ttl = self.ttl(row);
             if is_asked_for && policy.due_at(row, ttl, self.now) < self.now {
@@ -164,8 +170,8 @@ impl<'a> Survey<'a> {
                     let (created_at, read_at, status) = (row.created_at, row.read_at, row.status.clone());
                     self.due(Due { created_at, read_at, status });
                 } else {
-                    // Upstream has it somewhere between its neighbors, so they are read with it.
-                    self.reads.extend(segment.span.intersection(question));
+                    let above = self.dated.into_iter().flatten().find(|at| *at > row.created_at);
+                    self.undated.get_or_insert((row.created_at, above.unwrap_or(Timestamp::MAX)));
                     self.pass(1);
                 }
             } else {
@@ -180,7 +186,7 @@ impl<'a> Survey<'a> {
     /// How old a row may get for this question. Of a row in another status than the one asked for it matters only
     /// whether it has come to it, so its place alone decides.
     fn ttl(&self, row: &EntryRow) -> Duration {
-        if self.status.is_some_and(|status| row.status.as_ref() != Some(status)) {
+        if self.asker.status.is_some_and(|status| row.status.as_ref() != Some(status)) {
             self.policy.place_ttl(row.created_at, self.now)
         } else {
             self.policy.row_ttl(row, self.now)
@@ -193,13 +199,26 @@ impl<'a> Survey<'a> {
         if policy.membership != Membership::Fixed && segment.span.to() >= policy.calm_before(self.now) {
             return true;
         }
-        if self.company == Company::ByStatus && segment.span.to() >= self.now.minus(policy.settle_after) {
+        if self.asker.company == Company::ByStatus && segment.span.to() >= self.now.minus(policy.settle_after)
+        {
             return true;
         }
         restless.is_some_and(|restless| {
             restless.until.plus(policy.settle_after) >= self.now
                 && policy.is_past(restless.oldest_read_at, policy.live.min(policy.settling), self.now)
         })
+    }
+
+    /// A row with a date. Upstream has those without one somewhere between their neighbors that have one: all of that
+    /// is read for one that is due.
+    fn dated(&mut self, instant: Timestamp) {
+        if let Some((_, above)) = self.undated.filter(|(place, _)| instant < *place) {
+            self.undated = None;
+            self.reads.extend(Span::new(instant, above));
+        }
+        if self.dated[0] != Some(instant) {
+            self.dated = [Some(instant), self.dated[0]];
+        }
     }
 
     /// Rows that are not due lie below the group that is open.
@@ -212,7 +231,7 @@ impl<'a> Survey<'a> {
     /// A row that is not due; it comes along with the head all the same where others need it then.
     fn pass_row(&mut self, created_at: Timestamp) {
         let is_needed =
-            self.company == Company::ByStatus && self.now.since(created_at) <= self.policy.settle_after;
+            self.asker.company == Company::ByStatus && self.now.since(created_at) <= self.policy.settle_after;
         if let [head] = &mut self.groups[..]
             && head.is_head
             && is_needed
@@ -266,6 +285,7 @@ impl<'a> Survey<'a> {
     }
 
     pub(super) fn finish(mut self, span: Span, parts: &[Part]) -> Plan {
+        self.dated(span.from().previous());
         let probes = self.probes();
         self.widen();
         self.reads.extend(self.groups.iter().map(|group| group.span));
@@ -297,7 +317,8 @@ impl<'a> Survey<'a> {
         self.groups = dense;
         // A row that left its status was found by a probe, and would not be found by another.
         let is_probed = |due: &Due| {
-            due.read_at > Timestamp::MIN && due.status.as_ref().is_some_and(|status| !status.is_terminal())
+            let may_be_asked = |status: &Status| !status.is_terminal() && self.asker.probing.allows(status);
+            due.read_at > Timestamp::MIN && due.status.as_ref().is_some_and(may_be_asked)
         };
         let mut probes: Vec<Probe> = Vec::new();
         for due in sparse.iter().flat_map(|group| &group.due).filter(|due| is_probed(due)) {

@@ -14,6 +14,8 @@ const DAY: Duration = Duration::from_secs(86_400);
 const WINDOW: Duration = Duration::from_secs(7 * 86_400);
 const NOW: Timestamp = Timestamp::from_micros(1_790_000_000_000_000);
 
+const ANYBODY: Asker<'static> = Asker { status: None, company: Company::None, probing: Probing::AllBut(&[]) };
+
 fn policy() -> Policy {
     Policy {
         live: SECOND * 10,
@@ -62,7 +64,7 @@ impl Known {
     }
 
     fn plan(&self, span: Span) -> Plan {
-        plan(&self.coverage.look(span), span, &policy(), None, Company::None, NOW, WINDOW)
+        plan(&self.coverage.look(span), span, &policy(), ANYBODY, NOW, WINDOW)
     }
 }
 
@@ -101,7 +103,7 @@ fn due_rows_near_the_head_ride_along_with_it() {
         Known::new(10, 10, NOW.minus(SECOND * 20), |n| if n < 3 { "in-progress" } else { "completed" });
     let later = NOW.plus(SECOND * 15);
     let span = Span::new(NOW.minus(SECOND * 3_600 * 9), later).unwrap();
-    let plan = plan(&known.coverage.look(span), span, &policy(), None, Company::None, later, WINDOW);
+    let plan = plan(&known.coverage.look(span), span, &policy(), ANYBODY, later, WINDOW);
     assert_eq!(reads(&plan).len(), 1, "{:?}", plan.items);
     assert!(matches!(plan.gaps, Gaps::Head(_)));
 }
@@ -121,7 +123,7 @@ fn a_row_that_left_its_status_is_read_and_not_asked_for_under_it() {
     let known = Known::new(40, 20, Timestamp::MIN, |n| if n == 500 { "in-progress" } else { "completed" });
     let settled = Policy { settled: Duration::from_secs(1 << 40), ..policy() };
     let span = last(39);
-    let plan = plan(&known.coverage.look(span), span, &settled, None, Company::None, NOW, WINDOW);
+    let plan = plan(&known.coverage.look(span), span, &settled, ANYBODY, NOW, WINDOW);
     assert!(plan.probes.is_empty());
     assert!(!reads(&plan).is_empty());
 }
@@ -171,7 +173,14 @@ fn a_head_takes_along_what_others_need_with_it() {
     let known = Known::new(12, 5, NOW.minus(SECOND * 60), |_| "completed");
     let question = Span::new(NOW.minus(SECOND * 11 * 3_600), NOW.plus(SECOND)).unwrap();
     let plan_in = |company| {
-        let plan = plan(&known.coverage.look(question), question, &policy(), None, company, NOW, WINDOW);
+        let plan = plan(
+            &known.coverage.look(question),
+            question,
+            &policy(),
+            Asker { company, ..ANYBODY },
+            NOW,
+            WINDOW,
+        );
         reads(&plan)
     };
     let [alone] = plan_in(Company::None)[..] else { panic!("{:?}", plan_in(Company::None)) };
@@ -198,4 +207,23 @@ fn a_row_read_for_its_own_sake_brings_its_segment_along_when_that_comes_up_for_r
     let segment = Span::new(NOW.minus(SECOND * 9 * 3_600).next(), NOW.minus(SECOND * 8 * 3_600)).unwrap();
     assert_eq!(read(SECOND * 600).width(), SECOND * 20);
     assert_eq!(read(DAY * 9 / 16), segment);
+}
+
+#[test]
+fn what_no_probe_may_ask_for_is_read_where_it_is() {
+    let status = |n| if n % 400 == 7 { "prepared" } else { "completed" };
+    let known = Known::new(48, 50, NOW.minus(SECOND * 60 * 60), status);
+    let span = Span::new(NOW.minus(SECOND * 3_600 * 47), NOW).unwrap();
+    let plan_for = |probing| {
+        let asker = Asker { probing, ..ANYBODY };
+        plan(&known.coverage.look(span), span, &policy(), asker, NOW, WINDOW)
+    };
+    let probed = plan_for(Probing::AllBut(&[]));
+    assert_eq!(probed.probes.len(), 1);
+    let refused = [Status::new("prepared")];
+    for probing in [Probing::AllBut(&refused), Probing::Never] {
+        let plan = plan_for(probing);
+        let reads = |plan: &Plan| plan.items.iter().filter(|item| matches!(item, Item::Read(_))).count();
+        assert!(plan.probes.is_empty() && reads(&plan) > reads(&probed), "{plan:?}");
+    }
 }

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-use super::piece::{AskedAt, Piece, is_elsewhere, place};
+use super::piece::{AskedAt, Piece, place};
 use super::reader::{Desk, Ended, MAX_PAGES, Reader, endless, inconsistent};
 use super::rounds::{Belief, Rounds};
+use super::walk::Dates;
 use crate::domain::{Page, Span, Timestamp};
 
 /// How many rows seen earlier a piece is cut to: a page, less what may have come since.
@@ -46,18 +47,14 @@ impl Reader<'_> {
                         let (region, rest) = topmost(region, fitting);
                         rest.into_iter().for_each(|rest| left.push_front(rest));
                         desk.room(0).await?;
-                        let asked_at = self.clock.asked_now(self.source);
-                        (self.page(region.outward(), 1, desk).await?, asked_at, region)
+                        let (page, asked_at) = self.page(region.outward(), 1, Dates::Kept, desk).await?;
+                        (page, asked_at, region)
                     }
                 };
                 let asked = region.outward();
-                if is_elsewhere(&page, asked) {
-                    self.learned.dates_ignored();
-                    return Err(Ended::DatesIgnored);
-                }
                 if !page.has_more {
                     fitting = Some(fitting_width(region, page.rows.len()));
-                    let rows = place(page, region.to(), asked_at.ours);
+                    let rows = place(page, None, region.to(), asked_at.ours);
                     desk.give(Piece::new(region, rows, asked_at));
                     continue;
                 }
@@ -70,7 +67,7 @@ impl Reader<'_> {
                     continue;
                 }
                 if asked.width() <= SECOND {
-                    self.rounds(region, asked, desk).await?;
+                    self.rounds(region, asked, Dates::Kept, desk).await?;
                     continue;
                 }
                 let instants: Vec<Timestamp> = page.rows.iter().filter_map(|row| row.created_at).collect();
@@ -85,28 +82,33 @@ impl Reader<'_> {
     }
 
     /// Reads all pages of a list again and again, until rounds bring nothing new.
-    pub(super) async fn rounds(&self, region: Span, asked: Span, desk: &dyn Desk) -> Result<(), Ended> {
-        let asked_at = self.clock.asked_now(self.source);
-        let mut rounds = Rounds::default();
+    pub(super) async fn rounds(
+        &self,
+        region: Span,
+        asked: Span,
+        dates: Dates,
+        desk: &dyn Desk,
+    ) -> Result<(), Ended> {
+        let mut rounds = Rounds::new(region);
         let most_pages = if asked.width() <= SECOND { MAX_PAGES_A_SECOND } else { MAX_PAGES };
+        let mut first_asked_at = None;
         for _ in 0..MAX_ROUNDS {
-            let mut number = 1;
             rounds.begin();
-            loop {
+            for number in 1.. {
+                if number > most_pages {
+                    return Err(endless(asked));
+                }
                 desk.room(0).await?;
-                let page = self.page(asked, number, desk).await?;
+                let (page, asked_at) = self.page(asked, number, dates, desk).await?;
+                first_asked_at.get_or_insert(asked_at);
                 let has_more = page.has_more && !page.rows.is_empty();
                 rounds.take(page);
                 if !has_more {
                     break;
                 }
-                number += 1;
-                if number > most_pages {
-                    return Err(endless(asked));
-                }
             }
-            if rounds.end() == Belief::Whole {
-                let rows = rounds.rows(region, asked_at);
+            if let (Belief::Whole, Some(asked_at)) = (rounds.end(), first_asked_at) {
+                let rows = rounds.rows(asked_at);
                 desk.give(Piece::new(region, rows, asked_at));
                 return Ok(());
             }

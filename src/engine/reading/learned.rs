@@ -1,6 +1,11 @@
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
-use super::walk::{Dates, Order};
+use super::walk::{Dates, Ending, Order, Walk};
+use crate::domain::Status;
+
+/// The most statuses that are remembered as no filters; upstream knows some twenty.
+const MAX_REFUSED: usize = 32;
 
 /// What was found out about how upstream answers for one scope. Only ever a reason to read otherwise, never one to
 /// believe less proof.
@@ -9,6 +14,8 @@ pub(in crate::engine) struct Learned {
     total: AtomicU8,
     dates: AtomicU8,
     order: AtomicU8,
+    ending: AtomicU8,
+    refused: Mutex<Vec<Status>>,
     repairs: AtomicU64,
     ordered_pages: AtomicU64,
 }
@@ -27,12 +34,27 @@ impl Learned {
         if self.total.load(Ordering::Relaxed) == 0 { Total::Plausible } else { Total::Other }
     }
 
-    /// A proven walk saw this many rows while `total` was given. In a list that is not newest first a total that
-    /// counts something else is still the best there is to plan by.
-    pub(super) fn count(&self, total: Option<u64>, rows: u64, order: Order) {
-        if order == Order::NewestFirst {
-            let is_other = total.is_some_and(|total| total != rows);
+    /// A walk was proven. In a list that is not newest first a total that counts something else is still the best
+    /// there is to plan by.
+    pub(super) fn walked(&self, walk: &Walk) {
+        if let (Order::NewestFirst, Some(rows)) = (walk.order(), walk.count()) {
+            let is_other = walk.total().is_some_and(|total| total != rows);
             self.total.store(u8::from(is_other), Ordering::Relaxed);
+        }
+        if walk.has_shown_order() {
+            self.ending.store(1, Ordering::Relaxed);
+        }
+        if walk.order() == Order::Other {
+            self.ending.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Where a walk may end: below its region once a whole list was seen to be newest first, and none to be otherwise
+    /// since. That matters where the dates are ignored; else a list ends with its region.
+    pub(super) fn ending(&self) -> Ending {
+        match self.dates() {
+            Dates::Ignored if self.ending.load(Ordering::Relaxed) == 1 => Ending::BelowRegion,
+            Dates::Ignored | Dates::Kept => Ending::AtItsEnd,
         }
     }
 
@@ -40,8 +62,22 @@ impl Learned {
         if self.dates.load(Ordering::Relaxed) == 0 { Dates::Kept } else { Dates::Ignored }
     }
 
-    pub(in crate::engine) fn dates_ignored(&self) {
-        self.dates.store(1, Ordering::Relaxed);
+    /// Upstream takes no dates, by the settings.
+    pub(in crate::engine) fn dates_are_not_sent(&self) {
+        self.dates.store(2, Ordering::Relaxed);
+    }
+
+    /// Whether it may turn out that upstream keeps to the dates after all.
+    pub(super) fn may_keep_dates(&self) -> bool {
+        self.dates.load(Ordering::Relaxed) != 2
+    }
+
+    pub(super) fn dates_ignored(&self) {
+        self.dates.fetch_max(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn dates_kept(&self) {
+        self.dates.store(0, Ordering::Relaxed);
     }
 
     /// In which order lists are taken to come until a page says otherwise.
@@ -62,6 +98,20 @@ impl Learned {
     /// A list looked as if it came newest first, and did not.
     pub(super) fn disordered(&self) {
         self.order.store(1, Ordering::Relaxed);
+        self.ending.store(0, Ordering::Relaxed);
+    }
+
+    /// Upstream takes this status for no filter.
+    pub(in crate::engine) fn refused(&self, status: &Status) {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        if refused.len() < MAX_REFUSED && !refused.contains(status) {
+            refused.push(status.clone());
+        }
+    }
+
+    /// The statuses that upstream takes for no filter.
+    pub(in crate::engine) fn refused_statuses(&self) -> Vec<Status> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(super) fn repaired(&self) {

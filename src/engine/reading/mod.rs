@@ -22,6 +22,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::BoxFuture;
 use tokio::sync::{Notify, Semaphore};
+use tokio::time::Instant;
 
 pub(super) use learned::Learned;
 pub(super) use piece::{AskedAt, Piece, place};
@@ -30,7 +31,7 @@ pub(super) use ticket::Ticket;
 pub(super) use walk::Dates;
 
 use crate::domain::{EntrySlice, Span, Status, Timestamp};
-use crate::source::Turn;
+use crate::source::{Departure, Turn};
 
 /// What a reading is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,8 +47,8 @@ pub(super) enum Purpose {
 pub(super) struct Reading {
     pub(super) span: Span,
     pub(super) purpose: Purpose,
-    /// When it was decided on: everything it brings is read later.
-    pub(super) begun_at: Timestamp,
+    /// When it was decided on, and the end of its span pinned.
+    pub(super) planned_at: Timestamp,
     /// Whether it ends at the present: see `scope::Head`.
     pub(super) is_head: bool,
     /// Whether what it brings may be kept (`no-store`).
@@ -73,6 +74,8 @@ struct State {
     /// Everything above this instant, within the span, was given.
     given_above: Option<Timestamp>,
     waiters: HashMap<u64, Waiting>,
+    /// Of its first page: everything it brings is read later than that went.
+    departure: Option<Departure>,
     pages_planned: u32,
     pages_read: u32,
 }
@@ -128,7 +131,7 @@ impl Reading {
     pub(super) fn new(
         span: Span,
         purpose: Purpose,
-        begun_at: Timestamp,
+        planned_at: Timestamp,
         is_head: bool,
         keep: Keep,
         turn: Turn,
@@ -136,7 +139,7 @@ impl Reading {
         fan_out: usize,
     ) -> Arc<Self> {
         let (state, changed) = (Mutex::default(), Notify::new());
-        Arc::new(Self { span, purpose, begun_at, is_head, keep, turn, in_flight, fan_out, state, changed })
+        Arc::new(Self { span, purpose, planned_at, is_head, keep, turn, in_flight, fan_out, state, changed })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -166,6 +169,11 @@ impl Reading {
             state.phase = Phase::Running;
         }
         is_idle
+    }
+
+    /// When its first page went upstream; none while that waits for its turn, or is not asked for yet.
+    pub(super) fn went_at(&self) -> Option<Instant> {
+        self.lock().departure.as_ref().and_then(Departure::went_at)
     }
 
     /// Puts a piece on the shelf.
@@ -293,6 +301,10 @@ impl<F: Fn(Piece) -> (Span, Vec<EntrySlice>) + Sync> Desk for ReadingDesk<'_, F>
     fn give(&self, piece: Piece) {
         let (span, slices) = (self.lay)(piece);
         self.reading.put(span, slices);
+    }
+
+    fn asks(&self, departure: &Departure) {
+        self.reading.lock().departure.get_or_insert_with(|| departure.clone());
     }
 
     fn count(&self, pages: Pages) {

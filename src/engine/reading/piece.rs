@@ -37,9 +37,16 @@ impl Piece {
 }
 
 /// Gives every row of a page its place in the order: its own instant, or for a row without a readable one that of
-/// the row before it, and `top` if there is none before it.
-pub(in crate::engine) fn place(page: Page, top: Timestamp, read_at: Timestamp) -> Vec<NewRow> {
-    let mut before = top;
+/// the row before it. What comes before all others takes the instant of the first row with a date, so that its place
+/// is the same whenever it is read, and only on a page without any that of the span's end.
+pub(in crate::engine) fn place(
+    page: Page,
+    before: Option<Timestamp>,
+    end: Timestamp,
+    read_at: Timestamp,
+) -> Vec<NewRow> {
+    let first = || page.rows.iter().find_map(|row| row.created_at).map(|at| at.min(end));
+    let mut before = before.or_else(first).unwrap_or(end);
     page.rows
         .into_iter()
         .map(|row| {
@@ -53,17 +60,24 @@ pub(in crate::engine) fn place(page: Page, top: Timestamp, read_at: Timestamp) -
 /// How far outside the span a row may lie: a comparison at whole seconds reaches one second beyond.
 const DATE_SLACK: Duration = Duration::from_secs(2);
 
-fn around(asked: Span) -> Span {
+/// A span with what a coarse comparison may bring beside it.
+pub(super) fn around(asked: Span) -> Span {
     asked.union(Span::at(asked.from().minus(DATE_SLACK))).union(Span::at(asked.to().plus(DATE_SLACK)))
 }
 
-/// Whether a page is for the most part of another time than was asked for: then upstream ignores the dates. Single
-/// rows may be dated oddly.
-pub(super) fn is_elsewhere(page: &Page, asked: Span) -> bool {
+/// Whether a row of a page is dated elsewhere than was asked for: then upstream ignores the dates, or the row is dated
+/// oddly.
+pub(super) fn has_strays(page: &Page, asked: Span) -> bool {
     let around = around(asked);
-    let outside =
-        page.rows.iter().filter_map(|row| row.created_at).filter(|at| !around.contains(*at)).count();
-    outside * 2 > page.rows.len()
+    page.rows.iter().filter_map(|row| row.created_at).any(|at| !around.contains(at))
+}
+
+/// Takes their dates from rows that are dated elsewhere than was asked for: upstream knows better where they belong.
+pub(super) fn undate_strays(page: &mut Page, asked: Span) {
+    let around = around(asked);
+    for row in &mut page.rows {
+        row.created_at = row.created_at.filter(|at| around.contains(*at));
+    }
 }
 
 /// The same on every machine and in every run, since it becomes part of entity tags.

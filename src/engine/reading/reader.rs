@@ -17,14 +17,15 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use super::cut::cut_at;
 use super::learned::{Learned, Total};
-use super::piece::Piece;
+use super::piece::{AskedAt, Piece, has_strays, undate_strays};
 use super::walk::{Dates, Extent, Order, Step, Walk};
-use crate::domain::{MAX_PAGE_SIZE, NewRow, Page, PageOf, Span, Timestamp};
+use crate::domain::{NewRow, Page, PageOf, Span, Timestamp};
 use crate::engine::{AskError, clock::Clock};
-use crate::source::{Source, SourceError, Subject, Turn};
+use crate::source::{Departure, Source, SourceError, Subject, Turn};
 
 /// The most pages one walk may have: a million rows. A list that goes on for longer does not end.
 pub(super) const MAX_PAGES: u32 = 20_000;
@@ -34,8 +35,8 @@ pub(super) const MAX_PAGES: u32 = 20_000;
 pub(in crate::engine) enum Ended {
     /// Nobody waits for it any more, or the gateway stops.
     Unwanted,
-    /// Upstream turned out to ignore the dates: everything has to be read in one walk.
-    DatesIgnored,
+    /// Upstream turned out to deal with dates otherwise than it was taken to: what is left has to be planned anew.
+    OtherDates,
     /// The list turned out not to be newest first, after part of it was given out as if it were.
     Disordered,
     /// It can't be read, or not proven.
@@ -46,6 +47,20 @@ impl From<SourceError> for Ended {
     fn from(error: SourceError) -> Self {
         Self::Failed(error.into())
     }
+}
+
+/// A second in which nobody called: 2000-01-01.
+const LONG_AGO: Timestamp = Timestamp::from_micros(946_684_800_000_000);
+
+/// How often a list of everything is walked before it is read in rounds.
+const MAX_WALKS: usize = 4;
+
+/// How a walk went.
+enum Walked {
+    /// All of its region was given.
+    Whole,
+    /// The proof failed. This is left of the region, and at these instants rows were seen.
+    Broken { rest: Span, seen: Vec<Timestamp> },
 }
 
 /// What came back on behalf of a walk.
@@ -66,6 +81,9 @@ pub(in crate::engine) trait Desk: Sync {
 
     /// Takes a proven piece. Pieces come newest first and touch each other.
     fn give(&self, piece: Piece);
+
+    /// Told of every page that is about to be asked for, and waits for its turn.
+    fn asks(&self, departure: &Departure);
 
     /// Told of every page that is planned, and of every one that arrived.
     fn count(&self, _pages: Pages) {}
@@ -101,29 +119,71 @@ impl Reader<'_> {
     /// # Errors
     /// What was given until then stays proven.
     pub(in crate::engine) async fn read(&self, region: Span, desk: &dyn Desk) -> Result<(), Ended> {
-        let dates = self.learned.dates();
-        let asked = self.asked(region, dates);
-        let asked_at = self.clock.asked_now(self.source);
+        match self.learned.dates() {
+            Dates::Kept => self.dated(region, desk).await,
+            Dates::Ignored => self.undated(region, desk).await,
+        }
+    }
+
+    /// Reads a region of a list that keeps to the dates.
+    async fn dated(&self, region: Span, desk: &dyn Desk) -> Result<(), Ended> {
+        let asked = self.asked(region, Dates::Kept);
         desk.room(0).await?;
-        let first = self.page(asked, 1, desk).await?;
-        if dates == Dates::Kept && self.learned.total() == Total::Other && first.has_more {
+        let (first, asked_at) = self.page(asked, 1, Dates::Kept, desk).await?;
+        if first.has_more && !self.is_walkable(&first) {
             return self.cut(region, Some((first, asked_at)), desk).await;
         }
-        let mut walk = Walk::new(region, asked, dates, self.learned.order(), asked_at);
-        let step = walk.take(1, first.clone());
-        // Without a total nothing tells of a row that left the list during a walk.
-        if matches!(step, Step::Going) && first.total.is_none() {
-            return match dates {
-                Dates::Kept => self.cut(region, Some((first, asked_at)), desk).await,
-                Dates::Ignored => self.rounds(region, asked, desk).await,
-            };
+        let order = self.learned.order();
+        let walk = Walk::new(region, asked, Dates::Kept, order, self.learned.ending(), asked_at);
+        match self.number(walk, asked, Dates::Kept, first, desk).await? {
+            Walked::Whole => Ok(()),
+            Walked::Broken { rest, seen } => self.repair(rest, seen, desk).await,
         }
-        self.number(walk, asked, step, desk).await
+    }
+
+    /// Whether the totals of a list of several pages tell when it moves.
+    ///
+    /// Without one nothing tells of a row that left. Under a filter on what changes one row may leave while another
+    /// enters further down: no total tells that, and no row comes twice.
+    fn is_walkable(&self, first: &Page) -> bool {
+        first.total.is_some()
+            && self.learned.total() == Total::Plausible
+            && !self.subject.filters.can_change()
+    }
+
+    /// Reads a region out of a list of everything: walks it, anew where the proof fails, since no part of it can be
+    /// asked for alone; without totals, and in the end, in rounds.
+    async fn undated(&self, region: Span, desk: &dyn Desk) -> Result<(), Ended> {
+        let mut left = region;
+        for _ in 0..MAX_WALKS {
+            let asked = self.asked(left, Dates::Ignored);
+            desk.room(0).await?;
+            let (first, asked_at) = self.page(asked, 1, Dates::Ignored, desk).await?;
+            if first.has_more && first.total.is_none() {
+                break;
+            }
+            let (order, ending) = (self.learned.order(), self.learned.ending());
+            let walk = Walk::new(left, asked, Dates::Ignored, order, ending, asked_at);
+            match self.number(walk, asked, Dates::Ignored, first, desk).await? {
+                Walked::Whole => return Ok(()),
+                Walked::Broken { rest, .. } => left = rest,
+            }
+            self.learned.repaired();
+        }
+        self.rounds(left, self.asked(left, Dates::Ignored), Dates::Ignored, desk).await
     }
 
     /// Reads the pages of a walk after its first, several at once.
-    async fn number(&self, mut walk: Walk, asked: Span, first: Step, desk: &dyn Desk) -> Result<(), Ended> {
-        let mut step = first;
+    async fn number(
+        &self,
+        mut walk: Walk,
+        asked: Span,
+        dates: Dates,
+        first: Page,
+        desk: &dyn Desk,
+    ) -> Result<Walked, Ended> {
+        let region = walk.region();
+        let mut step = walk.take(1, first);
         let mut flights = FuturesUnordered::new();
         let mut next = 2u32;
         loop {
@@ -141,27 +201,32 @@ impl Reader<'_> {
                     step = walk.go_on();
                     continue;
                 }
+                Step::Again(number) => {
+                    flights.push(self.numbered(asked, number, dates, desk));
+                    step = walk.go_on();
+                    continue;
+                }
                 Step::Whole => {
-                    self.learned.count(walk.total(), walk.count(), walk.order());
+                    // All of it lies where it was asked for: either there is no more, or the dates were kept to.
+                    let may_lack = dates == Dates::Ignored && !walk.has_strayed() && !asked.covers(region);
+                    if may_lack && self.learned.may_keep_dates() && !self.ignores_dates(desk).await? {
+                        self.learned.dates_kept();
+                        return Err(Ended::OtherDates);
+                    }
+                    self.learned.walked(&walk);
                     walk.proven(Extent::Whole).into_iter().for_each(|piece| desk.give(piece));
-                    return Ok(());
+                    return Ok(Walked::Whole);
                 }
                 Step::Broken { rest, seen } => {
-                    drop(flights);
                     walk.proven(Extent::Prefix).into_iter().for_each(|piece| desk.give(piece));
-                    let rest = walk.rest().unwrap_or(rest);
-                    return self.repair(rest, seen, desk).await;
-                }
-                Step::DatesIgnored => {
-                    self.learned.dates_ignored();
-                    return Err(Ended::DatesIgnored);
+                    return Ok(Walked::Broken { rest: walk.rest().unwrap_or(rest), seen });
                 }
                 Step::Disordered => {
                     self.learned.disordered();
                     return Err(Ended::Disordered);
                 }
             }
-            let planned = planned_pages(&walk);
+            let planned = walk.planned().min(MAX_PAGES);
             desk.count(Pages::Planned(planned));
             if walk.accepted() >= MAX_PAGES {
                 return Err(endless(asked));
@@ -174,7 +239,7 @@ impl Reader<'_> {
                     Some(landed) = flights.next(), if !flights.is_empty() => break landed,
                     room = &mut room, if may_ask => {
                         room?;
-                        flights.push(self.numbered(asked, next, desk));
+                        flights.push(self.numbered(asked, next, dates, desk));
                         next += 1;
                     }
                 }
@@ -190,9 +255,10 @@ impl Reader<'_> {
         &'s self,
         asked: Span,
         number: u32,
+        dates: Dates,
         desk: &'s dyn Desk,
     ) -> BoxFuture<'s, Result<Landed, Ended>> {
-        Box::pin(async move { Ok(Landed::Page(number, self.page(asked, number, desk).await?)) })
+        Box::pin(async move { Ok(Landed::Page(number, self.page(asked, number, dates, desk).await?.0)) })
     }
 
     /// Reads the rows of one instant apart.
@@ -208,9 +274,6 @@ impl Reader<'_> {
     /// Reads what a broken walk left: cut where rows were seen, several pieces at once, given out in order.
     async fn repair(&self, rest: Span, seen: Vec<Timestamp>, desk: &dyn Desk) -> Result<(), Ended> {
         self.learned.repaired();
-        if self.learned.dates() == Dates::Ignored {
-            return self.rounds(rest, self.asked(rest, Dates::Ignored), desk).await;
-        }
         let pieces = cut_at(rest, seen);
         let reads = pieces.into_iter().map(|piece| async move {
             let shelf = Shelf { desk, pieces: std::sync::Mutex::default() };
@@ -225,12 +288,48 @@ impl Reader<'_> {
         Ok(())
     }
 
-    pub(super) async fn page(&self, span: Span, number: u32, desk: &dyn Desk) -> Result<Page, Ended> {
+    /// Reads a page, and says when it was asked for: when its request went, not when it began to wait for its turn.
+    ///
+    /// # Errors
+    /// Also [`Ended::OtherDates`], if upstream was taken to keep to the dates and does not.
+    pub(super) async fn page(
+        &self,
+        span: Span,
+        number: u32,
+        dates: Dates,
+        desk: &dyn Desk,
+    ) -> Result<(Page, AskedAt), Ended> {
+        let (mut page, asked_at) = self.any_page(span, number, desk).await?;
+        if dates == Dates::Kept && has_strays(&page, span) {
+            if self.ignores_dates(desk).await? {
+                self.learned.dates_ignored();
+                return Err(Ended::OtherDates);
+            }
+            undate_strays(&mut page, span);
+        }
+        Ok((page, asked_at))
+    }
+
+    /// Whether upstream ignores the dates it is given: asked about a second long before it existed, it then answers
+    /// with what there is.
+    async fn ignores_dates(&self, desk: &dyn Desk) -> Result<bool, Ended> {
+        match self.any_page(Span::at(LONG_AGO), 1, desk).await {
+            Ok((page, _)) => Ok(!page.rows.is_empty()),
+            Err(Ended::Failed(AskError::Source(SourceError::Refused(_)))) => Ok(false),
+            Err(ended) => Err(ended),
+        }
+    }
+
+    async fn any_page(&self, span: Span, number: u32, desk: &dyn Desk) -> Result<(Page, AskedAt), Ended> {
         let _permit = self.in_flight.acquire().await.map_err(|_| Ended::Unwanted)?;
         desk.wanted()?;
-        let page = self.source.page(self.subject, PageOf { span, number }, self.turn).await?;
+        let turn = Turn { departure: Departure::default(), ..self.turn.clone() };
+        desk.asks(&turn.departure);
+        let began = Instant::now();
+        let page = self.source.page(self.subject, PageOf { span, number }, &turn).await?;
         desk.count(Pages::Read);
-        Ok(page)
+        let went_at = turn.departure.went_at().unwrap_or(began);
+        Ok((page, self.clock.asked_at(went_at, self.source)))
     }
 
     pub(super) fn asked(&self, region: Span, dates: Dates) -> Span {
@@ -252,12 +351,6 @@ pub(super) fn inconsistent(span: Span, detail: &str) -> Ended {
     Ended::Failed(AskError::Inconsistent { span, detail: detail.to_owned() })
 }
 
-/// How many pages a walk is planned to have: what its total says, and one more while there is more.
-fn planned_pages(walk: &Walk) -> u32 {
-    let by_total = walk.total().map_or(0, |total| total.div_ceil(MAX_PAGE_SIZE as u64));
-    u32::try_from(by_total).unwrap_or(MAX_PAGES).min(MAX_PAGES).max(walk.accepted() + 1)
-}
-
 /// Keeps the pieces of one part of a repair until those above it are done.
 struct Shelf<'a> {
     desk: &'a dyn Desk,
@@ -277,6 +370,10 @@ impl Desk for Shelf<'_> {
         if let Ok(mut pieces) = self.pieces.lock() {
             pieces.push(piece);
         }
+    }
+
+    fn asks(&self, departure: &Departure) {
+        self.desk.asks(departure);
     }
 
     fn count(&self, pages: Pages) {

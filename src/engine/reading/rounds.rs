@@ -15,12 +15,12 @@ pub(super) enum Belief {
     Whole,
 }
 
-/// What repeated readings of one list have shown.
+/// What repeated readings of one list have shown of a region.
 ///
-/// A round counts the list's rows by their positions, doubles included, whatever it missed; so when as many different
+/// A round counts the region's rows by their positions, doubles included, whatever it missed; so when as many different
 /// rows are known as a round had positions, none is missing.
-#[derive(Default)]
 pub(super) struct Rounds {
+    region: Span,
     rows: BTreeMap<RowId, crate::domain::Row>,
     seen: HashSet<RowId>,
     positions: usize,
@@ -29,29 +29,57 @@ pub(super) struct Rounds {
     /// The totals given in this round: none yet, or the one that all pages gave, or that they differ.
     total: Option<Result<Option<u64>, Differ>>,
     worst_share: f64,
+    /// How long the whole list was at the end of the round before, and how far this one has come.
+    length_before: usize,
+    length: usize,
 }
 
+/// For how many rounds nothing new must come before it is believed without every position accounted for.
+const QUIET: u32 = 3;
+
 impl Rounds {
+    pub(super) fn new(region: Span) -> Self {
+        Self {
+            region,
+            rows: BTreeMap::new(),
+            seen: HashSet::new(),
+            positions: 0,
+            brought_new: false,
+            quiet: 0,
+            total: None,
+            worst_share: 1.0,
+            length_before: 0,
+            length: 0,
+        }
+    }
+
     pub(super) fn begin(&mut self) {
         self.seen.clear();
+        (self.length_before, self.length) = (self.length, 0);
         (self.positions, self.brought_new, self.total) = (0, false, None);
     }
 
     pub(super) fn take(&mut self, page: Page) {
-        self.positions += page.rows.len();
+        self.length += page.rows.len();
         let total = self.total.get_or_insert(Ok(page.total));
         if *total != Ok(page.total) {
             *total = Err(Differ);
         }
-        for row in page.rows {
+        // Rows of one second may change places, also over the region's edge.
+        let counted = self.region.outward();
+        for row in page.rows.into_iter().filter(|row| row.created_at.is_none_or(|at| counted.contains(at))) {
+            self.positions += 1;
             self.seen.insert(row.id.clone());
             self.brought_new |= self.rows.insert(row.id.clone(), row).is_none();
         }
     }
 
-    /// A round without doubles that saw all that is known, under one total, is a proven walk. Else every position must be accounted
-    /// for, and one round more bring nothing. More known than positions means that rows left meanwhile: then as many
-    /// rounds as make it unlikely (one in a thousand) that a row was missed every time.
+    /// A round without doubles that saw all that is known, under one total, is a proven walk. Else every position must
+    /// be accounted for, and one round more bring nothing.
+    ///
+    /// More known than positions means that rows left meanwhile: then as many rounds as make it unlikely (one in a
+    /// thousand) that a row was missed every time. More positions than known, that rows came twice: because the list
+    /// grew at its head, if it did grow by as many since the round before.
     pub(super) fn end(&mut self) -> Belief {
         let known = self.rows.len();
         let has_total = matches!(self.total, Some(Ok(Some(_))));
@@ -63,19 +91,20 @@ impl Rounds {
             return Belief::Open;
         }
         self.quiet += 1;
-        self.worst_share = self.worst_share.min(self.seen.len() as f64 / known as f64);
+        self.worst_share = self.worst_share.min(self.seen.len() as f64 / known.max(1) as f64);
         let rounds = i32::try_from(self.quiet).unwrap_or(i32::MAX);
         let missed = known as f64 * (1.0 - self.worst_share).powi(rounds);
+        let doubles = self.positions - self.seen.len();
         let is_enough = match known.cmp(&self.positions) {
-            Less => false,
+            Less => self.quiet >= QUIET && doubles <= self.length.saturating_sub(self.length_before),
             Equal => true,
-            Greater => self.quiet >= 3 && missed < 1e-3,
+            Greater => self.quiet >= QUIET && missed < 1e-3,
         };
         if is_enough { Belief::Whole } else { Belief::Open }
     }
 
-    pub(super) fn rows(self, region: Span, asked_at: AskedAt) -> Vec<NewRow> {
+    pub(super) fn rows(self, asked_at: AskedAt) -> Vec<NewRow> {
         let page = Page { rows: self.rows.into_values().collect(), has_more: false, total: None };
-        place(page, region.to(), asked_at.ours)
+        place(page, None, self.region.to(), asked_at.ours)
     }
 }

@@ -1,10 +1,13 @@
 //! A numbered walk over the pages of a span, and its proof.
 //!
 //! Upstream pages by offset over a list that moves, so pages read at different moments may repeat rows, which shows,
-//! and lose rows, which does not. A walk is believed when nothing speaks against its having seen one unmoving list:
-//! no id came twice, no page before the last was short, and the total, where given, was the same on every page. A
-//! row that left moves those behind it up and changes the total; a row that came moves them down, and one of them
-//! comes twice.
+//! and lose rows, which does not. A walk is believed when nothing speaks against its having seen one list that at most
+//! grew at its head: no page before the last was short, and as many rows came twice as the total grew since the page
+//! before, which is none while it stays. A row that left moves those behind it up, and the total is smaller; a row that
+//! came moves them down, and one of them comes twice. Counted from its end, a list that grows at its head does not move.
+//!
+//! Pages that were asked for together may be answered out of turn, so that a later one is of an earlier moment, with a
+//! smaller total: it is asked for once more ([`Step::Again`]), and what is smaller then has shrunk.
 //!
 //! Pages may arrive in any order; they are accepted in theirs. While the list is newest first, everything above the
 //! oldest instant of the accepted pages is proven at once, and given out: nothing can come before it any more. Rows
@@ -13,7 +16,11 @@
 //!
 //! That a list is newest first shows only in its rows, and a list by last update, say, may look so for a page: a row
 //! that changed late stands too high, which shows in the row after it, unless it happens to be the last on the page.
-//! So the last few rows of a page wait as well, and a page of a single instant says nothing.
+//! So the last few rows of a page wait as well, and a page of a single instant says nothing. And sixty old calls that
+//! ran again just now, one after the other, look like the newest rows. So as long as the list may come by last change as
+//! well, only that is past which lies before the last changes of these few rows, too: no row was made after it was
+//! changed. Where the dates are ignored that holds always, and the list is walked to its end until that has shown its
+//! order once.
 //!
 //! Rows of one instant come in another order at every request. Where such rows lie on both sides of a seam between
 //! two pages, one may come twice and another not at all, though the list did not move: nothing else is in doubt then,
@@ -23,7 +30,7 @@
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 
-use super::piece::{AskedAt, Piece, is_elsewhere, place};
+use super::piece::{AskedAt, Piece, around, place};
 use crate::domain::{MAX_PAGE_SIZE, NewRow, Page, RowId, Span, Timestamp};
 
 /// How many rows at the end of a page wait for the next one to confirm the order.
@@ -36,6 +43,15 @@ pub(in crate::engine) enum Dates {
     Kept,
     /// It answers with everything: learned, or set with `--window none`.
     Ignored,
+}
+
+/// Where a walk may end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// Where the list ends.
+    AtItsEnd,
+    /// Where the list, which is known to be newest first, has passed the region.
+    BelowRegion,
 }
 
 /// In which order a list comes.
@@ -56,13 +72,20 @@ pub(super) enum Step {
     Whole,
     /// The proof failed: this is what is left, with the instants at which rows were seen.
     Broken { rest: Span, seen: Vec<Timestamp> },
-    /// Upstream answers with rows from outside the span.
-    DatesIgnored,
+    /// The page of this number is to be asked for once more: it is of an earlier moment than the one before it.
+    Again(u32),
     /// Rows of this instant lie on both sides of a seam, and came in another order on the second page: which of them
     /// there are must be asked apart. The walk goes on meanwhile.
     Tied(Timestamp),
     /// A row belongs above what was already given out: the list is not newest first after all.
     Disordered,
+}
+
+/// When a row was made, and when it was changed last, if upstream says both.
+#[derive(Clone, Copy, Debug)]
+struct Instants {
+    created_at: Timestamp,
+    changed_at: Option<Timestamp>,
 }
 
 /// An instant of which rows lie on both sides of a seam.
@@ -79,6 +102,8 @@ pub(super) struct Walk {
     dates: Dates,
     asked_at: AskedAt,
     order: Order,
+    ending: Ending,
+    /// That of the last page accepted.
     total: Option<u64>,
     full_page: usize,
     waiting: BTreeMap<u32, Page>,
@@ -88,9 +113,17 @@ pub(super) struct Walk {
     /// Instants of which it is not known which rows there are.
     tied: BTreeMap<Timestamp, Tie>,
     is_over: bool,
+    /// Whether the list has no page after those accepted.
+    has_ended: bool,
+    has_strayed: bool,
+    /// The last page that was asked for once more.
+    asked_again: u32,
     last_instant: Timestamp,
-    /// The instants of the last rows, for [`Self::confirmed`].
-    last_few: VecDeque<Timestamp>,
+    /// Those of the last rows, for [`Self::confirmed`].
+    last_few: VecDeque<Instants>,
+    last_change: Timestamp,
+    /// Whether no row was changed later than one before it: then the list may come by last change as well.
+    may_be_by_change: bool,
     /// Whether any row was older than one before it.
     descends: bool,
     count: u64,
@@ -100,13 +133,21 @@ pub(super) struct Walk {
 
 impl Walk {
     /// A walk to learn all of `region`, asked for as `asked`, whose first page went upstream then.
-    pub(super) fn new(region: Span, asked: Span, dates: Dates, order: Order, asked_at: AskedAt) -> Self {
+    pub(super) fn new(
+        region: Span,
+        asked: Span,
+        dates: Dates,
+        order: Order,
+        ending: Ending,
+        asked_at: AskedAt,
+    ) -> Self {
         Self {
             region,
             asked,
             dates,
             asked_at,
             order,
+            ending,
             total: None,
             full_page: MAX_PAGE_SIZE,
             waiting: BTreeMap::new(),
@@ -115,8 +156,13 @@ impl Walk {
             held: Vec::new(),
             tied: BTreeMap::new(),
             is_over: false,
+            has_ended: false,
+            has_strayed: false,
+            asked_again: 0,
             last_instant: Timestamp::MAX,
             last_few: VecDeque::with_capacity(UNCONFIRMED + 1),
+            last_change: Timestamp::MAX,
+            may_be_by_change: true,
             descends: false,
             count: 0,
             rest: Some(region),
@@ -129,7 +175,7 @@ impl Walk {
         self.go_on()
     }
 
-    /// Goes on with the pages that are there already; to be asked again after [`Step::Tied`].
+    /// Goes on with the pages that are there already; to be called after [`Step::Tied`] and [`Step::Again`].
     pub(super) fn go_on(&mut self) -> Step {
         while !self.is_over {
             let Some(page) = self.waiting.remove(&(self.accepted + 1)) else { break };
@@ -137,7 +183,7 @@ impl Walk {
                 Step::Going => {}
                 end @ (Step::Whole
                 | Step::Broken { .. }
-                | Step::DatesIgnored
+                | Step::Again(_)
                 | Step::Tied(_)
                 | Step::Disordered) => return end,
             }
@@ -150,19 +196,50 @@ impl Walk {
         self.accepted
     }
 
-    /// The total that upstream gave on the first page.
+    /// How many pages the walk probably has: what the total says, or where it ends with its region, what is left of
+    /// that at the rate of the pages so far. At least one more than there are.
+    pub(super) fn planned(&self) -> u32 {
+        let by_total = self.total.map_or(0, |total| total.div_ceil(MAX_PAGE_SIZE as u64));
+        let by_total = u32::try_from(by_total).unwrap_or(u32::MAX);
+        let planned = match self.ending {
+            Ending::AtItsEnd => by_total,
+            Ending::BelowRegion => {
+                let (width, passed) = (self.region.width(), self.region.to().since(self.last_instant));
+                let share = passed.as_secs_f64() / width.as_secs_f64().max(1.0);
+                by_total.min((f64::from(self.accepted) / share.max(1e-6)).ceil() as u32)
+            }
+        };
+        planned.max(self.accepted + 1)
+    }
+
+    /// The total that upstream gave last.
     pub(super) const fn total(&self) -> Option<u64> {
         self.total
     }
 
-    /// How many rows the accepted pages hold.
-    pub(super) const fn count(&self) -> u64 {
-        self.count
+    /// How many rows the accepted pages hold, those that came twice included; none before the list has ended.
+    pub(super) fn count(&self) -> Option<u64> {
+        self.has_ended.then_some(self.count)
+    }
+
+    /// Whether any row lies elsewhere than was asked for.
+    pub(super) const fn has_strayed(&self) -> bool {
+        self.has_strayed
+    }
+
+    /// Whether the whole list was seen to be newest first.
+    pub(super) fn has_shown_order(&self) -> bool {
+        self.has_ended && self.order == Order::NewestFirst && self.descends
     }
 
     /// In which order the list comes, as far as seen.
     pub(super) const fn order(&self) -> Order {
         self.order
+    }
+
+    /// All that it is to learn.
+    pub(super) const fn region(&self) -> Span {
+        self.region
     }
 
     /// What is left of the region below what was given out.
@@ -177,18 +254,22 @@ impl Walk {
     }
 
     fn accept(&mut self, page: Page) -> Step {
-        if self.dates == Dates::Kept && is_elsewhere(&page, self.asked) {
-            return Step::DatesIgnored;
-        }
-        let is_first = self.accepted == 0;
-        if is_first {
+        let number = self.accepted + 1;
+        if number == 1 {
             self.total = page.total;
             self.full_page = page.rows.len();
         }
         let is_short = page.has_more && page.rows.len() < self.full_page.max(1);
-        if is_short || page.total != self.total {
-            return self.broken(&page);
-        }
+        let growth = match (self.total, page.total) {
+            (Some(before), Some(now)) if now < before && self.asked_again < number => {
+                self.asked_again = number;
+                return Step::Again(number);
+            }
+            (Some(before), Some(now)) => now.checked_sub(before),
+            (None, None) => Some(0),
+            (Some(_), None) | (None, Some(_)) => None,
+        };
+        let Some(growth) = growth.filter(|_| !is_short) else { return self.broken(&page) };
         let seam = self.last_instant;
         let (mut doubles, mut here) = (Vec::new(), HashSet::with_capacity(page.rows.len()));
         for row in &page.rows {
@@ -199,29 +280,38 @@ impl Walk {
                 doubles.push(row.created_at);
             }
         }
+        let has_grown = growth > 0 && doubles.len() as u64 == growth;
         // Where the dates are ignored no instant can be asked for alone.
-        let can_be_tied = self.order == Order::NewestFirst && self.dates == Dates::Kept;
+        let can_be_tied = growth == 0 && self.order == Order::NewestFirst && self.dates == Dates::Kept;
         let is_tie = can_be_tied && doubles.iter().all(|at| *at == Some(seam));
-        if !doubles.is_empty() && !is_tie {
+        let is_unmoved = growth == 0 && doubles.is_empty();
+        if !is_unmoved && !has_grown && !is_tie {
             return self.broken(&page);
         }
-        self.ids.extend(here);
         let has_more = page.has_more;
+        self.total = page.total;
         self.count += page.rows.len() as u64;
-        let top = self.last_instant.min(self.region.to());
-        let rows = place(page, top, self.asked_at.ours);
+        let end = self.region.to();
+        let before = (number > 1).then(|| self.last_instant.min(end));
+        let mut rows = place(page, before, end, self.asked_at.ours);
+        if has_grown {
+            rows.retain(|row| !self.ids.contains(&row.row.id));
+        }
+        self.ids.extend(here);
         if let Err(step) = self.order_of(&rows) {
             return step;
         }
-        let region = self.region;
+        let (region, asked) = (self.region, around(self.asked));
+        self.has_strayed |= rows.iter().any(|row| row.row.created_at.is_some_and(|at| !asked.contains(at)));
         self.held.extend(rows.into_iter().filter(|row| region.contains(row.created_at)));
-        self.accepted += 1;
-        let is_past = self.confirmed().is_some_and(|instant| instant < self.region.from());
+        self.accepted = number;
         if !has_more && self.waiting.values().any(|page| !page.rows.is_empty()) {
             return self.broken_here();
         }
-        self.is_over = is_past || !has_more;
-        if !doubles.is_empty() && self.region.contains(seam) && !self.tied.contains_key(&seam) {
+        let is_past = self.confirmed().is_some_and(|instant| instant < region.from());
+        self.has_ended = !has_more;
+        self.is_over = self.has_ended || (is_past && self.ending == Ending::BelowRegion);
+        if is_tie && !doubles.is_empty() && region.contains(seam) && !self.tied.contains_key(&seam) {
             self.tied.insert(seam, Tie::default());
             return Step::Tied(seam);
         }
@@ -249,12 +339,17 @@ impl Walk {
             .map(|(at, _)| *at)
             .collect();
         for instant in known {
-            let rows = self.tied.remove(&instant).and_then(|tie| tie.rows).unwrap_or_default();
-            let positions = self.held.iter().filter(|row| row.created_at == instant).count();
+            // A row without a date may have found its place here; it was not asked for by this instant.
+            let is_here = |row: &NewRow| row.row.created_at == Some(instant);
+            let rows = self.tied.get_mut(&instant).and_then(|tie| tie.rows.take()).unwrap_or_default();
+            let rows: Vec<NewRow> = rows.into_iter().filter(is_here).collect();
+            let positions = self.held.iter().filter(|row| is_here(row)).count();
             if rows.len() != positions {
+                // The instant stays tied: nothing that was seen of it counts.
                 return self.broken_here();
             }
-            self.held.retain(|row| row.created_at != instant);
+            self.tied.remove(&instant);
+            self.held.retain(|row| !is_here(row));
             self.held.extend(rows);
         }
         if self.is_over && self.tied.is_empty() { Step::Whole } else { Step::Going }
@@ -271,19 +366,24 @@ impl Walk {
 
     /// Follows the order of the list through a page.
     fn order_of(&mut self, rows: &[NewRow]) -> Result<(), Step> {
-        for row in rows {
-            if row.created_at > self.last_instant {
+        for NewRow { created_at, row, .. } in rows {
+            let created_at = *created_at;
+            if created_at > self.last_instant {
                 self.order = Order::Other;
             }
-            if self.rest.is_some_and(|rest| row.created_at > rest.to()) && self.rest != Some(self.region) {
+            let was_given = self.rest.is_none_or(|rest| created_at > rest.to());
+            if was_given && self.region.contains(created_at) {
                 return Err(Step::Disordered);
             }
-            self.descends |= row.created_at < self.last_instant && self.last_instant < Timestamp::MAX;
-            self.last_instant = row.created_at;
+            self.descends |= created_at < self.last_instant && self.last_instant < Timestamp::MAX;
+            self.last_instant = created_at;
             if self.last_few.len() > UNCONFIRMED {
                 self.last_few.pop_front();
             }
-            self.last_few.push_back(row.created_at);
+            let changed_at = row.created_at.and(row.updated_at).map(|at| at.max(created_at));
+            self.may_be_by_change &= changed_at.is_none_or(|at| at <= self.last_change);
+            self.last_change = changed_at.unwrap_or(self.last_change);
+            self.last_few.push_back(Instants { created_at, changed_at });
         }
         Ok(())
     }
@@ -292,7 +392,12 @@ impl Walk {
     fn confirmed(&self) -> Option<Timestamp> {
         let is_ordered =
             self.order == Order::NewestFirst && self.descends && self.last_few.len() > UNCONFIRMED;
-        self.last_few.front().copied().filter(|_| is_ordered)
+        let instants = self.last_few.iter().map(|instants| match (self.dates, instants.changed_at) {
+            (Dates::Kept, Some(changed_at)) if self.may_be_by_change => changed_at,
+            (Dates::Kept, _) => instants.created_at,
+            (Dates::Ignored, changed_at) => changed_at.unwrap_or(Timestamp::MAX),
+        });
+        instants.max().filter(|_| is_ordered)
     }
 
     fn broken(&self, page: &Page) -> Step {
@@ -301,9 +406,7 @@ impl Walk {
                 seen.extend(page.rows.iter().filter_map(|row| row.created_at));
                 Step::Broken { rest, seen }
             }
-            step @ (Step::Going | Step::Whole | Step::DatesIgnored | Step::Tied(_) | Step::Disordered) => {
-                step
-            }
+            step @ (Step::Going | Step::Whole | Step::Again(_) | Step::Tied(_) | Step::Disordered) => step,
         }
     }
 

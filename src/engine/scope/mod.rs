@@ -6,6 +6,7 @@
 
 mod layout;
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,8 +15,8 @@ use self::layout::{Chunk, Laid, chunks, joined, kept};
 use super::coverage::{Contents, Coverage, Part, Segment, Trust};
 use super::freshness::Policy;
 use super::reading::{Keep, Learned, Piece, Purpose, Reading};
-use crate::domain::{EntrySlice, NewRow, RowId, Span, Status, Timestamp};
-use crate::source::Subject;
+use crate::domain::{EntryRow, EntrySlice, NewRow, RowId, Span, Status, Timestamp};
+use crate::source::{QuestionId, Subject};
 use crate::store::{EntryKey, Store};
 
 /// How often a segment that takes its place looks for neighbors to join: small ones may have been left alone before.
@@ -40,9 +41,30 @@ pub(super) struct Known {
     pub(super) coverage: Coverage,
     pub(super) readings: Vec<Arc<Reading>>,
     pub(super) head: Option<Head>,
+    /// The stale answers that are being brought up to date behind them.
+    pub(super) revalidations: Vec<Revalidation>,
     /// Whether somebody renews settled rows behind the answers.
     pub(super) is_renewing: bool,
     is_closed: bool,
+}
+
+/// A stale answer that is being brought up to date.
+#[derive(Clone, Debug)]
+pub(super) struct Revalidation {
+    pub(super) number: QuestionId,
+    pub(super) span: Span,
+    pub(super) asked_at: Timestamp,
+    pub(super) policy: Policy,
+    pub(super) status: Option<Status>,
+}
+
+impl Revalidation {
+    /// Whether what this one brings will be fresh enough for another.
+    pub(super) fn serves(&self, other: &Self) -> bool {
+        self.span.from() <= other.span.from()
+            && (self.policy, &self.status) == (other.policy, &other.status)
+            && !self.policy.is_past(self.asked_at, self.policy.live, other.asked_at)
+    }
 }
 
 /// The latest reading that went up to the present.
@@ -153,6 +175,8 @@ impl Scope {
         commit_lag: Duration,
         policy: &Policy,
     ) -> Vec<EntrySlice> {
+        let filled = self.lock().with_undated(piece);
+        let piece = filled.as_ref().unwrap_or(piece);
         // By whichever clock is behind: what was learned of upstream's may be wrong.
         let trusted_to = piece.asked_at.upstream.min(piece.asked_at.ours).minus(commit_lag);
         let chunks: Vec<Chunk<'_>> = [
@@ -184,8 +208,11 @@ impl Scope {
             && piece.span.to() == reading.span.to()
             && known.head.is_none_or(|h| h.read_at < asked_at.ours)
         {
-            known.head = Some(Head { to: piece.span.to(), read_at: asked_at.ours });
+            // It may have waited for its turn: what is newer than its end was not asked for.
+            let read_at = asked_at.ours.min(reading.planned_at);
+            known.head = Some(Head { to: piece.span.to(), read_at });
         }
+        known.forget_older_places(self.key, store, piece);
         for laid in laid {
             let newer: Vec<Span> = known
                 .coverage
@@ -210,7 +237,8 @@ impl Scope {
     }
 
     /// Takes in what a probe brought: rows of `status` within `piece.span`, all there are. Known rows among them are
-    /// up to date again; known rows of that status that are not among them have left it, and become due at once.
+    /// up to date again; known rows of that status that are not among them have left it, and become due at once. Of
+    /// rows that were read after the probe went it says nothing.
     pub(super) fn patch(&self, store: &dyn Store, piece: &Piece, status: &Status) {
         let mut known = self.lock();
         if known.is_closed {
@@ -221,21 +249,26 @@ impl Scope {
         let segments: Vec<Segment> = known.coverage.overlapping(piece.span).cloned().collect();
         for segment in segments {
             let Some((entry, rows)) = segment.rows() else { continue };
-            if segment.latest_read_at > piece.asked_at.ours {
-                continue;
-            }
             let mut is_changed = false;
             let rows: Vec<NewRow> = rows
                 .map(|position| {
                     let mut row = entry.take_row(position);
-                    let is_inside = piece.span.contains(row.created_at);
-                    match fresh.remove(&row.row.id) {
-                        Some(now) if now.read_at > row.read_at => (row, is_changed) = (now.clone(), true),
-                        Some(_) => {}
-                        None if is_inside && row.row.status.as_ref() == Some(status) => {
-                            (row.read_at, is_changed) = (Timestamp::MIN, true);
+                    let now = fresh.remove(&row.row.id);
+                    if row.read_at >= piece.asked_at.ours {
+                        return row;
+                    }
+                    match now {
+                        // In its place: a row without a date has another one on the probe's page.
+                        Some(now) => {
+                            is_changed = true;
+                            row = NewRow { created_at: row.created_at, ..now.clone() };
                         }
-                        None => {}
+                        None => {
+                            let is_inside = piece.span.contains(row.created_at);
+                            if is_inside && row.row.status.as_ref() == Some(status) {
+                                (row.read_at, is_changed) = (Timestamp::MIN, true);
+                            }
+                        }
                     }
                     row
                 })
@@ -251,6 +284,56 @@ impl Known {
     /// What is known within a span.
     pub(super) fn look(&self, span: Span) -> Vec<Part> {
         self.coverage.look(span)
+    }
+
+    /// The piece with the rows without a date that are known within its span and were not asked for with it; none if
+    /// there are no such rows.
+    ///
+    /// Upstream has such a row somewhere between its neighbors that have one. Only a piece that reaches from the one
+    /// to the other tells that it has gone.
+    fn with_undated(&self, piece: &Piece) -> Option<Piece> {
+        let mut left_out = Vec::new();
+        for segment in self.coverage.overlapping(piece.span).filter(|segment| segment.may_have_undated()) {
+            let Some((entry, rows)) = segment.rows() else { continue };
+            for position in rows.clone() {
+                let row = &entry.rows()[position];
+                if row.is_dated || !piece.span.contains(row.created_at) {
+                    continue;
+                }
+                let below = self.coverage.dated_below(row.created_at).unwrap_or(segment.span.from());
+                let above = self.coverage.dated_above(row.created_at).or(self.coverage.end());
+                let between = Span::new(below, above.unwrap_or(below));
+                let is_in_piece = || piece.rows.iter().any(|new| new.row.id == row.id);
+                if !between.is_some_and(|between| piece.span.covers(between)) && !is_in_piece() {
+                    left_out.push(entry.take_row(position));
+                }
+            }
+        }
+        if left_out.is_empty() {
+            return None;
+        }
+        let rows = left_out.into_iter().chain(piece.rows.iter().cloned()).collect();
+        Some(Piece::new(piece.span, rows, piece.asked_at))
+    }
+
+    /// Takes the rows without a date that a piece brings from where they were known before: one that others came
+    /// before has another place now.
+    fn forget_older_places(&mut self, scope: ScopeKey, store: &dyn Store, piece: &Piece) {
+        let undated = |row: &&NewRow| row.row.created_at.is_none();
+        let moved: HashSet<&RowId> = piece.rows.iter().filter(undated).map(|row| &row.row.id).collect();
+        if moved.is_empty() {
+            return;
+        }
+        let is_old = |row: &EntryRow| moved.contains(&row.id) && row.read_at < piece.asked_at.ours;
+        let segments: Vec<Segment> = self.coverage.all().filter(|s| s.may_have_undated()).cloned().collect();
+        for segment in segments.into_iter().filter(|segment| !piece.span.covers(segment.span)) {
+            let Some((entry, rows)) = segment.rows() else { continue };
+            if entry.rows()[rows.clone()].iter().any(is_old) {
+                let left = rows.filter(|position| !is_old(&entry.rows()[*position]));
+                let left: Vec<NewRow> = left.map(|position| entry.take_row(position)).collect();
+                self.lay(scope, store, Segment { contents: Contents::Empty, ..segment }, &left);
+            }
+        }
     }
 
     /// Puts a segment in its place, joined with small neighbors that touch it.
@@ -295,8 +378,12 @@ impl Known {
 
     /// Lays a segment's rows out anew.
     fn lay(&mut self, scope: ScopeKey, store: &dyn Store, mut segment: Segment, rows: &[NewRow]) {
-        let (key, entry) = kept(scope, store, rows);
-        segment.contents = Contents::of(key, &entry, 0..rows.len());
+        segment.contents = if rows.is_empty() {
+            Contents::Empty
+        } else {
+            let (key, entry) = kept(scope, store, rows);
+            Contents::of(key, &entry, 0..rows.len())
+        };
         self.replace(store, segment.span, vec![segment]);
     }
 
@@ -313,3 +400,6 @@ fn without(span: Span, others: &[Span]) -> Vec<Span> {
         .iter()
         .fold(vec![span], |left, other| left.into_iter().flat_map(|span| span.without(*other)).collect())
 }
+
+#[cfg(test)]
+mod tests;

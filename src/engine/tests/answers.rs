@@ -174,6 +174,22 @@ async fn the_deadline_passes_and_a_retry_goes_on_from_there() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_retry_is_asked_for_when_the_budget_has_room_for_what_is_missing() {
+    for (a_request_takes, at_least, at_most) in [(0, 1, 1), (200, 5, 12), (20_000, 60, 60)] {
+        let rig = Rig::new(settings(), 1).with_history(3_000, 30);
+        rig.script.world().a_request_takes = Duration::from_millis(a_request_takes);
+        let pace = Pace::Collected { deadline: Instant::now() + Duration::from_millis(90) };
+        let error = rig.collect(Question { pace, ..rig.question() }).await.unwrap_err();
+        let AskError::NotReady { retry_after, pages_read, pages_planned } = error else { panic!("{error}") };
+        let missing = (pages_planned - pages_read) as u32;
+        let room = Duration::from_millis(a_request_takes) * missing;
+        assert_eq!(retry_after, room.clamp(SECOND, 60 * SECOND));
+        assert!((at_least..=at_most).contains(&retry_after.as_secs()), "{retry_after:?} for {missing}");
+        rig.close().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_lenient_answer_leaves_out_what_is_not_there_at_the_deadline() {
     let rig = Rig::new(settings(), 1).with_history(3_000, 30);
     let pace = Pace::Collected { deadline: Instant::now() + Duration::from_millis(90) };

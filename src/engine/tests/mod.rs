@@ -1,15 +1,22 @@
 //! The whole read path over a scripted upstream, with a paused clock.
 
+mod ages;
 mod answers;
+mod bent;
+mod endings;
 mod hard_walks;
 mod model;
+mod moving_lists;
+mod odd_lists;
 mod refresh;
-mod review;
+mod refusals;
+mod relays;
 mod script;
 mod sharing;
+mod stale;
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -17,27 +24,10 @@ use uuid::Uuid;
 
 use self::script::Script;
 use super::*;
-use crate::domain::{AgentId, Credential, CredentialId, Entry, EntrySlice, Filters, Status, Timestamp};
+use crate::domain::{AgentId, Credential, CredentialId, EntrySlice, Filters, Status, Timestamp};
 use crate::source::Trace;
-use crate::store::{EntryKey, Store};
-
-/// A store that forgets on demand.
-#[derive(Default)]
-struct Shelf(Mutex<HashMap<EntryKey, Arc<Entry>>>);
-
-impl Store for Shelf {
-    fn get(&self, key: &EntryKey) -> Option<Arc<Entry>> {
-        self.0.lock().unwrap().get(key).cloned()
-    }
-
-    fn put(&self, key: EntryKey, entry: Arc<Entry>) {
-        self.0.lock().unwrap().insert(key, entry);
-    }
-
-    fn remove(&self, key: &EntryKey) {
-        self.0.lock().unwrap().remove(key);
-    }
-}
+use crate::store::EntryKey;
+use crate::store::testing::Shelf;
 
 /// An engine over a scripted upstream.
 struct Rig {

@@ -6,25 +6,69 @@
 //!
 //! `FANFOLD_MODEL_CASES` runs as many cases as it says, for a longer run.
 
+use std::cell::RefCell;
+use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 
+use futures_util::future::join_all;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRng, TestRunner};
 
-use super::script::{Compare, Fact, Listed, Totals, World, unavailable};
+use super::script::{Compare, Fact, Listed, Totals, unavailable};
 use super::*;
 
 #[derive(Clone, Debug)]
 enum Step {
-    Insert { count: u32, apart_ms: u32, status: usize },
-    InsertTies { count: u32, hours_ago: u32 },
-    InsertLate { shown_after_ms: u32 },
-    Change { which: usize, status: usize },
-    Delete { which: usize },
-    Pass { ms: u32 },
-    Evict { every: u64 },
-    Fail { pages: u64 },
-    Ask { status: Option<usize>, from_hours: Option<u32>, to_hours: Option<u32>, way: Way },
+    Insert {
+        count: u32,
+        apart_ms: u32,
+        status: usize,
+    },
+    InsertTies {
+        count: u32,
+        hours_ago: u32,
+    },
+    InsertLate {
+        shown_after_ms: u32,
+    },
+    InsertUndated {
+        status: usize,
+    },
+    Change {
+        which: usize,
+        status: usize,
+    },
+    ChangeBatch {
+        first: usize,
+        count: usize,
+        status: usize,
+    },
+    Delete {
+        which: usize,
+    },
+    Pass {
+        ms: u32,
+    },
+    Evict {
+        every: u64,
+    },
+    Fail {
+        pages: u64,
+    },
+    /// Questions that come together, and what happens after so many milliseconds meanwhile.
+    Ask {
+        asked: Vec<Asked>,
+        meanwhile: Option<(u32, Box<Step>)>,
+    },
+}
+
+#[derive(Clone, Debug)]
+struct Asked {
+    after_ms: u32,
+    status: Option<usize>,
+    from_hours: Option<u32>,
+    to_hours: Option<u32>,
+    way: Way,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -32,24 +76,56 @@ enum Way {
     Collected,
     Streamed,
     Reloaded,
+    /// With `no-store`.
+    Unkept,
+    /// Whoever asked leaves after so many milliseconds.
+    Abandoned {
+        ms: u32,
+    },
 }
 
 const STATUSES: [&str; 5] = ["completed", "in-progress", "queued", "no-answer", "failed"];
 
-fn step() -> impl Strategy<Value = Step> {
+fn asked() -> impl Strategy<Value = Asked> {
     let hours = || proptest::option::of(0u32..24 * 16);
-    let way = prop_oneof![Just(Way::Collected), Just(Way::Streamed), Just(Way::Reloaded)];
+    let way = prop_oneof![
+        2 => Just(Way::Collected),
+        2 => Just(Way::Streamed),
+        2 => Just(Way::Reloaded),
+        1 => Just(Way::Unkept),
+        1 => (1u32..120).prop_map(|ms| Way::Abandoned { ms }),
+    ];
+    (0u32..60, proptest::option::of(0usize..5), hours(), hours(), way).prop_map(
+        |(after_ms, status, from_hours, to_hours, way)| Asked { after_ms, status, from_hours, to_hours, way },
+    )
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let alone = asked().prop_map(|asked| vec![Asked { after_ms: 0, ..asked }]);
+    let together = proptest::collection::vec(asked(), 2..5);
+    let meanwhile = (1u32..150, change().prop_map(Box::new));
+    prop_oneof![
+        12 => change(),
+        3 => (1u32..40_000).prop_map(|ms| Step::Pass { ms }),
+        1 => (2u64..7).prop_map(|every| Step::Evict { every }),
+        1 => (1u64..4).prop_map(|pages| Step::Fail { pages }),
+        5 => alone.prop_map(|asked| Step::Ask { asked, meanwhile: None }),
+        3 => (together, proptest::option::of(meanwhile))
+            .prop_map(|(asked, meanwhile)| Step::Ask { asked, meanwhile }),
+    ]
+}
+
+/// Something that happens to the list.
+fn change() -> impl Strategy<Value = Step> {
     prop_oneof![
         3 => (1u32..70, 0u32..400, 0usize..5).prop_map(|(count, apart_ms, status)| Step::Insert { count, apart_ms, status }),
         1 => (1u32..70, 0u32..24 * 14).prop_map(|(count, hours_ago)| Step::InsertTies { count, hours_ago }),
         1 => (1u32..9_000).prop_map(|shown_after_ms| Step::InsertLate { shown_after_ms }),
         4 => (any::<usize>(), 0usize..5).prop_map(|(which, status)| Step::Change { which, status }),
+        1 => (0usize..5).prop_map(|status| Step::InsertUndated { status }),
+        1 => (any::<usize>(), 2usize..80, 0usize..5)
+            .prop_map(|(first, count, status)| Step::ChangeBatch { first, count, status }),
         2 => any::<usize>().prop_map(|which| Step::Delete { which }),
-        3 => (1u32..40_000).prop_map(|ms| Step::Pass { ms }),
-        1 => (2u64..7).prop_map(|every| Step::Evict { every }),
-        1 => (1u64..4).prop_map(|pages| Step::Fail { pages }),
-        8 => (proptest::option::of(0usize..5), hours(), hours(), way)
-            .prop_map(|(status, from_hours, to_hours, way)| Step::Ask { status, from_hours, to_hours, way }),
     ]
 }
 
@@ -129,13 +205,13 @@ async fn live_through(case: &Case, settings: EngineSettings) -> Result<(), TestC
         (world.quirks.totals, world.quirks.compare, world.quirks.listed) =
             (case.totals, case.compare, case.listed);
     }
-    let mut chronicle = Chronicle::default();
+    let chronicle = RefCell::new(Chronicle::default());
     for step in &case.steps {
-        chronicle.note(&rig.script.world().rows, rig.clock.now());
+        note(&chronicle, &rig);
         // Two things never happen at the very same microsecond.
         pass(Duration::from_millis(1)).await;
-        let now = rig.clock.now();
-        mutate(&mut rig.script.world(), step, now, settings.settled_ttl.is_zero() || chronicle.0.is_empty());
+        let is_early = settings.settled_ttl.is_zero() || chronicle.borrow().0.is_empty();
+        mutate(&rig, step, case.listed, is_early);
         match step {
             Step::Pass { ms } => {
                 pass(Duration::from_millis(u64::from(*ms))).await;
@@ -146,28 +222,31 @@ async fn live_through(case: &Case, settings: EngineSettings) -> Result<(), TestC
             Step::Insert { .. }
             | Step::InsertTies { .. }
             | Step::InsertLate { .. }
+            | Step::InsertUndated { .. }
             | Step::Change { .. }
+            | Step::ChangeBatch { .. }
             | Step::Delete { .. }
             | Step::Fail { .. } => {}
-            Step::Ask { status, from_hours, to_hours, way } => {
-                chronicle.note(&rig.script.world().rows, now);
-                let at = |hours: &Option<u32>| hours.map(|hours| now.minus(hours * 3_600 * SECOND));
-                let base = status.map_or_else(|| rig.question(), |status| rig.status(STATUSES[status]));
-                let max_age = matches!(way, Way::Reloaded).then_some(Duration::ZERO);
-                let wish = Wish { max_age, ..Wish::default() };
-                let question = Question { from: at(from_hours), to: at(to_hours), wish, ..base };
-                let failing = rig.script.world().refuse.is_some();
-                let answer = match way {
-                    Way::Streamed => rig.stream(question.clone()).await,
-                    Way::Collected | Way::Reloaded => rig
-                        .collect(question.clone())
-                        .await
-                        .map(|answer| answer.slices.iter().flat_map(rows_of).collect()),
+            Step::Ask { asked, meanwhile } => {
+                note(&chronicle, &rig);
+                let is_failing = rig.script.world().refuse.is_some();
+                let answers = join_all(asked.iter().map(|asked| ask(&rig, asked)));
+                let changing = async {
+                    if let Some((after_ms, step)) = meanwhile {
+                        tokio::time::sleep(Duration::from_millis(u64::from(*after_ms))).await;
+                        note(&chronicle, &rig);
+                        mutate(&rig, step, case.listed, false);
+                        note(&chronicle, &rig);
+                    }
                 };
+                let (answers, ()) = tokio::join!(answers, changing);
                 rig.script.world().refuse = None;
-                match answer {
-                    Ok(rows) => check(&chronicle, &question, &rows, &settings, now)?,
-                    Err(error) => prop_assert!(failing, "{error}"),
+                for Asking { question, at, answer } in answers {
+                    match answer {
+                        None => {}
+                        Some(Ok(rows)) => check(&chronicle.borrow(), &question, &rows, &settings, at)?,
+                        Some(Err(error)) => prop_assert!(is_failing, "{error}"),
+                    }
                 }
             }
         }
@@ -176,8 +255,44 @@ async fn live_through(case: &Case, settings: EngineSettings) -> Result<(), TestC
     Ok(())
 }
 
+fn note(chronicle: &RefCell<Chronicle>, rig: &Rig) {
+    chronicle.borrow_mut().note(&rig.script.world().rows, rig.clock.now());
+}
+
+/// A question, when it came, and its answer; none if whoever asked left.
+struct Asking {
+    question: Question,
+    at: Timestamp,
+    answer: Option<Result<Vec<(String, u32)>, AskError>>,
+}
+
+async fn ask(rig: &Rig, asked: &Asked) -> Asking {
+    tokio::time::sleep(Duration::from_millis(u64::from(asked.after_ms))).await;
+    let now = rig.clock.now();
+    let at = |hours: Option<u32>| hours.map(|hours| now.minus(hours * 3_600 * SECOND));
+    let base = asked.status.map_or_else(|| rig.question(), |status| rig.status(STATUSES[status]));
+    let max_age = matches!(asked.way, Way::Reloaded).then_some(Duration::ZERO);
+    let wish = Wish { max_age, no_store: matches!(asked.way, Way::Unkept), ..Wish::default() };
+    let question = Question { from: at(asked.from_hours), to: at(asked.to_hours), wish, ..base };
+    let collect = async |question| {
+        let collected: Result<Collected, AskError> = rig.collect(question).await;
+        collected.map(|answer| answer.slices.iter().flat_map(rows).collect())
+    };
+    let answer = match asked.way {
+        Way::Streamed => Some(rig.stream(question.clone()).await),
+        Way::Collected | Way::Reloaded | Way::Unkept => Some(collect(question.clone()).await),
+        Way::Abandoned { ms } => {
+            let patience = Duration::from_millis(u64::from(ms));
+            let _left = tokio::time::timeout(patience, collect(question.clone())).await;
+            None
+        }
+    };
+    Asking { question, at: now, answer }
+}
+
 /// Does to the list what a step says, if it is one that changes the list.
-fn mutate(world: &mut World, step: &Step, now: Timestamp, may_rewrite_history: bool) {
+fn mutate(rig: &Rig, step: &Step, listed: Listed, is_early: bool) {
+    let (mut world, now) = (rig.script.world(), rig.clock.now());
     let rows = world.rows.len().max(1);
     match step {
         Step::Insert { count, apart_ms, status } => {
@@ -189,7 +304,7 @@ fn mutate(world: &mut World, step: &Step, now: Timestamp, may_rewrite_history: b
         }
         Step::InsertTies { count, hours_ago } => {
             // Upstream makes no rows in the past, so these were there before anybody asked: only at the start.
-            if may_rewrite_history {
+            if is_early {
                 (0..*count).for_each(|_| {
                     world.insert(now.minus(*hours_ago * 3_600 * SECOND), "completed");
                 });
@@ -198,6 +313,19 @@ fn mutate(world: &mut World, step: &Step, now: Timestamp, may_rewrite_history: b
         Step::InsertLate { shown_after_ms } => {
             let row = world.insert(now, "queued");
             world.rows[row].shown_at = now.plus(Duration::from_millis(u64::from(*shown_after_ms)));
+        }
+        Step::InsertUndated { status } => {
+            // Its place follows from those around it, if they come newest first.
+            let row = world.insert(now, STATUSES[*status]);
+            world.rows[row].shown_at = now;
+            world.rows[row].is_dated = listed != Listed::NewestFirst;
+        }
+        Step::ChangeBatch { first, count, status } => {
+            let mut newest_first: Vec<usize> = (0..world.rows.len()).collect();
+            newest_first.sort_by_key(|row| Reverse(world.rows[*row].created_at));
+            for (n, row) in newest_first.into_iter().skip(first % rows).take(*count).enumerate() {
+                world.change(row, STATUSES[*status], now.minus(Duration::from_micros(n as u64)));
+            }
         }
         Step::Change { which, status } if which % rows < world.rows.len() => {
             world.change(which % rows, STATUSES[*status], now);
@@ -217,10 +345,6 @@ fn mutate(world: &mut World, step: &Step, now: Timestamp, may_rewrite_history: b
     }
 }
 
-fn rows_of(slice: &EntrySlice) -> Vec<(String, u32)> {
-    rows(slice)
-}
-
 /// Holds an answer, asked for at `now`, against the chronicle.
 fn check(
     chronicle: &Chronicle,
@@ -233,14 +357,19 @@ fn check(
     for (id, version) in rows {
         prop_assert!(given.insert(id, *version).is_none(), "{id} comes twice");
     }
-    let order: Vec<Timestamp> = rows.iter().map(|(id, _)| chronicle.0[id][0].fact.created_at).collect();
-    prop_assert!(order.is_sorted_by_key(|at| std::cmp::Reverse(*at)), "newest first");
+    let facts = rows.iter().map(|(id, _)| &chronicle.0[id][0].fact);
+    let order: Vec<Timestamp> = facts.filter(|fact| fact.is_dated).map(|fact| fact.created_at).collect();
+    prop_assert!(order.is_sorted_by_key(|at| Reverse(*at)), "newest first");
     let reloaded = question.wish.max_age.is_some();
     let settling = if reloaded { Duration::ZERO } else { settings.settling_ttl };
     let live = if reloaded { Duration::ZERO } else { settings.live_ttl };
     let status = question.filters.status.as_ref().map(|status| status.as_str());
     for (id, past) in &chronicle.0 {
         let created_at = past[0].fact.created_at;
+        // Near an end of the question a row without a date may be on either side.
+        if !past[0].fact.is_dated && (question.from.is_some() || question.to.is_some()) {
+            continue;
+        }
         if question.from.is_some_and(|from| created_at < from)
             || question.to.is_some_and(|to| created_at > to)
         {

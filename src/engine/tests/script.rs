@@ -15,7 +15,7 @@ use crate::domain::{
     Timestamp,
 };
 use crate::engine::Clock;
-use crate::source::{RelayedPage, Room, Source, SourceError, Subject, Turn, UpstreamWords};
+use crate::source::{RelayedPage, Room, Source, SourceError, Subject, Turn, UpstreamWords, Urgency};
 
 /// An execution as the list has it. `version` goes up with every change and is in the bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +27,8 @@ pub(super) struct Fact {
     pub(super) version: u32,
     /// Upstream shows it from this instant on.
     pub(super) shown_at: Timestamp,
+    /// Whether upstream writes `created_at` into it.
+    pub(super) is_dated: bool,
 }
 
 /// What `total` says.
@@ -80,6 +82,8 @@ pub(super) struct World {
     pub(super) asked: Vec<(Filters, PageOf)>,
     pub(super) checks: usize,
     pub(super) most_in_flight: usize,
+    /// How long the budget has room for a request after the one before.
+    pub(super) a_request_takes: Duration,
     in_flight: usize,
     answered: u64,
     next_id: u64,
@@ -110,6 +114,7 @@ impl Script {
             asked: Vec::new(),
             checks: 0,
             most_in_flight: 0,
+            a_request_takes: Duration::ZERO,
             in_flight: 0,
             answered: 0,
             next_id: 0,
@@ -147,6 +152,7 @@ impl World {
             status: status.to_owned(),
             version: 0,
             shown_at: Timestamp::MIN,
+            is_dated: true,
         });
         self.rows.len() - 1
     }
@@ -216,7 +222,7 @@ fn row(fact: &Fact) -> Row {
         bytes: format!(r#"{{"id":"{}","version":{},"status":"{}"}}"#, fact.id, fact.version, fact.status)
             .into(),
         id: fact.id.as_str().into(),
-        created_at: Some(fact.created_at),
+        created_at: Some(fact.created_at).filter(|_| fact.is_dated),
         updated_at: Some(fact.updated_at),
         status: Some(Status::new(&fact.status)),
     }
@@ -236,9 +242,10 @@ impl Source for Script {
         &'a self,
         subject: &'a Subject,
         page: PageOf,
-        _: &'a Turn,
+        turn: &'a Turn,
     ) -> BoxFuture<'a, Result<Page, SourceError>> {
         Box::pin(async move {
+            turn.departure.goes();
             {
                 let mut world = self.world();
                 world.in_flight += 1;
@@ -302,6 +309,10 @@ impl Source for Script {
 
     fn room(&self, _: CredentialId) -> Room {
         if self.is_short.load(Ordering::Relaxed) { Room::Short } else { Room::Ample }
+    }
+
+    fn room_for(&self, _: CredentialId, _: Urgency, requests: u64) -> Duration {
+        self.world().a_request_takes * u32::try_from(requests).unwrap()
     }
 
     fn clock_ahead_micros(&self) -> i64 {

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 
 use futures_util::future::join_all;
 
+use super::bent::{bent, soon};
 use super::script::{unavailable, words};
 use super::*;
 
@@ -144,5 +145,39 @@ async fn another_key_gets_nothing_that_was_kept() {
     let credential = Credential::new(CredentialId::new([2; 16]), "other".to_owned().into());
     let error = rig.collect(Question { credential, ..rig.question() }).await.unwrap_err();
     assert!(matches!(error, AskError::Source(crate::source::SourceError::Denied(_))));
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn questions_asked_while_a_reading_waits_for_its_turn_share_it() {
+    let start = Instant::now();
+    let full = start + 60 * SECOND;
+    // The budget is spent for a minute.
+    let rig = bent(EngineSettings { live_ttl: 10 * SECOND, ..settings() }, |bent| {
+        bent.before = Box::new(move |_, _, _| Ok(full.saturating_duration_since(Instant::now())));
+    })
+    .with_history(1_000, 20);
+    let asking = (0..25u32).map(|n| {
+        let rig = &rig;
+        async move {
+            tokio::time::sleep(n * 2 * SECOND).await;
+            if n == 10 {
+                rig.script.world().insert(rig.clock.now(), "completed");
+            }
+            let pace = Pace::Collected { deadline: Instant::now() + 90 * SECOND };
+            let given = rig.rows(Question { pace, ..rig.question() }).await;
+            (n, given)
+        }
+    });
+    let answers = soon(join_all(asking)).await;
+    for (n, given) in answers {
+        assert!(
+            given.len() == 1_001 || (given.len() == 1_000 && n < 15),
+            "{} rows for question {n}",
+            given.len()
+        );
+    }
+    let requests = rig.requests();
+    assert!(requests <= 20 + 2 * 3 + 5, "{requests}");
     rig.close().await;
 }

@@ -92,6 +92,11 @@ impl Lane {
         self.after(kind, ahead, now)
     }
 
+    /// When the last of so many is likely to go, whether they are in line already or not.
+    pub(super) fn likely_after(&mut self, kind: Kind, requests: usize, now: Instant) -> Instant {
+        self.after(kind, self.turns.up_to(kind).max(requests).saturating_sub(1), now)
+    }
+
     fn after(&mut self, kind: Kind, ahead: usize, now: Instant) -> Instant {
         let room = self.budget.room(kind, ahead, now).err();
         room.max(self.pace.next(ahead, now)).unwrap_or(now)

@@ -129,6 +129,15 @@ impl Gate {
         state.lanes.get(key).map_or(Room::Ample, |lane| lane.room(now))
     }
 
+    /// How long it probably takes until so many requests of this kind have gone, if all who wait go before or are
+    /// among them.
+    pub(crate) fn room_for(&self, credential: CredentialId, kind: Kind, requests: usize) -> Duration {
+        let now = Instant::now();
+        let mut state = self.lock();
+        let key = state.lanes.key(credential, now);
+        state.lanes.get(key).map_or(Duration::ZERO, |lane| lane.likely_after(kind, requests, now) - now)
+    }
+
     /// What the gate is doing.
     pub(crate) fn snapshot(&self) -> GateSnapshot {
         let now = Instant::now();

@@ -3,7 +3,7 @@ use std::num::NonZeroU32;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use crate::source::{Deadline, QuestionId, Trace, Urgency};
+use crate::source::{Deadline, Departure, QuestionId, Trace, Urgency};
 use crate::upstream::settings::{Rate, RateScope, Share};
 
 use super::*;
@@ -24,6 +24,7 @@ fn turn(urgency: Urgency) -> Turn {
         budget_wait: None,
         retry_for: Duration::ZERO,
         trace: Trace::default(),
+        departure: Departure::default(),
     }
 }
 
@@ -60,6 +61,27 @@ async fn a_burst_goes_at_once_and_the_next_one_a_period_later() {
     enter(&gate, &turn).await.unwrap().finish(Outcome::Answered);
     let waited = start.elapsed();
     assert!(waited > MINUTE && waited < MINUTE + Duration::from_secs(2), "{waited:?}");
+    assert_idle(&gate);
+}
+
+#[tokio::test(start_paused = true)]
+async fn tells_how_long_it_takes_until_there_is_room() {
+    let gate = gate(10, MINUTE, 100);
+    let turn = turn(Urgency::Refresh);
+    let room = |requests| {
+        let kind = Kind { urgency: Urgency::Refresh, standing: Standing::Accepted };
+        gate.room_for(CredentialId::new([1; 16]), kind, requests).as_secs()
+    };
+    assert_eq!((room(0), room(1), room(10)), (0, 0, 0));
+    for _ in 0..5 {
+        enter(&gate, &turn).await.unwrap().finish(Outcome::Answered);
+    }
+    tokio::time::advance(MINUTE / 3).await;
+    for _ in 0..5 {
+        enter(&gate, &turn).await.unwrap().finish(Outcome::Answered);
+    }
+    assert_eq!((room(0), room(5), room(6), room(10)), (40, 40, 60, 60));
+    assert!((100..=120).contains(&room(15)), "{}", room(15));
     assert_idle(&gate);
 }
 

@@ -52,6 +52,10 @@ fn page(ids: &[u32], has_more: bool) -> Page {
     Page { rows: ids.iter().map(row).collect(), has_more, total: Some(9) }
 }
 
+fn rounds() -> Rounds {
+    Rounds::new(Span::at(at(5)))
+}
+
 fn round(rounds: &mut Rounds, pages: &[&[u32]]) -> Belief {
     rounds.begin();
     pages.iter().for_each(|ids| rounds.take(page(ids, true)));
@@ -60,12 +64,12 @@ fn round(rounds: &mut Rounds, pages: &[&[u32]]) -> Belief {
 
 #[test]
 fn a_round_without_doubles_is_believed_at_once() {
-    assert_eq!(round(&mut Rounds::default(), &[&[1, 2, 3], &[4, 5]]), Belief::Whole);
+    assert_eq!(round(&mut rounds(), &[&[1, 2, 3], &[4, 5]]), Belief::Whole);
 }
 
 #[test]
 fn a_position_that_no_known_row_accounts_for_keeps_the_rounds_going() {
-    let mut rounds = Rounds::default();
+    let mut rounds = rounds();
     for _ in 0..20 {
         assert_eq!(round(&mut rounds, &[&[1, 2, 3], &[3, 4]]), Belief::Open, "five positions, four rows");
     }
@@ -75,8 +79,26 @@ fn a_position_that_no_known_row_accounts_for_keeps_the_rounds_going() {
 
 #[test]
 fn rows_that_left_meanwhile_ask_for_several_quiet_rounds() {
-    let mut rounds = Rounds::default();
+    let mut rounds = rounds();
     assert_eq!(round(&mut rounds, &[&[1, 2, 3], &[3, 4]]), Belief::Open);
     let quiet = (0..).take_while(|_| round(&mut rounds, &[&[1, 2], &[2]]) == Belief::Open).count();
     assert!((2..30).contains(&quiet), "{quiet}");
+}
+
+#[test]
+fn rows_that_came_twice_because_the_list_grew_at_its_head_are_believed_after_quiet_rounds() {
+    let above = |id: u32| 1_000 + id;
+    let mut rounds = rounds();
+    let grown = |rounds: &mut Rounds, by: u32| {
+        rounds.begin();
+        // Far above the region, and outside what is counted.
+        let mut head = page(&(0..by).map(above).collect::<Vec<_>>(), true);
+        head.rows.iter_mut().for_each(|row| row.created_at = Some(at(60_000_000)));
+        rounds.take(head);
+        rounds.take(page(&[1, 2, 3], true));
+        rounds.take(page(&[3, 4], false));
+        rounds.end()
+    };
+    assert!((0..10).all(|_| grown(&mut rounds, 1) == Belief::Open), "a list that stays explains no double");
+    assert_eq!(grown(&mut rounds, 2), Belief::Whole);
 }

@@ -29,7 +29,7 @@ fn page(list: &[(String, Timestamp)], number: usize, total: Option<u64>) -> Page
 fn walk(to: i64) -> Walk {
     let region = Span::new(at(0), at(to)).unwrap();
     let asked_at = AskedAt { ours: at(to), upstream: at(to) };
-    Walk::new(region, region, Dates::Kept, Order::NewestFirst, asked_at)
+    Walk::new(region, region, Dates::Kept, Order::NewestFirst, Ending::AtItsEnd, asked_at)
 }
 
 fn count(piece: Option<Piece>) -> usize {
@@ -81,6 +81,7 @@ fn a_total_that_moves_breaks_the_proof_and_names_what_is_left() {
     let mut walk = walk(130);
     walk.take(1, page(&list, 1, Some(130)));
     let given = walk.proven(Extent::Prefix).unwrap();
+    assert!(matches!(walk.take(2, page(&list, 2, Some(129))), Step::Again(2)));
     let Step::Broken { rest, seen } = walk.take(2, page(&list, 2, Some(129))) else { panic!() };
     assert_eq!(rest.to().next(), given.span.from());
     assert_eq!(rest.from(), at(0));
@@ -128,7 +129,7 @@ fn rows_of_one_instant_on_both_sides_of_a_seam_are_asked_apart() {
     let tie: Vec<NewRow> = list
         .iter()
         .filter(|(_, at)| *at == instant)
-        .flat_map(|row| place(page(std::slice::from_ref(row), 1, None), instant, at(130)))
+        .flat_map(|row| place(page(std::slice::from_ref(row), 1, None), None, instant, at(130)))
         .collect();
     assert!(walk.untie(instant, tie).is_whole());
     let rest = walk.proven(Extent::Whole).unwrap();
@@ -136,28 +137,101 @@ fn rows_of_one_instant_on_both_sides_of_a_seam_are_asked_apart() {
 }
 
 #[test]
-fn rows_from_elsewhere_tell_that_the_dates_are_ignored() {
+fn rows_from_elsewhere_are_left_out_and_noticed() {
     let list = list(130);
     let region = Span::new(at(0), at(60)).unwrap();
-    let asked_at = AskedAt { ours: at(130), upstream: at(130) };
-    let mut kept = Walk::new(region, region, Dates::Kept, Order::NewestFirst, asked_at);
-    assert!(matches!(kept.take(1, page(&list, 1, Some(130))), Step::DatesIgnored));
-    let mut ignored = Walk::new(region, region, Dates::Ignored, Order::NewestFirst, asked_at);
-    assert!(matches!(ignored.take(1, page(&list, 1, Some(130))), Step::Going));
-    assert!(matches!(ignored.take(2, page(&list, 2, Some(130))), Step::Going));
-    assert!(ignored.take(3, page(&list, 3, Some(130))).is_whole());
-    assert_eq!(count(ignored.proven(Extent::Whole)), 60);
+    let mut walk = ignored(region, Ending::AtItsEnd);
+    assert!((1..=2).all(|n| matches!(walk.take(n, page(&list, n as usize, Some(130))), Step::Going)));
+    assert!(walk.take(3, page(&list, 3, Some(130))).is_whole());
+    assert!(walk.has_strayed());
+    assert_eq!(count(walk.proven(Extent::Whole)), 60);
+}
+
+fn ignored(region: Span, ending: Ending) -> Walk {
+    let asked_at = AskedAt { ours: region.to(), upstream: region.to() };
+    Walk::new(region, region, Dates::Ignored, Order::NewestFirst, ending, asked_at)
+}
+
+/// Every row was changed so many seconds after it was made.
+fn changed_after(mut page: Page, seconds: i64) -> Page {
+    for row in &mut page.rows {
+        row.updated_at =
+            row.created_at.map(|at| Timestamp::from_micros(at.as_micros() + seconds * 1_000_000));
+    }
+    page
 }
 
 #[test]
-fn an_ignored_date_ends_the_walk_below_the_span() {
+fn an_ignored_date_ends_the_walk_below_the_span_once_the_order_is_known() {
     let list = list(1_000);
     let region = Span::new(at(940), at(1_000)).unwrap();
-    let asked_at = AskedAt { ours: at(1_000), upstream: at(1_000) };
-    let mut walk = Walk::new(region, region, Dates::Ignored, Order::NewestFirst, asked_at);
-    assert!(matches!(walk.take(1, page(&list, 1, Some(1_000))), Step::Going));
-    assert!(walk.take(2, page(&list, 2, Some(1_000))).is_whole(), "sixty rows were asked for");
+    let page = |number| changed_after(page(&list, number, Some(1_000)), 3);
+    let mut walk = ignored(region, Ending::BelowRegion);
+    assert!(matches!(walk.take(1, page(1)), Step::Going));
+    assert!(walk.take(2, page(2)).is_whole(), "sixty rows were asked for");
     assert_eq!(count(walk.proven(Extent::Whole)), 61);
+    let mut walk = ignored(region, Ending::AtItsEnd);
+    assert!((1..20).all(|number| matches!(walk.take(number, page(number as usize)), Step::Going)));
+    assert!(walk.take(20, page(20)).is_whole());
+    assert!(walk.has_shown_order());
+}
+
+#[test]
+fn old_rows_that_changed_just_now_end_no_walk() {
+    let list = list(1_000);
+    let region = Span::new(at(940), at(1_000)).unwrap();
+    for seconds in [100, 10_000] {
+        let mut walk = ignored(region, Ending::BelowRegion);
+        for number in 1..=2 {
+            let page = changed_after(page(&list, number, Some(1_000)), seconds);
+            assert!(matches!(walk.take(number as u32, page), Step::Going), "{seconds}");
+        }
+    }
+    let mut walk = ignored(region, Ending::BelowRegion);
+    for number in 1..=2 {
+        assert!(matches!(walk.take(number as u32, page(&list, number, Some(1_000))), Step::Going));
+    }
+}
+
+#[test]
+fn rows_that_came_twice_because_the_list_grew_break_no_walk() {
+    let mut list = list(130);
+    let mut walk = walk(200);
+    walk.take(1, page(&list, 1, Some(130)));
+    list.insert(0, ("new".to_owned(), at(131)));
+    list.insert(0, ("newer".to_owned(), at(132)));
+    assert!(matches!(walk.take(2, page(&list, 2, Some(132))), Step::Going));
+    assert!(walk.take(3, page(&list, 3, Some(132))).is_whole());
+    assert_eq!((walk.count(), walk.total()), (Some(132), Some(132)));
+    assert_eq!(count(walk.proven(Extent::Whole)), 130);
+}
+
+#[test]
+fn a_list_that_grew_by_other_than_what_came_twice_breaks_the_walk() {
+    for (place, total) in [(0, 132), (0, 130), (120, 131)] {
+        let mut list = list(130);
+        let mut walk = walk(200);
+        walk.take(1, page(&list, 1, Some(130)));
+        list.insert(place, ("new".to_owned(), at(131)));
+        let step = walk.take(2, page(&list, 2, Some(total)));
+        let broken = matches!(step, Step::Broken { .. }) || matches!(step, Step::Tied(_));
+        assert!(broken, "one at {place}, and {total} in all: {step:?}");
+    }
+}
+
+#[test]
+fn a_page_of_an_earlier_moment_is_asked_for_once_more() {
+    let old = list(130);
+    let mut new = old.clone();
+    new.insert(0, ("new".to_owned(), at(131)));
+    let mut walk = walk(200);
+    walk.take(1, page(&old, 1, Some(130)));
+    walk.take(3, page(&old, 3, Some(130)));
+    let Step::Again(number) = walk.take(2, page(&new, 2, Some(131))) else { panic!() };
+    assert_eq!((number, walk.accepted()), (3, 2));
+    assert!(matches!(walk.go_on(), Step::Going));
+    assert!(walk.take(3, page(&new, 3, Some(131))).is_whole());
+    assert_eq!(count(walk.proven(Extent::Whole)), 130);
 }
 
 #[test]
@@ -166,6 +240,17 @@ fn a_row_above_what_was_given_out_is_noticed() {
     let mut walk = walk(130);
     walk.take(1, page(&list, 1, Some(130)));
     assert!(walk.proven(Extent::Prefix).is_some());
+    list[70].1 = at(125);
+    assert!(matches!(walk.take(2, page(&list, 2, Some(130))), Step::Disordered));
+}
+
+#[test]
+fn a_row_of_a_region_that_was_given_out_whole_is_noticed() {
+    let mut list = list(130);
+    let region = Span::new(at(100), at(130)).unwrap();
+    let mut walk = ignored(region, Ending::AtItsEnd);
+    walk.take(1, changed_after(page(&list, 1, Some(130)), 1));
+    assert_eq!(walk.proven(Extent::Prefix).unwrap().span, region);
     list[70].1 = at(125);
     assert!(matches!(walk.take(2, page(&list, 2, Some(130))), Step::Disordered));
 }
@@ -193,7 +278,7 @@ fn a_row_without_a_date_takes_the_place_of_the_row_before_it() {
     assert!(walk.take(1, first).is_whole());
     let rows = walk.proven(Extent::Whole).unwrap().rows;
     let place = |id: &str| rows.iter().find(|row| &*row.row.id == id).unwrap().created_at;
-    assert_eq!((place("row-20"), place("row-15")), (at(30), at(16)));
+    assert_eq!((place("row-20"), place("row-15")), (at(19), at(16)));
 }
 
 impl Step {

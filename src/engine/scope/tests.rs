@@ -1,0 +1,142 @@
+use tokio::sync::Semaphore;
+use uuid::Uuid;
+
+use super::*;
+use crate::domain::{AgentId, Credential, CredentialId, Digest, Filters, Row};
+use crate::engine::beat::Beat;
+use crate::engine::freshness::Membership;
+use crate::engine::reading::AskedAt;
+use crate::source::{Departure, QuestionId, Trace, Turn, Urgency};
+use crate::store::testing::Shelf;
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_micros(second * 1_000_000)
+}
+
+fn history() -> Span {
+    Span::new(at(0), at(100)).unwrap()
+}
+
+fn row(created: Option<i64>, place: i64, id: &str, status: &str, read: i64) -> NewRow {
+    let row = Row {
+        id: id.into(),
+        created_at: created.map(at),
+        updated_at: None,
+        status: Some(Status::new(status)),
+        bytes: status.to_owned().into(),
+    };
+    NewRow { row, created_at: at(place), read_at: at(read), digest: Digest(1) }
+}
+
+fn piece(span: Span, rows: Vec<NewRow>, asked: i64) -> Piece {
+    Piece::new(span, rows, AskedAt { ours: at(asked), upstream: at(asked) })
+}
+
+struct Bench {
+    scope: Scope,
+    store: Shelf,
+}
+
+impl Bench {
+    /// A scope that knows these rows.
+    fn knowing(rows: Vec<NewRow>, read: i64) -> Self {
+        let credential = Credential::new(CredentialId::new([1; 16]), "key".to_owned().into());
+        let subject =
+            Subject { credential, agent: AgentId::new(Uuid::from_u128(7)), filters: Filters::default() };
+        let bench = Self { scope: Scope::new([0; 16], subject), store: Shelf::default() };
+        let turn = Turn {
+            question: QuestionId::unique(),
+            urgency: Urgency::Refresh,
+            deadline: None,
+            budget_wait: None,
+            retry_for: Duration::ZERO,
+            trace: Trace::default(),
+            departure: Departure::default(),
+        };
+        let in_flight = Arc::new(Semaphore::new(1));
+        let reading = Reading::new(history(), Purpose::Know, at(read), false, Keep::Yes, turn, in_flight, 1);
+        let policy = Policy {
+            live: Duration::from_secs(10),
+            settling: Duration::from_secs(10),
+            settled: Duration::from_secs(1_000),
+            settle_after: Duration::from_secs(10),
+            membership: Membership::Fixed,
+            beat: Beat::default(),
+        };
+        let piece = piece(history(), rows, read);
+        bench.scope.keep(&bench.store, &piece, &reading, Duration::ZERO, &policy);
+        bench
+    }
+
+    fn probe(&self, rows: Vec<NewRow>, asked: i64) {
+        self.scope.patch(&self.store, &piece(history(), rows, asked), &Status::new("queued"));
+    }
+
+    /// Id, status and second of reading of what is known, newest first; no second for what is due at once.
+    fn known(&self) -> Vec<(String, String, Option<i64>)> {
+        let known = self.scope.lock();
+        let segments = known.coverage.overlapping(history());
+        let rows = segments.filter_map(Segment::rows).flat_map(|(entry, rows)| entry.rows()[rows].to_vec());
+        rows.map(|row| {
+            let status = row.status.as_ref().map(|status| status.as_str().to_owned());
+            let read_at = Some(row.read_at).filter(|at| *at > Timestamp::MIN);
+            (row.id.to_string(), status.unwrap_or_default(), read_at.map(|at| at.as_micros() / 1_000_000))
+        })
+        .collect()
+    }
+}
+
+fn is(id: &str, status: &str, read: Option<i64>) -> (String, String, Option<i64>) {
+    (id.to_owned(), status.to_owned(), read)
+}
+
+#[test]
+fn a_row_that_a_probe_does_not_bring_is_due_at_once() {
+    let bench = Bench::knowing(
+        vec![row(Some(50), 50, "a", "queued", 200), row(Some(40), 40, "b", "completed", 200)],
+        200,
+    );
+    bench.probe(vec![], 210);
+    assert_eq!(bench.known(), [is("a", "queued", None), is("b", "completed", Some(200))]);
+}
+
+#[test]
+fn of_two_probes_the_one_that_went_later_counts_in_whatever_order_they_land() {
+    let known = || vec![row(Some(50), 50, "a", "queued", 200), row(Some(40), 40, "b", "queued", 200)];
+    // At 210 only the other one was in its status, at 220 only this one.
+    let earlier = || vec![row(Some(40), 40, "b", "queued", 210)];
+    let later = || vec![row(Some(50), 50, "a", "queued", 220)];
+    let bench = Bench::knowing(known(), 200);
+    bench.probe(later(), 220);
+    bench.probe(earlier(), 210);
+    let landed_in_turn = Bench::knowing(known(), 200);
+    landed_in_turn.probe(earlier(), 210);
+    landed_in_turn.probe(later(), 220);
+    assert_eq!(landed_in_turn.known(), [is("a", "queued", Some(220)), is("b", "queued", None)]);
+    assert_eq!(bench.known()[0], is("a", "queued", Some(220)), "seen later, and not due");
+}
+
+#[test]
+fn a_row_that_was_read_after_a_probe_went_stays_as_it_is() {
+    let bench = Bench::knowing(vec![row(Some(50), 50, "a", "queued", 220)], 220);
+    bench.probe(vec![], 210);
+    bench.probe(vec![row(Some(50), 50, "a", "queued", 210)], 210);
+    assert_eq!(bench.known(), [is("a", "queued", Some(220))]);
+}
+
+#[test]
+fn a_row_without_a_date_keeps_its_place_when_a_probe_brings_it() {
+    let known = vec![
+        row(Some(90), 90, "a", "completed", 200),
+        row(None, 50, "b", "queued", 200),
+        row(Some(40), 40, "c", "completed", 200),
+    ];
+    let bench = Bench::knowing(known, 200);
+    // On the probe's page it is the first, and stands where the span ends.
+    bench.probe(vec![row(None, 100, "b", "queued", 210)], 210);
+    assert_eq!(bench.known()[1], is("b", "queued", Some(210)));
+    let known = bench.scope.lock();
+    let (entry, rows) = known.coverage.at(at(50)).and_then(Segment::rows).unwrap();
+    let places: Vec<Timestamp> = entry.rows()[rows].iter().map(|row| row.created_at).collect();
+    assert_eq!(places, [at(90), at(50), at(40)]);
+}

@@ -1,0 +1,172 @@
+//! How old an answer may be, and what keeping it that fresh costs.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::bent::{bent, on_a_thread, with_slow_pages};
+use super::*;
+use crate::source::Subject;
+
+#[test]
+fn a_question_about_rows_that_came_due_while_their_reading_goes_on_reads_them() {
+    on_a_thread(|| async {
+        let slow = Arc::new(AtomicBool::new(true));
+        let rig = with_slow_pages(EngineSettings { settling_ttl: 100 * SECOND, ..settings() }, &slow)
+            .with_history(400, 2);
+        let at = NOW.minus(DAY);
+        let row = rig.script.world().insert(at, "in-progress");
+        rig.script.world().change(row, "in-progress", NOW);
+        let question = Question { to: Some(at.plus(10 * SECOND)), ..rig.question() };
+        let first = rig.rows(question.clone());
+        let second = async {
+            tokio::time::sleep(5 * SECOND).await;
+            slow.store(false, Ordering::Relaxed);
+            rig.script.world().change(row, "completed", rig.clock.now());
+            tokio::time::sleep(20 * SECOND).await;
+            let narrow = Question { from: Some(at.minus(SECOND)), ..question.clone() };
+            assert_eq!(rig.rows(narrow.clone()).await, rig.truth(&narrow));
+        };
+        tokio::join!(first, second);
+        rig.close().await;
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quiet_history_is_renewed_once() {
+    let rig = Rig::new(EngineSettings { settled_ttl: 1_000 * SECOND, ..settings() }, 1);
+    (1..30).for_each(|n| {
+        rig.script.world().insert(NOW.minus(n * 10 * DAY), "completed");
+    });
+    rig.rows(rig.question()).await;
+    pass(1_300 * SECOND).await;
+    let mut requests = Vec::new();
+    for _ in 0..12 {
+        rig.requests();
+        rig.rows(rig.question()).await;
+        tokio::time::sleep(5 * SECOND).await;
+        requests.push(rig.requests());
+    }
+    assert!(requests.iter().skip(8).all(|count| *count <= 1), "{requests:?}");
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn asking_again_at_once_under_a_status_costs_nothing() {
+    let rig = Rig::new(settings(), 1).with_history(400, 20);
+    (1..6).for_each(|n| {
+        rig.script.world().insert(NOW.minus(n * 2 * DAY), "in-progress");
+    });
+    rig.rows(rig.status("in-progress")).await;
+    pass(15 * SECOND).await;
+    rig.rows(rig.status("in-progress")).await;
+    rig.requests();
+    rig.rows(rig.status("in-progress")).await;
+    assert_eq!(rig.requests(), 0);
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_store_holds_nothing_that_nobody_points_at() {
+    let rig = Rig::new(settings(), 1).with_history(400, 20);
+    // Read again alone, it is joined with the rows above it and with those below.
+    rig.script.world().insert(NOW.minus(5 * DAY), "in-progress");
+    for _ in 0..20 {
+        rig.rows(rig.question()).await;
+        pass(15 * SECOND).await;
+        rig.script.world().insert(rig.clock.now().minus(2 * SECOND), "completed");
+    }
+    let question = rig.question();
+    let subject =
+        Subject { credential: question.credential, agent: question.agent, filters: question.filters };
+    let scope = rig.engine.inner.scopes.find(&subject).unwrap();
+    let unused = rig.store.0.lock().unwrap().keys().filter(|key| !scope.lock().coverage.uses(key)).count();
+    assert_eq!(unused, 0, "of {}", rig.store.0.lock().unwrap().len());
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn old_stuck_rows_of_one_week_that_finish_are_seen() {
+    let rig = Rig::new(settings(), 3).with_history(3_000, 60);
+    let stuck: Vec<usize> =
+        (1..30).map(|n| rig.script.world().insert(NOW.minus(n * 2 * DAY), "in-progress")).collect();
+    rig.rows(rig.question()).await;
+    pass(3 * SECOND).await;
+    for row in &stuck[10..14] {
+        rig.script.world().change(*row, "completed", rig.clock.now());
+    }
+    for _ in 0..4 {
+        rig.rows(rig.question()).await;
+        pass(3 * SECOND).await;
+    }
+    assert_eq!(rig.rows(rig.question()).await, rig.truth(&rig.question()));
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_read_later_stays_when_an_older_reading_lands() {
+    let late = Arc::new(AtomicBool::new(false));
+    let late_too = Arc::clone(&late);
+    let rig = bent(settings(), |bent| {
+        bent.back = Box::new(move |_, _, _| {
+            Ok(if late_too.swap(false, Ordering::Relaxed) { SECOND * 5 / 2 } else { Duration::ZERO })
+        });
+    })
+    .with_history(100, 2);
+    let row = rig.script.world().insert(NOW.minus(30 * SECOND), "in-progress");
+    rig.rows(rig.question()).await;
+    pass(20 * SECOND).await;
+    late.store(true, Ordering::Relaxed);
+    let first = rig.rows(rig.question());
+    let then = async {
+        tokio::time::sleep(SECOND).await;
+        rig.script.world().change(row, "completed", rig.clock.now());
+        tokio::time::sleep(SECOND).await;
+        assert_eq!(rig.rows(rig.question()).await, rig.truth(&rig.question()));
+        rig.requests();
+        tokio::time::sleep(SECOND * 7 / 10).await;
+        assert_eq!(rig.rows(rig.question()).await, rig.truth(&rig.question()));
+        assert_eq!(rig.requests(), 0);
+    };
+    tokio::join!(first, then);
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn joins_no_reading_begun_before_its_freshness_allows() {
+    let late = Arc::new(AtomicBool::new(false));
+    let late_too = Arc::clone(&late);
+    let rig = bent(settings(), |bent| {
+        bent.back = Box::new(move |_, _, _| {
+            Ok(if late_too.swap(false, Ordering::Relaxed) { 10 * SECOND } else { Duration::ZERO })
+        });
+    })
+    .with_history(100, 2);
+    let row = rig.script.world().insert(NOW.minus(30 * SECOND), "in-progress");
+    rig.rows(rig.question()).await;
+    pass(20 * SECOND).await;
+    late.store(true, Ordering::Relaxed);
+    let first = rig.rows(rig.question());
+    let then = async {
+        tokio::time::sleep(SECOND).await;
+        rig.script.world().change(row, "completed", rig.clock.now());
+        tokio::time::sleep(4 * SECOND).await;
+        assert_eq!(rig.rows(rig.question()).await, rig.truth(&rig.question()));
+    };
+    tokio::join!(first, then);
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_question_that_may_keep_nothing_sees_what_changed_and_changes_nothing_that_is_kept() {
+    let rig = Rig::new(settings(), 3).with_history(3_000, 60);
+    let stuck: Vec<usize> =
+        (1..8).map(|n| rig.script.world().insert(NOW.minus(n * 2 * DAY), "in-progress")).collect();
+    rig.rows(rig.question()).await;
+    pass(3 * SECOND).await;
+    rig.script.world().change(stuck[3], "completed", rig.clock.now());
+    let kept = || rig.store.0.lock().unwrap().keys().copied().collect::<HashSet<_>>();
+    let before = kept();
+    let wish = Wish { no_store: true, ..Wish::default() };
+    assert_eq!(rig.rows(Question { wish, ..rig.question() }).await, rig.truth(&rig.question()));
+    assert_eq!(kept(), before);
+    rig.close().await;
+}

@@ -1,0 +1,107 @@
+//! Every answer ends, whoever else reads, dawdles or leaves.
+
+use std::sync::atomic::AtomicBool;
+
+use super::bent::{on_a_thread, soon, streamed, with_slow_pages};
+use super::script::unavailable;
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_of_the_lower_part_of_a_reading_does_not_wait_for_a_slow_one_above() {
+    let rig = Rig::new(settings(), 1).with_history(1_000, 5);
+    let first = rig.engine.ask(streamed(rig.question())).await.unwrap();
+    let lower = Question { to: Some(NOW.minus(4 * DAY)), ..rig.question() };
+    assert_eq!(soon(rig.stream(lower.clone())).await.unwrap(), rig.truth(&lower));
+    drop(first);
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_of_the_lower_part_of_a_reading_goes_on_when_the_slow_one_above_is_cut_off() {
+    let rig = Rig::new(settings(), 1).with_history(2_000, 5);
+    let first = rig.engine.ask(streamed(rig.question())).await.unwrap();
+    let lower = Question { to: Some(NOW.minus(4 * DAY)), ..rig.question() };
+    let leaving = async {
+        tokio::time::sleep(60 * SECOND).await;
+        drop(first);
+    };
+    let (rows, ()) = soon(async { tokio::join!(rig.stream(lower.clone()), leaving) }).await;
+    assert_eq!(rows.unwrap(), rig.truth(&lower));
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lenient_stream_goes_on_after_parts_that_failed() {
+    let rig = Rig::new(settings(), 1).with_history(1_500, 100);
+    rig.script.world().refuse = Some(Box::new(|number| (number <= 8).then(unavailable)));
+    let lenient = Question { tolerance: Tolerance::Lenient, ..rig.question() };
+    let rows = soon(rig.stream(lenient)).await.unwrap();
+    assert!(rows.len() > 500 && rows.len() < 1_500, "{}", rows.len());
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stale_answer_whose_entries_go_ends() {
+    let rig =
+        Rig::new(EngineSettings { stale_if_error: 600 * SECOND, ..settings() }, 1).with_history(1_000, 20);
+    rig.rows(rig.question()).await;
+    rig.script.world().refuse = Some(Box::new(|_| Some(unavailable())));
+    pass(30 * SECOND).await;
+    let mut answer = rig.engine.ask(streamed(rig.question())).await.unwrap();
+    rig.store.0.lock().unwrap().clear();
+    rig.requests();
+    let end =
+        tokio::time::timeout(600 * SECOND, async { while let Ok(Some(_)) = answer.next().await {} }).await;
+    let requests = rig.requests();
+    assert!(end.is_ok(), "still asking after {requests} requests");
+    drop(answer);
+    rig.close().await;
+}
+
+#[test]
+fn a_question_about_the_passed_part_of_a_reading_does_not_spin() {
+    on_a_thread(|| async {
+        let rig = with_slow_pages(settings(), &Arc::new(AtomicBool::new(true))).with_history(400, 2);
+        let wish = Wish { no_store: true, ..Wish::default() };
+        let first = rig.rows(Question { wish, ..rig.question() });
+        let second = async {
+            tokio::time::sleep(SECOND / 2).await;
+            let top = Question { from: Some(NOW.minus(DAY / 10)), ..rig.question() };
+            assert_eq!(rig.rows(top.clone()).await, rig.truth(&top));
+        };
+        tokio::join!(first, second);
+        rig.close().await;
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_question_since_the_beginning_of_time_registers_a_few_readings_at_a_time() {
+    let rig = Rig::new(settings(), 1);
+    let from = Some(Timestamp::from_micros(-62_135_596_800_000_000));
+    let pace = Pace::Collected { deadline: Instant::now() + SECOND };
+    let asking = rig.collect(Question { from, pace, ..rig.question() });
+    let looking = async {
+        tokio::time::sleep(SECOND / 2).await;
+        let question = rig.question();
+        let subject = crate::source::Subject {
+            credential: question.credential,
+            agent: question.agent,
+            filters: question.filters,
+        };
+        rig.engine.inner.scopes.find(&subject).unwrap().lock().readings.len()
+    };
+    let (answer, readings) = tokio::join!(asking, looking);
+    assert!(matches!(answer, Err(AskError::NotReady { .. })));
+    assert!(readings > 0 && readings <= 600, "{readings}");
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_question_over_more_windows_than_are_registered_at_a_time_is_answered_whole() {
+    let rig = Rig::new(settings(), 1).with_history(300, 3_000);
+    for _ in 0..2 {
+        assert_eq!(soon(rig.rows(rig.question())).await, rig.truth(&rig.question()));
+        assert_eq!(soon(rig.stream(rig.question())).await.unwrap(), rig.truth(&rig.question()));
+    }
+    rig.close().await;
+}

@@ -1,0 +1,203 @@
+//! Lists that move while they are walked, and orders that change.
+
+use super::bent::{ids, soon};
+use super::script::{Compare, Listed, Totals, World};
+use super::*;
+
+/// Does something to the list before the page of this number, counted from the next one.
+fn before_page(rig: &Rig, number: usize, mut change: impl FnMut(&mut World, Timestamp) + Send + 'static) {
+    let mut pages = 0;
+    rig.script.world().before_page = Some(Box::new(move |world, now| {
+        pages += 1;
+        if pages == number {
+            change(world, now);
+        }
+    }));
+}
+
+/// An upstream that takes no dates, as `--window none` says.
+fn undated() -> Rig {
+    let rig = Rig::new(EngineSettings { window: None, ..settings() }, 1).with_history(1_500, 20);
+    rig.script.world().quirks.compare = Compare::Ignored;
+    rig
+}
+
+/// Sixty calls made five days ago, one after the other, run now, in the same order: "sorted by last run".
+fn a_batch_runs(rig: &Rig) {
+    let now = rig.clock.now();
+    let mut world = rig.script.world();
+    for row in 400..460 {
+        world.change(row, "completed", now.minus((row as u32 - 399) * SECOND / 10));
+    }
+    world.quirks.listed = Listed::ByUpdate;
+}
+
+// ---------------------------------------------------------------------------------------------- where dates are ignored
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_ran_just_now_hides_nothing_where_the_dates_are_ignored() {
+    for asked_before in [false, true] {
+        let rig = undated();
+        if asked_before {
+            rig.rows(rig.question()).await;
+            pass(20 * SECOND).await;
+        }
+        a_batch_runs(&rig);
+        let now = rig.clock.now();
+        (0..3).for_each(|n| {
+            rig.script.world().insert(now.minus(15 * SECOND + n * SECOND), "completed");
+        });
+        let question = Question { from: Some(NOW.minus(3 * DAY)), ..rig.question() };
+        assert_eq!(soon(rig.rows(question.clone())).await, rig.truth(&question), "{asked_before}");
+        rig.close().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_without_a_last_change_end_no_walk_early() {
+    let rig = bent::bent(EngineSettings { window: None, ..settings() }, |bent| {
+        bent.after = Box::new(|page| page.rows.iter_mut().for_each(|row| row.updated_at = None));
+    })
+    .with_history(1_500, 20);
+    rig.script.world().quirks.compare = Compare::Ignored;
+    rig.rows(rig.question()).await;
+    pass(20 * SECOND).await;
+    a_batch_runs(&rig);
+    let now = rig.clock.now();
+    rig.script.world().insert(now.minus(15 * SECOND), "completed");
+    let question = Question { from: Some(NOW.minus(3 * DAY)), ..rig.question() };
+    assert_eq!(soon(rig.rows(question.clone())).await, rig.truth(&question));
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn new_calls_break_no_walk_where_the_dates_are_ignored() {
+    // A new call at every tenth page, one at each, four at each; and how many times the pages there are that may cost:
+    // pages that are asked for together come in any order, those of an earlier moment once more.
+    for (every, new, most) in [(10, 1, 1.5), (1, 1, 2.0), (1, 4, 2.0)] {
+        let rig = undated();
+        let before = rig.truth(&rig.question());
+        let (mut pages, mut calls) = (0, 0);
+        rig.script.world().before_page = Some(Box::new(move |world, now| {
+            pages += 1;
+            for _ in 0..if pages % every == 0 { new } else { 0 } {
+                calls += 1;
+                // No two at one instant.
+                world.insert(now.plus(Duration::from_micros(calls)), "completed");
+            }
+        }));
+        let given = ids(&soon(rig.rows(rig.question())).await);
+        assert!(ids(&before).is_subset(&given), "{new} at every {every}");
+        let (requests, pages) = (rig.requests(), rig.script.world().rows.len() / 50 + 1);
+        assert!(requests as f64 <= pages as f64 * most, "{requests} of {pages}, {new} at every {every}");
+        // Afterwards what is new costs what is new.
+        pass(20 * SECOND).await;
+        let before = rig.truth(&rig.question());
+        let pages = (before.len() - 1_500) / 50 + 1;
+        let given = ids(&soon(rig.rows(rig.question())).await);
+        assert!(ids(&before).is_subset(&given), "{new} at every {every}");
+        let requests = rig.requests();
+        assert!(
+            requests as f64 <= (pages + 2) as f64 * most,
+            "{requests} of {pages}, {new} at every {every}"
+        );
+        assert_eq!(rig.engine.repairs(), 0);
+        rig.close().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn new_calls_leave_a_list_without_dates_and_totals_readable() {
+    let rig = undated();
+    rig.script.world().quirks.totals = Totals::Missing;
+    let before = rig.truth(&rig.question());
+    let mut pages = 0;
+    rig.script.world().before_page = Some(Box::new(move |world, now| {
+        pages += 1;
+        if pages % 10 == 0 {
+            world.insert(now, "completed");
+        }
+    }));
+    let given = ids(&soon(rig.rows(rig.question())).await);
+    assert!(ids(&before).is_subset(&given));
+    let requests = rig.requests();
+    assert!(requests <= 7 * 31, "{requests}");
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_row_that_goes_where_the_dates_are_ignored_hides_no_other() {
+    for (page, row) in [(2, 3), (4, 10), (4, 140), (9, 700)] {
+        let rig = undated();
+        before_page(&rig, page, move |world, _| {
+            world.rows.remove(row);
+        });
+        let given = ids(&soon(rig.rows(rig.question())).await);
+        let truth = ids(&rig.truth(&rig.question()));
+        assert!(truth.is_subset(&given), "{:?} lost", truth.difference(&given));
+        let requests = rig.requests();
+        assert!(requests <= 2 * 31 + 2, "{requests}");
+        rig.close().await;
+    }
+}
+
+// ---------------------------------------------------------------------------------------------- while the total stays
+
+#[tokio::test(start_paused = true)]
+async fn one_row_in_and_one_out_below_breaks_the_proof_though_the_total_stays() {
+    for compare in [Compare::Exact, Compare::Ignored] {
+        let rig = Rig::new(settings(), 1).with_history(300, 5);
+        rig.script.world().quirks.compare = compare;
+        before_page(&rig, if compare == Compare::Exact { 2 } else { 3 }, |world, _| {
+            world.rows.remove(250);
+            world.insert(NOW.minus(61 * SECOND), "completed");
+        });
+        let given = soon(rig.rows(rig.question())).await;
+        let truth = ids(&rig.truth(&rig.question()));
+        let known: HashSet<&String> = truth.iter().filter(|id| *id != "row-000301").collect();
+        assert!(known.iter().all(|id| ids(&given).contains(*id)));
+        assert_eq!(ids(&given).len(), given.len(), "each once");
+        rig.close().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_that_change_places_under_a_filter_hide_no_other() {
+    for (leaves, enters) in [(10, 250), (60, 130), (120, 290)] {
+        let rig = Rig::new(settings(), 1).with_history(300, 5);
+        for row in 0..300 {
+            let status = if row == enters { "queued" } else { "in-progress" };
+            rig.script.world().change(row, status, NOW.minus(DAY));
+        }
+        let before = ids(&rig.truth(&rig.status("in-progress")));
+        before_page(&rig, 3, move |world, now| {
+            world.change(leaves, "completed", now);
+            world.change(enters, "in-progress", now);
+        });
+        let given = ids(&soon(rig.rows(rig.status("in-progress"))).await);
+        let after = ids(&rig.truth(&rig.status("in-progress")));
+        let lost: Vec<_> = before.intersection(&after).filter(|id| !given.contains(*id)).collect();
+        assert!(lost.is_empty(), "{lost:?} after {leaves} left and {enters} came");
+        rig.close().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn late_rows_at_the_head_break_no_walk() {
+    let rig = Rig::new(settings(), 1).with_history(1_000, 5);
+    let mut pages = 0;
+    rig.script.world().before_page = Some(Box::new(move |world, _| {
+        pages += 1;
+        if pages % 4 == 0 {
+            world.insert(NOW.minus(SECOND), "queued");
+        }
+    }));
+    let before = ids(&rig.truth(&rig.question()));
+    assert!(before.is_subset(&ids(&soon(rig.rows(rig.question())).await)));
+    let requests = rig.requests();
+    assert!(requests <= 1_000 / 50 + 3, "{requests}");
+    rig.script.world().before_page = None;
+    pass(2 * SECOND).await;
+    assert_eq!(rig.rows(rig.question()).await, rig.truth(&rig.question()));
+    rig.close().await;
+}

@@ -1,0 +1,242 @@
+//! Lists with odd rows, odd orders and odd pages: nothing is lost.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::bent::{bent, ids, soon};
+use super::script::{Compare, Listed, Totals, unavailable};
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn a_row_dated_outside_its_window_hides_no_history() {
+    let rig = bent(settings(), |bent| {
+        bent.after = Box::new(|page| {
+            for row in page.rows.iter_mut().filter(|row| &*row.id == "row-000005") {
+                row.created_at = Some(NOW.minus(15 * DAY));
+            }
+        });
+    })
+    .with_history(1_500, 100);
+    let recent = Question { from: Some(NOW.minus(3 * DAY)), ..rig.question() };
+    let _seen = soon(rig.collect(recent)).await;
+    let answer = soon(rig.collect(rig.question())).await;
+    match answer {
+        Ok(answer) => {
+            let rows: Vec<_> = answer.slices.iter().flat_map(rows).collect();
+            let truth = rig.truth(&rig.question());
+            assert!(rows.len() >= truth.len() - 1, "{} of {} and 'complete'", rows.len(), truth.len());
+        }
+        Err(error) => assert!(matches!(error, AskError::Inconsistent { .. }), "{error}"),
+    }
+    rig.close().await;
+}
+
+/// Sixty calls made five days ago, one after the other, ran just now, in the same order: "sorted by last run".
+fn a_batch_ran_just_now(rig: &Rig) {
+    let mut world = rig.script.world();
+    for row in 400..460 {
+        world.change(row, "completed", NOW.minus((row as u32 - 399) * SECOND / 10));
+    }
+    world.quirks.listed = Listed::ByUpdate;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_by_last_run_without_totals_loses_nothing() {
+    let rig = Rig::new(settings(), 1).with_history(1_500, 20);
+    a_batch_ran_just_now(&rig);
+    rig.script.world().quirks.totals = Totals::Missing;
+    let rows = soon(rig.rows(rig.question())).await;
+    assert_eq!(rows.len(), rig.truth(&rig.question()).len());
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broken_walk_over_a_list_by_last_run_claims_nothing() {
+    let rig = Rig::new(settings(), 1).with_history(1_500, 20);
+    a_batch_ran_just_now(&rig);
+    rig.script.world().refuse = Some(Box::new(|number| (number > 1).then(unavailable)));
+    let from = Question { from: Some(NOW.minus(6 * DAY)), ..rig.question() };
+    assert!(rig.collect(from.clone()).await.is_err());
+    rig.script.world().refuse = None;
+    let rows = soon(rig.rows(from.clone())).await;
+    assert_eq!(rows.len(), rig.truth(&from).len());
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_passing_error_of_upstreams_date_loses_no_rows_later() {
+    let rig = Rig::new(settings(), 1);
+    (1..40).for_each(|n| {
+        rig.script.world().insert(NOW.minus(n * DAY), "completed");
+    });
+    rig.script.world().quirks.ahead = 60_000_000;
+    rig.script.learn_clock();
+    rig.script.world().quirks.ahead = 0;
+    rig.rows(rig.question()).await;
+    rig.script.learn_clock();
+    for _ in 0..10 {
+        pass(10 * SECOND).await;
+        let at = rig.clock.now();
+        rig.script.world().insert(at, "completed");
+        pass(SECOND).await;
+        rig.rows(rig.question()).await;
+    }
+    pass(20 * SECOND).await;
+    assert_eq!(rig.rows(rig.question()).await, rig.truth(&rig.question()));
+    rig.close().await;
+}
+
+/// Rows with these ids have no date.
+fn without_dates(undated: &'static [&'static str]) -> Rig {
+    bent(settings(), |bent| {
+        bent.after = Box::new(|page| {
+            for row in page.rows.iter_mut().filter(|row| undated.contains(&&*row.id)) {
+                row.created_at = None;
+            }
+        });
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_row_without_a_date_stays_while_those_around_it_are_read_again() {
+    // The newest, one in the middle, and one beside a call that is under way.
+    let rig = without_dates(&["row-000001", "row-000105", "row-000401"]).with_history(400, 20);
+    {
+        let mut world = rig.script.world();
+        world.insert(NOW.minus(5 * DAY).minus(SECOND * 60), "completed");
+        world.insert(NOW.minus(5 * DAY), "in-progress");
+    }
+    let all = ids(&rig.truth(&rig.question()));
+    for _ in 0..6 {
+        assert_eq!(ids(&rig.rows(rig.question()).await), all);
+        let lately = Question { from: Some(rig.clock.now().minus(5 * DAY + 30 * SECOND)), ..rig.question() };
+        rig.rows(lately).await;
+        pass(5 * SECOND).await;
+        rig.script.world().insert(rig.clock.now(), "completed");
+        let all_now = ids(&rig.truth(&rig.question()));
+        pass(SECOND * 5).await;
+        assert_eq!(ids(&rig.rows(rig.question()).await), all_now);
+        let new = rig.script.world().rows.len() - 1;
+        rig.script.world().rows.remove(new);
+        pass(SECOND * 5).await;
+    }
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_row_without_a_date_stays() {
+    let rig = bent(settings(), |bent| {
+        bent.after = Box::new(|page| {
+            for row in page.rows.iter_mut().filter(|row| &*row.id == "row-000105") {
+                row.created_at = None;
+            }
+        });
+    })
+    .with_history(400, 20);
+    for _ in 0..4 {
+        assert_eq!(ids(&rig.rows(rig.question()).await).len(), 400);
+        pass(5 * SECOND).await;
+    }
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_short_page_before_the_last_breaks_a_walk() {
+    let is_first = AtomicBool::new(true);
+    let rig = bent(settings(), |bent| {
+        bent.after = Box::new(move |page| {
+            let is_second = page.rows.iter().any(|row| &*row.id == "row-000080");
+            if is_second && is_first.swap(false, Ordering::Relaxed) {
+                page.rows.remove(20);
+            }
+        });
+    })
+    .with_history(300, 3);
+    assert_eq!(rig.rows(rig.question()).await, rig.truth(&rig.question()));
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_row_deleted_during_a_walk_without_dates_and_totals_hides_no_other() {
+    let rig = Rig::new(EngineSettings { window: None, ..settings() }, 1).with_history(500, 5);
+    {
+        let mut world = rig.script.world();
+        (world.quirks.compare, world.quirks.totals) = (Compare::Ignored, Totals::Missing);
+        let mut pages = 0;
+        world.before_page = Some(Box::new(move |world, _| {
+            pages += 1;
+            if pages == 3 {
+                world.rows.remove(10);
+            }
+        }));
+    }
+    let rows = ids(&rig.rows(rig.question()).await);
+    let truth = ids(&rig.truth(&rig.question()));
+    assert!(truth.is_subset(&rows), "{:?} lost", truth.difference(&rows));
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_dated_in_another_zone_hides_no_history() {
+    for ahead in [0, 5 * 3_600, 14 * 3_600] {
+        let rig = Rig::new(settings(), 1).with_history(100, 1);
+        let first = rig.script.world().rows.last().unwrap().created_at;
+        rig.script.world().born = Some(first.plus(ahead * SECOND));
+        assert_eq!(rig.rows(rig.question()).await, rig.truth(&rig.question()), "{ahead} s ahead");
+        rig.close().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_dated_in_the_future_is_not_taken_for_one_without_history() {
+    let rig = Rig::new(settings(), 1).with_history(100, 20);
+    rig.script.world().born = Some(NOW.plus(10 * DAY));
+    let error = rig.collect(rig.question()).await.unwrap_err();
+    assert!(matches!(error, AskError::NoHistoryStart), "{error}");
+    let question = Question { from: Some(NOW.minus(30 * DAY)), ..rig.question() };
+    assert_eq!(rig.rows(question.clone()).await, rig.truth(&question));
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_window_of_one_row_that_is_dated_elsewhere_is_no_list_without_dates() {
+    let rig = bent(settings(), |bent| {
+        bent.after = Box::new(|page| {
+            for row in page.rows.iter_mut().filter(|row| &*row.id == "row-000005") {
+                row.created_at = Some(NOW.minus(80 * DAY));
+            }
+        });
+    })
+    .with_history(12, 100);
+    for _ in 0..3 {
+        let given = soon(rig.rows(rig.question())).await;
+        assert_eq!(
+            ids(&given),
+            ids(&rig.truth(&rig.question())),
+            "and the odd one stays where upstream put it"
+        );
+        assert_eq!(given.len(), 12, "each once");
+        pass(5 * SECOND).await;
+    }
+    let narrow = Question { from: Some(NOW.minus(3 * DAY)), ..rig.question() };
+    assert_eq!(rig.rows(narrow.clone()).await, rig.truth(&narrow));
+    rig.requests();
+    pass(5 * SECOND).await;
+    rig.rows(rig.question()).await;
+    let requests = rig.requests();
+    assert!(requests <= 6, "the windows between its neighbors, and the trial: {requests}");
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upstream_that_learns_to_keep_to_the_dates_is_believed() {
+    let rig = Rig::new(settings(), 1).with_history(500, 40);
+    rig.script.world().quirks.compare = Compare::Ignored;
+    let narrow = Question { from: Some(NOW.minus(3 * DAY)), ..rig.question() };
+    assert_eq!(rig.rows(narrow.clone()).await, rig.truth(&narrow));
+    rig.script.world().quirks.compare = Compare::Exact;
+    for _ in 0..2 {
+        assert_eq!(soon(rig.rows(rig.question())).await, rig.truth(&rig.question()));
+        pass(5 * SECOND).await;
+    }
+    rig.close().await;
+}

@@ -1,0 +1,185 @@
+//! Answers past their freshness: when they are given, and what they say of themselves.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::bent::{bent, ids};
+use super::script::unavailable;
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn a_stale_answer_is_not_called_fresh() {
+    let rig =
+        Rig::new(EngineSettings { stale_if_error: 600 * SECOND, ..settings() }, 1).with_history(1_000, 20);
+    rig.rows(rig.question()).await;
+    rig.script.world().refuse = Some(Box::new(|_| Some(unavailable())));
+    pass(300 * SECOND).await;
+    let verdict = rig.collect(rig.question()).await.unwrap().verdict;
+    assert_eq!(verdict.report.stale, Some(StaleReason::UpstreamFailed));
+    let freshness = verdict.freshness;
+    assert!(freshness.lifetime < freshness.age, "{freshness:?}");
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_renewed_behind_is_not_called_fresh() {
+    let rig = Rig::new(EngineSettings { stale_while_revalidate: 600 * SECOND, ..settings() }, 1)
+        .with_history(1_000, 20);
+    rig.rows(rig.question()).await;
+    pass(300 * SECOND).await;
+    let freshness = rig.collect(rig.question()).await.unwrap().verdict.freshness;
+    assert!(freshness.lifetime < freshness.age, "{freshness:?}");
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_left_for_later_questions_show_in_the_age() {
+    let rig = Rig::new(settings(), 1).with_history(6_000, 300);
+    // Stuck in many words, so that neither probes nor readings reach all of them.
+    for n in 1..40 {
+        rig.script.world().insert(NOW.minus(n * 7 * DAY), &format!("stuck-{n}"));
+    }
+    rig.rows(rig.question()).await;
+    pass(600 * SECOND).await;
+    let answer = rig.collect(rig.question()).await.unwrap();
+    let now = rig.clock.now();
+    let oldest = answer
+        .slices
+        .iter()
+        .flat_map(|slice| slice.rows())
+        .filter(|row| row.status.as_ref().is_some_and(|status| status.as_str().starts_with("stuck")))
+        .map(|row| now.since(row.read_at))
+        .max()
+        .unwrap();
+    let freshness = answer.verdict.freshness;
+    assert!(oldest < 10 * SECOND || freshness.lifetime < freshness.age, "{oldest:?} but {freshness:?}");
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn max_stale_holds_for_rows_that_may_have_entered() {
+    let rig = Rig::new(settings(), 1).with_history(400, 20);
+    let row = rig.script.world().insert(NOW.minus(3 * DAY), "in-progress");
+    let wish = Wish { max_stale: Some(60 * SECOND), ..Wish::default() };
+    let question = || Question { to: Some(NOW.minus(DAY)), wish, ..rig.status("queued") };
+    assert_eq!(rig.rows(question()).await.len(), 0);
+    pass(3_600 * SECOND).await;
+    rig.script.world().change(row, "queued", rig.clock.now());
+    pass(3_600 * SECOND).await;
+    assert_eq!(rig.rows(question()).await, rig.truth(&question()));
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn min_fresh_reads_what_expires_too_soon() {
+    let rig = Rig::new(EngineSettings { live_ttl: 10 * SECOND, settling_ttl: 10 * SECOND, ..settings() }, 1)
+        .with_history(400, 20);
+    rig.rows(rig.question()).await;
+    pass(6 * SECOND).await;
+    rig.requests();
+    let wish = Wish { min_fresh: Some(8 * SECOND), ..Wish::default() };
+    rig.rows(Question { wish, ..rig.question() }).await;
+    assert!(rig.requests() > 0);
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_row_that_left_its_status_while_upstream_failed_stays_for_the_stale_answer() {
+    let fails = Arc::new(AtomicBool::new(false));
+    let fails_too = Arc::clone(&fails);
+    let rig = bent(EngineSettings { stale_if_error: 600 * SECOND, ..settings() }, |bent| {
+        bent.before = Box::new(move |subject, _, _| {
+            if fails_too.load(Ordering::Relaxed) && subject.filters.status.is_none() {
+                Err(unavailable())
+            } else {
+                Ok(Duration::ZERO)
+            }
+        });
+    })
+    .with_history(3_000, 60);
+    let stuck: Vec<usize> =
+        (1..20).map(|n| rig.script.world().insert(NOW.minus(n * 2 * DAY), "in-progress")).collect();
+    rig.rows(rig.question()).await;
+    pass(3 * SECOND).await;
+    rig.script.world().change(stuck[5], "completed", rig.clock.now());
+    fails.store(true, Ordering::Relaxed);
+    for _ in 0..3 {
+        let answer = rig.collect(rig.question()).await;
+        assert!(answer.is_ok(), "{}", answer.unwrap_err());
+        pass(SECOND).await;
+    }
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stale_answer_does_not_wait_for_the_check_of_the_key() {
+    let is_down: Arc<AtomicBool> = Arc::default();
+    let down = Arc::clone(&is_down);
+    let rig = bent(EngineSettings { stale_if_error: 600 * SECOND, ..settings() }, |bent| bent.is_down = down)
+        .with_history(400, 20);
+    rig.rows(rig.question()).await;
+    is_down.store(true, Ordering::Relaxed);
+    pass(90 * SECOND).await;
+    let began = Instant::now();
+    let answer = rig.collect(rig.question()).await;
+    assert!(answer.is_ok(), "{}", answer.unwrap_err());
+    assert!(began.elapsed() < 10 * SECOND, "{:?}", began.elapsed());
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn as_of_of_an_answer_that_fell_back_holds() {
+    let fails = Arc::new(AtomicBool::new(false));
+    let fails_too = Arc::clone(&fails);
+    let rig = bent(EngineSettings { stale_if_error: 600 * SECOND, ..settings() }, |bent| {
+        bent.before = Box::new(move |_, page, _| {
+            if fails_too.load(Ordering::Relaxed) && page.number > 1 {
+                Err(unavailable())
+            } else {
+                Ok(Duration::ZERO)
+            }
+        });
+    })
+    .with_history(400, 20);
+    // Calls every quarter of a second in the last ten seconds before the first look.
+    (0..40).for_each(|n| {
+        rig.script.world().insert(NOW.minus(n * SECOND / 4), "completed");
+    });
+    let late = rig.script.world().insert(NOW.minus(9 * SECOND), "completed");
+    rig.script.world().rows[late].shown_at = NOW.plus(SECOND / 2);
+    rig.rows(rig.question()).await;
+    pass(15 * SECOND).await;
+    let now = rig.clock.now();
+    (0..30).for_each(|n| {
+        rig.script.world().insert(now.minus(n * SECOND / 4), "completed");
+    });
+    fails.store(true, Ordering::Relaxed);
+    let answer = rig.collect(rig.question()).await.unwrap();
+    let given = ids(&answer.slices.iter().flat_map(rows).collect::<Vec<_>>());
+    let as_of = answer.verdict.as_of;
+    let world = rig.script.world();
+    let lost = world.rows.iter().filter(|row| row.created_at <= as_of && !given.contains(&row.id));
+    let lost: Vec<_> = lost.map(|row| &row.id).collect();
+    assert!(lost.is_empty(), "{lost:?} before {as_of}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn stale_answers_that_come_together_are_renewed_by_one() {
+    let rig = Rig::new(EngineSettings { stale_while_revalidate: 600 * SECOND, ..settings() }, 1)
+        .with_history(1_000, 20);
+    let stuck: Vec<usize> =
+        (1..9).map(|n| rig.script.world().insert(NOW.minus(n * 2 * DAY), "in-progress")).collect();
+    rig.rows(rig.question()).await;
+    let mut requests = Vec::new();
+    for callers in [1, 50] {
+        pass(30 * SECOND).await;
+        rig.script.world().change(stuck[callers % 7], "completed", rig.clock.now());
+        rig.requests();
+        futures_util::future::join_all((0..callers).map(|_| rig.rows(rig.question()))).await;
+        let tasks = rig.shutdown.running();
+        assert!(tasks <= 12, "{tasks} for {callers}");
+        tokio::time::sleep(10 * SECOND).await;
+        requests.push(rig.requests());
+    }
+    assert!(requests[1] <= requests[0] + 2, "{requests:?}");
+    rig.close().await;
+}
