@@ -141,6 +141,12 @@ impl Reader<'_> {
                     step = walk.go_on();
                     continue;
                 }
+                Step::Whole if self.is_short_of_a_trusted_total(&walk) => {
+                    drop(flights);
+                    self.learned.count(walk.total(), walk.count(), walk.order());
+                    let Some(rest) = walk.rest() else { return Ok(()) };
+                    return self.repair(rest, walk.seen(), desk).await;
+                }
                 Step::Whole => {
                     self.learned.count(walk.total(), walk.count(), walk.order());
                     walk.proven(Extent::Whole).into_iter().for_each(|piece| desk.give(piece));
@@ -184,6 +190,17 @@ impl Reader<'_> {
                 Landed::Tie(instant, rows) => walk.untie(instant, rows),
             };
         }
+    }
+
+    /// Whether a walk brought fewer rows than its total promised, and nothing tells yet that the total counts something
+    /// else: a page that came empty by mistake looks like this too. What is left is then read once more, in
+    /// pieces that are beyond doubt; if they bring no more rows, the total is one of the other kind.
+    fn is_short_of_a_trusted_total(&self, walk: &Walk) -> bool {
+        // A single page with rows that says "no more" is one moment's answer.
+        let is_doubtful = walk.count() == 0 || walk.accepted() > 1;
+        let is_short = is_doubtful && walk.total().is_some_and(|total| walk.count() < total);
+        let is_learnable = walk.order() == Order::NewestFirst && self.learned.dates() == Dates::Kept;
+        is_short && is_learnable && self.learned.total() == Total::Plausible
     }
 
     fn numbered<'s>(
