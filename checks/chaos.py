@@ -281,7 +281,9 @@ def main() -> int:
     for outcome, count in sorted(tally.outcomes.items()):
         print(f"  {outcome}: {count}")
     took = sorted(tally.took)
-    print(f"waiting: p50 {took[len(took) // 2]:.2f} s, p99 {took[int(len(took) * 0.99)]:.2f} s, at most {took[-1]:.2f} s")
+    print(
+        f"waiting: p50 {took[len(took) // 2]:.2f} s, p99 {took[int(len(took) * 0.99)]:.2f} s, at most {took[-1]:.2f} s"
+    )
     print(f"resident: at most {max(m for m, _ in samples):.0f} MiB, handles: at most {max(h for _, h in samples)}")
     tally.verdicts.tell()
     for fault in tally.faults[:20]:
