@@ -17,14 +17,14 @@ use super::clock::Exchange;
 use super::settings::{Place, UpstreamSettings, UpstreamSetupError};
 use super::{retry_after, words};
 
-/// The largest page that is taken in, decoded: some three hundred times a page of large rows. What unpacks to more
-/// is stopped while it unpacks.
-const MOST_BODY: usize = 64 << 20;
+/// The largest page that is taken in, decoded: more than half a megabyte for each of its rows, and some 150 times a page of large
+/// ones. What unpacks to more is stopped while it unpacks.
+const MOST_BODY: usize = 32 << 20;
 
 /// From this size on, a body needs one of the few places for large ones: twice a page of the largest rows that were seen.
 ///
 /// What is taken in at once is bounded by it and [`LARGE_BODIES`], whatever upstream sends: 32 connections hold 128 MiB,
-/// and the large ones as much again.
+/// and the large ones another 64 and what growing costs.
 const LARGE_BODY: usize = 4 << 20;
 
 /// How many large bodies are taken in at once.

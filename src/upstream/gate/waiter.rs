@@ -181,8 +181,7 @@ impl InLine {
                 });
             }
         }
-        if asker.turn.deadline.is_none()
-            && let Some(lane) = state.lanes.get(key)
+        if let Some(lane) = state.lanes.get(key)
             && lane.pace.is_barren(asker.turn.retry_for, now)
         {
             return Step::Refused(Refusal::NoRoom(lane.likely(kind, now) - now));
