@@ -13,7 +13,7 @@ import threading
 import time
 from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from aiohttp import web
@@ -76,6 +76,8 @@ class Upstream:
     script: deque[tuple[int, dict[str, str], bytes]] = field(default_factory=deque)
     # Called with the query before every page is made; a RuntimeError makes it a 500.
     before_page: Callable[["Upstream", Mapping[str, str]], None] = lambda upstream, query: None
+    # Answers a page in place of the truth, if it answers anything.
+    fault: Callable[[web.Request], Awaitable[web.StreamResponse | None]] | None = None
     denied_keys: set[str] = field(default_factory=set)
 
     def __post_init__(self):
@@ -163,10 +165,12 @@ class Upstream:
             agent = self.agents[request.match_info["agent"]]
             return web.json_response({"id": agent.id, "agent_name": "checked", "created_at": text_of(agent.created, 0)})
 
-    async def _executions(self, request: web.Request) -> web.Response:
+    async def _executions(self, request: web.Request) -> web.StreamResponse:
         async with self._request(request):
             if refusal := self._refusal(request):
                 return refusal
+            if self.fault and (faulty := await self.fault(request)):
+                return faulty
             try:
                 self.before_page(self, request.query)
                 return self._page(self.agents[request.match_info["agent"]], request.query)

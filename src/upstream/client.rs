@@ -1,12 +1,14 @@
 //! One attempt over HTTP: what is sent, what is waited for, and how much of an answer is taken in.
 
 use std::error::Error as _;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use reqwest::{Certificate, Client, Response, Url, redirect, retry};
+use tokio::sync::Semaphore;
 
 use crate::domain::Credential;
 use crate::source::{Trace, UpstreamWords};
@@ -15,9 +17,18 @@ use super::clock::Exchange;
 use super::settings::{Place, UpstreamSettings, UpstreamSetupError};
 use super::{retry_after, words};
 
-/// The largest page that is taken in, decoded: some three hundred times a page of large rows. What unpacks to more
-/// is stopped while it unpacks.
-const MOST_BODY: usize = 64 << 20;
+/// The largest page that is taken in, decoded: more than half a megabyte for each of its rows, and some 150 times a page of large
+/// ones. What unpacks to more is stopped while it unpacks.
+const MOST_BODY: usize = 32 << 20;
+
+/// From this size on, a body needs one of the few places for large ones: twice a page of the largest rows that were seen.
+///
+/// What is taken in at once is bounded by it and [`LARGE_BODIES`], whatever upstream sends: 32 connections hold 128 MiB,
+/// and the large ones another 64 and what growing costs.
+const LARGE_BODY: usize = 4 << 20;
+
+/// How many large bodies are taken in at once.
+const LARGE_BODIES: usize = 2;
 
 /// How much of a refusal is read for its words.
 const MOST_REFUSAL: usize = 64 << 10;
@@ -40,6 +51,7 @@ const USER_AGENT: &str = concat!("fanfold/", env!("CARGO_PKG_VERSION"));
 #[derive(Debug)]
 pub(super) struct HttpClient {
     client: Client,
+    large_bodies: Arc<Semaphore>,
 }
 
 /// What one attempt asks for.
@@ -59,6 +71,7 @@ pub(super) struct Head {
     pub(super) retry_after: Option<Duration>,
     pub(super) exchange: Exchange,
     response: Response,
+    large_bodies: Arc<Semaphore>,
 }
 
 /// Why an attempt has no answer.
@@ -105,7 +118,7 @@ impl HttpClient {
             builder = builder.no_proxy();
         }
         let client = builder.build().map_err(|e| UpstreamSetupError::Client(chain(&e)))?;
-        Ok(Self { client })
+        Ok(Self { client, large_bodies: Arc::new(Semaphore::new(LARGE_BODIES)) })
     }
 
     /// Sends a request and waits for the head of its answer. There is no time-out but that for connecting.
@@ -121,6 +134,7 @@ impl HttpClient {
             retry_after: retry_after::read(response.headers(), exchange.received),
             exchange,
             response,
+            large_bodies: Arc::clone(&self.large_bodies),
         })
     }
 }
@@ -129,7 +143,7 @@ impl Head {
     /// Takes the whole body in, decoded.
     pub(super) async fn body(self) -> Result<Bytes, Broken> {
         let mut response = self.response;
-        let body = take(&mut response, MOST_BODY).await?;
+        let body = take(&mut response, MOST_BODY, &self.large_bodies).await?;
         body.map(Bytes::from).ok_or(Broken::TooLarge)
     }
 
@@ -148,7 +162,11 @@ impl Head {
 }
 
 /// The body, or none if it is larger than `most`.
-async fn take(response: &mut Response, most: usize) -> Result<Option<Vec<u8>>, Broken> {
+async fn take(
+    response: &mut Response,
+    most: usize,
+    large_bodies: &Semaphore,
+) -> Result<Option<Vec<u8>>, Broken> {
     // The length is of the encoded body, and gone from the headers where the client decodes.
     let length = response.headers().get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
     if length.is_some_and(|l| l > most) {
@@ -156,9 +174,20 @@ async fn take(response: &mut Response, most: usize) -> Result<Option<Vec<u8>>, B
     }
     // What is announced is not yet there: a megabyte at most is laid out for it.
     let mut body = Vec::with_capacity(length.unwrap_or(64 << 10).min(1 << 20));
+    let mut place = None;
     while let Some(chunk) = response.chunk().await.map_err(|e| Broken::WithinAnswer(chain(&e)))? {
-        if body.len() + chunk.len() > most {
+        let needed = body.len() + chunk.len();
+        if needed > most {
             return Ok(None);
+        }
+        if needed > LARGE_BODY && place.is_none() {
+            // The semaphore is never closed; the wait is part of the attempt.
+            place = large_bodies.acquire().await.ok();
+        }
+        if needed > body.capacity() {
+            // As vectors grow, but never beyond what may come.
+            let capacity = (2 * body.capacity()).clamp(needed, most.max(needed));
+            body.reserve_exact(capacity - body.len());
         }
         body.extend_from_slice(&chunk);
     }

@@ -8,7 +8,7 @@ use crate::source::{Deadline, SourceError, UpstreamWords};
 
 use super::client::{Broken, Head, Request};
 use super::gate::{Fault, Outcome, Pass};
-use super::retry::Cause;
+use super::retry::{Cause, Tries};
 use super::stats::RequestOutcome;
 use super::{Ask, Upstream, words};
 
@@ -37,7 +37,7 @@ struct Refused {
 
 impl Upstream {
     /// Sends the request, takes the answer in, and has everybody learn from it.
-    pub(super) async fn exchange(&self, ask: &Ask<'_>, pass: Pass) -> Result<Bytes, Failure> {
+    pub(super) async fn exchange(&self, ask: &Ask<'_>, pass: Pass, tries: &Tries) -> Result<Bytes, Failure> {
         let mut end = End { upstream: self, outcome: RequestOutcome::Abandoned };
         let exchanged = tokio::select! {
             exchanged = timeout(self.settings.attempt_timeout, self.send(ask, &pass)) => {
@@ -47,7 +47,7 @@ impl Upstream {
         };
         end.outcome = label(&exchanged);
         // What ended before it could teach anything frees its connection, and no more.
-        match outcome(&exchanged) {
+        match outcome(&exchanged, tries) {
             Some(outcome) => pass.finish(outcome),
             None => drop(pass),
         }
@@ -119,7 +119,7 @@ const fn label(exchanged: &Exchanged) -> RequestOutcome {
 }
 
 /// What the gate learns; nothing from what says nothing of upstream.
-const fn outcome(exchanged: &Exchanged) -> Option<Outcome> {
+const fn outcome(exchanged: &Exchanged, tries: &Tries) -> Option<Outcome> {
     Some(match exchanged {
         Exchanged::Body(_) | Exchanged::Broken(Broken::TooLarge) => Outcome::Answered,
         Exchanged::Refused(Refused { status, retry_after, .. }) => match status.as_u16() {
@@ -129,6 +129,8 @@ const fn outcome(exchanged: &Exchanged) -> Option<Outcome> {
             _ => Outcome::Answered,
         },
         Exchanged::Broken(Broken::Connect(_)) => Outcome::Failed(Fault::Connection),
+        // An upstream that restarts ends all idle connections at once: that it is down shows on the next ones.
+        Exchanged::Broken(Broken::BeforeAnswer(_)) if !tries.had_dead_connection() => return None,
         Exchanged::Broken(Broken::BeforeAnswer(_) | Broken::WithinAnswer(_)) => {
             Outcome::Failed(Fault::Answer)
         }
@@ -149,6 +151,7 @@ fn result(exchanged: Exchanged) -> Result<Bytes, Failure> {
             let cause = match status.as_u16() {
                 429 => Cause::Limited,
                 408 | 500..=599 => Cause::Transient(retry_after),
+                300..=399 => Cause::Malformed,
                 _ => Cause::Final,
             };
             Failure { error: words::refusal(status, words, retry_after), cause }
@@ -159,7 +162,7 @@ fn result(exchanged: Exchanged) -> Result<Bytes, Failure> {
         }
         Exchanged::Broken(Broken::TooLarge) => Failure {
             error: SourceError::Malformed { detail: "larger than any page".to_owned() },
-            cause: Cause::Final,
+            cause: Cause::Malformed,
         },
         Exchanged::Broken(Broken::Unsendable) => Failure {
             error: SourceError::Denied(UpstreamWords {

@@ -149,7 +149,7 @@ impl Upstream {
         };
         ask.turn.departure.goes();
         let began = Instant::now();
-        let exchanged = self.exchange(ask, pass).await;
+        let exchanged = self.exchange(ask, pass, tries).await;
         tries.spent += began.elapsed();
         let body = exchanged?;
         Counters::add(&self.counters.body_bytes, body.len());
@@ -198,7 +198,7 @@ impl Source for Upstream {
         turn: &'a Turn,
     ) -> BoxFuture<'a, Result<RelayedPage, SourceError>> {
         let ask = Ask { url: self.agent_url(agent, &["executions"], query), credential, agent, turn };
-        self.ask(ask, |body| Ok(RelayedPage { page: page::parse(&body, None).ok(), body })).boxed()
+        self.ask(ask, page::relay).boxed()
     }
 
     fn room(&self, credential: CredentialId) -> Room {

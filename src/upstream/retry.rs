@@ -8,7 +8,7 @@ use tokio::time::Instant;
 const MOST_ATTEMPTS: u32 = 10;
 
 /// The most refusals by 429 of one page that has no deadline. They are not among the attempts: the gate spaces them so that
-/// most pages meet none, and where upstream refuses everything its pauses grow, so that these take minutes.
+/// most pages meet none, and where upstream refuses everything it says so to all in line.
 const MOST_REFUSALS: u32 = 20;
 
 /// The longest first wait; it doubles with every attempt.
@@ -28,7 +28,7 @@ pub(super) enum Cause {
     Transient(Option<Duration>),
     /// A connection that was idle turned out to be dead: the request was not seen.
     IdleConnection,
-    /// A success that is no page.
+    /// A success that is no page, or a redirect: proxies answer so for a moment.
     Malformed,
     /// The breaker is open for so long.
     Down(Duration),
@@ -55,6 +55,11 @@ pub(super) struct Limits {
 }
 
 impl Tries {
+    /// Whether a connection had died already before it brought anything of an answer.
+    pub(super) const fn had_dead_connection(&self) -> bool {
+        self.idle > 0
+    }
+
     /// How long to wait before the next attempt; none for no other. `jitter` is from 0 to 1.
     ///
     /// Waits are spread over all of their length (full jitter): callers that failed together do not return together.

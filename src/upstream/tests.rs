@@ -230,12 +230,62 @@ async fn refusals_are_told_in_upstreams_words_and_asked_once() {
 
 #[tokio::test]
 async fn a_redirect_is_not_followed() {
-    let fake = fake(async |n, _| {
-        assert_eq!(n, 0);
+    let fake = fake(async |_, request: Request| {
+        assert_ne!(request.uri().path(), "/elsewhere");
         (StatusCode::FOUND, [("location", "/elsewhere")]).into_response()
     })
     .await;
-    assert!(matches!(fake.page(RETRY).await, Err(SourceError::Unavailable { .. })));
+    assert!(matches!(fake.page(NEVER).await, Err(SourceError::Unavailable { .. })));
+    assert_eq!(fake.upstream.stats().requests(RequestOutcome::Refused), 1);
+}
+
+#[tokio::test]
+async fn a_redirect_may_be_a_proxys_for_a_moment() {
+    let fake = fake(async |n, _| match n {
+        0 => (StatusCode::FOUND, [("location", "/elsewhere")]).into_response(),
+        _ => PAGE.into_response(),
+    })
+    .await;
+    assert_eq!(fake.page(RETRY).await.unwrap().rows.len(), 1);
+}
+
+#[tokio::test]
+async fn idle_connections_that_are_dead_do_not_open_the_breaker() {
+    const OK: &[u8] =
+        b"HTTP/1.1 200 OK\r\ncontent-length: 28\r\nconnection: close\r\n\r\n{\"data\":[],\"has_more\":false}";
+    // More than open it for a single agent.
+    const DEAD: usize = 25;
+    const ANSWERS: [&[u8]; 2 * DEAD] = {
+        let mut answers: [&[u8]; 2 * DEAD] = [b""; 2 * DEAD];
+        let mut at = DEAD;
+        while at < 2 * DEAD {
+            answers[at] = OK;
+            at += 1;
+        }
+        answers
+    };
+    let fake = Arc::new(raw(&ANSWERS).await);
+    let mut pages = JoinSet::new();
+    for _ in 0..DEAD {
+        let fake = Arc::clone(&fake);
+        pages.spawn(async move { fake.page(RETRY).await.is_ok() });
+    }
+    assert!(pages.join_all().await.into_iter().all(|is_read| is_read));
+    assert_eq!(fake.upstream.stats().turned_away, 0);
+    assert!(fake.upstream.stats().requests(RequestOutcome::Broken) >= DEAD as u64);
+}
+
+#[tokio::test]
+async fn large_bodies_are_taken_in_two_at_a_time() {
+    let large = Bytes::from(format!("{{\"data\":[],\"x\":\"{}\"}}", "x".repeat(6 << 20)));
+    let fake = fake(move |_, _| std::future::ready(large.clone().into_response())).await;
+    let fake = Arc::new(fake);
+    let mut pages = JoinSet::new();
+    for _ in 0..6 {
+        let fake = Arc::clone(&fake);
+        pages.spawn(async move { fake.page(NEVER).await.is_ok() });
+    }
+    assert_eq!(pages.join_all().await, [true; 6]);
 }
 
 #[tokio::test]

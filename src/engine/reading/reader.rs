@@ -206,6 +206,11 @@ impl Reader<'_> {
                     step = walk.go_on();
                     continue;
                 }
+                Step::Whole if self.is_short_of_a_trusted_total(&walk, dates) => {
+                    self.learned.walked(&walk);
+                    let Some(rest) = walk.rest() else { return Ok(Walked::Whole) };
+                    return Ok(Walked::Broken { rest, seen: walk.seen() });
+                }
                 Step::Whole => {
                     // All of it lies where it was asked for: either there is no more, or the dates were kept to.
                     let may_lack = dates == Dates::Ignored && !walk.has_strayed() && !asked.covers(region);
@@ -249,6 +254,17 @@ impl Reader<'_> {
                 Landed::Tie(instant, rows) => walk.untie(instant, rows),
             };
         }
+    }
+
+    /// Whether a walk brought fewer rows than its total promised, and nothing tells yet that the total counts something
+    /// else: a page that came empty by mistake looks like this too. What is left is then read once more, in
+    /// pieces that are beyond doubt; if they bring no more rows, the total is one of the other kind.
+    fn is_short_of_a_trusted_total(&self, walk: &Walk, dates: Dates) -> bool {
+        let (Some(total), Some(count)) = (walk.total(), walk.count()) else { return false };
+        // A single page with rows that says "no more" is one moment's answer.
+        let is_doubtful = count == 0 || walk.accepted() > 1;
+        let is_learnable = walk.order() == Order::NewestFirst && dates == Dates::Kept;
+        is_doubtful && count < total && is_learnable && self.learned.total() == Total::Plausible
     }
 
     fn numbered<'s>(

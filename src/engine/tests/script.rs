@@ -77,6 +77,8 @@ pub(super) struct World {
     /// Which pages fail, by their number from the start.
     pub(super) refuse: Option<Refusal>,
     pub(super) agent_refused: Option<u16>,
+    /// The next page of this number is empty and says that it is the last, whatever there is.
+    pub(super) emptied: Option<u32>,
     /// When the agent was made; without it, with its oldest row.
     pub(super) born: Option<Timestamp>,
     pub(super) asked: Vec<(Filters, PageOf)>,
@@ -110,6 +112,7 @@ impl Script {
             before_page: None,
             refuse: None,
             agent_refused: None,
+            emptied: None,
             born: None,
             asked: Vec::new(),
             checks: 0,
@@ -202,6 +205,10 @@ impl World {
             Totals::OfEverything => Some(self.rows.len() as u64),
             Totals::Off(by) => Some((rows.len() as i64 + by).max(0) as u64),
         };
+        if self.emptied == Some(of.number) {
+            self.emptied = None;
+            return Page { rows: Vec::new(), has_more: false, total };
+        }
         let start = (of.number as usize - 1) * MAX_PAGE_SIZE;
         let has_more = rows.len() > start + MAX_PAGE_SIZE;
         let rows = rows.into_iter().skip(start).take(MAX_PAGE_SIZE).map(|fact| row(&fact)).collect();

@@ -7,6 +7,7 @@ use crate::source::Room;
 use crate::upstream::settings::{Rate, RateScope, Share};
 
 use super::budget::{Budget, Kind, Standing};
+use super::crowd::Crowd;
 use super::pace::Pace;
 use super::turns::{KINDS, Turns, WaiterId};
 
@@ -27,6 +28,7 @@ pub(super) enum LaneKey {
 pub(super) struct Lane {
     pub(super) budget: Budget,
     pub(super) pace: Pace,
+    pub(super) crowd: Crowd,
     pub(super) turns: Turns,
 }
 
@@ -43,7 +45,12 @@ pub(super) struct Lanes {
 
 impl Lane {
     fn new(rate: Option<Rate>, reserve: Share) -> Self {
-        Self { budget: Budget::new(rate, reserve), pace: Pace::new(rate), turns: Turns::default() }
+        Self {
+            budget: Budget::new(rate, reserve),
+            pace: Pace::new(rate),
+            crowd: Crowd::default(),
+            turns: Turns::default(),
+        }
     }
 
     /// Whose turn it is, if there is room for them; else when there may be.
@@ -58,6 +65,7 @@ impl Lane {
         if let Some(at) = self.pace.next(0, now) {
             return Err(Some(at));
         }
+        self.crowd.room(now).map_err(Some)?;
         let mut next: Option<Instant> = None;
         for kind in KINDS {
             let passed_over = kind.standing == Standing::Unproven && unproven == UnprovenRoom::Taken;
@@ -132,7 +140,8 @@ impl Lanes {
     fn has_space(&mut self, now: Instant) -> bool {
         if self.lanes.len() >= MOST {
             self.lanes.retain(|_, lane| {
-                lane.turns.len() > 0 || lane.pace.paused_until(now).is_some() || !lane.budget.is_idle(now)
+                let is_used = lane.turns.len() > 0 || lane.crowd.in_flight() > 0;
+                is_used || lane.pace.paused_until(now).is_some() || !lane.budget.is_idle(now)
             });
         }
         self.lanes.len() < MOST

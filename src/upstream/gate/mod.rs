@@ -1,7 +1,7 @@
 //! What every request upstream passes: the rate budget, then the process's connections, in fair turns.
 //!
 //! A request that has to wait is lined up by kind and question ([`turns`]), and goes when both its budget
-//! ([`budget`], slowed down as [`pace`] learned) and a connection are free, never holding one while it waits for the other.
+//! ([`budget`], slowed down as [`pace`] and [`crowd`] learned) and a connection are free, never holding one while it waits for the other.
 //! The [`breaker`] refuses everybody at once while upstream is down.
 //!
 //! There is no task behind this. Whoever waits does the work: each waiter looks for those whose turn it is when something
@@ -13,6 +13,7 @@
 
 mod breaker;
 mod budget;
+mod crowd;
 mod lanes;
 mod pace;
 mod pass;
@@ -33,7 +34,7 @@ use breaker::Breaker;
 pub use breaker::BreakerState;
 pub(crate) use breaker::Fault;
 pub(crate) use budget::{Kind, Standing};
-use lanes::{Lanes, UnprovenRoom};
+use lanes::{LaneKey, Lanes, UnprovenRoom};
 pub(crate) use pass::{Outcome, Pass};
 use waiter::{Fate, Waiter, Waiters};
 
@@ -85,7 +86,8 @@ pub struct GateSnapshot {
     pub waiting: usize,
     /// How many requests the tightest budget has left; none without a limit.
     pub budget_left: Option<usize>,
-    /// The slowest speed, as the part that 429 and time-outs left of the speed before; 1 where none is remembered.
+    /// The slowest speed, as the part that 429 left of the speed before, or time-outs of the connections; 1 where none is
+    /// remembered.
     pub pace: f64,
     /// The longest pause that still lies ahead.
     pub paused_for: Duration,
@@ -142,7 +144,7 @@ impl Gate {
     pub(crate) fn snapshot(&self) -> GateSnapshot {
         let now = Instant::now();
         let mut state = self.lock();
-        let breaker = state.breaker.state();
+        let (breaker, connections) = (state.breaker.state(), state.concurrency);
         let (in_flight, waiting) = (state.in_flight, state.waiters.len());
         let mut snapshot = GateSnapshot {
             in_flight,
@@ -153,7 +155,7 @@ impl Gate {
             breaker,
         };
         for lane in state.lanes.all() {
-            let share = lane.pace.share(now);
+            let share = lane.pace.share(now).min(lane.crowd.share(connections, now));
             if let Some(left) = lane.budget.left(now) {
                 snapshot.budget_left = Some(snapshot.budget_left.map_or(left, |l| l.min(left)));
             }
@@ -188,6 +190,7 @@ impl State {
                 Ok((id, kind)) => {
                     let place = lane.budget.take(kind, now);
                     lane.pace.went(now);
+                    lane.crowd.went();
                     self.in_flight += 1;
                     self.unproven_in_flight += usize::from(kind.standing == Standing::Unproven);
                     self.waiters.decide(id, Fate::Go(place, now));
@@ -230,7 +233,10 @@ impl State {
     }
 
     /// Frees the connection of one that passed.
-    fn end(&mut self, kind: Kind, now: Instant) {
+    fn end(&mut self, key: LaneKey, kind: Kind, now: Instant) {
+        if let Some(lane) = self.lanes.get(key) {
+            lane.crowd.ended();
+        }
         self.in_flight -= 1;
         self.unproven_in_flight -= usize::from(kind.standing == Standing::Unproven);
         self.pump(now);
@@ -248,5 +254,7 @@ impl State {
     }
 }
 
+#[cfg(test)]
+mod scenarios;
 #[cfg(test)]
 mod tests;

@@ -64,6 +64,10 @@ pub(super) struct Pace {
     /// What was learned; none while nothing was, or once it is forgotten.
     learned: Option<Learned>,
     paused_until: Option<Instant>,
+    /// Since when upstream has answered nothing but 429.
+    refused_since: Option<Instant>,
+    /// In which time upstream's own count has moved on.
+    period: Duration,
     /// Cuts by 429 in a row.
     refusals: u32,
     /// When the latest successes came.
@@ -88,6 +92,8 @@ impl Pace {
             average: f64::from(count.get()) / per.as_secs_f64(),
             learned: None,
             paused_until: None,
+            refused_since: None,
+            period: per,
             refusals: 0,
             successes: VecDeque::new(),
         }
@@ -101,6 +107,14 @@ impl Pace {
     /// Until when nothing may go, if that is to come.
     pub(super) fn paused_until(&self, now: Instant) -> Option<Instant> {
         self.paused_until.filter(|until| *until > now)
+    }
+
+    /// Whether upstream pauses everybody and has refused all that was asked for longer than so long, and than its count
+    /// takes to move on: waiting on is no plan any more.
+    pub(super) fn is_barren(&self, patience: Duration, now: Instant) -> bool {
+        let refused_for = self.refused_since.map(|since| now.saturating_duration_since(since));
+        self.paused_until(now).is_some()
+            && refused_for.is_some_and(|length| length >= patience.max(self.period))
     }
 
     /// When the next request may go after so many others, if that is to come.
@@ -138,6 +152,9 @@ impl Pace {
             None => Duration::ZERO,
         };
         self.refusals = self.refusals.saturating_add(u32::from(is_new));
+        // A refusal long after the last pause begins anew: nobody asked in between.
+        let has_lapsed = self.paused_until.is_some_and(|until| now > until + MEMORY);
+        self.refused_since = self.refused_since.filter(|_| !has_lapsed).or(Some(now));
         let until = now + pause;
         self.paused_until = self.paused_until.max(Some(until));
         if let Some(learned) = &mut self.learned {
@@ -159,6 +176,7 @@ impl Pace {
             self.successes.pop_front();
         }
         self.successes.push_back(now);
+        self.refused_since = None;
         let Some(mut learned) = self.remembered(now) else {
             self.learned = None;
             self.refusals = 0;
@@ -285,6 +303,28 @@ mod tests {
         pace.went(now + MEMORY);
         assert_eq!(pace.share(now + MEMORY), 1.0);
         assert_eq!(pace.next(100, now + MEMORY), None);
+    }
+
+    #[test]
+    fn refusals_without_an_end_are_not_waited_out() {
+        let start = Instant::now();
+        let (mut now, mut pace) = (start, pace());
+        while !pace.is_barren(secs(50), now) {
+            assert!(now - start < secs(90));
+            pace.limited(now, now, None, 1.0);
+            now = pace.paused_until(now).unwrap() - Duration::from_millis(1);
+            if !pace.is_barren(secs(50), now) {
+                now += Duration::from_millis(1);
+            }
+        }
+        assert!(now - start >= secs(60), "upstream counts by the minute");
+        assert!(!pace.is_barren(secs(50), now + secs(1)), "once the pause is over, somebody may try");
+        pace.succeeded(now, now);
+        pace.limited(now, now, None, 1.0);
+        assert!(!pace.is_barren(secs(50), now));
+        let later = now + MEMORY * 3;
+        pace.limited(later, later, None, 1.0);
+        assert!(!pace.is_barren(secs(50), later), "nobody asked for long");
     }
 
     #[test]

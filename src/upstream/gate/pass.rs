@@ -60,11 +60,18 @@ impl Pass {
             Outcome::Failed(fault) => state.breaker.failed(self.agent, fault, self.role, now),
         };
         self.role = Role::Ordinary;
+        let connections = state.concurrency;
         if let Some(lane) = state.lanes.get(self.lane) {
             match outcome {
-                Outcome::Answered => lane.pace.succeeded(self.sent, now),
+                Outcome::Answered => {
+                    lane.pace.succeeded(self.sent, now);
+                    lane.crowd.answered(self.sent, connections, now);
+                }
                 Outcome::Limited(after) => lane.pace.limited(self.sent, now, after, rand::random()),
-                Outcome::TimedOut => lane.pace.timed_out(self.sent, now),
+                Outcome::TimedOut => {
+                    lane.pace.timed_out(self.sent, now);
+                    lane.crowd.timed_out(self.sent, now);
+                }
                 Outcome::Failed(_) => {}
             }
         }
@@ -84,6 +91,6 @@ impl Drop for Pass {
         if self.role == Role::Probe {
             state.breaker.abandoned(now);
         }
-        state.end(self.kind, now);
+        state.end(self.lane, self.kind, now);
     }
 }

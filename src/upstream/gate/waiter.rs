@@ -181,6 +181,11 @@ impl InLine {
                 });
             }
         }
+        if let Some(lane) = state.lanes.get(key)
+            && lane.pace.is_barren(asker.turn.retry_for, now)
+        {
+            return Step::Refused(Refusal::NoRoom(lane.likely(kind, now) - now));
+        }
         let watched = if state.waiters.drives(self.id) {
             next
         } else {
@@ -213,7 +218,7 @@ impl Drop for InLine {
                 if let (Some(place), Some(lane)) = (place, state.lanes.get(waiter.lane)) {
                     lane.budget.give_back(place);
                 }
-                state.end(waiter.kind, now);
+                state.end(waiter.lane, waiter.kind, now);
             }
             Some(Fate::Refused(_)) => {}
         }

@@ -11,10 +11,11 @@
 mod fields;
 
 use bytes::Bytes;
-use serde::de::{Deserializer, Visitor};
+use serde::de::{Deserializer, IgnoredAny, Visitor};
 use serde_json::value::RawValue;
 
 use crate::domain::{AgentFacts, MAX_PAGE_SIZE, Page, Rounding, Row, Status, Timestamp};
+use crate::source::RelayedPage;
 
 use super::depth;
 use fields::{Data, Envelope, EnvelopeVisitor, RowVisitor};
@@ -37,6 +38,10 @@ pub(super) fn parse(body: &Bytes, number: Option<u32>) -> Result<Page, Fault> {
         Data::Null | Data::Absent | Data::Other if speaks => {
             return Err("an error with a status of success".to_owned());
         }
+        // Nothing, where rows are promised, is not a list without rows.
+        Data::Null if has_more.is_some_and(|m| m.get() == "true") || is_short_of(total, 0, number) => {
+            return Err("its data is null, though there are rows".to_owned());
+        }
         Data::Null => Vec::new(),
         Data::Absent => return Err("an object without data".to_owned()),
         Data::Other => return Err("its data is neither an array nor null".to_owned()),
@@ -56,9 +61,31 @@ pub(super) fn parse(body: &Bytes, number: Option<u32>) -> Result<Page, Fault> {
 /// A full page is never taken for the last, nor a page that leaves `total` unreached. An empty page is the end all
 /// the same: `total` may count what the filters leave out, and would send the walk on for nothing.
 fn may_have_more(rows: usize, total: Option<u64>, number: Option<u32>) -> bool {
+    rows >= MAX_PAGE_SIZE || (rows > 0 && number.is_some() && is_short_of(total, rows, number))
+}
+
+/// Whether this page and those before it leave a total unreached.
+fn is_short_of(total: Option<u64>, rows: usize, number: Option<u32>) -> bool {
     let before = number.map_or(0, |n| u64::from(n.saturating_sub(1)) * MAX_PAGE_SIZE as u64);
-    let short_of_total = total.is_some_and(|total| before + (rows as u64) < total);
-    rows >= MAX_PAGE_SIZE || (rows > 0 && number.is_some() && short_of_total)
+    total.is_some_and(|total| before + (rows as u64) < total)
+}
+
+/// Takes a body that goes to the client as it is, with the rows that can be read of it.
+///
+/// What is JSON and no page is passed on: upstream may know more forms of its answers than are known here.
+///
+/// # Errors
+/// The body is no JSON document: a hop spoke in upstream's place, or the answer was cut off where nothing but its text shows it.
+pub(super) fn relay(body: Bytes) -> Result<RelayedPage, Fault> {
+    match parse(&body, None) {
+        Ok(page) => Ok(RelayedPage { page: Some(page), body }),
+        Err(fault) => {
+            match json_text(&body).is_ok_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok()) {
+                true => Ok(RelayedPage { page: None, body }),
+                false => Err(fault),
+            }
+        }
+    }
 }
 
 /// Reads what upstream tells of an agent; only `created_at`, whatever else there is.

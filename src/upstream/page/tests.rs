@@ -114,8 +114,32 @@ fn a_bare_array_is_one_page() {
 
 #[test]
 fn null_data_is_a_page_without_rows() {
-    let page = page(r#"{"data":null,"total":0,"has_more":false}"#).unwrap();
-    assert!(page.rows.is_empty() && !page.has_more);
+    for rest in ["", ",\"total\":0", ",\"has_more\":false", ",\"total\":null,\"has_more\":null"] {
+        let page = page(&format!("{{\"data\":null{rest}}}")).unwrap();
+        assert!(page.rows.is_empty() && !page.has_more, "{rest}");
+    }
+    let beyond =
+        parse(&Bytes::from_static(br#"{"data":null,"total":50,"has_more":false}"#), Some(2)).unwrap();
+    assert!(beyond.rows.is_empty());
+}
+
+#[test]
+fn null_data_where_there_are_rows_is_no_page() {
+    for rest in ["\"total\":5,\"has_more\":false", "\"has_more\":true", "\"total\":1"] {
+        assert!(page(&format!("{{\"data\":null,{rest}}}")).is_err(), "{rest}");
+    }
+}
+
+#[test]
+fn what_is_passed_on_is_json_to_its_end() {
+    for odd in ["{\"odd\": 12.710 }\n", "[1,2]", "{\"data\":[{\"no\":\"id\"}]}"] {
+        let relayed = relay(Bytes::from_static(odd.as_bytes())).unwrap();
+        assert!(relayed.page.is_none() && relayed.body == odd);
+    }
+    for broken in ["", "<html>", "{\"data\":[{\"id\":\"a\"}", "{}x", "\"text\"", "[[1]"] {
+        assert!(relay(Bytes::from_static(broken.as_bytes())).is_err(), "{broken}");
+    }
+    assert!(relay(Bytes::from_static(b"{\"a\":\"\xff\"}")).is_err());
 }
 
 #[test]

@@ -1,0 +1,299 @@
+"""Random faults, live data and random questions: whatever claims to be whole is held against upstream's own history.
+
+`scripts/test-long chaos` asks for 20,000 answers; checks/test_chaos.py for as many as fit into half a minute. One page in ten is answered
+with a fault, and one agent check in fifty. Every 200 JSON that is complete and every unbroken stream must be what the history
+allows (checks/truth.py); of a lenient answer all but what it names, of a broken one all above its last row.
+"""
+
+import argparse
+import asyncio
+import json
+import random
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import aiohttp
+from aiohttp import web
+from organization import live
+from programs import KEY, Program, start_gateway
+from rows import make_rows, micros_of, text_of
+from soak import DAYS, random_question, resident_and_handles
+from truth import Asked, History, Promise, Verdicts, small
+from upstream import Upstream
+
+AGENTS = 3
+ROWS = 400
+STUCK = 3
+CLIENTS = 12
+FAULTS = 0.1
+LATENCY = 0.005
+NDJSON = "application/x-ndjson"
+PROMISE = Promise(live=1, settling=2, settled=300, settle_after=120)
+FLAGS = (
+    *("--upstream-timeout", "1s", "--request-deadline", "6s", "--stale-if-error", "0s", "--upstream-rate", "0"),
+    *("--settle-after", f"{PROMISE.settle_after}s"),
+)
+FORMS = ("json", "lenient", "ndjson", "end-record", "page")
+DEADLINE_SECONDS = 6
+# Of a busy machine.
+SLACK_SECONDS = 6
+
+
+class Chaos:
+    """Answers some pages with faults; a seed makes them the same every time, as far as the questions are."""
+
+    def __init__(self, draw: random.Random, share: float):
+        self.draw, self.share, self.counts = draw, share, Counter()
+
+    async def __call__(self, request: web.Request) -> web.StreamResponse | None:
+        if self.draw.random() >= self.share:
+            return None
+        kinds = (self.status, self.reset, self.cut, self.hang, self.hang_within, self.nonsense, self.limited)
+        kind = self.draw.choice(kinds)
+        self.counts[kind.__name__] += 1
+        return await kind(request)
+
+    async def status(self, _) -> web.StreamResponse:
+        return web.json_response({"message": "chaos"}, status=self.draw.choice((500, 502, 503, 504, 408)))
+
+    async def limited(self, _) -> web.StreamResponse:
+        more = self.draw.choice(({}, {"Retry-After": "1"}, {"Retry-After": "0"}))
+        return web.json_response({"message": "chaos"}, status=429, headers=more)
+
+    async def reset(self, request: web.Request) -> web.StreamResponse:
+        request.transport.abort()
+        return web.Response()
+
+    async def cut(self, request: web.Request) -> web.StreamResponse:
+        """The beginning of a page, and the end of the connection: with a length, in chunks, or with neither."""
+        answer = web.StreamResponse(headers={"Content-Type": "application/json"})
+        match self.draw.randrange(3):
+            case 0:
+                answer.content_length = 5_000
+            case 1:
+                answer.enable_chunked_encoding()
+            case _:
+                answer.force_close()
+        await answer.prepare(request)
+        await answer.write(b'{"page_number":1,"page_size":50,"total":3,"has_more":false,"data":[{"id":"cut"},')
+        request.transport.close()
+        return answer
+
+    async def hang(self, _) -> web.StreamResponse:
+        await asyncio.sleep(3)
+        return web.Response(status=500)
+
+    async def hang_within(self, request: web.Request) -> web.StreamResponse:
+        answer = web.StreamResponse(headers={"Content-Type": "application/json"})
+        await answer.prepare(request)
+        await answer.write(b'{"page_number":1,"page_size":50,"total":0,"has_more":false,"data":[')
+        await asyncio.sleep(3)
+        return answer
+
+    async def nonsense(self, _) -> web.StreamResponse:
+        bodies = (
+            b"",
+            b"<html>just a moment",
+            b'{"error":"try later"}',
+            b'{"data":null,"has_more":true,"total":9}',
+            b'{"data":[{"no":"id"}],"has_more":false}',
+            b'{"data":[{"id":"\xff\xfe"}],"has_more":false}',
+            b'{"data":{"rows":[]},"has_more":false}',
+        )
+        return web.Response(body=self.draw.choice(bodies), content_type="application/json")
+
+
+@dataclass
+class Tally:
+    """What came of the questions."""
+
+    verdicts: Verdicts = field(default_factory=Verdicts)
+    outcomes: Counter = field(default_factory=Counter)
+    faults: list[str] = field(default_factory=list)
+    took: list[float] = field(default_factory=list)
+    answers: int = 0
+
+
+class Client:
+    """One client, and the way it judges."""
+
+    def __init__(self, http: aiohttp.ClientSession, base: str, histories: list[History], tally: Tally, seed: int):
+        self.http, self.base, self.histories, self.tally = http, base, histories, tally
+        self.draw = random.Random(seed)
+
+    async def ask(self) -> None:
+        history, form = self.draw.choice(self.histories), self.draw.choice(FORMS)
+        asked, began = random_question(self.draw), time.monotonic()
+        query = {"from": text_of(asked.start, 1)} if asked.start else {}
+        if asked.end < 1 << 62:
+            query["to"] = text_of(asked.end, 1)
+        if asked.status:
+            query["status"] = asked.status
+        name = f"{form} {json.dumps(query)}"
+        path, headers = f"/agents/{history.agent.id}/executions/all", {}
+        match form:
+            case "lenient":
+                headers["Prefer"] = "handling=lenient"
+            case "ndjson" | "end-record":
+                headers["Accept"] = NDJSON
+                query |= {"end_record": "true"} if form == "end-record" else {}
+            case "page":
+                # The newest page of at most a week, which upstream takes.
+                week = 7 * 86_400 * 1_000_000
+                end = min(asked.end, int(time.time() * 1_000_000))
+                asked = replace(asked, start=max(asked.start, end - week), end=end)
+                query |= {"from": text_of(asked.start, 1), "to": text_of(asked.end, 1), "page_size": "50"}
+                path = f"/v2/agent/{history.agent.id}/executions"
+        try:
+            async with self.http.get(self.base + path, params=query, headers=headers) as answer:
+                outcome = await self._judge(form, answer, history, asked, name)
+        except (aiohttp.ClientError, TimeoutError) as error:
+            outcome = f"no answer: {type(error).__name__}"
+            self.tally.faults.append(f"{name}: {error!r}")
+        took = time.monotonic() - began
+        self.tally.took.append(took)
+        if took > DEADLINE_SECONDS + SLACK_SECONDS and form not in ("ndjson", "end-record"):
+            self.tally.faults.append(f"{name}: took {took:.1f} s")
+        self.tally.outcomes[f"{form}: {outcome}"] += 1
+        self.tally.answers += 1
+
+    async def _judge(self, form: str, answer, history: History, asked: Asked, name: str) -> str:
+        if answer.status != 200:
+            code = json.loads(await answer.read())["code"]
+            return f"{answer.status} {code}"
+        if form in ("ndjson", "end-record"):
+            return await self._stream(form, answer, history, asked, name)
+        document = json.loads(await answer.read())
+        if form == "page":
+            # One page, as old as the page path lets it be: only that it never was otherwise.
+            if "page_number" not in document:
+                return "200 passed on, no page"
+            if any(row["id"] not in history.versions for row in document["data"]):
+                self.tally.faults.append(f"{name}: a row that never was")
+            return "200"
+        missing = [(micros_of(part["from"]), micros_of(part["to"])) for part in document.get("missing", [])]
+        if document["complete"] is not (not missing) or (missing and form != "lenient"):
+            self.tally.faults.append(f"{name}: complete {document['complete']}, missing {missing}")
+        self._check(history, asked, document["data"], missing, name)
+        return "200 incomplete" if missing else "200 whole"
+
+    async def _stream(self, form: str, answer, history: History, asked: Asked, name: str) -> str:
+        body, is_broken = b"", False
+        try:
+            async for chunk in answer.content.iter_any():
+                body += chunk
+        except aiohttp.ClientError:
+            is_broken = True
+        rows = [json.loads(line) for line in body[: body.rfind(b"\n") + 1].split(b"\n") if line]
+        if form == "end-record":
+            verdict = rows.pop()["@end"] if rows else {}
+            if verdict.get("complete") is not (not is_broken) or verdict.get("count") != len(rows):
+                self.tally.faults.append(f"{name}: broken {is_broken}, but the verdict is {verdict}")
+        missing = []
+        if is_broken:
+            # Nothing is said of what lies at or below the last row.
+            last = micros_of(rows[-1]["created_at"]) if rows else asked.end
+            missing, rows = [(asked.start, last)], [r for r in rows if micros_of(r["created_at"]) > last]
+        self._check(history, asked, rows, missing, name)
+        return "broken" if is_broken else "200 whole"
+
+    def _check(self, history: History, asked: Asked, data: list[dict], missing, name: str) -> None:
+        """Holds each part that is not missing against the history."""
+        parts = [(asked.start, asked.end)]
+        for start, end in missing:
+            cut = [((a, min(b, start - 1)), (max(a, end + 1), b)) for a, b in parts]
+            parts = [part for pair in cut for part in pair if part[0] <= part[1]]
+        if not missing:
+            self.tally.verdicts.check(history, PROMISE, asked, data, name)
+            return
+        for start, end in parts:
+            rows = [row for row in data if start <= micros_of(row["created_at"]) <= end]
+            self.tally.verdicts.check(history, PROMISE, replace(asked, start=start, end=end), rows, name)
+
+
+async def drive(program: Program, histories: list[History], answers: int, seconds: float) -> tuple[Tally, list]:
+    tally, samples = Tally(), []
+    until = time.monotonic() + seconds
+    timeout = aiohttp.ClientTimeout(total=120)
+    headers = {"Authorization": f"Bearer {KEY}"}
+
+    async def client(http: aiohttp.ClientSession, seed: int) -> None:
+        asking = Client(http, program.url, histories, tally, seed)
+        while tally.answers < answers and time.monotonic() < until:
+            await asking.ask()
+
+    async def observe() -> None:
+        while tally.answers < answers and time.monotonic() < until:
+            await asyncio.sleep(1)
+            samples.append(resident_and_handles(program))
+            if len(samples) % 30 == 0:
+                print(f"{time.strftime('%H:%M:%S')} {tally.answers} answers, {samples[-1]}", flush=True)
+
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(headers=headers, timeout=timeout, connector=connector) as http:
+        calls = [asyncio.create_task(live(history, until, random.Random(9))) for history in histories]
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(observe())
+            for number in range(CLIENTS):
+                tasks.create_task(client(http, number))
+        for call in calls:
+            call.cancel()
+    return tally, samples
+
+
+def make_history(upstream: Upstream, number: int) -> History:
+    made = make_rows(ROWS, DAYS, seed=300 + number)
+    rows = [small(replace(row, status="in-progress") if i < STUCK else row) for i, row in enumerate(made)]
+    id = f"00000000-0000-4000-8000-{number:012x}"
+    return History(upstream.agent(id, rows, KEY, days=DAYS + 1))
+
+
+def run(directory: Path, answers: int, seconds: float, seed: int = 1) -> tuple[Tally, Chaos, list]:
+    """So many answers, or as many as there are in that time."""
+    upstream = Upstream()
+    upstream.latency = LATENCY
+    histories = [make_history(upstream, number) for number in range(AGENTS)]
+    upstream.fault = chaos = Chaos(random.Random(seed), FAULTS)
+    program = start_gateway(directory, upstream.url, *PROMISE.flags(), *FLAGS)
+    try:
+        tally, samples = asyncio.run(drive(program, histories, answers, seconds))
+    finally:
+        code = program.stop()
+    upstream.stop()
+    if code != 0:
+        tally.faults.append(f"it ended with {code}")
+    if "panicked at" in program.output():
+        tally.faults.append("it panicked")
+    return tally, chaos, samples
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--answers", type=int, default=20_000)
+    parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--seed", type=int, default=1)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as directory:
+        tally, chaos, samples = run(Path(directory), arguments.answers, arguments.minutes * 60, arguments.seed)
+    print(f"\n{tally.answers} answers, faults of upstream: {dict(chaos.counts)}")
+    for outcome, count in sorted(tally.outcomes.items()):
+        print(f"  {outcome}: {count}")
+    took = sorted(tally.took)
+    print(
+        f"waiting: p50 {took[len(took) // 2]:.2f} s, p99 {took[int(len(took) * 0.99)]:.2f} s, at most {took[-1]:.2f} s"
+    )
+    print(f"resident: at most {max(m for m, _ in samples):.0f} MiB, handles: at most {max(h for _, h in samples)}")
+    tally.verdicts.tell()
+    for fault in tally.faults[:20]:
+        print("  FAULT", fault)
+    is_good = not tally.faults and not tally.verdicts.wrong and tally.answers >= arguments.answers
+    print("holds" if is_good else "FAILS")
+    return 0 if is_good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,242 @@
+"""An upstream on bare sockets that answers pages with every fault there is, byte by byte.
+
+It speaks HTTP/1.1 by hand, so that it can also stop speaking it: in the middle of a header, of a body, of a chunk. Each
+`Door` is one port with its own agents; all of them share one thread. A fault is an async function that is given the
+`Exchange` and writes whatever it likes.
+"""
+
+import asyncio
+import contextlib
+import json
+import socket
+import ssl
+import struct
+import threading
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from urllib.parse import parse_qs, urlsplit
+
+from rows import Row, micros_of, text_of
+
+PAGE_SIZE = 50
+# An abort with this set is a reset, not an end.
+RESET = struct.pack("ii", 1, 0)
+JSON_TYPE = {"Content-Type": "application/json"}
+
+
+@dataclass(frozen=True)
+class Page:
+    """What an honest upstream would answer."""
+
+    rows: list[Row]
+    number: int
+    total: int
+    has_more: bool
+
+    def body(self, **changed) -> bytes:
+        """The page with fields changed; None leaves one out. `data` is written as it is."""
+        data = b"[" + b",".join(row.raw for row in self.rows) + b"]"
+        head = {"page_number": self.number, "page_size": PAGE_SIZE, "total": self.total, "has_more": self.has_more}
+        fields = {name: json.dumps(value).encode() for name, value in head.items()} | {"data": data}
+        for name, value in changed.items():
+            fields[name] = value
+        parts = [b'"' + name.encode() + b'":' + value for name, value in fields.items() if value is not None]
+        return b"{" + b",".join(parts) + b"}"
+
+
+@dataclass
+class Exchange:
+    """One request for a page, and the ways to answer it."""
+
+    door: "Door"
+    writer: asyncio.StreamWriter
+    page: Page
+    # The page before it, if it is not the first.
+    before: Page | None
+    # Whether the connection may be used again.
+    is_kept: bool = True
+
+    async def send(self, body: bytes, status: str = "200 OK", **headers: str) -> None:
+        """A whole answer."""
+        self.door.sent.add(body)
+        await self.write(self.head(status, JSON_TYPE | {"Content-Length": str(len(body))} | named(headers)) + body)
+
+    @staticmethod
+    def head(status: str, headers: dict[str, str]) -> bytes:
+        lines = [f"HTTP/1.1 {status}", *(f"{name}: {value}" for name, value in headers.items())]
+        return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+    async def write(self, data: bytes) -> None:
+        self.writer.write(data)
+        await self.writer.drain()
+
+    def reset(self) -> None:
+        """Breaks the connection off."""
+        self.is_kept = False
+        with contextlib.suppress(OSError):
+            self.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        self.writer.transport.abort()
+
+    def close(self) -> None:
+        """Ends the connection in order, whatever was promised on it."""
+        self.is_kept = False
+        self.writer.close()
+
+
+def named(headers: dict[str, str]) -> dict[str, str]:
+    return {name.replace("_", "-"): value for name, value in headers.items()}
+
+
+Fault = Callable[[Exchange], Awaitable[None]]
+
+
+@dataclass
+class FaultyAgent:
+    """An agent whose pages older than an instant are answered with a fault, for a while."""
+
+    rows: list[Row]
+    # Pages whose span begins before it are faulty.
+    older_than: int
+    # How many pages are still answered with the fault; none for all of them.
+    left: int | None = 0
+    # Which page numbers may be.
+    least_number: int = 1
+    fault: Fault | None = None
+    hits: int = 0
+
+    def next_fault(self, start: int, number: int) -> Fault | None:
+        is_meant = start < self.older_than and number >= self.least_number
+        if self.fault is None or not is_meant or self.left == 0:
+            return None
+        if self.left is not None:
+            self.left -= 1
+        self.hits += 1
+        return self.fault
+
+
+@dataclass(repr=False)
+class Door:
+    """One port of the upstream, which may be shut."""
+
+    doors: "Doors"
+    agents: dict[str, FaultyAgent] = field(default_factory=dict)
+    # What the connections are encrypted with.
+    context: ssl.SSLContext | None = None
+    # Requests for anything that is neither an agent nor its pages.
+    astray: int = 0
+    # The bodies of whole answers.
+    sent: set[bytes] = field(default_factory=set)
+    port: int = 0
+
+    def __post_init__(self):
+        self._server: asyncio.Server | None = None
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task] = set()
+        self.doors.run(self.open())
+
+    @property
+    def url(self) -> str:
+        return f"{'https' if self.context else 'http'}://127.0.0.1:{self.port}"
+
+    async def open(self) -> None:
+        if self._server is None:
+            options = {"backlog": 512, "reuse_address": True, "limit": 1 << 20, "ssl": self.context}
+            self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, **options)
+            self.port = self._server.sockets[0].getsockname()[1]
+
+    def open_soon(self, seconds: float) -> None:
+        async def wait() -> None:
+            await asyncio.sleep(seconds)
+            await self.open()
+
+        task = self.doors.loop.create_task(wait())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def shut(self) -> None:
+        """Nobody listens any more, and whoever is connected is thrown out."""
+        server, self._server = self._server, None
+        if server is not None:
+            server.close()
+        for writer in list(self._writers):
+            writer.transport.abort()
+
+    async def end(self) -> None:
+        await self.shut()
+        for task in list(self._tasks):
+            task.cancel()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        self._tasks.add(task)
+        self._writers.add(writer)
+        try:
+            while await self._answer(reader, writer):
+                pass
+        except (ConnectionError, asyncio.IncompleteReadError, ssl.SSLError, TimeoutError):
+            pass
+        except asyncio.CancelledError:
+            # Only ever the end.
+            pass
+        finally:
+            self._tasks.discard(task)
+            self._writers.discard(writer)
+            with contextlib.suppress(Exception):
+                writer.close()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        """Answers one request; whether the connection may have another."""
+        head = await reader.readuntil(b"\r\n\r\n")
+        target = urlsplit(head.split(b" ", 2)[1].decode())
+        parts = target.path.strip("/").split("/")
+        agent = self.agents.get(parts[2]) if len(parts) > 2 else None
+        exchange = Exchange(self, writer, Page([], 1, 0, False), None)
+        if agent is None or parts[:2] != ["v2", "agent"]:
+            self.astray += 1
+            await exchange.send(b'{"message":"not here"}', "404 Not Found")
+        elif len(parts) == 3:
+            created = agent.rows[-1].created if agent.rows else micros_of("2026-01-01T00:00:00Z")
+            await exchange.send(json.dumps({"id": parts[2], "created_at": text_of(created - 1)}).encode())
+        else:
+            query = {name: values[0] for name, values in parse_qs(target.query).items()}
+            start, end, number = micros_of(query["from"]), micros_of(query["to"]), int(query.get("page_number", 1))
+            within = [row for row in agent.rows if start <= row.created <= end]
+            exchange.page = cut(within, number)
+            exchange.before = cut(within, number - 1) if number > 1 else None
+            fault = agent.next_fault(start, number) or honest
+            await fault(exchange)
+        return exchange.is_kept
+
+
+async def honest(exchange: Exchange) -> None:
+    await exchange.send(exchange.page.body())
+
+
+def cut(rows: list[Row], number: int) -> Page:
+    first = (number - 1) * PAGE_SIZE
+    return Page(rows[first : first + PAGE_SIZE], number, len(rows), first + PAGE_SIZE < len(rows))
+
+
+class Doors:
+    """The thread in which all doors are."""
+
+    def __init__(self):
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
+        self._thread.start()
+        self._open: list[Door] = []
+
+    def run(self, work: Awaitable, seconds: float = 20):
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(seconds)
+
+    def door(self, context=None) -> Door:
+        door = Door(self, context=context)
+        self._open.append(door)
+        return door
+
+    def stop(self) -> None:
+        for door in self._open:
+            with contextlib.suppress(Exception):
+                self.run(door.end(), 5)
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join(5)

@@ -1,0 +1,263 @@
+"""Rolling stops under load: two gateways, of which one after the other is told to stop and replaced, and clients that follow readiness.
+
+`scripts/test-long rolling` stops a hundred times; checks/test_stopping.py three. Nothing that was asked of a gateway that was ready may be
+lost within the drain time-out or be wrong, whatever form it has; what streams for longer ends with `shutting_down` and a break.
+"""
+
+import argparse
+import asyncio
+import json
+import random
+import signal
+import socket
+import sys
+import tempfile
+import time
+import uuid
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import aiohttp
+from programs import KEY, Program, start_gateway
+from rows import DAY, Row, make_rows, now, text_of
+from upstream import Upstream
+
+NDJSON = "application/x-ndjson"
+DELAY_SECONDS = 1.0
+DRAIN_SECONDS = 3.0
+FLAGS = (
+    *("--drain-delay", f"{int(DELAY_SECONDS * 1000)}ms", "--drain-timeout", f"{int(DRAIN_SECONDS * 1000)}ms"),
+    *("--live-ttl", "500ms", "--upstream-rate", "0"),
+)
+CLIENTS = 8
+SLOW_CLIENTS = 2
+# What a stop may take beyond the two: what is cut off has two seconds to reach its client.
+GRACE_SECONDS = 5
+
+
+@dataclass
+class Slot:
+    """A place for a gateway, and whether it is routed to."""
+
+    program: Program
+    is_ready: bool = True
+    # When it was told to stop.
+    told: float | None = None
+
+
+@dataclass
+class Tally:
+    outcomes: Counter = field(default_factory=Counter)
+    faults: list[str] = field(default_factory=list)
+    stops: list[float] = field(default_factory=list)
+
+
+class Rolling:
+    """The gateways, the clients, and what they saw."""
+
+    def __init__(self, directory: Path):
+        self.directory, self.tally, self.draw = directory, Tally(), random.Random(3)
+        self.upstream = Upstream()
+        self.upstream.latency = 0.02
+        self.small, self.big = self._agent(120, 20), self._agent(2_000, 60)
+        self.slots: list[Slot] = []
+        self.is_over = False
+
+    def _agent(self, count: int, days: float) -> tuple[str, list[Row]]:
+        id, rows = str(uuid.uuid4()), sorted(make_rows(count, days, seed=count), key=lambda row: -row.created)
+        self.upstream.agent(id, rows, KEY, days + 1)
+        return id, rows
+
+    def start(self) -> Slot:
+        return Slot(start_gateway(self.directory, self.upstream.url, *FLAGS))
+
+    def ready(self) -> Slot:
+        return self.draw.choice([slot for slot in self.slots if slot.is_ready])
+
+    async def watch(self, http: aiohttp.ClientSession) -> None:
+        """What a balancer does: asks each gateway again and again whether it is ready."""
+        while not self.is_over:
+            for slot in list(self.slots):
+                try:
+                    async with http.get(
+                        f"{slot.program.admin}/readyz", timeout=aiohttp.ClientTimeout(total=2)
+                    ) as answer:
+                        slot.is_ready = answer.status == 200
+                except (aiohttp.ClientError, TimeoutError):
+                    slot.is_ready = False
+            await asyncio.sleep(0.05)
+
+    async def client(self, http: aiohttp.ClientSession, number: int) -> None:
+        forms = (self.collected, self.page, self.streamed, self.cold)
+        while not self.is_over:
+            await self.one(forms[number % len(forms)], http)
+            await asyncio.sleep(self.draw.uniform(0, 0.05))
+
+    async def one(self, form, http: aiohttp.ClientSession) -> None:
+        slot = self.ready()
+        name = form.__name__
+        try:
+            outcome = await form(http, slot)
+        except (aiohttp.ClientError, TimeoutError, ValueError, LookupError) as error:
+            outcome = "lost"
+            told = f"told to stop {time.monotonic() - slot.told:.1f} s ago" if slot.told else "not told to stop"
+            self.tally.faults.append(f"{name}: {error!r}, of a gateway {told}")
+        self.tally.outcomes[f"{name}: {outcome}"] += 1
+
+    async def collected(self, http: aiohttp.ClientSession, slot: Slot) -> str:
+        return await self.whole(http, slot, self.draw.choice((self.small, self.big)))
+
+    async def cold(self, http: aiohttp.ClientSession, slot: Slot) -> str:
+        """A part that was hardly ever asked for."""
+        id, rows = self.big
+        start = now() - self.draw.randrange(int(50 * DAY))
+        wanted = [row for row in rows if row.created >= start]
+        return await self.whole(http, slot, (id, wanted), {"from": text_of(start)})
+
+    async def whole(self, http, slot: Slot, agent: tuple[str, list[Row]], query: dict | None = None) -> str:
+        id, rows = agent
+        async with http.get(f"{slot.program.url}/agents/{id}/executions/all", params=query or {}) as answer:
+            body = await answer.read()
+        if answer.status != 200:
+            return self.refused(answer.status, body)
+        if not body.endswith(b'"data":[' + b",".join(row.raw for row in rows) + b"]}"):
+            self.tally.faults.append(f"a wrong answer of {len(body)} bytes: {body[:300]!r}")
+        return "whole"
+
+    async def page(self, http: aiohttp.ClientSession, slot: Slot) -> str:
+        id, rows = self.small
+        query = {"from": text_of(rows[30].created), "to": text_of(rows[0].created), "page_size": "50"}
+        if rows[0].created - rows[30].created > 7 * DAY:
+            query["from"] = text_of(rows[0].created - 6 * DAY)
+        async with http.get(f"{slot.program.url}/v2/agent/{id}/executions", params=query) as answer:
+            body = await answer.read()
+        if answer.status != 200:
+            return self.refused(answer.status, body)
+        if rows[0].raw not in body:
+            self.tally.faults.append(f"a wrong page: {body[:300]!r}")
+        return "whole"
+
+    async def streamed(self, http: aiohttp.ClientSession, slot: Slot, pause: float = 0.0) -> str:
+        id, rows = self.big
+        url, headers = f"{slot.program.url}/agents/{id}/executions/all?end_record=true", {"Accept": NDJSON}
+        if pause:
+            headers["Accept-Encoding"] = "identity"
+        body, is_broken = bytearray(), False
+        async with http.get(url, headers=headers) as answer:
+            if answer.status != 200:
+                return self.refused(answer.status, await answer.read())
+            try:
+                async for chunk in answer.content.iter_chunked(32 << 10):
+                    body += chunk
+                    await asyncio.sleep(pause)
+            except aiohttp.ClientError:
+                is_broken = True
+        got = [line for line in bytes(body).split(b"\n") if line]
+        truth = [row.raw for row in rows]
+        verdict = json.loads(got.pop())["@end"] if got and got[-1].startswith(b'{"@end"') else None
+        if not is_broken:
+            if verdict is None or verdict["complete"] is not True or got != truth:
+                self.tally.faults.append(f"looks whole with {len(got)} rows and {verdict}")
+            return "whole"
+        drained = slot.told is not None and time.monotonic() - slot.told >= DELAY_SECONDS + DRAIN_SECONDS - 0.5
+        if not drained:
+            self.tally.faults.append(f"broken before the drain was over: {verdict}")
+        if verdict is None:
+            # A reader that is far behind does not get as far as the verdict within the grace.
+            return "broken after the drain, without a verdict"
+        if verdict["error"]["code"] != "shutting_down" or got != truth[: len(got)]:
+            self.tally.faults.append(f"broken with {verdict}")
+        return "broken after the drain, shutting_down"
+
+    async def slow(self, http: aiohttp.ClientSession, slot: Slot) -> str:
+        """A stream that takes longer than a drain."""
+        return await self.streamed(http, slot, pause=self.draw.uniform(0.02, 0.1))
+
+    async def slow_client(self, http: aiohttp.ClientSession) -> None:
+        while not self.is_over:
+            await self.one(self.slow, http)
+
+    def refused(self, status: int, body: bytes) -> str:
+        code = json.loads(body)["code"]
+        if (status, code) != (503, "shutting_down"):
+            self.tally.faults.append(f"{status}: {body[:300]!r}")
+        self.tally.faults.append(f"a gateway that was ready refused: {code}")
+        return f"{status} {code}"
+
+    async def stop(self, slot: Slot) -> None:
+        slot.told = time.monotonic()
+        slot.program.process.send_signal(signal.SIGTERM)
+        code = await asyncio.to_thread(slot.program.process.wait, DELAY_SECONDS + DRAIN_SECONDS + 30)
+        took = time.monotonic() - slot.told
+        self.tally.stops.append(took)
+        if code != 0:
+            self.tally.faults.append(f"it ended with {code}")
+        if took > DELAY_SECONDS + DRAIN_SECONDS + GRACE_SECONDS:
+            self.tally.faults.append(f"it took {took:.1f} s to stop")
+        if "panicked at" in slot.program.output():
+            self.tally.faults.append("it panicked")
+        self.slots.remove(slot)
+
+    async def roll(self, stops: int) -> None:
+        self.slots = [await asyncio.to_thread(self.start) for _ in range(2)]
+        timeout, connector = aiohttp.ClientTimeout(total=120), aiohttp.TCPConnector(limit=0)
+        headers = {"Authorization": f"Bearer {KEY}"}
+        narrow = aiohttp.TCPConnector(limit=0, socket_factory=narrow_socket)
+        async with (
+            aiohttp.ClientSession(headers=headers, timeout=timeout, connector=connector) as http,
+            aiohttp.ClientSession(headers=headers, timeout=timeout, connector=narrow) as slow,
+        ):
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self.watch(http))
+                for number in range(CLIENTS):
+                    tasks.create_task(self.client(http, number))
+                for _ in range(SLOW_CLIENTS):
+                    tasks.create_task(self.slow_client(slow))
+                await asyncio.sleep(1)
+                for number in range(stops):
+                    oldest = self.slots[0]
+                    self.slots.append(await asyncio.to_thread(self.start))
+                    await self.stop(oldest)
+                    if number % 10 == 9:
+                        print(f"{time.strftime('%H:%M:%S')} {number + 1} stops, {self.tally.outcomes}", flush=True)
+                self.is_over = True
+        for slot in self.slots:
+            slot.program.stop()
+        self.upstream.stop()
+
+
+def narrow_socket(address) -> socket.socket:
+    """One that takes little beyond what was read: else the system takes a whole answer in, however slowly it is read."""
+    family, kind, protocol, _, _ = address
+    made = socket.socket(family, kind, protocol)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 << 10)
+    made.setblocking(False)
+    return made
+
+
+def run(directory: Path, stops: int) -> Tally:
+    rolling = Rolling(directory)
+    asyncio.run(rolling.roll(stops))
+    return rolling.tally
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--stops", type=int, default=100)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as directory:
+        tally = run(Path(directory), arguments.stops)
+    for outcome, count in sorted(tally.outcomes.items()):
+        print(f"  {outcome}: {count}")
+    stops = sorted(tally.stops)
+    print(
+        f"{len(stops)} stops, p50 {stops[len(stops) // 2]:.1f} s, at most {stops[-1]:.1f} s; {len(tally.faults)} faults"
+    )
+    for fault in tally.faults[:20]:
+        print("  FAULT", fault)
+    return 1 if tally.faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

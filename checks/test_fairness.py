@@ -1,0 +1,47 @@
+"""An export that has spent all it may of the budget makes no dashboard wait."""
+
+import threading
+import time
+import uuid
+from dataclasses import replace
+
+import requests
+from answers import NDJSON, assert_same
+from programs import KEY
+from rows import make_rows
+
+# A second's budget, so that what a minute's does shows in seconds.
+RATE = 20
+
+
+def test_a_refresh_takes_no_longer_than_its_own_requests_beside_an_export(agent_of, upstream):
+    upstream.latency = 0.02
+    long = agent_of(make_rows(15_000, 60), "--upstream-rate", f"{RATE}/s", "--live-ttl", "200ms", days=61)
+    rows = make_rows(60, 2, seed=2)
+    short = replace(long, id=str(uuid.uuid4()))
+    upstream.agent(short.id, rows, KEY, days=3)
+    assert_same(short.rows(), rows)
+
+    exported = []
+
+    def export() -> None:
+        answer = requests.get(long.url, headers=long.headers | {"Accept": NDJSON}, timeout=120)
+        exported.append(answer.content.count(b"\n"))
+
+    exporting = threading.Thread(target=export)
+    exporting.start()
+    while long.program.metric("fanfold_upstream_waiting") < 2:
+        time.sleep(0.02)
+    time.sleep(1)
+    took = []
+    for _ in range(12):
+        time.sleep(0.25)
+        began = time.monotonic()
+        assert_same(short.rows(), rows)
+        took.append(time.monotonic() - began)
+    assert not exported, "the export was over too soon to tell anything"
+    # Behind the export, with its 300 pages at 16 a second, each would wait for a second and more.
+    assert sorted(took)[len(took) // 2] < 0.5, took
+    assert upstream.most_within(0.95) <= RATE
+    exporting.join(90)
+    assert exported == [15_000]

@@ -1,0 +1,165 @@
+"""Behind the proxies people have, rows come as they are read, no cut answer looks whole, and nobody sees another's rows."""
+
+import json
+import subprocess
+import time
+import uuid
+from dataclasses import dataclass, replace
+
+import pytest
+import requests
+from answers import NDJSON, Agent, assert_same, whole
+from hops import HOPS, Hop, program_of
+from programs import KEY, Program, clean_environment, start_gateway
+from rows import Row, make_rows
+from upstream import Upstream
+
+CLIENTS = ["http1", "http2"]
+# Those that give nothing on before they have all of it, or a good part.
+COLLECTING = {"nginx", "nginx-http-1.1", "nginx-cache"}
+ROWS = 600
+FLAGS = ("--fan-out", "1", "--request-deadline", "3s", "--upstream-timeout", "1s", "--upstream-rate", "0")
+
+
+@dataclass
+class Place:
+    """A hop in front of a gateway in front of an upstream."""
+
+    name: str
+    upstream: Upstream
+    gateway: Program
+    hop: Hop
+
+    def agent(self, rows: list[Row], key: str = KEY) -> Agent:
+        id = str(uuid.uuid4())
+        self.upstream.agent(id, rows, key, days=61)
+        return Agent(self.gateway.url, id, key, self.gateway)
+
+    def ask(self, client: str, agent: Agent, query: str) -> subprocess.Popen:
+        """curl, which says with its exit code whether the body was whole."""
+        base, version = (
+            (self.hop.http1, "--http1.1") if client == "http1" else (self.hop.http2, "--http2-prior-knowledge")
+        )
+        command = ["curl", "-sS", "--fail-with-body", "--no-buffer", "--max-time", "60", version]
+        command += ["-H", f"Authorization: Bearer {agent.key}", "-H", f"Accept: {NDJSON}"]
+        command.append(f"{base}{agent.path}?{query}")
+        return subprocess.Popen(
+            command, env=clean_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
+        )
+
+
+@pytest.fixture(scope="module", params=HOPS)
+def place(request, tmp_path_factory):
+    if program_of(request.param) is None:
+        pytest.skip(f"the program of {request.param} is not on this machine")
+    directory = tmp_path_factory.mktemp(request.param)
+    # nginx and Varnish work as somebody else.
+    directory.chmod(0o777)
+    upstream = Upstream()
+    gateway = start_gateway(directory, upstream.url, *FLAGS)
+    hop = HOPS[request.param](directory, gateway.url.removeprefix("http://"))
+    yield Place(request.param, upstream, gateway, hop)
+    hop.stop()
+    if gateway.process.poll() is None:
+        assert gateway.stop() == 0, gateway.output()
+    upstream.stop()
+
+
+def lines(body: bytes) -> list[bytes]:
+    return [line for line in body.split(b"\n") if line]
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_rows_come_as_they_are_read(place, client):
+    rows = make_rows(ROWS, 60)
+    agent = place.agent(rows)
+    place.upstream.latency, before = 0.04, len(place.upstream.pages)
+    curl = place.ask(client, agent, "end_record=true")
+    first = curl.stdout.read(1)
+    at_first = len(place.upstream.pages) - before
+    rest, error = curl.communicate(timeout=60)
+    place.upstream.latency = 0
+    assert curl.returncode == 0, error
+    got = lines(first + rest)
+    verdict = json.loads(got.pop())["@end"]
+    assert verdict["complete"] is True and verdict["count"] == len(got)
+    assert_same(got, rows)
+    if place.name not in COLLECTING:
+        assert at_first < (len(place.upstream.pages) - before) / 2
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_a_caching_hop_gives_nobody_anothers_rows(place, client):
+    rows = make_rows(60, 10)
+    agent = place.agent(rows)
+    stranger = replace(agent, key="bn-stranger")
+    place.upstream.agent(str(uuid.uuid4()), key=stranger.key)
+    base = place.hop.http1
+    page = f"/v2/agent/{agent.id}/executions?from=2026-11-20T00:00:00Z&to=2026-11-21T00:00:00Z"
+    for path in (agent.path, page):
+        for _ in range(2):
+            mine = requests.get(base + path, headers=agent.headers, timeout=60)
+            assert mine.status_code == 200, mine.text
+        theirs = requests.get(base + path, headers=stranger.headers, timeout=60)
+        assert theirs.status_code in (403, 404), theirs.text
+        assert requests.get(base + path, timeout=60).status_code == 401
+    curl = place.ask(client, stranger, "end_record=true")
+    body, _ = curl.communicate(timeout=60)
+    assert curl.returncode != 0 and json.loads(body)["status"] in (403, 404)
+    # What is new is seen as soon as the gateway sees it.
+    assert_same(whole(requests.get(base + agent.path, headers=agent.headers, timeout=60)), rows)
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_an_answer_that_fails_is_never_taken_for_a_whole_one(place, client):
+    agent = place.agent(make_rows(ROWS, 60))
+    place.upstream.latency = 0.04
+    curl = place.ask(client, agent, "end_record=true")
+    wait_for_pages(place, agent, 4)
+    place.upstream.script.extend([(500, {}, b"{}")] * 1_000)
+    body, _ = curl.communicate(timeout=60)
+    place.upstream.script.clear()
+    place.upstream.latency = 0
+    assert_not_whole(place, curl, body)
+    # The hop has kept nothing of it.
+    until = time.monotonic() + 30
+    while True:
+        curl = place.ask(client, agent, "end_record=true")
+        body, _ = curl.communicate(timeout=60)
+        if curl.returncode == 0 and b'"complete":true' in body:
+            break
+        assert time.monotonic() < until, body[-300:]
+        time.sleep(0.3)
+    assert len(lines(body)) == ROWS + 1
+
+
+def wait_for_pages(place: Place, agent: Agent, count: int) -> None:
+    until = time.monotonic() + 30
+    while sum(agent.id in seen.path for seen in place.upstream.pages) < count:
+        assert time.monotonic() < until
+        time.sleep(0.005)
+
+
+def assert_not_whole(place: Place, curl: subprocess.Popen, body: bytes) -> None:
+    """A stream may look as if it had ended well; then its last line says that it has not."""
+    got = lines(body)
+    print(f"{place.name}: curl ended with {curl.returncode} after {len(got)} lines, the last {got[-1:]}"[:300])
+    assert len(got) <= ROWS
+    assert b'"complete":true' not in body
+    if curl.returncode == 0 and got and got[-1].startswith(b'{"@end"'):
+        assert json.loads(got[-1])["@end"]["complete"] is False
+
+
+# The last one: it leaves no gateway behind.
+def test_a_gateway_that_dies_leaves_no_answer_that_looks_whole(place):
+    place.upstream.latency = 0.04
+    asked = [place.ask(client, place.agent(make_rows(ROWS, 60)), "end_record=true") for client in CLIENTS]
+    until = time.monotonic() + 30
+    before = len(place.upstream.pages)
+    while len(place.upstream.pages) < before + 8:
+        assert time.monotonic() < until
+        time.sleep(0.005)
+    place.gateway.process.kill()
+    for curl in asked:
+        body, _ = curl.communicate(timeout=60)
+        assert_not_whole(place, curl, body)

@@ -1,0 +1,93 @@
+"""Stopping: who was admitted is answered, or told in time; a second signal ends at once."""
+
+import json
+import signal
+import socket
+import threading
+import time
+
+import pytest
+import requests
+import rolling
+from answers import Agent, problem
+from programs import KEY, start_gateway
+from rows import make_rows
+
+ID = "00000000-0000-4000-8000-000000000001"
+SLOW = ("--fan-out", "1", "--drain-timeout", "2s")
+
+
+def test_rolling_stops_lose_no_answer_and_give_no_wrong_one(tmp_path):
+    tally = rolling.run(tmp_path, stops=3)
+    print(tally.outcomes, tally.stops)
+    assert not tally.faults, tally.faults[:5]
+    assert tally.outcomes["collected: whole"] > 5 and tally.outcomes["streamed: whole"] > 5
+
+
+def test_a_stream_past_the_drain_ends_with_its_verdict_and_a_break(agent_of, upstream):
+    upstream.latency = 0.25
+    agent = agent_of(make_rows(2_000, 60), *SLOW, days=61)
+    url = f"{agent.url}?format=ndjson&end_record=true"
+    with requests.get(url, headers=agent.headers, stream=True, timeout=30) as answer:
+        pieces, body = answer.iter_content(None), b""
+        body += next(pieces)
+        agent.program.process.send_signal(signal.SIGTERM)
+        with pytest.raises((requests.exceptions.ChunkedEncodingError, requests.exceptions.ConnectionError)):
+            for piece in pieces:
+                body += piece
+    verdict = json.loads([line for line in body.split(b"\n") if line][-1])["@end"]
+    assert verdict["complete"] is False and verdict["error"]["code"] == "shutting_down"
+    assert agent.program.process.wait(10) == 0
+
+
+def test_a_collected_answer_past_the_drain_is_told(agent_of, upstream):
+    upstream.latency = 0.25
+    agent = agent_of(make_rows(2_000, 60), *SLOW, days=61)
+    got = []
+    asking = threading.Thread(target=lambda: got.append(agent.ask()))
+    asking.start()
+    while len(upstream.pages) < 2:
+        time.sleep(0.01)
+    agent.program.process.send_signal(signal.SIGTERM)
+    asking.join(20)
+    problem(got[0], 503, "shutting_down")
+    assert int(got[0].headers["Retry-After"]) >= 1
+    assert agent.program.process.wait(10) == 0
+
+
+def test_a_connection_is_told_to_close_with_its_last_answer(agent_of, upstream):
+    upstream.latency = 0.25
+    agent = agent_of(make_rows(200, 6), "--fan-out", "1", "--drain-timeout", "20s", days=7)
+    request = f"GET {agent.path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {agent.key}\r\n\r\n".encode()
+    port = int(agent.base.rsplit(":", 1)[1])
+    with socket.create_connection(("127.0.0.1", port), 10) as client:
+        client.settimeout(20)
+        client.sendall(request)
+        while len(upstream.pages) < 1:
+            time.sleep(0.01)
+        agent.program.process.send_signal(signal.SIGTERM)
+        answer = b""
+        while piece := client.recv(1 << 16):
+            answer += piece
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200") and b"connection: close" in head.lower()
+    assert json.loads(body)["total"] == 200
+    assert agent.program.process.wait(10) == 0
+
+
+@pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGINT], ids=lambda first: first.name)
+def test_a_second_signal_ends_it_at_once(tmp_path, upstream, first):
+    upstream.latency = 0.25
+    upstream.agent(ID, make_rows(2_000, 60), KEY, days=61)
+    program = start_gateway(tmp_path, upstream.url, "--fan-out", "1", "--drain-delay", "10s", "--drain-timeout", "60s")
+    agent = Agent(program.url, ID, KEY, program)
+    url = f"{agent.url}?format=ndjson&end_record=true"
+    with requests.get(url, headers=agent.headers, stream=True, timeout=30) as answer:
+        next(answer.iter_content(None))
+        program.process.send_signal(first)
+        time.sleep(0.3)
+        assert program.process.poll() is None
+        began = time.monotonic()
+        program.process.send_signal(signal.SIGTERM)
+        assert program.process.wait(10) == 143
+        assert time.monotonic() - began < 5

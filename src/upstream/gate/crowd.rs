@@ -1,0 +1,163 @@
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// What a time-out leaves of the requests in flight.
+const CUT: f64 = 0.7;
+
+/// What always remains: with two, one that hangs does not keep all others waiting.
+const LEAST: f64 = 2.0;
+
+/// How long a time-out is remembered: four attempts of the usual length without another.
+const MEMORY: Duration = Duration::from_secs(60);
+
+/// How many requests of a lane may be in flight: what was learned from time-outs.
+///
+/// An upstream that is too slow is not helped by requests that follow each other less quickly while all of them wait, but
+/// by fewer that wait. So a time-out cuts how many may be in flight, and every answer allows a part of one more,
+/// so that after as many answers as are in flight it is one: additive increase, multiplicative decrease. One volley of time-outs
+/// is one lesson. Pure: the clock is handed in.
+#[derive(Debug, Default)]
+pub(super) struct Crowd {
+    in_flight: usize,
+    learned: Option<Learned>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Learned {
+    most: f64,
+    cut_at: Instant,
+}
+
+impl Crowd {
+    /// Whether another request may go; if not, when it may although none of those in flight ends.
+    pub(super) fn room(&self, now: Instant) -> Result<(), Instant> {
+        match self.remembered(now) {
+            Some(learned) if self.in_flight as f64 + 1.0 > learned.most => Err(learned.cut_at + MEMORY),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// How many requests are in flight.
+    pub(super) const fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    /// The part of so many connections that may be used.
+    pub(super) fn share(&self, connections: usize, now: Instant) -> f64 {
+        self.remembered(now).map_or(1.0, |learned| (learned.most / connections as f64).min(1.0))
+    }
+
+    /// A request goes.
+    pub(super) const fn went(&mut self) {
+        self.in_flight += 1;
+    }
+
+    /// A request is over, however it went.
+    pub(super) const fn ended(&mut self) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+    }
+
+    /// What was sent then was not answered in time. It still counts as in flight.
+    pub(super) fn timed_out(&mut self, sent: Instant, now: Instant) {
+        let most = match self.remembered(now) {
+            Some(learned) if sent <= learned.cut_at => return,
+            Some(learned) => learned.most.min(self.in_flight as f64),
+            None => self.in_flight as f64,
+        };
+        self.learned = Some(Learned { most: (most * CUT).max(LEAST), cut_at: now });
+    }
+
+    /// Upstream answered what was sent then. `connections` is how many there are.
+    pub(super) fn answered(&mut self, sent: Instant, connections: usize, now: Instant) {
+        self.learned = self.remembered(now).map(|learned| match sent > learned.cut_at {
+            true => Learned { most: learned.most + 1.0 / learned.most, ..learned },
+            false => learned,
+        });
+        self.learned = self.learned.filter(|learned| learned.most < connections as f64);
+    }
+
+    fn remembered(&self, now: Instant) -> Option<Learned> {
+        self.learned.filter(|learned| now.saturating_duration_since(learned.cut_at) < MEMORY)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn with(in_flight: usize) -> Crowd {
+        let mut crowd = Crowd::default();
+        (0..in_flight).for_each(|_| crowd.went());
+        crowd
+    }
+
+    /// How many may be in flight now.
+    fn most(crowd: &mut Crowd, now: Instant) -> usize {
+        let before = crowd.in_flight;
+        crowd.in_flight = 0;
+        while crowd.room(now).is_ok() && crowd.in_flight < 100 {
+            crowd.went();
+        }
+        std::mem::replace(&mut crowd.in_flight, before)
+    }
+
+    #[test]
+    fn a_volley_of_time_outs_is_one_lesson() {
+        let sent = Instant::now();
+        let now = sent + SECOND;
+        let mut crowd = with(20);
+        for _ in 0..20 {
+            crowd.timed_out(sent, now);
+            crowd.ended();
+        }
+        assert_eq!(most(&mut crowd, now), 14);
+        assert_eq!(crowd.room(now), Ok(()));
+    }
+
+    #[test]
+    fn time_outs_in_a_row_leave_two() {
+        let mut now = Instant::now();
+        let mut crowd = with(32);
+        for _ in 0..20 {
+            let sent = now + SECOND;
+            now += SECOND * 2;
+            crowd.timed_out(sent, now);
+        }
+        assert_eq!(most(&mut crowd, now), 2);
+    }
+
+    #[test]
+    fn as_many_answers_as_are_in_flight_allow_one_more() {
+        let now = Instant::now();
+        let mut crowd = with(10);
+        crowd.timed_out(now, now + SECOND);
+        assert_eq!(most(&mut crowd, now + SECOND), 7);
+        let sent = now + SECOND * 2;
+        (0..8).for_each(|_| crowd.answered(sent, 32, sent + SECOND));
+        assert_eq!(most(&mut crowd, sent + SECOND), 8);
+        (0..600).for_each(|_| crowd.answered(sent, 32, sent + SECOND));
+        assert_eq!(most(&mut crowd, sent + SECOND), 100, "without a limit again");
+    }
+
+    #[test]
+    fn what_was_sent_before_a_cut_teaches_nothing() {
+        let now = Instant::now();
+        let mut crowd = with(10);
+        crowd.timed_out(now, now + SECOND);
+        (0..100).for_each(|_| crowd.answered(now, 32, now + SECOND * 2));
+        assert_eq!(most(&mut crowd, now + SECOND * 2), 7);
+    }
+
+    #[test]
+    fn a_time_out_is_forgotten_after_a_while() {
+        let now = Instant::now();
+        let mut crowd = with(2);
+        crowd.timed_out(now, now);
+        assert_eq!(crowd.room(now), Err(now + MEMORY));
+        assert_eq!(crowd.room(now + MEMORY), Ok(()));
+        assert_eq!(crowd.share(32, now + MEMORY), 1.0);
+    }
+}
