@@ -2,6 +2,7 @@
 
 mod answers;
 mod hard_walks;
+mod keys;
 mod model;
 mod refresh;
 mod review;

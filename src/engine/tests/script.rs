@@ -77,6 +77,8 @@ pub(super) struct World {
     /// When the agent was made; without it, with its oldest row.
     pub(super) born: Option<Timestamp>,
     pub(super) asked: Vec<(Filters, PageOf)>,
+    /// The keys that pages were asked for with.
+    pub(super) keys: Vec<String>,
     pub(super) checks: usize,
     pub(super) most_in_flight: usize,
     in_flight: usize,
@@ -105,6 +107,7 @@ impl Script {
             agent_refused: None,
             born: None,
             asked: Vec::new(),
+            keys: Vec::new(),
             checks: 0,
             most_in_flight: 0,
             in_flight: 0,
@@ -240,6 +243,7 @@ impl Source for Script {
                 world.in_flight += 1;
                 world.most_in_flight = world.most_in_flight.max(world.in_flight);
                 world.asked.push((subject.filters.clone(), page));
+                world.keys.push(subject.credential.expose_key().to_owned());
             }
             let _flight = Flight(self);
             tokio::time::sleep(self.latency / 2).await;
