@@ -9,6 +9,7 @@ import contextlib
 import json
 import math
 import random
+import ssl
 import threading
 import time
 from bisect import bisect_left, bisect_right
@@ -77,6 +78,8 @@ class Upstream:
     # Called with the query before every page is made; a RuntimeError makes it a 500.
     before_page: Callable[["Upstream", Mapping[str, str]], None] = lambda upstream, query: None
     denied_keys: set[str] = field(default_factory=set)
+    # With it, TLS.
+    tls: ssl.SSLContext | None = None
 
     def __post_init__(self):
         self.agents: dict[str, Agent] = {}
@@ -119,9 +122,10 @@ class Upstream:
         # Whoever still waits for an answer at the end waits in vain.
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2)
         self._loop.run_until_complete(runner.setup())
-        site = web.TCPSite(runner, "127.0.0.1", 0, backlog=512)
+        site = web.TCPSite(runner, "127.0.0.1", 0, backlog=512, ssl_context=self.tls)
         self._loop.run_until_complete(site.start())
-        self.url = f"http://127.0.0.1:{site._server.sockets[0].getsockname()[1]}"
+        scheme = "https" if self.tls else "http"
+        self.url = f"{scheme}://127.0.0.1:{site._server.sockets[0].getsockname()[1]}"
         self._started.set()
         self._loop.run_forever()
         with contextlib.suppress(RuntimeError):
