@@ -260,14 +260,18 @@ async fn ready_until_the_drain_and_alive_during_it() {
 
 #[tokio::test]
 async fn metrics_are_what_the_process_writes() {
-    let response = get(admin_app(&Shutdown::default()), "/metrics", &[]).await;
-    assert!(
-        response.headers()[header::CONTENT_TYPE]
-            .to_str()
-            .unwrap()
-            .starts_with("application/openmetrics-text")
-    );
-    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "# EOF\n");
+    for (accept, media_type, form) in [
+        (
+            "application/openmetrics-text",
+            "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            "OpenMetrics\n",
+        ),
+        ("*/*", "text/plain; version=0.0.4; charset=utf-8", "Text\n"),
+    ] {
+        let response = get(admin_app(&Shutdown::default()), "/metrics", &[("accept", accept)]).await;
+        assert_eq!(response.headers()[header::CONTENT_TYPE], media_type);
+        assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), form);
+    }
 }
 
 #[tokio::test]

@@ -96,7 +96,7 @@ impl Tracing {
         if let Some(provider) = &self.0
             && let Err(error) = provider.shutdown_with_timeout(within)
         {
-            tracing::warn!(%error, "The last spans could not be exported.");
+            tracing::warn!(%error, "The last spans could not be exported: {error}.");
         }
     }
 }
