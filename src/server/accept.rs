@@ -40,7 +40,7 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, shutdo
                 });
             }
             Err(error) if is_of_one_connection(&error) => {
-                debug!(%error, "A connection was gone at once: {error}.")
+                debug!(%error, "A connection was gone at once: {error}.");
             }
             Err(error) => {
                 warn!(%error, "No connection can be accepted: {error}.");
