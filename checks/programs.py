@@ -23,7 +23,8 @@ START_SECONDS = 20
 def clean_environment(**more: str) -> dict[str, str]:
     """The environment without anything that would change what the program does."""
     proxies = {"http_proxy", "https_proxy", "all_proxy", "no_proxy"}
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("FANFOLD_") and k.lower() not in proxies}
+    ours = ("FANFOLD_", "OTEL_")
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(ours) and k.lower() not in proxies}
     return kept | more
 
 

@@ -112,7 +112,7 @@ def test_readiness_goes_before_the_listener(gateway, upstream):
 def test_readiness_does_not_depend_on_upstream(gateway):
     program = gateway(f"http://127.0.0.1:{free_port()}")
     assert requests.get(f"{program.admin}/readyz", timeout=5).status_code == 200
-    assert "# EOF" in requests.get(f"{program.admin}/metrics", timeout=5).text
+    assert "fanfold_build_info" in requests.get(f"{program.admin}/metrics", timeout=5).text
 
 
 def test_an_agent_can_be_forgotten(agent_of, upstream):

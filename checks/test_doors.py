@@ -1,5 +1,7 @@
 """Nothing known is told to whom upstream would not tell it."""
 
+import shutil
+import subprocess
 import uuid
 from dataclasses import replace
 
@@ -50,6 +52,10 @@ def test_no_key_nor_row_is_logged_at_the_finest_level(agent_of):
     agent = agent_of(rows, "--log", "trace")
     agent.rows()
     replace(agent, key="bn-unknown").ask()
+    if curl := shutil.which("curl"):
+        # Another protocol, another library that could speak.
+        asked = [curl, "-sS", "--http2-prior-knowledge", "-H", f"Authorization: Bearer {agent.key}", agent.url]
+        assert b'"complete":true' in subprocess.run(asked, capture_output=True, timeout=30, check=True).stdout
     # The gateway fixture reads the log at the end.
 
 

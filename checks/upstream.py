@@ -9,6 +9,7 @@ import contextlib
 import json
 import math
 import random
+import ssl
 import threading
 import time
 from bisect import bisect_left, bisect_right
@@ -79,6 +80,8 @@ class Upstream:
     # Answers a page in place of the truth, if it answers anything.
     fault: Callable[[web.Request], Awaitable[web.StreamResponse | None]] | None = None
     denied_keys: set[str] = field(default_factory=set)
+    # With it, TLS.
+    tls: ssl.SSLContext | None = None
 
     def __post_init__(self):
         self.agents: dict[str, Agent] = {}
@@ -121,9 +124,10 @@ class Upstream:
         # Whoever still waits for an answer at the end waits in vain.
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2)
         self._loop.run_until_complete(runner.setup())
-        site = web.TCPSite(runner, "127.0.0.1", 0, backlog=512)
+        site = web.TCPSite(runner, "127.0.0.1", 0, backlog=512, ssl_context=self.tls)
         self._loop.run_until_complete(site.start())
-        self.url = f"http://127.0.0.1:{site._server.sockets[0].getsockname()[1]}"
+        scheme = "https" if self.tls else "http"
+        self.url = f"{scheme}://127.0.0.1:{site._server.sockets[0].getsockname()[1]}"
         self._started.set()
         self._loop.run_forever()
         with contextlib.suppress(RuntimeError):

@@ -12,6 +12,7 @@ use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
 use crate::domain::{AgentFacts, AgentId, Credential, CredentialId, Filters, Page, PageOf};
+pub use crate::telemetry::Trace;
 
 /// Where pages come from.
 ///
@@ -96,7 +97,7 @@ pub struct Turn {
     pub budget_wait: Option<Duration>,
     /// For how long, waits for the budget not counted, a failed attempt may be followed by another. Zero: never.
     pub retry_for: Duration,
-    /// The caller's trace, passed on upstream.
+    /// The trace that what is asked belongs to: of a shared read, that of the caller who began it.
     pub trace: Trace,
     /// Told when the request goes. Each request has its own.
     pub departure: Departure,
@@ -178,15 +179,6 @@ impl Deadline {
     pub fn instant(&self) -> Instant {
         self.start + Duration::from_micros(self.micros.load(Ordering::Relaxed))
     }
-}
-
-/// A caller's W3C trace context, as it came.
-#[derive(Clone, Debug, Default)]
-pub struct Trace {
-    /// The `traceparent` header.
-    pub parent: Option<Arc<str>>,
-    /// The `tracestate` header.
-    pub state: Option<Arc<str>>,
 }
 
 /// Why a page could not be had. Each says whether asking again can help: a source has then already done so.

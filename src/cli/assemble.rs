@@ -10,10 +10,10 @@ use crate::cache::MokaStore;
 use crate::config::{self, Keys, Serve};
 use crate::engine::{Clock, Engine, EngineSettings};
 use crate::http::auth::Doors;
-use crate::http::{self as face, AdminApp, AnswerRecord, App, HttpSettings};
+use crate::http::{self as face, AdminApp, App, HttpSettings, Observer};
 use crate::shutdown::Shutdown;
 use crate::telemetry::{
-    Answered, Breaker, CacheReadings, GateReadings, Metrics, Readings, Rows, UpstreamReadings,
+    Answered, Breaker, CacheReadings, GateReadings, Metrics, Readings, RequestWatch, Tracer, UpstreamReadings,
 };
 use crate::upstream::{
     BaseUrl, BreakerState, Dates, PlainHttp, Rate, RateScope, RequestOutcome, Share, Upstream,
@@ -32,12 +32,17 @@ pub(super) struct Gateway {
     pub(super) admin: Router,
 }
 
-/// Puts a gateway together; nothing is asked of upstream yet.
+/// Puts a gateway together, whose spans this tracer makes; nothing is asked of upstream yet.
 ///
 /// # Errors
 /// Everything wrong with the files that the settings name, as sentences.
-pub(super) fn assemble(settings: &Serve, shutdown: &Shutdown) -> Result<Gateway, Vec<String>> {
-    let (upstream, doors) = match (upstream(settings), doors(settings)) {
+pub(super) fn assemble(
+    settings: &Serve,
+    tracer: &Tracer,
+    shutdown: &Shutdown,
+) -> Result<Gateway, Vec<String>> {
+    let watch = RequestWatch::new(tracer.clone());
+    let (upstream, doors) = match (upstream(settings, &watch), doors(settings)) {
         (Ok(upstream), Ok(doors)) => (upstream, doors),
         (upstream, doors) => return Err(upstream.err().into_iter().chain(doors.err()).flatten().collect()),
     };
@@ -78,20 +83,21 @@ pub(super) fn assemble(settings: &Serve, shutdown: &Shutdown) -> Result<Gateway,
             }
         }
     };
-    let metrics = Arc::new(Metrics::new(Arc::new(read)));
+    let metrics = Arc::new(Metrics::new(Arc::new(read), &watch));
     let observe = {
         let metrics = Arc::clone(&metrics);
-        Arc::new(move |record: &AnswerRecord| metrics.answered(&answered(record)))
+        Arc::new(move |answered: &Answered| metrics.answered(answered))
     };
+    let observer = Observer { observe, tracer: tracer.clone() };
     let http_settings = http_settings(settings)?;
-    let app = Arc::new(App::new(Arc::clone(&engine), doors, http_settings, shutdown.clone(), observe));
+    let app = Arc::new(App::new(Arc::clone(&engine), doors, http_settings, shutdown.clone(), observer));
     let _ = questions.set(Arc::clone(&app));
-    let admin =
-        AdminApp { engine, shutdown: shutdown.clone(), render_metrics: Arc::new(move || metrics.render()) };
+    let render_metrics = Arc::new(move |exposition| metrics.render(exposition));
+    let admin = AdminApp { engine, shutdown: shutdown.clone(), render_metrics };
     Ok(Gateway { public: face::public(app), admin: face::admin(Arc::new(admin)) })
 }
 
-fn upstream(settings: &Serve) -> Result<Arc<Upstream>, Vec<String>> {
+fn upstream(settings: &Serve, watch: &RequestWatch) -> Result<Arc<Upstream>, Vec<String>> {
     let say = |error: &dyn std::fmt::Display| vec![error.to_string()];
     let plain_http =
         if settings.upstream.is_insecure { PlainHttp::Anywhere } else { PlainHttp::LoopbackOnly };
@@ -115,7 +121,7 @@ fn upstream(settings: &Serve) -> Result<Arc<Upstream>, Vec<String>> {
         refresh_reserve: share.ok_or_else(|| vec!["the refresh reserve is no share".to_owned()])?,
         dates: if settings.reading.window.is_some() { Dates::Sent } else { Dates::LeftOut },
     };
-    Upstream::new(upstream).map_err(|error| say(&error))
+    Upstream::new(upstream, watch.clone()).map_err(|error| say(&error))
 }
 
 fn doors(settings: &Serve) -> Result<Doors, Vec<String>> {
@@ -176,26 +182,5 @@ fn upstream_readings(upstream: &UpstreamStats) -> UpstreamReadings {
         turned_away: upstream.turned_away,
         malformed: upstream.malformed,
         body_bytes: upstream.body_bytes,
-    }
-}
-
-fn answered(record: &AnswerRecord) -> Answered {
-    let report = record.report.unwrap_or_default();
-    Answered {
-        route: Arc::clone(&record.route),
-        status: record.status,
-        format: record.format,
-        duration: record.duration,
-        first_row: record.first_row,
-        rows: record.rows,
-        bytes: record.bytes,
-        rows_by: Rows {
-            hit: report.hit_rows,
-            miss: report.miss_rows,
-            joined: report.joined_rows,
-            stale: report.stale_rows,
-        },
-        ending: record.ending.as_str(),
-        code: record.code.map(|code| code.as_str()),
     }
 }

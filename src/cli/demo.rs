@@ -11,6 +11,7 @@ use crate::shutdown::Shutdown;
 use crate::simulator::{
     AgentPlan, Latency, Quirks, Rate, RetryAfter, Simulator, SimulatorSettings, TieQuirk,
 };
+use crate::telemetry::Tracer;
 
 /// Runs the gateway and a stand-in for upstream in one process.
 pub fn demo(settings: &Demo) -> Exit {
@@ -26,7 +27,8 @@ async fn demonstrating(settings: &Demo) -> Result<Exit, Failure> {
     let shutdown = Shutdown::default();
     let simulator = Simulator::new(simulator_settings());
     let serve = serve_settings(upstream)?;
-    let gateway = assemble(&serve, &shutdown).map_err(|faults| Failure(faults.join("\n")))?;
+    let gateway =
+        assemble(&serve, &Tracer::default(), &shutdown).map_err(|faults| Failure(faults.join("\n")))?;
     // Not under the gateway's drain: what the gateway still reads must find it there.
     let behind = Shutdown::default();
     let (server, stop) = (simulator.clone(), behind.clone());
@@ -82,6 +84,6 @@ mod tests {
     fn the_demos_own_settings_are_good() {
         let serve = serve_settings("127.0.0.1:8081".parse().unwrap()).unwrap();
         assert_eq!(serve.stopping.drain_delay, Duration::ZERO);
-        assert!(assemble(&serve, &Shutdown::default()).is_ok());
+        assert!(assemble(&serve, &Tracer::default(), &Shutdown::default()).is_ok());
     }
 }

@@ -2,6 +2,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tracing::{info, warn};
 
 use super::assemble::{Gateway, assemble};
@@ -11,10 +12,14 @@ use crate::config::{Purpose, Serve, Stopping};
 use crate::server::stop::{self, Plan};
 use crate::server::{self, Limits};
 use crate::shutdown::Shutdown;
-use crate::telemetry::file_handles;
+use crate::telemetry::{Tracer, Tracing, file_handles};
 
 /// How long what was ordered to end may take to be gone: the connections' own grace, and a moment.
 const END_GRACE: Duration = Duration::from_secs(3);
+
+/// How long the last spans may take to be exported. With the drain and [`END_GRACE`] it stays below the 40 s that
+/// the documents give as the least termination grace for the defaults.
+const FLUSH_TIME: Duration = Duration::from_millis(1500);
 
 /// Runs the gateway, or checks its settings.
 pub fn serve(settings: &Serve) -> Exit {
@@ -29,7 +34,7 @@ fn check(settings: &Serve) -> Exit {
     for warning in &settings.warnings {
         print::err(format_args!("warning: {warning}"));
     }
-    match assemble(settings, &Shutdown::default()) {
+    match assemble(settings, &Tracer::default(), &Shutdown::default()) {
         Ok(_) => {
             print::out("The settings are good.");
             Exit::Done
@@ -45,14 +50,29 @@ fn refuse(faults: &[String]) -> Exit {
 
 async fn serving(settings: &Serve) -> Result<Exit, Failure> {
     let shutdown = Shutdown::default();
-    let gateway = match assemble(settings, &shutdown) {
+    let tracing = begin_tracing(settings);
+    let gateway = match assemble(settings, &tracing.tracer(), &shutdown) {
         Ok(gateway) => gateway,
         Err(faults) => return Ok(refuse(&faults)),
     };
     let (public, public_address) = listen("listen", settings.listeners.public).await?;
     let (admin, admin_address) = listen("admin-listen", settings.listeners.admin).await?;
     tell(settings, public_address, admin_address);
-    until_stopped(gateway, public, admin, &settings.stopping, &shutdown).await
+    let exit = until_stopped(gateway, public, admin, &settings.stopping, &shutdown).await?;
+    if exit == Exit::Done {
+        // It blocks, and what it waits for runs here.
+        let _ended = tokio::task::spawn_blocking(move || tracing.flush(FLUSH_TIME)).await;
+    }
+    Ok(exit)
+}
+
+/// Traces are for whoever looks on: a gateway that can't export them serves all the same.
+fn begin_tracing(settings: &Serve) -> Tracing {
+    let Some(traces) = &settings.traces else { return Tracing::default() };
+    Tracing::start(traces, Handle::current()).unwrap_or_else(|error| {
+        warn!(%error, "No traces are exported: {error}.");
+        Tracing::default()
+    })
 }
 
 /// One line with all that is in force, so that a log tells what a process ran with.

@@ -80,7 +80,8 @@ pub(super) fn credentials_stay_private(read: &mut Reader, url: Option<&Url>) {
     }
 }
 
-fn is_loopback(url: &Url) -> bool {
+/// Whether a URL is of this very machine.
+pub(super) fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default();
     let address = host.trim_start_matches('[').trim_end_matches(']');
     host.eq_ignore_ascii_case("localhost")

@@ -30,7 +30,7 @@ pub(super) fn read(
                 Ok(value) => drop(ours.insert(name.to_owned(), value)),
                 Err(_) => faults.push(name, "the value is not UTF-8"),
             }
-        } else if !KUBERNETES.iter().any(|prefix| name.starts_with(prefix)) {
+        } else if !is_injected(name) {
             let problem = match nearest(name, known) {
                 Some(near) => format!("no such setting; did you mean {near}?"),
                 None => "no such setting".to_owned(),
@@ -39,6 +39,11 @@ pub(super) fn read(
         }
     }
     ours
+}
+
+/// Whether a variable is of those that Kubernetes gives every container.
+pub(super) fn is_injected(name: &str) -> bool {
+    KUBERNETES.iter().any(|prefix| name.starts_with(prefix))
 }
 
 fn nearest<'a>(name: &str, known: &'a [String]) -> Option<&'a String> {

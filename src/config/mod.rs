@@ -5,7 +5,8 @@
 //! between them. Every fault is collected on the way; there is either a whole set of settings or all that is wrong
 //! with them.
 //!
-//! The environment comes in as an argument, and nothing below this module reads it. Secrets are not settings: a
+//! The environment comes in as an argument, and nothing below this module reads it, but for what OpenTelemetry's library takes from
+//! its own variables ([`traces`]). Secrets are not settings: a
 //! setting names the file that holds one, and whoever uses it reads it there.
 
 mod checks;
@@ -21,6 +22,7 @@ mod simulate;
 #[cfg(test)]
 mod tests;
 mod token;
+mod traces;
 mod values;
 
 use std::collections::BTreeSet;
@@ -63,11 +65,13 @@ pub fn read(
     variables: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<Command, Stop> {
     let mut faults = Faults::default();
+    let variables: Vec<_> = variables.into_iter().collect();
+    let traces = traces::read(&variables);
     let environment = environment::read(variables, &known_variables(), &mut faults);
     let matches = command_line::read(&program(), args, &mut faults)?;
     let reader = |flags, matches, faults| Reader::new(flags, matches, &environment, faults);
     let command = match matches.subcommand() {
-        Some(("serve", given)) => serve::read(reader(serve_flags::FLAGS, given, faults))
+        Some(("serve", given)) => serve::read(reader(serve_flags::FLAGS, given, faults), traces)
             .map(|serve| Command::Serve(Box::new(serve))),
         Some(("simulate", given)) => {
             simulate::read(reader(simulate::FLAGS, given, faults)).map(Command::Simulate)

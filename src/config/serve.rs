@@ -8,9 +8,9 @@ use reqwest::Url;
 
 use super::reader::{Reader, read_all};
 use super::values::{self, Rate, RateScope, Share};
-use super::{checks, faults::Faults};
+use super::{checks, faults::Faults, traces::Traces};
 use crate::domain::Timestamp;
-use crate::telemetry::LogFormat;
+use crate::telemetry::{LogFormat, TraceSettings};
 
 /// All that `serve` is told.
 #[derive(Clone, Debug)]
@@ -33,6 +33,8 @@ pub struct Serve {
     pub stopping: Stopping,
     /// What is logged.
     pub log: Log,
+    /// Where traces go; none if nowhere.
+    pub traces: Option<TraceSettings>,
     /// What is in force, by flag, as it was written. Holds no secret: those come from files.
     pub effective: Vec<(&'static str, String)>,
     /// What is allowed but unlikely to be meant.
@@ -169,7 +171,7 @@ pub(super) fn log(read: &mut Reader) -> Option<Log> {
 ///
 /// # Errors
 /// Every fault.
-pub(super) fn read(mut reader: Reader) -> Result<Serve, Faults> {
+pub(super) fn read(mut reader: Reader, traces: Traces) -> Result<Serve, Faults> {
     let read = &mut reader;
     let listeners = read_all!(
         read,
@@ -222,14 +224,17 @@ pub(super) fn read(mut reader: Reader) -> Result<Serve, Faults> {
     let purpose =
         read.one("check", values::switch).map(|check| if check { Purpose::Check } else { Purpose::Run });
 
-    let mut warnings = Vec::new();
+    let Traces { settings: traces, mut warnings } = traces;
     checks::ports(read, listeners.as_ref());
     checks::cache(read, cache_bytes);
     checks::freshness(&mut warnings, reading.as_ref());
     checks::parallelism(&mut warnings, reading.as_ref(), budget.as_ref());
     checks::deadlines(&mut warnings, upstream.as_ref(), answers.as_ref());
 
-    let effective = read.effective();
+    let mut effective = read.effective();
+    if let Some(traces) = &traces {
+        effective.push(("otlp-traces", traces.endpoint.to_string()));
+    }
     let serve = Some(()).and_then(|()| {
         Some(Serve {
             purpose: purpose?,
@@ -241,6 +246,7 @@ pub(super) fn read(mut reader: Reader) -> Result<Serve, Faults> {
             answers: answers?,
             stopping: stopping?,
             log: log?,
+            traces,
             effective,
             warnings,
         })

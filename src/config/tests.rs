@@ -99,6 +99,34 @@ fn variables_of_another_command_are_known() {
 }
 
 #[test]
+fn no_setting_is_named_as_what_kubernetes_injects() {
+    // Beside a Service called fanfold: FANFOLD_SERVICE_HOST, FANFOLD_PORT_8080_TCP and their kin, which are let be.
+    let collides = |variable: &String| environment::is_injected(variable);
+    assert_eq!(known_variables().into_iter().filter(collides).collect::<Vec<_>>(), [""; 0]);
+    for taken in ["service-name", "port", "port-range", "portal"] {
+        assert!(collides(&Flag::new(taken, "X", "", "").variable().unwrap()), "{taken}");
+    }
+}
+
+#[test]
+fn settings_show_no_secret_that_lies_in_a_file() {
+    let folder = std::env::temp_dir().join(format!("fanfold-settings-{}", uuid::Uuid::new_v4()));
+    std::fs::create_dir(&folder).unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let (key, tokens) = (file("key", "bn-secret"), file("tokens", "a 0"));
+    let headers = ("OTEL_EXPORTER_OTLP_HEADERS", "api-key=secret");
+    let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://collector.example");
+    let serve =
+        serve_with(&format!("--upstream-key-file {key} --client-tokens-file {tokens}"), &[headers, endpoint]);
+    assert!(serve.traces.is_some() && !format!("{serve:?}").contains("secret"), "{serve:?}");
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
 fn help_names_every_flag_with_its_variable_and_its_default() {
     for (line, table) in ["serve", "simulate", "demo", "token new"].into_iter().zip(TABLES) {
         // Wrapping may break a line anywhere between words.

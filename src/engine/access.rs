@@ -39,12 +39,28 @@ enum Standing {
     Refused { at: Timestamp, error: SourceError },
 }
 
+/// What upstream said of a key, whoever it was asked about.
+///
+/// A key that is wrong is so for every agent; without this, a storm of one bad key over many agents would use up the part of
+/// the budget that new keys share.
+#[derive(Clone, Debug)]
+enum KeyStanding {
+    /// It was accepted for some agent: a refusal for another is not about the key, until it is confirmed for one that it was
+    /// accepted for.
+    Good,
+    Refused {
+        at: Timestamp,
+        error: SourceError,
+    },
+}
+
 pub(super) struct Access {
     source: Arc<dyn Source>,
     clock: Clock,
     shutdown: Shutdown,
     stale_if_error: Duration,
     standings: moka::sync::Cache<Pair, Standing>,
+    keys: moka::sync::Cache<CredentialId, KeyStanding>,
     checking: Arc<Mutex<HashMap<Pair, Checking>>>,
 }
 
@@ -66,8 +82,8 @@ impl Access {
         shutdown: Shutdown,
         stale_if_error: Duration,
     ) -> Self {
-        let standings = moka::sync::Cache::new(MAX_PAIRS);
-        Self { source, clock, shutdown, stale_if_error, standings, checking: Arc::default() }
+        let (standings, keys) = (moka::sync::Cache::new(MAX_PAIRS), moka::sync::Cache::new(MAX_PAIRS));
+        Self { source, clock, shutdown, stale_if_error, standings, keys, checking: Arc::default() }
     }
 
     /// What is known of a pair.
@@ -76,7 +92,12 @@ impl Access {
         match self.standings.get(&(credential, agent)) {
             Some(Standing::Accepted { at, facts }) if now.since(at) <= TRUSTED_FOR => Known::Accepted(facts),
             Some(Standing::Refused { at, error }) if now.since(at) <= REFUSED_FOR => Known::Refused(error),
-            Some(_) | None => Known::Unknown,
+            Some(_) | None => match self.keys.get(&credential) {
+                Some(KeyStanding::Refused { at, error }) if now.since(at) <= REFUSED_FOR => {
+                    Known::Refused(error)
+                }
+                Some(KeyStanding::Refused { .. } | KeyStanding::Good) | None => Known::Unknown,
+            },
         }
     }
 
@@ -116,9 +137,12 @@ impl Access {
                 let is_recent = self.clock.now().since(at) <= self.stale_if_error.max(TRUSTED_FOR);
                 if is_recent { Ok(facts) } else { Err(error) }
             }
-            Some(Standing::Accepted { .. }) => {
-                self.ask(credential, agent, turn).await.inspect_err(|error| self.refuse(pair, error))
-            }
+            Some(Standing::Accepted { .. }) => self.ask(credential, agent, turn).await.inspect_err(|error| {
+                if matches!(error, SourceError::Denied(_)) {
+                    self.keys.invalidate(&pair.0);
+                }
+                self.refuse(pair, error);
+            }),
             Some(Standing::Refused { .. }) | None => {
                 self.refuse(pair, &error);
                 Err(error)
@@ -143,8 +167,12 @@ impl Access {
 
     fn refuse(&self, pair: Pair, error: &SourceError) {
         if matches!(error, SourceError::Denied(_) | SourceError::AgentNotFound(_)) {
-            let (at, error) = (self.clock.now(), error.clone());
-            self.standings.insert(pair, Standing::Refused { at, error });
+            let at = self.clock.now();
+            self.standings.insert(pair, Standing::Refused { at, error: error.clone() });
+            let is_good = matches!(self.keys.get(&pair.0), Some(KeyStanding::Good));
+            if matches!(error, SourceError::Denied(_)) && !is_good {
+                self.keys.insert(pair.0, KeyStanding::Refused { at, error: error.clone() });
+            }
         }
     }
 
@@ -171,14 +199,15 @@ impl Access {
 
     fn begin(&self, pair: Pair, credential: Credential, turn: Turn) -> Checking {
         let (say, hear) = oneshot::channel();
-        let (source, clock, standings) =
-            (Arc::clone(&self.source), self.clock.clone(), self.standings.clone());
+        let (source, clock) = (Arc::clone(&self.source), self.clock.clone());
+        let (standings, keys) = (self.standings.clone(), self.keys.clone());
         let over = Over { pair, checking: Arc::clone(&self.checking) };
         self.shutdown.spawn(async move {
             let _over = over;
             let answer = source.agent(&credential, pair.1, &turn).await;
             if let Ok(facts) = &answer {
                 standings.insert(pair, Standing::Accepted { at: clock.now(), facts: *facts });
+                keys.insert(pair.0, KeyStanding::Good);
             }
             // Nobody may be left to hear it.
             let _ = say.send(answer);

@@ -70,13 +70,11 @@ impl Inner {
     }
 
     async fn read(&self, scope: &Scope, reading: &Reading) -> Result<(), Ended> {
-        let subject = match &reading.purpose {
-            Purpose::Know => scope.subject.clone(),
-            Purpose::Probe(status) => {
-                let filters = scope.subject.filters.with_status(status.clone());
-                Subject { filters, ..scope.subject.clone() }
-            }
+        let filters = match &reading.purpose {
+            Purpose::Know => scope.subject.filters.clone(),
+            Purpose::Probe(status) => scope.subject.filters.with_status(status.clone()),
         };
+        let subject = Subject { credential: scope.credential(), agent: scope.subject.agent, filters };
         let reader = Reader {
             source: &*self.source,
             clock: &self.clock,

@@ -40,6 +40,7 @@ impl Scopes {
         let key = key(subject.credential.id(), subject.agent, &subject.filters);
         let mut scopes = self.lock();
         if let Some(scope) = scopes.get(&key) {
+            scope.come_with(&subject.credential);
             scope.touch(now);
             return Arc::clone(scope);
         }

@@ -4,7 +4,6 @@
 //! in the log hangs on the body. What it says beyond the outside of the answer, the handler has noted on the [`Account`].
 
 mod counted;
-mod record;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,36 +14,44 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use http::header::{self, HeaderName};
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, Method};
 use tokio::time::Instant;
 
 use self::counted::{Counted, Told};
-use super::Observe;
+use super::Observer;
 use super::problem::{Code, Problem};
 use super::question::Format;
 use crate::domain::AgentId;
-use crate::engine::CacheReport;
-
-pub use record::{AnswerRecord, Ending};
+use crate::engine::{CacheReport, Verdict};
+use crate::telemetry::{AnswerSpan, Begun, Ending, Trace, Tracer};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// What is shorter than this and happens to stand in a credential gives nothing of it away.
+const SHORTEST_SECRET: usize = 4;
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
 /// Where answers are told of.
 #[derive(Clone)]
 pub(super) struct Ledger {
-    observe: Option<Observe>,
+    observer: Option<Observer>,
 }
 
 impl Ledger {
-    /// Every answer in the log and to the observer.
-    pub(super) fn public(observe: Observe) -> Self {
-        Self { observe: Some(observe) }
+    /// Every answer in the log, to the observer, and in a span.
+    pub(super) const fn public(observer: Observer) -> Self {
+        Self { observer: Some(observer) }
     }
 
     /// Probes come every few seconds: in the log only where somebody debugs.
     pub(super) const fn admin() -> Self {
-        Self { observe: None }
+        Self { observer: None }
+    }
+
+    fn span(&self, begun: Begun<'_>) -> AnswerSpan {
+        match &self.observer {
+            Some(observer) => observer.tracer.answer(begun),
+            None => Tracer::default().answer(begun),
+        }
     }
 }
 
@@ -53,6 +60,8 @@ impl Ledger {
 pub(super) struct Account {
     /// The caller's own identifier, or a new one.
     pub(super) request_id: Arc<str>,
+    /// What is asked of upstream for the answer belongs to this.
+    pub(super) trace: Trace,
     began: Instant,
     notes: Mutex<Notes>,
 }
@@ -65,13 +74,22 @@ struct Notes {
     first_row: Option<Duration>,
     rows: u64,
     report: Option<CacheReport>,
-    problem: Option<(Code, String)>,
+    missing_parts: u64,
+    problem: Option<NotedProblem>,
+}
+
+/// What the log tells of a problem.
+#[derive(Clone, Debug)]
+struct NotedProblem {
+    code: Code,
+    reason: String,
+    upstream_status: Option<u16>,
 }
 
 impl Account {
     /// An account for a request that comes now.
-    pub(super) fn open(request_id: Arc<str>) -> Self {
-        Self { request_id, began: Instant::now(), notes: Mutex::default() }
+    pub(super) fn open(request_id: Arc<str>, trace: Trace) -> Self {
+        Self { request_id, trace, began: Instant::now(), notes: Mutex::default() }
     }
 
     fn note(&self, note: impl FnOnce(&mut Notes)) {
@@ -102,6 +120,12 @@ impl Account {
         });
     }
 
+    /// How the rows were come by, and how many parts are missing.
+    pub(super) fn note_verdict(&self, verdict: &Verdict) {
+        self.note(|notes| notes.missing_parts = verdict.missing.len() as u64);
+        self.note_report(verdict.report);
+    }
+
     /// How the rows were come by.
     pub(super) fn note_report(&self, report: CacheReport) {
         self.note(|notes| notes.report = Some(report));
@@ -109,16 +133,24 @@ impl Account {
 
     /// What was answered instead of rows, or broke them off.
     pub(super) fn note_problem(&self, problem: &Problem) {
-        self.note(|notes| notes.problem = Some((problem.code, problem.detail.clone())));
+        let noted = NotedProblem {
+            code: problem.code,
+            reason: problem.reason(),
+            upstream_status: problem.upstream.as_ref().map(|words| words.status),
+        };
+        self.note(|notes| notes.problem = Some(noted));
     }
 }
 
 /// The layer.
 pub(super) async fn account(State(ledger): State<Ledger>, mut request: Request, next: Next) -> Response {
-    let account = Arc::new(Account::open(request_id(request.headers())));
     let path = request.extensions().get::<MatchedPath>();
     let route: Arc<str> = path.map_or("other", MatchedPath::as_str).into();
-    let method = request.method().clone();
+    let method = known(request.method());
+    let caller = Trace::read(request.headers());
+    let span = ledger.span(Begun { method, route: &route, caller: &caller });
+    let account = Arc::new(Account::open(request_id(request.headers()), span.trace().clone()));
+    let is_head = request.method() == Method::HEAD;
     request.extensions_mut().insert(Arc::clone(&account));
 
     let mut response = next.run(request).await;
@@ -137,15 +169,35 @@ pub(super) async fn account(State(ledger): State<Ledger>, mut request: Request, 
     super::present::set(headers, SERVER_TIMING, Some(format!("answer;dur={took:.1}")));
 
     let length = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
-    let told = Told { ledger, account, method, route, status, length, bytes: 0, ending: Ending::Left };
+    let ending = if is_head { Ending::Whole } else { Ending::Left };
+    let told = Told { ledger, account, span, method, route, status, length, bytes: 0, ending };
     response.map(|inner| Body::new(Counted::new(inner, told)))
 }
 
-/// The caller's identifier if it is one that can stand in a log as it is.
+/// A method's name, if it is one that HTTP knows: others may be any word that a caller likes.
+fn known(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::OPTIONS => "OPTIONS",
+        Method::DELETE => "DELETE",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::TRACE => "TRACE",
+        Method::CONNECT => "CONNECT",
+        _ => "_OTHER",
+    }
+}
+
+/// The caller's identifier if it is one that can stand in a log as it is, which its credential can't.
 fn request_id(headers: &HeaderMap) -> Arc<str> {
+    let credential = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes).unwrap_or_default();
+    let is_secret = |text: &str| credential.windows(text.len()).any(|part| part == text.as_bytes());
     let is_sane = |text: &&str| {
         (1..=128).contains(&text.len())
             && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+            && !(text.len() >= SHORTEST_SECRET && is_secret(text))
     };
     match headers.get(REQUEST_ID).and_then(|value| value.to_str().ok()).filter(is_sane) {
         Some(id) => id.into(),
@@ -173,5 +225,18 @@ mod tests {
             assert_eq!(uuid::Uuid::parse_str(&id(bad)).unwrap().get_version_num(), 4, "{bad}");
         }
         assert_ne!(request_id(&HeaderMap::new()), request_id(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn a_credential_is_no_identifier() {
+        let headers = [(header::AUTHORIZATION, "Bearer bn-secret"), (REQUEST_ID, "bn-secret")];
+        let headers = headers.map(|(name, value)| (name, HeaderValue::from_static(value)));
+        assert!(!request_id(&headers.into_iter().collect()).contains("secret"));
+    }
+
+    #[test]
+    fn a_method_of_the_callers_own_making_is_not_repeated() {
+        assert_eq!(known(&Method::GET), "GET");
+        assert_eq!(known(&Method::from_bytes(b"BN-SECRET").unwrap()), "_OTHER");
     }
 }

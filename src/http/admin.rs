@@ -2,14 +2,12 @@ use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
-use http::{StatusCode, header};
+use http::{HeaderMap, StatusCode, header};
 
 use super::problem::Problem;
 use super::visit::AgentSegment;
 use super::{AdminApp, params};
-
-/// What prometheus-client writes.
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+use crate::telemetry::Exposition;
 
 /// `GET /livez`: the process answers.
 pub(super) async fn live() -> &'static str {
@@ -27,8 +25,11 @@ pub(super) async fn ready(State(app): State<Arc<AdminApp>>) -> (StatusCode, &'st
 }
 
 /// `GET /metrics`.
-pub(super) async fn metrics(State(app): State<Arc<AdminApp>>) -> Response {
-    ([(header::CONTENT_TYPE, OPEN_METRICS)], (app.render_metrics)()).into_response()
+pub(super) async fn metrics(State(app): State<Arc<AdminApp>>, headers: HeaderMap) -> Response {
+    let accepts: Vec<_> = headers.get_all(header::ACCEPT).iter().filter_map(|v| v.to_str().ok()).collect();
+    let exposition = Exposition::accepted_by(&accepts.join(","));
+    let about = [(header::CONTENT_TYPE, exposition.media_type()), (header::VARY, "Accept")];
+    (about, (app.render_metrics)(exposition)).into_response()
 }
 
 /// `DELETE /agents/{agent_id}`: forgets what is kept of an agent.

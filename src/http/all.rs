@@ -13,6 +13,7 @@ use http::{HeaderValue, Method, StatusCode, Version, header};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
+use super::App;
 use super::body::{Ended, Streamed, Whole, end_record, envelope, events};
 use super::negotiate::{Codings, MediaType};
 use super::params::invalid;
@@ -21,7 +22,6 @@ use super::present::{self, Etag, Kept, TOTAL_COUNT, Told};
 use super::problem::{Code, Manner, Problem};
 use super::question::{AllParams, EndRecord, Format};
 use super::visit::{AgentSegment, Visit};
-use super::{App, trace};
 use crate::encode::{Coding, Compressor, Framing};
 use crate::engine::{Answer, Collected, Pace, Question, Tolerance, Verdict};
 
@@ -110,7 +110,7 @@ impl Wanted {
                 Delivery::Collected => Pace::Collected { deadline: Instant::now() + wait },
                 Delivery::Streamed => Pace::Streamed { row_wait: wait },
             },
-            trace: trace::read(&self.parts.headers),
+            trace: visit.account.trace.clone(),
         }
     }
 
@@ -120,7 +120,7 @@ impl Wanted {
         if !verdict.is_complete() || !etag.is_known_to(&self.parts.headers) {
             return None;
         }
-        visit.account.note_report(verdict.report);
+        visit.account.note_verdict(verdict);
         let mut response = self.response(Told::Verdict(verdict), Body::empty());
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         response.headers_mut().remove(header::CONTENT_TYPE);
@@ -143,7 +143,7 @@ impl Wanted {
                 (Framing::Ndjson, line)
             }
         };
-        visit.account.note_report(verdict.report);
+        visit.account.note_verdict(&verdict);
         let mut response = self.response(Told::Verdict(&verdict), Body::empty());
         if self.media.format == Format::Json {
             response.headers_mut().insert(TOTAL_COUNT, HeaderValue::from(verdict.count));

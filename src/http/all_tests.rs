@@ -12,6 +12,7 @@ use crate::encode::whole_slice;
 use crate::engine::{AskError, CacheReport, Freshness, Missing};
 use crate::http::account::Account;
 use crate::http::problem::{Face, Key};
+use crate::telemetry::Trace;
 
 const LONGEST: Duration = Duration::from_secs(50);
 
@@ -20,7 +21,7 @@ fn visit() -> Visit {
         agent: AgentId::new(uuid::Uuid::from_u128(7)),
         credential: Credential::new(CredentialId::new([0; 16]), "bn-1".to_owned().into()),
         face: Face { manner: Manner::Own, key: Key::Callers },
-        account: Arc::new(Account::open("r-1".into())),
+        account: Arc::new(Account::open("r-1".into(), Trace::default())),
     }
 }
 

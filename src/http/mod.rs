@@ -26,7 +26,6 @@ mod question;
 mod router;
 #[cfg(test)]
 mod testing;
-mod trace;
 mod visit;
 
 use std::fmt;
@@ -41,8 +40,8 @@ use self::problem::{Code, Problem};
 use crate::encode::Compressor;
 use crate::engine::{AskError, Engine};
 use crate::shutdown::Shutdown;
+use crate::telemetry::{Answered, Exposition, Tracer};
 
-pub use account::{AnswerRecord, Ending};
 pub use page::PAGE_PARAMETERS;
 pub use question::ALL_PARAMETERS;
 pub use router::{admin, public};
@@ -63,8 +62,14 @@ pub struct HttpSettings {
     pub cors_origins: Vec<HeaderValue>,
 }
 
-/// What is told of every answer when it is over.
-pub type Observe = Arc<dyn Fn(&AnswerRecord) + Send + Sync>;
+/// Who is told of answers.
+#[derive(Clone)]
+pub struct Observer {
+    /// Told of every answer when it is over.
+    pub observe: Arc<dyn Fn(&Answered) + Send + Sync>,
+    /// Makes the span of every answer.
+    pub tracer: Tracer,
+}
 
 /// What the handlers of the public listener share.
 pub struct App {
@@ -73,7 +78,7 @@ pub struct App {
     settings: HttpSettings,
     shutdown: Shutdown,
     compressor: Compressor,
-    observe: Observe,
+    observer: Observer,
     /// One permit for each answer under way.
     questions: Arc<Semaphore>,
 }
@@ -85,12 +90,12 @@ impl App {
         doors: Doors,
         settings: HttpSettings,
         shutdown: Shutdown,
-        observe: Observe,
+        observer: Observer,
     ) -> Self {
         let cores = std::thread::available_parallelism().unwrap_or(std::num::NonZeroUsize::MIN);
         let questions = Arc::new(Semaphore::new(settings.max_questions.min(Semaphore::MAX_PERMITS)));
         let compressor = Compressor::new(cores);
-        Self { engine, doors, settings, shutdown, compressor, observe, questions }
+        Self { engine, doors, settings, shutdown, compressor, observer, questions }
     }
 
     /// How many answers are under way.
@@ -120,6 +125,12 @@ impl App {
     }
 }
 
+impl fmt::Debug for Observer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Observer")
+    }
+}
+
 impl fmt::Debug for App {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("App")
@@ -135,8 +146,8 @@ pub struct AdminApp {
     pub engine: Arc<Engine>,
     /// Whether the process is ready is whether it does not drain.
     pub shutdown: Shutdown,
-    /// Writes the metrics down, as OpenMetrics text.
-    pub render_metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    /// Writes the metrics down.
+    pub render_metrics: Arc<dyn Fn(Exposition) -> String + Send + Sync>,
 }
 
 impl fmt::Debug for AdminApp {

@@ -16,6 +16,7 @@ use sha2::Digest as _;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
+use super::App;
 use super::all::write_whole;
 use super::body::{Whole, page_envelope};
 use super::negotiate::Codings;
@@ -25,7 +26,6 @@ use super::present::{self, Etag, Kept};
 use super::problem::{Manner, Problem};
 use super::question::{Format, filters};
 use super::visit::{AgentSegment, Visit};
-use super::{App, trace};
 use crate::domain::{Digest, EntrySlice, Filters, MAX_PAGE_SIZE};
 use crate::engine::{CacheReport, Freshness, Pace, Question, RelayQuestion, Tolerance};
 
@@ -95,7 +95,7 @@ async fn relayed(app: &App, visit: &Visit, parts: &Parts, params: &Params) -> Re
         canonical_query: params.canonical(),
         wish: wish(&parts.headers),
         deadline: deadline(app, parts),
-        trace: trace::read(&parts.headers),
+        trace: visit.account.trace.clone(),
     };
     let relayed = app.unless_ended(app.engine.relay(question)).await.map_err(|e| visit.face.problem(&e))?;
     let sha256 = sha2::Sha256::digest(&relayed.body);
@@ -144,7 +144,7 @@ impl Cut {
             wish: wish(&parts.headers),
             tolerance: Tolerance::Strict,
             pace: Pace::Collected { deadline: deadline(app, parts) },
-            trace: trace::read(&parts.headers),
+            trace: visit.account.trace.clone(),
         };
         let problem = |e| visit.face.problem(&e);
         let answer = app.unless_ended(app.engine.ask(question)).await.map_err(problem)?;

@@ -18,7 +18,8 @@ impl Params {
                     invalid("a parameter's name is not valid percent-encoded UTF-8".to_owned())
                 })?;
                 let value = decode(value).ok_or_else(|| {
-                    invalid(format!("`{name}` is not valid; accepted is percent-encoded UTF-8"))
+                    let detail = format!("`{name}` is not valid; accepted is percent-encoded UTF-8");
+                    Problem { reason: Some("a parameter is not percent-encoded UTF-8"), ..invalid(detail) }
                 })?;
                 Ok((name, value))
             })
@@ -59,11 +60,14 @@ impl Params {
     pub(crate) fn finish(self, accepted: &[&str]) -> Result<(), Problem> {
         match self.0.into_iter().next() {
             None => Ok(()),
-            Some((name, _)) => Err(invalid(format!(
-                "`{}` is not a parameter of this path; accepted are {}",
-                shortened(&name),
-                accepted.join(", ")
-            ))),
+            Some((name, _)) => Err(Problem {
+                reason: Some("a parameter that the path does not have"),
+                ..invalid(format!(
+                    "`{}` is not a parameter of this path; accepted are {}",
+                    shortened(&name),
+                    accepted.join(", ")
+                ))
+            }),
         }
     }
 
@@ -140,6 +144,18 @@ mod tests {
             assert!(detail(Params::read(Some(query))).contains("`from`"), "{query}");
         }
         assert!(Params::read(Some("%ff=1")).is_err());
+    }
+
+    #[test]
+    fn the_log_does_not_repeat_what_a_caller_made_up() {
+        let reason = |result: Result<(), Problem>| result.unwrap_err().reason();
+        let unknown = Params::read(Some("%2B919812345678=1")).unwrap().finish(&["from"]);
+        assert_eq!(reason(unknown), "a parameter that the path does not have");
+        let broken = Params::read(Some("bn-secret=%ff")).map(drop);
+        assert_eq!(reason(broken), "a parameter is not percent-encoded UTF-8");
+        assert!(
+            reason(Params::read(Some("from=1&from=2")).unwrap().take("from").map(drop)).contains("`from`")
+        );
     }
 
     #[test]

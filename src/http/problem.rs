@@ -35,6 +35,8 @@ pub struct Problem {
     pub retry_after: Option<Duration>,
     /// How far reading came.
     pub progress: Option<Progress>,
+    /// What the log says in place of a detail that repeats what a caller wrote: it may be a key, or a phone number.
+    pub reason: Option<&'static str>,
 }
 
 /// How far reading came before the deadline.
@@ -56,6 +58,16 @@ impl Problem {
             upstream: None,
             retry_after: code.usual_wait(),
             progress: None,
+            reason: None,
+        }
+    }
+
+    /// What is wrong, for the log: nothing in it was written by a caller or by upstream.
+    pub(super) fn reason(&self) -> String {
+        match (self.reason, &self.upstream) {
+            (Some(reason), _) => reason.to_owned(),
+            (None, Some(_)) => self.code.title().to_owned(),
+            (None, None) => self.detail.clone(),
         }
     }
 

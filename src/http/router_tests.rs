@@ -10,8 +10,9 @@ use tower::ServiceExt;
 use super::*;
 use crate::http::auth::Doors;
 use crate::http::testing::{BAD_KEY, RELAYED, ROWS, engine};
-use crate::http::{AnswerRecord, Ending, HttpSettings};
+use crate::http::{HttpSettings, Observer};
 use crate::shutdown::Shutdown;
+use crate::telemetry::{Answered, Ending, Tracer};
 
 const AGENT: &str = "6f9619ff-8b86-d011-b42d-00cf4fc964ff";
 
@@ -22,10 +23,14 @@ fn app_until(shutdown: Shutdown) -> Router {
         max_questions: 1,
         cors_origins: Vec::new(),
     };
-    public(Arc::new(App::new(engine(&shutdown), Doors::pass_through(), settings, shutdown, Arc::new(|_| {}))))
+    public(Arc::new(App::new(engine(&shutdown), Doors::pass_through(), settings, shutdown, observer(|_| {}))))
 }
 
-fn app(max_questions: usize, origins: &[&'static str], observe: super::super::Observe) -> Router {
+fn app(
+    max_questions: usize,
+    origins: &[&'static str],
+    observe: impl Fn(&Answered) + Send + Sync + 'static,
+) -> Router {
     let settings = HttpSettings {
         max_json_bytes: 1 << 20,
         request_deadline: Duration::from_secs(50),
@@ -33,11 +38,21 @@ fn app(max_questions: usize, origins: &[&'static str], observe: super::super::Ob
         cors_origins: origins.iter().map(|o| http::HeaderValue::from_static(o)).collect(),
     };
     let shutdown = Shutdown::default();
-    public(Arc::new(App::new(engine(&shutdown), Doors::pass_through(), settings, shutdown, observe)))
+    public(Arc::new(App::new(
+        engine(&shutdown),
+        Doors::pass_through(),
+        settings,
+        shutdown,
+        observer(observe),
+    )))
+}
+
+fn observer(observe: impl Fn(&Answered) + Send + Sync + 'static) -> Observer {
+    Observer { observe: Arc::new(observe), tracer: Tracer::default() }
 }
 
 fn quiet() -> Router {
-    app(1, &[], Arc::new(|_| {}))
+    app(1, &[], |_| {})
 }
 
 fn request(method: Method, path: &str, headers: &[(&'static str, &str)]) -> Request<Body> {
@@ -138,7 +153,7 @@ async fn an_answer_that_nobody_could_read_is_not_made() {
 
 #[tokio::test]
 async fn more_questions_than_there_may_be_are_sent_away_for_a_while() {
-    let response = get(app(0, &[], Arc::new(|_| {})), &all(""), &[]).await;
+    let response = get(app(0, &[], |_| {}), &all(""), &[]).await;
     assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(response.headers()[header::RETRY_AFTER], "1");
     assert_eq!(body(response).await["code"], "overloaded");
@@ -155,9 +170,9 @@ async fn every_answer_has_an_id_and_problems_say_it() {
 
 #[tokio::test]
 async fn an_answer_is_told_of_once_when_its_body_is_over() {
-    let told = Arc::new(Mutex::new(Vec::<AnswerRecord>::new()));
+    let told = Arc::new(Mutex::new(Vec::<Answered>::new()));
     let into = Arc::clone(&told);
-    let router = app(1, &[], Arc::new(move |record| into.lock().unwrap().push(record.clone())));
+    let router = app(1, &[], move |answered| into.lock().unwrap().push(answered.clone()));
     let response = get(router.clone(), &all("?x=1"), &[]).await;
     assert!(told.lock().unwrap().is_empty());
     let length = response.into_body().collect().await.unwrap().to_bytes().len();
@@ -166,13 +181,13 @@ async fn an_answer_is_told_of_once_when_its_body_is_over() {
     assert_eq!(told.len(), 2);
     assert_eq!(&*told[0].route, "/agents/{agent_id}/executions/all");
     assert_eq!((told[0].status, told[0].bytes, told[0].ending), (400, length as u64, Ending::Whole));
-    assert_eq!(told[0].code, Some(Code::InvalidRequest));
+    assert_eq!(told[0].code, Some("invalid_request"));
     assert_eq!((told[1].bytes, told[1].ending), (0, Ending::Left));
 }
 
 #[tokio::test]
 async fn a_browser_of_a_known_origin_may_ask_and_read() {
-    let router = app(1, &["https://desk.example"], Arc::new(|_| {}));
+    let router = app(1, &["https://desk.example"], |_| {});
     let preflight = [
         ("origin", "https://desk.example"),
         ("access-control-request-method", "GET"),
@@ -229,7 +244,7 @@ fn admin_app(shutdown: &Shutdown) -> Router {
     admin(Arc::new(AdminApp {
         engine: engine(shutdown),
         shutdown: shutdown.clone(),
-        render_metrics: Arc::new(|| "# EOF\n".to_owned()),
+        render_metrics: Arc::new(|exposition| format!("{exposition:?}\n")),
     }))
 }
 
@@ -245,14 +260,18 @@ async fn ready_until_the_drain_and_alive_during_it() {
 
 #[tokio::test]
 async fn metrics_are_what_the_process_writes() {
-    let response = get(admin_app(&Shutdown::default()), "/metrics", &[]).await;
-    assert!(
-        response.headers()[header::CONTENT_TYPE]
-            .to_str()
-            .unwrap()
-            .starts_with("application/openmetrics-text")
-    );
-    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "# EOF\n");
+    for (accept, media_type, form) in [
+        (
+            "application/openmetrics-text",
+            "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            "OpenMetrics\n",
+        ),
+        ("*/*", "text/plain; version=0.0.4; charset=utf-8", "Text\n"),
+    ] {
+        let response = get(admin_app(&Shutdown::default()), "/metrics", &[("accept", accept)]).await;
+        assert_eq!(response.headers()[header::CONTENT_TYPE], media_type);
+        assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), form);
+    }
 }
 
 #[tokio::test]
@@ -326,7 +345,7 @@ async fn text(response: Response) -> String {
 
 #[tokio::test]
 async fn every_row_comes_as_one_document_or_as_lines() {
-    let router = app(4, &[], Arc::new(|_| {}));
+    let router = app(4, &[], |_| {});
     let document = text(get(router.clone(), &all(""), &[]).await).await;
     assert!(document.contains("\"total\":3,\"has_more\":false,\"complete\":true"), "{document}");
     assert!(document.ends_with(&format!("\"data\":[{}]}}", ROWS.join(","))), "{document}");
@@ -339,7 +358,7 @@ async fn every_row_comes_as_one_document_or_as_lines() {
 
 #[tokio::test]
 async fn a_second_asking_is_a_hit_and_with_the_validator_nothing_at_all() {
-    let router = app(4, &[], Arc::new(|_| {}));
+    let router = app(4, &[], |_| {});
     // A past end: whether what is new is looked for at once is the engine's business.
     let first = get(router.clone(), &all("?to=2026-01-02T00:00:00Z"), &[]).await;
     let etag = first.headers()[header::ETAG].to_str().unwrap().to_owned();
@@ -357,7 +376,7 @@ async fn a_second_asking_is_a_hit_and_with_the_validator_nothing_at_all() {
 
 #[tokio::test]
 async fn upstreams_path_relays_with_dates_and_cuts_without() {
-    let router = app(4, &[], Arc::new(|_| {}));
+    let router = app(4, &[], |_| {});
     let page = |query: &str| format!("/v2/agent/{AGENT}/executions{query}");
     let relayed = get(router.clone(), &page("?from=2026-01-01T00:00:00Z&anything=1"), &[]).await;
     assert_eq!(text(relayed).await, RELAYED);

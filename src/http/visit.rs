@@ -8,6 +8,7 @@ use super::account::Account;
 use super::problem::{Face, Manner, Problem};
 use super::{App, params};
 use crate::domain::{AgentId, Credential};
+use crate::telemetry::Trace;
 
 /// Somebody who may ask about an agent.
 #[derive(Debug)]
@@ -37,7 +38,7 @@ impl Visit {
         let account = parts
             .extensions
             .get::<Arc<Account>>()
-            .map_or_else(|| Arc::new(Account::open("-".into())), Arc::clone);
+            .map_or_else(|| Arc::new(Account::open("-".into(), Trace::default())), Arc::clone);
         let text = segment.as_ref().ok().map(|Path(text)| text.as_str());
         // No path of this server's, so it is nobody's business who asks.
         if text == Some("") {

@@ -39,9 +39,11 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, shutdo
                     drop(place);
                 });
             }
-            Err(error) if is_of_one_connection(&error) => debug!(%error, "a connection was gone at once"),
+            Err(error) if is_of_one_connection(&error) => {
+                debug!(%error, "A connection was gone at once: {error}.");
+            }
             Err(error) => {
-                warn!(%error, "no connection can be accepted");
+                warn!(%error, "No connection can be accepted: {error}.");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

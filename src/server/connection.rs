@@ -64,7 +64,7 @@ where
         tokio::select! {
             result = connection.as_mut() => {
                 if let Err(error) = result {
-                    debug!(error = %error, "connection broke");
+                    debug!(%error, "A connection broke: {error}.");
                 }
                 return;
             }
@@ -73,7 +73,7 @@ where
                 // Once it was told to close and still does nothing, it is not there any more.
                 Verdict::Idle if !is_closing => {}
                 Verdict::Idle | Verdict::Stalled | Verdict::SlowHead => {
-                    debug!(?verdict, "connection cut off");
+                    debug!(?verdict, "A connection was cut off: {verdict:?}.");
                     return;
                 }
             },

@@ -73,12 +73,13 @@ pub fn signals() -> io::Result<impl Stream<Item = Signal>> {
 pub async fn on_signal(signals: impl Stream<Item = Signal>, shutdown: &Shutdown, plan: Plan) -> Stopped {
     let mut signals = pin!(signals);
     if let Some(signal) = signals.next().await {
-        info!(?signal, "stopping");
+        info!(?signal, "Stopping: {signal:?}.");
     }
     tokio::select! {
         biased;
         Some(signal) = signals.next() => {
-            warn!(?signal, running = shutdown.running(), "ending at once");
+            let running = shutdown.running();
+            warn!(?signal, running, "Ending at once with {running} tasks running: {signal:?} came again.");
             Stopped::AtOnce(signal)
         }
         () = in_order(shutdown, plan) => Stopped::InOrder,
@@ -90,13 +91,15 @@ async fn in_order(shutdown: &Shutdown, plan: Plan) {
     tokio::time::sleep(plan.delay).await;
     shutdown.drain();
     if tokio::time::timeout(plan.timeout, shutdown.finished()).await.is_err() {
-        warn!(running = shutdown.running(), "the drain took too long, ending what still runs");
+        let running = shutdown.running();
+        warn!(running, "The drain took too long: ending {running} tasks that still run.");
     }
     shutdown.end();
     if tokio::time::timeout(plan.grace, shutdown.finished()).await.is_err() {
-        warn!(running = shutdown.running(), "leaving behind what does not end");
+        let running = shutdown.running();
+        warn!(running, "Leaving {running} tasks behind that do not end.");
     }
-    info!("stopped");
+    info!("Stopped.");
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -10,7 +10,10 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::answered::{Answered, Rows};
+use super::exposition::{Exposition, as_text};
 use super::readings::{Readings, ReadingsCollector};
+use super::requests::RequestWatch;
 
 /// Seconds: from an answer that lies ready to the longest deadline.
 const SECONDS: [f64; 14] =
@@ -28,6 +31,7 @@ pub struct Metrics {
     bytes: Family<RouteLabels, Counter>,
     rows_by_source: Family<SourceLabels, Counter>,
     endings: Family<EndingLabels, Counter>,
+    incomplete: Family<WhyLabels, Counter>,
     problems: Family<CodeLabels, Counter>,
 }
 
@@ -55,51 +59,18 @@ struct EndingLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WhyLabels {
+    why: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CodeLabels {
     code: &'static str,
 }
 
-/// An answer that is over.
-#[derive(Clone, Debug)]
-pub struct Answered {
-    /// The path's template.
-    pub route: Arc<str>,
-    /// The status.
-    pub status: u16,
-    /// The form of the body.
-    pub format: &'static str,
-    /// From the request to the last byte.
-    pub duration: Duration,
-    /// From the request to the first row.
-    pub first_row: Option<Duration>,
-    /// Rows in the body.
-    pub rows: u64,
-    /// Bytes of the body, as coded.
-    pub bytes: u64,
-    /// How the rows were come by.
-    pub rows_by: Rows,
-    /// What became of the body: whole, broken, left.
-    pub ending: &'static str,
-    /// The problem that was answered, or that broke the body.
-    pub code: Option<&'static str>,
-}
-
-/// How rows were come by.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Rows {
-    /// Known and fresh.
-    pub hit: u64,
-    /// Read for this answer.
-    pub miss: u64,
-    /// From a read that somebody else began.
-    pub joined: u64,
-    /// Given past their freshness.
-    pub stale: u64,
-}
-
 impl Metrics {
-    /// Metrics of a process that starts now; `read` tells what is there now.
-    pub fn new(read: Arc<dyn Fn() -> Readings + Send + Sync>) -> Self {
+    /// Metrics of a process that starts now; `read` tells what is there now, `requests` watches upstream.
+    pub fn new(read: Arc<dyn Fn() -> Readings + Send + Sync>, requests: &RequestWatch) -> Self {
         let histogram = || Histogram::new(SECONDS);
         let mut metrics = Self {
             registry: Registry::default(),
@@ -110,9 +81,11 @@ impl Metrics {
             bytes: Family::default(),
             rows_by_source: Family::default(),
             endings: Family::default(),
+            incomplete: Family::default(),
             problems: Family::default(),
         };
         metrics.register(read);
+        requests.register(&mut metrics.registry);
         metrics
     }
 
@@ -133,6 +106,8 @@ impl Metrics {
         registry.register_with_unit(name, help, Unit::Bytes, self.bytes.clone());
         registry.register("fanfold_rows", "Rows, by how they were come by", self.rows_by_source.clone());
         registry.register("fanfold_answer_endings", "What became of bodies", self.endings.clone());
+        let help = "Answers that lack rows: broken off, or lenient with a part left out";
+        registry.register("fanfold_incomplete_answers", help, self.incomplete.clone());
         registry.register("fanfold_problems", "Problems, by code", self.problems.clone());
         registry.register_collector(Box::new(ReadingsCollector { read }));
     }
@@ -153,21 +128,28 @@ impl Metrics {
         for (by, rows) in [("hit", hit), ("miss", miss), ("joined", joined), ("stale", stale)] {
             self.rows_by_source.get_or_create(&SourceLabels { by }).inc_by(rows);
         }
-        self.endings.get_or_create(&EndingLabels { ending: answer.ending }).inc();
+        self.endings.get_or_create(&EndingLabels { ending: answer.ending.as_str() }).inc();
+        if let Some(why) = answer.incomplete() {
+            self.incomplete.get_or_create(&WhyLabels { why }).inc();
+        }
         if let Some(code) = answer.code {
             self.problems.get_or_create(&CodeLabels { code }).inc();
         }
     }
 
-    /// All metrics as OpenMetrics text, version 1.0.0.
-    pub fn render(&self) -> String {
+    /// All metrics, in the form that is asked for.
+    pub fn render(&self, exposition: Exposition) -> String {
         let mut text = String::new();
-        match prometheus_client::encoding::text::encode(&mut text, &self.registry) {
-            Ok(()) => text,
+        match (prometheus_client::encoding::text::encode(&mut text, &self.registry), exposition) {
+            (Ok(()), Exposition::OpenMetrics) => text,
+            (Ok(()), Exposition::Text) => as_text(&text),
             // Half a text would be taken for the whole.
-            Err(error) => {
-                tracing::error!(%error, "the metrics can't be written down");
-                "# EOF\n".to_owned()
+            (Err(error), exposition) => {
+                tracing::error!(%error, "The metrics can't be written down: {error}.");
+                match exposition {
+                    Exposition::OpenMetrics => "# EOF\n".to_owned(),
+                    Exposition::Text => String::new(),
+                }
             }
         }
     }
@@ -192,11 +174,13 @@ const fn status_class(status: u16) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
-    use crate::telemetry::{CacheReadings, GateReadings, UpstreamReadings};
+    use crate::telemetry::{CacheReadings, Ending, GateReadings, UpstreamReadings};
 
     fn metrics(readings: Readings) -> Metrics {
-        Metrics::new(Arc::new(move || readings.clone()))
+        Metrics::new(Arc::new(move || readings.clone()), &RequestWatch::default())
     }
 
     fn answered() -> Answered {
@@ -209,7 +193,9 @@ mod tests {
             rows: 7,
             bytes: 900,
             rows_by: Rows { hit: 5, miss: 2, joined: 0, stale: 0 },
-            ending: "whole",
+            upstream_requests: 1,
+            missing_parts: 1,
+            ending: Ending::Whole,
             code: Some("not_ready"),
         }
     }
@@ -219,7 +205,7 @@ mod tests {
         let metrics = metrics(Readings::default());
         metrics.answered(&answered());
         metrics.answered(&answered());
-        let text = metrics.render();
+        let text = metrics.render(Exposition::OpenMetrics);
         let route = "route=\"/agents/{agent_id}/executions/all\"";
         for line in [
             format!("fanfold_requests_total{{{route},status=\"2xx\",format=\"json\"}} 2\n"),
@@ -228,6 +214,7 @@ mod tests {
             format!("fanfold_request_duration_seconds_count{{{route},format=\"json\"}} 2\n"),
             "fanfold_rows_total{by=\"hit\"} 10\n".to_owned(),
             "fanfold_problems_total{code=\"not_ready\"} 2\n".to_owned(),
+            "fanfold_incomplete_answers_total{why=\"lenient\"} 2\n".to_owned(),
         ] {
             assert!(text.contains(&line), "{line}{text}");
         }
@@ -245,7 +232,7 @@ mod tests {
             },
             ..Readings::default()
         })
-        .render();
+        .render(Exposition::OpenMetrics);
         for line in [
             "fanfold_questions 3.0\n",
             "fanfold_cache_bytes 4096.0\n",
@@ -259,7 +246,7 @@ mod tests {
 
     #[test]
     fn ends_as_the_format_asks_and_names_each_metric_once() {
-        let text = metrics(Readings::default()).render();
+        let text = metrics(Readings::default()).render(Exposition::OpenMetrics);
         assert!(text.ends_with("# EOF\n"));
         let mut names: Vec<_> = text.lines().filter(|line| line.starts_with("# TYPE")).collect();
         let count = names.len();
@@ -272,8 +259,10 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn tells_memory_and_open_files() {
-        let text = metrics(Readings::default()).render();
-        assert!(text.contains("process_resident_memory_bytes ") && text.contains("process_open_fds "));
+        let text = metrics(Readings::default()).render(Exposition::OpenMetrics);
+        assert!(
+            text.contains("process_resident_memory_bytes ") && text.contains("process_cpu_seconds_total ")
+        );
         assert!(text.contains("process_start_time_seconds "));
     }
 }

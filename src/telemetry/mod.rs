@@ -1,11 +1,22 @@
-//! What the process tells of itself: log lines and metrics. A leaf, it knows nothing of what it tells about.
+//! What the process tells of itself: log lines, metrics and traces. A leaf, it knows nothing of what it tells about.
 
+mod answered;
+mod exposition;
 mod log;
 mod metrics;
 mod process;
 mod readings;
+mod requests;
+mod traces;
 
+pub use answered::{Answered, Ending, Rows};
+pub use exposition::Exposition;
 pub use log::{LogFormat, LogSetupError, set_up_log};
-pub use metrics::{Answered, Metrics, Rows};
+pub use metrics::Metrics;
 pub use process::{file_handles, open_files};
 pub use readings::{Breaker, CacheReadings, GateReadings, Readings, UpstreamReadings};
+pub use requests::{Failed, RequestWatch, WatchedRequest};
+pub use traces::{
+    AnswerSpan, Asked, Begun, Identifiers, Place, RequestSpan, Trace, TraceSettings, Tracer, Tracing,
+    TracingError,
+};

@@ -24,11 +24,31 @@ pub fn open_files() -> Option<usize> {
 /// The memory it occupies, in bytes.
 pub(super) fn resident_bytes() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
-    parse_resident_bytes(&status)
+    parse_bytes(&status, "VmRSS:")
 }
 
-fn parse_resident_bytes(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+/// The memory it may address, in bytes.
+pub(super) fn virtual_bytes() -> Option<u64> {
+    parse_bytes(&fs::read_to_string("/proc/self/status").ok()?, "VmSize:")
+}
+
+/// The time that processors spent on it, in the kernel too, in seconds.
+pub(super) fn cpu_seconds() -> Option<f64> {
+    parse_cpu_seconds(&fs::read_to_string("/proc/self/stat").ok()?)
+}
+
+/// What Linux counts processor time in, in every build of it: USER_HZ.
+const TICKS_A_SECOND: f64 = 100.0;
+
+fn parse_cpu_seconds(stat: &str) -> Option<f64> {
+    // The second field is the program's name in parentheses, which may hold anything.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
+    let mut ticks = || fields.next()?.parse::<u32>().ok();
+    Some((f64::from(ticks()?) + f64::from(ticks()?)) / TICKS_A_SECOND)
+}
+
+fn parse_bytes(status: &str, name: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     let kibibytes: u64 = line.split_whitespace().next()?.parse().ok()?;
     kibibytes.checked_mul(1024)
 }
@@ -48,7 +68,14 @@ mod tests {
 
     #[test]
     fn reads_the_resident_memory() {
-        assert_eq!(parse_resident_bytes("VmHWM:\t 9 kB\nVmRSS:\t    5012 kB\n"), Some(5012 * 1024));
-        assert_eq!(parse_resident_bytes("VmHWM:\t 9 kB\n"), None);
+        assert_eq!(parse_bytes("VmHWM:\t 9 kB\nVmRSS:\t    5012 kB\n", "VmRSS:"), Some(5012 * 1024));
+        assert_eq!(parse_bytes("VmHWM:\t 9 kB\n", "VmRSS:"), None);
+    }
+
+    #[test]
+    fn reads_the_time_on_processors_whatever_the_program_is_called() {
+        let stat = "7 (a) b) R 1 1 1 0 -1 4194304 100 0 0 0 250 50 0 0 20 0 3 0 12345 1000 200";
+        assert_eq!(parse_cpu_seconds(stat), Some(3.0));
+        assert_eq!(parse_cpu_seconds("7"), None);
     }
 }

@@ -123,11 +123,7 @@ impl Collector for ReadingsCollector {
         gauge("fanfold_cache_bytes", "Bytes the cache holds, bookkeeping included", cache.bytes as f64)?;
         gauge("fanfold_cache_entries", "Entries the cache holds", cache.entries as f64)?;
         gauge("fanfold_upstream_in_flight", "Requests upstream in flight", gate.in_flight as f64)?;
-        gauge(
-            "fanfold_upstream_waiting",
-            "Requests upstream that wait for their turn.",
-            gate.waiting as f64,
-        )?;
+        gauge("fanfold_upstream_waiting", "Requests upstream that wait for their turn", gate.waiting as f64)?;
         if let Some(left) = gate.budget_left {
             gauge("fanfold_budget_left", "Requests that the tightest budget has left", left as f64)?;
         }
@@ -151,6 +147,14 @@ impl Collector for ReadingsCollector {
         }
         if let Some(files) = process::file_handles() {
             gauge("process_max_fds", "Files that the process may have open", files as f64)?;
+        }
+        if let Some(bytes) = process::virtual_bytes() {
+            gauge("process_virtual_memory_bytes", "Memory that the process may address", bytes as f64)?;
+        }
+        if let Some(seconds) = process::cpu_seconds() {
+            let help = "Time that processors spent on the process";
+            let metric = encoder.encode_descriptor("process_cpu_seconds", help, None, MetricType::Counter)?;
+            ConstCounter::new(seconds).encode(metric)?;
         }
         let mut counter = |name: &str, help: &str, value: u64| {
             let counter = ConstCounter::new(value);

@@ -5,6 +5,7 @@ use http::StatusCode;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::source::{Deadline, SourceError, UpstreamWords};
+use crate::telemetry::{Failed, WatchedRequest};
 
 use super::client::{Broken, Head, Request};
 use super::gate::{Fault, Outcome, Pass};
@@ -37,10 +38,16 @@ struct Refused {
 
 impl Upstream {
     /// Sends the request, takes the answer in, and has everybody learn from it.
-    pub(super) async fn exchange(&self, ask: &Ask<'_>, pass: Pass, tries: &Tries) -> Result<Bytes, Failure> {
-        let mut end = End { upstream: self, outcome: RequestOutcome::Abandoned };
+    pub(super) async fn exchange(
+        &self,
+        ask: &Ask<'_>,
+        pass: Pass,
+        tries: &Tries,
+        request: WatchedRequest,
+    ) -> Result<Bytes, Failure> {
+        let mut end = End { upstream: self, request, outcome: RequestOutcome::Abandoned };
         let exchanged = tokio::select! {
-            exchanged = timeout(self.settings.attempt_timeout, self.send(ask, &pass)) => {
+            exchanged = timeout(self.settings.attempt_timeout, self.send(ask, &pass, &mut end.request)) => {
                 exchanged.unwrap_or(Exchanged::TimedOut)
             }
             () = passed(ask.turn.deadline.as_ref()) => Exchanged::Abandoned,
@@ -61,13 +68,14 @@ impl Upstream {
         result(exchanged)
     }
 
-    async fn send(&self, ask: &Ask<'_>, pass: &Pass) -> Exchanged {
-        let request = Request { url: ask.url.clone(), credential: ask.credential, trace: &ask.turn.trace };
+    async fn send(&self, ask: &Ask<'_>, pass: &Pass, watched: &mut WatchedRequest) -> Exchanged {
+        let request = Request { url: ask.url.clone(), credential: ask.credential, trace: watched.trace() };
         let head = match self.client.send(request).await {
             Ok(head) => head,
             Err(broken) => return Exchanged::Broken(broken),
         };
         pass.answered();
+        watched.answered(head.status.as_u16());
         if head.status.is_success() {
             self.learn_clock(&head);
             return head.body().await.map_or_else(Exchanged::Broken, Exchanged::Body);
@@ -96,12 +104,15 @@ async fn passed(deadline: Option<&Deadline>) {
 /// Counts the request when it ends, also if nobody waits for that.
 struct End<'a> {
     upstream: &'a Upstream,
+    request: WatchedRequest,
     outcome: RequestOutcome,
 }
 
 impl Drop for End<'_> {
     fn drop(&mut self) {
         self.upstream.counters.ended(self.outcome);
+        let failed = if self.outcome == RequestOutcome::Ok { Failed::No } else { Failed::Yes };
+        self.request.end(self.outcome.label(), failed);
     }
 }
 

@@ -34,6 +34,7 @@ use crate::domain::{AgentFacts, AgentId, Credential, CredentialId, Page, PageOf}
 use crate::source::{
     Deadline, RelayedPage, Room, Source, SourceError, Subject, Turn, UpstreamWords, Urgency,
 };
+use crate::telemetry::{Asked, RequestWatch};
 
 use accepted::Accepted;
 use client::HttpClient;
@@ -50,6 +51,10 @@ pub use stats::{RequestOutcome, UpstreamStats};
 /// 64 KiB take some 30 µs.
 const LARGE: usize = 64 << 10;
 
+/// Upstream's paths, as spans name them.
+const PAGES: &str = "/v2/agent/{agent_id}/executions";
+const AGENT: &str = "/v2/agent/{agent_id}";
+
 /// When to ask again after all connections stayed taken.
 const BUSY_RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -63,23 +68,26 @@ pub struct Upstream {
     clock: Mutex<ClockEstimate>,
     retries: Mutex<RetryBudget>,
     counters: Counters,
+    watch: RequestWatch,
 }
 
 /// What is asked for, on whose behalf.
 #[derive(Clone, Debug)]
 struct Ask<'a> {
     url: Url,
+    /// The path without anybody in it, for spans.
+    template: &'static str,
     credential: &'a Credential,
     agent: AgentId,
     turn: &'a Turn,
 }
 
 impl Upstream {
-    /// Sets everything up; nothing is asked of upstream yet.
+    /// Sets everything up; nothing is asked of upstream yet. Every request will be told to `watch`.
     ///
     /// # Errors
     /// [`UpstreamSetupError::Ca`], [`UpstreamSetupError::Client`].
-    pub fn new(settings: UpstreamSettings) -> Result<Arc<Self>, UpstreamSetupError> {
+    pub fn new(settings: UpstreamSettings, watch: RequestWatch) -> Result<Arc<Self>, UpstreamSetupError> {
         Ok(Arc::new(Self {
             client: HttpClient::new(&settings)?,
             gate: Gate::new(&settings),
@@ -87,6 +95,7 @@ impl Upstream {
             clock: Mutex::default(),
             retries: Mutex::new(RetryBudget::new(Instant::now())),
             counters: Counters::default(),
+            watch,
             settings,
         }))
     }
@@ -140,6 +149,7 @@ impl Upstream {
         let standing = self.accepted.standing(credential);
         let asker = Asker { credential, agent: ask.agent, standing, turn: ask.turn };
         ask.turn.departure.waits();
+        let lined_up = Instant::now();
         let pass = match self.gate.enter(asker).await {
             Ok(pass) => pass,
             Err(refusal) => {
@@ -149,7 +159,8 @@ impl Upstream {
         };
         ask.turn.departure.goes();
         let began = Instant::now();
-        let exchanged = self.exchange(ask, pass, tries).await;
+        let request = self.watch.begin(self.asked(ask, tries), began - lined_up);
+        let exchanged = self.exchange(ask, pass, tries, request).await;
         tries.spent += began.elapsed();
         let body = exchanged?;
         Counters::add(&self.counters.body_bytes, body.len());
@@ -157,6 +168,17 @@ impl Upstream {
             Counters::add(&self.counters.malformed, 1);
             Failure { error: SourceError::Malformed { detail }, cause: Cause::Malformed }
         })
+    }
+
+    /// What the watch is told of a request.
+    fn asked<'a>(&'a self, ask: &'a Ask<'_>, tries: &Tries) -> Asked<'a, AgentId> {
+        Asked {
+            template: ask.template,
+            server: self.settings.base_url.server(),
+            agent: ask.agent,
+            resends: tries.made(),
+            parent: &ask.turn.trace,
+        }
     }
 
     fn agent_url(&self, agent: AgentId, rest: &[&str], query: &str) -> Url {
@@ -176,7 +198,7 @@ impl Source for Upstream {
     ) -> BoxFuture<'a, Result<Page, SourceError>> {
         let query = query::of_page(&subject.filters, page, self.settings.dates);
         let url = self.agent_url(subject.agent, &["executions"], &query);
-        let ask = Ask { url, credential: &subject.credential, agent: subject.agent, turn };
+        let ask = Ask { url, template: PAGES, credential: &subject.credential, agent: subject.agent, turn };
         self.ask(ask, move |body| page::parse(&body, Some(page.number))).boxed()
     }
 
@@ -186,7 +208,7 @@ impl Source for Upstream {
         agent: AgentId,
         turn: &'a Turn,
     ) -> BoxFuture<'a, Result<AgentFacts, SourceError>> {
-        let ask = Ask { url: self.agent_url(agent, &[], ""), credential, agent, turn };
+        let ask = Ask { url: self.agent_url(agent, &[], ""), template: AGENT, credential, agent, turn };
         self.ask(ask, |body| page::parse_agent(&body)).boxed()
     }
 
@@ -197,7 +219,8 @@ impl Source for Upstream {
         query: &'a str,
         turn: &'a Turn,
     ) -> BoxFuture<'a, Result<RelayedPage, SourceError>> {
-        let ask = Ask { url: self.agent_url(agent, &["executions"], query), credential, agent, turn };
+        let url = self.agent_url(agent, &["executions"], query);
+        let ask = Ask { url, template: PAGES, credential, agent, turn };
         self.ask(ask, page::relay).boxed()
     }
 

@@ -60,6 +60,11 @@ impl Tries {
         self.idle > 0
     }
 
+    /// How many attempts have failed.
+    pub(super) const fn made(&self) -> u32 {
+        self.failed + self.limited
+    }
+
     /// How long to wait before the next attempt; none for no other. `jitter` is from 0 to 1.
     ///
     /// Waits are spread over all of their length (full jitter): callers that failed together do not return together.

@@ -29,7 +29,7 @@ struct Fake {
 }
 
 fn upstream(base: &str) -> Arc<Upstream> {
-    Upstream::new(UpstreamSettings {
+    let settings = UpstreamSettings {
         base_url: BaseUrl::parse(base, PlainHttp::LoopbackOnly).unwrap(),
         ca_pem: None,
         attempt_timeout: Duration::from_secs(10),
@@ -38,8 +38,8 @@ fn upstream(base: &str) -> Arc<Upstream> {
         concurrency: NonZeroUsize::new(32).unwrap(),
         refresh_reserve: Share::percent(20).unwrap(),
         dates: Dates::Sent,
-    })
-    .unwrap()
+    };
+    Upstream::new(settings, RequestWatch::default()).unwrap()
 }
 
 async fn fake<F, R>(answer: F) -> Fake
@@ -430,7 +430,7 @@ fn roots_that_are_none_are_a_fault_at_start() {
         let settings =
             UpstreamSettings { ca_pem: Some(pem.into()), ..upstream("https://h").settings.clone() };
         assert!(matches!(
-            Upstream::new(settings),
+            Upstream::new(settings, RequestWatch::default()),
             Err(UpstreamSetupError::Ca(_) | UpstreamSetupError::Client(_))
         ));
     }

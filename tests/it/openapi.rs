@@ -14,10 +14,13 @@ use fanfold::domain::{AgentFacts, AgentId, Credential, CredentialId, Entry, Page
 use fanfold::engine::{Clock, Engine, EngineSettings};
 use fanfold::http::auth::Doors;
 use fanfold::http::problem::{Code, Problem};
-use fanfold::http::{ALL_PARAMETERS, AdminApp, App, HttpSettings, OPENAPI, PAGE_PARAMETERS, admin, public};
+use fanfold::http::{
+    ALL_PARAMETERS, AdminApp, App, HttpSettings, OPENAPI, Observer, PAGE_PARAMETERS, admin, public,
+};
 use fanfold::shutdown::Shutdown;
 use fanfold::source::{RelayedPage, Source, SourceError, Subject, Turn, Urgency};
 use fanfold::store::{EntryKey, Store};
+use fanfold::telemetry::Tracer;
 use futures_util::future::BoxFuture;
 use serde_json::Value;
 use tower::ServiceExt;
@@ -132,15 +135,15 @@ fn public_router() -> Router {
         max_questions: 0,
         cors_origins: Vec::new(),
     };
-    let observe = Arc::new(|_: &_| {});
-    public(Arc::new(App::new(engine(), Doors::pass_through(), settings, Shutdown::default(), observe)))
+    let observer = Observer { observe: Arc::new(|_| {}), tracer: Tracer::default() };
+    public(Arc::new(App::new(engine(), Doors::pass_through(), settings, Shutdown::default(), observer)))
 }
 
 fn admin_router() -> Router {
     admin(Arc::new(AdminApp {
         engine: engine(),
         shutdown: Shutdown::default(),
-        render_metrics: Arc::new(String::new),
+        render_metrics: Arc::new(|_| String::new()),
     }))
 }
 

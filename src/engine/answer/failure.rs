@@ -107,7 +107,7 @@ impl Answer {
     async fn confirmed(&self, error: SourceError) -> Result<(), AskError> {
         let Some(frame) = &self.frame else { return Err(error.into()) };
         let subject = &frame.scope.subject;
-        match frame.inner.access.check(&subject.credential, subject.agent, &frame.turn).await {
+        match frame.inner.access.check(&frame.scope.credential(), subject.agent, &frame.turn).await {
             Ok(_) => Ok(()),
             Err(error) => {
                 drop_refused(&frame.inner, subject, &error);

@@ -15,7 +15,7 @@ use self::layout::{Chunk, Laid, chunks, joined, kept};
 use super::coverage::{Contents, Coverage, Part, Segment, Trust};
 use super::freshness::Policy;
 use super::reading::{Keep, Learned, Piece, Purpose, Reading};
-use crate::domain::{EntryRow, EntrySlice, NewRow, RowId, Span, Status, Timestamp};
+use crate::domain::{Credential, EntryRow, EntrySlice, NewRow, RowId, Span, Status, Timestamp};
 use crate::source::{QuestionId, Subject};
 use crate::store::{EntryKey, Store};
 
@@ -29,6 +29,7 @@ pub(super) struct Scope {
     pub(super) key: ScopeKey,
     pub(super) subject: Subject,
     pub(super) learned: Learned,
+    credential: Mutex<Credential>,
     asked_at: AtomicI64,
     /// When somebody asked last for the rows of one status.
     asked_by_status_at: AtomicI64,
@@ -87,6 +88,7 @@ impl Scope {
     pub(super) fn new(key: ScopeKey, subject: Subject) -> Self {
         Self {
             key,
+            credential: Mutex::new(subject.credential.clone()),
             subject,
             learned: Learned::default(),
             asked_at: AtomicI64::new(0),
@@ -97,6 +99,18 @@ impl Scope {
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// With what upstream is asked about this scope: what whoever asked last came with.
+    ///
+    /// A held key may be exchanged for another while its scopes stay, so the one in [`Self::subject`] may be an old one.
+    pub(super) fn credential(&self) -> Credential {
+        self.credential.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes with what credential somebody asks, which has the same name as the one before.
+    pub(super) fn come_with(&self, credential: &Credential) {
+        *self.credential.lock().unwrap_or_else(PoisonError::into_inner) = credential.clone();
     }
 
     /// Notes that somebody asks.

@@ -5,6 +5,7 @@ mod answers;
 mod bent;
 mod endings;
 mod hard_walks;
+mod keys;
 mod model;
 mod moving_lists;
 mod odd_lists;

@@ -82,6 +82,8 @@ pub(super) struct World {
     /// When the agent was made; without it, with its oldest row.
     pub(super) born: Option<Timestamp>,
     pub(super) asked: Vec<(Filters, PageOf)>,
+    /// The keys that pages were asked for with.
+    pub(super) keys: Vec<String>,
     pub(super) checks: usize,
     pub(super) most_in_flight: usize,
     /// How long the budget has room for a request after the one before.
@@ -115,6 +117,7 @@ impl Script {
             emptied: None,
             born: None,
             asked: Vec::new(),
+            keys: Vec::new(),
             checks: 0,
             most_in_flight: 0,
             a_request_takes: Duration::ZERO,
@@ -258,6 +261,7 @@ impl Source for Script {
                 world.in_flight += 1;
                 world.most_in_flight = world.most_in_flight.max(world.in_flight);
                 world.asked.push((subject.filters.clone(), page));
+                world.keys.push(subject.credential.expose_key().to_owned());
             }
             let _flight = Flight(self);
             tokio::time::sleep(self.latency / 2).await;

@@ -5,12 +5,11 @@ use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
-use http::Method;
 use http_body::{Body as _, Frame, SizeHint};
 
-use super::{Account, AnswerRecord, Ending, Ledger, Notes};
-use crate::http::problem::Code;
+use super::{Account, Ledger, Notes};
 use crate::http::question::Format;
+use crate::telemetry::{AnswerSpan, Answered, Ending, Identifiers, Rows};
 
 /// A body that tells of its answer when it is dropped.
 pub(super) struct Counted {
@@ -21,7 +20,7 @@ pub(super) struct Counted {
 impl Counted {
     /// The body of an answer, of which `told` is known so far.
     pub(super) fn new(inner: Body, mut told: Told) -> Self {
-        if inner.is_end_stream() || told.method == Method::HEAD {
+        if inner.is_end_stream() {
             told.ending = Ending::Whole;
         }
         Self { inner, told }
@@ -66,7 +65,8 @@ impl http_body::Body for Counted {
 pub(super) struct Told {
     pub(super) ledger: Ledger,
     pub(super) account: Arc<Account>,
-    pub(super) method: Method,
+    pub(super) span: AnswerSpan,
+    pub(super) method: &'static str,
     pub(super) route: Arc<str>,
     pub(super) status: u16,
     pub(super) length: Option<u64>,
@@ -77,7 +77,35 @@ pub(super) struct Told {
 impl Drop for Told {
     fn drop(&mut self) {
         let notes = self.account.notes.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let record = AnswerRecord {
+        let answered = self.answered(&notes);
+        match &self.ledger.observer {
+            Some(observer) => {
+                (observer.observe)(&answered);
+                self.log(&notes, &answered);
+            }
+            None => tracing::debug!(
+                method = self.method,
+                route = &*self.route,
+                status = self.status,
+                "{} {} answered {}.",
+                self.method,
+                self.route,
+                self.status,
+            ),
+        }
+        let identifiers = Identifiers {
+            request_id: &self.account.request_id,
+            agent: notes.agent,
+            client: notes.client.as_deref(),
+        };
+        self.span.end(&answered, identifiers);
+    }
+}
+
+impl Told {
+    fn answered(&self, notes: &Notes) -> Answered {
+        let report = notes.report.unwrap_or_default();
+        Answered {
             route: Arc::clone(&self.route),
             status: self.status,
             format: notes.format.map_or("other", Format::as_str),
@@ -85,50 +113,51 @@ impl Drop for Told {
             first_row: notes.first_row,
             rows: notes.rows,
             bytes: self.bytes,
-            report: notes.report,
-            code: notes.problem.as_ref().map(|(code, _)| *code),
+            rows_by: Rows {
+                hit: report.hit_rows,
+                miss: report.miss_rows,
+                joined: report.joined_rows,
+                stale: report.stale_rows,
+            },
+            upstream_requests: report.upstream_requests,
+            missing_parts: notes.missing_parts,
             ending: self.ending,
-        };
-        match &self.ledger.observe {
-            Some(observe) => {
-                observe(&record);
-                self.log(&notes, &record);
-            }
-            None => tracing::debug!(
-                method = %self.method, route = &*self.route, status = self.status,
-                "{} {} answered {}.", self.method, self.route, self.status,
-            ),
+            code: notes.problem.as_ref().map(|problem| problem.code.as_str()),
         }
     }
-}
 
-impl Told {
-    fn log(&self, notes: &Notes, record: &AnswerRecord) {
-        let report = notes.report.unwrap_or_default();
-        let agent = notes.agent.as_ref().map(tracing::field::display);
-        let error = notes.problem.as_ref().filter(|(_, detail)| !detail.is_empty());
+    fn log(&self, notes: &Notes, answered: &Answered) {
+        let Answered { rows, rows_by, .. } = answered;
+        let problem = notes.problem.as_ref();
         tracing::info!(
-            method = %self.method,
+            method = self.method,
             route = &*self.route,
-            agent,
+            agent = notes.agent.as_ref().map(tracing::field::display),
             client = notes.client.as_deref(),
             status = self.status,
-            ending = record.ending.as_str(),
-            code = record.code.map(Code::as_str),
-            error = error.map(|(_, detail)| detail.as_str()),
-            format = record.format,
-            rows = record.rows,
-            bytes = record.bytes,
-            duration_ms = millis(record.duration),
-            first_row_ms = record.first_row.map(millis),
-            hit_rows = report.hit_rows,
-            read_rows = report.miss_rows,
-            joined_rows = report.joined_rows,
-            stale_rows = report.stale_rows,
-            upstream_requests = report.upstream_requests,
+            ending = answered.ending.as_str(),
+            code = problem.map(|problem| problem.code.as_str()),
+            error = problem.map(|problem| problem.reason.as_str()).filter(|reason| !reason.is_empty()),
+            upstream_status = problem.and_then(|problem| problem.upstream_status),
+            format = answered.format,
+            rows,
+            bytes = answered.bytes,
+            duration_ms = millis(answered.duration),
+            first_row_ms = answered.first_row.map(millis),
+            hit_rows = rows_by.hit,
+            read_rows = rows_by.miss,
+            joined_rows = rows_by.joined,
+            stale_rows = rows_by.stale,
+            missing_parts = answered.missing_parts,
+            upstream_requests = answered.upstream_requests,
             request_id = &*self.account.request_id,
+            trace_id = self.account.trace.id(),
             "{} {} answered {} with {} rows in {} ms.",
-            self.method, self.route, self.status, record.rows, millis(record.duration),
+            self.method,
+            self.route,
+            self.status,
+            rows,
+            millis(answered.duration),
         );
     }
 }

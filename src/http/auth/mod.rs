@@ -92,7 +92,7 @@ impl Held {
     async fn authenticate(&self, presented: &str, now: Timestamp) -> Result<Caller, Problem> {
         let token = self.tokens.current().await.find(presented, now).cloned().map_err(|refusal| {
             // One sentence for both: who guesses learns nothing from the difference, who holds one sees its date.
-            tracing::debug!(?refusal, "A token was refused at the door.");
+            tracing::debug!(?refusal, "A token was refused at the door: {refusal:?}.");
             Problem::new(Code::Unauthenticated, "the token is not known, or has expired")
         })?;
         let key = self.key.current().await.expose_secret().to_owned();

@@ -68,11 +68,11 @@ impl<T> Watched<T> {
             }
             Ok(Some((stamp, Err(faults)))) => {
                 let faults = faults.join("; ");
-                tracing::error!(path = %self.path.display(), faults, "{} has changed and can't be used; what it said before stays in force.", self.path.display());
+                tracing::error!(path = %self.path.display(), faults, "{} has changed and can't be used: {faults}. What it said before stays in force.", self.path.display());
                 self.state.lock().unwrap_or_else(PoisonError::into_inner).stamp = stamp;
             }
             Err(error) => {
-                tracing::error!(path = %self.path.display(), %error, "{} can't be read; what it said before stays in force.", self.path.display());
+                tracing::error!(path = %self.path.display(), %error, "{} can't be read: {error}. What it said before stays in force.", self.path.display());
             }
         }
         Arc::clone(&self.state.lock().unwrap_or_else(PoisonError::into_inner).current)

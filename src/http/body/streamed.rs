@@ -203,7 +203,7 @@ impl Run {
 
     fn end(&mut self, verdict: &Verdict, ended: Ended<'_>) {
         let Streamed { face, account, .. } = &self.with;
-        account.note_report(verdict.report);
+        account.note_verdict(verdict);
         match self.with.end_record {
             EndRecord::Wanted => {
                 self.queue.push_back(end_record(verdict, ended, *face, &account.request_id));

@@ -11,6 +11,7 @@ use crate::domain::{Digest, Span, Timestamp};
 use crate::encode::whole_slice;
 use crate::engine::{CacheReport, Freshness, Missing};
 use crate::http::problem::{Key, Manner};
+use crate::telemetry::Trace;
 
 const FACE: Face = Face { manner: Manner::Own, key: Key::Callers };
 
@@ -30,7 +31,7 @@ fn streamed(coding: Coding, end_record: EndRecord, places: &Arc<Semaphore>) -> S
         coding,
         end_record,
         face: FACE,
-        account: Arc::new(Account::open("r-1".into())),
+        account: Arc::new(Account::open("r-1".into(), Trace::default())),
         compressor: Compressor::new(NonZeroUsize::MIN),
         place: Arc::clone(places).try_acquire_owned().unwrap(),
     }

@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 use uuid::Uuid;
 
-use crate::source::{Deadline, QuestionId, Trace, Urgency};
+use crate::source::{Deadline, Departure, QuestionId, Trace, Urgency};
 use crate::upstream::retry::{Cause, Limits, RetryBudget, Tries};
 use crate::upstream::settings::{Rate, RateScope, Share};
 
@@ -200,6 +200,7 @@ impl World {
             budget_wait: None,
             retry_for: Duration::from_secs(50),
             trace: Trace::default(),
+            departure: Departure::default(),
         };
         let asker = Asker {
             credential: CredentialId::new([1; 16]),

@@ -1,12 +1,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::engine::CacheReport;
-use crate::http::problem::Code;
-
-/// An answer that is over.
+/// An answer that is over, as logs, metrics and traces tell of it.
 #[derive(Clone, Debug)]
-pub struct AnswerRecord {
+pub struct Answered {
     /// The path's template; `other` where no path matched.
     pub route: Arc<str>,
     /// The status that was sent, whatever became of the body.
@@ -21,12 +18,29 @@ pub struct AnswerRecord {
     pub rows: u64,
     /// Bytes of the body, as coded.
     pub bytes: u64,
-    /// How the rows were come by, if the engine was asked and came to its end.
-    pub report: Option<CacheReport>,
-    /// The problem that was answered, or that broke the body.
-    pub code: Option<Code>,
+    /// How the rows were come by.
+    pub rows_by: Rows,
+    /// Requests upstream that were made for it.
+    pub upstream_requests: u64,
+    /// Parts that a lenient answer left out.
+    pub missing_parts: u64,
     /// What became of the body.
     pub ending: Ending,
+    /// The problem that was answered, or that broke the body.
+    pub code: Option<&'static str>,
+}
+
+/// How rows were come by.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Rows {
+    /// Known and fresh.
+    pub hit: u64,
+    /// Read for this answer.
+    pub miss: u64,
+    /// From a read that somebody else began.
+    pub joined: u64,
+    /// Given past their freshness.
+    pub stale: u64,
 }
 
 /// What became of a body.
@@ -41,12 +55,23 @@ pub enum Ending {
 }
 
 impl Ending {
-    /// The word for it, in logs and metrics.
+    /// The word for it, in logs, metrics and traces.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Whole => "whole",
             Self::Broken => "broken",
             Self::Left => "left",
+        }
+    }
+}
+
+impl Answered {
+    /// Why the answer is less than what was asked for; none if it is not.
+    pub(super) const fn incomplete(&self) -> Option<&'static str> {
+        match self.ending {
+            Ending::Broken => Some("broken"),
+            Ending::Whole | Ending::Left if self.missing_parts > 0 => Some("lenient"),
+            Ending::Whole | Ending::Left => None,
         }
     }
 }

@@ -1,0 +1,155 @@
+"""How upstream is reached: over TLS with a private CA, through proxies, and never with a key where it does not belong."""
+
+import ssl
+import uuid
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+import trustme
+from answers import Agent, assert_same, problem
+from programs import KEY, free_port
+from proxy import Proxy
+from rows import make_rows
+from upstream import Upstream
+
+NAME = "upstream.test"
+
+
+@pytest.fixture(scope="module")
+def authority():
+    return trustme.CA()
+
+
+@pytest.fixture
+def ca_file(authority, tmp_path):
+    path = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(path)
+    return str(path)
+
+
+@pytest.fixture
+def secure(authority):
+    """An upstream that speaks TLS, under a name of its own and as localhost."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(NAME, "localhost", "127.0.0.1").configure_cert(context)
+    upstream = Upstream(tls=context)
+    yield upstream
+    upstream.stop()
+
+
+@pytest.fixture
+def proxy(secure):
+    at = urlsplit(secure.url)
+    proxy = Proxy({f"{NAME}:443": (at.hostname, at.port)})
+    yield proxy
+    proxy.stop()
+
+
+@pytest.fixture
+def rows(secure):
+    return make_rows(120, 5)
+
+
+@pytest.fixture
+def behind(secure, gateway, rows):
+    """An agent behind a gateway that finds its upstream at this URL."""
+
+    def make(url: str, *flags: str, **environment: str) -> Agent:
+        id = str(uuid.uuid4())
+        secure.agent(id, rows, days=6)
+        program = gateway(url, *flags, **environment)
+        return Agent(program.url, id, KEY, program)
+
+    return make
+
+
+def test_a_private_authority_is_trusted_where_it_is_given(secure, behind, ca_file, rows):
+    assert secure.url.startswith("https://")
+    assert_same(behind(secure.url, "--upstream-ca-file", ca_file).rows(), rows)
+
+
+def test_and_nobody_else(secure, behind):
+    problem(behind(secure.url).ask(Prefer="wait=3"), 502, "upstream_unavailable")
+    assert secure.log == []
+
+
+def test_a_name_that_the_certificate_lacks_is_not_believed(secure, behind, ca_file):
+    url = secure.url.replace("127.0.0.1", "127.0.0.2")
+    problem(behind(url, "--upstream-ca-file", ca_file).ask(Prefer="wait=3"), 502, "upstream_unavailable")
+    assert secure.log == []
+
+
+@pytest.mark.parametrize("variable", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"])
+def test_the_proxy_variables_are_honored(behind, ca_file, proxy, rows, variable):
+    agent = behind(f"https://{NAME}", "--upstream-ca-file", ca_file, **{variable: proxy.url})
+    assert_same(agent.rows(), rows)
+    assert proxy.asked and all(head.startswith(f"CONNECT {NAME}:443 ") for head in proxy.asked)
+    # The key is in the tunnel, not in what asks for it.
+    assert not any(KEY in head for head in proxy.asked)
+
+
+def test_no_proxy_keeps_a_host_to_itself(behind, ca_file, proxy):
+    agent = behind(f"https://{NAME}", "--upstream-ca-file", ca_file, HTTPS_PROXY=proxy.url, NO_PROXY=NAME)
+    # The name exists nowhere but in the proxy.
+    problem(agent.ask(Prefer="wait=3"), 502, "upstream_unavailable")
+    assert proxy.asked == []
+
+
+def test_what_is_on_this_machine_goes_through_no_proxy(agent_of, proxy):
+    agent = agent_of(make_rows(20, 3), HTTP_PROXY=proxy.url, ALL_PROXY=proxy.url)
+    agent.rows()
+    assert proxy.asked == []
+
+
+def test_a_redirect_is_not_followed_with_a_key(agent_of, upstream):
+    other = Upstream()
+    try:
+        agent = agent_of(make_rows(20, 3), days=4)
+        other.agent(agent.id, make_rows(20, 3))
+        agent.rows()
+        for status in (301, 302, 303, 307, 308):
+            location = {"Location": f"{other.url}/v2/agent/{agent.id}/executions"}
+            upstream.script.extend([(status, location, b"")] * 40)
+            # Filters that nobody asked under yet.
+            problem(agent.ask(f"provider=x{status}", Prefer="wait=1"), 502, "upstream_unavailable")
+            upstream.script.clear()
+        assert other.log == []
+    finally:
+        other.stop()
+
+
+def test_only_what_is_listed_goes_upstream(agent_of, upstream):
+    agent = agent_of(make_rows(30, 3))
+    private = {
+        "X_Private": "secret",
+        "Cookie": "a=b",
+        "Forwarded": "for=10.0.0.1",
+        "X_Forwarded_For": "10.0.0.1",
+        "Origin": "https://desk.example",
+        "Referer": "https://desk.example/x",
+        "User_Agent": "desk/1",
+        "Accept_Language": "hi",
+        "X_Request_Id": "job-7",
+        "Baggage": "user=7",
+        "Proxy_Authorization": "Basic YTpi",
+        "If_None_Match": '"x"',
+        "Prefer": "handling=lenient",
+        "tracestate": "a=b",
+        "traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+    }
+    agent.ask(**private)
+    listed = {"accept", "accept-encoding", "authorization", "host", "traceparent", "tracestate", "user-agent"}
+    headers = agent.headers | {name.replace("_", "-"): value for name, value in private.items()}
+    path = f"{agent.base}/v2/agent/{agent.id}/executions?from=2026-01-01T00:00:00Z&to=2026-01-02T00:00:00Z"
+    requests.get(path, headers=headers, timeout=30)
+    assert len(upstream.log) >= 3
+    for seen in upstream.log:
+        assert seen.headers.keys() == listed
+        assert seen.headers["user-agent"].startswith("fanfold/")
+
+
+def test_an_upstream_that_is_not_there_is_told_as_that(gateway):
+    program = gateway(f"https://127.0.0.1:{free_port()}")
+    agent = Agent(program.url, str(uuid.uuid4()), KEY, program)
+    problem(agent.ask(Prefer="wait=2"), 502, "upstream_unavailable")

@@ -1,0 +1,100 @@
+use std::fmt;
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+use tokio::time::Instant;
+
+use super::traces::{Asked, RequestSpan, Trace, Tracer};
+
+/// Seconds: from a connection that is there, over a slow page, to the longest attempts and waits for the budget.
+const SECONDS: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0];
+
+/// Watches requests upstream: how long they wait for their turn, how long they take, and the span of each. Clones are
+/// one and the same.
+#[derive(Clone)]
+pub struct RequestWatch {
+    tracer: Tracer,
+    waits: Histogram,
+    durations: Family<OutcomeLabels, Histogram>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabels {
+    outcome: &'static str,
+}
+
+/// A request that is watched.
+#[derive(Debug)]
+pub struct WatchedRequest {
+    watch: RequestWatch,
+    began: Instant,
+    span: RequestSpan,
+}
+
+impl RequestWatch {
+    /// A watch whose spans are made by this tracer.
+    pub fn new(tracer: Tracer) -> Self {
+        let histogram: fn() -> Histogram = || Histogram::new(SECONDS);
+        Self { tracer, waits: histogram(), durations: Family::new_with_constructor(histogram) }
+    }
+
+    /// A request goes, after a wait for its turn.
+    pub fn begin(&self, asked: Asked<'_, impl fmt::Display>, waited: Duration) -> WatchedRequest {
+        self.waits.observe(waited.as_secs_f64());
+        WatchedRequest { watch: self.clone(), began: Instant::now(), span: self.tracer.request(asked) }
+    }
+
+    pub(super) fn register(&self, registry: &mut Registry) {
+        let (name, help) = ("fanfold_upstream_wait", "From the wish to ask upstream to the turn");
+        registry.register_with_unit(name, help, Unit::Seconds, self.waits.clone());
+        let (name, help) =
+            ("fanfold_upstream_request_duration", "From the turn to the end of upstream's body");
+        registry.register_with_unit(name, help, Unit::Seconds, self.durations.clone());
+    }
+}
+
+impl WatchedRequest {
+    /// What upstream is told that the request belongs to.
+    pub const fn trace(&self) -> &Trace {
+        self.span.trace()
+    }
+
+    /// Upstream answered with this status.
+    pub fn answered(&mut self, status: u16) {
+        self.span.answered(status);
+    }
+
+    /// The request is over, with this outcome.
+    pub fn end(&mut self, outcome: &'static str, is: Failed) {
+        let labels = OutcomeLabels { outcome };
+        self.watch.durations.get_or_create(&labels).observe(self.began.elapsed().as_secs_f64());
+        self.span.end(match is {
+            Failed::No => None,
+            Failed::Yes => Some(outcome),
+        });
+    }
+}
+
+/// Whether a request failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failed {
+    /// It has a body to be read.
+    No,
+    /// It has none.
+    Yes,
+}
+
+impl Default for RequestWatch {
+    fn default() -> Self {
+        Self::new(Tracer::default())
+    }
+}
+
+impl fmt::Debug for RequestWatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RequestWatch")
+    }
+}
