@@ -48,6 +48,7 @@ fn simulator_settings(settings: &Simulate) -> SimulatorSettings {
         rate: settings.rate.map(rate),
         retry_after: if settings.tells_retry_after { RetryAfter::Seconds } else { RetryAfter::Absent },
         latency: Latency { least, most },
+        most_turns: settings.turns,
         commit_lag: settings.show_lag,
         faults: settings.faults.clone(),
         ..SimulatorSettings::default()

@@ -26,6 +26,12 @@ pub(super) const FLAGS: &[Flag] = &[
         "Before when the executions lie (RFC 3339), instead of the start of the process: rows are then the same in every run",
     ),
     Flag::new("latency", "LENGTH", "50ms", "How long an answer takes: a length, or two as in 40ms..120ms"),
+    Flag::new(
+        "turns",
+        "N",
+        "56",
+        "The most turns of a conversation, which are most of a row: 56 makes some 12 KB on average, 5 some 5 KB",
+    ),
     Flag::new("rate", "RATE", "500/min", "Requests in any span of that length (N/s, N/min); 0 = no limit"),
     Flag::switch("retry-after", "false", "Whether a 429 says when to come back"),
     Flag::switch(
@@ -68,6 +74,8 @@ pub struct Simulate {
     pub epoch: Option<Timestamp>,
     /// How long an answer takes: at least, and at most.
     pub latency: (Duration, Duration),
+    /// The most turns of a conversation.
+    pub turns: u64,
     /// Requests in any span of a length; none for no limit.
     pub rate: Option<Rate>,
     /// Whether a 429 says when to come back.
@@ -102,6 +110,7 @@ pub(super) fn read(mut reader: Reader) -> Result<Simulate, Faults> {
         span: one("span", values::length),
         epoch: optional("epoch", values::instant),
         latency: one("latency", values::length_range),
+        turns: one("turns", values::number),
         rate: one("rate", values::rate),
         tells_retry_after: one("retry-after", values::switch),
         requires_window: one("require-window", values::switch),
