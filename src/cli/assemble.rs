@@ -25,18 +25,18 @@ const RELAY_SHARE: u64 = 16;
 
 /// What a gateway answers on its two listeners.
 #[derive(Debug)]
-pub(super) struct Gateway {
+pub struct Gateway {
     /// For callers.
-    pub(super) public: Router,
+    pub public: Router,
     /// For probes, metrics and purge.
-    pub(super) admin: Router,
+    pub admin: Router,
 }
 
 /// Puts a gateway together; nothing is asked of upstream yet.
 ///
 /// # Errors
 /// Everything wrong with the files that the settings name, as sentences.
-pub(super) fn assemble(settings: &Serve, shutdown: &Shutdown) -> Result<Gateway, Vec<String>> {
+pub fn assemble(settings: &Serve, shutdown: &Shutdown) -> Result<Gateway, Vec<String>> {
     let (upstream, doors) = match (upstream(settings), doors(settings)) {
         (Ok(upstream), Ok(doors)) => (upstream, doors),
         (upstream, doors) => return Err(upstream.err().into_iter().chain(doors.err()).flatten().collect()),

@@ -39,6 +39,11 @@ pub(super) const FLAGS: &[Flag] = &[
         "true",
         "Refuse questions without from and to, or with more than 7 days between",
     ),
+    Flag::switch(
+        "stable-ties",
+        "false",
+        "Executions of one instant come in the same order at every request, as they do not upstream",
+    ),
     Flag::switch("live", "false", "New calls arrive and go through their states"),
     Flag::new("live-gap", "LENGTH", "5s", "The mean time between an agent's new calls, with --live"),
     Flag::new(
@@ -82,6 +87,8 @@ pub struct Simulate {
     pub tells_retry_after: bool,
     /// Whether questions without `from` and `to` are refused.
     pub requires_window: bool,
+    /// Whether executions of one instant keep their order.
+    pub has_stable_ties: bool,
     /// Whether new calls arrive.
     pub is_live: bool,
     /// The mean time between an agent's new calls.
@@ -114,6 +121,7 @@ pub(super) fn read(mut reader: Reader) -> Result<Simulate, Faults> {
         rate: one("rate", values::rate),
         tells_retry_after: one("retry-after", values::switch),
         requires_window: one("require-window", values::switch),
+        has_stable_ties: one("stable-ties", values::switch),
         is_live: one("live", values::switch),
         live_gap: one("live-gap", values::length),
         show_lag: one("show-lag", values::length_or_zero),

@@ -21,6 +21,7 @@ mod scope;
 mod scopes;
 mod settings;
 mod verdict;
+mod yardstick;
 
 use std::sync::Arc;
 
@@ -31,6 +32,8 @@ pub use question::{Pace, Question, Tolerance, Wish};
 pub use relay::{RelayQuestion, Relayed};
 pub use settings::EngineSettings;
 pub use verdict::{CacheReport, Collected, Freshness, Missing, StaleReason, Verdict};
+#[doc(hidden)]
+pub use yardstick::Yardstick;
 
 use crate::domain::AgentId;
 use crate::shutdown::Shutdown;
