@@ -8,7 +8,7 @@ from bench.machine import environment, peak_bytes, python
 from bench.report import Report, megabytes
 from bench.stage import Stage, credentials
 
-EXECUTIONS, TURNS = 1_000_000, 2
+EXECUTIONS, TURNS = 1_000_000, 1
 READERS, READ_FOR = 50, 120
 
 

@@ -39,14 +39,14 @@ class Stage:
 
     @classmethod
     @contextlib.contextmanager
-    def of(cls, directory: Path, *, executions: int, span: str, latency: str = "0ms", turns: int = 56):
+    def of(
+        cls, directory: Path, *, executions: int, span: str, latency: str = "0ms", turns: int = 56, ties: str = "stable"
+    ):
         flags = {"executions": executions, "span": span, "latency": latency, "turns": turns, "rate": 0, "seed": 1}
+        given = [str(part) for name, value in flags.items() for part in (f"--{name}", value)]
         with on_core(LOAD_CORE):
             simulator = start_simulator(
-                directory,
-                "--log",
-                "warn",
-                *(str(part) for name, value in flags.items() for part in (f"--{name}", value)),
+                directory, "--log", "warn", f"--stable-ties={str(ties == 'stable').lower()}", *given
             )
         try:
             agents = requests.get(f"{simulator.url}/v2/agent/all", headers=credentials(), timeout=30).json()

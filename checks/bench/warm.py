@@ -19,7 +19,7 @@ def warm(directory: Path, rounds: int) -> Report:
     heads = ("30 MB from one core", "bodies a second of the core", "of the body", "on the wire", "as seen")
     report = Report("warm", heads)
     with (
-        Stage.of(directory, executions=10_000, span="60d", turns=1) as stage,
+        Stage.of(directory, executions=8_000, span="60d", turns=1) as stage,
         # Room for the rows compressed and for the plain bytes beside them, and for the compressed ones alone.
         stage.gateway("--cache-bytes", "256MiB") as roomy,
         stage.gateway("--cache-bytes", "24MiB") as tight,

@@ -39,7 +39,11 @@ impl Clock {
     }
 
     pub(super) fn asked_now(&self, source: &dyn Source) -> AskedAt {
-        let ours = self.now();
+        Self::asked_then(self.now(), source)
+    }
+
+    /// The same of an instant by our clock.
+    pub(super) fn asked_then(ours: Timestamp, source: &dyn Source) -> AskedAt {
         AskedAt { ours, upstream: Timestamp::from_micros(ours.as_micros() + source.clock_ahead_micros()) }
     }
 }

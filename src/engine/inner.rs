@@ -3,6 +3,7 @@ use std::sync::Arc;
 use super::access::Access;
 use super::clock::Clock;
 use super::freshness::Membership;
+use super::opening::Openings;
 use super::reading::{Dates, Ended, Piece, Purpose, Reader, Reading, ReadingDesk};
 use super::relay::Relays;
 use super::scope::Scope;
@@ -23,6 +24,7 @@ pub(super) struct Inner {
     pub(super) shutdown: Shutdown,
     pub(super) scopes: Scopes,
     pub(super) access: Access,
+    pub(super) openings: Openings,
     pub(super) relays: Relays,
     repairs: std::sync::atomic::AtomicU64,
 }
@@ -37,9 +39,9 @@ impl Inner {
     ) -> Self {
         let access =
             Access::new(Arc::clone(&source), clock.clone(), shutdown.clone(), settings.stale_if_error);
-        let relays = Relays::new(settings.relay_bytes);
+        let (relays, openings) = (Relays::new(settings.relay_bytes), Openings::default());
         let (scopes, repairs) = (Scopes::default(), std::sync::atomic::AtomicU64::default());
-        Self { settings, source, store, clock, shutdown, scopes, access, relays, repairs }
+        Self { settings, source, store, clock, shutdown, scopes, access, openings, relays, repairs }
     }
 
     /// Starts a reading, if nobody did.
@@ -73,6 +75,7 @@ impl Inner {
             subject: &subject,
             turn: &reading.turn,
             learned: &scope.learned,
+            opening: reading.opening.as_deref(),
             in_flight: Arc::clone(&reading.in_flight),
             fan_out: self.settings.fan_out,
             window: self.settings.span_width(),

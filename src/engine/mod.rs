@@ -13,6 +13,7 @@ mod coverage;
 mod error;
 mod freshness;
 mod inner;
+mod opening;
 mod plan;
 mod question;
 mod reading;

@@ -10,6 +10,7 @@
 //! Left out on purpose: page sizes under the maximum (more requests for the same proof), and cuts within a second
 //! (whether upstream compares microseconds is not known).
 
+use std::collections::VecDeque;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,10 +21,10 @@ use tokio::sync::Semaphore;
 
 use super::cut::cut_at;
 use super::learned::{Learned, Total};
-use super::piece::Piece;
+use super::piece::{AskedAt, Piece};
 use super::walk::{Dates, Extent, Order, Step, Walk};
 use crate::domain::{MAX_PAGE_SIZE, NewRow, Page, PageOf, Span, Timestamp};
-use crate::engine::{AskError, clock::Clock};
+use crate::engine::{AskError, clock::Clock, opening::Opening};
 use crate::source::{Source, SourceError, Subject, Turn};
 
 /// The most pages one walk may have: a million rows. A list that goes on for longer does not end.
@@ -87,6 +88,8 @@ pub(in crate::engine) struct Reader<'a> {
     pub(in crate::engine) subject: &'a Subject,
     pub(in crate::engine) turn: &'a Turn,
     pub(in crate::engine) learned: &'a Learned,
+    /// The first page of what is to be read, if it is on its way already.
+    pub(in crate::engine) opening: Option<&'a Opening>,
     /// The pages in flight for the answer on whose behalf this reads.
     pub(in crate::engine) in_flight: Arc<Semaphore>,
     /// How many pages one walk asks for at once.
@@ -102,10 +105,14 @@ impl Reader<'_> {
     /// What was given until then stays proven.
     pub(in crate::engine) async fn read(&self, region: Span, desk: &dyn Desk) -> Result<(), Ended> {
         let dates = self.learned.dates();
-        let asked = self.asked(region, dates);
-        let asked_at = self.clock.asked_now(self.source);
         desk.room(0).await?;
-        let first = self.page(asked, 1, desk).await?;
+        let (first, asked, asked_at) = match self.opened(region, dates, desk).await? {
+            Some(opened) => opened,
+            None => {
+                let (asked, asked_at) = (self.asked(region, dates), self.clock.asked_now(self.source));
+                (self.page(asked, 1, desk).await?, asked, asked_at)
+            }
+        };
         if dates == Dates::Kept && self.learned.total() == Total::Other && first.has_more {
             return self.cut(region, Some((first, asked_at)), desk).await;
         }
@@ -121,11 +128,37 @@ impl Reader<'_> {
         self.number(walk, asked, step, desk).await
     }
 
+    /// The first page of a region, what it was asked as and when, if it was on its way already and is of the region
+    /// alone.
+    async fn opened(
+        &self,
+        region: Span,
+        dates: Dates,
+        desk: &dyn Desk,
+    ) -> Result<Option<(Page, Span, AskedAt)>, Ended> {
+        let Some(opening) = self.opening.filter(|_| dates == Dates::Kept) else { return Ok(None) };
+        let _permit = self.in_flight.acquire().await.map_err(|_| Ended::Unwanted)?;
+        desk.wanted()?;
+        let around = region.outward();
+        let is_of_it = |page: &Page| {
+            let mut instants = page.rows.iter().filter_map(|row| row.created_at);
+            opening.asked == around || instants.all(|at| around.contains(at))
+        };
+        let page = opening.take().await.filter(is_of_it);
+        let asked_at = Clock::asked_then(opening.sent_at, self.source);
+        Ok(page.map(|page| {
+            desk.count(Pages::Read);
+            (page, opening.asked, asked_at)
+        }))
+    }
+
     /// Reads the pages of a walk after its first, several at once.
     async fn number(&self, mut walk: Walk, asked: Span, first: Step, desk: &dyn Desk) -> Result<(), Ended> {
         let mut step = first;
         let mut flights = FuturesUnordered::new();
-        let mut next = 2u32;
+        let mut landed = VecDeque::new();
+        // The next page to ask for, and the last that there is, once one said so.
+        let (mut next, mut end) = (2u32, u32::MAX);
         loop {
             match step {
                 Step::Going => {
@@ -166,20 +199,35 @@ impl Reader<'_> {
             if walk.accepted() >= MAX_PAGES {
                 return Err(endless(asked));
             }
-            let landed = loop {
-                let may_ask = !walk.is_over() && next <= planned && flights.len() < self.fan_out;
+            // What has arrived makes room for other pages, and these are on the wire before it is looked at.
+            let first = loop {
+                let may_ask = !walk.is_over() && next <= planned.min(end) && flights.len() < self.fan_out;
                 let mut room = pin!(desk.room(flights.len()));
                 tokio::select! {
                     biased;
-                    Some(landed) = flights.next(), if !flights.is_empty() => break landed,
                     room = &mut room, if may_ask => {
-                        room?;
+                        if let Err(ended) = room {
+                            break landed.pop_front().unwrap_or(Err(ended));
+                        }
                         flights.push(self.numbered(asked, next, desk));
                         next += 1;
                     }
+                    Some(another) = flights.next(), if !flights.is_empty() => {
+                        if let Ok(Landed::Page(number, page)) = &another
+                            && !page.has_more
+                        {
+                            end = end.min(*number);
+                        }
+                        landed.push_back(another);
+                    }
+                    () = std::future::ready(()), if !landed.is_empty() => {
+                        if let Some(first) = landed.pop_front() {
+                            break first;
+                        }
+                    }
                 }
             };
-            step = match landed? {
+            step = match first? {
                 Landed::Page(number, page) => walk.take(number, page),
                 Landed::Tie(instant, rows) => walk.untie(instant, rows),
             };

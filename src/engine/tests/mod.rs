@@ -3,6 +3,7 @@
 mod answers;
 mod hard_walks;
 mod model;
+mod opening;
 mod refresh;
 mod review;
 mod script;
