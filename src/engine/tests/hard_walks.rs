@@ -72,7 +72,7 @@ async fn no_total() {
 #[tokio::test(start_paused = true)]
 async fn a_total_of_everything() {
     let requests = holds_every_row(|world| world.quirks.totals = Totals::OfEverything).await;
-    assert!(requests.iter().all(|count| *count <= 1_500 / 50 + 2 * 3 + 8), "{requests:?}");
+    assert!(requests.iter().all(|count| *count <= 1_500 / 50 + 2 * 3 + 12), "{requests:?}");
 }
 
 #[tokio::test(start_paused = true)]
