@@ -23,6 +23,10 @@ soak *arguments:
 measure *names:
     ./scripts/measure {{ names }}
 
+# fanfold beside what people would use instead: writes docs/benchmarks.md
+bench *arguments:
+    ./scripts/bench {{ arguments }}
+
 # Simulator and gateway in one process
 demo:
     cargo run --release -- demo
