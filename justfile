@@ -31,6 +31,10 @@ image *step:
 sbom:
     ./scripts/sbom
 
+# fanfold beside what people would use instead: writes docs/benchmarks.md
+bench *arguments:
+    ./scripts/bench {{ arguments }}
+
 # Simulator and gateway in one process
 demo:
     cargo run --release -- demo

@@ -71,6 +71,15 @@ debian_binary() {
   )
 }
 
+# What scripts/bench runs beside fanfold, and what it loads both with.
+rival_tools() {
+  local missing=() command
+  for command in nginx:nginx-light varnishd:varnish wrk:wrk taskset:util-linux; do
+    command -v "${command%%:*}" >/dev/null || missing+=("${command#*:}")
+  done
+  [ ${#missing[@]} -eq 0 ] || debian_packages "${missing[@]}"
+}
+
 debian_packages() {
   if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
     echo "missing: $*. On Debian, as root: apt-get install $*" >&2

@@ -25,22 +25,18 @@ const RELAY_SHARE: u64 = 16;
 
 /// What a gateway answers on its two listeners.
 #[derive(Debug)]
-pub(super) struct Gateway {
+pub struct Gateway {
     /// For callers.
-    pub(super) public: Router,
+    pub public: Router,
     /// For probes, metrics and purge.
-    pub(super) admin: Router,
+    pub admin: Router,
 }
 
 /// Puts a gateway together, whose spans this tracer makes; nothing is asked of upstream yet.
 ///
 /// # Errors
 /// Everything wrong with the files that the settings name, as sentences.
-pub(super) fn assemble(
-    settings: &Serve,
-    tracer: &Tracer,
-    shutdown: &Shutdown,
-) -> Result<Gateway, Vec<String>> {
+pub fn assemble(settings: &Serve, tracer: &Tracer, shutdown: &Shutdown) -> Result<Gateway, Vec<String>> {
     let watch = RequestWatch::new(tracer.clone());
     let (upstream, doors) = match (upstream(settings, &watch), doors(settings)) {
         (Ok(upstream), Ok(doors)) => (upstream, doors),

@@ -15,6 +15,7 @@ mod token;
 
 use std::ffi::OsString;
 
+pub use assemble::{Gateway, assemble};
 pub use demo::demo;
 pub use exit::Exit;
 pub use serve::serve;

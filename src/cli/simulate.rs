@@ -7,7 +7,9 @@ use super::process::{Failure, listen, run};
 use crate::config::{self, Simulate};
 use crate::server::stop::{self, Plan};
 use crate::shutdown::Shutdown;
-use crate::simulator::{AgentPlan, Latency, Rate, RetryAfter, Simulator, SimulatorSettings, WindowRule};
+use crate::simulator::{
+    AgentPlan, Latency, Quirks, Rate, RetryAfter, Simulator, SimulatorSettings, TieQuirk, WindowRule,
+};
 
 /// A stand-in has nobody to take leave of.
 pub(super) const STOP_SOON: Plan =
@@ -48,8 +50,13 @@ fn simulator_settings(settings: &Simulate) -> SimulatorSettings {
         rate: settings.rate.map(rate),
         retry_after: if settings.tells_retry_after { RetryAfter::Seconds } else { RetryAfter::Absent },
         latency: Latency { least, most },
+        most_turns: settings.turns,
         commit_lag: settings.show_lag,
         faults: settings.faults.clone(),
+        quirks: Quirks {
+            ties: if settings.has_stable_ties { TieQuirk::Stable } else { TieQuirk::Unstable },
+            ..Quirks::default()
+        },
         ..SimulatorSettings::default()
     }
 }

@@ -26,12 +26,23 @@ pub(super) const FLAGS: &[Flag] = &[
         "Before when the executions lie (RFC 3339), instead of the start of the process: rows are then the same in every run",
     ),
     Flag::new("latency", "LENGTH", "50ms", "How long an answer takes: a length, or two as in 40ms..120ms"),
+    Flag::new(
+        "turns",
+        "N",
+        "56",
+        "The most turns of a conversation, which are most of a row: 56 makes some 12 KB on average, 5 some 5 KB",
+    ),
     Flag::new("rate", "RATE", "500/min", "Requests in any span of that length (N/s, N/min); 0 = no limit"),
     Flag::switch("retry-after", "false", "Whether a 429 says when to come back"),
     Flag::switch(
         "require-window",
         "true",
         "Refuse questions without from and to, or with more than 7 days between",
+    ),
+    Flag::switch(
+        "stable-ties",
+        "false",
+        "Executions of one instant come in the same order at every request, as they do not upstream",
     ),
     Flag::switch("live", "false", "New calls arrive and go through their states"),
     Flag::new("live-gap", "LENGTH", "5s", "The mean time between an agent's new calls, with --live"),
@@ -68,12 +79,16 @@ pub struct Simulate {
     pub epoch: Option<Timestamp>,
     /// How long an answer takes: at least, and at most.
     pub latency: (Duration, Duration),
+    /// The most turns of a conversation.
+    pub turns: u64,
     /// Requests in any span of a length; none for no limit.
     pub rate: Option<Rate>,
     /// Whether a 429 says when to come back.
     pub tells_retry_after: bool,
     /// Whether questions without `from` and `to` are refused.
     pub requires_window: bool,
+    /// Whether executions of one instant keep their order.
+    pub has_stable_ties: bool,
     /// Whether new calls arrive.
     pub is_live: bool,
     /// The mean time between an agent's new calls.
@@ -102,9 +117,11 @@ pub(super) fn read(mut reader: Reader) -> Result<Simulate, Faults> {
         span: one("span", values::length),
         epoch: optional("epoch", values::instant),
         latency: one("latency", values::length_range),
+        turns: one("turns", values::number),
         rate: one("rate", values::rate),
         tells_retry_after: one("retry-after", values::switch),
         requires_window: one("require-window", values::switch),
+        has_stable_ties: one("stable-ties", values::switch),
         is_live: one("live", values::switch),
         live_gap: one("live-gap", values::length),
         show_lag: one("show-lag", values::length_or_zero),

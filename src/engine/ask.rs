@@ -10,6 +10,7 @@ use super::access::Known as Standing;
 use super::answer::{Answer, Frame};
 use super::freshness::{Membership, Policy};
 use super::inner::Inner;
+use super::opening::Opening;
 use super::question::{Pace, Question, Tolerance};
 use super::reading::{Appetite, Dates, Keep};
 use super::scope::Scope;
@@ -26,9 +27,15 @@ pub(super) const AFTER_READING: Duration = Duration::from_millis(100);
 pub(super) async fn ask(inner: &Arc<Inner>, question: Question) -> Result<Answer, AskError> {
     let asked_at = inner.clock.now();
     let turn = turn(&question);
-    let facts = within(inner, &question, admitted(inner, &question, &turn)).await?;
+    let (facts, opening) = within(inner, &question, admitted(inner, &question, &turn)).await?;
     // Read once: what goes up to the present must end where the present is said to be.
-    let upstream_now = inner.clock.upstream_now(&*inner.source);
+    let mut upstream_now = inner.clock.upstream_now(&*inner.source);
+    let opening = opening.filter(|opening| opening.is_timely(inner.source.clock_ahead_micros()));
+    if let Some(opening) = &opening
+        && question.to.is_none_or(|to| opening.to < to)
+    {
+        upstream_now = opening.to;
+    }
     let Some(span) = span(inner, &question, facts, upstream_now)? else {
         return Ok(Answer::empty(question.to.unwrap_or(asked_at).min(asked_at)));
     };
@@ -56,6 +63,7 @@ pub(super) async fn ask(inner: &Arc<Inner>, question: Question) -> Result<Answer
             Pace::Collected { .. } => Appetite::Whole,
             Pace::Streamed { .. } => Appetite::Later,
         },
+        opening,
         in_flight: Arc::new(Semaphore::new(inner.settings.fan_out)),
         tolerance: question.tolerance,
         wish: question.wish,
@@ -107,17 +115,24 @@ fn turn(question: &Question) -> Turn {
 }
 
 /// Makes sure that upstream accepts the credential for the agent.
-async fn admitted(inner: &Inner, question: &Question, turn: &Turn) -> Result<AgentFacts, AskError> {
+///
+/// What it has to ask for that, it asks together with the question's first page, if nothing is known yet.
+async fn admitted(
+    inner: &Arc<Inner>,
+    question: &Question,
+    turn: &Turn,
+) -> Result<(AgentFacts, Option<Arc<Opening>>), AskError> {
     let credential = &question.credential;
     match inner.access.known(credential.id(), question.agent) {
-        Standing::Accepted(facts) => Ok(facts),
+        Standing::Accepted(facts) => Ok((facts, None)),
         Standing::Refused(error) => Err(error.into()),
         Standing::Unknown if question.wish.only_if_cached => Err(AskError::NotCached),
         Standing::Unknown => {
             // A refusal for what was never accepted says nothing of what was kept for other agents.
             let was_accepted = inner.access.was_accepted(credential.id(), question.agent);
+            let opening = inner.openings.begin(inner, question, turn);
             match inner.access.check(credential, question.agent, turn).await {
-                Ok(facts) => Ok(facts),
+                Ok(facts) => Ok((facts, opening)),
                 Err(error) => {
                     if was_accepted {
                         refused(inner, question, &error);

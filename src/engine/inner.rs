@@ -3,6 +3,7 @@ use std::sync::Arc;
 use super::access::Access;
 use super::clock::Clock;
 use super::freshness::{Membership, Policy};
+use super::opening::Openings;
 use super::reading::{Dates, Ended, Piece, Purpose, Reader, Reading, ReadingDesk};
 use super::relay::Relays;
 use super::scope::Scope;
@@ -24,6 +25,7 @@ pub(super) struct Inner {
     pub(super) shutdown: Shutdown,
     pub(super) scopes: Scopes,
     pub(super) access: Access,
+    pub(super) openings: Openings,
     pub(super) relays: Relays,
     pub(super) stretch: Stretch,
     repairs: std::sync::atomic::AtomicU64,
@@ -39,10 +41,10 @@ impl Inner {
     ) -> Self {
         let access =
             Access::new(Arc::clone(&source), clock.clone(), shutdown.clone(), settings.stale_if_error);
-        let relays = Relays::new(settings.relay_bytes);
+        let (relays, openings) = (Relays::new(settings.relay_bytes), Openings::default());
         let (scopes, stretch) = (Scopes::default(), Stretch::default());
         let repairs = std::sync::atomic::AtomicU64::default();
-        Self { settings, source, store, clock, shutdown, scopes, access, relays, stretch, repairs }
+        Self { settings, source, store, clock, shutdown, scopes, access, openings, relays, stretch, repairs }
     }
 
     /// How old things may get for a credential's questions, as far as the budget allows it.
@@ -81,6 +83,7 @@ impl Inner {
             subject: &subject,
             turn: &reading.turn,
             learned: &scope.learned,
+            opening: reading.opening.as_deref(),
             in_flight: Arc::clone(&reading.in_flight),
             fan_out: self.settings.fan_out,
             window: self.settings.span_width(),

@@ -14,6 +14,7 @@ mod coverage;
 mod error;
 mod freshness;
 mod inner;
+mod opening;
 mod plan;
 mod question;
 mod reading;
@@ -23,6 +24,7 @@ mod scopes;
 mod settings;
 mod stretch;
 mod verdict;
+mod yardstick;
 
 use std::sync::Arc;
 
@@ -33,6 +35,8 @@ pub use question::{Pace, Question, Tolerance, Wish};
 pub use relay::{RelayQuestion, Relayed};
 pub use settings::EngineSettings;
 pub use verdict::{CacheReport, Collected, Freshness, Missing, StaleReason, Verdict};
+#[doc(hidden)]
+pub use yardstick::Yardstick;
 
 use crate::domain::AgentId;
 use crate::shutdown::Shutdown;

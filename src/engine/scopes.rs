@@ -88,6 +88,14 @@ impl Scopes {
     }
 }
 
+/// What a subject is known by.
+pub(super) type Key = ScopeKey;
+
+/// The key of a subject's scope.
+pub(super) fn key_of(subject: &Subject) -> Key {
+    key(subject.credential.id(), subject.agent, &subject.filters)
+}
+
 /// Equal on no two subjects, by the strength of SHA-256 cut to 128 bits.
 fn key(credential: CredentialId, agent: AgentId, filters: &Filters) -> ScopeKey {
     let mut hash = Sha256::new();

@@ -5,6 +5,9 @@ use super::faults::FaultRule;
 use super::quirks::Quirks;
 use crate::domain::{AgentId, Timestamp};
 
+/// The turns of ten minutes: rows of up to 40 KB, as the largest that were seen.
+const MOST_TURNS: u64 = 56;
+
 /// What a simulated upstream is like.
 #[derive(Clone, Debug)]
 pub struct SimulatorSettings {
@@ -27,6 +30,8 @@ pub struct SimulatorSettings {
     pub retry_after: RetryAfter,
     /// How long an answer takes.
     pub latency: Latency,
+    /// The most turns of a conversation, which are most of a row's bytes.
+    pub most_turns: u64,
     /// How late a live call may show up after its `created_at`; each is up to this late.
     pub commit_lag: Duration,
     /// What goes wrong, and when. The first rule that applies wins.
@@ -50,6 +55,7 @@ impl Default for SimulatorSettings {
             rate: None,
             retry_after: RetryAfter::Absent,
             latency: Latency::default(),
+            most_turns: MOST_TURNS,
             commit_lag: Duration::ZERO,
             faults: Vec::new(),
             quirks: Quirks::default(),

@@ -25,6 +25,7 @@ pub(super) struct World {
     epoch: i64,
     clock: Clock,
     commit_lag: i64,
+    most_turns: u64,
     agents: Vec<Agent>,
 }
 
@@ -70,6 +71,7 @@ impl World {
             epoch,
             clock: settings.clock.clone(),
             commit_lag: micros(settings.commit_lag),
+            most_turns: settings.most_turns,
             agents,
         }
     }
@@ -165,6 +167,7 @@ impl World {
                 edit: record.edit.as_deref(),
                 status: record.status_word(standing),
                 standing: *standing,
+                most_turns: self.most_turns,
                 stamps,
             },
             &mut text,

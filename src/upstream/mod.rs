@@ -42,6 +42,7 @@ use clock::ClockEstimate;
 use exchange::Failure;
 use gate::{Asker, Gate, Refusal};
 pub use gate::{BreakerState, GateSnapshot};
+pub use page::{Fault, parse as parse_page};
 use retry::{Cause, Limits, RetryBudget, Tries};
 pub use settings::{BaseUrl, Dates, PlainHttp, Rate, RateScope, Share, UpstreamSettings, UpstreamSetupError};
 use stats::Counters;

@@ -80,6 +80,7 @@ impl Frame {
         Self {
             inner: Arc::clone(&self.inner),
             scope: Arc::clone(&self.scope),
+            opening: None,
             in_flight: Arc::new(Semaphore::new(self.inner.settings.fan_out)),
             asked_at: self.asked_at,
             status: self.status.clone(),

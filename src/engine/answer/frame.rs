@@ -13,6 +13,7 @@ use crate::engine::AskError;
 use crate::engine::ask::urgency;
 use crate::engine::freshness::Policy;
 use crate::engine::inner::Inner;
+use crate::engine::opening::Opening;
 use crate::engine::plan::{self, Asker, Company, Item, Plan, Probe, Probing};
 use crate::engine::question::{Tolerance, Wish};
 use crate::engine::reading::{Appetite, Ended, Keep, Purpose, Reading, Ticket};
@@ -38,6 +39,8 @@ pub(in crate::engine) struct Frame {
     pub(in crate::engine) turn: Turn,
     pub(in crate::engine) keep: Keep,
     pub(in crate::engine) appetite: Appetite,
+    /// The question's first page, if it is on its way already.
+    pub(in crate::engine) opening: Option<Arc<Opening>>,
     pub(in crate::engine) in_flight: Arc<Semaphore>,
     pub(in crate::engine) tolerance: Tolerance,
     pub(in crate::engine) wish: Wish,
@@ -187,8 +190,10 @@ impl Frame {
         let is_head = purpose == Purpose::Know && span.to() == self.present;
         let turn = Turn { urgency, ..self.turn.clone() };
         let (in_flight, fan_out) = (Arc::clone(&self.in_flight), self.inner.settings.fan_out);
-        let planned_at = self.inner.clock.now();
-        Reading::new(span, purpose, planned_at, is_head, self.keep, turn, in_flight, fan_out)
+        let opening = self.opening.clone().filter(|opening| purpose == Purpose::Know && opening.begins(span));
+        let planned_at = opening.as_ref().map_or_else(Instant::now, |opening| opening.sent_at);
+        let planned_at = self.inner.clock.at(planned_at);
+        Reading::new(span, purpose, planned_at, is_head, self.keep, turn, opening, in_flight, fan_out)
     }
 
     /// Asks which of the old rows are still in their status.

@@ -30,6 +30,7 @@ pub(super) use reader::{Desk, Ended, Pages, Reader};
 pub(super) use ticket::Ticket;
 pub(super) use walk::Dates;
 
+use super::opening::Opening;
 use crate::domain::{EntrySlice, Span, Status, Timestamp};
 use crate::source::{Departure, Turn};
 
@@ -54,6 +55,8 @@ pub(super) struct Reading {
     /// Whether what it brings may be kept (`no-store`).
     pub(super) keep: Keep,
     pub(super) turn: Turn,
+    /// Its first page, if that is on its way already.
+    pub(super) opening: Option<Arc<Opening>>,
     pub(super) in_flight: Arc<Semaphore>,
     fan_out: usize,
     state: Mutex<State>,
@@ -135,11 +138,24 @@ impl Reading {
         is_head: bool,
         keep: Keep,
         turn: Turn,
+        opening: Option<Arc<Opening>>,
         in_flight: Arc<Semaphore>,
         fan_out: usize,
     ) -> Arc<Self> {
         let (state, changed) = (Mutex::default(), Notify::new());
-        Arc::new(Self { span, purpose, planned_at, is_head, keep, turn, in_flight, fan_out, state, changed })
+        Arc::new(Self {
+            span,
+            purpose,
+            planned_at,
+            is_head,
+            keep,
+            turn,
+            opening,
+            in_flight,
+            fan_out,
+            state,
+            changed,
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

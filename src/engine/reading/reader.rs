@@ -10,6 +10,7 @@
 //! Left out on purpose: page sizes under the maximum (more requests for the same proof), and cuts within a second
 //! (whether upstream compares microseconds is not known).
 
+use std::collections::VecDeque;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +25,7 @@ use super::learned::{Learned, Total};
 use super::piece::{AskedAt, Piece, has_strays, undate_strays};
 use super::walk::{Dates, Extent, Order, Step, Walk};
 use crate::domain::{NewRow, Page, PageOf, Span, Timestamp};
-use crate::engine::{AskError, clock::Clock};
+use crate::engine::{AskError, clock::Clock, opening::Opening};
 use crate::source::{Departure, Source, SourceError, Subject, Turn};
 
 /// The most pages one walk may have: a million rows. A list that goes on for longer does not end.
@@ -105,6 +106,8 @@ pub(in crate::engine) struct Reader<'a> {
     pub(in crate::engine) subject: &'a Subject,
     pub(in crate::engine) turn: &'a Turn,
     pub(in crate::engine) learned: &'a Learned,
+    /// The first page of what is to be read, if it is on its way already.
+    pub(in crate::engine) opening: Option<&'a Opening>,
     /// The pages in flight for the answer on whose behalf this reads.
     pub(in crate::engine) in_flight: Arc<Semaphore>,
     /// How many pages one walk asks for at once.
@@ -127,9 +130,15 @@ impl Reader<'_> {
 
     /// Reads a region of a list that keeps to the dates.
     async fn dated(&self, region: Span, desk: &dyn Desk) -> Result<(), Ended> {
-        let asked = self.asked(region, Dates::Kept);
         desk.room(0).await?;
-        let (first, asked_at) = self.page(asked, 1, Dates::Kept, desk).await?;
+        let (first, asked, asked_at) = match self.opened(region, desk).await? {
+            Some(opened) => opened,
+            None => {
+                let asked = self.asked(region, Dates::Kept);
+                let (page, asked_at) = self.page(asked, 1, Dates::Kept, desk).await?;
+                (page, asked, asked_at)
+            }
+        };
         if first.has_more && !self.is_walkable(&first) {
             return self.cut(region, Some((first, asked_at)), desk).await;
         }
@@ -173,6 +182,27 @@ impl Reader<'_> {
         self.rounds(left, self.asked(left, Dates::Ignored), Dates::Ignored, desk).await
     }
 
+    /// The first page of a region, what it was asked as and when, if it was on its way already and is of the region
+    /// alone.
+    async fn opened(&self, region: Span, desk: &dyn Desk) -> Result<Option<(Page, Span, AskedAt)>, Ended> {
+        let Some(opening) = self.opening else { return Ok(None) };
+        let _permit = self.in_flight.acquire().await.map_err(|_| Ended::Unwanted)?;
+        desk.wanted()?;
+        let around = region.outward();
+        let is_of_it = |page: &Page| {
+            let mut instants = page.rows.iter().filter_map(|row| row.created_at);
+            opening.asked == around || instants.all(|at| around.contains(at))
+        };
+        desk.asks(&opening.departure);
+        let page = opening.take().await.filter(is_of_it);
+        let went_at = opening.departure.went_at().unwrap_or(opening.sent_at);
+        let asked_at = self.clock.asked_at(went_at, self.source);
+        Ok(page.map(|page| {
+            desk.count(Pages::Read);
+            (page, opening.asked, asked_at)
+        }))
+    }
+
     /// Reads the pages of a walk after its first, several at once.
     async fn number(
         &self,
@@ -185,7 +215,9 @@ impl Reader<'_> {
         let region = walk.region();
         let mut step = walk.take(1, first);
         let mut flights = FuturesUnordered::new();
-        let mut next = 2u32;
+        let mut landed = VecDeque::new();
+        // The next page to ask for, and the last that there is, once one said so.
+        let (mut next, mut end) = (2u32, u32::MAX);
         loop {
             match step {
                 Step::Going => {
@@ -236,20 +268,35 @@ impl Reader<'_> {
             if walk.accepted() >= MAX_PAGES {
                 return Err(endless(asked));
             }
-            let landed = loop {
-                let may_ask = !walk.is_over() && next <= planned && flights.len() < self.fan_out;
+            // What has arrived makes room for other pages, and these are on the wire before it is looked at.
+            let first = loop {
+                let may_ask = !walk.is_over() && next <= planned.min(end) && flights.len() < self.fan_out;
                 let mut room = pin!(desk.room(flights.len()));
                 tokio::select! {
                     biased;
-                    Some(landed) = flights.next(), if !flights.is_empty() => break landed,
                     room = &mut room, if may_ask => {
-                        room?;
+                        if let Err(ended) = room {
+                            break landed.pop_front().unwrap_or(Err(ended));
+                        }
                         flights.push(self.numbered(asked, next, dates, desk));
                         next += 1;
                     }
+                    Some(another) = flights.next(), if !flights.is_empty() => {
+                        if let Ok(Landed::Page(number, page)) = &another
+                            && !page.has_more
+                        {
+                            end = end.min(*number);
+                        }
+                        landed.push_back(another);
+                    }
+                    () = std::future::ready(()), if !landed.is_empty() => {
+                        if let Some(first) = landed.pop_front() {
+                            break first;
+                        }
+                    }
                 }
             };
-            step = match landed? {
+            step = match first? {
                 Landed::Page(number, page) => walk.take(number, page),
                 Landed::Tie(instant, rows) => walk.untie(instant, rows),
             };

@@ -54,7 +54,8 @@ impl Bench {
             departure: Departure::default(),
         };
         let in_flight = Arc::new(Semaphore::new(1));
-        let reading = Reading::new(history(), Purpose::Know, at(read), false, Keep::Yes, turn, in_flight, 1);
+        let reading =
+            Reading::new(history(), Purpose::Know, at(read), false, Keep::Yes, turn, None, in_flight, 1);
         let policy = Policy {
             live: Duration::from_secs(10),
             settling: Duration::from_secs(10),

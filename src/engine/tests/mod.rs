@@ -9,6 +9,7 @@ mod keys;
 mod model;
 mod moving_lists;
 mod odd_lists;
+mod opening;
 mod refresh;
 mod refusals;
 mod relays;

@@ -27,7 +27,7 @@ async fn the_first_caller_leaving_changes_nothing_for_the_others() {
     let rig = Rig::new(settings(), 1).with_history(700, 20);
     let first = rig.rows(rig.question());
     let second = rig.rows(rig.question());
-    let first = tokio::time::timeout(Duration::from_millis(70), first);
+    let first = tokio::time::timeout(Duration::from_millis(30), first);
     let (first, second) = tokio::join!(first, second);
     assert!(first.is_err());
     assert_eq!(second.len(), 700);

@@ -29,6 +29,7 @@ pub(super) struct RowDraft<'a> {
     /// The word that the row carries; may be one that the simulator does not know.
     pub(super) status: &'a str,
     pub(super) standing: Standing,
+    pub(super) most_turns: u64,
     pub(super) stamps: StampForm,
 }
 
@@ -68,14 +69,14 @@ impl Call {
             (true, None, _) => undrawn,
         };
         // A turn takes some nine seconds; while the call is going on, there is a little of it already.
-        let all_turns = if draft.facts.voice_mail { 1 } else { 1 + (seconds as u64 / 9).min(55) };
+        let all_turns = if draft.facts.voice_mail { 1 } else { 1 + seconds as u64 / 9 };
         let turns = match (standing.status, talked) {
             (CallStatus::InProgress, _) => 2,
             (_, true) => all_turns,
             (_, false) => 0,
         };
         Self {
-            turns,
+            turns: turns.min(draft.most_turns),
             seconds,
             person: 7_000_000_000 + dice.below(2_999_999_999),
             line: 8_000_000_000 + dice.below(20),

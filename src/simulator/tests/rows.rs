@@ -95,3 +95,12 @@ fn live_calls_show_up_late_but_all_of_them() {
     clock.advance(Duration::from_secs(120));
     assert_eq!(ids(&late), all);
 }
+
+#[test]
+fn fewer_turns_make_smaller_rows_of_the_same_calls() {
+    let long = everything(&Simulator::new(settings(300)));
+    let short = everything(&Simulator::new(SimulatorSettings { most_turns: 3, ..settings(300) }));
+    assert!(long.iter().zip(&short).all(|(a, b)| a.id == b.id && a.status == b.status));
+    assert!(short.iter().all(|row| row.bytes.len() < 6_000));
+    assert!(long.iter().any(|row| row.bytes.len() > 20_000));
+}

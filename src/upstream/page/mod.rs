@@ -24,13 +24,13 @@ use fields::{Data, Envelope, EnvelopeVisitor, RowVisitor};
 const LONGEST_ID: usize = 1024;
 
 /// What is wrong with a body, without any of its content.
-pub(super) type Fault = String;
+pub type Fault = String;
 
-/// Reads a page. `number` is its page number, where that is known.
+/// Reads a page's body as rows, which are slices of it. `number` is its page number, where that is known.
 ///
 /// # Errors
 /// What keeps the body from being a page.
-pub(super) fn parse(body: &Bytes, number: Option<u32>) -> Result<Page, Fault> {
+pub fn parse(body: &Bytes, number: Option<u32>) -> Result<Page, Fault> {
     let text = json_text(body)?;
     let Envelope { data, has_more, total, speaks } = read(text, EnvelopeVisitor)?;
     let raws = match data {

@@ -1,0 +1,87 @@
+"""One page of some 100 KB, and the answer that it has not changed."""
+
+import json
+import re
+import subprocess
+from pathlib import Path
+from statistics import median
+
+import requests
+
+from bench.caches import Caches
+from bench.machine import LOAD_CORE, cpu_seconds, pinned
+from bench.report import Report
+from bench.stage import Stage, credentials
+from bench.warm import alternate, gzipped
+
+BYTES = 100_000
+SECONDS = 2
+
+
+def small(directory: Path, rounds: int) -> Report:
+    heads = ("one page of 100 KB from one core", "requests a second of the core", "bytes", "as seen")
+    report = Report("small", heads)
+    with Stage.of(directory, executions=1_000, span="6d", turns=1) as stage, stage.gateway() as gateway:
+        rows = requests.get(stage.all(gateway), headers=credentials(), timeout=60).json()["data"]
+        sizes = [len(json.dumps(row, ensure_ascii=False).encode()) for row in rows]
+        # From a second that ends between two rows to the end of another.
+        last = next(count for count in range(1, len(rows)) if sum(sizes[:count]) > BYTES)
+        url = stage.all(gateway, f"?from={rows[last - 1]['created_at']}Z&to={rows[0]['created_at']}Z")
+        answer = requests.get(url, headers=credentials() | {"Accept-Encoding": "identity"}, timeout=60)
+        answer.raise_for_status()
+        coded = requests.get(url, headers=gzipped(), timeout=60, stream=True).raw.read()
+        caches = Caches(directory, {"page": (answer.content, coded)})
+        try:
+            caches.fill()
+            nginx, varnish = caches.nginx, caches.varnish
+            pid = {"fanfold": gateway.process.pid, "nginx": nginx.process.pid, "Varnish": varnish.process.pid}
+            tags = {
+                name: requests.get(at, headers=credentials(), timeout=60).headers["ETag"]
+                for name, at in (("fanfold", url), ("nginx", f"{nginx.url}/plain/page"))
+            }
+            contenders = {
+                "fanfold, JSON": lambda: asked(pid["fanfold"], url, credentials()),
+                "nginx, its cache": lambda: asked(pid["nginx"], f"{nginx.url}/plain/page", {}),
+                "Varnish, its cache": lambda: asked(pid["Varnish"], f"{varnish.url}/plain/page", {}),
+                "fanfold, JSON, gzip": lambda: asked(pid["fanfold"], url, gzipped()),
+                "nginx, compressed beforehand": lambda: asked(
+                    pid["nginx"], f"{nginx.url}/compressed/page", {"Accept-Encoding": "gzip"}
+                ),
+                "fanfold, 304": lambda: asked(
+                    pid["fanfold"], url, credentials() | {"If-None-Match": tags["fanfold"]}, status=304
+                ),
+                "nginx, 304": lambda: asked(
+                    pid["nginx"], f"{nginx.url}/plain/page", {"If-None-Match": tags["nginx"]}, status=304
+                ),
+            }
+            found = alternate(contenders, rounds)
+        finally:
+            caches.stop()
+
+    rate = {name: median(run["rate"] for run in runs) for name, runs in found.items()}
+    for name, runs in found.items():
+        seen = median(run["seen"] for run in runs)
+        size = median(run["bytes"] for run in runs)
+        report.row(name, f"{rate[name]:,.0f}", f"{size:,.0f}", f"{seen:,.0f} a second")
+    ratio = rate["fanfold, JSON"] / rate["nginx, its cache"]
+    report.target("one page: at least 1.2 × nginx, its cache", f"{ratio:.2f} ×", ratio >= 1.2)
+    ratio = rate["fanfold, 304"] / rate["fanfold, JSON"]
+    report.target("304: at least as many as pages", f"{ratio:.2f} ×", ratio >= 1)
+    return report
+
+
+def asked(pid: int, url: str, headers: dict[str, str], status: int = 200) -> dict[str, float]:
+    """What wrk finds, and how long the server computed for it."""
+    assert requests.get(url, headers={"Accept-Encoding": "identity"} | headers, timeout=60).status_code == status
+    command = ["wrk", "-t1", "-c32", f"-d{SECONDS}s"]
+    command += [part for name, value in headers.items() for part in ("-H", f"{name}: {value}")]
+    before = cpu_seconds(pid)
+    done = subprocess.run(pinned(LOAD_CORE, [*command, url]), capture_output=True, text=True, check=True)
+    computed = cpu_seconds(pid) - before
+    requests_read = re.search(r"(\d+) requests in ([\d.]+)s, ([\d.]+)(\w+) read", done.stdout)
+    refused = re.search(r"Non-2xx or 3xx responses: (\d+)", done.stdout)
+    if refused or "Socket errors" in done.stdout:
+        raise RuntimeError(done.stdout)
+    count, seconds = int(requests_read[1]), float(requests_read[2])
+    size = float(requests_read[3]) * {"B": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30}[requests_read[4]]
+    return {"rate": count / computed, "seen": count / seconds, "bytes": size / count}

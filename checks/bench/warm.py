@@ -1,0 +1,124 @@
+"""The same body of some 30 MB again and again, from one core."""
+
+import gzip
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import requests
+
+from bench.caches import Caches
+from bench.machine import cpu_seconds
+from bench.report import Report, megabytes
+from bench.stage import Stage, credentials, read
+
+SECONDS = 1.5
+
+
+def warm(directory: Path, rounds: int) -> Report:
+    heads = ("30 MB from one core", "bodies a second of the core", "of the body", "on the wire", "as seen")
+    report = Report("warm", heads)
+    with (
+        Stage.of(directory, executions=8_000, span="60d", turns=1) as stage,
+        # Room for the rows compressed and for the plain bytes beside them, and for the compressed ones alone.
+        stage.gateway("--cache-bytes", "256MiB") as roomy,
+        stage.gateway("--cache-bytes", "24MiB") as tight,
+    ):
+        url = stage.all(roomy)
+        ndjson = requests.get(
+            f"{url}?format=ndjson", headers=credentials(Accept_Encoding="identity"), timeout=90
+        ).content
+        coded = requests.get(f"{url}?format=ndjson", headers=gzipped(), timeout=90, stream=True).raw.read()
+        assert gzip.decompress(coded) == ndjson
+        for query in ("", "?format=ndjson"):
+            requests.get(stage.all(tight, query), headers=credentials(), timeout=90).raise_for_status()
+        caches = Caches(directory, {"body": (ndjson, coded)})
+        try:
+            caches.fill()
+            nginx, varnish = caches.nginx, caches.varnish
+            plain, packed = {"Accept_Encoding": "identity"}, {"Accept_Encoding": "gzip"}
+            ours = lambda program, query, coding: measured(  # noqa: E731
+                program.process.pid, stage.all(program, query), **credentials(**coding)
+            )
+            contenders = {
+                "fanfold, JSON": lambda: ours(roomy, "", plain),
+                "fanfold, NDJSON": lambda: ours(roomy, "?format=ndjson", plain),
+                "nginx, its cache": lambda: measured(nginx.process.pid, f"{nginx.url}/plain/body", **plain),
+                "Varnish, its cache": lambda: measured(varnish.process.pid, f"{varnish.url}/plain/body", **plain),
+                "fanfold, NDJSON, too large to be kept plain": lambda: ours(tight, "?format=ndjson", plain),
+                "fanfold, NDJSON, gzip": lambda: ours(roomy, "?format=ndjson", packed),
+                "fanfold, JSON, gzip": lambda: ours(roomy, "", packed),
+                "nginx, compressed beforehand": lambda: measured(
+                    nginx.process.pid, f"{nginx.url}/compressed/body", **packed
+                ),
+                "Varnish, kept compressed": lambda: measured(
+                    varnish.process.pid, f"{varnish.url}/compressed/body", **packed
+                ),
+                "nginx, compressing on the fly": lambda: measured(
+                    nginx.process.pid, f"{nginx.url}/compressing/body", **packed
+                ),
+            }
+            found = alternate(contenders, rounds)
+        finally:
+            caches.stop()
+
+    rate = {name: median(run["rate"] for run in runs) for name, runs in found.items()}
+    for name, runs in found.items():
+        wire = median(run["wire"] for run in runs)
+        seen = median(run["seen"] for run in runs)
+        report.row(
+            name,
+            f"{rate[name]:,.1f}",
+            f"{megabytes(rate[name] * len(ndjson))}/s",
+            f"{megabytes(rate[name] * wire)}/s",
+            f"{seen:,.1f} a second",
+        )
+    best = gzip.compress(ndjson, 6)
+    report.row(
+        "the body",
+        "–",
+        megabytes(len(ndjson)),
+        f"gzip {len(coded) / 1e6:.1f} MB; `gzip -6` of the whole {len(best) / 1e6:.1f} MB",
+        "–",
+    )
+    judge(report, rate)
+    return report
+
+
+def judge(report: Report, rate: dict[str, float]) -> None:
+    def at_least(ours: str, factor: float, theirs: str) -> None:
+        ratio = rate[ours] / rate[theirs]
+        report.target(f"{ours}: at least {factor:g} × {theirs}", f"{ratio:.2f} ×", ratio >= factor)
+
+    for ours in ("fanfold, JSON", "fanfold, NDJSON"):
+        at_least(ours, 1.5, "nginx, its cache")
+        at_least(ours, 1.0, "Varnish, its cache")
+    at_least("fanfold, NDJSON, too large to be kept plain", 0.75, "nginx, its cache")
+    at_least("fanfold, NDJSON, too large to be kept plain", 0.5, "Varnish, its cache")
+    for ours in ("fanfold, NDJSON, gzip", "fanfold, JSON, gzip"):
+        at_least(ours, 50, "nginx, compressing on the fly")
+        at_least(ours, 0.8, "nginx, compressed beforehand")
+
+
+def measured(pid: int, url: str, **headers: str) -> dict[str, float]:
+    """Bodies for each second that the server computed: what other programs take of the core does not count."""
+    before = cpu_seconds(pid)
+    run = read(url, "--seconds", str(SECONDS), **headers)
+    computed = max(cpu_seconds(pid) - before, 0.01)
+    answers = run["answers"]
+    return {"rate": answers / computed, "seen": answers / run["seconds"], "wire": run["bytes"] / answers}
+
+
+def alternate(contenders: dict[str, Callable], rounds: int) -> dict[str, list]:
+    """Runs each in turn, as often as there are rounds, after one that is not counted."""
+    found: dict[str, list] = {name: [] for name in contenders}
+    for turn in range(rounds + 1):
+        for name, run in contenders.items():
+            result = run()
+            if turn > 0:
+                found[name].append(result)
+    return found
+
+
+def gzipped() -> dict[str, str]:
+    return credentials() | {"Accept-Encoding": "gzip"}

@@ -1,0 +1,133 @@
+//! The first page of a question, on its way while upstream's word on the key is still awaited.
+//!
+//! A first question would wait two round trips for its first row: one for the key, one for page 1. Both can be asked
+//! for at once, because what the question's newest part is does not depend on the answer: when the agent was made
+//! only ends the part earlier. So whoever asks about a pair that nothing is known of sends page 1 along with the
+//! check. Nothing of it is looked at before the check has passed; a check that fails drops it.
+//!
+//! What it costs: one request more for a key that is refused, from the part of the budget that such keys have. It
+//! waits for no room, is not tried again, and whatever is wrong with it, the page is asked for in the ordinary way.
+//!
+//! Everybody who asks the same meanwhile shares it, and answers from where *its* present was.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::inner::Inner;
+use super::question::Question;
+use super::scopes;
+use crate::domain::{Page, PageOf, Span, Timestamp};
+use crate::source::{Departure, Subject, Turn, Urgency};
+
+/// How much what is known of upstream's clock may change while a page is on its way that was asked for up to the
+/// present: a whole second, which is all that `Date` tells of a clock that was never seen.
+const SAME_CLOCK: i64 = 1_000_000;
+
+type Key = (scopes::Key, Option<Timestamp>, Option<Timestamp>);
+
+/// The pages that are on their way, by what they are of.
+#[derive(Debug, Default)]
+pub(super) struct Openings {
+    under_way: Mutex<HashMap<Key, Weak<Opening>>>,
+}
+
+/// A first page on its way. Dropping the last one ends its request.
+#[derive(Debug)]
+pub(super) struct Opening {
+    /// What the page is of, as it was asked.
+    pub(super) asked: Span,
+    /// Where the present was by upstream's clock, or the question's end if that was earlier.
+    pub(super) to: Timestamp,
+    /// When it was asked for.
+    pub(super) sent_at: Instant,
+    /// Told when the request went.
+    pub(super) departure: Departure,
+    ahead_micros: i64,
+    page: Mutex<Option<oneshot::Receiver<Page>>>,
+}
+
+impl Openings {
+    /// Asks for the first page of a question about a pair that nothing is known of, or joins whoever did; none
+    /// where that could not help.
+    pub(super) fn begin(&self, inner: &Arc<Inner>, question: &Question, turn: &Turn) -> Option<Arc<Opening>> {
+        let subject = Subject {
+            credential: question.credential.clone(),
+            agent: question.agent,
+            filters: question.filters.clone(),
+        };
+        let wide = Subject { filters: question.filters.without_status(), ..subject.clone() };
+        let is_known = || !inner.scopes.of_any_status(&wide).is_empty();
+        let window = inner.settings.window?;
+        if question.wish.only_if_cached || is_known() {
+            return None;
+        }
+        let key = (scopes::key_of(&subject), question.from, question.to);
+        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        under_way.retain(|_, opening| opening.strong_count() > 0);
+        if let Some(opening) = under_way.get(&key).and_then(Weak::upgrade) {
+            return Some(opening);
+        }
+        let opening = Arc::new(Opening::send(inner, question, subject, turn, window)?);
+        under_way.insert(key, Arc::downgrade(&opening));
+        Some(opening)
+    }
+}
+
+impl Opening {
+    fn send(
+        inner: &Arc<Inner>,
+        question: &Question,
+        subject: Subject,
+        turn: &Turn,
+        window: Duration,
+    ) -> Option<Self> {
+        let sent_at = Instant::now();
+        let present = inner.clock.asked_at(sent_at, &*inner.source).upstream;
+        let to = question.to.map_or(present, |to| to.min(present));
+        // Wider than the window, so that its newest part is a whole one.
+        let from = question.from.unwrap_or(to.minus(2 * window));
+        let asked = Span::new(from, to)?.split(window).first()?.outward();
+        let departure = Departure::default();
+        let turn = Turn {
+            urgency: Urgency::Cold,
+            budget_wait: Some(Duration::ZERO),
+            retry_for: Duration::ZERO,
+            departure: departure.clone(),
+            ..turn.clone()
+        };
+        let (mut say, hear) = oneshot::channel();
+        let source = Arc::clone(&inner.source);
+        inner.shutdown.spawn(async move {
+            let page = source.page(&subject, PageOf { span: asked, number: 1 }, &turn);
+            tokio::select! {
+                () = say.closed() => {}
+                page = page => {
+                    // Whoever wanted it may have left. An error is told by saying nothing.
+                    let _ = page.map(|page| say.send(page));
+                }
+            }
+        });
+        let ahead_micros = inner.source.clock_ahead_micros();
+        Some(Self { asked, to, sent_at, departure, ahead_micros, page: Mutex::new(Some(hear)) })
+    }
+
+    /// Whether it was asked for by the clock that upstream turned out to have.
+    pub(super) const fn is_timely(&self, ahead_micros: i64) -> bool {
+        self.ahead_micros.abs_diff(ahead_micros) <= SAME_CLOCK.unsigned_abs()
+    }
+
+    /// Whether it begins a reading of this span.
+    pub(super) fn begins(&self, span: Span) -> bool {
+        span.to() == self.to && self.asked.covers(span.outward())
+    }
+
+    /// Waits for the page; none if it can't be had, or was taken before.
+    pub(super) async fn take(&self) -> Option<Page> {
+        let page = self.page.lock().unwrap_or_else(PoisonError::into_inner).take();
+        page?.await.ok()
+    }
+}
