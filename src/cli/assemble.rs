@@ -62,12 +62,15 @@ pub(super) fn assemble(settings: &Serve, shutdown: &Shutdown) -> Result<Gateway,
             let store = store.stats();
             Readings {
                 questions: questions.get().map_or(0, |app| app.questions_under_way()),
+                waiting_bytes: questions.get().map_or(0, |app| app.waiting_bytes()),
                 tasks: shutdown.running(),
                 scopes: engine.scopes(),
                 repairs: engine.repairs(),
                 cache: CacheReadings {
                     capacity,
                     bytes: store.bytes,
+                    plain: store.plain,
+                    fresh: store.fresh,
                     entries: store.entries,
                     evictions: store.evictions,
                     refusals: store.refusals,

@@ -5,6 +5,7 @@
 
 mod counted;
 mod record;
+mod waiting;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,6 +20,7 @@ use http::{HeaderMap, HeaderValue};
 use tokio::time::Instant;
 
 use self::counted::{Counted, Told};
+pub use self::waiting::Waiting;
 use super::Observe;
 use super::problem::{Code, Problem};
 use super::question::Format;
@@ -34,17 +36,18 @@ const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 #[derive(Clone)]
 pub(super) struct Ledger {
     observe: Option<Observe>,
+    waiting: Waiting,
 }
 
 impl Ledger {
     /// Every answer in the log and to the observer.
-    pub(super) fn public(observe: Observe) -> Self {
-        Self { observe: Some(observe) }
+    pub(super) const fn public(observe: Observe, waiting: Waiting) -> Self {
+        Self { observe: Some(observe), waiting }
     }
 
     /// Probes come every few seconds: in the log only where somebody debugs.
-    pub(super) const fn admin() -> Self {
-        Self { observe: None }
+    pub(super) fn admin() -> Self {
+        Self { observe: None, waiting: Waiting::default() }
     }
 }
 

@@ -199,22 +199,24 @@ impl Scope {
             if segment.latest_read_at > piece.asked_at.ours {
                 continue;
             }
+            // Only bytes that have to be laid out anew are looked for: they may be deflated.
+            let is_touched = entry.rows()[rows.clone()].iter().any(|row| {
+                fresh.contains_key(&row.id)
+                    || (piece.span.contains(row.created_at) && row.status.as_ref() == Some(status))
+            });
+            let Some(Ok(mut rows)) = is_touched.then(|| entry.take_rows(rows)) else { continue };
             let mut is_changed = false;
-            let rows: Vec<NewRow> = rows
-                .map(|position| {
-                    let mut row = entry.take_row(position);
-                    let is_inside = piece.span.contains(row.created_at);
-                    match fresh.remove(&row.row.id) {
-                        Some(now) if now.read_at > row.read_at => (row, is_changed) = (now.clone(), true),
-                        Some(_) => {}
-                        None if is_inside && row.row.status.as_ref() == Some(status) => {
-                            (row.read_at, is_changed) = (Timestamp::MIN, true);
-                        }
-                        None => {}
+            for row in &mut rows {
+                let is_inside = piece.span.contains(row.created_at);
+                match fresh.remove(&row.row.id) {
+                    Some(now) if now.read_at > row.read_at => (*row, is_changed) = (now.clone(), true),
+                    Some(_) => {}
+                    None if is_inside && row.row.status.as_ref() == Some(status) => {
+                        (row.read_at, is_changed) = (Timestamp::MIN, true);
                     }
-                    row
-                })
-                .collect();
+                    None => {}
+                }
+            }
             if is_changed {
                 known.lay(self.key, store, Segment { contents: Contents::Empty, ..segment }, &rows);
             }
