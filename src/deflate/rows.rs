@@ -130,7 +130,7 @@ impl Deflated {
         match separator {
             Separator::Line => {}
             Separator::Comma => {
-                write_over(&mut out[start..], self.seams.as_deref().unwrap_or_default(), separator)
+                write_over(&mut out[start..], self.seams.as_deref().unwrap_or_default(), separator);
             }
         }
     }
