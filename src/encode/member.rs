@@ -20,6 +20,8 @@ pub struct Member {
     /// The plain length as the trailer has it, modulo 2³².
     length: u32,
     out: Vec<u8>,
+    /// How much is likely to be taken at a time.
+    usual: usize,
 }
 
 impl Member {
@@ -28,11 +30,21 @@ impl Member {
 
     /// Begins a member.
     pub fn new() -> Self {
-        Self { sum: Hasher::new(), length: 0, out: HEADER.to_vec() }
+        Self::with_capacity(HEADER.len())
+    }
+
+    /// Begins a member of which so many bytes are taken at a time.
+    pub fn with_capacity(bytes: usize) -> Self {
+        let mut out = Vec::with_capacity(bytes);
+        out.extend_from_slice(&HEADER);
+        Self { sum: Hasher::new(), length: 0, out, usual: bytes }
     }
 
     /// Puts a part in.
     pub fn put(&mut self, packed: &Packed) {
+        if self.out.is_empty() {
+            self.out.reserve(self.usual.max(packed.len()));
+        }
         match &packed.0 {
             Form::Stored(bytes) => self.store(bytes),
             Form::Own { blocks, crc, len } => {
@@ -62,6 +74,7 @@ impl Member {
 
     /// What was put in since this was called last.
     pub fn take(&mut self) -> Bytes {
+        self.usual = self.usual.max(self.out.len());
         std::mem::take(&mut self.out).into()
     }
 

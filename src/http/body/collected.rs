@@ -112,7 +112,9 @@ impl PackedWhole {
     }
 
     fn chunks(self) -> impl Iterator<Item = Bytes> + Send {
-        let (mut parts, mut member) = (self.0.into_iter(), Some(Member::new()));
+        // The last part of a chunk may reach beyond it.
+        let capacity = usize::try_from(self.len()).unwrap_or(usize::MAX).min(CHUNK + CHUNK / 2);
+        let (mut parts, mut member) = (self.0.into_iter(), Some(Member::with_capacity(capacity)));
         std::iter::from_fn(move || {
             while let Some(open) = &mut member {
                 match parts.next() {
