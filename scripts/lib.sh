@@ -35,9 +35,10 @@ python_environment() {
 # Tools that some checks are run with. Whoever is not root goes without those checks: pytest says which.
 shell_tools() {
   local missing=() tool
-  for tool in curl jq; do
+  for tool in curl jq chromium; do
     command -v "$tool" >/dev/null || missing+=("$tool")
   done
+  command -v node >/dev/null || missing+=(nodejs)
   [ ${#missing[@]} -eq 0 ] || debian_packages "${missing[@]}" || true
 }
 

@@ -5,6 +5,7 @@
 pub mod cache;
 pub mod cli;
 pub mod config;
+pub mod deflate;
 pub mod domain;
 pub mod encode;
 pub mod engine;

@@ -5,17 +5,25 @@
 //!   walk that is new time and again once the cache is hot: the first dashboard of the day would never be kept. LRU
 //!   keeps what was read last. What it is bad at, a walk larger than the cache that is asked for in a circle, is
 //!   bounded by [`LARGEST_SHARE`] for a single entry, and is slow under either.
+//! - **Entries come first.** They are held deflated. What they leave of the room is for their rows as plain bytes, which are
+//!   made when they are asked for; the room for them is asked before every one, and taken back as entries need it.
+//! - **Deflated behind the answers.** Rows are given as they came; a thread of the store's own deflates them meanwhile,
+//!   and does it again, harder, when it has nothing else to do. See [`deflater`].
 //! - **No times to live.** How long a row is good for is the engine's to know; here bytes alone decide.
 //! - **Evictions are not told.** An entry that is gone is a gap when it is looked for.
+
+mod deflater;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use moka::notification::RemovalCause;
+use moka::ops::compute::Op;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
-use crate::domain::Entry;
+use self::deflater::Deflater;
+use crate::domain::{Entry, Room};
 use crate::store::{EntryKey, Store};
 
 /// What moka and the allocator hold for an entry beside its own weight: the key, twice; the value's box and the
@@ -28,20 +36,37 @@ const BOOKKEEPING: u64 = 400;
 /// cache would drive out everything else, and be driven out by the next.
 const LARGEST_SHARE: u64 = 4;
 
+/// How many bytes may wait to be deflated. Past it, rows are deflated before the next are taken: as much as comes at once
+/// from a few dozen requests in flight, and little beside a cache worth having.
+const MOST_FRESH: u64 = 16 << 20;
+
 /// Entries in memory, the least recently used ones dropped when the bytes run out.
 #[derive(Debug)]
 pub struct MokaStore {
-    entries: Cache<EntryKey, Arc<Entry>>,
+    shelf: Shelf,
+    deflater: Deflater,
     largest: u64,
     evictions: Arc<AtomicU64>,
     refusals: AtomicU64,
 }
 
+/// The entries, and the room beside them.
+#[derive(Clone, Debug)]
+struct Shelf {
+    entries: Cache<EntryKey, Arc<Entry>>,
+    room: Arc<Room>,
+    capacity: u64,
+}
+
 /// What a store holds now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StoreStats {
-    /// Bytes held, bookkeeping included.
+    /// Bytes held, bookkeeping and plain forms included.
     pub bytes: u64,
+    /// How many of them are plain forms of rows that are held deflated as well.
+    pub plain: u64,
+    /// Bytes of rows that are not deflated yet; not among those held, as they are on their way.
+    pub fresh: u64,
     /// Entries held.
     pub entries: u64,
     /// Entries that were dropped for want of room, since the start.
@@ -67,17 +92,42 @@ impl MokaStore {
             .build();
         // Moka counts in u32 per entry; what does not fit would be weighed too lightly.
         let largest = (capacity / LARGEST_SHARE).min(u64::from(u32::MAX));
-        Self { entries, largest, evictions, refusals: AtomicU64::new(0) }
+        let shelf = Shelf { entries, room: Arc::default(), capacity };
+        shelf.share_out();
+        let deflater = Deflater::start(shelf.clone());
+        Self { shelf, deflater, largest, evictions, refusals: AtomicU64::new(0) }
     }
 
     /// What it holds now.
     pub fn stats(&self) -> StoreStats {
+        let room = self.shelf.room.stats();
         StoreStats {
-            bytes: self.entries.weighted_size(),
-            entries: self.entries.entry_count(),
+            bytes: self.shelf.entries.weighted_size() + room.kept,
+            plain: room.kept,
+            fresh: room.fresh,
+            entries: self.shelf.entries.entry_count(),
             evictions: self.evictions.load(Relaxed),
             refusals: self.refusals.load(Relaxed),
         }
+    }
+}
+
+impl Shelf {
+    /// Weighs an entry anew, if it is still there.
+    fn reweigh(&self, key: EntryKey) {
+        let _ = self.entries.entry(key).and_compute_with(|kept| match kept {
+            Some(kept) => Op::Put(kept.into_value()),
+            None => Op::Nop,
+        });
+        self.share_out();
+    }
+
+    /// Drops entries that are too much, and leaves the rest of the bytes to plain forms.
+    ///
+    /// Moka evicts in passing, some time later; entries that come quickly would hold twice the capacity until then.
+    fn share_out(&self) {
+        self.entries.run_pending_tasks();
+        self.room.set_most(self.capacity.saturating_sub(self.entries.weighted_size()));
     }
 }
 
@@ -88,23 +138,29 @@ fn weight(entry: &Entry) -> u64 {
 
 impl Store for MokaStore {
     fn get(&self, key: &EntryKey) -> Option<Arc<Entry>> {
-        self.entries.get(key)
+        self.shelf.entries.get(key)
     }
 
     fn put(&self, key: EntryKey, entry: Arc<Entry>) {
+        entry.live_within(&self.shelf.room);
         if weight(&entry) > self.largest {
             self.refusals.fetch_add(1, Relaxed);
             return;
         }
-        self.entries.insert(key, entry);
-        // Moka evicts in passing, some time later; entries of megabytes that come quickly would hold twice the
-        // capacity until then.
-        self.entries.run_pending_tasks();
+        if self.shelf.room.stats().fresh > MOST_FRESH {
+            // A failure leaves the rows as they are.
+            let _ = entry.deflated();
+        }
+        self.shelf.entries.insert(key, Arc::clone(&entry));
+        self.shelf.share_out();
+        if entry.deflated_already().is_none() {
+            self.deflater.take(key, &entry);
+        }
     }
 
     fn remove(&self, key: &EntryKey) {
-        self.entries.invalidate(key);
-        self.entries.run_pending_tasks();
+        self.shelf.entries.invalidate(key);
+        self.shelf.share_out();
     }
 }
 
@@ -113,8 +169,10 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
+    use crate::deflate::Separator;
     use crate::domain::{Digest, NewRow, Row, Timestamp};
 
+    /// An entry of one row that can't be deflated to less than that many bytes, and is deflated.
     fn entry(bytes: usize) -> Arc<Entry> {
         let at = Timestamp::from_micros(0);
         let row = Row {
@@ -122,9 +180,25 @@ mod tests {
             created_at: Some(at),
             updated_at: None,
             status: None,
-            bytes: Bytes::from(vec![b'x'; bytes]),
+            bytes: noise(bytes),
         };
-        Arc::new(Entry::new(&[NewRow { row, created_at: at, read_at: at, digest: Digest::default() }]))
+        let entry =
+            Arc::new(Entry::new(&[NewRow { row, created_at: at, read_at: at, digest: Digest::default() }]));
+        entry.deflated().unwrap();
+        entry
+    }
+
+    /// Bytes that look like nothing (xorshift).
+    fn noise(length: usize) -> Bytes {
+        let mut state = 0x2545_f491_4f6c_dd1d_u64;
+        let mut next = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            // Line breaks would make another kind of row of it.
+            (state >> 32) as u8 | 0x80
+        };
+        (0..length).map(|_| next()).collect()
     }
 
     const fn key(number: u64) -> EntryKey {
@@ -140,7 +214,7 @@ mod tests {
         }
         let stats = store.stats();
         assert_eq!(stats.evictions + stats.entries, 500);
-        assert!(stats.entries > 90, "{stats:?}");
+        assert!(stats.entries > 80, "{stats:?}");
     }
 
     #[test]
@@ -177,5 +251,49 @@ mod tests {
         store.remove(&key(1));
         assert!(store.get(&key(1)).is_none());
         assert_eq!((store.stats().bytes, store.stats().evictions), (0, 0));
+    }
+
+    #[test]
+    fn plain_forms_have_what_entries_leave() {
+        let store = MokaStore::new(1 << 20);
+        let first = entry(100_000);
+        store.put(key(1), Arc::clone(&first));
+        let alone = store.stats();
+        first.plain(Separator::Comma).unwrap();
+        let stats = store.stats();
+        assert!(
+            stats.plain >= 100_000 && stats.bytes == alone.bytes - alone.plain + stats.plain,
+            "{stats:?}"
+        );
+        (2..40).for_each(|number| {
+            store.put(key(number), entry(100_000));
+            assert!(store.stats().bytes <= 1 << 20);
+        });
+        let stats = store.stats();
+        assert!(stats.plain <= (1 << 20) - 7 * 100_000, "{stats:?}");
+        assert!(stats.entries >= 7, "{stats:?}");
+    }
+
+    #[test]
+    fn what_arrives_is_weighed_as_it_is_once_it_is_deflated() {
+        let store = MokaStore::new(1 << 20);
+        let at = Timestamp::from_micros(0);
+        let row = Row {
+            id: "id".into(),
+            created_at: Some(at),
+            updated_at: None,
+            status: None,
+            bytes: noise(90_000),
+        };
+        let entry =
+            Arc::new(Entry::new(&[NewRow { row, created_at: at, read_at: at, digest: Digest::default() }]));
+        store.put(key(1), Arc::clone(&entry));
+        entry.deflated().unwrap();
+        store.shelf.reweigh(key(1));
+        let stats = store.stats();
+        assert!(stats.bytes - stats.plain > 80_000 && stats.fresh == 0, "{stats:?}");
+        store.remove(&key(1));
+        store.shelf.reweigh(key(1));
+        assert!(store.get(&key(1)).is_none(), "a weighing must not bring back what is gone");
     }
 }

@@ -63,6 +63,7 @@ pub fn assemble(settings: &Serve, tracer: &Tracer, shutdown: &Shutdown) -> Resul
             let store = store.stats();
             Readings {
                 questions: questions.get().map_or(0, |app| app.questions_under_way()),
+                waiting_bytes: questions.get().map_or(0, |app| app.waiting_bytes()),
                 tasks: shutdown.running(),
                 scopes: engine.scopes(),
                 repairs: engine.repairs(),
@@ -70,6 +71,8 @@ pub fn assemble(settings: &Serve, tracer: &Tracer, shutdown: &Shutdown) -> Resul
                 cache: CacheReadings {
                     capacity,
                     bytes: store.bytes,
+                    plain: store.plain,
+                    fresh: store.fresh,
                     entries: store.entries,
                     evictions: store.evictions,
                     refusals: store.refusals,

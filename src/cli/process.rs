@@ -30,8 +30,14 @@ pub(super) fn run(log: &Log, work: impl Future<Output = Result<Exit, Failure>>) 
     exit
 }
 
+/// How many threads there may be for work that blocks, beside one a core: for files and names. What computes gains nothing by
+/// more, and the allocator keeps memory for each.
+const THREADS_FOR_WAITING: usize = 4;
+
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
     tokio::runtime::Builder::new_multi_thread()
+        .max_blocking_threads(cores + THREADS_FOR_WAITING)
         .enable_all()
         .build()
         .map_err(|error| Failure(format!("the runtime can't be started: {error}")))

@@ -4,6 +4,7 @@
 //! in the log hangs on the body. What it says beyond the outside of the answer, the handler has noted on the [`Account`].
 
 mod counted;
+mod waiting;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,6 +19,7 @@ use http::{HeaderMap, HeaderValue, Method};
 use tokio::time::Instant;
 
 use self::counted::{Counted, Told};
+pub use self::waiting::Waiting;
 use super::Observer;
 use super::problem::{Code, Problem};
 use super::question::Format;
@@ -34,17 +36,18 @@ const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 #[derive(Clone)]
 pub(super) struct Ledger {
     observer: Option<Observer>,
+    waiting: Waiting,
 }
 
 impl Ledger {
     /// Every answer in the log, to the observer, and in a span.
-    pub(super) const fn public(observer: Observer) -> Self {
-        Self { observer: Some(observer) }
+    pub(super) const fn public(observer: Observer, waiting: Waiting) -> Self {
+        Self { observer: Some(observer), waiting }
     }
 
     /// Probes come every few seconds: in the log only where somebody debugs.
-    pub(super) const fn admin() -> Self {
-        Self { observer: None }
+    pub(super) fn admin() -> Self {
+        Self { observer: None, waiting: Waiting::default() }
     }
 
     fn span(&self, begun: Begun<'_>) -> AnswerSpan {

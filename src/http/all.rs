@@ -22,7 +22,7 @@ use super::present::{self, Etag, Kept, TOTAL_COUNT, Told};
 use super::problem::{Code, Manner, Problem};
 use super::question::{AllParams, EndRecord, Format};
 use super::visit::{AgentSegment, Visit};
-use crate::encode::{Coding, Compressor, Framing};
+use crate::encode::{Coding, Framing, Workbench};
 use crate::engine::{Answer, Collected, Pace, Question, Tolerance, Verdict};
 
 /// The handler.
@@ -48,7 +48,7 @@ pub(super) async fn all(
             let collected = collect.await.map_err(|e| visit.face.problem(&e))?;
             match wanted.not_modified(&collected.verdict, &visit) {
                 Some(response) => Ok(response),
-                None => wanted.whole(&app.compressor, collected, &visit, place).await,
+                None => wanted.whole(&app.workbench, collected, &visit, place).await,
             }
         }
     }
@@ -129,7 +129,7 @@ impl Wanted {
 
     async fn whole(
         self,
-        compressor: &Compressor,
+        workbench: &Workbench,
         collected: Collected,
         visit: &Visit,
         place: OwnedSemaphorePermit,
@@ -152,7 +152,7 @@ impl Wanted {
             visit.account.add_rows(verdict.count);
         }
         let whole = Whole::new(framing, slices, last_line);
-        write_whole(compressor, whole, self.codings, &self.parts.method, place, response).await
+        write_whole(workbench, whole, self.codings, &self.parts.method, place, response).await
     }
 
     fn stream(self, app: &App, answer: Answer, visit: Visit, place: OwnedSemaphorePermit) -> Response {
@@ -164,9 +164,9 @@ impl Wanted {
             Body::from_stream(stream::empty::<std::io::Result<Bytes>>())
         } else {
             let Visit { face, account, .. } = visit;
-            let compressor = app.compressor.clone();
+            let workbench = app.workbench.clone();
             let streamed =
-                Streamed { coding, end_record: self.params.end_record, face, account, compressor, place };
+                Streamed { coding, end_record: self.params.end_record, face, account, workbench, place };
             streamed.body(events(answer, app.shutdown.clone()))
         };
         let mut response = self.response(told, body);
@@ -187,7 +187,7 @@ impl Wanted {
 /// Writes a whole body into a response, with its coding and its length; for `HEAD` only those, as far as they are known
 /// without making the body.
 pub(super) async fn write_whole(
-    compressor: &Compressor,
+    workbench: &Workbench,
     whole: Whole,
     codings: Codings,
     method: &Method,
@@ -200,33 +200,23 @@ pub(super) async fn write_whole(
         Coding::Identity => Some(whole.len()),
         Coding::Gzip if method == Method::HEAD => None,
         Coding::Gzip => {
-            let compressed = whole.compressed(compressor).await;
+            let packed = whole.packed(workbench).await;
             // The only way to fail is that the runtime ends.
-            let compressed = compressed.map_err(|e| Problem::new(Code::ShuttingDown, e.to_string()))?;
-            let length = compressed.len() as u64;
-            *response.body_mut() = held(compressed, place);
-            response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+            let packed = packed.map_err(|e| Problem::new(Code::ShuttingDown, e.to_string()))?;
+            response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(packed.len()));
+            *response.body_mut() = packed.body(place);
             return Ok(response);
         }
     };
     *response.body_mut() = match (method == Method::HEAD, length) {
         (true, Some(_)) => Body::empty(),
         (true, None) => Body::from_stream(stream::empty::<std::io::Result<Bytes>>()),
-        (false, _) => whole.plain(place),
+        (false, _) => whole.plain(workbench, place),
     };
     if let Some(length) = length {
         response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
     Ok(response)
-}
-
-/// A body that holds the answer's place until it is dropped.
-fn held(bytes: Bytes, place: OwnedSemaphorePermit) -> Body {
-    let chunk = std::iter::once(bytes).map(move |bytes| {
-        let _held = &place;
-        Ok::<_, std::io::Error>(bytes)
-    });
-    Body::from_stream(stream::iter(chunk))
 }
 
 fn set_coding(response: &mut Response, coding: Coding) {

@@ -55,8 +55,8 @@ fn place() -> OwnedSemaphorePermit {
 }
 
 async fn whole(wanted: Wanted, collected: Collected) -> Response {
-    let compressor = crate::encode::Compressor::new(NonZeroUsize::MIN);
-    wanted.whole(&compressor, collected, &visit(), place()).await.unwrap()
+    let workbench = crate::encode::Workbench::new(NonZeroUsize::MIN);
+    wanted.whole(&workbench, collected, &visit(), place()).await.unwrap()
 }
 
 async fn text(response: Response) -> String {

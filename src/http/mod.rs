@@ -37,11 +37,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use self::auth::Doors;
 use self::problem::{Code, Problem};
-use crate::encode::Compressor;
+use crate::encode::Workbench;
 use crate::engine::{AskError, Engine};
 use crate::shutdown::Shutdown;
 use crate::telemetry::{Answered, Exposition, Tracer};
 
+pub use account::Waiting;
 pub use page::PAGE_PARAMETERS;
 pub use question::ALL_PARAMETERS;
 pub use router::{admin, public};
@@ -77,8 +78,9 @@ pub struct App {
     doors: Doors,
     settings: HttpSettings,
     shutdown: Shutdown,
-    compressor: Compressor,
+    workbench: Workbench,
     observer: Observer,
+    waiting: Waiting,
     /// One permit for each answer under way.
     questions: Arc<Semaphore>,
 }
@@ -94,13 +96,27 @@ impl App {
     ) -> Self {
         let cores = std::thread::available_parallelism().unwrap_or(std::num::NonZeroUsize::MIN);
         let questions = Arc::new(Semaphore::new(settings.max_questions.min(Semaphore::MAX_PERMITS)));
-        let compressor = Compressor::new(cores);
-        Self { engine, doors, settings, shutdown, compressor, observer, questions }
+        let workbench = Workbench::new(cores);
+        Self {
+            engine,
+            doors,
+            settings,
+            shutdown,
+            workbench,
+            observer,
+            waiting: Waiting::default(),
+            questions,
+        }
     }
 
     /// How many answers are under way.
     pub fn questions_under_way(&self) -> usize {
         self.settings.max_questions.saturating_sub(self.questions.available_permits())
+    }
+
+    /// How many bytes wait for slow readers.
+    pub fn waiting_bytes(&self) -> u64 {
+        self.waiting.bytes()
     }
 
     /// Waits for the engine, but not past the end of a drain: who still waits then is told so, while there is somebody to

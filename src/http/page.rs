@@ -83,7 +83,7 @@ impl Page {
             visit.account.add_rows(self.rows);
         }
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        write_whole(&app.compressor, self.whole, codings, &parts.method, place, response).await
+        write_whole(&app.workbench, self.whole, codings, &parts.method, place, response).await
     }
 }
 

@@ -12,7 +12,7 @@ use super::{AdminApp, App, admin as probes, all, cors, docs, page, params};
 
 /// The public listener.
 pub fn public(app: Arc<App>) -> Router {
-    let ledger = Ledger::public(app.observer.clone());
+    let ledger = Ledger::public(app.observer.clone(), app.waiting.clone());
     let cors = cors::layer(&app.settings.cors_origins);
     let router = Router::new()
         .route("/agents/{agent_id}/executions/all", get(all::all))

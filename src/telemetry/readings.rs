@@ -15,6 +15,8 @@ use super::process;
 pub struct Readings {
     /// Answers under way.
     pub questions: usize,
+    /// Bytes of bodies that no socket has taken yet.
+    pub waiting_bytes: u64,
     /// Tasks that the drain would wait for.
     pub tasks: usize,
     /// Scopes whose coverage is known.
@@ -53,6 +55,10 @@ pub struct CacheReadings {
     pub capacity: u64,
     /// Bytes it holds.
     pub bytes: u64,
+    /// How many of them are plain forms of rows that it holds deflated as well.
+    pub plain: u64,
+    /// Bytes of rows on their way into it, that are not deflated yet.
+    pub fresh: u64,
     /// Entries it holds.
     pub entries: u64,
     /// Entries dropped for want of room, since the start.
@@ -105,13 +111,15 @@ impl fmt::Debug for ReadingsCollector {
 #[expect(clippy::cast_precision_loss, reason = "metrics are floating point by their format")]
 impl Collector for ReadingsCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let Readings { questions, tasks, scopes, repairs, stretch, cache, gate, upstream } = (self.read)();
+        let Readings { questions, waiting_bytes, tasks, scopes, repairs, stretch, cache, gate, upstream } =
+            (self.read)();
         let mut gauge = |name: &str, help: &str, value: f64| {
             let gauge = ConstGauge::new(value);
             let metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
             gauge.encode(metric)
         };
         gauge("fanfold_questions", "Answers under way", questions as f64)?;
+        gauge("fanfold_waiting_bytes", "Bytes of bodies that no socket has taken yet", waiting_bytes as f64)?;
         gauge("fanfold_tasks", "Tasks that a drain waits for", tasks as f64)?;
         gauge("fanfold_scopes", "Scopes whose coverage is known", scopes as f64)?;
         gauge(
@@ -121,6 +129,12 @@ impl Collector for ReadingsCollector {
         )?;
         gauge("fanfold_cache_capacity_bytes", "Bytes the cache may hold", cache.capacity as f64)?;
         gauge("fanfold_cache_bytes", "Bytes the cache holds, bookkeeping included", cache.bytes as f64)?;
+        gauge(
+            "fanfold_cache_plain_bytes",
+            "Those of them that hold rows a second time, plain",
+            cache.plain as f64,
+        )?;
+        gauge("fanfold_cache_fresh_bytes", "Bytes of rows that are not deflated yet", cache.fresh as f64)?;
         gauge("fanfold_cache_entries", "Entries the cache holds", cache.entries as f64)?;
         gauge("fanfold_upstream_in_flight", "Requests upstream in flight", gate.in_flight as f64)?;
         gauge("fanfold_upstream_waiting", "Requests upstream that wait for their turn", gate.waiting as f64)?;

@@ -112,10 +112,9 @@ pub(super) fn joined(
             let is_above = segment.span.to() > neighbor.span.to();
             let (above, below) = if is_above { (&segment, neighbor) } else { (neighbor, &segment) };
             let (Some(above), Some(below)) = (above.rows(), below.rows()) else { return segment };
-            let rows: Vec<NewRow> = [above, below]
-                .into_iter()
-                .flat_map(|(entry, positions)| positions.map(move |position| entry.take_row(position)))
-                .collect();
+            let take = |(entry, positions): (Arc<Entry>, Range<usize>)| entry.take_rows(positions);
+            let (Ok(mut rows), Ok(rest)) = (take(above), take(below)) else { return segment };
+            rows.extend(rest);
             let (key, entry) = kept(scope, store, &rows);
             Contents::of(key, &entry, 0..rows.len())
         }

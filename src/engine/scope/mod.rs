@@ -263,30 +263,33 @@ impl Scope {
         let segments: Vec<Segment> = known.coverage.overlapping(piece.span).cloned().collect();
         for segment in segments {
             let Some((entry, rows)) = segment.rows() else { continue };
+            // Only bytes that have to be laid out anew are looked for: they may be deflated.
+            let is_meant = |row: &EntryRow| {
+                fresh.contains_key(&row.id)
+                    || (piece.span.contains(row.created_at) && row.status.as_ref() == Some(status))
+            };
+            let is_touched = entry.rows()[rows.clone()].iter().any(is_meant);
+            let Some(Ok(mut rows)) = is_touched.then(|| entry.take_rows(rows)) else { continue };
             let mut is_changed = false;
-            let rows: Vec<NewRow> = rows
-                .map(|position| {
-                    let mut row = entry.take_row(position);
-                    let now = fresh.remove(&row.row.id);
-                    if row.read_at >= piece.asked_at.ours {
-                        return row;
+            for row in &mut rows {
+                let now = fresh.remove(&row.row.id);
+                if row.read_at >= piece.asked_at.ours {
+                    continue;
+                }
+                match now {
+                    // In its place: a row without a date has another one on the probe's page.
+                    Some(now) => {
+                        is_changed = true;
+                        *row = NewRow { created_at: row.created_at, ..now.clone() };
                     }
-                    match now {
-                        // In its place: a row without a date has another one on the probe's page.
-                        Some(now) => {
-                            is_changed = true;
-                            row = NewRow { created_at: row.created_at, ..now.clone() };
-                        }
-                        None => {
-                            let is_inside = piece.span.contains(row.created_at);
-                            if is_inside && row.row.status.as_ref() == Some(status) {
-                                (row.read_at, is_changed) = (Timestamp::MIN, true);
-                            }
+                    None => {
+                        let is_inside = piece.span.contains(row.created_at);
+                        if is_inside && row.row.status.as_ref() == Some(status) {
+                            (row.read_at, is_changed) = (Timestamp::MIN, true);
                         }
                     }
-                    row
-                })
-                .collect();
+                }
+            }
             if is_changed {
                 known.lay(self.key, store, Segment { contents: Contents::Empty, ..segment }, &rows);
             }
@@ -309,7 +312,7 @@ impl Known {
         let mut left_out = Vec::new();
         for segment in self.coverage.overlapping(piece.span).filter(|segment| segment.may_have_undated()) {
             let Some((entry, rows)) = segment.rows() else { continue };
-            for position in rows.clone() {
+            for position in rows {
                 let row = &entry.rows()[position];
                 if row.is_dated || !piece.span.contains(row.created_at) {
                     continue;
@@ -319,7 +322,7 @@ impl Known {
                 let between = Span::new(below, above.unwrap_or(below));
                 let is_in_piece = || piece.rows.iter().any(|new| new.row.id == row.id);
                 if !between.is_some_and(|between| piece.span.covers(between)) && !is_in_piece() {
-                    left_out.push(entry.take_row(position));
+                    left_out.extend(entry.take_rows(position..position + 1).into_iter().flatten());
                 }
             }
         }
@@ -343,8 +346,10 @@ impl Known {
         for segment in segments.into_iter().filter(|segment| !piece.span.covers(segment.span)) {
             let Some((entry, rows)) = segment.rows() else { continue };
             if entry.rows()[rows.clone()].iter().any(is_old) {
-                let left = rows.filter(|position| !is_old(&entry.rows()[*position]));
-                let left: Vec<NewRow> = left.map(|position| entry.take_row(position)).collect();
+                let Ok(taken) = entry.take_rows(rows.clone()) else { continue };
+                let known = entry.rows()[rows].iter().zip(taken);
+                let left: Vec<NewRow> =
+                    known.filter(|(row, _)| !is_old(row)).map(|(_, taken)| taken).collect();
                 self.lay(scope, store, Segment { contents: Contents::Empty, ..segment }, &left);
             }
         }

@@ -49,7 +49,8 @@ impl http_body::Body for Counted {
             Poll::Ready(None) => told.ending = Ending::Whole,
             Poll::Pending => {}
         }
-        polled
+        let waiting = &told.ledger.waiting;
+        polled.map_ok(|frame| frame.map_data(|data| waiting.count(data)))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -3,18 +3,15 @@ use std::vec;
 
 use axum::body::Body;
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{TryStreamExt, stream};
 use serde::Serialize;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::missing;
 use crate::domain::{AgentId, EntrySlice};
-use crate::encode::{Compressor, Flush, Framer, Framing, Gzip};
+use crate::encode::{CHUNK, Framing, Member, Packed, Part, Workbench};
 use crate::engine::Verdict;
 use crate::http::problem::Face;
-
-/// Small slices are laid out together until there is this much: few large chunks go faster than many small ones.
-const CHUNK: usize = 256 * 1024;
 
 /// A body that is whole before its first byte is sent: its length is known, its rows are where the cache has them.
 #[derive(Debug)]
@@ -42,85 +39,95 @@ impl Whole {
     }
 
     /// The body as it is, laid out chunk by chunk as it is read. Holds the answer's place until it is dropped.
-    pub(crate) fn plain(self, place: OwnedSemaphorePermit) -> Body {
-        let chunks = self.chunks().flatten().map(move |chunk| {
+    pub(crate) fn plain(self, workbench: &Workbench, place: OwnedSemaphorePermit) -> Body {
+        let state = (self.groups(), workbench.clone(), place);
+        let chunks = stream::try_unfold(state, async |(mut groups, workbench, place)| {
+            let Some(parts) = groups.next() else { return Ok(None) };
+            let chunks = workbench.plain(parts).await?;
+            Ok::<_, io::Error>(Some((
+                stream::iter(chunks.into_iter().map(Ok::<_, io::Error>)),
+                (groups, workbench, place),
+            )))
+        });
+        Body::from_stream(chunks.try_flatten())
+    }
+
+    /// The body as a gzip member, ready to be sent: only what is not held deflated is deflated now.
+    pub(crate) async fn packed(self, workbench: &Workbench) -> io::Result<PackedWhole> {
+        let mut packed = Vec::with_capacity(self.slices.len() + 2);
+        for parts in self.groups() {
+            packed.extend(workbench.pack(parts).await?);
+        }
+        Ok(PackedWhole(packed))
+    }
+
+    fn groups(self) -> Groups {
+        let Self { framing, slices, last_line } = self;
+        let text = |bytes: Bytes| (!bytes.is_empty()).then_some(Part::Text(bytes));
+        let (begin, finish) = (text(framing.begin()), text(framing.finish(last_line)));
+        let last = slices.len().saturating_sub(1);
+        let rows = slices.into_iter().enumerate().map(|(number, slice)| {
+            if number == last { framing.last_rows(slice) } else { framing.rows(slice) }
+        });
+        Groups(begin.into_iter().chain(rows).chain(finish).collect::<Vec<_>>().into_iter())
+    }
+}
+
+/// The parts of a whole body, a chunk's worth at a time.
+struct Groups(vec::IntoIter<Part>);
+
+impl Iterator for Groups {
+    type Item = Vec<Part>;
+
+    fn next(&mut self) -> Option<Vec<Part>> {
+        let mut length = 0;
+        let mut group = Vec::new();
+        while length < CHUNK
+            && let Some(part) = self.0.next()
+        {
+            length += part.len();
+            group.push(part);
+        }
+        (!group.is_empty()).then_some(group)
+    }
+}
+
+/// A whole body, ready to be sent as one gzip member.
+#[derive(Debug)]
+pub(crate) struct PackedWhole(Vec<Packed>);
+
+impl PackedWhole {
+    /// The length in bytes.
+    pub(crate) fn len(&self) -> u64 {
+        self.0.iter().map(|packed| packed.len() as u64).sum::<u64>() + Member::AROUND as u64
+    }
+
+    /// The body, put together chunk by chunk as it is read. Holds the answer's place until it is dropped.
+    pub(crate) fn body(self, place: OwnedSemaphorePermit) -> Body {
+        let chunks = self.chunks().map(move |chunk| {
             let _held = &place;
             Ok::<_, io::Error>(chunk)
         });
         Body::from_stream(stream::iter(chunks))
     }
 
-    /// The body as one gzip member, in memory.
-    pub(crate) async fn compressed(self, compressor: &Compressor) -> io::Result<Bytes> {
-        let mut gzip = Gzip::new();
-        let mut out = Vec::new();
-        for chunks in self.chunks() {
-            let compressed;
-            (gzip, compressed) = compressor.push(gzip, chunks, Flush::Later).await?;
-            out.extend_from_slice(&compressed);
-        }
-        out.extend_from_slice(&gzip.finish()?);
-        Ok(out.into())
-    }
-
-    fn chunks(self) -> Chunks {
-        Chunks {
-            framer: Framer::new(self.framing),
-            slices: self.slices.into_iter(),
-            last_line: self.last_line,
-            part: Part::Begin,
-        }
-    }
-}
-
-/// What comes next of a whole body.
-enum Part {
-    Begin,
-    Rows,
-    Over,
-}
-
-/// Lays a whole body out, a chunk's worth at a time.
-struct Chunks {
-    framer: Framer,
-    slices: vec::IntoIter<EntrySlice>,
-    last_line: Bytes,
-    part: Part,
-}
-
-impl Iterator for Chunks {
-    type Item = Vec<Bytes>;
-
-    fn next(&mut self) -> Option<Vec<Bytes>> {
-        match self.part {
-            Part::Begin => {
-                self.part = Part::Rows;
-                Some(not_empty(self.framer.framing().begin()))
-            }
-            Part::Rows => {
-                let mut length = 0;
-                let rest = self.slices.as_slice();
-                let group = rest.iter().take_while(|slice| {
-                    let has_room = length < CHUNK;
-                    length += slice.byte_len();
-                    has_room
-                });
-                let group: Vec<_> = group.cloned().collect();
-                if group.is_empty() {
-                    self.part = Part::Over;
-                    return Some(not_empty(self.framer.framing().finish(self.last_line.clone())));
+    fn chunks(self) -> impl Iterator<Item = Bytes> + Send {
+        // The last part of a chunk may reach beyond it.
+        let capacity = usize::try_from(self.len()).unwrap_or(usize::MAX).min(CHUNK + CHUNK / 2);
+        let (mut parts, mut member) = (self.0.into_iter(), Some(Member::with_capacity(capacity)));
+        std::iter::from_fn(move || {
+            while let Some(open) = &mut member {
+                match parts.next() {
+                    Some(part) => open.put(&part),
+                    None => return member.take().map(Member::finish),
                 }
-                let chunks = self.framer.page(&group);
-                self.slices.nth(group.len() - 1);
-                Some(chunks)
+                if open.len() >= CHUNK {
+                    return Some(open.take());
+                }
             }
-            Part::Over => None,
-        }
+            None
+        })
     }
-}
-
-fn not_empty(chunk: Bytes) -> Vec<Bytes> {
-    if chunk.is_empty() { Vec::new() } else { vec![chunk] }
 }
 
 /// The document around all rows of an answer: what one of upstream's pages has around them, and the verdict.
@@ -174,12 +181,23 @@ fn framing(head: &impl Serialize) -> Framing {
 mod tests {
     use std::io::Read;
     use std::num::NonZeroUsize;
+    use std::sync::Arc;
+
+    use tokio::sync::Semaphore;
 
     use super::*;
     use crate::encode::whole_slice;
 
-    fn plain(whole: Whole) -> Vec<u8> {
-        whole.chunks().flatten().collect::<Vec<_>>().concat()
+    fn workbench() -> Workbench {
+        Workbench::new(NonZeroUsize::MIN)
+    }
+
+    fn place() -> OwnedSemaphorePermit {
+        Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap()
+    }
+
+    async fn plain(whole: Whole) -> Vec<u8> {
+        axum::body::to_bytes(whole.plain(&workbench(), place()), usize::MAX).await.unwrap().to_vec()
     }
 
     fn long_rows() -> Vec<EntrySlice> {
@@ -187,41 +205,43 @@ mod tests {
         (0..9).map(|_| whole_slice(&[&row, "{}"])).collect()
     }
 
-    #[test]
-    fn a_page_says_whether_more_follow() {
+    #[tokio::test]
+    async fn a_page_says_whether_more_follow() {
         let head =
             |number, size, total| plain(Whole::new(page_envelope(number, size, total), vec![], Bytes::new()));
         assert_eq!(
-            head(2, 20, 41),
+            head(2, 20, 41).await,
             br#"{"page_number":2,"page_size":20,"total":41,"has_more":true,"data":[]}"#
         );
-        assert!(head(3, 20, 41).windows(16).any(|w| w == br#""has_more":false"#));
-        assert!(head(2, 20, 40).windows(16).any(|w| w == br#""has_more":false"#));
+        assert!(head(3, 20, 41).await.windows(16).any(|w| w == br#""has_more":false"#));
+        assert!(head(2, 20, 40).await.windows(16).any(|w| w == br#""has_more":false"#));
     }
 
-    #[test]
-    fn the_length_is_that_of_what_is_sent() {
+    #[tokio::test]
+    async fn the_length_is_that_of_what_is_sent() {
         for framing in [page_envelope(1, 1, 1), Framing::Ndjson] {
             let whole = || Whole::new(framing.clone(), long_rows(), Bytes::from_static(b"{}\n"));
-            assert_eq!(whole().len(), plain(whole()).len() as u64);
+            assert_eq!(whole().len(), plain(whole()).await.len() as u64);
+            let packed = whole().packed(&workbench()).await.unwrap();
+            let length = packed.len();
+            assert_eq!(length, packed.chunks().map(|chunk| chunk.len() as u64).sum::<u64>());
         }
     }
 
-    #[test]
-    fn chunks_are_large_and_memory_is_bounded_by_one() {
-        let mut chunks = Whole::new(page_envelope(1, 1, 1), long_rows(), Bytes::new()).chunks();
-        let lengths: Vec<usize> =
-            std::iter::from_fn(|| chunks.next().map(|c| c.iter().map(Bytes::len).sum())).collect();
-        assert!(lengths.len() > 4, "{lengths:?}");
+    #[tokio::test]
+    async fn chunks_are_large_and_memory_is_bounded_by_one() {
+        let groups = Whole::new(page_envelope(1, 1, 1), long_rows(), Bytes::new()).groups();
+        let lengths: Vec<usize> = groups.map(|parts| parts.iter().map(Part::len).sum()).collect();
+        assert!(lengths.len() > 2, "{lengths:?}");
         assert!(lengths.iter().all(|&length| length < 2 * CHUNK), "{lengths:?}");
     }
 
     #[tokio::test]
-    async fn compressed_it_says_the_same() {
+    async fn packed_it_says_the_same() {
         let whole = || Whole::new(page_envelope(1, 1, 1), long_rows(), Bytes::new());
-        let wire = whole().compressed(&Compressor::new(NonZeroUsize::MIN)).await.unwrap();
+        let wire = whole().packed(&workbench()).await.unwrap().chunks().collect::<Vec<_>>().concat();
         let mut read = Vec::new();
         flate2::read::GzDecoder::new(&wire[..]).read_to_end(&mut read).unwrap();
-        assert_eq!(read, plain(whole()));
+        assert!(read == plain(whole()).await);
     }
 }

@@ -15,13 +15,13 @@ use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt, stream};
+use futures_util::{FutureExt, Stream, StreamExt, stream};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::sleep;
 
 use super::{Ended, end_record};
 use crate::domain::EntrySlice;
-use crate::encode::{Coding, Compressor, Flush, Framer, Framing, Gzip};
+use crate::encode::{CHUNK, Coding, Framing, Member, Part, Workbench};
 use crate::engine::{Answer, AskError, Verdict};
 use crate::http::account::Account;
 use crate::http::problem::Face;
@@ -74,8 +74,8 @@ pub(crate) struct Streamed {
     pub(crate) face: Face,
     /// Where it is noted what was sent.
     pub(crate) account: Arc<Account>,
-    /// Who compresses.
-    pub(crate) compressor: Compressor,
+    /// Where rows are deflated and inflated.
+    pub(crate) workbench: Workbench,
     /// The answer's place among those under way. Its drop, with the body's, gives it back.
     #[expect(dead_code, reason = "held for its drop")]
     pub(crate) place: OwnedSemaphorePermit,
@@ -84,18 +84,12 @@ pub(crate) struct Streamed {
 impl Streamed {
     /// The body.
     pub(crate) fn body(self, events: impl Stream<Item = Event> + Send + 'static) -> Body {
-        let gzip = match self.coding {
-            Coding::Gzip => Some(Gzip::new()),
+        let member = match self.coding {
+            Coding::Gzip => Some(Member::new()),
             Coding::Identity => None,
         };
-        let run = Run {
-            events: events.boxed(),
-            framer: Framer::new(Framing::Ndjson),
-            gzip,
-            queue: VecDeque::new(),
-            phase: Phase::Rows,
-            with: self,
-        };
+        let (parts, chunks) = (Vec::new(), VecDeque::new());
+        let run = Run { events: events.boxed(), member, parts, chunks, phase: Phase::Rows, with: self };
         Body::from_stream(stream::unfold(run, async |mut run| Some((run.step().await?, run))))
     }
 }
@@ -111,9 +105,12 @@ enum Phase {
 
 struct Run {
     events: stream::BoxStream<'static, Event>,
-    framer: Framer,
-    gzip: Option<Gzip>,
-    queue: VecDeque<Bytes>,
+    /// The gzip member under way, if it is to be one.
+    member: Option<Member>,
+    /// What is laid out.
+    parts: Vec<Part>,
+    /// What is ready.
+    chunks: VecDeque<Bytes>,
     phase: Phase,
     with: Streamed,
 }
@@ -122,20 +119,24 @@ impl Run {
     /// The next chunk.
     async fn step(&mut self) -> Option<io::Result<Bytes>> {
         loop {
-            match self.ready().await {
-                Ok(None) => {}
-                Ok(Some(chunk)) => return Some(Ok(chunk)),
-                Err(error) => {
-                    self.phase = Phase::Over;
-                    return Some(Err(error));
+            if let Some(chunk) = self.chunks.pop_front() {
+                return Some(Ok(chunk));
+            }
+            if !self.parts.is_empty() {
+                match self.make_chunks().await {
+                    Ok(()) => continue,
+                    Err(error) => {
+                        self.phase = Phase::Over;
+                        return Some(Err(error));
+                    }
                 }
             }
             match self.phase {
                 Phase::Rows => self.read().await,
                 Phase::Ending => {
                     self.phase = Phase::Over;
-                    if let Some(gzip) = self.gzip.take() {
-                        return Some(gzip.finish());
+                    if let Some(member) = self.member.take() {
+                        return Some(Ok(member.finish()));
                     }
                 }
                 Phase::Breaking => {
@@ -148,24 +149,21 @@ impl Run {
         }
     }
 
-    /// A chunk of what is laid out already, compressed if need be.
-    async fn ready(&mut self) -> io::Result<Option<Bytes>> {
-        match self.gzip.take() {
-            None => Ok(self.queue.pop_front()),
-            Some(gzip) if self.queue.is_empty() => {
-                self.gzip = Some(gzip);
-                Ok(None)
-            }
-            Some(gzip) => {
-                let chunks = std::mem::take(&mut self.queue).into();
-                let (gzip, chunk) = self.with.compressor.push(gzip, chunks, Flush::Sync).await?;
-                self.gzip = Some(gzip);
-                Ok(Some(chunk))
+    /// Makes chunks of what is laid out.
+    async fn make_chunks(&mut self) -> io::Result<()> {
+        let parts = std::mem::take(&mut self.parts);
+        match &mut self.member {
+            None => self.chunks.extend(self.with.workbench.plain(parts).await?),
+            Some(member) => {
+                let packed = self.with.workbench.pack(parts).await?;
+                packed.iter().for_each(|part| member.put(part));
+                self.chunks.push_back(member.take());
             }
         }
+        Ok(())
     }
 
-    /// Waits for what happens next, and lays it out.
+    /// Waits for what happens next, and lays it out, together with what is there already.
     async fn read(&mut self) {
         let silence = async {
             match self.with.end_record {
@@ -177,14 +175,26 @@ impl Run {
             biased;
             event = self.events.next() => event,
             () = silence => {
-                self.queue.push_back(Bytes::from_static(b"\n"));
+                self.parts.push(Part::Text(Bytes::from_static(b"\n")));
                 return;
             }
         };
+        self.take(event);
+        let mut length: usize = self.parts.iter().map(Part::len).sum();
+        while length < CHUNK
+            && let Phase::Rows = self.phase
+            && let Some(event) = self.events.next().now_or_never()
+        {
+            self.take(event);
+            length += self.parts.last().map_or(0, Part::len);
+        }
+    }
+
+    fn take(&mut self, event: Option<Event>) {
         match event {
             Some(Event::Rows(rows)) => {
                 self.with.account.add_rows(rows.len() as u64);
-                self.queue.extend(self.framer.page(std::slice::from_ref(&rows)));
+                self.parts.push(Framing::Ndjson.rows(rows));
             }
             Some(Event::Reached(verdict)) => {
                 self.end(&verdict, Ended::Reached);
@@ -206,7 +216,7 @@ impl Run {
         account.note_verdict(verdict);
         match self.with.end_record {
             EndRecord::Wanted => {
-                self.queue.push_back(end_record(verdict, ended, *face, &account.request_id));
+                self.parts.push(Part::Text(end_record(verdict, ended, *face, &account.request_id)));
             }
             EndRecord::Absent => {}
         }

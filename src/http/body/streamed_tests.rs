@@ -32,7 +32,7 @@ fn streamed(coding: Coding, end_record: EndRecord, places: &Arc<Semaphore>) -> S
         end_record,
         face: FACE,
         account: Arc::new(Account::open("r-1".into(), Trace::default())),
-        compressor: Compressor::new(NonZeroUsize::MIN),
+        workbench: Workbench::new(NonZeroUsize::MIN),
         place: Arc::clone(places).try_acquire_owned().unwrap(),
     }
 }
@@ -169,9 +169,10 @@ async fn what_was_ready_has_time_to_reach_the_socket_before_the_break() {
 async fn nothing_is_read_that_was_not_asked_for_and_a_drop_gives_the_place_back() {
     let asked = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&asked);
+    let row = format!("\"{}\"", "x".repeat(CHUNK));
     let endless = stream::repeat_with(move || {
         counter.fetch_add(1, Ordering::Relaxed);
-        Event::Rows(whole_slice(&["{}"]))
+        Event::Rows(whole_slice(&[&row]))
     });
     let places = Arc::new(Semaphore::new(1));
     let mut body = streamed(Coding::Identity, EndRecord::Absent, &places).body(endless);
@@ -182,6 +183,24 @@ async fn nothing_is_read_that_was_not_asked_for_and_a_drop_gives_the_place_back(
     assert_eq!(places.available_permits(), 0);
     drop(body);
     assert_eq!(places.available_permits(), 1);
+}
+
+#[tokio::test]
+async fn small_pieces_that_are_there_go_together() {
+    let row = format!("\"{}\"", "x".repeat(CHUNK / 10));
+    let events = || {
+        let pages = (0..20).map(|_| Event::Rows(whole_slice(&[&row])));
+        pages.chain([Event::Reached(verdict(20))]).collect()
+    };
+    for coding in [Coding::Identity, Coding::Gzip] {
+        let mut body = body(coding, EndRecord::Absent, events());
+        let mut frames = 0;
+        while let Some(frame) = body.frame().await {
+            frame.unwrap();
+            frames += 1;
+        }
+        assert!(frames <= 4, "{coding:?}: {frames}");
+    }
 }
 
 /// What a client reads off the socket until the server ends the connection.

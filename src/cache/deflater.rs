@@ -1,0 +1,116 @@
+//! Deflates what arrives, behind the answers, in a thread of its own.
+//!
+//! # Flow
+//! Entries come in plain, are given to whoever waits for them as they are, and stand in a queue here. The thread deflates one
+//! after another and has each weighed anew. When nothing has come for a while it goes over those that have been there for some
+//! time once more, with more effort: what is still kept then is worth less memory. It rests three times as long as each of these
+//! takes, so that it never has more than a quarter of a core.
+//!
+//! # Why a thread
+//! The work is computing alone, a millisecond at a time; tasks would wait for it, or it for them. Nothing is lost if it ends
+//! with the process: no drain has to wait.
+
+use std::collections::VecDeque;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Weak};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::Shelf;
+use crate::domain::Entry;
+use crate::store::EntryKey;
+
+/// How long an entry has to be there before more effort is spent on it. What is replaced within seconds, as the newest rows
+/// are, is not worth it.
+const SQUEEZED_AFTER: Duration = Duration::from_secs(30);
+
+/// How much longer than its work takes the thread rests between two entries that can wait.
+const REST: u32 = 3;
+
+/// Where entries stand that are to be deflated.
+#[derive(Debug)]
+pub(super) struct Deflater {
+    /// None if the system gives no thread: then rows are deflated as they come.
+    queue: Option<Sender<Waiting>>,
+}
+
+/// An entry that is to be deflated, unless it is dropped before.
+type Waiting = (EntryKey, Weak<Entry>);
+
+impl Deflater {
+    /// Starts the thread; it ends with the deflater.
+    pub(super) fn start(shelf: Shelf) -> Self {
+        let (queue, arriving) = channel();
+        let work = Work { shelf, arriving, idle: VecDeque::new() };
+        let thread = thread::Builder::new().name("deflate".to_owned()).spawn(move || work.run());
+        Self { queue: thread.is_ok().then_some(queue) }
+    }
+
+    /// Deflates an entry, some time soon.
+    pub(super) fn take(&self, key: EntryKey, entry: &Arc<Entry>) {
+        let queued =
+            self.queue.as_ref().is_some_and(|queue| queue.send((key, Arc::downgrade(entry))).is_ok());
+        if !queued {
+            // A failure leaves the rows as they are.
+            let _ = entry.deflated();
+        }
+    }
+}
+
+struct Work {
+    shelf: Shelf,
+    arriving: Receiver<Waiting>,
+    /// Those to be gone over once more, and from when on; the earliest first.
+    idle: VecDeque<(Instant, Waiting)>,
+}
+
+impl Work {
+    fn run(mut self) {
+        let mut rest = Duration::ZERO;
+        loop {
+            match self.next(rest) {
+                Ok(Some(arrived)) => self.deflate(arrived),
+                Ok(None) => rest = self.squeeze(),
+                Err(Gone) => return,
+            }
+        }
+    }
+
+    /// The next that arrives; none when it is time to go over another once more.
+    fn next(&self, rest: Duration) -> Result<Option<Waiting>, Gone> {
+        let Some((due, _)) = self.idle.front() else {
+            return self.arriving.recv().map(Some).map_err(|_| Gone);
+        };
+        let wait = due.saturating_duration_since(Instant::now()).max(rest);
+        match self.arriving.recv_timeout(wait) {
+            Ok(arrived) => Ok(Some(arrived)),
+            Err(RecvTimeoutError::Timeout) => Ok(None),
+            Err(RecvTimeoutError::Disconnected) => Err(Gone),
+        }
+    }
+
+    fn deflate(&mut self, (key, entry): Waiting) {
+        // One that was dropped meanwhile needs nothing; one that can't be deflated stays as it is.
+        if let Some(entry) = entry.upgrade()
+            && entry.deflated().is_ok()
+        {
+            self.shelf.reweigh(key);
+            self.idle.push_back((Instant::now() + SQUEEZED_AFTER, (key, Arc::downgrade(&entry))));
+        }
+    }
+
+    /// Goes over one once more; how long to rest after it.
+    fn squeeze(&mut self) -> Duration {
+        let Some((_, (key, entry))) = self.idle.pop_front() else { return Duration::ZERO };
+        let begun = Instant::now();
+        if let Some(entry) = entry.upgrade()
+            && entry.squeeze().is_ok()
+        {
+            self.shelf.reweigh(key);
+        }
+        begun.elapsed() * REST
+    }
+}
+
+/// The store is gone.
+struct Gone;

@@ -1,0 +1,269 @@
+use std::io;
+
+use bytes::Bytes;
+
+use super::codec::{deflate, inflate};
+use super::stored;
+
+/// What stands between two rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Separator {
+    /// A line feed: one row a line.
+    Line,
+    /// A comma: the elements of an array.
+    Comma,
+}
+
+impl Separator {
+    /// As it is on the wire.
+    pub const fn byte(self) -> u8 {
+        match self {
+            Self::Line => b'\n',
+            Self::Comma => b',',
+        }
+    }
+}
+
+/// How hard rows are deflated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Effort {
+    /// As they arrive: level 1. Level 3 takes 2.3 times as long and leaves a third less.
+    Arrival,
+    /// When there is nothing else to do: level 6, which takes three times as long as level 1 and leaves half.
+    Idle,
+}
+
+impl Effort {
+    /// The level of zlib.
+    pub const fn level(self) -> u32 {
+        match self {
+            Self::Arrival => 1,
+            Self::Idle => 6,
+        }
+    }
+}
+
+/// Rows with a separator between any two, deflated.
+///
+/// # Invariants
+/// The blocks end on a byte boundary and none is marked as the last. Inflated they are the rows with line feeds between
+/// them, and with the bytes at `seams` written over by a comma, the rows with commas between them.
+#[derive(Debug)]
+pub struct Deflated {
+    blocks: Bytes,
+    /// Where in the blocks separators lie; none if the blocks can't be sent, as the rows contain line feeds.
+    seams: Option<Box<[u32]>>,
+    lines_crc: u32,
+    commas_crc: u32,
+    len: usize,
+    effort: Effort,
+}
+
+impl Deflated {
+    /// Deflates rows. `lines` has a line feed between any two of them and none after the last; `ends` is where each of
+    /// them ends.
+    ///
+    /// # Errors
+    /// None in practice: the encoder writes into memory.
+    pub fn new(lines: &[u8], ends: &[usize], effort: Effort) -> io::Result<Self> {
+        let between = &ends[..ends.len().saturating_sub(1)];
+        let commas = with_commas(lines, between);
+        let sum = |blocks: Vec<u8>, seams: Option<Vec<u32>>| {
+            let crc = |bytes: &[u8]| crc32fast::hash(bytes);
+            let (lines_crc, commas_crc) = (crc(lines), crc(&commas));
+            let seams = seams.map(Vec::into_boxed_slice);
+            Self { blocks: exact(blocks), seams, lines_crc, commas_crc, len: lines.len(), effort }
+        };
+        let line_feeds = lines.iter().filter(|&&byte| byte == b'\n').count();
+        if line_feeds != between.len() {
+            return Ok(sum(segments(lines, &[], effort)?.0, None));
+        }
+        if effort > Effort::Arrival && between.len() > 1 {
+            let (blocks, seams) = segments(lines, &between[..1], effort)?;
+            let mut written_over = blocks.clone();
+            write_over(&mut written_over, &seams, Separator::Comma);
+            if inflate(&written_over, lines.len())? == commas {
+                return Ok(sum(blocks, Some(seams)));
+            }
+        }
+        let (blocks, seams) = segments(lines, between, effort)?;
+        Ok(sum(blocks, Some(seams)))
+    }
+
+    /// Whether the blocks can be sent as they lie.
+    pub const fn is_sendable(&self) -> bool {
+        self.seams.is_some()
+    }
+
+    /// How many bytes the blocks take.
+    pub const fn deflated_len(&self) -> usize {
+        self.blocks.len()
+    }
+
+    /// How many bytes they are inflated.
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is not a byte.
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// How hard they were deflated.
+    pub const fn effort(&self) -> Effort {
+        self.effort
+    }
+
+    /// The CRC-32 of the inflated bytes.
+    pub const fn crc(&self, separator: Separator) -> u32 {
+        match separator {
+            Separator::Line => self.lines_crc,
+            Separator::Comma => self.commas_crc,
+        }
+    }
+
+    /// Appends the blocks.
+    pub fn put_blocks(&self, separator: Separator, out: &mut Vec<u8>) {
+        let start = out.len();
+        out.extend_from_slice(&self.blocks);
+        match separator {
+            Separator::Line => {}
+            Separator::Comma => {
+                write_over(&mut out[start..], self.seams.as_deref().unwrap_or_default(), separator);
+            }
+        }
+    }
+
+    /// The rows, with line feeds between them.
+    ///
+    /// # Errors
+    /// Only if memory is damaged.
+    pub fn inflate(&self) -> io::Result<Vec<u8>> {
+        inflate(&self.blocks, self.len)
+    }
+
+    /// The memory that it holds, in bytes.
+    pub fn weight(&self) -> usize {
+        size_of::<Self>() + self.blocks.len() + self.seams.as_ref().map_or(0, |seams| size_of_val(&**seams))
+    }
+}
+
+/// Deflates lines, with the line feeds at `at` as stored blocks; gives where in the blocks these lie.
+fn segments(lines: &[u8], at: &[usize], effort: Effort) -> io::Result<(Vec<u8>, Vec<u32>)> {
+    deflate(effort.level(), |deflating| {
+        let mut out = Vec::with_capacity(lines.len() / 4);
+        let mut seams = Vec::with_capacity(at.len());
+        let mut unsent = Vec::new();
+        let mut start = 0;
+        for &end in at {
+            deflating.push(&lines[start..end], &mut out)?;
+            // The encoder has to know of the separator, to count distances; its own block for it is left out.
+            let separator = &lines[end..=end];
+            deflating.push(separator, &mut unsent)?;
+            unsent.clear();
+            stored(separator, &mut out);
+            seams.push(u32::try_from(out.len() - 1).map_err(io::Error::other)?);
+            start = end + 1;
+        }
+        deflating.push(&lines[start..], &mut out)?;
+        Ok((out, seams))
+    })
+}
+
+fn write_over(blocks: &mut [u8], seams: &[u32], separator: Separator) {
+    for &seam in seams {
+        if let Some(byte) = blocks.get_mut(seam as usize) {
+            *byte = separator.byte();
+        }
+    }
+}
+
+fn with_commas(lines: &[u8], at: &[usize]) -> Vec<u8> {
+    let mut commas = lines.to_vec();
+    at.iter().for_each(|&end| commas[end] = b',');
+    commas
+}
+
+/// Without room to grow, which would be held for as long as the rows.
+fn exact(bytes: Vec<u8>) -> Bytes {
+    Bytes::from(bytes.into_boxed_slice())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn joined(rows: &[String], separator: Separator) -> (Vec<u8>, Vec<usize>) {
+        let (mut out, mut ends) = (Vec::new(), Vec::new());
+        for row in rows {
+            if !out.is_empty() {
+                out.push(separator.byte());
+            }
+            out.extend_from_slice(row.as_bytes());
+            ends.push(out.len());
+        }
+        (out, ends)
+    }
+
+    /// What a reader makes of the blocks.
+    fn read(deflated: &Deflated, separator: Separator) -> Vec<u8> {
+        let mut blocks = Vec::new();
+        deflated.put_blocks(separator, &mut blocks);
+        assert_eq!(blocks.len(), deflated.deflated_len());
+        inflate(&blocks, deflated.len()).unwrap()
+    }
+
+    /// Rows that look alike, of which some are longer than the window of deflate.
+    fn row() -> impl Strategy<Value = String> {
+        let filling = prop_oneof![8 => "[a-z ,\\\\]{0,300}", 1 => "([0-9a-f]{8},){4000,5000}"];
+        (any::<u64>(), filling)
+            .prop_map(|(id, filling)| format!("{{\"id\":\"{id:016x}\",\"said\":\"{filling}\"}}"))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn lines_and_elements_come_from_the_same_blocks(rows in prop::collection::vec(row(), 1..12)) {
+            let (lines, ends) = joined(&rows, Separator::Line);
+            for effort in [Effort::Arrival, Effort::Idle] {
+                let deflated = Deflated::new(&lines, &ends, effort).unwrap();
+                prop_assert!(deflated.is_sendable());
+                prop_assert!(deflated.inflate().unwrap() == lines);
+                for separator in [Separator::Line, Separator::Comma] {
+                    let (expected, _) = joined(&rows, separator);
+                    prop_assert!(read(&deflated, separator) == expected, "{effort:?} {separator:?}");
+                    prop_assert_eq!(deflated.crc(separator), crc32fast::hash(&expected));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn rows_that_look_alike_share_one_stored_separator_when_there_is_time() {
+        let rows: Vec<String> =
+            (0..50).map(|i| format!("{{\"id\":\"{i}\",\"status\":\"completed\"}}")).collect();
+        let (lines, ends) = joined(&rows, Separator::Line);
+        let seams = |effort| Deflated::new(&lines, &ends, effort).unwrap().seams.unwrap().len();
+        assert_eq!((seams(Effort::Arrival), seams(Effort::Idle)), (49, 1));
+    }
+
+    #[test]
+    fn rows_with_line_feeds_are_kept_and_not_sent() {
+        let lines = b"{\n}\n{}";
+        let deflated = Deflated::new(lines, &[3, 6], Effort::Arrival).unwrap();
+        assert!(!deflated.is_sendable());
+        assert_eq!(deflated.inflate().unwrap(), lines);
+    }
+
+    #[test]
+    fn damage_is_an_error() {
+        let rows = vec!["{\"id\":1}".repeat(40); 3];
+        let (lines, ends) = joined(&rows, Separator::Line);
+        let mut deflated = Deflated::new(&lines, &ends, Effort::Arrival).unwrap();
+        deflated.len += 1;
+        assert!(deflated.inflate().is_err());
+    }
+}

@@ -1,0 +1,211 @@
+//! What the cache keeps of a segment, and what an answer takes of it.
+
+mod forms;
+mod room;
+mod slice;
+
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use self::forms::Forms;
+use super::{Row, RowId, Status, Timestamp};
+use crate::deflate::{Deflated, Effort, Separator};
+
+pub use room::{Room, RoomStats};
+pub use slice::{EntrySlice, Runs};
+
+/// What the cache keeps of a segment: its rows, newest first. What it says never changes; in which form its bytes are
+/// held does, see [`Forms`].
+///
+/// # Invariants
+/// Rows are in descending order of `created_at`, those of one instant in ascending order of `id`, and no `id` comes
+/// twice.
+#[derive(Debug)]
+pub struct Entry {
+    rows: Box<[EntryRow]>,
+    has_line_breaks: bool,
+    forms: Forms,
+}
+
+/// What is known of one row in an entry, beside its bytes.
+#[derive(Clone, Debug)]
+pub struct EntryRow {
+    /// Upstream's identifier.
+    pub id: RowId,
+    /// When upstream made the row; for one without a readable date, the instant of the row before it on its page.
+    pub created_at: Timestamp,
+    /// Whether `created_at` is upstream's own word.
+    pub is_dated: bool,
+    /// The latest change upstream tells of: `updated_at`, or `created_at` without one.
+    pub changed_at: Timestamp,
+    /// Where the call stood.
+    pub status: Option<Status>,
+    /// When the question that brought the row went upstream, by our clock.
+    pub read_at: Timestamp,
+    /// A digest of the bytes, the same on every replica.
+    pub digest: Digest,
+    /// Where the row's bytes end in the entry; the line feed follows.
+    end: usize,
+}
+
+/// A digest of rows. Of several rows it is the sum, so it does not depend on how they were cut into entries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Digest(pub u128);
+
+impl Digest {
+    /// Takes another row's digest in.
+    pub const fn add(&mut self, other: Self) {
+        self.0 = self.0.wrapping_add(other.0);
+    }
+}
+
+/// A row on its way into an entry.
+#[derive(Clone, Debug)]
+pub struct NewRow {
+    /// The row as upstream gave it.
+    pub row: Row,
+    /// Its place in the order, see [`EntryRow::created_at`].
+    pub created_at: Timestamp,
+    /// When it was read, see [`EntryRow::read_at`].
+    pub read_at: Timestamp,
+    /// Its digest, see [`EntryRow::digest`].
+    pub digest: Digest,
+}
+
+impl Entry {
+    /// Lays rows out. They must be sorted and free of doubles, as the invariants say.
+    pub fn new(new: &[NewRow]) -> Self {
+        let mut bytes = Vec::with_capacity(new.iter().map(|n| n.row.bytes.len() + 1).sum());
+        let mut has_line_breaks = false;
+        let rows = new
+            .iter()
+            .map(|n| {
+                has_line_breaks |= n.row.bytes.iter().any(|b| matches!(b, b'\n' | b'\r'));
+                bytes.extend_from_slice(&n.row.bytes);
+                let end = bytes.len();
+                bytes.push(b'\n');
+                EntryRow {
+                    id: n.row.id.clone(),
+                    created_at: n.created_at,
+                    is_dated: n.row.created_at.is_some(),
+                    changed_at: n.row.updated_at.unwrap_or(n.created_at).max(n.created_at),
+                    status: n.row.status.clone(),
+                    read_at: n.read_at,
+                    digest: n.digest,
+                    end,
+                }
+            })
+            .collect();
+        Self { rows, has_line_breaks, forms: Forms::of(bytes.into()) }
+    }
+
+    /// What is known of every row, newest first.
+    pub fn rows(&self) -> &[EntryRow] {
+        &self.rows
+    }
+
+    /// How many bytes the rows take, one separator after each of them included.
+    pub fn byte_len(&self) -> usize {
+        self.rows.last().map_or(0, |row| row.end + 1)
+    }
+
+    /// Whether any row has line breaks between its tokens, so that its bytes are more than one line.
+    pub const fn has_line_breaks(&self) -> bool {
+        self.has_line_breaks
+    }
+
+    /// Where the bytes of some rows lie among all of them, the separator after each of them included.
+    pub fn byte_range(&self, rows: Range<usize>) -> Range<usize> {
+        let start = |row: usize| if row == 0 { 0 } else { self.rows[row - 1].end + 1 };
+        start(rows.start)..start(rows.end)
+    }
+
+    /// Every row followed by a separator. Inflates them if they are not held as that, and keeps them so if there is
+    /// room.
+    ///
+    /// # Errors
+    /// Only if memory is damaged.
+    pub fn plain(self: &Arc<Self>, separator: Separator) -> io::Result<Bytes> {
+        self.forms.plain(self, separator)
+    }
+
+    /// Whether [`plain`](Self::plain) has nothing to do.
+    pub fn has_plain(&self, separator: Separator) -> bool {
+        self.forms.has_plain(separator)
+    }
+
+    /// The rows deflated, by whoever comes first.
+    ///
+    /// # Errors
+    /// None in practice: the encoder writes into memory.
+    pub fn deflated(self: &Arc<Self>) -> io::Result<Arc<Deflated>> {
+        self.forms.deflated(self, Effort::Arrival)
+    }
+
+    /// The rows deflated, if they are.
+    pub fn deflated_already(&self) -> Option<Arc<Deflated>> {
+        self.forms.deflated_already()
+    }
+
+    /// Deflates the rows harder, if they are not yet.
+    ///
+    /// # Errors
+    /// As [`deflated`](Self::deflated), and only if memory is damaged.
+    pub fn squeeze(self: &Arc<Self>) -> io::Result<()> {
+        self.forms.deflated(self, Effort::Idle).map(|_| ())
+    }
+
+    /// Whether the deflated rows can be sent in a member as they lie.
+    pub fn is_sendable(&self, deflated: &Deflated) -> bool {
+        deflated.is_sendable() && !self.has_line_breaks
+    }
+
+    /// Holds its plain bytes only while there is room for them, from now on.
+    pub fn live_within(self: &Arc<Self>, room: &Arc<Room>) {
+        self.forms.live_within(self, room);
+    }
+
+    /// Some rows as they came, to be laid out anew with others.
+    ///
+    /// # Errors
+    /// As [`plain`](Self::plain).
+    pub fn take_rows(&self, rows: Range<usize>) -> io::Result<Vec<NewRow>> {
+        let lines = self.forms.lines()?;
+        let take = |position: usize| {
+            let known = &self.rows[position];
+            let row = Row {
+                id: known.id.clone(),
+                created_at: known.is_dated.then_some(known.created_at),
+                updated_at: Some(known.changed_at),
+                status: known.status.clone(),
+                bytes: lines.slice(self.byte_range(position..position).start..known.end),
+            };
+            NewRow { row, created_at: known.created_at, read_at: known.read_at, digest: known.digest }
+        };
+        Ok(rows.map(take).collect())
+    }
+
+    /// The memory that the entry holds for as long as it is kept, in bytes: all but plain bytes that it may do without.
+    /// Estimated for rows that are not deflated yet.
+    pub fn weight(&self) -> usize {
+        const SHARED: usize = 2 * size_of::<usize>();
+        let row = |r: &EntryRow| {
+            size_of::<EntryRow>()
+                + r.id.len()
+                + SHARED
+                + r.status.as_ref().map_or(0, |s| s.as_str().len() + SHARED)
+        };
+        size_of::<Self>() + self.forms.weight(self.byte_len()) + self.rows.iter().map(row).sum::<usize>()
+    }
+
+    /// Where each row ends among the bytes.
+    fn ends(&self) -> Vec<usize> {
+        self.rows.iter().map(|row| row.end).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

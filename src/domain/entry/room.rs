@@ -1,0 +1,232 @@
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use bytes::Bytes;
+
+use super::Entry;
+use crate::deflate::Separator;
+
+/// How many plain forms are looked at to make room for one.
+const LOOKED_AT: usize = 4;
+
+/// How many new plain forms there are for each that may take the place of forms that were used before.
+///
+/// A history that does not fit, read in a circle, would otherwise have each of its forms replaced just before it is used again;
+/// so most of them stay, and what changes in what is asked for is followed a little later.
+const PATIENCE: u32 = 8;
+
+/// The room for plain bytes beside entries: what entries leave of the cache.
+///
+/// A new plain form takes the place of others that were never used, and sometimes of those that were not used for long; if
+/// there are none among those that are looked at, it is not kept.
+#[derive(Debug, Default)]
+pub struct Room {
+    most: AtomicU64,
+    kept: AtomicU64,
+    fresh: AtomicU64,
+    forms: Mutex<Forms>,
+}
+
+#[derive(Debug, Default)]
+struct Forms {
+    /// All plain forms that are kept, and some that are gone, the one to be looked at next in front.
+    queue: VecDeque<(Weak<Entry>, Separator)>,
+    /// How many new ones there were since one could take the place of a used one.
+    turned_away: u32,
+    /// How many there may be until those are sorted out that went with their entries.
+    sorted_at: usize,
+}
+
+/// What a room holds now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RoomStats {
+    /// Bytes of plain forms.
+    pub kept: u64,
+    /// Bytes of entries that are not deflated yet.
+    pub fresh: u64,
+}
+
+impl Room {
+    /// What it holds now.
+    pub fn stats(&self) -> RoomStats {
+        RoomStats { kept: self.kept.load(Relaxed), fresh: self.fresh.load(Relaxed) }
+    }
+
+    /// Sets how much there may be, and drops what is too much.
+    pub fn set_most(&self, bytes: u64) {
+        self.most.store(bytes, Relaxed);
+        if self.has_room(0) {
+            return;
+        }
+        let mut forms = self.lock();
+        // Twice around: those that were used lose their mark first.
+        let mut left = 2 * forms.queue.len();
+        while left > 0 && !self.has_room(0) {
+            forms.turn(Look::Strict);
+            left -= 1;
+        }
+    }
+
+    /// Keeps a plain form of an entry, if there is room for it or others can go.
+    pub(super) fn keep(
+        self: &Arc<Self>,
+        entry: &Arc<Entry>,
+        separator: Separator,
+        bytes: Bytes,
+    ) -> Option<Kept> {
+        let mut forms = self.lock();
+        if !self.has_room(bytes.len()) {
+            forms.turned_away = (forms.turned_away + 1) % PATIENCE;
+            let look = if forms.turned_away == 0 { Look::Strict } else { Look::Mild };
+            for _ in 0..LOOKED_AT {
+                if self.has_room(bytes.len()) {
+                    break;
+                }
+                forms.turn(look);
+            }
+        }
+        self.keep_among(&mut forms, entry, separator, bytes)
+    }
+
+    /// Keeps a plain form of an entry, if no other has to go for it.
+    pub(super) fn keep_if_free(
+        self: &Arc<Self>,
+        entry: &Arc<Entry>,
+        separator: Separator,
+        bytes: Bytes,
+    ) -> Option<Kept> {
+        self.keep_among(&mut self.lock(), entry, separator, bytes)
+    }
+
+    fn keep_among(
+        self: &Arc<Self>,
+        forms: &mut Forms,
+        entry: &Arc<Entry>,
+        separator: Separator,
+        bytes: Bytes,
+    ) -> Option<Kept> {
+        if !self.has_room(bytes.len()) {
+            return None;
+        }
+        forms.add(Arc::downgrade(entry), separator);
+        self.kept.fetch_add(bytes.len() as u64, Relaxed);
+        Some(Kept { bytes, room: Arc::clone(self), used: Used::Never })
+    }
+
+    fn has_room(&self, length: usize) -> bool {
+        self.kept.load(Relaxed).saturating_add(length as u64) <= self.most.load(Relaxed)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Forms> {
+        self.forms.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Forms {
+    /// Looks at the form in front: gives it up, or puts it at the back.
+    fn turn(&mut self, look: Look) {
+        let Some((entry, separator)) = self.queue.pop_front() else { return };
+        let is_spared = entry.upgrade().is_some_and(|entry| entry.forms.spares(separator, look));
+        if is_spared {
+            self.queue.push_back((entry, separator));
+        }
+    }
+
+    fn add(&mut self, entry: Weak<Entry>, separator: Separator) {
+        const FEW: usize = 64;
+        if self.queue.len() >= self.sorted_at.max(FEW) {
+            self.queue.retain(|(entry, _)| entry.strong_count() > 0);
+            self.sorted_at = 2 * self.queue.len();
+        }
+        self.queue.push_back((entry, separator));
+    }
+}
+
+/// How forms are looked at when room is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Look {
+    /// Those go that were never used.
+    Mild,
+    /// Those go that were not used since they were looked at like this last.
+    Strict,
+}
+
+/// When a form was used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Used {
+    Never,
+    /// Before it was looked at strictly last.
+    Before,
+    Lately,
+}
+
+/// A plain form that is kept; it leaves its room when it is dropped.
+#[derive(Debug)]
+pub(super) struct Kept {
+    bytes: Bytes,
+    room: Arc<Room>,
+    used: Used,
+}
+
+impl Kept {
+    /// The bytes, for somebody who makes another form of them.
+    pub(super) fn bytes(&self) -> Bytes {
+        self.bytes.clone()
+    }
+
+    /// The bytes, for somebody who needs them as they are.
+    pub(super) fn used(&mut self) -> Bytes {
+        self.used = Used::Lately;
+        self.bytes.clone()
+    }
+
+    /// Whether it stays although room is needed.
+    pub(super) const fn withstands(&mut self, look: Look) -> bool {
+        match (look, self.used) {
+            (_, Used::Never) | (Look::Strict, Used::Before) => false,
+            (Look::Mild, Used::Before | Used::Lately) => true,
+            (Look::Strict, Used::Lately) => {
+                self.used = Used::Before;
+                true
+            }
+        }
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.room.kept.fetch_sub(self.bytes.len() as u64, Relaxed);
+    }
+}
+
+/// Bytes as they came, until they are deflated.
+#[derive(Debug)]
+pub(super) struct Fresh {
+    bytes: Bytes,
+    counted_in: Option<Arc<Room>>,
+}
+
+impl Fresh {
+    pub(super) const fn new(bytes: Bytes) -> Self {
+        Self { bytes, counted_in: None }
+    }
+
+    pub(super) fn bytes(&self) -> Bytes {
+        self.bytes.clone()
+    }
+
+    /// Counts them in a room, until they are dropped.
+    pub(super) fn count(&mut self, room: &Arc<Room>) {
+        room.fresh.fetch_add(self.bytes.len() as u64, Relaxed);
+        self.counted_in = Some(Arc::clone(room));
+    }
+}
+
+impl Drop for Fresh {
+    fn drop(&mut self) {
+        if let Some(room) = &self.counted_in {
+            room.fresh.fetch_sub(self.bytes.len() as u64, Relaxed);
+        }
+    }
+}

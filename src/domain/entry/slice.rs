@@ -1,0 +1,86 @@
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::{Digest, Entry, EntryRow};
+
+/// Some rows of an entry, in its order: what an answer is made of.
+#[derive(Clone, Debug)]
+pub struct EntrySlice {
+    /// Where the rows lie.
+    pub entry: Arc<Entry>,
+    /// Which of them: ascending runs of positions, none empty, none touching the next.
+    pub runs: Runs,
+}
+
+/// Runs of positions in an entry; mostly one.
+pub type Runs = Vec<Range<usize>>;
+
+impl EntrySlice {
+    /// The rows of an entry in `within` that `keep` lets through; none if there are none.
+    pub fn select(
+        entry: Arc<Entry>,
+        within: Range<usize>,
+        keep: impl FnMut(&EntryRow) -> bool,
+    ) -> Option<Self> {
+        Self::of(entry, within, keep)
+    }
+
+    fn of(
+        entry: Arc<Entry>,
+        among: impl Iterator<Item = usize>,
+        mut keep: impl FnMut(&EntryRow) -> bool,
+    ) -> Option<Self> {
+        let mut runs = Runs::new();
+        for position in among {
+            if keep(&entry.rows()[position]) {
+                match runs.last_mut() {
+                    Some(run) if run.end == position => run.end += 1,
+                    _ => runs.push(position..position + 1),
+                }
+            }
+        }
+        (!runs.is_empty()).then_some(Self { entry, runs })
+    }
+
+    /// Those of the rows that `keep` lets through; none if there are none.
+    pub fn filtered(self, keep: impl FnMut(&EntryRow) -> bool) -> Option<Self> {
+        Self::of(self.entry, self.runs.into_iter().flatten(), keep)
+    }
+
+    /// The positions of the rows in the entry, in order.
+    pub fn positions(&self) -> impl Iterator<Item = usize> {
+        self.runs.iter().cloned().flatten()
+    }
+
+    /// What is known of the rows, in order.
+    pub fn rows(&self) -> impl Iterator<Item = &EntryRow> {
+        self.positions().map(|position| &self.entry.rows()[position])
+    }
+
+    /// Whether these are all rows of the entry.
+    pub fn is_whole(&self) -> bool {
+        self.runs.first().is_some_and(|run| *run == (0..self.entry.rows().len()))
+    }
+
+    /// How many rows these are.
+    pub fn len(&self) -> usize {
+        self.runs.iter().map(ExactSizeIterator::len).sum()
+    }
+
+    /// Whether there are none; never, for a slice that was selected.
+    pub fn is_empty(&self) -> bool {
+        self.runs.is_empty()
+    }
+
+    /// The length of the rows' bytes, one separator after each included.
+    pub fn byte_len(&self) -> usize {
+        self.runs.iter().map(|run| self.entry.byte_range(run.clone()).len()).sum()
+    }
+
+    /// The sum of the rows' digests.
+    pub fn digest(&self) -> Digest {
+        let mut sum = Digest::default();
+        self.rows().for_each(|row| sum.add(row.digest));
+        sum
+    }
+}

@@ -1,0 +1,111 @@
+use super::*;
+use crate::domain::Timestamp;
+
+/// An entry of rows of some 100 bytes, in a room of this many bytes.
+fn entry(rows: usize, room: &Arc<Room>) -> Arc<Entry> {
+    let rows: Vec<NewRow> = (0..rows).map(new_row).collect();
+    let entry = Arc::new(Entry::new(&rows));
+    entry.live_within(room);
+    entry
+}
+
+fn new_row(number: usize) -> NewRow {
+    let at = Timestamp::from_micros(-i64::try_from(number).unwrap());
+    let text = format!("{{\"id\":\"row-{number}\",\"said\":\"{}\"}}", "so it was said ".repeat(5));
+    let row = Row {
+        id: format!("row-{number}").into(),
+        created_at: Some(at),
+        updated_at: None,
+        status: None,
+        bytes: text.into(),
+    };
+    NewRow { row, created_at: at, read_at: at, digest: Digest(number as u128) }
+}
+
+fn room(bytes: u64) -> Arc<Room> {
+    let room = Arc::new(Room::default());
+    room.set_most(bytes);
+    room
+}
+
+#[test]
+fn rows_are_the_same_in_every_form() {
+    let room = room(0);
+    let entry = entry(20, &room);
+    let fresh = entry.plain(Separator::Line).unwrap();
+    let commas = entry.plain(Separator::Comma).unwrap();
+    entry.deflated().unwrap();
+    assert_eq!(entry.plain(Separator::Line).unwrap(), fresh);
+    assert_eq!(entry.plain(Separator::Comma).unwrap(), commas);
+    entry.squeeze().unwrap();
+    assert_eq!(entry.plain(Separator::Comma).unwrap(), commas);
+    for (position, row) in entry.take_rows(0..20).unwrap().iter().enumerate() {
+        let range = entry.byte_range(position..position + 1);
+        assert_eq!(row.row.bytes, fresh[range.start..range.end - 1]);
+        assert_eq!((fresh[range.end - 1], commas[range.end - 1]), (b'\n', b','));
+    }
+}
+
+#[test]
+fn plain_bytes_go_once_rows_are_deflated_and_there_is_no_room() {
+    let room = room(0);
+    let entry = entry(20, &room);
+    let length = entry.byte_len() as u64;
+    assert_eq!(room.stats(), RoomStats { kept: 0, fresh: length });
+    entry.deflated().unwrap();
+    assert_eq!(room.stats(), RoomStats::default());
+    assert!(!entry.has_plain(Separator::Line));
+    assert!(entry.weight() > length as usize / 5 && entry.deflated().unwrap().weight() < length as usize);
+}
+
+#[test]
+fn plain_bytes_stay_while_there_is_room_and_leave_it_with_their_entry() {
+    let room = room(1 << 20);
+    let entry = entry(20, &room);
+    let length = entry.byte_len() as u64;
+    entry.deflated().unwrap();
+    entry.plain(Separator::Comma).unwrap();
+    assert!(entry.has_plain(Separator::Line) && entry.has_plain(Separator::Comma));
+    assert_eq!(room.stats(), RoomStats { kept: 2 * length, fresh: 0 });
+    room.set_most(length);
+    assert_eq!(room.stats().kept, length);
+    drop(entry);
+    assert_eq!(room.stats(), RoomStats::default());
+}
+
+#[test]
+fn a_form_that_was_used_outlives_one_that_was_not() {
+    let (used, unused, new) = {
+        let room = room(u64::MAX);
+        let entries = [entry(20, &room), entry(20, &room), entry(20, &room)];
+        for entry in &entries[..2] {
+            entry.deflated().unwrap();
+        }
+        entries[0].plain(Separator::Line).unwrap();
+        room.set_most(2 * entries[0].byte_len() as u64);
+        entries[2].deflated().unwrap();
+        entries[2].plain(Separator::Line).unwrap();
+        entries.map(|entry| entry.has_plain(Separator::Line)).into()
+    };
+    assert_eq!((used, unused, new), (true, false, true));
+}
+
+#[test]
+fn what_is_read_in_a_circle_and_does_not_fit_is_kept_in_part() {
+    let room = room(u64::MAX);
+    let entries: Vec<_> = (0..12).map(|_| entry(20, &room)).collect();
+    let length = entries[0].byte_len() as u64;
+    room.set_most(4 * length);
+    let mut hits = 0;
+    for round in 0..6 {
+        for entry in &entries {
+            entry.deflated().unwrap();
+            if round > 1 && entry.has_plain(Separator::Line) {
+                hits += 1;
+            }
+            entry.plain(Separator::Line).unwrap();
+            assert!(room.stats().kept <= 4 * length);
+        }
+    }
+    assert!(hits >= 12, "{hits}");
+}

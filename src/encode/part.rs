@@ -1,0 +1,149 @@
+use std::io;
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::deflate::Separator;
+use crate::domain::EntrySlice;
+
+/// Runs of rows shorter than this are copied together rather than sent by themselves.
+const COPY_BELOW: usize = 32 * 1024;
+
+/// A part of a body that is laid out and not made into bytes yet.
+#[derive(Clone, Debug)]
+pub enum Part {
+    /// Something else than rows: what stands around them.
+    Text(Bytes),
+    /// Rows.
+    Rows(RowsPart),
+}
+
+impl Part {
+    /// How many plain bytes it is.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Rows(rows) => rows.len(),
+        }
+    }
+
+    /// Whether it is nothing.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Rows with a separator after each.
+#[derive(Clone, Debug)]
+pub struct RowsPart {
+    pub(super) slice: EntrySlice,
+    pub(super) separator: Separator,
+    pub(super) close: Close,
+}
+
+/// Whether a separator follows the last of some rows as well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Close {
+    Separated,
+    Open,
+}
+
+impl RowsPart {
+    /// How many plain bytes they are.
+    pub fn len(&self) -> usize {
+        self.slice.byte_len() - self.dropped()
+    }
+
+    /// Whether it is nothing.
+    pub fn is_empty(&self) -> bool {
+        self.slice.is_empty()
+    }
+
+    /// How many bytes of the last separator there are not.
+    pub(super) const fn dropped(&self) -> usize {
+        match self.close {
+            Close::Separated => 0,
+            Close::Open => 1,
+        }
+    }
+
+    /// Whether rows have to be written anew to stand on one line.
+    pub(super) fn is_broken(&self) -> bool {
+        self.separator == Separator::Line && self.slice.entry.has_line_breaks()
+    }
+
+    /// Whether the plain bytes are held somewhere.
+    pub(super) fn is_plain_at_hand(&self) -> bool {
+        self.slice.entry.has_plain(self.separator)
+    }
+}
+
+/// The plain bytes of some parts, in few large chunks: rows as they lie in the cache, short runs copied together.
+///
+/// # Errors
+/// Only if memory is damaged.
+pub(super) fn plain(parts: &[Part]) -> io::Result<Vec<Bytes>> {
+    let mut chunks = Chunks::default();
+    for part in parts {
+        match part {
+            Part::Text(text) => chunks.push(text.clone()),
+            Part::Rows(rows) => put_rows(rows, &mut chunks)?,
+        }
+    }
+    Ok(chunks.finish())
+}
+
+fn put_rows(rows: &RowsPart, chunks: &mut Chunks) -> io::Result<()> {
+    let RowsPart { slice, separator, .. } = rows;
+    let bytes = slice.entry.plain(*separator)?;
+    let last = slice.runs.len() - 1;
+    for (number, run) in slice.runs.iter().enumerate() {
+        let mut range = slice.entry.byte_range(run.clone());
+        if number == last {
+            range.end -= rows.dropped();
+        }
+        if rows.is_broken() {
+            for position in run.clone() {
+                put_line(&mut chunks.copied, &bytes[slice.entry.byte_range(position..position + 1)]);
+            }
+        } else {
+            chunks.push(bytes.slice(range));
+        }
+    }
+    Ok(())
+}
+
+/// Writes a row and its line feed as one line. JSON has no raw line break within a string (RFC 8259 section 7), so any is
+/// white space between tokens and a space means the same.
+fn put_line(out: &mut BytesMut, row: &[u8]) {
+    let row = &row[..row.len() - 1];
+    out.extend(row.iter().map(|&byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { byte }));
+    out.put_u8(b'\n');
+}
+
+#[derive(Default)]
+struct Chunks {
+    done: Vec<Bytes>,
+    copied: BytesMut,
+}
+
+impl Chunks {
+    fn push(&mut self, bytes: Bytes) {
+        if bytes.len() < COPY_BELOW {
+            self.copied.put_slice(&bytes);
+        } else {
+            self.close();
+            self.done.push(bytes);
+        }
+    }
+
+    fn close(&mut self) {
+        if !self.copied.is_empty() {
+            self.done.push(self.copied.split().freeze());
+        }
+    }
+
+    fn finish(mut self) -> Vec<Bytes> {
+        self.close();
+        self.done
+    }
+}
