@@ -18,7 +18,7 @@ impl Params {
                     invalid("a parameter's name is not valid percent-encoded UTF-8".to_owned())
                 })?;
                 let value = decode(value).ok_or_else(|| {
-                    invalid(format!("`{name}` is not valid; accepted is percent-encoded UTF-8"))
+                    invalid(format!("`{}` is not valid; accepted is percent-encoded UTF-8", shortened(&name)))
                 })?;
                 Ok((name, value))
             })
