@@ -81,6 +81,16 @@ rival_tools() {
   [ ${#missing[@]} -eq 0 ] || debian_packages "${missing[@]}"
 }
 
+# Proxies that the gateway is tried behind. Whoever goes without one goes without its checks: pytest says which.
+proxy_tools() {
+  local missing=() package
+  for package in nginx:nginx-light haproxy:haproxy varnishd:varnish; do
+    PATH=$PATH:/usr/sbin command -v "${package%%:*}" >/dev/null || missing+=("${package##*:}")
+  done
+  [ ${#missing[@]} -eq 0 ] || debian_packages "${missing[@]}" || true
+  install_once checks/proxies.txt || true
+}
+
 debian_packages() {
   if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
     echo "missing: $*. On Debian, as root: apt-get install $*" >&2

@@ -17,6 +17,8 @@ mod body;
 mod cors;
 mod docs;
 mod fields;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzed;
 mod negotiate;
 mod page;
 mod params;

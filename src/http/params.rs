@@ -18,7 +18,8 @@ impl Params {
                     invalid("a parameter's name is not valid percent-encoded UTF-8".to_owned())
                 })?;
                 let value = decode(value).ok_or_else(|| {
-                    let detail = format!("`{name}` is not valid; accepted is percent-encoded UTF-8");
+                    let detail =
+                        format!("`{}` is not valid; accepted is percent-encoded UTF-8", shortened(&name));
                     Problem { reason: Some("a parameter is not percent-encoded UTF-8"), ..invalid(detail) }
                 })?;
                 Ok((name, value))

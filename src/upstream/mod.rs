@@ -12,6 +12,8 @@ mod client;
 mod clock;
 mod depth;
 mod exchange;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzed;
 mod gate;
 mod page;
 mod query;

@@ -1,3 +1,4 @@
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -5,8 +6,11 @@ use tokio::time::Instant;
 /// What a time-out leaves of the requests in flight.
 const CUT: f64 = 0.7;
 
-/// What always remains: with two, one that hangs does not keep all others waiting.
-const LEAST: f64 = 2.0;
+/// What always remains: some that hang do not keep all others waiting.
+const LEAST: f64 = 4.0;
+
+/// The most answers that are remembered; more than there are connections tell nothing more.
+const MOST_ANSWERS: usize = 1024;
 
 /// How long a time-out is remembered: four attempts of the usual length without another.
 const MEMORY: Duration = Duration::from_secs(60);
@@ -16,11 +20,14 @@ const MEMORY: Duration = Duration::from_secs(60);
 /// An upstream that is too slow is not helped by requests that follow each other less quickly while all of them wait, but
 /// by fewer that wait. So a time-out cuts how many may be in flight, and every answer allows a part of one more,
 /// so that after as many answers as are in flight it is one: additive increase, multiplicative decrease. One volley of time-outs
-/// is one lesson. Pure: the clock is handed in.
+/// is one lesson. One question that upstream can't answer is none, as long as more others are answered meanwhile than are in flight.
+/// Pure: the clock is handed in.
 #[derive(Debug, Default)]
 pub(super) struct Crowd {
     in_flight: usize,
     learned: Option<Learned>,
+    /// When those that were answered of late were sent.
+    answered: VecDeque<Instant>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +67,9 @@ impl Crowd {
 
     /// What was sent then was not answered in time. It still counts as in flight.
     pub(super) fn timed_out(&mut self, sent: Instant, now: Instant) {
+        if self.answered.iter().filter(|at| **at > sent).count() > self.in_flight {
+            return;
+        }
         let most = match self.remembered(now) {
             Some(learned) if sent <= learned.cut_at => return,
             Some(learned) => learned.most.min(self.in_flight as f64),
@@ -70,6 +80,10 @@ impl Crowd {
 
     /// Upstream answered what was sent then. `connections` is how many there are.
     pub(super) fn answered(&mut self, sent: Instant, connections: usize, now: Instant) {
+        if self.answered.len() == MOST_ANSWERS {
+            self.answered.pop_front();
+        }
+        self.answered.push_back(sent);
         self.learned = self.remembered(now).map(|learned| match sent > learned.cut_at {
             true => Learned { most: learned.most + 1.0 / learned.most, ..learned },
             false => learned,
@@ -118,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn time_outs_in_a_row_leave_two() {
+    fn time_outs_in_a_row_leave_a_few() {
         let mut now = Instant::now();
         let mut crowd = with(32);
         for _ in 0..20 {
@@ -126,7 +140,18 @@ mod tests {
             now += SECOND * 2;
             crowd.timed_out(sent, now);
         }
-        assert_eq!(most(&mut crowd, now), 2);
+        assert_eq!(most(&mut crowd, now), 4);
+    }
+
+    #[test]
+    fn what_hangs_while_others_are_answered_is_no_lesson() {
+        let now = Instant::now();
+        let mut crowd = with(8);
+        (0..9).for_each(|_| crowd.answered(now + SECOND, 32, now + SECOND * 2));
+        crowd.timed_out(now, now + SECOND * 15);
+        assert_eq!(most(&mut crowd, now + SECOND * 15), 100);
+        crowd.timed_out(now + SECOND, now + SECOND * 16);
+        assert_eq!(most(&mut crowd, now + SECOND * 16), 5, "they were sent no later");
     }
 
     #[test]
@@ -154,7 +179,7 @@ mod tests {
     #[test]
     fn a_time_out_is_forgotten_after_a_while() {
         let now = Instant::now();
-        let mut crowd = with(2);
+        let mut crowd = with(4);
         crowd.timed_out(now, now);
         assert_eq!(crowd.room(now), Err(now + MEMORY));
         assert_eq!(crowd.room(now + MEMORY), Ok(()));

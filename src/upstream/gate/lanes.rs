@@ -3,7 +3,7 @@ use std::collections::{HashMap, VecDeque};
 use tokio::time::Instant;
 
 use crate::domain::CredentialId;
-use crate::source::Room;
+use crate::source::{Room, Urgency};
 use crate::upstream::settings::{Rate, RateScope, Share};
 
 use super::budget::{Budget, Kind, Standing};
@@ -65,9 +65,16 @@ impl Lane {
         if let Some(at) = self.pace.next(0, now) {
             return Err(Some(at));
         }
-        self.crowd.room(now).map_err(Some)?;
+        let crowded = self.crowd.room(now).err();
         let mut next: Option<Instant> = None;
         for kind in KINDS {
+            // A refresh is a few pages that somebody waits for: those that hang are not in its way.
+            if let Some(until) = crowded.filter(|_| kind.urgency != Urgency::Refresh) {
+                if self.turns.has(kind) {
+                    next = Some(next.map_or(until, |n| n.min(until)));
+                }
+                continue;
+            }
             let passed_over = kind.standing == Standing::Unproven && unproven == UnprovenRoom::Taken;
             if passed_over || !self.turns.has(kind) {
                 continue;

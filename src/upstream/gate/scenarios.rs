@@ -317,6 +317,7 @@ scenarios! {
     time_outs_thin_out_what_is_in_flight
     an_outage_costs_a_handful_of_probes
     an_agent_that_always_fails_is_nobody_elses_trouble
+    an_agent_that_hangs_is_nobody_elses_trouble
     an_export_does_not_make_a_dashboard_wait
     retries_do_not_multiply_an_outage
     an_upstream_that_refuses_everything_is_told_of

@@ -1,0 +1,60 @@
+//! What of callers' and operators' bytes is parsed, as functions that take any bytes and hold what comes out against what
+//! must be true.
+//!
+//! `fuzz/` calls them with whatever its fuzzer thinks of; a test replays the inputs that are kept there.
+
+use super::auth::Tokens;
+use super::params::Params;
+use super::question::AllParams;
+
+/// The longest words of a refusal, in bytes.
+const LONGEST_DETAIL: usize = 1024;
+
+/// Query strings.
+pub fn query(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    if let Ok(params) = Params::read(Some(text)) {
+        let canonical = params.canonical();
+        let again = Params::read(Some(&canonical)).map(|params| params.canonical());
+        assert_eq!(again.ok().as_deref(), Some(&*canonical), "a canonical query is its own canonical form");
+    }
+    match AllParams::parse(Some(text)) {
+        Ok(params) => assert!(params.from.is_none() || params.to.is_none() || params.from <= params.to),
+        Err(problem) => {
+            assert!((1..=LONGEST_DETAIL).contains(&problem.detail.len()), "{}", problem.detail.len());
+        }
+    }
+}
+
+/// Tokens files.
+pub fn tokens(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let lines = text.lines().count();
+    match Tokens::parse(text) {
+        Ok(tokens) => assert!(tokens.len() <= lines),
+        Err(bad) => assert!(!bad.0.is_empty() && bad.0.iter().all(|bad| (1..=lines).contains(&bad.line))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    /// Gives every kept input of a target to it.
+    fn replay(target: &str, run: fn(&[u8])) {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
+        let files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert!(!files.is_empty());
+        for file in files {
+            run(&std::fs::read(file).unwrap());
+        }
+    }
+
+    #[test]
+    fn what_is_kept_of_queries_holds() {
+        replay("query", super::query);
+    }
+
+    #[test]
+    fn what_is_kept_of_tokens_files_holds() {
+        replay("tokens", super::tokens);
+    }
+}

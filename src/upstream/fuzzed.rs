@@ -1,0 +1,77 @@
+//! What of upstream's bytes is parsed, as functions that take any bytes and hold what comes out against what must be true.
+//!
+//! `fuzz/` calls them with whatever its fuzzer thinks of; a test replays the inputs that are kept there.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use http::header::{DATE, RETRY_AFTER};
+use http::{HeaderMap, HeaderValue};
+use serde_json::value::RawValue;
+
+use super::{page, retry_after};
+
+/// The longest pause that may come of a `Retry-After`, in seconds.
+const LONGEST_PAUSE: u64 = 300;
+
+/// Bodies: of a page, of an agent, and of one that is passed on.
+pub fn page(data: &[u8]) {
+    let body = Bytes::copy_from_slice(data);
+    let _ = page::parse_agent(&body);
+    if let Ok(page) = page::parse(&body, Some(1)) {
+        for row in page.rows {
+            let fields: BTreeMap<String, Box<RawValue>> =
+                serde_json::from_slice(&row.bytes).expect("a row is an object by itself");
+            let id: String = serde_json::from_str(fields["id"].get()).expect("its id is a string");
+            assert_eq!(id, *row.id, "of a doubled key the last counts");
+            let range = body.as_ptr_range();
+            assert!(
+                row.bytes.is_empty() || range.contains(&row.bytes.as_ptr()),
+                "a row is upstream's own bytes"
+            );
+        }
+    }
+    if let Ok(relayed) = page::relay(body.clone()) {
+        assert_eq!(relayed.body, body);
+        serde_json::from_slice::<serde::de::IgnoredAny>(&body).expect("what is passed on is JSON");
+    }
+}
+
+/// A `Retry-After`, and after a line break a `Date`.
+pub fn retry_after(data: &[u8]) {
+    let mut lines = data.splitn(2, |byte| *byte == b'\n');
+    let mut headers = HeaderMap::new();
+    for name in [RETRY_AFTER, DATE] {
+        if let Some(value) = lines.next().and_then(|line| HeaderValue::from_bytes(line).ok()) {
+            headers.insert(name, value);
+        }
+    }
+    for now in [0, 1_795_000_000_000_000, i64::MAX, i64::MIN] {
+        if let Some(pause) = retry_after::read(&headers, now) {
+            assert!(!pause.is_zero() && pause.as_secs() <= LONGEST_PAUSE);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    /// Gives every kept input of a target to it.
+    fn replay(target: &str, run: fn(&[u8])) {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
+        let files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert!(!files.is_empty());
+        for file in files {
+            run(&std::fs::read(file).unwrap());
+        }
+    }
+
+    #[test]
+    fn what_is_kept_of_pages_holds() {
+        replay("page", super::page);
+    }
+
+    #[test]
+    fn what_is_kept_of_pauses_holds() {
+        replay("retry_after", super::retry_after);
+    }
+}
