@@ -280,10 +280,11 @@ impl Walk {
                 doubles.push(row.created_at);
             }
         }
-        let has_grown = growth > 0 && doubles.len() as u64 == growth;
-        // Where the dates are ignored no instant can be asked for alone.
-        let can_be_tied = growth == 0 && self.order == Order::NewestFirst && self.dates == Dates::Kept;
-        let is_tie = can_be_tied && doubles.iter().all(|at| *at == Some(seam));
+        // Where the dates are ignored no instant can be asked for alone; such a list grows at its head only.
+        let can_be_tied = self.order == Order::NewestFirst && self.dates == Dates::Kept;
+        let has_grown =
+            growth > 0 && doubles.len() as u64 == growth && (can_be_tied || self.dates == Dates::Ignored);
+        let is_tie = growth == 0 && can_be_tied && doubles.iter().all(|at| *at == Some(seam));
         let is_unmoved = growth == 0 && doubles.is_empty();
         if !is_unmoved && !has_grown && !is_tie {
             return self.broken(&page);
@@ -311,7 +312,9 @@ impl Walk {
         let is_past = self.confirmed().is_some_and(|instant| instant < region.from());
         self.has_ended = !has_more;
         self.is_over = self.has_ended || (is_past && self.ending == Ending::BelowRegion);
-        if is_tie && !doubles.is_empty() && region.contains(seam) && !self.tied.contains_key(&seam) {
+        // A list that grew below the seam may have a tie there that looks as if it had grown above.
+        let is_in_doubt = can_be_tied && !doubles.is_empty();
+        if is_in_doubt && region.contains(seam) && !self.tied.contains_key(&seam) {
             self.tied.insert(seam, Tie::default());
             return Step::Tied(seam);
         }

@@ -195,7 +195,8 @@ async fn late_rows_at_the_head_break_no_walk() {
     let before = ids(&rig.truth(&rig.question()));
     assert!(before.is_subset(&ids(&soon(rig.rows(rig.question())).await)));
     let requests = rig.requests();
-    assert!(requests <= 1_000 / 50 + 3, "{requests}");
+    // Where the list grew, the seam's instant is asked apart.
+    assert!(requests <= (1_000 / 50 + 2) * 5 / 4 + 2, "{requests}");
     rig.script.world().before_page = None;
     pass(2 * SECOND).await;
     assert_eq!(rig.rows(rig.question()).await, rig.truth(&rig.question()));

@@ -80,8 +80,10 @@ async fn tells_how_long_it_takes_until_there_is_room() {
     for _ in 0..5 {
         enter(&gate, &turn).await.unwrap().finish(Outcome::Answered);
     }
-    assert_eq!((room(0), room(5), room(6), room(10)), (40, 40, 60, 60));
-    assert!((100..=120).contains(&room(15)), "{}", room(15));
+    // Once the first five are a minute old, and then the others; a place counts for a little longer than that.
+    assert!((40..=42).contains(&room(1)) && (40..=42).contains(&room(5)), "{} {}", room(1), room(5));
+    assert!((60..=62).contains(&room(6)) && (60..=62).contains(&room(10)), "{} {}", room(6), room(10));
+    assert!((100..=125).contains(&room(15)), "{}", room(15));
     assert_idle(&gate);
 }
 
