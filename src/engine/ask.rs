@@ -40,6 +40,8 @@ pub(super) async fn ask(inner: &Arc<Inner>, question: Question) -> Result<Answer
         return Ok(Answer::empty(question.to.unwrap_or(asked_at).min(asked_at)));
     };
     let (scope, membership) = scope(inner, &question, span, asked_at);
+    // Rows of one status are no part of what is known of all.
+    let opening = opening.filter(|opening| opening.is_of(&scope));
     let credential = question.credential.id();
     let policy = inner.policy(membership, credential).wished(&question.wish).of_scope(scope.key);
     let status = if membership == Membership::Rows { question.filters.status.clone() } else { None };

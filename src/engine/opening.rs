@@ -19,6 +19,7 @@ use tokio::time::Instant;
 
 use super::inner::Inner;
 use super::question::Question;
+use super::scope::Scope;
 use super::scopes;
 use crate::domain::{Page, PageOf, Span, Timestamp};
 use crate::source::{Departure, Subject, Turn, Urgency};
@@ -38,6 +39,7 @@ pub(super) struct Openings {
 /// A first page on its way. Dropping the last one ends its request.
 #[derive(Debug)]
 pub(super) struct Opening {
+    of: scopes::Key,
     /// What the page is of, as it was asked.
     pub(super) asked: Span,
     /// Where the present was by upstream's clock, or the question's end if that was earlier.
@@ -68,7 +70,9 @@ impl Openings {
         let key = (scopes::key_of(&subject), question.from, question.to);
         let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
         under_way.retain(|_, opening| opening.strong_count() > 0);
-        if let Some(opening) = under_way.get(&key).and_then(Weak::upgrade) {
+        let live = inner.settings.live_ttl.min(question.wish.max_age.unwrap_or(inner.settings.live_ttl));
+        let is_fresh = |opening: &Arc<Opening>| opening.sent_at.elapsed() <= live;
+        if let Some(opening) = under_way.get(&key).and_then(Weak::upgrade).filter(is_fresh) {
             return Some(opening);
         }
         let opening = Arc::new(Opening::send(inner, question, subject, turn, window)?);
@@ -85,6 +89,7 @@ impl Opening {
         turn: &Turn,
         window: Duration,
     ) -> Option<Self> {
+        let of = scopes::key_of(&subject);
         let sent_at = Instant::now();
         let present = inner.clock.asked_at(sent_at, &*inner.source).upstream;
         let to = question.to.map_or(present, |to| to.min(present));
@@ -112,7 +117,12 @@ impl Opening {
             }
         });
         let ahead_micros = inner.source.clock_ahead_micros();
-        Some(Self { asked, to, sent_at, departure, ahead_micros, page: Mutex::new(Some(hear)) })
+        Some(Self { of, asked, to, sent_at, departure, ahead_micros, page: Mutex::new(Some(hear)) })
+    }
+
+    /// Whether it is of what this scope is of.
+    pub(super) fn is_of(&self, scope: &Scope) -> bool {
+        self.of == scope.key
     }
 
     /// Whether it was asked for by the clock that upstream turned out to have.

@@ -270,7 +270,10 @@ impl Reader<'_> {
             }
             // What has arrived makes room for other pages, and these are on the wire before it is looked at.
             let first = loop {
-                let may_ask = !walk.is_over() && next <= planned.min(end) && flights.len() < self.fan_out;
+                // Where the dates are ignored, any page may tell that the rest lies below the region.
+                let is_clear = dates == Dates::Kept || landed.is_empty();
+                let may_ask =
+                    !walk.is_over() && is_clear && next <= planned.min(end) && flights.len() < self.fan_out;
                 let mut room = pin!(desk.room(flights.len()));
                 tokio::select! {
                     biased;

@@ -73,7 +73,7 @@ async fn no_total() {
 async fn a_total_of_everything() {
     let requests = holds_every_row(|world| world.quirks.totals = Totals::OfEverything).await;
     // A few more to find out what it counts.
-    assert!(requests.iter().all(|count| *count <= 1_500 / 50 + 2 * 3 + 12), "{requests:?}");
+    assert!(requests.iter().all(|count| *count <= 1_500 / 50 + 2 * 3 + 16), "{requests:?}");
 }
 
 #[tokio::test(start_paused = true)]
