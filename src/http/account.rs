@@ -5,7 +5,6 @@
 
 mod counted;
 mod record;
-mod waiting;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,12 +19,12 @@ use http::{HeaderMap, HeaderValue};
 use tokio::time::Instant;
 
 use self::counted::{Counted, Told};
-pub use self::waiting::Waiting;
 use super::Observe;
 use super::problem::{Code, Problem};
 use super::question::Format;
 use crate::domain::AgentId;
 use crate::engine::CacheReport;
+use crate::telemetry::HeldBytes;
 
 pub use record::{AnswerRecord, Ending};
 
@@ -36,18 +35,18 @@ const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 #[derive(Clone)]
 pub(super) struct Ledger {
     observe: Option<Observe>,
-    waiting: Waiting,
+    waiting: HeldBytes,
 }
 
 impl Ledger {
     /// Every answer in the log and to the observer.
-    pub(super) const fn public(observe: Observe, waiting: Waiting) -> Self {
+    pub(super) const fn public(observe: Observe, waiting: HeldBytes) -> Self {
         Self { observe: Some(observe), waiting }
     }
 
     /// Probes come every few seconds: in the log only where somebody debugs.
     pub(super) fn admin() -> Self {
-        Self { observe: None, waiting: Waiting::default() }
+        Self { observe: None, waiting: HeldBytes::default() }
     }
 }
 

@@ -41,8 +41,9 @@ use self::problem::{Code, Problem};
 use crate::encode::Workbench;
 use crate::engine::{AskError, Engine};
 use crate::shutdown::Shutdown;
+use crate::telemetry::HeldBytes;
 
-pub use account::{AnswerRecord, Ending, Waiting};
+pub use account::{AnswerRecord, Ending};
 pub use page::PAGE_PARAMETERS;
 pub use question::ALL_PARAMETERS;
 pub use router::{admin, public};
@@ -74,7 +75,8 @@ pub struct App {
     shutdown: Shutdown,
     workbench: Workbench,
     observe: Observe,
-    waiting: Waiting,
+    /// What bodies gave and no socket has taken.
+    waiting: HeldBytes,
     /// One permit for each answer under way.
     questions: Arc<Semaphore>,
 }
@@ -91,7 +93,16 @@ impl App {
         let cores = std::thread::available_parallelism().unwrap_or(std::num::NonZeroUsize::MIN);
         let questions = Arc::new(Semaphore::new(settings.max_questions.min(Semaphore::MAX_PERMITS)));
         let workbench = Workbench::new(cores);
-        Self { engine, doors, settings, shutdown, workbench, observe, waiting: Waiting::default(), questions }
+        Self {
+            engine,
+            doors,
+            settings,
+            shutdown,
+            workbench,
+            observe,
+            waiting: HeldBytes::default(),
+            questions,
+        }
     }
 
     /// How many answers are under way.
@@ -101,7 +112,7 @@ impl App {
 
     /// How many bytes wait for slow readers.
     pub fn waiting_bytes(&self) -> u64 {
-        self.waiting.bytes()
+        self.waiting.held()
     }
 
     /// Waits for the engine, but not past the end of a drain: who still waits then is told so, while there is somebody to
