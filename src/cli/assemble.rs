@@ -181,5 +181,6 @@ fn upstream_readings(upstream: &UpstreamStats) -> UpstreamReadings {
         turned_away: upstream.turned_away,
         malformed: upstream.malformed,
         body_bytes: upstream.body_bytes,
+        page_bytes: upstream.page_bytes,
     }
 }

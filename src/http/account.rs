@@ -4,7 +4,6 @@
 //! in the log hangs on the body. What it says beyond the outside of the answer, the handler has noted on the [`Account`].
 
 mod counted;
-mod waiting;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,13 +18,12 @@ use http::{HeaderMap, HeaderValue, Method};
 use tokio::time::Instant;
 
 use self::counted::{Counted, Told};
-pub use self::waiting::Waiting;
 use super::Observer;
 use super::problem::{Code, Problem};
 use super::question::Format;
 use crate::domain::AgentId;
 use crate::engine::{CacheReport, Verdict};
-use crate::telemetry::{AnswerSpan, Begun, Ending, Trace, Tracer};
+use crate::telemetry::{AnswerSpan, Begun, Ending, HeldBytes, Trace, Tracer};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// What is shorter than this and happens to stand in a credential gives nothing of it away.
@@ -36,18 +34,18 @@ const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 #[derive(Clone)]
 pub(super) struct Ledger {
     observer: Option<Observer>,
-    waiting: Waiting,
+    waiting: HeldBytes,
 }
 
 impl Ledger {
     /// Every answer in the log, to the observer, and in a span.
-    pub(super) const fn public(observer: Observer, waiting: Waiting) -> Self {
+    pub(super) const fn public(observer: Observer, waiting: HeldBytes) -> Self {
         Self { observer: Some(observer), waiting }
     }
 
     /// Probes come every few seconds: in the log only where somebody debugs.
     pub(super) fn admin() -> Self {
-        Self { observer: None, waiting: Waiting::default() }
+        Self { observer: None, waiting: HeldBytes::default() }
     }
 
     fn span(&self, begun: Begun<'_>) -> AnswerSpan {

@@ -42,9 +42,8 @@ use self::problem::{Code, Problem};
 use crate::encode::Workbench;
 use crate::engine::{AskError, Engine};
 use crate::shutdown::Shutdown;
-use crate::telemetry::{Answered, Exposition, Tracer};
+use crate::telemetry::{Answered, Exposition, HeldBytes, Tracer};
 
-pub use account::Waiting;
 pub use page::PAGE_PARAMETERS;
 pub use question::ALL_PARAMETERS;
 pub use router::{admin, public};
@@ -82,7 +81,8 @@ pub struct App {
     shutdown: Shutdown,
     workbench: Workbench,
     observer: Observer,
-    waiting: Waiting,
+    /// What bodies gave and no socket has taken.
+    waiting: HeldBytes,
     /// One permit for each answer under way.
     questions: Arc<Semaphore>,
 }
@@ -106,7 +106,7 @@ impl App {
             shutdown,
             workbench,
             observer,
-            waiting: Waiting::default(),
+            waiting: HeldBytes::default(),
             questions,
         }
     }
@@ -118,7 +118,7 @@ impl App {
 
     /// How many bytes wait for slow readers.
     pub fn waiting_bytes(&self) -> u64 {
-        self.waiting.bytes()
+        self.waiting.held()
     }
 
     /// Waits for the engine, but not past the end of a drain: who still waits then is told so, while there is somebody to

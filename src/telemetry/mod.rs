@@ -2,6 +2,7 @@
 
 mod answered;
 mod exposition;
+mod held;
 mod log;
 mod metrics;
 mod process;
@@ -11,6 +12,7 @@ mod traces;
 
 pub use answered::{Answered, Ending, Rows};
 pub use exposition::Exposition;
+pub use held::HeldBytes;
 pub use log::{LogFormat, LogSetupError, set_up_log};
 pub use metrics::Metrics;
 pub use process::{file_handles, open_files};

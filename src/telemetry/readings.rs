@@ -40,6 +40,8 @@ pub struct UpstreamReadings {
     pub requests: Vec<(&'static str, u64)>,
     /// Attempts after a failed one.
     pub retries: u64,
+    /// Bytes of pages that were read and are not laid out yet.
+    pub page_bytes: u64,
     /// Requests that were never sent: no room, or the breaker is open.
     pub turned_away: u64,
     /// Answers that were not what the contract says.
@@ -138,6 +140,11 @@ impl Collector for ReadingsCollector {
         gauge("fanfold_cache_entries", "Entries the cache holds", cache.entries as f64)?;
         gauge("fanfold_upstream_in_flight", "Requests upstream in flight", gate.in_flight as f64)?;
         gauge("fanfold_upstream_waiting", "Requests upstream that wait for their turn", gate.waiting as f64)?;
+        gauge(
+            "fanfold_page_bytes",
+            "Bytes of pages that were read and are not laid out yet",
+            upstream.page_bytes as f64,
+        )?;
         if let Some(left) = gate.budget_left {
             gauge("fanfold_budget_left", "Requests that the tightest budget has left", left as f64)?;
         }

@@ -112,12 +112,12 @@ impl Upstream {
     async fn ask<T, F>(&self, ask: Ask<'_>, read: F) -> Result<T, SourceError>
     where
         T: Send + 'static,
-        F: Fn(Bytes) -> Result<T, page::Fault> + Copy + Send + 'static,
+        F: Fn(Bytes) -> Result<T, page::Fault> + Clone + Send + 'static,
     {
         let mut tries = Tries::default();
         let mut said = None;
         loop {
-            let Failure { error, cause } = match self.attempt(&ask, &mut tries, read).await {
+            let Failure { error, cause } = match self.attempt(&ask, &mut tries, read.clone()).await {
                 Ok(answer) => {
                     self.retries.lock().unwrap_or_else(PoisonError::into_inner).deposit();
                     return Ok(answer);
@@ -202,7 +202,9 @@ impl Source for Upstream {
         let query = query::of_page(&subject.filters, page, self.settings.dates);
         let url = self.agent_url(subject.agent, &["executions"], &query);
         let ask = Ask { url, template: PAGES, credential: &subject.credential, agent: subject.agent, turn };
-        self.ask(ask, move |body| page::parse(&body, Some(page.number))).boxed()
+        // Rows are slices of the body, which lives until they are laid out elsewhere.
+        let pages = self.counters.pages.clone();
+        self.ask(ask, move |body| page::parse(&pages.count(body), Some(page.number))).boxed()
     }
 
     fn agent<'a>(

@@ -1,6 +1,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::gate::GateSnapshot;
+use crate::telemetry::HeldBytes;
 
 /// What became of a request upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +80,8 @@ pub(super) struct Counters {
     pub(super) malformed: AtomicU64,
     pub(super) body_bytes: AtomicU64,
     pub(super) turned_away: AtomicU64,
+    /// Bodies of pages, until the last of their rows is laid out.
+    pub(super) pages: HeldBytes,
 }
 
 /// What was asked of upstream so far, and what the gate is doing now.
@@ -94,6 +97,8 @@ pub struct UpstreamStats {
     pub body_bytes: u64,
     /// Requests that the gate turned away: no room in time, or upstream is down.
     pub turned_away: u64,
+    /// Bytes of pages that were read and are not laid out yet.
+    pub page_bytes: u64,
     /// What the gate is doing.
     pub gate: GateSnapshot,
 }
@@ -122,6 +127,7 @@ impl Counters {
             malformed: read(&self.malformed),
             body_bytes: read(&self.body_bytes),
             turned_away: read(&self.turned_away),
+            page_bytes: self.pages.held(),
             gate,
         }
     }

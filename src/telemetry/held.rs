@@ -1,0 +1,62 @@
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use bytes::Bytes;
+
+/// How many bytes somebody holds whom they were given to. Clones count together.
+#[derive(Clone, Default)]
+pub struct HeldBytes(Arc<AtomicU64>);
+
+impl HeldBytes {
+    /// How many there are.
+    pub fn held(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+
+    /// The same bytes, counted until the last of them is dropped.
+    pub fn count(&self, bytes: Bytes) -> Bytes {
+        self.0.fetch_add(bytes.len() as u64, Relaxed);
+        Bytes::from_owner(Counted { bytes, among: self.clone() })
+    }
+}
+
+impl fmt::Debug for HeldBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("HeldBytes").field(&self.held()).finish()
+    }
+}
+
+struct Counted {
+    bytes: Bytes,
+    among: HeldBytes,
+}
+
+impl AsRef<[u8]> for Counted {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.among.0.fetch_sub(self.bytes.len() as u64, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_held_until_the_last_of_them_is_dropped() {
+        let held = HeldBytes::default();
+        let mut bytes = held.count(Bytes::from_static(b"0123456789"));
+        assert_eq!((bytes.as_ref(), held.held()), (&b"0123456789"[..], 10));
+        let rest = bytes.split_off(4);
+        drop(bytes);
+        assert_eq!((rest.as_ref(), held.held()), (&b"456789"[..], 10));
+        drop(rest);
+        assert_eq!(held.held(), 0);
+    }
+}
