@@ -20,7 +20,7 @@ import tempfile
 import time
 import uuid
 from bisect import bisect_left
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -78,7 +78,7 @@ class Dashboard:
             return {"from": text_of(start, 1)}, Asked(at, start)
         return {"status": self.question}, Asked(at, status=self.question)
 
-    async def ask(self, http: aiohttp.ClientSession, base: str, verdicts: Verdicts) -> None:
+    async def ask(self, http: aiohttp.ClientSession, base: str, verdicts: Verdicts, stretch: "Stretch") -> None:
         query, asked = self.query()
         url = f"{base}/agents/{self.history.agent.id}/executions/all"
         began = time.monotonic()
@@ -90,20 +90,47 @@ class Dashboard:
                 assert document["complete"] and document["total"] == len(document["data"])
                 # What may be given while upstream, or the budget, gives nothing.
                 grace = 3600.0 if "fwd=stale" in answer.headers["Cache-Status"] else 0.0
-                verdicts.check(self.history, PROMISE, asked, document["data"], self.question, grace)
+                promise = stretch.of(PROMISE)
+                verdicts.check(self.history, promise, asked, document["data"], self.question, grace)
             else:
                 print(f"  {answer.status} to {self.question}: {body.decode()[:200]}", flush=True)
 
-    async def watch(self, http: aiohttp.ClientSession, base: str, verdicts: Verdicts, until: float, draw) -> None:
+    async def watch(
+        self, http: aiohttp.ClientSession, base: str, verdicts: Verdicts, stretch: "Stretch", until: float, draw
+    ) -> None:
         due = time.monotonic() + draw.uniform(0, ASKS_EVERY)
         while due < until:
             await asyncio.sleep(max(0.0, due - time.monotonic()))
-            await self.ask(http, base, verdicts)
+            await self.ask(http, base, verdicts, stretch)
             due = max(due + ASKS_EVERY, time.monotonic())
 
     @property
     def first_answer(self) -> float:
         return next((at + took for at, took, status in self.asked if status == 200), float("inf"))
+
+
+@dataclass
+class Stretch:
+    """By how much the gateway stretches its times to live while what is due exceeds the budget, as its metrics say."""
+
+    factors: deque = field(default_factory=lambda: deque([1.0], maxlen=90))
+    most: float = 1.0
+
+    def of(self, promise: Promise) -> Promise:
+        """The promise as it may be stretched: what is given now may have been read by the factors of a while ago."""
+        factor = max(self.factors)
+        return replace(
+            promise, live=promise.live * factor, settling=promise.settling * factor, settled=promise.settled * factor
+        )
+
+    async def follow(self, http: aiohttp.ClientSession, gateway: Program, until: float) -> None:
+        while time.monotonic() < until:
+            async with http.get(f"{gateway.admin}/metrics") as answer:
+                text = await answer.text()
+            factor = next(float(line.split()[1]) for line in text.splitlines() if line.startswith("fanfold_ttl_stretch "))
+            self.factors.append(factor)
+            self.most = max(self.most, factor)
+            await asyncio.sleep(1)
 
 
 def make_history(upstream: Upstream, number: int, stuck: tuple[str, ...]) -> History:
@@ -234,7 +261,7 @@ async def drive(arguments, upstream: Counting, gateway: Program, histories: list
         # Two for each agent, which ask two different things.
         question = QUESTIONS[(number + number // AGENTS) % len(QUESTIONS)]
         dashboards.append(Dashboard(histories[number % AGENTS], question))
-    verdicts = Verdicts()
+    verdicts, stretch = Verdicts(), Stretch()
     began = time.monotonic()
     until = began + arguments.minutes * 60
     timeout = aiohttp.ClientTimeout(total=90)
@@ -246,12 +273,14 @@ async def drive(arguments, upstream: Counting, gateway: Program, histories: list
         background = [tasks.create_task(live(history, until - 1, draw)) for history in histories[:LIVE_AGENTS]]
         background.append(tasks.create_task(edit(histories, arguments.edits_every, until - 1, draw)))
         background.append(tasks.create_task(progress(upstream, dashboards, verdicts, until)))
+        background.append(tasks.create_task(stretch.follow(http, gateway, until)))
         watching = [
-            asyncio.create_task(dashboard.watch(http, gateway.url, verdicts, until, draw)) for dashboard in dashboards
+            asyncio.create_task(dashboard.watch(http, gateway.url, verdicts, stretch, until, draw)) for dashboard in dashboards
         ]
         await asyncio.gather(*watching)
         for task in background:
             task.cancel()
+    print(f"times to live were stretched by at most {stretch.most:.1f}, at the end by {stretch.factors[-1]:.1f}")
     return dashboards, verdicts, began, until
 
 
