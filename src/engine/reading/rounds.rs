@@ -23,6 +23,8 @@ pub(super) struct Rounds {
     region: Span,
     rows: BTreeMap<RowId, crate::domain::Row>,
     seen: HashSet<RowId>,
+    /// Those of the whole list, in this round.
+    listed: HashSet<RowId>,
     positions: usize,
     brought_new: bool,
     quiet: u32,
@@ -43,6 +45,7 @@ impl Rounds {
             region,
             rows: BTreeMap::new(),
             seen: HashSet::new(),
+            listed: HashSet::new(),
             positions: 0,
             brought_new: false,
             quiet: 0,
@@ -55,12 +58,14 @@ impl Rounds {
 
     pub(super) fn begin(&mut self) {
         self.seen.clear();
+        self.listed.clear();
         (self.length_before, self.length) = (self.length, 0);
         (self.positions, self.brought_new, self.total) = (0, false, None);
     }
 
     pub(super) fn take(&mut self, page: Page) {
         self.length += page.rows.len();
+        self.listed.extend(page.rows.iter().map(|row| row.id.clone()));
         let total = self.total.get_or_insert(Ok(page.total));
         if *total != Ok(page.total) {
             *total = Err(Differ);
@@ -74,8 +79,9 @@ impl Rounds {
         }
     }
 
-    /// A round without doubles that saw all that is known, under one total, is a proven walk. Else every position must
-    /// be accounted for, and one round more bring nothing.
+    /// A round without doubles in all of the list that saw all that is known, under one total, is a proven walk. Else
+    /// every position must be accounted for, and one round more bring nothing; several, if rows outside the region came
+    /// twice, since others may have jumped over it.
     ///
     /// More known than positions means that rows left meanwhile: then as many rounds as make it unlikely (one in a
     /// thousand) that a row was missed every time. More positions than known, that rows came twice: because the list
@@ -83,10 +89,12 @@ impl Rounds {
     pub(super) fn end(&mut self) -> Belief {
         let known = self.rows.len();
         let has_total = matches!(self.total, Some(Ok(Some(_))));
-        if has_total && self.seen.len() == known && self.positions == known {
+        let is_still = self.listed.len() - self.seen.len() == self.length - self.positions;
+        if has_total && is_still && self.seen.len() == known && self.positions == known {
             return Belief::Whole;
         }
-        if self.brought_new {
+        let is_first = self.length_before == 0 && self.length > 0;
+        if self.brought_new || is_first {
             (self.quiet, self.worst_share) = (0, 1.0);
             return Belief::Open;
         }
@@ -97,7 +105,7 @@ impl Rounds {
         let doubles = self.positions - self.seen.len();
         let is_enough = match known.cmp(&self.positions) {
             Less => self.quiet >= QUIET && doubles <= self.length.saturating_sub(self.length_before),
-            Equal => true,
+            Equal => is_still || self.quiet >= QUIET,
             Greater => self.quiet >= QUIET && missed < 1e-3,
         };
         if is_enough { Belief::Whole } else { Belief::Open }

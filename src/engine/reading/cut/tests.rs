@@ -102,3 +102,20 @@ fn rows_that_came_twice_because_the_list_grew_at_its_head_are_believed_after_qui
     assert!((0..10).all(|_| grown(&mut rounds, 1) == Belief::Open), "a list that stays explains no double");
     assert_eq!(grown(&mut rounds, 2), Belief::Whole);
 }
+
+#[test]
+fn a_region_that_no_row_of_was_seen_is_not_believed_to_be_empty_at_once() {
+    let elsewhere = || {
+        let mut page = page(&[1, 2, 3], true);
+        page.rows.iter_mut().for_each(|row| row.created_at = Some(at(60_000_000)));
+        page.total = None;
+        page
+    };
+    let mut rounds = rounds();
+    rounds.begin();
+    rounds.take(elsewhere());
+    // The rows of the region jumped to a page that was read before.
+    rounds.take(elsewhere());
+    assert_eq!(rounds.end(), Belief::Open);
+    assert_eq!(round(&mut rounds, &[&[1, 2, 3], &[4, 5]]), Belief::Whole, "a proven walk");
+}
