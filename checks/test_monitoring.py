@@ -18,6 +18,8 @@ from tools import tool
 from upstream import Upstream
 
 MONITORING = ROOT / "deploy/monitoring"
+# As Prometheus asks: names as the text format has them differ.
+OPENMETRICS = {"Accept": "application/openmetrics-text; version=1.0.0"}
 RULES = MONITORING / "fanfold.rules.yaml"
 DASHBOARD = json.loads((MONITORING / "dashboard.json").read_text())
 OPERATIONS = (ROOT / "docs/operations.md").read_text()
@@ -58,7 +60,7 @@ def exposed(tmp_path_factory):
         # An answer is counted once its body is gone, which a client may see a moment earlier.
         while program.metric("fanfold_requests_total") < 2 and time.monotonic() < until:
             time.sleep(0.02)
-        yield Exposed(requests.get(f"{program.admin}/metrics", timeout=10).text)
+        yield Exposed(requests.get(f"{program.admin}/metrics", headers=OPENMETRICS, timeout=10).text)
     finally:
         program.stop()
         upstream.stop()

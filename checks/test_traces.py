@@ -89,8 +89,9 @@ def test_a_shared_read_belongs_to_who_began_it(agent_of, upstream, collector):
 
 def test_failures_and_attempts_after_them_are_seen(agent_of, upstream, collector):
     agent = agent_of(make_rows(30, 3), days=4, **exporting(collector))
-    upstream.script.append((500, {}, b'{"message":"boom"}'))
     agent.rows()
+    upstream.script.append((500, {}, b'{"message":"boom"}'))
+    agent.ask(**{"Cache-Control": "no-cache"})
     problem(agent.ask("from=yesterday"), 400, "invalid_request")
     received = spans(collector, agent)
     failed = [span for span in received if span.kind == "client" and span.error]
