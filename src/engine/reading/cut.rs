@@ -99,7 +99,8 @@ impl Reader<'_> {
                     return Err(endless(asked));
                 }
                 desk.room(0).await?;
-                let (page, asked_at) = self.page(asked, number, dates, desk).await?;
+                let (mut page, asked_at) = self.page(asked, number, dates, desk).await?;
+                page.total = page.total.filter(|_| !self.subject.filters.can_change());
                 first_asked_at.get_or_insert(asked_at);
                 let has_more = page.has_more && !page.rows.is_empty();
                 rounds.take(page);

@@ -150,14 +150,17 @@ impl Reader<'_> {
         }
     }
 
-    /// Whether the totals of a list of several pages tell when it moves.
+    /// Whether a list of several pages can be walked by its totals, and parts of it be asked for alone otherwise.
+    fn is_walkable(&self, first: &Page) -> bool {
+        self.has_telling_total(first) && self.learned.total() == Total::Plausible
+    }
+
+    /// Whether totals tell when the list moves.
     ///
     /// Without one nothing tells of a row that left. Under a filter on what changes one row may leave while another
     /// enters further down: no total tells that, and no row comes twice.
-    fn is_walkable(&self, first: &Page) -> bool {
-        first.total.is_some()
-            && self.learned.total() == Total::Plausible
-            && !self.subject.filters.can_change()
+    fn has_telling_total(&self, first: &Page) -> bool {
+        first.total.is_some() && !self.subject.filters.can_change()
     }
 
     /// Reads a region out of a list of everything: walks it, anew where the proof fails, since no part of it can be
@@ -168,7 +171,7 @@ impl Reader<'_> {
             let asked = self.asked(left, Dates::Ignored);
             desk.room(0).await?;
             let (first, asked_at) = self.page(asked, 1, Dates::Ignored, desk).await?;
-            if first.has_more && first.total.is_none() {
+            if first.has_more && !self.has_telling_total(&first) {
                 break;
             }
             let (order, ending) = (self.learned.order(), self.learned.ending());

@@ -83,7 +83,7 @@ impl Rounds {
     /// every position must be accounted for, and one round more bring nothing; several, if rows outside the region came
     /// twice, since others may have jumped over it.
     ///
-    /// More known than positions means that rows left meanwhile: then as many rounds as make it unlikely (one in a
+    /// More known than positions means that rows left meanwhile, and so may some have that others stand in for: then as many rounds as make it unlikely (one in a
     /// thousand) that a row was missed every time. More positions than known, that rows came twice: because the list
     /// grew at its head, if it did grow by as many since the round before.
     pub(super) fn end(&mut self) -> Belief {
@@ -105,8 +105,9 @@ impl Rounds {
         let doubles = self.positions - self.seen.len();
         let is_enough = match known.cmp(&self.positions) {
             Less => self.quiet >= QUIET && doubles <= self.length.saturating_sub(self.length_before),
-            Equal => is_still || self.quiet >= QUIET,
-            Greater => self.quiet >= QUIET && missed < 1e-3,
+            // As many as there are, and they are those: none came twice.
+            Equal if self.seen.len() == known => is_still || self.quiet >= QUIET,
+            Equal | Greater => self.quiet >= QUIET && missed < 1e-3,
         };
         if is_enough { Belief::Whole } else { Belief::Open }
     }
