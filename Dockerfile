@@ -11,16 +11,16 @@ WORKDIR /build
 COPY scripts/build-release scripts/
 # The dependencies, in a layer of their own: it is built anew only when the manifests change.
 COPY Cargo.toml Cargo.lock ./
-RUN mkdir -p src tests/it \
+RUN mkdir -p src tests/it benches/loops \
  && echo 'fn main() {}' > src/main.rs \
- && touch src/lib.rs tests/it/main.rs \
+ && touch src/lib.rs tests/it/main.rs benches/loops/main.rs \
  && scripts/build-release \
- && rm -r src tests
+ && rm -r src tests benches
 
 COPY openapi.yaml ./
 COPY src src
 # Cargo goes by times, and the stub's may be later than the sources'.
-RUN mkdir -p tests/it && touch tests/it/main.rs src/main.rs src/lib.rs \
+RUN mkdir -p tests/it benches/loops && touch tests/it/main.rs benches/loops/main.rs src/main.rs src/lib.rs \
  && scripts/build-release
 
 # What runs, and nothing beside it. The loader looks in these places without a cache; the resolver's parts for files
