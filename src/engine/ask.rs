@@ -223,17 +223,22 @@ const MAX_SHARED_ROWS: usize = 60 * MAX_PAGE_SIZE;
 /// What is known already decides by its cost. What is not is worth reading if others ask about the same executions
 /// under other filters on the status, or under none, and there are not too many.
 fn is_better_here(inner: &Inner, wide: &Subject, status: &Status, span: Span, now: Timestamp) -> bool {
-    let parts = inner.scopes.find(wide).map(|scope| scope.lock().look(span)).unwrap_or_default();
     let policy = inner.settings.policy(Membership::Rows);
-    if !parts.is_empty() && plan::is_cheaper_here(&parts, status, &policy, now) {
-        return true;
+    let mut expected_rows = None;
+    if let Some(scope) = inner.scopes.find(wide) {
+        let known = scope.lock();
+        let parts = known.look(span);
+        if !parts.is_empty() && plan::is_cheaper_here(&parts, status, &policy, now) {
+            return true;
+        }
+        expected_rows = plan::expected_rows(&parts, span);
     }
     let kin = inner.scopes.of_any_status(wide);
     let others_ask =
         kin.iter().any(|scope| scope.subject.filters.status.as_ref() != Some(status) && scope.is_asked(now));
     // Of a history that nobody read without the filter it is known that it holds at least those under filters.
     let known = || kin.iter().map(|scope| scope.known_rows(span)).sum::<usize>() * 2;
-    others_ask && plan::expected_rows(&parts, span).unwrap_or_else(known) <= MAX_SHARED_ROWS
+    others_ask && expected_rows.unwrap_or_else(known) <= MAX_SHARED_ROWS
 }
 
 /// Where the present is for a question: at the end of the latest reading that went up to it, if that is fresh enough

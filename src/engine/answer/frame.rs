@@ -83,7 +83,6 @@ impl Frame {
     }
 
     pub(super) fn plan(&self, span: Span) -> Plan {
-        let parts = self.scope.lock().look(span);
         let company = match self.scope.is_asked_by_status(self.asked_at) {
             true => Company::ByStatus,
             false => Company::None,
@@ -94,7 +93,10 @@ impl Frame {
             Keep::No => Probing::Never,
         };
         let asker = Asker { status: self.status.as_ref(), company, probing };
-        plan::plan(&parts, span, &self.policy, asker, self.asked_at, self.window())
+        let window = self.window();
+        // Under the lock: copies of ten thousand segments would take longer than the plan.
+        let known = self.scope.lock();
+        plan::plan(&known.look(span), span, &self.policy, asker, self.asked_at, window)
     }
 
     /// Whether a row must be read again before it is given to this question.

@@ -27,10 +27,10 @@ pub(super) struct Coverage {
 }
 
 /// What [`Coverage::look`] finds at a place.
-#[derive(Clone, Debug)]
-pub(super) enum Part {
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Part<'a> {
     /// Known, and the rows are still kept.
-    Known(Segment),
+    Known(&'a Segment),
     /// Not known.
     Gap(Span),
 }
@@ -38,10 +38,10 @@ pub(super) enum Part {
 impl Coverage {
     /// Everything within a span, newest first: known parts and the gaps between them, without overlap and without
     /// a hole. Segments that are partly within come whole, so their spans may reach beyond.
-    pub(super) fn look(&self, span: Span) -> Vec<Part> {
+    pub(super) fn look(&self, span: Span) -> Vec<Part<'_>> {
         let mut parts = Vec::new();
         let mut rest = Some(span);
-        let gap = |parts: &mut Vec<Part>, span: Span| match parts.last_mut() {
+        let gap = |parts: &mut Vec<Part<'_>>, span: Span| match parts.last_mut() {
             Some(Part::Gap(above)) => *above = above.union(span),
             Some(Part::Known(_)) | None => parts.push(Part::Gap(span)),
         };
@@ -52,7 +52,7 @@ impl Coverage {
             }
             rest = left.before(segment.span.from());
             if segment.is_kept() {
-                parts.push(Part::Known(segment.clone()));
+                parts.push(Part::Known(segment));
             } else if let Some(gone) = left.intersection(segment.span) {
                 gap(&mut parts, gone);
             }

@@ -39,7 +39,7 @@ fn segment(number: u64, from: i64, to: i64, instants: &[i64]) -> (Segment, Arc<E
     (Segment { span: span(from, to), read_at, latest_read_at: read_at, trust, contents }, entry)
 }
 
-fn span_of(part: &Part) -> Span {
+fn span_of(part: &Part<'_>) -> Span {
     match part {
         Part::Known(segment) => segment.span,
         Part::Gap(span) => *span,

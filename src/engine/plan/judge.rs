@@ -8,7 +8,7 @@ use crate::engine::freshness::{Membership, Policy};
 
 /// Whether everything known of a span may still be given when that is `allowance` past its freshness.
 pub(in crate::engine) fn may_be_stale(
-    parts: &[Part],
+    parts: &[Part<'_>],
     policy: &Policy,
     now: Timestamp,
     allowance: Duration,
@@ -38,7 +38,7 @@ pub(in crate::engine) fn may_be_stale(
 }
 
 /// How many rows a span probably holds, by those known of it; none if too little is known to tell.
-pub(in crate::engine) fn expected_rows(parts: &[Part], span: Span) -> Option<usize> {
+pub(in crate::engine) fn expected_rows(parts: &[Part<'_>], span: Span) -> Option<usize> {
     let (mut rows, mut width) = (0usize, Duration::ZERO);
     for part in parts {
         if let Part::Known(segment) = part {
@@ -60,7 +60,7 @@ const TELLING: Duration = Duration::from_hours(24);
 /// a filter makes due there, and the rows of the last days once. What was never read speaks for the filter, which may
 /// be much smaller; but for the head, which has to be read either way.
 pub(in crate::engine) fn is_cheaper_here(
-    parts: &[Part],
+    parts: &[Part<'_>],
     status: &Status,
     policy: &Policy,
     now: Timestamp,

@@ -122,7 +122,7 @@ pub(super) struct Probe {
 
 /// Makes the plan for a span from what was found there ([`super::coverage::Coverage::look`]).
 pub(super) fn plan(
-    parts: &[Part],
+    parts: &[Part<'_>],
     span: Span,
     policy: &Policy,
     asker: Asker<'_>,
@@ -186,8 +186,8 @@ fn joined(mut parts: Vec<(Timestamp, Span, usize)>, window: Duration) -> Vec<Spa
     joined.into_iter().flat_map(|(_, span, _)| span.split(window)).collect()
 }
 
-fn gaps(span: Span, parts: &[Part]) -> Gaps {
-    let is_gap = |part: &Part| matches!(part, Part::Gap(_));
+fn gaps(span: Span, parts: &[Part<'_>]) -> Gaps {
+    let is_gap = |part: &Part<'_>| matches!(part, Part::Gap(_));
     match parts.split_first() {
         Some((head, rest)) if !rest.iter().any(is_gap) => match head {
             Part::Known(_) => Gaps::None,

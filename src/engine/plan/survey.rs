@@ -284,7 +284,7 @@ impl<'a> Survey<'a> {
         }
     }
 
-    pub(super) fn finish(mut self, span: Span, parts: &[Part]) -> Plan {
+    pub(super) fn finish(mut self, span: Span, parts: &[Part<'_>]) -> Plan {
         self.dated(span.from().previous());
         let probes = self.probes();
         self.widen();

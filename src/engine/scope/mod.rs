@@ -299,7 +299,7 @@ impl Scope {
 
 impl Known {
     /// What is known within a span.
-    pub(super) fn look(&self, span: Span) -> Vec<Part> {
+    pub(super) fn look(&self, span: Span) -> Vec<Part<'_>> {
         self.coverage.look(span)
     }
 
