@@ -6,7 +6,9 @@ Prints a Markdown table of figures and ratios; judges nothing, for a busy machin
 import asyncio
 import math
 import os
+import socket
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -17,7 +19,7 @@ from pathlib import Path
 import httpx
 import requests
 from answers import PATIENCE, Agent, assert_same, lines, raw_rows
-from programs import KEY, Program, start_gateway, start_simulator
+from programs import BINARY, KEY, Program, clean_environment, free_port, start_gateway, start_simulator
 from rows import Row, make_rows, now
 from upstream import Upstream
 
@@ -235,12 +237,47 @@ def over_the_simulator(directory: Path) -> None:
         simulator.stop()
 
 
+def start_to_ready(directory: Path) -> None:
+    took = []
+    for _ in range(20):
+        admin = free_port()
+        listen = ["--listen", f"127.0.0.1:{free_port()}", "--admin-listen", f"127.0.0.1:{admin}", "--drain-delay", "0s"]
+        with (directory / "start.log").open("wb") as log:
+            began = time.perf_counter()
+            process = subprocess.Popen([BINARY, "serve", *listen], env=clean_environment(), stdout=log, stderr=log)
+            while not is_ready(admin):
+                time.sleep(0.0005)
+            took.append(time.perf_counter() - began)
+        process.terminate()
+        assert process.wait(10) == 0
+    tell("from the start to `/readyz` saying yes", f"{statistics.median(took) * 1000:.0f} ms", "median of 20")
+
+
+def is_ready(admin: int) -> bool:
+    """Asked over a bare socket: a client of its own would take longer than what is measured."""
+    try:
+        with socket.create_connection(("127.0.0.1", admin), 1) as connection:
+            connection.sendall(b"GET /readyz HTTP/1.1\r\nHost: ready\r\nConnection: close\r\n\r\n")
+            return b" 200 " in connection.recv(64)
+    except OSError:
+        return False
+
+
 def rss(program: Program) -> int:
     status = Path(f"/proc/{program.process.pid}/statm").read_text()
     return int(status.split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-MEASUREMENTS = (long_history, many_pages, full_budget, small_budget, many_callers, refreshes, over_the_simulator)
+MEASUREMENTS = (
+    start_to_ready,
+    long_history,
+    many_pages,
+    full_budget,
+    small_budget,
+    many_callers,
+    refreshes,
+    over_the_simulator,
+)
 
 
 def main() -> None:

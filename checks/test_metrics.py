@@ -77,7 +77,9 @@ def busy(agent_of, upstream):
             lambda: agent.ask("sort=asc"),
             lambda: replace(agent, key="bn-bad").ask(),
             lambda: requests.get(f"{agent.base}/no/{number}", timeout=30),
-            lambda: requests.get(f"{agent.base}/v2/agent/{agent.id}/executions?page_size=5", headers=agent.headers, timeout=30),
+            lambda: requests.get(
+                f"{agent.base}/v2/agent/{agent.id}/executions?page_size=5", headers=agent.headers, timeout=30
+            ),
         ]
         kinds[number % len(kinds)]()
 

@@ -60,7 +60,11 @@ def request(draw: random.Random, agents: list[str]) -> tuple[str, str, dict[str,
             f"/executions?user={DIGITS}",
         ]
     )
-    headers = {"Authorization": draw.choice([f"Bearer {KEY}"] * 6 + [f"Bearer {BAD_KEY}", f"Basic {KEY}", KEY, f"Bearer {KEY} {NAME}"])}
+    headers = {
+        "Authorization": draw.choice(
+            [f"Bearer {KEY}"] * 6 + [f"Bearer {BAD_KEY}", f"Basic {KEY}", KEY, f"Bearer {KEY} {NAME}"]
+        )
+    }
     odd = [
         {"Cookie": COOKIE},
         {"User-Agent": f"{NAME}/1"},

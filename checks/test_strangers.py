@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 
 import pytest
 import requests
-from answers import problem
 from programs import run
 from rows import make_rows
 

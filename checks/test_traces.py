@@ -33,7 +33,9 @@ def spans(collector: Collector, agent) -> list:
 
 
 def test_a_trace_arrives_whole_with_its_upstream_spans(agent_of, upstream, collector):
-    agent = agent_of(make_rows(400, 20), **exporting(collector, OTEL_RESOURCE_ATTRIBUTES="deployment.environment=check"))
+    agent = agent_of(
+        make_rows(400, 20), **exporting(collector, OTEL_RESOURCE_ATTRIBUTES="deployment.environment=check")
+    )
     assert agent.ask(traceparent=PARENT, tracestate="vendor=1", X_Request_Id="job-7").json()["total"] == 400
     seen = list(upstream.log)
     agent.ask(traceparent=PARENT.replace(CALLER, "1" * 16))
@@ -98,7 +100,11 @@ def test_failures_and_attempts_after_them_are_seen(agent_of, upstream, collector
     failed = [span for span in received if span.kind == "client" and span.error]
     assert [span.attributes["error.type"] for span in failed] == ["server_error"]
     assert failed[0].attributes["http.response.status_code"] == 500
-    assert [span.attributes["http.request.resend_count"] for span in received if "http.request.resend_count" in span.attributes] == [1]
+    assert [
+        span.attributes["http.request.resend_count"]
+        for span in received
+        if "http.request.resend_count" in span.attributes
+    ] == [1]
     refused = [span for span in received if span.attributes.get("error.type") == "invalid_request"]
     # A client's mistake is no failure of the server's.
     assert len(refused) == 1 and not refused[0].error
