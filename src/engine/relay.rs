@@ -136,7 +136,7 @@ async fn answer(inner: &Arc<Inner>, question: RelayQuestion) -> Result<Relayed, 
     if let Some(kept) = &kept {
         let freshness = freshness(kept, &policy, now);
         let late = freshness.age.saturating_sub(freshness.lifetime);
-        let allowed = inner.settings.stale_while_revalidate.max(question.wish.max_stale.unwrap_or_default());
+        let allowed = question.wish.may_be_stale_for(inner.settings.stale_while_revalidate);
         let stays = freshness.age + question.wish.min_fresh.unwrap_or_default() <= freshness.lifetime;
         if stays || (!late.is_zero() && late <= allowed) {
             if matches!(standing, Standing::Unknown) {
