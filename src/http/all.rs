@@ -157,7 +157,7 @@ impl Wanted {
 
     fn stream(self, app: &App, answer: Answer, visit: Visit, place: OwnedSemaphorePermit) -> Response {
         let verdict = answer.foregone().cloned();
-        let told = verdict.as_ref().map_or(Told::Unknown, Told::Verdict);
+        let told = verdict.as_ref().map_or(Told::Unknown(self.prefer.tolerance), Told::Verdict);
         let coding = self.codings.preferred;
         let body = if self.parts.method == Method::HEAD {
             // Not an empty body: its length is not zero but unknown.
