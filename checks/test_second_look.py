@@ -6,7 +6,7 @@ import requests
 from aiohttp import web
 from answers import NDJSON, problem, raw_rows
 from programs import KEY
-from rows import make_rows, text_of
+from rows import DAY, make_rows, now, text_of
 
 PATIENCE = 60
 
@@ -72,6 +72,22 @@ def test_rows_without_a_date_stay_where_upstream_lists_them(agent_of, upstream):
     upstream.fault = odd
     answer = agent.ask(f"from={text_of(rows[-1].created)}&to={text_of(rows[0].created)}")
     assert raw_rows(answer.text) == undated
+
+
+def test_a_page_up_to_the_present_shows_what_is_new(agent_of, upstream):
+    rows = make_rows(40, 5)
+    agent = agent_of(rows, "--live-ttl", "1s")
+
+    def page(days_ago: float) -> requests.Response:
+        span = f"from={text_of(now() - 6 * DAY)[:11]}00:00:00Z&to={text_of(now() - int(days_ago * DAY))[:11]}23:59:59Z"
+        url = f"{agent.base}/v2/agent/{agent.id}/executions?{span}&page_size=50"
+        return requests.get(url, headers=agent.headers, timeout=PATIENCE)
+
+    assert page(2).headers["Cache-Control"] == "private, max-age=86400"
+    assert page(0).headers["Cache-Control"] == "private, max-age=1"
+    upstream.agents[agent.id].add(make_rows(1, 0.001, seed=2, until=now()))
+    time.sleep(1.5)
+    assert page(0).json()["total"] == 41
 
 
 def test_a_refusal_is_no_answer_that_was_left(agent_of):
