@@ -183,9 +183,10 @@ impl Upstream {
     /// Remembers why upstream was of no use.
     fn note_fault(&self, failure: &Failure) {
         if let Cause::Transient(_) | Cause::IdleConnection = failure.cause {
-            *self.last_fault() = match &failure.error {
-                SourceError::Unavailable { detail, .. } => detail.clone(),
-                error => error.to_string(),
+            *self.last_fault() = if let SourceError::Unavailable { detail, .. } = &failure.error {
+                detail.clone()
+            } else {
+                failure.error.to_string()
             };
         }
     }
