@@ -74,6 +74,15 @@ def test_rows_without_a_date_stay_where_upstream_lists_them(agent_of, upstream):
     assert raw_rows(answer.text) == undated
 
 
+def test_head_says_how_long_the_answer_is_in_either_coding(agent_of):
+    agent = agent_of(make_rows(200, 20))
+    for coding in ("identity", "gzip"):
+        head = agent.ask(method="HEAD", Accept_Encoding=coding)
+        got = agent.ask(Accept_Encoding=coding)
+        assert head.headers.get("Content-Encoding") == got.headers.get("Content-Encoding")
+        assert int(head.headers["Content-Length"]) > 10_000, head.headers
+
+
 def test_a_page_up_to_the_present_shows_what_is_new(agent_of, upstream):
     rows = make_rows(40, 5)
     agent = agent_of(rows, "--live-ttl", "1s")
