@@ -43,7 +43,7 @@ pub(super) async fn ask(inner: &Arc<Inner>, question: Question) -> Result<Answer
     // Rows of one status are no part of what is known of all.
     let opening = opening.filter(|opening| opening.is_of(&scope));
     let credential = question.credential.id();
-    let policy = inner.policy(membership, credential).wished(&question.wish).of_scope(scope.key);
+    let policy = inner.policy(membership, credential).wished(&question.wish).of_scope(scope.beat);
     let status = if membership == Membership::Rows { question.filters.status.clone() } else { None };
     let present = present(&scope, &policy, asked_at, upstream_now);
     let Some(span) = Span::new(span.from(), span.to().min(present)) else {

@@ -12,8 +12,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use self::layout::{Chunk, Laid, chunks, joined, kept};
+use super::beat::Beat;
 use super::coverage::{Contents, Coverage, Part, Segment, Trust};
-use super::freshness::Policy;
+use super::freshness::{Membership, Policy};
 use super::reading::{Keep, Learned, Piece, Purpose, Reading};
 use crate::domain::{Credential, EntryRow, EntrySlice, NewRow, RowId, Span, Status, Timestamp};
 use crate::source::{QuestionId, Subject};
@@ -27,6 +28,8 @@ pub(super) type ScopeKey = [u8; 16];
 
 pub(super) struct Scope {
     pub(super) key: ScopeKey,
+    /// When what is known here comes due.
+    pub(super) beat: Beat,
     pub(super) subject: Subject,
     pub(super) learned: Learned,
     credential: Mutex<Credential>,
@@ -85,9 +88,10 @@ fn is_lately(asked_at: &AtomicI64, now: Timestamp) -> bool {
 }
 
 impl Scope {
-    pub(super) fn new(key: ScopeKey, subject: Subject) -> Self {
+    pub(super) fn new(key: ScopeKey, beat: Beat, subject: Subject) -> Self {
         Self {
             key,
+            beat,
             credential: Mutex::new(subject.credential.clone()),
             subject,
             learned: Learned::default(),
@@ -239,8 +243,7 @@ impl Scope {
             }
             for part in without(laid.segment.span, &newer) {
                 if let Some(segment) = laid.segment.clipped(part) {
-                    let apart = |top| policy.place_ttl(top, asked_at.ours) / 16;
-                    known.settle(self.key, store, segment, reading, apart);
+                    known.settle(self.key, store, segment, reading, policy);
                 }
             }
             // Had all of it been read by others meanwhile, nothing would point at the entry.
@@ -358,15 +361,24 @@ impl Known {
     /// Puts a segment in its place, joined with small neighbors that touch it.
     ///
     /// A neighbor that is being read is left alone: joined, it would pass for as new as this segment, and what is
-    /// being read of it for outdated.
+    /// being read of it for outdated. What was cut out of a small segment to be read again goes back to what is left of it,
+    /// whatever the ages: else a few rows that are read often would leave pieces of pages behind, and each would cost a
+    /// request to renew.
     fn settle(
         &mut self,
         scope: ScopeKey,
         store: &dyn Store,
         mut segment: Segment,
         reading: &Reading,
-        apart: impl Fn(Timestamp) -> Duration,
+        policy: &Policy,
     ) {
+        let now = segment.read_at;
+        // Their age must not matter soon: where the place decides it does always.
+        let is_young = |home: &&Segment| {
+            policy.membership != Membership::Spans && !policy.is_past(home.read_at, policy.settled / 2, now)
+        };
+        let cut: Vec<Span> =
+            self.coverage.overlapping(segment.span).filter(is_young).map(|home| home.span).collect();
         self.replace(store, segment.span, Vec::new());
         if segment.trust == Trust::Proven {
             let is_being_read = |span: Span| {
@@ -380,7 +392,13 @@ impl Known {
                 let neighbors =
                     [below, above].map(|at| self.coverage.at(at).filter(|n| !is_being_read(n.span)).cloned());
                 for neighbor in neighbors.into_iter().flatten() {
-                    let apart = apart(segment.span.to().max(neighbor.span.to()));
+                    let is_left = cut.iter().any(|home| home.covers(neighbor.span))
+                        && reading.span.intersection(neighbor.span).is_none();
+                    let apart = if is_left {
+                        Duration::MAX
+                    } else {
+                        policy.place_ttl(segment.span.to().max(neighbor.span.to()), now) / 16
+                    };
                     let before = segment.key();
                     segment = joined(scope, store, segment, &neighbor, apart);
                     if segment.key() != before {
