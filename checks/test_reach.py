@@ -96,7 +96,16 @@ def test_no_proxy_keeps_a_host_to_itself(behind, ca_file, proxy):
     assert proxy.asked == []
 
 
-def test_what_is_on_this_machine_goes_through_no_proxy(agent_of, proxy):
+def test_what_is_encrypted_goes_through_the_proxy_on_this_machine_too(secure, behind, ca_file, rows):
+    at = urlsplit(secure.url)
+    proxy = Proxy({f"localhost:{at.port}": (at.hostname, at.port)})
+    agent = behind(f"https://localhost:{at.port}", "--upstream-ca-file", ca_file, HTTPS_PROXY=proxy.url)
+    assert_same(agent.rows(), rows)
+    assert proxy.asked
+    proxy.stop()
+
+
+def test_what_goes_in_the_clear_within_this_machine_goes_through_no_proxy(agent_of, proxy):
     agent = agent_of(make_rows(20, 3), HTTP_PROXY=proxy.url, ALL_PROXY=proxy.url)
     agent.rows()
     assert proxy.asked == []

@@ -24,7 +24,7 @@ async fn simulating(settings: &Simulate) -> Result<Exit, Failure> {
     let simulator = Simulator::new(simulator_settings(settings));
     let (listener, address) = listen("listen", settings.listen).await?;
     let signals = stop::signals().map_err(|error| Failure(format!("signals can't be handled: {error}")))?;
-    info!(%address, "Standing in for upstream on {address}.");
+    info!(%address, "Standing in for upstream on {address}; every key that begins with bn- or sa- is good.");
     for agent in simulator.agents() {
         info!(agent = %agent.id, executions = agent.executions, "Agent {} has {} executions.", agent.id, agent.executions);
     }

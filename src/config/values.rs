@@ -216,9 +216,16 @@ pub(crate) fn log_format(text: &str) -> Parsed<LogFormat> {
 /// Which log lines are written, in the syntax of `tracing_subscriber::EnvFilter`.
 pub(crate) fn log_filter(text: &str) -> Parsed<String> {
     let accepted = || "a level (error, warn, info, debug, trace), or target=level and commas".to_owned();
-    match tracing_subscriber::EnvFilter::builder().parse(text) {
-        Ok(_) => Ok(text.to_owned()),
-        Err(_) => Err(accepted()),
+    // The library takes any other bare word for a target, and then hardly anything is logged.
+    let is_level =
+        |word: &str| !word.is_empty() && word.parse::<tracing_subscriber::filter::LevelFilter>().is_ok();
+    let is_said = |part: &str| is_level(part) || part.contains(['=', '[']) || part.contains("::");
+    if text.split(',').map(str::trim).all(is_said)
+        && tracing_subscriber::EnvFilter::builder().parse(text).is_ok()
+    {
+        Ok(text.to_owned())
+    } else {
+        Err(accepted())
     }
 }
 
@@ -227,6 +234,16 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_word_that_is_no_level_is_no_log_filter() {
+        for text in ["info", "DEBUG", "warn,fanfold::http=debug", "fanfold::engine", "off"] {
+            assert!(log_filter(text).is_ok(), "{text}");
+        }
+        for text in ["loud", "inof", "info,verbose", "", "fanfold=loud"] {
+            assert!(log_filter(text).is_err(), "{text}");
+        }
+    }
 
     proptest! {
         #[test]

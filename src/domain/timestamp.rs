@@ -12,6 +12,9 @@ pub struct Timestamp(i64);
 
 const SECOND: i64 = 1_000_000;
 
+/// From here to the end of the calendar an instant may lie beyond what the library can hold.
+const LAST_DAYS: civil::Date = civil::date(9999, 12, 30);
+
 /// Which way an instant finer than a microsecond goes.
 ///
 /// Rows are whole microseconds, so the start of a span may round up and its end down without losing any.
@@ -53,10 +56,11 @@ impl Timestamp {
         let nanos = match text.parse::<jiff::Timestamp>() {
             Ok(instant) => instant.as_nanosecond(),
             // A zone in brackets or a calendar without an offset is the parser's business, not RFC 3339's.
-            Err(_) => {
-                let naive = text.parse::<civil::DateTime>().ok()?;
-                jiff::tz::Offset::UTC.to_timestamp(naive).ok()?.as_nanosecond()
-            }
+            Err(_) => match text.parse::<civil::DateTime>() {
+                Ok(naive) if naive.date() >= LAST_DAYS => return Some(Self::MAX),
+                Ok(naive) => jiff::tz::Offset::UTC.to_timestamp(naive).ok()?.as_nanosecond(),
+                Err(_) => return is_in_last_days(text).then_some(Self::MAX),
+            },
         };
         let micros = match rounding {
             Rounding::Down => nanos.div_euclid(1_000),
@@ -127,6 +131,15 @@ impl fmt::Debug for Timestamp {
     }
 }
 
+/// Whether a text with an offset, which the library could not read, is an instant of the last days of the year 9999: people
+/// write them for "always".
+fn is_in_last_days(text: &str) -> bool {
+    let Some(at) = text.get(11..).and_then(|time| time.find(['Z', 'z', '+', '-'])) else { return false };
+    let (local, offset) = text.split_at(at + 11);
+    let is_offset = format!("2000-01-01T00:00:00{offset}").parse::<jiff::Timestamp>().is_ok();
+    is_offset && local.parse::<civil::DateTime>().is_ok_and(|local| local.date() >= LAST_DAYS)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -148,6 +161,24 @@ mod tests {
     #[test]
     fn refuses_what_is_no_instant() {
         for text in ["2026-01-28", "", "now", "13:17:50", "2026-13-01T00:00:00Z", "2026-01-28T", "１２３４"]
+        {
+            assert_eq!(down(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_end_of_the_calendar_is_an_instant_with_every_offset() {
+        for text in [
+            "9999-12-31T23:59:59Z",
+            "9999-12-31T23:59:59.9999999Z",
+            "9999-12-31T23:59:59.999999",
+            "9999-12-31T23:59:59-12:00",
+            "9999-12-31 23:59:59+00:00",
+        ] {
+            assert_eq!(Timestamp::parse(text, Rounding::Down), Some(Timestamp::MAX), "{text}");
+        }
+        for text in
+            ["9999-12-32T00:00:00Z", "9999-12-31T25:00:00Z", "9999-12-31T00:00:00+99:00", "9999-12-31T"]
         {
             assert_eq!(down(text), None, "{text}");
         }

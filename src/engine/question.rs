@@ -43,6 +43,16 @@ pub struct Wish {
     pub min_fresh: Option<Duration>,
 }
 
+impl Wish {
+    /// How long past its freshness an answer may be given at once, where the settings allow so much. Who says how fresh
+    /// it must be means no stale one, unless that is said as well (RFC 9111 section 5.2.1.1).
+    pub(super) fn may_be_stale_for(&self, by_settings: Duration) -> Duration {
+        let is_strict = self.max_age.is_some() || self.min_fresh.is_some();
+        let by_settings = if is_strict { Duration::ZERO } else { by_settings };
+        by_settings.max(self.max_stale.unwrap_or_default())
+    }
+}
+
 /// Whether an answer may leave a part out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tolerance {

@@ -1,7 +1,8 @@
 //! Upstream's own pages, byte for byte: kept whole under their query, apart from coverage.
 //!
 //! A relayed page says nothing of the pages around it, so nothing is learned from it but that upstream accepts the
-//! key. It is as fresh as its least settled row; a page that can't be read as one is passed on and not kept.
+//! key. It is as fresh as its least settled row, and as what may come onto it: where it reaches up to the present, or is
+//! filtered by what changes. A page that can't be read as one is passed on and not kept.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -37,6 +38,10 @@ pub struct RelayQuestion {
     pub query: String,
     /// The same in canonical form: what the page is kept under.
     pub canonical_query: String,
+    /// The latest `created_at` that the query asks about; none if it does not say so in a form that is known.
+    pub to: Option<Timestamp>,
+    /// Whether the query filters by what changes, so that rows enter and leave.
+    pub has_changing_filter: bool,
     /// What the caller wishes of the cache.
     pub wish: Wish,
     /// When the page must be there.
@@ -68,6 +73,8 @@ struct Kept {
     body: Bytes,
     page: Option<Page>,
     read_at: Timestamp,
+    /// Up to when its rows were created; none if that was the present.
+    to: Option<Timestamp>,
 }
 
 /// The pages that are kept, and those being fetched.
@@ -127,7 +134,8 @@ async fn answer(inner: &Arc<Inner>, question: RelayQuestion) -> Result<Relayed, 
     let now = inner.clock.now();
     let key: Key = (question.credential.id(), question.agent, question.canonical_query.as_str().into());
     let mut turn = turn(&question);
-    let policy = inner.policy(Membership::Fixed, question.credential.id()).wished(&question.wish);
+    let membership = if question.has_changing_filter { Membership::Spans } else { Membership::Fixed };
+    let policy = inner.policy(membership, question.credential.id()).wished(&question.wish);
     let standing = inner.access.known(key.0, key.1);
     if let Standing::Refused(error) = standing {
         return Err(error.into());
@@ -136,7 +144,7 @@ async fn answer(inner: &Arc<Inner>, question: RelayQuestion) -> Result<Relayed, 
     if let Some(kept) = &kept {
         let freshness = freshness(kept, &policy, now);
         let late = freshness.age.saturating_sub(freshness.lifetime);
-        let allowed = inner.settings.stale_while_revalidate.max(question.wish.max_stale.unwrap_or_default());
+        let allowed = question.wish.may_be_stale_for(inner.settings.stale_while_revalidate);
         let stays = freshness.age + question.wish.min_fresh.unwrap_or_default() <= freshness.lifetime;
         if stays || (!late.is_zero() && late <= allowed) {
             if matches!(standing, Standing::Unknown) {
@@ -235,13 +243,15 @@ fn relayed(kept: &Kept, freshness: Freshness, stale: Option<StaleReason>) -> Rel
     Relayed { body: kept.body.clone(), freshness, report }
 }
 
-/// How old a page is, and how old its least settled row lets it get. An empty page may fill any moment.
+/// How old a page is, and how old it may get: as its least settled row, and as what may come onto it. An empty page may fill
+/// any moment.
 fn freshness(kept: &Kept, policy: &super::freshness::Policy, now: Timestamp) -> Freshness {
     let age = now.since(kept.read_at);
     let Some(page) = &kept.page else { return Freshness { age, lifetime: Duration::ZERO } };
     let rows = Entry::new(&place(page.clone(), None, kept.read_at, kept.read_at));
     let lifetime = rows.rows().iter().map(|row| policy.row_ttl(row, now)).min().unwrap_or(policy.live);
-    Freshness { age, lifetime }
+    let by_reach = kept.to.map_or(policy.live, |to| policy.place_ttl(to, now));
+    Freshness { age, lifetime: lifetime.min(by_reach) }
 }
 
 /// Fetches a page, together with whoever fetches the same already; keeps it, unless it may not be kept.
@@ -257,8 +267,10 @@ fn fetch(inner: &Arc<Inner>, key: &Key, question: &RelayQuestion, turn: Turn) ->
     inner.shutdown.spawn(async move {
         let (inner, key) = (inner_too, key_too);
         let read_at = inner.clock.now();
+        let late = inner.clock.upstream_now(&*inner.source).minus(inner.settings.commit_lag);
+        let to = question.to.filter(|to| *to < late);
         let answer = inner.source.relay(&question.credential, question.agent, &question.query, &turn).await;
-        let answer = answer.map(|RelayedPage { body, page }| Arc::new(Kept { body, page, read_at }));
+        let answer = answer.map(|RelayedPage { body, page }| Arc::new(Kept { body, page, read_at, to }));
         let is_wanted = inner.relays.leave(&key, number);
         if let Ok(kept) = &answer
             && is_wanted

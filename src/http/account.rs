@@ -15,6 +15,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, Method};
+use http_body::Body as _;
 use tokio::time::Instant;
 
 use self::counted::{Counted, Told};
@@ -161,7 +162,10 @@ pub(super) async fn account(State(ledger): State<Ledger>, mut request: Request, 
         *response.body_mut() = Body::from(body);
     }
     let status = response.status().as_u16();
+    // Where no header says so yet, the body may know its length all the same.
+    let known_length = response.body().size_hint().exact();
     let headers = response.headers_mut();
+    super::cors::one_vary(headers);
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if let Ok(id) = HeaderValue::try_from(&*account.request_id) {
         headers.insert(REQUEST_ID, id);
@@ -169,7 +173,8 @@ pub(super) async fn account(State(ledger): State<Ledger>, mut request: Request, 
     let took = account.began.elapsed().as_secs_f64() * 1000.0;
     super::present::set(headers, SERVER_TIMING, Some(format!("answer;dur={took:.1}")));
 
-    let length = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
+    let length =
+        headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok()).or(known_length);
     let ending = if is_head { Ending::Whole } else { Ending::Left };
     let told = Told { ledger, account, span, method, route, status, length, bytes: 0, ending };
     response.map(|inner| Body::new(Counted::new(inner, told)))

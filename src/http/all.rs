@@ -157,7 +157,7 @@ impl Wanted {
 
     fn stream(self, app: &App, answer: Answer, visit: Visit, place: OwnedSemaphorePermit) -> Response {
         let verdict = answer.foregone().cloned();
-        let told = verdict.as_ref().map_or(Told::Unknown, Told::Verdict);
+        let told = verdict.as_ref().map_or(Told::Unknown(self.prefer.tolerance), Told::Verdict);
         let coding = self.codings.preferred;
         let body = if self.parts.method == Method::HEAD {
             // Not an empty body: its length is not zero but unknown.
@@ -184,8 +184,8 @@ impl Wanted {
     }
 }
 
-/// Writes a whole body into a response, with its coding and its length; for `HEAD` only those, as far as they are known
-/// without making the body.
+/// Writes a whole body into a response, with its coding and its length; for `HEAD` only those. A gzip member's length is that
+/// of its pieces, most of which are held deflated.
 pub(super) async fn write_whole(
     workbench: &Workbench,
     whole: Whole,
@@ -196,26 +196,19 @@ pub(super) async fn write_whole(
 ) -> Result<Response, Problem> {
     let coding = codings.for_length(whole.len());
     set_coding(&mut response, coding);
-    let length = match coding {
-        Coding::Identity => Some(whole.len()),
-        Coding::Gzip if method == Method::HEAD => None,
+    let (length, body) = match coding {
+        Coding::Identity if method == Method::HEAD => (whole.len(), Body::empty()),
+        Coding::Identity => (whole.len(), whole.plain(workbench, place)),
         Coding::Gzip => {
             let packed = whole.packed(workbench).await;
             // The only way to fail is that the runtime ends.
             let packed = packed.map_err(|e| Problem::new(Code::ShuttingDown, e.to_string()))?;
-            response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(packed.len()));
-            *response.body_mut() = packed.body(place);
-            return Ok(response);
+            let length = packed.len();
+            (length, if method == Method::HEAD { Body::empty() } else { packed.body(place) })
         }
     };
-    *response.body_mut() = match (method == Method::HEAD, length) {
-        (true, Some(_)) => Body::empty(),
-        (true, None) => Body::from_stream(stream::empty::<std::io::Result<Bytes>>()),
-        (false, _) => whole.plain(workbench, place),
-    };
-    if let Some(length) = length {
-        response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-    }
+    response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    *response.body_mut() = body;
     Ok(response)
 }
 

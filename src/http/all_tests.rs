@@ -121,6 +121,9 @@ async fn a_large_document_is_one_gzip_member_of_known_length() {
     let response = whole(get("", &[("accept-encoding", "gzip")]), collected()).await;
     assert_eq!(header_text(response.headers(), "content-encoding"), Some("gzip"));
     let length: usize = header_text(response.headers(), "content-length").unwrap().parse().unwrap();
+    let head = whole(wanted(Method::HEAD, "", &[("accept-encoding", "gzip")]), collected()).await;
+    assert_eq!(head.headers(), response.headers());
+    assert_eq!(text(head).await, "");
     let wire = response.into_body().collect().await.unwrap().to_bytes();
     let mut read = String::new();
     flate2::read::GzDecoder::new(&wire[..]).read_to_string(&mut read).unwrap();

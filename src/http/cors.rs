@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use http::header::{self, HeaderName};
-use http::{HeaderValue, Method};
+use http::{HeaderMap, HeaderValue, Method};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 /// What a script in a browser may read of an answer, beyond the few that it always may.
@@ -53,4 +53,14 @@ pub(super) fn layer(origins: &[HeaderValue]) -> Option<CorsLayer> {
             .max_age(PREFLIGHT_AGE)
             .vary([header::ORIGIN]),
     )
+}
+
+/// Makes one line of the two that name what an answer varies by: some who read headers look only at the first.
+pub(super) fn one_vary(headers: &mut HeaderMap) {
+    let lines: Vec<_> = headers.get_all(header::VARY).iter().filter_map(|line| line.to_str().ok()).collect();
+    if lines.len() > 1
+        && let Ok(line) = HeaderValue::try_from(lines.join(", "))
+    {
+        headers.insert(header::VARY, line);
+    }
 }

@@ -26,12 +26,15 @@ use super::present::{self, Etag, Kept};
 use super::problem::{Manner, Problem};
 use super::question::{Format, filters};
 use super::visit::{AgentSegment, Visit};
-use crate::domain::{Digest, EntrySlice, Filters, MAX_PAGE_SIZE};
+use crate::domain::{Digest, EntrySlice, Filters, MAX_PAGE_SIZE, Rounding, Timestamp};
 use crate::engine::{CacheReport, Freshness, Pace, Question, RelayQuestion, Tolerance};
 
 /// What the path takes without dates. With them it takes whatever upstream does.
 pub const PAGE_PARAMETERS: [&str; 7] =
     ["page_number", "page_size", "status", "call_type", "provider", "answered_by_voice_mail", "batch_id"];
+
+/// The filters on what changes while an execution exists.
+const CHANGING: [&str; 2] = ["status", "answered_by_voice_mail"];
 
 /// The handler.
 pub(super) async fn page(
@@ -93,6 +96,8 @@ async fn relayed(app: &App, visit: &Visit, parts: &Parts, params: &Params) -> Re
         agent: visit.agent,
         query: parts.uri.query().unwrap_or_default().to_owned(),
         canonical_query: params.canonical(),
+        to: params.only("to").and_then(|text| Timestamp::parse(text, Rounding::Up)),
+        has_changing_filter: CHANGING.iter().any(|name| params.has(name)),
         wish: wish(&parts.headers),
         deadline: deadline(app, parts),
         trace: visit.account.trace.clone(),

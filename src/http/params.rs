@@ -57,6 +57,12 @@ impl Params {
         }
     }
 
+    /// The value of a parameter that is given once.
+    pub(crate) fn only(&self, name: &str) -> Option<&str> {
+        let mut values = self.0.iter().filter(|(given, _)| given == name).map(|(_, value)| value.as_str());
+        values.next().filter(|_| values.next().is_none())
+    }
+
     /// Refuses whatever was not taken.
     pub(crate) fn finish(self, accepted: &[&str]) -> Result<(), Problem> {
         match self.0.into_iter().next() {

@@ -52,7 +52,6 @@ impl Prefer {
 /// Reads a request's `Cache-Control`. A `max-age` that can't be read asks for the freshest.
 pub(crate) fn wish(headers: &HeaderMap) -> Wish {
     let mut wish = Wish::default();
-    let seconds = |value: Option<&str>| value.and_then(|v| v.parse().ok()).map(Duration::from_secs);
     let lower = |max_age: Option<Duration>, to: Duration| Some(max_age.map_or(to, |age| age.min(to)));
     for (name, value) in fields::directives(headers, "cache-control") {
         let value = value.as_deref();
@@ -69,6 +68,12 @@ pub(crate) fn wish(headers: &HeaderMap) -> Wish {
         }
     }
     wish
+}
+
+/// A number of seconds. One too large to be held is the largest (RFC 9111 section 1.2.2).
+fn seconds(value: Option<&str>) -> Option<Duration> {
+    let digits = value.filter(|v| !v.is_empty() && v.bytes().all(|byte| byte.is_ascii_digit()))?;
+    Some(Duration::from_secs(digits.parse().unwrap_or(u64::MAX)))
 }
 
 #[cfg(test)]
@@ -117,6 +122,7 @@ mod tests {
         assert_eq!(read("max-age=30, no-cache").max_age, Some(Duration::ZERO));
         assert_eq!(read("max-age=30").max_age, Some(Duration::from_secs(30)));
         assert_eq!(read("max-age=x").max_age, Some(Duration::ZERO));
+        assert_eq!(read("max-age=99999999999999999999").max_age, Some(Duration::from_secs(u64::MAX)));
         assert_eq!(read("max-stale").max_stale, Some(Duration::MAX));
         assert_eq!(read("Max-Stale=\"60\"").max_stale, Some(Duration::from_secs(60)));
         assert_eq!(read("min-fresh=5").min_fresh, Some(Duration::from_secs(5)));

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue};
 
 use super::fields;
 use crate::domain::Digest;
-use crate::engine::{CacheReport, Freshness, StaleReason, Verdict, Wish};
+use crate::engine::{CacheReport, Freshness, StaleReason, Tolerance, Verdict, Wish};
 
 /// RFC 9211.
 pub(super) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
@@ -44,8 +44,8 @@ impl Etag {
 pub(super) enum Told<'a> {
     /// The answer's own verdict.
     Verdict(&'a Verdict),
-    /// Nothing yet: rows are still to be read while the answer is given.
-    Unknown,
+    /// Nothing yet: rows are still to be read while the answer is given. By the tolerance parts may be left out.
+    Unknown(Tolerance),
 }
 
 /// Whether what was read for an answer may be kept.
@@ -79,8 +79,12 @@ pub(super) fn headers(headers: &mut HeaderMap, told: Told<'_>, kept: Kept, appli
                 headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
             }
         }
-        Told::Unknown => {
-            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+        Told::Unknown(tolerance) => {
+            let keeping = match tolerance {
+                Tolerance::Strict => "private, no-cache",
+                Tolerance::Lenient => "no-store",
+            };
+            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(keeping));
             headers
                 .insert(CACHE_STATUS, HeaderValue::from_static("fanfold; fwd=partial; detail=\"streamed\""));
         }

@@ -113,7 +113,7 @@ impl HttpClient {
             }
             builder = builder.tls_certs_merge(roots);
         }
-        if settings.base_url.place() == Place::Loopback {
+        if settings.base_url.place() == Place::Loopback && settings.base_url.is_plain() {
             // Through a proxy, what may go in the clear within this machine would go in the clear outside.
             builder = builder.no_proxy();
         }

@@ -23,7 +23,7 @@ mod settings;
 mod stats;
 mod words;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -70,6 +70,8 @@ pub struct Upstream {
     accepted: Accepted,
     clock: Mutex<ClockEstimate>,
     retries: Mutex<RetryBudget>,
+    /// What went wrong last, for whoever is told that upstream is down.
+    last_fault: Mutex<String>,
     counters: Counters,
     watch: RequestWatch,
 }
@@ -97,6 +99,7 @@ impl Upstream {
             accepted: Accepted::new(),
             clock: Mutex::default(),
             retries: Mutex::new(RetryBudget::new(Instant::now())),
+            last_fault: Mutex::default(),
             counters: Counters::default(),
             watch,
             settings,
@@ -157,7 +160,7 @@ impl Upstream {
             Ok(pass) => pass,
             Err(refusal) => {
                 Counters::add(&self.counters.turned_away, 1);
-                return Err(turned_away(refusal));
+                return Err(turned_away(refusal, || self.last_fault().clone()));
             }
         };
         ask.turn.departure.goes();
@@ -165,12 +168,27 @@ impl Upstream {
         let request = self.watch.begin(self.asked(ask, tries), began - lined_up);
         let exchanged = self.exchange(ask, pass, tries, request).await;
         tries.spent += began.elapsed();
-        let body = exchanged?;
+        let body = exchanged.inspect_err(|failure| self.note_fault(failure))?;
         Counters::add(&self.counters.body_bytes, body.len());
         read_off_worker(body, read).await.map_err(|detail| {
             Counters::add(&self.counters.malformed, 1);
             Failure { error: SourceError::Malformed { detail }, cause: Cause::Malformed }
         })
+    }
+
+    fn last_fault(&self) -> MutexGuard<'_, String> {
+        self.last_fault.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers why upstream was of no use.
+    fn note_fault(&self, failure: &Failure) {
+        if let Cause::Transient(_) | Cause::IdleConnection = failure.cause {
+            *self.last_fault() = if let SourceError::Unavailable { detail, .. } = &failure.error {
+                detail.clone()
+            } else {
+                failure.error.to_string()
+            };
+        }
     }
 
     /// What the watch is told of a request.
@@ -260,7 +278,7 @@ where
 }
 
 /// Why the gate turned a request away, in the caller's terms.
-fn turned_away(refusal: Refusal) -> Failure {
+fn turned_away(refusal: Refusal, last_fault: impl FnOnce() -> String) -> Failure {
     match refusal {
         Refusal::NoRoom(retry_after) => {
             Failure { error: SourceError::RateLimited { retry_after, upstream: None }, cause: Cause::Final }
@@ -275,7 +293,7 @@ fn turned_away(refusal: Refusal) -> Failure {
         },
         Refusal::Down(rest) => Failure {
             error: SourceError::Unavailable {
-                detail: "it failed too often of late".to_owned(),
+                detail: format!("it failed too often of late, the last time so: {}", last_fault()),
                 retry_after: Some(rest),
                 upstream: None,
             },

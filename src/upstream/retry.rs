@@ -17,6 +17,10 @@ const FIRST_WAIT: Duration = Duration::from_millis(200);
 /// The longest wait that was not asked for.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
+/// The longest rest of the breaker that is waited out: an upstream that starts anew is there again. Longer ones are told
+/// to whoever asks, at once.
+const LONGEST_REST: Duration = Duration::from_secs(2);
+
 /// Why an attempt failed, as far as another depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cause {
@@ -30,7 +34,7 @@ pub(super) enum Cause {
     IdleConnection,
     /// A success that is no page, or a redirect: proxies answer so for a moment.
     Malformed,
-    /// The breaker is open for so long.
+    /// The breaker is open for so long. Tried again only where that is a moment.
     Down(Duration),
 }
 
@@ -95,6 +99,7 @@ impl Tries {
         let (wait, is_charged) = match cause {
             Cause::Final => return None,
             Cause::Limited => (Duration::ZERO, false),
+            Cause::Down(rest) if rest > LONGEST_REST => return None,
             Cause::Down(rest) => (rest + spread, false),
             Cause::Transient(asked) => (spread.max(asked.unwrap_or_default()), true),
             Cause::Malformed => {
@@ -203,6 +208,13 @@ mod tests {
         let soon = Limits { until_deadline: Some(SECOND * 2), ..LIMITS };
         assert_eq!(next(&mut Tries::default(), asked, soon), None);
         assert_eq!(next(&mut Tries::default(), Cause::Down(SECOND * 30), LIMITS), None);
+    }
+
+    #[test]
+    fn an_upstream_that_is_down_is_waited_for_only_shortly() {
+        let patient = Limits { retry_for: SECOND * 50, ..LIMITS };
+        assert!(next(&mut Tries::default(), Cause::Down(SECOND * 2), patient).is_some());
+        assert_eq!(next(&mut Tries::default(), Cause::Down(SECOND * 4), patient), None);
     }
 
     #[test]

@@ -95,7 +95,7 @@ pub struct BaseUrl {
 /// Whether a request leaves the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// It does not: no proxy has any business with it.
+    /// It does not: what is not encrypted goes through no proxy.
     Loopback,
     /// It does.
     Network,
@@ -162,6 +162,11 @@ impl BaseUrl {
     /// Who answers there: host and port.
     pub(crate) fn server(&self) -> (&str, u16) {
         (self.url.host_str().unwrap_or_default(), self.url.port_or_known_default().unwrap_or_default())
+    }
+
+    /// Whether requests would pass readable through whoever is between.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.url.scheme() == "http"
     }
 
     /// Whether requests leave the machine.

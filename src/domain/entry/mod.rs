@@ -21,8 +21,8 @@ pub use slice::{EntrySlice, Runs};
 /// held does, see [`Forms`].
 ///
 /// # Invariants
-/// Rows are in descending order of `created_at`, those of one instant in ascending order of `id`, and no `id` comes
-/// twice.
+/// Rows are in descending order of `created_at`, those of one instant in ascending order of `id`, then those without a
+/// date of their own as upstream listed them, and no `id` comes twice.
 #[derive(Debug)]
 pub struct Entry {
     rows: Box<[EntryRow]>,

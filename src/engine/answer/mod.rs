@@ -8,6 +8,7 @@
 mod behind;
 mod failure;
 mod frame;
+mod settle;
 mod steps;
 mod tally;
 
@@ -79,8 +80,7 @@ impl Answer {
                 return Ok(Self::foregone_from(frame, tally, plan.known.unwrap_or_default()));
             }
             if round == 0 {
-                let allowed =
-                    frame.inner.settings.stale_while_revalidate.max(frame.wish.max_stale.unwrap_or_default());
+                let allowed = frame.wish.may_be_stale_for(frame.inner.settings.stale_while_revalidate);
                 if let Some(span) = frame.stale_span(allowed) {
                     return Ok(Self::stale(frame, tally, span, &plan));
                 }
@@ -159,10 +159,11 @@ impl Answer {
         while self.ready.is_empty() && !self.steps.is_empty() {
             self.step().await?;
         }
+        self.settle();
         Ok(())
     }
 
-    /// The verdict, if it is certain before any row is taken: everything was known when the question came.
+    /// The verdict, if it is certain before any row is taken: nothing is still to be read.
     pub const fn foregone(&self) -> Option<&Verdict> {
         self.foregone.as_ref()
     }

@@ -1,4 +1,4 @@
-use std::cmp::Reverse;
+use std::cmp::Ordering;
 use std::collections::HashSet;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::domain::{Digest, NewRow, Page, RowId, Span, Timestamp};
 #[derive(Clone, Debug)]
 pub(in crate::engine) struct Piece {
     pub(in crate::engine) span: Span,
-    /// Newest first, those of one instant by id, each id once.
+    /// Newest first, those of one instant by id, then those without a date of their own as they were listed; each id once.
     pub(in crate::engine) rows: Vec<NewRow>,
     /// When the first question that it rests on was asked.
     pub(in crate::engine) asked_at: AskedAt,
@@ -31,7 +31,15 @@ impl Piece {
         let mut ids: HashSet<RowId> = HashSet::with_capacity(rows.len());
         rows.reverse();
         rows.retain(|row| span.contains(row.created_at) && ids.insert(row.row.id.clone()));
-        rows.sort_by(|a, b| (Reverse(a.created_at), &a.row.id).cmp(&(Reverse(b.created_at), &b.row.id)));
+        // Those without a date of their own follow the row that lent them its own.
+        rows.reverse();
+        rows.sort_by(|a, b| {
+            let by_id = || match (a.row.created_at, b.row.created_at) {
+                (None, None) => Ordering::Equal,
+                (a_dated, b_dated) => (a_dated.is_none(), &a.row.id).cmp(&(b_dated.is_none(), &b.row.id)),
+            };
+            b.created_at.cmp(&a.created_at).then_with(by_id)
+        });
         Self { span, rows, asked_at }
     }
 }

@@ -219,3 +219,21 @@ async fn without_a_beginning_of_history_the_question_must_name_one() {
     assert_eq!(rig.rows(question).await.len(), 0);
     rig.close().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_with_nothing_left_to_read_has_its_verdict_before_its_first_row() {
+    let rig = Rig::new(settings(), 1).with_history(1_000, 20);
+    rig.rows(rig.question()).await;
+    pass(5 * SECOND).await;
+    rig.script.world().insert(rig.clock.now(), "completed");
+    pass(SECOND).await;
+    rig.requests();
+    let pace = Pace::Streamed { row_wait: 50 * SECOND };
+    let streamed = rig.engine.ask(Question { pace, ..rig.question() }).await.unwrap();
+    assert!(rig.requests() > 0, "the head is read");
+    let verdict = streamed.foregone().cloned().unwrap();
+    drop(streamed);
+    let collected = rig.collect(rig.question()).await.unwrap().verdict;
+    assert_eq!((verdict.count, verdict.digest), (1_001, collected.digest));
+    rig.close().await;
+}

@@ -13,6 +13,8 @@ fn relay_question(rig: &Rig) -> RelayQuestion {
         agent: question.agent,
         query: "page_size=50".to_owned(),
         canonical_query: "page_size=50".to_owned(),
+        to: None,
+        has_changing_filter: false,
         wish: Wish::default(),
         deadline: Instant::now() + 50 * SECOND,
         trace: Trace::default(),

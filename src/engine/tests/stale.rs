@@ -21,6 +21,21 @@ async fn a_stale_answer_is_not_called_fresh() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_stale_stream_says_so_before_its_first_row() {
+    let rig =
+        Rig::new(EngineSettings { stale_if_error: 600 * SECOND, ..settings() }, 1).with_history(1_000, 20);
+    rig.rows(rig.question()).await;
+    rig.script.world().refuse = Some(Box::new(|_| Some(unavailable())));
+    pass(300 * SECOND).await;
+    let pace = Pace::Streamed { row_wait: 50 * SECOND };
+    let answer = rig.engine.ask(Question { pace, ..rig.question() }).await.unwrap();
+    let verdict = answer.foregone().cloned().unwrap();
+    assert_eq!((verdict.count, verdict.report.stale), (1_000, Some(StaleReason::UpstreamFailed)));
+    drop(answer);
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_answer_renewed_behind_is_not_called_fresh() {
     let rig = Rig::new(EngineSettings { stale_while_revalidate: 600 * SECOND, ..settings() }, 1)
         .with_history(1_000, 20);
@@ -28,6 +43,22 @@ async fn an_answer_renewed_behind_is_not_called_fresh() {
     pass(300 * SECOND).await;
     let freshness = rig.collect(rig.question()).await.unwrap().verdict.freshness;
     assert!(freshness.lifetime < freshness.age, "{freshness:?}");
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_asks_for_fresh_rows_gets_no_stale_ones() {
+    let rig = Rig::new(EngineSettings { stale_while_revalidate: 600 * SECOND, ..settings() }, 1)
+        .with_history(400, 20);
+    rig.rows(rig.question()).await;
+    for (max_age, min_fresh) in
+        [(Some(Duration::ZERO), None), (Some(60 * SECOND), None), (None, Some(SECOND))]
+    {
+        pass(300 * SECOND).await;
+        let wish = Wish { max_age, min_fresh, ..Wish::default() };
+        let verdict = rig.collect(Question { wish, ..rig.question() }).await.unwrap().verdict;
+        assert_eq!(verdict.report.stale, None, "{max_age:?} {min_fresh:?}");
+    }
     rig.close().await;
 }
 

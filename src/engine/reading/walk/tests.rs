@@ -286,6 +286,17 @@ fn a_row_without_a_date_takes_the_place_of_the_row_before_it() {
     assert_eq!((place("row-20"), place("row-15")), (at(19), at(16)));
 }
 
+#[test]
+fn rows_without_a_date_stay_behind_the_row_before_them() {
+    let mut first = page(&list(20), 1, None);
+    (first.rows[5].created_at, first.rows[6].created_at) = (None, None);
+    let listed: Vec<_> = first.rows.iter().map(|row| row.id.clone()).collect();
+    let mut walk = walk(30);
+    assert!(walk.take(1, first).is_whole());
+    let rows = walk.proven(Extent::Whole).unwrap().rows;
+    assert_eq!(rows.iter().map(|row| row.row.id.clone()).collect::<Vec<_>>(), listed);
+}
+
 impl Step {
     fn is_whole(&self) -> bool {
         matches!(self, Self::Whole)

@@ -1,0 +1,26 @@
+//! What is certain of a streamed answer before its first row is given.
+
+use super::Answer;
+use super::frame::Step;
+use super::tally::How;
+
+impl Answer {
+    /// Takes all that is left at once, if nothing of it is still to be read: then what is said of the answer before its
+    /// first row holds to the last. A dashboard's question is of this kind once its head is there.
+    pub(super) fn settle(&mut self) {
+        while let Some(Step::Known(span)) = self.steps.front() {
+            let span = *span;
+            if !self.steps.iter().all(|step| matches!(step, Step::Known(_))) {
+                return;
+            }
+            self.steps.pop_front();
+            match self.take(span) {
+                Some(slice) => self.give(slice, How::Hit),
+                None => self.replan(span),
+            }
+        }
+        if self.steps.is_empty() {
+            self.foregone = Some(self.tally.verdict());
+        }
+    }
+}
