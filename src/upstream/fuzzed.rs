@@ -9,6 +9,7 @@ use http::header::{DATE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue};
 use serde_json::value::RawValue;
 
+use super::misfit::Asked;
 use super::{page, retry_after};
 
 /// The longest pause that may come of a `Retry-After`, in seconds.
@@ -17,7 +18,7 @@ const LONGEST_PAUSE: u64 = 300;
 /// Bodies: of a page, of an agent, and of one that is passed on.
 pub fn page(data: &[u8]) {
     let body = Bytes::copy_from_slice(data);
-    let _ = page::parse_agent(&body);
+    let _ = page::parse_agent(&body, &Asked::default());
     if let Ok(page) = page::parse(&body, Some(1)) {
         for row in page.rows {
             let fields: BTreeMap<String, Box<RawValue>> =
@@ -31,8 +32,8 @@ pub fn page(data: &[u8]) {
             );
         }
     }
-    if let Ok(relayed) = page::relay(body.clone()) {
-        assert_eq!(relayed.body, body);
+    if let Ok(relayed) = page::relay(body.clone(), &Asked::default()) {
+        assert_eq!(relayed.answer.body, body);
         serde_json::from_slice::<serde::de::IgnoredAny>(&body).expect("what is passed on is JSON");
     }
 }
