@@ -6,14 +6,19 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use http::header::{DATE, RETRY_AFTER};
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use secrecy::SecretString;
 use serde_json::value::RawValue;
 
 use super::misfit::Asked;
-use super::{page, retry_after};
+use super::{page, retry_after, words};
+use crate::domain::{Credential, CredentialId};
 
 /// The longest pause that may come of a `Retry-After`, in seconds.
 const LONGEST_PAUSE: u64 = 300;
+
+/// The longest words of a refusal that are passed on, in characters, with what says that there were more.
+const LONGEST_WORDS: usize = 301;
 
 /// Bodies: of a page, of an agent, and of one that is passed on.
 pub fn page(data: &[u8]) {
@@ -54,6 +59,16 @@ pub fn retry_after(data: &[u8]) {
     }
 }
 
+/// Bodies of refusals.
+pub fn words(data: &[u8]) {
+    const KEY: &str = "bn-key";
+    let credential = Credential::new(CredentialId::new([0; 16]), SecretString::from(KEY));
+    let words = words::find(StatusCode::BAD_REQUEST, data, &credential);
+    assert!(!words.message.contains(KEY), "a key is never repeated");
+    assert!(!words.message.contains(char::is_control), "a line");
+    assert!(words.message.chars().count() <= LONGEST_WORDS);
+}
+
 #[cfg(test)]
 mod tests {
     /// Gives every kept input of a target to it.
@@ -74,5 +89,10 @@ mod tests {
     #[test]
     fn what_is_kept_of_pauses_holds() {
         replay("retry_after", super::retry_after);
+    }
+
+    #[test]
+    fn what_is_kept_of_refusals_holds() {
+        replay("words", super::words);
     }
 }
