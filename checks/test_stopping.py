@@ -41,10 +41,9 @@ def test_a_stream_past_the_drain_ends_with_its_verdict_and_a_break(agent_of, ups
     assert agent.program.process.wait(10) == 0
 
 
-@pytest.mark.parametrize("kilobytes_a_second", [100, 400])
-def test_a_slow_reader_is_told_before_the_drain_is_over(agent_of, kilobytes_a_second):
+def test_a_slow_reader_is_told_before_the_drain_is_over(agent_of):
     # Far more than the sockets and the gateway hold for a client.
-    agent = agent_of(make_rows(8_000, 60), "--drain-timeout", "12s", "--upstream-rate", "0", days=61)
+    agent = agent_of(make_rows(8_000, 60), "--drain-timeout", "5s", "--upstream-rate", "0", days=61)
     agent.rows()
     request = (
         f"GET {agent.path}?format=ndjson&end_record=true HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {agent.key}\r\n\r\n"
@@ -59,7 +58,7 @@ def test_a_slow_reader_is_told_before_the_drain_is_over(agent_of, kilobytes_a_se
         with contextlib.suppress(ConnectionError):
             while piece := client.recv(8 << 10):
                 got += piece
-                time.sleep(len(piece) / (kilobytes_a_second << 10))
+                time.sleep(len(piece) / (120 << 10))
     assert not got.endswith(b"0\r\n\r\n"), "whole"
     _, _, body = got.partition(b"\r\n\r\n")
     got_lines = [line for line in unchunked(body).split(b"\n") if line]
