@@ -61,22 +61,12 @@ def test_a_slow_reader_is_told_before_the_drain_is_over(agent_of):
                 time.sleep(len(piece) / (120 << 10))
     assert not got.endswith(b"0\r\n\r\n"), "whole"
     _, _, body = got.partition(b"\r\n\r\n")
-    got_lines = [line for line in unchunked(body).split(b"\n") if line]
+    got_lines = [line for line in rolling.unchunked(body).split(b"\n") if line]
     assert got_lines[-1].startswith(b'{"@end"'), got_lines[-1][:100]
     verdict = json.loads(got_lines.pop())["@end"]
     assert verdict["complete"] is False and verdict["error"]["code"] == "shutting_down"
     assert verdict["count"] == len(got_lines)
     assert agent.program.process.wait(10) == 0
-
-
-def unchunked(body: bytes) -> bytes:
-    """What is in the chunks of a body that has no end."""
-    out = b""
-    while b"\r\n" in body:
-        size, _, body = body.partition(b"\r\n")
-        out += body[: int(size, 16)]
-        body = body[int(size, 16) + 2 :]
-    return out
 
 
 def test_a_collected_answer_past_the_drain_is_told(agent_of, upstream):

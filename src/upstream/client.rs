@@ -1,7 +1,7 @@
 //! One attempt over HTTP: what is sent, what is waited for, and how much of an answer is taken in.
 
 use std::error::Error as _;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -54,6 +54,8 @@ pub(super) struct HttpClient {
     settings: UpstreamSettings,
     /// Its connections are its own.
     client: Mutex<(Client, Pool)>,
+    /// One that uses no connection twice, made when it is first needed.
+    alone: OnceLock<Client>,
     large_bodies: Arc<Semaphore>,
 }
 
@@ -67,6 +69,16 @@ pub(super) struct Request<'a> {
     pub(super) url: Url,
     pub(super) credential: &'a Credential,
     pub(super) trace: &'a Trace,
+    pub(super) way: Way,
+}
+
+/// By which connection to ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// One that others used, if there is one.
+    Shared,
+    /// One of its own, so that nobody else's answer can be on it.
+    Alone,
 }
 
 /// The head of an answer.
@@ -105,7 +117,8 @@ impl HttpClient {
     /// [`UpstreamSetupError::Ca`], [`UpstreamSetupError::Client`].
     pub(super) fn new(settings: &UpstreamSettings) -> Result<Self, UpstreamSetupError> {
         Ok(Self {
-            client: Mutex::new((client(settings)?, Pool(0))),
+            client: Mutex::new((client(settings, Way::Shared)?, Pool(0))),
+            alone: OnceLock::new(),
             settings: settings.clone(),
             large_bodies: Arc::new(Semaphore::new(LARGE_BODIES)),
         })
@@ -115,14 +128,19 @@ impl HttpClient {
         self.client.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Leaves connections for new ones: what is under way on them ends there. It blocks for some milliseconds, for the trusted
-    /// roots.
+    /// Leaves connections for new ones: what is under way on them ends there. It blocks for some milliseconds, for the
+    /// trusted roots.
     pub(super) fn leave(&self, pool: Pool) {
         if self.client().1 != pool {
             return;
         }
         // What could be built at the start can be built again.
-        let Ok(fresh) = client(&self.settings) else { return };
+        let Ok(fresh) = client(&self.settings, Way::Shared) else { return };
+        if self.alone.get().is_none()
+            && let Ok(alone) = client(&self.settings, Way::Alone)
+        {
+            let _first_counts = self.alone.set(alone);
+        }
         let mut current = self.client.lock().unwrap_or_else(PoisonError::into_inner);
         if current.1 == pool {
             *current = (fresh, Pool(pool.0 + 1));
@@ -134,7 +152,8 @@ impl HttpClient {
     pub(super) async fn send(&self, request: Request<'_>) -> Result<Head, Broken> {
         let headers = headers(request.credential, request.trace).ok_or(Broken::Unsendable)?;
         let sent = now_micros();
-        let (client, pool) = self.client();
+        let (shared, pool) = self.client();
+        let client = self.alone.get().filter(|_| request.way == Way::Alone).unwrap_or(&shared);
         let response =
             client.get(request.url).headers(headers).send().await.map_err(|e| before_answer(&e))?;
         let exchange = Exchange { sent, received: now_micros() };
@@ -151,7 +170,7 @@ impl HttpClient {
 }
 
 /// An http client with connections of its own.
-fn client(settings: &UpstreamSettings) -> Result<Client, UpstreamSetupError> {
+fn client(settings: &UpstreamSettings, way: Way) -> Result<Client, UpstreamSetupError> {
     let mut builder = Client::builder()
         .user_agent(USER_AGENT)
         .redirect(redirect::Policy::none())
@@ -162,6 +181,9 @@ fn client(settings: &UpstreamSettings) -> Result<Client, UpstreamSetupError> {
         .tcp_nodelay(true)
         .http2_keep_alive_interval(PING)
         .http2_keep_alive_timeout(PING);
+    if way == Way::Alone {
+        builder = builder.pool_max_idle_per_host(0);
+    }
     if let Some(pem) = &settings.ca_pem {
         let roots = Certificate::from_pem_bundle(pem).map_err(|e| UpstreamSetupError::Ca(e.to_string()))?;
         if roots.is_empty() {

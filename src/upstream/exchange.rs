@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use crate::source::{Deadline, SourceError, UpstreamWords};
 use crate::telemetry::{Failed, WatchedRequest};
 
-use super::client::{Broken, Head, Pool, Request};
+use super::client::{Broken, Head, Pool, Request, Way};
 use super::gate::{Fault, Outcome, Pass};
 use super::retry::{Cause, Tries};
 use super::stats::RequestOutcome;
@@ -48,7 +48,7 @@ impl Upstream {
     ) -> Result<(Bytes, Pool), Failure> {
         let mut end = End { upstream: self, request, outcome: RequestOutcome::Abandoned };
         let exchanged = tokio::select! {
-            exchanged = timeout(self.settings.attempt_timeout, self.send(ask, &pass, &mut end.request)) => {
+            exchanged = timeout(self.settings.attempt_timeout, self.send(ask, &pass, tries, &mut end.request)) => {
                 exchanged.unwrap_or(Exchanged::TimedOut)
             }
             () = passed(ask.turn.deadline.as_ref()) => Exchanged::Abandoned,
@@ -69,8 +69,16 @@ impl Upstream {
         result(exchanged)
     }
 
-    async fn send(&self, ask: &Ask<'_>, pass: &Pass, watched: &mut WatchedRequest) -> Exchanged {
-        let request = Request { url: ask.url.clone(), credential: ask.credential, trace: watched.trace() };
+    async fn send(
+        &self,
+        ask: &Ask<'_>,
+        pass: &Pass,
+        tries: &Tries,
+        watched: &mut WatchedRequest,
+    ) -> Exchanged {
+        let way = if tries.had_misfit() { Way::Alone } else { Way::Shared };
+        let request =
+            Request { url: ask.url.clone(), credential: ask.credential, trace: watched.trace(), way };
         let head = match self.client.send(request).await {
             Ok(head) => head,
             Err(broken) => return Exchanged::Broken(broken),

@@ -3,7 +3,7 @@
 //! On HTTP/1.1 an answer is told from another by its place on the connection alone: once upstream, or a hop before it, has answered one request
 //! twice, every request on that connection may be given the answer to the one before it. Hyper notices as long as the
 //! second answer comes while nothing is asked; what comes later has only itself to tell by. So what an answer says of its
-//! question is held against it, and an answer to another question is asked for again on a connection that was not used yet.
+//! question is held against it, and an answer to another question is asked for again on a connection of its own.
 //!
 //! Upstream promises none of this, and may number its pages from 0 or leave dates out of account. An answer that does not fit at
 //! the second attempt either is therefore how upstream is, and such ones are taken for an hour: then it is looked at again.
