@@ -24,6 +24,7 @@ use super::question::{AllParams, EndRecord, Format};
 use super::visit::{AgentSegment, Visit};
 use crate::encode::{Coding, Framing, Workbench};
 use crate::engine::{Answer, Collected, Pace, Question, Tolerance, Verdict};
+use crate::shutdown::Shutdown;
 
 /// The handler.
 pub(super) async fn all(
@@ -167,7 +168,9 @@ impl Wanted {
             let workbench = app.workbench.clone();
             let streamed =
                 Streamed { coding, end_record: self.params.end_record, face, account, workbench, place };
-            streamed.body(events(answer, app.shutdown.clone()))
+            // The connection's own part of it, where there is one.
+            let shutdown = self.parts.extensions.get::<Shutdown>().unwrap_or(&app.shutdown);
+            streamed.body(events(answer, shutdown.clone()))
         };
         let mut response = self.response(told, body);
         set_coding(&mut response, coding);

@@ -19,6 +19,7 @@ mod docs;
 mod fields;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzed;
+mod host;
 mod negotiate;
 mod page;
 mod params;

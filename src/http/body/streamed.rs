@@ -89,7 +89,8 @@ impl Streamed {
             Coding::Identity => None,
         };
         let (parts, chunks) = (Vec::new(), VecDeque::new());
-        let run = Run { events: events.boxed(), member, parts, chunks, phase: Phase::Rows, with: self };
+        let (events, phase) = (events.boxed(), Phase::Rows);
+        let run = Run { events, member, parts, chunks, given: 0, phase, with: self };
         Body::from_stream(stream::unfold(run, async |mut run| Some((run.step().await?, run))))
     }
 }
@@ -111,6 +112,8 @@ struct Run {
     parts: Vec<Part>,
     /// What is ready.
     chunks: VecDeque<Bytes>,
+    /// How many rows were laid out.
+    given: u64,
     phase: Phase,
     with: Streamed,
 }
@@ -193,6 +196,7 @@ impl Run {
     fn take(&mut self, event: Option<Event>) {
         match event {
             Some(Event::Rows(rows)) => {
+                self.given += rows.len() as u64;
                 self.with.account.add_rows(rows.len() as u64);
                 self.parts.push(Framing::Ndjson.rows(rows));
             }
@@ -200,7 +204,9 @@ impl Run {
                 self.end(&verdict, Ended::Reached);
                 self.phase = Phase::Ending;
             }
-            Some(Event::Broken(verdict, error)) => {
+            Some(Event::Broken(mut verdict, error)) => {
+                // Of an answer that was known from the start it is of all of it.
+                verdict.count = self.given;
                 let problem = self.with.face.problem(&error);
                 self.with.account.note_problem(&problem);
                 self.end(&verdict, Ended::Broken(&problem));
