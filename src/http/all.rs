@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream;
@@ -29,10 +29,16 @@ use crate::engine::{Answer, Collected, Pace, Question, Tolerance, Verdict};
 pub(super) async fn all(
     State(app): State<Arc<App>>,
     agent: AgentSegment,
-    parts: Parts,
+    request: Request,
 ) -> Result<Response, Problem> {
+    let (parts, _) = request.into_parts();
+    // The router moves a handler's future about a few times on its way; in a box only the box moves.
+    Box::pin(answer(app, agent, parts)).await
+}
+
+async fn answer(app: Arc<App>, agent: AgentSegment, parts: Parts) -> Result<Response, Problem> {
     let visit = Visit::begin(&app, &agent, &parts, Manner::Own).await?;
-    let wanted = Wanted::read(&parts, app.settings.request_deadline)?;
+    let wanted = Wanted::read(parts, app.settings.request_deadline)?;
     visit.account.note_format(wanted.media.format);
     let place = app.take_place()?;
     let ask = app.engine.ask(wanted.question(&visit));
@@ -74,7 +80,7 @@ enum Delivery {
 }
 
 impl Wanted {
-    fn read(parts: &Parts, longest_wait: Duration) -> Result<Self, Problem> {
+    fn read(parts: Parts, longest_wait: Duration) -> Result<Self, Problem> {
         let params = AllParams::parse(parts.uri.query())?;
         let media = MediaType::choose(params.format, &parts.headers)?;
         let codings = Codings::choose(&parts.headers)?;
@@ -93,7 +99,7 @@ impl Wanted {
             Format::Ndjson if has_chunks => Delivery::Streamed,
             Format::Ndjson | Format::Json => Delivery::Collected,
         };
-        Ok(Self { parts: parts.clone(), params, prefer, longest_wait, media, codings, delivery })
+        Ok(Self { parts, params, prefer, longest_wait, media, codings, delivery })
     }
 
     fn question(&self, visit: &Visit) -> Question {
@@ -116,8 +122,9 @@ impl Wanted {
 
     /// The answer to who has these rows already.
     fn not_modified(&self, verdict: &Verdict, visit: &Visit) -> Option<Response> {
-        let etag = Etag::of(verdict.digest, verdict.count);
-        if !verdict.is_complete() || !etag.is_known_to(&self.parts.headers) {
+        let headers = &self.parts.headers;
+        let is_known = || Etag::of(verdict.digest, verdict.count).is_known_to(headers);
+        if !(headers.contains_key(header::IF_NONE_MATCH) && verdict.is_complete() && is_known()) {
             return None;
         }
         visit.account.note_verdict(verdict);

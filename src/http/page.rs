@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::response::Response;
 use bytes::Bytes;
 use http::request::Parts;
@@ -37,8 +37,14 @@ pub const PAGE_PARAMETERS: [&str; 7] =
 pub(super) async fn page(
     State(app): State<Arc<App>>,
     agent: AgentSegment,
-    parts: Parts,
+    request: Request,
 ) -> Result<Response, Problem> {
+    let (parts, _) = request.into_parts();
+    // As for all rows, see there.
+    Box::pin(answer(app, agent, parts)).await
+}
+
+async fn answer(app: Arc<App>, agent: AgentSegment, parts: Parts) -> Result<Response, Problem> {
     let visit = Visit::begin(&app, &agent, &parts, Manner::Upstreams).await?;
     visit.account.note_format(Format::Json);
     let codings = Codings::choose(&parts.headers)?;
