@@ -41,7 +41,7 @@ async fn answer(app: Arc<App>, agent: AgentSegment, parts: Parts) -> Result<Resp
     let wanted = Wanted::read(parts, app.settings.request_deadline)?;
     visit.account.note_format(wanted.media.format);
     let place = app.take_place()?;
-    let ask = app.engine.ask(wanted.question(&visit));
+    let ask = Box::pin(app.engine.ask(wanted.question(&visit)));
     let answer = app.unless_ended(ask).await.map_err(|e| visit.face.problem(&e))?;
     if let Some(response) = answer.foregone().and_then(|verdict| wanted.not_modified(verdict, &visit)) {
         return Ok(response);
@@ -50,8 +50,8 @@ async fn answer(app: Arc<App>, agent: AgentSegment, parts: Parts) -> Result<Resp
         Delivery::Streamed => Ok(wanted.stream(&app, answer, visit, place)),
         Delivery::Collected => {
             let most = app.settings.max_json_bytes;
-            let collect = app.unless_ended(answer.collect(most));
-            let collected = collect.await.map_err(|e| visit.face.problem(&e))?;
+            let collect = Box::pin(answer.collect(most));
+            let collected = app.unless_ended(collect).await.map_err(|e| visit.face.problem(&e))?;
             match wanted.not_modified(&collected.verdict, &visit) {
                 Some(response) => Ok(response),
                 None => wanted.whole(&app.workbench, collected, &visit, place).await,

@@ -103,7 +103,8 @@ async fn relayed(app: &App, visit: &Visit, parts: &Parts, params: &Params) -> Re
         deadline: deadline(app, parts),
         trace: visit.account.trace.clone(),
     };
-    let relayed = app.unless_ended(app.engine.relay(question)).await.map_err(|e| visit.face.problem(&e))?;
+    let relayed =
+        app.unless_ended(Box::pin(app.engine.relay(question))).await.map_err(|e| visit.face.problem(&e))?;
     let sha256 = sha2::Sha256::digest(&relayed.body);
     let digest = sha256[..16].iter().fold(0, |sum: u128, &byte| sum << 8 | u128::from(byte));
     Ok(Page {
@@ -153,9 +154,9 @@ impl Cut {
             trace: visit.account.trace.clone(),
         };
         let problem = |e| visit.face.problem(&e);
-        let answer = app.unless_ended(app.engine.ask(question)).await.map_err(problem)?;
+        let answer = app.unless_ended(Box::pin(app.engine.ask(question))).await.map_err(problem)?;
         let most = app.settings.max_json_bytes;
-        let history = app.unless_ended(answer.collect(most)).await.map_err(problem)?;
+        let history = app.unless_ended(Box::pin(answer.collect(most))).await.map_err(problem)?;
         let slices = cut(&history.slices, (self.number - 1).saturating_mul(self.size), self.size);
         let mut digest = Digest::default();
         slices.iter().for_each(|slice| digest.add(slice.digest()));
