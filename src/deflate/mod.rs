@@ -20,9 +20,11 @@
 //! Rows that contain line breaks between their tokens are deflated as they are, to be kept, and not to be sent.
 
 mod blocks;
+mod checksum;
 mod codec;
 mod rows;
 
 pub use blocks::{EMPTY_LAST, stored, stored_len};
+pub use checksum::Shift;
 pub use codec::{Deflating, deflate};
 pub use rows::{Deflated, Effort, Separator};

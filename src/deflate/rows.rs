@@ -3,7 +3,7 @@ use std::io;
 use bytes::Bytes;
 
 use super::codec::{deflate, inflate};
-use super::{stored, stored_len};
+use super::{Shift, stored, stored_len};
 
 /// What stands between two rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +56,7 @@ pub struct Deflated {
     seams: Option<Box<[u32]>>,
     lines_crc: u32,
     commas_crc: u32,
+    shift: Shift,
     len: usize,
     effort: Effort,
 }
@@ -73,8 +74,9 @@ impl Deflated {
         let sum = |blocks: Vec<u8>, seams: Option<Vec<u32>>| {
             let crc = |bytes: &[u8]| crc32fast::hash(&bytes[..bytes.len().saturating_sub(1)]);
             let (lines_crc, commas_crc) = (crc(lines), crc(&commas));
-            let seams = seams.map(Vec::into_boxed_slice);
-            Self { blocks: exact(blocks), seams, lines_crc, commas_crc, len: lines.len(), effort }
+            let (seams, len) = (seams.map(Vec::into_boxed_slice), lines.len());
+            let shift = Shift::of(len.saturating_sub(1));
+            Self { blocks: exact(blocks), seams, lines_crc, commas_crc, shift, len, effort }
         };
         let line_feeds = lines.iter().filter(|&&byte| byte == b'\n').count();
         if line_feeds != ends.len() {
@@ -125,6 +127,11 @@ impl Deflated {
             Separator::Line => self.lines_crc,
             Separator::Comma => self.commas_crc,
         }
+    }
+
+    /// How the checksum of what precedes them is combined with theirs, the last separator left out.
+    pub const fn shift(&self) -> Shift {
+        self.shift
     }
 
     /// The blocks, with this separator: as they lie, or as a copy that is written over.

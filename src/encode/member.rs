@@ -3,7 +3,7 @@ use crc32fast::Hasher;
 
 use super::packed::{Form, Packed};
 use super::part::Close;
-use crate::deflate::{Deflated, EMPTY_LAST, stored};
+use crate::deflate::{Deflated, EMPTY_LAST, Shift, stored};
 
 /// Deflate, no name, no time, no word on the effort, from an unknown system (RFC 1952 section 2.3).
 const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
@@ -20,7 +20,7 @@ const COPY_BELOW: usize = 8 * 1024;
 /// Blocks are given as they lie.
 #[derive(Debug)]
 pub struct Member {
-    sum: Hasher,
+    crc: u32,
     /// The plain length as the trailer has it, modulo 2³².
     length: u32,
     /// What can be taken, and how much it is.
@@ -36,25 +36,22 @@ impl Member {
 
     /// Begins a member.
     pub fn new() -> Self {
-        Self { sum: Hasher::new(), length: 0, chunks: Vec::new(), len: 0, open: HEADER.to_vec() }
+        Self { crc: 0, length: 0, chunks: Vec::new(), len: 0, open: HEADER.to_vec() }
     }
 
     /// Puts a part in.
     pub fn put(&mut self, packed: &Packed) {
         match &packed.0 {
             Form::Stored(bytes) => self.store(bytes),
-            Form::Own { blocks, crc, len } => {
+            Form::Own { blocks, crc, shift, len } => {
                 self.push(blocks.clone());
-                self.count(*crc, *len);
+                self.count(*crc, *shift, *len);
             }
             Form::Rows { rows, separator, close } => {
                 let (deflated, mut blocks) = (rows.deflated(), rows.blocks(*separator));
-                self.count(deflated.crc(*separator), deflated.len() - 1);
+                self.count(deflated.crc(*separator), deflated.shift(), deflated.len() - 1);
                 match close {
-                    Close::Separated => {
-                        self.sum.update(&[separator.byte()]);
-                        self.lengthen(1);
-                    }
+                    Close::Separated => self.sum(&[separator.byte()]),
                     Close::Open => blocks.truncate(blocks.len() - Deflated::LAST_SEPARATOR),
                 }
                 self.push(blocks);
@@ -81,9 +78,8 @@ impl Member {
 
     /// Ends the member, and gives the rest of it.
     pub fn finish(mut self) -> Vec<Bytes> {
-        let sum = std::mem::take(&mut self.sum).finalize();
         self.open.extend_from_slice(&EMPTY_LAST);
-        self.open.extend_from_slice(&sum.to_le_bytes());
+        self.open.extend_from_slice(&self.crc.to_le_bytes());
         self.open.extend_from_slice(&self.length.to_le_bytes());
         self.take()
     }
@@ -107,12 +103,18 @@ impl Member {
 
     fn store(&mut self, bytes: &[u8]) {
         stored(bytes, &mut self.open);
-        self.sum.update(bytes);
+        self.sum(bytes);
+    }
+
+    fn sum(&mut self, bytes: &[u8]) {
+        let mut hasher = Hasher::new_with_initial(self.crc);
+        hasher.update(bytes);
+        self.crc = hasher.finalize();
         self.lengthen(bytes.len());
     }
 
-    fn count(&mut self, crc: u32, length: usize) {
-        self.sum.combine(&Hasher::new_with_initial_len(crc, length as u64));
+    const fn count(&mut self, crc: u32, shift: Shift, length: usize) {
+        self.crc = shift.combine(self.crc, crc);
         self.lengthen(length);
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::part::{Close, Part, RowsPart, plain};
-use crate::deflate::{Deflated, Effort, Separator, deflate, stored_len};
+use crate::deflate::{Deflated, Effort, Separator, Shift, deflate, stored_len};
 use crate::domain::Entry;
 
 /// What is shorter is stored: to make an encoder ready takes longer than to send so many bytes.
@@ -21,7 +21,7 @@ pub(super) enum Form {
     /// Rows that were deflated before.
     Rows { rows: Kept, separator: Separator, close: Close },
     /// Deflated for this body alone.
-    Own { blocks: Bytes, crc: u32, len: usize },
+    Own { blocks: Bytes, crc: u32, shift: Shift, len: usize },
 }
 
 /// Where deflated rows lie.
@@ -120,5 +120,6 @@ fn own(chunks: &[Bytes]) -> io::Result<Form> {
     })?;
     let mut crc = crc32fast::Hasher::new();
     chunks.iter().for_each(|chunk| crc.update(chunk));
-    Ok(Form::Own { blocks, crc: crc.finalize(), len: chunks.iter().map(Bytes::len).sum() })
+    let len = chunks.iter().map(Bytes::len).sum();
+    Ok(Form::Own { blocks, crc: crc.finalize(), shift: Shift::of(len), len })
 }
