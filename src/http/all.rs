@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream;
@@ -30,13 +30,19 @@ use crate::shutdown::Shutdown;
 pub(super) async fn all(
     State(app): State<Arc<App>>,
     agent: AgentSegment,
-    parts: Parts,
+    request: Request,
 ) -> Result<Response, Problem> {
+    let (parts, _) = request.into_parts();
+    // The router moves a handler's future about a few times on its way; in a box only the box moves.
+    Box::pin(answer(app, agent, parts)).await
+}
+
+async fn answer(app: Arc<App>, agent: AgentSegment, parts: Parts) -> Result<Response, Problem> {
     let visit = Visit::begin(&app, &agent, &parts, Manner::Own).await?;
-    let wanted = Wanted::read(&parts, app.settings.request_deadline)?;
+    let wanted = Wanted::read(parts, app.settings.request_deadline)?;
     visit.account.note_format(wanted.media.format);
     let place = app.take_place()?;
-    let ask = app.engine.ask(wanted.question(&visit));
+    let ask = Box::pin(app.engine.ask(wanted.question(&visit)));
     let answer = app.unless_ended(ask).await.map_err(|e| visit.face.problem(&e))?;
     if let Some(response) = answer.foregone().and_then(|verdict| wanted.not_modified(verdict, &visit)) {
         return Ok(response);
@@ -45,8 +51,8 @@ pub(super) async fn all(
         Delivery::Streamed => Ok(wanted.stream(&app, answer, visit, place)),
         Delivery::Collected => {
             let most = app.settings.max_json_bytes;
-            let collect = app.unless_ended(answer.collect(most));
-            let collected = collect.await.map_err(|e| visit.face.problem(&e))?;
+            let collect = Box::pin(answer.collect(most));
+            let collected = app.unless_ended(collect).await.map_err(|e| visit.face.problem(&e))?;
             match wanted.not_modified(&collected.verdict, &visit) {
                 Some(response) => Ok(response),
                 None => wanted.whole(&app.workbench, collected, &visit, place).await,
@@ -75,7 +81,7 @@ enum Delivery {
 }
 
 impl Wanted {
-    fn read(parts: &Parts, longest_wait: Duration) -> Result<Self, Problem> {
+    fn read(parts: Parts, longest_wait: Duration) -> Result<Self, Problem> {
         let params = AllParams::parse(parts.uri.query())?;
         let media = MediaType::choose(params.format, &parts.headers)?;
         let codings = Codings::choose(&parts.headers)?;
@@ -94,7 +100,7 @@ impl Wanted {
             Format::Ndjson if has_chunks => Delivery::Streamed,
             Format::Ndjson | Format::Json => Delivery::Collected,
         };
-        Ok(Self { parts: parts.clone(), params, prefer, longest_wait, media, codings, delivery })
+        Ok(Self { parts, params, prefer, longest_wait, media, codings, delivery })
     }
 
     fn question(&self, visit: &Visit) -> Question {
@@ -117,8 +123,9 @@ impl Wanted {
 
     /// The answer to who has these rows already.
     fn not_modified(&self, verdict: &Verdict, visit: &Visit) -> Option<Response> {
-        let etag = Etag::of(verdict.digest, verdict.count);
-        if !verdict.is_complete() || !etag.is_known_to(&self.parts.headers) {
+        let headers = &self.parts.headers;
+        let is_known = || Etag::of(verdict.digest, verdict.count).is_known_to(headers);
+        if !(headers.contains_key(header::IF_NONE_MATCH) && verdict.is_complete() && is_known()) {
             return None;
         }
         visit.account.note_verdict(verdict);

@@ -106,6 +106,9 @@ impl Frame {
     }
 
     pub(super) fn filtered(&self, slice: EntrySlice, within: Span) -> Option<EntrySlice> {
+        if self.status.is_none() && slice.is_within(within) {
+            return Some(slice);
+        }
         let keeps = |row: &EntryRow| {
             within.contains(row.created_at)
                 && self.status.as_ref().is_none_or(|status| row.status.as_ref() == Some(status))

@@ -107,7 +107,10 @@ impl Answer {
     pub(super) fn give(&mut self, slice: Option<EntrySlice>, how: How) {
         let Some(slice) = slice else { return };
         let undated = &mut self.undated;
-        let slice = slice.filtered(|row| row.is_dated || undated.insert(row.id.clone()));
+        let slice = match slice.entry.has_undated() {
+            false => Some(slice),
+            true => slice.filtered(|row| row.is_dated || undated.insert(row.id.clone())),
+        };
         if let Some(slice) = slice {
             self.tally.add(&slice, how);
             self.ready.push_back(slice);

@@ -178,7 +178,7 @@ impl Scope {
         let _used = store.get(&key);
         let clipped = segment.clipped(part)?;
         let Contents::Rows { rows, .. } = clipped.contents else { return Some((part, None)) };
-        Some((part, EntrySlice::select(entry, rows, |_| true)))
+        Some((part, EntrySlice::all(entry, rows)))
     }
 
     /// Lays a proven piece out, and puts it into what is known; gives its rows back.
@@ -211,9 +211,7 @@ impl Scope {
         if reading.keep == Keep::Yes && reading.purpose == Purpose::Know {
             self.put(store, &laid, piece, reading, policy);
         }
-        laid.into_iter()
-            .filter_map(|laid| EntrySlice::select(Arc::clone(&laid.entry?), laid.rows, |_| true))
-            .collect()
+        laid.into_iter().filter_map(|laid| EntrySlice::all(Arc::clone(&laid.entry?), laid.rows)).collect()
     }
 
     fn put(&self, store: &dyn Store, laid: &[Laid], piece: &Piece, reading: &Reading, policy: &Policy) {

@@ -48,15 +48,22 @@ pub(crate) enum Event {
 
 /// Reads an answer to its end, or until everything has to end.
 pub(crate) fn events(answer: Answer, shutdown: Shutdown) -> impl Stream<Item = Event> + Send {
-    stream::unfold(Some((answer, shutdown)), async |state| {
-        let (mut answer, shutdown) = state?;
-        let next = tokio::select! {
-            biased;
-            () = shutdown.end_ordered() => Err(AskError::ShuttingDown),
-            next = answer.next() => next,
+    // In a box, as both are moved for every event.
+    stream::unfold(Some(Box::new((answer, shutdown))), async |state| {
+        let mut state = state?;
+        let (answer, shutdown) = &mut *state;
+        let next = if shutdown.is_ended() {
+            Err(AskError::ShuttingDown)
+        } else {
+            // Rows that are there are given without waiting to be told of the end.
+            tokio::select! {
+                biased;
+                next = answer.next() => next,
+                () = shutdown.end_ordered() => Err(AskError::ShuttingDown),
+            }
         };
         Some(match next {
-            Ok(Some(rows)) => (Event::Rows(rows), Some((answer, shutdown))),
+            Ok(Some(rows)) => (Event::Rows(rows), Some(state)),
             Ok(None) => (Event::Reached(answer.verdict()), None),
             Err(error) => (Event::Broken(answer.verdict(), error), None),
         })
@@ -90,7 +97,8 @@ impl Streamed {
         };
         let (parts, chunks) = (Vec::new(), VecDeque::new());
         let (events, phase) = (events.boxed(), Phase::Rows);
-        let run = Run { events, member, parts, chunks, given: 0, phase, with: self };
+        // In a box, as it is moved for every chunk.
+        let run = Box::new(Run { events, member, parts, chunks, given: 0, phase, with: self });
         Body::from_stream(stream::unfold(run, async |mut run| Some((run.step().await?, run))))
     }
 }
@@ -139,7 +147,7 @@ impl Run {
                 Phase::Ending => {
                     self.phase = Phase::Over;
                     if let Some(member) = self.member.take() {
-                        return Some(Ok(member.finish()));
+                        self.chunks.extend(member.finish());
                     }
                 }
                 Phase::Breaking => {
@@ -160,7 +168,7 @@ impl Run {
             Some(member) => {
                 let packed = self.with.workbench.pack(parts).await?;
                 packed.iter().for_each(|part| member.put(part));
-                self.chunks.push_back(member.take());
+                self.chunks.extend(member.take());
             }
         }
         Ok(())
