@@ -5,8 +5,8 @@
 //! though a read that is under way still answers those who wait for it.
 
 mod layout;
+mod merge;
 
-use std::collections::HashSet;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -73,7 +73,7 @@ impl Revalidation {
 pub(super) struct Head {
     /// The last instant it asked for, by upstream's clock.
     pub(super) to: Timestamp,
-    /// When it was asked, by ours.
+    /// When that was the present, by ours, or when it was asked, if that was earlier.
     pub(super) read_at: Timestamp,
 }
 
@@ -189,8 +189,8 @@ impl Scope {
         commit_lag: Duration,
         policy: &Policy,
     ) -> Vec<EntrySlice> {
-        let filled = self.lock().with_undated(piece);
-        let piece = filled.as_ref().unwrap_or(piece);
+        let merged = self.lock().merged(piece);
+        let piece = merged.as_ref().unwrap_or(piece);
         // By whichever clock is behind: what was learned of upstream's may be wrong.
         let trusted_to = piece.asked_at.upstream.min(piece.asked_at.ours).minus(commit_lag);
         let chunks: Vec<Chunk<'_>> = [
