@@ -113,9 +113,13 @@ async def wave(program: Program, crowd: Crowd, seconds: float) -> tuple[float, t
     while time.monotonic() < until and resident_and_handles(program)[1] > before[1] + 20:
         await asyncio.sleep(0.5)
     await asyncio.sleep(5)
+    gone = resident_and_handles(program)
+    # The allocator gives back what is free when something is asked of it again.
+    await asyncio.to_thread(lambda: asyncio.run(latencies(program, 5)))
     after = resident_and_handles(program)
     print(
-        f"{before[0]:.0f} MiB, {before[1]} handles before; {within[0]:.0f}, {within[1]} within; {after[0]:.0f}, {after[1]} after"
+        f"{before[0]:.0f} MiB, {before[1]} handles before; {within[0]:.0f}, {within[1]} within; "
+        f"{gone[0]:.0f} when they are gone; {after[0]:.0f}, {after[1]} after"
     )
     return p99, within, after
 

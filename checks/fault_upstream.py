@@ -53,6 +53,7 @@ class Exchange:
     page: Page
     # The page before it, if it is not the first.
     before: Page | None
+    agent: "FaultyAgent | None" = None
     # Whether the connection may be used again.
     is_kept: bool = True
 
@@ -132,6 +133,8 @@ class Door:
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task] = set()
+        # What is written to a connection once its next request is there, if that is for the same agent.
+        self.late: dict[asyncio.StreamWriter, tuple[FaultyAgent | None, bytes]] = {}
         self.doors.run(self.open())
 
     @property
@@ -181,6 +184,7 @@ class Door:
         finally:
             self._tasks.discard(task)
             self._writers.discard(writer)
+            self.late.pop(writer, None)
             with contextlib.suppress(Exception):
                 writer.close()
 
@@ -190,7 +194,10 @@ class Door:
         target = urlsplit(head.split(b" ", 2)[1].decode())
         parts = target.path.strip("/").split("/")
         agent = self.agents.get(parts[2]) if len(parts) > 2 else None
-        exchange = Exchange(self, writer, Page([], 1, 0, False), None)
+        late_agent, late = self.late.pop(writer, (None, b""))
+        # Of another agent it could not be told from the right one: these rows name none.
+        writer.write(late if late_agent is agent else b"")
+        exchange = Exchange(self, writer, Page([], 1, 0, False), None, agent)
         if agent is None or parts[:2] != ["v2", "agent"]:
             self.astray += 1
             await exchange.send(b'{"message":"not here"}', "404 Not Found")

@@ -126,6 +126,14 @@ async def page_twice(exchange: Exchange) -> None:
     await exchange.write(answer + second)
 
 
+async def page_twice_and_late(exchange: Exchange) -> None:
+    # The second answer comes when the next request is there, as if it were the answer to that.
+    body = exchange.page.body()
+    answer = exchange.head("200 OK", JSON_TYPE | {"Content-Length": str(len(body))}) + body
+    exchange.door.late[exchange.writer] = exchange.agent, answer
+    await exchange.send(body)
+
+
 def repeats_the_one_before(exchange: Exchange) -> bytes:
     page = exchange.page
     rows = exchange.before.rows if exchange.before else page.rows
@@ -303,6 +311,7 @@ LIST = [
     survived("a row without created_at", None, odd_row=undated),
     survived("a row of 5 MB", None, odd_row=large),
     Case("a page answered twice", page_twice, WHOLE),
+    Case("a page answered twice, the second time late", page_twice_and_late, WHOLE),
     survived("a page that repeats the one before", body(repeats_the_one_before), least_number=2),
     unreadable("has_more for ever", fields(has_more=b"true"), INCONSISTENT),
     survived("an empty page in the middle", fields(data=b"[]", has_more=b"true"), least_number=2),

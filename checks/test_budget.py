@@ -5,8 +5,9 @@ import time
 from answers import assert_same
 from rows import make_rows
 
-# Sends are counted where they arrive, so two on either side of a span may come a little closer than they went.
-JITTER = 0.05
+# Sends are counted where they arrive, on a busy machine late: two on either side of a span may come closer than they went.
+# A bucket of as many that refills meanwhile would let 34 through in what is left.
+JITTER = 0.3
 
 
 def test_never_more_than_the_rate_in_any_second(agent_of, upstream):

@@ -41,7 +41,7 @@ def test_a_refresh_takes_no_longer_than_its_own_requests_beside_an_export(agent_
         took.append(time.monotonic() - began)
     assert not exported, "the export was over too soon to tell anything"
     # Behind the export, with its 300 pages at 16 a second, each would wait for a second and more.
-    assert sorted(took)[len(took) // 2] < 0.5, took
-    assert upstream.most_within(0.95) <= RATE
+    assert sorted(took)[len(took) // 2] < 0.8, took
+    assert upstream.most_within(0.7) <= RATE
     exporting.join(90)
     assert exported == [15_000]

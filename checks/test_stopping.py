@@ -1,5 +1,6 @@
 """Stopping: who was admitted is answered, or told in time; a second signal ends at once."""
 
+import contextlib
 import json
 import signal
 import socket
@@ -37,6 +38,34 @@ def test_a_stream_past_the_drain_ends_with_its_verdict_and_a_break(agent_of, ups
                 body += piece
     verdict = json.loads([line for line in body.split(b"\n") if line][-1])["@end"]
     assert verdict["complete"] is False and verdict["error"]["code"] == "shutting_down"
+    assert agent.program.process.wait(10) == 0
+
+
+def test_a_slow_reader_is_told_before_the_drain_is_over(agent_of):
+    # Far more than the sockets and the gateway hold for a client.
+    agent = agent_of(make_rows(8_000, 60), "--drain-timeout", "5s", "--upstream-rate", "0", days=61)
+    agent.rows()
+    request = (
+        f"GET {agent.path}?format=ndjson&end_record=true HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {agent.key}\r\n\r\n"
+    )
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32 << 10)
+        client.settimeout(30)
+        client.connect(("127.0.0.1", int(agent.base.rsplit(":", 1)[1])))
+        client.sendall(request.encode())
+        got = client.recv(8 << 10)
+        agent.program.process.send_signal(signal.SIGTERM)
+        with contextlib.suppress(ConnectionError):
+            while piece := client.recv(8 << 10):
+                got += piece
+                time.sleep(len(piece) / (120 << 10))
+    assert not got.endswith(b"0\r\n\r\n"), "whole"
+    _, _, body = got.partition(b"\r\n\r\n")
+    got_lines = [line for line in rolling.unchunked(body).split(b"\n") if line]
+    assert got_lines[-1].startswith(b'{"@end"'), got_lines[-1][:100]
+    verdict = json.loads(got_lines.pop())["@end"]
+    assert verdict["complete"] is False and verdict["error"]["code"] == "shutting_down"
+    assert verdict["count"] == len(got_lines)
     assert agent.program.process.wait(10) == 0
 
 

@@ -3,7 +3,9 @@
 //! Shared work is spawned here, where a drain can see it; private work is awaited by whoever began it.
 
 use std::future::Future;
+use std::sync::{Arc, OnceLock};
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -14,6 +16,7 @@ pub struct Shutdown {
     leaving: CancellationToken,
     draining: CancellationToken,
     ended: CancellationToken,
+    ends_at: Arc<OnceLock<Instant>>,
 }
 
 impl Shutdown {
@@ -36,6 +39,27 @@ impl Shutdown {
     /// Begins to drain: what is in flight finishes, nothing new is taken.
     pub fn drain(&self) {
         self.draining.cancel();
+    }
+
+    /// Begins to drain, and says when it will be over.
+    pub fn drain_until(&self, ends_at: Instant) {
+        let _first_counts = self.ends_at.set(ends_at);
+        self.drain();
+    }
+
+    /// When the drain will be over; none before it has begun.
+    pub fn ends_at(&self) -> Option<Instant> {
+        self.ends_at.get().copied()
+    }
+
+    /// The same shutdown for a part of the work that may have to end before the rest, by [`Self::end_part`].
+    pub fn part(&self) -> Self {
+        Self { ended: self.ended.child_token(), ..self.clone() }
+    }
+
+    /// Ends the work of a part; that of the whole, if this is none.
+    pub fn end_part(&self) {
+        self.ended.cancel();
     }
 
     /// Ends what still runs: no more waiting.

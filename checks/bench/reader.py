@@ -8,7 +8,7 @@ import argparse
 import json
 import time
 
-from bench.wire import Client, request
+from bench.wire import DROP, READ, Client, request
 
 
 def main() -> None:
@@ -17,13 +17,14 @@ def main() -> None:
     parser.add_argument("header", nargs="*")
     parser.add_argument("--connections", type=int, default=4)
     parser.add_argument("--seconds", type=float, default=2.0, help="for how long new answers are asked for")
+    parser.add_argument("--read", action="store_true", help="bodies are read into a buffer, and not dropped in the kernel")
     parser.add_argument("--once", action="store_true", help="one answer on each connection")
     options = parser.parse_args()
     headers = dict(header.split(": ", 1) for header in options.header)
     text = request(options.url, headers, "close")
 
     began = time.perf_counter()
-    client = Client(options.url, options.connections)
+    client = Client(options.url, options.connections, READ if options.read else DROP)
     for connection in client.connections:
         connection.ask(text)
     answers, total, firsts, lasts, open_answers = 0, 0, [], [], options.connections

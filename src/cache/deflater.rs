@@ -8,7 +8,8 @@
 //!
 //! # Why a thread
 //! The work is computing alone, a millisecond at a time; tasks would wait for it, or it for them. Nothing is lost if it ends
-//! with the process: no drain has to wait.
+//! with the process: no drain has to wait. And a thread can be told to give way: on a busy core it takes what answers and reads
+//! leave, until so much waits for it that rows are deflated before the next are taken.
 
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -26,6 +27,10 @@ const SQUEEZED_AFTER: Duration = Duration::from_secs(30);
 
 /// How much longer than its work takes the thread rests between two entries that can wait.
 const REST: u32 = 3;
+
+/// How nice the thread is to others: beside one that is not, it has a tenth of a core (setpriority(2)).
+#[cfg(target_os = "linux")]
+const NICENESS: i32 = 10;
 
 /// Where entries stand that are to be deflated.
 #[derive(Debug)]
@@ -66,6 +71,9 @@ struct Work {
 
 impl Work {
     fn run(mut self) {
+        // Of this thread alone, as Linux has it. Where it can't be, the work is done all the same.
+        #[cfg(target_os = "linux")]
+        let _ = rustix::process::setpriority_process(None, NICENESS);
         let mut rest = Duration::ZERO;
         loop {
             match self.next(rest) {
@@ -114,3 +122,36 @@ impl Work {
 
 /// The store is gone.
 struct Gone;
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+    use crate::cache::MokaStore;
+
+    /// How nice a thread is, by its folder under /proc (proc(5): the 19th field, and the name is the 2nd).
+    fn niceness(task: &Path) -> Option<i32> {
+        let about = fs::read_to_string(task.join("stat")).ok()?;
+        about.rsplit_once(')')?.1.split_whitespace().nth(16)?.parse().ok()
+    }
+
+    #[test]
+    fn the_thread_gives_way_and_others_do_not() {
+        let _store = MokaStore::new(1 << 20);
+        let is_deflating =
+            |task: &Path| fs::read_to_string(task.join("comm")).is_ok_and(|name| name == "deflate\n");
+        // It sets its own niceness, a moment after it is there.
+        loop {
+            let tasks = fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap().path());
+            let (deflating, others): (Vec<_>, Vec<_>) = tasks.partition(|task| is_deflating(task));
+            let is_nice = |task: &std::path::PathBuf| niceness(task) == Some(NICENESS);
+            if deflating.iter().any(is_nice) {
+                assert!(!others.iter().any(is_nice));
+                return;
+            }
+            thread::yield_now();
+        }
+    }
+}

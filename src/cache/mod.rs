@@ -5,8 +5,9 @@
 //!   walk that is new time and again once the cache is hot: the first dashboard of the day would never be kept. LRU
 //!   keeps what was read last. What it is bad at, a walk larger than the cache that is asked for in a circle, is
 //!   bounded by [`LARGEST_SHARE`] for a single entry, and is slow under either.
-//! - **Entries come first.** They are held deflated. What they leave of the room is for their rows as plain bytes, which are
-//!   made when they are asked for; the room for them is asked before every one, and taken back as entries need it.
+//! - **Entries come first.** They are held deflated. What they leave of the room is for their rows in other forms, mostly plain
+//!   bytes, which are made when they are asked for; the room for them is asked before every one, and taken back as
+//!   entries need it.
 //! - **Deflated behind the answers.** Rows are given as they came; a thread of the store's own deflates them meanwhile,
 //!   and does it again, harder, when it has nothing else to do. See [`deflater`].
 //! - **No times to live.** How long a row is good for is the engine's to know; here bytes alone decide.
@@ -63,7 +64,7 @@ struct Shelf {
 pub struct StoreStats {
     /// Bytes held, bookkeeping and plain forms included.
     pub bytes: u64,
-    /// How many of them are plain forms of rows that are held deflated as well.
+    /// How many of them hold rows a second time: plain, or as they are sent.
     pub plain: u64,
     /// Bytes of rows that are not deflated yet; not among those held, as they are on their way.
     pub fresh: u64,

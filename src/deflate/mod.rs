@@ -12,7 +12,7 @@
 //!
 //! A flush costs some bytes, and the tables of codes that follow it some more. At the fast level there are no such tables: a
 //! separator costs 11 bytes, of rows that take several hundreds. At the [`Effort::Idle`] level there are; then only the
-//! first separator is a block of its own, and the encoder describes all others as a repetition of it, together with the
+//! first separator and the last are blocks of their own, and the encoder describes all others as a repetition of it, together with the
 //! beginning of a row that follows. Whether it did is tried out, by writing over the first and inflating; a page where
 //! it did not gets all its separators stored.
 //!
@@ -20,9 +20,11 @@
 //! Rows that contain line breaks between their tokens are deflated as they are, to be kept, and not to be sent.
 
 mod blocks;
+mod checksum;
 mod codec;
 mod rows;
 
 pub use blocks::{EMPTY_LAST, stored, stored_len};
+pub use checksum::Shift;
 pub use codec::{Deflating, deflate};
 pub use rows::{Deflated, Effort, Separator};

@@ -3,7 +3,7 @@ use std::io;
 use bytes::Bytes;
 
 use super::codec::{deflate, inflate};
-use super::stored;
+use super::{Shift, stored, stored_len};
 
 /// What stands between two rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,11 +43,12 @@ impl Effort {
     }
 }
 
-/// Rows with a separator between any two, deflated.
+/// Rows with a separator after each, deflated.
 ///
 /// # Invariants
-/// The blocks end on a byte boundary and none is marked as the last. Inflated they are the rows with line feeds between
-/// them, and with the bytes at `seams` written over by a comma, the rows with commas between them.
+/// The blocks end on a byte boundary and none is marked as the last. Inflated they are the rows with a line feed after each
+/// of them, and with the bytes at `seams` written over by a comma, the rows with a comma after each. The last
+/// separator's block is the last, so that it can be left out.
 #[derive(Debug)]
 pub struct Deflated {
     blocks: Bytes,
@@ -55,38 +56,43 @@ pub struct Deflated {
     seams: Option<Box<[u32]>>,
     lines_crc: u32,
     commas_crc: u32,
+    shift: Shift,
     len: usize,
     effort: Effort,
 }
 
 impl Deflated {
-    /// Deflates rows. `lines` has a line feed between any two of them and none after the last; `ends` is where each of
-    /// them ends.
+    /// How many bytes of the blocks are the last separator's.
+    pub const LAST_SEPARATOR: usize = stored_len(1);
+
+    /// Deflates rows. `lines` has a line feed after each of them, where `ends` says.
     ///
     /// # Errors
     /// None in practice: the encoder writes into memory.
     pub fn new(lines: &[u8], ends: &[usize], effort: Effort) -> io::Result<Self> {
-        let between = &ends[..ends.len().saturating_sub(1)];
-        let commas = with_commas(lines, between);
+        let commas = with_commas(lines, ends);
         let sum = |blocks: Vec<u8>, seams: Option<Vec<u32>>| {
-            let crc = |bytes: &[u8]| crc32fast::hash(bytes);
+            let crc = |bytes: &[u8]| crc32fast::hash(&bytes[..bytes.len().saturating_sub(1)]);
             let (lines_crc, commas_crc) = (crc(lines), crc(&commas));
-            let seams = seams.map(Vec::into_boxed_slice);
-            Self { blocks: exact(blocks), seams, lines_crc, commas_crc, len: lines.len(), effort }
+            let (seams, len) = (seams.map(Vec::into_boxed_slice), lines.len());
+            let shift = Shift::of(len.saturating_sub(1));
+            Self { blocks: exact(blocks), seams, lines_crc, commas_crc, shift, len, effort }
         };
         let line_feeds = lines.iter().filter(|&&byte| byte == b'\n').count();
-        if line_feeds != between.len() {
+        if line_feeds != ends.len() {
             return Ok(sum(segments(lines, &[], effort)?.0, None));
         }
-        if effort > Effort::Arrival && between.len() > 1 {
-            let (blocks, seams) = segments(lines, &between[..1], effort)?;
+        if effort > Effort::Arrival
+            && let &[first, _, .., last] = ends
+        {
+            let (blocks, seams) = segments(lines, &[first, last], effort)?;
             let mut written_over = blocks.clone();
             write_over(&mut written_over, &seams, Separator::Comma);
             if inflate(&written_over, lines.len())? == commas {
                 return Ok(sum(blocks, Some(seams)));
             }
         }
-        let (blocks, seams) = segments(lines, between, effort)?;
+        let (blocks, seams) = segments(lines, ends, effort)?;
         Ok(sum(blocks, Some(seams)))
     }
 
@@ -100,7 +106,7 @@ impl Deflated {
         self.blocks.len()
     }
 
-    /// How many bytes they are inflated.
+    /// How many bytes they are inflated, the last separator included.
     pub const fn len(&self) -> usize {
         self.len
     }
@@ -115,7 +121,7 @@ impl Deflated {
         self.effort
     }
 
-    /// The CRC-32 of the inflated bytes.
+    /// The CRC-32 of the inflated bytes without the last separator.
     pub const fn crc(&self, separator: Separator) -> u32 {
         match separator {
             Separator::Line => self.lines_crc,
@@ -123,19 +129,24 @@ impl Deflated {
         }
     }
 
-    /// Appends the blocks.
-    pub fn put_blocks(&self, separator: Separator, out: &mut Vec<u8>) {
-        let start = out.len();
-        out.extend_from_slice(&self.blocks);
+    /// How the checksum of what precedes them is combined with theirs, the last separator left out.
+    pub const fn shift(&self) -> Shift {
+        self.shift
+    }
+
+    /// The blocks, with this separator: as they lie, or as a copy that is written over.
+    pub fn blocks(&self, separator: Separator) -> Bytes {
         match separator {
-            Separator::Line => {}
+            Separator::Line => self.blocks.clone(),
             Separator::Comma => {
-                write_over(&mut out[start..], self.seams.as_deref().unwrap_or_default(), separator);
+                let mut blocks = self.blocks.to_vec();
+                write_over(&mut blocks, self.seams.as_deref().unwrap_or_default(), separator);
+                blocks.into()
             }
         }
     }
 
-    /// The rows, with line feeds between them.
+    /// The rows, with a line feed after each of them.
     ///
     /// # Errors
     /// Only if memory is damaged.
@@ -166,7 +177,9 @@ fn segments(lines: &[u8], at: &[usize], effort: Effort) -> io::Result<(Vec<u8>, 
             seams.push(u32::try_from(out.len() - 1).map_err(io::Error::other)?);
             start = end + 1;
         }
-        deflating.push(&lines[start..], &mut out)?;
+        if start < lines.len() {
+            deflating.push(&lines[start..], &mut out)?;
+        }
         Ok((out, seams))
     })
 }
@@ -199,21 +212,21 @@ mod tests {
     fn joined(rows: &[String], separator: Separator) -> (Vec<u8>, Vec<usize>) {
         let (mut out, mut ends) = (Vec::new(), Vec::new());
         for row in rows {
-            if !out.is_empty() {
-                out.push(separator.byte());
-            }
             out.extend_from_slice(row.as_bytes());
             ends.push(out.len());
+            out.push(separator.byte());
         }
         (out, ends)
     }
 
     /// What a reader makes of the blocks.
     fn read(deflated: &Deflated, separator: Separator) -> Vec<u8> {
-        let mut blocks = Vec::new();
-        deflated.put_blocks(separator, &mut blocks);
+        let blocks = deflated.blocks(separator);
         assert_eq!(blocks.len(), deflated.deflated_len());
-        inflate(&blocks, deflated.len()).unwrap()
+        let whole = inflate(&blocks, deflated.len()).unwrap();
+        let open = inflate(&blocks[..blocks.len() - Deflated::LAST_SEPARATOR], deflated.len() - 1).unwrap();
+        assert_eq!(open, whole[..whole.len() - 1]);
+        whole
     }
 
     /// Rows that look alike, of which some are longer than the window of deflate.
@@ -235,24 +248,24 @@ mod tests {
                 for separator in [Separator::Line, Separator::Comma] {
                     let (expected, _) = joined(&rows, separator);
                     prop_assert!(read(&deflated, separator) == expected, "{effort:?} {separator:?}");
-                    prop_assert_eq!(deflated.crc(separator), crc32fast::hash(&expected));
+                    prop_assert_eq!(deflated.crc(separator), crc32fast::hash(&expected[..expected.len() - 1]));
                 }
             }
         }
     }
 
     #[test]
-    fn rows_that_look_alike_share_one_stored_separator_when_there_is_time() {
+    fn rows_that_look_alike_share_a_stored_separator_when_there_is_time() {
         let rows: Vec<String> =
             (0..50).map(|i| format!("{{\"id\":\"{i}\",\"status\":\"completed\"}}")).collect();
         let (lines, ends) = joined(&rows, Separator::Line);
         let seams = |effort| Deflated::new(&lines, &ends, effort).unwrap().seams.unwrap().len();
-        assert_eq!((seams(Effort::Arrival), seams(Effort::Idle)), (49, 1));
+        assert_eq!((seams(Effort::Arrival), seams(Effort::Idle)), (50, 2));
     }
 
     #[test]
     fn rows_with_line_feeds_are_kept_and_not_sent() {
-        let lines = b"{\n}\n{}";
+        let lines = b"{\n}\n{}\n";
         let deflated = Deflated::new(lines, &[3, 6], Effort::Arrival).unwrap();
         assert!(!deflated.is_sendable());
         assert_eq!(deflated.inflate().unwrap(), lines);

@@ -3,7 +3,7 @@ use crc32fast::Hasher;
 
 use super::packed::{Form, Packed};
 use super::part::Close;
-use crate::deflate::{EMPTY_LAST, stored};
+use crate::deflate::{Deflated, EMPTY_LAST, Shift, stored};
 
 /// Deflate, no name, no time, no word on the effort, from an unknown system (RFC 1952 section 2.3).
 const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
@@ -11,17 +11,23 @@ const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
 /// The last block, the CRC-32, the length.
 const TRAILER_LEN: usize = EMPTY_LAST.len() + 4 + 4;
 
+/// Shorter blocks are copied together with what surrounds them rather than sent by themselves.
+const COPY_BELOW: usize = 8 * 1024;
+
 /// One gzip member under way, stitched from parts that were packed before.
 ///
 /// Its checksum is combined from theirs. All that was put into it can be read at once: every part ends on a byte boundary.
+/// Blocks are given as they lie.
 #[derive(Debug)]
 pub struct Member {
-    sum: Hasher,
+    crc: u32,
     /// The plain length as the trailer has it, modulo 2³².
     length: u32,
-    out: Vec<u8>,
-    /// How much is likely to be taken at a time.
-    usual: usize,
+    /// What can be taken, and how much it is.
+    chunks: Vec<Bytes>,
+    len: usize,
+    /// What follows it and is to be one chunk.
+    open: Vec<u8>,
 }
 
 impl Member {
@@ -30,70 +36,85 @@ impl Member {
 
     /// Begins a member.
     pub fn new() -> Self {
-        Self::with_capacity(HEADER.len())
-    }
-
-    /// Begins a member of which so many bytes are taken at a time.
-    pub fn with_capacity(bytes: usize) -> Self {
-        let mut out = Vec::with_capacity(bytes);
-        out.extend_from_slice(&HEADER);
-        Self { sum: Hasher::new(), length: 0, out, usual: bytes }
+        Self { crc: 0, length: 0, chunks: Vec::new(), len: 0, open: HEADER.to_vec() }
     }
 
     /// Puts a part in.
     pub fn put(&mut self, packed: &Packed) {
-        if self.out.is_empty() {
-            self.out.reserve(self.usual.max(packed.len()));
-        }
         match &packed.0 {
             Form::Stored(bytes) => self.store(bytes),
-            Form::Own { blocks, crc, len } => {
-                self.out.extend_from_slice(blocks);
-                self.count(*crc, *len);
+            Form::Own { blocks, crc, shift, len } => {
+                self.push(blocks.clone());
+                self.count(*crc, *shift, *len);
             }
-            Form::Entry { deflated, separator, close } => {
-                deflated.put_blocks(*separator, &mut self.out);
-                self.count(deflated.crc(*separator), deflated.len());
+            Form::Rows { rows, separator, close } => {
+                let (deflated, mut blocks) = (rows.deflated(), rows.blocks(*separator));
+                self.count(deflated.crc(*separator), deflated.shift(), deflated.len() - 1);
                 match close {
-                    Close::Separated => self.store(&[separator.byte()]),
-                    Close::Open => {}
+                    Close::Separated => self.sum(&[separator.byte()]),
+                    Close::Open => blocks.truncate(blocks.len() - Deflated::LAST_SEPARATOR),
                 }
+                self.push(blocks);
             }
         }
     }
 
     /// How much there is to be taken.
     pub const fn len(&self) -> usize {
-        self.out.len()
+        self.len + self.open.len()
     }
 
     /// Whether there is nothing to be taken.
     pub const fn is_empty(&self) -> bool {
-        self.out.is_empty()
+        self.len() == 0
     }
 
     /// What was put in since this was called last.
-    pub fn take(&mut self) -> Bytes {
-        self.usual = self.usual.max(self.out.len());
-        std::mem::take(&mut self.out).into()
+    pub fn take(&mut self) -> Vec<Bytes> {
+        self.close();
+        self.len = 0;
+        std::mem::take(&mut self.chunks)
     }
 
     /// Ends the member, and gives the rest of it.
-    pub fn finish(mut self) -> Bytes {
-        self.out.extend_from_slice(&EMPTY_LAST);
-        self.out.extend_from_slice(&self.sum.finalize().to_le_bytes());
-        self.out.extend_from_slice(&self.length.to_le_bytes());
-        self.out.into()
+    pub fn finish(mut self) -> Vec<Bytes> {
+        self.open.extend_from_slice(&EMPTY_LAST);
+        self.open.extend_from_slice(&self.crc.to_le_bytes());
+        self.open.extend_from_slice(&self.length.to_le_bytes());
+        self.take()
+    }
+
+    fn push(&mut self, blocks: Bytes) {
+        if blocks.len() < COPY_BELOW {
+            self.open.extend_from_slice(&blocks);
+        } else {
+            self.close();
+            self.len += blocks.len();
+            self.chunks.push(blocks);
+        }
+    }
+
+    fn close(&mut self) {
+        if !self.open.is_empty() {
+            self.len += self.open.len();
+            self.chunks.push(std::mem::take(&mut self.open).into());
+        }
     }
 
     fn store(&mut self, bytes: &[u8]) {
-        stored(bytes, &mut self.out);
-        self.sum.update(bytes);
+        stored(bytes, &mut self.open);
+        self.sum(bytes);
+    }
+
+    fn sum(&mut self, bytes: &[u8]) {
+        let mut hasher = Hasher::new_with_initial(self.crc);
+        hasher.update(bytes);
+        self.crc = hasher.finalize();
         self.lengthen(bytes.len());
     }
 
-    fn count(&mut self, crc: u32, length: usize) {
-        self.sum.combine(&Hasher::new_with_initial_len(crc, length as u64));
+    const fn count(&mut self, crc: u32, shift: Shift, length: usize) {
+        self.crc = shift.combine(self.crc, crc);
         self.lengthen(length);
     }
 

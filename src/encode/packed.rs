@@ -4,10 +4,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::part::{Close, Part, RowsPart, plain};
-use crate::deflate::{Deflated, Effort, Separator, deflate, stored_len};
+use crate::deflate::{Deflated, Effort, Separator, Shift, deflate, stored_len};
+use crate::domain::Entry;
 
-/// What is shorter is stored: its codes would take as much.
-const STORED_BELOW: usize = 128;
+/// What is shorter is stored: to make an encoder ready takes longer than to send so many bytes.
+const STORED_BELOW: usize = 1024;
 
 /// A part of a body, ready for a gzip member.
 #[derive(Clone, Debug)]
@@ -17,23 +18,49 @@ pub struct Packed(pub(super) Form);
 pub(super) enum Form {
     /// To be stored as it is.
     Stored(Bytes),
-    /// All rows of an entry, as they were deflated when they came.
-    Entry { deflated: Arc<Deflated>, separator: Separator, close: Close },
+    /// Rows that were deflated before.
+    Rows { rows: Kept, separator: Separator, close: Close },
     /// Deflated for this body alone.
-    Own { blocks: Bytes, crc: u32, len: usize },
+    Own { blocks: Bytes, crc: u32, shift: Shift, len: usize },
+}
+
+/// Where deflated rows lie.
+#[derive(Clone, Debug)]
+pub(super) enum Kept {
+    /// All rows of an entry.
+    Whole(Arc<Entry>, Arc<Deflated>),
+    /// Some of them, apart.
+    Piece(Arc<Deflated>),
+}
+
+impl Kept {
+    pub(super) fn deflated(&self) -> &Deflated {
+        match self {
+            Self::Whole(_, deflated) | Self::Piece(deflated) => deflated,
+        }
+    }
+
+    /// The blocks, with this separator after each row.
+    pub(super) fn blocks(&self, separator: Separator) -> Bytes {
+        match self {
+            Self::Whole(entry, deflated) => entry.blocks(deflated, separator),
+            Self::Piece(deflated) => deflated.blocks(separator),
+        }
+    }
 }
 
 impl Packed {
-    /// Packs a part. Costs nothing if it is all of an entry that was deflated; else what it takes to deflate it.
+    /// Packs a part. Costs nothing if it is all of an entry that was deflated, or a piece of it that was asked for before;
+    /// else what it takes to deflate it.
     ///
     /// # Errors
     /// Only if memory is damaged.
     pub fn new(part: &Part) -> io::Result<Self> {
         if let Part::Rows(rows) = part
-            && let Some(deflated) = as_it_lies(rows)?
+            && let Some(kept) = kept(rows)?
         {
             let RowsPart { separator, close, .. } = *rows;
-            return Ok(Self(Form::Entry { deflated, separator, close }));
+            return Ok(Self(Form::Rows { rows: kept, separator, close }));
         }
         match plain(std::slice::from_ref(part))?.as_slice() {
             [] => Ok(Self(Form::Stored(Bytes::new()))),
@@ -46,7 +73,11 @@ impl Packed {
     pub(super) fn is_ready(part: &Part) -> bool {
         match part {
             Part::Text(text) => text.len() < STORED_BELOW,
-            Part::Rows(rows) => may_lie(rows) && rows.slice.entry.deflated_already().is_some(),
+            Part::Rows(RowsPart { slice, .. }) if slice.entry.has_line_breaks() => false,
+            Part::Rows(RowsPart { slice, .. }) if slice.is_whole() => {
+                slice.entry.deflated_already().is_some()
+            }
+            Part::Rows(RowsPart { slice, .. }) => slice.entry.has_piece(&slice.runs),
         }
     }
 
@@ -54,12 +85,9 @@ impl Packed {
     pub fn len(&self) -> usize {
         match &self.0 {
             Form::Stored(bytes) => stored_len(bytes.len()),
-            Form::Entry { deflated, close, .. } => {
-                deflated.deflated_len()
-                    + match close {
-                        Close::Separated => stored_len(1),
-                        Close::Open => 0,
-                    }
+            Form::Rows { rows, close: Close::Separated, .. } => rows.deflated().deflated_len(),
+            Form::Rows { rows, close: Close::Open, .. } => {
+                rows.deflated().deflated_len() - Deflated::LAST_SEPARATOR
             }
             Form::Own { blocks, .. } => blocks.len(),
         }
@@ -71,16 +99,17 @@ impl Packed {
     }
 }
 
-fn may_lie(rows: &RowsPart) -> bool {
-    rows.slice.is_whole() && !rows.slice.entry.has_line_breaks()
-}
-
-fn as_it_lies(rows: &RowsPart) -> io::Result<Option<Arc<Deflated>>> {
-    if !may_lie(rows) {
+fn kept(rows: &RowsPart) -> io::Result<Option<Kept>> {
+    let RowsPart { slice, .. } = rows;
+    if slice.entry.has_line_breaks() {
         return Ok(None);
     }
-    let deflated = rows.slice.entry.deflated()?;
-    Ok(deflated.is_sendable().then_some(deflated))
+    let kept = if slice.is_whole() {
+        Kept::Whole(Arc::clone(&slice.entry), slice.entry.deflated()?)
+    } else {
+        Kept::Piece(slice.entry.piece(&slice.runs)?)
+    };
+    Ok(kept.deflated().is_sendable().then_some(kept))
 }
 
 fn own(chunks: &[Bytes]) -> io::Result<Form> {
@@ -91,5 +120,6 @@ fn own(chunks: &[Bytes]) -> io::Result<Form> {
     })?;
     let mut crc = crc32fast::Hasher::new();
     chunks.iter().for_each(|chunk| crc.update(chunk));
-    Ok(Form::Own { blocks, crc: crc.finalize(), len: chunks.iter().map(Bytes::len).sum() })
+    let len = chunks.iter().map(Bytes::len).sum();
+    Ok(Form::Own { blocks, crc: crc.finalize(), shift: Shift::of(len), len })
 }

@@ -72,8 +72,8 @@ impl Policy {
 
     /// The same for a scope, whose places have beats of their own.
     #[must_use]
-    pub(super) fn of_scope(self, key: [u8; 16]) -> Self {
-        Self { beat: Beat::of(key), ..self }
+    pub(super) fn of_scope(self, beat: Beat) -> Self {
+        Self { beat, ..self }
     }
 
     /// How old this row may get.
@@ -109,20 +109,27 @@ impl Policy {
     /// When a row that was read then, and may get that old, is read again.
     ///
     /// What may change any moment waits for its whole time to live, because it rides along with the head; what is
-    /// read for its own sake goes by the beat of its place.
+    /// read for its own sake goes by the beat of its scope.
     pub(super) fn due_at(&self, row: &EntryRow, ttl: Duration, now: Timestamp) -> Timestamp {
         let is_apart = now.since(row.created_at) > self.settle_after;
         if ttl == self.settling && is_apart {
-            self.beat.due_at(row.created_at, row.read_at, ttl)
+            self.beat.due_at(row.read_at, ttl)
         } else {
             row.read_at.plus(self.hard(ttl))
         }
     }
 
-    /// When a settled part that was read then is renewed behind the answers: by its beat, between 0.8 and 1.6 of
-    /// the settled time to live. Beyond twice that it would be read before answering.
+    /// When a settled part that was read then is renewed behind the answers: on the first beat of its place that comes a
+    /// good while after, and so between 0.2 and 1.95 of the settled time to live. Beyond twice that it would be read
+    /// before answering.
     pub(super) fn renewed_at(&self, place: Timestamp, read_at: Timestamp) -> Timestamp {
-        self.beat.due_at(place, read_at, self.settled * 8 / 5)
+        self.beat.at(place).after(read_at.plus(self.renewed_early()), self.settled * 7 / 4)
+    }
+
+    /// How long before its time a settled part may be renewed as well, if its neighbor is or if it is read anyway: then
+    /// the time that comes is passed over.
+    pub(super) fn renewed_early(&self) -> Duration {
+        self.settled / 5
     }
 
     /// Whether something read then is past its time to live.

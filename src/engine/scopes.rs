@@ -1,8 +1,10 @@
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sha2::{Digest, Sha256};
 
+use super::beat::Beat;
 use super::reading::Dates;
 use super::scope::{Scope, ScopeKey};
 use crate::domain::{AgentId, CredentialId, Filters, Timestamp};
@@ -17,6 +19,8 @@ const MAX_SCOPES: usize = 4_096;
 #[derive(Default)]
 pub(super) struct Scopes {
     by_key: Mutex<HashMap<ScopeKey, Arc<Scope>>>,
+    /// How many were ever made.
+    made: AtomicU64,
 }
 
 impl Scopes {
@@ -50,7 +54,8 @@ impl Scopes {
         {
             oldest.close(store);
         }
-        let scope = Arc::new(Scope::new(key, subject.clone()));
+        let beat = Beat::of(self.made.fetch_add(1, Ordering::Relaxed));
+        let scope = Arc::new(Scope::new(key, beat, subject.clone()));
         if dates == Dates::Ignored {
             scope.learned.dates_are_not_sent();
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream;
@@ -24,18 +24,25 @@ use super::question::{AllParams, EndRecord, Format};
 use super::visit::{AgentSegment, Visit};
 use crate::encode::{Coding, Framing, Workbench};
 use crate::engine::{Answer, Collected, Pace, Question, Tolerance, Verdict};
+use crate::shutdown::Shutdown;
 
 /// The handler.
 pub(super) async fn all(
     State(app): State<Arc<App>>,
     agent: AgentSegment,
-    parts: Parts,
+    request: Request,
 ) -> Result<Response, Problem> {
+    let (parts, _) = request.into_parts();
+    // The router moves a handler's future about a few times on its way; in a box only the box moves.
+    Box::pin(answer(app, agent, parts)).await
+}
+
+async fn answer(app: Arc<App>, agent: AgentSegment, parts: Parts) -> Result<Response, Problem> {
     let visit = Visit::begin(&app, &agent, &parts, Manner::Own).await?;
-    let wanted = Wanted::read(&parts, app.settings.request_deadline)?;
+    let wanted = Wanted::read(parts, app.settings.request_deadline)?;
     visit.account.note_format(wanted.media.format);
     let place = app.take_place()?;
-    let ask = app.engine.ask(wanted.question(&visit));
+    let ask = Box::pin(app.engine.ask(wanted.question(&visit)));
     let answer = app.unless_ended(ask).await.map_err(|e| visit.face.problem(&e))?;
     if let Some(response) = answer.foregone().and_then(|verdict| wanted.not_modified(verdict, &visit)) {
         return Ok(response);
@@ -44,8 +51,8 @@ pub(super) async fn all(
         Delivery::Streamed => Ok(wanted.stream(&app, answer, visit, place)),
         Delivery::Collected => {
             let most = app.settings.max_json_bytes;
-            let collect = app.unless_ended(answer.collect(most));
-            let collected = collect.await.map_err(|e| visit.face.problem(&e))?;
+            let collect = Box::pin(answer.collect(most));
+            let collected = app.unless_ended(collect).await.map_err(|e| visit.face.problem(&e))?;
             match wanted.not_modified(&collected.verdict, &visit) {
                 Some(response) => Ok(response),
                 None => wanted.whole(&app.workbench, collected, &visit, place).await,
@@ -74,7 +81,7 @@ enum Delivery {
 }
 
 impl Wanted {
-    fn read(parts: &Parts, longest_wait: Duration) -> Result<Self, Problem> {
+    fn read(parts: Parts, longest_wait: Duration) -> Result<Self, Problem> {
         let params = AllParams::parse(parts.uri.query())?;
         let media = MediaType::choose(params.format, &parts.headers)?;
         let codings = Codings::choose(&parts.headers)?;
@@ -93,7 +100,7 @@ impl Wanted {
             Format::Ndjson if has_chunks => Delivery::Streamed,
             Format::Ndjson | Format::Json => Delivery::Collected,
         };
-        Ok(Self { parts: parts.clone(), params, prefer, longest_wait, media, codings, delivery })
+        Ok(Self { parts, params, prefer, longest_wait, media, codings, delivery })
     }
 
     fn question(&self, visit: &Visit) -> Question {
@@ -116,8 +123,9 @@ impl Wanted {
 
     /// The answer to who has these rows already.
     fn not_modified(&self, verdict: &Verdict, visit: &Visit) -> Option<Response> {
-        let etag = Etag::of(verdict.digest, verdict.count);
-        if !verdict.is_complete() || !etag.is_known_to(&self.parts.headers) {
+        let headers = &self.parts.headers;
+        let is_known = || Etag::of(verdict.digest, verdict.count).is_known_to(headers);
+        if !(headers.contains_key(header::IF_NONE_MATCH) && verdict.is_complete() && is_known()) {
             return None;
         }
         visit.account.note_verdict(verdict);
@@ -167,7 +175,9 @@ impl Wanted {
             let workbench = app.workbench.clone();
             let streamed =
                 Streamed { coding, end_record: self.params.end_record, face, account, workbench, place };
-            streamed.body(events(answer, app.shutdown.clone()))
+            // The connection's own part of it, where there is one.
+            let shutdown = self.parts.extensions.get::<Shutdown>().unwrap_or(&app.shutdown);
+            streamed.body(events(answer, shutdown.clone()))
         };
         let mut response = self.response(told, body);
         set_coding(&mut response, coding);

@@ -28,7 +28,7 @@ fn visit() -> Visit {
 fn wanted(method: Method, query: &str, headers: &[(&'static str, &str)]) -> Wanted {
     let builder = Request::builder().method(method).uri(format!("/?{query}"));
     let request = headers.iter().fold(builder, |b, (name, value)| b.header(*name, *value)).body(()).unwrap();
-    Wanted::read(&request.into_parts().0, LONGEST).unwrap()
+    Wanted::read(request.into_parts().0, LONGEST).unwrap()
 }
 
 fn get(query: &str, headers: &[(&'static str, &str)]) -> Wanted {
@@ -150,7 +150,7 @@ async fn lines_to_an_old_client_have_a_length_and_may_have_an_end_record() {
     let mut wanted = get("format=ndjson&end_record=true", &[]);
     assert_eq!(wanted.delivery, Delivery::Streamed);
     wanted.parts.version = Version::HTTP_10;
-    let wanted = Wanted::read(&wanted.parts, LONGEST).unwrap();
+    let wanted = Wanted::read(wanted.parts, LONGEST).unwrap();
     assert_eq!(wanted.delivery, Delivery::Collected);
     let response = whole(wanted, two_rows()).await;
     let length: usize = header_text(response.headers(), "content-length").unwrap().parse().unwrap();

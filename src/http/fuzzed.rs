@@ -3,9 +3,18 @@
 //!
 //! `fuzz/` calls them with whatever its fuzzer thinks of; a test replays the inputs that are kept there.
 
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
 use super::auth::Tokens;
+use super::negotiate::{Codings, MediaType};
 use super::params::Params;
+use super::prefer::{Prefer, wish};
+use super::present::Etag;
 use super::question::AllParams;
+use crate::domain::Digest;
+use crate::telemetry::Trace;
 
 /// The longest words of a refusal, in bytes.
 const LONGEST_DETAIL: usize = 1024;
@@ -24,6 +33,40 @@ pub fn query(data: &[u8]) {
             assert!((1..=LONGEST_DETAIL).contains(&problem.detail.len()), "{}", problem.detail.len());
         }
     }
+}
+
+/// Header fields of a request: a line each, of those that are read.
+pub fn headers(data: &[u8]) {
+    const NAMES: [&str; 7] = [
+        "cache-control",
+        "prefer",
+        "accept",
+        "accept-encoding",
+        "if-none-match",
+        "traceparent",
+        "tracestate",
+    ];
+    let mut headers = HeaderMap::new();
+    for (name, line) in NAMES.iter().cycle().zip(data.split(|&byte| byte == b'\n').take(64)) {
+        if let Ok(value) = HeaderValue::from_bytes(line) {
+            headers.append(HeaderName::from_static(name), value);
+        }
+    }
+    let longest = Duration::from_secs(50);
+    let prefer = Prefer::read(&headers);
+    assert!(prefer.wait_within(longest) <= longest);
+    if let Some(applied) = prefer.applied(longest) {
+        HeaderValue::try_from(applied).expect("what was followed can be said");
+    }
+    let _ = wish(&headers);
+    let _ = MediaType::choose(None, &headers);
+    let _ = Codings::choose(&headers);
+    let _ = Etag::of(Digest(7), 7).is_known_to(&headers);
+    let trace = Trace::read(&headers);
+    for passed_on in [&trace.parent, &trace.state].into_iter().flatten() {
+        HeaderValue::from_str(passed_on).expect("what is passed on can be");
+    }
+    assert!(trace.state.is_none() || trace.parent.is_some(), "a state belongs to a parent");
 }
 
 /// Tokens files.
@@ -51,6 +94,11 @@ mod tests {
     #[test]
     fn what_is_kept_of_queries_holds() {
         replay("query", super::query);
+    }
+
+    #[test]
+    fn what_is_kept_of_headers_holds() {
+        replay("headers", super::headers);
     }
 
     #[test]

@@ -19,6 +19,7 @@ mod docs;
 mod fields;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzed;
+mod host;
 mod negotiate;
 mod page;
 mod params;
@@ -122,7 +123,7 @@ impl App {
     }
 
     /// Waits for the engine, but not past the end of a drain: who still waits then is told so, while there is somebody to
-    /// tell them.
+    /// tell them. What it waits for is best in a box: it is large, and moves on its way here.
     async fn unless_ended<T>(&self, work: impl Future<Output = Result<T, AskError>>) -> Result<T, AskError> {
         tokio::select! {
             biased;

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::response::Response;
 use bytes::Bytes;
 use http::request::Parts;
@@ -40,8 +40,14 @@ const CHANGING: [&str; 2] = ["status", "answered_by_voice_mail"];
 pub(super) async fn page(
     State(app): State<Arc<App>>,
     agent: AgentSegment,
-    parts: Parts,
+    request: Request,
 ) -> Result<Response, Problem> {
+    let (parts, _) = request.into_parts();
+    // As for all rows, see there.
+    Box::pin(answer(app, agent, parts)).await
+}
+
+async fn answer(app: Arc<App>, agent: AgentSegment, parts: Parts) -> Result<Response, Problem> {
     let visit = Visit::begin(&app, &agent, &parts, Manner::Upstreams).await?;
     visit.account.note_format(Format::Json);
     let codings = Codings::choose(&parts.headers)?;
@@ -102,7 +108,8 @@ async fn relayed(app: &App, visit: &Visit, parts: &Parts, params: &Params) -> Re
         deadline: deadline(app, parts),
         trace: visit.account.trace.clone(),
     };
-    let relayed = app.unless_ended(app.engine.relay(question)).await.map_err(|e| visit.face.problem(&e))?;
+    let relayed =
+        app.unless_ended(Box::pin(app.engine.relay(question))).await.map_err(|e| visit.face.problem(&e))?;
     let sha256 = sha2::Sha256::digest(&relayed.body);
     let digest = sha256[..16].iter().fold(0, |sum: u128, &byte| sum << 8 | u128::from(byte));
     Ok(Page {
@@ -152,9 +159,9 @@ impl Cut {
             trace: visit.account.trace.clone(),
         };
         let problem = |e| visit.face.problem(&e);
-        let answer = app.unless_ended(app.engine.ask(question)).await.map_err(problem)?;
+        let answer = app.unless_ended(Box::pin(app.engine.ask(question))).await.map_err(problem)?;
         let most = app.settings.max_json_bytes;
-        let history = app.unless_ended(answer.collect(most)).await.map_err(problem)?;
+        let history = app.unless_ended(Box::pin(answer.collect(most))).await.map_err(problem)?;
         let slices = cut(&history.slices, (self.number - 1).saturating_mul(self.size), self.size);
         let mut digest = Digest::default();
         slices.iter().for_each(|slice| digest.add(slice.digest()));

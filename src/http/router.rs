@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{delete, get};
 
 use super::account::{self, Ledger};
 use super::problem::{Code, Problem};
-use super::{AdminApp, App, admin as probes, all, cors, docs, page, params};
+use super::{AdminApp, App, admin as probes, all, cors, docs, host, page, params};
 
 /// The public listener.
 pub fn public(app: Arc<App>) -> Router {
@@ -28,6 +28,7 @@ pub fn public(app: Arc<App>) -> Router {
         Some(cors) => router.layer(cors),
         None => router,
     }
+    .layer(from_fn(host::one_host))
     .layer(from_fn_with_state(ledger, account::account))
 }
 

@@ -2,7 +2,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::{HeaderMap, Method, Request, StatusCode, header};
+use axum::http::{HeaderMap, Method, Request, StatusCode, Version, header};
 use axum::response::Response;
 use http_body_util::BodyExt;
 use tower::ServiceExt;
@@ -56,7 +56,7 @@ fn quiet() -> Router {
 }
 
 fn request(method: Method, path: &str, headers: &[(&'static str, &str)]) -> Request<Body> {
-    let builder = Request::builder().method(method).uri(path);
+    let builder = Request::builder().method(method).uri(path).header(header::HOST, "test");
     headers.iter().fold(builder, |b, (name, value)| b.header(*name, *value)).body(Body::empty()).unwrap()
 }
 
@@ -101,6 +101,18 @@ async fn another_method_is_told_which_there_are() {
         let allow = response.headers()[header::ALLOW].to_str().unwrap().to_owned();
         assert!(allow.contains("GET") && allow.contains("HEAD"), "{allow}");
         assert_eq!(body(response).await["code"], "method_not_allowed");
+    }
+}
+
+#[tokio::test]
+async fn a_request_names_one_host() {
+    let twice = get(quiet(), "/openapi.yaml", &[("host", "another")]).await;
+    assert_eq!(twice.status(), StatusCode::BAD_REQUEST);
+    assert_eq!(body(twice).await["code"], "invalid_request");
+    // HTTP/2 names it elsewhere, and HTTP/1.0 not at all.
+    for (version, status) in [(Version::HTTP_11, 400), (Version::HTTP_10, 200), (Version::HTTP_2, 200)] {
+        let request = Request::builder().uri("/openapi.yaml").version(version).body(Body::empty()).unwrap();
+        assert_eq!(quiet().oneshot(request).await.unwrap().status(), status, "{version:?}");
     }
 }
 

@@ -1,6 +1,6 @@
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -20,7 +20,7 @@ impl Answering {
 
     /// The answer's body, which carries it on.
     pub(super) const fn with(self, inner: Body) -> WatchedBody {
-        WatchedBody { inner, answering: self, taken: Taken::Yes }
+        WatchedBody { inner, answering: self, taken: Taken::Yes, last_piece: 0, held: None }
     }
 }
 
@@ -31,11 +31,18 @@ impl Drop for Answering {
 }
 
 /// A body that notes whether it is asked for more after it gave something.
+///
+/// An error is held back until the socket has taken what precedes it: hyper drops what it has buffered along with the
+/// connection, and the last thing that a failing body says is why it fails. A client that takes nothing any more is cut
+/// off by the watch.
 #[derive(Debug)]
 pub(super) struct WatchedBody {
     inner: Body,
     answering: Answering,
     taken: Taken,
+    /// The number of what it gave last.
+    last_piece: u64,
+    held: Option<axum::Error>,
 }
 
 /// Whether what the body gave last was taken.
@@ -67,15 +74,23 @@ impl http_body::Body for WatchedBody {
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let this = self.get_mut();
         this.set_taken(Taken::Yes);
-        let frame = Pin::new(&mut this.inner).poll_frame(cx);
-        if let Poll::Ready(Some(Ok(_))) = &frame {
-            this.set_taken(Taken::NotYet);
+        if this.held.is_none() {
+            match ready!(Pin::new(&mut this.inner).poll_frame(cx)) {
+                Some(Ok(frame)) => {
+                    this.last_piece = this.answering.0.gave();
+                    this.set_taken(Taken::NotYet);
+                    return Poll::Ready(Some(Ok(frame)));
+                }
+                Some(Err(error)) => this.held = Some(error),
+                None => return Poll::Ready(None),
+            }
         }
-        frame
+        ready!(this.answering.0.poll_flushed(this.last_piece, cx));
+        Poll::Ready(this.held.take().map(Err))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        self.held.is_none() && self.inner.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -18,6 +18,7 @@ use super::Limits;
 use super::body::{Answering, WatchedBody};
 use super::flow::Flow;
 use super::io::WatchedIo;
+use super::last_call::until_last_call;
 use super::watch::{Verdict, until_over};
 use crate::shutdown::Shutdown;
 
@@ -46,9 +47,13 @@ where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let flow = Arc::new(Flow::default());
+    let part = shutdown.part();
     let service = hyper::service::service_fn({
-        let flow = Arc::clone(&flow);
-        move |request| answer(router.clone(), request, Answering::begin(&flow))
+        let (flow, part) = (Arc::clone(&flow), part.clone());
+        move |mut request| {
+            request.extensions_mut().insert(part.clone());
+            answer(router.clone(), request, Answering::begin(&flow))
+        }
     });
     let builder = builder(&limits, shutdown.clone());
     let io = TokioIo::new(WatchedIo::new(io, Arc::clone(&flow)));
@@ -56,6 +61,8 @@ where
 
     let mut drain = pin!(shutdown.drain_begun());
     let mut is_closing = false;
+    let mut last_call = pin!(until_last_call(&flow, &shutdown));
+    let mut is_last_called = false;
     let mut cut = pin!(async {
         shutdown.end_ordered().await;
         tokio::time::sleep(limits.flush_grace).await;
@@ -77,6 +84,11 @@ where
                     return;
                 }
             },
+            () = &mut last_call, if !is_last_called => {
+                is_last_called = true;
+                part.end_part();
+                continue;
+            }
             () = &mut cut => return,
         }
         is_closing = true;

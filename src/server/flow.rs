@@ -1,4 +1,6 @@
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::{Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
 
 /// What one connection does, as its socket and its answers note it.
 ///
@@ -12,6 +14,10 @@ pub(super) struct Flow {
     waiting: AtomicUsize,
     is_blocked: AtomicBool,
     has_head_begun: AtomicBool,
+    /// Pieces of answers given so far, and how many of them the socket has certainly taken.
+    given: AtomicU64,
+    flushed: AtomicU64,
+    flush_wakers: Mutex<Vec<Waker>>,
 }
 
 /// What a connection is at.
@@ -75,6 +81,31 @@ impl Flow {
     /// It was asked for more.
     pub(super) fn wait_ended(&self) {
         self.waiting.fetch_sub(1, Relaxed);
+    }
+
+    /// An answer gave a piece; its number.
+    pub(super) fn gave(&self) -> u64 {
+        self.given.fetch_add(1, SeqCst) + 1
+    }
+
+    /// Nothing that was given waits in front of the socket any more.
+    pub(super) fn flushed(&self) {
+        let given = self.given.load(SeqCst);
+        if self.flushed.swap(given, SeqCst) != given {
+            let wakers =
+                std::mem::take(&mut *self.flush_wakers.lock().unwrap_or_else(PoisonError::into_inner));
+            wakers.into_iter().for_each(Waker::wake);
+        }
+    }
+
+    /// Ready once the socket has taken the piece of this number.
+    pub(super) fn poll_flushed(&self, piece: u64, cx: &Context<'_>) -> Poll<()> {
+        if self.flushed.load(SeqCst) >= piece {
+            return Poll::Ready(());
+        }
+        self.flush_wakers.lock().unwrap_or_else(PoisonError::into_inner).push(cx.waker().clone());
+        // It may have been taken between the two.
+        if self.flushed.load(SeqCst) >= piece { Poll::Ready(()) } else { Poll::Pending }
     }
 
     /// What the connection is at.

@@ -4,7 +4,7 @@
 //! [`serve`] accepts, within a bound; each connection is a task of its own ([`connection`]) that hyper-util drives.
 //! Beside it stands a [`watch`] over what the connection does, as its socket ([`io`]) and its answers ([`body`]) tell
 //! through their [`flow`]: a client that takes nothing, sends half a head, or keeps an idle connection is let go.
-//! [`stop`] is the order of stopping.
+//! [`stop`] is the order of stopping, and [`last_call`] tells streams to slow readers to end while there is time to say so.
 //!
 //! # Why not `axum::serve`
 //! It sets none of these limits, and its graceful shutdown waits for ever on a stream that nobody reads.
@@ -18,6 +18,7 @@ mod body;
 mod connection;
 mod flow;
 mod io;
+mod last_call;
 mod limits;
 pub mod stop;
 #[cfg(test)]

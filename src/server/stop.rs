@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use futures_util::{Stream, StreamExt as _, stream};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::shutdown::Shutdown;
@@ -89,7 +90,7 @@ pub async fn on_signal(signals: impl Stream<Item = Signal>, shutdown: &Shutdown,
 async fn in_order(shutdown: &Shutdown, plan: Plan) {
     shutdown.leave();
     tokio::time::sleep(plan.delay).await;
-    shutdown.drain();
+    shutdown.drain_until(Instant::now() + plan.timeout);
     if tokio::time::timeout(plan.timeout, shutdown.finished()).await.is_err() {
         let running = shutdown.running();
         warn!(running, "The drain took too long: ending {running} tasks that still run.");
@@ -104,8 +105,6 @@ async fn in_order(shutdown: &Shutdown, plan: Plan) {
 
 #[cfg(test)]
 mod tests {
-    use tokio::time::Instant;
-
     use super::*;
 
     const PLAN: Plan = Plan {

@@ -190,3 +190,15 @@ async fn a_head_that_is_too_large_is_refused() {
     let answer = rest_of(stream).await;
     assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431"), "{answer}");
 }
+
+#[tokio::test]
+async fn what_a_body_says_before_it_fails_reaches_the_client() {
+    let fails = || async {
+        let end = std::io::Error::other("no more");
+        Body::from_stream(stream::iter([Ok(Bytes::from_static(b"a row")), Ok("the reason".into()), Err(end)]))
+    };
+    let (address, _shutdown) = start(Router::new().route("/", get(fails)), LIMITS).await;
+    let answer = rest_of(connect(address, REQUEST).await).await;
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("a row"), "{answer}");
+    assert!(answer.ends_with("the reason\r\n"), "{answer}");
+}

@@ -29,7 +29,7 @@ pub struct Metrics {
     first_rows: Family<RouteLabels, Histogram>,
     rows: Family<RouteLabels, Counter>,
     bytes: Family<RouteLabels, Counter>,
-    rows_by_source: Family<SourceLabels, Counter>,
+    rows_by_source: RowsBySource,
     endings: Family<EndingLabels, Counter>,
     incomplete: Family<WhyLabels, Counter>,
     problems: Family<CodeLabels, Counter>,
@@ -68,6 +68,30 @@ struct CodeLabels {
     code: &'static str,
 }
 
+/// Rows by how they were come by: all four counters are there from the start, and found without a look at their labels.
+struct RowsBySource {
+    family: Family<SourceLabels, Counter>,
+    counters: [Counter; 4],
+}
+
+impl RowsBySource {
+    fn add(&self, rows: Rows) {
+        let Rows { hit, miss, joined, stale } = rows;
+        for (counter, rows) in self.counters.iter().zip([hit, miss, joined, stale]) {
+            counter.inc_by(rows);
+        }
+    }
+}
+
+impl Default for RowsBySource {
+    fn default() -> Self {
+        let family = Family::<SourceLabels, Counter>::default();
+        let counter = |by| family.get_or_create(&SourceLabels { by }).clone();
+        let counters = [counter("hit"), counter("miss"), counter("joined"), counter("stale")];
+        Self { family, counters }
+    }
+}
+
 impl Metrics {
     /// Metrics of a process that starts now; `read` tells what is there now, `requests` watches upstream.
     pub fn new(read: Arc<dyn Fn() -> Readings + Send + Sync>, requests: &RequestWatch) -> Self {
@@ -79,7 +103,7 @@ impl Metrics {
             first_rows: Family::new_with_constructor(histogram),
             rows: Family::default(),
             bytes: Family::default(),
-            rows_by_source: Family::default(),
+            rows_by_source: RowsBySource::default(),
             endings: Family::default(),
             incomplete: Family::default(),
             problems: Family::default(),
@@ -104,7 +128,11 @@ impl Metrics {
         registry.register("fanfold_answered_rows", "Rows sent", self.rows.clone());
         let (name, help) = ("fanfold_answered", "Bytes of bodies sent, as coded");
         registry.register_with_unit(name, help, Unit::Bytes, self.bytes.clone());
-        registry.register("fanfold_rows", "Rows, by how they were come by", self.rows_by_source.clone());
+        registry.register(
+            "fanfold_rows",
+            "Rows, by how they were come by",
+            self.rows_by_source.family.clone(),
+        );
         registry.register("fanfold_answer_endings", "What became of bodies", self.endings.clone());
         let help = "Answers that lack rows: broken off, or lenient with a part left out";
         registry.register("fanfold_incomplete_answers", help, self.incomplete.clone());
@@ -124,10 +152,7 @@ impl Metrics {
         }
         self.rows.get_or_create(&labels).inc_by(answer.rows);
         self.bytes.get_or_create(&labels).inc_by(answer.bytes);
-        let Rows { hit, miss, joined, stale } = answer.rows_by;
-        for (by, rows) in [("hit", hit), ("miss", miss), ("joined", joined), ("stale", stale)] {
-            self.rows_by_source.get_or_create(&SourceLabels { by }).inc_by(rows);
-        }
+        self.rows_by_source.add(answer.rows_by);
         self.endings.get_or_create(&EndingLabels { ending: answer.ending.as_str() }).inc();
         if let Some(why) = answer.incomplete() {
             self.incomplete.get_or_create(&WhyLabels { why }).inc();

@@ -57,7 +57,7 @@ pub struct CacheReadings {
     pub capacity: u64,
     /// Bytes it holds.
     pub bytes: u64,
-    /// How many of them are plain forms of rows that it holds deflated as well.
+    /// How many of them hold rows a second time: plain, or as they are sent.
     pub plain: u64,
     /// Bytes of rows on their way into it, that are not deflated yet.
     pub fresh: u64,

@@ -1,7 +1,7 @@
 //! One attempt over HTTP: what is sent, what is waited for, and how much of an answer is taken in.
 
 use std::error::Error as _;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -9,6 +9,7 @@ use http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use reqwest::{Certificate, Client, Response, Url, redirect, retry};
 use tokio::sync::Semaphore;
+use tracing::warn;
 
 use crate::domain::Credential;
 use crate::source::{Trace, UpstreamWords};
@@ -50,9 +51,17 @@ const USER_AGENT: &str = concat!("fanfold/", env!("CARGO_PKG_VERSION"));
 /// Asks upstream over HTTP.
 #[derive(Debug)]
 pub(super) struct HttpClient {
-    client: Client,
+    settings: UpstreamSettings,
+    /// Its connections are its own.
+    client: Mutex<(Client, Pool)>,
+    /// One that uses no connection twice, made when it is first needed.
+    alone: OnceLock<Client>,
     large_bodies: Arc<Semaphore>,
 }
+
+/// Connections that are used again for one another's requests, told from those before them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Pool(u64);
 
 /// What one attempt asks for.
 #[derive(Debug)]
@@ -60,6 +69,16 @@ pub(super) struct Request<'a> {
     pub(super) url: Url,
     pub(super) credential: &'a Credential,
     pub(super) trace: &'a Trace,
+    pub(super) way: Way,
+}
+
+/// By which connection to ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// One that others used, if there is one.
+    Shared,
+    /// One of its own, so that nobody else's answer can be on it.
+    Alone,
 }
 
 /// The head of an answer.
@@ -70,6 +89,8 @@ pub(super) struct Head {
     pub(super) date: Option<i64>,
     pub(super) retry_after: Option<Duration>,
     pub(super) exchange: Exchange,
+    /// By which connections it came.
+    pub(super) pool: Pool,
     response: Response,
     large_bodies: Arc<Semaphore>,
 }
@@ -95,48 +116,86 @@ impl HttpClient {
     /// # Errors
     /// [`UpstreamSetupError::Ca`], [`UpstreamSetupError::Client`].
     pub(super) fn new(settings: &UpstreamSettings) -> Result<Self, UpstreamSetupError> {
-        let mut builder = Client::builder()
-            .user_agent(USER_AGENT)
-            .redirect(redirect::Policy::none())
-            // Retries take from the budget, so they are all made in one place.
-            .retry(retry::never())
-            .pool_idle_timeout(IDLE)
-            .connect_timeout(CONNECT.min(settings.attempt_timeout))
-            .tcp_nodelay(true)
-            .http2_keep_alive_interval(PING)
-            .http2_keep_alive_timeout(PING);
-        if let Some(pem) = &settings.ca_pem {
-            let roots =
-                Certificate::from_pem_bundle(pem).map_err(|e| UpstreamSetupError::Ca(e.to_string()))?;
-            if roots.is_empty() {
-                return Err(UpstreamSetupError::Ca("there is none in it".to_owned()));
-            }
-            builder = builder.tls_certs_merge(roots);
+        Ok(Self {
+            client: Mutex::new((client(settings, Way::Shared)?, Pool(0))),
+            alone: OnceLock::new(),
+            settings: settings.clone(),
+            large_bodies: Arc::new(Semaphore::new(LARGE_BODIES)),
+        })
+    }
+
+    fn client(&self) -> (Client, Pool) {
+        self.client.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Leaves connections for new ones: what is under way on them ends there. It blocks for some milliseconds, for the
+    /// trusted roots.
+    pub(super) fn leave(&self, pool: Pool) {
+        if self.client().1 != pool {
+            return;
         }
-        if settings.base_url.place() == Place::Loopback && settings.base_url.is_plain() {
-            // Through a proxy, what may go in the clear within this machine would go in the clear outside.
-            builder = builder.no_proxy();
+        // What could be built at the start can be built again.
+        let Ok(fresh) = client(&self.settings, Way::Shared) else { return };
+        if self.alone.get().is_none()
+            && let Ok(alone) = client(&self.settings, Way::Alone)
+        {
+            let _first_counts = self.alone.set(alone);
         }
-        let client = builder.build().map_err(|e| UpstreamSetupError::Client(chain(&e)))?;
-        Ok(Self { client, large_bodies: Arc::new(Semaphore::new(LARGE_BODIES)) })
+        let mut current = self.client.lock().unwrap_or_else(PoisonError::into_inner);
+        if current.1 == pool {
+            *current = (fresh, Pool(pool.0 + 1));
+            warn!("Upstream answered another question than it was asked: its connections are given up.");
+        }
     }
 
     /// Sends a request and waits for the head of its answer. There is no time-out but that for connecting.
     pub(super) async fn send(&self, request: Request<'_>) -> Result<Head, Broken> {
         let headers = headers(request.credential, request.trace).ok_or(Broken::Unsendable)?;
         let sent = now_micros();
+        let (shared, pool) = self.client();
+        let client = self.alone.get().filter(|_| request.way == Way::Alone).unwrap_or(&shared);
         let response =
-            self.client.get(request.url).headers(headers).send().await.map_err(|e| before_answer(&e))?;
+            client.get(request.url).headers(headers).send().await.map_err(|e| before_answer(&e))?;
         let exchange = Exchange { sent, received: now_micros() };
         Ok(Head {
             status: response.status(),
             date: retry_after::date(response.headers()),
             retry_after: retry_after::read(response.headers(), exchange.received),
             exchange,
+            pool,
             response,
             large_bodies: Arc::clone(&self.large_bodies),
         })
     }
+}
+
+/// An http client with connections of its own.
+fn client(settings: &UpstreamSettings, way: Way) -> Result<Client, UpstreamSetupError> {
+    let mut builder = Client::builder()
+        .user_agent(USER_AGENT)
+        .redirect(redirect::Policy::none())
+        // Retries take from the budget, so they are all made in one place.
+        .retry(retry::never())
+        .pool_idle_timeout(IDLE)
+        .connect_timeout(CONNECT.min(settings.attempt_timeout))
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(PING)
+        .http2_keep_alive_timeout(PING);
+    if way == Way::Alone {
+        builder = builder.pool_max_idle_per_host(0);
+    }
+    if let Some(pem) = &settings.ca_pem {
+        let roots = Certificate::from_pem_bundle(pem).map_err(|e| UpstreamSetupError::Ca(e.to_string()))?;
+        if roots.is_empty() {
+            return Err(UpstreamSetupError::Ca("there is none in it".to_owned()));
+        }
+        builder = builder.tls_certs_merge(roots);
+    }
+    if settings.base_url.place() == Place::Loopback && settings.base_url.is_plain() {
+        // Through a proxy, what may go in the clear within this machine would go in the clear outside.
+        builder = builder.no_proxy();
+    }
+    builder.build().map_err(|e| UpstreamSetupError::Client(chain(&e)))
 }
 
 impl Head {

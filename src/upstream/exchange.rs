@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use crate::source::{Deadline, SourceError, UpstreamWords};
 use crate::telemetry::{Failed, WatchedRequest};
 
-use super::client::{Broken, Head, Request};
+use super::client::{Broken, Head, Pool, Request, Way};
 use super::gate::{Fault, Outcome, Pass};
 use super::retry::{Cause, Tries};
 use super::stats::RequestOutcome;
@@ -22,7 +22,7 @@ pub(super) struct Failure {
 
 /// What an exchange came to.
 enum Exchanged {
-    Body(Bytes),
+    Body(Bytes, Pool),
     Refused(Refused),
     Broken(Broken),
     TimedOut,
@@ -37,17 +37,18 @@ struct Refused {
 }
 
 impl Upstream {
-    /// Sends the request, takes the answer in, and has everybody learn from it.
+    /// Sends the request, takes the answer in, and has everybody learn from it. With the body it says which connections it
+    /// came by.
     pub(super) async fn exchange(
         &self,
         ask: &Ask<'_>,
         pass: Pass,
         tries: &Tries,
         request: WatchedRequest,
-    ) -> Result<Bytes, Failure> {
+    ) -> Result<(Bytes, Pool), Failure> {
         let mut end = End { upstream: self, request, outcome: RequestOutcome::Abandoned };
         let exchanged = tokio::select! {
-            exchanged = timeout(self.settings.attempt_timeout, self.send(ask, &pass, &mut end.request)) => {
+            exchanged = timeout(self.settings.attempt_timeout, self.send(ask, &pass, tries, &mut end.request)) => {
                 exchanged.unwrap_or(Exchanged::TimedOut)
             }
             () = passed(ask.turn.deadline.as_ref()) => Exchanged::Abandoned,
@@ -59,7 +60,7 @@ impl Upstream {
             None => drop(pass),
         }
         match &exchanged {
-            Exchanged::Body(_) => self.accepted.add(ask.credential.id()),
+            Exchanged::Body(..) => self.accepted.add(ask.credential.id()),
             Exchanged::Refused(Refused { status, .. }) if matches!(status.as_u16(), 401 | 403) => {
                 self.accepted.remove(ask.credential.id());
             }
@@ -68,8 +69,16 @@ impl Upstream {
         result(exchanged)
     }
 
-    async fn send(&self, ask: &Ask<'_>, pass: &Pass, watched: &mut WatchedRequest) -> Exchanged {
-        let request = Request { url: ask.url.clone(), credential: ask.credential, trace: watched.trace() };
+    async fn send(
+        &self,
+        ask: &Ask<'_>,
+        pass: &Pass,
+        tries: &Tries,
+        watched: &mut WatchedRequest,
+    ) -> Exchanged {
+        let way = if tries.had_misfit() { Way::Alone } else { Way::Shared };
+        let request =
+            Request { url: ask.url.clone(), credential: ask.credential, trace: watched.trace(), way };
         let head = match self.client.send(request).await {
             Ok(head) => head,
             Err(broken) => return Exchanged::Broken(broken),
@@ -78,7 +87,8 @@ impl Upstream {
         watched.answered(head.status.as_u16());
         if head.status.is_success() {
             self.learn_clock(&head);
-            return head.body().await.map_or_else(Exchanged::Broken, Exchanged::Body);
+            let pool = head.pool;
+            return head.body().await.map_or_else(Exchanged::Broken, |body| Exchanged::Body(body, pool));
         }
         let (status, retry_after) = (head.status, head.retry_after);
         Exchanged::Refused(Refused { status, words: head.words(ask.credential).await, retry_after })
@@ -118,7 +128,7 @@ impl Drop for End<'_> {
 
 const fn label(exchanged: &Exchanged) -> RequestOutcome {
     match exchanged {
-        Exchanged::Body(_) => RequestOutcome::Ok,
+        Exchanged::Body(..) => RequestOutcome::Ok,
         Exchanged::Refused(Refused { status, .. }) => RequestOutcome::of(*status),
         Exchanged::Broken(Broken::Connect(_)) => RequestOutcome::Unreachable,
         Exchanged::Broken(
@@ -132,7 +142,7 @@ const fn label(exchanged: &Exchanged) -> RequestOutcome {
 /// What the gate learns; nothing from what says nothing of upstream.
 const fn outcome(exchanged: &Exchanged, tries: &Tries) -> Option<Outcome> {
     Some(match exchanged {
-        Exchanged::Body(_) | Exchanged::Broken(Broken::TooLarge) => Outcome::Answered,
+        Exchanged::Body(..) | Exchanged::Broken(Broken::TooLarge) => Outcome::Answered,
         Exchanged::Refused(Refused { status, retry_after, .. }) => match status.as_u16() {
             429 => Outcome::Limited(*retry_after),
             408 => Outcome::TimedOut,
@@ -151,18 +161,19 @@ const fn outcome(exchanged: &Exchanged, tries: &Tries) -> Option<Outcome> {
 }
 
 /// The body, or why there is none.
-fn result(exchanged: Exchanged) -> Result<Bytes, Failure> {
+fn result(exchanged: Exchanged) -> Result<(Bytes, Pool), Failure> {
     let broken = |detail, cause| Failure {
         error: SourceError::Unavailable { detail, retry_after: None, upstream: None },
         cause,
     };
     Err(match exchanged {
-        Exchanged::Body(body) => return Ok(body),
+        Exchanged::Body(body, pool) => return Ok((body, pool)),
         Exchanged::Refused(Refused { status, words, retry_after }) => {
             let cause = match status.as_u16() {
                 429 => Cause::Limited,
                 408 | 500..=599 => Cause::Transient(retry_after),
-                300..=399 => Cause::Malformed,
+                // What HTTP does not know, no upstream means.
+                100..=399 | 600.. => Cause::Malformed,
                 _ => Cause::Final,
             };
             Failure { error: words::refusal(status, words, retry_after), cause }

@@ -6,18 +6,24 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use http::header::{DATE, RETRY_AFTER};
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use secrecy::SecretString;
 use serde_json::value::RawValue;
 
-use super::{page, retry_after};
+use super::misfit::Asked;
+use super::{page, retry_after, words};
+use crate::domain::{Credential, CredentialId};
 
 /// The longest pause that may come of a `Retry-After`, in seconds.
 const LONGEST_PAUSE: u64 = 300;
 
+/// The longest words of a refusal that are passed on, in characters, with what says that there were more.
+const LONGEST_WORDS: usize = 301;
+
 /// Bodies: of a page, of an agent, and of one that is passed on.
 pub fn page(data: &[u8]) {
     let body = Bytes::copy_from_slice(data);
-    let _ = page::parse_agent(&body);
+    let _ = page::parse_agent(&body, &Asked::default());
     if let Ok(page) = page::parse(&body, Some(1)) {
         for row in page.rows {
             let fields: BTreeMap<String, Box<RawValue>> =
@@ -31,8 +37,8 @@ pub fn page(data: &[u8]) {
             );
         }
     }
-    if let Ok(relayed) = page::relay(body.clone()) {
-        assert_eq!(relayed.body, body);
+    if let Ok(relayed) = page::relay(body.clone(), &Asked::default()) {
+        assert_eq!(relayed.answer.body, body);
         serde_json::from_slice::<serde::de::IgnoredAny>(&body).expect("what is passed on is JSON");
     }
 }
@@ -51,6 +57,16 @@ pub fn retry_after(data: &[u8]) {
             assert!(!pause.is_zero() && pause.as_secs() <= LONGEST_PAUSE);
         }
     }
+}
+
+/// Bodies of refusals.
+pub fn words(data: &[u8]) {
+    const KEY: &str = "bn-key";
+    let credential = Credential::new(CredentialId::new([0; 16]), SecretString::from(KEY));
+    let words = words::find(StatusCode::BAD_REQUEST, data, &credential);
+    assert!(!words.message.contains(KEY), "a key is never repeated");
+    assert!(!words.message.contains(char::is_control), "a line");
+    assert!(words.message.chars().count() <= LONGEST_WORDS);
 }
 
 #[cfg(test)]
@@ -73,5 +89,10 @@ mod tests {
     #[test]
     fn what_is_kept_of_pauses_holds() {
         replay("retry_after", super::retry_after);
+    }
+
+    #[test]
+    fn what_is_kept_of_refusals_holds() {
+        replay("words", super::words);
     }
 }

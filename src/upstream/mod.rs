@@ -15,6 +15,7 @@ mod exchange;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzed;
 mod gate;
+mod misfit;
 mod page;
 mod query;
 mod retry;
@@ -44,6 +45,7 @@ use clock::ClockEstimate;
 use exchange::Failure;
 use gate::{Asker, Gate, Refusal};
 pub use gate::{BreakerState, GateSnapshot};
+use misfit::{Asked as AskedFor, Fitted, Habits};
 pub use page::{Fault, parse as parse_page};
 use retry::{Cause, Limits, RetryBudget, Tries};
 pub use settings::{BaseUrl, Dates, PlainHttp, Rate, RateScope, Share, UpstreamSettings, UpstreamSetupError};
@@ -65,8 +67,9 @@ const BUSY_RETRY_AFTER: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Upstream {
     settings: UpstreamSettings,
-    client: HttpClient,
+    client: Arc<HttpClient>,
     gate: Gate,
+    habits: Habits,
     accepted: Accepted,
     clock: Mutex<ClockEstimate>,
     retries: Mutex<RetryBudget>,
@@ -94,8 +97,9 @@ impl Upstream {
     /// [`UpstreamSetupError::Ca`], [`UpstreamSetupError::Client`].
     pub fn new(settings: UpstreamSettings, watch: RequestWatch) -> Result<Arc<Self>, UpstreamSetupError> {
         Ok(Arc::new(Self {
-            client: HttpClient::new(&settings)?,
+            client: Arc::new(HttpClient::new(&settings)?),
             gate: Gate::new(&settings),
+            habits: Habits::default(),
             accepted: Accepted::new(),
             clock: Mutex::default(),
             retries: Mutex::new(RetryBudget::new(Instant::now())),
@@ -115,7 +119,7 @@ impl Upstream {
     async fn ask<T, F>(&self, ask: Ask<'_>, read: F) -> Result<T, SourceError>
     where
         T: Send + 'static,
-        F: Fn(Bytes) -> Result<T, page::Fault> + Clone + Send + 'static,
+        F: Fn(Bytes) -> Result<Fitted<T>, page::Fault> + Clone + Send + 'static,
     {
         let mut tries = Tries::default();
         let mut said = None;
@@ -149,7 +153,7 @@ impl Upstream {
     async fn attempt<T, F>(&self, ask: &Ask<'_>, tries: &mut Tries, read: F) -> Result<T, Failure>
     where
         T: Send + 'static,
-        F: Fn(Bytes) -> Result<T, page::Fault> + Send + 'static,
+        F: Fn(Bytes) -> Result<Fitted<T>, page::Fault> + Send + 'static,
     {
         let credential = ask.credential.id();
         let standing = self.accepted.standing(credential);
@@ -168,12 +172,25 @@ impl Upstream {
         let request = self.watch.begin(self.asked(ask, tries), began - lined_up);
         let exchanged = self.exchange(ask, pass, tries, request).await;
         tries.spent += began.elapsed();
-        let body = exchanged.inspect_err(|failure| self.note_fault(failure))?;
+        let (body, pool) = exchanged.inspect_err(|failure| self.note_fault(failure))?;
         Counters::add(&self.counters.body_bytes, body.len());
-        read_off_worker(body, read).await.map_err(|detail| {
+        let malformed = |detail, cause| {
             Counters::add(&self.counters.malformed, 1);
-            Failure { error: SourceError::Malformed { detail }, cause: Cause::Malformed }
-        })
+            Failure { error: SourceError::Malformed { detail }, cause }
+        };
+        let Fitted { answer, misfits } =
+            read_off_worker(body, read).await.map_err(|detail| malformed(detail, Cause::Malformed))?;
+        if self.habits.explain(&misfits, began) {
+            return Ok(answer);
+        }
+        if tries.had_misfit() {
+            self.habits.learn(misfits, Instant::now());
+            return Ok(answer);
+        }
+        let client = Arc::clone(&self.client);
+        // It only fails with the runtime.
+        let _left = tokio::task::spawn_blocking(move || client.leave(pool)).await;
+        Err(malformed("an answer to another question".to_owned(), Cause::Misfit))
     }
 
     fn last_fault(&self) -> MutexGuard<'_, String> {
@@ -222,7 +239,9 @@ impl Source for Upstream {
         let ask = Ask { url, template: PAGES, credential: &subject.credential, agent: subject.agent, turn };
         // Rows are slices of the body, which lives until they are laid out elsewhere.
         let pages = self.counters.pages.clone();
-        self.ask(ask, move |body| page::parse(&pages.count(body), Some(page.number))).boxed()
+        let span = (self.settings.dates == Dates::Sent).then_some(page.span);
+        let asked = AskedFor { agent: Some(subject.agent), number: Some(page.number), span };
+        self.ask(ask, move |body| page::fitted(&pages.count(body), &asked)).boxed()
     }
 
     fn agent<'a>(
@@ -232,7 +251,8 @@ impl Source for Upstream {
         turn: &'a Turn,
     ) -> BoxFuture<'a, Result<AgentFacts, SourceError>> {
         let ask = Ask { url: self.agent_url(agent, &[], ""), template: AGENT, credential, agent, turn };
-        self.ask(ask, |body| page::parse_agent(&body)).boxed()
+        let asked = AskedFor { agent: Some(agent), ..AskedFor::default() };
+        self.ask(ask, move |body| page::parse_agent(&body, &asked)).boxed()
     }
 
     fn relay<'a>(
@@ -244,7 +264,8 @@ impl Source for Upstream {
     ) -> BoxFuture<'a, Result<RelayedPage, SourceError>> {
         let url = self.agent_url(agent, &["executions"], query);
         let ask = Ask { url, template: PAGES, credential, agent, turn };
-        self.ask(ask, page::relay).boxed()
+        let asked = query::asked(agent, query);
+        self.ask(ask, move |body| page::relay(body, &asked)).boxed()
     }
 
     fn room(&self, credential: CredentialId) -> Room {
@@ -263,10 +284,10 @@ impl Source for Upstream {
 }
 
 /// Reads a body, a large one where blocking is allowed.
-async fn read_off_worker<T, F>(body: Bytes, read: F) -> Result<T, page::Fault>
+async fn read_off_worker<T, F>(body: Bytes, read: F) -> Result<Fitted<T>, page::Fault>
 where
     T: Send + 'static,
-    F: Fn(Bytes) -> Result<T, page::Fault> + Send + 'static,
+    F: Fn(Bytes) -> Result<Fitted<T>, page::Fault> + Send + 'static,
 {
     if body.len() < LARGE {
         return read(body);

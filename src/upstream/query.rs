@@ -1,5 +1,6 @@
-use crate::domain::{Filters, MAX_PAGE_SIZE, PageOf};
+use crate::domain::{AgentId, Filters, MAX_PAGE_SIZE, PageOf, Rounding, Span, Timestamp};
 
+use super::misfit::Asked;
 use super::settings::Dates;
 
 /// The query string of one page of a walk: dates, filters, page number and size, always in this order.
@@ -20,9 +21,26 @@ pub(super) fn of_page(filters: &Filters, page: PageOf, dates: Dates) -> String {
     query.finish()
 }
 
+/// What a caller's own query asks for, as far as it says so in the way that upstream's reference does.
+pub(super) fn asked(agent: AgentId, query: &str) -> Asked {
+    let only = |name: &str| {
+        let mut values = form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key == name);
+        values.next().map(|(_, value)| value).filter(|_| values.next().is_none())
+    };
+    let at = |name, rounding| Timestamp::parse(&only(name)?, rounding);
+    let ends = at("from", Rounding::Down).zip(at("to", Rounding::Up));
+    Asked {
+        agent: Some(agent),
+        number: only("page_number").and_then(|number| number.parse().ok()),
+        span: ends.and_then(|(from, to)| Span::new(from, to)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use crate::domain::{CallType, Rounding, Span, Timestamp};
+    use uuid::Uuid;
+
+    use crate::domain::CallType;
 
     use super::*;
 
@@ -44,6 +62,15 @@ mod tests {
             "from=2026-01-01T00%3A00%3A00.000Z&to=2026-01-08T00%3A00%3A00.000Z\
              &call_type=inbound&status=completed&page_number=3&page_size=50"
         );
+    }
+
+    #[test]
+    fn reads_what_a_callers_query_asks_for() {
+        let asked = |query| asked(AgentId::new(Uuid::nil()), query);
+        let read = asked("from=2026-01-01T00%3A00%3A00.000Z&to=2026-01-08T00%3A00%3A00.000Z&page_number=3");
+        assert_eq!((read.number, read.span), (Some(3), Some(page().span)));
+        let odd = asked("from=2026-01-01T00:00:00Z&to=soon&page_number=1&page_number=2");
+        assert_eq!((odd.number, odd.span), (None, None));
     }
 
     #[test]

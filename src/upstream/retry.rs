@@ -34,6 +34,8 @@ pub(super) enum Cause {
     IdleConnection,
     /// A success that is no page, or a redirect: proxies answer so for a moment.
     Malformed,
+    /// An answer to another question. The next one is taken whatever it is.
+    Misfit,
     /// The breaker is open for so long. Tried again only where that is a moment.
     Down(Duration),
 }
@@ -45,6 +47,7 @@ pub(super) struct Tries {
     limited: u32,
     malformed: u32,
     idle: u32,
+    misfits: u32,
     /// Time spent on attempts and between them, waits for the budget not counted.
     pub(super) spent: Duration,
 }
@@ -62,6 +65,11 @@ impl Tries {
     /// Whether a connection had died already before it brought anything of an answer.
     pub(super) const fn had_dead_connection(&self) -> bool {
         self.idle > 0
+    }
+
+    /// Whether an answer to another question came already.
+    pub(super) const fn had_misfit(&self) -> bool {
+        self.misfits > 0
     }
 
     /// How many attempts have failed.
@@ -108,6 +116,10 @@ impl Tries {
                     return None;
                 }
                 (spread, true)
+            }
+            Cause::Misfit => {
+                self.misfits += 1;
+                (Duration::ZERO, false)
             }
             Cause::IdleConnection => {
                 self.idle += 1;
@@ -187,6 +199,7 @@ mod tests {
             Cause::Transient(None),
             Cause::IdleConnection,
             Cause::Malformed,
+            Cause::Misfit,
             Cause::Down(SECOND),
         ] {
             let none = Limits { retry_for: Duration::ZERO, ..LIMITS };

@@ -149,7 +149,11 @@ fn admin_router() -> Router {
 
 async fn ask(router: Router, method: &str, target: &str) -> Response {
     let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
-    let request = Request::builder().method(method).uri(target).header("authorization", "Bearer bn-1");
+    let request = Request::builder()
+        .method(method)
+        .uri(target)
+        .header("host", "test")
+        .header("authorization", "Bearer bn-1");
     router.oneshot(request.body(Body::empty()).unwrap()).await.unwrap()
 }
 

@@ -3,18 +3,21 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
 
-use super::Entry;
-use super::room::{Fresh, Kept, Look, Room};
+use super::room::{Fresh, Guest, Kept, Look, Room};
+use super::{Entry, Runs};
 use crate::deflate::{Deflated, Effort, Separator};
 
 /// How many times smaller deflated rows are thought to be while it is not known.
 const USUAL_RATIO: usize = 5;
 
+/// How many pieces of an entry are kept: a range's edge for some dashboards, and what a filter or two let through.
+const MOST_PIECES: usize = 4;
+
 /// The forms in which an entry's bytes are held.
 ///
-/// They come plain. Once somebody has deflated them that is what they are held in, and plain forms, with either separator,
-/// are made of it when they are asked for, and kept beside it while there is [`Room`]. An entry that no store has taken
-/// in has no room, and stays as it came.
+/// They come plain. Once somebody has deflated them that is what they are held in. All other forms are made of it when they
+/// are asked for, and kept beside it while there is [`Room`]: plain bytes with either separator, blocks with commas
+/// in them, some of the rows deflated apart. An entry that no store has taken in has no room, and stays as it came.
 ///
 /// # Invariants
 /// The rows are held plain as they came, or deflated, or both.
@@ -30,12 +33,16 @@ pub(super) struct Forms {
 struct Held {
     fresh: Option<Fresh>,
     deflated: Option<Arc<Deflated>>,
-    lines: Option<Kept>,
-    commas: Option<Kept>,
+    lines: Option<Kept<Bytes>>,
+    commas: Option<Kept<Bytes>>,
+    /// The deflated rows with commas between them.
+    blocks: Option<Kept<Bytes>>,
+    /// The one that was made last at the end.
+    pieces: Vec<(Runs, Kept<Arc<Deflated>>)>,
 }
 
 impl Held {
-    const fn kept(&mut self, separator: Separator) -> &mut Option<Kept> {
+    const fn kept(&mut self, separator: Separator) -> &mut Option<Kept<Bytes>> {
         match separator {
             Separator::Line => &mut self.lines,
             Separator::Comma => &mut self.commas,
@@ -56,7 +63,14 @@ impl Held {
 impl Forms {
     /// Of bytes as they came, a line feed after each row.
     pub(super) const fn of(lines: Bytes) -> Self {
-        let held = Held { fresh: Some(Fresh::new(lines)), deflated: None, lines: None, commas: None };
+        let held = Held {
+            fresh: Some(Fresh::new(lines)),
+            deflated: None,
+            lines: None,
+            commas: None,
+            blocks: None,
+            pieces: Vec::new(),
+        };
         Self { held: Mutex::new(held), deflating: Mutex::new(()), room: OnceLock::new() }
     }
 
@@ -85,7 +99,11 @@ impl Forms {
             held.fresh.take()
         };
         // A room is never asked under the lock: it asks entries under its own.
-        let kept = fresh.and_then(|fresh| room.keep_if_free(entry, Separator::Line, fresh.bytes()));
+        let kept = fresh.and_then(|fresh| {
+            let (lines, guest) = (fresh.bytes(), Guest::Plain(Separator::Line));
+            let length = lines.len();
+            room.keep_if_free(entry, guest, lines, length)
+        });
         if let Some(kept) = kept {
             self.lock().lines.get_or_insert(kept);
         }
@@ -99,14 +117,12 @@ impl Forms {
                 return Ok(fresh.bytes());
             }
             match (&held.lines, &held.deflated) {
-                (Some(lines), _) => return Ok(lines.bytes()),
+                (Some(lines), _) => return Ok(lines.form()),
                 (None, Some(deflated)) => Arc::clone(deflated),
                 (None, None) => return Err(io::Error::other("an entry without bytes")),
             }
         };
-        let mut lines = deflated.inflate()?;
-        lines.push(Separator::Line.byte());
-        Ok(lines.into())
+        Ok(deflated.inflate()?.into())
     }
 
     pub(super) fn has_plain(&self, separator: Separator) -> bool {
@@ -128,10 +144,60 @@ impl Forms {
                 commas.into()
             }
         };
-        if let Some(kept) = self.room.get().and_then(|room| room.keep(entry, separator, plain.clone())) {
+        let keep = |room: &Arc<Room>| room.keep(entry, Guest::Plain(separator), plain.clone(), plain.len());
+        if let Some(kept) = self.room.get().and_then(keep) {
             self.lock().kept(separator).get_or_insert(kept);
         }
         Ok(plain)
+    }
+
+    pub(super) fn blocks(&self, entry: &Arc<Entry>, deflated: &Deflated, separator: Separator) -> Bytes {
+        match separator {
+            Separator::Line => return deflated.blocks(separator),
+            Separator::Comma => {}
+        }
+        // Somebody may have deflated the rows harder meanwhile: then they say the same, in another length.
+        let is_of = |blocks: &Bytes| blocks.len() == deflated.deflated_len();
+        if let Some(kept) = self.lock().blocks.as_mut().map(Kept::used).filter(is_of) {
+            return kept;
+        }
+        let blocks = deflated.blocks(separator);
+        // Cheap to make: nothing else has to go for it.
+        let keep = |room: &Arc<Room>| room.keep_if_free(entry, Guest::Commas, blocks.clone(), blocks.len());
+        if let Some(kept) = self.room.get().and_then(keep) {
+            self.lock().blocks = Some(kept);
+        }
+        blocks
+    }
+
+    pub(super) fn has_piece(&self, runs: &Runs) -> bool {
+        self.lock().pieces.iter().any(|(kept, _)| kept == runs)
+    }
+
+    pub(super) fn piece(&self, entry: &Arc<Entry>, runs: &Runs) -> io::Result<Arc<Deflated>> {
+        let is_it = |(kept, _): &&mut (Runs, _)| kept == runs;
+        if let Some((_, piece)) = self.lock().pieces.iter_mut().find(is_it) {
+            return Ok(piece.used());
+        }
+        let all = self.lines()?;
+        let (mut lines, mut ends) = (Vec::new(), Vec::new());
+        for run in runs {
+            let range = entry.byte_range(run.clone());
+            ends.extend(entry.rows[run.clone()].iter().map(|row| lines.len() + row.end - range.start));
+            lines.extend_from_slice(&all[range]);
+        }
+        let piece = Arc::new(Deflated::new(&lines, &ends, Effort::Arrival)?);
+        let (guest, bytes) = (Guest::Piece(runs.clone()), piece.weight());
+        let keep = |room: &Arc<Room>| room.keep(entry, guest, Arc::clone(&piece), bytes);
+        if let Some(kept) = self.room.get().and_then(keep) {
+            let mut held = self.lock();
+            held.pieces.retain(|(of, _)| of != runs);
+            if held.pieces.len() == MOST_PIECES {
+                held.pieces.remove(0);
+            }
+            held.pieces.push((runs.clone(), kept));
+        }
+        Ok(piece)
     }
 
     pub(super) fn deflated_already(&self) -> Option<Arc<Deflated>> {
@@ -148,18 +214,24 @@ impl Forms {
             return Ok(deflated);
         }
         let lines = self.lines()?;
-        let ends = entry.ends();
-        let between = &lines[..lines.len().saturating_sub(1)];
-        let deflated = Arc::new(Deflated::new(between, &ends, effort)?);
-        self.lock().deflated = Some(Arc::clone(&deflated));
+        let deflated = Arc::new(Deflated::new(&lines, &entry.ends(), effort)?);
+        {
+            let mut held = self.lock();
+            held.deflated = Some(Arc::clone(&deflated));
+            held.blocks = None;
+        }
         self.let_fresh_go(entry);
         Ok(deflated)
     }
 
-    /// Whether a plain form stays where room is needed; else it is dropped.
-    pub(super) fn spares(&self, separator: Separator, look: Look) -> bool {
+    /// Whether a form stays where room is needed; else it is dropped.
+    pub(super) fn spares(&self, guest: &Guest, look: Look) -> bool {
         let mut held = self.lock();
-        let kept = held.kept(separator);
+        let kept = match guest {
+            Guest::Plain(separator) => held.kept(*separator),
+            Guest::Commas => &mut held.blocks,
+            Guest::Piece(runs) => return spares_piece(&mut held.pieces, runs, look),
+        };
         let is_spared = kept.as_mut().is_some_and(|kept| kept.withstands(look));
         if !is_spared {
             *kept = None;
@@ -175,4 +247,13 @@ impl Forms {
             (None, None) => plain,
         }
     }
+}
+
+fn spares_piece(pieces: &mut Vec<(Runs, Kept<Arc<Deflated>>)>, runs: &Runs, look: Look) -> bool {
+    let Some(at) = pieces.iter().position(|(kept, _)| kept == runs) else { return false };
+    let is_spared = pieces[at].1.withstands(look);
+    if !is_spared {
+        pieces.remove(at);
+    }
+    is_spared
 }

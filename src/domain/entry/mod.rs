@@ -27,6 +27,8 @@ pub use slice::{EntrySlice, Runs};
 pub struct Entry {
     rows: Box<[EntryRow]>,
     has_line_breaks: bool,
+    has_undated: bool,
+    digest: Digest,
     forms: Forms,
 }
 
@@ -80,10 +82,14 @@ impl Entry {
     pub fn new(new: &[NewRow]) -> Self {
         let mut bytes = Vec::with_capacity(new.iter().map(|n| n.row.bytes.len() + 1).sum());
         let mut has_line_breaks = false;
-        let rows = new
+        let mut digest = Digest::default();
+        let rows: Box<[EntryRow]> = new
             .iter()
             .map(|n| {
-                has_line_breaks |= n.row.bytes.iter().any(|b| matches!(b, b'\n' | b'\r'));
+                digest.add(n.digest);
+                // To the end, without a way out: so it is done many bytes at a time.
+                has_line_breaks |=
+                    n.row.bytes.iter().fold(false, |any, &b| any | (b == b'\n') | (b == b'\r'));
                 bytes.extend_from_slice(&n.row.bytes);
                 let end = bytes.len();
                 bytes.push(b'\n');
@@ -99,7 +105,8 @@ impl Entry {
                 }
             })
             .collect();
-        Self { rows, has_line_breaks, forms: Forms::of(bytes.into()) }
+        let has_undated = rows.iter().any(|row| !row.is_dated);
+        Self { rows, has_line_breaks, has_undated, digest, forms: Forms::of(bytes.into()) }
     }
 
     /// What is known of every row, newest first.
@@ -115,6 +122,16 @@ impl Entry {
     /// Whether any row has line breaks between its tokens, so that its bytes are more than one line.
     pub const fn has_line_breaks(&self) -> bool {
         self.has_line_breaks
+    }
+
+    /// Whether any row has no readable date.
+    pub const fn has_undated(&self) -> bool {
+        self.has_undated
+    }
+
+    /// The sum of all rows' digests.
+    pub const fn digest(&self) -> Digest {
+        self.digest
     }
 
     /// Where the bytes of some rows lie among all of them, the separator after each of them included.
@@ -150,17 +167,31 @@ impl Entry {
         self.forms.deflated_already()
     }
 
+    /// The deflated rows with this separator after each of them, ready for a member. With commas they are a copy, which is
+    /// kept while nothing else needs the room.
+    pub fn blocks(self: &Arc<Self>, deflated: &Deflated, separator: Separator) -> Bytes {
+        self.forms.blocks(self, deflated, separator)
+    }
+
+    /// Some rows deflated apart from the others, and kept so if there is room.
+    ///
+    /// # Errors
+    /// As [`plain`](Self::plain).
+    pub fn piece(self: &Arc<Self>, runs: &Runs) -> io::Result<Arc<Deflated>> {
+        self.forms.piece(self, runs)
+    }
+
+    /// Whether [`piece`](Self::piece) has nothing to do.
+    pub fn has_piece(&self, runs: &Runs) -> bool {
+        self.forms.has_piece(runs)
+    }
+
     /// Deflates the rows harder, if they are not yet.
     ///
     /// # Errors
     /// As [`deflated`](Self::deflated), and only if memory is damaged.
     pub fn squeeze(self: &Arc<Self>) -> io::Result<()> {
         self.forms.deflated(self, Effort::Idle).map(|_| ())
-    }
-
-    /// Whether the deflated rows can be sent in a member as they lie.
-    pub fn is_sendable(&self, deflated: &Deflated) -> bool {
-        deflated.is_sendable() && !self.has_line_breaks
     }
 
     /// Holds its plain bytes only while there is room for them, from now on.

@@ -4,21 +4,21 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use bytes::Bytes;
 
-use super::Entry;
+use super::{Entry, Runs};
 use crate::deflate::Separator;
 
-/// How many plain forms are looked at to make room for one.
+/// How many forms are looked at to make room for one.
 const LOOKED_AT: usize = 4;
 
-/// How many new plain forms there are for each that may take the place of forms that were used before.
+/// How many new forms there are for each that may take the place of forms that were used before.
 ///
 /// A history that does not fit, read in a circle, would otherwise have each of its forms replaced just before it is used again;
 /// so most of them stay, and what changes in what is asked for is followed a little later.
 const PATIENCE: u32 = 8;
 
-/// The room for plain bytes beside entries: what entries leave of the cache.
+/// The room for what is kept beside entries and could be made anew: what entries leave of the cache.
 ///
-/// A new plain form takes the place of others that were never used, and sometimes of those that were not used for long; if
+/// A new form takes the place of others that were never used, and sometimes of those that were not used for long; if
 /// there are none among those that are looked at, it is not kept.
 #[derive(Debug, Default)]
 pub struct Room {
@@ -28,10 +28,21 @@ pub struct Room {
     forms: Mutex<Forms>,
 }
 
+/// What may be kept beside an entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Guest {
+    /// Its rows as plain bytes.
+    Plain(Separator),
+    /// Its blocks with commas in them.
+    Commas,
+    /// Some of its rows, deflated apart.
+    Piece(Runs),
+}
+
 #[derive(Debug, Default)]
 struct Forms {
-    /// All plain forms that are kept, and some that are gone, the one to be looked at next in front.
-    queue: VecDeque<(Weak<Entry>, Separator)>,
+    /// All forms that are kept, and some that are gone, the one to be looked at next in front.
+    queue: VecDeque<(Weak<Entry>, Guest)>,
     /// How many new ones there were since one could take the place of a used one.
     turned_away: u32,
     /// How many there may be until those are sorted out that went with their entries.
@@ -41,7 +52,7 @@ struct Forms {
 /// What a room holds now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RoomStats {
-    /// Bytes of plain forms.
+    /// Bytes of what is kept beside entries.
     pub kept: u64,
     /// Bytes of entries that are not deflated yet.
     pub fresh: u64,
@@ -68,50 +79,54 @@ impl Room {
         }
     }
 
-    /// Keeps a plain form of an entry, if there is room for it or others can go.
-    pub(super) fn keep(
+    /// Keeps a form of an entry of so many bytes, if there is room for it or others can go.
+    pub(super) fn keep<T>(
         self: &Arc<Self>,
         entry: &Arc<Entry>,
-        separator: Separator,
-        bytes: Bytes,
-    ) -> Option<Kept> {
+        guest: Guest,
+        form: T,
+        bytes: usize,
+    ) -> Option<Kept<T>> {
         let mut forms = self.lock();
-        if !self.has_room(bytes.len()) {
+        if !self.has_room(bytes) {
             forms.turned_away = (forms.turned_away + 1) % PATIENCE;
             let look = if forms.turned_away == 0 { Look::Strict } else { Look::Mild };
             for _ in 0..LOOKED_AT {
-                if self.has_room(bytes.len()) {
+                if self.has_room(bytes) {
                     break;
                 }
                 forms.turn(look);
             }
         }
-        self.keep_among(&mut forms, entry, separator, bytes)
+        self.keep_among(&mut forms, entry, guest, form, bytes)
     }
 
-    /// Keeps a plain form of an entry, if no other has to go for it.
-    pub(super) fn keep_if_free(
+    /// Keeps a form of an entry of so many bytes, if no other has to go for it.
+    pub(super) fn keep_if_free<T>(
         self: &Arc<Self>,
         entry: &Arc<Entry>,
-        separator: Separator,
-        bytes: Bytes,
-    ) -> Option<Kept> {
-        self.keep_among(&mut self.lock(), entry, separator, bytes)
+        guest: Guest,
+        form: T,
+        bytes: usize,
+    ) -> Option<Kept<T>> {
+        self.keep_among(&mut self.lock(), entry, guest, form, bytes)
     }
 
-    fn keep_among(
+    fn keep_among<T>(
         self: &Arc<Self>,
         forms: &mut Forms,
         entry: &Arc<Entry>,
-        separator: Separator,
-        bytes: Bytes,
-    ) -> Option<Kept> {
-        if !self.has_room(bytes.len()) {
+        guest: Guest,
+        form: T,
+        bytes: usize,
+    ) -> Option<Kept<T>> {
+        if !self.has_room(bytes) {
             return None;
         }
-        forms.add(Arc::downgrade(entry), separator);
-        self.kept.fetch_add(bytes.len() as u64, Relaxed);
-        Some(Kept { bytes, room: Arc::clone(self), used: Used::Never })
+        forms.add(Arc::downgrade(entry), guest);
+        let bytes = bytes as u64;
+        self.kept.fetch_add(bytes, Relaxed);
+        Some(Kept { form, place: Place { bytes, room: Arc::clone(self) }, used: Used::Never })
     }
 
     fn has_room(&self, length: usize) -> bool {
@@ -126,20 +141,20 @@ impl Room {
 impl Forms {
     /// Looks at the form in front: gives it up, or puts it at the back.
     fn turn(&mut self, look: Look) {
-        let Some((entry, separator)) = self.queue.pop_front() else { return };
-        let is_spared = entry.upgrade().is_some_and(|entry| entry.forms.spares(separator, look));
+        let Some((entry, guest)) = self.queue.pop_front() else { return };
+        let is_spared = entry.upgrade().is_some_and(|entry| entry.forms.spares(&guest, look));
         if is_spared {
-            self.queue.push_back((entry, separator));
+            self.queue.push_back((entry, guest));
         }
     }
 
-    fn add(&mut self, entry: Weak<Entry>, separator: Separator) {
+    fn add(&mut self, entry: Weak<Entry>, guest: Guest) {
         const FEW: usize = 64;
         if self.queue.len() >= self.sorted_at.max(FEW) {
             self.queue.retain(|(entry, _)| entry.strong_count() > 0);
             self.sorted_at = 2 * self.queue.len();
         }
-        self.queue.push_back((entry, separator));
+        self.queue.push_back((entry, guest));
     }
 }
 
@@ -161,26 +176,29 @@ enum Used {
     Lately,
 }
 
-/// A plain form that is kept; it leaves its room when it is dropped.
+/// A form that is kept; it leaves its room when it is dropped.
 #[derive(Debug)]
-pub(super) struct Kept {
-    bytes: Bytes,
-    room: Arc<Room>,
+pub(super) struct Kept<T> {
+    form: T,
+    #[expect(dead_code, reason = "held for its drop")]
+    place: Place,
     used: Used,
 }
 
-impl Kept {
-    /// The bytes, for somebody who makes another form of them.
-    pub(super) fn bytes(&self) -> Bytes {
-        self.bytes.clone()
+impl<T: Clone> Kept<T> {
+    /// The form, for somebody who makes another of it.
+    pub(super) fn form(&self) -> T {
+        self.form.clone()
     }
 
-    /// The bytes, for somebody who needs them as they are.
-    pub(super) fn used(&mut self) -> Bytes {
+    /// The form, for somebody who needs it as it is.
+    pub(super) fn used(&mut self) -> T {
         self.used = Used::Lately;
-        self.bytes.clone()
+        self.form.clone()
     }
+}
 
+impl<T> Kept<T> {
     /// Whether it stays although room is needed.
     pub(super) const fn withstands(&mut self, look: Look) -> bool {
         match (look, self.used) {
@@ -194,9 +212,16 @@ impl Kept {
     }
 }
 
-impl Drop for Kept {
+/// Bytes that are taken in a room, until it is dropped.
+#[derive(Debug)]
+struct Place {
+    bytes: u64,
+    room: Arc<Room>,
+}
+
+impl Drop for Place {
     fn drop(&mut self) {
-        self.room.kept.fetch_sub(self.bytes.len() as u64, Relaxed);
+        self.room.kept.fetch_sub(self.bytes, Relaxed);
     }
 }
 

@@ -2,6 +2,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::{Digest, Entry, EntryRow};
+use crate::domain::Span;
 
 /// Some rows of an entry, in its order: what an answer is made of.
 #[derive(Clone, Debug)]
@@ -23,6 +24,11 @@ impl EntrySlice {
         keep: impl FnMut(&EntryRow) -> bool,
     ) -> Option<Self> {
         Self::of(entry, within, keep)
+    }
+
+    /// These rows of an entry; none if there are none.
+    pub fn all(entry: Arc<Entry>, rows: Range<usize>) -> Option<Self> {
+        (!rows.is_empty()).then(|| Self { entry, runs: vec![rows] })
     }
 
     fn of(
@@ -62,6 +68,13 @@ impl EntrySlice {
         self.runs.first().is_some_and(|run| *run == (0..self.entry.rows().len()))
     }
 
+    /// Whether all of them were created within a span.
+    pub fn is_within(&self, span: Span) -> bool {
+        let newest = self.runs.first().map(|run| run.start);
+        let oldest = self.runs.last().map(|run| run.end - 1);
+        [newest, oldest].into_iter().flatten().all(|row| span.contains(self.entry.rows()[row].created_at))
+    }
+
     /// How many rows these are.
     pub fn len(&self) -> usize {
         self.runs.iter().map(ExactSizeIterator::len).sum()
@@ -79,6 +92,9 @@ impl EntrySlice {
 
     /// The sum of the rows' digests.
     pub fn digest(&self) -> Digest {
+        if self.is_whole() {
+            return self.entry.digest();
+        }
         let mut sum = Digest::default();
         self.rows().for_each(|row| sum.add(row.digest));
         sum

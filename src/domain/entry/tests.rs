@@ -1,5 +1,5 @@
 use super::*;
-use crate::domain::Timestamp;
+use crate::domain::{Span, Timestamp};
 
 /// An entry of rows of some 100 bytes, in a room of this many bytes.
 fn entry(rows: usize, room: &Arc<Room>) -> Arc<Entry> {
@@ -108,4 +108,78 @@ fn what_is_read_in_a_circle_and_does_not_fit_is_kept_in_part() {
         }
     }
     assert!(hits >= 12, "{hits}");
+}
+
+#[test]
+fn some_rows_are_deflated_apart_once_and_stay_while_there_is_room() {
+    let room = room(1 << 20);
+    let entry = entry(20, &room);
+    let runs = vec![3..9, 15..20];
+    let lines = entry.plain(Separator::Line).unwrap();
+    let piece = entry.piece(&runs).unwrap();
+    let expected: Vec<u8> =
+        runs.iter().flat_map(|run| lines[entry.byte_range(run.clone())].to_vec()).collect();
+    assert_eq!(piece.inflate().unwrap(), expected);
+    assert!(Arc::ptr_eq(&piece, &entry.piece(&runs).unwrap()));
+    assert!(room.stats().kept >= piece.weight() as u64);
+    room.set_most(0);
+    assert_eq!((entry.has_piece(&runs), room.stats().kept), (false, 0));
+    assert_eq!(entry.piece(&runs).unwrap().inflate().unwrap(), expected);
+}
+
+#[test]
+fn of_one_entry_a_few_pieces_are_kept() {
+    let room = room(1 << 20);
+    let entry = entry(20, &room);
+    let first = |rows: usize| -> Runs { std::iter::once(0..rows).collect() };
+    (2..20).for_each(|rows| drop(entry.piece(&first(rows)).unwrap()));
+    let kept = (2..20).filter(|&rows| entry.has_piece(&first(rows)));
+    assert_eq!(kept.collect::<Vec<_>>(), [16, 17, 18, 19]);
+}
+
+#[test]
+fn blocks_with_commas_are_kept_where_that_takes_room_from_nobody() {
+    let room = room(1 << 20);
+    let entry = entry(20, &room);
+    let deflated = entry.deflated().unwrap();
+    let blocks = |separator| entry.blocks(&deflated, separator);
+    let (one, other) = (blocks(Separator::Comma), blocks(Separator::Comma));
+    assert_eq!(one.as_ptr(), other.as_ptr());
+    drop((one, other));
+    assert_eq!(blocks(Separator::Line).as_ptr(), blocks(Separator::Line).as_ptr());
+    room.set_most(0);
+    let (one, other) = (blocks(Separator::Comma), blocks(Separator::Comma));
+    assert_ne!(one.as_ptr(), other.as_ptr());
+    assert_eq!(room.stats().kept, 0);
+}
+
+#[test]
+fn blocks_are_those_of_the_rows_that_they_are_asked_for_with() {
+    let room = room(1 << 20);
+    let entry = entry(20, &room);
+    let early = entry.deflated().unwrap();
+    entry.squeeze().unwrap();
+    let late = entry.deflated().unwrap();
+    for deflated in [&early, &late, &early] {
+        assert_eq!(entry.blocks(deflated, Separator::Comma).len(), deflated.deflated_len());
+    }
+}
+
+#[test]
+fn rows_lie_within_a_span_that_has_the_first_and_the_last() {
+    let entry = entry(20, &room(0));
+    let slice = EntrySlice::all(entry, 3..9).unwrap();
+    let span = |from, to| Span::new(Timestamp::from_micros(from), Timestamp::from_micros(to)).unwrap();
+    assert!(slice.is_within(span(-8, -3)) && slice.is_within(span(-20, 0)));
+    assert!(!slice.is_within(span(-7, -3)) && !slice.is_within(span(-8, -4)));
+}
+
+#[test]
+fn the_digest_of_all_rows_is_the_sum_of_theirs() {
+    let entry = entry(20, &room(0));
+    let all = EntrySlice::all(Arc::clone(&entry), 0..20).unwrap();
+    let parts = [EntrySlice::all(Arc::clone(&entry), 0..7).unwrap(), EntrySlice::all(entry, 7..20).unwrap()];
+    let mut sum = Digest::default();
+    parts.iter().for_each(|part| sum.add(part.digest()));
+    assert_eq!(all.digest(), sum);
 }

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-pub(super) use frame::Frame;
+pub(super) use frame::{Frame, Present};
 
 use self::frame::{Origin, Step};
 use self::tally::{How, Tally};
@@ -49,6 +49,8 @@ pub struct Answer {
     /// What may be given, at worst, if upstream fails.
     fallback: Option<Span>,
     replans: u32,
+    /// Whether all was given that its plan names, and what moved meanwhile.
+    is_at_its_end: bool,
     /// How often everything given so far was taken back; only ever for an answer that is collected.
     restarts: u32,
     /// Ids of rows without a date of their own: only those can turn up in two places.
@@ -65,7 +67,18 @@ impl Answer {
 
     fn of(frame: Option<Frame>, tally: Tally, foregone: Option<Verdict>) -> Self {
         let (steps, ready, undated) = (VecDeque::new(), VecDeque::new(), HashSet::new());
-        Self { frame, steps, ready, foregone, tally, fallback: None, replans: 0, restarts: 0, undated }
+        Self {
+            frame,
+            steps,
+            ready,
+            foregone,
+            tally,
+            fallback: None,
+            replans: 0,
+            is_at_its_end: false,
+            restarts: 0,
+            undated,
+        }
     }
 
     /// Plans, asks what must be asked before anything can be given, and begins to read.
@@ -73,7 +86,10 @@ impl Answer {
         let tally = Tally::new(frame.as_of());
         let mut fallback = None;
         for round in 0..=MAX_PROBE_ROUNDS {
-            let plan = frame.plan(frame.span);
+            let plan = match round {
+                MAX_PROBE_ROUNDS => frame.plan_without_probes(frame.span),
+                _ => frame.plan(frame.span),
+            };
             frame.turn.urgency = urgency(plan.gaps);
             if plan.reads_nothing() {
                 frame.renew(&plan.renewals);
@@ -93,7 +109,7 @@ impl Answer {
                         (Duration::ZERO, Some(STALE_BUDGET_WAIT));
                 }
             }
-            if plan.probes.is_empty() || round == MAX_PROBE_ROUNDS {
+            if plan.probes.is_empty() {
                 let mut answer = Self::of(Some(frame), tally, None);
                 answer.fallback = fallback;
                 answer.read(&plan);
@@ -125,6 +141,8 @@ impl Answer {
             };
             answer.give(slice, How::Hit);
         }
+        answer.is_at_its_end = true;
+        answer.give_moved();
         answer.foregone = Some(answer.tally.verdict());
         answer
     }
@@ -178,10 +196,13 @@ impl Answer {
                 return Ok(Some(slice));
             }
             if self.steps.is_empty() {
-                return Ok(None);
-            }
-            if let Err(error) = self.step().await {
-                self.steps.clear();
+                if self.is_at_its_end {
+                    return Ok(None);
+                }
+                self.is_at_its_end = true;
+                self.give_moved();
+            } else if let Err(error) = self.step().await {
+                (self.is_at_its_end, self.steps) = (true, VecDeque::new());
                 return Err(error);
             }
         }

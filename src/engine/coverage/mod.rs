@@ -11,7 +11,7 @@ mod segment;
 
 use std::collections::{BTreeMap, HashMap};
 
-pub(super) use segment::{Contents, Segment, Trust};
+pub(super) use segment::{Contents, Segment, Trust, positions_within};
 
 use crate::domain::{Span, Timestamp};
 use crate::store::EntryKey;

@@ -10,6 +10,7 @@
 //! sake goes by the beat of its place, so that a history read in one go does not become due in one go.
 
 mod judge;
+mod renewals;
 mod survey;
 
 use std::time::Duration;
@@ -17,19 +18,13 @@ use std::time::Duration;
 use super::coverage::Part;
 use super::freshness::Policy;
 use super::verdict::Freshness;
-use crate::domain::{MAX_PAGE_SIZE, Span, Status, Timestamp};
+use crate::domain::{Span, Status, Timestamp};
 
 pub(super) use self::judge::{expected_rows, is_cheaper_here, may_be_stale};
 use self::survey::Survey;
 
 /// As wide as history: for an upstream that ignores the dates, where every reading walks the whole list.
 pub(super) const UNLIMITED: Duration = Duration::from_hours(24 * 366 * 1_000);
-
-/// The most spans named for renewal at once.
-const MAX_RENEWALS: usize = 8;
-
-/// The most rows that are renewed in one walk: four pages.
-const ROWS_A_RENEWAL: usize = 4 * MAX_PAGE_SIZE;
 
 /// What to do for a question.
 #[derive(Debug)]
@@ -163,27 +158,6 @@ fn items(span: Span, reads: Vec<Span>, window: Duration) -> Vec<Item> {
     }
     items.extend(rest.map(Item::Known));
     items
-}
-
-/// Parts to renew, longest unread first, neighbors together: a walk wastes less of its pages than single questions.
-fn joined(mut parts: Vec<(Timestamp, Span, usize)>, window: Duration) -> Vec<Span> {
-    parts.sort_by_key(|(_, span, _)| std::cmp::Reverse(span.to()));
-    let mut joined: Vec<(Timestamp, Span, usize)> = Vec::new();
-    for (read_at, span, rows) in parts {
-        match joined.last_mut() {
-            Some((oldest, above, held))
-                if above.from() == span.to().next()
-                    && *held + rows <= ROWS_A_RENEWAL
-                    && above.union(span).outward().width() <= window =>
-            {
-                (*oldest, *above, *held) = (read_at.min(*oldest), above.union(span), *held + rows);
-            }
-            _ => joined.push((read_at, span, rows)),
-        }
-    }
-    joined.sort_by_key(|(read_at, _, _)| *read_at);
-    joined.truncate(MAX_RENEWALS);
-    joined.into_iter().flat_map(|(_, span, _)| span.split(window)).collect()
 }
 
 fn gaps(span: Span, parts: &[Part<'_>]) -> Gaps {

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Asker, Company, Plan, Probe, gaps, items, joined, merged};
+use super::renewals::{Renewals, Ripeness};
+use super::{Asker, Company, Plan, Probe, gaps, items, merged};
 use crate::domain::{EntryRow, MAX_PAGE_SIZE, Span, Status, Timestamp};
 use crate::engine::coverage::{Contents, Part, Segment, Trust};
 use crate::engine::freshness::{Membership, Policy};
@@ -34,6 +35,14 @@ impl Group {
     }
 }
 
+/// A segment that comes up for renewal.
+#[derive(Clone, Copy, Debug)]
+struct Aging {
+    span: Span,
+    /// When its time comes.
+    renewed_at: Timestamp,
+}
+
 #[derive(Clone, Debug)]
 struct Due {
     created_at: Timestamp,
@@ -48,9 +57,10 @@ pub(super) struct Survey<'a> {
     window: Duration,
     reads: Vec<Span>,
     groups: Vec<Group>,
-    renewals: Vec<(Timestamp, Span, usize)>,
-    /// Segments of at most a page that come up for renewal before long.
-    aging: Vec<Span>,
+    renewals: Renewals,
+    /// Segments of at most a page that are read as a whole where a part of them is, newest first: they come up for
+    /// renewal before long.
+    aging: Vec<Aging>,
     /// The place of a row without a date that is due, and of the row with one above it, until the next is seen.
     undated: Option<(Timestamp, Timestamp)>,
     /// The instants of the last two rows with dates that differ: where the next row without one lies below.
@@ -69,7 +79,7 @@ impl<'a> Survey<'a> {
             window,
             reads: Vec::new(),
             groups: Vec::new(),
-            renewals: Vec::new(),
+            renewals: Renewals::new(window),
             aging: Vec::new(),
             undated: None,
             dated: [None; 2],
@@ -276,11 +286,17 @@ impl<'a> Survey<'a> {
     /// weeks do not.
     fn renew(&mut self, segment: &Segment, part: Span) {
         let policy = self.policy;
-        if !policy.settled.is_zero() && policy.renewed_at(part.from(), segment.read_at) < self.now {
-            self.renewals.push((segment.read_at, part, segment.len()));
-        }
+        let renewed_at = policy.renewed_at(part.from(), segment.read_at);
+        let ripeness = if policy.settled.is_zero() || renewed_at >= self.now.plus(policy.renewed_early()) {
+            Ripeness::Young
+        } else if renewed_at >= self.now {
+            Ripeness::Ripe
+        } else {
+            Ripeness::Due
+        };
+        self.renewals.meet(segment, part, ripeness);
         if policy.is_past(segment.read_at, policy.settled / 2, self.now) && segment.len() <= MAX_PAGE_SIZE {
-            self.aging.push(part);
+            self.aging.push(Aging { span: part, renewed_at });
         }
     }
 
@@ -289,9 +305,8 @@ impl<'a> Survey<'a> {
         let probes = self.probes();
         self.widen();
         self.reads.extend(self.groups.iter().map(|group| group.span));
-        self.renewals.retain(|(_, part, _)| !self.reads.iter().any(|read| read.covers(*part)));
+        let renewals = self.renewals.finish(&self.reads);
         let items = items(span, merged(self.reads), self.window);
-        let renewals = joined(self.renewals, self.window);
         let known = self.expires_first.map(|(_, freshness)| freshness);
         let worst = self.worst.map(|(_, freshness)| freshness);
         Plan { items, probes, renewals, known, worst, gaps: gaps(span, parts) }
@@ -300,12 +315,22 @@ impl<'a> Survey<'a> {
     /// Has rows that are read for their own sake bring their whole segment along, where that saves its renewal: it is
     /// one request either way.
     fn widen(&mut self) {
-        for group in self.groups.iter_mut().filter(|group| !group.is_head) {
-            let segment = self.aging.iter().find(|segment| segment.covers(group.span));
-            if let Some(segment) = segment.filter(|segment| segment.outward().width() <= self.window) {
-                group.span = *segment;
+        let mut groups = std::mem::take(&mut self.groups);
+        for group in groups.iter_mut().filter(|group| !group.is_head) {
+            let segment = self.aging_at(group.span.to()).map(|aging| aging.span);
+            let is_fitting =
+                |segment: &Span| segment.covers(group.span) && segment.outward().width() <= self.window;
+            if let Some(segment) = segment.filter(is_fitting) {
+                group.span = segment;
             }
         }
+        self.groups = groups;
+    }
+
+    /// The segment at an instant, if it is one of those that come up for renewal.
+    fn aging_at(&self, instant: Timestamp) -> Option<&Aging> {
+        let position = self.aging.partition_point(|aging| aging.span.from() > instant);
+        self.aging.get(position).filter(|aging| aging.span.contains(instant))
     }
 
     /// Takes the groups that probes serve better out of the groups, and gives the probes; of both, no more than
@@ -315,10 +340,16 @@ impl<'a> Survey<'a> {
         let (mut sparse, dense): (Vec<Group>, Vec<Group>) =
             std::mem::take(&mut self.groups).into_iter().partition(is_sparse);
         self.groups = dense;
+        // What would be renewed before it is probed again is renewed now, for then the probe is saved.
+        let next_round = self.now.plus(self.policy.settling.min(self.policy.renewed_early()));
+        let is_renewed_soon =
+            |due: &Due| self.aging_at(due.created_at).is_some_and(|aging| aging.renewed_at < next_round);
         // A row that left its status was found by a probe, and would not be found by another.
         let is_probed = |due: &Due| {
             let may_be_asked = |status: &Status| !status.is_terminal() && self.asker.probing.allows(status);
-            due.read_at > Timestamp::MIN && due.status.as_ref().is_some_and(may_be_asked)
+            due.read_at > Timestamp::MIN
+                && due.status.as_ref().is_some_and(may_be_asked)
+                && !is_renewed_soon(due)
         };
         let mut probes: Vec<Probe> = Vec::new();
         for due in sparse.iter().flat_map(|group| &group.due).filter(|due| is_probed(due)) {

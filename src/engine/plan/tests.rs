@@ -139,14 +139,39 @@ fn what_is_evicted_is_a_gap() {
 
 #[test]
 fn settled_times_are_spread() {
-    let age = DAY.mul_f64(1.2);
-    let known = Known::new(300, 5, NOW.minus(age), |_| "completed");
+    // As long as a sweep over the history.
+    let hours = 8 * 7 * 24;
+    let span = Span::new(NOW.minus(SECOND * 3_600 * (hours - 1)), NOW.minus(SECOND * 3_600 * 5)).unwrap();
+    let renewed = |share| {
+        let plan = Known::new(hours, 1, NOW.minus(DAY.mul_f64(share)), |_| "completed").plan(span);
+        assert!(reads(&plan).is_empty());
+        plan.renewals.iter().map(|span| span.width().as_secs() / 3_600).sum::<u64>()
+    };
+    assert_eq!(renewed(0.19), 0, "none before its time");
+    // A share of 0.2 of 1.75, and what fills up the pages.
+    assert!((140..200).contains(&renewed(0.4)), "{}", renewed(0.4));
+    assert!(renewed(1.9) > 380, "as many as one question may renew");
+}
+
+#[test]
+fn what_is_renewed_fills_a_page_with_what_lies_below() {
+    let known = Known::new(300, 20, NOW.minus(DAY.mul_f64(1.96)), |_| "completed");
     let span = Span::new(NOW.minus(SECOND * 3_600 * 299), NOW.minus(SECOND * 3_600 * 5)).unwrap();
-    let plan = known.plan(span);
-    assert!(reads(&plan).is_empty());
-    assert!(!plan.renewals.is_empty(), "some are due for renewal");
-    let early = Known::new(300, 5, NOW.minus(DAY.mul_f64(0.6)), |_| "completed").plan(span);
-    assert!(early.renewals.is_empty(), "and none before its time");
+    let renewals = known.plan(span).renewals;
+    assert_eq!(renewals.len(), 8);
+    for renewal in renewals {
+        let parts = known.coverage.look(renewal);
+        let rows: usize = parts
+            .iter()
+            .filter_map(|part| match part {
+                Part::Known(segment) => segment.clipped(renewal),
+                Part::Gap(_) => None,
+            })
+            .map(|segment| segment.len())
+            .sum();
+        assert_eq!(rows, 49, "{renewal:?}");
+        assert!(renewal.outward().width() < renewal.width() + SECOND * 2);
+    }
 }
 
 proptest! {

@@ -5,15 +5,16 @@
 //! though a read that is under way still answers those who wait for it.
 
 mod layout;
+mod merge;
 
-use std::collections::HashSet;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use self::layout::{Chunk, Laid, chunks, joined, kept};
+use super::beat::Beat;
 use super::coverage::{Contents, Coverage, Part, Segment, Trust};
-use super::freshness::Policy;
+use super::freshness::{Membership, Policy};
 use super::reading::{Keep, Learned, Piece, Purpose, Reading};
 use crate::domain::{Credential, EntryRow, EntrySlice, NewRow, RowId, Span, Status, Timestamp};
 use crate::source::{QuestionId, Subject};
@@ -27,6 +28,8 @@ pub(super) type ScopeKey = [u8; 16];
 
 pub(super) struct Scope {
     pub(super) key: ScopeKey,
+    /// When what is known here comes due.
+    pub(super) beat: Beat,
     pub(super) subject: Subject,
     pub(super) learned: Learned,
     credential: Mutex<Credential>,
@@ -46,6 +49,8 @@ pub(super) struct Known {
     pub(super) revalidations: Vec<Revalidation>,
     /// Whether somebody renews settled rows behind the answers.
     pub(super) is_renewing: bool,
+    /// Whether any row without a date was ever seen.
+    has_undated: bool,
     is_closed: bool,
 }
 
@@ -73,7 +78,7 @@ impl Revalidation {
 pub(super) struct Head {
     /// The last instant it asked for, by upstream's clock.
     pub(super) to: Timestamp,
-    /// When it was asked, by ours.
+    /// When that was the present, by ours, or when it was asked, if that was earlier.
     pub(super) read_at: Timestamp,
 }
 
@@ -85,9 +90,10 @@ fn is_lately(asked_at: &AtomicI64, now: Timestamp) -> bool {
 }
 
 impl Scope {
-    pub(super) fn new(key: ScopeKey, subject: Subject) -> Self {
+    pub(super) fn new(key: ScopeKey, beat: Beat, subject: Subject) -> Self {
         Self {
             key,
+            beat,
             credential: Mutex::new(subject.credential.clone()),
             subject,
             learned: Learned::default(),
@@ -174,7 +180,21 @@ impl Scope {
         let _used = store.get(&key);
         let clipped = segment.clipped(part)?;
         let Contents::Rows { rows, .. } = clipped.contents else { return Some((part, None)) };
-        Some((part, EntrySlice::select(entry, rows, |_| true)))
+        Some((part, EntrySlice::all(entry, rows)))
+    }
+
+    /// The known rows without a date within a span.
+    pub(super) fn undated(&self, span: Span) -> Vec<EntrySlice> {
+        let known = self.lock();
+        if !known.has_undated {
+            return Vec::new();
+        }
+        let segments = known.coverage.overlapping(span).filter(|segment| segment.may_have_undated());
+        let is_meant = |row: &EntryRow| !row.is_dated && span.contains(row.created_at);
+        segments
+            .filter_map(|segment| segment.rows())
+            .filter_map(|(entry, rows)| EntrySlice::select(entry, rows, is_meant))
+            .collect()
     }
 
     /// Lays a proven piece out, and puts it into what is known; gives its rows back.
@@ -189,8 +209,8 @@ impl Scope {
         commit_lag: Duration,
         policy: &Policy,
     ) -> Vec<EntrySlice> {
-        let filled = self.lock().with_undated(piece);
-        let piece = filled.as_ref().unwrap_or(piece);
+        let merged = self.lock().merged(piece);
+        let piece = merged.as_ref().unwrap_or(piece);
         // By whichever clock is behind: what was learned of upstream's may be wrong.
         let trusted_to = piece.asked_at.upstream.min(piece.asked_at.ours).minus(commit_lag);
         let chunks: Vec<Chunk<'_>> = [
@@ -207,9 +227,7 @@ impl Scope {
         if reading.keep == Keep::Yes && reading.purpose == Purpose::Know {
             self.put(store, &laid, piece, reading, policy);
         }
-        laid.into_iter()
-            .filter_map(|laid| EntrySlice::select(Arc::clone(&laid.entry?), laid.rows, |_| true))
-            .collect()
+        laid.into_iter().filter_map(|laid| EntrySlice::all(Arc::clone(&laid.entry?), laid.rows)).collect()
     }
 
     fn put(&self, store: &dyn Store, laid: &[Laid], piece: &Piece, reading: &Reading, policy: &Policy) {
@@ -218,12 +236,12 @@ impl Scope {
         if known.is_closed {
             return;
         }
+        // It may have waited for its turn, or be read again: what is newer than its end was not asked for.
+        let read_at = asked_at.ours.min(reading.pinned_at);
         if reading.is_head
             && piece.span.to() == reading.span.to()
-            && known.head.is_none_or(|h| h.read_at < asked_at.ours)
+            && known.head.is_none_or(|head| head.read_at < read_at)
         {
-            // It may have waited for its turn: what is newer than its end was not asked for.
-            let read_at = asked_at.ours.min(reading.planned_at);
             known.head = Some(Head { to: piece.span.to(), read_at });
         }
         known.forget_older_places(self.key, store, piece);
@@ -239,8 +257,7 @@ impl Scope {
             }
             for part in without(laid.segment.span, &newer) {
                 if let Some(segment) = laid.segment.clipped(part) {
-                    let apart = |top| policy.place_ttl(top, asked_at.ours) / 16;
-                    known.settle(self.key, store, segment, reading, apart);
+                    known.settle(self.key, store, segment, reading, policy);
                 }
             }
             // Had all of it been read by others meanwhile, nothing would point at the entry.
@@ -303,70 +320,27 @@ impl Known {
         self.coverage.look(span)
     }
 
-    /// The piece with the rows without a date that are known within its span and were not asked for with it; none if
-    /// there are no such rows.
-    ///
-    /// Upstream has such a row somewhere between its neighbors that have one. Only a piece that reaches from the one
-    /// to the other tells that it has gone.
-    fn with_undated(&self, piece: &Piece) -> Option<Piece> {
-        let mut left_out = Vec::new();
-        for segment in self.coverage.overlapping(piece.span).filter(|segment| segment.may_have_undated()) {
-            let Some((entry, rows)) = segment.rows() else { continue };
-            for position in rows {
-                let row = &entry.rows()[position];
-                if row.is_dated || !piece.span.contains(row.created_at) {
-                    continue;
-                }
-                let below = self.coverage.dated_below(row.created_at).unwrap_or(segment.span.from());
-                let above = self.coverage.dated_above(row.created_at).or(self.coverage.end());
-                let between = Span::new(below, above.unwrap_or(below));
-                let is_in_piece = || piece.rows.iter().any(|new| new.row.id == row.id);
-                if !between.is_some_and(|between| piece.span.covers(between)) && !is_in_piece() {
-                    left_out.extend(entry.take_rows(position..position + 1).into_iter().flatten());
-                }
-            }
-        }
-        if left_out.is_empty() {
-            return None;
-        }
-        let rows = left_out.into_iter().chain(piece.rows.iter().cloned()).collect();
-        Some(Piece::new(piece.span, rows, piece.asked_at))
-    }
-
-    /// Takes the rows without a date that a piece brings from where they were known before: one that others came
-    /// before has another place now.
-    fn forget_older_places(&mut self, scope: ScopeKey, store: &dyn Store, piece: &Piece) {
-        let undated = |row: &&NewRow| row.row.created_at.is_none();
-        let moved: HashSet<&RowId> = piece.rows.iter().filter(undated).map(|row| &row.row.id).collect();
-        if moved.is_empty() {
-            return;
-        }
-        let is_old = |row: &EntryRow| moved.contains(&row.id) && row.read_at < piece.asked_at.ours;
-        let segments: Vec<Segment> = self.coverage.all().filter(|s| s.may_have_undated()).cloned().collect();
-        for segment in segments.into_iter().filter(|segment| !piece.span.covers(segment.span)) {
-            let Some((entry, rows)) = segment.rows() else { continue };
-            if entry.rows()[rows.clone()].iter().any(is_old) {
-                let Ok(taken) = entry.take_rows(rows.clone()) else { continue };
-                let known = entry.rows()[rows].iter().zip(taken);
-                let left: Vec<NewRow> =
-                    known.filter(|(row, _)| !is_old(row)).map(|(_, taken)| taken).collect();
-                self.lay(scope, store, Segment { contents: Contents::Empty, ..segment }, &left);
-            }
-        }
-    }
-
     /// Puts a segment in its place, joined with small neighbors that touch it.
     ///
     /// A neighbor that is being read is left alone: joined, it would pass for as new as this segment, and what is
-    /// being read of it for outdated.
+    /// being read of it for outdated. What was cut out of a small segment to be read again goes back to what is left of it,
+    /// whatever the ages: else a few rows that are read often would leave pieces of pages behind, and each would cost a
+    /// request to renew.
     fn settle(
         &mut self,
         scope: ScopeKey,
         store: &dyn Store,
         mut segment: Segment,
         reading: &Reading,
-        apart: impl Fn(Timestamp) -> Duration,
+        policy: &Policy,
     ) {
+        let now = segment.read_at;
+        // Their age must not matter soon: where the place decides it does always.
+        let is_young = |home: &&Segment| {
+            policy.membership != Membership::Spans && !policy.is_past(home.read_at, policy.settled / 2, now)
+        };
+        let cut: Vec<Span> =
+            self.coverage.overlapping(segment.span).filter(is_young).map(|home| home.span).collect();
         self.replace(store, segment.span, Vec::new());
         if segment.trust == Trust::Proven {
             let is_being_read = |span: Span| {
@@ -380,7 +354,13 @@ impl Known {
                 let neighbors =
                     [below, above].map(|at| self.coverage.at(at).filter(|n| !is_being_read(n.span)).cloned());
                 for neighbor in neighbors.into_iter().flatten() {
-                    let apart = apart(segment.span.to().max(neighbor.span.to()));
+                    let is_left = cut.iter().any(|home| home.covers(neighbor.span))
+                        && reading.span.intersection(neighbor.span).is_none();
+                    let apart = if is_left {
+                        Duration::MAX
+                    } else {
+                        policy.place_ttl(segment.span.to().max(neighbor.span.to()), now) / 16
+                    };
                     let before = segment.key();
                     segment = joined(scope, store, segment, &neighbor, apart);
                     if segment.key() != before {

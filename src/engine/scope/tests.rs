@@ -43,7 +43,7 @@ impl Bench {
         let credential = Credential::new(CredentialId::new([1; 16]), "key".to_owned().into());
         let subject =
             Subject { credential, agent: AgentId::new(Uuid::from_u128(7)), filters: Filters::default() };
-        let bench = Self { scope: Scope::new([0; 16], subject), store: Shelf::default() };
+        let bench = Self { scope: Scope::new([0; 16], Beat::default(), subject), store: Shelf::default() };
         let turn = Turn {
             question: QuestionId::unique(),
             urgency: Urgency::Refresh,

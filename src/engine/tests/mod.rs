@@ -10,12 +10,14 @@ mod model;
 mod moving_lists;
 mod odd_lists;
 mod opening;
+mod organization;
 mod refresh;
 mod refusals;
 mod relays;
 mod script;
 mod sharing;
 mod stale;
+mod undated_rows;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -25,6 +27,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use self::script::Script;
+use super::coverage::Part;
 use super::*;
 use crate::domain::{AgentId, Credential, CredentialId, EntrySlice, Filters, Status, Timestamp};
 use crate::source::Trace;
@@ -136,6 +139,21 @@ impl Rig {
     /// How many pages were asked for since the last time.
     fn requests(&self) -> usize {
         std::mem::take(&mut self.script.world().asked).len()
+    }
+
+    /// How many rows each part of what is known of the executions without a filter has; none has a gap.
+    fn parts(&self) -> Vec<usize> {
+        let Question { credential, agent, filters, .. } = self.question();
+        let scope = self.engine.inner.scopes.find(&crate::source::Subject { credential, agent, filters });
+        let all = crate::domain::Span::new(Timestamp::MIN, Timestamp::MAX).unwrap();
+        let (scope, mut rows) = (scope.unwrap(), Vec::new());
+        for part in scope.lock().look(all) {
+            rows.push(match part {
+                Part::Known(segment) => segment.len(),
+                Part::Gap(_) => 0,
+            });
+        }
+        rows
     }
 
     /// At the end of a test: nothing may be left running.

@@ -112,9 +112,7 @@ impl PackedWhole {
     }
 
     fn chunks(self) -> impl Iterator<Item = Bytes> + Send {
-        // The last part of a chunk may reach beyond it.
-        let capacity = usize::try_from(self.len()).unwrap_or(usize::MAX).min(CHUNK + CHUNK / 2);
-        let (mut parts, mut member) = (self.0.into_iter(), Some(Member::with_capacity(capacity)));
+        let (mut parts, mut member) = (self.0.into_iter(), Some(Member::new()));
         std::iter::from_fn(move || {
             while let Some(open) = &mut member {
                 match parts.next() {
@@ -127,6 +125,7 @@ impl PackedWhole {
             }
             None
         })
+        .flatten()
     }
 }
 

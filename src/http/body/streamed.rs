@@ -48,15 +48,22 @@ pub(crate) enum Event {
 
 /// Reads an answer to its end, or until everything has to end.
 pub(crate) fn events(answer: Answer, shutdown: Shutdown) -> impl Stream<Item = Event> + Send {
-    stream::unfold(Some((answer, shutdown)), async |state| {
-        let (mut answer, shutdown) = state?;
-        let next = tokio::select! {
-            biased;
-            () = shutdown.end_ordered() => Err(AskError::ShuttingDown),
-            next = answer.next() => next,
+    // In a box, as both are moved for every event.
+    stream::unfold(Some(Box::new((answer, shutdown))), async |state| {
+        let mut state = state?;
+        let (answer, shutdown) = &mut *state;
+        let next = if shutdown.is_ended() {
+            Err(AskError::ShuttingDown)
+        } else {
+            // Rows that are there are given without waiting to be told of the end.
+            tokio::select! {
+                biased;
+                next = answer.next() => next,
+                () = shutdown.end_ordered() => Err(AskError::ShuttingDown),
+            }
         };
         Some(match next {
-            Ok(Some(rows)) => (Event::Rows(rows), Some((answer, shutdown))),
+            Ok(Some(rows)) => (Event::Rows(rows), Some(state)),
             Ok(None) => (Event::Reached(answer.verdict()), None),
             Err(error) => (Event::Broken(answer.verdict(), error), None),
         })
@@ -89,7 +96,9 @@ impl Streamed {
             Coding::Identity => None,
         };
         let (parts, chunks) = (Vec::new(), VecDeque::new());
-        let run = Run { events: events.boxed(), member, parts, chunks, phase: Phase::Rows, with: self };
+        let (events, phase) = (events.boxed(), Phase::Rows);
+        // In a box, as it is moved for every chunk.
+        let run = Box::new(Run { events, member, parts, chunks, given: 0, phase, with: self });
         Body::from_stream(stream::unfold(run, async |mut run| Some((run.step().await?, run))))
     }
 }
@@ -111,6 +120,8 @@ struct Run {
     parts: Vec<Part>,
     /// What is ready.
     chunks: VecDeque<Bytes>,
+    /// How many rows were laid out.
+    given: u64,
     phase: Phase,
     with: Streamed,
 }
@@ -136,7 +147,7 @@ impl Run {
                 Phase::Ending => {
                     self.phase = Phase::Over;
                     if let Some(member) = self.member.take() {
-                        return Some(Ok(member.finish()));
+                        self.chunks.extend(member.finish());
                     }
                 }
                 Phase::Breaking => {
@@ -157,7 +168,7 @@ impl Run {
             Some(member) => {
                 let packed = self.with.workbench.pack(parts).await?;
                 packed.iter().for_each(|part| member.put(part));
-                self.chunks.push_back(member.take());
+                self.chunks.extend(member.take());
             }
         }
         Ok(())
@@ -193,6 +204,7 @@ impl Run {
     fn take(&mut self, event: Option<Event>) {
         match event {
             Some(Event::Rows(rows)) => {
+                self.given += rows.len() as u64;
                 self.with.account.add_rows(rows.len() as u64);
                 self.parts.push(Framing::Ndjson.rows(rows));
             }
@@ -200,7 +212,9 @@ impl Run {
                 self.end(&verdict, Ended::Reached);
                 self.phase = Phase::Ending;
             }
-            Some(Event::Broken(verdict, error)) => {
+            Some(Event::Broken(mut verdict, error)) => {
+                // Of an answer that was known from the start it is of all of it.
+                verdict.count = self.given;
                 let problem = self.with.face.problem(&error);
                 self.with.account.note_problem(&problem);
                 self.end(&verdict, Ended::Broken(&problem));

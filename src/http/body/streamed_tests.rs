@@ -105,6 +105,15 @@ async fn a_failure_gives_what_was_ready_then_says_why_then_breaks() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_broken_answer_counts_what_it_gave_though_all_of_it_was_known() {
+    let failed = Event::Broken(verdict(8000), AskError::ShuttingDown);
+    let (text, _) = read(body(Coding::Identity, EndRecord::Wanted, two_pages(failed))).await;
+    let text = String::from_utf8(text).unwrap();
+    let last: serde_json::Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    assert_eq!(last["@end"]["count"], 3);
+}
+
+#[tokio::test(start_paused = true)]
 async fn without_an_end_record_a_failure_still_breaks() {
     let failed = Event::Broken(verdict(3), AskError::ShuttingDown);
     let (text, end) = read(body(Coding::Identity, EndRecord::Absent, two_pages(failed))).await;

@@ -13,6 +13,7 @@ pub(super) struct Envelope<'a> {
     pub(super) data: Data<'a>,
     pub(super) has_more: Option<&'a RawValue>,
     pub(super) total: Option<u64>,
+    pub(super) number: Option<u64>,
     /// Whether it carries a word of explanation, as errors do.
     pub(super) speaks: bool,
 }
@@ -49,8 +50,9 @@ impl<'a> Visitor<'a> for EnvelopeVisitor {
                 Key::Data => envelope.data = map.next_value_seed(DataSeed)?,
                 Key::HasMore => envelope.has_more = Some(map.next_value()?),
                 Key::Total => envelope.total = map.next_value::<&RawValue>()?.get().parse().ok(),
+                Key::PageNumber => envelope.number = map.next_value::<&RawValue>()?.get().parse().ok(),
                 Key::Explanation => envelope.speaks |= map.next_value::<&RawValue>()?.get() != "null",
-                Key::Id | Key::CreatedAt | Key::UpdatedAt | Key::Status | Key::Other => {
+                Key::Id | Key::AgentId | Key::CreatedAt | Key::UpdatedAt | Key::Status | Key::Other => {
                     map.next_value::<IgnoredAny>()?;
                 }
             }
@@ -119,6 +121,9 @@ impl<'a> Visitor<'a> for DataSeed {
 #[derive(Default)]
 pub(super) struct RowFields<'a> {
     pub(super) id: Option<&'a RawValue>,
+    pub(super) agent_id: Option<&'a RawValue>,
+    /// What a page has and neither a row nor an agent.
+    pub(super) data: Option<&'a RawValue>,
     pub(super) created_at: Option<&'a RawValue>,
     pub(super) updated_at: Option<&'a RawValue>,
     pub(super) status: Option<&'a RawValue>,
@@ -139,10 +144,12 @@ impl<'a> Visitor<'a> for RowVisitor {
         while let Some(key) = map.next_key_seed(KeySeed)? {
             let field = match key {
                 Key::Id => &mut fields.id,
+                Key::AgentId => &mut fields.agent_id,
+                Key::Data => &mut fields.data,
                 Key::CreatedAt => &mut fields.created_at,
                 Key::UpdatedAt => &mut fields.updated_at,
                 Key::Status => &mut fields.status,
-                Key::Data | Key::HasMore | Key::Total | Key::Explanation | Key::Other => {
+                Key::HasMore | Key::Total | Key::PageNumber | Key::Explanation | Key::Other => {
                     map.next_value::<IgnoredAny>()?;
                     continue;
                 }
@@ -158,8 +165,10 @@ enum Key {
     Data,
     HasMore,
     Total,
+    PageNumber,
     Explanation,
     Id,
+    AgentId,
     CreatedAt,
     UpdatedAt,
     Status,
@@ -188,8 +197,10 @@ impl Visitor<'_> for KeySeed {
             "data" => Key::Data,
             "has_more" => Key::HasMore,
             "total" => Key::Total,
+            "page_number" => Key::PageNumber,
             "error" | "message" | "detail" => Key::Explanation,
             "id" => Key::Id,
+            "agent_id" => Key::AgentId,
             "created_at" => Key::CreatedAt,
             "updated_at" => Key::UpdatedAt,
             "status" => Key::Status,

@@ -18,7 +18,8 @@ use crate::domain::{AgentFacts, MAX_PAGE_SIZE, Page, Rounding, Row, Status, Time
 use crate::source::RelayedPage;
 
 use super::depth;
-use fields::{Data, Envelope, EnvelopeVisitor, RowVisitor};
+use super::misfit::{Asked, Fitted, Misfit};
+use fields::{Data, Envelope, EnvelopeVisitor, RowFields, RowVisitor};
 
 /// The longest `id` that is believed to be one; upstream's have 36 bytes, in old rows some 70.
 const LONGEST_ID: usize = 1024;
@@ -31,8 +32,17 @@ pub type Fault = String;
 /// # Errors
 /// What keeps the body from being a page.
 pub fn parse(body: &Bytes, number: Option<u32>) -> Result<Page, Fault> {
+    fitted(body, &Asked { number, ..Asked::default() }).map(|fitted| fitted.answer)
+}
+
+/// Reads a page's body as rows, and whether it is the page that was asked for.
+///
+/// # Errors
+/// What keeps the body from being a page.
+pub(super) fn fitted(body: &Bytes, asked: &Asked) -> Result<Fitted<Page>, Fault> {
+    let number = asked.number;
     let text = json_text(body)?;
-    let Envelope { data, has_more, total, speaks } = read(text, EnvelopeVisitor)?;
+    let Envelope { data, has_more, total, number: told, speaks } = read(text, EnvelopeVisitor)?;
     let raws = match data {
         Data::Rows(raws) => raws,
         Data::Null | Data::Absent | Data::Other if speaks => {
@@ -46,14 +56,22 @@ pub fn parse(body: &Bytes, number: Option<u32>) -> Result<Page, Fault> {
         Data::Absent => return Err("an object without data".to_owned()),
         Data::Other => return Err("its data is neither an array nor null".to_owned()),
     };
-    let rows = raws.iter().map(|raw| row(body, text, raw)).collect::<Result<Vec<_>, _>>()?;
+    let mut is_of_another = false;
+    let rows = raws.iter().map(|raw| {
+        let fields = fields_of(raw)?;
+        let agent = fields.agent_id.and_then(text_of);
+        is_of_another |= agent.is_some_and(|agent| asked.is_another(&agent));
+        row(body, text, raw, &fields)
+    });
+    let rows = rows.collect::<Result<Vec<_>, _>>()?;
     let has_more = match has_more.map(RawValue::get) {
         Some("true") => true,
         Some("false") => false,
         None | Some("null") => may_have_more(rows.len(), total, number),
         Some(_) => return Err("its has_more is neither true nor false".to_owned()),
     };
-    Ok(Page { rows, has_more, total })
+    let misfits = asked.misfits(told, is_of_another, &rows);
+    Ok(Fitted { answer: Page { rows, has_more, total }, misfits })
 }
 
 /// Whether more may follow a page that does not say.
@@ -76,29 +94,35 @@ fn is_short_of(total: Option<u64>, rows: usize, number: Option<u32>) -> bool {
 ///
 /// # Errors
 /// The body is no JSON document: a hop spoke in upstream's place, or the answer was cut off where nothing but its text shows it.
-pub(super) fn relay(body: Bytes) -> Result<RelayedPage, Fault> {
-    match parse(&body, None) {
-        Ok(page) => Ok(RelayedPage { page: Some(page), body }),
+pub(super) fn relay(body: Bytes, asked: &Asked) -> Result<Fitted<RelayedPage>, Fault> {
+    match fitted(&body, asked) {
+        Ok(page) => Ok(page.map(|page| RelayedPage { page: Some(page), body })),
         Err(fault) => {
             match json_text(&body).is_ok_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok()) {
-                true => Ok(RelayedPage { page: None, body }),
+                true => Ok(Fitted::unknown(RelayedPage { page: None, body })),
                 false => Err(fault),
             }
         }
     }
 }
 
-/// Reads what upstream tells of an agent; only `created_at`, whatever else there is.
+/// Reads what upstream tells of an agent; only `created_at`, whatever else there is, and whether it is the one asked for.
 ///
 /// # Errors
 /// What keeps the body from being an agent.
-pub(super) fn parse_agent(body: &Bytes) -> Result<AgentFacts, Fault> {
+pub(super) fn parse_agent(body: &Bytes, asked: &Asked) -> Result<Fitted<AgentFacts>, Fault> {
     let text = json_text(body)?;
     if !text.trim_ascii_start().starts_with('{') {
         return Err("not an object".to_owned());
     }
     let fields = read(text, RowVisitor)?;
-    Ok(AgentFacts { created_at: instant(fields.created_at) })
+    let is_another = match fields.id.and_then(text_of) {
+        Some(id) => asked.is_another(&id),
+        // A page in an agent's place would let a key in that upstream has not looked at.
+        None => fields.data.is_some(),
+    };
+    let misfits = is_another.then_some(Misfit::Agent).into_iter().collect();
+    Ok(Fitted { answer: AgentFacts { created_at: instant(fields.created_at) }, misfits })
 }
 
 /// The body as text that may be JSON.
@@ -130,13 +154,18 @@ fn read<'a, V: Visitor<'a>>(text: &'a str, visitor: V) -> Result<V::Value, Fault
     Ok(value)
 }
 
-/// One row as a slice of the body it came on.
-fn row(body: &Bytes, text: &str, raw: &RawValue) -> Result<Row, Fault> {
+/// What is read of a row.
+fn fields_of(raw: &RawValue) -> Result<RowFields<'_>, Fault> {
     let raw = raw.get();
     if !raw.starts_with('{') {
         return Err("a row that is no object".to_owned());
     }
-    let fields = read(raw, RowVisitor)?;
+    read(raw, RowVisitor)
+}
+
+/// One row as a slice of the body it came on.
+fn row(body: &Bytes, text: &str, raw: &RawValue, fields: &RowFields<'_>) -> Result<Row, Fault> {
+    let raw = raw.get();
     let id = fields.id.and_then(text_of).filter(|id| (1..=LONGEST_ID).contains(&id.len()));
     let start = raw.as_ptr().addr() - text.as_ptr().addr();
     Ok(Row {

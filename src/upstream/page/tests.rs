@@ -132,14 +132,15 @@ fn null_data_where_there_are_rows_is_no_page() {
 
 #[test]
 fn what_is_passed_on_is_json_to_its_end() {
+    let relay = |text: &'static [u8]| relay(Bytes::from_static(text), &Asked::default()).map(|it| it.answer);
     for odd in ["{\"odd\": 12.710 }\n", "[1,2]", "{\"data\":[{\"no\":\"id\"}]}"] {
-        let relayed = relay(Bytes::from_static(odd.as_bytes())).unwrap();
+        let relayed = relay(odd.as_bytes()).unwrap();
         assert!(relayed.page.is_none() && relayed.body == odd);
     }
     for broken in ["", "<html>", "{\"data\":[{\"id\":\"a\"}", "{}x", "\"text\"", "[[1]"] {
-        assert!(relay(Bytes::from_static(broken.as_bytes())).is_err(), "{broken}");
+        assert!(relay(broken.as_bytes()).is_err(), "{broken}");
     }
-    assert!(relay(Bytes::from_static(b"{\"a\":\"\xff\"}")).is_err());
+    assert!(relay(b"{\"a\":\"\xff\"}").is_err());
 }
 
 #[test]
@@ -199,7 +200,9 @@ fn a_fault_tells_nothing_of_the_content() {
 
 #[test]
 fn only_the_date_of_an_agent_is_read() {
-    let read = |text: &'static str| parse_agent(&Bytes::from_static(text.as_bytes()));
+    let read = |text: &'static str| {
+        parse_agent(&Bytes::from_static(text.as_bytes()), &Asked::default()).map(|fitted| fitted.answer)
+    };
     let dated = read(r#"{"id":1,"created_at":"2025-01-01T00:00:00","data":{"x":[]},"has_more":3}"#).unwrap();
     assert_eq!(dated.created_at.unwrap().to_string(), "2025-01-01T00:00:00.000000Z");
     assert_eq!(read(r#"{"created_at":17}"#).unwrap().created_at, None);

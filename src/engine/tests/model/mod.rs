@@ -1,0 +1,247 @@
+//! The whole read path against a plain list: random histories, questions, clocks, faults and evictions.
+//!
+//! Each row's past is written down, so that an answer can be held against what freshness promises: a version may be
+//! given for as long after it was replaced as a row of its kind may be old, and a row may be missing for as long after
+//! it was first shown. With every time to live at zero that means: every answer is the truth.
+//!
+//! `FANFOLD_MODEL_CASES` runs as many cases as it says, for a longer run.
+
+mod chronicle;
+mod steps;
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use futures_util::future::join_all;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRng, TestRunner};
+
+use self::chronicle::Chronicle;
+use self::steps::{Asked, Case, STATUSES, Step, Way, case, mutate, set_up};
+use super::script::{Fact, Totals};
+use super::*;
+use crate::domain::Digest;
+use crate::source::SourceError;
+
+/// Longer than a refusal is repeated without asking upstream again.
+const REFUSAL_PASSES: Duration = Duration::from_secs(4);
+
+async fn live_through(case: &Case, settings: EngineSettings) -> Result<(), TestCaseError> {
+    let settings = EngineSettings { window: settings.window.filter(|_| case.sends_dates), ..settings };
+    let mut rig = Rig::new(settings.clone(), case.seed).with_history(case.history, 13);
+    set_up(&rig, case);
+    let chronicle = RefCell::new(Chronicle::default());
+    let digests = RefCell::default();
+    for step in &case.steps {
+        note(&chronicle, &rig);
+        // Two things never happen at the very same microsecond.
+        pass(Duration::from_millis(1)).await;
+        let is_early = settings.settled_ttl.is_zero() || chronicle.borrow().is_empty();
+        mutate(&rig, step, case, is_early);
+        match step {
+            Step::Pass { ms } => pass(Duration::from_millis(u64::from(*ms))).await,
+            Step::Restart => restart(&mut rig, &settings),
+            Step::Ask { asked, meanwhile } => {
+                note(&chronicle, &rig);
+                let answers = join_all(asked.iter().map(|asked| ask(&rig, &digests, asked)));
+                let changing = async {
+                    if let Some((after_ms, step)) = meanwhile
+                        && !is_hidden(case, step)
+                    {
+                        tokio::time::sleep(Duration::from_millis(u64::from(*after_ms))).await;
+                        note(&chronicle, &rig);
+                        mutate(&rig, step, case, false);
+                        note(&chronicle, &rig);
+                    }
+                };
+                let (answers, ()) = tokio::join!(answers, changing);
+                for asking in answers {
+                    match &asking.answer {
+                        None => {}
+                        Some(Ok(rows)) => chronicle.borrow().check(&asking, rows, &settings, case)?,
+                        Some(Err(error)) => prop_assert!(is_excused(&rig, error), "{error}"),
+                    }
+                }
+                let was_revoked = {
+                    let mut world = rig.script.world();
+                    world.refuse = None;
+                    world.agent_refused.take().is_some()
+                };
+                if was_revoked {
+                    pass(REFUSAL_PASSES).await;
+                }
+            }
+            Step::Insert { .. }
+            | Step::InsertTies { .. }
+            | Step::InsertLate { .. }
+            | Step::InsertUndated { .. }
+            | Step::Change { .. }
+            | Step::ChangeBatch { .. }
+            | Step::Delete { .. }
+            | Step::DeleteBatch { .. }
+            | Step::Evict { .. }
+            | Step::Purge
+            | Step::Fail { .. }
+            | Step::Stray { .. }
+            | Step::Revoke
+            | Step::Hollow { .. } => {}
+        }
+    }
+    rig.close().await;
+    Ok(())
+}
+
+/// Whether nothing in upstream's answers tells of what happens: rows that go while the total stays what it was move
+/// others to a page that was read before. A walk is proven by totals, so this is promised to nobody.
+fn is_hidden(case: &Case, step: &Step) -> bool {
+    case.totals == Totals::Frozen && matches!(step, Step::Delete { .. } | Step::DeleteBatch { .. })
+}
+
+/// Whether upstream is to blame for an answer that failed, and the answer says so.
+fn is_excused(rig: &Rig, error: &AskError) -> bool {
+    let world = rig.script.world();
+    let is_scripted = |detail: &str| detail == "scripted" && world.refuse.is_some();
+    matches!(error, AskError::Source(SourceError::Denied(_)) if world.agent_refused.is_some())
+        || matches!(error, AskError::Source(SourceError::Unavailable { detail, .. }) if is_scripted(detail))
+}
+
+/// Another gateway over the same upstream, which knows nothing.
+fn restart(rig: &mut Rig, settings: &EngineSettings) {
+    rig.store = Arc::new(Shelf::default());
+    let (source, store): (Arc<dyn Source>, _) = (Arc::clone(&rig.script) as _, Arc::clone(&rig.store));
+    rig.engine = Engine::new(settings.clone(), source, store as _, rig.clock.clone(), rig.shutdown.clone());
+}
+
+fn note(chronicle: &RefCell<Chronicle>, rig: &Rig) {
+    chronicle.borrow_mut().note(&rig.script.world().rows, rig.clock.now());
+}
+
+/// What every version of every row was reckoned to, by whichever gateway.
+type Digests = RefCell<HashMap<(String, u32), Digest>>;
+
+/// A question, when it came, and its answer; none if whoever asked left.
+struct Asking {
+    question: Question,
+    at: Timestamp,
+    answer: Option<Result<Vec<(String, u32)>, AskError>>,
+}
+
+impl Asking {
+    /// Whether a row as it was passes the question's filters.
+    fn fits(&self, fact: &Fact) -> bool {
+        let Filters { status, answered_by_voice_mail, .. } = &self.question.filters;
+        status.as_ref().is_none_or(|status| status.as_str() == fact.status)
+            && answered_by_voice_mail.is_none_or(|answered| answered == fact.voice_mail)
+    }
+}
+
+async fn ask(rig: &Rig, digests: &Digests, asked: &Asked) -> Asking {
+    tokio::time::sleep(Duration::from_millis(u64::from(asked.after_ms))).await;
+    let now = rig.clock.now();
+    let at = |hours: Option<u32>| hours.map(|hours| now.minus(hours * 3_600 * SECOND));
+    let mut wish = Wish { no_store: matches!(asked.way, Way::Unkept), ..Wish::default() };
+    wish.max_age = matches!(asked.way, Way::Reloaded).then_some(Duration::ZERO);
+    if let Way::Stale { ms } = asked.way {
+        wish.max_stale = Some(Duration::from_millis(u64::from(ms)));
+    }
+    let filters = Filters {
+        status: asked.status.map(|status| Status::new(STATUSES[status])),
+        answered_by_voice_mail: asked.voice_mail,
+        ..Filters::default()
+    };
+    let pace = match asked.way {
+        Way::Streamed | Way::Slowly { .. } => Pace::Streamed { row_wait: 50 * SECOND },
+        Way::Collected | Way::Reloaded | Way::Unkept | Way::Stale { .. } | Way::Abandoned { .. } => {
+            rig.question().pace
+        }
+    };
+    let (from, to) = (at(asked.from_hours), at(asked.to_hours));
+    let question = Question { from, to, filters, wish, pace, ..rig.question() };
+    let pause = if let Way::Slowly { ms } = asked.way { ms } else { 0 };
+    let taken = taken(rig, digests, question.clone(), Duration::from_millis(u64::from(pause)));
+    let answer = if let Way::Abandoned { ms } = asked.way {
+        let patience = Duration::from_millis(u64::from(ms));
+        let _left = tokio::time::timeout(patience, taken).await;
+        None
+    } else {
+        Some(taken.await)
+    };
+    Asking { question, at: now, answer }
+}
+
+/// The rows of an answer, which says of itself what it holds.
+async fn taken(
+    rig: &Rig,
+    digests: &Digests,
+    question: Question,
+    pause: Duration,
+) -> Result<Vec<(String, u32)>, AskError> {
+    let is_stream = matches!(question.pace, Pace::Streamed { .. });
+    let mut answer = rig.engine.ask(question).await?;
+    let foregone = answer.foregone().map(|verdict| verdict.digest);
+    let (slices, verdict) = if is_stream {
+        let mut slices = Vec::new();
+        while let Some(slice) = answer.next().await? {
+            slices.push(slice);
+            if !pause.is_zero() {
+                tokio::time::sleep(pause).await;
+            }
+        }
+        (slices, answer.verdict())
+    } else {
+        let collected = answer.collect(u64::MAX).await?;
+        (collected.slices, collected.verdict)
+    };
+    let given: Vec<_> = slices.iter().flat_map(rows).collect();
+    let mut digest = Digest::default();
+    for (row, version) in slices.iter().flat_map(EntrySlice::rows).zip(&given) {
+        digest.add(row.digest);
+        let first = *digests.borrow_mut().entry(version.clone()).or_insert(row.digest);
+        assert_eq!(first, row.digest, "by every gateway, and whenever it was read");
+    }
+    assert_eq!(digest, verdict.digest, "the entity tag is of the rows");
+    assert!(foregone.is_none_or(|foregone| foregone == digest), "and was so from the first");
+    assert_eq!(given.len() as u64, verdict.count);
+    Ok(given)
+}
+
+fn run(cases: u32, settings: &EngineSettings) {
+    let asked = std::env::vars()
+        .find_map(|(name, value)| (name == "FANFOLD_MODEL_CASES").then(|| value.parse().ok()).flatten());
+    let config = Config { cases: asked.unwrap_or(cases), failure_persistence: None, ..Config::default() };
+    // Every run of the tests tries the same cases; a longer one tries others each time.
+    let mut runner = match asked {
+        Some(_) => TestRunner::new(config),
+        None => {
+            let rng = TestRng::deterministic_rng(config.rng_algorithm);
+            TestRunner::new_with_rng(config, rng)
+        }
+    };
+    let result = runner.run(&case(), |case| {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(live_through(&case, settings.clone()))
+    });
+    if let Err(error) = result {
+        panic!("{error}");
+    }
+}
+
+#[test]
+fn with_every_time_to_live_at_zero_every_answer_is_the_truth() {
+    let zero = Duration::ZERO;
+    run(1_000, &EngineSettings { live_ttl: zero, settling_ttl: zero, settled_ttl: zero, ..settings() });
+}
+
+#[test]
+fn no_row_is_older_than_promised() {
+    run(
+        1_500,
+        &EngineSettings {
+            settle_after: 3_600 * SECOND,
+            settled_ttl: 30 * SECOND,
+            settling_ttl: 8 * SECOND,
+            ..settings()
+        },
+    );
+}

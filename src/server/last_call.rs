@@ -1,0 +1,96 @@
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::flow::{Flow, State};
+use crate::shutdown::Shutdown;
+
+/// What lies between an answer that is told to end and the socket: a chunk that is laid out, one that hyper took, hyper's
+/// buffer, each of a quarter of a megabyte at most. The end record comes after it.
+const BACKLOG: f64 = 768.0 * 1024.0;
+
+/// How often a connection is looked at during a drain.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// How many looks in a row must find the client slow: an answer that waits for upstream gives in bursts, too.
+const LOOKS: u32 = 4;
+
+/// Returns when a client, at the speed at which it takes what is ready for it, needs what is left of the drain for what is on
+/// its way already. More it would not get anyway; so told, its answer still says how it ended.
+///
+/// No client is told before half of the drain is over: it may be faster in the other half. Without a drain that has an
+/// end it never returns.
+pub(super) async fn until_last_call(flow: &Flow, shutdown: &Shutdown) {
+    shutdown.drain_begun().await;
+    let (began, before) = (Instant::now(), flow.progress().written);
+    let Some(ends_at) = shutdown.ends_at() else { return std::future::pending().await };
+    let mut slow_looks = 0;
+    loop {
+        tokio::time::sleep(LOOK).await;
+        slow_looks = if flow.state() == State::Giving { slow_looks + 1 } else { 0 };
+        let (passed, left) = (began.elapsed(), ends_at.saturating_duration_since(Instant::now()));
+        let taken = flow.progress().written - before;
+        if slow_looks >= LOOKS && passed >= left && left <= time_for_backlog(taken, passed) {
+            return;
+        }
+    }
+}
+
+/// How long a client takes for the backlog that took so much in so long.
+fn time_for_backlog(taken: u64, passed: Duration) -> Duration {
+    let speed = taken as f64 / passed.as_secs_f64();
+    Duration::try_from_secs_f64(BACKLOG / speed).unwrap_or(Duration::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DRAIN: Duration = Duration::from_secs(30);
+
+    /// How long into a drain a client is told that takes so many bytes a second of an endless answer; none if never.
+    async fn told_after(bytes_per_second: usize) -> Option<Duration> {
+        let (flow, shutdown) = (Flow::default(), Shutdown::default());
+        flow.answer_begun();
+        flow.wait_begun();
+        let began = Instant::now();
+        shutdown.drain_until(began + DRAIN);
+        let taking = async {
+            loop {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                flow.wrote(bytes_per_second / 10);
+            }
+        };
+        tokio::select! {
+            () = until_last_call(&flow, &shutdown) => Some(began.elapsed()),
+            () = taking => None,
+            () = tokio::time::sleep(DRAIN) => None,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_reader_is_told_while_there_is_time_for_what_is_on_its_way() {
+        // 768 KiB take 7.7 s.
+        let told = told_after(100 << 10).await.unwrap();
+        assert!((21..=23).contains(&told.as_secs()), "{told:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_fast_reader_is_not_told() {
+        assert_eq!(told_after(100 << 20).await, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_nothing_has_half_of_the_drain() {
+        assert_eq!(told_after(0).await.unwrap().as_secs(), 15);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_waits_for_upstream_is_not_told() {
+        let (flow, shutdown) = (Flow::default(), Shutdown::default());
+        flow.answer_begun();
+        shutdown.drain_until(Instant::now() + DRAIN);
+        let told = tokio::time::timeout(DRAIN, until_last_call(&flow, &shutdown)).await;
+        assert!(told.is_err());
+    }
+}
