@@ -20,6 +20,8 @@ impl Answer {
             }
         }
         if self.steps.is_empty() {
+            self.is_at_its_end = true;
+            self.give_moved();
             self.foregone = Some(self.tally.verdict());
         }
     }

@@ -232,7 +232,8 @@ async fn a_stream_with_nothing_left_to_read_has_its_verdict_before_its_first_row
     let streamed = rig.engine.ask(Question { pace, ..rig.question() }).await.unwrap();
     assert!(rig.requests() > 0, "the head is read");
     let verdict = streamed.foregone().cloned().unwrap();
-    drop(streamed);
+    let taken = streamed.collect(u64::MAX).await.unwrap().verdict;
+    assert_eq!((verdict.count, verdict.digest), (taken.count, taken.digest));
     let collected = rig.collect(rig.question()).await.unwrap().verdict;
     assert_eq!((verdict.count, verdict.digest), (1_001, collected.digest));
     rig.close().await;
