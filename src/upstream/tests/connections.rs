@@ -1,0 +1,53 @@
+use super::*;
+
+#[tokio::test]
+async fn idle_connections_that_are_dead_do_not_open_the_breaker() {
+    const OK: &[u8] =
+        b"HTTP/1.1 200 OK\r\ncontent-length: 28\r\nconnection: close\r\n\r\n{\"data\":[],\"has_more\":false}";
+    // More than open it for a single agent.
+    const DEAD: usize = 25;
+    const ANSWERS: [&[u8]; 2 * DEAD] = {
+        let mut answers: [&[u8]; 2 * DEAD] = [b""; 2 * DEAD];
+        let mut at = DEAD;
+        while at < 2 * DEAD {
+            answers[at] = OK;
+            at += 1;
+        }
+        answers
+    };
+    let fake = Arc::new(raw(&ANSWERS).await);
+    let mut pages = JoinSet::new();
+    for _ in 0..DEAD {
+        let fake = Arc::clone(&fake);
+        pages.spawn(async move { fake.page(RETRY).await.is_ok() });
+    }
+    assert!(pages.join_all().await.into_iter().all(|is_read| is_read));
+    assert_eq!(fake.upstream.stats().turned_away, 0);
+    assert!(fake.upstream.stats().requests(RequestOutcome::Broken) >= DEAD as u64);
+}
+
+#[tokio::test]
+async fn a_connection_that_dies_before_its_answer_is_replaced() {
+    const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 28\r\n\r\n{\"data\":[],\"has_more\":false}";
+    let fake = raw(&[b"", OK]).await;
+    assert!(fake.page(RETRY).await.unwrap().rows.is_empty());
+    assert_eq!(fake.upstream.stats().retries, 1);
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_off_is_never_a_page() {
+    const CUT: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 90\r\n\r\n{\"data\":[],\"has_more\":false}";
+    let fake = raw(&[CUT]).await;
+    assert!(matches!(fake.page(NEVER).await, Err(SourceError::Unavailable { .. })));
+    assert_eq!(fake.upstream.stats().requests(RequestOutcome::Broken), 1);
+}
+
+#[tokio::test]
+async fn nobody_there_is_unavailable() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let fake = Fake { upstream: upstream(&base), _tasks: JoinSet::new() };
+    assert!(matches!(fake.page(NEVER).await, Err(SourceError::Unavailable { .. })));
+    assert_eq!(fake.upstream.stats().requests(RequestOutcome::Unreachable), 1);
+}
