@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
 
-use super::room::{Fresh, Guest, Kept, Look, Room};
+use super::room::{Fresh, Guest, Kept, Look, Room, Ticket};
 use super::{Entry, Runs};
 use crate::deflate::{Deflated, Effort, Separator};
 
@@ -187,8 +187,8 @@ impl Forms {
             lines.extend_from_slice(&all[range]);
         }
         let piece = Arc::new(Deflated::new(&lines, &ends, Effort::Arrival)?);
-        let (guest, bytes) = (Guest::Piece(runs.clone()), piece.weight());
-        let keep = |room: &Arc<Room>| room.keep(entry, guest, Arc::clone(&piece), bytes);
+        let bytes = piece.weight();
+        let keep = |room: &Arc<Room>| room.keep(entry, Guest::Piece, Arc::clone(&piece), bytes);
         if let Some(kept) = self.room.get().and_then(keep) {
             let mut held = self.lock();
             held.pieces.retain(|(of, _)| of != runs);
@@ -224,19 +224,27 @@ impl Forms {
         Ok(deflated)
     }
 
-    /// Whether a form stays where room is needed; else it is dropped.
-    pub(super) fn spares(&self, guest: &Guest, look: Look) -> bool {
+    /// Whether a form is the one with this ticket.
+    pub(super) fn keeps(&self, guest: Guest, ticket: Ticket) -> bool {
         let mut held = self.lock();
-        let kept = match guest {
-            Guest::Plain(separator) => held.kept(*separator),
-            Guest::Commas => &mut held.blocks,
-            Guest::Piece(runs) => return spares_piece(&mut held.pieces, runs, look),
-        };
-        let is_spared = kept.as_mut().is_some_and(|kept| kept.withstands(look));
-        if !is_spared {
-            *kept = None;
+        match guest {
+            Guest::Plain(separator) => held.kept(separator).as_ref().is_some_and(|kept| kept.is(ticket)),
+            Guest::Commas => held.blocks.as_ref().is_some_and(|kept| kept.is(ticket)),
+            Guest::Piece => held.pieces.iter().any(|(_, kept)| kept.is(ticket)),
         }
-        is_spared
+    }
+
+    /// Whether a form stays where room is needed; else it is dropped.
+    pub(super) fn spares(&self, guest: Guest, ticket: Ticket, look: Look) -> bool {
+        let mut held = self.lock();
+        match guest {
+            Guest::Plain(separator) => spares(held.kept(separator), ticket, look),
+            Guest::Commas => spares(&mut held.blocks, ticket, look),
+            Guest::Piece => {
+                held.pieces.retain_mut(|(_, kept)| !kept.is(ticket) || kept.withstands(look));
+                held.pieces.iter().any(|(_, kept)| kept.is(ticket))
+            }
+        }
     }
 
     pub(super) fn weight(&self, plain: usize) -> usize {
@@ -249,11 +257,13 @@ impl Forms {
     }
 }
 
-fn spares_piece(pieces: &mut Vec<(Runs, Kept<Arc<Deflated>>)>, runs: &Runs, look: Look) -> bool {
-    let Some(at) = pieces.iter().position(|(kept, _)| kept == runs) else { return false };
-    let is_spared = pieces[at].1.withstands(look);
+fn spares<T>(kept: &mut Option<Kept<T>>, ticket: Ticket, look: Look) -> bool {
+    let is_spared = match kept {
+        Some(kept) if kept.is(ticket) => kept.withstands(look),
+        Some(_) | None => return false,
+    };
     if !is_spared {
-        pieces.remove(at);
+        *kept = None;
     }
     is_spared
 }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use bytes::Bytes;
 
-use super::{Entry, Runs};
+use super::Entry;
 use crate::deflate::Separator;
 
 /// How many forms are looked at to make room for one.
@@ -29,23 +29,41 @@ pub struct Room {
 }
 
 /// What may be kept beside an entry.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Guest {
     /// Its rows as plain bytes.
     Plain(Separator),
     /// Its blocks with commas in them.
     Commas,
     /// Some of its rows, deflated apart.
-    Piece(Runs),
+    Piece,
+}
+
+/// Tells one form that is kept from those that were in its place before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Ticket(u64);
+
+#[derive(Debug)]
+struct Queued {
+    entry: Weak<Entry>,
+    guest: Guest,
+    ticket: Ticket,
+}
+
+impl Queued {
+    fn is_kept(&self) -> bool {
+        self.entry.upgrade().is_some_and(|entry| entry.forms.keeps(self.guest, self.ticket))
+    }
 }
 
 #[derive(Debug, Default)]
 struct Forms {
     /// All forms that are kept, and some that are gone, the one to be looked at next in front.
-    queue: VecDeque<(Weak<Entry>, Guest)>,
+    queue: VecDeque<Queued>,
+    latest: Ticket,
     /// How many new ones there were since one could take the place of a used one.
     turned_away: u32,
-    /// How many there may be until those are sorted out that went with their entries.
+    /// How many there may be until those are sorted out that are gone.
     sorted_at: usize,
 }
 
@@ -62,6 +80,12 @@ impl Room {
     /// What it holds now.
     pub fn stats(&self) -> RoomStats {
         RoomStats { kept: self.kept.load(Relaxed), fresh: self.fresh.load(Relaxed) }
+    }
+
+    /// How many forms stand in its queue.
+    #[cfg(test)]
+    pub(super) fn queued(&self) -> usize {
+        self.lock().queue.len()
     }
 
     /// Sets how much there may be, and drops what is too much.
@@ -123,10 +147,10 @@ impl Room {
         if !self.has_room(bytes) {
             return None;
         }
-        forms.add(Arc::downgrade(entry), guest);
+        let ticket = forms.add(Arc::downgrade(entry), guest);
         let bytes = bytes as u64;
         self.kept.fetch_add(bytes, Relaxed);
-        Some(Kept { form, place: Place { bytes, room: Arc::clone(self) }, used: Used::Never })
+        Some(Kept { form, ticket, place: Place { bytes, room: Arc::clone(self) }, used: Used::Never })
     }
 
     fn has_room(&self, length: usize) -> bool {
@@ -141,20 +165,22 @@ impl Room {
 impl Forms {
     /// Looks at the form in front: gives it up, or puts it at the back.
     fn turn(&mut self, look: Look) {
-        let Some((entry, guest)) = self.queue.pop_front() else { return };
-        let is_spared = entry.upgrade().is_some_and(|entry| entry.forms.spares(&guest, look));
-        if is_spared {
-            self.queue.push_back((entry, guest));
+        let Some(queued) = self.queue.pop_front() else { return };
+        let Queued { entry, guest, ticket } = &queued;
+        if entry.upgrade().is_some_and(|entry| entry.forms.spares(*guest, *ticket, look)) {
+            self.queue.push_back(queued);
         }
     }
 
-    fn add(&mut self, entry: Weak<Entry>, guest: Guest) {
+    fn add(&mut self, entry: Weak<Entry>, guest: Guest) -> Ticket {
         const FEW: usize = 64;
         if self.queue.len() >= self.sorted_at.max(FEW) {
-            self.queue.retain(|(entry, _)| entry.strong_count() > 0);
+            self.queue.retain(Queued::is_kept);
             self.sorted_at = 2 * self.queue.len();
         }
-        self.queue.push_back((entry, guest));
+        self.latest.0 += 1;
+        self.queue.push_back(Queued { entry, guest, ticket: self.latest });
+        self.latest
     }
 }
 
@@ -180,6 +206,7 @@ enum Used {
 #[derive(Debug)]
 pub(super) struct Kept<T> {
     form: T,
+    ticket: Ticket,
     #[expect(dead_code, reason = "held for its drop")]
     place: Place,
     used: Used,
@@ -199,6 +226,11 @@ impl<T: Clone> Kept<T> {
 }
 
 impl<T> Kept<T> {
+    /// Whether it is the one with this ticket.
+    pub(super) fn is(&self, ticket: Ticket) -> bool {
+        self.ticket == ticket
+    }
+
     /// Whether it stays although room is needed.
     pub(super) const fn withstands(&mut self, look: Look) -> bool {
         match (look, self.used) {

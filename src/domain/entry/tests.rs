@@ -138,6 +138,18 @@ fn of_one_entry_a_few_pieces_are_kept() {
 }
 
 #[test]
+fn a_room_forgets_forms_that_others_took_the_place_of() {
+    let room = room(u64::MAX);
+    let entry = entry(20, &room);
+    for round in 0..1000 {
+        let first = round % 19;
+        entry.piece(&std::iter::once(first..first + 1).collect()).unwrap();
+    }
+    assert!(room.queued() < 200, "{}", room.queued());
+    assert_eq!((0..19).filter(|&row| entry.has_piece(&std::iter::once(row..row + 1).collect())).count(), 4);
+}
+
+#[test]
 fn blocks_with_commas_are_kept_where_that_takes_room_from_nobody() {
     let room = room(1 << 20);
     let entry = entry(20, &room);
