@@ -7,7 +7,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::access::Known as Standing;
-use super::answer::{Answer, Frame};
+use super::answer::{Answer, Frame, Present};
 use super::freshness::{Membership, Policy};
 use super::inner::Inner;
 use super::opening::Opening;
@@ -29,14 +29,15 @@ pub(super) async fn ask(inner: &Arc<Inner>, question: Question) -> Result<Answer
     let turn = turn(&question);
     let (facts, opening) = within(inner, &question, admitted(inner, &question, &turn)).await?;
     // Read once: what goes up to the present must end where the present is said to be.
-    let mut upstream_now = inner.clock.upstream_now(&*inner.source);
+    let now = inner.clock.now();
+    let mut present = Present { to: inner.clock.upstream_now(&*inner.source), pinned_at: now };
     let opening = opening.filter(|opening| opening.is_timely(inner.source.clock_ahead_micros()));
     if let Some(opening) = &opening
         && question.to.is_none_or(|to| opening.to < to)
     {
-        upstream_now = opening.to;
+        present = Present { to: opening.to, pinned_at: inner.clock.at(opening.sent_at) };
     }
-    let Some(span) = span(inner, &question, facts, upstream_now)? else {
+    let Some(span) = span(inner, &question, facts, present.to)? else {
         return Ok(Answer::empty(question.to.unwrap_or(asked_at).min(asked_at)));
     };
     let (scope, membership) = scope(inner, &question, span, asked_at);
@@ -45,8 +46,8 @@ pub(super) async fn ask(inner: &Arc<Inner>, question: Question) -> Result<Answer
     let credential = question.credential.id();
     let policy = inner.policy(membership, credential).wished(&question.wish).of_scope(scope.key);
     let status = if membership == Membership::Rows { question.filters.status.clone() } else { None };
-    let present = present(&scope, &policy, asked_at, upstream_now);
-    let Some(span) = Span::new(span.from(), span.to().min(present)) else {
+    let present = known_present(&scope, &policy, asked_at).unwrap_or(present);
+    let Some(span) = Span::new(span.from(), span.to().min(present.to)) else {
         return Ok(Answer::empty(span.from()));
     };
     let frame = Frame {
@@ -241,18 +242,18 @@ fn is_better_here(inner: &Inner, wide: &Subject, status: &Status, span: Span, no
     others_ask && expected_rows.unwrap_or_else(known) <= MAX_SHARED_ROWS
 }
 
-/// Where the present is for a question: at the end of the latest reading that went up to it, if that is fresh enough
-/// or under way, so that what comes with every question costs nothing between two readings; else now.
-fn present(scope: &Scope, policy: &Policy, now: Timestamp, upstream_now: Timestamp) -> Timestamp {
+/// Where the present is for a question that shares it with others: at the end of the latest reading that went up to it,
+/// if that is fresh enough or under way, so that what comes with every question costs nothing between two readings.
+fn known_present(scope: &Scope, policy: &Policy, now: Timestamp) -> Option<Present> {
     let known = scope.lock();
-    let is_fresh = |read_at| !policy.is_past(read_at, policy.live, now);
-    let latest = known.head.filter(|head| is_fresh(head.read_at)).map(|head| head.to);
+    let latest = known.head.map(|head| Present { to: head.to, pinned_at: head.read_at });
     let coming = known
         .readings
         .iter()
-        .filter(|reading| reading.is_head && reading.is_open() && is_fresh(reading.planned_at))
-        .map(|reading| reading.span.to());
-    latest.into_iter().chain(coming).max().unwrap_or(upstream_now)
+        .filter(|reading| reading.is_head && reading.is_open())
+        .map(|reading| Present { to: reading.span.to(), pinned_at: reading.pinned_at });
+    let is_fresh = |present: &Present| !policy.is_past(present.pinned_at, policy.live, now);
+    latest.into_iter().chain(coming).filter(is_fresh).max_by_key(|present| present.to)
 }
 
 /// Whether a lenient answer may leave a part out.

@@ -143,7 +143,7 @@ impl Answer {
             let plan = frame.plan(fallback);
             self.tally.freshness = plan.worst.unwrap_or(self.tally.freshness);
         }
-        if frame.span.to() == frame.present {
+        if frame.span.to() == frame.present.to {
             // What is given now goes up to the present of an earlier reading.
             let lag = frame.inner.settings.commit_lag;
             self.tally.as_of = self.tally.as_of.min(fallback.to().minus(lag));

@@ -26,8 +26,7 @@ pub(in crate::engine) struct Frame {
     pub(in crate::engine) scope: Arc<Scope>,
     /// What is asked about, its end pinned.
     pub(in crate::engine) span: Span,
-    /// The present, by upstream's clock: nothing later is looked at.
-    pub(in crate::engine) present: Timestamp,
+    pub(in crate::engine) present: Present,
     /// The question's own `to`.
     pub(in crate::engine) asked_to: Option<Timestamp>,
     pub(in crate::engine) policy: Policy,
@@ -45,6 +44,15 @@ pub(in crate::engine) struct Frame {
     pub(in crate::engine) tolerance: Tolerance,
     pub(in crate::engine) wish: Wish,
     pub(in crate::engine) deadline: Option<Instant>,
+}
+
+/// The present of an answer: nothing later is looked at.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::engine) struct Present {
+    /// The instant, by upstream's clock.
+    pub(in crate::engine) to: Timestamp,
+    /// When that was the present, by ours. What is read up to it later is no younger.
+    pub(in crate::engine) pinned_at: Timestamp,
 }
 
 /// About how many steps are made of a plan at a time: five years of weeks.
@@ -68,13 +76,16 @@ pub(super) enum Origin {
 impl Frame {
     /// Every execution created up to this instant is in the answer.
     pub(super) fn as_of(&self) -> Timestamp {
-        let proven = self.present.minus(self.inner.settings.commit_lag);
+        let proven = self.present.to.minus(self.inner.settings.commit_lag);
         self.asked_to.map_or(proven, |to| to.min(proven))
     }
 
     /// Ends the question at an earlier present.
     pub(super) fn narrow(&mut self, span: Span) {
-        self.present = self.present.min(span.to());
+        if span.to() < self.present.to {
+            // When that was the present is not known here.
+            self.present = Present { to: span.to(), pinned_at: Timestamp::MIN };
+        }
         self.span = span;
     }
 
@@ -83,10 +94,6 @@ impl Frame {
     }
 
     pub(super) fn plan(&self, span: Span) -> Plan {
-        let company = match self.scope.is_asked_by_status(self.asked_at) {
-            true => Company::ByStatus,
-            false => Company::None,
-        };
         let refused = self.scope.learned.refused_statuses();
         let probing = match self.keep {
             Keep::Yes => Probing::AllBut(&refused),
@@ -189,13 +196,12 @@ impl Frame {
     }
 
     pub(super) fn reading(&self, span: Span, purpose: Purpose, urgency: Urgency) -> Arc<Reading> {
-        let is_head = purpose == Purpose::Know && span.to() == self.present;
+        let is_head = purpose == Purpose::Know && span.to() == self.present.to;
         let turn = Turn { urgency, ..self.turn.clone() };
         let (in_flight, fan_out) = (Arc::clone(&self.in_flight), self.inner.settings.fan_out);
         let opening = self.opening.clone().filter(|opening| purpose == Purpose::Know && opening.begins(span));
-        let planned_at = opening.as_ref().map_or_else(Instant::now, |opening| opening.sent_at);
-        let planned_at = self.inner.clock.at(planned_at);
-        Reading::new(span, purpose, planned_at, is_head, self.keep, turn, opening, in_flight, fan_out)
+        let pinned_at = self.present.pinned_at;
+        Reading::new(span, purpose, pinned_at, is_head, self.keep, turn, opening, in_flight, fan_out)
     }
 
     /// Asks which of the old rows are still in their status.

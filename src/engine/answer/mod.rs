@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-pub(super) use frame::Frame;
+pub(super) use frame::{Frame, Present};
 
 use self::frame::{Origin, Step};
 use self::tally::{How, Tally};

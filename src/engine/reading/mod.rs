@@ -48,8 +48,8 @@ pub(super) enum Purpose {
 pub(super) struct Reading {
     pub(super) span: Span,
     pub(super) purpose: Purpose,
-    /// When it was decided on, and the end of its span pinned.
-    pub(super) planned_at: Timestamp,
+    /// When the present was pinned, by our clock.
+    pub(super) pinned_at: Timestamp,
     /// Whether it ends at the present: see `scope::Head`.
     pub(super) is_head: bool,
     /// Whether what it brings may be kept (`no-store`).
@@ -134,7 +134,7 @@ impl Reading {
     pub(super) fn new(
         span: Span,
         purpose: Purpose,
-        planned_at: Timestamp,
+        pinned_at: Timestamp,
         is_head: bool,
         keep: Keep,
         turn: Turn,
@@ -146,7 +146,7 @@ impl Reading {
         Arc::new(Self {
             span,
             purpose,
-            planned_at,
+            pinned_at,
             is_head,
             keep,
             turn,

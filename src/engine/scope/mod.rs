@@ -5,8 +5,8 @@
 //! though a read that is under way still answers those who wait for it.
 
 mod layout;
+mod merge;
 
-use std::collections::HashSet;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -73,7 +73,7 @@ impl Revalidation {
 pub(super) struct Head {
     /// The last instant it asked for, by upstream's clock.
     pub(super) to: Timestamp,
-    /// When it was asked, by ours.
+    /// When that was the present, by ours, or when it was asked, if that was earlier.
     pub(super) read_at: Timestamp,
 }
 
@@ -189,8 +189,8 @@ impl Scope {
         commit_lag: Duration,
         policy: &Policy,
     ) -> Vec<EntrySlice> {
-        let filled = self.lock().with_undated(piece);
-        let piece = filled.as_ref().unwrap_or(piece);
+        let merged = self.lock().merged(piece);
+        let piece = merged.as_ref().unwrap_or(piece);
         // By whichever clock is behind: what was learned of upstream's may be wrong.
         let trusted_to = piece.asked_at.upstream.min(piece.asked_at.ours).minus(commit_lag);
         let chunks: Vec<Chunk<'_>> = [
@@ -218,12 +218,12 @@ impl Scope {
         if known.is_closed {
             return;
         }
+        // It may have waited for its turn, or be read again: what is newer than its end was not asked for.
+        let read_at = asked_at.ours.min(reading.pinned_at);
         if reading.is_head
             && piece.span.to() == reading.span.to()
-            && known.head.is_none_or(|h| h.read_at < asked_at.ours)
+            && known.head.is_none_or(|head| head.read_at < read_at)
         {
-            // It may have waited for its turn: what is newer than its end was not asked for.
-            let read_at = asked_at.ours.min(reading.planned_at);
             known.head = Some(Head { to: piece.span.to(), read_at });
         }
         known.forget_older_places(self.key, store, piece);
@@ -301,58 +301,6 @@ impl Known {
     /// What is known within a span.
     pub(super) fn look(&self, span: Span) -> Vec<Part<'_>> {
         self.coverage.look(span)
-    }
-
-    /// The piece with the rows without a date that are known within its span and were not asked for with it; none if
-    /// there are no such rows.
-    ///
-    /// Upstream has such a row somewhere between its neighbors that have one. Only a piece that reaches from the one
-    /// to the other tells that it has gone.
-    fn with_undated(&self, piece: &Piece) -> Option<Piece> {
-        let mut left_out = Vec::new();
-        for segment in self.coverage.overlapping(piece.span).filter(|segment| segment.may_have_undated()) {
-            let Some((entry, rows)) = segment.rows() else { continue };
-            for position in rows {
-                let row = &entry.rows()[position];
-                if row.is_dated || !piece.span.contains(row.created_at) {
-                    continue;
-                }
-                let below = self.coverage.dated_below(row.created_at).unwrap_or(segment.span.from());
-                let above = self.coverage.dated_above(row.created_at).or(self.coverage.end());
-                let between = Span::new(below, above.unwrap_or(below));
-                let is_in_piece = || piece.rows.iter().any(|new| new.row.id == row.id);
-                if !between.is_some_and(|between| piece.span.covers(between)) && !is_in_piece() {
-                    left_out.extend(entry.take_rows(position..position + 1).into_iter().flatten());
-                }
-            }
-        }
-        if left_out.is_empty() {
-            return None;
-        }
-        let rows = left_out.into_iter().chain(piece.rows.iter().cloned()).collect();
-        Some(Piece::new(piece.span, rows, piece.asked_at))
-    }
-
-    /// Takes the rows without a date that a piece brings from where they were known before: one that others came
-    /// before has another place now.
-    fn forget_older_places(&mut self, scope: ScopeKey, store: &dyn Store, piece: &Piece) {
-        let undated = |row: &&NewRow| row.row.created_at.is_none();
-        let moved: HashSet<&RowId> = piece.rows.iter().filter(undated).map(|row| &row.row.id).collect();
-        if moved.is_empty() {
-            return;
-        }
-        let is_old = |row: &EntryRow| moved.contains(&row.id) && row.read_at < piece.asked_at.ours;
-        let segments: Vec<Segment> = self.coverage.all().filter(|s| s.may_have_undated()).cloned().collect();
-        for segment in segments.into_iter().filter(|segment| !piece.span.covers(segment.span)) {
-            let Some((entry, rows)) = segment.rows() else { continue };
-            if entry.rows()[rows.clone()].iter().any(is_old) {
-                let Ok(taken) = entry.take_rows(rows.clone()) else { continue };
-                let known = entry.rows()[rows].iter().zip(taken);
-                let left: Vec<NewRow> =
-                    known.filter(|(row, _)| !is_old(row)).map(|(_, taken)| taken).collect();
-                self.lay(scope, store, Segment { contents: Contents::Empty, ..segment }, &left);
-            }
-        }
     }
 
     /// Puts a segment in its place, joined with small neighbors that touch it.

@@ -1,6 +1,6 @@
 //! How old an answer may be, and what keeping it that fresh costs.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use super::bent::{bent, on_a_thread, with_slow_pages};
 use super::*;
@@ -168,5 +168,55 @@ async fn a_question_that_may_keep_nothing_sees_what_changed_and_changes_nothing_
     let wish = Wish { no_store: true, ..Wish::default() };
     assert_eq!(rig.rows(Question { wish, ..rig.question() }).await, rig.truth(&rig.question()));
     assert_eq!(kept(), before);
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_that_is_read_again_is_no_younger_than_its_end() {
+    let rig = Rig::new(settings(), 1).with_history(60, 3);
+    rig.script.world().insert(NOW.minus(SECOND), "completed");
+    rig.rows(rig.question()).await;
+    rig.script.world().insert(rig.clock.now().plus(SECOND / 100), "queued");
+    pass(SECOND * 9 / 10).await;
+    rig.store.0.lock().unwrap().clear();
+    rig.rows(rig.question()).await;
+    pass(SECOND * 9 / 10).await;
+    assert_eq!(rig.rows(rig.question()).await, rig.truth(&rig.question()));
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reading_that_arrives_late_takes_nothing_back_that_a_probe_brought() {
+    let reads = AtomicU32::new(0);
+    let rig = bent(settings(), |bent| {
+        bent.back = Box::new(move |subject, page, _| {
+            let is_narrow = subject.filters.status.is_none() && page.span.width() < 60 * SECOND;
+            let times = if is_narrow { 1 + reads.fetch_add(1, Ordering::Relaxed) } else { 0 };
+            Ok(times * SECOND / 10)
+        });
+    })
+    .with_history(400, 20);
+    let at = NOW.minus(6 * DAY).minus(5 * SECOND);
+    let stuck = {
+        let mut world = rig.script.world();
+        world.insert(NOW.minus(2 * DAY), "in-progress");
+        world.insert(NOW.minus(10 * DAY), "in-progress");
+        // One that finished just now lies above one that never did, so that the two are read where they are.
+        let ended = world.insert(at.plus(SECOND * 3), "in-progress");
+        world.change(ended, "completed", NOW);
+        world.insert(at, "in-progress")
+    };
+    rig.rows(rig.question()).await;
+    pass(15 * SECOND).await;
+    let narrow = Question { from: Some(at), to: Some(at.plus(4 * SECOND)), ..rig.question() };
+    let all = async {
+        tokio::time::sleep(SECOND * 3 / 100).await;
+        rig.script.world().change(stuck, "in-progress", rig.clock.now());
+        pass(SECOND / 100).await;
+        let reload = Wish { max_age: Some(Duration::ZERO), ..Wish::default() };
+        rig.rows(Question { wish: reload, ..rig.question() }).await
+    };
+    let (_, all) = tokio::join!(rig.rows(narrow), all);
+    assert_eq!(all, rig.truth(&rig.question()));
     rig.close().await;
 }
