@@ -21,7 +21,7 @@ use super::inner::Inner;
 use super::question::Wish;
 use super::reading::place;
 use super::verdict::{CacheReport, Freshness, StaleReason};
-use crate::domain::{AgentId, Credential, CredentialId, Entry, Filters, Page, Timestamp};
+use crate::domain::{AgentId, Credential, CredentialId, Entry, Filters, Page, Span, Timestamp};
 use crate::source::{
     Deadline, Departure, QuestionId, RelayedPage, SourceError, Subject, Trace, Turn, Urgency,
 };
@@ -239,7 +239,7 @@ fn relayed(kept: &Kept, freshness: Freshness, stale: Option<StaleReason>) -> Rel
 fn freshness(kept: &Kept, policy: &super::freshness::Policy, now: Timestamp) -> Freshness {
     let age = now.since(kept.read_at);
     let Some(page) = &kept.page else { return Freshness { age, lifetime: Duration::ZERO } };
-    let rows = Entry::new(&place(page.clone(), None, kept.read_at, kept.read_at));
+    let rows = Entry::new(&place(page.clone(), None, Span::at(kept.read_at), kept.read_at));
     let lifetime = rows.rows().iter().map(|row| policy.row_ttl(row, now)).min().unwrap_or(policy.live);
     Freshness { age, lifetime }
 }

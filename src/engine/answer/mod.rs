@@ -48,6 +48,8 @@ pub struct Answer {
     /// What may be given, at worst, if upstream fails.
     fallback: Option<Span>,
     replans: u32,
+    /// Whether all was given that its plan names, and what moved meanwhile.
+    is_at_its_end: bool,
     /// How often everything given so far was taken back; only ever for an answer that is collected.
     restarts: u32,
     /// Ids of rows without a date of their own: only those can turn up in two places.
@@ -64,7 +66,18 @@ impl Answer {
 
     fn of(frame: Option<Frame>, tally: Tally, foregone: Option<Verdict>) -> Self {
         let (steps, ready, undated) = (VecDeque::new(), VecDeque::new(), HashSet::new());
-        Self { frame, steps, ready, foregone, tally, fallback: None, replans: 0, restarts: 0, undated }
+        Self {
+            frame,
+            steps,
+            ready,
+            foregone,
+            tally,
+            fallback: None,
+            replans: 0,
+            is_at_its_end: false,
+            restarts: 0,
+            undated,
+        }
     }
 
     /// Plans, asks what must be asked before anything can be given, and begins to read.
@@ -125,6 +138,8 @@ impl Answer {
             };
             answer.give(slice, How::Hit);
         }
+        answer.is_at_its_end = true;
+        answer.give_moved();
         answer.foregone = Some(answer.tally.verdict());
         answer
     }
@@ -177,10 +192,13 @@ impl Answer {
                 return Ok(Some(slice));
             }
             if self.steps.is_empty() {
-                return Ok(None);
-            }
-            if let Err(error) = self.step().await {
-                self.steps.clear();
+                if self.is_at_its_end {
+                    return Ok(None);
+                }
+                self.is_at_its_end = true;
+                self.give_moved();
+            } else if let Err(error) = self.step().await {
+                (self.is_at_its_end, self.steps) = (true, VecDeque::new());
                 return Err(error);
             }
         }

@@ -72,7 +72,9 @@ impl Answer {
         let Some(frame) = &self.frame else { return };
         let Some(part) = piece.intersection(span) else { return };
         let how = if origin == Origin::Own { How::Miss } else { How::Joined };
-        let is_due = |row: &EntryRow| part.contains(row.created_at) && frame.is_due(row);
+        // One without a date that is due was known before, and the reading did not bring it: it is elsewhere, or gone.
+        let is_left = |row: &EntryRow| !row.is_dated && frame.is_due(row);
+        let is_due = |row: &EntryRow| part.contains(row.created_at) && frame.is_due(row) && !is_left(row);
         if origin == Origin::Joined && slices.iter().flat_map(EntrySlice::rows).any(is_due) {
             // The reading began before this question, and what it brought may have changed since.
             self.advance(span, part);
@@ -82,8 +84,10 @@ impl Answer {
             self.replan(part);
             return;
         }
-        let kept: Vec<EntrySlice> =
-            slices.into_iter().filter_map(|slice| frame.filtered(slice, part)).collect();
+        let kept: Vec<EntrySlice> = slices
+            .into_iter()
+            .filter_map(|slice| frame.filtered(slice, part)?.filtered(|row| !is_left(row)))
+            .collect();
         self.replans = 0;
         self.advance(span, part);
         kept.into_iter().for_each(|slice| self.give(Some(slice), how));
@@ -112,6 +116,16 @@ impl Answer {
             self.tally.add(&slice, how);
             self.ready.push_back(slice);
         }
+    }
+
+    /// Gives the rows without a date whose place changed while the answer went down: from below where it was to above.
+    pub(super) fn give_moved(&mut self) {
+        let Some(frame) = &self.frame else { return };
+        let moved = frame.scope.undated(frame.span);
+        let moved = moved.into_iter().filter_map(|slice| frame.filtered(slice, frame.span));
+        let fresh: Vec<EntrySlice> =
+            moved.filter_map(|slice| slice.filtered(|row| !frame.is_due(row))).collect();
+        fresh.into_iter().for_each(|slice| self.give(Some(slice), How::Hit));
     }
 
     /// Plans a part again: it is not where it was.

@@ -54,7 +54,7 @@ impl Reader<'_> {
                 let asked = region.outward();
                 if !page.has_more {
                     fitting = Some(fitting_width(region, page.rows.len()));
-                    let rows = place(page, None, region.to(), asked_at.ours);
+                    let rows = place(page, None, region, asked_at.ours);
                     desk.give(Piece::new(region, rows, asked_at));
                     continue;
                 }

@@ -38,23 +38,35 @@ impl Piece {
 
 /// Gives every row of a page its place in the order: its own instant, or for a row without a readable one that of
 /// the row before it. What comes before all others takes the instant of the first row with a date, so that its place
-/// is the same whenever it is read, and only on a page without any that of the span's end.
+/// is the same whenever it is read, and only on a page without any that of the region's end.
+///
+/// A page may reach beyond the region that is read. A row without a date between one outside and one inside may be
+/// either, so it counts as inside: whoever reads the other side may not have been shown it.
 pub(in crate::engine) fn place(
     page: Page,
     before: Option<Timestamp>,
-    end: Timestamp,
+    region: Span,
     read_at: Timestamp,
 ) -> Vec<NewRow> {
-    let first = || page.rows.iter().find_map(|row| row.created_at).map(|at| at.min(end));
-    let mut before = before.or_else(first).unwrap_or(end);
-    page.rows
-        .into_iter()
-        .map(|row| {
-            before = row.created_at.unwrap_or(before);
-            let digest = digest(&row.bytes);
-            NewRow { created_at: before, row, read_at, digest }
-        })
-        .collect()
+    let dated: Vec<Option<Timestamp>> = page.rows.iter().map(|row| row.created_at).collect();
+    let below = |position: usize| dated[position..].iter().find_map(|at| *at);
+    let mut before = before;
+    let mut placed = Vec::with_capacity(dated.len());
+    for (position, row) in page.rows.into_iter().enumerate() {
+        before = row.created_at.or(before);
+        let created_at = match (row.created_at, before, below(position)) {
+            (Some(at), _, _) => at,
+            (None, Some(above), below) if above > region.to() => {
+                below.filter(|below| *below > region.to()).map_or(region.to(), |_| above)
+            }
+            (None, Some(above), _) => above,
+            (None, None, Some(below)) => below.max(region.from()),
+            (None, None, None) => region.to(),
+        };
+        let digest = digest(&row.bytes);
+        placed.push(NewRow { created_at, row, read_at, digest });
+    }
+    placed
 }
 
 /// How far outside the span a row may lie: a comparison at whole seconds reaches one second beyond.

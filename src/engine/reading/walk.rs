@@ -292,9 +292,8 @@ impl Walk {
         let has_more = page.has_more;
         self.total = page.total;
         self.count += page.rows.len() as u64;
-        let end = self.region.to();
-        let before = (number > 1).then(|| self.last_instant.min(end));
-        let mut rows = place(page, before, end, self.asked_at.ours);
+        let before = (number > 1).then_some(self.last_instant);
+        let mut rows = place(page, before, self.region, self.asked_at.ours);
         if has_grown {
             rows.retain(|row| !self.ids.contains(&row.row.id));
         }
@@ -371,15 +370,18 @@ impl Walk {
     fn order_of(&mut self, rows: &[NewRow]) -> Result<(), Step> {
         for NewRow { created_at, row, .. } in rows {
             let created_at = *created_at;
-            if created_at > self.last_instant {
-                self.order = Order::Other;
+            // A row without a date says nothing of the order, wherever it was put.
+            if row.created_at.is_some() {
+                if created_at > self.last_instant {
+                    self.order = Order::Other;
+                }
+                let was_given = self.rest.is_none_or(|rest| created_at > rest.to());
+                if was_given && self.region.contains(created_at) {
+                    return Err(Step::Disordered);
+                }
+                self.descends |= created_at < self.last_instant && self.last_instant < Timestamp::MAX;
+                self.last_instant = created_at;
             }
-            let was_given = self.rest.is_none_or(|rest| created_at > rest.to());
-            if was_given && self.region.contains(created_at) {
-                return Err(Step::Disordered);
-            }
-            self.descends |= created_at < self.last_instant && self.last_instant < Timestamp::MAX;
-            self.last_instant = created_at;
             if self.last_few.len() > UNCONFIRMED {
                 self.last_few.pop_front();
             }

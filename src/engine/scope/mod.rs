@@ -46,6 +46,8 @@ pub(super) struct Known {
     pub(super) revalidations: Vec<Revalidation>,
     /// Whether somebody renews settled rows behind the answers.
     pub(super) is_renewing: bool,
+    /// Whether any row without a date was ever seen.
+    has_undated: bool,
     is_closed: bool,
 }
 
@@ -175,6 +177,20 @@ impl Scope {
         let clipped = segment.clipped(part)?;
         let Contents::Rows { rows, .. } = clipped.contents else { return Some((part, None)) };
         Some((part, EntrySlice::select(entry, rows, |_| true)))
+    }
+
+    /// The known rows without a date within a span.
+    pub(super) fn undated(&self, span: Span) -> Vec<EntrySlice> {
+        let known = self.lock();
+        if !known.has_undated {
+            return Vec::new();
+        }
+        let segments = known.coverage.overlapping(span).filter(|segment| segment.may_have_undated());
+        let is_meant = |row: &EntryRow| !row.is_dated && span.contains(row.created_at);
+        segments
+            .filter_map(|segment| segment.rows())
+            .filter_map(|(entry, rows)| EntrySlice::select(entry, rows, is_meant))
+            .collect()
     }
 
     /// Lays a proven piece out, and puts it into what is known; gives its rows back.

@@ -16,6 +16,7 @@ mod relays;
 mod script;
 mod sharing;
 mod stale;
+mod undated_rows;
 
 use std::collections::HashSet;
 use std::sync::Arc;

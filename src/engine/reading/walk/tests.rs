@@ -129,7 +129,7 @@ fn rows_of_one_instant_on_both_sides_of_a_seam_are_asked_apart() {
     let tie: Vec<NewRow> = list
         .iter()
         .filter(|(_, at)| *at == instant)
-        .flat_map(|row| place(page(std::slice::from_ref(row), 1, None), None, instant, at(130)))
+        .flat_map(|row| place(page(std::slice::from_ref(row), 1, None), None, Span::at(instant), at(130)))
         .collect();
     assert!(walk.untie(instant, tie).is_whole());
     let rest = walk.proven(Extent::Whole).unwrap();
@@ -204,7 +204,7 @@ fn rows_that_came_twice_because_the_list_grew_break_no_walk() {
     assert_eq!(instant, at(81), "that of the seam, which a tie could explain as well");
     assert!(matches!(walk.take(3, page(&list, 3, Some(132))), Step::Going));
     let row: Vec<_> = list.iter().filter(|(_, at)| *at == instant).cloned().collect();
-    let apart = place(page(&row, 1, None), None, instant, at(130));
+    let apart = place(page(&row, 1, None), None, Span::at(instant), at(130));
     assert!(walk.untie(instant, apart).is_whole());
     assert_eq!((walk.count(), walk.total()), (Some(132), Some(132)));
     assert_eq!(count(walk.proven(Extent::Whole)), 130);

@@ -1,0 +1,83 @@
+//! Rows without a date: their place is known by their neighbors only, and changes with what is read.
+
+use super::bent::ids;
+use super::script::Totals;
+use super::*;
+
+/// A row that upstream writes no date into.
+fn undated(rig: &Rig, created_at: Timestamp) -> usize {
+    let mut world = rig.script.world();
+    let row = world.insert(created_at, "completed");
+    world.rows[row].is_dated = false;
+    row
+}
+
+fn reloaded(question: Question) -> Question {
+    Question { wish: Wish { max_age: Some(Duration::ZERO), ..Wish::default() }, ..question }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_below_a_row_that_is_newer_than_the_present_is_given() {
+    let rig = Rig::new(settings(), 1).with_history(20, 13);
+    undated(&rig, rig.clock.now());
+    let before = ids(&rig.truth(&rig.question()));
+    // Upstream is asked for whole seconds, so this one comes along.
+    let now = rig.clock.now();
+    rig.script.world().before_page = Some(Box::new(move |world, _| {
+        if world.rows.len() == 21 {
+            world.insert(now.plus(SECOND / 1_000), "completed");
+        }
+    }));
+    assert!(before.is_subset(&ids(&rig.rows(rig.question()).await)));
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_known_elsewhere_is_not_given_as_it_was_before_it_is_read() {
+    let rig = Rig::new(settings(), 1).with_history(2, 13);
+    rig.script.world().quirks.totals = Totals::Missing;
+    let row = undated(&rig, rig.clock.now());
+    pass(2 * SECOND).await;
+    let now = rig.clock.now();
+    (0..15).for_each(|_| {
+        rig.script.world().insert(now, "completed");
+    });
+    // Below these fifteen now, and read apart from them below.
+    rig.rows(rig.question()).await;
+    pass(SECOND / 100).await;
+    let now = rig.clock.now();
+    rig.script.world().change(row, "completed", now);
+    (0..45).for_each(|_| {
+        rig.script.world().insert(now, "completed");
+    });
+    pass(SECOND / 100).await;
+    let given: HashSet<_> = rig.rows(reloaded(rig.question())).await.into_iter().collect();
+    assert_eq!(given, rig.truth(&rig.question()).into_iter().collect());
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_whose_place_moves_up_past_a_slow_stream_is_given() {
+    let rig = Rig::new(EngineSettings { live_ttl: 30 * SECOND, ..settings() }, 1).with_history(400, 20);
+    let at = NOW.minus(5 * DAY).minus(1_000 * SECOND);
+    let row = undated(&rig, at);
+    let id = rig.script.world().rows[row].id.clone();
+    // Read from just above it downwards, it takes the place of the row below.
+    let to = Some(at.plus(10 * SECOND));
+    rig.rows(Question { from: Some(at.minus(5 * DAY)), to, ..rig.question() }).await;
+    let pace = Pace::Streamed { row_wait: 50 * SECOND };
+    let mut slow = rig.engine.ask(Question { pace, ..rig.question() }).await.unwrap();
+    let mut given = Vec::new();
+    while given.len() < 100 {
+        given.extend(rows(&slow.next().await.unwrap().unwrap()));
+    }
+    assert!(!ids(&given).contains(&id));
+    // Read with its neighbors, that of the row above.
+    rig.rows(reloaded(rig.question())).await;
+    while let Some(slice) = slow.next().await.unwrap() {
+        given.extend(rows(&slice));
+    }
+    assert!(ids(&given).contains(&id));
+    assert_eq!(given.len(), 401);
+    rig.close().await;
+}
