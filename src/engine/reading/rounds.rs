@@ -2,7 +2,7 @@ use std::cmp::Ordering::{Equal, Greater, Less};
 use std::collections::{BTreeMap, HashSet};
 
 use super::piece::{AskedAt, place};
-use crate::domain::{NewRow, Page, RowId, Span};
+use crate::domain::{NewRow, Page, RowId, Span, Timestamp};
 
 /// That the totals of one round's pages differ: the list moved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,11 +21,17 @@ pub(super) enum Belief {
 /// rows are known as a round had positions, none is missing.
 pub(super) struct Rounds {
     region: Span,
-    rows: BTreeMap<RowId, crate::domain::Row>,
+    rows: BTreeMap<RowId, NewRow>,
+    /// In how many rounds in a row each of them that was not there was missed.
+    missed: BTreeMap<RowId, u32>,
+    /// The place of the last row in this round.
+    before: Option<Timestamp>,
     seen: HashSet<RowId>,
     /// Those of the whole list, in this round.
     listed: HashSet<RowId>,
     positions: usize,
+    /// Whether the last page said that no more follow.
+    has_ended: bool,
     brought_new: bool,
     quiet: u32,
     /// The totals given in this round: none yet, or the one that all pages gave, or that they differ.
@@ -36,6 +42,10 @@ pub(super) struct Rounds {
     length: usize,
 }
 
+/// In how many rounds in a row a row must not be there before it counts as gone: no list moves so that the same row
+/// falls between two pages each time.
+const GONE: u32 = 6;
+
 /// For how many rounds nothing new must come before it is believed without every position accounted for.
 const QUIET: u32 = 3;
 
@@ -44,9 +54,12 @@ impl Rounds {
         Self {
             region,
             rows: BTreeMap::new(),
+            missed: BTreeMap::new(),
+            before: None,
             seen: HashSet::new(),
             listed: HashSet::new(),
             positions: 0,
+            has_ended: false,
             brought_new: false,
             quiet: 0,
             total: None,
@@ -60,11 +73,12 @@ impl Rounds {
         self.seen.clear();
         self.listed.clear();
         (self.length_before, self.length) = (self.length, 0);
-        (self.positions, self.brought_new, self.total) = (0, false, None);
+        (self.positions, self.brought_new, self.total, self.before) = (0, false, None, None);
     }
 
     pub(super) fn take(&mut self, page: Page) {
         self.length += page.rows.len();
+        self.has_ended = !page.has_more;
         self.listed.extend(page.rows.iter().map(|row| row.id.clone()));
         let total = self.total.get_or_insert(Ok(page.total));
         if *total != Ok(page.total) {
@@ -72,14 +86,16 @@ impl Rounds {
         }
         // Rows of one second may change places, also over the region's edge.
         let counted = self.region.outward();
-        for row in page.rows.into_iter().filter(|row| row.created_at.is_none_or(|at| counted.contains(at))) {
+        let rows = place(page, self.before, self.region, Timestamp::MIN);
+        self.before = rows.last().map(|row| row.created_at).or(self.before);
+        for row in rows.into_iter().filter(|row| counted.contains(row.created_at)) {
             self.positions += 1;
-            self.seen.insert(row.id.clone());
-            self.brought_new |= self.rows.insert(row.id.clone(), row).is_none();
+            self.seen.insert(row.row.id.clone());
+            self.brought_new |= self.rows.insert(row.row.id.clone(), row).is_none();
         }
     }
 
-    /// A round without doubles in all of the list that saw all that is known, under one total, is a proven walk. Else
+    /// A round without doubles in all of the list, to its end, that saw all that is known, under one total, is a proven walk. Else
     /// every position must be accounted for, and one round more bring nothing; several, if rows outside the region came
     /// twice, since others may have jumped over it.
     ///
@@ -87,9 +103,10 @@ impl Rounds {
     /// thousand) that a row was missed every time. More positions than known, that rows came twice: because the list
     /// grew at its head, if it did grow by as many since the round before.
     pub(super) fn end(&mut self) -> Belief {
+        self.count_missed();
         let known = self.rows.len();
         let has_total = matches!(self.total, Some(Ok(Some(_))));
-        let is_still = self.listed.len() - self.seen.len() == self.length - self.positions;
+        let is_still = self.has_ended && self.listed.len() - self.seen.len() == self.length - self.positions;
         if has_total && is_still && self.seen.len() == known && self.positions == known {
             return Belief::Whole;
         }
@@ -102,18 +119,32 @@ impl Rounds {
         self.worst_share = self.worst_share.min(self.seen.len() as f64 / known.max(1) as f64);
         let rounds = i32::try_from(self.quiet).unwrap_or(i32::MAX);
         let missed = known as f64 * (1.0 - self.worst_share).powi(rounds);
+        let are_gone = self.missed.keys().all(|id| self.is_gone(id));
         let doubles = self.positions - self.seen.len();
         let is_enough = match known.cmp(&self.positions) {
             Less => self.quiet >= QUIET && doubles <= self.length.saturating_sub(self.length_before),
             // As many as there are, and they are those: none came twice.
             Equal if self.seen.len() == known => is_still || self.quiet >= QUIET,
-            Equal | Greater => self.quiet >= QUIET && missed < 1e-3,
+            Equal | Greater => self.quiet >= QUIET && (missed < 1e-3 || are_gone),
         };
         if is_enough { Belief::Whole } else { Belief::Open }
     }
 
+    /// Counts for every known row in how many rounds in a row it was missed.
+    fn count_missed(&mut self) {
+        let seen = &self.seen;
+        self.missed.retain(|id, _| !seen.contains(id));
+        for id in self.rows.keys().filter(|id| !seen.contains(*id)) {
+            *self.missed.entry(id.clone()).or_default() += 1;
+        }
+    }
+
+    fn is_gone(&self, id: &RowId) -> bool {
+        self.missed.get(id).is_some_and(|rounds| *rounds >= GONE)
+    }
+
     pub(super) fn rows(self, asked_at: AskedAt) -> Vec<NewRow> {
-        let page = Page { rows: self.rows.into_values().collect(), has_more: false, total: None };
-        place(page, None, self.region.to(), asked_at.ours)
+        let there = self.rows.values().filter(|row| !self.is_gone(&row.row.id));
+        there.map(|row| NewRow { read_at: asked_at.ours, ..row.clone() }).collect()
     }
 }

@@ -58,7 +58,8 @@ fn rounds() -> Rounds {
 
 fn round(rounds: &mut Rounds, pages: &[&[u32]]) -> Belief {
     rounds.begin();
-    pages.iter().for_each(|ids| rounds.take(page(ids, true)));
+    let last = pages.len() - 1;
+    pages.iter().enumerate().for_each(|(number, ids)| rounds.take(page(ids, number < last)));
     rounds.end()
 }
 
@@ -120,4 +121,35 @@ fn a_region_that_no_row_of_was_seen_is_not_believed_to_be_empty_at_once() {
     rounds.take(elsewhere());
     assert_eq!(rounds.end(), Belief::Open);
     assert_eq!(round(&mut rounds, &[&[1, 2, 3], &[4, 5]]), Belief::Whole, "a proven walk");
+}
+
+#[test]
+fn a_region_whose_only_row_left_is_empty_after_some_rounds() {
+    let elsewhere = || {
+        let mut page = page(&[11, 12, 13], true);
+        page.rows.iter_mut().for_each(|row| row.created_at = Some(at(60_000_000)));
+        page.total = None;
+        page
+    };
+    let mut rounds = rounds();
+    rounds.begin();
+    // It was there for one round, in which others came twice.
+    [page(&[1], true), elsewhere(), elsewhere()].into_iter().for_each(|page| rounds.take(page));
+    assert_eq!(rounds.end(), Belief::Open);
+    let open = (0..20).take_while(|_| {
+        rounds.begin();
+        [elsewhere(), elsewhere()].into_iter().for_each(|page| rounds.take(page));
+        rounds.end() == Belief::Open
+    });
+    let open = open.count();
+    assert!((3..12).contains(&open), "{open}");
+}
+
+#[test]
+fn a_round_that_broke_off_is_no_proven_walk() {
+    let mut rounds = rounds();
+    rounds.begin();
+    [page(&[1, 2, 3], true), page(&[], true)].into_iter().for_each(|page| rounds.take(page));
+    assert_eq!(rounds.end(), Belief::Open);
+    assert_eq!(round(&mut rounds, &[&[1, 2, 3], &[4, 5]]), Belief::Whole);
 }
