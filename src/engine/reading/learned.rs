@@ -1,4 +1,4 @@
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::walk::{Dates, Ending, Order, Walk};
@@ -18,6 +18,7 @@ pub(in crate::engine) struct Learned {
     refused: Mutex<Vec<Status>>,
     repairs: AtomicU64,
     ordered_pages: AtomicU64,
+    falls_short: AtomicBool,
 }
 
 /// What upstream's `total` was found to be.
@@ -34,9 +35,21 @@ impl Learned {
         if self.total.load(Ordering::Relaxed) == 0 { Total::Plausible } else { Total::Other }
     }
 
+    /// Whether nothing is made of a walk that brings fewer rows than its total says. Where the list is newest first and
+    /// keeps to the dates, that is what the total was found to be; elsewhere the walk before fell short as well.
+    pub(super) fn is_used_to_short(&self, order: Order) -> bool {
+        match (order, self.dates()) {
+            (Order::NewestFirst, Dates::Kept) => self.total() == Total::Other,
+            (Order::NewestFirst | Order::Other, _) => self.falls_short.load(Ordering::Relaxed),
+        }
+    }
+
     /// A walk was proven. In a list that is not newest first a total that counts something else is still the best
     /// there is to plan by.
     pub(super) fn walked(&self, walk: &Walk) {
+        if let (Some(total), Some(rows)) = (walk.total(), walk.count()) {
+            self.falls_short.store(rows < total, Ordering::Relaxed);
+        }
         if let (Order::NewestFirst, Some(rows)) = (walk.order(), walk.count()) {
             let is_other = walk.total().is_some_and(|total| total != rows);
             self.total.store(u8::from(is_other), Ordering::Relaxed);

@@ -241,7 +241,7 @@ impl Reader<'_> {
                     step = walk.go_on();
                     continue;
                 }
-                Step::Whole if self.is_short_of_a_trusted_total(&walk, dates) => {
+                Step::Whole if self.is_short_of_a_trusted_total(&walk) => {
                     self.learned.walked(&walk);
                     let Some(rest) = walk.rest() else { return Ok(Walked::Whole) };
                     return Ok(Walked::Broken { rest, seen: walk.seen() });
@@ -288,10 +288,11 @@ impl Reader<'_> {
                         next += 1;
                     }
                     Some(another) = flights.next(), if !flights.is_empty() => {
-                        if let Ok(Landed::Page(number, page)) = &another
-                            && !page.has_more
-                        {
-                            end = end.min(*number);
+                        // The page that was the last may be asked for once more, and not be it any longer.
+                        match &another {
+                            Ok(Landed::Page(number, page)) if !page.has_more => end = end.min(*number),
+                            Ok(Landed::Page(number, _)) if *number >= end => end = u32::MAX,
+                            Ok(_) | Err(_) => {}
                         }
                         landed.push_back(another);
                     }
@@ -300,6 +301,7 @@ impl Reader<'_> {
                             break first;
                         }
                     }
+                    else => break Err(inconsistent(asked, "the list ends in one way and then in another")),
                 }
             };
             step = match first? {
@@ -312,12 +314,11 @@ impl Reader<'_> {
     /// Whether a walk brought fewer rows than its total promised, and nothing tells yet that the total counts something
     /// else: a page that came empty by mistake looks like this too. What is left is then read once more, in
     /// pieces that are beyond doubt; if they bring no more rows, the total is one of the other kind.
-    fn is_short_of_a_trusted_total(&self, walk: &Walk, dates: Dates) -> bool {
+    fn is_short_of_a_trusted_total(&self, walk: &Walk) -> bool {
         let (Some(total), Some(count)) = (walk.total(), walk.count()) else { return false };
         // A single page with rows that says "no more" is one moment's answer.
         let is_doubtful = count == 0 || walk.accepted() > 1;
-        let is_learnable = walk.order() == Order::NewestFirst && dates == Dates::Kept;
-        is_doubtful && count < total && is_learnable && self.learned.total() == Total::Plausible
+        is_doubtful && count < total && !self.learned.is_used_to_short(walk.order())
     }
 
     fn numbered<'s>(

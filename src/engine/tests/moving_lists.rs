@@ -1,6 +1,6 @@
 //! Lists that move while they are walked, and orders that change.
 
-use super::bent::{ids, soon};
+use super::bent::{self, ids, soon};
 use super::script::{Compare, Listed, Totals, World};
 use super::*;
 
@@ -201,4 +201,95 @@ async fn late_rows_at_the_head_break_no_walk() {
     pass(2 * SECOND).await;
     assert_eq!(rig.rows(rig.question()).await, rig.truth(&rig.question()));
     rig.close().await;
+}
+
+// ---------------------------------------------------------------------------------------------- under a slow reader
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_taken_over_many_minutes_has_every_row_once_while_others_read_the_same_anew() {
+    for (status, evicts) in [(None, false), (None, true), (Some("completed"), false)] {
+        let rig = Rig::new(settings(), 5).with_history(1_500, 20);
+        let question = bent::streamed(status.map_or_else(|| rig.question(), |status| rig.status(status)));
+        rig.rows(question.clone()).await;
+        pass(20 * SECOND).await;
+        let before = ids(&rig.truth(&question));
+        let mut slow = rig.engine.ask(question.clone()).await.unwrap();
+        let (mut given, mut changed) = (Vec::new(), HashSet::new());
+        while let Some(slice) = slow.next().await.unwrap() {
+            given.extend(rows(&slice));
+            let now = rig.clock.now();
+            for _ in 0..3 {
+                let mut world = rig.script.world();
+                let rows = world.rows.len();
+                let (gone, other) = (world.random(rows), world.random(rows - 1));
+                changed.insert(world.rows.remove(gone).id);
+                changed.insert(world.rows[other].id.clone());
+                world.change(other, "in-progress", now);
+                world.insert(now, "completed");
+            }
+            pass(20 * SECOND).await;
+            if evicts {
+                rig.store.0.lock().unwrap().retain(|key, _| key.number % 3 != 0);
+            }
+            let wish = Wish { max_age: Some(Duration::ZERO), ..Wish::default() };
+            rig.rows(Question { wish, ..rig.question() }).await;
+        }
+        assert_eq!(ids(&given).len(), given.len(), "each once");
+        let lost: Vec<_> =
+            before.iter().filter(|id| !changed.contains(*id) && !ids(&given).contains(*id)).collect();
+        assert!(lost.is_empty(), "{lost:?}");
+        let created =
+            |id: &String| rig.script.world().rows.iter().find(|row| row.id == *id).map(|row| row.created_at);
+        let order: Vec<Timestamp> = given.iter().filter_map(|(id, _)| created(id)).collect();
+        assert!(order.is_sorted_by_key(|at| std::cmp::Reverse(*at)));
+        rig.close().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_last_page_that_is_not_the_last_any_longer_when_it_is_asked_for_again_ends_no_walk() {
+    let script = Arc::new(std::sync::OnceLock::<Arc<Script>>::new());
+    let world = Arc::clone(&script);
+    let times = std::sync::atomic::AtomicU32::new(0);
+    let rig = bent::bent(settings(), |bent| {
+        // The third page comes before the list grows, the second after.
+        bent.before = Box::new(|_, page, _| Ok(if page.number == 2 { SECOND / 10 } else { Duration::ZERO }));
+        bent.served = Box::new(move |page| {
+            if page.number == 2 && times.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 0 {
+                let mut world = world.get().unwrap().world();
+                (0..5).for_each(|_| {
+                    world.insert(NOW.minus(SECOND), "completed");
+                });
+            }
+        });
+    })
+    .with_history(150, 5);
+    assert!(script.set(Arc::clone(&rig.script)).is_ok());
+    let before = ids(&rig.truth(&rig.question()));
+    let given = ids(&soon(rig.rows(rig.question())).await);
+    assert!(before.is_subset(&given), "{:?}", before.difference(&given));
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_row_that_goes_from_a_list_oldest_first_while_the_total_stays_what_it_was_hides_no_other() {
+    for compare in [Compare::Exact, Compare::Ignored] {
+        let rig = Rig::new(settings(), 1).with_history(120, 5);
+        {
+            let mut world = rig.script.world();
+            (world.quirks.totals, world.quirks.compare, world.quirks.listed) =
+                (Totals::Frozen, compare, Listed::OldestFirst);
+        }
+        rig.rows(rig.question()).await;
+        pass(20 * SECOND).await;
+        let wish = Wish { max_age: Some(Duration::ZERO), ..Wish::default() };
+        rig.store.0.lock().unwrap().clear();
+        before_page(&rig, 2, |world, _| {
+            world.rows.swap_remove(110);
+        });
+        let given = ids(&soon(rig.rows(Question { wish, ..rig.question() })).await);
+        let truth = ids(&rig.truth(&rig.question()));
+        assert!(truth.is_subset(&given), "{:?} {compare:?}", truth.difference(&given));
+        rig.close().await;
+    }
 }
