@@ -99,6 +99,20 @@ impl Frame {
             Keep::Yes => Probing::AllBut(&refused),
             Keep::No => Probing::Never,
         };
+        self.plan_with(span, probing)
+    }
+
+    /// The plan for a part of an answer that is under way: nothing asks its probes any more, so what they would have
+    /// brought up to date is read where it is.
+    pub(super) fn plan_without_probes(&self, span: Span) -> Plan {
+        self.plan_with(span, Probing::Never)
+    }
+
+    fn plan_with(&self, span: Span, probing: Probing<'_>) -> Plan {
+        let company = match self.scope.is_asked_by_status(self.asked_at) {
+            true => Company::ByStatus,
+            false => Company::None,
+        };
         let asker = Asker { status: self.status.as_ref(), company, probing };
         let window = self.window();
         // Under the lock: copies of ten thousand segments would take longer than the plan.

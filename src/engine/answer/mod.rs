@@ -85,7 +85,10 @@ impl Answer {
         let tally = Tally::new(frame.as_of());
         let mut fallback = None;
         for round in 0..=MAX_PROBE_ROUNDS {
-            let plan = frame.plan(frame.span);
+            let plan = match round {
+                MAX_PROBE_ROUNDS => frame.plan_without_probes(frame.span),
+                _ => frame.plan(frame.span),
+            };
             frame.turn.urgency = urgency(plan.gaps);
             if plan.reads_nothing() {
                 frame.renew(&plan.renewals);
@@ -106,7 +109,7 @@ impl Answer {
                         (Duration::ZERO, Some(STALE_BUDGET_WAIT));
                 }
             }
-            if plan.probes.is_empty() || round == MAX_PROBE_ROUNDS {
+            if plan.probes.is_empty() {
                 let mut answer = Self::of(Some(frame), tally, None);
                 answer.fallback = fallback;
                 answer.read(&plan);

@@ -136,7 +136,7 @@ impl Answer {
 
     fn plan(&mut self, span: Span) {
         let Some(frame) = &self.frame else { return };
-        let plan = frame.plan(span);
+        let plan = frame.plan_without_probes(span);
         let mut steps = frame.steps(&plan.items, plan.gaps);
         steps.append(&mut self.steps);
         self.steps = steps;

@@ -86,3 +86,20 @@ async fn rows_in_a_status_that_upstream_takes_for_no_filter_do_not_age_unread() 
     }
     rig.close().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_refused_probe_would_have_told_is_read_where_it_is() {
+    let rig = Rig::new(settings(), 1).with_history(400, 20);
+    (1..4).for_each(|n| {
+        rig.script.world().insert(NOW.minus(n * 2 * DAY), "in-progress");
+    });
+    rig.rows(rig.question()).await;
+    pass(15 * SECOND).await;
+    rig.script.world().rows.truncate(400);
+    // The key is good all the same.
+    let mut is_first = true;
+    rig.script.world().refuse =
+        Some(Box::new(move |_| std::mem::take(&mut is_first).then(|| SourceError::Denied(words(403)))));
+    assert_eq!(rig.rows(rig.question()).await, rig.truth(&rig.question()));
+    rig.close().await;
+}
