@@ -1,6 +1,7 @@
 //! A scripted upstream: a plain list that speaks the contract without a socket, with its doubtful corners as knobs.
 
 use std::cmp::Reverse;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
@@ -25,6 +26,8 @@ pub(super) struct Fact {
     pub(super) updated_at: Timestamp,
     pub(super) status: String,
     pub(super) version: u32,
+    /// Whether a voice mail answered; part of no bytes.
+    pub(super) voice_mail: bool,
     /// Upstream shows it from this instant on.
     pub(super) shown_at: Timestamp,
     /// Whether upstream writes `created_at` into it.
@@ -38,6 +41,10 @@ pub(super) enum Totals {
     Missing,
     OfEverything,
     Off(i64),
+    /// What it was up to five seconds ago.
+    Frozen,
+    /// Sometimes one more or less.
+    Unsteady,
 }
 
 /// How `from` and `to` are compared.
@@ -64,6 +71,8 @@ pub(super) struct Quirks {
     pub(super) listed: Listed,
     /// How far upstream's clock is ahead, in microseconds, and whether the source has learned it.
     pub(super) ahead: i64,
+    /// The most that a request, and its answer, may take beyond the latency: so answers come out of turn.
+    pub(super) jitter: Duration,
 }
 
 type Hook = Box<dyn FnMut(&mut World, Timestamp) + Send>;
@@ -79,6 +88,8 @@ pub(super) struct World {
     pub(super) agent_refused: Option<u16>,
     /// The next page of this number is empty and says that it is the last, whatever there is.
     pub(super) emptied: Option<u32>,
+    /// The next page of this number is empty and says that more follow.
+    pub(super) hollow: Option<u32>,
     /// When the agent was made; without it, with its oldest row.
     pub(super) born: Option<Timestamp>,
     pub(super) asked: Vec<(Filters, PageOf)>,
@@ -88,6 +99,7 @@ pub(super) struct World {
     pub(super) most_in_flight: usize,
     /// How long the budget has room for a request after the one before.
     pub(super) a_request_takes: Duration,
+    totals: HashMap<String, (u64, Timestamp)>,
     in_flight: usize,
     answered: u64,
     next_id: u64,
@@ -106,8 +118,13 @@ pub(super) struct Script {
 
 impl Script {
     pub(super) fn new(clock: Clock, seed: u64) -> Self {
-        let quirks =
-            Quirks { totals: Totals::Exact, compare: Compare::Exact, listed: Listed::NewestFirst, ahead: 0 };
+        let quirks = Quirks {
+            totals: Totals::Exact,
+            compare: Compare::Exact,
+            listed: Listed::NewestFirst,
+            ahead: 0,
+            jitter: Duration::ZERO,
+        };
         let world = World {
             rows: Vec::new(),
             quirks,
@@ -115,12 +132,14 @@ impl Script {
             refuse: None,
             agent_refused: None,
             emptied: None,
+            hollow: None,
             born: None,
             asked: Vec::new(),
             keys: Vec::new(),
             checks: 0,
             most_in_flight: 0,
             a_request_takes: Duration::ZERO,
+            totals: HashMap::new(),
             in_flight: 0,
             answered: 0,
             next_id: 0,
@@ -157,6 +176,7 @@ impl World {
             updated_at: created_at,
             status: status.to_owned(),
             version: 0,
+            voice_mail: false,
             shown_at: Timestamp::MIN,
             is_dated: true,
         });
@@ -207,7 +227,20 @@ impl World {
             Totals::Missing => None,
             Totals::OfEverything => Some(self.rows.len() as u64),
             Totals::Off(by) => Some((rows.len() as i64 + by).max(0) as u64),
+            Totals::Frozen => {
+                let kept = self.totals.entry(format!("{filters:?} {:?}", of.span));
+                let kept = kept.or_insert((rows.len() as u64, now));
+                if now.since(kept.1) > Duration::from_secs(5) {
+                    *kept = (rows.len() as u64, now);
+                }
+                Some(kept.0)
+            }
+            Totals::Unsteady => Some((rows.len() + self.rng.random_range(0..8) / 6) as u64),
         };
+        if self.hollow == Some(of.number) {
+            self.hollow = None;
+            return Page { rows: Vec::new(), has_more: true, total };
+        }
         if self.emptied == Some(of.number) {
             self.emptied = None;
             return Page { rows: Vec::new(), has_more: false, total };
@@ -218,6 +251,13 @@ impl World {
         Page { rows, has_more, total }
     }
 
+    fn jitter(&mut self) -> Duration {
+        match self.quirks.jitter.as_millis() as usize {
+            0 => Duration::ZERO,
+            most => Duration::from_millis(self.random(most + 1) as u64),
+        }
+    }
+
     pub(super) fn random(&mut self, below: usize) -> usize {
         self.rng.random_range(0..below.max(1))
     }
@@ -225,6 +265,7 @@ impl World {
 
 fn matches(filters: &Filters, row: &Fact) -> bool {
     filters.status.as_ref().is_none_or(|status| status.as_str() == row.status)
+        && filters.answered_by_voice_mail.is_none_or(|answered| answered == row.voice_mail)
 }
 
 fn row(fact: &Fact) -> Row {
@@ -264,7 +305,8 @@ impl Source for Script {
                 world.keys.push(subject.credential.expose_key().to_owned());
             }
             let _flight = Flight(self);
-            tokio::time::sleep(self.latency / 2).await;
+            let jitter = self.world().jitter();
+            tokio::time::sleep(self.latency / 2 + jitter).await;
             while self.held.load(Ordering::Relaxed) {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
@@ -283,7 +325,8 @@ impl Source for Script {
                     Ok(world.page(&subject.filters, page, now))
                 }
             };
-            tokio::time::sleep(self.latency / 2).await;
+            let jitter = self.world().jitter();
+            tokio::time::sleep(self.latency / 2 + jitter).await;
             answer
         })
     }

@@ -1,0 +1,162 @@
+//! The list's past, and how old what an answer says of it may be.
+
+use std::cmp::Reverse;
+use std::collections::{HashMap, HashSet};
+
+use proptest::prelude::*;
+
+use super::Asking;
+use super::steps::{Ahead, Case};
+use crate::engine::EngineSettings;
+use crate::engine::tests::script::Fact;
+use crate::engine::tests::{DAY, Duration, Timestamp};
+
+/// What one row was, one version after another.
+#[derive(Clone, Debug)]
+pub(super) struct Past {
+    fact: Fact,
+    until: Option<Timestamp>,
+}
+
+/// The list's past, by id.
+#[derive(Default)]
+pub(super) struct Chronicle(HashMap<String, Vec<Past>>);
+
+impl Chronicle {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Writes down what changed since the last time.
+    pub(super) fn note(&mut self, rows: &[Fact], now: Timestamp) {
+        let there: HashSet<&str> = rows.iter().map(|row| row.id.as_str()).collect();
+        for (id, past) in &mut self.0 {
+            if let Some(last) =
+                past.last_mut().filter(|last| last.until.is_none() && !there.contains(id.as_str()))
+            {
+                last.until = Some(now);
+            }
+        }
+        for row in rows {
+            let past = self.0.entry(row.id.clone()).or_default();
+            if let Some(last) = past.last_mut() {
+                if last.fact == *row {
+                    continue;
+                }
+                last.until = Some(now);
+            }
+            past.push(Past { fact: row.clone(), until: None });
+        }
+    }
+
+    /// Holds an answer against the past.
+    pub(super) fn check(
+        &self,
+        asking: &Asking,
+        rows: &[(String, u32)],
+        settings: &EngineSettings,
+        case: &Case,
+    ) -> Result<(), TestCaseError> {
+        let (question, now) = (&asking.question, asking.at);
+        let mut given: HashMap<&str, u32> = HashMap::new();
+        for (id, version) in rows {
+            prop_assert!(given.insert(id, *version).is_none(), "{id} comes twice");
+        }
+        let facts = rows.iter().map(|(id, _)| &self.0[id][0].fact);
+        let order: Vec<Timestamp> = facts.filter(|fact| fact.is_dated).map(|fact| fact.created_at).collect();
+        prop_assert!(order.is_sorted_by_key(|at| Reverse(*at)), "newest first");
+        let ages = Ages::of(asking, settings);
+        for (id, past) in &self.0 {
+            let created_at = past[0].fact.created_at;
+            // Near an end of the question a row without a date may be on either side.
+            if !past[0].fact.is_dated && (question.from.is_some() || question.to.is_some()) {
+                continue;
+            }
+            if question.from.is_some_and(|from| created_at < from)
+                || question.to.is_some_and(|to| created_at > to)
+            {
+                prop_assert!(!given.contains_key(id.as_str()), "{id} is outside");
+                continue;
+            }
+            let is_allowed = |version: &Past| {
+                let age = ages.of_version(asking, version, created_at);
+                version.until.is_none_or(|until| until.plus(age) >= now)
+            };
+            if let Some(version) = given.get(id.as_str()) {
+                let mut versions = past.iter().filter(|past| past.fact.version == *version);
+                let is_right = |past: &Past| asking.fits(&past.fact) && is_allowed(past);
+                if !versions.clone().any(|past| asking.fits(&past.fact)) {
+                    return Err(TestCaseError::fail(format!("{id} was never so: {past:?}")));
+                }
+                prop_assert!(
+                    versions.any(is_right),
+                    "{id} is too old in version {version}: {past:?} at {now}"
+                );
+            } else {
+                let shown_at = past[0].fact.shown_at.max(created_at);
+                let is_new = case.ahead.ours(shown_at).plus(ages.live) >= now;
+                let was_elsewhere = past.iter().any(|past| !asking.fits(&past.fact) && is_allowed(past));
+                let is_gone = past.last().is_some_and(|last| last.until.is_some());
+                prop_assert!(is_new || was_elsewhere || is_gone, "{id} is missing: {past:?} at {now}");
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Ahead {
+    /// When upstream's clock showed this, by ours; where ours takes it for its own, when it shows that itself, if that
+    /// is later: what is dated later is not asked for.
+    fn ours(self, upstream: Timestamp) -> Timestamp {
+        match self {
+            Self::Learned(ms) => Timestamp::from_micros(upstream.as_micros() - ms * 1_000),
+            Self::Unknown(ms) => Timestamp::from_micros(upstream.as_micros() - ms.min(0) * 1_000),
+        }
+    }
+}
+
+/// How old what is said of a row may be, for one question.
+struct Ages {
+    live: Duration,
+    settling: Duration,
+    settled: Duration,
+    settle_after: Duration,
+}
+
+impl Ages {
+    fn of(asking: &Asking, settings: &EngineSettings) -> Self {
+        let wish = &asking.question.wish;
+        let lowered = |ttl: Duration| {
+            wish.max_age.map_or(ttl, |most| ttl.min(most)) + wish.max_stale.unwrap_or_default()
+        };
+        Self {
+            live: lowered(settings.live_ttl),
+            settling: lowered(settings.settling_ttl),
+            settled: 2 * settings.settled_ttl + wish.max_stale.unwrap_or_default(),
+            settle_after: settings.settle_after,
+        }
+    }
+
+    /// By what it was then, and under a filter on what changes by its place.
+    fn of_version(&self, asking: &Asking, version: &Past, created_at: Timestamp) -> Duration {
+        let fact = &version.fact;
+        let by_row = if matches!(fact.status.as_str(), "completed" | "no-answer" | "failed") {
+            let is_settled = asking.at.since(fact.updated_at) > self.settle_after;
+            if is_settled { self.settled } else { self.settling }
+        } else {
+            // It was last read before it was replaced.
+            let unchanged = version.until.unwrap_or(asking.at).since(fact.updated_at);
+            self.live.max(unchanged / 20).min(self.settling.max(self.live))
+        };
+        let by_place = match asking.at.since(created_at) {
+            age if age <= self.settle_after => self.live,
+            age if age <= 7 * DAY => self.settling,
+            _ => self.settled,
+        };
+        match asking.question.filters.can_change() {
+            false => by_row,
+            true if asking.fits(fact) => by_place.min(by_row),
+            true => by_place,
+        }
+    }
+}

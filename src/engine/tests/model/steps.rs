@@ -1,0 +1,324 @@
+//! What happens in a case: strategies, and what each step does to the list.
+
+use std::cmp::Reverse;
+
+use proptest::prelude::*;
+
+use crate::engine::tests::script::{Compare, Fact, Listed, Totals, unavailable, words};
+use crate::engine::tests::{DAY, Duration, NOW, Rig, SECOND};
+use crate::source::SourceError;
+
+#[derive(Clone, Debug)]
+pub(super) enum Step {
+    Insert {
+        count: u32,
+        apart_ms: u32,
+        status: usize,
+    },
+    InsertTies {
+        count: u32,
+        hours_ago: u32,
+    },
+    InsertLate {
+        shown_after_ms: u32,
+    },
+    InsertUndated {
+        status: usize,
+    },
+    Change {
+        which: usize,
+        status: usize,
+    },
+    ChangeBatch {
+        first: usize,
+        count: usize,
+        status: usize,
+    },
+    Delete {
+        which: usize,
+    },
+    DeleteBatch {
+        first: usize,
+        count: usize,
+    },
+    Pass {
+        ms: u32,
+    },
+    Evict {
+        every: u64,
+    },
+    /// Everything that is kept of the agent is forgotten.
+    Purge,
+    /// The gateway begins anew, with nothing.
+    Restart,
+    Fail {
+        pages: u64,
+    },
+    /// A single page is refused, though the key is good.
+    Stray {
+        page: u64,
+    },
+    /// The key is refused until the next question was answered.
+    Revoke,
+    /// A page comes empty and says that more follow.
+    Hollow {
+        page: u32,
+    },
+    /// Questions that come together, and what happens after so many milliseconds meanwhile.
+    Ask {
+        asked: Vec<Asked>,
+        meanwhile: Option<(u32, Box<Step>)>,
+    },
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    pub(super) after_ms: u32,
+    pub(super) status: Option<usize>,
+    pub(super) voice_mail: Option<bool>,
+    pub(super) from_hours: Option<u32>,
+    pub(super) to_hours: Option<u32>,
+    pub(super) way: Way,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Way {
+    Collected,
+    Streamed,
+    /// Streamed, with so many milliseconds between one slice and the next.
+    Slowly {
+        ms: u32,
+    },
+    Reloaded,
+    /// With `no-store`.
+    Unkept,
+    /// With `max-stale`.
+    Stale {
+        ms: u32,
+    },
+    /// Whoever asked leaves after so many milliseconds.
+    Abandoned {
+        ms: u32,
+    },
+}
+
+pub(super) const STATUSES: [&str; 5] = ["completed", "in-progress", "queued", "no-answer", "failed"];
+
+fn asked() -> impl Strategy<Value = Asked> {
+    let hours = || proptest::option::of(0u32..24 * 16);
+    let way = prop_oneof![
+        4 => Just(Way::Collected),
+        3 => Just(Way::Streamed),
+        2 => (1u32..400).prop_map(|ms| Way::Slowly { ms }),
+        4 => Just(Way::Reloaded),
+        2 => Just(Way::Unkept),
+        1 => (0u32..20_000).prop_map(|ms| Way::Stale { ms }),
+        2 => (1u32..120).prop_map(|ms| Way::Abandoned { ms }),
+    ];
+    let status = proptest::option::of(0usize..5);
+    let voice_mail = proptest::option::weighted(0.15, any::<bool>());
+    (0u32..60, status, voice_mail, hours(), hours(), way).prop_map(
+        |(after_ms, status, voice_mail, from_hours, to_hours, way)| Asked {
+            after_ms,
+            status,
+            voice_mail,
+            from_hours,
+            to_hours,
+            way,
+        },
+    )
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let alone = asked().prop_map(|asked| vec![Asked { after_ms: 0, ..asked }]);
+    let together = proptest::collection::vec(asked(), 2..5);
+    let meanwhile = (1u32..150, change().prop_map(Box::new));
+    prop_oneof![
+        24 => change(),
+        6 => (1u32..40_000).prop_map(|ms| Step::Pass { ms }),
+        2 => (1u32..1_500).prop_map(|ms| Step::Pass { ms }),
+        1 => Just(Step::Restart),
+        1 => (1u64..4).prop_map(|pages| Step::Fail { pages }),
+        1 => Just(Step::Revoke),
+        10 => alone.prop_map(|asked| Step::Ask { asked, meanwhile: None }),
+        6 => (together, proptest::option::of(meanwhile))
+            .prop_map(|(asked, meanwhile)| Step::Ask { asked, meanwhile }),
+    ]
+}
+
+/// Something that happens to the list, or to what is kept of it, also while it is read.
+fn change() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => (1u32..70, 0u32..400, 0usize..5).prop_map(|(count, apart_ms, status)| Step::Insert { count, apart_ms, status }),
+        2 => (1u32..70, 0u32..24 * 14).prop_map(|(count, hours_ago)| Step::InsertTies { count, hours_ago }),
+        2 => (1u32..9_000).prop_map(|shown_after_ms| Step::InsertLate { shown_after_ms }),
+        8 => (any::<usize>(), 0usize..5).prop_map(|(which, status)| Step::Change { which, status }),
+        2 => (0usize..5).prop_map(|status| Step::InsertUndated { status }),
+        2 => (any::<usize>(), 2usize..80, 0usize..5)
+            .prop_map(|(first, count, status)| Step::ChangeBatch { first, count, status }),
+        3 => any::<usize>().prop_map(|which| Step::Delete { which }),
+        1 => (any::<usize>(), 2usize..80).prop_map(|(first, count)| Step::DeleteBatch { first, count }),
+        2 => (1u64..7).prop_map(|every| Step::Evict { every }),
+        1 => Just(Step::Purge),
+        1 => (1u64..4).prop_map(|page| Step::Stray { page }),
+        1 => (1u32..4).prop_map(|page| Step::Hollow { page }),
+    ]
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Case {
+    pub(super) seed: u64,
+    pub(super) history: u32,
+    pub(super) totals: Totals,
+    pub(super) compare: Compare,
+    pub(super) listed: Listed,
+    /// `--window none`, where the dates are ignored.
+    pub(super) sends_dates: bool,
+    pub(super) jitter_ms: u64,
+    pub(super) ahead: Ahead,
+    pub(super) steps: Vec<Step>,
+}
+
+/// How far upstream's clock is ahead, in milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Ahead {
+    Learned(i64),
+    Unknown(i64),
+}
+
+pub(super) fn case() -> impl Strategy<Value = Case> {
+    let totals = prop_oneof![
+        8 => Just(Totals::Exact),
+        2 => Just(Totals::Missing),
+        2 => Just(Totals::OfEverything),
+        2 => Just(Totals::Off(7)),
+        1 => Just(Totals::Frozen),
+        1 => Just(Totals::Unsteady),
+    ];
+    let compare = prop_oneof![4 => Just(Compare::Exact), 1 => Just(Compare::RowsAtSeconds), 1 => Just(Compare::Ignored)];
+    let listed = prop_oneof![5 => Just(Listed::NewestFirst), 1 => Just(Listed::OldestFirst), 1 => Just(Listed::ByUpdate)];
+    let jitter = prop_oneof![1 => Just(0), 1 => 1u64..80];
+    let ahead = prop_oneof![
+        4 => Just(Ahead::Learned(0)),
+        1 => (-5_000i64..5_000).prop_map(Ahead::Learned),
+        1 => (-1_000i64..1_000).prop_map(Ahead::Unknown),
+    ];
+    let steps = proptest::collection::vec(step(), 1..24);
+    let upstream = (totals, compare, listed, proptest::bool::weighted(0.7), jitter, ahead);
+    (any::<u64>(), 0u32..220, upstream, steps).prop_map(|(seed, history, upstream, steps)| {
+        let (totals, compare, listed, sends_dates, jitter_ms, ahead) = upstream;
+        let sends_dates = sends_dates || compare != Compare::Ignored;
+        Case { seed, history, totals, compare, listed, sends_dates, jitter_ms, ahead, steps }
+    })
+}
+
+/// Makes upstream what the case says, with a row as old as the agent.
+pub(super) fn set_up(rig: &Rig, case: &Case) {
+    {
+        let mut world = rig.script.world();
+        world.insert(NOW.minus(14 * DAY), "completed");
+        world.born = Some(NOW.minus(14 * DAY));
+        (world.quirks.totals, world.quirks.compare, world.quirks.listed) =
+            (case.totals, case.compare, case.listed);
+        world.quirks.jitter = Duration::from_millis(case.jitter_ms);
+        let (Ahead::Learned(ms) | Ahead::Unknown(ms)) = case.ahead;
+        world.quirks.ahead = ms * 1_000;
+    }
+    if let Ahead::Learned(_) = case.ahead {
+        rig.script.learn_clock();
+    }
+}
+
+/// Does to the list what a step says, if it is one that changes the list.
+pub(super) fn mutate(rig: &Rig, step: &Step, case: &Case, is_early: bool) {
+    let now = rig.script.now();
+    let mut world = rig.script.world();
+    let rows = world.rows.len().max(1);
+    let newest_first = |rows: &[Fact]| {
+        let mut newest_first: Vec<usize> = (0..rows.len()).collect();
+        newest_first.sort_by_key(|row| Reverse(rows[*row].created_at));
+        newest_first
+    };
+    match step {
+        Step::Insert { count, apart_ms, status } => {
+            for n in 0..*count {
+                let apart = Duration::from_millis(u64::from(n * apart_ms / count));
+                let row = world.insert(now.minus(apart), STATUSES[*status]);
+                world.rows[row].shown_at = now;
+            }
+        }
+        Step::InsertTies { count, hours_ago } => {
+            // Upstream makes no rows in the past, so these were there before anybody asked: only at the start.
+            if is_early {
+                for _ in 0..*count {
+                    let row = world.insert(now.minus(*hours_ago * 3_600 * SECOND), "completed");
+                    world.rows[row].shown_at = now;
+                }
+            }
+        }
+        Step::InsertLate { shown_after_ms } => {
+            let row = world.insert(now, "queued");
+            world.rows[row].shown_at = now.plus(Duration::from_millis(u64::from(*shown_after_ms)));
+        }
+        Step::InsertUndated { status } => {
+            // Its place follows from those around it, if they come newest first.
+            let row = world.insert(now, STATUSES[*status]);
+            world.rows[row].shown_at = now;
+            world.rows[row].is_dated = case.listed != Listed::NewestFirst;
+        }
+        Step::ChangeBatch { first, count, status } => {
+            let rows = newest_first(&world.rows).into_iter().skip(first % rows).take(*count);
+            for (n, row) in rows.enumerate() {
+                world.change(row, STATUSES[*status], now.minus(Duration::from_micros(n as u64)));
+                world.rows[row].voice_mail ^= n % 3 == 0;
+            }
+        }
+        Step::Change { which, status } if which % rows < world.rows.len() => {
+            world.change(which % rows, STATUSES[*status], now);
+            world.rows[which % rows].voice_mail ^= which % 2 == 0;
+        }
+        Step::Delete { which } if which % rows < world.rows.len() => {
+            world.rows.remove(which % rows);
+        }
+        Step::DeleteBatch { first, count } => {
+            let mut gone: Vec<usize> =
+                newest_first(&world.rows).into_iter().skip(first % rows).take(*count).collect();
+            gone.sort_unstable();
+            gone.into_iter().rev().for_each(|row| {
+                world.rows.remove(row);
+            });
+        }
+        Step::Fail { pages } => {
+            let mut left = *pages;
+            world.refuse = Some(Box::new(move |_| {
+                left = left.saturating_sub(1);
+                (left > 0).then(unavailable)
+            }));
+        }
+        Step::Stray { page } if world.refuse.is_none() => {
+            let mut left = *page;
+            world.refuse = Some(Box::new(move |_| {
+                left = left.checked_sub(1)?;
+                (left == 0).then(|| SourceError::Denied(words(403)))
+            }));
+        }
+        Step::Revoke => {
+            world.agent_refused = Some(403);
+            world.refuse = Some(Box::new(|_| Some(SourceError::Denied(words(403)))));
+        }
+        Step::Hollow { page } => world.hollow = Some(*page),
+        Step::Evict { every } => {
+            rig.store.0.lock().unwrap().retain(|key, _| key.number % every != 0);
+        }
+        Step::Purge => {
+            drop(world);
+            rig.engine.forget(rig.question().agent);
+        }
+        Step::Change { .. }
+        | Step::Delete { .. }
+        | Step::Stray { .. }
+        | Step::Pass { .. }
+        | Step::Restart
+        | Step::Ask { .. } => {}
+    }
+}
