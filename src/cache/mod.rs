@@ -160,7 +160,8 @@ impl Store for MokaStore {
     }
 
     fn remove(&self, key: &EntryKey) {
-        self.shelf.entries.invalidate(key);
+        // Not `invalidate`: it does not wait for a weighing under way, which would then put the entry back.
+        let _ = self.shelf.entries.entry(*key).and_compute_with(|_| Op::Remove);
         self.shelf.share_out();
     }
 }

@@ -64,7 +64,7 @@ mod tests {
         tokio::select! {
             () = until_last_call(&flow, &shutdown) => Some(began.elapsed()),
             () = taking => None,
-            () = tokio::time::sleep(DRAIN) => None,
+            () = tokio::time::sleep(DRAIN - LOOK / 2) => None,
         }
     }
 

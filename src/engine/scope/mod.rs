@@ -197,20 +197,6 @@ impl Scope {
             .collect()
     }
 
-    /// The known rows without a date within a span.
-    pub(super) fn undated(&self, span: Span) -> Vec<EntrySlice> {
-        let known = self.lock();
-        if !known.has_undated {
-            return Vec::new();
-        }
-        let segments = known.coverage.overlapping(span).filter(|segment| segment.may_have_undated());
-        let is_meant = |row: &EntryRow| !row.is_dated && span.contains(row.created_at);
-        segments
-            .filter_map(|segment| segment.rows())
-            .filter_map(|(entry, rows)| EntrySlice::select(entry, rows, is_meant))
-            .collect()
-    }
-
     /// Lays a proven piece out, and puts it into what is known; gives its rows back.
     ///
     /// Where something was read later than the piece was asked for, that stays. The last `commit_lag` before the
