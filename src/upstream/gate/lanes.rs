@@ -1,4 +1,5 @@
 use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -13,6 +14,9 @@ use super::turns::{KINDS, Turns, WaiterId};
 
 /// The most budgets that are kept; credentials beyond share one.
 const MOST: usize = 1024;
+
+/// How long an answer that may be stale waits for room: what comes later is no room for it.
+const SOON: Duration = Duration::from_secs(2);
 
 /// Whose requests count together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -87,9 +91,13 @@ impl Lane {
         Err(next)
     }
 
-    /// Whether there is room for a few more requests at once.
+    /// Whether there is room for a few more requests soon.
+    ///
+    /// The pause after a single refusal is shorter: a stray 429 does not say that what is due is too much.
     pub(super) fn room(&mut self, now: Instant) -> Room {
-        if self.pace.next(0, now).is_some() || self.budget.is_nearly_spent(now) {
+        let refreshes = self.turns.up_to(KINDS[1]);
+        let is_slow = self.pace.next(refreshes, now).is_some_and(|at| at > now + SOON);
+        if is_slow || self.budget.is_nearly_spent(now) {
             Room::Short
         } else {
             Room::Ample
@@ -167,12 +175,24 @@ impl Lanes {
 #[cfg(test)]
 mod tests {
     use std::num::NonZeroU32;
-    use std::time::Duration;
 
     use super::*;
 
     fn id(n: usize) -> CredentialId {
         CredentialId::new((n as u128).to_le_bytes())
+    }
+
+    #[test]
+    fn a_stray_429_is_no_lack_of_room_and_a_long_pause_is() {
+        let mut lane = Lane::new(None, Share::percent(0).unwrap());
+        let now = Instant::now();
+        lane.pace.limited(now, now, None, 1.0);
+        assert!(lane.pace.paused_until(now).is_some());
+        assert_eq!(lane.room(now), Room::Ample);
+        let later = now + Duration::from_millis(10);
+        lane.pace.limited(later, later, Some(Duration::from_secs(20)), 1.0);
+        assert_eq!(lane.room(later), Room::Short);
+        assert_eq!(lane.room(later + Duration::from_secs(19)), Room::Ample);
     }
 
     #[test]
