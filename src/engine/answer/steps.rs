@@ -111,9 +111,14 @@ impl Answer {
     pub(super) fn give(&mut self, slice: Option<EntrySlice>, how: How) {
         let Some(slice) = slice else { return };
         let undated = &mut self.undated;
-        let slice = match slice.entry.has_undated() {
-            false => Some(slice),
-            true => slice.filtered(|row| row.is_dated || undated.insert(row.id.clone())),
+        let slice = if undated.is_empty() && !slice.entry.has_undated() {
+            Some(slice)
+        } else {
+            slice.filtered(|row| match row.is_dated {
+                // It may have been given without the date that upstream turned out to mean.
+                true => !undated.contains(&row.id),
+                false => undated.insert(row.id.clone()),
+            })
         };
         if let Some(slice) = slice {
             self.tally.add(&slice, how);

@@ -42,8 +42,8 @@ pub(super) struct Rounds {
     length: usize,
 }
 
-/// In how many rounds in a row a row must not be there before it counts as gone: no list moves so that the same row
-/// falls between two pages each time.
+/// In how many rounds in a row nothing of the region must be there before it counts as empty: no list moves so that the
+/// same rows fall between two pages each time.
 const GONE: u32 = 6;
 
 /// For how many rounds nothing new must come before it is believed without every position accounted for.
@@ -119,7 +119,7 @@ impl Rounds {
         self.worst_share = self.worst_share.min(self.seen.len() as f64 / known.max(1) as f64);
         let rounds = i32::try_from(self.quiet).unwrap_or(i32::MAX);
         let missed = known as f64 * (1.0 - self.worst_share).powi(rounds);
-        let are_gone = self.missed.keys().all(|id| self.is_gone(id));
+        let are_gone = self.are_gone();
         let doubles = self.positions - self.seen.len();
         let is_enough = match known.cmp(&self.positions) {
             Less => self.quiet >= QUIET && doubles <= self.length.saturating_sub(self.length_before),
@@ -139,12 +139,16 @@ impl Rounds {
         }
     }
 
-    fn is_gone(&self, id: &RowId) -> bool {
-        self.missed.get(id).is_some_and(|rounds| *rounds >= GONE)
+    /// Whether nothing of the region is there any more. While others are, one that is not may have changed places with
+    /// them each time.
+    fn are_gone(&self) -> bool {
+        self.seen.is_empty() && self.missed.values().all(|rounds| *rounds >= GONE)
     }
 
     pub(super) fn rows(self, asked_at: AskedAt) -> Vec<NewRow> {
-        let there = self.rows.values().filter(|row| !self.is_gone(&row.row.id));
-        there.map(|row| NewRow { read_at: asked_at.ours, ..row.clone() }).collect()
+        if self.are_gone() {
+            return Vec::new();
+        }
+        self.rows.into_values().map(|row| NewRow { read_at: asked_at.ours, ..row }).collect()
     }
 }

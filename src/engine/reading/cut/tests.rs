@@ -153,3 +153,13 @@ fn a_round_that_broke_off_is_no_proven_walk() {
     assert_eq!(rounds.end(), Belief::Open);
     assert_eq!(round(&mut rounds, &[&[1, 2, 3], &[4, 5]]), Belief::Whole);
 }
+
+#[test]
+fn a_row_that_others_stood_in_for_in_every_round_is_not_taken_for_gone() {
+    let mut rounds = rounds();
+    assert_eq!(round(&mut rounds, &[&[1, 2], &[2, 4]]), Belief::Open);
+    let open = (0..20).take_while(|_| round(&mut rounds, &[&[1, 2], &[2, 3]]) == Belief::Open).count();
+    assert!(open < 20);
+    let asked_at = AskedAt { ours: at(9), upstream: at(9) };
+    assert_eq!(rounds.rows(asked_at).len(), 4);
+}
