@@ -97,11 +97,7 @@ impl Lane {
     pub(super) fn room(&mut self, now: Instant) -> Room {
         let refreshes = self.turns.up_to(KINDS[1]);
         let is_slow = self.pace.next(refreshes, now).is_some_and(|at| at > now + SOON);
-        if is_slow || self.budget.is_nearly_spent(now) {
-            Room::Short
-        } else {
-            Room::Ample
-        }
+        if is_slow || self.budget.is_nearly_spent(now) { Room::Short } else { Room::Ample }
     }
 
     /// When a request of this kind could go at the earliest, were it the next.
