@@ -59,6 +59,26 @@ def test_rows_inserted_at_every_request_lose_nothing(agent_of, upstream, latency
         assert not {row.raw for row in rows} - set(got)
 
 
+@pytest.mark.parametrize("latency", [0, 0.02])
+@pytest.mark.parametrize("quirk", [{}, {"total": "absent"}, {"whole_seconds": True, "shuffle_ties": True}], ids=str)
+def test_rows_committed_a_little_late_at_every_request_lose_nothing(agent_of, upstream, latency, quirk):
+    rows = make_rows(300, 12)
+    upstream.latency = latency
+    for knob, value in quirk.items():
+        setattr(upstream, knob, value)
+    agent = agent_of(rows, "--upstream-rate", "0", days=14)
+    known = upstream.agents[agent.id]
+
+    def commit_late(upstream, query):
+        known.add(row for _ in range(4) for row in ties(1, now() - upstream.draw.randrange(3 * SECOND)))
+
+    upstream.before_page = commit_late
+    for ask in (agent.rows, agent.lines, agent.rows):
+        got = ask()
+        assert set(got) <= {row.raw for row in known.rows} and len(set(got)) == len(got)
+        assert not {row.raw for row in rows} - set(got)
+
+
 def test_rows_deleted_at_every_request_lose_nothing_else(agent_of, upstream):
     rows = make_rows(600, 12)
     agent = agent_of(rows, "--upstream-rate", "0", days=14)

@@ -83,6 +83,7 @@ impl Inner {
             subject: &subject,
             turn: &reading.turn,
             learned: &scope.learned,
+            commit_lag: self.settings.commit_lag,
             opening: reading.opening.as_deref(),
             in_flight: Arc::clone(&reading.in_flight),
             fan_out: self.settings.fan_out,

@@ -20,6 +20,10 @@ const MAX_EMPTY_PAGES: u32 = 3;
 /// How often one second that holds more than a page is read.
 const MAX_ROUNDS: usize = 32;
 
+/// How long a second that has grown rests before it is read again, at first and at most.
+const FIRST_REST: Duration = Duration::from_millis(100);
+const LONGEST_REST: Duration = Duration::from_secs(2);
+
 /// The most pages that one second is believed to hold: ten thousand executions.
 const MAX_PAGES_A_SECOND: u32 = 200;
 
@@ -91,7 +95,7 @@ impl Reader<'_> {
     ) -> Result<(), Ended> {
         let mut rounds = Rounds::new(region);
         let most_pages = if asked.width() <= SECOND { MAX_PAGES_A_SECOND } else { MAX_PAGES };
-        let mut first_asked_at = None;
+        let (mut first_asked_at, mut rest) = (None, FIRST_REST);
         for _ in 0..MAX_ROUNDS {
             rounds.begin();
             for number in 1.. {
@@ -113,8 +117,20 @@ impl Reader<'_> {
                 desk.give(Piece::new(region, rows, asked_at));
                 return Ok(());
             }
+            if rounds.has_grown() {
+                self.rest(region, &mut rest).await;
+            }
         }
         Err(inconsistent(region, "reading it again and again brings new rows every time"))
+    }
+}
+
+impl Reader<'_> {
+    /// Lets a region rest that upstream may still commit rows to: read at once, it would have grown again.
+    async fn rest(&self, region: Span, rest: &mut Duration) {
+        let fills_for = self.commit_lag.saturating_sub(self.clock.now().since(region.to()));
+        tokio::time::sleep(fills_for.min(*rest)).await;
+        *rest = (*rest * 2).min(LONGEST_REST);
     }
 }
 

@@ -106,6 +106,8 @@ pub(in crate::engine) struct Reader<'a> {
     pub(in crate::engine) subject: &'a Subject,
     pub(in crate::engine) turn: &'a Turn,
     pub(in crate::engine) learned: &'a Learned,
+    /// How late upstream may show a row.
+    pub(in crate::engine) commit_lag: Duration,
     /// The first page of what is to be read, if it is on its way already.
     pub(in crate::engine) opening: Option<&'a Opening>,
     /// The pages in flight for the answer on whose behalf this reads.

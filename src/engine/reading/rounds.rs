@@ -130,6 +130,11 @@ impl Rounds {
         if is_enough { Belief::Whole } else { Belief::Open }
     }
 
+    /// Whether the list has become longer since the round before.
+    pub(super) const fn has_grown(&self) -> bool {
+        self.length_before > 0 && self.length > self.length_before
+    }
+
     /// Counts for every known row in how many rounds in a row it was missed.
     fn count_missed(&mut self) {
         let seen = &self.seen;

@@ -41,6 +41,32 @@ async fn more_ties_than_a_page_in_an_order_that_changes() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_second_that_rows_are_still_committed_to_is_read_once_that_is_over() {
+    let rig = Rig::new(settings(), 5).with_history(100, 3);
+    let second = NOW.floor_second();
+    {
+        let mut world = rig.script.world();
+        (0..60).for_each(|n| {
+            world.insert(second.plus(Duration::from_millis(n)), "completed");
+        });
+        // Four more at every request, for three seconds.
+        world.before_page = Some(Box::new(move |world, now| {
+            if now < NOW.plus(3 * SECOND) {
+                (0..4).for_each(|n| {
+                    world.insert(second.plus(Duration::from_millis(n * 20)), "completed");
+                });
+            }
+        }));
+    }
+    let before = rig.truth(&rig.question());
+    let rows = rig.rows(rig.question()).await;
+    assert!(before.iter().all(|row| rows.contains(row)), "{} of {}", rows.len(), before.len());
+    let requests = rig.requests();
+    assert!(requests < 100, "{requests}");
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn more_ties_than_a_page_and_no_total() {
     holds_every_row(|world| {
         let at = NOW.minus(5 * DAY);
