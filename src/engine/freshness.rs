@@ -108,11 +108,10 @@ impl Policy {
 
     /// When a row that was read then, and may get that old, is read again.
     ///
-    /// What may change any moment waits for its whole time to live, because it rides along with the head; what is
-    /// read for its own sake goes by the beat of its scope.
-    pub(super) fn due_at(&self, row: &EntryRow, ttl: Duration, now: Timestamp) -> Timestamp {
-        let is_apart = now.since(row.created_at) > self.settle_after;
-        if ttl == self.settling && is_apart {
+    /// What may change any moment waits for its whole time to live, because it rides along with the head; what has more
+    /// time goes by the beat of its scope, together.
+    pub(super) fn due_at(&self, row: &EntryRow, ttl: Duration) -> Timestamp {
+        if ttl == self.settling {
             self.beat.due_at(row.read_at, ttl)
         } else {
             row.read_at.plus(self.hard(ttl))
@@ -126,8 +125,8 @@ impl Policy {
         self.beat.at(place).after(read_at.plus(self.renewed_early()), self.settled * 7 / 4)
     }
 
-    /// How long before its time a settled part may be renewed as well, if its neighbor is or if it is read anyway: then
-    /// the time that comes is passed over.
+    /// How long before its time a settled part may be renewed as well, if its neighbor is: then the time that comes is
+    /// passed over.
     pub(super) fn renewed_early(&self) -> Duration {
         self.settled / 5
     }

@@ -9,6 +9,7 @@
 //! Settled rows past their time to live are given, and named for renewal behind the answer. What is read for its own
 //! sake goes by the beat of its place, so that a history read in one go does not become due in one go.
 
+mod cover;
 mod judge;
 mod renewals;
 mod survey;

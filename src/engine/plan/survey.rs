@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::cover::{Due, Group, cover};
 use super::renewals::{Renewals, Ripeness};
 use super::{Asker, Company, Plan, Probe, gaps, items, merged};
 use crate::domain::{EntryRow, MAX_PAGE_SIZE, Span, Status, Timestamp};
@@ -15,40 +16,11 @@ pub(super) const ROWS_A_QUESTION: usize = 40;
 /// The most requests a question spends on rows that lie far apart.
 const MAX_SPARSE: usize = 8;
 
+/// The most groups that are looked at together, longest unread first: many times what one question may read.
+const MOST_COVERED: usize = 256;
+
 /// A group with no more than this many due rows is sparse: a probe may serve it better.
 const SPARSE_ROWS: usize = 2;
-
-/// Rows to be covered by one question.
-#[derive(Clone, Debug)]
-struct Group {
-    span: Span,
-    /// Rows known within it, due or not.
-    rows: usize,
-    due: Vec<Due>,
-    is_head: bool,
-}
-
-impl Group {
-    /// Whether nearly all of its rows are due, so that a walk over several pages wastes nothing.
-    fn is_dense(&self) -> bool {
-        self.due.len() * 5 >= self.rows * 4
-    }
-}
-
-/// A segment that comes up for renewal.
-#[derive(Clone, Copy, Debug)]
-struct Aging {
-    span: Span,
-    /// When its time comes.
-    renewed_at: Timestamp,
-}
-
-#[derive(Clone, Debug)]
-struct Due {
-    created_at: Timestamp,
-    read_at: Timestamp,
-    status: Option<Status>,
-}
 
 pub(super) struct Survey<'a> {
     policy: &'a Policy,
@@ -60,7 +32,7 @@ pub(super) struct Survey<'a> {
     renewals: Renewals,
     /// Segments of at most a page that are read as a whole where a part of them is, newest first: they come up for
     /// renewal before long.
-    aging: Vec<Aging>,
+    aging: Vec<Span>,
     /// The place of a row without a date that is due, and of the row with one above it, until the next is seen.
     undated: Option<(Timestamp, Timestamp)>,
     /// The instants of the last two rows with dates that differ: where the next row without one lies below.
@@ -174,7 +146,7 @@ impl<'a> Survey<'a> {
             }
             let is_asked_for = question.contains(row.created_at);
             let ttl = self.ttl(row);
-            if is_asked_for && policy.due_at(row, ttl, self.now) < self.now {
+            if is_asked_for && policy.due_at(row, ttl) < self.now {
                 self.aged(row.read_at, ttl);
                 if row.is_dated {
                     let (created_at, read_at, status) = (row.created_at, row.read_at, row.status.clone());
@@ -296,7 +268,7 @@ impl<'a> Survey<'a> {
         };
         self.renewals.meet(segment, part, ripeness);
         if policy.is_past(segment.read_at, policy.settled / 2, self.now) && segment.len() <= MAX_PAGE_SIZE {
-            self.aging.push(Aging { span: part, renewed_at });
+            self.aging.push(part);
         }
     }
 
@@ -317,7 +289,7 @@ impl<'a> Survey<'a> {
     fn widen(&mut self) {
         let mut groups = std::mem::take(&mut self.groups);
         for group in groups.iter_mut().filter(|group| !group.is_head) {
-            let segment = self.aging_at(group.span.to()).map(|aging| aging.span);
+            let segment = self.aging_at(group.span.to());
             let is_fitting =
                 |segment: &Span| segment.covers(group.span) && segment.outward().width() <= self.window;
             if let Some(segment) = segment.filter(is_fitting) {
@@ -328,9 +300,9 @@ impl<'a> Survey<'a> {
     }
 
     /// The segment at an instant, if it is one of those that come up for renewal.
-    fn aging_at(&self, instant: Timestamp) -> Option<&Aging> {
-        let position = self.aging.partition_point(|aging| aging.span.from() > instant);
-        self.aging.get(position).filter(|aging| aging.span.contains(instant))
+    fn aging_at(&self, instant: Timestamp) -> Option<Span> {
+        let position = self.aging.partition_point(|segment| segment.from() > instant);
+        self.aging.get(position).copied().filter(|segment| segment.contains(instant))
     }
 
     /// Takes the groups that probes serve better out of the groups, and gives the probes; of both, no more than
@@ -340,53 +312,31 @@ impl<'a> Survey<'a> {
         let (mut sparse, dense): (Vec<Group>, Vec<Group>) =
             std::mem::take(&mut self.groups).into_iter().partition(is_sparse);
         self.groups = dense;
-        // What would be renewed before it is probed again is renewed now, for then the probe is saved.
-        let next_round = self.now.plus(self.policy.settling.min(self.policy.renewed_early()));
-        let is_renewed_soon =
-            |due: &Due| self.aging_at(due.created_at).is_some_and(|aging| aging.renewed_at < next_round);
+        sparse.sort_by_key(Group::oldest_read_at);
+        for left_out in sparse.iter().skip(MOST_COVERED).flat_map(|group| &group.due) {
+            self.known(left_out.read_at, self.policy.live);
+        }
+        sparse.truncate(MOST_COVERED);
+        sparse.sort_by_key(|group| std::cmp::Reverse(group.span.to()));
         // A row that left its status was found by a probe, and would not be found by another.
-        let is_probed = |due: &Due| {
-            let may_be_asked = |status: &Status| !status.is_terminal() && self.asker.probing.allows(status);
-            due.read_at > Timestamp::MIN
-                && due.status.as_ref().is_some_and(may_be_asked)
-                && !is_renewed_soon(due)
-        };
-        let mut probes: Vec<Probe> = Vec::new();
-        for due in sparse.iter().flat_map(|group| &group.due).filter(|due| is_probed(due)) {
-            self.probe(&mut probes, due);
-        }
-        let unprobed = sparse.iter().filter(|group| !group.due.iter().all(is_probed)).count();
-        // At the same cost a probe is better: it brings all rows of the status up to date, also those due next.
-        if probes.len() + unprobed <= sparse.len() {
-            sparse.retain(|group| !group.due.iter().all(is_probed));
-        } else {
-            probes.clear();
-        }
+        let may_be_asked = |status: &&Status| !status.is_terminal() && self.asker.probing.allows(status);
+        let (mut read, mut probes) = cover(
+            &sparse,
+            |due| due.status.as_ref().filter(|_| due.read_at > Timestamp::MIN).filter(may_be_asked),
+            self.window,
+        );
         probes.sort_by_key(|probe| probe.oldest_read_at);
         for left_out in probes.iter().skip(MAX_SPARSE) {
             self.known(left_out.oldest_read_at, self.policy.live);
         }
         probes.truncate(MAX_SPARSE);
-        sparse.sort_by_key(|group| group.due.iter().map(|due| due.read_at).min());
+        read.sort_by_key(Group::oldest_read_at);
         let most = MAX_SPARSE - probes.len();
-        for left_out in sparse.iter().skip(most).flat_map(|group| &group.due) {
+        for left_out in read.iter().skip(most).flat_map(|group| &group.due) {
             self.known(left_out.read_at, self.policy.live);
         }
-        sparse.truncate(most);
-        self.groups.extend(sparse);
+        read.truncate(most);
+        self.groups.extend(read);
         probes
-    }
-
-    fn probe(&self, probes: &mut Vec<Probe>, due: &Due) {
-        let Some(status) = &due.status else { return };
-        let at = Span::at(due.created_at);
-        let open = probes.iter_mut().rev().find(|probe| probe.status == *status);
-        match open {
-            Some(probe) if probe.span.union(at).outward().width() <= self.window => {
-                probe.span = probe.span.union(at);
-                probe.oldest_read_at = probe.oldest_read_at.min(due.read_at);
-            }
-            _ => probes.push(Probe { status: status.clone(), span: at, oldest_read_at: due.read_at }),
-        }
     }
 }

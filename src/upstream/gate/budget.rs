@@ -16,6 +16,9 @@ const LONGEST_WAY: Duration = Duration::from_secs(1);
 /// Of the period, how much may be lost to not knowing when upstream saw a request.
 const WAY_PART: u32 = 20;
 
+/// Into how many parts a period is divided, in each of which renewals only bring the requests up to their even share.
+const LULLS: u32 = 20;
+
 /// The part of the budget for keys that upstream has not accepted yet, as a divisor.
 const UNPROVEN_PART: usize = 10;
 
@@ -84,6 +87,9 @@ impl Budget {
             Urgency::Renewal => (limit * 2).div_ceil(3),
         };
         let mut at = self.free_at(self.taken.len() + ahead, most, |_| true);
+        if kind.urgency == Urgency::Renewal {
+            at = at.max(self.lull_at(rate, most, now));
+        }
         if is_spare(&kind) {
             at = at.max(self.free_at(self.spare + ahead, outside_reserve, is_spare));
         }
@@ -92,6 +98,15 @@ impl Budget {
             at = at.max(self.free_at(self.unproven + ahead, part, is_unproven));
         }
         at.map_or(Ok(()), Err)
+    }
+
+    /// When few enough places were taken of late for a renewal to fill a lull; none if that is now.
+    ///
+    /// Renewals that took all that a burst left at once would make the next burst of it, a period later, and so for ever.
+    fn lull_at(&self, rate: Rate, most: usize, now: Instant) -> Option<Instant> {
+        let (length, most) = (rate.per / LULLS, (most / LULLS as usize).max(1));
+        let mut lately = self.taken.keys().rev().take_while(|place| place.0 + length > now);
+        lately.nth(most - 1).map(|place| place.0 + length)
     }
 
     /// When fewer than `most` of the places that `counts` will be taken; none if that is so now.

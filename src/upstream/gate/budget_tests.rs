@@ -66,12 +66,29 @@ fn a_reserve_never_makes_cold_reads_impossible() {
 }
 
 #[test]
-fn renewals_leave_a_third_to_those_who_wait() {
-    let now = Instant::now();
-    let mut budget = budget(100, MINUTE, 20);
-    assert_eq!(drain(&mut budget, RENEWAL, now), 67);
-    assert_eq!(drain(&mut budget, COLD, now), 13);
-    assert_eq!(drain(&mut budget, REFRESH, now), 20);
+fn renewals_fill_lulls_and_leave_a_third_to_those_who_wait() {
+    let mut now = Instant::now();
+    let mut budget = budget(300, MINUTE, 20);
+    // Others take a burst, and renewals wait for it to pass.
+    assert_eq!(drain(&mut budget, REFRESH, now), 300);
+    now = budget.room(RENEWAL, 0, now).unwrap_err();
+    let mut went = Vec::new();
+    for _ in 0..2_400 {
+        now += Duration::from_millis(50);
+        while budget.room(RENEWAL, 0, now).is_ok() {
+            let place = budget.take(RENEWAL, now).unwrap();
+            budget.answered(place, now);
+            went.push(now);
+        }
+    }
+    let most_within = |length| {
+        went.iter()
+            .map(|at| went.iter().filter(|other| **other >= *at && **other < *at + length).count())
+            .max()
+    };
+    assert_eq!(most_within(Duration::from_secs(3)), Some(10), "an even share");
+    assert!((180..=200).contains(&most_within(MINUTE).unwrap()), "{:?}", most_within(MINUTE));
+    assert_eq!(drain(&mut budget, COLD, now), 40);
 }
 
 #[test]

@@ -1,0 +1,175 @@
+//! Which requests bring rows up to date that lie far apart: as few as a greedy choice finds.
+//!
+//! A request brings a page of the rows around a place, whatever their status, or all rows of one status within a window
+//! (a [`Probe`]). So the rows that are due are a set to be covered by such requests. What covers most of what is still open is
+//! taken first, until nothing is. At the same count a probe is better, since it also brings what of its status is due next.
+
+use std::time::Duration;
+
+use super::Probe;
+use crate::domain::{Span, Status, Timestamp};
+
+/// Rows to be covered by one question.
+#[derive(Clone, Debug)]
+pub(super) struct Group {
+    pub(super) span: Span,
+    /// Rows known within it, due or not.
+    pub(super) rows: usize,
+    pub(super) due: Vec<Due>,
+    pub(super) is_head: bool,
+}
+
+/// A row that is due.
+#[derive(Clone, Debug)]
+pub(super) struct Due {
+    pub(super) created_at: Timestamp,
+    pub(super) read_at: Timestamp,
+    pub(super) status: Option<Status>,
+}
+
+impl Group {
+    /// Whether nearly all of its rows are due, so that a walk over several pages wastes nothing.
+    pub(super) fn is_dense(&self) -> bool {
+        self.due.len() * 5 >= self.rows * 4
+    }
+
+    /// When the row of it that was read first was read.
+    pub(super) fn oldest_read_at(&self) -> Option<Timestamp> {
+        self.due.iter().map(|due| due.read_at).min()
+    }
+}
+
+/// A row that nothing covers yet.
+struct Open<'a> {
+    due: &'a Due,
+    group: usize,
+    /// Under what status a probe may ask for it.
+    probed: Option<&'a Status>,
+}
+
+/// A probe that could be sent, and how many open rows it covers.
+struct Candidate {
+    probe: Probe,
+    count: usize,
+}
+
+/// Covers the rows of groups, which come newest first as their rows do, by reading some of the groups and by probes.
+/// `probed` tells under what status a row may be asked for.
+pub(super) fn cover<'a>(
+    groups: &'a [Group],
+    probed: impl Fn(&'a Due) -> Option<&'a Status>,
+    window: Duration,
+) -> (Vec<Group>, Vec<Probe>) {
+    let opened = |(group, rows): (usize, &'a Group)| {
+        rows.due.iter().map(move |due| (group, due)).collect::<Vec<(usize, &'a Due)>>()
+    };
+    let mut open: Vec<Open<'a>> = groups
+        .iter()
+        .enumerate()
+        .flat_map(opened)
+        .map(|(group, due)| Open { due, group, probed: probed(due) })
+        .collect();
+    let (mut read, mut probes) = (Vec::new(), Vec::new());
+    while let Some((group, count)) = largest_group(&open) {
+        let probe = largest_probe(&open, window).filter(|probe| probe.count >= count);
+        if let Some(Candidate { probe, .. }) = probe {
+            open.retain(|row| row.probed != Some(&probe.status) || !probe.span.contains(row.due.created_at));
+            probes.push(probe);
+        } else {
+            open.retain(|row| row.group != group);
+            read.push(groups[group].clone());
+        }
+    }
+    (read, probes)
+}
+
+/// The group with the most open rows, and how many they are.
+fn largest_group(open: &[Open<'_>]) -> Option<(usize, usize)> {
+    let by_group = open.chunk_by(|above, below| above.group == below.group);
+    by_group.map(|rows| (rows[0].group, rows.len())).max_by_key(|(_, count)| *count)
+}
+
+/// The probe that covers the most open rows.
+fn largest_probe(open: &[Open<'_>], window: Duration) -> Option<Candidate> {
+    let from = |newest: usize| {
+        let status = open[newest].probed?;
+        let at = |row: &Open<'_>| Span::at(row.due.created_at);
+        let mut probe = Probe {
+            status: status.clone(),
+            span: at(&open[newest]),
+            oldest_read_at: open[newest].due.read_at,
+        };
+        let mut count = 1;
+        for row in open[newest + 1..].iter().filter(|row| row.probed == Some(status)) {
+            let span = probe.span.union(at(row));
+            if span.outward().width() > window {
+                break;
+            }
+            (probe.span, count) = (span, count + 1);
+            probe.oldest_read_at = probe.oldest_read_at.min(row.due.read_at);
+        }
+        Some(Candidate { probe, count })
+    };
+    (0..open.len()).filter_map(from).reduce(|best, other| if other.count > best.count { other } else { best })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: i64 = 3_600_000_000;
+    const WINDOW: Duration = Duration::from_hours(7 * 24);
+
+    /// A group of rows, each so many hours ago and in that status.
+    fn group(rows: &[(i64, &str)]) -> Group {
+        let due: Vec<Due> = rows
+            .iter()
+            .map(|(hours, status)| Due {
+                created_at: Timestamp::from_micros(1_790_000_000_000_000 - hours * HOUR),
+                read_at: Timestamp::from_micros(1_790_000_000_000_000),
+                status: Some(Status::new(status)),
+            })
+            .collect();
+        let span = due.iter().map(|due| Span::at(due.created_at)).reduce(Span::union).unwrap();
+        Group { span, rows: due.len(), due, is_head: false }
+    }
+
+    fn covered(groups: &[Group]) -> (usize, usize) {
+        let (read, probes) = cover(groups, |due| due.status.as_ref(), WINDOW);
+        for due in groups.iter().flat_map(|group| &group.due) {
+            let is_read = read.iter().any(|group| group.span.contains(due.created_at));
+            let is_probed = |probe: &Probe| {
+                Some(&probe.status) == due.status.as_ref() && probe.span.contains(due.created_at)
+            };
+            assert!(is_read || probes.iter().any(is_probed), "{due:?}");
+        }
+        assert!(probes.iter().all(|probe| probe.span.outward().width() <= WINDOW));
+        (read.len(), probes.len())
+    }
+
+    #[test]
+    fn rows_of_one_status_are_asked_for_together() {
+        let groups = [1, 50, 99, 148, 400].map(|hours| group(&[(hours, "queued")]));
+        assert_eq!(covered(&groups), (0, 2));
+    }
+
+    #[test]
+    fn rows_of_several_statuses_at_one_place_are_read_there() {
+        let pairs = [1, 50, 99].map(|hours| group(&[(hours, "queued"), (hours + 1, "ringing")]));
+        assert_eq!(covered(&pairs), (0, 2), "two statuses within a window");
+        let pairs = [1, 300, 600].map(|hours| group(&[(hours, "queued"), (hours + 1, "ringing")]));
+        assert_eq!(covered(&pairs), (3, 0), "a window each");
+    }
+
+    #[test]
+    fn both_are_mixed_where_that_takes_fewer() {
+        let groups = [
+            group(&[(1, "queued")]),
+            group(&[(40, "queued"), (41, "ringing")]),
+            group(&[(80, "queued")]),
+            group(&[(700, "queued"), (701, "ringing")]),
+        ];
+        let (read, probes) = covered(&groups);
+        assert_eq!((read + probes, read >= 1, probes >= 1), (3, true, true));
+    }
+}
