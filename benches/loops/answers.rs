@@ -12,7 +12,7 @@ use fanfold::config::{self, Command};
 use fanfold::shutdown::Shutdown;
 use fanfold::simulator::{AgentPlan, Simulator, SimulatorSettings};
 use fanfold::telemetry::Tracer;
-use http::header::{ACCEPT_ENCODING, AUTHORIZATION, ETAG, IF_NONE_MATCH};
+use http::header::{ACCEPT_ENCODING, AUTHORIZATION, ETAG, HOST, IF_NONE_MATCH};
 use http::{HeaderName, HeaderValue, Request, Response};
 use http_body_util::BodyExt as _;
 use tokio::net::TcpListener;
@@ -83,6 +83,7 @@ impl Known {
 
     async fn answer(&self, query: &str, header: Option<(HeaderName, HeaderValue)>) -> Response<Body> {
         let mut request = Request::get(format!("{}{query}", self.path))
+            .header(HOST, "bench")
             .header(AUTHORIZATION, "Bearer bn-bench")
             .body(Body::empty())
             .expect("a request");

@@ -84,7 +84,7 @@ impl Budget {
         let most = match kind.urgency {
             Urgency::Refresh | Urgency::Cold => limit,
             // Most of it: what is not renewed in time is read before answering, all at once.
-            Urgency::Renewal => (limit * 2).div_ceil(3),
+            Urgency::Renewal => (limit * 7).div_ceil(10),
         };
         let mut at = self.free_at(self.taken.len() + ahead, most, |_| true);
         if kind.urgency == Urgency::Renewal {

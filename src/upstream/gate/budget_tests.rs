@@ -66,7 +66,7 @@ fn a_reserve_never_makes_cold_reads_impossible() {
 }
 
 #[test]
-fn renewals_fill_lulls_and_leave_a_third_to_those_who_wait() {
+fn renewals_fill_lulls_and_leave_three_tenths_to_those_who_wait() {
     let mut now = Instant::now();
     let mut budget = budget(300, MINUTE, 20);
     // Others take a burst, and renewals wait for it to pass.
@@ -87,7 +87,7 @@ fn renewals_fill_lulls_and_leave_a_third_to_those_who_wait() {
             .max()
     };
     assert_eq!(most_within(Duration::from_secs(3)), Some(10), "an even share");
-    assert!((180..=200).contains(&most_within(MINUTE).unwrap()), "{:?}", most_within(MINUTE));
+    assert!((190..=210).contains(&most_within(MINUTE).unwrap()), "{:?}", most_within(MINUTE));
     assert_eq!(drain(&mut budget, COLD, now), 40);
 }
 
