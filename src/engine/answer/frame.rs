@@ -116,7 +116,8 @@ impl Frame {
         let asker = Asker { status: self.status.as_ref(), company, probing };
         let window = self.window();
         // Under the lock: copies of ten thousand segments would take longer than the plan.
-        let known = self.scope.lock();
+        let mut known = self.scope.lock();
+        known.forget_dropped_places(&*self.inner.store);
         plan::plan(&known.look(span), span, &self.policy, asker, self.asked_at, window)
     }
 

@@ -102,3 +102,17 @@ async fn one_that_was_given_without_its_date_is_not_given_again_with_it() {
     assert_eq!(rig.rows(Question { filters, ..rig.question() }).await.len(), 1);
     rig.close().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn one_that_the_store_dropped_is_read_where_it_may_be_and_not_only_where_it_was_put() {
+    let rig = Rig::new(settings(), 1).with_history(20, 13);
+    undated(&rig, rig.clock.now());
+    pass(15 * SECOND).await;
+    // Read below this one, it takes its place, which was asked for apart from its own.
+    rig.script.world().insert(rig.clock.now(), "completed");
+    let all = ids(&rig.rows(rig.question()).await);
+    assert_eq!(all.len(), 22);
+    rig.store.0.lock().unwrap().retain(|_, entry| !entry.has_undated());
+    assert_eq!(ids(&rig.rows(rig.question()).await), all);
+    rig.close().await;
+}
