@@ -145,8 +145,13 @@ impl Frame {
             return None;
         }
         let known = self.scope.lock();
-        let head = known.head.map(|head| head.to).filter(|to| *to < self.span.to());
-        let span = head.map_or(Some(self.span), |to| Span::new(self.span.from(), to))?;
+        let head = known.head.filter(|head| head.to < self.span.to());
+        // What it brought may have been read long after its present.
+        let ttl = self.policy.live.saturating_add(allowance);
+        if head.is_some_and(|head| self.policy.is_past(head.read_at, ttl, self.asked_at)) {
+            return None;
+        }
+        let span = head.map_or(Some(self.span), |head| Span::new(self.span.from(), head.to))?;
         plan::may_be_stale(&known.look(span), &self.policy, self.asked_at, allowance).then_some(span)
     }
 
