@@ -20,7 +20,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::cut::cut_at;
+use super::cut::{MAX_EMPTY_PAGES, cut_at};
 use super::learned::{Learned, Total};
 use super::piece::{AskedAt, Piece, has_strays, undate_strays};
 use super::walk::{Dates, Extent, Order, Step, Walk};
@@ -385,11 +385,15 @@ impl Reader<'_> {
     /// Whether upstream ignores the dates it is given: asked about a second long before it existed, it then answers
     /// with what there is.
     async fn ignores_dates(&self, desk: &dyn Desk) -> Result<bool, Ended> {
-        match self.any_page(Span::at(LONG_AGO), 1, desk).await {
-            Ok((page, _)) => Ok(!page.rows.is_empty()),
-            Err(Ended::Failed(AskError::Source(SourceError::Refused(_)))) => Ok(false),
-            Err(ended) => Err(ended),
+        for _ in 0..MAX_EMPTY_PAGES {
+            match self.any_page(Span::at(LONG_AGO), 1, desk).await {
+                Ok((page, _)) if page.rows.is_empty() && page.has_more => {}
+                Ok((page, _)) => return Ok(!page.rows.is_empty()),
+                Err(Ended::Failed(AskError::Source(SourceError::Refused(_)))) => return Ok(false),
+                Err(ended) => return Err(ended),
+            }
         }
+        Ok(true)
     }
 
     async fn any_page(&self, span: Span, number: u32, desk: &dyn Desk) -> Result<(Page, AskedAt), Ended> {
