@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::domain::{EntryRow, EntrySlice, Span, Status, Timestamp};
 use crate::engine::AskError;
-use crate::engine::ask::urgency;
+use crate::engine::ask::{known_present, urgency};
 use crate::engine::freshness::Policy;
 use crate::engine::inner::Inner;
 use crate::engine::opening::Opening;
@@ -87,6 +87,19 @@ impl Frame {
             self.present = Present { to: span.to(), pinned_at: Timestamp::MIN };
         }
         self.span = span;
+    }
+
+    /// Goes on to a later present that others have come to meanwhile: rows without a date may have been put between
+    /// the two, where they would be left out.
+    pub(super) fn catch_up(&mut self) {
+        let later = known_present(&self.scope, &self.policy, self.asked_at);
+        let Some(later) = later.filter(|later| later.to > self.present.to) else { return };
+        if self.span.to() == self.present.to
+            && let Some(span) =
+                Span::new(self.span.from(), self.asked_to.map_or(later.to, |to| to.min(later.to)))
+        {
+            (self.present, self.span) = (later, span);
+        }
     }
 
     fn window(&self) -> Duration {

@@ -116,3 +116,23 @@ async fn one_that_the_store_dropped_is_read_where_it_may_be_and_not_only_where_i
     assert_eq!(ids(&rig.rows(rig.question()).await), all);
     rig.close().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn one_that_a_later_present_was_lent_to_is_given_to_a_question_that_came_before() {
+    let rig = Rig::new(EngineSettings { settle_after: SECOND, ..settings() }, 1).with_history(40, 13);
+    rig.script.world().insert(NOW.minus(10 * DAY), "in-progress");
+    rig.rows(rig.question()).await;
+    pass(20 * SECOND).await;
+    undated(&rig, rig.clock.now());
+    pass(SECOND).await;
+    // It asks first what became of the old row.
+    let earlier = rig.rows(rig.question());
+    let later = async {
+        tokio::time::sleep(SECOND / 1_000).await;
+        let wish = Wish { no_store: true, ..Wish::default() };
+        rig.rows(Question { wish, ..rig.question() }).await.len()
+    };
+    let (earlier, later) = tokio::join!(earlier, later);
+    assert_eq!((earlier.len(), later), (42, 42));
+    rig.close().await;
+}
