@@ -118,6 +118,19 @@ async fn one_that_the_store_dropped_is_read_where_it_may_be_and_not_only_where_i
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_that_was_put_among_the_latest_is_read_again_where_it_may_be_and_not_only_there() {
+    let rig = Rig::new(settings(), 1);
+    rig.script.world().insert(NOW.minus(8 * DAY), "completed");
+    undated(&rig, rig.clock.now());
+    pass(11 * SECOND).await;
+    // Alone on its page, it takes the present's place.
+    let all = ids(&rig.rows(rig.question()).await);
+    pass(2 * SECOND).await;
+    assert_eq!((ids(&rig.rows(rig.question()).await), all.len()), (all, 2));
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_that_a_later_present_was_lent_to_is_given_to_a_question_that_came_before() {
     let rig = Rig::new(EngineSettings { settle_after: SECOND, ..settings() }, 1).with_history(40, 13);
     rig.script.world().insert(NOW.minus(10 * DAY), "in-progress");
