@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::domain::{EntryRow, EntrySlice, Span, Status, Timestamp};
 use crate::engine::AskError;
-use crate::engine::ask::urgency;
+use crate::engine::ask::{known_present, urgency};
 use crate::engine::freshness::Policy;
 use crate::engine::inner::Inner;
 use crate::engine::opening::Opening;
@@ -89,6 +89,19 @@ impl Frame {
         self.span = span;
     }
 
+    /// Goes on to a later present that others have come to meanwhile: rows without a date may have been put between
+    /// the two, where they would be left out.
+    pub(super) fn catch_up(&mut self) {
+        let later = known_present(&self.scope, &self.policy, self.asked_at);
+        let Some(later) = later.filter(|later| later.to > self.present.to) else { return };
+        if self.span.to() == self.present.to
+            && let Some(span) =
+                Span::new(self.span.from(), self.asked_to.map_or(later.to, |to| to.min(later.to)))
+        {
+            (self.present, self.span) = (later, span);
+        }
+    }
+
     fn window(&self) -> Duration {
         self.inner.span_width(&self.scope)
     }
@@ -116,7 +129,8 @@ impl Frame {
         let asker = Asker { status: self.status.as_ref(), company, probing };
         let window = self.window();
         // Under the lock: copies of ten thousand segments would take longer than the plan.
-        let known = self.scope.lock();
+        let mut known = self.scope.lock();
+        known.forget_dropped_places(&*self.inner.store);
         plan::plan(&known.look(span), span, &self.policy, asker, self.asked_at, window)
     }
 
@@ -144,8 +158,13 @@ impl Frame {
             return None;
         }
         let known = self.scope.lock();
-        let head = known.head.map(|head| head.to).filter(|to| *to < self.span.to());
-        let span = head.map_or(Some(self.span), |to| Span::new(self.span.from(), to))?;
+        let head = known.head.filter(|head| head.to < self.span.to());
+        // What it brought may have been read long after its present.
+        let ttl = self.policy.live.saturating_add(allowance);
+        if head.is_some_and(|head| self.policy.is_past(head.read_at, ttl, self.asked_at)) {
+            return None;
+        }
+        let span = head.map_or(Some(self.span), |head| Span::new(self.span.from(), head.to))?;
         plan::may_be_stale(&known.look(span), &self.policy, self.asked_at, allowance).then_some(span)
     }
 

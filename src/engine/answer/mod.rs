@@ -83,9 +83,10 @@ impl Answer {
 
     /// Plans, asks what must be asked before anything can be given, and begins to read.
     pub(super) async fn begin(mut frame: Frame) -> Result<Self, AskError> {
-        let tally = Tally::new(frame.as_of());
         let mut fallback = None;
         for round in 0..=MAX_PROBE_ROUNDS {
+            frame.catch_up();
+            let tally = Tally::new(frame.as_of());
             let plan = match round {
                 MAX_PROBE_ROUNDS => frame.plan_without_probes(frame.span),
                 _ => frame.plan(frame.span),

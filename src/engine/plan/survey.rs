@@ -1,5 +1,7 @@
 //! Goes over what is known, newest first, and sorts out what is due.
 
+mod undated;
+
 use std::time::Duration;
 
 use super::cover::{Due, Group, cover};
@@ -83,11 +85,13 @@ impl<'a> Survey<'a> {
             } else {
                 self.known(segment.read_at, policy.live);
             }
+            self.undated_rows(segment, question);
             return;
         }
         if policy.is_past(segment.read_at, policy.hard(policy.settled), self.now) {
             self.aged(segment.read_at, policy.settled);
             self.reads.push(span);
+            self.undated_rows(segment, question);
             return;
         }
         if policy.membership == Membership::Spans {
@@ -152,8 +156,7 @@ impl<'a> Survey<'a> {
                     let (created_at, read_at, status) = (row.created_at, row.read_at, row.status.clone());
                     self.due(Due { created_at, read_at, status });
                 } else {
-                    let above = self.dated.into_iter().flatten().find(|at| *at > row.created_at);
-                    self.undated.get_or_insert((row.created_at, above.unwrap_or(Timestamp::MAX)));
+                    self.undated(row.created_at);
                     self.pass(1);
                 }
             } else {
@@ -189,18 +192,6 @@ impl<'a> Survey<'a> {
             restless.until.plus(policy.settle_after) >= self.now
                 && policy.is_past(restless.oldest_read_at, policy.live.min(policy.settling), self.now)
         })
-    }
-
-    /// A row with a date. Upstream has those without one somewhere between their neighbors that have one: all of that
-    /// is read for one that is due.
-    fn dated(&mut self, instant: Timestamp) {
-        if let Some((_, above)) = self.undated.filter(|(place, _)| instant < *place) {
-            self.undated = None;
-            self.reads.extend(Span::new(instant, above));
-        }
-        if self.dated[0] != Some(instant) {
-            self.dated = [Some(instant), self.dated[0]];
-        }
     }
 
     /// Rows that are not due lie below the group that is open.

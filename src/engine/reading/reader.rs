@@ -20,7 +20,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::cut::cut_at;
+use super::cut::{MAX_EMPTY_PAGES, cut_at};
 use super::learned::{Learned, Total};
 use super::piece::{AskedAt, Piece, has_strays, undate_strays};
 use super::walk::{Dates, Extent, Order, Step, Walk};
@@ -371,7 +371,7 @@ impl Reader<'_> {
         dates: Dates,
         desk: &dyn Desk,
     ) -> Result<(Page, AskedAt), Ended> {
-        let (mut page, asked_at) = self.any_page(span, number, desk).await?;
+        let (mut page, asked_at) = self.any_page(self.subject, span, number, desk).await?;
         if dates == Dates::Kept && has_strays(&page, span) {
             if self.ignores_dates(desk).await? {
                 self.learned.dates_ignored();
@@ -385,20 +385,32 @@ impl Reader<'_> {
     /// Whether upstream ignores the dates it is given: asked about a second long before it existed, it then answers
     /// with what there is.
     async fn ignores_dates(&self, desk: &dyn Desk) -> Result<bool, Ended> {
-        match self.any_page(Span::at(LONG_AGO), 1, desk).await {
-            Ok((page, _)) => Ok(!page.rows.is_empty()),
-            Err(Ended::Failed(AskError::Source(SourceError::Refused(_)))) => Ok(false),
-            Err(ended) => Err(ended),
+        // Under a filter on what changes there may be nothing now of what there was.
+        let subject = Subject { filters: self.subject.filters.steady(), ..self.subject.clone() };
+        for _ in 0..MAX_EMPTY_PAGES {
+            match self.any_page(&subject, Span::at(LONG_AGO), 1, desk).await {
+                Ok((page, _)) if page.rows.is_empty() && page.has_more => {}
+                Ok((page, _)) => return Ok(!page.rows.is_empty()),
+                Err(Ended::Failed(AskError::Source(SourceError::Refused(_)))) => return Ok(false),
+                Err(ended) => return Err(ended),
+            }
         }
+        Ok(true)
     }
 
-    async fn any_page(&self, span: Span, number: u32, desk: &dyn Desk) -> Result<(Page, AskedAt), Ended> {
+    async fn any_page(
+        &self,
+        subject: &Subject,
+        span: Span,
+        number: u32,
+        desk: &dyn Desk,
+    ) -> Result<(Page, AskedAt), Ended> {
         let _permit = self.in_flight.acquire().await.map_err(|_| Ended::Unwanted)?;
         desk.wanted()?;
         let turn = Turn { departure: Departure::default(), ..self.turn.clone() };
         desk.asks(&turn.departure);
         let began = Instant::now();
-        let page = self.source.page(self.subject, PageOf { span, number }, &turn).await?;
+        let page = self.source.page(subject, PageOf { span, number }, &turn).await?;
         desk.count(Pages::Read);
         let went_at = turn.departure.went_at().unwrap_or(began);
         Ok((page, self.clock.asked_at(went_at, self.source)))

@@ -30,6 +30,8 @@ pub(super) struct Rounds {
     /// Those of the whole list, in this round.
     listed: HashSet<RowId>,
     positions: usize,
+    /// How many pages this round has taken.
+    pages: u32,
     /// Whether the last page said that no more follow.
     has_ended: bool,
     brought_new: bool,
@@ -59,6 +61,7 @@ impl Rounds {
             seen: HashSet::new(),
             listed: HashSet::new(),
             positions: 0,
+            pages: 0,
             has_ended: false,
             brought_new: false,
             quiet: 0,
@@ -74,10 +77,12 @@ impl Rounds {
         self.listed.clear();
         (self.length_before, self.length) = (self.length, 0);
         (self.positions, self.brought_new, self.total, self.before) = (0, false, None, None);
+        self.pages = 0;
     }
 
     pub(super) fn take(&mut self, page: Page) {
         self.length += page.rows.len();
+        self.pages += 1;
         self.has_ended = !page.has_more;
         self.listed.extend(page.rows.iter().map(|row| row.id.clone()));
         let total = self.total.get_or_insert(Ok(page.total));
@@ -95,6 +100,8 @@ impl Rounds {
         }
     }
 
+    /// One page with rows that says "no more" is one moment's answer: what it does not have has left.
+    ///
     /// A round without doubles in all of the list, to its end, that saw all that is known, under one total, is a proven walk. Else
     /// every position must be accounted for, and one round more bring nothing; several, if rows outside the region came
     /// twice, since others may have jumped over it.
@@ -103,6 +110,11 @@ impl Rounds {
     /// thousand) that a row was missed every time. More positions than known, that rows came twice: because the list
     /// grew at its head, if it did grow by as many since the round before.
     pub(super) fn end(&mut self) -> Belief {
+        if self.pages == 1 && self.has_ended && self.length > 0 {
+            let seen = &self.seen;
+            self.rows.retain(|id, _| seen.contains(id));
+            return Belief::Whole;
+        }
         self.count_missed();
         let known = self.rows.len();
         let has_total = matches!(self.total, Some(Ok(Some(_))));

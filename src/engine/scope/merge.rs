@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::{Known, ScopeKey};
-use crate::domain::{EntryRow, NewRow, RowId, Span};
+use crate::domain::{EntryRow, NewRow, RowId, Span, Timestamp};
 use crate::engine::coverage::{Contents, Segment};
 use crate::engine::reading::Piece;
 use crate::store::Store;
@@ -68,6 +68,30 @@ impl Known {
         }
         let rows = left_out.into_iter().chain(piece.rows.iter().cloned()).collect();
         Some(Piece::new(piece.span, rows, piece.asked_at))
+    }
+
+    /// Takes for unknown where the rows without a date may be that the store has dropped: not only their place, but all
+    /// between their neighbors that have a date.
+    pub(in crate::engine) fn forget_dropped_places(&mut self, store: &dyn Store) {
+        if !self.has_undated {
+            return;
+        }
+        let is_dropped = |segment: &&Segment| !segment.is_kept() && segment.may_have_undated();
+        let dropped: Vec<Span> = self.coverage.all().filter(is_dropped).map(|segment| segment.span).collect();
+        for span in dropped {
+            self.forget(store, span);
+        }
+    }
+
+    /// Forgets what is known of a span. Of rows without a date that were put there it is then not known any more that
+    /// they are in no place between their neighbors.
+    pub(super) fn forget(&mut self, store: &dyn Store, span: Span) {
+        let bounds = self.has_undated.then(|| {
+            let below = self.coverage.dated_below(span.from()).unwrap_or(Timestamp::MIN);
+            let above = self.coverage.dated_above(span.to()).unwrap_or(Timestamp::MAX);
+            Span::new(below, above)
+        });
+        self.replace(store, bounds.flatten().unwrap_or(span), Vec::new());
     }
 
     /// Takes the rows without a date that a piece brings from where they were known before: one that others came

@@ -152,7 +152,7 @@ impl Scope {
 
     /// Forgets what is known of a span.
     pub(super) fn unlearn_span(&self, store: &dyn Store, span: Span) {
-        self.lock().replace(store, span, Vec::new());
+        self.lock().forget(store, span);
     }
 
     /// How many rows are known within a span.
@@ -245,6 +245,7 @@ impl Scope {
             known.head = Some(Head { to: piece.span.to(), read_at });
         }
         known.forget_older_places(self.key, store, piece);
+        known.forget_dropped_places(store);
         for laid in laid {
             let newer: Vec<Span> = known
                 .coverage

@@ -240,3 +240,45 @@ async fn an_upstream_that_learns_to_keep_to_the_dates_is_believed() {
     }
     rig.close().await;
 }
+
+/// An upstream that ignores the dates, where the only row is two weeks old, and that is known of it.
+async fn only_an_old_row() -> Rig {
+    let rig = Rig::new(settings(), 1);
+    {
+        let mut world = rig.script.world();
+        world.insert(NOW.minus(14 * DAY), "completed");
+        world.born = Some(NOW.minus(14 * DAY));
+        world.quirks.compare = Compare::Ignored;
+    }
+    rig.rows(rig.question()).await;
+    pass(5 * SECOND).await;
+    rig
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_empty_page_that_promises_more_does_not_tell_that_the_dates_are_kept() {
+    let rig = only_an_old_row().await;
+    // The second page is that of a second in which nobody called.
+    let mut pages = 0;
+    rig.script.world().before_page = Some(Box::new(move |world, _| {
+        pages += 1;
+        world.hollow = (pages == 2).then_some(1);
+    }));
+    let question = Question { from: Some(NOW.minus(DAY)), ..rig.question() };
+    assert_eq!(rig.rows(question.clone()).await, rig.truth(&question));
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_row_that_leaves_the_filter_does_not_tell_that_the_dates_are_kept() {
+    let rig = only_an_old_row().await;
+    let mut pages = 0;
+    rig.script.world().before_page = Some(Box::new(move |world, _| {
+        pages += 1;
+        world.rows[0].voice_mail = pages > 1;
+    }));
+    let filters = Filters { answered_by_voice_mail: Some(false), ..Filters::default() };
+    let question = Question { from: Some(NOW.minus(DAY)), filters, ..rig.question() };
+    assert_eq!(rig.rows(question.clone()).await, rig.truth(&question));
+    rig.close().await;
+}

@@ -101,6 +101,24 @@ async fn max_stale_holds_for_rows_that_may_have_entered() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn max_stale_holds_for_the_present_of_a_reading_that_waited_for_its_turn() {
+    let rig = Rig::new(settings(), 1).with_history(40, 6);
+    let stale = |by: u32| {
+        let wish = Wish { max_stale: Some(by * SECOND), ..Wish::default() };
+        Question { from: Some(NOW.minus(6 * DAY)), wish, ..rig.question() }
+    };
+    rig.rows(stale(0)).await;
+    pass(3 * SECOND).await;
+    // It is read again behind this one, up to this present, and not before the other seconds have passed.
+    rig.rows(stale(3)).await;
+    rig.script.world().insert(rig.clock.now().plus(SECOND), "completed");
+    pass(4 * SECOND).await;
+    tokio::time::sleep(SECOND / 10).await;
+    assert_eq!(rig.rows(stale(1)).await, rig.truth(&rig.question()));
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn min_fresh_reads_what_expires_too_soon() {
     let rig = Rig::new(EngineSettings { live_ttl: 10 * SECOND, settling_ttl: 10 * SECOND, ..settings() }, 1)
         .with_history(400, 20);

@@ -92,13 +92,60 @@ async fn one_that_was_given_without_its_date_is_not_given_again_with_it() {
         world.quirks.compare = super::script::Compare::Ignored;
     }
     rig.rows(rig.question()).await;
-    // The row leaves the filter just before upstream is asked whether it keeps to the dates, which then looks so.
+    // The page that would tell that upstream ignores the dates comes empty.
     let mut pages = 0;
     rig.script.world().before_page = Some(Box::new(move |world, _| {
         pages += 1;
-        world.rows[0].voice_mail = pages > 2;
+        world.emptied = (pages == 4).then_some(1);
     }));
     let filters = Filters { answered_by_voice_mail: Some(false), ..Filters::default() };
     assert_eq!(rig.rows(Question { filters, ..rig.question() }).await.len(), 1);
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_the_store_dropped_is_read_where_it_may_be_and_not_only_where_it_was_put() {
+    let rig = Rig::new(settings(), 1).with_history(20, 13);
+    undated(&rig, rig.clock.now());
+    pass(15 * SECOND).await;
+    // Read below this one, it takes its place, which was asked for apart from its own.
+    rig.script.world().insert(rig.clock.now(), "completed");
+    let all = ids(&rig.rows(rig.question()).await);
+    assert_eq!(all.len(), 22);
+    rig.store.0.lock().unwrap().retain(|_, entry| !entry.has_undated());
+    assert_eq!(ids(&rig.rows(rig.question()).await), all);
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_was_put_among_the_latest_is_read_again_where_it_may_be_and_not_only_there() {
+    let rig = Rig::new(settings(), 1);
+    rig.script.world().insert(NOW.minus(8 * DAY), "completed");
+    undated(&rig, rig.clock.now());
+    pass(11 * SECOND).await;
+    // Alone on its page, it takes the present's place.
+    let all = ids(&rig.rows(rig.question()).await);
+    pass(2 * SECOND).await;
+    assert_eq!((ids(&rig.rows(rig.question()).await), all.len()), (all, 2));
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_a_later_present_was_lent_to_is_given_to_a_question_that_came_before() {
+    let rig = Rig::new(EngineSettings { settle_after: SECOND, ..settings() }, 1).with_history(40, 13);
+    rig.script.world().insert(NOW.minus(10 * DAY), "in-progress");
+    rig.rows(rig.question()).await;
+    pass(20 * SECOND).await;
+    undated(&rig, rig.clock.now());
+    pass(SECOND).await;
+    // It asks first what became of the old row.
+    let earlier = rig.rows(rig.question());
+    let later = async {
+        tokio::time::sleep(SECOND / 1_000).await;
+        let wish = Wish { no_store: true, ..Wish::default() };
+        rig.rows(Question { wish, ..rig.question() }).await.len()
+    };
+    let (earlier, later) = tokio::join!(earlier, later);
+    assert_eq!((earlier.len(), later), (42, 42));
     rig.close().await;
 }

@@ -163,3 +163,12 @@ fn a_row_that_others_stood_in_for_in_every_round_is_not_taken_for_gone() {
     let asked_at = AskedAt { ours: at(9), upstream: at(9) };
     assert_eq!(rounds.rows(asked_at).len(), 4);
 }
+
+#[test]
+fn a_round_of_one_page_is_one_moments_answer_however_many_rows_left() {
+    let mut rounds = rounds();
+    assert_eq!(round(&mut rounds, &[&[1, 2, 3, 4, 5, 6, 7], &[7, 8]]), Belief::Open);
+    assert_eq!(round(&mut rounds, &[&[2]]), Belief::Whole);
+    let asked_at = AskedAt { ours: at(9), upstream: at(9) };
+    assert_eq!(rounds.rows(asked_at).len(), 1);
+}

@@ -208,6 +208,9 @@ pub(super) fn case() -> impl Strategy<Value = Case> {
     (any::<u64>(), 0u32..220, upstream, steps).prop_map(|(seed, history, upstream, steps)| {
         let (totals, compare, listed, sends_dates, jitter_ms, ahead) = upstream;
         let sends_dates = sends_dates || compare != Compare::Ignored;
+        // A row that moves up is told by a row that comes twice while the total stays, or by nothing.
+        let is_told = compare != Compare::Ignored || totals != Totals::Unsteady;
+        let listed = if is_told { listed } else { Listed::NewestFirst };
         Case { seed, history, totals, compare, listed, sends_dates, jitter_ms, ahead, steps }
     })
 }
