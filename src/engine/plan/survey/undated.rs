@@ -14,9 +14,7 @@ impl Survey<'_> {
         for row in &entry.rows()[rows] {
             if row.is_dated {
                 self.dated(row.created_at);
-            } else if question.contains(row.created_at)
-                && self.policy.due_at(row, self.ttl(row), self.now) < self.now
-            {
+            } else if question.contains(row.created_at) && self.policy.due_at(row, self.ttl(row)) < self.now {
                 self.undated(row.created_at);
             }
         }
