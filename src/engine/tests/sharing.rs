@@ -181,3 +181,26 @@ async fn questions_asked_while_a_reading_waits_for_its_turn_share_it() {
     assert!(requests <= 20 + 2 * 3 + 5, "{requests}");
     rig.close().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_live_row_of_a_joined_reading_that_went_too_long_ago_is_read_again() {
+    let settings = EngineSettings { settling_ttl: 5 * SECOND, ..settings() };
+    let rig = bent(settings, |bent| bent.back = Box::new(|_, _, _| Ok(3 * SECOND))).with_history(20, 13);
+    let row = rig.script.world().insert(NOW.minus(2 * DAY), "in-progress");
+    let old = |from: u32| Question {
+        from: Some(NOW.minus(from * DAY)),
+        to: Some(NOW.minus((from - 1) * DAY)),
+        ..rig.question()
+    };
+    rig.rows(old(9)).await;
+    rig.script.world().change(row, "in-progress", rig.clock.now());
+    let later = async {
+        tokio::time::sleep(SECOND / 2).await;
+        rig.script.world().change(row, "in-progress", rig.clock.now());
+        tokio::time::sleep(SECOND * 3 / 2).await;
+        rig.rows(old(2)).await
+    };
+    let (_, given) = tokio::join!(rig.rows(old(2)), later);
+    assert_eq!(given, rig.truth(&old(2)));
+    rig.close().await;
+}
