@@ -6,7 +6,6 @@
 
 use std::time::Duration;
 
-use super::UNLIMITED;
 use crate::domain::{MAX_PAGE_SIZE, Span, Timestamp};
 use crate::engine::coverage::{Segment, positions_within};
 
@@ -90,7 +89,7 @@ impl Run {
             },
         };
         let span = self.span.union(reach);
-        if window < UNLIMITED && span.outward().width() > window {
+        if span.outward().width() > window {
             return Some(part);
         }
         (self.span, self.rows) = (span, self.rows + rows);
