@@ -3,7 +3,7 @@
 use fanfold::cli::{self, Exit};
 use fanfold::config::Command;
 
-/// Answers are large buffers of many sizes that live shortly; the system's allocator keeps twice the memory for them.
+/// Responses are large buffers of many sizes that live shortly; the system's allocator keeps twice the memory for them.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -16,8 +16,7 @@ use crate::telemetry::{
     Answered, Breaker, CacheReadings, GateReadings, Metrics, Readings, RequestWatch, Tracer, UpstreamReadings,
 };
 use crate::upstream::{
-    BaseUrl, BreakerState, Dates, PlainHttp, Rate, RateScope, RequestOutcome, Share, Upstream,
-    UpstreamSettings, UpstreamStats,
+    BaseUrl, BreakerState, Dates, PlainHttp, RequestOutcome, Upstream, UpstreamSettings, UpstreamStats,
 };
 
 /// The part of the cache that is for upstream's own pages, apart from coverage.
@@ -106,18 +105,14 @@ fn upstream(settings: &Serve, watch: &RequestWatch) -> Result<Arc<Upstream>, Vec
         None => None,
     };
     let budget = &settings.budget;
-    let share = Share::percent(budget.refresh_reserve.percent());
     let upstream = UpstreamSettings {
         base_url,
         ca_pem,
         attempt_timeout: settings.upstream.timeout,
-        rate: budget.rate.map(|rate| Rate { count: rate.requests, per: rate.per }),
-        rate_scope: match budget.scope {
-            config::RateScope::Shared => RateScope::Shared,
-            config::RateScope::Credential => RateScope::Credential,
-        },
+        rate: budget.rate,
+        rate_scope: budget.scope,
         concurrency: NonZeroUsize::new(budget.concurrency).unwrap_or(NonZeroUsize::MIN),
-        refresh_reserve: share.ok_or_else(|| vec!["the refresh reserve is no share".to_owned()])?,
+        refresh_reserve: budget.refresh_reserve,
         dates: if settings.reading.window.is_some() { Dates::Sent } else { Dates::LeftOut },
     };
     Upstream::new(upstream, watch.clone()).map_err(|error| say(&error))
@@ -130,7 +125,7 @@ fn doors(settings: &Serve) -> Result<Doors, Vec<String>> {
     }
 }
 
-const fn engine_settings(reading: &config::Reading, relay_bytes: u64) -> EngineSettings {
+const fn engine_settings(reading: &config::ReadSettings, relay_bytes: u64) -> EngineSettings {
     EngineSettings {
         fan_out: reading.fan_out,
         window: reading.window,

@@ -41,7 +41,7 @@ pub fn command(
             print::err(help.trim_end());
             Exit::BadSettings
         }
-        Stop::Faults(faults) => {
+        Stop::SettingErrors(faults) => {
             print::err(faults.to_string().trim_end());
             Exit::BadSettings
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 
 use super::{Exit, print};
-use crate::config::Log;
+use crate::config::LogSettings;
 use crate::telemetry::set_up_log;
 
 /// Why a command can't go on, in a sentence for whoever started it.
@@ -16,7 +16,7 @@ use crate::telemetry::set_up_log;
 pub(super) struct Failure(pub(super) String);
 
 /// Sets up the log and a runtime, and runs the work on it. What still runs when it returns is dropped.
-pub(super) fn run(log: &Log, work: impl Future<Output = Result<Exit, Failure>>) -> Exit {
+pub(super) fn run(log: &LogSettings, work: impl Future<Output = Result<Exit, Failure>>) -> Exit {
     let started = set_up_log(&log.filter, log.format)
         .map_err(|error| Failure(error.to_string()))
         .and_then(|()| runtime());

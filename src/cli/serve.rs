@@ -8,7 +8,7 @@ use tracing::{info, warn};
 use super::assemble::{Gateway, assemble};
 use super::process::{Failure, listen, run};
 use super::{Exit, print};
-use crate::config::{Purpose, Serve, Stopping};
+use crate::config::{Serve, ServeMode, StopSettings};
 use crate::server::stop::{self, Plan};
 use crate::server::{self, Limits};
 use crate::shutdown::Shutdown;
@@ -24,8 +24,8 @@ const FLUSH_TIME: Duration = Duration::from_millis(1500);
 /// Runs the gateway, or checks its settings.
 pub fn serve(settings: &Serve) -> Exit {
     match settings.purpose {
-        Purpose::Run => run(&settings.log, serving(settings)),
-        Purpose::Check => check(settings),
+        ServeMode::Run => run(&settings.log, serving(settings)),
+        ServeMode::Check => check(settings),
     }
 }
 
@@ -91,7 +91,7 @@ pub(super) async fn until_stopped(
     gateway: Gateway,
     public: TcpListener,
     admin: TcpListener,
-    stopping: &Stopping,
+    stopping: &StopSettings,
     shutdown: &Shutdown,
 ) -> Result<Exit, Failure> {
     let signals = stop::signals().map_err(|error| Failure(format!("signals can't be handled: {error}")))?;

@@ -4,12 +4,13 @@ use tracing::info;
 
 use super::Exit;
 use super::process::{Failure, listen, run};
-use crate::config::{self, Simulate};
+use crate::config::Simulate;
 use crate::server::stop::{self, Plan};
 use crate::shutdown::Shutdown;
 use crate::simulator::{
     AgentPlan, Latency, Quirks, Rate, RetryAfter, Simulator, SimulatorSettings, TieQuirk, WindowRule,
 };
+use crate::upstream;
 
 /// A stand-in has nobody to take leave of.
 pub(super) const STOP_SOON: Plan =
@@ -61,6 +62,6 @@ fn simulator_settings(settings: &Simulate) -> SimulatorSettings {
     }
 }
 
-fn rate(rate: config::Rate) -> Rate {
-    Rate { requests: usize::try_from(rate.requests.get()).unwrap_or(usize::MAX), per: rate.per }
+fn rate(rate: upstream::Rate) -> Rate {
+    Rate { requests: usize::try_from(rate.count.get()).unwrap_or(usize::MAX), per: rate.per }
 }

@@ -2,20 +2,22 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 
 use reqwest::Url;
 
-use super::reader::Reader;
-use super::serve::{Answers, Budget, Keys, Listeners, Reading, Upstream};
+use super::reader::SettingsReader;
+use super::settings::{
+    BudgetSettings, ConnectionSettings, Keys, ListenSettings, ReadSettings, ResponseSettings,
+};
+use crate::upstream::is_loopback;
 
 /// The smallest cache that is of use: an entry is some tens of pages of some tens of kilobytes a row, and an answer
 /// under way needs a few of them to stay.
 const SMALLEST_CACHE: u64 = 16 << 20;
 
 /// Two listeners can't share an address.
-pub(super) fn ports(read: &mut Reader, listeners: Option<&Listeners>) {
+pub(super) fn ports(read: &mut SettingsReader, listeners: Option<&ListenSettings>) {
     let Some(listeners) = listeners else { return };
     let (public, admin) = (listeners.public, listeners.admin);
     let overlap = public.ip() == admin.ip() || public.ip().is_unspecified() || admin.ip().is_unspecified();
@@ -27,8 +29,8 @@ pub(super) fn ports(read: &mut Reader, listeners: Option<&Listeners>) {
 
 /// What changes sooner is seldom meant to stay longer. It is allowed: setting one of the times alone must work, and
 /// each kind of row keeps to its own.
-pub(super) fn freshness(warnings: &mut Vec<String>, reading: Option<&Reading>) {
-    let Some(Reading { live_ttl, settling_ttl, settled_ttl, .. }) = reading else { return };
+pub(super) fn freshness(warnings: &mut Vec<String>, reading: Option<&ReadSettings>) {
+    let Some(ReadSettings { live_ttl, settling_ttl, settled_ttl, .. }) = reading else { return };
     if live_ttl > settling_ttl {
         warnings.push(
             "--live-ttl is longer than --settling-ttl: what may change any moment is read least".to_owned(),
@@ -41,14 +43,18 @@ pub(super) fn freshness(warnings: &mut Vec<String>, reading: Option<&Reading>) {
 }
 
 /// A cache must hold what one answer needs.
-pub(super) fn cache(read: &mut Reader, bytes: Option<u64>) {
+pub(super) fn cache(read: &mut SettingsReader, bytes: Option<u64>) {
     if bytes.is_some_and(|bytes| bytes < SMALLEST_CACHE) {
         read.fault("cache-bytes", format!("less than {}MiB holds no answer", SMALLEST_CACHE >> 20));
     }
 }
 
 /// More pages for one answer than for the process can't be in flight.
-pub(super) fn parallelism(warnings: &mut Vec<String>, reading: Option<&Reading>, budget: Option<&Budget>) {
+pub(super) fn parallelism(
+    warnings: &mut Vec<String>,
+    reading: Option<&ReadSettings>,
+    budget: Option<&BudgetSettings>,
+) {
     let (Some(reading), Some(budget)) = (reading, budget) else { return };
     if reading.fan_out > budget.concurrency {
         warnings.push(format!(
@@ -59,7 +65,11 @@ pub(super) fn parallelism(warnings: &mut Vec<String>, reading: Option<&Reading>,
 }
 
 /// An attempt that may take longer than the answer leaves no time for another.
-pub(super) fn deadlines(warnings: &mut Vec<String>, upstream: Option<&Upstream>, answers: Option<&Answers>) {
+pub(super) fn deadlines(
+    warnings: &mut Vec<String>,
+    upstream: Option<&ConnectionSettings>,
+    answers: Option<&ResponseSettings>,
+) {
     let (Some(upstream), Some(answers)) = (upstream, answers) else { return };
     if upstream.timeout >= answers.request_deadline {
         warnings.push(
@@ -70,9 +80,9 @@ pub(super) fn deadlines(warnings: &mut Vec<String>, upstream: Option<&Upstream>,
 }
 
 /// A credential never goes over plain http, but to this machine.
-pub(super) fn credentials_stay_private(read: &mut Reader, url: Option<&Url>) {
+pub(super) fn credentials_stay_private(read: &mut SettingsReader, url: Option<&Url>) {
     let Some(url) = url else { return };
-    if url.scheme() == "http" && !is_loopback(url) {
+    if url.scheme() == "http" && !url.host_str().is_some_and(is_loopback) {
         read.fault(
             "upstream-url",
             "credentials would go over plain http: use https, or --upstream-insecure on a network you trust",
@@ -80,18 +90,9 @@ pub(super) fn credentials_stay_private(read: &mut Reader, url: Option<&Url>) {
     }
 }
 
-/// Whether a URL is of this very machine.
-pub(super) fn is_loopback(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default();
-    let address = host.trim_start_matches('[').trim_end_matches(']');
-    host.eq_ignore_ascii_case("localhost")
-        || address.parse::<std::net::Ipv4Addr>().is_ok_and(|ip| ip.is_loopback())
-        || address.parse::<Ipv6Addr>().is_ok_and(|ip| ip.is_loopback())
-}
-
 /// A held key needs tokens, and tokens a held key: without them, whoever reaches the port reads with the key.
 pub(super) fn keys(
-    read: &mut Reader,
+    read: &mut SettingsReader,
     key_file: Option<PathBuf>,
     tokens_file: Option<PathBuf>,
 ) -> Option<Keys> {
@@ -120,7 +121,7 @@ pub(super) fn keys(
 /// A file that a setting names must be there and not empty.
 ///
 /// The fault does not repeat the path: somebody may have put the secret itself where its file belongs.
-pub(super) fn readable(read: &mut Reader, name: &str, file: &Path) {
+pub(super) fn readable(read: &mut SettingsReader, name: &str, file: &Path) {
     let first_byte = File::open(file).and_then(|mut file| file.read(&mut [0]));
     match first_byte {
         Ok(0) => read.fault(name, "the file is empty"),

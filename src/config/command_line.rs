@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgMatches, Command};
 
-use super::faults::Faults;
+use super::faults::SettingErrors;
 
 /// Why there is nothing to run.
 #[derive(Debug)]
@@ -15,7 +15,7 @@ pub enum Stop {
     /// No command was given, and nothing else is wrong; here is the help that names them.
     NoCommand(String),
     /// Something is wrong.
-    Faults(Faults),
+    SettingErrors(SettingErrors),
 }
 
 /// Reads the arguments, the program's name first.
@@ -24,12 +24,12 @@ pub enum Stop {
 /// read again.
 ///
 /// # Errors
-/// [`Stop::Asked`] for `--help` and `--version`; [`Stop::NoCommand`]; [`Stop::Faults`] where it can't be told which
+/// [`Stop::Asked`] for `--help` and `--version`; [`Stop::NoCommand`]; [`Stop::SettingErrors`] where it can't be told which
 /// command is meant.
 pub(super) fn read(
     command: &Command,
     args: impl IntoIterator<Item = OsString>,
-    faults: &mut Faults,
+    faults: &mut SettingErrors,
 ) -> Result<ArgMatches, Stop> {
     let mut args: Vec<OsString> = args.into_iter().collect();
     loop {
@@ -46,7 +46,7 @@ pub(super) fn read(
         let (subject, problem) = describe(&error);
         faults.push(&subject, problem);
         if !take_out(&mut args, &subject, error.kind()) {
-            return Err(Stop::Faults(std::mem::take(faults)));
+            return Err(Stop::SettingErrors(std::mem::take(faults)));
         }
     }
 }

@@ -2,11 +2,12 @@
 
 use std::net::SocketAddr;
 
-use super::faults::Faults;
+use super::faults::SettingErrors;
 use super::flags::Flag;
-use super::reader::{Reader, read_all};
-use super::serve::{Log, log};
+use super::reader::{SettingsReader, read_all};
+use super::serve::log;
 use super::serve_flags::LOG_FORMAT;
+use super::settings::LogSettings;
 use super::values;
 
 /// The flags of `demo`.
@@ -28,14 +29,14 @@ pub struct Demo {
     /// Where probes, metrics and purge are.
     pub admin_listen: SocketAddr,
     /// What is logged.
-    pub log: Log,
+    pub log: LogSettings,
 }
 
 /// Reads all settings.
 ///
 /// # Errors
 /// Every fault.
-pub(super) fn read(mut reader: Reader) -> Result<Demo, Faults> {
+pub(super) fn read(mut reader: SettingsReader) -> Result<Demo, SettingErrors> {
     let read = &mut reader;
     let demo = read_all!(read, Demo {
         listen: one("listen", values::address),

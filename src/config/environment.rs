@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 
-use super::faults::Faults;
+use super::faults::SettingErrors;
 
 /// What every variable of ours begins with.
 const PREFIX: &str = "FANFOLD_";
@@ -19,7 +19,7 @@ const NEAR: f64 = 0.7;
 pub(super) fn read(
     variables: impl IntoIterator<Item = (OsString, OsString)>,
     known: &[String],
-    faults: &mut Faults,
+    faults: &mut SettingErrors,
 ) -> BTreeMap<String, String> {
     let mut ours = BTreeMap::new();
     for (name, value) in variables {
@@ -64,7 +64,7 @@ mod tests {
 
     fn faults_of(name: &str) -> String {
         let known = ["FANFOLD_FAN_OUT", "FANFOLD_LIVE_TTL", "FANFOLD_LOG"].map(str::to_owned);
-        let mut faults = Faults::default();
+        let mut faults = SettingErrors::default();
         read([(name.into(), "1".into())], &known, &mut faults);
         faults.to_string()
     }
@@ -93,7 +93,7 @@ mod tests {
 
     #[test]
     fn an_empty_variable_counts_as_none() {
-        let mut faults = Faults::default();
+        let mut faults = SettingErrors::default();
         let known = ["FANFOLD_LOG".to_owned()];
         let ours = read([("FANFOLD_LOG".into(), OsString::new())], &known, &mut faults);
         assert!(ours.is_empty() && faults.is_empty());

@@ -4,21 +4,21 @@ use std::fmt;
 ///
 /// Whoever sets up a service should not have to start it once per mistake, so nothing stops at the first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Faults(Vec<Fault>);
+pub struct SettingErrors(Vec<SettingError>);
 
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
+pub struct SettingError {
     /// Which flag, variable or file it is about.
     pub subject: String,
     /// What is wrong with it, and what is accepted.
     pub problem: String,
 }
 
-impl Faults {
+impl SettingErrors {
     /// Notes one.
     pub(crate) fn push(&mut self, subject: impl Into<String>, problem: impl Into<String>) {
-        self.0.push(Fault { subject: subject.into(), problem: problem.into() });
+        self.0.push(SettingError { subject: subject.into(), problem: problem.into() });
     }
 
     /// Whether nothing is wrong.
@@ -27,7 +27,7 @@ impl Faults {
     }
 
     /// Each of them.
-    pub fn iter(&self) -> impl Iterator<Item = &Fault> {
+    pub fn iter(&self) -> impl Iterator<Item = &SettingError> {
         self.0.iter()
     }
 
@@ -44,16 +44,16 @@ impl Faults {
 }
 
 /// One a line.
-impl fmt::Display for Faults {
+impl fmt::Display for SettingErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|fault| writeln!(f, "{fault}"))
     }
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for SettingError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.subject, self.problem)
     }
 }
 
-impl std::error::Error for Faults {}
+impl std::error::Error for SettingErrors {}

@@ -21,7 +21,7 @@ pub(crate) struct Flag {
     /// How often it may be given, and with what.
     pub(crate) arity: Arity,
     /// Where it may be given.
-    place: Place,
+    place: FlagSource,
 }
 
 /// How often a flag may be given, and with what.
@@ -37,7 +37,7 @@ pub(crate) enum Arity {
 
 /// Where a flag may be given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+enum FlagSource {
     /// On the command line or in the environment.
     Both,
     /// On the command line alone: it says what to do once, not how a service is set up.
@@ -52,17 +52,17 @@ impl Flag {
         default: &'static str,
         help: &'static str,
     ) -> Self {
-        Self { name, value, default: Some(default), help, arity: Arity::One, place: Place::Both }
+        Self { name, value, default: Some(default), help, arity: Arity::One, place: FlagSource::Both }
     }
 
     /// A flag with a value, that may be left out.
     pub(crate) const fn optional(name: &'static str, value: &'static str, help: &'static str) -> Self {
-        Self { name, value, default: None, help, arity: Arity::One, place: Place::Both }
+        Self { name, value, default: None, help, arity: Arity::One, place: FlagSource::Both }
     }
 
     /// A flag that may be given any number of times.
     pub(crate) const fn many(name: &'static str, value: &'static str, help: &'static str) -> Self {
-        Self { name, value, default: None, help, arity: Arity::Many, place: Place::Both }
+        Self { name, value, default: None, help, arity: Arity::Many, place: FlagSource::Both }
     }
 
     /// A flag that is on or off.
@@ -73,20 +73,20 @@ impl Flag {
             default: Some(default),
             help,
             arity: Arity::Switch,
-            place: Place::Both,
+            place: FlagSource::Both,
         }
     }
 
     /// The same flag, without an environment variable.
     pub(crate) const fn on_command_line_only(self) -> Self {
-        Self { place: Place::CommandLine, ..self }
+        Self { place: FlagSource::CommandLine, ..self }
     }
 
     /// The environment variable that gives it: `FANFOLD_` and its name in capitals.
     pub(crate) fn variable(&self) -> Option<String> {
         match self.place {
-            Place::Both => Some(format!("FANFOLD_{}", self.name.to_ascii_uppercase().replace('-', "_"))),
-            Place::CommandLine => None,
+            FlagSource::Both => Some(format!("FANFOLD_{}", self.name.to_ascii_uppercase().replace('-', "_"))),
+            FlagSource::CommandLine => None,
         }
     }
 

@@ -18,6 +18,7 @@ mod flags;
 mod reader;
 mod serve;
 mod serve_flags;
+mod settings;
 mod simulate;
 #[cfg(test)]
 mod tests;
@@ -32,14 +33,16 @@ use clap::Command as ClapCommand;
 
 pub use command_line::Stop;
 pub use demo::Demo;
-pub use faults::{Fault, Faults};
-pub use serve::{Answers, Budget, Keys, Listeners, Log, Purpose, Reading, Serve, Stopping, Upstream};
+pub use faults::{SettingError, SettingErrors};
+pub use settings::{
+    BudgetSettings, ConnectionSettings, Keys, ListenSettings, LogSettings, ReadSettings, ResponseSettings,
+    Serve, ServeMode, StopSettings,
+};
 pub use simulate::Simulate;
 pub use token::TokenNew;
-pub use values::{Rate, RateScope, Share};
 
 use flags::{Flag, command};
-use reader::Reader;
+use reader::SettingsReader;
 
 /// What the process is to do.
 #[derive(Clone, Debug)]
@@ -64,12 +67,12 @@ pub fn read(
     args: impl IntoIterator<Item = OsString>,
     variables: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<Command, Stop> {
-    let mut faults = Faults::default();
+    let mut faults = SettingErrors::default();
     let variables: Vec<_> = variables.into_iter().collect();
     let traces = traces::read(&variables);
     let environment = environment::read(variables, &known_variables(), &mut faults);
     let matches = command_line::read(&program(), args, &mut faults)?;
-    let reader = |flags, matches, faults| Reader::new(flags, matches, &environment, faults);
+    let reader = |flags, matches, faults| SettingsReader::new(flags, matches, &environment, faults);
     let command = match matches.subcommand() {
         Some(("serve", given)) => serve::read(reader(serve_flags::FLAGS, given, faults), traces)
             .map(|serve| Command::Serve(Box::new(serve))),
@@ -83,7 +86,7 @@ pub fn read(
         },
         _ => Err(faults),
     };
-    command.map_err(Stop::Faults)
+    command.map_err(Stop::SettingErrors)
 }
 
 /// The tables of all commands.

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use clap::ArgMatches;
 
-use super::faults::Faults;
+use super::faults::SettingErrors;
 use super::flags::{Arity, Flag};
 use super::values::Parsed;
 
@@ -11,9 +11,9 @@ use super::values::Parsed;
 /// A method that notes a fault returns none; so does nothing else, and whoever puts the values together learns at the
 /// end whether all of them are there.
 #[derive(Debug)]
-pub(super) struct Reader {
+pub(super) struct SettingsReader {
     given: BTreeMap<&'static str, Given>,
-    faults: Faults,
+    faults: SettingErrors,
 }
 
 /// What was given for a flag.
@@ -41,14 +41,14 @@ macro_rules! read_all {
 }
 pub(super) use read_all;
 
-impl Reader {
+impl SettingsReader {
     /// The settings of the command with these flags. The command line goes before the environment, and that before
     /// the defaults.
     pub(super) fn new(
         flags: &[Flag],
         matches: &ArgMatches,
         environment: &BTreeMap<String, String>,
-        faults: Faults,
+        faults: SettingErrors,
     ) -> Self {
         let given = flags.iter().filter_map(|flag| Some((flag.name, given(flag, matches, environment)?)));
         Self { given: given.collect(), faults }
@@ -114,13 +114,18 @@ impl Reader {
     ///
     /// # Errors
     /// All faults that were noted.
-    pub(super) fn finish<T>(self, value: Option<T>) -> Result<T, Faults> {
+    pub(super) fn finish<T>(self, value: Option<T>) -> Result<T, SettingErrors> {
         self.faults.unless_any(value)
     }
 }
 
 impl Given {
-    fn parse<T>(&self, value: &str, parse: impl Fn(&str) -> Parsed<T>, faults: &mut Faults) -> Option<T> {
+    fn parse<T>(
+        &self,
+        value: &str,
+        parse: impl Fn(&str) -> Parsed<T>,
+        faults: &mut SettingErrors,
+    ) -> Option<T> {
         let refuse = |accepted| faults.push(&self.source, format!("{value:?} is not {accepted}"));
         parse(value).map_err(refuse).ok()
     }

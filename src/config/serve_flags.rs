@@ -104,7 +104,7 @@ pub(super) const FLAGS: &[Flag] = &[
         "How long past its freshness an answer may be given while upstream fails",
     ),
     Flag::new("max-json-bytes", "BYTES", "256MiB", "The largest collected answer"),
-    Flag::new("max-questions", "N", "1024", "Answers under way; more are refused as overloaded"),
+    Flag::new("max-questions", "N", "1024", "Responses under way; more are refused as overloaded"),
     Flag::new("stall-timeout", "LENGTH", "60s", "A client that takes nothing for this long is cut off"),
     Flag::new(
         "drain-delay",

@@ -4,14 +4,16 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use super::faults::Faults;
+use super::faults::SettingErrors;
 use super::flags::Flag;
-use super::reader::{Reader, read_all};
-use super::serve::{Log, log};
+use super::reader::{SettingsReader, read_all};
+use super::serve::log;
 use super::serve_flags::{LOG, LOG_FORMAT};
-use super::values::{self, Parsed, Rate};
+use super::settings::LogSettings;
+use super::values::{self, Parsed};
 use crate::domain::Timestamp;
 use crate::simulator::{FaultRule, parse_script};
+use crate::upstream::Rate;
 
 /// The flags of `simulate`.
 pub(super) const FLAGS: &[Flag] = &[
@@ -98,14 +100,14 @@ pub struct Simulate {
     /// What goes wrong, those of the script first.
     pub faults: Vec<FaultRule>,
     /// What is logged.
-    pub log: Log,
+    pub log: LogSettings,
 }
 
 /// Reads all settings.
 ///
 /// # Errors
 /// Every fault.
-pub(super) fn read(mut reader: Reader) -> Result<Simulate, Faults> {
+pub(super) fn read(mut reader: SettingsReader) -> Result<Simulate, SettingErrors> {
     /// What all agents together may have: some 32 bytes of memory each.
     const MOST_EXECUTIONS: usize = 100_000_000;
     let read = &mut reader;
@@ -136,7 +138,7 @@ pub(super) fn read(mut reader: Reader) -> Result<Simulate, Faults> {
 }
 
 /// The rules of the script, then those by share.
-fn faults(read: &mut Reader) -> Option<Vec<FaultRule>> {
+fn faults(read: &mut SettingsReader) -> Option<Vec<FaultRule>> {
     let by_share = read.many("fault", fault);
     let mut rules = match read.optional("fault-script", values::file)? {
         Some(file) => script(read, &file)?,
@@ -151,7 +153,7 @@ fn fault(text: &str) -> Parsed<FaultRule> {
         .map_err(|bad| format!("a fault and the share of requests it strikes, such as 429:0.05 ({bad})"))
 }
 
-fn script(read: &mut Reader, file: &Path) -> Option<Vec<FaultRule>> {
+fn script(read: &mut SettingsReader, file: &Path) -> Option<Vec<FaultRule>> {
     match std::fs::read_to_string(file).map(|text| parse_script(&text)) {
         Ok(Ok(rules)) => Some(rules),
         Ok(Err(bad)) => {

@@ -1,8 +1,8 @@
 //! The settings of `token new`. None of them has an environment variable: they say what to do once.
 
-use super::faults::Faults;
+use super::faults::SettingErrors;
 use super::flags::Flag;
-use super::reader::{Reader, read_all};
+use super::reader::{SettingsReader, read_all};
 use super::values::{self, Parsed};
 use crate::domain::Timestamp;
 use crate::http::auth::Agents;
@@ -31,7 +31,7 @@ pub struct TokenNew {
 ///
 /// # Errors
 /// Every fault.
-pub(super) fn read(mut reader: Reader) -> Result<TokenNew, Faults> {
+pub(super) fn read(mut reader: SettingsReader) -> Result<TokenNew, SettingErrors> {
     let token = read_all!(
         reader,
         TokenNew {

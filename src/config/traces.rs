@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use reqwest::Url;
 
-use super::checks::is_loopback;
 use crate::telemetry::{Place, TraceSettings};
+use crate::upstream::is_loopback;
 
 /// What the variables come to.
 #[derive(Debug, Default)]
@@ -92,7 +92,8 @@ impl<'a> Variables<'a> {
 
     fn settings(&mut self) -> Option<TraceSettings> {
         let endpoint = self.endpoint()?;
-        let place = if is_loopback(&endpoint) { Place::Loopback } else { Place::Network };
+        let place =
+            if endpoint.host_str().is_some_and(is_loopback) { Place::Loopback } else { Place::Network };
         if endpoint.scheme() == "http" && place == Place::Network && self.exporter("HEADERS").is_some() {
             self.warn("OTEL_EXPORTER_OTLP_HEADERS", "a credential in it goes over plain http");
         }

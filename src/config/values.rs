@@ -12,44 +12,13 @@ use reqwest::Url;
 
 use crate::domain::{Rounding, Timestamp, parse_length};
 use crate::telemetry::LogFormat;
+use crate::upstream::{Rate, RateScope, Share};
 
 /// What is accepted in place of what was written.
 pub(crate) type Parsed<T> = Result<T, String>;
 
 /// The units of bytes.
 const BYTE_UNITS: [(&str, u64); 4] = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("", 1)];
-
-/// So many requests in any span of a length.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rate {
-    /// How many requests.
-    pub requests: NonZeroU32,
-    /// In any span of this length.
-    pub per: Duration,
-}
-
-/// A part of something, in percent.
-///
-/// # Invariants
-/// From 0 to 99: a part is less than the whole.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Share(u8);
-
-impl Share {
-    /// The percentage.
-    pub const fn percent(self) -> u8 {
-        self.0
-    }
-}
-
-/// One budget for whom.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RateScope {
-    /// For the process: upstream counts per organization.
-    Shared,
-    /// For each credential.
-    Credential,
-}
 
 /// An integer in plain digits: no sign, no blank, no underscore.
 fn digits(text: &str) -> Option<u64> {
@@ -101,8 +70,8 @@ pub(crate) fn rate(text: &str) -> Parsed<Option<Rate>> {
         Some((number, "min")) => (number, Duration::from_secs(60)),
         _ => return Err(accepted()),
     };
-    let requests = digits(number).and_then(|n| u32::try_from(n).ok()).and_then(NonZeroU32::new);
-    requests.map(|requests| Some(Rate { requests, per })).ok_or_else(accepted)
+    let count = digits(number).and_then(|n| u32::try_from(n).ok()).and_then(NonZeroU32::new);
+    count.map(|count| Some(Rate { count, per })).ok_or_else(accepted)
 }
 
 /// A share.
@@ -111,7 +80,7 @@ pub(crate) fn share(text: &str) -> Parsed<Share> {
         .and_then(digits)
         .and_then(|percent| u8::try_from(percent).ok())
         .filter(|percent| *percent < 100)
-        .map(Share)
+        .and_then(Share::percent)
         .ok_or_else(|| "a percentage from 0% to 99%, such as 20%".to_owned())
 }
 
@@ -256,14 +225,15 @@ mod tests {
         fn a_rate_is_read_back(number in 1u32.., per_second in any::<bool>()) {
             let (unit, seconds) = if per_second { ("s", 1) } else { ("min", 60) };
             let read = rate(&format!("{number}/{unit}")).ok().flatten();
-            let read = read.map(|rate| (rate.requests.get(), rate.per));
+            let read = read.map(|rate| (rate.count.get(), rate.per));
             prop_assert_eq!(read, Some((number, Duration::from_secs(seconds))));
         }
 
         #[test]
         fn a_share_is_less_than_the_whole(percent in 0u64..300) {
-            let read = share(&format!("{percent}%")).ok().map(|share| u64::from(share.percent()));
-            prop_assert_eq!(read, (percent < 100).then_some(percent));
+            let read = share(&format!("{percent}%")).ok();
+            let expected = u8::try_from(percent).ok().filter(|percent| *percent < 100);
+            prop_assert_eq!(read, expected.and_then(Share::percent));
         }
 
         #[test]

@@ -48,7 +48,9 @@ pub use gate::{BreakerState, GateSnapshot};
 use misfit::{Asked as AskedFor, Fitted, Habits};
 pub use page::{Fault, parse as parse_page};
 use retry::{Cause, Limits, RetryBudget, Tries};
-pub use settings::{BaseUrl, Dates, PlainHttp, Rate, RateScope, Share, UpstreamSettings, UpstreamSetupError};
+pub use settings::{
+    BaseUrl, Dates, PlainHttp, Rate, RateScope, Share, UpstreamSettings, UpstreamSetupError, is_loopback,
+};
 use stats::Counters;
 pub use stats::{RequestOutcome, UpstreamStats};
 
