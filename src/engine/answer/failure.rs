@@ -2,7 +2,7 @@
 
 use super::frame::{Origin, Step};
 use super::tally::Tally;
-use super::{Answer, MAX_REPLANS};
+use super::{Answer, MAX_REPLANS, MAX_RESTARTS};
 use crate::domain::Span;
 use crate::engine::AskError;
 use crate::engine::ask::{drop_refused, is_lenient};
@@ -15,20 +15,15 @@ impl Answer {
     pub(super) async fn failed(&mut self, span: Span, ended: Ended, origin: Origin) -> Result<(), AskError> {
         let is_patient = self.replans < MAX_REPLANS;
         let error = match ended {
-            Ended::Unwanted if is_patient => {
-                self.replan(span);
-                return Ok(());
-            }
+            Ended::Unwanted if is_patient => return self.replan(span),
             Ended::OtherDates if is_patient => {
                 // All that is left comes from one walk of everything.
                 self.steps.clear();
                 let from = self.frame.as_ref().map_or(span.from(), |frame| frame.span.from());
-                self.replan(Span::new(from, span.to()).unwrap_or(span));
-                return Ok(());
+                return self.replan(Span::new(from, span.to()).unwrap_or(span));
             }
             Ended::Disordered if is_patient && self.can_restart() => {
-                self.restart();
-                return Ok(());
+                return self.restart();
             }
             Ended::Unwanted | Ended::OtherDates | Ended::Disordered => AskError::Inconsistent {
                 span,
@@ -40,9 +35,8 @@ impl Answer {
             AskError::Source(error @ (SourceError::Denied(_) | SourceError::AgentNotFound(_))) => {
                 match self.confirmed(error).await {
                     Ok(()) if is_patient => {
-                        self.replans += MAX_REPLANS / 3;
-                        self.replan(span);
-                        return Ok(());
+                        self.replans = (self.replans + MAX_REPLANS / 3).min(MAX_REPLANS - 1);
+                        return self.replan(span);
                     }
                     Ok(()) => AskError::Source(SourceError::Unavailable {
                         detail: "upstream refuses pages to a credential that it accepts".to_owned(),
@@ -75,32 +69,40 @@ impl Answer {
         }
         if origin == Origin::Joined && self.replans == 0 {
             // Whoever began the reading may have had less patience.
-            self.replan(span);
-            return Ok(());
+            return self.replan(span);
         }
-        let is_lenient = self.frame.as_ref().is_some_and(|frame| is_lenient(frame.tolerance));
-        if is_lenient {
+        self.leave_out(span, error)
+    }
+
+    /// Leaves a part out, if the question is lenient.
+    ///
+    /// # Errors
+    /// The error, if it is not.
+    pub(super) fn leave_out(&mut self, span: Span, error: AskError) -> Result<(), AskError> {
+        if self.frame.as_ref().is_some_and(|frame| is_lenient(frame.tolerance)) {
             self.tally.missing.push(Missing { span, error });
             return Ok(());
         }
         Err(error)
     }
 
-    /// Whether nothing has left the answer yet that could not be taken back.
+    /// Whether nothing has left the answer yet that could not be taken back, and it was not taken back too often.
     fn can_restart(&self) -> bool {
-        self.tally.count == 0 || self.frame.as_ref().is_some_and(|frame| frame.appetite == Appetite::Whole)
+        let is_inside = self.tally.count == 0
+            || self.frame.as_ref().is_some_and(|frame| frame.appetite == Appetite::Whole);
+        is_inside && self.restarts < MAX_RESTARTS
     }
 
     /// Takes everything back and begins anew.
-    fn restart(&mut self) {
-        let Some(frame) = &self.frame else { return };
+    fn restart(&mut self) -> Result<(), AskError> {
+        let Some(frame) = &self.frame else { return Ok(()) };
         let span = frame.span;
         self.tally = Tally { stale: self.tally.stale, ..Tally::new(frame.as_of()) };
         self.restarts += 1;
         self.undated.clear();
         self.ready.clear();
         self.steps.clear();
-        self.replan(span);
+        self.replan(span)
     }
 
     /// Asks upstream once more whether it refuses the credential; a single refusal may be stray.

@@ -16,7 +16,7 @@ use crate::engine::inner::Inner;
 use crate::engine::opening::Opening;
 use crate::engine::plan::{self, Asker, Company, Item, Plan, Probe, Probing};
 use crate::engine::question::{Tolerance, Wish};
-use crate::engine::reading::{Appetite, Ended, Keep, Purpose, Reading, Ticket};
+use crate::engine::reading::{Appetite, Ended, Keep, Purpose, Reading, Request, Ticket};
 use crate::engine::scope::{Known, Scope};
 use crate::source::{SourceError, Turn, Urgency};
 
@@ -197,6 +197,10 @@ impl Frame {
                     left.push(part);
                     continue;
                 };
+                if reading.has_passed(common.to()) {
+                    left.push(part);
+                    continue;
+                }
                 left.extend(part.without(reading.span));
                 let ticket = reading.join(common.to(), self.appetite);
                 if let Some(deadline) = &self.turn.deadline {
@@ -221,14 +225,17 @@ impl Frame {
         if reading.purpose != Purpose::Know || !reading.is_open() {
             return false;
         }
-        let Some(went_at) = reading.went_at().map(|instant| self.inner.clock.at(instant)) else {
+        let sent_at = match reading.request() {
+            Request::Sent(instant) => self.inner.clock.at(instant),
             // What waits for its turn will be fresher than any question that came before.
-            let is_patient = self.turn.budget_wait.is_none() || reading.turn.budget_wait.is_some();
-            return is_patient && reading.turn.urgency <= urgency;
+            Request::Planned | Request::Waiting => {
+                let is_patient = self.turn.budget_wait.is_none() || reading.turn.budget_wait.is_some();
+                return is_patient && reading.turn.urgency <= urgency;
+            }
         };
         let is_old = reading.span.to() < self.asked_at.minus(self.policy.settle_after);
         let ttl = if is_old { self.policy.settling } else { self.policy.live };
-        went_at >= self.joins_since && !self.policy.is_past(went_at, ttl, self.asked_at)
+        sent_at >= self.joins_since && !self.policy.is_past(sent_at, ttl, self.asked_at)
     }
 
     pub(super) fn reading(&self, span: Span, purpose: Purpose, urgency: Urgency) -> Arc<Reading> {
@@ -248,12 +255,14 @@ impl Frame {
             known.readings.retain(|reading| reading.is_open());
             for probe in probes {
                 let purpose = Purpose::Probe(probe.status.clone());
+                let is_later = |reading: &Reading| match reading.request() {
+                    Request::Planned | Request::Waiting => true,
+                    Request::Sent(instant) => {
+                        self.inner.clock.at(instant) > probe.oldest_read_at.plus(self.policy.live)
+                    }
+                };
                 let same = known.readings.iter().find(|reading| {
-                    reading.purpose == purpose
-                        && reading.span.covers(probe.span)
-                        && reading.went_at().is_none_or(|instant| {
-                            self.inner.clock.at(instant) > probe.oldest_read_at.plus(self.policy.live)
-                        })
+                    reading.purpose == purpose && reading.span.covers(probe.span) && is_later(reading)
                 });
                 let ticket = if let Some(reading) = same {
                     reading.join(probe.span.to(), Appetite::Whole)

@@ -15,12 +15,13 @@ mod tally;
 use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 
+use tokio::task::coop::consume_budget;
 use tokio::time::Instant;
 
 pub(super) use frame::{Frame, Present};
 
 use self::frame::{Origin, Step};
-use self::tally::{How, Tally};
+use self::tally::Tally;
 use super::AskError;
 use super::ask::{AFTER_READING, is_lenient, urgency};
 use super::plan::{self, Item, Plan};
@@ -33,6 +34,10 @@ const STALE_BUDGET_WAIT: Duration = Duration::from_secs(2);
 
 /// How often an answer plans again without having come further.
 const MAX_REPLANS: u32 = 24;
+
+/// How often an answer takes everything back and begins again: once for a list whose order was not known, and once more
+/// for one that changed its order.
+const MAX_RESTARTS: u32 = 2;
 
 /// How often probes are followed by other probes before the answer goes on.
 const MAX_PROBE_ROUNDS: usize = 2;
@@ -94,12 +99,12 @@ impl Answer {
             frame.turn.urgency = urgency(plan.gaps);
             if plan.reads_nothing() {
                 frame.renew(&plan.renewals);
-                return Ok(Self::foregone_from(frame, tally, plan.known.unwrap_or_default()));
+                return Self::foregone_from(frame, tally, plan.known.unwrap_or_default()).await;
             }
             if round == 0 {
                 let allowed = frame.wish.may_be_stale_for(frame.inner.settings.stale_while_revalidate);
                 if let Some(span) = frame.stale_span(allowed) {
-                    return Ok(Self::stale(frame, tally, span, &plan));
+                    return Self::stale(frame, tally, span, &plan).await;
                 }
                 if frame.wish.only_if_cached {
                     return Err(AskError::NotCached);
@@ -129,26 +134,28 @@ impl Answer {
 
     /// An answer out of nothing but what is known. All of it is taken at once, so that what was said of it before
     /// the first row holds to the last.
-    fn foregone_from(frame: Frame, mut tally: Tally, freshness: Freshness) -> Self {
+    async fn foregone_from(frame: Frame, mut tally: Tally, freshness: Freshness) -> Result<Self, AskError> {
         tally.freshness = freshness;
         let span = frame.span;
         let mut answer = Self::of(Some(frame), tally, None);
         answer.steps.push_back(Step::Known(span));
-        while let Some(Step::Known(span)) = answer.steps.pop_front() {
-            let Some(slice) = answer.take(span) else {
-                // Evicted between the plan and now: it goes the ordinary way.
-                answer.replan(span);
-                return answer;
-            };
-            answer.give(slice, How::Hit);
+        while let Some(Step::Known(span)) = answer.steps.front() {
+            let span = *span;
+            consume_budget().await;
+            answer.steps.pop_front();
+            answer.give_known(span)?;
+        }
+        if !answer.steps.is_empty() {
+            // Evicted between the plan and now: what is left goes the ordinary way.
+            return Ok(answer);
         }
         answer.is_at_its_end = true;
         answer.give_moved();
         answer.foregone = Some(answer.tally.verdict());
-        answer
+        Ok(answer)
     }
 
-    fn stale(frame: Frame, mut tally: Tally, span: Span, plan: &Plan) -> Self {
+    async fn stale(frame: Frame, mut tally: Tally, span: Span, plan: &Plan) -> Result<Self, AskError> {
         if !frame.wish.only_if_cached {
             frame.revalidate(plan);
         }
@@ -156,7 +163,7 @@ impl Answer {
         let mut frame = frame;
         frame.narrow(span);
         tally.as_of = frame.as_of();
-        Self::foregone_from(frame, tally, plan.worst.unwrap_or_default())
+        Self::foregone_from(frame, tally, plan.worst.unwrap_or_default()).await
     }
 
     fn read(&mut self, plan: &Plan) {
@@ -178,8 +185,7 @@ impl Answer {
         while self.ready.is_empty() && !self.steps.is_empty() {
             self.step().await?;
         }
-        self.settle();
-        Ok(())
+        self.settle().await
     }
 
     /// The verdict, if it is certain before any row is taken: nothing is still to be read.
@@ -193,6 +199,7 @@ impl Answer {
     /// As [`Engine::ask`](super::Engine::ask). After an error nothing more comes.
     pub async fn next(&mut self) -> Result<Option<EntrySlice>, AskError> {
         loop {
+            consume_budget().await;
             if let Some(slice) = self.ready.pop_front() {
                 return Ok(Some(slice));
             }

@@ -1,28 +1,32 @@
 //! What is certain of a streamed answer before its first row is given.
 
+use tokio::task::coop::consume_budget;
+
 use super::Answer;
 use super::frame::Step;
-use super::tally::How;
+use crate::engine::AskError;
 
 impl Answer {
     /// Takes all that is left at once, if nothing of it is still to be read: then what is said of the answer before its
     /// first row holds to the last. A dashboard's question is of this kind once its head is there.
-    pub(super) fn settle(&mut self) {
+    ///
+    /// # Errors
+    /// See [`Self::replan`].
+    pub(super) async fn settle(&mut self) -> Result<(), AskError> {
         while let Some(Step::Known(span)) = self.steps.front() {
             let span = *span;
             if !self.steps.iter().all(|step| matches!(step, Step::Known(_))) {
-                return;
+                return Ok(());
             }
+            consume_budget().await;
             self.steps.pop_front();
-            match self.take(span) {
-                Some(slice) => self.give(slice, How::Hit),
-                None => self.replan(span),
-            }
+            self.give_known(span)?;
         }
         if self.steps.is_empty() {
             self.is_at_its_end = true;
             self.give_moved();
             self.foregone = Some(self.tally.verdict());
         }
+        Ok(())
     }
 }

@@ -1,8 +1,10 @@
 //! How an answer goes through its plan, newest part first.
 
-use super::Answer;
+use tokio::task::coop::consume_budget;
+
 use super::frame::{Origin, Step};
 use super::tally::How;
+use super::{Answer, MAX_REPLANS};
 use crate::domain::{EntryRow, EntrySlice, Span};
 use crate::engine::AskError;
 use crate::engine::reading::{Appetite, Found};
@@ -10,15 +12,14 @@ use crate::engine::reading::{Appetite, Found};
 impl Answer {
     /// Goes one step further: takes a piece from where the plan says, or deals with its not being there.
     pub(super) async fn step(&mut self) -> Result<(), AskError> {
+        // Thousands of steps may need no waiting; others must get their turn on this thread all the same.
+        consume_budget().await;
         match self.steps.front() {
             None => Ok(()),
             Some(Step::Known(span)) => {
                 let span = *span;
                 self.steps.pop_front();
-                match self.take(span) {
-                    Some(slice) => self.give(slice, How::Hit),
-                    None => self.replan(span),
-                }
+                self.give_known(span)?;
                 self.look_ahead();
                 Ok(())
             }
@@ -36,18 +37,14 @@ impl Answer {
                 ticket.attend();
                 let found = ticket.piece_at(span.to()).await;
                 match found {
-                    Ok(Found::Piece { span: piece, slices }) => {
-                        self.took(span, piece, slices, origin);
-                        Ok(())
-                    }
+                    Ok(Found::Piece { span: piece, slices }) => self.took(span, piece, slices, origin),
                     Ok(Found::Gone) => {
                         self.leave_reading();
                         // What is neither on the shelf nor known must be read anew, and not looked for there again.
                         if let Some(frame) = &mut self.frame {
-                            frame.joins_since = frame.inner.clock.now();
+                            frame.joins_since = frame.inner.clock.now().next();
                         }
-                        self.replan(span);
-                        Ok(())
+                        self.replan(span)
                     }
                     Err(ended) => {
                         self.leave_reading();
@@ -58,8 +55,20 @@ impl Answer {
         }
     }
 
+    /// Gives what lies at the top of a known span; plans the span again if it is gone.
+    pub(super) fn give_known(&mut self, span: Span) -> Result<(), AskError> {
+        match self.take(span) {
+            Some(slice) => {
+                self.replans = 0;
+                self.give(slice, How::Hit);
+                Ok(())
+            }
+            None => self.replan(span),
+        }
+    }
+
     /// Takes what lies at the top of a known span, and puts the rest of the span back; none if nothing is kept there.
-    pub(super) fn take(&mut self, span: Span) -> Option<Option<EntrySlice>> {
+    fn take(&mut self, span: Span) -> Option<Option<EntrySlice>> {
         let frame = self.frame.as_ref()?;
         let (part, slice) = frame.scope.take(&*frame.inner.store, span)?;
         if let Some(rest) = span.before(part.from()) {
@@ -68,9 +77,18 @@ impl Answer {
         Some(slice.and_then(|slice| frame.filtered(slice, part)))
     }
 
-    fn took(&mut self, span: Span, piece: Span, slices: Vec<EntrySlice>, origin: Origin) {
-        let Some(frame) = &self.frame else { return };
-        let Some(part) = piece.intersection(span) else { return };
+    fn took(
+        &mut self,
+        span: Span,
+        piece: Span,
+        slices: Vec<EntrySlice>,
+        origin: Origin,
+    ) -> Result<(), AskError> {
+        let Some(frame) = &self.frame else { return Ok(()) };
+        let Some(part) = piece.intersection(span) else {
+            self.leave_reading();
+            return self.replan(span);
+        };
         let how = if origin == Origin::Own { How::Miss } else { How::Joined };
         // One without a date that is due was known before, and the reading did not bring it: it is elsewhere, or gone.
         let is_left = |row: &EntryRow| !row.is_dated && frame.is_due(row);
@@ -81,8 +99,7 @@ impl Answer {
             if let Some(frame) = &mut self.frame {
                 frame.joins_since = frame.asked_at;
             }
-            self.replan(part);
-            return;
+            return self.replan(part);
         }
         let kept: Vec<EntrySlice> = slices
             .into_iter()
@@ -92,6 +109,7 @@ impl Answer {
         self.advance(span, part);
         kept.into_iter().for_each(|slice| self.give(Some(slice), how));
         self.look_ahead();
+        Ok(())
     }
 
     /// Goes on below a part of the reading that is at the front.
@@ -137,9 +155,20 @@ impl Answer {
     }
 
     /// Plans a part again: it is not where it was.
-    pub(super) fn replan(&mut self, span: Span) {
+    ///
+    /// The one place that bounds how often that happens without a row or an empty span given in between: nothing else
+    /// would end a loop in which a plan never finds what it names.
+    ///
+    /// # Errors
+    /// [`AskError::Inconsistent`] at the bound, unless the answer may leave the part out.
+    pub(super) fn replan(&mut self, span: Span) -> Result<(), AskError> {
+        if self.replans >= MAX_REPLANS {
+            let detail = "it was gone again each time before it could be given".to_owned();
+            return self.leave_out(span, AskError::Inconsistent { span, detail });
+        }
         self.replans += 1;
         self.plan(span);
+        Ok(())
     }
 
     fn plan(&mut self, span: Span) {

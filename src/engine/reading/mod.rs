@@ -77,8 +77,7 @@ struct State {
     /// Everything above this instant, within the span, was given.
     given_above: Option<Timestamp>,
     waiters: HashMap<u64, Waiting>,
-    /// Of its first page: everything it brings is read later than that went.
-    departure: Option<Departure>,
+    first: First,
     pages_planned: u32,
     pages_read: u32,
 }
@@ -89,6 +88,28 @@ enum Phase {
     Idle,
     Running,
     Over(Result<(), Ended>),
+}
+
+/// The first request that brings anything.
+#[derive(Clone, Debug, Default)]
+enum First {
+    #[default]
+    Planned,
+    Asked(Departure),
+    Answered {
+        sent_at: Instant,
+    },
+}
+
+/// Where a read's first request stands. Everything that a read brings is at least as recent as its first request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Request {
+    /// No page was asked for yet.
+    Planned,
+    /// It waits for its turn.
+    Waiting,
+    /// It was sent then.
+    Sent(Instant),
 }
 
 /// A piece that was laid out, on the shelf.
@@ -187,9 +208,21 @@ impl Reading {
         is_idle
     }
 
-    /// When its first page went upstream; none while that waits for its turn, or is not asked for yet.
-    pub(super) fn went_at(&self) -> Option<Instant> {
-        self.lock().departure.as_ref().and_then(Departure::went_at)
+    /// Where its first request stands.
+    pub(super) fn request(&self) -> Request {
+        match &self.lock().first {
+            First::Planned => Request::Planned,
+            First::Asked(departure) => departure.went_at().map_or(Request::Waiting, Request::Sent),
+            First::Answered { sent_at } => Request::Sent(*sent_at),
+        }
+    }
+
+    /// Whether it gave what it brings at an instant already, and does not hold that any more: only the coverage can
+    /// have it, and does not if it may not be kept.
+    pub(super) fn has_passed(&self, instant: Timestamp) -> bool {
+        let state = self.lock();
+        state.given_above.is_some_and(|given| instant > given)
+            && !state.shelf.iter().any(|laid| laid.span.contains(instant))
     }
 
     /// Puts a piece on the shelf.
@@ -218,7 +251,12 @@ impl Reading {
         let mut state = self.lock();
         match pages {
             Pages::Planned(planned) => state.pages_planned = state.pages_planned.max(planned),
-            Pages::Read => state.pages_read += 1,
+            Pages::Read { sent_at } => {
+                state.pages_read += 1;
+                if !matches!(state.first, First::Answered { .. }) {
+                    state.first = First::Answered { sent_at };
+                }
+            }
         }
     }
 
@@ -320,7 +358,11 @@ impl<F: Fn(Piece) -> (Span, Vec<EntrySlice>) + Sync> Desk for ReadingDesk<'_, F>
     }
 
     fn asks(&self, departure: &Departure) {
-        self.reading.lock().departure.get_or_insert_with(|| departure.clone());
+        let mut state = self.reading.lock();
+        // A page that was asked for before and brought nothing says nothing of when this read was sent.
+        if !matches!(state.first, First::Answered { .. }) {
+            state.first = First::Asked(departure.clone());
+        }
     }
 
     fn count(&self, pages: Pages) {

@@ -95,8 +95,8 @@ pub(in crate::engine) trait Desk: Sync {
 pub(in crate::engine) enum Pages {
     /// The walk is known to have this many.
     Planned(u32),
-    /// One arrived.
-    Read,
+    /// One arrived, whose request was sent then.
+    Read { sent_at: Instant },
 }
 
 /// Reads spans of one scope.
@@ -203,7 +203,7 @@ impl Reader<'_> {
         let went_at = opening.departure.went_at().unwrap_or(opening.sent_at);
         let asked_at = self.clock.asked_at(went_at, self.source);
         Ok(page.map(|page| {
-            desk.count(Pages::Read);
+            desk.count(Pages::Read { sent_at: went_at });
             (page, opening.asked, asked_at)
         }))
     }
@@ -411,8 +411,8 @@ impl Reader<'_> {
         desk.asks(&turn.departure);
         let began = Instant::now();
         let page = self.source.page(subject, PageOf { span, number }, &turn).await?;
-        desk.count(Pages::Read);
         let went_at = turn.departure.went_at().unwrap_or(began);
+        desk.count(Pages::Read { sent_at: went_at });
         Ok((page, self.clock.asked_at(went_at, self.source)))
     }
 

@@ -2,9 +2,11 @@
 
 use std::sync::atomic::AtomicBool;
 
-use super::bent::{on_a_thread, soon, streamed, with_slow_pages};
+use super::bent::{bent, on_a_thread, soon, streamed, with_slow_pages};
 use super::script::unavailable;
 use super::*;
+use crate::engine::reading::Request;
+use crate::source::{SourceError, Subject};
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_of_the_lower_part_of_a_reading_does_not_wait_for_a_slow_one_above() {
@@ -72,6 +74,60 @@ fn a_question_about_the_passed_part_of_a_reading_does_not_spin() {
         tokio::join!(first, second);
         rig.close().await;
     });
+}
+
+/// An upstream that turns the page away that is sent ahead of the check, and whose later pages are slow.
+fn that_turns_the_page_ahead_away(rows: u32) -> Rig {
+    let rig = bent(settings(), |bent| {
+        bent.before = Box::new(|_, page, number| match (number, page.number) {
+            (0, _) => Err(limited()),
+            (_, 1 | 2) => Ok(Duration::ZERO),
+            _ => Ok(40 * SECOND),
+        });
+    });
+    rig.with_history(rows, 2)
+}
+
+fn limited() -> SourceError {
+    SourceError::RateLimited { retry_after: SECOND, upstream: None }
+}
+
+#[test]
+fn a_read_whose_page_ahead_was_turned_away_does_not_freeze_those_who_join_it() {
+    on_a_thread(|| async {
+        let rig = that_turns_the_page_ahead_away(400);
+        let wish = Wish { no_store: true, ..Wish::default() };
+        let mut first = rig.engine.ask(streamed(Question { wish, ..rig.question() })).await.unwrap();
+        assert!(first.next().await.unwrap().is_some());
+        let reading = async { while first.next().await.unwrap().is_some() {} };
+        let others = async {
+            tokio::time::sleep(SECOND / 2).await;
+            for others in 1..4 {
+                let top = Question { from: Some(NOW.minus(DAY / 10)), ..rig.question() };
+                let answers =
+                    futures_util::future::join_all((0..others).map(|_| rig.rows(top.clone()))).await;
+                assert!(answers.iter().all(|rows| *rows == rig.truth(&top)));
+            }
+        };
+        tokio::join!(reading, others);
+        drop(first);
+        rig.close().await;
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_whose_page_ahead_was_turned_away_counts_from_the_page_that_came() {
+    let rig = that_turns_the_page_ahead_away(400);
+    let first = rig.engine.ask(streamed(rig.question())).await.unwrap();
+    let readings = {
+        let Question { credential, agent, filters, .. } = rig.question();
+        let scope = rig.engine.inner.scopes.find(&Subject { credential, agent, filters }).unwrap();
+        let readings = scope.lock().readings.clone();
+        readings
+    };
+    assert!(readings.iter().all(|reading| matches!(reading.request(), Request::Sent(_))), "{readings:?}");
+    drop(first);
+    rig.close().await;
 }
 
 #[tokio::test(start_paused = true)]
