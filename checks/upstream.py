@@ -121,6 +121,7 @@ class Upstream:
         app = web.Application()
         app.router.add_get("/v2/agent/{agent}/executions", self._executions)
         app.router.add_get("/v2/agent/{agent}", self._agent)
+        app.router.add_get("/user/me", self._user)
         # Whoever still waits for an answer at the end waits in vain.
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2)
         self._loop.run_until_complete(runner.setup())
@@ -144,9 +145,15 @@ class Upstream:
         finally:
             self.in_flight -= 1
 
-    def _refusal(self, request: web.Request) -> web.Response | None:
+    def _key(self, request: web.Request) -> str | None:
+        """The request's key; none if it is denied or nobody's."""
         key = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        if key in self.denied_keys or key not in {agent.key for agent in self.agents.values()}:
+        known = {agent.key for agent in self.agents.values()} - set(self.denied_keys)
+        return key if key in known else None
+
+    def _refusal(self, request: web.Request) -> web.Response | None:
+        key = self._key(request)
+        if key is None:
             return error(403, "detail", "Invalid API key")
         if self.rate and self._count_within_last(self.rate[1]) > self.rate[0]:
             return error(429, "message", "Too many requests")
@@ -168,6 +175,12 @@ class Upstream:
                 return refusal
             agent = self.agents[request.match_info["agent"]]
             return web.json_response({"id": agent.id, "agent_name": "checked", "created_at": text_of(agent.created, 0)})
+
+    async def _user(self, request: web.Request) -> web.Response:
+        async with self._request(request):
+            if self._key(request) is None:
+                return error(403, "detail", "Invalid API key")
+            return web.json_response({"id": "checked", "name": "checked"})
 
     async def _executions(self, request: web.Request) -> web.StreamResponse:
         async with self._request(request):

@@ -34,6 +34,14 @@ pub trait Source: Send + Sync + 'static {
         turn: &'a Turn,
     ) -> BoxFuture<'a, Result<AgentFacts, SourceError>>;
 
+    /// Asks whether upstream accepts a credential as a whole, whatever it may see. Only [`SourceError::Denied`] says that it
+    /// does not; any other error says nothing.
+    fn user<'a>(
+        &'a self,
+        credential: &'a Credential,
+        turn: &'a Turn,
+    ) -> BoxFuture<'a, Result<(), SourceError>>;
+
     /// Reads one page for the query string that a client wrote, byte for byte.
     fn relay<'a>(
         &'a self,

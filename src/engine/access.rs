@@ -1,18 +1,20 @@
-//! Whether upstream still accepts a credential for an agent.
+//! Whether upstream still accepts a credential, for an agent and as a whole.
 //!
-//! Nothing is answered for a key that upstream did not accept within the last [`TRUSTED_FOR`]: every page it gives
-//! for the key counts, and without any, one `GET /v2/agent/{id}` tells key and agent at once. A refusal is believed
-//! when a second question confirms it, because a single 403 may be stray; for a key that was never accepted, at once.
+//! Nothing is answered for a key that upstream did not accept within the last [`TRUSTED_FOR`] for that agent: every
+//! page it gives for the key counts, and without any, one `GET /v2/agent/{id}` checks key and agent at once. A refusal
+//! of a pair that was accepted before is believed when a second request confirms it, because a single 403 may be stray;
+//! of any other pair at once.
+//!
+//! A refusal for one agent says nothing of the others: upstream answers 403 to a key that may not see an agent, and to
+//! one that is wrong. Which of the two it is, `GET /user/me` tells. Only what that refuses is refused as a whole.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::{BoxFuture, FutureExt, Shared};
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::clock::Clock;
+use super::single_flight::SingleFlight;
 use crate::domain::{AgentFacts, AgentId, Credential, CredentialId, Timestamp};
 use crate::shutdown::Shutdown;
 use crate::source::{Source, SourceError, Turn};
@@ -31,7 +33,6 @@ const BUDGET_WAIT: Duration = Duration::from_secs(2);
 const MAX_PAIRS: u64 = 65_536;
 
 type Pair = (CredentialId, AgentId);
-type Checking = Shared<BoxFuture<'static, Result<AgentFacts, SourceError>>>;
 
 #[derive(Clone, Debug)]
 enum Standing {
@@ -39,29 +40,28 @@ enum Standing {
     Refused { at: Timestamp, error: SourceError },
 }
 
-/// What upstream said of a key, whoever it was asked about.
+/// What upstream said of a key as a whole.
 ///
-/// A key that is wrong is so for every agent; without this, a storm of one bad key over many agents would use up the part of
-/// the budget that new keys share.
+/// A key that is wrong is so for every agent: without this, a storm of one bad key over many agents would use up the part
+/// of the budget that new keys share.
 #[derive(Clone, Debug)]
 enum KeyStanding {
-    /// It was accepted for some agent: a refusal for another is not about the key, until it is confirmed for one that it was
-    /// accepted for.
-    Good,
-    Refused {
-        at: Timestamp,
-        error: SourceError,
-    },
+    /// Accepted, for some agent or by `GET /user/me`.
+    Good { at: Timestamp },
+    /// Refused by `GET /user/me`.
+    Refused { at: Timestamp, error: SourceError },
+    /// Asked, and the answer said neither: then only what is refused for an agent is refused.
+    Untold { at: Timestamp },
 }
 
 pub(super) struct Access {
     source: Arc<dyn Source>,
     clock: Clock,
-    shutdown: Shutdown,
     stale_if_error: Duration,
     standings: moka::sync::Cache<Pair, Standing>,
     keys: moka::sync::Cache<CredentialId, KeyStanding>,
-    checking: Arc<Mutex<HashMap<Pair, Checking>>>,
+    checks: SingleFlight<Pair, Result<AgentFacts, SourceError>>,
+    key_checks: SingleFlight<CredentialId, Result<(), SourceError>>,
 }
 
 /// What is known of a pair without asking.
@@ -83,7 +83,8 @@ impl Access {
         stale_if_error: Duration,
     ) -> Self {
         let (standings, keys) = (moka::sync::Cache::new(MAX_PAIRS), moka::sync::Cache::new(MAX_PAIRS));
-        Self { source, clock, shutdown, stale_if_error, standings, keys, checking: Arc::default() }
+        let (checks, key_checks) = (SingleFlight::new(shutdown.clone()), SingleFlight::new(shutdown));
+        Self { source, clock, stale_if_error, standings, keys, checks, key_checks }
     }
 
     /// What is known of a pair.
@@ -96,7 +97,8 @@ impl Access {
                 Some(KeyStanding::Refused { at, error }) if now.since(at) <= REFUSED_FOR => {
                     Known::Refused(error)
                 }
-                Some(KeyStanding::Refused { .. } | KeyStanding::Good) | None => Known::Unknown,
+                Some(KeyStanding::Refused { .. } | KeyStanding::Good { .. } | KeyStanding::Untold { .. })
+                | None => Known::Unknown,
             },
         }
     }
@@ -104,7 +106,9 @@ impl Access {
     /// Upstream gave a page to this credential.
     pub(super) fn accepted(&self, credential: CredentialId, agent: AgentId) {
         if let Some(Standing::Accepted { facts, .. }) = self.standings.get(&(credential, agent)) {
-            self.standings.insert((credential, agent), Standing::Accepted { at: self.clock.now(), facts });
+            let at = self.clock.now();
+            self.standings.insert((credential, agent), Standing::Accepted { at, facts });
+            self.keys.insert(credential, KeyStanding::Good { at });
         }
     }
 
@@ -124,30 +128,32 @@ impl Access {
         let mut answer = self.ask(credential, agent, turn).await;
         let is_early = || turn.deadline.as_ref().is_some_and(|deadline| deadline.instant() > Instant::now());
         if matches!(answer, Err(SourceError::TimedOut)) && is_early() {
-            // The deadline that passed was that of whoever began the check.
+            // The deadline that passed was an earlier caller's.
             answer = self.ask(credential, agent, turn).await;
         }
         let error = match answer {
             Ok(facts) => return Ok(facts),
             Err(error) => error,
         };
-        let is_refusal = matches!(error, SourceError::Denied(_) | SourceError::AgentNotFound(_));
-        match before {
-            Some(Standing::Accepted { at, facts }) if !is_refusal => {
+        let error = match before {
+            Some(Standing::Accepted { at, facts }) if !is_refusal(&error) => {
                 let is_recent = self.clock.now().since(at) <= self.stale_if_error.max(TRUSTED_FOR);
-                if is_recent { Ok(facts) } else { Err(error) }
+                return if is_recent { Ok(facts) } else { Err(error) };
             }
-            Some(Standing::Accepted { .. }) => self.ask(credential, agent, turn).await.inspect_err(|error| {
-                if matches!(error, SourceError::Denied(_)) {
-                    self.keys.invalidate(&pair.0);
-                }
-                self.refuse(pair, error);
-            }),
-            Some(Standing::Refused { .. }) | None => {
-                self.refuse(pair, &error);
-                Err(error)
-            }
+            Some(Standing::Accepted { .. }) => match self.ask(credential, agent, turn).await {
+                Ok(facts) => return Ok(facts),
+                Err(error) => error,
+            },
+            Some(Standing::Refused { .. }) | None => error,
+        };
+        if is_refusal(&error) {
+            let at = self.clock.now();
+            self.standings.insert(pair, Standing::Refused { at, error: error.clone() });
         }
+        if matches!(error, SourceError::Denied(_)) {
+            self.check_key(credential, turn).await;
+        }
+        Err(error)
     }
 
     /// Whoever may be answered anyway does not wait for retries.
@@ -165,21 +171,52 @@ impl Access {
         matches!(self.standings.get(&(credential, agent)), Some(Standing::Accepted { .. }))
     }
 
-    fn refuse(&self, pair: Pair, error: &SourceError) {
-        if matches!(error, SourceError::Denied(_) | SourceError::AgentNotFound(_)) {
-            let at = self.clock.now();
-            self.standings.insert(pair, Standing::Refused { at, error: error.clone() });
-            let is_good = matches!(self.keys.get(&pair.0), Some(KeyStanding::Good));
-            if matches!(error, SourceError::Denied(_)) && !is_good {
-                self.keys.insert(pair.0, KeyStanding::Refused { at, error: error.clone() });
+    /// Whether the key is refused as a whole.
+    pub(super) fn is_key_refused(&self, credential: CredentialId) -> bool {
+        matches!(self.keys.get(&credential), Some(KeyStanding::Refused { .. }))
+    }
+
+    /// Finds out whether a key that was refused for an agent is refused as a whole, unless that is known.
+    async fn check_key(&self, credential: &Credential, turn: &Turn) {
+        let now = self.clock.now();
+        let was_good = match self.keys.get(&credential.id()) {
+            Some(KeyStanding::Good { at } | KeyStanding::Untold { at }) if now.since(at) <= TRUSTED_FOR => {
+                return;
             }
-        }
+            Some(KeyStanding::Refused { at, .. }) if now.since(at) <= REFUSED_FOR => return,
+            Some(KeyStanding::Good { .. }) => true,
+            Some(KeyStanding::Untold { .. } | KeyStanding::Refused { .. }) | None => false,
+        };
+        // The caller is answered either way: it waits for no retries.
+        let hasty = Turn { retry_for: Duration::ZERO, budget_wait: Some(BUDGET_WAIT), ..turn.clone() };
+        let (source, clock, keys) = (Arc::clone(&self.source), self.clock.clone(), self.keys.clone());
+        let (id, credential) = (credential.id(), credential.clone());
+        let ask = |deadline| async move {
+            let turn = Turn { deadline, ..hasty };
+            match source.user(&credential, &turn).await {
+                // All that is kept for the key hangs on it: a single refusal may be stray.
+                Err(SourceError::Denied(_)) if was_good => source.user(&credential, &turn).await,
+                answer => answer,
+            }
+        };
+        let land = move |answer: &Result<(), SourceError>| {
+            let at = clock.now();
+            let standing = match answer {
+                Ok(()) => KeyStanding::Good { at },
+                Err(error @ SourceError::Denied(_)) => KeyStanding::Refused { at, error: error.clone() },
+                Err(_) => KeyStanding::Untold { at },
+            };
+            keys.insert(id, standing);
+        };
+        // What it says has landed; a check that broke off says nothing.
+        let _landed = self.key_checks.join(id, turn.deadline.as_ref(), ask, land).await;
     }
 
     /// Forgets what is known of an agent.
     pub(super) fn forget(&self, agent: AgentId) {
         let pairs: Vec<Pair> =
             self.standings.iter().map(|(pair, _)| *pair).filter(|pair| pair.1 == agent).collect();
+        self.checks.forget(|pair| pair.1 == agent);
         pairs.iter().for_each(|pair| self.standings.invalidate(pair));
     }
 
@@ -190,46 +227,29 @@ impl Access {
         turn: &Turn,
     ) -> Result<AgentFacts, SourceError> {
         let pair = (credential.id(), agent);
-        let answer = {
-            let mut checking = self.checking.lock().unwrap_or_else(PoisonError::into_inner);
-            checking.entry(pair).or_insert_with(|| self.begin(pair, credential.clone(), turn.clone())).clone()
+        let (source, credential) = (Arc::clone(&self.source), credential.clone());
+        let (clock, standings, keys) = (self.clock.clone(), self.standings.clone(), self.keys.clone());
+        let own = turn.clone();
+        let ask = |deadline| async move {
+            let turn = Turn { deadline, ..own };
+            source.agent(&credential, agent, &turn).await
         };
-        answer.await
-    }
-
-    fn begin(&self, pair: Pair, credential: Credential, turn: Turn) -> Checking {
-        let (say, hear) = oneshot::channel();
-        let (source, clock) = (Arc::clone(&self.source), self.clock.clone());
-        let (standings, keys) = (self.standings.clone(), self.keys.clone());
-        let over = Over { pair, checking: Arc::clone(&self.checking) };
-        self.shutdown.spawn(async move {
-            let _over = over;
-            let answer = source.agent(&credential, pair.1, &turn).await;
-            if let Ok(facts) = &answer {
-                standings.insert(pair, Standing::Accepted { at: clock.now(), facts: *facts });
-                keys.insert(pair.0, KeyStanding::Good);
+        let land = move |answer: &Result<AgentFacts, SourceError>| {
+            if let Ok(facts) = answer {
+                let at = clock.now();
+                standings.insert(pair, Standing::Accepted { at, facts: *facts });
+                keys.insert(pair.0, KeyStanding::Good { at });
             }
-            // Nobody may be left to hear it.
-            let _ = say.send(answer);
-        });
-        let lost = || SourceError::Unavailable {
-            detail: "the check of the credential broke off".to_owned(),
-            retry_after: None,
-            upstream: None,
         };
-        hear.map(move |answer| answer.unwrap_or_else(|_| Err(lost()))).boxed().shared()
+        let answer = self.checks.join(pair, turn.deadline.as_ref(), ask, land).await;
+        answer.unwrap_or_else(|_| {
+            let detail = "the check of the credential broke off".to_owned();
+            Err(SourceError::Unavailable { detail, retry_after: None, upstream: None })
+        })
     }
 }
 
-/// Takes a check off the list when it is over, whoever still waits for it, and also when its task panics: a later
-/// question asks anew.
-struct Over {
-    pair: Pair,
-    checking: Arc<Mutex<HashMap<Pair, Checking>>>,
-}
-
-impl Drop for Over {
-    fn drop(&mut self) {
-        self.checking.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.pair);
-    }
+/// Whether upstream refuses the pair, rather than being of no use.
+const fn is_refusal(error: &SourceError) -> bool {
+    matches!(error, SourceError::Denied(_) | SourceError::AgentNotFound(_))
 }

@@ -18,16 +18,22 @@ use super::{AskError, plan};
 use crate::domain::{AgentFacts, Filters, MAX_PAGE_SIZE, Span, Status, Timestamp};
 use crate::source::{Deadline, Departure, QuestionId, SourceError, Subject, Turn, Urgency};
 
-/// Longer than any stream: its reads wait for the budget as long as it takes.
-const NO_DEADLINE: Duration = Duration::from_hours(365 * 24);
+/// How long the reads of a stream that has begun may wait for the budget: longer than any stream.
+pub(super) const STREAM_DEADLINE: Duration = Duration::from_hours(365 * 24);
 
-/// A collected answer keeps some of its time for what comes after the last page.
+/// An answer keeps some of its time for what comes after the last page, or the first of a stream.
 pub(super) const AFTER_READING: Duration = Duration::from_millis(100);
 
 pub(super) async fn ask(inner: &Arc<Inner>, question: Question) -> Result<Answer, AskError> {
     let asked_at = inner.clock.now();
-    let turn = turn(&question);
-    let (facts, opening) = within(inner, &question, admitted(inner, &question, &turn)).await?;
+    let by = match question.pace {
+        Pace::Collected { deadline } => deadline,
+        Pace::Streamed { row_wait } => Instant::now() + row_wait,
+    };
+    let turn = turn(&question, by);
+    let admitted = tokio::time::timeout_at(by, admitted(inner, &question, &turn)).await;
+    let (facts, opening) = admitted
+        .unwrap_or_else(|_| Err(AskError::nothing_ready(&*inner.source, question.credential.id())))?;
     // Read once: what goes up to the present must end where the present is said to be.
     let now = inner.clock.now();
     let mut present = Present { to: inner.clock.upstream_now(&*inner.source), pinned_at: now };
@@ -77,39 +83,23 @@ pub(super) async fn ask(inner: &Arc<Inner>, question: Question) -> Result<Answer
     };
     let mut answer = Answer::begin(frame).await?;
     if matches!(question.pace, Pace::Streamed { .. }) {
-        answer.prime().await?;
+        answer.prime(by).await?;
     }
     Ok(answer)
 }
 
-/// Holds a collected question to its deadline.
-async fn within<T>(
-    inner: &Inner,
-    question: &Question,
-    work: impl Future<Output = Result<T, AskError>>,
-) -> Result<T, AskError> {
-    match question.pace {
-        Pace::Streamed { .. } => work.await,
-        Pace::Collected { deadline } => tokio::time::timeout_at(deadline, work)
-            .await
-            .unwrap_or_else(|_| Err(AskError::nothing_ready(&*inner.source, question.credential.id()))),
-    }
-}
-
-/// Whose turn it is for all that a question reads.
-fn turn(question: &Question) -> Turn {
+/// Whose turn it is for all that a question reads, whose first rows are of use until `by`.
+fn turn(question: &Question, by: Instant) -> Turn {
     let now = Instant::now();
-    let (deadline, retry_for) = match question.pace {
-        Pace::Collected { deadline } => {
-            let left = deadline.saturating_duration_since(now).saturating_sub(AFTER_READING);
-            (now + left, left)
-        }
-        Pace::Streamed { row_wait } => (now + NO_DEADLINE, row_wait),
+    let left = by.saturating_duration_since(now).saturating_sub(AFTER_READING);
+    let retry_for = match question.pace {
+        Pace::Collected { .. } => left,
+        Pace::Streamed { row_wait } => row_wait,
     };
     Turn {
         question: QuestionId::unique(),
         urgency: Urgency::Refresh,
-        deadline: Some(Deadline::at(deadline)),
+        deadline: Some(Deadline::at(now + left)),
         budget_wait: None,
         retry_for,
         trace: question.trace.clone(),
@@ -137,7 +127,7 @@ async fn admitted(
             match inner.access.check(credential, question.agent, turn).await {
                 Ok(facts) => Ok((facts, opening)),
                 Err(error) => {
-                    if was_accepted {
+                    if was_accepted || inner.access.is_key_refused(credential.id()) {
                         refused(inner, question, &error);
                     }
                     Err(error.into())
@@ -147,7 +137,7 @@ async fn admitted(
     }
 }
 
-/// Drops what was kept under a credential that upstream refused for good.
+/// Drops what was kept under a credential that upstream refused: of the agent, or of all if it refused the key as a whole.
 pub(super) fn refused(inner: &Inner, question: &Question, error: &SourceError) {
     drop_refused(
         inner,
@@ -160,11 +150,16 @@ pub(super) fn refused(inner: &Inner, question: &Question, error: &SourceError) {
     );
 }
 
-/// Drops what was kept under a credential that upstream refused for good.
+/// Drops what was kept under a credential that upstream refused: of the agent, or of all if it refused the key as a whole.
 pub(super) fn drop_refused(inner: &Inner, subject: &Subject, error: &SourceError) {
+    let credential = subject.credential.id();
     match error {
-        SourceError::Denied(_) => inner.drop_credential(subject.credential.id(), None),
-        SourceError::AgentNotFound(_) => inner.drop_credential(subject.credential.id(), Some(subject.agent)),
+        SourceError::Denied(_) if inner.access.is_key_refused(credential) => {
+            inner.drop_credential(credential, None);
+        }
+        SourceError::Denied(_) | SourceError::AgentNotFound(_) => {
+            inner.drop_credential(credential, Some(subject.agent));
+        }
         SourceError::Refused(_)
         | SourceError::RateLimited { .. }
         | SourceError::Unavailable { .. }

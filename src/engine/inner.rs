@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use super::access::Access;
+use super::background::Background;
 use super::clock::Clock;
 use super::freshness::{Membership, Policy};
 use super::opening::Openings;
@@ -27,6 +28,7 @@ pub(super) struct Inner {
     pub(super) access: Access,
     pub(super) openings: Openings,
     pub(super) relays: Relays,
+    pub(super) background: Background,
     pub(super) stretch: Stretch,
     repairs: std::sync::atomic::AtomicU64,
 }
@@ -41,10 +43,24 @@ impl Inner {
     ) -> Self {
         let access =
             Access::new(Arc::clone(&source), clock.clone(), shutdown.clone(), settings.stale_if_error);
-        let (relays, openings) = (Relays::new(settings.relay_bytes), Openings::default());
+        let (relays, openings) = (Relays::new(settings.relay_bytes, shutdown.clone()), Openings::default());
+        let background = Background::new(shutdown.clone());
         let (scopes, stretch) = (Scopes::default(), Stretch::default());
         let repairs = std::sync::atomic::AtomicU64::default();
-        Self { settings, source, store, clock, shutdown, scopes, access, openings, relays, stretch, repairs }
+        Self {
+            settings,
+            source,
+            store,
+            clock,
+            shutdown,
+            scopes,
+            access,
+            openings,
+            relays,
+            background,
+            stretch,
+            repairs,
+        }
     }
 
     /// How old things may get for a credential's questions, as far as the budget allows it.
@@ -104,7 +120,11 @@ impl Inner {
             },
         };
         let repairs = scope.learned.repairs();
-        let end = reader.read(reading.span, &desk).await;
+        let end = tokio::select! {
+            end = reader.read(reading.span, &desk) => end,
+            // Wherever it is: in the gate's line, or waiting for upstream's answer.
+            () = reading.abandoned() => Err(Ended::Unwanted),
+        };
         if end.is_err() && reading.has_given() && !scope.learned.is_order_known() {
             // One page in order is too little to believe of a list that was not read to its end.
             scope.unlearn_span(&*self.store, reading.span);

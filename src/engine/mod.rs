@@ -8,6 +8,7 @@
 mod access;
 mod answer;
 mod ask;
+mod background;
 mod beat;
 mod clock;
 mod coverage;
@@ -22,6 +23,7 @@ mod relay;
 mod scope;
 mod scopes;
 mod settings;
+mod single_flight;
 mod stretch;
 mod verdict;
 mod yardstick;

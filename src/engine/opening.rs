@@ -14,15 +14,15 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::inner::Inner;
 use super::question::Question;
 use super::scope::Scope;
 use super::scopes;
+use super::single_flight::{Listener, spawn_shared};
 use crate::domain::{Page, PageOf, Span, Timestamp};
-use crate::source::{Departure, Subject, Turn, Urgency};
+use crate::source::{Deadline, Departure, Subject, Turn, Urgency};
 
 /// How much what is known of upstream's clock may change while a page is on its way that was asked for up to the
 /// present: a whole second, which is all that `Date` tells of a clock that was never seen.
@@ -49,7 +49,8 @@ pub(super) struct Opening {
     /// Told when the request went.
     pub(super) departure: Departure,
     ahead_micros: i64,
-    page: Mutex<Option<oneshot::Receiver<Page>>>,
+    deadline: Option<Deadline>,
+    page: Mutex<Option<Listener<Option<Page>>>>,
 }
 
 impl Openings {
@@ -73,6 +74,9 @@ impl Openings {
         let live = inner.settings.live_ttl.min(question.wish.max_age.unwrap_or(inner.settings.live_ttl));
         let is_fresh = |opening: &Arc<Opening>| opening.sent_at.elapsed() <= live;
         if let Some(opening) = under_way.get(&key).and_then(Weak::upgrade).filter(is_fresh) {
+            if let (Some(theirs), Some(ours)) = (&opening.deadline, &turn.deadline) {
+                theirs.extend_to(ours.instant());
+            }
             return Some(opening);
         }
         let opening = Arc::new(Opening::send(inner, question, subject, turn, window)?);
@@ -104,20 +108,13 @@ impl Opening {
             departure: departure.clone(),
             ..turn.clone()
         };
-        let (mut say, hear) = oneshot::channel();
-        let source = Arc::clone(&inner.source);
-        inner.shutdown.spawn(async move {
-            let page = source.page(&subject, PageOf { span: asked, number: 1 }, &turn);
-            tokio::select! {
-                () = say.closed() => {}
-                page = page => {
-                    // Whoever wanted it may have left. An error is told by saying nothing.
-                    let _ = page.map(|page| say.send(page));
-                }
-            }
+        let (source, deadline) = (Arc::clone(&inner.source), turn.deadline.clone());
+        let page = spawn_shared(&inner.shutdown, async move {
+            source.page(&subject, PageOf { span: asked, number: 1 }, &turn).await.ok()
         });
         let ahead_micros = inner.source.clock_ahead_micros();
-        Some(Self { of, asked, to, sent_at, departure, ahead_micros, page: Mutex::new(Some(hear)) })
+        let page = Mutex::new(Some(page));
+        Some(Self { of, asked, to, sent_at, departure, ahead_micros, deadline, page })
     }
 
     /// Whether it is of what this scope is of.
@@ -138,6 +135,6 @@ impl Opening {
     /// Waits for the page; none if it can't be had, or was taken before.
     pub(super) async fn take(&self) -> Option<Page> {
         let page = self.page.lock().unwrap_or_else(PoisonError::into_inner).take();
-        page?.await.ok()
+        page?.await.ok().flatten()
     }
 }

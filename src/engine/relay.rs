@@ -4,25 +4,24 @@
 //! key. It is as fresh as its least settled row, and as what may come onto it: where it reaches up to the present, or is
 //! filtered by what changes. A page that can't be read as one is passed on and not kept.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::{BoxFuture, FutureExt, Shared};
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::AskError;
 use super::access::Known as Standing;
 use super::ask::drop_refused;
+use super::background;
 use super::freshness::Membership;
 use super::inner::Inner;
 use super::question::Wish;
 use super::reading::place;
+use super::single_flight::{Listener, SingleFlight};
 use super::verdict::{CacheReport, Freshness, StaleReason};
 use crate::domain::{AgentId, Credential, CredentialId, Entry, Filters, Page, Span, Timestamp};
+use crate::shutdown::Shutdown;
 use crate::source::{
     Deadline, Departure, QuestionId, RelayedPage, SourceError, Subject, Trace, Turn, Urgency,
 };
@@ -66,7 +65,8 @@ const BUDGET_WAIT: Duration = Duration::from_secs(2);
 
 /// What a page is kept under.
 type Key = (CredentialId, AgentId, Arc<str>);
-type Fetching = Shared<BoxFuture<'static, Result<Arc<Kept>, SourceError>>>;
+/// What comes of a fetch.
+type Fetched = Result<Arc<Kept>, SourceError>;
 
 #[derive(Debug)]
 struct Kept {
@@ -80,18 +80,17 @@ struct Kept {
 /// The pages that are kept, and those being fetched.
 pub(super) struct Relays {
     kept: moka::sync::Cache<Key, Arc<Kept>>,
-    /// Each with a number of its own: what lands late must not be taken for a later fetch of the same page.
-    fetching: Mutex<HashMap<Key, (u64, Fetching)>>,
+    fetching: SingleFlight<Key, Fetched>,
 }
 
 impl Relays {
-    pub(super) fn new(max_bytes: u64) -> Self {
+    pub(super) fn new(max_bytes: u64, shutdown: Shutdown) -> Self {
         let weigh = |key: &Key, kept: &Arc<Kept>| {
             let rows = kept.page.as_ref().map_or(0, |page| page.rows.len() * 256);
             u32::try_from(key.2.len() + kept.body.len() + rows + 512).unwrap_or(u32::MAX)
         };
         let kept = moka::sync::Cache::builder().max_capacity(max_bytes).weigher(weigh).build();
-        Self { kept, fetching: Mutex::default() }
+        Self { kept, fetching: SingleFlight::new(shutdown) }
     }
 
     pub(super) fn drop_credential(&self, credential: CredentialId, agent: Option<AgentId>) {
@@ -103,24 +102,10 @@ impl Relays {
     }
 
     fn drop_where(&self, is_meant: impl Fn(&Key) -> bool) {
-        // A fetch under way would land afterwards; without its place in the list it is not kept.
-        self.lock().retain(|key, _| !is_meant(key));
+        // A fetch under way would land afterwards.
+        self.fetching.forget(&is_meant);
         let keys: Vec<Arc<Key>> = self.kept.iter().map(|(key, _)| key).filter(|key| is_meant(key)).collect();
         keys.iter().for_each(|key| self.kept.invalidate(&**key));
-    }
-
-    /// Takes a fetch off the list; whether it was still on it.
-    fn leave(&self, key: &Key, number: u64) -> bool {
-        let mut fetching = self.lock();
-        let is_listed = fetching.get(key).is_some_and(|(listed, _)| *listed == number);
-        if is_listed {
-            fetching.remove(key);
-        }
-        is_listed
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<Key, (u64, Fetching)>> {
-        self.fetching.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -150,8 +135,17 @@ async fn answer(inner: &Arc<Inner>, question: RelayQuestion) -> Result<Relayed, 
             if matches!(standing, Standing::Unknown) {
                 admitted(inner, &question, &turn).await?;
             }
-            if !stays && !question.wish.only_if_cached {
-                let _behind = fetch(inner, &key, &question, turn);
+            if !stays
+                && !question.wish.only_if_cached
+                && let Some(place) = inner.background.place()
+            {
+                let turn =
+                    Turn { deadline: Some(Deadline::at(Instant::now() + background::LONGEST)), ..turn };
+                let fetched = fetch(inner, &key, &question, turn);
+                place.run(async move {
+                    // What can't be renewed is stale for longer; the next question tries again.
+                    let _ended = fetched.await;
+                });
             }
             return Ok(relayed(kept, freshness, (!stays).then_some(StaleReason::Revalidating)));
         }
@@ -167,7 +161,11 @@ async fn answer(inner: &Arc<Inner>, question: RelayQuestion) -> Result<Relayed, 
         // An answer that may be stale waits for nothing.
         (turn.retry_for, turn.budget_wait) = (Duration::ZERO, Some(BUDGET_WAIT));
     }
-    let error = match fetch(inner, &key, &question, turn.clone()).await {
+    let lost = |_| {
+        let detail = "the read broke off".to_owned();
+        Err(SourceError::Unavailable { detail, retry_after: None, upstream: None })
+    };
+    let error = match fetch(inner, &key, &question, turn.clone()).await.unwrap_or_else(lost) {
         Ok(fetched) => {
             inner.access.accepted(key.0, key.1);
             let freshness = Freshness { age: Duration::ZERO, ..freshness(&fetched, &policy, now) };
@@ -255,39 +253,29 @@ fn freshness(kept: &Kept, policy: &super::freshness::Policy, now: Timestamp) -> 
 }
 
 /// Fetches a page, together with whoever fetches the same already; keeps it, unless it may not be kept.
-fn fetch(inner: &Arc<Inner>, key: &Key, question: &RelayQuestion, turn: Turn) -> Fetching {
-    let mut fetching = inner.relays.lock();
-    if let Some((_, under_way)) = fetching.get(key).filter(|(_, fetch)| fetch.peek().is_none()) {
-        return under_way.clone();
-    }
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    let (say, hear) = oneshot::channel();
-    let (inner_too, key_too, question) = (Arc::clone(inner), key.clone(), question.clone());
-    inner.shutdown.spawn(async move {
-        let (inner, key) = (inner_too, key_too);
-        let read_at = inner.clock.now();
-        let late = inner.clock.upstream_now(&*inner.source).minus(inner.settings.commit_lag);
-        let to = question.to.filter(|to| *to < late);
-        let answer = inner.source.relay(&question.credential, question.agent, &question.query, &turn).await;
-        let answer = answer.map(|RelayedPage { body, page }| Arc::new(Kept { body, page, read_at, to }));
-        let is_wanted = inner.relays.leave(&key, number);
-        if let Ok(kept) = &answer
-            && is_wanted
-            && kept.page.is_some()
-            && !question.wish.no_store
-        {
-            inner.relays.kept.insert(key, Arc::clone(kept));
+fn fetch(inner: &Arc<Inner>, key: &Key, question: &RelayQuestion, turn: Turn) -> Listener<Fetched> {
+    let joined_until = turn.deadline.clone();
+    let begin = |deadline| {
+        let turn = Turn { deadline, ..turn };
+        let (inner, question) = (Arc::clone(inner), question.clone());
+        async move {
+            let read_at = inner.clock.now();
+            let late = inner.clock.upstream_now(&*inner.source).minus(inner.settings.commit_lag);
+            let to = question.to.filter(|to| *to < late);
+            let RelayQuestion { credential, agent, query, .. } = &question;
+            let RelayedPage { body, page } = inner.source.relay(credential, *agent, query, &turn).await?;
+            Ok(Arc::new(Kept { body, page, read_at, to }))
         }
-        // Nobody may be left to hear it.
-        let _ = say.send(answer);
-    });
-    let lost = || SourceError::Unavailable {
-        detail: "the read broke off".to_owned(),
-        retry_after: None,
-        upstream: None,
     };
-    let shared = hear.map(move |answer| answer.unwrap_or_else(|_| Err(lost()))).boxed().shared();
-    fetching.insert(key.clone(), (number, shared.clone()));
-    shared
+    let (kept, may_be_kept) = (inner.relays.kept.clone(), !question.wish.no_store);
+    let land_as = key.clone();
+    let land = move |fetched: &Fetched| {
+        if let Ok(fetched) = fetched
+            && fetched.page.is_some()
+            && may_be_kept
+        {
+            kept.insert(land_as, Arc::clone(fetched));
+        }
+    };
+    inner.relays.fetching.join(key.clone(), joined_until.as_ref(), begin, land)
 }

@@ -98,6 +98,10 @@ impl Source for Script {
         })
     }
 
+    fn user<'a>(&'a self, credential: &'a Credential, _: &'a Turn) -> BoxFuture<'a, Result<(), SourceError>> {
+        Box::pin(async { Self::admit(credential) })
+    }
+
     fn relay<'a>(
         &'a self,
         credential: &'a Credential,

@@ -11,7 +11,7 @@ use super::client::{Broken, Head, Pool, Request, Way};
 use super::gate::{Fault, Outcome, Pass};
 use super::retry::{Cause, Tries};
 use super::stats::RequestOutcome;
-use super::{Ask, Upstream, words};
+use super::{About, Ask, Upstream, words};
 
 /// Why an attempt failed, and what that means for another.
 #[derive(Debug)]
@@ -61,7 +61,10 @@ impl Upstream {
         }
         match &exchanged {
             Exchanged::Body(..) => self.accepted.add(ask.credential.id()),
-            Exchanged::Refused(Refused { status, .. }) if matches!(status.as_u16(), 401 | 403) => {
+            // One about an agent may be of that agent alone.
+            Exchanged::Refused(Refused { status, .. })
+                if matches!((status.as_u16(), ask.about), (401 | 403, About::Key)) =>
+            {
                 self.accepted.remove(ask.credential.id());
             }
             Exchanged::Refused(_) | Exchanged::Broken(_) | Exchanged::TimedOut | Exchanged::Abandoned => {}

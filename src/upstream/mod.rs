@@ -61,6 +61,7 @@ const LARGE: usize = 64 << 10;
 /// Upstream's paths, as spans name them.
 const PAGES: &str = "/v2/agent/{agent_id}/executions";
 const AGENT: &str = "/v2/agent/{agent_id}";
+const USER: &str = "/user/me";
 
 /// When to ask again after all connections stayed taken.
 const BUSY_RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -88,8 +89,27 @@ struct Ask<'a> {
     /// The path without anybody in it, for spans.
     template: &'static str,
     credential: &'a Credential,
-    agent: AgentId,
+    about: About,
     turn: &'a Turn,
+}
+
+/// What a request is about, and what a refusal refuses.
+#[derive(Clone, Copy, Debug)]
+enum About {
+    /// One agent's data. A 401 or 403 says nothing of the key's other agents.
+    Agent(AgentId),
+    /// The key as a whole.
+    Key,
+}
+
+impl About {
+    /// The agent that the gate and the spans count it for; the nil one for none.
+    fn agent(self) -> AgentId {
+        match self {
+            Self::Agent(agent) => agent,
+            Self::Key => AgentId::new(uuid::Uuid::nil()),
+        }
+    }
 }
 
 impl Upstream {
@@ -159,7 +179,7 @@ impl Upstream {
     {
         let credential = ask.credential.id();
         let standing = self.accepted.standing(credential);
-        let asker = Asker { credential, agent: ask.agent, standing, turn: ask.turn };
+        let asker = Asker { credential, agent: ask.about.agent(), standing, turn: ask.turn };
         ask.turn.departure.waits();
         let lined_up = Instant::now();
         let pass = match self.gate.enter(asker).await {
@@ -215,7 +235,7 @@ impl Upstream {
         Asked {
             template: ask.template,
             server: self.settings.base_url.server(),
-            agent: ask.agent,
+            agent: ask.about.agent(),
             resends: tries.made(),
             parent: &ask.turn.trace,
         }
@@ -238,7 +258,8 @@ impl Source for Upstream {
     ) -> BoxFuture<'a, Result<Page, SourceError>> {
         let query = query::of_page(&subject.filters, page, self.settings.dates);
         let url = self.agent_url(subject.agent, &["executions"], &query);
-        let ask = Ask { url, template: PAGES, credential: &subject.credential, agent: subject.agent, turn };
+        let about = About::Agent(subject.agent);
+        let ask = Ask { url, template: PAGES, credential: &subject.credential, about, turn };
         // Rows are slices of the body, which lives until they are laid out elsewhere.
         let pages = self.counters.pages.clone();
         let span = (self.settings.dates == Dates::Sent).then_some(page.span);
@@ -252,9 +273,20 @@ impl Source for Upstream {
         agent: AgentId,
         turn: &'a Turn,
     ) -> BoxFuture<'a, Result<AgentFacts, SourceError>> {
-        let ask = Ask { url: self.agent_url(agent, &[], ""), template: AGENT, credential, agent, turn };
+        let (url, about) = (self.agent_url(agent, &[], ""), About::Agent(agent));
+        let ask = Ask { url, template: AGENT, credential, about, turn };
         let asked = AskedFor { agent: Some(agent), ..AskedFor::default() };
         self.ask(ask, move |body| page::parse_agent(&body, &asked)).boxed()
+    }
+
+    fn user<'a>(
+        &'a self,
+        credential: &'a Credential,
+        turn: &'a Turn,
+    ) -> BoxFuture<'a, Result<(), SourceError>> {
+        let url = self.settings.base_url.join(&["user", "me"]);
+        let ask = Ask { url, template: USER, credential, about: About::Key, turn };
+        self.ask(ask, |body| page::parse_user(&body)).boxed()
     }
 
     fn relay<'a>(
@@ -265,7 +297,7 @@ impl Source for Upstream {
         turn: &'a Turn,
     ) -> BoxFuture<'a, Result<RelayedPage, SourceError>> {
         let url = self.agent_url(agent, &["executions"], query);
-        let ask = Ask { url, template: PAGES, credential, agent, turn };
+        let ask = Ask { url, template: PAGES, credential, about: About::Agent(agent), turn };
         let asked = query::asked(agent, query);
         self.ask(ask, move |body| page::relay(body, &asked)).boxed()
     }

@@ -80,6 +80,10 @@ impl Source for Nothing {
         Box::pin(async { Err(SourceError::TimedOut) })
     }
 
+    fn user<'a>(&'a self, _: &'a Credential, _: &'a Turn) -> BoxFuture<'a, Result<(), SourceError>> {
+        Box::pin(async { Err(SourceError::TimedOut) })
+    }
+
     fn relay<'a>(
         &'a self,
         _: &'a Credential,

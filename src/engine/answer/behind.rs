@@ -6,13 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use super::frame::{Frame, Step};
 use crate::domain::Span;
+use crate::engine::background;
 use crate::engine::plan::Plan;
 use crate::engine::reading::{Appetite, Keep, Purpose};
 use crate::engine::scope::{Revalidation, Scope};
-use crate::source::{Turn, Urgency};
+use crate::source::{Deadline, Turn, Urgency};
 
 /// How long a renewal waits for room in the budget: the next question tries again.
 const RENEWAL_BUDGET_WAIT: Duration = Duration::from_secs(2);
@@ -27,6 +29,7 @@ impl Frame {
             policy: self.policy,
             status: self.status.clone(),
         };
+        let Some(place) = self.inner.background.place() else { return };
         {
             let mut known = self.scope.lock();
             if known.revalidations.iter().any(|other| other.serves(&task)) {
@@ -37,7 +40,7 @@ impl Frame {
         let frame = self.behind();
         let spans = plan.items.clone();
         let (probes, gaps) = (plan.probes.clone(), plan.gaps);
-        self.inner.shutdown.spawn(async move {
+        place.run(async move {
             let _done = Revalidating(&frame);
             if frame.probe(&probes).await.is_ok() {
                 let steps = frame.steps(&spans, gaps);
@@ -51,18 +54,16 @@ impl Frame {
         if spans.is_empty() || self.keep == Keep::No || self.wish.only_if_cached {
             return;
         }
+        let Some(place) = self.inner.background.place() else { return };
         if std::mem::replace(&mut self.scope.lock().is_renewing, true) {
             return;
         }
         let mut frame = self.behind();
         frame.turn.budget_wait = Some(RENEWAL_BUDGET_WAIT);
         let spans = spans.to_vec();
-        self.inner.shutdown.spawn(async move {
+        place.run(async move {
             let _done = Renewing(&frame.scope);
             for span in spans {
-                if frame.inner.shutdown.is_draining() {
-                    return;
-                }
                 let reading = frame.reading(span, Purpose::Know, Urgency::Renewal);
                 let ticket = reading.join(span.to(), Appetite::Whole);
                 frame.scope.lock().readings.push(Arc::clone(&reading));
@@ -76,7 +77,8 @@ impl Frame {
 
     /// The same question, asked by nobody who waits.
     fn behind(&self) -> Self {
-        let turn = Turn { retry_for: Duration::ZERO, ..self.turn.clone() };
+        let deadline = Deadline::at(Instant::now() + background::LONGEST);
+        let turn = Turn { retry_for: Duration::ZERO, deadline: Some(deadline), ..self.turn.clone() };
         Self {
             inner: Arc::clone(&self.inner),
             scope: Arc::clone(&self.scope),

@@ -12,7 +12,7 @@ use crate::source::SourceError;
 
 impl Answer {
     /// Deals with a part that could not be read.
-    pub(super) async fn failed(&mut self, span: Span, ended: Ended, origin: Origin) -> Result<(), AskError> {
+    pub(super) fn failed(&mut self, span: Span, ended: Ended, origin: Origin) -> Result<(), AskError> {
         let is_patient = self.replans < MAX_REPLANS;
         let error = match ended {
             Ended::Unwanted if is_patient => return self.replan(span),
@@ -30,29 +30,6 @@ impl Answer {
                 detail: "the list is in another order than it seemed; asking again helps".to_owned(),
             },
             Ended::Failed(error) => error,
-        };
-        let error = match error {
-            AskError::Source(error @ (SourceError::Denied(_) | SourceError::AgentNotFound(_))) => {
-                match self.confirmed(error).await {
-                    Ok(()) if is_patient => {
-                        self.replans = (self.replans + MAX_REPLANS / 3).min(MAX_REPLANS - 1);
-                        return self.replan(span);
-                    }
-                    Ok(()) => AskError::Source(SourceError::Unavailable {
-                        detail: "upstream refuses pages to a credential that it accepts".to_owned(),
-                        retry_after: None,
-                        upstream: None,
-                    }),
-                    Err(error) => return Err(error),
-                }
-            }
-            AskError::Source(_)
-            | AskError::NoHistoryStart
-            | AskError::Inconsistent { .. }
-            | AskError::NotReady { .. }
-            | AskError::TooLarge { .. }
-            | AskError::NotCached
-            | AskError::ShuttingDown => error,
         };
         // Shortly before the deadline nothing is sent any more: that is no lack of room.
         let is_cut_short = matches!(
@@ -105,17 +82,32 @@ impl Answer {
         self.replan(span)
     }
 
-    /// Asks upstream once more whether it refuses the credential; a single refusal may be stray.
-    async fn confirmed(&self, error: SourceError) -> Result<(), AskError> {
-        let Some(frame) = &self.frame else { return Err(error.into()) };
+    /// If a part was refused to the credential, asks upstream once more whether it refuses that: a single refusal may be
+    /// stray. If it does not, the part is planned again, a few times.
+    ///
+    /// # Errors
+    /// The refusal, if it is confirmed.
+    pub(super) async fn confirmed(&mut self, ended: Ended) -> Result<Ended, AskError> {
+        let Ended::Failed(AskError::Source(SourceError::Denied(_) | SourceError::AgentNotFound(_))) = ended
+        else {
+            return Ok(ended);
+        };
+        let Some(frame) = &self.frame else { return Ok(ended) };
         let subject = &frame.scope.subject;
-        match frame.inner.access.check(&frame.scope.credential(), subject.agent, &frame.turn).await {
-            Ok(_) => Ok(()),
-            Err(error) => {
-                drop_refused(&frame.inner, subject, &error);
-                Err(error.into())
-            }
+        let credential = frame.scope.credential();
+        if let Err(error) = frame.inner.access.check(&credential, subject.agent, &frame.turn).await {
+            drop_refused(&frame.inner, subject, &error);
+            return Err(error.into());
         }
+        if self.replans < MAX_REPLANS {
+            self.replans = (self.replans + MAX_REPLANS / 3).min(MAX_REPLANS - 1);
+            return Ok(Ended::Unwanted);
+        }
+        Ok(Ended::from(SourceError::Unavailable {
+            detail: "upstream refuses pages to a credential that it accepts".to_owned(),
+            retry_after: None,
+            upstream: None,
+        }))
     }
 
     /// Gives a part from what is known, past its freshness, if that is allowed; whether it was.

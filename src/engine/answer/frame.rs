@@ -18,7 +18,7 @@ use crate::engine::plan::{self, Asker, Company, Item, Plan, Probe, Probing};
 use crate::engine::question::{Tolerance, Wish};
 use crate::engine::reading::{Appetite, Ended, Keep, Purpose, Reading, Request, Ticket};
 use crate::engine::scope::{Known, Scope};
-use crate::source::{SourceError, Turn, Urgency};
+use crate::source::{Deadline, SourceError, Turn, Urgency};
 
 /// What an answer is made by, fixed when the question came.
 pub(in crate::engine) struct Frame {
@@ -278,7 +278,7 @@ impl Frame {
         tickets.iter().for_each(|ticket| self.inner.start(&self.scope, ticket.reading()));
         for (ticket, probe) in tickets.iter().zip(probes) {
             let over = ticket.over();
-            let end = match self.deadline {
+            let end = match self.turn.deadline.as_ref().map(Deadline::instant) {
                 None => over.await,
                 Some(deadline) => {
                     tokio::time::timeout_at(deadline, over).await.unwrap_or(Err(Ended::Unwanted))

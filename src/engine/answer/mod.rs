@@ -23,7 +23,7 @@ pub(super) use frame::{Frame, Present};
 use self::frame::{Origin, Step};
 use self::tally::Tally;
 use super::AskError;
-use super::ask::{AFTER_READING, is_lenient, urgency};
+use super::ask::{AFTER_READING, STREAM_DEADLINE, is_lenient, urgency};
 use super::plan::{self, Item, Plan};
 use super::reading::Ended;
 use super::verdict::{Collected, Freshness, Missing, StaleReason, Verdict};
@@ -44,7 +44,7 @@ const MAX_PROBE_ROUNDS: usize = 2;
 
 /// An answer under way.
 ///
-/// Dropping it ends its own reads at their next page; those that others wait for go on.
+/// Dropping it cancels its own reads; those that others wait for go on.
 pub struct Answer {
     frame: Option<Frame>,
     steps: VecDeque<Step>,
@@ -125,7 +125,8 @@ impl Answer {
                 let mut answer = Self::of(Some(frame), tally, None);
                 answer.fallback = fallback;
                 let whole = answer.frame.as_ref().map_or(Span::at(Timestamp::MIN), |frame| frame.span);
-                answer.failed(whole, Ended::Failed(error), Origin::Own).await?;
+                let ended = answer.confirmed(Ended::Failed(error)).await?;
+                answer.failed(whole, ended, Origin::Own)?;
                 return Ok(answer);
             }
         }
@@ -180,12 +181,36 @@ impl Answer {
         self.look_ahead();
     }
 
-    /// Waits until the first rows are there.
-    pub(super) async fn prime(&mut self) -> Result<(), AskError> {
-        while self.ready.is_empty() && !self.steps.is_empty() {
-            self.step().await?;
+    /// Waits until the first rows are there, but no longer than until `by`. From then on the reads may wait for the
+    /// budget as long as a stream may.
+    ///
+    /// # Errors
+    /// [`AskError::NotReady`] at `by`, unless the question is lenient; else as [`Self::next`].
+    pub(super) async fn prime(&mut self, by: Instant) -> Result<(), AskError> {
+        let first_rows = async {
+            while self.ready.is_empty() && !self.steps.is_empty() {
+                self.step().await?;
+            }
+            Ok::<(), AskError>(())
+        };
+        match tokio::time::timeout_at(by, first_rows).await {
+            Ok(primed) => primed?,
+            Err(_) => self.out_of_time()?,
         }
-        self.settle().await
+        self.settle().await?;
+        self.has_begun();
+        Ok(())
+    }
+
+    /// Lets the reads of a stream take as long as a stream that has begun may.
+    fn has_begun(&self) {
+        let Some(frame) = &self.frame else { return };
+        let until = Instant::now() + STREAM_DEADLINE;
+        let reads = self.steps.iter().filter_map(|step| match step {
+            Step::Read(_, ticket, _) => ticket.reading().turn.deadline.as_ref(),
+            Step::Known(_) | Step::Later(_) => None,
+        });
+        reads.chain(&frame.turn.deadline).for_each(|deadline| deadline.extend_to(until));
     }
 
     /// The verdict, if it is certain before any row is taken: nothing is still to be read.
@@ -291,6 +316,18 @@ impl Answer {
             frame.inner.source.room_for(credential, frame.turn.urgency, missing)
         });
         AskError::not_ready(pages_read, pages_planned, retry_after)
+    }
+}
+
+impl Drop for Answer {
+    /// Takes the reads that nobody waits for now off the scope's list, also those that were never started.
+    fn drop(&mut self) {
+        self.steps.clear();
+        if self.foregone.is_none()
+            && let Some(frame) = &self.frame
+        {
+            frame.scope.lock().readings.retain(|reading| reading.is_open());
+        }
     }
 }
 

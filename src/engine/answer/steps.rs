@@ -47,8 +47,10 @@ impl Answer {
                         self.replan(span)
                     }
                     Err(ended) => {
+                        // While this waits, the part is still among the steps: who gives up then knows it is missing.
+                        let ended = self.confirmed(ended).await?;
                         self.leave_reading();
-                        self.failed(span, ended, origin).await
+                        self.failed(span, ended, origin)
                     }
                 }
             }

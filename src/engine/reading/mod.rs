@@ -5,8 +5,8 @@
 //! downwards, lays each out, puts it into what is known, and keeps it on its shelf until those who wait have taken
 //! it. Who comes late, or dawdles, finds a piece gone from the shelf and looks in what is known instead.
 //!
-//! Bounds: while all who wait are streams, a reading stays no more than a fan-out of pages ahead of the fastest; once
-//! nobody waits it stops at its next page. What it proved until then is kept.
+//! Bounds: while all who wait are streams, a reading stays no more than a fan-out of pages ahead of the fastest. When
+//! the last of those who wait leaves, it is canceled at once, whatever it waits for. What it proved until then is kept.
 
 mod cut;
 mod learned;
@@ -223,6 +223,17 @@ impl Reading {
         let state = self.lock();
         state.given_above.is_some_and(|given| instant > given)
             && !state.shelf.iter().any(|laid| laid.span.contains(instant))
+    }
+
+    /// Returns when nobody waits for it any more.
+    pub(super) async fn abandoned(&self) {
+        loop {
+            let changed = self.changed.notified();
+            if self.lock().waiters.is_empty() {
+                return;
+            }
+            changed.await;
+        }
     }
 
     /// Puts a piece on the shelf.

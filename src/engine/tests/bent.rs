@@ -1,7 +1,7 @@
 //! The scripted upstream, bent where a test wants it bent, and what tests of it share.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use futures_util::future::BoxFuture;
 
@@ -30,9 +30,25 @@ pub(super) struct Bent {
     pub(super) check: Duration,
     /// How long a relayed page takes, and what is in it.
     pub(super) relays: Relays,
+    /// How many requests are waiting or under way.
+    pub(super) asking: Arc<AtomicUsize>,
+}
+
+/// A request that waits or is under way; counted out when it is answered or dropped.
+struct Asking(Arc<AtomicUsize>);
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Bent {
+    fn begin(&self) -> Asking {
+        self.asking.fetch_add(1, Ordering::Relaxed);
+        Asking(Arc::clone(&self.asking))
+    }
+
     fn page_number(&self) -> u64 {
         self.number.fetch_add(1, Ordering::Relaxed)
     }
@@ -54,6 +70,7 @@ impl Source for Bent {
         turn: &'a Turn,
     ) -> BoxFuture<'a, Result<Page, SourceError>> {
         Box::pin(async move {
+            let _asking = self.begin();
             if let Some(failed) = self.down(turn).await {
                 return failed;
             }
@@ -80,6 +97,7 @@ impl Source for Bent {
         turn: &'a Turn,
     ) -> BoxFuture<'a, Result<AgentFacts, SourceError>> {
         Box::pin(async move {
+            let _asking = self.begin();
             if let Some(failed) = self.down(turn).await {
                 return failed;
             }
@@ -93,6 +111,17 @@ impl Source for Bent {
         })
     }
 
+    fn user<'a>(
+        &'a self,
+        credential: &'a Credential,
+        turn: &'a Turn,
+    ) -> BoxFuture<'a, Result<(), SourceError>> {
+        Box::pin(async move {
+            let _asking = self.begin();
+            self.script.user(credential, turn).await
+        })
+    }
+
     fn relay<'a>(
         &'a self,
         _: &'a Credential,
@@ -101,6 +130,7 @@ impl Source for Bent {
         turn: &'a Turn,
     ) -> BoxFuture<'a, Result<RelayedPage, SourceError>> {
         Box::pin(async move {
+            let _asking = self.begin();
             if let Some(failed) = self.down(turn).await {
                 return failed;
             }
@@ -134,6 +164,7 @@ pub(super) fn bent(settings: EngineSettings, bend: impl FnOnce(&mut Bent)) -> Ri
         is_down: Arc::default(),
         check: Duration::ZERO,
         relays: Box::new(|_| Ok((Duration::ZERO, "{}"))),
+        asking: Arc::default(),
     };
     bend(&mut source);
     let engine =

@@ -7,6 +7,17 @@ fn of_agent(rig: &Rig, agent: u128) -> Question {
     Question { agent: AgentId::new(Uuid::from_u128(agent)), ..rig.question() }
 }
 
+/// How often an agent was checked, and a key as a whole.
+fn checks(rig: &Rig) -> (usize, usize) {
+    let world = rig.script.world();
+    (world.checks, world.user_checks)
+}
+
+fn refuse_key(rig: &Rig, status: Option<u16>) {
+    let mut world = rig.script.world();
+    (world.agent_refused, world.user_refused) = (status, status);
+}
+
 async fn is_denied(rig: &Rig, agent: u128) -> bool {
     matches!(rig.collect(of_agent(rig, agent)).await, Err(AskError::Source(SourceError::Denied(_))))
 }
@@ -14,13 +25,13 @@ async fn is_denied(rig: &Rig, agent: u128) -> bool {
 #[tokio::test(start_paused = true)]
 async fn a_key_that_was_refused_is_not_tried_on_other_agents_for_a_moment() {
     let rig = Rig::new(settings(), 1).with_history(100, 2);
-    rig.script.world().agent_refused = Some(403);
+    refuse_key(&rig, Some(403));
     for agent in 1..50 {
         assert!(is_denied(&rig, agent).await);
     }
-    assert_eq!(rig.script.world().checks, 1);
+    assert_eq!(checks(&rig), (1, 1));
     // The key was just made, perhaps.
-    rig.script.world().agent_refused = None;
+    refuse_key(&rig, None);
     pass(4 * SECOND).await;
     assert!(!is_denied(&rig, 1).await);
     rig.close().await;
@@ -52,11 +63,12 @@ async fn a_refusal_that_is_confirmed_is_one_of_the_key() {
     let rig = Rig::new(settings(), 1).with_history(100, 2);
     assert!(!is_denied(&rig, 1).await);
     pass(61 * SECOND).await;
-    rig.script.world().agent_refused = Some(403);
+    refuse_key(&rig, Some(403));
     assert!(is_denied(&rig, 1).await);
     let checks = rig.script.world().checks;
     assert!(is_denied(&rig, 2).await);
     assert_eq!(rig.script.world().checks, checks);
+    assert!(rig.store.0.lock().unwrap().is_empty(), "what was kept under it is gone");
     rig.close().await;
 }
 
@@ -72,5 +84,96 @@ async fn what_is_known_is_refreshed_with_the_key_that_is_held_now() {
     assert_eq!(rig.rows(question).await.len(), 100);
     let keys = std::mem::take(&mut rig.script.world().keys);
     assert!(!keys.is_empty() && keys.iter().all(|key| key == "rotated"), "{keys:?}");
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_is_refused_for_ever_is_nobody_elses_trouble() {
+    let settings = EngineSettings { live_ttl: 6_000 * SECOND, settling_ttl: 6_000 * SECOND, ..settings() };
+    for status in [401, 403] {
+        let rig = Rig::new(settings.clone(), 1).with_history(100, 2);
+        for agent in 1..=20 {
+            assert!(!is_denied(&rig, agent).await);
+        }
+        let kept = rig.store.0.lock().unwrap().len();
+        rig.script.world().agent_refused = Some(status);
+        rig.script.world().refuses_only = Some(AgentId::new(Uuid::from_u128(99)));
+        rig.requests();
+        for _ in 0..60 {
+            assert!(is_denied(&rig, 99).await);
+            pass(SECOND / 2).await;
+        }
+        for agent in 1..=20 {
+            assert!(!is_denied(&rig, agent).await, "agent {agent}");
+        }
+        assert_eq!(rig.store.0.lock().unwrap().len(), kept, "the warm cache stays");
+        let (checks, users) = checks(&rig);
+        assert!(checks <= 30 && users <= 1, "{checks} checks of the agent, {users} of the key");
+        rig.close().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_that_is_confirmed_for_one_agent_drops_the_rows_of_that_agent_alone() {
+    let rig = Rig::new(settings(), 1).with_history(100, 2);
+    assert!(!is_denied(&rig, 1).await);
+    assert!(!is_denied(&rig, 2).await);
+    assert_eq!(rig.engine.scopes(), 2);
+    pass(61 * SECOND).await;
+    rig.script.world().agent_refused = Some(403);
+    rig.script.world().refuses_only = Some(AgentId::new(Uuid::from_u128(1)));
+    let checks = rig.script.world().checks;
+    assert!(is_denied(&rig, 1).await);
+    assert_eq!(rig.script.world().checks - checks, 2, "a single refusal may be stray");
+    assert_eq!((rig.engine.scopes(), rig.script.world().user_checks), (1, 1));
+    assert!(!is_denied(&rig, 2).await);
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_about_the_user_that_is_no_refusal_refuses_no_key() {
+    for user in [404, 500] {
+        let rig = Rig::new(settings(), 1).with_history(100, 2);
+        rig.script.world().agent_refused = Some(403);
+        rig.script.world().user_refused = Some(user);
+        for agent in 1..5 {
+            assert!(is_denied(&rig, agent).await);
+        }
+        rig.script.world().agent_refused = None;
+        assert!(!is_denied(&rig, 9).await, "{user}");
+        assert_eq!(rig.script.world().user_checks, 1, "it is not asked for every refusal");
+        rig.close().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_stray_refusal_of_a_good_key_is_asked_about_twice() {
+    let rig = Rig::new(settings(), 1).with_history(100, 2);
+    assert!(!is_denied(&rig, 1).await);
+    pass(61 * SECOND).await;
+    rig.script.world().agent_refused = Some(403);
+    rig.script.world().refuses_only = Some(AgentId::new(Uuid::from_u128(2)));
+    rig.script.world().user_refused = Some(403);
+    let change = async {
+        // After the first answer about the user, before the second.
+        while rig.script.world().user_checks == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        rig.script.world().user_refused = None;
+    };
+    let (is_denied_there, ()) = tokio::join!(is_denied(&rig, 2), change);
+    assert!(is_denied_there);
+    assert!(!is_denied(&rig, 1).await);
+    assert_eq!(rig.engine.scopes(), 1);
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bad_key_over_many_agents_at_once_is_asked_about_once() {
+    let rig = Rig::new(settings(), 1).with_history(100, 2);
+    refuse_key(&rig, Some(403));
+    let denied = futures_util::future::join_all((1..50).map(|agent| is_denied(&rig, agent))).await;
+    assert!(denied.iter().all(|denied| *denied));
+    assert_eq!(rig.script.world().user_checks, 1);
     rig.close().await;
 }

@@ -6,6 +6,7 @@ mod bent;
 mod endings;
 mod hard_walks;
 mod keys;
+mod leaving;
 mod model;
 mod moving_lists;
 mod odd_lists;

@@ -6,7 +6,7 @@ use super::bent::bent;
 use super::*;
 use crate::source::SourceError;
 
-fn relay_question(rig: &Rig) -> RelayQuestion {
+pub(super) fn relay_question(rig: &Rig) -> RelayQuestion {
     let question = rig.question();
     RelayQuestion {
         credential: question.credential,

@@ -96,6 +96,11 @@ pub(super) struct World {
     /// The keys that pages were asked for with.
     pub(super) keys: Vec<String>,
     pub(super) checks: usize,
+    /// Whether the key is refused as a whole, and how often that was asked.
+    pub(super) user_refused: Option<u16>,
+    pub(super) user_checks: usize,
+    /// Of which agent alone [`Self::agent_refused`] is.
+    pub(super) refuses_only: Option<AgentId>,
     pub(super) most_in_flight: usize,
     /// How long the budget has room for a request after the one before.
     pub(super) a_request_takes: Duration,
@@ -137,6 +142,9 @@ impl Script {
             asked: Vec::new(),
             keys: Vec::new(),
             checks: 0,
+            user_refused: None,
+            user_checks: 0,
+            refuses_only: None,
             most_in_flight: 0,
             a_request_takes: Duration::ZERO,
             totals: HashMap::new(),
@@ -334,19 +342,34 @@ impl Source for Script {
     fn agent<'a>(
         &'a self,
         _: &'a Credential,
-        _: AgentId,
+        agent: AgentId,
         _: &'a Turn,
     ) -> BoxFuture<'a, Result<AgentFacts, SourceError>> {
         Box::pin(async move {
             tokio::time::sleep(self.latency).await;
             let mut world = self.world();
             world.checks += 1;
-            match world.agent_refused {
+            let is_meant = world.refuses_only.is_none_or(|only| only == agent);
+            match world.agent_refused.filter(|_| is_meant) {
                 Some(404) => Err(SourceError::AgentNotFound(words(404))),
                 Some(status) => Err(SourceError::Denied(words(status))),
                 None => Ok(AgentFacts {
                     created_at: world.born.or_else(|| world.rows.iter().map(|row| row.created_at).min()),
                 }),
+            }
+        })
+    }
+
+    fn user<'a>(&'a self, _: &'a Credential, _: &'a Turn) -> BoxFuture<'a, Result<(), SourceError>> {
+        Box::pin(async move {
+            tokio::time::sleep(self.latency).await;
+            let mut world = self.world();
+            world.user_checks += 1;
+            match world.user_refused {
+                Some(status @ (401 | 403)) => Err(SourceError::Denied(words(status))),
+                Some(404) => Err(SourceError::AgentNotFound(words(404))),
+                Some(_) => Err(unavailable()),
+                None => Ok(()),
             }
         })
     }

@@ -125,6 +125,15 @@ pub(super) fn parse_agent(body: &Bytes, asked: &Asked) -> Result<Fitted<AgentFac
     Ok(Fitted { answer: AgentFacts { created_at: instant(fields.created_at) }, misfits })
 }
 
+/// Whether a body is that of a user: only an object can be, and its fields are of no concern.
+pub(super) fn parse_user(body: &Bytes) -> Result<Fitted<()>, Fault> {
+    if json_text(body)?.trim_ascii_start().starts_with('{') {
+        Ok(Fitted::unknown(()))
+    } else {
+        Err("not an object".to_owned())
+    }
+}
+
 /// The body as text that may be JSON.
 fn json_text(body: &Bytes) -> Result<&str, Fault> {
     let text = simdutf8::basic::from_utf8(body).map_err(|_| "not UTF-8".to_owned())?;

@@ -1,0 +1,331 @@
+//! Work that many wait for: done once per key, given to all who listen, canceled when the last of them leaves.
+//!
+//! The work is a task of its own, so a caller that leaves ends it for nobody else. A caller that joins extends the work's
+//! deadline to its own. Dropping the last listener drops the work, whatever it waits for, whether or not it was ever
+//! polled. Work that ends without an outcome (canceled, panicked, or the process stops) tells its listeners so, and
+//! is off the list before they hear it.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures_util::future::{FutureExt, Shared, WeakShared};
+use tokio::sync::oneshot;
+
+use crate::shutdown::Shutdown;
+use crate::source::Deadline;
+
+/// Waits for shared work, and keeps it alive. Clones wait for the same.
+pub(super) type Listener<T> = Shared<oneshot::Receiver<T>>;
+
+/// Runs work until it is done, its last listener leaves, or what still runs has to end.
+pub(super) fn spawn_shared<T: Clone + Send + Sync + 'static>(
+    shutdown: &Shutdown,
+    work: impl Future<Output = T> + Send + 'static,
+) -> Listener<T> {
+    let (mut outcome, listener) = oneshot::channel();
+    let stop = shutdown.clone();
+    shutdown.spawn(async move {
+        let done = tokio::select! {
+            done = work => done,
+            () = outcome.closed() => return,
+            () = stop.end_ordered() => return,
+        };
+        // Fails if the last listener left in this moment.
+        let _ = outcome.send(done);
+    });
+    listener.shared()
+}
+
+/// The work under way, by key. Clones are one and the same.
+pub(super) struct SingleFlight<K, T: Clone> {
+    shutdown: Shutdown,
+    list: Arc<Mutex<List<K, T>>>,
+}
+
+struct List<K, T: Clone> {
+    under_way: HashMap<K, Flight<T>>,
+    next: u64,
+}
+
+struct Flight<T: Clone> {
+    /// Tells it from earlier and later work under the same key.
+    generation: u64,
+    listener: WeakShared<oneshot::Receiver<T>>,
+    deadline: Option<Deadline>,
+}
+
+impl<K, T> SingleFlight<K, T>
+where
+    K: Clone + Eq + Hash + Send + 'static,
+    T: Clone + Send + Sync + 'static,
+{
+    pub(super) fn new(shutdown: Shutdown) -> Self {
+        Self { shutdown, list: Arc::new(Mutex::new(List { under_way: HashMap::new(), next: 0 })) }
+    }
+
+    /// Joins the work under a key, or begins it.
+    ///
+    /// `deadline` is the caller's. Work under way has its own extended to it; `begin` gets a new one, which later callers
+    /// extend.
+    ///
+    /// `land` runs when the work is done, before anybody hears of it, and only if nothing took the work off the list
+    /// meanwhile: what [`forget`](Self::forget) dropped is not put back by what lands late.
+    pub(super) fn join<W>(
+        &self,
+        key: K,
+        deadline: Option<&Deadline>,
+        begin: impl FnOnce(Option<Deadline>) -> W,
+        land: impl FnOnce(&T) + Send + 'static,
+    ) -> Listener<T>
+    where
+        W: Future<Output = T> + Send + 'static,
+    {
+        let mut list = lock(&self.list);
+        if let Some(flight) = list.under_way.get(&key)
+            && let Some(listener) = flight.listener.upgrade()
+        {
+            if let (Some(theirs), Some(deadline)) = (&flight.deadline, deadline) {
+                theirs.extend_to(deadline.instant());
+            }
+            return listener;
+        }
+        let generation = list.next;
+        list.next += 1;
+        let place = Place { key: key.clone(), generation, list: Arc::clone(&self.list) };
+        let deadline = deadline.map(|deadline| Deadline::at(deadline.instant()));
+        let work = begin(deadline.clone());
+        let listener = spawn_shared(&self.shutdown, async move {
+            let place = place;
+            let done = work.await;
+            place.land(&done, land);
+            done
+        });
+        // Only a listener that has heard the outcome can't be downgraded.
+        if let Some(weak) = listener.downgrade() {
+            list.under_way.insert(key, Flight { generation, listener: weak, deadline });
+        }
+        listener
+    }
+
+    /// Takes work off the list: those who listen still hear its outcome, which does not land.
+    pub(super) fn forget(&self, is_meant: impl Fn(&K) -> bool) {
+        lock(&self.list).under_way.retain(|key, _| !is_meant(key));
+    }
+
+    /// How much work is under way.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        lock(&self.list).under_way.len()
+    }
+}
+
+fn lock<K, T: Clone>(list: &Mutex<List<K, T>>) -> MutexGuard<'_, List<K, T>> {
+    list.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Work's place on the list. Dropping it takes the work off, unless other work has its key by now.
+struct Place<K: Eq + Hash, T: Clone> {
+    key: K,
+    generation: u64,
+    list: Arc<Mutex<List<K, T>>>,
+}
+
+impl<K: Eq + Hash, T: Clone> Place<K, T> {
+    /// Takes the work off the list; what is to happen with its outcome happens only if it was still on it.
+    fn land(self, done: &T, land: impl FnOnce(&T)) {
+        let mut list = lock(&self.list);
+        if self.leave(&mut list) {
+            // Under the lock, so that who forgets the work either prevents this or comes after it.
+            land(done);
+        }
+    }
+
+    fn leave(&self, list: &mut List<K, T>) -> bool {
+        let is_listed =
+            list.under_way.get(&self.key).is_some_and(|flight| flight.generation == self.generation);
+        if is_listed {
+            list.under_way.remove(&self.key);
+        }
+        is_listed
+    }
+}
+
+impl<K: Eq + Hash, T: Clone> Drop for Place<K, T> {
+    fn drop(&mut self) {
+        self.leave(&mut lock(&self.list));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[derive(Clone, Default)]
+    struct Counts {
+        begun: Arc<AtomicUsize>,
+        landed: Arc<AtomicUsize>,
+    }
+
+    struct Rig {
+        flights: SingleFlight<&'static str, usize>,
+        shutdown: Shutdown,
+        counts: Counts,
+    }
+
+    impl Rig {
+        fn new() -> Self {
+            let shutdown = Shutdown::default();
+            Self { flights: SingleFlight::new(shutdown.clone()), shutdown, counts: Counts::default() }
+        }
+
+        fn join<W>(&self, deadline: Option<&Deadline>, work: W) -> Listener<usize>
+        where
+            W: Future<Output = usize> + Send + 'static,
+        {
+            self.join_until(deadline, |_| work)
+        }
+
+        fn join_until<W>(
+            &self,
+            deadline: Option<&Deadline>,
+            work: impl FnOnce(Option<Deadline>) -> W,
+        ) -> Listener<usize>
+        where
+            W: Future<Output = usize> + Send + 'static,
+        {
+            let Counts { begun, landed } = self.counts.clone();
+            let begin = move |deadline| {
+                begun.fetch_add(1, Ordering::Relaxed);
+                work(deadline)
+            };
+            self.flights.join("key", deadline, begin, move |_| {
+                landed.fetch_add(1, Ordering::Relaxed);
+            })
+        }
+
+        fn begun(&self) -> usize {
+            self.counts.begun.load(Ordering::Relaxed)
+        }
+
+        fn landed(&self) -> usize {
+            self.counts.landed.load(Ordering::Relaxed)
+        }
+
+        async fn is_over(&self) {
+            timeout(SECOND, self.shutdown_when_idle()).await.expect("no task is left");
+            assert_eq!(self.flights.len(), 0);
+        }
+
+        async fn shutdown_when_idle(&self) {
+            self.shutdown.finished().await;
+        }
+    }
+
+    async fn slow(seconds: u64) -> usize {
+        sleep(SECOND * u32::try_from(seconds).unwrap()).await;
+        7
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn all_who_come_meanwhile_hear_one_outcome() {
+        let rig = Rig::new();
+        let listeners: Vec<_> = (0..5).map(|_| rig.join(None, slow(3))).collect();
+        for listener in listeners {
+            assert_eq!(listener.await, Ok(7));
+        }
+        assert_eq!((rig.begun(), rig.landed()), (1, 1));
+        assert_eq!(rig.join(None, slow(1)).await, Ok(7));
+        assert_eq!(rig.begun(), 2);
+        rig.is_over().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_caller_may_leave() {
+        let rig = Rig::new();
+        let (first, second) = (rig.join(None, slow(3)), rig.join(None, slow(3)));
+        assert!(timeout(SECOND, first).await.is_err());
+        assert_eq!(second.await, Ok(7));
+        assert_eq!(rig.begun(), 1);
+        rig.is_over().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_last_listener_that_leaves_cancels_the_work() {
+        for is_polled in [false, true] {
+            let rig = Rig::new();
+            let listeners = [rig.join(None, slow(3_600)), rig.join(None, slow(3_600))];
+            if is_polled {
+                sleep(SECOND).await;
+            }
+            drop(listeners);
+            rig.is_over().await;
+            assert_eq!(rig.landed(), 0);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_comes_right_after_the_last_has_left_begins_it_again() {
+        let rig = Rig::new();
+        drop(rig.join(None, slow(3)));
+        assert_eq!(rig.join(None, slow(3)).await, Ok(7));
+        assert_eq!((rig.begun(), rig.landed()), (2, 1));
+        rig.is_over().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_later_callers_deadline_extends_the_works() {
+        let rig = Rig::new();
+        let began = Instant::now();
+        let until = |deadline: Option<Deadline>| async move {
+            let deadline = deadline.unwrap();
+            while Instant::now() < deadline.instant() {
+                sleep_until(deadline.instant()).await;
+            }
+            0
+        };
+        let first = rig.join_until(Some(&Deadline::at(began + SECOND)), until);
+        let second = rig.join(Some(&Deadline::at(began + 9 * SECOND)), slow(1));
+        assert_eq!((first.await, second.await), (Ok(0), Ok(0)));
+        assert_eq!(began.elapsed(), 9 * SECOND);
+        rig.is_over().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_forgotten_is_heard_and_does_not_land() {
+        let rig = Rig::new();
+        let old = rig.join(None, slow(5));
+        rig.flights.forget(|key| *key == "key");
+        let new = rig.join(None, slow(1));
+        assert_eq!(new.await, Ok(7));
+        assert_eq!(old.await, Ok(7));
+        assert_eq!((rig.begun(), rig.landed()), (2, 1));
+        rig.is_over().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_ends_when_what_still_runs_has_to_end() {
+        let rig = Rig::new();
+        let listener = rig.join(None, slow(3_600));
+        sleep(SECOND).await;
+        rig.shutdown.end();
+        assert!(listener.await.is_err());
+        rig.is_over().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn work_that_panics_is_off_the_list_and_tells_so() {
+        let rig = Rig::new();
+        let lost = rig.join(None, async { panic!("scripted") });
+        assert!(lost.await.is_err());
+        assert_eq!(rig.join(None, slow(1)).await, Ok(7));
+        rig.is_over().await;
+    }
+}
