@@ -36,7 +36,9 @@ async fn demonstrating(settings: &Demo) -> Result<Exit, Failure> {
 
     let agents = simulator.agents();
     let agents = agents.iter().map(|agent| (agent.id, agent.name.as_str(), agent.executions)).collect();
-    print::out(Guide { gateway: gateway_address, admin: admin_address, upstream, agents });
+    let guide = Guide { gateway: gateway_address, admin: admin_address, upstream, agents }.to_string();
+    // Not waited for: a reader that stops must not keep the demo from serving, or from stopping.
+    let _printing = tokio::task::spawn_blocking(move || print::out(guide));
     let exit = until_stopped(gateway, public, admin, &serve.stopping, &shutdown).await;
     behind.end();
     exit

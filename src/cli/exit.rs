@@ -1,6 +1,6 @@
 use std::process::{ExitCode, Termination};
 
-use crate::server::stop::{Signal, Stopped};
+use crate::server::stop::Signal;
 
 /// How a command ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,15 +23,6 @@ impl Exit {
             Self::Failed => 1,
             Self::BadSettings => 64,
             Self::EndedBy(signal) => signal.exit_code(),
-        }
-    }
-}
-
-impl From<Stopped> for Exit {
-    fn from(stopped: Stopped) -> Self {
-        match stopped {
-            Stopped::InOrder => Self::Done,
-            Stopped::AtOnce(signal) => Self::EndedBy(signal),
         }
     }
 }

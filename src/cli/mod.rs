@@ -4,6 +4,7 @@
 //! faults, secrets that must not land in a file by redirection, and the log.
 
 mod assemble;
+mod control;
 mod demo;
 mod exit;
 mod guide;

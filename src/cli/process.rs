@@ -8,7 +8,10 @@ use tokio::net::TcpListener;
 
 use super::{Exit, print};
 use crate::config::LogSettings;
-use crate::telemetry::set_up_log;
+use crate::telemetry::{flush_log, set_up_log};
+
+/// How long the last log lines may take to be read.
+pub(super) const LOG_FLUSH_TIME: Duration = Duration::from_millis(200);
 
 /// Why a command can't go on, in a sentence for whoever started it.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +30,7 @@ pub(super) fn run(log: &LogSettings, work: impl Future<Output = Result<Exit, Fai
     let exit = runtime.block_on(work).unwrap_or_else(|failure| fail(&failure));
     // A thread that is compressing or reading a file must not hold up the end.
     runtime.shutdown_timeout(Duration::ZERO);
+    flush_log(LOG_FLUSH_TIME);
     exit
 }
 
@@ -44,8 +48,9 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 }
 
 /// Says why it ends.
-pub(super) fn fail(failure: &Failure) -> Exit {
-    print::err(failure);
+fn fail(failure: &Failure) -> Exit {
+    flush_log(LOG_FLUSH_TIME);
+    print::last_words(failure);
     Exit::Failed
 }
 

@@ -3,14 +3,15 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::assemble::{Gateway, assemble};
+use super::control::{self, Stop};
 use super::process::{Failure, listen, run};
 use super::{Exit, print};
 use crate::config::{Serve, ServeMode, StopSettings};
-use crate::server::stop::{self, Plan};
-use crate::server::{self, Limits};
+use crate::server::stop::Plan;
+use crate::server::{self, Limits, watchdog};
 use crate::shutdown::Shutdown;
 use crate::telemetry::{Tracer, Tracing, file_handles};
 
@@ -20,6 +21,9 @@ const END_GRACE: Duration = Duration::from_secs(3);
 /// How long the last spans may take to be exported. With the drain and [`END_GRACE`] it stays below the 40 s that
 /// the documents give as the least termination grace for the defaults.
 const FLUSH_TIME: Duration = Duration::from_millis(1500);
+
+/// How long the process may take to end once it has stopped: that, and a moment.
+const EXIT_TIME: Duration = Duration::from_millis(1700);
 
 /// Runs the gateway, or checks its settings.
 pub fn serve(settings: &Serve) -> Exit {
@@ -44,7 +48,7 @@ fn check(settings: &Serve) -> Exit {
 }
 
 fn refuse(faults: &[String]) -> Exit {
-    faults.iter().for_each(print::err);
+    print::last_words(faults.join("\n"));
     Exit::BadSettings
 }
 
@@ -59,10 +63,8 @@ async fn serving(settings: &Serve) -> Result<Exit, Failure> {
     let (admin, admin_address) = listen("admin-listen", settings.listeners.admin).await?;
     tell(settings, public_address, admin_address);
     let exit = until_stopped(gateway, public, admin, &settings.stopping, &shutdown).await?;
-    if exit == Exit::Done {
-        // It blocks, and what it waits for runs here.
-        let _ended = tokio::task::spawn_blocking(move || tracing.flush(FLUSH_TIME)).await;
-    }
+    // It blocks, and what it waits for runs here.
+    let _ended = tokio::task::spawn_blocking(move || tracing.flush(FLUSH_TIME)).await;
     Ok(exit)
 }
 
@@ -94,15 +96,25 @@ pub(super) async fn until_stopped(
     stopping: &StopSettings,
     shutdown: &Shutdown,
 ) -> Result<Exit, Failure> {
-    let signals = stop::signals().map_err(|error| Failure(format!("signals can't be handled: {error}")))?;
-    // Probes are answered and metrics told until the very end, so what they run on stops last.
-    let probes = Shutdown::default();
-    let limits = Limits::public(stopping.stall_timeout, file_handles());
-    shutdown.spawn(server::serve(public, gateway.public, limits, shutdown.clone()));
-    let limits = Limits::admin(stopping.stall_timeout);
-    probes.spawn(server::serve(admin, gateway.admin, limits, probes.clone()));
+    let Gateway { public: router, admin: probes, pulse } = gateway;
     let plan = Plan { delay: stopping.drain_delay, timeout: stopping.drain_timeout, grace: END_GRACE };
-    let stopped = stop::on_signal(signals, shutdown, plan).await;
-    probes.end();
-    Ok(stopped.into())
+    let admin = admin.into_std().map_err(|error| Failure(format!("admin-listen: {error}")))?;
+    let beside = {
+        let (limits, pulse) = (Limits::admin(stopping.stall_timeout), pulse.clone());
+        async move {
+            let admin = match TcpListener::from_std(admin) {
+                Ok(admin) => admin,
+                Err(error) => return error!(%error, "Probes can't be answered: {error}."),
+            };
+            // Probes are answered and metrics told until the process ends.
+            tokio::join!(server::serve(admin, probes, limits, Shutdown::default()), watchdog::watch(pulse));
+        }
+    };
+    let stopped = control::start(beside, shutdown, Stop { plan, exit_time: EXIT_TIME })?;
+    // Nothing that a drain should wait for.
+    Shutdown::default().spawn(watchdog::beat(pulse));
+    let limits = Limits::public(stopping.stall_timeout, file_handles());
+    shutdown.spawn(server::serve(public, router, limits, shutdown.clone()));
+    stopped.await?;
+    Ok(Exit::Done)
 }

@@ -3,9 +3,10 @@ use std::time::Duration;
 use tracing::info;
 
 use super::Exit;
+use super::control::{self, Stop};
 use super::process::{Failure, listen, run};
 use crate::config::Simulate;
-use crate::server::stop::{self, Plan};
+use crate::server::stop::Plan;
 use crate::shutdown::Shutdown;
 use crate::simulator::{
     AgentPlan, Latency, Quirks, Rate, RetryAfter, Simulator, SimulatorSettings, TieQuirk, WindowRule,
@@ -13,8 +14,10 @@ use crate::simulator::{
 use crate::upstream;
 
 /// A stand-in has nobody to take leave of.
-pub(super) const STOP_SOON: Plan =
-    Plan { delay: Duration::ZERO, timeout: Duration::from_secs(1), grace: Duration::from_secs(1) };
+const STOP_SOON: Stop = Stop {
+    plan: Plan { delay: Duration::ZERO, timeout: Duration::from_secs(1), grace: Duration::from_secs(1) },
+    exit_time: Duration::from_secs(1),
+};
 
 /// Runs the stand-in for upstream.
 pub fn simulate(settings: &Simulate) -> Exit {
@@ -24,15 +27,16 @@ pub fn simulate(settings: &Simulate) -> Exit {
 async fn simulating(settings: &Simulate) -> Result<Exit, Failure> {
     let simulator = Simulator::new(simulator_settings(settings));
     let (listener, address) = listen("listen", settings.listen).await?;
-    let signals = stop::signals().map_err(|error| Failure(format!("signals can't be handled: {error}")))?;
+    let shutdown = Shutdown::default();
+    let stopped = control::start(async {}, &shutdown, STOP_SOON)?;
     info!(%address, "Standing in for upstream on {address}; every key that begins with bn- or sa- is good.");
     for agent in simulator.agents() {
         info!(agent = %agent.id, executions = agent.executions, "Agent {} has {} executions.", agent.id, agent.executions);
     }
-    let shutdown = Shutdown::default();
     let (server, stop) = (simulator.clone(), shutdown.clone());
     shutdown.spawn(async move { server.serve(listener, &stop).await });
-    Ok(stop::on_signal(signals, &shutdown, STOP_SOON).await.into())
+    stopped.await?;
+    Ok(Exit::Done)
 }
 
 fn simulator_settings(settings: &Simulate) -> SimulatorSettings {

@@ -1,17 +1,25 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, StatusCode, header};
 
-use super::problem::Problem;
+use super::problem::{Code, Problem};
 use super::visit::AgentSegment;
 use super::{AdminApp, params};
 use crate::telemetry::Exposition;
 
-/// `GET /livez`: the process answers.
-pub(super) async fn live() -> &'static str {
-    "live\n"
+/// How long metrics and purges may take to get what they need of the engine.
+const ENGINE_TIME: Duration = Duration::from_secs(10);
+
+/// `GET /livez`: the process answers, and its engine makes progress.
+pub(super) async fn live(State(app): State<Arc<AdminApp>>) -> (StatusCode, &'static str) {
+    if app.pulse.is_stalled() {
+        (StatusCode::SERVICE_UNAVAILABLE, "stalled\n")
+    } else {
+        (StatusCode::OK, "live\n")
+    }
 }
 
 /// `GET /readyz`: whether new requests should come here. Upstream has no part in it: were it down, every replica would be
@@ -25,11 +33,15 @@ pub(super) async fn ready(State(app): State<Arc<AdminApp>>) -> (StatusCode, &'st
 }
 
 /// `GET /metrics`.
-pub(super) async fn metrics(State(app): State<Arc<AdminApp>>, headers: HeaderMap) -> Response {
+pub(super) async fn metrics(
+    State(app): State<Arc<AdminApp>>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let accepts: Vec<_> = headers.get_all(header::ACCEPT).iter().filter_map(|v| v.to_str().ok()).collect();
     let exposition = Exposition::accepted_by(&accepts.join(","));
     let about = [(header::CONTENT_TYPE, exposition.media_type()), (header::VARY, "Accept")];
-    (about, (app.render_metrics)(exposition)).into_response()
+    let text = apart(move || (app.render_metrics)(exposition)).await?;
+    Ok((about, text).into_response())
 }
 
 /// `DELETE /agents/{agent_id}`: forgets what is kept of an agent.
@@ -38,7 +50,16 @@ pub(super) async fn forget(
     agent: AgentSegment,
 ) -> Result<StatusCode, Problem> {
     let agent = params::agent(agent.as_ref().ok().map(|Path(text)| text.as_str()))?;
-    app.engine.forget(agent);
+    apart(move || app.engine.forget(agent)).await?;
     tracing::info!(%agent, "Forgot what was kept of agent {agent}.");
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Runs what takes the engine's locks on another thread: an engine that holds one must not keep probes from being answered.
+async fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
+    match tokio::time::timeout(ENGINE_TIME, tokio::task::spawn_blocking(work)).await {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(error)) => Err(Problem::new(Code::ShuttingDown, error.to_string())),
+        Err(_) => Err(Problem::new(Code::Overloaded, "the engine makes no progress")),
+    }
 }

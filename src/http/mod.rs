@@ -43,7 +43,7 @@ use self::problem::{Code, Problem};
 use crate::encode::Workbench;
 use crate::engine::{AskError, Engine};
 use crate::shutdown::Shutdown;
-use crate::telemetry::{Answered, Exposition, HeldBytes, Tracer};
+use crate::telemetry::{Answered, Exposition, HeldBytes, Pulse, Tracer};
 
 pub use page::PAGE_PARAMETERS;
 pub use question::ALL_PARAMETERS;
@@ -165,6 +165,8 @@ pub struct AdminApp {
     pub engine: Arc<Engine>,
     /// Whether the process is ready is whether it does not drain.
     pub shutdown: Shutdown,
+    /// Whether the process is alive is whether its engine makes progress.
+    pub pulse: Pulse,
     /// Writes the metrics down.
     pub render_metrics: Arc<dyn Fn(Exposition) -> String + Send + Sync>,
 }

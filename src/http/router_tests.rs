@@ -12,7 +12,7 @@ use crate::http::auth::Doors;
 use crate::http::testing::{BAD_KEY, RELAYED, ROWS, engine};
 use crate::http::{HttpSettings, Observer};
 use crate::shutdown::Shutdown;
-use crate::telemetry::{Answered, Ending, Tracer};
+use crate::telemetry::{Answered, Ending, Pulse, Tracer};
 
 const AGENT: &str = "6f9619ff-8b86-d011-b42d-00cf4fc964ff";
 
@@ -254,6 +254,7 @@ async fn the_pages_script_comes_in_either_coding() {
 
 fn admin_app(shutdown: &Shutdown) -> Router {
     admin(Arc::new(AdminApp {
+        pulse: Pulse::default(),
         engine: engine(shutdown),
         shutdown: shutdown.clone(),
         render_metrics: Arc::new(|exposition| format!("{exposition:?}\n")),
@@ -268,6 +269,22 @@ async fn ready_until_the_drain_and_alive_during_it() {
     shutdown.drain();
     assert_eq!(status("/readyz").await, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(status("/livez").await, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn an_engine_without_progress_is_not_alive() {
+    let pulse = Pulse::default();
+    pulse.set_stalled(true);
+    let app = AdminApp {
+        pulse,
+        engine: engine(&Shutdown::default()),
+        shutdown: Shutdown::default(),
+        render_metrics: Arc::new(|_| String::new()),
+    };
+    let router = admin(Arc::new(app));
+    let status = async |path| get(router.clone(), path, &[]).await.status();
+    assert_eq!(status("/livez").await, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(status("/readyz").await, StatusCode::OK);
 }
 
 #[tokio::test]

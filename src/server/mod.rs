@@ -24,6 +24,7 @@ pub mod stop;
 #[cfg(test)]
 mod tests;
 mod watch;
+pub mod watchdog;
 
 pub use accept::serve;
 pub use limits::Limits;

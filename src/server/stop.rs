@@ -74,6 +74,7 @@ pub fn signals() -> io::Result<impl Stream<Item = Signal>> {
 pub async fn on_signal(signals: impl Stream<Item = Signal>, shutdown: &Shutdown, plan: Plan) -> Stopped {
     let mut signals = pin!(signals);
     if let Some(signal) = signals.next().await {
+        shutdown.leave();
         info!(?signal, "Stopping: {signal:?}.");
     }
     tokio::select! {

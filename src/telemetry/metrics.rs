@@ -12,8 +12,10 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::answered::{Answered, Rows};
 use super::exposition::{Exposition, as_text};
+use super::pulse::Pulse;
 use super::readings::{Readings, ReadingsCollector};
 use super::requests::RequestWatch;
+use super::vitals::VitalsCollector;
 
 /// Seconds: from an answer that lies ready to the longest deadline.
 const SECONDS: [f64; 14] =
@@ -93,8 +95,8 @@ impl Default for RowsBySource {
 }
 
 impl Metrics {
-    /// Metrics of a process that starts now; `read` tells what is there now, `requests` watches upstream.
-    pub fn new(read: Arc<dyn Fn() -> Readings + Send + Sync>, requests: &RequestWatch) -> Self {
+    /// Metrics of a process that starts now; `read` tells what is there now, `requests` watches upstream, `pulse` the engine.
+    pub fn new(read: Arc<dyn Fn() -> Readings + Send + Sync>, requests: &RequestWatch, pulse: Pulse) -> Self {
         let histogram = || Histogram::new(SECONDS);
         let mut metrics = Self {
             registry: Registry::default(),
@@ -108,12 +110,12 @@ impl Metrics {
             incomplete: Family::default(),
             problems: Family::default(),
         };
-        metrics.register(read);
+        metrics.register(read, pulse);
         requests.register(&mut metrics.registry);
         metrics
     }
 
-    fn register(&mut self, read: Arc<dyn Fn() -> Readings + Send + Sync>) {
+    fn register(&mut self, read: Arc<dyn Fn() -> Readings + Send + Sync>, pulse: Pulse) {
         let registry = &mut self.registry;
         let version = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("fanfold_build", "What runs", version);
@@ -138,6 +140,7 @@ impl Metrics {
         registry.register("fanfold_incomplete_answers", help, self.incomplete.clone());
         registry.register("fanfold_problems", "Problems, by code", self.problems.clone());
         registry.register_collector(Box::new(ReadingsCollector { read }));
+        registry.register_collector(Box::new(VitalsCollector(pulse)));
     }
 
     /// Counts an answer that is over.
@@ -205,7 +208,7 @@ mod tests {
     use crate::telemetry::{CacheReadings, Ending, GateReadings, UpstreamReadings};
 
     fn metrics(readings: Readings) -> Metrics {
-        Metrics::new(Arc::new(move || readings.clone()), &RequestWatch::default())
+        Metrics::new(Arc::new(move || readings.clone()), &RequestWatch::default(), Pulse::default())
     }
 
     fn answered() -> Answered {
@@ -289,5 +292,9 @@ mod tests {
             text.contains("process_resident_memory_bytes ") && text.contains("process_cpu_seconds_total ")
         );
         assert!(text.contains("process_start_time_seconds "));
+        assert!(
+            text.contains("fanfold_log_lines_dropped_total 0\n")
+                && text.contains("fanfold_engine_stalled 0.0\n")
+        );
     }
 }

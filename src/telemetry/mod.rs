@@ -6,16 +6,19 @@ mod held;
 mod log;
 mod metrics;
 mod process;
+mod pulse;
 mod readings;
 mod requests;
 mod traces;
+mod vitals;
 
 pub use answered::{Answered, Ending, Rows};
 pub use exposition::Exposition;
 pub use held::HeldBytes;
-pub use log::{LogFormat, LogSetupError, set_up_log};
+pub use log::{LogFormat, LogSetupError, dropped_log_lines, flush_log, set_up_log};
 pub use metrics::Metrics;
 pub use process::{file_handles, open_files};
+pub use pulse::Pulse;
 pub use readings::{Breaker, CacheReadings, GateReadings, Readings, UpstreamReadings};
 pub use requests::{Failed, RequestWatch, WatchedRequest};
 pub use traces::{

@@ -8,8 +8,6 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
-use super::process;
-
 /// What is read anew for every scrape.
 #[derive(Clone, Debug, Default)]
 pub struct Readings {
@@ -160,23 +158,6 @@ impl Collector for ReadingsCollector {
             Breaker::Open => 2.0,
         };
         gauge("fanfold_breaker_state", "0 closed, 1 probing, 2 open", breaker)?;
-        if let Some(bytes) = process::resident_bytes() {
-            gauge("process_resident_memory_bytes", "Memory that the process occupies", bytes as f64)?;
-        }
-        if let Some(files) = process::open_files() {
-            gauge("process_open_fds", "Files that the process has open", files as f64)?;
-        }
-        if let Some(files) = process::file_handles() {
-            gauge("process_max_fds", "Files that the process may have open", files as f64)?;
-        }
-        if let Some(bytes) = process::virtual_bytes() {
-            gauge("process_virtual_memory_bytes", "Memory that the process may address", bytes as f64)?;
-        }
-        if let Some(seconds) = process::cpu_seconds() {
-            let help = "Time that processors spent on the process";
-            let metric = encoder.encode_descriptor("process_cpu_seconds", help, None, MetricType::Counter)?;
-            ConstCounter::new(seconds).encode(metric)?;
-        }
         let mut counter = |name: &str, help: &str, value: u64| {
             let counter = ConstCounter::new(value);
             let metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;

@@ -20,7 +20,7 @@ use fanfold::http::{
 use fanfold::shutdown::Shutdown;
 use fanfold::source::{RelayedPage, Source, SourceError, Subject, Turn, Urgency};
 use fanfold::store::{EntryKey, Store};
-use fanfold::telemetry::Tracer;
+use fanfold::telemetry::{Pulse, Tracer};
 use futures_util::future::BoxFuture;
 use serde_json::Value;
 use tower::ServiceExt;
@@ -145,6 +145,7 @@ fn public_router() -> Router {
 
 fn admin_router() -> Router {
     admin(Arc::new(AdminApp {
+        pulse: Pulse::default(),
         engine: engine(),
         shutdown: Shutdown::default(),
         render_metrics: Arc::new(|_| String::new()),

@@ -1,0 +1,168 @@
+"""What works when nothing else does: probes, the watchdog and signals, with a reader of the log that stopped, or with every
+thread that serves callers stopped."""
+
+import contextlib
+import ctypes
+import os
+import re
+import signal
+import subprocess
+import time
+import uuid
+from pathlib import Path
+
+import pytest
+import requests
+from programs import BINARY, KEY, clean_environment, free_port, start_gateway
+
+PTRACE_SEIZE, PTRACE_INTERRUPT, PTRACE_CONT = 0x4206, 0x4207, 7
+WAIT_FOR_ALL = 0x40000000
+LIBC = ctypes.CDLL(None, use_errno=True)
+LIBC.ptrace.argtypes = [ctypes.c_long] * 4
+
+
+def ptrace(request: int, thread: int) -> None:
+    if LIBC.ptrace(request, thread, 0, 0) != 0:
+        error = ctypes.get_errno()
+        pytest.skip(f"threads can't be stopped here: {os.strerror(error)}")
+
+
+@contextlib.contextmanager
+def stopped_threads(process: subprocess.Popen, *but: str):
+    """Stops every thread of a process but those with these names, as spinning or a lock would."""
+    stopped = []
+    for task in Path(f"/proc/{process.pid}/task").iterdir():
+        if (task / "comm").read_text().strip() not in but:
+            ptrace(PTRACE_SEIZE, int(task.name))
+            ptrace(PTRACE_INTERRUPT, int(task.name))
+            os.waitpid(int(task.name), WAIT_FOR_ALL)
+            stopped.append(int(task.name))
+    assert len(stopped) >= 2, stopped
+    try:
+        yield lambda: [ptrace(PTRACE_CONT, thread) for thread in stopped]
+    finally:
+        for thread in stopped:
+            with contextlib.suppress(ChildProcessError):
+                if thread != process.pid:
+                    os.waitpid(thread, WAIT_FOR_ALL | os.WNOHANG)
+
+
+def exit_code(process: subprocess.Popen, seconds: float) -> int:
+    """What a process ended with whose threads this one traces: each has to be waited for."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        for task in list(Path(f"/proc/{process.pid}/task").iterdir()):
+            if int(task.name) != process.pid:
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(int(task.name), WAIT_FOR_ALL | os.WNOHANG)
+        if process.poll() is not None:
+            return process.returncode
+        time.sleep(0.05)
+    process.kill()
+    raise AssertionError(f"still running after {seconds} s")
+
+
+def livez(program) -> int:
+    return requests.get(f"{program.admin}/livez", timeout=5).status_code
+
+
+def test_probes_answer_and_tell_of_the_stall_when_every_worker_is_stuck(tmp_path, upstream):
+    program = start_gateway(tmp_path, upstream.url, "--drain-timeout", "2s")
+    with stopped_threads(program.process, "control", "log") as go_on:
+        assert livez(program) == 200
+        began = time.monotonic()
+        while livez(program) == 200:
+            assert time.monotonic() - began < 60
+            time.sleep(0.5)
+        assert 25 < time.monotonic() - began
+        assert requests.get(f"{program.admin}/readyz", timeout=5).status_code == 200
+        assert program.metric("fanfold_engine_stalled") == 1
+        go_on()
+        until = time.monotonic() + 10
+        while livez(program) != 200 and time.monotonic() < until:
+            time.sleep(0.2)
+        assert livez(program) == 200
+        assert program.metric("fanfold_engine_stalled") == 0
+        program.process.send_signal(signal.SIGKILL)
+        exit_code(program.process, 10)
+    assert "has made no progress for 30 s" in program.output() and "makes progress again" in program.output()
+
+
+def test_one_signal_ends_a_process_whose_workers_are_stuck_once_the_drain_is_over(tmp_path, upstream):
+    program = start_gateway(tmp_path, upstream.url, "--drain-timeout", "1s")
+    with stopped_threads(program.process, "control", "log"):
+        program.process.send_signal(signal.SIGTERM)
+        until = time.monotonic() + 5
+        while requests.get(f"{program.admin}/readyz", timeout=5).status_code == 200:
+            assert time.monotonic() < until
+        assert exit_code(program.process, 10) == 0
+
+
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT], ids=lambda second: second.name)
+def test_a_second_signal_ends_a_process_whose_workers_are_stuck(tmp_path, upstream, second):
+    program = start_gateway(tmp_path, upstream.url, "--drain-delay", "60s")
+    with stopped_threads(program.process, "control", "log"):
+        program.process.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+        assert program.process.poll() is None
+        program.process.send_signal(second)
+        assert exit_code(program.process, 2) == 128 + second
+
+
+@pytest.fixture
+def unread(upstream):
+    """A gateway that writes a long log into a pipe that nobody reads."""
+    url, admin = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
+    flags = ["--listen", url[7:], "--admin-listen", admin[7:], "--upstream-url", upstream.url]
+    flags += ["--drain-delay", "0s", "--log", "trace", "--log-format", "json"]
+    process = subprocess.Popen([BINARY, "serve", *flags], env=clean_environment(), stderr=subprocess.PIPE)
+    until = time.monotonic() + 20
+    while time.monotonic() < until:
+        with contextlib.suppress(requests.ConnectionError):
+            requests.get(f"{admin}/readyz", timeout=5)
+            break
+        time.sleep(0.05)
+    yield process, url, admin
+    process.kill()
+    process.wait()
+    process.stderr.close()
+
+
+def ask_until_lines_are_dropped(url: str, admin: str) -> int:
+    with requests.Session() as session:
+        for number in range(20_000):
+            answer = session.get(f"{url}/agents/{uuid.uuid4()}/executions/all", timeout=10)
+            assert answer.status_code == 401, number
+            if number % 100 == 0 and dropped(admin) > 100:
+                return number
+    raise AssertionError("no line was dropped")
+
+
+def dropped(admin: str) -> int:
+    text = requests.get(f"{admin}/metrics", timeout=10).text
+    return int(re.search(r"^fanfold_log_lines_dropped_total (\d+)", text, re.M)[1])
+
+
+@pytest.mark.parametrize("signals", [[signal.SIGTERM], [signal.SIGTERM, signal.SIGTERM]], ids=["one", "two"])
+def test_a_reader_of_the_log_that_stopped_keeps_nobody_from_being_served_or_the_process_from_stopping(unread, signals):
+    process, url, admin = unread
+    ask_until_lines_are_dropped(url, admin)
+    assert requests.get(f"{admin}/livez", timeout=5).status_code == 200
+    for number in signals:
+        process.send_signal(number)
+        time.sleep(0.02)
+    assert process.wait(5) in ((0,) if len(signals) == 1 else (0, 143))
+
+
+def test_a_reader_of_the_log_that_is_back_is_told_how_many_lines_were_dropped(unread):
+    process, url, admin = unread
+    ask_until_lines_are_dropped(url, admin)
+    told = None
+    while told is None:
+        line = process.stderr.readline().decode()
+        assert KEY not in line
+        told = re.search(r"(\d+) log lines were dropped", line)
+    assert int(told[1]) > 100
+    process.send_signal(signal.SIGTERM)
+    process.stderr.read()
+    assert process.wait(5) == 0

@@ -1,0 +1,79 @@
+//! The control thread: what has to work when the main runtime does not.
+//!
+//! It has a runtime of its own for signals, probes and the watchdog. Nothing on it takes a lock that the engine holds while it
+//! works, and nothing on it waits for the log's reader. A stop that the main runtime doesn't follow ends the process from here.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::pin;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
+
+use super::Exit;
+use super::process::{Failure, LOG_FLUSH_TIME};
+use crate::server::stop::{self, Plan, Stopped};
+use crate::shutdown::Shutdown;
+use crate::telemetry::flush_log;
+
+/// How many threads there may be for what could block the control thread: metrics, and purges.
+const BLOCKING_THREADS: usize = 4;
+
+/// How a process is to stop.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stop {
+    /// How long each step may take.
+    pub(super) plan: Plan,
+    /// How long the main thread may then take to end the process.
+    pub(super) exit_time: Duration,
+}
+
+/// Starts the control thread: it obeys signals from now on, and runs what has to run `beside`.
+///
+/// Await what it returns: that the process has stopped in order and may end. A second signal ends it from here.
+///
+/// # Errors
+/// The system gives no thread, or installs no handler.
+pub(super) fn start(
+    beside: impl Future<Output = ()> + Send + 'static,
+    shutdown: &Shutdown,
+    stop: Stop,
+) -> Result<impl Future<Output = Result<(), Failure>>, Failure> {
+    let runtime =
+        runtime().map_err(|error| Failure(format!("the control thread can't be started: {error}")))?;
+    let signals = {
+        let _inside = runtime.enter();
+        stop::signals().map_err(|error| Failure(format!("signals can't be handled: {error}")))?
+    };
+    let (say, hear) = oneshot::channel();
+    let shutdown = shutdown.clone();
+    let stopping = async move {
+        let mut signals = pin!(signals);
+        if let Stopped::AtOnce(signal) = stop::on_signal(signals.as_mut(), &shutdown, stop.plan).await {
+            end_process(Exit::EndedBy(signal));
+        }
+        let _main_may_be_gone = say.send(());
+        tokio::select! {
+            biased;
+            Some(signal) = signals.next() => end_process(Exit::EndedBy(signal)),
+            () = tokio::time::sleep(stop.exit_time) => end_process(Exit::Done),
+        }
+    };
+    std::thread::Builder::new()
+        .name("control".to_owned())
+        .spawn(move || runtime.block_on(async { tokio::join!(beside, stopping) }))
+        .map_err(|error| Failure(format!("the control thread can't be started: {error}")))?;
+    Ok(async { hear.await.map_err(|_| Failure("the control thread is gone".to_owned())) })
+}
+
+fn runtime() -> std::io::Result<Runtime> {
+    tokio::runtime::Builder::new_current_thread().max_blocking_threads(BLOCKING_THREADS).enable_all().build()
+}
+
+/// Ends the process whatever its other threads do: nothing of theirs is dropped or waited for.
+fn end_process(exit: Exit) -> Infallible {
+    flush_log(LOG_FLUSH_TIME);
+    std::process::exit(exit.code().into())
+}

@@ -1,0 +1,111 @@
+//! Finds out that the main runtime makes no progress: every worker spins, or waits for a lock that nobody gives back.
+//!
+//! [`beat`] runs on the main runtime, [`watch`] on a thread of its own. A beat that is due is work, so whether any request
+//! is in flight doesn't matter: a runtime that doesn't come to its beats doesn't accept connections either.
+//!
+//! # A slow processor is no stall
+//! A process that is throttled or stopped misses beats too, but then the watcher is late as well. So only those looks of
+//! the watcher count that are on time.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, sleep_until};
+use tracing::{error, info};
+
+use crate::telemetry::Pulse;
+
+/// The time between two beats, and between two looks.
+const PERIOD: Duration = Duration::from_secs(1);
+
+/// How many looks that are on time must find no new beat: 30 s.
+const MISSED_LOOKS: u32 = 30;
+
+/// How late a look may be to count. A throttled process gets its processor back in the next period of 100 ms.
+const ON_TIME: Duration = Duration::from_millis(20);
+
+/// Beats for as long as the runtime comes to it.
+pub async fn beat(pulse: Pulse) {
+    loop {
+        pulse.beat();
+        sleep(PERIOD).await;
+    }
+}
+
+/// Watches the beats. It never returns.
+pub async fn watch(pulse: Pulse) {
+    let mut watch = Watch::default();
+    loop {
+        let due = Instant::now() + PERIOD;
+        sleep_until(due).await;
+        let is_stalled = watch.look(pulse.beats(), due.elapsed());
+        if pulse.set_stalled(is_stalled) {
+            if is_stalled {
+                error!(
+                    "The engine has made no progress for {MISSED_LOOKS} s: /livez answers 503 from now on."
+                );
+            } else {
+                info!("The engine makes progress again.");
+            }
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Watch {
+    beats: u64,
+    missed: u32,
+}
+
+impl Watch {
+    /// Whether there is a stall, at a look that came so late.
+    fn look(&mut self, beats: u64, late: Duration) -> bool {
+        if beats != self.beats {
+            *self = Self { beats, missed: 0 };
+        } else if late <= ON_TIME {
+            self.missed = self.missed.saturating_add(1);
+        }
+        self.missed >= MISSED_LOOKS
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn is_stalled_after(pulse: &Pulse, seconds: u64) -> bool {
+        sleep(Duration::from_secs(seconds)).await;
+        pulse.is_stalled()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_runtime_that_beats_is_not_stalled_and_one_that_stops_is_after_thirty_seconds() {
+        let pulse = Pulse::default();
+        let stopping = async {
+            tokio::select! {
+                () = beat(pulse.clone()) => {}
+                () = sleep(Duration::from_secs(100)) => {}
+            }
+            assert!(!pulse.is_stalled());
+            assert!(!is_stalled_after(&pulse, 28).await);
+            assert!(is_stalled_after(&pulse, 4).await);
+            pulse.beat();
+            assert!(!is_stalled_after(&pulse, 2).await);
+        };
+        tokio::select! {
+            () = watch(pulse.clone()) => {}
+            () = stopping => {}
+        }
+    }
+
+    #[test]
+    fn looks_that_are_late_themselves_do_not_count() {
+        let mut watch = Watch::default();
+        for _ in 0..1000 {
+            assert!(!watch.look(0, Duration::from_millis(60)));
+        }
+        for _ in 1..MISSED_LOOKS {
+            assert!(!watch.look(0, Duration::from_millis(1)));
+        }
+        assert!(watch.look(0, Duration::ZERO));
+    }
+}

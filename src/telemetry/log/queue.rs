@@ -1,0 +1,222 @@
+use std::io::{self, Write};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+/// The most bytes of lines that wait for a reader: some seconds of a busy gateway's log.
+const MOST_WAITING: usize = 4 << 20;
+
+/// What a batch may leave allocated for the next one.
+const KEPT_CAPACITY: usize = 64 << 10;
+
+/// The pause before a sink that takes nothing without blocking is tried again.
+const RETRY_AFTER: Duration = Duration::from_millis(20);
+
+/// Lines on their way to a sink that may block. A line that finds no room is dropped and counted, so that nobody who
+/// logs ever waits for the log's reader. Clones are one queue.
+#[derive(Clone, Debug, Default)]
+pub(super) struct LogQueue(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    state: Mutex<State>,
+    filled: Condvar,
+    emptied: Condvar,
+    dropped: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    waiting: Vec<u8>,
+    lines: u64,
+    is_writing: bool,
+}
+
+impl LogQueue {
+    /// Writes what comes to the sink, for as long as the process runs. `tell` is called with the number of lines that
+    /// were dropped, once the sink takes lines again.
+    pub(super) fn write_to(&self, mut sink: impl Write, tell: impl Fn(u64)) -> ! {
+        let (mut batch, mut told) = (Vec::new(), 0);
+        loop {
+            let lines = self.take(&mut batch);
+            if write_all(&mut sink, &batch).is_err() {
+                self.0.dropped.fetch_add(lines, Relaxed);
+                continue;
+            }
+            let dropped = self.dropped();
+            if dropped > told {
+                tell(dropped - told);
+                told = dropped;
+            }
+        }
+    }
+
+    /// How many lines were dropped since the start.
+    pub(super) fn dropped(&self) -> u64 {
+        self.0.dropped.load(Relaxed)
+    }
+
+    /// Waits until everything is written, for no longer than this.
+    pub(super) fn flush(&self, within: Duration) {
+        let state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_busy = |state: &mut State| state.is_writing || !state.waiting.is_empty();
+        let _in_time = self.0.emptied.wait_timeout_while(state, within, is_busy);
+    }
+
+    /// Waits for lines and takes them all; how many they are.
+    fn take(&self, batch: &mut Vec<u8>) -> u64 {
+        batch.clear();
+        batch.shrink_to(KEPT_CAPACITY);
+        let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+        while state.waiting.is_empty() {
+            state.is_writing = false;
+            self.0.emptied.notify_all();
+            state = self.0.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.is_writing = true;
+        std::mem::swap(&mut state.waiting, batch);
+        std::mem::take(&mut state.lines)
+    }
+}
+
+/// One call is one line. It never fails and never blocks.
+impl Write for LogQueue {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.waiting.len() + line.len() > MOST_WAITING {
+            self.0.dropped.fetch_add(1, Relaxed);
+        } else {
+            state.waiting.extend_from_slice(line);
+            state.lines += 1;
+            if !state.is_writing {
+                self.0.filled.notify_one();
+            }
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Like [`Write::write_all`], also to a pipe that another process has set to fail where it would block.
+fn write_all(sink: &mut impl Write, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match sink.write(bytes) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => bytes = &bytes[written..],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => std::thread::park_timeout(RETRY_AFTER),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
+    use super::*;
+
+    /// A sink that announces a write, then takes it when the test says so.
+    struct Slow {
+        begun: Sender<()>,
+        go_on: Receiver<io::Result<()>>,
+        written: Sender<Vec<u8>>,
+    }
+
+    impl Write for Slow {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let _ = self.begun.send(());
+            self.go_on.recv().unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into()))?;
+            let _ = self.written.send(bytes.to_vec());
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    struct Reader {
+        begun: Receiver<()>,
+        go_on: Sender<io::Result<()>>,
+        written: Receiver<Vec<u8>>,
+        told: Receiver<u64>,
+    }
+
+    fn queue() -> (LogQueue, Reader) {
+        let queue = LogQueue::default();
+        let ((say_begun, begun), (go_on, wait)) = (channel(), channel());
+        let ((say_written, written), (tell, told)) = (channel(), channel());
+        let writing = queue.clone();
+        std::thread::spawn(move || {
+            let sink = Slow { begun: say_begun, go_on: wait, written: say_written };
+            writing.write_to(sink, move |lines| {
+                let _ = tell.send(lines);
+            })
+        });
+        (queue, Reader { begun, go_on, written, told })
+    }
+
+    #[test]
+    fn a_reader_that_stops_blocks_nobody_and_the_lines_without_room_are_counted() {
+        let (mut queue, reader) = queue();
+        queue.write_all(b"first\n").unwrap();
+        reader.begun.recv().unwrap();
+        let line = [b'x'; 1 << 20];
+        for _ in 0..7 {
+            queue.write_all(&line).unwrap();
+        }
+        assert_eq!(queue.dropped(), 3);
+        assert!(reader.told.try_recv().is_err());
+
+        reader.go_on.send(Ok(())).unwrap();
+        assert_eq!(reader.written.recv().unwrap(), b"first\n");
+        assert_eq!(reader.told.recv().unwrap(), 3);
+        reader.go_on.send(Ok(())).unwrap();
+        assert_eq!(reader.written.recv().unwrap().len(), 4 << 20);
+        queue.write_all(b"last\n").unwrap();
+        reader.go_on.send(Ok(())).unwrap();
+        assert_eq!(reader.written.recv().unwrap(), b"last\n");
+        assert!(reader.told.try_recv().is_err(), "told twice");
+    }
+
+    #[test]
+    fn lines_that_the_system_refuses_are_counted() {
+        let (mut queue, reader) = queue();
+        queue.write_all(b"first\n").unwrap();
+        reader.begun.recv().unwrap();
+        queue.write_all(b"second\n").unwrap();
+        reader.go_on.send(Err(io::ErrorKind::BrokenPipe.into())).unwrap();
+        reader.begun.recv().unwrap();
+        assert_eq!(queue.dropped(), 1);
+        reader.go_on.send(Ok(())).unwrap();
+        assert_eq!(reader.written.recv().unwrap(), b"second\n");
+        assert_eq!(reader.told.recv().unwrap(), 1);
+    }
+
+    #[test]
+    fn a_sink_that_would_block_is_tried_again() {
+        let (mut queue, reader) = queue();
+        queue.write_all(b"first\n").unwrap();
+        reader.go_on.send(Err(io::ErrorKind::WouldBlock.into())).unwrap();
+        reader.go_on.send(Ok(())).unwrap();
+        assert_eq!(reader.written.recv().unwrap(), b"first\n");
+        assert_eq!(queue.dropped(), 0);
+    }
+
+    #[test]
+    fn a_flush_waits_for_the_last_line_and_no_longer_than_allowed() {
+        let (mut queue, reader) = queue();
+        queue.flush(Duration::MAX);
+        queue.write_all(b"first\n").unwrap();
+        queue.flush(Duration::from_millis(1));
+        assert!(reader.written.try_recv().is_err());
+        reader.go_on.send(Ok(())).unwrap();
+        queue.flush(Duration::MAX);
+        assert_eq!(reader.written.try_recv().unwrap(), b"first\n");
+    }
+}

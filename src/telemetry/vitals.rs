@@ -1,0 +1,48 @@
+use std::fmt;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+
+use super::log::dropped_log_lines;
+use super::process;
+use super::pulse::Pulse;
+
+/// Writes down how the process itself is.
+#[derive(Debug)]
+pub(super) struct VitalsCollector(pub(super) Pulse);
+
+#[expect(clippy::cast_precision_loss, reason = "metrics are floating point by their format")]
+impl Collector for VitalsCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut gauge = |name: &str, help: &str, value: f64| {
+            let metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            ConstGauge::new(value).encode(metric)
+        };
+        if let Some(bytes) = process::resident_bytes() {
+            gauge("process_resident_memory_bytes", "Memory that the process occupies", bytes as f64)?;
+        }
+        if let Some(files) = process::open_files() {
+            gauge("process_open_fds", "Files that the process has open", files as f64)?;
+        }
+        if let Some(files) = process::file_handles() {
+            gauge("process_max_fds", "Files that the process may have open", files as f64)?;
+        }
+        if let Some(bytes) = process::virtual_bytes() {
+            gauge("process_virtual_memory_bytes", "Memory that the process may address", bytes as f64)?;
+        }
+        let is_stalled = if self.0.is_stalled() { 1.0 } else { 0.0 };
+        gauge("fanfold_engine_stalled", "1 while the engine makes no progress", is_stalled)?;
+        if let Some(seconds) = process::cpu_seconds() {
+            let help = "Time that processors spent on the process";
+            let metric = encoder.encode_descriptor("process_cpu_seconds", help, None, MetricType::Counter)?;
+            ConstCounter::new(seconds).encode(metric)?;
+        }
+        let help = "Log lines that were dropped because their reader had stopped";
+        let metric =
+            encoder.encode_descriptor("fanfold_log_lines_dropped", help, None, MetricType::Counter)?;
+        ConstCounter::new(dropped_log_lines()).encode(metric)
+    }
+}
