@@ -49,6 +49,8 @@ PROMISED = {
     "fanfold_upstream_malformed": "counter",
     "fanfold_upstream_body_bytes": "counter",
     "fanfold_walk_repairs": "counter",
+    "fanfold_connections": "gauge",
+    "fanfold_connections_cut": "counter",
     "fanfold_engine_stalled": "gauge",
     "fanfold_log_lines_dropped": "counter",
     "process_start_time_seconds": "gauge",

@@ -13,8 +13,8 @@ use crate::http::auth::Doors;
 use crate::http::{self as face, AdminApp, App, HttpSettings, Observer};
 use crate::shutdown::Shutdown;
 use crate::telemetry::{
-    Answered, Breaker, CacheReadings, GateReadings, Metrics, Pulse, Readings, RequestWatch, Tracer,
-    UpstreamReadings,
+    Answered, Breaker, CacheReadings, GateReadings, Metrics, Readings, RequestWatch, Tracer,
+    UpstreamReadings, Vitals,
 };
 use crate::upstream::{
     BaseUrl, BreakerState, Dates, PlainHttp, RequestOutcome, Upstream, UpstreamSettings, UpstreamStats,
@@ -30,8 +30,8 @@ pub struct Gateway {
     pub public: Router,
     /// For probes, metrics and purge.
     pub admin: Router,
-    /// Whether the engine makes progress: the runtime has to beat it.
-    pub pulse: Pulse,
+    /// How the process is: whoever runs the gateway beats its pulse and counts its connections.
+    pub vitals: Vitals,
 }
 
 /// Puts a gateway together, whose spans this tracer makes; nothing is asked of upstream yet.
@@ -84,8 +84,8 @@ pub fn assemble(settings: &Serve, tracer: &Tracer, shutdown: &Shutdown) -> Resul
             }
         }
     };
-    let pulse = Pulse::default();
-    let metrics = Arc::new(Metrics::new(Arc::new(read), &watch, pulse.clone()));
+    let vitals = Vitals::default();
+    let metrics = Arc::new(Metrics::new(Arc::new(read), &watch, vitals.clone()));
     let observe = {
         let metrics = Arc::clone(&metrics);
         Arc::new(move |answered: &Answered| metrics.answered(answered))
@@ -95,8 +95,8 @@ pub fn assemble(settings: &Serve, tracer: &Tracer, shutdown: &Shutdown) -> Resul
     let app = Arc::new(App::new(Arc::clone(&engine), doors, http_settings, shutdown.clone(), observer));
     let _ = questions.set(Arc::clone(&app));
     let render_metrics = Arc::new(move |exposition| metrics.render(exposition));
-    let admin = AdminApp { engine, shutdown: shutdown.clone(), pulse: pulse.clone(), render_metrics };
-    Ok(Gateway { public: face::public(app), admin: face::admin(Arc::new(admin)), pulse })
+    let admin = AdminApp { engine, shutdown: shutdown.clone(), pulse: vitals.pulse.clone(), render_metrics };
+    Ok(Gateway { public: face::public(app), admin: face::admin(Arc::new(admin)), vitals })
 }
 
 fn upstream(settings: &Serve, watch: &RequestWatch) -> Result<Arc<Upstream>, Vec<String>> {

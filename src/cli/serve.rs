@@ -13,7 +13,7 @@ use crate::config::{Serve, ServeMode, StopSettings};
 use crate::server::stop::Plan;
 use crate::server::{self, Limits, watchdog};
 use crate::shutdown::Shutdown;
-use crate::telemetry::{Tracer, Tracing, file_handles};
+use crate::telemetry::{ConnectionCounts, Tracer, Tracing, file_handles};
 
 /// How long what was ordered to end may take to be gone: the connections' own grace, and a moment.
 const END_GRACE: Duration = Duration::from_secs(3);
@@ -96,25 +96,26 @@ pub(super) async fn until_stopped(
     stopping: &StopSettings,
     shutdown: &Shutdown,
 ) -> Result<Exit, Failure> {
-    let Gateway { public: router, admin: probes, pulse } = gateway;
+    let Gateway { public: router, admin: probes, vitals } = gateway;
     let plan = Plan { delay: stopping.drain_delay, timeout: stopping.drain_timeout, grace: END_GRACE };
     let admin = admin.into_std().map_err(|error| Failure(format!("admin-listen: {error}")))?;
     let beside = {
-        let (limits, pulse) = (Limits::admin(stopping.stall_timeout), pulse.clone());
+        let (limits, pulse) = (Limits::admin(stopping.stall_timeout), vitals.pulse.clone());
         async move {
             let admin = match TcpListener::from_std(admin) {
                 Ok(admin) => admin,
                 Err(error) => return error!(%error, "Probes can't be answered: {error}."),
             };
             // Probes are answered and metrics told until the process ends.
-            tokio::join!(server::serve(admin, probes, limits, Shutdown::default()), watchdog::watch(pulse));
+            let (counts, open) = (ConnectionCounts::default(), Shutdown::default());
+            tokio::join!(server::serve(admin, probes, limits, counts, open), watchdog::watch(pulse));
         }
     };
     let stopped = control::start(beside, shutdown, Stop { plan, exit_time: EXIT_TIME })?;
     // Nothing that a drain should wait for.
-    Shutdown::default().spawn(watchdog::beat(pulse));
+    Shutdown::default().spawn(watchdog::beat(vitals.pulse));
     let limits = Limits::public(stopping.stall_timeout, file_handles());
-    shutdown.spawn(server::serve(public, router, limits, shutdown.clone()));
+    shutdown.spawn(server::serve(public, router, limits, vitals.connections, shutdown.clone()));
     stopped.await?;
     Ok(Exit::Done)
 }

@@ -4,6 +4,7 @@
 //! in the log hangs on the body. What it says beyond the outside of the answer, the handler has noted on the [`Account`].
 
 mod counted;
+mod sampler;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,6 +20,7 @@ use http_body::Body as _;
 use tokio::time::Instant;
 
 use self::counted::{Counted, Told};
+use self::sampler::Sampler;
 use super::Observer;
 use super::problem::{Code, Problem};
 use super::question::Format;
@@ -36,17 +38,18 @@ const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 pub(super) struct Ledger {
     observer: Option<Observer>,
     waiting: HeldBytes,
+    sampler: Arc<Sampler>,
 }
 
 impl Ledger {
     /// Every answer in the log, to the observer, and in a span.
-    pub(super) const fn public(observer: Observer, waiting: HeldBytes) -> Self {
-        Self { observer: Some(observer), waiting }
+    pub(super) fn public(observer: Observer, waiting: HeldBytes) -> Self {
+        Self { observer: Some(observer), waiting, sampler: Arc::new(Sampler::new()) }
     }
 
     /// Probes come every few seconds: in the log only where somebody debugs.
     pub(super) fn admin() -> Self {
-        Self { observer: None, waiting: HeldBytes::default() }
+        Self { observer: None, waiting: HeldBytes::default(), sampler: Arc::new(Sampler::new()) }
     }
 
     fn span(&self, begun: Begun<'_>) -> AnswerSpan {

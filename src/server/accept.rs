@@ -7,8 +7,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::{debug, warn};
 
-use super::{Limits, connection};
+use super::Limits;
+use super::connection::{self, Host};
+use super::flow::Flow;
+use super::heads::Heads;
+use super::roster::Roster;
 use crate::shutdown::Shutdown;
+use crate::telemetry::ConnectionCounts;
 
 /// How long to wait after the system had no file handle or memory for a connection: some have gone by then.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
@@ -19,24 +24,39 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 /// socket takes bytes again only when a third of its buffer is free.
 const UNSENT_BYTES: u32 = 256 * 1024;
 
+/// How often a connection that waits for a place looks for an idle one.
+const LOOK_FOR_ROOM: Duration = Duration::from_millis(100);
+
 /// Accepts connections until the drain begins, and serves each in a task of its own.
 ///
 /// Returns when it has stopped accepting; the connections are the shutdown's.
-pub async fn serve(listener: TcpListener, router: Router, limits: Limits, shutdown: Shutdown) {
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    limits: Limits,
+    counts: ConnectionCounts,
+    shutdown: Shutdown,
+) {
     let places = Arc::new(Semaphore::new(limits.connections));
+    let roster = Arc::new(Roster::default());
+    let heads = Arc::new(Heads::new(limits.head_bytes));
     loop {
         let accepted = tokio::select! {
             biased;
             () = shutdown.drain_begun() => return,
-            accepted = accept(&listener, &places) => accepted,
+            accepted = accept(&listener, &places, &roster) => accepted,
         };
         match accepted {
             Ok((stream, place)) => {
                 prepare(&stream);
-                let run = connection::run(stream, router.clone(), limits, shutdown.clone());
+                let flow = Arc::new(Flow::new(Arc::clone(&heads)));
+                let entry = roster.enter(Arc::clone(&flow));
+                let host = Host { limits, counts: counts.clone(), shutdown: shutdown.clone() };
+                let run = connection::run(stream, router.clone(), flow, host);
+                let open = counts.open();
                 shutdown.spawn(async move {
                     run.await;
-                    drop(place);
+                    drop((place, entry, open));
                 });
             }
             Err(error) if is_of_one_connection(&error) => {
@@ -50,14 +70,21 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, shutdo
     }
 }
 
-/// The place is taken first: a connection that finds none waits in the listener's queue, where it costs nothing.
+/// Accepts a connection and finds a place for it: that of an idle one, if there is no other. While there is none, at most
+/// this one connection is held; more wait in the listener's queue, where they cost nothing.
 async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
+    roster: &Roster,
 ) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
-    let place = Arc::clone(places).acquire_owned().await.map_err(io::Error::other)?;
     let (stream, _) = listener.accept().await?;
-    Ok((stream, place))
+    loop {
+        let place = Arc::clone(places).acquire_owned();
+        match tokio::time::timeout(LOOK_FOR_ROOM, place).await {
+            Ok(place) => return Ok((stream, place.map_err(io::Error::other)?)),
+            Err(_) => roster.shed(),
+        }
+    }
 }
 
 fn prepare(stream: &TcpStream) {

@@ -7,6 +7,11 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
 use super::flow::Flow;
+use super::taking::Taking;
+
+/// What an h2 stream is given at a time: a client that takes less of it within the stall timeout takes nothing. Frames
+/// are as large by default.
+const PIECE: usize = 16 * 1024;
 
 /// An answer under way, from the request's head to the body's end; its drop tells the flow.
 #[derive(Debug)]
@@ -18,9 +23,10 @@ impl Answering {
         Self(Arc::clone(flow))
     }
 
-    /// The answer's body, which carries it on.
-    pub(super) const fn with(self, inner: Body) -> WatchedBody {
-        WatchedBody { inner, answering: self, taken: Taken::Yes, last_piece: 0, held: None }
+    /// The answer's body, which carries it on; `taking` tells what its client takes, where a connection has several.
+    pub(super) fn with(self, inner: Body, taking: Option<Arc<Taking>>) -> WatchedBody {
+        let (taken, rest) = (Taken::Yes, Bytes::new());
+        WatchedBody { inner, answering: self, taking, rest, taken, last_piece: 0, held: None }
     }
 }
 
@@ -39,6 +45,9 @@ impl Drop for Answering {
 pub(super) struct WatchedBody {
     inner: Body,
     answering: Answering,
+    taking: Option<Arc<Taking>>,
+    /// What is left of a chunk that is given piece by piece.
+    rest: Bytes,
     taken: Taken,
     /// The number of what it gave last.
     last_piece: u64,
@@ -61,6 +70,25 @@ impl WatchedBody {
                 Taken::NotYet => self.answering.0.wait_begun(),
             }
         }
+        if let Some(taking) = &self.taking {
+            match taken {
+                Taken::Yes => taking.asked(),
+                Taken::NotYet => taking.gave(),
+            }
+        }
+    }
+
+    /// Notes that a frame goes out, of which h2 gets one piece at a time.
+    fn give(&mut self, mut frame: Frame<Bytes>) -> Frame<Bytes> {
+        if self.taking.is_some()
+            && let Some(data) = frame.data_mut()
+            && data.len() > PIECE
+        {
+            self.rest = data.split_off(PIECE);
+        }
+        self.last_piece = self.answering.0.gave();
+        self.set_taken(Taken::NotYet);
+        frame
     }
 }
 
@@ -74,13 +102,13 @@ impl http_body::Body for WatchedBody {
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let this = self.get_mut();
         this.set_taken(Taken::Yes);
+        if !this.rest.is_empty() {
+            let piece = this.rest.split_to(PIECE.min(this.rest.len()));
+            return Poll::Ready(Some(Ok(this.give(Frame::data(piece)))));
+        }
         if this.held.is_none() {
             match ready!(Pin::new(&mut this.inner).poll_frame(cx)) {
-                Some(Ok(frame)) => {
-                    this.last_piece = this.answering.0.gave();
-                    this.set_taken(Taken::NotYet);
-                    return Poll::Ready(Some(Ok(frame)));
-                }
+                Some(Ok(frame)) => return Poll::Ready(Some(Ok(this.give(frame)))),
                 Some(Err(error)) => this.held = Some(error),
                 None => return Poll::Ready(None),
             }
@@ -90,11 +118,17 @@ impl http_body::Body for WatchedBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.held.is_none() && self.inner.is_end_stream()
+        self.held.is_none() && self.rest.is_empty() && self.inner.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        let (inner, rest) = (self.inner.size_hint(), self.rest.len() as u64);
+        let mut hint = SizeHint::new();
+        hint.set_lower(inner.lower() + rest);
+        if let Some(upper) = inner.upper() {
+            hint.set_upper(upper + rest);
+        }
+        hint
     }
 }
 

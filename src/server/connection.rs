@@ -17,14 +17,16 @@ use tracing::debug;
 use super::Limits;
 use super::body::{Answering, WatchedBody};
 use super::flow::Flow;
-use super::io::WatchedIo;
+use super::io::{NoRoom, WatchedIo};
 use super::last_call::until_last_call;
+use super::taking::Taking;
 use super::watch::{Verdict, until_over};
 use crate::shutdown::Shutdown;
+use crate::telemetry::{ConnectionCounts, Cut};
 
 /// The most bytes of a request's head on HTTP/1: a key, a trace and a query fit many times over. Hyper has one number
-/// for this and for the bytes of answers gathered into one write, and smaller writes cost.
-const MAX_HTTP1_BUFFER: usize = 128 * 1024;
+/// for this and for the bytes of answers gathered into one write; chunks are larger than that anyway.
+const MAX_HTTP1_BUFFER: usize = 32 * 1024;
 
 /// The same on h2.
 const MAX_HEADER_LIST: u32 = 32 * 1024;
@@ -41,12 +43,23 @@ const MAX_SEND_BUFFER: usize = 256 * 1024;
 /// How long an h2 connection may be silent until it is asked for a sign of life, and how long that may take.
 const PING: Duration = Duration::from_secs(20);
 
+/// How long a connection that makes room may take to say so to its client.
+const SHED_GRACE: Duration = Duration::from_millis(250);
+
+/// What a connection is served with.
+#[derive(Clone, Debug)]
+pub(super) struct Host {
+    pub(super) limits: Limits,
+    pub(super) counts: ConnectionCounts,
+    pub(super) shutdown: Shutdown,
+}
+
 /// Serves one connection until its client or the process has had enough. Dropping it cuts the client off.
-pub(super) async fn run<T>(io: T, router: Router, limits: Limits, shutdown: Shutdown)
+pub(super) async fn run<T>(io: T, router: Router, flow: Arc<Flow>, host: Host)
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let flow = Arc::new(Flow::default());
+    let Host { limits, counts, shutdown } = host.clone();
     let part = shutdown.part();
     let service = hyper::service::service_fn({
         let (flow, part) = (Arc::clone(&flow), part.clone());
@@ -55,7 +68,7 @@ where
             answer(router.clone(), request, Answering::begin(&flow))
         }
     });
-    let builder = builder(&limits, shutdown.clone());
+    let builder = builder(host);
     let io = TokioIo::new(WatchedIo::new(io, Arc::clone(&flow)));
     let mut connection = pin!(builder.serve_connection(io, service));
 
@@ -71,6 +84,7 @@ where
         tokio::select! {
             result = connection.as_mut() => {
                 if let Err(error) = result {
+                    refused(&*error).into_iter().for_each(|why| counts.cut(why));
                     debug!(%error, "A connection broke: {error}.");
                 }
                 return;
@@ -78,12 +92,22 @@ where
             () = &mut drain, if !is_closing => {}
             verdict = until_over(&flow, &limits) => match verdict {
                 // Once it was told to close and still does nothing, it is not there any more.
-                Verdict::Idle if !is_closing => {}
+                Verdict::Idle if !is_closing => counts.cut(Cut::Idle),
                 Verdict::Idle | Verdict::Stalled | Verdict::SlowHead => {
+                    counts.cut(verdict.into());
                     debug!(?verdict, "A connection was cut off: {verdict:?}.");
                     return;
                 }
             },
+            () = flow.until_shed() => {
+                counts.cut(Cut::Shed);
+                connection.as_mut().graceful_shutdown();
+                // A request that came just now is answered.
+                let is_over = tokio::time::timeout(SHED_GRACE, connection.as_mut()).await.is_ok();
+                if is_over || flow.is_idle() {
+                    return;
+                }
+            }
             () = &mut last_call, if !is_last_called => {
                 is_last_called = true;
                 part.end_part();
@@ -102,11 +126,38 @@ async fn answer(
     answering: Answering,
 ) -> Result<Response<WatchedBody>, Infallible> {
     let response = router.oneshot(request.map(Body::new)).await?;
-    Ok(response.map(|body| answering.with(body)))
+    Ok(response.map(|body| answering.with(body, Taking::current())))
 }
 
-fn builder(limits: &Limits, shutdown: Shutdown) -> auto::Builder<Tasks> {
-    let mut builder = auto::Builder::new(Tasks(shutdown));
+/// Whether the HTTP library, or the bound on unfinished heads, refused what a client sent: there is no answer of ours to
+/// count then.
+fn refused(error: &(dyn std::error::Error + 'static)) -> Option<Cut> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if error.is::<NoRoom>() {
+            return Some(Cut::HeadMemory);
+        }
+        // An I/O error hides what it was made of behind its own source.
+        if let Some(inner) = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref)
+            && inner.is::<NoRoom>()
+        {
+            return Some(Cut::HeadMemory);
+        }
+        if let Some(error) = error.downcast_ref::<hyper::Error>() {
+            if error.is_parse_too_large() {
+                return Some(Cut::HeadTooLarge);
+            } else if error.is_parse() {
+                return Some(Cut::Malformed);
+            }
+        }
+        cause = error.source();
+    }
+    None
+}
+
+fn builder(host: Host) -> auto::Builder<Tasks> {
+    let limits = host.limits;
+    let mut builder = auto::Builder::new(Tasks(host));
     builder
         .http1()
         .timer(TokioTimer::new())
@@ -125,12 +176,23 @@ fn builder(limits: &Limits, shutdown: Shutdown) -> auto::Builder<Tasks> {
     builder
 }
 
-/// Where hyper runs the streams of an h2 connection: in sight of the drain.
+/// Where hyper runs the streams of an h2 connection: in sight of the drain, and each judged by what its client takes.
 #[derive(Clone, Debug)]
-struct Tasks(Shutdown);
+struct Tasks(Host);
 
 impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Tasks {
     fn execute(&self, stream: F) {
-        self.0.spawn(stream);
+        let Host { limits, counts, shutdown } = self.0.clone();
+        let taking = Arc::new(Taking::default());
+        shutdown.spawn(async move {
+            tokio::select! {
+                biased;
+                () = taking.scope(stream) => {}
+                () = taking.until_stalled(limits.stall_timeout) => {
+                    counts.cut(Cut::StalledStream);
+                    debug!("A stream was cut off: its client takes nothing of it.");
+                }
+            }
+        });
     }
 }

@@ -1,13 +1,27 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::heads::Heads;
 
 /// What one connection does, as its socket and its answers note it.
 ///
 /// The numbers are read apart from each other and a moment late; the watch over them looks for what stays the same
 /// for seconds.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Flow {
+    began: Instant,
+    heads: Arc<Heads>,
+    /// Bytes of an unfinished head, as they are counted among all.
+    head: AtomicUsize,
+    /// When the last answer ended, in milliseconds since the beginning.
+    idle_from: AtomicU64,
+    is_shed: AtomicBool,
+    shed: Notify,
     written: AtomicU64,
     requests: AtomicU64,
     answering: AtomicUsize,
@@ -18,6 +32,17 @@ pub(super) struct Flow {
     given: AtomicU64,
     flushed: AtomicU64,
     flush_wakers: Mutex<Vec<Waker>>,
+}
+
+/// What a client speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Protocol {
+    /// Nothing yet.
+    Silent,
+    /// HTTP/1: whatever it sends between requests is a request's head.
+    Http1,
+    /// HTTP/2: what it sends between requests may be pings and window updates.
+    Http2,
 }
 
 /// What a connection is at.
@@ -43,6 +68,27 @@ pub(super) struct Progress {
 }
 
 impl Flow {
+    /// That of a new connection, whose unfinished heads count among these.
+    pub(super) fn new(heads: Arc<Heads>) -> Self {
+        Self {
+            began: Instant::now(),
+            heads,
+            head: AtomicUsize::new(0),
+            idle_from: AtomicU64::new(0),
+            is_shed: AtomicBool::new(false),
+            shed: Notify::new(),
+            written: AtomicU64::new(0),
+            requests: AtomicU64::new(0),
+            answering: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
+            is_blocked: AtomicBool::new(false),
+            has_head_begun: AtomicBool::new(false),
+            given: AtomicU64::new(0),
+            flushed: AtomicU64::new(0),
+            flush_wakers: Mutex::default(),
+        }
+    }
+
     /// The socket took bytes.
     pub(super) fn wrote(&self, bytes: usize) {
         self.written.fetch_add(bytes as u64, Relaxed);
@@ -54,11 +100,18 @@ impl Flow {
         self.is_blocked.store(true, Relaxed);
     }
 
-    /// The client sent bytes of HTTP/1: without a request under way, of a request's head.
-    pub(super) fn heard(&self) {
-        if self.answering.load(Relaxed) == 0 {
+    /// The client sent bytes: without a request under way, of a request's head, or of h2's own. Whether there is room for
+    /// them.
+    pub(super) fn heard(&self, bytes: usize, protocol: Protocol) -> bool {
+        if self.answering.load(Relaxed) > 0 {
+            return true;
+        }
+        if protocol == Protocol::Http1 {
             self.has_head_begun.store(true, Relaxed);
         }
+        // Only the connection's own task reads and parses, so nobody changes it meanwhile.
+        let counted = self.heads.grow(self.head.load(Relaxed), bytes);
+        counted.inspect(|&counted| self.head.store(counted, Relaxed)).is_some()
     }
 
     /// A request's head is whole, its answer begins.
@@ -66,11 +119,36 @@ impl Flow {
         self.requests.fetch_add(1, Relaxed);
         self.answering.fetch_add(1, Relaxed);
         self.has_head_begun.store(false, Relaxed);
+        self.heads.release(self.head.swap(0, Relaxed));
     }
 
     /// An answer has given all it has, or was dropped.
     pub(super) fn answer_ended(&self) {
+        let since = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.idle_from.store(since, Relaxed);
         self.answering.fetch_sub(1, Relaxed);
+    }
+
+    /// Whether there is no request.
+    pub(super) fn is_idle(&self) -> bool {
+        matches!(self.state(), State::Idle | State::Hearing)
+    }
+
+    /// Since when there has been no request; none if there is one, or if it is told to close already.
+    pub(super) fn idle_since(&self) -> Option<Instant> {
+        (self.is_idle() && !self.is_shed.load(Relaxed))
+            .then(|| self.began + Duration::from_millis(self.idle_from.load(Relaxed)))
+    }
+
+    /// Others need its place more.
+    pub(super) fn shed(&self) {
+        self.is_shed.store(true, Relaxed);
+        self.shed.notify_one();
+    }
+
+    /// Returns when others need its place more.
+    pub(super) async fn until_shed(&self) {
+        self.shed.notified().await;
     }
 
     /// An answer gave bytes and was not asked for more since.
@@ -124,5 +202,11 @@ impl Flow {
     /// How far it has come.
     pub(super) fn progress(&self) -> Progress {
         Progress { written: self.written.load(Relaxed), requests: self.requests.load(Relaxed) }
+    }
+}
+
+impl Drop for Flow {
+    fn drop(&mut self) {
+        self.heads.release(*self.head.get_mut());
     }
 }

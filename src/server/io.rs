@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::flow::Flow;
+use super::flow::{Flow, Protocol};
 
 /// What an h2 connection begins with and no HTTP/1 request does, up to where they part.
 const H2_BEGINS: &[u8] = b"PRI";
@@ -18,16 +18,10 @@ pub(super) struct WatchedIo<T> {
     protocol: Protocol,
 }
 
-/// What a client speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Protocol {
-    /// Nothing yet.
-    Silent,
-    /// HTTP/1: whatever it sends between requests is a request's head.
-    Http1,
-    /// HTTP/2: what it sends between requests may be pings and window updates.
-    Http2,
-}
+/// Why a connection ends whose request's head found no room.
+#[derive(Debug, thiserror::Error)]
+#[error("unfinished request heads hold too much memory")]
+pub(super) struct NoRoom;
 
 impl<T> WatchedIo<T> {
     pub(super) const fn new(inner: T, flow: Arc<Flow>) -> Self {
@@ -55,8 +49,8 @@ impl<T: AsyncRead + Unpin> AsyncRead for WatchedIo<T> {
                 let is_h2 = read[..common] == H2_BEGINS[..common];
                 this.protocol = if is_h2 { Protocol::Http2 } else { Protocol::Http1 };
             }
-            if this.protocol == Protocol::Http1 {
-                this.flow.heard();
+            if !this.flow.heard(read.len(), this.protocol) {
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::OutOfMemory, NoRoom)));
             }
         }
         result

@@ -44,13 +44,20 @@ fn time_for_backlog(taken: u64, passed: Duration) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::server::heads::Heads;
+
+    fn flow() -> Flow {
+        Flow::new(Arc::new(Heads::new(usize::MAX)))
+    }
 
     const DRAIN: Duration = Duration::from_secs(30);
 
     /// How long into a drain a client is told that takes so many bytes a second of an endless answer; none if never.
     async fn told_after(bytes_per_second: usize) -> Option<Duration> {
-        let (flow, shutdown) = (Flow::default(), Shutdown::default());
+        let (flow, shutdown) = (flow(), Shutdown::default());
         flow.answer_begun();
         flow.wait_begun();
         let began = Instant::now();
@@ -87,7 +94,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_that_waits_for_upstream_is_not_told() {
-        let (flow, shutdown) = (Flow::default(), Shutdown::default());
+        let (flow, shutdown) = (flow(), Shutdown::default());
         flow.answer_begun();
         shutdown.drain_until(Instant::now() + DRAIN);
         let told = tokio::time::timeout(DRAIN, until_last_call(&flow, &shutdown)).await;

@@ -21,6 +21,9 @@ const RESERVED_HANDLES: usize = 256;
 /// Connections to the admin listener: probes and one scraper or two.
 const ADMIN_CONNECTIONS: usize = 64;
 
+/// The most memory of unfinished request heads, beyond 8 KiB each.
+const HEAD_BYTES: usize = 32 * 1024 * 1024;
+
 /// How long what was ready at the end may take to reach the clients.
 const FLUSH_GRACE: Duration = Duration::from_secs(2);
 
@@ -35,8 +38,10 @@ pub struct Limits {
     pub stall_timeout: Duration,
     /// How long answers have to reach their clients once they were told to end.
     pub flush_grace: Duration,
-    /// How many connections are served at a time; more wait in the listener's queue.
+    /// How many connections are served at a time; for more, idle ones are closed, or they wait in the listener's queue.
     pub connections: usize,
+    /// How much memory unfinished request heads may hold together, beyond 8 KiB each.
+    pub head_bytes: usize,
 }
 
 impl Limits {
@@ -51,6 +56,7 @@ impl Limits {
             stall_timeout,
             flush_grace: FLUSH_GRACE,
             connections,
+            head_bytes: HEAD_BYTES,
         }
     }
 

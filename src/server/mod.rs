@@ -3,7 +3,9 @@
 //! # Flow
 //! [`serve`] accepts, within a bound; each connection is a task of its own ([`connection`]) that hyper-util drives.
 //! Beside it stands a [`watch`] over what the connection does, as its socket ([`io`]) and its answers ([`body`]) tell
-//! through their [`flow`]: a client that takes nothing, sends half a head, or keeps an idle connection is let go.
+//! through their [`flow`]: a client that takes nothing, sends half a head, or keeps an idle connection is let go. A stream of
+//! HTTP/2 is judged by what its client takes of it alone ([`taking`]). Unfinished heads have one bound of memory ([`heads`]), and where
+//! there are too many connections, idle ones make room ([`roster`]).
 //! [`stop`] is the order of stopping, and [`last_call`] tells streams to slow readers to end while there is time to say so.
 //!
 //! # Why not `axum::serve`
@@ -17,10 +19,13 @@ mod accept;
 mod body;
 mod connection;
 mod flow;
+mod heads;
 mod io;
 mod last_call;
 mod limits;
+mod roster;
 pub mod stop;
+mod taking;
 #[cfg(test)]
 mod tests;
 mod watch;

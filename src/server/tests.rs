@@ -14,6 +14,7 @@ use tokio::sync::{Notify, mpsc};
 
 use super::{Limits, serve};
 use crate::shutdown::Shutdown;
+use crate::telemetry::ConnectionCounts;
 
 /// Far longer than any test runs.
 const LONG: Duration = Duration::from_secs(600);
@@ -27,6 +28,7 @@ const LIMITS: Limits = Limits {
     stall_timeout: LONG,
     flush_grace: Duration::ZERO,
     connections: 8,
+    head_bytes: 1 << 20,
 };
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: test\r\n\r\n";
@@ -36,7 +38,7 @@ async fn start(router: Router, limits: Limits) -> (SocketAddr, Shutdown) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let shutdown = Shutdown::default();
-    shutdown.spawn(serve(listener, router, limits, shutdown.clone()));
+    shutdown.spawn(serve(listener, router, limits, ConnectionCounts::default(), shutdown.clone()));
     (address, shutdown)
 }
 
@@ -201,4 +203,75 @@ async fn what_a_body_says_before_it_fails_reaches_the_client() {
     let answer = rest_of(connect(address, REQUEST).await).await;
     assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("a row"), "{answer}");
     assert!(answer.ends_with("the reason\r\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_stalled_stream_is_cut_off_alone() {
+    let (endless, mut dropped) = endless();
+    let (tick, ticks) = mpsc::channel::<Result<Bytes, Infallible>>(1);
+    let ticks = Arc::new(std::sync::Mutex::new(Some(ticks)));
+    let ticking = move || {
+        let ticks = ticks.lock().unwrap().take().unwrap();
+        async {
+            Body::from_stream(stream::unfold(ticks, async |mut ticks| Some((ticks.recv().await?, ticks))))
+        }
+    };
+    let router = endless.route("/ticks", get(ticking));
+    let (address, _shutdown) = start(router, Limits { stall_timeout: SHORT, ..LIMITS }).await;
+    let client = reqwest::Client::builder().http2_prior_knowledge().no_proxy().build().unwrap();
+    let stalled = client.get(format!("http://{address}/")).send().await.unwrap();
+    let mut other = client.get(format!("http://{address}/ticks")).send().await.unwrap();
+    let mut taken = 0;
+    // The other stream's bytes keep the connection moving until the stalled one is gone.
+    loop {
+        tick.send(Ok(Bytes::from_static(&[b'x'; 4096]))).await.unwrap();
+        taken += other.chunk().await.unwrap().unwrap().len();
+        if dropped.try_recv() == Err(mpsc::error::TryRecvError::Disconnected) {
+            break;
+        }
+    }
+    tick.send(Ok(Bytes::from_static(b"last"))).await.unwrap();
+    drop(tick);
+    while let Some(chunk) = other.chunk().await.unwrap() {
+        taken += chunk.len();
+    }
+    assert_eq!(taken % 4096, 4);
+    drop(stalled);
+}
+
+#[tokio::test]
+async fn pieces_of_an_h2_stream_are_whole_again_at_the_client() {
+    let text: String = (0..100_000).map(|number| format!("{number}\n")).collect();
+    let sent = text.clone();
+    let (address, _shutdown) = start(Router::new().route("/", get(|| async { sent })), LIMITS).await;
+    let client = reqwest::Client::builder().http2_prior_knowledge().no_proxy().build().unwrap();
+    let response = client.get(format!("http://{address}/")).send().await.unwrap();
+    assert_eq!(response.content_length(), Some(text.len() as u64));
+    assert_eq!(response.text().await.unwrap(), text);
+}
+
+#[tokio::test]
+async fn an_idle_connection_makes_room_for_one_that_asks() {
+    let (address, _shutdown) = start(hello(), Limits { connections: 2, ..LIMITS }).await;
+    let (silent, mut kept) = (connect(address, b"").await, connect(address, REQUEST).await);
+    kept.read_exact(&mut [0; 12]).await.unwrap();
+    assert!(rest_of(connect(address, LAST_REQUEST).await).await.ends_with("hello"));
+    assert_eq!(rest_of(silent).await, "");
+}
+
+#[tokio::test]
+async fn unfinished_heads_have_one_bound() {
+    let limits = Limits { head_bytes: 20_000, ..LIMITS };
+    let mut head = b"GET / HTTP/1.1\r\nhost: test\r\nx: ".to_vec();
+    head.resize(15_000, b'x');
+    let (address, _shutdown) = start(hello(), limits).await;
+    let mut first = connect(address, &head).await;
+    let mut buffer = [0; 1];
+    let early = tokio::time::timeout(SHORT, first.read(&mut buffer)).await;
+    assert!(early.is_err(), "one head has room");
+    let mut second = TcpStream::connect(address).await.unwrap();
+    let _ = second.write_all(&head).await;
+    assert_eq!(rest_of(second).await, "");
+    first.write_all(b"\r\nconnection: close\r\n\r\n").await.unwrap();
+    assert!(rest_of(first).await.ends_with("hello"));
 }

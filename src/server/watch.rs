@@ -4,6 +4,7 @@ use tokio::time::Instant;
 
 use super::Limits;
 use super::flow::{Flow, Progress, State};
+use crate::telemetry::Cut;
 
 /// Why a connection is let go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +15,16 @@ pub(super) enum Verdict {
     SlowHead,
     /// Nothing is asked and nothing is answered.
     Idle,
+}
+
+impl From<Verdict> for Cut {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Stalled => Self::Stalled,
+            Verdict::SlowHead => Self::SlowHead,
+            Verdict::Idle => Self::Idle,
+        }
+    }
 }
 
 /// Bytes that do not count as taking something: what a client that only answers pings is sent (h2 ping and settings
@@ -27,7 +38,7 @@ const LOOKS: u32 = 4;
 /// Returns when a connection is to be let go.
 pub(super) async fn until_over(flow: &Flow, limits: &Limits) -> Verdict {
     let shortest = limits.stall_timeout.min(limits.head_timeout).min(limits.idle_timeout);
-    let pause = (shortest / LOOKS).max(Duration::from_millis(1));
+    let pause = pause_within(shortest);
     let mut since = Instant::now();
     let mut at = (flow.state(), flow.progress());
     loop {
@@ -40,6 +51,11 @@ pub(super) async fn until_over(flow: &Flow, limits: &Limits) -> Verdict {
             return verdict;
         }
     }
+}
+
+/// The pause between two looks.
+pub(super) fn pause_within(timeout: Duration) -> Duration {
+    (timeout / LOOKS).max(Duration::from_millis(1))
 }
 
 fn has_moved(before: Progress, now: Progress) -> bool {
@@ -60,7 +76,11 @@ fn judge(state: State, lasted: Duration, limits: &Limits) -> Option<Verdict> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::server::flow::Protocol;
+    use crate::server::heads::Heads;
 
     const LIMITS: Limits = Limits {
         head_timeout: Duration::from_secs(15),
@@ -68,36 +88,41 @@ mod tests {
         stall_timeout: Duration::from_secs(60),
         flush_grace: Duration::from_secs(2),
         connections: 1,
+        head_bytes: usize::MAX,
     };
 
     async fn verdict_after(flow: &Flow, length: Duration) -> Option<Verdict> {
         tokio::time::timeout(length, until_over(flow, &LIMITS)).await.ok()
     }
 
+    fn flow() -> Flow {
+        Flow::new(Arc::new(Heads::new(usize::MAX)))
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_connection_that_never_asks_is_idle() {
-        let flow = Flow::default();
+        let flow = flow();
         assert_eq!(verdict_after(&flow, Duration::from_secs(74)).await, None);
         assert_eq!(verdict_after(&flow, Duration::from_secs(80)).await, Some(Verdict::Idle));
     }
 
     #[tokio::test(start_paused = true)]
     async fn half_a_head_is_waited_for_shortly() {
-        let flow = Flow::default();
-        flow.heard();
+        let flow = flow();
+        assert!(flow.heard(1, Protocol::Http1));
         assert_eq!(verdict_after(&flow, Duration::from_secs(20)).await, Some(Verdict::SlowHead));
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_that_is_being_made_is_waited_for() {
-        let flow = Flow::default();
+        let flow = flow();
         flow.answer_begun();
         assert_eq!(verdict_after(&flow, Duration::from_secs(3600)).await, None);
     }
 
     #[tokio::test(start_paused = true)]
     async fn pings_alone_do_not_count_as_taking() {
-        let flow = Flow::default();
+        let flow = flow();
         flow.answer_begun();
         flow.wait_begun();
         let pinging = async {
@@ -114,7 +139,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_slow_reader_is_no_stalled_one() {
-        let flow = Flow::default();
+        let flow = flow();
         flow.answer_begun();
         flow.wait_begun();
         let reading = async {

@@ -12,10 +12,9 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::answered::{Answered, Rows};
 use super::exposition::{Exposition, as_text};
-use super::pulse::Pulse;
 use super::readings::{Readings, ReadingsCollector};
 use super::requests::RequestWatch;
-use super::vitals::VitalsCollector;
+use super::vitals::{Vitals, VitalsCollector};
 
 /// Seconds: from an answer that lies ready to the longest deadline.
 const SECONDS: [f64; 14] =
@@ -95,8 +94,12 @@ impl Default for RowsBySource {
 }
 
 impl Metrics {
-    /// Metrics of a process that starts now; `read` tells what is there now, `requests` watches upstream, `pulse` the engine.
-    pub fn new(read: Arc<dyn Fn() -> Readings + Send + Sync>, requests: &RequestWatch, pulse: Pulse) -> Self {
+    /// Metrics of a process that starts now; `read` tells what is there now, `requests` watches upstream, `vitals` the process.
+    pub fn new(
+        read: Arc<dyn Fn() -> Readings + Send + Sync>,
+        requests: &RequestWatch,
+        vitals: Vitals,
+    ) -> Self {
         let histogram = || Histogram::new(SECONDS);
         let mut metrics = Self {
             registry: Registry::default(),
@@ -110,12 +113,12 @@ impl Metrics {
             incomplete: Family::default(),
             problems: Family::default(),
         };
-        metrics.register(read, pulse);
+        metrics.register(read, vitals);
         requests.register(&mut metrics.registry);
         metrics
     }
 
-    fn register(&mut self, read: Arc<dyn Fn() -> Readings + Send + Sync>, pulse: Pulse) {
+    fn register(&mut self, read: Arc<dyn Fn() -> Readings + Send + Sync>, vitals: Vitals) {
         let registry = &mut self.registry;
         let version = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("fanfold_build", "What runs", version);
@@ -140,7 +143,7 @@ impl Metrics {
         registry.register("fanfold_incomplete_answers", help, self.incomplete.clone());
         registry.register("fanfold_problems", "Problems, by code", self.problems.clone());
         registry.register_collector(Box::new(ReadingsCollector { read }));
-        registry.register_collector(Box::new(VitalsCollector(pulse)));
+        registry.register_collector(Box::new(VitalsCollector(vitals)));
     }
 
     /// Counts an answer that is over.
@@ -208,7 +211,7 @@ mod tests {
     use crate::telemetry::{CacheReadings, Ending, GateReadings, UpstreamReadings};
 
     fn metrics(readings: Readings) -> Metrics {
-        Metrics::new(Arc::new(move || readings.clone()), &RequestWatch::default(), Pulse::default())
+        Metrics::new(Arc::new(move || readings.clone()), &RequestWatch::default(), Vitals::default())
     }
 
     fn answered() -> Answered {

@@ -1,6 +1,7 @@
 //! What the process tells of itself: log lines, metrics and traces. A leaf, it knows nothing of what it tells about.
 
 mod answered;
+mod connections;
 mod exposition;
 mod held;
 mod log;
@@ -13,6 +14,7 @@ mod traces;
 mod vitals;
 
 pub use answered::{Answered, Ending, Rows};
+pub use connections::{ConnectionCounts, Cut, OpenConnection};
 pub use exposition::Exposition;
 pub use held::HeldBytes;
 pub use log::{LogFormat, LogSetupError, dropped_log_lines, flush_log, set_up_log};
@@ -25,3 +27,4 @@ pub use traces::{
     AnswerSpan, Asked, Begun, Identifiers, Place, RequestSpan, Trace, TraceSettings, Tracer, Tracing,
     TracingError,
 };
+pub use vitals::Vitals;

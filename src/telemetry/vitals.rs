@@ -6,13 +6,23 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
+use super::connections::{ConnectionCounts, Cut};
 use super::log::dropped_log_lines;
 use super::process;
 use super::pulse::Pulse;
 
+/// How the process itself is, beyond what the system knows of it. Clones are one.
+#[derive(Clone, Debug, Default)]
+pub struct Vitals {
+    /// Whether its engine makes progress.
+    pub pulse: Pulse,
+    /// What becomes of its connections.
+    pub connections: ConnectionCounts,
+}
+
 /// Writes down how the process itself is.
 #[derive(Debug)]
-pub(super) struct VitalsCollector(pub(super) Pulse);
+pub(super) struct VitalsCollector(pub(super) Vitals);
 
 #[expect(clippy::cast_precision_loss, reason = "metrics are floating point by their format")]
 impl Collector for VitalsCollector {
@@ -33,8 +43,10 @@ impl Collector for VitalsCollector {
         if let Some(bytes) = process::virtual_bytes() {
             gauge("process_virtual_memory_bytes", "Memory that the process may address", bytes as f64)?;
         }
-        let is_stalled = if self.0.is_stalled() { 1.0 } else { 0.0 };
+        let is_stalled = if self.0.pulse.is_stalled() { 1.0 } else { 0.0 };
         gauge("fanfold_engine_stalled", "1 while the engine makes no progress", is_stalled)?;
+        let connections = self.0.connections.opened() as f64;
+        gauge("fanfold_connections", "Connections that are open", connections)?;
         if let Some(seconds) = process::cpu_seconds() {
             let help = "Time that processors spent on the process";
             let metric = encoder.encode_descriptor("process_cpu_seconds", help, None, MetricType::Counter)?;
@@ -43,6 +55,14 @@ impl Collector for VitalsCollector {
         let help = "Log lines that were dropped because their reader had stopped";
         let metric =
             encoder.encode_descriptor("fanfold_log_lines_dropped", help, None, MetricType::Counter)?;
-        ConstCounter::new(dropped_log_lines()).encode(metric)
+        ConstCounter::new(dropped_log_lines()).encode(metric)?;
+        let help = "Connections, streams and requests that were not served to their end, by reason";
+        let mut family =
+            encoder.encode_descriptor("fanfold_connections_cut", help, None, MetricType::Counter)?;
+        for why in Cut::ALL {
+            let cuts = ConstCounter::new(self.0.connections.cuts(why));
+            cuts.encode(family.encode_family(&[("why", why.as_str())])?)?;
+        }
+        Ok(())
     }
 }

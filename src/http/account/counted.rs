@@ -128,6 +128,13 @@ impl Told {
     }
 
     fn log(&self, notes: &Notes, answered: &Answered) {
+        let lines_left_out = match self.status {
+            400.. => match self.ledger.sampler.refusal() {
+                Some(left_out) => left_out,
+                None => return,
+            },
+            _ => self.ledger.sampler.other(),
+        };
         let Answered { rows, rows_by, .. } = answered;
         let problem = notes.problem.as_ref();
         tracing::info!(
@@ -151,6 +158,7 @@ impl Told {
             stale_rows = rows_by.stale,
             missing_parts = answered.missing_parts,
             upstream_requests = answered.upstream_requests,
+            lines_left_out = (lines_left_out > 0).then_some(lines_left_out),
             request_id = &*self.account.request_id,
             trace_id = self.account.trace.id(),
             "{} {} answered {} with {} rows in {} ms.",

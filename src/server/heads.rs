@@ -1,0 +1,60 @@
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+/// What every connection may hold of an unfinished head: the HTTP library's first buffer is as large.
+const SMALL: usize = 8 * 1024;
+
+/// The most that one connection counts as holding: the library gives up a head that is half as long.
+const MOST_OF_ONE: usize = 64 * 1024;
+
+/// Memory of unfinished request heads, over all connections of a listener.
+#[derive(Debug)]
+pub(super) struct Heads {
+    held: AtomicUsize,
+    most: usize,
+}
+
+impl Heads {
+    pub(super) const fn new(most: usize) -> Self {
+        Self { held: AtomicUsize::new(0), most }
+    }
+
+    /// More bytes of a head, of which a connection counted so many until now; how many it counts from now on, or nothing
+    /// if there is no room for them.
+    pub(super) fn grow(&self, counted: usize, bytes: usize) -> Option<usize> {
+        let now = (counted + bytes).min(MOST_OF_ONE);
+        let total = self.held.fetch_add(now - counted, Relaxed) + now - counted;
+        if total > self.most && now > SMALL {
+            self.held.fetch_sub(now - counted, Relaxed);
+            return None;
+        }
+        Some(now)
+    }
+
+    /// A connection that counted so many bytes holds none any more.
+    pub(super) fn release(&self, counted: usize) {
+        self.held.fetch_sub(counted, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_head_is_refused_once_all_of_them_hold_too_much_and_a_small_one_never() {
+        let heads = Heads::new(20 * 1024);
+        let large = heads.grow(0, 15 * 1024).unwrap();
+        assert_eq!(heads.grow(0, 10 * 1024), None);
+        let small = heads.grow(0, SMALL).unwrap();
+        assert_eq!(heads.grow(small, 1), None);
+        heads.release(large);
+        assert_eq!(heads.grow(small, 1), Some(SMALL + 1));
+    }
+
+    #[test]
+    fn pings_do_not_add_up_without_end() {
+        let heads = Heads::new(usize::MAX);
+        let counted = heads.grow(MOST_OF_ONE - 1, 17).unwrap();
+        assert_eq!(heads.grow(counted, 17), Some(MOST_OF_ONE));
+    }
+}

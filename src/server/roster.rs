@@ -1,0 +1,97 @@
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::flow::Flow;
+
+/// How long a connection without a request is let be, even if others need room: its request may be on its way.
+const LET_BE: Duration = Duration::from_secs(1);
+
+/// The connections of a listener, to find one that others need more.
+#[derive(Debug, Default)]
+pub(super) struct Roster(Mutex<Connections>);
+
+#[derive(Debug, Default)]
+struct Connections {
+    next: u64,
+    flows: HashMap<u64, Arc<Flow>>,
+}
+
+/// A connection's entry; its drop takes it out.
+#[derive(Debug)]
+pub(super) struct Entry {
+    roster: Arc<Roster>,
+    number: u64,
+}
+
+impl Roster {
+    pub(super) fn enter(self: &Arc<Self>, flow: Arc<Flow>) -> Entry {
+        let mut connections = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = connections.next;
+        connections.next += 1;
+        connections.flows.insert(number, flow);
+        Entry { roster: Arc::clone(self), number }
+    }
+
+    /// Tells a connection without a request to close: one that never asked anything before those that did, and of these
+    /// the one that has been idle longest.
+    pub(super) fn shed(&self) {
+        let connections = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = Instant::now().checked_sub(LET_BE);
+        let idle = connections.flows.values().filter_map(|flow| {
+            let since = flow.idle_since().filter(|since| before.is_some_and(|before| *since <= before))?;
+            Some((flow.progress().requests > 0, since, flow))
+        });
+        if let Some((_, _, flow)) = idle.min_by_key(|(has_asked, since, _)| (*has_asked, *since)) {
+            flow.shed();
+        }
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.roster.0.lock().unwrap_or_else(PoisonError::into_inner).flows.remove(&self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::heads::Heads;
+
+    fn flow() -> Arc<Flow> {
+        Arc::new(Flow::new(Arc::new(Heads::new(0))))
+    }
+
+    fn was_told(flow: &Flow) -> bool {
+        futures_util::FutureExt::now_or_never(flow.until_shed()).is_some()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_one_goes_first_that_never_asked_then_the_one_that_is_idle_longest() {
+        let roster = Arc::new(Roster::default());
+        let (asked, silent, busy) = (flow(), flow(), flow());
+        asked.answer_begun();
+        asked.answer_ended();
+        busy.answer_begun();
+        let entries = [&asked, &silent, &busy].map(|flow| roster.enter(Arc::clone(flow)));
+        tokio::time::advance(Duration::from_secs(2)).await;
+        let late = flow();
+        late.answer_begun();
+        late.answer_ended();
+        let _entry = roster.enter(Arc::clone(&late));
+
+        roster.shed();
+        assert!(was_told(&silent) && !was_told(&asked));
+        roster.shed();
+        assert!(was_told(&asked));
+        roster.shed();
+        assert!(!was_told(&busy) && !was_told(&late));
+        tokio::time::advance(LET_BE).await;
+        roster.shed();
+        assert!(was_told(&late) && !was_told(&busy));
+        drop(entries);
+    }
+}

@@ -1,0 +1,103 @@
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::watch::pause_within;
+
+/// What the client of one h2 stream takes of its answer. A connection's bytes say nothing of it: they may be those of
+/// other streams.
+#[derive(Debug, Default)]
+pub(super) struct Taking {
+    pieces: AtomicU64,
+    is_waiting: AtomicBool,
+}
+
+tokio::task_local! {
+    static CURRENT: Arc<Taking>;
+}
+
+impl Taking {
+    /// Runs a stream, which finds this by [`Self::current`].
+    pub(super) fn scope<F: Future>(self: &Arc<Self>, stream: F) -> impl Future<Output = F::Output> + use<F> {
+        CURRENT.scope(Arc::clone(self), stream)
+    }
+
+    /// That of the stream that runs; none on HTTP/1.
+    pub(super) fn current() -> Option<Arc<Self>> {
+        CURRENT.try_with(Arc::clone).ok()
+    }
+
+    /// The answer gave a piece.
+    pub(super) fn gave(&self) {
+        self.pieces.fetch_add(1, Relaxed);
+        self.is_waiting.store(true, Relaxed);
+    }
+
+    /// The answer was asked for more.
+    pub(super) fn asked(&self) {
+        self.is_waiting.store(false, Relaxed);
+    }
+
+    /// Returns when a piece was not taken for so long.
+    pub(super) async fn until_stalled(&self, limit: Duration) {
+        let pause = pause_within(limit);
+        let mut since = Instant::now();
+        let mut before = 0;
+        loop {
+            tokio::time::sleep(pause).await;
+            let pieces = self.pieces.load(Relaxed);
+            if !self.is_waiting.load(Relaxed) || pieces != before {
+                since = Instant::now();
+                before = pieces;
+            } else if since.elapsed() >= limit {
+                return;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(60);
+
+    async fn stalls_within(taking: &Taking, seconds: u64) -> bool {
+        tokio::time::timeout(Duration::from_secs(seconds), taking.until_stalled(LIMIT)).await.is_ok()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_piece_that_nobody_takes_is_a_stall() {
+        let taking = Taking::default();
+        taking.gave();
+        assert!(!stalls_within(&taking, 59).await);
+        assert!(stalls_within(&taking, 76).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_has_nothing_ready_is_none() {
+        let taking = Taking::default();
+        taking.gave();
+        taking.asked();
+        assert!(!stalls_within(&taking, 3600).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_reader_is_none() {
+        let taking = Taking::default();
+        let reading = async {
+            for _ in 0..100 {
+                taking.asked();
+                taking.gave();
+                tokio::time::sleep(Duration::from_secs(50)).await;
+            }
+        };
+        tokio::select! {
+            () = taking.until_stalled(LIMIT) => panic!("cut off"),
+            () = reading => {}
+        }
+    }
+}
