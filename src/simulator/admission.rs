@@ -119,6 +119,7 @@ fn seen(request: &Request) -> SeenRequest {
     });
     SeenRequest {
         number: 0,
+        method: request.method().clone(),
         path: request.uri().path().to_owned(),
         query: request.uri().query().unwrap_or_default().to_owned(),
         key,

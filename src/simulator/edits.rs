@@ -82,6 +82,13 @@ impl Insertion {
         self
     }
 
+    /// Whom the call goes to, in E.164 form.
+    #[must_use]
+    pub fn recipient(mut self, number: &str) -> Self {
+        self.edit.recipient = Some(number.into());
+        self
+    }
+
     /// The call was answered by a voice mail.
     #[must_use]
     pub const fn answered_by_voice_mail(mut self) -> Self {
@@ -135,7 +142,7 @@ impl Simulator {
     /// [`NotThere::Agent`].
     pub fn insert(&self, agent: AgentId, row: Insertion) -> Result<RowId, NotThere> {
         let world = &self.inner.world;
-        let agent = world.agent(agent).ok_or(NotThere::Agent)?;
+        let agent = &*world.agent(agent).ok_or(NotThere::Agent)?;
         let mut rows = world.rows(agent);
         let serial = rows.unused_serial();
         let mut record = Record::drawn(agent.seed, serial, row.created_at.as_micros());
@@ -173,7 +180,7 @@ impl Simulator {
     /// [`NotThere`].
     pub fn delete(&self, agent: AgentId, id: &str) -> Result<(), NotThere> {
         let world = &self.inner.world;
-        let agent = world.agent(agent).ok_or(NotThere::Agent)?;
+        let agent = &*world.agent(agent).ok_or(NotThere::Agent)?;
         world.rows(agent).remove(world.has_id(agent, id)).map(drop).ok_or(NotThere::Row)
     }
 
@@ -182,14 +189,14 @@ impl Simulator {
     /// # Errors
     /// [`NotThere::Agent`].
     pub fn delete_agent(&self, agent: AgentId) -> Result<(), NotThere> {
-        self.inner.world.agent(agent).map(super::world::Agent::vanish).ok_or(NotThere::Agent)
+        self.inner.world.agent(agent).map(|agent| agent.vanish()).ok_or(NotThere::Agent)
     }
 
     /// The rows that upstream would show now, by the contract and without any quirk (but for the form of instants): newest first, those of one instant in
     /// ascending order of `id`. None for an agent that is not there.
     pub fn rows_matching(&self, agent: AgentId, filters: &Filters, span: Option<Span>) -> Vec<TrueRow> {
         let world = &self.inner.world;
-        let Some(agent) = world.agent(agent) else { return Vec::new() };
+        let Some(agent) = &world.agent(agent) else { return Vec::new() };
         let span = span.map_or((i64::MIN, i64::MAX), |s| (s.from().as_micros(), s.to().as_micros()));
         let found = world.page(
             agent,
@@ -226,7 +233,7 @@ impl Simulator {
 
     fn edit(&self, agent: AgentId, id: &str, change: impl FnOnce(&mut Edit)) -> Result<(), NotThere> {
         let world = &self.inner.world;
-        let agent = world.agent(agent).ok_or(NotThere::Agent)?;
+        let agent = &*world.agent(agent).ok_or(NotThere::Agent)?;
         let is = world.has_id(agent, id);
         let mut rows = world.rows(agent);
         let record = rows.find(is).ok_or(NotThere::Row)?;

@@ -1,6 +1,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use http::Method;
 use tokio::time::Instant;
 
 /// A request that came in.
@@ -8,6 +9,8 @@ use tokio::time::Instant;
 pub struct SeenRequest {
     /// Which one, from 1.
     pub number: u64,
+    /// The method.
+    pub method: Method,
     /// The path.
     pub path: String,
     /// The query as it came, without its question mark.

@@ -32,8 +32,12 @@
 //! `every=N`, `page=N` (of lists), `path=START`, `query=PART`, `share=N%` (or a number from 0 to 1), `times=N` (at most so
 //! often). The first rule that applies wins.
 //!
+//! # Other paths
+//! [`neighbors`] answers what else clients read (an execution's log, batches, phone numbers, voices, the account), and
+//! [`writes`] accepts calls and changes of agents.
+//!
 //! # What is left out
-//! Upstream's other endpoints, its webhooks, its accounts. Where its contract is silent, [`Quirks`] has both ways.
+//! Upstream's webhooks, and writes below its other paths. Where its contract is silent, [`Quirks`] has both ways.
 
 mod admission;
 mod clock;
@@ -46,6 +50,7 @@ mod layout;
 mod life;
 mod limit;
 mod log;
+mod neighbors;
 mod paging;
 mod query;
 mod quirks;
@@ -62,6 +67,7 @@ mod tests;
 mod transcript;
 mod trouble;
 mod world;
+mod writes;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -167,13 +173,13 @@ impl Simulator {
     /// The agents that are there, in the order of their plans.
     pub fn agents(&self) -> Vec<SimulatedAgent> {
         let world = &self.inner.world;
-        let agent = |agent: &world::Agent| SimulatedAgent {
+        let agent = |agent: &Arc<world::Agent>| SimulatedAgent {
             id: agent.id,
-            name: agent.name.clone(),
+            name: agent.profile().name,
             created_at: agent.created_at,
             executions: world.rows(agent).len(),
         };
-        world.agents().map(agent).collect()
+        world.agents().iter().map(agent).collect()
     }
 
     /// How the contract's open corners are.

@@ -26,6 +26,8 @@ pub(super) struct Edit {
     pub(super) provider: Option<Provider>,
     pub(super) voice_mail: Option<bool>,
     pub(super) batch_id: Option<BatchId>,
+    /// The number that is called, in E.164 form.
+    pub(super) recipient: Option<Box<str>>,
     pub(super) bytes: Option<Bytes>,
 }
 
@@ -62,6 +64,14 @@ impl Record {
         }
     }
 
+    /// The batch that the call belongs to, without dashes.
+    pub(super) fn batch_id(&self, agent_seed: u64) -> Option<String> {
+        match self.edit.as_ref().and_then(|edit| edit.batch_id.as_ref()) {
+            Some(id) => Some(plain(id)),
+            None => self.facts.batch.map(|batch| batch.id(agent_seed)),
+        }
+    }
+
     /// Whether the row answers to some filters.
     pub(super) fn matches(&self, wanted: &Wanted<'_>, agent_seed: u64, now: i64) -> bool {
         let Wanted { filters, status, batch } = wanted;
@@ -77,14 +87,8 @@ impl Record {
                 return false;
             }
         }
-        if let Some(wanted) = batch {
-            let id = match edit.and_then(|e| e.batch_id.as_ref()) {
-                Some(id) => Some(plain(id)),
-                None => self.facts.batch.map(|batch| batch.id(agent_seed)),
-            };
-            if id.as_ref() != Some(wanted) {
-                return false;
-            }
+        if batch.is_some() && self.batch_id(agent_seed) != *batch {
+            return false;
         }
         if !filters.can_change() {
             return true;

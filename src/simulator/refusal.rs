@@ -11,6 +11,8 @@ pub(super) enum Refusal {
     Value { parameter: &'static str, accepted: &'static str },
     /// `from` and `to` are missing, too far apart, or the wrong way round.
     Window(String),
+    /// The body is not what the path takes.
+    Body(String),
     /// The key is none, or not accepted.
     Key,
     /// There is no such thing, or not for this key.
@@ -33,7 +35,7 @@ impl IntoResponse for Refusal {
                 ),
                 None,
             ),
-            Self::Window(message) => {
+            Self::Window(message) | Self::Body(message) => {
                 (StatusCode::BAD_REQUEST, format!("{{\"message\":\"{message}\"}}"), None)
             }
             Self::Key => {

@@ -1,12 +1,14 @@
 //! The whole space of URLs.
 
 use std::io::Write as _;
+use std::sync::Arc;
 
-use axum::extract::{Extension, Path, RawQuery, State};
+use axum::extract::{DefaultBodyLimit, Extension, Path, RawQuery, State};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Router, middleware};
 use http::header;
+use serde_json::Value;
 
 use super::Simulator;
 use super::admission::{Caller, admit};
@@ -15,22 +17,36 @@ use super::quirks::{AgentQuirk, EmptyDataQuirk, EnvelopeQuirk, OrderQuirk, Quirk
 use super::refusal::Refusal;
 use super::rows::{Ask, Found};
 use super::world::Agent;
-use crate::domain::{AgentId, Timestamp};
+use super::{neighbors, writes};
+use crate::domain::AgentId;
 
 /// Bytes set aside for each row of a page, so that its buffer seldom grows.
 const ROW_GUESS: usize = 12 * 1024;
+
+/// The largest body that a client may send.
+const MOST_BODY: usize = 64 << 20;
+
+/// What a seeded agent is told to do.
+const PROMPTS: &str = r#"{"task_1":{"system_prompt":"You are a friendly agent \u2014 keep it short."}}"#;
 
 impl Simulator {
     /// The routes, to be served by whoever has a listener. [`Self::serve`] does it, and can reset connections.
     pub fn router(&self) -> Router {
         Router::new()
+            .route("/v2/agent", post(writes::create_agent))
             .route("/v2/agent/all", get(agents))
-            .route("/v2/agent/{id}", get(agent))
+            .route(
+                "/v2/agent/{id}",
+                get(agent).put(writes::change_agent).patch(writes::change_agent).delete(writes::delete_agent),
+            )
+            .route("/v2/agent/{id}/stop", post(writes::stop_agent))
             .route("/v2/agent/{id}/executions", get(executions))
+            .route("/call", post(writes::call))
             .route("/executions/{id}", get(execution))
-            .route("/user/me", get(me))
+            .merge(neighbors::routes())
             .fallback(|| async { Refusal::NotFound("Path") })
             .method_not_allowed_fallback(|| async { Refusal::Method })
+            .layer(DefaultBodyLimit::max(MOST_BODY))
             .layer(middleware::from_fn_with_state(self.clone(), admit))
             .with_state(self.clone())
     }
@@ -50,7 +66,7 @@ async fn executions(
     // Again, for the hook may have taken it away.
     let agent = seen_agent(&simulator, &caller, &id)?;
     let found = simulator.inner.world.page(
-        agent,
+        &agent,
         Ask {
             filters: &query.filters,
             bounds: quirks.dates.bounds(query.from, query.to),
@@ -62,7 +78,7 @@ async fn executions(
             commit_lag: 0,
         },
     );
-    Ok(json(page(&simulator, agent, &query, &found, quirks)))
+    Ok(json(page(&simulator, &agent, &query, &found, quirks)))
 }
 
 /// A page's body.
@@ -114,9 +130,9 @@ fn rows(simulator: &Simulator, agent: &Agent, found: &Found, quirks: Quirks, bod
 }
 
 async fn agents(State(simulator): State<Simulator>, Extension(caller): Extension<Caller>) -> Response {
-    let seen: Vec<_> = simulator.inner.world.agents().filter(|agent| caller.sees(agent.id)).collect();
     let quirks = simulator.quirks();
-    let objects: Vec<_> = seen.into_iter().map(|agent| describe(agent, quirks)).collect();
+    let objects: Vec<_> =
+        seen_agents(&simulator, &caller).iter().map(|agent| describe(agent, quirks)).collect();
     json(format!("[{}]", objects.join(",")).into_bytes())
 }
 
@@ -126,7 +142,7 @@ async fn agent(
     Path(id): Path<String>,
 ) -> Result<Response, Refusal> {
     let agent = seen_agent(&simulator, &caller, &id)?;
-    Ok(json(describe(agent, simulator.quirks()).into_bytes()))
+    Ok(json(describe(&agent, simulator.quirks()).into_bytes()))
 }
 
 async fn execution(
@@ -138,45 +154,43 @@ async fn execution(
     let found = world.execution(&id).filter(|(agent, _, _)| caller.sees(agent.id));
     let (agent, record, standing) = found.ok_or(Refusal::NotFound("Execution"))?;
     let mut body = Vec::with_capacity(ROW_GUESS);
-    world.write(agent, &(record, standing), simulator.quirks().stamps, &mut body);
+    world.write(&agent, &(record, standing), simulator.quirks().stamps, &mut body);
     Ok(json(body))
 }
 
-async fn me(Extension(caller): Extension<Caller>) -> Response {
-    let name = caller.organization();
-    json(
-        format!(
-            "{{\"id\":\"{name}\",\"name\":\"{name}\",\"email\":\"{name}@example.com\",\"wallet\":1234.5}}"
-        )
-        .into_bytes(),
-    )
-}
-
 /// The agent of this name, if the key sees it: somebody else's looks as if it were not there.
-fn seen_agent<'a>(simulator: &'a Simulator, caller: &Caller, id: &str) -> Result<&'a Agent, Refusal> {
+pub(super) fn seen_agent(simulator: &Simulator, caller: &Caller, id: &str) -> Result<Arc<Agent>, Refusal> {
     let id: AgentId = id.parse().map_err(|_| Refusal::NotFound("Agent"))?;
     simulator.inner.world.agent(id).filter(|agent| caller.sees(agent.id)).ok_or(Refusal::NotFound("Agent"))
 }
 
+/// The agents that the key sees.
+pub(super) fn seen_agents(simulator: &Simulator, caller: &Caller) -> Vec<Arc<Agent>> {
+    let mut agents = simulator.inner.world.agents();
+    agents.retain(|agent| caller.sees(agent.id));
+    agents
+}
+
 /// An agent's object.
 fn describe(agent: &Agent, quirks: Quirks) -> String {
+    let profile = agent.profile();
     let mut created_at = String::new();
     if quirks.agent == AgentQuirk::Dated {
         created_at.push_str(",\"created_at\":\"");
         quirks.stamps.write(agent.created_at, &mut created_at);
         created_at.push_str("\",\"updated_at\":\"");
-        quirks
-            .stamps
-            .write(Timestamp::from_micros(agent.created_at.as_micros() + 60_000_000), &mut created_at);
+        quirks.stamps.write(profile.updated_at, &mut created_at);
         created_at.push('"');
     }
-    let name = serde_json::Value::from(agent.name.as_str());
+    let name = Value::from(profile.name.as_str());
+    let welcome = Value::from(profile.welcome_message.as_str());
+    let prompts = profile.prompts.as_ref().map_or(PROMPTS, |prompts| prompts.get());
     format!(
-        "{{\"id\":\"{}\",\"agent_name\":{name},\"agent_type\":\"other\",\"agent_status\":\"processed\"{created_at},\"agent_welcome_message\":\"Hello!\",\"webhook_url\":null,\"tasks\":[{{\"task_type\":\"conversation\"}}]}}",
+        "{{\"id\":\"{}\",\"agent_name\":{name},\"agent_type\":\"other\",\"agent_status\":\"processed\"{created_at},\"agent_welcome_message\":{welcome},\"webhook_url\":null,\"tasks\":[{{\"task_type\":\"conversation\"}}],\"agent_prompts\":{prompts}}}",
         agent.id
     )
 }
 
-fn json(body: Vec<u8>) -> Response {
+pub(super) fn json(body: Vec<u8>) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], body).into_response()
 }

@@ -1,9 +1,10 @@
 //! The agents and their rows: what upstream's database is.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
+use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::clock::Clock;
@@ -26,7 +27,7 @@ pub(super) struct World {
     clock: Clock,
     commit_lag: i64,
     most_turns: u64,
-    agents: Vec<Agent>,
+    agents: RwLock<Vec<Arc<Agent>>>,
 }
 
 /// An agent.
@@ -34,12 +35,22 @@ pub(super) struct World {
 pub(super) struct Agent {
     number: u32,
     pub(super) id: AgentId,
-    pub(super) name: String,
     pub(super) created_at: Timestamp,
     pub(super) seed: u64,
     is_live: bool,
     is_gone: AtomicBool,
+    profile: Mutex<Profile>,
     rows: Mutex<Rows>,
+}
+
+/// What clients may change of an agent.
+#[derive(Clone, Debug)]
+pub(super) struct Profile {
+    pub(super) name: String,
+    pub(super) welcome_message: String,
+    /// JSON, as a client wrote it; none for the seeded prompt.
+    pub(super) prompts: Option<Box<RawValue>>,
+    pub(super) updated_at: Timestamp,
 }
 
 const NAMES: [&str; 8] = [
@@ -64,7 +75,7 @@ impl World {
         let epoch = settings.epoch.unwrap_or_else(|| settings.clock.now()).as_micros();
         let agents = (0u32..)
             .zip(&settings.agents)
-            .map(|(number, plan)| Agent::new(settings.seed, number, epoch, plan))
+            .map(|(number, plan)| Arc::new(Agent::new(settings.seed, number, epoch, plan)))
             .collect();
         Self {
             seed: settings.seed,
@@ -72,18 +83,34 @@ impl World {
             clock: settings.clock.clone(),
             commit_lag: micros(settings.commit_lag),
             most_turns: settings.most_turns,
-            agents,
+            agents: RwLock::new(agents),
         }
     }
 
     /// Every agent that is still there.
-    pub(super) fn agents(&self) -> impl Iterator<Item = &Agent> {
-        self.agents.iter().filter(|agent| !agent.is_gone.load(Ordering::SeqCst))
+    pub(super) fn agents(&self) -> Vec<Arc<Agent>> {
+        self.agents
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+            .filter(|a| a.is_there())
+            .cloned()
+            .collect()
     }
 
     /// The agent with this identifier.
-    pub(super) fn agent(&self, id: AgentId) -> Option<&Agent> {
-        self.agents().find(|agent| agent.id == id)
+    pub(super) fn agent(&self, id: AgentId) -> Option<Arc<Agent>> {
+        let agents = self.agents.read().unwrap_or_else(PoisonError::into_inner);
+        agents.iter().find(|agent| agent.id == id && agent.is_there()).cloned()
+    }
+
+    /// Creates an agent without calls. It is live: calls that are placed proceed with the clock.
+    pub(super) fn create_agent(&self, name: String) -> Arc<Agent> {
+        let mut agents = self.agents.write().unwrap_or_else(PoisonError::into_inner);
+        let number = u32::try_from(agents.len()).unwrap_or(u32::MAX);
+        let agent = Arc::new(Agent::created(self.seed, number, self.clock.now(), name));
+        agents.push(Arc::clone(&agent));
+        agent
     }
 
     /// What time it is.
@@ -111,10 +138,10 @@ impl World {
 
     /// The execution with this id, whoever's it is. Looks at all rows of one agent or, if the id was given by hand, of
     /// every one.
-    pub(super) fn execution(&self, id: &str) -> Option<(&Agent, Record, Standing)> {
-        self.agents().find_map(|agent| {
-            let record = self.rows(agent).find(self.has_id(agent, id)).cloned()?;
-            let standing = record.standing(agent.seed, self.now(agent));
+    pub(super) fn execution(&self, id: &str) -> Option<(Arc<Agent>, Record, Standing)> {
+        self.agents().into_iter().find_map(|agent| {
+            let record = self.rows(&agent).find(self.has_id(&agent, id)).cloned()?;
+            let standing = record.standing(agent.seed, self.now(&agent));
             Some((agent, record, standing))
         })
     }
@@ -186,14 +213,15 @@ impl Agent {
             if (number as usize) < NAMES.len() { name.to_owned() } else { format!("{name} {number}") }
         });
         let before = Dice::of(&[agent_seed, 13]).between(60_000_000, 3_600_000_000);
+        let created_at = Timestamp::from_micros(epoch - span - before);
         Self {
             number,
             id: ids::agent_id(seed, number),
-            name,
-            created_at: Timestamp::from_micros(epoch - span - before),
+            created_at,
             seed: agent_seed,
             is_live: plan.live.is_some(),
             is_gone: AtomicBool::new(false),
+            profile: Mutex::new(Profile::new(name, created_at)),
             rows: Mutex::new(Rows::new(
                 agent_seed,
                 &instants,
@@ -203,9 +231,46 @@ impl Agent {
         }
     }
 
+    /// An agent that a client creates.
+    fn created(seed: u64, number: u32, now: Timestamp, name: String) -> Self {
+        let agent_seed = Dice::of(&[seed, u64::from(number), 12]).bits();
+        Self {
+            number,
+            id: ids::agent_id(seed, number),
+            created_at: now,
+            seed: agent_seed,
+            is_live: true,
+            is_gone: AtomicBool::new(false),
+            profile: Mutex::new(Profile::new(name, now)),
+            rows: Mutex::new(Rows::new(agent_seed, &[], now.as_micros(), None)),
+        }
+    }
+
+    fn is_there(&self) -> bool {
+        !self.is_gone.load(Ordering::SeqCst)
+    }
+
+    /// What clients may change, as it is now.
+    pub(super) fn profile(&self) -> Profile {
+        self.profile.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Changes what clients may change.
+    pub(super) fn change_profile(&self, change: impl FnOnce(&mut Profile)) {
+        change(&mut self.profile.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
     /// Takes the agent away, and its rows with it.
     pub(super) fn vanish(&self) {
         self.is_gone.store(true, Ordering::SeqCst);
+    }
+}
+
+impl Profile {
+    /// A profile as it is drawn: an agent is set up within a minute of its creation.
+    fn new(name: String, created_at: Timestamp) -> Self {
+        let updated_at = Timestamp::from_micros(created_at.as_micros() + 60_000_000);
+        Self { name, welcome_message: "Hello!".to_owned(), prompts: None, updated_at }
     }
 }
 

@@ -113,17 +113,17 @@ pub(super) fn costs(draft: &RowDraft<'_>, call: &Call, dice: &mut Dice, out: &mu
 pub(super) fn telephony(draft: &RowDraft<'_>, call: &Call, out: &mut String) {
     let facts = &draft.facts;
     let direction = draft.edit.and_then(|edit| edit.call_type).unwrap_or(facts.call_type);
+    let given = draft.edit.and_then(|edit| edit.recipient.as_deref());
+    let person = given.map_or_else(|| format!("+91{}", call.person), str::to_owned);
+    let line = format!("+91{}", call.line);
     let (to, from) = match direction {
-        CallType::Outbound => (call.person, call.line),
-        CallType::Inbound => (call.line, call.person),
+        CallType::Outbound => (&person, &line),
+        CallType::Inbound => (&line, &person),
     };
     let drawn = PROVIDERS[usize::from(facts.provider) % PROVIDERS.len()];
     let provider = draft.edit.and_then(|edit| edit.provider.as_ref()).map_or(drawn, Provider::as_str);
-    let _ = write!(
-        out,
-        ",\"user_number\":\"+91{}\",\"agent_number\":\"+91{}\",\"provider\":\"{provider}\"",
-        call.person, call.line
-    );
+    let _ =
+        write!(out, ",\"user_number\":\"{person}\",\"agent_number\":\"{line}\",\"provider\":\"{provider}\"");
     if matches!(draft.standing.status, CallStatus::Scheduled | CallStatus::Prepared) {
         out.push_str(",\"telephony_data\":null");
         return;
@@ -131,7 +131,7 @@ pub(super) fn telephony(draft: &RowDraft<'_>, call: &Call, out: &mut String) {
     let call_type = direction.as_str();
     let _ = write!(
         out,
-        ",\"telephony_data\":{{\"duration\":\"{}{}\",\"to_number\":\"+91{to}\",\"from_number\":\"+91{from}\",\"call_type\":\"{call_type}\",\"provider\":\"{provider}\",\"hosted_telephony\":true,\"provider_call_id\":\"{:016x}\",\"ring_duration\":{},\"post_dial_delay\":null,\"to_number_carrier\":\"Reliance Jio Infocomm Ltd (RJIL)\",\"recording_url\":",
+        ",\"telephony_data\":{{\"duration\":\"{}{}\",\"to_number\":\"{to}\",\"from_number\":\"{from}\",\"call_type\":\"{call_type}\",\"provider\":\"{provider}\",\"hosted_telephony\":true,\"provider_call_id\":\"{:016x}\",\"ring_duration\":{},\"post_dial_delay\":null,\"to_number_carrier\":\"Reliance Jio Infocomm Ltd (RJIL)\",\"recording_url\":",
         call.seconds,
         if draft.serial.is_multiple_of(3) { ".0" } else { "" },
         u64::from(draft.serial).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ draft.agent_seed,

@@ -2,6 +2,7 @@
 
 mod changes;
 mod faults;
+mod neighbors;
 mod pages;
 mod rows;
 
