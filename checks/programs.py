@@ -34,6 +34,14 @@ def free_port() -> int:
         return listener.getsockname()[1]
 
 
+def wait_until(is_so, seconds: float = 20) -> None:
+    """Looks again and again until something holds."""
+    until = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
 def run(*arguments: str, **more: str) -> subprocess.CompletedProcess:
     """Runs a command of the program to its end."""
     return subprocess.run(

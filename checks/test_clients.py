@@ -13,6 +13,7 @@ import httpx
 import pytest
 import requests
 from answers import NDJSON, PATIENCE, Agent, assert_same, lines, problem
+from programs import wait_until
 from rows import make_rows
 
 # The gateway's own: how long a request's head may take.
@@ -65,13 +66,6 @@ def read_to_end(client: socket.socket) -> bytes:
 
 def under_way(agent: Agent) -> int:
     return int(agent.program.metric("fanfold_questions"))
-
-
-def wait_until(is_so, seconds: float = 20) -> None:
-    until = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < until
-        time.sleep(0.05)
 
 
 def test_requests_one_behind_the_other_are_answered_in_order(agent_of):

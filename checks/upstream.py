@@ -79,6 +79,8 @@ class Upstream:
     before_page: Callable[["Upstream", Mapping[str, str]], None] = lambda upstream, query: None
     # Answers a page in place of the truth, if it answers anything.
     fault: Callable[[web.Request], Awaitable[web.StreamResponse | None]] | None = None
+    # What `GET /v2/agent/{id}` says otherwise than it is.
+    facts: dict[str, object] = field(default_factory=dict)
     denied_keys: set[str] = field(default_factory=set)
     # With it, TLS.
     tls: ssl.SSLContext | None = None
@@ -174,7 +176,14 @@ class Upstream:
             if refusal := self._refusal(request):
                 return refusal
             agent = self.agents[request.match_info["agent"]]
-            return web.json_response({"id": agent.id, "agent_name": "checked", "created_at": text_of(agent.created, 0)})
+            facts = {"id": agent.id, "agent_name": "checked", "created_at": text_of(agent.created, 0)}
+            return web.json_response(facts | self.facts)
+
+    async def _user(self, request: web.Request) -> web.Response:
+        async with self._request(request):
+            if self._key(request) is None:
+                return error(403, "detail", "Invalid API key")
+            return web.json_response({"id": "checked", "name": "checked"})
 
     async def _user(self, request: web.Request) -> web.Response:
         async with self._request(request):

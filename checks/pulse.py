@@ -1,0 +1,50 @@
+"""Whether a program still lives: asks it again and again from a thread of its own, and tells the longest silence."""
+
+import contextlib
+import threading
+import time
+
+import requests
+from programs import Program
+
+# Between two questions.
+PAUSE = 0.2
+
+
+class Pulse:
+    """Asks a URL until it is closed. What matters is how long nothing was answered, not what was."""
+
+    def __init__(self, url: str):
+        self.url = url
+        self.answers = 0
+        self._longest = 0.0
+        self._last = time.monotonic()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    @classmethod
+    def of(cls, program: Program) -> "Pulse":
+        """The pulse of the public listener, whose answers come from the same workers as everybody's rows."""
+        return cls(f"{program.url}/agents/none/executions/all")
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            with contextlib.suppress(requests.RequestException):
+                requests.get(self.url, timeout=60)
+                now = time.monotonic()
+                self._longest = max(self._longest, now - self._last)
+                self._last = now
+                self.answers += 1
+            self._stop.wait(PAUSE)
+
+    @property
+    def longest(self) -> float:
+        """The longest silence, the present one included."""
+        return max(self._longest, time.monotonic() - self._last)
+
+    def __enter__(self) -> "Pulse":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._stop.set()

@@ -1,0 +1,103 @@
+"""Nobody stops the whole process with a few ordinary requests: reads that others join while the budget is short."""
+
+import contextlib
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import count
+
+import pytest
+import requests
+from answers import NDJSON, Agent, assert_same, lines, whole
+from programs import KEY, wait_until
+from pulse import Pulse
+from rows import make_rows
+
+# A second's budget, so that what a minute's does shows in seconds.
+RATE = ("--upstream-rate", "20/s", "--request-deadline", "30s")
+JOINERS = 4
+# A busy machine is slow, a frozen gateway is silent for ever.
+SILENCE = 10
+IDS = (f"00000000-0000-4000-8000-{number:012x}" for number in count(1))
+
+
+class Stream:
+    """A streamed answer that is taken as fast as it comes."""
+
+    def __init__(self, agent: Agent, query: str = "", **headers: str):
+        more = {name.replace("_", "-"): value for name, value in headers.items()}
+        self._answer = requests.get(
+            f"{agent.url}?format=ndjson{query}", headers=agent.headers | more, stream=True, timeout=60
+        )
+        assert self._answer.status_code == 200, self._answer.text
+        self.body = bytearray()
+        self._is_left = False
+        self._thread = threading.Thread(target=self._take, daemon=True)
+        self._thread.start()
+
+    def _take(self) -> None:
+        with contextlib.suppress(requests.RequestException), self._answer:
+            for piece in self._answer.iter_content(None):
+                self.body += piece
+                if self._is_left:
+                    break
+
+    def rows(self) -> list[bytes]:
+        """All of it."""
+        self._thread.join(60)
+        return lines(bytes(self.body))
+
+    def __enter__(self) -> "Stream":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._is_left = True
+
+
+@pytest.fixture
+def crowded(agent_of, upstream):
+    """A gateway whose budget an export uses up, and an agent that nobody asked about."""
+    upstream.latency = 0.02
+    exported = agent_of(make_rows(20_000, 60), *RATE, days=61)
+    with Stream(exported):
+        wait_until(lambda: exported.program.metric("fanfold_upstream_waiting") >= 2)
+        yield replace(exported, id=next(IDS))
+
+
+def begun(agent: Agent, query: str = "") -> Stream:
+    """A stream that may not be kept, and has brought its first rows."""
+    stream = Stream(agent, query, Cache_Control="no-store")
+    wait_until(lambda: stream.body)
+    return stream
+
+
+def join(agent: Agent, ask) -> list[requests.Response]:
+    """What each of some callers gets who ask for the same while it is read."""
+    with Pulse.of(agent.program) as pulse, ThreadPoolExecutor(JOINERS) as pool:
+        asked = [pool.submit(ask) for _ in range(JOINERS)]
+        wait_until(lambda: pulse.longest > SILENCE or all(one.done() for one in asked), 90)
+        if pulse.longest > SILENCE:
+            agent.program.process.kill()
+            pytest.fail(f"nothing was answered for {pulse.longest:.0f} s")
+        return [one.result() for one in asked]
+
+
+@pytest.mark.parametrize("query", ["", "provider=plivo"])
+def test_a_read_that_is_not_kept_is_joined_without_a_freeze(crowded, upstream, query):
+    rows = make_rows(1_500, 5, seed=2)
+    upstream.agent(crowded.id, rows, KEY, days=6)
+    wanted = [row for row in rows if not query or row.provider == "plivo"]
+    unkept = begun(crowded, f"&{query}")
+    for got in join(crowded, lambda: crowded.ask(query)):
+        assert_same(whole(got), wanted)
+    assert_same(unkept.rows(), wanted)
+
+
+def test_pages_are_cut_from_it_without_one_too(crowded, upstream):
+    rows = make_rows(1_500, 5, seed=2)
+    upstream.agent(crowded.id, rows, KEY, days=6)
+    url = f"{crowded.base}/v2/agent/{crowded.id}/executions?page_size=50"
+    unkept = begun(crowded)
+    for got in join(crowded, lambda: requests.get(url, headers=crowded.headers, timeout=60)):
+        assert got.status_code == 200 and len(got.json()["data"]) == 50, got.text
+    assert_same(unkept.rows(), rows)
