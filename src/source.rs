@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
-use crate::domain::{AgentFacts, AgentId, Credential, CredentialId, Filters, Page, PageOf};
+use crate::domain::{AgentFacts, AgentId, Caller, Credential, CredentialId, Filters, Page, PageOf};
 pub use crate::telemetry::Trace;
 
 /// Where pages come from.
@@ -51,13 +51,24 @@ pub trait Source: Send + Sync + 'static {
         turn: &'a Turn,
     ) -> BoxFuture<'a, Result<RelayedPage, SourceError>>;
 
-    /// Whether the budget for a credential has room for what keeps answers fresh. A source without a budget always has.
-    fn room(&self, _credential: CredentialId) -> Room {
+    /// Whether a caller's share of the budget has room for what keeps answers fresh. A source without a budget always has.
+    fn room(&self, _credential: CredentialId, _caller: Caller) -> Room {
         Room::Ample
     }
 
-    /// How long it probably takes until so many more requests, one after the other, have room in the budget.
-    fn room_for(&self, credential: CredentialId, urgency: Urgency, requests: u64) -> Duration;
+    /// How long it probably takes until so many more requests of a caller have room in the budget.
+    fn room_for(&self, credential: CredentialId, caller: Caller, urgency: Urgency, requests: u64)
+    -> Duration;
+
+    /// Whether a page may be sent ahead of the check of its key: not while others wait to have theirs checked.
+    fn may_send_ahead(&self, _credential: CredentialId, _caller: Caller) -> bool {
+        true
+    }
+
+    /// Whether a caller is known: upstream accepted its key lately, or the gateway checked its token.
+    fn is_known(&self, _credential: CredentialId, _caller: Caller) -> bool {
+        true
+    }
 
     /// How far upstream's clock is ahead of ours, in microseconds, as learned from its answers' `Date`.
     fn clock_ahead_micros(&self) -> i64;
@@ -95,6 +106,8 @@ pub struct RelayedPage {
 /// On whose behalf upstream is asked, how urgently, and how long that may take.
 #[derive(Clone, Debug)]
 pub struct Turn {
+    /// Who asks: turns are taken per caller first. Of a shared read, the one who began it.
+    pub caller: Caller,
     /// Turns are taken per question.
     pub question: QuestionId,
     /// Which questions go first.

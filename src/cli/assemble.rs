@@ -2,6 +2,7 @@
 
 use std::num::NonZeroUsize;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use axum::Router;
 use http::HeaderValue;
@@ -49,7 +50,7 @@ pub fn assemble(settings: &Serve, tracer: &Tracer, shutdown: &Shutdown) -> Resul
     let capacity = settings.cache_bytes - relay_bytes;
     let store = Arc::new(MokaStore::new(capacity));
     let engine = Arc::new(Engine::new(
-        engine_settings(&settings.reading, relay_bytes),
+        engine_settings(&settings.reading, settings.budget.patience, relay_bytes),
         Arc::<Upstream>::clone(&upstream),
         Arc::<MokaStore>::clone(&store),
         Clock::from_wall(),
@@ -129,9 +130,14 @@ fn doors(settings: &Serve) -> Result<Doors, Vec<String>> {
     }
 }
 
-const fn engine_settings(reading: &config::ReadSettings, relay_bytes: u64) -> EngineSettings {
+const fn engine_settings(
+    reading: &config::ReadSettings,
+    budget_patience: Duration,
+    relay_bytes: u64,
+) -> EngineSettings {
     EngineSettings {
         fan_out: reading.fan_out,
+        budget_patience,
         window: reading.window,
         history_start: reading.history_start,
         live_ttl: reading.live_ttl,
@@ -161,6 +167,9 @@ fn gate_readings(upstream: &UpstreamStats) -> GateReadings {
     GateReadings {
         in_flight: gate.in_flight,
         waiting: gate.waiting,
+        waiting_unproven: gate.waiting_unproven,
+        slowed_agents: gate.slowed_agents,
+        held: [gate.held.largest, gate.held.others, gate.held.unproven],
         budget_left: gate.budget_left,
         pace: gate.pace,
         paused_for: gate.paused_for,

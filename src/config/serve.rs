@@ -39,6 +39,7 @@ pub(super) fn read(mut reader: SettingsReader, traces: Traces) -> Result<Serve, 
             rate: one("upstream-rate", values::rate),
             scope: one("rate-scope", values::rate_scope),
             refresh_reserve: one("refresh-reserve", values::share),
+            patience: one("budget-patience", values::length),
         }
     );
     let reading = read_all!(

@@ -52,6 +52,12 @@ pub(super) const FLAGS: &[Flag] = &[
         "20%",
         "The part of the budget (N%) that cold reads leave to refreshes",
     ),
+    Flag::new(
+        "budget-patience",
+        "LENGTH",
+        "3m",
+        "How long a stream that has begun waits for the budget without getting a page before it ends",
+    ),
     Flag::new("upstream-timeout", "LENGTH", "15s", "Longest wait for one attempt upstream"),
     Flag::new(
         "request-deadline",

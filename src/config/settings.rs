@@ -97,6 +97,8 @@ pub struct BudgetSettings {
     pub scope: RateScope,
     /// The part that cold reads leave to refreshes.
     pub refresh_reserve: Share,
+    /// How long a stream that has begun waits for the budget without getting a page.
+    pub patience: Duration,
 }
 
 /// How upstream is read, and how old what was read may get.

@@ -3,6 +3,7 @@
 //! Nothing here knows HTTP, a clock or a file; whatever is built from these types was checked once, at the edge.
 
 mod agent;
+mod caller;
 mod credential;
 mod entry;
 mod filters;
@@ -13,6 +14,7 @@ mod status;
 mod timestamp;
 
 pub use agent::{AgentId, NotAnAgentId};
+pub use caller::{Caller, CallerId, PeerGroup};
 pub use credential::{Credential, CredentialId};
 pub use entry::{Digest, Entry, EntryRow, EntrySlice, NewRow, Room, RoomStats, Runs};
 pub use filters::{BatchId, CallType, Filters, NotAFilterValue, Provider};

@@ -18,7 +18,7 @@ use super::{AskError, plan};
 use crate::domain::{AgentFacts, Filters, MAX_PAGE_SIZE, Span, Status, Timestamp};
 use crate::source::{Deadline, Departure, QuestionId, SourceError, Subject, Turn, Urgency};
 
-/// How long the reads of a stream that has begun may wait for the budget: longer than any stream.
+/// Longer than any stream: what bounds its reads is how long they wait for the budget.
 pub(super) const STREAM_DEADLINE: Duration = Duration::from_hours(365 * 24);
 
 /// An answer keeps some of its time for what comes after the last page, or the first of a stream.
@@ -30,10 +30,11 @@ pub(super) async fn ask(inner: &Arc<Inner>, question: Question) -> Result<Answer
         Pace::Collected { deadline } => deadline,
         Pace::Streamed { row_wait } => Instant::now() + row_wait,
     };
-    let turn = turn(&question, by);
+    let turn = turn(&question, by, inner.settings.budget_patience);
     let admitted = tokio::time::timeout_at(by, admitted(inner, &question, &turn)).await;
-    let (facts, opening) = admitted
-        .unwrap_or_else(|_| Err(AskError::nothing_ready(&*inner.source, question.credential.id())))?;
+    let (facts, opening) = admitted.unwrap_or_else(|_| {
+        Err(AskError::nothing_ready(&*inner.source, question.credential.id(), question.caller))
+    })?;
     // Read once: what goes up to the present must end where the present is said to be.
     let now = inner.clock.now();
     let mut present = Present { to: inner.clock.upstream_now(&*inner.source), pinned_at: now };
@@ -50,7 +51,8 @@ pub(super) async fn ask(inner: &Arc<Inner>, question: Question) -> Result<Answer
     // Rows of one status are no part of what is known of all.
     let opening = opening.filter(|opening| opening.is_of(&scope));
     let credential = question.credential.id();
-    let policy = inner.policy(membership, credential).wished(&question.wish).of_scope(scope.beat);
+    let policy =
+        inner.policy(membership, credential, question.caller).wished(&question.wish).of_scope(scope.beat);
     let status = if membership == Membership::Rows { question.filters.status.clone() } else { None };
     let present = known_present(&scope, &policy, asked_at).unwrap_or(present);
     let Some(span) = Span::new(span.from(), span.to().min(present.to)) else {
@@ -89,18 +91,19 @@ pub(super) async fn ask(inner: &Arc<Inner>, question: Question) -> Result<Answer
 }
 
 /// Whose turn it is for all that a question reads, whose first rows are of use until `by`.
-fn turn(question: &Question, by: Instant) -> Turn {
+fn turn(question: &Question, by: Instant, budget_patience: Duration) -> Turn {
     let now = Instant::now();
     let left = by.saturating_duration_since(now).saturating_sub(AFTER_READING);
-    let retry_for = match question.pace {
-        Pace::Collected { .. } => left,
-        Pace::Streamed { row_wait } => row_wait,
+    let (retry_for, budget_wait) = match question.pace {
+        Pace::Collected { .. } => (left, None),
+        Pace::Streamed { row_wait } => (row_wait, Some(budget_patience)),
     };
     Turn {
+        caller: question.caller,
         question: QuestionId::unique(),
         urgency: Urgency::Refresh,
         deadline: Some(Deadline::at(now + left)),
-        budget_wait: None,
+        budget_wait,
         retry_for,
         trace: question.trace.clone(),
         departure: Departure::default(),

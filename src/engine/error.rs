@@ -1,7 +1,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use crate::domain::{CredentialId, Span};
+use crate::domain::{Caller, CredentialId, Span};
 use crate::source::{Source, SourceError, Urgency};
 
 /// Why a question has no answer, or not all of one.
@@ -57,7 +57,7 @@ impl AskError {
     }
 
     /// The deadline passed while a single request waited.
-    pub(super) fn nothing_ready(source: &dyn Source, credential: CredentialId) -> Self {
-        Self::not_ready(0, 1, source.room_for(credential, Urgency::Refresh, 1))
+    pub(super) fn nothing_ready(source: &dyn Source, credential: CredentialId, caller: Caller) -> Self {
+        Self::not_ready(0, 1, source.room_for(credential, caller, Urgency::Refresh, 1))
     }
 }

@@ -12,7 +12,7 @@ use super::scopes::Scopes;
 use super::settings::EngineSettings;
 use super::stretch::Stretch;
 use super::{AskError, plan};
-use crate::domain::{AgentId, CredentialId};
+use crate::domain::{AgentId, Caller, CredentialId};
 use crate::shutdown::Shutdown;
 use crate::source::{Source, SourceError, Subject};
 use crate::store::Store;
@@ -63,10 +63,10 @@ impl Inner {
         }
     }
 
-    /// How old things may get for a credential's questions, as far as the budget allows it.
-    pub(super) fn policy(&self, membership: Membership, credential: CredentialId) -> Policy {
-        let room = || self.source.room(credential);
-        let factor = self.stretch.factor(credential, self.clock.now(), room);
+    /// How old things may get for a caller's questions, as far as the budget allows it.
+    pub(super) fn policy(&self, membership: Membership, credential: CredentialId, caller: Caller) -> Policy {
+        let room = || self.source.room(credential, caller);
+        let factor = self.stretch.factor(caller.id, self.clock.now(), room);
         self.settings.policy(membership).stretched(factor)
     }
 

@@ -40,7 +40,7 @@ pub use verdict::{CacheReport, Collected, Freshness, Missing, StaleReason, Verdi
 #[doc(hidden)]
 pub use yardstick::Yardstick;
 
-use crate::domain::AgentId;
+use crate::domain::{AgentId, Caller, CredentialId};
 use crate::shutdown::Shutdown;
 use crate::source::Source;
 use crate::store::Store;
@@ -86,6 +86,11 @@ impl Engine {
     /// Forgets all that is kept of an agent, under every credential.
     pub fn forget(&self, agent: AgentId) {
         self.inner.forget(agent);
+    }
+
+    /// Whether a caller is known: upstream accepted its key lately, or the gateway checked its token.
+    pub fn is_known(&self, credential: CredentialId, caller: Caller) -> bool {
+        self.inner.source.is_known(credential, caller)
     }
 
     /// How many scopes are kept.

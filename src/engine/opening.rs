@@ -65,6 +65,9 @@ impl Openings {
         let wide = Subject { filters: question.filters.without_status(), ..subject.clone() };
         let is_known = || !inner.scopes.of_any_status(&wide).is_empty();
         let window = inner.settings.window?;
+        if !inner.source.may_send_ahead(question.credential.id(), question.caller) {
+            return None;
+        }
         if question.wish.only_if_cached || is_known() {
             return None;
         }

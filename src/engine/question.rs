@@ -2,12 +2,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::domain::{AgentId, Credential, Filters, Timestamp};
+use crate::domain::{AgentId, Caller, Credential, Filters, Timestamp};
 use crate::source::Trace;
 
 /// A client's request in canonical form.
 #[derive(Clone, Debug)]
 pub struct Question {
+    /// Who asks: whose share of the budget is used.
+    pub caller: Caller,
     /// With which credential upstream is asked; nothing known under another one is looked at.
     pub credential: Credential,
     /// Whose executions.

@@ -20,7 +20,7 @@ use super::question::Wish;
 use super::reading::place;
 use super::single_flight::{Listener, SingleFlight};
 use super::verdict::{CacheReport, Freshness, StaleReason};
-use crate::domain::{AgentId, Credential, CredentialId, Entry, Filters, Page, Span, Timestamp};
+use crate::domain::{AgentId, Caller, Credential, CredentialId, Entry, Filters, Page, Span, Timestamp};
 use crate::shutdown::Shutdown;
 use crate::source::{
     Deadline, Departure, QuestionId, RelayedPage, SourceError, Subject, Trace, Turn, Urgency,
@@ -29,6 +29,8 @@ use crate::source::{
 /// A question for one page of upstream's own.
 #[derive(Clone, Debug)]
 pub struct RelayQuestion {
+    /// Who asks: whose share of the budget is used.
+    pub caller: Caller,
     /// With which credential upstream is asked.
     pub credential: Credential,
     /// Whose executions.
@@ -110,9 +112,9 @@ impl Relays {
 }
 
 pub(super) async fn relay(inner: &Arc<Inner>, question: RelayQuestion) -> Result<Relayed, AskError> {
-    let (deadline, credential) = (question.deadline, question.credential.id());
+    let (deadline, credential, caller) = (question.deadline, question.credential.id(), question.caller);
     let answer = tokio::time::timeout_at(deadline, answer(inner, question)).await;
-    answer.unwrap_or_else(|_| Err(AskError::nothing_ready(&*inner.source, credential)))
+    answer.unwrap_or_else(|_| Err(AskError::nothing_ready(&*inner.source, credential, caller)))
 }
 
 async fn answer(inner: &Arc<Inner>, question: RelayQuestion) -> Result<Relayed, AskError> {
@@ -120,7 +122,7 @@ async fn answer(inner: &Arc<Inner>, question: RelayQuestion) -> Result<Relayed, 
     let key: Key = (question.credential.id(), question.agent, question.canonical_query.as_str().into());
     let mut turn = turn(&question);
     let membership = if question.has_changing_filter { Membership::Spans } else { Membership::Fixed };
-    let policy = inner.policy(membership, question.credential.id()).wished(&question.wish);
+    let policy = inner.policy(membership, question.credential.id(), question.caller).wished(&question.wish);
     let standing = inner.access.known(key.0, key.1);
     if let Standing::Refused(error) = standing {
         return Err(error.into());
@@ -207,6 +209,7 @@ async fn answer(inner: &Arc<Inner>, question: RelayQuestion) -> Result<Relayed, 
 
 fn turn(question: &RelayQuestion) -> Turn {
     Turn {
+        caller: question.caller,
         question: QuestionId::unique(),
         urgency: Urgency::Refresh,
         deadline: Some(Deadline::at(question.deadline)),

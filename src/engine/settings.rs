@@ -9,6 +9,8 @@ use crate::domain::Timestamp;
 pub struct EngineSettings {
     /// Pages in flight for one answer.
     pub fan_out: usize,
+    /// How long a stream that has begun waits for the budget without getting a page.
+    pub budget_patience: Duration,
     /// The widest span asked of upstream; none for an upstream that takes no dates.
     pub window: Option<Duration>,
     /// Where history begins when the agent's own `created_at` can't be had.

@@ -1,14 +1,14 @@
 //! How much older everything may get while keeping it as fresh as promised would take more than the budget.
 //!
-//! Where the budget leaves next to no room, all times to live of a credential's questions grow together, and they
-//! shrink again once there is room: so what is due fits the budget, everybody's answers age alike, and nobody waits for
-//! a turn that does not come. It is found by feeling, not by reckoning, since what will be asked is not known.
+//! Where a caller's share of the budget leaves next to no room, all times to live of its questions grow together, and they
+//! shrink again once there is room: so what is due fits the share, and nobody waits for a turn that does not come. A caller
+//! that stays below its share keeps its times. The factor is adjusted by feedback, because future demand is unknown.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::domain::{CredentialId, Timestamp};
+use crate::domain::{CallerId, Timestamp};
 use crate::source::Room;
 
 /// By what part times to live grow in a second without room: they double in 14.
@@ -23,16 +23,16 @@ const MOST: f64 = 16.0;
 /// The longest time without questions that counts as a time without room: nobody looked.
 const LONGEST_STEP: Duration = Duration::from_secs(5);
 
-/// How often a credential's room is looked at.
+/// How often a caller's room is looked at.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// The most credentials whose times are stretched at once; those beyond keep theirs.
-const MOST_CREDENTIALS: usize = 1_024;
+/// The most callers whose times are stretched at once; those beyond keep theirs.
+const MOST_CALLERS: usize = 1_024;
 
 /// The factors by which times to live are stretched.
 #[derive(Debug, Default)]
 pub(super) struct Stretch {
-    stretched: Mutex<HashMap<CredentialId, State>>,
+    stretched: Mutex<HashMap<CallerId, State>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -43,15 +43,10 @@ struct State {
 }
 
 impl Stretch {
-    /// The factor for a credential's questions, at least 1. `room` is asked at most once a second.
-    pub(super) fn factor(
-        &self,
-        credential: CredentialId,
-        now: Timestamp,
-        room: impl FnOnce() -> Room,
-    ) -> f64 {
+    /// The factor for a caller's questions, at least 1. `room` is asked at most once a second.
+    pub(super) fn factor(&self, caller: CallerId, now: Timestamp, room: impl FnOnce() -> Room) -> f64 {
         let mut stretched = self.stretched.lock().unwrap_or_else(PoisonError::into_inner);
-        let state = stretched.get(&credential).copied();
+        let state = stretched.get(&caller).copied();
         if state.is_some_and(|state| now.since(state.looked_at) < EVERY) {
             return state.map_or(1.0, |state| state.factor);
         }
@@ -63,11 +58,11 @@ impl Stretch {
         };
         let state = State { factor: factor.clamp(1.0, MOST), looked_at: now, ..before }.tell();
         if state.factor > 1.0 {
-            if stretched.len() < MOST_CREDENTIALS || stretched.contains_key(&credential) {
-                stretched.insert(credential, state);
+            if stretched.len() < MOST_CALLERS || stretched.contains_key(&caller) {
+                stretched.insert(caller, state);
             }
         } else {
-            stretched.remove(&credential);
+            stretched.remove(&caller);
         }
         state.factor
     }
@@ -101,7 +96,7 @@ impl State {
 mod tests {
     use super::*;
 
-    const WHO: CredentialId = CredentialId::new([1; 16]);
+    const WHO: CallerId = CallerId::Token([1; 16]);
 
     fn at(seconds: u64) -> Timestamp {
         Timestamp::from_micros(1_790_000_000_000_000).plus(Duration::from_secs(seconds))
@@ -124,10 +119,10 @@ mod tests {
     }
 
     #[test]
-    fn one_credential_without_room_stretches_nobody_elses_times() {
+    fn one_caller_without_room_stretches_nobody_elses_times() {
         let stretch = Stretch::default();
         asked(&stretch, 0..60, Room::Short);
-        let other = stretch.factor(CredentialId::new([2; 16]), at(60), || Room::Ample);
+        let other = stretch.factor(CallerId::Token([2; 16]), at(60), || Room::Ample);
         assert!((other - 1.0).abs() < f64::EPSILON);
     }
 

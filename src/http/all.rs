@@ -10,13 +10,13 @@ use bytes::Bytes;
 use futures_util::stream;
 use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode, Version, header};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::App;
 use super::body::{Ended, Streamed, Whole, end_record, envelope, events};
 use super::negotiate::{Codings, MediaType};
 use super::params::invalid;
+use super::places::Place;
 use super::prefer::{Prefer, wish};
 use super::present::{self, Etag, Kept, TOTAL_COUNT, Told};
 use super::problem::{Code, Manner, Problem};
@@ -41,7 +41,7 @@ async fn answer(app: Arc<App>, agent: AgentSegment, parts: Parts) -> Result<Resp
     let visit = Visit::begin(&app, &agent, &parts, Manner::Own).await?;
     let wanted = Wanted::read(parts, app.settings.request_deadline)?;
     visit.account.note_format(wanted.media.format);
-    let place = app.take_place()?;
+    let place = app.take_place(&visit)?;
     let ask = Box::pin(app.engine.ask(wanted.question(&visit)));
     let answer = app.unless_ended(ask).await.map_err(|e| visit.face.problem(&e))?;
     if let Some(response) = answer.foregone().and_then(|verdict| wanted.not_modified(verdict, &visit)) {
@@ -106,6 +106,7 @@ impl Wanted {
     fn question(&self, visit: &Visit) -> Question {
         let wait = self.prefer.wait_within(self.longest_wait);
         Question {
+            caller: visit.caller,
             credential: visit.credential.clone(),
             agent: visit.agent,
             filters: self.params.filters.clone(),
@@ -140,7 +141,7 @@ impl Wanted {
         workbench: &Workbench,
         collected: Collected,
         visit: &Visit,
-        place: OwnedSemaphorePermit,
+        place: Place,
     ) -> Result<Response, Problem> {
         let Collected { slices, verdict } = collected;
         let (framing, last_line) = match (self.media.format, self.params.end_record) {
@@ -163,7 +164,7 @@ impl Wanted {
         write_whole(workbench, whole, self.codings, &self.parts.method, place, response).await
     }
 
-    fn stream(self, app: &App, answer: Answer, visit: Visit, place: OwnedSemaphorePermit) -> Response {
+    fn stream(self, app: &App, answer: Answer, visit: Visit, place: Place) -> Response {
         let verdict = answer.foregone().cloned();
         let told = verdict.as_ref().map_or(Told::Unknown(self.prefer.tolerance), Told::Verdict);
         let coding = self.codings.preferred;
@@ -201,7 +202,7 @@ pub(super) async fn write_whole(
     whole: Whole,
     codings: Codings,
     method: &Method,
-    place: OwnedSemaphorePermit,
+    place: Place,
     mut response: Response,
 ) -> Result<Response, Problem> {
     let coding = codings.for_length(whole.len());

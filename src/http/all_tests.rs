@@ -4,7 +4,6 @@ use std::num::NonZeroUsize;
 use axum::http::Request;
 use http::HeaderMap;
 use http_body_util::BodyExt;
-use tokio::sync::Semaphore;
 
 use super::*;
 use crate::domain::{AgentId, Credential, CredentialId, Digest, Span, Timestamp};
@@ -18,6 +17,7 @@ const LONGEST: Duration = Duration::from_secs(50);
 
 fn visit() -> Visit {
     Visit {
+        caller: crate::domain::Caller::of_key(crate::domain::CredentialId::new([1; 16])),
         agent: AgentId::new(uuid::Uuid::from_u128(7)),
         credential: Credential::new(CredentialId::new([0; 16]), "bn-1".to_owned().into()),
         face: Face { manner: Manner::Own, key: Key::Callers },
@@ -50,8 +50,8 @@ fn two_rows() -> Collected {
     Collected { slices: vec![whole_slice(&["{\"id\":\"a\"}", "{\"id\":\"b\"}"])], verdict: verdict(2) }
 }
 
-fn place() -> OwnedSemaphorePermit {
-    Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap()
+fn place() -> Place {
+    Place::alone()
 }
 
 async fn whole(wanted: Wanted, collected: Collected) -> Response {

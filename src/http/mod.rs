@@ -23,6 +23,7 @@ mod host;
 mod negotiate;
 mod page;
 mod params;
+mod places;
 mod prefer;
 mod present;
 mod question;
@@ -36,10 +37,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use self::auth::Doors;
+use self::places::{NoPlace, Place, Places, Standing};
 use self::problem::{Code, Problem};
+use self::visit::Visit;
 use crate::encode::Workbench;
 use crate::engine::{AskError, Engine};
 use crate::shutdown::Shutdown;
@@ -84,8 +86,8 @@ pub struct App {
     observer: Observer,
     /// What bodies gave and no socket has taken.
     waiting: HeldBytes,
-    /// One permit for each answer under way.
-    questions: Arc<Semaphore>,
+    /// One place for each answer under way.
+    places: Arc<Places>,
 }
 
 impl App {
@@ -98,23 +100,14 @@ impl App {
         observer: Observer,
     ) -> Self {
         let cores = std::thread::available_parallelism().unwrap_or(std::num::NonZeroUsize::MIN);
-        let questions = Arc::new(Semaphore::new(settings.max_questions.min(Semaphore::MAX_PERMITS)));
+        let places = Arc::new(Places::new(settings.max_questions));
         let workbench = Workbench::new(cores);
-        Self {
-            engine,
-            doors,
-            settings,
-            shutdown,
-            workbench,
-            observer,
-            waiting: HeldBytes::default(),
-            questions,
-        }
+        Self { engine, doors, settings, shutdown, workbench, observer, waiting: HeldBytes::default(), places }
     }
 
     /// How many answers are under way.
     pub fn questions_under_way(&self) -> usize {
-        self.settings.max_questions.saturating_sub(self.questions.available_permits())
+        self.places.taken()
     }
 
     /// How many bytes wait for slow readers.
@@ -132,14 +125,20 @@ impl App {
         }
     }
 
-    /// A place among the answers under way; it is given back when the answer's body is dropped.
-    fn take_place(&self) -> Result<OwnedSemaphorePermit, Problem> {
-        Arc::clone(&self.questions).try_acquire_owned().map_err(|_| {
-            let most = self.settings.max_questions;
-            Problem::new(
+    /// A place among the responses under way; it is given back when the response's body is dropped.
+    fn take_place(&self, visit: &Visit) -> Result<Place, Problem> {
+        let is_known = self.engine.is_known(visit.credential.id(), visit.caller);
+        let standing = if is_known { Standing::Known } else { Standing::Unproven };
+        let most = self.settings.max_questions;
+        self.places.take(visit.caller, standing).map_err(|no_place| match no_place {
+            NoPlace::AllTaken => Problem::new(
                 Code::Overloaded,
                 format!("{most} questions are under way, which is the most there may be"),
-            )
+            ),
+            NoPlace::ShareTaken => Problem::new(
+                Code::RateLimited,
+                format!("this caller's share of the {most} questions that may be under way is taken"),
+            ),
         })
     }
 }

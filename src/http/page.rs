@@ -13,7 +13,6 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode, header};
 use sha2::Digest as _;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::App;
@@ -21,6 +20,7 @@ use super::all::write_whole;
 use super::body::{Whole, page_envelope};
 use super::negotiate::Codings;
 use super::params::Params;
+use super::places::Place;
 use super::prefer::{Prefer, wish};
 use super::present::{self, Etag, Kept};
 use super::problem::{Manner, Problem};
@@ -52,7 +52,7 @@ async fn answer(app: Arc<App>, agent: AgentSegment, parts: Parts) -> Result<Resp
     visit.account.note_format(Format::Json);
     let codings = Codings::choose(&parts.headers)?;
     let params = Params::read(parts.uri.query())?;
-    let place = app.take_place()?;
+    let place = app.take_place(&visit)?;
     let page = if params.has("from") || params.has("to") {
         relayed(&app, &visit, &parts, &params).await?
     } else {
@@ -78,7 +78,7 @@ impl Page {
         visit: &Visit,
         parts: &Parts,
         codings: Codings,
-        place: OwnedSemaphorePermit,
+        place: Place,
     ) -> Result<Response, Problem> {
         visit.account.note_report(self.report);
         let mut response = Response::new(Body::empty());
@@ -98,6 +98,7 @@ impl Page {
 
 async fn relayed(app: &App, visit: &Visit, parts: &Parts, params: &Params) -> Result<Page, Problem> {
     let question = RelayQuestion {
+        caller: visit.caller,
         credential: visit.credential.clone(),
         agent: visit.agent,
         query: parts.uri.query().unwrap_or_default().to_owned(),
@@ -148,6 +149,7 @@ impl Cut {
 
     async fn take(self, app: &App, visit: &Visit, parts: &Parts) -> Result<Page, Problem> {
         let question = Question {
+            caller: visit.caller,
             credential: visit.credential.clone(),
             agent: visit.agent,
             filters: self.filters,

@@ -6,7 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
-use crate::domain::{AgentFacts, AgentId, Credential, CredentialId, Page, PageOf, Rounding, Row, Timestamp};
+use crate::domain::{
+    AgentFacts, AgentId, Caller, Credential, CredentialId, Page, PageOf, Rounding, Row, Timestamp,
+};
 use crate::engine::{Clock, Engine, EngineSettings};
 use crate::shutdown::Shutdown;
 use crate::source::{RelayedPage, Source, SourceError, Subject, Turn, UpstreamWords, Urgency};
@@ -33,6 +35,7 @@ fn instant(text: &str) -> Timestamp {
 pub(super) fn engine(shutdown: &Shutdown) -> Arc<Engine> {
     let settings = EngineSettings {
         fan_out: 8,
+        budget_patience: Duration::from_mins(3),
         window: Some(Duration::from_hours(7 * 24)),
         history_start: None,
         live_ttl: Duration::from_secs(10),
@@ -115,7 +118,7 @@ impl Source for Script {
         })
     }
 
-    fn room_for(&self, _: CredentialId, _: Urgency, _: u64) -> Duration {
+    fn room_for(&self, _: CredentialId, _: Caller, _: Urgency, _: u64) -> Duration {
         Duration::ZERO
     }
 

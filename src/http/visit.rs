@@ -1,3 +1,4 @@
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::Path;
@@ -7,12 +8,14 @@ use http::request::Parts;
 use super::account::Account;
 use super::problem::{Face, Manner, Problem};
 use super::{App, params};
-use crate::domain::{AgentId, Credential};
+use crate::domain::{AgentId, Caller, Credential, PeerGroup};
 use crate::telemetry::Trace;
 
 /// Somebody who may ask about an agent.
 #[derive(Debug)]
 pub(super) struct Visit {
+    /// Whose share of everything is used.
+    pub(super) caller: Caller,
     /// Whom they ask about.
     pub(super) agent: AgentId,
     /// What upstream is asked with.
@@ -49,6 +52,14 @@ impl Visit {
         let agent = params::agent(text)?;
         account.note_agent(agent);
         let credential = caller.credential_for(agent)?;
-        Ok(Self { agent, credential, face: caller.face(manner), account })
+        // The server says where a request came from.
+        let peer = parts.extensions.get::<IpAddr>().copied().map_or(PeerGroup::Unknown, PeerGroup::of);
+        Ok(Self {
+            caller: Caller { id: caller.id(), peer },
+            agent,
+            credential,
+            face: caller.face(manner),
+            account,
+        })
     }
 }

@@ -1,4 +1,5 @@
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,11 +48,11 @@ pub async fn serve(
             accepted = accept(&listener, &places, &roster) => accepted,
         };
         match accepted {
-            Ok((stream, place)) => {
+            Ok((stream, peer, place)) => {
                 prepare(&stream);
                 let flow = Arc::new(Flow::new(Arc::clone(&heads)));
                 let entry = roster.enter(Arc::clone(&flow));
-                let host = Host { limits, counts: counts.clone(), shutdown: shutdown.clone() };
+                let host = Host { peer, limits, counts: counts.clone(), shutdown: shutdown.clone() };
                 let run = connection::run(stream, router.clone(), flow, host);
                 let open = counts.open();
                 shutdown.spawn(async move {
@@ -76,12 +77,12 @@ async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
     roster: &Roster,
-) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
-    let (stream, _) = listener.accept().await?;
+) -> io::Result<(TcpStream, IpAddr, OwnedSemaphorePermit)> {
+    let (stream, address) = listener.accept().await?;
     loop {
         let place = Arc::clone(places).acquire_owned();
         match tokio::time::timeout(LOOK_FOR_ROOM, place).await {
-            Ok(place) => return Ok((stream, place.map_err(io::Error::other)?)),
+            Ok(place) => return Ok((stream, address.ip(), place.map_err(io::Error::other)?)),
             Err(_) => roster.shed(),
         }
     }

@@ -1,5 +1,6 @@
 use std::convert::Infallible;
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,6 +50,8 @@ const SHED_GRACE: Duration = Duration::from_millis(250);
 /// What a connection is served with.
 #[derive(Clone, Debug)]
 pub(super) struct Host {
+    /// Where the connection comes from.
+    pub(super) peer: IpAddr,
     pub(super) limits: Limits,
     pub(super) counts: ConnectionCounts,
     pub(super) shutdown: Shutdown,
@@ -59,12 +62,13 @@ pub(super) async fn run<T>(io: T, router: Router, flow: Arc<Flow>, host: Host)
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let Host { limits, counts, shutdown } = host.clone();
+    let Host { peer, limits, counts, shutdown } = host.clone();
     let part = shutdown.part();
     let service = hyper::service::service_fn({
         let (flow, part) = (Arc::clone(&flow), part.clone());
         move |mut request| {
             request.extensions_mut().insert(part.clone());
+            request.extensions_mut().insert(peer);
             answer(router.clone(), request, Answering::begin(&flow))
         }
     });
@@ -182,7 +186,7 @@ struct Tasks(Host);
 
 impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Tasks {
     fn execute(&self, stream: F) {
-        let Host { limits, counts, shutdown } = self.0.clone();
+        let Host { limits, counts, shutdown, .. } = self.0.clone();
         let taking = Arc::new(Taking::default());
         shutdown.spawn(async move {
             tokio::select! {

@@ -74,6 +74,12 @@ pub struct GateReadings {
     pub in_flight: usize,
     /// Requests waiting for their turn.
     pub waiting: usize,
+    /// How many of these carry keys that upstream has not accepted yet.
+    pub waiting_unproven: usize,
+    /// Agents whose requests alone are slowed down.
+    pub slowed_agents: usize,
+    /// Requests of the last period, by whose they are: the caller with the most, all others, unproven keys.
+    pub held: [usize; 3],
     /// Requests that the tightest budget has left; none without a limit.
     pub budget_left: Option<usize>,
     /// The part that 429 and time-outs left of the speed before: 1 where none is remembered.
@@ -152,12 +158,36 @@ impl Collector for ReadingsCollector {
             gate.pace,
         )?;
         gauge("fanfold_gate_paused_seconds", "How long the gate stays shut", gate.paused_for.as_secs_f64())?;
+        gauge(
+            "fanfold_gate_slowed_agents",
+            "Agents that are slowed down alone because upstream refuses their requests or leaves them hanging",
+            gate.slowed_agents as f64,
+        )?;
         let breaker = match gate.breaker {
             Breaker::Closed => 0.0,
             Breaker::Probing => 1.0,
             Breaker::Open => 2.0,
         };
         gauge("fanfold_breaker_state", "0 closed, 1 probing, 2 open", breaker)?;
+        let mut classes = |name: &str, help: &str, values: &[(&'static str, usize)]| {
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            for (class, value) in values {
+                ConstGauge::new(*value as f64).encode(family.encode_family(&[("class", *class)])?)?;
+            }
+            Ok::<_, fmt::Error>(())
+        };
+        let unproven = gate.waiting_unproven;
+        classes(
+            "fanfold_gate_waiting",
+            "Requests upstream that wait for their turn, by whether upstream has accepted their key",
+            &[("known", gate.waiting.saturating_sub(unproven)), ("unproven", unproven)],
+        )?;
+        let [largest, others, unproven] = gate.held;
+        classes(
+            "fanfold_budget_held",
+            "Requests of the last period by whose they are: the caller with the most, all others, unproven keys",
+            &[("largest", largest), ("others", others), ("unproven", unproven)],
+        )?;
         let mut counter = |name: &str, help: &str, value: u64| {
             let counter = ConstCounter::new(value);
             let metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;

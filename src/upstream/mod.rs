@@ -33,7 +33,7 @@ use futures_util::future::BoxFuture;
 use reqwest::Url;
 use tokio::time::{Instant, sleep};
 
-use crate::domain::{AgentFacts, AgentId, Credential, CredentialId, Page, PageOf};
+use crate::domain::{AgentFacts, AgentId, Caller, CallerId, Credential, CredentialId, Page, PageOf};
 use crate::source::{
     Deadline, RelayedPage, Room, Source, SourceError, Subject, Turn, UpstreamWords, Urgency,
 };
@@ -43,8 +43,8 @@ use accepted::Accepted;
 use client::HttpClient;
 use clock::ClockEstimate;
 use exchange::Failure;
-use gate::{Asker, Gate, Refusal};
-pub use gate::{BreakerState, GateSnapshot};
+use gate::{Applicant, Asker, Gate, Refusal, Standing};
+pub use gate::{BreakerState, GateSnapshot, Holdings};
 use misfit::{Asked as AskedFor, Fitted, Habits};
 pub use page::{Fault, parse as parse_page};
 use retry::{Cause, Limits, RetryBudget, Tries};
@@ -144,9 +144,9 @@ impl Upstream {
         F: Fn(Bytes) -> Result<Fitted<T>, page::Fault> + Clone + Send + 'static,
     {
         let mut tries = Tries::default();
-        let mut said = None;
+        let (mut said, since) = (None, Instant::now());
         loop {
-            let Failure { error, cause } = match self.attempt(&ask, &mut tries, read.clone()).await {
+            let Failure { error, cause } = match self.attempt(&ask, since, &mut tries, read.clone()).await {
                 Ok(answer) => {
                     self.retries.lock().unwrap_or_else(PoisonError::into_inner).deposit();
                     return Ok(answer);
@@ -172,14 +172,20 @@ impl Upstream {
     }
 
     /// One attempt: a turn, an exchange, and the reading of what came.
-    async fn attempt<T, F>(&self, ask: &Ask<'_>, tries: &mut Tries, read: F) -> Result<T, Failure>
+    async fn attempt<T, F>(
+        &self,
+        ask: &Ask<'_>,
+        since: Instant,
+        tries: &mut Tries,
+        read: F,
+    ) -> Result<T, Failure>
     where
         T: Send + 'static,
         F: Fn(Bytes) -> Result<Fitted<T>, page::Fault> + Send + 'static,
     {
         let credential = ask.credential.id();
-        let standing = self.accepted.standing(credential);
-        let asker = Asker { credential, agent: ask.about.agent(), standing, turn: ask.turn };
+        let standing = self.standing(credential, ask.turn.caller);
+        let asker = Asker { credential, agent: ask.about.agent(), standing, since, turn: ask.turn };
         ask.turn.departure.waits();
         let lined_up = Instant::now();
         let pass = match self.gate.enter(asker).await {
@@ -213,6 +219,18 @@ impl Upstream {
         // It only fails with the runtime.
         let _left = tokio::task::spawn_blocking(move || client.leave(pool)).await;
         Err(malformed("an answer to another question".to_owned(), Cause::Misfit))
+    }
+
+    /// Whether a caller is known: upstream accepted the key, or the gateway checked the token.
+    fn standing(&self, credential: CredentialId, caller: Caller) -> Standing {
+        match caller.id {
+            CallerId::Token(_) => Standing::Accepted,
+            CallerId::Key(_) => self.accepted.standing(credential),
+        }
+    }
+
+    fn applicant(&self, credential: CredentialId, caller: Caller) -> Applicant {
+        Applicant { credential, caller, standing: self.standing(credential, caller) }
     }
 
     fn last_fault(&self) -> MutexGuard<'_, String> {
@@ -302,14 +320,27 @@ impl Source for Upstream {
         self.ask(ask, move |body| page::relay(body, &asked)).boxed()
     }
 
-    fn room(&self, credential: CredentialId) -> Room {
-        self.gate.room(credential)
+    fn room(&self, credential: CredentialId, caller: Caller) -> Room {
+        self.gate.room(self.applicant(credential, caller))
     }
 
-    fn room_for(&self, credential: CredentialId, urgency: Urgency, requests: u64) -> Duration {
-        let standing = self.accepted.standing(credential);
+    fn room_for(
+        &self,
+        credential: CredentialId,
+        caller: Caller,
+        urgency: Urgency,
+        requests: u64,
+    ) -> Duration {
         let requests = usize::try_from(requests).unwrap_or(usize::MAX);
-        self.gate.room_for(credential, gate::Kind { urgency, standing }, requests)
+        self.gate.room_for(self.applicant(credential, caller), urgency, requests)
+    }
+
+    fn may_send_ahead(&self, credential: CredentialId, caller: Caller) -> bool {
+        self.is_known(credential, caller) || self.gate.has_room_to_prove(credential)
+    }
+
+    fn is_known(&self, credential: CredentialId, caller: Caller) -> bool {
+        self.standing(credential, caller) == Standing::Accepted
     }
 
     fn clock_ahead_micros(&self) -> i64 {

@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use crate::domain::{CredentialId, Filters, Rounding, Span, Timestamp};
+use crate::domain::{Caller, CredentialId, Filters, Rounding, Span, Timestamp};
 use crate::source::{Departure, QuestionId, Trace, Urgency};
 
 use super::*;
@@ -107,6 +107,7 @@ fn agent() -> AgentId {
 
 fn turn(retry_for: Duration) -> Turn {
     Turn {
+        caller: Caller::of_key(CredentialId::new([1; 16])),
         question: QuestionId::unique(),
         urgency: Urgency::Cold,
         deadline: None,

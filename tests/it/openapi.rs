@@ -10,7 +10,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use axum::response::Response;
-use fanfold::domain::{AgentFacts, AgentId, Credential, CredentialId, Entry, Page, PageOf};
+use fanfold::domain::{AgentFacts, AgentId, Caller, Credential, CredentialId, Entry, Page, PageOf};
 use fanfold::engine::{Clock, Engine, EngineSettings};
 use fanfold::http::auth::Doors;
 use fanfold::http::problem::{Code, Problem};
@@ -94,7 +94,7 @@ impl Source for Nothing {
         Box::pin(async { Err(SourceError::TimedOut) })
     }
 
-    fn room_for(&self, _: CredentialId, _: Urgency, _: u64) -> Duration {
+    fn room_for(&self, _: CredentialId, _: Caller, _: Urgency, _: u64) -> Duration {
         Duration::ZERO
     }
 
@@ -116,6 +116,7 @@ impl Store for Nothing {
 fn engine() -> Arc<Engine> {
     let settings = EngineSettings {
         fan_out: 1,
+        budget_patience: Duration::ZERO,
         window: None,
         history_start: None,
         live_ttl: Duration::ZERO,

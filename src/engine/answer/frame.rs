@@ -229,7 +229,9 @@ impl Frame {
             Request::Sent(instant) => self.inner.clock.at(instant),
             // What waits for its turn will be fresher than any question that came before.
             Request::Planned | Request::Waiting => {
-                let is_patient = self.turn.budget_wait.is_none() || reading.turn.budget_wait.is_some();
+                let patience = self.inner.settings.budget_patience;
+                let is_patient = self.turn.budget_wait.is_none_or(|wait| wait >= patience)
+                    || reading.turn.budget_wait.is_some();
                 return is_patient && reading.turn.urgency <= urgency;
             }
         };

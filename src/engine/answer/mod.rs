@@ -313,7 +313,7 @@ impl Answer {
         let missing = pages_planned - pages_read;
         let retry_after = self.frame.as_ref().map_or(Duration::ZERO, |frame| {
             let credential = frame.scope.subject.credential.id();
-            frame.inner.source.room_for(credential, frame.turn.urgency, missing)
+            frame.inner.source.room_for(credential, frame.turn.caller, frame.turn.urgency, missing)
         });
         AskError::not_ready(pages_read, pages_planned, retry_after)
     }

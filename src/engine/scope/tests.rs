@@ -2,7 +2,7 @@ use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use super::*;
-use crate::domain::{AgentId, Credential, CredentialId, Digest, Filters, Row};
+use crate::domain::{AgentId, Caller, Credential, CredentialId, Digest, Filters, Row};
 use crate::engine::beat::Beat;
 use crate::engine::freshness::Membership;
 use crate::engine::reading::AskedAt;
@@ -45,6 +45,7 @@ impl Bench {
             Subject { credential, agent: AgentId::new(Uuid::from_u128(7)), filters: Filters::default() };
         let bench = Self { scope: Scope::new([0; 16], Beat::default(), subject), store: Shelf::default() };
         let turn = Turn {
+            caller: Caller::of_key(CredentialId::new([1; 16])),
             question: QuestionId::unique(),
             urgency: Urgency::Refresh,
             deadline: None,

@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 
 use super::script::unavailable;
 use super::*;
-use crate::domain::{AgentFacts, Page, PageOf};
+use crate::domain::{AgentFacts, Caller, Page, PageOf};
 use crate::source::{RelayedPage, SourceError, Subject, Turn, Urgency};
 
 pub(super) type Before = Box<dyn Fn(&Subject, PageOf, u64) -> Result<Duration, SourceError> + Send + Sync>;
@@ -141,8 +141,14 @@ impl Source for Bent {
         })
     }
 
-    fn room_for(&self, credential: CredentialId, urgency: Urgency, requests: u64) -> Duration {
-        self.script.room_for(credential, urgency, requests)
+    fn room_for(
+        &self,
+        credential: CredentialId,
+        caller: Caller,
+        urgency: Urgency,
+        requests: u64,
+    ) -> Duration {
+        self.script.room_for(credential, caller, urgency, requests)
     }
 
     fn clock_ahead_micros(&self) -> i64 {

@@ -30,7 +30,7 @@ use uuid::Uuid;
 use self::script::Script;
 use super::coverage::Part;
 use super::*;
-use crate::domain::{AgentId, Credential, CredentialId, EntrySlice, Filters, Status, Timestamp};
+use crate::domain::{AgentId, Caller, Credential, CredentialId, EntrySlice, Filters, Status, Timestamp};
 use crate::source::Trace;
 use crate::store::EntryKey;
 use crate::store::testing::Shelf;
@@ -53,6 +53,7 @@ const NOW: Timestamp = Timestamp::from_micros(1_790_000_000_123_456);
 fn settings() -> EngineSettings {
     EngineSettings {
         fan_out: 8,
+        budget_patience: Duration::from_mins(3),
         window: Some(7 * DAY),
         history_start: None,
         live_ttl: SECOND,
@@ -90,6 +91,7 @@ impl Rig {
 
     fn question(&self) -> Question {
         Question {
+            caller: Caller::of_key(CredentialId::new([1; 16])),
             credential: Credential::new(CredentialId::new([1; 16]), "key".to_owned().into()),
             agent: AgentId::new(Uuid::from_u128(7)),
             filters: Filters::default(),

@@ -9,6 +9,7 @@ use crate::source::SourceError;
 pub(super) fn relay_question(rig: &Rig) -> RelayQuestion {
     let question = rig.question();
     RelayQuestion {
+        caller: question.caller,
         credential: question.credential,
         agent: question.agent,
         query: "page_size=50".to_owned(),

@@ -12,8 +12,8 @@ use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 
 use crate::domain::{
-    AgentFacts, AgentId, Credential, CredentialId, Filters, MAX_PAGE_SIZE, Page, PageOf, Row, Span, Status,
-    Timestamp,
+    AgentFacts, AgentId, Caller, Credential, CredentialId, Filters, MAX_PAGE_SIZE, Page, PageOf, Row, Span,
+    Status, Timestamp,
 };
 use crate::engine::Clock;
 use crate::source::{RelayedPage, Room, Source, SourceError, Subject, Turn, UpstreamWords, Urgency};
@@ -384,11 +384,11 @@ impl Source for Script {
         Box::pin(async move { Ok(RelayedPage { body: query.to_owned().into(), page: None }) })
     }
 
-    fn room(&self, _: CredentialId) -> Room {
+    fn room(&self, _: CredentialId, _: Caller) -> Room {
         if self.is_short.load(Ordering::Relaxed) { Room::Short } else { Room::Ample }
     }
 
-    fn room_for(&self, _: CredentialId, _: Urgency, requests: u64) -> Duration {
+    fn room_for(&self, _: CredentialId, _: Caller, _: Urgency, requests: u64) -> Duration {
         self.world().a_request_takes * u32::try_from(requests).unwrap()
     }
 

@@ -19,7 +19,7 @@ use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
 use super::problem::{Code, Face, Key, Manner, Problem};
-use crate::domain::{AgentId, Credential, CredentialId, Timestamp};
+use crate::domain::{AgentId, CallerId, Credential, CredentialId, Timestamp};
 
 pub use tokens::{Agents, BadToken, BadTokens, NewToken, Tokens, new_token};
 use watched::Watched;
@@ -115,6 +115,14 @@ impl Caller {
         }
     }
 
+    /// Whose share of everything is used.
+    pub(crate) fn id(&self) -> CallerId {
+        self.name.as_ref().map_or_else(
+            || CallerId::Key(self.credential.id()),
+            |name| CallerId::Token(first_half(&Sha256::digest(name.as_bytes()))),
+        )
+    }
+
     /// How this caller is told of errors on a path.
     pub(crate) const fn face(&self, manner: Manner) -> Face {
         Face { manner, key: self.key }
@@ -124,10 +132,14 @@ impl Caller {
 impl KeyNames {
     fn name(&self, key: &str) -> CredentialId {
         let digest = Sha256::new().chain_update(self.0).chain_update(key).finalize();
-        let mut name = [0; 16];
-        name.copy_from_slice(&digest[..16]);
-        CredentialId::new(name)
+        CredentialId::new(first_half(&digest))
     }
+}
+
+fn first_half(digest: &[u8]) -> [u8; 16] {
+    let mut half = [0; 16];
+    half.copy_from_slice(&digest[..16]);
+    half
 }
 
 /// Shows nothing: the secret makes names comparable with keys.

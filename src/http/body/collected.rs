@@ -5,12 +5,12 @@ use axum::body::Body;
 use bytes::Bytes;
 use futures_util::{TryStreamExt, stream};
 use serde::Serialize;
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::missing;
 use crate::domain::{AgentId, EntrySlice};
 use crate::encode::{CHUNK, Framing, Member, Packed, Part, Workbench};
 use crate::engine::Verdict;
+use crate::http::places::Place;
 use crate::http::problem::Face;
 
 /// A body that is whole before its first byte is sent: its length is known, its rows are where the cache has them.
@@ -39,7 +39,7 @@ impl Whole {
     }
 
     /// The body as it is, laid out chunk by chunk as it is read. Holds the answer's place until it is dropped.
-    pub(crate) fn plain(self, workbench: &Workbench, place: OwnedSemaphorePermit) -> Body {
+    pub(crate) fn plain(self, workbench: &Workbench, place: Place) -> Body {
         let state = (self.groups(), workbench.clone(), place);
         let chunks = stream::try_unfold(state, async |(mut groups, workbench, place)| {
             let Some(parts) = groups.next() else { return Ok(None) };
@@ -103,7 +103,7 @@ impl PackedWhole {
     }
 
     /// The body, put together chunk by chunk as it is read. Holds the answer's place until it is dropped.
-    pub(crate) fn body(self, place: OwnedSemaphorePermit) -> Body {
+    pub(crate) fn body(self, place: Place) -> Body {
         let chunks = self.chunks().map(move |chunk| {
             let _held = &place;
             Ok::<_, io::Error>(chunk)
@@ -180,9 +180,6 @@ fn framing(head: &impl Serialize) -> Framing {
 mod tests {
     use std::io::Read;
     use std::num::NonZeroUsize;
-    use std::sync::Arc;
-
-    use tokio::sync::Semaphore;
 
     use super::*;
     use crate::encode::whole_slice;
@@ -191,8 +188,8 @@ mod tests {
         Workbench::new(NonZeroUsize::MIN)
     }
 
-    fn place() -> OwnedSemaphorePermit {
-        Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap()
+    fn place() -> Place {
+        Place::alone()
     }
 
     async fn plain(whole: Whole) -> Vec<u8> {

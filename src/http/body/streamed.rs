@@ -16,7 +16,6 @@ use std::time::Duration;
 use axum::body::Body;
 use bytes::Bytes;
 use futures_util::{FutureExt, Stream, StreamExt, stream};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::sleep;
 
 use super::{Ended, end_record};
@@ -24,6 +23,7 @@ use crate::domain::EntrySlice;
 use crate::encode::{CHUNK, Coding, Framing, Member, Part, Workbench};
 use crate::engine::{Answer, AskError, Verdict};
 use crate::http::account::Account;
+use crate::http::places::Place;
 use crate::http::problem::Face;
 use crate::http::question::EndRecord;
 use crate::shutdown::Shutdown;
@@ -85,7 +85,7 @@ pub(crate) struct Streamed {
     pub(crate) workbench: Workbench,
     /// The answer's place among those under way. Its drop, with the body's, gives it back.
     #[expect(dead_code, reason = "held for its drop")]
-    pub(crate) place: OwnedSemaphorePermit,
+    pub(crate) place: Place,
 }
 
 impl Streamed {

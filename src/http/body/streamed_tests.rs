@@ -3,13 +3,13 @@ use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use http_body_util::BodyExt;
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::*;
-use crate::domain::{Digest, Span, Timestamp};
+use crate::domain::{Caller, CredentialId, Digest, Span, Timestamp};
 use crate::encode::whole_slice;
 use crate::engine::{CacheReport, Freshness, Missing};
+use crate::http::places::{Places, Standing};
 use crate::http::problem::{Key, Manner};
 use crate::telemetry::Trace;
 
@@ -26,19 +26,23 @@ fn verdict(count: u64) -> Verdict {
     }
 }
 
-fn streamed(coding: Coding, end_record: EndRecord, places: &Arc<Semaphore>) -> Streamed {
+fn place(places: &Arc<Places>) -> Place {
+    places.take(Caller::of_key(CredentialId::new([1; 16])), Standing::Known).unwrap()
+}
+
+fn streamed(coding: Coding, end_record: EndRecord, places: &Arc<Places>) -> Streamed {
     Streamed {
         coding,
         end_record,
         face: FACE,
         account: Arc::new(Account::open("r-1".into(), Trace::default())),
         workbench: Workbench::new(NonZeroUsize::MIN),
-        place: Arc::clone(places).try_acquire_owned().unwrap(),
+        place: place(places),
     }
 }
 
 fn body(coding: Coding, end_record: EndRecord, events: Vec<Event>) -> Body {
-    let places = Arc::new(Semaphore::new(1));
+    let places = Arc::new(Places::new(1));
     streamed(coding, end_record, &places).body(stream::iter(events))
 }
 
@@ -159,7 +163,7 @@ async fn silence_is_broken_by_blank_lines_only_where_an_end_record_is_wanted() {
             Event::Reached(verdict(0))
         })
     };
-    let places = Arc::new(Semaphore::new(2));
+    let places = Arc::new(Places::new(2));
     let (text, _) = read(streamed(Coding::Identity, EndRecord::Wanted, &places).body(late())).await;
     assert!(text.starts_with(b"\n\n{\"@end\""), "{}", String::from_utf8_lossy(&text));
     let (text, _) = read(streamed(Coding::Identity, EndRecord::Absent, &places).body(late())).await;
@@ -183,15 +187,15 @@ async fn nothing_is_read_that_was_not_asked_for_and_a_drop_gives_the_place_back(
         counter.fetch_add(1, Ordering::Relaxed);
         Event::Rows(whole_slice(&[&row]))
     });
-    let places = Arc::new(Semaphore::new(1));
+    let places = Arc::new(Places::new(1));
     let mut body = streamed(Coding::Identity, EndRecord::Absent, &places).body(endless);
     for taken in 1..4 {
         body.frame().await.unwrap().unwrap();
         assert_eq!(asked.load(Ordering::Relaxed), taken);
     }
-    assert_eq!(places.available_permits(), 0);
+    assert_eq!(places.taken(), 1);
     drop(body);
-    assert_eq!(places.available_permits(), 1);
+    assert_eq!(places.taken(), 0);
 }
 
 #[tokio::test]

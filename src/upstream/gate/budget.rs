@@ -6,6 +6,9 @@ use tokio::time::Instant;
 use crate::source::Urgency;
 use crate::upstream::settings::{Rate, Share};
 
+use super::flow::{Branch, Group};
+use super::shares::{Holdings, Others, Shares};
+
 /// Beyond the period, how long a place stays taken: two clocks that part by 100 ppm are 6 ms apart after a minute, and
 /// a counter that cuts instants to milliseconds sees one more.
 const SLACK: Duration = Duration::from_millis(10);
@@ -18,9 +21,6 @@ const WAY_PART: u32 = 20;
 
 /// Into how many parts a period is divided, in each of which renewals only bring the requests up to their even share.
 const LULLS: u32 = 20;
-
-/// The part of the budget for keys that upstream has not accepted yet, as a divisor.
-const UNPROVEN_PART: usize = 10;
 
 /// How many requests upstream may see, as a ring of the places that were taken within the last period.
 ///
@@ -39,8 +39,8 @@ pub(super) struct Budget {
     taken: BTreeMap<Place, Kind>,
     /// Of these, how many by others than refreshes.
     spare: usize,
-    /// And how many with keys that upstream has not accepted.
-    unproven: usize,
+    /// By whom they were taken.
+    shares: Shares,
     next: u64,
 }
 
@@ -50,52 +50,52 @@ pub(super) struct Place(Instant, u64);
 
 /// What decides how much of the budget a request may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Kind {
+pub(super) struct Kind {
     /// See [`Urgency`].
-    pub(crate) urgency: Urgency,
-    /// Whether the key is known to be one.
-    pub(crate) standing: Standing,
-}
-
-/// Whether upstream is known to accept a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Standing {
-    /// It did, lately.
-    Accepted,
-    /// Not yet: a storm of wrong keys must not eat everybody's budget.
-    Unproven,
+    pub(super) urgency: Urgency,
+    /// Whose share it uses.
+    pub(super) group: Group,
+    /// And which part of it.
+    pub(super) branch: Branch,
 }
 
 impl Budget {
-    pub(super) const fn new(rate: Option<Rate>, reserve: Share) -> Self {
-        Self { rate, reserve, taken: BTreeMap::new(), spare: 0, unproven: 0, next: 0 }
+    pub(super) fn new(rate: Option<Rate>, reserve: Share) -> Self {
+        Self { rate, reserve, taken: BTreeMap::new(), spare: 0, shares: Shares::default(), next: 0 }
     }
 
     /// When a request of this kind may go: now, or once enough places are free.
     ///
-    /// `ahead` others are counted as having gone before.
-    pub(super) fn room(&mut self, kind: Kind, ahead: usize, now: Instant) -> Result<(), Instant> {
+    /// `ahead` others are counted as having gone before. What is past must have been let go with [`Self::expire`].
+    pub(super) fn room(&self, kind: Kind, others: Others, ahead: usize, now: Instant) -> Result<(), Instant> {
         let Some(rate) = self.rate else { return Ok(()) };
-        self.expire(now);
         let limit = count(rate);
-        let is_spare = |k: &Kind| k.urgency != Urgency::Refresh;
-        let is_unproven = |k: &Kind| k.standing == Standing::Unproven;
+        let bounds = self.shares.bounds(kind.group, kind.branch, others, limit);
         let outside_reserve = limit - self.reserve.of(limit).min(limit - 1);
         let most = match kind.urgency {
             Urgency::Refresh | Urgency::Cold => limit,
             // Most of it: what is not renewed in time is read before answering, all at once.
             Urgency::Renewal => (limit * 7).div_ceil(10),
         };
-        let mut at = self.free_at(self.taken.len() + ahead, most, |_| true);
+        let leaving = |most: usize| most.saturating_sub(bounds.leave).max(1);
+        let mut at = self.free_at(self.taken.len() + ahead, leaving(most), |_| true);
         if kind.urgency == Urgency::Renewal {
             at = at.max(self.lull_at(rate, most, now));
         }
-        if is_spare(&kind) {
-            at = at.max(self.free_at(self.spare + ahead, outside_reserve, is_spare));
+        if kind.urgency != Urgency::Refresh {
+            let is_spare = |k: &Kind| k.urgency != Urgency::Refresh;
+            at = at.max(self.free_at(self.spare + ahead, leaving(outside_reserve), is_spare));
         }
-        if is_unproven(&kind) {
-            let part = (limit / UNPROVEN_PART).max(1);
-            at = at.max(self.free_at(self.unproven + ahead, part, is_unproven));
+        // What others gave up is not left to them for long.
+        if bounds.leave > 0
+            && ahead == 0
+            && let (Some(free), Some(forgotten)) = (at, self.shares.next_forgotten(rate.per))
+        {
+            at = Some(free.min(forgotten));
+        }
+        if bounds.most_of_group < limit {
+            let held = self.shares.held(kind.group);
+            at = at.max(self.free_at(held + ahead, bounds.most_of_group, |k| k.group == kind.group));
         }
         at.map_or(Ok(()), Err)
     }
@@ -130,6 +130,7 @@ impl Budget {
         let place = Place(now + LONGEST_WAY.min(rate.per / WAY_PART), self.next);
         self.next += 1;
         self.insert(place, kind);
+        self.shares.took(kind.group, kind.branch);
         Some(place)
     }
 
@@ -146,7 +147,9 @@ impl Budget {
 
     /// The request in this place never went.
     pub(super) fn give_back(&mut self, place: Place) {
-        self.remove(place);
+        if let Some(kind) = self.remove(place) {
+            self.shares.gave_back(kind.group, kind.branch);
+        }
     }
 
     fn moved(&mut self, place: Place, at: Instant) -> Place {
@@ -159,25 +162,49 @@ impl Budget {
 
     fn insert(&mut self, place: Place, kind: Kind) {
         self.spare += usize::from(kind.urgency != Urgency::Refresh);
-        self.unproven += usize::from(kind.standing == Standing::Unproven);
         self.taken.insert(place, kind);
     }
 
     fn remove(&mut self, place: Place) -> Option<Kind> {
         let kind = self.taken.remove(&place)?;
         self.spare -= usize::from(kind.urgency != Urgency::Refresh);
-        self.unproven -= usize::from(kind.standing == Standing::Unproven);
         Some(kind)
     }
 
-    fn expire(&mut self, now: Instant) {
+    /// Lets go of what is past.
+    pub(super) fn expire(&mut self, now: Instant) {
         let Some(rate) = self.rate else { return };
         while let Some((place, _)) = self.taken.first_key_value() {
-            if place.0 + rate.per + SLACK > now {
+            let (place, free) = (*place, place.0 + rate.per + SLACK);
+            if free > now {
                 break;
             }
-            self.remove(*place);
+            if let Some(kind) = self.remove(place) {
+                self.shares.expired(kind.group, kind.branch, free);
+            }
         }
+        self.shares.forget(rate.per, now);
+    }
+
+    /// When the next place is free, if none is now.
+    pub(super) fn spent_until(&self) -> Option<Instant> {
+        let rate = self.rate?;
+        self.free_at(self.taken.len(), count(rate), |_| true)
+    }
+
+    /// Whether unproven keys hold no more than half of what is always theirs.
+    pub(super) fn has_room_to_prove(&self) -> bool {
+        self.rate.is_none_or(|rate| self.shares.held(Group::Unproven) * 20 < count(rate))
+    }
+
+    /// Who holds how much of it, without names.
+    pub(super) fn holdings(&self) -> Holdings {
+        self.shares.holdings()
+    }
+
+    /// Whether a group holds its fair share of the budget, or more.
+    pub(super) fn has_share(&self, group: Group) -> bool {
+        self.rate.is_some_and(|rate| self.shares.has_share(group, count(rate)))
     }
 
     /// Whether no request of the last period counts any more.

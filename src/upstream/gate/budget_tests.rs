@@ -3,11 +3,27 @@ use std::num::NonZeroU32;
 use proptest::prelude::*;
 
 use super::*;
+use crate::domain::{CallerId, PeerGroup};
 
-const COLD: Kind = Kind { urgency: Urgency::Cold, standing: Standing::Accepted };
-const REFRESH: Kind = Kind { urgency: Urgency::Refresh, standing: Standing::Accepted };
-const RENEWAL: Kind = Kind { urgency: Urgency::Renewal, standing: Standing::Accepted };
+const COLD: Kind = of(1, Urgency::Cold);
+const REFRESH: Kind = of(1, Urgency::Refresh);
+const RENEWAL: Kind = of(1, Urgency::Renewal);
 const MINUTE: Duration = Duration::from_secs(60);
+
+const fn of(caller: u8, urgency: Urgency) -> Kind {
+    let group = Group::Caller(CallerId::Token([caller; 16]));
+    Kind { urgency, group, branch: Branch::Peer(PeerGroup::Unknown) }
+}
+
+fn unproven(peer: u64) -> Kind {
+    Kind { urgency: Urgency::Refresh, group: Group::Unproven, branch: Branch::Peer(PeerGroup::V6(peer)) }
+}
+
+/// What is past is let go first.
+fn room(budget: &mut Budget, kind: Kind, now: Instant) -> Result<(), Instant> {
+    budget.expire(now);
+    budget.room(kind, Others::Content, 0, now)
+}
 
 fn budget(count: u32, per: Duration, reserve: u8) -> Budget {
     let rate = Rate { count: NonZeroU32::new(count).unwrap(), per };
@@ -17,7 +33,7 @@ fn budget(count: u32, per: Duration, reserve: u8) -> Budget {
 /// Takes as many places as there are for this kind.
 fn drain(budget: &mut Budget, kind: Kind, now: Instant) -> usize {
     let mut count = 0;
-    while budget.room(kind, 0, now).is_ok() {
+    while room(budget, kind, now).is_ok() {
         budget.take(kind, now);
         count += 1;
     }
@@ -28,17 +44,22 @@ fn drain(budget: &mut Budget, kind: Kind, now: Instant) -> usize {
 fn all_of_it_goes_at_once_and_not_one_more() {
     let now = Instant::now();
     let mut budget = budget(450, MINUTE, 0);
-    assert_eq!(drain(&mut budget, COLD, now), 450);
-    let free = budget.room(COLD, 0, now).unwrap_err();
+    assert_eq!(drain(&mut budget, COLD, now), 432);
+    assert_eq!(drain(&mut budget, of(2, Urgency::Cold), now), 18, "left for a newcomer");
+    let free = room(&mut budget, COLD, now).unwrap_err();
     assert!(free >= now + MINUTE && free <= now + MINUTE + LONGEST_WAY + SLACK);
-    assert_eq!(drain(&mut budget, COLD, free), 450);
+    assert_eq!(
+        drain(&mut budget, COLD, free + LONGEST_WAY),
+        414,
+        "what the other one gave up is still its own"
+    );
 }
 
 #[test]
 fn no_limit_has_room_for_ever() {
     let mut budget = Budget::new(None, Share::percent(20).unwrap());
     for _ in 0..10_000 {
-        assert_eq!(budget.room(COLD, 100, Instant::now()), Ok(()));
+        assert_eq!(budget.room(COLD, Others::Content, 100, Instant::now()), Ok(()));
         assert_eq!(budget.take(COLD, Instant::now()), None);
     }
 }
@@ -47,14 +68,15 @@ fn no_limit_has_room_for_ever() {
 fn cold_reads_leave_the_reserve_and_have_all_else_whatever_refreshes_used() {
     let now = Instant::now();
     let mut cold_first = budget(100, MINUTE, 20);
-    assert_eq!(drain(&mut cold_first, COLD, now), 80);
+    assert_eq!(drain(&mut cold_first, COLD, now), 76);
     assert_eq!(drain(&mut cold_first, REFRESH, now), 20);
+    assert_eq!(drain(&mut cold_first, of(2, Urgency::Refresh), now), 4);
 
     let mut refresh_first = budget(100, MINUTE, 20);
     for _ in 0..20 {
         refresh_first.take(REFRESH, now);
     }
-    assert_eq!(drain(&mut refresh_first, COLD, now), 80);
+    assert_eq!(drain(&mut refresh_first, COLD, now), 76);
 }
 
 #[test]
@@ -70,12 +92,12 @@ fn renewals_fill_lulls_and_leave_three_tenths_to_those_who_wait() {
     let mut now = Instant::now();
     let mut budget = budget(300, MINUTE, 20);
     // Others take a burst, and renewals wait for it to pass.
-    assert_eq!(drain(&mut budget, REFRESH, now), 300);
-    now = budget.room(RENEWAL, 0, now).unwrap_err();
+    assert_eq!(drain(&mut budget, REFRESH, now), 288);
+    now = room(&mut budget, RENEWAL, now).unwrap_err();
     let mut went = Vec::new();
     for _ in 0..2_400 {
         now += Duration::from_millis(50);
-        while budget.room(RENEWAL, 0, now).is_ok() {
+        while room(&mut budget, RENEWAL, now).is_ok() {
             let place = budget.take(RENEWAL, now).unwrap();
             budget.answered(place, now);
             went.push(now);
@@ -88,15 +110,22 @@ fn renewals_fill_lulls_and_leave_three_tenths_to_those_who_wait() {
     };
     assert_eq!(most_within(Duration::from_secs(3)), Some(10), "an even share");
     assert!((190..=210).contains(&most_within(MINUTE).unwrap()), "{:?}", most_within(MINUTE));
-    assert_eq!(drain(&mut budget, COLD, now), 40);
+    assert!((28..=40).contains(&drain(&mut budget, COLD, now)));
 }
 
 #[test]
-fn unproven_keys_share_a_tenth() {
+fn unproven_keys_use_half_of_what_is_idle_and_a_tenth_if_others_wait() {
     let now = Instant::now();
-    let mut budget = budget(100, MINUTE, 0);
-    assert_eq!(drain(&mut budget, Kind { standing: Standing::Unproven, ..REFRESH }, now), 10);
-    assert_eq!(drain(&mut budget, REFRESH, now), 90);
+    let mut idle = budget(100, MINUTE, 0);
+    assert_eq!(drain(&mut idle, unproven(1), now), 45, "the rest is for other networks");
+    assert_eq!(drain(&mut idle, unproven(2), now), 5);
+    assert_eq!(drain(&mut idle, unproven(3), now), 0);
+    let mut wanted = budget(100, MINUTE, 0);
+    while wanted.room(unproven(1), Others::Wait, 0, now).is_ok() {
+        wanted.take(unproven(1), now);
+    }
+    assert_eq!(wanted.left(now), Some(91));
+    assert_eq!(drain(&mut wanted, REFRESH, now), 87);
 }
 
 #[test]
@@ -104,9 +133,9 @@ fn a_request_that_never_went_leaves_its_place() {
     let now = Instant::now();
     let mut budget = budget(1, MINUTE, 0);
     let place = budget.take(COLD, now).unwrap();
-    assert!(budget.room(COLD, 0, now).is_err());
+    assert!(room(&mut budget, COLD, now).is_err());
     budget.give_back(place);
-    assert!(budget.room(COLD, 0, now).is_ok());
+    assert!(room(&mut budget, COLD, now).is_ok());
     assert!(budget.is_idle(now));
 }
 
@@ -116,7 +145,7 @@ fn an_early_answer_frees_its_place_earlier() {
     let mut budget = budget(1, MINUTE, 0);
     let place = budget.take(COLD, now).unwrap();
     budget.answered(place, now + Duration::from_millis(30));
-    let free = budget.room(COLD, 0, now).unwrap_err();
+    let free = room(&mut budget, COLD, now).unwrap_err();
     assert_eq!(free, now + Duration::from_millis(30) + MINUTE + SLACK);
 }
 
@@ -124,10 +153,11 @@ fn an_early_answer_frees_its_place_earlier() {
 fn those_ahead_are_counted_as_gone() {
     let now = Instant::now();
     let mut budget = budget(2, MINUTE, 0);
-    assert_eq!(budget.room(COLD, 1, now), Ok(()));
+    assert_eq!(budget.room(COLD, Others::Content, 1, now), Ok(()));
     budget.take(COLD, now);
     budget.take(COLD, now + Duration::from_secs(5));
-    let at = |ahead| budget.room(COLD, ahead, now + Duration::from_secs(5)).unwrap_err() - now;
+    let at =
+        |ahead| budget.room(COLD, Others::Content, ahead, now + Duration::from_secs(5)).unwrap_err() - now;
     let waits: Vec<_> = [0, 1, 2].map(at).to_vec();
     assert!(waits[0] < waits[1] && waits[1] < waits[2], "{waits:?}");
 }
@@ -148,7 +178,7 @@ proptest! {
         for (gap, there, back, is_refresh) in asks {
             now += millis(gap);
             let kind = if is_refresh { REFRESH } else { COLD };
-            while let Err(at) = budget.room(kind, 0, now) {
+            while let Err(at) = room(&mut budget, kind, now) {
                 prop_assert!(at > now);
                 now = at;
             }
@@ -168,7 +198,7 @@ proptest! {
         let mut budget = budget(20, Duration::from_secs(1), 0);
         let mut now = start;
         for _ in 0..400 {
-            while let Err(at) = budget.room(COLD, 0, now) {
+            while let Err(at) = room(&mut budget, COLD, now) {
                 now = at;
             }
             let place = budget.take(COLD, now).unwrap();

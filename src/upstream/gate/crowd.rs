@@ -6,8 +6,11 @@ use tokio::time::Instant;
 /// What a time-out leaves of the requests in flight.
 const CUT: f64 = 0.7;
 
-/// What always remains: some that hang do not keep all others waiting.
-const LEAST: f64 = 4.0;
+/// What always remains of all: some that hang do not keep all others waiting.
+pub(super) const LEAST: f64 = 4.0;
+
+/// What always remains of an agent's: one, to see whether it is still so.
+pub(super) const LEAST_OF_AGENT: f64 = 1.0;
 
 /// The most answers that are remembered; more than there are connections tell nothing more.
 const MOST_ANSWERS: usize = 1024;
@@ -24,7 +27,6 @@ const MEMORY: Duration = Duration::from_secs(60);
 /// Pure: the clock is handed in.
 #[derive(Debug, Default)]
 pub(super) struct Crowd {
-    in_flight: usize,
     learned: Option<Learned>,
     /// When those that were answered of late were sent.
     answered: VecDeque<Instant>,
@@ -38,16 +40,11 @@ struct Learned {
 
 impl Crowd {
     /// Whether another request may go; if not, when it may although none of those in flight ends.
-    pub(super) fn room(&self, now: Instant) -> Result<(), Instant> {
+    pub(super) fn room(&self, in_flight: usize, now: Instant) -> Result<(), Instant> {
         match self.remembered(now) {
-            Some(learned) if self.in_flight as f64 + 1.0 > learned.most => Err(learned.cut_at + MEMORY),
+            Some(learned) if in_flight as f64 + 1.0 > learned.most => Err(learned.cut_at + MEMORY),
             Some(_) | None => Ok(()),
         }
-    }
-
-    /// How many requests are in flight.
-    pub(super) const fn in_flight(&self) -> usize {
-        self.in_flight
     }
 
     /// The part of so many connections that may be used.
@@ -55,27 +52,22 @@ impl Crowd {
         self.remembered(now).map_or(1.0, |learned| (learned.most / connections as f64).min(1.0))
     }
 
-    /// A request goes.
-    pub(super) const fn went(&mut self) {
-        self.in_flight += 1;
+    /// Whether no time-out is remembered.
+    pub(super) fn is_calm(&self, now: Instant) -> bool {
+        self.remembered(now).is_none()
     }
 
-    /// A request is over, however it went.
-    pub(super) const fn ended(&mut self) {
-        self.in_flight = self.in_flight.saturating_sub(1);
-    }
-
-    /// What was sent then was not answered in time. It still counts as in flight.
-    pub(super) fn timed_out(&mut self, sent: Instant, now: Instant) {
-        if self.answered.iter().filter(|at| **at > sent).count() > self.in_flight {
+    /// What was sent then was not answered in time. It still counts among those in flight. `least` always remains.
+    pub(super) fn timed_out(&mut self, sent: Instant, in_flight: usize, least: f64, now: Instant) {
+        if self.answered.iter().filter(|at| **at > sent).count() > in_flight {
             return;
         }
         let most = match self.remembered(now) {
             Some(learned) if sent <= learned.cut_at => return,
-            Some(learned) => learned.most.min(self.in_flight as f64),
-            None => self.in_flight as f64,
+            Some(learned) => learned.most.min(in_flight as f64),
+            None => in_flight as f64,
         };
-        self.learned = Some(Learned { most: (most * CUT).max(LEAST), cut_at: now });
+        self.learned = Some(Learned { most: (most * CUT).max(least), cut_at: now });
     }
 
     /// Upstream answered what was sent then. `connections` is how many there are.
@@ -102,87 +94,74 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn with(in_flight: usize) -> Crowd {
-        let mut crowd = Crowd::default();
-        (0..in_flight).for_each(|_| crowd.went());
-        crowd
-    }
-
     /// How many may be in flight now.
-    fn most(crowd: &mut Crowd, now: Instant) -> usize {
-        let before = crowd.in_flight;
-        crowd.in_flight = 0;
-        while crowd.room(now).is_ok() && crowd.in_flight < 100 {
-            crowd.went();
-        }
-        std::mem::replace(&mut crowd.in_flight, before)
+    fn most(crowd: &Crowd, now: Instant) -> usize {
+        (0..100).find(|in_flight| crowd.room(*in_flight, now).is_err()).unwrap_or(100)
     }
 
     #[test]
     fn a_volley_of_time_outs_is_one_lesson() {
         let sent = Instant::now();
         let now = sent + SECOND;
-        let mut crowd = with(20);
-        for _ in 0..20 {
-            crowd.timed_out(sent, now);
-            crowd.ended();
-        }
-        assert_eq!(most(&mut crowd, now), 14);
-        assert_eq!(crowd.room(now), Ok(()));
+        let mut crowd = Crowd::default();
+        (0..20).rev().for_each(|others| crowd.timed_out(sent, others + 1, LEAST, now));
+        assert_eq!(most(&crowd, now), 14);
     }
 
     #[test]
     fn time_outs_in_a_row_leave_a_few() {
-        let mut now = Instant::now();
-        let mut crowd = with(32);
-        for _ in 0..20 {
-            let sent = now + SECOND;
-            now += SECOND * 2;
-            crowd.timed_out(sent, now);
+        for (least, left) in [(LEAST, 4), (LEAST_OF_AGENT, 1)] {
+            let mut now = Instant::now();
+            let mut crowd = Crowd::default();
+            for _ in 0..20 {
+                let sent = now + SECOND;
+                now += SECOND * 2;
+                crowd.timed_out(sent, 32, least, now);
+            }
+            assert_eq!(most(&crowd, now), left);
         }
-        assert_eq!(most(&mut crowd, now), 4);
     }
 
     #[test]
     fn what_hangs_while_others_are_answered_is_no_lesson() {
         let now = Instant::now();
-        let mut crowd = with(8);
+        let mut crowd = Crowd::default();
         (0..9).for_each(|_| crowd.answered(now + SECOND, 32, now + SECOND * 2));
-        crowd.timed_out(now, now + SECOND * 15);
-        assert_eq!(most(&mut crowd, now + SECOND * 15), 100);
-        crowd.timed_out(now + SECOND, now + SECOND * 16);
-        assert_eq!(most(&mut crowd, now + SECOND * 16), 5, "they were sent no later");
+        crowd.timed_out(now, 8, LEAST, now + SECOND * 15);
+        assert_eq!(most(&crowd, now + SECOND * 15), 100);
+        crowd.timed_out(now + SECOND, 8, LEAST, now + SECOND * 16);
+        assert_eq!(most(&crowd, now + SECOND * 16), 5, "they were sent no later");
     }
 
     #[test]
     fn as_many_answers_as_are_in_flight_allow_one_more() {
         let now = Instant::now();
-        let mut crowd = with(10);
-        crowd.timed_out(now, now + SECOND);
-        assert_eq!(most(&mut crowd, now + SECOND), 7);
+        let mut crowd = Crowd::default();
+        crowd.timed_out(now, 10, LEAST, now + SECOND);
+        assert_eq!(most(&crowd, now + SECOND), 7);
         let sent = now + SECOND * 2;
         (0..8).for_each(|_| crowd.answered(sent, 32, sent + SECOND));
-        assert_eq!(most(&mut crowd, sent + SECOND), 8);
+        assert_eq!(most(&crowd, sent + SECOND), 8);
         (0..600).for_each(|_| crowd.answered(sent, 32, sent + SECOND));
-        assert_eq!(most(&mut crowd, sent + SECOND), 100, "without a limit again");
+        assert_eq!(most(&crowd, sent + SECOND), 100, "without a limit again");
     }
 
     #[test]
     fn what_was_sent_before_a_cut_teaches_nothing() {
         let now = Instant::now();
-        let mut crowd = with(10);
-        crowd.timed_out(now, now + SECOND);
+        let mut crowd = Crowd::default();
+        crowd.timed_out(now, 10, LEAST, now + SECOND);
         (0..100).for_each(|_| crowd.answered(now, 32, now + SECOND * 2));
-        assert_eq!(most(&mut crowd, now + SECOND * 2), 7);
+        assert_eq!(most(&crowd, now + SECOND * 2), 7);
     }
 
     #[test]
     fn a_time_out_is_forgotten_after_a_while() {
         let now = Instant::now();
-        let mut crowd = with(4);
-        crowd.timed_out(now, now);
-        assert_eq!(crowd.room(now), Err(now + MEMORY));
-        assert_eq!(crowd.room(now + MEMORY), Ok(()));
+        let mut crowd = Crowd::default();
+        crowd.timed_out(now, 4, LEAST, now);
+        assert_eq!(crowd.room(4, now), Err(now + MEMORY));
+        assert_eq!(crowd.room(4, now + MEMORY), Ok(()));
         assert_eq!(crowd.share(32, now + MEMORY), 1.0);
     }
 }

@@ -7,13 +7,28 @@ use crate::domain::CredentialId;
 use crate::source::{Room, Urgency};
 use crate::upstream::settings::{Rate, RateScope, Share};
 
-use super::budget::{Budget, Kind, Standing};
+use super::budget::{Budget, Kind};
+use super::connections::Connections;
 use super::crowd::Crowd;
+use super::flow::{Flow, Group};
 use super::pace::Pace;
-use super::turns::{KINDS, Turns, WaiterId};
+use super::promises::Promises;
+use super::shares::Others;
+use super::troubles::Troubles;
+use super::turns::{NotYet, Turns, WaiterId};
 
 /// The most budgets that are kept; credentials beyond share one.
 const MOST: usize = 1024;
+
+/// The longest line of one caller: eight pages for each of the default number of questions under way.
+const MOST_OF_CALLER: usize = 8192;
+
+/// The longest line of all unproven keys, half of which may be from one network.
+const MOST_UNPROVEN: usize = 1024;
+
+/// The longest wait that a caller is told: a period of any limit is shorter, and more than a few hundred requests are
+/// ahead of one that should wait for longer.
+const LONGEST_PROMISE: Duration = Duration::from_secs(120);
 
 /// How long an answer that may be stale waits for room: what comes later is no room for it.
 const SOON: Duration = Duration::from_secs(2);
@@ -33,7 +48,11 @@ pub(super) struct Lane {
     pub(super) budget: Budget,
     pub(super) pace: Pace,
     pub(super) crowd: Crowd,
+    pub(super) in_flight: usize,
+    /// What slows down one agent's requests, and nobody else's.
+    pub(super) troubles: Troubles,
     pub(super) turns: Turns,
+    promises: Promises,
 }
 
 /// All budgets, and which of them are waited for.
@@ -53,82 +72,120 @@ impl Lane {
             budget: Budget::new(rate, reserve),
             pace: Pace::new(rate),
             crowd: Crowd::default(),
+            in_flight: 0,
+            troubles: Troubles::default(),
             turns: Turns::default(),
+            promises: Promises::default(),
         }
     }
 
-    /// Whose turn it is, if there is room for them; else when there may be.
-    ///
-    /// Unproven keys are passed over where their part of the connections is taken. None: only a request that ends
-    /// makes room.
+    /// Takes the request out of line whose turn it is, if there is room for it; else says when there may be.
     pub(super) fn next(
         &mut self,
-        unproven: UnprovenRoom,
+        connections: &Connections,
         now: Instant,
-    ) -> Result<(WaiterId, Kind), Option<Instant>> {
+    ) -> Result<(WaiterId, Group, Urgency), NotYet> {
         if let Some(at) = self.pace.next(0, now) {
             return Err(Some(at));
         }
-        let crowded = self.crowd.room(now).err();
-        let mut next: Option<Instant> = None;
-        for kind in KINDS {
-            // A refresh is a few pages that somebody waits for: those that hang are not in its way.
-            if let Some(until) = crowded.filter(|_| kind.urgency != Urgency::Refresh) {
-                if self.turns.has(kind) {
-                    next = Some(next.map_or(until, |n| n.min(until)));
-                }
-                continue;
-            }
-            let passed_over = kind.standing == Standing::Unproven && unproven == UnprovenRoom::Taken;
-            if passed_over || !self.turns.has(kind) {
-                continue;
-            }
-            match self.budget.room(kind, 0, now) {
-                Ok(()) => return self.turns.pop(kind).map(|w| (w, kind)).ok_or(None),
-                Err(at) => next = Some(next.map_or(at, |n| n.min(at))),
-            }
+        self.budget.expire(now);
+        if let Some(at) = self.budget.spent_until() {
+            return Err(Some(at));
         }
-        Err(next)
+        let crowded = self.crowd.room(self.in_flight, now);
+        let (waiting, others) = (self.turns.groups(), self.others_of_unproven());
+        let (budget, troubles) = (&self.budget, &self.troubles);
+        let room = |group, urgency, branch| {
+            let others = if group == Group::Unproven { others } else { Others::Content };
+            budget.room(Kind { urgency, group, branch }, others, 0, now).map_err(Some)
+        };
+        self.turns.next(
+            |group, urgency| {
+                // A refresh is a few pages that somebody waits for: those that hang are not in its way.
+                if urgency != Urgency::Refresh {
+                    crowded.map_err(Some)?;
+                }
+                if connections.may(group, waiting) { Ok(()) } else { Err(None) }
+            },
+            |group, urgency, branch| {
+                room(group, urgency, branch)?;
+                if !connections.may_branch(group, branch) {
+                    return Err(None);
+                }
+                troubles.may(group, branch, connections.held_by(group, branch), now).map_err(Some)
+            },
+        )
     }
 
-    /// Whether there is room for a few more requests soon.
+    fn others_of_unproven(&self) -> Others {
+        if self.turns.others_wait(Group::Unproven) { Others::Wait } else { Others::Content }
+    }
+
+    /// Whether there is room for a few more requests of a caller soon.
     ///
-    /// The pause after a single refusal is shorter: a stray 429 does not say that what is due is too much.
-    pub(super) fn room(&mut self, now: Instant) -> Room {
-        let refreshes = self.turns.up_to(KINDS[1]);
-        let is_slow = self.pace.next(refreshes, now).is_some_and(|at| at > now + SOON);
-        if is_slow || self.budget.is_nearly_spent(now) { Room::Short } else { Room::Ample }
+    /// There is while it holds less than its fair share: what others use up stretches their own times. The pause after
+    /// a single refusal is shorter: a stray 429 does not say that what is due is too much.
+    pub(super) fn room(&mut self, group: Group, now: Instant) -> Room {
+        let is_slow = self.pace.next(0, now).is_some_and(|at| at > now + SOON);
+        self.budget.expire(now);
+        let is_spent = self.budget.is_nearly_spent(now) && self.budget.has_share(group);
+        if is_slow || is_spent { Room::Short } else { Room::Ample }
     }
 
-    /// When a request of this kind could go at the earliest, were it the next.
-    pub(super) fn earliest(&mut self, kind: Kind, now: Instant) -> Instant {
-        self.after(kind, 0, now)
+    /// When a request could go at the earliest, were it the next.
+    pub(super) fn earliest(&mut self, flow: &Flow, now: Instant) -> Instant {
+        let trouble = self.troubles.of(flow.group, flow.branch);
+        let slowed = trouble.and_then(|trouble| trouble.pace.next(0, now));
+        self.after(flow, 0, now).max(slowed.unwrap_or(now))
     }
 
-    /// When one in line is likely to go, if all others go before.
-    pub(super) fn likely(&mut self, kind: Kind, now: Instant) -> Instant {
-        let ahead = self.turns.up_to(kind).saturating_sub(1);
-        self.after(kind, ahead, now)
+    /// When one is likely to go that returns later, if all go before whose turn comes first. Its place is kept in mind.
+    pub(super) fn promise(&mut self, flow: &Flow, now: Instant) -> Instant {
+        let more = self.promises.ahead(flow.group, flow.branch, now);
+        let ahead = self.turns.ahead(flow.group, flow.urgency, more);
+        let at = self.after(flow, ahead, now).max(self.earliest(flow, now)).min(now + LONGEST_PROMISE);
+        self.promises.add(flow.group, flow.branch, at);
+        at
     }
 
-    /// When the last of so many is likely to go, whether they are in line already or not.
-    pub(super) fn likely_after(&mut self, kind: Kind, requests: usize, now: Instant) -> Instant {
-        self.after(kind, self.turns.up_to(kind).max(requests).saturating_sub(1), now)
+    /// When the last of so many requests of a caller is likely to go, whether they are in line already or not.
+    pub(super) fn likely_after(&mut self, flow: &Flow, requests: usize, now: Instant) -> Instant {
+        let more = requests.saturating_sub(self.turns.len_of(flow.group));
+        self.after(flow, self.turns.ahead(flow.group, flow.urgency, more), now)
     }
 
-    fn after(&mut self, kind: Kind, ahead: usize, now: Instant) -> Instant {
-        let room = self.budget.room(kind, ahead, now).err();
+    fn after(&mut self, flow: &Flow, ahead: usize, now: Instant) -> Instant {
+        self.budget.expire(now);
+        let others = if flow.group == Group::Unproven { self.others_of_unproven() } else { Others::Content };
+        let kind = Kind { urgency: flow.urgency, group: flow.group, branch: flow.branch };
+        let room = self.budget.room(kind, others, ahead, now).err();
         room.max(self.pace.next(ahead, now)).unwrap_or(now)
     }
-}
 
-/// Whether requests with unproven keys may have another connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum UnprovenRoom {
-    /// They may.
-    Left,
-    /// Their part is taken.
-    Taken,
+    /// Whether waiting on is of no use for an agent's request: upstream pauses it, and has refused all for so long.
+    pub(super) fn is_barren(&self, flow: &Flow, patience: Duration, now: Instant) -> bool {
+        let of_agent = self.troubles.of(flow.group, flow.branch);
+        self.pace.is_barren(patience, now)
+            || of_agent.is_some_and(|trouble| trouble.pace.is_barren(patience, now))
+    }
+
+    /// Whether the line is as long as it may be for a further request.
+    pub(super) fn is_full(&self, flow: &Flow) -> bool {
+        let of_group = self.turns.len_of(flow.group);
+        match flow.group {
+            Group::Caller(_) => of_group >= MOST_OF_CALLER,
+            Group::Unproven => {
+                of_group >= MOST_UNPROVEN
+                    || self.turns.len_of_branch(flow.group, flow.branch) >= MOST_UNPROVEN / 2
+            }
+        }
+    }
+
+    /// Whether an unproven key may use more than one request to be proven.
+    pub(super) fn has_room_to_prove(&mut self, now: Instant) -> bool {
+        self.budget.expire(now);
+        !self.turns.has(Group::Unproven) && self.budget.has_room_to_prove()
+    }
 }
 
 impl Lanes {
@@ -151,7 +208,7 @@ impl Lanes {
     fn has_space(&mut self, now: Instant) -> bool {
         if self.lanes.len() >= MOST {
             self.lanes.retain(|_, lane| {
-                let is_used = lane.turns.len() > 0 || lane.crowd.in_flight() > 0;
+                let is_used = lane.turns.len() > 0 || lane.in_flight > 0;
                 is_used || lane.pace.paused_until(now).is_some() || !lane.budget.is_idle(now)
             });
         }
@@ -172,6 +229,7 @@ impl Lanes {
 mod tests {
     use std::num::NonZeroU32;
 
+    use super::super::flow::Branch;
     use super::*;
 
     fn id(n: usize) -> CredentialId {
@@ -184,11 +242,12 @@ mod tests {
         let now = Instant::now();
         lane.pace.limited(now, now, None, 1.0);
         assert!(lane.pace.paused_until(now).is_some());
-        assert_eq!(lane.room(now), Room::Ample);
+        let group = Group::Unproven;
+        assert_eq!(lane.room(group, now), Room::Ample);
         let later = now + Duration::from_millis(10);
         lane.pace.limited(later, later, Some(Duration::from_secs(20)), 1.0);
-        assert_eq!(lane.room(later), Room::Short);
-        assert_eq!(lane.room(later + Duration::from_secs(19)), Room::Ample);
+        assert_eq!(lane.room(group, later), Room::Short);
+        assert_eq!(lane.room(group, later + Duration::from_secs(19)), Room::Ample);
     }
 
     #[test]
@@ -199,7 +258,9 @@ mod tests {
         for n in 0..MOST {
             let key = lanes.key(id(n), now);
             assert_eq!(key, LaneKey::Credential(id(n)));
-            lanes.get(key).unwrap().budget.take(KINDS[0], now);
+            let branch = Branch::Peer(crate::domain::PeerGroup::Unknown);
+            let kind = Kind { urgency: Urgency::Refresh, group: Group::Unproven, branch };
+            lanes.get(key).unwrap().budget.take(kind, now);
         }
         assert_eq!(lanes.key(id(MOST), now), LaneKey::Shared);
         let later = now + Duration::from_secs(3);

@@ -1,10 +1,12 @@
 //! What every request upstream passes: the rate budget, then the process's connections, in fair turns.
 //!
-//! A request that has to wait is lined up by kind and question ([`turns`]), and goes when both its budget
-//! ([`budget`], slowed down as [`pace`] and [`crowd`] learned) and a connection are free, never holding one while it waits for the other.
-//! The [`breaker`] refuses everybody at once while upstream is down.
+//! A request that has to wait is lined up by caller, agent and question ([`turns`]), and goes when both its budget
+//! ([`budget`], as far as [`shares`] leave it) and a connection ([`connections`]) are free, never holding one while it waits for
+//! the other. What upstream refuses or leaves hanging slows down the agent that it is about ([`troubles`], by [`pace`] and
+//! [`crowd`]), and everybody once it shows across agents. The [`breakers`] refuse an agent's, a caller's or all requests at once
+//! while upstream fails them.
 //!
-//! There is no task behind this. Whoever waits does the work: each waiter looks for those whose turn it is when something
+//! There is no task behind this. Each waiter does the work: it looks for those whose turn it is when something
 //! changes, and one of them, the driver, also when the clock says that there is room. A driver that leaves wakes the
 //! next. What a waiter or a request holds is undone in its `Drop`.
 //!
@@ -12,11 +14,18 @@
 //! already went.
 
 mod breaker;
+mod breakers;
 mod budget;
+mod connections;
 mod crowd;
+mod flow;
 mod lanes;
 mod pace;
 mod pass;
+mod promises;
+mod rotation;
+mod shares;
+mod troubles;
 mod turns;
 mod waiter;
 
@@ -26,20 +35,20 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::domain::{AgentId, CredentialId};
-use crate::source::{Room, Turn};
+use crate::domain::{AgentId, Caller, CredentialId, PeerGroup};
+use crate::source::{QuestionId, Room, Turn, Urgency};
 
 use super::settings::UpstreamSettings;
-use breaker::Breaker;
 pub use breaker::BreakerState;
 pub(crate) use breaker::Fault;
-pub(crate) use budget::{Kind, Standing};
-use lanes::{LaneKey, Lanes, UnprovenRoom};
+use breakers::Breakers;
+use connections::Connections;
+pub(crate) use flow::Standing;
+use flow::{Branch, Flow, Group};
+use lanes::{LaneKey, Lanes};
 pub(crate) use pass::{Outcome, Pass};
+pub use shares::Holdings;
 use waiter::{Fate, Waiter, Waiters};
-
-/// The part of the connections for keys that upstream has not accepted yet, as a divisor.
-const UNPROVEN_PART: usize = 10;
 
 /// In front of upstream. Clones are one and the same.
 #[derive(Clone, Debug)]
@@ -49,11 +58,9 @@ pub(crate) struct Gate {
 
 #[derive(Debug)]
 struct State {
-    concurrency: usize,
-    in_flight: usize,
-    unproven_in_flight: usize,
+    connections: Connections,
     lanes: Lanes,
-    breaker: Breaker,
+    breakers: Breakers,
     waiters: Waiters,
 }
 
@@ -63,6 +70,8 @@ pub(crate) struct Asker<'a> {
     pub(crate) credential: CredentialId,
     pub(crate) agent: AgentId,
     pub(crate) standing: Standing,
+    /// Since when the page is asked for, attempts that failed included.
+    pub(crate) since: Instant,
     pub(crate) turn: &'a Turn,
 }
 
@@ -84,6 +93,12 @@ pub struct GateSnapshot {
     pub in_flight: usize,
     /// Requests waiting for their turn.
     pub waiting: usize,
+    /// How many of these carry keys that upstream has not accepted yet.
+    pub waiting_unproven: usize,
+    /// Agents that are slowed down alone, because upstream refuses their requests or leaves them hanging.
+    pub slowed_agents: usize,
+    /// Whose the requests of the last period are: of the budget in which one caller has the most.
+    pub held: Holdings,
     /// How many requests the tightest budget has left; none without a limit.
     pub budget_left: Option<usize>,
     /// The slowest speed, as the part that 429 left of the speed before, or time-outs of the connections; 1 where none is
@@ -105,11 +120,9 @@ impl Gate {
 
     fn with(lanes: Lanes, concurrency: NonZeroUsize) -> Self {
         let state = State {
-            concurrency: concurrency.get(),
-            in_flight: 0,
-            unproven_in_flight: 0,
+            connections: Connections::new(concurrency.get()),
             lanes,
-            breaker: Breaker::new(),
+            breakers: Breakers::new(),
             waiters: Waiters::default(),
         };
         Self { state: Arc::new(Mutex::new(state)) }
@@ -123,32 +136,45 @@ impl Gate {
         waiter::enter(self, asker).await
     }
 
-    /// Whether a credential's budget has room for a few more requests at once.
-    pub(crate) fn room(&self, credential: CredentialId) -> Room {
+    /// Whether a caller has room for a few more requests at once.
+    pub(crate) fn room(&self, who: Applicant) -> Room {
         let now = Instant::now();
         let mut state = self.lock();
-        let key = state.lanes.key(credential, now);
-        state.lanes.get(key).map_or(Room::Ample, |lane| lane.room(now))
+        let key = state.lanes.key(who.credential, now);
+        let group = Group::of(who.caller, who.standing);
+        state.lanes.get(key).map_or(Room::Ample, |lane| lane.room(group, now))
     }
 
-    /// How long it probably takes until so many requests of this kind have gone, if all who wait go before or are
+    /// How long it probably takes until so many requests of a caller have gone, if all who wait go before or are
     /// among them.
-    pub(crate) fn room_for(&self, credential: CredentialId, kind: Kind, requests: usize) -> Duration {
+    pub(crate) fn room_for(&self, who: Applicant, urgency: Urgency, requests: usize) -> Duration {
+        let now = Instant::now();
+        let mut state = self.lock();
+        let key = state.lanes.key(who.credential, now);
+        let flow = who.flow(urgency);
+        state.lanes.get(key).map_or(Duration::ZERO, |lane| lane.likely_after(&flow, requests, now) - now)
+    }
+
+    /// Whether more than one request may go for a key that upstream has not accepted yet.
+    pub(crate) fn has_room_to_prove(&self, credential: CredentialId) -> bool {
         let now = Instant::now();
         let mut state = self.lock();
         let key = state.lanes.key(credential, now);
-        state.lanes.get(key).map_or(Duration::ZERO, |lane| lane.likely_after(kind, requests, now) - now)
+        state.lanes.get(key).is_none_or(|lane| lane.has_room_to_prove(now))
     }
 
     /// What the gate is doing.
     pub(crate) fn snapshot(&self) -> GateSnapshot {
         let now = Instant::now();
         let mut state = self.lock();
-        let (breaker, connections) = (state.breaker.state(), state.concurrency);
-        let (in_flight, waiting) = (state.in_flight, state.waiters.len());
+        let (breaker, connections) = (state.breakers.state(), state.connections.most());
+        let (in_flight, waiting) = (state.connections.in_flight(), state.waiters.len());
         let mut snapshot = GateSnapshot {
             in_flight,
             waiting,
+            waiting_unproven: 0,
+            slowed_agents: 0,
+            held: Holdings::default(),
             budget_left: None,
             pace: 1.0,
             paused_for: Duration::ZERO,
@@ -158,6 +184,12 @@ impl Gate {
             let share = lane.pace.share(now).min(lane.crowd.share(connections, now));
             if let Some(left) = lane.budget.left(now) {
                 snapshot.budget_left = Some(snapshot.budget_left.map_or(left, |l| l.min(left)));
+            }
+            snapshot.waiting_unproven += lane.turns.len_of(Group::Unproven);
+            snapshot.slowed_agents += lane.troubles.count(now);
+            let held = lane.budget.holdings();
+            if held.largest + held.unproven >= snapshot.held.largest + snapshot.held.unproven {
+                snapshot.held = held;
             }
             snapshot.pace = snapshot.pace.min(share);
             let pause = lane.pace.paused_until(now).map_or(Duration::ZERO, |until| until - now);
@@ -172,28 +204,46 @@ impl Gate {
     }
 }
 
+/// Who wants to know how much room there is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Applicant {
+    pub(crate) credential: CredentialId,
+    pub(crate) caller: Caller,
+    pub(crate) standing: Standing,
+}
+
+impl Applicant {
+    /// What a request of theirs would belong to, whatever it is about.
+    fn flow(self, urgency: Urgency) -> Flow {
+        let group = Group::of(self.caller, self.standing);
+        let agent = AgentId::new(uuid::Uuid::nil());
+        let branch = match group {
+            Group::Caller(_) => Branch::Peer(PeerGroup::Unknown),
+            Group::Unproven => Branch::of(group, self.caller, agent),
+        };
+        Flow { group, urgency, branch, question: QuestionId::unique(), agent }
+    }
+}
+
 impl State {
     /// Lets everybody go whose turn it is. When to look again: an instant, or none if only an end makes room.
     fn pump(&mut self, now: Instant) -> Option<Instant> {
         let mut next: Option<Instant> = None;
         let mut passed_by = 0;
-        while passed_by < self.lanes.busy.len() && self.in_flight < self.concurrency {
+        while passed_by < self.lanes.busy.len() && self.connections.has_room() {
             let Some(key) = self.lanes.busy.pop_front() else { break };
-            let most_unproven = (self.concurrency / UNPROVEN_PART).max(1);
-            let unproven = if self.unproven_in_flight < most_unproven {
-                UnprovenRoom::Left
-            } else {
-                UnprovenRoom::Taken
-            };
             let Some(lane) = self.lanes.get(key) else { continue };
-            match lane.next(unproven, now) {
-                Ok((id, kind)) => {
-                    let place = lane.budget.take(kind, now);
-                    lane.pace.went(now);
-                    lane.crowd.went();
-                    self.in_flight += 1;
-                    self.unproven_in_flight += usize::from(kind.standing == Standing::Unproven);
-                    self.waiters.decide(id, Fate::Go(place, now));
+            match lane.next(&self.connections, now) {
+                Ok((id, ..)) => {
+                    if let Some(flow) = self.waiters.get(id).map(|waiter| waiter.flow) {
+                        let Flow { group, urgency, branch, .. } = flow;
+                        let place = lane.budget.take(budget::Kind { urgency, group, branch }, now);
+                        lane.pace.went(now);
+                        lane.troubles.went(group, branch, now);
+                        lane.in_flight += 1;
+                        self.connections.take(group, branch);
+                        self.waiters.decide(id, Fate::Go(place, now));
+                    }
                     passed_by = 0;
                 }
                 Err(at) => {
@@ -210,11 +260,11 @@ impl State {
 
     /// Lines a request up.
     fn line_up(&mut self, waiter: Waiter) -> turns::WaiterId {
-        let (key, kind, question) = (waiter.lane, waiter.kind, waiter.question);
+        let (key, flow) = (waiter.lane, waiter.flow);
         let id = self.waiters.add(waiter);
         if let Some(lane) = self.lanes.get(key) {
             let is_first = lane.turns.len() == 0;
-            lane.turns.push(kind, question, id);
+            lane.turns.push(&flow, id);
             if is_first {
                 self.lanes.busy.push_back(key);
             }
@@ -225,7 +275,7 @@ impl State {
     /// Takes one that waits no more out of its line.
     fn leave_line(&mut self, id: turns::WaiterId, waiter: &Waiter) {
         if let Some(lane) = self.lanes.get(waiter.lane) {
-            lane.turns.remove(waiter.kind, waiter.question, id);
+            lane.turns.remove(&waiter.flow, id);
             if lane.turns.len() == 0 {
                 self.lanes.busy.retain(|key| *key != waiter.lane);
             }
@@ -233,27 +283,46 @@ impl State {
     }
 
     /// Frees the connection of one that passed.
-    fn end(&mut self, key: LaneKey, kind: Kind, now: Instant) {
+    fn end(&mut self, key: LaneKey, flow: &Flow, now: Instant) {
         if let Some(lane) = self.lanes.get(key) {
-            lane.crowd.ended();
+            lane.in_flight -= 1;
         }
-        self.in_flight -= 1;
-        self.unproven_in_flight -= usize::from(kind.standing == Standing::Unproven);
+        self.connections.give_back(flow.group, flow.branch);
         self.pump(now);
         self.waiters.wake_driver();
     }
 
-    /// Tells everybody in line that upstream is down, for so long.
-    fn refuse_all(&mut self, rest: Duration) {
-        for id in self.waiters.undecided() {
+    /// Why a request did not go although the budget has room for it: others were first, or no connection was free.
+    fn others_first(&mut self, key: LaneKey, flow: &Flow, now: Instant) -> Refusal {
+        if flow.group != Group::Unproven && !self.connections.has_room() {
+            return Refusal::Busy;
+        }
+        waiter::no_room(self, key, flow, now)
+    }
+
+    /// Tells those in line of a caller, or of one of its agents, that upstream is down for them.
+    fn refuse(&mut self, key: LaneKey, group: Group, branch: Option<Branch>, rest: Duration) {
+        let waiting = self.lanes.get(key).map(|lane| lane.turns.waiting(group, branch));
+        for id in waiting.into_iter().flatten() {
             if let Some(waiter) = self.waiters.get(id).cloned() {
                 self.leave_line(id, &waiter);
                 self.waiters.decide(id, Fate::Refused(rest));
             }
         }
     }
+
+    /// Tells everybody in line that upstream is down, for so long.
+    fn refuse_all(&mut self, rest: Duration) {
+        for lane in self.lanes.all() {
+            lane.turns = turns::Turns::default();
+        }
+        self.lanes.busy.clear();
+        self.waiters.decide_all(Fate::Refused(rest));
+    }
 }
 
+#[cfg(test)]
+mod fairness_tests;
 #[cfg(test)]
 mod scenarios;
 #[cfg(test)]

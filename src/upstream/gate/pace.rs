@@ -99,6 +99,24 @@ impl Pace {
         }
     }
 
+    /// One that remembers the successes of another: what is learned of one agent begins at the speed of all.
+    pub(super) fn beside(other: &Self) -> Self {
+        Self {
+            average: other.average,
+            learned: None,
+            paused_until: None,
+            refused_since: None,
+            period: other.period,
+            refusals: 0,
+            successes: other.successes.clone(),
+        }
+    }
+
+    /// Whether nothing is remembered that slows anything down.
+    pub(super) fn is_calm(&self, now: Instant) -> bool {
+        self.remembered(now).is_none() && self.paused_until(now).is_none()
+    }
+
     /// The part of the speed before the first refusal that is kept to now; 1 where none is remembered.
     pub(super) fn share(&self, now: Instant) -> f64 {
         self.remembered(now).map_or(1.0, |learned| (learned.speed / learned.before).min(1.0))

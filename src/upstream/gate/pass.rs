@@ -2,12 +2,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::domain::AgentId;
-
-use super::Gate;
-use super::breaker::{Fault, Role, Verdict};
-use super::budget::{Kind, Place};
-use super::lanes::LaneKey;
+use super::breaker::{Fault, Who};
+use super::breakers::{Opened, Roles};
+use super::budget::Place;
+use super::crowd::LEAST;
+use super::flow::Flow;
+use super::lanes::{Lane, LaneKey};
+use super::{Gate, State};
 
 /// What became of a request that passed.
 #[derive(Clone, Copy, Debug)]
@@ -27,10 +28,9 @@ pub(crate) enum Outcome {
 pub(crate) struct Pass {
     pub(super) gate: Gate,
     pub(super) lane: LaneKey,
-    pub(super) kind: Kind,
+    pub(super) flow: Flow,
     pub(super) place: Option<Place>,
-    pub(super) agent: AgentId,
-    pub(super) role: Role,
+    pub(super) roles: Roles,
     /// When its turn came. Not when it went, a moment later: what others learned in between was no news to it.
     pub(super) sent: Instant,
 }
@@ -50,37 +50,101 @@ impl Pass {
     pub(crate) fn finish(mut self, outcome: Outcome) {
         let now = Instant::now();
         let gate = self.gate.clone();
-        let mut state = gate.lock();
-        let verdict = match outcome {
+        let mut guard = gate.lock();
+        let state = &mut *guard;
+        let (who, roles) = (self.who(), std::mem::replace(&mut self.roles, Roles::ORDINARY));
+        let opened = match outcome {
             Outcome::Answered | Outcome::Limited(_) => {
-                state.breaker.succeeded(self.sent);
-                Verdict::AsBefore
+                state.breakers.succeeded(who, self.sent);
+                Opened::Nobody
             }
-            Outcome::TimedOut => state.breaker.failed(self.agent, Fault::Answer, self.role, now),
-            Outcome::Failed(fault) => state.breaker.failed(self.agent, fault, self.role, now),
+            Outcome::TimedOut => state.breakers.failed(who, Fault::Silence, roles, now),
+            Outcome::Failed(fault) => state.breakers.failed(who, fault, roles, now),
         };
-        self.role = Role::Ordinary;
-        let connections = state.concurrency;
-        if let Some(lane) = state.lanes.get(self.lane) {
-            match outcome {
-                Outcome::Answered => {
-                    lane.pace.succeeded(self.sent, now);
-                    lane.crowd.answered(self.sent, connections, now);
-                }
-                Outcome::Limited(after) => lane.pace.limited(self.sent, now, after, rand::random()),
-                Outcome::TimedOut => {
-                    lane.pace.timed_out(self.sent, now);
-                    lane.crowd.timed_out(self.sent, now);
-                }
-                Outcome::Failed(_) => {}
+        let connections = state.connections.most();
+        let held = state.connections.held_by(self.flow.group, self.flow.branch);
+        let slowed = state.lanes.get(self.lane).map_or(Slowed::Nobody, |lane| {
+            learn(lane, &self.flow, outcome, self.sent, (held, connections), now)
+        });
+        self.tell(state, opened, slowed);
+    }
+
+    /// Tells those in line whom it concerns.
+    fn tell(&self, state: &mut State, opened: Opened, slowed: Slowed) {
+        let Flow { group, branch, .. } = self.flow;
+        match opened {
+            Opened::Everybody(rest) => return state.refuse_all(rest),
+            Opened::Caller(rest) => state.refuse(self.lane, group, None, rest),
+            Opened::Agent(rest) => state.refuse(self.lane, group, Some(branch), rest),
+            Opened::Nobody => {}
+        }
+        // What those who wait took for possible may have become impossible.
+        match slowed {
+            Slowed::Everybody => state.waiters.wake_all(),
+            Slowed::Agent => {
+                let waiting = state.lanes.get(self.lane).map(|lane| lane.turns.waiting(group, Some(branch)));
+                waiting.into_iter().flatten().for_each(|id| state.waiters.wake(id));
             }
+            Slowed::Nobody => {}
         }
-        match (verdict, outcome) {
-            (Verdict::Opened(rest), _) => state.refuse_all(rest),
-            // What those who wait took for possible may have become impossible.
-            (Verdict::AsBefore, Outcome::Limited(_)) => state.waiters.wake_all(),
-            (Verdict::AsBefore, Outcome::Answered | Outcome::TimedOut | Outcome::Failed(_)) => {}
+    }
+
+    const fn who(&self) -> Who {
+        Who { group: self.flow.group, agent: self.flow.agent }
+    }
+}
+
+/// Whom a refusal slowed down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Slowed {
+    Nobody,
+    Agent,
+    Everybody,
+}
+
+/// Has a lane learn what became of a request. `held` is how many connections its agent holds, and how many there are.
+fn learn(
+    lane: &mut Lane,
+    flow: &Flow,
+    outcome: Outcome,
+    sent: Instant,
+    (held, connections): (usize, usize),
+    now: Instant,
+) -> Slowed {
+    let Flow { group, branch, agent, .. } = *flow;
+    match outcome {
+        Outcome::Answered => {
+            lane.pace.succeeded(sent, now);
+            lane.crowd.answered(sent, connections, now);
+            lane.troubles.answered(group, branch, sent, connections, now);
+            Slowed::Nobody
         }
+        Outcome::Limited(after) => {
+            let is_wide = lane.troubles.refused.is_wide(agent, now);
+            let is_known = lane.troubles.of(group, branch).is_some();
+            let of_agent =
+                if is_wide && !is_known { None } else { lane.troubles.note(group, branch, &lane.pace, now) };
+            let is_everybodys = is_wide || of_agent.is_none();
+            if let Some(trouble) = of_agent {
+                trouble.pace.limited(sent, now, after, rand::random());
+            }
+            if is_everybodys {
+                lane.pace.limited(sent, now, after, rand::random());
+            }
+            if is_everybodys { Slowed::Everybody } else { Slowed::Agent }
+        }
+        Outcome::TimedOut => {
+            let is_wide = lane.troubles.hanging.is_wide(agent, now);
+            if let Some(trouble) = lane.troubles.note(group, branch, &lane.pace, now) {
+                trouble.timed_out(sent, held, now);
+            }
+            if is_wide {
+                lane.pace.timed_out(sent, now);
+                lane.crowd.timed_out(sent, lane.in_flight, LEAST, now);
+            }
+            Slowed::Nobody
+        }
+        Outcome::Failed(_) => Slowed::Nobody,
     }
 }
 
@@ -88,9 +152,7 @@ impl Drop for Pass {
     fn drop(&mut self) {
         let now = Instant::now();
         let mut state = self.gate.lock();
-        if self.role == Role::Probe {
-            state.breaker.abandoned(now);
-        }
-        state.end(self.lane, self.kind, now);
+        state.breakers.abandoned(self.who(), self.roles, now);
+        state.end(self.lane, &self.flow, now);
     }
 }

@@ -22,6 +22,8 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 use uuid::Uuid;
 
+use crate::domain::Caller;
+
 use crate::source::{Deadline, Departure, QuestionId, Trace, Urgency};
 use crate::upstream::retry::{Cause, Limits, RetryBudget, Tries};
 use crate::upstream::settings::{Rate, RateScope, Share};
@@ -190,6 +192,7 @@ impl World {
     async fn page(&self, load: &Load, question: QuestionId) -> bool {
         let deadline = load.patience_ms.map(|ms| Deadline::at(Instant::now() + Duration::from_millis(ms)));
         let turn = Turn {
+            caller: Caller::of_key(CredentialId::new([1; 16])),
             question,
             urgency: match load.urgency {
                 Wanted::Refresh => Urgency::Refresh,
@@ -206,6 +209,7 @@ impl World {
             credential: CredentialId::new([1; 16]),
             agent: AgentId::new(Uuid::from_u128(load.agent)),
             standing: Standing::Accepted,
+            since: Instant::now(),
             turn: &turn,
         };
         let mut tries = Tries::default();
@@ -298,7 +302,7 @@ async fn plays(text: &str) {
         assert!((*least..=*most).contains(&figure), "{name} is {figure}, not {least} to {most}: {figures:?}");
     }
     let state = world.gate.lock();
-    assert_eq!((state.in_flight, state.waiters.len()), (0, 0), "something is left behind");
+    assert_eq!((state.connections.in_flight(), state.waiters.len()), (0, 0), "something is left behind");
 }
 
 macro_rules! scenarios {
@@ -318,6 +322,7 @@ scenarios! {
     an_outage_costs_a_handful_of_probes
     an_agent_that_always_fails_is_nobody_elses_trouble
     an_agent_that_hangs_is_nobody_elses_trouble
+    an_agent_that_is_always_refused_is_nobody_elses_trouble
     an_export_does_not_make_a_dashboard_wait
     retries_do_not_multiply_an_outage
     an_upstream_that_refuses_everything_is_told_of

@@ -3,6 +3,8 @@ use std::num::NonZeroU32;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
+use crate::domain::Caller;
+
 use crate::source::{Deadline, Departure, QuestionId, Trace, Urgency};
 use crate::upstream::settings::{Rate, RateScope, Share};
 
@@ -18,6 +20,7 @@ fn gate(count: u32, per: Duration, concurrency: usize) -> Gate {
 
 fn turn(urgency: Urgency) -> Turn {
     Turn {
+        caller: Caller::of_key(CredentialId::new([1; 16])),
         question: QuestionId::unique(),
         urgency,
         deadline: None,
@@ -33,6 +36,7 @@ fn asker(turn: &Turn) -> Asker<'_> {
         credential: CredentialId::new([1; 16]),
         agent: AgentId::new(Uuid::from_u128(1)),
         standing: Standing::Accepted,
+        since: Instant::now(),
         turn,
     }
 }
@@ -44,7 +48,7 @@ async fn enter(gate: &Gate, turn: &Turn) -> Result<Pass, Refusal> {
 /// Nothing is left behind: no connection, nobody in line.
 fn assert_idle(gate: &Gate) {
     let mut state = gate.lock();
-    assert_eq!((state.in_flight, state.unproven_in_flight, state.waiters.len()), (0, 0, 0));
+    assert_eq!((state.connections.in_flight(), state.waiters.len()), (0, 0));
     assert!(state.lanes.busy.is_empty());
     assert!(state.lanes.all().all(|lane| lane.turns.len() == 0));
 }
@@ -69,8 +73,9 @@ async fn tells_how_long_it_takes_until_there_is_room() {
     let gate = gate(10, MINUTE, 100);
     let turn = turn(Urgency::Refresh);
     let room = |requests| {
-        let kind = Kind { urgency: Urgency::Refresh, standing: Standing::Accepted };
-        gate.room_for(CredentialId::new([1; 16]), kind, requests).as_secs()
+        let credential = CredentialId::new([1; 16]);
+        let who = Applicant { credential, caller: Caller::of_key(credential), standing: Standing::Accepted };
+        gate.room_for(who, Urgency::Refresh, requests).as_secs()
     };
     assert_eq!((room(0), room(1), room(10)), (0, 0, 0));
     for _ in 0..5 {
@@ -232,14 +237,31 @@ async fn a_deadline_that_moves_out_is_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_429_pauses_everybody_for_as_long_as_upstream_asks() {
+async fn a_429_about_one_agent_pauses_that_agent_alone() {
     let gate = gate(100, MINUTE, 10);
     let turn = turn(Urgency::Refresh);
     let start = Instant::now();
     let asked = Duration::from_secs(7);
     enter(&gate, &turn).await.unwrap().finish(Outcome::Limited(Some(asked)));
-    assert_eq!(gate.snapshot().paused_for, asked);
+    let other = Asker { agent: AgentId::new(Uuid::from_u128(2)), ..asker(&turn) };
+    drop(gate.enter(other).await.unwrap());
+    assert_eq!((start.elapsed(), gate.snapshot().slowed_agents), (Duration::ZERO, 1));
     drop(enter(&gate, &turn).await.unwrap());
+    assert_eq!(start.elapsed().as_secs(), 7);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_429_about_a_second_agent_within_seconds_pauses_everybody() {
+    let gate = gate(100, MINUTE, 10);
+    let turn = turn(Urgency::Refresh);
+    let of = |agent| Asker { agent: AgentId::new(Uuid::from_u128(agent)), ..asker(&turn) };
+    let asked = Duration::from_secs(7);
+    for agent in [1, 2] {
+        gate.enter(of(agent)).await.unwrap().finish(Outcome::Limited(Some(asked)));
+    }
+    assert_eq!(gate.snapshot().paused_for, asked);
+    let start = Instant::now();
+    drop(gate.enter(of(3)).await.unwrap());
     assert_eq!(start.elapsed().as_secs(), 7);
 }
 
@@ -262,8 +284,9 @@ async fn an_open_breaker_refuses_those_in_line_and_those_who_come() {
     let gate = gate(0, MINUTE, 10);
     let turn = turn(Urgency::Cold);
     let mut held = Vec::new();
-    for _ in 0..10 {
-        held.push(enter(&gate, &turn).await.unwrap());
+    for agent in 0..10 {
+        let asker = Asker { agent: AgentId::new(Uuid::from_u128(agent)), ..asker(&turn) };
+        held.push(gate.enter(asker).await.unwrap());
     }
     let mut line: Vec<_> = (0..6).map(|_| Box::pin(enter(&gate, &turn))).collect();
     for waiting in &mut line {
@@ -303,12 +326,15 @@ async fn unproven_keys_leave_connections_to_others() {
     let gate = gate(0, MINUTE, 20);
     let turn = turn(Urgency::Refresh);
     let unproven = Asker { standing: Standing::Unproven, ..asker(&turn) };
-    let held = [gate.enter(unproven).await.unwrap(), gate.enter(unproven).await.unwrap()];
-    let mut third = Box::pin(gate.enter(unproven));
-    assert!(futures_util::poll!(&mut third).is_pending());
+    let mut held = Vec::new();
+    for _ in 0..10 {
+        held.push(gate.enter(unproven).await.unwrap());
+    }
+    let mut next = Box::pin(gate.enter(unproven));
+    assert!(futures_util::poll!(&mut next).is_pending());
     assert!(enter(&gate, &turn).await.is_ok());
     drop(held);
-    assert!(third.await.is_ok());
+    assert!(next.await.is_ok());
 }
 
 #[tokio::test(start_paused = true)]

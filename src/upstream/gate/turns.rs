@@ -1,188 +1,250 @@
-use std::collections::{HashMap, VecDeque};
+use std::collections::BTreeSet;
+
+use tokio::time::Instant;
 
 use crate::source::{QuestionId, Urgency};
 
-use super::budget::{Kind, Standing};
+use super::flow::{Branch, Flow, Group};
+use super::rotation::Rotation;
 
-/// Who waits, and whose turn is next.
+/// Who waits, and whose turn is next: hierarchical round robin.
 ///
-/// Kinds go one after the other: refreshes, cold reads, renewals; of equal urgency the unproven keys before the
-/// others, whose small share of the budget bounds them. Within a kind the questions take turns, and within a question
-/// first come is first served: an export of a year never makes a dashboard wait for more than its own pages.
+/// Callers take turns, within a caller its agents, within an agent its questions; within a question first come is
+/// first served. In a caller's turn its refreshes go before its cold reads. Renewals, for which nobody waits, go when
+/// no other request can. All unproven keys are one caller, whose networks take turns in place of agents.
 #[derive(Debug, Default)]
 pub(super) struct Turns {
-    kinds: [Rotation; 6],
+    groups: Rotation<Group, Line>,
+    count: usize,
+    renewals: usize,
 }
 
-/// Tells waiting requests apart.
+/// Tells waiting requests apart. Later ones have greater numbers.
 pub(super) type WaiterId = u64;
 
-/// All kinds, in the order in which they go.
-pub(super) const KINDS: [Kind; 6] = [
-    Kind { urgency: Urgency::Refresh, standing: Standing::Unproven },
-    Kind { urgency: Urgency::Refresh, standing: Standing::Accepted },
-    Kind { urgency: Urgency::Cold, standing: Standing::Unproven },
-    Kind { urgency: Urgency::Cold, standing: Standing::Accepted },
-    Kind { urgency: Urgency::Renewal, standing: Standing::Unproven },
-    Kind { urgency: Urgency::Renewal, standing: Standing::Accepted },
-];
+type Questions = Rotation<QuestionId, BTreeSet<WaiterId>>;
+type Branches = Rotation<Branch, BranchLine>;
 
-const fn position(kind: Kind) -> usize {
-    let urgency = match kind.urgency {
+/// The requests of a group.
+#[derive(Debug, Default)]
+struct Line {
+    refreshes: Branches,
+    cold: Branches,
+    renewals: Branches,
+    counts: [usize; 3],
+}
+
+#[derive(Debug, Default)]
+struct BranchLine {
+    questions: Questions,
+    count: usize,
+}
+
+/// Why one may not go now: when it may, or only once something ends.
+pub(super) type NotYet = Option<Instant>;
+
+const fn position(urgency: Urgency) -> usize {
+    match urgency {
         Urgency::Refresh => 0,
-        Urgency::Cold => 2,
-        Urgency::Renewal => 4,
-    };
-    match kind.standing {
-        Standing::Unproven => urgency,
-        Standing::Accepted => urgency + 1,
+        Urgency::Cold => 1,
+        Urgency::Renewal => 2,
+    }
+}
+
+impl Line {
+    const fn branches(&mut self, urgency: Urgency) -> &mut Branches {
+        match urgency {
+            Urgency::Refresh => &mut self.refreshes,
+            Urgency::Cold => &mut self.cold,
+            Urgency::Renewal => &mut self.renewals,
+        }
+    }
+
+    const fn branches_ref(&self, urgency: Urgency) -> &Branches {
+        match urgency {
+            Urgency::Refresh => &self.refreshes,
+            Urgency::Cold => &self.cold,
+            Urgency::Renewal => &self.renewals,
+        }
+    }
+
+    fn count(&self) -> usize {
+        self.counts.iter().sum()
+    }
+
+    fn up_to(&self, urgency: Urgency) -> usize {
+        self.counts[..=position(urgency)].iter().sum()
     }
 }
 
 impl Turns {
     /// Lines a request up behind those of its question.
-    pub(super) fn push(&mut self, kind: Kind, question: QuestionId, waiter: WaiterId) {
-        self.kinds[position(kind)].push(question, waiter);
+    pub(super) fn push(&mut self, flow: &Flow, waiter: WaiterId) {
+        let line = self.groups.join(flow.group);
+        line.counts[position(flow.urgency)] += 1;
+        let branch = line.branches(flow.urgency).join(flow.branch);
+        branch.count += 1;
+        branch.questions.join(flow.question).insert(waiter);
+        self.count += 1;
+        self.renewals += usize::from(flow.urgency == Urgency::Renewal);
     }
 
-    /// Whose turn it is among the requests of a kind.
-    pub(super) fn pop(&mut self, kind: Kind) -> Option<WaiterId> {
-        self.kinds[position(kind)].pop()
+    /// Takes a request out of its line, if it is there.
+    pub(super) fn remove(&mut self, flow: &Flow, waiter: WaiterId) {
+        let Some(line) = self.groups.get_mut(flow.group) else { return };
+        let branches = line.branches(flow.urgency);
+        let Some(branch) = branches.get_mut(flow.branch) else { return };
+        let Some(queue) = branch.questions.get_mut(flow.question) else { return };
+        if !queue.remove(&waiter) {
+            return;
+        }
+        if queue.is_empty() {
+            branch.questions.leave(flow.question);
+        }
+        branch.count -= 1;
+        if branch.count == 0 {
+            branches.leave(flow.branch);
+        }
+        line.counts[position(flow.urgency)] -= 1;
+        if line.count() == 0 {
+            self.groups.leave(flow.group);
+        }
+        self.count -= 1;
+        self.renewals -= usize::from(flow.urgency == Urgency::Renewal);
     }
 
-    /// Frees the place of one that waits no more.
-    pub(super) fn remove(&mut self, kind: Kind, question: QuestionId, waiter: WaiterId) {
-        self.kinds[position(kind)].remove(question, waiter);
+    /// Takes out the request whose turn it is among those that may go; else says when one may.
+    ///
+    /// `may_group` is asked once per group and urgency, `may_branch` once per branch.
+    pub(super) fn next(
+        &mut self,
+        mut may_group: impl FnMut(Group, Urgency) -> Result<(), NotYet>,
+        mut may_branch: impl FnMut(Group, Urgency, Branch) -> Result<(), NotYet>,
+    ) -> Result<(WaiterId, Group, Urgency), NotYet> {
+        let mut soonest: NotYet = None;
+        let mut not_yet = |at: NotYet| soonest = [soonest, at].into_iter().flatten().min();
+        let mut found = None;
+        let orders: [&[Urgency]; 2] = [&[Urgency::Refresh, Urgency::Cold], &[Urgency::Renewal]];
+        'found: for urgencies in orders {
+            if urgencies == [Urgency::Renewal] && self.renewals == 0 {
+                continue;
+            }
+            for (group, line) in self.groups.in_turn() {
+                for &urgency in urgencies {
+                    let branches = line.branches_ref(urgency);
+                    if branches.is_empty() {
+                        continue;
+                    }
+                    if let Err(at) = may_group(group, urgency) {
+                        not_yet(at);
+                        continue;
+                    }
+                    for (branch, _) in branches.in_turn() {
+                        match may_branch(group, urgency, branch) {
+                            Ok(()) => {
+                                found = Some((group, urgency, branch));
+                                break 'found;
+                            }
+                            Err(at) => not_yet(at),
+                        }
+                    }
+                }
+            }
+        }
+        let Some((group, urgency, branch)) = found else { return Err(soonest) };
+        self.take(group, urgency, branch).map(|waiter| (waiter, group, urgency)).ok_or(None)
     }
 
-    /// Whether any of a kind wait.
-    pub(super) fn has(&self, kind: Kind) -> bool {
-        self.kinds[position(kind)].count > 0
+    /// Takes out the next request of a branch; branch and group have had their turn.
+    fn take(&mut self, group: Group, urgency: Urgency, branch: Branch) -> Option<WaiterId> {
+        let line = self.groups.get_mut(group)?;
+        let branches = line.branches(urgency);
+        let lined = branches.get_mut(branch)?;
+        let question = lined.questions.in_turn().next()?.0;
+        let queue = lined.questions.get_mut(question)?;
+        let waiter = queue.pop_first()?;
+        if queue.is_empty() {
+            lined.questions.leave(question);
+        } else {
+            lined.questions.had_turn(question);
+        }
+        lined.count -= 1;
+        if lined.count == 0 {
+            branches.leave(branch);
+        } else {
+            branches.had_turn(branch);
+        }
+        line.counts[position(urgency)] -= 1;
+        if line.count() == 0 {
+            self.groups.leave(group);
+        } else {
+            self.groups.had_turn(group);
+        }
+        self.count -= 1;
+        self.renewals -= usize::from(urgency == Urgency::Renewal);
+        Some(waiter)
     }
 
-    /// How many of a kind wait, with those who go before them.
-    pub(super) fn up_to(&self, kind: Kind) -> usize {
-        self.kinds[..=position(kind)].iter().map(|k| k.count).sum()
+    /// All waiting requests of a caller, or of one branch of it.
+    pub(super) fn waiting(&self, group: Group, branch: Option<Branch>) -> Vec<WaiterId> {
+        let Some(line) = self.groups.get(group) else { return Vec::new() };
+        let mut found = Vec::new();
+        for urgency in [Urgency::Refresh, Urgency::Cold, Urgency::Renewal] {
+            for (of, lined) in line.branches_ref(urgency).in_turn() {
+                if branch.is_none_or(|branch| branch == of) {
+                    found.extend(lined.questions.in_turn().flat_map(|(_, queue)| queue.iter().copied()));
+                }
+            }
+        }
+        found
+    }
+
+    /// How many requests go before the last one of a group up to this urgency, with `more` of the group in line
+    /// behind it: all of its own, and of every other group as many as have turns meanwhile.
+    pub(super) fn ahead(&self, group: Group, urgency: Urgency, more: usize) -> usize {
+        let own = self.groups.get(group).map_or(0, |line| line.up_to(urgency)) + more;
+        let others = self.groups.in_turn().filter(|(other, _)| *other != group);
+        own.saturating_sub(1) + others.map(|(_, line)| line.up_to(Urgency::Cold).min(own)).sum::<usize>()
+    }
+
+    /// Whether a request of another group than this waits, renewals left out.
+    pub(super) fn others_wait(&self, group: Group) -> bool {
+        let own = self.groups.get(group).map_or(0, |line| line.up_to(Urgency::Cold));
+        self.count - self.renewals > own
+    }
+
+    /// How many of a group wait.
+    pub(super) fn len_of(&self, group: Group) -> usize {
+        self.groups.get(group).map_or(0, Line::count)
+    }
+
+    /// How many of a branch wait.
+    pub(super) fn len_of_branch(&self, group: Group, branch: Branch) -> usize {
+        let of = |line: &Line| {
+            [Urgency::Refresh, Urgency::Cold, Urgency::Renewal]
+                .into_iter()
+                .filter_map(|urgency| line.branches_ref(urgency).get(branch).map(|lined| lined.count))
+                .sum()
+        };
+        self.groups.get(group).map_or(0, of)
+    }
+
+    /// Whether a group waits.
+    pub(super) fn has(&self, group: Group) -> bool {
+        self.groups.get(group).is_some()
+    }
+
+    /// How many groups wait.
+    pub(super) fn groups(&self) -> usize {
+        self.groups.len()
     }
 
     /// How many wait.
-    pub(super) fn len(&self) -> usize {
-        self.kinds.iter().map(|k| k.count).sum()
-    }
-}
-
-/// Queues that take turns.
-#[derive(Debug, Default)]
-struct Rotation {
-    /// Each question that has a queue, once; the one whose turn is next in front.
-    order: VecDeque<QuestionId>,
-    queues: HashMap<QuestionId, VecDeque<WaiterId>>,
-    count: usize,
-}
-
-impl Rotation {
-    fn push(&mut self, question: QuestionId, waiter: WaiterId) {
-        let queue = self.queues.entry(question).or_default();
-        if queue.is_empty() {
-            self.order.push_back(question);
-        }
-        queue.push_back(waiter);
-        self.count += 1;
-    }
-
-    fn pop(&mut self) -> Option<WaiterId> {
-        let question = self.order.pop_front()?;
-        let queue = self.queues.get_mut(&question)?;
-        let waiter = queue.pop_front();
-        if queue.is_empty() {
-            self.queues.remove(&question);
-        } else {
-            self.order.push_back(question);
-        }
-        self.count -= 1;
-        waiter
-    }
-
-    fn remove(&mut self, question: QuestionId, waiter: WaiterId) {
-        let Some(queue) = self.queues.get_mut(&question) else { return };
-        let Some(at) = queue.iter().position(|w| *w == waiter) else { return };
-        queue.remove(at);
-        self.count -= 1;
-        if queue.is_empty() {
-            self.queues.remove(&question);
-            self.order.retain(|q| *q != question);
-        }
+    pub(super) const fn len(&self) -> usize {
+        self.count
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const COLD: Kind = KINDS[3];
-
-    #[test]
-    fn kinds_know_their_position() {
-        for (i, kind) in KINDS.into_iter().enumerate() {
-            assert_eq!(position(kind), i);
-        }
-    }
-
-    #[test]
-    fn questions_take_turns_and_keep_their_own_order() {
-        let (long, short) = (QuestionId::unique(), QuestionId::unique());
-        let mut turns = Turns::default();
-        for waiter in 0..5 {
-            turns.push(COLD, long, waiter);
-        }
-        turns.push(COLD, short, 10);
-        turns.push(COLD, short, 11);
-        let order: Vec<_> = std::iter::from_fn(|| turns.pop(COLD)).collect();
-        assert_eq!(order, [0, 10, 1, 11, 2, 3, 4]);
-    }
-
-    #[test]
-    fn one_that_leaves_frees_its_place() {
-        let (a, b) = (QuestionId::unique(), QuestionId::unique());
-        let mut turns = Turns::default();
-        turns.push(COLD, a, 1);
-        turns.push(COLD, b, 2);
-        turns.push(COLD, a, 3);
-        turns.remove(COLD, a, 1);
-        turns.remove(COLD, a, 1);
-        turns.remove(COLD, b, 2);
-        assert_eq!(turns.len(), 1);
-        assert_eq!(turns.pop(COLD), Some(3));
-        assert_eq!(turns.pop(COLD), None);
-        assert!(!turns.has(COLD));
-    }
-
-    proptest! {
-        #[test]
-        fn everybody_gets_one_turn_and_nobody_is_passed_by_twice(pushes in prop::collection::vec(0usize..5, 1..60)) {
-            let questions: Vec<_> = (0..5).map(|_| QuestionId::unique()).collect();
-            let mut turns = Turns::default();
-            for (waiter, question) in pushes.iter().enumerate() {
-                turns.push(COLD, questions[*question], waiter as u64);
-            }
-            let order: Vec<_> = std::iter::from_fn(|| turns.pop(COLD)).map(|w| w as usize).collect();
-            let mut sorted = order.clone();
-            sorted.sort_unstable();
-            prop_assert_eq!(sorted, (0..pushes.len()).collect::<Vec<_>>());
-            // Between two turns of a question every other that still waits has exactly one.
-            for (i, waiter) in order.iter().enumerate() {
-                let question = pushes[*waiter];
-                let next = order[i + 1..].iter().position(|w| pushes[*w] == question);
-                if let Some(next) = next {
-                    let mut between: Vec<_> = order[i + 1..i + 1 + next].iter().map(|w| pushes[*w]).collect();
-                    let length = between.len();
-                    between.sort_unstable();
-                    between.dedup();
-                    prop_assert_eq!(between.len(), length);
-                }
-            }
-        }
-    }
-}
+#[path = "turns_tests.rs"]
+mod tests;

@@ -1,24 +1,29 @@
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-use crate::source::{QuestionId, Turn};
-
-use super::breaker::{Admission, Role};
-use super::budget::{Kind, Place};
+use super::breaker::Who;
+use super::breakers::Roles;
+use super::budget::Place;
+use super::flow::{Branch, Flow, Group};
 use super::lanes::LaneKey;
 use super::turns::WaiterId;
-use super::{Asker, Gate, Pass, Refusal};
+use super::{Asker, Gate, Pass, Refusal, State};
+
+/// The longest line of all callers together.
+const MOST_WAITING: usize = 16_384;
+
+/// The shortest wait that a refused caller is told.
+const LEAST_WAIT: Duration = Duration::from_millis(1);
 
 /// A request in line.
 #[derive(Clone, Debug)]
 pub(super) struct Waiter {
     pub(super) lane: LaneKey,
-    pub(super) kind: Kind,
-    pub(super) question: QuestionId,
+    pub(super) flow: Flow,
     wake: Arc<Notify>,
     fate: Option<Fate>,
 }
@@ -36,6 +41,8 @@ pub(super) enum Fate {
 #[derive(Debug, Default)]
 pub(super) struct Waiters {
     all: HashMap<WaiterId, Waiter>,
+    /// Those in line.
+    undecided: BTreeSet<WaiterId>,
     driver: Option<WaiterId>,
     next: WaiterId,
 }
@@ -45,6 +52,7 @@ impl Waiters {
         let id = self.next;
         self.next += 1;
         self.all.insert(id, waiter);
+        self.undecided.insert(id);
         id
     }
 
@@ -60,19 +68,30 @@ impl Waiters {
     pub(super) fn decide(&mut self, id: WaiterId, fate: Fate) {
         if let Some(waiter) = self.all.get_mut(&id) {
             waiter.fate = Some(fate);
+            self.undecided.remove(&id);
             waiter.wake.notify_one();
         }
     }
 
-    /// Those in line, in no order.
-    pub(super) fn undecided(&self) -> Vec<WaiterId> {
-        self.all.iter().filter(|(_, w)| w.fate.is_none()).map(|(id, _)| *id).collect()
+    /// Decides for all in line, and tells them.
+    pub(super) fn decide_all(&mut self, fate: Fate) {
+        while let Some(id) = self.undecided.first().copied() {
+            self.decide(id, fate);
+            self.undecided.remove(&id);
+        }
     }
 
     /// Has the driver look again.
     pub(super) fn wake_driver(&self) {
         if let Some(driver) = self.driver.and_then(|id| self.all.get(&id)) {
             driver.wake.notify_one();
+        }
+    }
+
+    /// Has one look again.
+    pub(super) fn wake(&self, id: WaiterId) {
+        if let Some(waiter) = self.all.get(&id) {
+            waiter.wake.notify_one();
         }
     }
 
@@ -89,10 +108,11 @@ impl Waiters {
     /// Takes one out. If it was the driver, another is woken, and becomes it.
     fn remove(&mut self, id: WaiterId) -> Option<Waiter> {
         let waiter = self.all.remove(&id)?;
+        self.undecided.remove(&id);
         if self.driver == Some(id) {
             self.driver = None;
-            if let Some(heir) = self.all.values().find(|w| w.fate.is_none()) {
-                heir.wake.notify_one();
+            if let Some(heir) = self.undecided.first() {
+                self.wake(*heir);
             }
         }
         Some(waiter)
@@ -101,10 +121,9 @@ impl Waiters {
 
 /// Waits for a turn; see [`Gate::enter`].
 pub(super) async fn enter(gate: &Gate, asker: Asker<'_>) -> Result<Pass, Refusal> {
-    let began = Instant::now();
-    let mut line = InLine::join(gate, asker, began)?;
+    let mut line = InLine::join(gate, asker, Instant::now())?;
     loop {
-        match line.step(asker, began) {
+        match line.step(asker) {
             Step::Go(pass) => return Ok(pass),
             Step::Refused(refusal) => return Err(refusal),
             Step::Wait(Some(until)) => {
@@ -122,7 +141,7 @@ pub(super) async fn enter(gate: &Gate, asker: Asker<'_>) -> Result<Pass, Refusal
 struct InLine {
     gate: Gate,
     id: WaiterId,
-    role: Role,
+    roles: Roles,
     wake: Arc<Notify>,
 }
 
@@ -135,56 +154,62 @@ enum Step {
 impl InLine {
     fn join(gate: &Gate, asker: Asker<'_>, now: Instant) -> Result<Self, Refusal> {
         let mut state = gate.lock();
-        let role = match state.breaker.admit(now) {
-            Admission::Go => Role::Ordinary,
-            Admission::Probe => Role::Probe,
-            Admission::Refuse(rest) => return Err(Refusal::Down(rest)),
+        let group = Group::of(asker.turn.caller, asker.standing);
+        let branch = Branch::of(group, asker.turn.caller, asker.agent);
+        let flow = Flow {
+            group,
+            urgency: asker.turn.urgency,
+            branch,
+            question: asker.turn.question,
+            agent: asker.agent,
         };
         let lane = state.lanes.key(asker.credential, now);
-        let kind = Kind { urgency: asker.turn.urgency, standing: asker.standing };
+        if state.waiters.undecided.len() >= MOST_WAITING
+            || state.lanes.get(lane).is_some_and(|lane| lane.is_full(&flow))
+        {
+            return Err(no_room(&mut state, lane, &flow, now));
+        }
+        let roles = state.breakers.admit(Who { group, agent: asker.agent }, now).map_err(Refusal::Down)?;
         let wake = Arc::new(Notify::new());
-        let waiter =
-            Waiter { lane, kind, question: asker.turn.question, wake: Arc::clone(&wake), fate: None };
-        let id = state.line_up(waiter);
-        Ok(Self { gate: gate.clone(), id, role, wake })
+        let id = state.line_up(Waiter { lane, flow, wake: Arc::clone(&wake), fate: None });
+        Ok(Self { gate: gate.clone(), id, roles, wake })
     }
 
-    fn step(&mut self, asker: Asker<'_>, began: Instant) -> Step {
+    fn step(&mut self, asker: Asker<'_>) -> Step {
         let now = Instant::now();
         let gate = self.gate.clone();
         let mut guard = gate.lock();
         let state = &mut *guard;
         let next = state.pump(now);
-        let Some(Waiter { lane: key, kind, fate, .. }) = state.waiters.get(self.id).cloned() else {
+        let Some(Waiter { lane: key, flow, fate, .. }) = state.waiters.get(self.id).cloned() else {
             return Step::Refused(Refusal::Busy);
         };
         match fate {
             Some(Fate::Go(place, sent)) => {
                 state.waiters.remove(self.id);
-                let role = std::mem::replace(&mut self.role, Role::Ordinary);
+                let roles = std::mem::replace(&mut self.roles, Roles::ORDINARY);
                 let place = place.and_then(|p| Some(state.lanes.get(key)?.budget.sent(p, now)));
                 let gate = self.gate.clone();
-                return Step::Go(Pass { gate, lane: key, kind, place, agent: asker.agent, role, sent });
+                return Step::Go(Pass { gate, lane: key, flow, place, roles, sent });
             }
             Some(Fate::Refused(rest)) => return Step::Refused(Refusal::Down(rest)),
             None => {}
         }
-        let give_up = give_up(asker.turn, began);
+        let give_up = give_up(asker);
         if let (Some(give_up), Some(lane)) = (give_up, state.lanes.get(key)) {
-            let earliest = lane.earliest(kind, now);
+            let earliest = lane.earliest(&flow, now);
             if now >= give_up || earliest > give_up {
                 return Step::Refused(if earliest > now {
-                    Refusal::NoRoom(lane.likely(kind, now) - now)
+                    no_room(state, key, &flow, now)
                 } else {
-                    // The budget has room; so what was missing is a connection.
-                    Refusal::Busy
+                    state.others_first(key, &flow, now)
                 });
             }
         }
         if let Some(lane) = state.lanes.get(key)
-            && lane.pace.is_barren(asker.turn.retry_for, now)
+            && lane.is_barren(&flow, asker.turn.retry_for, now)
         {
-            return Step::Refused(Refusal::NoRoom(lane.likely(kind, now) - now));
+            return Step::Refused(no_room(state, key, &flow, now));
         }
         let watched = if state.waiters.drives(self.id) {
             next
@@ -197,10 +222,16 @@ impl InLine {
     }
 }
 
+/// Refuses a request until when it is likely to go.
+pub(super) fn no_room(state: &mut State, lane: LaneKey, flow: &Flow, now: Instant) -> Refusal {
+    let at = state.lanes.get(lane).map_or(now, |lane| lane.promise(flow, now));
+    Refusal::NoRoom(at.saturating_duration_since(now).max(LEAST_WAIT))
+}
+
 /// When waiting any longer is of no use.
-fn give_up(turn: &Turn, began: Instant) -> Option<Instant> {
-    let patience = turn.budget_wait.and_then(|wait| began.checked_add(wait));
-    let deadline = turn.deadline.as_ref().map(crate::source::Deadline::instant);
+fn give_up(asker: Asker<'_>) -> Option<Instant> {
+    let patience = asker.turn.budget_wait.and_then(|wait| asker.since.checked_add(wait));
+    let deadline = asker.turn.deadline.as_ref().map(crate::source::Deadline::instant);
     [patience, deadline].into_iter().flatten().min()
 }
 
@@ -208,17 +239,16 @@ impl Drop for InLine {
     fn drop(&mut self) {
         let now = Instant::now();
         let mut state = self.gate.lock();
-        if self.role == Role::Probe {
-            state.breaker.abandoned(now);
-        }
         let Some(waiter) = state.waiters.remove(self.id) else { return };
+        let Flow { group, agent, .. } = waiter.flow;
+        state.breakers.abandoned(Who { group, agent }, self.roles, now);
         match waiter.fate {
             None => state.leave_line(self.id, &waiter),
             Some(Fate::Go(place, _)) => {
                 if let (Some(place), Some(lane)) = (place, state.lanes.get(waiter.lane)) {
                     lane.budget.give_back(place);
                 }
-                state.end(waiter.lane, waiter.kind, now);
+                state.end(waiter.lane, &waiter.flow, now);
             }
             Some(Fate::Refused(_)) => {}
         }

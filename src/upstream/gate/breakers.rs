@@ -1,0 +1,154 @@
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::breaker::{Breaker, BreakerState, Fault, Role, Scope, Verdict, Who};
+use super::flow::Group;
+use crate::domain::AgentId;
+
+/// The most callers, and the most agents, whose failures are counted apart; those of further ones count for everybody
+/// alone.
+const MOST: usize = 4096;
+
+/// The breaker for everybody, and those for the callers and agents whose requests failed.
+///
+/// What unproven keys ask for may fail because of the key: of theirs, only failures to connect count.
+#[derive(Debug)]
+pub(super) struct Breakers {
+    everybody: Breaker,
+    callers: HashMap<Group, Breaker>,
+    agents: HashMap<(Group, AgentId), Breaker>,
+}
+
+/// What a request is to the breakers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Roles {
+    everybody: Role,
+    caller: Role,
+    agent: Role,
+}
+
+/// Whom a failure closed the door on, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Opened {
+    Nobody,
+    Agent(Duration),
+    Caller(Duration),
+    Everybody(Duration),
+}
+
+impl Roles {
+    /// One of many, to all of them.
+    pub(super) const ORDINARY: Self =
+        Self { everybody: Role::Ordinary, caller: Role::Ordinary, agent: Role::Ordinary };
+
+    fn is_probe(self) -> bool {
+        self != Self::ORDINARY
+    }
+}
+
+impl Breakers {
+    pub(super) fn new() -> Self {
+        Self { everybody: Breaker::new(Scope::Everybody), callers: HashMap::new(), agents: HashMap::new() }
+    }
+
+    pub(super) const fn state(&self) -> BreakerState {
+        self.everybody.state()
+    }
+
+    /// Whether a request may go; if not, for how long.
+    pub(super) fn admit(&mut self, who: Who, now: Instant) -> Result<Roles, Duration> {
+        let (caller, agent) =
+            (self.callers.get_mut(&who.group), self.agents.get_mut(&(who.group, who.agent)));
+        let refusals = [
+            self.everybody.refuses(now),
+            caller.as_ref().and_then(|breaker| breaker.refuses(now)),
+            agent.as_ref().and_then(|breaker| breaker.refuses(now)),
+        ];
+        if let Some(rest) = refusals.into_iter().flatten().max() {
+            return Err(rest);
+        }
+        Ok(Roles {
+            everybody: self.everybody.admit(),
+            caller: caller.map_or(Role::Ordinary, Breaker::admit),
+            agent: agent.map_or(Role::Ordinary, Breaker::admit),
+        })
+    }
+
+    /// Upstream answered.
+    pub(super) fn succeeded(&mut self, who: Who, sent: Instant) {
+        self.everybody.succeeded(sent);
+        settle(&mut self.callers, who.group, sent);
+        settle(&mut self.agents, (who.group, who.agent), sent);
+    }
+
+    /// Upstream failed.
+    pub(super) fn failed(&mut self, who: Who, fault: Fault, roles: Roles, now: Instant) -> Opened {
+        let counts = fault == Fault::Connection || who.group != Group::Unproven;
+        if (counts || roles.everybody == Role::Probe)
+            && let Verdict::Opened(rest) = self.everybody.failed(who, fault, roles.everybody, now)
+        {
+            return Opened::Everybody(rest);
+        }
+        if fault != Fault::Answer || who.group == Group::Unproven {
+            // One whose fate is open still must not stay a probe.
+            self.abandoned(who, roles, now);
+            return Opened::Nobody;
+        }
+        let caller = one_of(&mut self.callers, who.group, Scope::Caller)
+            .map_or(Verdict::AsBefore, |breaker| breaker.failed(who, fault, roles.caller, now));
+        let agent = one_of(&mut self.agents, (who.group, who.agent), Scope::Agent)
+            .map_or(Verdict::AsBefore, |breaker| breaker.failed(who, fault, roles.agent, now));
+        match (caller, agent) {
+            (Verdict::Opened(rest), _) => Opened::Caller(rest),
+            (Verdict::AsBefore, Verdict::Opened(rest)) => Opened::Agent(rest),
+            (Verdict::AsBefore, Verdict::AsBefore) => Opened::Nobody,
+        }
+    }
+
+    /// A request came to no end.
+    pub(super) fn abandoned(&mut self, who: Who, roles: Roles, now: Instant) {
+        if !roles.is_probe() {
+            return;
+        }
+        if roles.everybody == Role::Probe {
+            self.everybody.abandoned(now);
+        }
+        if roles.caller == Role::Probe
+            && let Some(breaker) = self.callers.get_mut(&who.group)
+        {
+            breaker.abandoned(now);
+        }
+        if roles.agent == Role::Probe
+            && let Some(breaker) = self.agents.get_mut(&(who.group, who.agent))
+        {
+            breaker.abandoned(now);
+        }
+    }
+}
+
+fn settle<K: Copy + Eq + std::hash::Hash>(breakers: &mut HashMap<K, Breaker>, key: K, sent: Instant) {
+    if let Some(breaker) = breakers.get_mut(&key) {
+        breaker.succeeded(sent);
+        if breaker.is_calm() {
+            breakers.remove(&key);
+        }
+    }
+}
+
+/// The breaker of one caller or agent; none if there are too many.
+fn one_of<K: Copy + Eq + std::hash::Hash>(
+    breakers: &mut HashMap<K, Breaker>,
+    key: K,
+    scope: Scope,
+) -> Option<&mut Breaker> {
+    if breakers.len() >= MOST && !breakers.contains_key(&key) {
+        // Those that are open are few, since each took many failures.
+        breakers.retain(|_, breaker| breaker.state() != BreakerState::Closed);
+        if breakers.len() >= MOST {
+            return None;
+        }
+    }
+    Some(breakers.entry(key).or_insert_with(|| Breaker::new(scope)))
+}

@@ -1,0 +1,52 @@
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::flow::{Branch, Group};
+
+/// The most promises that are kept in mind.
+const MOST: usize = 8192;
+
+/// How late one who was told when to return may be and still have their place counted.
+const LATE: Duration = Duration::from_secs(2);
+
+/// When those who were refused were told to return.
+///
+/// They are no longer in line, and would all be told the same if only those in line were counted. So each keeps a place
+/// among those of its caller, or its network if its key is not proven yet, until it is due.
+#[derive(Debug, Default)]
+pub(super) struct Promises {
+    due: BTreeMap<(Instant, u64), (Group, Option<Branch>)>,
+    counts: HashMap<(Group, Option<Branch>), usize>,
+    next: u64,
+}
+
+fn whose(group: Group, branch: Branch) -> (Group, Option<Branch>) {
+    (group, (group == Group::Unproven).then_some(branch))
+}
+
+impl Promises {
+    /// How many places are kept for others of the same caller or network.
+    pub(super) fn ahead(&mut self, group: Group, branch: Branch, now: Instant) -> usize {
+        while let Some(entry) = self.due.first_entry().filter(|entry| entry.key().0 + LATE <= now) {
+            let whose = entry.remove();
+            if let Some(count) = self.counts.get_mut(&whose) {
+                *count -= 1;
+                if *count == 0 {
+                    self.counts.remove(&whose);
+                }
+            }
+        }
+        self.counts.get(&whose(group, branch)).copied().unwrap_or(0)
+    }
+
+    /// One was told to return then.
+    pub(super) fn add(&mut self, group: Group, branch: Branch, due: Instant) {
+        if self.due.len() < MOST {
+            self.due.insert((due, self.next), whose(group, branch));
+            self.next += 1;
+            *self.counts.entry(whose(group, branch)).or_default() += 1;
+        }
+    }
+}
