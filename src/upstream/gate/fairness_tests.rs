@@ -45,7 +45,7 @@ fn play(demands: &[Demand], ticks: usize) -> (Vec<Vec<usize>>, Vec<usize>) {
         })
         .collect();
     let start = Instant::now();
-    let (mut got, mut longest) = (vec![vec![0; ticks]; demands.len()], vec![0; demands.len()]);
+    let (mut got, mut longest) = (vec![Vec::with_capacity(ticks); demands.len()], vec![0; demands.len()]);
     let (mut joined, mut always) = (Vec::new(), vec![false; demands.len()]);
     for tick in 0..ticks {
         let now = start + TICK * u32::try_from(tick).unwrap();
@@ -58,6 +58,7 @@ fn play(demands: &[Demand], ticks: usize) -> (Vec<Vec<usize>>, Vec<usize>) {
                 joined.push((n, tick));
             }
         }
+        got.iter_mut().for_each(|got| got.push(0));
         budget.expire(now);
         loop {
             let room = |group, urgency, branch| {
@@ -68,7 +69,9 @@ fn play(demands: &[Demand], ticks: usize) -> (Vec<Vec<usize>>, Vec<usize>) {
             let Flow { group, urgency, branch, .. } = flows[n];
             let place = budget.take(Kind { urgency, group, branch }, now).unwrap();
             budget.answered(place, now);
-            got[n][tick] += 1;
+            if let Some(count) = got[n].last_mut() {
+                *count += 1;
+            }
             if since >= TICKS_A_MINUTE * 3 {
                 longest[n] = longest[n].max(tick - since);
             }
