@@ -132,7 +132,8 @@ async fn answer(inner: &Arc<Inner>, question: RelayQuestion) -> Result<Relayed, 
         let freshness = freshness(kept, &policy, now);
         let late = freshness.age.saturating_sub(freshness.lifetime);
         let allowed = question.wish.may_be_stale_for(inner.settings.stale_while_revalidate);
-        let stays = freshness.age + question.wish.min_fresh.unwrap_or_default() <= freshness.lifetime;
+        let needed = freshness.age.saturating_add(question.wish.min_fresh.unwrap_or_default());
+        let stays = needed <= freshness.lifetime;
         if stays || (!late.is_zero() && late <= allowed) {
             if matches!(standing, Standing::Unknown) {
                 admitted(inner, &question, &turn).await?;
@@ -157,7 +158,7 @@ async fn answer(inner: &Arc<Inner>, question: RelayQuestion) -> Result<Relayed, 
     }
     let may_be_stale = |kept: &Arc<Kept>| {
         let freshness = freshness(kept, &policy, now);
-        freshness.age <= freshness.lifetime + inner.settings.stale_if_error
+        freshness.age <= freshness.lifetime.saturating_add(inner.settings.stale_if_error)
     };
     if kept.as_ref().is_some_and(may_be_stale) {
         // An answer that may be stale waits for nothing.
@@ -189,7 +190,7 @@ async fn answer(inner: &Arc<Inner>, question: RelayQuestion) -> Result<Relayed, 
             Some(kept),
         ) => {
             let freshness = freshness(&kept, &policy, now);
-            if freshness.age > freshness.lifetime + inner.settings.stale_if_error {
+            if freshness.age > freshness.lifetime.saturating_add(inner.settings.stale_if_error) {
                 return Err(error.into());
             }
             admitted(inner, &question, &turn).await?;

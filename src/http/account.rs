@@ -7,13 +7,15 @@ mod counted;
 mod sampler;
 
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt;
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, Method};
 use http_body::Body as _;
@@ -27,6 +29,9 @@ use super::question::Format;
 use crate::domain::AgentId;
 use crate::engine::{CacheReport, Verdict};
 use crate::telemetry::{AnswerSpan, Begun, Ending, HeldBytes, Trace, Tracer};
+
+/// The status that the log has for a caller who left before there was one, as nginx and others write it.
+const CLIENT_CLOSED_REQUEST: u16 = 499;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// What is shorter than this and happens to stand in a credential gives nothing of it away.
@@ -157,8 +162,23 @@ pub(super) async fn account(State(ledger): State<Ledger>, mut request: Request, 
     let account = Arc::new(Account::open(request_id(request.headers()), span.trace().clone()));
     let is_head = request.method() == Method::HEAD;
     request.extensions_mut().insert(Arc::clone(&account));
+    // Dropped while the handler still works, it tells of a caller who left before the first byte.
+    let mut told = Told {
+        ledger,
+        account: Arc::clone(&account),
+        span,
+        method,
+        route,
+        status: CLIENT_CLOSED_REQUEST,
+        length: None,
+        bytes: 0,
+        ending: Ending::Left,
+    };
 
-    let mut response = next.run(request).await;
+    let mut response = match AssertUnwindSafe(next.run(request)).catch_unwind().await {
+        Ok(response) => response,
+        Err(_) => panicked(method, &told.route),
+    };
     if let Some(problem) = response.extensions_mut().remove::<Arc<Problem>>() {
         account.note_problem(&problem);
         let body = problem.write(&account.request_id, response.headers_mut());
@@ -178,9 +198,17 @@ pub(super) async fn account(State(ledger): State<Ledger>, mut request: Request, 
 
     let length =
         headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok()).or(known_length);
-    let ending = if is_head { Ending::Whole } else { Ending::Left };
-    let told = Told { ledger, account, span, method, route, status, length, bytes: 0, ending };
+    (told.status, told.length) = (status, length);
+    if is_head {
+        told.ending = Ending::Whole;
+    }
     response.map(|inner| Body::new(Counted::new(inner, told)))
+}
+
+/// What a caller gets whose handler panicked. The panic hook has written where.
+fn panicked(method: &str, route: &str) -> Response {
+    tracing::error!(method, route, "The handler of {method} {route} panicked. This is a bug in fanfold.");
+    Problem::new(Code::Internal, "the request met a bug in fanfold; the log says where").into_response()
 }
 
 /// A method's name, if it is one that HTTP knows: others may be any word that a caller likes.
@@ -223,6 +251,9 @@ impl fmt::Debug for Ledger {
 
 #[cfg(test)]
 mod tests {
+    use http_body_util::BodyExt;
+    use tower::ServiceExt;
+
     use super::*;
 
     #[test]
@@ -242,6 +273,69 @@ mod tests {
         let headers = [(header::AUTHORIZATION, "Bearer bn-secret"), (REQUEST_ID, "bn-secret")];
         let headers = headers.map(|(name, value)| (name, HeaderValue::from_static(value)));
         assert!(!request_id(&headers.into_iter().collect()).contains("secret"));
+    }
+
+    /// A router with one route, whose answers are written down.
+    fn router(
+        route: axum::routing::MethodRouter,
+    ) -> (axum::Router, Arc<Mutex<Vec<crate::telemetry::Answered>>>) {
+        let seen: Arc<Mutex<Vec<crate::telemetry::Answered>>> = Arc::default();
+        let into = Arc::clone(&seen);
+        let observer = Observer {
+            observe: Arc::new(move |answered| into.lock().unwrap().push(answered.clone())),
+            tracer: Tracer::default(),
+        };
+        let ledger = Ledger::public(observer, HeldBytes::default());
+        let layer = axum::middleware::from_fn_with_state(ledger, super::account);
+        (axum::Router::new().route("/x", route).layer(layer), seen)
+    }
+
+    fn request() -> Request {
+        Request::builder().uri("/x").body(Body::empty()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_handler_that_panics_answers_with_a_problem_document() {
+        async fn bug() {
+            panic!("a bug");
+        }
+        let (router, seen) = router(axum::routing::get(bug));
+        let response = router.oneshot(request()).await.unwrap();
+        assert_eq!(response.status(), 500);
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        let document: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(document["code"], "internal_error");
+        let seen = seen.lock().unwrap();
+        assert_eq!((seen.len(), seen[0].status, seen[0].code), (1, 500, Some("internal_error")));
+    }
+
+    #[tokio::test]
+    async fn a_body_that_panics_is_broken_and_told_of() {
+        let rows =
+            futures_util::stream::once(async { Ok::<_, std::io::Error>(bytes::Bytes::from_static(b"a")) });
+        let bug = futures_util::stream::poll_fn(|_| -> std::task::Poll<Option<_>> { panic!("a bug") });
+        let body = Mutex::new(Some(Body::from_stream(futures_util::StreamExt::chain(rows, bug))));
+        let body = Arc::new(body);
+        let (router, seen) =
+            router(axum::routing::get(move || async move { body.lock().unwrap().take().unwrap() }));
+        let response = router.oneshot(request()).await.unwrap();
+        assert!(response.into_body().collect().await.is_err());
+        let seen = seen.lock().unwrap();
+        assert_eq!((seen.len(), seen[0].bytes, seen[0].ending), (1, 1, Ending::Broken));
+    }
+
+    #[tokio::test]
+    async fn a_caller_who_leaves_before_the_first_byte_is_told_of() {
+        let (router, seen) = router(axum::routing::get(std::future::pending::<()>));
+        {
+            let answer = router.oneshot(request());
+            tokio::pin!(answer);
+            assert!(futures_util::poll!(&mut answer).is_pending());
+            assert!(seen.lock().unwrap().is_empty());
+        }
+        let seen = seen.lock().unwrap();
+        assert_eq!((seen.len(), seen[0].status, seen[0].ending), (1, 499, Ending::Left));
+        assert_eq!((&*seen[0].route, seen[0].bytes), ("/x", 0));
     }
 
     #[test]

@@ -3,6 +3,9 @@
 //! With `from` or `to` the query goes upstream as it came, and the page comes back byte for byte. Without either, which upstream's guide
 //! allows and its reference refuses, the page is cut from the whole history. Then a parameter that no upstream call will
 //! see is refused by name rather than left out of account: it may be a filter.
+//!
+//! Where the gateway holds the key, upstream sees only the parameters that it documents, written by the gateway: a token's reach ends at
+//! its agents, and a parameter that upstream honors without documenting it could name another.
 
 use std::sync::Arc;
 
@@ -19,11 +22,11 @@ use super::App;
 use super::all::write_whole;
 use super::body::{Whole, page_envelope};
 use super::negotiate::Codings;
-use super::params::Params;
+use super::params::{Params, invalid};
 use super::places::Place;
 use super::prefer::{Prefer, wish};
 use super::present::{self, Etag, Kept};
-use super::problem::{Manner, Problem};
+use super::problem::{Key, Manner, Problem};
 use super::question::{Format, filters};
 use super::visit::{AgentSegment, Visit};
 use crate::domain::{Digest, EntrySlice, Filters, MAX_PAGE_SIZE, Rounding, Timestamp};
@@ -32,6 +35,22 @@ use crate::engine::{CacheReport, Freshness, Pace, Question, RelayQuestion, Toler
 /// What the path takes without dates. With them it takes whatever upstream does.
 pub const PAGE_PARAMETERS: [&str; 7] =
     ["page_number", "page_size", "status", "call_type", "provider", "answered_by_voice_mail", "batch_id"];
+
+/// What goes upstream where the gateway holds the key.
+pub const HELD_PARAMETERS: [&str; 9] = [
+    "page_number",
+    "page_size",
+    "status",
+    "call_type",
+    "provider",
+    "answered_by_voice_mail",
+    "batch_id",
+    "from",
+    "to",
+];
+
+/// The longest value of a parameter that goes upstream where the gateway holds the key; a date with an offset has some 32 characters.
+const LONGEST_VALUE: usize = 64;
 
 /// The filters on what changes while an execution exists.
 const CHANGING: [&str; 2] = ["status", "answered_by_voice_mail"];
@@ -97,12 +116,21 @@ impl Page {
 }
 
 async fn relayed(app: &App, visit: &Visit, parts: &Parts, params: &Params) -> Result<Page, Problem> {
+    let canonical_query = params.canonical();
+    let query = match visit.face.key {
+        Key::Callers => parts.uri.query().unwrap_or_default().to_owned(),
+        Key::Held => {
+            documented(params)?;
+            // What was checked is what is sent, not what else the same bytes may be read as.
+            canonical_query.clone()
+        }
+    };
     let question = RelayQuestion {
         caller: visit.caller,
         credential: visit.credential.clone(),
         agent: visit.agent,
-        query: parts.uri.query().unwrap_or_default().to_owned(),
-        canonical_query: params.canonical(),
+        query,
+        canonical_query,
         to: params.only("to").and_then(|text| Timestamp::parse(text, Rounding::Up)),
         has_changing_filter: CHANGING.iter().any(|name| params.has(name)),
         wish: wish(&parts.headers),
@@ -121,6 +149,24 @@ async fn relayed(app: &App, visit: &Visit, parts: &Parts, params: &Params) -> Re
         freshness: relayed.freshness,
         report: relayed.report,
     })
+}
+
+/// Makes sure that a query has only parameters that upstream documents, each once, and with values in which nobody finds another
+/// parameter, however often they decode them. Whether a value means anything is for upstream to say.
+fn documented(params: &Params) -> Result<(), Problem> {
+    let is_plain =
+        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':' | b'+' | b' ');
+    params.allow_only(&HELD_PARAMETERS)?;
+    for name in HELD_PARAMETERS {
+        if let Some(value) = params.single(name)?
+            && !(value.len() <= LONGEST_VALUE && value.bytes().all(is_plain))
+        {
+            return Err(invalid(format!(
+                "`{name}` is not valid; accepted are up to {LONGEST_VALUE} letters, digits, `-`, `_`, `.`, `:`, `+` and spaces"
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn deadline(app: &App, parts: &Parts) -> Instant {
@@ -239,7 +285,77 @@ mod tests {
         }
     }
 
+    fn held(query: &str) -> Result<String, String> {
+        let params = Params::read(Some(query)).map_err(|problem| problem.detail)?;
+        documented(&params).map(|()| params.canonical()).map_err(|problem| problem.detail)
+    }
+
+    #[test]
+    fn with_a_held_key_upstream_sees_documented_parameters_only() {
+        for (query, name) in [
+            ("from=2026-01-01T00:00:00Z&agent_id=b", "`agent_id`"),
+            ("from=2026-01-01T00:00:00Z&%61gent_id=b", "`agent_id`"),
+            ("from=a&agent%5Fid=b", "`agent_id`"),
+            ("from=a&Agent_Id=b", "`Agent_Id`"),
+            ("from=a&FROM=b", "`FROM`"),
+            ("from=a&agent_id[]=b", "`agent_id[]`"),
+            ("from=a&status[]=busy", "`status[]`"),
+            ("from=a&status%5B%5D=busy", "`status[]`"),
+            ("from=a&agent_id", "`agent_id`"),
+            ("from=a&=b", "``"),
+            ("from=a&;agent_id=b", "`;agent_id`"),
+            ("from=a;agent_id=b", "`from`"),
+            ("from=a%3Bagent_id=b", "`from`"),
+            ("from=a%26agent_id%3Db", "`from`"),
+            ("from=a%2526agent_id%253Db", "`from`"),
+            ("from=a%23agent_id", "`from`"),
+            ("from=a%00&to=b", "`from`"),
+            ("from=a%0d%0aagent_id", "`from`"),
+            ("from=%C2%B2026&to=b", "`from`"),
+            ("from=a&page_number=1&page_number=2", "`page_number`"),
+            ("from=a&from=b", "`from`"),
+            ("from=a&%66rom=b", "`from`"),
+            ("from=a&batch_id=", ""),
+        ] {
+            match held(query) {
+                Err(detail) => {
+                    assert!(detail.contains(name) && detail.contains("accepted"), "{query}: {detail}")
+                }
+                Ok(sent) => assert_eq!((name, sent.as_str()), ("", "batch_id=&from=a"), "{query}"),
+            }
+        }
+    }
+
+    #[test]
+    fn with_a_held_key_what_was_checked_is_what_is_sent() {
+        let sent =
+            held("to=2026-01-08T00%3a00:00%2B05:30&from=2026-01-01T00:00:00Z&page_number=%30&st%61tus=busy");
+        assert_eq!(
+            sent.unwrap(),
+            "from=2026-01-01T00%3A00%3A00Z&page_number=0&status=busy&to=2026-01-08T00%3A00%3A00%2B05%3A30"
+        );
+    }
+
     proptest! {
+        #[test]
+        fn nothing_that_passes_with_a_held_key_decodes_to_another_parameter(
+            query in "((from|to|status|agent_id|%66rom|page_number)(=|%3D|;|&|%26|%2526|%3B|a|1|[ -~]){0,6}&?){0,4}",
+        ) {
+            if let Ok(mut sent) = held(&query) {
+                for _ in 0..3 {
+                    for pair in sent.split(['&', ';']).filter(|pair| !pair.is_empty()) {
+                        let name = pair.split('=').next().unwrap();
+                        prop_assert!(HELD_PARAMETERS.contains(&name), "{query} became {sent}");
+                    }
+                    // Decoded once more, as a hop in between may do.
+                    sent = form_urlencoded::parse(sent.as_bytes())
+                        .map(|(name, value)| format!("{name}={value}"))
+                        .collect::<Vec<_>>()
+                        .join("&");
+                }
+            }
+        }
+
         #[test]
         fn the_pages_together_are_the_history(
             lengths in prop::collection::vec(1usize..30, 0..6),

@@ -38,7 +38,7 @@ impl Params {
         let Some(at) = self.0.iter().position(|(n, _)| n == name) else { return Ok(None) };
         let (_, value) = self.0.remove(at);
         if self.has(name) {
-            return Err(invalid(format!("`{name}` is given twice; accepted is one")));
+            return Err(twice(name));
         }
         Ok(Some(value))
     }
@@ -63,18 +63,26 @@ impl Params {
         values.next().filter(|_| values.next().is_none())
     }
 
+    /// The value of a parameter; given twice, it is refused.
+    pub(crate) fn single(&self, name: &str) -> Result<Option<&str>, Problem> {
+        let mut values = self.0.iter().filter(|(given, _)| given == name).map(|(_, value)| value.as_str());
+        let first = values.next();
+        if values.next().is_some() { Err(twice(name)) } else { Ok(first) }
+    }
+
+    /// Refuses every parameter but these.
+    pub(crate) fn allow_only(&self, accepted: &[&str]) -> Result<(), Problem> {
+        match self.0.iter().find(|(name, _)| !accepted.contains(&name.as_str())) {
+            None => Ok(()),
+            Some((name, _)) => Err(unknown(name, accepted)),
+        }
+    }
+
     /// Refuses whatever was not taken.
     pub(crate) fn finish(self, accepted: &[&str]) -> Result<(), Problem> {
-        match self.0.into_iter().next() {
+        match self.0.first() {
             None => Ok(()),
-            Some((name, _)) => Err(Problem {
-                reason: Some("a parameter that the path does not have"),
-                ..invalid(format!(
-                    "`{}` is not a parameter of this path; accepted are {}",
-                    shortened(&name),
-                    accepted.join(", ")
-                ))
-            }),
+            Some((name, _)) => Err(unknown(name, accepted)),
         }
     }
 
@@ -104,6 +112,21 @@ pub(crate) fn nothing_here() -> Problem {
 
 pub(crate) fn invalid(detail: String) -> Problem {
     Problem::new(Code::InvalidRequest, detail)
+}
+
+fn twice(name: &str) -> Problem {
+    invalid(format!("`{name}` is given twice; accepted is one"))
+}
+
+fn unknown(name: &str, accepted: &[&str]) -> Problem {
+    Problem {
+        reason: Some("a parameter that the path does not have"),
+        ..invalid(format!(
+            "`{}` is not a parameter of this path; accepted are {}",
+            shortened(name),
+            accepted.join(", ")
+        ))
+    }
 }
 
 fn shortened(name: &str) -> String {

@@ -21,7 +21,7 @@ impl Prefer {
         let mut has_handling = false;
         for (name, value) in fields::directives(headers, "prefer") {
             if name == "wait" && prefer.wait.is_none() {
-                prefer.wait = value.and_then(|v| v.parse().ok()).map(Duration::from_secs);
+                prefer.wait = seconds(value.as_deref());
             } else if name == "handling" && !has_handling {
                 has_handling = true;
                 if value.is_some_and(|v| v.eq_ignore_ascii_case("lenient")) {
@@ -60,7 +60,7 @@ pub(crate) fn wish(headers: &HeaderMap) -> Wish {
             "max-age" => wish.max_age = lower(wish.max_age, seconds(value).unwrap_or_default()),
             "no-store" => wish.no_store = true,
             "only-if-cached" => wish.only_if_cached = true,
-            "max-stale" if value.is_none() => wish.max_stale = Some(Duration::MAX),
+            "max-stale" if value.is_none() => wish.max_stale = Some(MOST_SECONDS),
             "max-stale" => wish.max_stale = wish.max_stale.max(seconds(value)),
             "min-fresh" => wish.min_fresh = wish.min_fresh.max(seconds(value)),
             // A directive that is not known is to be ignored (RFC 9111 section 5.2.3).
@@ -70,17 +70,39 @@ pub(crate) fn wish(headers: &HeaderMap) -> Wish {
     wish
 }
 
-/// A number of seconds. One too large to be held is the largest (RFC 9111 section 1.2.2).
+/// The largest number of seconds that a request can name: RFC 9111 section 1.2.2 asks for 2^31 where a number is too large. Small
+/// enough that ages and instants can be added to it.
+const MOST_SECONDS: Duration = Duration::from_secs(1 << 31);
+
+/// Reads a number of seconds, at most [`MOST_SECONDS`].
 fn seconds(value: Option<&str>) -> Option<Duration> {
     let digits = value.filter(|v| !v.is_empty() && v.bytes().all(|byte| byte.is_ascii_digit()))?;
-    Some(Duration::from_secs(digits.parse().unwrap_or(u64::MAX)))
+    Some(digits.parse().map_or(MOST_SECONDS, Duration::from_secs).min(MOST_SECONDS))
 }
 
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;
+    use proptest::prelude::*;
 
     use super::*;
+
+    proptest! {
+        #[test]
+        fn no_number_of_seconds_is_too_large_to_be_added_to_a_clock(digits in "[0-9]{0,40}") {
+            let now = (tokio::time::Instant::now(), std::time::Instant::now());
+            let header = HeaderValue::try_from(format!("wait={digits}, min-fresh={digits}, max-stale={digits}")).unwrap();
+            let headers = ["prefer", "cache-control"]
+                .map(|name| (http::HeaderName::from_static(name), header.clone()))
+                .into_iter()
+                .collect();
+            let wish = wish(&headers);
+            for length in [Prefer::read(&headers).wait, wish.min_fresh, wish.max_stale].into_iter().flatten() {
+                prop_assert!(length <= MOST_SECONDS);
+                let _does_not_panic = (now.0 + length + length, now.1 + length + length);
+            }
+        }
+    }
 
     fn headers(name: &'static str, values: &[&'static str]) -> HeaderMap {
         values.iter().map(|&v| (http::HeaderName::from_static(name), HeaderValue::from_static(v))).collect()
@@ -122,8 +144,8 @@ mod tests {
         assert_eq!(read("max-age=30, no-cache").max_age, Some(Duration::ZERO));
         assert_eq!(read("max-age=30").max_age, Some(Duration::from_secs(30)));
         assert_eq!(read("max-age=x").max_age, Some(Duration::ZERO));
-        assert_eq!(read("max-age=99999999999999999999").max_age, Some(Duration::from_secs(u64::MAX)));
-        assert_eq!(read("max-stale").max_stale, Some(Duration::MAX));
+        assert_eq!(read("max-age=99999999999999999999").max_age, Some(MOST_SECONDS));
+        assert_eq!(read("max-stale").max_stale, Some(MOST_SECONDS));
         assert_eq!(read("Max-Stale=\"60\"").max_stale, Some(Duration::from_secs(60)));
         assert_eq!(read("min-fresh=5").min_fresh, Some(Duration::from_secs(5)));
         assert!(read("only-if-cached").only_if_cached && read("no-store").no_store);

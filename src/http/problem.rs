@@ -111,6 +111,7 @@ impl Problem {
             | Code::RateLimited
             | Code::Overloaded
             | Code::ShuttingDown
+            | Code::Internal
             | Code::UpstreamUnavailable
             | Code::UpstreamMalformed
             | Code::UpstreamInconsistent

@@ -136,15 +136,20 @@ impl HttpClient {
         }
         // What could be built at the start can be built again.
         let Ok(fresh) = client(&self.settings, Way::Shared) else { return };
-        if self.alone.get().is_none()
-            && let Ok(alone) = client(&self.settings, Way::Alone)
-        {
-            let _first_counts = self.alone.set(alone);
-        }
+        self.prepare_alone();
         let mut current = self.client.lock().unwrap_or_else(PoisonError::into_inner);
         if current.1 == pool {
             *current = (fresh, Pool(pool.0 + 1));
             warn!("Upstream answered another question than it was asked: its connections are given up.");
+        }
+    }
+
+    /// Makes the client for requests that need a connection of their own, if there is none yet. It blocks for some milliseconds.
+    pub(super) fn prepare_alone(&self) {
+        if self.alone.get().is_none()
+            && let Ok(alone) = client(&self.settings, Way::Alone)
+        {
+            let _first_counts = self.alone.set(alone);
         }
     }
 

@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use secrecy::SecretString;
 use serde_json::value::RawValue;
 
-use super::misfit::Asked;
+use super::mismatch::Asked;
 use super::{page, retry_after, words};
 use crate::domain::{Credential, CredentialId};
 
@@ -28,7 +28,9 @@ pub fn page(data: &[u8]) {
         for row in page.rows {
             let fields: BTreeMap<String, Box<RawValue>> =
                 serde_json::from_slice(&row.bytes).expect("a row is an object by itself");
-            let id: String = serde_json::from_str(fields["id"].get()).expect("its id is a string");
+            let literal = fields["id"].get();
+            // Half of a surrogate pair is JSON, though no text: such an id goes by its literal.
+            let id: String = serde_json::from_str(literal).unwrap_or_else(|_| literal.to_owned());
             assert_eq!(id, *row.id, "of a doubled key the last counts");
             let range = body.as_ptr_range();
             assert!(
@@ -38,8 +40,9 @@ pub fn page(data: &[u8]) {
         }
     }
     if let Ok(relayed) = page::relay(body.clone(), &Asked::default()) {
-        assert_eq!(relayed.answer.body, body);
-        serde_json::from_slice::<serde::de::IgnoredAny>(&body).expect("what is passed on is JSON");
+        assert_eq!(relayed.response.body, body);
+        let json = body.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&body);
+        serde_json::from_slice::<serde::de::IgnoredAny>(json).expect("what is passed on is JSON");
     }
 }
 

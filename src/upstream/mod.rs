@@ -15,7 +15,7 @@ mod exchange;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzed;
 mod gate;
-mod misfit;
+mod mismatch;
 mod page;
 mod query;
 mod retry;
@@ -45,7 +45,7 @@ use clock::ClockEstimate;
 use exchange::Failure;
 use gate::{Applicant, Asker, Gate, Refusal, Standing};
 pub use gate::{BreakerState, GateSnapshot, Holdings};
-use misfit::{Asked as AskedFor, Fitted, Habits};
+use mismatch::{Asked as AskedFor, Attempt, Author, Compared, Judgment, Observed};
 pub use page::{Fault, parse as parse_page};
 use retry::{Cause, Limits, RetryBudget, Tries};
 pub use settings::{
@@ -72,7 +72,7 @@ pub struct Upstream {
     settings: UpstreamSettings,
     client: Arc<HttpClient>,
     gate: Gate,
-    habits: Habits,
+    observed: Observed,
     accepted: Accepted,
     clock: Mutex<ClockEstimate>,
     retries: Mutex<RetryBudget>,
@@ -91,6 +91,8 @@ struct Ask<'a> {
     credential: &'a Credential,
     about: About,
     turn: &'a Turn,
+    /// Who wrote the query.
+    author: Author,
 }
 
 /// What a request is about, and what a refusal refuses.
@@ -121,7 +123,7 @@ impl Upstream {
         Ok(Arc::new(Self {
             client: Arc::new(HttpClient::new(&settings)?),
             gate: Gate::new(&settings),
-            habits: Habits::default(),
+            observed: Observed::default(),
             accepted: Accepted::new(),
             clock: Mutex::default(),
             retries: Mutex::new(RetryBudget::new(Instant::now())),
@@ -141,7 +143,7 @@ impl Upstream {
     async fn ask<T, F>(&self, ask: Ask<'_>, read: F) -> Result<T, SourceError>
     where
         T: Send + 'static,
-        F: Fn(Bytes) -> Result<Fitted<T>, page::Fault> + Clone + Send + 'static,
+        F: Fn(Bytes) -> Result<Compared<T>, page::Fault> + Clone + Send + 'static,
     {
         let mut tries = Tries::default();
         let (mut said, since) = (None, Instant::now());
@@ -181,7 +183,7 @@ impl Upstream {
     ) -> Result<T, Failure>
     where
         T: Send + 'static,
-        F: Fn(Bytes) -> Result<Fitted<T>, page::Fault> + Send + 'static,
+        F: Fn(Bytes) -> Result<Compared<T>, page::Fault> + Send + 'static,
     {
         let credential = ask.credential.id();
         let standing = self.standing(credential, ask.turn.caller);
@@ -206,19 +208,31 @@ impl Upstream {
             Counters::add(&self.counters.malformed, 1);
             Failure { error: SourceError::Malformed { detail }, cause }
         };
-        let Fitted { answer, misfits } =
+        let Compared { response, mismatches } =
             read_off_worker(body, read).await.map_err(|detail| malformed(detail, Cause::Malformed))?;
-        if self.habits.explain(&misfits, began) {
-            return Ok(answer);
+        let attempt = if tries.had_misfit() { Attempt::Second } else { Attempt::First };
+        match self.observed.judge(&mismatches, ask.author, attempt, Instant::now()) {
+            Judgment::Accept => Ok(response),
+            Judgment::AskAgain => {
+                self.leave(pool, ask.author).await;
+                Err(malformed("a response to another request".to_owned(), Cause::Misfit))
+            }
+            Judgment::Refuse => Err(malformed("a response about another agent".to_owned(), Cause::Final)),
         }
-        if tries.had_misfit() {
-            self.habits.learn(misfits, Instant::now());
-            return Ok(answer);
-        }
+    }
+
+    /// Gives up the connections that a response came by which does not match its request, and sees to it that there is one of its
+    /// own for the second attempt.
+    ///
+    /// A query of a caller's may be why nothing matches, so for one everybody's connections stay.
+    async fn leave(&self, pool: client::Pool, author: Author) {
         let client = Arc::clone(&self.client);
+        let blocking = move || match author {
+            Author::Gateway => client.leave(pool),
+            Author::Caller => client.prepare_alone(),
+        };
         // It only fails with the runtime.
-        let _left = tokio::task::spawn_blocking(move || client.leave(pool)).await;
-        Err(malformed("an answer to another question".to_owned(), Cause::Misfit))
+        let _left = tokio::task::spawn_blocking(blocking).await;
     }
 
     /// Whether a caller is known: upstream accepted the key, or the gateway checked the token.
@@ -276,13 +290,14 @@ impl Source for Upstream {
     ) -> BoxFuture<'a, Result<Page, SourceError>> {
         let query = query::of_page(&subject.filters, page, self.settings.dates);
         let url = self.agent_url(subject.agent, &["executions"], &query);
-        let about = About::Agent(subject.agent);
-        let ask = Ask { url, template: PAGES, credential: &subject.credential, about, turn };
+        let Subject { credential, agent, .. } = subject;
+        let (about, author) = (About::Agent(*agent), Author::Gateway);
+        let ask = Ask { url, template: PAGES, credential, about, turn, author };
         // Rows are slices of the body, which lives until they are laid out elsewhere.
         let pages = self.counters.pages.clone();
         let span = (self.settings.dates == Dates::Sent).then_some(page.span);
         let asked = AskedFor { agent: Some(subject.agent), number: Some(page.number), span };
-        self.ask(ask, move |body| page::fitted(&pages.count(body), &asked)).boxed()
+        self.ask(ask, move |body| page::compared(&pages.count(body), &asked)).boxed()
     }
 
     fn agent<'a>(
@@ -292,7 +307,7 @@ impl Source for Upstream {
         turn: &'a Turn,
     ) -> BoxFuture<'a, Result<AgentFacts, SourceError>> {
         let (url, about) = (self.agent_url(agent, &[], ""), About::Agent(agent));
-        let ask = Ask { url, template: AGENT, credential, about, turn };
+        let ask = Ask { url, template: AGENT, credential, about, turn, author: Author::Gateway };
         let asked = AskedFor { agent: Some(agent), ..AskedFor::default() };
         self.ask(ask, move |body| page::parse_agent(&body, &asked)).boxed()
     }
@@ -303,7 +318,7 @@ impl Source for Upstream {
         turn: &'a Turn,
     ) -> BoxFuture<'a, Result<(), SourceError>> {
         let url = self.settings.base_url.join(&["user", "me"]);
-        let ask = Ask { url, template: USER, credential, about: About::Key, turn };
+        let ask = Ask { url, template: USER, credential, about: About::Key, turn, author: Author::Gateway };
         self.ask(ask, |body| page::parse_user(&body)).boxed()
     }
 
@@ -315,7 +330,8 @@ impl Source for Upstream {
         turn: &'a Turn,
     ) -> BoxFuture<'a, Result<RelayedPage, SourceError>> {
         let url = self.agent_url(agent, &["executions"], query);
-        let ask = Ask { url, template: PAGES, credential, about: About::Agent(agent), turn };
+        let about = About::Agent(agent);
+        let ask = Ask { url, template: PAGES, credential, about, turn, author: Author::Caller };
         let asked = query::asked(agent, query);
         self.ask(ask, move |body| page::relay(body, &asked)).boxed()
     }
@@ -349,10 +365,10 @@ impl Source for Upstream {
 }
 
 /// Reads a body, a large one where blocking is allowed.
-async fn read_off_worker<T, F>(body: Bytes, read: F) -> Result<Fitted<T>, page::Fault>
+async fn read_off_worker<T, F>(body: Bytes, read: F) -> Result<Compared<T>, page::Fault>
 where
     T: Send + 'static,
-    F: Fn(Bytes) -> Result<Fitted<T>, page::Fault> + Send + 'static,
+    F: Fn(Bytes) -> Result<Compared<T>, page::Fault> + Send + 'static,
 {
     if body.len() < LARGE {
         return read(body);

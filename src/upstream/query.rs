@@ -1,6 +1,6 @@
 use crate::domain::{AgentId, Filters, MAX_PAGE_SIZE, PageOf, Rounding, Span, Timestamp};
 
-use super::misfit::Asked;
+use super::mismatch::Asked;
 use super::settings::Dates;
 
 /// The query string of one page of a walk: dates, filters, page number and size, always in this order.
@@ -31,7 +31,7 @@ pub(super) fn asked(agent: AgentId, query: &str) -> Asked {
     let ends = at("from", Rounding::Down).zip(at("to", Rounding::Up));
     Asked {
         agent: Some(agent),
-        number: only("page_number").and_then(|number| number.parse().ok()),
+        number: only("page_number").and_then(|number| number.parse().ok()).filter(|&number| number > 0),
         span: ends.and_then(|(from, to)| Span::new(from, to)),
     }
 }
@@ -71,6 +71,7 @@ mod tests {
         assert_eq!((read.number, read.span), (Some(3), Some(page().span)));
         let odd = asked("from=2026-01-01T00:00:00Z&to=soon&page_number=1&page_number=2");
         assert_eq!((odd.number, odd.span), (None, None));
+        assert_eq!(asked("page_number=0").number, None);
     }
 
     #[test]

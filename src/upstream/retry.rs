@@ -34,7 +34,7 @@ pub(super) enum Cause {
     IdleConnection,
     /// A success that is no page, or a redirect: proxies answer so for a moment.
     Malformed,
-    /// An answer to another question. The next one is taken whatever it is.
+    /// A response to another request. The next attempt has a connection of its own.
     Misfit,
     /// The breaker is open for so long. Tried again only where that is a moment.
     Down(Duration),

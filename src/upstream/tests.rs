@@ -20,7 +20,7 @@ use crate::source::{Departure, QuestionId, Trace, Urgency};
 use super::*;
 
 mod connections;
-mod misfits;
+mod mismatches;
 
 const PAGE: &str =
     "{\"data\":[{\"id\":\"a\", \"cost\":12.710,\"n\":9007199254740993}],\"total\":1,\"has_more\":false}";

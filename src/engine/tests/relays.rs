@@ -40,6 +40,17 @@ async fn a_relayed_page_is_given_stale_while_upstream_fails() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_kept_page_that_is_never_fresh_enough_is_read_again() {
+    let rig = bent(settings(), |bent| bent.relays = Box::new(|_| Ok((Duration::ZERO, "{\"data\":[]}"))));
+    rig.engine.relay(relay_question(&rig)).await.unwrap();
+    pass(SECOND).await;
+    let wish = Wish { min_fresh: Some(Duration::MAX), max_stale: Some(Duration::MAX), ..Wish::default() };
+    let relayed = rig.engine.relay(RelayQuestion { wish, ..relay_question(&rig) }).await.unwrap();
+    assert_eq!(relayed.report.upstream_requests, 1);
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_page_fetched_before_a_purge_does_not_land_in_the_place_of_one_fetched_after() {
     let rig = bent(EngineSettings { live_ttl: 100 * SECOND, ..settings() }, |bent| {
         bent.relays =

@@ -1,3 +1,4 @@
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll};
@@ -35,7 +36,12 @@ impl http_body::Body for Counted {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let polled = Pin::new(&mut self.inner).poll_frame(cx);
+        let inner = &mut self.inner;
+        // A panic here would end the connection, and with it everything else on it.
+        let polled = catch_unwind(AssertUnwindSafe(|| Pin::new(inner).poll_frame(cx))).unwrap_or_else(|_| {
+            tracing::error!("The body of a response panicked. This is a bug in fanfold.");
+            Poll::Ready(Some(Err(axum::Error::new(std::io::Error::other("the body panicked")))))
+        });
         let told = &mut self.told;
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {

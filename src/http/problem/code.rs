@@ -53,6 +53,8 @@ codes! {
     RateLimited = "rate_limited", TOO_MANY_REQUESTS, "The rate limit leaves no room in time";
     /// As many questions as may be are under way.
     Overloaded = "overloaded", SERVICE_UNAVAILABLE, "Too many questions are under way";
+    /// A bug: the handler panicked.
+    Internal = "internal_error", INTERNAL_SERVER_ERROR, "The gateway failed";
     /// The gateway is stopping.
     ShuttingDown = "shutting_down", SERVICE_UNAVAILABLE, "The gateway is stopping";
     /// Upstream is down, unreachable, or answers 5xx.
@@ -79,7 +81,8 @@ impl Code {
             Self::UpstreamUnavailable
             | Self::UpstreamMalformed
             | Self::UpstreamInconsistent
-            | Self::UpstreamTimeout => Some(Duration::from_secs(5)),
+            | Self::UpstreamTimeout
+            | Self::Internal => Some(Duration::from_secs(5)),
             Self::InvalidRequest
             | Self::Unauthenticated
             | Self::UpstreamDenied

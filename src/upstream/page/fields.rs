@@ -14,6 +14,7 @@ pub(super) struct Envelope<'a> {
     pub(super) has_more: Option<&'a RawValue>,
     pub(super) total: Option<u64>,
     pub(super) number: Option<u64>,
+    pub(super) agent_id: Option<&'a RawValue>,
     /// Whether it carries a word of explanation, as errors do.
     pub(super) speaks: bool,
 }
@@ -52,7 +53,8 @@ impl<'a> Visitor<'a> for EnvelopeVisitor {
                 Key::Total => envelope.total = map.next_value::<&RawValue>()?.get().parse().ok(),
                 Key::PageNumber => envelope.number = map.next_value::<&RawValue>()?.get().parse().ok(),
                 Key::Explanation => envelope.speaks |= map.next_value::<&RawValue>()?.get() != "null",
-                Key::Id | Key::AgentId | Key::CreatedAt | Key::UpdatedAt | Key::Status | Key::Other => {
+                Key::AgentId => envelope.agent_id = Some(map.next_value()?),
+                Key::Id | Key::CreatedAt | Key::UpdatedAt | Key::Status | Key::Other => {
                     map.next_value::<IgnoredAny>()?;
                 }
             }
@@ -160,6 +162,46 @@ impl<'a> Visitor<'a> for RowVisitor {
     }
 }
 
+/// A value within an object or an array.
+pub(super) enum Child<'a> {
+    /// That of an `agent_id`.
+    AgentId(&'a RawValue),
+    /// Any other.
+    Other(&'a RawValue),
+}
+
+/// Reads the values of an object or an array, without looking into them.
+pub(super) struct ChildrenVisitor;
+
+impl<'a> Visitor<'a> for ChildrenVisitor {
+    type Value = Vec<Child<'a>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object or an array")
+    }
+
+    fn visit_seq<A: SeqAccess<'a>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        let mut children = Vec::new();
+        while let Some(value) = seq.next_element()? {
+            children.push(Child::Other(value));
+        }
+        Ok(children)
+    }
+
+    fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut children = Vec::new();
+        while let Some(key) = map.next_key_seed(KeySeed)? {
+            let value = map.next_value()?;
+            children.push(if matches!(key, Key::AgentId) {
+                Child::AgentId(value)
+            } else {
+                Child::Other(value)
+            });
+        }
+        Ok(children)
+    }
+}
+
 /// Upstream's keys that mean something here.
 enum Key {
     Data,
@@ -180,8 +222,9 @@ struct KeySeed;
 impl<'a> DeserializeSeed<'a> for KeySeed {
     type Value = Key;
 
+    /// As bytes: half of a surrogate pair in a key is JSON, though no text.
     fn deserialize<D: Deserializer<'a>>(self, json: D) -> Result<Key, D::Error> {
-        json.deserialize_str(self)
+        json.deserialize_bytes(self)
     }
 }
 
@@ -192,18 +235,18 @@ impl Visitor<'_> for KeySeed {
         f.write_str("a key")
     }
 
-    fn visit_str<E>(self, key: &str) -> Result<Key, E> {
+    fn visit_bytes<E>(self, key: &[u8]) -> Result<Key, E> {
         Ok(match key {
-            "data" => Key::Data,
-            "has_more" => Key::HasMore,
-            "total" => Key::Total,
-            "page_number" => Key::PageNumber,
-            "error" | "message" | "detail" => Key::Explanation,
-            "id" => Key::Id,
-            "agent_id" => Key::AgentId,
-            "created_at" => Key::CreatedAt,
-            "updated_at" => Key::UpdatedAt,
-            "status" => Key::Status,
+            b"data" => Key::Data,
+            b"has_more" => Key::HasMore,
+            b"total" => Key::Total,
+            b"page_number" => Key::PageNumber,
+            b"error" | b"message" | b"detail" => Key::Explanation,
+            b"id" => Key::Id,
+            b"agent_id" => Key::AgentId,
+            b"created_at" => Key::CreatedAt,
+            b"updated_at" => Key::UpdatedAt,
+            b"status" => Key::Status,
             _ => Key::Other,
         })
     }

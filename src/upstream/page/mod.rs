@@ -11,15 +11,15 @@
 mod fields;
 
 use bytes::Bytes;
-use serde::de::{Deserializer, IgnoredAny, Visitor};
+use serde::de::{Deserializer, Visitor};
 use serde_json::value::RawValue;
 
 use crate::domain::{AgentFacts, MAX_PAGE_SIZE, Page, Rounding, Row, Status, Timestamp};
 use crate::source::RelayedPage;
 
 use super::depth;
-use super::misfit::{Asked, Fitted, Misfit};
-use fields::{Data, Envelope, EnvelopeVisitor, RowFields, RowVisitor};
+use super::mismatch::{Asked, Compared, Mismatch};
+use fields::{Child, ChildrenVisitor, Data, Envelope, EnvelopeVisitor, RowFields, RowVisitor};
 
 /// The longest `id` that is believed to be one; upstream's have 36 bytes, in old rows some 70.
 const LONGEST_ID: usize = 1024;
@@ -32,17 +32,17 @@ pub type Fault = String;
 /// # Errors
 /// What keeps the body from being a page.
 pub fn parse(body: &Bytes, number: Option<u32>) -> Result<Page, Fault> {
-    fitted(body, &Asked { number, ..Asked::default() }).map(|fitted| fitted.answer)
+    compared(body, &Asked { number, ..Asked::default() }).map(|compared| compared.response)
 }
 
-/// Reads a page's body as rows, and whether it is the page that was asked for.
+/// Reads a page's body as rows, and compares it with what was asked for.
 ///
 /// # Errors
 /// What keeps the body from being a page.
-pub(super) fn fitted(body: &Bytes, asked: &Asked) -> Result<Fitted<Page>, Fault> {
+pub(super) fn compared(body: &Bytes, asked: &Asked) -> Result<Compared<Page>, Fault> {
     let number = asked.number;
     let text = json_text(body)?;
-    let Envelope { data, has_more, total, number: told, speaks } = read(text, EnvelopeVisitor)?;
+    let Envelope { data, has_more, total, number: told, agent_id, speaks } = read(text, EnvelopeVisitor)?;
     let raws = match data {
         Data::Rows(raws) => raws,
         Data::Null | Data::Absent | Data::Other if speaks => {
@@ -56,12 +56,11 @@ pub(super) fn fitted(body: &Bytes, asked: &Asked) -> Result<Fitted<Page>, Fault>
         Data::Absent => return Err("an object without data".to_owned()),
         Data::Other => return Err("its data is neither an array nor null".to_owned()),
     };
-    let mut is_of_another = false;
+    let mut is_of_another = agent_id.is_some_and(|agent| is_another(agent, asked));
     let rows = raws.iter().map(|raw| {
         let fields = fields_of(raw)?;
-        let agent = fields.agent_id.and_then(text_of);
-        is_of_another |= agent.is_some_and(|agent| asked.is_another(&agent));
-        row(body, text, raw, &fields)
+        is_of_another |= fields.agent_id.is_some_and(|agent| is_another(agent, asked));
+        row(body, raw, &fields)
     });
     let rows = rows.collect::<Result<Vec<_>, _>>()?;
     let has_more = match has_more.map(RawValue::get) {
@@ -70,8 +69,8 @@ pub(super) fn fitted(body: &Bytes, asked: &Asked) -> Result<Fitted<Page>, Fault>
         None | Some("null") => may_have_more(rows.len(), total, number),
         Some(_) => return Err("its has_more is neither true nor false".to_owned()),
     };
-    let misfits = asked.misfits(told, is_of_another, &rows);
-    Ok(Fitted { answer: Page { rows, has_more, total }, misfits })
+    let mismatches = asked.mismatches(told, is_of_another, &rows);
+    Ok(Compared { response: Page { rows, has_more, total }, mismatches })
 }
 
 /// Whether more may follow a page that does not say.
@@ -90,19 +89,48 @@ fn is_short_of(total: Option<u64>, rows: usize, number: Option<u32>) -> bool {
 
 /// Takes a body that goes to the client as it is, with the rows that can be read of it.
 ///
-/// What is JSON and no page is passed on: upstream may know more forms of its answers than are known here.
+/// What is JSON and no page is passed on: upstream may know more forms of its answers than are known here. Not if it names
+/// another agent where a row would.
 ///
 /// # Errors
 /// The body is no JSON document: a hop spoke in upstream's place, or the answer was cut off where nothing but its text shows it.
-pub(super) fn relay(body: Bytes, asked: &Asked) -> Result<Fitted<RelayedPage>, Fault> {
-    match fitted(&body, asked) {
+pub(super) fn relay(body: Bytes, asked: &Asked) -> Result<Compared<RelayedPage>, Fault> {
+    match compared(&body, asked) {
         Ok(page) => Ok(page.map(|page| RelayedPage { page: Some(page), body })),
         Err(fault) => {
-            match json_text(&body).is_ok_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok()) {
-                true => Ok(Fitted::unknown(RelayedPage { page: None, body })),
-                false => Err(fault),
-            }
+            let text = json_text(&body)?;
+            let names_another = names_another(text, asked, NAMED_WITHIN).map_err(|_| fault)?;
+            let mismatches = names_another.then_some(Mismatch::Agent).into_iter().collect();
+            Ok(Compared { response: RelayedPage { page: None, body }, mismatches })
         }
+    }
+}
+
+/// How deep an agent's name is looked for in what is no page: a document, a member of it, a list there, a row.
+const NAMED_WITHIN: u8 = 4;
+
+/// Whether an object within the first levels of a document has another agent's `agent_id`.
+fn names_another(json: &str, asked: &Asked, levels: u8) -> Result<bool, Fault> {
+    for child in read(json, ChildrenVisitor)? {
+        let is_named = match child {
+            Child::AgentId(agent) => is_another(agent, asked),
+            Child::Other(raw) if levels > 1 && raw.get().starts_with(['{', '[']) => {
+                names_another(raw.get(), asked, levels - 1)?
+            }
+            Child::Other(_) => false,
+        };
+        if is_named {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether the value of an `agent_id` names an agent other than the one asked for.
+fn is_another(raw: &RawValue, asked: &Asked) -> bool {
+    match text_of(raw) {
+        Some(text) => asked.is_another(&text),
+        None => raw.get() != "null" && asked.agent.is_some(),
     }
 }
 
@@ -110,33 +138,34 @@ pub(super) fn relay(body: Bytes, asked: &Asked) -> Result<Fitted<RelayedPage>, F
 ///
 /// # Errors
 /// What keeps the body from being an agent.
-pub(super) fn parse_agent(body: &Bytes, asked: &Asked) -> Result<Fitted<AgentFacts>, Fault> {
+pub(super) fn parse_agent(body: &Bytes, asked: &Asked) -> Result<Compared<AgentFacts>, Fault> {
     let text = json_text(body)?;
     if !text.trim_ascii_start().starts_with('{') {
         return Err("not an object".to_owned());
     }
     let fields = read(text, RowVisitor)?;
-    let is_another = match fields.id.and_then(text_of) {
-        Some(id) => asked.is_another(&id),
+    let is_another = match fields.id {
+        Some(id) => is_another(id, asked),
         // A page in an agent's place would let a key in that upstream has not looked at.
         None => fields.data.is_some(),
     };
-    let misfits = is_another.then_some(Misfit::Agent).into_iter().collect();
-    Ok(Fitted { answer: AgentFacts { created_at: instant(fields.created_at) }, misfits })
+    let mismatches = is_another.then_some(Mismatch::Agent).into_iter().collect();
+    Ok(Compared { response: AgentFacts { created_at: instant(fields.created_at) }, mismatches })
 }
 
 /// Whether a body is that of a user: only an object can be, and its fields are of no concern.
-pub(super) fn parse_user(body: &Bytes) -> Result<Fitted<()>, Fault> {
+pub(super) fn parse_user(body: &Bytes) -> Result<Compared<()>, Fault> {
     if json_text(body)?.trim_ascii_start().starts_with('{') {
-        Ok(Fitted::unknown(()))
+        Ok(Compared { response: (), mismatches: Vec::new() })
     } else {
         Err("not an object".to_owned())
     }
 }
 
-/// The body as text that may be JSON.
+/// The body as text that may be JSON, without the byte order mark that some servers write in front of it.
 fn json_text(body: &Bytes) -> Result<&str, Fault> {
     let text = simdutf8::basic::from_utf8(body).map_err(|_| "not UTF-8".to_owned())?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     match text.trim_ascii_start().bytes().next() {
         None => Err("empty".to_owned()),
         Some(b'{' | b'[') if depth::is_too_deep(body) => {
@@ -173,10 +202,10 @@ fn fields_of(raw: &RawValue) -> Result<RowFields<'_>, Fault> {
 }
 
 /// One row as a slice of the body it came on.
-fn row(body: &Bytes, text: &str, raw: &RawValue, fields: &RowFields<'_>) -> Result<Row, Fault> {
+fn row(body: &Bytes, raw: &RawValue, fields: &RowFields<'_>) -> Result<Row, Fault> {
     let raw = raw.get();
-    let id = fields.id.and_then(text_of).filter(|id| (1..=LONGEST_ID).contains(&id.len()));
-    let start = raw.as_ptr().addr() - text.as_ptr().addr();
+    let id = fields.id.and_then(id_of).filter(|id| (1..=LONGEST_ID).contains(&id.len()));
+    let start = raw.as_ptr().addr() - body.as_ptr().addr();
     Ok(Row {
         id: id.ok_or_else(|| "a row without a usable id".to_owned())?.into(),
         created_at: instant(fields.created_at),
@@ -184,6 +213,11 @@ fn row(body: &Bytes, text: &str, raw: &RawValue, fields: &RowFields<'_>) -> Resu
         status: fields.status.and_then(text_of).filter(|s| !s.is_empty()).map(|s| Status::new(&s)),
         bytes: body.slice(start..start + raw.len()),
     })
+}
+
+/// A value that may be an id. One with half of a surrogate pair is JSON, though no text: it goes by its literal.
+fn id_of(raw: &RawValue) -> Option<String> {
+    text_of(raw).or_else(|| raw.get().starts_with('"').then(|| raw.get().to_owned()))
 }
 
 /// A value that is a string; none for any other.

@@ -132,7 +132,8 @@ fn null_data_where_there_are_rows_is_no_page() {
 
 #[test]
 fn what_is_passed_on_is_json_to_its_end() {
-    let relay = |text: &'static [u8]| relay(Bytes::from_static(text), &Asked::default()).map(|it| it.answer);
+    let relay =
+        |text: &'static [u8]| relay(Bytes::from_static(text), &Asked::default()).map(|it| it.response);
     for odd in ["{\"odd\": 12.710 }\n", "[1,2]", "{\"data\":[{\"no\":\"id\"}]}"] {
         let relayed = relay(odd.as_bytes()).unwrap();
         assert!(relayed.page.is_none() && relayed.body == odd);
@@ -201,7 +202,7 @@ fn a_fault_tells_nothing_of_the_content() {
 #[test]
 fn only_the_date_of_an_agent_is_read() {
     let read = |text: &'static str| {
-        parse_agent(&Bytes::from_static(text.as_bytes()), &Asked::default()).map(|fitted| fitted.answer)
+        parse_agent(&Bytes::from_static(text.as_bytes()), &Asked::default()).map(|compared| compared.response)
     };
     let dated = read(r#"{"id":1,"created_at":"2025-01-01T00:00:00","data":{"x":[]},"has_more":3}"#).unwrap();
     assert_eq!(dated.created_at.unwrap().to_string(), "2025-01-01T00:00:00.000000Z");
@@ -256,5 +257,60 @@ proptest! {
     fn arbitrary_bytes_do_no_harm(bytes in prop::collection::vec(any::<u8>(), 0..200), text in "[\\[\\]{}\",:a-d0-9\\\\ ]{0,60}") {
         let _ = parse(&Bytes::from(bytes), None);
         let _ = parse(&Bytes::from(text), Some(1));
+    }
+}
+
+#[test]
+fn a_byte_order_mark_in_front_of_a_page_is_passed_over() {
+    let text = "\u{feff}{\"data\":[{\"id\":\"a\", \"n\":1}],\"has_more\":false}";
+    let page = page(text).unwrap();
+    assert_eq!(&page.rows[0].bytes[..], b"{\"id\":\"a\", \"n\":1}");
+    let relayed = relay(Bytes::from_static(text.as_bytes()), &Asked::default()).unwrap().response;
+    assert!(relayed.page.is_some() && relayed.body == text.as_bytes());
+    let agent = parse_agent(&Bytes::from_static("\u{feff}{\"id\":\"x\"}".as_bytes()), &Asked::default());
+    assert!(agent.is_ok());
+    assert!(relay(Bytes::from_static("\u{feff}".as_bytes()), &Asked::default()).is_err());
+}
+
+#[test]
+fn half_of_a_surrogate_pair_is_passed_on_wherever_it_is() {
+    let rows = [
+        r#"{"id":"a","\ud800":1,"status":"completed"}"#,
+        r#"{"id":"b","extracted_data":{"\udc00\ud83d":"\ud83d"}}"#,
+        r#"{"id":"c\ud83d"}"#,
+        r#"{"id":"c\udc00","status":"\ud83d","created_at":"\ud83d","agent_id":null}"#,
+    ];
+    let text = format!(r#"{{"\ud83d":"\ud83d","data":[{}],"total":4,"has_more":false}}"#, rows.join(","));
+    let page = page(&text).unwrap();
+    let bytes: Vec<_> = page.rows.iter().map(|row| row.bytes.clone()).collect();
+    assert_eq!(bytes, rows);
+    let ids: Vec<_> = page.rows.iter().map(|row| &*row.id).collect();
+    assert_eq!(ids, ["a", "b", r#""c\ud83d""#, r#""c\udc00""#]);
+    let odd = r#"{"data":"\ud83d","x":{"\ud83d":["\ud83d"]}}"#;
+    let relayed = relay(Bytes::from_static(odd.as_bytes()), &Asked::default()).unwrap().response;
+    assert!(relayed.page.is_none() && relayed.body == odd);
+}
+
+#[test]
+fn another_agent_is_found_wherever_a_response_names_one() {
+    const ASKED: &str = "00000000-0000-0000-0000-000000000005";
+    const OTHER: &str = "00000000-0000-0000-0000-000000000006";
+    let asked = Asked { agent: ASKED.parse().ok(), ..Asked::default() };
+    for form in [
+        r#"{"data":[{"id":"a"},{"id":"b","agent_id":"@"}],"has_more":false}"#,
+        r#"{"agent_id":"@","data":[],"has_more":false}"#,
+        r#"[{"id":"a","agent_id":"@"}]"#,
+        r#"{"data":[{"agent_id":"@"}]}"#,
+        r#"{"executions":[{"id":"a","agent_id":"@"}]}"#,
+        r#"{"data":{"executions":[{"id":"a","agent_id":"@"}]}}"#,
+        r#"{"agent_id":"@"}"#,
+        r#"{"data":{"agent_id":"@"},"message":"hello"}"#,
+        r#"{"data":[{"id":"a","\u0061gent_id":"@"}],"has_more":false}"#,
+    ] {
+        let mismatches = |text: String| relay(Bytes::from(text), &asked).unwrap().mismatches;
+        assert_eq!(mismatches(form.replace('@', OTHER)), [Mismatch::Agent], "{form}");
+        assert_eq!(mismatches(form.replace('@', ASKED)), [], "{form}");
+        assert_eq!(mismatches(form.replace("\"@\"", "null")), [], "{form}");
+        assert_eq!(mismatches(form.replace("\"@\"", "6")), [Mismatch::Agent], "{form}");
     }
 }

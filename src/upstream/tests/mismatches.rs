@@ -80,6 +80,52 @@ async fn a_number_that_is_upstreams_own_costs_one_request() {
     assert_eq!(fake.upstream.stats().requests(RequestOutcome::Ok), 6);
 }
 
+/// Asks for a page by a query of a caller's.
+async fn relay(fake: &Fake, query: &str) -> Result<RelayedPage, SourceError> {
+    fake.upstream.relay(&credential(), agent(), query, &turn(RETRY)).await
+}
+
+#[tokio::test]
+async fn rows_about_another_agent_are_refused_at_every_try() {
+    const ROW: &str = "{\"id\":\"x\",\"agent_id\":\"00000000-0000-0000-0000-000000000006\"}";
+    let fake = fake(|_, request: Request| async move {
+        let is_form = request.uri().query().is_some_and(|query| query.contains("form=other"));
+        let list = if is_form { "executions" } else { "data" };
+        format!("{{\"page_number\":1,\"{list}\":[{ROW}],\"has_more\":false}}").into_response()
+    })
+    .await;
+    for _ in 0..3 {
+        assert!(matches!(fake.page(RETRY).await, Err(SourceError::Malformed { .. })));
+        for query in ["from=a&to=b&agent_id=6", "page_number=0", "form=other"] {
+            let relayed = relay(&fake, query).await;
+            assert!(matches!(relayed, Err(SourceError::Malformed { .. })), "{query}: {relayed:?}");
+        }
+    }
+    // Each was tried twice.
+    assert_eq!(fake.upstream.stats().requests(RequestOutcome::Ok), 3 * 4 * 2);
+}
+
+#[tokio::test]
+async fn a_callers_odd_query_turns_no_guard_off() {
+    let (zero, one, two) = (page_of(0, ""), page_of(1, "{\"id\":\"a\"}"), page_of(2, "{\"id\":\"b\"}"));
+    // Whatever page the caller asks for, page 0 comes, twice. Then the gateway asks for page 2 and receives page 1, which was
+    // meant for somebody else.
+    let fake = scripted(vec![vec![zero.clone(), one], vec![zero], vec![two]]).await;
+    assert_eq!(relay(&fake, "page_number=7").await.unwrap().page.unwrap().rows.len(), 0);
+    assert_eq!(&*fake.numbered(2, RETRY).await.unwrap().rows[0].id, "b");
+    assert_eq!(fake.upstream.stats().retries, 2);
+}
+
+#[tokio::test]
+async fn a_callers_odd_query_gives_up_nobodys_connections() {
+    let (zero, one) = (page_of(0, ""), page_of(1, ""));
+    // All but the second attempt of the caller go over the first connection.
+    let fake = scripted(vec![vec![one.clone(), zero.clone(), one], vec![zero]]).await;
+    assert!(fake.numbered(1, NEVER).await.is_ok());
+    assert!(relay(&fake, "page_number=7").await.is_ok());
+    assert!(fake.numbered(1, NEVER).await.is_ok());
+}
+
 #[tokio::test]
 async fn a_status_that_means_nothing_is_asked_for_once_more() {
     let fake = scripted(vec![
