@@ -8,6 +8,7 @@ use axum::Router;
 use http::HeaderValue;
 
 use crate::cache::MokaStore;
+use crate::clock::SteadyClock;
 use crate::config::{self, Keys, Serve};
 use crate::engine::{Clock, Engine, EngineSettings};
 use crate::http::auth::Doors;
@@ -41,7 +42,9 @@ pub struct Gateway {
 /// Everything wrong with the files that the settings name, as sentences.
 pub fn assemble(settings: &Serve, tracer: &Tracer, shutdown: &Shutdown) -> Result<Gateway, Vec<String>> {
     let watch = RequestWatch::new(tracer.clone());
-    let (upstream, doors) = match (upstream(settings, &watch), doors(settings)) {
+    // One for both: the difference to upstream's clock says nothing on another.
+    let clock = SteadyClock::from_wall();
+    let (upstream, doors) = match (upstream(settings, &watch, &clock), doors(settings)) {
         (Ok(upstream), Ok(doors)) => (upstream, doors),
         (upstream, doors) => return Err(upstream.err().into_iter().chain(doors.err()).flatten().collect()),
     };
@@ -53,7 +56,7 @@ pub fn assemble(settings: &Serve, tracer: &Tracer, shutdown: &Shutdown) -> Resul
         engine_settings(&settings.reading, settings.budget.patience, relay_bytes),
         Arc::<Upstream>::clone(&upstream),
         Arc::<MokaStore>::clone(&store),
-        Clock::from_wall(),
+        Clock::of(clock),
         shutdown.clone(),
     ));
 
@@ -100,7 +103,11 @@ pub fn assemble(settings: &Serve, tracer: &Tracer, shutdown: &Shutdown) -> Resul
     Ok(Gateway { public: face::public(app), admin: face::admin(Arc::new(admin)), vitals })
 }
 
-fn upstream(settings: &Serve, watch: &RequestWatch) -> Result<Arc<Upstream>, Vec<String>> {
+fn upstream(
+    settings: &Serve,
+    watch: &RequestWatch,
+    clock: &SteadyClock,
+) -> Result<Arc<Upstream>, Vec<String>> {
     let say = |error: &dyn std::fmt::Display| vec![error.to_string()];
     let plain_http =
         if settings.upstream.is_insecure { PlainHttp::Anywhere } else { PlainHttp::LoopbackOnly };
@@ -120,7 +127,7 @@ fn upstream(settings: &Serve, watch: &RequestWatch) -> Result<Arc<Upstream>, Vec
         refresh_reserve: budget.refresh_reserve,
         dates: if settings.reading.window.is_some() { Dates::Sent } else { Dates::LeftOut },
     };
-    Upstream::new(upstream, watch.clone()).map_err(|error| say(&error))
+    Upstream::new(upstream, watch.clone(), clock.clone()).map_err(|error| say(&error))
 }
 
 fn doors(settings: &Serve) -> Result<Doors, Vec<String>> {

@@ -45,7 +45,7 @@ pub(super) async fn ask(inner: &Arc<Inner>, question: Question) -> Result<Answer
         present = Present { to: opening.to, pinned_at: inner.clock.at(opening.sent_at) };
     }
     let Some(span) = span(inner, &question, facts, present.to)? else {
-        return Ok(Answer::empty(question.to.unwrap_or(asked_at).min(asked_at)));
+        return Ok(Answer::empty(question.to.map_or(present.to, |to| to.min(present.to))));
     };
     let (scope, membership) = scope(inner, &question, span, asked_at);
     // Rows of one status are no part of what is known of all.
@@ -200,18 +200,22 @@ fn scope(inner: &Inner, question: &Question, span: Span, now: Timestamp) -> (Arc
     let subject =
         |filters| Subject { credential: question.credential.clone(), agent: question.agent, filters };
     let dates = if inner.settings.window.is_some() { Dates::Kept } else { Dates::Ignored };
+    let scope_of = |subject: &Subject| match question.wish.only_if_cached {
+        true => inner.scopes.of_unread(subject, dates, now),
+        false => inner.scopes.of(subject, &*inner.store, dates, now),
+    };
     let own = subject(question.filters.clone());
     let can_change_elsewhere = question.filters.answered_by_voice_mail.is_some();
     if let Some(status) = question.filters.status.as_ref().filter(|_| !can_change_elsewhere) {
         let wide = subject(question.filters.without_status());
         if is_better_here(inner, &wide, status, span, now) {
-            let scope = inner.scopes.of(&wide, &*inner.store, dates, now);
+            let scope = scope_of(&wide);
             scope.touch_by_status(now);
             return (scope, Membership::Rows);
         }
     }
     let membership = if own.filters.can_change() { Membership::Spans } else { Membership::Fixed };
-    (inner.scopes.of(&own, &*inner.store, dates, now), membership)
+    (scope_of(&own), membership)
 }
 
 /// The most rows that are read without the filter for the sake of sharing them.

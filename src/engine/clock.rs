@@ -1,51 +1,44 @@
-use std::time::SystemTime;
-
 use tokio::time::Instant;
 
 use super::reading::AskedAt;
+use crate::clock::SteadyClock;
 use crate::domain::Timestamp;
 use crate::source::Source;
 
-/// What time it is, by a clock that never goes back: ages are measured with it.
-///
-/// It is read off the wall once, at start. That it may drift from the wall afterwards does no harm: what upstream's
-/// clock says is learned from upstream.
+/// The engine's clock: ours, and upstream's by it.
 #[derive(Clone, Debug)]
-pub struct Clock {
-    start: Instant,
-    wall_at_start: Timestamp,
-}
+pub struct Clock(SteadyClock);
 
 impl Clock {
-    /// A clock that shows the wall's time now.
-    pub fn from_wall() -> Self {
-        let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Self::showing(Timestamp::from_micros(0).plus(since_1970))
+    /// The engine's view of the clock that the source measures upstream's `Date` with.
+    pub const fn of(clock: SteadyClock) -> Self {
+        Self(clock)
     }
 
     /// A clock that shows this time now.
     pub fn showing(now: Timestamp) -> Self {
-        Self { start: Instant::now(), wall_at_start: now }
+        Self(SteadyClock::showing(now))
     }
 
     /// Our time.
     pub fn now(&self) -> Timestamp {
-        self.at(Instant::now())
+        self.0.now()
     }
 
     /// Our time at an instant.
     pub(super) fn at(&self, instant: Instant) -> Timestamp {
-        self.wall_at_start.plus(instant.saturating_duration_since(self.start))
+        self.0.at(instant)
     }
 
     /// Upstream's time, as far as it was learned.
     pub(super) fn upstream_now(&self, source: &dyn Source) -> Timestamp {
-        Timestamp::from_micros(self.now().as_micros() + source.clock_ahead_micros())
+        self.asked_at(Instant::now(), source).upstream
     }
 
-    /// That something was asked at an instant.
+    /// When something was asked, by both clocks.
     pub(super) fn asked_at(&self, instant: Instant, source: &dyn Source) -> AskedAt {
         let ours = self.at(instant);
-        AskedAt { ours, upstream: Timestamp::from_micros(ours.as_micros() + source.clock_ahead_micros()) }
+        let upstream = ours.as_micros().saturating_add(source.clock_ahead_micros());
+        AskedAt { ours, upstream: Timestamp::from_micros(upstream) }
     }
 }

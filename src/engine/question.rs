@@ -33,7 +33,7 @@ pub struct Question {
 /// A request's `Cache-Control`, by RFC 9111 section 5.2.1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Wish {
-    /// `max-age`, and `no-cache` as zero: lowers the live and the settling time to live.
+    /// `max-age`, and `no-cache` as one second: lowers the live and the settling time to live.
     pub max_age: Option<Duration>,
     /// `no-store`: keep nothing new of this answer.
     pub no_store: bool,

@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -11,29 +11,108 @@ use crate::domain::{AgentId, CredentialId, Filters, Timestamp};
 use crate::source::Subject;
 use crate::store::Store;
 
-/// The most scopes that are kept. Nobody fills the memory by asking for one filter value after another: the scope
-/// that nobody asked for longest makes room.
+/// The most scopes that are kept. Nobody fills the memory, nor takes another's place, by asking for one filter value after another: the
+/// credential that holds most gives up the scope that it has not asked for longest.
 const MAX_SCOPES: usize = 4_096;
 
 /// All scopes, by what they are of.
 #[derive(Default)]
 pub(super) struct Scopes {
-    by_key: Mutex<HashMap<ScopeKey, Arc<Scope>>>,
+    registry: Mutex<Registry>,
     /// How many were ever made.
     made: AtomicU64,
 }
 
+/// The scopes, and whose they are.
+///
+/// # Invariants
+/// All four name the same scopes. Every operation but a search for what to close costs a logarithm of their number.
+#[derive(Default)]
+struct Registry {
+    by_key: HashMap<ScopeKey, Registered>,
+    /// Those that differ at most in the status they are filtered by, by the key of the one without.
+    kin: HashMap<ScopeKey, Vec<Arc<Scope>>>,
+    /// Each credential's, longest not asked for first.
+    by_holder: HashMap<CredentialId, BTreeMap<u64, ScopeKey>>,
+    /// How many each credential holds.
+    sizes: BTreeSet<(usize, [u8; 16])>,
+    /// Numbers what is asked.
+    asked: u64,
+}
+
+struct Registered {
+    scope: Arc<Scope>,
+    asked: u64,
+}
+
+impl Registry {
+    /// A scope, which is asked for now.
+    fn ask(&mut self, key: &ScopeKey) -> Option<Arc<Scope>> {
+        let registered = self.by_key.get_mut(key)?;
+        self.asked += 1;
+        if let Some(held) = self.by_holder.get_mut(&registered.scope.subject.credential.id()) {
+            held.remove(&registered.asked);
+            held.insert(self.asked, *key);
+        }
+        registered.asked = self.asked;
+        Some(Arc::clone(&registered.scope))
+    }
+
+    fn add(&mut self, scope: Arc<Scope>) {
+        self.asked += 1;
+        self.kin.entry(kin_key(&scope.subject)).or_default().push(Arc::clone(&scope));
+        self.resize(scope.subject.credential.id(), |held, asked| held.insert(asked, scope.key));
+        self.by_key.insert(scope.key, Registered { scope, asked: self.asked });
+    }
+
+    fn remove(&mut self, key: &ScopeKey) -> Option<Arc<Scope>> {
+        let Registered { scope, asked } = self.by_key.remove(key)?;
+        self.resize(scope.subject.credential.id(), |held, _| held.remove(&asked));
+        let kin_key = kin_key(&scope.subject);
+        if let Some(kin) = self.kin.get_mut(&kin_key) {
+            kin.retain(|other| other.key != *key);
+            if kin.is_empty() {
+                self.kin.remove(&kin_key);
+            }
+        }
+        Some(scope)
+    }
+
+    /// Changes what a credential holds.
+    fn resize<T>(
+        &mut self,
+        holder: CredentialId,
+        change: impl FnOnce(&mut BTreeMap<u64, ScopeKey>, u64) -> T,
+    ) {
+        let held = self.by_holder.entry(holder).or_default();
+        self.sizes.remove(&(held.len(), *holder.as_bytes()));
+        change(held, self.asked);
+        if held.is_empty() {
+            self.by_holder.remove(&holder);
+        } else {
+            self.sizes.insert((held.len(), *holder.as_bytes()));
+        }
+    }
+
+    /// The scope to give up: of the credential that holds most, the one not asked for longest.
+    fn next_to_go(&self) -> Option<ScopeKey> {
+        let (_, holder) = self.sizes.last()?;
+        self.by_holder.get(&CredentialId::new(*holder))?.values().next().copied()
+    }
+}
+
 impl Scopes {
-    fn lock(&self) -> MutexGuard<'_, HashMap<ScopeKey, Arc<Scope>>> {
-        self.by_key.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Registry> {
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The scope of a subject, if anything was ever asked of it.
+    /// The scope of a subject, if anything was ever read of it.
     pub(super) fn find(&self, subject: &Subject) -> Option<Arc<Scope>> {
-        self.lock().get(&key(subject.credential.id(), subject.agent, &subject.filters)).cloned()
+        self.lock().by_key.get(&key_of(subject)).map(|registered| Arc::clone(&registered.scope))
     }
 
-    /// The scope of a subject, made if there is none. `dates` is what is known of upstream's dealing with dates.
+    /// The scope of a subject that is about to be read, made if there is none. `dates` is what is known of upstream's dealing with
+    /// dates.
     pub(super) fn of(
         &self,
         subject: &Subject,
@@ -41,56 +120,72 @@ impl Scopes {
         dates: Dates,
         now: Timestamp,
     ) -> Arc<Scope> {
-        let key = key(subject.credential.id(), subject.agent, &subject.filters);
-        let mut scopes = self.lock();
-        if let Some(scope) = scopes.get(&key) {
+        let mut registry = self.lock();
+        if let Some(scope) = registry.ask(&key_of(subject)) {
             scope.come_with(&subject.credential);
             scope.touch(now);
-            return Arc::clone(scope);
+            return scope;
         }
-        if scopes.len() >= MAX_SCOPES
-            && let Some(oldest) = scopes.values().min_by_key(|scope| scope.asked_at()).map(|scope| scope.key)
-            && let Some(oldest) = scopes.remove(&oldest)
+        if registry.by_key.len() >= MAX_SCOPES
+            && let Some(key) = registry.next_to_go()
+            && let Some(scope) = registry.remove(&key)
         {
-            oldest.close(store);
+            scope.close(store);
         }
+        let scope = self.unregistered(subject, dates);
+        scope.touch(now);
+        registry.add(Arc::clone(&scope));
+        scope
+    }
+
+    /// The scope of a subject that nothing will be read of: if there is none, an empty one that takes nobody's place.
+    pub(super) fn of_unread(&self, subject: &Subject, dates: Dates, now: Timestamp) -> Arc<Scope> {
+        match self.lock().ask(&key_of(subject)) {
+            Some(scope) => {
+                scope.touch(now);
+                scope
+            }
+            None => self.unregistered(subject, dates),
+        }
+    }
+
+    fn unregistered(&self, subject: &Subject, dates: Dates) -> Arc<Scope> {
         let beat = Beat::of(self.made.fetch_add(1, Ordering::Relaxed));
-        let scope = Arc::new(Scope::new(key, beat, subject.clone()));
+        let scope = Arc::new(Scope::new(key_of(subject), beat, subject.clone()));
         if dates == Dates::Ignored {
             scope.learned.dates_are_not_sent();
         }
-        scope.touch(now);
-        scopes.insert(key, Arc::clone(&scope));
         scope
     }
 
     /// The scopes that differ from a subject at most in the status they are filtered by.
     pub(super) fn of_any_status(&self, wide: &Subject) -> Vec<Arc<Scope>> {
-        let is_kin = |scope: &&Arc<Scope>| {
-            let subject = &scope.subject;
-            subject.agent == wide.agent
-                && subject.credential.id() == wide.credential.id()
-                && subject.filters.without_status() == wide.filters.without_status()
-        };
-        self.lock().values().filter(is_kin).cloned().collect()
+        self.lock().kin.get(&kin_key(wide)).cloned().unwrap_or_default()
     }
 
     /// Closes every scope of which this is true.
     pub(super) fn close(&self, store: &dyn Store, mut is_meant: impl FnMut(&Subject) -> bool) {
-        let mut scopes = self.lock();
-        scopes.retain(|_, scope| {
-            let goes = is_meant(&scope.subject);
-            if goes {
-                scope.close(store);
-            }
-            !goes
-        });
+        let mut registry = self.lock();
+        let keys: Vec<_> = registry
+            .by_key
+            .iter()
+            .filter(|(_, registered)| is_meant(&registered.scope.subject))
+            .map(|(key, _)| *key)
+            .collect();
+        for scope in keys.iter().filter_map(|key| registry.remove(key)) {
+            scope.close(store);
+        }
     }
 
     /// How many there are.
     pub(super) fn len(&self) -> usize {
-        self.lock().len()
+        self.lock().by_key.len()
     }
+}
+
+/// What a scope has in common with those that differ from it at most in the status they are filtered by.
+fn kin_key(subject: &Subject) -> ScopeKey {
+    key(subject.credential.id(), subject.agent, &subject.filters.without_status())
 }
 
 /// What a subject is known by.
@@ -117,4 +212,77 @@ fn key(credential: CredentialId, agent: AgentId, filters: &Filters) -> ScopeKey 
     let mut half = [0; 16];
     half.copy_from_slice(&full[..16]);
     half
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::SecretString;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::domain::Credential;
+    use crate::store::testing::Shelf;
+
+    fn subject(holder: u8, batch: usize) -> Subject {
+        Subject {
+            credential: Credential::new(CredentialId::new([holder; 16]), SecretString::from("bn-key")),
+            agent: AgentId::new(Uuid::from_u128(1)),
+            filters: Filters { batch_id: format!("{batch:032x}").parse().ok(), ..Filters::default() },
+        }
+    }
+
+    fn register(scopes: &Scopes, holder: u8, batches: std::ops::Range<usize>) {
+        for batch in batches {
+            scopes.of(&subject(holder, batch), &Shelf::default(), Dates::Kept, Timestamp::MIN);
+        }
+    }
+
+    fn kept(scopes: &Scopes, holder: u8, batches: std::ops::Range<usize>) -> usize {
+        batches.filter(|batch| scopes.find(&subject(holder, *batch)).is_some()).count()
+    }
+
+    #[test]
+    fn the_credential_that_holds_most_gives_first() {
+        let scopes = Scopes::default();
+        register(&scopes, 1, 0..10);
+        register(&scopes, 2, 0..2 * MAX_SCOPES);
+        assert_eq!((scopes.len(), kept(&scopes, 1, 0..10)), (MAX_SCOPES, 10));
+        // Of its own, the latest stay.
+        let left = MAX_SCOPES - 10;
+        assert_eq!(kept(&scopes, 2, 2 * MAX_SCOPES - left..2 * MAX_SCOPES), left);
+        // A newcomer takes from it as well, until both hold as many.
+        register(&scopes, 3, 0..MAX_SCOPES);
+        assert_eq!((scopes.len(), kept(&scopes, 1, 0..10)), (MAX_SCOPES, 10));
+        assert!(kept(&scopes, 2, 0..2 * MAX_SCOPES).abs_diff(kept(&scopes, 3, 0..MAX_SCOPES)) <= 1);
+    }
+
+    #[test]
+    fn what_is_asked_for_again_stays() {
+        let scopes = Scopes::default();
+        register(&scopes, 1, 0..MAX_SCOPES);
+        register(&scopes, 1, 0..1);
+        let _asked = scopes.of_unread(&subject(1, 1), Dates::Kept, Timestamp::MIN);
+        register(&scopes, 1, MAX_SCOPES..MAX_SCOPES + 2);
+        assert_eq!((kept(&scopes, 1, 0..2), kept(&scopes, 1, 2..4)), (2, 0));
+    }
+
+    #[test]
+    fn what_nothing_is_read_of_takes_no_place() {
+        let scopes = Scopes::default();
+        for batch in 0..2 * MAX_SCOPES {
+            let _empty = scopes.of_unread(&subject(2, batch), Dates::Kept, Timestamp::MIN);
+        }
+        assert_eq!(scopes.len(), 0);
+    }
+
+    #[test]
+    fn closed_scopes_leave_nothing_behind() {
+        let scopes = Scopes::default();
+        register(&scopes, 1, 0..5);
+        register(&scopes, 2, 0..5);
+        scopes.close(&Shelf::default(), |subject| subject.credential.id() == CredentialId::new([1; 16]));
+        let registry = scopes.lock();
+        assert_eq!((registry.by_key.len(), registry.kin.len(), registry.by_holder.len()), (5, 5, 1));
+        assert_eq!(registry.sizes.iter().collect::<Vec<_>>(), [&(5, [2; 16])]);
+    }
 }

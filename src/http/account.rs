@@ -189,6 +189,7 @@ pub(super) async fn account(State(ledger): State<Ledger>, mut request: Request, 
     let known_length = response.body().size_hint().exact();
     let headers = response.headers_mut();
     super::cors::one_vary(headers);
+    super::cors::allow_timing(headers);
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if let Ok(id) = HeaderValue::try_from(&*account.request_id) {
         headers.insert(REQUEST_ID, id);

@@ -5,26 +5,32 @@ use http::{HeaderMap, HeaderValue, Method};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 /// What a script in a browser may read of an answer, beyond the few that it always may.
-pub(super) const EXPOSED: [&str; 11] = [
+pub(super) const EXPOSED: [&str; 14] = [
     "age",
     "cache-status",
+    "content-disposition",
     "content-encoding",
     "content-length",
+    "date",
     "etag",
     "preference-applied",
     "retry-after",
     "server-timing",
+    "vary",
     "www-authenticate",
     "x-request-id",
     "x-total-count",
 ];
 
 /// What a script may send beyond the few that it always may.
-const ALLOWED: [HeaderName; 8] = [
+const ALLOWED: [HeaderName; 10] = [
     header::AUTHORIZATION,
     header::CACHE_CONTROL,
     header::IF_NONE_MATCH,
     header::ACCEPT,
+    // Clients of upstream send it with every request, and wrappers of `fetch` the other, whether it means anything or not.
+    header::CONTENT_TYPE,
+    HeaderName::from_static("x-requested-with"),
     HeaderName::from_static("prefer"),
     HeaderName::from_static("traceparent"),
     HeaderName::from_static("tracestate"),
@@ -53,6 +59,13 @@ pub(super) fn layer(origins: &[HeaderValue]) -> Option<CorsLayer> {
             .max_age(PREFLIGHT_AGE)
             .vary([header::ORIGIN]),
     )
+}
+
+/// Lets the scripts that may read a response see its timing too.
+pub(super) fn allow_timing(headers: &mut HeaderMap) {
+    if let Some(origin) = headers.get(header::ACCESS_CONTROL_ALLOW_ORIGIN).cloned() {
+        headers.insert(HeaderName::from_static("timing-allow-origin"), origin);
+    }
 }
 
 /// Makes one line of the two that name what an answer varies by: some who read headers look only at the first.

@@ -37,7 +37,7 @@ pub const PAGE_PARAMETERS: [&str; 7] =
     ["page_number", "page_size", "status", "call_type", "provider", "answered_by_voice_mail", "batch_id"];
 
 /// What goes upstream where the gateway holds the key.
-pub const HELD_PARAMETERS: [&str; 9] = [
+const HELD_PARAMETERS: [&str; 9] = [
     "page_number",
     "page_size",
     "status",
@@ -319,7 +319,7 @@ mod tests {
         ] {
             match held(query) {
                 Err(detail) => {
-                    assert!(detail.contains(name) && detail.contains("accepted"), "{query}: {detail}")
+                    assert!(detail.contains(name) && detail.contains("accepted"), "{query}: {detail}");
                 }
                 Ok(sent) => assert_eq!((name, sent.as_str()), ("", "batch_id=&from=a"), "{query}"),
             }

@@ -49,6 +49,10 @@ impl Prefer {
     }
 }
 
+/// The youngest that a caller can ask for. Browsers and `fetch(…, {cache: "no-store"})` of Node send `no-cache` with every request: polls that
+/// come together share one refresh.
+const FRESHEST: Duration = Duration::from_secs(1);
+
 /// Reads a request's `Cache-Control`. A `max-age` that can't be read asks for the freshest.
 pub(crate) fn wish(headers: &HeaderMap) -> Wish {
     let mut wish = Wish::default();
@@ -56,8 +60,11 @@ pub(crate) fn wish(headers: &HeaderMap) -> Wish {
     for (name, value) in fields::directives(headers, "cache-control") {
         let value = value.as_deref();
         match name.as_str() {
-            "no-cache" => wish.max_age = Some(Duration::ZERO),
-            "max-age" => wish.max_age = lower(wish.max_age, seconds(value).unwrap_or_default()),
+            "no-cache" => wish.max_age = lower(wish.max_age, FRESHEST),
+            "max-age" => {
+                let age = seconds(value).unwrap_or_default().max(FRESHEST);
+                wish.max_age = lower(wish.max_age, age);
+            }
             "no-store" => wish.no_store = true,
             "only-if-cached" => wish.only_if_cached = true,
             "max-stale" if value.is_none() => wish.max_stale = Some(MOST_SECONDS),
@@ -140,10 +147,12 @@ mod tests {
     #[test]
     fn wishes_are_read() {
         let read = |value| wish(&headers("cache-control", &[value]));
-        assert_eq!(read("no-cache").max_age, Some(Duration::ZERO));
-        assert_eq!(read("max-age=30, no-cache").max_age, Some(Duration::ZERO));
+        assert_eq!(read("no-cache").max_age, Some(FRESHEST));
+        assert_eq!(read("no-cache, max-age=60").max_age, Some(FRESHEST));
+        assert_eq!(read("max-age=0").max_age, Some(FRESHEST));
+        assert_eq!(read("max-age=30, no-cache").max_age, Some(FRESHEST));
         assert_eq!(read("max-age=30").max_age, Some(Duration::from_secs(30)));
-        assert_eq!(read("max-age=x").max_age, Some(Duration::ZERO));
+        assert_eq!(read("max-age=x").max_age, Some(FRESHEST));
         assert_eq!(read("max-age=99999999999999999999").max_age, Some(MOST_SECONDS));
         assert_eq!(read("max-stale").max_stale, Some(MOST_SECONDS));
         assert_eq!(read("Max-Stale=\"60\"").max_stale, Some(Duration::from_secs(60)));

@@ -210,16 +210,22 @@ async fn a_browser_of_a_known_origin_may_ask_and_read() {
     assert!(response.status().is_success());
     assert_eq!(text(response.headers(), "access-control-allow-origin"), "https://desk.example");
     assert_eq!(text(response.headers(), "access-control-max-age"), "7200");
-    assert!(text(response.headers(), "access-control-allow-headers").contains("authorization"));
+    for name in ["authorization", "content-type", "x-requested-with", "if-none-match", "prefer"] {
+        assert!(text(response.headers(), "access-control-allow-headers").contains(name), "{name}");
+    }
 
     let response = get(router.clone(), &all("?x=1"), &preflight[..1]).await;
     assert_eq!(text(response.headers(), "access-control-allow-origin"), "https://desk.example");
-    assert!(text(response.headers(), "access-control-expose-headers").contains("etag"));
+    for name in ["etag", "x-total-count", "content-disposition", "server-timing", "retry-after"] {
+        assert!(text(response.headers(), "access-control-expose-headers").contains(name), "{name}");
+    }
+    assert_eq!(text(response.headers(), "timing-allow-origin"), "https://desk.example");
     let vary: Vec<_> = response.headers().get_all(header::VARY).iter().collect();
     assert!(vary.len() == 1 && vary[0].to_str().unwrap().ends_with("origin"), "{vary:?}");
 
     let response = get(router, &all("?x=1"), &[("origin", "https://other.example")]).await;
     assert!(!response.headers().contains_key("access-control-allow-origin"));
+    assert!(!response.headers().contains_key("timing-allow-origin"));
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::error::Error as _;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH};
@@ -11,6 +11,7 @@ use reqwest::{Certificate, Client, Response, Url, redirect, retry};
 use tokio::sync::Semaphore;
 use tracing::warn;
 
+use crate::clock::SteadyClock;
 use crate::domain::Credential;
 use crate::source::{Trace, UpstreamWords};
 
@@ -52,6 +53,7 @@ const USER_AGENT: &str = concat!("fanfold/", env!("CARGO_PKG_VERSION"));
 #[derive(Debug)]
 pub(super) struct HttpClient {
     settings: UpstreamSettings,
+    clock: SteadyClock,
     /// Its connections are its own.
     client: Mutex<(Client, Pool)>,
     /// One that uses no connection twice, made when it is first needed.
@@ -115,8 +117,9 @@ impl HttpClient {
     ///
     /// # Errors
     /// [`UpstreamSetupError::Ca`], [`UpstreamSetupError::Client`].
-    pub(super) fn new(settings: &UpstreamSettings) -> Result<Self, UpstreamSetupError> {
+    pub(super) fn new(settings: &UpstreamSettings, clock: SteadyClock) -> Result<Self, UpstreamSetupError> {
         Ok(Self {
+            clock,
             client: Mutex::new((client(settings, Way::Shared)?, Pool(0))),
             alone: OnceLock::new(),
             settings: settings.clone(),
@@ -156,12 +159,12 @@ impl HttpClient {
     /// Sends a request and waits for the head of its answer. There is no time-out but that for connecting.
     pub(super) async fn send(&self, request: Request<'_>) -> Result<Head, Broken> {
         let headers = headers(request.credential, request.trace).ok_or(Broken::Unsendable)?;
-        let sent = now_micros();
+        let sent = self.clock.now().as_micros();
         let (shared, pool) = self.client();
         let client = self.alone.get().filter(|_| request.way == Way::Alone).unwrap_or(&shared);
         let response =
             client.get(request.url).headers(headers).send().await.map_err(|e| before_answer(&e))?;
-        let exchange = Exchange { sent, received: now_micros() };
+        let exchange = Exchange { sent, received: self.clock.now().as_micros() };
         Ok(Head {
             status: response.status(),
             date: retry_after::date(response.headers()),
@@ -298,9 +301,4 @@ fn chain(error: &reqwest::Error) -> String {
         source = cause.source();
     }
     text
-}
-
-fn now_micros() -> i64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }

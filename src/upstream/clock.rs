@@ -7,8 +7,13 @@ use tokio::time::Instant;
 /// Two undisciplined clocks part by some 100 ppm, 60 ms in this time: little beside the second that `Date` rounds to.
 const HOLDS_FOR: Duration = Duration::from_secs(600);
 
-/// The largest difference that is believed, in microseconds: a day. Beyond it somebody's clock was never set.
-const MOST: i64 = 86_400_000_000;
+/// From this difference on, in microseconds, somebody's clock is wrong, and the log says so: a minute.
+const WORTH_TELLING: i64 = 60_000_000;
+
+/// How far upstream's clock is taken to be behind while it sends no `Date`, in microseconds: a minute.
+///
+/// What is asked for up to the present must end before upstream's, or rows that are created meanwhile would be missed.
+const UNKNOWN_BEHIND: i64 = 60_000_000;
 
 /// `Date` is cut to whole seconds.
 const SECOND: i64 = 1_000_000;
@@ -17,13 +22,20 @@ const SECOND: i64 = 1_000_000;
 ///
 /// An answer dated *d* says that upstream's clock stood somewhere in `[d, d + 1 s)` at some moment between the sending
 /// of the request and the arrival of its answer. Each answer so bounds the difference from both sides, and the bounds
-/// of many answers have an intersection far narrower than a second. An answer that contradicts them (a clock was
-/// set) starts anew, and so does age.
+/// of many answers have an intersection far narrower than a second. An answer that contradicts them (upstream's clock was
+/// set) starts a new estimate, and so does age.
 ///
-/// Pure: all three clocks are handed in.
+/// "Ours" is a [`crate::clock::SteadyClock`]: it never jumps, so a difference is upstream's word, however large, and is believed: rows
+/// carry dates of upstream's clock.
+///
+/// Pure: all clocks are parameters.
 #[derive(Debug, Default)]
 pub(super) struct ClockEstimate {
     known: Option<Known>,
+    /// Whether upstream answered without a `Date`.
+    is_undated: bool,
+    /// The difference that the log says.
+    told: i64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -47,10 +59,6 @@ impl ClockEstimate {
     pub(super) fn observe(&mut self, date: i64, exchange: Exchange, now: Instant) {
         let low = date.saturating_sub(exchange.received);
         let high = date.saturating_add(SECOND).saturating_sub(exchange.sent);
-        // A clock of ours that was set back meanwhile leaves nothing to learn.
-        if low > high || low > MOST || high < -MOST {
-            return;
-        }
         let fresh = Known { low, high, since: now };
         self.known = Some(match self.known {
             Some(known) if now.saturating_duration_since(known.since) < HOLDS_FOR => {
@@ -61,13 +69,30 @@ impl ClockEstimate {
         });
     }
 
-    /// How far upstream's clock is ahead, in microseconds: zero while nothing says that the clocks differ, and else
-    /// the middle of what is possible.
-    pub(super) fn ahead_micros(&self) -> i64 {
+    /// Takes in that an answer had no `Date`.
+    pub(super) const fn saw_no_date(&mut self) {
+        self.is_undated = true;
+    }
+
+    /// How far upstream's clock is ahead, in microseconds: zero while nothing says that the clocks differ, else
+    /// the middle of what is possible. Upstream without a `Date` is taken to be behind.
+    pub(super) const fn ahead_micros(&self) -> i64 {
         match self.known {
-            Some(Known { low, high, .. }) if low > 0 || high < 0 => low + (high - low) / 2,
-            Some(_) | None => 0,
+            Some(Known { low, high, .. }) if low > 0 || high < 0 => low.midpoint(high),
+            Some(_) => 0,
+            None if self.is_undated => -UNKNOWN_BEHIND,
+            None => 0,
         }
+    }
+
+    /// A known difference that no clocks in order have, once, and again when it has changed by as much.
+    pub(super) fn news(&mut self) -> Option<i64> {
+        let ahead = self.known.map(|_| self.ahead_micros())?;
+        let is_news = ahead.abs_diff(self.told) >= WORTH_TELLING.unsigned_abs();
+        is_news.then(|| {
+            self.told = ahead;
+            ahead
+        })
     }
 }
 
@@ -113,10 +138,49 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_was_never_set_is_not_believed() {
+    fn a_difference_of_any_size_is_believed_and_told_once() {
+        const DAY: i64 = 86_400 * SECOND;
+        for ahead in [-2 * DAY, -3_600 * SECOND, 3_600 * SECOND, 2 * DAY, 20_000 * DAY] {
+            let mut clock = ClockEstimate::default();
+            observe(&mut clock, ahead, 100_000 * DAY, [10, 10], Instant::now());
+            assert!((clock.ahead_micros() - ahead).abs() <= SECOND, "{ahead}");
+            assert!(clock.news().is_some_and(|told| (told - ahead).abs() <= SECOND));
+            assert_eq!(clock.news(), None);
+            observe(&mut clock, 0, 100_000 * DAY, [10, 10], Instant::now());
+            assert_eq!(clock.news().map(|told| told / SECOND), Some(0));
+        }
+    }
+
+    #[test]
+    fn small_differences_are_not_told() {
         let mut clock = ClockEstimate::default();
-        clock.observe(0, Exchange { sent: 2 * MOST, received: 2 * MOST }, Instant::now());
-        assert_eq!(clock.ahead_micros(), 0);
+        observe(&mut clock, 50 * SECOND, 0, [10, 10], Instant::now());
+        assert_eq!(clock.news(), None);
+    }
+
+    #[test]
+    fn without_a_date_upstream_is_taken_to_be_a_minute_behind() {
+        let mut clock = ClockEstimate::default();
+        clock.saw_no_date();
+        assert_eq!((clock.ahead_micros(), clock.news()), (-UNKNOWN_BEHIND, None));
+        observe(&mut clock, 5 * SECOND, 0, [10, 10], Instant::now());
+        assert!((clock.ahead_micros() - 5 * SECOND).abs() <= SECOND);
+        clock.saw_no_date();
+        assert!((clock.ahead_micros() - 5 * SECOND).abs() <= SECOND);
+    }
+
+    #[test]
+    fn dates_from_both_ends_of_the_calendar_do_no_harm() {
+        let now = Instant::now();
+        for date in [i64::MIN, -377_705_000_000 * SECOND, 0, 253_402_000_000 * SECOND, i64::MAX] {
+            let mut clock = ClockEstimate::default();
+            clock.observe(
+                date,
+                Exchange { sent: 1_790_000_000 * SECOND, received: 1_790_000_001 * SECOND },
+                now,
+            );
+            let _told = (clock.ahead_micros(), clock.news());
+        }
     }
 
     proptest! {

@@ -99,9 +99,17 @@ impl Upstream {
 
     /// Only from successes: errors may come from a hop whose clock nobody set.
     fn learn_clock(&self, head: &Head) {
-        if let Some(date) = head.date {
-            let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
-            clock.observe(date, head.exchange, Instant::now());
+        let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
+        match head.date {
+            Some(date) => clock.observe(date, head.exchange, Instant::now()),
+            None => clock.saw_no_date(),
+        }
+        if let Some(ahead) = clock.news() {
+            let seconds = ahead / 1_000_000;
+            tracing::warn!(
+                seconds,
+                "Upstream's clock is {seconds} s ahead of this machine's at the start of fanfold. Upstream's counts."
+            );
         }
     }
 }

@@ -33,6 +33,7 @@ use futures_util::future::BoxFuture;
 use reqwest::Url;
 use tokio::time::{Instant, sleep};
 
+use crate::clock::SteadyClock;
 use crate::domain::{AgentFacts, AgentId, Caller, CallerId, Credential, CredentialId, Page, PageOf};
 use crate::source::{
     Deadline, RelayedPage, Room, Source, SourceError, Subject, Turn, UpstreamWords, Urgency,
@@ -115,13 +116,18 @@ impl About {
 }
 
 impl Upstream {
-    /// Sets everything up; nothing is asked of upstream yet. Every request will be told to `watch`.
+    /// Sets everything up; nothing is asked of upstream yet. Every request will be told to `watch`. Upstream's clock is compared with
+    /// `clock`, which must be the one that whoever asks measures ages with.
     ///
     /// # Errors
     /// [`UpstreamSetupError::Ca`], [`UpstreamSetupError::Client`].
-    pub fn new(settings: UpstreamSettings, watch: RequestWatch) -> Result<Arc<Self>, UpstreamSetupError> {
+    pub fn new(
+        settings: UpstreamSettings,
+        watch: RequestWatch,
+        clock: SteadyClock,
+    ) -> Result<Arc<Self>, UpstreamSetupError> {
         Ok(Arc::new(Self {
-            client: Arc::new(HttpClient::new(&settings)?),
+            client: Arc::new(HttpClient::new(&settings, clock)?),
             gate: Gate::new(&settings),
             observed: Observed::default(),
             accepted: Accepted::new(),

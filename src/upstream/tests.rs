@@ -42,7 +42,7 @@ fn upstream(base: &str) -> Arc<Upstream> {
         refresh_reserve: Share::percent(20).unwrap(),
         dates: Dates::Sent,
     };
-    Upstream::new(settings, RequestWatch::default()).unwrap()
+    Upstream::new(settings, RequestWatch::default(), SteadyClock::from_wall()).unwrap()
 }
 
 async fn fake<F, R>(answer: F) -> Fake
@@ -388,7 +388,7 @@ fn roots_that_are_none_are_a_fault_at_start() {
         let settings =
             UpstreamSettings { ca_pem: Some(pem.into()), ..upstream("https://h").settings.clone() };
         assert!(matches!(
-            Upstream::new(settings, RequestWatch::default()),
+            Upstream::new(settings, RequestWatch::default(), SteadyClock::from_wall()),
             Err(UpstreamSetupError::Ca(_) | UpstreamSetupError::Client(_))
         ));
     }

@@ -18,6 +18,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("shape", &["domain"]),
     ("encode", &["deflate", "domain"]),
     ("simulator", &["domain"]),
+    ("clock", &["domain"]),
     ("domain", &["deflate"]),
     ("deflate", &[]),
     ("telemetry", &[]),
@@ -29,7 +30,7 @@ const EVERYTHING_BELOW_CLI: &[&str] =
     &["config", "server", "http", "engine", "upstream", "cache", "simulator", "source", "store", "domain"];
 
 /// Leaves that every module but `domain` may name.
-const FOR_ALL: &[&str] = &["telemetry", "shutdown"];
+const FOR_ALL: &[&str] = &["telemetry", "shutdown", "clock"];
 
 #[test]
 fn every_module_stands_in_the_table() {

@@ -10,6 +10,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use axum::response::Response;
+use fanfold::clock::SteadyClock;
 use fanfold::domain::{AgentFacts, AgentId, Caller, Credential, CredentialId, Entry, Page, PageOf};
 use fanfold::engine::{Clock, Engine, EngineSettings};
 use fanfold::http::auth::Doors;
@@ -129,7 +130,7 @@ fn engine() -> Arc<Engine> {
         relay_bytes: 0,
     };
     let (source, store) = (Arc::new(Nothing), Arc::new(Nothing));
-    Arc::new(Engine::new(settings, source, store, Clock::from_wall(), Shutdown::default()))
+    Arc::new(Engine::new(settings, source, store, Clock::of(SteadyClock::from_wall()), Shutdown::default()))
 }
 
 /// A gateway that takes no question: what gets past the parameters is `overloaded`.

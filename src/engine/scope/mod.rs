@@ -124,11 +124,6 @@ impl Scope {
         self.asked_at.store(now.as_micros(), Ordering::Relaxed);
     }
 
-    /// When somebody asked last, in microseconds.
-    pub(super) fn asked_at(&self) -> i64 {
-        self.asked_at.load(Ordering::Relaxed)
-    }
-
     /// Whether somebody asked lately.
     pub(super) fn is_asked(&self, now: Timestamp) -> bool {
         is_lately(&self.asked_at, now)

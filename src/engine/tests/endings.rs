@@ -122,8 +122,7 @@ async fn a_read_whose_page_ahead_was_turned_away_counts_from_the_page_that_came(
     let readings = {
         let Question { credential, agent, filters, .. } = rig.question();
         let scope = rig.engine.inner.scopes.find(&Subject { credential, agent, filters }).unwrap();
-        let readings = scope.lock().readings.clone();
-        readings
+        scope.lock().readings.clone()
     };
     assert!(readings.iter().all(|reading| matches!(reading.request(), Request::Sent(_))), "{readings:?}");
     drop(first);

@@ -177,3 +177,21 @@ async fn a_bad_key_over_many_agents_at_once_is_asked_about_once() {
     assert_eq!(rig.script.world().user_checks, 1);
     rig.close().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn questions_that_read_nothing_push_nobodys_rows_out() {
+    let rig = Rig::new(settings(), 1).with_history(400, 20);
+    let settled = Question { to: Some(NOW.minus(DAY)), ..rig.question() };
+    let rows = rig.rows(settled.clone()).await;
+    rig.requests();
+    let wish = Wish { only_if_cached: true, ..Wish::default() };
+    for number in 0..4_200 {
+        let filters = Filters { batch_id: format!("{number:032x}").parse().ok(), ..Filters::default() };
+        let made_up = Question { filters, wish, ..rig.question() };
+        assert!(matches!(rig.collect(made_up).await, Err(AskError::NotCached)));
+    }
+    assert_eq!(rig.engine.scopes(), 1);
+    assert_eq!(rig.rows(settled).await, rows);
+    assert_eq!(rig.requests(), 0);
+    rig.close().await;
+}

@@ -44,7 +44,7 @@ async fn a_kept_page_that_is_never_fresh_enough_is_read_again() {
     let rig = bent(settings(), |bent| bent.relays = Box::new(|_| Ok((Duration::ZERO, "{\"data\":[]}"))));
     rig.engine.relay(relay_question(&rig)).await.unwrap();
     pass(SECOND).await;
-    let wish = Wish { min_fresh: Some(Duration::MAX), max_stale: Some(Duration::MAX), ..Wish::default() };
+    let wish = Wish { min_fresh: Some(Duration::MAX), ..Wish::default() };
     let relayed = rig.engine.relay(RelayQuestion { wish, ..relay_question(&rig) }).await.unwrap();
     assert_eq!(relayed.report.upstream_requests, 1);
     rig.close().await;
