@@ -132,7 +132,7 @@ def ask_until_lines_are_dropped(url: str, admin: str) -> None:
     """Asks for something that leaves a line each time, many at a time; everything must be answered."""
     host, port = url[7:].split(":")
     with socket.create_connection((host, int(port)), 10) as client:
-        for _ in range(300):
+        for number in range(300):
             client.sendall(b"HEAD /openapi.yaml HTTP/1.1\r\nHost: x\r\n\r\n" * 100)
             answers = b""
             while answers.count(b"\r\n\r\n") < 100:
@@ -140,7 +140,7 @@ def ask_until_lines_are_dropped(url: str, admin: str) -> None:
                 assert piece
                 answers += piece
             assert answers.count(b"HTTP/1.1 200") == 100
-            if dropped(admin) > 100:
+            if number % 20 == 0 and dropped(admin) > 100:
                 return
     raise AssertionError("no line was dropped")
 

@@ -36,19 +36,33 @@ impl LogQueue {
     /// Writes what comes to the sink, for as long as the process runs. `tell` is called with the number of lines that
     /// were dropped, once the sink takes lines again.
     pub(super) fn write_to(&self, mut sink: impl Write, tell: impl Fn(u64)) -> ! {
-        let (mut batch, mut told) = (Vec::new(), 0);
+        let (mut batch, mut told, mut takes_lines) = (Vec::new(), 0, false);
         loop {
-            let lines = self.take(&mut batch);
-            if write_all(&mut sink, &batch).is_err() {
-                self.0.dropped.fetch_add(lines, Relaxed);
-                continue;
+            // Both where the queue is empty: telling is a line, too, and must find room.
+            if takes_lines && self.is_empty() {
+                self.tell_dropped(&mut told, &tell);
             }
-            let dropped = self.dropped();
-            if dropped > told {
-                tell(dropped - told);
-                told = dropped;
+            let lines = self.take(&mut batch);
+            if takes_lines {
+                self.tell_dropped(&mut told, &tell);
+            }
+            takes_lines = write_all(&mut sink, &batch).is_ok();
+            if !takes_lines {
+                self.0.dropped.fetch_add(lines, Relaxed);
             }
         }
+    }
+
+    fn tell_dropped(&self, told: &mut u64, tell: impl Fn(u64)) {
+        let dropped = self.dropped();
+        if dropped > *told {
+            tell(dropped - *told);
+            *told = dropped;
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner).waiting.is_empty()
     }
 
     /// How many lines were dropped since the start.
@@ -154,7 +168,8 @@ mod tests {
         let writing = queue.clone();
         std::thread::spawn(move || {
             let sink = Slow { begun: say_begun, go_on: wait, written: say_written };
-            writing.write_to(sink, move |lines| {
+            writing.write_to(sink, |lines| {
+                let _ = write!(writing.clone(), "{lines} dropped\n");
                 let _ = tell.send(lines);
             })
         });
@@ -176,11 +191,12 @@ mod tests {
         reader.go_on.send(Ok(())).unwrap();
         assert_eq!(reader.written.recv().unwrap(), b"first\n");
         assert_eq!(reader.told.recv().unwrap(), 3);
-        reader.go_on.send(Ok(())).unwrap();
-        assert_eq!(reader.written.recv().unwrap().len(), 4 << 20);
         queue.write_all(b"last\n").unwrap();
         reader.go_on.send(Ok(())).unwrap();
-        assert_eq!(reader.written.recv().unwrap(), b"last\n");
+        assert_eq!(reader.written.recv().unwrap().len(), 4 << 20);
+        reader.go_on.send(Ok(())).unwrap();
+        assert_eq!(reader.written.recv().unwrap(), b"3 dropped\nlast\n");
+        assert_eq!(queue.dropped(), 3);
         assert!(reader.told.try_recv().is_err(), "told twice");
     }
 
