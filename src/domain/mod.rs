@@ -21,5 +21,5 @@ pub use filters::{BatchId, CallType, Filters, NotAFilterValue, Provider};
 pub use length::parse_length;
 pub use row::{AgentFacts, MAX_PAGE_SIZE, Page, PageOf, Row, RowId};
 pub use span::Span;
-pub use status::Status;
+pub use status::{Status, Statuses};
 pub use timestamp::{Rounding, Timestamp};

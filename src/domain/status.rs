@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -24,6 +25,42 @@ impl Status {
     /// change the row.
     pub fn is_terminal(&self) -> bool {
         TERMINAL.contains(&&*self.0)
+    }
+}
+
+/// A set of statuses: rows in any of them are meant.
+///
+/// # Invariants
+/// There is at least one. Canonical: sorted, each once.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Statuses(Arc<[Status]>);
+
+impl Statuses {
+    /// The set of these, if there is one.
+    pub fn new(statuses: impl IntoIterator<Item = Status>) -> Option<Self> {
+        let statuses: BTreeSet<_> = statuses.into_iter().collect();
+        (!statuses.is_empty()).then(|| Self(statuses.into_iter().collect()))
+    }
+
+    /// The statuses, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &Status> {
+        self.0.iter()
+    }
+
+    /// The status, of a set of one.
+    pub fn only(&self) -> Option<&Status> {
+        if let [only] = &*self.0 { Some(only) } else { None }
+    }
+
+    /// Whether a row in this status is meant.
+    pub fn has(&self, status: Option<&Status>) -> bool {
+        status.is_some_and(|status| self.0.contains(status))
+    }
+}
+
+impl From<Status> for Statuses {
+    fn from(only: Status) -> Self {
+        Self([only].into())
     }
 }
 

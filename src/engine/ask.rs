@@ -15,7 +15,7 @@ use super::question::{Pace, Question, Tolerance};
 use super::reading::{Appetite, Dates, Keep};
 use super::scope::Scope;
 use super::{AskError, plan};
-use crate::domain::{AgentFacts, Filters, MAX_PAGE_SIZE, Span, Status, Timestamp};
+use crate::domain::{AgentFacts, Filters, MAX_PAGE_SIZE, Span, Status, Statuses, Timestamp};
 use crate::source::{Deadline, Departure, QuestionId, SourceError, Subject, Turn, Urgency};
 
 /// Longer than any stream: what bounds its reads is how long they wait for the budget.
@@ -53,7 +53,11 @@ pub(super) async fn ask(inner: &Arc<Inner>, question: Question) -> Result<Answer
     let credential = question.credential.id();
     let policy =
         inner.policy(membership, credential, question.caller).wished(&question.wish).of_scope(scope.beat);
-    let status = if membership == Membership::Rows { question.filters.status.clone() } else { None };
+    let status = match &question.any_status {
+        Some(statuses) => Some(statuses.clone()),
+        None if membership == Membership::Rows => question.filters.status.clone().map(Statuses::from),
+        None => None,
+    };
     let present = known_present(&scope, &policy, asked_at).unwrap_or(present);
     let Some(span) = Span::new(span.from(), span.to().min(present.to)) else {
         return Ok(Answer::empty(span.from()));
@@ -206,6 +210,12 @@ fn scope(inner: &Inner, question: &Question, span: Span, now: Timestamp) -> (Arc
     };
     let own = subject(question.filters.clone());
     let can_change_elsewhere = question.filters.answered_by_voice_mail.is_some();
+    if question.any_status.is_some() {
+        let wide = subject(question.filters.without_status());
+        let scope = scope_of(&wide);
+        scope.touch_by_status(now);
+        return (scope, if can_change_elsewhere { Membership::Spans } else { Membership::Rows });
+    }
     if let Some(status) = question.filters.status.as_ref().filter(|_| !can_change_elsewhere) {
         let wide = subject(question.filters.without_status());
         if is_better_here(inner, &wide, status, span, now) {

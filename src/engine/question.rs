@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::domain::{AgentId, Caller, Credential, Filters, Timestamp};
+use crate::domain::{AgentId, Caller, Credential, Filters, Statuses, Timestamp};
 use crate::source::Trace;
 
 /// A client's request in canonical form.
@@ -16,6 +16,10 @@ pub struct Question {
     pub agent: AgentId,
     /// Which of them.
     pub filters: Filters,
+    /// Only rows in one of these, for more than one status: then `filters` has none. They are picked from what is known
+    /// without a status. A row that changes its status between two reads would be lost or doubled in a union of lists
+    /// that upstream filtered.
+    pub any_status: Option<Statuses>,
     /// Since when; none means since the agent exists.
     pub from: Option<Timestamp>,
     /// Until when; none, or an instant to come, means now.

@@ -110,6 +110,7 @@ impl Wanted {
             credential: visit.credential.clone(),
             agent: visit.agent,
             filters: self.params.filters.clone(),
+            any_status: self.params.any_status.clone(),
             from: self.params.from,
             to: self.params.to,
             wish: wish(&self.parts.headers),

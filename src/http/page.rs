@@ -199,6 +199,7 @@ impl Cut {
             credential: visit.credential.clone(),
             agent: visit.agent,
             filters: self.filters,
+            any_status: None,
             from: None,
             to: None,
             wish: wish(&parts.headers),

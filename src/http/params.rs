@@ -43,6 +43,11 @@ impl Params {
         Ok(Some(value))
     }
 
+    /// Takes a parameter out that may be given more than once.
+    pub(crate) fn take_all(&mut self, name: &str) -> Vec<String> {
+        self.0.extract_if(.., |(given, _)| given == name).map(|(_, value)| value).collect()
+    }
+
     /// Takes a parameter out and reads it. `accepted` finishes the sentence "accepted is …".
     pub(crate) fn parse<T>(
         &mut self,

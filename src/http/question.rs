@@ -1,11 +1,14 @@
 use super::params::{Params, invalid};
 use super::problem::Problem;
-use crate::domain::{Filters, Rounding, Timestamp};
+use crate::domain::{Filters, NotAFilterValue, Rounding, Statuses, Timestamp};
+use crate::shape::Zone;
 
 /// The parameters of `/agents/{agent_id}/executions/all`, read.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct AllParams {
     pub(crate) filters: Filters,
+    /// For more than one status.
+    pub(crate) any_status: Option<Statuses>,
     pub(crate) from: Option<Timestamp>,
     pub(crate) to: Option<Timestamp>,
     /// Over `Accept`.
@@ -42,7 +45,7 @@ pub(crate) enum EndRecord {
 }
 
 /// What `/agents/{agent_id}/executions/all` takes.
-pub const ALL_PARAMETERS: [&str; 9] = [
+pub const ALL_PARAMETERS: [&str; 10] = [
     "status",
     "call_type",
     "provider",
@@ -50,13 +53,18 @@ pub const ALL_PARAMETERS: [&str; 9] = [
     "batch_id",
     "from",
     "to",
+    "time_zone",
     "format",
     "end_record",
 ];
 
 const BOOLEAN: &str = "`true` or `false`";
-const INSTANT: &str = "an RFC 3339 date and time, such as 2026-01-28T13:17:50Z (a bare date is not: say \
-                       which instant of the day)";
+const INSTANT: &str =
+    "a date, such as 2026-01-28, or an RFC 3339 date and time, such as 2026-01-28T13:17:50Z";
+const ZONE: &str =
+    "a name of the IANA time zone database, such as `Asia/Kolkata`, `America/New_York` or `UTC`";
+/// The most statuses of a question.
+const MOST_STATUSES: usize = 32;
 const WORD: &str = "one of upstream's words: 1 to 64 of a-z, 0-9, `_` and `-`";
 
 impl AllParams {
@@ -71,9 +79,13 @@ impl AllParams {
                 )));
             }
         }
-        let filters = filters(&mut params)?;
-        let from = params.parse("from", INSTANT, |text| instant(text, Rounding::Up))?;
-        let to = params.parse("to", INSTANT, |text| instant(text, Rounding::Down))?;
+        let statuses = statuses(&mut params)?;
+        let only = statuses.as_ref().and_then(Statuses::only).cloned();
+        let any_status = statuses.filter(|_| only.is_none());
+        let filters = Filters { status: only, ..filters(&mut params)? };
+        let zone = params.parse("time_zone", ZONE, |text| Zone::parse(text).ok())?.unwrap_or_else(Zone::utc);
+        let from = params.parse("from", INSTANT, |text| instant(text, &zone, Rounding::Up))?;
+        let to = params.parse("to", INSTANT, |text| instant(text, &zone, Rounding::Down))?;
         let format = params.parse("format", "`json` or `ndjson`", |text| match text {
             "json" => Some(Format::Json),
             "ndjson" => Some(Format::Ndjson),
@@ -87,8 +99,26 @@ impl AllParams {
             return Err(invalid("`from` is after `to`; accepted is a `from` that is not".to_owned()));
         }
         let end_record = if end_record == Some(true) { EndRecord::Wanted } else { EndRecord::Absent };
-        Ok(Self { filters, from, to, format, end_record })
+        Ok(Self { filters, any_status, from, to, format, end_record })
     }
+}
+
+/// Takes the statuses out of the parameters, of which a row may have any.
+fn statuses(params: &mut Params) -> Result<Option<Statuses>, Problem> {
+    let refused = || {
+        invalid(format!(
+            "`status` is not valid; accepted are 1 to {MOST_STATUSES} of upstream's words, separated by commas or given \
+             one by one, each 1 to 64 of a-z, 0-9, `_` and `-`"
+        ))
+    };
+    let values = params.take_all("status");
+    let words: Vec<_> = values.iter().flat_map(|value| value.split(',')).take(MOST_STATUSES + 1).collect();
+    if words.len() > MOST_STATUSES {
+        return Err(refused());
+    }
+    let statuses: Vec<_> =
+        words.into_iter().map(str::parse).collect::<Result<_, _>>().map_err(|NotAFilterValue| refused())?;
+    Ok(Statuses::new(statuses))
 }
 
 /// Takes upstream's filters out of the parameters.
@@ -114,11 +144,11 @@ fn boolean(text: &str) -> Option<bool> {
 }
 
 /// Reads an instant, with the `+` of an offset forgiven for having arrived as a space: nothing else has a space so late.
-fn instant(text: &str, rounding: Rounding) -> Option<Timestamp> {
+fn instant(text: &str, zone: &Zone, rounding: Rounding) -> Option<Timestamp> {
     let offset = text.bytes().rposition(|byte| byte == b' ').filter(|&at| at > 10);
     match offset {
-        None => Timestamp::parse(text, rounding),
-        Some(at) => Timestamp::parse(&format!("{}+{}", &text[..at], &text[at + 1..]), rounding),
+        None => zone.read(text, rounding),
+        Some(at) => zone.read(&format!("{}+{}", &text[..at], &text[at + 1..]), rounding),
     }
 }
 
@@ -157,9 +187,51 @@ mod tests {
     }
 
     #[test]
+    fn several_statuses_are_one_question_in_any_order_and_spelling() {
+        let one = parse("status=failed,busy");
+        assert_eq!(one, parse("status=busy&status=failed"));
+        assert_eq!(one, parse("status=busy,failed,busy&status=failed"));
+        assert_eq!(one.filters.status, None);
+        let several: Vec<_> =
+            one.any_status.iter().flat_map(Statuses::iter).map(|word| word.as_str()).collect();
+        assert_eq!(several, ["busy", "failed"]);
+        assert_ne!(one, parse("status=busy"));
+        assert_eq!(parse("status=busy&status=busy"), parse("status=busy"));
+        let words = |count: usize| (0..count).map(|n| format!("s{n}")).collect::<Vec<_>>().join(",");
+        assert_eq!(
+            parse(&format!("status={}", words(32))).any_status.iter().flat_map(Statuses::iter).count(),
+            32
+        );
+        assert!(detail(&format!("status={}", words(33))).contains("1 to 32"));
+    }
+
+    #[test]
+    fn bare_dates_are_whole_days_of_the_zone() {
+        let days = parse("from=2026-11-01&to=2026-11-30&time_zone=asia/calcutta");
+        assert_eq!(days, parse("from=2026-10-31T18:30:00Z&to=2026-11-30T18:29:59.999999Z"));
+        assert_eq!(parse("from=2026-11-01&to=2026-11-01").to, parse("to=2026-11-01T23:59:59.999999Z").to);
+        assert_eq!(
+            parse("from=2026-11-01T09:00&time_zone=Asia/Kolkata").from,
+            parse("from=2026-11-01T03:30Z").from
+        );
+        assert_eq!(
+            parse("from=2026-11-01T09:00Z&time_zone=Asia/Kolkata").from,
+            parse("from=2026-11-01T09:00Z").from
+        );
+        assert_eq!(
+            parse("from=2026-11-01+09:00:00+01:00&time_zone=Asia/Kolkata"),
+            parse("from=2026-11-01T08:00:00Z")
+        );
+    }
+
+    #[test]
     fn refusals_name_the_parameter_and_what_is_accepted() {
         for (query, name) in [
-            ("from=2026-01-28", "`from`"),
+            ("from=2026-01-32", "`from`"),
+            ("time_zone=Asia/Nowhere", "`time_zone`"),
+            ("time_zone=%2B05:30", "`time_zone`"),
+            ("time_zone=", "`time_zone`"),
+            ("time_zone=UTC&time_zone=UTC", "`time_zone`"),
             ("to=yesterday", "`to`"),
             ("status=", "`status`"),
             ("status=Completed", "`status`"),
@@ -172,7 +244,11 @@ mod tests {
             ("page_number=1", "`page_number`"),
             ("page_size=50", "`page_size`"),
             ("limit=5", "`limit`"),
-            ("status=busy&status=busy", "`status`"),
+            ("status=busy,", "`status`"),
+            ("status=busy&status=", "`status`"),
+            ("status=busy,%20failed", "`status`"),
+            ("provider=plivo,twilio", "`provider`"),
+            ("provider=plivo&provider=twilio", "`provider`"),
             ("from=2026-01-02T00:00:00Z&to=2026-01-01T00:00:00Z", "`from` is after `to`"),
         ] {
             let detail = detail(query);

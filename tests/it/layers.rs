@@ -9,7 +9,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("cli", EVERYTHING_BELOW_CLI),
     ("config", &["server", "http", "engine", "upstream", "cache", "simulator", "source", "store", "domain"]),
     ("server", &["http", "engine", "upstream", "cache", "simulator", "source", "store", "domain"]),
-    ("http", &["engine", "encode", "source", "domain"]),
+    ("http", &["engine", "shape", "encode", "source", "domain"]),
     ("engine", &["source", "store", "domain"]),
     ("upstream", &["source", "domain"]),
     ("cache", &["store", "deflate", "domain"]),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use crate::domain::{EntryRow, EntrySlice, Span, Status, Timestamp};
+use crate::domain::{EntryRow, EntrySlice, Span, Statuses, Timestamp};
 use crate::engine::AskError;
 use crate::engine::ask::{known_present, urgency};
 use crate::engine::freshness::Policy;
@@ -30,8 +30,8 @@ pub(in crate::engine) struct Frame {
     /// The question's own `to`.
     pub(in crate::engine) asked_to: Option<Timestamp>,
     pub(in crate::engine) policy: Policy,
-    /// The status that rows are filtered by here.
-    pub(in crate::engine) status: Option<Status>,
+    /// The statuses that rows are filtered by here.
+    pub(in crate::engine) status: Option<Statuses>,
     pub(in crate::engine) asked_at: Timestamp,
     /// Readings that went upstream before this are not joined.
     pub(in crate::engine) joins_since: Timestamp,
@@ -146,7 +146,7 @@ impl Frame {
         }
         let keeps = |row: &EntryRow| {
             within.contains(row.created_at)
-                && self.status.as_ref().is_none_or(|status| row.status.as_ref() == Some(status))
+                && self.status.as_ref().is_none_or(|statuses| statuses.has(row.status.as_ref()))
         };
         slice.filtered(keeps)
     }

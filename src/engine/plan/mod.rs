@@ -19,7 +19,7 @@ use std::time::Duration;
 use super::coverage::Part;
 use super::freshness::Policy;
 use super::verdict::Freshness;
-use crate::domain::{Span, Status, Timestamp};
+use crate::domain::{Span, Status, Statuses, Timestamp};
 
 pub(super) use self::judge::{expected_rows, is_cheaper_here, may_be_stale};
 use self::survey::Survey;
@@ -90,8 +90,8 @@ impl Probing<'_> {
 /// For whom a plan is made.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asker<'a> {
-    /// The status that rows are filtered by here.
-    pub(super) status: Option<&'a Status>,
+    /// The statuses that rows are filtered by here.
+    pub(super) status: Option<&'a Statuses>,
     pub(super) company: Company,
     pub(super) probing: Probing<'a>,
 }

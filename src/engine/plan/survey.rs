@@ -168,10 +168,10 @@ impl<'a> Survey<'a> {
         }
     }
 
-    /// How old a row may get for this question. Of a row in another status than the one asked for it matters only
+    /// How old a row may get for this question. Of a row in another status than those asked for it matters only
     /// whether it has come to it, so its place alone decides.
     fn ttl(&self, row: &EntryRow) -> Duration {
-        if self.asker.status.is_some_and(|status| row.status.as_ref() != Some(status)) {
+        if self.asker.status.is_some_and(|statuses| !statuses.has(row.status.as_ref())) {
             self.policy.place_ttl(row.created_at, self.now)
         } else {
             self.policy.row_ttl(row, self.now)

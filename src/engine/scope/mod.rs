@@ -16,7 +16,7 @@ use super::beat::Beat;
 use super::coverage::{Contents, Coverage, Part, Segment, Trust};
 use super::freshness::{Membership, Policy};
 use super::reading::{Keep, Learned, Piece, Purpose, Reading};
-use crate::domain::{Credential, EntryRow, EntrySlice, NewRow, RowId, Span, Status, Timestamp};
+use crate::domain::{Credential, EntryRow, EntrySlice, NewRow, RowId, Span, Status, Statuses, Timestamp};
 use crate::source::{QuestionId, Subject};
 use crate::store::{EntryKey, Store};
 
@@ -61,7 +61,7 @@ pub(super) struct Revalidation {
     pub(super) span: Span,
     pub(super) asked_at: Timestamp,
     pub(super) policy: Policy,
-    pub(super) status: Option<Status>,
+    pub(super) status: Option<Statuses>,
 }
 
 impl Revalidation {

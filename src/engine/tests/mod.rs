@@ -16,6 +16,7 @@ mod refresh;
 mod refusals;
 mod relays;
 mod script;
+mod several_statuses;
 mod sharing;
 mod stale;
 mod undated_rows;
@@ -27,10 +28,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use self::script::Script;
+use self::script::{Fact, Script, matches};
 use super::coverage::Part;
 use super::*;
-use crate::domain::{AgentId, Caller, Credential, CredentialId, EntrySlice, Filters, Status, Timestamp};
+use crate::domain::{
+    AgentId, Caller, Credential, CredentialId, EntrySlice, Filters, Status, Statuses, Timestamp,
+};
 use crate::source::Trace;
 use crate::store::EntryKey;
 use crate::store::testing::Shelf;
@@ -95,6 +98,7 @@ impl Rig {
             credential: Credential::new(CredentialId::new([1; 16]), "key".to_owned().into()),
             agent: AgentId::new(Uuid::from_u128(7)),
             filters: Filters::default(),
+            any_status: None,
             from: None,
             to: None,
             wish: Wish::default(),
@@ -107,6 +111,11 @@ impl Rig {
     fn status(&self, status: &str) -> Question {
         let filters = Filters { status: Some(Status::new(status)), ..Filters::default() };
         Question { filters, ..self.question() }
+    }
+
+    fn statuses(&self, statuses: &[&str]) -> Question {
+        let any_status = Statuses::new(statuses.iter().map(|status| Status::new(status)));
+        Question { any_status, ..self.question() }
     }
 
     async fn collect(&self, question: Question) -> Result<Collected, AskError> {
@@ -136,7 +145,7 @@ impl Rig {
             question.to.unwrap_or(Timestamp::MAX),
         );
         let now = self.script.now();
-        span.map(|span| self.script.world().truth(&question.filters, span, now)).unwrap_or_default()
+        span.map(|span| self.script.world().truth(question, span, now)).unwrap_or_default()
     }
 
     /// How many pages were asked for since the last time.
@@ -181,4 +190,10 @@ fn rows(slice: &EntrySlice) -> Vec<(String, u32)> {
 
 async fn pass(time: Duration) {
     tokio::time::advance(time).await;
+}
+
+/// Whether a row as it is passes a question's filters.
+fn is_asked_for(question: &Question, row: &Fact) -> bool {
+    let has_any = |statuses: &Statuses| statuses.has(Some(&Status::new(&row.status)));
+    question.any_status.as_ref().is_none_or(has_any) && matches(&question.filters, row)
 }

@@ -11,11 +11,12 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 
+use super::is_asked_for;
 use crate::domain::{
     AgentFacts, AgentId, Caller, Credential, CredentialId, Filters, MAX_PAGE_SIZE, Page, PageOf, Row, Span,
     Status, Timestamp,
 };
-use crate::engine::Clock;
+use crate::engine::{Clock, Question};
 use crate::source::{RelayedPage, Room, Source, SourceError, Subject, Turn, UpstreamWords, Urgency};
 
 /// An execution as the list has it. `version` goes up with every change and is in the bytes.
@@ -200,12 +201,10 @@ impl World {
     }
 
     /// The rows that upstream would show now, newest first.
-    pub(super) fn truth(&self, filters: &Filters, span: Span, now: Timestamp) -> Vec<(String, u32)> {
-        let mut rows: Vec<&Fact> = self
-            .rows
-            .iter()
-            .filter(|row| row.shown_at <= now && span.contains(row.created_at) && matches(filters, row))
-            .collect();
+    pub(super) fn truth(&self, question: &Question, span: Span, now: Timestamp) -> Vec<(String, u32)> {
+        let is_meant =
+            |row: &&Fact| row.shown_at <= now && span.contains(row.created_at) && is_asked_for(question, row);
+        let mut rows: Vec<&Fact> = self.rows.iter().filter(is_meant).collect();
         rows.sort_by_key(|row| (Reverse(row.created_at), row.id.clone()));
         rows.iter().map(|row| (row.id.clone(), row.version)).collect()
     }
@@ -271,7 +270,7 @@ impl World {
     }
 }
 
-fn matches(filters: &Filters, row: &Fact) -> bool {
+pub(super) fn matches(filters: &Filters, row: &Fact) -> bool {
     filters.status.as_ref().is_none_or(|status| status.as_str() == row.status)
         && filters.answered_by_voice_mail.is_none_or(|answered| answered == row.voice_mail)
 }

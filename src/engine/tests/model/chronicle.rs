@@ -169,7 +169,7 @@ impl Ages {
             age if age <= 7 * DAY => self.settling,
             _ => self.settled,
         };
-        match asking.question.filters.can_change() {
+        match asking.question.filters.can_change() || asking.question.any_status.is_some() {
             false => by_row,
             true if asking.fits(fact) => by_place.min(by_row),
             true => by_place,

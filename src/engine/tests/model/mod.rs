@@ -130,9 +130,7 @@ struct Asking {
 impl Asking {
     /// Whether a row as it was passes the question's filters.
     fn fits(&self, fact: &Fact) -> bool {
-        let Filters { status, answered_by_voice_mail, .. } = &self.question.filters;
-        status.as_ref().is_none_or(|status| status.as_str() == fact.status)
-            && answered_by_voice_mail.is_none_or(|answered| answered == fact.voice_mail)
+        is_asked_for(&self.question, fact)
     }
 }
 
@@ -145,11 +143,10 @@ async fn ask(rig: &Rig, digests: &Digests, asked: &Asked) -> Asking {
     if let Way::Stale { ms } = asked.way {
         wish.max_stale = Some(Duration::from_millis(u64::from(ms)));
     }
-    let filters = Filters {
-        status: asked.status.map(|status| Status::new(STATUSES[status])),
-        answered_by_voice_mail: asked.voice_mail,
-        ..Filters::default()
-    };
+    let statuses = Statuses::new(asked.statuses.iter().map(|status| Status::new(STATUSES[*status])));
+    let only = statuses.as_ref().and_then(Statuses::only).cloned();
+    let any_status = statuses.filter(|_| only.is_none());
+    let filters = Filters { status: only, answered_by_voice_mail: asked.voice_mail, ..Filters::default() };
     let pace = match asked.way {
         Way::Streamed | Way::Slowly { .. } => Pace::Streamed { row_wait: 50 * SECOND },
         Way::Collected | Way::Reloaded | Way::Unkept | Way::Stale { .. } | Way::Abandoned { .. } => {
@@ -157,7 +154,7 @@ async fn ask(rig: &Rig, digests: &Digests, asked: &Asked) -> Asking {
         }
     };
     let (from, to) = (at(asked.from_hours), at(asked.to_hours));
-    let question = Question { from, to, filters, wish, pace, ..rig.question() };
+    let question = Question { from, to, filters, any_status, wish, pace, ..rig.question() };
     let pause = if let Way::Slowly { ms } = asked.way { ms } else { 0 };
     let taken = taken(rig, digests, question.clone(), Duration::from_millis(u64::from(pause)));
     let answer = if let Way::Abandoned { ms } = asked.way {

@@ -74,7 +74,8 @@ pub(super) enum Step {
 #[derive(Clone, Debug)]
 pub(super) struct Asked {
     pub(super) after_ms: u32,
-    pub(super) status: Option<usize>,
+    /// None are all, several are any of them.
+    pub(super) statuses: Vec<usize>,
     pub(super) voice_mail: Option<bool>,
     pub(super) from_hours: Option<u32>,
     pub(super) to_hours: Option<u32>,
@@ -115,12 +116,16 @@ fn asked() -> impl Strategy<Value = Asked> {
         1 => (0u32..20_000).prop_map(|ms| Way::Stale { ms }),
         2 => (1u32..120).prop_map(|ms| Way::Abandoned { ms }),
     ];
-    let status = proptest::option::of(0usize..5);
+    let statuses = prop_oneof![
+        4 => Just(Vec::new()),
+        4 => (0usize..5).prop_map(|status| vec![status]),
+        2 => proptest::collection::vec(0usize..5, 2..4),
+    ];
     let voice_mail = proptest::option::weighted(0.15, any::<bool>());
-    (0u32..60, status, voice_mail, hours(), hours(), way).prop_map(
-        |(after_ms, status, voice_mail, from_hours, to_hours, way)| Asked {
+    (0u32..60, statuses, voice_mail, hours(), hours(), way).prop_map(
+        |(after_ms, statuses, voice_mail, from_hours, to_hours, way)| Asked {
             after_ms,
-            status,
+            statuses,
             voice_mail,
             from_hours,
             to_hours,

@@ -274,6 +274,39 @@ fn days_and_local_times_that_clocks_skip_or_show_twice_have_ends() {
 }
 
 #[test]
+fn ends_of_spans_are_read_as_they_are_written() {
+    let new_york = Zone::parse("America/New_York").unwrap();
+    let read = |text, rounding| new_york.read(text, rounding).map(|instant| instant.to_string());
+    for (text, start, end) in [
+        ("2026-11-01", "2026-11-01T04:00:00.000000Z", "2026-11-02T04:59:59.999999Z"),
+        ("2026-11-01T01:30", "2026-11-01T05:30:00.000000Z", "2026-11-01T06:30:00.000000Z"),
+        ("2026-11-01 12:00:00.0000005", "2026-11-01T17:00:00.000001Z", "2026-11-01T17:00:00.000000Z"),
+        ("2026-03-08T02:30:00", "2026-03-08T07:00:00.000000Z", "2026-03-08T06:59:59.999999Z"),
+        ("2026-11-01T12:00:00Z", "2026-11-01T12:00:00.000000Z", "2026-11-01T12:00:00.000000Z"),
+        ("2026-11-01T12:00:00+05:30", "2026-11-01T06:30:00.000000Z", "2026-11-01T06:30:00.000000Z"),
+    ] {
+        assert_eq!(read(text, Rounding::Up).as_deref(), Some(start), "{text}");
+        assert_eq!(read(text, Rounding::Down).as_deref(), Some(end), "{text}");
+    }
+    for text in [
+        "",
+        "2026-11",
+        "2026-13-01",
+        "2026-02-30",
+        "20261101",
+        "2026-11-01Z",
+        "-026-11-01",
+        "2026-11-0１",
+        "yesterday",
+    ] {
+        assert_eq!(read(text, Rounding::Up), None, "{text}");
+    }
+    assert_eq!(Zone::utc().read("2026-11-01T12:00", Rounding::Up), Some(at("2026-11-01T12:00:00Z")));
+    assert_eq!(Zone::utc().read("2026-11-01", Rounding::Down), Some(at("2026-11-01T23:59:59.999999Z")));
+    assert_eq!(new_york.read("9999-12-31", Rounding::Down), Some(Timestamp::MAX));
+}
+
+#[test]
 fn instants_far_away_have_a_day_too() {
     for zone in
         ["UTC", "Asia/Kolkata", "America/New_York", "Pacific/Apia"].map(|zone| Zone::parse(zone).unwrap())
