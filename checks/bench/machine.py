@@ -25,7 +25,7 @@ def python(module: str, *arguments, core: int = LOAD_CORE) -> list[str]:
 
 
 def environment(**more: str) -> dict[str, str]:
-    return os.environ | {"PYTHONPATH": str(CHECKS), "NO_PROXY": "*", "no_proxy": "*"} | more
+    return os.environ | {"PYTHONPATH": f"{CHECKS}:{CHECKS / 'lib'}", "NO_PROXY": "*", "no_proxy": "*"} | more
 
 
 def family(pid: int) -> list[int]:

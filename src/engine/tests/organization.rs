@@ -3,7 +3,7 @@
 //! Twenty agents of 1,500 executions over 60 days, 2 % of them stuck in a state that is none to stay in; three agents are
 //! live. Two dashboards for each, which ask every five seconds for all, the last seven days, or one status, in equal shares.
 //! Each agent is lived through alone, and what all of them asked upstream is added up; when it begins sets its beat apart
-//! from those of others. Nothing bounds a budget here: `checks/organization.py` tries the same over sockets, with one.
+//! from those of others. Nothing bounds a budget here: `checks/long/organization.py` tries the same over sockets, with one.
 
 use std::collections::BTreeMap;
 

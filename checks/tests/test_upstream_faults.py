@@ -1,6 +1,6 @@
 """Whatever upstream does, an answer is whole or says that it is not, in every form; and a moment later all is well.
 
-Each case of checks/faults.py is tried twice: once on a single page of an answer, and on all older pages until it is taken
+Each case of checks/lib/faults.py is tried twice: once on a single page of an answer, and on all older pages until it is taken
 away. A case has a gateway of its own, and in it an agent for each form of answer, all asked at the same time. All cases
 that are wanted run beside each other from the first one on: they mostly wait.
 """
@@ -384,4 +384,4 @@ def test_fault(trials, case, mode, form):
 def test_the_table_in_the_documentation_is_that_of_the_list():
     document = (ROOT / "docs/reliability.md").read_text()
     _, told, _ = re.split(r"<!-- faults: (?:begin|end) -->\n", document)
-    assert told.strip() == table(), "put what `python checks/faults.py` prints between the marks"
+    assert told.strip() == table(), "put what `python checks/lib/faults.py` prints between the marks"

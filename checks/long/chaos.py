@@ -1,8 +1,8 @@
 """Random faults, live data and random questions: whatever claims to be whole is held against upstream's own history.
 
-`scripts/test-long chaos` asks for 20,000 answers; checks/test_chaos.py for as many as fit into half a minute. One page in ten is answered
+`scripts/test-long chaos` asks for 20,000 answers; checks/tests/test_chaos.py for as many as fit into half a minute. One page in ten is answered
 with a fault, and one agent check in fifty. Every 200 JSON that is complete and every unbroken stream must be what the history
-allows (checks/truth.py); of a lenient answer all but what it names, of a broken one all above its last row.
+allows (checks/lib/truth.py); of a lenient answer all but what it names, of a broken one all above its last row.
 """
 
 import argparse

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import requests
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 # Cargo takes a relative one from where it is run, as scripts/test does: from the root.
 TARGET = ROOT / os.environ.get("CARGO_TARGET_DIR", "target")
 BINARY = Path(os.environ.get("CHECKED_BINARY", TARGET / "debug/fanfold"))

@@ -1,7 +1,7 @@
 """Every fault of upstream that is tried, and what each form of an answer makes of it.
 
-`LIST` is the one list: checks/test_faults.py makes its cases of it, and the table in docs/reliability.md is printed from it
-(`python checks/faults.py`), which a check holds against the document.
+`LIST` is the one list: checks/tests/test_upstream_faults.py tries each fault on it, and `python checks/lib/faults.py`
+prints the table in docs/reliability.md, which a test compares.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """Rolling stops under load: two gateways, of which one after the other is told to stop and replaced, and clients that follow readiness.
 
-`scripts/test-long rolling` stops a hundred times; checks/test_stopping.py three. Nothing that was asked of a gateway that was ready may be
+`scripts/test-long rolling` stops a hundred times; checks/tests/test_shutdown.py three. Nothing that was asked of a gateway that was ready may be
 lost within the drain time-out or be wrong, whatever form it has; what streams for longer ends with `shutting_down` and a break.
 """
 

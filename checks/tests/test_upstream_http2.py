@@ -18,7 +18,7 @@ from h2.events import RequestReceived, WindowUpdated
 from h2.exceptions import ProtocolError
 from programs import KEY, start_gateway
 from rows import DAY, SECOND, make_rows, micros_of, now, text_of
-from test_faults import Certificates
+from test_upstream_faults import Certificates
 
 
 class Connection:
