@@ -1,0 +1,100 @@
+"""A log that nobody reads, or nobody can take, stops nothing: lines are dropped, requests are not."""
+
+import os
+import subprocess
+import time
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+
+import pytest
+import requests
+from programs import BINARY, KEY, clean_environment, free_port, wait_until
+from rows import make_rows
+from upstream import Upstream
+
+REQUESTS = 600
+PATIENCE = 10
+ID = "00000000-0000-4000-8000-000000000009"
+
+
+@contextmanager
+def logging_into(upstream: Upstream, sink: int, *flags: str):
+    """A gateway whose output goes there."""
+    url, admin = (f"127.0.0.1:{free_port()}" for _ in range(2))
+    arguments = ["serve", "--listen", url, "--admin-listen", admin, "--upstream-url", upstream.url, *flags]
+    environment = clean_environment()
+    process = subprocess.Popen(
+        [BINARY, *arguments, "--drain-delay", "0s"], env=environment, stdout=sink, stderr=sink
+    )
+    try:
+
+        def is_ready() -> bool:
+            try:
+                return requests.get(f"http://{admin}/readyz", timeout=5).status_code == 200
+            except requests.RequestException:
+                return False
+
+        wait_until(is_ready)
+        yield process, f"http://{url}", f"http://{admin}"
+    finally:
+        process.kill()
+        process.wait()
+
+
+def ask_many(url: str) -> set[int]:
+    """Each request has a line in the log, of some 300 bytes. The first that is not answered ends it."""
+
+    def ask(number: int) -> int:
+        headers = {"Authorization": f"Bearer {KEY}", "X-Request-Id": f"{number:0>100}"}
+        return requests.get(f"{url}/agents/{ID}/executions/all", headers=headers, timeout=PATIENCE).status_code
+
+    with ThreadPoolExecutor(8) as pool:
+        asked = [pool.submit(ask, number) for number in range(REQUESTS)]
+        wait(asked, return_when=FIRST_EXCEPTION)
+        pool.shutdown(cancel_futures=True)
+    return {one.result() for one in asked if not one.cancelled()}
+
+
+def serves_and_stops(upstream: Upstream, sink: int, *flags: str) -> None:
+    upstream.agent(ID, make_rows(20, 3), days=4)
+    with logging_into(upstream, sink, *flags) as (process, url, admin):
+        assert ask_many(url) == {200}
+        for path in ("/livez", "/readyz", "/metrics"):
+            assert requests.get(admin + path, timeout=PATIENCE).status_code == 200
+        began = time.monotonic()
+        process.terminate()
+        assert process.wait(PATIENCE) == 0
+        assert time.monotonic() - began < PATIENCE
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_a_pipe_that_nobody_reads_stops_nothing(upstream, form):
+    reader, writer = os.pipe()
+    try:
+        serves_and_stops(upstream, writer, "--log-format", form)
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+def test_neither_does_one_whose_reader_is_gone(upstream):
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        serves_and_stops(upstream, writer)
+    finally:
+        os.close(writer)
+
+
+def test_nor_a_full_disk(upstream):
+    with open("/dev/full", "wb") as full:
+        serves_and_stops(upstream, full.fileno())
+
+
+def test_nor_a_terminal_that_was_stopped(upstream):
+    reader, writer = os.openpty()
+    try:
+        serves_and_stops(upstream, writer)
+    finally:
+        os.close(reader)
+        os.close(writer)
