@@ -25,12 +25,6 @@ impl Filters {
         self.status.is_some() || self.answered_by_voice_mail.is_some()
     }
 
-    /// The same filters without those on what changes.
-    #[must_use]
-    pub fn steady(&self) -> Self {
-        Self { status: None, answered_by_voice_mail: None, ..self.clone() }
-    }
-
     /// The same filters without the status.
     #[must_use]
     pub fn without_status(&self) -> Self {

@@ -256,7 +256,7 @@ fn is_better_here(inner: &Inner, wide: &Subject, status: &Status, span: Span, no
 
 /// Where the present is for a question that shares it with others: at the end of the latest reading that went up to it,
 /// if that is fresh enough or under way, so that what comes with every question costs nothing between two readings.
-pub(super) fn known_present(scope: &Scope, policy: &Policy, now: Timestamp) -> Option<Present> {
+fn known_present(scope: &Scope, policy: &Policy, now: Timestamp) -> Option<Present> {
     let known = scope.lock();
     let latest = known.head.map(|head| Present { to: head.to, pinned_at: head.read_at });
     let coming = known

@@ -1,17 +1,17 @@
 use std::sync::Arc;
 
+use super::AskError;
 use super::access::Access;
 use super::background::Background;
 use super::clock::Clock;
 use super::freshness::{Membership, Policy};
 use super::opening::Openings;
-use super::reading::{Dates, Ended, Piece, Purpose, Reader, Reading, ReadingDesk};
+use super::reading::{Ended, Piece, Purpose, Reader, Reading, ReadingDesk};
 use super::relay::Relays;
 use super::scope::Scope;
 use super::scopes::Scopes;
 use super::settings::EngineSettings;
 use super::stretch::Stretch;
-use super::{AskError, plan};
 use crate::domain::{AgentId, Caller, CredentialId};
 use crate::shutdown::Shutdown;
 use crate::source::{Source, SourceError, Subject};
@@ -103,7 +103,6 @@ impl Inner {
             opening: reading.opening.as_deref(),
             in_flight: Arc::clone(&reading.in_flight),
             fan_out: self.settings.fan_out,
-            window: self.settings.span_width(),
         };
         let membership =
             if scope.subject.filters.can_change() { Membership::Spans } else { Membership::Fixed };
@@ -140,15 +139,6 @@ impl Inner {
 
     pub(super) fn repairs(&self) -> u64 {
         self.repairs.load(std::sync::atomic::Ordering::Relaxed)
-    }
-
-    /// How wide the spans of a scope's readings may be: without limit where upstream ignores the dates anyway, since
-    /// every one of them would walk the whole list.
-    pub(super) fn span_width(&self, scope: &Scope) -> std::time::Duration {
-        match scope.learned.dates() {
-            Dates::Kept => self.settings.span_width(),
-            Dates::Ignored => plan::UNLIMITED,
-        }
     }
 
     /// Forgets what was read with a credential: of one agent, or of all.

@@ -111,8 +111,7 @@ impl Scopes {
         self.lock().by_key.get(&key_of(subject)).map(|registered| Arc::clone(&registered.scope))
     }
 
-    /// The scope of a subject that is about to be read, made if there is none. `dates` is what is known of upstream's dealing with
-    /// dates.
+    /// The scope of a subject that is about to be read, made if there is none.
     pub(super) fn of(
         &self,
         subject: &Subject,
@@ -151,11 +150,7 @@ impl Scopes {
 
     fn unregistered(&self, subject: &Subject, dates: Dates) -> Arc<Scope> {
         let beat = Beat::of(self.made.fetch_add(1, Ordering::Relaxed));
-        let scope = Arc::new(Scope::new(key_of(subject), beat, subject.clone()));
-        if dates == Dates::Ignored {
-            scope.learned.dates_are_not_sent();
-        }
-        scope
+        Arc::new(Scope::new(key_of(subject), beat, subject.clone(), dates))
     }
 
     /// The scopes that differ from a subject at most in the status they are filtered by.

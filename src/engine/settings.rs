@@ -45,12 +45,12 @@ impl EngineSettings {
         }
     }
 
-    /// The widest span of one question, also where there is no limit: a span is what one reading holds together.
+    /// The widest span of one reading: without limit where upstream takes no dates, since every reading walks the whole
+    /// list there.
     pub(super) fn span_width(&self) -> Duration {
-        self.window.unwrap_or(WIDEST)
+        self.window.unwrap_or(UNLIMITED)
     }
 }
 
-/// By upstream's documentation; for an upstream without a limit a matter of how much is read again when a proof
-/// fails.
-const WIDEST: Duration = Duration::from_hours(7 * 24);
+/// As wide as history.
+const UNLIMITED: Duration = Duration::from_hours(24 * 366 * 1_000);

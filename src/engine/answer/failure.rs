@@ -16,16 +16,10 @@ impl Answer {
         let is_patient = self.replans < MAX_REPLANS;
         let error = match ended {
             Ended::Unwanted if is_patient => return self.replan(span),
-            Ended::OtherDates if is_patient => {
-                // All that is left comes from one walk of everything.
-                self.steps.clear();
-                let from = self.frame.as_ref().map_or(span.from(), |frame| frame.span.from());
-                return self.replan(Span::new(from, span.to()).unwrap_or(span));
-            }
             Ended::Disordered if is_patient && self.can_restart() => {
                 return self.restart();
             }
-            Ended::Unwanted | Ended::OtherDates | Ended::Disordered => AskError::Inconsistent {
+            Ended::Unwanted | Ended::Disordered => AskError::Inconsistent {
                 span,
                 detail: "the list is in another order than it seemed; asking again helps".to_owned(),
             },

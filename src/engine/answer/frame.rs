@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::domain::{EntryRow, EntrySlice, Span, Statuses, Timestamp};
 use crate::engine::AskError;
-use crate::engine::ask::{known_present, urgency};
+use crate::engine::ask::urgency;
 use crate::engine::freshness::Policy;
 use crate::engine::inner::Inner;
 use crate::engine::opening::Opening;
@@ -89,21 +89,8 @@ impl Frame {
         self.span = span;
     }
 
-    /// Goes on to a later present that others have come to meanwhile: rows without a date may have been put between
-    /// the two, where they would be left out.
-    pub(super) fn catch_up(&mut self) {
-        let later = known_present(&self.scope, &self.policy, self.asked_at);
-        let Some(later) = later.filter(|later| later.to > self.present.to) else { return };
-        if self.span.to() == self.present.to
-            && let Some(span) =
-                Span::new(self.span.from(), self.asked_to.map_or(later.to, |to| to.min(later.to)))
-        {
-            (self.present, self.span) = (later, span);
-        }
-    }
-
     fn window(&self) -> Duration {
-        self.inner.span_width(&self.scope)
+        self.inner.settings.span_width()
     }
 
     pub(super) fn plan(&self, span: Span) -> Plan {
@@ -129,8 +116,7 @@ impl Frame {
         let asker = Asker { status: self.status.as_ref(), company, probing };
         let window = self.window();
         // Under the lock: copies of ten thousand segments would take longer than the plan.
-        let mut known = self.scope.lock();
-        known.forget_dropped_places(&*self.inner.store);
+        let known = self.scope.lock();
         plan::plan(&known.look(span), span, &self.policy, asker, self.asked_at, window)
     }
 
@@ -287,7 +273,7 @@ impl Frame {
                 }
             };
             match end {
-                Ok(()) | Err(Ended::Unwanted | Ended::OtherDates | Ended::Disordered) => {}
+                Ok(()) | Err(Ended::Unwanted | Ended::Disordered) => {}
                 // Upstream may not take every word for a filter that it writes into rows: those are read where they are.
                 Err(Ended::Failed(AskError::Source(SourceError::Refused(_)))) => {
                     self.scope.learned.refused(&probe.status);

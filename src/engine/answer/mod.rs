@@ -54,11 +54,9 @@ pub struct Answer {
     /// What may be given, at worst, if upstream fails.
     fallback: Option<Span>,
     replans: u32,
-    /// Whether all was given that its plan names, and what moved meanwhile.
-    is_at_its_end: bool,
     /// How often everything given so far was taken back; only ever for an answer that is collected.
     restarts: u32,
-    /// Ids of rows without a date of their own: only those can turn up in two places.
+    /// Rows without a date that were given: only those can turn up in two places.
     undated: HashSet<RowId>,
 }
 
@@ -72,25 +70,13 @@ impl Answer {
 
     fn of(frame: Option<Frame>, tally: Tally, foregone: Option<Verdict>) -> Self {
         let (steps, ready, undated) = (VecDeque::new(), VecDeque::new(), HashSet::new());
-        Self {
-            frame,
-            steps,
-            ready,
-            foregone,
-            tally,
-            fallback: None,
-            replans: 0,
-            is_at_its_end: false,
-            restarts: 0,
-            undated,
-        }
+        Self { frame, steps, ready, foregone, tally, fallback: None, replans: 0, restarts: 0, undated }
     }
 
     /// Plans, asks what must be asked before anything can be given, and begins to read.
     pub(super) async fn begin(mut frame: Frame) -> Result<Self, AskError> {
         let mut fallback = None;
         for round in 0..=MAX_PROBE_ROUNDS {
-            frame.catch_up();
             let tally = Tally::new(frame.as_of());
             let plan = match round {
                 MAX_PROBE_ROUNDS => frame.plan_without_probes(frame.span),
@@ -150,8 +136,6 @@ impl Answer {
             // Evicted between the plan and now: what is left goes the ordinary way.
             return Ok(answer);
         }
-        answer.is_at_its_end = true;
-        answer.give_moved();
         answer.foregone = Some(answer.tally.verdict());
         Ok(answer)
     }
@@ -229,13 +213,10 @@ impl Answer {
                 return Ok(Some(slice));
             }
             if self.steps.is_empty() {
-                if self.is_at_its_end {
-                    return Ok(None);
-                }
-                self.is_at_its_end = true;
-                self.give_moved();
-            } else if let Err(error) = self.step().await {
-                (self.is_at_its_end, self.steps) = (true, VecDeque::new());
+                return Ok(None);
+            }
+            if let Err(error) = self.step().await {
+                self.steps.clear();
                 return Err(error);
             }
         }

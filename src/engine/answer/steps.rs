@@ -92,9 +92,7 @@ impl Answer {
             return self.replan(span);
         };
         let how = if origin == Origin::Own { How::Miss } else { How::Joined };
-        // One without a date that is due was known before, and the reading did not bring it: it is elsewhere, or gone.
-        let is_left = |row: &EntryRow| !row.is_dated && frame.is_due(row);
-        let is_due = |row: &EntryRow| part.contains(row.created_at) && frame.is_due(row) && !is_left(row);
+        let is_due = |row: &EntryRow| part.contains(row.created_at) && frame.is_due(row);
         if origin == Origin::Joined && slices.iter().flat_map(EntrySlice::rows).any(is_due) {
             // The reading began before this question, and what it brought may have changed since.
             self.advance(span, part);
@@ -103,10 +101,8 @@ impl Answer {
             }
             return self.replan(part);
         }
-        let kept: Vec<EntrySlice> = slices
-            .into_iter()
-            .filter_map(|slice| frame.filtered(slice, part)?.filtered(|row| !is_left(row)))
-            .collect();
+        let kept: Vec<EntrySlice> =
+            slices.into_iter().filter_map(|slice| frame.filtered(slice, part)).collect();
         self.replans = 0;
         self.advance(span, part);
         kept.into_iter().for_each(|slice| self.give(Some(slice), how));
@@ -130,30 +126,15 @@ impl Answer {
 
     pub(super) fn give(&mut self, slice: Option<EntrySlice>, how: How) {
         let Some(slice) = slice else { return };
-        let undated = &mut self.undated;
-        let slice = if undated.is_empty() && !slice.entry.has_undated() {
-            Some(slice)
-        } else {
-            slice.filtered(|row| match row.is_dated {
-                // It may have been given without the date that upstream turned out to mean.
-                true => !undated.contains(&row.id),
-                false => undated.insert(row.id.clone()),
-            })
+        // Only one without a date may come twice: upstream is asked for whole seconds, and it lies in two spans' share.
+        let slice = match slice.entry.has_undated() {
+            true => slice.filtered(|row| row.is_dated || self.undated.insert(row.id.clone())),
+            false => Some(slice),
         };
         if let Some(slice) = slice {
             self.tally.add(&slice, how);
             self.ready.push_back(slice);
         }
-    }
-
-    /// Gives the rows without a date whose place changed while the answer went down: from below where it was to above.
-    pub(super) fn give_moved(&mut self) {
-        let Some(frame) = &self.frame else { return };
-        let moved = frame.scope.undated(frame.span);
-        let moved = moved.into_iter().filter_map(|slice| frame.filtered(slice, frame.span));
-        let fresh: Vec<EntrySlice> =
-            moved.filter_map(|slice| slice.filtered(|row| !frame.is_due(row))).collect();
-        fresh.into_iter().for_each(|slice| self.give(Some(slice), How::Hit));
     }
 
     /// Plans a part again: it is not where it was.

@@ -51,7 +51,7 @@ impl Coverage {
                 gap(&mut parts, missing);
             }
             rest = left.before(segment.span.from());
-            if segment.is_kept() {
+            if segment.serves(span) {
                 parts.push(Part::Known(segment));
             } else if let Some(gone) = left.intersection(segment.span) {
                 gap(&mut parts, gone);
@@ -76,37 +76,6 @@ impl Coverage {
             .rev()
             .map(|(_, s)| s)
             .take_while(move |s| s.span.to() >= span.from())
-    }
-
-    /// The instant of the next row with a date below an instant.
-    pub(super) fn dated_below(&self, instant: Timestamp) -> Option<Timestamp> {
-        self.segments.range(..=instant).rev().find_map(|(_, segment)| {
-            let (entry, rows) = segment.rows()?;
-            entry.rows()[rows]
-                .iter()
-                .find(|row| row.is_dated && row.created_at < instant)
-                .map(|row| row.created_at)
-        })
-    }
-
-    /// The instant of the next row with a date above an instant.
-    pub(super) fn dated_above(&self, instant: Timestamp) -> Option<Timestamp> {
-        let from = self.at(instant).map_or(instant, |segment| segment.span.from());
-        self.segments.range(from..).find_map(|(_, segment)| {
-            let (entry, rows) = segment.rows()?;
-            let mut rows = entry.rows()[rows].iter().rev();
-            rows.find(|row| row.is_dated && row.created_at > instant).map(|row| row.created_at)
-        })
-    }
-
-    /// Every segment, oldest first.
-    pub(super) fn all(&self) -> impl Iterator<Item = &Segment> {
-        self.segments.values()
-    }
-
-    /// The last known instant.
-    pub(super) fn end(&self) -> Option<Timestamp> {
-        self.segments.values().next_back().map(|segment| segment.span.to())
     }
 
     /// Puts segments in the place of everything known within a span. Whatever of the span they leave out is not

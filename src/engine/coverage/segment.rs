@@ -17,13 +17,16 @@ pub(in crate::engine) struct Segment {
     pub(in crate::engine) contents: Contents,
 }
 
-/// Whether rows may still turn up in a segment because upstream shows them late.
+/// How far what is known of a segment can be relied on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::engine) enum Trust {
     /// It was read long enough after its end.
     Proven,
     /// It lies within the commit lag before its reading: known for the live time to live, and then a gap.
     Provisional,
+    /// It has rows without a readable `created_at`, whose place within it is a guess: known for the live time to live,
+    /// and only to questions that cover all of it.
+    Indivisible,
 }
 
 /// The rows of a segment.
@@ -51,6 +54,11 @@ pub(in crate::engine) struct Restless {
 }
 
 impl Segment {
+    /// Whether it can serve a question about this span.
+    pub(in crate::engine) fn serves(&self, question: Span) -> bool {
+        self.is_kept() && (self.trust != Trust::Indivisible || question.covers(self.span))
+    }
+
     /// Whether its entry is still kept somewhere; true of a segment without rows.
     pub(in crate::engine) fn is_kept(&self) -> bool {
         match &self.contents {
@@ -64,16 +72,6 @@ impl Segment {
         match &self.contents {
             Contents::Empty => 0,
             Contents::Rows { rows, .. } => rows.len(),
-        }
-    }
-
-    /// Whether it may have rows without a date.
-    pub(in crate::engine) fn may_have_undated(&self) -> bool {
-        match &self.contents {
-            Contents::Empty => false,
-            Contents::Rows { restless, .. } => {
-                restless.is_some_and(|restless| restless.until == Timestamp::MAX)
-            }
         }
     }
 
@@ -93,11 +91,14 @@ impl Segment {
         }
     }
 
-    /// The part of it within a span; none if there is none, or if its rows are needed and gone.
+    /// The part of it within a span; none if there is none, if it is indivisible, or if its rows are needed and gone.
     pub(in crate::engine) fn clipped(&self, to: Span) -> Option<Self> {
         let span = self.span.intersection(to)?;
         if span == self.span {
             return Some(self.clone());
+        }
+        if self.trust == Trust::Indivisible {
+            return None;
         }
         let contents = match &self.contents {
             Contents::Empty => Contents::Empty,
@@ -129,7 +130,7 @@ impl Restless {
         rows.iter()
             .map(|row| {
                 let is_terminal = row.status.as_ref().is_some_and(crate::domain::Status::is_terminal);
-                let until = if is_terminal && row.is_dated { row.changed_at } else { Timestamp::MAX };
+                let until = if is_terminal { row.changed_at } else { Timestamp::MAX };
                 Self { until, oldest_read_at: row.read_at }
             })
             .reduce(|a, b| Self {

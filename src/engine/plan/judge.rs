@@ -16,7 +16,7 @@ pub(in crate::engine) fn may_be_stale(
     let is_past = |read_at, ttl: Duration| policy.is_past(read_at, ttl.saturating_add(allowance), now);
     parts.iter().all(|part| match part {
         Part::Gap(_) => false,
-        Part::Known(segment) if segment.trust == Trust::Provisional => !is_past(segment.read_at, policy.live),
+        Part::Known(segment) if segment.trust != Trust::Proven => !is_past(segment.read_at, policy.live),
         Part::Known(segment) => {
             let rows_allow = match (&segment.contents, segment.rows()) {
                 (Contents::Rows { restless: Some(_), .. }, Some((entry, rows))) => {

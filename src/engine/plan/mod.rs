@@ -24,9 +24,6 @@ use crate::domain::{Span, Status, Statuses, Timestamp};
 pub(super) use self::judge::{expected_rows, is_cheaper_here, may_be_stale};
 use self::survey::Survey;
 
-/// As wide as history: for an upstream that ignores the dates, where every reading walks the whole list.
-pub(super) const UNLIMITED: Duration = Duration::from_hours(24 * 366 * 1_000);
-
 /// What to do for a question.
 #[derive(Debug)]
 pub(super) struct Plan {

@@ -1,7 +1,5 @@
 //! Goes over what is known, newest first, and sorts out what is due.
 
-mod undated;
-
 use std::time::Duration;
 
 use super::cover::{Due, Group, cover};
@@ -35,10 +33,6 @@ pub(super) struct Survey<'a> {
     /// Segments of at most a page that are read as a whole where a part of them is, newest first: they come up for
     /// renewal before long.
     aging: Vec<Span>,
-    /// The place of a row without a date that is due, and of the row with one above it, until the next is seen.
-    undated: Option<(Timestamp, Timestamp)>,
-    /// The instants of the last two rows with dates that differ: where the next row without one lies below.
-    dated: [Option<Timestamp>; 2],
     expires_first: Option<(Timestamp, Freshness)>,
     /// The same of all that is known, what is due included.
     worst: Option<(Timestamp, Freshness)>,
@@ -55,8 +49,6 @@ impl<'a> Survey<'a> {
             groups: Vec::new(),
             renewals: Renewals::new(window),
             aging: Vec::new(),
-            undated: None,
-            dated: [None; 2],
             expires_first: None,
             worst: None,
         }
@@ -71,27 +63,20 @@ impl<'a> Survey<'a> {
     }
 
     pub(super) fn segment(&mut self, segment: &Segment, question: Span) {
-        if let Some((entry, rows)) = segment.rows()
-            && let Some(row) = entry.rows()[rows].iter().find(|row| row.is_dated)
-        {
-            self.dated(row.created_at);
-        }
         let Some(span) = segment.span.intersection(question) else { return };
         let policy = self.policy;
-        if segment.trust == Trust::Provisional {
+        if segment.trust != Trust::Proven {
             if policy.is_past(segment.read_at, policy.live, self.now) {
                 self.aged(segment.read_at, policy.live);
                 self.gap(span);
             } else {
                 self.known(segment.read_at, policy.live);
             }
-            self.undated_rows(segment, question);
             return;
         }
         if policy.is_past(segment.read_at, policy.hard(policy.settled), self.now) {
             self.aged(segment.read_at, policy.settled);
             self.reads.push(span);
-            self.undated_rows(segment, question);
             return;
         }
         if policy.membership == Membership::Spans {
@@ -145,20 +130,12 @@ impl<'a> Survey<'a> {
         let Some((entry, rows)) = segment.rows() else { return };
         let rows = &entry.rows()[rows];
         for row in rows {
-            if row.is_dated {
-                self.dated(row.created_at);
-            }
             let is_asked_for = question.contains(row.created_at);
             let ttl = self.ttl(row);
             if is_asked_for && policy.due_at(row, ttl) < self.now {
                 self.aged(row.read_at, ttl);
-                if row.is_dated {
-                    let (created_at, read_at, status) = (row.created_at, row.read_at, row.status.clone());
-                    self.due(Due { created_at, read_at, status });
-                } else {
-                    self.undated(row.created_at);
-                    self.pass(1);
-                }
+                let (created_at, read_at, status) = (row.created_at, row.read_at, row.status.clone());
+                self.due(Due { created_at, read_at, status });
             } else {
                 if is_asked_for {
                     self.known(row.read_at, ttl);
@@ -264,7 +241,6 @@ impl<'a> Survey<'a> {
     }
 
     pub(super) fn finish(mut self, span: Span, parts: &[Part<'_>]) -> Plan {
-        self.dated(span.from().previous());
         let probes = self.probes();
         self.widen();
         self.reads.extend(self.groups.iter().map(|group| group.span));

@@ -15,7 +15,7 @@ use crate::domain::{Page, Span, Timestamp};
 const ROWS_A_PIECE: usize = 42;
 
 /// How many empty pages that promise more are believed to be a passing fault.
-pub(super) const MAX_EMPTY_PAGES: u32 = 3;
+const MAX_EMPTY_PAGES: u32 = 3;
 
 /// How often one second that holds more than a page is read.
 const MAX_ROUNDS: usize = 32;

@@ -9,10 +9,10 @@ const MAX_REFUSED: usize = 32;
 
 /// What was found out about how upstream answers for one scope. Only ever a reason to read otherwise, never one to
 /// believe less proof.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(in crate::engine) struct Learned {
     total: AtomicU8,
-    dates: AtomicU8,
+    dates: Dates,
     order: AtomicU8,
     ending: AtomicU8,
     refused: Mutex<Vec<Status>>,
@@ -31,6 +31,20 @@ pub(in crate::engine) enum Total {
 }
 
 impl Learned {
+    /// Nothing but how upstream deals with dates, which is a setting.
+    pub(in crate::engine) fn nothing(dates: Dates) -> Self {
+        Self {
+            dates,
+            total: AtomicU8::default(),
+            order: AtomicU8::default(),
+            ending: AtomicU8::default(),
+            refused: Mutex::default(),
+            repairs: AtomicU64::default(),
+            ordered_pages: AtomicU64::default(),
+            falls_short: AtomicBool::default(),
+        }
+    }
+
     pub(super) fn total(&self) -> Total {
         if self.total.load(Ordering::Relaxed) == 0 { Total::Plausible } else { Total::Other }
     }
@@ -38,7 +52,7 @@ impl Learned {
     /// Whether nothing is made of a walk that brings fewer rows than its total says. Where the list is newest first and
     /// keeps to the dates, that is what the total was found to be; elsewhere the walk before fell short as well.
     pub(super) fn is_used_to_short(&self, order: Order) -> bool {
-        match (order, self.dates()) {
+        match (order, self.dates) {
             (Order::NewestFirst, Dates::Kept) => self.total() == Total::Other,
             (Order::NewestFirst | Order::Other, _) => self.falls_short.load(Ordering::Relaxed),
         }
@@ -65,32 +79,14 @@ impl Learned {
     /// Where a walk may end: below its region once a whole list was seen to be newest first, and none to be otherwise
     /// since. That matters where the dates are ignored; else a list ends with its region.
     pub(super) fn ending(&self) -> Ending {
-        match self.dates() {
+        match self.dates {
             Dates::Ignored if self.ending.load(Ordering::Relaxed) == 1 => Ending::BelowRegion,
             Dates::Ignored | Dates::Kept => Ending::AtItsEnd,
         }
     }
 
-    pub(in crate::engine) fn dates(&self) -> Dates {
-        if self.dates.load(Ordering::Relaxed) == 0 { Dates::Kept } else { Dates::Ignored }
-    }
-
-    /// Upstream takes no dates, by the settings.
-    pub(in crate::engine) fn dates_are_not_sent(&self) {
-        self.dates.store(2, Ordering::Relaxed);
-    }
-
-    /// Whether it may turn out that upstream keeps to the dates after all.
-    pub(super) fn may_keep_dates(&self) -> bool {
-        self.dates.load(Ordering::Relaxed) != 2
-    }
-
-    pub(super) fn dates_ignored(&self) {
-        self.dates.fetch_max(1, Ordering::Relaxed);
-    }
-
-    pub(super) fn dates_kept(&self) {
-        self.dates.store(0, Ordering::Relaxed);
+    pub(in crate::engine) const fn dates(&self) -> Dates {
+        self.dates
     }
 
     /// In which order lists are taken to come until a page says otherwise.

@@ -45,59 +45,52 @@ impl Piece {
 }
 
 /// Gives every row of a page its place in the order: its own instant, or for a row without a readable one that of
-/// the row before it. What comes before all others takes the instant of the first row with a date, so that its place
-/// is the same whenever it is read, and only on a page without any that of the region's end.
+/// the row before it, or of the row after it where there is none, and only on a page without any the region's end.
 ///
 /// A page may reach beyond the region that is read. A row without a date between one outside and one inside may be
-/// either, so it counts as inside: whoever reads the other side may not have been shown it.
+/// either, so it counts as inside: the other side's page may not show it.
 pub(in crate::engine) fn place(
     page: Page,
     before: Option<Timestamp>,
     region: Span,
     read_at: Timestamp,
 ) -> Vec<NewRow> {
-    let dated: Vec<Option<Timestamp>> = page.rows.iter().map(|row| row.created_at).collect();
-    let below = |position: usize| dated[position..].iter().find_map(|at| *at);
-    let mut before = before;
-    let mut placed = Vec::with_capacity(dated.len());
-    for (position, row) in page.rows.into_iter().enumerate() {
-        before = row.created_at.or(before);
-        let created_at = match (row.created_at, before, below(position)) {
-            (Some(at), _, _) => at,
-            (None, Some(above), below) if above > region.to() => {
-                below.filter(|below| *below > region.to()).map_or(region.to(), |_| above)
-            }
-            (None, Some(above), _) => above,
-            (None, None, Some(below)) => below.max(region.from()),
-            (None, None, None) => region.to(),
-        };
+    let mut below = None;
+    let mut dated_below: Vec<Option<Timestamp>> = Vec::with_capacity(page.rows.len());
+    for row in page.rows.iter().rev() {
+        below = row.created_at.or(below);
+        dated_below.push(below);
+    }
+    let mut above = before;
+    let mut placed = Vec::with_capacity(page.rows.len());
+    for (row, below) in page.rows.into_iter().zip(dated_below.into_iter().rev()) {
+        above = row.created_at.or(above);
+        let created_at = row.created_at.unwrap_or_else(|| between(above, below, region));
         let digest = digest(&row.bytes);
         placed.push(NewRow { created_at, row, read_at, digest });
     }
     placed
 }
 
+/// The place of a row without a date between those of its neighbors.
+fn between(above: Option<Timestamp>, below: Option<Timestamp>, region: Span) -> Timestamp {
+    let place = above.or(below).unwrap_or(region.to());
+    let is_elsewhere = match (above, below) {
+        (Some(above), Some(below)) => above.min(below) > region.to() || above.max(below) < region.from(),
+        (Some(above), None) => above < region.from(),
+        (None, Some(below)) => below > region.to(),
+        (None, None) => false,
+    };
+    if is_elsewhere { place } else { place.clamp(region.from(), region.to()) }
+}
+
 /// How far outside the span a row may lie: a comparison at whole seconds reaches one second beyond.
-const DATE_SLACK: Duration = Duration::from_secs(2);
+const DATE_SLACK: Duration = Duration::from_secs(1);
 
-/// A span with what a coarse comparison may bring beside it.
-pub(super) fn around(asked: Span) -> Span {
-    asked.union(Span::at(asked.from().minus(DATE_SLACK))).union(Span::at(asked.to().plus(DATE_SLACK)))
-}
-
-/// Whether a row of a page is dated elsewhere than was asked for: then upstream ignores the dates, or the row is dated
-/// oddly.
+/// Whether a row of a page is dated elsewhere than was asked for.
 pub(super) fn has_strays(page: &Page, asked: Span) -> bool {
-    let around = around(asked);
-    page.rows.iter().filter_map(|row| row.created_at).any(|at| !around.contains(at))
-}
-
-/// Takes their dates from rows that are dated elsewhere than was asked for: upstream knows better where they belong.
-pub(super) fn undate_strays(page: &mut Page, asked: Span) {
-    let around = around(asked);
-    for row in &mut page.rows {
-        row.created_at = row.created_at.filter(|at| around.contains(*at));
-    }
+    let (from, to) = (asked.from().minus(DATE_SLACK), asked.to().plus(DATE_SLACK));
+    page.rows.iter().filter_map(|row| row.created_at).any(|at| at < from || at > to)
 }
 
 /// The same on every machine and in every run, since it becomes part of entity tags.

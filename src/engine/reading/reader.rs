@@ -20,9 +20,9 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::cut::{MAX_EMPTY_PAGES, cut_at};
+use super::cut::cut_at;
 use super::learned::{Learned, Total};
-use super::piece::{AskedAt, Piece, has_strays, undate_strays};
+use super::piece::{AskedAt, Piece, has_strays};
 use super::walk::{Dates, Extent, Order, Step, Walk};
 use crate::domain::{NewRow, Page, PageOf, Span, Timestamp};
 use crate::engine::{AskError, clock::Clock, opening::Opening};
@@ -36,8 +36,6 @@ pub(super) const MAX_PAGES: u32 = 20_000;
 pub(in crate::engine) enum Ended {
     /// Nobody waits for it any more, or the gateway stops.
     Unwanted,
-    /// Upstream turned out to deal with dates otherwise than it was taken to: what is left has to be planned anew.
-    OtherDates,
     /// The list turned out not to be newest first, after part of it was given out as if it were.
     Disordered,
     /// It can't be read, or not proven.
@@ -49,9 +47,6 @@ impl From<SourceError> for Ended {
         Self::Failed(error.into())
     }
 }
-
-/// A second in which nobody called: 2000-01-01.
-const LONG_AGO: Timestamp = Timestamp::from_micros(946_684_800_000_000);
 
 /// How often a list of everything is walked before it is read in rounds.
 const MAX_WALKS: usize = 4;
@@ -114,8 +109,6 @@ pub(in crate::engine) struct Reader<'a> {
     pub(in crate::engine) in_flight: Arc<Semaphore>,
     /// How many pages one walk asks for at once.
     pub(in crate::engine) fan_out: usize,
-    /// The widest span upstream takes, for the dates of a question to an upstream that ignores them.
-    pub(in crate::engine) window: Duration,
 }
 
 impl Reader<'_> {
@@ -134,9 +127,9 @@ impl Reader<'_> {
     async fn dated(&self, region: Span, desk: &dyn Desk) -> Result<(), Ended> {
         desk.room(0).await?;
         let (first, asked, asked_at) = match self.opened(region, desk).await? {
-            Some(opened) => opened,
+            Some((page, asked, asked_at)) => (self.within_dates(page, asked)?, asked, asked_at),
             None => {
-                let asked = self.asked(region, Dates::Kept);
+                let asked = region.outward();
                 let (page, asked_at) = self.page(asked, 1, Dates::Kept, desk).await?;
                 (page, asked, asked_at)
             }
@@ -145,7 +138,7 @@ impl Reader<'_> {
             return self.cut(region, Some((first, asked_at)), desk).await;
         }
         let order = self.learned.order();
-        let walk = Walk::new(region, asked, Dates::Kept, order, self.learned.ending(), asked_at);
+        let walk = Walk::new(region, Dates::Kept, order, self.learned.ending(), asked_at);
         match self.number(walk, asked, Dates::Kept, first, desk).await? {
             Walked::Whole => Ok(()),
             Walked::Broken { rest, seen } => self.repair(rest, seen, desk).await,
@@ -170,21 +163,21 @@ impl Reader<'_> {
     async fn undated(&self, region: Span, desk: &dyn Desk) -> Result<(), Ended> {
         let mut left = region;
         for _ in 0..MAX_WALKS {
-            let asked = self.asked(left, Dates::Ignored);
+            let asked = left.outward();
             desk.room(0).await?;
             let (first, asked_at) = self.page(asked, 1, Dates::Ignored, desk).await?;
             if first.has_more && !self.has_telling_total(&first) {
                 break;
             }
             let (order, ending) = (self.learned.order(), self.learned.ending());
-            let walk = Walk::new(left, asked, Dates::Ignored, order, ending, asked_at);
+            let walk = Walk::new(left, Dates::Ignored, order, ending, asked_at);
             match self.number(walk, asked, Dates::Ignored, first, desk).await? {
                 Walked::Whole => return Ok(()),
                 Walked::Broken { rest, .. } => left = rest,
             }
             self.learned.repaired();
         }
-        self.rounds(left, self.asked(left, Dates::Ignored), Dates::Ignored, desk).await
+        self.rounds(left, left.outward(), Dates::Ignored, desk).await
     }
 
     /// The first page of a region, what it was asked as and when, if it was on its way already and is of the region
@@ -217,7 +210,6 @@ impl Reader<'_> {
         first: Page,
         desk: &dyn Desk,
     ) -> Result<Walked, Ended> {
-        let region = walk.region();
         let mut step = walk.take(1, first);
         let mut flights = FuturesUnordered::new();
         let mut landed = VecDeque::new();
@@ -249,12 +241,6 @@ impl Reader<'_> {
                     return Ok(Walked::Broken { rest, seen: walk.seen() });
                 }
                 Step::Whole => {
-                    // All of it lies where it was asked for: either there is no more, or the dates were kept to.
-                    let may_lack = dates == Dates::Ignored && !walk.has_strayed() && !asked.covers(region);
-                    if may_lack && self.learned.may_keep_dates() && !self.ignores_dates(desk).await? {
-                        self.learned.dates_kept();
-                        return Err(Ended::OtherDates);
-                    }
                     self.learned.walked(&walk);
                     walk.proven(Extent::Whole).into_iter().for_each(|piece| desk.give(piece));
                     return Ok(Walked::Whole);
@@ -363,7 +349,7 @@ impl Reader<'_> {
     /// Reads a page, and says when it was asked for: when its request went, not when it began to wait for its turn.
     ///
     /// # Errors
-    /// Also [`Ended::OtherDates`], if upstream was taken to keep to the dates and does not.
+    /// Also if it has rows of another time.
     pub(super) async fn page(
         &self,
         span: Span,
@@ -371,59 +357,39 @@ impl Reader<'_> {
         dates: Dates,
         desk: &dyn Desk,
     ) -> Result<(Page, AskedAt), Ended> {
-        let (mut page, asked_at) = self.any_page(self.subject, span, number, desk).await?;
-        if dates == Dates::Kept && has_strays(&page, span) {
-            if self.ignores_dates(desk).await? {
-                self.learned.dates_ignored();
-                return Err(Ended::OtherDates);
-            }
-            undate_strays(&mut page, span);
+        let (page, asked_at) = self.any_page(span, number, desk).await?;
+        match dates {
+            Dates::Kept => Ok((self.within_dates(page, span)?, asked_at)),
+            Dates::Ignored => Ok((page, asked_at)),
         }
-        Ok((page, asked_at))
     }
 
-    /// Whether upstream ignores the dates it is given: asked about a second long before it existed, it then answers
-    /// with what there is.
-    async fn ignores_dates(&self, desk: &dyn Desk) -> Result<bool, Ended> {
-        // Under a filter on what changes there may be nothing now of what there was.
-        let subject = Subject { filters: self.subject.filters.steady(), ..self.subject.clone() };
-        for _ in 0..MAX_EMPTY_PAGES {
-            match self.any_page(&subject, Span::at(LONG_AGO), 1, desk).await {
-                Ok((page, _)) if page.rows.is_empty() && page.has_more => {}
-                Ok((page, _)) => return Ok(!page.rows.is_empty()),
-                Err(Ended::Failed(AskError::Source(SourceError::Refused(_)))) => return Ok(false),
-                Err(ended) => return Err(ended),
-            }
+    /// The page, unless it has rows of another time than was asked for.
+    ///
+    /// Rows up to a second beyond come from a coarser comparison; they belong to the neighboring span.
+    fn within_dates(&self, page: Page, asked: Span) -> Result<Page, Ended> {
+        if has_strays(&page, asked) {
+            return Err(inconsistent(asked, STRAYS));
         }
-        Ok(true)
+        Ok(page)
     }
 
-    async fn any_page(
-        &self,
-        subject: &Subject,
-        span: Span,
-        number: u32,
-        desk: &dyn Desk,
-    ) -> Result<(Page, AskedAt), Ended> {
+    async fn any_page(&self, span: Span, number: u32, desk: &dyn Desk) -> Result<(Page, AskedAt), Ended> {
         let _permit = self.in_flight.acquire().await.map_err(|_| Ended::Unwanted)?;
         desk.wanted()?;
         let turn = Turn { departure: Departure::default(), ..self.turn.clone() };
         desk.asks(&turn.departure);
         let began = Instant::now();
-        let page = self.source.page(subject, PageOf { span, number }, &turn).await?;
+        let page = self.source.page(self.subject, PageOf { span, number }, &turn).await?;
         let went_at = turn.departure.went_at().unwrap_or(began);
         desk.count(Pages::Read { sent_at: went_at });
         Ok((page, self.clock.asked_at(went_at, self.source)))
     }
-
-    pub(super) fn asked(&self, region: Span, dates: Dates) -> Span {
-        let span = region.outward();
-        match dates {
-            Dates::Kept => span,
-            Dates::Ignored => span.split(self.window).first().map_or(span, |newest| newest.outward()),
-        }
-    }
 }
+
+/// What is wrong with a page that has rows of another time.
+const STRAYS: &str = "upstream answers with executions created outside the dates that were asked for; if it takes no dates, \
+    serve with `--window none`";
 
 /// The list does not end.
 pub(super) fn endless(span: Span) -> Ended {

@@ -30,18 +30,18 @@
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 
-use super::piece::{AskedAt, Piece, around, place};
+use super::piece::{AskedAt, Piece, place};
 use crate::domain::{MAX_PAGE_SIZE, NewRow, Page, RowId, Span, Timestamp};
 
 /// How many rows at the end of a page wait for the next one to confirm the order.
 const UNCONFIRMED: usize = 4;
 
-/// Whether upstream keeps to the dates it is given.
+/// Whether upstream is asked with dates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::engine) enum Dates {
     /// As its contract says.
     Kept,
-    /// It answers with everything: learned, or set with `--window none`.
+    /// It takes none and answers with everything (`--window none`).
     Ignored,
 }
 
@@ -98,7 +98,6 @@ struct Tie {
 #[derive(Debug)]
 pub(super) struct Walk {
     region: Span,
-    asked: Span,
     dates: Dates,
     asked_at: AskedAt,
     order: Order,
@@ -115,7 +114,6 @@ pub(super) struct Walk {
     is_over: bool,
     /// Whether the list has no page after those accepted.
     has_ended: bool,
-    has_strayed: bool,
     /// The last page that was asked for once more.
     asked_again: u32,
     last_instant: Timestamp,
@@ -132,18 +130,10 @@ pub(super) struct Walk {
 }
 
 impl Walk {
-    /// A walk to learn all of `region`, asked for as `asked`, whose first page went upstream then.
-    pub(super) fn new(
-        region: Span,
-        asked: Span,
-        dates: Dates,
-        order: Order,
-        ending: Ending,
-        asked_at: AskedAt,
-    ) -> Self {
+    /// A walk to learn all of `region`, whose first page went upstream then.
+    pub(super) fn new(region: Span, dates: Dates, order: Order, ending: Ending, asked_at: AskedAt) -> Self {
         Self {
             region,
-            asked,
             dates,
             asked_at,
             order,
@@ -157,7 +147,6 @@ impl Walk {
             tied: BTreeMap::new(),
             is_over: false,
             has_ended: false,
-            has_strayed: false,
             asked_again: 0,
             last_instant: Timestamp::MAX,
             last_few: VecDeque::with_capacity(UNCONFIRMED + 1),
@@ -222,11 +211,6 @@ impl Walk {
         self.has_ended.then_some(self.count)
     }
 
-    /// Whether any row lies elsewhere than was asked for.
-    pub(super) const fn has_strayed(&self) -> bool {
-        self.has_strayed
-    }
-
     /// Whether the whole list was seen to be newest first.
     pub(super) fn has_shown_order(&self) -> bool {
         self.has_ended && self.order == Order::NewestFirst && self.descends
@@ -235,11 +219,6 @@ impl Walk {
     /// In which order the list comes, as far as seen.
     pub(super) const fn order(&self) -> Order {
         self.order
-    }
-
-    /// All that it is to learn.
-    pub(super) const fn region(&self) -> Span {
-        self.region
     }
 
     /// What is left of the region below what was given out.
@@ -301,8 +280,7 @@ impl Walk {
         if let Err(step) = self.order_of(&rows) {
             return step;
         }
-        let (region, asked) = (self.region, around(self.asked));
-        self.has_strayed |= rows.iter().any(|row| row.row.created_at.is_some_and(|at| !asked.contains(at)));
+        let region = self.region;
         self.held.extend(rows.into_iter().filter(|row| region.contains(row.created_at)));
         self.accepted = number;
         if !has_more && self.waiting.values().any(|page| !page.rows.is_empty()) {

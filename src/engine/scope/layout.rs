@@ -24,9 +24,20 @@ pub(super) struct Chunk<'a> {
     rows: &'a [NewRow],
 }
 
+/// Cuts a piece into chunks, newest first: what lies after `trusted_to` is provisional. A piece with rows without a date
+/// stays in one.
+pub(super) fn chunks(piece: &Piece, trusted_to: Timestamp) -> Vec<Chunk<'_>> {
+    if piece.rows.iter().any(|row| row.row.created_at.is_none()) {
+        return vec![Chunk { span: piece.span, trust: Trust::Indivisible, rows: &piece.rows }];
+    }
+    let provisional = piece.span.after(trusted_to).map(|part| pages(piece, part, Trust::Provisional));
+    let proven = piece.span.before(trusted_to.next()).map(|part| pages(piece, part, Trust::Proven));
+    provisional.into_iter().chain(proven).flatten().collect()
+}
+
 /// Cuts the part of a piece that lies in a span into chunks of about a page, newest first. Rows of one instant stay
 /// together.
-pub(super) fn chunks(piece: &Piece, part: Span, trust: Trust) -> Vec<Chunk<'_>> {
+fn pages(piece: &Piece, part: Span, trust: Trust) -> Vec<Chunk<'_>> {
     let start = piece.rows.partition_point(|row| row.created_at > part.to());
     let end = piece.rows.partition_point(|row| row.created_at >= part.from());
     let mut rows = &piece.rows[start..end];

@@ -11,11 +11,11 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use self::layout::{Chunk, Laid, chunks, joined, kept};
+use self::layout::{Laid, chunks, joined, kept};
 use super::beat::Beat;
 use super::coverage::{Contents, Coverage, Part, Segment, Trust};
 use super::freshness::{Membership, Policy};
-use super::reading::{Keep, Learned, Piece, Purpose, Reading};
+use super::reading::{Dates, Keep, Learned, Piece, Purpose, Reading};
 use crate::domain::{Credential, EntryRow, EntrySlice, NewRow, RowId, Span, Status, Statuses, Timestamp};
 use crate::source::{QuestionId, Subject};
 use crate::store::{EntryKey, Store};
@@ -49,8 +49,6 @@ pub(super) struct Known {
     pub(super) revalidations: Vec<Revalidation>,
     /// Whether somebody renews settled rows behind the answers.
     pub(super) is_renewing: bool,
-    /// Whether any row without a date was ever seen.
-    has_undated: bool,
     is_closed: bool,
 }
 
@@ -90,13 +88,13 @@ fn is_lately(asked_at: &AtomicI64, now: Timestamp) -> bool {
 }
 
 impl Scope {
-    pub(super) fn new(key: ScopeKey, beat: Beat, subject: Subject) -> Self {
+    pub(super) fn new(key: ScopeKey, beat: Beat, subject: Subject, dates: Dates) -> Self {
         Self {
             key,
             beat,
             credential: Mutex::new(subject.credential.clone()),
             subject,
-            learned: Learned::default(),
+            learned: Learned::nothing(dates),
             asked_at: AtomicI64::new(0),
             asked_by_status_at: AtomicI64::new(0),
             known: Mutex::default(),
@@ -147,7 +145,7 @@ impl Scope {
 
     /// Forgets what is known of a span.
     pub(super) fn unlearn_span(&self, store: &dyn Store, span: Span) {
-        self.lock().forget(store, span);
+        self.lock().replace(store, span, Vec::new());
     }
 
     /// How many rows are known within a span.
@@ -178,24 +176,10 @@ impl Scope {
         Some((part, EntrySlice::all(entry, rows)))
     }
 
-    /// The known rows without a date within a span.
-    pub(super) fn undated(&self, span: Span) -> Vec<EntrySlice> {
-        let known = self.lock();
-        if !known.has_undated {
-            return Vec::new();
-        }
-        let segments = known.coverage.overlapping(span).filter(|segment| segment.may_have_undated());
-        let is_meant = |row: &EntryRow| !row.is_dated && span.contains(row.created_at);
-        segments
-            .filter_map(|segment| segment.rows())
-            .filter_map(|(entry, rows)| EntrySlice::select(entry, rows, is_meant))
-            .collect()
-    }
-
     /// Lays a proven piece out, and puts it into what is known; gives its rows back.
     ///
     /// Where something was read later than the piece was asked for, that stays. The last `commit_lag` before the
-    /// piece was asked for is kept apart, as provisional.
+    /// piece was asked for is kept apart, as provisional. A piece with rows without a date is kept undivided.
     pub(super) fn keep(
         &self,
         store: &dyn Store,
@@ -204,19 +188,11 @@ impl Scope {
         commit_lag: Duration,
         policy: &Policy,
     ) -> Vec<EntrySlice> {
-        let merged = self.lock().merged(piece);
+        let merged = self.lock().with_newer(piece);
         let piece = merged.as_ref().unwrap_or(piece);
         // By whichever clock is behind: what was learned of upstream's may be wrong.
         let trusted_to = piece.asked_at.upstream.min(piece.asked_at.ours).minus(commit_lag);
-        let chunks: Vec<Chunk<'_>> = [
-            (piece.span.after(trusted_to), Trust::Provisional),
-            (piece.span.before(trusted_to.next()), Trust::Proven),
-        ]
-        .into_iter()
-        .flat_map(|(part, trust)| {
-            part.into_iter().flat_map(|part| chunks(piece, part, trust)).collect::<Vec<_>>()
-        })
-        .collect();
+        let chunks = chunks(piece, trusted_to);
         let laid: Vec<Laid> =
             chunks.into_iter().map(|chunk| Laid::new(self.key, chunk, piece.asked_at.ours)).collect();
         if reading.keep == Keep::Yes && reading.purpose == Purpose::Know {
@@ -239,8 +215,6 @@ impl Scope {
         {
             known.head = Some(Head { to: piece.span.to(), read_at });
         }
-        known.forget_older_places(self.key, store, piece);
-        known.forget_dropped_places(store);
         for laid in laid {
             let newer: Vec<Span> = known
                 .coverage
@@ -290,7 +264,7 @@ impl Scope {
                     continue;
                 }
                 match now {
-                    // In its place: a row without a date has another one on the probe's page.
+                    // In its place: a row without a date would get another one from the probe's page.
                     Some(now) => {
                         is_changed = true;
                         *row = NewRow { created_at: row.created_at, ..now.clone() };

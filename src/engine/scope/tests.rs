@@ -5,7 +5,7 @@ use super::*;
 use crate::domain::{AgentId, Caller, Credential, CredentialId, Digest, Filters, Row};
 use crate::engine::beat::Beat;
 use crate::engine::freshness::Membership;
-use crate::engine::reading::AskedAt;
+use crate::engine::reading::{AskedAt, Dates};
 use crate::source::{Departure, QuestionId, Trace, Turn, Urgency};
 use crate::store::testing::Shelf;
 
@@ -43,7 +43,10 @@ impl Bench {
         let credential = Credential::new(CredentialId::new([1; 16]), "key".to_owned().into());
         let subject =
             Subject { credential, agent: AgentId::new(Uuid::from_u128(7)), filters: Filters::default() };
-        let bench = Self { scope: Scope::new([0; 16], Beat::default(), subject), store: Shelf::default() };
+        let bench = Self {
+            scope: Scope::new([0; 16], Beat::default(), subject, Dates::Kept),
+            store: Shelf::default(),
+        };
         let turn = Turn {
             caller: Caller::of_key(CredentialId::new([1; 16])),
             question: QuestionId::unique(),

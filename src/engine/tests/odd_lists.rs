@@ -6,30 +6,6 @@ use super::bent::{bent, ids, soon};
 use super::script::{Compare, Listed, Totals, unavailable};
 use super::*;
 
-#[tokio::test(start_paused = true)]
-async fn a_row_dated_outside_its_window_hides_no_history() {
-    let rig = bent(settings(), |bent| {
-        bent.after = Box::new(|page| {
-            for row in page.rows.iter_mut().filter(|row| &*row.id == "row-000005") {
-                row.created_at = Some(NOW.minus(15 * DAY));
-            }
-        });
-    })
-    .with_history(1_500, 100);
-    let recent = Question { from: Some(NOW.minus(3 * DAY)), ..rig.question() };
-    let _seen = soon(rig.collect(recent)).await;
-    let answer = soon(rig.collect(rig.question())).await;
-    match answer {
-        Ok(answer) => {
-            let rows: Vec<_> = answer.slices.iter().flat_map(rows).collect();
-            let truth = rig.truth(&rig.question());
-            assert!(rows.len() >= truth.len() - 1, "{} of {} and 'complete'", rows.len(), truth.len());
-        }
-        Err(error) => assert!(matches!(error, AskError::Inconsistent { .. }), "{error}"),
-    }
-    rig.close().await;
-}
-
 /// Sixty calls made five days ago, one after the other, ran just now, in the same order: "sorted by last run".
 fn a_batch_ran_just_now(rig: &Rig) {
     let mut world = rig.script.world();
@@ -197,88 +173,59 @@ async fn an_agent_dated_in_the_future_is_not_taken_for_one_without_history() {
     rig.close().await;
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_window_of_one_row_that_is_dated_elsewhere_is_no_list_without_dates() {
-    let rig = bent(settings(), |bent| {
-        bent.after = Box::new(|page| {
-            for row in page.rows.iter_mut().filter(|row| &*row.id == "row-000005") {
-                row.created_at = Some(NOW.minus(80 * DAY));
+/// Some rows are dated so much earlier than upstream's own `from` and `to` see them.
+fn dated_earlier(by: Duration, is_meant: fn(&str) -> bool) -> Rig {
+    bent(settings(), move |bent| {
+        bent.after = Box::new(move |page| {
+            for row in page.rows.iter_mut().filter(|row| is_meant(&row.id)) {
+                row.created_at = row.created_at.map(|at| at.minus(by));
             }
         });
     })
-    .with_history(12, 100);
-    for _ in 0..3 {
-        let given = soon(rig.rows(rig.question())).await;
-        assert_eq!(
-            ids(&given),
-            ids(&rig.truth(&rig.question())),
-            "and the odd one stays where upstream put it"
-        );
-        assert_eq!(given.len(), 12, "each once");
-        pass(5 * SECOND).await;
-    }
-    let narrow = Question { from: Some(NOW.minus(3 * DAY)), ..rig.question() };
-    assert_eq!(rig.rows(narrow.clone()).await, rig.truth(&narrow));
-    rig.requests();
-    pass(5 * SECOND).await;
-    rig.rows(rig.question()).await;
-    let requests = rig.requests();
-    assert!(requests <= 6, "the windows between its neighbors, and the trial: {requests}");
-    rig.close().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_upstream_that_learns_to_keep_to_the_dates_is_believed() {
+async fn rows_outside_the_dates_are_inconsistent_and_the_error_names_the_setting() {
+    let one: fn(&str) -> bool = |id| id == "row-000005";
+    for (by, is_meant) in
+        [(15 * DAY, one), (8 * 3_600 * SECOND, |_| true), (3 * SECOND, |id| id > "row-000690")]
+    {
+        let rig = dated_earlier(by, is_meant).with_history(700, 20);
+        let error = soon(rig.collect(rig.question())).await.unwrap_err();
+        assert!(matches!(&error, AskError::Inconsistent { detail, .. } if detail.contains("--window none")));
+        assert!(rig.requests() <= 15 + 3, "a page for each");
+        rig.close().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_up_to_a_second_outside_the_dates_are_given_once() {
+    for millis in [1, 400, 999] {
+        let rig = dated_earlier(Duration::from_millis(millis), |_| true);
+        {
+            // Around the seams between windows, and around the ends of the question.
+            let mut world = rig.script.world();
+            for seam in 0..3 {
+                for tenth in 0..60 {
+                    world.insert(NOW.minus(7 * DAY * seam + tenth * SECOND / 10), "completed");
+                }
+            }
+        }
+        let given = soon(rig.rows(rig.question())).await;
+        assert_eq!((ids(&given).len(), given.len()), (180, 180), "{millis} ms");
+        rig.close().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upstream_that_ignores_the_dates_is_inconsistent_unless_the_setting_says_so() {
     let rig = Rig::new(settings(), 1).with_history(500, 40);
     rig.script.world().quirks.compare = Compare::Ignored;
-    let narrow = Question { from: Some(NOW.minus(3 * DAY)), ..rig.question() };
-    assert_eq!(rig.rows(narrow.clone()).await, rig.truth(&narrow));
-    rig.script.world().quirks.compare = Compare::Exact;
-    for _ in 0..2 {
-        assert_eq!(soon(rig.rows(rig.question())).await, rig.truth(&rig.question()));
-        pass(5 * SECOND).await;
-    }
+    let error = soon(rig.collect(rig.question())).await.unwrap_err();
+    assert!(matches!(&error, AskError::Inconsistent { detail, .. } if detail.contains("--window none")));
     rig.close().await;
-}
-
-/// An upstream that ignores the dates, where the only row is two weeks old, and that is known of it.
-async fn only_an_old_row() -> Rig {
-    let rig = Rig::new(settings(), 1);
-    {
-        let mut world = rig.script.world();
-        world.insert(NOW.minus(14 * DAY), "completed");
-        world.born = Some(NOW.minus(14 * DAY));
-        world.quirks.compare = Compare::Ignored;
-    }
-    rig.rows(rig.question()).await;
-    pass(5 * SECOND).await;
-    rig
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_empty_page_that_promises_more_does_not_tell_that_the_dates_are_kept() {
-    let rig = only_an_old_row().await;
-    // The second page is that of a second in which nobody called.
-    let mut pages = 0;
-    rig.script.world().before_page = Some(Box::new(move |world, _| {
-        pages += 1;
-        world.hollow = (pages == 2).then_some(1);
-    }));
-    let question = Question { from: Some(NOW.minus(DAY)), ..rig.question() };
-    assert_eq!(rig.rows(question.clone()).await, rig.truth(&question));
-    rig.close().await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_row_that_leaves_the_filter_does_not_tell_that_the_dates_are_kept() {
-    let rig = only_an_old_row().await;
-    let mut pages = 0;
-    rig.script.world().before_page = Some(Box::new(move |world, _| {
-        pages += 1;
-        world.rows[0].voice_mail = pages > 1;
-    }));
-    let filters = Filters { answered_by_voice_mail: Some(false), ..Filters::default() };
-    let question = Question { from: Some(NOW.minus(DAY)), filters, ..rig.question() };
-    assert_eq!(rig.rows(question.clone()).await, rig.truth(&question));
+    let rig = Rig::new(EngineSettings { window: None, ..settings() }, 1).with_history(500, 40);
+    rig.script.world().quirks.compare = Compare::Ignored;
+    assert_eq!(soon(rig.rows(rig.question())).await, rig.truth(&rig.question()));
     rig.close().await;
 }

@@ -18,7 +18,7 @@ use proptest::test_runner::{Config, TestRng, TestRunner};
 
 use self::chronicle::Chronicle;
 use self::steps::{Asked, Case, STATUSES, Step, Way, case, mutate, set_up};
-use super::script::{Fact, Totals};
+use super::script::{Compare, Fact, Totals};
 use super::*;
 use crate::domain::Digest;
 use crate::source::SourceError;
@@ -27,7 +27,8 @@ use crate::source::SourceError;
 const REFUSAL_PASSES: Duration = Duration::from_secs(4);
 
 async fn live_through(case: &Case, settings: EngineSettings) -> Result<(), TestCaseError> {
-    let settings = EngineSettings { window: settings.window.filter(|_| case.sends_dates), ..settings };
+    let settings =
+        EngineSettings { window: settings.window.filter(|_| case.compare != Compare::Ignored), ..settings };
     let mut rig = Rig::new(settings.clone(), case.seed).with_history(case.history, 13);
     set_up(&rig, case);
     let chronicle = RefCell::new(Chronicle::default());

@@ -177,8 +177,6 @@ pub(super) struct Case {
     pub(super) totals: Totals,
     pub(super) compare: Compare,
     pub(super) listed: Listed,
-    /// `--window none`, where the dates are ignored.
-    pub(super) sends_dates: bool,
     pub(super) jitter_ms: u64,
     pub(super) ahead: Ahead,
     pub(super) steps: Vec<Step>,
@@ -209,14 +207,13 @@ pub(super) fn case() -> impl Strategy<Value = Case> {
         1 => (-1_000i64..1_000).prop_map(Ahead::Unknown),
     ];
     let steps = proptest::collection::vec(step(), 1..24);
-    let upstream = (totals, compare, listed, proptest::bool::weighted(0.7), jitter, ahead);
+    let upstream = (totals, compare, listed, jitter, ahead);
     (any::<u64>(), 0u32..220, upstream, steps).prop_map(|(seed, history, upstream, steps)| {
-        let (totals, compare, listed, sends_dates, jitter_ms, ahead) = upstream;
-        let sends_dates = sends_dates || compare != Compare::Ignored;
+        let (totals, compare, listed, jitter_ms, ahead) = upstream;
         // A row that moves up is told by a row that comes twice while the total stays, or by nothing.
         let is_told = compare != Compare::Ignored || totals != Totals::Unsteady;
         let listed = if is_told { listed } else { Listed::NewestFirst };
-        Case { seed, history, totals, compare, listed, sends_dates, jitter_ms, ahead, steps }
+        Case { seed, history, totals, compare, listed, jitter_ms, ahead, steps }
     })
 }
 
