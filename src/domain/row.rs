@@ -42,14 +42,16 @@ pub struct Page {
 /// One page asked of upstream within a walk.
 ///
 /// # Invariants
-/// The span's ends are whole seconds ([`super::Span::outward`]); page numbers start at 1; the page size is always
-/// [`MAX_PAGE_SIZE`].
+/// The span's ends are whole seconds ([`super::Span::outward`]); page numbers start at 1; the page size is at least 1, and at
+/// most [`MAX_PAGE_SIZE`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PageOf {
     /// `from` and `to`.
     pub span: super::Span,
     /// `page_number`.
     pub number: u32,
+    /// `page_size`.
+    pub size: u32,
 }
 
 /// What upstream tells of an agent that matters here.

@@ -179,6 +179,10 @@ pub(super) fn drop_refused(inner: &Inner, subject: &Subject, error: &SourceError
 /// that lies further in the future says nothing.
 const ZONES: Duration = Duration::from_hours(14);
 
+/// Upstream has no executions from before 2020. A floor bounds how many windows a history has whatever an agent's date or a
+/// question says.
+const EARLIEST: Timestamp = Timestamp::from_micros(1_577_836_800_000_000);
+
 /// The span that is asked about; none if it lies in the future, or before the agent.
 fn span(
     inner: &Inner,
@@ -193,7 +197,7 @@ fn span(
         (Some(instant), None) | (None, Some(instant)) => instant,
         (None, None) => return Err(AskError::NoHistoryStart),
     };
-    Ok(Span::new(from, question.to.unwrap_or(now).min(now)))
+    Ok(Span::new(from.max(EARLIEST), question.to.unwrap_or(now).min(now)))
 }
 
 /// Where the question is answered from, and whether rows enter and leave there.

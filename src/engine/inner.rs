@@ -88,6 +88,9 @@ impl Inner {
     }
 
     async fn read(&self, scope: &Scope, reading: &Reading) -> Result<(), Ended> {
+        if let Some(error) = scope.learned.contradiction(reading.span) {
+            return Err(Ended::Failed(error));
+        }
         let filters = match &reading.purpose {
             Purpose::Know => scope.subject.filters.clone(),
             Purpose::Probe(status) => scope.subject.filters.with_status(status.clone()),
@@ -103,6 +106,7 @@ impl Inner {
             opening: reading.opening.as_deref(),
             in_flight: Arc::clone(&reading.in_flight),
             fan_out: self.settings.fan_out,
+            follow_ups: std::sync::atomic::AtomicU32::new(0),
         };
         let membership =
             if scope.subject.filters.can_change() { Membership::Spans } else { Membership::Fixed };
@@ -124,6 +128,9 @@ impl Inner {
             // Wherever it is: in the gate's line, or waiting for upstream's answer.
             () = reading.abandoned() => Err(Ended::Unwanted),
         };
+        if let Err(Ended::Failed(error @ AskError::Inconsistent { span, .. })) = &end {
+            scope.learned.contradicted(*span, error);
+        }
         if end.is_err() && reading.has_given() && !scope.learned.is_order_known() {
             // One page in order is too little to believe of a list that was not read to its end.
             scope.unlearn_span(&*self.store, reading.span);

@@ -21,7 +21,7 @@ use super::question::Question;
 use super::scope::Scope;
 use super::scopes;
 use super::single_flight::{Listener, spawn_shared};
-use crate::domain::{Page, PageOf, Span, Timestamp};
+use crate::domain::{MAX_PAGE_SIZE, Page, PageOf, Span, Timestamp};
 use crate::source::{Deadline, Departure, Subject, Turn, Urgency};
 
 /// How much what is known of upstream's clock may change while a page is on its way that was asked for up to the
@@ -113,7 +113,10 @@ impl Opening {
         };
         let (source, deadline) = (Arc::clone(&inner.source), turn.deadline.clone());
         let page = spawn_shared(&inner.shutdown, async move {
-            source.page(&subject, PageOf { span: asked, number: 1 }, &turn).await.ok()
+            source
+                .page(&subject, PageOf { span: asked, number: 1, size: MAX_PAGE_SIZE as u32 }, &turn)
+                .await
+                .ok()
         });
         let ahead_micros = inner.source.clock_ahead_micros();
         let page = Mutex::new(Some(page));

@@ -28,6 +28,8 @@ const SLACK: Duration = Duration::from_secs(1);
 pub(super) struct Asked {
     pub(super) agent: Option<AgentId>,
     pub(super) number: Option<u32>,
+    /// How many rows, where that is not the most that a page has.
+    pub(super) size: Option<u32>,
     pub(super) span: Option<Span>,
 }
 
@@ -169,6 +171,7 @@ mod tests {
         Asked {
             agent: Some(AgentId::new(Uuid::from_u128(5))),
             number: Some(2),
+            size: None,
             span: Span::new(at("2026-01-01T00:00:00Z"), at("2026-01-02T00:00:00Z")),
         }
     }

@@ -302,7 +302,8 @@ impl Source for Upstream {
         // Rows are slices of the body, which lives until they are laid out elsewhere.
         let pages = self.counters.pages.clone();
         let span = (self.settings.dates == Dates::Sent).then_some(page.span);
-        let asked = AskedFor { agent: Some(subject.agent), number: Some(page.number), span };
+        let asked =
+            AskedFor { agent: Some(subject.agent), number: Some(page.number), size: Some(page.size), span };
         self.ask(ask, move |body| page::compared(&pages.count(body), &asked)).boxed()
     }
 

@@ -1,4 +1,4 @@
-use crate::domain::{AgentId, Filters, MAX_PAGE_SIZE, PageOf, Rounding, Span, Timestamp};
+use crate::domain::{AgentId, Filters, PageOf, Rounding, Span, Timestamp};
 
 use super::mismatch::Asked;
 use super::settings::Dates;
@@ -17,7 +17,7 @@ pub(super) fn of_page(filters: &Filters, page: PageOf, dates: Dates) -> String {
     }
     query.extend_pairs(filters.pairs());
     query.append_pair("page_number", &page.number.to_string());
-    query.append_pair("page_size", &MAX_PAGE_SIZE.to_string());
+    query.append_pair("page_size", &page.size.to_string());
     query.finish()
 }
 
@@ -32,6 +32,7 @@ pub(super) fn asked(agent: AgentId, query: &str) -> Asked {
     Asked {
         agent: Some(agent),
         number: only("page_number").and_then(|number| number.parse().ok()).filter(|&number| number > 0),
+        size: None,
         span: ends.and_then(|(from, to)| Span::new(from, to)),
     }
 }
@@ -47,7 +48,7 @@ mod tests {
     fn page() -> PageOf {
         let at = |text| Timestamp::parse(text, Rounding::Down).unwrap();
         let span = Span::new(at("2026-01-01T00:00:00Z"), at("2026-01-08T00:00:00Z")).unwrap();
-        PageOf { span, number: 3 }
+        PageOf { span, number: 3, size: 50 }
     }
 
     #[test]

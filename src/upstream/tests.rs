@@ -140,7 +140,7 @@ impl Fake {
         let at = |text| Timestamp::parse(text, Rounding::Down).unwrap();
         let span = Span::new(at("2026-01-01T00:00:00Z"), at("2026-01-02T00:00:00Z")).unwrap();
         let subject = Subject { credential: credential(), agent: agent(), filters: Filters::default() };
-        self.upstream.page(&subject, PageOf { span, number }, &turn(retry_for)).await
+        self.upstream.page(&subject, PageOf { span, number, size: 50 }, &turn(retry_for)).await
     }
 }
 

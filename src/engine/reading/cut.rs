@@ -1,18 +1,22 @@
 //! Cutting: reading a span in pieces of which each is one page, and so beyond doubt.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
+use super::beliefs::Beliefs;
 use super::piece::{AskedAt, Piece, place};
-use super::reader::{Desk, Ended, MAX_PAGES, Reader, endless, inconsistent};
+use super::reader::{Desk, Ended, MAX_PAGES, REPEATS, Reader, endless, inconsistent};
 use super::rounds::{Belief, Rounds};
 use super::walk::Dates;
-use crate::domain::{Page, Span, Timestamp};
+use crate::domain::{Page, PageOf, Row, RowId, Span, Timestamp};
 
-/// How many rows seen earlier a piece is cut to: a page, less what may have come since.
-const ROWS_A_PIECE: usize = 42;
+/// How many pages in a row may have nothing but rows of earlier ones: rows of one second may change places.
+const MAX_REPEATS: u32 = 3;
+
+/// What is wrong with a page that has fewer rows than its total says.
+const LACKS: &str = "a page has fewer rows than its total says, and no more follow";
 
 /// How many empty pages that promise more are believed to be a passing fault.
 const MAX_EMPTY_PAGES: u32 = 3;
@@ -30,11 +34,63 @@ const MAX_PAGES_A_SECOND: u32 = 200;
 /// The narrowest span that can be asked for with certainty.
 const SECOND: Duration = Duration::from_secs(1);
 
+/// A part of a region, still to be read.
+#[derive(Clone, Copy)]
+struct Part {
+    span: Span,
+    look: Look,
+}
+
+/// Whether a part is read to find out which of `has_more` and `total` is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Look {
+    First,
+    Second,
+}
+
+/// A span of which a page had fewer rows than its total said.
+struct Doubt {
+    span: Span,
+    rows: usize,
+    /// How many rows parts of the span had so far.
+    found: usize,
+}
+
+impl Doubt {
+    /// Whether a page of a part shows that more rows are there than the doubtful page had.
+    fn is_confirmed_by(&self, part: Span, rows: usize) -> bool {
+        self.span.covers(part) && self.found + rows > self.rows
+    }
+}
+
+/// What a page tells of its region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    /// It has all rows.
+    All,
+    /// There are more.
+    More,
+    /// It says that it has all rows, and that there are more of them.
+    LessThanItsTotal,
+    /// It has none, and says that there are more.
+    Nothing,
+}
+
+fn told(page: &Page, beliefs: &Beliefs) -> Told {
+    match page.rows.len() {
+        0 if beliefs.has_more && page.has_more => Told::Nothing,
+        _ if beliefs.says_more(page) => Told::More,
+        rows if beliefs.lacks(page.total, rows as u64) => Told::LessThanItsTotal,
+        _ => Told::All,
+    }
+}
+
 impl Reader<'_> {
     /// Reads a region in pieces that are one page each, newest first. `first` is its first page, if it is there.
     ///
     /// A page that promises more says nothing of its region, in whatever order it comes: it only tells how densely
-    /// rows lie, and so where to cut. Every piece given is one answer that says "no more".
+    /// rows lie, and so where to cut. Every piece given is one answer that says "no more", and that its `total` does not
+    /// contradict.
     pub(super) fn cut<'s>(
         &'s self,
         region: Span,
@@ -42,47 +98,135 @@ impl Reader<'_> {
         desk: &'s dyn Desk,
     ) -> BoxFuture<'s, Result<(), Ended>> {
         Box::pin(async move {
-            let mut left = VecDeque::from([region]);
-            let (mut empty_pages, mut fitting) = (0, None);
-            while let Some(region) = left.pop_front() {
-                let (page, asked_at, region) = match first.take() {
-                    Some((page, asked_at)) => (page, asked_at, region),
+            let mut left = VecDeque::from([Part { span: region, look: Look::First }]);
+            let (mut empty_pages, mut fitting, mut doubt) = (0, None, None::<Doubt>);
+            while let Some(part) = left.pop_front() {
+                let (page, asked_at, Part { span: region, look }) = match first.take() {
+                    Some((page, asked_at)) => (page, asked_at, part),
                     None => {
-                        let (region, rest) = topmost(region, fitting);
-                        rest.into_iter().for_each(|rest| left.push_front(rest));
+                        let (span, rest) = topmost(part.span, fitting);
+                        rest.into_iter().for_each(|span| left.push_front(Part { span, ..part }));
                         desk.room(0).await?;
-                        let (page, asked_at) = self.page(region.outward(), 1, Dates::Kept, desk).await?;
-                        (page, asked_at, region)
+                        let (page, asked_at) =
+                            self.page(self.first(span.outward()), Dates::Kept, desk).await?;
+                        (page, asked_at, Part { span, ..part })
                     }
                 };
                 let asked = region.outward();
-                if !page.has_more {
-                    fitting = Some(fitting_width(region, page.rows.len()));
-                    let rows = place(page, None, region, asked_at.ours);
-                    desk.give(Piece::new(region, rows, asked_at));
-                    continue;
-                }
-                if page.rows.is_empty() {
-                    empty_pages += 1;
-                    if empty_pages > MAX_EMPTY_PAGES {
-                        return Err(inconsistent(region, "an empty page says that more follow"));
+                if doubt.as_ref().is_some_and(|doubt| doubt.is_confirmed_by(region, page.rows.len()))
+                    && let Some(doubt) = doubt.take()
+                {
+                    self.learned.disbelieve_has_more();
+                    if page.rows.len() <= doubt.rows {
+                        self.learned.resized(doubt.rows);
                     }
-                    left.push_front(region);
-                    continue;
                 }
-                if asked.width() <= SECOND {
-                    self.rounds(region, asked, Dates::Kept, desk).await?;
-                    continue;
+                let told = match self.told(&page, look, asked, desk).await? {
+                    told @ Told::LessThanItsTotal if look == Look::Second => {
+                        self.beside(told, left.front().copied(), desk).await?
+                    }
+                    told @ (Told::All | Told::More | Told::LessThanItsTotal | Told::Nothing) => told,
+                };
+                let is_divisible = asked.width() > SECOND;
+                match told {
+                    Told::All => {
+                        if look == Look::First {
+                            let most = self.learned.beliefs().rows_a_piece();
+                            fitting = Some(fitting_width(region, page.rows.len(), most));
+                        }
+                        let rows = place(page, None, region, asked_at.ours);
+                        if let Some(doubt) = doubt.as_mut().filter(|doubt| doubt.span.covers(region)) {
+                            doubt.found += rows.len();
+                        }
+                        desk.give(Piece::new(region, rows, asked_at));
+                        continue;
+                    }
+                    Told::Nothing => {
+                        empty_pages += 1;
+                        if empty_pages > MAX_EMPTY_PAGES {
+                            return Err(inconsistent(region, "an empty page says that more follow"));
+                        }
+                        left.push_front(Part { span: region, look });
+                        continue;
+                    }
+                    Told::LessThanItsTotal if !is_divisible && look == Look::Second => {
+                        return Err(inconsistent(region, LACKS));
+                    }
+                    Told::LessThanItsTotal => {
+                        self.follow_up(region, LACKS)?;
+                        doubt.get_or_insert(Doubt { span: region, rows: page.rows.len(), found: 0 });
+                        if !is_divisible {
+                            left.push_front(Part { span: region, look: Look::Second });
+                            continue;
+                        }
+                    }
+                    Told::More if !is_divisible => {
+                        self.rounds(region, asked, Dates::Kept, desk).await?;
+                        continue;
+                    }
+                    Told::More => {}
                 }
                 let instants: Vec<Timestamp> = page.rows.iter().filter_map(|row| row.created_at).collect();
-                let at = cut_point(region, &instants);
-                fitting = region.after(at).map(Span::width);
+                let (at, look) = match told {
+                    Told::LessThanItsTotal => (middle(region, &instants), Look::Second),
+                    Told::All | Told::More | Told::Nothing => {
+                        (cut_point(region, &instants, self.learned.beliefs().rows_a_piece()), look)
+                    }
+                };
+                fitting = region.after(at).map(Span::width).filter(|_| look == Look::First);
                 let (upper, lower) = (region.after(at.previous()), region.before(at));
                 // The upper part comes next.
-                lower.into_iter().chain(upper).for_each(|part| left.push_front(part));
+                lower.into_iter().chain(upper).for_each(|span| left.push_front(Part { span, look }));
             }
             Ok(())
         })
+    }
+
+    /// What a first page tells of its region.
+    async fn told(&self, page: &Page, look: Look, asked: Span, desk: &dyn Desk) -> Result<Told, Ended> {
+        let (mut beliefs, rows) = (self.learned.beliefs(), page.rows.len());
+        if beliefs.has_more && page.has_more && rows > 0 && !beliefs.is_full(rows) {
+            self.follow_up(asked, "a page that is not full says that more follow")?;
+            let second = PageOf { number: 2, ..self.first(asked) };
+            let (second, _) = self.page(second, Dates::Kept, desk).await?;
+            let seen: HashSet<&RowId> = page.rows.iter().map(|row| &row.id).collect();
+            let is_new = |row: &Row| !seen.contains(&row.id);
+            match second.rows.is_empty() {
+                true => self.learned.disbelieve_has_more(),
+                false if second.rows.iter().any(is_new) => {
+                    self.learned.resized(rows);
+                    return Ok(Told::More);
+                }
+                false => return Err(inconsistent(asked, REPEATS)),
+            }
+            beliefs = self.learned.beliefs();
+        }
+        let told = told(page, &beliefs);
+        let is_cut_off = match asked.width() > SECOND {
+            true => beliefs.is_full(rows),
+            // The largest page seen may have been this one: a second can't tell by smaller ones.
+            false => rows >= beliefs.size() as usize,
+        };
+        if told == Told::LessThanItsTotal && look == Look::Second && !is_cut_off {
+            // Nothing turned up in a part of the span either, and this page was not cut off.
+            self.learned.disbelieve_total();
+            return Ok(Told::All);
+        }
+        Ok(told)
+    }
+
+    /// What the part below tells of one that may be cut off: a page that is not, and has fewer rows than its total, too.
+    async fn beside(&self, told: Told, below: Option<Part>, desk: &dyn Desk) -> Result<Told, Ended> {
+        let Some(below) = below.filter(|below| below.look == Look::Second) else { return Ok(told) };
+        self.follow_up(below.span, LACKS)?;
+        let (page, _) = self.page(self.first(below.span.outward()), Dates::Kept, desk).await?;
+        let beliefs = self.learned.beliefs();
+        let is_wrong = beliefs.lacks(page.total, page.rows.len() as u64) && !beliefs.says_more(&page);
+        if !is_wrong || beliefs.is_full(page.rows.len()) {
+            return Ok(told);
+        }
+        self.learned.disbelieve_total();
+        Ok(Told::All)
     }
 
     /// Reads all pages of a list again and again, until rounds bring nothing new.
@@ -96,6 +240,7 @@ impl Reader<'_> {
         let mut rounds = Rounds::new(region);
         let most_pages = if asked.width() <= SECOND { MAX_PAGES_A_SECOND } else { MAX_PAGES };
         let (mut first_asked_at, mut rest) = (None, FIRST_REST);
+        let size = self.learned.beliefs().size();
         for _ in 0..MAX_ROUNDS {
             rounds.begin();
             for number in 1.. {
@@ -103,13 +248,17 @@ impl Reader<'_> {
                     return Err(endless(asked));
                 }
                 desk.room(0).await?;
-                let (mut page, asked_at) = self.page(asked, number, dates, desk).await?;
+                let (mut page, asked_at) =
+                    self.page(PageOf { span: asked, number, size }, dates, desk).await?;
                 page.total = page.total.filter(|_| !self.subject.filters.can_change());
                 first_asked_at.get_or_insert(asked_at);
-                let has_more = page.has_more && !page.rows.is_empty();
+                let has_more = self.learned.beliefs().says_more(&page) && !page.rows.is_empty();
                 rounds.take(page);
                 if !has_more {
                     break;
+                }
+                if rounds.repeats() >= MAX_REPEATS {
+                    return Err(inconsistent(asked, REPEATS));
                 }
             }
             if let (Belief::Whole, Some(asked_at)) = (rounds.end(), first_asked_at) {
@@ -134,12 +283,12 @@ impl Reader<'_> {
     }
 }
 
-/// Cuts a span into pieces of about [`ROWS_A_PIECE`] of the instants seen in it, newest first.
-pub(super) fn cut_at(rest: Span, mut seen: Vec<Timestamp>) -> Vec<Span> {
+/// Cuts a span into pieces of about so many of the instants seen in it, newest first.
+pub(super) fn cut_at(rest: Span, mut seen: Vec<Timestamp>, rows_a_piece: usize) -> Vec<Span> {
     seen.sort_unstable();
     let mut pieces = Vec::new();
     let mut left = Some(rest);
-    for instant in seen.iter().rev().skip(ROWS_A_PIECE - 1).step_by(ROWS_A_PIECE) {
+    for instant in seen.iter().rev().skip(rows_a_piece - 1).step_by(rows_a_piece) {
         let at = instant.floor_second();
         let Some(span) = left else { break };
         if at > span.from() && at <= span.to() {
@@ -158,17 +307,17 @@ fn topmost(region: Span, fitting: Option<Duration>) -> (Span, Option<Span>) {
     parts.unwrap_or((region, None))
 }
 
-/// How wide a piece would be that holds [`ROWS_A_PIECE`] rows where this one held so many; at most twice as wide.
-fn fitting_width(region: Span, rows: usize) -> Duration {
-    let factor = ROWS_A_PIECE as f64 / rows.max(1) as f64;
+/// How wide a piece would be that holds `rows_a_piece` rows where this one held so many; at most twice as wide.
+fn fitting_width(region: Span, rows: usize, rows_a_piece: usize) -> Duration {
+    let factor = rows_a_piece as f64 / rows.max(1) as f64;
     region.width().mul_f64(factor.clamp(0.5, 2.0)).max(SECOND)
 }
 
 /// Where to cut a region whose first page promises more: below about a page of rows if they come newest first, else
 /// in the middle of those seen.
-fn cut_point(region: Span, instants: &[Timestamp]) -> Timestamp {
+fn cut_point(region: Span, instants: &[Timestamp], rows_a_piece: usize) -> Timestamp {
     let is_newest_first = instants.is_sorted_by(|newer, older| newer >= older);
-    let fortieth = instants.get(ROWS_A_PIECE - 1).filter(|_| is_newest_first).map(|at| at.floor_second());
+    let fortieth = instants.get(rows_a_piece - 1).filter(|_| is_newest_first).map(|at| at.floor_second());
     let is_inside =
         |at: &Timestamp| *at > region.from() && *at <= region.to() && *at > region.outward().from();
     fortieth.filter(is_inside).unwrap_or_else(|| middle(region, instants))

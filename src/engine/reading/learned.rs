@@ -1,33 +1,41 @@
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use tokio::time::Instant;
+
+use super::beliefs::Beliefs;
 use super::walk::{Dates, Ending, Order, Walk};
-use crate::domain::Status;
+use crate::domain::{Span, Status};
+use crate::engine::AskError;
 
 /// The most statuses that are remembered as no filters; upstream knows some twenty.
 const MAX_REFUSED: usize = 32;
 
-/// What was found out about how upstream answers for one scope. Only ever a reason to read otherwise, never one to
-/// believe less proof.
+/// For how long a list that contradicts itself is not read again, and how many of them are remembered for a scope.
+const CONTRADICTED_FOR: Duration = Duration::from_mins(1);
+const MAX_CONTRADICTIONS: usize = 64;
+
+/// What was found out about how upstream answers for one scope.
 #[derive(Debug)]
 pub(in crate::engine) struct Learned {
-    total: AtomicU8,
     dates: Dates,
+    beliefs: Mutex<Beliefs>,
     order: AtomicU8,
     ending: AtomicU8,
     refused: Mutex<Vec<Status>>,
     repairs: AtomicU64,
     ordered_pages: AtomicU64,
     falls_short: AtomicBool,
+    contradictions: Mutex<Vec<Contradiction>>,
 }
 
-/// What upstream's `total` was found to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::engine) enum Total {
-    /// Nothing known, or it counts the rows of the question.
-    Plausible,
-    /// It counts something else, so that no walk can be planned by it.
-    Other,
+/// A span whose list contradicts itself.
+#[derive(Clone, Debug)]
+struct Contradiction {
+    span: Span,
+    found_at: Instant,
+    error: AskError,
 }
 
 impl Learned {
@@ -35,39 +43,84 @@ impl Learned {
     pub(in crate::engine) fn nothing(dates: Dates) -> Self {
         Self {
             dates,
-            total: AtomicU8::default(),
+            beliefs: Mutex::default(),
             order: AtomicU8::default(),
             ending: AtomicU8::default(),
             refused: Mutex::default(),
             repairs: AtomicU64::default(),
             ordered_pages: AtomicU64::default(),
             falls_short: AtomicBool::default(),
+            contradictions: Mutex::default(),
         }
     }
 
-    pub(super) fn total(&self) -> Total {
-        if self.total.load(Ordering::Relaxed) == 0 { Total::Plausible } else { Total::Other }
+    fn lock(&self) -> MutexGuard<'_, Beliefs> {
+        self.beliefs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether nothing is made of a walk that brings fewer rows than its total says. Where the list is newest first and
-    /// keeps to the dates, that is what the total was found to be; elsewhere the walk before fell short as well.
-    pub(super) fn is_used_to_short(&self, order: Order) -> bool {
-        match (order, self.dates) {
-            (Order::NewestFirst, Dates::Kept) => self.total() == Total::Other,
-            (Order::NewestFirst | Order::Other, _) => self.falls_short.load(Ordering::Relaxed),
+    /// What is believed of upstream's pages now.
+    pub(super) fn beliefs(&self) -> Beliefs {
+        let mut beliefs = self.lock();
+        beliefs.refresh(Instant::now());
+        *beliefs
+    }
+
+    /// Notes the size of a page.
+    pub(super) fn saw(&self, rows: usize) {
+        self.lock().saw(rows);
+    }
+
+    /// Pages have no more than this many rows, though more were asked for.
+    pub(super) fn resized(&self, rows: usize) {
+        self.lock().resize(rows, Instant::now());
+    }
+
+    /// Rows contradict `has_more`.
+    pub(super) fn disbelieve_has_more(&self) {
+        self.lock().has_more = false;
+    }
+
+    /// `total` counts something else than the rows of the question.
+    pub(super) fn disbelieve_total(&self) {
+        self.lock().total = false;
+    }
+
+    /// Numbered pages leave rows out.
+    pub(super) fn disbelieve_numbers(&self) {
+        self.lock().numbers = false;
+    }
+
+    /// Takes over what a walk found out.
+    pub(super) fn learn_from(&self, walk: &Walk) {
+        let (found, mut beliefs) = (walk.beliefs(), self.lock());
+        beliefs.has_more &= found.has_more;
+        beliefs.total &= found.total;
+    }
+
+    /// Why a span is not read for now: a list within it contradicted itself a short while ago.
+    pub(in crate::engine) fn contradiction(&self, span: Span) -> Option<AskError> {
+        let mut known = self.contradictions.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|known| known.found_at.elapsed() < CONTRADICTED_FOR);
+        known.iter().find(|known| known.span.intersection(span).is_some()).map(|known| known.error.clone())
+    }
+
+    /// Remembers a list that contradicts itself.
+    pub(in crate::engine) fn contradicted(&self, span: Span, error: &AskError) {
+        let mut known = self.contradictions.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= MAX_CONTRADICTIONS {
+            known.remove(0);
         }
+        known.push(Contradiction { span, found_at: Instant::now(), error: error.clone() });
     }
 
-    /// A walk was proven. In a list that is not newest first a total that counts something else is still the best
-    /// there is to plan by.
+    /// Notes that a walk without dates fell short of its total; whether the one before did, too.
+    pub(super) fn fell_short(&self) -> bool {
+        self.falls_short.swap(true, Ordering::Relaxed)
+    }
+
+    /// A walk was proven.
     pub(super) fn walked(&self, walk: &Walk) {
-        if let (Some(total), Some(rows)) = (walk.total(), walk.count()) {
-            self.falls_short.store(rows < total, Ordering::Relaxed);
-        }
-        if let (Order::NewestFirst, Some(rows)) = (walk.order(), walk.count()) {
-            let is_other = walk.total().is_some_and(|total| total != rows);
-            self.total.store(u8::from(is_other), Ordering::Relaxed);
-        }
+        self.falls_short.store(false, Ordering::Relaxed);
         if walk.has_shown_order() {
             self.ending.store(1, Ordering::Relaxed);
         }
@@ -77,7 +130,7 @@ impl Learned {
     }
 
     /// Where a walk may end: below its region once a whole list was seen to be newest first, and none to be otherwise
-    /// since. That matters where the dates are ignored; else a list ends with its region.
+    /// since. That matters where upstream takes no dates; else a list ends with its region.
     pub(super) fn ending(&self) -> Ending {
         match self.dates {
             Dates::Ignored if self.ending.load(Ordering::Relaxed) == 1 => Ending::BelowRegion,

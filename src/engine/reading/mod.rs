@@ -8,6 +8,7 @@
 //! Bounds: while all who wait are streams, a reading stays no more than a fan-out of pages ahead of the fastest. When
 //! the last of those who wait leaves, it is canceled at once, whatever it waits for. What it proved until then is kept.
 
+mod beliefs;
 mod cut;
 mod learned;
 mod piece;
@@ -15,6 +16,7 @@ mod reader;
 mod rounds;
 mod ticket;
 mod walk;
+mod walking;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};

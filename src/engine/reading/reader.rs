@@ -7,24 +7,23 @@
 //! What can't be cut any further is one second with more rows than a page; it is read round after round, until
 //! rounds bring nothing new.
 //!
-//! Left out on purpose: page sizes under the maximum (more requests for the same proof), and cuts within a second
-//! (whether upstream compares microseconds is not known).
+//! What upstream says of its pages is believed until it contradicts itself; then a few more requests tell what is wrong.
+//!
+//! Left out on purpose: page sizes under the maximum where upstream keeps to it (more requests for the same proof), and
+//! cuts within a second (whether upstream compares microseconds is not known).
 
-use std::collections::VecDeque;
-use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::cut::cut_at;
-use super::learned::{Learned, Total};
+use super::learned::Learned;
 use super::piece::{AskedAt, Piece, has_strays};
-use super::walk::{Dates, Extent, Order, Step, Walk};
-use crate::domain::{NewRow, Page, PageOf, Span, Timestamp};
+use super::walk::Dates;
+use crate::domain::{MAX_PAGE_SIZE, Page, PageOf, Span};
 use crate::engine::{AskError, clock::Clock, opening::Opening};
 use crate::source::{Departure, Source, SourceError, Subject, Turn};
 
@@ -36,7 +35,7 @@ pub(super) const MAX_PAGES: u32 = 20_000;
 pub(in crate::engine) enum Ended {
     /// Nobody waits for it any more, or the gateway stops.
     Unwanted,
-    /// The list turned out not to be newest first, after part of it was given out as if it were.
+    /// The list turned out not to be newest first, or its numbered pages to leave rows out, after part of it was given out.
     Disordered,
     /// It can't be read, or not proven.
     Failed(AskError),
@@ -48,23 +47,8 @@ impl From<SourceError> for Ended {
     }
 }
 
-/// How often a list of everything is walked before it is read in rounds.
-const MAX_WALKS: usize = 4;
-
-/// How a walk went.
-enum Walked {
-    /// All of its region was given.
-    Whole,
-    /// The proof failed. This is left of the region, and at these instants rows were seen.
-    Broken { rest: Span, seen: Vec<Timestamp> },
-}
-
-/// What came back on behalf of a walk.
-enum Landed {
-    Page(u32, Page),
-    /// All rows of an instant.
-    Tie(Timestamp, Vec<NewRow>),
-}
+/// The most requests that a reading spends on contradictions, beyond those for its pages.
+const MAX_FOLLOW_UPS: u32 = 8;
 
 /// Who takes what a reader proves.
 pub(in crate::engine) trait Desk: Sync {
@@ -109,6 +93,8 @@ pub(in crate::engine) struct Reader<'a> {
     pub(in crate::engine) in_flight: Arc<Semaphore>,
     /// How many pages one walk asks for at once.
     pub(in crate::engine) fan_out: usize,
+    /// How many requests went to contradictions so far.
+    pub(in crate::engine) follow_ups: AtomicU32,
 }
 
 impl Reader<'_> {
@@ -123,67 +109,31 @@ impl Reader<'_> {
         }
     }
 
-    /// Reads a region of a list that keeps to the dates.
-    async fn dated(&self, region: Span, desk: &dyn Desk) -> Result<(), Ended> {
-        desk.room(0).await?;
-        let (first, asked, asked_at) = match self.opened(region, desk).await? {
-            Some((page, asked, asked_at)) => (self.within_dates(page, asked)?, asked, asked_at),
-            None => {
-                let asked = region.outward();
-                let (page, asked_at) = self.page(asked, 1, Dates::Kept, desk).await?;
-                (page, asked, asked_at)
-            }
-        };
-        if first.has_more && !self.is_walkable(&first) {
-            return self.cut(region, Some((first, asked_at)), desk).await;
-        }
-        let order = self.learned.order();
-        let walk = Walk::new(region, Dates::Kept, order, self.learned.ending(), asked_at);
-        match self.number(walk, asked, Dates::Kept, first, desk).await? {
-            Walked::Whole => Ok(()),
-            Walked::Broken { rest, seen } => self.repair(rest, seen, desk).await,
-        }
+    /// The first page of what is asked.
+    pub(super) fn first(&self, span: Span) -> PageOf {
+        PageOf { span, number: 1, size: self.learned.beliefs().size() }
     }
 
-    /// Whether a list of several pages can be walked by its totals, and parts of it be asked for alone otherwise.
-    fn is_walkable(&self, first: &Page) -> bool {
-        self.has_telling_total(first) && self.learned.total() == Total::Plausible
-    }
-
-    /// Whether totals tell when the list moves.
+    /// Counts a request that only a contradiction makes necessary.
     ///
-    /// Without one nothing tells of a row that left. Under a filter on what changes one row may leave while another
-    /// enters further down: no total tells that, and no row comes twice.
-    fn has_telling_total(&self, first: &Page) -> bool {
-        first.total.is_some() && !self.subject.filters.can_change()
-    }
-
-    /// Reads a region out of a list of everything: walks it, anew where the proof fails, since no part of it can be
-    /// asked for alone; without totals, and in the end, in rounds.
-    async fn undated(&self, region: Span, desk: &dyn Desk) -> Result<(), Ended> {
-        let mut left = region;
-        for _ in 0..MAX_WALKS {
-            let asked = left.outward();
-            desk.room(0).await?;
-            let (first, asked_at) = self.page(asked, 1, Dates::Ignored, desk).await?;
-            if first.has_more && !self.has_telling_total(&first) {
-                break;
-            }
-            let (order, ending) = (self.learned.order(), self.learned.ending());
-            let walk = Walk::new(left, Dates::Ignored, order, ending, asked_at);
-            match self.number(walk, asked, Dates::Ignored, first, desk).await? {
-                Walked::Whole => return Ok(()),
-                Walked::Broken { rest, .. } => left = rest,
-            }
-            self.learned.repaired();
+    /// # Errors
+    /// If there were too many.
+    pub(super) fn follow_up(&self, span: Span, what: &str) -> Result<(), Ended> {
+        match self.follow_ups.fetch_add(1, Ordering::Relaxed) < MAX_FOLLOW_UPS {
+            true => Ok(()),
+            false => Err(inconsistent(span, &format!("upstream contradicts itself: {what}"))),
         }
-        self.rounds(left, left.outward(), Dates::Ignored, desk).await
     }
 
     /// The first page of a region, what it was asked as and when, if it was on its way already and is of the region
     /// alone.
-    async fn opened(&self, region: Span, desk: &dyn Desk) -> Result<Option<(Page, Span, AskedAt)>, Ended> {
-        let Some(opening) = self.opening else { return Ok(None) };
+    pub(super) async fn opened(
+        &self,
+        region: Span,
+        desk: &dyn Desk,
+    ) -> Result<Option<(Page, Span, AskedAt)>, Ended> {
+        let is_usual = |_: &&Opening| self.learned.beliefs().size() as usize == MAX_PAGE_SIZE;
+        let Some(opening) = self.opening.filter(is_usual) else { return Ok(None) };
         let _permit = self.in_flight.acquire().await.map_err(|_| Ended::Unwanted)?;
         desk.wanted()?;
         let around = region.outward();
@@ -197,153 +147,9 @@ impl Reader<'_> {
         let asked_at = self.clock.asked_at(went_at, self.source);
         Ok(page.map(|page| {
             desk.count(Pages::Read { sent_at: went_at });
+            self.learned.saw(page.rows.len());
             (page, opening.asked, asked_at)
         }))
-    }
-
-    /// Reads the pages of a walk after its first, several at once.
-    async fn number(
-        &self,
-        mut walk: Walk,
-        asked: Span,
-        dates: Dates,
-        first: Page,
-        desk: &dyn Desk,
-    ) -> Result<Walked, Ended> {
-        let mut step = walk.take(1, first);
-        let mut flights = FuturesUnordered::new();
-        let mut landed = VecDeque::new();
-        // The next page to ask for, and the last that there is, once one said so.
-        let (mut next, mut end) = (2u32, u32::MAX);
-        loop {
-            match step {
-                Step::Going => {
-                    if walk.order() == Order::NewestFirst {
-                        self.learned.ordered_page();
-                    }
-                    if let Some(piece) = walk.proven(Extent::Prefix) {
-                        desk.give(piece);
-                    }
-                }
-                Step::Tied(instant) => {
-                    flights.push(self.tied(instant, desk));
-                    step = walk.go_on();
-                    continue;
-                }
-                Step::Again(number) => {
-                    flights.push(self.numbered(asked, number, dates, desk));
-                    step = walk.go_on();
-                    continue;
-                }
-                Step::Whole if self.is_short_of_a_trusted_total(&walk) => {
-                    self.learned.walked(&walk);
-                    let Some(rest) = walk.rest() else { return Ok(Walked::Whole) };
-                    return Ok(Walked::Broken { rest, seen: walk.seen() });
-                }
-                Step::Whole => {
-                    self.learned.walked(&walk);
-                    walk.proven(Extent::Whole).into_iter().for_each(|piece| desk.give(piece));
-                    return Ok(Walked::Whole);
-                }
-                Step::Broken { rest, seen } => {
-                    walk.proven(Extent::Prefix).into_iter().for_each(|piece| desk.give(piece));
-                    return Ok(Walked::Broken { rest: walk.rest().unwrap_or(rest), seen });
-                }
-                Step::Disordered => {
-                    self.learned.disordered();
-                    return Err(Ended::Disordered);
-                }
-            }
-            let planned = walk.planned().min(MAX_PAGES);
-            desk.count(Pages::Planned(planned));
-            if walk.accepted() >= MAX_PAGES {
-                return Err(endless(asked));
-            }
-            // What has arrived makes room for other pages, and these are on the wire before it is looked at.
-            let first = loop {
-                // Where the dates are ignored, any page may tell that the rest lies below the region.
-                let is_clear = dates == Dates::Kept || landed.is_empty();
-                let may_ask =
-                    !walk.is_over() && is_clear && next <= planned.min(end) && flights.len() < self.fan_out;
-                let mut room = pin!(desk.room(flights.len()));
-                tokio::select! {
-                    biased;
-                    room = &mut room, if may_ask => {
-                        if let Err(ended) = room {
-                            break landed.pop_front().unwrap_or(Err(ended));
-                        }
-                        flights.push(self.numbered(asked, next, dates, desk));
-                        next += 1;
-                    }
-                    Some(another) = flights.next(), if !flights.is_empty() => {
-                        // The page that was the last may be asked for once more, and not be it any longer.
-                        match &another {
-                            Ok(Landed::Page(number, page)) if !page.has_more => end = end.min(*number),
-                            Ok(Landed::Page(number, _)) if *number >= end => end = u32::MAX,
-                            Ok(_) | Err(_) => {}
-                        }
-                        landed.push_back(another);
-                    }
-                    () = std::future::ready(()), if !landed.is_empty() => {
-                        if let Some(first) = landed.pop_front() {
-                            break first;
-                        }
-                    }
-                    else => break Err(inconsistent(asked, "the list ends in one way and then in another")),
-                }
-            };
-            step = match first? {
-                Landed::Page(number, page) => walk.take(number, page),
-                Landed::Tie(instant, rows) => walk.untie(instant, rows),
-            };
-        }
-    }
-
-    /// Whether a walk brought fewer rows than its total promised, and nothing tells yet that the total counts something
-    /// else: a page that came empty by mistake looks like this too. What is left is then read once more, in
-    /// pieces that are beyond doubt; if they bring no more rows, the total is one of the other kind.
-    fn is_short_of_a_trusted_total(&self, walk: &Walk) -> bool {
-        let (Some(total), Some(count)) = (walk.total(), walk.count()) else { return false };
-        // A single page with rows that says "no more" is one moment's answer.
-        let is_doubtful = count == 0 || walk.accepted() > 1;
-        is_doubtful && count < total && !self.learned.is_used_to_short(walk.order())
-    }
-
-    fn numbered<'s>(
-        &'s self,
-        asked: Span,
-        number: u32,
-        dates: Dates,
-        desk: &'s dyn Desk,
-    ) -> BoxFuture<'s, Result<Landed, Ended>> {
-        Box::pin(async move { Ok(Landed::Page(number, self.page(asked, number, dates, desk).await?.0)) })
-    }
-
-    /// Reads the rows of one instant apart.
-    fn tied<'s>(&'s self, instant: Timestamp, desk: &'s dyn Desk) -> BoxFuture<'s, Result<Landed, Ended>> {
-        Box::pin(async move {
-            let shelf = Shelf { desk, pieces: std::sync::Mutex::default() };
-            self.cut(Span::at(instant), None, &shelf).await?;
-            let pieces = shelf.pieces.into_inner().unwrap_or_default();
-            Ok(Landed::Tie(instant, pieces.into_iter().flat_map(|piece| piece.rows).collect()))
-        })
-    }
-
-    /// Reads what a broken walk left: cut where rows were seen, several pieces at once, given out in order.
-    async fn repair(&self, rest: Span, seen: Vec<Timestamp>, desk: &dyn Desk) -> Result<(), Ended> {
-        self.learned.repaired();
-        let pieces = cut_at(rest, seen);
-        let reads = pieces.into_iter().map(|piece| async move {
-            let shelf = Shelf { desk, pieces: std::sync::Mutex::default() };
-            let end = self.cut(piece, None, &shelf).await;
-            (end, shelf.pieces.into_inner().unwrap_or_default())
-        });
-        let mut done = pin!(futures_util::stream::iter(reads).buffered(self.fan_out));
-        while let Some((end, pieces)) = done.next().await {
-            pieces.into_iter().for_each(|piece| desk.give(piece));
-            end?;
-        }
-        Ok(())
     }
 
     /// Reads a page, and says when it was asked for: when its request went, not when it began to wait for its turn.
@@ -352,14 +158,13 @@ impl Reader<'_> {
     /// Also if it has rows of another time.
     pub(super) async fn page(
         &self,
-        span: Span,
-        number: u32,
+        of: PageOf,
         dates: Dates,
         desk: &dyn Desk,
     ) -> Result<(Page, AskedAt), Ended> {
-        let (page, asked_at) = self.any_page(span, number, desk).await?;
+        let (page, asked_at) = self.any_page(of, desk).await?;
         match dates {
-            Dates::Kept => Ok((self.within_dates(page, span)?, asked_at)),
+            Dates::Kept => Ok((self.within_dates(page, of.span)?, asked_at)),
             Dates::Ignored => Ok((page, asked_at)),
         }
     }
@@ -367,20 +172,21 @@ impl Reader<'_> {
     /// The page, unless it has rows of another time than was asked for.
     ///
     /// Rows up to a second beyond come from a coarser comparison; they belong to the neighboring span.
-    fn within_dates(&self, page: Page, asked: Span) -> Result<Page, Ended> {
+    pub(super) fn within_dates(&self, page: Page, asked: Span) -> Result<Page, Ended> {
         if has_strays(&page, asked) {
             return Err(inconsistent(asked, STRAYS));
         }
         Ok(page)
     }
 
-    async fn any_page(&self, span: Span, number: u32, desk: &dyn Desk) -> Result<(Page, AskedAt), Ended> {
+    async fn any_page(&self, of: PageOf, desk: &dyn Desk) -> Result<(Page, AskedAt), Ended> {
         let _permit = self.in_flight.acquire().await.map_err(|_| Ended::Unwanted)?;
         desk.wanted()?;
         let turn = Turn { departure: Departure::default(), ..self.turn.clone() };
         desk.asks(&turn.departure);
         let began = Instant::now();
-        let page = self.source.page(self.subject, PageOf { span, number }, &turn).await?;
+        let page = self.source.page(self.subject, of, &turn).await?;
+        self.learned.saw(page.rows.len());
         let went_at = turn.departure.went_at().unwrap_or(began);
         desk.count(Pages::Read { sent_at: went_at });
         Ok((page, self.clock.asked_at(went_at, self.source)))
@@ -391,6 +197,9 @@ impl Reader<'_> {
 const STRAYS: &str = "upstream answers with executions created outside the dates that were asked for; if it takes no dates, \
     serve with `--window none`";
 
+/// What is wrong with a page that has nothing but rows of the one before.
+pub(super) const REPEATS: &str = "a page repeats the one before, and says that more follow";
+
 /// The list does not end.
 pub(super) fn endless(span: Span) -> Ended {
     inconsistent(span, "the list does not end")
@@ -399,34 +208,4 @@ pub(super) fn endless(span: Span) -> Ended {
 /// The list can't be proven whole.
 pub(super) fn inconsistent(span: Span, detail: &str) -> Ended {
     Ended::Failed(AskError::Inconsistent { span, detail: detail.to_owned() })
-}
-
-/// Keeps the pieces of one part of a repair until those above it are done.
-struct Shelf<'a> {
-    desk: &'a dyn Desk,
-    pieces: std::sync::Mutex<Vec<Piece>>,
-}
-
-impl Desk for Shelf<'_> {
-    fn room(&self, on_their_way: usize) -> BoxFuture<'_, Result<(), Ended>> {
-        self.desk.room(on_their_way)
-    }
-
-    fn wanted(&self) -> Result<(), Ended> {
-        self.desk.wanted()
-    }
-
-    fn give(&self, piece: Piece) {
-        if let Ok(mut pieces) = self.pieces.lock() {
-            pieces.push(piece);
-        }
-    }
-
-    fn asks(&self, departure: &Departure) {
-        self.desk.asks(departure);
-    }
-
-    fn count(&self, pages: Pages) {
-        self.desk.count(pages);
-    }
 }

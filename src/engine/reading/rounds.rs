@@ -34,6 +34,8 @@ pub(super) struct Rounds {
     pages: u32,
     /// Whether the last page said that no more follow.
     has_ended: bool,
+    /// How many of its last pages had nothing but rows of earlier ones.
+    repeats: u32,
     brought_new: bool,
     quiet: u32,
     /// The totals given in this round: none yet, or the one that all pages gave, or that they differ.
@@ -63,6 +65,7 @@ impl Rounds {
             positions: 0,
             pages: 0,
             has_ended: false,
+            repeats: 0,
             brought_new: false,
             quiet: 0,
             total: None,
@@ -77,14 +80,16 @@ impl Rounds {
         self.listed.clear();
         (self.length_before, self.length) = (self.length, 0);
         (self.positions, self.brought_new, self.total, self.before) = (0, false, None, None);
-        self.pages = 0;
+        (self.pages, self.repeats) = (0, 0);
     }
 
     pub(super) fn take(&mut self, page: Page) {
         self.length += page.rows.len();
         self.pages += 1;
         self.has_ended = !page.has_more;
+        let listed = self.listed.len();
         self.listed.extend(page.rows.iter().map(|row| row.id.clone()));
+        self.repeats = if self.listed.len() > listed { 0 } else { self.repeats + 1 };
         let total = self.total.get_or_insert(Ok(page.total));
         if *total != Ok(page.total) {
             *total = Err(Differ);
@@ -140,6 +145,11 @@ impl Rounds {
             Equal | Greater => self.quiet >= QUIET && (missed < 1e-3 || are_gone),
         };
         if is_enough { Belief::Whole } else { Belief::Open }
+    }
+
+    /// How many of this round's last pages had nothing but rows of earlier ones.
+    pub(super) const fn repeats(&self) -> u32 {
+        self.repeats
     }
 
     /// Whether the list has become longer since the round before.

@@ -26,12 +26,22 @@
 //! two pages, one may come twice and another not at all, though the list did not move: nothing else is in doubt then,
 //! so that instant alone is asked again ([`Step::Tied`]).
 //!
+//! A page that says "no more" while the total says that there are more is not taken for the last: the next page tells
+//! which of the two is wrong, and if it has no rows, the walk falls short of its total ([`Walk::missing`]).
+//!
 //! What the walk does about a proof that fails is not its business: it says which part of the span is left.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 
+use super::beliefs::Beliefs;
 use super::piece::{AskedAt, Piece, place};
-use crate::domain::{MAX_PAGE_SIZE, NewRow, Page, RowId, Span, Timestamp};
+use crate::domain::{NewRow, Page, RowId, Span, Timestamp};
+
+/// How many pages more than its total says a list may have before that is taken to count something else.
+const MAX_EXCESS_PAGES: u64 = 8;
+
+/// The most rows that are held of a list that can't be given out before its end.
+const MAX_HELD_ROWS: usize = 10_000;
 
 /// How many rows at the end of a page wait for the next one to confirm the order.
 const UNCONFIRMED: usize = 4;
@@ -102,6 +112,7 @@ pub(super) struct Walk {
     asked_at: AskedAt,
     order: Order,
     ending: Ending,
+    beliefs: Beliefs,
     /// That of the last page accepted.
     total: Option<u64>,
     full_page: usize,
@@ -116,6 +127,12 @@ pub(super) struct Walk {
     has_ended: bool,
     /// The last page that was asked for once more.
     asked_again: u32,
+    /// What the last page's `has_more` said.
+    said_more: bool,
+    /// Whether a page had nothing but rows of earlier ones.
+    has_repeated: bool,
+    /// Of all rows, those outside of the region and those that came twice included.
+    instants: Vec<Timestamp>,
     last_instant: Timestamp,
     /// Those of the last rows, for [`Self::confirmed`].
     last_few: VecDeque<Instants>,
@@ -131,15 +148,23 @@ pub(super) struct Walk {
 
 impl Walk {
     /// A walk to learn all of `region`, whose first page went upstream then.
-    pub(super) fn new(region: Span, dates: Dates, order: Order, ending: Ending, asked_at: AskedAt) -> Self {
+    pub(super) fn new(
+        region: Span,
+        dates: Dates,
+        order: Order,
+        ending: Ending,
+        asked_at: AskedAt,
+        beliefs: Beliefs,
+    ) -> Self {
         Self {
             region,
             dates,
             asked_at,
             order,
             ending,
+            beliefs,
             total: None,
-            full_page: MAX_PAGE_SIZE,
+            full_page: beliefs.size() as usize,
             waiting: BTreeMap::new(),
             accepted: 0,
             ids: HashSet::new(),
@@ -148,6 +173,9 @@ impl Walk {
             is_over: false,
             has_ended: false,
             asked_again: 0,
+            said_more: false,
+            has_repeated: false,
+            instants: Vec::new(),
             last_instant: Timestamp::MAX,
             last_few: VecDeque::with_capacity(UNCONFIRMED + 1),
             last_change: Timestamp::MAX,
@@ -188,7 +216,7 @@ impl Walk {
     /// How many pages the walk probably has: what the total says, or where it ends with its region, what is left of
     /// that at the rate of the pages so far. At least one more than there are.
     pub(super) fn planned(&self) -> u32 {
-        let by_total = self.total.map_or(0, |total| total.div_ceil(MAX_PAGE_SIZE as u64));
+        let by_total = self.total.map_or(0, |total| total.div_ceil(self.beliefs.size().into()));
         let by_total = u32::try_from(by_total).unwrap_or(u32::MAX);
         let planned = match self.ending {
             Ending::AtItsEnd => by_total,
@@ -201,14 +229,36 @@ impl Walk {
         planned.max(self.accepted + 1)
     }
 
-    /// The total that upstream gave last.
-    pub(super) const fn total(&self) -> Option<u64> {
-        self.total
+    /// What is believed of upstream's pages after those accepted.
+    pub(super) const fn beliefs(&self) -> Beliefs {
+        self.beliefs
     }
 
-    /// How many rows the accepted pages hold, those that came twice included; none before the list has ended.
-    pub(super) fn count(&self) -> Option<u64> {
-        self.has_ended.then_some(self.count)
+    /// Whether a page may be the last one that there is, as far as it alone tells.
+    pub(super) fn may_be_last(&self, number: u32, page: &Page) -> bool {
+        let position = u64::from(number - 1) * u64::from(self.beliefs.size()) + page.rows.len() as u64;
+        !self.beliefs.says_more(page) && !self.beliefs.lacks(page.total, position)
+    }
+
+    /// How many rows fewer than its total says the list had, if that is believed; none before it has ended.
+    pub(super) fn missing(&self) -> u64 {
+        let is_short = self.has_ended && self.beliefs.lacks(self.total, self.count);
+        self.total.filter(|_| is_short).map_or(0, |total| total - self.count)
+    }
+
+    /// Whether the walk broke at a page that had nothing but rows of earlier ones.
+    pub(super) const fn has_repeated(&self) -> bool {
+        self.has_repeated
+    }
+
+    /// How many rows were seen within a span.
+    pub(super) fn seen_within(&self, span: Span) -> usize {
+        self.instants.iter().filter(|at| span.contains(**at)).count()
+    }
+
+    /// How many rows wait to be given out.
+    pub(super) const fn held(&self) -> usize {
+        self.held.len()
     }
 
     /// Whether the whole list was seen to be newest first.
@@ -219,6 +269,11 @@ impl Walk {
     /// In which order the list comes, as far as seen.
     pub(super) const fn order(&self) -> Order {
         self.order
+    }
+
+    /// All that it is to learn.
+    pub(super) const fn region(&self) -> Span {
+        self.region
     }
 
     /// What is left of the region below what was given out.
@@ -238,7 +293,19 @@ impl Walk {
             self.total = page.total;
             self.full_page = page.rows.len();
         }
-        let is_short = page.has_more && page.rows.len() < self.full_page.max(1);
+        self.beliefs.saw(page.rows.len());
+        let after = self.count + page.rows.len() as u64;
+        let says_more = self.beliefs.says_more(&page);
+        let is_at_total = number > 1 && page.total == Some(after);
+        let is_short = says_more && page.rows.len() < self.full_page.max(1) && !is_at_total;
+        let excess = MAX_EXCESS_PAGES * u64::from(self.beliefs.size());
+        if self.beliefs.total && page.total.is_some_and(|total| after > total + excess) {
+            self.beliefs.total = false;
+            return self.broken(&page);
+        }
+        if self.held.len() > MAX_HELD_ROWS && self.dates == Dates::Kept {
+            return self.broken(&page);
+        }
         let growth = match (self.total, page.total) {
             (Some(before), Some(now)) if now < before && self.asked_again < number => {
                 self.asked_again = number;
@@ -266,17 +333,22 @@ impl Walk {
         let is_tie = growth == 0 && can_be_tied && doubles.iter().all(|at| *at == Some(seam));
         let is_unmoved = growth == 0 && doubles.is_empty();
         if !is_unmoved && !has_grown && !is_tie {
+            self.has_repeated = !page.rows.is_empty() && doubles.len() == page.rows.len();
             return self.broken(&page);
         }
-        let has_more = page.has_more;
+        let has_more = !page.rows.is_empty() && (says_more || self.beliefs.lacks(page.total, after));
+        // What the page before said of this one.
+        self.beliefs.has_more &= number == 1 || self.said_more != page.rows.is_empty();
+        self.said_more = page.has_more;
         self.total = page.total;
-        self.count += page.rows.len() as u64;
+        self.count = after;
         let before = (number > 1).then_some(self.last_instant);
         let mut rows = place(page, before, self.region, self.asked_at.ours);
         if has_grown {
             rows.retain(|row| !self.ids.contains(&row.row.id));
         }
         self.ids.extend(here);
+        self.instants.extend(rows.iter().map(|row| row.created_at));
         if let Err(step) = self.order_of(&rows) {
             return step;
         }

@@ -12,6 +12,7 @@ mod moving_lists;
 mod odd_lists;
 mod opening;
 mod organization;
+mod proofs;
 mod refresh;
 mod refusals;
 mod relays;

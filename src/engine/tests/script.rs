@@ -77,6 +77,8 @@ pub(super) struct Quirks {
 }
 
 type Hook = Box<dyn FnMut(&mut World, Timestamp) + Send>;
+/// How a list is cut into pages, given all its rows, what is asked for, and how many rows there are in all.
+pub(super) type Pager = Box<dyn FnMut(&[Row], PageOf, u64) -> Page + Send>;
 type Refusal = Box<dyn FnMut(u64) -> Option<SourceError> + Send>;
 
 pub(super) struct World {
@@ -84,6 +86,8 @@ pub(super) struct World {
     pub(super) quirks: Quirks,
     /// Before every page.
     pub(super) before_page: Option<Hook>,
+    /// In place of pages as upstream's contract has them.
+    pub(super) pager: Option<Pager>,
     /// Which pages fail, by their number from the start.
     pub(super) refuse: Option<Refusal>,
     pub(super) agent_refused: Option<u16>,
@@ -135,6 +139,7 @@ impl Script {
             rows: Vec::new(),
             quirks,
             before_page: None,
+            pager: None,
             refuse: None,
             agent_refused: None,
             emptied: None,
@@ -229,6 +234,12 @@ impl World {
             Listed::OldestFirst => rows.sort_by_key(|row| row.created_at),
             Listed::ByUpdate => rows.sort_by_key(|row| Reverse(row.updated_at)),
         }
+        if let Some(mut pager) = self.pager.take() {
+            let listed: Vec<Row> = rows.iter().map(row).collect();
+            let page = pager(&listed, of, self.rows.len() as u64);
+            self.pager = Some(pager);
+            return page;
+        }
         let total = match quirks.totals {
             Totals::Exact => Some(rows.len() as u64),
             Totals::Missing => None,
@@ -252,9 +263,10 @@ impl World {
             self.emptied = None;
             return Page { rows: Vec::new(), has_more: false, total };
         }
-        let start = (of.number as usize - 1) * MAX_PAGE_SIZE;
-        let has_more = rows.len() > start + MAX_PAGE_SIZE;
-        let rows = rows.into_iter().skip(start).take(MAX_PAGE_SIZE).map(|fact| row(&fact)).collect();
+        let size = (of.size as usize).min(MAX_PAGE_SIZE);
+        let start = (of.number as usize - 1) * size;
+        let has_more = rows.len() > start + size;
+        let rows = rows.into_iter().skip(start).take(size).map(|fact| row(&fact)).collect();
         Page { rows, has_more, total }
     }
 

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::MAX_ROWS;
 use crate::domain::MAX_PAGE_SIZE;
 
 /// What an envelope has of a page.
@@ -26,6 +27,8 @@ pub(super) enum Data<'a> {
     Absent,
     Null,
     Rows(Vec<&'a RawValue>),
+    /// More rows than a page may have.
+    TooMany,
     Other,
 }
 
@@ -84,6 +87,10 @@ impl<'a> Visitor<'a> for DataSeed {
     fn visit_seq<A: SeqAccess<'a>>(self, mut seq: A) -> Result<Data<'a>, A::Error> {
         let mut rows = Vec::with_capacity(MAX_PAGE_SIZE);
         while let Some(row) = seq.next_element()? {
+            if rows.len() == MAX_ROWS {
+                while seq.next_element::<IgnoredAny>()?.is_some() {}
+                return Ok(Data::TooMany);
+            }
             rows.push(row);
         }
         Ok(Data::Rows(rows))

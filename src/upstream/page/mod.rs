@@ -24,6 +24,9 @@ use fields::{Child, ChildrenVisitor, Data, Envelope, EnvelopeVisitor, RowFields,
 /// The longest `id` that is believed to be one; upstream's have 36 bytes, in old rows some 70.
 const LONGEST_ID: usize = 1024;
 
+/// The most rows on a page. Upstream's have at most [`MAX_PAGE_SIZE`]; an old one without paging may send all it has.
+const MAX_ROWS: usize = 10_000;
+
 /// What is wrong with a body, without any of its content.
 pub type Fault = String;
 
@@ -40,7 +43,7 @@ pub fn parse(body: &Bytes, number: Option<u32>) -> Result<Page, Fault> {
 /// # Errors
 /// What keeps the body from being a page.
 pub(super) fn compared(body: &Bytes, asked: &Asked) -> Result<Compared<Page>, Fault> {
-    let number = asked.number;
+    let place = Place { number: asked.number, size: asked.size.map_or(MAX_PAGE_SIZE, |size| size as usize) };
     let text = json_text(body)?;
     let Envelope { data, has_more, total, number: told, agent_id, speaks } = read(text, EnvelopeVisitor)?;
     let raws = match data {
@@ -49,11 +52,12 @@ pub(super) fn compared(body: &Bytes, asked: &Asked) -> Result<Compared<Page>, Fa
             return Err("an error with a status of success".to_owned());
         }
         // Nothing, where rows are promised, is not a list without rows.
-        Data::Null if has_more.is_some_and(|m| m.get() == "true") || is_short_of(total, 0, number) => {
+        Data::Null if has_more.is_some_and(|m| m.get() == "true") || place.is_short_of(total, 0) => {
             return Err("its data is null, though there are rows".to_owned());
         }
         Data::Null => Vec::new(),
         Data::Absent => return Err("an object without data".to_owned()),
+        Data::TooMany => return Err(format!("more than {MAX_ROWS} rows")),
         Data::Other => return Err("its data is neither an array nor null".to_owned()),
     };
     let mut is_of_another = agent_id.is_some_and(|agent| is_another(agent, asked));
@@ -66,25 +70,34 @@ pub(super) fn compared(body: &Bytes, asked: &Asked) -> Result<Compared<Page>, Fa
     let has_more = match has_more.map(RawValue::get) {
         Some("true") => true,
         Some("false") => false,
-        None | Some("null") => may_have_more(rows.len(), total, number),
+        None | Some("null") => place.may_have_more(rows.len(), total),
         Some(_) => return Err("its has_more is neither true nor false".to_owned()),
     };
     let mismatches = asked.mismatches(told, is_of_another, &rows);
     Ok(Compared { response: Page { rows, has_more, total }, mismatches })
 }
 
-/// Whether more may follow a page that does not say.
-///
-/// A full page is never taken for the last, nor a page that leaves `total` unreached. An empty page is the end all
-/// the same: `total` may count what the filters leave out, and would send the walk on for nothing.
-fn may_have_more(rows: usize, total: Option<u64>, number: Option<u32>) -> bool {
-    rows >= MAX_PAGE_SIZE || (rows > 0 && number.is_some() && is_short_of(total, rows, number))
+/// Which page of a list was asked for.
+#[derive(Clone, Copy)]
+struct Place {
+    number: Option<u32>,
+    size: usize,
 }
 
-/// Whether this page and those before it leave a total unreached.
-fn is_short_of(total: Option<u64>, rows: usize, number: Option<u32>) -> bool {
-    let before = number.map_or(0, |n| u64::from(n.saturating_sub(1)) * MAX_PAGE_SIZE as u64);
-    total.is_some_and(|total| before + (rows as u64) < total)
+impl Place {
+    /// Whether more may follow a page that does not say.
+    ///
+    /// A full page is never taken for the last, nor a page that leaves `total` unreached. An empty page is the end all
+    /// the same: `total` may count what the filters leave out, and would send the walk on for nothing.
+    fn may_have_more(self, rows: usize, total: Option<u64>) -> bool {
+        rows >= self.size || (rows > 0 && self.number.is_some() && self.is_short_of(total, rows))
+    }
+
+    /// Whether this page and those before it leave a total unreached.
+    fn is_short_of(self, total: Option<u64>, rows: usize) -> bool {
+        let before = self.number.map_or(0, |n| u64::from(n.saturating_sub(1)) * self.size as u64);
+        total.is_some_and(|total| before.saturating_add(rows as u64) < total)
+    }
 }
 
 /// Takes a body that goes to the client as it is, with the rows that can be read of it.

@@ -113,6 +113,15 @@ fn a_bare_array_is_one_page() {
 }
 
 #[test]
+fn a_page_of_more_than_ten_thousand_rows_is_no_page() {
+    assert_eq!(page(&rows(MAX_ROWS)).unwrap().rows.len(), 10_000);
+    for count in [MAX_ROWS + 1, 200_000] {
+        assert_eq!(page(&rows(count)).unwrap_err(), "more than 10000 rows");
+        assert!(page(&format!("{{\"data\":{},\"has_more\":false}}", rows(count))).is_err());
+    }
+}
+
+#[test]
 fn null_data_is_a_page_without_rows() {
     for rest in ["", ",\"total\":0", ",\"has_more\":false", ",\"total\":null,\"has_more\":null"] {
         let page = page(&format!("{{\"data\":null{rest}}}")).unwrap();

@@ -15,7 +15,7 @@ proptest! {
         seen in proptest::collection::vec(0i64..150_000_000, 0..300),
     ) {
         let span = Span::new(at(from), at(from + width)).unwrap();
-        let pieces = cut_at(span, seen.into_iter().map(at).collect());
+        let pieces = cut_at(span, seen.into_iter().map(at).collect(), 42);
         prop_assert_eq!(pieces[0].to(), span.to());
         prop_assert_eq!(pieces[pieces.len() - 1].from(), span.from());
         for pair in pieces.windows(2) {

@@ -1,0 +1,107 @@
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::domain::{MAX_PAGE_SIZE, Page};
+
+/// For how long upstream's pages are taken to be smaller than the documented size.
+const SMALLER_FOR: Duration = Duration::from_mins(10);
+
+/// How much of upstream's word on its pages is believed, for one scope.
+///
+/// `has_more` and `total` are both believed until rows contradict one of them. A list whose `has_more` is not believed ends
+/// with a page that is not full.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Beliefs {
+    /// Whether `has_more` tells where a list ends.
+    pub(super) has_more: bool,
+    /// Whether `total` counts the rows of the question.
+    pub(super) total: bool,
+    /// Whether numbered pages show every row of a list.
+    pub(super) numbers: bool,
+    size: u32,
+    resized_at: Option<Instant>,
+    largest: usize,
+}
+
+impl Default for Beliefs {
+    fn default() -> Self {
+        let size = MAX_PAGE_SIZE as u32;
+        Self { has_more: true, total: true, numbers: true, size, resized_at: None, largest: 0 }
+    }
+}
+
+impl Beliefs {
+    /// How many rows a page is asked for.
+    pub(super) const fn size(&self) -> u32 {
+        self.size
+    }
+
+    /// Whether a page may be cut off: it has as many rows as were asked for, or as the largest page seen.
+    pub(super) fn is_full(&self, rows: usize) -> bool {
+        rows > 0 && rows >= self.largest.min(self.size as usize)
+    }
+
+    /// Whether upstream says that more pages follow, as far as that is believed.
+    pub(super) fn says_more(&self, page: &Page) -> bool {
+        if self.has_more { page.has_more } else { self.is_full(page.rows.len()) }
+    }
+
+    /// Whether upstream's `total` says that there are more rows than these, as far as that is believed.
+    pub(super) fn lacks(&self, total: Option<u64>, rows: u64) -> bool {
+        self.total && total.is_some_and(|total| total > rows)
+    }
+
+    /// How many known rows a span is cut to, to fit one page: a page less what may have come since.
+    pub(super) fn rows_a_piece(&self) -> usize {
+        let full = if self.largest == 0 { self.size as usize } else { self.largest.min(self.size as usize) };
+        match self.has_more && self.resized_at.is_none() {
+            true => MAX_PAGE_SIZE * 21 / 25,
+            false => (full * 21 / 25).max(1),
+        }
+    }
+
+    /// Notes the size of a page.
+    pub(super) fn saw(&mut self, rows: usize) {
+        self.largest = self.largest.max(rows);
+    }
+
+    /// Takes upstream's pages to have no more than this many rows.
+    pub(super) fn resize(&mut self, rows: usize, now: Instant) {
+        (self.size, self.largest, self.resized_at) = (rows as u32, rows, Some(now));
+    }
+
+    /// Asks for pages of the documented size again once a while has passed.
+    pub(super) fn refresh(&mut self, now: Instant) {
+        if self.resized_at.is_some_and(|at| now.saturating_duration_since(at) >= SMALLER_FOR) {
+            (self.size, self.resized_at) = (MAX_PAGE_SIZE as u32, None);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_is_full_by_what_was_asked_for_or_by_the_largest_seen() {
+        let mut beliefs = Beliefs::default();
+        beliefs.saw(20);
+        let full = |beliefs: &Beliefs| [0, 19, 20, 50].map(|rows| beliefs.is_full(rows));
+        assert_eq!(full(&beliefs), [false, false, true, true]);
+        beliefs.saw(50);
+        assert_eq!(full(&beliefs), [false, false, false, true]);
+        beliefs.resize(20, Instant::now());
+        assert_eq!((full(&beliefs), beliefs.size()), ([false, false, true, true], 20));
+    }
+
+    #[test]
+    fn a_smaller_page_size_is_tried_again_after_a_while() {
+        let (mut beliefs, now) = (Beliefs::default(), Instant::now());
+        beliefs.resize(20, now);
+        beliefs.refresh(now + SMALLER_FOR / 2);
+        assert_eq!(beliefs.size(), 20);
+        beliefs.refresh(now + SMALLER_FOR);
+        assert_eq!(beliefs.size(), 50);
+    }
+}

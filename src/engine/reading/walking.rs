@@ -1,0 +1,393 @@
+//! Walks over a span's pages, and what is done about a proof that fails.
+
+use std::collections::{HashSet, VecDeque};
+use std::pin::pin;
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+
+use super::beliefs::Beliefs;
+use super::cut::cut_at;
+use super::piece::Piece;
+use super::reader::{Desk, Ended, MAX_PAGES, Pages, REPEATS, Reader, endless, inconsistent};
+use super::walk::{Dates, Extent, Order, Step, Walk};
+use crate::domain::{NewRow, Page, PageOf, RowId, Span, Timestamp};
+use crate::source::Departure;
+
+/// How often a list of everything is walked before it is read in rounds.
+const MAX_WALKS: usize = 4;
+
+/// How a walk went.
+enum Walked {
+    /// All of its region was given.
+    Whole,
+    /// The proof failed. This is left of the region, and at these instants rows were seen.
+    Broken { rest: Span, seen: Vec<Timestamp> },
+    /// A page had nothing but rows of earlier ones. This is left of the region.
+    Repeated { rest: Span },
+    /// The list ended before its total was reached.
+    Short(Box<Walk>),
+}
+
+/// What a second page told of a first one that seemed to be cut off.
+enum Second {
+    /// The first page stands.
+    Fits,
+    /// Pages are smaller than was asked for; the first is to be asked for with that size.
+    Smaller,
+    /// There is no second page, although there should be.
+    Missing,
+}
+
+/// How often the size of pages is learned before a span is read otherwise.
+const MAX_SIZES: usize = 3;
+
+/// What came back on behalf of a walk.
+enum Landed {
+    Page(u32, Page),
+    /// All rows of an instant.
+    Tie(Timestamp, Vec<NewRow>),
+}
+
+impl Reader<'_> {
+    /// Reads a region of a list that keeps to the dates.
+    pub(super) async fn dated(&self, region: Span, desk: &dyn Desk) -> Result<(), Ended> {
+        desk.room(0).await?;
+        let (mut first, mut asked, mut asked_at) = match self.opened(region, desk).await? {
+            Some((page, asked, asked_at)) => (self.within_dates(page, asked)?, asked, asked_at),
+            None => {
+                let asked = region.outward();
+                let (page, asked_at) = self.page(self.first(asked), Dates::Kept, desk).await?;
+                (page, asked, asked_at)
+            }
+        };
+        for _ in 0..MAX_SIZES {
+            match self.second(&first, asked, desk).await? {
+                Second::Fits => break,
+                Second::Smaller => {
+                    asked = region.outward();
+                    (first, asked_at) = self.page(self.first(asked), Dates::Kept, desk).await?;
+                }
+                Second::Missing => return self.cut(region, Some((first, asked_at)), desk).await,
+            }
+        }
+        let beliefs = self.learned.beliefs();
+        let is_all = !beliefs.says_more(&first) && !beliefs.lacks(first.total, first.rows.len() as u64);
+        if !is_all && (first.rows.is_empty() || !self.is_walkable(&first, &beliefs)) {
+            return self.cut(region, Some((first, asked_at)), desk).await;
+        }
+        let order = self.learned.order();
+        let walk = Walk::new(region, Dates::Kept, order, self.learned.ending(), asked_at, beliefs);
+        match self.number(walk, asked, Dates::Kept, first, desk).await? {
+            Walked::Whole => Ok(()),
+            Walked::Broken { rest, seen } => self.repair(rest, seen, desk).await.map(|_| ()),
+            Walked::Repeated { rest } => self.cut(rest, None, desk).await,
+            Walked::Short(walk) => self.short(&walk, desk).await,
+        }
+    }
+
+    /// Looks for a second page if the first has fewer rows than were asked for, and `has_more` or `total` says that there
+    /// are more: pages may be smaller than they should be.
+    async fn second(&self, first: &Page, asked: Span, desk: &dyn Desk) -> Result<Second, Ended> {
+        let beliefs = self.learned.beliefs();
+        let rows = first.rows.len();
+        let promises = beliefs.has_more && first.has_more;
+        let is_cut_off = promises || beliefs.lacks(first.total, rows as u64);
+        if rows == 0 || rows >= beliefs.size() as usize || !is_cut_off {
+            return Ok(Second::Fits);
+        }
+        self.follow_up(asked, "its pages are cut off")?;
+        let of = PageOf { number: 2, ..self.first(asked) };
+        let (second, _) = self.page(of, Dates::Kept, desk).await?;
+        let seen: HashSet<&RowId> = first.rows.iter().map(|row| &row.id).collect();
+        if second.rows.iter().any(|row| !seen.contains(&row.id)) {
+            if !first.has_more {
+                self.learned.disbelieve_has_more();
+            }
+            self.learned.resized(rows);
+            return Ok(Second::Smaller);
+        }
+        match (second.rows.is_empty(), promises) {
+            (true, true) => {
+                self.learned.disbelieve_has_more();
+                let is_missing = beliefs.lacks(first.total, rows as u64);
+                Ok(if is_missing { Second::Missing } else { Second::Fits })
+            }
+            (false, true) => Err(inconsistent(asked, REPEATS)),
+            (_, false) => Ok(Second::Missing),
+        }
+    }
+
+    /// Deals with a walk that ended before its total was reached: reads what it did not give out in smaller spans, and if
+    /// that does not explain the difference, looks at what it did give out.
+    async fn short(&self, walk: &Walk, desk: &dyn Desk) -> Result<(), Ended> {
+        // Whoever has all pieces no longer waits, so the last ones are given when all is clear.
+        let left = Shelf { desk, pieces: std::sync::Mutex::default() };
+        let mut given = Some(walk.region());
+        if let Some(rest) = walk.rest() {
+            let found = self.repair(rest, walk.seen(), &left).await?.saturating_sub(walk.held());
+            if found > 0 {
+                self.learned.disbelieve_has_more();
+            }
+            given = walk.region().after(rest.to()).filter(|_| (found as u64) < walk.missing());
+        }
+        if let Some(given) = given.filter(|_| self.learned.beliefs().total) {
+            self.look_again(walk, given, desk).await?;
+        }
+        left.into_pieces().into_iter().for_each(|piece| desk.give(piece));
+        Ok(())
+    }
+
+    /// Looks for rows that a walk left out of a span that it gave.
+    ///
+    /// # Errors
+    /// If there are any.
+    async fn look_again(&self, walk: &Walk, given: Span, desk: &dyn Desk) -> Result<(), Ended> {
+        let asked = given.outward();
+        let (page, asked_at) = self.page(self.first(asked), Dates::Kept, desk).await?;
+        if !self.learned.beliefs().lacks(page.total, walk.seen_within(asked) as u64) {
+            return Ok(());
+        }
+        let shelf = Shelf { desk, pieces: std::sync::Mutex::default() };
+        self.cut(given, Some((page, asked_at)), &shelf).await?;
+        let rows: usize = shelf.into_pieces().iter().map(|piece| piece.rows.len()).sum();
+        if rows > walk.seen_within(given) {
+            self.learned.disbelieve_numbers();
+            return Err(Ended::Disordered);
+        }
+        Ok(())
+    }
+
+    /// Whether a list of several pages can be walked by its totals, and parts of it be asked for alone otherwise.
+    fn is_walkable(&self, first: &Page, beliefs: &Beliefs) -> bool {
+        self.has_telling_total(first) && beliefs.total && beliefs.numbers
+    }
+
+    /// Whether totals tell when the list moves.
+    ///
+    /// Without one nothing tells of a row that left. Under a filter on what changes one row may leave while another
+    /// enters further down: no total tells that, and no row comes twice.
+    fn has_telling_total(&self, first: &Page) -> bool {
+        first.total.is_some() && !self.subject.filters.can_change()
+    }
+
+    /// Reads a region out of a list of everything: walks it, anew where the proof fails, since no part of it can be
+    /// asked for alone; without totals, and in the end, in rounds.
+    pub(super) async fn undated(&self, region: Span, desk: &dyn Desk) -> Result<(), Ended> {
+        let mut left = region;
+        for _ in 0..MAX_WALKS {
+            let asked = left.outward();
+            desk.room(0).await?;
+            let (first, asked_at) = self.page(self.first(asked), Dates::Ignored, desk).await?;
+            if first.has_more && !self.has_telling_total(&first) {
+                break;
+            }
+            let (order, ending) = (self.learned.order(), self.learned.ending());
+            let beliefs = self.learned.beliefs();
+            let walk = Walk::new(left, Dates::Ignored, order, ending, asked_at, beliefs);
+            match self.number(walk, asked, Dates::Ignored, first, desk).await? {
+                Walked::Whole => return Ok(()),
+                Walked::Broken { rest, .. } | Walked::Repeated { rest } => left = rest,
+                Walked::Short(walk) => match walk.rest() {
+                    Some(rest) => left = rest,
+                    None => return Ok(()),
+                },
+            }
+            self.learned.repaired();
+        }
+        self.rounds(left, left.outward(), Dates::Ignored, desk).await
+    }
+}
+
+impl Reader<'_> {
+    /// Reads the pages of a walk after its first, several at once.
+    async fn number(
+        &self,
+        mut walk: Walk,
+        asked: Span,
+        dates: Dates,
+        first: Page,
+        desk: &dyn Desk,
+    ) -> Result<Walked, Ended> {
+        let size = walk.beliefs().size();
+        let is_short = |page: &Page| page.rows.len() < size as usize;
+        let of = |number| PageOf { span: asked, number, size };
+        let mut step = walk.take(1, first);
+        let mut flights = FuturesUnordered::new();
+        let mut landed = VecDeque::new();
+        // The next page to ask for, and the last that there is, once one said so.
+        let (mut next, mut end) = (2u32, u32::MAX);
+        loop {
+            self.learned.learn_from(&walk);
+            match step {
+                Step::Going => {
+                    if walk.order() == Order::NewestFirst {
+                        self.learned.ordered_page();
+                    }
+                    if let Some(piece) = walk.proven(Extent::Prefix) {
+                        desk.give(piece);
+                    }
+                }
+                Step::Tied(instant) => {
+                    flights.push(self.tied(instant, desk));
+                    step = walk.go_on();
+                    continue;
+                }
+                Step::Again(number) => {
+                    flights.push(self.numbered(of(number), dates, desk));
+                    step = walk.go_on();
+                    continue;
+                }
+                // Where no part can be asked for alone, it is walked once more; the same again is what the total is.
+                Step::Whole if walk.missing() > 0 && (dates == Dates::Kept || !self.learned.fell_short()) => {
+                    return Ok(Walked::Short(Box::new(walk)));
+                }
+                Step::Whole => {
+                    if walk.missing() > 0 {
+                        self.learned.disbelieve_total();
+                    }
+                    self.learned.walked(&walk);
+                    walk.proven(Extent::Whole).into_iter().for_each(|piece| desk.give(piece));
+                    return Ok(Walked::Whole);
+                }
+                Step::Broken { rest, seen } => {
+                    walk.proven(Extent::Prefix).into_iter().for_each(|piece| desk.give(piece));
+                    let rest = walk.rest().unwrap_or(rest);
+                    return Ok(match walk.has_repeated() {
+                        true => Walked::Repeated { rest },
+                        false => Walked::Broken { rest, seen },
+                    });
+                }
+                Step::Disordered => {
+                    self.learned.disordered();
+                    return Err(Ended::Disordered);
+                }
+            }
+            let planned = walk.planned().min(MAX_PAGES);
+            // The pages before were smaller than it seemed.
+            end = end.max(walk.accepted() + 1);
+            desk.count(Pages::Planned(planned));
+            if walk.accepted() >= MAX_PAGES {
+                return Err(endless(asked));
+            }
+            // What has arrived makes room for other pages, and these are on the wire before it is looked at.
+            let first = loop {
+                // Where the dates are ignored, any page may tell that the rest lies below the region.
+                let is_clear = dates == Dates::Kept || landed.is_empty();
+                let may_ask =
+                    !walk.is_over() && is_clear && next <= planned.min(end) && flights.len() < self.fan_out;
+                let mut room = pin!(desk.room(flights.len()));
+                tokio::select! {
+                    biased;
+                    room = &mut room, if may_ask => {
+                        if let Err(ended) = room {
+                            break landed.pop_front().unwrap_or(Err(ended));
+                        }
+                        flights.push(self.numbered(of(next), dates, desk));
+                        next += 1;
+                    }
+                    Some(another) = flights.next(), if !flights.is_empty() => {
+                        // The page that was the last may be asked for once more, and not be it any longer.
+                        match &another {
+                            Ok(Landed::Page(number, page)) if walk.may_be_last(*number, page) => {
+                                end = end.min(*number);
+                            }
+                            // One more tells whether its total is right.
+                            Ok(Landed::Page(number, page)) if !walk.beliefs().says_more(page) && is_short(page) => {
+                                end = end.min(*number + 1);
+                            }
+                            Ok(Landed::Page(number, _)) if *number >= end => end = u32::MAX,
+                            Ok(_) | Err(_) => {}
+                        }
+                        landed.push_back(another);
+                    }
+                    () = std::future::ready(()), if !landed.is_empty() => {
+                        if let Some(first) = landed.pop_front() {
+                            break first;
+                        }
+                    }
+                    else => break Err(inconsistent(asked, "the list ends in one way and then in another")),
+                }
+            };
+            step = match first? {
+                Landed::Page(number, page) => walk.take(number, page),
+                Landed::Tie(instant, rows) => walk.untie(instant, rows),
+            };
+        }
+    }
+
+    fn numbered<'s>(
+        &'s self,
+        of: PageOf,
+        dates: Dates,
+        desk: &'s dyn Desk,
+    ) -> BoxFuture<'s, Result<Landed, Ended>> {
+        Box::pin(async move { Ok(Landed::Page(of.number, self.page(of, dates, desk).await?.0)) })
+    }
+
+    /// Reads the rows of one instant apart.
+    fn tied<'s>(&'s self, instant: Timestamp, desk: &'s dyn Desk) -> BoxFuture<'s, Result<Landed, Ended>> {
+        Box::pin(async move {
+            let shelf = Shelf { desk, pieces: std::sync::Mutex::default() };
+            self.cut(Span::at(instant), None, &shelf).await?;
+            let pieces = shelf.into_pieces();
+            Ok(Landed::Tie(instant, pieces.into_iter().flat_map(|piece| piece.rows).collect()))
+        })
+    }
+
+    /// Reads what a broken walk left: cut where rows were seen, several pieces at once, given out in order. Returns how many
+    /// rows there were.
+    async fn repair(&self, rest: Span, seen: Vec<Timestamp>, desk: &dyn Desk) -> Result<usize, Ended> {
+        self.learned.repaired();
+        let pieces = cut_at(rest, seen, self.learned.beliefs().rows_a_piece());
+        let reads = pieces.into_iter().map(|piece| async move {
+            let shelf = Shelf { desk, pieces: std::sync::Mutex::default() };
+            let end = self.cut(piece, None, &shelf).await;
+            (end, shelf.into_pieces())
+        });
+        let mut done = pin!(futures_util::stream::iter(reads).buffered(self.fan_out));
+        let mut rows = 0;
+        while let Some((end, pieces)) = done.next().await {
+            rows += pieces.iter().map(|piece| piece.rows.len()).sum::<usize>();
+            pieces.into_iter().for_each(|piece| desk.give(piece));
+            end?;
+        }
+        Ok(rows)
+    }
+}
+
+/// Keeps the pieces of one part of a repair until those above it are done.
+struct Shelf<'a> {
+    desk: &'a dyn Desk,
+    pieces: std::sync::Mutex<Vec<Piece>>,
+}
+
+impl Shelf<'_> {
+    fn into_pieces(self) -> Vec<Piece> {
+        self.pieces.into_inner().unwrap_or_default()
+    }
+}
+
+impl Desk for Shelf<'_> {
+    fn room(&self, on_their_way: usize) -> BoxFuture<'_, Result<(), Ended>> {
+        self.desk.room(on_their_way)
+    }
+
+    fn wanted(&self) -> Result<(), Ended> {
+        self.desk.wanted()
+    }
+
+    fn give(&self, piece: Piece) {
+        if let Ok(mut pieces) = self.pieces.lock() {
+            pieces.push(piece);
+        }
+    }
+
+    fn asks(&self, departure: &Departure) {
+        self.desk.asks(departure);
+    }
+
+    fn count(&self, pages: Pages) {
+        self.desk.count(pages);
+    }
+}

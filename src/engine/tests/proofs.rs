@@ -1,0 +1,344 @@
+//! Upstreams that contradict themselves: an answer is complete only if nothing that upstream said says otherwise.
+
+use super::bent::{ids, soon};
+use super::script::{Pager, Totals};
+use super::*;
+use crate::domain::{Page, PageOf, Row};
+
+/// A page of rows from a position on.
+fn page(rows: &[Row], start: usize, size: usize, has_more: bool, total: Option<usize>) -> Page {
+    let rows = rows.iter().skip(start).take(size).cloned().collect();
+    Page { rows, has_more, total: total.map(|total| total as u64) }
+}
+
+/// Where a page of at most `most` rows begins, and how many it has.
+fn place(of: PageOf, most: usize) -> (usize, usize) {
+    let size = (of.size as usize).min(most);
+    ((of.number as usize - 1) * size, size)
+}
+
+/// A history in one window, and how upstream cuts it into pages.
+fn rig(rows: u32, days: u32, pager: impl FnMut(&[Row], PageOf, u64) -> Page + Send + 'static) -> Rig {
+    let rig = Rig::new(settings(), 3).with_history(rows, days);
+    rig.script.world().pager = Some(Box::new(pager) as Pager);
+    rig
+}
+
+/// Asks once, and holds the answer against the list; how many requests it took.
+async fn complete(rig: Rig) -> usize {
+    let question = rig.question();
+    let given = soon(rig.rows(question.clone())).await;
+    let truth = rig.truth(&question);
+    assert!(given == truth, "{} of {} rows", given.len(), truth.len());
+    let requests = rig.requests();
+    rig.close().await;
+    requests
+}
+
+/// Asks once, and gets no answer; how many requests that took. The same again within a minute takes none.
+async fn inconsistent(rig: Rig) -> usize {
+    let error = soon(rig.collect(rig.question())).await.err().expect("it is refused");
+    assert!(matches!(error, AskError::Inconsistent { .. }), "{error}");
+    let requests = rig.requests();
+    pass(30 * SECOND).await;
+    for wish in [Wish::default(), Wish { max_age: Some(Duration::ZERO), ..Wish::default() }] {
+        let error =
+            soon(rig.collect(Question { wish, ..rig.question() })).await.err().expect("it is refused");
+        assert!(matches!(error, AskError::Inconsistent { .. }), "{error}");
+    }
+    assert!(rig.requests() <= 2, "nothing but what is new: it is remembered");
+    pass(31 * SECOND).await;
+    let question = Question { pace: rig.question().pace, ..rig.question() };
+    assert!(soon(rig.collect(question)).await.is_err());
+    assert!(rig.requests() > 0, "and for no longer than a minute");
+    rig.close().await;
+    requests
+}
+
+// ---------------------------------------------------------------------------------------------- pages that are cut off
+
+#[tokio::test(start_paused = true)]
+async fn pages_clamped_to_20_rows_without_has_more_are_read_by_their_total() {
+    let rig = rig(333, 5, |rows, of, _| {
+        let (start, size) = place(of, 20);
+        page(rows, start, size, false, Some(rows.len()))
+    });
+    assert_eq!(complete(rig).await, 333usize.div_ceil(20) + 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn has_more_that_counts_by_50_where_20_rows_come_is_not_believed() {
+    for counts_by_size in [true, false] {
+        let rig = rig(333, 5, move |rows, of, _| {
+            let (start, size) = place(of, 20);
+            let by = if counts_by_size { of.size as usize } else { 50 };
+            page(rows, start, size, of.number as usize * by < rows.len(), Some(rows.len()))
+        });
+        assert_eq!(complete(rig).await, 333usize.div_ceil(20) + 2);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn pages_clamped_to_one_row_are_read() {
+    for has_more in [true, false] {
+        let rig = rig(12, 5, move |rows, of, _| {
+            let (start, size) = place(of, 1);
+            page(rows, start, size, has_more && start + size < rows.len(), Some(rows.len()))
+        });
+        let requests = complete(rig).await;
+        assert!(requests <= 12 + 3, "{requests}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clamped_first_page_without_a_second_is_read_in_smaller_spans() {
+    let rig = rig(120, 5, |rows, of, _| match of.number {
+        1 => page(rows, 0, 20, false, Some(rows.len())),
+        _ => page(rows, 0, 0, false, Some(rows.len())),
+    });
+    let requests = complete(rig).await;
+    assert!(requests <= 3 * 120 / 10, "{requests}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn pages_that_leave_rows_out_between_them_are_read_in_smaller_spans() {
+    let rig = rig(333, 5, |rows, of, _| {
+        let start = (of.number as usize - 1) * 50;
+        page(rows, start, 20, start + 50 < rows.len(), Some(rows.len()))
+    });
+    let requests = complete(rig).await;
+    assert!(requests <= 150, "{requests}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_size_that_changes_loses_nothing() {
+    for (first, then, has_more) in
+        [(50, 20, true), (20, 50, true), (20, 7, true), (50, 20, false), (30, 20, false)]
+    {
+        let mut pages = 0;
+        let rig = rig(333, 5, move |rows, of, _| {
+            pages += 1;
+            let (start, size) = place(of, if pages <= 3 { first } else { then });
+            page(rows, start, size, has_more && start + size < rows.len(), Some(rows.len()))
+        });
+        let requests = complete(rig).await;
+        assert!(
+            requests <= 4 * 333usize.div_ceil(then.min(first)) + 8,
+            "{first} {then} {has_more}: {requests}"
+        );
+    }
+}
+
+// ---------------------------------------------------------------------------------------------- ends that come too early
+
+#[tokio::test(start_paused = true)]
+async fn has_more_that_ends_a_list_early_is_not_believed() {
+    for last in [1, 3, 5] {
+        let rig = rig(300, 5, move |rows, of, _| {
+            let (start, size) = place(of, 50);
+            page(rows, start, size, of.number < last && start + size < rows.len(), Some(rows.len()))
+        });
+        let requests = complete(rig).await;
+        assert!(requests <= 6 + 2, "{last}: {requests}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn has_more_that_ends_a_list_early_is_not_believed_though_the_total_counts_all_windows() {
+    let rig = rig(700, 16, |rows, of, all| {
+        let (start, size) = place(of, 50);
+        page(rows, start, size, of.number < 3 && start + size < rows.len(), Some(all as usize))
+    });
+    let requests = complete(rig).await;
+    assert!(requests <= 700 / 50 + 3 + 3 * 8, "{requests}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_that_shows_no_more_than_three_pages_is_read_in_smaller_spans() {
+    let rig = rig(400, 5, |rows, of, _| {
+        let (start, size) = place(of, 50);
+        let size = if of.number > 3 { 0 } else { size };
+        page(rows, start, size, of.number < 3 && start + size < rows.len(), Some(rows.len()))
+    });
+    let requests = complete(rig).await;
+    assert!(requests <= 3 + 8 + 2 * 400 / 42, "{requests}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_first_page_that_is_cut_short_once_is_followed_up() {
+    for rows in [30, 45, 120] {
+        let mut pages = 0;
+        let rig = rig(rows, 5, move |rows, of, _| {
+            pages += 1;
+            let (start, size) = place(of, 50);
+            let (shown, has_more) = if pages == 1 { (13, false) } else { (size, start + size < rows.len()) };
+            page(rows, start, shown, has_more, Some(rows.len()))
+        });
+        let requests = complete(rig).await;
+        assert!(requests <= 3 + 8 + 2, "{rows}: {requests}");
+    }
+}
+
+// ---------------------------------------------------------------------------------------------- lists that never end
+
+#[tokio::test(start_paused = true)]
+async fn a_page_number_that_is_ignored_is_no_list_without_end() {
+    for (rows, total) in [(300, true), (300, false), (7, true), (7, false), (50, true)] {
+        let rig = rig(rows, 5, move |rows, _, _| page(rows, 0, 50, true, total.then_some(rows.len())));
+        let requests = inconsistent(rig).await;
+        assert!(requests <= (rows as usize).div_ceil(50) + 8, "{rows} {total}: {requests}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_number_that_is_ignored_is_done_without_where_has_more_is_right() {
+    for total in [true, false] {
+        let rig =
+            rig(300, 5, move |rows, _, _| page(rows, 0, 50, rows.len() > 50, total.then_some(rows.len())));
+        let requests = complete(rig).await;
+        assert!(requests <= 6 + 8 + 3 * 300 / 42, "{requests}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn has_more_on_every_page_up_to_an_empty_one_is_not_believed() {
+    for (rows, total, always) in
+        [(120, true, false), (120, true, true), (120, false, false), (20, false, false), (20, true, true)]
+    {
+        let rig = rig(rows, 5, move |rows, of, _| {
+            let (start, size) = place(of, 50);
+            let has_more = always || start < rows.len();
+            page(rows, start, size, has_more, total.then_some(rows.len()))
+        });
+        let requests = complete(rig).await;
+        assert!(requests <= (rows as usize).div_ceil(50) + 6, "{rows} {total} {always}: {requests}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_without_end_takes_a_bounded_number_of_requests() {
+    for total in [None, Some(100), Some(100_000)] {
+        let mut made = 0u32;
+        let rig = rig(1, 5, move |rows, of, _| {
+            let row = |made: u32| {
+                let at = of.span.from().plus(Duration::from_micros(u64::from(made)));
+                let at = at.min(of.span.to());
+                Row {
+                    id: format!("made-{made}").into(),
+                    created_at: Some(at),
+                    ..rows.first().unwrap_or(&ROW).clone()
+                }
+            };
+            let listed: Vec<Row> = (made..made + of.size).map(row).collect();
+            made += of.size;
+            page(&listed, 0, 50, true, total)
+        });
+        let error = soon(rig.collect(rig.question())).await.err().expect("it is refused");
+        assert!(matches!(error, AskError::Inconsistent { .. }), "{error}");
+        let requests = rig.requests();
+        assert!(requests <= 520, "{total:?}: {requests}");
+        assert!(soon(rig.collect(rig.question())).await.is_err());
+        assert_eq!(rig.requests(), 0, "it is remembered");
+        rig.close().await;
+    }
+}
+
+static ROW: std::sync::LazyLock<Row> = std::sync::LazyLock::new(|| Row {
+    id: "row".into(),
+    created_at: None,
+    updated_at: None,
+    status: None,
+    bytes: r#"{"version":0}"#.into(),
+});
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_older_than_2020() {
+    let year_one = Timestamp::from_micros(-62_135_596_800_000_000);
+    for (born, from) in [(Some(year_one), None), (Some(NOW.minus(3_000 * DAY)), Some(year_one))] {
+        let rig = Rig::new(settings(), 1).with_history(10, 5);
+        rig.script.world().born = born;
+        let question = Question { from, ..rig.question() };
+        assert_eq!(soon(rig.rows(question)).await.len(), 10);
+        let requests = rig.requests();
+        assert!((340..=360).contains(&requests), "a window each since 2020: {requests}");
+        rig.close().await;
+    }
+}
+
+// ---------------------------------------------------------------------------------------------- totals of another kind
+
+#[tokio::test(start_paused = true)]
+async fn a_total_that_counts_something_else_costs_a_few_requests_once() {
+    for (rows, totals) in [
+        (1, Totals::OfEverything),
+        (40, Totals::OfEverything),
+        (300, Totals::OfEverything),
+        (40, Totals::Off(7)),
+    ] {
+        let rig = Rig::new(settings(), 1).with_history(rows, 5);
+        (0..30).for_each(|week| {
+            rig.script.world().insert(NOW.minus((8 + week) * DAY), "completed");
+        });
+        rig.script.world().quirks.totals = totals;
+        let newest = Question { from: Some(NOW.minus(6 * DAY)), ..rig.question() };
+        assert_eq!(soon(rig.rows(newest.clone())).await, rig.truth(&newest));
+        let (requests, pages) = (rig.requests(), (rows as usize).div_ceil(50));
+        assert!(requests <= pages + 8, "{rows} {totals:?}: {requests}");
+        let older = Question { to: Some(NOW.minus(7 * DAY)), ..rig.question() };
+        assert_eq!(soon(rig.rows(older.clone())).await, rig.truth(&older));
+        let requests = rig.requests();
+        assert!(requests <= 31usize.div_ceil(7) + 1, "{rows} {totals:?}: {requests} later");
+        rig.close().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_total_that_ignores_the_filters_is_harmless() {
+    let rig = Rig::new(settings(), 1).with_history(300, 5);
+    for row in [3, 100, 250] {
+        rig.script.world().change(row, "failed", NOW.minus(DAY));
+    }
+    rig.script.world().quirks.totals = Totals::OfEverything;
+    assert_eq!(soon(rig.rows(rig.status("failed"))).await, rig.truth(&rig.status("failed")));
+    let requests = rig.requests();
+    assert!(requests <= 1 + 8, "{requests}");
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn totals_that_shrink_or_are_missing_on_some_pages_lose_nothing() {
+    for missing in [true, false] {
+        let rig = rig(333, 5, move |rows, of, _| {
+            let (start, size) = place(of, 50);
+            let total = match missing {
+                true => (of.number % 2 == 1).then_some(rows.len()),
+                false => Some(rows.len().saturating_sub(of.number as usize)),
+            };
+            page(rows, start, size, start + size < rows.len(), total)
+        });
+        let requests = complete(rig).await;
+        assert!(requests <= 3 * 333usize.div_ceil(50) + 8, "{missing}: {requests}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_doubled_over_page_seams_come_once() {
+    let rig = rig(333, 5, |rows, of, _| {
+        let (start, size) = place(of, 50);
+        let start = start.saturating_sub(of.number as usize - 1);
+        page(rows, start, size, start + size < rows.len(), Some(rows.len()))
+    });
+    let question = rig.question();
+    let given = soon(rig.rows(question.clone())).await;
+    assert_eq!((ids(&given).len(), given.len()), (333, 333));
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_upstream_lists_honestly_costs_no_request_more() {
+    for (rows, pages) in [(0, 1), (1, 1), (49, 1), (50, 1), (51, 2), (100, 2), (300, 6)] {
+        let rig = Rig::new(settings(), 1).with_history(rows, 5);
+        rig.script.world().born = Some(NOW.minus(6 * DAY));
+        assert_eq!(complete(rig).await, pages, "{rows}");
+    }
+}
