@@ -202,6 +202,19 @@ async fn a_driver_that_leaves_wakes_the_next() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_heir_that_has_its_turn_before_it_drives_wakes_the_next() {
+    let gate = gate(1, MINUTE, 10);
+    let turn = turn(Urgency::Cold);
+    let mut tasks = JoinSet::new();
+    for _ in 0..5 {
+        let (gate, turn) = (gate.clone(), turn.clone());
+        tasks.spawn(async move { drop(enter(&gate, &turn).await.unwrap()) });
+    }
+    assert_eq!(tasks.join_all().await.len(), 5);
+    assert_idle(&gate);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_certain_to_come_too_late_is_refused_at_once() {
     let gate = gate(1, MINUTE, 10);
     let mut turn = turn(Urgency::Cold);
@@ -284,7 +297,8 @@ async fn an_open_breaker_refuses_those_in_line_and_those_who_come() {
     let gate = gate(0, MINUTE, 10);
     let turn = turn(Urgency::Cold);
     let mut held = Vec::new();
-    for agent in 0..10 {
+    // The tenth connection is out of one caller's reach.
+    for agent in 0..9 {
         let asker = Asker { agent: AgentId::new(Uuid::from_u128(agent)), ..asker(&turn) };
         held.push(gate.enter(asker).await.unwrap());
     }

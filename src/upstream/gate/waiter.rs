@@ -105,15 +105,20 @@ impl Waiters {
         *self.driver.get_or_insert(id) == id
     }
 
-    /// Takes one out. If it was the driver, another is woken, and becomes it.
+    /// Takes one out. If there is no driver then, another is woken, and becomes it.
+    ///
+    /// Also if it was not the driver: it may have been woken to become it, and have had its turn before it could.
     fn remove(&mut self, id: WaiterId) -> Option<Waiter> {
         let waiter = self.all.remove(&id)?;
         self.undecided.remove(&id);
         if self.driver == Some(id) {
             self.driver = None;
-            if let Some(heir) = self.undecided.first() {
-                self.wake(*heir);
-            }
+        }
+        // The latest to come is the least likely to have its turn next.
+        if self.driver.is_none()
+            && let Some(heir) = self.undecided.last()
+        {
+            self.wake(*heir);
         }
         Some(waiter)
     }
