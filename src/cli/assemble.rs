@@ -12,18 +12,22 @@ use crate::clock::SteadyClock;
 use crate::config::{self, Keys, Serve};
 use crate::engine::{Clock, Engine, EngineSettings};
 use crate::http::auth::Doors;
-use crate::http::{self as face, AdminApp, App, HttpSettings, Observer};
+use crate::http::{self as face, AdminApp, App, Forwarded, HttpSettings, Observer};
 use crate::shutdown::Shutdown;
 use crate::telemetry::{
     Answered, Breaker, CacheReadings, GateReadings, Metrics, Readings, RequestWatch, Tracer,
     UpstreamReadings, Vitals,
 };
+use crate::upstream::forward::Forwarder;
 use crate::upstream::{
     BaseUrl, BreakerState, Dates, PlainHttp, RequestOutcome, Upstream, UpstreamSettings, UpstreamStats,
 };
 
 /// The part of the cache that is for upstream's own pages, apart from coverage.
 const RELAY_SHARE: u64 = 16;
+
+/// The part of that which is for upstream's other answers: agents and single executions are small.
+const FORWARDED_SHARE: u64 = 4;
 
 /// What a gateway answers on its two listeners.
 #[derive(Debug)]
@@ -44,13 +48,18 @@ pub fn assemble(settings: &Serve, tracer: &Tracer, shutdown: &Shutdown) -> Resul
     let watch = RequestWatch::new(tracer.clone());
     // One for both: the difference to upstream's clock says nothing on another.
     let clock = SteadyClock::from_wall();
-    let (upstream, doors) = match (upstream(settings, &watch, &clock), doors(settings)) {
+    let (upstream, doors) = match (upstream_settings(settings), doors(settings)) {
         (Ok(upstream), Ok(doors)) => (upstream, doors),
         (upstream, doors) => return Err(upstream.err().into_iter().chain(doors.err()).flatten().collect()),
     };
-    // Upstream's own pages are kept by the engine; both together stay within the setting.
-    let relay_bytes = settings.cache_bytes / RELAY_SHARE;
-    let capacity = settings.cache_bytes - relay_bytes;
+    let say = |error: &dyn std::fmt::Display| vec![error.to_string()];
+    let forwarder = Forwarder::new(&upstream).map_err(|error| say(&error))?;
+    let upstream = Upstream::new(upstream, watch.clone(), clock.clone()).map_err(|error| say(&error))?;
+    // Upstream's own pages and its other answers are kept apart; all together stay within the setting.
+    let other_bytes = settings.cache_bytes / RELAY_SHARE;
+    let (relay_bytes, forwarded_bytes) =
+        (other_bytes - other_bytes / FORWARDED_SHARE, other_bytes / FORWARDED_SHARE);
+    let capacity = settings.cache_bytes - other_bytes;
     let store = Arc::new(MokaStore::new(capacity));
     let engine = Arc::new(Engine::new(
         engine_settings(&settings.reading, settings.budget.patience, relay_bytes),
@@ -96,18 +105,23 @@ pub fn assemble(settings: &Serve, tracer: &Tracer, shutdown: &Shutdown) -> Resul
     };
     let observer = Observer { observe, tracer: tracer.clone() };
     let http_settings = http_settings(settings)?;
-    let app = Arc::new(App::new(Arc::clone(&engine), doors, http_settings, shutdown.clone(), observer));
+    let forwarded = Forwarded::new(settings.upstream.forwarding, Arc::new(forwarder), forwarded_bytes);
+    let forwarded = Arc::new(forwarded);
+    let app = App::new(Arc::clone(&engine), doors, http_settings, shutdown.clone(), observer);
+    let app = Arc::new(app.with_forwarded(Arc::clone(&forwarded)));
     let _ = questions.set(Arc::clone(&app));
     let render_metrics = Arc::new(move |exposition| metrics.render(exposition));
-    let admin = AdminApp { engine, shutdown: shutdown.clone(), pulse: vitals.pulse.clone(), render_metrics };
+    let admin = AdminApp {
+        engine,
+        shutdown: shutdown.clone(),
+        pulse: vitals.pulse.clone(),
+        forwarded: Some(forwarded),
+        render_metrics,
+    };
     Ok(Gateway { public: face::public(app), admin: face::admin(Arc::new(admin)), vitals })
 }
 
-fn upstream(
-    settings: &Serve,
-    watch: &RequestWatch,
-    clock: &SteadyClock,
-) -> Result<Arc<Upstream>, Vec<String>> {
+fn upstream_settings(settings: &Serve) -> Result<UpstreamSettings, Vec<String>> {
     let say = |error: &dyn std::fmt::Display| vec![error.to_string()];
     let plain_http =
         if settings.upstream.is_insecure { PlainHttp::Anywhere } else { PlainHttp::LoopbackOnly };
@@ -127,7 +141,7 @@ fn upstream(
         refresh_reserve: budget.refresh_reserve,
         dates: if settings.reading.window.is_some() { Dates::Sent } else { Dates::LeftOut },
     };
-    Upstream::new(upstream, watch.clone(), clock.clone()).map_err(|error| say(&error))
+    Ok(upstream)
 }
 
 fn doors(settings: &Serve) -> Result<Doors, Vec<String>> {

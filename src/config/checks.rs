@@ -10,6 +10,7 @@ use super::reader::SettingsReader;
 use super::settings::{
     BudgetSettings, ConnectionSettings, Keys, ListenSettings, ReadSettings, ResponseSettings,
 };
+use crate::http::Forwarding;
 use crate::upstream::is_loopback;
 
 /// The smallest cache that is of use: an entry is some tens of pages of some tens of kilobytes a row, and an answer
@@ -115,6 +116,25 @@ pub(super) fn keys(
             );
             None
         }
+    }
+}
+
+/// With a held key calls could be placed by every token: writes never pass.
+pub(super) fn forwarding(
+    read: &mut SettingsReader,
+    given: Option<Forwarding>,
+    keys: &Keys,
+) -> Option<Forwarding> {
+    match (keys, given) {
+        (Keys::PassedThrough, given) => Some(given.unwrap_or(Forwarding::All)),
+        (Keys::Held { .. }, Some(Forwarding::All)) => {
+            read.fault(
+                "forward",
+                "all would let every token write with the held key; accepted are none and reads",
+            );
+            None
+        }
+        (Keys::Held { .. }, given) => Some(given.unwrap_or(Forwarding::Reads)),
     }
 }
 

@@ -122,12 +122,15 @@ fn upstream(read: &mut SettingsReader) -> Option<ConnectionSettings> {
     if let Some(Some(file)) = &ca_file {
         checks::readable(read, "upstream-ca-file", file);
     }
+    let forwarding = read.optional("forward", values::forwarding);
     let keys = checks::keys(read, key_file?, tokens_file?);
+    let forwarding = checks::forwarding(read, forwarding?, keys.as_ref()?);
     Some(ConnectionSettings {
         url: url?,
         is_insecure: is_insecure?,
         ca_file: ca_file?,
         keys: keys?,
         timeout: timeout?,
+        forwarding: forwarding?,
     })
 }

@@ -32,6 +32,11 @@ pub(super) const FLAGS: &[Flag] = &[
         "FILE",
         "The callers' tokens, one a line, see `fanfold token new`; re-read when it changes",
     ),
+    Flag::optional(
+        "forward",
+        "PATHS",
+        "Which of upstream's other paths are passed on: none, reads (GET and HEAD) or all; without it all, or reads where the gateway holds the key",
+    ),
     Flag::new("fan-out", "N", "8", "Pages in flight for one answer"),
     Flag::new("upstream-concurrency", "N", "32", "Pages in flight for the process"),
     Flag::new(

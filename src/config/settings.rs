@@ -7,6 +7,7 @@ use std::time::Duration;
 use reqwest::Url;
 
 use crate::domain::Timestamp;
+use crate::http::Forwarding;
 use crate::telemetry::{LogFormat, TraceSettings};
 use crate::upstream::{Rate, RateScope, Share};
 
@@ -70,6 +71,8 @@ pub struct ConnectionSettings {
     pub keys: Keys,
     /// Longest wait for one attempt.
     pub timeout: Duration,
+    /// Which of its other paths are passed on.
+    pub forwarding: Forwarding,
 }
 
 /// Who carries the upstream key.

@@ -11,6 +11,7 @@ use std::time::Duration;
 use reqwest::Url;
 
 use crate::domain::{Rounding, Timestamp, parse_length};
+use crate::http::Forwarding;
 use crate::telemetry::LogFormat;
 use crate::upstream::{Rate, RateScope, Share};
 
@@ -170,6 +171,16 @@ pub(crate) fn rate_scope(text: &str) -> Parsed<RateScope> {
         "shared" => Ok(RateScope::Shared),
         "credential" => Ok(RateScope::Credential),
         _ => Err("shared or credential".to_owned()),
+    }
+}
+
+/// Which of upstream's other paths are passed on.
+pub(crate) fn forwarding(text: &str) -> Parsed<Forwarding> {
+    match text {
+        "none" => Ok(Forwarding::None),
+        "reads" => Ok(Forwarding::Reads),
+        "all" => Ok(Forwarding::All),
+        _ => Err("none, reads or all".to_owned()),
     }
 }
 

@@ -29,6 +29,7 @@ mod verdict;
 mod yardstick;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use answer::Answer;
 pub use clock::Clock;
@@ -40,7 +41,7 @@ pub use verdict::{CacheReport, Collected, Freshness, Missing, StaleReason, Verdi
 #[doc(hidden)]
 pub use yardstick::Yardstick;
 
-use crate::domain::{AgentId, Caller, CredentialId};
+use crate::domain::{AgentId, Caller, CredentialId, Digest, Entry, NewRow, Row};
 use crate::shutdown::Shutdown;
 use crate::source::Source;
 use crate::store::Store;
@@ -81,6 +82,20 @@ impl Engine {
     /// [`AskError::Source`], [`AskError::NotCached`], [`AskError::NotReady`], [`AskError::ShuttingDown`].
     pub async fn relay(&self, question: RelayQuestion) -> Result<Relayed, AskError> {
         relay::relay(&self.inner, question).await
+    }
+
+    /// How old an execution may get that was read just now.
+    pub fn row_lifetime(&self, row: Row) -> Duration {
+        let now = self.inner.clock.now();
+        let created_at = row.created_at.unwrap_or(now);
+        let entry = Entry::new(&[NewRow { created_at, row, read_at: now, digest: Digest::default() }]);
+        let policy = self.inner.settings.policy(freshness::Membership::Fixed);
+        entry.rows().iter().map(|row| policy.row_ttl(row, now)).min().unwrap_or_default()
+    }
+
+    /// How old what is known of an agent may get.
+    pub fn agent_lifetime(&self) -> Duration {
+        self.inner.settings.settling_ttl
     }
 
     /// Forgets all that is kept of an agent, under every credential.

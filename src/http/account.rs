@@ -155,7 +155,8 @@ impl Account {
 /// The layer.
 pub(super) async fn account(State(ledger): State<Ledger>, mut request: Request, next: Next) -> Response {
     let path = request.extensions().get::<MatchedPath>();
-    let route: Arc<str> = path.map_or("other", MatchedPath::as_str).into();
+    let route = path.map_or_else(|| super::forward::route_name(request.uri()), MatchedPath::as_str);
+    let route: Arc<str> = route.into();
     let method = known(request.method());
     let caller = Trace::read(request.headers());
     let span = ledger.span(Begun { method, route: &route, caller: &caller });

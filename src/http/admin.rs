@@ -50,7 +50,13 @@ pub(super) async fn forget(
     agent: AgentSegment,
 ) -> Result<StatusCode, Problem> {
     let agent = params::agent(agent.as_ref().ok().map(|Path(text)| text.as_str()))?;
-    apart(move || app.engine.forget(agent)).await?;
+    apart(move || {
+        app.engine.forget(agent);
+        if let Some(forwarded) = &app.forwarded {
+            forwarded.forget();
+        }
+    })
+    .await?;
     tracing::info!(%agent, "Forgot what was kept of agent {agent}.");
     Ok(StatusCode::NO_CONTENT)
 }

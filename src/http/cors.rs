@@ -4,6 +4,8 @@ use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, Method};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
+use super::forward::Forwarding;
+
 /// What a script in a browser may read of an answer, beyond the few that it always may.
 pub(super) const EXPOSED: [&str; 14] = [
     "age",
@@ -41,7 +43,7 @@ const ALLOWED: [HeaderName; 10] = [
 const PREFLIGHT_AGE: Duration = Duration::from_secs(2 * 60 * 60);
 
 /// Lets the scripts of these origins ask; none if there are none. No cookie ever counts: a credential is a header.
-pub(super) fn layer(origins: &[HeaderValue]) -> Option<CorsLayer> {
+pub(super) fn layer(origins: &[HeaderValue], forwarding: Forwarding) -> Option<CorsLayer> {
     if origins.is_empty() {
         return None;
     }
@@ -53,12 +55,21 @@ pub(super) fn layer(origins: &[HeaderValue]) -> Option<CorsLayer> {
     Some(
         CorsLayer::new()
             .allow_origin(origins)
-            .allow_methods([Method::GET, Method::HEAD])
+            .allow_methods(methods(forwarding))
             .allow_headers(ALLOWED)
             .expose_headers(EXPOSED.map(HeaderName::from_static))
             .max_age(PREFLIGHT_AGE)
             .vary([header::ORIGIN]),
     )
+}
+
+/// What may be asked for by a script: what passes.
+fn methods(forwarding: Forwarding) -> Vec<Method> {
+    let mut methods = vec![Method::GET, Method::HEAD];
+    if forwarding == Forwarding::All {
+        methods.extend([Method::POST, Method::PUT, Method::PATCH, Method::DELETE]);
+    }
+    methods
 }
 
 /// Lets the scripts that may read a response see its timing too.

@@ -17,6 +17,7 @@ mod body;
 mod cors;
 mod docs;
 mod fields;
+mod forward;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzed;
 mod host;
@@ -30,6 +31,7 @@ mod question;
 mod router;
 #[cfg(test)]
 mod testing;
+mod unread;
 mod visit;
 
 use std::fmt;
@@ -47,6 +49,7 @@ use crate::engine::{AskError, Engine};
 use crate::shutdown::Shutdown;
 use crate::telemetry::{Answered, Exposition, HeldBytes, Pulse, Tracer};
 
+pub use forward::{Forwarded, Forwarding};
 pub use page::PAGE_PARAMETERS;
 pub use question::ALL_PARAMETERS;
 pub use router::{admin, public};
@@ -88,6 +91,8 @@ pub struct App {
     waiting: HeldBytes,
     /// One place for each answer under way.
     places: Arc<Places>,
+    /// How upstream's other paths are passed on; none if they are not.
+    forwarded: Option<Arc<Forwarded>>,
 }
 
 impl App {
@@ -102,7 +107,24 @@ impl App {
         let cores = std::thread::available_parallelism().unwrap_or(std::num::NonZeroUsize::MIN);
         let places = Arc::new(Places::new(settings.max_questions));
         let workbench = Workbench::new(cores);
-        Self { engine, doors, settings, shutdown, workbench, observer, waiting: HeldBytes::default(), places }
+        Self {
+            engine,
+            doors,
+            settings,
+            shutdown,
+            workbench,
+            observer,
+            waiting: HeldBytes::default(),
+            places,
+            forwarded: None,
+        }
+    }
+
+    /// The same, which passes on upstream's other paths.
+    #[must_use]
+    pub fn with_forwarded(mut self, forwarded: Arc<Forwarded>) -> Self {
+        self.forwarded = Some(forwarded);
+        self
     }
 
     /// How many answers are under way.
@@ -166,6 +188,8 @@ pub struct AdminApp {
     pub shutdown: Shutdown,
     /// Whether the process is alive is whether its engine makes progress.
     pub pulse: Pulse,
+    /// What of upstream's other answers is purged with it; none if none are passed on.
+    pub forwarded: Option<Arc<Forwarded>>,
     /// Writes the metrics down.
     pub render_metrics: Arc<dyn Fn(Exposition) -> String + Send + Sync>,
 }

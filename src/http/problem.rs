@@ -104,6 +104,8 @@ impl Problem {
             | Code::UpstreamDenied
             | Code::Forbidden
             | Code::AgentNotFound
+            | Code::ExecutionNotFound
+            | Code::BatchNotFound
             | Code::NotFound
             | Code::MethodNotAllowed
             | Code::NotAcceptable

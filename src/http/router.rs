@@ -7,20 +7,22 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{delete, get};
 
 use super::account::{self, Ledger};
+use super::forward::{self, Forwarding};
 use super::problem::{Code, Problem};
-use super::{AdminApp, App, admin as probes, all, cors, docs, host, page, params};
+use super::{AdminApp, App, admin as probes, all, cors, docs, host, page, params, unread};
 
 /// The public listener.
 pub fn public(app: Arc<App>) -> Router {
     let ledger = Ledger::public(app.observer.clone(), app.waiting.clone());
-    let cors = cors::layer(&app.settings.cors_origins);
+    let forwarding = app.forwarded.as_ref().map_or(Forwarding::None, |forwarded| forwarded.forwarding());
+    let cors = cors::layer(&app.settings.cors_origins, forwarding);
     let router = Router::new()
         .route("/agents/{agent_id}/executions/all", get(all::all))
         .route("/v2/agent/{agent_id}/executions", get(page::page))
         .route("/openapi.yaml", get(docs::openapi))
         .route("/docs", get(docs::page))
         .route(docs::SCRIPT_PATH, get(docs::script))
-        .fallback(nothing_here)
+        .fallback(forward::forward)
         .method_not_allowed_fallback(another_method)
         .with_state(app);
     // Those who were refused by CORS have a line in the log too.
@@ -30,6 +32,7 @@ pub fn public(app: Arc<App>) -> Router {
     }
     .layer(from_fn(host::one_host))
     .layer(from_fn_with_state(ledger, account::account))
+    .layer(from_fn(unread::read_on))
 }
 
 /// The admin listener.

@@ -261,6 +261,7 @@ async fn the_pages_script_comes_in_either_coding() {
 fn admin_app(shutdown: &Shutdown) -> Router {
     admin(Arc::new(AdminApp {
         pulse: Pulse::default(),
+        forwarded: None,
         engine: engine(shutdown),
         shutdown: shutdown.clone(),
         render_metrics: Arc::new(|exposition| format!("{exposition:?}\n")),
@@ -282,6 +283,7 @@ async fn an_engine_without_progress_is_not_alive() {
     let pulse = Pulse::default();
     pulse.set_stalled(true);
     let app = AdminApp {
+        forwarded: None,
         pulse,
         engine: engine(&Shutdown::default()),
         shutdown: Shutdown::default(),

@@ -12,6 +12,7 @@ mod client;
 mod clock;
 mod depth;
 mod exchange;
+pub mod forward;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzed;
 mod gate;

@@ -159,6 +159,11 @@ impl BaseUrl {
         url
     }
 
+    /// The URL as text.
+    pub(crate) fn as_str(&self) -> &str {
+        self.url.as_str()
+    }
+
     /// Who answers there: host and port.
     pub(crate) fn server(&self) -> (&str, u16) {
         (self.url.host_str().unwrap_or_default(), self.url.port_or_known_default().unwrap_or_default())

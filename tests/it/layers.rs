@@ -9,11 +9,12 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("cli", EVERYTHING_BELOW_CLI),
     ("config", &["server", "http", "engine", "upstream", "cache", "simulator", "source", "store", "domain"]),
     ("server", &["http", "engine", "upstream", "cache", "simulator", "source", "store", "domain"]),
-    ("http", &["engine", "shape", "encode", "source", "domain"]),
+    ("http", &["engine", "shape", "encode", "source", "forward", "domain"]),
     ("engine", &["source", "store", "domain"]),
-    ("upstream", &["source", "domain"]),
+    ("upstream", &["source", "forward", "domain"]),
     ("cache", &["store", "deflate", "domain"]),
     ("source", &["domain"]),
+    ("forward", &[]),
     ("store", &["domain"]),
     ("shape", &["domain"]),
     ("encode", &["deflate", "domain"]),
@@ -26,8 +27,19 @@ const MAY_NAME: &[(&str, &[&str])] = &[
 ];
 
 /// The commands put everything together, in `cli/assemble.rs`.
-const EVERYTHING_BELOW_CLI: &[&str] =
-    &["config", "server", "http", "engine", "upstream", "cache", "simulator", "source", "store", "domain"];
+const EVERYTHING_BELOW_CLI: &[&str] = &[
+    "config",
+    "server",
+    "http",
+    "engine",
+    "upstream",
+    "cache",
+    "simulator",
+    "source",
+    "forward",
+    "store",
+    "domain",
+];
 
 /// Leaves that every module but `domain` may name.
 const FOR_ALL: &[&str] = &["telemetry", "shutdown", "clock"];

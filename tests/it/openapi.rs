@@ -148,6 +148,7 @@ fn public_router() -> Router {
 fn admin_router() -> Router {
     admin(Arc::new(AdminApp {
         pulse: Pulse::default(),
+        forwarded: None,
         engine: engine(),
         shutdown: Shutdown::default(),
         render_metrics: Arc::new(|_| String::new()),

@@ -115,6 +115,21 @@ impl Caller {
         }
     }
 
+    /// What upstream is asked with, whatever it is asked about.
+    pub(crate) const fn credential(&self) -> &Credential {
+        &self.credential
+    }
+
+    /// The agents that the caller reaches.
+    pub(crate) const fn agents(&self) -> &Agents {
+        &self.agents
+    }
+
+    /// Whose key goes upstream.
+    pub(crate) const fn key(&self) -> Key {
+        self.key
+    }
+
     /// Whose share of everything is used.
     pub(crate) fn id(&self) -> CallerId {
         self.name.as_ref().map_or_else(

@@ -38,9 +38,13 @@ codes! {
     /// Upstream refuses the key.
     UpstreamDenied = "upstream_denied", FORBIDDEN, "Upstream refuses the key";
     /// The caller's token does not reach the agent.
-    Forbidden = "forbidden", FORBIDDEN, "The token does not reach this agent";
+    Forbidden = "forbidden", FORBIDDEN, "The gateway does not allow this";
     /// Upstream has no such agent, or not for this key.
     AgentNotFound = "agent_not_found", NOT_FOUND, "Upstream has no such agent for this key";
+    /// Upstream has no such execution, or not for this key.
+    ExecutionNotFound = "execution_not_found", NOT_FOUND, "Upstream has no such execution for this key";
+    /// Upstream has no such batch, or not for this key.
+    BatchNotFound = "batch_not_found", NOT_FOUND, "Upstream has no such batch for this key";
     /// No such path.
     NotFound = "not_found", NOT_FOUND, "There is nothing at this path";
     /// The path has other methods.
@@ -88,6 +92,8 @@ impl Code {
             | Self::UpstreamDenied
             | Self::Forbidden
             | Self::AgentNotFound
+            | Self::ExecutionNotFound
+            | Self::BatchNotFound
             | Self::NotFound
             | Self::MethodNotAllowed
             | Self::NotAcceptable

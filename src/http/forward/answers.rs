@@ -1,0 +1,283 @@
+//! What a caller gets of an answer that is there whole.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::response::Response;
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use sha2::{Digest as _, Sha256};
+
+use super::policy::{Mode, Route};
+use super::shared::{NotRead, Whole};
+use super::{Account, problem};
+use crate::domain::{AgentId, Rounding, Row, Status, Timestamp};
+use crate::http::auth::{Agents, Caller};
+use crate::http::fields;
+use crate::http::present::set;
+use crate::http::problem::{Code, Problem};
+use crate::source::UpstreamWords;
+
+/// How an answer was come by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reached {
+    /// It was kept.
+    Kept,
+    /// Upstream was asked.
+    Read,
+}
+
+/// The part of an answer that a caller may have.
+pub(super) struct Given {
+    whole: Arc<Whole>,
+    body: Bytes,
+    is_part: bool,
+}
+
+/// Refuses what a token does not reach, before upstream is asked.
+pub(super) fn may_reach(
+    caller: &Caller,
+    mode: Mode,
+    route: Route<'_>,
+    account: &Account,
+) -> Result<(), Problem> {
+    if let Route::Agent(agent) = route {
+        account.note_agent(agent);
+        caller.credential_for(agent)?;
+    }
+    let is_for_all = matches!(route, Route::Batch | Route::BatchExecutions | Route::User);
+    if mode == Mode::Held && is_for_all && !matches!(caller.agents(), Agents::All) {
+        return Err(Problem::new(
+            Code::Forbidden,
+            "the token reaches some agents only, and this path is for all of them",
+        ));
+    }
+    Ok(())
+}
+
+/// What of an answer the caller reaches.
+pub(super) fn reached(
+    caller: &Caller,
+    mode: Mode,
+    route: Route<'_>,
+    whole: &Arc<Whole>,
+) -> Result<Given, Problem> {
+    let given = |body, is_part| Given { whole: Arc::clone(whole), body, is_part };
+    if mode == Mode::PassThrough {
+        return Ok(given(whole.body.clone(), false));
+    }
+    if whole.status != StatusCode::OK {
+        return Err(refused(route, whole.status));
+    }
+    let agents = match caller.agents() {
+        Agents::All => return Ok(given(whole.body.clone(), false)),
+        agents @ Agents::Some(_) => agents,
+    };
+    match route {
+        Route::Agents => only(agents, &whole.body).map(|body| given(body, true)).ok_or_else(malformed),
+        Route::Execution(_) => match agent_of(&whole.body) {
+            Some(agent) if agents.include(agent) => Ok(given(whole.body.clone(), false)),
+            Some(_) | None => {
+                Err(Problem::new(Code::Forbidden, "the token does not reach the agent of this execution"))
+            }
+        },
+        // Its agent was looked at before.
+        Route::Agent(_) => Ok(given(whole.body.clone(), false)),
+        Route::Batch | Route::BatchExecutions | Route::User | Route::Call | Route::Other => {
+            Err(Problem::new(Code::Forbidden, "the token does not reach this path"))
+        }
+    }
+}
+
+/// An array of agents, with only some of them, byte for byte. What can't be read as one of them is left out.
+fn only(agents: &Agents, body: &[u8]) -> Option<Bytes> {
+    #[derive(Deserialize)]
+    struct Identified<'a> {
+        #[serde(borrow)]
+        id: Cow<'a, str>,
+    }
+    let all: Vec<&RawValue> = serde_json::from_slice(body).ok()?;
+    let mut some = vec![b'['];
+    for object in all {
+        let agent = serde_json::from_str::<Identified<'_>>(object.get()).ok();
+        if agent.and_then(|agent| agent.id.parse().ok()).is_some_and(|agent: AgentId| agents.include(agent)) {
+            if some.len() > 1 {
+                some.push(b',');
+            }
+            some.extend_from_slice(object.get().as_bytes());
+        }
+    }
+    some.push(b']');
+    Some(some.into())
+}
+
+/// The one agent that an execution names; none if it names none, or several.
+fn agent_of(body: &[u8]) -> Option<AgentId> {
+    #[derive(Deserialize)]
+    struct Owned<'a> {
+        #[serde(borrow)]
+        agent_id: Cow<'a, str>,
+    }
+    serde_json::from_slice::<Owned<'_>>(body).ok()?.agent_id.parse().ok()
+}
+
+/// An execution as a row, as far as its freshness goes.
+pub(super) fn row(body: &[u8]) -> Option<Row> {
+    #[derive(Deserialize)]
+    struct Execution<'a> {
+        #[serde(borrow)]
+        id: Cow<'a, str>,
+        #[serde(borrow)]
+        status: Option<Cow<'a, str>>,
+        #[serde(borrow)]
+        created_at: Option<Cow<'a, str>>,
+        #[serde(borrow)]
+        updated_at: Option<Cow<'a, str>>,
+    }
+    let execution: Execution<'_> = serde_json::from_slice(body).ok()?;
+    let instant = |text: Option<Cow<'_, str>>| Timestamp::parse(&text?, Rounding::Down);
+    Some(Row {
+        id: (*execution.id).into(),
+        created_at: instant(execution.created_at),
+        updated_at: instant(execution.updated_at),
+        status: execution.status.map(|status| Status::new(&status)),
+        bytes: Bytes::new(),
+    })
+}
+
+/// What a token's holder reads in place of upstream's refusal of the held key's request.
+pub(super) fn refused(route: Route<'_>, status: StatusCode) -> Problem {
+    let code = match (status.as_u16(), route) {
+        (401 | 403, _) => Code::UpstreamDenied,
+        (404, Route::Agents | Route::Agent(_)) => Code::AgentNotFound,
+        (404, Route::Execution(_)) => Code::ExecutionNotFound,
+        (404, Route::Batch | Route::BatchExecutions) => Code::BatchNotFound,
+        (404, Route::User | Route::Call | Route::Other) => Code::NotFound,
+        (429, _) => Code::RateLimited,
+        (400..=499, _) => Code::InvalidRequest,
+        _ => Code::UpstreamUnavailable,
+    };
+    let words = UpstreamWords { status: status.as_u16(), message: String::new() };
+    let detail = format!("upstream answered {}", status.as_u16());
+    let kept = if code == Code::UpstreamDenied { StatusCode::BAD_GATEWAY } else { code.status() };
+    Problem { status: kept, upstream: Some(words), ..Problem::new(code, detail) }
+}
+
+/// What a caller reads when nothing came.
+pub(super) fn not_read(not_read: &NotRead) -> Problem {
+    match not_read {
+        NotRead::Forward(error) => problem(error, true),
+        NotRead::TooLarge => malformed(),
+    }
+}
+
+fn malformed() -> Problem {
+    Problem::new(Code::UpstreamMalformed, "upstream's answer is not what its contract says")
+}
+
+impl Given {
+    /// The response: conditions of the caller's are judged here, against the whole answer.
+    pub(super) fn present(self, parts: &Parts, reached: Reached) -> Result<Response, Problem> {
+        let Self { whole, body, is_part } = self;
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = whole.status;
+        *response.headers_mut() = whole.headers.clone();
+        let headers = response.headers_mut();
+        headers.remove(header::CONTENT_LENGTH);
+        if whole.status == StatusCode::OK {
+            if is_part || !headers.contains_key(header::ETAG) {
+                set(headers, header::ETAG, Some(etag(&body)));
+            }
+            let age = whole.read_at.elapsed();
+            headers.insert(header::AGE, HeaderValue::from(age.as_secs()));
+            let lifetime = whole.lifetime.as_secs();
+            set(headers, header::CACHE_CONTROL, Some(format!("private, max-age={lifetime}")));
+            let how = match reached {
+                Reached::Kept => "hit",
+                Reached::Read => "fwd=miss",
+            };
+            let ttl = lifetime.saturating_sub(age.as_secs());
+            let name = HeaderName::from_static("cache-status");
+            set(headers, name, Some(format!("fanfold; {how}; ttl={ttl}")));
+            headers.insert(header::VARY, HeaderValue::from_static("Authorization"));
+            if is_known(&parts.headers, headers) {
+                *response.status_mut() = StatusCode::NOT_MODIFIED;
+                return Ok(response);
+            }
+        }
+        response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+        if parts.method != Method::HEAD {
+            *response.body_mut() = Body::from(body);
+        }
+        Ok(response)
+    }
+}
+
+fn etag(body: &[u8]) -> String {
+    let digest = Sha256::digest(body);
+    let hex: String = digest[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("W/\"{hex}\"")
+}
+
+/// Whether the caller has this answer already (RFC 9110 section 13.2.2).
+fn is_known(asked: &HeaderMap, answer: &HeaderMap) -> bool {
+    let opaque = |tag: &str| tag.strip_prefix("W/").unwrap_or(tag).to_owned();
+    if asked.contains_key(header::IF_NONE_MATCH) {
+        let own = answer.get(header::ETAG).and_then(|tag| tag.to_str().ok()).map(opaque);
+        return fields::members(asked, header::IF_NONE_MATCH.as_str())
+            .into_iter()
+            .any(|member| member == "*" || Some(opaque(member)) == own);
+    }
+    // A date that was not given out here may be anything; the one that was is known by its text.
+    let since = asked.get(header::IF_MODIFIED_SINCE);
+    since.is_some() && since == answer.get(header::LAST_MODIFIED)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: &str = "0f9c6e1e-52b5-4c1c-9d0e-5a1f6f1d2b3c";
+    const OTHER: &str = "0f9c6e1e-52b5-4c1c-9d0e-5a1f6f1d2b3d";
+
+    fn one() -> Agents {
+        Agents::Some([ONE.parse().unwrap()].into())
+    }
+
+    #[test]
+    fn a_list_keeps_only_the_tokens_agents_byte_for_byte() {
+        let body = format!(
+            "[ {{\"id\":\"{OTHER}\"}}, {{ \"n\":1.0, \"id\":\"{ONE}\"}} ,{{\"id\":7}},3,{{\"id\":\"{OTHER}\",\"id\":\"{ONE}\"}}]"
+        );
+        let kept = only(&one(), body.as_bytes()).unwrap();
+        assert_eq!(kept, format!("[{{ \"n\":1.0, \"id\":\"{ONE}\"}}]"));
+        assert_eq!(only(&one(), b"{}"), None);
+        assert_eq!(only(&one(), b"[]").unwrap(), "[]");
+    }
+
+    #[test]
+    fn an_execution_that_names_two_agents_is_nobodys() {
+        assert_eq!(agent_of(format!("{{\"agent_id\":\"{ONE}\"}}").as_bytes()), ONE.parse().ok());
+        for body in
+            ["{}".to_owned(), format!("{{\"agent_id\":\"{OTHER}\",\"agent_id\":\"{ONE}\"}}"), "[]".to_owned()]
+        {
+            assert_eq!(agent_of(body.as_bytes()), None, "{body}");
+        }
+    }
+
+    #[test]
+    fn a_condition_is_judged_against_the_whole_answer() {
+        let map = |name: HeaderName, value: &str| -> HeaderMap {
+            [(name, HeaderValue::try_from(value).unwrap())].into_iter().collect()
+        };
+        let answer = map(header::ETAG, "\"a\"");
+        for (tag, known) in [("\"a\"", true), ("W/\"a\"", true), ("*", true), ("\"b\"", false)] {
+            assert_eq!(is_known(&map(header::IF_NONE_MATCH, tag), &answer), known, "{tag}");
+        }
+        assert!(!is_known(&HeaderMap::new(), &answer));
+    }
+}

@@ -1,0 +1,419 @@
+//! Upstream's other paths: any client works with only its base URL changed.
+//!
+//! [`policy`] decides from the bytes of the request whether it may pass; [`headers`] says what of its head does. How
+//! many are under way is bounded. The list of agents, one agent and one execution are [`shared`] between callers of one key;
+//! everything else is streamed both ways. With a held key only listed paths pass, and only what the caller's token
+//! reaches.
+
+mod answers;
+mod headers;
+pub(super) mod policy;
+mod shared;
+
+use std::fmt;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Path, Request, State};
+use axum::response::Response;
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderValue, Method, StatusCode, Uri, Version, header};
+use http_body::{Body as _, Frame, SizeHint};
+use http_body_util::{BodyExt as _, Empty};
+
+use self::answers::Reached;
+use self::policy::{Mode, Route};
+use self::shared::{Lifetime, Reading, SharedReads};
+use super::account::Account;
+use super::auth;
+use super::places::{NoPlace, Place, Places, Standing};
+use super::prefer::wish;
+use super::problem::{Code, Key, Problem};
+use super::{App, page, params};
+use crate::domain::{Caller, CredentialId, PeerGroup};
+use crate::engine::AskError;
+use crate::forward::{Forward, ForwardBody, ForwardError};
+use crate::telemetry::Trace;
+
+pub use policy::Forwarding;
+
+/// The path of upstream's pages, as logs and metrics name it.
+const PAGES: &str = "/v2/agent/{agent_id}/executions";
+
+/// The most forwarded requests under way in the process: each has a connection and up to 128 KiB of buffers.
+const MOST: usize = 256;
+
+/// How long what was read with a caller's own key is given to it before upstream is asked about the key again.
+const LONGEST_UNCHECKED: Duration = Duration::from_secs(60);
+
+/// How much of an answer that refuses a request under way is taken in first, so that the request can end.
+const REFUSAL: u64 = 64 << 10;
+
+/// How long that may take.
+const REFUSAL_WAIT: Duration = Duration::from_secs(5);
+
+/// What forwarding needs.
+pub struct Forwarded {
+    forwarding: Forwarding,
+    client: Arc<dyn Forward>,
+    places: Arc<Places>,
+    shared: Arc<SharedReads>,
+}
+
+impl Forwarded {
+    /// Passes on what `forwarding` allows, by `client`; of what callers share at most `max_bytes` are kept.
+    pub fn new(forwarding: Forwarding, client: Arc<dyn Forward>, max_bytes: u64) -> Self {
+        Self {
+            forwarding,
+            client,
+            places: Arc::new(Places::new(MOST)),
+            shared: Arc::new(SharedReads::new(max_bytes)),
+        }
+    }
+
+    /// Which paths are passed on.
+    pub(super) const fn forwarding(&self) -> Forwarding {
+        self.forwarding
+    }
+
+    /// Drops all that is kept.
+    pub fn forget(&self) {
+        self.shared.drop_all();
+    }
+}
+
+/// The handler of every path that isn't the gateway's own.
+pub(super) async fn forward(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
+    let (mut parts, body) = request.into_parts();
+    if let Some(uri) = policy::forgiven(&parts.uri) {
+        parts.uri = uri;
+        if let Some(agent) = policy::page_of(parts.uri.path()).map(str::to_owned)
+            && is_read(&parts.method)
+        {
+            return page::page(State(app), Ok(Path(agent)), Request::from_parts(parts, body)).await;
+        }
+    }
+    Box::pin(answer(app, parts, body)).await
+}
+
+/// The name of a route that the router doesn't know.
+pub(super) fn route_name(uri: &Uri) -> &'static str {
+    let forgiven = policy::forgiven(uri);
+    let path = forgiven.as_ref().unwrap_or(uri).path();
+    if policy::page_of(path).is_some() { PAGES } else { Route::of(path).name() }
+}
+
+fn is_read(method: &Method) -> bool {
+    method == Method::GET || method == Method::HEAD
+}
+
+async fn answer(app: Arc<App>, parts: Parts, body: Body) -> Result<Response, Problem> {
+    let Some(forwarded) = &app.forwarded else { return Err(params::nothing_here()) };
+    if forwarded.forwarding == Forwarding::None || policy::is_own(parts.uri.path()) {
+        return Err(params::nothing_here());
+    }
+    let account = parts
+        .extensions
+        .get::<Arc<Account>>()
+        .map_or_else(|| Arc::new(Account::open("-".into(), Trace::default())), Arc::clone);
+    let caller = app.doors.authenticate(&parts.headers).await?;
+    account.note_client(caller.name.clone());
+    let mode = match caller.key() {
+        Key::Callers => Mode::PassThrough,
+        Key::Held => Mode::Held,
+    };
+    policy::allowed(forwarded.forwarding, mode, &parts.method, &parts.uri, parts.version, &parts.headers)?;
+    if headers::is_looped(&parts.headers) {
+        let detail = "the request went through fanfold already: `Via` names it";
+        return Err(Problem {
+            status: StatusCode::LOOP_DETECTED,
+            ..Problem::new(Code::InvalidRequest, detail)
+        });
+    }
+    let path = parts.uri.path().to_owned();
+    let route = Route::of(&path);
+    answers::may_reach(&caller, mode, route, &account)?;
+    let place = place(&app, forwarded, &caller, &parts)?;
+    let visit = Visit { app: &app, forwarded, account, caller, mode, route };
+    let is_shared = route.is_shared() && is_read(&parts.method);
+    let work = async {
+        if is_shared && parts.uri.query().is_none() {
+            visit.share(&parts).await
+        } else {
+            visit.stream(parts, body, place).await
+        }
+    };
+    tokio::select! {
+        biased;
+        () = app.shutdown.end_ordered() => {
+            Err(Problem::new(Code::ShuttingDown, AskError::ShuttingDown.to_string()))
+        }
+        answer = work => answer,
+    }
+}
+
+/// A place among the forwarded requests; it is given back when the answer's body is dropped.
+fn place(app: &App, forwarded: &Forwarded, caller: &auth::Caller, parts: &Parts) -> Result<Place, Problem> {
+    let peer = parts.extensions.get::<IpAddr>().copied().map_or(PeerGroup::Unknown, PeerGroup::of);
+    let counted = Caller { id: caller.id(), peer };
+    let is_known = app.engine.is_known(caller.credential().id(), counted);
+    let standing = if is_known { Standing::Known } else { Standing::Unproven };
+    forwarded.places.take(counted, standing).map_err(|no_place| match no_place {
+        NoPlace::AllTaken => {
+            let detail = format!("{MOST} forwarded requests are under way, which is the most there may be");
+            Problem::new(Code::Overloaded, detail)
+        }
+        NoPlace::ShareTaken => {
+            let detail = format!(
+                "this caller's share of the {MOST} forwarded requests that may be under way is taken"
+            );
+            Problem::new(Code::RateLimited, detail)
+        }
+    })
+}
+
+/// A request that may pass.
+struct Visit<'a> {
+    app: &'a App,
+    forwarded: &'a Forwarded,
+    account: Arc<Account>,
+    caller: auth::Caller,
+    mode: Mode,
+    route: Route<'a>,
+}
+
+impl Visit<'_> {
+    /// The answer that callers of one key share.
+    async fn share(&self, parts: &Parts) -> Result<Response, Problem> {
+        let credential = self.caller.credential();
+        let key = (credential.id(), Arc::<str>::from(parts.uri.path()));
+        let wish = wish(&parts.headers);
+        let longest = wish.max_age.map(|longest| longest.max(Duration::from_secs(1)));
+        let kept = self.forwarded.shared.kept(&key);
+        let kept = kept.filter(|whole| longest.is_none_or(|longest| whole.read_at.elapsed() <= longest));
+        if let Some(whole) = kept {
+            return answers::reached(&self.caller, self.mode, self.route, &whole)?
+                .present(parts, Reached::Kept);
+        }
+        if wish.only_if_cached {
+            return Err(Problem::new(Code::NotCached, AskError::NotCached.to_string()));
+        }
+        let mut authorization = HeaderValue::try_from(format!("Bearer {}", credential.expose_key()))
+            .map_err(|_| Problem::new(Code::Unauthenticated, "the credential is malformed"))?;
+        authorization.set_sensitive(true);
+        let mut request = http::Request::new(nothing());
+        *request.uri_mut() = parts.uri.path().parse().map_err(|_| problem(&ForwardError::BadTarget, true))?;
+        *request.headers_mut() = headers::shared(authorization, &self.account.trace);
+        let reading = Reading { key, request, lifetime: self.lifetime(wish.no_store) };
+        let client = Arc::clone(&self.forwarded.client);
+        let flight = self.forwarded.shared.read(reading, client, &self.app.shutdown);
+        let whole = flight.outcome().await.map_err(|not_read| answers::not_read(&not_read))?;
+        if matches!(whole.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+            self.forwarded.shared.drop_credential(credential.id());
+        }
+        answers::reached(&self.caller, self.mode, self.route, &whole)?.present(parts, Reached::Read)
+    }
+
+    /// How old an answer may get.
+    fn lifetime(&self, no_store: bool) -> Lifetime {
+        let engine = Arc::clone(&self.app.engine);
+        let is_execution = matches!(self.route, Route::Execution(_));
+        let most = match self.mode {
+            Mode::PassThrough => LONGEST_UNCHECKED,
+            Mode::Held => Duration::MAX,
+        };
+        Box::new(move |body| {
+            let lifetime = match (no_store, is_execution) {
+                (true, _) => Duration::ZERO,
+                (false, false) => engine.agent_lifetime(),
+                (false, true) => answers::row(body).map_or(Duration::ZERO, |row| engine.row_lifetime(row)),
+            };
+            lifetime.min(most)
+        })
+    }
+
+    /// The answer as it comes.
+    async fn stream(self, parts: Parts, body: Body, place: Place) -> Result<Response, Problem> {
+        let is_read = is_read(&parts.method);
+        let credential = self.caller.credential();
+        let written = (!is_read).then(|| Written::begin(&self.forwarded.shared, credential.id()));
+        let mut up = headers::upwards(&parts.headers, &self.account.trace, &self.account.request_id);
+        if self.mode == Mode::Held {
+            let mut value = HeaderValue::try_from(format!("Bearer {}", credential.expose_key()))
+                .map_err(|_| Problem::new(Code::UpstreamDenied, "the held key can't be sent"))?;
+            value.set_sensitive(true);
+            up.insert(header::AUTHORIZATION, value);
+        }
+        let has_length = up.contains_key(header::CONTENT_LENGTH);
+        let mut request = http::Request::new(request_body(body, parts.version, has_length).await);
+        *request.method_mut() = parts.method.clone();
+        // The path and the query that were checked, as they came.
+        let target = parts.uri.path_and_query().cloned();
+        *request.uri_mut() =
+            target.map(Uri::from).ok_or_else(|| problem(&ForwardError::BadTarget, is_read))?;
+        *request.headers_mut() = up;
+        let is_sent = request.body().is_end_stream();
+        let answer =
+            self.forwarded.client.forward(request).await.map_err(|error| problem(&error, is_read))?;
+        if self.mode == Mode::Held && answer.status() != StatusCode::OK {
+            return Err(answers::refused(self.route, answer.status()));
+        }
+        let (head, body) = answer.into_parts();
+        let body = if head.status.as_u16() >= 400 && !is_sent { taken_in(body).await } else { body };
+        let body = Guarded { inner: body, _place: place, _written: written };
+        let mut response = Response::new(Body::new(body));
+        *response.status_mut() = head.status;
+        *response.headers_mut() = headers::downwards(&head.headers);
+        Ok(response)
+    }
+}
+
+/// What is kept of a caller's goes when it writes: once before upstream can have acted, and once when the answer has come or
+/// won't.
+struct Written {
+    shared: Arc<SharedReads>,
+    credential: CredentialId,
+}
+
+impl Written {
+    fn begin(shared: &Arc<SharedReads>, credential: CredentialId) -> Self {
+        shared.drop_credential(credential);
+        Self { shared: Arc::clone(shared), credential }
+    }
+}
+
+impl Drop for Written {
+    fn drop(&mut self) {
+        self.shared.drop_credential(self.credential);
+    }
+}
+
+/// The caller's body. On h2 it may end with an empty frame after the head: that is no body.
+async fn request_body(body: Body, version: Version, has_length: bool) -> ForwardBody {
+    if version < Version::HTTP_2 || has_length || body.is_end_stream() {
+        return unbox(body);
+    }
+    let mut body = body;
+    loop {
+        match body.frame().await {
+            None => return nothing(),
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(data) if data.is_empty() => {}
+                Ok(data) => {
+                    let first = http_body_util::Full::new(data).map_err(|never| match never {});
+                    return Chained { first: Some(Box::new(first.boxed_unsync())), then: unbox(body) }
+                        .boxed_unsync();
+                }
+                Err(_trailers) => {}
+            },
+            // It says so again to who reads on.
+            Some(Err(_)) => return unbox(body),
+        }
+    }
+}
+
+fn unbox(body: Body) -> ForwardBody {
+    body.map_err(Into::into).boxed_unsync()
+}
+
+/// The beginning of an answer, in memory, and then the rest, so that what it refuses can end.
+async fn taken_in(mut body: ForwardBody) -> ForwardBody {
+    let mut taken = bytes::BytesMut::new();
+    let take = async {
+        while (taken.len() as u64) < REFUSAL {
+            match body.frame().await {
+                Some(Ok(frame)) => {
+                    frame.data_ref().into_iter().for_each(|data| taken.extend_from_slice(data));
+                }
+                Some(Err(_)) | None => return,
+            }
+        }
+    };
+    let _in_time = tokio::time::timeout(REFUSAL_WAIT, take).await;
+    let first = http_body_util::Full::new(taken.freeze()).map_err(|never| match never {});
+    Chained { first: Some(Box::new(first.boxed_unsync())), then: body }.boxed_unsync()
+}
+
+fn nothing() -> ForwardBody {
+    Empty::new().map_err(|never| match never {}).boxed_unsync()
+}
+
+/// What a caller reads of a failure. A write may have arrived: whether to repeat it is for a person to say.
+fn problem(error: &ForwardError, is_read: bool) -> Problem {
+    let doubt = "; the request may have arrived: check before sending it again";
+    let (code, detail) = match error {
+        ForwardError::Unreachable(_) => (Code::UpstreamUnavailable, error.to_string()),
+        ForwardError::Broken if is_read => (Code::UpstreamUnavailable, error.to_string()),
+        ForwardError::Broken => (Code::UpstreamUnavailable, format!("{error}{doubt}")),
+        ForwardError::TimedOut if is_read => (Code::UpstreamTimeout, error.to_string()),
+        ForwardError::TimedOut => (Code::UpstreamTimeout, format!("{error}{doubt}")),
+        ForwardError::BodyBroke | ForwardError::BadTarget => (Code::InvalidRequest, error.to_string()),
+    };
+    let mut problem = Problem::new(code, detail);
+    if !is_read && matches!(error, ForwardError::Broken | ForwardError::TimedOut) {
+        problem.retry_after = None;
+    }
+    if *error == ForwardError::BodyBroke {
+        problem.status = StatusCode::REQUEST_TIMEOUT;
+    }
+    problem
+}
+
+/// An answer's body, which holds its place until it is over.
+struct Guarded {
+    inner: ForwardBody,
+    _place: Place,
+    _written: Option<Written>,
+}
+
+/// One body after another.
+struct Chained {
+    first: Option<Box<ForwardBody>>,
+    then: ForwardBody,
+}
+
+type Polled = Poll<Option<Result<Frame<Bytes>, Box<dyn std::error::Error + Send + Sync>>>>;
+
+impl http_body::Body for Guarded {
+    type Data = Bytes;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
+        Pin::new(&mut self.inner).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+impl http_body::Body for Chained {
+    type Data = Bytes;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
+        let this = &mut *self;
+        if let Some(first) = &mut this.first {
+            match Pin::new(&mut **first).poll_frame(cx) {
+                Poll::Ready(None) => this.first = None,
+                polled @ (Poll::Ready(Some(_)) | Poll::Pending) => return polled,
+            }
+        }
+        Pin::new(&mut this.then).poll_frame(cx)
+    }
+}
+
+impl fmt::Debug for Forwarded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Forwarded").field("forwarding", &self.forwarding).finish_non_exhaustive()
+    }
+}

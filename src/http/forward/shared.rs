@@ -1,0 +1,197 @@
+//! What callers of one key share: one read for all who ask at once, kept for a while.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::future::{BoxFuture, FutureExt as _, Shared};
+use http::{HeaderMap, Request, StatusCode};
+use http_body_util::BodyExt as _;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::domain::CredentialId;
+use crate::forward::{Forward, ForwardBody, ForwardError};
+use crate::shutdown::Shutdown;
+
+/// The largest answer that is taken in whole; a list of a thousand agents has some megabytes.
+const MOST_WHOLE: usize = 16 << 20;
+
+/// Whose, and of which path.
+pub(super) type Key = (CredentialId, Arc<str>);
+
+/// An answer of upstream's, whole.
+#[derive(Debug)]
+pub(super) struct Whole {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+    pub(super) read_at: Instant,
+    /// How old it may get; zero if it is not kept.
+    pub(super) lifetime: Duration,
+}
+
+/// Why there is none.
+#[derive(Clone, Debug)]
+pub(super) enum NotRead {
+    /// It did not come.
+    Forward(ForwardError),
+    /// It is larger than [`MOST_WHOLE`].
+    TooLarge,
+}
+
+type Outcome = Result<Arc<Whole>, NotRead>;
+
+/// A read under way. It ends when the last who waits for it leaves.
+pub(super) struct Flight {
+    outcome: Shared<BoxFuture<'static, Outcome>>,
+    _listeners: DropGuard,
+}
+
+/// How old an answer may get, by its body.
+pub(super) type Lifetime = Box<dyn FnOnce(&[u8]) -> Duration + Send>;
+
+/// A read to be made.
+pub(super) struct Reading {
+    pub(super) key: Key,
+    pub(super) request: Request<ForwardBody>,
+    /// How old the answer may get; only a 200 is asked about.
+    pub(super) lifetime: Lifetime,
+}
+
+/// What is kept, and what is being read.
+pub(super) struct SharedReads {
+    kept: moka::sync::Cache<Key, Arc<Whole>>,
+    flights: Mutex<HashMap<Key, Weak<Flight>>>,
+}
+
+impl SharedReads {
+    /// Keeps at most so many bytes.
+    pub(super) fn new(max_bytes: u64) -> Self {
+        let weigh = |key: &Key, whole: &Arc<Whole>| {
+            let headers: usize =
+                whole.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 64).sum();
+            u32::try_from(key.1.len() + whole.body.len() + headers + 512).unwrap_or(u32::MAX)
+        };
+        let kept = moka::sync::Cache::builder().max_capacity(max_bytes).weigher(weigh).build();
+        Self { kept, flights: Mutex::default() }
+    }
+
+    /// What is kept and has not outlived its time.
+    pub(super) fn kept(&self, key: &Key) -> Option<Arc<Whole>> {
+        self.kept.get(key).filter(|whole| whole.read_at.elapsed() <= whole.lifetime)
+    }
+
+    /// Drops all that was read with a credential; what is being read is given to those who wait, and not kept.
+    pub(super) fn drop_credential(&self, credential: CredentialId) {
+        self.drop_where(|key| key.0 == credential);
+    }
+
+    /// Drops everything.
+    pub(super) fn drop_all(&self) {
+        self.drop_where(|_| true);
+    }
+
+    fn drop_where(&self, is_meant: impl Fn(&Key) -> bool) {
+        let mut flights = self.flights();
+        flights.retain(|key, _| !is_meant(key));
+        let keys: Vec<_> = self.kept.iter().map(|(key, _)| key).filter(|key| is_meant(key)).collect();
+        keys.iter().for_each(|key| self.kept.invalidate(&**key));
+    }
+
+    /// Joins a read that is under way, or begins it.
+    pub(super) fn read(
+        self: &Arc<Self>,
+        reading: Reading,
+        forward: Arc<dyn Forward>,
+        shutdown: &Shutdown,
+    ) -> Arc<Flight> {
+        let mut flights = self.flights();
+        if let Some(under_way) = flights.get(&reading.key).and_then(Weak::upgrade) {
+            return under_way;
+        }
+        let left = CancellationToken::new();
+        let (say, hear) = oneshot::channel();
+        let lost = || Err(NotRead::Forward(ForwardError::Broken));
+        let flight = Arc::new(Flight {
+            outcome: hear.map(move |heard| heard.unwrap_or_else(|_| lost())).boxed().shared(),
+            _listeners: left.clone().drop_guard(),
+        });
+        let own = Arc::downgrade(&flight);
+        flights.insert(reading.key.clone(), Weak::clone(&own));
+        let reads = Arc::clone(self);
+        let ended = shutdown.clone();
+        shutdown.spawn(async move {
+            let Reading { key, request, lifetime } = reading;
+            let outcome = tokio::select! {
+                biased;
+                () = left.cancelled() => None,
+                () = ended.end_ordered() => None,
+                outcome = take_in(&*forward, request, lifetime) => Some(outcome),
+            };
+            reads.land(&key, &own, outcome.as_ref());
+            if let Some(outcome) = outcome {
+                // Nobody may be left to hear it.
+                let _ = say.send(outcome);
+            }
+        });
+        flight
+    }
+
+    /// Keeps what was read, unless it was dropped meanwhile.
+    fn land(&self, key: &Key, own: &Weak<Flight>, outcome: Option<&Outcome>) {
+        let mut flights = self.flights();
+        if !flights.get(key).is_some_and(|listed| listed.ptr_eq(own)) {
+            return;
+        }
+        flights.remove(key);
+        if let Some(Ok(whole)) = outcome
+            && !whole.lifetime.is_zero()
+        {
+            self.kept.insert(key.clone(), Arc::clone(whole));
+        }
+    }
+
+    fn flights(&self) -> MutexGuard<'_, HashMap<Key, Weak<Flight>>> {
+        self.flights.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Flight {
+    /// Waits for what comes of it.
+    pub(super) async fn outcome(&self) -> Outcome {
+        self.outcome.clone().await
+    }
+}
+
+async fn take_in(forward: &dyn Forward, request: Request<ForwardBody>, lifetime: Lifetime) -> Outcome {
+    let read_at = Instant::now();
+    let answer = forward.forward(request).await.map_err(NotRead::Forward)?;
+    let (parts, mut body) = answer.into_parts();
+    let mut taken = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| NotRead::Forward(ForwardError::Broken))?;
+        if let Some(data) = frame.data_ref() {
+            if taken.len() + data.len() > MOST_WHOLE {
+                return Err(NotRead::TooLarge);
+            }
+            taken.extend_from_slice(data);
+        }
+    }
+    let body = taken.freeze();
+    let lifetime = if parts.status == StatusCode::OK { lifetime(&body) } else { Duration::ZERO };
+    let headers = super::headers::downwards(&parts.headers);
+    Ok(Arc::new(Whole { status: parts.status, headers, body, read_at, lifetime }))
+}
+
+impl fmt::Debug for SharedReads {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SharedReads")
+    }
+}
+
+#[cfg(test)]
+mod tests;

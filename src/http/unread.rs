@@ -1,0 +1,106 @@
+//! What a client still sends when its request is refused already.
+//!
+//! A server that closes a connection with unread bytes resets it, and the client sees the reset in place of the answer. So
+//! a refused request's body is read to its end and thrown away, within bounds, before the answer is given.
+
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::middleware::Next;
+use axum::response::Response;
+use bytes::Bytes;
+use futures_util::future::poll_fn;
+use http::{HeaderValue, Version, header};
+use http_body::{Body as _, Frame, SizeHint};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// The most bytes that are read in vain.
+const MOST: u64 = 128 << 20;
+
+/// The longest time that is spent on it.
+const LONGEST: Duration = Duration::from_secs(10);
+
+/// The layer. On h2 nothing is to be done: a stream that is not read to its end harms no other.
+pub(super) async fn read_on(request: Request, next: Next) -> Response {
+    if request.version() >= Version::HTTP_2 || request.body().is_end_stream() {
+        return next.run(request).await;
+    }
+    let waits_to_be_asked = request.headers().contains_key(header::EXPECT);
+    let (parts, body) = request.into_parts();
+    let hint = body.size_hint();
+    let is_left = CancellationToken::new();
+    let rest = Arc::new(Rest { body: Mutex::new(body), is_asked: AtomicBool::new(false) });
+    let lent = Lent { rest: Arc::clone(&rest), hint, _left: is_left.clone().drop_guard() };
+    let mut response = next.run(Request::from_parts(parts, Body::new(lent))).await;
+    if response.status().as_u16() < 400 {
+        return response;
+    }
+    // A client that waits for `100 Continue` sends nothing more than it was asked for.
+    let is_sending = !waits_to_be_asked || rest.is_asked.load(Ordering::Relaxed);
+    let reading = async {
+        is_left.cancelled().await;
+        rest.read().await
+    };
+    if !is_sending || !tokio::time::timeout(LONGEST, reading).await.unwrap_or(false) {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// A request's body, of which the handler may leave some.
+struct Rest {
+    body: Mutex<Body>,
+    is_asked: AtomicBool,
+}
+
+type Polled = Poll<Option<Result<Frame<Bytes>, axum::Error>>>;
+
+impl Rest {
+    fn poll(&self, cx: &mut Context<'_>) -> Polled {
+        self.is_asked.store(true, Ordering::Relaxed);
+        Pin::new(&mut *self.body.lock().unwrap_or_else(PoisonError::into_inner)).poll_frame(cx)
+    }
+
+    /// Reads what is left, and says whether it came to its end.
+    async fn read(&self) -> bool {
+        let mut bytes = 0;
+        while bytes <= MOST {
+            match poll_fn(|cx| self.poll(cx)).await {
+                None => return true,
+                Some(Err(_)) => return false,
+                Some(Ok(frame)) => bytes += frame.data_ref().map_or(0, |data| data.len() as u64),
+            }
+        }
+        false
+    }
+}
+
+/// The body as the handler has it.
+struct Lent {
+    rest: Arc<Rest>,
+    /// Of the whole body, as it was announced.
+    hint: SizeHint,
+    _left: DropGuard,
+}
+
+impl http_body::Body for Lent {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
+        self.rest.poll(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.body.lock().unwrap_or_else(PoisonError::into_inner).is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.hint
+    }
+}
