@@ -169,7 +169,7 @@ mod tests {
         std::thread::spawn(move || {
             let sink = Slow { begun: say_begun, go_on: wait, written: say_written };
             writing.write_to(sink, |lines| {
-                let _ = write!(writing.clone(), "{lines} dropped\n");
+                let _ = writeln!(writing.clone(), "{lines} dropped");
                 let _ = tell.send(lines);
             })
         });
