@@ -1,0 +1,85 @@
+"""What one caller makes up does not push out what others' questions have read."""
+
+import re
+import socket
+import uuid
+from collections import Counter
+from urllib.parse import urlsplit
+
+import pytest
+from answers import Agent, assert_same
+from held import held_flags
+from rows import make_rows
+
+FLAGS = ("--live-ttl", "1h", "--settling-ttl", "1h", "--upstream-rate", "0")
+MADE_UP = 4_500
+# Few enough that what they are answered fits into the sockets.
+AT_ONCE = 500
+VICTIMS = 3
+
+
+def flood(base: str, token: str, paths: list[str]) -> Counter:
+    """Asks all of these for what is kept, one behind the other on a connection; how often each status came."""
+    at = urlsplit(base)
+    head = f"HTTP/1.1\r\nHost: {at.netloc}\r\nAuthorization: Bearer {token}\r\nCache-Control: only-if-cached\r\n\r\n"
+    statuses = Counter()
+    for first in range(0, len(paths), AT_ONCE):
+        part = paths[first : first + AT_ONCE]
+        with socket.create_connection((at.hostname, at.port), timeout=60) as client:
+            client.sendall("".join(f"GET {path} {head}" for path in part).encode())
+            body = b""
+            while (came := re.findall(rb"HTTP/1\.1 (\d+) ", body)) != [] or not body:
+                if len(came) == len(part):
+                    break
+                body += client.recv(1 << 20)
+        statuses.update(int(status) for status in came)
+    return statuses
+
+
+def batches(agent: str) -> list[str]:
+    return [f"/agents/{agent}/executions/all?batch_id={number:032x}" for number in range(MADE_UP)]
+
+
+def providers(agent: str) -> list[str]:
+    return [f"/agents/{agent}/executions/all?provider=p{number}&status=completed" for number in range(MADE_UP)]
+
+
+def pages(agent: str) -> list[str]:
+    return [f"/v2/agent/{agent}/executions?batch_id={number:032x}&page_size=7" for number in range(MADE_UP)]
+
+
+@pytest.mark.parametrize("made_up", [batches, providers, pages])
+@pytest.mark.parametrize("is_held", [True, False], ids=["held", "pass-through"])
+def test_questions_that_read_nothing_push_nothing_out(gateway, upstream, tmp_path, made_up, is_held):
+    rows = make_rows(120, 6)
+    victims = [str(uuid.uuid4()) for _ in range(VICTIMS)]
+    own = str(uuid.uuid4())
+    keys = {"victim": "bn-check", "odd": "bn-check"} if is_held else {"victim": "bn-victim", "odd": "bn-odd"}
+    for agent in victims:
+        upstream.agent(agent, rows, keys["victim"], days=7)
+    upstream.agent(own, rows, keys["odd"], days=7)
+    flags, tokens = held_flags(tmp_path, victim=",".join(victims), odd=own) if is_held else ([], keys)
+    base = gateway(upstream.url, *FLAGS, *flags).url
+    agents = [Agent(base, agent, tokens["victim"]) for agent in victims]
+    for agent in [*agents, Agent(base, own, tokens["odd"])]:
+        assert_same(agent.rows(), rows)
+    upstream.forget_log()
+    assert flood(base, tokens["odd"], made_up(own))[504] > MADE_UP / 2
+    assert not upstream.pages
+    for agent in agents:
+        assert_same(agent.rows(), rows)
+    # Whether the key is still good may be asked again meanwhile.
+    assert not upstream.pages, [seen.query for seen in upstream.pages]
+
+
+def test_agents_that_are_made_up_do_not_either(gateway, upstream):
+    rows = make_rows(120, 6)
+    victim = str(uuid.uuid4())
+    upstream.agent(victim, rows, "bn-victim", days=7)
+    agent = Agent(gateway(upstream.url, *FLAGS).url, victim, "bn-victim")
+    assert_same(agent.rows(), rows)
+    upstream.forget_log()
+    paths = [f"/agents/{uuid.uuid4()}/executions/all" for _ in range(MADE_UP)]
+    flood(agent.base, "bn-stranger", paths)
+    assert_same(agent.rows(), rows)
+    assert not upstream.pages
