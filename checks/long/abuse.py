@@ -1,6 +1,6 @@
 """Random abuse from a seed: every path, header and fault there is, and callers that leave whenever they like.
 
-`scripts/soak abuse` goes on for half an hour, a new gateway with other settings every few minutes; checks/test_abuse.py is
+`scripts/soak abuse` goes on for half an hour, a new gateway with other settings every few minutes; checks/tests/test_abuse.py is
 the short form, with seeds that never change. What is asked and what goes wrong follows from the seed; when, from the machine.
 
 It fails when the probes are silent for ten seconds in a row, when a request never ends, when a well-formed one is dropped
@@ -466,7 +466,7 @@ def main() -> int:
             tally = abuse(Path(directory), seed, min(arguments.round_seconds, max(left, 5)))
         faults += len(tally.faults)
         if tally.faults:
-            print(f"FAILS with seed {seed}: python checks/abuse.py --seed {seed} --minutes {arguments.round_seconds / 60:.1f}")
+            print(f"FAILS with seed {seed}: scripts/soak abuse --seed {seed} --minutes {arguments.round_seconds / 60:.1f}")
         sys.stdout.flush()
         seed += 1
     print("holds" if not faults else f"FAILS: {faults} faults")

@@ -1,4 +1,4 @@
-"""The short form of checks/abuse.py, with seeds that never change."""
+"""The short form of checks/long/abuse.py, with seeds that never change."""
 
 import abuse
 import pytest

@@ -1,4 +1,4 @@
-"""The upstream of checks/abuse.py: agents whose rows name them, and weather that comes and goes."""
+"""The upstream of checks/long/abuse.py: agents whose rows name them, and weather that comes and goes."""
 
 import asyncio
 import json
