@@ -1,0 +1,66 @@
+"""An upstream of bare sockets: what it saw is bytes, and what it answers is what a check says."""
+
+import contextlib
+import socket
+import threading
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
+
+
+class RawUpstream:
+    """Gives each request's head to `answer`, with its socket, until that returns something true to close it."""
+
+    def __init__(self, answer=None):
+        self.answer = answer or (lambda head, connection: connection.sendall(OK))
+        self.heads: list[bytes] = []
+        self.connections = 0
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self.listener.accept()
+                self.connections += 1
+                threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection):
+        with contextlib.suppress(OSError), connection:
+            while head := read_head(connection):
+                self.heads.append(head)
+                if self.answer(head, connection):
+                    return
+
+    def lines(self) -> list[bytes]:
+        """The request lines."""
+        return [head.split(b"\r\n")[0] for head in self.heads]
+
+    def stop(self):
+        # Closing alone doesn't wake the thread that accepts.
+        with contextlib.suppress(OSError):
+            self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+
+
+def read_head(connection: socket.socket) -> bytes:
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        byte = connection.recv(1)
+        if not byte:
+            return b""
+        head += byte
+    return head
+
+
+def ask(url: str, request: bytes, seconds: float = 20) -> bytes:
+    """Sends bytes and returns all that comes back until the other side closes or falls silent."""
+    host, port = url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=seconds) as connection:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            connection.sendall(request)
+        answer = b""
+        with contextlib.suppress(OSError):
+            while piece := connection.recv(65536):
+                answer += piece
+    return answer
