@@ -20,6 +20,7 @@ use crate::source::{Departure, QuestionId, Trace, Urgency};
 use super::*;
 
 mod connections;
+mod keys;
 mod mismatches;
 
 const PAGE: &str =

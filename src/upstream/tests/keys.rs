@@ -1,0 +1,40 @@
+//! What a refusal says of a key.
+
+use super::*;
+use crate::upstream::gate::Standing;
+
+/// An upstream that refuses agent 6, and by now the user.
+async fn refusing_user(with: StatusCode) -> Fake {
+    fake(move |_, request: Request| async move {
+        match request.uri().path() {
+            "/base/user/me" => (with, "{\"detail\":\"no\"}").into_response(),
+            path if path.contains("0006") => (StatusCode::FORBIDDEN, "{\"detail\":\"no\"}").into_response(),
+            _ => "{}".into_response(),
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn only_a_refusal_of_the_user_takes_a_keys_share_of_the_budget_away() {
+    let fake = refusing_user(StatusCode::UNAUTHORIZED).await;
+    let standing = || fake.upstream.accepted.standing(credential().id());
+    assert!(fake.upstream.agent(&credential(), agent(), &turn(NEVER)).await.is_ok());
+    let other = AgentId::new(Uuid::from_u128(6));
+    let refused = fake.upstream.agent(&credential(), other, &turn(NEVER)).await;
+    assert!(matches!(refused, Err(SourceError::Denied(_))), "{refused:?}");
+    assert_eq!(standing(), Standing::Accepted);
+    let refused = fake.upstream.user(&credential(), &turn(NEVER)).await;
+    assert!(matches!(refused, Err(SourceError::Denied(_))), "{refused:?}");
+    assert_eq!(standing(), Standing::Unproven);
+}
+
+#[tokio::test]
+async fn a_user_is_an_object_and_nothing_else() {
+    for (body, is_user) in [("{\"id\":\"u\"}", true), ("[]", false), ("<html>", false), ("", false)] {
+        let fake = fake(move |_, _| async move { body.into_response() }).await;
+        let user = fake.upstream.user(&credential(), &turn(NEVER)).await;
+        assert_eq!(user.is_ok(), is_user, "{body}: {user:?}");
+        assert!(!matches!(user, Err(SourceError::Denied(_))), "{body}");
+    }
+}
