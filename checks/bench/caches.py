@@ -1,13 +1,11 @@
 """nginx and Varnish with one body in their caches, each as its manual sets it up."""
 
-import contextlib
 import os
 import subprocess
-import time
 from pathlib import Path
 
 import requests
-from programs import free_port
+from programs import free_port, wait_until_it_serves
 
 from bench.machine import SERVER_CORE, pinned
 
@@ -84,14 +82,15 @@ class Server:
 
     def fill(self, path: str, length: int, **headers: str) -> None:
         """Returns once the server gives the whole body."""
-        until = time.monotonic() + 20
-        while time.monotonic() < until and self.process.poll() is None:
-            with contextlib.suppress(requests.ConnectionError):
+
+        def is_whole() -> bool:
+            try:
                 answer = requests.get(self.url + path, headers=headers, timeout=60)
-                if answer.status_code == 200 and len(answer.content) == length:
-                    return
-            time.sleep(0.05)
-        raise RuntimeError(f"{self.url}{path} does not come:\n{self.log.read_text(errors='replace')}")
+            except requests.ConnectionError:
+                return False
+            return answer.status_code == 200 and len(answer.content) == length
+
+        wait_until_it_serves(self.process, is_whole, lambda: f"{path}: {self.log.read_text(errors='replace')}")
 
     def stop(self) -> None:
         self.process.terminate()

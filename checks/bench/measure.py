@@ -19,6 +19,7 @@ from pathlib import Path
 import httpx
 import requests
 from answers import PATIENCE, Agent, assert_same, lines, raw_rows
+from polling import wait_until
 from programs import BINARY, KEY, Program, clean_environment, free_port, start_gateway, start_simulator
 from rows import Row, make_rows, now
 from upstream import Upstream
@@ -245,8 +246,7 @@ def start_to_ready(directory: Path) -> None:
         with (directory / "start.log").open("wb") as log:
             began = time.perf_counter()
             process = subprocess.Popen([BINARY, "serve", *listen], env=clean_environment(), stdout=log, stderr=log)
-            while not is_ready(admin):
-                time.sleep(0.0005)
+            wait_until(lambda: is_ready(admin), every=0.0005)
             took.append(time.perf_counter() - began)
         process.terminate()
         assert process.wait(10) == 0

@@ -1,18 +1,28 @@
-"""A gateway that holds the key, and the tokens of its callers."""
+"""Held mode: a gateway that holds the upstream key, and the tokens of its callers."""
 
 from pathlib import Path
 
 from programs import KEY, run
 
 
+def new_token(name: str, agents: str = "*", *flags: str) -> tuple[str, str]:
+    """A new token, and its line for the tokens file."""
+    made = run("token", "new", "--name", name, "--agents", agents, *flags)
+    assert made.returncode == 0, made.stderr
+    token = made.stderr.split()[-1]
+    assert token not in made.stdout
+    return token, made.stdout
+
+
 def held_flags(directory: Path, **agents: str) -> tuple[list[str], dict[str, str]]:
     """The flags of a gateway that holds the key, and a token by name for each list of agents."""
-    lines, tokens = [], {}
-    for name, reach in agents.items():
-        made = run("token", "new", "--name", name, "--agents", reach)
-        lines.append(made.stdout)
-        tokens[name] = made.stderr.split()[-1]
-    (directory / "tokens").write_text("".join(lines))
-    (directory / "key").write_text(KEY)
-    flags = ["--upstream-key-file", str(directory / "key"), "--client-tokens-file", str(directory / "tokens")]
-    return flags, tokens
+    made = {name: new_token(name, reach) for name, reach in agents.items()}
+    flags = file_flags(directory, "".join(line for _, line in made.values()))
+    return flags, {name: token for name, (token, _) in made.items()}
+
+
+def file_flags(directory: Path, tokens: str) -> list[str]:
+    """The flags of a gateway that holds the key and reads these lines as its tokens file."""
+    (directory / "tokens").write_text(tokens)
+    (directory / "key").write_text(f"{KEY}\n")
+    return ["--upstream-key-file", str(directory / "key"), "--client-tokens-file", str(directory / "tokens")]

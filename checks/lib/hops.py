@@ -1,17 +1,15 @@
 """Proxies between a client and the gateway, with the settings people have: as programs on free ports."""
 
-import contextlib
 import os
 import shutil
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from programs import clean_environment, free_port
+from programs import clean_environment, free_port, wait_until_it_serves
 
 START_SECONDS = 30
 
@@ -163,10 +161,13 @@ def start(directory: Path, command: list[str], http1: int, http2: int) -> Hop:
     log = directory / "hop.log"
     with log.open("wb") as output:
         process = subprocess.Popen(command, env=clean_environment(), stdout=output, stderr=subprocess.STDOUT)
-    until = time.monotonic() + START_SECONDS
-    while time.monotonic() < until and process.poll() is None:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", http1), 1):
-            return Hop(process, f"http://127.0.0.1:{http1}", f"http://127.0.0.1:{http2}")
-        time.sleep(0.05)
-    process.kill()
-    raise RuntimeError(f"{command} does not listen:\n{log.read_text(errors='replace')[-2000:]}")
+    wait_until_it_serves(process, lambda: listens(http1), lambda: log.read_text(errors="replace")[-2000:])
+    return Hop(process, f"http://127.0.0.1:{http1}", f"http://127.0.0.1:{http2}")
+
+
+def listens(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), 1):
+            return True
+    except OSError:
+        return False

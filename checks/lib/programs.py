@@ -1,16 +1,17 @@
 """Starts and stops the program under test."""
 
-import contextlib
 import os
 import re
 import signal
 import socket
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import requests
+from polling import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 # Cargo takes a relative one from where it is run, as scripts/test does: from the root.
@@ -34,12 +35,27 @@ def free_port() -> int:
         return listener.getsockname()[1]
 
 
-def wait_until(is_so, seconds: float = 20) -> None:
-    """Looks again and again until something holds."""
-    until = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < until
-        time.sleep(0.05)
+def responds(url: str) -> bool:
+    """Whether something answers there, with any status below 500."""
+    try:
+        return requests.get(url, timeout=5).status_code < 500
+    except requests.RequestException:
+        return False
+
+
+def wait_until_it_serves(process: subprocess.Popen, serves: Callable[[], object], output: Callable[[], str]) -> None:
+    """Returns once a new program serves; if it ends first or takes too long, kills it and fails with its output."""
+    try:
+        wait_until(
+            lambda: process.poll() is not None or serves(),
+            START_SECONDS,
+            describe=lambda: f"{process.args} does not serve:\n{output()}",
+        )
+        assert process.poll() is None, f"{process.args} ended with {process.returncode}:\n{output()}"
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
 
 
 def run(*arguments: str, **more: str) -> subprocess.CompletedProcess:
@@ -80,24 +96,15 @@ class Program:
 
 
 def start(directory: Path, arguments: list[str], ready: str, url: str, admin: str = "", **more: str) -> Program:
-    """Starts a command and returns once `ready` answers."""
+    """Starts a command and returns once `ready` answers; of the simulator only the listener matters."""
     log = directory / f"{arguments[0]}-{time.monotonic_ns()}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
             [BINARY, *arguments], env=clean_environment(**more), stdout=output, stderr=subprocess.STDOUT
         )
     program = Program(process, log, url, admin)
-    until = time.monotonic() + START_SECONDS
-    while time.monotonic() < until:
-        if process.poll() is not None:
-            raise RuntimeError(f"{arguments} ended with {process.returncode}:\n{program.output()}")
-        with contextlib.suppress(requests.ConnectionError):
-            # Any answer below 500 will do: of the simulator only the listener matters.
-            if requests.get(ready, timeout=5).status_code < 500:
-                return program
-        time.sleep(0.02)
-    process.kill()
-    raise RuntimeError(f"{arguments} is not ready after {START_SECONDS} s:\n{program.output()}")
+    wait_until_it_serves(process, lambda: responds(ready), program.output)
+    return program
 
 
 def start_gateway(directory: Path, upstream_url: str, *flags: str, **more: str) -> Program:

@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 from answers import Agent, assert_same
 from leaving import Ask, leave_http1, leave_http2
-from programs import Program, wait_until
+from polling import wait_until
+from programs import Program
 from rows import make_rows
 
 CROWD = 100

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import requests
 from answers import assert_same, problem
-from programs import run
+from held import file_flags, new_token
 from rows import make_rows
 
 
@@ -61,14 +61,8 @@ def test_no_key_nor_row_is_logged_at_the_finest_level(agent_of):
 
 def held(tmp_path, agents: str, *more: str) -> tuple[str, list[str]]:
     """A token for these agents, and the flags of a gateway that holds the key."""
-    made = run("token", "new", "--name", "dashboard", "--agents", agents, *more)
-    assert made.returncode == 0, made.stderr
-    (tmp_path / "tokens").write_text(f"# who may ask\n{made.stdout}")
-    (tmp_path / "key").write_text("bn-check\n")
-    flags = ["--upstream-key-file", str(tmp_path / "key"), "--client-tokens-file", str(tmp_path / "tokens")]
-    token = made.stderr.split()[-1]
-    assert token not in made.stdout
-    return token, flags
+    token, line = new_token("dashboard", agents, *more)
+    return token, file_flags(tmp_path, f"# who may ask\n{line}")
 
 
 def test_a_held_key_is_reached_by_tokens_only(agent_of, upstream, tmp_path, gateway):

@@ -13,7 +13,7 @@ import httpx
 import pytest
 import requests
 from answers import NDJSON, PATIENCE, Agent, assert_same, lines, problem
-from programs import wait_until
+from polling import wait_until
 from rows import make_rows
 
 # The gateway's own: how long a request's head may take.

@@ -5,13 +5,10 @@ import asyncio
 import httpx
 import pytest
 from answers import PATIENCE, assert_same, raw_rows
+from polling import wait_until
 from rows import make_rows
 
 CALLERS = 100
-
-
-async def under_way(agent) -> float:
-    return await asyncio.to_thread(agent.program.metric, "fanfold_questions")
 
 
 async def ask_many(agent, count: int) -> list[str]:
@@ -52,12 +49,12 @@ def test_the_first_caller_leaving_changes_nothing_for_the_others(agent_of, upstr
         async with httpx.AsyncClient(timeout=PATIENCE, trust_env=False) as client:
             first = asyncio.create_task(client.get(together.url, headers=together.headers))
             # The first page is asked for together with the check of the key: there is no reading to share before that.
-            while len(upstream.pages) < 3:
-                await asyncio.sleep(0.005)
+            await asyncio.to_thread(wait_until, lambda: len(upstream.pages) >= 3, every=0.005)
             others = asyncio.create_task(ask_many(together, 20))
             # If the first one leaves before anybody has joined, its reading stops, as it should.
-            while not first.done() and await under_way(together) < 21:
-                await asyncio.sleep(0.01)
+            await asyncio.to_thread(
+                wait_until, lambda: first.done() or together.program.metric("fanfold_questions") >= 21, every=0.01
+            )
             first.cancel()
             return await others
 
@@ -73,8 +70,7 @@ def test_a_caller_who_leaves_alone_stops_the_read(agent_of, upstream):
     async def scene() -> tuple[int, int]:
         async with httpx.AsyncClient(timeout=PATIENCE, trust_env=False) as client:
             only = asyncio.create_task(client.get(agent.url, headers=agent.headers))
-            while len(upstream.pages) < 10:
-                await asyncio.sleep(0.005)
+            await asyncio.to_thread(wait_until, lambda: len(upstream.pages) >= 10, every=0.005)
             only.cancel()
         left_at = len(upstream.pages)
         await asyncio.sleep(1.5)

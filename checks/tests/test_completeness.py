@@ -4,6 +4,7 @@ import json
 import math
 
 import pytest
+from aiohttp import web
 from answers import NDJSON, assert_same, raw_rows
 from rows import DAY, SECOND, make_rows, micros_of, now, text_of
 
@@ -113,3 +114,16 @@ def test_answers_say_how_they_may_be_kept(agent_of):
     assert {"accept", "accept-encoding", "authorization", "prefer"} <= vary
     for name in ("Server-Timing", "X-Request-Id"):
         assert answer.headers[name]
+
+
+def test_rows_without_a_date_stay_where_upstream_lists_them(agent_of, upstream):
+    rows = sorted(make_rows(40, 5), key=lambda row: row.created, reverse=True)
+    agent = agent_of(rows)
+    undated = [row.raw.replace(b"created_at", b"made_at") if at % 3 == 1 else row.raw for at, row in enumerate(rows)]
+
+    async def odd(request: web.Request) -> web.Response:
+        return web.Response(body=b'{"has_more":false,"total":40,"data":[' + b",".join(undated) + b"]}")
+
+    upstream.fault = odd
+    answer = agent.ask(f"from={text_of(rows[-1].created)}&to={text_of(rows[0].created)}")
+    assert raw_rows(answer.text) == undated

@@ -6,7 +6,9 @@ import uuid
 
 import pytest
 import requests
+from aiohttp import web
 from answers import NDJSON, Agent, assert_same, lines, problem, raw_rows, whole
+from polling import wait_until
 from programs import KEY, free_port, start_gateway
 from rows import DAY, make_rows, micros_of, now
 from upstream import Upstream
@@ -203,9 +205,7 @@ def test_a_lenient_answer_names_what_is_missing(agent_of, upstream):
 
     upstream.before_page = lambda upstream, query: None
     # What stands in front of a failing upstream may need a while to trust it again.
-    until = time.monotonic() + 30
-    while (answer := agent.ask()).status_code != 200 and time.monotonic() < until:
-        time.sleep(0.2)
+    answer = wait_until(lambda: (answer := agent.ask()).status_code == 200 and answer, 30, every=0.2)
     assert_same(whole(answer), rows)
 
 
@@ -220,3 +220,26 @@ def test_only_if_cached_reads_nothing(agent_of, upstream):
     agent = agent_of(make_rows(100, 13))
     problem(agent.ask(Cache_Control="only-if-cached"), 504, "not_cached")
     assert upstream.pages == []
+
+
+def test_while_upstream_is_down_every_request_fails_at_once_and_says_why(agent_of, upstream):
+    agent = agent_of(make_rows(200, 20))
+    agent.rows()
+
+    async def is_down(request: web.Request) -> web.Response:
+        return web.Response(status=503, text="no healthy upstream")
+
+    upstream.fault = is_down
+
+    refused = None
+
+    def fails_at_once() -> bool:
+        nonlocal refused
+        began = time.monotonic()
+        refused = agent.ask("status=completed&provider=plivo")
+        return time.monotonic() - began < 1.5
+
+    wait_until(fails_at_once, 60)
+    document = problem(refused, 502, "upstream_unavailable")
+    assert int(refused.headers["Retry-After"]) >= 1
+    assert "503" in document["detail"], document

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import requests
 from answers import NDJSON, assert_same
+from polling import wait_until
 from programs import KEY
 from rows import make_rows
 
@@ -30,8 +31,7 @@ def test_a_refresh_takes_no_longer_than_its_own_requests_beside_an_export(agent_
 
     exporting = threading.Thread(target=export)
     exporting.start()
-    while long.program.metric("fanfold_upstream_waiting") < 2:
-        time.sleep(0.02)
+    wait_until(lambda: long.program.metric("fanfold_upstream_waiting") >= 2)
     time.sleep(1)
     took = []
     for _ in range(12):

@@ -1,7 +1,7 @@
 """Every filter gives exactly upstream's rows, and one question is one entry however it is spelled."""
 
 import pytest
-from answers import assert_same
+from answers import assert_same, raw_rows
 from rows import DAY, make_rows, text_of
 
 BATCH = "0123456789abcdef0123456789abcdef"
@@ -64,3 +64,10 @@ def test_ranges_share_what_is_known(agent_of, upstream):
         since = newest - days * DAY
         assert_same(agent.rows(f"from={text_of(since)}"), [row for row in rows if row.created >= since])
     assert len(upstream.pages) <= 4
+
+
+def test_the_last_moment_of_the_calendar_is_accepted_as_an_end(agent_of):
+    agent = agent_of(make_rows(60, 10))
+    for end in ("9999-12-31T23:59:59Z", "9999-12-31T23:59:59.9999999", "9999-12-31T23:59:59-12:00"):
+        answer = agent.ask(f"to={end}")
+        assert answer.status_code == 200 and len(raw_rows(answer.text)) == 60, answer.text[:300]

@@ -14,7 +14,7 @@ import pytest
 import requests
 from answers import PATIENCE, Agent
 from manifests import documents, of_kind
-from programs import KEY, free_port
+from programs import KEY, free_port, responds, wait_until_it_serves
 from rows import DAY, make_rows, now
 from tools import tool
 
@@ -70,15 +70,13 @@ def nginx(tmp_path):
         command = [tool("nginx"), "-p", str(folder), "-c", "nginx.conf", "-e", "stderr"]
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         started.append(process)
-        until = time.monotonic() + 10
-        while time.monotonic() < until:
-            assert process.poll() is None, process.stderr.read()
-            try:
-                requests.get(f"http://127.0.0.1:{port}/openapi.yaml", timeout=5)
-                return f"http://127.0.0.1:{port}"
-            except requests.ConnectionError:
-                time.sleep(0.02)
-        raise AssertionError("nginx does not start")
+        url = f"http://127.0.0.1:{port}"
+        wait_until_it_serves(
+            process,
+            lambda: responds(f"{url}/openapi.yaml"),
+            lambda: "still running" if process.poll() is None else process.stderr.read(),
+        )
+        return url
 
     yield start
     for process in started:

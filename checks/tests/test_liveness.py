@@ -8,8 +8,9 @@ from itertools import count
 
 import pytest
 import requests
-from answers import NDJSON, Agent, assert_same, lines, whole
-from programs import KEY, wait_until
+from answers import Agent, assert_same, lines, whole
+from polling import wait_until
+from programs import KEY
 from pulse import Pulse
 from rows import make_rows
 

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 
 import pytest
 import requests
-from programs import BINARY, KEY, clean_environment, free_port, wait_until
+from polling import wait_until
+from programs import BINARY, KEY, clean_environment, free_port, responds
 from rows import make_rows
 from upstream import Upstream
 
@@ -27,14 +28,7 @@ def logging_into(upstream: Upstream, sink: int, *flags: str):
         [BINARY, *arguments, "--drain-delay", "0s"], env=environment, stdout=sink, stderr=sink
     )
     try:
-
-        def is_ready() -> bool:
-            try:
-                return requests.get(f"http://{admin}/readyz", timeout=5).status_code == 200
-            except requests.RequestException:
-                return False
-
-        wait_until(is_ready)
+        wait_until(lambda: responds(f"http://{admin}/readyz"))
         yield process, f"http://{url}", f"http://{admin}"
     finally:
         process.kill()

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import requests
-from answers import Agent
+from answers import Agent, problem
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics
 from prometheus_client.parser import text_string_to_metric_families as plain
 from rows import make_rows, micros_of
@@ -144,7 +144,9 @@ def test_the_older_text_format_says_the_same(busy):
 
 def test_promtool_finds_nothing_to_say(busy):
     text = scrape(busy, "text/plain").text
-    checked = subprocess.run([tool("promtool"), "check", "metrics"], input=text, capture_output=True, text=True, timeout=30)
+    checked = subprocess.run(
+        [tool("promtool"), "check", "metrics"], input=text, capture_output=True, text=True, timeout=30
+    )
     assert checked.returncode == 0 and not checked.stderr, checked.stderr
 
 
@@ -160,3 +162,12 @@ def test_labels_come_from_short_lists_whoever_asks_about_whom(busy, upstream):
     after = series()
     assert len(after) <= len(before) + 30 and len(after) < 400, after - before
     assert not any(busy.id in line or "-4000-8000-" in line or "bn-" in line for line in after)
+
+
+def test_a_refused_request_does_not_count_as_abandoned(agent_of):
+    agent = agent_of(make_rows(20, 3))
+    for _ in range(3):
+        problem(agent.ask("colour=red"), 400, "invalid_request")
+    text = requests.get(f"{agent.program.admin}/metrics", timeout=10).text
+    assert 'ending="left"' not in text or 'ending="left"} 0' in text
+    assert '"ending":"left"' not in agent.program.output()

@@ -4,7 +4,6 @@ import copy
 import json
 import re
 import subprocess
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -12,6 +11,7 @@ import requests
 import yaml
 from answers import Agent
 from manifests import documents, of_kind
+from polling import wait_until
 from programs import KEY, ROOT, start_gateway
 from rows import make_rows
 from tools import tool
@@ -59,10 +59,8 @@ def exposed(tmp_path_factory):
         upstream.script.extend([(500, {}, b"{}")] * 20)
         assert agent.ask("provider=twilio", Prefer="handling=lenient, wait=1").status_code == 200
         upstream.script.clear()
-        until = time.monotonic() + 10
-        # An answer is counted once its body is gone, which a client may see a moment earlier.
-        while program.metric("fanfold_requests_total") < 3 and time.monotonic() < until:
-            time.sleep(0.02)
+        # A response is counted once its body is sent; the client may see its end a moment earlier.
+        wait_until(lambda: program.metric("fanfold_requests_total") >= 3)
         yield Exposed(requests.get(f"{program.admin}/metrics", headers=OPENMETRICS, timeout=10).text)
     finally:
         program.stop()

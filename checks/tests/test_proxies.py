@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import time
 import uuid
 from dataclasses import dataclass, replace
 
@@ -10,6 +9,7 @@ import pytest
 import requests
 from answers import NDJSON, Agent, assert_same, whole
 from hops import HOPS, Hop, program_of
+from polling import wait_until
 from programs import KEY, Program, clean_environment, start_gateway
 from rows import Row, make_rows
 from upstream import Upstream
@@ -122,22 +122,17 @@ def test_an_answer_that_fails_is_never_taken_for_a_whole_one(place, client):
     place.upstream.latency = 0
     assert_not_whole(place, curl, body)
     # The hop has kept nothing of it.
-    until = time.monotonic() + 30
-    while True:
+
+    def whole_body() -> bytes | None:
         curl = place.ask(client, agent, "end_record=true")
         body, _ = curl.communicate(timeout=60)
-        if curl.returncode == 0 and b'"complete":true' in body:
-            break
-        assert time.monotonic() < until, body[-300:]
-        time.sleep(0.3)
-    assert len(lines(body)) == ROWS + 1
+        return body if curl.returncode == 0 and b'"complete":true' in body else None
+
+    assert len(lines(wait_until(whole_body, 30, every=0.3))) == ROWS + 1
 
 
 def wait_for_pages(place: Place, agent: Agent, count: int) -> None:
-    until = time.monotonic() + 30
-    while sum(agent.id in seen.path for seen in place.upstream.pages) < count:
-        assert time.monotonic() < until
-        time.sleep(0.005)
+    wait_until(lambda: sum(agent.id in seen.path for seen in place.upstream.pages) >= count, 30, every=0.005)
 
 
 def assert_not_whole(place: Place, curl: subprocess.Popen, body: bytes) -> None:
@@ -154,11 +149,8 @@ def assert_not_whole(place: Place, curl: subprocess.Popen, body: bytes) -> None:
 def test_a_gateway_that_dies_leaves_no_answer_that_looks_whole(place):
     place.upstream.latency = 0.04
     asked = [place.ask(client, place.agent(make_rows(ROWS, 60)), "end_record=true") for client in CLIENTS]
-    until = time.monotonic() + 30
     before = len(place.upstream.pages)
-    while len(place.upstream.pages) < before + 8:
-        assert time.monotonic() < until
-        time.sleep(0.005)
+    wait_until(lambda: len(place.upstream.pages) >= before + 8, 30, every=0.005)
     place.gateway.process.kill()
     for curl in asked:
         body, _ = curl.communicate(timeout=60)

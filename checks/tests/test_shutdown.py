@@ -11,6 +11,7 @@ import pytest
 import requests
 import rolling
 from answers import Agent, problem
+from polling import wait_until
 from programs import KEY, start_gateway
 from rows import make_rows
 
@@ -75,8 +76,7 @@ def test_a_collected_answer_past_the_drain_is_told(agent_of, upstream):
     got = []
     asking = threading.Thread(target=lambda: got.append(agent.ask()))
     asking.start()
-    while len(upstream.pages) < 2:
-        time.sleep(0.01)
+    wait_until(lambda: len(upstream.pages) >= 2, every=0.01)
     agent.program.process.send_signal(signal.SIGTERM)
     asking.join(20)
     problem(got[0], 503, "shutting_down")
@@ -92,8 +92,7 @@ def test_a_connection_is_told_to_close_with_its_last_answer(agent_of, upstream):
     with socket.create_connection(("127.0.0.1", port), 10) as client:
         client.settimeout(20)
         client.sendall(request)
-        while len(upstream.pages) < 1:
-            time.sleep(0.01)
+        wait_until(lambda: upstream.pages, every=0.01)
         agent.program.process.send_signal(signal.SIGTERM)
         answer = b""
         while piece := client.recv(1 << 16):

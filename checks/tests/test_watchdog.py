@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 import requests
-from programs import BINARY, KEY, clean_environment, free_port, start_gateway
+from polling import wait_until
+from programs import BINARY, KEY, clean_environment, free_port, responds, start_gateway, wait_until_it_serves
 
 PTRACE_SEIZE, PTRACE_INTERRUPT, PTRACE_CONT = 0x4206, 0x4207, 7
 WAIT_FOR_ALL = 0x40000000
@@ -49,17 +50,20 @@ def stopped_threads(process: subprocess.Popen, *but: str):
 
 def exit_code(process: subprocess.Popen, seconds: float) -> int:
     """What a process ended with whose threads this one traces: each has to be waited for."""
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
+
+    def has_ended() -> bool:
         for task in list(Path(f"/proc/{process.pid}/task").iterdir()):
             if int(task.name) != process.pid:
                 with contextlib.suppress(ChildProcessError):
                     os.waitpid(int(task.name), WAIT_FOR_ALL | os.WNOHANG)
-        if process.poll() is not None:
-            return process.returncode
-        time.sleep(0.05)
-    process.kill()
-    raise AssertionError(f"still running after {seconds} s")
+        return process.poll() is not None
+
+    try:
+        wait_until(has_ended, seconds, describe=lambda: "still running")
+    except AssertionError:
+        process.kill()
+        raise
+    return process.returncode
 
 
 def livez(program) -> int:
@@ -71,17 +75,12 @@ def test_probes_answer_and_tell_of_the_stall_when_every_worker_is_stuck(tmp_path
     with stopped_threads(program.process, "control", "log") as go_on:
         assert livez(program) == 200
         began = time.monotonic()
-        while livez(program) == 200:
-            assert time.monotonic() - began < 60
-            time.sleep(0.5)
+        wait_until(lambda: livez(program) != 200, 60, every=0.5)
         assert 25 < time.monotonic() - began
         assert requests.get(f"{program.admin}/readyz", timeout=5).status_code == 200
         assert program.metric("fanfold_engine_stalled") == 1
         go_on()
-        until = time.monotonic() + 10
-        while livez(program) != 200 and time.monotonic() < until:
-            time.sleep(0.2)
-        assert livez(program) == 200
+        wait_until(lambda: livez(program) == 200, 10, every=0.2)
         assert program.metric("fanfold_engine_stalled") == 0
         program.process.send_signal(signal.SIGKILL)
         exit_code(program.process, 10)
@@ -92,9 +91,7 @@ def test_one_signal_ends_a_process_whose_workers_are_stuck_once_the_drain_is_ove
     program = start_gateway(tmp_path, upstream.url, "--drain-timeout", "1s")
     with stopped_threads(program.process, "control", "log"):
         program.process.send_signal(signal.SIGTERM)
-        until = time.monotonic() + 5
-        while requests.get(f"{program.admin}/readyz", timeout=5).status_code == 200:
-            assert time.monotonic() < until
+        wait_until(lambda: requests.get(f"{program.admin}/readyz", timeout=5).status_code != 200, 5)
         assert exit_code(program.process, 10) == 0
 
 
@@ -116,12 +113,7 @@ def unread(upstream):
     flags = ["--listen", url[7:], "--admin-listen", admin[7:], "--upstream-url", upstream.url]
     flags += ["--drain-delay", "0s", "--log-format", "json"]
     process = subprocess.Popen([BINARY, "serve", *flags], env=clean_environment(), stderr=subprocess.PIPE)
-    until = time.monotonic() + 20
-    while time.monotonic() < until:
-        with contextlib.suppress(requests.ConnectionError):
-            requests.get(f"{admin}/readyz", timeout=5)
-            break
-        time.sleep(0.05)
+    wait_until_it_serves(process, lambda: responds(f"{admin}/readyz"), lambda: "its log is a pipe that nobody reads")
     yield process, url, admin
     process.kill()
     process.wait()
