@@ -7,6 +7,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Vis
 use serde_json::value::RawValue;
 
 use super::path::Path;
+use super::text;
 
 /// The bytes are not one JSON object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -89,6 +90,19 @@ impl Node {
         self.children.iter().position(|(name, _)| **name == *key)
     }
 
+    /// What is looked for at a key, given as JSON. Keys are compared as bytes: some can be escaped but are no text.
+    pub(super) fn find(&self, key: &str) -> Option<&Self> {
+        let decoded;
+        let name = match key.strip_prefix('"').and_then(|key| key.strip_suffix('"')) {
+            Some(plain) if !plain.contains('\\') => plain.as_bytes(),
+            _ => {
+                decoded = text::bytes_of(&mut serde_json::Deserializer::from_str(key)).ok()?;
+                &decoded
+            }
+        };
+        self.index(name).map(|at| &self.children[at].1)
+    }
+
     /// Numbers the slots of this node and of those below it, so that they follow one another.
     fn number(&mut self, first: usize) -> usize {
         let mut next = first;
@@ -126,14 +140,14 @@ impl<'a> Visitor<'a> for Members<'_, '_, 'a> {
     }
 
     fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(child) = map.next_key_seed(KeyOf(self.node))? {
-            match child {
+        while let Some(key) = map.next_key::<&'a RawValue>()? {
+            match self.node.find(key.get()) {
                 None => {
                     map.next_value::<IgnoredAny>()?;
                 }
-                Some(at) => {
+                Some(child) => {
                     let value = map.next_value::<&'a RawValue>()?.get();
-                    take(&self.node.children[at].1, value, self.found).map_err(A::Error::custom)?;
+                    take(child, value, self.found).map_err(A::Error::custom)?;
                 }
             }
         }
@@ -151,27 +165,4 @@ fn take<'a>(node: &Node, value: &'a str, found: &mut Found<'a>) -> Result<(), se
         return Ok(());
     }
     Members { node, found }.deserialize(&mut serde_json::Deserializer::from_str(value))
-}
-
-/// Finds a key among those looked for. Keys are compared as bytes: some can be escaped but are no text.
-struct KeyOf<'n>(&'n Node);
-
-impl<'a> DeserializeSeed<'a> for KeyOf<'_> {
-    type Value = Option<usize>;
-
-    fn deserialize<D: Deserializer<'a>>(self, json: D) -> Result<Self::Value, D::Error> {
-        json.deserialize_bytes(self)
-    }
-}
-
-impl Visitor<'_> for KeyOf<'_> {
-    type Value = Option<usize>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a key")
-    }
-
-    fn visit_bytes<E: Error>(self, key: &[u8]) -> Result<Self::Value, E> {
-        Ok(self.0.index(key))
-    }
 }

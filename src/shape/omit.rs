@@ -7,7 +7,6 @@ use serde_json::value::RawValue;
 use super::extract::{Extractor, Node, NotARow};
 use super::form_digest;
 use super::list::{self, Item, ListError, excerpt};
-use super::text;
 
 /// A list of what is left out of rows.
 #[derive(Clone, Debug)]
@@ -82,7 +81,7 @@ struct Cutter<'n, 'c, 'a> {
     cuts: &'c mut Vec<Range<usize>>,
 }
 
-impl<'n, 'a> Cutter<'n, '_, 'a> {
+impl<'a> Cutter<'_, '_, 'a> {
     fn cut(self) -> Result<(), serde_json::Error> {
         let mut json = serde_json::Deserializer::from_str(self.text);
         json.deserialize_map(self)?;
@@ -97,18 +96,6 @@ impl<'n, 'a> Cutter<'n, '_, 'a> {
     /// Where the comma before a member is: only blanks can be between the two.
     fn comma_before(&self, member: usize) -> usize {
         self.text[..member].rfind(',').unwrap_or(member)
-    }
-
-    fn child(&self, key: &str) -> Option<&'n Node> {
-        let decoded;
-        let name = match key.strip_prefix('"').and_then(|key| key.strip_suffix('"')) {
-            Some(plain) if !plain.contains('\\') => plain.as_bytes(),
-            _ => {
-                decoded = text::bytes_of(&mut serde_json::Deserializer::from_str(key)).ok()?;
-                &decoded
-            }
-        };
-        self.node.children.iter().find_map(|(child, node)| (**child == *name).then_some(node))
     }
 }
 
@@ -130,7 +117,7 @@ impl<'a> Visitor<'a> for Cutter<'_, '_, 'a> {
                 cut.end = after_comma;
             }
             wants_comma = false;
-            let Some(child) = self.child(key.get()) else {
+            let Some(child) = self.node.find(key.get()) else {
                 map.next_value::<IgnoredAny>()?;
                 has_kept = true;
                 continue;
