@@ -6,27 +6,25 @@
 //! reaches.
 
 mod answers;
+mod body;
 mod headers;
 pub(super) mod policy;
 mod shared;
 
 use std::fmt;
 use std::net::IpAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::response::Response;
-use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderValue, Method, StatusCode, Uri, Version, header};
-use http_body::{Body as _, Frame, SizeHint};
-use http_body_util::{BodyExt as _, Empty};
+use http::{HeaderValue, Method, StatusCode, Uri, header};
+use http_body::Body as _;
 
 use self::answers::Reached;
+use self::body::{Guarded, Written, nothing, request_body, taken_in};
 use self::policy::{Mode, Route};
 use self::shared::{Lifetime, Reading, SharedReads};
 use super::account::Account;
@@ -35,9 +33,9 @@ use super::places::{NoPlace, Place, Places, Standing};
 use super::prefer::wish;
 use super::problem::{Code, Key, Problem};
 use super::{App, page, params};
-use crate::domain::{Caller, CredentialId, PeerGroup};
+use crate::domain::{Caller, PeerGroup};
 use crate::engine::AskError;
-use crate::forward::{Forward, ForwardBody, ForwardError};
+use crate::forward::{Forward, ForwardError};
 use crate::telemetry::Trace;
 
 pub use policy::Forwarding;
@@ -50,12 +48,6 @@ const MOST: usize = 256;
 
 /// How long what was read with a caller's own key is given to it before upstream is asked about the key again.
 const LONGEST_UNCHECKED: Duration = Duration::from_secs(60);
-
-/// How much of an answer that refuses a request under way is taken in first, so that the request can end.
-const REFUSAL: u64 = 64 << 10;
-
-/// How long that may take.
-const REFUSAL_WAIT: Duration = Duration::from_secs(5);
 
 /// What forwarding needs.
 pub struct Forwarded {
@@ -265,82 +257,12 @@ impl Visit<'_> {
         }
         let (head, body) = answer.into_parts();
         let body = if head.status.as_u16() >= 400 && !is_sent { taken_in(body).await } else { body };
-        let body = Guarded { inner: body, _place: place, _written: written };
+        let body = Guarded::new(body, place, written);
         let mut response = Response::new(Body::new(body));
         *response.status_mut() = head.status;
         *response.headers_mut() = headers::downwards(&head.headers);
         Ok(response)
     }
-}
-
-/// What is kept of a caller's goes when it writes: once before upstream can have acted, and once when the answer has come or
-/// won't.
-struct Written {
-    shared: Arc<SharedReads>,
-    credential: CredentialId,
-}
-
-impl Written {
-    fn begin(shared: &Arc<SharedReads>, credential: CredentialId) -> Self {
-        shared.drop_credential(credential);
-        Self { shared: Arc::clone(shared), credential }
-    }
-}
-
-impl Drop for Written {
-    fn drop(&mut self) {
-        self.shared.drop_credential(self.credential);
-    }
-}
-
-/// The caller's body. On h2 it may end with an empty frame after the head: that is no body.
-async fn request_body(body: Body, version: Version, has_length: bool) -> ForwardBody {
-    if version < Version::HTTP_2 || has_length || body.is_end_stream() {
-        return unbox(body);
-    }
-    let mut body = body;
-    loop {
-        match body.frame().await {
-            None => return nothing(),
-            Some(Ok(frame)) => match frame.into_data() {
-                Ok(data) if data.is_empty() => {}
-                Ok(data) => {
-                    let first = http_body_util::Full::new(data).map_err(|never| match never {});
-                    return Chained { first: Some(Box::new(first.boxed_unsync())), then: unbox(body) }
-                        .boxed_unsync();
-                }
-                Err(_trailers) => {}
-            },
-            // It says so again to who reads on.
-            Some(Err(_)) => return unbox(body),
-        }
-    }
-}
-
-fn unbox(body: Body) -> ForwardBody {
-    body.map_err(Into::into).boxed_unsync()
-}
-
-/// The beginning of an answer, in memory, and then the rest, so that what it refuses can end.
-async fn taken_in(mut body: ForwardBody) -> ForwardBody {
-    let mut taken = bytes::BytesMut::new();
-    let take = async {
-        while (taken.len() as u64) < REFUSAL {
-            match body.frame().await {
-                Some(Ok(frame)) => {
-                    frame.data_ref().into_iter().for_each(|data| taken.extend_from_slice(data));
-                }
-                Some(Err(_)) | None => return,
-            }
-        }
-    };
-    let _in_time = tokio::time::timeout(REFUSAL_WAIT, take).await;
-    let first = http_body_util::Full::new(taken.freeze()).map_err(|never| match never {});
-    Chained { first: Some(Box::new(first.boxed_unsync())), then: body }.boxed_unsync()
-}
-
-fn nothing() -> ForwardBody {
-    Empty::new().map_err(|never| match never {}).boxed_unsync()
 }
 
 /// What a caller reads of a failure. A write may have arrived: whether to repeat it is for a person to say.
@@ -362,54 +284,6 @@ fn problem(error: &ForwardError, is_read: bool) -> Problem {
         problem.status = StatusCode::REQUEST_TIMEOUT;
     }
     problem
-}
-
-/// An answer's body, which holds its place until it is over.
-struct Guarded {
-    inner: ForwardBody,
-    _place: Place,
-    _written: Option<Written>,
-}
-
-/// One body after another.
-struct Chained {
-    first: Option<Box<ForwardBody>>,
-    then: ForwardBody,
-}
-
-type Polled = Poll<Option<Result<Frame<Bytes>, Box<dyn std::error::Error + Send + Sync>>>>;
-
-impl http_body::Body for Guarded {
-    type Data = Bytes;
-    type Error = Box<dyn std::error::Error + Send + Sync>;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
-        Pin::new(&mut self.inner).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
-    }
-}
-
-impl http_body::Body for Chained {
-    type Data = Bytes;
-    type Error = Box<dyn std::error::Error + Send + Sync>;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
-        let this = &mut *self;
-        if let Some(first) = &mut this.first {
-            match Pin::new(&mut **first).poll_frame(cx) {
-                Poll::Ready(None) => this.first = None,
-                polled @ (Poll::Ready(Some(_)) | Poll::Pending) => return polled,
-            }
-        }
-        Pin::new(&mut this.then).poll_frame(cx)
-    }
 }
 
 impl fmt::Debug for Forwarded {
