@@ -1,4 +1,4 @@
-"""What the checks are made of: programs on free ports, an upstream in Python, and one way to ask."""
+"""Fixtures: gateways, simulators and a Python upstream on free ports."""
 
 import re
 import uuid

@@ -3,7 +3,6 @@
 import datetime
 import re
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from bench.machine import CHECKS, description, first_line
 

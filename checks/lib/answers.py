@@ -1,4 +1,4 @@
-"""Asks the gateway, and takes its answers apart without reading the rows anew."""
+"""Sends requests to the gateway, and splits its responses without parsing the rows."""
 
 import json
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""A receiver of traces: OTLP over HTTP, in a thread of its own. It keeps what it is sent."""
+"""An OTLP receiver of traces over HTTP, on its own thread; it keeps what it receives."""
 
 import gzip
 import threading

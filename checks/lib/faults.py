@@ -1,4 +1,4 @@
-"""Every fault of upstream that is tried, and what each form of an answer makes of it.
+"""Every upstream fault that is tested, and the expected outcome for each form of response.
 
 `LIST` is the one list: checks/tests/test_upstream_faults.py tries each fault on it, and `python checks/lib/faults.py`
 prints the table in docs/reliability.md, which a test compares.

@@ -1,4 +1,4 @@
-"""Proxies between a client and the gateway, with the settings people have: as programs on free ports."""
+"""Proxies between a client and the gateway, in common configurations, as programs on free ports."""
 
 import os
 import shutil

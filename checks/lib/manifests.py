@@ -1,4 +1,4 @@
-"""Renders deploy/, and knows what of its manifests belongs together."""
+"""Renders deploy/ and resolves references between its manifests."""
 
 import functools
 import re

@@ -1,4 +1,4 @@
-"""A forward proxy that only tunnels (CONNECT), in a thread of its own, and remembers for whom."""
+"""A forward proxy that only tunnels (CONNECT), on its own thread, and records the targets."""
 
 import contextlib
 import socket

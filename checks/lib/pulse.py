@@ -1,4 +1,4 @@
-"""Whether a program still lives: asks it again and again from a thread of its own, and tells the longest silence."""
+"""Probes a program continuously from its own thread, and measures the longest silence."""
 
 import contextlib
 import threading

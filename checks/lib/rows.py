@@ -1,4 +1,4 @@
-"""Executions as bytes, with everything in them that a careless gateway changes on the way."""
+"""Executions as bytes, with everything in them that a careless gateway would change."""
 
 import random
 import uuid

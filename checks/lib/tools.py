@@ -1,4 +1,4 @@
-"""Programs that some checks need beside the one under test."""
+"""External programs that some tests need."""
 
 import os
 import shutil

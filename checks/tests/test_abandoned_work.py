@@ -1,4 +1,4 @@
-"""Work that nobody waits for any more ends, whoever began it, and leaves room for those who stayed."""
+"""Work that nobody waits for any more ends, and leaves room for those who stayed."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""Nothing known is told to whom upstream would not tell it."""
+"""Cached data is served only to callers whom upstream would serve."""
 
 import shutil
 import subprocess

@@ -1,4 +1,4 @@
-"""The budget holds in any span of its length, and what is left of it goes at once."""
+"""The request budget holds in any window of its length, and unused budget is spent at once."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""The commands: settings and their faults, and how a process ends."""
+"""Commands and their settings, and how a process starts and ends."""
 
 import json
 import re

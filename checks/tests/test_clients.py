@@ -1,4 +1,4 @@
-"""Clients that are slow, greedy, old or many: each gets what it is due, and nobody else pays for it."""
+"""Clients that are slow, greedy, old or many: each is served, and none of them slows the others."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""One read for many callers, whoever of them leaves."""
+"""Concurrent callers share one read, and any of them may leave."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Programs written for upstream work with nothing changed but the base URL."""
+"""Programs written for upstream work after only the base URL changes."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""One request, and every execution is there: once, in order, with upstream's bytes."""
+"""One request returns every execution: once, in order, with upstream's bytes."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""The gzip that is stitched from stored pieces is what the programs people have take it for: every byte, and every row at once."""
+"""Compressed responses, stitched from stored pieces, decode to every byte and every row in common clients."""
 
 import asyncio
 import gzip

@@ -1,4 +1,4 @@
-"""The manifests in deploy/: valid, in keeping with the program, and within upstream's limit."""
+"""The manifests in deploy/ are valid, match the program, and stay within upstream's limit."""
 
 import copy
 import re

@@ -1,4 +1,4 @@
-"""Each bad input has its status, its code, and words that help; so has each failure of upstream."""
+"""Every bad request and every upstream failure has its status, its code and a helpful message."""
 
 import json
 import time

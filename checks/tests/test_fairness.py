@@ -1,4 +1,4 @@
-"""An export that has spent all it may of the budget makes no dashboard wait."""
+"""An export that has used up its share of the budget does not delay dashboards."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""Every filter gives exactly upstream's rows, and one question is one entry however it is spelled."""
+"""Every filter returns exactly upstream's rows, and equivalent spellings share one cache entry."""
 
 import pytest
 from answers import assert_same, raw_rows

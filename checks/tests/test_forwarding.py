@@ -10,7 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 from held import held_flags
-from programs import KEY, wait_until
+from polling import wait_until
+from programs import KEY
 from raw_upstream import OK, RawUpstream, ask, read_head
 
 AUTH = {"Authorization": f"Bearer {KEY}"}

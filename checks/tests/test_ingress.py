@@ -1,5 +1,4 @@
-"""nginx, configured as the Ingress in deploy/ asks, in front of gateways: rows come as they are read, and an agent
-always comes to the same replica."""
+"""nginx, set up by the Ingress in deploy/: rows arrive as they are read, an agent always reaches the same replica."""
 
 import json
 import re

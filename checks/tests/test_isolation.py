@@ -1,4 +1,4 @@
-"""Nobody is told another's rows: not in a crowd, not from a warm cache, not after the key was revoked."""
+"""No caller sees another's rows: not in a crowd, not from a warm cache, not after the key was revoked."""
 
 import random
 import re

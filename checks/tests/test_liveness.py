@@ -1,4 +1,4 @@
-"""Nobody stops the whole process with a few ordinary requests: reads that others join while the budget is short."""
+"""A few ordinary requests can't stop the whole process: shared reads while the budget is short."""
 
 import contextlib
 import threading

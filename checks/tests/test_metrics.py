@@ -1,4 +1,4 @@
-"""The metrics of a busy gateway, read by Prometheus' own parsers."""
+"""The metrics of a busy gateway, parsed with Prometheus' own parsers."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""What watches the gateway knows the gateway: the table of metrics, the alerts and the dashboard."""
+"""The metrics table, the alerts and the dashboard name metrics that the gateway has."""
 
 import copy
 import json

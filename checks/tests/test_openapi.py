@@ -1,4 +1,4 @@
-"""The server gives no answer that openapi.yaml does not tell of."""
+"""The server gives only responses that openapi.yaml describes."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Upstreams that are hard to walk: the answer holds every row that was there throughout, once."""
+"""Upstreams whose pages are hard to walk: a response has each row that was there throughout, once."""
 
 import random
 import uuid

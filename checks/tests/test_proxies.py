@@ -1,4 +1,4 @@
-"""Behind the proxies people have, rows come as they are read, no cut answer looks whole, and nobody sees another's rows."""
+"""Behind common proxies, rows stream, no truncated response looks complete, and caches keep callers apart."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""Ten thousand requests of all kinds leave no secret and nothing of anybody in logs, metrics and traces."""
+"""Ten thousand requests of all kinds leave no secret or personal data in logs, metrics or traces."""
 
 import asyncio
 import random

@@ -1,4 +1,4 @@
-"""Stopping: who was admitted is answered, or told in time; a second signal ends at once."""
+"""Shutdown: admitted requests end properly before the process does; a second signal ends it at once."""
 
 import contextlib
 import json

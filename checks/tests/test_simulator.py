@@ -1,4 +1,4 @@
-"""The gateway over the simulator, read by the clients that people have."""
+"""The gateway in front of the simulator, read by common clients."""
 
 import asyncio
 import gzip

@@ -1,4 +1,4 @@
-"""What is built is what was locked, by workflows that may do no more than they must."""
+"""Builds use the locked dependencies, and workflows have only the permissions they need."""
 
 import re
 import subprocess

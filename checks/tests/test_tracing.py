@@ -1,4 +1,4 @@
-"""Traces, received as a collector receives them: OTLP over HTTP."""
+"""Traces as a collector receives them: OTLP over HTTP."""
 
 import threading
 import time

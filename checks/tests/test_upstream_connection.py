@@ -1,4 +1,4 @@
-"""How upstream is reached: over TLS with a private CA, through proxies, and never with a key where it does not belong."""
+"""Connections to upstream: TLS with a private CA, forward proxies, and where the key is sent."""
 
 import ssl
 import uuid

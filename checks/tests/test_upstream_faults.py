@@ -7,8 +7,6 @@ that are wanted run beside each other from the first one on: they mostly wait.
 
 import json
 import re
-import ssl
-import subprocess
 import time
 import uuid
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,6 +17,7 @@ from pathlib import Path
 import pytest
 import requests
 from answers import NDJSON, raw_rows
+from certificates import Certificates
 from fault_upstream import Door, Doors, FaultyAgent, cut
 from faults import LIST, PASSED_ON, STATUS, WHOLE, Case, table, undated
 from programs import KEY, ROOT, Program, start_gateway
@@ -321,34 +320,6 @@ class Odd(Row):
     @cached_property
     def raw(self) -> bytes:
         return self.odd
-
-
-@dataclass
-class Certificates:
-    """An authority, and two that it signed: one for this machine, one for another."""
-
-    authority: Path
-    fit: ssl.SSLContext
-    unfit: ssl.SSLContext
-
-    @classmethod
-    def make(cls, directory: Path) -> "Certificates":
-        def openssl(*arguments: str) -> None:
-            subprocess.run(["openssl", *arguments], cwd=directory, check=True, capture_output=True)
-
-        new = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30")
-        openssl("req", "-x509", *new, "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=checks")
-
-        def signed(name: str, subject: str) -> ssl.SSLContext:
-            openssl("req", *new[:5], "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
-            (directory / f"{name}.ext").write_text(f"subjectAltName={subject}\nbasicConstraints=CA:FALSE\n")
-            signing = ("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-days", "30")
-            openssl(*signing, "-CAcreateserial", "-extfile", f"{name}.ext", "-out", f"{name}.pem")
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(directory / f"{name}.pem", directory / f"{name}.key")
-            return context
-
-        return cls(directory / "ca.pem", signed("fit", "IP:127.0.0.1"), signed("unfit", "DNS:elsewhere.example"))
 
 
 @pytest.fixture(scope="module")

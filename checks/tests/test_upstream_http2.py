@@ -1,4 +1,4 @@
-"""An upstream that speaks HTTP/2 and takes its streams or its connections back in the middle costs no row."""
+"""An HTTP/2 upstream that resets streams or closes connections in the middle of a read costs no row."""
 
 import asyncio
 import json
@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import requests
 from answers import raw_rows
+from certificates import Certificates
 from fault_upstream import cut
 from h2.config import H2Configuration
 from h2.connection import H2Connection
@@ -18,7 +19,6 @@ from h2.events import RequestReceived, WindowUpdated
 from h2.exceptions import ProtocolError
 from programs import KEY, start_gateway
 from rows import DAY, SECOND, make_rows, micros_of, now, text_of
-from test_upstream_faults import Certificates
 
 
 class Connection:

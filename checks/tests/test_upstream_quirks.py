@@ -1,4 +1,4 @@
-"""Answers of upstream that are odd rather than wrong, and faults that come one after the other: the answer is whole all the same."""
+"""Unusual upstream responses and faults in sequence cost no row."""
 
 import gzip
 import json

@@ -1,5 +1,4 @@
-"""What works when nothing else does: probes, the watchdog and signals, with a reader of the log that stopped, or with every
-thread that serves callers stopped."""
+"""Probes, the watchdog and signals work while nobody reads the log or every worker thread is stopped."""
 
 import contextlib
 import ctypes
