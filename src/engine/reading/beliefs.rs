@@ -66,6 +66,11 @@ impl Beliefs {
         self.largest = self.largest.max(rows);
     }
 
+    /// A page of no more than this many rows was cut off.
+    pub(super) const fn shrink(&mut self, rows: usize) {
+        self.largest = rows;
+    }
+
     /// Takes upstream's pages to have no more than this many rows.
     pub(super) fn resize(&mut self, rows: usize, now: Instant) {
         (self.size, self.largest, self.resized_at) = (rows as u32, rows, Some(now));

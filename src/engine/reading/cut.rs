@@ -76,6 +76,11 @@ enum Told {
     Nothing,
 }
 
+/// How many rows of a page lie in a region: it may reach beyond by a second.
+fn rows_within(page: &Page, region: Span) -> usize {
+    page.rows.iter().filter(|row| row.created_at.is_none_or(|at| region.contains(at))).count()
+}
+
 fn told(page: &Page, beliefs: &Beliefs) -> Told {
     match page.rows.len() {
         0 if beliefs.has_more && page.has_more => Told::Nothing,
@@ -113,13 +118,12 @@ impl Reader<'_> {
                     }
                 };
                 let asked = region.outward();
-                if doubt.as_ref().is_some_and(|doubt| doubt.is_confirmed_by(region, page.rows.len()))
+                let rows = rows_within(&page, region);
+                if doubt.as_ref().is_some_and(|doubt| doubt.is_confirmed_by(region, rows))
                     && let Some(doubt) = doubt.take()
                 {
                     self.learned.disbelieve_has_more();
-                    if page.rows.len() <= doubt.rows {
-                        self.learned.resized(doubt.rows);
-                    }
+                    self.learned.cut_off_at(page.rows.len().max(doubt.rows));
                 }
                 let told = match self.told(&page, look, asked, desk).await? {
                     told @ Told::LessThanItsTotal if look == Look::Second => {
@@ -134,10 +138,10 @@ impl Reader<'_> {
                             let most = self.learned.beliefs().rows_a_piece();
                             fitting = Some(fitting_width(region, page.rows.len(), most));
                         }
-                        let rows = place(page, None, region, asked_at.ours);
                         if let Some(doubt) = doubt.as_mut().filter(|doubt| doubt.span.covers(region)) {
-                            doubt.found += rows.len();
+                            doubt.found += rows;
                         }
+                        let rows = place(page, None, region, asked_at.ours);
                         desk.give(Piece::new(region, rows, asked_at));
                         continue;
                     }
@@ -154,7 +158,7 @@ impl Reader<'_> {
                     }
                     Told::LessThanItsTotal => {
                         self.follow_up(region, LACKS)?;
-                        doubt.get_or_insert(Doubt { span: region, rows: page.rows.len(), found: 0 });
+                        doubt.get_or_insert(Doubt { span: region, rows, found: 0 });
                         if !is_divisible {
                             left.push_front(Part { span: region, look: Look::Second });
                             continue;
@@ -194,7 +198,7 @@ impl Reader<'_> {
             match second.rows.is_empty() {
                 true => self.learned.disbelieve_has_more(),
                 false if second.rows.iter().any(is_new) => {
-                    self.learned.resized(rows);
+                    self.is_smaller(rows, asked, desk).await?;
                     return Ok(Told::More);
                 }
                 false => return Err(inconsistent(asked, REPEATS)),
@@ -202,6 +206,13 @@ impl Reader<'_> {
             beliefs = self.learned.beliefs();
         }
         let told = told(page, &beliefs);
+        let may_end = told == Told::More && !beliefs.has_more && !beliefs.lacks(page.total, rows as u64);
+        if may_end && rows < beliefs.size() as usize {
+            // Full by no more than the largest page seen: the next page tells at less cost than smaller spans.
+            let second = PageOf { number: 2, ..self.first(asked) };
+            let (second, _) = self.page(second, Dates::Kept, desk).await?;
+            return Ok(if second.rows.is_empty() { Told::All } else { Told::More });
+        }
         let is_cut_off = match asked.width() > SECOND {
             true => beliefs.is_full(rows),
             // The largest page seen may have been this one: a second can't tell by smaller ones.

@@ -75,6 +75,11 @@ impl Learned {
         self.lock().resize(rows, Instant::now());
     }
 
+    /// A page of this many rows was cut off, though more were asked for.
+    pub(super) fn cut_off_at(&self, rows: usize) {
+        self.lock().shrink(rows);
+    }
+
     /// Rows contradict `has_more`.
     pub(super) fn disbelieve_has_more(&self) {
         self.lock().has_more = false;

@@ -104,7 +104,7 @@ impl Reader<'_> {
             if !first.has_more {
                 self.learned.disbelieve_has_more();
             }
-            self.learned.resized(rows);
+            self.is_smaller(rows, asked, desk).await?;
             return Ok(Second::Smaller);
         }
         match (second.rows.is_empty(), promises) {
@@ -116,6 +116,16 @@ impl Reader<'_> {
             (false, true) => Err(inconsistent(asked, REPEATS)),
             (_, false) => Ok(Second::Missing),
         }
+    }
+
+    /// Asks for a first page once more that had only so many rows; pages are that small only if it has no more of them now.
+    pub(super) async fn is_smaller(&self, rows: usize, asked: Span, desk: &dyn Desk) -> Result<(), Ended> {
+        self.follow_up(asked, "its pages are cut off")?;
+        let (page, _) = self.page(self.first(asked), Dates::Kept, desk).await?;
+        if page.rows.len() <= rows {
+            self.learned.resized(page.rows.len().max(1));
+        }
+        Ok(())
     }
 
     /// Deals with a walk that ended before its total was reached: reads what it did not give out in smaller spans, and if
