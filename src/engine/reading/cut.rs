@@ -153,9 +153,6 @@ impl Reader<'_> {
                         left.push_front(Part { span: region, look });
                         continue;
                     }
-                    Told::LessThanItsTotal if !is_divisible && look == Look::Second => {
-                        return Err(inconsistent(region, LACKS));
-                    }
                     Told::LessThanItsTotal => {
                         self.follow_up(region, LACKS)?;
                         doubt.get_or_insert(Doubt { span: region, rows, found: 0 });
@@ -213,12 +210,19 @@ impl Reader<'_> {
             let (second, _) = self.page(second, Dates::Kept, desk).await?;
             return Ok(if second.rows.is_empty() { Told::All } else { Told::More });
         }
-        let is_cut_off = match asked.width() > SECOND {
-            true => beliefs.is_full(rows),
-            // The largest page seen may have been this one: a second can't tell by smaller ones.
-            false => rows >= beliefs.size() as usize,
-        };
-        if told == Told::LessThanItsTotal && look == Look::Second && !is_cut_off {
+        let is_doubtful = told == Told::LessThanItsTotal && look == Look::Second;
+        if is_doubtful && asked.width() <= SECOND {
+            // No smaller span tells more, but the next page does.
+            let second = PageOf { number: 2, ..self.first(asked) };
+            let (second, _) = self.page(second, Dates::Kept, desk).await?;
+            if !second.rows.is_empty() {
+                self.learned.disbelieve_has_more();
+                return Ok(Told::More);
+            }
+            self.learned.disbelieve_total();
+            return Ok(Told::All);
+        }
+        if is_doubtful && !beliefs.is_full(rows) {
             // Nothing turned up in a part of the span either, and this page was not cut off.
             self.learned.disbelieve_total();
             return Ok(Told::All);

@@ -342,3 +342,18 @@ async fn what_upstream_lists_honestly_costs_no_request_more() {
         assert_eq!(complete(rig).await, pages, "{rows}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_full_page_of_one_second_is_read_whatever_its_total_counts() {
+    let rig = Rig::new(settings(), 1).with_history(20, 5);
+    let second = NOW.minus(DAY).floor_second();
+    (0..50).for_each(|n| {
+        rig.script.world().insert(second.plus(Duration::from_millis(n)), "completed");
+    });
+    rig.script.world().quirks.totals = Totals::OfEverything;
+    let question = Question { from: Some(second), to: Some(second.plus(SECOND / 2)), ..rig.question() };
+    assert_eq!(soon(rig.rows(question.clone())).await, rig.truth(&question));
+    let requests = rig.requests();
+    assert!(requests <= 1 + 8, "{requests}");
+    rig.close().await;
+}
