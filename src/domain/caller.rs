@@ -13,7 +13,7 @@ pub struct Caller {
 }
 
 /// Tells callers apart.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum CallerId {
     /// The holder of an upstream key, which upstream may not have accepted yet.
     Key(CredentialId),

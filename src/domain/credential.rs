@@ -10,7 +10,7 @@ pub struct Credential {
 }
 
 /// Which credential something was read with, as a keyed digest that tells nothing about the key.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CredentialId([u8; 16]);
 
 impl CredentialId {

@@ -210,7 +210,7 @@ fn scope(inner: &Inner, question: &Question, span: Span, now: Timestamp) -> (Arc
     let dates = if inner.settings.window.is_some() { Dates::Kept } else { Dates::Ignored };
     let scope_of = |subject: &Subject| match question.wish.only_if_cached {
         true => inner.scopes.of_unread(subject, dates, now),
-        false => inner.scopes.of(subject, &*inner.store, dates, now),
+        false => inner.scopes.of(subject, question.caller.id, &*inner.store, dates, now),
     };
     let own = subject(question.filters.clone());
     let can_change_elsewhere = question.filters.answered_by_voice_mail.is_some();

@@ -7,12 +7,12 @@ use sha2::{Digest, Sha256};
 use super::beat::Beat;
 use super::reading::Dates;
 use super::scope::{Scope, ScopeKey};
-use crate::domain::{AgentId, CredentialId, Filters, Timestamp};
+use crate::domain::{AgentId, CallerId, CredentialId, Filters, Timestamp};
 use crate::source::Subject;
 use crate::store::Store;
 
 /// The most scopes that are kept. Nobody fills the memory, nor takes another's place, by asking for one filter value after another: the
-/// credential that holds most gives up the scope that it has not asked for longest.
+/// caller that holds most gives up the one not asked for longest. A scope is held by the caller that it was made for.
 const MAX_SCOPES: usize = 4_096;
 
 /// All scopes, by what they are of.
@@ -32,16 +32,17 @@ struct Registry {
     by_key: HashMap<ScopeKey, Registered>,
     /// Those that differ at most in the status they are filtered by, by the key of the one without.
     kin: HashMap<ScopeKey, Vec<Arc<Scope>>>,
-    /// Each credential's, longest not asked for first.
-    by_holder: HashMap<CredentialId, BTreeMap<u64, ScopeKey>>,
-    /// How many each credential holds.
-    sizes: BTreeSet<(usize, [u8; 16])>,
+    /// Each caller's, longest not asked for first.
+    by_holder: HashMap<CallerId, BTreeMap<u64, ScopeKey>>,
+    /// How many each caller holds.
+    sizes: BTreeSet<(usize, CallerId)>,
     /// Numbers what is asked.
     asked: u64,
 }
 
 struct Registered {
     scope: Arc<Scope>,
+    holder: CallerId,
     asked: u64,
 }
 
@@ -50,7 +51,7 @@ impl Registry {
     fn ask(&mut self, key: &ScopeKey) -> Option<Arc<Scope>> {
         let registered = self.by_key.get_mut(key)?;
         self.asked += 1;
-        if let Some(held) = self.by_holder.get_mut(&registered.scope.subject.credential.id()) {
+        if let Some(held) = self.by_holder.get_mut(&registered.holder) {
             held.remove(&registered.asked);
             held.insert(self.asked, *key);
         }
@@ -58,16 +59,16 @@ impl Registry {
         Some(Arc::clone(&registered.scope))
     }
 
-    fn add(&mut self, scope: Arc<Scope>) {
+    fn add(&mut self, scope: Arc<Scope>, holder: CallerId) {
         self.asked += 1;
         self.kin.entry(kin_key(&scope.subject)).or_default().push(Arc::clone(&scope));
-        self.resize(scope.subject.credential.id(), |held, asked| held.insert(asked, scope.key));
-        self.by_key.insert(scope.key, Registered { scope, asked: self.asked });
+        self.resize(holder, |held, asked| held.insert(asked, scope.key));
+        self.by_key.insert(scope.key, Registered { scope, holder, asked: self.asked });
     }
 
     fn remove(&mut self, key: &ScopeKey) -> Option<Arc<Scope>> {
-        let Registered { scope, asked } = self.by_key.remove(key)?;
-        self.resize(scope.subject.credential.id(), |held, _| held.remove(&asked));
+        let Registered { scope, holder, asked } = self.by_key.remove(key)?;
+        self.resize(holder, |held, _| held.remove(&asked));
         let kin_key = kin_key(&scope.subject);
         if let Some(kin) = self.kin.get_mut(&kin_key) {
             kin.retain(|other| other.key != *key);
@@ -78,26 +79,22 @@ impl Registry {
         Some(scope)
     }
 
-    /// Changes what a credential holds.
-    fn resize<T>(
-        &mut self,
-        holder: CredentialId,
-        change: impl FnOnce(&mut BTreeMap<u64, ScopeKey>, u64) -> T,
-    ) {
+    /// Changes what a caller holds.
+    fn resize<T>(&mut self, holder: CallerId, change: impl FnOnce(&mut BTreeMap<u64, ScopeKey>, u64) -> T) {
         let held = self.by_holder.entry(holder).or_default();
-        self.sizes.remove(&(held.len(), *holder.as_bytes()));
+        self.sizes.remove(&(held.len(), holder));
         change(held, self.asked);
         if held.is_empty() {
             self.by_holder.remove(&holder);
         } else {
-            self.sizes.insert((held.len(), *holder.as_bytes()));
+            self.sizes.insert((held.len(), holder));
         }
     }
 
-    /// The scope to give up: of the credential that holds most, the one not asked for longest.
+    /// The scope to give up: of the caller that holds most, the one not asked for longest.
     fn next_to_go(&self) -> Option<ScopeKey> {
         let (_, holder) = self.sizes.last()?;
-        self.by_holder.get(&CredentialId::new(*holder))?.values().next().copied()
+        self.by_holder.get(holder)?.values().next().copied()
     }
 }
 
@@ -111,10 +108,11 @@ impl Scopes {
         self.lock().by_key.get(&key_of(subject)).map(|registered| Arc::clone(&registered.scope))
     }
 
-    /// The scope of a subject that is about to be read, made if there is none.
+    /// The scope of a subject that is about to be read, made for `holder` if there is none.
     pub(super) fn of(
         &self,
         subject: &Subject,
+        holder: CallerId,
         store: &dyn Store,
         dates: Dates,
         now: Timestamp,
@@ -133,7 +131,7 @@ impl Scopes {
         }
         let scope = self.unregistered(subject, dates);
         scope.touch(now);
-        registry.add(Arc::clone(&scope));
+        registry.add(Arc::clone(&scope), holder);
         scope
     }
 
@@ -228,7 +226,8 @@ mod tests {
 
     fn register(scopes: &Scopes, holder: u8, batches: std::ops::Range<usize>) {
         for batch in batches {
-            scopes.of(&subject(holder, batch), &Shelf::default(), Dates::Kept, Timestamp::MIN);
+            let caller = CallerId::Key(CredentialId::new([holder; 16]));
+            scopes.of(&subject(holder, batch), caller, &Shelf::default(), Dates::Kept, Timestamp::MIN);
         }
     }
 
@@ -237,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn the_credential_that_holds_most_gives_first() {
+    fn the_caller_that_holds_most_gives_first() {
         let scopes = Scopes::default();
         register(&scopes, 1, 0..10);
         register(&scopes, 2, 0..2 * MAX_SCOPES);
@@ -249,6 +248,18 @@ mod tests {
         register(&scopes, 3, 0..MAX_SCOPES);
         assert_eq!((scopes.len(), kept(&scopes, 1, 0..10)), (MAX_SCOPES, 10));
         assert!(kept(&scopes, 2, 0..2 * MAX_SCOPES).abs_diff(kept(&scopes, 3, 0..MAX_SCOPES)) <= 1);
+    }
+
+    #[test]
+    fn tokens_of_one_held_key_hold_their_own() {
+        let scopes = Scopes::default();
+        for (token, batches) in [(1, 0..10), (2, 10..2 * MAX_SCOPES)] {
+            for batch in batches {
+                let caller = CallerId::Token([token; 16]);
+                scopes.of(&subject(9, batch), caller, &Shelf::default(), Dates::Kept, Timestamp::MIN);
+            }
+        }
+        assert_eq!((scopes.len(), kept(&scopes, 9, 0..10)), (MAX_SCOPES, 10));
     }
 
     #[test]
@@ -278,6 +289,9 @@ mod tests {
         scopes.close(&Shelf::default(), |subject| subject.credential.id() == CredentialId::new([1; 16]));
         let registry = scopes.lock();
         assert_eq!((registry.by_key.len(), registry.kin.len(), registry.by_holder.len()), (5, 5, 1));
-        assert_eq!(registry.sizes.iter().collect::<Vec<_>>(), [&(5, [2; 16])]);
+        assert_eq!(
+            registry.sizes.iter().collect::<Vec<_>>(),
+            [&(5, CallerId::Key(CredentialId::new([2; 16])))]
+        );
     }
 }

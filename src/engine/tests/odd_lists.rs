@@ -189,7 +189,7 @@ async fn rows_outside_the_dates_are_inconsistent_and_the_error_names_the_setting
     let one: fn(&str) -> bool = |id| id == "row-000005";
     for (by, is_meant) in [(15 * DAY, one), (8 * 3_600 * SECOND, |_| true)] {
         let rig = dated_earlier(by, is_meant).with_history(700, 20);
-        let error = soon(rig.collect(rig.question())).await.err().expect("it is refused");
+        let error = soon(rig.collect(rig.question())).await.expect_err("it is refused");
         assert!(matches!(&error, AskError::Inconsistent { detail, .. } if detail.contains("--window none")));
         assert!(rig.requests() <= 15 + 3, "a page for each");
         rig.close().await;
@@ -219,7 +219,7 @@ async fn rows_up_to_a_second_outside_the_dates_are_given_once() {
 async fn an_upstream_that_ignores_the_dates_is_inconsistent_unless_the_setting_says_so() {
     let rig = Rig::new(settings(), 1).with_history(500, 40);
     rig.script.world().quirks.compare = Compare::Ignored;
-    let error = soon(rig.collect(rig.question())).await.err().expect("it is refused");
+    let error = soon(rig.collect(rig.question())).await.expect_err("it is refused");
     assert!(matches!(&error, AskError::Inconsistent { detail, .. } if detail.contains("--window none")));
     rig.close().await;
     let rig = Rig::new(EngineSettings { window: None, ..settings() }, 1).with_history(500, 40);

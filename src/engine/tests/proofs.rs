@@ -37,13 +37,12 @@ async fn complete(rig: Rig) -> usize {
 
 /// Asks once, and gets no answer; how many requests that took. The same again within a minute takes none.
 async fn inconsistent(rig: Rig) -> usize {
-    let error = soon(rig.collect(rig.question())).await.err().expect("it is refused");
+    let error = soon(rig.collect(rig.question())).await.expect_err("it is refused");
     assert!(matches!(error, AskError::Inconsistent { .. }), "{error}");
     let requests = rig.requests();
     pass(30 * SECOND).await;
     for wish in [Wish::default(), Wish { max_age: Some(Duration::ZERO), ..Wish::default() }] {
-        let error =
-            soon(rig.collect(Question { wish, ..rig.question() })).await.err().expect("it is refused");
+        let error = soon(rig.collect(Question { wish, ..rig.question() })).await.expect_err("it is refused");
         assert!(matches!(error, AskError::Inconsistent { .. }), "{error}");
     }
     assert!(rig.requests() <= 2, "nothing but what is new: it is remembered");
@@ -233,7 +232,7 @@ async fn a_list_without_end_takes_a_bounded_number_of_requests() {
             made += of.size;
             page(&listed, 0, 50, true, total)
         });
-        let error = soon(rig.collect(rig.question())).await.err().expect("it is refused");
+        let error = soon(rig.collect(rig.question())).await.expect_err("it is refused");
         assert!(matches!(error, AskError::Inconsistent { .. }), "{error}");
         let requests = rig.requests();
         assert!(requests <= 520, "{total:?}: {requests}");

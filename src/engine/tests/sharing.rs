@@ -204,3 +204,22 @@ async fn a_live_row_of_a_joined_reading_that_went_too_long_ago_is_read_again() {
     assert_eq!(given, rig.truth(&old(2)));
     rig.close().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn polls_that_come_within_a_second_share_one_refresh() {
+    let rig = bent(settings(), |bent| bent.back = Box::new(|_, _, _| Ok(SECOND / 5))).with_history(100, 3);
+    rig.rows(rig.question()).await;
+    rig.requests();
+    let wish = Wish { max_age: Some(SECOND), ..Wish::default() };
+    for _ in 0..3 {
+        pass(2 * SECOND).await;
+        soon(join_all((0..5).map(|_| rig.rows(Question { wish, ..rig.question() })))).await;
+        assert_eq!(rig.requests(), 1);
+        for _ in 0..5 {
+            pass(SECOND / 10).await;
+            rig.rows(Question { wish, ..rig.question() }).await;
+        }
+        assert_eq!(rig.requests(), 0);
+    }
+    rig.close().await;
+}
