@@ -111,7 +111,8 @@ impl Policy {
     /// What may change any moment waits for its whole time to live, because it rides along with the head; what has more
     /// time goes by the beat of its scope, together.
     pub(super) fn due_at(&self, row: &EntryRow, ttl: Duration) -> Timestamp {
-        if ttl == self.settling {
+        // Where a request lowers both times to one, all of it rides along with the head.
+        if ttl == self.settling && ttl > self.live {
             self.beat.due_at(row.read_at, ttl)
         } else {
             row.read_at.plus(self.hard(ttl))
