@@ -39,6 +39,7 @@ shell_tools() {
     command -v "$tool" >/dev/null || missing+=("$tool")
   done
   command -v node >/dev/null || missing+=(nodejs)
+  command -v faketime >/dev/null || missing+=(faketime)
   [ ${#missing[@]} -eq 0 ] || debian_packages "${missing[@]}" || true
 }
 

@@ -82,6 +82,8 @@ class Upstream:
     # What `GET /v2/agent/{id}` says otherwise than it is.
     facts: dict[str, object] = field(default_factory=dict)
     denied_keys: set[str] = field(default_factory=set)
+    # Leaves `Date` out of every response.
+    without_date: bool = False
     # With it, TLS.
     tls: ssl.SSLContext | None = None
 
@@ -124,6 +126,7 @@ class Upstream:
         app.router.add_get("/v2/agent/{agent}/executions", self._executions)
         app.router.add_get("/v2/agent/{agent}", self._agent)
         app.router.add_get("/user/me", self._user)
+        app.on_response_prepare.append(self._leave_date_out)
         # Whoever still waits for an answer at the end waits in vain.
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2)
         self._loop.run_until_complete(runner.setup())
@@ -135,6 +138,10 @@ class Upstream:
         self._loop.run_forever()
         with contextlib.suppress(RuntimeError):
             self._loop.run_until_complete(asyncio.wait_for(runner.cleanup(), 2))
+
+    async def _leave_date_out(self, _request: web.Request, response: web.StreamResponse) -> None:
+        if self.without_date:
+            response.headers.popall("Date", None)
 
     @contextlib.asynccontextmanager
     async def _request(self, request: web.Request):

@@ -1,0 +1,73 @@
+"""The system's clock is wrong at the start, or set while the gateway runs: responses stay whole, and `as_of` is upstream's time."""
+
+import json
+import re
+import time
+from pathlib import Path
+
+import pytest
+from answers import whole
+from rows import SECOND, Row, make_rows, micros_of, now
+
+LIBRARY = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
+FLAGS = ("--live-ttl", "1s", "--settling-ttl", "1s", "--commit-lag", "1s", "--upstream-rate", "0")
+HOUR = 3_600
+# What the gateway is started with, and what its clock is set to afterwards, in seconds from the right time.
+CASES = {
+    "an hour behind, then set right": (-HOUR, 0),
+    "an hour ahead, then set right": (HOUR, 0),
+    "two days ahead": (2 * 86_400, 2 * 86_400),
+    "right, then an hour back": (0, -HOUR),
+    "right, then two days ahead": (0, 2 * 86_400),
+}
+
+pytestmark = pytest.mark.skipif(LIBRARY is None, reason="faketime is not installed")
+
+
+def fresh(count: int, over: int) -> list[Row]:
+    """Executions of the last `over` seconds, the youngest some seconds old."""
+    at = [now() - (5 + number * (over - 5) // count) * SECOND for number in range(count)]
+    return [Row(f"fresh-{over}-{number}", created, created) for number, created in enumerate(at)]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_clock_that_is_wrong_or_set_loses_no_row(agent_of, upstream, tmp_path, case):
+    before, after = CASES[case]
+    offset = tmp_path / "offset"
+    offset.write_text(f"{before:+d}")
+    faked = {
+        "LD_PRELOAD": str(LIBRARY),
+        "FAKETIME_TIMESTAMP_FILE": str(offset),
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
+    agent = agent_of(make_rows(240, 20) + fresh(60, HOUR), *FLAGS, days=21, **faked)
+    known = upstream.agents[agent.id]
+
+    def assert_all() -> None:
+        asked = now()
+        answer = agent.ask()
+        rows = whole(answer)
+        as_of = micros_of(json.loads(answer.content)["as_of"])
+        assert asked - 30 * SECOND <= as_of <= now(), f"as_of is {(as_of - now()) / SECOND:.0f} s from upstream's time"
+        assert len(rows) == sum(row.created <= as_of for row in known.rows)
+        assert len(rows) == len(known.rows)
+        assert len(agent.lines()) == len(known.rows)
+
+    assert_all()
+    offset.write_text(f"{after:+d}")
+    for number in range(3):
+        known.add([Row(f"later-{number}", now(), now())])
+        time.sleep(2.5)
+        assert_all()
+    told = re.findall(r"Upstream's clock is (-?\d+) s ahead", agent.program.output())
+    assert [round(int(seconds) / HOUR) for seconds in told] == ([-before // HOUR] if before else []), told
+
+
+def test_without_a_date_of_upstreams_the_present_is_a_minute_back(agent_of, upstream):
+    upstream.without_date = True
+    agent = agent_of(make_rows(60, 3) + fresh(10, 50), *FLAGS, days=4)
+    answer = agent.ask()
+    as_of = micros_of(json.loads(answer.content)["as_of"])
+    assert 59 <= (now() - as_of) / SECOND <= 75
+    assert len(whole(answer)) == 60
