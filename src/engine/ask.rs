@@ -240,7 +240,7 @@ const MAX_SHARED_ROWS: usize = 60 * MAX_PAGE_SIZE;
 /// What is known already decides by its cost. What is not is worth reading if others ask about the same executions
 /// under other filters on the status, or under none, and there are not too many.
 fn is_better_here(inner: &Inner, wide: &Subject, status: &Status, span: Span, now: Timestamp) -> bool {
-    let policy = inner.settings.policy(Membership::Rows);
+    let policy = inner.plain_policy(Membership::Rows);
     let mut expected_rows = None;
     if let Some(scope) = inner.scopes.find(wide) {
         let known = scope.lock();

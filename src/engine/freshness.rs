@@ -20,6 +20,9 @@ pub(super) struct Policy {
     pub(super) membership: Membership,
     /// Sets apart when places come due that were read together.
     pub(super) beat: Beat,
+    /// How far the clock that rows are dated with is ahead of the one that ages are measured with, in whole minutes: that
+    /// much a clock that was wrong at the start is off.
+    pub(super) minutes_ahead: i64,
 }
 
 /// Whether rows may enter and leave the answer while they exist.
@@ -40,6 +43,9 @@ const RECENT: Duration = Duration::from_hours(7 * 24);
 
 /// The longest time to live in seconds, some 30 years: none is stretched beyond.
 const LONGEST: f64 = 1e9;
+
+/// In microseconds.
+const MINUTE: i64 = 60_000_000;
 
 /// A row that did not change for a time *t* is read again after a twentieth of it.
 const PATIENCE: u32 = 20;
@@ -76,14 +82,34 @@ impl Policy {
         Self { beat, ..self }
     }
 
+    /// The same where upstream's clock is ahead of ours.
+    #[must_use]
+    pub(super) const fn with_upstream_ahead(self, micros: i64) -> Self {
+        Self { minutes_ahead: micros / MINUTE, ..self }
+    }
+
+    /// An instant of the clock that ages are measured with, on the clock that rows are dated with.
+    pub(super) const fn dated(&self, now: Timestamp) -> Timestamp {
+        Timestamp::from_micros(now.as_micros().saturating_add(self.minutes_ahead.saturating_mul(MINUTE)))
+    }
+
+    /// The instant before which a row that does not change any more has settled.
+    pub(super) fn settles_before(&self, now: Timestamp) -> Timestamp {
+        self.dated(now).minus(self.settle_after)
+    }
+
     /// How old this row may get.
     pub(super) fn row_ttl(&self, row: &EntryRow, now: Timestamp) -> Duration {
         let by_row = if !row.is_dated {
             self.live
         } else if row.status.as_ref().is_some_and(crate::domain::Status::is_terminal) {
-            if now.since(row.changed_at) > self.settle_after { self.settled } else { self.settling }
+            if self.dated(now).since(row.changed_at) > self.settle_after {
+                self.settled
+            } else {
+                self.settling
+            }
         } else {
-            let unchanged = row.read_at.since(row.changed_at);
+            let unchanged = self.dated(row.read_at).since(row.changed_at);
             self.live.max(unchanged / PATIENCE).min(self.settling.max(self.live))
         };
         by_row.min(self.place_ttl(row.created_at, now))
@@ -94,7 +120,7 @@ impl Policy {
         match self.membership {
             Membership::Fixed => self.settled,
             Membership::Rows | Membership::Spans => {
-                let age = now.since(created_at);
+                let age = self.dated(now).since(created_at);
                 if age <= self.settle_after {
                     self.live
                 } else if age <= RECENT {
@@ -146,12 +172,12 @@ impl Policy {
 
     /// The instant before which every place has the settled time to live, under a filter on what changes.
     pub(super) fn calm_before(&self, now: Timestamp) -> Timestamp {
-        now.minus(RECENT.max(self.settle_after))
+        self.dated(now).minus(RECENT.max(self.settle_after))
     }
 
     /// The instants at which the time to live of a place changes, newest first.
     pub(super) fn boundaries(&self, now: Timestamp) -> [Timestamp; 2] {
-        [now.minus(self.settle_after).previous(), self.calm_before(now).previous()]
+        [self.settles_before(now).previous(), self.calm_before(now).previous()]
     }
 }
 
@@ -170,6 +196,7 @@ mod tests {
             settle_after: Duration::from_hours(3),
             membership,
             beat: Beat::default(),
+            minutes_ahead: 0,
         }
     }
 

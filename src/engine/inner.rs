@@ -67,7 +67,12 @@ impl Inner {
     pub(super) fn policy(&self, membership: Membership, credential: CredentialId, caller: Caller) -> Policy {
         let room = || self.source.room(credential, caller);
         let factor = self.stretch.factor(caller.id, self.clock.now(), room);
-        self.settings.policy(membership).stretched(factor)
+        self.plain_policy(membership).stretched(factor)
+    }
+
+    /// How old things may get while the budget allows it.
+    pub(super) fn plain_policy(&self, membership: Membership) -> Policy {
+        self.settings.policy(membership).with_upstream_ahead(self.source.clock_ahead_micros())
     }
 
     /// Starts a reading, if nobody did.
@@ -110,7 +115,7 @@ impl Inner {
         };
         let membership =
             if scope.subject.filters.can_change() { Membership::Spans } else { Membership::Fixed };
-        let policy = self.settings.policy(membership);
+        let policy = self.plain_policy(membership);
         let desk = ReadingDesk {
             reading,
             lay: |piece: Piece| {

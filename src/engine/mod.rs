@@ -89,7 +89,7 @@ impl Engine {
         let now = self.inner.clock.now();
         let created_at = row.created_at.unwrap_or(now);
         let entry = Entry::new(&[NewRow { created_at, row, read_at: now, digest: Digest::default() }]);
-        let policy = self.inner.settings.policy(freshness::Membership::Fixed);
+        let policy = self.inner.plain_policy(freshness::Membership::Fixed);
         entry.rows().iter().map(|row| policy.row_ttl(row, now)).min().unwrap_or_default()
     }
 

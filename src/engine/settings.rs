@@ -42,6 +42,7 @@ impl EngineSettings {
             settle_after: self.settle_after,
             membership,
             beat: Beat::default(),
+            minutes_ahead: 0,
         }
     }
 

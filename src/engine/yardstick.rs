@@ -47,6 +47,7 @@ impl Yardstick {
             settle_after: 3 * HOUR,
             membership: Membership::Fixed,
             beat: Beat::default(),
+            minutes_ahead: 0,
         };
         Self { coverage, policy, _entries: entries }
     }

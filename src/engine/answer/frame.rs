@@ -221,7 +221,7 @@ impl Frame {
                 return is_patient && reading.turn.urgency <= urgency;
             }
         };
-        let is_old = reading.span.to() < self.asked_at.minus(self.policy.settle_after);
+        let is_old = reading.span.to() < self.policy.settles_before(self.asked_at);
         let ttl = if is_old { self.policy.settling } else { self.policy.live };
         sent_at >= self.joins_since && !self.policy.is_past(sent_at, ttl, self.asked_at)
     }

@@ -156,7 +156,7 @@ impl Answer {
         self.tally.freshness =
             plan.known.unwrap_or(Freshness { age: Duration::ZERO, lifetime: frame.policy.settled });
         if plan.gaps != plan::Gaps::None || plan.items.iter().any(|item| matches!(item, Item::Read(_))) {
-            let is_old = frame.span.to() < frame.asked_at.minus(frame.policy.settle_after);
+            let is_old = frame.span.to() < frame.policy.settles_before(frame.asked_at);
             let lifetime = if is_old { frame.policy.settling } else { frame.policy.live };
             self.tally.freshness = self.tally.freshness.sooner(Freshness { age: Duration::ZERO, lifetime });
         }

@@ -120,7 +120,7 @@ impl<'a> Survey<'a> {
         if !self.may_have_due_rows(segment) {
             self.known(segment.read_at, policy.settled);
             if let Contents::Rows { restless: Some(restless), .. } = &segment.contents
-                && restless.until.plus(policy.settle_after) >= self.now
+                && restless.until >= policy.settles_before(self.now)
             {
                 self.known(restless.oldest_read_at, policy.live);
             }
@@ -161,12 +161,11 @@ impl<'a> Survey<'a> {
         if policy.membership != Membership::Fixed && segment.span.to() >= policy.calm_before(self.now) {
             return true;
         }
-        if self.asker.company == Company::ByStatus && segment.span.to() >= self.now.minus(policy.settle_after)
-        {
+        if self.asker.company == Company::ByStatus && segment.span.to() >= policy.settles_before(self.now) {
             return true;
         }
         restless.is_some_and(|restless| {
-            restless.until.plus(policy.settle_after) >= self.now
+            restless.until >= policy.settles_before(self.now)
                 && policy.is_past(restless.oldest_read_at, policy.live.min(policy.settling), self.now)
         })
     }
@@ -181,7 +180,7 @@ impl<'a> Survey<'a> {
     /// A row that is not due; it comes along with the head all the same where others need it then.
     fn pass_row(&mut self, created_at: Timestamp) {
         let is_needed =
-            self.asker.company == Company::ByStatus && self.now.since(created_at) <= self.policy.settle_after;
+            self.asker.company == Company::ByStatus && created_at >= self.policy.settles_before(self.now);
         if let [head] = &mut self.groups[..]
             && head.is_head
             && is_needed

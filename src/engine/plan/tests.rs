@@ -24,6 +24,7 @@ fn policy() -> Policy {
         settle_after: SECOND * 3 * 3_600,
         membership: Membership::Fixed,
         beat: Beat::default(),
+        minutes_ahead: 0,
     }
 }
 

@@ -67,6 +67,7 @@ impl Bench {
             settle_after: Duration::from_secs(10),
             membership: Membership::Fixed,
             beat: Beat::default(),
+            minutes_ahead: 0,
         };
         let piece = piece(history(), rows, read);
         bench.scope.keep(&bench.store, &piece, &reading, Duration::ZERO, &policy);

@@ -174,6 +174,25 @@ async fn a_call_that_completes_enters_one_filter_and_leaves_another() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_clock_that_was_wrong_at_the_start_settles_no_row_early() {
+    for hours in [-48i64, -1, 1, 48] {
+        let rig = Rig::new(settings(), 3).with_history(40, 20);
+        rig.script.world().quirks.ahead = hours * 3_600_000_000;
+        rig.script.learn_clock();
+        let now = rig.script.now();
+        let row = rig.script.world().insert(now.minus(60 * SECOND), "completed");
+        rig.script.world().change(row, "completed", now.minus(30 * SECOND));
+        rig.rows(rig.question()).await;
+        // Its cost comes later.
+        rig.script.world().change(row, "completed", now.plus(5 * SECOND));
+        pass(settings().settling_ttl + SECOND).await;
+        let rows = rig.rows(rig.question()).await;
+        assert!(rows.iter().any(|(_, version)| *version == 2), "{hours} h ahead: {rows:?}");
+        rig.close().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn clocks_that_are_apart_lose_nothing() {
     for ahead in [-30_000_000i64, -4_000_000, 4_000_000, 30_000_000] {
         let rig = Rig::new(settings(), 3).with_history(400, 20);
