@@ -82,11 +82,11 @@ impl Code {
             Self::Overloaded | Self::RateLimited | Self::NotReady => Some(Duration::from_secs(1)),
             // Another replica answers, or the next process does.
             Self::ShuttingDown => Some(Duration::from_secs(2)),
-            Self::UpstreamUnavailable
-            | Self::UpstreamMalformed
-            | Self::UpstreamInconsistent
-            | Self::UpstreamTimeout
-            | Self::Internal => Some(Duration::from_secs(5)),
+            Self::UpstreamUnavailable | Self::UpstreamMalformed | Self::UpstreamTimeout | Self::Internal => {
+                Some(Duration::from_secs(5))
+            }
+            // A contradiction is remembered for a minute, and not looked at again before.
+            Self::UpstreamInconsistent => Some(Duration::from_secs(60)),
             Self::InvalidRequest
             | Self::Unauthenticated
             | Self::UpstreamDenied
