@@ -74,7 +74,8 @@ impl Face {
             SourceError::Refused(words) => spoken(Code::InvalidRequest, error, words, self.status()),
             SourceError::RateLimited { retry_after, upstream } => Problem {
                 retry_after: Some(*retry_after),
-                ..maybe_spoken(Code::RateLimited, error, upstream.as_ref(), self.status())
+                // Also where the last attempt before the budget ran out was answered otherwise.
+                ..maybe_spoken(Code::RateLimited, error, upstream.as_ref(), Status::Codes)
             },
             SourceError::Unavailable { detail: _, retry_after, upstream } => {
                 let usual = Code::UpstreamUnavailable.usual_wait();
@@ -158,6 +159,9 @@ mod tests {
         assert_eq!(status(OWN, down.clone()), 502);
         assert_eq!(status(UPSTREAMS, down), 500);
         assert_eq!(status(UPSTREAMS, SourceError::Refused(words(200))), 400);
+        let no_room =
+            SourceError::RateLimited { retry_after: Duration::from_secs(9), upstream: Some(words(500)) };
+        assert_eq!(status(UPSTREAMS, no_room), 429, "a retry after 429 helps, after 500 it is a guess");
     }
 
     #[test]
