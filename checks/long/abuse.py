@@ -268,7 +268,7 @@ class Caller:
             if answer.status == 200 and told and not told <= self.world.reach(bearer):
                 self.tally.fault(doing, f"shown to one who may not: {told}")
             # Upstream's own path keeps upstream's status, 500 as well.
-            if b"internal_error" in body:
+            if answer.status == 500 and b"internal_error" in body:
                 self.tally.fault(doing, f"500: {bytes(body[:200])!r}")
             return outcome
 
