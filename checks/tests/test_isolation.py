@@ -220,8 +220,8 @@ def test_a_storm_of_one_bad_key_does_not_reach_upstream(agent_of, upstream):
         assert len(agent.rows()) == 60
     assert {answer.status_code for answer in answers} == {403}
     asked = [seen for seen in upstream.log if seen.headers["authorization"] == "Bearer bn-bad"]
-    # Remembered for three seconds.
-    assert len(asked) <= 1 + took / 3 + 1, (len(asked), took)
+    # Remembered for three seconds; each time the agent and the account are asked for.
+    assert len(asked) <= 2 * (1 + took / 3 + 1), (len(asked), took)
 
 
 def test_a_storm_of_one_bad_key_over_many_agents_does_not_either(agent_of, upstream):
@@ -250,4 +250,5 @@ def test_a_storm_of_many_bad_keys_leaves_the_budget_to_good_ones(agent_of, upstr
         statuses = Counter(asked)
     assert set(statuses) <= {403, 429, 504}, statuses
     strangers = [seen for seen in upstream.log if "bad" in seen.headers["authorization"]]
-    assert len(strangers) <= 40, (len(strangers), statuses)
+    # A tenth of the budget is always theirs, and half of it at most while nobody else wants it.
+    assert len(strangers) <= 100, (len(strangers), statuses)
