@@ -192,12 +192,6 @@ class Upstream:
                 return error(403, "detail", "Invalid API key")
             return web.json_response({"id": "checked", "name": "checked"})
 
-    async def _user(self, request: web.Request) -> web.Response:
-        async with self._request(request):
-            if self._key(request) is None:
-                return error(403, "detail", "Invalid API key")
-            return web.json_response({"id": "checked", "name": "checked"})
-
     async def _executions(self, request: web.Request) -> web.StreamResponse:
         async with self._request(request):
             if refusal := self._refusal(request):

@@ -31,6 +31,16 @@ def undated(count: int) -> bytes:
     return b",".join(b'{"id":"%d"}' % number for number in range(count))
 
 
+def answers_beside(healthy, rows, faulty) -> list:
+    """What the faulty agents' callers get, while the healthy agent and the probes are answered as ever."""
+    with Pulse.of(healthy.program) as pulse, ThreadPoolExecutor(len(faulty)) as pool:
+        asked = [pool.submit(agent.ask) for agent in faulty]
+        assert_same(healthy.rows(), rows)
+        wait_until(lambda: all(one.done() for one in asked), 90)
+        assert pulse.longest < SILENCE, f"nothing was answered for {pulse.longest:.0f} s"
+    return [one.result() for one in asked]
+
+
 @pytest.mark.parametrize("count", [100_000, 400_000])
 def test_a_page_of_very_many_undated_rows_is_refused(agent_of, upstream, count):
     rows = make_rows(60, 3)
@@ -44,13 +54,8 @@ def test_a_page_of_very_many_undated_rows_is_refused(agent_of, upstream, count):
     faulty = [replace(healthy, id=str(uuid.uuid4())) for _ in range(3)]
     for agent in faulty:
         upstream.agent(agent.id, (), KEY, days=4)
-    with Pulse.of(healthy.program) as pulse, ThreadPoolExecutor(3) as pool:
-        asked = [pool.submit(agent.ask) for agent in faulty]
-        assert_same(healthy.rows(), rows)
-        wait_until(lambda: all(one.done() for one in asked), 90)
-        assert pulse.longest < SILENCE, f"nothing was answered for {pulse.longest:.0f} s"
-    for one in asked:
-        problem(one.result(), 502, "upstream_malformed")
+    for answer in answers_beside(healthy, rows, faulty):
+        problem(answer, 502, "upstream_malformed")
 
 
 def test_pages_of_undated_rows_within_the_bound_hold_nobody_up(agent_of, upstream):
@@ -65,13 +70,8 @@ def test_pages_of_undated_rows_within_the_bound_hold_nobody_up(agent_of, upstrea
     faulty = [replace(healthy, id=str(uuid.uuid4())) for _ in range(3)]
     for agent in faulty:
         upstream.agent(agent.id, (), KEY, days=2)
-    with Pulse.of(healthy.program) as pulse, ThreadPoolExecutor(3) as pool:
-        asked = [pool.submit(agent.ask) for agent in faulty]
-        assert_same(healthy.rows(), rows)
-        wait_until(lambda: all(one.done() for one in asked), 90)
-        assert pulse.longest < SILENCE, f"nothing was answered for {pulse.longest:.0f} s"
-    for one in asked:
-        assert len(whole(one.result())) == 10_000
+    for answer in answers_beside(healthy, rows, faulty):
+        assert len(whole(answer)) == 10_000
 
 
 def row(at: int, filling: str = "") -> bytes:
