@@ -1,7 +1,7 @@
-//! Where pages come from: the seam between the engine, which decides what to read, and whoever reads it.
+//! The seam between the engine, which decides what to read, and the code that reads it.
 //!
-//! [`crate::upstream`] implements it over HTTP, with the gate in front; tests implement it with a script. A source
-//! retries by itself, within what the [`Turn`] allows, so an error that reaches the engine is final for its page.
+//! [`crate::upstream`] implements it over HTTP, behind the gate; tests implement it with a script. A source retries
+//! by itself, within the limits of the [`RequestContext`], so an error that reaches the engine is final for its page.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,144 +14,144 @@ use tokio::time::Instant;
 use crate::domain::{AgentFacts, AgentId, Caller, Credential, CredentialId, Filters, Page, PageOf};
 pub use crate::telemetry::Trace;
 
-/// Where pages come from.
+/// Reads pages, agents and users from upstream.
 ///
-/// Whoever implements it tells the turn's [`Departure`] of every request that goes.
+/// An implementation marks the context's [`SentAt`] each time it sends a request.
 pub trait Source: Send + Sync + 'static {
     /// Reads one page of an agent's executions.
     fn page<'a>(
         &'a self,
         subject: &'a Subject,
         page: PageOf,
-        turn: &'a Turn,
+        context: &'a RequestContext,
     ) -> BoxFuture<'a, Result<Page, SourceError>>;
 
-    /// Reads what upstream tells of an agent, which at once checks the credential.
+    /// Reads an agent's facts. Upstream checks the credential on the way.
     fn agent<'a>(
         &'a self,
         credential: &'a Credential,
         agent: AgentId,
-        turn: &'a Turn,
+        context: &'a RequestContext,
     ) -> BoxFuture<'a, Result<AgentFacts, SourceError>>;
 
-    /// Asks whether upstream accepts a credential as a whole, whatever it may see. Only [`SourceError::Denied`] says that it
-    /// does not; any other error says nothing.
+    /// Asks upstream whether it accepts a credential at all, independent of any agent. Only [`SourceError::Denied`]
+    /// means no; any other error leaves the question open.
     fn user<'a>(
         &'a self,
         credential: &'a Credential,
-        turn: &'a Turn,
+        context: &'a RequestContext,
     ) -> BoxFuture<'a, Result<(), SourceError>>;
 
-    /// Reads one page for the query string that a client wrote, byte for byte.
+    /// Reads one page with a client's query string, byte for byte.
     fn relay<'a>(
         &'a self,
         credential: &'a Credential,
         agent: AgentId,
         query: &'a str,
-        turn: &'a Turn,
+        context: &'a RequestContext,
     ) -> BoxFuture<'a, Result<RelayedPage, SourceError>>;
 
-    /// Whether a caller's share of the budget has room for what keeps answers fresh. A source without a budget always has.
-    fn room(&self, _credential: CredentialId, _caller: Caller) -> Room {
-        Room::Ample
+    /// Whether a caller's share of the budget has room for refreshes. A source without a budget always has.
+    fn room(&self, _credential: CredentialId, _caller: Caller) -> Headroom {
+        Headroom::Ample
     }
 
-    /// How long it probably takes until so many more requests of a caller have room in the budget.
+    /// Estimates how long it takes until the budget has room for this many more requests of a caller.
     fn room_for(&self, credential: CredentialId, caller: Caller, urgency: Urgency, requests: u64)
     -> Duration;
 
-    /// Whether a page may be sent ahead of the check of its key: not while others wait to have theirs checked.
+    /// Whether a page may be requested before its key is checked: not while other keys wait for their check.
     fn may_send_ahead(&self, _credential: CredentialId, _caller: Caller) -> bool {
         true
     }
 
-    /// Whether a caller is known: upstream accepted its key lately, or the gateway checked its token.
+    /// Whether upstream recently accepted the caller's key, or the gateway checked its token.
     fn is_known(&self, _credential: CredentialId, _caller: Caller) -> bool {
         true
     }
 
-    /// How far upstream's clock is ahead of ours, in microseconds, as learned from its answers' `Date`.
+    /// How far upstream's clock is ahead of ours, in microseconds, learned from the `Date` of its responses.
     fn clock_ahead_micros(&self) -> i64;
 }
 
-/// How much of the budget is left.
+/// Whether the budget has room for more requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Room {
-    /// Enough.
+pub enum Headroom {
+    /// Requests go at once.
     Ample,
-    /// Next to nothing: a request may have to wait.
+    /// Next to nothing is left: a request may have to wait.
     Short,
 }
 
-/// What a page is of, dates and number aside.
+/// A list of executions, independent of dates and page number.
 #[derive(Clone, Debug)]
 pub struct Subject {
-    /// With which credential to ask.
+    /// The credential to ask with.
     pub credential: Credential,
-    /// Whose executions.
+    /// The agent whose executions are listed.
     pub agent: AgentId,
-    /// Which of them.
+    /// Upstream's filters.
     pub filters: Filters,
 }
 
-/// A page as upstream wrote it, and what could be read of it.
+/// A page as upstream wrote it, and the rows that could be parsed from it.
 #[derive(Clone, Debug)]
 pub struct RelayedPage {
     /// The body, decoded from its transfer and content coding.
     pub body: Bytes,
-    /// The rows in it; none if the body is not of a page's shape.
+    /// The rows in it; none if the body does not have the shape of a page.
     pub page: Option<Page>,
 }
 
 /// On whose behalf upstream is asked, how urgently, and how long that may take.
 #[derive(Clone, Debug)]
-pub struct Turn {
-    /// Who asks: turns are taken per caller first. Of a shared read, the one who began it.
+pub struct RequestContext {
+    /// The caller whose share of the budget is used; for a shared read, the one who began it.
     pub caller: Caller,
-    /// Turns are taken per question.
+    /// Within a caller's share, questions take turns.
     pub question: QuestionId,
     /// Which questions go first.
     pub urgency: Urgency,
-    /// When an answer is of no use any more; waiting for the budget counts. None for a stream.
+    /// When a response is no longer of any use, waits for the budget included. None for a stream.
     pub deadline: Option<Deadline>,
-    /// The longest wait for room in the budget; past it the answer is [`SourceError::RateLimited`].
+    /// The longest wait for room in the budget, after which the request fails with [`SourceError::RateLimited`].
     pub budget_wait: Option<Duration>,
-    /// For how long, waits for the budget not counted, a failed attempt may be followed by another. Zero: never.
+    /// How long failed attempts may be retried, waits for the budget excluded. Zero: never.
     pub retry_for: Duration,
-    /// The trace that what is asked belongs to: of a shared read, that of the caller who began it.
+    /// The trace of the request; for a shared read, that of the caller who began it.
     pub trace: Trace,
-    /// Told when the request goes. Each request has its own.
-    pub departure: Departure,
+    /// Records when the request is sent. Each request has its own.
+    pub sent: SentAt,
 }
 
-/// When a request went upstream: what it brings is no older. Before, it waits for its turn.
+/// When a request was sent upstream; the data it returns is no older. Clones share one instant.
 #[derive(Clone, Debug, Default)]
-pub struct Departure {
-    went_at: Arc<Mutex<Option<Instant>>>,
+pub struct SentAt {
+    sent_at: Arc<Mutex<Option<Instant>>>,
 }
 
-impl Departure {
-    /// It waits for its turn, for the first time or because an attempt failed.
-    pub fn waits(&self) {
+impl SentAt {
+    /// Records that the request waits for its turn, for the first time or because an attempt failed.
+    pub fn mark_waiting(&self) {
         self.set(None);
     }
 
-    /// It goes now.
-    pub fn goes(&self) {
+    /// Records that the request is sent now.
+    pub fn mark_sent(&self) {
         self.set(Some(Instant::now()));
     }
 
-    /// When it went; none while it waits.
-    pub fn went_at(&self) -> Option<Instant> {
-        *self.went_at.lock().unwrap_or_else(PoisonError::into_inner)
+    /// When the request was sent; none while it waits.
+    pub fn sent_at(&self) -> Option<Instant> {
+        *self.sent_at.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn set(&self, went_at: Option<Instant>) {
-        *self.went_at.lock().unwrap_or_else(PoisonError::into_inner) = went_at;
+    fn set(&self, sent_at: Option<Instant>) {
+        *self.sent_at.lock().unwrap_or_else(PoisonError::into_inner) = sent_at;
     }
 }
 
-/// Tells questions apart, for fair turns. A question keeps its own for all its pages.
+/// Identifies a question, so that questions take turns. All pages of a question share its identifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct QuestionId(u64);
 
@@ -166,15 +166,15 @@ impl QuestionId {
 /// Which questions go first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Urgency {
-    /// Somebody waits, and a few pages bring an answer up to date: goes first, and may use all of the budget.
+    /// A client waits, and a few pages bring its response up to date: goes first, and may use the whole budget.
     Refresh,
-    /// Somebody waits for history that was never read; leaves the refreshes' reserve alone.
+    /// A client waits for history that was never read: leaves the reserve for refreshes alone.
     Cold,
-    /// Nobody waits; only from what is to spare.
+    /// No client waits: uses only the part of the budget that nothing else needs.
     Renewal,
 }
 
-/// An instant that those who wait for a shared read move out, never in.
+/// The deadline of a shared read. Callers that join the read may move it later, never earlier.
 #[derive(Clone, Debug)]
 pub struct Deadline {
     start: Instant,
@@ -190,19 +190,19 @@ impl Deadline {
         deadline
     }
 
-    /// Moves it out to a later instant.
+    /// Moves the deadline to a later instant; an earlier one changes nothing.
     pub fn extend_to(&self, instant: Instant) {
         let length = instant.saturating_duration_since(self.start).as_micros();
         self.micros.fetch_max(u64::try_from(length).unwrap_or(u64::MAX / 2), Ordering::Relaxed);
     }
 
-    /// The instant it is at now.
+    /// The deadline as it is now.
     pub fn instant(&self) -> Instant {
         self.start + Duration::from_micros(self.micros.load(Ordering::Relaxed))
     }
 }
 
-/// Why a page could not be had. Each says whether asking again can help: a source has then already done so.
+/// Why a request to upstream failed. A source has already retried where that can help.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum SourceError {
     /// Upstream refused the credential (401 or 403). Not retried.
@@ -211,10 +211,10 @@ pub enum SourceError {
     /// Upstream does not know the agent, or not for this credential (404). Not retried.
     #[error("upstream has no such agent: {}", .0.message)]
     AgentNotFound(UpstreamWords),
-    /// Upstream refused the question (400, 422 and other 4xx). Not retried.
+    /// Upstream refused the request (400, 422 and other 4xx). Not retried.
     #[error("upstream refused the question: {}", .0.message)]
     Refused(UpstreamWords),
-    /// Upstream's limit (429), or the budget, leaves no room in time. Retried within the turn.
+    /// Upstream's limit (429), or the budget, leaves no room in time. Retried within the context's limits.
     #[error("no room in the rate limit")]
     RateLimited {
         /// When there may be room again.
@@ -222,17 +222,17 @@ pub enum SourceError {
         /// What upstream said, if it was upstream.
         upstream: Option<UpstreamWords>,
     },
-    /// Upstream can't be reached, broke off, answers 5xx, or the breaker is open. Retried within the turn.
+    /// Upstream can't be reached, broke off, answers 5xx, or the breaker is open. Retried within the context's limits.
     #[error("upstream is unavailable: {detail}")]
     Unavailable {
         /// What happened, without secrets.
         detail: String,
         /// When asking again may help, where known.
         retry_after: Option<Duration>,
-        /// What upstream said, if it spoke.
+        /// What upstream said, if it responded.
         upstream: Option<UpstreamWords>,
     },
-    /// Upstream took longer than an attempt may. Retried within the turn.
+    /// Upstream took longer than an attempt may. Retried within the context's limits.
     #[error("upstream did not answer in time")]
     TimedOut,
     /// Upstream answered 200 with something that is no page. Retried once: proxies answer so for a moment.

@@ -17,7 +17,7 @@ use super::clock::Clock;
 use super::single_flight::SingleFlight;
 use crate::domain::{AgentFacts, AgentId, Credential, CredentialId, Timestamp};
 use crate::shutdown::Shutdown;
-use crate::source::{Source, SourceError, Turn};
+use crate::source::{RequestContext, Source, SourceError};
 
 /// For how long upstream's acceptance holds.
 const TRUSTED_FOR: Duration = Duration::from_mins(1);
@@ -120,16 +120,17 @@ impl Access {
         &self,
         credential: &Credential,
         agent: AgentId,
-        turn: &Turn,
+        context: &RequestContext,
     ) -> Result<AgentFacts, SourceError> {
         let pair = (credential.id(), agent);
         let before = self.standings.get(&pair);
-        let turn = &self.patience(before.as_ref(), turn);
-        let mut answer = self.ask(credential, agent, turn).await;
-        let is_early = || turn.deadline.as_ref().is_some_and(|deadline| deadline.instant() > Instant::now());
+        let context = &self.patience(before.as_ref(), context);
+        let mut answer = self.ask(credential, agent, context).await;
+        let is_early =
+            || context.deadline.as_ref().is_some_and(|deadline| deadline.instant() > Instant::now());
         if matches!(answer, Err(SourceError::TimedOut)) && is_early() {
             // The deadline that passed was an earlier caller's.
-            answer = self.ask(credential, agent, turn).await;
+            answer = self.ask(credential, agent, context).await;
         }
         let error = match answer {
             Ok(facts) => return Ok(facts),
@@ -140,7 +141,7 @@ impl Access {
                 let is_recent = self.clock.now().since(at) <= self.stale_if_error.max(TRUSTED_FOR);
                 return if is_recent { Ok(facts) } else { Err(error) };
             }
-            Some(Standing::Accepted { .. }) => match self.ask(credential, agent, turn).await {
+            Some(Standing::Accepted { .. }) => match self.ask(credential, agent, context).await {
                 Ok(facts) => return Ok(facts),
                 Err(error) => error,
             },
@@ -151,18 +152,22 @@ impl Access {
             self.standings.insert(pair, Standing::Refused { at, error: error.clone() });
         }
         if matches!(error, SourceError::Denied(_)) {
-            self.check_key(credential, turn).await;
+            self.check_key(credential, context).await;
         }
         Err(error)
     }
 
     /// Whoever may be answered anyway does not wait for retries.
-    fn patience(&self, before: Option<&Standing>, turn: &Turn) -> Turn {
+    fn patience(&self, before: Option<&Standing>, context: &RequestContext) -> RequestContext {
         match before {
             Some(Standing::Accepted { at, .. }) if self.clock.now().since(*at) <= self.stale_if_error => {
-                Turn { retry_for: Duration::ZERO, budget_wait: Some(BUDGET_WAIT), ..turn.clone() }
+                RequestContext {
+                    retry_for: Duration::ZERO,
+                    budget_wait: Some(BUDGET_WAIT),
+                    ..context.clone()
+                }
             }
-            Some(Standing::Accepted { .. } | Standing::Refused { .. }) | None => turn.clone(),
+            Some(Standing::Accepted { .. } | Standing::Refused { .. }) | None => context.clone(),
         }
     }
 
@@ -177,7 +182,7 @@ impl Access {
     }
 
     /// Finds out whether a key that was refused for an agent is refused as a whole, unless that is known.
-    async fn check_key(&self, credential: &Credential, turn: &Turn) {
+    async fn check_key(&self, credential: &Credential, context: &RequestContext) {
         let now = self.clock.now();
         let was_good = match self.keys.get(&credential.id()) {
             Some(KeyStanding::Good { at } | KeyStanding::Untold { at }) if now.since(at) <= TRUSTED_FOR => {
@@ -188,14 +193,15 @@ impl Access {
             Some(KeyStanding::Untold { .. } | KeyStanding::Refused { .. }) | None => false,
         };
         // The caller is answered either way: it waits for no retries.
-        let hasty = Turn { retry_for: Duration::ZERO, budget_wait: Some(BUDGET_WAIT), ..turn.clone() };
+        let hasty =
+            RequestContext { retry_for: Duration::ZERO, budget_wait: Some(BUDGET_WAIT), ..context.clone() };
         let (source, clock, keys) = (Arc::clone(&self.source), self.clock.clone(), self.keys.clone());
         let (id, credential) = (credential.id(), credential.clone());
         let ask = |deadline| async move {
-            let turn = Turn { deadline, ..hasty };
-            match source.user(&credential, &turn).await {
+            let context = RequestContext { deadline, ..hasty };
+            match source.user(&credential, &context).await {
                 // All that is kept for the key hangs on it: a single refusal may be stray.
-                Err(SourceError::Denied(_)) if was_good => source.user(&credential, &turn).await,
+                Err(SourceError::Denied(_)) if was_good => source.user(&credential, &context).await,
                 answer => answer,
             }
         };
@@ -209,7 +215,7 @@ impl Access {
             keys.insert(id, standing);
         };
         // What it says has landed; a check that broke off says nothing.
-        let _landed = self.key_checks.join(id, turn.deadline.as_ref(), ask, land).await;
+        let _landed = self.key_checks.join(id, context.deadline.as_ref(), ask, land).await;
     }
 
     /// Forgets what is known of an agent.
@@ -224,15 +230,15 @@ impl Access {
         &self,
         credential: &Credential,
         agent: AgentId,
-        turn: &Turn,
+        context: &RequestContext,
     ) -> Result<AgentFacts, SourceError> {
         let pair = (credential.id(), agent);
         let (source, credential) = (Arc::clone(&self.source), credential.clone());
         let (clock, standings, keys) = (self.clock.clone(), self.standings.clone(), self.keys.clone());
-        let own = turn.clone();
+        let own = context.clone();
         let ask = |deadline| async move {
-            let turn = Turn { deadline, ..own };
-            source.agent(&credential, agent, &turn).await
+            let context = RequestContext { deadline, ..own };
+            source.agent(&credential, agent, &context).await
         };
         let land = move |answer: &Result<AgentFacts, SourceError>| {
             if let Ok(facts) = answer {
@@ -241,7 +247,7 @@ impl Access {
                 keys.insert(pair.0, KeyStanding::Good { at });
             }
         };
-        let answer = self.checks.join(pair, turn.deadline.as_ref(), ask, land).await;
+        let answer = self.checks.join(pair, context.deadline.as_ref(), ask, land).await;
         answer.unwrap_or_else(|_| {
             let detail = "the check of the credential broke off".to_owned();
             Err(SourceError::Unavailable { detail, retry_after: None, upstream: None })

@@ -11,12 +11,12 @@ use super::answer::{Answer, Frame, Present};
 use super::freshness::{Membership, Policy};
 use super::inner::Inner;
 use super::opening::Opening;
-use super::question::{Pace, Question, Tolerance};
+use super::question::{Question, ResponseMode, Tolerance};
 use super::reading::{Appetite, Dates, Keep};
 use super::scope::Scope;
 use super::{AskError, plan};
 use crate::domain::{AgentFacts, Filters, MAX_PAGE_SIZE, Span, Status, Statuses, Timestamp};
-use crate::source::{Deadline, Departure, QuestionId, SourceError, Subject, Turn, Urgency};
+use crate::source::{Deadline, QuestionId, RequestContext, SentAt, SourceError, Subject, Urgency};
 
 /// Longer than any stream: what bounds its reads is how long they wait for the budget.
 pub(super) const STREAM_DEADLINE: Duration = Duration::from_hours(365 * 24);
@@ -26,12 +26,12 @@ pub(super) const AFTER_READING: Duration = Duration::from_millis(100);
 
 pub(super) async fn ask(inner: &Arc<Inner>, question: Question) -> Result<Answer, AskError> {
     let asked_at = inner.clock.now();
-    let by = match question.pace {
-        Pace::Collected { deadline } => deadline,
-        Pace::Streamed { row_wait } => Instant::now() + row_wait,
+    let by = match question.mode {
+        ResponseMode::Collected { deadline } => deadline,
+        ResponseMode::Streamed { row_wait } => Instant::now() + row_wait,
     };
-    let turn = turn(&question, by, inner.settings.budget_patience);
-    let admitted = tokio::time::timeout_at(by, admitted(inner, &question, &turn)).await;
+    let context = context(&question, by, inner.settings.budget_patience);
+    let admitted = tokio::time::timeout_at(by, admitted(inner, &question, &context)).await;
     let (facts, opening) = admitted.unwrap_or_else(|_| {
         Err(AskError::nothing_ready(&*inner.source, question.credential.id(), question.caller))
     })?;
@@ -51,8 +51,10 @@ pub(super) async fn ask(inner: &Arc<Inner>, question: Question) -> Result<Answer
     // Rows of one status are no part of what is known of all.
     let opening = opening.filter(|opening| opening.is_of(&scope));
     let credential = question.credential.id();
-    let policy =
-        inner.policy(membership, credential, question.caller).wished(&question.wish).of_scope(scope.beat);
+    let policy = inner
+        .policy(membership, credential, question.caller)
+        .wished(&question.directives)
+        .of_scope(scope.beat);
     let status = match &question.any_status {
         Some(statuses) => Some(statuses.clone()),
         None if membership == Membership::Rows => question.filters.status.clone().map(Statuses::from),
@@ -72,37 +74,37 @@ pub(super) async fn ask(inner: &Arc<Inner>, question: Question) -> Result<Answer
         status,
         asked_at,
         joins_since: Timestamp::MIN,
-        turn,
-        keep: if question.wish.no_store { Keep::No } else { Keep::Yes },
-        appetite: match question.pace {
-            Pace::Collected { .. } => Appetite::Whole,
-            Pace::Streamed { .. } => Appetite::Later,
+        context,
+        keep: if question.directives.no_store { Keep::No } else { Keep::Yes },
+        appetite: match question.mode {
+            ResponseMode::Collected { .. } => Appetite::Whole,
+            ResponseMode::Streamed { .. } => Appetite::Later,
         },
         opening,
         in_flight: Arc::new(Semaphore::new(inner.settings.fan_out)),
         tolerance: question.tolerance,
-        wish: question.wish,
-        deadline: match question.pace {
-            Pace::Collected { deadline } => Some(deadline),
-            Pace::Streamed { .. } => None,
+        directives: question.directives,
+        deadline: match question.mode {
+            ResponseMode::Collected { deadline } => Some(deadline),
+            ResponseMode::Streamed { .. } => None,
         },
     };
     let mut answer = Answer::begin(frame).await?;
-    if matches!(question.pace, Pace::Streamed { .. }) {
+    if matches!(question.mode, ResponseMode::Streamed { .. }) {
         answer.prime(by).await?;
     }
     Ok(answer)
 }
 
 /// Whose turn it is for all that a question reads, whose first rows are of use until `by`.
-fn turn(question: &Question, by: Instant, budget_patience: Duration) -> Turn {
+fn context(question: &Question, by: Instant, budget_patience: Duration) -> RequestContext {
     let now = Instant::now();
     let left = by.saturating_duration_since(now).saturating_sub(AFTER_READING);
-    let (retry_for, budget_wait) = match question.pace {
-        Pace::Collected { .. } => (left, None),
-        Pace::Streamed { row_wait } => (row_wait, Some(budget_patience)),
+    let (retry_for, budget_wait) = match question.mode {
+        ResponseMode::Collected { .. } => (left, None),
+        ResponseMode::Streamed { row_wait } => (row_wait, Some(budget_patience)),
     };
-    Turn {
+    RequestContext {
         caller: question.caller,
         question: QuestionId::unique(),
         urgency: Urgency::Refresh,
@@ -110,7 +112,7 @@ fn turn(question: &Question, by: Instant, budget_patience: Duration) -> Turn {
         budget_wait,
         retry_for,
         trace: question.trace.clone(),
-        departure: Departure::default(),
+        sent: SentAt::default(),
     }
 }
 
@@ -120,18 +122,18 @@ fn turn(question: &Question, by: Instant, budget_patience: Duration) -> Turn {
 async fn admitted(
     inner: &Arc<Inner>,
     question: &Question,
-    turn: &Turn,
+    context: &RequestContext,
 ) -> Result<(AgentFacts, Option<Arc<Opening>>), AskError> {
     let credential = &question.credential;
     match inner.access.known(credential.id(), question.agent) {
         Standing::Accepted(facts) => Ok((facts, None)),
         Standing::Refused(error) => Err(error.into()),
-        Standing::Unknown if question.wish.only_if_cached => Err(AskError::NotCached),
+        Standing::Unknown if question.directives.only_if_cached => Err(AskError::NotCached),
         Standing::Unknown => {
             // A refusal for what was never accepted says nothing of what was kept for other agents.
             let was_accepted = inner.access.was_accepted(credential.id(), question.agent);
-            let opening = inner.openings.begin(inner, question, turn);
-            match inner.access.check(credential, question.agent, turn).await {
+            let opening = inner.openings.begin(inner, question, context);
+            match inner.access.check(credential, question.agent, context).await {
                 Ok(facts) => Ok((facts, opening)),
                 Err(error) => {
                     if was_accepted || inner.access.is_key_refused(credential.id()) {
@@ -208,7 +210,7 @@ fn scope(inner: &Inner, question: &Question, span: Span, now: Timestamp) -> (Arc
     let subject =
         |filters| Subject { credential: question.credential.clone(), agent: question.agent, filters };
     let dates = if inner.settings.window.is_some() { Dates::Kept } else { Dates::Ignored };
-    let scope_of = |subject: &Subject| match question.wish.only_if_cached {
+    let scope_of = |subject: &Subject| match question.directives.only_if_cached {
         true => inner.scopes.of_unread(subject, dates, now),
         false => inner.scopes.of(subject, question.caller.id, &*inner.store, dates, now),
     };

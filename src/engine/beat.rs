@@ -25,20 +25,20 @@ const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Beat {
     /// How far into each period its beat comes, as a part of 2^64.
-    turn: u64,
+    context: u64,
 }
 
 impl Beat {
     /// The beat of the scope that was made after so many others.
     pub(super) const fn of(others: u64) -> Self {
-        Self { turn: others.wrapping_mul(GOLDEN) }
+        Self { context: others.wrapping_mul(GOLDEN) }
     }
 
     /// The beat at a place: later, the older the place.
     #[must_use]
     pub(super) fn at(self, place: Timestamp) -> Self {
         let share = i128::from(place.as_micros().rem_euclid(SWEPT)) << 64;
-        Self { turn: self.turn.wrapping_sub((share / i128::from(SWEPT)) as u64) }
+        Self { context: self.context.wrapping_sub((share / i128::from(SWEPT)) as u64) }
     }
 
     /// When something that was read then comes due: on the last beat within its time to live, or halfway to the next one
@@ -56,7 +56,7 @@ impl Beat {
         if period_micros == 0 {
             return instant;
         }
-        let phase = ((i128::from(self.turn) * i128::from(period_micros)) >> 64) as i64;
+        let phase = ((i128::from(self.context) * i128::from(period_micros)) >> 64) as i64;
         let since_beat = instant.as_micros().saturating_sub(phase).rem_euclid(period_micros);
         instant.plus(Duration::from_micros((period_micros - since_beat).unsigned_abs()))
     }

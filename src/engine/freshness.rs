@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use crate::domain::{EntryRow, Timestamp};
-use crate::engine::Wish;
+use crate::engine::CacheDirectives;
 use crate::engine::beat::Beat;
 
 /// The times to live that hold for one question.
@@ -54,9 +54,9 @@ impl Policy {
     /// The policy for a question with this wish: `max-age` lowers the live and the settling time to live, and never
     /// the settled one, because browsers send `max-age=0` at every reload; `min-fresh` is taken off all of them.
     #[must_use]
-    pub(super) fn wished(self, wish: &Wish) -> Self {
-        let lasting = |ttl: Duration| ttl.saturating_sub(wish.min_fresh.unwrap_or_default());
-        let lowered = |ttl: Duration| lasting(wish.max_age.map_or(ttl, |max| ttl.min(max)));
+    pub(super) fn wished(self, directives: &CacheDirectives) -> Self {
+        let lasting = |ttl: Duration| ttl.saturating_sub(directives.min_fresh.unwrap_or_default());
+        let lowered = |ttl: Duration| lasting(directives.max_age.map_or(ttl, |max| ttl.min(max)));
         let settled = lasting(self.settled);
         Self { live: lowered(self.live), settling: lowered(self.settling), settled, ..self }
     }
@@ -259,15 +259,16 @@ mod tests {
 
     #[test]
     fn what_must_stay_fresh_for_a_while_is_read_that_much_earlier() {
-        let wish = Wish { min_fresh: Some(Duration::from_secs(4)), ..Wish::default() };
-        let wished = policy(Membership::Fixed).wished(&wish);
+        let directives =
+            CacheDirectives { min_fresh: Some(Duration::from_secs(4)), ..CacheDirectives::default() };
+        let wished = policy(Membership::Fixed).wished(&directives);
         assert_eq!((wished.live.as_secs(), wished.settling.as_secs()), (6, 116));
     }
 
     #[test]
     fn a_wish_never_touches_what_is_settled() {
-        let wish = Wish { max_age: Some(Duration::ZERO), ..Wish::default() };
-        let wished = policy(Membership::Fixed).wished(&wish);
+        let directives = CacheDirectives { max_age: Some(Duration::ZERO), ..CacheDirectives::default() };
+        let wished = policy(Membership::Fixed).wished(&directives);
         assert_eq!((wished.live, wished.settling, wished.settled), (Duration::ZERO, Duration::ZERO, DAY));
     }
 }

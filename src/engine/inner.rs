@@ -105,7 +105,7 @@ impl Inner {
             source: &*self.source,
             clock: &self.clock,
             subject: &subject,
-            turn: &reading.turn,
+            context: &reading.context,
             learned: &scope.learned,
             commit_lag: self.settings.commit_lag,
             opening: reading.opening.as_deref(),

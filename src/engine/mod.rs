@@ -34,7 +34,7 @@ use std::time::Duration;
 pub use answer::Answer;
 pub use clock::Clock;
 pub use error::AskError;
-pub use question::{Pace, Question, Tolerance, Wish};
+pub use question::{CacheDirectives, Question, ResponseMode, Tolerance};
 pub use relay::{RelayQuestion, Relayed};
 pub use settings::EngineSettings;
 pub use verdict::{CacheReport, Collected, Freshness, Missing, StaleReason, Verdict};

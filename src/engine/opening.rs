@@ -22,7 +22,7 @@ use super::scope::Scope;
 use super::scopes;
 use super::single_flight::{Listener, spawn_shared};
 use crate::domain::{MAX_PAGE_SIZE, Page, PageOf, Span, Timestamp};
-use crate::source::{Deadline, Departure, Subject, Turn, Urgency};
+use crate::source::{Deadline, RequestContext, SentAt, Subject, Urgency};
 
 /// How much what is known of upstream's clock may change while a page is on its way that was asked for up to the
 /// present: a whole second, which is all that `Date` tells of a clock that was never seen.
@@ -47,7 +47,7 @@ pub(super) struct Opening {
     /// When it was asked for.
     pub(super) sent_at: Instant,
     /// Told when the request went.
-    pub(super) departure: Departure,
+    pub(super) sent: SentAt,
     ahead_micros: i64,
     deadline: Option<Deadline>,
     page: Mutex<Option<Listener<Option<Page>>>>,
@@ -56,7 +56,12 @@ pub(super) struct Opening {
 impl Openings {
     /// Asks for the first page of a question about a pair that nothing is known of, or joins whoever did; none
     /// where that could not help.
-    pub(super) fn begin(&self, inner: &Arc<Inner>, question: &Question, turn: &Turn) -> Option<Arc<Opening>> {
+    pub(super) fn begin(
+        &self,
+        inner: &Arc<Inner>,
+        question: &Question,
+        context: &RequestContext,
+    ) -> Option<Arc<Opening>> {
         let subject = Subject {
             credential: question.credential.clone(),
             agent: question.agent,
@@ -68,21 +73,22 @@ impl Openings {
         if !inner.source.may_send_ahead(question.credential.id(), question.caller) {
             return None;
         }
-        if question.wish.only_if_cached || is_known() {
+        if question.directives.only_if_cached || is_known() {
             return None;
         }
         let key = (scopes::key_of(&subject), question.from, question.to);
         let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
         under_way.retain(|_, opening| opening.strong_count() > 0);
-        let live = inner.settings.live_ttl.min(question.wish.max_age.unwrap_or(inner.settings.live_ttl));
+        let live =
+            inner.settings.live_ttl.min(question.directives.max_age.unwrap_or(inner.settings.live_ttl));
         let is_fresh = |opening: &Arc<Opening>| opening.sent_at.elapsed() <= live;
         if let Some(opening) = under_way.get(&key).and_then(Weak::upgrade).filter(is_fresh) {
-            if let (Some(theirs), Some(ours)) = (&opening.deadline, &turn.deadline) {
+            if let (Some(theirs), Some(ours)) = (&opening.deadline, &context.deadline) {
                 theirs.extend_to(ours.instant());
             }
             return Some(opening);
         }
-        let opening = Arc::new(Opening::send(inner, question, subject, turn, window)?);
+        let opening = Arc::new(Opening::send(inner, question, subject, context, window)?);
         under_way.insert(key, Arc::downgrade(&opening));
         Some(opening)
     }
@@ -93,7 +99,7 @@ impl Opening {
         inner: &Arc<Inner>,
         question: &Question,
         subject: Subject,
-        turn: &Turn,
+        context: &RequestContext,
         window: Duration,
     ) -> Option<Self> {
         let of = scopes::key_of(&subject);
@@ -103,24 +109,24 @@ impl Opening {
         // Wider than the window, so that its newest part is a whole one.
         let from = question.from.unwrap_or(to.minus(2 * window));
         let asked = Span::new(from, to)?.split(window).first()?.outward();
-        let departure = Departure::default();
-        let turn = Turn {
+        let sent = SentAt::default();
+        let context = RequestContext {
             urgency: Urgency::Cold,
             budget_wait: Some(Duration::ZERO),
             retry_for: Duration::ZERO,
-            departure: departure.clone(),
-            ..turn.clone()
+            sent: sent.clone(),
+            ..context.clone()
         };
-        let (source, deadline) = (Arc::clone(&inner.source), turn.deadline.clone());
+        let (source, deadline) = (Arc::clone(&inner.source), context.deadline.clone());
         let page = spawn_shared(&inner.shutdown, async move {
             source
-                .page(&subject, PageOf { span: asked, number: 1, size: MAX_PAGE_SIZE as u32 }, &turn)
+                .page(&subject, PageOf { span: asked, number: 1, size: MAX_PAGE_SIZE as u32 }, &context)
                 .await
                 .ok()
         });
         let ahead_micros = inner.source.clock_ahead_micros();
         let page = Mutex::new(Some(page));
-        Some(Self { of, asked, to, sent_at, departure, ahead_micros, deadline, page })
+        Some(Self { of, asked, to, sent_at, sent, ahead_micros, deadline, page })
     }
 
     /// Whether it is of what this scope is of.

@@ -24,19 +24,19 @@ pub struct Question {
     pub from: Option<Timestamp>,
     /// Until when; none, or an instant to come, means now.
     pub to: Option<Timestamp>,
-    /// What the caller wishes of the cache.
-    pub wish: Wish,
+    /// The caller's cache directives.
+    pub directives: CacheDirectives,
     /// Whether an answer may leave a part out.
     pub tolerance: Tolerance,
-    /// Whether the answer is wanted whole or as it comes.
-    pub pace: Pace,
+    /// Whether the answer is collected or streamed.
+    pub mode: ResponseMode,
     /// The caller's trace.
     pub trace: Trace,
 }
 
 /// A request's `Cache-Control`, by RFC 9111 section 5.2.1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Wish {
+pub struct CacheDirectives {
     /// `max-age`, and `no-cache` as one second: lowers the live and the settling time to live.
     pub max_age: Option<Duration>,
     /// `no-store`: keep nothing new of this answer.
@@ -49,7 +49,7 @@ pub struct Wish {
     pub min_fresh: Option<Duration>,
 }
 
-impl Wish {
+impl CacheDirectives {
     /// How long past its freshness an answer may be given at once, where the settings allow so much. Who says how fresh
     /// it must be means no stale one, unless that is said as well (RFC 9111 section 5.2.1.1).
     pub(super) fn may_be_stale_for(&self, by_settings: Duration) -> Duration {
@@ -68,9 +68,9 @@ pub enum Tolerance {
     Lenient,
 }
 
-/// Whether an answer is wanted whole or as it comes.
+/// How an answer reaches the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pace {
+pub enum ResponseMode {
     /// Whole, by this instant.
     Collected {
         /// When it must be whole.

@@ -16,14 +16,14 @@ use super::ask::drop_refused;
 use super::background;
 use super::freshness::Membership;
 use super::inner::Inner;
-use super::question::Wish;
+use super::question::CacheDirectives;
 use super::reading::place;
 use super::single_flight::{Listener, SingleFlight};
 use super::verdict::{CacheReport, Freshness, StaleReason};
 use crate::domain::{AgentId, Caller, Credential, CredentialId, Entry, Filters, Page, Span, Timestamp};
 use crate::shutdown::Shutdown;
 use crate::source::{
-    Deadline, Departure, QuestionId, RelayedPage, SourceError, Subject, Trace, Turn, Urgency,
+    Deadline, QuestionId, RelayedPage, RequestContext, SentAt, SourceError, Subject, Trace, Urgency,
 };
 
 /// A question for one page of upstream's own.
@@ -44,7 +44,7 @@ pub struct RelayQuestion {
     /// Whether the query filters by what changes, so that rows enter and leave.
     pub has_changing_filter: bool,
     /// What the caller wishes of the cache.
-    pub wish: Wish,
+    pub directives: CacheDirectives,
     /// When the page must be there.
     pub deadline: Instant,
     /// The caller's trace.
@@ -120,9 +120,10 @@ pub(super) async fn relay(inner: &Arc<Inner>, question: RelayQuestion) -> Result
 async fn answer(inner: &Arc<Inner>, question: RelayQuestion) -> Result<Relayed, AskError> {
     let now = inner.clock.now();
     let key: Key = (question.credential.id(), question.agent, question.canonical_query.as_str().into());
-    let mut turn = turn(&question);
+    let mut context = context(&question);
     let membership = if question.has_changing_filter { Membership::Spans } else { Membership::Fixed };
-    let policy = inner.policy(membership, question.credential.id(), question.caller).wished(&question.wish);
+    let policy =
+        inner.policy(membership, question.credential.id(), question.caller).wished(&question.directives);
     let standing = inner.access.known(key.0, key.1);
     if let Standing::Refused(error) = standing {
         return Err(error.into());
@@ -131,20 +132,22 @@ async fn answer(inner: &Arc<Inner>, question: RelayQuestion) -> Result<Relayed, 
     if let Some(kept) = &kept {
         let freshness = freshness(kept, &policy, now);
         let late = freshness.age.saturating_sub(freshness.lifetime);
-        let allowed = question.wish.may_be_stale_for(inner.settings.stale_while_revalidate);
-        let needed = freshness.age.saturating_add(question.wish.min_fresh.unwrap_or_default());
+        let allowed = question.directives.may_be_stale_for(inner.settings.stale_while_revalidate);
+        let needed = freshness.age.saturating_add(question.directives.min_fresh.unwrap_or_default());
         let stays = needed <= freshness.lifetime;
         if stays || (!late.is_zero() && late <= allowed) {
             if matches!(standing, Standing::Unknown) {
-                admitted(inner, &question, &turn).await?;
+                admitted(inner, &question, &context).await?;
             }
             if !stays
-                && !question.wish.only_if_cached
+                && !question.directives.only_if_cached
                 && let Some(place) = inner.background.place()
             {
-                let turn =
-                    Turn { deadline: Some(Deadline::at(Instant::now() + background::LONGEST)), ..turn };
-                let fetched = fetch(inner, &key, &question, turn);
+                let context = RequestContext {
+                    deadline: Some(Deadline::at(Instant::now() + background::LONGEST)),
+                    ..context
+                };
+                let fetched = fetch(inner, &key, &question, context);
                 place.run(async move {
                     // What can't be renewed is stale for longer; the next question tries again.
                     let _ended = fetched.await;
@@ -153,7 +156,7 @@ async fn answer(inner: &Arc<Inner>, question: RelayQuestion) -> Result<Relayed, 
             return Ok(relayed(kept, freshness, (!stays).then_some(StaleReason::Revalidating)));
         }
     }
-    if question.wish.only_if_cached {
+    if question.directives.only_if_cached {
         return Err(AskError::NotCached);
     }
     let may_be_stale = |kept: &Arc<Kept>| {
@@ -162,13 +165,13 @@ async fn answer(inner: &Arc<Inner>, question: RelayQuestion) -> Result<Relayed, 
     };
     if kept.as_ref().is_some_and(may_be_stale) {
         // An answer that may be stale waits for nothing.
-        (turn.retry_for, turn.budget_wait) = (Duration::ZERO, Some(BUDGET_WAIT));
+        (context.retry_for, context.budget_wait) = (Duration::ZERO, Some(BUDGET_WAIT));
     }
     let lost = |_| {
         let detail = "the read broke off".to_owned();
         Err(SourceError::Unavailable { detail, retry_after: None, upstream: None })
     };
-    let error = match fetch(inner, &key, &question, turn.clone()).await.unwrap_or_else(lost) {
+    let error = match fetch(inner, &key, &question, context.clone()).await.unwrap_or_else(lost) {
         Ok(fetched) => {
             inner.access.accepted(key.0, key.1);
             let freshness = Freshness { age: Duration::ZERO, ..freshness(&fetched, &policy, now) };
@@ -178,7 +181,7 @@ async fn answer(inner: &Arc<Inner>, question: RelayQuestion) -> Result<Relayed, 
     };
     match (&error, kept) {
         (SourceError::Denied(_) | SourceError::AgentNotFound(_), _) => {
-            admitted(inner, &question, &turn).await?;
+            admitted(inner, &question, &context).await?;
             Err(error.into())
         }
         (SourceError::Refused(_), _) | (_, None) => Err(error.into()),
@@ -193,7 +196,7 @@ async fn answer(inner: &Arc<Inner>, question: RelayQuestion) -> Result<Relayed, 
             if freshness.age > freshness.lifetime.saturating_add(inner.settings.stale_if_error) {
                 return Err(error.into());
             }
-            admitted(inner, &question, &turn).await?;
+            admitted(inner, &question, &context).await?;
             let reason = match error {
                 SourceError::RateLimited { .. } => StaleReason::RateLimited,
                 SourceError::Denied(_)
@@ -208,8 +211,8 @@ async fn answer(inner: &Arc<Inner>, question: RelayQuestion) -> Result<Relayed, 
     }
 }
 
-fn turn(question: &RelayQuestion) -> Turn {
-    Turn {
+fn context(question: &RelayQuestion) -> RequestContext {
+    RequestContext {
         caller: question.caller,
         question: QuestionId::unique(),
         urgency: Urgency::Refresh,
@@ -217,12 +220,12 @@ fn turn(question: &RelayQuestion) -> Turn {
         budget_wait: None,
         retry_for: question.deadline.saturating_duration_since(Instant::now()),
         trace: question.trace.clone(),
-        departure: Departure::default(),
+        sent: SentAt::default(),
     }
 }
 
-async fn admitted(inner: &Inner, question: &RelayQuestion, turn: &Turn) -> Result<(), AskError> {
-    match inner.access.check(&question.credential, question.agent, turn).await {
+async fn admitted(inner: &Inner, question: &RelayQuestion, context: &RequestContext) -> Result<(), AskError> {
+    match inner.access.check(&question.credential, question.agent, context).await {
         Ok(_) => Ok(()),
         Err(error) => {
             let (credential, agent) = (question.credential.clone(), question.agent);
@@ -257,21 +260,26 @@ fn freshness(kept: &Kept, policy: &super::freshness::Policy, now: Timestamp) -> 
 }
 
 /// Fetches a page, together with whoever fetches the same already; keeps it, unless it may not be kept.
-fn fetch(inner: &Arc<Inner>, key: &Key, question: &RelayQuestion, turn: Turn) -> Listener<Fetched> {
-    let joined_until = turn.deadline.clone();
+fn fetch(
+    inner: &Arc<Inner>,
+    key: &Key,
+    question: &RelayQuestion,
+    context: RequestContext,
+) -> Listener<Fetched> {
+    let joined_until = context.deadline.clone();
     let begin = |deadline| {
-        let turn = Turn { deadline, ..turn };
+        let context = RequestContext { deadline, ..context };
         let (inner, question) = (Arc::clone(inner), question.clone());
         async move {
             let read_at = inner.clock.now();
             let late = inner.clock.upstream_now(&*inner.source).minus(inner.settings.commit_lag);
             let to = question.to.filter(|to| *to < late);
             let RelayQuestion { credential, agent, query, .. } = &question;
-            let RelayedPage { body, page } = inner.source.relay(credential, *agent, query, &turn).await?;
+            let RelayedPage { body, page } = inner.source.relay(credential, *agent, query, &context).await?;
             Ok(Arc::new(Kept { body, page, read_at, to }))
         }
     };
-    let (kept, may_be_kept) = (inner.relays.kept.clone(), !question.wish.no_store);
+    let (kept, may_be_kept) = (inner.relays.kept.clone(), !question.directives.no_store);
     let land_as = key.clone();
     let land = move |fetched: &Fetched| {
         if let Ok(fetched) = fetched

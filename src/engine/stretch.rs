@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::domain::{CallerId, Timestamp};
-use crate::source::Room;
+use crate::source::Headroom;
 
 /// By what part times to live grow in a second without room: they double in 14.
 const GROWTH: f64 = 1.05;
@@ -44,7 +44,7 @@ struct State {
 
 impl Stretch {
     /// The factor for a caller's questions, at least 1. `room` is asked at most once a second.
-    pub(super) fn factor(&self, caller: CallerId, now: Timestamp, room: impl FnOnce() -> Room) -> f64 {
+    pub(super) fn factor(&self, caller: CallerId, now: Timestamp, room: impl FnOnce() -> Headroom) -> f64 {
         let mut stretched = self.stretched.lock().unwrap_or_else(PoisonError::into_inner);
         let state = stretched.get(&caller).copied();
         if state.is_some_and(|state| now.since(state.looked_at) < EVERY) {
@@ -53,8 +53,8 @@ impl Stretch {
         let before = state.unwrap_or(State { factor: 1.0, looked_at: now.minus(EVERY), told: 1.0 });
         let seconds = now.since(before.looked_at);
         let factor = match room() {
-            Room::Short => before.factor * GROWTH.powf(seconds.min(LONGEST_STEP).as_secs_f64()),
-            Room::Ample => before.factor / SHRINKAGE.powf(seconds.as_secs_f64()),
+            Headroom::Short => before.factor * GROWTH.powf(seconds.min(LONGEST_STEP).as_secs_f64()),
+            Headroom::Ample => before.factor / SHRINKAGE.powf(seconds.as_secs_f64()),
         };
         let state = State { factor: factor.clamp(1.0, MOST), looked_at: now, ..before }.tell();
         if state.factor > 1.0 {
@@ -102,35 +102,35 @@ mod tests {
         Timestamp::from_micros(1_790_000_000_000_000).plus(Duration::from_secs(seconds))
     }
 
-    fn asked(stretch: &Stretch, seconds: std::ops::Range<u64>, room: Room) -> f64 {
+    fn asked(stretch: &Stretch, seconds: std::ops::Range<u64>, room: Headroom) -> f64 {
         seconds.map(|second| stretch.factor(WHO, at(second), || room)).last().unwrap_or(1.0)
     }
 
     #[test]
     fn without_room_everything_is_stretched_up_to_a_limit_and_comes_back() {
         let stretch = Stretch::default();
-        assert!((asked(&stretch, 0..10, Room::Ample) - 1.0).abs() < f64::EPSILON);
-        let after_15 = asked(&stretch, 10..25, Room::Short);
+        assert!((asked(&stretch, 0..10, Headroom::Ample) - 1.0).abs() < f64::EPSILON);
+        let after_15 = asked(&stretch, 10..25, Headroom::Short);
         assert!((1.9..2.2).contains(&after_15), "{after_15}");
-        assert!((asked(&stretch, 25..300, Room::Short) - MOST).abs() < f64::EPSILON);
+        assert!((asked(&stretch, 25..300, Headroom::Short) - MOST).abs() < f64::EPSILON);
         assert!((stretch.most() - MOST).abs() < f64::EPSILON);
-        assert!((asked(&stretch, 300..400, Room::Ample) - 1.0).abs() < f64::EPSILON);
+        assert!((asked(&stretch, 300..400, Headroom::Ample) - 1.0).abs() < f64::EPSILON);
         assert!((stretch.most() - 1.0).abs() < f64::EPSILON);
     }
 
     #[test]
     fn one_caller_without_room_stretches_nobody_elses_times() {
         let stretch = Stretch::default();
-        asked(&stretch, 0..60, Room::Short);
-        let other = stretch.factor(CallerId::Token([2; 16]), at(60), || Room::Ample);
+        asked(&stretch, 0..60, Headroom::Short);
+        let other = stretch.factor(CallerId::Token([2; 16]), at(60), || Headroom::Ample);
         assert!((other - 1.0).abs() < f64::EPSILON);
     }
 
     #[test]
     fn a_time_without_questions_is_none_without_room() {
         let stretch = Stretch::default();
-        stretch.factor(WHO, at(0), || Room::Short);
-        let later = stretch.factor(WHO, at(3_600), || Room::Short);
+        stretch.factor(WHO, at(0), || Headroom::Short);
+        let later = stretch.factor(WHO, at(3_600), || Headroom::Short);
         assert!(later < 1.5, "{later}");
     }
 }

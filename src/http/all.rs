@@ -17,13 +17,13 @@ use super::body::{Ended, Streamed, Whole, end_record, envelope, events};
 use super::negotiate::{Codings, MediaType};
 use super::params::invalid;
 use super::places::Place;
-use super::prefer::{Prefer, wish};
+use super::prefer::{Prefer, directives};
 use super::present::{self, Etag, Kept, TOTAL_COUNT, Told};
 use super::problem::{Code, Manner, Problem};
 use super::question::{AllParams, EndRecord, Format};
 use super::visit::{AgentSegment, Visit};
 use crate::encode::{Coding, Framing, Workbench};
-use crate::engine::{Answer, Collected, Pace, Question, Tolerance, Verdict};
+use crate::engine::{Answer, Collected, Question, ResponseMode, Tolerance, Verdict};
 use crate::shutdown::Shutdown;
 
 /// The handler.
@@ -113,11 +113,11 @@ impl Wanted {
             any_status: self.params.any_status.clone(),
             from: self.params.from,
             to: self.params.to,
-            wish: wish(&self.parts.headers),
+            directives: directives(&self.parts.headers),
             tolerance: self.prefer.tolerance,
-            pace: match self.delivery {
-                Delivery::Collected => Pace::Collected { deadline: Instant::now() + wait },
-                Delivery::Streamed => Pace::Streamed { row_wait: wait },
+            mode: match self.delivery {
+                Delivery::Collected => ResponseMode::Collected { deadline: Instant::now() + wait },
+                Delivery::Streamed => ResponseMode::Streamed { row_wait: wait },
             },
             trace: visit.account.trace.clone(),
         }
@@ -190,7 +190,7 @@ impl Wanted {
         let mut response = Response::new(body);
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, self.media.header());
-        let kept = Kept::by(&wish(&self.parts.headers));
+        let kept = Kept::by(&directives(&self.parts.headers));
         present::headers(headers, told, kept, self.prefer.applied(self.longest_wait));
         response
     }

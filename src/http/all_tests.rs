@@ -163,14 +163,16 @@ async fn lines_to_an_old_client_have_a_length_and_may_have_an_end_record() {
 #[test]
 fn wait_is_the_deadline_of_a_document_and_the_patience_of_a_stream() {
     let wait = [("prefer", "wait=10")];
-    let pace = |query, headers: &[_]| get(query, headers).question(&visit()).pace;
+    let mode = |query, headers: &[_]| get(query, headers).question(&visit()).mode;
     let ten = Duration::from_secs(10);
-    assert_eq!(pace("format=ndjson", &wait), Pace::Streamed { row_wait: ten });
-    assert_eq!(pace("format=ndjson", &[]), Pace::Streamed { row_wait: LONGEST });
+    assert_eq!(mode("format=ndjson", &wait), ResponseMode::Streamed { row_wait: ten });
+    assert_eq!(mode("format=ndjson", &[]), ResponseMode::Streamed { row_wait: LONGEST });
     let before = Instant::now();
-    match pace("", &wait) {
-        Pace::Collected { deadline } => assert!(deadline >= before + ten && deadline < before + LONGEST),
-        Pace::Streamed { .. } => panic!("a document is collected"),
+    match mode("", &wait) {
+        ResponseMode::Collected { deadline } => {
+            assert!(deadline >= before + ten && deadline < before + LONGEST)
+        }
+        ResponseMode::Streamed { .. } => panic!("a document is collected"),
     }
 }
 

@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use super::auth::Tokens;
 use super::negotiate::{Codings, MediaType};
 use super::params::Params;
-use super::prefer::{Prefer, wish};
+use super::prefer::{Prefer, directives};
 use super::present::Etag;
 use super::question::AllParams;
 use crate::domain::Digest;
@@ -58,7 +58,7 @@ pub fn headers(data: &[u8]) {
     if let Some(applied) = prefer.applied(longest) {
         HeaderValue::try_from(applied).expect("what was followed can be said");
     }
-    let _ = wish(&headers);
+    let _ = directives(&headers);
     let _ = MediaType::choose(None, &headers);
     let _ = Codings::choose(&headers);
     let _ = Etag::of(Digest(7), 7).is_known_to(&headers);

@@ -24,13 +24,13 @@ use super::body::{Whole, page_envelope};
 use super::negotiate::Codings;
 use super::params::{Params, invalid};
 use super::places::Place;
-use super::prefer::{Prefer, wish};
+use super::prefer::{Prefer, directives};
 use super::present::{self, Etag, Kept};
 use super::problem::{Key, Manner, Problem};
 use super::question::{Format, filters};
 use super::visit::{AgentSegment, Visit};
 use crate::domain::{Digest, EntrySlice, Filters, MAX_PAGE_SIZE, Rounding, Timestamp};
-use crate::engine::{CacheReport, Freshness, Pace, Question, RelayQuestion, Tolerance};
+use crate::engine::{CacheReport, Freshness, Question, RelayQuestion, ResponseMode, Tolerance};
 
 /// What the path takes without dates. With them it takes whatever upstream does.
 pub const PAGE_PARAMETERS: [&str; 7] =
@@ -101,7 +101,7 @@ impl Page {
     ) -> Result<Response, Problem> {
         visit.account.note_report(self.report);
         let mut response = Response::new(Body::empty());
-        let kept = Kept::by(&wish(&parts.headers));
+        let kept = Kept::by(&directives(&parts.headers));
         present::page_headers(response.headers_mut(), self.freshness, &self.report, kept, &self.etag);
         if self.etag.is_known_to(&parts.headers) {
             *response.status_mut() = StatusCode::NOT_MODIFIED;
@@ -133,7 +133,7 @@ async fn relayed(app: &App, visit: &Visit, parts: &Parts, params: &Params) -> Re
         canonical_query,
         to: params.only("to").and_then(|text| Timestamp::parse(text, Rounding::Up)),
         has_changing_filter: CHANGING.iter().any(|name| params.has(name)),
-        wish: wish(&parts.headers),
+        directives: directives(&parts.headers),
         deadline: deadline(app, parts),
         trace: visit.account.trace.clone(),
     };
@@ -202,9 +202,9 @@ impl Cut {
             any_status: None,
             from: None,
             to: None,
-            wish: wish(&parts.headers),
+            directives: directives(&parts.headers),
             tolerance: Tolerance::Strict,
-            pace: Pace::Collected { deadline: deadline(app, parts) },
+            mode: ResponseMode::Collected { deadline: deadline(app, parts) },
             trace: visit.account.trace.clone(),
         };
         let problem = |e| visit.face.problem(&e);

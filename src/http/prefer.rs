@@ -3,7 +3,7 @@ use std::time::Duration;
 use http::HeaderMap;
 
 use super::fields;
-use crate::engine::{Tolerance, Wish};
+use crate::engine::{CacheDirectives, Tolerance};
 
 /// What a request prefers (RFC 7240). What is not known or can't be read is ignored, as it says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,27 +54,27 @@ impl Prefer {
 const FRESHEST: Duration = Duration::from_secs(1);
 
 /// Reads a request's `Cache-Control`. A `max-age` that can't be read asks for the freshest.
-pub(crate) fn wish(headers: &HeaderMap) -> Wish {
-    let mut wish = Wish::default();
+pub(crate) fn directives(headers: &HeaderMap) -> CacheDirectives {
+    let mut directives = CacheDirectives::default();
     let lower = |max_age: Option<Duration>, to: Duration| Some(max_age.map_or(to, |age| age.min(to)));
     for (name, value) in fields::directives(headers, "cache-control") {
         let value = value.as_deref();
         match name.as_str() {
-            "no-cache" => wish.max_age = lower(wish.max_age, FRESHEST),
+            "no-cache" => directives.max_age = lower(directives.max_age, FRESHEST),
             "max-age" => {
                 let age = seconds(value).unwrap_or_default().max(FRESHEST);
-                wish.max_age = lower(wish.max_age, age);
+                directives.max_age = lower(directives.max_age, age);
             }
-            "no-store" => wish.no_store = true,
-            "only-if-cached" => wish.only_if_cached = true,
-            "max-stale" if value.is_none() => wish.max_stale = Some(MOST_SECONDS),
-            "max-stale" => wish.max_stale = wish.max_stale.max(seconds(value)),
-            "min-fresh" => wish.min_fresh = wish.min_fresh.max(seconds(value)),
+            "no-store" => directives.no_store = true,
+            "only-if-cached" => directives.only_if_cached = true,
+            "max-stale" if value.is_none() => directives.max_stale = Some(MOST_SECONDS),
+            "max-stale" => directives.max_stale = directives.max_stale.max(seconds(value)),
+            "min-fresh" => directives.min_fresh = directives.min_fresh.max(seconds(value)),
             // A directive that is not known is to be ignored (RFC 9111 section 5.2.3).
             _ => {}
         }
     }
-    wish
+    directives
 }
 
 /// The largest number of seconds that a request can name: RFC 9111 section 1.2.2 asks for 2^31 where a number is too large. Small
@@ -103,8 +103,8 @@ mod tests {
                 .map(|name| (http::HeaderName::from_static(name), header.clone()))
                 .into_iter()
                 .collect();
-            let wish = wish(&headers);
-            for length in [Prefer::read(&headers).wait, wish.min_fresh, wish.max_stale].into_iter().flatten() {
+            let directives = directives(&headers);
+            for length in [Prefer::read(&headers).wait, directives.min_fresh, directives.max_stale].into_iter().flatten() {
                 prop_assert!(length <= MOST_SECONDS);
                 let _does_not_panic = (now.0 + length + length, now.1 + length + length);
             }
@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn wishes_are_read() {
-        let read = |value| wish(&headers("cache-control", &[value]));
+        let read = |value| directives(&headers("cache-control", &[value]));
         assert_eq!(read("no-cache").max_age, Some(FRESHEST));
         assert_eq!(read("no-cache, max-age=60").max_age, Some(FRESHEST));
         assert_eq!(read("max-age=0").max_age, Some(FRESHEST));
@@ -158,6 +158,6 @@ mod tests {
         assert_eq!(read("Max-Stale=\"60\"").max_stale, Some(Duration::from_secs(60)));
         assert_eq!(read("min-fresh=5").min_fresh, Some(Duration::from_secs(5)));
         assert!(read("only-if-cached").only_if_cached && read("no-store").no_store);
-        assert_eq!(read("private, stale-if-error=3"), Wish::default());
+        assert_eq!(read("private, stale-if-error=3"), CacheDirectives::default());
     }
 }

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue};
 
 use super::fields;
 use crate::domain::Digest;
-use crate::engine::{CacheReport, Freshness, StaleReason, Tolerance, Verdict, Wish};
+use crate::engine::{CacheDirectives, CacheReport, Freshness, StaleReason, Tolerance, Verdict};
 
 /// RFC 9211.
 pub(super) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
@@ -59,8 +59,8 @@ pub(super) enum Kept {
 
 impl Kept {
     /// By what the request wishes.
-    pub(super) const fn by(wish: &Wish) -> Self {
-        if wish.no_store { Self::No } else { Self::Yes }
+    pub(super) const fn by(directives: &CacheDirectives) -> Self {
+        if directives.no_store { Self::No } else { Self::Yes }
     }
 }
 

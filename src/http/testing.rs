@@ -11,7 +11,7 @@ use crate::domain::{
 };
 use crate::engine::{Clock, Engine, EngineSettings};
 use crate::shutdown::Shutdown;
-use crate::source::{RelayedPage, Source, SourceError, Subject, Turn, UpstreamWords, Urgency};
+use crate::source::{RelayedPage, RequestContext, Source, SourceError, Subject, UpstreamWords, Urgency};
 use crate::store::testing::Shelf;
 
 /// The key that is refused.
@@ -78,10 +78,10 @@ impl Source for Script {
         &'a self,
         subject: &'a Subject,
         page: PageOf,
-        turn: &'a Turn,
+        context: &'a RequestContext,
     ) -> BoxFuture<'a, Result<Page, SourceError>> {
         Box::pin(async move {
-            turn.departure.goes();
+            context.sent.mark_sent();
             Self::admit(&subject.credential)?;
             let is_in =
                 |row: &Row| page.number == 1 && row.created_at.is_some_and(|at| page.span.contains(at));
@@ -93,7 +93,7 @@ impl Source for Script {
         &'a self,
         credential: &'a Credential,
         _: AgentId,
-        _: &'a Turn,
+        _: &'a RequestContext,
     ) -> BoxFuture<'a, Result<AgentFacts, SourceError>> {
         Box::pin(async {
             Self::admit(credential)?;
@@ -101,7 +101,11 @@ impl Source for Script {
         })
     }
 
-    fn user<'a>(&'a self, credential: &'a Credential, _: &'a Turn) -> BoxFuture<'a, Result<(), SourceError>> {
+    fn user<'a>(
+        &'a self,
+        credential: &'a Credential,
+        _: &'a RequestContext,
+    ) -> BoxFuture<'a, Result<(), SourceError>> {
         Box::pin(async { Self::admit(credential) })
     }
 
@@ -110,7 +114,7 @@ impl Source for Script {
         credential: &'a Credential,
         _: AgentId,
         _: &'a str,
-        _: &'a Turn,
+        _: &'a RequestContext,
     ) -> BoxFuture<'a, Result<RelayedPage, SourceError>> {
         Box::pin(async {
             Self::admit(credential)?;

@@ -51,7 +51,7 @@ impl Upstream {
             exchanged = timeout(self.settings.attempt_timeout, self.send(ask, &pass, tries, &mut end.request)) => {
                 exchanged.unwrap_or(Exchanged::TimedOut)
             }
-            () = passed(ask.turn.deadline.as_ref()) => Exchanged::Abandoned,
+            () = passed(ask.context.deadline.as_ref()) => Exchanged::Abandoned,
         };
         end.outcome = label(&exchanged);
         // What ended before it could teach anything frees its connection, and no more.

@@ -37,7 +37,7 @@ use tokio::time::{Instant, sleep};
 use crate::clock::SteadyClock;
 use crate::domain::{AgentFacts, AgentId, Caller, CallerId, Credential, CredentialId, Page, PageOf};
 use crate::source::{
-    Deadline, RelayedPage, Room, Source, SourceError, Subject, Turn, UpstreamWords, Urgency,
+    Deadline, Headroom, RelayedPage, RequestContext, Source, SourceError, Subject, UpstreamWords, Urgency,
 };
 use crate::telemetry::{Asked, RequestWatch};
 
@@ -92,7 +92,7 @@ struct Ask<'a> {
     template: &'static str,
     credential: &'a Credential,
     about: About,
-    turn: &'a Turn,
+    context: &'a RequestContext,
     /// Who wrote the query.
     author: Author,
 }
@@ -162,10 +162,10 @@ impl Upstream {
                 }
                 Err(failure) => failure,
             };
-            let deadline = ask.turn.deadline.as_ref().map(Deadline::instant);
+            let deadline = ask.context.deadline.as_ref().map(Deadline::instant);
             let now = Instant::now();
             let limits = Limits {
-                retry_for: ask.turn.retry_for,
+                retry_for: ask.context.retry_for,
                 until_deadline: deadline.map(|d| d.saturating_duration_since(now)),
             };
             let next = {
@@ -193,9 +193,9 @@ impl Upstream {
         F: Fn(Bytes) -> Result<Compared<T>, page::Fault> + Send + 'static,
     {
         let credential = ask.credential.id();
-        let standing = self.standing(credential, ask.turn.caller);
-        let asker = Asker { credential, agent: ask.about.agent(), standing, since, turn: ask.turn };
-        ask.turn.departure.waits();
+        let standing = self.standing(credential, ask.context.caller);
+        let asker = Asker { credential, agent: ask.about.agent(), standing, since, context: ask.context };
+        ask.context.sent.mark_waiting();
         let lined_up = Instant::now();
         let pass = match self.gate.enter(asker).await {
             Ok(pass) => pass,
@@ -204,7 +204,7 @@ impl Upstream {
                 return Err(turned_away(refusal, || self.last_fault().clone()));
             }
         };
-        ask.turn.departure.goes();
+        ask.context.sent.mark_sent();
         let began = Instant::now();
         let request = self.watch.begin(self.asked(ask, tries), began - lined_up);
         let exchanged = self.exchange(ask, pass, tries, request).await;
@@ -276,7 +276,7 @@ impl Upstream {
             server: self.settings.base_url.server(),
             agent: ask.about.agent(),
             resends: tries.made(),
-            parent: &ask.turn.trace,
+            parent: &ask.context.trace,
         }
     }
 
@@ -293,13 +293,13 @@ impl Source for Upstream {
         &'a self,
         subject: &'a Subject,
         page: PageOf,
-        turn: &'a Turn,
+        context: &'a RequestContext,
     ) -> BoxFuture<'a, Result<Page, SourceError>> {
         let query = query::of_page(&subject.filters, page, self.settings.dates);
         let url = self.agent_url(subject.agent, &["executions"], &query);
         let Subject { credential, agent, .. } = subject;
         let (about, author) = (About::Agent(*agent), Author::Gateway);
-        let ask = Ask { url, template: PAGES, credential, about, turn, author };
+        let ask = Ask { url, template: PAGES, credential, about, context, author };
         // Rows are slices of the body, which lives until they are laid out elsewhere.
         let pages = self.counters.pages.clone();
         let span = (self.settings.dates == Dates::Sent).then_some(page.span);
@@ -312,10 +312,10 @@ impl Source for Upstream {
         &'a self,
         credential: &'a Credential,
         agent: AgentId,
-        turn: &'a Turn,
+        context: &'a RequestContext,
     ) -> BoxFuture<'a, Result<AgentFacts, SourceError>> {
         let (url, about) = (self.agent_url(agent, &[], ""), About::Agent(agent));
-        let ask = Ask { url, template: AGENT, credential, about, turn, author: Author::Gateway };
+        let ask = Ask { url, template: AGENT, credential, about, context, author: Author::Gateway };
         let asked = AskedFor { agent: Some(agent), ..AskedFor::default() };
         self.ask(ask, move |body| page::parse_agent(&body, &asked)).boxed()
     }
@@ -323,10 +323,11 @@ impl Source for Upstream {
     fn user<'a>(
         &'a self,
         credential: &'a Credential,
-        turn: &'a Turn,
+        context: &'a RequestContext,
     ) -> BoxFuture<'a, Result<(), SourceError>> {
         let url = self.settings.base_url.join(&["user", "me"]);
-        let ask = Ask { url, template: USER, credential, about: About::Key, turn, author: Author::Gateway };
+        let ask =
+            Ask { url, template: USER, credential, about: About::Key, context, author: Author::Gateway };
         self.ask(ask, |body| page::parse_user(&body)).boxed()
     }
 
@@ -335,16 +336,16 @@ impl Source for Upstream {
         credential: &'a Credential,
         agent: AgentId,
         query: &'a str,
-        turn: &'a Turn,
+        context: &'a RequestContext,
     ) -> BoxFuture<'a, Result<RelayedPage, SourceError>> {
         let url = self.agent_url(agent, &["executions"], query);
         let about = About::Agent(agent);
-        let ask = Ask { url, template: PAGES, credential, about, turn, author: Author::Caller };
+        let ask = Ask { url, template: PAGES, credential, about, context, author: Author::Caller };
         let asked = query::asked(agent, query);
         self.ask(ask, move |body| page::relay(body, &asked)).boxed()
     }
 
-    fn room(&self, credential: CredentialId, caller: Caller) -> Room {
+    fn room(&self, credential: CredentialId, caller: Caller) -> Headroom {
         self.gate.room(self.applicant(credential, caller))
     }
 

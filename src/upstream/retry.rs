@@ -55,7 +55,7 @@ pub(super) struct Tries {
 /// What bounds the attempts at one page.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    /// See [`crate::source::Turn::retry_for`].
+    /// See [`crate::source::RequestContext::retry_for`].
     pub(super) retry_for: Duration,
     /// How long until the answer is of no use; none for a stream.
     pub(super) until_deadline: Option<Duration>,

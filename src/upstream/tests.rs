@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::domain::{Caller, CallerId, CredentialId, Filters, PeerGroup, Rounding, Span, Timestamp};
-use crate::source::{Departure, QuestionId, Trace, Urgency};
+use crate::source::{QuestionId, SentAt, Trace, Urgency};
 
 use super::*;
 
@@ -106,8 +106,8 @@ fn agent() -> AgentId {
     AgentId::new(Uuid::from_u128(5))
 }
 
-fn turn(retry_for: Duration) -> Turn {
-    Turn {
+fn context(retry_for: Duration) -> RequestContext {
+    RequestContext {
         caller: Caller { id: CallerId::Token([1; 16]), peer: PeerGroup::Unknown },
         question: QuestionId::unique(),
         urgency: Urgency::Cold,
@@ -115,18 +115,18 @@ fn turn(retry_for: Duration) -> Turn {
         budget_wait: None,
         retry_for,
         trace: Trace { parent: Some("00-aa-bb-01".into()), state: Some("k=v".into()) },
-        departure: Departure::default(),
+        sent: SentAt::default(),
     }
 }
 
 #[tokio::test]
 async fn tells_when_a_request_goes_and_not_before() {
     let fake = fake(|_, _| async { "{}".into_response() }).await;
-    let turn = turn(NEVER);
-    assert_eq!(turn.departure.went_at(), None);
+    let context = context(NEVER);
+    assert_eq!(context.sent.sent_at(), None);
     let began = Instant::now();
-    let _answered = fake.upstream.agent(&credential(), agent(), &turn).await;
-    assert!(turn.departure.went_at().is_some_and(|at| at >= began));
+    let _answered = fake.upstream.agent(&credential(), agent(), &context).await;
+    assert!(context.sent.sent_at().is_some_and(|at| at >= began));
 }
 
 const RETRY: Duration = Duration::from_secs(20);
@@ -141,7 +141,7 @@ impl Fake {
         let at = |text| Timestamp::parse(text, Rounding::Down).unwrap();
         let span = Span::new(at("2026-01-01T00:00:00Z"), at("2026-01-02T00:00:00Z")).unwrap();
         let subject = Subject { credential: credential(), agent: agent(), filters: Filters::default() };
-        self.upstream.page(&subject, PageOf { span, number, size: 50 }, &turn(retry_for)).await
+        self.upstream.page(&subject, PageOf { span, number, size: 50 }, &context(retry_for)).await
     }
 }
 
@@ -194,7 +194,7 @@ async fn a_relayed_page_is_the_body_byte_for_byte_if_it_is_a_page_or_not() {
     .await;
     let relay = async || {
         fake.upstream
-            .relay(&credential(), agent(), "page_number=2&x=%2B+a&x=&%41", &turn(NEVER))
+            .relay(&credential(), agent(), "page_number=2&x=%2B+a&x=&%41", &context(NEVER))
             .await
             .unwrap()
     };
@@ -224,7 +224,7 @@ async fn an_agent_tells_when_it_was_made() {
         "{\"created_at\":\"2025-01-01T00:00:00\"}".into_response()
     })
     .await;
-    let facts = fake.upstream.agent(&credential(), agent(), &turn(NEVER)).await.unwrap();
+    let facts = fake.upstream.agent(&credential(), agent(), &context(NEVER)).await.unwrap();
     assert_eq!(facts.created_at.unwrap().to_string(), "2025-01-01T00:00:00.000000Z");
 }
 
@@ -291,9 +291,9 @@ async fn a_429_that_outlasts_the_turn_is_told_with_its_words() {
             .into_response()
     })
     .await;
-    let mut turn = turn(RETRY);
-    turn.budget_wait = Some(Duration::from_secs(2));
-    let error = fake.upstream.agent(&credential(), agent(), &turn).await.unwrap_err();
+    let mut context = context(RETRY);
+    context.budget_wait = Some(Duration::from_secs(2));
+    let error = fake.upstream.agent(&credential(), agent(), &context).await.unwrap_err();
     let SourceError::RateLimited { retry_after, upstream } = error else { panic!("{error:?}") };
     assert_eq!(upstream.unwrap().message, "slow down");
     // No limit by the minute asks for more than one.
@@ -359,9 +359,9 @@ async fn an_answer_after_the_deadline_is_not_waited_for() {
         Body::empty().into_response()
     })
     .await;
-    let mut turn = turn(RETRY);
-    turn.deadline = Some(Deadline::at(Instant::now() + Duration::from_millis(50)));
-    let error = fake.upstream.agent(&credential(), agent(), &turn).await.unwrap_err();
+    let mut context = context(RETRY);
+    context.deadline = Some(Deadline::at(Instant::now() + Duration::from_millis(50)));
+    let error = fake.upstream.agent(&credential(), agent(), &context).await.unwrap_err();
     assert!(matches!(error, SourceError::TimedOut));
     assert_eq!(fake.upstream.stats().requests(RequestOutcome::Abandoned), 1);
     assert_eq!(fake.upstream.stats().gate.pace, 1.0);

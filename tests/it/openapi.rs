@@ -19,7 +19,7 @@ use fanfold::http::{
     ALL_PARAMETERS, AdminApp, App, HttpSettings, OPENAPI, Observer, PAGE_PARAMETERS, admin, public,
 };
 use fanfold::shutdown::Shutdown;
-use fanfold::source::{RelayedPage, Source, SourceError, Subject, Turn, Urgency};
+use fanfold::source::{RelayedPage, RequestContext, Source, SourceError, Subject, Urgency};
 use fanfold::store::{EntryKey, Store};
 use fanfold::telemetry::{Pulse, Tracer};
 use futures_util::future::BoxFuture;
@@ -67,7 +67,7 @@ impl Source for Nothing {
         &'a self,
         _: &'a Subject,
         _: PageOf,
-        _: &'a Turn,
+        _: &'a RequestContext,
     ) -> BoxFuture<'a, Result<Page, SourceError>> {
         Box::pin(async { Err(SourceError::TimedOut) })
     }
@@ -76,12 +76,16 @@ impl Source for Nothing {
         &'a self,
         _: &'a Credential,
         _: AgentId,
-        _: &'a Turn,
+        _: &'a RequestContext,
     ) -> BoxFuture<'a, Result<AgentFacts, SourceError>> {
         Box::pin(async { Err(SourceError::TimedOut) })
     }
 
-    fn user<'a>(&'a self, _: &'a Credential, _: &'a Turn) -> BoxFuture<'a, Result<(), SourceError>> {
+    fn user<'a>(
+        &'a self,
+        _: &'a Credential,
+        _: &'a RequestContext,
+    ) -> BoxFuture<'a, Result<(), SourceError>> {
         Box::pin(async { Err(SourceError::TimedOut) })
     }
 
@@ -90,7 +94,7 @@ impl Source for Nothing {
         _: &'a Credential,
         _: AgentId,
         _: &'a str,
-        _: &'a Turn,
+        _: &'a RequestContext,
     ) -> BoxFuture<'a, Result<RelayedPage, SourceError>> {
         Box::pin(async { Err(SourceError::TimedOut) })
     }

@@ -14,7 +14,7 @@ use crate::engine::background;
 use crate::engine::plan::Plan;
 use crate::engine::reading::{Appetite, Keep, Purpose};
 use crate::engine::scope::{Revalidation, Scope};
-use crate::source::{Deadline, Turn, Urgency};
+use crate::source::{Deadline, RequestContext, Urgency};
 
 /// How long a renewal waits for room in the budget: the next question tries again.
 const RENEWAL_BUDGET_WAIT: Duration = Duration::from_secs(2);
@@ -23,7 +23,7 @@ impl Frame {
     /// Reads what a stale answer left unread, behind it; once for all who ask alike meanwhile.
     pub(super) fn revalidate(&self, plan: &Plan) {
         let task = Revalidation {
-            number: self.turn.question,
+            number: self.context.question,
             span: self.span,
             asked_at: self.asked_at,
             policy: self.policy,
@@ -51,7 +51,7 @@ impl Frame {
 
     /// Reads settled parts again behind the answer, from what the budget has to spare; one caller at a time.
     pub(super) fn renew(&self, spans: &[Span]) {
-        if spans.is_empty() || self.keep == Keep::No || self.wish.only_if_cached {
+        if spans.is_empty() || self.keep == Keep::No || self.directives.only_if_cached {
             return;
         }
         let Some(place) = self.inner.background.place() else { return };
@@ -59,7 +59,7 @@ impl Frame {
             return;
         }
         let mut frame = self.behind();
-        frame.turn.budget_wait = Some(RENEWAL_BUDGET_WAIT);
+        frame.context.budget_wait = Some(RENEWAL_BUDGET_WAIT);
         let spans = spans.to_vec();
         place.run(async move {
             let _done = Renewing(&frame.scope);
@@ -78,7 +78,8 @@ impl Frame {
     /// The same question, asked by nobody who waits.
     fn behind(&self) -> Self {
         let deadline = Deadline::at(Instant::now() + background::LONGEST);
-        let turn = Turn { retry_for: Duration::ZERO, deadline: Some(deadline), ..self.turn.clone() };
+        let context =
+            RequestContext { retry_for: Duration::ZERO, deadline: Some(deadline), ..self.context.clone() };
         Self {
             inner: Arc::clone(&self.inner),
             scope: Arc::clone(&self.scope),
@@ -86,7 +87,7 @@ impl Frame {
             in_flight: Arc::new(Semaphore::new(self.inner.settings.fan_out)),
             asked_at: self.asked_at,
             status: self.status.clone(),
-            turn,
+            context,
             appetite: Appetite::Whole,
             deadline: None,
             ..*self
@@ -113,7 +114,7 @@ struct Revalidating<'a>(&'a Frame);
 
 impl Drop for Revalidating<'_> {
     fn drop(&mut self) {
-        let number = self.0.turn.question;
+        let number = self.0.context.question;
         self.0.scope.lock().revalidations.retain(|task| task.number != number);
     }
 }

@@ -89,7 +89,7 @@ impl Answer {
         let Some(frame) = &self.frame else { return Ok(ended) };
         let subject = &frame.scope.subject;
         let credential = frame.scope.credential();
-        if let Err(error) = frame.inner.access.check(&credential, subject.agent, &frame.turn).await {
+        if let Err(error) = frame.inner.access.check(&credential, subject.agent, &frame.context).await {
             drop_refused(&frame.inner, subject, &error);
             return Err(error.into());
         }

@@ -15,10 +15,10 @@ use crate::engine::freshness::Policy;
 use crate::engine::inner::Inner;
 use crate::engine::opening::Opening;
 use crate::engine::plan::{self, Asker, Company, Item, Plan, Probe, Probing};
-use crate::engine::question::{Tolerance, Wish};
+use crate::engine::question::{CacheDirectives, Tolerance};
 use crate::engine::reading::{Appetite, Ended, Keep, Purpose, Reading, Request, Ticket};
 use crate::engine::scope::{Known, Scope};
-use crate::source::{Deadline, SourceError, Turn, Urgency};
+use crate::source::{Deadline, RequestContext, SourceError, Urgency};
 
 /// What an answer is made by, fixed when the question came.
 pub(in crate::engine) struct Frame {
@@ -35,14 +35,14 @@ pub(in crate::engine) struct Frame {
     pub(in crate::engine) asked_at: Timestamp,
     /// Readings that went upstream before this are not joined.
     pub(in crate::engine) joins_since: Timestamp,
-    pub(in crate::engine) turn: Turn,
+    pub(in crate::engine) context: RequestContext,
     pub(in crate::engine) keep: Keep,
     pub(in crate::engine) appetite: Appetite,
     /// The question's first page, if it is on its way already.
     pub(in crate::engine) opening: Option<Arc<Opening>>,
     pub(in crate::engine) in_flight: Arc<Semaphore>,
     pub(in crate::engine) tolerance: Tolerance,
-    pub(in crate::engine) wish: Wish,
+    pub(in crate::engine) directives: CacheDirectives,
     pub(in crate::engine) deadline: Option<Instant>,
 }
 
@@ -189,8 +189,8 @@ impl Frame {
                 }
                 left.extend(part.without(reading.span));
                 let ticket = reading.join(common.to(), self.appetite);
-                if let Some(deadline) = &self.turn.deadline {
-                    reading.turn.deadline.iter().for_each(|theirs| theirs.extend_to(deadline.instant()));
+                if let Some(deadline) = &self.context.deadline {
+                    reading.context.deadline.iter().for_each(|theirs| theirs.extend_to(deadline.instant()));
                 }
                 steps.push(Step::Read(common, ticket, Origin::Joined));
             }
@@ -216,9 +216,9 @@ impl Frame {
             // What waits for its turn will be fresher than any question that came before.
             Request::Planned | Request::Waiting => {
                 let patience = self.inner.settings.budget_patience;
-                let is_patient = self.turn.budget_wait.is_none_or(|wait| wait >= patience)
-                    || reading.turn.budget_wait.is_some();
-                return is_patient && reading.turn.urgency <= urgency;
+                let is_patient = self.context.budget_wait.is_none_or(|wait| wait >= patience)
+                    || reading.context.budget_wait.is_some();
+                return is_patient && reading.context.urgency <= urgency;
             }
         };
         let is_old = reading.span.to() < self.policy.settles_before(self.asked_at);
@@ -228,11 +228,11 @@ impl Frame {
 
     pub(super) fn reading(&self, span: Span, purpose: Purpose, urgency: Urgency) -> Arc<Reading> {
         let is_head = purpose == Purpose::Know && span.to() == self.present.to;
-        let turn = Turn { urgency, ..self.turn.clone() };
+        let context = RequestContext { urgency, ..self.context.clone() };
         let (in_flight, fan_out) = (Arc::clone(&self.in_flight), self.inner.settings.fan_out);
         let opening = self.opening.clone().filter(|opening| purpose == Purpose::Know && opening.begins(span));
         let pinned_at = self.present.pinned_at;
-        Reading::new(span, purpose, pinned_at, is_head, self.keep, turn, opening, in_flight, fan_out)
+        Reading::new(span, purpose, pinned_at, is_head, self.keep, context, opening, in_flight, fan_out)
     }
 
     /// Asks which of the old rows are still in their status.
@@ -266,7 +266,7 @@ impl Frame {
         tickets.iter().for_each(|ticket| self.inner.start(&self.scope, ticket.reading()));
         for (ticket, probe) in tickets.iter().zip(probes) {
             let over = ticket.over();
-            let end = match self.turn.deadline.as_ref().map(Deadline::instant) {
+            let end = match self.context.deadline.as_ref().map(Deadline::instant) {
                 None => over.await,
                 Some(deadline) => {
                     tokio::time::timeout_at(deadline, over).await.unwrap_or(Err(Ended::Unwanted))

@@ -82,22 +82,22 @@ impl Answer {
                 MAX_PROBE_ROUNDS => frame.plan_without_probes(frame.span),
                 _ => frame.plan(frame.span),
             };
-            frame.turn.urgency = urgency(plan.gaps);
+            frame.context.urgency = urgency(plan.gaps);
             if plan.reads_nothing() {
                 frame.renew(&plan.renewals);
                 return Self::foregone_from(frame, tally, plan.known.unwrap_or_default()).await;
             }
             if round == 0 {
-                let allowed = frame.wish.may_be_stale_for(frame.inner.settings.stale_while_revalidate);
+                let allowed = frame.directives.may_be_stale_for(frame.inner.settings.stale_while_revalidate);
                 if let Some(span) = frame.stale_span(allowed) {
                     return Self::stale(frame, tally, span, &plan).await;
                 }
-                if frame.wish.only_if_cached {
+                if frame.directives.only_if_cached {
                     return Err(AskError::NotCached);
                 }
                 fallback = frame.stale_span(frame.inner.settings.stale_if_error);
                 if fallback.is_some() {
-                    (frame.turn.retry_for, frame.turn.budget_wait) =
+                    (frame.context.retry_for, frame.context.budget_wait) =
                         (Duration::ZERO, Some(STALE_BUDGET_WAIT));
                 }
             }
@@ -141,7 +141,7 @@ impl Answer {
     }
 
     async fn stale(frame: Frame, mut tally: Tally, span: Span, plan: &Plan) -> Result<Self, AskError> {
-        if !frame.wish.only_if_cached {
+        if !frame.directives.only_if_cached {
             frame.revalidate(plan);
         }
         tally.stale = Some(StaleReason::Revalidating);
@@ -191,10 +191,10 @@ impl Answer {
         let Some(frame) = &self.frame else { return };
         let until = Instant::now() + STREAM_DEADLINE;
         let reads = self.steps.iter().filter_map(|step| match step {
-            Step::Read(_, ticket, _) => ticket.reading().turn.deadline.as_ref(),
+            Step::Read(_, ticket, _) => ticket.reading().context.deadline.as_ref(),
             Step::Known(_) | Step::Later(_) => None,
         });
-        reads.chain(&frame.turn.deadline).for_each(|deadline| deadline.extend_to(until));
+        reads.chain(&frame.context.deadline).for_each(|deadline| deadline.extend_to(until));
     }
 
     /// The verdict, if it is certain before any row is taken: nothing is still to be read.
@@ -294,7 +294,7 @@ impl Answer {
         let missing = pages_planned - pages_read;
         let retry_after = self.frame.as_ref().map_or(Duration::ZERO, |frame| {
             let credential = frame.scope.subject.credential.id();
-            frame.inner.source.room_for(credential, frame.turn.caller, frame.turn.urgency, missing)
+            frame.inner.source.room_for(credential, frame.context.caller, frame.context.urgency, missing)
         });
         AskError::not_ready(pages_read, pages_planned, retry_after)
     }

@@ -34,7 +34,7 @@ pub(super) use walk::Dates;
 
 use super::opening::Opening;
 use crate::domain::{EntrySlice, Span, Status, Timestamp};
-use crate::source::{Departure, Turn};
+use crate::source::{RequestContext, SentAt};
 
 /// What a reading is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,7 +56,7 @@ pub(super) struct Reading {
     pub(super) is_head: bool,
     /// Whether what it brings may be kept (`no-store`).
     pub(super) keep: Keep,
-    pub(super) turn: Turn,
+    pub(super) context: RequestContext,
     /// Its first page, if that is on its way already.
     pub(super) opening: Option<Arc<Opening>>,
     pub(super) in_flight: Arc<Semaphore>,
@@ -97,7 +97,7 @@ enum Phase {
 enum First {
     #[default]
     Planned,
-    Asked(Departure),
+    Asked(SentAt),
     Answered {
         sent_at: Instant,
     },
@@ -160,7 +160,7 @@ impl Reading {
         pinned_at: Timestamp,
         is_head: bool,
         keep: Keep,
-        turn: Turn,
+        context: RequestContext,
         opening: Option<Arc<Opening>>,
         in_flight: Arc<Semaphore>,
         fan_out: usize,
@@ -172,7 +172,7 @@ impl Reading {
             pinned_at,
             is_head,
             keep,
-            turn,
+            context,
             opening,
             in_flight,
             fan_out,
@@ -214,7 +214,7 @@ impl Reading {
     pub(super) fn request(&self) -> Request {
         match &self.lock().first {
             First::Planned => Request::Planned,
-            First::Asked(departure) => departure.went_at().map_or(Request::Waiting, Request::Sent),
+            First::Asked(sent) => sent.sent_at().map_or(Request::Waiting, Request::Sent),
             First::Answered { sent_at } => Request::Sent(*sent_at),
         }
     }
@@ -370,11 +370,11 @@ impl<F: Fn(Piece) -> (Span, Vec<EntrySlice>) + Sync> Desk for ReadingDesk<'_, F>
         self.reading.put(span, slices);
     }
 
-    fn asks(&self, departure: &Departure) {
+    fn asks(&self, sent: &SentAt) {
         let mut state = self.reading.lock();
         // A page that was asked for before and brought nothing says nothing of when this read was sent.
         if !matches!(state.first, First::Answered { .. }) {
-            state.first = First::Asked(departure.clone());
+            state.first = First::Asked(sent.clone());
         }
     }
 

@@ -25,7 +25,7 @@ use super::piece::{AskedAt, Piece, has_strays};
 use super::walk::Dates;
 use crate::domain::{MAX_PAGE_SIZE, Page, PageOf, Span};
 use crate::engine::{AskError, clock::Clock, opening::Opening};
-use crate::source::{Departure, Source, SourceError, Subject, Turn};
+use crate::source::{RequestContext, SentAt, Source, SourceError, Subject};
 
 /// The most pages one walk may have: a million rows. A list that goes on for longer does not end.
 pub(super) const MAX_PAGES: u32 = 20_000;
@@ -63,7 +63,7 @@ pub(in crate::engine) trait Desk: Sync {
     fn give(&self, piece: Piece);
 
     /// Told of every page that is about to be asked for, and waits for its turn.
-    fn asks(&self, departure: &Departure);
+    fn asks(&self, sent: &SentAt);
 
     /// Told of every page that is planned, and of every one that arrived.
     fn count(&self, _pages: Pages) {}
@@ -83,7 +83,7 @@ pub(in crate::engine) struct Reader<'a> {
     pub(in crate::engine) source: &'a dyn Source,
     pub(in crate::engine) clock: &'a Clock,
     pub(in crate::engine) subject: &'a Subject,
-    pub(in crate::engine) turn: &'a Turn,
+    pub(in crate::engine) context: &'a RequestContext,
     pub(in crate::engine) learned: &'a Learned,
     /// How late upstream may show a row.
     pub(in crate::engine) commit_lag: Duration,
@@ -141,12 +141,12 @@ impl Reader<'_> {
             let mut instants = page.rows.iter().filter_map(|row| row.created_at);
             opening.asked == around || instants.all(|at| around.contains(at))
         };
-        desk.asks(&opening.departure);
+        desk.asks(&opening.sent);
         let page = opening.take().await.filter(is_of_it);
-        let went_at = opening.departure.went_at().unwrap_or(opening.sent_at);
-        let asked_at = self.clock.asked_at(went_at, self.source);
+        let sent_at = opening.sent.sent_at().unwrap_or(opening.sent_at);
+        let asked_at = self.clock.asked_at(sent_at, self.source);
         Ok(page.map(|page| {
-            desk.count(Pages::Read { sent_at: went_at });
+            desk.count(Pages::Read { sent_at });
             self.learned.saw(page.rows.len());
             (page, opening.asked, asked_at)
         }))
@@ -182,14 +182,14 @@ impl Reader<'_> {
     async fn any_page(&self, of: PageOf, desk: &dyn Desk) -> Result<(Page, AskedAt), Ended> {
         let _permit = self.in_flight.acquire().await.map_err(|_| Ended::Unwanted)?;
         desk.wanted()?;
-        let turn = Turn { departure: Departure::default(), ..self.turn.clone() };
-        desk.asks(&turn.departure);
+        let context = RequestContext { sent: SentAt::default(), ..self.context.clone() };
+        desk.asks(&context.sent);
         let began = Instant::now();
-        let page = self.source.page(self.subject, of, &turn).await?;
+        let page = self.source.page(self.subject, of, &context).await?;
         self.learned.saw(page.rows.len());
-        let went_at = turn.departure.went_at().unwrap_or(began);
-        desk.count(Pages::Read { sent_at: went_at });
-        Ok((page, self.clock.asked_at(went_at, self.source)))
+        let sent_at = context.sent.sent_at().unwrap_or(began);
+        desk.count(Pages::Read { sent_at });
+        Ok((page, self.clock.asked_at(sent_at, self.source)))
     }
 }
 

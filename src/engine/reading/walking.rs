@@ -12,7 +12,7 @@ use super::piece::Piece;
 use super::reader::{Desk, Ended, MAX_PAGES, Pages, REPEATS, Reader, endless, inconsistent};
 use super::walk::{Dates, Extent, Order, Step, Walk};
 use crate::domain::{NewRow, Page, PageOf, RowId, Span, Timestamp};
-use crate::source::Departure;
+use crate::source::SentAt;
 
 /// How often a list of everything is walked before it is read in rounds.
 const MAX_WALKS: usize = 4;
@@ -393,8 +393,8 @@ impl Desk for Shelf<'_> {
         }
     }
 
-    fn asks(&self, departure: &Departure) {
-        self.desk.asks(departure);
+    fn asks(&self, sent: &SentAt) {
+        self.desk.asks(sent);
     }
 
     fn count(&self, pages: Pages) {

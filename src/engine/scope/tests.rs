@@ -6,7 +6,7 @@ use crate::domain::{AgentId, Caller, Credential, CredentialId, Digest, Filters, 
 use crate::engine::beat::Beat;
 use crate::engine::freshness::Membership;
 use crate::engine::reading::{AskedAt, Dates};
-use crate::source::{Departure, QuestionId, Trace, Turn, Urgency};
+use crate::source::{QuestionId, RequestContext, SentAt, Trace, Urgency};
 use crate::store::testing::Shelf;
 
 fn at(second: i64) -> Timestamp {
@@ -47,7 +47,7 @@ impl Bench {
             scope: Scope::new([0; 16], Beat::default(), subject, Dates::Kept),
             store: Shelf::default(),
         };
-        let turn = Turn {
+        let context = RequestContext {
             caller: Caller::of_key(CredentialId::new([1; 16])),
             question: QuestionId::unique(),
             urgency: Urgency::Refresh,
@@ -55,11 +55,11 @@ impl Bench {
             budget_wait: None,
             retry_for: Duration::ZERO,
             trace: Trace::default(),
-            departure: Departure::default(),
+            sent: SentAt::default(),
         };
         let in_flight = Arc::new(Semaphore::new(1));
         let reading =
-            Reading::new(history(), Purpose::Know, at(read), false, Keep::Yes, turn, None, in_flight, 1);
+            Reading::new(history(), Purpose::Know, at(read), false, Keep::Yes, context, None, in_flight, 1);
         let policy = Policy {
             live: Duration::from_secs(10),
             settling: Duration::from_secs(10),

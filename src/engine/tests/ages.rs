@@ -165,8 +165,8 @@ async fn a_question_that_may_keep_nothing_sees_what_changed_and_changes_nothing_
     rig.script.world().change(stuck[3], "completed", rig.clock.now());
     let kept = || rig.store.0.lock().unwrap().keys().copied().collect::<HashSet<_>>();
     let before = kept();
-    let wish = Wish { no_store: true, ..Wish::default() };
-    assert_eq!(rig.rows(Question { wish, ..rig.question() }).await, rig.truth(&rig.question()));
+    let directives = CacheDirectives { no_store: true, ..CacheDirectives::default() };
+    assert_eq!(rig.rows(Question { directives, ..rig.question() }).await, rig.truth(&rig.question()));
     assert_eq!(kept(), before);
     rig.close().await;
 }
@@ -213,8 +213,8 @@ async fn a_reading_that_arrives_late_takes_nothing_back_that_a_probe_brought() {
         tokio::time::sleep(SECOND * 3 / 100).await;
         rig.script.world().change(stuck, "in-progress", rig.clock.now());
         pass(SECOND / 100).await;
-        let reload = Wish { max_age: Some(Duration::ZERO), ..Wish::default() };
-        rig.rows(Question { wish: reload, ..rig.question() }).await
+        let reload = CacheDirectives { max_age: Some(Duration::ZERO), ..CacheDirectives::default() };
+        rig.rows(Question { directives: reload, ..rig.question() }).await
     };
     let (_, all) = tokio::join!(rig.rows(narrow), all);
     assert_eq!(all, rig.truth(&rig.question()));

@@ -42,16 +42,16 @@ async fn a_question_about_the_future_is_empty_and_complete() {
 #[tokio::test(start_paused = true)]
 async fn only_if_cached_reads_nothing() {
     let rig = Rig::new(settings(), 1).with_history(100, 2);
-    let wish = Wish { only_if_cached: true, ..Wish::default() };
-    let question = Question { wish, ..rig.question() };
+    let directives = CacheDirectives { only_if_cached: true, ..CacheDirectives::default() };
+    let question = Question { directives, ..rig.question() };
     assert!(matches!(rig.collect(question.clone()).await, Err(AskError::NotCached)));
     rig.rows(rig.question()).await;
     assert_eq!(rig.rows(question.clone()).await.len(), 100);
     pass(5 * SECOND).await;
     rig.requests();
     assert!(matches!(rig.collect(question.clone()).await, Err(AskError::NotCached)));
-    let wish = Wish { max_stale: Some(60 * SECOND), ..wish };
-    assert_eq!(rig.rows(Question { wish, ..question }).await.len(), 100);
+    let directives = CacheDirectives { max_stale: Some(60 * SECOND), ..directives };
+    assert_eq!(rig.rows(Question { directives, ..question }).await.len(), 100);
     assert_eq!(rig.requests(), 0);
     rig.close().await;
 }
@@ -59,8 +59,8 @@ async fn only_if_cached_reads_nothing() {
 #[tokio::test(start_paused = true)]
 async fn no_store_keeps_nothing_new() {
     let rig = Rig::new(settings(), 1).with_history(100, 2);
-    let wish = Wish { no_store: true, ..Wish::default() };
-    assert_eq!(rig.rows(Question { wish, ..rig.question() }).await.len(), 100);
+    let directives = CacheDirectives { no_store: true, ..CacheDirectives::default() };
+    assert_eq!(rig.rows(Question { directives, ..rig.question() }).await.len(), 100);
     assert!(rig.store.0.lock().unwrap().is_empty());
     rig.close().await;
 }
@@ -74,8 +74,8 @@ async fn max_age_zero_reads_what_is_live_and_not_what_is_settled() {
     rig.requests();
     pass(SECOND).await;
     rig.script.world().change(live, "completed", rig.clock.now());
-    let wish = Wish { max_age: Some(Duration::ZERO), ..Wish::default() };
-    let question = Question { wish, ..rig.question() };
+    let directives = CacheDirectives { max_age: Some(Duration::ZERO), ..CacheDirectives::default() };
+    let question = Question { directives, ..rig.question() };
     assert_eq!(rig.rows(question.clone()).await, rig.truth(&question));
     let requests = rig.requests();
     assert!((1..=3).contains(&requests), "{requests}");
@@ -141,8 +141,8 @@ async fn a_lenient_answer_names_what_is_missing_and_keeps_the_rest() {
 async fn a_stream_that_fails_says_so_after_what_it_gave() {
     let rig = Rig::new(settings(), 1).with_history(1_000, 20);
     rig.script.world().refuse = Some(Box::new(|number| (number > 8).then(unavailable)));
-    let pace = Pace::Streamed { row_wait: 50 * SECOND };
-    let mut answer = rig.engine.ask(Question { pace, ..rig.question() }).await.unwrap();
+    let mode = ResponseMode::Streamed { row_wait: 50 * SECOND };
+    let mut answer = rig.engine.ask(Question { mode, ..rig.question() }).await.unwrap();
     let mut given = Vec::new();
     let error = loop {
         match answer.next().await {
@@ -161,8 +161,8 @@ async fn a_stream_that_fails_says_so_after_what_it_gave() {
 #[tokio::test(start_paused = true)]
 async fn the_deadline_passes_and_a_retry_goes_on_from_there() {
     let rig = Rig::new(settings(), 1).with_history(3_000, 30);
-    let pace = Pace::Collected { deadline: Instant::now() + Duration::from_millis(90) };
-    let error = rig.collect(Question { pace, ..rig.question() }).await.unwrap_err();
+    let mode = ResponseMode::Collected { deadline: Instant::now() + Duration::from_millis(90) };
+    let error = rig.collect(Question { mode, ..rig.question() }).await.unwrap_err();
     let AskError::NotReady { pages_read, pages_planned, .. } = error else { panic!("{error}") };
     assert!(pages_read > 0 && pages_read < pages_planned, "{pages_read} of {pages_planned}");
     let first = rig.requests();
@@ -178,8 +178,8 @@ async fn a_retry_is_asked_for_when_the_budget_has_room_for_what_is_missing() {
     for (a_request_takes, at_least, at_most) in [(0, 1, 1), (200, 5, 12), (20_000, 60, 60)] {
         let rig = Rig::new(settings(), 1).with_history(3_000, 30);
         rig.script.world().a_request_takes = Duration::from_millis(a_request_takes);
-        let pace = Pace::Collected { deadline: Instant::now() + Duration::from_millis(90) };
-        let error = rig.collect(Question { pace, ..rig.question() }).await.unwrap_err();
+        let mode = ResponseMode::Collected { deadline: Instant::now() + Duration::from_millis(90) };
+        let error = rig.collect(Question { mode, ..rig.question() }).await.unwrap_err();
         let AskError::NotReady { retry_after, pages_read, pages_planned } = error else { panic!("{error}") };
         let missing = (pages_planned - pages_read) as u32;
         let room = Duration::from_millis(a_request_takes) * missing;
@@ -192,9 +192,9 @@ async fn a_retry_is_asked_for_when_the_budget_has_room_for_what_is_missing() {
 #[tokio::test(start_paused = true)]
 async fn a_lenient_answer_leaves_out_what_is_not_there_at_the_deadline() {
     let rig = Rig::new(settings(), 1).with_history(3_000, 30);
-    let pace = Pace::Collected { deadline: Instant::now() + Duration::from_millis(90) };
+    let mode = ResponseMode::Collected { deadline: Instant::now() + Duration::from_millis(90) };
     let answer =
-        rig.collect(Question { pace, tolerance: Tolerance::Lenient, ..rig.question() }).await.unwrap();
+        rig.collect(Question { mode, tolerance: Tolerance::Lenient, ..rig.question() }).await.unwrap();
     let [missing] = answer.verdict.missing.as_slice() else { panic!("{:?}", answer.verdict) };
     assert!(matches!(missing.error, AskError::NotReady { .. }));
     let given: Vec<_> = answer.slices.iter().flat_map(rows).collect();
@@ -228,8 +228,8 @@ async fn a_stream_with_nothing_left_to_read_has_its_verdict_before_its_first_row
     rig.script.world().insert(rig.clock.now(), "completed");
     pass(SECOND).await;
     rig.requests();
-    let pace = Pace::Streamed { row_wait: 50 * SECOND };
-    let streamed = rig.engine.ask(Question { pace, ..rig.question() }).await.unwrap();
+    let mode = ResponseMode::Streamed { row_wait: 50 * SECOND };
+    let streamed = rig.engine.ask(Question { mode, ..rig.question() }).await.unwrap();
     assert!(rig.requests() > 0, "the head is read");
     let verdict = streamed.foregone().cloned().unwrap();
     let taken = streamed.collect(u64::MAX).await.unwrap().verdict;

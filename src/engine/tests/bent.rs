@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use super::script::unavailable;
 use super::*;
 use crate::domain::{AgentFacts, Caller, Page, PageOf};
-use crate::source::{RelayedPage, SourceError, Subject, Turn, Urgency};
+use crate::source::{RelayedPage, RequestContext, SourceError, Subject, Urgency};
 
 pub(super) type Before = Box<dyn Fn(&Subject, PageOf, u64) -> Result<Duration, SourceError> + Send + Sync>;
 pub(super) type Relays = Box<dyn Fn(u64) -> Result<(Duration, &'static str), SourceError> + Send + Sync>;
@@ -53,11 +53,11 @@ impl Bent {
         self.number.fetch_add(1, Ordering::Relaxed)
     }
 
-    async fn down<T>(&self, turn: &Turn) -> Option<Result<T, SourceError>> {
+    async fn down<T>(&self, context: &RequestContext) -> Option<Result<T, SourceError>> {
         if !self.is_down.load(Ordering::Relaxed) {
             return None;
         }
-        tokio::time::sleep(turn.retry_for).await;
+        tokio::time::sleep(context.retry_for).await;
         Some(Err(unavailable()))
     }
 }
@@ -67,11 +67,11 @@ impl Source for Bent {
         &'a self,
         subject: &'a Subject,
         page: PageOf,
-        turn: &'a Turn,
+        context: &'a RequestContext,
     ) -> BoxFuture<'a, Result<Page, SourceError>> {
         Box::pin(async move {
             let _asking = self.begin();
-            if let Some(failed) = self.down(turn).await {
+            if let Some(failed) = self.down(context).await {
                 return failed;
             }
             let number = self.page_number();
@@ -81,7 +81,7 @@ impl Source for Bent {
                 tokio::time::sleep(delay).await;
             }
             (self.served)(page);
-            let mut page = self.script.page(subject, page, turn).await?;
+            let mut page = self.script.page(subject, page, context).await?;
             if !back.is_zero() {
                 tokio::time::sleep(back).await;
             }
@@ -94,31 +94,31 @@ impl Source for Bent {
         &'a self,
         credential: &'a Credential,
         agent: AgentId,
-        turn: &'a Turn,
+        context: &'a RequestContext,
     ) -> BoxFuture<'a, Result<AgentFacts, SourceError>> {
         Box::pin(async move {
             let _asking = self.begin();
-            if let Some(failed) = self.down(turn).await {
+            if let Some(failed) = self.down(context).await {
                 return failed;
             }
-            let left = turn.deadline.as_ref().map_or(DAY, |d| d.instant() - Instant::now());
+            let left = context.deadline.as_ref().map_or(DAY, |d| d.instant() - Instant::now());
             if left < self.check {
                 tokio::time::sleep(left).await;
                 return Err(SourceError::TimedOut);
             }
             tokio::time::sleep(self.check).await;
-            self.script.agent(credential, agent, turn).await
+            self.script.agent(credential, agent, context).await
         })
     }
 
     fn user<'a>(
         &'a self,
         credential: &'a Credential,
-        turn: &'a Turn,
+        context: &'a RequestContext,
     ) -> BoxFuture<'a, Result<(), SourceError>> {
         Box::pin(async move {
             let _asking = self.begin();
-            self.script.user(credential, turn).await
+            self.script.user(credential, context).await
         })
     }
 
@@ -127,11 +127,11 @@ impl Source for Bent {
         _: &'a Credential,
         _: AgentId,
         _: &'a str,
-        turn: &'a Turn,
+        context: &'a RequestContext,
     ) -> BoxFuture<'a, Result<RelayedPage, SourceError>> {
         Box::pin(async move {
             let _asking = self.begin();
-            if let Some(failed) = self.down(turn).await {
+            if let Some(failed) = self.down(context).await {
                 return failed;
             }
             let (delay, body) = (self.relays)(self.page_number())?;
@@ -187,7 +187,7 @@ pub(super) async fn soon<T>(work: impl Future<Output = T>) -> T {
 }
 
 pub(super) fn streamed(question: Question) -> Question {
-    Question { pace: Pace::Streamed { row_wait: 50 * SECOND }, ..question }
+    Question { mode: ResponseMode::Streamed { row_wait: 50 * SECOND }, ..question }
 }
 
 /// Runs a test that may spin without ever yielding: no clock of tokio's ends that.

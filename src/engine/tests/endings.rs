@@ -64,8 +64,8 @@ async fn a_stale_answer_whose_entries_go_ends() {
 fn a_question_about_the_passed_part_of_a_reading_does_not_spin() {
     on_a_thread(|| async {
         let rig = with_slow_pages(settings(), &Arc::new(AtomicBool::new(true))).with_history(400, 2);
-        let wish = Wish { no_store: true, ..Wish::default() };
-        let first = rig.rows(Question { wish, ..rig.question() });
+        let directives = CacheDirectives { no_store: true, ..CacheDirectives::default() };
+        let first = rig.rows(Question { directives, ..rig.question() });
         let second = async {
             tokio::time::sleep(SECOND / 2).await;
             let top = Question { from: Some(NOW.minus(DAY / 10)), ..rig.question() };
@@ -96,8 +96,8 @@ fn limited() -> SourceError {
 fn a_read_whose_page_ahead_was_turned_away_does_not_freeze_those_who_join_it() {
     on_a_thread(|| async {
         let rig = that_turns_the_page_ahead_away(400);
-        let wish = Wish { no_store: true, ..Wish::default() };
-        let mut first = rig.engine.ask(streamed(Question { wish, ..rig.question() })).await.unwrap();
+        let directives = CacheDirectives { no_store: true, ..CacheDirectives::default() };
+        let mut first = rig.engine.ask(streamed(Question { directives, ..rig.question() })).await.unwrap();
         assert!(first.next().await.unwrap().is_some());
         let reading = async { while first.next().await.unwrap().is_some() {} };
         let others = async {
@@ -133,8 +133,8 @@ async fn a_read_whose_page_ahead_was_turned_away_counts_from_the_page_that_came(
 async fn a_question_since_the_beginning_of_time_registers_a_few_readings_at_a_time() {
     let rig = Rig::new(settings(), 1);
     let from = Some(Timestamp::from_micros(-62_135_596_800_000_000));
-    let pace = Pace::Collected { deadline: Instant::now() + SECOND / 2 };
-    let asking = rig.collect(Question { from, pace, ..rig.question() });
+    let mode = ResponseMode::Collected { deadline: Instant::now() + SECOND / 2 };
+    let asking = rig.collect(Question { from, mode, ..rig.question() });
     let looking = async {
         tokio::time::sleep(SECOND / 4).await;
         let question = rig.question();

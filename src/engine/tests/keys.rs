@@ -184,10 +184,10 @@ async fn questions_that_read_nothing_push_nobodys_rows_out() {
     let settled = Question { to: Some(NOW.minus(DAY)), ..rig.question() };
     let rows = rig.rows(settled.clone()).await;
     rig.requests();
-    let wish = Wish { only_if_cached: true, ..Wish::default() };
+    let directives = CacheDirectives { only_if_cached: true, ..CacheDirectives::default() };
     for number in 0..4_200 {
         let filters = Filters { batch_id: format!("{number:032x}").parse().ok(), ..Filters::default() };
-        let made_up = Question { filters, wish, ..rig.question() };
+        let made_up = Question { filters, directives, ..rig.question() };
         assert!(matches!(rig.collect(made_up).await, Err(AskError::NotCached)));
     }
     assert_eq!(rig.engine.scopes(), 1);

@@ -186,8 +186,8 @@ async fn a_lenient_answer_that_ends_while_a_refusal_is_confirmed_names_the_refus
     rig.rows(rig.question()).await;
     refuses.store(true, Ordering::Relaxed);
     pass(5 * SECOND).await;
-    let pace = Pace::Collected { deadline: Instant::now() + 10 * SECOND };
-    let lenient = Question { tolerance: Tolerance::Lenient, pace, ..rig.question() };
+    let mode = ResponseMode::Collected { deadline: Instant::now() + 10 * SECOND };
+    let lenient = Question { tolerance: Tolerance::Lenient, mode, ..rig.question() };
     let collected = rig.collect(lenient).await;
     assert!(!collected.is_ok_and(|collected| collected.verdict.is_complete()), "the head was never read");
     rig.close().await;

@@ -102,9 +102,9 @@ impl Rig {
             any_status: None,
             from: None,
             to: None,
-            wish: Wish::default(),
+            directives: CacheDirectives::default(),
             tolerance: Tolerance::Strict,
-            pace: Pace::Collected { deadline: Instant::now() + 50 * SECOND },
+            mode: ResponseMode::Collected { deadline: Instant::now() + 50 * SECOND },
             trace: Trace::default(),
         }
     }
@@ -130,8 +130,8 @@ impl Rig {
 
     /// The same, taken as a stream.
     async fn stream(&self, question: Question) -> Result<Vec<(String, u32)>, AskError> {
-        let pace = Pace::Streamed { row_wait: 50 * SECOND };
-        let mut answer = self.engine.ask(Question { pace, ..question }).await?;
+        let mode = ResponseMode::Streamed { row_wait: 50 * SECOND };
+        let mut answer = self.engine.ask(Question { mode, ..question }).await?;
         let mut all = Vec::new();
         while let Some(slice) = answer.next().await? {
             all.extend(rows(&slice));

@@ -236,8 +236,8 @@ async fn a_stream_taken_over_many_minutes_has_every_row_once_while_others_read_t
             if evicts {
                 rig.store.0.lock().unwrap().retain(|key, _| key.number % 3 != 0);
             }
-            let wish = Wish { max_age: Some(Duration::ZERO), ..Wish::default() };
-            rig.rows(Question { wish, ..rig.question() }).await;
+            let directives = CacheDirectives { max_age: Some(Duration::ZERO), ..CacheDirectives::default() };
+            rig.rows(Question { directives, ..rig.question() }).await;
         }
         assert_eq!(ids(&given).len(), given.len(), "each once");
         let lost: Vec<_> =
@@ -287,12 +287,12 @@ async fn a_row_that_goes_from_a_list_oldest_first_while_the_total_stays_what_it_
         }
         rig.rows(rig.question()).await;
         pass(20 * SECOND).await;
-        let wish = Wish { max_age: Some(Duration::ZERO), ..Wish::default() };
+        let directives = CacheDirectives { max_age: Some(Duration::ZERO), ..CacheDirectives::default() };
         rig.store.0.lock().unwrap().clear();
         before_page(&rig, 2, |world, _| {
             world.rows.swap_remove(110);
         });
-        let given = ids(&soon(rig.rows(Question { wish, ..rig.question() })).await);
+        let given = ids(&soon(rig.rows(Question { directives, ..rig.question() })).await);
         let truth = ids(&rig.truth(&rig.question()));
         assert!(truth.is_subset(&given), "{:?} {compare:?}", truth.difference(&given));
         rig.close().await;

@@ -6,8 +6,8 @@ use super::script::unavailable;
 use super::*;
 
 async fn first_rows_after(rig: &Rig, question: Question) -> Duration {
-    let (began, pace) = (Instant::now(), Pace::Streamed { row_wait: 50 * SECOND });
-    let mut answer = rig.engine.ask(Question { pace, ..question }).await.unwrap();
+    let (began, mode) = (Instant::now(), ResponseMode::Streamed { row_wait: 50 * SECOND });
+    let mut answer = rig.engine.ask(Question { mode, ..question }).await.unwrap();
     assert!(answer.next().await.unwrap().is_some());
     began.elapsed()
 }

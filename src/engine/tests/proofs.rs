@@ -41,13 +41,17 @@ async fn inconsistent(rig: Rig) -> usize {
     assert!(matches!(error, AskError::Inconsistent { .. }), "{error}");
     let requests = rig.requests();
     pass(30 * SECOND).await;
-    for wish in [Wish::default(), Wish { max_age: Some(Duration::ZERO), ..Wish::default() }] {
-        let error = soon(rig.collect(Question { wish, ..rig.question() })).await.expect_err("it is refused");
+    for directives in [
+        CacheDirectives::default(),
+        CacheDirectives { max_age: Some(Duration::ZERO), ..CacheDirectives::default() },
+    ] {
+        let error =
+            soon(rig.collect(Question { directives, ..rig.question() })).await.expect_err("it is refused");
         assert!(matches!(error, AskError::Inconsistent { .. }), "{error}");
     }
     assert!(rig.requests() <= 2, "nothing but what is new: it is remembered");
     pass(31 * SECOND).await;
-    let question = Question { pace: rig.question().pace, ..rig.question() };
+    let question = Question { mode: rig.question().mode, ..rig.question() };
     assert!(soon(rig.collect(question)).await.is_err());
     assert!(rig.requests() > 0, "and for no longer than a minute");
     rig.close().await;

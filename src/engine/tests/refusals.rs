@@ -56,8 +56,8 @@ async fn a_stray_refusal_for_one_agent_empties_nothing_of_another() {
 #[tokio::test(start_paused = true)]
 async fn a_check_joined_by_a_patient_caller_does_not_fail_with_the_first_ones_deadline() {
     let rig = bent(settings(), |bent| bent.check = SECOND).with_history(100, 2);
-    let pace = Pace::Collected { deadline: Instant::now() + SECOND / 2 };
-    let hasty = rig.collect(Question { pace, ..rig.question() });
+    let mode = ResponseMode::Collected { deadline: Instant::now() + SECOND / 2 };
+    let hasty = rig.collect(Question { mode, ..rig.question() });
     let (hasty, patient) = tokio::join!(hasty, rig.collect(rig.question()));
     assert!(hasty.is_err());
     assert!(patient.is_ok(), "{}", patient.unwrap_err());

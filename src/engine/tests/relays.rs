@@ -16,7 +16,7 @@ pub(super) fn relay_question(rig: &Rig) -> RelayQuestion {
         canonical_query: "page_size=50".to_owned(),
         to: None,
         has_changing_filter: false,
-        wish: Wish::default(),
+        directives: CacheDirectives::default(),
         deadline: Instant::now() + 50 * SECOND,
         trace: Trace::default(),
     }
@@ -44,8 +44,8 @@ async fn a_kept_page_that_is_never_fresh_enough_is_read_again() {
     let rig = bent(settings(), |bent| bent.relays = Box::new(|_| Ok((Duration::ZERO, "{\"data\":[]}"))));
     rig.engine.relay(relay_question(&rig)).await.unwrap();
     pass(SECOND).await;
-    let wish = Wish { min_fresh: Some(Duration::MAX), ..Wish::default() };
-    let relayed = rig.engine.relay(RelayQuestion { wish, ..relay_question(&rig) }).await.unwrap();
+    let directives = CacheDirectives { min_fresh: Some(Duration::MAX), ..CacheDirectives::default() };
+    let relayed = rig.engine.relay(RelayQuestion { directives, ..relay_question(&rig) }).await.unwrap();
     assert_eq!(relayed.report.upstream_requests, 1);
     rig.close().await;
 }

@@ -17,7 +17,9 @@ use crate::domain::{
     Status, Timestamp,
 };
 use crate::engine::{Clock, Question};
-use crate::source::{RelayedPage, Room, Source, SourceError, Subject, Turn, UpstreamWords, Urgency};
+use crate::source::{
+    Headroom, RelayedPage, RequestContext, Source, SourceError, Subject, UpstreamWords, Urgency,
+};
 
 /// An execution as the list has it. `version` goes up with every change and is in the bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -312,10 +314,10 @@ impl Source for Script {
         &'a self,
         subject: &'a Subject,
         page: PageOf,
-        turn: &'a Turn,
+        context: &'a RequestContext,
     ) -> BoxFuture<'a, Result<Page, SourceError>> {
         Box::pin(async move {
-            turn.departure.goes();
+            context.sent.mark_sent();
             {
                 let mut world = self.world();
                 world.in_flight += 1;
@@ -354,7 +356,7 @@ impl Source for Script {
         &'a self,
         _: &'a Credential,
         agent: AgentId,
-        _: &'a Turn,
+        _: &'a RequestContext,
     ) -> BoxFuture<'a, Result<AgentFacts, SourceError>> {
         Box::pin(async move {
             tokio::time::sleep(self.latency).await;
@@ -371,7 +373,11 @@ impl Source for Script {
         })
     }
 
-    fn user<'a>(&'a self, _: &'a Credential, _: &'a Turn) -> BoxFuture<'a, Result<(), SourceError>> {
+    fn user<'a>(
+        &'a self,
+        _: &'a Credential,
+        _: &'a RequestContext,
+    ) -> BoxFuture<'a, Result<(), SourceError>> {
         Box::pin(async move {
             tokio::time::sleep(self.latency).await;
             let mut world = self.world();
@@ -390,13 +396,13 @@ impl Source for Script {
         _: &'a Credential,
         _: AgentId,
         query: &'a str,
-        _: &'a Turn,
+        _: &'a RequestContext,
     ) -> BoxFuture<'a, Result<RelayedPage, SourceError>> {
         Box::pin(async move { Ok(RelayedPage { body: query.to_owned().into(), page: None }) })
     }
 
-    fn room(&self, _: CredentialId, _: Caller) -> Room {
-        if self.is_short.load(Ordering::Relaxed) { Room::Short } else { Room::Ample }
+    fn room(&self, _: CredentialId, _: Caller) -> Headroom {
+        if self.is_short.load(Ordering::Relaxed) { Headroom::Short } else { Headroom::Ample }
     }
 
     fn room_for(&self, _: CredentialId, _: Caller, _: Urgency, requests: u64) -> Duration {

@@ -61,8 +61,8 @@ async fn never_more_in_flight_than_the_fan_out() {
 #[tokio::test(start_paused = true)]
 async fn a_stream_nobody_takes_from_is_read_no_further_than_a_few_pages() {
     let rig = Rig::new(settings(), 1).with_history(10_000, 100);
-    let pace = Pace::Streamed { row_wait: 50 * SECOND };
-    let mut answer = rig.engine.ask(Question { pace, ..rig.question() }).await.unwrap();
+    let mode = ResponseMode::Streamed { row_wait: 50 * SECOND };
+    let mut answer = rig.engine.ask(Question { mode, ..rig.question() }).await.unwrap();
     pass(10 * SECOND).await;
     for _ in 0..100 {
         tokio::task::yield_now().await;
@@ -164,8 +164,8 @@ async fn questions_asked_while_a_reading_waits_for_its_turn_share_it() {
             if n == 10 {
                 rig.script.world().insert(rig.clock.now(), "completed");
             }
-            let pace = Pace::Collected { deadline: Instant::now() + 90 * SECOND };
-            let given = rig.rows(Question { pace, ..rig.question() }).await;
+            let mode = ResponseMode::Collected { deadline: Instant::now() + 90 * SECOND };
+            let given = rig.rows(Question { mode, ..rig.question() }).await;
             (n, given)
         }
     });
@@ -210,14 +210,14 @@ async fn polls_that_come_within_a_second_share_one_refresh() {
     let rig = bent(settings(), |bent| bent.back = Box::new(|_, _, _| Ok(SECOND / 5))).with_history(100, 3);
     rig.rows(rig.question()).await;
     rig.requests();
-    let wish = Wish { max_age: Some(SECOND), ..Wish::default() };
+    let directives = CacheDirectives { max_age: Some(SECOND), ..CacheDirectives::default() };
     for _ in 0..3 {
         pass(2 * SECOND).await;
-        soon(join_all((0..5).map(|_| rig.rows(Question { wish, ..rig.question() })))).await;
+        soon(join_all((0..5).map(|_| rig.rows(Question { directives, ..rig.question() })))).await;
         assert_eq!(rig.requests(), 1);
         for _ in 0..5 {
             pass(SECOND / 10).await;
-            rig.rows(Question { wish, ..rig.question() }).await;
+            rig.rows(Question { directives, ..rig.question() }).await;
         }
         assert_eq!(rig.requests(), 0);
     }

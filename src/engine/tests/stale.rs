@@ -27,8 +27,8 @@ async fn a_stale_stream_says_so_before_its_first_row() {
     rig.rows(rig.question()).await;
     rig.script.world().refuse = Some(Box::new(|_| Some(unavailable())));
     pass(300 * SECOND).await;
-    let pace = Pace::Streamed { row_wait: 50 * SECOND };
-    let answer = rig.engine.ask(Question { pace, ..rig.question() }).await.unwrap();
+    let mode = ResponseMode::Streamed { row_wait: 50 * SECOND };
+    let answer = rig.engine.ask(Question { mode, ..rig.question() }).await.unwrap();
     let verdict = answer.foregone().cloned().unwrap();
     assert_eq!((verdict.count, verdict.report.stale), (1_000, Some(StaleReason::UpstreamFailed)));
     drop(answer);
@@ -55,8 +55,8 @@ async fn who_asks_for_fresh_rows_gets_no_stale_ones() {
         [(Some(Duration::ZERO), None), (Some(60 * SECOND), None), (None, Some(SECOND))]
     {
         pass(300 * SECOND).await;
-        let wish = Wish { max_age, min_fresh, ..Wish::default() };
-        let verdict = rig.collect(Question { wish, ..rig.question() }).await.unwrap().verdict;
+        let directives = CacheDirectives { max_age, min_fresh, ..CacheDirectives::default() };
+        let verdict = rig.collect(Question { directives, ..rig.question() }).await.unwrap().verdict;
         assert_eq!(verdict.report.stale, None, "{max_age:?} {min_fresh:?}");
     }
     rig.close().await;
@@ -90,8 +90,8 @@ async fn rows_left_for_later_questions_show_in_the_age() {
 async fn max_stale_holds_for_rows_that_may_have_entered() {
     let rig = Rig::new(settings(), 1).with_history(400, 20);
     let row = rig.script.world().insert(NOW.minus(3 * DAY), "in-progress");
-    let wish = Wish { max_stale: Some(60 * SECOND), ..Wish::default() };
-    let question = || Question { to: Some(NOW.minus(DAY)), wish, ..rig.status("queued") };
+    let directives = CacheDirectives { max_stale: Some(60 * SECOND), ..CacheDirectives::default() };
+    let question = || Question { to: Some(NOW.minus(DAY)), directives, ..rig.status("queued") };
     assert_eq!(rig.rows(question()).await.len(), 0);
     pass(3_600 * SECOND).await;
     rig.script.world().change(row, "queued", rig.clock.now());
@@ -104,8 +104,8 @@ async fn max_stale_holds_for_rows_that_may_have_entered() {
 async fn max_stale_holds_for_the_present_of_a_reading_that_waited_for_its_turn() {
     let rig = Rig::new(settings(), 1).with_history(40, 6);
     let stale = |by: u32| {
-        let wish = Wish { max_stale: Some(by * SECOND), ..Wish::default() };
-        Question { from: Some(NOW.minus(6 * DAY)), wish, ..rig.question() }
+        let directives = CacheDirectives { max_stale: Some(by * SECOND), ..CacheDirectives::default() };
+        Question { from: Some(NOW.minus(6 * DAY)), directives, ..rig.question() }
     };
     rig.rows(stale(0)).await;
     pass(3 * SECOND).await;
@@ -125,8 +125,8 @@ async fn min_fresh_reads_what_expires_too_soon() {
     rig.rows(rig.question()).await;
     pass(6 * SECOND).await;
     rig.requests();
-    let wish = Wish { min_fresh: Some(8 * SECOND), ..Wish::default() };
-    rig.rows(Question { wish, ..rig.question() }).await;
+    let directives = CacheDirectives { min_fresh: Some(8 * SECOND), ..CacheDirectives::default() };
+    rig.rows(Question { directives, ..rig.question() }).await;
     assert!(rig.requests() > 0);
     rig.close().await;
 }

@@ -30,7 +30,7 @@ use self::shared::{Lifetime, Reading, SharedReads};
 use super::account::Account;
 use super::auth;
 use super::places::{NoPlace, Place, Places, Standing};
-use super::prefer::wish;
+use super::prefer::directives;
 use super::problem::{Code, Key, Problem};
 use super::{App, page, params};
 use crate::domain::{Caller, PeerGroup};
@@ -184,15 +184,15 @@ impl Visit<'_> {
     async fn share(&self, parts: &Parts) -> Result<Response, Problem> {
         let credential = self.caller.credential();
         let key = (credential.id(), Arc::<str>::from(parts.uri.path()));
-        let wish = wish(&parts.headers);
-        let longest = wish.max_age.map(|longest| longest.max(Duration::from_secs(1)));
+        let directives = directives(&parts.headers);
+        let longest = directives.max_age.map(|longest| longest.max(Duration::from_secs(1)));
         let kept = self.forwarded.shared.kept(&key);
         let kept = kept.filter(|whole| longest.is_none_or(|longest| whole.read_at.elapsed() <= longest));
         if let Some(whole) = kept {
             return answers::reached(&self.caller, self.mode, self.route, &whole)?
                 .present(parts, Reached::Kept);
         }
-        if wish.only_if_cached {
+        if directives.only_if_cached {
             return Err(Problem::new(Code::NotCached, AskError::NotCached.to_string()));
         }
         let mut authorization = HeaderValue::try_from(format!("Bearer {}", credential.expose_key()))
@@ -201,7 +201,7 @@ impl Visit<'_> {
         let mut request = http::Request::new(nothing());
         *request.uri_mut() = parts.uri.path().parse().map_err(|_| problem(&ForwardError::BadTarget, true))?;
         *request.headers_mut() = headers::shared(authorization, &self.account.trace);
-        let reading = Reading { key, request, lifetime: self.lifetime(wish.no_store) };
+        let reading = Reading { key, request, lifetime: self.lifetime(directives.no_store) };
         let client = Arc::clone(&self.forwarded.client);
         let flight = self.forwarded.shared.read(reading, client, &self.app.shutdown);
         let whole = flight.outcome().await.map_err(|not_read| answers::not_read(&not_read))?;

@@ -4,7 +4,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::domain::CredentialId;
-use crate::source::{Room, Urgency};
+use crate::source::{Headroom, Urgency};
 use crate::upstream::settings::{Rate, RateScope, Share};
 
 use super::budget::{Budget, Kind};
@@ -125,11 +125,11 @@ impl Lane {
     ///
     /// There is while it holds less than its fair share: what others use up stretches their own times. The pause after
     /// a single refusal is shorter: a stray 429 does not say that what is due is too much.
-    pub(super) fn room(&mut self, group: Group, now: Instant) -> Room {
+    pub(super) fn room(&mut self, group: Group, now: Instant) -> Headroom {
         let is_slow = self.pace.next(0, now).is_some_and(|at| at > now + SOON);
         self.budget.expire(now);
         let is_spent = self.budget.is_nearly_spent(now) && self.budget.has_share(group);
-        if is_slow || is_spent { Room::Short } else { Room::Ample }
+        if is_slow || is_spent { Headroom::Short } else { Headroom::Ample }
     }
 
     /// When a request could go at the earliest, were it the next.
@@ -243,11 +243,11 @@ mod tests {
         lane.pace.limited(now, now, None, 1.0);
         assert!(lane.pace.paused_until(now).is_some());
         let group = Group::Unproven;
-        assert_eq!(lane.room(group, now), Room::Ample);
+        assert_eq!(lane.room(group, now), Headroom::Ample);
         let later = now + Duration::from_millis(10);
         lane.pace.limited(later, later, Some(Duration::from_secs(20)), 1.0);
-        assert_eq!(lane.room(group, later), Room::Short);
-        assert_eq!(lane.room(group, later + Duration::from_secs(19)), Room::Ample);
+        assert_eq!(lane.room(group, later), Headroom::Short);
+        assert_eq!(lane.room(group, later + Duration::from_secs(19)), Headroom::Ample);
     }
 
     #[test]

@@ -36,7 +36,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::domain::{AgentId, Caller, CredentialId, PeerGroup};
-use crate::source::{QuestionId, Room, Turn, Urgency};
+use crate::source::{Headroom, QuestionId, RequestContext, Urgency};
 
 use super::settings::UpstreamSettings;
 pub use breaker::BreakerState;
@@ -72,7 +72,7 @@ pub(crate) struct Asker<'a> {
     pub(crate) standing: Standing,
     /// Since when the page is asked for, attempts that failed included.
     pub(crate) since: Instant,
-    pub(crate) turn: &'a Turn,
+    pub(crate) context: &'a RequestContext,
 }
 
 /// Why a request may not pass.
@@ -137,12 +137,12 @@ impl Gate {
     }
 
     /// Whether a caller has room for a few more requests at once.
-    pub(crate) fn room(&self, who: Applicant) -> Room {
+    pub(crate) fn room(&self, who: Applicant) -> Headroom {
         let now = Instant::now();
         let mut state = self.lock();
         let key = state.lanes.key(who.credential, now);
         let group = Group::of(who.caller, who.standing);
-        state.lanes.get(key).map_or(Room::Ample, |lane| lane.room(group, now))
+        state.lanes.get(key).map_or(Headroom::Ample, |lane| lane.room(group, now))
     }
 
     /// How long it probably takes until so many requests of a caller have gone, if all who wait go before or are

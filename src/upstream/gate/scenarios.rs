@@ -24,7 +24,7 @@ use uuid::Uuid;
 
 use crate::domain::Caller;
 
-use crate::source::{Deadline, Departure, QuestionId, Trace, Urgency};
+use crate::source::{Deadline, QuestionId, SentAt, Trace, Urgency};
 use crate::upstream::retry::{Cause, Limits, RetryBudget, Tries};
 use crate::upstream::settings::{Rate, RateScope, Share};
 
@@ -191,7 +191,7 @@ impl World {
     /// One page, with all its attempts; whether it was had.
     async fn page(&self, load: &Load, question: QuestionId) -> bool {
         let deadline = load.patience_ms.map(|ms| Deadline::at(Instant::now() + Duration::from_millis(ms)));
-        let turn = Turn {
+        let context = RequestContext {
             caller: Caller::of_key(CredentialId::new([1; 16])),
             question,
             urgency: match load.urgency {
@@ -203,14 +203,14 @@ impl World {
             budget_wait: None,
             retry_for: Duration::from_secs(50),
             trace: Trace::default(),
-            departure: Departure::default(),
+            sent: SentAt::default(),
         };
         let asker = Asker {
             credential: CredentialId::new([1; 16]),
             agent: AgentId::new(Uuid::from_u128(load.agent)),
             standing: Standing::Accepted,
             since: Instant::now(),
-            turn: &turn,
+            context: &context,
         };
         let mut tries = Tries::default();
         loop {
@@ -232,8 +232,9 @@ impl World {
                 Err(Refusal::Down(rest)) => Cause::Down(rest),
             };
             let now = Instant::now();
-            let until_deadline = turn.deadline.as_ref().map(|d| d.instant().saturating_duration_since(now));
-            let limits = Limits { retry_for: turn.retry_for, until_deadline };
+            let until_deadline =
+                context.deadline.as_ref().map(|d| d.instant().saturating_duration_since(now));
+            let limits = Limits { retry_for: context.retry_for, until_deadline };
             let next = tries.next(cause, limits, &mut self.retries.lock().unwrap(), began.max(now), 0.5);
             let Some(wait) = next else { return false };
             tries.spent += wait;

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use crate::domain::Caller;
 
-use crate::source::{Deadline, Departure, QuestionId, Trace, Urgency};
+use crate::source::{Deadline, QuestionId, SentAt, Trace, Urgency};
 use crate::upstream::settings::{Rate, RateScope, Share};
 
 use super::*;
@@ -18,8 +18,8 @@ fn gate(count: u32, per: Duration, concurrency: usize) -> Gate {
     Gate::with(lanes, NonZeroUsize::new(concurrency).unwrap())
 }
 
-fn turn(urgency: Urgency) -> Turn {
-    Turn {
+fn context(urgency: Urgency) -> RequestContext {
+    RequestContext {
         caller: Caller::of_key(CredentialId::new([1; 16])),
         question: QuestionId::unique(),
         urgency,
@@ -27,22 +27,22 @@ fn turn(urgency: Urgency) -> Turn {
         budget_wait: None,
         retry_for: Duration::ZERO,
         trace: Trace::default(),
-        departure: Departure::default(),
+        sent: SentAt::default(),
     }
 }
 
-fn asker(turn: &Turn) -> Asker<'_> {
+fn asker(context: &RequestContext) -> Asker<'_> {
     Asker {
         credential: CredentialId::new([1; 16]),
         agent: AgentId::new(Uuid::from_u128(1)),
         standing: Standing::Accepted,
         since: Instant::now(),
-        turn,
+        context,
     }
 }
 
-async fn enter(gate: &Gate, turn: &Turn) -> Result<Pass, Refusal> {
-    gate.enter(asker(turn)).await
+async fn enter(gate: &Gate, context: &RequestContext) -> Result<Pass, Refusal> {
+    gate.enter(asker(context)).await
 }
 
 /// Nothing is left behind: no connection, nobody in line.
@@ -56,13 +56,13 @@ fn assert_idle(gate: &Gate) {
 #[tokio::test(start_paused = true)]
 async fn a_burst_goes_at_once_and_the_next_one_a_period_later() {
     let gate = gate(10, MINUTE, 100);
-    let turn = turn(Urgency::Refresh);
+    let context = context(Urgency::Refresh);
     let start = Instant::now();
     for _ in 0..10 {
-        enter(&gate, &turn).await.unwrap().finish(Outcome::Answered);
+        enter(&gate, &context).await.unwrap().finish(Outcome::Answered);
     }
     assert_eq!(Instant::now(), start);
-    enter(&gate, &turn).await.unwrap().finish(Outcome::Answered);
+    enter(&gate, &context).await.unwrap().finish(Outcome::Answered);
     let waited = start.elapsed();
     assert!(waited > MINUTE && waited < MINUTE + Duration::from_secs(2), "{waited:?}");
     assert_idle(&gate);
@@ -71,7 +71,7 @@ async fn a_burst_goes_at_once_and_the_next_one_a_period_later() {
 #[tokio::test(start_paused = true)]
 async fn tells_how_long_it_takes_until_there_is_room() {
     let gate = gate(10, MINUTE, 100);
-    let turn = turn(Urgency::Refresh);
+    let context = context(Urgency::Refresh);
     let room = |requests| {
         let credential = CredentialId::new([1; 16]);
         let who = Applicant { credential, caller: Caller::of_key(credential), standing: Standing::Accepted };
@@ -79,11 +79,11 @@ async fn tells_how_long_it_takes_until_there_is_room() {
     };
     assert_eq!((room(0), room(1), room(10)), (0, 0, 0));
     for _ in 0..5 {
-        enter(&gate, &turn).await.unwrap().finish(Outcome::Answered);
+        enter(&gate, &context).await.unwrap().finish(Outcome::Answered);
     }
     tokio::time::advance(MINUTE / 3).await;
     for _ in 0..5 {
-        enter(&gate, &turn).await.unwrap().finish(Outcome::Answered);
+        enter(&gate, &context).await.unwrap().finish(Outcome::Answered);
     }
     // Once the first five are a minute old, and then the others; a place counts for a little longer than that.
     assert!((40..=42).contains(&room(1)) && (40..=42).contains(&room(5)), "{} {}", room(1), room(5));
@@ -100,8 +100,8 @@ async fn many_waiters_all_get_their_turn_within_the_rate() {
     for i in 0..200u64 {
         let gate = gate.clone();
         tasks.spawn(async move {
-            let turn = turn(if i % 3 == 0 { Urgency::Refresh } else { Urgency::Cold });
-            let pass = enter(&gate, &turn).await.unwrap();
+            let context = context(if i % 3 == 0 { Urgency::Refresh } else { Urgency::Cold });
+            let pass = enter(&gate, &context).await.unwrap();
             let sent = Instant::now();
             tokio::time::sleep(Duration::from_millis(i % 40)).await;
             pass.answered();
@@ -121,10 +121,10 @@ async fn many_waiters_all_get_their_turn_within_the_rate() {
 #[tokio::test(start_paused = true)]
 async fn no_more_are_in_flight_than_connections() {
     let gate = gate(0, MINUTE, 2);
-    let turn = turn(Urgency::Cold);
-    let first = enter(&gate, &turn).await.unwrap();
-    let _second = enter(&gate, &turn).await.unwrap();
-    let mut third = Box::pin(enter(&gate, &turn));
+    let context = context(Urgency::Cold);
+    let first = enter(&gate, &context).await.unwrap();
+    let _second = enter(&gate, &context).await.unwrap();
+    let mut third = Box::pin(enter(&gate, &context));
     assert!(futures_util::poll!(&mut third).is_pending());
     drop(first);
     let third = third.await.unwrap();
@@ -135,9 +135,10 @@ async fn no_more_are_in_flight_than_connections() {
 #[tokio::test(start_paused = true)]
 async fn refreshes_go_before_cold_reads() {
     let gate = gate(0, MINUTE, 1);
-    let (cold, refresh, renewal) = (turn(Urgency::Cold), turn(Urgency::Refresh), turn(Urgency::Renewal));
+    let (cold, refresh, renewal) =
+        (context(Urgency::Cold), context(Urgency::Refresh), context(Urgency::Renewal));
     let pass = enter(&gate, &cold).await.unwrap();
-    let mut line = [&renewal, &cold, &refresh].map(|turn| Box::pin(enter(&gate, turn)));
+    let mut line = [&renewal, &cold, &refresh].map(|context| Box::pin(enter(&gate, context)));
     for waiting in &mut line {
         assert!(futures_util::poll!(waiting).is_pending());
     }
@@ -154,17 +155,17 @@ async fn refreshes_go_before_cold_reads() {
 #[tokio::test(start_paused = true)]
 async fn one_that_leaves_the_line_holds_nothing() {
     let gate = gate(0, MINUTE, 1);
-    let turn = turn(Urgency::Cold);
-    let pass = enter(&gate, &turn).await.unwrap();
-    let mut granted = Box::pin(enter(&gate, &turn));
-    let mut waiting = Box::pin(enter(&gate, &turn));
+    let context = context(Urgency::Cold);
+    let pass = enter(&gate, &context).await.unwrap();
+    let mut granted = Box::pin(enter(&gate, &context));
+    let mut waiting = Box::pin(enter(&gate, &context));
     assert!(futures_util::poll!(&mut granted).is_pending());
     assert!(futures_util::poll!(&mut waiting).is_pending());
     // The first in line has its turn, and is gone before it notices.
     drop(pass);
     drop(granted);
     drop(waiting.await.unwrap());
-    let mut alone = Box::pin(enter(&gate, &turn));
+    let mut alone = Box::pin(enter(&gate, &context));
     let pass = (&mut alone).await.unwrap();
     drop(pass);
     assert_idle(&gate);
@@ -173,9 +174,9 @@ async fn one_that_leaves_the_line_holds_nothing() {
 #[tokio::test(start_paused = true)]
 async fn a_turn_that_was_never_used_costs_no_budget() {
     let gate = gate(2, MINUTE, 1);
-    let turn = turn(Urgency::Refresh);
-    let pass = enter(&gate, &turn).await.unwrap();
-    let mut granted = Box::pin(enter(&gate, &turn));
+    let context = context(Urgency::Refresh);
+    let pass = enter(&gate, &context).await.unwrap();
+    let mut granted = Box::pin(enter(&gate, &context));
     assert!(futures_util::poll!(&mut granted).is_pending());
     drop(pass);
     assert_eq!(gate.snapshot().budget_left, Some(0));
@@ -186,12 +187,12 @@ async fn a_turn_that_was_never_used_costs_no_budget() {
 #[tokio::test(start_paused = true)]
 async fn a_driver_that_leaves_wakes_the_next() {
     let gate = gate(1, MINUTE, 10);
-    let turn = turn(Urgency::Cold);
-    drop(enter(&gate, &turn).await.unwrap());
-    let mut driver = Box::pin(enter(&gate, &turn));
+    let context = context(Urgency::Cold);
+    drop(enter(&gate, &context).await.unwrap());
+    let mut driver = Box::pin(enter(&gate, &context));
     assert!(futures_util::poll!(&mut driver).is_pending());
     let heir = gate.clone();
-    let mut heirs_turn = turn.clone();
+    let mut heirs_turn = context.clone();
     heirs_turn.question = QuestionId::unique();
     let mut tasks = JoinSet::new();
     tasks.spawn(async move { enter(&heir, &heirs_turn).await.is_ok() });
@@ -204,11 +205,11 @@ async fn a_driver_that_leaves_wakes_the_next() {
 #[tokio::test(start_paused = true)]
 async fn an_heir_that_has_its_turn_before_it_drives_wakes_the_next() {
     let gate = gate(1, MINUTE, 10);
-    let turn = turn(Urgency::Cold);
+    let context = context(Urgency::Cold);
     let mut tasks = JoinSet::new();
     for _ in 0..5 {
-        let (gate, turn) = (gate.clone(), turn.clone());
-        tasks.spawn(async move { drop(enter(&gate, &turn).await.unwrap()) });
+        let (gate, context) = (gate.clone(), context.clone());
+        tasks.spawn(async move { drop(enter(&gate, &context).await.unwrap()) });
     }
     assert_eq!(tasks.join_all().await.len(), 5);
     assert_idle(&gate);
@@ -217,30 +218,30 @@ async fn an_heir_that_has_its_turn_before_it_drives_wakes_the_next() {
 #[tokio::test(start_paused = true)]
 async fn what_is_certain_to_come_too_late_is_refused_at_once() {
     let gate = gate(1, MINUTE, 10);
-    let mut turn = turn(Urgency::Cold);
-    drop(enter(&gate, &turn).await.unwrap());
+    let mut context = context(Urgency::Cold);
+    drop(enter(&gate, &context).await.unwrap());
     let start = Instant::now();
-    turn.budget_wait = Some(Duration::from_secs(2));
-    let refused = enter(&gate, &turn).await.unwrap_err();
-    turn.budget_wait = None;
-    turn.deadline = Some(Deadline::at(start + Duration::from_secs(30)));
-    assert!(matches!(enter(&gate, &turn).await, Err(Refusal::NoRoom(_))));
+    context.budget_wait = Some(Duration::from_secs(2));
+    let refused = enter(&gate, &context).await.unwrap_err();
+    context.budget_wait = None;
+    context.deadline = Some(Deadline::at(start + Duration::from_secs(30)));
+    assert!(matches!(enter(&gate, &context).await, Err(Refusal::NoRoom(_))));
     assert_eq!(Instant::now(), start);
     let Refusal::NoRoom(after) = refused else { panic!("{refused:?}") };
     assert!(after > Duration::from_secs(59) && after < Duration::from_secs(65), "{after:?}");
-    turn.deadline = Some(Deadline::at(start + Duration::from_secs(90)));
-    assert!(enter(&gate, &turn).await.is_ok());
+    context.deadline = Some(Deadline::at(start + Duration::from_secs(90)));
+    assert!(enter(&gate, &context).await.is_ok());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_deadline_that_moves_out_is_waited_for() {
     let gate = gate(0, MINUTE, 1);
-    let pass = enter(&gate, &turn(Urgency::Cold)).await.unwrap();
-    let mut turn = turn(Urgency::Cold);
+    let pass = enter(&gate, &context(Urgency::Cold)).await.unwrap();
+    let mut context = context(Urgency::Cold);
     let start = Instant::now();
     let deadline = Deadline::at(start + Duration::from_secs(5));
-    turn.deadline = Some(deadline.clone());
-    let mut waiting = Box::pin(enter(&gate, &turn));
+    context.deadline = Some(deadline.clone());
+    let mut waiting = Box::pin(enter(&gate, &context));
     assert!(futures_util::poll!(&mut waiting).is_pending());
     deadline.extend_to(start + Duration::from_secs(9));
     assert!(matches!(waiting.await, Err(Refusal::Busy)));
@@ -252,22 +253,22 @@ async fn a_deadline_that_moves_out_is_waited_for() {
 #[tokio::test(start_paused = true)]
 async fn a_429_about_one_agent_pauses_that_agent_alone() {
     let gate = gate(100, MINUTE, 10);
-    let turn = turn(Urgency::Refresh);
+    let context = context(Urgency::Refresh);
     let start = Instant::now();
     let asked = Duration::from_secs(7);
-    enter(&gate, &turn).await.unwrap().finish(Outcome::Limited(Some(asked)));
-    let other = Asker { agent: AgentId::new(Uuid::from_u128(2)), ..asker(&turn) };
+    enter(&gate, &context).await.unwrap().finish(Outcome::Limited(Some(asked)));
+    let other = Asker { agent: AgentId::new(Uuid::from_u128(2)), ..asker(&context) };
     drop(gate.enter(other).await.unwrap());
     assert_eq!((start.elapsed(), gate.snapshot().slowed_agents), (Duration::ZERO, 1));
-    drop(enter(&gate, &turn).await.unwrap());
+    drop(enter(&gate, &context).await.unwrap());
     assert_eq!(start.elapsed().as_secs(), 7);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_429_about_a_second_agent_within_seconds_pauses_everybody() {
     let gate = gate(100, MINUTE, 10);
-    let turn = turn(Urgency::Refresh);
-    let of = |agent| Asker { agent: AgentId::new(Uuid::from_u128(agent)), ..asker(&turn) };
+    let context = context(Urgency::Refresh);
+    let of = |agent| Asker { agent: AgentId::new(Uuid::from_u128(agent)), ..asker(&context) };
     let asked = Duration::from_secs(7);
     for agent in [1, 2] {
         gate.enter(of(agent)).await.unwrap().finish(Outcome::Limited(Some(asked)));
@@ -281,11 +282,11 @@ async fn a_429_about_a_second_agent_within_seconds_pauses_everybody() {
 #[tokio::test(start_paused = true)]
 async fn a_pause_refuses_those_in_line_that_it_outlasts() {
     let gate = gate(0, MINUTE, 1);
-    let pass = enter(&gate, &turn(Urgency::Cold)).await.unwrap();
-    let mut turn = turn(Urgency::Cold);
+    let pass = enter(&gate, &context(Urgency::Cold)).await.unwrap();
+    let mut context = context(Urgency::Cold);
     let start = Instant::now();
-    turn.deadline = Some(Deadline::at(start + Duration::from_secs(10)));
-    let mut waiting = Box::pin(enter(&gate, &turn));
+    context.deadline = Some(Deadline::at(start + Duration::from_secs(10)));
+    let mut waiting = Box::pin(enter(&gate, &context));
     assert!(futures_util::poll!(&mut waiting).is_pending());
     pass.finish(Outcome::Limited(Some(Duration::from_secs(60))));
     assert_eq!(waiting.await.unwrap_err(), Refusal::NoRoom(Duration::from_secs(60)));
@@ -295,14 +296,14 @@ async fn a_pause_refuses_those_in_line_that_it_outlasts() {
 #[tokio::test(start_paused = true)]
 async fn an_open_breaker_refuses_those_in_line_and_those_who_come() {
     let gate = gate(0, MINUTE, 10);
-    let turn = turn(Urgency::Cold);
+    let context = context(Urgency::Cold);
     let mut held = Vec::new();
     // The tenth connection is out of one caller's reach.
     for agent in 0..9 {
-        let asker = Asker { agent: AgentId::new(Uuid::from_u128(agent)), ..asker(&turn) };
+        let asker = Asker { agent: AgentId::new(Uuid::from_u128(agent)), ..asker(&context) };
         held.push(gate.enter(asker).await.unwrap());
     }
-    let mut line: Vec<_> = (0..6).map(|_| Box::pin(enter(&gate, &turn))).collect();
+    let mut line: Vec<_> = (0..6).map(|_| Box::pin(enter(&gate, &context))).collect();
     for waiting in &mut line {
         assert!(futures_util::poll!(waiting).is_pending());
     }
@@ -311,7 +312,7 @@ async fn an_open_breaker_refuses_those_in_line_and_those_who_come() {
         pass.finish(Outcome::Failed(Fault::Connection));
     }
     assert!(matches!(line.pop().unwrap().await, Err(Refusal::Down(_))));
-    assert!(matches!(enter(&gate, &turn).await, Err(Refusal::Down(_))));
+    assert!(matches!(enter(&gate, &context).await, Err(Refusal::Down(_))));
     assert_eq!(gate.snapshot().breaker, BreakerState::Open);
     drop((held, line));
     assert_idle(&gate);
@@ -320,33 +321,33 @@ async fn an_open_breaker_refuses_those_in_line_and_those_who_come() {
 #[tokio::test(start_paused = true)]
 async fn after_an_outage_one_probe_lets_everybody_in_again() {
     let gate = gate(0, MINUTE, 10);
-    let turn = turn(Urgency::Cold);
+    let context = context(Urgency::Cold);
     for _ in 0..5 {
-        enter(&gate, &turn).await.unwrap().finish(Outcome::Failed(Fault::Connection));
+        enter(&gate, &context).await.unwrap().finish(Outcome::Failed(Fault::Connection));
     }
-    let Err(Refusal::Down(rest)) = enter(&gate, &turn).await else { panic!("closed") };
+    let Err(Refusal::Down(rest)) = enter(&gate, &context).await else { panic!("closed") };
     tokio::time::advance(rest).await;
-    let abandoned = enter(&gate, &turn).await.unwrap();
-    assert!(matches!(enter(&gate, &turn).await, Err(Refusal::Down(_))));
+    let abandoned = enter(&gate, &context).await.unwrap();
+    assert!(matches!(enter(&gate, &context).await, Err(Refusal::Down(_))));
     drop(abandoned);
-    let probe = enter(&gate, &turn).await.unwrap();
+    let probe = enter(&gate, &context).await.unwrap();
     probe.finish(Outcome::Answered);
     assert_eq!(gate.snapshot().breaker, BreakerState::Closed);
-    assert!(enter(&gate, &turn).await.is_ok());
+    assert!(enter(&gate, &context).await.is_ok());
 }
 
 #[tokio::test(start_paused = true)]
 async fn unproven_keys_leave_connections_to_others() {
     let gate = gate(0, MINUTE, 20);
-    let turn = turn(Urgency::Refresh);
-    let unproven = Asker { standing: Standing::Unproven, ..asker(&turn) };
+    let context = context(Urgency::Refresh);
+    let unproven = Asker { standing: Standing::Unproven, ..asker(&context) };
     let mut held = Vec::new();
     for _ in 0..10 {
         held.push(gate.enter(unproven).await.unwrap());
     }
     let mut next = Box::pin(gate.enter(unproven));
     assert!(futures_util::poll!(&mut next).is_pending());
-    assert!(enter(&gate, &turn).await.is_ok());
+    assert!(enter(&gate, &context).await.is_ok());
     drop(held);
     assert!(next.await.is_ok());
 }
@@ -356,9 +357,9 @@ async fn credentials_with_budgets_of_their_own_share_only_the_connections() {
     let rate = Rate { count: NonZeroU32::MIN, per: MINUTE };
     let lanes = Lanes::new(RateScope::Credential, Some(rate), Share::percent(0).unwrap());
     let gate = Gate::with(lanes, NonZeroUsize::new(2).unwrap());
-    let mut turn = turn(Urgency::Refresh);
-    turn.budget_wait = Some(Duration::ZERO);
-    let by = |n| Asker { credential: CredentialId::new([n; 16]), ..asker(&turn) };
+    let mut context = context(Urgency::Refresh);
+    context.budget_wait = Some(Duration::ZERO);
+    let by = |n| Asker { credential: CredentialId::new([n; 16]), ..asker(&context) };
     let _one = gate.enter(by(1)).await.unwrap();
     assert!(matches!(gate.enter(by(1)).await, Err(Refusal::NoRoom(_))));
     let _two = gate.enter(by(2)).await.unwrap();

@@ -159,13 +159,13 @@ enum Step {
 impl InLine {
     fn join(gate: &Gate, asker: Asker<'_>, now: Instant) -> Result<Self, Refusal> {
         let mut state = gate.lock();
-        let group = Group::of(asker.turn.caller, asker.standing);
-        let branch = Branch::of(group, asker.turn.caller, asker.agent);
+        let group = Group::of(asker.context.caller, asker.standing);
+        let branch = Branch::of(group, asker.context.caller, asker.agent);
         let flow = Flow {
             group,
-            urgency: asker.turn.urgency,
+            urgency: asker.context.urgency,
             branch,
-            question: asker.turn.question,
+            question: asker.context.question,
             agent: asker.agent,
         };
         let lane = state.lanes.key(asker.credential, now);
@@ -212,7 +212,7 @@ impl InLine {
             }
         }
         if let Some(lane) = state.lanes.get(key)
-            && lane.is_barren(&flow, asker.turn.retry_for, now)
+            && lane.is_barren(&flow, asker.context.retry_for, now)
         {
             return Step::Refused(no_room(state, key, &flow, now));
         }
@@ -235,8 +235,8 @@ pub(super) fn no_room(state: &mut State, lane: LaneKey, flow: &Flow, now: Instan
 
 /// When waiting any longer is of no use.
 fn give_up(asker: Asker<'_>) -> Option<Instant> {
-    let patience = asker.turn.budget_wait.and_then(|wait| asker.since.checked_add(wait));
-    let deadline = asker.turn.deadline.as_ref().map(crate::source::Deadline::instant);
+    let patience = asker.context.budget_wait.and_then(|wait| asker.since.checked_add(wait));
+    let deadline = asker.context.deadline.as_ref().map(crate::source::Deadline::instant);
     [patience, deadline].into_iter().flatten().min()
 }
 

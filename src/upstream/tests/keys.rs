@@ -19,12 +19,12 @@ async fn refusing_user(with: StatusCode) -> Fake {
 async fn only_a_refusal_of_the_user_takes_a_keys_share_of_the_budget_away() {
     let fake = refusing_user(StatusCode::UNAUTHORIZED).await;
     let standing = || fake.upstream.accepted.standing(credential().id());
-    assert!(fake.upstream.agent(&credential(), agent(), &turn(NEVER)).await.is_ok());
+    assert!(fake.upstream.agent(&credential(), agent(), &context(NEVER)).await.is_ok());
     let other = AgentId::new(Uuid::from_u128(6));
-    let refused = fake.upstream.agent(&credential(), other, &turn(NEVER)).await;
+    let refused = fake.upstream.agent(&credential(), other, &context(NEVER)).await;
     assert!(matches!(refused, Err(SourceError::Denied(_))), "{refused:?}");
     assert_eq!(standing(), Standing::Accepted);
-    let refused = fake.upstream.user(&credential(), &turn(NEVER)).await;
+    let refused = fake.upstream.user(&credential(), &context(NEVER)).await;
     assert!(matches!(refused, Err(SourceError::Denied(_))), "{refused:?}");
     assert_eq!(standing(), Standing::Unproven);
 }
@@ -33,7 +33,7 @@ async fn only_a_refusal_of_the_user_takes_a_keys_share_of_the_budget_away() {
 async fn a_user_is_an_object_and_nothing_else() {
     for (body, is_user) in [("{\"id\":\"u\"}", true), ("[]", false), ("<html>", false), ("", false)] {
         let fake = fake(move |_, _| async move { body.into_response() }).await;
-        let user = fake.upstream.user(&credential(), &turn(NEVER)).await;
+        let user = fake.upstream.user(&credential(), &context(NEVER)).await;
         assert_eq!(user.is_ok(), is_user, "{body}: {user:?}");
         assert!(!matches!(user, Err(SourceError::Denied(_))), "{body}");
     }

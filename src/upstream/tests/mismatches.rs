@@ -66,7 +66,7 @@ async fn a_key_is_not_let_in_by_an_answer_to_another_question() {
         answer("{\"id\":\"00000000-0000-0000-0000-000000000005\",\"created_at\":\"2026-01-01T00:00:00\"}");
     for wrong in [page_of(1, ""), answer("{\"id\":\"00000000-0000-0000-0000-000000000006\"}")] {
         let fake = scripted(vec![vec![wrong], vec![right.clone()]]).await;
-        let facts = fake.upstream.agent(&credential(), agent(), &turn(RETRY)).await.unwrap();
+        let facts = fake.upstream.agent(&credential(), agent(), &context(RETRY)).await.unwrap();
         assert!(facts.created_at.is_some());
     }
 }
@@ -82,7 +82,7 @@ async fn a_number_that_is_upstreams_own_costs_one_request() {
 
 /// Asks for a page by a query of a caller's.
 async fn relay(fake: &Fake, query: &str) -> Result<RelayedPage, SourceError> {
-    fake.upstream.relay(&credential(), agent(), query, &turn(RETRY)).await
+    fake.upstream.relay(&credential(), agent(), query, &context(RETRY)).await
 }
 
 #[tokio::test]

@@ -141,14 +141,14 @@ struct Ages {
 
 impl Ages {
     fn of(asking: &Asking, settings: &EngineSettings) -> Self {
-        let wish = &asking.question.wish;
+        let directives = &asking.question.directives;
         let lowered = |ttl: Duration| {
-            wish.max_age.map_or(ttl, |most| ttl.min(most)) + wish.max_stale.unwrap_or_default()
+            directives.max_age.map_or(ttl, |most| ttl.min(most)) + directives.max_stale.unwrap_or_default()
         };
         Self {
             live: lowered(settings.live_ttl),
             settling: lowered(settings.settling_ttl),
-            settled: 2 * settings.settled_ttl + wish.max_stale.unwrap_or_default(),
+            settled: 2 * settings.settled_ttl + directives.max_stale.unwrap_or_default(),
             settle_after: settings.settle_after,
         }
     }

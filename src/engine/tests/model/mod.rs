@@ -139,23 +139,24 @@ async fn ask(rig: &Rig, digests: &Digests, asked: &Asked) -> Asking {
     tokio::time::sleep(Duration::from_millis(u64::from(asked.after_ms))).await;
     let now = rig.clock.now();
     let at = |hours: Option<u32>| hours.map(|hours| now.minus(hours * 3_600 * SECOND));
-    let mut wish = Wish { no_store: matches!(asked.way, Way::Unkept), ..Wish::default() };
-    wish.max_age = matches!(asked.way, Way::Reloaded).then_some(Duration::ZERO);
+    let mut directives =
+        CacheDirectives { no_store: matches!(asked.way, Way::Unkept), ..CacheDirectives::default() };
+    directives.max_age = matches!(asked.way, Way::Reloaded).then_some(Duration::ZERO);
     if let Way::Stale { ms } = asked.way {
-        wish.max_stale = Some(Duration::from_millis(u64::from(ms)));
+        directives.max_stale = Some(Duration::from_millis(u64::from(ms)));
     }
     let statuses = Statuses::new(asked.statuses.iter().map(|status| Status::new(STATUSES[*status])));
     let only = statuses.as_ref().and_then(Statuses::only).cloned();
     let any_status = statuses.filter(|_| only.is_none());
     let filters = Filters { status: only, answered_by_voice_mail: asked.voice_mail, ..Filters::default() };
-    let pace = match asked.way {
-        Way::Streamed | Way::Slowly { .. } => Pace::Streamed { row_wait: 50 * SECOND },
+    let mode = match asked.way {
+        Way::Streamed | Way::Slowly { .. } => ResponseMode::Streamed { row_wait: 50 * SECOND },
         Way::Collected | Way::Reloaded | Way::Unkept | Way::Stale { .. } | Way::Abandoned { .. } => {
-            rig.question().pace
+            rig.question().mode
         }
     };
     let (from, to) = (at(asked.from_hours), at(asked.to_hours));
-    let question = Question { from, to, filters, any_status, wish, pace, ..rig.question() };
+    let question = Question { from, to, filters, any_status, directives, mode, ..rig.question() };
     let pause = if let Way::Slowly { ms } = asked.way { ms } else { 0 };
     let taken = taken(rig, digests, question.clone(), Duration::from_millis(u64::from(pause)));
     let answer = if let Way::Abandoned { ms } = asked.way {
@@ -175,7 +176,7 @@ async fn taken(
     question: Question,
     pause: Duration,
 ) -> Result<Vec<(String, u32)>, AskError> {
-    let is_stream = matches!(question.pace, Pace::Streamed { .. });
+    let is_stream = matches!(question.mode, ResponseMode::Streamed { .. });
     let mut answer = rig.engine.ask(question).await?;
     let foregone = answer.foregone().map(|verdict| verdict.digest);
     let (slices, verdict) = if is_stream {
