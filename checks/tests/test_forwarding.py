@@ -106,6 +106,13 @@ def test_a_held_key_passes_the_list_and_nothing_else(gateway, raw, tmp_path):
         refused = get(f"/executions/{foreign}")
         assert refused.status_code == 403 and OTHER not in refused.text
     assert get("/user/me").status_code == 403 and get("/user/me", "all").status_code == 200
+    # A query without a parameter is one all the same.
+    for query in ("?", "?&", "?&&", "?#"):
+        for path, expected in (("/v2/agent/all", 200), (f"/v2/agent/{OTHER}", 403), (f"/executions/{foreign}", 403)):
+            request = f"GET {path}{query} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {tokens['one']}\r\nConnection: close\r\n\r\n"
+            answer = ask(program.url, request.encode())
+            assert status(answer) == expected or query == "?#", (path, query)
+            assert OTHER in path or OTHER.encode() not in answer, (path, query)
     assert all(f"Bearer {KEY}".encode() in head for head in upstream.heads)
 
     before = len(upstream.heads)

@@ -132,9 +132,8 @@ async fn answer(app: Arc<App>, parts: Parts, body: Body) -> Result<Response, Pro
     answers::may_reach(&caller, mode, route, &account)?;
     let place = place(&app, forwarded, &caller, &parts)?;
     let visit = Visit { app: &app, forwarded, account, caller, mode, route };
-    let is_shared = route.is_shared() && is_read(&parts.method);
     let work = async {
-        if is_shared && parts.uri.query().is_none() {
+        if is_read(&parts.method) && policy::is_shared(mode, route, &parts.uri) {
             visit.share(&parts).await
         } else {
             visit.stream(parts, body, place).await

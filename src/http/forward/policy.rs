@@ -89,11 +89,6 @@ impl<'a> Route<'a> {
             Self::Other => "other",
         }
     }
-
-    /// Whether callers of one key share what is read.
-    pub(super) const fn is_shared(self) -> bool {
-        matches!(self, Self::Agents | Self::Agent(_) | Self::Execution(_))
-    }
 }
 
 fn is_plain_uuid(text: &str) -> bool {
@@ -133,6 +128,15 @@ pub(super) fn is_own(path: &str) -> bool {
     // `/v2/agent/{agent_id}/executions` is served here, and nothing is below it.
     let is_page = matches!(*segments, ["v2", "agent", _, "executions", ..]);
     is_page || segments.first().is_some_and(|first| OWN.contains(first))
+}
+
+/// Whether callers of one key share what is read.
+///
+/// With a held key they always do: only of a whole answer is it known what a token reaches. No parameter has passed
+/// [`allowed`] then, but `?` and `?&` have none and are still a query.
+pub(super) fn is_shared(mode: Mode, route: Route<'_>, uri: &Uri) -> bool {
+    let has_agents = matches!(route, Route::Agents | Route::Agent(_) | Route::Execution(_));
+    has_agents && (mode == Mode::Held || uri.query().is_none())
 }
 
 /// Whether a request may pass, whoever asks.
@@ -251,6 +255,20 @@ mod tests {
             assert_eq!(held_status(&Method::GET, &path), 403, "{path}");
         }
         assert_eq!(held_status(&Method::GET, &format!("/v2/agent/{ID}?x=1")), 400);
+    }
+
+    #[test]
+    fn a_held_key_shares_whatever_the_query_looks_like() {
+        for path in ["/v2/agent/all", "/v2/agent/ID", "/executions/ID"] {
+            let path = path.replace("ID", ID);
+            for query in ["", "?", "?&", "?&&"] {
+                let uri: Uri = format!("{path}{query}").parse().unwrap();
+                let is_shared = |mode| is_shared(mode, Route::of(uri.path()), &uri);
+                assert_eq!(held_status(&Method::GET, &uri.to_string()), 200, "{uri}");
+                assert!(is_shared(Mode::Held), "{uri}");
+                assert_eq!(is_shared(Mode::PassThrough), query.is_empty(), "{uri}");
+            }
+        }
     }
 
     #[test]
