@@ -31,7 +31,7 @@ mod yardstick;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use answer::Answer;
+pub use answer::{Answer, Gathered};
 pub use clock::Clock;
 pub use error::AskError;
 pub use question::{CacheDirectives, Question, ResponseMode, Tolerance};

@@ -1,3 +1,4 @@
+use std::any::Any;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -8,10 +9,13 @@ use super::{Entry, Runs};
 use crate::deflate::{Deflated, Effort, Separator};
 
 /// How many times smaller deflated rows are thought to be while it is not known.
-const USUAL_RATIO: usize = 5;
+pub(super) const USUAL_RATIO: usize = 5;
 
 /// How many pieces of an entry are kept: a range's edge for some dashboards, and what a filter or two let through.
 const MOST_PIECES: usize = 4;
+
+/// How many extracts of an entry are kept: the tables and totals of some dashboards.
+const MOST_EXTRACTS: usize = 8;
 
 /// The forms in which an entry's bytes are held.
 ///
@@ -39,6 +43,8 @@ struct Held {
     blocks: Option<Kept<Bytes>>,
     /// The one that was made last at the end.
     pieces: Vec<(Runs, Kept<Arc<Deflated>>)>,
+    /// By name; the one that was made last at the end.
+    extracts: Vec<(Arc<str>, Kept<Arc<dyn Any + Send + Sync>>)>,
 }
 
 impl Held {
@@ -70,6 +76,7 @@ impl Forms {
             commas: None,
             blocks: None,
             pieces: Vec::new(),
+            extracts: Vec::new(),
         };
         Self { held: Mutex::new(held), deflating: Mutex::new(()), room: OnceLock::new() }
     }
@@ -140,7 +147,7 @@ impl Forms {
             Separator::Comma => {
                 // Copied only if somebody else holds the lines.
                 let mut commas = Vec::from(lines);
-                entry.rows.iter().for_each(|row| commas[row.end] = separator.byte());
+                entry.ends.iter().for_each(|&end| commas[end] = separator.byte());
                 commas.into()
             }
         };
@@ -183,7 +190,7 @@ impl Forms {
         let (mut lines, mut ends) = (Vec::new(), Vec::new());
         for run in runs {
             let range = entry.byte_range(run.clone());
-            ends.extend(entry.rows[run.clone()].iter().map(|row| lines.len() + row.end - range.start));
+            ends.extend(entry.ends[run.clone()].iter().map(|end| lines.len() + end - range.start));
             lines.extend_from_slice(&all[range]);
         }
         let piece = Arc::new(Deflated::new(&lines, &ends, Effort::Arrival)?);
@@ -200,6 +207,35 @@ impl Forms {
         Ok(piece)
     }
 
+    pub(super) fn has_extract(&self, name: &str) -> bool {
+        self.lock().extracts.iter().any(|(kept, _)| **kept == *name)
+    }
+
+    /// An extract of this name that is kept already.
+    pub(super) fn extract<T: Any + Send + Sync>(&self, name: &str) -> Option<Arc<T>> {
+        let mut held = self.lock();
+        let (_, kept) = held.extracts.iter_mut().find(|(kept, _)| **kept == *name)?;
+        Arc::downcast(kept.used()).ok()
+    }
+
+    /// Keeps an extract of so many bytes, if there is room.
+    pub(super) fn keep_extract(
+        &self,
+        entry: &Arc<Entry>,
+        name: &Arc<str>,
+        extract: Arc<dyn Any + Send + Sync>,
+        bytes: usize,
+    ) {
+        let keep = |room: &Arc<Room>| room.keep(entry, Guest::Extract, extract, bytes);
+        let Some(kept) = self.room.get().and_then(keep) else { return };
+        let mut held = self.lock();
+        held.extracts.retain(|(of, _)| of != name);
+        if held.extracts.len() == MOST_EXTRACTS {
+            held.extracts.remove(0);
+        }
+        held.extracts.push((Arc::clone(name), kept));
+    }
+
     pub(super) fn deflated_already(&self) -> Option<Arc<Deflated>> {
         self.lock().deflated.clone()
     }
@@ -214,7 +250,7 @@ impl Forms {
             return Ok(deflated);
         }
         let lines = self.lines()?;
-        let deflated = Arc::new(Deflated::new(&lines, &entry.ends(), effort)?);
+        let deflated = Arc::new(Deflated::new(&lines, &entry.ends, effort)?);
         {
             let mut held = self.lock();
             held.deflated = Some(Arc::clone(&deflated));
@@ -231,6 +267,7 @@ impl Forms {
             Guest::Plain(separator) => held.kept(separator).as_ref().is_some_and(|kept| kept.is(ticket)),
             Guest::Commas => held.blocks.as_ref().is_some_and(|kept| kept.is(ticket)),
             Guest::Piece => held.pieces.iter().any(|(_, kept)| kept.is(ticket)),
+            Guest::Extract => held.extracts.iter().any(|(_, kept)| kept.is(ticket)),
         }
     }
 
@@ -243,6 +280,10 @@ impl Forms {
             Guest::Piece => {
                 held.pieces.retain_mut(|(_, kept)| !kept.is(ticket) || kept.withstands(look));
                 held.pieces.iter().any(|(_, kept)| kept.is(ticket))
+            }
+            Guest::Extract => {
+                held.extracts.retain_mut(|(_, kept)| !kept.is(ticket) || kept.withstands(look));
+                held.extracts.iter().any(|(_, kept)| kept.is(ticket))
             }
         }
     }

@@ -1,5 +1,6 @@
 //! What the cache keeps of a segment, and what an answer takes of it.
 
+mod extract;
 mod forms;
 mod room;
 mod slice;
@@ -14,6 +15,7 @@ use self::forms::Forms;
 use super::{Row, RowId, Status, Timestamp};
 use crate::deflate::{Deflated, Effort, Separator};
 
+pub use extract::LineBreaks;
 pub use room::{Room, RoomStats};
 pub use slice::{EntrySlice, Runs};
 
@@ -25,7 +27,9 @@ pub use slice::{EntrySlice, Runs};
 /// date of their own as upstream listed them, and no `id` comes twice.
 #[derive(Debug)]
 pub struct Entry {
-    rows: Box<[EntryRow]>,
+    rows: Arc<[EntryRow]>,
+    /// Where each row's bytes end; the line feed follows.
+    ends: Box<[usize]>,
     has_line_breaks: bool,
     has_undated: bool,
     digest: Digest,
@@ -49,8 +53,6 @@ pub struct EntryRow {
     pub read_at: Timestamp,
     /// A digest of the bytes, the same on every replica.
     pub digest: Digest,
-    /// Where the row's bytes end in the entry; the line feed follows.
-    end: usize,
 }
 
 /// A digest of rows. Of several rows it is the sum, so it does not depend on how they were cut into entries.
@@ -83,15 +85,14 @@ impl Entry {
         let mut bytes = Vec::with_capacity(new.iter().map(|n| n.row.bytes.len() + 1).sum());
         let mut has_line_breaks = false;
         let mut digest = Digest::default();
-        let rows: Box<[EntryRow]> = new
+        let mut ends = Vec::with_capacity(new.len());
+        let rows: Arc<[EntryRow]> = new
             .iter()
             .map(|n| {
                 digest.add(n.digest);
-                // To the end, without a way out: so it is done many bytes at a time.
-                has_line_breaks |=
-                    n.row.bytes.iter().fold(false, |any, &b| any | (b == b'\n') | (b == b'\r'));
+                has_line_breaks |= breaks_lines(&n.row.bytes);
                 bytes.extend_from_slice(&n.row.bytes);
-                let end = bytes.len();
+                ends.push(bytes.len());
                 bytes.push(b'\n');
                 EntryRow {
                     id: n.row.id.clone(),
@@ -101,12 +102,12 @@ impl Entry {
                     status: n.row.status.clone(),
                     read_at: n.read_at,
                     digest: n.digest,
-                    end,
                 }
             })
             .collect();
         let has_undated = rows.iter().any(|row| !row.is_dated);
-        Self { rows, has_line_breaks, has_undated, digest, forms: Forms::of(bytes.into()) }
+        let ends = ends.into();
+        Self { rows, ends, has_line_breaks, has_undated, digest, forms: Forms::of(bytes.into()) }
     }
 
     /// What is known of every row, newest first.
@@ -116,7 +117,7 @@ impl Entry {
 
     /// How many bytes the rows take, one separator after each of them included.
     pub fn byte_len(&self) -> usize {
-        self.rows.last().map_or(0, |row| row.end + 1)
+        self.ends.last().map_or(0, |end| end + 1)
     }
 
     /// Whether any row has line breaks between its tokens, so that its bytes are more than one line.
@@ -136,7 +137,7 @@ impl Entry {
 
     /// Where the bytes of some rows lie among all of them, the separator after each of them included.
     pub fn byte_range(&self, rows: Range<usize>) -> Range<usize> {
-        let start = |row: usize| if row == 0 { 0 } else { self.rows[row - 1].end + 1 };
+        let start = |row: usize| if row == 0 { 0 } else { self.ends[row - 1] + 1 };
         start(rows.start)..start(rows.end)
     }
 
@@ -212,7 +213,7 @@ impl Entry {
                 created_at: known.is_dated.then_some(known.created_at),
                 updated_at: Some(known.changed_at),
                 status: known.status.clone(),
-                bytes: lines.slice(self.byte_range(position..position).start..known.end),
+                bytes: lines.slice(self.byte_range(position..position).start..self.ends[position]),
             };
             NewRow { row, created_at: known.created_at, read_at: known.read_at, digest: known.digest }
         };
@@ -229,13 +230,14 @@ impl Entry {
                 + SHARED
                 + r.status.as_ref().map_or(0, |s| s.as_str().len() + SHARED)
         };
-        size_of::<Self>() + self.forms.weight(self.byte_len()) + self.rows.iter().map(row).sum::<usize>()
+        let rows: usize = self.rows.iter().map(row).sum();
+        size_of::<Self>() + self.forms.weight(self.byte_len()) + size_of_val(&*self.ends) + rows
     }
+}
 
-    /// Where each row ends among the bytes.
-    fn ends(&self) -> Vec<usize> {
-        self.rows.iter().map(|row| row.end).collect()
-    }
+/// Whether bytes have a line break. Looks at all of them, without a way out: so it is done many bytes at a time.
+fn breaks_lines(bytes: &[u8]) -> bool {
+    bytes.iter().fold(false, |any, &byte| any | (byte == b'\n') | (byte == b'\r'))
 }
 
 #[cfg(test)]

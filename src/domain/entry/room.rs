@@ -37,6 +37,8 @@ pub(super) enum Guest {
     Commas,
     /// Some of its rows, deflated apart.
     Piece,
+    /// What was made of its rows under some name: chosen fields, or what totals need of them.
+    Extract,
 }
 
 /// Tells one form that is kept from those that were in its place before.

@@ -2,7 +2,7 @@ use super::*;
 use crate::domain::{Span, Timestamp};
 
 /// An entry of rows of some 100 bytes, in a room of this many bytes.
-fn entry(rows: usize, room: &Arc<Room>) -> Arc<Entry> {
+pub(super) fn entry(rows: usize, room: &Arc<Room>) -> Arc<Entry> {
     let rows: Vec<NewRow> = (0..rows).map(new_row).collect();
     let entry = Arc::new(Entry::new(&rows));
     entry.live_within(room);
@@ -22,7 +22,7 @@ fn new_row(number: usize) -> NewRow {
     NewRow { row, created_at: at, read_at: at, digest: Digest(number as u128) }
 }
 
-fn room(bytes: u64) -> Arc<Room> {
+pub(super) fn room(bytes: u64) -> Arc<Room> {
     let room = Arc::new(Room::default());
     room.set_most(bytes);
     room

@@ -6,6 +6,7 @@
 //! from what is known, if that may be stale; left out, if the question is lenient; or ends the answer.
 
 mod behind;
+mod collect;
 mod failure;
 mod frame;
 mod settle;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use tokio::task::coop::consume_budget;
 use tokio::time::Instant;
 
+pub use collect::Gathered;
 pub(super) use frame::{Frame, Present};
 
 use self::frame::{Origin, Step};
@@ -26,7 +28,7 @@ use super::AskError;
 use super::ask::{AFTER_READING, STREAM_DEADLINE, is_lenient, urgency};
 use super::plan::{self, Item, Plan};
 use super::reading::Ended;
-use super::verdict::{Collected, Freshness, Missing, StaleReason, Verdict};
+use super::verdict::{Freshness, Missing, StaleReason, Verdict};
 use crate::domain::{EntrySlice, RowId, Span, Timestamp};
 
 /// How long an answer that may be stale waits for room in the budget.
@@ -226,37 +228,6 @@ impl Answer {
     /// so far before.
     pub fn verdict(&self) -> Verdict {
         self.tally.verdict()
-    }
-
-    /// Takes all rows.
-    ///
-    /// # Errors
-    /// As [`Engine::ask`](super::Engine::ask), and [`AskError::TooLarge`] as soon as the rows exceed `max_bytes`.
-    pub async fn collect(mut self, max_bytes: u64) -> Result<Collected, AskError> {
-        let deadline = self.frame.as_ref().and_then(|frame| frame.deadline);
-        let (mut slices, mut bytes) = (Vec::new(), 0u64);
-        let mut restarts = self.restarts;
-        loop {
-            let next = match deadline {
-                None => self.next().await,
-                Some(deadline) => match tokio::time::timeout_at(deadline, self.next()).await {
-                    Ok(next) => next,
-                    Err(_) => self.out_of_time().map(|()| None),
-                },
-            };
-            let next = next?;
-            if restarts != self.restarts {
-                (restarts, bytes) = (self.restarts, 0);
-                slices.clear();
-            }
-            let Some(slice) = next else { break };
-            bytes += slice.byte_len() as u64;
-            if bytes > max_bytes {
-                return Err(AskError::TooLarge { limit: max_bytes });
-            }
-            slices.push(slice);
-        }
-        Ok(Collected { slices, verdict: self.verdict() })
     }
 
     /// Leaves out what is not there at the deadline, if the question is lenient.

@@ -1,0 +1,162 @@
+//! What is made of an entry's rows on demand and kept beside it: chosen fields, table lines, the values that totals need.
+//!
+//! An extract belongs to its entry and is dropped with it. It is kept while there is room, as the other forms are.
+
+use std::any::Any;
+use std::io;
+use std::sync::Arc;
+
+use super::forms::{Forms, USUAL_RATIO};
+use super::{Entry, breaks_lines};
+
+/// Whether line breaks in rewritten rows stand between JSON tokens, where a space means the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LineBreaks {
+    /// Rows are JSON.
+    BetweenTokens,
+    /// Rows are text in which every byte counts, such as lines of a table.
+    InText,
+}
+
+impl Entry {
+    /// Whether [`extract`](Self::extract) has nothing to do.
+    pub fn has_extract(&self, name: &str) -> bool {
+        self.forms.has_extract(name)
+    }
+
+    /// The extract of this name: the one that is kept, or a new one, which is then kept if there is room. `make` gives it
+    /// and its weight in bytes. One name always stands for the same extract of the same type.
+    ///
+    /// # Errors
+    /// If `make` fails.
+    pub fn extract<T: Any + Send + Sync>(
+        self: &Arc<Self>,
+        name: &Arc<str>,
+        make: impl FnOnce() -> io::Result<(T, usize)>,
+    ) -> io::Result<Arc<T>> {
+        if let Some(kept) = self.forms.extract(name) {
+            return Ok(kept);
+        }
+        let (extract, bytes) = make()?;
+        let extract = Arc::new(extract);
+        self.forms.keep_extract(self, name, Arc::clone(&extract) as Arc<dyn Any + Send + Sync>, bytes);
+        Ok(extract)
+    }
+
+    /// Passes the bytes of every row to `read`, newest first.
+    ///
+    /// # Errors
+    /// If `read` fails, and as [`plain`](Self::plain).
+    pub fn each_row(&self, mut read: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+        let lines = self.forms.lines()?;
+        let mut start = 0;
+        for &end in &self.ends {
+            read(&lines[start..end])?;
+            start = end + 1;
+        }
+        Ok(())
+    }
+
+    /// The same rows in other words: `write` gets each row's bytes and appends what stands in their place.
+    ///
+    /// What is known of the rows stays, their digests too: they tell upstream's rows apart, in any words.
+    ///
+    /// # Errors
+    /// As [`each_row`](Self::each_row).
+    pub fn rewritten(
+        &self,
+        line_breaks: LineBreaks,
+        mut write: impl FnMut(&[u8], &mut Vec<u8>) -> io::Result<()>,
+    ) -> io::Result<Self> {
+        let mut bytes = Vec::new();
+        let mut ends = Vec::with_capacity(self.ends.len());
+        let mut has_line_breaks = false;
+        self.each_row(|row| {
+            let start = bytes.len();
+            write(row, &mut bytes)?;
+            has_line_breaks |= line_breaks == LineBreaks::BetweenTokens && breaks_lines(&bytes[start..]);
+            ends.push(bytes.len());
+            bytes.push(b'\n');
+            Ok(())
+        })?;
+        bytes.shrink_to_fit();
+        Ok(Self {
+            rows: Arc::clone(&self.rows),
+            ends: ends.into(),
+            has_line_breaks,
+            has_undated: self.has_undated,
+            digest: self.digest,
+            forms: Forms::of(bytes.into()),
+        })
+    }
+
+    /// The memory that rewritten rows take beside those that they were made of, once they are deflated as well.
+    pub fn rewritten_weight(&self) -> usize {
+        let plain = self.byte_len();
+        size_of::<Self>() + size_of_val(&*self.ends) + plain + plain / USUAL_RATIO
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{entry, room};
+    use super::*;
+    use crate::deflate::Separator;
+    use crate::domain::EntrySlice;
+
+    fn first_five(row: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
+        out.extend_from_slice(&row[..5]);
+        Ok(())
+    }
+
+    #[test]
+    fn an_extract_is_made_once_and_kept_while_there_is_room() {
+        let room = room(1 << 20);
+        let entry = entry(3, &room);
+        let name: Arc<str> = "count".into();
+        let before = room.stats().kept;
+        let first = entry.extract(&name, || Ok((entry.rows().len(), 100))).unwrap();
+        assert_eq!((*first, room.stats().kept - before), (3, 100));
+        let again =
+            entry.extract(&name, || Err::<(usize, usize), _>(io::Error::other("made twice"))).unwrap();
+        assert!(Arc::ptr_eq(&first, &again) && entry.has_extract(&name));
+        room.set_most(0);
+        assert!(!entry.has_extract(&name));
+        drop(entry);
+        assert_eq!(room.stats().kept, 0);
+    }
+
+    #[test]
+    fn an_entry_keeps_few_extracts_the_latest() {
+        let room = room(1 << 20);
+        let entry = entry(1, &room);
+        let names: Vec<Arc<str>> = (0..20).map(|number| format!("{number}").into()).collect();
+        names.iter().for_each(|name| drop(entry.extract(name, || Ok(((), 1))).unwrap()));
+        let kept: Vec<_> = names.iter().filter(|name| entry.has_extract(name)).map(|name| &**name).collect();
+        assert_eq!(kept, ["12", "13", "14", "15", "16", "17", "18", "19"]);
+    }
+
+    #[test]
+    fn rewritten_rows_keep_their_places_and_digests() {
+        let entry = entry(20, &room(1 << 20));
+        let short = Arc::new(entry.rewritten(LineBreaks::BetweenTokens, first_five).unwrap());
+        assert_eq!(&short.plain(Separator::Line).unwrap()[..12], b"{\"id\"\n{\"id\"\n");
+        let some = |entry: &Arc<Entry>| EntrySlice::all(Arc::clone(entry), 3..7).unwrap();
+        assert_eq!((some(&short).byte_len(), some(&short).len()), (24, 4));
+        assert_eq!(some(&short).digest(), some(&entry).digest());
+        assert_eq!(short.digest(), entry.digest());
+        let deflated = short.deflated().unwrap();
+        assert_eq!(deflated.inflate().unwrap(), short.plain(Separator::Line).unwrap());
+    }
+
+    #[test]
+    fn only_line_breaks_between_tokens_may_become_spaces() {
+        let entry = entry(2, &room(1 << 20));
+        let broken = |_: &[u8], out: &mut Vec<u8>| {
+            out.extend_from_slice(b"a\nb");
+            Ok(())
+        };
+        let has_breaks = |kind| entry.rewritten(kind, broken).unwrap().has_line_breaks();
+        assert!(has_breaks(LineBreaks::BetweenTokens) && !has_breaks(LineBreaks::InText));
+    }
+}
