@@ -26,6 +26,7 @@ DIRECTIVES = {
     "proxy-connect-timeout": "proxy_connect_timeout $s;",
     "proxy-read-timeout": "proxy_read_timeout $s;",
     "proxy-next-upstream": "proxy_next_upstream $;",
+    "proxy-body-size": "client_max_body_size $;",
 }
 
 
@@ -141,6 +142,14 @@ def test_a_stream_comes_through_row_by_row(nginx, gateway, upstream):
 @pytest.mark.long
 def test_a_stream_of_five_minutes_comes_through_row_by_row(nginx, gateway, upstream):
     stream_through(nginx, gateway, upstream, weeks=300, latency=1.0)
+
+
+def test_a_large_forwarded_upload_passes(nginx, gateway, simulator):
+    program = gateway(simulator("--agents", "1", "--executions", "1").url)
+    headers = {"Authorization": f"Bearer {KEY}"}
+    url = f"{nginx(program.url)}/batches"
+    # nginx refuses bodies over 1 MB by default; the simulator has no such path.
+    assert requests.post(url, data=b"x" * (5 << 20), headers=headers, timeout=30).status_code != 413
 
 
 def test_an_agent_comes_to_the_same_replica(nginx, gateway, upstream):
