@@ -11,8 +11,8 @@ use crate::cache::MokaStore;
 use crate::clock::SteadyClock;
 use crate::config::{self, Keys, Serve};
 use crate::engine::{Clock, Engine, EngineSettings};
-use crate::http::auth::Doors;
-use crate::http::{self as face, AdminApp, App, Forwarded, HttpSettings, Observer};
+use crate::http::auth::Authenticator;
+use crate::http::{self as renderer, AdminApp, App, Forwarded, HttpSettings, Observer};
 use crate::shutdown::Shutdown;
 use crate::telemetry::{
     Answered, Breaker, CacheReadings, GateReadings, Metrics, Readings, RequestWatch, Tracer,
@@ -48,9 +48,11 @@ pub fn assemble(settings: &Serve, tracer: &Tracer, shutdown: &Shutdown) -> Resul
     let watch = RequestWatch::new(tracer.clone());
     // One for both: the difference to upstream's clock says nothing on another.
     let clock = SteadyClock::from_wall();
-    let (upstream, doors) = match (upstream_settings(settings), doors(settings)) {
-        (Ok(upstream), Ok(doors)) => (upstream, doors),
-        (upstream, doors) => return Err(upstream.err().into_iter().chain(doors.err()).flatten().collect()),
+    let (upstream, authenticator) = match (upstream_settings(settings), authenticator(settings)) {
+        (Ok(upstream), Ok(authenticator)) => (upstream, authenticator),
+        (upstream, authenticator) => {
+            return Err(upstream.err().into_iter().chain(authenticator.err()).flatten().collect());
+        }
     };
     let say = |error: &dyn std::fmt::Display| vec![error.to_string()];
     let forwarder = Forwarder::new(&upstream).map_err(|error| say(&error))?;
@@ -107,7 +109,7 @@ pub fn assemble(settings: &Serve, tracer: &Tracer, shutdown: &Shutdown) -> Resul
     let http_settings = http_settings(settings)?;
     let forwarded = Forwarded::new(settings.upstream.forwarding, Arc::new(forwarder), forwarded_bytes);
     let forwarded = Arc::new(forwarded);
-    let app = App::new(Arc::clone(&engine), doors, http_settings, shutdown.clone(), observer);
+    let app = App::new(Arc::clone(&engine), authenticator, http_settings, shutdown.clone(), observer);
     let app = Arc::new(app.with_forwarded(Arc::clone(&forwarded)));
     let _ = questions.set(Arc::clone(&app));
     let render_metrics = Arc::new(move |exposition| metrics.render(exposition));
@@ -118,7 +120,7 @@ pub fn assemble(settings: &Serve, tracer: &Tracer, shutdown: &Shutdown) -> Resul
         forwarded: Some(forwarded),
         render_metrics,
     };
-    Ok(Gateway { public: face::public(app), admin: face::admin(Arc::new(admin)), vitals })
+    Ok(Gateway { public: renderer::public(app), admin: renderer::admin(Arc::new(admin)), vitals })
 }
 
 fn upstream_settings(settings: &Serve) -> Result<UpstreamSettings, Vec<String>> {
@@ -144,10 +146,10 @@ fn upstream_settings(settings: &Serve) -> Result<UpstreamSettings, Vec<String>> 
     Ok(upstream)
 }
 
-fn doors(settings: &Serve) -> Result<Doors, Vec<String>> {
+fn authenticator(settings: &Serve) -> Result<Authenticator, Vec<String>> {
     match &settings.upstream.keys {
-        Keys::PassedThrough => Ok(Doors::pass_through()),
-        Keys::Held { key_file, tokens_file } => Doors::held(key_file, tokens_file),
+        Keys::PassedThrough => Ok(Authenticator::pass_through()),
+        Keys::Held { key_file, tokens_file } => Authenticator::held(key_file, tokens_file),
     }
 }
 

@@ -9,19 +9,19 @@
 //! A gzip body is always **one** member: several, one after another, are legal (RFC 1952 section 2.2), but curl fails on
 //! them, and httpx and Chromium stop after the first without a word.
 
+mod compression_pool;
 mod framing;
 mod member;
 mod packed;
 mod part;
-mod workbench;
 
+pub use compression_pool::CompressionPool;
 pub use framing::Framing;
 #[cfg(test)]
 pub(crate) use framing::tests::whole as whole_slice;
 pub use member::Member;
 pub use packed::Packed;
 pub use part::{Part, RowsPart};
-pub use workbench::Workbench;
 
 /// A content coding (RFC 9110 section 8.4.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

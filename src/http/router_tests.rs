@@ -8,7 +8,7 @@ use http_body_util::BodyExt;
 use tower::ServiceExt;
 
 use super::*;
-use crate::http::auth::Doors;
+use crate::http::auth::Authenticator;
 use crate::http::testing::{BAD_KEY, RELAYED, ROWS, engine};
 use crate::http::{HttpSettings, Observer};
 use crate::shutdown::Shutdown;
@@ -23,7 +23,13 @@ fn app_until(shutdown: Shutdown) -> Router {
         max_questions: 1,
         cors_origins: Vec::new(),
     };
-    public(Arc::new(App::new(engine(&shutdown), Doors::pass_through(), settings, shutdown, observer(|_| {}))))
+    public(Arc::new(App::new(
+        engine(&shutdown),
+        Authenticator::pass_through(),
+        settings,
+        shutdown,
+        observer(|_| {}),
+    )))
 }
 
 fn app(
@@ -40,7 +46,7 @@ fn app(
     let shutdown = Shutdown::default();
     public(Arc::new(App::new(
         engine(&shutdown),
-        Doors::pass_through(),
+        Authenticator::pass_through(),
         settings,
         shutdown,
         observer(observe),

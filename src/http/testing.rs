@@ -48,12 +48,18 @@ pub(super) fn engine(shutdown: &Shutdown) -> Arc<Engine> {
         relay_bytes: 1 << 20,
     };
     let clock = Clock::showing(instant("2026-01-03T00:00:00Z"));
-    Arc::new(Engine::new(settings, Arc::new(Script), Arc::new(Shelf::default()), clock, shutdown.clone()))
+    Arc::new(Engine::new(
+        settings,
+        Arc::new(ScriptedSource),
+        Arc::new(Shelf::default()),
+        clock,
+        shutdown.clone(),
+    ))
 }
 
-struct Script;
+struct ScriptedSource;
 
-impl Script {
+impl ScriptedSource {
     fn admit(credential: &Credential) -> Result<(), SourceError> {
         if credential.expose_key() == BAD_KEY {
             let words = UpstreamWords { status: 403, message: "Forbidden".to_owned() };
@@ -73,7 +79,7 @@ impl Script {
     }
 }
 
-impl Source for Script {
+impl Source for ScriptedSource {
     fn page<'a>(
         &'a self,
         subject: &'a Subject,

@@ -15,11 +15,11 @@ const INLINE_BELOW: usize = 16 * 1024;
 ///
 /// What needs neither is done at once.
 #[derive(Clone, Debug)]
-pub struct Workbench {
+pub struct CompressionPool {
     places: Arc<Semaphore>,
 }
 
-impl Workbench {
+impl CompressionPool {
     /// With this many places; more than there are cores gain nothing.
     pub fn new(places: NonZeroUsize) -> Self {
         Self { places: Arc::new(Semaphore::new(places.get())) }
