@@ -2,14 +2,13 @@
 
 use std::num::NonZeroUsize;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use axum::Router;
 use http::HeaderValue;
 
 use crate::cache::MokaStore;
 use crate::clock::SteadyClock;
-use crate::config::{self, Keys, Serve};
+use crate::config::{Keys, Serve};
 use crate::engine::{Clock, Engine, EngineSettings};
 use crate::http::auth::Authenticator;
 use crate::http::{self as renderer, AdminApp, App, Forwarded, HttpSettings, Observer};
@@ -64,7 +63,7 @@ pub fn assemble(settings: &Serve, tracer: &Tracer, shutdown: &Shutdown) -> Resul
     let capacity = settings.cache_bytes - other_bytes;
     let store = Arc::new(MokaStore::new(capacity));
     let engine = Arc::new(Engine::new(
-        engine_settings(&settings.reading, settings.budget.patience, relay_bytes),
+        engine_settings(settings, relay_bytes),
         Arc::<Upstream>::clone(&upstream),
         Arc::<MokaStore>::clone(&store),
         Clock::of(clock),
@@ -81,6 +80,7 @@ pub fn assemble(settings: &Serve, tracer: &Tracer, shutdown: &Shutdown) -> Resul
             Readings {
                 questions: questions.get().map_or(0, |app| app.questions_under_way()),
                 waiting_bytes: questions.get().map_or(0, |app| app.waiting_bytes()),
+                response_bytes: engine.response_bytes(),
                 tasks: shutdown.running(),
                 scopes: engine.scopes(),
                 repairs: engine.repairs(),
@@ -153,14 +153,11 @@ fn authenticator(settings: &Serve) -> Result<Authenticator, Vec<String>> {
     }
 }
 
-const fn engine_settings(
-    reading: &config::ReadSettings,
-    budget_patience: Duration,
-    relay_bytes: u64,
-) -> EngineSettings {
+const fn engine_settings(settings: &Serve, relay_bytes: u64) -> EngineSettings {
+    let reading = &settings.reading;
     EngineSettings {
         fan_out: reading.fan_out,
-        budget_patience,
+        budget_patience: settings.budget.patience,
         window: reading.window,
         history_start: reading.history_start,
         live_ttl: reading.live_ttl,
@@ -170,6 +167,8 @@ const fn engine_settings(
         commit_lag: reading.commit_lag,
         stale_while_revalidate: reading.stale_while_revalidate,
         stale_if_error: reading.stale_if_error,
+        // As much as the documented memory limit leaves to them beside the cache.
+        response_bytes: settings.answers.max_json_bytes,
         relay_bytes,
     }
 }

@@ -93,6 +93,15 @@ impl Packed {
         }
     }
 
+    /// How many bytes it holds that are no entry's.
+    pub fn own_len(&self) -> usize {
+        match &self.0 {
+            Form::Stored(bytes) | Form::Own { blocks: bytes, .. } => bytes.len(),
+            Form::Rows { rows: Kept::Whole(..), .. } => 0,
+            Form::Rows { rows: Kept::Piece(deflated), .. } => deflated.deflated_len(),
+        }
+    }
+
     /// Whether it is nothing.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

@@ -20,7 +20,7 @@ use super::params::invalid;
 use super::places::ResponsePlace;
 use super::prefer::{Prefer, directives};
 use super::present::{self, Etag, HeaderState, Storable, TOTAL_COUNT};
-use super::problem::{Code, ErrorStyle, Problem};
+use super::problem::{ErrorRenderer, ErrorStyle, Problem};
 use super::question::{AllParams, EndRecord, Format};
 use crate::encode::{Coding, CompressionPool, Framing};
 use crate::engine::{Answer, Collected, Question, ResponseMode, Tolerance, Verdict};
@@ -144,7 +144,7 @@ impl AllRequest {
         authorized: &AuthorizedRequest,
         place: ResponsePlace,
     ) -> Result<Response, Problem> {
-        let Collected { slices, verdict } = collected;
+        let Collected { slices, verdict, held } = collected;
         let (framing, last_line) = match (self.media.format, self.params.end_record) {
             (Format::Json, _) => (envelope(authorized.agent, &verdict, authorized.renderer), Bytes::new()),
             (Format::Ndjson, EndRecord::Absent) => (Framing::Ndjson, Bytes::new()),
@@ -166,8 +166,16 @@ impl AllRequest {
         if self.parts.method != Method::HEAD {
             authorized.request_log.add_rows(verdict.count);
         }
-        let whole = WholeBody::new(framing, slices, last_line);
-        write_whole(compression_pool, whole, self.codings, &self.parts.method, place, response).await
+        let whole = WholeBody::new(framing, slices, last_line, held);
+        write_whole(
+            compression_pool,
+            whole,
+            self.codings,
+            (authorized.renderer, &self.parts.method),
+            place,
+            response,
+        )
+        .await
     }
 
     fn stream(
@@ -220,7 +228,7 @@ pub(super) async fn write_whole(
     compression_pool: &CompressionPool,
     whole: WholeBody,
     codings: Codings,
-    method: &Method,
+    (renderer, method): (ErrorRenderer, &Method),
     place: ResponsePlace,
     mut response: Response,
 ) -> Result<Response, Problem> {
@@ -230,9 +238,7 @@ pub(super) async fn write_whole(
         Coding::Identity if method == Method::HEAD => (whole.len(), Body::empty()),
         Coding::Identity => (whole.len(), whole.plain(compression_pool, place)),
         Coding::Gzip => {
-            let packed = whole.packed(compression_pool).await;
-            // The only way to fail is that the runtime ends.
-            let packed = packed.map_err(|e| Problem::new(Code::ShuttingDown, e.to_string()))?;
+            let packed = whole.packed(compression_pool).await.map_err(|e| renderer.problem(&e))?;
             let length = packed.len();
             (length, if method == Method::HEAD { Body::empty() } else { packed.body(place) })
         }

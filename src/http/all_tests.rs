@@ -8,7 +8,7 @@ use http_body_util::BodyExt;
 use super::*;
 use crate::domain::{AgentId, Credential, CredentialId, Digest, Span, Timestamp};
 use crate::encode::whole_slice;
-use crate::engine::{AskError, CacheReport, Freshness, Missing};
+use crate::engine::{AskError, CacheReport, Freshness, HeldMemory, Missing};
 use crate::http::access_log::RequestLog;
 use crate::http::problem::{ErrorRenderer, KeyOwner};
 use crate::telemetry::Trace;
@@ -47,7 +47,11 @@ fn verdict(count: u64) -> Verdict {
 }
 
 fn two_rows() -> Collected {
-    Collected { slices: vec![whole_slice(&["{\"id\":\"a\"}", "{\"id\":\"b\"}"])], verdict: verdict(2) }
+    Collected {
+        slices: vec![whole_slice(&["{\"id\":\"a\"}", "{\"id\":\"b\"}"])],
+        verdict: verdict(2),
+        held: HeldMemory::default(),
+    }
 }
 
 fn place() -> ResponsePlace {
@@ -116,7 +120,8 @@ async fn head_says_the_same_and_sends_nothing() {
 async fn a_large_document_is_one_gzip_member_of_known_length() {
     use std::io::Read;
     let row = format!("{{\"id\":\"{}\"}}", "x".repeat(4000));
-    let collected = || Collected { slices: vec![whole_slice(&[&row])], verdict: verdict(1) };
+    let collected =
+        || Collected { slices: vec![whole_slice(&[&row])], verdict: verdict(1), held: HeldMemory::default() };
     let plain = text(whole(get("", &[]), collected()).await).await;
     let response = whole(get("", &[("accept-encoding", "gzip")]), collected()).await;
     assert_eq!(header_text(response.headers(), "content-encoding"), Some("gzip"));

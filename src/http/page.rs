@@ -111,7 +111,15 @@ impl ReadyPage {
             authorized.request_log.add_rows(self.rows);
         }
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        write_whole(&app.compression_pool, self.whole, codings, &parts.method, place, response).await
+        write_whole(
+            &app.compression_pool,
+            self.whole,
+            codings,
+            (authorized.renderer, &parts.method),
+            place,
+            response,
+        )
+        .await
     }
 }
 
@@ -231,7 +239,12 @@ impl Cut {
             // The total is in the envelope, so it belongs to what the validator tells apart.
             etag: Etag::of(digest, total),
             rows: slices.iter().map(|slice| slice.len() as u64).sum(),
-            whole: WholeBody::new(page_envelope(self.number, self.size, total), slices, Bytes::new()),
+            whole: WholeBody::new(
+                page_envelope(self.number, self.size, total),
+                slices,
+                Bytes::new(),
+                history.held,
+            ),
             freshness: history.verdict.freshness,
             report: history.verdict.report,
         })

@@ -45,6 +45,7 @@ pub(super) fn engine(shutdown: &Shutdown) -> Arc<Engine> {
         commit_lag: Duration::from_secs(10),
         stale_while_revalidate: Duration::ZERO,
         stale_if_error: Duration::ZERO,
+        response_bytes: 64 << 20,
         relay_bytes: 1 << 20,
     };
     let clock = Clock::showing(instant("2026-01-03T00:00:00Z"));

@@ -15,6 +15,8 @@ pub struct Readings {
     pub questions: usize,
     /// Bytes of bodies that no socket has taken yet.
     pub waiting_bytes: u64,
+    /// Memory of collected responses under way, each entry counted once.
+    pub response_bytes: u64,
     /// Tasks that the drain would wait for.
     pub tasks: usize,
     /// Scopes whose coverage is known.
@@ -117,8 +119,18 @@ impl fmt::Debug for ReadingsCollector {
 #[expect(clippy::cast_precision_loss, reason = "metrics are floating point by their format")]
 impl Collector for ReadingsCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let Readings { questions, waiting_bytes, tasks, scopes, repairs, stretch, cache, gate, upstream } =
-            (self.read)();
+        let Readings {
+            questions,
+            waiting_bytes,
+            response_bytes,
+            tasks,
+            scopes,
+            repairs,
+            stretch,
+            cache,
+            gate,
+            upstream,
+        } = (self.read)();
         let mut gauge = |name: &str, help: &str, value: f64| {
             let gauge = ConstGauge::new(value);
             let metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
@@ -126,6 +138,11 @@ impl Collector for ReadingsCollector {
         };
         gauge("fanfold_questions", "Answers under way", questions as f64)?;
         gauge("fanfold_waiting_bytes", "Bytes of bodies that no socket has taken yet", waiting_bytes as f64)?;
+        gauge(
+            "fanfold_response_bytes",
+            "Memory that responses hold which are made up in full before they are sent",
+            response_bytes as f64,
+        )?;
         gauge("fanfold_tasks", "Tasks that a drain waits for", tasks as f64)?;
         gauge("fanfold_scopes", "Scopes whose coverage is known", scopes as f64)?;
         gauge(

@@ -131,6 +131,7 @@ fn engine() -> Arc<Engine> {
         commit_lag: Duration::ZERO,
         stale_while_revalidate: Duration::ZERO,
         stale_if_error: Duration::ZERO,
+        response_bytes: 64 << 20,
         relay_bytes: 0,
     };
     let (source, store) = (Arc::new(Nothing), Arc::new(Nothing));

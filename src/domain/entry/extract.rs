@@ -7,7 +7,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::forms::{Forms, USUAL_RATIO};
-use super::{Entry, breaks_lines};
+use super::{Entry, Holders, breaks_lines};
 
 /// Whether line breaks in rewritten rows stand between JSON tokens, where a space means the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +87,7 @@ impl Entry {
             has_undated: self.has_undated,
             digest: self.digest,
             forms: Forms::of(bytes.into()),
+            holders: Holders::default(),
         })
     }
 

@@ -7,6 +7,7 @@ mod endings;
 mod hard_walks;
 mod keys;
 mod leaving;
+mod memory;
 mod model;
 mod moving_lists;
 mod odd_lists;
@@ -67,6 +68,7 @@ fn settings() -> EngineSettings {
         commit_lag: 10 * SECOND,
         stale_while_revalidate: Duration::ZERO,
         stale_if_error: Duration::ZERO,
+        response_bytes: 64 << 20,
         relay_bytes: 1 << 20,
     }
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::missing;
 use crate::domain::{AgentId, EntrySlice};
 use crate::encode::{CHUNK, CompressionPool, Framing, Member, Packed, Part};
-use crate::engine::Verdict;
+use crate::engine::{AskError, HeldMemory, Verdict};
 use crate::http::places::ResponsePlace;
 use crate::http::problem::ErrorRenderer;
 
@@ -19,17 +19,23 @@ pub(crate) struct WholeBody {
     framing: Framing,
     slices: Vec<EntrySlice>,
     last_line: Bytes,
+    held: HeldMemory,
 }
 
 impl WholeBody {
-    /// These rows in this framing; `last_line` for NDJSON.
-    pub(crate) const fn new(framing: Framing, slices: Vec<EntrySlice>, last_line: Bytes) -> Self {
-        Self { framing, slices, last_line }
+    /// These rows, and the memory that they hold, in this framing; `last_line` for NDJSON.
+    pub(crate) const fn new(
+        framing: Framing,
+        slices: Vec<EntrySlice>,
+        last_line: Bytes,
+        held: HeldMemory,
+    ) -> Self {
+        Self { framing, slices, last_line, held }
     }
 
     /// Bytes as they are.
-    pub(crate) const fn verbatim(bytes: Bytes) -> Self {
-        Self { framing: Framing::Ndjson, slices: Vec::new(), last_line: bytes }
+    pub(crate) fn verbatim(bytes: Bytes) -> Self {
+        Self::new(Framing::Ndjson, Vec::new(), bytes, HeldMemory::default())
     }
 
     /// The length in bytes, uncompressed.
@@ -40,36 +46,44 @@ impl WholeBody {
 
     /// The body as it is, laid out chunk by chunk as it is read. Holds the answer's place until it is dropped.
     pub(crate) fn plain(self, compression_pool: &CompressionPool, place: ResponsePlace) -> Body {
-        let state = (self.groups(), compression_pool.clone(), place);
-        let chunks = stream::try_unfold(state, async |(mut groups, compression_pool, place)| {
+        let (groups, held) = self.groups();
+        let state = (groups, compression_pool.clone(), (place, held));
+        let chunks = stream::try_unfold(state, async |(mut groups, compression_pool, kept)| {
             let Some(parts) = groups.next() else { return Ok(None) };
             let chunks = compression_pool.plain(parts).await?;
             Ok::<_, io::Error>(Some((
                 stream::iter(chunks.into_iter().map(Ok::<_, io::Error>)),
-                (groups, compression_pool, place),
+                (groups, compression_pool, kept),
             )))
         });
         Body::from_stream(chunks.try_flatten())
     }
 
     /// The body as a gzip member, ready to be sent: only what is not held deflated is deflated now.
-    pub(crate) async fn packed(self, compression_pool: &CompressionPool) -> io::Result<PackedWhole> {
+    ///
+    /// # Errors
+    /// If the runtime ends, or there is no memory for what is deflated for this body alone.
+    pub(crate) async fn packed(self, compression_pool: &CompressionPool) -> Result<PackedWhole, AskError> {
         let mut packed = Vec::with_capacity(self.slices.len() + 2);
-        for parts in self.groups() {
-            packed.extend(compression_pool.pack(parts).await?);
+        let (groups, mut held) = self.groups();
+        for parts in groups {
+            let parts = compression_pool.pack(parts).await.map_err(|_| AskError::ShuttingDown)?;
+            let own: usize = parts.iter().map(Packed::own_len).sum();
+            held.hold_alone(own as u64).map_err(AskError::NoMemory)?;
+            packed.extend(parts);
         }
-        Ok(PackedWhole(packed))
+        Ok(PackedWhole { parts: packed, held })
     }
 
-    fn groups(self) -> Groups {
-        let Self { framing, slices, last_line } = self;
+    fn groups(self) -> (Groups, HeldMemory) {
+        let Self { framing, slices, last_line, held } = self;
         let text = |bytes: Bytes| (!bytes.is_empty()).then_some(Part::Text(bytes));
         let (begin, finish) = (text(framing.begin()), text(framing.finish(last_line)));
         let last = slices.len().saturating_sub(1);
         let rows = slices.into_iter().enumerate().map(|(number, slice)| {
             if number == last { framing.last_rows(slice) } else { framing.rows(slice) }
         });
-        Groups(begin.into_iter().chain(rows).chain(finish).collect::<Vec<_>>().into_iter())
+        (Groups(begin.into_iter().chain(rows).chain(finish).collect::<Vec<_>>().into_iter()), held)
     }
 }
 
@@ -94,26 +108,31 @@ impl Iterator for Groups {
 
 /// A whole body, ready to be sent as one gzip member.
 #[derive(Debug)]
-pub(crate) struct PackedWhole(Vec<Packed>);
+pub(crate) struct PackedWhole {
+    parts: Vec<Packed>,
+    held: HeldMemory,
+}
 
 impl PackedWhole {
     /// The length in bytes.
     pub(crate) fn len(&self) -> u64 {
-        self.0.iter().map(|packed| packed.len() as u64).sum::<u64>() + Member::AROUND as u64
+        self.parts.iter().map(|packed| packed.len() as u64).sum::<u64>() + Member::AROUND as u64
     }
 
     /// The body, put together chunk by chunk as it is read. Holds the answer's place until it is dropped.
     pub(crate) fn body(self, place: ResponsePlace) -> Body {
-        let chunks = self.chunks().map(move |chunk| {
-            let _held = &place;
+        let (chunks, held) = self.chunks();
+        let kept = (place, held);
+        let chunks = chunks.map(move |chunk| {
+            let _kept = &kept;
             Ok::<_, io::Error>(chunk)
         });
         Body::from_stream(stream::iter(chunks))
     }
 
-    fn chunks(self) -> impl Iterator<Item = Bytes> + Send {
-        let (mut parts, mut member) = (self.0.into_iter(), Some(Member::new()));
-        std::iter::from_fn(move || {
+    fn chunks(self) -> (impl Iterator<Item = Bytes> + Send, HeldMemory) {
+        let (mut parts, mut member) = (self.parts.into_iter(), Some(Member::new()));
+        let chunks = std::iter::from_fn(move || {
             while let Some(open) = &mut member {
                 match parts.next() {
                     Some(part) => open.put(&part),
@@ -124,8 +143,8 @@ impl PackedWhole {
                 }
             }
             None
-        })
-        .flatten()
+        });
+        (chunks.flatten(), self.held)
     }
 }
 
@@ -204,7 +223,12 @@ mod tests {
     #[tokio::test]
     async fn a_page_says_whether_more_follow() {
         let head = |number, size, total| {
-            plain(WholeBody::new(page_envelope(number, size, total), vec![], Bytes::new()))
+            plain(WholeBody::new(
+                page_envelope(number, size, total),
+                vec![],
+                Bytes::new(),
+                HeldMemory::default(),
+            ))
         };
         assert_eq!(
             head(2, 20, 41).await,
@@ -217,17 +241,26 @@ mod tests {
     #[tokio::test]
     async fn the_length_is_that_of_what_is_sent() {
         for framing in [page_envelope(1, 1, 1), Framing::Ndjson] {
-            let whole = || WholeBody::new(framing.clone(), long_rows(), Bytes::from_static(b"{}\n"));
+            let whole = || {
+                WholeBody::new(
+                    framing.clone(),
+                    long_rows(),
+                    Bytes::from_static(b"{}\n"),
+                    HeldMemory::default(),
+                )
+            };
             assert_eq!(whole().len(), plain(whole()).await.len() as u64);
             let packed = whole().packed(&compression_pool()).await.unwrap();
             let length = packed.len();
-            assert_eq!(length, packed.chunks().map(|chunk| chunk.len() as u64).sum::<u64>());
+            assert_eq!(length, packed.chunks().0.map(|chunk| chunk.len() as u64).sum::<u64>());
         }
     }
 
     #[tokio::test]
     async fn chunks_are_large_and_memory_is_bounded_by_one() {
-        let groups = WholeBody::new(page_envelope(1, 1, 1), long_rows(), Bytes::new()).groups();
+        let groups = WholeBody::new(page_envelope(1, 1, 1), long_rows(), Bytes::new(), HeldMemory::default())
+            .groups()
+            .0;
         let lengths: Vec<usize> = groups.map(|parts| parts.iter().map(Part::len).sum()).collect();
         assert!(lengths.len() > 2, "{lengths:?}");
         assert!(lengths.iter().all(|&length| length < 2 * CHUNK), "{lengths:?}");
@@ -235,8 +268,9 @@ mod tests {
 
     #[tokio::test]
     async fn packed_it_says_the_same() {
-        let whole = || WholeBody::new(page_envelope(1, 1, 1), long_rows(), Bytes::new());
-        let wire = whole().packed(&compression_pool()).await.unwrap().chunks().collect::<Vec<_>>().concat();
+        let whole =
+            || WholeBody::new(page_envelope(1, 1, 1), long_rows(), Bytes::new(), HeldMemory::default());
+        let wire = whole().packed(&compression_pool()).await.unwrap().chunks().0.collect::<Vec<_>>().concat();
         let mut read = Vec::new();
         flate2::read::GzDecoder::new(&wire[..]).read_to_end(&mut read).unwrap();
         assert!(read == plain(whole()).await);

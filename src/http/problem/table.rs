@@ -1,7 +1,7 @@
 use http::StatusCode;
 
 use super::{Code, Problem, Progress};
-use crate::engine::AskError;
+use crate::engine::{AskError, MemoryLimit};
 use crate::source::{SourceError, UpstreamWords};
 
 /// Turns errors into problem documents. The same error has a different status on another path or with another key.
@@ -54,6 +54,7 @@ impl ErrorRenderer {
                 Code::AnswerTooLarge,
                 format!("{error}: ask for it as NDJSON (`format=ndjson`), or narrow `from` and `to`"),
             ),
+            AskError::NoMemory(limit) => memory_problem(*limit),
             AskError::NotCached => {
                 Problem::new(Code::NotCached, "not everything is known, and `only-if-cached` forbids reading")
             }
@@ -94,6 +95,24 @@ impl ErrorRenderer {
             ErrorStyle::Own => StatusSource::Codes,
             ErrorStyle::Upstreams => StatusSource::Upstreams,
         }
+    }
+}
+
+fn memory_problem(limit: MemoryLimit) -> Problem {
+    const ADVICE: &str = "ask for it as NDJSON (`format=ndjson`), or narrow `from` and `to`";
+    match limit {
+        MemoryLimit::AllTaken(most) => Problem::new(
+            Code::Overloaded,
+            format!("collected responses under way hold {most} bytes of memory, which is the most they may"),
+        ),
+        MemoryLimit::ShareTaken(share) => Problem::new(
+            Code::RateLimited,
+            format!("this caller's collected responses hold its share of the memory for them, {share} bytes"),
+        ),
+        MemoryLimit::TooLarge(most) => Problem::new(
+            Code::AnswerTooLarge,
+            format!("the answer takes more than {most} bytes of memory: {ADVICE}"),
+        ),
     }
 }
 
