@@ -14,12 +14,12 @@ use crate::http::auth::Authenticator;
 use crate::http::{self as renderer, AdminApp, App, Forwarded, HttpSettings, Observer};
 use crate::shutdown::Shutdown;
 use crate::telemetry::{
-    Answered, Breaker, CacheReadings, GateReadings, Metrics, Readings, RequestWatch, Tracer,
+    Answered, BreakerReading, CacheReadings, GateReadings, Metrics, Readings, RequestWatch, Tracer,
     UpstreamReadings, Vitals,
 };
 use crate::upstream::forward::Forwarder;
 use crate::upstream::{
-    BaseUrl, BreakerState, Dates, PlainHttp, RequestOutcome, Upstream, UpstreamSettings, UpstreamStats,
+    BaseUrl, BreakerState, DateParams, PlainHttp, RequestOutcome, Upstream, UpstreamSettings, UpstreamStats,
 };
 
 /// The part of the cache that is for upstream's own pages, apart from coverage.
@@ -141,7 +141,7 @@ fn upstream_settings(settings: &Serve) -> Result<UpstreamSettings, Vec<String>> 
         rate_scope: budget.scope,
         concurrency: NonZeroUsize::new(budget.concurrency).unwrap_or(NonZeroUsize::MIN),
         refresh_reserve: budget.refresh_reserve,
-        dates: if settings.reading.window.is_some() { Dates::Sent } else { Dates::LeftOut },
+        dates: if settings.reading.window.is_some() { DateParams::Sent } else { DateParams::LeftOut },
     };
     Ok(upstream)
 }
@@ -193,12 +193,12 @@ fn gate_readings(upstream: &UpstreamStats) -> GateReadings {
         slowed_agents: gate.slowed_agents,
         held: [gate.held.largest, gate.held.others, gate.held.unproven],
         budget_left: gate.budget_left,
-        pace: gate.pace,
+        rate_share: gate.rate_share,
         paused_for: gate.paused_for,
         breaker: match gate.breaker {
-            BreakerState::Closed => Breaker::Closed,
-            BreakerState::Probing => Breaker::Probing,
-            BreakerState::Open => Breaker::Open,
+            BreakerState::Closed => BreakerReading::Closed,
+            BreakerState::Probing => BreakerReading::Probing,
+            BreakerState::Open => BreakerReading::Open,
         },
     }
 }
@@ -208,7 +208,7 @@ fn upstream_readings(upstream: &UpstreamStats) -> UpstreamReadings {
     UpstreamReadings {
         requests: requests.collect(),
         retries: upstream.retries,
-        turned_away: upstream.turned_away,
+        rejected: upstream.rejected,
         malformed: upstream.malformed,
         body_bytes: upstream.body_bytes,
         page_bytes: upstream.page_bytes,

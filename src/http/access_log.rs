@@ -28,7 +28,7 @@ use super::problem::{Code, Problem};
 use super::question::Format;
 use crate::domain::AgentId;
 use crate::engine::{CacheReport, Verdict};
-use crate::telemetry::{AnswerSpan, Begun, Ending, HeldBytes, Trace, Tracer};
+use crate::telemetry::{AnswerSpan, Begun, BodyEnding, HeldBytes, Trace, Tracer};
 
 /// The logged status when the client leaves before there is a response, as nginx writes it.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
@@ -177,7 +177,7 @@ pub(super) async fn middleware(
         status: CLIENT_CLOSED_REQUEST,
         length: None,
         bytes: 0,
-        ending: Ending::Left,
+        ending: BodyEnding::Left,
     };
 
     let mut response = match AssertUnwindSafe(next.run(request)).catch_unwind().await {
@@ -206,7 +206,7 @@ pub(super) async fn middleware(
         headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok()).or(known_length);
     (record.status, record.length) = (status, length);
     if is_head {
-        record.ending = Ending::Whole;
+        record.ending = BodyEnding::Whole;
     }
     response.map(|inner| Body::new(CountedBody::new(inner, record)))
 }
@@ -327,7 +327,7 @@ mod tests {
         let response = router.oneshot(request()).await.unwrap();
         assert!(response.into_body().collect().await.is_err());
         let seen = seen.lock().unwrap();
-        assert_eq!((seen.len(), seen[0].bytes, seen[0].ending), (1, 1, Ending::Broken));
+        assert_eq!((seen.len(), seen[0].bytes, seen[0].ending), (1, 1, BodyEnding::Broken));
     }
 
     #[tokio::test]
@@ -340,7 +340,7 @@ mod tests {
             assert!(seen.lock().unwrap().is_empty());
         }
         let seen = seen.lock().unwrap();
-        assert_eq!((seen.len(), seen[0].status, seen[0].ending), (1, 499, Ending::Left));
+        assert_eq!((seen.len(), seen[0].status, seen[0].ending), (1, 499, BodyEnding::Left));
         assert_eq!((&*seen[0].route, seen[0].bytes), ("/x", 0));
     }
 

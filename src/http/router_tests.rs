@@ -12,7 +12,7 @@ use crate::http::auth::Authenticator;
 use crate::http::testing::{BAD_KEY, RELAYED, ROWS, engine};
 use crate::http::{HttpSettings, Observer};
 use crate::shutdown::Shutdown;
-use crate::telemetry::{Answered, Ending, Pulse, Tracer};
+use crate::telemetry::{Answered, BodyEnding, Pulse, Tracer};
 
 const AGENT: &str = "6f9619ff-8b86-d011-b42d-00cf4fc964ff";
 
@@ -198,9 +198,9 @@ async fn an_answer_is_told_of_once_when_its_body_is_over() {
     let told = told.lock().unwrap();
     assert_eq!(told.len(), 2);
     assert_eq!(&*told[0].route, "/agents/{agent_id}/executions/all");
-    assert_eq!((told[0].status, told[0].bytes, told[0].ending), (400, length as u64, Ending::Whole));
+    assert_eq!((told[0].status, told[0].bytes, told[0].ending), (400, length as u64, BodyEnding::Whole));
     assert_eq!(told[0].code, Some("invalid_request"));
-    assert_eq!((told[1].bytes, told[1].ending), (0, Ending::Left));
+    assert_eq!((told[1].bytes, told[1].ending), (0, BodyEnding::Left));
 }
 
 #[tokio::test]

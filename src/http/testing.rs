@@ -12,7 +12,7 @@ use crate::domain::{
 use crate::engine::{Clock, Engine, EngineSettings};
 use crate::shutdown::Shutdown;
 use crate::source::{RelayedPage, RequestContext, Source, SourceError, Subject, UpstreamWords, Urgency};
-use crate::store::testing::Shelf;
+use crate::store::testing::MapStore;
 
 /// The key that is refused.
 pub(super) const BAD_KEY: &str = "bn-bad";
@@ -52,7 +52,7 @@ pub(super) fn engine(shutdown: &Shutdown) -> Arc<Engine> {
     Arc::new(Engine::new(
         settings,
         Arc::new(ScriptedSource),
-        Arc::new(Shelf::default()),
+        Arc::new(MapStore::default()),
         clock,
         shutdown.clone(),
     ))

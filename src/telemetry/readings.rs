@@ -43,7 +43,7 @@ pub struct UpstreamReadings {
     /// Bytes of pages that were read and are not laid out yet.
     pub page_bytes: u64,
     /// Requests that were never sent: no room, or the breaker is open.
-    pub turned_away: u64,
+    pub rejected: u64,
     /// Answers that were not what the contract says.
     pub malformed: u64,
     /// Bytes of bodies, decoded.
@@ -85,16 +85,16 @@ pub struct GateReadings {
     /// Requests that the tightest budget has left; none without a limit.
     pub budget_left: Option<usize>,
     /// The part that 429 and time-outs left of the speed before: 1 where none is remembered.
-    pub pace: f64,
+    pub rate_share: f64,
     /// How long the gate still stays shut.
     pub paused_for: Duration,
     /// What the breaker does.
-    pub breaker: Breaker,
+    pub breaker: BreakerReading,
 }
 
 /// What the breaker does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Breaker {
+pub enum BreakerReading {
     /// Requests go.
     #[default]
     Closed,
@@ -172,7 +172,7 @@ impl Collector for ReadingsCollector {
         gauge(
             "fanfold_gate_pace",
             "The part that refusals by upstream left of the speed before them; 1 is all of it",
-            gate.pace,
+            gate.rate_share,
         )?;
         gauge("fanfold_gate_paused_seconds", "How long the gate stays shut", gate.paused_for.as_secs_f64())?;
         gauge(
@@ -181,9 +181,9 @@ impl Collector for ReadingsCollector {
             gate.slowed_agents as f64,
         )?;
         let breaker = match gate.breaker {
-            Breaker::Closed => 0.0,
-            Breaker::Probing => 1.0,
-            Breaker::Open => 2.0,
+            BreakerReading::Closed => 0.0,
+            BreakerReading::Probing => 1.0,
+            BreakerReading::Open => 2.0,
         };
         gauge("fanfold_breaker_state", "0 closed, 1 probing, 2 open", breaker)?;
         let mut classes = |name: &str, help: &str, values: &[(&'static str, usize)]| {
@@ -214,11 +214,7 @@ impl Collector for ReadingsCollector {
         counter("fanfold_cache_refusals", "Entries too large to be kept", cache.refusals)?;
         counter("fanfold_walk_repairs", "Walks that were read again in pieces", repairs)?;
         counter("fanfold_upstream_retries", "Attempts upstream after a failed one", upstream.retries)?;
-        counter(
-            "fanfold_upstream_turned_away",
-            "Requests that were never sent upstream",
-            upstream.turned_away,
-        )?;
+        counter("fanfold_upstream_turned_away", "Requests that were never sent upstream", upstream.rejected)?;
         counter(
             "fanfold_upstream_malformed",
             "Answers that are not what the contract says",

@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 ///
 /// The bytes are given back when the last of them releases the entry, or when the entry is dropped.
 #[derive(Debug, Default)]
-pub(super) struct Holders(Mutex<State>);
+pub(super) struct Holders(Mutex<HolderCount>);
 
 #[derive(Debug, Default)]
-struct State {
+struct HolderCount {
     holders: usize,
     bytes: u64,
     total: Option<Arc<AtomicU64>>,
@@ -36,12 +36,12 @@ impl Holders {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, HolderCount> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl HolderCount {
     fn give_back(&mut self) {
         if let Some(total) = self.total.take() {
             total.fetch_sub(self.bytes, Relaxed);
@@ -49,7 +49,7 @@ impl State {
     }
 }
 
-impl Drop for State {
+impl Drop for HolderCount {
     fn drop(&mut self) {
         self.give_back();
     }

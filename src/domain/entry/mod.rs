@@ -1,9 +1,9 @@
 //! What the cache keeps of a segment, and what an answer takes of it.
 
+mod derived_budget;
 mod extract;
 mod forms;
 mod holders;
-mod room;
 mod slice;
 
 use std::io;
@@ -18,8 +18,8 @@ use self::holders::Holders;
 use super::{Row, RowId, Status, Timestamp};
 use crate::deflate::{Deflated, Effort, Separator};
 
+pub use derived_budget::{DerivedBudget, DerivedStats};
 pub use extract::LineBreaks;
-pub use room::{Room, RoomStats};
 pub use slice::{EntrySlice, Runs};
 
 /// What the cache keeps of a segment: its rows, newest first. What it says never changes; in which form its bytes are
@@ -200,8 +200,8 @@ impl Entry {
     }
 
     /// Holds its plain bytes only while there is room for them, from now on.
-    pub fn live_within(self: &Arc<Self>, room: &Arc<Room>) {
-        self.forms.live_within(self, room);
+    pub fn live_within(self: &Arc<Self>, derived_budget: &Arc<DerivedBudget>) {
+        self.forms.live_within(self, derived_budget);
     }
 
     /// Some rows as they came, to be laid out anew with others.

@@ -38,13 +38,13 @@ use crate::domain::{
 };
 use crate::source::Trace;
 use crate::store::EntryKey;
-use crate::store::testing::Shelf;
+use crate::store::testing::MapStore;
 
 /// An engine over a scripted upstream.
 struct Rig {
     engine: Engine,
     script: Arc<Script>,
-    store: Arc<Shelf>,
+    store: Arc<MapStore>,
     clock: Clock,
     shutdown: Shutdown,
 }
@@ -77,7 +77,7 @@ impl Rig {
     fn new(settings: EngineSettings, seed: u64) -> Self {
         let clock = Clock::showing(NOW);
         let script = Arc::new(Script::new(clock.clone(), seed));
-        let (store, shutdown) = (Arc::new(Shelf::default()), Shutdown::default());
+        let (store, shutdown) = (Arc::new(MapStore::default()), Shutdown::default());
         let source: Arc<dyn Source> = Arc::clone(&script) as _;
         let engine = Engine::new(settings, source, Arc::clone(&store) as _, clock.clone(), shutdown.clone());
         Self { engine, script, store, clock, shutdown }

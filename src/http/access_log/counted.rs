@@ -10,7 +10,7 @@ use http_body::{Body as _, Frame, SizeHint};
 
 use super::{AccessLog, Notes, RequestLog};
 use crate::http::question::Format;
-use crate::telemetry::{AnswerSpan, Answered, Ending, Identifiers, Rows};
+use crate::telemetry::{AnswerSpan, Answered, BodyEnding, Identifiers, Rows};
 
 /// A body that reports its response when it is dropped.
 pub(super) struct CountedBody {
@@ -22,7 +22,7 @@ impl CountedBody {
     /// Wraps the body of a response; `record` is what is known so far.
     pub(super) fn new(inner: Body, mut record: ResponseRecord) -> Self {
         if inner.is_end_stream() {
-            record.ending = Ending::Whole;
+            record.ending = BodyEnding::Whole;
         }
         Self { inner, record }
     }
@@ -48,11 +48,11 @@ impl http_body::Body for CountedBody {
                 record.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
                 // A reader that knows the length does not poll again.
                 if record.length == Some(record.bytes) {
-                    record.ending = Ending::Whole;
+                    record.ending = BodyEnding::Whole;
                 }
             }
-            Poll::Ready(Some(Err(_))) => record.ending = Ending::Broken,
-            Poll::Ready(None) => record.ending = Ending::Whole,
+            Poll::Ready(Some(Err(_))) => record.ending = BodyEnding::Broken,
+            Poll::Ready(None) => record.ending = BodyEnding::Whole,
             Poll::Pending => {}
         }
         let waiting = &record.access_log.waiting;
@@ -78,7 +78,7 @@ pub(super) struct ResponseRecord {
     pub(super) status: u16,
     pub(super) length: Option<u64>,
     pub(super) bytes: u64,
-    pub(super) ending: Ending,
+    pub(super) ending: BodyEnding,
 }
 
 impl Drop for ResponseRecord {

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::missing;
 use crate::domain::{AgentId, EntrySlice};
-use crate::encode::{CHUNK, CompressionPool, Framing, Member, Packed, Part};
+use crate::encode::{BodyPart, CHUNK, CompressionPool, Framing, GzipMember, Packed};
 use crate::engine::{AskError, HeldMemory, Verdict};
 use crate::http::places::ResponsePlace;
 use crate::http::problem::ErrorRenderer;
@@ -77,7 +77,7 @@ impl WholeBody {
 
     fn groups(self) -> (Groups, HeldMemory) {
         let Self { framing, slices, last_line, held } = self;
-        let text = |bytes: Bytes| (!bytes.is_empty()).then_some(Part::Text(bytes));
+        let text = |bytes: Bytes| (!bytes.is_empty()).then_some(BodyPart::Text(bytes));
         let (begin, finish) = (text(framing.begin()), text(framing.finish(last_line)));
         let last = slices.len().saturating_sub(1);
         let rows = slices.into_iter().enumerate().map(|(number, slice)| {
@@ -88,12 +88,12 @@ impl WholeBody {
 }
 
 /// The parts of a whole body, a chunk's worth at a time.
-struct Groups(vec::IntoIter<Part>);
+struct Groups(vec::IntoIter<BodyPart>);
 
 impl Iterator for Groups {
-    type Item = Vec<Part>;
+    type Item = Vec<BodyPart>;
 
-    fn next(&mut self) -> Option<Vec<Part>> {
+    fn next(&mut self) -> Option<Vec<BodyPart>> {
         let mut length = 0;
         let mut group = Vec::new();
         while length < CHUNK
@@ -116,7 +116,7 @@ pub(crate) struct PackedWhole {
 impl PackedWhole {
     /// The length in bytes.
     pub(crate) fn len(&self) -> u64 {
-        self.parts.iter().map(|packed| packed.len() as u64).sum::<u64>() + Member::AROUND as u64
+        self.parts.iter().map(|packed| packed.len() as u64).sum::<u64>() + GzipMember::AROUND as u64
     }
 
     /// The body, put together chunk by chunk as it is read. Holds the answer's place until it is dropped.
@@ -131,12 +131,12 @@ impl PackedWhole {
     }
 
     fn chunks(self) -> (impl Iterator<Item = Bytes> + Send, HeldMemory) {
-        let (mut parts, mut member) = (self.parts.into_iter(), Some(Member::new()));
+        let (mut parts, mut member) = (self.parts.into_iter(), Some(GzipMember::new()));
         let chunks = std::iter::from_fn(move || {
             while let Some(open) = &mut member {
                 match parts.next() {
                     Some(part) => open.put(&part),
-                    None => return member.take().map(Member::finish),
+                    None => return member.take().map(GzipMember::finish),
                 }
                 if open.len() >= CHUNK {
                     return Some(open.take());
@@ -261,7 +261,7 @@ mod tests {
         let groups = WholeBody::new(page_envelope(1, 1, 1), long_rows(), Bytes::new(), HeldMemory::default())
             .groups()
             .0;
-        let lengths: Vec<usize> = groups.map(|parts| parts.iter().map(Part::len).sum()).collect();
+        let lengths: Vec<usize> = groups.map(|parts| parts.iter().map(BodyPart::len).sum()).collect();
         assert!(lengths.len() > 2, "{lengths:?}");
         assert!(lengths.iter().all(|&length| length < 2 * CHUNK), "{lengths:?}");
     }

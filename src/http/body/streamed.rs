@@ -20,7 +20,7 @@ use tokio::time::sleep;
 
 use super::{StreamEnd, end_record};
 use crate::domain::EntrySlice;
-use crate::encode::{CHUNK, Coding, CompressionPool, Framing, Member, Part};
+use crate::encode::{BodyPart, CHUNK, Coding, CompressionPool, Framing, GzipMember};
 use crate::engine::{Answer, AskError, Verdict};
 use crate::http::access_log::RequestLog;
 use crate::http::places::ResponsePlace;
@@ -92,7 +92,7 @@ impl Streamed {
     /// The body.
     pub(crate) fn body(self, events: impl Stream<Item = Event> + Send + 'static) -> Body {
         let member = match self.coding {
-            Coding::Gzip => Some(Member::new()),
+            Coding::Gzip => Some(GzipMember::new()),
             Coding::Identity => None,
         };
         let (parts, chunks) = (Vec::new(), VecDeque::new());
@@ -115,9 +115,9 @@ enum StreamPhase {
 struct StreamRun {
     events: stream::BoxStream<'static, Event>,
     /// The gzip member under way, if it is to be one.
-    member: Option<Member>,
+    member: Option<GzipMember>,
     /// What is laid out.
-    parts: Vec<Part>,
+    parts: Vec<BodyPart>,
     /// What is ready.
     chunks: VecDeque<Bytes>,
     /// How many rows were laid out.
@@ -186,18 +186,18 @@ impl StreamRun {
             biased;
             event = self.events.next() => event,
             () = silence => {
-                self.parts.push(Part::Text(Bytes::from_static(b"\n")));
+                self.parts.push(BodyPart::Text(Bytes::from_static(b"\n")));
                 return;
             }
         };
         self.take(event);
-        let mut length: usize = self.parts.iter().map(Part::len).sum();
+        let mut length: usize = self.parts.iter().map(BodyPart::len).sum();
         while length < CHUNK
             && let StreamPhase::Rows = self.phase
             && let Some(event) = self.events.next().now_or_never()
         {
             self.take(event);
-            length += self.parts.last().map_or(0, Part::len);
+            length += self.parts.last().map_or(0, BodyPart::len);
         }
     }
 
@@ -230,7 +230,12 @@ impl StreamRun {
         request_log.note_verdict(verdict);
         match self.with.end_record {
             EndRecord::Wanted => {
-                self.parts.push(Part::Text(end_record(verdict, ended, *renderer, &request_log.request_id)));
+                self.parts.push(BodyPart::Text(end_record(
+                    verdict,
+                    ended,
+                    *renderer,
+                    &request_log.request_id,
+                )));
             }
             EndRecord::Absent => {}
         }
