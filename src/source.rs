@@ -4,7 +4,7 @@
 //! by itself, within the limits of the [`RequestContext`], so an error that reaches the engine is final for its page.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -122,6 +122,75 @@ pub struct RequestContext {
     pub trace: Trace,
     /// Records when the request is sent. Each request has its own.
     pub sent: SentAt,
+    /// How long the question's requests waited for the budget. All requests of a question share it.
+    pub budget_clock: BudgetClock,
+}
+
+/// Measures how long the requests of one question waited for the rate budget while none of them was under way: time that
+/// a stream's next row may take beyond its deadline.
+#[derive(Clone, Debug, Default)]
+pub struct BudgetClock(Arc<Mutex<BudgetWait>>);
+
+#[derive(Debug, Default)]
+struct BudgetWait {
+    waiting: usize,
+    under_way: usize,
+    /// Since when one waits and none is under way.
+    since: Option<Instant>,
+    waited: Duration,
+}
+
+/// What one request of a question is doing. Dropping it ends that.
+#[derive(Debug)]
+pub struct RequestPhase<'a> {
+    clock: &'a BudgetClock,
+    count: fn(&mut BudgetWait) -> &mut usize,
+}
+
+impl BudgetClock {
+    /// One more request waits for the budget.
+    pub fn wait(&self) -> RequestPhase<'_> {
+        self.begin(|wait| &mut wait.waiting)
+    }
+
+    /// One more request is under way.
+    pub fn go(&self) -> RequestPhase<'_> {
+        self.begin(|wait| &mut wait.under_way)
+    }
+
+    /// The sum of the waits so far, one under way included.
+    pub fn waited(&self) -> Duration {
+        let wait = self.lock();
+        wait.waited + wait.since.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
+    fn begin(&self, count: fn(&mut BudgetWait) -> &mut usize) -> RequestPhase<'_> {
+        self.change(|wait| *count(wait) += 1);
+        RequestPhase { clock: self, count }
+    }
+
+    fn change(&self, change: impl FnOnce(&mut BudgetWait)) {
+        let mut wait = self.lock();
+        change(&mut wait);
+        match (wait.waiting > 0 && wait.under_way == 0, wait.since) {
+            (true, None) => wait.since = Some(Instant::now()),
+            (false, Some(since)) => {
+                wait.waited += since.elapsed();
+                wait.since = None;
+            }
+            (true, Some(_)) | (false, None) => {}
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BudgetWait> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for RequestPhase<'_> {
+    fn drop(&mut self) {
+        self.clock.change(|wait| *(self.count)(wait) -= 1);
+    }
 }
 
 /// When a request was sent upstream; the data it returns is no older. Clones share one instant.
@@ -250,4 +319,31 @@ pub struct UpstreamWords {
     pub status: u16,
     /// Its message, detail or error, shortened.
     pub message: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn only_time_in_which_a_request_waits_and_none_is_under_way_counts() {
+        let clock = BudgetClock::default();
+        let first = clock.wait();
+        advance(SECOND).await;
+        assert_eq!(clock.waited(), SECOND);
+        let second = clock.wait();
+        drop(first);
+        let sent = clock.go();
+        advance(SECOND).await;
+        assert_eq!(clock.waited(), SECOND, "one is under way");
+        drop(sent);
+        advance(SECOND).await;
+        drop(second);
+        advance(SECOND).await;
+        assert_eq!(clock.waited(), 2 * SECOND, "none waits any more");
+    }
 }

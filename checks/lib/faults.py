@@ -278,9 +278,9 @@ LIST = [
     Case("cut without Content-Length", cut_without_a_length, MALFORMED),
     Case("cut between chunks", cut_between_chunks, UNAVAILABLE),
     Case("cut within gzip", body(cut_gzip, Content_Encoding="gzip"), UNAVAILABLE),
-    Case("hung before the headers", hang, SLOW, more_seconds=15),
-    Case("hung within the body", hang_within_the_body, SLOW, more_seconds=15),
-    Case("slow drip", drip, SLOW, more_seconds=15),
+    Case("hung before the headers", hang, SLOW),
+    Case("hung within the body", hang_within_the_body, SLOW),
+    Case("slow drip", drip, SLOW),
     # Refusals of the question are final: upstream has understood it, and does not want it.
     refusal(400, "Bad Request", ("invalid_request",), once=("invalid_request",)),
     # A key or an agent that upstream accepts when it is asked once more is not refused by it.

@@ -9,7 +9,7 @@ use super::faults::SettingErrors;
 
 /// Why there is nothing to run.
 #[derive(Debug)]
-pub enum NothingToRun {
+pub enum Stop {
     /// Somebody asked for help or the version; here it is.
     Asked(String),
     /// No command was given, and nothing else is wrong; here is the help that names them.
@@ -24,13 +24,13 @@ pub enum NothingToRun {
 /// read again.
 ///
 /// # Errors
-/// [`NothingToRun::Asked`] for `--help` and `--version`; [`NothingToRun::NoCommand`]; [`NothingToRun::SettingErrors`] where it can't be told which
+/// [`Stop::Asked`] for `--help` and `--version`; [`Stop::NoCommand`]; [`Stop::SettingErrors`] where it can't be told which
 /// command is meant.
 pub(super) fn read(
     command: &Command,
     args: impl IntoIterator<Item = OsString>,
     faults: &mut SettingErrors,
-) -> Result<ArgMatches, NothingToRun> {
+) -> Result<ArgMatches, Stop> {
     let mut args: Vec<OsString> = args.into_iter().collect();
     loop {
         let error = match command.clone().try_get_matches_from(&args) {
@@ -38,15 +38,15 @@ pub(super) fn read(
             Err(error) => error,
         };
         if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
-            return Err(NothingToRun::Asked(error.to_string()));
+            return Err(Stop::Asked(error.to_string()));
         }
         if is_no_command(&error) && faults.is_empty() {
-            return Err(NothingToRun::NoCommand(help(command, &args)));
+            return Err(Stop::NoCommand(help(command, &args)));
         }
         let (subject, problem) = describe(&error);
         faults.push(&subject, problem);
         if !take_out(&mut args, &subject, error.kind()) {
-            return Err(NothingToRun::SettingErrors(std::mem::take(faults)));
+            return Err(Stop::SettingErrors(std::mem::take(faults)));
         }
     }
 }

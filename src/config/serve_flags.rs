@@ -68,7 +68,7 @@ pub(super) const FLAGS: &[Flag] = &[
         "request-deadline",
         "LENGTH",
         "50s",
-        "Longest wait for a collected (JSON) answer, and for the next row of a stream; `Prefer: wait=N` lowers it",
+        "Longest wait for a JSON response and for each row of a stream that does not wait for the budget; `Prefer: wait=N` lowers it",
     ),
     Flag::new(
         "window",

@@ -132,7 +132,7 @@ pub struct ReadSettings {
 /// How questions are answered.
 #[derive(Clone, Debug)]
 pub struct ResponseSettings {
-    /// Longest wait for a collected answer, and for the next row of a stream.
+    /// Longest wait for a collected answer, and for each row of a stream that does not wait for the budget.
     pub request_deadline: Duration,
     /// The largest collected answer.
     pub max_json_bytes: u64,

@@ -19,7 +19,7 @@ const COPY_BELOW: usize = 8 * 1024;
 /// Its checksum is combined from theirs. All that was put into it can be read at once: every part ends on a byte boundary.
 /// Blocks are given as they lie.
 #[derive(Debug)]
-pub struct GzipMember {
+pub struct Member {
     crc: u32,
     /// The plain length as the trailer has it, modulo 2³².
     length: u32,
@@ -30,7 +30,7 @@ pub struct GzipMember {
     open: Vec<u8>,
 }
 
-impl GzipMember {
+impl Member {
     /// How many bytes a member takes beside its parts.
     pub const AROUND: usize = HEADER.len() + TRAILER_LEN;
 
@@ -124,7 +124,7 @@ impl GzipMember {
     }
 }
 
-impl Default for GzipMember {
+impl Default for Member {
     fn default() -> Self {
         Self::new()
     }

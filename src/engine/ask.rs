@@ -16,9 +16,11 @@ use super::reading::{Appetite, Dates, Keep};
 use super::scope::Scope;
 use super::{AskError, plan};
 use crate::domain::{AgentFacts, Filters, MAX_PAGE_SIZE, Span, Status, Statuses, Timestamp};
-use crate::source::{Deadline, QuestionId, RequestContext, SentAt, SourceError, Subject, Urgency};
+use crate::source::{
+    BudgetClock, Deadline, QuestionId, RequestContext, SentAt, SourceError, Subject, Urgency,
+};
 
-/// Longer than any stream: what bounds its reads is how long they wait for the budget.
+/// Longer than any stream: its answer bounds how long each row may take, and the gate how long that waits for the budget.
 pub(super) const STREAM_DEADLINE: Duration = Duration::from_hours(365 * 24);
 
 /// An answer keeps some of its time for what comes after the last page, or the first of a stream.
@@ -88,6 +90,10 @@ pub(super) async fn ask(inner: &Arc<Inner>, question: Question) -> Result<Answer
             ResponseMode::Collected { deadline } => Some(deadline),
             ResponseMode::Streamed { .. } => None,
         },
+        row_wait: match question.mode {
+            ResponseMode::Collected { .. } => None,
+            ResponseMode::Streamed { row_wait } => Some(row_wait),
+        },
     };
     let mut answer = Answer::begin(frame).await?;
     if matches!(question.mode, ResponseMode::Streamed { .. }) {
@@ -113,6 +119,7 @@ fn context(question: &Question, by: Instant, budget_patience: Duration) -> Reque
         retry_for,
         trace: question.trace.clone(),
         sent: SentAt::default(),
+        budget_clock: BudgetClock::default(),
     }
 }
 

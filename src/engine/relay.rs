@@ -23,7 +23,8 @@ use super::verdict::{CacheReport, Freshness, StaleReason};
 use crate::domain::{AgentId, Caller, Credential, CredentialId, Entry, Filters, Page, Span, Timestamp};
 use crate::shutdown::Shutdown;
 use crate::source::{
-    Deadline, QuestionId, RelayedPage, RequestContext, SentAt, SourceError, Subject, Trace, Urgency,
+    BudgetClock, Deadline, QuestionId, RelayedPage, RequestContext, SentAt, SourceError, Subject, Trace,
+    Urgency,
 };
 
 /// A question for one page of upstream's own.
@@ -221,6 +222,7 @@ fn context(question: &RelayQuestion) -> RequestContext {
         retry_for: question.deadline.saturating_duration_since(Instant::now()),
         trace: question.trace.clone(),
         sent: SentAt::default(),
+        budget_clock: BudgetClock::default(),
     }
 }
 

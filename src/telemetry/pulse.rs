@@ -3,10 +3,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 /// Signs of life of the runtime that serves callers, and what a watchdog makes of them. Clones are one.
 #[derive(Clone, Debug, Default)]
-pub struct Pulse(Arc<PulseState>);
+pub struct Pulse(Arc<State>);
 
 #[derive(Debug, Default)]
-struct PulseState {
+struct State {
     beats: AtomicU64,
     is_stalled: AtomicBool,
 }

@@ -22,7 +22,7 @@ pub struct UpstreamSettings {
     /// The part of the budget that cold reads leave to refreshes.
     pub refresh_reserve: Share,
     /// Whether upstream takes dates.
-    pub dates: DateParams,
+    pub dates: Dates,
 }
 
 /// So many requests in any span of so long.
@@ -45,7 +45,7 @@ pub enum RateScope {
 
 /// Whether `from` and `to` are sent upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DateParams {
+pub enum Dates {
     /// Both, with every page.
     Sent,
     /// Neither: an upstream that takes no dates (`--window none`).
@@ -89,12 +89,12 @@ pub enum PlainHttp {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BaseUrl {
     url: Url,
-    place: HostLocation,
+    place: Place,
 }
 
 /// Whether a request leaves the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum HostLocation {
+pub(crate) enum Place {
     /// It does not: what is not encrypted goes through no proxy.
     Loopback,
     /// It does.
@@ -139,10 +139,10 @@ impl BaseUrl {
         if url.query().is_some() || url.fragment().is_some() {
             return fault("it has a query or a fragment");
         }
-        let place = if is_loopback(host) { HostLocation::Loopback } else { HostLocation::Network };
+        let place = if is_loopback(host) { Place::Loopback } else { Place::Network };
         match (url.scheme(), place, plain_http) {
-            ("https", _, _) | ("http", HostLocation::Loopback, _) | ("http", _, PlainHttp::Anywhere) => {}
-            ("http", HostLocation::Network, PlainHttp::LoopbackOnly) => {
+            ("https", _, _) | ("http", Place::Loopback, _) | ("http", _, PlainHttp::Anywhere) => {}
+            ("http", Place::Network, PlainHttp::LoopbackOnly) => {
                 return Err(UpstreamSetupError::PlainHttp { host: host.to_owned() });
             }
             _ => return fault("it is neither https nor http"),
@@ -175,7 +175,7 @@ impl BaseUrl {
     }
 
     /// Whether requests leave the machine.
-    pub(crate) const fn place(&self) -> HostLocation {
+    pub(crate) const fn place(&self) -> Place {
         self.place
     }
 }

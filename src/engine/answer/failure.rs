@@ -118,7 +118,6 @@ impl Answer {
             | AskError::NoHistoryStart
             | AskError::NotReady { .. }
             | AskError::TooLarge { .. }
-            | AskError::NoMemory(_)
             | AskError::NotCached
             | AskError::ShuttingDown => return false,
         };

@@ -44,6 +44,8 @@ pub(in crate::engine) struct Frame {
     pub(in crate::engine) tolerance: Tolerance,
     pub(in crate::engine) directives: CacheDirectives,
     pub(in crate::engine) deadline: Option<Instant>,
+    /// How long each next row of a stream may take, waits for the budget not counted.
+    pub(in crate::engine) row_wait: Option<Duration>,
 }
 
 /// The present of an answer: nothing later is looked at.

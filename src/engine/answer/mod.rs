@@ -9,6 +9,7 @@ mod behind;
 mod collect;
 mod failure;
 mod frame;
+mod row_deadline;
 mod settle;
 mod steps;
 mod tally;
@@ -23,13 +24,13 @@ pub use collect::Gathered;
 pub(super) use frame::{Frame, Present};
 
 use self::frame::{Origin, Step};
-use self::settle::Ahead;
+use self::row_deadline::RowDeadline;
 use self::tally::Tally;
+use super::AskError;
 use super::ask::{AFTER_READING, STREAM_DEADLINE, is_lenient, urgency};
 use super::plan::{self, Item, Plan};
 use super::reading::Ended;
 use super::verdict::{Freshness, Missing, StaleReason, Verdict};
-use super::{AskError, HeldMemory};
 use crate::domain::{EntrySlice, RowId, Span, Timestamp};
 
 /// How long an answer that may be stale waits for room in the budget.
@@ -61,8 +62,6 @@ pub struct Answer {
     restarts: u32,
     /// Rows without a date that were given: only those can turn up in two places.
     undated: HashSet<RowId>,
-    /// The memory that it holds if it is made up in full before it is sent.
-    held: HeldMemory,
 }
 
 impl Answer {
@@ -75,12 +74,7 @@ impl Answer {
 
     fn of(frame: Option<Frame>, tally: Tally, foregone: Option<Verdict>) -> Self {
         let (steps, ready, undated) = (VecDeque::new(), VecDeque::new(), HashSet::new());
-        let held = HeldMemory::default();
-        let (fallback, replans, restarts) = (None, 0, 0);
-        let mut answer =
-            Self { frame, steps, ready, foregone, tally, fallback, replans, restarts, undated, held };
-        answer.held = answer.new_held();
-        answer
+        Self { frame, steps, ready, foregone, tally, fallback: None, replans: 0, restarts: 0, undated }
     }
 
     /// Plans, asks what must be asked before anything can be given, and begins to read.
@@ -140,9 +134,7 @@ impl Answer {
             let span = *span;
             consume_budget().await;
             answer.steps.pop_front();
-            if answer.give_known_ahead(span)? == Ahead::NoMemory {
-                return Ok(answer);
-            }
+            answer.give_known(span)?;
         }
         if !answer.steps.is_empty() {
             // Evicted between the plan and now: what is left goes the ordinary way.
@@ -150,11 +142,6 @@ impl Answer {
         }
         answer.foregone = Some(answer.tally.verdict());
         Ok(answer)
-    }
-
-    fn new_held(&self) -> HeldMemory {
-        let memory = self.frame.as_ref().map(|frame| frame.inner.memory.of(frame.context.caller.id));
-        memory.unwrap_or_default()
     }
 
     async fn stale(frame: Frame, mut tally: Tally, span: Span, plan: &Plan) -> Result<Self, AskError> {
@@ -224,6 +211,7 @@ impl Answer {
     /// # Errors
     /// As [`Engine::ask`](super::Engine::ask). After an error nothing more comes.
     pub async fn next(&mut self) -> Result<Option<EntrySlice>, AskError> {
+        let mut row = self.frame.as_ref().and_then(|frame| RowDeadline::begin(frame.row_wait?));
         loop {
             consume_budget().await;
             if let Some(slice) = self.ready.pop_front() {
@@ -232,7 +220,7 @@ impl Answer {
             if self.steps.is_empty() {
                 return Ok(None);
             }
-            if let Err(error) = self.step().await {
+            if let Err(error) = self.step_in_time(&mut row).await {
                 self.steps.clear();
                 return Err(error);
             }

@@ -118,7 +118,7 @@ impl Answer {
         }
     }
 
-    fn leave_reading(&mut self) {
+    pub(super) fn leave_reading(&mut self) {
         if let Some(Step::Read(_, ticket, Origin::Own)) = self.steps.pop_front() {
             self.tally.report.upstream_requests += ticket.reading().progress().0;
         }

@@ -6,8 +6,8 @@ use crate::domain::{AgentId, Caller, Credential, CredentialId, Digest, Filters, 
 use crate::engine::beat::Beat;
 use crate::engine::freshness::Membership;
 use crate::engine::reading::{AskedAt, Dates};
-use crate::source::{QuestionId, RequestContext, SentAt, Trace, Urgency};
-use crate::store::testing::MapStore;
+use crate::source::{BudgetClock, QuestionId, RequestContext, SentAt, Trace, Urgency};
+use crate::store::testing::Shelf;
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_micros(second * 1_000_000)
@@ -34,7 +34,7 @@ fn piece(span: Span, rows: Vec<NewRow>, asked: i64) -> Piece {
 
 struct Bench {
     scope: Scope,
-    store: MapStore,
+    store: Shelf,
 }
 
 impl Bench {
@@ -45,7 +45,7 @@ impl Bench {
             Subject { credential, agent: AgentId::new(Uuid::from_u128(7)), filters: Filters::default() };
         let bench = Self {
             scope: Scope::new([0; 16], Beat::default(), subject, Dates::Kept),
-            store: MapStore::default(),
+            store: Shelf::default(),
         };
         let context = RequestContext {
             caller: Caller::of_key(CredentialId::new([1; 16])),
@@ -56,6 +56,7 @@ impl Bench {
             retry_for: Duration::ZERO,
             trace: Trace::default(),
             sent: SentAt::default(),
+            budget_clock: BudgetClock::default(),
         };
         let in_flight = Arc::new(Semaphore::new(1));
         let reading =

@@ -22,7 +22,7 @@ pub(super) struct Bent {
     pub(super) before: Before,
     pub(super) served: Served,
     pub(super) after: After,
-    /// How long an answer is on its way back.
+    /// How long a request is under way, once it has waited for the budget.
     pub(super) back: Before,
     /// While true, everything fails after as long as the turn allows retries, as the real source does.
     pub(super) is_down: Arc<AtomicBool>,
@@ -78,8 +78,10 @@ impl Source for Bent {
             let delay = (self.before)(subject, page, number)?;
             let back = (self.back)(subject, page, number)?;
             if !delay.is_zero() {
+                let _waits = context.budget_clock.wait();
                 tokio::time::sleep(delay).await;
             }
+            let _goes = context.budget_clock.go();
             (self.served)(page);
             let mut page = self.script.page(subject, page, context).await?;
             if !back.is_zero() {
@@ -159,7 +161,7 @@ impl Source for Bent {
 pub(super) fn bent(settings: EngineSettings, bend: impl FnOnce(&mut Bent)) -> Rig {
     let clock = Clock::showing(NOW);
     let script = Arc::new(Script::new(clock.clone(), 9));
-    let (store, shutdown) = (Arc::new(MapStore::default()), Shutdown::default());
+    let (store, shutdown) = (Arc::new(Shelf::default()), Shutdown::default());
     let mut source = Bent {
         script: Arc::clone(&script),
         number: AtomicU64::new(0),

@@ -123,6 +123,66 @@ async fn a_stream_that_has_begun_waits_for_its_next_page_beyond_its_row_wait() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_stream_that_has_begun_ends_when_its_next_row_takes_longer_than_its_row_wait() {
+    let (rig, asking) = counted(settings(), |bent| {
+        bent.back = Box::new(|_, page, _| Ok(if page.number > 2 { 600 * SECOND } else { Duration::ZERO }));
+    });
+    let rig = rig.with_history(400, 2);
+    let mut answer = rig.engine.ask(streamed(rig.question())).await.unwrap();
+    let mut rows = 0;
+    let (asked, error) = loop {
+        let asked = Instant::now();
+        match answer.next().await {
+            Ok(slice) => rows += slice.expect("it does not end").rows().count(),
+            Err(error) => break (asked, error),
+        }
+    };
+    assert!(matches!(error, AskError::Source(SourceError::TimedOut)), "{error}");
+    assert!(rows >= 50, "{rows}");
+    assert_eq!(asked.elapsed(), 50 * SECOND);
+    drop(answer);
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!(asking.load(Ordering::Relaxed), 0);
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_joined_a_hung_read_ends_at_its_own_row_wait() {
+    let (rig, _) = counted(settings(), |bent| {
+        bent.back = Box::new(|_, page, _| Ok(if page.number > 2 { 600 * SECOND } else { Duration::ZERO }));
+    });
+    let rig = rig.with_history(400, 2);
+    let patient = rig.engine.ask(streamed(rig.question())).await.unwrap();
+    let mode = ResponseMode::Streamed { row_wait: 10 * SECOND };
+    let mut answer = rig.engine.ask(Question { mode, ..rig.question() }).await.unwrap();
+    let (asked, error) = loop {
+        let asked = Instant::now();
+        if let Err(error) = answer.next().await {
+            break (asked, error);
+        }
+    };
+    assert!(matches!(error, AskError::Source(SourceError::TimedOut)), "{error}");
+    assert_eq!(asked.elapsed(), 10 * SECOND);
+    drop(patient);
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lenient_stream_leaves_out_all_that_is_not_there_at_its_row_wait() {
+    let (rig, _) = counted(settings(), |bent| {
+        bent.back = Box::new(|_, _, number| Ok(if number > 2 { 600 * SECOND } else { Duration::ZERO }));
+    });
+    let rig = rig.with_history(4_000, 20);
+    let question = Question { tolerance: Tolerance::Lenient, ..streamed(rig.question()) };
+    let mut answer = rig.engine.ask(question).await.unwrap();
+    let began = Instant::now();
+    while answer.next().await.unwrap().is_some() {}
+    assert!(began.elapsed() <= 51 * SECOND, "{:?}", began.elapsed());
+    assert!(!answer.verdict().missing.is_empty());
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_stop_waits_for_no_read_behind_an_answer() {
     let settings = EngineSettings { stale_while_revalidate: 600 * SECOND, ..settings() };
     let is_slow = Arc::new(std::sync::atomic::AtomicBool::new(false));

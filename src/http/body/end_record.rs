@@ -2,11 +2,11 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use crate::engine::{Missing, Verdict};
-use crate::http::problem::{ErrorRenderer, Problem};
+use crate::http::problem::{Face, Problem};
 
 /// How a body of lines ended.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum StreamEnd<'a> {
+pub(crate) enum Ended<'a> {
     /// With its last row.
     Reached,
     /// Before it.
@@ -14,13 +14,13 @@ pub(crate) enum StreamEnd<'a> {
 }
 
 #[derive(Serialize)]
-struct EndLine<P: Serialize> {
+struct Line<P: Serialize> {
     #[serde(rename = "@end")]
-    end: EndFields<P>,
+    end: End<P>,
 }
 
 #[derive(Serialize)]
-struct EndFields<P: Serialize> {
+struct End<P: Serialize> {
     complete: bool,
     count: u64,
     as_of: String,
@@ -40,11 +40,11 @@ pub(crate) struct MissingPart {
 }
 
 /// The parts that are missing, in the client's words.
-pub(crate) fn missing(parts: &[Missing], renderer: ErrorRenderer) -> Vec<MissingPart> {
+pub(crate) fn missing(parts: &[Missing], face: Face) -> Vec<MissingPart> {
     parts
         .iter()
         .map(|part| {
-            let problem = renderer.problem(&part.error);
+            let problem = face.problem(&part.error);
             MissingPart {
                 from: part.span.from().to_string(),
                 to: part.span.to().to_string(),
@@ -56,24 +56,19 @@ pub(crate) fn missing(parts: &[Missing], renderer: ErrorRenderer) -> Vec<Missing
 }
 
 /// The last line, `{"@end":…}`: what tells a whole body from one that only looks whole.
-pub(crate) fn end_record(
-    verdict: &Verdict,
-    ended: StreamEnd<'_>,
-    renderer: ErrorRenderer,
-    request_id: &str,
-) -> Bytes {
-    let end = EndFields {
-        complete: verdict.is_complete() && matches!(ended, StreamEnd::Reached),
+pub(crate) fn end_record(verdict: &Verdict, ended: Ended<'_>, face: Face, request_id: &str) -> Bytes {
+    let end = End {
+        complete: verdict.is_complete() && matches!(ended, Ended::Reached),
         count: verdict.count,
         as_of: verdict.as_of.to_string(),
-        missing: missing(&verdict.missing, renderer),
+        missing: missing(&verdict.missing, face),
         error: match ended {
-            StreamEnd::Reached => None,
-            StreamEnd::Broken(problem) => Some(problem.document(request_id)),
+            Ended::Reached => None,
+            Ended::Broken(problem) => Some(problem.document(request_id)),
         },
     };
     // Text and numbers only: serialization can't fail.
-    let mut line = serde_json::to_vec(&EndLine { end }).unwrap_or_default();
+    let mut line = serde_json::to_vec(&Line { end }).unwrap_or_default();
     line.push(b'\n');
     line.into()
 }

@@ -18,13 +18,13 @@ use bytes::Bytes;
 use futures_util::{FutureExt, Stream, StreamExt, stream};
 use tokio::time::sleep;
 
-use super::{StreamEnd, end_record};
+use super::{Ended, end_record};
 use crate::domain::EntrySlice;
-use crate::encode::{BodyPart, CHUNK, Coding, CompressionPool, Framing, GzipMember};
+use crate::encode::{CHUNK, Coding, Framing, Member, Part, Workbench};
 use crate::engine::{Answer, AskError, Verdict};
-use crate::http::access_log::RequestLog;
-use crate::http::places::ResponsePlace;
-use crate::http::problem::ErrorRenderer;
+use crate::http::account::Account;
+use crate::http::places::Place;
+use crate::http::problem::Face;
 use crate::http::question::EndRecord;
 use crate::shutdown::Shutdown;
 
@@ -78,55 +78,55 @@ pub(crate) struct Streamed {
     /// Whether it ends with a line that says how it ended, and a blank line breaks long silences.
     pub(crate) end_record: EndRecord,
     /// How the client is told of an error.
-    pub(crate) renderer: ErrorRenderer,
+    pub(crate) face: Face,
     /// Where it is noted what was sent.
-    pub(crate) request_log: Arc<RequestLog>,
+    pub(crate) account: Arc<Account>,
     /// Where rows are deflated and inflated.
-    pub(crate) compression_pool: CompressionPool,
+    pub(crate) workbench: Workbench,
     /// The answer's place among those under way. Its drop, with the body's, gives it back.
     #[expect(dead_code, reason = "held for its drop")]
-    pub(crate) place: ResponsePlace,
+    pub(crate) place: Place,
 }
 
 impl Streamed {
     /// The body.
     pub(crate) fn body(self, events: impl Stream<Item = Event> + Send + 'static) -> Body {
         let member = match self.coding {
-            Coding::Gzip => Some(GzipMember::new()),
+            Coding::Gzip => Some(Member::new()),
             Coding::Identity => None,
         };
         let (parts, chunks) = (Vec::new(), VecDeque::new());
-        let (events, phase) = (events.boxed(), StreamPhase::Rows);
+        let (events, phase) = (events.boxed(), Phase::Rows);
         // In a box, as it is moved for every chunk.
-        let run = Box::new(StreamRun { events, member, parts, chunks, given: 0, phase, with: self });
+        let run = Box::new(Run { events, member, parts, chunks, given: 0, phase, with: self });
         Body::from_stream(stream::unfold(run, async |mut run| Some((run.step().await?, run))))
     }
 }
 
 /// Where a body is.
 #[derive(Clone, Copy)]
-enum StreamPhase {
+enum Phase {
     Rows,
     Ending,
     Breaking,
     Over,
 }
 
-struct StreamRun {
+struct Run {
     events: stream::BoxStream<'static, Event>,
     /// The gzip member under way, if it is to be one.
-    member: Option<GzipMember>,
+    member: Option<Member>,
     /// What is laid out.
-    parts: Vec<BodyPart>,
+    parts: Vec<Part>,
     /// What is ready.
     chunks: VecDeque<Bytes>,
     /// How many rows were laid out.
     given: u64,
-    phase: StreamPhase,
+    phase: Phase,
     with: Streamed,
 }
 
-impl StreamRun {
+impl Run {
     /// The next chunk.
     async fn step(&mut self) -> Option<io::Result<Bytes>> {
         loop {
@@ -137,25 +137,25 @@ impl StreamRun {
                 match self.make_chunks().await {
                     Ok(()) => continue,
                     Err(error) => {
-                        self.phase = StreamPhase::Over;
+                        self.phase = Phase::Over;
                         return Some(Err(error));
                     }
                 }
             }
             match self.phase {
-                StreamPhase::Rows => self.read().await,
-                StreamPhase::Ending => {
-                    self.phase = StreamPhase::Over;
+                Phase::Rows => self.read().await,
+                Phase::Ending => {
+                    self.phase = Phase::Over;
                     if let Some(member) = self.member.take() {
                         self.chunks.extend(member.finish());
                     }
                 }
-                StreamPhase::Breaking => {
+                Phase::Breaking => {
                     sleep(FLUSH_TIME).await;
-                    self.phase = StreamPhase::Over;
+                    self.phase = Phase::Over;
                     return Some(Err(io::Error::other("the answer could not be read to its end")));
                 }
-                StreamPhase::Over => return None,
+                Phase::Over => return None,
             }
         }
     }
@@ -164,9 +164,9 @@ impl StreamRun {
     async fn make_chunks(&mut self) -> io::Result<()> {
         let parts = std::mem::take(&mut self.parts);
         match &mut self.member {
-            None => self.chunks.extend(self.with.compression_pool.plain(parts).await?),
+            None => self.chunks.extend(self.with.workbench.plain(parts).await?),
             Some(member) => {
-                let packed = self.with.compression_pool.pack(parts).await?;
+                let packed = self.with.workbench.pack(parts).await?;
                 packed.iter().for_each(|part| member.put(part));
                 self.chunks.extend(member.take());
             }
@@ -186,18 +186,18 @@ impl StreamRun {
             biased;
             event = self.events.next() => event,
             () = silence => {
-                self.parts.push(BodyPart::Text(Bytes::from_static(b"\n")));
+                self.parts.push(Part::Text(Bytes::from_static(b"\n")));
                 return;
             }
         };
         self.take(event);
-        let mut length: usize = self.parts.iter().map(BodyPart::len).sum();
+        let mut length: usize = self.parts.iter().map(Part::len).sum();
         while length < CHUNK
-            && let StreamPhase::Rows = self.phase
+            && let Phase::Rows = self.phase
             && let Some(event) = self.events.next().now_or_never()
         {
             self.take(event);
-            length += self.parts.last().map_or(0, BodyPart::len);
+            length += self.parts.last().map_or(0, Part::len);
         }
     }
 
@@ -205,37 +205,32 @@ impl StreamRun {
         match event {
             Some(Event::Rows(rows)) => {
                 self.given += rows.len() as u64;
-                self.with.request_log.add_rows(rows.len() as u64);
+                self.with.account.add_rows(rows.len() as u64);
                 self.parts.push(Framing::Ndjson.rows(rows));
             }
             Some(Event::Reached(verdict)) => {
-                self.end(&verdict, StreamEnd::Reached);
-                self.phase = StreamPhase::Ending;
+                self.end(&verdict, Ended::Reached);
+                self.phase = Phase::Ending;
             }
             Some(Event::Broken(mut verdict, error)) => {
                 // Of an answer that was known from the start it is of all of it.
                 verdict.count = self.given;
-                let problem = self.with.renderer.problem(&error);
-                self.with.request_log.note_problem(&problem);
-                self.end(&verdict, StreamEnd::Broken(&problem));
-                self.phase = StreamPhase::Breaking;
+                let problem = self.with.face.problem(&error);
+                self.with.account.note_problem(&problem);
+                self.end(&verdict, Ended::Broken(&problem));
+                self.phase = Phase::Breaking;
             }
             // Nothing follows a verdict, and one always comes; were it not so, the body must not look whole.
-            None => self.phase = StreamPhase::Breaking,
+            None => self.phase = Phase::Breaking,
         }
     }
 
-    fn end(&mut self, verdict: &Verdict, ended: StreamEnd<'_>) {
-        let Streamed { renderer, request_log, .. } = &self.with;
-        request_log.note_verdict(verdict);
+    fn end(&mut self, verdict: &Verdict, ended: Ended<'_>) {
+        let Streamed { face, account, .. } = &self.with;
+        account.note_verdict(verdict);
         match self.with.end_record {
             EndRecord::Wanted => {
-                self.parts.push(BodyPart::Text(end_record(
-                    verdict,
-                    ended,
-                    *renderer,
-                    &request_log.request_id,
-                )));
+                self.parts.push(Part::Text(end_record(verdict, ended, *face, &account.request_id)));
             }
             EndRecord::Absent => {}
         }

@@ -9,22 +9,22 @@ use crate::shape::{Decimal, NotARow, text};
 #[derive(Clone, Debug)]
 pub struct Facts {
     /// The different group keys of the rows.
-    pub(super) tuples: Vec<Box<[GroupValue]>>,
+    pub(super) tuples: Vec<Box<[Key]>>,
     /// For each row, which of them it has.
     pub(super) tuple_of: Vec<u32>,
     /// For each path that is summed.
-    pub(super) columns: Vec<PathValues>,
+    pub(super) columns: Vec<Column>,
 }
 
 /// The values of one path.
 #[derive(Clone, Debug, Default)]
-pub(super) struct PathValues {
+pub(super) struct Column {
     numbers: Vec<Decimal>,
-    kinds: Vec<ValueKind>,
+    kinds: Vec<Kind>,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum ValueKind {
+enum Kind {
     Nothing,
     Skipped,
     Number,
@@ -32,7 +32,7 @@ enum ValueKind {
 
 /// A value that groups are made by. Numbers are compared by their literals, strings by their text.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum GroupValue {
+pub enum Key {
     /// Null, or absent.
     Null,
     /// `true` or `false`.
@@ -59,13 +59,12 @@ impl Facts {
         let mut facts = Self {
             tuples: Vec::new(),
             tuple_of: Vec::new(),
-            columns: vec![PathValues::default(); slots.numbers.len()],
+            columns: vec![Column::default(); slots.numbers.len()],
         };
-        let mut known: HashMap<Box<[GroupValue]>, u32> = HashMap::new();
+        let mut known: HashMap<Box<[Key]>, u32> = HashMap::new();
         for row in rows {
             let found = slots.extractor.extract(row)?;
-            let tuple: Box<[GroupValue]> =
-                slots.keys.iter().map(|&slot| GroupValue::of(found[slot])).collect();
+            let tuple: Box<[Key]> = slots.keys.iter().map(|&slot| Key::of(found[slot])).collect();
             let next = u32::try_from(known.len()).unwrap_or(u32::MAX);
             let at = *known.entry(tuple).or_insert_with_key(|tuple| {
                 facts.tuples.push(tuple.clone());
@@ -91,19 +90,18 @@ impl Facts {
 
     /// About how many bytes of memory they take.
     pub fn weight(&self) -> usize {
-        let keys: usize =
-            self.tuples.iter().flatten().map(|key| size_of::<GroupValue>() + key.text_length()).sum();
-        let row = size_of::<u32>() + self.columns.len() * (size_of::<Decimal>() + size_of::<ValueKind>());
-        size_of::<Self>() + keys + self.tuples.len() * size_of::<Box<[GroupValue]>>() + self.len() * row
+        let keys: usize = self.tuples.iter().flatten().map(|key| size_of::<Key>() + key.text_length()).sum();
+        let row = size_of::<u32>() + self.columns.len() * (size_of::<Decimal>() + size_of::<Kind>());
+        size_of::<Self>() + keys + self.tuples.len() * size_of::<Box<[Key]>>() + self.len() * row
     }
 }
 
-impl PathValues {
+impl Column {
     fn push(&mut self, summand: Summand) {
         let (number, kind) = match summand {
-            Summand::Nothing => (Decimal::ZERO, ValueKind::Nothing),
-            Summand::Skipped => (Decimal::ZERO, ValueKind::Skipped),
-            Summand::Number(number) => (number, ValueKind::Number),
+            Summand::Nothing => (Decimal::ZERO, Kind::Nothing),
+            Summand::Skipped => (Decimal::ZERO, Kind::Skipped),
+            Summand::Number(number) => (number, Kind::Number),
         };
         self.numbers.push(number);
         self.kinds.push(kind);
@@ -112,14 +110,14 @@ impl PathValues {
     /// The value of a row.
     pub(super) fn get(&self, row: usize) -> Summand {
         match self.kinds.get(row) {
-            None | Some(ValueKind::Nothing) => Summand::Nothing,
-            Some(ValueKind::Skipped) => Summand::Skipped,
-            Some(ValueKind::Number) => Summand::Number(self.numbers[row]),
+            None | Some(Kind::Nothing) => Summand::Nothing,
+            Some(Kind::Skipped) => Summand::Skipped,
+            Some(Kind::Number) => Summand::Number(self.numbers[row]),
         }
     }
 }
 
-impl GroupValue {
+impl Key {
     fn of(value: Option<&str>) -> Self {
         match value {
             None | Some("null") => Self::Null,
@@ -151,7 +149,7 @@ impl GroupValue {
 }
 
 /// Null, then false and true, then numbers by size, then texts.
-impl Ord for GroupValue {
+impl Ord for Key {
     fn cmp(&self, other: &Self) -> Ordering {
         match (self, other) {
             (Self::Bool(a), Self::Bool(b)) => a.cmp(b),
@@ -167,7 +165,7 @@ impl Ord for GroupValue {
     }
 }
 
-impl PartialOrd for GroupValue {
+impl PartialOrd for Key {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }

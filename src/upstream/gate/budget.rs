@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use crate::source::Urgency;
 use crate::upstream::settings::{Rate, Share};
 
-use super::flow::{Branch, ShareGroup};
+use super::flow::{Branch, Group};
 use super::shares::{Holdings, Others, Shares};
 
 /// Beyond the period, how long a place stays taken: two clocks that part by 100 ppm are 6 ms apart after a minute, and
@@ -36,7 +36,7 @@ const LULLS: u32 = 20;
 pub(super) struct Budget {
     rate: Option<Rate>,
     reserve: Share,
-    taken: BTreeMap<BudgetSlot, RequestClass>,
+    taken: BTreeMap<Place, Kind>,
     /// Of these, how many by others than refreshes.
     spare: usize,
     /// By whom they were taken.
@@ -46,15 +46,15 @@ pub(super) struct Budget {
 
 /// A place in the ring: since when it counts, and a number that tells it from others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct BudgetSlot(Instant, u64);
+pub(super) struct Place(Instant, u64);
 
 /// What decides how much of the budget a request may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct RequestClass {
+pub(super) struct Kind {
     /// See [`Urgency`].
     pub(super) urgency: Urgency,
     /// Whose share it uses.
-    pub(super) group: ShareGroup,
+    pub(super) group: Group,
     /// And which part of it.
     pub(super) branch: Branch,
 }
@@ -67,13 +67,7 @@ impl Budget {
     /// When a request of this kind may go: now, or once enough places are free.
     ///
     /// `ahead` others are counted as having gone before. What is past must have been let go with [`Self::expire`].
-    pub(super) fn room(
-        &self,
-        kind: RequestClass,
-        others: Others,
-        ahead: usize,
-        now: Instant,
-    ) -> Result<(), Instant> {
+    pub(super) fn room(&self, kind: Kind, others: Others, ahead: usize, now: Instant) -> Result<(), Instant> {
         let Some(rate) = self.rate else { return Ok(()) };
         let limit = count(rate);
         let bounds = self.shares.bounds(kind.group, kind.branch, others, limit);
@@ -89,7 +83,7 @@ impl Budget {
             at = at.max(self.lull_at(rate, most, now));
         }
         if kind.urgency != Urgency::Refresh {
-            let is_spare = |k: &RequestClass| k.urgency != Urgency::Refresh;
+            let is_spare = |k: &Kind| k.urgency != Urgency::Refresh;
             at = at.max(self.free_at(self.spare + ahead, leaving(outside_reserve), is_spare));
         }
         // What others gave up is not left to them for long.
@@ -116,7 +110,7 @@ impl Budget {
     }
 
     /// When fewer than `most` of the places that `counts` will be taken; none if that is so now.
-    fn free_at(&self, taken: usize, most: usize, counts: impl Fn(&RequestClass) -> bool) -> Option<Instant> {
+    fn free_at(&self, taken: usize, most: usize, counts: impl Fn(&Kind) -> bool) -> Option<Instant> {
         let rate = self.rate?;
         let surplus = (taken + 1).checked_sub(most).filter(|s| *s > 0)?;
         let mut counted = self.taken.iter().filter(|(_, kind)| counts(kind)).map(|(place, _)| place.0);
@@ -131,9 +125,9 @@ impl Budget {
     }
 
     /// Takes a place for a request that goes now.
-    pub(super) fn take(&mut self, kind: RequestClass, now: Instant) -> Option<BudgetSlot> {
+    pub(super) fn take(&mut self, kind: Kind, now: Instant) -> Option<Place> {
         let rate = self.rate?;
-        let place = BudgetSlot(now + LONGEST_WAY.min(rate.per / WAY_PART), self.next);
+        let place = Place(now + LONGEST_WAY.min(rate.per / WAY_PART), self.next);
         self.next += 1;
         self.insert(place, kind);
         self.shares.took(kind.group, kind.branch);
@@ -141,37 +135,37 @@ impl Budget {
     }
 
     /// The request in this place goes only now.
-    pub(super) fn sent(&mut self, place: BudgetSlot, now: Instant) -> BudgetSlot {
+    pub(super) fn sent(&mut self, place: Place, now: Instant) -> Place {
         let Some(rate) = self.rate else { return place };
         self.moved(place, now + LONGEST_WAY.min(rate.per / WAY_PART))
     }
 
     /// The request in this place has been answered, so upstream saw it no later than now.
-    pub(super) fn answered(&mut self, place: BudgetSlot, now: Instant) {
+    pub(super) fn answered(&mut self, place: Place, now: Instant) {
         self.moved(place, place.0.min(now));
     }
 
     /// The request in this place never went.
-    pub(super) fn give_back(&mut self, place: BudgetSlot) {
+    pub(super) fn give_back(&mut self, place: Place) {
         if let Some(kind) = self.remove(place) {
             self.shares.gave_back(kind.group, kind.branch);
         }
     }
 
-    fn moved(&mut self, place: BudgetSlot, at: Instant) -> BudgetSlot {
-        let moved = BudgetSlot(at, place.1);
+    fn moved(&mut self, place: Place, at: Instant) -> Place {
+        let moved = Place(at, place.1);
         if let Some(kind) = self.remove(place) {
             self.insert(moved, kind);
         }
         moved
     }
 
-    fn insert(&mut self, place: BudgetSlot, kind: RequestClass) {
+    fn insert(&mut self, place: Place, kind: Kind) {
         self.spare += usize::from(kind.urgency != Urgency::Refresh);
         self.taken.insert(place, kind);
     }
 
-    fn remove(&mut self, place: BudgetSlot) -> Option<RequestClass> {
+    fn remove(&mut self, place: Place) -> Option<Kind> {
         let kind = self.taken.remove(&place)?;
         self.spare -= usize::from(kind.urgency != Urgency::Refresh);
         Some(kind)
@@ -200,7 +194,7 @@ impl Budget {
 
     /// Whether unproven keys hold no more than half of what is always theirs.
     pub(super) fn has_room_to_prove(&self) -> bool {
-        self.rate.is_none_or(|rate| self.shares.held(ShareGroup::Unproven) * 20 < count(rate))
+        self.rate.is_none_or(|rate| self.shares.held(Group::Unproven) * 20 < count(rate))
     }
 
     /// Who holds how much of it, without names.
@@ -209,7 +203,7 @@ impl Budget {
     }
 
     /// Whether a group holds its fair share of the budget, or more.
-    pub(super) fn has_share(&self, group: ShareGroup) -> bool {
+    pub(super) fn has_share(&self, group: Group) -> bool {
         self.rate.is_some_and(|rate| self.shares.has_share(group, count(rate)))
     }
 

@@ -7,13 +7,13 @@ use std::hash::Hash;
 /// Each operation costs at most O(log n).
 #[derive(Debug)]
 pub(super) struct Rotation<K, T> {
-    members: HashMap<K, RotationSlot<T>>,
+    members: HashMap<K, Member<T>>,
     order: BTreeMap<u64, K>,
     next: u64,
 }
 
 #[derive(Debug)]
-struct RotationSlot<T> {
+struct Member<T> {
     at: u64,
     value: T,
 }
@@ -35,7 +35,7 @@ impl<K: Copy + Eq + Hash, T> Rotation<K, T> {
             let at = *next;
             *next += 1;
             order.insert(at, key);
-            RotationSlot { at, value: T::default() }
+            Member { at, value: T::default() }
         });
         &mut member.value
     }

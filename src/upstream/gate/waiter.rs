@@ -7,11 +7,11 @@ use tokio::time::{Instant, sleep_until};
 
 use super::breaker::Who;
 use super::breakers::Roles;
-use super::budget::BudgetSlot;
-use super::flow::{Branch, Flow, ShareGroup};
+use super::budget::Place;
+use super::flow::{Branch, Flow, Group};
 use super::lanes::LaneKey;
 use super::turns::WaiterId;
-use super::{Gate, GateRefusal, GateState, Pass, PassRequest};
+use super::{Asker, Gate, Pass, Refusal, State};
 
 /// The longest line of all callers together.
 const MOST_WAITING: usize = 16_384;
@@ -32,7 +32,7 @@ pub(super) struct Waiter {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Fate {
     /// It goes since then, in this place of its budget.
-    Go(Option<BudgetSlot>, Instant),
+    Go(Option<Place>, Instant),
     /// The breaker opened, for so long.
     Refused(Duration),
 }
@@ -125,19 +125,19 @@ impl Waiters {
 }
 
 /// Waits for a turn; see [`Gate::enter`].
-pub(super) async fn enter(gate: &Gate, asker: PassRequest<'_>) -> Result<Pass, GateRefusal> {
+pub(super) async fn enter(gate: &Gate, asker: Asker<'_>) -> Result<Pass, Refusal> {
     let mut line = InLine::join(gate, asker, Instant::now())?;
     loop {
         match line.step(asker) {
-            WaitStep::Go(pass) => return Ok(pass),
-            WaitStep::Refused(refusal) => return Err(refusal),
-            WaitStep::Wait(Some(until)) => {
+            Step::Go(pass) => return Ok(pass),
+            Step::Refused(refusal) => return Err(refusal),
+            Step::Wait(Some(until)) => {
                 tokio::select! {
                     () = line.wake.notified() => {}
                     () = sleep_until(until) => {}
                 }
             }
-            WaitStep::Wait(None) => line.wake.notified().await,
+            Step::Wait(None) => line.wake.notified().await,
         }
     }
 }
@@ -150,16 +150,16 @@ struct InLine {
     wake: Arc<Notify>,
 }
 
-enum WaitStep {
+enum Step {
     Go(Pass),
-    Refused(GateRefusal),
+    Refused(Refusal),
     Wait(Option<Instant>),
 }
 
 impl InLine {
-    fn join(gate: &Gate, asker: PassRequest<'_>, now: Instant) -> Result<Self, GateRefusal> {
+    fn join(gate: &Gate, asker: Asker<'_>, now: Instant) -> Result<Self, Refusal> {
         let mut state = gate.lock();
-        let group = ShareGroup::of(asker.context.caller, asker.standing);
+        let group = Group::of(asker.context.caller, asker.standing);
         let branch = Branch::of(group, asker.context.caller, asker.agent);
         let flow = Flow {
             group,
@@ -174,21 +174,20 @@ impl InLine {
         {
             return Err(no_room(&mut state, lane, &flow, now));
         }
-        let roles =
-            state.breakers.admit(Who { group, agent: asker.agent }, now).map_err(GateRefusal::Down)?;
+        let roles = state.breakers.admit(Who { group, agent: asker.agent }, now).map_err(Refusal::Down)?;
         let wake = Arc::new(Notify::new());
         let id = state.line_up(Waiter { lane, flow, wake: Arc::clone(&wake), fate: None });
         Ok(Self { gate: gate.clone(), id, roles, wake })
     }
 
-    fn step(&mut self, asker: PassRequest<'_>) -> WaitStep {
+    fn step(&mut self, asker: Asker<'_>) -> Step {
         let now = Instant::now();
         let gate = self.gate.clone();
         let mut guard = gate.lock();
         let state = &mut *guard;
         let next = state.pump(now);
         let Some(Waiter { lane: key, flow, fate, .. }) = state.waiters.get(self.id).cloned() else {
-            return WaitStep::Refused(GateRefusal::Busy);
+            return Step::Refused(Refusal::Busy);
         };
         match fate {
             Some(Fate::Go(place, sent)) => {
@@ -196,16 +195,16 @@ impl InLine {
                 let roles = std::mem::replace(&mut self.roles, Roles::ORDINARY);
                 let place = place.and_then(|p| Some(state.lanes.get(key)?.budget.sent(p, now)));
                 let gate = self.gate.clone();
-                return WaitStep::Go(Pass { gate, lane: key, flow, place, roles, sent });
+                return Step::Go(Pass { gate, lane: key, flow, place, roles, sent });
             }
-            Some(Fate::Refused(rest)) => return WaitStep::Refused(GateRefusal::Down(rest)),
+            Some(Fate::Refused(rest)) => return Step::Refused(Refusal::Down(rest)),
             None => {}
         }
         let give_up = give_up(asker);
         if let (Some(give_up), Some(lane)) = (give_up, state.lanes.get(key)) {
             let earliest = lane.earliest(&flow, now);
             if now >= give_up || earliest > give_up {
-                return WaitStep::Refused(if earliest > now {
+                return Step::Refused(if earliest > now {
                     no_room(state, key, &flow, now)
                 } else {
                     state.others_first(key, &flow, now)
@@ -215,7 +214,7 @@ impl InLine {
         if let Some(lane) = state.lanes.get(key)
             && lane.is_barren(&flow, asker.context.retry_for, now)
         {
-            return WaitStep::Refused(no_room(state, key, &flow, now));
+            return Step::Refused(no_room(state, key, &flow, now));
         }
         let watched = if state.waiters.drives(self.id) {
             next
@@ -224,18 +223,18 @@ impl InLine {
             state.waiters.wake_driver();
             None
         };
-        WaitStep::Wait([watched, give_up].into_iter().flatten().min())
+        Step::Wait([watched, give_up].into_iter().flatten().min())
     }
 }
 
 /// Refuses a request until when it is likely to go.
-pub(super) fn no_room(state: &mut GateState, lane: LaneKey, flow: &Flow, now: Instant) -> GateRefusal {
+pub(super) fn no_room(state: &mut State, lane: LaneKey, flow: &Flow, now: Instant) -> Refusal {
     let at = state.lanes.get(lane).map_or(now, |lane| lane.promise(flow, now));
-    GateRefusal::NoRoom(at.saturating_duration_since(now).max(LEAST_WAIT))
+    Refusal::NoRoom(at.saturating_duration_since(now).max(LEAST_WAIT))
 }
 
 /// When waiting any longer is of no use.
-fn give_up(asker: PassRequest<'_>) -> Option<Instant> {
+fn give_up(asker: Asker<'_>) -> Option<Instant> {
     let patience = asker.context.budget_wait.and_then(|wait| asker.since.checked_add(wait));
     let deadline = asker.context.deadline.as_ref().map(crate::source::Deadline::instant);
     [patience, deadline].into_iter().flatten().min()

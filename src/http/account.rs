@@ -1,7 +1,7 @@
-//! The outermost middleware: assigns request ids, renders problems, and logs every response when it is over.
+//! The outermost layer: gives a request its id, writes problems down, and tells of the answer when it is over.
 //!
-//! A response is over when its body is dropped: sent completely, broken off, or abandoned by the client. The log line is
-//! therefore tied to the body. Handlers add what only they know to the [`RequestLog`].
+//! An answer is over when its body is dropped, be it sent to its end, broken off or left behind by its client; so the line
+//! in the log hangs on the body. What it says beyond the outside of the answer, the handler has noted on the [`Account`].
 
 mod counted;
 mod sampler;
@@ -21,38 +21,38 @@ use http::{HeaderMap, HeaderValue, Method};
 use http_body::Body as _;
 use tokio::time::Instant;
 
-use self::counted::{CountedBody, ResponseRecord};
+use self::counted::{Counted, Told};
 use self::sampler::Sampler;
 use super::Observer;
 use super::problem::{Code, Problem};
 use super::question::Format;
 use crate::domain::AgentId;
 use crate::engine::{CacheReport, Verdict};
-use crate::telemetry::{AnswerSpan, Begun, BodyEnding, HeldBytes, Trace, Tracer};
+use crate::telemetry::{AnswerSpan, Begun, Ending, HeldBytes, Trace, Tracer};
 
-/// The logged status when the client leaves before there is a response, as nginx writes it.
+/// The status that the log has for a caller who left before there was one, as nginx and others write it.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// A shorter part of a credential reveals nothing of it.
+/// What is shorter than this and happens to stand in a credential gives nothing of it away.
 const SHORTEST_SECRET: usize = 4;
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
-/// Logs responses, counts them and ends their spans.
+/// Where answers are told of.
 #[derive(Clone)]
-pub(super) struct AccessLog {
+pub(super) struct Ledger {
     observer: Option<Observer>,
     waiting: HeldBytes,
     sampler: Arc<Sampler>,
 }
 
-impl AccessLog {
-    /// Reports every response in the log, to the observer, and in a span.
+impl Ledger {
+    /// Every answer in the log, to the observer, and in a span.
     pub(super) fn public(observer: Observer, waiting: HeldBytes) -> Self {
         Self { observer: Some(observer), waiting, sampler: Arc::new(Sampler::new()) }
     }
 
-    /// Logs at debug level only, because probes come every few seconds.
+    /// Probes come every few seconds: in the log only where somebody debugs.
     pub(super) fn admin() -> Self {
         Self { observer: None, waiting: HeldBytes::default(), sampler: Arc::new(Sampler::new()) }
     }
@@ -65,12 +65,12 @@ impl AccessLog {
     }
 }
 
-/// What handlers record about a request, for its log line.
+/// What a handler notes of the answer it makes.
 #[derive(Debug)]
-pub(super) struct RequestLog {
-    /// The caller's own request id, or a new one.
+pub(super) struct Account {
+    /// The caller's own identifier, or a new one.
     pub(super) request_id: Arc<str>,
-    /// The trace that requests to upstream belong to.
+    /// What is asked of upstream for the answer belongs to this.
     pub(super) trace: Trace,
     began: Instant,
     notes: Mutex<Notes>,
@@ -88,7 +88,7 @@ struct Notes {
     problem: Option<NotedProblem>,
 }
 
-/// What the log says about a problem.
+/// What the log tells of a problem.
 #[derive(Clone, Debug)]
 struct NotedProblem {
     code: Code,
@@ -96,8 +96,8 @@ struct NotedProblem {
     upstream_status: Option<u16>,
 }
 
-impl RequestLog {
-    /// Starts the log of a request that arrives now.
+impl Account {
+    /// An account for a request that comes now.
     pub(super) fn open(request_id: Arc<str>, trace: Trace) -> Self {
         Self { request_id, trace, began: Instant::now(), notes: Mutex::default() }
     }
@@ -106,22 +106,22 @@ impl RequestLog {
         note(&mut self.notes.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Records the agent.
+    /// Whom the question is about.
     pub(super) fn note_agent(&self, agent: AgentId) {
         self.note(|notes| notes.agent = Some(agent));
     }
 
-    /// Records the name of the caller's token.
+    /// The name of the token that asks.
     pub(super) fn note_client(&self, name: Option<Arc<str>>) {
         self.note(|notes| notes.client = name);
     }
 
-    /// Records the format of the response.
+    /// The form of the answer.
     pub(super) fn note_format(&self, format: Format) {
         self.note(|notes| notes.format = Some(format));
     }
 
-    /// Adds rows that went into the body.
+    /// More rows go into the body.
     pub(super) fn add_rows(&self, rows: u64) {
         let since = self.began.elapsed();
         self.note(|notes| {
@@ -130,13 +130,13 @@ impl RequestLog {
         });
     }
 
-    /// Records the origin of the rows and the number of missing parts.
+    /// How the rows were come by, and how many parts are missing.
     pub(super) fn note_verdict(&self, verdict: &Verdict) {
         self.note(|notes| notes.missing_parts = verdict.missing.len() as u64);
         self.note_report(verdict.report);
     }
 
-    /// Records the origin of the rows.
+    /// How the rows were come by.
     pub(super) fn note_report(&self, report: CacheReport) {
         self.note(|notes| notes.report = Some(report));
     }
@@ -152,72 +152,68 @@ impl RequestLog {
     }
 }
 
-/// The middleware; see the module.
-pub(super) async fn middleware(
-    State(access_log): State<AccessLog>,
-    mut request: Request,
-    next: Next,
-) -> Response {
+/// The layer.
+pub(super) async fn account(State(ledger): State<Ledger>, mut request: Request, next: Next) -> Response {
     let path = request.extensions().get::<MatchedPath>();
     let route = path.map_or_else(|| super::forward::route_name(request.uri()), MatchedPath::as_str);
     let route: Arc<str> = route.into();
     let method = known(request.method());
     let caller = Trace::read(request.headers());
-    let span = access_log.span(Begun { method, route: &route, caller: &caller });
-    let request_log = Arc::new(RequestLog::open(request_id(request.headers()), span.trace().clone()));
+    let span = ledger.span(Begun { method, route: &route, caller: &caller });
+    let account = Arc::new(Account::open(request_id(request.headers()), span.trace().clone()));
     let is_head = request.method() == Method::HEAD;
-    request.extensions_mut().insert(Arc::clone(&request_log));
-    // If it is dropped while the handler still works, it logs a client that left before the first byte.
-    let mut record = ResponseRecord {
-        access_log,
-        request_log: Arc::clone(&request_log),
+    request.extensions_mut().insert(Arc::clone(&account));
+    // Dropped while the handler still works, it tells of a caller who left before the first byte.
+    let mut told = Told {
+        ledger,
+        account: Arc::clone(&account),
         span,
         method,
         route,
         status: CLIENT_CLOSED_REQUEST,
         length: None,
         bytes: 0,
-        ending: BodyEnding::Left,
+        ending: Ending::Left,
     };
 
     let mut response = match AssertUnwindSafe(next.run(request)).catch_unwind().await {
         Ok(response) => response,
-        Err(_) => panicked(method, &record.route),
+        Err(_) => panicked(method, &told.route),
     };
     if let Some(problem) = response.extensions_mut().remove::<Arc<Problem>>() {
-        request_log.note_problem(&problem);
-        let body = problem.write(&request_log.request_id, response.headers_mut());
+        account.note_problem(&problem);
+        let body = problem.write(&account.request_id, response.headers_mut());
         *response.body_mut() = Body::from(body);
     }
     let status = response.status().as_u16();
-    // Without a header, the body may still know its length.
+    // Where no header says so yet, the body may know its length all the same.
     let known_length = response.body().size_hint().exact();
     let headers = response.headers_mut();
     super::cors::one_vary(headers);
     super::cors::allow_timing(headers);
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    if let Ok(id) = HeaderValue::try_from(&*request_log.request_id) {
+    if let Ok(id) = HeaderValue::try_from(&*account.request_id) {
         headers.insert(REQUEST_ID, id);
     }
-    let took = request_log.began.elapsed().as_secs_f64() * 1000.0;
+    let took = account.began.elapsed().as_secs_f64() * 1000.0;
     super::present::set(headers, SERVER_TIMING, Some(format!("answer;dur={took:.1}")));
 
     let length =
         headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok()).or(known_length);
-    (record.status, record.length) = (status, length);
+    (told.status, told.length) = (status, length);
     if is_head {
-        record.ending = BodyEnding::Whole;
+        told.ending = Ending::Whole;
     }
-    response.map(|inner| Body::new(CountedBody::new(inner, record)))
+    response.map(|inner| Body::new(Counted::new(inner, told)))
 }
 
-/// The response when a handler panicked. The panic hook has logged where.
+/// What a caller gets whose handler panicked. The panic hook has written where.
 fn panicked(method: &str, route: &str) -> Response {
     tracing::error!(method, route, "The handler of {method} {route} panicked. This is a bug in fanfold.");
     Problem::new(Code::Internal, "the request met a bug in fanfold; the log says where").into_response()
 }
 
-/// The name of a method that HTTP defines; a client can put any word in place of others.
+/// A method's name, if it is one that HTTP knows: others may be any word that a caller likes.
 fn known(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",
@@ -233,7 +229,7 @@ fn known(method: &Method) -> &'static str {
     }
 }
 
-/// The caller's request id, if it is safe to log and not part of its credential; otherwise a new one.
+/// The caller's identifier if it is one that can stand in a log as it is, which its credential can't.
 fn request_id(headers: &HeaderMap) -> Arc<str> {
     let credential = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes).unwrap_or_default();
     let is_secret = |text: &str| credential.windows(text.len()).any(|part| part == text.as_bytes());
@@ -244,12 +240,12 @@ fn request_id(headers: &HeaderMap) -> Arc<str> {
     };
     match headers.get(REQUEST_ID).and_then(|value| value.to_str().ok()).filter(is_sane) {
         Some(id) => id.into(),
-        // Drawn from the thread's generator; the system's would need a call per request.
+        // Out of the thread's own generator: the system's would be asked once for every request.
         None => uuid::Builder::from_random_bytes(rand::random()).into_uuid().to_string().into(),
     }
 }
 
-impl fmt::Debug for AccessLog {
+impl fmt::Debug for Ledger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Ledger")
     }
@@ -281,7 +277,7 @@ mod tests {
         assert!(!request_id(&headers.into_iter().collect()).contains("secret"));
     }
 
-    /// A router with one route, and the responses that its observer saw.
+    /// A router with one route, whose answers are written down.
     fn router(
         route: axum::routing::MethodRouter,
     ) -> (axum::Router, Arc<Mutex<Vec<crate::telemetry::Answered>>>) {
@@ -291,8 +287,8 @@ mod tests {
             observe: Arc::new(move |answered| into.lock().unwrap().push(answered.clone())),
             tracer: Tracer::default(),
         };
-        let access_log = AccessLog::public(observer, HeldBytes::default());
-        let layer = axum::middleware::from_fn_with_state(access_log, super::middleware);
+        let ledger = Ledger::public(observer, HeldBytes::default());
+        let layer = axum::middleware::from_fn_with_state(ledger, super::account);
         (axum::Router::new().route("/x", route).layer(layer), seen)
     }
 
@@ -327,7 +323,7 @@ mod tests {
         let response = router.oneshot(request()).await.unwrap();
         assert!(response.into_body().collect().await.is_err());
         let seen = seen.lock().unwrap();
-        assert_eq!((seen.len(), seen[0].bytes, seen[0].ending), (1, 1, BodyEnding::Broken));
+        assert_eq!((seen.len(), seen[0].bytes, seen[0].ending), (1, 1, Ending::Broken));
     }
 
     #[tokio::test]
@@ -340,7 +336,7 @@ mod tests {
             assert!(seen.lock().unwrap().is_empty());
         }
         let seen = seen.lock().unwrap();
-        assert_eq!((seen.len(), seen[0].status, seen[0].ending), (1, 499, BodyEnding::Left));
+        assert_eq!((seen.len(), seen[0].status, seen[0].ending), (1, 499, Ending::Left));
         assert_eq!((&*seen[0].route, seen[0].bytes), ("/x", 0));
     }
 

@@ -21,16 +21,16 @@ const PATIENCE: u32 = 8;
 /// A new form takes the place of others that were never used, and sometimes of those that were not used for long; if
 /// there are none among those that are looked at, it is not kept.
 #[derive(Debug, Default)]
-pub struct DerivedBudget {
+pub struct Room {
     most: AtomicU64,
     kept: AtomicU64,
     fresh: AtomicU64,
-    forms: Mutex<FormQueue>,
+    forms: Mutex<Forms>,
 }
 
 /// What may be kept beside an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum DerivedForm {
+pub(super) enum Guest {
     /// Its rows as plain bytes.
     Plain(Separator),
     /// Its blocks with commas in them.
@@ -43,45 +43,45 @@ pub(super) enum DerivedForm {
 
 /// Tells one form that is kept from those that were in its place before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct FormId(u64);
+pub(super) struct Ticket(u64);
 
 #[derive(Debug)]
 struct Queued {
     entry: Weak<Entry>,
-    derived: DerivedForm,
-    id: FormId,
+    guest: Guest,
+    ticket: Ticket,
 }
 
 impl Queued {
     fn is_kept(&self) -> bool {
-        self.entry.upgrade().is_some_and(|entry| entry.forms.keeps(self.derived, self.id))
+        self.entry.upgrade().is_some_and(|entry| entry.forms.keeps(self.guest, self.ticket))
     }
 }
 
 #[derive(Debug, Default)]
-struct FormQueue {
+struct Forms {
     /// All forms that are kept, and some that are gone, the one to be looked at next in front.
     queue: VecDeque<Queued>,
-    latest: FormId,
+    latest: Ticket,
     /// How many new ones there were since one could take the place of a used one.
-    rejected: u32,
+    turned_away: u32,
     /// How many there may be until those are sorted out that are gone.
     sorted_at: usize,
 }
 
 /// What a room holds now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct DerivedStats {
+pub struct RoomStats {
     /// Bytes of what is kept beside entries.
     pub kept: u64,
     /// Bytes of entries that are not deflated yet.
     pub fresh: u64,
 }
 
-impl DerivedBudget {
+impl Room {
     /// What it holds now.
-    pub fn stats(&self) -> DerivedStats {
-        DerivedStats { kept: self.kept.load(Relaxed), fresh: self.fresh.load(Relaxed) }
+    pub fn stats(&self) -> RoomStats {
+        RoomStats { kept: self.kept.load(Relaxed), fresh: self.fresh.load(Relaxed) }
     }
 
     /// How many forms stand in its queue.
@@ -100,7 +100,7 @@ impl DerivedBudget {
         // Twice around: those that were used lose their mark first.
         let mut left = 2 * forms.queue.len();
         while left > 0 && !self.has_room(0) {
-            forms.turn(EvictionLevel::Strict);
+            forms.turn(Look::Strict);
             left -= 1;
         }
     }
@@ -109,91 +109,86 @@ impl DerivedBudget {
     pub(super) fn keep<T>(
         self: &Arc<Self>,
         entry: &Arc<Entry>,
-        derived: DerivedForm,
+        guest: Guest,
         form: T,
         bytes: usize,
-    ) -> Option<KeptForm<T>> {
+    ) -> Option<Kept<T>> {
         let mut forms = self.lock();
         if !self.has_room(bytes) {
-            forms.rejected = (forms.rejected + 1) % PATIENCE;
-            let level = if forms.rejected == 0 { EvictionLevel::Strict } else { EvictionLevel::Mild };
+            forms.turned_away = (forms.turned_away + 1) % PATIENCE;
+            let look = if forms.turned_away == 0 { Look::Strict } else { Look::Mild };
             for _ in 0..LOOKED_AT {
                 if self.has_room(bytes) {
                     break;
                 }
-                forms.turn(level);
+                forms.turn(look);
             }
         }
-        self.keep_among(&mut forms, entry, derived, form, bytes)
+        self.keep_among(&mut forms, entry, guest, form, bytes)
     }
 
     /// Keeps a form of an entry of so many bytes, if no other has to go for it.
     pub(super) fn keep_if_free<T>(
         self: &Arc<Self>,
         entry: &Arc<Entry>,
-        derived: DerivedForm,
+        guest: Guest,
         form: T,
         bytes: usize,
-    ) -> Option<KeptForm<T>> {
-        self.keep_among(&mut self.lock(), entry, derived, form, bytes)
+    ) -> Option<Kept<T>> {
+        self.keep_among(&mut self.lock(), entry, guest, form, bytes)
     }
 
     fn keep_among<T>(
         self: &Arc<Self>,
-        forms: &mut FormQueue,
+        forms: &mut Forms,
         entry: &Arc<Entry>,
-        derived: DerivedForm,
+        guest: Guest,
         form: T,
         bytes: usize,
-    ) -> Option<KeptForm<T>> {
+    ) -> Option<Kept<T>> {
         if !self.has_room(bytes) {
             return None;
         }
-        let id = forms.add(Arc::downgrade(entry), derived);
+        let ticket = forms.add(Arc::downgrade(entry), guest);
         let bytes = bytes as u64;
         self.kept.fetch_add(bytes, Relaxed);
-        Some(KeptForm {
-            form,
-            id,
-            place: Reservation { bytes, derived_budget: Arc::clone(self) },
-            used: Used::Never,
-        })
+        Some(Kept { form, ticket, place: Place { bytes, room: Arc::clone(self) }, used: Used::Never })
     }
 
     fn has_room(&self, length: usize) -> bool {
         self.kept.load(Relaxed).saturating_add(length as u64) <= self.most.load(Relaxed)
     }
 
-    fn lock(&self) -> MutexGuard<'_, FormQueue> {
+    fn lock(&self) -> MutexGuard<'_, Forms> {
         self.forms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl FormQueue {
+impl Forms {
     /// Looks at the form in front: gives it up, or puts it at the back.
-    fn turn(&mut self, level: EvictionLevel) {
+    fn turn(&mut self, look: Look) {
         let Some(queued) = self.queue.pop_front() else { return };
-        let Queued { entry, derived, id } = &queued;
-        if entry.upgrade().is_some_and(|entry| entry.forms.spares(*derived, *id, level)) {
+        let Queued { entry, guest, ticket } = &queued;
+        if entry.upgrade().is_some_and(|entry| entry.forms.spares(*guest, *ticket, look)) {
             self.queue.push_back(queued);
         }
     }
 
-    fn add(&mut self, entry: Weak<Entry>, derived: DerivedForm) -> FormId {
+    fn add(&mut self, entry: Weak<Entry>, guest: Guest) -> Ticket {
         const FEW: usize = 64;
         if self.queue.len() >= self.sorted_at.max(FEW) {
             self.queue.retain(Queued::is_kept);
             self.sorted_at = 2 * self.queue.len();
         }
         self.latest.0 += 1;
-        self.queue.push_back(Queued { entry, derived, id: self.latest });
+        self.queue.push_back(Queued { entry, guest, ticket: self.latest });
         self.latest
     }
 }
 
 /// How forms are looked at when room is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum EvictionLevel {
+pub(super) enum Look {
     /// Those go that were never used.
     Mild,
     /// Those go that were not used since they were looked at like this last.
@@ -211,15 +206,15 @@ enum Used {
 
 /// A form that is kept; it leaves its room when it is dropped.
 #[derive(Debug)]
-pub(super) struct KeptForm<T> {
+pub(super) struct Kept<T> {
     form: T,
-    id: FormId,
+    ticket: Ticket,
     #[expect(dead_code, reason = "held for its drop")]
-    place: Reservation,
+    place: Place,
     used: Used,
 }
 
-impl<T: Clone> KeptForm<T> {
+impl<T: Clone> Kept<T> {
     /// The form, for somebody who makes another of it.
     pub(super) fn form(&self) -> T {
         self.form.clone()
@@ -232,18 +227,18 @@ impl<T: Clone> KeptForm<T> {
     }
 }
 
-impl<T> KeptForm<T> {
+impl<T> Kept<T> {
     /// Whether it is the one with this ticket.
-    pub(super) fn is(&self, id: FormId) -> bool {
-        self.id == id
+    pub(super) fn is(&self, ticket: Ticket) -> bool {
+        self.ticket == ticket
     }
 
     /// Whether it stays although room is needed.
-    pub(super) const fn withstands(&mut self, level: EvictionLevel) -> bool {
-        match (level, self.used) {
-            (_, Used::Never) | (EvictionLevel::Strict, Used::Before) => false,
-            (EvictionLevel::Mild, Used::Before | Used::Lately) => true,
-            (EvictionLevel::Strict, Used::Lately) => {
+    pub(super) const fn withstands(&mut self, look: Look) -> bool {
+        match (look, self.used) {
+            (_, Used::Never) | (Look::Strict, Used::Before) => false,
+            (Look::Mild, Used::Before | Used::Lately) => true,
+            (Look::Strict, Used::Lately) => {
                 self.used = Used::Before;
                 true
             }
@@ -253,14 +248,14 @@ impl<T> KeptForm<T> {
 
 /// Bytes that are taken in a room, until it is dropped.
 #[derive(Debug)]
-struct Reservation {
+struct Place {
     bytes: u64,
-    derived_budget: Arc<DerivedBudget>,
+    room: Arc<Room>,
 }
 
-impl Drop for Reservation {
+impl Drop for Place {
     fn drop(&mut self) {
-        self.derived_budget.kept.fetch_sub(self.bytes, Relaxed);
+        self.room.kept.fetch_sub(self.bytes, Relaxed);
     }
 }
 
@@ -268,7 +263,7 @@ impl Drop for Reservation {
 #[derive(Debug)]
 pub(super) struct Fresh {
     bytes: Bytes,
-    counted_in: Option<Arc<DerivedBudget>>,
+    counted_in: Option<Arc<Room>>,
 }
 
 impl Fresh {
@@ -281,16 +276,16 @@ impl Fresh {
     }
 
     /// Counts them in a room, until they are dropped.
-    pub(super) fn count(&mut self, derived_budget: &Arc<DerivedBudget>) {
-        derived_budget.fresh.fetch_add(self.bytes.len() as u64, Relaxed);
-        self.counted_in = Some(Arc::clone(derived_budget));
+    pub(super) fn count(&mut self, room: &Arc<Room>) {
+        room.fresh.fetch_add(self.bytes.len() as u64, Relaxed);
+        self.counted_in = Some(Arc::clone(room));
     }
 }
 
 impl Drop for Fresh {
     fn drop(&mut self) {
-        if let Some(derived_budget) = &self.counted_in {
-            derived_budget.fresh.fetch_sub(self.bytes.len() as u64, Relaxed);
+        if let Some(room) = &self.counted_in {
+            room.fresh.fetch_sub(self.bytes.len() as u64, Relaxed);
         }
     }
 }
