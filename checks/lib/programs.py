@@ -1,5 +1,7 @@
 """Starts and stops the program under test."""
 
+import contextlib
+import itertools
 import os
 import re
 import signal
@@ -29,10 +31,18 @@ def clean_environment(**more: str) -> dict[str, str]:
     return kept | more
 
 
+# Below those that the kernel gives to connections, or one of them might have a port before its program listens; and not
+# the same ones in each process, since several run checks at once.
+PORTS = itertools.cycle(range(10_000, 32_000))
+PORTS_OF_THIS_PROCESS = itertools.islice(PORTS, os.getpid() * 37 % 22_000, None)
+
+
 def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+    while True:
+        port = next(PORTS_OF_THIS_PROCESS)
+        with socket.socket() as listener, contextlib.suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port
 
 
 def responds(url: str) -> bool:

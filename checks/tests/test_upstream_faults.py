@@ -343,6 +343,7 @@ def trials(request, tmp_path_factory):
     doors.stop()
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("mode", [ONCE, LASTING])
 @pytest.mark.parametrize("case", LIST, ids=lambda case: case.slug)
