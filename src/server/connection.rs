@@ -25,9 +25,10 @@ use super::watch::{Verdict, until_over};
 use crate::shutdown::Shutdown;
 use crate::telemetry::{ConnectionCounts, Cut};
 
-/// The most bytes of a request's head on HTTP/1: a key, a trace and a query fit many times over. Hyper has one number
-/// for this and for the bytes of answers gathered into one write; chunks are larger than that anyway.
-const MAX_HTTP1_BUFFER: usize = 32 * 1024;
+/// The most bytes of a request's head on HTTP/1, and of a response gathered into one write: hyper has one number for
+/// both. A response of one page (100 KB) leaves in one write; with less it takes two, and costs a tenth of the
+/// throughput. All unfinished heads together are bounded apart, see [`super::heads`].
+const MAX_HTTP1_BUFFER: usize = 128 * 1024;
 
 /// The same on h2.
 const MAX_HEADER_LIST: u32 = 32 * 1024;

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 const SMALL: usize = 8 * 1024;
 
 /// The most that one connection counts as holding: the library gives up a head that is half as long.
-const MOST_OF_ONE: usize = 64 * 1024;
+const MOST_OF_ONE: usize = 256 * 1024;
 
 /// Memory of unfinished request heads, over all connections of a listener.
 #[derive(Debug)]
