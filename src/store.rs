@@ -38,9 +38,9 @@ pub(crate) mod testing {
 
     /// Keeps everything, and forgets on demand.
     #[derive(Default)]
-    pub(crate) struct Shelf(pub(crate) Mutex<HashMap<EntryKey, Arc<Entry>>>);
+    pub(crate) struct MapStore(pub(crate) Mutex<HashMap<EntryKey, Arc<Entry>>>);
 
-    impl Store for Shelf {
+    impl Store for MapStore {
         fn get(&self, key: &EntryKey) -> Option<Arc<Entry>> {
             self.0.lock().unwrap().get(key).cloned()
         }

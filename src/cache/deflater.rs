@@ -17,7 +17,7 @@ use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::Shelf;
+use super::EntryCache;
 use crate::domain::Entry;
 use crate::store::EntryKey;
 
@@ -36,17 +36,17 @@ const NICENESS: i32 = 10;
 #[derive(Debug)]
 pub(super) struct Deflater {
     /// None if the system gives no thread: then rows are deflated as they come.
-    queue: Option<Sender<Waiting>>,
+    queue: Option<Sender<WaitingEntry>>,
 }
 
 /// An entry that is to be deflated, unless it is dropped before.
-type Waiting = (EntryKey, Weak<Entry>);
+type WaitingEntry = (EntryKey, Weak<Entry>);
 
 impl Deflater {
     /// Starts the thread; it ends with the deflater.
-    pub(super) fn start(shelf: Shelf) -> Self {
+    pub(super) fn start(cache: EntryCache) -> Self {
         let (queue, arriving) = channel();
-        let work = Work { shelf, arriving, idle: VecDeque::new() };
+        let work = Work { cache, arriving, idle: VecDeque::new() };
         let thread = thread::Builder::new().name("deflate".to_owned()).spawn(move || work.run());
         Self { queue: thread.is_ok().then_some(queue) }
     }
@@ -63,10 +63,10 @@ impl Deflater {
 }
 
 struct Work {
-    shelf: Shelf,
-    arriving: Receiver<Waiting>,
+    cache: EntryCache,
+    arriving: Receiver<WaitingEntry>,
     /// Those to be gone over once more, and from when on; the earliest first.
-    idle: VecDeque<(Instant, Waiting)>,
+    idle: VecDeque<(Instant, WaitingEntry)>,
 }
 
 impl Work {
@@ -85,7 +85,7 @@ impl Work {
     }
 
     /// The next that arrives; none when it is time to go over another once more.
-    fn next(&self, rest: Duration) -> Result<Option<Waiting>, Gone> {
+    fn next(&self, rest: Duration) -> Result<Option<WaitingEntry>, Gone> {
         let Some((due, _)) = self.idle.front() else {
             return self.arriving.recv().map(Some).map_err(|_| Gone);
         };
@@ -97,12 +97,12 @@ impl Work {
         }
     }
 
-    fn deflate(&mut self, (key, entry): Waiting) {
+    fn deflate(&mut self, (key, entry): WaitingEntry) {
         // One that was dropped meanwhile needs nothing; one that can't be deflated stays as it is.
         if let Some(entry) = entry.upgrade()
             && entry.deflated().is_ok()
         {
-            self.shelf.reweigh(key);
+            self.cache.reweigh(key);
             self.idle.push_back((Instant::now() + SQUEEZED_AFTER, (key, Arc::downgrade(&entry))));
         }
     }
@@ -114,7 +114,7 @@ impl Work {
         if let Some(entry) = entry.upgrade()
             && entry.squeeze().is_ok()
         {
-            self.shelf.reweigh(key);
+            self.cache.reweigh(key);
         }
         begun.elapsed() * REST
     }

@@ -24,7 +24,7 @@ use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
 use self::deflater::Deflater;
-use crate::domain::{Entry, Room};
+use crate::domain::{DerivedBudget, Entry};
 use crate::store::{EntryKey, Store};
 
 /// What moka and the allocator hold for an entry beside its own weight: the key, twice; the value's box and the
@@ -44,7 +44,7 @@ const MOST_FRESH: u64 = 16 << 20;
 /// Entries in memory, the least recently used ones dropped when the bytes run out.
 #[derive(Debug)]
 pub struct MokaStore {
-    shelf: Shelf,
+    cache: EntryCache,
     deflater: Deflater,
     largest: u64,
     evictions: Arc<AtomicU64>,
@@ -53,9 +53,9 @@ pub struct MokaStore {
 
 /// The entries, and the room beside them.
 #[derive(Clone, Debug)]
-struct Shelf {
+struct EntryCache {
     entries: Cache<EntryKey, Arc<Entry>>,
-    room: Arc<Room>,
+    derived: Arc<DerivedBudget>,
     capacity: u64,
 }
 
@@ -93,27 +93,27 @@ impl MokaStore {
             .build();
         // Moka counts in u32 per entry; what does not fit would be weighed too lightly.
         let largest = (capacity / LARGEST_SHARE).min(u64::from(u32::MAX));
-        let shelf = Shelf { entries, room: Arc::default(), capacity };
-        shelf.share_out();
-        let deflater = Deflater::start(shelf.clone());
-        Self { shelf, deflater, largest, evictions, refusals: AtomicU64::new(0) }
+        let cache = EntryCache { entries, derived: Arc::default(), capacity };
+        cache.share_out();
+        let deflater = Deflater::start(cache.clone());
+        Self { cache, deflater, largest, evictions, refusals: AtomicU64::new(0) }
     }
 
     /// What it holds now.
     pub fn stats(&self) -> StoreStats {
-        let room = self.shelf.room.stats();
+        let derived = self.cache.derived.stats();
         StoreStats {
-            bytes: self.shelf.entries.weighted_size() + room.kept,
-            plain: room.kept,
-            fresh: room.fresh,
-            entries: self.shelf.entries.entry_count(),
+            bytes: self.cache.entries.weighted_size() + derived.kept,
+            plain: derived.kept,
+            fresh: derived.fresh,
+            entries: self.cache.entries.entry_count(),
             evictions: self.evictions.load(Relaxed),
             refusals: self.refusals.load(Relaxed),
         }
     }
 }
 
-impl Shelf {
+impl EntryCache {
     /// Weighs an entry anew, if it is still there.
     fn reweigh(&self, key: EntryKey) {
         let _ = self.entries.entry(key).and_compute_with(|kept| match kept {
@@ -128,7 +128,7 @@ impl Shelf {
     /// Moka evicts in passing, some time later; entries that come quickly would hold twice the capacity until then.
     fn share_out(&self) {
         self.entries.run_pending_tasks();
-        self.room.set_most(self.capacity.saturating_sub(self.entries.weighted_size()));
+        self.derived.set_most(self.capacity.saturating_sub(self.entries.weighted_size()));
     }
 }
 
@@ -139,21 +139,21 @@ fn weight(entry: &Entry) -> u64 {
 
 impl Store for MokaStore {
     fn get(&self, key: &EntryKey) -> Option<Arc<Entry>> {
-        self.shelf.entries.get(key)
+        self.cache.entries.get(key)
     }
 
     fn put(&self, key: EntryKey, entry: Arc<Entry>) {
-        entry.live_within(&self.shelf.room);
+        entry.live_within(&self.cache.derived);
         if weight(&entry) > self.largest {
             self.refusals.fetch_add(1, Relaxed);
             return;
         }
-        if self.shelf.room.stats().fresh > MOST_FRESH {
+        if self.cache.derived.stats().fresh > MOST_FRESH {
             // A failure leaves the rows as they are.
             let _ = entry.deflated();
         }
-        self.shelf.entries.insert(key, Arc::clone(&entry));
-        self.shelf.share_out();
+        self.cache.entries.insert(key, Arc::clone(&entry));
+        self.cache.share_out();
         if entry.deflated_already().is_none() {
             self.deflater.take(key, &entry);
         }
@@ -161,8 +161,8 @@ impl Store for MokaStore {
 
     fn remove(&self, key: &EntryKey) {
         // Not `invalidate`: it does not wait for a weighing under way, which would then put the entry back.
-        let _ = self.shelf.entries.entry(*key).and_compute_with(|_| Op::Remove);
-        self.shelf.share_out();
+        let _ = self.cache.entries.entry(*key).and_compute_with(|_| Op::Remove);
+        self.cache.share_out();
     }
 }
 
@@ -291,11 +291,11 @@ mod tests {
             Arc::new(Entry::new(&[NewRow { row, created_at: at, read_at: at, digest: Digest::default() }]));
         store.put(key(1), Arc::clone(&entry));
         entry.deflated().unwrap();
-        store.shelf.reweigh(key(1));
+        store.cache.reweigh(key(1));
         let stats = store.stats();
         assert!(stats.bytes - stats.plain > 80_000 && stats.fresh == 0, "{stats:?}");
         store.remove(&key(1));
-        store.shelf.reweigh(key(1));
+        store.cache.reweigh(key(1));
         assert!(store.get(&key(1)).is_none(), "a weighing must not bring back what is gone");
     }
 }

@@ -2,25 +2,24 @@
 
 use std::num::NonZeroUsize;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use axum::Router;
 use http::HeaderValue;
 
 use crate::cache::MokaStore;
 use crate::clock::SteadyClock;
-use crate::config::{self, Keys, Serve};
+use crate::config::{Keys, Serve};
 use crate::engine::{Clock, Engine, EngineSettings};
-use crate::http::auth::Doors;
-use crate::http::{self as face, AdminApp, App, Forwarded, HttpSettings, Observer};
+use crate::http::auth::Authenticator;
+use crate::http::{self as renderer, AdminApp, App, Forwarded, HttpSettings, Observer};
 use crate::shutdown::Shutdown;
 use crate::telemetry::{
-    Answered, Breaker, CacheReadings, GateReadings, Metrics, Readings, RequestWatch, Tracer,
+    Answered, BreakerReading, CacheReadings, GateReadings, Metrics, Readings, RequestWatch, Tracer,
     UpstreamReadings, Vitals,
 };
 use crate::upstream::forward::Forwarder;
 use crate::upstream::{
-    BaseUrl, BreakerState, Dates, PlainHttp, RequestOutcome, Upstream, UpstreamSettings, UpstreamStats,
+    BaseUrl, BreakerState, DateParams, PlainHttp, RequestOutcome, Upstream, UpstreamSettings, UpstreamStats,
 };
 
 /// The part of the cache that is for upstream's own pages, apart from coverage.
@@ -48,9 +47,11 @@ pub fn assemble(settings: &Serve, tracer: &Tracer, shutdown: &Shutdown) -> Resul
     let watch = RequestWatch::new(tracer.clone());
     // One for both: the difference to upstream's clock says nothing on another.
     let clock = SteadyClock::from_wall();
-    let (upstream, doors) = match (upstream_settings(settings), doors(settings)) {
-        (Ok(upstream), Ok(doors)) => (upstream, doors),
-        (upstream, doors) => return Err(upstream.err().into_iter().chain(doors.err()).flatten().collect()),
+    let (upstream, authenticator) = match (upstream_settings(settings), authenticator(settings)) {
+        (Ok(upstream), Ok(authenticator)) => (upstream, authenticator),
+        (upstream, authenticator) => {
+            return Err(upstream.err().into_iter().chain(authenticator.err()).flatten().collect());
+        }
     };
     let say = |error: &dyn std::fmt::Display| vec![error.to_string()];
     let forwarder = Forwarder::new(&upstream).map_err(|error| say(&error))?;
@@ -62,7 +63,7 @@ pub fn assemble(settings: &Serve, tracer: &Tracer, shutdown: &Shutdown) -> Resul
     let capacity = settings.cache_bytes - other_bytes;
     let store = Arc::new(MokaStore::new(capacity));
     let engine = Arc::new(Engine::new(
-        engine_settings(&settings.reading, settings.budget.patience, relay_bytes),
+        engine_settings(settings, relay_bytes),
         Arc::<Upstream>::clone(&upstream),
         Arc::<MokaStore>::clone(&store),
         Clock::of(clock),
@@ -79,6 +80,7 @@ pub fn assemble(settings: &Serve, tracer: &Tracer, shutdown: &Shutdown) -> Resul
             Readings {
                 questions: questions.get().map_or(0, |app| app.questions_under_way()),
                 waiting_bytes: questions.get().map_or(0, |app| app.waiting_bytes()),
+                response_bytes: engine.response_bytes(),
                 tasks: shutdown.running(),
                 scopes: engine.scopes(),
                 repairs: engine.repairs(),
@@ -107,7 +109,7 @@ pub fn assemble(settings: &Serve, tracer: &Tracer, shutdown: &Shutdown) -> Resul
     let http_settings = http_settings(settings)?;
     let forwarded = Forwarded::new(settings.upstream.forwarding, Arc::new(forwarder), forwarded_bytes);
     let forwarded = Arc::new(forwarded);
-    let app = App::new(Arc::clone(&engine), doors, http_settings, shutdown.clone(), observer);
+    let app = App::new(Arc::clone(&engine), authenticator, http_settings, shutdown.clone(), observer);
     let app = Arc::new(app.with_forwarded(Arc::clone(&forwarded)));
     let _ = questions.set(Arc::clone(&app));
     let render_metrics = Arc::new(move |exposition| metrics.render(exposition));
@@ -118,7 +120,7 @@ pub fn assemble(settings: &Serve, tracer: &Tracer, shutdown: &Shutdown) -> Resul
         forwarded: Some(forwarded),
         render_metrics,
     };
-    Ok(Gateway { public: face::public(app), admin: face::admin(Arc::new(admin)), vitals })
+    Ok(Gateway { public: renderer::public(app), admin: renderer::admin(Arc::new(admin)), vitals })
 }
 
 fn upstream_settings(settings: &Serve) -> Result<UpstreamSettings, Vec<String>> {
@@ -139,26 +141,23 @@ fn upstream_settings(settings: &Serve) -> Result<UpstreamSettings, Vec<String>> 
         rate_scope: budget.scope,
         concurrency: NonZeroUsize::new(budget.concurrency).unwrap_or(NonZeroUsize::MIN),
         refresh_reserve: budget.refresh_reserve,
-        dates: if settings.reading.window.is_some() { Dates::Sent } else { Dates::LeftOut },
+        dates: if settings.reading.window.is_some() { DateParams::Sent } else { DateParams::LeftOut },
     };
     Ok(upstream)
 }
 
-fn doors(settings: &Serve) -> Result<Doors, Vec<String>> {
+fn authenticator(settings: &Serve) -> Result<Authenticator, Vec<String>> {
     match &settings.upstream.keys {
-        Keys::PassedThrough => Ok(Doors::pass_through()),
-        Keys::Held { key_file, tokens_file } => Doors::held(key_file, tokens_file),
+        Keys::PassedThrough => Ok(Authenticator::pass_through()),
+        Keys::Held { key_file, tokens_file } => Authenticator::held(key_file, tokens_file),
     }
 }
 
-const fn engine_settings(
-    reading: &config::ReadSettings,
-    budget_patience: Duration,
-    relay_bytes: u64,
-) -> EngineSettings {
+const fn engine_settings(settings: &Serve, relay_bytes: u64) -> EngineSettings {
+    let reading = &settings.reading;
     EngineSettings {
         fan_out: reading.fan_out,
-        budget_patience,
+        budget_patience: settings.budget.patience,
         window: reading.window,
         history_start: reading.history_start,
         live_ttl: reading.live_ttl,
@@ -168,6 +167,8 @@ const fn engine_settings(
         commit_lag: reading.commit_lag,
         stale_while_revalidate: reading.stale_while_revalidate,
         stale_if_error: reading.stale_if_error,
+        // As much as the documented memory limit leaves to them beside the cache.
+        response_bytes: settings.answers.max_json_bytes,
         relay_bytes,
     }
 }
@@ -192,12 +193,12 @@ fn gate_readings(upstream: &UpstreamStats) -> GateReadings {
         slowed_agents: gate.slowed_agents,
         held: [gate.held.largest, gate.held.others, gate.held.unproven],
         budget_left: gate.budget_left,
-        pace: gate.pace,
+        rate_share: gate.rate_share,
         paused_for: gate.paused_for,
         breaker: match gate.breaker {
-            BreakerState::Closed => Breaker::Closed,
-            BreakerState::Probing => Breaker::Probing,
-            BreakerState::Open => Breaker::Open,
+            BreakerState::Closed => BreakerReading::Closed,
+            BreakerState::Probing => BreakerReading::Probing,
+            BreakerState::Open => BreakerReading::Open,
         },
     }
 }
@@ -207,7 +208,7 @@ fn upstream_readings(upstream: &UpstreamStats) -> UpstreamReadings {
     UpstreamReadings {
         requests: requests.collect(),
         retries: upstream.retries,
-        turned_away: upstream.turned_away,
+        rejected: upstream.rejected,
         malformed: upstream.malformed,
         body_bytes: upstream.body_bytes,
         page_bytes: upstream.page_bytes,

@@ -13,8 +13,8 @@ use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
 use super::Exit;
-use super::process::{Failure, LOG_FLUSH_TIME};
-use crate::server::stop::{self, Plan, Stopped};
+use super::process::{CommandError, LOG_FLUSH_TIME};
+use crate::server::stop::{self, StopPlan, Stopped};
 use crate::shutdown::Shutdown;
 use crate::telemetry::flush_log;
 
@@ -23,9 +23,9 @@ const BLOCKING_THREADS: usize = 4;
 
 /// How a process is to stop.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Stop {
+pub(super) struct ProcessStop {
     /// How long each step may take.
-    pub(super) plan: Plan,
+    pub(super) plan: StopPlan,
     /// How long the main thread may then take to end the process.
     pub(super) exit_time: Duration,
 }
@@ -39,13 +39,13 @@ pub(super) struct Stop {
 pub(super) fn start(
     beside: impl Future<Output = ()> + Send + 'static,
     shutdown: &Shutdown,
-    stop: Stop,
-) -> Result<impl Future<Output = Result<(), Failure>>, Failure> {
+    stop: ProcessStop,
+) -> Result<impl Future<Output = Result<(), CommandError>>, CommandError> {
     let runtime =
-        runtime().map_err(|error| Failure(format!("the control thread can't be started: {error}")))?;
+        runtime().map_err(|error| CommandError(format!("the control thread can't be started: {error}")))?;
     let signals = {
         let _inside = runtime.enter();
-        stop::signals().map_err(|error| Failure(format!("signals can't be handled: {error}")))?
+        stop::signals().map_err(|error| CommandError(format!("signals can't be handled: {error}")))?
     };
     let (say, hear) = oneshot::channel();
     let shutdown = shutdown.clone();
@@ -64,8 +64,8 @@ pub(super) fn start(
     std::thread::Builder::new()
         .name("control".to_owned())
         .spawn(move || runtime.block_on(async { tokio::join!(beside, stopping) }))
-        .map_err(|error| Failure(format!("the control thread can't be started: {error}")))?;
-    Ok(async { hear.await.map_err(|_| Failure("the control thread is gone".to_owned())) })
+        .map_err(|error| CommandError(format!("the control thread can't be started: {error}")))?;
+    Ok(async { hear.await.map_err(|_| CommandError("the control thread is gone".to_owned())) })
 }
 
 fn runtime() -> std::io::Result<Runtime> {

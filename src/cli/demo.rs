@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use super::assemble::assemble;
 use super::guide::Guide;
-use super::process::{Failure, listen, run};
+use super::process::{CommandError, listen, run};
 use super::serve::until_stopped;
 use super::{Exit, print};
 use crate::config::{self, Command, Demo, Serve};
@@ -18,7 +18,7 @@ pub fn demo(settings: &Demo) -> Exit {
     run(&settings.log, demonstrating(settings))
 }
 
-async fn demonstrating(settings: &Demo) -> Result<Exit, Failure> {
+async fn demonstrating(settings: &Demo) -> Result<Exit, CommandError> {
     // All three before anything is drawn: a port that is taken should be told at once.
     let (stand_in, upstream) = listen("simulator-listen", settings.simulator_listen).await?;
     let (public, gateway_address) = listen("listen", settings.listen).await?;
@@ -28,7 +28,7 @@ async fn demonstrating(settings: &Demo) -> Result<Exit, Failure> {
     let simulator = Simulator::new(simulator_settings());
     let serve = serve_settings(upstream)?;
     let gateway =
-        assemble(&serve, &Tracer::default(), &shutdown).map_err(|faults| Failure(faults.join("\n")))?;
+        assemble(&serve, &Tracer::default(), &shutdown).map_err(|faults| CommandError(faults.join("\n")))?;
     // Not under the gateway's drain: what the gateway still reads must find it there.
     let behind = Shutdown::default();
     let (server, stop) = (simulator.clone(), behind.clone());
@@ -69,12 +69,12 @@ fn simulator_settings() -> SimulatorSettings {
 }
 
 /// The defaults of `serve`, in front of the stand-in, and gone at once on Ctrl-C.
-fn serve_settings(upstream: SocketAddr) -> Result<Serve, Failure> {
+fn serve_settings(upstream: SocketAddr) -> Result<Serve, CommandError> {
     let url = format!("--upstream-url=http://{upstream}");
     let args = ["fanfold", "serve", &url, "--drain-delay=0s", "--drain-timeout=1s"];
     match config::read(args.map(Into::into), []) {
         Ok(Command::Serve(serve)) => Ok(*serve),
-        other => Err(Failure(format!("the demo's own settings are not good: {other:?}"))),
+        other => Err(CommandError(format!("the demo's own settings are not good: {other:?}"))),
     }
 }
 

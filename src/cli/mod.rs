@@ -23,7 +23,7 @@ pub use serve::serve;
 pub use simulate::simulate;
 pub use token::token_new;
 
-use crate::config::{self, Command, Stop};
+use crate::config::{self, Command, NothingToRun};
 
 /// Finds out what to do from the arguments, the program's name first, and the environment.
 ///
@@ -34,15 +34,15 @@ pub fn command(
     variables: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<Command, Exit> {
     config::read(args, variables).map_err(|stop| match stop {
-        Stop::Asked(text) => {
+        NothingToRun::Asked(text) => {
             print::out(text.trim_end());
             Exit::Done
         }
-        Stop::NoCommand(help) => {
+        NothingToRun::NoCommand(help) => {
             print::err(help.trim_end());
             Exit::BadSettings
         }
-        Stop::SettingErrors(faults) => {
+        NothingToRun::SettingErrors(faults) => {
             print::err(faults.to_string().trim_end());
             Exit::BadSettings
         }

@@ -16,12 +16,12 @@ pub(super) const LOG_FLUSH_TIME: Duration = Duration::from_millis(200);
 /// Why a command can't go on, in a sentence for whoever started it.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub(super) struct Failure(pub(super) String);
+pub(super) struct CommandError(pub(super) String);
 
 /// Sets up the log and a runtime, and runs the work on it. What still runs when it returns is dropped.
-pub(super) fn run(log: &LogSettings, work: impl Future<Output = Result<Exit, Failure>>) -> Exit {
+pub(super) fn run(log: &LogSettings, work: impl Future<Output = Result<Exit, CommandError>>) -> Exit {
     let started = set_up_log(&log.filter, log.format)
-        .map_err(|error| Failure(error.to_string()))
+        .map_err(|error| CommandError(error.to_string()))
         .and_then(|()| runtime());
     let runtime = match started {
         Ok(runtime) => runtime,
@@ -38,26 +38,29 @@ pub(super) fn run(log: &LogSettings, work: impl Future<Output = Result<Exit, Fai
 /// more, and the allocator keeps memory for each.
 const THREADS_FOR_WAITING: usize = 4;
 
-fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+fn runtime() -> Result<tokio::runtime::Runtime, CommandError> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
     tokio::runtime::Builder::new_multi_thread()
         .max_blocking_threads(cores + THREADS_FOR_WAITING)
         .enable_all()
         .build()
-        .map_err(|error| Failure(format!("the runtime can't be started: {error}")))
+        .map_err(|error| CommandError(format!("the runtime can't be started: {error}")))
 }
 
 /// Says why it ends.
-fn fail(failure: &Failure) -> Exit {
+fn fail(failure: &CommandError) -> Exit {
     flush_log(LOG_FLUSH_TIME);
     print::last_words(failure);
     Exit::Failed
 }
 
 /// Listens at the address that a flag gave, and says which it became.
-pub(super) async fn listen(flag: &str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), Failure> {
+pub(super) async fn listen(
+    flag: &str,
+    address: SocketAddr,
+) -> Result<(TcpListener, SocketAddr), CommandError> {
     let describe = |error: std::io::Error| {
-        Failure(format!("{address} can't be listened on: {error}; choose another with --{flag} ADDRESS"))
+        CommandError(format!("{address} can't be listened on: {error}; choose another with --{flag} ADDRESS"))
     };
     let listener = TcpListener::bind(address).await.map_err(describe)?;
     let bound = listener.local_addr().map_err(describe)?;

@@ -6,12 +6,12 @@ use tokio::runtime::Handle;
 use tracing::{error, info, warn};
 
 use super::assemble::{Gateway, assemble};
-use super::control::{self, Stop};
-use super::process::{Failure, listen, run};
+use super::control::{self, ProcessStop};
+use super::process::{CommandError, listen, run};
 use super::{Exit, print};
 use crate::config::{Serve, ServeMode, StopSettings};
-use crate::server::stop::Plan;
-use crate::server::{self, Limits, watchdog};
+use crate::server::stop::StopPlan;
+use crate::server::{self, ServerLimits, watchdog};
 use crate::shutdown::Shutdown;
 use crate::telemetry::{ConnectionCounts, Tracer, Tracing, file_handles};
 
@@ -52,7 +52,7 @@ fn refuse(faults: &[String]) -> Exit {
     Exit::BadSettings
 }
 
-async fn serving(settings: &Serve) -> Result<Exit, Failure> {
+async fn serving(settings: &Serve) -> Result<Exit, CommandError> {
     let shutdown = Shutdown::default();
     let tracing = begin_tracing(settings);
     let gateway = match assemble(settings, &tracing.tracer(), &shutdown) {
@@ -95,12 +95,12 @@ pub(super) async fn until_stopped(
     admin: TcpListener,
     stopping: &StopSettings,
     shutdown: &Shutdown,
-) -> Result<Exit, Failure> {
+) -> Result<Exit, CommandError> {
     let Gateway { public: router, admin: probes, vitals } = gateway;
-    let plan = Plan { delay: stopping.drain_delay, timeout: stopping.drain_timeout, grace: END_GRACE };
-    let admin = admin.into_std().map_err(|error| Failure(format!("admin-listen: {error}")))?;
+    let plan = StopPlan { delay: stopping.drain_delay, timeout: stopping.drain_timeout, grace: END_GRACE };
+    let admin = admin.into_std().map_err(|error| CommandError(format!("admin-listen: {error}")))?;
     let beside = {
-        let (limits, pulse) = (Limits::admin(stopping.stall_timeout), vitals.pulse.clone());
+        let (limits, pulse) = (ServerLimits::admin(stopping.stall_timeout), vitals.pulse.clone());
         async move {
             let admin = match TcpListener::from_std(admin) {
                 Ok(admin) => admin,
@@ -111,10 +111,10 @@ pub(super) async fn until_stopped(
             tokio::join!(server::serve(admin, probes, limits, counts, open), watchdog::watch(pulse));
         }
     };
-    let stopped = control::start(beside, shutdown, Stop { plan, exit_time: EXIT_TIME })?;
+    let stopped = control::start(beside, shutdown, ProcessStop { plan, exit_time: EXIT_TIME })?;
     // Nothing that a drain should wait for.
     Shutdown::default().spawn(watchdog::beat(vitals.pulse));
-    let limits = Limits::public(stopping.stall_timeout, file_handles());
+    let limits = ServerLimits::public(stopping.stall_timeout, file_handles());
     shutdown.spawn(server::serve(public, router, limits, vitals.connections, shutdown.clone()));
     stopped.await?;
     Ok(Exit::Done)

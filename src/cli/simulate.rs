@@ -3,10 +3,10 @@ use std::time::Duration;
 use tracing::info;
 
 use super::Exit;
-use super::control::{self, Stop};
-use super::process::{Failure, listen, run};
+use super::control::{self, ProcessStop};
+use super::process::{CommandError, listen, run};
 use crate::config::Simulate;
-use crate::server::stop::Plan;
+use crate::server::stop::StopPlan;
 use crate::shutdown::Shutdown;
 use crate::simulator::{
     AgentPlan, Latency, Quirks, Rate, RetryAfter, Simulator, SimulatorSettings, TieQuirk, WindowRule,
@@ -14,8 +14,8 @@ use crate::simulator::{
 use crate::upstream;
 
 /// A stand-in has nobody to take leave of.
-const STOP_SOON: Stop = Stop {
-    plan: Plan { delay: Duration::ZERO, timeout: Duration::from_secs(1), grace: Duration::from_secs(1) },
+const STOP_SOON: ProcessStop = ProcessStop {
+    plan: StopPlan { delay: Duration::ZERO, timeout: Duration::from_secs(1), grace: Duration::from_secs(1) },
     exit_time: Duration::from_secs(1),
 };
 
@@ -24,7 +24,7 @@ pub fn simulate(settings: &Simulate) -> Exit {
     run(&settings.log, simulating(settings))
 }
 
-async fn simulating(settings: &Simulate) -> Result<Exit, Failure> {
+async fn simulating(settings: &Simulate) -> Result<Exit, CommandError> {
     let simulator = Simulator::new(simulator_settings(settings));
     let (listener, address) = listen("listen", settings.listen).await?;
     let shutdown = Shutdown::default();

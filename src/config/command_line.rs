@@ -9,7 +9,7 @@ use super::faults::SettingErrors;
 
 /// Why there is nothing to run.
 #[derive(Debug)]
-pub enum Stop {
+pub enum NothingToRun {
     /// Somebody asked for help or the version; here it is.
     Asked(String),
     /// No command was given, and nothing else is wrong; here is the help that names them.
@@ -24,13 +24,13 @@ pub enum Stop {
 /// read again.
 ///
 /// # Errors
-/// [`Stop::Asked`] for `--help` and `--version`; [`Stop::NoCommand`]; [`Stop::SettingErrors`] where it can't be told which
+/// [`NothingToRun::Asked`] for `--help` and `--version`; [`NothingToRun::NoCommand`]; [`NothingToRun::SettingErrors`] where it can't be told which
 /// command is meant.
 pub(super) fn read(
     command: &Command,
     args: impl IntoIterator<Item = OsString>,
     faults: &mut SettingErrors,
-) -> Result<ArgMatches, Stop> {
+) -> Result<ArgMatches, NothingToRun> {
     let mut args: Vec<OsString> = args.into_iter().collect();
     loop {
         let error = match command.clone().try_get_matches_from(&args) {
@@ -38,15 +38,15 @@ pub(super) fn read(
             Err(error) => error,
         };
         if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
-            return Err(Stop::Asked(error.to_string()));
+            return Err(NothingToRun::Asked(error.to_string()));
         }
         if is_no_command(&error) && faults.is_empty() {
-            return Err(Stop::NoCommand(help(command, &args)));
+            return Err(NothingToRun::NoCommand(help(command, &args)));
         }
         let (subject, problem) = describe(&error);
         faults.push(&subject, problem);
         if !take_out(&mut args, &subject, error.kind()) {
-            return Err(Stop::SettingErrors(std::mem::take(faults)));
+            return Err(NothingToRun::SettingErrors(std::mem::take(faults)));
         }
     }
 }

@@ -31,7 +31,7 @@ use std::ffi::OsString;
 
 use clap::Command as ClapCommand;
 
-pub use command_line::Stop;
+pub use command_line::NothingToRun;
 pub use demo::Demo;
 pub use faults::{SettingError, SettingErrors};
 pub use settings::{
@@ -62,11 +62,11 @@ pub enum Command {
 /// `args` begins with the program's name.
 ///
 /// # Errors
-/// [`Stop`]: help was asked for, or something is wrong.
+/// [`NothingToRun`]: help was asked for, or something is wrong.
 pub fn read(
     args: impl IntoIterator<Item = OsString>,
     variables: impl IntoIterator<Item = (OsString, OsString)>,
-) -> Result<Command, Stop> {
+) -> Result<Command, NothingToRun> {
     let mut faults = SettingErrors::default();
     let variables: Vec<_> = variables.into_iter().collect();
     let traces = traces::read(&variables);
@@ -86,7 +86,7 @@ pub fn read(
         },
         _ => Err(faults),
     };
-    command.map_err(Stop::SettingErrors)
+    command.map_err(NothingToRun::SettingErrors)
 }
 
 /// The tables of all commands.

@@ -12,13 +12,13 @@ use super::values::Parsed;
 /// end whether all of them are there.
 #[derive(Debug)]
 pub(super) struct SettingsReader {
-    given: BTreeMap<&'static str, Given>,
+    given: BTreeMap<&'static str, RawSetting>,
     faults: SettingErrors,
 }
 
 /// What was given for a flag.
 #[derive(Debug)]
-struct Given {
+struct RawSetting {
     values: Vec<String>,
     /// The flag or variable that gave it.
     source: String,
@@ -119,7 +119,7 @@ impl SettingsReader {
     }
 }
 
-impl Given {
+impl RawSetting {
     fn parse<T>(
         &self,
         value: &str,
@@ -131,17 +131,17 @@ impl Given {
     }
 }
 
-fn given(flag: &Flag, matches: &ArgMatches, environment: &BTreeMap<String, String>) -> Option<Given> {
+fn given(flag: &Flag, matches: &ArgMatches, environment: &BTreeMap<String, String>) -> Option<RawSetting> {
     if let Some(values) = matches.get_many::<String>(flag.name) {
-        return Some(Given { values: values.cloned().collect(), source: format!("--{}", flag.name) });
+        return Some(RawSetting { values: values.cloned().collect(), source: format!("--{}", flag.name) });
     }
     if let Some((variable, value)) = flag.variable().and_then(|name| environment.get_key_value(&name)) {
         let values = match flag.arity {
             Arity::One | Arity::Switch => vec![value.clone()],
             Arity::Many => value.split(',').map(|part| part.trim().to_owned()).collect(),
         };
-        return Some(Given { values, source: variable.clone() });
+        return Some(RawSetting { values, source: variable.clone() });
     }
     let default = flag.default?;
-    Some(Given { values: vec![default.to_owned()], source: format!("--{}", flag.name) })
+    Some(RawSetting { values: vec![default.to_owned()], source: format!("--{}", flag.name) })
 }

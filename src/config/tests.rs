@@ -4,7 +4,7 @@ use super::*;
 use crate::upstream::Share;
 
 /// What a command line and some variables come to.
-fn read_with(line: &str, variables: &[(&str, &str)]) -> Result<Command, Stop> {
+fn read_with(line: &str, variables: &[(&str, &str)]) -> Result<Command, NothingToRun> {
     let args = line.split_whitespace().map(OsString::from);
     let variables = variables.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
     read(args, variables)
@@ -19,14 +19,14 @@ fn serve_with(line: &str, variables: &[(&str, &str)]) -> Serve {
 
 fn faults_with(line: &str, variables: &[(&str, &str)]) -> Vec<String> {
     match read_with(line, variables) {
-        Err(Stop::SettingErrors(faults)) => faults.iter().map(ToString::to_string).collect(),
+        Err(NothingToRun::SettingErrors(faults)) => faults.iter().map(ToString::to_string).collect(),
         other => panic!("{other:?}"),
     }
 }
 
 fn help_of(line: &str) -> String {
     match read_with(line, &[]) {
-        Err(Stop::Asked(help)) => help,
+        Err(NothingToRun::Asked(help)) => help,
         other => panic!("{other:?}"),
     }
 }
@@ -226,7 +226,7 @@ fn without_a_command_the_help_that_names_them_is_the_answer() {
     for (line, commands) in
         [("fanfold", &["serve", "simulate", "demo", "token"][..]), ("fanfold token", &["new"])]
     {
-        let Err(Stop::NoCommand(help)) = read_with(line, &[]) else { panic!("{line}") };
+        let Err(NothingToRun::NoCommand(help)) = read_with(line, &[]) else { panic!("{line}") };
         assert!(commands.iter().all(|command| help.contains(&format!("\n  {command} "))), "{help}");
     }
     let faults = faults_with("fanfold", &[("FANFOLD_NONSENSE", "1")]);

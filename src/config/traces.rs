@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use reqwest::Url;
 
-use crate::telemetry::{Place, TraceSettings};
+use crate::telemetry::{EndpointLocation, TraceSettings};
 use crate::upstream::is_loopback;
 
 /// What the variables come to.
@@ -92,9 +92,15 @@ impl<'a> Variables<'a> {
 
     fn settings(&mut self) -> Option<TraceSettings> {
         let endpoint = self.endpoint()?;
-        let place =
-            if endpoint.host_str().is_some_and(is_loopback) { Place::Loopback } else { Place::Network };
-        if endpoint.scheme() == "http" && place == Place::Network && self.exporter("HEADERS").is_some() {
+        let place = if endpoint.host_str().is_some_and(is_loopback) {
+            EndpointLocation::Loopback
+        } else {
+            EndpointLocation::Network
+        };
+        if endpoint.scheme() == "http"
+            && place == EndpointLocation::Network
+            && self.exporter("HEADERS").is_some()
+        {
             self.warn("OTEL_EXPORTER_OTLP_HEADERS", "a credential in it goes over plain http");
         }
         if let Some((name, protocol)) = self.exporter("PROTOCOL")

@@ -16,7 +16,7 @@ mod timestamp;
 pub use agent::{AgentId, NotAnAgentId};
 pub use caller::{Caller, CallerId, PeerGroup};
 pub use credential::{Credential, CredentialId};
-pub use entry::{Digest, Entry, EntryRow, EntrySlice, LineBreaks, NewRow, Room, RoomStats, Runs};
+pub use entry::{DerivedBudget, DerivedStats, Digest, Entry, EntryRow, EntrySlice, LineBreaks, NewRow, Runs};
 pub use filters::{BatchId, CallType, Filters, NotAFilterValue, Provider};
 pub use length::parse_length;
 pub use row::{AgentFacts, MAX_PAGE_SIZE, Page, PageOf, Row, RowId};

@@ -1,6 +1,6 @@
 use bytes::Bytes;
 
-use super::part::{Close, Part, RowsPart};
+use super::part::{BodyPart, Close, RowsPart};
 use crate::deflate::Separator;
 use crate::domain::EntrySlice;
 
@@ -35,17 +35,17 @@ impl Framing {
     }
 
     /// Rows that others follow.
-    pub const fn rows(&self, slice: EntrySlice) -> Part {
-        Part::Rows(RowsPart { slice, separator: self.separator(), close: Close::Separated })
+    pub const fn rows(&self, slice: EntrySlice) -> BodyPart {
+        BodyPart::Rows(RowsPart { slice, separator: self.separator(), close: Close::Separated })
     }
 
     /// The last rows.
-    pub const fn last_rows(&self, slice: EntrySlice) -> Part {
+    pub const fn last_rows(&self, slice: EntrySlice) -> BodyPart {
         let close = match self {
             Self::Json { .. } => Close::Open,
             Self::Ndjson => Close::Separated,
         };
-        Part::Rows(RowsPart { slice, separator: self.separator(), close })
+        BodyPart::Rows(RowsPart { slice, separator: self.separator(), close })
     }
 
     const fn separator(&self) -> Separator {
@@ -74,7 +74,7 @@ pub(crate) mod tests {
     use super::super::part::plain;
     use super::*;
     use crate::domain::{Digest, Entry, NewRow, Row, Timestamp};
-    use crate::encode::{CHUNK, Member, Packed};
+    use crate::encode::{CHUNK, GzipMember, Packed};
 
     /// An entry of these rows, newest first by construction.
     pub(crate) fn entry(rows: &[&str]) -> Arc<Entry> {
@@ -101,14 +101,14 @@ pub(crate) mod tests {
         Framing::Json { head: Bytes::from_static(b"{\"data\":[") }
     }
 
-    fn parts(framing: &Framing, slices: &[EntrySlice]) -> Vec<Part> {
+    fn parts(framing: &Framing, slices: &[EntrySlice]) -> Vec<BodyPart> {
         let (last, others) = match slices.split_last() {
             Some((last, others)) => (Some(framing.last_rows(last.clone())), others),
             None => (None, slices),
         };
         let rows = others.iter().map(|slice| framing.rows(slice.clone())).chain(last);
-        let begin = std::iter::once(Part::Text(framing.begin()));
-        begin.chain(rows).chain([Part::Text(framing.finish(Bytes::new()))]).collect()
+        let begin = std::iter::once(BodyPart::Text(framing.begin()));
+        begin.chain(rows).chain([BodyPart::Text(framing.finish(Bytes::new()))]).collect()
     }
 
     fn body(framing: &Framing, slices: &[EntrySlice]) -> Vec<u8> {
@@ -117,8 +117,8 @@ pub(crate) mod tests {
 
     /// The same by way of gzip.
     fn unpacked(framing: &Framing, slices: &[EntrySlice]) -> Vec<u8> {
-        let mut member = Member::new();
-        let mut length = Member::AROUND;
+        let mut member = GzipMember::new();
+        let mut length = GzipMember::AROUND;
         for part in parts(framing, slices) {
             let packed = Packed::new(&part).unwrap();
             length += packed.len();
@@ -169,7 +169,7 @@ pub(crate) mod tests {
         let text: String = (0..CHUNK).map(|_| next()).collect();
         let slice = whole(&[&text, "{}"]);
         let blocks = slice.entry.deflated().unwrap().blocks(Separator::Line);
-        let mut member = Member::new();
+        let mut member = GzipMember::new();
         member.put(&Packed::new(&Framing::Ndjson.rows(slice)).unwrap());
         assert!(member.take().iter().any(|chunk| chunk.as_ptr() == blocks.as_ptr()));
     }

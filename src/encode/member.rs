@@ -19,7 +19,7 @@ const COPY_BELOW: usize = 8 * 1024;
 /// Its checksum is combined from theirs. All that was put into it can be read at once: every part ends on a byte boundary.
 /// Blocks are given as they lie.
 #[derive(Debug)]
-pub struct Member {
+pub struct GzipMember {
     crc: u32,
     /// The plain length as the trailer has it, modulo 2³².
     length: u32,
@@ -30,7 +30,7 @@ pub struct Member {
     open: Vec<u8>,
 }
 
-impl Member {
+impl GzipMember {
     /// How many bytes a member takes beside its parts.
     pub const AROUND: usize = HEADER.len() + TRAILER_LEN;
 
@@ -124,7 +124,7 @@ impl Member {
     }
 }
 
-impl Default for Member {
+impl Default for GzipMember {
     fn default() -> Self {
         Self::new()
     }

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::part::{Close, Part, RowsPart, plain};
+use super::part::{BodyPart, Close, RowsPart, plain};
 use crate::deflate::{Deflated, Effort, Separator, Shift, deflate, stored_len};
 use crate::domain::Entry;
 
@@ -19,21 +19,21 @@ pub(super) enum Form {
     /// To be stored as it is.
     Stored(Bytes),
     /// Rows that were deflated before.
-    Rows { rows: Kept, separator: Separator, close: Close },
+    Rows { rows: DeflatedSource, separator: Separator, close: Close },
     /// Deflated for this body alone.
     Own { blocks: Bytes, crc: u32, shift: Shift, len: usize },
 }
 
 /// Where deflated rows lie.
 #[derive(Clone, Debug)]
-pub(super) enum Kept {
+pub(super) enum DeflatedSource {
     /// All rows of an entry.
     Whole(Arc<Entry>, Arc<Deflated>),
     /// Some of them, apart.
     Piece(Arc<Deflated>),
 }
 
-impl Kept {
+impl DeflatedSource {
     pub(super) fn deflated(&self) -> &Deflated {
         match self {
             Self::Whole(_, deflated) | Self::Piece(deflated) => deflated,
@@ -55,8 +55,8 @@ impl Packed {
     ///
     /// # Errors
     /// Only if memory is damaged.
-    pub fn new(part: &Part) -> io::Result<Self> {
-        if let Part::Rows(rows) = part
+    pub fn new(part: &BodyPart) -> io::Result<Self> {
+        if let BodyPart::Rows(rows) = part
             && let Some(kept) = kept(rows)?
         {
             let RowsPart { separator, close, .. } = *rows;
@@ -70,14 +70,14 @@ impl Packed {
     }
 
     /// Whether packing a part costs nothing to speak of.
-    pub(super) fn is_ready(part: &Part) -> bool {
+    pub(super) fn is_ready(part: &BodyPart) -> bool {
         match part {
-            Part::Text(text) => text.len() < STORED_BELOW,
-            Part::Rows(RowsPart { slice, .. }) if slice.entry.has_line_breaks() => false,
-            Part::Rows(RowsPart { slice, .. }) if slice.is_whole() => {
+            BodyPart::Text(text) => text.len() < STORED_BELOW,
+            BodyPart::Rows(RowsPart { slice, .. }) if slice.entry.has_line_breaks() => false,
+            BodyPart::Rows(RowsPart { slice, .. }) if slice.is_whole() => {
                 slice.entry.deflated_already().is_some()
             }
-            Part::Rows(RowsPart { slice, .. }) => slice.entry.has_piece(&slice.runs),
+            BodyPart::Rows(RowsPart { slice, .. }) => slice.entry.has_piece(&slice.runs),
         }
     }
 
@@ -93,21 +93,30 @@ impl Packed {
         }
     }
 
+    /// How many bytes it holds that are no entry's.
+    pub fn own_len(&self) -> usize {
+        match &self.0 {
+            Form::Stored(bytes) | Form::Own { blocks: bytes, .. } => bytes.len(),
+            Form::Rows { rows: DeflatedSource::Whole(..), .. } => 0,
+            Form::Rows { rows: DeflatedSource::Piece(deflated), .. } => deflated.deflated_len(),
+        }
+    }
+
     /// Whether it is nothing.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
 
-fn kept(rows: &RowsPart) -> io::Result<Option<Kept>> {
+fn kept(rows: &RowsPart) -> io::Result<Option<DeflatedSource>> {
     let RowsPart { slice, .. } = rows;
     if slice.entry.has_line_breaks() {
         return Ok(None);
     }
     let kept = if slice.is_whole() {
-        Kept::Whole(Arc::clone(&slice.entry), slice.entry.deflated()?)
+        DeflatedSource::Whole(Arc::clone(&slice.entry), slice.entry.deflated()?)
     } else {
-        Kept::Piece(slice.entry.piece(&slice.runs)?)
+        DeflatedSource::Piece(slice.entry.piece(&slice.runs)?)
     };
     Ok(kept.deflated().is_sendable().then_some(kept))
 }

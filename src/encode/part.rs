@@ -10,14 +10,14 @@ const COPY_BELOW: usize = 32 * 1024;
 
 /// A part of a body that is laid out and not made into bytes yet.
 #[derive(Clone, Debug)]
-pub enum Part {
+pub enum BodyPart {
     /// Something else than rows: what stands around them.
     Text(Bytes),
     /// Rows.
     Rows(RowsPart),
 }
 
-impl Part {
+impl BodyPart {
     /// How many plain bytes it is.
     pub fn len(&self) -> usize {
         match self {
@@ -81,12 +81,12 @@ impl RowsPart {
 ///
 /// # Errors
 /// Only if memory is damaged.
-pub(super) fn plain(parts: &[Part]) -> io::Result<Vec<Bytes>> {
+pub(super) fn plain(parts: &[BodyPart]) -> io::Result<Vec<Bytes>> {
     let mut chunks = Chunks::default();
     for part in parts {
         match part {
-            Part::Text(text) => chunks.push(text.clone()),
-            Part::Rows(rows) => put_rows(rows, &mut chunks)?,
+            BodyPart::Text(text) => chunks.push(text.clone()),
+            BodyPart::Rows(rows) => put_rows(rows, &mut chunks)?,
         }
     }
     Ok(chunks.finish())

@@ -1,6 +1,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use super::MemoryLimit;
 use crate::domain::{Caller, CredentialId, Span};
 use crate::source::{Source, SourceError, Urgency};
 
@@ -37,6 +38,9 @@ pub enum AskError {
         /// The most bytes of rows.
         limit: u64,
     },
+    /// The responses under way hold as much memory as they may.
+    #[error("the responses under way hold as much memory as they may")]
+    NoMemory(MemoryLimit),
     /// Not everything is known, and `only-if-cached` forbids reading.
     #[error("not everything is known")]
     NotCached,

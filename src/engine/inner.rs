@@ -5,6 +5,7 @@ use super::access::Access;
 use super::background::Background;
 use super::clock::Clock;
 use super::freshness::{Membership, Policy};
+use super::memory::ResponseMemory;
 use super::opening::Openings;
 use super::reading::{Ended, Piece, Purpose, Reader, Reading, ReadingDesk};
 use super::relay::Relays;
@@ -29,6 +30,7 @@ pub(super) struct Inner {
     pub(super) openings: Openings,
     pub(super) relays: Relays,
     pub(super) background: Background,
+    pub(super) memory: ResponseMemory,
     pub(super) stretch: Stretch,
     repairs: std::sync::atomic::AtomicU64,
 }
@@ -45,6 +47,7 @@ impl Inner {
             Access::new(Arc::clone(&source), clock.clone(), shutdown.clone(), settings.stale_if_error);
         let (relays, openings) = (Relays::new(settings.relay_bytes, shutdown.clone()), Openings::default());
         let background = Background::new(shutdown.clone());
+        let memory = ResponseMemory::new(settings.response_bytes);
         let (scopes, stretch) = (Scopes::default(), Stretch::default());
         let repairs = std::sync::atomic::AtomicU64::default();
         Self {
@@ -58,6 +61,7 @@ impl Inner {
             openings,
             relays,
             background,
+            memory,
             stretch,
             repairs,
         }

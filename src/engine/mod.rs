@@ -15,6 +15,7 @@ mod coverage;
 mod error;
 mod freshness;
 mod inner;
+mod memory;
 mod opening;
 mod plan;
 mod question;
@@ -34,6 +35,7 @@ use std::time::Duration;
 pub use answer::{Answer, Gathered};
 pub use clock::Clock;
 pub use error::AskError;
+pub use memory::{HeldMemory, MemoryLimit};
 pub use question::{CacheDirectives, Question, ResponseMode, Tolerance};
 pub use relay::{RelayQuestion, Relayed};
 pub use settings::EngineSettings;
@@ -117,6 +119,11 @@ impl Engine {
     /// credentials the most.
     pub fn stretch(&self) -> f64 {
         self.inner.stretch.most()
+    }
+
+    /// How many bytes responses hold that are made up in full before they are sent.
+    pub fn response_bytes(&self) -> u64 {
+        self.inner.memory.held()
     }
 
     /// How many walks had to be repaired since the start.

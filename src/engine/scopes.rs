@@ -214,7 +214,7 @@ mod tests {
 
     use super::*;
     use crate::domain::Credential;
-    use crate::store::testing::Shelf;
+    use crate::store::testing::MapStore;
 
     fn subject(holder: u8, batch: usize) -> Subject {
         Subject {
@@ -227,7 +227,7 @@ mod tests {
     fn register(scopes: &Scopes, holder: u8, batches: std::ops::Range<usize>) {
         for batch in batches {
             let caller = CallerId::Key(CredentialId::new([holder; 16]));
-            scopes.of(&subject(holder, batch), caller, &Shelf::default(), Dates::Kept, Timestamp::MIN);
+            scopes.of(&subject(holder, batch), caller, &MapStore::default(), Dates::Kept, Timestamp::MIN);
         }
     }
 
@@ -256,7 +256,7 @@ mod tests {
         for (token, batches) in [(1, 0..10), (2, 10..2 * MAX_SCOPES)] {
             for batch in batches {
                 let caller = CallerId::Token([token; 16]);
-                scopes.of(&subject(9, batch), caller, &Shelf::default(), Dates::Kept, Timestamp::MIN);
+                scopes.of(&subject(9, batch), caller, &MapStore::default(), Dates::Kept, Timestamp::MIN);
             }
         }
         assert_eq!((scopes.len(), kept(&scopes, 9, 0..10)), (MAX_SCOPES, 10));
@@ -286,7 +286,7 @@ mod tests {
         let scopes = Scopes::default();
         register(&scopes, 1, 0..5);
         register(&scopes, 2, 0..5);
-        scopes.close(&Shelf::default(), |subject| subject.credential.id() == CredentialId::new([1; 16]));
+        scopes.close(&MapStore::default(), |subject| subject.credential.id() == CredentialId::new([1; 16]));
         let registry = scopes.lock();
         assert_eq!((registry.by_key.len(), registry.kin.len(), registry.by_holder.len()), (5, 5, 1));
         assert_eq!(

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use crate::domain::{Digest, EntrySlice, Span, Timestamp};
-use crate::engine::AskError;
+use crate::engine::{AskError, HeldMemory};
 
 /// How old an answer is and how long it stays fresh, both of the part that expires first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -83,10 +83,12 @@ pub struct Missing {
 }
 
 /// An answer that is whole.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Collected {
     /// All rows, newest first.
     pub slices: Vec<EntrySlice>,
     /// What it says of itself.
     pub verdict: Verdict,
+    /// The memory that the rows hold until they are sent.
+    pub held: HeldMemory,
 }

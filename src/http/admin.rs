@@ -5,8 +5,8 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, StatusCode, header};
 
+use super::authorized::AgentSegment;
 use super::problem::{Code, Problem};
-use super::visit::AgentSegment;
 use super::{AdminApp, params};
 use crate::telemetry::Exposition;
 

@@ -13,16 +13,16 @@ use http::{HeaderValue, Method, StatusCode, Version, header};
 use tokio::time::Instant;
 
 use super::App;
-use super::body::{Ended, Streamed, Whole, end_record, envelope, events};
+use super::authorized::{AgentSegment, AuthorizedRequest};
+use super::body::{StreamEnd, Streamed, WholeBody, end_record, envelope, events};
 use super::negotiate::{Codings, MediaType};
 use super::params::invalid;
-use super::places::Place;
+use super::places::ResponsePlace;
 use super::prefer::{Prefer, directives};
-use super::present::{self, Etag, Kept, TOTAL_COUNT, Told};
-use super::problem::{Code, Manner, Problem};
+use super::present::{self, Etag, HeaderState, Storable, TOTAL_COUNT};
+use super::problem::{ErrorRenderer, ErrorStyle, Problem};
 use super::question::{AllParams, EndRecord, Format};
-use super::visit::{AgentSegment, Visit};
-use crate::encode::{Coding, Framing, Workbench};
+use crate::encode::{Coding, CompressionPool, Framing};
 use crate::engine::{Answer, Collected, Question, ResponseMode, Tolerance, Verdict};
 use crate::shutdown::Shutdown;
 
@@ -38,24 +38,24 @@ pub(super) async fn all(
 }
 
 async fn answer(app: Arc<App>, agent: AgentSegment, parts: Parts) -> Result<Response, Problem> {
-    let visit = Visit::begin(&app, &agent, &parts, Manner::Own).await?;
-    let wanted = Wanted::read(parts, app.settings.request_deadline)?;
-    visit.account.note_format(wanted.media.format);
-    let place = app.take_place(&visit)?;
-    let ask = Box::pin(app.engine.ask(wanted.question(&visit)));
-    let answer = app.unless_ended(ask).await.map_err(|e| visit.face.problem(&e))?;
-    if let Some(response) = answer.foregone().and_then(|verdict| wanted.not_modified(verdict, &visit)) {
+    let authorized = AuthorizedRequest::begin(&app, &agent, &parts, ErrorStyle::Own).await?;
+    let wanted = AllRequest::read(parts, app.settings.request_deadline)?;
+    authorized.request_log.note_format(wanted.media.format);
+    let place = app.take_place(&authorized)?;
+    let ask = Box::pin(app.engine.ask(wanted.question(&authorized)));
+    let answer = app.unless_ended(ask).await.map_err(|e| authorized.renderer.problem(&e))?;
+    if let Some(response) = answer.foregone().and_then(|verdict| wanted.not_modified(verdict, &authorized)) {
         return Ok(response);
     }
     match wanted.delivery {
-        Delivery::Streamed => Ok(wanted.stream(&app, answer, visit, place)),
+        Delivery::Streamed => Ok(wanted.stream(&app, answer, authorized, place)),
         Delivery::Collected => {
             let most = app.settings.max_json_bytes;
             let collect = Box::pin(answer.collect(most));
-            let collected = app.unless_ended(collect).await.map_err(|e| visit.face.problem(&e))?;
-            match wanted.not_modified(&collected.verdict, &visit) {
+            let collected = app.unless_ended(collect).await.map_err(|e| authorized.renderer.problem(&e))?;
+            match wanted.not_modified(&collected.verdict, &authorized) {
                 Some(response) => Ok(response),
-                None => wanted.whole(&app.workbench, collected, &visit, place).await,
+                None => wanted.whole(&app.compression_pool, collected, &authorized, place).await,
             }
         }
     }
@@ -63,7 +63,7 @@ async fn answer(app: Arc<App>, agent: AgentSegment, parts: Parts) -> Result<Resp
 
 /// What is asked for, and how it is to be given.
 #[derive(Debug)]
-struct Wanted {
+struct AllRequest {
     parts: Parts,
     params: AllParams,
     prefer: Prefer,
@@ -80,7 +80,7 @@ enum Delivery {
     Streamed,
 }
 
-impl Wanted {
+impl AllRequest {
     fn read(parts: Parts, longest_wait: Duration) -> Result<Self, Problem> {
         let params = AllParams::parse(parts.uri.query())?;
         let media = MediaType::choose(params.format, &parts.headers)?;
@@ -103,12 +103,12 @@ impl Wanted {
         Ok(Self { parts, params, prefer, longest_wait, media, codings, delivery })
     }
 
-    fn question(&self, visit: &Visit) -> Question {
+    fn question(&self, authorized: &AuthorizedRequest) -> Question {
         let wait = self.prefer.wait_within(self.longest_wait);
         Question {
-            caller: visit.caller,
-            credential: visit.credential.clone(),
-            agent: visit.agent,
+            caller: authorized.caller,
+            credential: authorized.credential.clone(),
+            agent: authorized.agent,
             filters: self.params.filters.clone(),
             any_status: self.params.any_status.clone(),
             from: self.params.from,
@@ -119,19 +119,19 @@ impl Wanted {
                 Delivery::Collected => ResponseMode::Collected { deadline: Instant::now() + wait },
                 Delivery::Streamed => ResponseMode::Streamed { row_wait: wait },
             },
-            trace: visit.account.trace.clone(),
+            trace: authorized.request_log.trace.clone(),
         }
     }
 
     /// The answer to who has these rows already.
-    fn not_modified(&self, verdict: &Verdict, visit: &Visit) -> Option<Response> {
+    fn not_modified(&self, verdict: &Verdict, authorized: &AuthorizedRequest) -> Option<Response> {
         let headers = &self.parts.headers;
         let is_known = || Etag::of(verdict.digest, verdict.count).is_known_to(headers);
         if !(headers.contains_key(header::IF_NONE_MATCH) && verdict.is_complete() && is_known()) {
             return None;
         }
-        visit.account.note_verdict(verdict);
-        let mut response = self.response(Told::Verdict(verdict), Body::empty());
+        authorized.request_log.note_verdict(verdict);
+        let mut response = self.response(HeaderState::Verdict(verdict), Body::empty());
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         response.headers_mut().remove(header::CONTENT_TYPE);
         Some(response)
@@ -139,59 +139,85 @@ impl Wanted {
 
     async fn whole(
         self,
-        workbench: &Workbench,
+        compression_pool: &CompressionPool,
         collected: Collected,
-        visit: &Visit,
-        place: Place,
+        authorized: &AuthorizedRequest,
+        place: ResponsePlace,
     ) -> Result<Response, Problem> {
-        let Collected { slices, verdict } = collected;
+        let Collected { slices, verdict, held } = collected;
         let (framing, last_line) = match (self.media.format, self.params.end_record) {
-            (Format::Json, _) => (envelope(visit.agent, &verdict, visit.face), Bytes::new()),
+            (Format::Json, _) => (envelope(authorized.agent, &verdict, authorized.renderer), Bytes::new()),
             (Format::Ndjson, EndRecord::Absent) => (Framing::Ndjson, Bytes::new()),
             (Format::Ndjson, EndRecord::Wanted) => {
-                let line = end_record(&verdict, Ended::Reached, visit.face, &visit.account.request_id);
+                let line = end_record(
+                    &verdict,
+                    StreamEnd::Reached,
+                    authorized.renderer,
+                    &authorized.request_log.request_id,
+                );
                 (Framing::Ndjson, line)
             }
         };
-        visit.account.note_verdict(&verdict);
-        let mut response = self.response(Told::Verdict(&verdict), Body::empty());
+        authorized.request_log.note_verdict(&verdict);
+        let mut response = self.response(HeaderState::Verdict(&verdict), Body::empty());
         if self.media.format == Format::Json {
             response.headers_mut().insert(TOTAL_COUNT, HeaderValue::from(verdict.count));
         }
         if self.parts.method != Method::HEAD {
-            visit.account.add_rows(verdict.count);
+            authorized.request_log.add_rows(verdict.count);
         }
-        let whole = Whole::new(framing, slices, last_line);
-        write_whole(workbench, whole, self.codings, &self.parts.method, place, response).await
+        let whole = WholeBody::new(framing, slices, last_line, held);
+        write_whole(
+            compression_pool,
+            whole,
+            self.codings,
+            (authorized.renderer, &self.parts.method),
+            place,
+            response,
+        )
+        .await
     }
 
-    fn stream(self, app: &App, answer: Answer, visit: Visit, place: Place) -> Response {
+    fn stream(
+        self,
+        app: &App,
+        answer: Answer,
+        authorized: AuthorizedRequest,
+        place: ResponsePlace,
+    ) -> Response {
         let verdict = answer.foregone().cloned();
-        let told = verdict.as_ref().map_or(Told::Unknown(self.prefer.tolerance), Told::Verdict);
+        let state =
+            verdict.as_ref().map_or(HeaderState::Unknown(self.prefer.tolerance), HeaderState::Verdict);
         let coding = self.codings.preferred;
         let body = if self.parts.method == Method::HEAD {
             // Not an empty body: its length is not zero but unknown.
             Body::from_stream(stream::empty::<std::io::Result<Bytes>>())
         } else {
-            let Visit { face, account, .. } = visit;
-            let workbench = app.workbench.clone();
-            let streamed =
-                Streamed { coding, end_record: self.params.end_record, face, account, workbench, place };
+            let AuthorizedRequest { renderer, request_log, .. } = authorized;
+            let compression_pool = app.compression_pool.clone();
+            let streamed = Streamed {
+                coding,
+                end_record: self.params.end_record,
+                renderer,
+                request_log,
+                compression_pool,
+                place,
+            };
             // The connection's own part of it, where there is one.
             let shutdown = self.parts.extensions.get::<Shutdown>().unwrap_or(&app.shutdown);
             streamed.body(events(answer, shutdown.clone()))
         };
-        let mut response = self.response(told, body);
+        let mut response = self.response(state, body);
         set_coding(&mut response, coding);
         response
     }
 
-    fn response(&self, told: Told<'_>, body: Body) -> Response {
+    fn response(&self, state: HeaderState<'_>, body: Body) -> Response {
         let mut response = Response::new(body);
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, self.media.header());
-        let kept = Kept::by(&directives(&self.parts.headers));
-        present::headers(headers, told, kept, self.prefer.applied(self.longest_wait));
+        let storable = Storable::under(&directives(&self.parts.headers));
+        present::headers(headers, state, storable, self.prefer.applied(self.longest_wait));
         response
     }
 }
@@ -199,22 +225,20 @@ impl Wanted {
 /// Writes a whole body into a response, with its coding and its length; for `HEAD` only those. A gzip member's length is that
 /// of its pieces, most of which are held deflated.
 pub(super) async fn write_whole(
-    workbench: &Workbench,
-    whole: Whole,
+    compression_pool: &CompressionPool,
+    whole: WholeBody,
     codings: Codings,
-    method: &Method,
-    place: Place,
+    (renderer, method): (ErrorRenderer, &Method),
+    place: ResponsePlace,
     mut response: Response,
 ) -> Result<Response, Problem> {
     let coding = codings.for_length(whole.len());
     set_coding(&mut response, coding);
     let (length, body) = match coding {
         Coding::Identity if method == Method::HEAD => (whole.len(), Body::empty()),
-        Coding::Identity => (whole.len(), whole.plain(workbench, place)),
+        Coding::Identity => (whole.len(), whole.plain(compression_pool, place)),
         Coding::Gzip => {
-            let packed = whole.packed(workbench).await;
-            // The only way to fail is that the runtime ends.
-            let packed = packed.map_err(|e| Problem::new(Code::ShuttingDown, e.to_string()))?;
+            let packed = whole.packed(compression_pool).await.map_err(|e| renderer.problem(&e))?;
             let length = packed.len();
             (length, if method == Method::HEAD { Body::empty() } else { packed.body(place) })
         }

@@ -8,30 +8,30 @@ use http_body_util::BodyExt;
 use super::*;
 use crate::domain::{AgentId, Credential, CredentialId, Digest, Span, Timestamp};
 use crate::encode::whole_slice;
-use crate::engine::{AskError, CacheReport, Freshness, Missing};
-use crate::http::account::Account;
-use crate::http::problem::{Face, Key};
+use crate::engine::{AskError, CacheReport, Freshness, HeldMemory, Missing};
+use crate::http::access_log::RequestLog;
+use crate::http::problem::{ErrorRenderer, KeyOwner};
 use crate::telemetry::Trace;
 
 const LONGEST: Duration = Duration::from_secs(50);
 
-fn visit() -> Visit {
-    Visit {
+fn authorized() -> AuthorizedRequest {
+    AuthorizedRequest {
         caller: crate::domain::Caller::of_key(crate::domain::CredentialId::new([1; 16])),
         agent: AgentId::new(uuid::Uuid::from_u128(7)),
         credential: Credential::new(CredentialId::new([0; 16]), "bn-1".to_owned().into()),
-        face: Face { manner: Manner::Own, key: Key::Callers },
-        account: Arc::new(Account::open("r-1".into(), Trace::default())),
+        renderer: ErrorRenderer { style: ErrorStyle::Own, key: KeyOwner::Callers },
+        request_log: Arc::new(RequestLog::open("r-1".into(), Trace::default())),
     }
 }
 
-fn wanted(method: Method, query: &str, headers: &[(&'static str, &str)]) -> Wanted {
+fn wanted(method: Method, query: &str, headers: &[(&'static str, &str)]) -> AllRequest {
     let builder = Request::builder().method(method).uri(format!("/?{query}"));
     let request = headers.iter().fold(builder, |b, (name, value)| b.header(*name, *value)).body(()).unwrap();
-    Wanted::read(request.into_parts().0, LONGEST).unwrap()
+    AllRequest::read(request.into_parts().0, LONGEST).unwrap()
 }
 
-fn get(query: &str, headers: &[(&'static str, &str)]) -> Wanted {
+fn get(query: &str, headers: &[(&'static str, &str)]) -> AllRequest {
     wanted(Method::GET, query, headers)
 }
 
@@ -47,16 +47,20 @@ fn verdict(count: u64) -> Verdict {
 }
 
 fn two_rows() -> Collected {
-    Collected { slices: vec![whole_slice(&["{\"id\":\"a\"}", "{\"id\":\"b\"}"])], verdict: verdict(2) }
+    Collected {
+        slices: vec![whole_slice(&["{\"id\":\"a\"}", "{\"id\":\"b\"}"])],
+        verdict: verdict(2),
+        held: HeldMemory::default(),
+    }
 }
 
-fn place() -> Place {
-    Place::alone()
+fn place() -> ResponsePlace {
+    ResponsePlace::alone()
 }
 
-async fn whole(wanted: Wanted, collected: Collected) -> Response {
-    let workbench = crate::encode::Workbench::new(NonZeroUsize::MIN);
-    wanted.whole(&workbench, collected, &visit(), place()).await.unwrap()
+async fn whole(wanted: AllRequest, collected: Collected) -> Response {
+    let compression_pool = crate::encode::CompressionPool::new(NonZeroUsize::MIN);
+    wanted.whole(&compression_pool, collected, &authorized(), place()).await.unwrap()
 }
 
 async fn text(response: Response) -> String {
@@ -116,7 +120,8 @@ async fn head_says_the_same_and_sends_nothing() {
 async fn a_large_document_is_one_gzip_member_of_known_length() {
     use std::io::Read;
     let row = format!("{{\"id\":\"{}\"}}", "x".repeat(4000));
-    let collected = || Collected { slices: vec![whole_slice(&[&row])], verdict: verdict(1) };
+    let collected =
+        || Collected { slices: vec![whole_slice(&[&row])], verdict: verdict(1), held: HeldMemory::default() };
     let plain = text(whole(get("", &[]), collected()).await).await;
     let response = whole(get("", &[("accept-encoding", "gzip")]), collected()).await;
     assert_eq!(header_text(response.headers(), "content-encoding"), Some("gzip"));
@@ -134,15 +139,15 @@ async fn a_large_document_is_one_gzip_member_of_known_length() {
 fn who_has_the_rows_gets_none() {
     let known = [("if-none-match", "\"00000000000000000000000000000005-2\"")];
     for query in ["format=json", "format=ndjson"] {
-        let response = get(query, &known).not_modified(&verdict(2), &visit()).unwrap();
+        let response = get(query, &known).not_modified(&verdict(2), &authorized()).unwrap();
         assert_eq!(response.status(), StatusCode::NOT_MODIFIED);
         assert!(response.headers().contains_key(header::ETAG));
     }
-    assert!(get("", &known).not_modified(&verdict(3), &visit()).is_none());
-    assert!(get("", &[]).not_modified(&verdict(2), &visit()).is_none());
+    assert!(get("", &known).not_modified(&verdict(3), &authorized()).is_none());
+    assert!(get("", &[]).not_modified(&verdict(2), &authorized()).is_none());
     let mut partial = verdict(2);
     partial.missing.push(Missing { span: Span::at(Timestamp::MIN), error: AskError::NotCached });
-    assert!(get("", &known).not_modified(&partial, &visit()).is_none());
+    assert!(get("", &known).not_modified(&partial, &authorized()).is_none());
 }
 
 #[tokio::test]
@@ -150,7 +155,7 @@ async fn lines_to_an_old_client_have_a_length_and_may_have_an_end_record() {
     let mut wanted = get("format=ndjson&end_record=true", &[]);
     assert_eq!(wanted.delivery, Delivery::Streamed);
     wanted.parts.version = Version::HTTP_10;
-    let wanted = Wanted::read(wanted.parts, LONGEST).unwrap();
+    let wanted = AllRequest::read(wanted.parts, LONGEST).unwrap();
     assert_eq!(wanted.delivery, Delivery::Collected);
     let response = whole(wanted, two_rows()).await;
     let length: usize = header_text(response.headers(), "content-length").unwrap().parse().unwrap();
@@ -163,7 +168,7 @@ async fn lines_to_an_old_client_have_a_length_and_may_have_an_end_record() {
 #[test]
 fn wait_is_the_deadline_of_a_document_and_the_patience_of_a_stream() {
     let wait = [("prefer", "wait=10")];
-    let mode = |query, headers: &[_]| get(query, headers).question(&visit()).mode;
+    let mode = |query, headers: &[_]| get(query, headers).question(&authorized()).mode;
     let ten = Duration::from_secs(10);
     assert_eq!(mode("format=ndjson", &wait), ResponseMode::Streamed { row_wait: ten });
     assert_eq!(mode("format=ndjson", &[]), ResponseMode::Streamed { row_wait: LONGEST });
@@ -193,7 +198,7 @@ async fn every_header_of_an_answer_is_described() {
     sent.extend(names(&whole(get("", &headers), two_rows()).await));
     assert_eq!(sent, described("200"));
 
-    let not_modified = get("", &[("if-none-match", "*")]).not_modified(&verdict(2), &visit()).unwrap();
+    let not_modified = get("", &[("if-none-match", "*")]).not_modified(&verdict(2), &authorized()).unwrap();
     for name in names(&not_modified) {
         assert!(described("304").contains(&name), "{name}");
     }

@@ -1,7 +1,7 @@
 //! The public face: paths, parameters, who may ask, what an answer looks like.
 //!
-//! A request goes through [`account`] (its id, its line in the log, and the one place where a [`Problem`] is written
-//! down), perhaps CORS, the [`router`], and a handler. A handler finds out who asks about what ([`visit`]), parses, calls the
+//! A request goes through [`request_log`] (its id, its line in the log, and the one place where a [`Problem`] is written
+//! down), perhaps CORS, the [`router`], and a handler. A handler finds out who asks about what ([`authorized`]), parses, calls the
 //! engine and presents. Where a row came from is not known here but by what the engine says of it.
 //!
 //! Nothing is spawned: a body is pulled by its reader, holds its place among the questions under way, and whatever it
@@ -10,9 +10,10 @@
 pub mod auth;
 pub mod problem;
 
-mod account;
+mod access_log;
 mod admin;
 mod all;
+mod authorized;
 mod body;
 mod cors;
 mod docs;
@@ -32,7 +33,6 @@ mod router;
 #[cfg(test)]
 mod testing;
 mod unread;
-mod visit;
 
 use std::fmt;
 use std::sync::Arc;
@@ -40,11 +40,11 @@ use std::time::Duration;
 
 use http::HeaderValue;
 
-use self::auth::Doors;
-use self::places::{NoPlace, Place, Places, Standing};
+use self::auth::Authenticator;
+use self::authorized::AuthorizedRequest;
+use self::places::{CallerStanding, NoPlace, Places, ResponsePlace};
 use self::problem::{Code, Problem};
-use self::visit::Visit;
-use crate::encode::Workbench;
+use crate::encode::CompressionPool;
 use crate::engine::{AskError, Engine};
 use crate::shutdown::Shutdown;
 use crate::telemetry::{Answered, Exposition, HeldBytes, Pulse, Tracer};
@@ -82,10 +82,10 @@ pub struct Observer {
 /// What the handlers of the public listener share.
 pub struct App {
     engine: Arc<Engine>,
-    doors: Doors,
+    authenticator: Authenticator,
     settings: HttpSettings,
     shutdown: Shutdown,
-    workbench: Workbench,
+    compression_pool: CompressionPool,
     observer: Observer,
     /// What bodies gave and no socket has taken.
     waiting: HeldBytes,
@@ -99,20 +99,20 @@ impl App {
     /// Puts the public face together.
     pub fn new(
         engine: Arc<Engine>,
-        doors: Doors,
+        authenticator: Authenticator,
         settings: HttpSettings,
         shutdown: Shutdown,
         observer: Observer,
     ) -> Self {
         let cores = std::thread::available_parallelism().unwrap_or(std::num::NonZeroUsize::MIN);
         let places = Arc::new(Places::new(settings.max_questions));
-        let workbench = Workbench::new(cores);
+        let compression_pool = CompressionPool::new(cores);
         Self {
             engine,
-            doors,
+            authenticator,
             settings,
             shutdown,
-            workbench,
+            compression_pool,
             observer,
             waiting: HeldBytes::default(),
             places,
@@ -148,11 +148,11 @@ impl App {
     }
 
     /// A place among the responses under way; it is given back when the response's body is dropped.
-    fn take_place(&self, visit: &Visit) -> Result<Place, Problem> {
-        let is_known = self.engine.is_known(visit.credential.id(), visit.caller);
-        let standing = if is_known { Standing::Known } else { Standing::Unproven };
+    fn take_place(&self, authorized: &AuthorizedRequest) -> Result<ResponsePlace, Problem> {
+        let is_known = self.engine.is_known(authorized.credential.id(), authorized.caller);
+        let standing = if is_known { CallerStanding::Known } else { CallerStanding::Unproven };
         let most = self.settings.max_questions;
-        self.places.take(visit.caller, standing).map_err(|no_place| match no_place {
+        self.places.take(authorized.caller, standing).map_err(|no_place| match no_place {
             NoPlace::AllTaken => Problem::new(
                 Code::Overloaded,
                 format!("{most} questions are under way, which is the most there may be"),
@@ -174,7 +174,7 @@ impl fmt::Debug for Observer {
 impl fmt::Debug for App {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("App")
-            .field("doors", &self.doors)
+            .field("doors", &self.authenticator)
             .field("settings", &self.settings)
             .finish_non_exhaustive()
     }

@@ -20,15 +20,15 @@ use tokio::time::Instant;
 
 use super::App;
 use super::all::write_whole;
-use super::body::{Whole, page_envelope};
+use super::authorized::{AgentSegment, AuthorizedRequest};
+use super::body::{WholeBody, page_envelope};
 use super::negotiate::Codings;
 use super::params::{Params, invalid};
-use super::places::Place;
+use super::places::ResponsePlace;
 use super::prefer::{Prefer, directives};
-use super::present::{self, Etag, Kept};
-use super::problem::{Key, Manner, Problem};
+use super::present::{self, Etag, Storable};
+use super::problem::{ErrorStyle, KeyOwner, Problem};
 use super::question::{Format, filters};
-use super::visit::{AgentSegment, Visit};
 use crate::domain::{Digest, EntrySlice, Filters, MAX_PAGE_SIZE, Rounding, Timestamp};
 use crate::engine::{CacheReport, Freshness, Question, RelayQuestion, ResponseMode, Tolerance};
 
@@ -67,85 +67,100 @@ pub(super) async fn page(
 }
 
 async fn answer(app: Arc<App>, agent: AgentSegment, parts: Parts) -> Result<Response, Problem> {
-    let visit = Visit::begin(&app, &agent, &parts, Manner::Upstreams).await?;
-    visit.account.note_format(Format::Json);
+    let authorized = AuthorizedRequest::begin(&app, &agent, &parts, ErrorStyle::Upstreams).await?;
+    authorized.request_log.note_format(Format::Json);
     let codings = Codings::choose(&parts.headers)?;
     let params = Params::read(parts.uri.query())?;
-    let place = app.take_place(&visit)?;
+    let place = app.take_place(&authorized)?;
     let page = if params.has("from") || params.has("to") {
-        relayed(&app, &visit, &parts, &params).await?
+        relayed(&app, &authorized, &parts, &params).await?
     } else {
         let cut = Cut::parse(params)?;
-        cut.take(&app, &visit, &parts).await?
+        cut.take(&app, &authorized, &parts).await?
     };
-    page.present(&app, &visit, &parts, codings, place).await
+    page.present(&app, &authorized, &parts, codings, place).await
 }
 
 /// A page that is there.
-struct Page {
-    whole: Whole,
+struct ReadyPage {
+    whole: WholeBody,
     rows: u64,
     etag: Etag,
     freshness: Freshness,
     report: CacheReport,
 }
 
-impl Page {
+impl ReadyPage {
     async fn present(
         self,
         app: &App,
-        visit: &Visit,
+        authorized: &AuthorizedRequest,
         parts: &Parts,
         codings: Codings,
-        place: Place,
+        place: ResponsePlace,
     ) -> Result<Response, Problem> {
-        visit.account.note_report(self.report);
+        authorized.request_log.note_report(self.report);
         let mut response = Response::new(Body::empty());
-        let kept = Kept::by(&directives(&parts.headers));
+        let kept = Storable::under(&directives(&parts.headers));
         present::page_headers(response.headers_mut(), self.freshness, &self.report, kept, &self.etag);
         if self.etag.is_known_to(&parts.headers) {
             *response.status_mut() = StatusCode::NOT_MODIFIED;
             return Ok(response);
         }
         if parts.method != Method::HEAD {
-            visit.account.add_rows(self.rows);
+            authorized.request_log.add_rows(self.rows);
         }
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        write_whole(&app.workbench, self.whole, codings, &parts.method, place, response).await
+        write_whole(
+            &app.compression_pool,
+            self.whole,
+            codings,
+            (authorized.renderer, &parts.method),
+            place,
+            response,
+        )
+        .await
     }
 }
 
-async fn relayed(app: &App, visit: &Visit, parts: &Parts, params: &Params) -> Result<Page, Problem> {
+async fn relayed(
+    app: &App,
+    authorized: &AuthorizedRequest,
+    parts: &Parts,
+    params: &Params,
+) -> Result<ReadyPage, Problem> {
     let canonical_query = params.canonical();
-    let query = match visit.face.key {
-        Key::Callers => parts.uri.query().unwrap_or_default().to_owned(),
-        Key::Held => {
+    let query = match authorized.renderer.key {
+        KeyOwner::Callers => parts.uri.query().unwrap_or_default().to_owned(),
+        KeyOwner::Held => {
             documented(params)?;
             // What was checked is what is sent, not what else the same bytes may be read as.
             canonical_query.clone()
         }
     };
     let question = RelayQuestion {
-        caller: visit.caller,
-        credential: visit.credential.clone(),
-        agent: visit.agent,
+        caller: authorized.caller,
+        credential: authorized.credential.clone(),
+        agent: authorized.agent,
         query,
         canonical_query,
         to: params.only("to").and_then(|text| Timestamp::parse(text, Rounding::Up)),
         has_changing_filter: CHANGING.iter().any(|name| params.has(name)),
         directives: directives(&parts.headers),
         deadline: deadline(app, parts),
-        trace: visit.account.trace.clone(),
+        trace: authorized.request_log.trace.clone(),
     };
-    let relayed =
-        app.unless_ended(Box::pin(app.engine.relay(question))).await.map_err(|e| visit.face.problem(&e))?;
+    let relayed = app
+        .unless_ended(Box::pin(app.engine.relay(question)))
+        .await
+        .map_err(|e| authorized.renderer.problem(&e))?;
     let sha256 = sha2::Sha256::digest(&relayed.body);
     let digest = sha256[..16].iter().fold(0, |sum: u128, &byte| sum << 8 | u128::from(byte));
-    Ok(Page {
+    Ok(ReadyPage {
         etag: Etag::of(Digest(digest), relayed.body.len() as u64),
         // Not looked into: its rows are upstream's business.
         rows: 0,
-        whole: Whole::verbatim(relayed.body),
+        whole: WholeBody::verbatim(relayed.body),
         freshness: relayed.freshness,
         report: relayed.report,
     })
@@ -193,11 +208,16 @@ impl Cut {
         Ok(Self { number: number.unwrap_or(1), size, filters })
     }
 
-    async fn take(self, app: &App, visit: &Visit, parts: &Parts) -> Result<Page, Problem> {
+    async fn take(
+        self,
+        app: &App,
+        authorized: &AuthorizedRequest,
+        parts: &Parts,
+    ) -> Result<ReadyPage, Problem> {
         let question = Question {
-            caller: visit.caller,
-            credential: visit.credential.clone(),
-            agent: visit.agent,
+            caller: authorized.caller,
+            credential: authorized.credential.clone(),
+            agent: authorized.agent,
             filters: self.filters,
             any_status: None,
             from: None,
@@ -205,9 +225,9 @@ impl Cut {
             directives: directives(&parts.headers),
             tolerance: Tolerance::Strict,
             mode: ResponseMode::Collected { deadline: deadline(app, parts) },
-            trace: visit.account.trace.clone(),
+            trace: authorized.request_log.trace.clone(),
         };
-        let problem = |e| visit.face.problem(&e);
+        let problem = |e| authorized.renderer.problem(&e);
         let answer = app.unless_ended(Box::pin(app.engine.ask(question))).await.map_err(problem)?;
         let most = app.settings.max_json_bytes;
         let history = app.unless_ended(Box::pin(answer.collect(most))).await.map_err(problem)?;
@@ -215,11 +235,16 @@ impl Cut {
         let mut digest = Digest::default();
         slices.iter().for_each(|slice| digest.add(slice.digest()));
         let total = history.verdict.count;
-        Ok(Page {
+        Ok(ReadyPage {
             // The total is in the envelope, so it belongs to what the validator tells apart.
             etag: Etag::of(digest, total),
             rows: slices.iter().map(|slice| slice.len() as u64).sum(),
-            whole: Whole::new(page_envelope(self.number, self.size, total), slices, Bytes::new()),
+            whole: WholeBody::new(
+                page_envelope(self.number, self.size, total),
+                slices,
+                Bytes::new(),
+                history.held,
+            ),
             freshness: history.verdict.freshness,
             report: history.verdict.report,
         })

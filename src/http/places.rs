@@ -5,7 +5,7 @@ use crate::domain::{Caller, CallerId, PeerGroup};
 
 /// Whether a caller is known: upstream accepted its key, or the gateway checked its token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub(crate) enum CallerStanding {
     Known,
     Unproven,
 }
@@ -18,11 +18,11 @@ pub(crate) enum Standing {
 #[derive(Debug)]
 pub(crate) struct Places {
     most: usize,
-    held: Mutex<Held>,
+    held: Mutex<HeldPlaces>,
 }
 
 #[derive(Debug, Default)]
-struct Held {
+struct HeldPlaces {
     total: usize,
     by: HashMap<Holder, usize>,
 }
@@ -45,7 +45,7 @@ pub(crate) enum NoPlace {
 
 /// A place. Dropping it gives it back.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct ResponsePlace {
     places: Arc<Places>,
     holders: [Option<Holder>; 2],
 }
@@ -61,22 +61,26 @@ impl Places {
     }
 
     /// Takes one.
-    pub(crate) fn take(self: &Arc<Self>, caller: Caller, standing: Standing) -> Result<Place, NoPlace> {
+    pub(crate) fn take(
+        self: &Arc<Self>,
+        caller: Caller,
+        standing: CallerStanding,
+    ) -> Result<ResponsePlace, NoPlace> {
         let mut held = self.lock();
         let free = self.most.saturating_sub(held.total);
         if free == 0 {
             return Err(NoPlace::AllTaken);
         }
-        let of = |held: &Held, holder| held.by.get(&holder).copied().unwrap_or(0);
+        let of = |held: &HeldPlaces, holder| held.by.get(&holder).copied().unwrap_or(0);
         let holders = match standing {
-            Standing::Known => {
+            CallerStanding::Known => {
                 let holder = Holder::Caller(caller.id);
                 if of(&held, holder) >= self.most.div_ceil(2) && free <= self.most / 4 {
                     return Err(NoPlace::ShareTaken);
                 }
                 [Some(holder), None]
             }
-            Standing::Unproven => {
+            CallerStanding::Unproven => {
                 let (all, peer) = (of(&held, Holder::Unproven), of(&held, Holder::Peer(caller.peer)));
                 let most = if free > self.most / 2 { self.most / 2 } else { self.most / 4 }.max(1);
                 if all >= most || peer >= (most * 3).div_ceil(4) {
@@ -87,15 +91,15 @@ impl Places {
         };
         held.total += 1;
         holders.iter().flatten().for_each(|holder| *held.by.entry(*holder).or_default() += 1);
-        Ok(Place { places: Arc::clone(self), holders })
+        Ok(ResponsePlace { places: Arc::clone(self), holders })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Held> {
+    fn lock(&self) -> MutexGuard<'_, HeldPlaces> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Place {
+impl Drop for ResponsePlace {
     fn drop(&mut self) {
         let mut held = self.places.lock();
         held.total -= 1;
@@ -111,11 +115,11 @@ impl Drop for Place {
 }
 
 #[cfg(test)]
-impl Place {
+impl ResponsePlace {
     /// The only one there is.
     pub(crate) fn alone() -> Self {
         let caller = Caller { id: CallerId::Token([0; 16]), peer: PeerGroup::Unknown };
-        Arc::new(Places::new(1)).take(caller, Standing::Known).unwrap()
+        Arc::new(Places::new(1)).take(caller, CallerStanding::Known).unwrap()
     }
 }
 
@@ -127,30 +131,30 @@ mod tests {
         Caller { id: CallerId::Token([id; 16]), peer: PeerGroup::V6(peer) }
     }
 
-    fn fill(places: &Arc<Places>, caller: Caller, standing: Standing) -> Vec<Place> {
+    fn fill(places: &Arc<Places>, caller: Caller, standing: CallerStanding) -> Vec<ResponsePlace> {
         std::iter::from_fn(|| places.take(caller, standing).ok()).collect()
     }
 
     #[test]
     fn one_caller_leaves_a_quarter_to_others() {
         let places = Arc::new(Places::new(1024));
-        let one = fill(&places, caller(1, 1), Standing::Known);
+        let one = fill(&places, caller(1, 1), CallerStanding::Known);
         assert_eq!(one.len(), 768);
-        assert_eq!(places.take(caller(1, 1), Standing::Known).unwrap_err(), NoPlace::ShareTaken);
-        let other = fill(&places, caller(2, 1), Standing::Known);
+        assert_eq!(places.take(caller(1, 1), CallerStanding::Known).unwrap_err(), NoPlace::ShareTaken);
+        let other = fill(&places, caller(2, 1), CallerStanding::Known);
         assert_eq!(other.len(), 256);
-        assert_eq!(places.take(caller(2, 1), Standing::Known).unwrap_err(), NoPlace::AllTaken);
+        assert_eq!(places.take(caller(2, 1), CallerStanding::Known).unwrap_err(), NoPlace::AllTaken);
         drop(one);
-        assert_eq!(fill(&places, caller(2, 1), Standing::Known).len(), 512);
+        assert_eq!(fill(&places, caller(2, 1), CallerStanding::Known).len(), 512);
     }
 
     #[test]
     fn unproven_keys_leave_most_to_others_and_some_to_other_networks() {
         let places = Arc::new(Places::new(1024));
-        let one = fill(&places, caller(1, 1), Standing::Unproven);
-        let other = fill(&places, caller(2, 2), Standing::Unproven);
+        let one = fill(&places, caller(1, 1), CallerStanding::Unproven);
+        let other = fill(&places, caller(2, 2), CallerStanding::Unproven);
         assert_eq!((one.len(), other.len()), (384, 128));
-        let known = fill(&places, caller(3, 1), Standing::Known);
+        let known = fill(&places, caller(3, 1), CallerStanding::Known);
         assert_eq!(known.len(), 512);
         drop((one, other, known));
         assert_eq!((places.taken(), places.lock().by.len()), (0, 0));
@@ -158,12 +162,12 @@ mod tests {
 
     #[test]
     fn a_single_place_is_anybodys() {
-        for standing in [Standing::Known, Standing::Unproven] {
+        for standing in [CallerStanding::Known, CallerStanding::Unproven] {
             let places = Arc::new(Places::new(1));
             assert_eq!(fill(&places, caller(1, 1), standing).len(), 1);
         }
         assert_eq!(
-            Arc::new(Places::new(0)).take(caller(1, 1), Standing::Known).unwrap_err(),
+            Arc::new(Places::new(0)).take(caller(1, 1), CallerStanding::Known).unwrap_err(),
             NoPlace::AllTaken
         );
     }

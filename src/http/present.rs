@@ -1,4 +1,4 @@
-//! What an answer says of itself in its header.
+//! Response headers: caching, validators, and the origin of the rows.
 
 use std::fmt::Write;
 
@@ -16,7 +16,7 @@ const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-appli
 /// The number of rows.
 pub(super) const TOTAL_COUNT: HeaderName = HeaderName::from_static("x-total-count");
 
-/// The headers by which answers differ.
+/// The request headers that responses depend on.
 const VARY: HeaderValue = HeaderValue::from_static("Accept, Accept-Encoding, Authorization, Prefer");
 
 /// A validator: equal for equal rows, on every replica, in every coding.
@@ -24,12 +24,12 @@ const VARY: HeaderValue = HeaderValue::from_static("Accept, Accept-Encoding, Aut
 pub(super) struct Etag(String);
 
 impl Etag {
-    /// The validator of these rows. Weak, as the codings of one answer are not byte for byte equal, nor is `as_of`.
+    /// The validator of these rows. It is weak, because codings and `as_of` differ between equal responses.
     pub(super) fn of(digest: Digest, count: u64) -> Self {
         Self(format!("W/\"{:032x}-{count:x}\"", digest.0))
     }
 
-    /// Whether `If-None-Match` holds it, by weak comparison (RFC 9110 section 13.1.2).
+    /// Whether `If-None-Match` contains it, by weak comparison (RFC 9110 section 13.1.2).
     pub(super) fn is_known_to(&self, headers: &HeaderMap) -> bool {
         let opaque = |tag: &str| tag.strip_prefix("W/").unwrap_or(tag).to_owned();
         let own = opaque(&self.0);
@@ -39,39 +39,44 @@ impl Etag {
     }
 }
 
-/// What the header says of how an answer may be kept.
+/// What is known of a response when its header is written.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Told<'a> {
-    /// The answer's own verdict.
+pub(super) enum HeaderState<'a> {
+    /// Everything: the response is complete.
     Verdict(&'a Verdict),
-    /// Nothing yet: rows are still to be read while the answer is given. By the tolerance parts may be left out.
+    /// Nothing yet: rows are read while the response is sent. The tolerance says whether parts may be left out.
     Unknown(Tolerance),
 }
 
-/// Whether what was read for an answer may be kept.
+/// Whether the gateway may store what it read for a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kept {
-    /// As usual.
+pub(super) enum Storable {
+    /// It may.
     Yes,
-    /// The request said `no-store`.
+    /// It may not: the request said `no-store`.
     No,
 }
 
-impl Kept {
-    /// By what the request wishes.
-    pub(super) const fn by(directives: &CacheDirectives) -> Self {
+impl Storable {
+    /// What the request's directives allow.
+    pub(super) const fn under(directives: &CacheDirectives) -> Self {
         if directives.no_store { Self::No } else { Self::Yes }
     }
 }
 
-/// Writes what every answer says of itself; `applied` is what of `Prefer` was followed.
-pub(super) fn headers(headers: &mut HeaderMap, told: Told<'_>, kept: Kept, applied: Option<String>) {
+/// Writes the headers that every response has; `applied` names the preferences that were honored.
+pub(super) fn headers(
+    headers: &mut HeaderMap,
+    state: HeaderState<'_>,
+    storable: Storable,
+    applied: Option<String>,
+) {
     headers.insert(header::VARY, VARY);
     set(headers, PREFERENCE_APPLIED, applied);
-    match told {
-        Told::Verdict(verdict) => {
+    match state {
+        HeaderState::Verdict(verdict) => {
             headers.insert(header::AGE, HeaderValue::from(verdict.freshness.age.as_secs()));
-            set(headers, CACHE_STATUS, Some(cache_status(&verdict.report, verdict.freshness, kept)));
+            set(headers, CACHE_STATUS, Some(cache_status(&verdict.report, verdict.freshness, storable)));
             if verdict.is_complete() {
                 set(headers, header::ETAG, Some(Etag::of(verdict.digest, verdict.count).0));
                 set(headers, header::CACHE_CONTROL, Some(cache_control(verdict.freshness)));
@@ -79,7 +84,7 @@ pub(super) fn headers(headers: &mut HeaderMap, told: Told<'_>, kept: Kept, appli
                 headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
             }
         }
-        Told::Unknown(tolerance) => {
+        HeaderState::Unknown(tolerance) => {
             let keeping = match tolerance {
                 Tolerance::Strict => "private, no-cache",
                 Tolerance::Lenient => "no-store",
@@ -91,29 +96,29 @@ pub(super) fn headers(headers: &mut HeaderMap, told: Told<'_>, kept: Kept, appli
     }
 }
 
-/// Writes what a page says of itself.
+/// Writes the headers of a page.
 pub(super) fn page_headers(
     headers: &mut HeaderMap,
     freshness: Freshness,
     report: &CacheReport,
-    kept: Kept,
+    storable: Storable,
     etag: &Etag,
 ) {
     headers.insert(header::VARY, VARY);
     headers.insert(header::AGE, HeaderValue::from(freshness.age.as_secs()));
-    set(headers, CACHE_STATUS, Some(cache_status(report, freshness, kept)));
+    set(headers, CACHE_STATUS, Some(cache_status(report, freshness, storable)));
     set(headers, header::CACHE_CONTROL, Some(cache_control(freshness)));
     set(headers, header::ETAG, Some(etag.0.clone()));
 }
 
-/// Never without `private`: caching hops were seen to give one caller's answer to another's key.
+/// Always `private`: shared caches have been seen to serve one caller's response to another key.
 fn cache_control(freshness: Freshness) -> String {
     format!("private, max-age={}", freshness.lifetime.as_secs())
 }
 
 /// `Cache-Status` by RFC 9211: a hit if nothing was asked of upstream, else what was missing, the remaining lifetime, and
-/// the rows by how they were come by.
-fn cache_status(report: &CacheReport, freshness: Freshness, kept: Kept) -> String {
+/// the rows by origin.
+fn cache_status(report: &CacheReport, freshness: Freshness, storable: Storable) -> String {
     let was_asked = report.upstream_requests > 0 || report.miss_rows > 0 || report.joined_rows > 0;
     let is_known = report.hit_rows > 0 || report.stale_rows > 0;
     let mut text = "fanfold; ".to_owned();
@@ -123,7 +128,7 @@ fn cache_status(report: &CacheReport, freshness: Freshness, kept: Kept) -> Strin
         (Some(StaleReason::Revalidating) | None, true, true) => "fwd=partial",
         (Some(StaleReason::Revalidating) | None, true, false) => "fwd=miss",
     });
-    if was_asked && kept == Kept::Yes {
+    if was_asked && storable == Storable::Yes {
         text.push_str("; stored");
     }
     if report.joined_rows > 0 {
@@ -162,7 +167,7 @@ mod tests {
 
     fn status(report: CacheReport) -> String {
         let freshness = Freshness { age: Duration::from_secs(4), lifetime: Duration::from_secs(10) };
-        cache_status(&report, freshness, Kept::Yes)
+        cache_status(&report, freshness, Storable::Yes)
     }
 
     #[test]
@@ -174,7 +179,7 @@ mod tests {
         );
         let cold = CacheReport { miss_rows: 50, upstream_requests: 1, ..none };
         assert!(status(cold).starts_with("fanfold; fwd=miss; stored; ttl=6"));
-        let not_kept = cache_status(&cold, Freshness::default(), Kept::No);
+        let not_kept = cache_status(&cold, Freshness::default(), Storable::No);
         assert!(not_kept.starts_with("fanfold; fwd=miss; ttl=0"));
         assert!(status(CacheReport { hit_rows: 1, ..cold }).starts_with("fanfold; fwd=partial; stored"));
         assert!(
@@ -189,7 +194,7 @@ mod tests {
         let renewed = cache_status(
             &stale(StaleReason::Revalidating),
             Freshness { age: Duration::from_secs(40), lifetime: Duration::from_secs(10) },
-            Kept::Yes,
+            Storable::Yes,
         );
         assert!(renewed.starts_with("fanfold; hit; ttl=-30;") && renewed.contains("reason=revalidating"));
         let failed = status(stale(StaleReason::UpstreamFailed));

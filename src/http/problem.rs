@@ -1,6 +1,6 @@
 //! What a client reads when it gets no answer: a problem document (RFC 9457).
 //!
-//! Whoever refuses returns a [`Problem`]; it is written down once, at the outermost layer ([`super::account`]), which
+//! Whoever refuses returns a [`Problem`]; it is written down once, at the outermost layer ([`super::access_log`]), which
 //! knows the request's id. So a handler's `?` is all there is to refusing.
 
 use std::sync::Arc;
@@ -18,7 +18,7 @@ pub use code::Code;
 mod code;
 mod table;
 
-pub(super) use table::{Face, Key, Manner};
+pub(super) use table::{ErrorRenderer, ErrorStyle, KeyOwner};
 
 /// Why a request has no answer.
 #[derive(Clone, Debug)]
@@ -84,7 +84,7 @@ impl Problem {
             upstream: self
                 .upstream
                 .as_ref()
-                .map(|words| Upstream { status: words.status, message: words.message.clone() }),
+                .map(|words| UpstreamMember { status: words.status, message: words.message.clone() }),
             progress: self.progress,
         }
     }
@@ -152,13 +152,13 @@ struct Document {
     /// The detail once more, where other clients of upstream's look.
     message: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    upstream: Option<Upstream>,
+    upstream: Option<UpstreamMember>,
     #[serde(flatten)]
     progress: Option<Progress>,
 }
 
 #[derive(Serialize)]
-struct Upstream {
+struct UpstreamMember {
     status: u16,
     message: String,
 }

@@ -6,14 +6,14 @@ use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{delete, get};
 
-use super::account::{self, Ledger};
+use super::access_log::{self, AccessLog};
 use super::forward::{self, Forwarding};
 use super::problem::{Code, Problem};
 use super::{AdminApp, App, admin as probes, all, cors, docs, host, page, params, unread};
 
 /// The public listener.
 pub fn public(app: Arc<App>) -> Router {
-    let ledger = Ledger::public(app.observer.clone(), app.waiting.clone());
+    let access_log = AccessLog::public(app.observer.clone(), app.waiting.clone());
     let forwarding = app.forwarded.as_ref().map_or(Forwarding::None, |forwarded| forwarded.forwarding());
     let cors = cors::layer(&app.settings.cors_origins, forwarding);
     let router = Router::new()
@@ -31,7 +31,7 @@ pub fn public(app: Arc<App>) -> Router {
         None => router,
     }
     .layer(from_fn(host::one_host))
-    .layer(from_fn_with_state(ledger, account::account))
+    .layer(from_fn_with_state(access_log, access_log::middleware))
     .layer(from_fn(unread::read_on))
 }
 
@@ -45,7 +45,7 @@ pub fn admin(app: Arc<AdminApp>) -> Router {
         .fallback(nothing_here)
         .method_not_allowed_fallback(another_method)
         .with_state(app)
-        .layer(from_fn_with_state(Ledger::admin(), account::account))
+        .layer(from_fn_with_state(AccessLog::admin(), access_log::middleware))
 }
 
 async fn nothing_here() -> Problem {

@@ -8,11 +8,11 @@ use http_body_util::BodyExt;
 use tower::ServiceExt;
 
 use super::*;
-use crate::http::auth::Doors;
+use crate::http::auth::Authenticator;
 use crate::http::testing::{BAD_KEY, RELAYED, ROWS, engine};
 use crate::http::{HttpSettings, Observer};
 use crate::shutdown::Shutdown;
-use crate::telemetry::{Answered, Ending, Pulse, Tracer};
+use crate::telemetry::{Answered, BodyEnding, Pulse, Tracer};
 
 const AGENT: &str = "6f9619ff-8b86-d011-b42d-00cf4fc964ff";
 
@@ -23,7 +23,13 @@ fn app_until(shutdown: Shutdown) -> Router {
         max_questions: 1,
         cors_origins: Vec::new(),
     };
-    public(Arc::new(App::new(engine(&shutdown), Doors::pass_through(), settings, shutdown, observer(|_| {}))))
+    public(Arc::new(App::new(
+        engine(&shutdown),
+        Authenticator::pass_through(),
+        settings,
+        shutdown,
+        observer(|_| {}),
+    )))
 }
 
 fn app(
@@ -40,7 +46,7 @@ fn app(
     let shutdown = Shutdown::default();
     public(Arc::new(App::new(
         engine(&shutdown),
-        Doors::pass_through(),
+        Authenticator::pass_through(),
         settings,
         shutdown,
         observer(observe),
@@ -192,9 +198,9 @@ async fn an_answer_is_told_of_once_when_its_body_is_over() {
     let told = told.lock().unwrap();
     assert_eq!(told.len(), 2);
     assert_eq!(&*told[0].route, "/agents/{agent_id}/executions/all");
-    assert_eq!((told[0].status, told[0].bytes, told[0].ending), (400, length as u64, Ending::Whole));
+    assert_eq!((told[0].status, told[0].bytes, told[0].ending), (400, length as u64, BodyEnding::Whole));
     assert_eq!(told[0].code, Some("invalid_request"));
-    assert_eq!((told[1].bytes, told[1].ending), (0, Ending::Left));
+    assert_eq!((told[1].bytes, told[1].ending), (0, BodyEnding::Left));
 }
 
 #[tokio::test]

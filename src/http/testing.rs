@@ -12,7 +12,7 @@ use crate::domain::{
 use crate::engine::{Clock, Engine, EngineSettings};
 use crate::shutdown::Shutdown;
 use crate::source::{RelayedPage, RequestContext, Source, SourceError, Subject, UpstreamWords, Urgency};
-use crate::store::testing::Shelf;
+use crate::store::testing::MapStore;
 
 /// The key that is refused.
 pub(super) const BAD_KEY: &str = "bn-bad";
@@ -45,15 +45,22 @@ pub(super) fn engine(shutdown: &Shutdown) -> Arc<Engine> {
         commit_lag: Duration::from_secs(10),
         stale_while_revalidate: Duration::ZERO,
         stale_if_error: Duration::ZERO,
+        response_bytes: 64 << 20,
         relay_bytes: 1 << 20,
     };
     let clock = Clock::showing(instant("2026-01-03T00:00:00Z"));
-    Arc::new(Engine::new(settings, Arc::new(Script), Arc::new(Shelf::default()), clock, shutdown.clone()))
+    Arc::new(Engine::new(
+        settings,
+        Arc::new(ScriptedSource),
+        Arc::new(MapStore::default()),
+        clock,
+        shutdown.clone(),
+    ))
 }
 
-struct Script;
+struct ScriptedSource;
 
-impl Script {
+impl ScriptedSource {
     fn admit(credential: &Credential) -> Result<(), SourceError> {
         if credential.expose_key() == BAD_KEY {
             let words = UpstreamWords { status: 403, message: "Forbidden".to_owned() };
@@ -73,7 +80,7 @@ impl Script {
     }
 }
 
-impl Source for Script {
+impl Source for ScriptedSource {
     fn page<'a>(
         &'a self,
         subject: &'a Subject,

@@ -58,10 +58,10 @@ struct Rest {
     is_asked: AtomicBool,
 }
 
-type Polled = Poll<Option<Result<Frame<Bytes>, axum::Error>>>;
+type PolledRest = Poll<Option<Result<Frame<Bytes>, axum::Error>>>;
 
 impl Rest {
-    fn poll(&self, cx: &mut Context<'_>) -> Polled {
+    fn poll(&self, cx: &mut Context<'_>) -> PolledRest {
         self.is_asked.store(true, Ordering::Relaxed);
         Pin::new(&mut *self.body.lock().unwrap_or_else(PoisonError::into_inner)).poll_frame(cx)
     }
@@ -92,7 +92,7 @@ impl http_body::Body for Lent {
     type Data = Bytes;
     type Error = axum::Error;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> PolledRest {
         self.rest.poll(cx)
     }
 

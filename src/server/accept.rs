@@ -8,9 +8,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::{debug, warn};
 
-use super::Limits;
+use super::ServerLimits;
 use super::connection::{self, Host};
-use super::flow::Flow;
+use super::flow::ConnectionFlow;
 use super::heads::Heads;
 use super::roster::Roster;
 use crate::shutdown::Shutdown;
@@ -34,7 +34,7 @@ const LOOK_FOR_ROOM: Duration = Duration::from_millis(100);
 pub async fn serve(
     listener: TcpListener,
     router: Router,
-    limits: Limits,
+    limits: ServerLimits,
     counts: ConnectionCounts,
     shutdown: Shutdown,
 ) {
@@ -50,7 +50,7 @@ pub async fn serve(
         match accepted {
             Ok((stream, peer, place)) => {
                 prepare(&stream);
-                let flow = Arc::new(Flow::new(Arc::clone(&heads)));
+                let flow = Arc::new(ConnectionFlow::new(Arc::clone(&heads)));
                 let entry = roster.enter(Arc::clone(&flow));
                 let host = Host { peer, limits, counts: counts.clone(), shutdown: shutdown.clone() };
                 let run = connection::run(stream, router.clone(), flow, host);

@@ -6,7 +6,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
-use super::flow::Flow;
+use super::flow::ConnectionFlow;
 use super::taking::Taking;
 
 /// What an h2 stream is given at a time: a client that takes less of it within the stall timeout takes nothing. Frames
@@ -15,10 +15,10 @@ const PIECE: usize = 16 * 1024;
 
 /// An answer under way, from the request's head to the body's end; its drop tells the flow.
 #[derive(Debug)]
-pub(super) struct Answering(Arc<Flow>);
+pub(super) struct Answering(Arc<ConnectionFlow>);
 
 impl Answering {
-    pub(super) fn begin(flow: &Arc<Flow>) -> Self {
+    pub(super) fn begin(flow: &Arc<ConnectionFlow>) -> Self {
         flow.answer_begun();
         Self(Arc::clone(flow))
     }

@@ -15,15 +15,15 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tower::ServiceExt as _;
 use tracing::debug;
 
-use super::Limits;
+use super::ServerLimits;
 use super::body::{Answering, WatchedBody};
-use super::flow::Flow;
+use super::drain_grace::until_drain_grace;
+use super::flow::ConnectionFlow;
 use super::io::{NoRoom, WatchedIo};
-use super::last_call::until_last_call;
 use super::taking::Taking;
-use super::watch::{Verdict, until_over};
+use super::watch::{CloseReason, until_over};
 use crate::shutdown::Shutdown;
-use crate::telemetry::{ConnectionCounts, Cut};
+use crate::telemetry::{ConnectionCounts, CutReason};
 
 /// The most bytes of a request's head on HTTP/1, and of a response gathered into one write: hyper has one number for
 /// both. A response of one page (100 KB) leaves in one write; with less it takes two, and costs a tenth of the
@@ -53,13 +53,13 @@ const SHED_GRACE: Duration = Duration::from_millis(250);
 pub(super) struct Host {
     /// Where the connection comes from.
     pub(super) peer: IpAddr,
-    pub(super) limits: Limits,
+    pub(super) limits: ServerLimits,
     pub(super) counts: ConnectionCounts,
     pub(super) shutdown: Shutdown,
 }
 
 /// Serves one connection until its client or the process has had enough. Dropping it cuts the client off.
-pub(super) async fn run<T>(io: T, router: Router, flow: Arc<Flow>, host: Host)
+pub(super) async fn run<T>(io: T, router: Router, flow: Arc<ConnectionFlow>, host: Host)
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -79,8 +79,8 @@ where
 
     let mut drain = pin!(shutdown.drain_begun());
     let mut is_closing = false;
-    let mut last_call = pin!(until_last_call(&flow, &shutdown));
-    let mut is_last_called = false;
+    let mut drain_grace = pin!(until_drain_grace(&flow, &shutdown));
+    let mut is_in_grace = false;
     let mut cut = pin!(async {
         shutdown.end_ordered().await;
         tokio::time::sleep(limits.flush_grace).await;
@@ -97,15 +97,15 @@ where
             () = &mut drain, if !is_closing => {}
             verdict = until_over(&flow, &limits) => match verdict {
                 // Once it was told to close and still does nothing, it is not there any more.
-                Verdict::Idle if !is_closing => counts.cut(Cut::Idle),
-                Verdict::Idle | Verdict::Stalled | Verdict::SlowHead => {
+                CloseReason::Idle if !is_closing => counts.cut(CutReason::Idle),
+                CloseReason::Idle | CloseReason::Stalled | CloseReason::SlowHead => {
                     counts.cut(verdict.into());
                     debug!(?verdict, "A connection was cut off: {verdict:?}.");
                     return;
                 }
             },
             () = flow.until_shed() => {
-                counts.cut(Cut::Shed);
+                counts.cut(CutReason::Shed);
                 connection.as_mut().graceful_shutdown();
                 // A request that came just now is answered.
                 let is_over = tokio::time::timeout(SHED_GRACE, connection.as_mut()).await.is_ok();
@@ -113,8 +113,8 @@ where
                     return;
                 }
             }
-            () = &mut last_call, if !is_last_called => {
-                is_last_called = true;
+            () = &mut drain_grace, if !is_in_grace => {
+                is_in_grace = true;
                 part.end_part();
                 continue;
             }
@@ -136,23 +136,23 @@ async fn answer(
 
 /// Whether the HTTP library, or the bound on unfinished heads, refused what a client sent: there is no answer of ours to
 /// count then.
-fn refused(error: &(dyn std::error::Error + 'static)) -> Option<Cut> {
+fn refused(error: &(dyn std::error::Error + 'static)) -> Option<CutReason> {
     let mut cause = Some(error);
     while let Some(error) = cause {
         if error.is::<NoRoom>() {
-            return Some(Cut::HeadMemory);
+            return Some(CutReason::HeadMemory);
         }
         // An I/O error hides what it was made of behind its own source.
         if let Some(inner) = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref)
             && inner.is::<NoRoom>()
         {
-            return Some(Cut::HeadMemory);
+            return Some(CutReason::HeadMemory);
         }
         if let Some(error) = error.downcast_ref::<hyper::Error>() {
             if error.is_parse_too_large() {
-                return Some(Cut::HeadTooLarge);
+                return Some(CutReason::HeadTooLarge);
             } else if error.is_parse() {
-                return Some(Cut::Malformed);
+                return Some(CutReason::Malformed);
             }
         }
         cause = error.source();
@@ -194,7 +194,7 @@ impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Tasks {
                 biased;
                 () = taking.scope(stream) => {}
                 () = taking.until_stalled(limits.stall_timeout) => {
-                    counts.cut(Cut::StalledStream);
+                    counts.cut(CutReason::StalledStream);
                     debug!("A stream was cut off: its client takes nothing of it.");
                 }
             }

@@ -13,7 +13,7 @@ use super::heads::Heads;
 /// The numbers are read apart from each other and a moment late; the watch over them looks for what stays the same
 /// for seconds.
 #[derive(Debug)]
-pub(super) struct Flow {
+pub(super) struct ConnectionFlow {
     began: Instant,
     heads: Arc<Heads>,
     /// Bytes of an unfinished head, as they are counted among all.
@@ -47,7 +47,7 @@ pub(super) enum Protocol {
 
 /// What a connection is at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
+pub(super) enum ConnectionState {
     /// Something is ready, and the client does not take it.
     Giving,
     /// An answer is being made.
@@ -60,14 +60,14 @@ pub(super) enum State {
 
 /// How far a connection has come: what must change for it to have moved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Progress {
+pub(super) struct ConnectionProgress {
     /// Bytes given to the socket.
     pub(super) written: u64,
     /// Requests begun.
     pub(super) requests: u64,
 }
 
-impl Flow {
+impl ConnectionFlow {
     /// That of a new connection, whose unfinished heads count among these.
     pub(super) fn new(heads: Arc<Heads>) -> Self {
         Self {
@@ -131,7 +131,7 @@ impl Flow {
 
     /// Whether there is no request.
     pub(super) fn is_idle(&self) -> bool {
-        matches!(self.state(), State::Idle | State::Hearing)
+        matches!(self.state(), ConnectionState::Idle | ConnectionState::Hearing)
     }
 
     /// Since when there has been no request; none if there is one, or if it is told to close already.
@@ -187,25 +187,25 @@ impl Flow {
     }
 
     /// What the connection is at.
-    pub(super) fn state(&self) -> State {
+    pub(super) fn state(&self) -> ConnectionState {
         if self.is_blocked.load(Relaxed) || self.waiting.load(Relaxed) > 0 {
-            State::Giving
+            ConnectionState::Giving
         } else if self.answering.load(Relaxed) > 0 {
-            State::Making
+            ConnectionState::Making
         } else if self.has_head_begun.load(Relaxed) {
-            State::Hearing
+            ConnectionState::Hearing
         } else {
-            State::Idle
+            ConnectionState::Idle
         }
     }
 
     /// How far it has come.
-    pub(super) fn progress(&self) -> Progress {
-        Progress { written: self.written.load(Relaxed), requests: self.requests.load(Relaxed) }
+    pub(super) fn progress(&self) -> ConnectionProgress {
+        ConnectionProgress { written: self.written.load(Relaxed), requests: self.requests.load(Relaxed) }
     }
 }
 
-impl Drop for Flow {
+impl Drop for ConnectionFlow {
     fn drop(&mut self) {
         self.heads.release(*self.head.get_mut());
     }

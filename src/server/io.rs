@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::flow::{Flow, Protocol};
+use super::flow::{ConnectionFlow, Protocol};
 
 /// What an h2 connection begins with and no HTTP/1 request does, up to where they part.
 const H2_BEGINS: &[u8] = b"PRI";
@@ -14,7 +14,7 @@ const H2_BEGINS: &[u8] = b"PRI";
 #[derive(Debug)]
 pub(super) struct WatchedIo<T> {
     inner: T,
-    flow: Arc<Flow>,
+    flow: Arc<ConnectionFlow>,
     protocol: Protocol,
 }
 
@@ -24,7 +24,7 @@ pub(super) struct WatchedIo<T> {
 pub(super) struct NoRoom;
 
 impl<T> WatchedIo<T> {
-    pub(super) const fn new(inner: T, flow: Arc<Flow>) -> Self {
+    pub(super) const fn new(inner: T, flow: Arc<ConnectionFlow>) -> Self {
         Self { inner, flow, protocol: Protocol::Silent }
     }
 

@@ -29,7 +29,7 @@ const FLUSH_GRACE: Duration = Duration::from_secs(2);
 
 /// How much a server bears of its clients.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct ServerLimits {
     /// How long a request's head may take, from its first byte.
     pub head_timeout: Duration,
     /// How long a connection without a request may do nothing.
@@ -44,7 +44,7 @@ pub struct Limits {
     pub head_bytes: usize,
 }
 
-impl Limits {
+impl ServerLimits {
     /// The limits of the public listener, for a process that may open so many files.
     pub fn public(stall_timeout: Duration, file_handles: Option<usize>) -> Self {
         let connections = file_handles.map_or(LEAST_CONNECTIONS, |handles| {

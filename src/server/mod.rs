@@ -6,7 +6,7 @@
 //! through their [`flow`]: a client that takes nothing, sends half a head, or keeps an idle connection is let go. A stream of
 //! HTTP/2 is judged by what its client takes of it alone ([`taking`]). Unfinished heads have one bound of memory ([`heads`]), and where
 //! there are too many connections, idle ones make room ([`roster`]).
-//! [`stop`] is the order of stopping, and [`last_call`] tells streams to slow readers to end while there is time to say so.
+//! [`stop`] is the order of stopping, and [`drain_grace`] tells streams to slow readers to end while there is time to say so.
 //!
 //! # Why not `axum::serve`
 //! It sets none of these limits, and its graceful shutdown waits for ever on a stream that nobody reads.
@@ -18,10 +18,10 @@
 mod accept;
 mod body;
 mod connection;
+mod drain_grace;
 mod flow;
 mod heads;
 mod io;
-mod last_call;
 mod limits;
 mod roster;
 pub mod stop;
@@ -32,4 +32,4 @@ mod watch;
 pub mod watchdog;
 
 pub use accept::serve;
-pub use limits::Limits;
+pub use limits::ServerLimits;

@@ -4,35 +4,35 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::flow::Flow;
+use super::flow::ConnectionFlow;
 
 /// How long a connection without a request is let be, even if others need room: its request may be on its way.
 const LET_BE: Duration = Duration::from_secs(1);
 
 /// The connections of a listener, to find one that others need more.
 #[derive(Debug, Default)]
-pub(super) struct Roster(Mutex<Connections>);
+pub(super) struct Roster(Mutex<OpenConnections>);
 
 #[derive(Debug, Default)]
-struct Connections {
+struct OpenConnections {
     next: u64,
-    flows: HashMap<u64, Arc<Flow>>,
+    flows: HashMap<u64, Arc<ConnectionFlow>>,
 }
 
 /// A connection's entry; its drop takes it out.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(super) struct RosterEntry {
     roster: Arc<Roster>,
     number: u64,
 }
 
 impl Roster {
-    pub(super) fn enter(self: &Arc<Self>, flow: Arc<Flow>) -> Entry {
+    pub(super) fn enter(self: &Arc<Self>, flow: Arc<ConnectionFlow>) -> RosterEntry {
         let mut connections = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let number = connections.next;
         connections.next += 1;
         connections.flows.insert(number, flow);
-        Entry { roster: Arc::clone(self), number }
+        RosterEntry { roster: Arc::clone(self), number }
     }
 
     /// Tells a connection without a request to close: one that never asked anything before those that did, and of these
@@ -50,7 +50,7 @@ impl Roster {
     }
 }
 
-impl Drop for Entry {
+impl Drop for RosterEntry {
     fn drop(&mut self) {
         self.roster.0.lock().unwrap_or_else(PoisonError::into_inner).flows.remove(&self.number);
     }
@@ -61,11 +61,11 @@ mod tests {
     use super::*;
     use crate::server::heads::Heads;
 
-    fn flow() -> Arc<Flow> {
-        Arc::new(Flow::new(Arc::new(Heads::new(0))))
+    fn flow() -> Arc<ConnectionFlow> {
+        Arc::new(ConnectionFlow::new(Arc::new(Heads::new(0))))
     }
 
-    fn was_told(flow: &Flow) -> bool {
+    fn was_told(flow: &ConnectionFlow) -> bool {
         futures_util::FutureExt::now_or_never(flow.until_shed()).is_some()
     }
 

@@ -36,7 +36,7 @@ impl Signal {
 
 /// How long stopping may take.
 #[derive(Clone, Copy, Debug)]
-pub struct Plan {
+pub struct StopPlan {
     /// How long the listener stays open once readiness is off.
     pub delay: Duration,
     /// How long running answers may then take to finish.
@@ -71,7 +71,7 @@ pub fn signals() -> io::Result<impl Stream<Item = Signal>> {
 }
 
 /// Waits for a signal, then stops. Returns when the process may exit.
-pub async fn on_signal(signals: impl Stream<Item = Signal>, shutdown: &Shutdown, plan: Plan) -> Stopped {
+pub async fn on_signal(signals: impl Stream<Item = Signal>, shutdown: &Shutdown, plan: StopPlan) -> Stopped {
     let mut signals = pin!(signals);
     if let Some(signal) = signals.next().await {
         shutdown.leave();
@@ -88,7 +88,7 @@ pub async fn on_signal(signals: impl Stream<Item = Signal>, shutdown: &Shutdown,
     }
 }
 
-async fn in_order(shutdown: &Shutdown, plan: Plan) {
+async fn in_order(shutdown: &Shutdown, plan: StopPlan) {
     shutdown.leave();
     tokio::time::sleep(plan.delay).await;
     shutdown.drain_until(Instant::now() + plan.timeout);
@@ -108,7 +108,7 @@ async fn in_order(shutdown: &Shutdown, plan: Plan) {
 mod tests {
     use super::*;
 
-    const PLAN: Plan = Plan {
+    const PLAN: StopPlan = StopPlan {
         delay: Duration::from_secs(5),
         timeout: Duration::from_secs(30),
         grace: Duration::from_secs(3),

@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, mpsc};
 
-use super::{Limits, serve};
+use super::{ServerLimits, serve};
 use crate::shutdown::Shutdown;
 use crate::telemetry::ConnectionCounts;
 
@@ -22,7 +22,7 @@ const LONG: Duration = Duration::from_secs(600);
 /// Short enough to wait for.
 const SHORT: Duration = Duration::from_millis(40);
 
-const LIMITS: Limits = Limits {
+const LIMITS: ServerLimits = ServerLimits {
     head_timeout: LONG,
     idle_timeout: LONG,
     stall_timeout: LONG,
@@ -34,7 +34,7 @@ const LIMITS: Limits = Limits {
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: test\r\n\r\n";
 const LAST_REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n";
 
-async fn start(router: Router, limits: Limits) -> (SocketAddr, Shutdown) {
+async fn start(router: Router, limits: ServerLimits) -> (SocketAddr, Shutdown) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let shutdown = Shutdown::default();
@@ -77,20 +77,20 @@ fn endless() -> (Router, mpsc::Receiver<Infallible>) {
 
 #[tokio::test]
 async fn half_a_head_is_not_waited_for() {
-    let (address, _shutdown) = start(hello(), Limits { head_timeout: SHORT, ..LIMITS }).await;
+    let (address, _shutdown) = start(hello(), ServerLimits { head_timeout: SHORT, ..LIMITS }).await;
     let stream = connect(address, b"GET / HTTP/1.1\r\nhost: te").await;
     assert_eq!(rest_of(stream).await, "");
 }
 
 #[tokio::test]
 async fn a_connection_that_never_asks_is_closed() {
-    let (address, _shutdown) = start(hello(), Limits { idle_timeout: SHORT, ..LIMITS }).await;
+    let (address, _shutdown) = start(hello(), ServerLimits { idle_timeout: SHORT, ..LIMITS }).await;
     assert_eq!(rest_of(connect(address, b"").await).await, "");
 }
 
 #[tokio::test]
 async fn a_connection_that_asks_no_more_is_closed_after_its_answer() {
-    let (address, _shutdown) = start(hello(), Limits { idle_timeout: SHORT, ..LIMITS }).await;
+    let (address, _shutdown) = start(hello(), ServerLimits { idle_timeout: SHORT, ..LIMITS }).await;
     let answer = rest_of(connect(address, REQUEST).await).await;
     assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("hello"), "{answer}");
 }
@@ -98,7 +98,7 @@ async fn a_connection_that_asks_no_more_is_closed_after_its_answer() {
 #[tokio::test]
 async fn a_client_that_takes_nothing_is_cut_off() {
     let (router, mut dropped) = endless();
-    let (address, shutdown) = start(router, Limits { stall_timeout: SHORT, ..LIMITS }).await;
+    let (address, shutdown) = start(router, ServerLimits { stall_timeout: SHORT, ..LIMITS }).await;
     let stream = connect(address, REQUEST).await;
     assert!(dropped.recv().await.is_none());
     shutdown.drain();
@@ -109,7 +109,7 @@ async fn a_client_that_takes_nothing_is_cut_off() {
 #[tokio::test]
 async fn an_h2_client_that_takes_nothing_is_cut_off_although_it_answers_pings() {
     let (router, mut dropped) = endless();
-    let (address, _shutdown) = start(router, Limits { stall_timeout: SHORT, ..LIMITS }).await;
+    let (address, _shutdown) = start(router, ServerLimits { stall_timeout: SHORT, ..LIMITS }).await;
     let client = reqwest::Client::builder().http2_prior_knowledge().no_proxy().build().unwrap();
     let response = client.get(format!("http://{address}/")).send().await.unwrap();
     assert_eq!(response.version(), http::Version::HTTP_2);
@@ -171,7 +171,7 @@ async fn the_end_cuts_off_what_does_not_finish() {
 
 #[tokio::test]
 async fn more_connections_than_allowed_wait_for_their_turn() {
-    let (address, _shutdown) = start(hello(), Limits { connections: 1, ..LIMITS }).await;
+    let (address, _shutdown) = start(hello(), ServerLimits { connections: 1, ..LIMITS }).await;
     let mut first = connect(address, REQUEST).await;
     first.read_exact(&mut [0; 12]).await.unwrap();
     let mut second = connect(address, LAST_REQUEST).await;
@@ -217,7 +217,7 @@ async fn a_stalled_stream_is_cut_off_alone() {
         }
     };
     let router = endless.route("/ticks", get(ticking));
-    let (address, _shutdown) = start(router, Limits { stall_timeout: SHORT, ..LIMITS }).await;
+    let (address, _shutdown) = start(router, ServerLimits { stall_timeout: SHORT, ..LIMITS }).await;
     let client = reqwest::Client::builder().http2_prior_knowledge().no_proxy().build().unwrap();
     let stalled = client.get(format!("http://{address}/")).send().await.unwrap();
     let mut other = client.get(format!("http://{address}/ticks")).send().await.unwrap();
@@ -252,7 +252,7 @@ async fn pieces_of_an_h2_stream_are_whole_again_at_the_client() {
 
 #[tokio::test]
 async fn an_idle_connection_makes_room_for_one_that_asks() {
-    let (address, _shutdown) = start(hello(), Limits { connections: 2, ..LIMITS }).await;
+    let (address, _shutdown) = start(hello(), ServerLimits { connections: 2, ..LIMITS }).await;
     let (silent, mut kept) = (connect(address, b"").await, connect(address, REQUEST).await);
     kept.read_exact(&mut [0; 12]).await.unwrap();
     assert!(rest_of(connect(address, LAST_REQUEST).await).await.ends_with("hello"));
@@ -261,7 +261,7 @@ async fn an_idle_connection_makes_room_for_one_that_asks() {
 
 #[tokio::test]
 async fn unfinished_heads_have_one_bound() {
-    let limits = Limits { head_bytes: 20_000, ..LIMITS };
+    let limits = ServerLimits { head_bytes: 20_000, ..LIMITS };
     let mut head = b"GET / HTTP/1.1\r\nhost: test\r\nx: ".to_vec();
     head.resize(15_000, b'x');
     let (address, _shutdown) = start(hello(), limits).await;

@@ -2,13 +2,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Limits;
-use super::flow::{Flow, Progress, State};
-use crate::telemetry::Cut;
+use super::ServerLimits;
+use super::flow::{ConnectionFlow, ConnectionProgress, ConnectionState};
+use crate::telemetry::CutReason;
 
 /// Why a connection is let go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum CloseReason {
     /// The client takes nothing of what is ready.
     Stalled,
     /// The client began a request's head and does not finish it.
@@ -17,12 +17,12 @@ pub(super) enum Verdict {
     Idle,
 }
 
-impl From<Verdict> for Cut {
-    fn from(verdict: Verdict) -> Self {
+impl From<CloseReason> for CutReason {
+    fn from(verdict: CloseReason) -> Self {
         match verdict {
-            Verdict::Stalled => Self::Stalled,
-            Verdict::SlowHead => Self::SlowHead,
-            Verdict::Idle => Self::Idle,
+            CloseReason::Stalled => Self::Stalled,
+            CloseReason::SlowHead => Self::SlowHead,
+            CloseReason::Idle => Self::Idle,
         }
     }
 }
@@ -36,7 +36,7 @@ const NOTHING: u64 = 1024;
 const LOOKS: u32 = 4;
 
 /// Returns when a connection is to be let go.
-pub(super) async fn until_over(flow: &Flow, limits: &Limits) -> Verdict {
+pub(super) async fn until_over(flow: &ConnectionFlow, limits: &ServerLimits) -> CloseReason {
     let shortest = limits.stall_timeout.min(limits.head_timeout).min(limits.idle_timeout);
     let pause = pause_within(shortest);
     let mut since = Instant::now();
@@ -58,18 +58,18 @@ pub(super) fn pause_within(timeout: Duration) -> Duration {
     (timeout / LOOKS).max(Duration::from_millis(1))
 }
 
-fn has_moved(before: Progress, now: Progress) -> bool {
+fn has_moved(before: ConnectionProgress, now: ConnectionProgress) -> bool {
     now.requests != before.requests || now.written - before.written >= NOTHING
 }
 
 /// Whether a state has lasted too long.
-fn judge(state: State, lasted: Duration, limits: &Limits) -> Option<Verdict> {
+fn judge(state: ConnectionState, lasted: Duration, limits: &ServerLimits) -> Option<CloseReason> {
     let (limit, verdict) = match state {
-        State::Giving => (limits.stall_timeout, Verdict::Stalled),
-        State::Hearing => (limits.head_timeout, Verdict::SlowHead),
-        State::Idle => (limits.idle_timeout, Verdict::Idle),
+        ConnectionState::Giving => (limits.stall_timeout, CloseReason::Stalled),
+        ConnectionState::Hearing => (limits.head_timeout, CloseReason::SlowHead),
+        ConnectionState::Idle => (limits.idle_timeout, CloseReason::Idle),
         // How long an answer may take is the answer's own business.
-        State::Making => return None,
+        ConnectionState::Making => return None,
     };
     (lasted >= limit).then_some(verdict)
 }
@@ -82,7 +82,7 @@ mod tests {
     use crate::server::flow::Protocol;
     use crate::server::heads::Heads;
 
-    const LIMITS: Limits = Limits {
+    const LIMITS: ServerLimits = ServerLimits {
         head_timeout: Duration::from_secs(15),
         idle_timeout: Duration::from_secs(75),
         stall_timeout: Duration::from_secs(60),
@@ -91,26 +91,26 @@ mod tests {
         head_bytes: usize::MAX,
     };
 
-    async fn verdict_after(flow: &Flow, length: Duration) -> Option<Verdict> {
+    async fn verdict_after(flow: &ConnectionFlow, length: Duration) -> Option<CloseReason> {
         tokio::time::timeout(length, until_over(flow, &LIMITS)).await.ok()
     }
 
-    fn flow() -> Flow {
-        Flow::new(Arc::new(Heads::new(usize::MAX)))
+    fn flow() -> ConnectionFlow {
+        ConnectionFlow::new(Arc::new(Heads::new(usize::MAX)))
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_that_never_asks_is_idle() {
         let flow = flow();
         assert_eq!(verdict_after(&flow, Duration::from_secs(74)).await, None);
-        assert_eq!(verdict_after(&flow, Duration::from_secs(80)).await, Some(Verdict::Idle));
+        assert_eq!(verdict_after(&flow, Duration::from_secs(80)).await, Some(CloseReason::Idle));
     }
 
     #[tokio::test(start_paused = true)]
     async fn half_a_head_is_waited_for_shortly() {
         let flow = flow();
         assert!(flow.heard(1, Protocol::Http1));
-        assert_eq!(verdict_after(&flow, Duration::from_secs(20)).await, Some(Verdict::SlowHead));
+        assert_eq!(verdict_after(&flow, Duration::from_secs(20)).await, Some(CloseReason::SlowHead));
     }
 
     #[tokio::test(start_paused = true)]
@@ -132,7 +132,7 @@ mod tests {
             }
         };
         tokio::select! {
-            verdict = until_over(&flow, &LIMITS) => assert_eq!(verdict, Verdict::Stalled),
+            verdict = until_over(&flow, &LIMITS) => assert_eq!(verdict, CloseReason::Stalled),
             () = pinging => {}
         }
     }

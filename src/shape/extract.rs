@@ -34,7 +34,7 @@ pub(super) struct Node {
 }
 
 /// Values by slot, as slices of the row.
-pub(super) type Found<'a> = Vec<Option<&'a str>>;
+pub(super) type FoundValues<'a> = Vec<Option<&'a str>>;
 
 impl Extractor {
     pub(super) fn new<'p>(paths: impl IntoIterator<Item = &'p Path>) -> Self {
@@ -68,7 +68,7 @@ impl Extractor {
     ///
     /// # Errors
     /// If the row is not a JSON object.
-    pub(super) fn extract<'a>(&self, row: &'a [u8]) -> Result<Found<'a>, NotARow> {
+    pub(super) fn extract<'a>(&self, row: &'a [u8]) -> Result<FoundValues<'a>, NotARow> {
         let mut found = vec![None; self.root.slots.len()];
         let mut json = serde_json::Deserializer::from_slice(row);
         let members = Members { node: &self.root, found: &mut found };
@@ -121,7 +121,7 @@ impl Node {
 /// Reads an object into slots.
 struct Members<'n, 'f, 'a> {
     node: &'n Node,
-    found: &'f mut Found<'a>,
+    found: &'f mut FoundValues<'a>,
 }
 
 impl<'a> DeserializeSeed<'a> for Members<'_, '_, 'a> {
@@ -156,7 +156,7 @@ impl<'a> Visitor<'a> for Members<'_, '_, 'a> {
 }
 
 /// Puts a value where it belongs, and forgets what an earlier member of the same key had.
-fn take<'a>(node: &Node, value: &'a str, found: &mut Found<'a>) -> Result<(), serde_json::Error> {
+fn take<'a>(node: &Node, value: &'a str, found: &mut FoundValues<'a>) -> Result<(), serde_json::Error> {
     found[node.slots.clone()].fill(None);
     if let Some(slot) = node.slot {
         found[slot] = Some(value);

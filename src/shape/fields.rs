@@ -1,6 +1,6 @@
-use super::extract::{Extractor, Found, Node, NotARow};
+use super::extract::{Extractor, FoundValues, Node, NotARow};
 use super::form_digest;
-use super::list::{self, Item, ListError, excerpt};
+use super::list::{self, ListError, ListItem, excerpt};
 use super::path::{Path, json_key};
 use crate::domain::AgentId;
 
@@ -12,7 +12,7 @@ pub(super) const AGENT_ID: &str = "@agent_id";
 pub struct Fields {
     columns: Vec<Column>,
     extractor: Extractor,
-    members: Vec<Member>,
+    members: Vec<OutputMember>,
 }
 
 /// One entry of a list of fields.
@@ -26,12 +26,12 @@ pub enum Column {
 
 /// A member of the rows that leave.
 #[derive(Clone, Debug)]
-enum Member {
+enum OutputMember {
     AgentId,
     /// Its key with quotes and colon.
     Value(String, usize),
     /// Its key with quotes and colon, and what the object has.
-    Object(String, Vec<Member>),
+    Object(String, Vec<OutputMember>),
 }
 
 impl Fields {
@@ -45,9 +45,9 @@ impl Fields {
         let columns = items
             .into_iter()
             .map(|item| match item {
-                Item::Path(path) => Ok(Column::Path(path)),
-                Item::Own(name) if name == AGENT_ID => Ok(Column::AgentId),
-                Item::Own(name) => Err(ListError::Reserved(excerpt(&name))),
+                ListItem::Path(path) => Ok(Column::Path(path)),
+                ListItem::Own(name) if name == AGENT_ID => Ok(Column::AgentId),
+                ListItem::Own(name) => Err(ListError::Reserved(excerpt(&name))),
             })
             .collect::<Result<Vec<_>, _>>()?;
         let extractor = Extractor::new(columns.iter().filter_map(Column::path));
@@ -79,9 +79,9 @@ impl Fields {
     /// Whether a row with these fields could be taken for a control line: an object with exactly one member, whose key
     /// begins with `@`.
     pub fn may_look_like_a_control_line(&self) -> bool {
-        let is_own = |member: &Member| match member {
-            Member::AgentId => true,
-            Member::Value(key, _) | Member::Object(key, _) => key.starts_with("\"@"),
+        let is_own = |member: &OutputMember| match member {
+            OutputMember::AgentId => true,
+            OutputMember::Value(key, _) | OutputMember::Object(key, _) => key.starts_with("\"@"),
         };
         !self.has_id() && self.members.iter().any(is_own)
     }
@@ -129,44 +129,44 @@ impl Column {
 }
 
 /// What rows have, in the order in which the list names it.
-fn members(columns: &[Column], extractor: &Extractor) -> Vec<Member> {
+fn members(columns: &[Column], extractor: &Extractor) -> Vec<OutputMember> {
     let mut members = members_of(extractor.root());
     if let Some(at) = columns.iter().position(|column| *column == Column::AgentId) {
         let first_keys = || columns[..at].iter().filter_map(|column| column.path()?.keys().first());
         let before =
             extractor.root().children.iter().filter(|(key, _)| first_keys().any(|first| first == key));
         let before = before.count();
-        members.insert(before, Member::AgentId);
+        members.insert(before, OutputMember::AgentId);
     }
     members
 }
 
-fn members_of(node: &Node) -> Vec<Member> {
+fn members_of(node: &Node) -> Vec<OutputMember> {
     let member = |(key, child): &(Box<[u8]>, Node)| {
         let key = json_key(key) + ":";
         match child.slot {
-            Some(slot) => Member::Value(key, slot),
-            None => Member::Object(key, members_of(child)),
+            Some(slot) => OutputMember::Value(key, slot),
+            None => OutputMember::Object(key, members_of(child)),
         }
     };
     node.children.iter().map(member).collect()
 }
 
-fn write_object(members: &[Member], found: &Found<'_>, agent: AgentId, out: &mut Vec<u8>) {
+fn write_object(members: &[OutputMember], found: &FoundValues<'_>, agent: AgentId, out: &mut Vec<u8>) {
     let mut before = b'{';
     for member in members {
         let start = out.len();
         out.push(before);
         match member {
-            Member::AgentId => out.extend_from_slice(format!("\"{AGENT_ID}\":\"{agent}\"").as_bytes()),
-            Member::Value(key, slot) => match found[*slot] {
+            OutputMember::AgentId => out.extend_from_slice(format!("\"{AGENT_ID}\":\"{agent}\"").as_bytes()),
+            OutputMember::Value(key, slot) => match found[*slot] {
                 Some(value) => {
                     out.extend_from_slice(key.as_bytes());
                     out.extend_from_slice(value.as_bytes());
                 }
                 None => out.truncate(start),
             },
-            Member::Object(key, members) => {
+            OutputMember::Object(key, members) => {
                 out.extend_from_slice(key.as_bytes());
                 let inside = out.len();
                 write_object(members, found, agent, out);

@@ -69,14 +69,14 @@ impl ListError {
 
 /// One entry of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Item {
+pub(super) enum ListItem {
     /// A name of fanfold's, such as `@agent_id`.
     Own(String),
     /// A path into the row.
     Path(Path),
 }
 
-impl Item {
+impl ListItem {
     pub(super) fn canonical(&self) -> String {
         match self {
             Self::Own(name) => name.clone(),
@@ -86,7 +86,7 @@ impl Item {
 }
 
 /// Reads the values of a parameter, which follow one another as if they were one.
-pub(super) fn parse<S: AsRef<str>>(values: &[S]) -> Result<Vec<Item>, ListError> {
+pub(super) fn parse<S: AsRef<str>>(values: &[S]) -> Result<Vec<ListItem>, ListError> {
     let commas = values.len().saturating_sub(1);
     let length: usize = values.iter().map(|value| value.as_ref().len()).sum();
     if length + commas > LONGEST {
@@ -119,14 +119,14 @@ pub(super) fn parse_paths<S: AsRef<str>>(values: &[S], most: usize) -> Result<Ve
     items
         .into_iter()
         .map(|item| match item {
-            Item::Path(path) => Ok(path),
-            Item::Own(name) => Err(ListError::Reserved(excerpt(&name))),
+            ListItem::Path(path) => Ok(path),
+            ListItem::Own(name) => Err(ListError::Reserved(excerpt(&name))),
         })
         .collect()
 }
 
 /// Refuses what is given twice.
-pub(super) fn check_once(items: &[Item]) -> Result<(), ListError> {
+pub(super) fn check_once(items: &[ListItem]) -> Result<(), ListError> {
     for (at, item) in items.iter().enumerate() {
         if items[..at].contains(item) {
             return Err(ListError::Twice(excerpt(&item.canonical())));
@@ -136,10 +136,10 @@ pub(super) fn check_once(items: &[Item]) -> Result<(), ListError> {
 }
 
 /// Refuses a path that is given twice, and one that leads to a part of another's value.
-pub(super) fn check_apart(items: &[Item]) -> Result<(), ListError> {
+pub(super) fn check_apart(items: &[ListItem]) -> Result<(), ListError> {
     check_once(items)?;
     let paths =
-        || items.iter().filter_map(|item| if let Item::Path(path) = item { Some(path) } else { None });
+        || items.iter().filter_map(|item| if let ListItem::Path(path) = item { Some(path) } else { None });
     for outer in paths() {
         if let Some(inner) = paths().find(|inner| outer.holds(inner) && *inner != outer) {
             let (inner, outer) = (excerpt(&inner.canonical()), excerpt(&outer.canonical()));
@@ -155,7 +155,7 @@ pub(super) fn excerpt(text: &str) -> String {
 }
 
 /// Reads the entry that a list begins with, and gives what follows its comma.
-fn item(text: &str) -> Result<(Item, Option<&str>), ListError> {
+fn item(text: &str) -> Result<(ListItem, Option<&str>), ListError> {
     let mut keys = Vec::new();
     let mut rest = text;
     let named = |rest: &str| excerpt(up_to_comma(text, text.len() - rest.len()));
@@ -165,7 +165,7 @@ fn item(text: &str) -> Result<(Item, Option<&str>), ListError> {
         if key.first() == Some(&b'@') && !rest.starts_with('"') {
             let name = &rest[..rest.len() - after.len()];
             return match next {
-                None | Some(',') if keys.is_empty() => Ok((Item::Own(name.to_owned()), after.get(1..))),
+                None | Some(',') if keys.is_empty() => Ok((ListItem::Own(name.to_owned()), after.get(1..))),
                 _ => Err(ListError::Reserved(named(after))),
             };
         }
@@ -176,7 +176,7 @@ fn item(text: &str) -> Result<(Item, Option<&str>), ListError> {
         match next {
             None | Some(',') => {
                 let given = &text[..text.len() - after.len()];
-                return Ok((Item::Path(Path::new(keys, given)), after.get(1..)));
+                return Ok((ListItem::Path(Path::new(keys, given)), after.get(1..)));
             }
             Some('.') => rest = &after[1..],
             Some(other) => return Err(ListError::Unquoted(named(after), other)),

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 use super::extract::{Extractor, Node, NotARow};
 use super::form_digest;
-use super::list::{self, Item, ListError, excerpt};
+use super::list::{self, ListError, ListItem, excerpt};
 
 /// A list of what is left out of rows.
 #[derive(Clone, Debug)]
@@ -26,8 +26,8 @@ impl Omit {
         let mut paths = Vec::with_capacity(items.len());
         for item in items {
             match item {
-                Item::Path(path) => paths.push(path),
-                Item::Own(name) => return Err(ListError::Reserved(excerpt(&name))),
+                ListItem::Path(path) => paths.push(path),
+                ListItem::Own(name) => return Err(ListError::Reserved(excerpt(&name))),
             }
         }
         let mut names: Vec<_> = paths.iter().map(super::Path::canonical).collect();

@@ -25,7 +25,7 @@ pub struct Answered {
     /// Parts that a lenient answer left out.
     pub missing_parts: u64,
     /// What became of the body.
-    pub ending: Ending,
+    pub ending: BodyEnding,
     /// The problem that was answered, or that broke the body.
     pub code: Option<&'static str>,
 }
@@ -45,7 +45,7 @@ pub struct Rows {
 
 /// What became of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
+pub enum BodyEnding {
     /// Sent to its end.
     Whole,
     /// Broken off: what was still to come could not be had.
@@ -54,7 +54,7 @@ pub enum Ending {
     Left,
 }
 
-impl Ending {
+impl BodyEnding {
     /// The word for it, in logs, metrics and traces.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -69,9 +69,9 @@ impl Answered {
     /// Why the answer is less than what was asked for; none if it is not.
     pub(super) const fn incomplete(&self) -> Option<&'static str> {
         match self.ending {
-            Ending::Broken => Some("broken"),
-            Ending::Whole | Ending::Left if self.missing_parts > 0 => Some("lenient"),
-            Ending::Whole | Ending::Left => None,
+            BodyEnding::Broken => Some("broken"),
+            BodyEnding::Whole | BodyEnding::Left if self.missing_parts > 0 => Some("lenient"),
+            BodyEnding::Whole | BodyEnding::Left => None,
         }
     }
 }

@@ -3,17 +3,17 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Counts of what became of connections. Clones count together.
 #[derive(Clone, Debug, Default)]
-pub struct ConnectionCounts(Arc<State>);
+pub struct ConnectionCounts(Arc<ConnectionCounters>);
 
 #[derive(Debug, Default)]
-struct State {
+struct ConnectionCounters {
     open: AtomicU64,
-    cut: [AtomicU64; Cut::ALL.len()],
+    cut: [AtomicU64; CutReason::ALL.len()],
 }
 
 /// Why a connection, a stream or a request was not served to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cut {
+pub enum CutReason {
     /// Nothing was asked for long.
     Idle,
     /// Nothing was asked, and another connection needed the place.
@@ -32,7 +32,7 @@ pub enum Cut {
     Malformed,
 }
 
-impl Cut {
+impl CutReason {
     /// Every reason.
     pub const ALL: [Self; 8] = [
         Self::Idle,
@@ -77,12 +77,12 @@ impl ConnectionCounts {
     }
 
     /// Something was cut off.
-    pub fn cut(&self, why: Cut) {
+    pub fn cut(&self, why: CutReason) {
         self.0.cut[why as usize].fetch_add(1, Relaxed);
     }
 
     /// How often that happened.
-    pub fn cuts(&self, why: Cut) -> u64 {
+    pub fn cuts(&self, why: CutReason) -> u64 {
         self.0.cut[why as usize].load(Relaxed)
     }
 }

@@ -17,7 +17,7 @@ impl HeldBytes {
     /// The same bytes, counted until the last of them is dropped.
     pub fn count(&self, bytes: Bytes) -> Bytes {
         self.0.fetch_add(bytes.len() as u64, Relaxed);
-        Bytes::from_owner(Counted { bytes, among: self.clone() })
+        Bytes::from_owner(CountedBytes { bytes, among: self.clone() })
     }
 }
 
@@ -27,18 +27,18 @@ impl fmt::Debug for HeldBytes {
     }
 }
 
-struct Counted {
+struct CountedBytes {
     bytes: Bytes,
     among: HeldBytes,
 }
 
-impl AsRef<[u8]> for Counted {
+impl AsRef<[u8]> for CountedBytes {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }
 }
 
-impl Drop for Counted {
+impl Drop for CountedBytes {
     fn drop(&mut self) {
         self.among.0.fetch_sub(self.bytes.len() as u64, Relaxed);
     }

@@ -208,7 +208,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::telemetry::{CacheReadings, Ending, GateReadings, UpstreamReadings};
+    use crate::telemetry::{BodyEnding, CacheReadings, GateReadings, UpstreamReadings};
 
     fn metrics(readings: Readings) -> Metrics {
         Metrics::new(Arc::new(move || readings.clone()), &RequestWatch::default(), Vitals::default())
@@ -226,7 +226,7 @@ mod tests {
             rows_by: Rows { hit: 5, miss: 2, joined: 0, stale: 0 },
             upstream_requests: 1,
             missing_parts: 1,
-            ending: Ending::Whole,
+            ending: BodyEnding::Whole,
             code: Some("not_ready"),
         }
     }

@@ -13,18 +13,18 @@ mod requests;
 mod traces;
 mod vitals;
 
-pub use answered::{Answered, Ending, Rows};
-pub use connections::{ConnectionCounts, Cut, OpenConnection};
+pub use answered::{Answered, BodyEnding, Rows};
+pub use connections::{ConnectionCounts, CutReason, OpenConnection};
 pub use exposition::Exposition;
 pub use held::HeldBytes;
 pub use log::{LogFormat, LogSetupError, dropped_log_lines, flush_log, set_up_log};
 pub use metrics::Metrics;
 pub use process::{file_handles, open_files};
 pub use pulse::Pulse;
-pub use readings::{Breaker, CacheReadings, GateReadings, Readings, UpstreamReadings};
+pub use readings::{BreakerReading, CacheReadings, GateReadings, Readings, UpstreamReadings};
 pub use requests::{Failed, RequestWatch, WatchedRequest};
 pub use traces::{
-    AnswerSpan, Asked, Begun, Identifiers, Place, RequestSpan, Trace, TraceSettings, Tracer, Tracing,
-    TracingError,
+    AnswerSpan, Begun, EndpointLocation, Identifiers, RequestSpan, RequestSpanStart, Trace, TraceSettings,
+    Tracer, Tracing, TracingError,
 };
 pub use vitals::Vitals;

@@ -3,10 +3,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 /// Signs of life of the runtime that serves callers, and what a watchdog makes of them. Clones are one.
 #[derive(Clone, Debug, Default)]
-pub struct Pulse(Arc<State>);
+pub struct Pulse(Arc<PulseState>);
 
 #[derive(Debug, Default)]
-struct State {
+struct PulseState {
     beats: AtomicU64,
     is_stalled: AtomicBool,
 }

@@ -15,6 +15,8 @@ pub struct Readings {
     pub questions: usize,
     /// Bytes of bodies that no socket has taken yet.
     pub waiting_bytes: u64,
+    /// Memory of collected responses under way, each entry counted once.
+    pub response_bytes: u64,
     /// Tasks that the drain would wait for.
     pub tasks: usize,
     /// Scopes whose coverage is known.
@@ -41,7 +43,7 @@ pub struct UpstreamReadings {
     /// Bytes of pages that were read and are not laid out yet.
     pub page_bytes: u64,
     /// Requests that were never sent: no room, or the breaker is open.
-    pub turned_away: u64,
+    pub rejected: u64,
     /// Answers that were not what the contract says.
     pub malformed: u64,
     /// Bytes of bodies, decoded.
@@ -83,16 +85,16 @@ pub struct GateReadings {
     /// Requests that the tightest budget has left; none without a limit.
     pub budget_left: Option<usize>,
     /// The part that 429 and time-outs left of the speed before: 1 where none is remembered.
-    pub pace: f64,
+    pub rate_share: f64,
     /// How long the gate still stays shut.
     pub paused_for: Duration,
     /// What the breaker does.
-    pub breaker: Breaker,
+    pub breaker: BreakerReading,
 }
 
 /// What the breaker does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Breaker {
+pub enum BreakerReading {
     /// Requests go.
     #[default]
     Closed,
@@ -117,8 +119,18 @@ impl fmt::Debug for ReadingsCollector {
 #[expect(clippy::cast_precision_loss, reason = "metrics are floating point by their format")]
 impl Collector for ReadingsCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let Readings { questions, waiting_bytes, tasks, scopes, repairs, stretch, cache, gate, upstream } =
-            (self.read)();
+        let Readings {
+            questions,
+            waiting_bytes,
+            response_bytes,
+            tasks,
+            scopes,
+            repairs,
+            stretch,
+            cache,
+            gate,
+            upstream,
+        } = (self.read)();
         let mut gauge = |name: &str, help: &str, value: f64| {
             let gauge = ConstGauge::new(value);
             let metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
@@ -126,6 +138,11 @@ impl Collector for ReadingsCollector {
         };
         gauge("fanfold_questions", "Answers under way", questions as f64)?;
         gauge("fanfold_waiting_bytes", "Bytes of bodies that no socket has taken yet", waiting_bytes as f64)?;
+        gauge(
+            "fanfold_response_bytes",
+            "Memory that responses hold which are made up in full before they are sent",
+            response_bytes as f64,
+        )?;
         gauge("fanfold_tasks", "Tasks that a drain waits for", tasks as f64)?;
         gauge("fanfold_scopes", "Scopes whose coverage is known", scopes as f64)?;
         gauge(
@@ -155,7 +172,7 @@ impl Collector for ReadingsCollector {
         gauge(
             "fanfold_gate_pace",
             "The part that refusals by upstream left of the speed before them; 1 is all of it",
-            gate.pace,
+            gate.rate_share,
         )?;
         gauge("fanfold_gate_paused_seconds", "How long the gate stays shut", gate.paused_for.as_secs_f64())?;
         gauge(
@@ -164,9 +181,9 @@ impl Collector for ReadingsCollector {
             gate.slowed_agents as f64,
         )?;
         let breaker = match gate.breaker {
-            Breaker::Closed => 0.0,
-            Breaker::Probing => 1.0,
-            Breaker::Open => 2.0,
+            BreakerReading::Closed => 0.0,
+            BreakerReading::Probing => 1.0,
+            BreakerReading::Open => 2.0,
         };
         gauge("fanfold_breaker_state", "0 closed, 1 probing, 2 open", breaker)?;
         let mut classes = |name: &str, help: &str, values: &[(&'static str, usize)]| {
@@ -197,11 +214,7 @@ impl Collector for ReadingsCollector {
         counter("fanfold_cache_refusals", "Entries too large to be kept", cache.refusals)?;
         counter("fanfold_walk_repairs", "Walks that were read again in pieces", repairs)?;
         counter("fanfold_upstream_retries", "Attempts upstream after a failed one", upstream.retries)?;
-        counter(
-            "fanfold_upstream_turned_away",
-            "Requests that were never sent upstream",
-            upstream.turned_away,
-        )?;
+        counter("fanfold_upstream_turned_away", "Requests that were never sent upstream", upstream.rejected)?;
         counter(
             "fanfold_upstream_malformed",
             "Answers that are not what the contract says",

@@ -7,7 +7,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 use tokio::time::Instant;
 
-use super::traces::{Asked, RequestSpan, Trace, Tracer};
+use super::traces::{RequestSpan, RequestSpanStart, Trace, Tracer};
 
 /// Seconds: from a connection that is there, over a slow page, to the longest attempts and waits for the budget.
 const SECONDS: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0];
@@ -42,7 +42,7 @@ impl RequestWatch {
     }
 
     /// A request goes, after a wait for its turn.
-    pub fn begin(&self, asked: Asked<'_, impl fmt::Display>, waited: Duration) -> WatchedRequest {
+    pub fn begin(&self, asked: RequestSpanStart<'_, impl fmt::Display>, waited: Duration) -> WatchedRequest {
         self.waits.observe(waited.as_secs_f64());
         WatchedRequest { watch: self.clone(), began: Instant::now(), span: self.tracer.request(asked) }
     }

@@ -6,7 +6,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
-use super::connections::{ConnectionCounts, Cut};
+use super::connections::{ConnectionCounts, CutReason};
 use super::log::dropped_log_lines;
 use super::process;
 use super::pulse::Pulse;
@@ -59,7 +59,7 @@ impl Collector for VitalsCollector {
         let help = "Connections, streams and requests that were not served to their end, by reason";
         let mut family =
             encoder.encode_descriptor("fanfold_connections_cut", help, None, MetricType::Counter)?;
-        for why in Cut::ALL {
+        for why in CutReason::ALL {
             let cuts = ConstCounter::new(self.0.connections.cuts(why));
             cuts.encode(family.encode_family(&[("why", why.as_str())])?)?;
         }

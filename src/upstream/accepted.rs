@@ -4,7 +4,7 @@ use moka::sync::Cache;
 
 use crate::domain::CredentialId;
 
-use super::gate::Standing;
+use super::gate::KeyAcceptance;
 
 /// The most keys that are remembered; who is forgotten shares the unproven keys' part for one request.
 const MOST: u64 = 10_000;
@@ -23,8 +23,8 @@ impl Accepted {
         Self(Cache::builder().max_capacity(MOST).time_to_idle(IDLE).eviction_policy(policy).build())
     }
 
-    pub(super) fn standing(&self, credential: CredentialId) -> Standing {
-        if self.0.get(&credential).is_some() { Standing::Accepted } else { Standing::Unproven }
+    pub(super) fn standing(&self, credential: CredentialId) -> KeyAcceptance {
+        if self.0.get(&credential).is_some() { KeyAcceptance::Accepted } else { KeyAcceptance::Unproven }
     }
 
     /// Upstream accepted it.

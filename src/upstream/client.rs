@@ -16,8 +16,8 @@ use crate::domain::Credential;
 use crate::source::{Trace, UpstreamWords};
 
 use super::clock::Exchange;
-use super::settings::{Place, UpstreamSettings, UpstreamSetupError};
-use super::{retry_after, words};
+use super::settings::{HostLocation, UpstreamSettings, UpstreamSetupError};
+use super::{error_body, retry_after};
 
 /// The largest page that is taken in, decoded: more than half a megabyte for each of its rows, and some 150 times a page of large
 /// ones. What unpacks to more is stopped while it unpacks.
@@ -67,16 +67,16 @@ pub(super) struct Pool(u64);
 
 /// What one attempt asks for.
 #[derive(Debug)]
-pub(super) struct Request<'a> {
+pub(super) struct AttemptRequest<'a> {
     pub(super) url: Url,
     pub(super) credential: &'a Credential,
     pub(super) trace: &'a Trace,
-    pub(super) way: Way,
+    pub(super) way: ConnectionChoice,
 }
 
 /// By which connection to ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Way {
+pub(super) enum ConnectionChoice {
     /// One that others used, if there is one.
     Shared,
     /// One of its own, so that nobody else's answer can be on it.
@@ -85,7 +85,7 @@ pub(super) enum Way {
 
 /// The head of an answer.
 #[derive(Debug)]
-pub(super) struct Head {
+pub(super) struct ResponseHead {
     pub(super) status: StatusCode,
     /// The answer's `Date`, in microseconds since 1970.
     pub(super) date: Option<i64>,
@@ -120,7 +120,7 @@ impl HttpClient {
     pub(super) fn new(settings: &UpstreamSettings, clock: SteadyClock) -> Result<Self, UpstreamSetupError> {
         Ok(Self {
             clock,
-            client: Mutex::new((client(settings, Way::Shared)?, Pool(0))),
+            client: Mutex::new((client(settings, ConnectionChoice::Shared)?, Pool(0))),
             alone: OnceLock::new(),
             settings: settings.clone(),
             large_bodies: Arc::new(Semaphore::new(LARGE_BODIES)),
@@ -138,7 +138,7 @@ impl HttpClient {
             return;
         }
         // What could be built at the start can be built again.
-        let Ok(fresh) = client(&self.settings, Way::Shared) else { return };
+        let Ok(fresh) = client(&self.settings, ConnectionChoice::Shared) else { return };
         self.prepare_alone();
         let mut current = self.client.lock().unwrap_or_else(PoisonError::into_inner);
         if current.1 == pool {
@@ -150,22 +150,22 @@ impl HttpClient {
     /// Makes the client for requests that need a connection of their own, if there is none yet. It blocks for some milliseconds.
     pub(super) fn prepare_alone(&self) {
         if self.alone.get().is_none()
-            && let Ok(alone) = client(&self.settings, Way::Alone)
+            && let Ok(alone) = client(&self.settings, ConnectionChoice::Alone)
         {
             let _first_counts = self.alone.set(alone);
         }
     }
 
     /// Sends a request and waits for the head of its answer. There is no time-out but that for connecting.
-    pub(super) async fn send(&self, request: Request<'_>) -> Result<Head, Broken> {
+    pub(super) async fn send(&self, request: AttemptRequest<'_>) -> Result<ResponseHead, Broken> {
         let headers = headers(request.credential, request.trace).ok_or(Broken::Unsendable)?;
         let sent = self.clock.now().as_micros();
         let (shared, pool) = self.client();
-        let client = self.alone.get().filter(|_| request.way == Way::Alone).unwrap_or(&shared);
+        let client = self.alone.get().filter(|_| request.way == ConnectionChoice::Alone).unwrap_or(&shared);
         let response =
             client.get(request.url).headers(headers).send().await.map_err(|e| before_answer(&e))?;
         let exchange = Exchange { sent, received: self.clock.now().as_micros() };
-        Ok(Head {
+        Ok(ResponseHead {
             status: response.status(),
             date: retry_after::date(response.headers()),
             retry_after: retry_after::read(response.headers(), exchange.received),
@@ -178,7 +178,7 @@ impl HttpClient {
 }
 
 /// An http client with connections of its own.
-fn client(settings: &UpstreamSettings, way: Way) -> Result<Client, UpstreamSetupError> {
+fn client(settings: &UpstreamSettings, way: ConnectionChoice) -> Result<Client, UpstreamSetupError> {
     let mut builder = Client::builder()
         .user_agent(USER_AGENT)
         .redirect(redirect::Policy::none())
@@ -189,7 +189,7 @@ fn client(settings: &UpstreamSettings, way: Way) -> Result<Client, UpstreamSetup
         .tcp_nodelay(true)
         .http2_keep_alive_interval(PING)
         .http2_keep_alive_timeout(PING);
-    if way == Way::Alone {
+    if way == ConnectionChoice::Alone {
         builder = builder.pool_max_idle_per_host(0);
     }
     if let Some(pem) = &settings.ca_pem {
@@ -199,14 +199,14 @@ fn client(settings: &UpstreamSettings, way: Way) -> Result<Client, UpstreamSetup
         }
         builder = builder.tls_certs_merge(roots);
     }
-    if settings.base_url.place() == Place::Loopback && settings.base_url.is_plain() {
+    if settings.base_url.place() == HostLocation::Loopback && settings.base_url.is_plain() {
         // Through a proxy, what may go in the clear within this machine would go in the clear outside.
         builder = builder.no_proxy();
     }
     builder.build().map_err(|e| UpstreamSetupError::Client(chain(&e)))
 }
 
-impl Head {
+impl ResponseHead {
     /// Takes the whole body in, decoded.
     pub(super) async fn body(self) -> Result<Bytes, Broken> {
         let mut response = self.response;
@@ -224,7 +224,7 @@ impl Head {
                 break;
             }
         }
-        words::find(self.status, &body, credential)
+        error_body::find(self.status, &body, credential)
     }
 }
 

@@ -31,7 +31,7 @@ const SECOND: i64 = 1_000_000;
 /// Pure: all clocks are parameters.
 #[derive(Debug, Default)]
 pub(super) struct ClockEstimate {
-    known: Option<Known>,
+    known: Option<ClockBounds>,
     /// Whether upstream answered without a `Date`.
     is_undated: bool,
     /// The difference that the log says.
@@ -39,7 +39,7 @@ pub(super) struct ClockEstimate {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Known {
+struct ClockBounds {
     /// Upstream's clock is at least this far ahead, in microseconds.
     low: i64,
     /// And at most this far.
@@ -59,11 +59,11 @@ impl ClockEstimate {
     pub(super) fn observe(&mut self, date: i64, exchange: Exchange, now: Instant) {
         let low = date.saturating_sub(exchange.received);
         let high = date.saturating_add(SECOND).saturating_sub(exchange.sent);
-        let fresh = Known { low, high, since: now };
+        let fresh = ClockBounds { low, high, since: now };
         self.known = Some(match self.known {
             Some(known) if now.saturating_duration_since(known.since) < HOLDS_FOR => {
                 let (low, high) = (known.low.max(low), known.high.min(high));
-                if low <= high { Known { low, high, since: known.since } } else { fresh }
+                if low <= high { ClockBounds { low, high, since: known.since } } else { fresh }
             }
             Some(_) | None => fresh,
         });
@@ -78,7 +78,7 @@ impl ClockEstimate {
     /// the middle of what is possible. Upstream without a `Date` is taken to be behind.
     pub(super) const fn ahead_micros(&self) -> i64 {
         match self.known {
-            Some(Known { low, high, .. }) if low > 0 || high < 0 => low.midpoint(high),
+            Some(ClockBounds { low, high, .. }) if low > 0 || high < 0 => low.midpoint(high),
             Some(_) => 0,
             None if self.is_undated => -UNKNOWN_BEHIND,
             None => 0,

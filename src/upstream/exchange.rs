@@ -7,15 +7,15 @@ use tokio::time::{Instant, sleep_until, timeout};
 use crate::source::{Deadline, SourceError, UpstreamWords};
 use crate::telemetry::{Failed, WatchedRequest};
 
-use super::client::{Broken, Head, Pool, Request, Way};
-use super::gate::{Fault, Outcome, Pass};
+use super::client::{AttemptRequest, Broken, ConnectionChoice, Pool, ResponseHead};
+use super::gate::{Fault, Pass, PassOutcome};
 use super::retry::{Cause, Tries};
 use super::stats::RequestOutcome;
-use super::{About, Ask, Upstream, words};
+use super::{About, Ask, Upstream, error_body};
 
 /// Why an attempt failed, and what that means for another.
 #[derive(Debug)]
-pub(super) struct Failure {
+pub(super) struct AttemptFailure {
     pub(super) error: SourceError,
     pub(super) cause: Cause,
 }
@@ -45,8 +45,8 @@ impl Upstream {
         pass: Pass,
         tries: &Tries,
         request: WatchedRequest,
-    ) -> Result<(Bytes, Pool), Failure> {
-        let mut end = End { upstream: self, request, outcome: RequestOutcome::Abandoned };
+    ) -> Result<(Bytes, Pool), AttemptFailure> {
+        let mut end = RequestEnd { upstream: self, request, outcome: RequestOutcome::Abandoned };
         let exchanged = tokio::select! {
             exchanged = timeout(self.settings.attempt_timeout, self.send(ask, &pass, tries, &mut end.request)) => {
                 exchanged.unwrap_or(Exchanged::TimedOut)
@@ -79,9 +79,9 @@ impl Upstream {
         tries: &Tries,
         watched: &mut WatchedRequest,
     ) -> Exchanged {
-        let way = if tries.had_misfit() { Way::Alone } else { Way::Shared };
+        let way = if tries.had_misfit() { ConnectionChoice::Alone } else { ConnectionChoice::Shared };
         let request =
-            Request { url: ask.url.clone(), credential: ask.credential, trace: watched.trace(), way };
+            AttemptRequest { url: ask.url.clone(), credential: ask.credential, trace: watched.trace(), way };
         let head = match self.client.send(request).await {
             Ok(head) => head,
             Err(broken) => return Exchanged::Broken(broken),
@@ -98,7 +98,7 @@ impl Upstream {
     }
 
     /// Only from successes: errors may come from a hop whose clock nobody set.
-    fn learn_clock(&self, head: &Head) {
+    fn learn_clock(&self, head: &ResponseHead) {
         let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
         match head.date {
             Some(date) => clock.observe(date, head.exchange, Instant::now()),
@@ -123,13 +123,13 @@ async fn passed(deadline: Option<&Deadline>) {
 }
 
 /// Counts the request when it ends, also if nobody waits for that.
-struct End<'a> {
+struct RequestEnd<'a> {
     upstream: &'a Upstream,
     request: WatchedRequest,
     outcome: RequestOutcome,
 }
 
-impl Drop for End<'_> {
+impl Drop for RequestEnd<'_> {
     fn drop(&mut self) {
         self.upstream.counters.ended(self.outcome);
         let failed = if self.outcome == RequestOutcome::Ok { Failed::No } else { Failed::Yes };
@@ -151,29 +151,29 @@ const fn label(exchanged: &Exchanged) -> RequestOutcome {
 }
 
 /// What the gate learns; nothing from what says nothing of upstream.
-const fn outcome(exchanged: &Exchanged, tries: &Tries) -> Option<Outcome> {
+const fn outcome(exchanged: &Exchanged, tries: &Tries) -> Option<PassOutcome> {
     Some(match exchanged {
-        Exchanged::Body(..) | Exchanged::Broken(Broken::TooLarge) => Outcome::Answered,
+        Exchanged::Body(..) | Exchanged::Broken(Broken::TooLarge) => PassOutcome::Answered,
         Exchanged::Refused(Refused { status, retry_after, .. }) => match status.as_u16() {
-            429 => Outcome::Limited(*retry_after),
-            408 => Outcome::TimedOut,
-            500..=599 => Outcome::Failed(Fault::Answer),
-            _ => Outcome::Answered,
+            429 => PassOutcome::Limited(*retry_after),
+            408 => PassOutcome::TimedOut,
+            500..=599 => PassOutcome::Failed(Fault::Answer),
+            _ => PassOutcome::Answered,
         },
-        Exchanged::Broken(Broken::Connect(_)) => Outcome::Failed(Fault::Connection),
+        Exchanged::Broken(Broken::Connect(_)) => PassOutcome::Failed(Fault::Connection),
         // An upstream that restarts ends all idle connections at once: that it is down shows on the next ones.
         Exchanged::Broken(Broken::BeforeAnswer(_)) if !tries.had_dead_connection() => return None,
         Exchanged::Broken(Broken::BeforeAnswer(_) | Broken::WithinAnswer(_)) => {
-            Outcome::Failed(Fault::Answer)
+            PassOutcome::Failed(Fault::Answer)
         }
-        Exchanged::TimedOut => Outcome::TimedOut,
+        Exchanged::TimedOut => PassOutcome::TimedOut,
         Exchanged::Broken(Broken::Unsendable) | Exchanged::Abandoned => return None,
     })
 }
 
 /// The body, or why there is none.
-fn result(exchanged: Exchanged) -> Result<(Bytes, Pool), Failure> {
-    let broken = |detail, cause| Failure {
+fn result(exchanged: Exchanged) -> Result<(Bytes, Pool), AttemptFailure> {
+    let broken = |detail, cause| AttemptFailure {
         error: SourceError::Unavailable { detail, retry_after: None, upstream: None },
         cause,
     };
@@ -187,24 +187,24 @@ fn result(exchanged: Exchanged) -> Result<(Bytes, Pool), Failure> {
                 100..=399 | 600.. => Cause::Malformed,
                 _ => Cause::Final,
             };
-            Failure { error: words::refusal(status, words, retry_after), cause }
+            AttemptFailure { error: error_body::refusal(status, words, retry_after), cause }
         }
         Exchanged::Broken(Broken::BeforeAnswer(detail)) => broken(detail, Cause::IdleConnection),
         Exchanged::Broken(Broken::Connect(detail) | Broken::WithinAnswer(detail)) => {
             broken(detail, Cause::Transient(None))
         }
-        Exchanged::Broken(Broken::TooLarge) => Failure {
+        Exchanged::Broken(Broken::TooLarge) => AttemptFailure {
             error: SourceError::Malformed { detail: "larger than any page".to_owned() },
             cause: Cause::Malformed,
         },
-        Exchanged::Broken(Broken::Unsendable) => Failure {
+        Exchanged::Broken(Broken::Unsendable) => AttemptFailure {
             error: SourceError::Denied(UpstreamWords {
                 status: StatusCode::UNAUTHORIZED.as_u16(),
                 message: "the key has characters that no header can carry".to_owned(),
             }),
             cause: Cause::Final,
         },
-        Exchanged::TimedOut => Failure { error: SourceError::TimedOut, cause: Cause::Transient(None) },
-        Exchanged::Abandoned => Failure { error: SourceError::TimedOut, cause: Cause::Final },
+        Exchanged::TimedOut => AttemptFailure { error: SourceError::TimedOut, cause: Cause::Transient(None) },
+        Exchanged::Abandoned => AttemptFailure { error: SourceError::TimedOut, cause: Cause::Final },
     })
 }

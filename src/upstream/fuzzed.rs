@@ -10,8 +10,8 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use secrecy::SecretString;
 use serde_json::value::RawValue;
 
-use super::mismatch::Asked;
-use super::{page, retry_after, words};
+use super::mismatch::Expectation;
+use super::{error_body, page, retry_after};
 use crate::domain::{Credential, CredentialId};
 
 /// The longest pause that may come of a `Retry-After`, in seconds.
@@ -23,7 +23,7 @@ const LONGEST_WORDS: usize = 301;
 /// Bodies: of a page, of an agent, and of one that is passed on.
 pub fn page(data: &[u8]) {
     let body = Bytes::copy_from_slice(data);
-    let _ = page::parse_agent(&body, &Asked::default());
+    let _ = page::parse_agent(&body, &Expectation::default());
     if let Ok(page) = page::parse(&body, Some(1)) {
         for row in page.rows {
             let fields: BTreeMap<String, Box<RawValue>> =
@@ -39,7 +39,7 @@ pub fn page(data: &[u8]) {
             );
         }
     }
-    if let Ok(relayed) = page::relay(body.clone(), &Asked::default()) {
+    if let Ok(relayed) = page::relay(body.clone(), &Expectation::default()) {
         assert_eq!(relayed.response.body, body);
         let json = body.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&body);
         serde_json::from_slice::<serde::de::IgnoredAny>(json).expect("what is passed on is JSON");
@@ -66,7 +66,7 @@ pub fn retry_after(data: &[u8]) {
 pub fn words(data: &[u8]) {
     const KEY: &str = "bn-key";
     let credential = Credential::new(CredentialId::new([0; 16]), SecretString::from(KEY));
-    let words = words::find(StatusCode::BAD_REQUEST, data, &credential);
+    let words = error_body::find(StatusCode::BAD_REQUEST, data, &credential);
     assert!(!words.message.contains(KEY), "a key is never repeated");
     assert!(!words.message.contains(char::is_control), "a line");
     assert!(words.message.chars().count() <= LONGEST_WORDS);

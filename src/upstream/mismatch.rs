@@ -25,7 +25,7 @@ const SLACK: Duration = Duration::from_secs(1);
 
 /// What was asked, as far as a response may show.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Asked {
+pub(super) struct Expectation {
     pub(super) agent: Option<AgentId>,
     pub(super) number: Option<u32>,
     /// How many rows, where that is not the most that a page has.
@@ -86,7 +86,7 @@ impl<T> Compared<T> {
     }
 }
 
-impl Asked {
+impl Expectation {
     /// All that does not match in a page with this number. `is_of_another`: whether anything in it names another agent.
     pub(super) fn mismatches(&self, number: Option<u64>, is_of_another: bool, rows: &[Row]) -> Vec<Mismatch> {
         let is_renumbered = self.number.zip(number).is_some_and(|(asked, told)| u64::from(asked) != told);
@@ -167,8 +167,8 @@ mod tests {
         Timestamp::parse(text, Rounding::Down).unwrap()
     }
 
-    fn asked() -> Asked {
-        Asked {
+    fn asked() -> Expectation {
+        Expectation {
             agent: Some(AgentId::new(Uuid::from_u128(5))),
             number: Some(2),
             size: None,
@@ -190,7 +190,7 @@ mod tests {
     #[test]
     fn a_response_that_says_nothing_of_its_request_matches() {
         assert_eq!(asked().mismatches(None, false, &[]), []);
-        assert_eq!(Asked::default().mismatches(Some(7), false, &rows(&["1999-01-01T00:00:00Z"])), []);
+        assert_eq!(Expectation::default().mismatches(Some(7), false, &rows(&["1999-01-01T00:00:00Z"])), []);
     }
 
     #[test]
@@ -223,7 +223,7 @@ mod tests {
         {
             assert!(asked().is_another(text), "{text}");
         }
-        assert!(!Asked::default().is_another("agent five"));
+        assert!(!Expectation::default().is_another("agent five"));
         assert_eq!(asked().mismatches(None, true, &[]), [Mismatch::Agent]);
     }
 

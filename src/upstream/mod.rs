@@ -11,6 +11,7 @@ mod accepted;
 mod client;
 mod clock;
 mod depth;
+mod error_body;
 mod exchange;
 pub mod forward;
 #[cfg(any(test, fuzzing))]
@@ -23,7 +24,6 @@ mod retry;
 mod retry_after;
 mod settings;
 mod stats;
-mod words;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -39,19 +39,19 @@ use crate::domain::{AgentFacts, AgentId, Caller, CallerId, Credential, Credentia
 use crate::source::{
     Deadline, Headroom, RelayedPage, RequestContext, Source, SourceError, Subject, UpstreamWords, Urgency,
 };
-use crate::telemetry::{Asked, RequestWatch};
+use crate::telemetry::{RequestSpanStart, RequestWatch};
 
 use accepted::Accepted;
 use client::HttpClient;
 use clock::ClockEstimate;
-use exchange::Failure;
-use gate::{Applicant, Asker, Gate, Refusal, Standing};
+use exchange::AttemptFailure;
+use gate::{Applicant, Gate, GateRefusal, KeyAcceptance, PassRequest};
 pub use gate::{BreakerState, GateSnapshot, Holdings};
-use mismatch::{Asked as AskedFor, Attempt, Author, Compared, Judgment, Observed};
-pub use page::{Fault, parse as parse_page};
-use retry::{Cause, Limits, RetryBudget, Tries};
+use mismatch::{Attempt, Author, Compared, Expectation, Judgment, Observed};
+pub use page::{PageFault, parse as parse_page};
+use retry::{Cause, RetryBudget, RetryLimits, Tries};
 pub use settings::{
-    BaseUrl, Dates, PlainHttp, Rate, RateScope, Share, UpstreamSettings, UpstreamSetupError, is_loopback,
+    BaseUrl, DateParams, PlainHttp, Rate, RateScope, Share, UpstreamSettings, UpstreamSetupError, is_loopback,
 };
 use stats::Counters;
 pub use stats::{RequestOutcome, UpstreamStats};
@@ -150,21 +150,22 @@ impl Upstream {
     async fn ask<T, F>(&self, ask: Ask<'_>, read: F) -> Result<T, SourceError>
     where
         T: Send + 'static,
-        F: Fn(Bytes) -> Result<Compared<T>, page::Fault> + Clone + Send + 'static,
+        F: Fn(Bytes) -> Result<Compared<T>, page::PageFault> + Clone + Send + 'static,
     {
         let mut tries = Tries::default();
         let (mut said, since) = (None, Instant::now());
         loop {
-            let Failure { error, cause } = match self.attempt(&ask, since, &mut tries, read.clone()).await {
-                Ok(answer) => {
-                    self.retries.lock().unwrap_or_else(PoisonError::into_inner).deposit();
-                    return Ok(answer);
-                }
-                Err(failure) => failure,
-            };
+            let AttemptFailure { error, cause } =
+                match self.attempt(&ask, since, &mut tries, read.clone()).await {
+                    Ok(answer) => {
+                        self.retries.lock().unwrap_or_else(PoisonError::into_inner).deposit();
+                        return Ok(answer);
+                    }
+                    Err(failure) => failure,
+                };
             let deadline = ask.context.deadline.as_ref().map(Deadline::instant);
             let now = Instant::now();
-            let limits = Limits {
+            let limits = RetryLimits {
                 retry_for: ask.context.retry_for,
                 until_deadline: deadline.map(|d| d.saturating_duration_since(now)),
             };
@@ -187,14 +188,15 @@ impl Upstream {
         since: Instant,
         tries: &mut Tries,
         read: F,
-    ) -> Result<T, Failure>
+    ) -> Result<T, AttemptFailure>
     where
         T: Send + 'static,
-        F: Fn(Bytes) -> Result<Compared<T>, page::Fault> + Send + 'static,
+        F: Fn(Bytes) -> Result<Compared<T>, page::PageFault> + Send + 'static,
     {
         let credential = ask.credential.id();
         let standing = self.standing(credential, ask.context.caller);
-        let asker = Asker { credential, agent: ask.about.agent(), standing, since, context: ask.context };
+        let asker =
+            PassRequest { credential, agent: ask.about.agent(), standing, since, context: ask.context };
         ask.context.sent.mark_waiting();
         let lined_up = Instant::now();
         let entered = {
@@ -204,8 +206,8 @@ impl Upstream {
         let pass = match entered {
             Ok(pass) => pass,
             Err(refusal) => {
-                Counters::add(&self.counters.turned_away, 1);
-                return Err(turned_away(refusal, || self.last_fault().clone()));
+                Counters::add(&self.counters.rejected, 1);
+                return Err(rejected(refusal, || self.last_fault().clone()));
             }
         };
         ask.context.sent.mark_sent();
@@ -218,7 +220,7 @@ impl Upstream {
         Counters::add(&self.counters.body_bytes, body.len());
         let malformed = |detail, cause| {
             Counters::add(&self.counters.malformed, 1);
-            Failure { error: SourceError::Malformed { detail }, cause }
+            AttemptFailure { error: SourceError::Malformed { detail }, cause }
         };
         let Compared { response, mismatches } =
             read_off_worker(body, read).await.map_err(|detail| malformed(detail, Cause::Malformed))?;
@@ -248,9 +250,9 @@ impl Upstream {
     }
 
     /// Whether a caller is known: upstream accepted the key, or the gateway checked the token.
-    fn standing(&self, credential: CredentialId, caller: Caller) -> Standing {
+    fn standing(&self, credential: CredentialId, caller: Caller) -> KeyAcceptance {
         match caller.id {
-            CallerId::Token(_) => Standing::Accepted,
+            CallerId::Token(_) => KeyAcceptance::Accepted,
             CallerId::Key(_) => self.accepted.standing(credential),
         }
     }
@@ -264,7 +266,7 @@ impl Upstream {
     }
 
     /// Remembers why upstream was of no use.
-    fn note_fault(&self, failure: &Failure) {
+    fn note_fault(&self, failure: &AttemptFailure) {
         if let Cause::Transient(_) | Cause::IdleConnection = failure.cause {
             *self.last_fault() = if let SourceError::Unavailable { detail, .. } = &failure.error {
                 detail.clone()
@@ -275,8 +277,8 @@ impl Upstream {
     }
 
     /// What the watch is told of a request.
-    fn asked<'a>(&'a self, ask: &'a Ask<'_>, tries: &Tries) -> Asked<'a, AgentId> {
-        Asked {
+    fn asked<'a>(&'a self, ask: &'a Ask<'_>, tries: &Tries) -> RequestSpanStart<'a, AgentId> {
+        RequestSpanStart {
             template: ask.template,
             server: self.settings.base_url.server(),
             agent: ask.about.agent(),
@@ -307,9 +309,13 @@ impl Source for Upstream {
         let ask = Ask { url, template: PAGES, credential, about, context, author };
         // Rows are slices of the body, which lives until they are laid out elsewhere.
         let pages = self.counters.pages.clone();
-        let span = (self.settings.dates == Dates::Sent).then_some(page.span);
-        let asked =
-            AskedFor { agent: Some(subject.agent), number: Some(page.number), size: Some(page.size), span };
+        let span = (self.settings.dates == DateParams::Sent).then_some(page.span);
+        let asked = Expectation {
+            agent: Some(subject.agent),
+            number: Some(page.number),
+            size: Some(page.size),
+            span,
+        };
         self.ask(ask, move |body| page::compared(&pages.count(body), &asked)).boxed()
     }
 
@@ -321,7 +327,7 @@ impl Source for Upstream {
     ) -> BoxFuture<'a, Result<AgentFacts, SourceError>> {
         let (url, about) = (self.agent_url(agent, &[], ""), About::Agent(agent));
         let ask = Ask { url, template: AGENT, credential, about, context, author: Author::Gateway };
-        let asked = AskedFor { agent: Some(agent), ..AskedFor::default() };
+        let asked = Expectation { agent: Some(agent), ..Expectation::default() };
         self.ask(ask, move |body| page::parse_agent(&body, &asked)).boxed()
     }
 
@@ -370,7 +376,7 @@ impl Source for Upstream {
     }
 
     fn is_known(&self, credential: CredentialId, caller: Caller) -> bool {
-        self.standing(credential, caller) == Standing::Accepted
+        self.standing(credential, caller) == KeyAcceptance::Accepted
     }
 
     fn clock_ahead_micros(&self) -> i64 {
@@ -379,10 +385,10 @@ impl Source for Upstream {
 }
 
 /// Reads a body, a large one where blocking is allowed.
-async fn read_off_worker<T, F>(body: Bytes, read: F) -> Result<Compared<T>, page::Fault>
+async fn read_off_worker<T, F>(body: Bytes, read: F) -> Result<Compared<T>, page::PageFault>
 where
     T: Send + 'static,
-    F: Fn(Bytes) -> Result<Compared<T>, page::Fault> + Send + 'static,
+    F: Fn(Bytes) -> Result<Compared<T>, page::PageFault> + Send + 'static,
 {
     if body.len() < LARGE {
         return read(body);
@@ -394,12 +400,13 @@ where
 }
 
 /// Why the gate turned a request away, in the caller's terms.
-fn turned_away(refusal: Refusal, last_fault: impl FnOnce() -> String) -> Failure {
+fn rejected(refusal: GateRefusal, last_fault: impl FnOnce() -> String) -> AttemptFailure {
     match refusal {
-        Refusal::NoRoom(retry_after) => {
-            Failure { error: SourceError::RateLimited { retry_after, upstream: None }, cause: Cause::Final }
-        }
-        Refusal::Busy => Failure {
+        GateRefusal::NoRoom(retry_after) => AttemptFailure {
+            error: SourceError::RateLimited { retry_after, upstream: None },
+            cause: Cause::Final,
+        },
+        GateRefusal::Busy => AttemptFailure {
             error: SourceError::Unavailable {
                 detail: "all connections to it stayed taken".to_owned(),
                 retry_after: Some(BUSY_RETRY_AFTER),
@@ -407,7 +414,7 @@ fn turned_away(refusal: Refusal, last_fault: impl FnOnce() -> String) -> Failure
             },
             cause: Cause::Final,
         },
-        Refusal::Down(rest) => Failure {
+        GateRefusal::Down(rest) => AttemptFailure {
             error: SourceError::Unavailable {
                 detail: format!("it failed too often of late, the last time so: {}", last_fault()),
                 retry_after: Some(rest),

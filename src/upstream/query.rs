@@ -1,19 +1,19 @@
 use crate::domain::{AgentId, Filters, PageOf, Rounding, Span, Timestamp};
 
-use super::mismatch::Asked;
-use super::settings::Dates;
+use super::mismatch::Expectation;
+use super::settings::DateParams;
 
 /// The query string of one page of a walk: dates, filters, page number and size, always in this order.
 ///
 /// A fixed order gives one question one spelling, which whoever reads upstream's log is thankful for.
-pub(super) fn of_page(filters: &Filters, page: PageOf, dates: Dates) -> String {
+pub(super) fn of_page(filters: &Filters, page: PageOf, dates: DateParams) -> String {
     let mut query = form_urlencoded::Serializer::new(String::new());
     match dates {
-        Dates::Sent => {
+        DateParams::Sent => {
             query.append_pair("from", &page.span.from().to_millis_text());
             query.append_pair("to", &page.span.to().to_millis_text());
         }
-        Dates::LeftOut => {}
+        DateParams::LeftOut => {}
     }
     query.extend_pairs(filters.pairs());
     query.append_pair("page_number", &page.number.to_string());
@@ -22,14 +22,14 @@ pub(super) fn of_page(filters: &Filters, page: PageOf, dates: Dates) -> String {
 }
 
 /// What a caller's own query asks for, as far as it says so in the way that upstream's reference does.
-pub(super) fn asked(agent: AgentId, query: &str) -> Asked {
+pub(super) fn asked(agent: AgentId, query: &str) -> Expectation {
     let only = |name: &str| {
         let mut values = form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key == name);
         values.next().map(|(_, value)| value).filter(|_| values.next().is_none())
     };
     let at = |name, rounding| Timestamp::parse(&only(name)?, rounding);
     let ends = at("from", Rounding::Down).zip(at("to", Rounding::Up));
-    Asked {
+    Expectation {
         agent: Some(agent),
         number: only("page_number").and_then(|number| number.parse().ok()).filter(|&number| number > 0),
         size: None,
@@ -59,7 +59,7 @@ mod tests {
             ..Filters::default()
         };
         assert_eq!(
-            of_page(&filters, page(), Dates::Sent),
+            of_page(&filters, page(), DateParams::Sent),
             "from=2026-01-01T00%3A00%3A00.000Z&to=2026-01-08T00%3A00%3A00.000Z\
              &call_type=inbound&status=completed&page_number=3&page_size=50"
         );
@@ -77,6 +77,6 @@ mod tests {
 
     #[test]
     fn leaves_dates_out_for_an_upstream_that_takes_none() {
-        assert_eq!(of_page(&Filters::default(), page(), Dates::LeftOut), "page_number=3&page_size=50");
+        assert_eq!(of_page(&Filters::default(), page(), DateParams::LeftOut), "page_number=3&page_size=50");
     }
 }

@@ -54,7 +54,7 @@ pub(super) struct Tries {
 
 /// What bounds the attempts at one page.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
+pub(super) struct RetryLimits {
     /// See [`crate::source::RequestContext::retry_for`].
     pub(super) retry_for: Duration,
     /// How long until the answer is of no use; none for a stream.
@@ -84,7 +84,7 @@ impl Tries {
     pub(super) fn next(
         &mut self,
         cause: Cause,
-        limits: Limits,
+        limits: RetryLimits,
         budget: &mut RetryBudget,
         now: Instant,
         jitter: f64,
@@ -176,9 +176,9 @@ mod tests {
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
-    const LIMITS: Limits = Limits { retry_for: Duration::from_secs(10), until_deadline: None };
+    const LIMITS: RetryLimits = RetryLimits { retry_for: Duration::from_secs(10), until_deadline: None };
 
-    fn next(tries: &mut Tries, cause: Cause, limits: Limits) -> Option<Duration> {
+    fn next(tries: &mut Tries, cause: Cause, limits: RetryLimits) -> Option<Duration> {
         let now = Instant::now();
         tries.next(cause, limits, &mut RetryBudget::new(now), now, 1.0)
     }
@@ -202,7 +202,7 @@ mod tests {
             Cause::Misfit,
             Cause::Down(SECOND),
         ] {
-            let none = Limits { retry_for: Duration::ZERO, ..LIMITS };
+            let none = RetryLimits { retry_for: Duration::ZERO, ..LIMITS };
             assert_eq!(next(&mut Tries::default(), cause, none), None, "{cause:?}");
             let mut spent = Tries { spent: LIMITS.retry_for, ..Tries::default() };
             assert_eq!(next(&mut spent, cause, LIMITS), None, "{cause:?}");
@@ -218,14 +218,14 @@ mod tests {
     fn what_is_asked_for_is_waited_if_it_fits() {
         let asked = Cause::Transient(Some(SECOND * 3));
         assert_eq!(next(&mut Tries::default(), asked, LIMITS), Some(SECOND * 3));
-        let soon = Limits { until_deadline: Some(SECOND * 2), ..LIMITS };
+        let soon = RetryLimits { until_deadline: Some(SECOND * 2), ..LIMITS };
         assert_eq!(next(&mut Tries::default(), asked, soon), None);
         assert_eq!(next(&mut Tries::default(), Cause::Down(SECOND * 30), LIMITS), None);
     }
 
     #[test]
     fn an_upstream_that_is_down_is_waited_for_only_shortly() {
-        let patient = Limits { retry_for: SECOND * 50, ..LIMITS };
+        let patient = RetryLimits { retry_for: SECOND * 50, ..LIMITS };
         assert!(next(&mut Tries::default(), Cause::Down(SECOND * 2), patient).is_some());
         assert_eq!(next(&mut Tries::default(), Cause::Down(SECOND * 4), patient), None);
     }
@@ -233,9 +233,9 @@ mod tests {
     #[test]
     fn refusals_by_429_end_with_the_deadline_or_after_many() {
         let mut tries = Tries::default();
-        let timed = Limits { until_deadline: Some(SECOND), ..LIMITS };
+        let timed = RetryLimits { until_deadline: Some(SECOND), ..LIMITS };
         assert!((0..1000).all(|_| next(&mut tries, Cause::Limited, timed) == Some(Duration::ZERO)));
-        let over = Limits { until_deadline: Some(Duration::ZERO), ..LIMITS };
+        let over = RetryLimits { until_deadline: Some(Duration::ZERO), ..LIMITS };
         assert_eq!(next(&mut tries, Cause::Limited, over), None);
         let mut tries = Tries::default();
         let without = std::iter::from_fn(|| next(&mut tries, Cause::Limited, LIMITS)).count();

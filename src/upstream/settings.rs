@@ -22,7 +22,7 @@ pub struct UpstreamSettings {
     /// The part of the budget that cold reads leave to refreshes.
     pub refresh_reserve: Share,
     /// Whether upstream takes dates.
-    pub dates: Dates,
+    pub dates: DateParams,
 }
 
 /// So many requests in any span of so long.
@@ -45,7 +45,7 @@ pub enum RateScope {
 
 /// Whether `from` and `to` are sent upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dates {
+pub enum DateParams {
     /// Both, with every page.
     Sent,
     /// Neither: an upstream that takes no dates (`--window none`).
@@ -89,12 +89,12 @@ pub enum PlainHttp {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BaseUrl {
     url: Url,
-    place: Place,
+    place: HostLocation,
 }
 
 /// Whether a request leaves the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum HostLocation {
     /// It does not: what is not encrypted goes through no proxy.
     Loopback,
     /// It does.
@@ -139,10 +139,10 @@ impl BaseUrl {
         if url.query().is_some() || url.fragment().is_some() {
             return fault("it has a query or a fragment");
         }
-        let place = if is_loopback(host) { Place::Loopback } else { Place::Network };
+        let place = if is_loopback(host) { HostLocation::Loopback } else { HostLocation::Network };
         match (url.scheme(), place, plain_http) {
-            ("https", _, _) | ("http", Place::Loopback, _) | ("http", _, PlainHttp::Anywhere) => {}
-            ("http", Place::Network, PlainHttp::LoopbackOnly) => {
+            ("https", _, _) | ("http", HostLocation::Loopback, _) | ("http", _, PlainHttp::Anywhere) => {}
+            ("http", HostLocation::Network, PlainHttp::LoopbackOnly) => {
                 return Err(UpstreamSetupError::PlainHttp { host: host.to_owned() });
             }
             _ => return fault("it is neither https nor http"),
@@ -175,7 +175,7 @@ impl BaseUrl {
     }
 
     /// Whether requests leave the machine.
-    pub(crate) const fn place(&self) -> Place {
+    pub(crate) const fn place(&self) -> HostLocation {
         self.place
     }
 }

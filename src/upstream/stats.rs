@@ -79,7 +79,7 @@ pub(super) struct Counters {
     pub(super) retries: AtomicU64,
     pub(super) malformed: AtomicU64,
     pub(super) body_bytes: AtomicU64,
-    pub(super) turned_away: AtomicU64,
+    pub(super) rejected: AtomicU64,
     /// Bodies of pages, until the last of their rows is laid out.
     pub(super) pages: HeldBytes,
 }
@@ -96,7 +96,7 @@ pub struct UpstreamStats {
     /// Bytes of bodies taken in, decoded.
     pub body_bytes: u64,
     /// Requests that the gate turned away: no room in time, or upstream is down.
-    pub turned_away: u64,
+    pub rejected: u64,
     /// Bytes of pages that were read and are not laid out yet.
     pub page_bytes: u64,
     /// What the gate is doing.
@@ -126,7 +126,7 @@ impl Counters {
             retries: read(&self.retries),
             malformed: read(&self.malformed),
             body_bytes: read(&self.body_bytes),
-            turned_away: read(&self.turned_away),
+            rejected: read(&self.rejected),
             page_bytes: self.pages.held(),
             gate,
         }

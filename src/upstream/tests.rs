@@ -41,7 +41,7 @@ fn upstream(base: &str) -> Arc<Upstream> {
         rate_scope: RateScope::Shared,
         concurrency: NonZeroUsize::new(32).unwrap(),
         refresh_reserve: Share::percent(20).unwrap(),
-        dates: Dates::Sent,
+        dates: DateParams::Sent,
     };
     Upstream::new(settings, RequestWatch::default(), SteadyClock::from_wall()).unwrap()
 }
@@ -282,7 +282,7 @@ async fn a_429_is_followed_by_another_attempt() {
     assert_eq!(fake.page(RETRY).await.unwrap().rows.len(), 1);
     assert_eq!(fake.upstream.stats().retries, 1);
     let gate = fake.upstream.stats().gate;
-    assert_eq!((gate.slowed_agents, gate.pace), (1, 1.0), "the agent alone");
+    assert_eq!((gate.slowed_agents, gate.rate_share), (1, 1.0), "the agent alone");
 }
 
 #[tokio::test]
@@ -365,7 +365,7 @@ async fn an_answer_after_the_deadline_is_not_waited_for() {
     let error = fake.upstream.agent(&credential(), agent(), &context).await.unwrap_err();
     assert!(matches!(error, SourceError::TimedOut));
     assert_eq!(fake.upstream.stats().requests(RequestOutcome::Abandoned), 1);
-    assert_eq!(fake.upstream.stats().gate.pace, 1.0);
+    assert_eq!(fake.upstream.stats().gate.rate_share, 1.0);
 }
 
 #[tokio::test]

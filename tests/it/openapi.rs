@@ -13,7 +13,7 @@ use axum::response::Response;
 use fanfold::clock::SteadyClock;
 use fanfold::domain::{AgentFacts, AgentId, Caller, Credential, CredentialId, Entry, Page, PageOf};
 use fanfold::engine::{Clock, Engine, EngineSettings};
-use fanfold::http::auth::Doors;
+use fanfold::http::auth::Authenticator;
 use fanfold::http::problem::{Code, Problem};
 use fanfold::http::{
     ALL_PARAMETERS, AdminApp, App, HttpSettings, OPENAPI, Observer, PAGE_PARAMETERS, admin, public,
@@ -131,6 +131,7 @@ fn engine() -> Arc<Engine> {
         commit_lag: Duration::ZERO,
         stale_while_revalidate: Duration::ZERO,
         stale_if_error: Duration::ZERO,
+        response_bytes: 64 << 20,
         relay_bytes: 0,
     };
     let (source, store) = (Arc::new(Nothing), Arc::new(Nothing));
@@ -146,7 +147,13 @@ fn public_router() -> Router {
         cors_origins: Vec::new(),
     };
     let observer = Observer { observe: Arc::new(|_| {}), tracer: Tracer::default() };
-    public(Arc::new(App::new(engine(), Doors::pass_through(), settings, Shutdown::default(), observer)))
+    public(Arc::new(App::new(
+        engine(),
+        Authenticator::pass_through(),
+        settings,
+        Shutdown::default(),
+        observer,
+    )))
 }
 
 fn admin_router() -> Router {

@@ -7,7 +7,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::forms::{Forms, USUAL_RATIO};
-use super::{Entry, breaks_lines};
+use super::{Entry, Holders, breaks_lines};
 
 /// Whether line breaks in rewritten rows stand between JSON tokens, where a space means the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +87,7 @@ impl Entry {
             has_undated: self.has_undated,
             digest: self.digest,
             forms: Forms::of(bytes.into()),
+            holders: Holders::default(),
         })
     }
 
@@ -99,7 +100,7 @@ impl Entry {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{entry, room};
+    use super::super::tests::{derived_budget, entry};
     use super::*;
     use crate::deflate::Separator;
     use crate::domain::EntrySlice;
@@ -111,25 +112,25 @@ mod tests {
 
     #[test]
     fn an_extract_is_made_once_and_kept_while_there_is_room() {
-        let room = room(1 << 20);
-        let entry = entry(3, &room);
+        let derived_budget = derived_budget(1 << 20);
+        let entry = entry(3, &derived_budget);
         let name: Arc<str> = "count".into();
-        let before = room.stats().kept;
+        let before = derived_budget.stats().kept;
         let first = entry.extract(&name, || Ok((entry.rows().len(), 100))).unwrap();
-        assert_eq!((*first, room.stats().kept - before), (3, 100));
+        assert_eq!((*first, derived_budget.stats().kept - before), (3, 100));
         let again =
             entry.extract(&name, || Err::<(usize, usize), _>(io::Error::other("made twice"))).unwrap();
         assert!(Arc::ptr_eq(&first, &again) && entry.has_extract(&name));
-        room.set_most(0);
+        derived_budget.set_most(0);
         assert!(!entry.has_extract(&name));
         drop(entry);
-        assert_eq!(room.stats().kept, 0);
+        assert_eq!(derived_budget.stats().kept, 0);
     }
 
     #[test]
     fn an_entry_keeps_few_extracts_the_latest() {
-        let room = room(1 << 20);
-        let entry = entry(1, &room);
+        let derived_budget = derived_budget(1 << 20);
+        let entry = entry(1, &derived_budget);
         let names: Vec<Arc<str>> = (0..20).map(|number| format!("{number}").into()).collect();
         names.iter().for_each(|name| drop(entry.extract(name, || Ok(((), 1))).unwrap()));
         let kept: Vec<_> = names.iter().filter(|name| entry.has_extract(name)).map(|name| &**name).collect();
@@ -138,7 +139,7 @@ mod tests {
 
     #[test]
     fn rewritten_rows_keep_their_places_and_digests() {
-        let entry = entry(20, &room(1 << 20));
+        let entry = entry(20, &derived_budget(1 << 20));
         let short = Arc::new(entry.rewritten(LineBreaks::BetweenTokens, first_five).unwrap());
         assert_eq!(&short.plain(Separator::Line).unwrap()[..12], b"{\"id\"\n{\"id\"\n");
         let some = |entry: &Arc<Entry>| EntrySlice::all(Arc::clone(entry), 3..7).unwrap();
@@ -151,7 +152,7 @@ mod tests {
 
     #[test]
     fn only_line_breaks_between_tokens_may_become_spaces() {
-        let entry = entry(2, &room(1 << 20));
+        let entry = entry(2, &derived_budget(1 << 20));
         let broken = |_: &[u8], out: &mut Vec<u8>| {
             out.extend_from_slice(b"a\nb");
             Ok(())

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
 
-use super::room::{Fresh, Guest, Kept, Look, Room, Ticket};
+use super::derived_budget::{DerivedBudget, DerivedForm, EvictionLevel, FormId, Fresh, KeptForm};
 use super::{Entry, Runs};
 use crate::deflate::{Deflated, Effort, Separator};
 
@@ -20,35 +20,35 @@ const MOST_EXTRACTS: usize = 8;
 /// The forms in which an entry's bytes are held.
 ///
 /// They come plain. Once somebody has deflated them that is what they are held in. All other forms are made of it when they
-/// are asked for, and kept beside it while there is [`Room`]: plain bytes with either separator, blocks with commas
+/// are asked for, and kept beside it while there is [`DerivedBudget`]: plain bytes with either separator, blocks with commas
 /// in them, some of the rows deflated apart. An entry that no store has taken in has no room, and stays as it came.
 ///
 /// # Invariants
 /// The rows are held plain as they came, or deflated, or both.
 #[derive(Debug)]
 pub(super) struct Forms {
-    held: Mutex<Held>,
+    held: Mutex<HeldForms>,
     /// Whoever deflates, alone.
     deflating: Mutex<()>,
-    room: OnceLock<Arc<Room>>,
+    derived_budget: OnceLock<Arc<DerivedBudget>>,
 }
 
 #[derive(Debug)]
-struct Held {
+struct HeldForms {
     fresh: Option<Fresh>,
     deflated: Option<Arc<Deflated>>,
-    lines: Option<Kept<Bytes>>,
-    commas: Option<Kept<Bytes>>,
+    lines: Option<KeptForm<Bytes>>,
+    commas: Option<KeptForm<Bytes>>,
     /// The deflated rows with commas between them.
-    blocks: Option<Kept<Bytes>>,
+    blocks: Option<KeptForm<Bytes>>,
     /// The one that was made last at the end.
-    pieces: Vec<(Runs, Kept<Arc<Deflated>>)>,
+    pieces: Vec<(Runs, KeptForm<Arc<Deflated>>)>,
     /// By name; the one that was made last at the end.
-    extracts: Vec<(Arc<str>, Kept<Arc<dyn Any + Send + Sync>>)>,
+    extracts: Vec<(Arc<str>, KeptForm<Arc<dyn Any + Send + Sync>>)>,
 }
 
-impl Held {
-    const fn kept(&mut self, separator: Separator) -> &mut Option<Kept<Bytes>> {
+impl HeldForms {
+    const fn kept(&mut self, separator: Separator) -> &mut Option<KeptForm<Bytes>> {
         match separator {
             Separator::Line => &mut self.lines,
             Separator::Comma => &mut self.commas,
@@ -69,7 +69,7 @@ impl Held {
 impl Forms {
     /// Of bytes as they came, a line feed after each row.
     pub(super) const fn of(lines: Bytes) -> Self {
-        let held = Held {
+        let held = HeldForms {
             fresh: Some(Fresh::new(lines)),
             deflated: None,
             lines: None,
@@ -78,26 +78,26 @@ impl Forms {
             pieces: Vec::new(),
             extracts: Vec::new(),
         };
-        Self { held: Mutex::new(held), deflating: Mutex::new(()), room: OnceLock::new() }
+        Self { held: Mutex::new(held), deflating: Mutex::new(()), derived_budget: OnceLock::new() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Held> {
+    fn lock(&self) -> MutexGuard<'_, HeldForms> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn live_within(&self, entry: &Arc<Entry>, room: &Arc<Room>) {
-        if self.room.set(Arc::clone(room)).is_err() {
+    pub(super) fn live_within(&self, entry: &Arc<Entry>, derived_budget: &Arc<DerivedBudget>) {
+        if self.derived_budget.set(Arc::clone(derived_budget)).is_err() {
             return;
         }
         if let Some(fresh) = &mut self.lock().fresh {
-            fresh.count(room);
+            fresh.count(derived_budget);
         }
         self.let_fresh_go(entry);
     }
 
     /// Gives up the bytes as they came, if the rows are deflated, unless there is room.
     fn let_fresh_go(&self, entry: &Arc<Entry>) {
-        let Some(room) = self.room.get() else { return };
+        let Some(derived_budget) = self.derived_budget.get() else { return };
         let fresh = {
             let mut held = self.lock();
             if held.deflated.is_none() {
@@ -107,9 +107,9 @@ impl Forms {
         };
         // A room is never asked under the lock: it asks entries under its own.
         let kept = fresh.and_then(|fresh| {
-            let (lines, guest) = (fresh.bytes(), Guest::Plain(Separator::Line));
+            let (lines, derived) = (fresh.bytes(), DerivedForm::Plain(Separator::Line));
             let length = lines.len();
-            room.keep_if_free(entry, guest, lines, length)
+            derived_budget.keep_if_free(entry, derived, lines, length)
         });
         if let Some(kept) = kept {
             self.lock().lines.get_or_insert(kept);
@@ -151,8 +151,10 @@ impl Forms {
                 commas.into()
             }
         };
-        let keep = |room: &Arc<Room>| room.keep(entry, Guest::Plain(separator), plain.clone(), plain.len());
-        if let Some(kept) = self.room.get().and_then(keep) {
+        let keep = |derived_budget: &Arc<DerivedBudget>| {
+            derived_budget.keep(entry, DerivedForm::Plain(separator), plain.clone(), plain.len())
+        };
+        if let Some(kept) = self.derived_budget.get().and_then(keep) {
             self.lock().kept(separator).get_or_insert(kept);
         }
         Ok(plain)
@@ -165,13 +167,15 @@ impl Forms {
         }
         // Somebody may have deflated the rows harder meanwhile: then they say the same, in another length.
         let is_of = |blocks: &Bytes| blocks.len() == deflated.deflated_len();
-        if let Some(kept) = self.lock().blocks.as_mut().map(Kept::used).filter(is_of) {
+        if let Some(kept) = self.lock().blocks.as_mut().map(KeptForm::used).filter(is_of) {
             return kept;
         }
         let blocks = deflated.blocks(separator);
         // Cheap to make: nothing else has to go for it.
-        let keep = |room: &Arc<Room>| room.keep_if_free(entry, Guest::Commas, blocks.clone(), blocks.len());
-        if let Some(kept) = self.room.get().and_then(keep) {
+        let keep = |derived_budget: &Arc<DerivedBudget>| {
+            derived_budget.keep_if_free(entry, DerivedForm::Commas, blocks.clone(), blocks.len())
+        };
+        if let Some(kept) = self.derived_budget.get().and_then(keep) {
             self.lock().blocks = Some(kept);
         }
         blocks
@@ -195,8 +199,10 @@ impl Forms {
         }
         let piece = Arc::new(Deflated::new(&lines, &ends, Effort::Arrival)?);
         let bytes = piece.weight();
-        let keep = |room: &Arc<Room>| room.keep(entry, Guest::Piece, Arc::clone(&piece), bytes);
-        if let Some(kept) = self.room.get().and_then(keep) {
+        let keep = |derived_budget: &Arc<DerivedBudget>| {
+            derived_budget.keep(entry, DerivedForm::Piece, Arc::clone(&piece), bytes)
+        };
+        if let Some(kept) = self.derived_budget.get().and_then(keep) {
             let mut held = self.lock();
             held.pieces.retain(|(of, _)| of != runs);
             if held.pieces.len() == MOST_PIECES {
@@ -226,8 +232,10 @@ impl Forms {
         extract: Arc<dyn Any + Send + Sync>,
         bytes: usize,
     ) {
-        let keep = |room: &Arc<Room>| room.keep(entry, Guest::Extract, extract, bytes);
-        let Some(kept) = self.room.get().and_then(keep) else { return };
+        let keep = |derived_budget: &Arc<DerivedBudget>| {
+            derived_budget.keep(entry, DerivedForm::Extract, extract, bytes)
+        };
+        let Some(kept) = self.derived_budget.get().and_then(keep) else { return };
         let mut held = self.lock();
         held.extracts.retain(|(of, _)| of != name);
         if held.extracts.len() == MOST_EXTRACTS {
@@ -261,36 +269,36 @@ impl Forms {
     }
 
     /// Whether a form is the one with this ticket.
-    pub(super) fn keeps(&self, guest: Guest, ticket: Ticket) -> bool {
+    pub(super) fn keeps(&self, derived: DerivedForm, id: FormId) -> bool {
         let mut held = self.lock();
-        match guest {
-            Guest::Plain(separator) => held.kept(separator).as_ref().is_some_and(|kept| kept.is(ticket)),
-            Guest::Commas => held.blocks.as_ref().is_some_and(|kept| kept.is(ticket)),
-            Guest::Piece => held.pieces.iter().any(|(_, kept)| kept.is(ticket)),
-            Guest::Extract => held.extracts.iter().any(|(_, kept)| kept.is(ticket)),
+        match derived {
+            DerivedForm::Plain(separator) => held.kept(separator).as_ref().is_some_and(|kept| kept.is(id)),
+            DerivedForm::Commas => held.blocks.as_ref().is_some_and(|kept| kept.is(id)),
+            DerivedForm::Piece => held.pieces.iter().any(|(_, kept)| kept.is(id)),
+            DerivedForm::Extract => held.extracts.iter().any(|(_, kept)| kept.is(id)),
         }
     }
 
     /// Whether a form stays where room is needed; else it is dropped.
-    pub(super) fn spares(&self, guest: Guest, ticket: Ticket, look: Look) -> bool {
+    pub(super) fn spares(&self, derived: DerivedForm, id: FormId, level: EvictionLevel) -> bool {
         let mut held = self.lock();
-        match guest {
-            Guest::Plain(separator) => spares(held.kept(separator), ticket, look),
-            Guest::Commas => spares(&mut held.blocks, ticket, look),
-            Guest::Piece => {
-                held.pieces.retain_mut(|(_, kept)| !kept.is(ticket) || kept.withstands(look));
-                held.pieces.iter().any(|(_, kept)| kept.is(ticket))
+        match derived {
+            DerivedForm::Plain(separator) => spares(held.kept(separator), id, level),
+            DerivedForm::Commas => spares(&mut held.blocks, id, level),
+            DerivedForm::Piece => {
+                held.pieces.retain_mut(|(_, kept)| !kept.is(id) || kept.withstands(level));
+                held.pieces.iter().any(|(_, kept)| kept.is(id))
             }
-            Guest::Extract => {
-                held.extracts.retain_mut(|(_, kept)| !kept.is(ticket) || kept.withstands(look));
-                held.extracts.iter().any(|(_, kept)| kept.is(ticket))
+            DerivedForm::Extract => {
+                held.extracts.retain_mut(|(_, kept)| !kept.is(id) || kept.withstands(level));
+                held.extracts.iter().any(|(_, kept)| kept.is(id))
             }
         }
     }
 
     pub(super) fn weight(&self, plain: usize) -> usize {
         let held = self.lock();
-        match (&held.deflated, self.room.get()) {
+        match (&held.deflated, self.derived_budget.get()) {
             (Some(deflated), _) => deflated.weight(),
             (None, Some(_)) => plain / USUAL_RATIO,
             (None, None) => plain,
@@ -298,9 +306,9 @@ impl Forms {
     }
 }
 
-fn spares<T>(kept: &mut Option<Kept<T>>, ticket: Ticket, look: Look) -> bool {
+fn spares<T>(kept: &mut Option<KeptForm<T>>, id: FormId, level: EvictionLevel) -> bool {
     let is_spared = match kept {
-        Some(kept) if kept.is(ticket) => kept.withstands(look),
+        Some(kept) if kept.is(id) => kept.withstands(level),
         Some(_) | None => return false,
     };
     if !is_spared {

@@ -1,22 +1,25 @@
 //! What the cache keeps of a segment, and what an answer takes of it.
 
+mod derived_budget;
 mod extract;
 mod forms;
-mod room;
+mod holders;
 mod slice;
 
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use bytes::Bytes;
 
 use self::forms::Forms;
+use self::holders::Holders;
 use super::{Row, RowId, Status, Timestamp};
 use crate::deflate::{Deflated, Effort, Separator};
 
+pub use derived_budget::{DerivedBudget, DerivedStats};
 pub use extract::LineBreaks;
-pub use room::{Room, RoomStats};
 pub use slice::{EntrySlice, Runs};
 
 /// What the cache keeps of a segment: its rows, newest first. What it says never changes; in which form its bytes are
@@ -34,6 +37,7 @@ pub struct Entry {
     has_undated: bool,
     digest: Digest,
     forms: Forms,
+    holders: Holders,
 }
 
 /// What is known of one row in an entry, beside its bytes.
@@ -106,8 +110,8 @@ impl Entry {
             })
             .collect();
         let has_undated = rows.iter().any(|row| !row.is_dated);
-        let ends = ends.into();
-        Self { rows, ends, has_line_breaks, has_undated, digest, forms: Forms::of(bytes.into()) }
+        let (ends, forms) = (ends.into(), Forms::of(bytes.into()));
+        Self { rows, ends, has_line_breaks, has_undated, digest, forms, holders: Holders::default() }
     }
 
     /// What is known of every row, newest first.
@@ -196,8 +200,8 @@ impl Entry {
     }
 
     /// Holds its plain bytes only while there is room for them, from now on.
-    pub fn live_within(self: &Arc<Self>, room: &Arc<Room>) {
-        self.forms.live_within(self, room);
+    pub fn live_within(self: &Arc<Self>, derived_budget: &Arc<DerivedBudget>) {
+        self.forms.live_within(self, derived_budget);
     }
 
     /// Some rows as they came, to be laid out anew with others.
@@ -220,9 +224,30 @@ impl Entry {
         Ok(rows.map(take).collect())
     }
 
+    /// Counts a response that holds the entry until it [releases](Self::release) it, and the entry's bytes once in `total`.
+    /// Returns those bytes: the memory that stays occupied if the cache drops the entry.
+    pub fn hold(&self, total: &Arc<AtomicU64>) -> u64 {
+        self.holders.add(total, || self.occupied() as u64)
+    }
+
+    /// Counts a response less, see [`hold`](Self::hold).
+    pub fn release(&self) {
+        self.holders.remove();
+    }
+
     /// The memory that the entry holds for as long as it is kept, in bytes: all but plain bytes that it may do without.
     /// Estimated for rows that are not deflated yet.
     pub fn weight(&self) -> usize {
+        size_of::<Self>() + self.forms.weight(self.byte_len()) + self.rows_weight()
+    }
+
+    /// The memory that it holds now, plain rows included while they are not deflated.
+    fn occupied(&self) -> usize {
+        let bytes = self.deflated_already().map_or(self.byte_len(), |deflated| deflated.weight());
+        size_of::<Self>() + bytes + self.rows_weight()
+    }
+
+    fn rows_weight(&self) -> usize {
         const SHARED: usize = 2 * size_of::<usize>();
         let row = |r: &EntryRow| {
             size_of::<EntryRow>()
@@ -230,8 +255,7 @@ impl Entry {
                 + SHARED
                 + r.status.as_ref().map_or(0, |s| s.as_str().len() + SHARED)
         };
-        let rows: usize = self.rows.iter().map(row).sum();
-        size_of::<Self>() + self.forms.weight(self.byte_len()) + size_of_val(&*self.ends) + rows
+        self.rows.iter().map(row).sum::<usize>() + size_of_val(&*self.ends)
     }
 }
 

@@ -2,10 +2,10 @@ use super::*;
 use crate::domain::{Span, Timestamp};
 
 /// An entry of rows of some 100 bytes, in a room of this many bytes.
-pub(super) fn entry(rows: usize, room: &Arc<Room>) -> Arc<Entry> {
+pub(super) fn entry(rows: usize, derived_budget: &Arc<DerivedBudget>) -> Arc<Entry> {
     let rows: Vec<NewRow> = (0..rows).map(new_row).collect();
     let entry = Arc::new(Entry::new(&rows));
-    entry.live_within(room);
+    entry.live_within(derived_budget);
     entry
 }
 
@@ -22,16 +22,16 @@ fn new_row(number: usize) -> NewRow {
     NewRow { row, created_at: at, read_at: at, digest: Digest(number as u128) }
 }
 
-pub(super) fn room(bytes: u64) -> Arc<Room> {
-    let room = Arc::new(Room::default());
-    room.set_most(bytes);
-    room
+pub(super) fn derived_budget(bytes: u64) -> Arc<DerivedBudget> {
+    let derived_budget = Arc::new(DerivedBudget::default());
+    derived_budget.set_most(bytes);
+    derived_budget
 }
 
 #[test]
 fn rows_are_the_same_in_every_form() {
-    let room = room(0);
-    let entry = entry(20, &room);
+    let derived_budget = derived_budget(0);
+    let entry = entry(20, &derived_budget);
     let fresh = entry.plain(Separator::Line).unwrap();
     let commas = entry.plain(Separator::Comma).unwrap();
     entry.deflated().unwrap();
@@ -48,41 +48,41 @@ fn rows_are_the_same_in_every_form() {
 
 #[test]
 fn plain_bytes_go_once_rows_are_deflated_and_there_is_no_room() {
-    let room = room(0);
-    let entry = entry(20, &room);
+    let derived_budget = derived_budget(0);
+    let entry = entry(20, &derived_budget);
     let length = entry.byte_len() as u64;
-    assert_eq!(room.stats(), RoomStats { kept: 0, fresh: length });
+    assert_eq!(derived_budget.stats(), DerivedStats { kept: 0, fresh: length });
     entry.deflated().unwrap();
-    assert_eq!(room.stats(), RoomStats::default());
+    assert_eq!(derived_budget.stats(), DerivedStats::default());
     assert!(!entry.has_plain(Separator::Line));
     assert!(entry.weight() > length as usize / 5 && entry.deflated().unwrap().weight() < length as usize);
 }
 
 #[test]
 fn plain_bytes_stay_while_there_is_room_and_leave_it_with_their_entry() {
-    let room = room(1 << 20);
-    let entry = entry(20, &room);
+    let derived_budget = derived_budget(1 << 20);
+    let entry = entry(20, &derived_budget);
     let length = entry.byte_len() as u64;
     entry.deflated().unwrap();
     entry.plain(Separator::Comma).unwrap();
     assert!(entry.has_plain(Separator::Line) && entry.has_plain(Separator::Comma));
-    assert_eq!(room.stats(), RoomStats { kept: 2 * length, fresh: 0 });
-    room.set_most(length);
-    assert_eq!(room.stats().kept, length);
+    assert_eq!(derived_budget.stats(), DerivedStats { kept: 2 * length, fresh: 0 });
+    derived_budget.set_most(length);
+    assert_eq!(derived_budget.stats().kept, length);
     drop(entry);
-    assert_eq!(room.stats(), RoomStats::default());
+    assert_eq!(derived_budget.stats(), DerivedStats::default());
 }
 
 #[test]
 fn a_form_that_was_used_outlives_one_that_was_not() {
     let (used, unused, new) = {
-        let room = room(u64::MAX);
-        let entries = [entry(20, &room), entry(20, &room), entry(20, &room)];
+        let derived_budget = derived_budget(u64::MAX);
+        let entries = [entry(20, &derived_budget), entry(20, &derived_budget), entry(20, &derived_budget)];
         for entry in &entries[..2] {
             entry.deflated().unwrap();
         }
         entries[0].plain(Separator::Line).unwrap();
-        room.set_most(2 * entries[0].byte_len() as u64);
+        derived_budget.set_most(2 * entries[0].byte_len() as u64);
         entries[2].deflated().unwrap();
         entries[2].plain(Separator::Line).unwrap();
         entries.map(|entry| entry.has_plain(Separator::Line)).into()
@@ -92,10 +92,10 @@ fn a_form_that_was_used_outlives_one_that_was_not() {
 
 #[test]
 fn what_is_read_in_a_circle_and_does_not_fit_is_kept_in_part() {
-    let room = room(u64::MAX);
-    let entries: Vec<_> = (0..12).map(|_| entry(20, &room)).collect();
+    let derived_budget = derived_budget(u64::MAX);
+    let entries: Vec<_> = (0..12).map(|_| entry(20, &derived_budget)).collect();
     let length = entries[0].byte_len() as u64;
-    room.set_most(4 * length);
+    derived_budget.set_most(4 * length);
     let mut hits = 0;
     for round in 0..6 {
         for entry in &entries {
@@ -104,7 +104,7 @@ fn what_is_read_in_a_circle_and_does_not_fit_is_kept_in_part() {
                 hits += 1;
             }
             entry.plain(Separator::Line).unwrap();
-            assert!(room.stats().kept <= 4 * length);
+            assert!(derived_budget.stats().kept <= 4 * length);
         }
     }
     assert!(hits >= 12, "{hits}");
@@ -112,8 +112,8 @@ fn what_is_read_in_a_circle_and_does_not_fit_is_kept_in_part() {
 
 #[test]
 fn some_rows_are_deflated_apart_once_and_stay_while_there_is_room() {
-    let room = room(1 << 20);
-    let entry = entry(20, &room);
+    let derived_budget = derived_budget(1 << 20);
+    let entry = entry(20, &derived_budget);
     let runs = vec![3..9, 15..20];
     let lines = entry.plain(Separator::Line).unwrap();
     let piece = entry.piece(&runs).unwrap();
@@ -121,16 +121,16 @@ fn some_rows_are_deflated_apart_once_and_stay_while_there_is_room() {
         runs.iter().flat_map(|run| lines[entry.byte_range(run.clone())].to_vec()).collect();
     assert_eq!(piece.inflate().unwrap(), expected);
     assert!(Arc::ptr_eq(&piece, &entry.piece(&runs).unwrap()));
-    assert!(room.stats().kept >= piece.weight() as u64);
-    room.set_most(0);
-    assert_eq!((entry.has_piece(&runs), room.stats().kept), (false, 0));
+    assert!(derived_budget.stats().kept >= piece.weight() as u64);
+    derived_budget.set_most(0);
+    assert_eq!((entry.has_piece(&runs), derived_budget.stats().kept), (false, 0));
     assert_eq!(entry.piece(&runs).unwrap().inflate().unwrap(), expected);
 }
 
 #[test]
 fn of_one_entry_a_few_pieces_are_kept() {
-    let room = room(1 << 20);
-    let entry = entry(20, &room);
+    let derived_budget = derived_budget(1 << 20);
+    let entry = entry(20, &derived_budget);
     let first = |rows: usize| -> Runs { std::iter::once(0..rows).collect() };
     (2..20).for_each(|rows| drop(entry.piece(&first(rows)).unwrap()));
     let kept = (2..20).filter(|&rows| entry.has_piece(&first(rows)));
@@ -139,36 +139,36 @@ fn of_one_entry_a_few_pieces_are_kept() {
 
 #[test]
 fn a_room_forgets_forms_that_others_took_the_place_of() {
-    let room = room(u64::MAX);
-    let entry = entry(20, &room);
+    let derived_budget = derived_budget(u64::MAX);
+    let entry = entry(20, &derived_budget);
     for round in 0..1000 {
         let first = round % 19;
         entry.piece(&std::iter::once(first..first + 1).collect()).unwrap();
     }
-    assert!(room.queued() < 200, "{}", room.queued());
+    assert!(derived_budget.queued() < 200, "{}", derived_budget.queued());
     assert_eq!((0..19).filter(|&row| entry.has_piece(&std::iter::once(row..row + 1).collect())).count(), 4);
 }
 
 #[test]
 fn blocks_with_commas_are_kept_where_that_takes_room_from_nobody() {
-    let room = room(1 << 20);
-    let entry = entry(20, &room);
+    let derived_budget = derived_budget(1 << 20);
+    let entry = entry(20, &derived_budget);
     let deflated = entry.deflated().unwrap();
     let blocks = |separator| entry.blocks(&deflated, separator);
     let (one, other) = (blocks(Separator::Comma), blocks(Separator::Comma));
     assert_eq!(one.as_ptr(), other.as_ptr());
     drop((one, other));
     assert_eq!(blocks(Separator::Line).as_ptr(), blocks(Separator::Line).as_ptr());
-    room.set_most(0);
+    derived_budget.set_most(0);
     let (one, other) = (blocks(Separator::Comma), blocks(Separator::Comma));
     assert_ne!(one.as_ptr(), other.as_ptr());
-    assert_eq!(room.stats().kept, 0);
+    assert_eq!(derived_budget.stats().kept, 0);
 }
 
 #[test]
 fn blocks_are_those_of_the_rows_that_they_are_asked_for_with() {
-    let room = room(1 << 20);
-    let entry = entry(20, &room);
+    let derived_budget = derived_budget(1 << 20);
+    let entry = entry(20, &derived_budget);
     let early = entry.deflated().unwrap();
     entry.squeeze().unwrap();
     let late = entry.deflated().unwrap();
@@ -179,7 +179,7 @@ fn blocks_are_those_of_the_rows_that_they_are_asked_for_with() {
 
 #[test]
 fn rows_lie_within_a_span_that_has_the_first_and_the_last() {
-    let entry = entry(20, &room(0));
+    let entry = entry(20, &derived_budget(0));
     let slice = EntrySlice::all(entry, 3..9).unwrap();
     let span = |from, to| Span::new(Timestamp::from_micros(from), Timestamp::from_micros(to)).unwrap();
     assert!(slice.is_within(span(-8, -3)) && slice.is_within(span(-20, 0)));
@@ -188,7 +188,7 @@ fn rows_lie_within_a_span_that_has_the_first_and_the_last() {
 
 #[test]
 fn the_digest_of_all_rows_is_the_sum_of_theirs() {
-    let entry = entry(20, &room(0));
+    let entry = entry(20, &derived_budget(0));
     let all = EntrySlice::all(Arc::clone(&entry), 0..20).unwrap();
     let parts = [EntrySlice::all(Arc::clone(&entry), 0..7).unwrap(), EntrySlice::all(entry, 7..20).unwrap()];
     let mut sum = Digest::default();

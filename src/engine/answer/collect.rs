@@ -41,7 +41,8 @@ impl Answer {
     /// Takes all rows.
     ///
     /// # Errors
-    /// As [`gather`](Self::gather), and [`AskError::TooLarge`] as soon as the rows exceed `max_bytes`.
+    /// As [`gather`](Self::gather), and [`AskError::TooLarge`] as soon as the rows exceed `max_bytes`, [`AskError::NoMemory`] as soon as they
+    /// hold too much memory.
     pub async fn collect(mut self, max_bytes: u64) -> Result<Collected, AskError> {
         let (mut slices, mut bytes) = (Vec::new(), 0u64);
         while let Some(gathered) = self.gather().await? {
@@ -51,14 +52,19 @@ impl Answer {
                     if bytes > max_bytes {
                         return Err(AskError::TooLarge { limit: max_bytes });
                     }
+                    // What was given ahead is held since then.
+                    if self.foregone.is_none() {
+                        self.held.hold(&slice).map_err(AskError::NoMemory)?;
+                    }
                     slices.push(slice);
                 }
                 Gathered::Restarted => {
                     bytes = 0;
                     slices.clear();
+                    self.held = self.new_held();
                 }
             }
         }
-        Ok(Collected { slices, verdict: self.verdict() })
+        Ok(Collected { slices, verdict: self.verdict(), held: std::mem::take(&mut self.held) })
     }
 }

@@ -118,6 +118,7 @@ impl Answer {
             | AskError::NoHistoryStart
             | AskError::NotReady { .. }
             | AskError::TooLarge { .. }
+            | AskError::NoMemory(_)
             | AskError::NotCached
             | AskError::ShuttingDown => return false,
         };

@@ -25,12 +25,13 @@ pub(super) use frame::{Frame, Present};
 
 use self::frame::{Origin, Step};
 use self::row_deadline::RowDeadline;
+use self::settle::Ahead;
 use self::tally::Tally;
-use super::AskError;
 use super::ask::{AFTER_READING, STREAM_DEADLINE, is_lenient, urgency};
 use super::plan::{self, Item, Plan};
 use super::reading::Ended;
 use super::verdict::{Freshness, Missing, StaleReason, Verdict};
+use super::{AskError, HeldMemory};
 use crate::domain::{EntrySlice, RowId, Span, Timestamp};
 
 /// How long an answer that may be stale waits for room in the budget.
@@ -62,6 +63,8 @@ pub struct Answer {
     restarts: u32,
     /// Rows without a date that were given: only those can turn up in two places.
     undated: HashSet<RowId>,
+    /// The memory that it holds if it is made up in full before it is sent.
+    held: HeldMemory,
 }
 
 impl Answer {
@@ -74,7 +77,12 @@ impl Answer {
 
     fn of(frame: Option<Frame>, tally: Tally, foregone: Option<Verdict>) -> Self {
         let (steps, ready, undated) = (VecDeque::new(), VecDeque::new(), HashSet::new());
-        Self { frame, steps, ready, foregone, tally, fallback: None, replans: 0, restarts: 0, undated }
+        let held = HeldMemory::default();
+        let (fallback, replans, restarts) = (None, 0, 0);
+        let mut answer =
+            Self { frame, steps, ready, foregone, tally, fallback, replans, restarts, undated, held };
+        answer.held = answer.new_held();
+        answer
     }
 
     /// Plans, asks what must be asked before anything can be given, and begins to read.
@@ -134,7 +142,9 @@ impl Answer {
             let span = *span;
             consume_budget().await;
             answer.steps.pop_front();
-            answer.give_known(span)?;
+            if answer.give_known_ahead(span)? == Ahead::NoMemory {
+                return Ok(answer);
+            }
         }
         if !answer.steps.is_empty() {
             // Evicted between the plan and now: what is left goes the ordinary way.
@@ -142,6 +152,11 @@ impl Answer {
         }
         answer.foregone = Some(answer.tally.verdict());
         Ok(answer)
+    }
+
+    fn new_held(&self) -> HeldMemory {
+        let memory = self.frame.as_ref().map(|frame| frame.inner.memory.of(frame.context.caller.id));
+        memory.unwrap_or_default()
     }
 
     async fn stale(frame: Frame, mut tally: Tally, span: Span, plan: &Plan) -> Result<Self, AskError> {

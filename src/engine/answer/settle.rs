@@ -4,7 +4,17 @@ use tokio::task::coop::consume_budget;
 
 use super::Answer;
 use super::frame::Step;
+use crate::domain::Span;
 use crate::engine::AskError;
+use crate::engine::reading::Appetite;
+
+/// Whether more may be given before anybody takes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ahead {
+    Allowed,
+    /// The responses under way hold as much memory as they may: a stream goes on as its reader takes rows.
+    NoMemory,
+}
 
 impl Answer {
     /// Takes all that is left at once, if nothing of it is still to be read: then what is said of the answer before its
@@ -20,11 +30,29 @@ impl Answer {
             }
             consume_budget().await;
             self.steps.pop_front();
-            self.give_known(span)?;
+            if self.give_known_ahead(span)? == Ahead::NoMemory {
+                return Ok(());
+            }
         }
         if self.steps.is_empty() {
             self.foregone = Some(self.tally.verdict());
         }
         Ok(())
+    }
+
+    /// Gives what lies at the top of a known span before anybody takes it.
+    ///
+    /// # Errors
+    /// See [`Self::replan`], and [`AskError::NoMemory`] if the answer is collected.
+    pub(super) fn give_known_ahead(&mut self, span: Span) -> Result<Ahead, AskError> {
+        let before = self.ready.len();
+        self.give_known(span)?;
+        let mut given = self.ready.iter().skip(before);
+        let is_collected = self.frame.as_ref().is_some_and(|frame| frame.appetite == Appetite::Whole);
+        match given.try_for_each(|slice| self.held.hold(slice)) {
+            Ok(()) => Ok(Ahead::Allowed),
+            Err(limit) if is_collected => Err(AskError::NoMemory(limit)),
+            Err(_) => Ok(Ahead::NoMemory),
+        }
     }
 }

@@ -7,7 +7,7 @@ use crate::engine::beat::Beat;
 use crate::engine::freshness::Membership;
 use crate::engine::reading::{AskedAt, Dates};
 use crate::source::{BudgetClock, QuestionId, RequestContext, SentAt, Trace, Urgency};
-use crate::store::testing::Shelf;
+use crate::store::testing::MapStore;
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_micros(second * 1_000_000)
@@ -34,7 +34,7 @@ fn piece(span: Span, rows: Vec<NewRow>, asked: i64) -> Piece {
 
 struct Bench {
     scope: Scope,
-    store: Shelf,
+    store: MapStore,
 }
 
 impl Bench {
@@ -45,7 +45,7 @@ impl Bench {
             Subject { credential, agent: AgentId::new(Uuid::from_u128(7)), filters: Filters::default() };
         let bench = Self {
             scope: Scope::new([0; 16], Beat::default(), subject, Dates::Kept),
-            store: Shelf::default(),
+            store: MapStore::default(),
         };
         let context = RequestContext {
             caller: Caller::of_key(CredentialId::new([1; 16])),

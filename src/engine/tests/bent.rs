@@ -161,7 +161,7 @@ impl Source for Bent {
 pub(super) fn bent(settings: EngineSettings, bend: impl FnOnce(&mut Bent)) -> Rig {
     let clock = Clock::showing(NOW);
     let script = Arc::new(Script::new(clock.clone(), 9));
-    let (store, shutdown) = (Arc::new(Shelf::default()), Shutdown::default());
+    let (store, shutdown) = (Arc::new(MapStore::default()), Shutdown::default());
     let mut source = Bent {
         script: Arc::clone(&script),
         number: AtomicU64::new(0),

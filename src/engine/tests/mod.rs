@@ -7,6 +7,7 @@ mod endings;
 mod hard_walks;
 mod keys;
 mod leaving;
+mod memory;
 mod model;
 mod moving_lists;
 mod odd_lists;
@@ -37,13 +38,13 @@ use crate::domain::{
 };
 use crate::source::Trace;
 use crate::store::EntryKey;
-use crate::store::testing::Shelf;
+use crate::store::testing::MapStore;
 
 /// An engine over a scripted upstream.
 struct Rig {
     engine: Engine,
     script: Arc<Script>,
-    store: Arc<Shelf>,
+    store: Arc<MapStore>,
     clock: Clock,
     shutdown: Shutdown,
 }
@@ -67,6 +68,7 @@ fn settings() -> EngineSettings {
         commit_lag: 10 * SECOND,
         stale_while_revalidate: Duration::ZERO,
         stale_if_error: Duration::ZERO,
+        response_bytes: 64 << 20,
         relay_bytes: 1 << 20,
     }
 }
@@ -75,7 +77,7 @@ impl Rig {
     fn new(settings: EngineSettings, seed: u64) -> Self {
         let clock = Clock::showing(NOW);
         let script = Arc::new(Script::new(clock.clone(), seed));
-        let (store, shutdown) = (Arc::new(Shelf::default()), Shutdown::default());
+        let (store, shutdown) = (Arc::new(MapStore::default()), Shutdown::default());
         let source: Arc<dyn Source> = Arc::clone(&script) as _;
         let engine = Engine::new(settings, source, Arc::clone(&store) as _, clock.clone(), shutdown.clone());
         Self { engine, script, store, clock, shutdown }

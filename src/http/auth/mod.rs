@@ -1,11 +1,11 @@
-//! Who may ask, and with which credential upstream is asked then.
+//! Authenticates callers, and picks the credential that is sent upstream for them.
 //!
-//! Two doors. **Pass-through**: the caller's key is upstream's own, so upstream judges it; here it only gets a name. **Held**:
-//! the gateway holds the one upstream key, and callers carry tokens, each for some agents, until some day. Tokens and key
-//! lie in files, read again when they change, so that neither a new caller nor a rotated key needs a restart.
+//! There are two modes. **Pass-through**: callers send upstream's own keys, which upstream checks; the gateway only
+//! derives a name from each key. **Held**: the gateway holds one upstream key, and callers send tokens; each token is
+//! valid for some agents and may expire. Key and tokens are files that are re-read when they change, so neither a new
+//! caller nor a rotated key needs a restart.
 //!
-//! Tokens are random and long, so one SHA-256 of them is enough: there is nothing to guess, and nothing slow is
-//! computed for whoever knocks.
+//! Tokens are random and long, so a single SHA-256 is enough to store them safely, and checking one stays cheap.
 
 mod bearer;
 mod tokens;
@@ -18,95 +18,95 @@ use http::HeaderMap;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
-use super::problem::{Code, Face, Key, Manner, Problem};
+use super::problem::{Code, ErrorRenderer, ErrorStyle, KeyOwner, Problem};
 use crate::domain::{AgentId, CallerId, Credential, CredentialId, Timestamp};
 
 pub use tokens::{Agents, BadToken, BadTokens, NewToken, Tokens, new_token};
 use watched::Watched;
 
-/// Who may ask.
+/// Authenticates requests.
 #[derive(Debug)]
-pub enum Doors {
-    /// Whoever has a key of upstream's.
+pub enum Authenticator {
+    /// Callers send upstream's own keys.
     PassThrough(KeyNames),
-    /// Whoever has one of the gateway's tokens.
-    Held(Held),
+    /// Callers send tokens of the gateway.
+    Held(HeldKey),
 }
 
-/// The name that everything read with the held key is kept under: the key's bytes may change, its account does not.
+/// The name of the held key in the cache. It stays the same when the key is rotated, because the account does.
 const HELD: CredentialId = CredentialId::new(*b"the held key\0\0\0\0");
 
-/// Gives keys names that tell nothing about them: digests under a secret that ends with the process.
+/// Derives names from keys: digests salted with a secret that lives as long as the process, so they reveal nothing.
 pub struct KeyNames([u8; 32]);
 
-/// The gateway's key, and the tokens of those who may use it.
+/// The gateway's key, and the tokens that may use it.
 #[derive(Debug)]
-pub struct Held {
+pub struct HeldKey {
     key: Watched<SecretString>,
     tokens: Watched<Tokens>,
 }
 
-/// Somebody whose credential was accepted at the door. In pass-through that is any key: upstream has the last word.
+/// A caller whose credential the gateway accepted. In pass-through mode that is any key: upstream checks it.
 #[derive(Clone, Debug)]
-pub(crate) struct Caller {
+pub(crate) struct AuthenticatedCaller {
     /// The token's name in the tokens file; none in pass-through.
     pub(crate) name: Option<Arc<str>>,
     credential: Credential,
     agents: Agents,
-    key: Key,
+    key: KeyOwner,
 }
 
-impl Doors {
-    /// Callers bring upstream's own keys.
+impl Authenticator {
+    /// Accepts upstream's own keys.
     pub fn pass_through() -> Self {
         Self::PassThrough(KeyNames(rand::random()))
     }
 
-    /// The gateway holds the key, and callers bring tokens.
+    /// Holds the upstream key and accepts tokens.
     ///
     /// # Errors
     /// Everything wrong with either file, as sentences that name it.
     pub fn held(key_file: &Path, tokens_file: &Path) -> Result<Self, Vec<String>> {
         match (Watched::open(key_file, parse_key), Watched::open(tokens_file, parse_tokens)) {
-            (Ok(key), Ok(tokens)) => Ok(Self::Held(Held { key, tokens })),
+            (Ok(key), Ok(tokens)) => Ok(Self::Held(HeldKey { key, tokens })),
             (key, tokens) => Err(key.err().into_iter().chain(tokens.err()).flatten().collect()),
         }
     }
 
-    /// Who sends these headers.
-    pub(crate) async fn authenticate(&self, headers: &HeaderMap) -> Result<Caller, Problem> {
+    /// Finds the caller who sent these headers.
+    pub(crate) async fn authenticate(&self, headers: &HeaderMap) -> Result<AuthenticatedCaller, Problem> {
         let presented = bearer::read(headers)?;
         match self {
-            Self::PassThrough(names) => Ok(Caller {
+            Self::PassThrough(names) => Ok(AuthenticatedCaller {
                 name: None,
                 credential: Credential::new(names.name(presented), presented.to_owned().into()),
                 agents: Agents::All,
-                key: Key::Callers,
+                key: KeyOwner::Callers,
             }),
             Self::Held(held) => held.authenticate(presented, now()).await,
         }
     }
 }
 
-impl Held {
-    async fn authenticate(&self, presented: &str, now: Timestamp) -> Result<Caller, Problem> {
+impl HeldKey {
+    async fn authenticate(&self, presented: &str, now: Timestamp) -> Result<AuthenticatedCaller, Problem> {
         let token = self.tokens.current().await.find(presented, now).cloned().map_err(|refusal| {
-            // One sentence for both: who guesses learns nothing from the difference, who holds one sees its date.
+            // One message for both: a guesser must not learn which tokens exist, and a holder can see the date.
             tracing::debug!(?refusal, "A token was refused at the door: {refusal:?}.");
             Problem::new(Code::Unauthenticated, "the token is not known, or has expired")
         })?;
         let key = self.key.current().await.expose_secret().to_owned();
-        Ok(Caller {
+        Ok(AuthenticatedCaller {
             name: Some(token.name),
             credential: Credential::new(HELD, key.into()),
             agents: token.agents,
-            key: Key::Held,
+            key: KeyOwner::Held,
         })
     }
 }
 
-impl Caller {
-    /// What upstream is asked with about an agent.
+impl AuthenticatedCaller {
+    /// The credential to send upstream for requests about an agent.
     pub(crate) fn credential_for(&self, agent: AgentId) -> Result<Credential, Problem> {
         if self.agents.include(agent) {
             Ok(self.credential.clone())
@@ -115,22 +115,22 @@ impl Caller {
         }
     }
 
-    /// What upstream is asked with, whatever it is asked about.
+    /// The credential to send upstream.
     pub(crate) const fn credential(&self) -> &Credential {
         &self.credential
     }
 
-    /// The agents that the caller reaches.
+    /// The agents that the caller may ask about.
     pub(crate) const fn agents(&self) -> &Agents {
         &self.agents
     }
 
     /// Whose key goes upstream.
-    pub(crate) const fn key(&self) -> Key {
+    pub(crate) const fn key(&self) -> KeyOwner {
         self.key
     }
 
-    /// Whose share of everything is used.
+    /// Identifies the caller when shares are counted.
     pub(crate) fn id(&self) -> CallerId {
         self.name.as_ref().map_or_else(
             || CallerId::Key(self.credential.id()),
@@ -138,9 +138,9 @@ impl Caller {
         )
     }
 
-    /// How this caller is told of errors on a path.
-    pub(crate) const fn face(&self, manner: Manner) -> Face {
-        Face { manner, key: self.key }
+    /// Renders errors for this caller.
+    pub(crate) const fn renderer(&self, style: ErrorStyle) -> ErrorRenderer {
+        ErrorRenderer { style, key: self.key }
     }
 }
 
@@ -157,7 +157,7 @@ fn first_half(digest: &[u8]) -> [u8; 16] {
     half
 }
 
-/// Shows nothing: the secret makes names comparable with keys.
+/// Prints no secret: with it, names could be matched to keys.
 impl std::fmt::Debug for KeyNames {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("KeyNames")
@@ -225,10 +225,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_key_has_one_name_in_a_process_and_another_in_the_next() {
-        let name = async |doors: &Doors, key| {
-            doors.authenticate(&bearer(key)).await.unwrap().credential_for(agent(1)).unwrap().id()
+        let name = async |authenticator: &Authenticator, key| {
+            authenticator.authenticate(&bearer(key)).await.unwrap().credential_for(agent(1)).unwrap().id()
         };
-        let (one, other) = (Doors::pass_through(), Doors::pass_through());
+        let (one, other) = (Authenticator::pass_through(), Authenticator::pass_through());
         assert_eq!(name(&one, "bn-1").await, name(&one, "bn-1").await);
         assert_ne!(name(&one, "bn-1").await, name(&one, "bn-2").await);
         assert_ne!(name(&one, "bn-1").await, name(&other, "bn-1").await);
@@ -238,12 +238,16 @@ mod tests {
     async fn a_token_reaches_its_agents_and_no_other() {
         let files = Files::new();
         let NewToken { line, token } = new_token("a", &Agents::Some([agent(1)].into()), None).unwrap();
-        let doors = Doors::held(&files.put("key", "bn-1\n"), &files.put("tokens", &line)).unwrap();
-        let caller = doors.authenticate(&bearer(token.expose_secret())).await.unwrap();
+        let authenticator =
+            Authenticator::held(&files.put("key", "bn-1\n"), &files.put("tokens", &line)).unwrap();
+        let caller = authenticator.authenticate(&bearer(token.expose_secret())).await.unwrap();
         let credential = caller.credential_for(agent(1)).unwrap();
         assert_eq!((credential.id(), credential.expose_key()), (HELD, "bn-1"));
         assert_eq!(caller.credential_for(agent(2)).unwrap_err().code, Code::Forbidden);
-        assert_eq!(doors.authenticate(&bearer("ff_unknown")).await.unwrap_err().code, Code::Unauthenticated);
+        assert_eq!(
+            authenticator.authenticate(&bearer("ff_unknown")).await.unwrap_err().code,
+            Code::Unauthenticated
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -251,9 +255,10 @@ mod tests {
         let files = Files::new();
         let new = |name| new_token(name, &Agents::All, None).unwrap();
         let (old, young) = (new("old"), new("young"));
-        let doors = Doors::held(&files.put("key", "bn-1"), &files.put("tokens", &old.line)).unwrap();
+        let authenticator =
+            Authenticator::held(&files.put("key", "bn-1"), &files.put("tokens", &old.line)).unwrap();
         let key = async |token: &NewToken| {
-            let caller = doors.authenticate(&bearer(token.token.expose_secret())).await.ok()?;
+            let caller = authenticator.authenticate(&bearer(token.token.expose_secret())).await.ok()?;
             Some(caller.credential_for(agent(1)).unwrap().expose_key().to_owned())
         };
         files.put("key", "bn-2");
@@ -272,7 +277,7 @@ mod tests {
     fn every_fault_of_both_files_is_told() {
         let files = Files::new();
         let tokens = files.put("tokens", "nonsense\n# fine\nmore nonsense");
-        let faults = Doors::held(&files.0.join("missing"), &tokens).unwrap_err();
+        let faults = Authenticator::held(&files.0.join("missing"), &tokens).unwrap_err();
         assert_eq!(faults.len(), 3, "{faults:?}");
         assert!(
             faults[0].contains("missing") && faults[1].contains("line 1") && faults[2].contains("line 3")

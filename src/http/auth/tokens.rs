@@ -32,7 +32,7 @@ pub enum Agents {
 
 /// Why a token is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(super) enum TokenRefusal {
     Unknown,
     Expired,
 }
@@ -106,14 +106,14 @@ impl Tokens {
     }
 
     /// The token that was presented. Looks at every line, whichever matches.
-    pub(super) fn find(&self, presented: &str, now: Timestamp) -> Result<&Token, Refusal> {
+    pub(super) fn find(&self, presented: &str, now: Timestamp) -> Result<&Token, TokenRefusal> {
         let digest = Sha256::digest(presented);
         let matching = self.0.iter().fold(None, |found, token| {
             if bool::from(token.sha256.ct_eq(digest.as_slice())) { Some(token) } else { found }
         });
         match matching {
-            None => Err(Refusal::Unknown),
-            Some(token) if token.expires.is_some_and(|expires| expires <= now) => Err(Refusal::Expired),
+            None => Err(TokenRefusal::Unknown),
+            Some(token) if token.expires.is_some_and(|expires| expires <= now) => Err(TokenRefusal::Expired),
             Some(token) => Ok(token),
         }
     }
@@ -242,8 +242,8 @@ mod tests {
         let tokens = Tokens::parse(&format!("# ours\n\n{new} # the desk\n")).unwrap();
         let token = tokens.find(new.expose(), expires.previous()).unwrap();
         assert_eq!((&*token.name, token.agents.to_string().as_str()), ("desk", AGENT));
-        assert_eq!(tokens.find(new.expose(), expires).unwrap_err(), Refusal::Expired);
-        assert_eq!(tokens.find("ff_other", expires.previous()).unwrap_err(), Refusal::Unknown);
+        assert_eq!(tokens.find(new.expose(), expires).unwrap_err(), TokenRefusal::Expired);
+        assert_eq!(tokens.find("ff_other", expires.previous()).unwrap_err(), TokenRefusal::Unknown);
     }
 
     #[test]

@@ -18,10 +18,10 @@ pub(super) const CHECK_EVERY: Duration = Duration::from_secs(1);
 pub(super) struct Watched<T> {
     path: PathBuf,
     parse: fn(&str) -> Result<T, Vec<String>>,
-    state: Mutex<State<T>>,
+    state: Mutex<WatchedFile<T>>,
 }
 
-struct State<T> {
+struct WatchedFile<T> {
     current: Arc<T>,
     stamp: Stamp,
     next_look: Instant,
@@ -42,7 +42,7 @@ impl<T> Watched<T> {
         let name = |fault: String| format!("{}: {fault}", path.display());
         let (stamp, text) = read().map_err(|error| vec![name(error.to_string())])?;
         let current = parse(&text).map_err(|faults| faults.into_iter().map(name).collect::<Vec<_>>())?;
-        let state = State { current: Arc::new(current), stamp, next_look: Instant::now() };
+        let state = WatchedFile { current: Arc::new(current), stamp, next_look: Instant::now() };
         Ok(Self { path: path.to_owned(), parse, state: Mutex::new(state) })
     }
 

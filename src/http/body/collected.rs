@@ -8,28 +8,34 @@ use serde::Serialize;
 
 use super::missing;
 use crate::domain::{AgentId, EntrySlice};
-use crate::encode::{CHUNK, Framing, Member, Packed, Part, Workbench};
-use crate::engine::Verdict;
-use crate::http::places::Place;
-use crate::http::problem::Face;
+use crate::encode::{BodyPart, CHUNK, CompressionPool, Framing, GzipMember, Packed};
+use crate::engine::{AskError, HeldMemory, Verdict};
+use crate::http::places::ResponsePlace;
+use crate::http::problem::ErrorRenderer;
 
 /// A body that is whole before its first byte is sent: its length is known, its rows are where the cache has them.
 #[derive(Debug)]
-pub(crate) struct Whole {
+pub(crate) struct WholeBody {
     framing: Framing,
     slices: Vec<EntrySlice>,
     last_line: Bytes,
+    held: HeldMemory,
 }
 
-impl Whole {
-    /// These rows in this framing; `last_line` for NDJSON.
-    pub(crate) const fn new(framing: Framing, slices: Vec<EntrySlice>, last_line: Bytes) -> Self {
-        Self { framing, slices, last_line }
+impl WholeBody {
+    /// These rows, and the memory that they hold, in this framing; `last_line` for NDJSON.
+    pub(crate) const fn new(
+        framing: Framing,
+        slices: Vec<EntrySlice>,
+        last_line: Bytes,
+        held: HeldMemory,
+    ) -> Self {
+        Self { framing, slices, last_line, held }
     }
 
     /// Bytes as they are.
-    pub(crate) const fn verbatim(bytes: Bytes) -> Self {
-        Self { framing: Framing::Ndjson, slices: Vec::new(), last_line: bytes }
+    pub(crate) fn verbatim(bytes: Bytes) -> Self {
+        Self::new(Framing::Ndjson, Vec::new(), bytes, HeldMemory::default())
     }
 
     /// The length in bytes, uncompressed.
@@ -39,47 +45,55 @@ impl Whole {
     }
 
     /// The body as it is, laid out chunk by chunk as it is read. Holds the answer's place until it is dropped.
-    pub(crate) fn plain(self, workbench: &Workbench, place: Place) -> Body {
-        let state = (self.groups(), workbench.clone(), place);
-        let chunks = stream::try_unfold(state, async |(mut groups, workbench, place)| {
+    pub(crate) fn plain(self, compression_pool: &CompressionPool, place: ResponsePlace) -> Body {
+        let (groups, held) = self.groups();
+        let state = (groups, compression_pool.clone(), (place, held));
+        let chunks = stream::try_unfold(state, async |(mut groups, compression_pool, kept)| {
             let Some(parts) = groups.next() else { return Ok(None) };
-            let chunks = workbench.plain(parts).await?;
+            let chunks = compression_pool.plain(parts).await?;
             Ok::<_, io::Error>(Some((
                 stream::iter(chunks.into_iter().map(Ok::<_, io::Error>)),
-                (groups, workbench, place),
+                (groups, compression_pool, kept),
             )))
         });
         Body::from_stream(chunks.try_flatten())
     }
 
     /// The body as a gzip member, ready to be sent: only what is not held deflated is deflated now.
-    pub(crate) async fn packed(self, workbench: &Workbench) -> io::Result<PackedWhole> {
+    ///
+    /// # Errors
+    /// If the runtime ends, or there is no memory for what is deflated for this body alone.
+    pub(crate) async fn packed(self, compression_pool: &CompressionPool) -> Result<PackedWhole, AskError> {
         let mut packed = Vec::with_capacity(self.slices.len() + 2);
-        for parts in self.groups() {
-            packed.extend(workbench.pack(parts).await?);
+        let (groups, mut held) = self.groups();
+        for parts in groups {
+            let parts = compression_pool.pack(parts).await.map_err(|_| AskError::ShuttingDown)?;
+            let own: usize = parts.iter().map(Packed::own_len).sum();
+            held.hold_alone(own as u64).map_err(AskError::NoMemory)?;
+            packed.extend(parts);
         }
-        Ok(PackedWhole(packed))
+        Ok(PackedWhole { parts: packed, held })
     }
 
-    fn groups(self) -> Groups {
-        let Self { framing, slices, last_line } = self;
-        let text = |bytes: Bytes| (!bytes.is_empty()).then_some(Part::Text(bytes));
+    fn groups(self) -> (Groups, HeldMemory) {
+        let Self { framing, slices, last_line, held } = self;
+        let text = |bytes: Bytes| (!bytes.is_empty()).then_some(BodyPart::Text(bytes));
         let (begin, finish) = (text(framing.begin()), text(framing.finish(last_line)));
         let last = slices.len().saturating_sub(1);
         let rows = slices.into_iter().enumerate().map(|(number, slice)| {
             if number == last { framing.last_rows(slice) } else { framing.rows(slice) }
         });
-        Groups(begin.into_iter().chain(rows).chain(finish).collect::<Vec<_>>().into_iter())
+        (Groups(begin.into_iter().chain(rows).chain(finish).collect::<Vec<_>>().into_iter()), held)
     }
 }
 
 /// The parts of a whole body, a chunk's worth at a time.
-struct Groups(vec::IntoIter<Part>);
+struct Groups(vec::IntoIter<BodyPart>);
 
 impl Iterator for Groups {
-    type Item = Vec<Part>;
+    type Item = Vec<BodyPart>;
 
-    fn next(&mut self) -> Option<Vec<Part>> {
+    fn next(&mut self) -> Option<Vec<BodyPart>> {
         let mut length = 0;
         let mut group = Vec::new();
         while length < CHUNK
@@ -94,45 +108,50 @@ impl Iterator for Groups {
 
 /// A whole body, ready to be sent as one gzip member.
 #[derive(Debug)]
-pub(crate) struct PackedWhole(Vec<Packed>);
+pub(crate) struct PackedWhole {
+    parts: Vec<Packed>,
+    held: HeldMemory,
+}
 
 impl PackedWhole {
     /// The length in bytes.
     pub(crate) fn len(&self) -> u64 {
-        self.0.iter().map(|packed| packed.len() as u64).sum::<u64>() + Member::AROUND as u64
+        self.parts.iter().map(|packed| packed.len() as u64).sum::<u64>() + GzipMember::AROUND as u64
     }
 
     /// The body, put together chunk by chunk as it is read. Holds the answer's place until it is dropped.
-    pub(crate) fn body(self, place: Place) -> Body {
-        let chunks = self.chunks().map(move |chunk| {
-            let _held = &place;
+    pub(crate) fn body(self, place: ResponsePlace) -> Body {
+        let (chunks, held) = self.chunks();
+        let kept = (place, held);
+        let chunks = chunks.map(move |chunk| {
+            let _kept = &kept;
             Ok::<_, io::Error>(chunk)
         });
         Body::from_stream(stream::iter(chunks))
     }
 
-    fn chunks(self) -> impl Iterator<Item = Bytes> + Send {
-        let (mut parts, mut member) = (self.0.into_iter(), Some(Member::new()));
-        std::iter::from_fn(move || {
+    fn chunks(self) -> (impl Iterator<Item = Bytes> + Send, HeldMemory) {
+        let (mut parts, mut member) = (self.parts.into_iter(), Some(GzipMember::new()));
+        let chunks = std::iter::from_fn(move || {
             while let Some(open) = &mut member {
                 match parts.next() {
                     Some(part) => open.put(&part),
-                    None => return member.take().map(Member::finish),
+                    None => return member.take().map(GzipMember::finish),
                 }
                 if open.len() >= CHUNK {
                     return Some(open.take());
                 }
             }
             None
-        })
-        .flatten()
+        });
+        (chunks.flatten(), self.held)
     }
 }
 
 /// The document around all rows of an answer: what one of upstream's pages has around them, and the verdict.
-pub(crate) fn envelope(agent: AgentId, verdict: &Verdict, face: Face) -> Framing {
+pub(crate) fn envelope(agent: AgentId, verdict: &Verdict, renderer: ErrorRenderer) -> Framing {
     #[derive(Serialize)]
-    struct Head<M> {
+    struct AllHead<M> {
         agent_id: String,
         as_of: String,
         page_number: u32,
@@ -143,7 +162,7 @@ pub(crate) fn envelope(agent: AgentId, verdict: &Verdict, face: Face) -> Framing
         #[serde(skip_serializing_if = "Vec::is_empty")]
         missing: Vec<M>,
     }
-    framing(&Head {
+    framing(&AllHead {
         agent_id: agent.to_string(),
         as_of: verdict.as_of.to_string(),
         page_number: 1,
@@ -151,21 +170,21 @@ pub(crate) fn envelope(agent: AgentId, verdict: &Verdict, face: Face) -> Framing
         total: verdict.count,
         has_more: false,
         complete: verdict.is_complete(),
-        missing: missing(&verdict.missing, face),
+        missing: missing(&verdict.missing, renderer),
     })
 }
 
 /// The document around one page, as upstream writes it.
 pub(crate) fn page_envelope(page_number: u64, page_size: u64, total: u64) -> Framing {
     #[derive(Serialize)]
-    struct Head {
+    struct PageHead {
         page_number: u64,
         page_size: u64,
         total: u64,
         has_more: bool,
     }
     let has_more = page_number.saturating_mul(page_size) < total;
-    framing(&Head { page_number, page_size, total, has_more })
+    framing(&PageHead { page_number, page_size, total, has_more })
 }
 
 fn framing(head: &impl Serialize) -> Framing {
@@ -184,16 +203,16 @@ mod tests {
     use super::*;
     use crate::encode::whole_slice;
 
-    fn workbench() -> Workbench {
-        Workbench::new(NonZeroUsize::MIN)
+    fn compression_pool() -> CompressionPool {
+        CompressionPool::new(NonZeroUsize::MIN)
     }
 
-    fn place() -> Place {
-        Place::alone()
+    fn place() -> ResponsePlace {
+        ResponsePlace::alone()
     }
 
-    async fn plain(whole: Whole) -> Vec<u8> {
-        axum::body::to_bytes(whole.plain(&workbench(), place()), usize::MAX).await.unwrap().to_vec()
+    async fn plain(whole: WholeBody) -> Vec<u8> {
+        axum::body::to_bytes(whole.plain(&compression_pool(), place()), usize::MAX).await.unwrap().to_vec()
     }
 
     fn long_rows() -> Vec<EntrySlice> {
@@ -203,8 +222,14 @@ mod tests {
 
     #[tokio::test]
     async fn a_page_says_whether_more_follow() {
-        let head =
-            |number, size, total| plain(Whole::new(page_envelope(number, size, total), vec![], Bytes::new()));
+        let head = |number, size, total| {
+            plain(WholeBody::new(
+                page_envelope(number, size, total),
+                vec![],
+                Bytes::new(),
+                HeldMemory::default(),
+            ))
+        };
         assert_eq!(
             head(2, 20, 41).await,
             br#"{"page_number":2,"page_size":20,"total":41,"has_more":true,"data":[]}"#
@@ -216,26 +241,36 @@ mod tests {
     #[tokio::test]
     async fn the_length_is_that_of_what_is_sent() {
         for framing in [page_envelope(1, 1, 1), Framing::Ndjson] {
-            let whole = || Whole::new(framing.clone(), long_rows(), Bytes::from_static(b"{}\n"));
+            let whole = || {
+                WholeBody::new(
+                    framing.clone(),
+                    long_rows(),
+                    Bytes::from_static(b"{}\n"),
+                    HeldMemory::default(),
+                )
+            };
             assert_eq!(whole().len(), plain(whole()).await.len() as u64);
-            let packed = whole().packed(&workbench()).await.unwrap();
+            let packed = whole().packed(&compression_pool()).await.unwrap();
             let length = packed.len();
-            assert_eq!(length, packed.chunks().map(|chunk| chunk.len() as u64).sum::<u64>());
+            assert_eq!(length, packed.chunks().0.map(|chunk| chunk.len() as u64).sum::<u64>());
         }
     }
 
     #[tokio::test]
     async fn chunks_are_large_and_memory_is_bounded_by_one() {
-        let groups = Whole::new(page_envelope(1, 1, 1), long_rows(), Bytes::new()).groups();
-        let lengths: Vec<usize> = groups.map(|parts| parts.iter().map(Part::len).sum()).collect();
+        let groups = WholeBody::new(page_envelope(1, 1, 1), long_rows(), Bytes::new(), HeldMemory::default())
+            .groups()
+            .0;
+        let lengths: Vec<usize> = groups.map(|parts| parts.iter().map(BodyPart::len).sum()).collect();
         assert!(lengths.len() > 2, "{lengths:?}");
         assert!(lengths.iter().all(|&length| length < 2 * CHUNK), "{lengths:?}");
     }
 
     #[tokio::test]
     async fn packed_it_says_the_same() {
-        let whole = || Whole::new(page_envelope(1, 1, 1), long_rows(), Bytes::new());
-        let wire = whole().packed(&workbench()).await.unwrap().chunks().collect::<Vec<_>>().concat();
+        let whole =
+            || WholeBody::new(page_envelope(1, 1, 1), long_rows(), Bytes::new(), HeldMemory::default());
+        let wire = whole().packed(&compression_pool()).await.unwrap().chunks().0.collect::<Vec<_>>().concat();
         let mut read = Vec::new();
         flate2::read::GzDecoder::new(&wire[..]).read_to_end(&mut read).unwrap();
         assert!(read == plain(whole()).await);

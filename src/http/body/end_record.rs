@@ -2,11 +2,11 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use crate::engine::{Missing, Verdict};
-use crate::http::problem::{Face, Problem};
+use crate::http::problem::{ErrorRenderer, Problem};
 
 /// How a body of lines ended.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Ended<'a> {
+pub(crate) enum StreamEnd<'a> {
     /// With its last row.
     Reached,
     /// Before it.
@@ -14,13 +14,13 @@ pub(crate) enum Ended<'a> {
 }
 
 #[derive(Serialize)]
-struct Line<P: Serialize> {
+struct EndLine<P: Serialize> {
     #[serde(rename = "@end")]
-    end: End<P>,
+    end: EndFields<P>,
 }
 
 #[derive(Serialize)]
-struct End<P: Serialize> {
+struct EndFields<P: Serialize> {
     complete: bool,
     count: u64,
     as_of: String,
@@ -40,11 +40,11 @@ pub(crate) struct MissingPart {
 }
 
 /// The parts that are missing, in the client's words.
-pub(crate) fn missing(parts: &[Missing], face: Face) -> Vec<MissingPart> {
+pub(crate) fn missing(parts: &[Missing], renderer: ErrorRenderer) -> Vec<MissingPart> {
     parts
         .iter()
         .map(|part| {
-            let problem = face.problem(&part.error);
+            let problem = renderer.problem(&part.error);
             MissingPart {
                 from: part.span.from().to_string(),
                 to: part.span.to().to_string(),
@@ -56,19 +56,24 @@ pub(crate) fn missing(parts: &[Missing], face: Face) -> Vec<MissingPart> {
 }
 
 /// The last line, `{"@end":…}`: what tells a whole body from one that only looks whole.
-pub(crate) fn end_record(verdict: &Verdict, ended: Ended<'_>, face: Face, request_id: &str) -> Bytes {
-    let end = End {
-        complete: verdict.is_complete() && matches!(ended, Ended::Reached),
+pub(crate) fn end_record(
+    verdict: &Verdict,
+    ended: StreamEnd<'_>,
+    renderer: ErrorRenderer,
+    request_id: &str,
+) -> Bytes {
+    let end = EndFields {
+        complete: verdict.is_complete() && matches!(ended, StreamEnd::Reached),
         count: verdict.count,
         as_of: verdict.as_of.to_string(),
-        missing: missing(&verdict.missing, face),
+        missing: missing(&verdict.missing, renderer),
         error: match ended {
-            Ended::Reached => None,
-            Ended::Broken(problem) => Some(problem.document(request_id)),
+            StreamEnd::Reached => None,
+            StreamEnd::Broken(problem) => Some(problem.document(request_id)),
         },
     };
     // Text and numbers only: serialization can't fail.
-    let mut line = serde_json::to_vec(&Line { end }).unwrap_or_default();
+    let mut line = serde_json::to_vec(&EndLine { end }).unwrap_or_default();
     line.push(b'\n');
     line.into()
 }

@@ -4,6 +4,6 @@ mod collected;
 mod end_record;
 mod streamed;
 
-pub(super) use collected::{Whole, envelope, page_envelope};
-pub(super) use end_record::{Ended, end_record, missing};
+pub(super) use collected::{WholeBody, envelope, page_envelope};
+pub(super) use end_record::{StreamEnd, end_record, missing};
 pub(super) use streamed::{Streamed, events};

@@ -18,13 +18,13 @@ use bytes::Bytes;
 use futures_util::{FutureExt, Stream, StreamExt, stream};
 use tokio::time::sleep;
 
-use super::{Ended, end_record};
+use super::{StreamEnd, end_record};
 use crate::domain::EntrySlice;
-use crate::encode::{CHUNK, Coding, Framing, Member, Part, Workbench};
+use crate::encode::{BodyPart, CHUNK, Coding, CompressionPool, Framing, GzipMember};
 use crate::engine::{Answer, AskError, Verdict};
-use crate::http::account::Account;
-use crate::http::places::Place;
-use crate::http::problem::Face;
+use crate::http::access_log::RequestLog;
+use crate::http::places::ResponsePlace;
+use crate::http::problem::ErrorRenderer;
 use crate::http::question::EndRecord;
 use crate::shutdown::Shutdown;
 
@@ -78,55 +78,55 @@ pub(crate) struct Streamed {
     /// Whether it ends with a line that says how it ended, and a blank line breaks long silences.
     pub(crate) end_record: EndRecord,
     /// How the client is told of an error.
-    pub(crate) face: Face,
+    pub(crate) renderer: ErrorRenderer,
     /// Where it is noted what was sent.
-    pub(crate) account: Arc<Account>,
+    pub(crate) request_log: Arc<RequestLog>,
     /// Where rows are deflated and inflated.
-    pub(crate) workbench: Workbench,
+    pub(crate) compression_pool: CompressionPool,
     /// The answer's place among those under way. Its drop, with the body's, gives it back.
     #[expect(dead_code, reason = "held for its drop")]
-    pub(crate) place: Place,
+    pub(crate) place: ResponsePlace,
 }
 
 impl Streamed {
     /// The body.
     pub(crate) fn body(self, events: impl Stream<Item = Event> + Send + 'static) -> Body {
         let member = match self.coding {
-            Coding::Gzip => Some(Member::new()),
+            Coding::Gzip => Some(GzipMember::new()),
             Coding::Identity => None,
         };
         let (parts, chunks) = (Vec::new(), VecDeque::new());
-        let (events, phase) = (events.boxed(), Phase::Rows);
+        let (events, phase) = (events.boxed(), StreamPhase::Rows);
         // In a box, as it is moved for every chunk.
-        let run = Box::new(Run { events, member, parts, chunks, given: 0, phase, with: self });
+        let run = Box::new(StreamRun { events, member, parts, chunks, given: 0, phase, with: self });
         Body::from_stream(stream::unfold(run, async |mut run| Some((run.step().await?, run))))
     }
 }
 
 /// Where a body is.
 #[derive(Clone, Copy)]
-enum Phase {
+enum StreamPhase {
     Rows,
     Ending,
     Breaking,
     Over,
 }
 
-struct Run {
+struct StreamRun {
     events: stream::BoxStream<'static, Event>,
     /// The gzip member under way, if it is to be one.
-    member: Option<Member>,
+    member: Option<GzipMember>,
     /// What is laid out.
-    parts: Vec<Part>,
+    parts: Vec<BodyPart>,
     /// What is ready.
     chunks: VecDeque<Bytes>,
     /// How many rows were laid out.
     given: u64,
-    phase: Phase,
+    phase: StreamPhase,
     with: Streamed,
 }
 
-impl Run {
+impl StreamRun {
     /// The next chunk.
     async fn step(&mut self) -> Option<io::Result<Bytes>> {
         loop {
@@ -137,25 +137,25 @@ impl Run {
                 match self.make_chunks().await {
                     Ok(()) => continue,
                     Err(error) => {
-                        self.phase = Phase::Over;
+                        self.phase = StreamPhase::Over;
                         return Some(Err(error));
                     }
                 }
             }
             match self.phase {
-                Phase::Rows => self.read().await,
-                Phase::Ending => {
-                    self.phase = Phase::Over;
+                StreamPhase::Rows => self.read().await,
+                StreamPhase::Ending => {
+                    self.phase = StreamPhase::Over;
                     if let Some(member) = self.member.take() {
                         self.chunks.extend(member.finish());
                     }
                 }
-                Phase::Breaking => {
+                StreamPhase::Breaking => {
                     sleep(FLUSH_TIME).await;
-                    self.phase = Phase::Over;
+                    self.phase = StreamPhase::Over;
                     return Some(Err(io::Error::other("the answer could not be read to its end")));
                 }
-                Phase::Over => return None,
+                StreamPhase::Over => return None,
             }
         }
     }
@@ -164,9 +164,9 @@ impl Run {
     async fn make_chunks(&mut self) -> io::Result<()> {
         let parts = std::mem::take(&mut self.parts);
         match &mut self.member {
-            None => self.chunks.extend(self.with.workbench.plain(parts).await?),
+            None => self.chunks.extend(self.with.compression_pool.plain(parts).await?),
             Some(member) => {
-                let packed = self.with.workbench.pack(parts).await?;
+                let packed = self.with.compression_pool.pack(parts).await?;
                 packed.iter().for_each(|part| member.put(part));
                 self.chunks.extend(member.take());
             }
@@ -186,18 +186,18 @@ impl Run {
             biased;
             event = self.events.next() => event,
             () = silence => {
-                self.parts.push(Part::Text(Bytes::from_static(b"\n")));
+                self.parts.push(BodyPart::Text(Bytes::from_static(b"\n")));
                 return;
             }
         };
         self.take(event);
-        let mut length: usize = self.parts.iter().map(Part::len).sum();
+        let mut length: usize = self.parts.iter().map(BodyPart::len).sum();
         while length < CHUNK
-            && let Phase::Rows = self.phase
+            && let StreamPhase::Rows = self.phase
             && let Some(event) = self.events.next().now_or_never()
         {
             self.take(event);
-            length += self.parts.last().map_or(0, Part::len);
+            length += self.parts.last().map_or(0, BodyPart::len);
         }
     }
 
@@ -205,32 +205,37 @@ impl Run {
         match event {
             Some(Event::Rows(rows)) => {
                 self.given += rows.len() as u64;
-                self.with.account.add_rows(rows.len() as u64);
+                self.with.request_log.add_rows(rows.len() as u64);
                 self.parts.push(Framing::Ndjson.rows(rows));
             }
             Some(Event::Reached(verdict)) => {
-                self.end(&verdict, Ended::Reached);
-                self.phase = Phase::Ending;
+                self.end(&verdict, StreamEnd::Reached);
+                self.phase = StreamPhase::Ending;
             }
             Some(Event::Broken(mut verdict, error)) => {
                 // Of an answer that was known from the start it is of all of it.
                 verdict.count = self.given;
-                let problem = self.with.face.problem(&error);
-                self.with.account.note_problem(&problem);
-                self.end(&verdict, Ended::Broken(&problem));
-                self.phase = Phase::Breaking;
+                let problem = self.with.renderer.problem(&error);
+                self.with.request_log.note_problem(&problem);
+                self.end(&verdict, StreamEnd::Broken(&problem));
+                self.phase = StreamPhase::Breaking;
             }
             // Nothing follows a verdict, and one always comes; were it not so, the body must not look whole.
-            None => self.phase = Phase::Breaking,
+            None => self.phase = StreamPhase::Breaking,
         }
     }
 
-    fn end(&mut self, verdict: &Verdict, ended: Ended<'_>) {
-        let Streamed { face, account, .. } = &self.with;
-        account.note_verdict(verdict);
+    fn end(&mut self, verdict: &Verdict, ended: StreamEnd<'_>) {
+        let Streamed { renderer, request_log, .. } = &self.with;
+        request_log.note_verdict(verdict);
         match self.with.end_record {
             EndRecord::Wanted => {
-                self.parts.push(Part::Text(end_record(verdict, ended, *face, &account.request_id)));
+                self.parts.push(BodyPart::Text(end_record(
+                    verdict,
+                    ended,
+                    *renderer,
+                    &request_log.request_id,
+                )));
             }
             EndRecord::Absent => {}
         }

@@ -9,11 +9,11 @@ use super::*;
 use crate::domain::{Caller, CredentialId, Digest, Span, Timestamp};
 use crate::encode::whole_slice;
 use crate::engine::{CacheReport, Freshness, Missing};
-use crate::http::places::{Places, Standing};
-use crate::http::problem::{Key, Manner};
+use crate::http::places::{CallerStanding, Places};
+use crate::http::problem::{ErrorStyle, KeyOwner};
 use crate::telemetry::Trace;
 
-const FACE: Face = Face { manner: Manner::Own, key: Key::Callers };
+const RENDERER: ErrorRenderer = ErrorRenderer { style: ErrorStyle::Own, key: KeyOwner::Callers };
 
 fn verdict(count: u64) -> Verdict {
     Verdict {
@@ -26,17 +26,17 @@ fn verdict(count: u64) -> Verdict {
     }
 }
 
-fn place(places: &Arc<Places>) -> Place {
-    places.take(Caller::of_key(CredentialId::new([1; 16])), Standing::Known).unwrap()
+fn place(places: &Arc<Places>) -> ResponsePlace {
+    places.take(Caller::of_key(CredentialId::new([1; 16])), CallerStanding::Known).unwrap()
 }
 
 fn streamed(coding: Coding, end_record: EndRecord, places: &Arc<Places>) -> Streamed {
     Streamed {
         coding,
         end_record,
-        face: FACE,
-        account: Arc::new(Account::open("r-1".into(), Trace::default())),
-        workbench: Workbench::new(NonZeroUsize::MIN),
+        renderer: RENDERER,
+        request_log: Arc::new(RequestLog::open("r-1".into(), Trace::default())),
+        compression_pool: CompressionPool::new(NonZeroUsize::MIN),
         place: place(places),
     }
 }

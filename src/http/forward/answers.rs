@@ -13,10 +13,10 @@ use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
 use super::policy::{Mode, Route};
-use super::shared::{NotRead, Whole};
-use super::{Account, problem};
+use super::shared::{NotRead, WholeResponse};
+use super::{RequestLog, problem};
 use crate::domain::{AgentId, Rounding, Row, Status, Timestamp};
-use crate::http::auth::{Agents, Caller};
+use crate::http::auth::{Agents, AuthenticatedCaller};
 use crate::http::fields;
 use crate::http::present::set;
 use crate::http::problem::{Code, Problem};
@@ -32,21 +32,21 @@ pub(super) enum Reached {
 }
 
 /// The part of an answer that a caller may have.
-pub(super) struct Given {
-    whole: Arc<Whole>,
+pub(super) struct VisibleResponse {
+    whole: Arc<WholeResponse>,
     body: Bytes,
     is_part: bool,
 }
 
 /// Refuses what a token does not reach, before upstream is asked.
 pub(super) fn may_reach(
-    caller: &Caller,
+    caller: &AuthenticatedCaller,
     mode: Mode,
     route: Route<'_>,
-    account: &Account,
+    request_log: &RequestLog,
 ) -> Result<(), Problem> {
     if let Route::Agent(agent) = route {
-        account.note_agent(agent);
+        request_log.note_agent(agent);
         caller.credential_for(agent)?;
     }
     let is_for_all = matches!(route, Route::Batch | Route::BatchExecutions | Route::User);
@@ -61,12 +61,12 @@ pub(super) fn may_reach(
 
 /// What of an answer the caller reaches.
 pub(super) fn reached(
-    caller: &Caller,
+    caller: &AuthenticatedCaller,
     mode: Mode,
     route: Route<'_>,
-    whole: &Arc<Whole>,
-) -> Result<Given, Problem> {
-    let given = |body, is_part| Given { whole: Arc::clone(whole), body, is_part };
+    whole: &Arc<WholeResponse>,
+) -> Result<VisibleResponse, Problem> {
+    let given = |body, is_part| VisibleResponse { whole: Arc::clone(whole), body, is_part };
     if mode == Mode::PassThrough {
         return Ok(given(whole.body.clone(), false));
     }
@@ -179,7 +179,7 @@ fn malformed() -> Problem {
     Problem::new(Code::UpstreamMalformed, "upstream's answer is not what its contract says")
 }
 
-impl Given {
+impl VisibleResponse {
     /// The response: conditions of the caller's are judged here, against the whole answer.
     pub(super) fn present(self, parts: &Parts, reached: Reached) -> Result<Response, Problem> {
         let Self { whole, body, is_part } = self;

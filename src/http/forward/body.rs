@@ -14,7 +14,7 @@ use http_body_util::{BodyExt as _, Empty};
 use super::shared::SharedReads;
 use crate::domain::CredentialId;
 use crate::forward::ForwardBody;
-use crate::http::places::Place;
+use crate::http::places::ResponsePlace;
 
 /// How much of an answer that refuses a request under way is taken in first, so that the request can end.
 const REFUSAL: u64 = 64 << 10;
@@ -25,7 +25,7 @@ const REFUSAL_WAIT: Duration = Duration::from_secs(5);
 /// An answer's body, which holds its place until it is over.
 pub(super) struct Guarded {
     inner: ForwardBody,
-    _place: Place,
+    _place: ResponsePlace,
     _written: Option<Written>,
 }
 
@@ -35,10 +35,10 @@ struct Chained {
     then: ForwardBody,
 }
 
-type Polled = Poll<Option<Result<Frame<Bytes>, Box<dyn std::error::Error + Send + Sync>>>>;
+type PolledFrame = Poll<Option<Result<Frame<Bytes>, Box<dyn std::error::Error + Send + Sync>>>>;
 
 impl Guarded {
-    pub(super) const fn new(inner: ForwardBody, place: Place, written: Option<Written>) -> Self {
+    pub(super) const fn new(inner: ForwardBody, place: ResponsePlace, written: Option<Written>) -> Self {
         Self { inner, _place: place, _written: written }
     }
 }
@@ -47,7 +47,7 @@ impl http_body::Body for Guarded {
     type Data = Bytes;
     type Error = Box<dyn std::error::Error + Send + Sync>;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> PolledFrame {
         Pin::new(&mut self.inner).poll_frame(cx)
     }
 
@@ -64,7 +64,7 @@ impl http_body::Body for Chained {
     type Data = Bytes;
     type Error = Box<dyn std::error::Error + Send + Sync>;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> PolledFrame {
         let this = &mut *self;
         if let Some(first) = &mut this.first {
             match Pin::new(&mut **first).poll_frame(cx) {

@@ -26,12 +26,12 @@ use http_body::Body as _;
 use self::answers::Reached;
 use self::body::{Guarded, Written, nothing, request_body, taken_in};
 use self::policy::{Mode, Route};
-use self::shared::{Lifetime, Reading, SharedReads};
-use super::account::Account;
+use self::shared::{Lifetime, ReadRequest, SharedReads};
+use super::access_log::RequestLog;
 use super::auth;
-use super::places::{NoPlace, Place, Places, Standing};
+use super::places::{CallerStanding, NoPlace, Places, ResponsePlace};
 use super::prefer::directives;
-use super::problem::{Code, Key, Problem};
+use super::problem::{Code, KeyOwner, Problem};
 use super::{App, page, params};
 use crate::domain::{Caller, PeerGroup};
 use crate::engine::AskError;
@@ -109,15 +109,15 @@ async fn answer(app: Arc<App>, parts: Parts, body: Body) -> Result<Response, Pro
     if forwarded.forwarding == Forwarding::None || policy::is_own(parts.uri.path()) {
         return Err(params::nothing_here());
     }
-    let account = parts
+    let request_log = parts
         .extensions
-        .get::<Arc<Account>>()
-        .map_or_else(|| Arc::new(Account::open("-".into(), Trace::default())), Arc::clone);
-    let caller = app.doors.authenticate(&parts.headers).await?;
-    account.note_client(caller.name.clone());
+        .get::<Arc<RequestLog>>()
+        .map_or_else(|| Arc::new(RequestLog::open("-".into(), Trace::default())), Arc::clone);
+    let caller = app.authenticator.authenticate(&parts.headers).await?;
+    request_log.note_client(caller.name.clone());
     let mode = match caller.key() {
-        Key::Callers => Mode::PassThrough,
-        Key::Held => Mode::Held,
+        KeyOwner::Callers => Mode::PassThrough,
+        KeyOwner::Held => Mode::Held,
     };
     policy::allowed(forwarded.forwarding, mode, &parts.method, &parts.uri, parts.version, &parts.headers)?;
     if headers::is_looped(&parts.headers) {
@@ -129,14 +129,14 @@ async fn answer(app: Arc<App>, parts: Parts, body: Body) -> Result<Response, Pro
     }
     let path = parts.uri.path().to_owned();
     let route = Route::of(&path);
-    answers::may_reach(&caller, mode, route, &account)?;
+    answers::may_reach(&caller, mode, route, &request_log)?;
     let place = place(&app, forwarded, &caller, &parts)?;
-    let visit = Visit { app: &app, forwarded, account, caller, mode, route };
+    let authorized = AuthorizedForward { app: &app, forwarded, request_log, caller, mode, route };
     let work = async {
         if is_read(&parts.method) && policy::is_shared(mode, route, &parts.uri) {
-            visit.share(&parts).await
+            authorized.share(&parts).await
         } else {
-            visit.stream(parts, body, place).await
+            authorized.stream(parts, body, place).await
         }
     };
     tokio::select! {
@@ -149,11 +149,16 @@ async fn answer(app: Arc<App>, parts: Parts, body: Body) -> Result<Response, Pro
 }
 
 /// A place among the forwarded requests; it is given back when the answer's body is dropped.
-fn place(app: &App, forwarded: &Forwarded, caller: &auth::Caller, parts: &Parts) -> Result<Place, Problem> {
+fn place(
+    app: &App,
+    forwarded: &Forwarded,
+    caller: &auth::AuthenticatedCaller,
+    parts: &Parts,
+) -> Result<ResponsePlace, Problem> {
     let peer = parts.extensions.get::<IpAddr>().copied().map_or(PeerGroup::Unknown, PeerGroup::of);
     let counted = Caller { id: caller.id(), peer };
     let is_known = app.engine.is_known(caller.credential().id(), counted);
-    let standing = if is_known { Standing::Known } else { Standing::Unproven };
+    let standing = if is_known { CallerStanding::Known } else { CallerStanding::Unproven };
     forwarded.places.take(counted, standing).map_err(|no_place| match no_place {
         NoPlace::AllTaken => {
             let detail = format!("{MOST} forwarded requests are under way, which is the most there may be");
@@ -169,16 +174,16 @@ fn place(app: &App, forwarded: &Forwarded, caller: &auth::Caller, parts: &Parts)
 }
 
 /// A request that may pass.
-struct Visit<'a> {
+struct AuthorizedForward<'a> {
     app: &'a App,
     forwarded: &'a Forwarded,
-    account: Arc<Account>,
-    caller: auth::Caller,
+    request_log: Arc<RequestLog>,
+    caller: auth::AuthenticatedCaller,
     mode: Mode,
     route: Route<'a>,
 }
 
-impl Visit<'_> {
+impl AuthorizedForward<'_> {
     /// The answer that callers of one key share.
     async fn share(&self, parts: &Parts) -> Result<Response, Problem> {
         let credential = self.caller.credential();
@@ -199,8 +204,8 @@ impl Visit<'_> {
         authorization.set_sensitive(true);
         let mut request = http::Request::new(nothing());
         *request.uri_mut() = parts.uri.path().parse().map_err(|_| problem(&ForwardError::BadTarget, true))?;
-        *request.headers_mut() = headers::shared(authorization, &self.account.trace);
-        let reading = Reading { key, request, lifetime: self.lifetime(directives.no_store) };
+        *request.headers_mut() = headers::shared(authorization, &self.request_log.trace);
+        let reading = ReadRequest { key, request, lifetime: self.lifetime(directives.no_store) };
         let client = Arc::clone(&self.forwarded.client);
         let flight = self.forwarded.shared.read(reading, client, &self.app.shutdown);
         let whole = flight.outcome().await.map_err(|not_read| answers::not_read(&not_read))?;
@@ -229,11 +234,11 @@ impl Visit<'_> {
     }
 
     /// The answer as it comes.
-    async fn stream(self, parts: Parts, body: Body, place: Place) -> Result<Response, Problem> {
+    async fn stream(self, parts: Parts, body: Body, place: ResponsePlace) -> Result<Response, Problem> {
         let is_read = is_read(&parts.method);
         let credential = self.caller.credential();
         let written = (!is_read).then(|| Written::begin(&self.forwarded.shared, credential.id()));
-        let mut up = headers::upwards(&parts.headers, &self.account.trace, &self.account.request_id);
+        let mut up = headers::upwards(&parts.headers, &self.request_log.trace, &self.request_log.request_id);
         if self.mode == Mode::Held {
             let mut value = HeaderValue::try_from(format!("Bearer {}", credential.expose_key()))
                 .map_err(|_| Problem::new(Code::UpstreamDenied, "the held key can't be sent"))?;

@@ -21,11 +21,11 @@ use crate::shutdown::Shutdown;
 const MOST_WHOLE: usize = 16 << 20;
 
 /// Whose, and of which path.
-pub(super) type Key = (CredentialId, Arc<str>);
+pub(super) type ReadKey = (CredentialId, Arc<str>);
 
 /// An answer of upstream's, whole.
 #[derive(Debug)]
-pub(super) struct Whole {
+pub(super) struct WholeResponse {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
@@ -43,11 +43,11 @@ pub(super) enum NotRead {
     TooLarge,
 }
 
-type Outcome = Result<Arc<Whole>, NotRead>;
+type ReadOutcome = Result<Arc<WholeResponse>, NotRead>;
 
 /// A read under way. It ends when the last who waits for it leaves.
-pub(super) struct Flight {
-    outcome: Shared<BoxFuture<'static, Outcome>>,
+pub(super) struct PendingRead {
+    outcome: Shared<BoxFuture<'static, ReadOutcome>>,
     _listeners: DropGuard,
 }
 
@@ -55,8 +55,8 @@ pub(super) struct Flight {
 pub(super) type Lifetime = Box<dyn FnOnce(&[u8]) -> Duration + Send>;
 
 /// A read to be made.
-pub(super) struct Reading {
-    pub(super) key: Key,
+pub(super) struct ReadRequest {
+    pub(super) key: ReadKey,
     pub(super) request: Request<ForwardBody>,
     /// How old the answer may get; only a 200 is asked about.
     pub(super) lifetime: Lifetime,
@@ -64,14 +64,14 @@ pub(super) struct Reading {
 
 /// What is kept, and what is being read.
 pub(super) struct SharedReads {
-    kept: moka::sync::Cache<Key, Arc<Whole>>,
-    flights: Mutex<HashMap<Key, Weak<Flight>>>,
+    kept: moka::sync::Cache<ReadKey, Arc<WholeResponse>>,
+    flights: Mutex<HashMap<ReadKey, Weak<PendingRead>>>,
 }
 
 impl SharedReads {
     /// Keeps at most so many bytes.
     pub(super) fn new(max_bytes: u64) -> Self {
-        let weigh = |key: &Key, whole: &Arc<Whole>| {
+        let weigh = |key: &ReadKey, whole: &Arc<WholeResponse>| {
             let headers: usize =
                 whole.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 64).sum();
             u32::try_from(key.1.len() + whole.body.len() + headers + 512).unwrap_or(u32::MAX)
@@ -81,7 +81,7 @@ impl SharedReads {
     }
 
     /// What is kept and has not outlived its time.
-    pub(super) fn kept(&self, key: &Key) -> Option<Arc<Whole>> {
+    pub(super) fn kept(&self, key: &ReadKey) -> Option<Arc<WholeResponse>> {
         self.kept.get(key).filter(|whole| whole.read_at.elapsed() <= whole.lifetime)
     }
 
@@ -95,7 +95,7 @@ impl SharedReads {
         self.drop_where(|_| true);
     }
 
-    fn drop_where(&self, is_meant: impl Fn(&Key) -> bool) {
+    fn drop_where(&self, is_meant: impl Fn(&ReadKey) -> bool) {
         let mut flights = self.flights();
         flights.retain(|key, _| !is_meant(key));
         let keys: Vec<_> = self.kept.iter().map(|(key, _)| key).filter(|key| is_meant(key)).collect();
@@ -105,10 +105,10 @@ impl SharedReads {
     /// Joins a read that is under way, or begins it.
     pub(super) fn read(
         self: &Arc<Self>,
-        reading: Reading,
+        reading: ReadRequest,
         forward: Arc<dyn Forward>,
         shutdown: &Shutdown,
-    ) -> Arc<Flight> {
+    ) -> Arc<PendingRead> {
         let mut flights = self.flights();
         if let Some(under_way) = flights.get(&reading.key).and_then(Weak::upgrade) {
             return under_way;
@@ -116,7 +116,7 @@ impl SharedReads {
         let left = CancellationToken::new();
         let (say, hear) = oneshot::channel();
         let lost = || Err(NotRead::Forward(ForwardError::Broken));
-        let flight = Arc::new(Flight {
+        let flight = Arc::new(PendingRead {
             outcome: hear.map(move |heard| heard.unwrap_or_else(|_| lost())).boxed().shared(),
             _listeners: left.clone().drop_guard(),
         });
@@ -125,7 +125,7 @@ impl SharedReads {
         let reads = Arc::clone(self);
         let ended = shutdown.clone();
         shutdown.spawn(async move {
-            let Reading { key, request, lifetime } = reading;
+            let ReadRequest { key, request, lifetime } = reading;
             let outcome = tokio::select! {
                 biased;
                 () = left.cancelled() => None,
@@ -142,7 +142,7 @@ impl SharedReads {
     }
 
     /// Keeps what was read, unless it was dropped meanwhile.
-    fn land(&self, key: &Key, own: &Weak<Flight>, outcome: Option<&Outcome>) {
+    fn land(&self, key: &ReadKey, own: &Weak<PendingRead>, outcome: Option<&ReadOutcome>) {
         let mut flights = self.flights();
         if !flights.get(key).is_some_and(|listed| listed.ptr_eq(own)) {
             return;
@@ -155,19 +155,19 @@ impl SharedReads {
         }
     }
 
-    fn flights(&self) -> MutexGuard<'_, HashMap<Key, Weak<Flight>>> {
+    fn flights(&self) -> MutexGuard<'_, HashMap<ReadKey, Weak<PendingRead>>> {
         self.flights.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Flight {
+impl PendingRead {
     /// Waits for what comes of it.
-    pub(super) async fn outcome(&self) -> Outcome {
+    pub(super) async fn outcome(&self) -> ReadOutcome {
         self.outcome.clone().await
     }
 }
 
-async fn take_in(forward: &dyn Forward, request: Request<ForwardBody>, lifetime: Lifetime) -> Outcome {
+async fn take_in(forward: &dyn Forward, request: Request<ForwardBody>, lifetime: Lifetime) -> ReadOutcome {
     let read_at = Instant::now();
     let answer = forward.forward(request).await.map_err(NotRead::Forward)?;
     let (parts, mut body) = answer.into_parts();
@@ -184,7 +184,7 @@ async fn take_in(forward: &dyn Forward, request: Request<ForwardBody>, lifetime:
     let body = taken.freeze();
     let lifetime = if parts.status == StatusCode::OK { lifetime(&body) } else { Duration::ZERO };
     let headers = super::headers::downwards(&parts.headers);
-    Ok(Arc::new(Whole { status: parts.status, headers, body, read_at, lifetime }))
+    Ok(Arc::new(WholeResponse { status: parts.status, headers, body, read_at, lifetime }))
 }
 
 impl fmt::Debug for SharedReads {

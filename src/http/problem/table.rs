@@ -1,38 +1,38 @@
 use http::StatusCode;
 
 use super::{Code, Problem, Progress};
-use crate::engine::AskError;
+use crate::engine::{AskError, MemoryLimit};
 use crate::source::{SourceError, UpstreamWords};
 
-/// Towards whom an error is worded: the same failure is another status on another path or with another key.
+/// Turns errors into problem documents. The same error has a different status on another path or with another key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Face {
-    /// Whose path was asked.
-    pub(crate) manner: Manner,
-    /// Whose key upstream was asked with.
-    pub(crate) key: Key,
+pub(crate) struct ErrorRenderer {
+    /// Whose path was requested.
+    pub(crate) style: ErrorStyle,
+    /// Whose key was sent upstream.
+    pub(crate) key: KeyOwner,
 }
 
-/// Whose path was asked.
+/// Whose conventions a path follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Manner {
-    /// The gateway's own: a code has one status.
+pub(crate) enum ErrorStyle {
+    /// The gateway's: each code has one status.
     Own,
-    /// Upstream's: errors keep upstream's status, as its clients expect it.
+    /// Upstream's: errors keep upstream's status, as its clients expect.
     Upstreams,
 }
 
-/// Whose key upstream was asked with.
+/// Whose key was sent upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Key {
-    /// The caller's own: a refusal of it is the caller's business.
+pub(crate) enum KeyOwner {
+    /// The caller's: if upstream refuses it, the caller must act.
     Callers,
-    /// The gateway's: a refusal of it is the gateway's fault, not the caller's.
+    /// The gateway's: if upstream refuses it, the gateway is at fault.
     Held,
 }
 
-impl Face {
-    /// The problem that an error is to the client.
+impl ErrorRenderer {
+    /// The problem document for an error.
     pub(crate) fn problem(self, error: &AskError) -> Problem {
         match error {
             AskError::Source(error) => self.source_problem(error),
@@ -54,6 +54,7 @@ impl Face {
                 Code::AnswerTooLarge,
                 format!("{error}: ask for it as NDJSON (`format=ndjson`), or narrow `from` and `to`"),
             ),
+            AskError::NoMemory(limit) => memory_problem(*limit),
             AskError::NotCached => {
                 Problem::new(Code::NotCached, "not everything is known, and `only-if-cached` forbids reading")
             }
@@ -64,18 +65,18 @@ impl Face {
     fn source_problem(self, error: &SourceError) -> Problem {
         match error {
             SourceError::Denied(words) => match self.key {
-                Key::Callers => spoken(Code::UpstreamDenied, error, words, Status::Upstreams),
-                Key::Held => Problem {
+                KeyOwner::Callers => spoken(Code::UpstreamDenied, error, words, StatusSource::Upstreams),
+                KeyOwner::Held => Problem {
                     status: StatusCode::BAD_GATEWAY,
-                    ..spoken(Code::UpstreamDenied, error, words, Status::Codes)
+                    ..spoken(Code::UpstreamDenied, error, words, StatusSource::Codes)
                 },
             },
             SourceError::AgentNotFound(words) => spoken(Code::AgentNotFound, error, words, self.status()),
             SourceError::Refused(words) => spoken(Code::InvalidRequest, error, words, self.status()),
             SourceError::RateLimited { retry_after, upstream } => Problem {
                 retry_after: Some(*retry_after),
-                // Also where the last attempt before the budget ran out was answered otherwise.
-                ..maybe_spoken(Code::RateLimited, error, upstream.as_ref(), Status::Codes)
+                // Even if the last attempt before the budget ran out got another status.
+                ..maybe_spoken(Code::RateLimited, error, upstream.as_ref(), StatusSource::Codes)
             },
             SourceError::Unavailable { detail: _, retry_after, upstream } => {
                 let usual = Code::UpstreamUnavailable.usual_wait();
@@ -89,33 +90,56 @@ impl Face {
         }
     }
 
-    const fn status(self) -> Status {
-        match self.manner {
-            Manner::Own => Status::Codes,
-            Manner::Upstreams => Status::Upstreams,
+    const fn status(self) -> StatusSource {
+        match self.style {
+            ErrorStyle::Own => StatusSource::Codes,
+            ErrorStyle::Upstreams => StatusSource::Upstreams,
         }
     }
 }
 
-/// Whose status a problem has.
+fn memory_problem(limit: MemoryLimit) -> Problem {
+    const ADVICE: &str = "ask for it as NDJSON (`format=ndjson`), or narrow `from` and `to`";
+    match limit {
+        MemoryLimit::AllTaken(most) => Problem::new(
+            Code::Overloaded,
+            format!("collected responses under way hold {most} bytes of memory, which is the most they may"),
+        ),
+        MemoryLimit::ShareTaken(share) => Problem::new(
+            Code::RateLimited,
+            format!("this caller's collected responses hold its share of the memory for them, {share} bytes"),
+        ),
+        MemoryLimit::TooLarge(most) => Problem::new(
+            Code::AnswerTooLarge,
+            format!("the answer takes more than {most} bytes of memory: {ADVICE}"),
+        ),
+    }
+}
+
+/// Where the status of a problem comes from.
 #[derive(Clone, Copy)]
-enum Status {
+enum StatusSource {
     Codes,
     Upstreams,
 }
 
-fn maybe_spoken(code: Code, error: &SourceError, words: Option<&UpstreamWords>, status: Status) -> Problem {
+fn maybe_spoken(
+    code: Code,
+    error: &SourceError,
+    words: Option<&UpstreamWords>,
+    status: StatusSource,
+) -> Problem {
     match words {
         Some(words) => spoken(code, error, words, status),
         None => Problem::new(code, error.to_string()),
     }
 }
 
-fn spoken(code: Code, error: &SourceError, words: &UpstreamWords, status: Status) -> Problem {
+fn spoken(code: Code, error: &SourceError, words: &UpstreamWords, status: StatusSource) -> Problem {
     let upstreams = StatusCode::from_u16(words.status).ok().filter(|s| s.as_u16() >= 400);
     let status = match status {
-        Status::Codes => code.status(),
-        Status::Upstreams => upstreams.unwrap_or(code.status()),
+        StatusSource::Codes => code.status(),
+        StatusSource::Upstreams => upstreams.unwrap_or(code.status()),
     };
     Problem { status, upstream: Some(words.clone()), ..Problem::new(code, error.to_string()) }
 }
@@ -126,16 +150,16 @@ mod tests {
 
     use super::*;
 
-    const OWN: Face = Face { manner: Manner::Own, key: Key::Callers };
-    const UPSTREAMS: Face = Face { manner: Manner::Upstreams, key: Key::Callers };
-    const HELD: Face = Face { manner: Manner::Upstreams, key: Key::Held };
+    const OWN: ErrorRenderer = ErrorRenderer { style: ErrorStyle::Own, key: KeyOwner::Callers };
+    const UPSTREAMS: ErrorRenderer = ErrorRenderer { style: ErrorStyle::Upstreams, key: KeyOwner::Callers };
+    const HELD: ErrorRenderer = ErrorRenderer { style: ErrorStyle::Upstreams, key: KeyOwner::Held };
 
     fn words(status: u16) -> UpstreamWords {
         UpstreamWords { status, message: "no".into() }
     }
 
-    fn status(face: Face, error: SourceError) -> u16 {
-        face.problem(&AskError::Source(error)).status.as_u16()
+    fn status(renderer: ErrorRenderer, error: SourceError) -> u16 {
+        renderer.problem(&AskError::Source(error)).status.as_u16()
     }
 
     #[test]

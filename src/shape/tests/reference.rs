@@ -2,13 +2,13 @@
 
 /// A member of an object: its key decoded, its bytes, and those of its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::shape) struct Member {
+pub(in crate::shape) struct JsonMember {
     pub(in crate::shape) key: Vec<u8>,
     pub(in crate::shape) value: String,
 }
 
 /// The members of an object, doubled ones included.
-pub(in crate::shape) fn members(object: &str) -> Vec<Member> {
+pub(in crate::shape) fn members(object: &str) -> Vec<JsonMember> {
     let bytes = object.as_bytes();
     let mut at = blanks(bytes, 0);
     assert_eq!(bytes[at], b'{');
@@ -20,7 +20,7 @@ pub(in crate::shape) fn members(object: &str) -> Vec<Member> {
         assert_eq!(bytes[at], b':');
         let start = blanks(bytes, at + 1);
         let end = value(bytes, start);
-        members.push(Member { key: decode(&object[key]), value: object[start..end].to_owned() });
+        members.push(JsonMember { key: decode(&object[key]), value: object[start..end].to_owned() });
         at = blanks(bytes, end);
         if bytes[at] == b',' {
             at = blanks(bytes, at + 1);

@@ -9,22 +9,22 @@ use crate::shape::{Decimal, NotARow, text};
 #[derive(Clone, Debug)]
 pub struct Facts {
     /// The different group keys of the rows.
-    pub(super) tuples: Vec<Box<[Key]>>,
+    pub(super) tuples: Vec<Box<[GroupValue]>>,
     /// For each row, which of them it has.
     pub(super) tuple_of: Vec<u32>,
     /// For each path that is summed.
-    pub(super) columns: Vec<Column>,
+    pub(super) columns: Vec<PathValues>,
 }
 
 /// The values of one path.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Column {
+pub(super) struct PathValues {
     numbers: Vec<Decimal>,
-    kinds: Vec<Kind>,
+    kinds: Vec<ValueKind>,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Kind {
+enum ValueKind {
     Nothing,
     Skipped,
     Number,
@@ -32,7 +32,7 @@ enum Kind {
 
 /// A value that groups are made by. Numbers are compared by their literals, strings by their text.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Key {
+pub enum GroupValue {
     /// Null, or absent.
     Null,
     /// `true` or `false`.
@@ -59,12 +59,13 @@ impl Facts {
         let mut facts = Self {
             tuples: Vec::new(),
             tuple_of: Vec::new(),
-            columns: vec![Column::default(); slots.numbers.len()],
+            columns: vec![PathValues::default(); slots.numbers.len()],
         };
-        let mut known: HashMap<Box<[Key]>, u32> = HashMap::new();
+        let mut known: HashMap<Box<[GroupValue]>, u32> = HashMap::new();
         for row in rows {
             let found = slots.extractor.extract(row)?;
-            let tuple: Box<[Key]> = slots.keys.iter().map(|&slot| Key::of(found[slot])).collect();
+            let tuple: Box<[GroupValue]> =
+                slots.keys.iter().map(|&slot| GroupValue::of(found[slot])).collect();
             let next = u32::try_from(known.len()).unwrap_or(u32::MAX);
             let at = *known.entry(tuple).or_insert_with_key(|tuple| {
                 facts.tuples.push(tuple.clone());
@@ -90,18 +91,19 @@ impl Facts {
 
     /// About how many bytes of memory they take.
     pub fn weight(&self) -> usize {
-        let keys: usize = self.tuples.iter().flatten().map(|key| size_of::<Key>() + key.text_length()).sum();
-        let row = size_of::<u32>() + self.columns.len() * (size_of::<Decimal>() + size_of::<Kind>());
-        size_of::<Self>() + keys + self.tuples.len() * size_of::<Box<[Key]>>() + self.len() * row
+        let keys: usize =
+            self.tuples.iter().flatten().map(|key| size_of::<GroupValue>() + key.text_length()).sum();
+        let row = size_of::<u32>() + self.columns.len() * (size_of::<Decimal>() + size_of::<ValueKind>());
+        size_of::<Self>() + keys + self.tuples.len() * size_of::<Box<[GroupValue]>>() + self.len() * row
     }
 }
 
-impl Column {
+impl PathValues {
     fn push(&mut self, summand: Summand) {
         let (number, kind) = match summand {
-            Summand::Nothing => (Decimal::ZERO, Kind::Nothing),
-            Summand::Skipped => (Decimal::ZERO, Kind::Skipped),
-            Summand::Number(number) => (number, Kind::Number),
+            Summand::Nothing => (Decimal::ZERO, ValueKind::Nothing),
+            Summand::Skipped => (Decimal::ZERO, ValueKind::Skipped),
+            Summand::Number(number) => (number, ValueKind::Number),
         };
         self.numbers.push(number);
         self.kinds.push(kind);
@@ -110,14 +112,14 @@ impl Column {
     /// The value of a row.
     pub(super) fn get(&self, row: usize) -> Summand {
         match self.kinds.get(row) {
-            None | Some(Kind::Nothing) => Summand::Nothing,
-            Some(Kind::Skipped) => Summand::Skipped,
-            Some(Kind::Number) => Summand::Number(self.numbers[row]),
+            None | Some(ValueKind::Nothing) => Summand::Nothing,
+            Some(ValueKind::Skipped) => Summand::Skipped,
+            Some(ValueKind::Number) => Summand::Number(self.numbers[row]),
         }
     }
 }
 
-impl Key {
+impl GroupValue {
     fn of(value: Option<&str>) -> Self {
         match value {
             None | Some("null") => Self::Null,
@@ -149,7 +151,7 @@ impl Key {
 }
 
 /// Null, then false and true, then numbers by size, then texts.
-impl Ord for Key {
+impl Ord for GroupValue {
     fn cmp(&self, other: &Self) -> Ordering {
         match (self, other) {
             (Self::Bool(a), Self::Bool(b)) => a.cmp(b),
@@ -165,7 +167,7 @@ impl Ord for Key {
     }
 }
 
-impl PartialOrd for Key {
+impl PartialOrd for GroupValue {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }

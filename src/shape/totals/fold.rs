@@ -2,7 +2,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 
 use super::calendar::Calendar;
-use super::facts::{Facts, Key};
+use super::facts::{Facts, GroupValue};
 use super::{GroupKey, SummaryQuestion};
 use crate::domain::{AgentId, Timestamp};
 use crate::shape::decimal::Summand;
@@ -29,10 +29,10 @@ pub enum TotalsError {
 pub struct Totals<'q> {
     pub(super) question: &'q SummaryQuestion,
     pub(super) calendar: Calendar,
-    tuples: Interner<Box<[Key]>>,
+    tuples: Interner<Box<[GroupValue]>>,
     agents: Interner<AgentId>,
     known: HashMap<GroupId, usize>,
-    pub(super) groups: Vec<(GroupId, Group)>,
+    pub(super) groups: Vec<(GroupId, GroupTotals)>,
     pub(super) histogram: Buckets,
 }
 
@@ -48,7 +48,7 @@ pub(super) struct GroupId {
 
 /// The totals of a group.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Group {
+pub(super) struct GroupTotals {
     pub(super) count: u64,
     pub(super) stats: Vec<Stat>,
 }
@@ -72,13 +72,13 @@ pub(super) struct Buckets {
 
 /// One part of a group's key, in the order in which groups are listed.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Part {
+pub(super) enum KeyPart {
     /// No date.
     Undated,
     /// A time, by its first instant, with its name.
     Time(Timestamp, String),
     Agent(AgentId),
-    Value(Key),
+    Value(GroupValue),
 }
 
 /// Gives equal values equal numbers.
@@ -143,7 +143,7 @@ impl<'q> Totals<'q> {
             return Err(TotalsError::TooManyGroups);
         }
         let at = self.groups.len();
-        self.groups.push((id, Group::new(self.question.stats().len())));
+        self.groups.push((id, GroupTotals::new(self.question.stats().len())));
         self.known.insert(id, at);
         Ok(at)
     }
@@ -166,8 +166,8 @@ impl<'q> Totals<'q> {
     ///
     /// # Errors
     /// If a sum is too large.
-    pub(super) fn all(&self) -> Result<Group, TotalsError> {
-        let mut all = Group::new(self.question.stats().len());
+    pub(super) fn all(&self) -> Result<GroupTotals, TotalsError> {
+        let mut all = GroupTotals::new(self.question.stats().len());
         for (_, group) in &self.groups {
             all.count += group.count;
             for (stat, part) in all.stats.iter_mut().zip(&group.stats) {
@@ -183,18 +183,18 @@ impl<'q> Totals<'q> {
     }
 
     /// The key of a group, part by part as the question names them.
-    pub(super) fn parts(&self, id: GroupId) -> Vec<Part> {
+    pub(super) fn parts(&self, id: GroupId) -> Vec<KeyPart> {
         let mut times = id.time.map(|number| self.calendar.times(number).iter());
         let mut keys = self.tuples.values[id.tuple as usize].iter();
         let part = |key: &GroupKey| match key {
             GroupKey::Time(_) => match times.as_mut().and_then(Iterator::next) {
-                Some(time) => Part::Time(time.span.from(), time.label.clone()),
-                None => Part::Undated,
+                Some(time) => KeyPart::Time(time.span.from(), time.label.clone()),
+                None => KeyPart::Undated,
             },
             GroupKey::AgentId => {
-                id.agent.map_or(Part::Undated, |agent| Part::Agent(self.agents.values[agent as usize]))
+                id.agent.map_or(KeyPart::Undated, |agent| KeyPart::Agent(self.agents.values[agent as usize]))
             }
-            GroupKey::Path(_) => Part::Value(keys.next().cloned().unwrap_or(Key::Null)),
+            GroupKey::Path(_) => KeyPart::Value(keys.next().cloned().unwrap_or(GroupValue::Null)),
         };
         self.question.group_by().iter().map(part).collect()
     }
@@ -206,7 +206,7 @@ impl GroupId {
     }
 }
 
-impl Group {
+impl GroupTotals {
     pub(super) fn new(stats: usize) -> Self {
         Self { count: 0, stats: vec![Stat::default(); stats] }
     }

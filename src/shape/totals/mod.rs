@@ -15,6 +15,6 @@ mod write;
 #[cfg(test)]
 mod tests;
 
-pub use facts::{Facts, Key};
+pub use facts::{Facts, GroupValue};
 pub use fold::{MOST_GROUPS, Totals, TotalsError};
 pub use question::{GroupKey, Histogram, QuestionError, SummaryParams, SummaryQuestion, Unit};

@@ -1,6 +1,6 @@
 use crate::domain::AgentId;
 use crate::shape::extract::Extractor;
-use crate::shape::list::{self, Item, ListError, excerpt};
+use crate::shape::list::{self, ListError, ListItem, excerpt};
 use crate::shape::path::Path;
 use crate::shape::{Decimal, TZDB_RELEASE, Zone, form_digest};
 
@@ -202,7 +202,7 @@ fn paths<S: AsRef<str>>(
 ) -> Result<Vec<Path>, QuestionError> {
     let error = |error| QuestionError::List { parameter, error };
     let paths = list::parse_paths(values, most).map_err(error)?;
-    let items: Vec<_> = paths.iter().cloned().map(Item::Path).collect();
+    let items: Vec<_> = paths.iter().cloned().map(ListItem::Path).collect();
     list::check_once(&items).map_err(error)?;
     Ok(paths)
 }
@@ -215,8 +215,8 @@ fn group_by(values: &[String]) -> Result<Vec<GroupKey>, QuestionError> {
     }
     list::check_once(&items).map_err(error)?;
     let key = |item| match item {
-        Item::Path(path) => Ok(GroupKey::Path(path)),
-        Item::Own(name) => match name.as_str() {
+        ListItem::Path(path) => Ok(GroupKey::Path(path)),
+        ListItem::Own(name) => match name.as_str() {
             "@hour" => Ok(GroupKey::Time(Unit::Hour)),
             "@day" => Ok(GroupKey::Time(Unit::Day)),
             "@week" => Ok(GroupKey::Time(Unit::Week)),

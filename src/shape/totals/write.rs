@@ -1,7 +1,7 @@
 //! The response of totals, as JSON and as CSV.
 
-use super::fold::{Group, GroupId, Part, Stat, Totals, TotalsError};
-use super::{GroupKey, Key};
+use super::fold::{GroupId, GroupTotals, KeyPart, Stat, Totals, TotalsError};
+use super::{GroupKey, GroupValue};
 use crate::domain::Span;
 use crate::shape::csv::{Cell, write_record};
 use crate::shape::path::{Path, json_key};
@@ -52,14 +52,21 @@ impl Totals<'_> {
     }
 
     /// The groups, ascending by key.
-    fn sorted(&self) -> Vec<(GroupId, Vec<Part>, &Group)> {
+    fn sorted(&self) -> Vec<(GroupId, Vec<KeyPart>, &GroupTotals)> {
         let mut groups: Vec<_> =
             self.groups.iter().map(|(id, group)| (*id, self.parts(*id), group)).collect();
         groups.sort_by(|(_, a, _), (_, b, _)| a.cmp(b));
         groups
     }
 
-    fn write_group(&self, id: GroupId, parts: &[Part], group: &Group, span: Option<Span>, out: &mut Vec<u8>) {
+    fn write_group(
+        &self,
+        id: GroupId,
+        parts: &[KeyPart],
+        group: &GroupTotals,
+        span: Option<Span>,
+        out: &mut Vec<u8>,
+    ) {
         let keys = self.question.group_by().iter().zip(parts);
         let keys: Vec<_> =
             keys.map(|(key, part)| format!("{}:{}", json_name(key), json_part(part))).collect();
@@ -78,7 +85,7 @@ impl Totals<'_> {
         times.chain(span).reduce(|one, two| one.intersection(two).unwrap_or(one))
     }
 
-    fn write_stats(&self, group: &Group, out: &mut Vec<u8>) {
+    fn write_stats(&self, group: &GroupTotals, out: &mut Vec<u8>) {
         let stats = self.question.stats().iter().zip(&group.stats);
         let stats: Vec<_> =
             stats.map(|(path, stat)| format!("{}:{}", path_name(path), json_stat(stat))).collect();
@@ -109,14 +116,14 @@ fn json_name(key: &GroupKey) -> String {
     json_key(key.name().as_bytes())
 }
 
-fn json_part(part: &Part) -> String {
+fn json_part(part: &KeyPart) -> String {
     match part {
-        Part::Undated | Part::Value(Key::Null) => "null".to_owned(),
-        Part::Time(_, label) => json_key(label.as_bytes()),
-        Part::Agent(agent) => format!("\"{agent}\""),
-        Part::Value(Key::Bool(value)) => value.to_string(),
-        Part::Value(Key::Number(literal)) => literal.to_string(),
-        Part::Value(Key::Text(text)) => json_key(text.as_bytes()),
+        KeyPart::Undated | KeyPart::Value(GroupValue::Null) => "null".to_owned(),
+        KeyPart::Time(_, label) => json_key(label.as_bytes()),
+        KeyPart::Agent(agent) => format!("\"{agent}\""),
+        KeyPart::Value(GroupValue::Bool(value)) => value.to_string(),
+        KeyPart::Value(GroupValue::Number(literal)) => literal.to_string(),
+        KeyPart::Value(GroupValue::Text(text)) => json_key(text.as_bytes()),
     }
 }
 
@@ -133,7 +140,7 @@ fn skipped(count: u64) -> String {
     if count == 0 { String::new() } else { format!(",\"skipped\":{count}") }
 }
 
-fn write_line(parts: &[Part], group: &Group, out: &mut Vec<u8>) {
+fn write_line(parts: &[KeyPart], group: &GroupTotals, out: &mut Vec<u8>) {
     let plain = |text: String| Cell::Plain(text.into());
     let mut cells: Vec<_> = parts.iter().map(cell).collect();
     cells.push(plain(group.count.to_string()));
@@ -147,13 +154,13 @@ fn write_line(parts: &[Part], group: &Group, out: &mut Vec<u8>) {
 }
 
 /// A part of a key as a cell. Null is empty and an empty string is `""`, so that the two can be told apart.
-fn cell(part: &Part) -> Cell<'_> {
+fn cell(part: &KeyPart) -> Cell<'_> {
     match part {
-        Part::Undated | Part::Value(Key::Null) => Cell::Empty,
-        Part::Value(Key::Text(text)) if text.is_empty() => Cell::quoted(text),
-        Part::Time(_, text) => Cell::Plain(text.into()),
-        Part::Value(Key::Number(text) | Key::Text(text)) => Cell::Plain((&**text).into()),
-        Part::Value(Key::Bool(value)) => Cell::Plain(value.to_string().into()),
-        Part::Agent(agent) => Cell::Plain(agent.to_string().into()),
+        KeyPart::Undated | KeyPart::Value(GroupValue::Null) => Cell::Empty,
+        KeyPart::Value(GroupValue::Text(text)) if text.is_empty() => Cell::quoted(text),
+        KeyPart::Time(_, text) => Cell::Plain(text.into()),
+        KeyPart::Value(GroupValue::Number(text) | GroupValue::Text(text)) => Cell::Plain((&**text).into()),
+        KeyPart::Value(GroupValue::Bool(value)) => Cell::Plain(value.to_string().into()),
+        KeyPart::Agent(agent) => Cell::Plain(agent.to_string().into()),
     }
 }

@@ -19,14 +19,14 @@ pub(super) struct LogQueue(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
-    state: Mutex<State>,
+    state: Mutex<QueueState>,
     filled: Condvar,
     emptied: Condvar,
     dropped: AtomicU64,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct QueueState {
     waiting: Vec<u8>,
     lines: u64,
     is_writing: bool,
@@ -73,7 +73,7 @@ impl LogQueue {
     /// Waits until everything is written, for no longer than this.
     pub(super) fn flush(&self, within: Duration) {
         let state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_busy = |state: &mut State| state.is_writing || !state.waiting.is_empty();
+        let is_busy = |state: &mut QueueState| state.is_writing || !state.waiting.is_empty();
         let _in_time = self.0.emptied.wait_timeout_while(state, within, is_busy);
     }
 
@@ -154,14 +154,14 @@ mod tests {
         }
     }
 
-    struct Reader {
+    struct ScriptedSink {
         begun: Receiver<()>,
         go_on: Sender<io::Result<()>>,
         written: Receiver<Vec<u8>>,
         told: Receiver<u64>,
     }
 
-    fn queue() -> (LogQueue, Reader) {
+    fn queue() -> (LogQueue, ScriptedSink) {
         let queue = LogQueue::default();
         let ((say_begun, begun), (go_on, wait)) = (channel(), channel());
         let ((say_written, written), (tell, told)) = (channel(), channel());
@@ -173,7 +173,7 @@ mod tests {
                 let _ = tell.send(lines);
             })
         });
-        (queue, Reader { begun, go_on, written, told })
+        (queue, ScriptedSink { begun, go_on, written, told })
     }
 
     #[test]

@@ -35,12 +35,12 @@ pub struct TraceSettings {
     /// The service's name, where the environment gives none.
     pub default_name: Option<&'static str>,
     /// Whether the receiver is this machine: no proxy has any business with it.
-    pub place: Place,
+    pub place: EndpointLocation,
 }
 
 /// Whether what is sent leaves the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum EndpointLocation {
     /// It does not.
     Loopback,
     /// It does.
@@ -122,7 +122,7 @@ impl Receiver {
         if let Some(pem) = &settings.ca_pem {
             builder = builder.tls_certs_merge(Certificate::from_pem_bundle(pem).map_err(say)?);
         }
-        if settings.place == Place::Loopback {
+        if settings.place == EndpointLocation::Loopback {
             builder = builder.no_proxy();
         }
         Ok(Self { client: builder.build().map_err(say)?, runtime, state: Arc::default() })

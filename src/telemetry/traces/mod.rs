@@ -15,5 +15,5 @@ mod export;
 mod spans;
 
 pub use context::Trace;
-pub use export::{Place, TraceSettings, Tracing, TracingError};
-pub use spans::{AnswerSpan, Asked, Begun, Identifiers, RequestSpan, Tracer};
+pub use export::{EndpointLocation, TraceSettings, Tracing, TracingError};
+pub use spans::{AnswerSpan, Begun, Identifiers, RequestSpan, RequestSpanStart, Tracer};

@@ -6,7 +6,7 @@ use opentelemetry::{Context, KeyValue};
 use opentelemetry_sdk::trace::{SdkTracer, Span};
 
 use super::Trace;
-use crate::telemetry::{Answered, Ending};
+use crate::telemetry::{Answered, BodyEnding};
 
 /// Makes spans, or none. Clones are one and the same.
 #[derive(Clone, Debug, Default)]
@@ -25,7 +25,7 @@ pub struct Begun<'a> {
 
 /// A request to upstream, as its span begins.
 #[derive(Clone, Copy, Debug)]
-pub struct Asked<'a, A> {
+pub struct RequestSpanStart<'a, A> {
     /// The template of upstream's path.
     pub template: &'static str,
     /// Where upstream is: host and port.
@@ -74,8 +74,8 @@ impl Tracer {
     }
 
     /// Begins the span of a request to upstream.
-    pub fn request(&self, asked: Asked<'_, impl Display>) -> RequestSpan {
-        let Asked { template, server: (host, port), agent, resends, parent } = asked;
+    pub fn request(&self, asked: RequestSpanStart<'_, impl Display>) -> RequestSpan {
+        let RequestSpanStart { template, server: (host, port), agent, resends, parent } = asked;
         let attributes = || {
             let mut all = vec![
                 KeyValue::new("http.request.method", "GET"),
@@ -152,7 +152,7 @@ impl AnswerSpan {
             set("error.type", code.into());
         }
         // By the conventions a client's mistake is no error of the server's; an answer that broke off is.
-        if answered.status >= 500 || answered.ending == Ending::Broken {
+        if answered.status >= 500 || answered.ending == BodyEnding::Broken {
             span.set_status(Status::error(answered.code.unwrap_or("broken")));
         }
         span.end();
@@ -211,17 +211,17 @@ mod tests {
 
     /// Keeps what it is given.
     #[derive(Clone, Debug, Default)]
-    struct Kept(Arc<Mutex<Vec<SpanData>>>);
+    struct KeptSpans(Arc<Mutex<Vec<SpanData>>>);
 
-    impl SpanExporter for Kept {
+    impl SpanExporter for KeptSpans {
         async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
             self.0.lock().unwrap().extend(batch);
             Ok(())
         }
     }
 
-    fn tracer() -> (Tracer, Kept) {
-        let kept = Kept::default();
+    fn tracer() -> (Tracer, KeptSpans) {
+        let kept = KeptSpans::default();
         let sampler = Sampler::ParentBased(Box::new(Sampler::AlwaysOn));
         let builder = SdkTracerProvider::builder().with_simple_exporter(kept.clone()).with_sampler(sampler);
         (Tracer::new(builder.build().tracer("test")), kept)
@@ -235,8 +235,14 @@ mod tests {
         Begun { method: "GET", route: "/all", caller }
     }
 
-    fn asked(parent: &Trace) -> Asked<'_, &'static str> {
-        Asked { template: "/pages", server: ("api.example", 443), agent: "a-1", resends: 1, parent }
+    fn asked(parent: &Trace) -> RequestSpanStart<'_, &'static str> {
+        RequestSpanStart {
+            template: "/pages",
+            server: ("api.example", 443),
+            agent: "a-1",
+            resends: 1,
+            parent,
+        }
     }
 
     fn answered() -> Answered {
@@ -251,7 +257,7 @@ mod tests {
             rows_by: Rows { hit: 5, miss: 2, joined: 0, stale: 0 },
             upstream_requests: 1,
             missing_parts: 0,
-            ending: Ending::Broken,
+            ending: BodyEnding::Broken,
             code: Some("not_ready"),
         }
     }

@@ -27,11 +27,11 @@ const CALLERS_PAUSE: Duration = Duration::from_secs(60);
 pub(super) struct Activity {
     /// The longest silence of upstream's.
     limit: Duration,
-    state: Mutex<State>,
+    state: Mutex<ActivityState>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct State {
+struct ActivityState {
     moved_at: Instant,
     upload: Uploading,
 }
@@ -58,11 +58,11 @@ pub(super) enum Silence {
 
 impl Activity {
     pub(super) fn new(limit: Duration) -> Self {
-        let state = State { moved_at: Instant::now(), upload: Uploading::Upstream };
+        let state = ActivityState { moved_at: Instant::now(), upload: Uploading::Upstream };
         Self { limit, state: Mutex::new(state) }
     }
 
-    fn state(&self) -> State {
+    fn state(&self) -> ActivityState {
         *self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -76,7 +76,7 @@ impl Activity {
     fn waits_for_caller(&self) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.upload != Uploading::Caller {
-            *state = State { moved_at: Instant::now(), upload: Uploading::Caller };
+            *state = ActivityState { moved_at: Instant::now(), upload: Uploading::Caller };
         }
     }
 
@@ -87,7 +87,7 @@ impl Activity {
 
     /// When it will have been silent for too long, and who then was.
     fn due(&self) -> (Instant, Silence) {
-        let State { moved_at, upload } = self.state();
+        let ActivityState { moved_at, upload } = self.state();
         match upload {
             Uploading::Caller => (moved_at + CALLERS_PAUSE, Silence::Callers),
             Uploading::Upstream | Uploading::Broken => (moved_at + self.limit, Silence::Upstreams),

@@ -19,7 +19,7 @@ use rustls_platform_verifier::Verifier;
 use tower::Service;
 
 use super::socket::Socket;
-use crate::upstream::settings::{Place, UpstreamSettings, UpstreamSetupError};
+use crate::upstream::settings::{HostLocation, UpstreamSettings, UpstreamSetupError};
 
 /// How long setting up a connection may take; see the client that reads pages.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -43,7 +43,7 @@ pub(super) fn connector(settings: &UpstreamSettings, base: &Uri) -> Result<Conne
     tcp.set_nodelay(true);
     tcp.set_connect_timeout(Some(CONNECT.min(settings.attempt_timeout)));
     // Through a proxy, what may go in the clear within this machine would go in the clear outside.
-    let is_local = settings.base_url.place() == Place::Loopback && settings.base_url.is_plain();
+    let is_local = settings.base_url.place() == HostLocation::Loopback && settings.base_url.is_plain();
     let proxy = if is_local { None } else { Matcher::from_system().intercept(base) };
     let dial = match proxy {
         None => Dial::Direct(tcp),

@@ -8,7 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use super::*;
-use crate::upstream::{BaseUrl, Dates, PlainHttp, RateScope, Share};
+use crate::upstream::{BaseUrl, DateParams, PlainHttp, RateScope, Share};
 
 /// An upstream that handles each connection by itself; what it saw comes back.
 async fn start<F, R>(handle: F) -> (Forwarder, JoinSet<()>, Arc<AtomicUsize>)
@@ -26,7 +26,7 @@ where
         rate_scope: RateScope::Shared,
         concurrency: NonZeroUsize::MIN,
         refresh_reserve: Share::percent(20).unwrap(),
-        dates: Dates::Sent,
+        dates: DateParams::Sent,
     };
     let count = Arc::new(AtomicUsize::new(0));
     let connections = Arc::clone(&count);

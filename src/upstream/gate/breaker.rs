@@ -4,7 +4,7 @@ use tokio::time::Instant;
 
 use crate::domain::AgentId;
 
-use super::flow::Group;
+use super::flow::ShareGroup;
 
 /// Failures in a row that say upstream is down, if several callers' and agents' requests are among them, or if none of them
 /// reached it.
@@ -34,15 +34,15 @@ const PROBE_WAIT: Duration = Duration::from_millis(500);
 /// rest a single request goes, whose fate decides. Pure: the clock is handed in.
 #[derive(Debug)]
 pub(super) struct Breaker {
-    scope: Scope,
-    state: State,
+    scope: BreakerScope,
+    state: BreakerPhase,
     /// How often it opened in a row.
     opened: u32,
 }
 
 /// For whom a breaker stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Scope {
+pub(super) enum BreakerScope {
     /// For all requests: opens only if several callers and agents fail, or nothing can be reached.
     Everybody,
     /// For those of one caller: opens only if several of its agents fail.
@@ -52,7 +52,7 @@ pub(super) enum Scope {
 }
 
 #[derive(Debug)]
-enum State {
+enum BreakerPhase {
     Closed(Failures),
     Open { since: Instant, until: Instant },
     Probing { since: Instant },
@@ -63,7 +63,7 @@ enum State {
 struct Failures {
     count: u32,
     unreachable: u32,
-    first: Option<Group>,
+    first: Option<ShareGroup>,
     /// How many were not the first caller's.
     others: u32,
     agents: Vec<AgentId>,
@@ -79,14 +79,14 @@ impl Failures {
         }
     }
 
-    const fn is_enough(&self, scope: Scope) -> bool {
+    const fn is_enough(&self, scope: BreakerScope) -> bool {
         match scope {
-            Scope::Everybody => {
+            BreakerScope::Everybody => {
                 let is_wide = self.others >= FAILURES_OF_OTHERS && self.agents.len() > 1;
                 self.unreachable >= FAILURES || (self.count >= FAILURES && is_wide)
             }
-            Scope::Caller => self.count >= FAILURES_OF_ONE && self.agents.len() >= AGENTS_OF_ONE,
-            Scope::Agent => self.count >= FAILURES_OF_ONE,
+            BreakerScope::Caller => self.count >= FAILURES_OF_ONE && self.agents.len() >= AGENTS_OF_ONE,
+            BreakerScope::Agent => self.count >= FAILURES_OF_ONE,
         }
     }
 }
@@ -94,7 +94,7 @@ impl Failures {
 /// Whose request failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Who {
-    pub(super) group: Group,
+    pub(super) group: ShareGroup,
     pub(super) agent: AgentId,
 }
 
@@ -121,25 +121,25 @@ pub enum BreakerState {
 }
 
 impl Breaker {
-    pub(super) fn new(scope: Scope) -> Self {
-        Self { scope, state: State::Closed(Failures::default()), opened: 0 }
+    pub(super) fn new(scope: BreakerScope) -> Self {
+        Self { scope, state: BreakerPhase::Closed(Failures::default()), opened: 0 }
     }
 
     /// For how long a request is refused, if it is.
     pub(super) fn refuses(&self, now: Instant) -> Option<Duration> {
         match self.state {
-            State::Closed(_) => None,
-            State::Open { until, .. } => (now < until).then(|| until - now),
-            State::Probing { .. } => Some(PROBE_WAIT),
+            BreakerPhase::Closed(_) => None,
+            BreakerPhase::Open { until, .. } => (now < until).then(|| until - now),
+            BreakerPhase::Probing { .. } => Some(PROBE_WAIT),
         }
     }
 
     /// A request that is not refused goes. A [`Role::Probe`] must be followed by its outcome or [`Self::abandoned`].
     pub(super) fn admit(&mut self) -> Role {
         match self.state {
-            State::Closed(_) | State::Probing { .. } => Role::Ordinary,
-            State::Open { since, .. } => {
-                self.state = State::Probing { since };
+            BreakerPhase::Closed(_) | BreakerPhase::Probing { .. } => Role::Ordinary,
+            BreakerPhase::Open { since, .. } => {
+                self.state = BreakerPhase::Probing { since };
                 Role::Probe
             }
         }
@@ -148,9 +148,9 @@ impl Breaker {
     /// Upstream answered what was sent then, if only to refuse it.
     pub(super) fn succeeded(&mut self, sent: Instant) {
         let is_news = match self.state {
-            State::Closed(_) => true,
+            BreakerPhase::Closed(_) => true,
             // What was sent before it opened was answered before it broke, or is luck.
-            State::Open { since, .. } | State::Probing { since } => sent > since,
+            BreakerPhase::Open { since, .. } | BreakerPhase::Probing { since } => sent > since,
         };
         if is_news {
             *self = Self::new(self.scope);
@@ -158,42 +158,42 @@ impl Breaker {
     }
 
     /// Upstream failed. Whether this opened the breaker.
-    pub(super) fn failed(&mut self, who: Who, fault: Fault, role: Role, now: Instant) -> Verdict {
+    pub(super) fn failed(&mut self, who: Who, fault: Fault, role: Role, now: Instant) -> BreakerChange {
         match &mut self.state {
-            State::Closed(failures) => {
+            BreakerPhase::Closed(failures) => {
                 failures.add(who, fault);
-                if failures.is_enough(self.scope) { self.open(now) } else { Verdict::AsBefore }
+                if failures.is_enough(self.scope) { self.open(now) } else { BreakerChange::AsBefore }
             }
-            State::Probing { .. } if role == Role::Probe => self.open(now),
-            State::Probing { .. } | State::Open { .. } => Verdict::AsBefore,
+            BreakerPhase::Probing { .. } if role == Role::Probe => self.open(now),
+            BreakerPhase::Probing { .. } | BreakerPhase::Open { .. } => BreakerChange::AsBefore,
         }
     }
 
     /// The probe came to no end: the next one may go.
     pub(super) fn abandoned(&mut self, now: Instant) {
-        if let State::Probing { since } = self.state {
-            self.state = State::Open { since, until: now };
+        if let BreakerPhase::Probing { since } = self.state {
+            self.state = BreakerPhase::Open { since, until: now };
         }
     }
 
     /// Whether nothing is remembered since an instant.
     pub(super) fn is_calm(&self) -> bool {
-        matches!(&self.state, State::Closed(failures) if failures.count == 0)
+        matches!(&self.state, BreakerPhase::Closed(failures) if failures.count == 0)
     }
 
-    fn open(&mut self, now: Instant) -> Verdict {
+    fn open(&mut self, now: Instant) -> BreakerChange {
         let rest = FIRST_REST.saturating_mul(1 << self.opened.min(10)).min(LONGEST_REST);
         self.opened = self.opened.saturating_add(1);
-        self.state = State::Open { since: now, until: now + rest };
-        Verdict::Opened(rest)
+        self.state = BreakerPhase::Open { since: now, until: now + rest };
+        BreakerChange::Opened(rest)
     }
 
     /// What it is doing.
     pub(super) const fn state(&self) -> BreakerState {
         match self.state {
-            State::Closed(_) => BreakerState::Closed,
-            State::Open { .. } => BreakerState::Open,
-            State::Probing { .. } => BreakerState::Probing,
+            BreakerPhase::Closed(_) => BreakerState::Closed,
+            BreakerPhase::Open { .. } => BreakerState::Open,
+            BreakerPhase::Probing { .. } => BreakerState::Probing,
         }
     }
 }
@@ -209,7 +209,7 @@ pub(super) enum Role {
 
 /// What a failure did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum BreakerChange {
     /// Nothing.
     AsBefore,
     /// Everybody is refused for so long.

@@ -4,22 +4,25 @@ use super::*;
 use crate::domain::CallerId;
 
 fn who(caller: u8, agent: u128) -> Who {
-    Who { group: Group::Caller(CallerId::Token([caller; 16])), agent: AgentId::new(Uuid::from_u128(agent)) }
+    Who {
+        group: ShareGroup::Caller(CallerId::Token([caller; 16])),
+        agent: AgentId::new(Uuid::from_u128(agent)),
+    }
 }
 
 /// How many failures in a row of these, in turns, open it; none if a hundred do not.
-fn opens_after(scope: Scope, whose: &[Who], fault: Fault) -> Option<usize> {
+fn opens_after(scope: BreakerScope, whose: &[Who], fault: Fault) -> Option<usize> {
     let (mut breaker, now) = (Breaker::new(scope), Instant::now());
     whose
         .iter()
         .cycle()
         .take(100)
-        .position(|who| breaker.failed(*who, fault, Role::Ordinary, now) != Verdict::AsBefore)
+        .position(|who| breaker.failed(*who, fault, Role::Ordinary, now) != BreakerChange::AsBefore)
         .map(|before| before + 1)
 }
 
 fn open(now: Instant) -> Breaker {
-    let mut breaker = Breaker::new(Scope::Everybody);
+    let mut breaker = Breaker::new(BreakerScope::Everybody);
     for n in 0..FAILURES {
         breaker.failed(who(1, n.into()), Fault::Connection, Role::Ordinary, now);
     }
@@ -28,7 +31,7 @@ fn open(now: Instant) -> Breaker {
 
 #[test]
 fn opens_for_everybody_only_if_several_callers_and_agents_fail() {
-    let of = |whose: &[Who]| opens_after(Scope::Everybody, whose, Fault::Answer);
+    let of = |whose: &[Who]| opens_after(BreakerScope::Everybody, whose, Fault::Answer);
     assert_eq!(of(&[who(1, 1), who(2, 2)]), Some(5));
     assert_eq!(of(&[who(1, 1), who(1, 2), who(1, 3), who(1, 4), who(1, 5), who(1, 6)]), None);
     assert_eq!(of(&[who(1, 1), who(2, 1), who(3, 1)]), None, "one agent, whoever asks");
@@ -38,23 +41,29 @@ fn opens_for_everybody_only_if_several_callers_and_agents_fail() {
 
 #[test]
 fn opens_for_one_agent_or_one_caller_after_many() {
-    assert_eq!(opens_after(Scope::Agent, &[who(1, 1)], Fault::Answer), Some(20));
-    assert_eq!(opens_after(Scope::Caller, &[who(1, 1), who(1, 2)], Fault::Answer), None);
-    assert_eq!(opens_after(Scope::Caller, &[who(1, 1), who(1, 2), who(1, 3)], Fault::Answer), Some(20));
+    assert_eq!(opens_after(BreakerScope::Agent, &[who(1, 1)], Fault::Answer), Some(20));
+    assert_eq!(opens_after(BreakerScope::Caller, &[who(1, 1), who(1, 2)], Fault::Answer), None);
+    assert_eq!(
+        opens_after(BreakerScope::Caller, &[who(1, 1), who(1, 2), who(1, 3)], Fault::Answer),
+        Some(20)
+    );
 }
 
 #[test]
 fn what_cannot_be_reached_is_nobodys_fault() {
-    assert_eq!(opens_after(Scope::Everybody, &[who(1, 1)], Fault::Connection), Some(5));
-    assert_eq!(opens_after(Scope::Everybody, &[who(1, 1), who(2, 2)], Fault::Silence), Some(5));
+    assert_eq!(opens_after(BreakerScope::Everybody, &[who(1, 1)], Fault::Connection), Some(5));
+    assert_eq!(opens_after(BreakerScope::Everybody, &[who(1, 1), who(2, 2)], Fault::Silence), Some(5));
 }
 
 #[test]
 fn an_answer_in_between_starts_the_count_again() {
     let now = Instant::now();
-    let mut breaker = Breaker::new(Scope::Everybody);
+    let mut breaker = Breaker::new(BreakerScope::Everybody);
     for n in 0..100 {
-        assert_eq!(breaker.failed(who(n, n.into()), Fault::Answer, Role::Ordinary, now), Verdict::AsBefore);
+        assert_eq!(
+            breaker.failed(who(n, n.into()), Fault::Answer, Role::Ordinary, now),
+            BreakerChange::AsBefore
+        );
         if n % 4 == 3 {
             breaker.succeeded(now);
         }
@@ -71,7 +80,7 @@ fn after_its_rest_one_probe_decides() {
     assert_eq!((breaker.refuses(later), breaker.admit()), (None, Role::Probe));
     assert_eq!(breaker.refuses(later), Some(PROBE_WAIT));
     let verdict = breaker.failed(who(1, 1), Fault::Answer, Role::Probe, later);
-    assert_eq!(verdict, Verdict::Opened(FIRST_REST * 2));
+    assert_eq!(verdict, BreakerChange::Opened(FIRST_REST * 2));
     let later = later + FIRST_REST * 2;
     assert_eq!((breaker.refuses(later), breaker.admit()), (None, Role::Probe));
     breaker.succeeded(later);

@@ -3,8 +3,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::breaker::{Breaker, BreakerState, Fault, Role, Scope, Verdict, Who};
-use super::flow::Group;
+use super::breaker::{Breaker, BreakerChange, BreakerScope, BreakerState, Fault, Role, Who};
+use super::flow::ShareGroup;
 use crate::domain::AgentId;
 
 /// The most callers, and the most agents, whose failures are counted apart; those of further ones count for everybody
@@ -17,8 +17,8 @@ const MOST: usize = 4096;
 #[derive(Debug)]
 pub(super) struct Breakers {
     everybody: Breaker,
-    callers: HashMap<Group, Breaker>,
-    agents: HashMap<(Group, AgentId), Breaker>,
+    callers: HashMap<ShareGroup, Breaker>,
+    agents: HashMap<(ShareGroup, AgentId), Breaker>,
 }
 
 /// What a request is to the breakers.
@@ -50,7 +50,11 @@ impl Roles {
 
 impl Breakers {
     pub(super) fn new() -> Self {
-        Self { everybody: Breaker::new(Scope::Everybody), callers: HashMap::new(), agents: HashMap::new() }
+        Self {
+            everybody: Breaker::new(BreakerScope::Everybody),
+            callers: HashMap::new(),
+            agents: HashMap::new(),
+        }
     }
 
     pub(super) const fn state(&self) -> BreakerState {
@@ -85,25 +89,25 @@ impl Breakers {
 
     /// Upstream failed.
     pub(super) fn failed(&mut self, who: Who, fault: Fault, roles: Roles, now: Instant) -> Opened {
-        let counts = fault == Fault::Connection || who.group != Group::Unproven;
+        let counts = fault == Fault::Connection || who.group != ShareGroup::Unproven;
         if (counts || roles.everybody == Role::Probe)
-            && let Verdict::Opened(rest) = self.everybody.failed(who, fault, roles.everybody, now)
+            && let BreakerChange::Opened(rest) = self.everybody.failed(who, fault, roles.everybody, now)
         {
             return Opened::Everybody(rest);
         }
-        if fault != Fault::Answer || who.group == Group::Unproven {
+        if fault != Fault::Answer || who.group == ShareGroup::Unproven {
             // One whose fate is open still must not stay a probe.
             self.abandoned(who, roles, now);
             return Opened::Nobody;
         }
-        let caller = one_of(&mut self.callers, who.group, Scope::Caller)
-            .map_or(Verdict::AsBefore, |breaker| breaker.failed(who, fault, roles.caller, now));
-        let agent = one_of(&mut self.agents, (who.group, who.agent), Scope::Agent)
-            .map_or(Verdict::AsBefore, |breaker| breaker.failed(who, fault, roles.agent, now));
+        let caller = one_of(&mut self.callers, who.group, BreakerScope::Caller)
+            .map_or(BreakerChange::AsBefore, |breaker| breaker.failed(who, fault, roles.caller, now));
+        let agent = one_of(&mut self.agents, (who.group, who.agent), BreakerScope::Agent)
+            .map_or(BreakerChange::AsBefore, |breaker| breaker.failed(who, fault, roles.agent, now));
         match (caller, agent) {
-            (Verdict::Opened(rest), _) => Opened::Caller(rest),
-            (Verdict::AsBefore, Verdict::Opened(rest)) => Opened::Agent(rest),
-            (Verdict::AsBefore, Verdict::AsBefore) => Opened::Nobody,
+            (BreakerChange::Opened(rest), _) => Opened::Caller(rest),
+            (BreakerChange::AsBefore, BreakerChange::Opened(rest)) => Opened::Agent(rest),
+            (BreakerChange::AsBefore, BreakerChange::AsBefore) => Opened::Nobody,
         }
     }
 
@@ -141,7 +145,7 @@ fn settle<K: Copy + Eq + std::hash::Hash>(breakers: &mut HashMap<K, Breaker>, ke
 fn one_of<K: Copy + Eq + std::hash::Hash>(
     breakers: &mut HashMap<K, Breaker>,
     key: K,
-    scope: Scope,
+    scope: BreakerScope,
 ) -> Option<&mut Breaker> {
     if breakers.len() >= MOST && !breakers.contains_key(&key) {
         // Those that are open are few, since each took many failures.

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use crate::source::Urgency;
 use crate::upstream::settings::{Rate, Share};
 
-use super::flow::{Branch, Group};
+use super::flow::{Branch, ShareGroup};
 use super::shares::{Holdings, Others, Shares};
 
 /// Beyond the period, how long a place stays taken: two clocks that part by 100 ppm are 6 ms apart after a minute, and
@@ -36,7 +36,7 @@ const LULLS: u32 = 20;
 pub(super) struct Budget {
     rate: Option<Rate>,
     reserve: Share,
-    taken: BTreeMap<Place, Kind>,
+    taken: BTreeMap<BudgetSlot, RequestClass>,
     /// Of these, how many by others than refreshes.
     spare: usize,
     /// By whom they were taken.
@@ -46,15 +46,15 @@ pub(super) struct Budget {
 
 /// A place in the ring: since when it counts, and a number that tells it from others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place(Instant, u64);
+pub(super) struct BudgetSlot(Instant, u64);
 
 /// What decides how much of the budget a request may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Kind {
+pub(super) struct RequestClass {
     /// See [`Urgency`].
     pub(super) urgency: Urgency,
     /// Whose share it uses.
-    pub(super) group: Group,
+    pub(super) group: ShareGroup,
     /// And which part of it.
     pub(super) branch: Branch,
 }
@@ -67,7 +67,13 @@ impl Budget {
     /// When a request of this kind may go: now, or once enough places are free.
     ///
     /// `ahead` others are counted as having gone before. What is past must have been let go with [`Self::expire`].
-    pub(super) fn room(&self, kind: Kind, others: Others, ahead: usize, now: Instant) -> Result<(), Instant> {
+    pub(super) fn room(
+        &self,
+        kind: RequestClass,
+        others: Others,
+        ahead: usize,
+        now: Instant,
+    ) -> Result<(), Instant> {
         let Some(rate) = self.rate else { return Ok(()) };
         let limit = count(rate);
         let bounds = self.shares.bounds(kind.group, kind.branch, others, limit);
@@ -83,7 +89,7 @@ impl Budget {
             at = at.max(self.lull_at(rate, most, now));
         }
         if kind.urgency != Urgency::Refresh {
-            let is_spare = |k: &Kind| k.urgency != Urgency::Refresh;
+            let is_spare = |k: &RequestClass| k.urgency != Urgency::Refresh;
             at = at.max(self.free_at(self.spare + ahead, leaving(outside_reserve), is_spare));
         }
         // What others gave up is not left to them for long.
@@ -110,7 +116,7 @@ impl Budget {
     }
 
     /// When fewer than `most` of the places that `counts` will be taken; none if that is so now.
-    fn free_at(&self, taken: usize, most: usize, counts: impl Fn(&Kind) -> bool) -> Option<Instant> {
+    fn free_at(&self, taken: usize, most: usize, counts: impl Fn(&RequestClass) -> bool) -> Option<Instant> {
         let rate = self.rate?;
         let surplus = (taken + 1).checked_sub(most).filter(|s| *s > 0)?;
         let mut counted = self.taken.iter().filter(|(_, kind)| counts(kind)).map(|(place, _)| place.0);
@@ -125,9 +131,9 @@ impl Budget {
     }
 
     /// Takes a place for a request that goes now.
-    pub(super) fn take(&mut self, kind: Kind, now: Instant) -> Option<Place> {
+    pub(super) fn take(&mut self, kind: RequestClass, now: Instant) -> Option<BudgetSlot> {
         let rate = self.rate?;
-        let place = Place(now + LONGEST_WAY.min(rate.per / WAY_PART), self.next);
+        let place = BudgetSlot(now + LONGEST_WAY.min(rate.per / WAY_PART), self.next);
         self.next += 1;
         self.insert(place, kind);
         self.shares.took(kind.group, kind.branch);
@@ -135,37 +141,37 @@ impl Budget {
     }
 
     /// The request in this place goes only now.
-    pub(super) fn sent(&mut self, place: Place, now: Instant) -> Place {
+    pub(super) fn sent(&mut self, place: BudgetSlot, now: Instant) -> BudgetSlot {
         let Some(rate) = self.rate else { return place };
         self.moved(place, now + LONGEST_WAY.min(rate.per / WAY_PART))
     }
 
     /// The request in this place has been answered, so upstream saw it no later than now.
-    pub(super) fn answered(&mut self, place: Place, now: Instant) {
+    pub(super) fn answered(&mut self, place: BudgetSlot, now: Instant) {
         self.moved(place, place.0.min(now));
     }
 
     /// The request in this place never went.
-    pub(super) fn give_back(&mut self, place: Place) {
+    pub(super) fn give_back(&mut self, place: BudgetSlot) {
         if let Some(kind) = self.remove(place) {
             self.shares.gave_back(kind.group, kind.branch);
         }
     }
 
-    fn moved(&mut self, place: Place, at: Instant) -> Place {
-        let moved = Place(at, place.1);
+    fn moved(&mut self, place: BudgetSlot, at: Instant) -> BudgetSlot {
+        let moved = BudgetSlot(at, place.1);
         if let Some(kind) = self.remove(place) {
             self.insert(moved, kind);
         }
         moved
     }
 
-    fn insert(&mut self, place: Place, kind: Kind) {
+    fn insert(&mut self, place: BudgetSlot, kind: RequestClass) {
         self.spare += usize::from(kind.urgency != Urgency::Refresh);
         self.taken.insert(place, kind);
     }
 
-    fn remove(&mut self, place: Place) -> Option<Kind> {
+    fn remove(&mut self, place: BudgetSlot) -> Option<RequestClass> {
         let kind = self.taken.remove(&place)?;
         self.spare -= usize::from(kind.urgency != Urgency::Refresh);
         Some(kind)
@@ -194,7 +200,7 @@ impl Budget {
 
     /// Whether unproven keys hold no more than half of what is always theirs.
     pub(super) fn has_room_to_prove(&self) -> bool {
-        self.rate.is_none_or(|rate| self.shares.held(Group::Unproven) * 20 < count(rate))
+        self.rate.is_none_or(|rate| self.shares.held(ShareGroup::Unproven) * 20 < count(rate))
     }
 
     /// Who holds how much of it, without names.
@@ -203,7 +209,7 @@ impl Budget {
     }
 
     /// Whether a group holds its fair share of the budget, or more.
-    pub(super) fn has_share(&self, group: Group) -> bool {
+    pub(super) fn has_share(&self, group: ShareGroup) -> bool {
         self.rate.is_some_and(|rate| self.shares.has_share(group, count(rate)))
     }
 

@@ -5,22 +5,26 @@ use proptest::prelude::*;
 use super::*;
 use crate::domain::{CallerId, PeerGroup};
 
-const COLD: Kind = of(1, Urgency::Cold);
-const REFRESH: Kind = of(1, Urgency::Refresh);
-const RENEWAL: Kind = of(1, Urgency::Renewal);
+const COLD: RequestClass = of(1, Urgency::Cold);
+const REFRESH: RequestClass = of(1, Urgency::Refresh);
+const RENEWAL: RequestClass = of(1, Urgency::Renewal);
 const MINUTE: Duration = Duration::from_secs(60);
 
-const fn of(caller: u8, urgency: Urgency) -> Kind {
-    let group = Group::Caller(CallerId::Token([caller; 16]));
-    Kind { urgency, group, branch: Branch::Peer(PeerGroup::Unknown) }
+const fn of(caller: u8, urgency: Urgency) -> RequestClass {
+    let group = ShareGroup::Caller(CallerId::Token([caller; 16]));
+    RequestClass { urgency, group, branch: Branch::Peer(PeerGroup::Unknown) }
 }
 
-fn unproven(peer: u64) -> Kind {
-    Kind { urgency: Urgency::Refresh, group: Group::Unproven, branch: Branch::Peer(PeerGroup::V6(peer)) }
+fn unproven(peer: u64) -> RequestClass {
+    RequestClass {
+        urgency: Urgency::Refresh,
+        group: ShareGroup::Unproven,
+        branch: Branch::Peer(PeerGroup::V6(peer)),
+    }
 }
 
 /// What is past is let go first.
-fn room(budget: &mut Budget, kind: Kind, now: Instant) -> Result<(), Instant> {
+fn room(budget: &mut Budget, kind: RequestClass, now: Instant) -> Result<(), Instant> {
     budget.expire(now);
     budget.room(kind, Others::Content, 0, now)
 }
@@ -31,7 +35,7 @@ fn budget(count: u32, per: Duration, reserve: u8) -> Budget {
 }
 
 /// Takes as many places as there are for this kind.
-fn drain(budget: &mut Budget, kind: Kind, now: Instant) -> usize {
+fn drain(budget: &mut Budget, kind: RequestClass, now: Instant) -> usize {
     let mut count = 0;
     while room(budget, kind, now).is_ok() {
         budget.take(kind, now);

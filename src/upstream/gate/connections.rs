@@ -1,6 +1,6 @@
 use std::collections::HashMap;
 
-use super::flow::{Branch, Group};
+use super::flow::{Branch, ShareGroup};
 
 /// Upstream's connections, and who holds how many of them.
 ///
@@ -11,8 +11,8 @@ use super::flow::{Branch, Group};
 pub(super) struct Connections {
     most: usize,
     total: usize,
-    groups: HashMap<Group, usize>,
-    branches: HashMap<(Group, Branch), usize>,
+    groups: HashMap<ShareGroup, usize>,
+    branches: HashMap<(ShareGroup, Branch), usize>,
 }
 
 impl Connections {
@@ -33,20 +33,20 @@ impl Connections {
     }
 
     /// How many an agent of a group holds.
-    pub(super) fn held_by(&self, group: Group, branch: Branch) -> usize {
+    pub(super) fn held_by(&self, group: ShareGroup, branch: Branch) -> usize {
         self.branches.get(&(group, branch)).copied().unwrap_or(0)
     }
 
     /// Whether a group may have another, of which `waiting` groups want some.
-    pub(super) fn may(&self, group: Group, waiting: usize) -> bool {
+    pub(super) fn may(&self, group: ShareGroup, waiting: usize) -> bool {
         let held = self.groups.get(&group).copied().unwrap_or(0);
         let callers = self.groups.len().max(waiting).max(2);
         match group {
-            Group::Caller(_) => {
+            ShareGroup::Caller(_) => {
                 let leaves = if held < (self.most / callers).max(1) { 0 } else { self.most / 8 };
                 self.total + leaves < self.most
             }
-            Group::Unproven => {
+            ShareGroup::Unproven => {
                 let leaves = if held < (self.most / 10).max(1) { 0 } else { self.most / 2 };
                 self.total + leaves < self.most
             }
@@ -54,18 +54,18 @@ impl Connections {
     }
 
     /// Whether an agent of a group may have another.
-    pub(super) fn may_branch(&self, group: Group, branch: Branch) -> bool {
+    pub(super) fn may_branch(&self, group: ShareGroup, branch: Branch) -> bool {
         let leaves = if self.held_by(group, branch) < (self.most / 4).max(1) { 0 } else { self.most / 8 * 3 };
         self.total + leaves < self.most
     }
 
-    pub(super) fn take(&mut self, group: Group, branch: Branch) {
+    pub(super) fn take(&mut self, group: ShareGroup, branch: Branch) {
         self.total += 1;
         *self.groups.entry(group).or_default() += 1;
         *self.branches.entry((group, branch)).or_default() += 1;
     }
 
-    pub(super) fn give_back(&mut self, group: Group, branch: Branch) {
+    pub(super) fn give_back(&mut self, group: ShareGroup, branch: Branch) {
         self.total = self.total.saturating_sub(1);
         release(&mut self.groups, group);
         release(&mut self.branches, (group, branch));
@@ -88,15 +88,15 @@ mod tests {
     use super::*;
     use crate::domain::{AgentId, CallerId};
 
-    fn caller(n: u8) -> Group {
-        Group::Caller(CallerId::Token([n; 16]))
+    fn caller(n: u8) -> ShareGroup {
+        ShareGroup::Caller(CallerId::Token([n; 16]))
     }
 
     fn agent(n: u128) -> Branch {
         Branch::Agent(AgentId::new(Uuid::from_u128(n)))
     }
 
-    fn fill(connections: &mut Connections, group: Group, branch: Branch) -> usize {
+    fn fill(connections: &mut Connections, group: ShareGroup, branch: Branch) -> usize {
         (0..100)
             .take_while(|_| {
                 let may = connections.may(group, 1) && connections.may_branch(group, branch);
@@ -132,7 +132,7 @@ mod tests {
     fn unproven_keys_use_what_is_idle_and_leave_half() {
         let mut connections = Connections::new(32);
         assert_eq!(
-            fill(&mut connections, Group::Unproven, Branch::Peer(crate::domain::PeerGroup::Unknown)),
+            fill(&mut connections, ShareGroup::Unproven, Branch::Peer(crate::domain::PeerGroup::Unknown)),
             16
         );
         assert!(fill(&mut connections, caller(1), agent(1)) >= 8);

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use uuid::Uuid;
 
-use super::budget::{Budget, Kind};
+use super::budget::{Budget, RequestClass};
 use super::shares::Others;
 use super::turns::Turns;
 use super::*;
@@ -37,7 +37,7 @@ fn play(demands: &[Demand], ticks: usize) -> (Vec<Vec<usize>>, Vec<usize>) {
     let agent = AgentId::new(Uuid::from_u128(1));
     let flows: Vec<_> = (0..demands.len())
         .map(|n| Flow {
-            group: Group::Caller(CallerId::Token([u8::try_from(n).unwrap(); 16])),
+            group: ShareGroup::Caller(CallerId::Token([u8::try_from(n).unwrap(); 16])),
             urgency: Urgency::Refresh,
             branch: Branch::Agent(agent),
             question: QuestionId::unique(),
@@ -62,12 +62,12 @@ fn play(demands: &[Demand], ticks: usize) -> (Vec<Vec<usize>>, Vec<usize>) {
         budget.expire(now);
         loop {
             let room = |group, urgency, branch| {
-                budget.room(Kind { urgency, group, branch }, Others::Content, 0, now).map_err(Some)
+                budget.room(RequestClass { urgency, group, branch }, Others::Content, 0, now).map_err(Some)
             };
             let Ok((id, ..)) = turns.next(|_, _| Ok(()), room) else { break };
             let (n, since) = joined[usize::try_from(id).unwrap()];
             let Flow { group, urgency, branch, .. } = flows[n];
-            let place = budget.take(Kind { urgency, group, branch }, now).unwrap();
+            let place = budget.take(RequestClass { urgency, group, branch }, now).unwrap();
             budget.answered(place, now);
             if let Some(count) = got[n].last_mut() {
                 *count += 1;

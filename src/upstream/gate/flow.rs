@@ -3,7 +3,7 @@ use crate::source::{QuestionId, Urgency};
 
 /// Whether upstream is known to accept a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub(crate) enum KeyAcceptance {
     /// It did, lately, or the gateway checked the caller itself.
     Accepted,
     /// Not yet: a storm of wrong keys must not use up everybody's budget.
@@ -12,7 +12,7 @@ pub(crate) enum Standing {
 
 /// Whose share is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Group {
+pub(crate) enum ShareGroup {
     /// One caller's.
     Caller(CallerId),
     /// The one that all unproven keys have together.
@@ -31,28 +31,28 @@ pub(super) enum Branch {
 /// What a request belongs to, from the widest to the narrowest. Turns are taken on each level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Flow {
-    pub(super) group: Group,
+    pub(super) group: ShareGroup,
     pub(super) urgency: Urgency,
     pub(super) branch: Branch,
     pub(super) question: QuestionId,
     pub(super) agent: AgentId,
 }
 
-impl Group {
+impl ShareGroup {
     /// The group of a caller.
-    pub(crate) const fn of(caller: Caller, standing: Standing) -> Self {
+    pub(crate) const fn of(caller: Caller, standing: KeyAcceptance) -> Self {
         match standing {
-            Standing::Accepted => Self::Caller(caller.id),
-            Standing::Unproven => Self::Unproven,
+            KeyAcceptance::Accepted => Self::Caller(caller.id),
+            KeyAcceptance::Unproven => Self::Unproven,
         }
     }
 }
 
 impl Branch {
-    pub(super) const fn of(group: Group, caller: Caller, agent: AgentId) -> Self {
+    pub(super) const fn of(group: ShareGroup, caller: Caller, agent: AgentId) -> Self {
         match group {
-            Group::Caller(_) => Self::Agent(agent),
-            Group::Unproven => Self::Peer(caller.peer),
+            ShareGroup::Caller(_) => Self::Agent(agent),
+            ShareGroup::Unproven => Self::Peer(caller.peer),
         }
     }
 }

@@ -7,11 +7,11 @@ use crate::domain::CredentialId;
 use crate::source::{Headroom, Urgency};
 use crate::upstream::settings::{Rate, RateScope, Share};
 
-use super::budget::{Budget, Kind};
+use super::adaptive_rate::AdaptiveRate;
+use super::budget::{Budget, RequestClass};
+use super::concurrency_limit::ConcurrencyLimit;
 use super::connections::Connections;
-use super::crowd::Crowd;
-use super::flow::{Branch, Flow, Group};
-use super::pace::Pace;
+use super::flow::{Branch, Flow, ShareGroup};
 use super::promises::Promises;
 use super::shares::Others;
 use super::troubles::Troubles;
@@ -46,8 +46,8 @@ pub(super) enum LaneKey {
 #[derive(Debug)]
 pub(super) struct Lane {
     pub(super) budget: Budget,
-    pub(super) pace: Pace,
-    pub(super) crowd: Crowd,
+    pub(super) adaptive_rate: AdaptiveRate,
+    pub(super) concurrency_limit: ConcurrencyLimit,
     pub(super) in_flight: usize,
     /// What slows down one agent's requests, and nobody else's.
     pub(super) troubles: Troubles,
@@ -70,8 +70,8 @@ impl Lane {
     fn new(rate: Option<Rate>, reserve: Share) -> Self {
         Self {
             budget: Budget::new(rate, reserve),
-            pace: Pace::new(rate),
-            crowd: Crowd::default(),
+            adaptive_rate: AdaptiveRate::new(rate),
+            concurrency_limit: ConcurrencyLimit::default(),
             in_flight: 0,
             troubles: Troubles::default(),
             turns: Turns::default(),
@@ -84,20 +84,20 @@ impl Lane {
         &mut self,
         connections: &Connections,
         now: Instant,
-    ) -> Result<(WaiterId, Group, Urgency), NotYet> {
-        if let Some(at) = self.pace.next(0, now) {
+    ) -> Result<(WaiterId, ShareGroup, Urgency), NotYet> {
+        if let Some(at) = self.adaptive_rate.next(0, now) {
             return Err(Some(at));
         }
         self.budget.expire(now);
         if let Some(at) = self.budget.spent_until() {
             return Err(Some(at));
         }
-        let crowded = self.crowd.room(self.in_flight, now);
+        let crowded = self.concurrency_limit.room(self.in_flight, now);
         let (waiting, others) = (self.turns.groups(), self.others_of_unproven());
         let (budget, troubles) = (&self.budget, &self.troubles);
         let room = |group, urgency, branch| {
-            let others = if group == Group::Unproven { others } else { Others::Content };
-            budget.room(Kind { urgency, group, branch }, others, 0, now).map_err(Some)
+            let others = if group == ShareGroup::Unproven { others } else { Others::Content };
+            budget.room(RequestClass { urgency, group, branch }, others, 0, now).map_err(Some)
         };
         self.turns.next(
             |group, urgency| {
@@ -118,32 +118,33 @@ impl Lane {
     }
 
     fn others_of_unproven(&self) -> Others {
-        if self.turns.others_wait(Group::Unproven) { Others::Wait } else { Others::Content }
+        if self.turns.others_wait(ShareGroup::Unproven) { Others::Wait } else { Others::Content }
     }
 
     /// Whether there is room for a few more requests of a caller soon.
     ///
     /// There is while it holds less than its fair share: what others use up stretches their own times. The pause after
     /// a single refusal is shorter: a stray 429 does not say that what is due is too much.
-    pub(super) fn room(&mut self, group: Group, now: Instant) -> Headroom {
-        let is_slow = self.pace.next(0, now).is_some_and(|at| at > now + SOON);
+    pub(super) fn room(&mut self, group: ShareGroup, now: Instant) -> Headroom {
+        let is_slow = self.adaptive_rate.next(0, now).is_some_and(|at| at > now + SOON);
         self.budget.expire(now);
         let is_spent = self.budget.is_nearly_spent(now) && self.budget.has_share(group);
         if is_slow || is_spent { Headroom::Short } else { Headroom::Ample }
     }
 
     /// Whether requests were left hanging, of an agent or of all, and the budget has room.
-    pub(super) fn is_left_hanging(&mut self, group: Group, branch: Branch, now: Instant) -> bool {
-        let is_slowed = |crowd: &Crowd| !crowd.is_calm(now);
+    pub(super) fn is_left_hanging(&mut self, group: ShareGroup, branch: Branch, now: Instant) -> bool {
+        let is_slowed = |limit: &ConcurrencyLimit| !limit.is_calm(now);
         let of_agent = self.troubles.of(group, branch);
-        (is_slowed(&self.crowd) || of_agent.is_some_and(|trouble| is_slowed(&trouble.crowd)))
+        (is_slowed(&self.concurrency_limit)
+            || of_agent.is_some_and(|trouble| is_slowed(&trouble.concurrency_limit)))
             && self.room(group, now) == Headroom::Ample
     }
 
     /// When a request could go at the earliest, were it the next.
     pub(super) fn earliest(&mut self, flow: &Flow, now: Instant) -> Instant {
         let trouble = self.troubles.of(flow.group, flow.branch);
-        let slowed = trouble.and_then(|trouble| trouble.pace.next(0, now));
+        let slowed = trouble.and_then(|trouble| trouble.adaptive_rate.next(0, now));
         self.after(flow, 0, now).max(slowed.unwrap_or(now))
     }
 
@@ -164,25 +165,26 @@ impl Lane {
 
     fn after(&mut self, flow: &Flow, ahead: usize, now: Instant) -> Instant {
         self.budget.expire(now);
-        let others = if flow.group == Group::Unproven { self.others_of_unproven() } else { Others::Content };
-        let kind = Kind { urgency: flow.urgency, group: flow.group, branch: flow.branch };
+        let others =
+            if flow.group == ShareGroup::Unproven { self.others_of_unproven() } else { Others::Content };
+        let kind = RequestClass { urgency: flow.urgency, group: flow.group, branch: flow.branch };
         let room = self.budget.room(kind, others, ahead, now).err();
-        room.max(self.pace.next(ahead, now)).unwrap_or(now)
+        room.max(self.adaptive_rate.next(ahead, now)).unwrap_or(now)
     }
 
     /// Whether waiting on is of no use for an agent's request: upstream pauses it, and has refused all for so long.
     pub(super) fn is_barren(&self, flow: &Flow, patience: Duration, now: Instant) -> bool {
         let of_agent = self.troubles.of(flow.group, flow.branch);
-        self.pace.is_barren(patience, now)
-            || of_agent.is_some_and(|trouble| trouble.pace.is_barren(patience, now))
+        self.adaptive_rate.is_barren(patience, now)
+            || of_agent.is_some_and(|trouble| trouble.adaptive_rate.is_barren(patience, now))
     }
 
     /// Whether the line is as long as it may be for a further request.
     pub(super) fn is_full(&self, flow: &Flow) -> bool {
         let of_group = self.turns.len_of(flow.group);
         match flow.group {
-            Group::Caller(_) => of_group >= MOST_OF_CALLER,
-            Group::Unproven => {
+            ShareGroup::Caller(_) => of_group >= MOST_OF_CALLER,
+            ShareGroup::Unproven => {
                 of_group >= MOST_UNPROVEN
                     || self.turns.len_of_branch(flow.group, flow.branch) >= MOST_UNPROVEN / 2
             }
@@ -192,7 +194,7 @@ impl Lane {
     /// Whether an unproven key may use more than one request to be proven.
     pub(super) fn has_room_to_prove(&mut self, now: Instant) -> bool {
         self.budget.expire(now);
-        !self.turns.has(Group::Unproven) && self.budget.has_room_to_prove()
+        !self.turns.has(ShareGroup::Unproven) && self.budget.has_room_to_prove()
     }
 }
 
@@ -217,7 +219,7 @@ impl Lanes {
         if self.lanes.len() >= MOST {
             self.lanes.retain(|_, lane| {
                 let is_used = lane.turns.len() > 0 || lane.in_flight > 0;
-                is_used || lane.pace.paused_until(now).is_some() || !lane.budget.is_idle(now)
+                is_used || lane.adaptive_rate.paused_until(now).is_some() || !lane.budget.is_idle(now)
             });
         }
         self.lanes.len() < MOST
@@ -248,12 +250,12 @@ mod tests {
     fn a_stray_429_is_no_lack_of_room_and_a_long_pause_is() {
         let mut lane = Lane::new(None, Share::percent(0).unwrap());
         let now = Instant::now();
-        lane.pace.limited(now, now, None, 1.0);
-        assert!(lane.pace.paused_until(now).is_some());
-        let group = Group::Unproven;
+        lane.adaptive_rate.limited(now, now, None, 1.0);
+        assert!(lane.adaptive_rate.paused_until(now).is_some());
+        let group = ShareGroup::Unproven;
         assert_eq!(lane.room(group, now), Headroom::Ample);
         let later = now + Duration::from_millis(10);
-        lane.pace.limited(later, later, Some(Duration::from_secs(20)), 1.0);
+        lane.adaptive_rate.limited(later, later, Some(Duration::from_secs(20)), 1.0);
         assert_eq!(lane.room(group, later), Headroom::Short);
         assert_eq!(lane.room(group, later + Duration::from_secs(19)), Headroom::Ample);
     }
@@ -267,7 +269,7 @@ mod tests {
             let key = lanes.key(id(n), now);
             assert_eq!(key, LaneKey::Credential(id(n)));
             let branch = Branch::Peer(crate::domain::PeerGroup::Unknown);
-            let kind = Kind { urgency: Urgency::Refresh, group: Group::Unproven, branch };
+            let kind = RequestClass { urgency: Urgency::Refresh, group: ShareGroup::Unproven, branch };
             lanes.get(key).unwrap().budget.take(kind, now);
         }
         assert_eq!(lanes.key(id(MOST), now), LaneKey::Shared);

@@ -2,8 +2,8 @@
 //!
 //! A request that has to wait is lined up by caller, agent and question ([`turns`]), and goes when both its budget
 //! ([`budget`], as far as [`shares`] leave it) and a connection ([`connections`]) are free, never holding one while it waits for
-//! the other. What upstream refuses or leaves hanging slows down the agent that it is about ([`troubles`], by [`pace`] and
-//! [`crowd`]), and everybody once it shows across agents. The [`breakers`] refuse an agent's, a caller's or all requests at once
+//! the other. What upstream refuses or leaves hanging slows down the agent that it is about ([`troubles`], by [`adaptive_rate`] and
+//! [`concurrency_limit`]), and everybody once it shows across agents. The [`breakers`] refuse an agent's, a caller's or all requests at once
 //! while upstream fails them.
 //!
 //! There is no task behind this. Each waiter does the work: it looks for those whose turn it is when something
@@ -13,14 +13,14 @@
 //! Left out on purpose: the fan-out of one answer, which is the engine's, and any promise of order among requests that
 //! already went.
 
+mod adaptive_rate;
 mod breaker;
 mod breakers;
 mod budget;
+mod concurrency_limit;
 mod connections;
-mod crowd;
 mod flow;
 mod lanes;
-mod pace;
 mod pass;
 mod promises;
 mod rotation;
@@ -43,21 +43,21 @@ pub use breaker::BreakerState;
 pub(crate) use breaker::Fault;
 use breakers::Breakers;
 use connections::Connections;
-pub(crate) use flow::Standing;
-use flow::{Branch, Flow, Group};
+pub(crate) use flow::KeyAcceptance;
+use flow::{Branch, Flow, ShareGroup};
 use lanes::{LaneKey, Lanes};
-pub(crate) use pass::{Outcome, Pass};
+pub(crate) use pass::{Pass, PassOutcome};
 pub use shares::Holdings;
 use waiter::{Fate, Waiter, Waiters};
 
 /// In front of upstream. Clones are one and the same.
 #[derive(Clone, Debug)]
 pub(crate) struct Gate {
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<GateState>>,
 }
 
 #[derive(Debug)]
-struct State {
+struct GateState {
     connections: Connections,
     lanes: Lanes,
     breakers: Breakers,
@@ -66,10 +66,10 @@ struct State {
 
 /// Who asks to pass.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Asker<'a> {
+pub(crate) struct PassRequest<'a> {
     pub(crate) credential: CredentialId,
     pub(crate) agent: AgentId,
-    pub(crate) standing: Standing,
+    pub(crate) standing: KeyAcceptance,
     /// Since when the page is asked for, attempts that failed included.
     pub(crate) since: Instant,
     pub(crate) context: &'a RequestContext,
@@ -77,7 +77,7 @@ pub(crate) struct Asker<'a> {
 
 /// Why a request may not pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refusal {
+pub(crate) enum GateRefusal {
     /// There is no room in the budget in time; there may be after so long.
     NoRoom(Duration),
     /// There is room in the budget, but all connections stayed taken.
@@ -103,7 +103,7 @@ pub struct GateSnapshot {
     pub budget_left: Option<usize>,
     /// The slowest speed, as the part that 429 left of the speed before, or time-outs of the connections; 1 where none is
     /// remembered.
-    pub pace: f64,
+    pub rate_share: f64,
     /// The longest pause that still lies ahead.
     pub paused_for: Duration,
     /// What the breaker is doing.
@@ -119,7 +119,7 @@ impl Gate {
     }
 
     fn with(lanes: Lanes, concurrency: NonZeroUsize) -> Self {
-        let state = State {
+        let state = GateState {
             connections: Connections::new(concurrency.get()),
             lanes,
             breakers: Breakers::new(),
@@ -131,17 +131,17 @@ impl Gate {
     /// Waits for a turn. The request must be sent as soon as this returns.
     ///
     /// # Errors
-    /// See [`Refusal`]. What is certain already is answered at once.
-    pub(crate) async fn enter(&self, asker: Asker<'_>) -> Result<Pass, Refusal> {
+    /// See [`GateRefusal`]. What is certain already is answered at once.
+    pub(crate) async fn enter(&self, asker: PassRequest<'_>) -> Result<Pass, GateRefusal> {
         waiter::enter(self, asker).await
     }
 
     /// Whether a request that has to wait now does so because upstream left requests hanging, not for the budget.
-    pub(crate) fn is_left_hanging(&self, asker: Asker<'_>) -> bool {
+    pub(crate) fn is_left_hanging(&self, asker: PassRequest<'_>) -> bool {
         let now = Instant::now();
         let mut state = self.lock();
         let key = state.lanes.key(asker.credential, now);
-        let group = Group::of(asker.context.caller, asker.standing);
+        let group = ShareGroup::of(asker.context.caller, asker.standing);
         let branch = Branch::of(group, asker.context.caller, asker.agent);
         state.lanes.get(key).is_some_and(|lane| lane.is_left_hanging(group, branch, now))
     }
@@ -151,7 +151,7 @@ impl Gate {
         let now = Instant::now();
         let mut state = self.lock();
         let key = state.lanes.key(who.credential, now);
-        let group = Group::of(who.caller, who.standing);
+        let group = ShareGroup::of(who.caller, who.standing);
         state.lanes.get(key).map_or(Headroom::Ample, |lane| lane.room(group, now))
     }
 
@@ -186,30 +186,30 @@ impl Gate {
             slowed_agents: 0,
             held: Holdings::default(),
             budget_left: None,
-            pace: 1.0,
+            rate_share: 1.0,
             paused_for: Duration::ZERO,
             breaker,
         };
         for lane in state.lanes.all() {
-            let share = lane.pace.share(now).min(lane.crowd.share(connections, now));
+            let share = lane.adaptive_rate.share(now).min(lane.concurrency_limit.share(connections, now));
             if let Some(left) = lane.budget.left(now) {
                 snapshot.budget_left = Some(snapshot.budget_left.map_or(left, |l| l.min(left)));
             }
-            snapshot.waiting_unproven += lane.turns.len_of(Group::Unproven);
+            snapshot.waiting_unproven += lane.turns.len_of(ShareGroup::Unproven);
             snapshot.slowed_agents += lane.troubles.count(now);
             let held = lane.budget.holdings();
             if held.largest + held.unproven >= snapshot.held.largest + snapshot.held.unproven {
                 snapshot.held = held;
             }
-            snapshot.pace = snapshot.pace.min(share);
-            let pause = lane.pace.paused_until(now).map_or(Duration::ZERO, |until| until - now);
+            snapshot.rate_share = snapshot.rate_share.min(share);
+            let pause = lane.adaptive_rate.paused_until(now).map_or(Duration::ZERO, |until| until - now);
             snapshot.paused_for = snapshot.paused_for.max(pause);
         }
         snapshot
     }
 
     /// No code panics while it holds the lock, and no invariant spans two of its holdings: poison says nothing.
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, GateState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -219,23 +219,23 @@ impl Gate {
 pub(crate) struct Applicant {
     pub(crate) credential: CredentialId,
     pub(crate) caller: Caller,
-    pub(crate) standing: Standing,
+    pub(crate) standing: KeyAcceptance,
 }
 
 impl Applicant {
     /// What a request of theirs would belong to, whatever it is about.
     fn flow(self, urgency: Urgency) -> Flow {
-        let group = Group::of(self.caller, self.standing);
+        let group = ShareGroup::of(self.caller, self.standing);
         let agent = AgentId::new(uuid::Uuid::nil());
         let branch = match group {
-            Group::Caller(_) => Branch::Peer(PeerGroup::Unknown),
-            Group::Unproven => Branch::of(group, self.caller, agent),
+            ShareGroup::Caller(_) => Branch::Peer(PeerGroup::Unknown),
+            ShareGroup::Unproven => Branch::of(group, self.caller, agent),
         };
         Flow { group, urgency, branch, question: QuestionId::unique(), agent }
     }
 }
 
-impl State {
+impl GateState {
     /// Lets everybody go whose turn it is. When to look again: an instant, or none if only an end makes room.
     fn pump(&mut self, now: Instant) -> Option<Instant> {
         let mut next: Option<Instant> = None;
@@ -247,8 +247,8 @@ impl State {
                 Ok((id, ..)) => {
                     if let Some(flow) = self.waiters.get(id).map(|waiter| waiter.flow) {
                         let Flow { group, urgency, branch, .. } = flow;
-                        let place = lane.budget.take(budget::Kind { urgency, group, branch }, now);
-                        lane.pace.went(now);
+                        let place = lane.budget.take(budget::RequestClass { urgency, group, branch }, now);
+                        lane.adaptive_rate.went(now);
                         lane.troubles.went(group, branch, now);
                         lane.in_flight += 1;
                         self.connections.take(group, branch);
@@ -303,15 +303,15 @@ impl State {
     }
 
     /// Why a request did not go although the budget has room for it: others were first, or no connection was free.
-    fn others_first(&mut self, key: LaneKey, flow: &Flow, now: Instant) -> Refusal {
-        if flow.group != Group::Unproven && !self.connections.has_room() {
-            return Refusal::Busy;
+    fn others_first(&mut self, key: LaneKey, flow: &Flow, now: Instant) -> GateRefusal {
+        if flow.group != ShareGroup::Unproven && !self.connections.has_room() {
+            return GateRefusal::Busy;
         }
         waiter::no_room(self, key, flow, now)
     }
 
     /// Tells those in line of a caller, or of one of its agents, that upstream is down for them.
-    fn refuse(&mut self, key: LaneKey, group: Group, branch: Option<Branch>, rest: Duration) {
+    fn refuse(&mut self, key: LaneKey, group: ShareGroup, branch: Option<Branch>, rest: Duration) {
         let waiting = self.lanes.get(key).map(|lane| lane.turns.waiting(group, branch));
         for id in waiting.into_iter().flatten() {
             if let Some(waiter) = self.waiters.get(id).cloned() {

@@ -4,15 +4,15 @@ use tokio::time::Instant;
 
 use super::breaker::{Fault, Who};
 use super::breakers::{Opened, Roles};
-use super::budget::Place;
-use super::crowd::LEAST;
+use super::budget::BudgetSlot;
+use super::concurrency_limit::LEAST;
 use super::flow::Flow;
 use super::lanes::{Lane, LaneKey};
-use super::{Gate, State};
+use super::{Gate, GateState};
 
 /// What became of a request that passed.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Outcome {
+pub(crate) enum PassOutcome {
     /// Upstream answered, if only to refuse.
     Answered,
     /// Upstream answered 429, and may have said for how long.
@@ -29,7 +29,7 @@ pub(crate) struct Pass {
     pub(super) gate: Gate,
     pub(super) lane: LaneKey,
     pub(super) flow: Flow,
-    pub(super) place: Option<Place>,
+    pub(super) place: Option<BudgetSlot>,
     pub(super) roles: Roles,
     /// When its turn came. Not when it went, a moment later: what others learned in between was no news to it.
     pub(super) sent: Instant,
@@ -47,19 +47,19 @@ impl Pass {
     }
 
     /// Ends the request, and lets the gate learn from it.
-    pub(crate) fn finish(mut self, outcome: Outcome) {
+    pub(crate) fn finish(mut self, outcome: PassOutcome) {
         let now = Instant::now();
         let gate = self.gate.clone();
         let mut guard = gate.lock();
         let state = &mut *guard;
         let (who, roles) = (self.who(), std::mem::replace(&mut self.roles, Roles::ORDINARY));
         let opened = match outcome {
-            Outcome::Answered | Outcome::Limited(_) => {
+            PassOutcome::Answered | PassOutcome::Limited(_) => {
                 state.breakers.succeeded(who, self.sent);
                 Opened::Nobody
             }
-            Outcome::TimedOut => state.breakers.failed(who, Fault::Silence, roles, now),
-            Outcome::Failed(fault) => state.breakers.failed(who, fault, roles, now),
+            PassOutcome::TimedOut => state.breakers.failed(who, Fault::Silence, roles, now),
+            PassOutcome::Failed(fault) => state.breakers.failed(who, fault, roles, now),
         };
         let connections = state.connections.most();
         let held = state.connections.held_by(self.flow.group, self.flow.branch);
@@ -70,7 +70,7 @@ impl Pass {
     }
 
     /// Tells those in line whom it concerns.
-    fn tell(&self, state: &mut State, opened: Opened, slowed: Slowed) {
+    fn tell(&self, state: &mut GateState, opened: Opened, slowed: Slowed) {
         let Flow { group, branch, .. } = self.flow;
         match opened {
             Opened::Everybody(rest) => return state.refuse_all(rest),
@@ -106,45 +106,48 @@ enum Slowed {
 fn learn(
     lane: &mut Lane,
     flow: &Flow,
-    outcome: Outcome,
+    outcome: PassOutcome,
     sent: Instant,
     (held, connections): (usize, usize),
     now: Instant,
 ) -> Slowed {
     let Flow { group, branch, agent, .. } = *flow;
     match outcome {
-        Outcome::Answered => {
-            lane.pace.succeeded(sent, now);
-            lane.crowd.answered(sent, connections, now);
+        PassOutcome::Answered => {
+            lane.adaptive_rate.succeeded(sent, now);
+            lane.concurrency_limit.answered(sent, connections, now);
             lane.troubles.answered(group, branch, sent, connections, now);
             Slowed::Nobody
         }
-        Outcome::Limited(after) => {
+        PassOutcome::Limited(after) => {
             let is_wide = lane.troubles.refused.is_wide(agent, now);
             let is_known = lane.troubles.of(group, branch).is_some();
-            let of_agent =
-                if is_wide && !is_known { None } else { lane.troubles.note(group, branch, &lane.pace, now) };
+            let of_agent = if is_wide && !is_known {
+                None
+            } else {
+                lane.troubles.note(group, branch, &lane.adaptive_rate, now)
+            };
             let is_everybodys = is_wide || of_agent.is_none();
             if let Some(trouble) = of_agent {
-                trouble.pace.limited(sent, now, after, rand::random());
+                trouble.adaptive_rate.limited(sent, now, after, rand::random());
             }
             if is_everybodys {
-                lane.pace.limited(sent, now, after, rand::random());
+                lane.adaptive_rate.limited(sent, now, after, rand::random());
             }
             if is_everybodys { Slowed::Everybody } else { Slowed::Agent }
         }
-        Outcome::TimedOut => {
+        PassOutcome::TimedOut => {
             let is_wide = lane.troubles.hanging.is_wide(agent, now);
-            if let Some(trouble) = lane.troubles.note(group, branch, &lane.pace, now) {
+            if let Some(trouble) = lane.troubles.note(group, branch, &lane.adaptive_rate, now) {
                 trouble.timed_out(sent, held, now);
             }
             if is_wide {
-                lane.pace.timed_out(sent, now);
-                lane.crowd.timed_out(sent, lane.in_flight, LEAST, now);
+                lane.adaptive_rate.timed_out(sent, now);
+                lane.concurrency_limit.timed_out(sent, lane.in_flight, LEAST, now);
             }
             Slowed::Nobody
         }
-        Outcome::Failed(_) => Slowed::Nobody,
+        PassOutcome::Failed(_) => Slowed::Nobody,
     }
 }
 

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::flow::{Branch, Group};
+use super::flow::{Branch, ShareGroup};
 
 /// The most promises that are kept in mind.
 const MOST: usize = 8192;
@@ -17,18 +17,18 @@ const LATE: Duration = Duration::from_secs(2);
 /// among those of its caller, or its network if its key is not proven yet, until it is due.
 #[derive(Debug, Default)]
 pub(super) struct Promises {
-    due: BTreeMap<(Instant, u64), (Group, Option<Branch>)>,
-    counts: HashMap<(Group, Option<Branch>), usize>,
+    due: BTreeMap<(Instant, u64), (ShareGroup, Option<Branch>)>,
+    counts: HashMap<(ShareGroup, Option<Branch>), usize>,
     next: u64,
 }
 
-fn whose(group: Group, branch: Branch) -> (Group, Option<Branch>) {
-    (group, (group == Group::Unproven).then_some(branch))
+fn whose(group: ShareGroup, branch: Branch) -> (ShareGroup, Option<Branch>) {
+    (group, (group == ShareGroup::Unproven).then_some(branch))
 }
 
 impl Promises {
     /// How many places are kept for others of the same caller or network.
-    pub(super) fn ahead(&mut self, group: Group, branch: Branch, now: Instant) -> usize {
+    pub(super) fn ahead(&mut self, group: ShareGroup, branch: Branch, now: Instant) -> usize {
         while let Some(entry) = self.due.first_entry().filter(|entry| entry.key().0 + LATE <= now) {
             let whose = entry.remove();
             if let Some(count) = self.counts.get_mut(&whose) {
@@ -42,7 +42,7 @@ impl Promises {
     }
 
     /// One was told to return then.
-    pub(super) fn add(&mut self, group: Group, branch: Branch, due: Instant) {
+    pub(super) fn add(&mut self, group: ShareGroup, branch: Branch, due: Instant) {
         if self.due.len() < MOST {
             self.due.insert((due, self.next), whose(group, branch));
             self.next += 1;

@@ -7,13 +7,13 @@ use std::hash::Hash;
 /// Each operation costs at most O(log n).
 #[derive(Debug)]
 pub(super) struct Rotation<K, T> {
-    members: HashMap<K, Member<T>>,
+    members: HashMap<K, RotationSlot<T>>,
     order: BTreeMap<u64, K>,
     next: u64,
 }
 
 #[derive(Debug)]
-struct Member<T> {
+struct RotationSlot<T> {
     at: u64,
     value: T,
 }
@@ -35,7 +35,7 @@ impl<K: Copy + Eq + Hash, T> Rotation<K, T> {
             let at = *next;
             *next += 1;
             order.insert(at, key);
-            Member { at, value: T::default() }
+            RotationSlot { at, value: T::default() }
         });
         &mut member.value
     }

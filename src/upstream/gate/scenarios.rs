@@ -25,7 +25,7 @@ use uuid::Uuid;
 use crate::domain::Caller;
 
 use crate::source::{BudgetClock, Deadline, QuestionId, SentAt, Trace, Urgency};
-use crate::upstream::retry::{Cause, Limits, RetryBudget, Tries};
+use crate::upstream::retry::{Cause, RetryBudget, RetryLimits, Tries};
 use crate::upstream::settings::{Rate, RateScope, Share};
 
 use super::*;
@@ -38,7 +38,7 @@ struct Scenario {
     budget: Option<Allowance>,
     connections: usize,
     attempt_timeout_ms: u64,
-    upstream: Vec<Phase>,
+    upstream: Vec<ScenarioPhase>,
     load: BTreeMap<String, Load>,
     expect: BTreeMap<String, (f64, f64)>,
 }
@@ -51,7 +51,7 @@ struct Allowance {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Phase {
+struct ScenarioPhase {
     until_ms: Option<u64>,
     latency_ms: u64,
     #[serde(default)]
@@ -80,7 +80,7 @@ struct Load {
     every_ms: u64,
     pages: u32,
     fan_out: u32,
-    urgency: Wanted,
+    urgency: WantedUrgency,
     agent: u128,
     #[serde(default)]
     patience_ms: Option<u64>,
@@ -88,7 +88,7 @@ struct Load {
 
 #[derive(Clone, Copy, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum Wanted {
+enum WantedUrgency {
     Refresh,
     Cold,
     Renewal,
@@ -103,7 +103,7 @@ struct Seen {
     figures: BTreeMap<String, f64>,
 }
 
-struct World {
+struct ScenarioWorld {
     scenario: Scenario,
     gate: Gate,
     began: Instant,
@@ -111,7 +111,7 @@ struct World {
     retries: Mutex<RetryBudget>,
 }
 
-impl World {
+impl ScenarioWorld {
     fn add(&self, name: &str, n: f64) {
         *self.seen.lock().unwrap().figures.entry(name.to_owned()).or_default() += n;
     }
@@ -122,9 +122,9 @@ impl World {
         *figure = figure.max(to);
     }
 
-    fn phase(&self, agent: u128) -> &Phase {
+    fn phase(&self, agent: u128) -> &ScenarioPhase {
         let at = millis(self.began.elapsed());
-        let is_now = |phase: &&Phase| {
+        let is_now = |phase: &&ScenarioPhase| {
             phase.until_ms.is_none_or(|until| at < until)
                 && phase.agents.as_ref().is_none_or(|agents| agents.contains(&agent))
         };
@@ -144,18 +144,18 @@ impl World {
         let (outcome, result) = match phase.answers {
             Answers::Unreachable => {
                 sleep(latency).await;
-                (Outcome::Failed(Fault::Connection), Err(Cause::Transient(None)))
+                (PassOutcome::Failed(Fault::Connection), Err(Cause::Transient(None)))
             }
             Answers::Hang => {
                 sleep(Duration::from_millis(self.scenario.attempt_timeout_ms)).await;
                 self.add("timeouts", 1.0);
-                (Outcome::TimedOut, Err(Cause::Transient(None)))
+                (PassOutcome::TimedOut, Err(Cause::Transient(None)))
             }
             Answers::Error => {
                 sleep(latency).await;
                 pass.answered();
                 self.add("errors", 1.0);
-                (Outcome::Failed(Fault::Answer), Err(Cause::Transient(None)))
+                (PassOutcome::Failed(Fault::Answer), Err(Cause::Transient(None)))
             }
             Answers::Ok => {
                 sleep(latency / 2).await;
@@ -163,10 +163,13 @@ impl World {
                 sleep(latency / 2).await;
                 pass.answered();
                 if is_allowed {
-                    (Outcome::Answered, Ok(()))
+                    (PassOutcome::Answered, Ok(()))
                 } else {
                     self.add("limited", 1.0);
-                    (Outcome::Limited(phase.retry_after_ms.map(Duration::from_millis)), Err(Cause::Limited))
+                    (
+                        PassOutcome::Limited(phase.retry_after_ms.map(Duration::from_millis)),
+                        Err(Cause::Limited),
+                    )
                 }
             }
         };
@@ -195,9 +198,9 @@ impl World {
             caller: Caller::of_key(CredentialId::new([1; 16])),
             question,
             urgency: match load.urgency {
-                Wanted::Refresh => Urgency::Refresh,
-                Wanted::Cold => Urgency::Cold,
-                Wanted::Renewal => Urgency::Renewal,
+                WantedUrgency::Refresh => Urgency::Refresh,
+                WantedUrgency::Cold => Urgency::Cold,
+                WantedUrgency::Renewal => Urgency::Renewal,
             },
             deadline,
             budget_wait: None,
@@ -206,10 +209,10 @@ impl World {
             sent: SentAt::default(),
             budget_clock: BudgetClock::default(),
         };
-        let asker = Asker {
+        let asker = PassRequest {
             credential: CredentialId::new([1; 16]),
             agent: AgentId::new(Uuid::from_u128(load.agent)),
-            standing: Standing::Accepted,
+            standing: KeyAcceptance::Accepted,
             since: Instant::now(),
             context: &context,
         };
@@ -229,13 +232,13 @@ impl World {
                         Err(cause) => cause,
                     }
                 }
-                Err(Refusal::NoRoom(_) | Refusal::Busy) => Cause::Final,
-                Err(Refusal::Down(rest)) => Cause::Down(rest),
+                Err(GateRefusal::NoRoom(_) | GateRefusal::Busy) => Cause::Final,
+                Err(GateRefusal::Down(rest)) => Cause::Down(rest),
             };
             let now = Instant::now();
             let until_deadline =
                 context.deadline.as_ref().map(|d| d.instant().saturating_duration_since(now));
-            let limits = Limits { retry_for: context.retry_for, until_deadline };
+            let limits = RetryLimits { retry_for: context.retry_for, until_deadline };
             let next = tries.next(cause, limits, &mut self.retries.lock().unwrap(), began.max(now), 0.5);
             let Some(wait) = next else { return false };
             tries.spent += wait;
@@ -286,7 +289,7 @@ async fn plays(text: &str) {
     let gate = Gate::with(lanes, NonZeroUsize::new(scenario.connections).unwrap());
     let began = Instant::now();
     let retries = Mutex::new(RetryBudget::new(began));
-    let world = Arc::new(World { scenario, gate, began, seen: Mutex::default(), retries });
+    let world = Arc::new(ScenarioWorld { scenario, gate, began, seen: Mutex::default(), retries });
     let mut questions = JoinSet::new();
     for (name, load) in &world.scenario.load {
         for number in 0..load.questions {

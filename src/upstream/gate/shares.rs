@@ -2,7 +2,7 @@ use std::collections::{HashMap, VecDeque};
 
 use tokio::time::{Duration, Instant};
 
-use super::flow::{Branch, Group};
+use super::flow::{Branch, ShareGroup};
 
 /// Of the budget, the part that those who used much of it leave for callers who come later, as a divisor: a new
 /// caller's first pages go at once, although one caller alone may have all the rest.
@@ -29,15 +29,15 @@ const GRACE: u32 = 4;
 /// gave up a moment ago, up to their fair share. Nothing older counts: neither credit nor debt.
 #[derive(Debug, Default)]
 pub(super) struct Shares {
-    held: HashMap<Group, Held>,
+    held: HashMap<ShareGroup, HeldShare>,
     /// Places of unproven keys, by network.
     peers: HashMap<Branch, usize>,
     /// Places that became free a moment ago, oldest first.
-    given_up: VecDeque<(Instant, Group)>,
+    given_up: VecDeque<(Instant, ShareGroup)>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Held {
+struct HeldShare {
     places: usize,
     given_up: usize,
 }
@@ -73,22 +73,22 @@ pub(super) struct Bounds {
 
 impl Shares {
     /// A place was taken.
-    pub(super) fn took(&mut self, group: Group, branch: Branch) {
+    pub(super) fn took(&mut self, group: ShareGroup, branch: Branch) {
         self.held.entry(group).or_default().places += 1;
-        if group == Group::Unproven {
+        if group == ShareGroup::Unproven {
             *self.peers.entry(branch).or_default() += 1;
         }
     }
 
     /// A place was given back unused.
-    pub(super) fn gave_back(&mut self, group: Group, branch: Branch) {
+    pub(super) fn gave_back(&mut self, group: ShareGroup, branch: Branch) {
         if let Some(held) = self.held.get_mut(&group) {
             held.places = held.places.saturating_sub(1);
             if held.places + held.given_up == 0 {
                 self.held.remove(&group);
             }
         }
-        if group == Group::Unproven
+        if group == ShareGroup::Unproven
             && let Some(places) = self.peers.get_mut(&branch)
         {
             *places -= 1;
@@ -99,7 +99,7 @@ impl Shares {
     }
 
     /// A place became free again after its period.
-    pub(super) fn expired(&mut self, group: Group, branch: Branch, at: Instant) {
+    pub(super) fn expired(&mut self, group: ShareGroup, branch: Branch, at: Instant) {
         self.held.entry(group).or_default().given_up += 1;
         self.given_up.push_back((at, group));
         self.gave_back(group, branch);
@@ -126,39 +126,41 @@ impl Shares {
     }
 
     /// How many places a group holds.
-    pub(super) fn held(&self, group: Group) -> usize {
+    pub(super) fn held(&self, group: ShareGroup) -> usize {
         self.held.get(&group).map_or(0, |held| held.places)
     }
 
     /// Whether a group holds its fair share, or more.
-    pub(super) fn has_share(&self, group: Group, limit: usize) -> bool {
+    pub(super) fn has_share(&self, group: ShareGroup, limit: usize) -> bool {
         self.held(group) >= self.fair(group, limit)
     }
 
     /// Who holds how much, without names.
     pub(super) fn holdings(&self) -> Holdings {
-        let unproven = self.held(Group::Unproven);
-        let callers = self.held.iter().filter(|(group, _)| **group != Group::Unproven);
+        let unproven = self.held(ShareGroup::Unproven);
+        let callers = self.held.iter().filter(|(group, _)| **group != ShareGroup::Unproven);
         let (largest, sum) =
             callers.fold((0, 0), |(largest, sum), (_, held)| (held.places.max(largest), sum + held.places));
         Holdings { largest, others: sum - largest, unproven }
     }
 
-    fn fair(&self, group: Group, limit: usize) -> usize {
+    fn fair(&self, group: ShareGroup, limit: usize) -> usize {
         let callers = self.held.len() + usize::from(!self.held.contains_key(&group));
         (limit / (callers + 1)).max(1)
     }
 
     /// What a request of a group must leave.
-    pub(super) fn bounds(&self, group: Group, branch: Branch, others: Others, limit: usize) -> Bounds {
+    pub(super) fn bounds(&self, group: ShareGroup, branch: Branch, others: Others, limit: usize) -> Bounds {
         let held = self.held(group);
         match group {
-            Group::Caller(_) if held < self.fair(group, limit) => Bounds { leave: 0, most_of_group: limit },
-            Group::Caller(_) => {
+            ShareGroup::Caller(_) if held < self.fair(group, limit) => {
+                Bounds { leave: 0, most_of_group: limit }
+            }
+            ShareGroup::Caller(_) => {
                 let leave = limit / NEWCOMERS + self.protected(group, limit);
                 Bounds { leave: leave.min(limit - 1), most_of_group: limit }
             }
-            Group::Unproven => {
+            ShareGroup::Unproven => {
                 let own = (limit / UNPROVEN).max(1);
                 let most = if others == Others::Wait { own } else { (limit / UNPROVEN_AT_MOST).max(own) };
                 let leave =
@@ -172,7 +174,7 @@ impl Shares {
     }
 
     /// The places that others gave up a moment ago, as far as these are below their fair share.
-    fn protected(&self, group: Group, limit: usize) -> usize {
+    fn protected(&self, group: ShareGroup, limit: usize) -> usize {
         let fair = self.fair(group, limit);
         let others = self.held.iter().filter(|(other, _)| **other != group);
         others.map(|(_, held)| held.given_up.min(fair.saturating_sub(held.places))).sum()

@@ -32,17 +32,17 @@ fn context(urgency: Urgency) -> RequestContext {
     }
 }
 
-fn asker(context: &RequestContext) -> Asker<'_> {
-    Asker {
+fn asker(context: &RequestContext) -> PassRequest<'_> {
+    PassRequest {
         credential: CredentialId::new([1; 16]),
         agent: AgentId::new(Uuid::from_u128(1)),
-        standing: Standing::Accepted,
+        standing: KeyAcceptance::Accepted,
         since: Instant::now(),
         context,
     }
 }
 
-async fn enter(gate: &Gate, context: &RequestContext) -> Result<Pass, Refusal> {
+async fn enter(gate: &Gate, context: &RequestContext) -> Result<Pass, GateRefusal> {
     gate.enter(asker(context)).await
 }
 
@@ -60,10 +60,10 @@ async fn a_burst_goes_at_once_and_the_next_one_a_period_later() {
     let context = context(Urgency::Refresh);
     let start = Instant::now();
     for _ in 0..10 {
-        enter(&gate, &context).await.unwrap().finish(Outcome::Answered);
+        enter(&gate, &context).await.unwrap().finish(PassOutcome::Answered);
     }
     assert_eq!(Instant::now(), start);
-    enter(&gate, &context).await.unwrap().finish(Outcome::Answered);
+    enter(&gate, &context).await.unwrap().finish(PassOutcome::Answered);
     let waited = start.elapsed();
     assert!(waited > MINUTE && waited < MINUTE + Duration::from_secs(2), "{waited:?}");
     assert_idle(&gate);
@@ -75,16 +75,17 @@ async fn tells_how_long_it_takes_until_there_is_room() {
     let context = context(Urgency::Refresh);
     let room = |requests| {
         let credential = CredentialId::new([1; 16]);
-        let who = Applicant { credential, caller: Caller::of_key(credential), standing: Standing::Accepted };
+        let who =
+            Applicant { credential, caller: Caller::of_key(credential), standing: KeyAcceptance::Accepted };
         gate.room_for(who, Urgency::Refresh, requests).as_secs()
     };
     assert_eq!((room(0), room(1), room(10)), (0, 0, 0));
     for _ in 0..5 {
-        enter(&gate, &context).await.unwrap().finish(Outcome::Answered);
+        enter(&gate, &context).await.unwrap().finish(PassOutcome::Answered);
     }
     tokio::time::advance(MINUTE / 3).await;
     for _ in 0..5 {
-        enter(&gate, &context).await.unwrap().finish(Outcome::Answered);
+        enter(&gate, &context).await.unwrap().finish(PassOutcome::Answered);
     }
     // Once the first five are a minute old, and then the others; a place counts for a little longer than that.
     assert!((40..=42).contains(&room(1)) && (40..=42).contains(&room(5)), "{} {}", room(1), room(5));
@@ -106,7 +107,7 @@ async fn many_waiters_all_get_their_turn_within_the_rate() {
             let sent = Instant::now();
             tokio::time::sleep(Duration::from_millis(i % 40)).await;
             pass.answered();
-            pass.finish(Outcome::Answered);
+            pass.finish(PassOutcome::Answered);
             sent
         });
     }
@@ -226,9 +227,9 @@ async fn what_is_certain_to_come_too_late_is_refused_at_once() {
     let refused = enter(&gate, &context).await.unwrap_err();
     context.budget_wait = None;
     context.deadline = Some(Deadline::at(start + Duration::from_secs(30)));
-    assert!(matches!(enter(&gate, &context).await, Err(Refusal::NoRoom(_))));
+    assert!(matches!(enter(&gate, &context).await, Err(GateRefusal::NoRoom(_))));
     assert_eq!(Instant::now(), start);
-    let Refusal::NoRoom(after) = refused else { panic!("{refused:?}") };
+    let GateRefusal::NoRoom(after) = refused else { panic!("{refused:?}") };
     assert!(after > Duration::from_secs(59) && after < Duration::from_secs(65), "{after:?}");
     context.deadline = Some(Deadline::at(start + Duration::from_secs(90)));
     assert!(enter(&gate, &context).await.is_ok());
@@ -245,7 +246,7 @@ async fn a_deadline_that_moves_out_is_waited_for() {
     let mut waiting = Box::pin(enter(&gate, &context));
     assert!(futures_util::poll!(&mut waiting).is_pending());
     deadline.extend_to(start + Duration::from_secs(9));
-    assert!(matches!(waiting.await, Err(Refusal::Busy)));
+    assert!(matches!(waiting.await, Err(GateRefusal::Busy)));
     assert!(start.elapsed() >= Duration::from_secs(9));
     drop(pass);
     assert_idle(&gate);
@@ -257,8 +258,8 @@ async fn a_429_about_one_agent_pauses_that_agent_alone() {
     let context = context(Urgency::Refresh);
     let start = Instant::now();
     let asked = Duration::from_secs(7);
-    enter(&gate, &context).await.unwrap().finish(Outcome::Limited(Some(asked)));
-    let other = Asker { agent: AgentId::new(Uuid::from_u128(2)), ..asker(&context) };
+    enter(&gate, &context).await.unwrap().finish(PassOutcome::Limited(Some(asked)));
+    let other = PassRequest { agent: AgentId::new(Uuid::from_u128(2)), ..asker(&context) };
     drop(gate.enter(other).await.unwrap());
     assert_eq!((start.elapsed(), gate.snapshot().slowed_agents), (Duration::ZERO, 1));
     drop(enter(&gate, &context).await.unwrap());
@@ -269,10 +270,10 @@ async fn a_429_about_one_agent_pauses_that_agent_alone() {
 async fn a_429_about_a_second_agent_within_seconds_pauses_everybody() {
     let gate = gate(100, MINUTE, 10);
     let context = context(Urgency::Refresh);
-    let of = |agent| Asker { agent: AgentId::new(Uuid::from_u128(agent)), ..asker(&context) };
+    let of = |agent| PassRequest { agent: AgentId::new(Uuid::from_u128(agent)), ..asker(&context) };
     let asked = Duration::from_secs(7);
     for agent in [1, 2] {
-        gate.enter(of(agent)).await.unwrap().finish(Outcome::Limited(Some(asked)));
+        gate.enter(of(agent)).await.unwrap().finish(PassOutcome::Limited(Some(asked)));
     }
     assert_eq!(gate.snapshot().paused_for, asked);
     let start = Instant::now();
@@ -289,8 +290,8 @@ async fn a_pause_refuses_those_in_line_that_it_outlasts() {
     context.deadline = Some(Deadline::at(start + Duration::from_secs(10)));
     let mut waiting = Box::pin(enter(&gate, &context));
     assert!(futures_util::poll!(&mut waiting).is_pending());
-    pass.finish(Outcome::Limited(Some(Duration::from_secs(60))));
-    assert_eq!(waiting.await.unwrap_err(), Refusal::NoRoom(Duration::from_secs(60)));
+    pass.finish(PassOutcome::Limited(Some(Duration::from_secs(60))));
+    assert_eq!(waiting.await.unwrap_err(), GateRefusal::NoRoom(Duration::from_secs(60)));
     assert_eq!(Instant::now(), start);
 }
 
@@ -301,7 +302,7 @@ async fn an_open_breaker_refuses_those_in_line_and_those_who_come() {
     let mut held = Vec::new();
     // The tenth connection is out of one caller's reach.
     for agent in 0..9 {
-        let asker = Asker { agent: AgentId::new(Uuid::from_u128(agent)), ..asker(&context) };
+        let asker = PassRequest { agent: AgentId::new(Uuid::from_u128(agent)), ..asker(&context) };
         held.push(gate.enter(asker).await.unwrap());
     }
     let mut line: Vec<_> = (0..6).map(|_| Box::pin(enter(&gate, &context))).collect();
@@ -310,10 +311,10 @@ async fn an_open_breaker_refuses_those_in_line_and_those_who_come() {
     }
     // Of the five that fail, four make room for one each before the fifth opens the breaker.
     for pass in held.drain(..5) {
-        pass.finish(Outcome::Failed(Fault::Connection));
+        pass.finish(PassOutcome::Failed(Fault::Connection));
     }
-    assert!(matches!(line.pop().unwrap().await, Err(Refusal::Down(_))));
-    assert!(matches!(enter(&gate, &context).await, Err(Refusal::Down(_))));
+    assert!(matches!(line.pop().unwrap().await, Err(GateRefusal::Down(_))));
+    assert!(matches!(enter(&gate, &context).await, Err(GateRefusal::Down(_))));
     assert_eq!(gate.snapshot().breaker, BreakerState::Open);
     drop((held, line));
     assert_idle(&gate);
@@ -324,15 +325,15 @@ async fn after_an_outage_one_probe_lets_everybody_in_again() {
     let gate = gate(0, MINUTE, 10);
     let context = context(Urgency::Cold);
     for _ in 0..5 {
-        enter(&gate, &context).await.unwrap().finish(Outcome::Failed(Fault::Connection));
+        enter(&gate, &context).await.unwrap().finish(PassOutcome::Failed(Fault::Connection));
     }
-    let Err(Refusal::Down(rest)) = enter(&gate, &context).await else { panic!("closed") };
+    let Err(GateRefusal::Down(rest)) = enter(&gate, &context).await else { panic!("closed") };
     tokio::time::advance(rest).await;
     let abandoned = enter(&gate, &context).await.unwrap();
-    assert!(matches!(enter(&gate, &context).await, Err(Refusal::Down(_))));
+    assert!(matches!(enter(&gate, &context).await, Err(GateRefusal::Down(_))));
     drop(abandoned);
     let probe = enter(&gate, &context).await.unwrap();
-    probe.finish(Outcome::Answered);
+    probe.finish(PassOutcome::Answered);
     assert_eq!(gate.snapshot().breaker, BreakerState::Closed);
     assert!(enter(&gate, &context).await.is_ok());
 }
@@ -341,7 +342,7 @@ async fn after_an_outage_one_probe_lets_everybody_in_again() {
 async fn unproven_keys_leave_connections_to_others() {
     let gate = gate(0, MINUTE, 20);
     let context = context(Urgency::Refresh);
-    let unproven = Asker { standing: Standing::Unproven, ..asker(&context) };
+    let unproven = PassRequest { standing: KeyAcceptance::Unproven, ..asker(&context) };
     let mut held = Vec::new();
     for _ in 0..10 {
         held.push(gate.enter(unproven).await.unwrap());
@@ -360,9 +361,9 @@ async fn credentials_with_budgets_of_their_own_share_only_the_connections() {
     let gate = Gate::with(lanes, NonZeroUsize::new(2).unwrap());
     let mut context = context(Urgency::Refresh);
     context.budget_wait = Some(Duration::ZERO);
-    let by = |n| Asker { credential: CredentialId::new([n; 16]), ..asker(&context) };
+    let by = |n| PassRequest { credential: CredentialId::new([n; 16]), ..asker(&context) };
     let _one = gate.enter(by(1)).await.unwrap();
-    assert!(matches!(gate.enter(by(1)).await, Err(Refusal::NoRoom(_))));
+    assert!(matches!(gate.enter(by(1)).await, Err(GateRefusal::NoRoom(_))));
     let _two = gate.enter(by(2)).await.unwrap();
-    assert!(matches!(gate.enter(by(3)).await, Err(Refusal::Busy)));
+    assert!(matches!(gate.enter(by(3)).await, Err(GateRefusal::Busy)));
 }

@@ -5,9 +5,9 @@ use tokio::time::Instant;
 
 use crate::domain::AgentId;
 
-use super::crowd::{Crowd, LEAST_OF_AGENT};
-use super::flow::{Branch, Group};
-use super::pace::Pace;
+use super::adaptive_rate::AdaptiveRate;
+use super::concurrency_limit::{ConcurrencyLimit, LEAST_OF_AGENT};
+use super::flow::{Branch, ShareGroup};
 
 /// The most agents whose trouble is remembered; that of further ones is everybody's.
 const MOST: usize = 1024;
@@ -21,7 +21,7 @@ const TOGETHER: Duration = Duration::from_secs(10);
 /// but upstream's, and slows down everybody; see [`Evidence`].
 #[derive(Debug, Default)]
 pub(super) struct Troubles {
-    all: HashMap<(Group, Branch), Trouble>,
+    all: HashMap<(ShareGroup, Branch), Trouble>,
     pub(super) refused: Evidence,
     pub(super) hanging: Evidence,
 }
@@ -29,37 +29,37 @@ pub(super) struct Troubles {
 /// What was learned of one agent.
 #[derive(Debug)]
 pub(super) struct Trouble {
-    pub(super) pace: Pace,
-    pub(super) crowd: Crowd,
+    pub(super) adaptive_rate: AdaptiveRate,
+    pub(super) concurrency_limit: ConcurrencyLimit,
 }
 
 impl Troubles {
     /// What is known of an agent.
-    pub(super) fn of(&self, group: Group, branch: Branch) -> Option<&Trouble> {
+    pub(super) fn of(&self, group: ShareGroup, branch: Branch) -> Option<&Trouble> {
         self.all.get(&(group, branch))
     }
 
     /// When an agent's next request may go, with so many in flight.
     pub(super) fn may(
         &self,
-        group: Group,
+        group: ShareGroup,
         branch: Branch,
         in_flight: usize,
         now: Instant,
     ) -> Result<(), Instant> {
         let Some(trouble) = self.of(group, branch) else { return Ok(()) };
-        if let Some(at) = trouble.pace.next(0, now) {
+        if let Some(at) = trouble.adaptive_rate.next(0, now) {
             return Err(at);
         }
-        trouble.crowd.room(in_flight, now)
+        trouble.concurrency_limit.room(in_flight, now)
     }
 
     /// What to learn more into; none if too many are in trouble already.
     pub(super) fn note(
         &mut self,
-        group: Group,
+        group: ShareGroup,
         branch: Branch,
-        beside: &Pace,
+        beside: &AdaptiveRate,
         now: Instant,
     ) -> Option<&mut Trouble> {
         let key = (group, branch);
@@ -69,31 +69,34 @@ impl Troubles {
                 return None;
             }
         }
-        let new = || Trouble { pace: Pace::beside(beside), crowd: Crowd::default() };
+        let new = || Trouble {
+            adaptive_rate: AdaptiveRate::beside(beside),
+            concurrency_limit: ConcurrencyLimit::default(),
+        };
         Some(self.all.entry(key).or_insert_with(new))
     }
 
     /// Upstream answered an agent's request.
     pub(super) fn answered(
         &mut self,
-        group: Group,
+        group: ShareGroup,
         branch: Branch,
         sent: Instant,
         connections: usize,
         now: Instant,
     ) {
         let Some(trouble) = self.all.get_mut(&(group, branch)) else { return };
-        trouble.pace.succeeded(sent, now);
-        trouble.crowd.answered(sent, connections, now);
+        trouble.adaptive_rate.succeeded(sent, now);
+        trouble.concurrency_limit.answered(sent, connections, now);
         if trouble.is_calm(now) {
             self.all.remove(&(group, branch));
         }
     }
 
     /// A request of an agent goes.
-    pub(super) fn went(&mut self, group: Group, branch: Branch, now: Instant) {
+    pub(super) fn went(&mut self, group: ShareGroup, branch: Branch, now: Instant) {
         if let Some(trouble) = self.all.get_mut(&(group, branch)) {
-            trouble.pace.went(now);
+            trouble.adaptive_rate.went(now);
         }
     }
 
@@ -105,13 +108,13 @@ impl Troubles {
 
 impl Trouble {
     fn is_calm(&self, now: Instant) -> bool {
-        self.pace.is_calm(now) && self.crowd.is_calm(now)
+        self.adaptive_rate.is_calm(now) && self.concurrency_limit.is_calm(now)
     }
 
     /// A request was not answered in time.
     pub(super) fn timed_out(&mut self, sent: Instant, in_flight: usize, now: Instant) {
-        self.pace.timed_out(sent, now);
-        self.crowd.timed_out(sent, in_flight, LEAST_OF_AGENT, now);
+        self.adaptive_rate.timed_out(sent, now);
+        self.concurrency_limit.timed_out(sent, in_flight, LEAST_OF_AGENT, now);
     }
 }
 

@@ -4,7 +4,7 @@ use tokio::time::Instant;
 
 use crate::source::{QuestionId, Urgency};
 
-use super::flow::{Branch, Flow, Group};
+use super::flow::{Branch, Flow, ShareGroup};
 use super::rotation::Rotation;
 
 /// Who waits, and whose turn is next: hierarchical round robin.
@@ -14,7 +14,7 @@ use super::rotation::Rotation;
 /// no other request can. All unproven keys are one caller, whose networks take turns in place of agents.
 #[derive(Debug, Default)]
 pub(super) struct Turns {
-    groups: Rotation<Group, Line>,
+    groups: Rotation<ShareGroup, GroupLine>,
     count: usize,
     renewals: usize,
 }
@@ -27,7 +27,7 @@ type Branches = Rotation<Branch, BranchLine>;
 
 /// The requests of a group.
 #[derive(Debug, Default)]
-struct Line {
+struct GroupLine {
     refreshes: Branches,
     cold: Branches,
     renewals: Branches,
@@ -51,7 +51,7 @@ const fn position(urgency: Urgency) -> usize {
     }
 }
 
-impl Line {
+impl GroupLine {
     const fn branches(&mut self, urgency: Urgency) -> &mut Branches {
         match urgency {
             Urgency::Refresh => &mut self.refreshes,
@@ -118,9 +118,9 @@ impl Turns {
     /// `may_group` is asked once per group and urgency, `may_branch` once per branch.
     pub(super) fn next(
         &mut self,
-        mut may_group: impl FnMut(Group, Urgency) -> Result<(), NotYet>,
-        mut may_branch: impl FnMut(Group, Urgency, Branch) -> Result<(), NotYet>,
-    ) -> Result<(WaiterId, Group, Urgency), NotYet> {
+        mut may_group: impl FnMut(ShareGroup, Urgency) -> Result<(), NotYet>,
+        mut may_branch: impl FnMut(ShareGroup, Urgency, Branch) -> Result<(), NotYet>,
+    ) -> Result<(WaiterId, ShareGroup, Urgency), NotYet> {
         let mut soonest: NotYet = None;
         let mut not_yet = |at: NotYet| soonest = [soonest, at].into_iter().flatten().min();
         let mut found = None;
@@ -156,7 +156,7 @@ impl Turns {
     }
 
     /// Takes out the next request of a branch; branch and group have had their turn.
-    fn take(&mut self, group: Group, urgency: Urgency, branch: Branch) -> Option<WaiterId> {
+    fn take(&mut self, group: ShareGroup, urgency: Urgency, branch: Branch) -> Option<WaiterId> {
         let line = self.groups.get_mut(group)?;
         let branches = line.branches(urgency);
         let lined = branches.get_mut(branch)?;
@@ -186,7 +186,7 @@ impl Turns {
     }
 
     /// All waiting requests of a caller, or of one branch of it.
-    pub(super) fn waiting(&self, group: Group, branch: Option<Branch>) -> Vec<WaiterId> {
+    pub(super) fn waiting(&self, group: ShareGroup, branch: Option<Branch>) -> Vec<WaiterId> {
         let Some(line) = self.groups.get(group) else { return Vec::new() };
         let mut found = Vec::new();
         for urgency in [Urgency::Refresh, Urgency::Cold, Urgency::Renewal] {
@@ -201,26 +201,26 @@ impl Turns {
 
     /// How many requests go before the last one of a group up to this urgency, with `more` of the group in line
     /// behind it: all of its own, and of every other group as many as have turns meanwhile.
-    pub(super) fn ahead(&self, group: Group, urgency: Urgency, more: usize) -> usize {
+    pub(super) fn ahead(&self, group: ShareGroup, urgency: Urgency, more: usize) -> usize {
         let own = self.groups.get(group).map_or(0, |line| line.up_to(urgency)) + more;
         let others = self.groups.in_turn().filter(|(other, _)| *other != group);
         own.saturating_sub(1) + others.map(|(_, line)| line.up_to(Urgency::Cold).min(own)).sum::<usize>()
     }
 
     /// Whether a request of another group than this waits, renewals left out.
-    pub(super) fn others_wait(&self, group: Group) -> bool {
+    pub(super) fn others_wait(&self, group: ShareGroup) -> bool {
         let own = self.groups.get(group).map_or(0, |line| line.up_to(Urgency::Cold));
         self.count - self.renewals > own
     }
 
     /// How many of a group wait.
-    pub(super) fn len_of(&self, group: Group) -> usize {
-        self.groups.get(group).map_or(0, Line::count)
+    pub(super) fn len_of(&self, group: ShareGroup) -> usize {
+        self.groups.get(group).map_or(0, GroupLine::count)
     }
 
     /// How many of a branch wait.
-    pub(super) fn len_of_branch(&self, group: Group, branch: Branch) -> usize {
-        let of = |line: &Line| {
+    pub(super) fn len_of_branch(&self, group: ShareGroup, branch: Branch) -> usize {
+        let of = |line: &GroupLine| {
             [Urgency::Refresh, Urgency::Cold, Urgency::Renewal]
                 .into_iter()
                 .filter_map(|urgency| line.branches_ref(urgency).get(branch).map(|lined| lined.count))
@@ -230,7 +230,7 @@ impl Turns {
     }
 
     /// Whether a group waits.
-    pub(super) fn has(&self, group: Group) -> bool {
+    pub(super) fn has(&self, group: ShareGroup) -> bool {
         self.groups.get(group).is_some()
     }
 

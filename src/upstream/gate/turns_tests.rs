@@ -6,7 +6,7 @@ use crate::domain::{AgentId, CallerId};
 
 fn flow(caller: u8, agent: u128, question: QuestionId, urgency: Urgency) -> Flow {
     let agent = AgentId::new(Uuid::from_u128(agent));
-    let group = Group::Caller(CallerId::Token([caller; 16]));
+    let group = ShareGroup::Caller(CallerId::Token([caller; 16]));
     Flow { group, urgency, branch: Branch::Agent(agent), question, agent }
 }
 

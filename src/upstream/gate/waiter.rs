@@ -7,11 +7,11 @@ use tokio::time::{Instant, sleep_until};
 
 use super::breaker::Who;
 use super::breakers::Roles;
-use super::budget::Place;
-use super::flow::{Branch, Flow, Group};
+use super::budget::BudgetSlot;
+use super::flow::{Branch, Flow, ShareGroup};
 use super::lanes::LaneKey;
 use super::turns::WaiterId;
-use super::{Asker, Gate, Pass, Refusal, State};
+use super::{Gate, GateRefusal, GateState, Pass, PassRequest};
 
 /// The longest line of all callers together.
 const MOST_WAITING: usize = 16_384;
@@ -32,7 +32,7 @@ pub(super) struct Waiter {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Fate {
     /// It goes since then, in this place of its budget.
-    Go(Option<Place>, Instant),
+    Go(Option<BudgetSlot>, Instant),
     /// The breaker opened, for so long.
     Refused(Duration),
 }
@@ -125,19 +125,19 @@ impl Waiters {
 }
 
 /// Waits for a turn; see [`Gate::enter`].
-pub(super) async fn enter(gate: &Gate, asker: Asker<'_>) -> Result<Pass, Refusal> {
+pub(super) async fn enter(gate: &Gate, asker: PassRequest<'_>) -> Result<Pass, GateRefusal> {
     let mut line = InLine::join(gate, asker, Instant::now())?;
     loop {
         match line.step(asker) {
-            Step::Go(pass) => return Ok(pass),
-            Step::Refused(refusal) => return Err(refusal),
-            Step::Wait(Some(until)) => {
+            WaitStep::Go(pass) => return Ok(pass),
+            WaitStep::Refused(refusal) => return Err(refusal),
+            WaitStep::Wait(Some(until)) => {
                 tokio::select! {
                     () = line.wake.notified() => {}
                     () = sleep_until(until) => {}
                 }
             }
-            Step::Wait(None) => line.wake.notified().await,
+            WaitStep::Wait(None) => line.wake.notified().await,
         }
     }
 }
@@ -150,16 +150,16 @@ struct InLine {
     wake: Arc<Notify>,
 }
 
-enum Step {
+enum WaitStep {
     Go(Pass),
-    Refused(Refusal),
+    Refused(GateRefusal),
     Wait(Option<Instant>),
 }
 
 impl InLine {
-    fn join(gate: &Gate, asker: Asker<'_>, now: Instant) -> Result<Self, Refusal> {
+    fn join(gate: &Gate, asker: PassRequest<'_>, now: Instant) -> Result<Self, GateRefusal> {
         let mut state = gate.lock();
-        let group = Group::of(asker.context.caller, asker.standing);
+        let group = ShareGroup::of(asker.context.caller, asker.standing);
         let branch = Branch::of(group, asker.context.caller, asker.agent);
         let flow = Flow {
             group,
@@ -174,20 +174,21 @@ impl InLine {
         {
             return Err(no_room(&mut state, lane, &flow, now));
         }
-        let roles = state.breakers.admit(Who { group, agent: asker.agent }, now).map_err(Refusal::Down)?;
+        let roles =
+            state.breakers.admit(Who { group, agent: asker.agent }, now).map_err(GateRefusal::Down)?;
         let wake = Arc::new(Notify::new());
         let id = state.line_up(Waiter { lane, flow, wake: Arc::clone(&wake), fate: None });
         Ok(Self { gate: gate.clone(), id, roles, wake })
     }
 
-    fn step(&mut self, asker: Asker<'_>) -> Step {
+    fn step(&mut self, asker: PassRequest<'_>) -> WaitStep {
         let now = Instant::now();
         let gate = self.gate.clone();
         let mut guard = gate.lock();
         let state = &mut *guard;
         let next = state.pump(now);
         let Some(Waiter { lane: key, flow, fate, .. }) = state.waiters.get(self.id).cloned() else {
-            return Step::Refused(Refusal::Busy);
+            return WaitStep::Refused(GateRefusal::Busy);
         };
         match fate {
             Some(Fate::Go(place, sent)) => {
@@ -195,16 +196,16 @@ impl InLine {
                 let roles = std::mem::replace(&mut self.roles, Roles::ORDINARY);
                 let place = place.and_then(|p| Some(state.lanes.get(key)?.budget.sent(p, now)));
                 let gate = self.gate.clone();
-                return Step::Go(Pass { gate, lane: key, flow, place, roles, sent });
+                return WaitStep::Go(Pass { gate, lane: key, flow, place, roles, sent });
             }
-            Some(Fate::Refused(rest)) => return Step::Refused(Refusal::Down(rest)),
+            Some(Fate::Refused(rest)) => return WaitStep::Refused(GateRefusal::Down(rest)),
             None => {}
         }
         let give_up = give_up(asker);
         if let (Some(give_up), Some(lane)) = (give_up, state.lanes.get(key)) {
             let earliest = lane.earliest(&flow, now);
             if now >= give_up || earliest > give_up {
-                return Step::Refused(if earliest > now {
+                return WaitStep::Refused(if earliest > now {
                     no_room(state, key, &flow, now)
                 } else {
                     state.others_first(key, &flow, now)
@@ -214,7 +215,7 @@ impl InLine {
         if let Some(lane) = state.lanes.get(key)
             && lane.is_barren(&flow, asker.context.retry_for, now)
         {
-            return Step::Refused(no_room(state, key, &flow, now));
+            return WaitStep::Refused(no_room(state, key, &flow, now));
         }
         let watched = if state.waiters.drives(self.id) {
             next
@@ -223,18 +224,18 @@ impl InLine {
             state.waiters.wake_driver();
             None
         };
-        Step::Wait([watched, give_up].into_iter().flatten().min())
+        WaitStep::Wait([watched, give_up].into_iter().flatten().min())
     }
 }
 
 /// Refuses a request until when it is likely to go.
-pub(super) fn no_room(state: &mut State, lane: LaneKey, flow: &Flow, now: Instant) -> Refusal {
+pub(super) fn no_room(state: &mut GateState, lane: LaneKey, flow: &Flow, now: Instant) -> GateRefusal {
     let at = state.lanes.get(lane).map_or(now, |lane| lane.promise(flow, now));
-    Refusal::NoRoom(at.saturating_duration_since(now).max(LEAST_WAIT))
+    GateRefusal::NoRoom(at.saturating_duration_since(now).max(LEAST_WAIT))
 }
 
 /// When waiting any longer is of no use.
-fn give_up(asker: Asker<'_>) -> Option<Instant> {
+fn give_up(asker: PassRequest<'_>) -> Option<Instant> {
     let patience = asker.context.budget_wait.and_then(|wait| asker.since.checked_add(wait));
     let deadline = asker.context.deadline.as_ref().map(crate::source::Deadline::instant);
     [patience, deadline].into_iter().flatten().min()

@@ -51,13 +51,13 @@ impl<'a> Visitor<'a> for EnvelopeVisitor {
         let mut envelope = Envelope::default();
         while let Some(key) = map.next_key_seed(KeySeed)? {
             match key {
-                Key::Data => envelope.data = map.next_value_seed(DataSeed)?,
-                Key::HasMore => envelope.has_more = Some(map.next_value()?),
-                Key::Total => envelope.total = map.next_value::<&RawValue>()?.get().parse().ok(),
-                Key::PageNumber => envelope.number = map.next_value::<&RawValue>()?.get().parse().ok(),
-                Key::Explanation => envelope.speaks |= map.next_value::<&RawValue>()?.get() != "null",
-                Key::AgentId => envelope.agent_id = Some(map.next_value()?),
-                Key::Id | Key::CreatedAt | Key::UpdatedAt | Key::Status | Key::Other => {
+                PageKey::Data => envelope.data = map.next_value_seed(DataSeed)?,
+                PageKey::HasMore => envelope.has_more = Some(map.next_value()?),
+                PageKey::Total => envelope.total = map.next_value::<&RawValue>()?.get().parse().ok(),
+                PageKey::PageNumber => envelope.number = map.next_value::<&RawValue>()?.get().parse().ok(),
+                PageKey::Explanation => envelope.speaks |= map.next_value::<&RawValue>()?.get() != "null",
+                PageKey::AgentId => envelope.agent_id = Some(map.next_value()?),
+                PageKey::Id | PageKey::CreatedAt | PageKey::UpdatedAt | PageKey::Status | PageKey::Other => {
                     map.next_value::<IgnoredAny>()?;
                 }
             }
@@ -152,13 +152,17 @@ impl<'a> Visitor<'a> for RowVisitor {
         let mut fields = RowFields::default();
         while let Some(key) = map.next_key_seed(KeySeed)? {
             let field = match key {
-                Key::Id => &mut fields.id,
-                Key::AgentId => &mut fields.agent_id,
-                Key::Data => &mut fields.data,
-                Key::CreatedAt => &mut fields.created_at,
-                Key::UpdatedAt => &mut fields.updated_at,
-                Key::Status => &mut fields.status,
-                Key::HasMore | Key::Total | Key::PageNumber | Key::Explanation | Key::Other => {
+                PageKey::Id => &mut fields.id,
+                PageKey::AgentId => &mut fields.agent_id,
+                PageKey::Data => &mut fields.data,
+                PageKey::CreatedAt => &mut fields.created_at,
+                PageKey::UpdatedAt => &mut fields.updated_at,
+                PageKey::Status => &mut fields.status,
+                PageKey::HasMore
+                | PageKey::Total
+                | PageKey::PageNumber
+                | PageKey::Explanation
+                | PageKey::Other => {
                     map.next_value::<IgnoredAny>()?;
                     continue;
                 }
@@ -199,7 +203,7 @@ impl<'a> Visitor<'a> for ChildrenVisitor {
         let mut children = Vec::new();
         while let Some(key) = map.next_key_seed(KeySeed)? {
             let value = map.next_value()?;
-            children.push(if matches!(key, Key::AgentId) {
+            children.push(if matches!(key, PageKey::AgentId) {
                 Child::AgentId(value)
             } else {
                 Child::Other(value)
@@ -210,7 +214,7 @@ impl<'a> Visitor<'a> for ChildrenVisitor {
 }
 
 /// Upstream's keys that mean something here.
-enum Key {
+enum PageKey {
     Data,
     HasMore,
     Total,
@@ -227,34 +231,34 @@ enum Key {
 struct KeySeed;
 
 impl<'a> DeserializeSeed<'a> for KeySeed {
-    type Value = Key;
+    type Value = PageKey;
 
     /// As bytes: half of a surrogate pair in a key is JSON, though no text.
-    fn deserialize<D: Deserializer<'a>>(self, json: D) -> Result<Key, D::Error> {
+    fn deserialize<D: Deserializer<'a>>(self, json: D) -> Result<PageKey, D::Error> {
         json.deserialize_bytes(self)
     }
 }
 
 impl Visitor<'_> for KeySeed {
-    type Value = Key;
+    type Value = PageKey;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a key")
     }
 
-    fn visit_bytes<E>(self, key: &[u8]) -> Result<Key, E> {
+    fn visit_bytes<E>(self, key: &[u8]) -> Result<PageKey, E> {
         Ok(match key {
-            b"data" => Key::Data,
-            b"has_more" => Key::HasMore,
-            b"total" => Key::Total,
-            b"page_number" => Key::PageNumber,
-            b"error" | b"message" | b"detail" => Key::Explanation,
-            b"id" => Key::Id,
-            b"agent_id" => Key::AgentId,
-            b"created_at" => Key::CreatedAt,
-            b"updated_at" => Key::UpdatedAt,
-            b"status" => Key::Status,
-            _ => Key::Other,
+            b"data" => PageKey::Data,
+            b"has_more" => PageKey::HasMore,
+            b"total" => PageKey::Total,
+            b"page_number" => PageKey::PageNumber,
+            b"error" | b"message" | b"detail" => PageKey::Explanation,
+            b"id" => PageKey::Id,
+            b"agent_id" => PageKey::AgentId,
+            b"created_at" => PageKey::CreatedAt,
+            b"updated_at" => PageKey::UpdatedAt,
+            b"status" => PageKey::Status,
+            _ => PageKey::Other,
         })
     }
 }

@@ -18,7 +18,7 @@ use crate::domain::{AgentFacts, MAX_PAGE_SIZE, Page, Rounding, Row, Status, Time
 use crate::source::RelayedPage;
 
 use super::depth;
-use super::mismatch::{Asked, Compared, Mismatch};
+use super::mismatch::{Compared, Expectation, Mismatch};
 use fields::{Child, ChildrenVisitor, Data, Envelope, EnvelopeVisitor, RowFields, RowVisitor};
 
 /// The longest `id` that is believed to be one; upstream's have 36 bytes, in old rows some 70.
@@ -28,22 +28,23 @@ const LONGEST_ID: usize = 1024;
 const MAX_ROWS: usize = 10_000;
 
 /// What is wrong with a body, without any of its content.
-pub type Fault = String;
+pub type PageFault = String;
 
 /// Reads a page's body as rows, which are slices of it. `number` is its page number, where that is known.
 ///
 /// # Errors
 /// What keeps the body from being a page.
-pub fn parse(body: &Bytes, number: Option<u32>) -> Result<Page, Fault> {
-    compared(body, &Asked { number, ..Asked::default() }).map(|compared| compared.response)
+pub fn parse(body: &Bytes, number: Option<u32>) -> Result<Page, PageFault> {
+    compared(body, &Expectation { number, ..Expectation::default() }).map(|compared| compared.response)
 }
 
 /// Reads a page's body as rows, and compares it with what was asked for.
 ///
 /// # Errors
 /// What keeps the body from being a page.
-pub(super) fn compared(body: &Bytes, asked: &Asked) -> Result<Compared<Page>, Fault> {
-    let place = Place { number: asked.number, size: asked.size.map_or(MAX_PAGE_SIZE, |size| size as usize) };
+pub(super) fn compared(body: &Bytes, asked: &Expectation) -> Result<Compared<Page>, PageFault> {
+    let place =
+        PagePosition { number: asked.number, size: asked.size.map_or(MAX_PAGE_SIZE, |size| size as usize) };
     let text = json_text(body)?;
     let Envelope { data, has_more, total, number: told, agent_id, speaks } = read(text, EnvelopeVisitor)?;
     let raws = match data {
@@ -79,12 +80,12 @@ pub(super) fn compared(body: &Bytes, asked: &Asked) -> Result<Compared<Page>, Fa
 
 /// Which page of a list was asked for.
 #[derive(Clone, Copy)]
-struct Place {
+struct PagePosition {
     number: Option<u32>,
     size: usize,
 }
 
-impl Place {
+impl PagePosition {
     /// Whether more may follow a page that does not say.
     ///
     /// A full page is never taken for the last, nor a page that leaves `total` unreached. An empty page is the end all
@@ -107,7 +108,7 @@ impl Place {
 ///
 /// # Errors
 /// The body is no JSON document: a hop spoke in upstream's place, or the answer was cut off where nothing but its text shows it.
-pub(super) fn relay(body: Bytes, asked: &Asked) -> Result<Compared<RelayedPage>, Fault> {
+pub(super) fn relay(body: Bytes, asked: &Expectation) -> Result<Compared<RelayedPage>, PageFault> {
     match compared(&body, asked) {
         Ok(page) => Ok(page.map(|page| RelayedPage { page: Some(page), body })),
         Err(fault) => {
@@ -123,7 +124,7 @@ pub(super) fn relay(body: Bytes, asked: &Asked) -> Result<Compared<RelayedPage>,
 const NAMED_WITHIN: u8 = 4;
 
 /// Whether an object within the first levels of a document has another agent's `agent_id`.
-fn names_another(json: &str, asked: &Asked, levels: u8) -> Result<bool, Fault> {
+fn names_another(json: &str, asked: &Expectation, levels: u8) -> Result<bool, PageFault> {
     for child in read(json, ChildrenVisitor)? {
         let is_named = match child {
             Child::AgentId(agent) => is_another(agent, asked),
@@ -140,7 +141,7 @@ fn names_another(json: &str, asked: &Asked, levels: u8) -> Result<bool, Fault> {
 }
 
 /// Whether the value of an `agent_id` names an agent other than the one asked for.
-fn is_another(raw: &RawValue, asked: &Asked) -> bool {
+fn is_another(raw: &RawValue, asked: &Expectation) -> bool {
     match text_of(raw) {
         Some(text) => asked.is_another(&text),
         None => raw.get() != "null" && asked.agent.is_some(),
@@ -151,7 +152,7 @@ fn is_another(raw: &RawValue, asked: &Asked) -> bool {
 ///
 /// # Errors
 /// What keeps the body from being an agent.
-pub(super) fn parse_agent(body: &Bytes, asked: &Asked) -> Result<Compared<AgentFacts>, Fault> {
+pub(super) fn parse_agent(body: &Bytes, asked: &Expectation) -> Result<Compared<AgentFacts>, PageFault> {
     let text = json_text(body)?;
     if !text.trim_ascii_start().starts_with('{') {
         return Err("not an object".to_owned());
@@ -167,7 +168,7 @@ pub(super) fn parse_agent(body: &Bytes, asked: &Asked) -> Result<Compared<AgentF
 }
 
 /// Whether a body is that of a user: only an object can be, and its fields are of no concern.
-pub(super) fn parse_user(body: &Bytes) -> Result<Compared<()>, Fault> {
+pub(super) fn parse_user(body: &Bytes) -> Result<Compared<()>, PageFault> {
     if json_text(body)?.trim_ascii_start().starts_with('{') {
         Ok(Compared { response: (), mismatches: Vec::new() })
     } else {
@@ -176,7 +177,7 @@ pub(super) fn parse_user(body: &Bytes) -> Result<Compared<()>, Fault> {
 }
 
 /// The body as text that may be JSON, without the byte order mark that some servers write in front of it.
-fn json_text(body: &Bytes) -> Result<&str, Fault> {
+fn json_text(body: &Bytes) -> Result<&str, PageFault> {
     let text = simdutf8::basic::from_utf8(body).map_err(|_| "not UTF-8".to_owned())?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     match text.trim_ascii_start().bytes().next() {
@@ -190,7 +191,7 @@ fn json_text(body: &Bytes) -> Result<&str, Fault> {
     }
 }
 
-fn read<'a, V: Visitor<'a>>(text: &'a str, visitor: V) -> Result<V::Value, Fault> {
+fn read<'a, V: Visitor<'a>>(text: &'a str, visitor: V) -> Result<V::Value, PageFault> {
     let mut json = serde_json::Deserializer::from_str(text);
     // Only the position is told: a parser's words may quote what it read.
     let fault = |e: &serde_json::Error| {
@@ -206,7 +207,7 @@ fn read<'a, V: Visitor<'a>>(text: &'a str, visitor: V) -> Result<V::Value, Fault
 }
 
 /// What is read of a row.
-fn fields_of(raw: &RawValue) -> Result<RowFields<'_>, Fault> {
+fn fields_of(raw: &RawValue) -> Result<RowFields<'_>, PageFault> {
     let raw = raw.get();
     if !raw.starts_with('{') {
         return Err("a row that is no object".to_owned());
@@ -215,7 +216,7 @@ fn fields_of(raw: &RawValue) -> Result<RowFields<'_>, Fault> {
 }
 
 /// One row as a slice of the body it came on.
-fn row(body: &Bytes, raw: &RawValue, fields: &RowFields<'_>) -> Result<Row, Fault> {
+fn row(body: &Bytes, raw: &RawValue, fields: &RowFields<'_>) -> Result<Row, PageFault> {
     let raw = raw.get();
     let id = fields.id.and_then(id_of).filter(|id| (1..=LONGEST_ID).contains(&id.len()));
     let start = raw.as_ptr().addr() - body.as_ptr().addr();

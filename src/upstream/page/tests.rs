@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
-fn page(text: &str) -> Result<Page, Fault> {
+fn page(text: &str) -> Result<Page, PageFault> {
     parse(&Bytes::copy_from_slice(text.as_bytes()), Some(1))
 }
 
@@ -142,7 +142,7 @@ fn null_data_where_there_are_rows_is_no_page() {
 #[test]
 fn what_is_passed_on_is_json_to_its_end() {
     let relay =
-        |text: &'static [u8]| relay(Bytes::from_static(text), &Asked::default()).map(|it| it.response);
+        |text: &'static [u8]| relay(Bytes::from_static(text), &Expectation::default()).map(|it| it.response);
     for odd in ["{\"odd\": 12.710 }\n", "[1,2]", "{\"data\":[{\"no\":\"id\"}]}"] {
         let relayed = relay(odd.as_bytes()).unwrap();
         assert!(relayed.page.is_none() && relayed.body == odd);
@@ -210,7 +210,8 @@ fn a_fault_tells_nothing_of_the_content() {
 #[test]
 fn only_the_date_of_an_agent_is_read() {
     let read = |text: &'static str| {
-        parse_agent(&Bytes::from_static(text.as_bytes()), &Asked::default()).map(|compared| compared.response)
+        parse_agent(&Bytes::from_static(text.as_bytes()), &Expectation::default())
+            .map(|compared| compared.response)
     };
     let dated = read(r#"{"id":1,"created_at":"2025-01-01T00:00:00","data":{"x":[]},"has_more":3}"#).unwrap();
     assert_eq!(dated.created_at.unwrap().to_string(), "2025-01-01T00:00:00.000000Z");
@@ -273,11 +274,12 @@ fn a_byte_order_mark_in_front_of_a_page_is_passed_over() {
     let text = "\u{feff}{\"data\":[{\"id\":\"a\", \"n\":1}],\"has_more\":false}";
     let page = page(text).unwrap();
     assert_eq!(&page.rows[0].bytes[..], b"{\"id\":\"a\", \"n\":1}");
-    let relayed = relay(Bytes::from_static(text.as_bytes()), &Asked::default()).unwrap().response;
+    let relayed = relay(Bytes::from_static(text.as_bytes()), &Expectation::default()).unwrap().response;
     assert!(relayed.page.is_some() && relayed.body == text.as_bytes());
-    let agent = parse_agent(&Bytes::from_static("\u{feff}{\"id\":\"x\"}".as_bytes()), &Asked::default());
+    let agent =
+        parse_agent(&Bytes::from_static("\u{feff}{\"id\":\"x\"}".as_bytes()), &Expectation::default());
     assert!(agent.is_ok());
-    assert!(relay(Bytes::from_static("\u{feff}".as_bytes()), &Asked::default()).is_err());
+    assert!(relay(Bytes::from_static("\u{feff}".as_bytes()), &Expectation::default()).is_err());
 }
 
 #[test]
@@ -295,7 +297,7 @@ fn half_of_a_surrogate_pair_is_passed_on_wherever_it_is() {
     let ids: Vec<_> = page.rows.iter().map(|row| &*row.id).collect();
     assert_eq!(ids, ["a", "b", r#""c\ud83d""#, r#""c\udc00""#]);
     let odd = r#"{"data":"\ud83d","x":{"\ud83d":["\ud83d"]}}"#;
-    let relayed = relay(Bytes::from_static(odd.as_bytes()), &Asked::default()).unwrap().response;
+    let relayed = relay(Bytes::from_static(odd.as_bytes()), &Expectation::default()).unwrap().response;
     assert!(relayed.page.is_none() && relayed.body == odd);
 }
 
@@ -303,7 +305,7 @@ fn half_of_a_surrogate_pair_is_passed_on_wherever_it_is() {
 fn another_agent_is_found_wherever_a_response_names_one() {
     const ASKED: &str = "00000000-0000-0000-0000-000000000005";
     const OTHER: &str = "00000000-0000-0000-0000-000000000006";
-    let asked = Asked { agent: ASKED.parse().ok(), ..Asked::default() };
+    let asked = Expectation { agent: ASKED.parse().ok(), ..Expectation::default() };
     for form in [
         r#"{"data":[{"id":"a"},{"id":"b","agent_id":"@"}],"has_more":false}"#,
         r#"{"agent_id":"@","data":[],"has_more":false}"#,

@@ -22,7 +22,7 @@ async fn idle_connections_that_are_dead_do_not_open_the_breaker() {
         pages.spawn(async move { fake.page(RETRY).await.is_ok() });
     }
     assert!(pages.join_all().await.into_iter().all(|is_read| is_read));
-    assert_eq!(fake.upstream.stats().turned_away, 0);
+    assert_eq!(fake.upstream.stats().rejected, 0);
     assert!(fake.upstream.stats().requests(RequestOutcome::Broken) >= DEAD as u64);
 }
 

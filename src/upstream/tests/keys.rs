@@ -1,7 +1,7 @@
 //! What a refusal says of a key.
 
 use super::*;
-use crate::upstream::gate::Standing;
+use crate::upstream::gate::KeyAcceptance;
 
 /// An upstream that refuses agent 6, and by now the user.
 async fn refusing_user(with: StatusCode) -> Fake {
@@ -23,10 +23,10 @@ async fn only_a_refusal_of_the_user_takes_a_keys_share_of_the_budget_away() {
     let other = AgentId::new(Uuid::from_u128(6));
     let refused = fake.upstream.agent(&credential(), other, &context(NEVER)).await;
     assert!(matches!(refused, Err(SourceError::Denied(_))), "{refused:?}");
-    assert_eq!(standing(), Standing::Accepted);
+    assert_eq!(standing(), KeyAcceptance::Accepted);
     let refused = fake.upstream.user(&credential(), &context(NEVER)).await;
     assert!(matches!(refused, Err(SourceError::Denied(_))), "{refused:?}");
-    assert_eq!(standing(), Standing::Unproven);
+    assert_eq!(standing(), KeyAcceptance::Unproven);
 }
 
 #[tokio::test]

@@ -109,7 +109,7 @@ fn is_excused(rig: &Rig, error: &AskError) -> bool {
 
 /// Another gateway over the same upstream, which knows nothing.
 fn restart(rig: &mut Rig, settings: &EngineSettings) {
-    rig.store = Arc::new(Shelf::default());
+    rig.store = Arc::new(MapStore::default());
     let (source, store): (Arc<dyn Source>, _) = (Arc::clone(&rig.script) as _, Arc::clone(&rig.store));
     rig.engine = Engine::new(settings.clone(), source, store as _, rig.clock.clone(), rig.shutdown.clone());
 }

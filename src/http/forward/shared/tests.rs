@@ -8,25 +8,25 @@ use super::*;
 
 /// Answers once it is let, and counts.
 #[derive(Default)]
-struct Script {
+struct ScriptedForward {
     asked: AtomicUsize,
     ended: Arc<AtomicUsize>,
     go: Notify,
 }
 
-struct Ended(Arc<AtomicUsize>);
+struct EndCounter(Arc<AtomicUsize>);
 
-impl Drop for Ended {
+impl Drop for EndCounter {
     fn drop(&mut self) {
         self.0.fetch_add(1, Ordering::SeqCst);
     }
 }
 
-impl Forward for Script {
+impl Forward for ScriptedForward {
     fn forward(&self, _: Request<ForwardBody>) -> BoxFuture<'_, Result<Response<ForwardBody>, ForwardError>> {
         Box::pin(async move {
             self.asked.fetch_add(1, Ordering::SeqCst);
-            let _ended = Ended(Arc::clone(&self.ended));
+            let _ended = EndCounter(Arc::clone(&self.ended));
             self.go.notified().await;
             let body = Full::new(Bytes::from_static(b"[]")).map_err(|never| match never {});
             Ok(Response::new(body.boxed_unsync()))
@@ -34,17 +34,17 @@ impl Forward for Script {
     }
 }
 
-fn reading() -> Reading {
+fn reading() -> ReadRequest {
     let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
-    Reading {
+    ReadRequest {
         key: (CredentialId::new([1; 16]), "/v2/agent/all".into()),
         request: Request::new(body),
         lifetime: Box::new(|_| Duration::from_secs(60)),
     }
 }
 
-fn begin(reads: &Arc<SharedReads>, script: &Arc<Script>) -> Arc<Flight> {
-    reads.read(reading(), Arc::<Script>::clone(script), &Shutdown::default())
+fn begin(reads: &Arc<SharedReads>, script: &Arc<ScriptedForward>) -> Arc<PendingRead> {
+    reads.read(reading(), Arc::<ScriptedForward>::clone(script), &Shutdown::default())
 }
 
 async fn until(is: impl Fn() -> bool) {
@@ -55,7 +55,7 @@ async fn until(is: impl Fn() -> bool) {
 
 #[tokio::test(start_paused = true)]
 async fn a_read_goes_on_for_the_others_when_the_first_leaves() {
-    let (reads, script) = (Arc::new(SharedReads::new(1 << 20)), Arc::new(Script::default()));
+    let (reads, script) = (Arc::new(SharedReads::new(1 << 20)), Arc::new(ScriptedForward::default()));
     let first = begin(&reads, &script);
     let others: Vec<_> = (0..49).map(|_| begin(&reads, &script)).collect();
     drop(first);
@@ -70,7 +70,7 @@ async fn a_read_goes_on_for_the_others_when_the_first_leaves() {
 
 #[tokio::test(start_paused = true)]
 async fn a_read_ends_when_the_last_listener_leaves() {
-    let (reads, script) = (Arc::new(SharedReads::new(1 << 20)), Arc::new(Script::default()));
+    let (reads, script) = (Arc::new(SharedReads::new(1 << 20)), Arc::new(ScriptedForward::default()));
     let flight = begin(&reads, &script);
     until(|| script.asked.load(Ordering::SeqCst) == 1).await;
     drop(flight);
@@ -80,7 +80,7 @@ async fn a_read_ends_when_the_last_listener_leaves() {
 
 #[tokio::test(start_paused = true)]
 async fn what_was_being_read_when_a_write_came_is_not_kept_and_not_joined() {
-    let (reads, script) = (Arc::new(SharedReads::new(1 << 20)), Arc::new(Script::default()));
+    let (reads, script) = (Arc::new(SharedReads::new(1 << 20)), Arc::new(ScriptedForward::default()));
     let before = begin(&reads, &script);
     until(|| script.asked.load(Ordering::SeqCst) == 1).await;
     reads.drop_credential(reading().key.0);
@@ -96,7 +96,7 @@ async fn what_was_being_read_when_a_write_came_is_not_kept_and_not_joined() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_kept_ends_with_its_time() {
-    let (reads, script) = (Arc::new(SharedReads::new(1 << 20)), Arc::new(Script::default()));
+    let (reads, script) = (Arc::new(SharedReads::new(1 << 20)), Arc::new(ScriptedForward::default()));
     script.go.notify_one();
     begin(&reads, &script).outcome().await.unwrap();
     tokio::time::advance(Duration::from_secs(61)).await;

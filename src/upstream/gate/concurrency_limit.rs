@@ -26,19 +26,19 @@ const MEMORY: Duration = Duration::from_secs(60);
 /// is one lesson. One question that upstream can't answer is none, as long as more others are answered meanwhile than are in flight.
 /// Pure: the clock is handed in.
 #[derive(Debug, Default)]
-pub(super) struct Crowd {
-    learned: Option<Learned>,
+pub(super) struct ConcurrencyLimit {
+    learned: Option<LearnedLimit>,
     /// When those that were answered of late were sent.
     answered: VecDeque<Instant>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Learned {
+struct LearnedLimit {
     most: f64,
     cut_at: Instant,
 }
 
-impl Crowd {
+impl ConcurrencyLimit {
     /// Whether another request may go; if not, when it may although none of those in flight ends.
     pub(super) fn room(&self, in_flight: usize, now: Instant) -> Result<(), Instant> {
         match self.remembered(now) {
@@ -67,7 +67,7 @@ impl Crowd {
             Some(learned) => learned.most.min(in_flight as f64),
             None => in_flight as f64,
         };
-        self.learned = Some(Learned { most: (most * CUT).max(least), cut_at: now });
+        self.learned = Some(LearnedLimit { most: (most * CUT).max(least), cut_at: now });
     }
 
     /// Upstream answered what was sent then. `connections` is how many there are.
@@ -77,13 +77,13 @@ impl Crowd {
         }
         self.answered.push_back(sent);
         self.learned = self.remembered(now).map(|learned| match sent > learned.cut_at {
-            true => Learned { most: learned.most + 1.0 / learned.most, ..learned },
+            true => LearnedLimit { most: learned.most + 1.0 / learned.most, ..learned },
             false => learned,
         });
         self.learned = self.learned.filter(|learned| learned.most < connections as f64);
     }
 
-    fn remembered(&self, now: Instant) -> Option<Learned> {
+    fn remembered(&self, now: Instant) -> Option<LearnedLimit> {
         self.learned.filter(|learned| now.saturating_duration_since(learned.cut_at) < MEMORY)
     }
 }
@@ -95,73 +95,73 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     /// How many may be in flight now.
-    fn most(crowd: &Crowd, now: Instant) -> usize {
-        (0..100).find(|in_flight| crowd.room(*in_flight, now).is_err()).unwrap_or(100)
+    fn most(concurrency_limit: &ConcurrencyLimit, now: Instant) -> usize {
+        (0..100).find(|in_flight| concurrency_limit.room(*in_flight, now).is_err()).unwrap_or(100)
     }
 
     #[test]
     fn a_volley_of_time_outs_is_one_lesson() {
         let sent = Instant::now();
         let now = sent + SECOND;
-        let mut crowd = Crowd::default();
-        (0..20).rev().for_each(|others| crowd.timed_out(sent, others + 1, LEAST, now));
-        assert_eq!(most(&crowd, now), 14);
+        let mut concurrency_limit = ConcurrencyLimit::default();
+        (0..20).rev().for_each(|others| concurrency_limit.timed_out(sent, others + 1, LEAST, now));
+        assert_eq!(most(&concurrency_limit, now), 14);
     }
 
     #[test]
     fn time_outs_in_a_row_leave_a_few() {
         for (least, left) in [(LEAST, 4), (LEAST_OF_AGENT, 1)] {
             let mut now = Instant::now();
-            let mut crowd = Crowd::default();
+            let mut concurrency_limit = ConcurrencyLimit::default();
             for _ in 0..20 {
                 let sent = now + SECOND;
                 now += SECOND * 2;
-                crowd.timed_out(sent, 32, least, now);
+                concurrency_limit.timed_out(sent, 32, least, now);
             }
-            assert_eq!(most(&crowd, now), left);
+            assert_eq!(most(&concurrency_limit, now), left);
         }
     }
 
     #[test]
     fn what_hangs_while_others_are_answered_is_no_lesson() {
         let now = Instant::now();
-        let mut crowd = Crowd::default();
-        (0..9).for_each(|_| crowd.answered(now + SECOND, 32, now + SECOND * 2));
-        crowd.timed_out(now, 8, LEAST, now + SECOND * 15);
-        assert_eq!(most(&crowd, now + SECOND * 15), 100);
-        crowd.timed_out(now + SECOND, 8, LEAST, now + SECOND * 16);
-        assert_eq!(most(&crowd, now + SECOND * 16), 5, "they were sent no later");
+        let mut concurrency_limit = ConcurrencyLimit::default();
+        (0..9).for_each(|_| concurrency_limit.answered(now + SECOND, 32, now + SECOND * 2));
+        concurrency_limit.timed_out(now, 8, LEAST, now + SECOND * 15);
+        assert_eq!(most(&concurrency_limit, now + SECOND * 15), 100);
+        concurrency_limit.timed_out(now + SECOND, 8, LEAST, now + SECOND * 16);
+        assert_eq!(most(&concurrency_limit, now + SECOND * 16), 5, "they were sent no later");
     }
 
     #[test]
     fn as_many_answers_as_are_in_flight_allow_one_more() {
         let now = Instant::now();
-        let mut crowd = Crowd::default();
-        crowd.timed_out(now, 10, LEAST, now + SECOND);
-        assert_eq!(most(&crowd, now + SECOND), 7);
+        let mut concurrency_limit = ConcurrencyLimit::default();
+        concurrency_limit.timed_out(now, 10, LEAST, now + SECOND);
+        assert_eq!(most(&concurrency_limit, now + SECOND), 7);
         let sent = now + SECOND * 2;
-        (0..8).for_each(|_| crowd.answered(sent, 32, sent + SECOND));
-        assert_eq!(most(&crowd, sent + SECOND), 8);
-        (0..600).for_each(|_| crowd.answered(sent, 32, sent + SECOND));
-        assert_eq!(most(&crowd, sent + SECOND), 100, "without a limit again");
+        (0..8).for_each(|_| concurrency_limit.answered(sent, 32, sent + SECOND));
+        assert_eq!(most(&concurrency_limit, sent + SECOND), 8);
+        (0..600).for_each(|_| concurrency_limit.answered(sent, 32, sent + SECOND));
+        assert_eq!(most(&concurrency_limit, sent + SECOND), 100, "without a limit again");
     }
 
     #[test]
     fn what_was_sent_before_a_cut_teaches_nothing() {
         let now = Instant::now();
-        let mut crowd = Crowd::default();
-        crowd.timed_out(now, 10, LEAST, now + SECOND);
-        (0..100).for_each(|_| crowd.answered(now, 32, now + SECOND * 2));
-        assert_eq!(most(&crowd, now + SECOND * 2), 7);
+        let mut concurrency_limit = ConcurrencyLimit::default();
+        concurrency_limit.timed_out(now, 10, LEAST, now + SECOND);
+        (0..100).for_each(|_| concurrency_limit.answered(now, 32, now + SECOND * 2));
+        assert_eq!(most(&concurrency_limit, now + SECOND * 2), 7);
     }
 
     #[test]
     fn a_time_out_is_forgotten_after_a_while() {
         let now = Instant::now();
-        let mut crowd = Crowd::default();
-        crowd.timed_out(now, 4, LEAST, now);
-        assert_eq!(crowd.room(4, now), Err(now + MEMORY));
-        assert_eq!(crowd.room(4, now + MEMORY), Ok(()));
-        assert_eq!(crowd.share(32, now + MEMORY), 1.0);
+        let mut concurrency_limit = ConcurrencyLimit::default();
+        concurrency_limit.timed_out(now, 4, LEAST, now);
+        assert_eq!(concurrency_limit.room(4, now), Err(now + MEMORY));
+        assert_eq!(concurrency_limit.room(4, now + MEMORY), Ok(()));
+        assert_eq!(concurrency_limit.share(32, now + MEMORY), 1.0);
     }
 }

@@ -8,27 +8,27 @@ use axum::body::Body;
 use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
 
-use super::{Account, Ledger, Notes};
+use super::{AccessLog, Notes, RequestLog};
 use crate::http::question::Format;
-use crate::telemetry::{AnswerSpan, Answered, Ending, Identifiers, Rows};
+use crate::telemetry::{AnswerSpan, Answered, BodyEnding, Identifiers, Rows};
 
-/// A body that tells of its answer when it is dropped.
-pub(super) struct Counted {
+/// A body that reports its response when it is dropped.
+pub(super) struct CountedBody {
     inner: Body,
-    told: Told,
+    record: ResponseRecord,
 }
 
-impl Counted {
-    /// The body of an answer, of which `told` is known so far.
-    pub(super) fn new(inner: Body, mut told: Told) -> Self {
+impl CountedBody {
+    /// Wraps the body of a response; `record` is what is known so far.
+    pub(super) fn new(inner: Body, mut record: ResponseRecord) -> Self {
         if inner.is_end_stream() {
-            told.ending = Ending::Whole;
+            record.ending = BodyEnding::Whole;
         }
-        Self { inner, told }
+        Self { inner, record }
     }
 }
 
-impl http_body::Body for Counted {
+impl http_body::Body for CountedBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -37,25 +37,25 @@ impl http_body::Body for Counted {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let inner = &mut self.inner;
-        // A panic here would end the connection, and with it everything else on it.
+        // A panic here would end the connection and every other response on it.
         let polled = catch_unwind(AssertUnwindSafe(|| Pin::new(inner).poll_frame(cx))).unwrap_or_else(|_| {
             tracing::error!("The body of a response panicked. This is a bug in fanfold.");
             Poll::Ready(Some(Err(axum::Error::new(std::io::Error::other("the body panicked")))))
         });
-        let told = &mut self.told;
+        let record = &mut self.record;
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
-                told.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
-                // A reader that knows the length asks for nothing after it.
-                if told.length == Some(told.bytes) {
-                    told.ending = Ending::Whole;
+                record.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+                // A reader that knows the length does not poll again.
+                if record.length == Some(record.bytes) {
+                    record.ending = BodyEnding::Whole;
                 }
             }
-            Poll::Ready(Some(Err(_))) => told.ending = Ending::Broken,
-            Poll::Ready(None) => told.ending = Ending::Whole,
+            Poll::Ready(Some(Err(_))) => record.ending = BodyEnding::Broken,
+            Poll::Ready(None) => record.ending = BodyEnding::Whole,
             Poll::Pending => {}
         }
-        let waiting = &told.ledger.waiting;
+        let waiting = &record.access_log.waiting;
         polled.map_ok(|frame| frame.map_data(|data| waiting.count(data)))
     }
 
@@ -68,24 +68,24 @@ impl http_body::Body for Counted {
     }
 }
 
-/// What is told of an answer. Its drop tells it.
-pub(super) struct Told {
-    pub(super) ledger: Ledger,
-    pub(super) account: Arc<Account>,
+/// What is known of a response. Dropping it writes the log line, reports to the observer and ends the span.
+pub(super) struct ResponseRecord {
+    pub(super) access_log: AccessLog,
+    pub(super) request_log: Arc<RequestLog>,
     pub(super) span: AnswerSpan,
     pub(super) method: &'static str,
     pub(super) route: Arc<str>,
     pub(super) status: u16,
     pub(super) length: Option<u64>,
     pub(super) bytes: u64,
-    pub(super) ending: Ending,
+    pub(super) ending: BodyEnding,
 }
 
-impl Drop for Told {
+impl Drop for ResponseRecord {
     fn drop(&mut self) {
-        let notes = self.account.notes.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let notes = self.request_log.notes.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let answered = self.answered(&notes);
-        match &self.ledger.observer {
+        match &self.access_log.observer {
             Some(observer) => {
                 (observer.observe)(&answered);
                 self.log(&notes, &answered);
@@ -101,7 +101,7 @@ impl Drop for Told {
             ),
         }
         let identifiers = Identifiers {
-            request_id: &self.account.request_id,
+            request_id: &self.request_log.request_id,
             agent: notes.agent,
             client: notes.client.as_deref(),
         };
@@ -109,14 +109,14 @@ impl Drop for Told {
     }
 }
 
-impl Told {
+impl ResponseRecord {
     fn answered(&self, notes: &Notes) -> Answered {
         let report = notes.report.unwrap_or_default();
         Answered {
             route: Arc::clone(&self.route),
             status: self.status,
             format: notes.format.map_or("other", Format::as_str),
-            duration: self.account.began.elapsed(),
+            duration: self.request_log.began.elapsed(),
             first_row: notes.first_row,
             rows: notes.rows,
             bytes: self.bytes,
@@ -135,11 +135,11 @@ impl Told {
 
     fn log(&self, notes: &Notes, answered: &Answered) {
         let lines_left_out = match self.status {
-            400.. => match self.ledger.sampler.refusal() {
+            400.. => match self.access_log.sampler.refusal() {
                 Some(left_out) => left_out,
                 None => return,
             },
-            _ => self.ledger.sampler.other(),
+            _ => self.access_log.sampler.other(),
         };
         let Answered { rows, rows_by, .. } = answered;
         let problem = notes.problem.as_ref();
@@ -165,8 +165,8 @@ impl Told {
             missing_parts = answered.missing_parts,
             upstream_requests = answered.upstream_requests,
             lines_left_out = (lines_left_out > 0).then_some(lines_left_out),
-            request_id = &*self.account.request_id,
-            trace_id = self.account.trace.id(),
+            request_id = &*self.request_log.request_id,
+            trace_id = self.request_log.trace.id(),
             "{} {} answered {} with {} rows in {} ms.",
             self.method,
             self.route,

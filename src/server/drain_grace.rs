@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::flow::{Flow, State};
+use super::flow::{ConnectionFlow, ConnectionState};
 use crate::shutdown::Shutdown;
 
 /// What lies between an answer that is told to end and the socket: a chunk that is laid out, one that hyper took, hyper's
@@ -20,14 +20,14 @@ const LOOKS: u32 = 4;
 ///
 /// No client is told before half of the drain is over: it may be faster in the other half. Without a drain that has an
 /// end it never returns.
-pub(super) async fn until_last_call(flow: &Flow, shutdown: &Shutdown) {
+pub(super) async fn until_drain_grace(flow: &ConnectionFlow, shutdown: &Shutdown) {
     shutdown.drain_begun().await;
     let (began, before) = (Instant::now(), flow.progress().written);
     let Some(ends_at) = shutdown.ends_at() else { return std::future::pending().await };
     let mut slow_looks = 0;
     loop {
         tokio::time::sleep(LOOK).await;
-        slow_looks = if flow.state() == State::Giving { slow_looks + 1 } else { 0 };
+        slow_looks = if flow.state() == ConnectionState::Giving { slow_looks + 1 } else { 0 };
         let (passed, left) = (began.elapsed(), ends_at.saturating_duration_since(Instant::now()));
         let taken = flow.progress().written - before;
         if slow_looks >= LOOKS && passed >= left && left <= time_for_backlog(taken, passed) {
@@ -49,8 +49,8 @@ mod tests {
     use super::*;
     use crate::server::heads::Heads;
 
-    fn flow() -> Flow {
-        Flow::new(Arc::new(Heads::new(usize::MAX)))
+    fn flow() -> ConnectionFlow {
+        ConnectionFlow::new(Arc::new(Heads::new(usize::MAX)))
     }
 
     const DRAIN: Duration = Duration::from_secs(30);
@@ -69,7 +69,7 @@ mod tests {
             }
         };
         tokio::select! {
-            () = until_last_call(&flow, &shutdown) => Some(began.elapsed()),
+            () = until_drain_grace(&flow, &shutdown) => Some(began.elapsed()),
             () = taking => None,
             () = tokio::time::sleep(DRAIN - LOOK / 2) => None,
         }
@@ -97,7 +97,7 @@ mod tests {
         let (flow, shutdown) = (flow(), Shutdown::default());
         flow.answer_begun();
         shutdown.drain_until(Instant::now() + DRAIN);
-        let told = tokio::time::timeout(DRAIN, until_last_call(&flow, &shutdown)).await;
+        let told = tokio::time::timeout(DRAIN, until_drain_grace(&flow, &shutdown)).await;
         assert!(told.is_err());
     }
 }

@@ -1,7 +1,7 @@
-//! The outermost layer: gives a request its id, writes problems down, and tells of the answer when it is over.
+//! The outermost middleware: assigns request ids, renders problems, and logs every response when it is over.
 //!
-//! An answer is over when its body is dropped, be it sent to its end, broken off or left behind by its client; so the line
-//! in the log hangs on the body. What it says beyond the outside of the answer, the handler has noted on the [`Account`].
+//! A response is over when its body is dropped: sent completely, broken off, or abandoned by the client. The log line is
+//! therefore tied to the body. Handlers add what only they know to the [`RequestLog`].
 
 mod counted;
 mod sampler;
@@ -21,38 +21,38 @@ use http::{HeaderMap, HeaderValue, Method};
 use http_body::Body as _;
 use tokio::time::Instant;
 
-use self::counted::{Counted, Told};
+use self::counted::{CountedBody, ResponseRecord};
 use self::sampler::Sampler;
 use super::Observer;
 use super::problem::{Code, Problem};
 use super::question::Format;
 use crate::domain::AgentId;
 use crate::engine::{CacheReport, Verdict};
-use crate::telemetry::{AnswerSpan, Begun, Ending, HeldBytes, Trace, Tracer};
+use crate::telemetry::{AnswerSpan, Begun, BodyEnding, HeldBytes, Trace, Tracer};
 
-/// The status that the log has for a caller who left before there was one, as nginx and others write it.
+/// The logged status when the client leaves before there is a response, as nginx writes it.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// What is shorter than this and happens to stand in a credential gives nothing of it away.
+/// A shorter part of a credential reveals nothing of it.
 const SHORTEST_SECRET: usize = 4;
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
-/// Where answers are told of.
+/// Logs responses, counts them and ends their spans.
 #[derive(Clone)]
-pub(super) struct Ledger {
+pub(super) struct AccessLog {
     observer: Option<Observer>,
     waiting: HeldBytes,
     sampler: Arc<Sampler>,
 }
 
-impl Ledger {
-    /// Every answer in the log, to the observer, and in a span.
+impl AccessLog {
+    /// Reports every response in the log, to the observer, and in a span.
     pub(super) fn public(observer: Observer, waiting: HeldBytes) -> Self {
         Self { observer: Some(observer), waiting, sampler: Arc::new(Sampler::new()) }
     }
 
-    /// Probes come every few seconds: in the log only where somebody debugs.
+    /// Logs at debug level only, because probes come every few seconds.
     pub(super) fn admin() -> Self {
         Self { observer: None, waiting: HeldBytes::default(), sampler: Arc::new(Sampler::new()) }
     }
@@ -65,12 +65,12 @@ impl Ledger {
     }
 }
 
-/// What a handler notes of the answer it makes.
+/// What handlers record about a request, for its log line.
 #[derive(Debug)]
-pub(super) struct Account {
-    /// The caller's own identifier, or a new one.
+pub(super) struct RequestLog {
+    /// The caller's own request id, or a new one.
     pub(super) request_id: Arc<str>,
-    /// What is asked of upstream for the answer belongs to this.
+    /// The trace that requests to upstream belong to.
     pub(super) trace: Trace,
     began: Instant,
     notes: Mutex<Notes>,
@@ -88,7 +88,7 @@ struct Notes {
     problem: Option<NotedProblem>,
 }
 
-/// What the log tells of a problem.
+/// What the log says about a problem.
 #[derive(Clone, Debug)]
 struct NotedProblem {
     code: Code,
@@ -96,8 +96,8 @@ struct NotedProblem {
     upstream_status: Option<u16>,
 }
 
-impl Account {
-    /// An account for a request that comes now.
+impl RequestLog {
+    /// Starts the log of a request that arrives now.
     pub(super) fn open(request_id: Arc<str>, trace: Trace) -> Self {
         Self { request_id, trace, began: Instant::now(), notes: Mutex::default() }
     }
@@ -106,22 +106,22 @@ impl Account {
         note(&mut self.notes.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Whom the question is about.
+    /// Records the agent.
     pub(super) fn note_agent(&self, agent: AgentId) {
         self.note(|notes| notes.agent = Some(agent));
     }
 
-    /// The name of the token that asks.
+    /// Records the name of the caller's token.
     pub(super) fn note_client(&self, name: Option<Arc<str>>) {
         self.note(|notes| notes.client = name);
     }
 
-    /// The form of the answer.
+    /// Records the format of the response.
     pub(super) fn note_format(&self, format: Format) {
         self.note(|notes| notes.format = Some(format));
     }
 
-    /// More rows go into the body.
+    /// Adds rows that went into the body.
     pub(super) fn add_rows(&self, rows: u64) {
         let since = self.began.elapsed();
         self.note(|notes| {
@@ -130,13 +130,13 @@ impl Account {
         });
     }
 
-    /// How the rows were come by, and how many parts are missing.
+    /// Records the origin of the rows and the number of missing parts.
     pub(super) fn note_verdict(&self, verdict: &Verdict) {
         self.note(|notes| notes.missing_parts = verdict.missing.len() as u64);
         self.note_report(verdict.report);
     }
 
-    /// How the rows were come by.
+    /// Records the origin of the rows.
     pub(super) fn note_report(&self, report: CacheReport) {
         self.note(|notes| notes.report = Some(report));
     }
@@ -152,68 +152,72 @@ impl Account {
     }
 }
 
-/// The layer.
-pub(super) async fn account(State(ledger): State<Ledger>, mut request: Request, next: Next) -> Response {
+/// The middleware; see the module.
+pub(super) async fn middleware(
+    State(access_log): State<AccessLog>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let path = request.extensions().get::<MatchedPath>();
     let route = path.map_or_else(|| super::forward::route_name(request.uri()), MatchedPath::as_str);
     let route: Arc<str> = route.into();
     let method = known(request.method());
     let caller = Trace::read(request.headers());
-    let span = ledger.span(Begun { method, route: &route, caller: &caller });
-    let account = Arc::new(Account::open(request_id(request.headers()), span.trace().clone()));
+    let span = access_log.span(Begun { method, route: &route, caller: &caller });
+    let request_log = Arc::new(RequestLog::open(request_id(request.headers()), span.trace().clone()));
     let is_head = request.method() == Method::HEAD;
-    request.extensions_mut().insert(Arc::clone(&account));
-    // Dropped while the handler still works, it tells of a caller who left before the first byte.
-    let mut told = Told {
-        ledger,
-        account: Arc::clone(&account),
+    request.extensions_mut().insert(Arc::clone(&request_log));
+    // If it is dropped while the handler still works, it logs a client that left before the first byte.
+    let mut record = ResponseRecord {
+        access_log,
+        request_log: Arc::clone(&request_log),
         span,
         method,
         route,
         status: CLIENT_CLOSED_REQUEST,
         length: None,
         bytes: 0,
-        ending: Ending::Left,
+        ending: BodyEnding::Left,
     };
 
     let mut response = match AssertUnwindSafe(next.run(request)).catch_unwind().await {
         Ok(response) => response,
-        Err(_) => panicked(method, &told.route),
+        Err(_) => panicked(method, &record.route),
     };
     if let Some(problem) = response.extensions_mut().remove::<Arc<Problem>>() {
-        account.note_problem(&problem);
-        let body = problem.write(&account.request_id, response.headers_mut());
+        request_log.note_problem(&problem);
+        let body = problem.write(&request_log.request_id, response.headers_mut());
         *response.body_mut() = Body::from(body);
     }
     let status = response.status().as_u16();
-    // Where no header says so yet, the body may know its length all the same.
+    // Without a header, the body may still know its length.
     let known_length = response.body().size_hint().exact();
     let headers = response.headers_mut();
     super::cors::one_vary(headers);
     super::cors::allow_timing(headers);
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    if let Ok(id) = HeaderValue::try_from(&*account.request_id) {
+    if let Ok(id) = HeaderValue::try_from(&*request_log.request_id) {
         headers.insert(REQUEST_ID, id);
     }
-    let took = account.began.elapsed().as_secs_f64() * 1000.0;
+    let took = request_log.began.elapsed().as_secs_f64() * 1000.0;
     super::present::set(headers, SERVER_TIMING, Some(format!("answer;dur={took:.1}")));
 
     let length =
         headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok()).or(known_length);
-    (told.status, told.length) = (status, length);
+    (record.status, record.length) = (status, length);
     if is_head {
-        told.ending = Ending::Whole;
+        record.ending = BodyEnding::Whole;
     }
-    response.map(|inner| Body::new(Counted::new(inner, told)))
+    response.map(|inner| Body::new(CountedBody::new(inner, record)))
 }
 
-/// What a caller gets whose handler panicked. The panic hook has written where.
+/// The response when a handler panicked. The panic hook has logged where.
 fn panicked(method: &str, route: &str) -> Response {
     tracing::error!(method, route, "The handler of {method} {route} panicked. This is a bug in fanfold.");
     Problem::new(Code::Internal, "the request met a bug in fanfold; the log says where").into_response()
 }
 
-/// A method's name, if it is one that HTTP knows: others may be any word that a caller likes.
+/// The name of a method that HTTP defines; a client can put any word in place of others.
 fn known(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",
@@ -229,7 +233,7 @@ fn known(method: &Method) -> &'static str {
     }
 }
 
-/// The caller's identifier if it is one that can stand in a log as it is, which its credential can't.
+/// The caller's request id, if it is safe to log and not part of its credential; otherwise a new one.
 fn request_id(headers: &HeaderMap) -> Arc<str> {
     let credential = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes).unwrap_or_default();
     let is_secret = |text: &str| credential.windows(text.len()).any(|part| part == text.as_bytes());
@@ -240,12 +244,12 @@ fn request_id(headers: &HeaderMap) -> Arc<str> {
     };
     match headers.get(REQUEST_ID).and_then(|value| value.to_str().ok()).filter(is_sane) {
         Some(id) => id.into(),
-        // Out of the thread's own generator: the system's would be asked once for every request.
+        // Drawn from the thread's generator; the system's would need a call per request.
         None => uuid::Builder::from_random_bytes(rand::random()).into_uuid().to_string().into(),
     }
 }
 
-impl fmt::Debug for Ledger {
+impl fmt::Debug for AccessLog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Ledger")
     }
@@ -277,7 +281,7 @@ mod tests {
         assert!(!request_id(&headers.into_iter().collect()).contains("secret"));
     }
 
-    /// A router with one route, whose answers are written down.
+    /// A router with one route, and the responses that its observer saw.
     fn router(
         route: axum::routing::MethodRouter,
     ) -> (axum::Router, Arc<Mutex<Vec<crate::telemetry::Answered>>>) {
@@ -287,8 +291,8 @@ mod tests {
             observe: Arc::new(move |answered| into.lock().unwrap().push(answered.clone())),
             tracer: Tracer::default(),
         };
-        let ledger = Ledger::public(observer, HeldBytes::default());
-        let layer = axum::middleware::from_fn_with_state(ledger, super::account);
+        let access_log = AccessLog::public(observer, HeldBytes::default());
+        let layer = axum::middleware::from_fn_with_state(access_log, super::middleware);
         (axum::Router::new().route("/x", route).layer(layer), seen)
     }
 
@@ -323,7 +327,7 @@ mod tests {
         let response = router.oneshot(request()).await.unwrap();
         assert!(response.into_body().collect().await.is_err());
         let seen = seen.lock().unwrap();
-        assert_eq!((seen.len(), seen[0].bytes, seen[0].ending), (1, 1, Ending::Broken));
+        assert_eq!((seen.len(), seen[0].bytes, seen[0].ending), (1, 1, BodyEnding::Broken));
     }
 
     #[tokio::test]
@@ -336,7 +340,7 @@ mod tests {
             assert!(seen.lock().unwrap().is_empty());
         }
         let seen = seen.lock().unwrap();
-        assert_eq!((seen.len(), seen[0].status, seen[0].ending), (1, 499, Ending::Left));
+        assert_eq!((seen.len(), seen[0].status, seen[0].ending), (1, 499, BodyEnding::Left));
         assert_eq!((&*seen[0].route, seen[0].bytes), ("/x", 0));
     }
 

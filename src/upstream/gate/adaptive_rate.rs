@@ -58,11 +58,11 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 /// One volley of refusals is one lesson: answers to what was sent before the last cut teach nothing new. Pure: the clock
 /// and the jitter are handed in.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(super) struct AdaptiveRate {
     /// The budget's average speed, in requests a second.
     average: f64,
     /// What was learned; none while nothing was, or once it is forgotten.
-    learned: Option<Learned>,
+    learned: Option<LearnedRate>,
     paused_until: Option<Instant>,
     /// Since when upstream has answered nothing but 429.
     refused_since: Option<Instant>,
@@ -75,7 +75,7 @@ pub(super) struct Pace {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Learned {
+struct LearnedRate {
     /// Requests a second.
     speed: f64,
     /// The speed before the first cut.
@@ -85,7 +85,7 @@ struct Learned {
     next: Instant,
 }
 
-impl Pace {
+impl AdaptiveRate {
     pub(super) fn new(budget: Option<Rate>) -> Self {
         let Rate { count, per } = budget.unwrap_or(USUAL);
         Self {
@@ -209,7 +209,7 @@ impl Pace {
         }
     }
 
-    fn remembered(&self, now: Instant) -> Option<Learned> {
+    fn remembered(&self, now: Instant) -> Option<LearnedRate> {
         self.learned.filter(|learned| now.saturating_duration_since(learned.cut_at) < MEMORY)
     }
 
@@ -219,11 +219,11 @@ impl Pace {
             Some(learned) if sent <= learned.cut_at => return false,
             Some(learned) => {
                 let speed = (learned.speed * to).max(self.average * FLOOR);
-                Learned { speed, cut_at: now, ..learned }
+                LearnedRate { speed, cut_at: now, ..learned }
             }
             None => {
                 let before = self.accepted(now).max(self.average * FIRST_FLOOR / to);
-                Learned { speed: before * to, before, cut_at: now, next: now }
+                LearnedRate { speed: before * to, before, cut_at: now, next: now }
             }
         };
         self.learned = Some(learned);
@@ -239,7 +239,7 @@ impl Pace {
     }
 }
 
-impl Learned {
+impl LearnedRate {
     /// The time between two requests.
     fn gap(&self) -> Duration {
         Duration::from_secs_f64(1.0 / self.speed)
@@ -255,115 +255,118 @@ mod tests {
     }
 
     /// An average of 8 a second.
-    fn pace() -> Pace {
-        Pace::new(Some(Rate { count: NonZeroU32::new(480).unwrap(), per: secs(60) }))
+    fn adaptive_rate() -> AdaptiveRate {
+        AdaptiveRate::new(Some(Rate { count: NonZeroU32::new(480).unwrap(), per: secs(60) }))
     }
 
     #[test]
     fn a_volley_of_refusals_is_one_lesson() {
         let sent = Instant::now();
         let now = sent + secs(1);
-        let mut pace = pace();
-        (0..10).for_each(|_| pace.succeeded(sent, now));
+        let mut adaptive_rate = adaptive_rate();
+        (0..10).for_each(|_| adaptive_rate.succeeded(sent, now));
         for _ in 0..8 {
-            pace.limited(sent, now, None, 1.0);
+            adaptive_rate.limited(sent, now, None, 1.0);
         }
-        assert_eq!(pace.share(now), CUT_BY_LIMIT);
-        assert_eq!(pace.paused_until(sent), Some(sent + secs(2)));
+        assert_eq!(adaptive_rate.share(now), CUT_BY_LIMIT);
+        assert_eq!(adaptive_rate.paused_until(sent), Some(sent + secs(2)));
         // Seven a second, from the pause's end on.
         let gap = Duration::from_secs_f64(1.0 / 7.0);
-        pace.went(now + secs(1));
-        assert_eq!(pace.next(0, now + secs(1)), Some(now + secs(1) + gap));
-        assert_eq!(pace.next(2, now + secs(1)), Some(now + secs(1) + gap * 3));
+        adaptive_rate.went(now + secs(1));
+        assert_eq!(adaptive_rate.next(0, now + secs(1)), Some(now + secs(1) + gap));
+        assert_eq!(adaptive_rate.next(2, now + secs(1)), Some(now + secs(1) + gap * 3));
     }
 
     #[test]
     fn refusals_in_a_row_pause_longer_and_never_stop_for_good() {
         let mut now = Instant::now();
-        let mut pace = pace();
+        let mut adaptive_rate = adaptive_rate();
         let mut pauses = Vec::new();
         for _ in 0..12 {
-            pace.limited(now, now, None, 1.0);
-            let until = pace.paused_until(now).unwrap();
+            adaptive_rate.limited(now, now, None, 1.0);
+            let until = adaptive_rate.paused_until(now).unwrap();
             pauses.push((until - now).as_secs());
             now = until;
         }
         assert_eq!(pauses[..6], [1, 2, 4, 8, 15, 15]);
-        pace.went(now);
-        assert_eq!(pace.next(0, now), Some(now + secs(2)));
+        adaptive_rate.went(now);
+        assert_eq!(adaptive_rate.next(0, now), Some(now + secs(2)));
     }
 
     #[test]
     fn a_refusal_of_the_very_first_request_is_no_reason_to_crawl() {
         let now = Instant::now();
-        let mut pace = pace();
-        pace.limited(now, now, None, 0.0);
+        let mut adaptive_rate = adaptive_rate();
+        adaptive_rate.limited(now, now, None, 0.0);
         let later = now + FIRST_PAUSE / 2;
-        pace.went(later);
-        assert_eq!(pace.next(0, later), Some(later + Duration::from_millis(250)));
+        adaptive_rate.went(later);
+        assert_eq!(adaptive_rate.next(0, later), Some(later + Duration::from_millis(250)));
     }
 
     #[test]
     fn what_upstream_asks_for_is_kept_and_never_shortened() {
         let now = Instant::now();
-        let mut pace = pace();
-        pace.limited(now, now, Some(secs(20)), 0.0);
-        pace.limited(now, now + secs(1), Some(secs(5)), 0.0);
-        assert_eq!(pace.paused_until(now), Some(now + secs(20)));
-        assert_eq!(pace.paused_until(now + secs(20)), None);
+        let mut adaptive_rate = adaptive_rate();
+        adaptive_rate.limited(now, now, Some(secs(20)), 0.0);
+        adaptive_rate.limited(now, now + secs(1), Some(secs(5)), 0.0);
+        assert_eq!(adaptive_rate.paused_until(now), Some(now + secs(20)));
+        assert_eq!(adaptive_rate.paused_until(now + secs(20)), None);
     }
 
     #[test]
     fn a_refusal_is_forgotten_after_a_minute_without_another() {
         let now = Instant::now();
-        let mut pace = pace();
-        pace.limited(now, now, None, 0.0);
-        pace.went(now + MEMORY);
-        assert_eq!(pace.share(now + MEMORY), 1.0);
-        assert_eq!(pace.next(100, now + MEMORY), None);
+        let mut adaptive_rate = adaptive_rate();
+        adaptive_rate.limited(now, now, None, 0.0);
+        adaptive_rate.went(now + MEMORY);
+        assert_eq!(adaptive_rate.share(now + MEMORY), 1.0);
+        assert_eq!(adaptive_rate.next(100, now + MEMORY), None);
     }
 
     #[test]
     fn refusals_without_an_end_are_not_waited_out() {
         let start = Instant::now();
-        let (mut now, mut pace) = (start, pace());
-        while !pace.is_barren(secs(50), now) {
+        let (mut now, mut adaptive_rate) = (start, adaptive_rate());
+        while !adaptive_rate.is_barren(secs(50), now) {
             assert!(now - start < secs(90));
-            pace.limited(now, now, None, 1.0);
-            now = pace.paused_until(now).unwrap() - Duration::from_millis(1);
-            if !pace.is_barren(secs(50), now) {
+            adaptive_rate.limited(now, now, None, 1.0);
+            now = adaptive_rate.paused_until(now).unwrap() - Duration::from_millis(1);
+            if !adaptive_rate.is_barren(secs(50), now) {
                 now += Duration::from_millis(1);
             }
         }
         assert!(now - start >= secs(60), "upstream counts by the minute");
-        assert!(!pace.is_barren(secs(50), now + secs(1)), "once the pause is over, somebody may try");
-        pace.succeeded(now, now);
-        pace.limited(now, now, None, 1.0);
-        assert!(!pace.is_barren(secs(50), now));
+        assert!(
+            !adaptive_rate.is_barren(secs(50), now + secs(1)),
+            "once the pause is over, somebody may try"
+        );
+        adaptive_rate.succeeded(now, now);
+        adaptive_rate.limited(now, now, None, 1.0);
+        assert!(!adaptive_rate.is_barren(secs(50), now));
         let later = now + MEMORY * 3;
-        pace.limited(later, later, None, 1.0);
-        assert!(!pace.is_barren(secs(50), later), "nobody asked for long");
+        adaptive_rate.limited(later, later, None, 1.0);
+        assert!(!adaptive_rate.is_barren(secs(50), later), "nobody asked for long");
     }
 
     #[test]
     fn settles_below_a_limit_that_nobody_told() {
         // Upstream accepts 8 in any second, and counts those that it refuses as well.
         let start = Instant::now();
-        let (mut now, mut pace) = (start, pace());
+        let (mut now, mut adaptive_rate) = (start, adaptive_rate());
         let (mut seen, mut accepted, mut refused) = (VecDeque::new(), 0, 0);
         while now - start < secs(30) {
-            now = pace.next(0, now).unwrap_or(now + Duration::from_millis(2));
-            pace.went(now);
+            now = adaptive_rate.next(0, now).unwrap_or(now + Duration::from_millis(2));
+            adaptive_rate.went(now);
             seen.push_back(now);
             while seen.front().is_some_and(|at| now - *at >= secs(1)) {
                 seen.pop_front();
             }
             if seen.len() > 8 {
                 refused += 1;
-                pace.limited(now, now, None, 0.5);
+                adaptive_rate.limited(now, now, None, 0.5);
             } else {
                 accepted += 1;
-                pace.succeeded(now, now);
+                adaptive_rate.succeeded(now, now);
             }
         }
         assert!(accepted > 30 * 4 && refused < accepted / 8, "{accepted} accepted, {refused} refused");
@@ -372,12 +375,12 @@ mod tests {
     #[test]
     fn a_time_out_slows_only_what_goes_one_by_one_already() {
         let now = Instant::now();
-        let mut pace = pace();
-        pace.timed_out(now, now + secs(15));
-        assert_eq!(pace.share(now + secs(15)), 1.0);
-        pace.limited(now, now + secs(15), None, 0.0);
-        let before = pace.share(now + secs(16));
-        pace.timed_out(now + secs(16), now + secs(31));
-        assert_eq!(pace.share(now + secs(31)), before * CUT_BY_TIME_OUT);
+        let mut adaptive_rate = adaptive_rate();
+        adaptive_rate.timed_out(now, now + secs(15));
+        assert_eq!(adaptive_rate.share(now + secs(15)), 1.0);
+        adaptive_rate.limited(now, now + secs(15), None, 0.0);
+        let before = adaptive_rate.share(now + secs(16));
+        adaptive_rate.timed_out(now + secs(16), now + secs(31));
+        assert_eq!(adaptive_rate.share(now + secs(31)), before * CUT_BY_TIME_OUT);
     }
 }

@@ -21,16 +21,16 @@ const PATIENCE: u32 = 8;
 /// A new form takes the place of others that were never used, and sometimes of those that were not used for long; if
 /// there are none among those that are looked at, it is not kept.
 #[derive(Debug, Default)]
-pub struct Room {
+pub struct DerivedBudget {
     most: AtomicU64,
     kept: AtomicU64,
     fresh: AtomicU64,
-    forms: Mutex<Forms>,
+    forms: Mutex<FormQueue>,
 }
 
 /// What may be kept beside an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Guest {
+pub(super) enum DerivedForm {
     /// Its rows as plain bytes.
     Plain(Separator),
     /// Its blocks with commas in them.
@@ -43,45 +43,45 @@ pub(super) enum Guest {
 
 /// Tells one form that is kept from those that were in its place before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Ticket(u64);
+pub(super) struct FormId(u64);
 
 #[derive(Debug)]
 struct Queued {
     entry: Weak<Entry>,
-    guest: Guest,
-    ticket: Ticket,
+    derived: DerivedForm,
+    id: FormId,
 }
 
 impl Queued {
     fn is_kept(&self) -> bool {
-        self.entry.upgrade().is_some_and(|entry| entry.forms.keeps(self.guest, self.ticket))
+        self.entry.upgrade().is_some_and(|entry| entry.forms.keeps(self.derived, self.id))
     }
 }
 
 #[derive(Debug, Default)]
-struct Forms {
+struct FormQueue {
     /// All forms that are kept, and some that are gone, the one to be looked at next in front.
     queue: VecDeque<Queued>,
-    latest: Ticket,
+    latest: FormId,
     /// How many new ones there were since one could take the place of a used one.
-    turned_away: u32,
+    rejected: u32,
     /// How many there may be until those are sorted out that are gone.
     sorted_at: usize,
 }
 
 /// What a room holds now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RoomStats {
+pub struct DerivedStats {
     /// Bytes of what is kept beside entries.
     pub kept: u64,
     /// Bytes of entries that are not deflated yet.
     pub fresh: u64,
 }
 
-impl Room {
+impl DerivedBudget {
     /// What it holds now.
-    pub fn stats(&self) -> RoomStats {
-        RoomStats { kept: self.kept.load(Relaxed), fresh: self.fresh.load(Relaxed) }
+    pub fn stats(&self) -> DerivedStats {
+        DerivedStats { kept: self.kept.load(Relaxed), fresh: self.fresh.load(Relaxed) }
     }
 
     /// How many forms stand in its queue.
@@ -100,7 +100,7 @@ impl Room {
         // Twice around: those that were used lose their mark first.
         let mut left = 2 * forms.queue.len();
         while left > 0 && !self.has_room(0) {
-            forms.turn(Look::Strict);
+            forms.turn(EvictionLevel::Strict);
             left -= 1;
         }
     }
@@ -109,86 +109,91 @@ impl Room {
     pub(super) fn keep<T>(
         self: &Arc<Self>,
         entry: &Arc<Entry>,
-        guest: Guest,
+        derived: DerivedForm,
         form: T,
         bytes: usize,
-    ) -> Option<Kept<T>> {
+    ) -> Option<KeptForm<T>> {
         let mut forms = self.lock();
         if !self.has_room(bytes) {
-            forms.turned_away = (forms.turned_away + 1) % PATIENCE;
-            let look = if forms.turned_away == 0 { Look::Strict } else { Look::Mild };
+            forms.rejected = (forms.rejected + 1) % PATIENCE;
+            let level = if forms.rejected == 0 { EvictionLevel::Strict } else { EvictionLevel::Mild };
             for _ in 0..LOOKED_AT {
                 if self.has_room(bytes) {
                     break;
                 }
-                forms.turn(look);
+                forms.turn(level);
             }
         }
-        self.keep_among(&mut forms, entry, guest, form, bytes)
+        self.keep_among(&mut forms, entry, derived, form, bytes)
     }
 
     /// Keeps a form of an entry of so many bytes, if no other has to go for it.
     pub(super) fn keep_if_free<T>(
         self: &Arc<Self>,
         entry: &Arc<Entry>,
-        guest: Guest,
+        derived: DerivedForm,
         form: T,
         bytes: usize,
-    ) -> Option<Kept<T>> {
-        self.keep_among(&mut self.lock(), entry, guest, form, bytes)
+    ) -> Option<KeptForm<T>> {
+        self.keep_among(&mut self.lock(), entry, derived, form, bytes)
     }
 
     fn keep_among<T>(
         self: &Arc<Self>,
-        forms: &mut Forms,
+        forms: &mut FormQueue,
         entry: &Arc<Entry>,
-        guest: Guest,
+        derived: DerivedForm,
         form: T,
         bytes: usize,
-    ) -> Option<Kept<T>> {
+    ) -> Option<KeptForm<T>> {
         if !self.has_room(bytes) {
             return None;
         }
-        let ticket = forms.add(Arc::downgrade(entry), guest);
+        let id = forms.add(Arc::downgrade(entry), derived);
         let bytes = bytes as u64;
         self.kept.fetch_add(bytes, Relaxed);
-        Some(Kept { form, ticket, place: Place { bytes, room: Arc::clone(self) }, used: Used::Never })
+        Some(KeptForm {
+            form,
+            id,
+            place: Reservation { bytes, derived_budget: Arc::clone(self) },
+            used: Used::Never,
+        })
     }
 
     fn has_room(&self, length: usize) -> bool {
         self.kept.load(Relaxed).saturating_add(length as u64) <= self.most.load(Relaxed)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Forms> {
+    fn lock(&self) -> MutexGuard<'_, FormQueue> {
         self.forms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Forms {
+impl FormQueue {
     /// Looks at the form in front: gives it up, or puts it at the back.
-    fn turn(&mut self, look: Look) {
+    fn turn(&mut self, level: EvictionLevel) {
         let Some(queued) = self.queue.pop_front() else { return };
-        let Queued { entry, guest, ticket } = &queued;
-        if entry.upgrade().is_some_and(|entry| entry.forms.spares(*guest, *ticket, look)) {
+        let Queued { entry, derived, id } = &queued;
+        if entry.upgrade().is_some_and(|entry| entry.forms.spares(*derived, *id, level)) {
             self.queue.push_back(queued);
         }
     }
 
-    fn add(&mut self, entry: Weak<Entry>, guest: Guest) -> Ticket {
+    fn add(&mut self, entry: Weak<Entry>, derived: DerivedForm) -> FormId {
         const FEW: usize = 64;
         if self.queue.len() >= self.sorted_at.max(FEW) {
             self.queue.retain(Queued::is_kept);
             self.sorted_at = 2 * self.queue.len();
         }
         self.latest.0 += 1;
-        self.queue.push_back(Queued { entry, guest, ticket: self.latest });
+        self.queue.push_back(Queued { entry, derived, id: self.latest });
         self.latest
     }
 }
 
 /// How forms are looked at when room is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Look {
+pub(super) enum EvictionLevel {
     /// Those go that were never used.
     Mild,
     /// Those go that were not used since they were looked at like this last.
@@ -206,15 +211,15 @@ enum Used {
 
 /// A form that is kept; it leaves its room when it is dropped.
 #[derive(Debug)]
-pub(super) struct Kept<T> {
+pub(super) struct KeptForm<T> {
     form: T,
-    ticket: Ticket,
+    id: FormId,
     #[expect(dead_code, reason = "held for its drop")]
-    place: Place,
+    place: Reservation,
     used: Used,
 }
 
-impl<T: Clone> Kept<T> {
+impl<T: Clone> KeptForm<T> {
     /// The form, for somebody who makes another of it.
     pub(super) fn form(&self) -> T {
         self.form.clone()
@@ -227,18 +232,18 @@ impl<T: Clone> Kept<T> {
     }
 }
 
-impl<T> Kept<T> {
+impl<T> KeptForm<T> {
     /// Whether it is the one with this ticket.
-    pub(super) fn is(&self, ticket: Ticket) -> bool {
-        self.ticket == ticket
+    pub(super) fn is(&self, id: FormId) -> bool {
+        self.id == id
     }
 
     /// Whether it stays although room is needed.
-    pub(super) const fn withstands(&mut self, look: Look) -> bool {
-        match (look, self.used) {
-            (_, Used::Never) | (Look::Strict, Used::Before) => false,
-            (Look::Mild, Used::Before | Used::Lately) => true,
-            (Look::Strict, Used::Lately) => {
+    pub(super) const fn withstands(&mut self, level: EvictionLevel) -> bool {
+        match (level, self.used) {
+            (_, Used::Never) | (EvictionLevel::Strict, Used::Before) => false,
+            (EvictionLevel::Mild, Used::Before | Used::Lately) => true,
+            (EvictionLevel::Strict, Used::Lately) => {
                 self.used = Used::Before;
                 true
             }
@@ -248,14 +253,14 @@ impl<T> Kept<T> {
 
 /// Bytes that are taken in a room, until it is dropped.
 #[derive(Debug)]
-struct Place {
+struct Reservation {
     bytes: u64,
-    room: Arc<Room>,
+    derived_budget: Arc<DerivedBudget>,
 }
 
-impl Drop for Place {
+impl Drop for Reservation {
     fn drop(&mut self) {
-        self.room.kept.fetch_sub(self.bytes, Relaxed);
+        self.derived_budget.kept.fetch_sub(self.bytes, Relaxed);
     }
 }
 
@@ -263,7 +268,7 @@ impl Drop for Place {
 #[derive(Debug)]
 pub(super) struct Fresh {
     bytes: Bytes,
-    counted_in: Option<Arc<Room>>,
+    counted_in: Option<Arc<DerivedBudget>>,
 }
 
 impl Fresh {
@@ -276,16 +281,16 @@ impl Fresh {
     }
 
     /// Counts them in a room, until they are dropped.
-    pub(super) fn count(&mut self, room: &Arc<Room>) {
-        room.fresh.fetch_add(self.bytes.len() as u64, Relaxed);
-        self.counted_in = Some(Arc::clone(room));
+    pub(super) fn count(&mut self, derived_budget: &Arc<DerivedBudget>) {
+        derived_budget.fresh.fetch_add(self.bytes.len() as u64, Relaxed);
+        self.counted_in = Some(Arc::clone(derived_budget));
     }
 }
 
 impl Drop for Fresh {
     fn drop(&mut self) {
-        if let Some(room) = &self.counted_in {
-            room.fresh.fetch_sub(self.bytes.len() as u64, Relaxed);
+        if let Some(derived_budget) = &self.counted_in {
+            derived_budget.fresh.fetch_sub(self.bytes.len() as u64, Relaxed);
         }
     }
 }

@@ -11,10 +11,10 @@ const PERIOD: Duration = Duration::from_secs(1);
 
 /// Thins out the log lines about refusals, and knows how many it left out.
 #[derive(Debug)]
-pub(super) struct Sampler(Mutex<State>);
+pub(super) struct Sampler(Mutex<SamplerWindow>);
 
 #[derive(Debug)]
-struct State {
+struct SamplerWindow {
     began: Instant,
     lines: u32,
     left_out: u64,
@@ -22,7 +22,7 @@ struct State {
 
 impl Sampler {
     pub(super) fn new() -> Self {
-        Self(Mutex::new(State { began: Instant::now(), lines: 0, left_out: 0 }))
+        Self(Mutex::new(SamplerWindow { began: Instant::now(), lines: 0, left_out: 0 }))
     }
 
     /// Whether the line of a refusal is to be written, and how many were left out since one was.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tokio::sync::Semaphore;
 
 use super::packed::Packed;
-use super::part::{Part, plain};
+use super::part::{BodyPart, plain};
 
 /// What has fewer plain bytes is deflated or inflated at once: that takes less time than handing it over.
 const INLINE_BELOW: usize = 16 * 1024;
@@ -15,11 +15,11 @@ const INLINE_BELOW: usize = 16 * 1024;
 ///
 /// What needs neither is done at once.
 #[derive(Clone, Debug)]
-pub struct Workbench {
+pub struct CompressionPool {
     places: Arc<Semaphore>,
 }
 
-impl Workbench {
+impl CompressionPool {
     /// With this many places; more than there are cores gain nothing.
     pub fn new(places: NonZeroUsize) -> Self {
         Self { places: Arc::new(Semaphore::new(places.get())) }
@@ -29,12 +29,12 @@ impl Workbench {
     ///
     /// # Errors
     /// If the runtime is going away.
-    pub async fn plain(&self, parts: Vec<Part>) -> io::Result<Vec<Bytes>> {
-        let is_at_hand = |part: &Part| match part {
-            Part::Text(_) => true,
-            Part::Rows(rows) => rows.is_plain_at_hand(),
+    pub async fn plain(&self, parts: Vec<BodyPart>) -> io::Result<Vec<Bytes>> {
+        let is_at_hand = |part: &BodyPart| match part {
+            BodyPart::Text(_) => true,
+            BodyPart::Rows(rows) => rows.is_plain_at_hand(),
         };
-        let work = parts.iter().filter(|part| !is_at_hand(part)).map(Part::len).sum();
+        let work = parts.iter().filter(|part| !is_at_hand(part)).map(BodyPart::len).sum();
         self.run(work, move || plain(&parts)).await
     }
 
@@ -42,8 +42,8 @@ impl Workbench {
     ///
     /// # Errors
     /// If the runtime is going away.
-    pub async fn pack(&self, parts: Vec<Part>) -> io::Result<Vec<Packed>> {
-        let work = parts.iter().filter(|part| !Packed::is_ready(part)).map(Part::len).sum();
+    pub async fn pack(&self, parts: Vec<BodyPart>) -> io::Result<Vec<Packed>> {
+        let work = parts.iter().filter(|part| !Packed::is_ready(part)).map(BodyPart::len).sum();
         self.run(work, move || parts.iter().map(Packed::new).collect()).await
     }
 

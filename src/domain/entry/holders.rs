@@ -1,0 +1,56 @@
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Counts the responses that hold an entry, and its bytes once among all that responses hold.
+///
+/// The bytes are given back when the last of them releases the entry, or when the entry is dropped.
+#[derive(Debug, Default)]
+pub(super) struct Holders(Mutex<HolderCount>);
+
+#[derive(Debug, Default)]
+struct HolderCount {
+    holders: usize,
+    bytes: u64,
+    total: Option<Arc<AtomicU64>>,
+}
+
+impl Holders {
+    /// Counts one more, and returns how many bytes the entry counts for; `weight` is asked for by the first of them.
+    pub(super) fn add(&self, total: &Arc<AtomicU64>, weight: impl FnOnce() -> u64) -> u64 {
+        let mut state = self.lock();
+        if state.holders == 0 {
+            state.bytes = weight();
+            total.fetch_add(state.bytes, Relaxed);
+            state.total = Some(Arc::clone(total));
+        }
+        state.holders += 1;
+        state.bytes
+    }
+
+    /// Counts one less.
+    pub(super) fn remove(&self) {
+        let mut state = self.lock();
+        state.holders = state.holders.saturating_sub(1);
+        if state.holders == 0 {
+            state.give_back();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HolderCount> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl HolderCount {
+    fn give_back(&mut self) {
+        if let Some(total) = self.total.take() {
+            total.fetch_sub(self.bytes, Relaxed);
+        }
+    }
+}
+
+impl Drop for HolderCount {
+    fn drop(&mut self) {
+        self.give_back();
+    }
+}

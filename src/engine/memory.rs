@@ -1,0 +1,251 @@
+//! One bound over the memory of all responses that are made up in full before they are sent.
+//!
+//! Such a response keeps its entries in memory until it is sent, also those that the cache has dropped meanwhile. What
+//! counts is the memory that its entries occupy now, each entry once however many responses hold it, whether or not
+//! the cache holds it too: the cache may drop it at any time. What a response holds for itself alone, such as rows
+//! that were deflated for it, is counted in full.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use crate::domain::{CallerId, Entry, EntrySlice};
+
+/// What responses under way hold together. Clones are one and the same.
+#[derive(Clone, Debug)]
+pub(super) struct ResponseMemory(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    most: u64,
+    held: Arc<AtomicU64>,
+    shares: Mutex<HashMap<CallerId, Weak<Share>>>,
+}
+
+/// What the responses of one caller hold; an entry that two of them hold counts twice.
+#[derive(Debug)]
+struct Share {
+    caller: CallerId,
+    held: AtomicU64,
+    memory: Arc<Shared>,
+}
+
+/// Why a response may hold no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemoryLimit {
+    /// All of it is taken: the bytes that there may be.
+    AllTaken(u64),
+    /// The caller holds its share of so many bytes already; the rest is for others.
+    ShareTaken(u64),
+    /// The response alone holds more than so many bytes.
+    TooLarge(u64),
+}
+
+impl ResponseMemory {
+    pub(super) fn new(most: u64) -> Self {
+        Self(Arc::new(Shared { most, held: Arc::default(), shares: Mutex::default() }))
+    }
+
+    /// How many bytes are held.
+    pub(super) fn held(&self) -> u64 {
+        self.0.held.load(Relaxed)
+    }
+
+    /// What a new response of a caller holds: nothing yet.
+    pub(super) fn of(&self, caller: CallerId) -> HeldMemory {
+        HeldMemory {
+            memory: Some((self.clone(), caller)),
+            share: None,
+            entries: Vec::new(),
+            all: 0,
+            alone: 0,
+        }
+    }
+
+    fn share(&self, caller: CallerId) -> Arc<Share> {
+        let mut shares = self.0.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(share) = shares.get(&caller).and_then(Weak::upgrade) {
+            return share;
+        }
+        let share = Arc::new(Share { caller, held: AtomicU64::new(0), memory: Arc::clone(&self.0) });
+        shares.insert(caller, Arc::downgrade(&share));
+        share
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let mut shares = self.memory.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        // Another may have taken its place since the last response dropped it.
+        if shares.get(&self.caller).is_some_and(|share| share.strong_count() == 0) {
+            shares.remove(&self.caller);
+        }
+    }
+}
+
+/// What one response holds. Dropping it gives the memory back.
+#[derive(Debug, Default)]
+pub struct HeldMemory {
+    memory: Option<(ResponseMemory, CallerId)>,
+    share: Option<Arc<Share>>,
+    /// Weak: what has been sent need not stay in memory.
+    entries: Vec<Weak<Entry>>,
+    all: u64,
+    /// What of it no other response holds.
+    alone: u64,
+}
+
+impl HeldMemory {
+    /// Holds the entry of a slice as well.
+    ///
+    /// # Errors
+    /// If that is too much; what was held before still is.
+    pub fn hold(&mut self, slice: &EntrySlice) -> Result<(), MemoryLimit> {
+        let Some((memory, _)) = &self.memory else { return Ok(()) };
+        let bytes = slice.entry.hold(&memory.0.held);
+        self.entries.push(Arc::downgrade(&slice.entry));
+        self.count(bytes)
+    }
+
+    /// Holds so many bytes that belong to no entry.
+    ///
+    /// # Errors
+    /// As [`hold`](Self::hold).
+    pub fn hold_alone(&mut self, bytes: u64) -> Result<(), MemoryLimit> {
+        let Some((memory, _)) = &self.memory else { return Ok(()) };
+        memory.0.held.fetch_add(bytes, Relaxed);
+        self.alone += bytes;
+        self.count(bytes)
+    }
+
+    fn count(&mut self, bytes: u64) -> Result<(), MemoryLimit> {
+        let Some((memory, caller)) = &self.memory else { return Ok(()) };
+        let share = self.share.get_or_insert_with(|| memory.share(*caller));
+        self.all += bytes;
+        let of_caller = share.held.fetch_add(bytes, Relaxed) + bytes;
+        let (most, held) = (memory.0.most, memory.held());
+        if self.all > most {
+            return Err(MemoryLimit::TooLarge(most));
+        }
+        if held > most {
+            return Err(MemoryLimit::AllTaken(most));
+        }
+        let is_alone = held <= self.all;
+        if of_caller > most / 2 && most - held < most / 4 && !is_alone {
+            return Err(MemoryLimit::ShareTaken(most / 2));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for HeldMemory {
+    fn drop(&mut self) {
+        self.entries.iter().filter_map(Weak::upgrade).for_each(|entry| entry.release());
+        if let Some((memory, _)) = &self.memory {
+            memory.0.held.fetch_sub(self.alone, Relaxed);
+        }
+        if let Some(share) = &self.share {
+            share.held.fetch_sub(self.all, Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{Digest, NewRow, Row, Timestamp};
+
+    const ROW: usize = 10_000;
+
+    fn slice() -> EntrySlice {
+        let at = Timestamp::from_micros(0);
+        let bytes = vec![b'x'; ROW].into();
+        let row = Row { id: "id".into(), created_at: Some(at), updated_at: None, status: None, bytes };
+        let row = NewRow { row, created_at: at, read_at: at, digest: Digest::default() };
+        EntrySlice::all(Arc::new(Entry::new(&[row])), 0..1).unwrap()
+    }
+
+    const fn caller(id: u8) -> CallerId {
+        CallerId::Token([id; 16])
+    }
+
+    /// Room for about that many entries.
+    fn memory(entries: u64) -> ResponseMemory {
+        ResponseMemory::new(entries * (ROW as u64 + 1_000))
+    }
+
+    /// Holds entries of its own until it may not, and returns what it holds.
+    fn fill(memory: &ResponseMemory, id: u8) -> (Vec<EntrySlice>, Vec<HeldMemory>, MemoryLimit) {
+        let (mut slices, mut responses) = (Vec::new(), Vec::new());
+        loop {
+            let (slice, mut response) = (slice(), memory.of(caller(id)));
+            let held = response.hold(&slice);
+            if let Err(limit) = held {
+                return (slices, responses, limit);
+            }
+            slices.push(slice);
+            responses.push(response);
+        }
+    }
+
+    #[test]
+    fn an_entry_counts_once_however_many_responses_hold_it() {
+        let (memory, slice) = (memory(4), slice());
+        let mut responses: Vec<_> = (0..100).map(|id| memory.of(caller(id))).collect();
+        responses.iter_mut().for_each(|response| response.hold(&slice).unwrap());
+        let one = memory.held();
+        assert!(one >= ROW as u64 && one < 2 * ROW as u64, "{one}");
+        responses.truncate(1);
+        assert_eq!(memory.held(), one);
+        drop(responses);
+        assert_eq!(memory.held(), 0);
+    }
+
+    #[test]
+    fn an_entry_that_is_dropped_is_no_longer_held() {
+        let (memory, slice) = (memory(4), slice());
+        let mut response = memory.of(caller(1));
+        response.hold(&slice).unwrap();
+        drop(slice);
+        assert_eq!(memory.held(), 0);
+        drop(response);
+        assert_eq!(memory.held(), 0);
+    }
+
+    #[test]
+    fn one_caller_leaves_a_quarter_to_others_and_all_of_it_is_the_most() {
+        let memory = memory(40);
+        let (slices, one, limit) = fill(&memory, 1);
+        assert!((28..=31).contains(&one.len()), "{}", one.len());
+        assert!(matches!(limit, MemoryLimit::ShareTaken(_)));
+        let (others, other, limit) = fill(&memory, 2);
+        assert!((9..=13).contains(&other.len()), "{}", other.len());
+        assert!(matches!(limit, MemoryLimit::AllTaken(_)));
+        assert!(memory.held() <= 40 * (ROW as u64 + 1_000));
+        drop((slices, others, one, other));
+        assert_eq!(memory.held(), 0);
+        assert!(memory.0.shares.lock().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_response_alone_may_hold_all_of_it_and_no_more() {
+        let memory = memory(10);
+        let mut response = memory.of(caller(1));
+        let slices: Vec<_> = (0..20).map(|_| slice()).collect();
+        let limits: Vec<_> =
+            slices.iter().map_while(|slice| response.hold(slice).err().map_or(Some(()), |_| None)).collect();
+        assert!((9..=10).contains(&limits.len()), "{}", limits.len());
+        assert!(matches!(response.hold(&slice()), Err(MemoryLimit::TooLarge(_))));
+    }
+
+    #[test]
+    fn what_belongs_to_no_entry_counts_for_each_response() {
+        let memory = ResponseMemory::new(1_000);
+        let mut responses: Vec<_> = (0..9).map(|id| memory.of(caller(id))).collect();
+        responses.iter_mut().for_each(|response| response.hold_alone(100).unwrap());
+        assert_eq!(memory.held(), 900);
+        assert_eq!(memory.of(caller(9)).hold_alone(101), Err(MemoryLimit::AllTaken(1_000)));
+        drop(responses);
+        assert_eq!(memory.held(), 0);
+    }
+}
