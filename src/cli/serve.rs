@@ -72,7 +72,7 @@ async fn serving(settings: &Serve) -> Result<Exit, CommandError> {
 fn begin_tracing(settings: &Serve) -> Tracing {
     let Some(traces) = &settings.traces else { return Tracing::default() };
     Tracing::start(traces, Handle::current()).unwrap_or_else(|error| {
-        warn!(%error, "No traces are exported: {error}.");
+        warn!(target: "fanfold::traces", %error, "No traces are exported: {error}.");
         Tracing::default()
     })
 }
@@ -81,11 +81,11 @@ fn begin_tracing(settings: &Serve) -> Tracing {
 fn tell(settings: &Serve, public: SocketAddr, admin: SocketAddr) {
     let in_force: Vec<_> = settings.effective.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let version = env!("CARGO_PKG_VERSION");
-    info!(version, settings = in_force.join(" "), "The settings in force.");
+    info!(target: "fanfold::process", version, settings = in_force.join(" "), "The settings in force.");
     for warning in &settings.warnings {
-        warn!("{warning}");
+        warn!(target: "fanfold::process", "{warning}");
     }
-    info!(%public, %admin, "Listening on {public}, admin on {admin}.");
+    info!(target: "fanfold::process", %public, %admin, "Listening on {public}, admin on {admin}.");
 }
 
 /// Serves until a signal, then stops in order.
@@ -104,7 +104,9 @@ pub(super) async fn until_stopped(
         async move {
             let admin = match TcpListener::from_std(admin) {
                 Ok(admin) => admin,
-                Err(error) => return error!(%error, "Probes can't be answered: {error}."),
+                Err(error) => {
+                    return error!(target: "fanfold::process", %error, "Probes can't be answered: {error}.");
+                }
             };
             // Probes are answered and metrics told until the process ends.
             let (counts, open) = (ConnectionCounts::default(), Shutdown::default());

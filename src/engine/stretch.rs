@@ -79,12 +79,13 @@ impl State {
     fn tell(self) -> Self {
         if self.factor >= self.told * 2.0 {
             tracing::warn!(
+                target: "fanfold::cache",
                 factor = self.factor,
                 "what is due exceeds the budget: all times to live are stretched"
             );
             Self { told: self.factor, ..self }
         } else if self.factor <= 1.0 && self.told > 1.0 {
-            tracing::info!("what is due fits the budget again: times to live are as set");
+            tracing::info!(target: "fanfold::cache", "what is due fits the budget again: times to live are as set");
             Self { told: 1.0, ..self }
         } else {
             self

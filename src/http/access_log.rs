@@ -213,7 +213,7 @@ pub(super) async fn middleware(
 
 /// The response when a handler panicked. The panic hook has logged where.
 fn panicked(method: &str, route: &str) -> Response {
-    tracing::error!(method, route, "The handler of {method} {route} panicked. This is a bug in fanfold.");
+    tracing::error!(target: "fanfold::response", method, route, "The handler of {method} {route} panicked. This is a bug in fanfold.");
     Problem::new(Code::Internal, "the request met a bug in fanfold; the log says where").into_response()
 }
 

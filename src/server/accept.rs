@@ -61,10 +61,10 @@ pub async fn serve(
                 });
             }
             Err(error) if is_of_one_connection(&error) => {
-                debug!(%error, "A connection was gone at once: {error}.");
+                debug!(target: "fanfold::connection", %error, "A connection was gone at once: {error}.");
             }
             Err(error) => {
-                warn!(%error, "No connection can be accepted: {error}.");
+                warn!(target: "fanfold::connection", %error, "No connection can be accepted: {error}.");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

@@ -90,7 +90,7 @@ where
             result = connection.as_mut() => {
                 if let Err(error) = result {
                     refused(&*error).into_iter().for_each(|why| counts.cut(why));
-                    debug!(%error, "A connection broke: {error}.");
+                    debug!(target: "fanfold::connection", %error, "A connection broke: {error}.");
                 }
                 return;
             }
@@ -100,7 +100,7 @@ where
                 CloseReason::Idle if !is_closing => counts.cut(CutReason::Idle),
                 CloseReason::Idle | CloseReason::Stalled | CloseReason::SlowHead => {
                     counts.cut(verdict.into());
-                    debug!(?verdict, "A connection was cut off: {verdict:?}.");
+                    debug!(target: "fanfold::connection", ?verdict, "A connection was cut off: {verdict:?}.");
                     return;
                 }
             },
@@ -195,7 +195,7 @@ impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Tasks {
                 () = taking.scope(stream) => {}
                 () = taking.until_stalled(limits.stall_timeout) => {
                     counts.cut(CutReason::StalledStream);
-                    debug!("A stream was cut off: its client takes nothing of it.");
+                    debug!(target: "fanfold::connection", "A stream was cut off: its client takes nothing of it.");
                 }
             }
         });

@@ -75,13 +75,13 @@ pub async fn on_signal(signals: impl Stream<Item = Signal>, shutdown: &Shutdown,
     let mut signals = pin!(signals);
     if let Some(signal) = signals.next().await {
         shutdown.leave();
-        info!(?signal, "Stopping: {signal:?}.");
+        info!(target: "fanfold::process", ?signal, "Stopping: {signal:?}.");
     }
     tokio::select! {
         biased;
         Some(signal) = signals.next() => {
             let running = shutdown.running();
-            warn!(?signal, running, "Ending at once with {running} tasks running: {signal:?} came again.");
+            warn!(target: "fanfold::process", ?signal, running, "Ending at once with {running} tasks running: {signal:?} came again.");
             Stopped::AtOnce(signal)
         }
         () = in_order(shutdown, plan) => Stopped::InOrder,
@@ -94,14 +94,14 @@ async fn in_order(shutdown: &Shutdown, plan: StopPlan) {
     shutdown.drain_until(Instant::now() + plan.timeout);
     if tokio::time::timeout(plan.timeout, shutdown.finished()).await.is_err() {
         let running = shutdown.running();
-        warn!(running, "The drain took too long: ending {running} tasks that still run.");
+        warn!(target: "fanfold::process", running, "The drain took too long: ending {running} tasks that still run.");
     }
     shutdown.end();
     if tokio::time::timeout(plan.grace, shutdown.finished()).await.is_err() {
         let running = shutdown.running();
-        warn!(running, "Leaving {running} tasks behind that do not end.");
+        warn!(target: "fanfold::process", running, "Leaving {running} tasks behind that do not end.");
     }
-    info!("Stopped.");
+    info!(target: "fanfold::process", "Stopped.");
 }
 
 #[cfg(test)]

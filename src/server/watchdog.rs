@@ -41,10 +41,11 @@ pub async fn watch(pulse: Pulse) {
         if pulse.set_stalled(is_stalled) {
             if is_stalled {
                 error!(
+                    target: "fanfold::process",
                     "The engine has made no progress for {MISSED_LOOKS} s: /livez answers 503 from now on."
                 );
             } else {
-                info!("The engine makes progress again.");
+                info!(target: "fanfold::process", "The engine makes progress again.");
             }
         }
     }

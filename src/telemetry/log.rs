@@ -83,7 +83,7 @@ pub fn flush_log(within: Duration) {
 }
 
 fn tell_dropped(lines: u64) {
-    tracing::warn!(lines, "{lines} log lines were dropped: nobody read them.");
+    tracing::warn!(target: "fanfold::process", lines, "{lines} log lines were dropped: nobody read them.");
 }
 
 /// The default hook would write to stderr, and block where nobody reads.
@@ -95,5 +95,5 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
     let backtrace = Backtrace::capture();
     let is_captured = backtrace.status() == BacktraceStatus::Captured;
     let backtrace = is_captured.then(|| tracing::field::display(&backtrace));
-    tracing::error!(thread, location, backtrace, "Thread '{thread}' panicked at {location}: {message}.");
+    tracing::error!(target: "fanfold::process", thread, location, backtrace, "Thread '{thread}' panicked at {location}: {message}.");
 }

@@ -176,7 +176,7 @@ impl Metrics {
             (Ok(()), Exposition::Text) => as_text(&text),
             // Half a text would be taken for the whole.
             (Err(error), exposition) => {
-                tracing::error!(%error, "The metrics can't be written down: {error}.");
+                tracing::error!(target: "fanfold::process", %error, "The metrics can't be written down: {error}.");
                 match exposition {
                     Exposition::OpenMetrics => "# EOF\n".to_owned(),
                     Exposition::Text => String::new(),

@@ -157,7 +157,11 @@ impl Collector for ReadingsCollector {
             "Those of them that hold rows a second time, plain",
             cache.plain as f64,
         )?;
-        gauge("fanfold_cache_fresh_bytes", "Bytes of rows that are not deflated yet", cache.fresh as f64)?;
+        gauge(
+            "fanfold_cache_uncompressed_bytes",
+            "Bytes of rows that are not compressed yet",
+            cache.fresh as f64,
+        )?;
         gauge("fanfold_cache_entries", "Entries the cache holds", cache.entries as f64)?;
         gauge("fanfold_upstream_in_flight", "Requests upstream in flight", gate.in_flight as f64)?;
         gauge("fanfold_upstream_waiting", "Requests upstream that wait for their turn", gate.waiting as f64)?;
@@ -170,8 +174,8 @@ impl Collector for ReadingsCollector {
             gauge("fanfold_budget_left", "Requests that the tightest budget has left", left as f64)?;
         }
         gauge(
-            "fanfold_gate_pace",
-            "The part that refusals by upstream left of the speed before them; 1 is all of it",
+            "fanfold_gate_rate",
+            "The fraction of the rate that 429s and timeouts have left; 1 is all of it",
             gate.rate_share,
         )?;
         gauge("fanfold_gate_paused_seconds", "How long the gate stays shut", gate.paused_for.as_secs_f64())?;
@@ -214,7 +218,7 @@ impl Collector for ReadingsCollector {
         counter("fanfold_cache_refusals", "Entries too large to be kept", cache.refusals)?;
         counter("fanfold_walk_repairs", "Walks that were read again in pieces", repairs)?;
         counter("fanfold_upstream_retries", "Attempts upstream after a failed one", upstream.retries)?;
-        counter("fanfold_upstream_turned_away", "Requests that were never sent upstream", upstream.rejected)?;
+        counter("fanfold_upstream_rejected", "Requests that were never sent upstream", upstream.rejected)?;
         counter(
             "fanfold_upstream_malformed",
             "Answers that are not what the contract says",

@@ -107,6 +107,7 @@ impl Upstream {
         if let Some(ahead) = clock.news() {
             let seconds = ahead / 1_000_000;
             tracing::warn!(
+                target: "fanfold::upstream",
                 seconds,
                 "Upstream's clock is {seconds} s ahead of this machine's at the start of fanfold. Upstream's counts."
             );

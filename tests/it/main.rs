@@ -1,4 +1,6 @@
 //! The tests of the whole: one binary, so that it links once.
 
 mod layers;
+mod log_targets;
 mod openapi;
+mod type_names;

@@ -39,7 +39,7 @@ impl http_body::Body for CountedBody {
         let inner = &mut self.inner;
         // A panic here would end the connection and every other response on it.
         let polled = catch_unwind(AssertUnwindSafe(|| Pin::new(inner).poll_frame(cx))).unwrap_or_else(|_| {
-            tracing::error!("The body of a response panicked. This is a bug in fanfold.");
+            tracing::error!(target: "fanfold::response", "The body of a response panicked. This is a bug in fanfold.");
             Poll::Ready(Some(Err(axum::Error::new(std::io::Error::other("the body panicked")))))
         });
         let record = &mut self.record;
@@ -91,6 +91,7 @@ impl Drop for ResponseRecord {
                 self.log(&notes, &answered);
             }
             None => tracing::debug!(
+                target: "fanfold::response",
                 method = self.method,
                 route = &*self.route,
                 status = self.status,
@@ -144,6 +145,7 @@ impl ResponseRecord {
         let Answered { rows, rows_by, .. } = answered;
         let problem = notes.problem.as_ref();
         tracing::info!(
+            target: "fanfold::response",
             method = self.method,
             route = &*self.route,
             agent = notes.agent.as_ref().map(tracing::field::display),

@@ -96,7 +96,7 @@ impl Tracing {
         if let Some(provider) = &self.0
             && let Err(error) = provider.shutdown_with_timeout(within)
         {
-            tracing::warn!(%error, "The last spans could not be exported: {error}.");
+            tracing::warn!(target: "fanfold::traces", %error, "The last spans could not be exported: {error}.");
         }
     }
 }
@@ -174,9 +174,9 @@ fn tell(failing: &AtomicBool, sent: &Result<Response<Bytes>, reqwest::Error>) {
     let was_failing = failing.swap(failure.is_some(), Ordering::Relaxed);
     match failure {
         Some(error) if !was_failing => {
-            tracing::warn!(error, "Traces can't be exported: {error}. Spans are lost until it works again.");
+            tracing::warn!(target: "fanfold::traces", error, "Traces can't be exported: {error}. Spans are lost until it works again.");
         }
-        None if was_failing => tracing::info!("Traces are exported again."),
+        None if was_failing => tracing::info!(target: "fanfold::traces", "Traces are exported again."),
         Some(_) | None => {}
     }
 }

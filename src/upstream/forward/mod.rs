@@ -170,6 +170,7 @@ fn failure(error: &legacy::Error, activity: &Activity) -> ForwardError {
         ForwardError::BodyBroke
     } else {
         tracing::debug!(
+            target: "fanfold::upstream",
             cause = error.source().map(tracing::field::display),
             "A forwarded request broke off."
         );
