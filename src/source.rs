@@ -233,7 +233,7 @@ impl QuestionId {
 }
 
 /// Which questions go first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Urgency {
     /// A client waits, and a few pages bring its response up to date: goes first, and may use the whole budget.
     Refresh,

@@ -17,7 +17,7 @@ use super::clock::Clock;
 use super::single_flight::SingleFlight;
 use crate::domain::{AgentFacts, AgentId, Credential, CredentialId, Timestamp};
 use crate::shutdown::Shutdown;
-use crate::source::{RequestContext, Source, SourceError};
+use crate::source::{Deadline, RequestContext, Source, SourceError, Urgency};
 
 /// For how long upstream's acceptance holds.
 const TRUSTED_FOR: Duration = Duration::from_mins(1);
@@ -29,10 +29,17 @@ const REFUSED_FOR: Duration = Duration::from_secs(3);
 /// How long a check waits for room in the budget when there is an acceptance to fall back on.
 const BUDGET_WAIT: Duration = Duration::from_secs(2);
 
+/// How long a check of a running response waits for room in the budget, and for its answer: no longer than until the
+/// next one.
+const CHECKS_AGAIN_FOR: Duration = Duration::from_secs(50);
+
 /// The most credential-agent pairs that are remembered.
 const MAX_PAIRS: u64 = 65_536;
 
 type Pair = (CredentialId, AgentId);
+
+/// Whoever waits for an answer does not join a check that waits for spare budget.
+type CheckKey = (Pair, Urgency);
 
 #[derive(Clone, Debug)]
 enum Standing {
@@ -60,7 +67,7 @@ pub(super) struct Access {
     stale_if_error: Duration,
     standings: moka::sync::Cache<Pair, Standing>,
     keys: moka::sync::Cache<CredentialId, KeyStanding>,
-    checks: SingleFlight<Pair, Result<AgentFacts, SourceError>>,
+    checks: SingleFlight<CheckKey, Result<AgentFacts, SourceError>>,
     key_checks: SingleFlight<CredentialId, Result<(), SourceError>>,
 }
 
@@ -157,9 +164,46 @@ impl Access {
         Err(error)
     }
 
+    /// For how long the pair need not be checked again: what is left of the minute for which upstream's acceptance holds.
+    pub(super) fn trusted_for(&self, credential: CredentialId, agent: AgentId) -> Duration {
+        match self.standings.get(&(credential, agent)) {
+            Some(Standing::Accepted { at, .. }) => TRUSTED_FOR.saturating_sub(self.clock.now().since(at)),
+            Some(Standing::Refused { .. }) | None => Duration::ZERO,
+        }
+    }
+
+    /// Makes sure that the pair of a running response is still accepted, from spare budget and together with all other
+    /// responses of the pair. Returns for how long it need not be checked again; an upstream that fails refuses nobody.
+    ///
+    /// # Errors
+    /// A refusal, confirmed by a second request.
+    pub(super) async fn check_again(
+        &self,
+        credential: &Credential,
+        agent: AgentId,
+        context: &RequestContext,
+    ) -> Result<Duration, SourceError> {
+        let trusted_for = self.trusted_for(credential.id(), agent);
+        if !trusted_for.is_zero() {
+            return Ok(trusted_for);
+        }
+        let context = RequestContext {
+            urgency: Urgency::Renewal,
+            deadline: Some(Deadline::at(Instant::now() + CHECKS_AGAIN_FOR)),
+            budget_wait: Some(CHECKS_AGAIN_FOR),
+            retry_for: Duration::ZERO,
+            ..context.clone()
+        };
+        match self.check(credential, agent, &context).await {
+            Err(error) if is_refusal(&error) => Err(error),
+            Ok(_) | Err(_) => Ok(TRUSTED_FOR),
+        }
+    }
+
     /// Whoever may be answered anyway does not wait for retries.
     fn patience(&self, before: Option<&Standing>, context: &RequestContext) -> RequestContext {
         match before {
+            _ if context.urgency == Urgency::Renewal => context.clone(),
             Some(Standing::Accepted { at, .. }) if self.clock.now().since(*at) <= self.stale_if_error => {
                 RequestContext {
                     retry_for: Duration::ZERO,
@@ -222,7 +266,7 @@ impl Access {
     pub(super) fn forget(&self, agent: AgentId) {
         let pairs: Vec<Pair> =
             self.standings.iter().map(|(pair, _)| *pair).filter(|pair| pair.1 == agent).collect();
-        self.checks.forget(|pair| pair.1 == agent);
+        self.checks.forget(|(pair, _)| pair.1 == agent);
         pairs.iter().for_each(|pair| self.standings.invalidate(pair));
     }
 
@@ -247,7 +291,7 @@ impl Access {
                 keys.insert(pair.0, KeyStanding::Good { at });
             }
         };
-        let answer = self.checks.join(pair, context.deadline.as_ref(), ask, land).await;
+        let answer = self.checks.join((pair, context.urgency), context.deadline.as_ref(), ask, land).await;
         answer.unwrap_or_else(|_| {
             let detail = "the check of the credential broke off".to_owned();
             Err(SourceError::Unavailable { detail, retry_after: None, upstream: None })

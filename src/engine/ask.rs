@@ -15,9 +15,11 @@ use super::question::{Question, ResponseMode, Tolerance};
 use super::reading::{Appetite, Dates, Keep};
 use super::scope::Scope;
 use super::{AskError, plan};
-use crate::domain::{AgentFacts, Filters, MAX_PAGE_SIZE, Span, Status, Statuses, Timestamp};
+use crate::domain::{
+    AgentFacts, AgentId, Caller, Credential, Filters, MAX_PAGE_SIZE, Span, Status, Statuses, Timestamp,
+};
 use crate::source::{
-    BudgetClock, Deadline, QuestionId, RequestContext, SentAt, SourceError, Subject, Urgency,
+    BudgetClock, Deadline, QuestionId, RequestContext, SentAt, SourceError, Subject, Trace, Urgency,
 };
 
 /// Longer than any stream: its answer bounds how long each row may take, and the gate how long that waits for the budget.
@@ -151,6 +153,32 @@ async fn admitted(
             }
         }
     }
+}
+
+/// Makes sure that upstream still accepts the credential of a running response.
+pub(super) async fn check_again(
+    inner: &Inner,
+    caller: Caller,
+    credential: &Credential,
+    agent: AgentId,
+    trace: Trace,
+) -> Result<Duration, AskError> {
+    let context = RequestContext {
+        caller,
+        question: QuestionId::unique(),
+        urgency: Urgency::Renewal,
+        deadline: None,
+        budget_wait: None,
+        retry_for: Duration::ZERO,
+        trace,
+        sent: SentAt::default(),
+        budget_clock: BudgetClock::default(),
+    };
+    inner.access.check_again(credential, agent, &context).await.map_err(|error| {
+        let filters = Filters::default();
+        drop_refused(inner, &Subject { credential: credential.clone(), agent, filters }, &error);
+        error.into()
+    })
 }
 
 /// Drops what was kept under a credential that upstream refused: of the agent, or of all if it refused the key as a whole.

@@ -43,9 +43,9 @@ pub use verdict::{CacheReport, Collected, Freshness, Missing, StaleReason, Verdi
 #[doc(hidden)]
 pub use yardstick::Yardstick;
 
-use crate::domain::{AgentId, Caller, CredentialId, Digest, Entry, NewRow, Row};
+use crate::domain::{AgentId, Caller, Credential, CredentialId, Digest, Entry, NewRow, Row};
 use crate::shutdown::Shutdown;
-use crate::source::Source;
+use crate::source::{Source, Trace};
 use crate::store::Store;
 
 /// Answers questions. Clones are one and the same.
@@ -108,6 +108,26 @@ impl Engine {
     /// Whether a caller is known: upstream accepted its key lately, or the gateway checked its token.
     pub fn is_known(&self, credential: CredentialId, caller: Caller) -> bool {
         self.inner.source.is_known(credential, caller)
+    }
+
+    /// For how long upstream's acceptance of a key for an agent still holds.
+    pub fn trusted_for(&self, credential: CredentialId, agent: AgentId) -> Duration {
+        self.inner.access.trusted_for(credential, agent)
+    }
+
+    /// Makes sure that upstream still accepts the key of a running response. Returns for how long that need not be checked
+    /// again; while upstream fails, it refuses nobody.
+    ///
+    /// # Errors
+    /// [`AskError::Source`] with upstream's refusal.
+    pub async fn check_again(
+        &self,
+        caller: Caller,
+        credential: &Credential,
+        agent: AgentId,
+        trace: Trace,
+    ) -> Result<Duration, AskError> {
+        ask::check_again(&self.inner, caller, credential, agent, trace).await
     }
 
     /// How many scopes are kept.

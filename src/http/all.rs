@@ -22,6 +22,7 @@ use super::prefer::{Prefer, directives};
 use super::present::{self, Etag, HeaderState, Storable, TOTAL_COUNT};
 use super::problem::{ErrorRenderer, ErrorStyle, Problem};
 use super::question::{AllParams, EndRecord, Format};
+use super::recheck::Recheck;
 use crate::encode::{Coding, CompressionPool, Framing};
 use crate::engine::{Answer, Collected, Question, ResponseMode, Tolerance, Verdict};
 use crate::shutdown::Shutdown;
@@ -180,7 +181,7 @@ impl AllRequest {
 
     fn stream(
         self,
-        app: &App,
+        app: &Arc<App>,
         answer: Answer,
         authorized: AuthorizedRequest,
         place: ResponsePlace,
@@ -193,6 +194,7 @@ impl AllRequest {
             // Not an empty body: its length is not zero but unknown.
             Body::from_stream(stream::empty::<std::io::Result<Bytes>>())
         } else {
+            let refused = Recheck::new(app, &authorized, &self.parts.headers).refused();
             let AuthorizedRequest { renderer, request_log, .. } = authorized;
             let compression_pool = app.compression_pool.clone();
             let streamed = Streamed {
@@ -205,7 +207,7 @@ impl AllRequest {
             };
             // The connection's own part of it, where there is one.
             let shutdown = self.parts.extensions.get::<Shutdown>().unwrap_or(&app.shutdown);
-            streamed.body(events(answer, shutdown.clone()))
+            streamed.body(events(answer, shutdown.clone(), Box::pin(refused)))
         };
         let mut response = self.response(state, body);
         set_coding(&mut response, coding);

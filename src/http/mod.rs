@@ -29,6 +29,7 @@ mod places;
 mod prefer;
 mod present;
 mod question;
+mod recheck;
 mod router;
 #[cfg(test)]
 mod testing;

@@ -195,3 +195,67 @@ async fn questions_that_read_nothing_push_nobodys_rows_out() {
     assert_eq!(rig.requests(), 0);
     rig.close().await;
 }
+
+async fn check_again(rig: &Rig) -> Result<Duration, AskError> {
+    let Question { caller, credential, agent, trace, .. } = rig.question();
+    rig.engine.check_again(caller, &credential, agent, trace).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn running_responses_of_a_pair_share_one_check_a_minute() {
+    let rig = Rig::new(settings(), 1).with_history(100, 2);
+    rig.rows(rig.question()).await;
+    pass(30 * SECOND).await;
+    let due_in = check_again(&rig).await.unwrap();
+    assert!(due_in > 29 * SECOND && due_in <= 30 * SECOND, "{due_in:?}");
+    assert_eq!(checks(&rig), (1, 0));
+    pass(due_in).await;
+    let all = futures_util::future::join_all((0..50).map(|_| check_again(&rig))).await;
+    assert!(all.iter().all(Result::is_ok));
+    assert_eq!(checks(&rig), (2, 0));
+    assert!(check_again(&rig).await.unwrap() > 59 * SECOND);
+    assert_eq!(checks(&rig), (2, 0));
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_running_response_learns_that_its_key_is_refused_and_the_rows_are_dropped() {
+    for status in [401, 403] {
+        let rig = Rig::new(settings(), 1).with_history(100, 2);
+        rig.rows(rig.question()).await;
+        refuse_key(&rig, Some(status));
+        pass(61 * SECOND).await;
+        let all = futures_util::future::join_all((0..50).map(|_| check_again(&rig))).await;
+        assert!(
+            all.iter().all(|end| matches!(end, Err(AskError::Source(SourceError::Denied(_))))),
+            "{all:?}"
+        );
+        let (agents, users) = checks(&rig);
+        assert!(agents <= 3 && users <= 2, "{agents} checks of the agent, {users} of the key");
+        assert!(rig.store.0.lock().unwrap().is_empty(), "what was kept under it is gone");
+        rig.close().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upstream_that_fails_ends_no_running_response() {
+    let rig = Rig::new(settings(), 1).with_history(100, 2);
+    rig.rows(rig.question()).await;
+    let kept = rig.store.0.lock().unwrap().len();
+    pass(61 * SECOND).await;
+    rig.script.world().agent_refused = Some(503);
+    assert_eq!(check_again(&rig).await.unwrap(), 60 * SECOND);
+    assert_eq!(rig.store.0.lock().unwrap().len(), kept);
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_that_waits_does_not_join_a_check_that_waits_for_spare_budget() {
+    let rig = Rig::new(settings(), 1).with_history(100, 2);
+    rig.rows(rig.question()).await;
+    pass(61 * SECOND).await;
+    let (again, rows) = tokio::join!(check_again(&rig), rig.rows(rig.question()));
+    assert!(again.is_ok() && rows.len() == 100);
+    assert_eq!(checks(&rig), (3, 0));
+    rig.close().await;
+}

@@ -365,6 +365,7 @@ impl Source for Script {
             let is_meant = world.refuses_only.is_none_or(|only| only == agent);
             match world.agent_refused.filter(|_| is_meant) {
                 Some(404) => Err(SourceError::AgentNotFound(words(404))),
+                Some(500..) => Err(unavailable()),
                 Some(status) => Err(SourceError::Denied(words(status))),
                 None => Ok(AgentFacts {
                     created_at: world.born.or_else(|| world.rows.iter().map(|row| row.created_at).min()),

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, Stream, StreamExt, stream};
 use tokio::time::sleep;
 
@@ -24,7 +25,7 @@ use crate::encode::{BodyPart, CHUNK, Coding, CompressionPool, Framing, GzipMembe
 use crate::engine::{Answer, AskError, Verdict};
 use crate::http::access_log::RequestLog;
 use crate::http::places::ResponsePlace;
-use crate::http::problem::ErrorRenderer;
+use crate::http::problem::{ErrorRenderer, Problem};
 use crate::http::question::EndRecord;
 use crate::shutdown::Shutdown;
 
@@ -44,20 +45,28 @@ pub(crate) enum Event {
     Reached(Verdict),
     /// There are more, but they can't be had; the verdict is of what was given.
     Broken(Verdict, AskError),
+    /// There may be more, but the caller may not have it any longer; the verdict is of what was given.
+    Refused(Verdict, Box<Problem>),
 }
 
-/// Reads an answer to its end, or until everything has to end.
-pub(crate) fn events(answer: Answer, shutdown: Shutdown) -> impl Stream<Item = Event> + Send {
-    // In a box, as both are moved for every event.
-    stream::unfold(Some(Box::new((answer, shutdown))), async |state| {
+/// Reads an answer to its end, or until everything has to end or its caller is `refused` the rest.
+pub(crate) fn events(
+    answer: Answer,
+    shutdown: Shutdown,
+    refused: BoxFuture<'static, Problem>,
+) -> impl Stream<Item = Event> + Send {
+    // In a box, as all are moved for every event.
+    stream::unfold(Some(Box::new((answer, shutdown, refused))), async |state| {
         let mut state = state?;
-        let (answer, shutdown) = &mut *state;
+        let (answer, shutdown, refused) = &mut *state;
         let next = if shutdown.is_ended() {
             Err(AskError::ShuttingDown)
         } else {
             // Rows that are there are given without waiting to be told of the end.
+            // A refusal goes before them: a slow reader always has some.
             tokio::select! {
                 biased;
+                problem = refused => return Some((Event::Refused(answer.verdict(), Box::new(problem)), None)),
                 next = answer.next() => next,
                 () = shutdown.end_ordered() => Err(AskError::ShuttingDown),
             }
@@ -212,17 +221,22 @@ impl StreamRun {
                 self.end(&verdict, StreamEnd::Reached);
                 self.phase = StreamPhase::Ending;
             }
-            Some(Event::Broken(mut verdict, error)) => {
-                // Of an answer that was known from the start it is of all of it.
-                verdict.count = self.given;
+            Some(Event::Broken(verdict, error)) => {
                 let problem = self.with.renderer.problem(&error);
-                self.with.request_log.note_problem(&problem);
-                self.end(&verdict, StreamEnd::Broken(&problem));
-                self.phase = StreamPhase::Breaking;
+                self.end_early(verdict, &problem);
             }
+            Some(Event::Refused(verdict, problem)) => self.end_early(verdict, &problem),
             // Nothing follows a verdict, and one always comes; were it not so, the body must not look whole.
             None => self.phase = StreamPhase::Breaking,
         }
+    }
+
+    fn end_early(&mut self, mut verdict: Verdict, problem: &Problem) {
+        // Of an answer that was known from the start it is of all of it.
+        verdict.count = self.given;
+        self.with.request_log.note_problem(problem);
+        self.end(&verdict, StreamEnd::Broken(problem));
+        self.phase = StreamPhase::Breaking;
     }
 
     fn end(&mut self, verdict: &Verdict, ended: StreamEnd<'_>) {

@@ -6,11 +6,11 @@ use http_body_util::BodyExt;
 use tokio::time::Instant;
 
 use super::*;
-use crate::domain::{Caller, CredentialId, Digest, Span, Timestamp};
+use crate::domain::{AgentId, Caller, Credential, CredentialId, Digest, Filters, Span, Timestamp};
 use crate::encode::whole_slice;
-use crate::engine::{CacheReport, Freshness, Missing};
+use crate::engine::{CacheDirectives, CacheReport, Freshness, Missing, Question, ResponseMode, Tolerance};
 use crate::http::places::{CallerStanding, Places};
-use crate::http::problem::{ErrorStyle, KeyOwner};
+use crate::http::problem::{Code, ErrorStyle, KeyOwner};
 use crate::telemetry::Trace;
 
 const RENDERER: ErrorRenderer = ErrorRenderer { style: ErrorStyle::Own, key: KeyOwner::Callers };
@@ -246,4 +246,47 @@ async fn over_a_socket_a_broken_body_has_its_rows_and_its_reason_but_no_end() {
     assert!(broken.starts_with("HTTP/1.1 200"), "{broken}");
     assert!(broken.contains("{\"a\":3}") && broken.contains("\"code\":\"shutting_down\""), "{broken}");
     assert!(!broken.ends_with("\r\n0\r\n\r\n"), "{broken}");
+}
+
+fn expired() -> Problem {
+    Problem::new(Code::Unauthenticated, "the token is not known, or has expired")
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_that_is_refused_the_rest_is_told_so_before_the_break() {
+    let refused = Event::Refused(verdict(3), Box::new(expired()));
+    let (text, end) = read(body(Coding::Identity, EndRecord::Wanted, two_pages(refused))).await;
+    assert!(end.is_err());
+    let text = String::from_utf8(text).unwrap();
+    let last: serde_json::Value = serde_json::from_str(text.strip_prefix(ROWS).unwrap()).unwrap();
+    assert_eq!((&last["@end"]["complete"], &last["@end"]["count"]), (&false.into(), &3.into()));
+    assert_eq!(last["@end"]["error"]["code"], "unauthenticated");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_goes_before_rows_that_are_ready() {
+    let shutdown = Shutdown::default();
+    let engine = crate::http::testing::engine(&shutdown);
+    let credential = Credential::new(CredentialId::new([1; 16]), "bn-1".to_owned().into());
+    let question = || Question {
+        caller: Caller::of_key(credential.id()),
+        credential: credential.clone(),
+        agent: AgentId::new(uuid::Uuid::from_u128(7)),
+        filters: Filters::default(),
+        any_status: None,
+        from: None,
+        to: None,
+        directives: CacheDirectives::default(),
+        tolerance: Tolerance::Strict,
+        mode: ResponseMode::Streamed { row_wait: Duration::from_secs(50) },
+        trace: Trace::default(),
+    };
+    let answer = engine.ask(question()).await.unwrap();
+    let never = Box::pin(std::future::pending());
+    let events: Vec<_> = super::events(answer, shutdown.clone(), never).collect().await;
+    assert!(matches!(events[..], [Event::Rows(_), .., Event::Reached(_)]), "{events:?}");
+    let answer = engine.ask(question()).await.unwrap();
+    let refused = Box::pin(async { expired() });
+    let events: Vec<_> = super::events(answer, shutdown, refused).collect().await;
+    assert!(matches!(events[..], [Event::Refused(..)]), "{events:?}");
 }
