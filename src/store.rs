@@ -18,11 +18,14 @@ pub trait Store: Send + Sync + 'static {
     fn remove(&self, key: &EntryKey);
 }
 
+/// What identifies a scope: a digest of credential, agent and filters.
+pub type ScopeKey = [u8; 16];
+
 /// What an entry is kept under. Never used again for another entry, so that nothing late can land in its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct EntryKey {
-    /// A digest of credential, agent and filters.
-    pub scope: [u8; 16],
+    /// Whose it is.
+    pub scope: ScopeKey,
     /// Which of the scope's entries.
     pub number: u64,
 }

@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::clock::Clock;
 use super::single_flight::SingleFlight;
+use super::terms::Clock;
 use crate::domain::{AgentFacts, AgentId, Credential, CredentialId, Timestamp};
 use crate::shutdown::Shutdown;
 use crate::source::{Deadline, RequestContext, Source, SourceError, Urgency};

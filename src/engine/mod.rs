@@ -9,40 +9,38 @@ mod access;
 mod answer;
 mod ask;
 mod background;
-mod beat;
-mod clock;
 mod coverage;
-mod error;
 mod freshness;
-mod inner;
+mod knowledge;
 mod memory;
-mod opening;
+mod page_cache;
+mod parts;
 mod plan;
-mod question;
+mod prefetch;
+mod proof;
 mod reading;
 mod relay;
 mod scope;
-mod scopes;
-mod settings;
 mod single_flight;
-mod stretch;
-mod verdict;
+mod state;
+mod terms;
 mod yardstick;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use answer::{Answer, Gathered};
-pub use clock::Clock;
-pub use error::AskError;
-pub use memory::{HeldMemory, MemoryLimit};
-pub use question::{CacheDirectives, Question, ResponseMode, Tolerance};
-pub use relay::{RelayQuestion, Relayed};
-pub use settings::EngineSettings;
-pub use verdict::{CacheReport, Collected, Freshness, Missing, StaleReason, Verdict};
+pub use self::answer::{Answer, Gathered};
+use self::freshness::{Membership, Stretch};
+pub use self::memory::{HeldMemory, MemoryLimit};
+use self::parts::Parts;
+pub use self::relay::{RelayQuestion, Relayed};
+use self::state::SharedState;
+pub use self::terms::{
+    AskError, CacheDirectives, CacheReport, Clock, Collected, EngineSettings, Freshness, Missing, Question,
+    ResponseMode, StaleReason, Tolerance, Verdict,
+};
 #[doc(hidden)]
-pub use yardstick::Yardstick;
-
+pub use self::yardstick::Yardstick;
 use crate::domain::{AgentId, Caller, Credential, CredentialId, Digest, Entry, NewRow, Row};
 use crate::shutdown::Shutdown;
 use crate::source::{Source, Trace};
@@ -51,7 +49,7 @@ use crate::store::Store;
 /// Answers questions. Clones are one and the same.
 #[derive(Clone)]
 pub struct Engine {
-    inner: Arc<inner::Inner>,
+    state: Arc<SharedState>,
 }
 
 impl Engine {
@@ -63,7 +61,8 @@ impl Engine {
         clock: Clock,
         shutdown: Shutdown,
     ) -> Self {
-        Self { inner: Arc::new(inner::Inner::new(settings, source, store, clock, shutdown)) }
+        let parts = Parts { settings, source, store, clock, shutdown, stretch: Stretch::default() };
+        Self { state: Arc::new(SharedState::new(parts)) }
     }
 
     /// Begins an answer.
@@ -74,7 +73,7 @@ impl Engine {
     /// # Errors
     /// All of [`AskError`] but `TooLarge`.
     pub async fn ask(&self, question: Question) -> Result<Answer, AskError> {
-        ask::ask(&self.inner, question).await
+        ask::ask(&self.state, question).await
     }
 
     /// One page for the query string that a client wrote, byte for byte, kept for the freshness of its least settled
@@ -83,36 +82,36 @@ impl Engine {
     /// # Errors
     /// [`AskError::Source`], [`AskError::NotCached`], [`AskError::NotReady`], [`AskError::ShuttingDown`].
     pub async fn relay(&self, question: RelayQuestion) -> Result<Relayed, AskError> {
-        relay::relay(&self.inner, question).await
+        relay::relay(&self.state, question).await
     }
 
     /// How old an execution may get that was read just now.
     pub fn row_lifetime(&self, row: Row) -> Duration {
-        let now = self.inner.clock.now();
+        let now = self.state.parts.clock.now();
         let created_at = row.created_at.unwrap_or(now);
         let entry = Entry::new(&[NewRow { created_at, row, read_at: now, digest: Digest::default() }]);
-        let policy = self.inner.plain_policy(freshness::Membership::Fixed);
+        let policy = self.state.parts.plain_policy(Membership::Fixed);
         entry.rows().iter().map(|row| policy.row_ttl(row, now)).min().unwrap_or_default()
     }
 
     /// How old what is known of an agent may get.
     pub fn agent_lifetime(&self) -> Duration {
-        self.inner.settings.settling_ttl
+        self.state.parts.settings.settling_ttl
     }
 
     /// Forgets all that is kept of an agent, under every credential.
     pub fn forget(&self, agent: AgentId) {
-        self.inner.forget(agent);
+        knowledge::forget(&self.state, agent);
     }
 
     /// Whether a caller is known: upstream accepted its key lately, or the gateway checked its token.
     pub fn is_known(&self, credential: CredentialId, caller: Caller) -> bool {
-        self.inner.source.is_known(credential, caller)
+        self.state.parts.source.is_known(credential, caller)
     }
 
     /// For how long upstream's acceptance of a key for an agent still holds.
     pub fn trusted_for(&self, credential: CredentialId, agent: AgentId) -> Duration {
-        self.inner.access.trusted_for(credential, agent)
+        self.state.access.trusted_for(credential, agent)
     }
 
     /// Makes sure that upstream still accepts the key of a running response. Returns for how long that need not be checked
@@ -127,28 +126,28 @@ impl Engine {
         agent: AgentId,
         trace: Trace,
     ) -> Result<Duration, AskError> {
-        ask::check_again(&self.inner, caller, credential, agent, trace).await
+        ask::check_again(&self.state, caller, credential, agent, trace).await
     }
 
     /// How many scopes are kept.
     pub fn scopes(&self) -> usize {
-        self.inner.scopes.len()
+        self.state.scopes.len()
     }
 
     /// By how much times to live are stretched because what is due exceeds the budget: at least 1, and of all
     /// credentials the most.
     pub fn stretch(&self) -> f64 {
-        self.inner.stretch.most()
+        self.state.parts.stretch.most()
     }
 
     /// How many bytes responses hold that are made up in full before they are sent.
     pub fn response_bytes(&self) -> u64 {
-        self.inner.memory.held()
+        self.state.memory.held()
     }
 
     /// How many walks had to be repaired since the start.
     pub fn repairs(&self) -> u64 {
-        self.inner.repairs()
+        self.state.reads.repairs()
     }
 }
 

@@ -10,21 +10,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::AskError;
 use super::access::Known as Standing;
-use super::ask::drop_refused;
 use super::background;
-use super::freshness::Membership;
-use super::inner::Inner;
-use super::question::CacheDirectives;
-use super::reading::place;
-use super::single_flight::{Listener, SingleFlight};
-use super::verdict::{CacheReport, Freshness, StaleReason};
-use crate::domain::{AgentId, Caller, Credential, CredentialId, Entry, Filters, Page, Span, Timestamp};
-use crate::shutdown::Shutdown;
+use super::coverage::place;
+use super::freshness::{Membership, Policy};
+use super::knowledge;
+use super::page_cache::{Fetched, KeptPage, PageKey};
+use super::single_flight::Listener;
+use super::state::SharedState;
+use super::terms::{AskError, CacheDirectives, CacheReport, Freshness, StaleReason};
+use crate::domain::{AgentId, Caller, Credential, Entry, Span, Timestamp};
 use crate::source::{
-    BudgetClock, Deadline, QuestionId, RelayedPage, RequestContext, SentAt, SourceError, Subject, Trace,
-    Urgency,
+    BudgetClock, Deadline, QuestionId, RelayedPage, RequestContext, SentAt, SourceError, Trace, Urgency,
 };
 
 /// A question for one page of upstream's own.
@@ -66,89 +63,45 @@ pub struct Relayed {
 /// How long a page that may be stale waits for room in the budget.
 const BUDGET_WAIT: Duration = Duration::from_secs(2);
 
-/// What a page is kept under.
-type Key = (CredentialId, AgentId, Arc<str>);
-/// What comes of a fetch.
-type Fetched = Result<Arc<Kept>, SourceError>;
-
-#[derive(Debug)]
-struct Kept {
-    body: Bytes,
-    page: Option<Page>,
-    read_at: Timestamp,
-    /// Up to when its rows were created; none if that was the present.
-    to: Option<Timestamp>,
-}
-
-/// The pages that are kept, and those being fetched.
-pub(super) struct Relays {
-    kept: moka::sync::Cache<Key, Arc<Kept>>,
-    fetching: SingleFlight<Key, Fetched>,
-}
-
-impl Relays {
-    pub(super) fn new(max_bytes: u64, shutdown: Shutdown) -> Self {
-        let weigh = |key: &Key, kept: &Arc<Kept>| {
-            let rows = kept.page.as_ref().map_or(0, |page| page.rows.len() * 256);
-            u32::try_from(key.2.len() + kept.body.len() + rows + 512).unwrap_or(u32::MAX)
-        };
-        let kept = moka::sync::Cache::builder().max_capacity(max_bytes).weigher(weigh).build();
-        Self { kept, fetching: SingleFlight::new(shutdown) }
-    }
-
-    pub(super) fn drop_credential(&self, credential: CredentialId, agent: Option<AgentId>) {
-        self.drop_where(|key| key.0 == credential && agent.is_none_or(|agent| key.1 == agent));
-    }
-
-    pub(super) fn forget(&self, agent: AgentId) {
-        self.drop_where(|key| key.1 == agent);
-    }
-
-    fn drop_where(&self, is_meant: impl Fn(&Key) -> bool) {
-        // A fetch under way would land afterwards.
-        self.fetching.forget(&is_meant);
-        let keys: Vec<Arc<Key>> = self.kept.iter().map(|(key, _)| key).filter(|key| is_meant(key)).collect();
-        keys.iter().for_each(|key| self.kept.invalidate(&**key));
-    }
-}
-
-pub(super) async fn relay(inner: &Arc<Inner>, question: RelayQuestion) -> Result<Relayed, AskError> {
+pub(super) async fn relay(state: &Arc<SharedState>, question: RelayQuestion) -> Result<Relayed, AskError> {
     let (deadline, credential, caller) = (question.deadline, question.credential.id(), question.caller);
-    let answer = tokio::time::timeout_at(deadline, answer(inner, question)).await;
-    answer.unwrap_or_else(|_| Err(AskError::nothing_ready(&*inner.source, credential, caller)))
+    let answer = tokio::time::timeout_at(deadline, answer(state, question)).await;
+    answer.unwrap_or_else(|_| Err(AskError::nothing_ready(&*state.parts.source, credential, caller)))
 }
 
-async fn answer(inner: &Arc<Inner>, question: RelayQuestion) -> Result<Relayed, AskError> {
-    let now = inner.clock.now();
-    let key: Key = (question.credential.id(), question.agent, question.canonical_query.as_str().into());
+async fn answer(state: &Arc<SharedState>, question: RelayQuestion) -> Result<Relayed, AskError> {
+    let now = state.parts.clock.now();
+    let key: PageKey = (question.credential.id(), question.agent, question.canonical_query.as_str().into());
     let mut context = context(&question);
     let membership = if question.has_changing_filter { Membership::Spans } else { Membership::Fixed };
-    let policy =
-        inner.policy(membership, question.credential.id(), question.caller).wished(&question.directives);
-    let standing = inner.access.known(key.0, key.1);
+    let policy = state
+        .parts
+        .policy(membership, question.credential.id(), question.caller)
+        .wished(&question.directives);
+    let standing = state.access.known(key.0, key.1);
     if let Standing::Refused(error) = standing {
         return Err(error.into());
     }
-    let kept = inner.relays.kept.get(&key);
+    let kept = state.pages.kept.get(&key);
     if let Some(kept) = &kept {
         let freshness = freshness(kept, &policy, now);
         let late = freshness.age.saturating_sub(freshness.lifetime);
-        let allowed = question.directives.may_be_stale_for(inner.settings.stale_while_revalidate);
+        let allowed = question.directives.may_be_stale_for(state.parts.settings.stale_while_revalidate);
         let needed = freshness.age.saturating_add(question.directives.min_fresh.unwrap_or_default());
         let stays = needed <= freshness.lifetime;
         if stays || (!late.is_zero() && late <= allowed) {
             if matches!(standing, Standing::Unknown) {
-                admitted(inner, &question, &context).await?;
+                admitted(state, &question, &context).await?;
             }
             if !stays
                 && !question.directives.only_if_cached
-                && let Some(place) = inner.background.place()
+                && let Some(place) = state.background.place()
             {
                 let context = RequestContext {
                     deadline: Some(Deadline::at(Instant::now() + background::LONGEST)),
                     ..context
                 };
-                let fetched = fetch(inner, &key, &question, context);
+                let fetched = fetch(state, &key, &question, context);
                 place.run(async move {
                     // What can't be renewed is stale for longer; the next question tries again.
                     let _ended = fetched.await;
@@ -160,9 +113,9 @@ async fn answer(inner: &Arc<Inner>, question: RelayQuestion) -> Result<Relayed, 
     if question.directives.only_if_cached {
         return Err(AskError::NotCached);
     }
-    let may_be_stale = |kept: &Arc<Kept>| {
+    let may_be_stale = |kept: &Arc<KeptPage>| {
         let freshness = freshness(kept, &policy, now);
-        freshness.age <= freshness.lifetime.saturating_add(inner.settings.stale_if_error)
+        freshness.age <= freshness.lifetime.saturating_add(state.parts.settings.stale_if_error)
     };
     if kept.as_ref().is_some_and(may_be_stale) {
         // An answer that may be stale waits for nothing.
@@ -172,9 +125,9 @@ async fn answer(inner: &Arc<Inner>, question: RelayQuestion) -> Result<Relayed, 
         let detail = "the read broke off".to_owned();
         Err(SourceError::Unavailable { detail, retry_after: None, upstream: None })
     };
-    let error = match fetch(inner, &key, &question, context.clone()).await.unwrap_or_else(lost) {
+    let error = match fetch(state, &key, &question, context.clone()).await.unwrap_or_else(lost) {
         Ok(fetched) => {
-            inner.access.accepted(key.0, key.1);
+            state.access.accepted(key.0, key.1);
             let freshness = Freshness { age: Duration::ZERO, ..freshness(&fetched, &policy, now) };
             return Ok(relayed(&fetched, freshness, None));
         }
@@ -182,7 +135,7 @@ async fn answer(inner: &Arc<Inner>, question: RelayQuestion) -> Result<Relayed, 
     };
     match (&error, kept) {
         (SourceError::Denied(_) | SourceError::AgentNotFound(_), _) => {
-            admitted(inner, &question, &context).await?;
+            admitted(state, &question, &context).await?;
             Err(error.into())
         }
         (SourceError::Refused(_), _) | (_, None) => Err(error.into()),
@@ -194,10 +147,10 @@ async fn answer(inner: &Arc<Inner>, question: RelayQuestion) -> Result<Relayed, 
             Some(kept),
         ) => {
             let freshness = freshness(&kept, &policy, now);
-            if freshness.age > freshness.lifetime.saturating_add(inner.settings.stale_if_error) {
+            if freshness.age > freshness.lifetime.saturating_add(state.parts.settings.stale_if_error) {
                 return Err(error.into());
             }
-            admitted(inner, &question, &context).await?;
+            admitted(state, &question, &context).await?;
             let reason = match error {
                 SourceError::RateLimited { .. } => StaleReason::RateLimited,
                 SourceError::Denied(_)
@@ -226,18 +179,21 @@ fn context(question: &RelayQuestion) -> RequestContext {
     }
 }
 
-async fn admitted(inner: &Inner, question: &RelayQuestion, context: &RequestContext) -> Result<(), AskError> {
-    match inner.access.check(&question.credential, question.agent, context).await {
+async fn admitted(
+    state: &SharedState,
+    question: &RelayQuestion,
+    context: &RequestContext,
+) -> Result<(), AskError> {
+    match state.access.check(&question.credential, question.agent, context).await {
         Ok(_) => Ok(()),
         Err(error) => {
-            let (credential, agent) = (question.credential.clone(), question.agent);
-            drop_refused(inner, &Subject { credential, agent, filters: Filters::default() }, &error);
+            knowledge::drop_refused(state, question.credential.id(), question.agent, &error);
             Err(error.into())
         }
     }
 }
 
-fn relayed(kept: &Kept, freshness: Freshness, stale: Option<StaleReason>) -> Relayed {
+fn relayed(kept: &KeptPage, freshness: Freshness, stale: Option<StaleReason>) -> Relayed {
     let rows = kept.page.as_ref().map_or(0, |page| page.rows.len() as u64);
     let mut report = CacheReport { stale, ..CacheReport::default() };
     if stale.is_some() {
@@ -252,7 +208,7 @@ fn relayed(kept: &Kept, freshness: Freshness, stale: Option<StaleReason>) -> Rel
 
 /// How old a page is, and how old it may get: as its least settled row, and as what may come onto it. An empty page may fill
 /// any moment.
-fn freshness(kept: &Kept, policy: &super::freshness::Policy, now: Timestamp) -> Freshness {
+fn freshness(kept: &KeptPage, policy: &Policy, now: Timestamp) -> Freshness {
     let age = now.since(kept.read_at);
     let Some(page) = &kept.page else { return Freshness { age, lifetime: Duration::ZERO } };
     let rows = Entry::new(&place(page.clone(), None, Span::at(kept.read_at), kept.read_at));
@@ -263,25 +219,27 @@ fn freshness(kept: &Kept, policy: &super::freshness::Policy, now: Timestamp) -> 
 
 /// Fetches a page, together with whoever fetches the same already; keeps it, unless it may not be kept.
 fn fetch(
-    inner: &Arc<Inner>,
-    key: &Key,
+    state: &Arc<SharedState>,
+    key: &PageKey,
     question: &RelayQuestion,
     context: RequestContext,
 ) -> Listener<Fetched> {
     let joined_until = context.deadline.clone();
     let begin = |deadline| {
         let context = RequestContext { deadline, ..context };
-        let (inner, question) = (Arc::clone(inner), question.clone());
+        let (state, question) = (Arc::clone(state), question.clone());
         async move {
-            let read_at = inner.clock.now();
-            let late = inner.clock.upstream_now(&*inner.source).minus(inner.settings.commit_lag);
+            let read_at = state.parts.clock.now();
+            let late =
+                state.parts.clock.upstream_now(&*state.parts.source).minus(state.parts.settings.commit_lag);
             let to = question.to.filter(|to| *to < late);
             let RelayQuestion { credential, agent, query, .. } = &question;
-            let RelayedPage { body, page } = inner.source.relay(credential, *agent, query, &context).await?;
-            Ok(Arc::new(Kept { body, page, read_at, to }))
+            let RelayedPage { body, page } =
+                state.parts.source.relay(credential, *agent, query, &context).await?;
+            Ok(Arc::new(KeptPage { body, page, read_at, to }))
         }
     };
-    let (kept, may_be_kept) = (inner.relays.kept.clone(), !question.directives.no_store);
+    let (kept, may_be_kept) = (state.pages.kept.clone(), !question.directives.no_store);
     let land_as = key.clone();
     let land = move |fetched: &Fetched| {
         if let Ok(fetched) = fetched
@@ -291,5 +249,5 @@ fn fetch(
             kept.insert(land_as, Arc::clone(fetched));
         }
     };
-    inner.relays.fetching.join(key.clone(), joined_until.as_ref(), begin, land)
+    state.pages.fetching.join(key.clone(), joined_until.as_ref(), begin, land)
 }

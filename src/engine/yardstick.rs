@@ -3,9 +3,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::beat::Beat;
 use super::coverage::{Contents, Coverage, Segment, Trust};
-use super::freshness::{Membership, Policy};
+use super::freshness::{Beat, Membership, Policy};
 use super::plan::{self, Asker, Company, Probing};
 use crate::domain::{Digest, Entry, NewRow, Row, Span, Status, Timestamp};
 use crate::store::EntryKey;

@@ -2,8 +2,7 @@
 
 use super::Answer;
 use crate::domain::EntrySlice;
-use crate::engine::AskError;
-use crate::engine::verdict::Collected;
+use crate::engine::terms::{AskError, Collected};
 
 /// What happens next to an answer that is taken as a whole.
 #[derive(Debug)]

@@ -1,13 +1,12 @@
 //! What an answer does about a part that could not be read.
 
-use super::frame::{Origin, Step};
+use super::context::{Origin, Step};
 use super::tally::Tally;
 use super::{Answer, MAX_REPLANS, MAX_RESTARTS};
 use crate::domain::Span;
-use crate::engine::AskError;
-use crate::engine::ask::{drop_refused, is_lenient};
+use crate::engine::knowledge;
 use crate::engine::reading::{Appetite, Ended};
-use crate::engine::verdict::{Missing, StaleReason};
+use crate::engine::terms::{AskError, Missing, StaleReason};
 use crate::source::SourceError;
 
 impl Answer {
@@ -50,7 +49,7 @@ impl Answer {
     /// # Errors
     /// The error, if it is not.
     pub(super) fn leave_out(&mut self, span: Span, error: AskError) -> Result<(), AskError> {
-        if self.frame.as_ref().is_some_and(|frame| is_lenient(frame.tolerance)) {
+        if self.frame.as_ref().is_some_and(|frame| frame.tolerance.is_lenient()) {
             self.tally.missing.push(Missing { span, error });
             return Ok(());
         }
@@ -89,8 +88,8 @@ impl Answer {
         let Some(frame) = &self.frame else { return Ok(ended) };
         let subject = &frame.scope.subject;
         let credential = frame.scope.credential();
-        if let Err(error) = frame.inner.access.check(&credential, subject.agent, &frame.context).await {
-            drop_refused(&frame.inner, subject, &error);
+        if let Err(error) = frame.state.access.check(&credential, subject.agent, &frame.context).await {
+            knowledge::drop_refused(&frame.state, credential.id(), subject.agent, &error);
             return Err(error.into());
         }
         if self.replans < MAX_REPLANS {
@@ -134,7 +133,7 @@ impl Answer {
         }
         if frame.span.to() == frame.present.to {
             // What is given now goes up to the present of an earlier reading.
-            let lag = frame.inner.settings.commit_lag;
+            let lag = frame.state.parts.settings.commit_lag;
             self.tally.as_of = self.tally.as_of.min(fallback.to().minus(lag));
         }
         if fallback.to() < span.to() {

@@ -5,10 +5,10 @@
 //! and by the same time, so that nothing read for this question counts as due. A part that can't be read is given
 //! from what is known, if that may be stale; left out, if the question is lenient; or ends the answer.
 
-mod behind;
+mod background;
 mod collect;
+mod context;
 mod failure;
-mod frame;
 mod row_deadline;
 mod settle;
 mod steps;
@@ -20,19 +20,23 @@ use std::time::Duration;
 use tokio::task::coop::consume_budget;
 use tokio::time::Instant;
 
-pub use collect::Gathered;
-pub(super) use frame::{Frame, Present};
-
-use self::frame::{Origin, Step};
+pub use self::collect::Gathered;
+pub(super) use self::context::Frame;
+use self::context::{Origin, Step};
 use self::row_deadline::RowDeadline;
 use self::settle::Ahead;
 use self::tally::Tally;
-use super::ask::{AFTER_READING, STREAM_DEADLINE, is_lenient, urgency};
+use super::memory::HeldMemory;
 use super::plan::{self, Item, Plan};
 use super::reading::Ended;
-use super::verdict::{Freshness, Missing, StaleReason, Verdict};
-use super::{AskError, HeldMemory};
+use super::terms::{AskError, Freshness, Missing, StaleReason, Verdict};
 use crate::domain::{EntrySlice, RowId, Span, Timestamp};
+
+/// Longer than any stream: its answer bounds how long each row may take, and the gate how long that waits for the budget.
+const STREAM_DEADLINE: Duration = Duration::from_hours(365 * 24);
+
+/// An answer keeps some of its time for what comes after the last page, or the first of a stream.
+pub(super) const AFTER_READING: Duration = Duration::from_millis(100);
 
 /// How long an answer that may be stale waits for room in the budget.
 const STALE_BUDGET_WAIT: Duration = Duration::from_secs(2);
@@ -94,20 +98,21 @@ impl Answer {
                 MAX_PROBE_ROUNDS => frame.plan_without_probes(frame.span),
                 _ => frame.plan(frame.span),
             };
-            frame.context.urgency = urgency(plan.gaps);
+            frame.context.urgency = plan.gaps.urgency();
             if plan.reads_nothing() {
                 frame.renew(&plan.renewals);
                 return Self::foregone_from(frame, tally, plan.known.unwrap_or_default()).await;
             }
             if round == 0 {
-                let allowed = frame.directives.may_be_stale_for(frame.inner.settings.stale_while_revalidate);
+                let allowed =
+                    frame.directives.may_be_stale_for(frame.state.parts.settings.stale_while_revalidate);
                 if let Some(span) = frame.stale_span(allowed) {
                     return Self::stale(frame, tally, span, &plan).await;
                 }
                 if frame.directives.only_if_cached {
                     return Err(AskError::NotCached);
                 }
-                fallback = frame.stale_span(frame.inner.settings.stale_if_error);
+                fallback = frame.stale_span(frame.state.parts.settings.stale_if_error);
                 if fallback.is_some() {
                     (frame.context.retry_for, frame.context.budget_wait) =
                         (Duration::ZERO, Some(STALE_BUDGET_WAIT));
@@ -155,7 +160,7 @@ impl Answer {
     }
 
     fn new_held(&self) -> HeldMemory {
-        let memory = self.frame.as_ref().map(|frame| frame.inner.memory.of(frame.context.caller.id));
+        let memory = self.frame.as_ref().map(|frame| frame.state.memory.of(frame.context.caller.id));
         memory.unwrap_or_default()
     }
 
@@ -255,7 +260,7 @@ impl Answer {
             Step::Known(span) | Step::Read(span, ..) | Step::Later(span) => *span,
         });
         match (left.reduce(Span::union), &self.frame) {
-            (Some(span), Some(frame)) if is_lenient(frame.tolerance) => {
+            (Some(span), Some(frame)) if frame.tolerance.is_lenient() => {
                 self.tally.missing.push(Missing { span, error });
                 self.steps.clear();
                 Ok(())
@@ -283,7 +288,12 @@ impl Answer {
         let missing = pages_planned - pages_read;
         let retry_after = self.frame.as_ref().map_or(Duration::ZERO, |frame| {
             let credential = frame.scope.subject.credential.id();
-            frame.inner.source.room_for(credential, frame.context.caller, frame.context.urgency, missing)
+            frame.state.parts.source.room_for(
+                credential,
+                frame.context.caller,
+                frame.context.urgency,
+                missing,
+            )
         });
         AskError::not_ready(pages_read, pages_planned, retry_after)
     }

@@ -5,9 +5,9 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 use super::Answer;
-use super::frame::{Origin, Step};
-use crate::engine::AskError;
+use super::context::{Origin, Step};
 use crate::engine::reading::Ended;
+use crate::engine::terms::AskError;
 use crate::source::{BudgetClock, SourceError};
 
 /// The shortest pause between two looks at the clock: a wait for the budget moves the deadline while it lasts.

@@ -3,10 +3,10 @@
 use tokio::task::coop::consume_budget;
 
 use super::Answer;
-use super::frame::Step;
+use super::context::Step;
 use crate::domain::Span;
-use crate::engine::AskError;
 use crate::engine::reading::Appetite;
+use crate::engine::terms::AskError;
 
 /// Whether more may be given before anybody takes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

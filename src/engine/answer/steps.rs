@@ -2,12 +2,12 @@
 
 use tokio::task::coop::consume_budget;
 
-use super::frame::{Origin, Step};
+use super::context::{Origin, Step};
 use super::tally::How;
 use super::{Answer, MAX_REPLANS};
 use crate::domain::{EntryRow, EntrySlice, Span};
-use crate::engine::AskError;
 use crate::engine::reading::{Appetite, Found};
+use crate::engine::terms::AskError;
 
 impl Answer {
     /// Goes one step further: takes a piece from where the plan says, or deals with its not being there.
@@ -32,7 +32,7 @@ impl Answer {
             Some(Step::Read(span, ticket, origin)) => {
                 let (span, origin) = (*span, *origin);
                 if let Some(frame) = &self.frame {
-                    frame.inner.start(&frame.scope, ticket.reading());
+                    frame.state.reads.start(&frame.scope, ticket.reading());
                 }
                 ticket.attend();
                 let found = ticket.piece_at(span.to()).await;
@@ -42,7 +42,7 @@ impl Answer {
                         self.leave_reading();
                         // What is neither on the shelf nor known must be read anew, and not looked for there again.
                         if let Some(frame) = &mut self.frame {
-                            frame.joins_since = frame.inner.clock.now().next();
+                            frame.joins_since = frame.state.parts.clock.now().next();
                         }
                         self.replan(span)
                     }
@@ -72,7 +72,7 @@ impl Answer {
     /// Takes what lies at the top of a known span, and puts the rest of the span back; none if nothing is kept there.
     fn take(&mut self, span: Span) -> Option<Option<EntrySlice>> {
         let frame = self.frame.as_ref()?;
-        let (part, slice) = frame.scope.take(&*frame.inner.store, span)?;
+        let (part, slice) = frame.scope.take(&*frame.state.parts.store, span)?;
         if let Some(rest) = span.before(part.from()) {
             self.steps.push_front(Step::Known(rest));
         }
@@ -170,10 +170,10 @@ impl Answer {
         let mut pages = 0;
         for step in &self.steps {
             if let Step::Read(_, ticket, _) = step {
-                if frame.appetite != Appetite::Whole && pages >= frame.inner.settings.fan_out {
+                if frame.appetite != Appetite::Whole && pages >= frame.state.parts.settings.fan_out {
                     return;
                 }
-                frame.inner.start(&frame.scope, ticket.reading());
+                frame.state.reads.start(&frame.scope, ticket.reading());
                 pages += ticket.reading().outstanding();
             }
         }

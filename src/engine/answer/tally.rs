@@ -1,5 +1,5 @@
 use crate::domain::{Digest, EntrySlice, Timestamp};
-use crate::engine::verdict::{CacheReport, Freshness, Missing, StaleReason, Verdict};
+use crate::engine::terms::{CacheReport, Freshness, Missing, StaleReason, Verdict};
 
 /// What is known of the answer so far.
 #[derive(Clone, Debug)]

@@ -7,11 +7,15 @@
 //! An entry is cut out of by later, newer pieces without being laid out anew: two segments may then point at two
 //! parts of one entry. How many do is counted, so that an entry nobody points at is given back at once.
 
+mod layout;
+mod piece;
 mod segment;
 
 use std::collections::{BTreeMap, HashMap};
 
-pub(super) use segment::{Contents, Segment, Trust, positions_within};
+pub(super) use self::layout::{Laid, chunks, joined, kept};
+pub(super) use self::piece::{Piece, has_strays, place};
+pub(super) use self::segment::{Contents, Segment, Trust, positions_within};
 
 use crate::domain::{Span, Timestamp};
 use crate::store::EntryKey;

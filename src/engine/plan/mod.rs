@@ -18,8 +18,9 @@ use std::time::Duration;
 
 use super::coverage::Part;
 use super::freshness::Policy;
-use super::verdict::Freshness;
+use super::terms::Freshness;
 use crate::domain::{Span, Status, Statuses, Timestamp};
+use crate::source::Urgency;
 
 pub(super) use self::judge::{expected_rows, is_cheaper_here, may_be_stale};
 use self::survey::Survey;
@@ -102,6 +103,16 @@ pub(super) enum Gaps {
     Head(Timestamp),
     /// More than that.
     Some,
+}
+
+impl Gaps {
+    /// A question that only brings up to date what is known goes before one that reads history.
+    pub(super) const fn urgency(self) -> Urgency {
+        match self {
+            Self::None | Self::Head(_) => Urgency::Refresh,
+            Self::Some => Urgency::Cold,
+        }
+    }
 }
 
 /// A question about old rows under the filter of their status. Those it does not bring have left the status.

@@ -8,7 +8,7 @@ use super::{Asker, Company, Plan, Probe, gaps, items, merged};
 use crate::domain::{EntryRow, MAX_PAGE_SIZE, Span, Status, Timestamp};
 use crate::engine::coverage::{Contents, Part, Segment, Trust};
 use crate::engine::freshness::{Membership, Policy};
-use crate::engine::verdict::Freshness;
+use crate::engine::terms::Freshness;
 
 /// The most rows a re-read is planned to bring: a page, less what may have come since.
 pub(super) const ROWS_A_QUESTION: usize = 40;

@@ -4,9 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::domain::{Digest, Entry, NewRow, Row, Status};
-use crate::engine::beat::Beat;
 use crate::engine::coverage::{Contents, Coverage, Segment, Trust};
-use crate::engine::freshness::Membership;
+use crate::engine::freshness::{Beat, Membership};
 use crate::store::EntryKey;
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-use super::beliefs::Beliefs;
-use super::piece::{AskedAt, Piece, place};
-use super::reader::{Desk, Ended, MAX_PAGES, REPEATS, Reader, endless, inconsistent};
-use super::rounds::{Belief, Rounds};
-use super::walk::Dates;
+use super::reader::{MAX_PAGES, REPEATS, Reader, endless, inconsistent};
+use super::sink::{Desk, Ended};
 use crate::domain::{Page, PageOf, Row, RowId, Span, Timestamp};
+use crate::engine::coverage::{Piece, place};
+use crate::engine::proof::{
+    Belief, Dates, Doubt, Look, Rounds, SECOND, Told, cut_point, fitting_width, middle, rows_within, told,
+    topmost,
+};
+use crate::engine::terms::AskedAt;
 
 /// How many pages in a row may have nothing but rows of earlier ones: rows of one second may change places.
 const MAX_REPEATS: u32 = 3;
@@ -31,63 +34,11 @@ const LONGEST_REST: Duration = Duration::from_secs(2);
 /// The most pages that one second is believed to hold: ten thousand executions.
 const MAX_PAGES_A_SECOND: u32 = 200;
 
-/// The narrowest span that can be asked for with certainty.
-const SECOND: Duration = Duration::from_secs(1);
-
 /// A part of a region, still to be read.
 #[derive(Clone, Copy)]
 struct Part {
     span: Span,
     look: Look,
-}
-
-/// Whether a part is read to find out which of `has_more` and `total` is wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Look {
-    First,
-    Second,
-}
-
-/// A span of which a page had fewer rows than its total said.
-struct Doubt {
-    span: Span,
-    rows: usize,
-    /// How many rows parts of the span had so far.
-    found: usize,
-}
-
-impl Doubt {
-    /// Whether a page of a part shows that more rows are there than the doubtful page had.
-    fn is_confirmed_by(&self, part: Span, rows: usize) -> bool {
-        self.span.covers(part) && self.found + rows > self.rows
-    }
-}
-
-/// What a page tells of its region.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Told {
-    /// It has all rows.
-    All,
-    /// There are more.
-    More,
-    /// It says that it has all rows, and that there are more of them.
-    LessThanItsTotal,
-    /// It has none, and says that there are more.
-    Nothing,
-}
-
-/// How many rows of a page lie in a region: it may reach beyond by a second.
-fn rows_within(page: &Page, region: Span) -> usize {
-    page.rows.iter().filter(|row| row.created_at.is_none_or(|at| region.contains(at))).count()
-}
-
-fn told(page: &Page, beliefs: &Beliefs) -> Told {
-    match page.rows.len() {
-        0 if beliefs.has_more && page.has_more => Told::Nothing,
-        _ if beliefs.says_more(page) => Told::More,
-        rows if beliefs.lacks(page.total, rows as u64) => Told::LessThanItsTotal,
-        _ => Told::All,
-    }
 }
 
 impl Reader<'_> {
@@ -297,60 +248,3 @@ impl Reader<'_> {
         *rest = (*rest * 2).min(LONGEST_REST);
     }
 }
-
-/// Cuts a span into pieces of about so many of the instants seen in it, newest first.
-pub(super) fn cut_at(rest: Span, mut seen: Vec<Timestamp>, rows_a_piece: usize) -> Vec<Span> {
-    seen.sort_unstable();
-    let mut pieces = Vec::new();
-    let mut left = Some(rest);
-    for instant in seen.iter().rev().skip(rows_a_piece - 1).step_by(rows_a_piece) {
-        let at = instant.floor_second();
-        let Some(span) = left else { break };
-        if at > span.from() && at <= span.to() {
-            pieces.extend(span.after(at.previous()));
-            left = span.before(at);
-        }
-    }
-    pieces.extend(left);
-    pieces
-}
-
-/// The top of a region that probably fits a page, and the rest of it.
-fn topmost(region: Span, fitting: Option<Duration>) -> (Span, Option<Span>) {
-    let at = fitting.map(|width| region.to().minus(width).floor_second()).filter(|at| *at > region.from());
-    let parts = at.and_then(|at| Some((region.after(at.previous())?, region.before(at))));
-    parts.unwrap_or((region, None))
-}
-
-/// How wide a piece would be that holds `rows_a_piece` rows where this one held so many; at most twice as wide.
-fn fitting_width(region: Span, rows: usize, rows_a_piece: usize) -> Duration {
-    let factor = rows_a_piece as f64 / rows.max(1) as f64;
-    region.width().mul_f64(factor.clamp(0.5, 2.0)).max(SECOND)
-}
-
-/// Where to cut a region whose first page promises more: below about a page of rows if they come newest first, else
-/// in the middle of those seen.
-fn cut_point(region: Span, instants: &[Timestamp], rows_a_piece: usize) -> Timestamp {
-    let is_newest_first = instants.is_sorted_by(|newer, older| newer >= older);
-    let fortieth = instants.get(rows_a_piece - 1).filter(|_| is_newest_first).map(|at| at.floor_second());
-    let is_inside =
-        |at: &Timestamp| *at > region.from() && *at <= region.to() && *at > region.outward().from();
-    fortieth.filter(is_inside).unwrap_or_else(|| middle(region, instants))
-}
-
-/// A whole second in the middle of a region's rows, after its start and not after its end, so that both halves are
-/// narrower.
-fn middle(region: Span, instants: &[Timestamp]) -> Timestamp {
-    let asked = region.outward();
-    let mut inside: Vec<Timestamp> = instants
-        .iter()
-        .map(|instant| instant.floor_second())
-        .filter(|&at| at > region.from() && at > asked.from() && at < asked.to() && at <= region.to())
-        .collect();
-    inside.sort_unstable();
-    let half = asked.from().plus(asked.width() / 2).floor_second().max(asked.from().plus(SECOND));
-    inside.get(inside.len() / 2).copied().unwrap_or(half).min(region.to())
-}
-
-#[cfg(test)]
-mod tests;

@@ -16,67 +16,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::learned::Learned;
-use super::piece::{AskedAt, Piece, has_strays};
-use super::walk::Dates;
+use super::first_page::Opening;
+use super::sink::{Desk, Ended, Pages};
 use crate::domain::{MAX_PAGE_SIZE, Page, PageOf, Span};
-use crate::engine::{AskError, clock::Clock, opening::Opening};
-use crate::source::{RequestContext, SentAt, Source, SourceError, Subject};
+use crate::engine::coverage::has_strays;
+use crate::engine::proof::{Dates, Learned};
+use crate::engine::terms::{AskError, AskedAt, Clock};
+use crate::source::{RequestContext, SentAt, Source, Subject};
 
 /// The most pages one walk may have: a million rows. A list that goes on for longer does not end.
 pub(super) const MAX_PAGES: u32 = 20_000;
 
-/// Why a reading ended early.
-#[derive(Clone, Debug)]
-pub(in crate::engine) enum Ended {
-    /// Nobody waits for it any more, or the gateway stops.
-    Unwanted,
-    /// The list turned out not to be newest first, or its numbered pages to leave rows out, after part of it was given out.
-    Disordered,
-    /// It can't be read, or not proven.
-    Failed(AskError),
-}
-
-impl From<SourceError> for Ended {
-    fn from(error: SourceError) -> Self {
-        Self::Failed(error.into())
-    }
-}
-
 /// The most requests that a reading spends on contradictions, beyond those for its pages.
 const MAX_FOLLOW_UPS: u32 = 8;
-
-/// Who takes what a reader proves.
-pub(in crate::engine) trait Desk: Sync {
-    /// Returns when there is room for another page beside those that are on their way, or says that none is wanted.
-    fn room(&self, on_their_way: usize) -> BoxFuture<'_, Result<(), Ended>>;
-
-    /// Says whether any page is wanted still: asked just before one goes upstream, which may be long after there was
-    /// room for it.
-    fn wanted(&self) -> Result<(), Ended>;
-
-    /// Takes a proven piece. Pieces come newest first and touch each other.
-    fn give(&self, piece: Piece);
-
-    /// Told of every page that is about to be asked for, and waits for its turn.
-    fn asks(&self, sent: &SentAt);
-
-    /// Told of every page that is planned, and of every one that arrived.
-    fn count(&self, _pages: Pages) {}
-}
-
-/// Progress of a reading, in pages.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::engine) enum Pages {
-    /// The walk is known to have this many.
-    Planned(u32),
-    /// One arrived, whose request was sent then.
-    Read { sent_at: Instant },
-}
 
 /// Reads spans of one scope.
 pub(in crate::engine) struct Reader<'a> {
@@ -98,17 +53,6 @@ pub(in crate::engine) struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// Reads all of `region`, and gives what is proven to the desk as it comes.
-    ///
-    /// # Errors
-    /// What was given until then stays proven.
-    pub(in crate::engine) async fn read(&self, region: Span, desk: &dyn Desk) -> Result<(), Ended> {
-        match self.learned.dates() {
-            Dates::Kept => self.dated(region, desk).await,
-            Dates::Ignored => self.undated(region, desk).await,
-        }
-    }
-
     /// The first page of what is asked.
     pub(super) fn first(&self, span: Span) -> PageOf {
         PageOf { span, number: 1, size: self.learned.beliefs().size() }
@@ -146,7 +90,7 @@ impl Reader<'_> {
         let sent_at = opening.sent.sent_at().unwrap_or(opening.sent_at);
         let asked_at = self.clock.asked_at(sent_at, self.source);
         Ok(page.map(|page| {
-            desk.count(Pages::Read { sent_at });
+            desk.count(Pages::Read { sent_at: sent_at });
             self.learned.saw(page.rows.len());
             (page, opening.asked, asked_at)
         }))
@@ -179,6 +123,16 @@ impl Reader<'_> {
         Ok(page)
     }
 
+    /// Asks for a first page once more that had only so many rows; pages are that small only if it has no more of them now.
+    pub(super) async fn is_smaller(&self, rows: usize, asked: Span, desk: &dyn Desk) -> Result<(), Ended> {
+        self.follow_up(asked, "its pages are cut off")?;
+        let (page, _) = self.page(self.first(asked), Dates::Kept, desk).await?;
+        if page.rows.len() <= rows {
+            self.learned.resized(page.rows.len().max(1));
+        }
+        Ok(())
+    }
+
     async fn any_page(&self, of: PageOf, desk: &dyn Desk) -> Result<(Page, AskedAt), Ended> {
         let _permit = self.in_flight.acquire().await.map_err(|_| Ended::Unwanted)?;
         desk.wanted()?;
@@ -188,7 +142,7 @@ impl Reader<'_> {
         let page = self.source.page(self.subject, of, &context).await?;
         self.learned.saw(page.rows.len());
         let sent_at = context.sent.sent_at().unwrap_or(began);
-        desk.count(Pages::Read { sent_at });
+        desk.count(Pages::Read { sent_at: sent_at });
         Ok((page, self.clock.asked_at(sent_at, self.source)))
     }
 }

@@ -6,12 +6,11 @@ use std::pin::pin;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
-use super::beliefs::Beliefs;
-use super::cut::cut_at;
-use super::piece::Piece;
-use super::reader::{Desk, Ended, MAX_PAGES, Pages, REPEATS, Reader, endless, inconsistent};
-use super::walk::{Dates, Extent, Order, Step, Walk};
+use super::reader::{MAX_PAGES, REPEATS, Reader, endless, inconsistent};
+use super::sink::{Desk, Ended, Pages};
 use crate::domain::{NewRow, Page, PageOf, RowId, Span, Timestamp};
+use crate::engine::coverage::Piece;
+use crate::engine::proof::{Beliefs, Dates, Extent, Order, Step, Walk, cut_at};
 use crate::source::SentAt;
 
 /// How often a list of everything is walked before it is read in rounds.
@@ -50,8 +49,19 @@ enum Landed {
 }
 
 impl Reader<'_> {
+    /// Reads all of `region`, and gives what is proven to the desk as it comes.
+    ///
+    /// # Errors
+    /// What was given until then stays proven.
+    pub(in crate::engine) async fn read(&self, region: Span, desk: &dyn Desk) -> Result<(), Ended> {
+        match self.learned.dates() {
+            Dates::Kept => self.dated(region, desk).await,
+            Dates::Ignored => self.undated(region, desk).await,
+        }
+    }
+
     /// Reads a region of a list that keeps to the dates.
-    pub(super) async fn dated(&self, region: Span, desk: &dyn Desk) -> Result<(), Ended> {
+    async fn dated(&self, region: Span, desk: &dyn Desk) -> Result<(), Ended> {
         desk.room(0).await?;
         let (mut first, mut asked, mut asked_at) = match self.opened(region, desk).await? {
             Some((page, asked, asked_at)) => (self.within_dates(page, asked)?, asked, asked_at),
@@ -118,16 +128,6 @@ impl Reader<'_> {
         }
     }
 
-    /// Asks for a first page once more that had only so many rows; pages are that small only if it has no more of them now.
-    pub(super) async fn is_smaller(&self, rows: usize, asked: Span, desk: &dyn Desk) -> Result<(), Ended> {
-        self.follow_up(asked, "its pages are cut off")?;
-        let (page, _) = self.page(self.first(asked), Dates::Kept, desk).await?;
-        if page.rows.len() <= rows {
-            self.learned.resized(page.rows.len().max(1));
-        }
-        Ok(())
-    }
-
     /// Deals with a walk that ended before its total was reached: reads what it did not give out in smaller spans, and if
     /// that does not explain the difference, looks at what it did give out.
     async fn short(&self, walk: &Walk, desk: &dyn Desk) -> Result<(), Ended> {
@@ -183,7 +183,7 @@ impl Reader<'_> {
 
     /// Reads a region out of a list of everything: walks it, anew where the proof fails, since no part of it can be
     /// asked for alone; without totals, and in the end, in rounds.
-    pub(super) async fn undated(&self, region: Span, desk: &dyn Desk) -> Result<(), Ended> {
+    async fn undated(&self, region: Span, desk: &dyn Desk) -> Result<(), Ended> {
         let mut left = region;
         for _ in 0..MAX_WALKS {
             let asked = left.outward();

@@ -4,8 +4,7 @@ use std::collections::HashMap;
 
 use super::Known;
 use crate::domain::{NewRow, RowId};
-use crate::engine::coverage::Segment;
-use crate::engine::reading::Piece;
+use crate::engine::coverage::{Piece, Segment};
 
 impl Known {
     /// The piece with the rows that a probe brought after it was asked for in place of its own; none if there are no

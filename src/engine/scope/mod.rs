@@ -4,27 +4,30 @@
 //! (its key was refused, its agent is gone, it was purged, or it made room for others) takes nothing in any more,
 //! though a read that is under way still answers those who wait for it.
 
-mod layout;
 mod merge;
+mod present;
+mod registry;
+mod route;
+mod run;
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use self::layout::{Laid, chunks, joined, kept};
-use super::beat::Beat;
-use super::coverage::{Contents, Coverage, Part, Segment, Trust};
-use super::freshness::{Membership, Policy};
-use super::reading::{Dates, Keep, Learned, Piece, Purpose, Reading};
+pub(super) use self::present::{Present, known_present};
+pub(super) use self::registry::{Scopes, key_of};
+pub(super) use self::route::route;
+pub(super) use self::run::Reads;
+use super::coverage::{Contents, Coverage, Laid, Part, Piece, Segment, Trust, chunks, joined, kept};
+use super::freshness::{Beat, Membership, Policy};
+use super::proof::{Dates, Learned};
+use super::reading::{Keep, Purpose, Reading};
 use crate::domain::{Credential, EntryRow, EntrySlice, NewRow, RowId, Span, Status, Statuses, Timestamp};
 use crate::source::{QuestionId, Subject};
-use crate::store::{EntryKey, Store};
+use crate::store::{EntryKey, ScopeKey, Store};
 
 /// How often a segment that takes its place looks for neighbors to join: small ones may have been left alone before.
 const JOINS: usize = 3;
-
-/// What identifies a scope: a digest of credential, agent and filters.
-pub(super) type ScopeKey = [u8; 16];
 
 pub(super) struct Scope {
     pub(super) key: ScopeKey,

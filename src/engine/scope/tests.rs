@@ -3,9 +3,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::domain::{AgentId, Caller, Credential, CredentialId, Digest, Filters, Row};
-use crate::engine::beat::Beat;
-use crate::engine::freshness::Membership;
-use crate::engine::reading::{AskedAt, Dates};
+use crate::engine::terms::AskedAt;
 use crate::source::{BudgetClock, QuestionId, RequestContext, SentAt, Trace, Urgency};
 use crate::store::testing::MapStore;
 

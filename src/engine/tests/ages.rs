@@ -77,7 +77,7 @@ async fn the_store_holds_nothing_that_nobody_points_at() {
     let question = rig.question();
     let subject =
         Subject { credential: question.credential, agent: question.agent, filters: question.filters };
-    let scope = rig.engine.inner.scopes.find(&subject).unwrap();
+    let scope = rig.engine.state.scopes.find(&subject).unwrap();
     let unused = rig.store.0.lock().unwrap().keys().filter(|key| !scope.lock().coverage.uses(key)).count();
     assert_eq!(unused, 0, "of {}", rig.store.0.lock().unwrap().len());
     rig.close().await;

@@ -121,7 +121,7 @@ async fn a_read_whose_page_ahead_was_turned_away_counts_from_the_page_that_came(
     let first = rig.engine.ask(streamed(rig.question())).await.unwrap();
     let readings = {
         let Question { credential, agent, filters, .. } = rig.question();
-        let scope = rig.engine.inner.scopes.find(&Subject { credential, agent, filters }).unwrap();
+        let scope = rig.engine.state.scopes.find(&Subject { credential, agent, filters }).unwrap();
         scope.lock().readings.clone()
     };
     assert!(readings.iter().all(|reading| matches!(reading.request(), Request::Sent(_))), "{readings:?}");
@@ -143,7 +143,7 @@ async fn a_question_since_the_beginning_of_time_registers_a_few_readings_at_a_ti
             agent: question.agent,
             filters: question.filters,
         };
-        rig.engine.inner.scopes.find(&subject).unwrap().lock().readings.len()
+        rig.engine.state.scopes.find(&subject).unwrap().lock().readings.len()
     };
     let (answer, readings) = tokio::join!(asking, looking);
     assert!(matches!(answer, Err(AskError::NotReady { .. })));

@@ -79,7 +79,7 @@ async fn reads_that_nobody_started_are_off_the_list_when_their_caller_leaves() {
     let rig = Rig::new(settings(), 1).with_history(2_000, 400);
     let answer = rig.engine.ask(streamed(rig.question())).await.unwrap();
     let Question { credential, agent, filters, .. } = rig.question();
-    let scope = rig.engine.inner.scopes.find(&crate::source::Subject { credential, agent, filters }).unwrap();
+    let scope = rig.engine.state.scopes.find(&crate::source::Subject { credential, agent, filters }).unwrap();
     assert!(scope.lock().readings.len() > 10);
     drop(answer);
     assert!(scope.lock().readings.is_empty());

@@ -159,7 +159,7 @@ impl Rig {
     /// How many rows each part of what is known of the executions without a filter has; none has a gap.
     fn parts(&self) -> Vec<usize> {
         let Question { credential, agent, filters, .. } = self.question();
-        let scope = self.engine.inner.scopes.find(&crate::source::Subject { credential, agent, filters });
+        let scope = self.engine.state.scopes.find(&crate::source::Subject { credential, agent, filters });
         let all = crate::domain::Span::new(Timestamp::MIN, Timestamp::MAX).unwrap();
         let (scope, mut rows) = (scope.unwrap(), Vec::new());
         for part in scope.lock().look(all) {

@@ -1,16 +1,17 @@
 use std::cmp::Ordering::{Equal, Greater, Less};
 use std::collections::{BTreeMap, HashSet};
 
-use super::piece::{AskedAt, place};
 use crate::domain::{NewRow, Page, RowId, Span, Timestamp};
+use crate::engine::coverage::place;
+use crate::engine::terms::AskedAt;
 
 /// That the totals of one round's pages differ: the list moved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Differ;
+pub(in crate::engine) struct Differ;
 
 /// Whether rounds over one list have shown all of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Belief {
+pub(in crate::engine) enum Belief {
     Open,
     Whole,
 }
@@ -19,7 +20,7 @@ pub(super) enum Belief {
 ///
 /// A round counts the region's rows by their positions, doubles included, whatever it missed; so when as many different
 /// rows are known as a round had positions, none is missing.
-pub(super) struct Rounds {
+pub(in crate::engine) struct Rounds {
     region: Span,
     rows: BTreeMap<RowId, NewRow>,
     /// In how many rounds in a row each of them that was not there was missed.
@@ -54,7 +55,7 @@ const GONE: u32 = 6;
 const QUIET: u32 = 3;
 
 impl Rounds {
-    pub(super) fn new(region: Span) -> Self {
+    pub(in crate::engine) fn new(region: Span) -> Self {
         Self {
             region,
             rows: BTreeMap::new(),
@@ -75,7 +76,7 @@ impl Rounds {
         }
     }
 
-    pub(super) fn begin(&mut self) {
+    pub(in crate::engine) fn begin(&mut self) {
         self.seen.clear();
         self.listed.clear();
         (self.length_before, self.length) = (self.length, 0);
@@ -83,7 +84,7 @@ impl Rounds {
         (self.pages, self.repeats) = (0, 0);
     }
 
-    pub(super) fn take(&mut self, page: Page) {
+    pub(in crate::engine) fn take(&mut self, page: Page) {
         self.length += page.rows.len();
         self.pages += 1;
         self.has_ended = !page.has_more;
@@ -114,7 +115,7 @@ impl Rounds {
     /// More known than positions means that rows left meanwhile, and so may some have that others stand in for: then as many rounds as make it unlikely (one in a
     /// thousand) that a row was missed every time. More positions than known, that rows came twice: because the list
     /// grew at its head, if it did grow by as many since the round before.
-    pub(super) fn end(&mut self) -> Belief {
+    pub(in crate::engine) fn end(&mut self) -> Belief {
         if self.pages == 1 && self.has_ended && self.length > 0 {
             let seen = &self.seen;
             self.rows.retain(|id, _| seen.contains(id));
@@ -148,12 +149,12 @@ impl Rounds {
     }
 
     /// How many of this round's last pages had nothing but rows of earlier ones.
-    pub(super) const fn repeats(&self) -> u32 {
+    pub(in crate::engine) const fn repeats(&self) -> u32 {
         self.repeats
     }
 
     /// Whether the list has become longer since the round before.
-    pub(super) const fn has_grown(&self) -> bool {
+    pub(in crate::engine) const fn has_grown(&self) -> bool {
         self.length_before > 0 && self.length > self.length_before
     }
 
@@ -172,10 +173,13 @@ impl Rounds {
         self.seen.is_empty() && self.missed.values().all(|rounds| *rounds >= GONE)
     }
 
-    pub(super) fn rows(self, asked_at: AskedAt) -> Vec<NewRow> {
+    pub(in crate::engine) fn rows(self, asked_at: AskedAt) -> Vec<NewRow> {
         if self.are_gone() {
             return Vec::new();
         }
         self.rows.into_values().map(|row| NewRow { read_at: asked_at.ours, ..row }).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

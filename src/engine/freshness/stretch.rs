@@ -31,7 +31,7 @@ const MOST_CALLERS: usize = 1_024;
 
 /// The factors by which times to live are stretched.
 #[derive(Debug, Default)]
-pub(super) struct Stretch {
+pub(in crate::engine) struct Stretch {
     stretched: Mutex<HashMap<CallerId, State>>,
 }
 
@@ -44,7 +44,12 @@ struct State {
 
 impl Stretch {
     /// The factor for a caller's questions, at least 1. `room` is asked at most once a second.
-    pub(super) fn factor(&self, caller: CallerId, now: Timestamp, room: impl FnOnce() -> Headroom) -> f64 {
+    pub(in crate::engine) fn factor(
+        &self,
+        caller: CallerId,
+        now: Timestamp,
+        room: impl FnOnce() -> Headroom,
+    ) -> f64 {
         let mut stretched = self.stretched.lock().unwrap_or_else(PoisonError::into_inner);
         let state = stretched.get(&caller).copied();
         if state.is_some_and(|state| now.since(state.looked_at) < EVERY) {
@@ -68,7 +73,7 @@ impl Stretch {
     }
 
     /// The largest factor there is, at least 1.
-    pub(super) fn most(&self) -> f64 {
+    pub(in crate::engine) fn most(&self) -> f64 {
         let stretched = self.stretched.lock().unwrap_or_else(PoisonError::into_inner);
         stretched.values().map(|state| state.factor).fold(1.0, f64::max)
     }

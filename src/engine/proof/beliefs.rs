@@ -12,13 +12,13 @@ const SMALLER_FOR: Duration = Duration::from_mins(10);
 /// `has_more` and `total` are both believed until rows contradict one of them. A list whose `has_more` is not believed ends
 /// with a page that is not full.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Beliefs {
+pub(in crate::engine) struct Beliefs {
     /// Whether `has_more` tells where a list ends.
-    pub(super) has_more: bool,
+    pub(in crate::engine) has_more: bool,
     /// Whether `total` counts the rows of the question.
-    pub(super) total: bool,
+    pub(in crate::engine) total: bool,
     /// Whether numbered pages show every row of a list.
-    pub(super) numbers: bool,
+    pub(in crate::engine) numbers: bool,
     size: u32,
     resized_at: Option<Instant>,
     largest: usize,
@@ -33,27 +33,27 @@ impl Default for Beliefs {
 
 impl Beliefs {
     /// How many rows a page is asked for.
-    pub(super) const fn size(&self) -> u32 {
+    pub(in crate::engine) const fn size(&self) -> u32 {
         self.size
     }
 
     /// Whether a page may be cut off: it has as many rows as were asked for, or as the largest page seen.
-    pub(super) fn is_full(&self, rows: usize) -> bool {
+    pub(in crate::engine) fn is_full(&self, rows: usize) -> bool {
         rows > 0 && rows >= self.largest.min(self.size as usize)
     }
 
     /// Whether upstream says that more pages follow, as far as that is believed.
-    pub(super) fn says_more(&self, page: &Page) -> bool {
+    pub(in crate::engine) fn says_more(&self, page: &Page) -> bool {
         if self.has_more { page.has_more } else { self.is_full(page.rows.len()) }
     }
 
     /// Whether upstream's `total` says that there are more rows than these, as far as that is believed.
-    pub(super) fn lacks(&self, total: Option<u64>, rows: u64) -> bool {
+    pub(in crate::engine) fn lacks(&self, total: Option<u64>, rows: u64) -> bool {
         self.total && total.is_some_and(|total| total > rows)
     }
 
     /// How many known rows a span is cut to, to fit one page: a page less what may have come since.
-    pub(super) fn rows_a_piece(&self) -> usize {
+    pub(in crate::engine) fn rows_a_piece(&self) -> usize {
         let full = if self.largest == 0 { self.size as usize } else { self.largest.min(self.size as usize) };
         match self.has_more && self.resized_at.is_none() {
             true => MAX_PAGE_SIZE * 21 / 25,
@@ -62,22 +62,22 @@ impl Beliefs {
     }
 
     /// Notes the size of a page.
-    pub(super) fn saw(&mut self, rows: usize) {
+    pub(in crate::engine) fn saw(&mut self, rows: usize) {
         self.largest = self.largest.max(rows);
     }
 
     /// A page of no more than this many rows was cut off.
-    pub(super) const fn shrink(&mut self, rows: usize) {
+    pub(in crate::engine) const fn shrink(&mut self, rows: usize) {
         self.largest = rows;
     }
 
     /// Takes upstream's pages to have no more than this many rows.
-    pub(super) fn resize(&mut self, rows: usize, now: Instant) {
+    pub(in crate::engine) fn resize(&mut self, rows: usize, now: Instant) {
         (self.size, self.largest, self.resized_at) = (rows as u32, rows, Some(now));
     }
 
     /// Asks for pages of the documented size again once a while has passed.
-    pub(super) fn refresh(&mut self, now: Instant) {
+    pub(in crate::engine) fn refresh(&mut self, now: Instant) {
         if self.resized_at.is_some_and(|at| now.saturating_duration_since(at) >= SMALLER_FOR) {
             (self.size, self.resized_at) = (MAX_PAGE_SIZE as u32, None);
         }

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::beliefs::Beliefs;
 use super::walk::{Dates, Ending, Order, Walk};
 use crate::domain::{Span, Status};
-use crate::engine::AskError;
+use crate::engine::terms::AskError;
 
 /// The most statuses that are remembered as no filters; upstream knows some twenty.
 const MAX_REFUSED: usize = 32;
@@ -59,44 +59,44 @@ impl Learned {
     }
 
     /// What is believed of upstream's pages now.
-    pub(super) fn beliefs(&self) -> Beliefs {
+    pub(in crate::engine) fn beliefs(&self) -> Beliefs {
         let mut beliefs = self.lock();
         beliefs.refresh(Instant::now());
         *beliefs
     }
 
     /// Notes the size of a page.
-    pub(super) fn saw(&self, rows: usize) {
+    pub(in crate::engine) fn saw(&self, rows: usize) {
         self.lock().saw(rows);
     }
 
     /// Pages have no more than this many rows, though more were asked for.
-    pub(super) fn resized(&self, rows: usize) {
+    pub(in crate::engine) fn resized(&self, rows: usize) {
         self.lock().resize(rows, Instant::now());
     }
 
     /// A page of this many rows was cut off, though more were asked for.
-    pub(super) fn cut_off_at(&self, rows: usize) {
+    pub(in crate::engine) fn cut_off_at(&self, rows: usize) {
         self.lock().shrink(rows);
     }
 
     /// Rows contradict `has_more`.
-    pub(super) fn disbelieve_has_more(&self) {
+    pub(in crate::engine) fn disbelieve_has_more(&self) {
         self.lock().has_more = false;
     }
 
     /// `total` counts something else than the rows of the question.
-    pub(super) fn disbelieve_total(&self) {
+    pub(in crate::engine) fn disbelieve_total(&self) {
         self.lock().total = false;
     }
 
     /// Numbered pages leave rows out.
-    pub(super) fn disbelieve_numbers(&self) {
+    pub(in crate::engine) fn disbelieve_numbers(&self) {
         self.lock().numbers = false;
     }
 
     /// Takes over what a walk found out.
-    pub(super) fn learn_from(&self, walk: &Walk) {
+    pub(in crate::engine) fn learn_from(&self, walk: &Walk) {
         let (found, mut beliefs) = (walk.beliefs(), self.lock());
         beliefs.has_more &= found.has_more;
         beliefs.total &= found.total;
@@ -119,12 +119,12 @@ impl Learned {
     }
 
     /// Notes that a walk without dates fell short of its total; whether the one before did, too.
-    pub(super) fn fell_short(&self) -> bool {
+    pub(in crate::engine) fn fell_short(&self) -> bool {
         self.falls_short.swap(true, Ordering::Relaxed)
     }
 
     /// A walk was proven.
-    pub(super) fn walked(&self, walk: &Walk) {
+    pub(in crate::engine) fn walked(&self, walk: &Walk) {
         self.falls_short.store(false, Ordering::Relaxed);
         if walk.has_shown_order() {
             self.ending.store(1, Ordering::Relaxed);
@@ -136,7 +136,7 @@ impl Learned {
 
     /// Where a walk may end: below its region once a whole list was seen to be newest first, and none to be otherwise
     /// since. That matters where upstream takes no dates; else a list ends with its region.
-    pub(super) fn ending(&self) -> Ending {
+    pub(in crate::engine) fn ending(&self) -> Ending {
         match self.dates {
             Dates::Ignored if self.ending.load(Ordering::Relaxed) == 1 => Ending::BelowRegion,
             Dates::Ignored | Dates::Kept => Ending::AtItsEnd,
@@ -148,12 +148,12 @@ impl Learned {
     }
 
     /// In which order lists are taken to come until a page says otherwise.
-    pub(super) fn order(&self) -> Order {
+    pub(in crate::engine) fn order(&self) -> Order {
         if self.order.load(Ordering::Relaxed) == 0 { Order::NewestFirst } else { Order::Other }
     }
 
     /// A walk accepted another page, newest first.
-    pub(super) fn ordered_page(&self) {
+    pub(in crate::engine) fn ordered_page(&self) {
         self.ordered_pages.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -163,7 +163,7 @@ impl Learned {
     }
 
     /// A list looked as if it came newest first, and did not.
-    pub(super) fn disordered(&self) {
+    pub(in crate::engine) fn disordered(&self) {
         self.order.store(1, Ordering::Relaxed);
         self.ending.store(0, Ordering::Relaxed);
     }
@@ -181,7 +181,7 @@ impl Learned {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(super) fn repaired(&self) {
+    pub(in crate::engine) fn repaired(&self) {
         self.repairs.fetch_add(1, Ordering::Relaxed);
     }
 

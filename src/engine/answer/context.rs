@@ -9,20 +9,17 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::domain::{EntryRow, EntrySlice, Span, Statuses, Timestamp};
-use crate::engine::AskError;
-use crate::engine::ask::urgency;
 use crate::engine::freshness::Policy;
-use crate::engine::inner::Inner;
-use crate::engine::opening::Opening;
 use crate::engine::plan::{self, Asker, Company, Item, Plan, Probe, Probing};
-use crate::engine::question::{CacheDirectives, Tolerance};
-use crate::engine::reading::{Appetite, Ended, Keep, Purpose, Reading, Request, Ticket};
-use crate::engine::scope::{Known, Scope};
+use crate::engine::reading::{Appetite, Ended, Keep, Opening, Purpose, Reading, Request, Ticket};
+use crate::engine::scope::{Known, Present, Scope};
+use crate::engine::state::SharedState;
+use crate::engine::terms::{AskError, CacheDirectives, Tolerance};
 use crate::source::{Deadline, RequestContext, SourceError, Urgency};
 
 /// What an answer is made by, fixed when the question came.
 pub(in crate::engine) struct Frame {
-    pub(in crate::engine) inner: Arc<Inner>,
+    pub(in crate::engine) state: Arc<SharedState>,
     pub(in crate::engine) scope: Arc<Scope>,
     /// What is asked about, its end pinned.
     pub(in crate::engine) span: Span,
@@ -48,15 +45,6 @@ pub(in crate::engine) struct Frame {
     pub(in crate::engine) row_wait: Option<Duration>,
 }
 
-/// The present of an answer: nothing later is looked at.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::engine) struct Present {
-    /// The instant, by upstream's clock.
-    pub(in crate::engine) to: Timestamp,
-    /// When that was the present, by ours. What is read up to it later is no younger.
-    pub(in crate::engine) pinned_at: Timestamp,
-}
-
 /// About how many steps are made of a plan at a time: five years of weeks.
 const MAX_STEPS: usize = 256;
 
@@ -78,7 +66,7 @@ pub(super) enum Origin {
 impl Frame {
     /// Every execution created up to this instant is in the answer.
     pub(super) fn as_of(&self) -> Timestamp {
-        let proven = self.present.to.minus(self.inner.settings.commit_lag);
+        let proven = self.present.to.minus(self.state.parts.settings.commit_lag);
         self.asked_to.map_or(proven, |to| to.min(proven))
     }
 
@@ -92,7 +80,7 @@ impl Frame {
     }
 
     fn window(&self) -> Duration {
-        self.inner.settings.span_width()
+        self.state.parts.settings.span_width()
     }
 
     pub(super) fn plan(&self, span: Span) -> Plan {
@@ -178,7 +166,7 @@ impl Frame {
     fn reads(&self, known: &mut Known, span: Span, gaps: plan::Gaps) -> Vec<Step> {
         let mut left = vec![span];
         let mut steps = Vec::new();
-        let urgency = urgency(gaps);
+        let urgency = gaps.urgency();
         for reading in known.readings.iter().filter(|reading| self.may_join(reading, urgency)) {
             for part in std::mem::take(&mut left) {
                 let Some(common) = part.intersection(reading.span) else {
@@ -214,10 +202,10 @@ impl Frame {
             return false;
         }
         let sent_at = match reading.request() {
-            Request::Sent(instant) => self.inner.clock.at(instant),
+            Request::Sent(instant) => self.state.parts.clock.at(instant),
             // What waits for its turn will be fresher than any question that came before.
             Request::Planned | Request::Waiting => {
-                let patience = self.inner.settings.budget_patience;
+                let patience = self.state.parts.settings.budget_patience;
                 let is_patient = self.context.budget_wait.is_none_or(|wait| wait >= patience)
                     || reading.context.budget_wait.is_some();
                 return is_patient && reading.context.urgency <= urgency;
@@ -231,7 +219,7 @@ impl Frame {
     pub(super) fn reading(&self, span: Span, purpose: Purpose, urgency: Urgency) -> Arc<Reading> {
         let is_head = purpose == Purpose::Know && span.to() == self.present.to;
         let context = RequestContext { urgency, ..self.context.clone() };
-        let (in_flight, fan_out) = (Arc::clone(&self.in_flight), self.inner.settings.fan_out);
+        let (in_flight, fan_out) = (Arc::clone(&self.in_flight), self.state.parts.settings.fan_out);
         let opening = self.opening.clone().filter(|opening| purpose == Purpose::Know && opening.begins(span));
         let pinned_at = self.present.pinned_at;
         Reading::new(span, purpose, pinned_at, is_head, self.keep, context, opening, in_flight, fan_out)
@@ -248,7 +236,7 @@ impl Frame {
                 let is_later = |reading: &Reading| match reading.request() {
                     Request::Planned | Request::Waiting => true,
                     Request::Sent(instant) => {
-                        self.inner.clock.at(instant) > probe.oldest_read_at.plus(self.policy.live)
+                        self.state.parts.clock.at(instant) > probe.oldest_read_at.plus(self.policy.live)
                     }
                 };
                 let same = known.readings.iter().find(|reading| {
@@ -265,7 +253,7 @@ impl Frame {
                 tickets.push(ticket);
             }
         }
-        tickets.iter().for_each(|ticket| self.inner.start(&self.scope, ticket.reading()));
+        tickets.iter().for_each(|ticket| self.state.reads.start(&self.scope, ticket.reading()));
         for (ticket, probe) in tickets.iter().zip(probes) {
             let over = ticket.over();
             let end = match self.context.deadline.as_ref().map(Deadline::instant) {

@@ -23,27 +23,27 @@ const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// Sets the places of one scope apart from those of others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Beat {
+pub(in crate::engine) struct Beat {
     /// How far into each period its beat comes, as a part of 2^64.
     context: u64,
 }
 
 impl Beat {
     /// The beat of the scope that was made after so many others.
-    pub(super) const fn of(others: u64) -> Self {
+    pub(in crate::engine) const fn of(others: u64) -> Self {
         Self { context: others.wrapping_mul(GOLDEN) }
     }
 
     /// The beat at a place: later, the older the place.
     #[must_use]
-    pub(super) fn at(self, place: Timestamp) -> Self {
+    pub(in crate::engine) fn at(self, place: Timestamp) -> Self {
         let share = i128::from(place.as_micros().rem_euclid(SWEPT)) << 64;
         Self { context: self.context.wrapping_sub((share / i128::from(SWEPT)) as u64) }
     }
 
     /// When something that was read then comes due: on the last beat within its time to live, or halfway to the next one
     /// if that beat comes within a quarter of that time.
-    pub(super) fn due_at(self, read_at: Timestamp, ttl: Duration) -> Timestamp {
+    pub(in crate::engine) fn due_at(self, read_at: Timestamp, ttl: Duration) -> Timestamp {
         let latest = read_at.plus(ttl);
         let next = self.after(latest, ttl);
         let last = next.minus(ttl);
@@ -51,7 +51,7 @@ impl Beat {
     }
 
     /// The first beat after an instant, where beats are so long apart.
-    pub(super) fn after(self, instant: Timestamp, period: Duration) -> Timestamp {
+    pub(in crate::engine) fn after(self, instant: Timestamp, period: Duration) -> Timestamp {
         let period_micros = micros(period);
         if period_micros == 0 {
             return instant;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::frame::{Frame, Step};
+use super::context::{Frame, Step};
 use crate::domain::Span;
 use crate::engine::background;
 use crate::engine::plan::Plan;
@@ -29,7 +29,7 @@ impl Frame {
             policy: self.policy,
             status: self.status.clone(),
         };
-        let Some(place) = self.inner.background.place() else { return };
+        let Some(place) = self.state.background.place() else { return };
         {
             let mut known = self.scope.lock();
             if known.revalidations.iter().any(|other| other.serves(&task)) {
@@ -54,7 +54,7 @@ impl Frame {
         if spans.is_empty() || self.keep == Keep::No || self.directives.only_if_cached {
             return;
         }
-        let Some(place) = self.inner.background.place() else { return };
+        let Some(place) = self.state.background.place() else { return };
         if std::mem::replace(&mut self.scope.lock().is_renewing, true) {
             return;
         }
@@ -67,7 +67,7 @@ impl Frame {
                 let reading = frame.reading(span, Purpose::Know, Urgency::Renewal);
                 let ticket = reading.join(span.to(), Appetite::Whole);
                 frame.scope.lock().readings.push(Arc::clone(&reading));
-                frame.inner.start(&frame.scope, &reading);
+                frame.state.reads.start(&frame.scope, &reading);
                 if ticket.over().await.is_err() {
                     return;
                 }
@@ -81,10 +81,10 @@ impl Frame {
         let context =
             RequestContext { retry_for: Duration::ZERO, deadline: Some(deadline), ..self.context.clone() };
         Self {
-            inner: Arc::clone(&self.inner),
+            state: Arc::clone(&self.state),
             scope: Arc::clone(&self.scope),
             opening: None,
-            in_flight: Arc::new(Semaphore::new(self.inner.settings.fan_out)),
+            in_flight: Arc::new(Semaphore::new(self.state.parts.settings.fan_out)),
             asked_at: self.asked_at,
             status: self.status.clone(),
             context,
@@ -97,7 +97,7 @@ impl Frame {
     async fn finish(&self, steps: VecDeque<Step>) {
         for step in &steps {
             if let Step::Read(_, ticket, _) = step {
-                self.inner.start(&self.scope, ticket.reading());
+                self.state.reads.start(&self.scope, ticket.reading());
             }
         }
         for step in &steps {

@@ -34,8 +34,9 @@
 use std::collections::{BTreeMap, HashSet, VecDeque};
 
 use super::beliefs::Beliefs;
-use super::piece::{AskedAt, Piece, place};
 use crate::domain::{NewRow, Page, RowId, Span, Timestamp};
+use crate::engine::coverage::{Piece, place};
+use crate::engine::terms::AskedAt;
 
 /// How many pages more than its total says a list may have before that is taken to count something else.
 const MAX_EXCESS_PAGES: u64 = 8;
@@ -57,7 +58,7 @@ pub(in crate::engine) enum Dates {
 
 /// Where a walk may end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ending {
+pub(in crate::engine) enum Ending {
     /// Where the list ends.
     AtItsEnd,
     /// Where the list, which is known to be newest first, has passed the region.
@@ -66,7 +67,7 @@ pub(super) enum Ending {
 
 /// In which order a list comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Order {
+pub(in crate::engine) enum Order {
     /// Newest `created_at` first.
     NewestFirst,
     /// Another, so that no part of the list says anything about a span.
@@ -75,7 +76,7 @@ pub(super) enum Order {
 
 /// What is to be done after a page.
 #[derive(Debug)]
-pub(super) enum Step {
+pub(in crate::engine) enum Step {
     /// More pages are needed.
     Going,
     /// The walk is over and proven.
@@ -106,7 +107,7 @@ struct Tie {
 }
 
 #[derive(Debug)]
-pub(super) struct Walk {
+pub(in crate::engine) struct Walk {
     region: Span,
     dates: Dates,
     asked_at: AskedAt,
@@ -148,7 +149,7 @@ pub(super) struct Walk {
 
 impl Walk {
     /// A walk to learn all of `region`, whose first page went upstream then.
-    pub(super) fn new(
+    pub(in crate::engine) fn new(
         region: Span,
         dates: Dates,
         order: Order,
@@ -187,13 +188,13 @@ impl Walk {
     }
 
     /// Takes a page, and says what to do next. What it proved is had from [`Self::proven`].
-    pub(super) fn take(&mut self, number: u32, page: Page) -> Step {
+    pub(in crate::engine) fn take(&mut self, number: u32, page: Page) -> Step {
         self.waiting.insert(number, page);
         self.go_on()
     }
 
     /// Goes on with the pages that are there already; to be called after [`Step::Tied`] and [`Step::Again`].
-    pub(super) fn go_on(&mut self) -> Step {
+    pub(in crate::engine) fn go_on(&mut self) -> Step {
         while !self.is_over {
             let Some(page) = self.waiting.remove(&(self.accepted + 1)) else { break };
             match self.accept(page) {
@@ -209,13 +210,13 @@ impl Walk {
     }
 
     /// How many pages from the first are accepted.
-    pub(super) const fn accepted(&self) -> u32 {
+    pub(in crate::engine) const fn accepted(&self) -> u32 {
         self.accepted
     }
 
     /// How many pages the walk probably has: what the total says, or where it ends with its region, what is left of
     /// that at the rate of the pages so far. At least one more than there are.
-    pub(super) fn planned(&self) -> u32 {
+    pub(in crate::engine) fn planned(&self) -> u32 {
         let by_total = self.total.map_or(0, |total| total.div_ceil(self.beliefs.size().into()));
         let by_total = u32::try_from(by_total).unwrap_or(u32::MAX);
         let planned = match self.ending {
@@ -230,59 +231,59 @@ impl Walk {
     }
 
     /// What is believed of upstream's pages after those accepted.
-    pub(super) const fn beliefs(&self) -> Beliefs {
+    pub(in crate::engine) const fn beliefs(&self) -> Beliefs {
         self.beliefs
     }
 
     /// Whether a page may be the last one that there is, as far as it alone tells.
-    pub(super) fn may_be_last(&self, number: u32, page: &Page) -> bool {
+    pub(in crate::engine) fn may_be_last(&self, number: u32, page: &Page) -> bool {
         let position = u64::from(number - 1) * u64::from(self.beliefs.size()) + page.rows.len() as u64;
         !self.beliefs.says_more(page) && !self.beliefs.lacks(page.total, position)
     }
 
     /// How many rows fewer than its total says the list had, if that is believed; none before it has ended.
-    pub(super) fn missing(&self) -> u64 {
+    pub(in crate::engine) fn missing(&self) -> u64 {
         let is_short = self.has_ended && self.beliefs.lacks(self.total, self.count);
         self.total.filter(|_| is_short).map_or(0, |total| total - self.count)
     }
 
     /// Whether the walk broke at a page that had nothing but rows of earlier ones.
-    pub(super) const fn has_repeated(&self) -> bool {
+    pub(in crate::engine) const fn has_repeated(&self) -> bool {
         self.has_repeated
     }
 
     /// How many rows were seen within a span.
-    pub(super) fn seen_within(&self, span: Span) -> usize {
+    pub(in crate::engine) fn seen_within(&self, span: Span) -> usize {
         self.instants.iter().filter(|at| span.contains(**at)).count()
     }
 
     /// How many rows wait to be given out.
-    pub(super) const fn held(&self) -> usize {
+    pub(in crate::engine) const fn held(&self) -> usize {
         self.held.len()
     }
 
     /// Whether the whole list was seen to be newest first.
-    pub(super) fn has_shown_order(&self) -> bool {
+    pub(in crate::engine) fn has_shown_order(&self) -> bool {
         self.has_ended && self.order == Order::NewestFirst && self.descends
     }
 
     /// In which order the list comes, as far as seen.
-    pub(super) const fn order(&self) -> Order {
+    pub(in crate::engine) const fn order(&self) -> Order {
         self.order
     }
 
     /// All that it is to learn.
-    pub(super) const fn region(&self) -> Span {
+    pub(in crate::engine) const fn region(&self) -> Span {
         self.region
     }
 
     /// What is left of the region below what was given out.
-    pub(super) const fn rest(&self) -> Option<Span> {
+    pub(in crate::engine) const fn rest(&self) -> Option<Span> {
         self.rest
     }
 
     /// The instants of rows that were seen and not given out.
-    pub(super) fn seen(&self) -> Vec<Timestamp> {
+    pub(in crate::engine) fn seen(&self) -> Vec<Timestamp> {
         let late = self.waiting.values().flat_map(|page| page.rows.iter().filter_map(|row| row.created_at));
         self.held.iter().map(|row| row.created_at).chain(late).collect()
     }
@@ -371,7 +372,7 @@ impl Walk {
     }
 
     /// Takes all rows of an instant that was tied.
-    pub(super) fn untie(&mut self, instant: Timestamp, rows: Vec<NewRow>) -> Step {
+    pub(in crate::engine) fn untie(&mut self, instant: Timestamp, rows: Vec<NewRow>) -> Step {
         if let Some(tie) = self.tied.get_mut(&instant) {
             tie.rows = Some(rows);
         }
@@ -412,7 +413,7 @@ impl Walk {
     }
 
     /// Whether no more pages are needed.
-    pub(super) const fn is_over(&self) -> bool {
+    pub(in crate::engine) const fn is_over(&self) -> bool {
         self.is_over
     }
 
@@ -470,7 +471,7 @@ impl Walk {
     }
 
     /// What can be given out after the pages accepted so far; at the `end`, everything.
-    pub(super) fn proven(&mut self, end: Extent) -> Option<Piece> {
+    pub(in crate::engine) fn proven(&mut self, end: Extent) -> Option<Piece> {
         let rest = self.rest?;
         let part = match end {
             Extent::Whole => rest,
@@ -486,7 +487,7 @@ impl Walk {
 
 /// How much of a walk counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Extent {
+pub(in crate::engine) enum Extent {
     /// What lies above the oldest instant of the accepted pages.
     Prefix,
     /// All of it: the walk is whole.

@@ -1,44 +1,8 @@
-use proptest::prelude::*;
-
 use super::*;
 use crate::domain::Row;
 
 fn at(micros: i64) -> Timestamp {
     Timestamp::from_micros(micros)
-}
-
-proptest! {
-    #[test]
-    fn pieces_cover_the_span_once_and_end_on_whole_seconds(
-        from in 0i64..50_000_000,
-        width in 0i64..90_000_000,
-        seen in proptest::collection::vec(0i64..150_000_000, 0..300),
-    ) {
-        let span = Span::new(at(from), at(from + width)).unwrap();
-        let pieces = cut_at(span, seen.into_iter().map(at).collect(), 42);
-        prop_assert_eq!(pieces[0].to(), span.to());
-        prop_assert_eq!(pieces[pieces.len() - 1].from(), span.from());
-        for pair in pieces.windows(2) {
-            prop_assert_eq!(pair[0].from(), pair[1].to().next());
-            prop_assert_eq!(pair[0].from(), pair[0].from().floor_second());
-        }
-    }
-
-    #[test]
-    fn a_middle_leaves_two_narrower_halves(
-        from in 0i64..50_000_000,
-        width in 1_000_001i64..90_000_000,
-        seen in proptest::collection::vec(0i64..150_000_000, 0..60),
-    ) {
-        let region = Span::new(at(from), at(from + width)).unwrap();
-        prop_assume!(region.outward().width() > SECOND);
-        let instants: Vec<Timestamp> = seen.into_iter().map(at).collect();
-        let middle = middle(region, &instants);
-        let (upper, lower) = (region.after(middle.previous()), region.before(middle));
-        let width = |part: Option<Span>| part.map_or(Duration::ZERO, |part| part.outward().width());
-        prop_assert!(upper.is_some() && lower.is_some(), "{middle}");
-        prop_assert!(width(upper) < region.outward().width() && width(lower) < region.outward().width());
-    }
 }
 
 fn page(ids: &[u32], has_more: bool) -> Page {

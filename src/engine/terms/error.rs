@@ -1,8 +1,8 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::MemoryLimit;
 use crate::domain::{Caller, CredentialId, Span};
+use crate::engine::memory::MemoryLimit;
 use crate::source::{Source, SourceError, Urgency};
 
 /// Why a question has no answer, or not all of one.
@@ -55,13 +55,17 @@ const RETRY_AFTER: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration:
 
 impl AskError {
     /// The deadline passed, and there is room for what is missing after so long.
-    pub(super) fn not_ready(pages_read: u64, pages_planned: u64, room_after: Duration) -> Self {
+    pub(in crate::engine) fn not_ready(pages_read: u64, pages_planned: u64, room_after: Duration) -> Self {
         let retry_after = room_after.clamp(*RETRY_AFTER.start(), *RETRY_AFTER.end());
         Self::NotReady { pages_read, pages_planned, retry_after }
     }
 
     /// The deadline passed while a single request waited.
-    pub(super) fn nothing_ready(source: &dyn Source, credential: CredentialId, caller: Caller) -> Self {
+    pub(in crate::engine) fn nothing_ready(
+        source: &dyn Source,
+        credential: CredentialId,
+        caller: Caller,
+    ) -> Self {
         Self::not_ready(0, 1, source.room_for(credential, caller, Urgency::Refresh, 1))
     }
 }

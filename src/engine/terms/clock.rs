@@ -1,6 +1,5 @@
 use tokio::time::Instant;
 
-use super::reading::AskedAt;
 use crate::clock::SteadyClock;
 use crate::domain::Timestamp;
 use crate::source::Source;
@@ -26,19 +25,28 @@ impl Clock {
     }
 
     /// Our time at an instant.
-    pub(super) fn at(&self, instant: Instant) -> Timestamp {
+    pub(in crate::engine) fn at(&self, instant: Instant) -> Timestamp {
         self.0.at(instant)
     }
 
     /// Upstream's time, as far as it was learned.
-    pub(super) fn upstream_now(&self, source: &dyn Source) -> Timestamp {
+    pub(in crate::engine) fn upstream_now(&self, source: &dyn Source) -> Timestamp {
         self.asked_at(Instant::now(), source).upstream
     }
 
     /// When something was asked, by both clocks.
-    pub(super) fn asked_at(&self, instant: Instant, source: &dyn Source) -> AskedAt {
+    pub(in crate::engine) fn asked_at(&self, instant: Instant, source: &dyn Source) -> AskedAt {
         let ours = self.at(instant);
         let upstream = ours.as_micros().saturating_add(source.clock_ahead_micros());
         AskedAt { ours, upstream: Timestamp::from_micros(upstream) }
     }
+}
+
+/// When a request went upstream, by both clocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::engine) struct AskedAt {
+    /// By ours, which ages are measured with.
+    pub(in crate::engine) ours: Timestamp,
+    /// By upstream's, which rows are dated with.
+    pub(in crate::engine) upstream: Timestamp,
 }

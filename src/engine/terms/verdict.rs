@@ -1,7 +1,8 @@
 use std::time::Duration;
 
 use crate::domain::{Digest, EntrySlice, Span, Timestamp};
-use crate::engine::{AskError, HeldMemory};
+use crate::engine::memory::HeldMemory;
+use crate::engine::terms::error::AskError;
 
 /// How old an answer is and how long it stays fresh, both of the part that expires first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -15,7 +16,7 @@ pub struct Freshness {
 impl Freshness {
     /// Of two parts, the one that expires first.
     #[must_use]
-    pub(super) fn sooner(self, other: Self) -> Self {
+    pub(in crate::engine) fn sooner(self, other: Self) -> Self {
         let left = |part: Self| part.lifetime.saturating_sub(part.age);
         if left(other) < left(self) { other } else { self }
     }

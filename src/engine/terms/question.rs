@@ -52,7 +52,7 @@ pub struct CacheDirectives {
 impl CacheDirectives {
     /// How long past its freshness an answer may be given at once, where the settings allow so much. Who says how fresh
     /// it must be means no stale one, unless that is said as well (RFC 9111 section 5.2.1.1).
-    pub(super) fn may_be_stale_for(&self, by_settings: Duration) -> Duration {
+    pub(in crate::engine) fn may_be_stale_for(&self, by_settings: Duration) -> Duration {
         let is_strict = self.max_age.is_some() || self.min_fresh.is_some();
         let by_settings = if is_strict { Duration::ZERO } else { by_settings };
         by_settings.max(self.max_stale.unwrap_or_default())
@@ -66,6 +66,13 @@ pub enum Tolerance {
     Strict,
     /// What could not be had is named in the verdict (`Prefer: handling=lenient`).
     Lenient,
+}
+
+impl Tolerance {
+    /// Whether an answer may leave a part out.
+    pub(in crate::engine) const fn is_lenient(self) -> bool {
+        matches!(self, Self::Lenient)
+    }
 }
 
 /// How an answer reaches the caller.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use sha2::{Digest as _, Sha256};
 
 use crate::domain::{Digest, NewRow, Page, RowId, Span, Timestamp};
+use crate::engine::terms::AskedAt;
 
 /// A span with all of its rows, proven.
 #[derive(Clone, Debug)]
@@ -14,15 +15,6 @@ pub(in crate::engine) struct Piece {
     pub(in crate::engine) rows: Vec<NewRow>,
     /// When the first question that it rests on was asked.
     pub(in crate::engine) asked_at: AskedAt,
-}
-
-/// When a question went upstream, by both clocks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::engine) struct AskedAt {
-    /// By ours, which ages are measured with.
-    pub(in crate::engine) ours: Timestamp,
-    /// By upstream's, which rows are dated with.
-    pub(in crate::engine) upstream: Timestamp,
 }
 
 impl Piece {
@@ -88,7 +80,7 @@ fn between(above: Option<Timestamp>, below: Option<Timestamp>, region: Span) -> 
 const DATE_SLACK: Duration = Duration::from_secs(1);
 
 /// Whether a row of a page is dated elsewhere than was asked for.
-pub(super) fn has_strays(page: &Page, asked: Span) -> bool {
+pub(in crate::engine) fn has_strays(page: &Page, asked: Span) -> bool {
     let (from, to) = (asked.from().minus(DATE_SLACK), asked.to().plus(DATE_SLACK));
     page.rows.iter().filter_map(|row| row.created_at).any(|at| at < from || at > to)
 }

@@ -5,11 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::ScopeKey;
+use super::piece::Piece;
+use super::segment::{Contents, Segment, Trust};
 use crate::domain::{Entry, MAX_PAGE_SIZE, NewRow, Span, Timestamp};
-use crate::engine::coverage::{Contents, Segment, Trust};
-use crate::engine::reading::Piece;
-use crate::store::{EntryKey, Store};
+use crate::store::{EntryKey, ScopeKey, Store};
 
 /// The most rows that an entry is filled up to when neighbors are joined.
 ///
@@ -18,7 +17,7 @@ const JOINED_ROWS: usize = MAX_PAGE_SIZE;
 
 /// A part of a piece that becomes one entry.
 #[derive(Clone, Copy)]
-pub(super) struct Chunk<'a> {
+pub(in crate::engine) struct Chunk<'a> {
     span: Span,
     trust: Trust,
     rows: &'a [NewRow],
@@ -26,7 +25,7 @@ pub(super) struct Chunk<'a> {
 
 /// Cuts a piece into chunks, newest first: what lies after `trusted_to` is provisional. A piece with rows without a date
 /// stays in one.
-pub(super) fn chunks(piece: &Piece, trusted_to: Timestamp) -> Vec<Chunk<'_>> {
+pub(in crate::engine) fn chunks(piece: &Piece, trusted_to: Timestamp) -> Vec<Chunk<'_>> {
     if piece.rows.iter().any(|row| row.row.created_at.is_none()) {
         return vec![Chunk { span: piece.span, trust: Trust::Indivisible, rows: &piece.rows }];
     }
@@ -77,14 +76,14 @@ fn seam(rows: &[NewRow], taken: usize, cut: Timestamp) -> Timestamp {
     }
 }
 
-pub(super) struct Laid {
-    pub(super) segment: Segment,
-    pub(super) entry: Option<Arc<Entry>>,
-    pub(super) rows: Range<usize>,
+pub(in crate::engine) struct Laid {
+    pub(in crate::engine) segment: Segment,
+    pub(in crate::engine) entry: Option<Arc<Entry>>,
+    pub(in crate::engine) rows: Range<usize>,
 }
 
 impl Laid {
-    pub(super) fn new(scope: ScopeKey, chunk: Chunk<'_>, read_at: Timestamp) -> Self {
+    pub(in crate::engine) fn new(scope: ScopeKey, chunk: Chunk<'_>, read_at: Timestamp) -> Self {
         let entry = (!chunk.rows.is_empty()).then(|| Arc::new(Entry::new(chunk.rows)));
         let rows = 0..chunk.rows.len();
         let contents = match &entry {
@@ -97,7 +96,7 @@ impl Laid {
 }
 
 /// The two as one, if the neighbor is proven, kept and small; else the first as it is.
-pub(super) fn joined(
+pub(in crate::engine) fn joined(
     scope: ScopeKey,
     store: &dyn Store,
     segment: Segment,
@@ -133,7 +132,7 @@ pub(super) fn joined(
     Segment { span, read_at, latest_read_at, trust: Trust::Proven, contents }
 }
 
-pub(super) fn kept(scope: ScopeKey, store: &dyn Store, rows: &[NewRow]) -> (EntryKey, Arc<Entry>) {
+pub(in crate::engine) fn kept(scope: ScopeKey, store: &dyn Store, rows: &[NewRow]) -> (EntryKey, Arc<Entry>) {
     let (key, entry) = (new_key(scope), Arc::new(Entry::new(rows)));
     store.put(key, Arc::clone(&entry));
     (key, entry)

@@ -6,28 +6,28 @@
 
 use std::time::Duration;
 
+use super::stagger::Beat;
 use crate::domain::{EntryRow, Timestamp};
-use crate::engine::CacheDirectives;
-use crate::engine::beat::Beat;
+use crate::engine::terms::{CacheDirectives, EngineSettings};
 
 /// The times to live that hold for one question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Policy {
-    pub(super) live: Duration,
-    pub(super) settling: Duration,
-    pub(super) settled: Duration,
-    pub(super) settle_after: Duration,
-    pub(super) membership: Membership,
+pub(in crate::engine) struct Policy {
+    pub(in crate::engine) live: Duration,
+    pub(in crate::engine) settling: Duration,
+    pub(in crate::engine) settled: Duration,
+    pub(in crate::engine) settle_after: Duration,
+    pub(in crate::engine) membership: Membership,
     /// Sets apart when places come due that were read together.
-    pub(super) beat: Beat,
+    pub(in crate::engine) beat: Beat,
     /// How far the clock that rows are dated with is ahead of the one that ages are measured with, in whole minutes: that
     /// much a clock that was wrong at the start is off.
-    pub(super) minutes_ahead: i64,
+    pub(in crate::engine) minutes_ahead: i64,
 }
 
 /// Whether rows may enter and leave the answer while they exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Membership {
+pub(in crate::engine) enum Membership {
     /// A row that belongs to the answer belongs to it for as long as it exists.
     Fixed,
     /// The filter names something that changes, and is applied here, to rows known whatever their state: a row
@@ -51,10 +51,23 @@ const MINUTE: i64 = 60_000_000;
 const PATIENCE: u32 = 20;
 
 impl Policy {
+    /// The times to live that are set.
+    pub(in crate::engine) fn of(settings: &EngineSettings, membership: Membership) -> Self {
+        Self {
+            live: settings.live_ttl,
+            settling: settings.settling_ttl,
+            settled: settings.settled_ttl,
+            settle_after: settings.settle_after,
+            membership,
+            beat: Beat::default(),
+            minutes_ahead: 0,
+        }
+    }
+
     /// The policy for a question with this wish: `max-age` lowers the live and the settling time to live, and never
     /// the settled one, because browsers send `max-age=0` at every reload; `min-fresh` is taken off all of them.
     #[must_use]
-    pub(super) fn wished(self, directives: &CacheDirectives) -> Self {
+    pub(in crate::engine) fn wished(self, directives: &CacheDirectives) -> Self {
         let lasting = |ttl: Duration| ttl.saturating_sub(directives.min_fresh.unwrap_or_default());
         let lowered = |ttl: Duration| lasting(directives.max_age.map_or(ttl, |max| ttl.min(max)));
         let settled = lasting(self.settled);
@@ -63,7 +76,7 @@ impl Policy {
 
     /// With all times to live longer by one factor, which is not less than 1.
     #[must_use]
-    pub(super) fn stretched(self, factor: f64) -> Self {
+    pub(in crate::engine) fn stretched(self, factor: f64) -> Self {
         if factor <= 1.0 {
             return self;
         }
@@ -78,28 +91,28 @@ impl Policy {
 
     /// The same for a scope, whose places have beats of their own.
     #[must_use]
-    pub(super) fn of_scope(self, beat: Beat) -> Self {
+    pub(in crate::engine) fn of_scope(self, beat: Beat) -> Self {
         Self { beat, ..self }
     }
 
     /// The same where upstream's clock is ahead of ours.
     #[must_use]
-    pub(super) const fn with_upstream_ahead(self, micros: i64) -> Self {
+    pub(in crate::engine) const fn with_upstream_ahead(self, micros: i64) -> Self {
         Self { minutes_ahead: micros / MINUTE, ..self }
     }
 
     /// An instant of the clock that ages are measured with, on the clock that rows are dated with.
-    pub(super) const fn dated(&self, now: Timestamp) -> Timestamp {
+    pub(in crate::engine) const fn dated(&self, now: Timestamp) -> Timestamp {
         Timestamp::from_micros(now.as_micros().saturating_add(self.minutes_ahead.saturating_mul(MINUTE)))
     }
 
     /// The instant before which a row that does not change any more has settled.
-    pub(super) fn settles_before(&self, now: Timestamp) -> Timestamp {
+    pub(in crate::engine) fn settles_before(&self, now: Timestamp) -> Timestamp {
         self.dated(now).minus(self.settle_after)
     }
 
     /// How old this row may get.
-    pub(super) fn row_ttl(&self, row: &EntryRow, now: Timestamp) -> Duration {
+    pub(in crate::engine) fn row_ttl(&self, row: &EntryRow, now: Timestamp) -> Duration {
         let by_row = if !row.is_dated {
             self.live
         } else if row.status.as_ref().is_some_and(crate::domain::Status::is_terminal) {
@@ -116,7 +129,7 @@ impl Policy {
     }
 
     /// How old the knowledge may get of which rows there are at an instant.
-    pub(super) fn place_ttl(&self, created_at: Timestamp, now: Timestamp) -> Duration {
+    pub(in crate::engine) fn place_ttl(&self, created_at: Timestamp, now: Timestamp) -> Duration {
         match self.membership {
             Membership::Fixed => self.settled,
             Membership::Rows | Membership::Spans => {
@@ -136,7 +149,7 @@ impl Policy {
     ///
     /// What may change any moment waits for its whole time to live, because it rides along with the head; what has more
     /// time goes by the beat of its scope, together.
-    pub(super) fn due_at(&self, row: &EntryRow, ttl: Duration) -> Timestamp {
+    pub(in crate::engine) fn due_at(&self, row: &EntryRow, ttl: Duration) -> Timestamp {
         // Where a request lowers both times to one, all of it rides along with the head.
         if ttl == self.settling && ttl > self.live {
             self.beat.due_at(row.read_at, ttl)
@@ -148,35 +161,35 @@ impl Policy {
     /// When a settled part that was read then is renewed behind the answers: on the first beat of its place that comes a
     /// good while after, and so between 0.2 and 1.95 of the settled time to live. Beyond twice that it would be read
     /// before answering.
-    pub(super) fn renewed_at(&self, place: Timestamp, read_at: Timestamp) -> Timestamp {
+    pub(in crate::engine) fn renewed_at(&self, place: Timestamp, read_at: Timestamp) -> Timestamp {
         self.beat.at(place).after(read_at.plus(self.renewed_early()), self.settled * 7 / 4)
     }
 
     /// How long before its time a settled part may be renewed as well, if its neighbor is: then the time that comes is
     /// passed over.
-    pub(super) fn renewed_early(&self) -> Duration {
+    pub(in crate::engine) fn renewed_early(&self) -> Duration {
         self.settled / 5
     }
 
     /// Whether something read then is past its time to live.
     #[expect(clippy::unused_self, reason = "reads as a question to the policy")]
-    pub(super) fn is_past(&self, read_at: Timestamp, ttl: Duration, now: Timestamp) -> bool {
+    pub(in crate::engine) fn is_past(&self, read_at: Timestamp, ttl: Duration, now: Timestamp) -> bool {
         read_at.plus(ttl) < now
     }
 
     /// The age at which something must be read before it is given. The settled time to live is an aim: up to twice
     /// that long a row is given at once and renewed behind the answer.
-    pub(super) fn hard(&self, ttl: Duration) -> Duration {
+    pub(in crate::engine) fn hard(&self, ttl: Duration) -> Duration {
         if ttl == self.settled && ttl > self.settling { ttl * 2 } else { ttl }
     }
 
     /// The instant before which every place has the settled time to live, under a filter on what changes.
-    pub(super) fn calm_before(&self, now: Timestamp) -> Timestamp {
+    pub(in crate::engine) fn calm_before(&self, now: Timestamp) -> Timestamp {
         self.dated(now).minus(RECENT.max(self.settle_after))
     }
 
     /// The instants at which the time to live of a place changes, newest first.
-    pub(super) fn boundaries(&self, now: Timestamp) -> [Timestamp; 2] {
+    pub(in crate::engine) fn boundaries(&self, now: Timestamp) -> [Timestamp; 2] {
         [self.settles_before(now).previous(), self.calm_before(now).previous()]
     }
 }

@@ -1,7 +1,5 @@
 use std::time::Duration;
 
-use super::beat::Beat;
-use super::freshness::{Membership, Policy};
 use crate::domain::Timestamp;
 
 /// What the engine is told at start; see the settings of `serve` for each.
@@ -36,21 +34,9 @@ pub struct EngineSettings {
 }
 
 impl EngineSettings {
-    pub(super) fn policy(&self, membership: Membership) -> Policy {
-        Policy {
-            live: self.live_ttl,
-            settling: self.settling_ttl,
-            settled: self.settled_ttl,
-            settle_after: self.settle_after,
-            membership,
-            beat: Beat::default(),
-            minutes_ahead: 0,
-        }
-    }
-
     /// The widest span of one reading: without limit where upstream takes no dates, since every reading walks the whole
     /// list there.
-    pub(super) fn span_width(&self) -> Duration {
+    pub(in crate::engine) fn span_width(&self) -> Duration {
         self.window.unwrap_or(UNLIMITED)
     }
 }

@@ -1,6 +1,8 @@
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Appetite, Ended, Found, Phase, Reading};
+use super::shared::{Appetite, Found, Phase, Reading, Waiting};
+use super::sink::Ended;
 use crate::domain::Timestamp;
 
 /// That somebody waits for a reading. Dropping it ends the waiting, and with the last one the reading.
@@ -8,6 +10,17 @@ use crate::domain::Timestamp;
 pub(in crate::engine) struct Ticket {
     pub(super) reading: Arc<Reading>,
     pub(super) id: u64,
+}
+
+impl Reading {
+    /// Waits for what it brings from an instant downwards; the ticket's drop ends that.
+    pub(in crate::engine) fn join(self: &Arc<Self>, top: Timestamp, appetite: Appetite) -> Ticket {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        self.lock().waiters.insert(id, Waiting { at: top, appetite });
+        self.changed.notify_waiters();
+        Ticket { reading: Arc::clone(self), id }
+    }
 }
 
 impl Ticket {

@@ -4,12 +4,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sha2::{Digest, Sha256};
 
-use super::beat::Beat;
-use super::reading::Dates;
-use super::scope::{Scope, ScopeKey};
+use super::Scope;
 use crate::domain::{AgentId, CallerId, CredentialId, Filters, Timestamp};
+use crate::engine::freshness::Beat;
+use crate::engine::proof::Dates;
 use crate::source::Subject;
-use crate::store::Store;
+use crate::store::{ScopeKey, Store};
 
 /// The most scopes that are kept. Nobody fills the memory, nor takes another's place, by asking for one filter value after another: the
 /// caller that holds most gives up the one not asked for longest. A scope is held by the caller that it was made for.
@@ -17,7 +17,7 @@ const MAX_SCOPES: usize = 4_096;
 
 /// All scopes, by what they are of.
 #[derive(Default)]
-pub(super) struct Scopes {
+pub(in crate::engine) struct Scopes {
     registry: Mutex<Registry>,
     /// How many were ever made.
     made: AtomicU64,
@@ -104,12 +104,12 @@ impl Scopes {
     }
 
     /// The scope of a subject, if anything was ever read of it.
-    pub(super) fn find(&self, subject: &Subject) -> Option<Arc<Scope>> {
+    pub(in crate::engine) fn find(&self, subject: &Subject) -> Option<Arc<Scope>> {
         self.lock().by_key.get(&key_of(subject)).map(|registered| Arc::clone(&registered.scope))
     }
 
     /// The scope of a subject that is about to be read, made for `holder` if there is none.
-    pub(super) fn of(
+    pub(in crate::engine) fn of(
         &self,
         subject: &Subject,
         holder: CallerId,
@@ -136,7 +136,7 @@ impl Scopes {
     }
 
     /// The scope of a subject that nothing will be read of: if there is none, an empty one that takes nobody's place.
-    pub(super) fn of_unread(&self, subject: &Subject, dates: Dates, now: Timestamp) -> Arc<Scope> {
+    pub(in crate::engine) fn of_unread(&self, subject: &Subject, dates: Dates, now: Timestamp) -> Arc<Scope> {
         match self.lock().ask(&key_of(subject)) {
             Some(scope) => {
                 scope.touch(now);
@@ -152,12 +152,12 @@ impl Scopes {
     }
 
     /// The scopes that differ from a subject at most in the status they are filtered by.
-    pub(super) fn of_any_status(&self, wide: &Subject) -> Vec<Arc<Scope>> {
+    pub(in crate::engine) fn of_any_status(&self, wide: &Subject) -> Vec<Arc<Scope>> {
         self.lock().kin.get(&kin_key(wide)).cloned().unwrap_or_default()
     }
 
     /// Closes every scope of which this is true.
-    pub(super) fn close(&self, store: &dyn Store, mut is_meant: impl FnMut(&Subject) -> bool) {
+    pub(in crate::engine) fn close(&self, store: &dyn Store, mut is_meant: impl FnMut(&Subject) -> bool) {
         let mut registry = self.lock();
         let keys: Vec<_> = registry
             .by_key
@@ -171,7 +171,7 @@ impl Scopes {
     }
 
     /// How many there are.
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::engine) fn len(&self) -> usize {
         self.lock().by_key.len()
     }
 }
@@ -181,11 +181,8 @@ fn kin_key(subject: &Subject) -> ScopeKey {
     key(subject.credential.id(), subject.agent, &subject.filters.without_status())
 }
 
-/// What a subject is known by.
-pub(super) type Key = ScopeKey;
-
 /// The key of a subject's scope.
-pub(super) fn key_of(subject: &Subject) -> Key {
+pub(in crate::engine) fn key_of(subject: &Subject) -> ScopeKey {
     key(subject.credential.id(), subject.agent, &subject.filters)
 }
 

@@ -1,0 +1,9 @@
+//! How old what is known may get: pure functions of a row, a policy and the time.
+
+mod policy;
+mod stagger;
+mod stretch;
+
+pub(super) use self::policy::{Membership, Policy};
+pub(super) use self::stagger::Beat;
+pub(super) use self::stretch::Stretch;

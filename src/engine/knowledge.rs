@@ -1,0 +1,42 @@
+//! Forgetting, over everything that is kept: what upstream refused to a credential, and what was purged.
+
+use super::state::SharedState;
+use crate::domain::{AgentId, CredentialId};
+use crate::source::SourceError;
+
+/// Drops what was kept under a credential that upstream refused: of the agent, or of all if it refused the key as a whole.
+pub(super) fn drop_refused(
+    state: &SharedState,
+    credential: CredentialId,
+    agent: AgentId,
+    error: &SourceError,
+) {
+    match error {
+        SourceError::Denied(_) if state.access.is_key_refused(credential) => {
+            drop_credential(state, credential, None);
+        }
+        SourceError::Denied(_) | SourceError::AgentNotFound(_) => {
+            drop_credential(state, credential, Some(agent));
+        }
+        SourceError::Refused(_)
+        | SourceError::RateLimited { .. }
+        | SourceError::Unavailable { .. }
+        | SourceError::TimedOut
+        | SourceError::Malformed { .. } => {}
+    }
+}
+
+/// Forgets all that is kept of an agent, under every credential.
+pub(super) fn forget(state: &SharedState, agent: AgentId) {
+    state.scopes.close(&*state.parts.store, |subject| subject.agent == agent);
+    state.pages.forget(agent);
+    state.access.forget(agent);
+}
+
+/// Forgets what was read with a credential: of one agent, or of all.
+fn drop_credential(state: &SharedState, credential: CredentialId, agent: Option<AgentId>) {
+    state.scopes.close(&*state.parts.store, |subject| {
+        subject.credential.id() == credential && agent.is_none_or(|agent| subject.agent == agent)
+    });
+    state.pages.drop_credential(credential, agent);
+}

@@ -1,0 +1,58 @@
+//! The pages of upstream's own that are kept, and those being fetched.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::single_flight::SingleFlight;
+use crate::domain::{AgentId, CredentialId, Page, Timestamp};
+use crate::shutdown::Shutdown;
+use crate::source::SourceError;
+
+/// What a page is kept under.
+pub(super) type PageKey = (CredentialId, AgentId, Arc<str>);
+/// What comes of a fetch.
+pub(super) type Fetched = Result<Arc<KeptPage>, SourceError>;
+
+/// A page that is kept.
+#[derive(Debug)]
+pub(super) struct KeptPage {
+    pub(super) body: Bytes,
+    pub(super) page: Option<Page>,
+    pub(super) read_at: Timestamp,
+    /// Up to when its rows were created; none if that was the present.
+    pub(super) to: Option<Timestamp>,
+}
+
+/// The pages that are kept, and those being fetched.
+pub(super) struct PageCache {
+    pub(super) kept: moka::sync::Cache<PageKey, Arc<KeptPage>>,
+    pub(super) fetching: SingleFlight<PageKey, Fetched>,
+}
+
+impl PageCache {
+    pub(super) fn new(max_bytes: u64, shutdown: Shutdown) -> Self {
+        let weigh = |key: &PageKey, kept: &Arc<KeptPage>| {
+            let rows = kept.page.as_ref().map_or(0, |page| page.rows.len() * 256);
+            u32::try_from(key.2.len() + kept.body.len() + rows + 512).unwrap_or(u32::MAX)
+        };
+        let kept = moka::sync::Cache::builder().max_capacity(max_bytes).weigher(weigh).build();
+        Self { kept, fetching: SingleFlight::new(shutdown) }
+    }
+
+    pub(super) fn drop_credential(&self, credential: CredentialId, agent: Option<AgentId>) {
+        self.drop_where(|key| key.0 == credential && agent.is_none_or(|agent| key.1 == agent));
+    }
+
+    pub(super) fn forget(&self, agent: AgentId) {
+        self.drop_where(|key| key.1 == agent);
+    }
+
+    fn drop_where(&self, is_meant: impl Fn(&PageKey) -> bool) {
+        // A fetch under way would land afterwards.
+        self.fetching.forget(&is_meant);
+        let keys: Vec<Arc<PageKey>> =
+            self.kept.iter().map(|(key, _)| key).filter(|key| is_meant(key)).collect();
+        keys.iter().for_each(|key| self.kept.invalidate(&**key));
+    }
+}

@@ -1,0 +1,32 @@
+use std::sync::Arc;
+
+use super::freshness::{Membership, Policy, Stretch};
+use super::terms::{Clock, EngineSettings};
+use crate::domain::{Caller, CredentialId};
+use crate::shutdown::Shutdown;
+use crate::source::Source;
+use crate::store::Store;
+
+/// What the engine is made of: what it was given, and how far times to live are stretched.
+pub(super) struct Parts {
+    pub(super) settings: EngineSettings,
+    pub(super) source: Arc<dyn Source>,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) clock: Clock,
+    pub(super) shutdown: Shutdown,
+    pub(super) stretch: Stretch,
+}
+
+impl Parts {
+    /// How old things may get for a caller's questions, as far as the budget allows it.
+    pub(super) fn policy(&self, membership: Membership, credential: CredentialId, caller: Caller) -> Policy {
+        let room = || self.source.room(credential, caller);
+        let factor = self.stretch.factor(caller.id, self.clock.now(), room);
+        self.plain_policy(membership).stretched(factor)
+    }
+
+    /// How old things may get while the budget allows it.
+    pub(super) fn plain_policy(&self, membership: Membership) -> Policy {
+        Policy::of(&self.settings, membership).with_upstream_ahead(self.source.clock_ahead_micros())
+    }
+}

@@ -1,0 +1,15 @@
+//! What proves that pages lost nothing: pure machines that take pages and say what to do next.
+
+mod beliefs;
+mod cut;
+mod learned;
+mod rounds;
+mod walk;
+
+pub(super) use self::beliefs::Beliefs;
+pub(super) use self::cut::{
+    Doubt, Look, SECOND, Told, cut_at, cut_point, fitting_width, middle, rows_within, told, topmost,
+};
+pub(super) use self::learned::Learned;
+pub(super) use self::rounds::{Belief, Rounds};
+pub(super) use self::walk::{Dates, Extent, Order, Step, Walk};

@@ -1,0 +1,350 @@
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures_util::future::BoxFuture;
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::Instant;
+
+use super::first_page::Opening;
+use super::sink::{Desk, Ended, Pages};
+use crate::domain::{EntrySlice, Span, Status, Timestamp};
+use crate::engine::coverage::Piece;
+use crate::source::{RequestContext, SentAt};
+
+/// What a reading is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::engine) enum Purpose {
+    /// To know a span.
+    Know,
+    /// To find out which rows of a span are still in this status.
+    Probe(Status),
+}
+
+/// A read under way, or about to be.
+#[derive(Debug)]
+pub(in crate::engine) struct Reading {
+    pub(in crate::engine) span: Span,
+    pub(in crate::engine) purpose: Purpose,
+    /// When the present was pinned, by our clock.
+    pub(in crate::engine) pinned_at: Timestamp,
+    /// Whether it ends at the present: see `scope::Head`.
+    pub(in crate::engine) is_head: bool,
+    /// Whether what it brings may be kept (`no-store`).
+    pub(in crate::engine) keep: Keep,
+    pub(in crate::engine) context: RequestContext,
+    /// Its first page, if that is on its way already.
+    pub(in crate::engine) opening: Option<Arc<Opening>>,
+    pub(in crate::engine) in_flight: Arc<Semaphore>,
+    pub(super) fan_out: usize,
+    state: Mutex<State>,
+    pub(super) changed: Notify,
+}
+
+/// Whether what is read may be kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::engine) enum Keep {
+    Yes,
+    No,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct State {
+    pub(super) phase: Phase,
+    pub(super) shelf: VecDeque<Laid>,
+    /// Everything above this instant, within the span, was given.
+    pub(super) given_above: Option<Timestamp>,
+    pub(super) waiters: HashMap<u64, Waiting>,
+    first: First,
+    pages_planned: u32,
+    pages_read: u32,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) enum Phase {
+    #[default]
+    Idle,
+    Running,
+    Over(Result<(), Ended>),
+}
+
+/// The first request that brings anything.
+#[derive(Clone, Debug, Default)]
+enum First {
+    #[default]
+    Planned,
+    Asked(SentAt),
+    Answered {
+        sent_at: Instant,
+    },
+}
+
+/// Where a read's first request stands. Everything that a read brings is at least as recent as its first request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::engine) enum Request {
+    /// No page was asked for yet.
+    Planned,
+    /// It waits for its turn.
+    Waiting,
+    /// It was sent then.
+    Sent(Instant),
+}
+
+/// A piece that was laid out, on the shelf.
+#[derive(Clone, Debug)]
+pub(super) struct Laid {
+    pub(super) span: Span,
+    pub(super) slices: Vec<EntrySlice>,
+    pub(super) is_taken: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Waiting {
+    /// Everything above this was taken.
+    pub(super) at: Timestamp,
+    pub(super) appetite: Appetite,
+}
+
+/// How far ahead of an answer its reads may run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::engine) enum Appetite {
+    /// It collects: all the way.
+    Whole,
+    /// It streams, and has come to this reading: a fan-out.
+    Next,
+    /// It streams, and is still busy with another reading: a little.
+    Later,
+}
+
+/// How many pages a reading fetches that no answer has come to yet.
+const PAGES_AHEAD: usize = 2;
+
+/// What an answer finds at a reading.
+#[derive(Debug)]
+pub(in crate::engine) enum Found {
+    /// The rows of this span, newest first.
+    Piece { span: Span, slices: Vec<EntrySlice> },
+    /// It was here and is gone: what is known has it, or it is a gap again.
+    Gone,
+}
+
+impl Reading {
+    #[expect(clippy::too_many_arguments, reason = "a record, made in one place")]
+    pub(in crate::engine) fn new(
+        span: Span,
+        purpose: Purpose,
+        pinned_at: Timestamp,
+        is_head: bool,
+        keep: Keep,
+        context: RequestContext,
+        opening: Option<Arc<Opening>>,
+        in_flight: Arc<Semaphore>,
+        fan_out: usize,
+    ) -> Arc<Self> {
+        let (state, changed) = (Mutex::default(), Notify::new());
+        Arc::new(Self {
+            span,
+            purpose,
+            pinned_at,
+            is_head,
+            keep,
+            context,
+            opening,
+            in_flight,
+            fan_out,
+            state,
+            changed,
+        })
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether somebody may still join: somebody waits for it, and it is not over.
+    pub(in crate::engine) fn is_open(&self) -> bool {
+        let state = self.lock();
+        !matches!(state.phase, Phase::Over(_)) && !state.waiters.is_empty()
+    }
+
+    /// Whether the caller is the one to start it; true once.
+    pub(in crate::engine) fn claim_start(&self) -> bool {
+        let mut state = self.lock();
+        let is_idle = matches!(state.phase, Phase::Idle);
+        if is_idle {
+            state.phase = Phase::Running;
+        }
+        is_idle
+    }
+
+    /// Where its first request stands.
+    pub(in crate::engine) fn request(&self) -> Request {
+        match &self.lock().first {
+            First::Planned => Request::Planned,
+            First::Asked(sent) => sent.sent_at().map_or(Request::Waiting, Request::Sent),
+            First::Answered { sent_at } => Request::Sent(*sent_at),
+        }
+    }
+
+    /// Whether it gave what it brings at an instant already, and does not hold that any more: only the coverage can
+    /// have it, and does not if it may not be kept.
+    pub(in crate::engine) fn has_passed(&self, instant: Timestamp) -> bool {
+        let state = self.lock();
+        state.given_above.is_some_and(|given| instant > given)
+            && !state.shelf.iter().any(|laid| laid.span.contains(instant))
+    }
+
+    /// Returns when nobody waits for it any more.
+    pub(in crate::engine) async fn abandoned(&self) {
+        loop {
+            let changed = self.changed.notified();
+            if self.lock().waiters.is_empty() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Puts a piece on the shelf.
+    pub(in crate::engine) fn put(&self, span: Span, slices: Vec<EntrySlice>) {
+        let mut state = self.lock();
+        state.given_above = Some(span.from().previous());
+        state.shelf.push_back(Laid { span, slices, is_taken: false });
+        state.clear_shelf(self.fan_out);
+        drop(state);
+        self.changed.notify_waiters();
+    }
+
+    /// Whether it proved anything yet.
+    pub(in crate::engine) fn has_given(&self) -> bool {
+        self.lock().given_above.is_some()
+    }
+
+    /// Ends it.
+    pub(in crate::engine) fn finish(&self, end: Result<(), Ended>) {
+        self.lock().phase = Phase::Over(end);
+        self.changed.notify_waiters();
+    }
+
+    /// Counts pages.
+    pub(in crate::engine) fn count(&self, pages: Pages) {
+        let mut state = self.lock();
+        match pages {
+            Pages::Planned(planned) => state.pages_planned = state.pages_planned.max(planned),
+            Pages::Read { sent_at } => {
+                state.pages_read += 1;
+                if !matches!(state.first, First::Answered { .. }) {
+                    state.first = First::Answered { sent_at };
+                }
+            }
+        }
+    }
+
+    /// Pages read, and pages known to be needed.
+    pub(in crate::engine) fn progress(&self) -> (u64, u64) {
+        let state = self.lock();
+        (state.pages_read.into(), state.pages_planned.max(state.pages_read).max(1).into())
+    }
+
+    /// How many pages are still to come from it or lie on its shelf, as far as known: one if nothing is.
+    pub(in crate::engine) fn outstanding(&self) -> usize {
+        let state = self.lock();
+        let to_come = match state.phase {
+            Phase::Over(_) => 0,
+            Phase::Idle | Phase::Running => {
+                (state.pages_planned.saturating_sub(state.pages_read)).max(1) as usize
+            }
+        };
+        to_come + state.shelf.len()
+    }
+
+    /// Returns when there is room for another page beside those on their way.
+    pub(in crate::engine) async fn room(&self, on_their_way: usize) -> Result<(), Ended> {
+        loop {
+            let changed = self.changed.notified();
+            {
+                let state = self.lock();
+                let Some(appetite) =
+                    state.waiters.values().map(|w| w.appetite).max_by_key(|a| a.limit(self.fan_out))
+                else {
+                    return Err(Ended::Unwanted);
+                };
+                let fastest = state.fastest();
+                let ahead =
+                    state.shelf.iter().filter(|laid| !laid.is_taken && laid.span.from() <= fastest).count();
+                // What nobody who is here needs is passed on the way down, not waited with.
+                let is_above = state.given_above.unwrap_or(self.span.to()) > fastest;
+                if is_above || ahead.saturating_add(on_their_way) < appetite.limit(self.fan_out) {
+                    return Ok(());
+                }
+            }
+            changed.await;
+        }
+    }
+}
+
+impl Appetite {
+    const fn limit(self, fan_out: usize) -> usize {
+        match self {
+            Self::Whole => usize::MAX,
+            Self::Next => fan_out,
+            Self::Later => PAGES_AHEAD,
+        }
+    }
+}
+
+impl State {
+    /// How far down the fastest of those who have come to this reading is; of those to come, if nobody has.
+    fn fastest(&self) -> Timestamp {
+        let here =
+            self.waiters.values().filter(|waiting| waiting.appetite != Appetite::Later).map(|w| w.at).min();
+        here.or_else(|| self.waiters.values().map(|w| w.at).max()).unwrap_or(Timestamp::MAX)
+    }
+
+    /// Takes off the shelf what everybody who waits has passed, and, when all of them stream, what the fastest has
+    /// passed by a long way.
+    pub(super) fn clear_shelf(&mut self, fan_out: usize) {
+        let collects = self.waiters.values().any(|waiting| waiting.appetite == Appetite::Whole);
+        while let Some(first) = self.shelf.front() {
+            let all_passed = self.waiters.values().all(|waiting| waiting.at < first.span.from());
+            let is_far_behind =
+                !collects && first.span.from() > self.fastest() && self.shelf.len() > 2 * fan_out;
+            if !all_passed && !is_far_behind {
+                return;
+            }
+            self.shelf.pop_front();
+        }
+    }
+}
+
+/// The desk of a reading: what is proven is laid out by `lay` and put on the shelf.
+pub(in crate::engine) struct ReadingDesk<'a, F> {
+    pub(in crate::engine) reading: &'a Reading,
+    pub(in crate::engine) lay: F,
+}
+
+impl<F: Fn(Piece) -> (Span, Vec<EntrySlice>) + Sync> Desk for ReadingDesk<'_, F> {
+    fn room(&self, on_their_way: usize) -> BoxFuture<'_, Result<(), Ended>> {
+        Box::pin(self.reading.room(on_their_way))
+    }
+
+    fn wanted(&self) -> Result<(), Ended> {
+        if self.reading.lock().waiters.is_empty() { Err(Ended::Unwanted) } else { Ok(()) }
+    }
+
+    fn give(&self, piece: Piece) {
+        let (span, slices) = (self.lay)(piece);
+        self.reading.put(span, slices);
+    }
+
+    fn asks(&self, sent: &SentAt) {
+        let mut state = self.reading.lock();
+        // A page that was asked for before and brought nothing says nothing of when this read was sent.
+        if !matches!(state.first, First::Answered { .. }) {
+            state.first = First::Asked(sent.clone());
+        }
+    }
+
+    fn count(&self, pages: Pages) {
+        self.reading.count(pages);
+    }
+}

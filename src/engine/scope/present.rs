@@ -1,0 +1,26 @@
+use super::Scope;
+use crate::domain::Timestamp;
+use crate::engine::freshness::Policy;
+
+/// The present of an answer: nothing later is looked at.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::engine) struct Present {
+    /// The instant, by upstream's clock.
+    pub(in crate::engine) to: Timestamp,
+    /// When that was the present, by ours. What is read up to it later is no younger.
+    pub(in crate::engine) pinned_at: Timestamp,
+}
+
+/// Where the present is for a question that shares it with others: at the end of the latest reading that went up to it,
+/// if that is fresh enough or under way, so that what comes with every question costs nothing between two readings.
+pub(in crate::engine) fn known_present(scope: &Scope, policy: &Policy, now: Timestamp) -> Option<Present> {
+    let known = scope.lock();
+    let latest = known.head.map(|head| Present { to: head.to, pinned_at: head.read_at });
+    let coming = known
+        .readings
+        .iter()
+        .filter(|reading| reading.is_head && reading.is_open())
+        .map(|reading| Present { to: reading.span.to(), pinned_at: reading.pinned_at });
+    let is_fresh = |present: &Present| !policy.is_past(present.pinned_at, policy.live, now);
+    latest.into_iter().chain(coming).filter(is_fresh).max_by_key(|present| present.to)
+}

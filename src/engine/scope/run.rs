@@ -1,0 +1,136 @@
+//! Runs readings: each is a task of its own, whose pieces go into its scope.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use super::Scope;
+use crate::engine::access::Access;
+use crate::engine::coverage::Piece;
+use crate::engine::freshness::Membership;
+use crate::engine::parts::Parts;
+use crate::engine::reading::{Ended, Purpose, Reader, Reading, ReadingDesk};
+use crate::engine::terms::AskError;
+use crate::source::{SourceError, Subject};
+
+/// What readings are run with.
+pub(in crate::engine) struct Reads {
+    parts: Arc<Parts>,
+    access: Arc<Access>,
+    repairs: AtomicU64,
+}
+
+impl Reads {
+    pub(in crate::engine) fn new(parts: Arc<Parts>, access: Arc<Access>) -> Self {
+        Self { parts, access, repairs: AtomicU64::new(0) }
+    }
+
+    /// Starts a reading, if nobody did.
+    pub(in crate::engine) fn start(self: &Arc<Self>, scope: &Arc<Scope>, reading: &Arc<Reading>) {
+        if !reading.claim_start() {
+            return;
+        }
+        let (reads, scope, reading) = (Arc::clone(self), Arc::clone(scope), Arc::clone(reading));
+        self.parts.shutdown.clone().spawn(async move {
+            // However the task ends, those who wait are told.
+            let over = Over { scope: &scope, reading: &reading };
+            let end = tokio::select! {
+                end = reads.read(&scope, &reading) => end,
+                () = reads.parts.shutdown.end_ordered() => Err(Ended::Failed(AskError::ShuttingDown)),
+            };
+            over.with(end);
+        });
+    }
+
+    async fn read(&self, scope: &Scope, reading: &Reading) -> Result<(), Ended> {
+        if let Some(error) = scope.learned.contradiction(reading.span) {
+            return Err(Ended::Failed(error));
+        }
+        let parts = &*self.parts;
+        let filters = match &reading.purpose {
+            Purpose::Know => scope.subject.filters.clone(),
+            Purpose::Probe(status) => scope.subject.filters.with_status(status.clone()),
+        };
+        let subject = Subject { credential: scope.credential(), agent: scope.subject.agent, filters };
+        let reader = Reader {
+            source: &*parts.source,
+            clock: &parts.clock,
+            subject: &subject,
+            context: &reading.context,
+            learned: &scope.learned,
+            commit_lag: parts.settings.commit_lag,
+            opening: reading.opening.as_deref(),
+            in_flight: Arc::clone(&reading.in_flight),
+            fan_out: parts.settings.fan_out,
+            follow_ups: AtomicU32::new(0),
+        };
+        let membership =
+            if scope.subject.filters.can_change() { Membership::Spans } else { Membership::Fixed };
+        let policy = parts.plain_policy(membership);
+        let desk = ReadingDesk {
+            reading,
+            lay: |piece: Piece| {
+                self.access.accepted(subject.credential.id(), subject.agent);
+                let span = piece.span;
+                if let Purpose::Probe(status) = &reading.purpose {
+                    scope.patch(&*parts.store, &piece, status);
+                }
+                (span, scope.keep(&*parts.store, &piece, reading, parts.settings.commit_lag, &policy))
+            },
+        };
+        let repairs = scope.learned.repairs();
+        let end = tokio::select! {
+            end = reader.read(reading.span, &desk) => end,
+            // Wherever it is: in the gate's line, or waiting for upstream's answer.
+            () = reading.abandoned() => Err(Ended::Unwanted),
+        };
+        if let Err(Ended::Failed(error @ AskError::Inconsistent { span, .. })) = &end {
+            scope.learned.contradicted(*span, error);
+        }
+        if end.is_err() && reading.has_given() && !scope.learned.is_order_known() {
+            // One page in order is too little to believe of a list that was not read to its end.
+            scope.unlearn_span(&*parts.store, reading.span);
+        }
+        if matches!(end, Err(Ended::Disordered)) {
+            // What was learned of the scope rests on an order that it does not have.
+            scope.unlearn(&*parts.store);
+        }
+        let repaired = scope.learned.repairs() - repairs;
+        self.repairs.fetch_add(repaired, Ordering::Relaxed);
+        end
+    }
+
+    /// How many walks had to be repaired since the start.
+    pub(in crate::engine) fn repairs(&self) -> u64 {
+        self.repairs.load(Ordering::Relaxed)
+    }
+}
+
+/// Takes a reading off its scope's list and ends it, also when its task panics.
+struct Over<'a> {
+    scope: &'a Scope,
+    reading: &'a Arc<Reading>,
+}
+
+impl Over<'_> {
+    fn with(self, end: Result<(), Ended>) {
+        self.leave();
+        self.reading.finish(end);
+        std::mem::forget(self);
+    }
+
+    fn leave(&self) {
+        self.scope.lock().readings.retain(|other| !Arc::ptr_eq(other, self.reading));
+    }
+}
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.leave();
+        let error = SourceError::Unavailable {
+            detail: "the read broke off".to_owned(),
+            retry_after: None,
+            upstream: None,
+        };
+        self.reading.finish(Err(Ended::from(error)));
+    }
+}

@@ -1,0 +1,45 @@
+use std::sync::Arc;
+
+use super::access::Access;
+use super::background::Background;
+use super::memory::ResponseMemory;
+use super::page_cache::PageCache;
+use super::parts::Parts;
+use super::prefetch::Prefetches;
+use super::scope::{Reads, Scopes};
+
+/// What all questions share.
+pub(super) struct SharedState {
+    pub(super) parts: Arc<Parts>,
+    pub(super) access: Arc<Access>,
+    pub(super) scopes: Scopes,
+    pub(super) reads: Arc<Reads>,
+    pub(super) prefetches: Prefetches,
+    pub(super) pages: PageCache,
+    pub(super) background: Background,
+    pub(super) memory: ResponseMemory,
+}
+
+impl SharedState {
+    pub(super) fn new(parts: Parts) -> Self {
+        let shutdown = parts.shutdown.clone();
+        let parts = Arc::new(parts);
+        let access = Access::new(
+            Arc::clone(&parts.source),
+            parts.clock.clone(),
+            shutdown.clone(),
+            parts.settings.stale_if_error,
+        );
+        let access = Arc::new(access);
+        Self {
+            scopes: Scopes::default(),
+            reads: Arc::new(Reads::new(Arc::clone(&parts), Arc::clone(&access))),
+            prefetches: Prefetches::default(),
+            pages: PageCache::new(parts.settings.relay_bytes, shutdown.clone()),
+            background: Background::new(shutdown),
+            memory: ResponseMemory::new(parts.settings.response_bytes),
+            parts,
+            access,
+        }
+    }
+}

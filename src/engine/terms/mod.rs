@@ -1,0 +1,14 @@
+//! The engine's words, which `http` uses too: questions, what answers say of themselves, errors, settings, time.
+
+mod clock;
+mod error;
+mod question;
+mod settings;
+mod verdict;
+
+pub(in crate::engine) use self::clock::AskedAt;
+pub use self::clock::Clock;
+pub use self::error::AskError;
+pub use self::question::{CacheDirectives, Question, ResponseMode, Tolerance};
+pub use self::settings::EngineSettings;
+pub use self::verdict::{CacheReport, Collected, Freshness, Missing, StaleReason, Verdict};
