@@ -1,11 +1,11 @@
-//! What time it is, by a clock that never goes back and never jumps.
+//! A clock that never goes back and never jumps.
 //!
-//! The wall clock is read once, at the start. It may be wrong then (a machine that boots before its time is synchronized), and it may be set
-//! at any moment afterwards, so nothing that is measured may depend on it: ages and the difference to upstream's clock are
-//! measured with one and the same clock, this one. How far it is from upstream's is learned from upstream's `Date`, however large.
+//! The wall clock is read once, at the start. It may be wrong at that moment (a machine may boot before its time is
+//! synchronized), and somebody may set it later, so no measurement may depend on it. Ages and the difference from
+//! upstream's clock are both measured with this clock. The difference is learned from upstream's `Date`, however large it is.
 //!
-//! On Linux it also runs on while the machine is suspended, which Rust's own instants do not: what was read before is then as old as it
-//! is, and a key that was accepted before is checked again.
+//! On Linux this clock also advances while the machine is suspended, which Rust's instants don't. After a suspension, data
+//! therefore has its real age, and a key that was accepted before is checked again.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use crate::domain::Timestamp;
 
-/// A clock that is set once and runs on by itself. Clones show the same time.
+/// A clock that is set once and then runs on its own. Clones show the same time.
 #[derive(Clone, Debug)]
 pub struct SteadyClock {
     start: Instant,
@@ -23,24 +23,24 @@ pub struct SteadyClock {
     suspended: Arc<Suspended>,
 }
 
-/// How long the machine was suspended, in microseconds: since it booted, as far as it was seen, and until the clock was made.
+/// The suspensions of the machine, in microseconds: since boot, as last seen, and until this clock was created.
 #[derive(Debug)]
 struct Suspended {
     seen: AtomicI64,
     at_start: i64,
 }
 
-/// Two clocks are read one after the other, so what lies between them varies by a little. Less than this is no suspension.
+/// The two clocks are read one after another, so their difference varies slightly. A smaller change is not a suspension.
 const SHORTEST_SUSPENSION: i64 = 1_000_000;
 
 impl SteadyClock {
-    /// A clock that shows the wall clock's time now.
+    /// Creates a clock that shows the wall clock's current time.
     pub fn from_wall() -> Self {
         let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Self::showing(Timestamp::from_micros(0).plus(since_1970))
     }
 
-    /// A clock that shows this time now.
+    /// Creates a clock that shows this time.
     pub fn showing(now: Timestamp) -> Self {
         Self {
             start: Instant::now(),
@@ -49,12 +49,12 @@ impl SteadyClock {
         }
     }
 
-    /// Its time now.
+    /// The current time.
     pub fn now(&self) -> Timestamp {
         self.at(Instant::now())
     }
 
-    /// Its time at an instant since which the machine was not suspended.
+    /// The time at an instant, if the machine has not been suspended since.
     pub fn at(&self, instant: Instant) -> Timestamp {
         let suspended = self.suspended.length(suspended_since_boot());
         self.shown_at_start.plus(instant.saturating_duration_since(self.start)).plus(suspended)
@@ -66,7 +66,7 @@ impl Suspended {
         Self { seen: AtomicI64::new(micros), at_start: micros }
     }
 
-    /// For how long since the start, given how long since the machine booted. It never becomes less.
+    /// The length of suspensions since the start, given their length since boot. It never decreases.
     fn length(&self, micros: i64) -> Duration {
         let mut seen = self.seen.load(Ordering::Relaxed);
         if micros.saturating_sub(seen) >= SHORTEST_SUSPENSION {
@@ -76,7 +76,7 @@ impl Suspended {
     }
 }
 
-/// In microseconds; zero where the system does not say.
+/// The length of suspensions since boot, in microseconds; zero if the system does not report it.
 #[cfg(target_os = "linux")]
 fn suspended_since_boot() -> i64 {
     use rustix::time::{ClockId, clock_gettime};
@@ -87,7 +87,7 @@ fn suspended_since_boot() -> i64 {
     micros(ClockId::Boottime).saturating_sub(micros(ClockId::Monotonic))
 }
 
-/// In microseconds; zero where the system does not say.
+/// The length of suspensions since boot, in microseconds; zero if the system does not report it.
 #[cfg(not(target_os = "linux"))]
 const fn suspended_since_boot() -> i64 {
     0

@@ -1,6 +1,6 @@
-//! Stopping: who must finish, and who is told when.
+//! Stopping: which work must finish, and how it learns that it should.
 //!
-//! Shared work is spawned here, where a drain can see it; private work is awaited by whoever began it.
+//! Shared work is spawned here, where a drain can see it. Private work is awaited by its caller.
 
 use std::future::Future;
 use std::sync::{Arc, OnceLock};
@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Where shared work is spawned, and how it learns that the process stops. Clones are one and the same.
+/// Spawns shared work, and tells it when the process stops. Clones share one state.
 #[derive(Clone, Debug, Default)]
 pub struct Shutdown {
     tasks: TaskTracker,
@@ -20,34 +20,34 @@ pub struct Shutdown {
 }
 
 impl Shutdown {
-    /// Runs a task that outlives whoever began it; [`Self::finished`] waits for it.
+    /// Runs a task that outlives its caller; [`Self::finished`] waits for it.
     #[expect(clippy::disallowed_methods, reason = "the one place that spawns")]
     pub fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
         tokio::spawn(self.tasks.track_future(work));
     }
 
-    /// Tells whoever routes here that this process is about to go; everything is still served.
+    /// Fails readiness, so that no more requests are routed here. Everything is still served.
     pub fn leave(&self) {
         self.leaving.cancel();
     }
 
-    /// Whether this process is about to go, or going.
+    /// Whether readiness fails: the process is about to stop, or stopping.
     pub fn is_leaving(&self) -> bool {
         self.leaving.is_cancelled() || self.is_draining()
     }
 
-    /// Begins to drain: what is in flight finishes, nothing new is taken.
+    /// Begins to drain: work in progress finishes, and nothing new is accepted.
     pub fn drain(&self) {
         self.draining.cancel();
     }
 
-    /// Begins to drain, and says when it will be over.
+    /// Begins to drain, and sets when the drain will be over.
     pub fn drain_until(&self, ends_at: Instant) {
         let _first_counts = self.ends_at.set(ends_at);
         self.drain();
     }
 
-    /// When the drain will be over; none before it has begun.
+    /// When the drain will be over; `None` before it has begun.
     pub fn ends_at(&self) -> Option<Instant> {
         self.ends_at.get().copied()
     }
@@ -62,7 +62,7 @@ impl Shutdown {
         self.ended.cancel();
     }
 
-    /// Ends what still runs: no more waiting.
+    /// Ends everything that still runs.
     pub fn end(&self) {
         self.draining.cancel();
         self.ended.cancel();
@@ -78,12 +78,12 @@ impl Shutdown {
         self.draining.cancelled().await;
     }
 
-    /// Returns when what still runs has to end.
+    /// Returns when everything that still runs has to end.
     pub async fn end_ordered(&self) {
         self.ended.cancelled().await;
     }
 
-    /// Whether what still runs has to end.
+    /// Whether everything that still runs has to end.
     pub fn is_ended(&self) -> bool {
         self.ended.is_cancelled()
     }
@@ -94,7 +94,7 @@ impl Shutdown {
         self.tasks.wait().await;
     }
 
-    /// How many tasks run now.
+    /// The number of running tasks.
     pub fn running(&self) -> usize {
         self.tasks.len()
     }

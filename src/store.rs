@@ -1,27 +1,27 @@
-//! Where entries are kept: the seam between the engine, which knows what is where, and whoever holds the bytes.
+//! The trait between the engine, which knows which entries exist, and the store, which holds their bytes.
 //!
-//! A store forgets whenever it likes; an entry that is gone is a gap in what is known, and is read again.
+//! A store may drop an entry at any time. A dropped entry is a gap in the coverage and is read again.
 
 use std::sync::Arc;
 
 use crate::domain::Entry;
 
-/// Where entries are kept.
+/// Keeps entries.
 pub trait Store: Send + Sync + 'static {
-    /// The entry, if it is still there.
+    /// Returns the entry if it is still kept.
     fn get(&self, key: &EntryKey) -> Option<Arc<Entry>>;
 
-    /// Keeps an entry, for a while.
+    /// Keeps an entry until room is needed.
     fn put(&self, key: EntryKey, entry: Arc<Entry>);
 
-    /// Forgets an entry.
+    /// Drops an entry.
     fn remove(&self, key: &EntryKey);
 }
 
 /// What identifies a scope: a digest of credential, agent and filters.
 pub type ScopeKey = [u8; 16];
 
-/// What an entry is kept under. Never used again for another entry, so that nothing late can land in its place.
+/// The key of an entry. A key is never reused for another entry, so that a late write can't replace it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct EntryKey {
     /// Whose it is.

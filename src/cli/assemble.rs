@@ -1,4 +1,4 @@
-//! Puts a gateway together: the one place where the layers meet.
+//! Assembles a gateway: the one place where the layers meet.
 
 use std::num::NonZeroUsize;
 use std::sync::{Arc, OnceLock};
@@ -22,30 +22,30 @@ use crate::upstream::{
     BaseUrl, BreakerState, DateParams, PlainHttp, RequestOutcome, Upstream, UpstreamSettings, UpstreamStats,
 };
 
-/// The part of the cache that is for upstream's own pages, apart from coverage.
+/// The part of the cache for upstream's own pages, as a divisor.
 const RELAY_SHARE: u64 = 16;
 
-/// The part of that which is for upstream's other answers: agents and single executions are small.
+/// The part of that for shared forwarded responses, as a divisor: agents and single executions are small.
 const FORWARDED_SHARE: u64 = 4;
 
-/// What a gateway answers on its two listeners.
+/// A gateway's routers for its two listeners.
 #[derive(Debug)]
 pub struct Gateway {
     /// For callers.
     pub public: Router,
     /// For probes, metrics and purge.
     pub admin: Router,
-    /// How the process is: whoever runs the gateway beats its pulse and counts its connections.
+    /// The state of the process. The owner of the gateway beats its pulse and counts its connections.
     pub vitals: Vitals,
 }
 
-/// Puts a gateway together, whose spans this tracer makes; nothing is asked of upstream yet.
+/// Assembles a gateway that traces with this tracer. Sends nothing upstream yet.
 ///
 /// # Errors
 /// Everything wrong with the files that the settings name, as sentences.
 pub fn assemble(settings: &Serve, tracer: &Tracer, shutdown: &Shutdown) -> Result<Gateway, Vec<String>> {
     let watch = RequestWatch::new(tracer.clone());
-    // One for both: the difference to upstream's clock says nothing on another.
+    // One clock for both, because the difference from upstream's clock is only valid on the clock that measured it.
     let clock = SteadyClock::from_wall();
     let (upstream, authenticator) = match (upstream_settings(settings), authenticator(settings)) {
         (Ok(upstream), Ok(authenticator)) => (upstream, authenticator),
@@ -56,7 +56,7 @@ pub fn assemble(settings: &Serve, tracer: &Tracer, shutdown: &Shutdown) -> Resul
     let say = |error: &dyn std::fmt::Display| vec![error.to_string()];
     let forwarder = Forwarder::new(&upstream).map_err(|error| say(&error))?;
     let upstream = Upstream::new(upstream, watch.clone(), clock.clone()).map_err(|error| say(&error))?;
-    // Upstream's own pages and its other answers are kept apart; all together stay within the setting.
+    // Upstream's own pages and forwarded responses have caches of their own; together they stay within the setting.
     let other_bytes = settings.cache_bytes / RELAY_SHARE;
     let (relay_bytes, forwarded_bytes) =
         (other_bytes - other_bytes / FORWARDED_SHARE, other_bytes / FORWARDED_SHARE);
@@ -70,7 +70,7 @@ pub fn assemble(settings: &Serve, tracer: &Tracer, shutdown: &Shutdown) -> Resul
         shutdown.clone(),
     ));
 
-    // The metrics read from the app, which counts in the metrics: it is put in once it is there.
+    // The metrics read from the app, and the app counts in the metrics, so the app is inserted once it exists.
     let questions: Arc<OnceLock<Arc<App>>> = Arc::default();
     let read = {
         let (engine, shutdown, questions) = (Arc::clone(&engine), shutdown.clone(), Arc::clone(&questions));

@@ -1,7 +1,8 @@
-//! The control thread: what has to work when the main runtime does not.
+//! The control thread: everything that has to work when the main runtime does not.
 //!
-//! It has a runtime of its own for signals, probes and the watchdog. Nothing on it takes a lock that the engine holds while it
-//! works, and nothing on it waits for the log's reader. A stop that the main runtime doesn't follow ends the process from here.
+//! It has its own runtime for signals, probes and the watchdog. Nothing on it takes a lock that the engine holds while
+//! working, and nothing on it waits for the log's reader. If the main runtime doesn't stop when told to, this thread ends
+//! the process.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -18,10 +19,10 @@ use crate::server::stop::{self, StopPlan, Stopped};
 use crate::shutdown::Shutdown;
 use crate::telemetry::flush_log;
 
-/// How many threads there may be for what could block the control thread: metrics, and purges.
+/// The most threads for work that could block the control thread: metrics and purges.
 const BLOCKING_THREADS: usize = 4;
 
-/// How a process is to stop.
+/// How a process stops.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ProcessStop {
     /// How long each step may take.
@@ -30,12 +31,13 @@ pub(super) struct ProcessStop {
     pub(super) exit_time: Duration,
 }
 
-/// Starts the control thread: it obeys signals from now on, and runs what has to run `beside`.
+/// Starts the control thread, which handles signals from now on and runs `beside`.
 ///
-/// Await what it returns: that the process has stopped in order and may end. A second signal ends it from here.
+/// The returned future completes when the process has stopped in order and may exit. A second signal ends the process at
+/// once.
 ///
 /// # Errors
-/// The system gives no thread, or installs no handler.
+/// The system can't create the thread or install a signal handler.
 pub(super) fn start(
     beside: impl Future<Output = ()> + Send + 'static,
     shutdown: &Shutdown,
@@ -65,14 +67,14 @@ pub(super) fn start(
         .name("control".to_owned())
         .spawn(move || runtime.block_on(async { tokio::join!(beside, stopping) }))
         .map_err(|error| CommandError(format!("the control thread can't be started: {error}")))?;
-    Ok(async { hear.await.map_err(|_| CommandError("the control thread is gone".to_owned())) })
+    Ok(async { hear.await.map_err(|_| CommandError("the control thread has ended".to_owned())) })
 }
 
 fn runtime() -> std::io::Result<Runtime> {
     tokio::runtime::Builder::new_current_thread().max_blocking_threads(BLOCKING_THREADS).enable_all().build()
 }
 
-/// Ends the process whatever its other threads do: nothing of theirs is dropped or waited for.
+/// Ends the process whatever its other threads do. Nothing of theirs is dropped or awaited.
 fn end_process(exit: Exit) -> Infallible {
     flush_log(LOG_FLUSH_TIME);
     std::process::exit(exit.code().into())

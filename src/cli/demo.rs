@@ -13,13 +13,13 @@ use crate::simulator::{
 };
 use crate::telemetry::Tracer;
 
-/// Runs the gateway and a stand-in for upstream in one process.
+/// Runs the gateway and a simulated upstream in one process.
 pub fn demo(settings: &Demo) -> Exit {
     run(&settings.log, demonstrating(settings))
 }
 
 async fn demonstrating(settings: &Demo) -> Result<Exit, CommandError> {
-    // All three before anything is drawn: a port that is taken should be told at once.
+    // All three first: a port in use should be reported at once.
     let (stand_in, upstream) = listen("simulator-listen", settings.simulator_listen).await?;
     let (public, gateway_address) = listen("listen", settings.listen).await?;
     let (admin, admin_address) = listen("admin-listen", settings.admin_listen).await?;
@@ -29,7 +29,7 @@ async fn demonstrating(settings: &Demo) -> Result<Exit, CommandError> {
     let serve = serve_settings(upstream)?;
     let gateway =
         assemble(&serve, &Tracer::default(), &shutdown).map_err(|faults| CommandError(faults.join("\n")))?;
-    // Not under the gateway's drain: what the gateway still reads must find it there.
+    // The simulator is not part of the gateway's drain, because the gateway may still read from it then.
     let behind = Shutdown::default();
     let (server, stop) = (simulator.clone(), behind.clone());
     behind.spawn(async move { server.serve(stand_in, &stop).await });
@@ -37,14 +37,14 @@ async fn demonstrating(settings: &Demo) -> Result<Exit, CommandError> {
     let agents = simulator.agents();
     let agents = agents.iter().map(|agent| (agent.id, agent.name.as_str(), agent.executions)).collect();
     let guide = Guide { gateway: gateway_address, admin: admin_address, upstream, agents }.to_string();
-    // Not waited for: a reader that stops must not keep the demo from serving, or from stopping.
+    // Not awaited: a reader that stops must not keep the demo from serving or stopping.
     let _printing = tokio::task::spawn_blocking(move || print::out(guide));
     let exit = until_stopped(gateway, public, admin, &serve.stopping, &shutdown).await;
     behind.end();
     exit
 }
 
-/// One agent whose history is one page or three, one with a long history, and one whose calls are under way.
+/// One agent with a history of a few pages, one with a long history, and one with running calls.
 fn simulator_settings() -> SimulatorSettings {
     const DAY: Duration = Duration::from_hours(24);
     let plan = |name: &str, executions, days: u32, live| AgentPlan {
@@ -62,19 +62,19 @@ fn simulator_settings() -> SimulatorSettings {
         rate: Some(Rate { requests: 500, per: Duration::from_secs(60) }),
         retry_after: RetryAfter::Absent,
         latency: Latency { least: Duration::from_millis(40), most: Duration::from_millis(120) },
-        // Where rows of one instant change places, proving a list takes more requests than a demo's first minute has.
+        // If rows of one instant changed places, proving a list would take more requests than the demo's first minute has.
         quirks: Quirks { ties: TieQuirk::Stable, ..Quirks::default() },
         ..SimulatorSettings::default()
     }
 }
 
-/// The defaults of `serve`, in front of the stand-in, and gone at once on Ctrl-C.
+/// The defaults of `serve`, with the simulator as upstream, and stopping at once on Ctrl-C.
 fn serve_settings(upstream: SocketAddr) -> Result<Serve, CommandError> {
     let url = format!("--upstream-url=http://{upstream}");
     let args = ["fanfold", "serve", &url, "--drain-delay=0s", "--drain-timeout=1s"];
     match config::read(args.map(Into::into), []) {
         Ok(Command::Serve(serve)) => Ok(*serve),
-        other => Err(CommandError(format!("the demo's own settings are not good: {other:?}"))),
+        other => Err(CommandError(format!("the demo's own settings are not valid: {other:?}"))),
     }
 }
 

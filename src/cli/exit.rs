@@ -5,7 +5,7 @@ use crate::server::stop::Signal;
 /// How a command ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// It did what it was run for, or stopped in order.
+    /// It succeeded, or stopped in order.
     Done,
     /// It failed while starting or running.
     Failed,

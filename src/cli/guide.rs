@@ -22,13 +22,14 @@ const KEY: &str = "bn-demo";
 impl fmt::Display for Guide<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { gateway, admin, upstream, agents } = self;
-        writeln!(f, "The gateway is on http://{gateway} (docs: http://{gateway}/docs),")?;
-        writeln!(f, "a stand-in for upstream on http://{upstream}, metrics on http://{admin}/metrics.")?;
+        writeln!(f, "Gateway:             http://{gateway} (documentation: http://{gateway}/docs)")?;
+        writeln!(f, "Simulated upstream:  http://{upstream}")?;
+        writeln!(f, "Metrics:             http://{admin}/metrics")?;
         writeln!(f, "\nAgents")?;
         for (id, name, executions) in agents {
             writeln!(f, "  {id}  {executions:>6} executions  {name}")?;
         }
-        writeln!(f, "\nPaste into another terminal, any of them alone; those that say jq need it:")?;
+        writeln!(f, "\nPaste any of these commands into another terminal (some need jq):")?;
         let of = |nth: usize| {
             agents
                 .get(nth)
@@ -38,41 +39,41 @@ impl fmt::Display for Guide<'_> {
         let (Some(small), Some(large), Some(live)) = (of(0), of(1), of(2)) else { return Ok(()) };
         let auth = format!("-H 'Authorization: Bearer {KEY}'");
         for (what, command) in [
-            ("every execution, one JSON document", format!("curl -s {auth} '{small}' | cut -c -400")),
+            ("every execution as one JSON document", format!("curl -s {auth} '{small}' | cut -c -400")),
             (
-                "again: known now, nothing is read",
+                "the same again, from the cache",
                 format!(
                     "curl -s -o /dev/null -D - {auth} '{small}' | grep -i -E '^(cache-status|age|server-timing|x-total-count):'"
                 ),
             ),
             (
-                "ten thousand, a line each, as they come",
+                "ten thousand executions as a stream, one per line",
                 format!(
                     "curl -sN --compressed {auth} -H 'Accept: application/x-ndjson' '{large}' | head -3 | cut -c -160"
                 ),
             ),
             (
-                "with a last line that says whether it is whole",
+                "the last line of a stream says whether it is complete",
                 format!("curl -sN --compressed {auth} '{large}?format=ndjson&end_record=true' | tail -1"),
             ),
             (
-                "how many were completed",
+                "the number of completed outbound calls",
                 format!(
                     "curl -s -I {auth} '{small}?status=completed&call_type=outbound' | grep -i '^x-total-count:'"
                 ),
             ),
             (
-                "an agent with calls under way; run it twice (jq)",
+                "an agent with running calls; run it twice (jq)",
                 format!("curl -s {auth} '{live}' | jq '[.data[:5][] | {{created_at, status}}]'"),
             ),
             (
-                "minutes talked, by status (jq)",
+                "minutes of conversation by status (jq)",
                 format!(
                     "curl -s {auth} '{small}' | jq '.data | group_by(.status) | map({{(.[0].status): (map(.conversation_duration // 0) | add / 60)}}) | add'"
                 ),
             ),
             (
-                "the same answer is not sent again: 200, then 304",
+                "an unchanged response is not sent again: 200, then 304",
                 format!(
                     "curl -s -o /dev/null -w '%{{http_code}}\\n' --etag-save /tmp/fanfold-demo-etag {auth} '{small}' && curl -s -o /dev/null -w '%{{http_code}}\\n' --etag-compare /tmp/fanfold-demo-etag {auth} '{small}'"
                 ),
@@ -80,7 +81,7 @@ impl fmt::Display for Guide<'_> {
         ] {
             writeln!(f, "\n# {what}\n{command}")?;
         }
-        write!(f, "\nCtrl-C ends it.")
+        write!(f, "\nPress Ctrl-C to stop.")
     }
 }
 

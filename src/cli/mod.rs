@@ -1,7 +1,7 @@
-//! The commands: what each does with its settings, and what the process ends with.
+//! The commands: what each does with its settings, and how the process exits.
 //!
-//! The only place that prints. Stdout is for what a command was run for (help, a token's line, the demo's guide), stderr for
-//! faults, secrets that must not land in a file by redirection, and the log.
+//! The only module that prints. Stdout gets the command's result (help, a token's line, the demo's guide). Stderr gets
+//! errors, the log, and secrets, which redirection must not put into a file.
 
 mod assemble;
 mod control;
@@ -25,10 +25,10 @@ pub use token::token_new;
 
 use crate::config::{self, Command, NothingToRun};
 
-/// Finds out what to do from the arguments, the program's name first, and the environment.
+/// Determines the command from the arguments (beginning with the program's name) and the environment.
 ///
 /// # Errors
-/// How to exit at once: help was asked for and given, or everything wrong with the settings was told.
+/// The exit status to use at once: help was requested and printed, or the faults of the settings were printed.
 pub fn command(
     args: impl IntoIterator<Item = OsString>,
     variables: impl IntoIterator<Item = (OsString, OsString)>,

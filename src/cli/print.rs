@@ -1,24 +1,24 @@
-//! Writing to the terminal. Nobody reading any more, as in `fanfold --help | head -1`, is no failure.
+//! Printing. It is not an error if nobody reads any more, as in `fanfold --help | head -1`.
 
 use std::fmt::Display;
 use std::io::Write as _;
 use std::sync::mpsc;
 use std::time::Duration;
 
-/// How long what is said last may take to be read.
+/// How long the reader may take for the last message.
 const LAST_WORDS_TIME: Duration = Duration::from_millis(200);
 
-/// A line, or several, for whoever ran the command.
+/// Prints one or more lines to stdout.
 pub(super) fn out(text: impl Display) {
     let _ = writeln!(std::io::stdout().lock(), "{text}");
 }
 
-/// A line, or several, beside what the command was run for.
+/// Prints one or more lines to stderr.
 pub(super) fn err(text: impl Display) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
-/// Like [`err`], for a process that is about to end: it does not wait for a reader that has stopped.
+/// Prints to stderr like [`err`], but does not wait for a reader that has stopped, because the process is about to exit.
 pub(super) fn last_words(text: impl Display) {
     let text = text.to_string();
     let (say, hear) = mpsc::channel();

@@ -1,4 +1,4 @@
-//! What every command that runs on needs: a runtime, a log, listeners.
+//! What every long-running command needs: a runtime, a log, listeners.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -10,15 +10,15 @@ use super::{Exit, print};
 use crate::config::LogSettings;
 use crate::telemetry::{flush_log, set_up_log};
 
-/// How long the last log lines may take to be read.
+/// How long the reader may take for the last log lines.
 pub(super) const LOG_FLUSH_TIME: Duration = Duration::from_millis(200);
 
-/// Why a command can't go on, in a sentence for whoever started it.
+/// Why a command can't continue, in a sentence for its user.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct CommandError(pub(super) String);
 
-/// Sets up the log and a runtime, and runs the work on it. What still runs when it returns is dropped.
+/// Sets up the log and a runtime, and runs the work on it. Work that is still running when it returns is dropped.
 pub(super) fn run(log: &LogSettings, work: impl Future<Output = Result<Exit, CommandError>>) -> Exit {
     let started = set_up_log(&log.filter, log.format)
         .map_err(|error| CommandError(error.to_string()))
@@ -28,14 +28,14 @@ pub(super) fn run(log: &LogSettings, work: impl Future<Output = Result<Exit, Com
         Err(failure) => return fail(&failure),
     };
     let exit = runtime.block_on(work).unwrap_or_else(|failure| fail(&failure));
-    // A thread that is compressing or reading a file must not hold up the end.
+    // A thread that is compressing or reading a file must not delay the exit.
     runtime.shutdown_timeout(Duration::ZERO);
     flush_log(LOG_FLUSH_TIME);
     exit
 }
 
-/// How many threads there may be for work that blocks, beside one a core: for files and names. What computes gains nothing by
-/// more, and the allocator keeps memory for each.
+/// The most threads for blocking work (files, DNS), in addition to one per core. More would not help computing, and the
+/// allocator keeps memory for each thread.
 const THREADS_FOR_WAITING: usize = 4;
 
 fn runtime() -> Result<tokio::runtime::Runtime, CommandError> {
@@ -47,20 +47,22 @@ fn runtime() -> Result<tokio::runtime::Runtime, CommandError> {
         .map_err(|error| CommandError(format!("the runtime can't be started: {error}")))
 }
 
-/// Says why it ends.
+/// Prints why the command ends.
 fn fail(failure: &CommandError) -> Exit {
     flush_log(LOG_FLUSH_TIME);
     print::last_words(failure);
     Exit::Failed
 }
 
-/// Listens at the address that a flag gave, and says which it became.
+/// Listens on the address of a flag, and returns the address that was bound.
 pub(super) async fn listen(
     flag: &str,
     address: SocketAddr,
 ) -> Result<(TcpListener, SocketAddr), CommandError> {
     let describe = |error: std::io::Error| {
-        CommandError(format!("{address} can't be listened on: {error}; choose another with --{flag} ADDRESS"))
+        CommandError(format!(
+            "can't listen on {address}: {error}; choose another address with --{flag} ADDRESS"
+        ))
     };
     let listener = TcpListener::bind(address).await.map_err(describe)?;
     let bound = listener.local_addr().map_err(describe)?;
@@ -72,12 +74,9 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn an_address_that_is_taken_is_told_with_the_flag_that_moves_it() {
+    async fn an_address_in_use_is_reported_with_the_flag_that_changes_it() {
         let (_listener, bound) = listen("listen", "127.0.0.1:0".parse().unwrap()).await.unwrap();
         let failure = listen("listen", bound).await.unwrap_err().to_string();
-        assert!(
-            failure.starts_with(&bound.to_string()) && failure.ends_with("--listen ADDRESS"),
-            "{failure}"
-        );
+        assert!(failure.contains(&bound.to_string()) && failure.ends_with("--listen ADDRESS"), "{failure}");
     }
 }

@@ -15,14 +15,14 @@ use crate::server::{self, ServerLimits, watchdog};
 use crate::shutdown::Shutdown;
 use crate::telemetry::{ConnectionCounts, Tracer, Tracing, file_handles};
 
-/// How long what was ordered to end may take to be gone: the connections' own grace, and a moment.
+/// How long ended work may take to be gone: the connections' own grace and a margin.
 const END_GRACE: Duration = Duration::from_secs(3);
 
 /// How long the last spans may take to be exported. With the drain and [`END_GRACE`] it stays below the 40 s that
 /// the documents give as the least termination grace for the defaults.
 const FLUSH_TIME: Duration = Duration::from_millis(1500);
 
-/// How long the process may take to end once it has stopped: that, and a moment.
+/// How long the process may take to exit once it has stopped: [`FLUSH_TIME`] and a margin.
 const EXIT_TIME: Duration = Duration::from_millis(1700);
 
 /// Runs the gateway, or checks its settings.
@@ -33,14 +33,14 @@ pub fn serve(settings: &Serve) -> Exit {
     }
 }
 
-/// What `--check` does beyond what reading the settings has done: the files are read as at a start.
+/// Completes `--check`: reading the settings has validated them, and this reads the files as at a start.
 fn check(settings: &Serve) -> Exit {
     for warning in &settings.warnings {
         print::err(format_args!("warning: {warning}"));
     }
     match assemble(settings, &Tracer::default(), &Shutdown::default()) {
         Ok(_) => {
-            print::out("The settings are good.");
+            print::out("The settings are valid.");
             Exit::Done
         }
         Err(faults) => refuse(&faults),
@@ -63,21 +63,21 @@ async fn serving(settings: &Serve) -> Result<Exit, CommandError> {
     let (admin, admin_address) = listen("admin-listen", settings.listeners.admin).await?;
     tell(settings, public_address, admin_address);
     let exit = until_stopped(gateway, public, admin, &settings.stopping, &shutdown).await?;
-    // It blocks, and what it waits for runs here.
+    // It blocks, and waits for work on this runtime.
     let _ended = tokio::task::spawn_blocking(move || tracing.flush(FLUSH_TIME)).await;
     Ok(exit)
 }
 
-/// Traces are for whoever looks on: a gateway that can't export them serves all the same.
+/// Sets up tracing. A gateway that can't export traces serves anyway.
 fn begin_tracing(settings: &Serve) -> Tracing {
     let Some(traces) = &settings.traces else { return Tracing::default() };
     Tracing::start(traces, Handle::current()).unwrap_or_else(|error| {
-        warn!(target: "fanfold::traces", %error, "No traces are exported: {error}.");
+        warn!(target: "fanfold::traces", %error, "Traces are off: {error}.");
         Tracing::default()
     })
 }
 
-/// One line with all that is in force, so that a log tells what a process ran with.
+/// Logs all settings in one line, so that a log shows what a process ran with.
 fn tell(settings: &Serve, public: SocketAddr, admin: SocketAddr) {
     let in_force: Vec<_> = settings.effective.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let version = env!("CARGO_PKG_VERSION");
@@ -108,13 +108,13 @@ pub(super) async fn until_stopped(
                     return error!(target: "fanfold::process", %error, "Probes can't be answered: {error}.");
                 }
             };
-            // Probes are answered and metrics told until the process ends.
+            // Probes and metrics work until the process ends.
             let (counts, open) = (ConnectionCounts::default(), Shutdown::default());
             tokio::join!(server::serve(admin, probes, limits, counts, open), watchdog::watch(pulse));
         }
     };
     let stopped = control::start(beside, shutdown, ProcessStop { plan, exit_time: EXIT_TIME })?;
-    // Nothing that a drain should wait for.
+    // A drain must not wait for this task.
     Shutdown::default().spawn(watchdog::beat(vitals.pulse));
     let limits = ServerLimits::public(stopping.stall_timeout, file_handles());
     shutdown.spawn(server::serve(public, router, limits, vitals.connections, shutdown.clone()));

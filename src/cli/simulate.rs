@@ -13,13 +13,13 @@ use crate::simulator::{
 };
 use crate::upstream;
 
-/// A stand-in has nobody to take leave of.
+/// A simulator has no clients to drain.
 const STOP_SOON: ProcessStop = ProcessStop {
     plan: StopPlan { delay: Duration::ZERO, timeout: Duration::from_secs(1), grace: Duration::from_secs(1) },
     exit_time: Duration::from_secs(1),
 };
 
-/// Runs the stand-in for upstream.
+/// Runs the simulated upstream.
 pub fn simulate(settings: &Simulate) -> Exit {
     run(&settings.log, simulating(settings))
 }
@@ -29,7 +29,7 @@ async fn simulating(settings: &Simulate) -> Result<Exit, CommandError> {
     let (listener, address) = listen("listen", settings.listen).await?;
     let shutdown = Shutdown::default();
     let stopped = control::start(async {}, &shutdown, STOP_SOON)?;
-    info!(%address, "Standing in for upstream on {address}; every key that begins with bn- or sa- is good.");
+    info!(%address, "Simulating upstream on {address}. Every key that begins with bn- or sa- is valid.");
     for agent in simulator.agents() {
         info!(agent = %agent.id, executions = agent.executions, "Agent {} has {} executions.", agent.id, agent.executions);
     }

@@ -34,19 +34,19 @@ pub(super) fn freshness(warnings: &mut Vec<String>, reading: Option<&ReadSetting
     let Some(ReadSettings { live_ttl, settling_ttl, settled_ttl, .. }) = reading else { return };
     if live_ttl > settling_ttl {
         warnings.push(
-            "--live-ttl is longer than --settling-ttl: what may change any moment is read least".to_owned(),
+            "--live-ttl is longer than --settling-ttl: rows of running calls are refreshed less often than those of ended calls".to_owned(),
         );
     }
     if settling_ttl > settled_ttl {
         warnings
-            .push("--settling-ttl is longer than --settled-ttl: what came to rest is read more".to_owned());
+            .push("--settling-ttl is longer than --settled-ttl: settled rows are refreshed more often than recent ones".to_owned());
     }
 }
 
 /// A cache must hold what one answer needs.
 pub(super) fn cache(read: &mut SettingsReader, bytes: Option<u64>) {
     if bytes.is_some_and(|bytes| bytes < SMALLEST_CACHE) {
-        read.fault("cache-bytes", format!("less than {}MiB holds no answer", SMALLEST_CACHE >> 20));
+        read.fault("cache-bytes", format!("the cache needs at least {}MiB", SMALLEST_CACHE >> 20));
     }
 }
 
@@ -59,7 +59,7 @@ pub(super) fn parallelism(
     let (Some(reading), Some(budget)) = (reading, budget) else { return };
     if reading.fan_out > budget.concurrency {
         warnings.push(format!(
-            "--fan-out {} is more than --upstream-concurrency {}, which bounds it",
+            "--fan-out {} is more than --upstream-concurrency {}, which limits it",
             reading.fan_out, budget.concurrency
         ));
     }
@@ -106,13 +106,16 @@ pub(super) fn keys(
         (None, None) => Some(Keys::PassedThrough),
         (Some(key_file), Some(tokens_file)) => Some(Keys::Held { key_file, tokens_file }),
         (Some(_), None) => {
-            read.fault("upstream-key-file", "a held key needs --client-tokens-file, or anybody could use it");
+            read.fault(
+                "upstream-key-file",
+                "a held key needs --client-tokens-file; otherwise anybody could use it",
+            );
             None
         }
         (None, Some(_)) => {
             read.fault(
                 "client-tokens-file",
-                "has no meaning without --upstream-key-file: callers carry their own",
+                "has no effect without --upstream-key-file: callers bring their own keys",
             );
             None
         }
@@ -128,10 +131,7 @@ pub(super) fn forwarding(
     match (keys, given) {
         (Keys::PassedThrough, given) => Some(given.unwrap_or(Forwarding::All)),
         (Keys::Held { .. }, Some(Forwarding::All)) => {
-            read.fault(
-                "forward",
-                "all would let every token write with the held key; accepted are none and reads",
-            );
+            read.fault("forward", "all would let every token write with the held key; use none or reads");
             None
         }
         (Keys::Held { .. }, given) => Some(given.unwrap_or(Forwarding::Reads)),

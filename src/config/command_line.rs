@@ -93,7 +93,7 @@ fn describe(error: &clap::Error) -> (String, String) {
         },
         ErrorKind::InvalidValue | ErrorKind::NoEquals => "needs a value".to_owned(),
         ErrorKind::InvalidUtf8 => "an argument is not UTF-8".to_owned(),
-        _ if is_no_command(error) => "which command? See --help".to_owned(),
+        _ if is_no_command(error) => "no command given; see --help".to_owned(),
         _ => {
             let text = error.to_string();
             let line = text.lines().next().unwrap_or_default();

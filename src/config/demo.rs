@@ -12,10 +12,15 @@ use super::values;
 
 /// The flags of `demo`.
 pub(super) const FLAGS: &[Flag] = &[
-    Flag::new("listen", "ADDRESS", "127.0.0.1:8080", "Where the gateway listens"),
-    Flag::new("simulator-listen", "ADDRESS", "127.0.0.1:8081", "Where the stand-in for upstream listens"),
-    Flag::new("admin-listen", "ADDRESS", "127.0.0.1:9090", "Where probes, metrics and purge are"),
-    Flag::new("log", "FILTER", "warn", "Log lines: a level, or target=level and commas"),
+    Flag::new("listen", "ADDRESS", "127.0.0.1:8080", "Address of the gateway"),
+    Flag::new("simulator-listen", "ADDRESS", "127.0.0.1:8081", "Address of the simulated upstream"),
+    Flag::new("admin-listen", "ADDRESS", "127.0.0.1:9090", "Address for probes, metrics and purge"),
+    Flag::new(
+        "log",
+        "FILTER",
+        "warn",
+        "Which log lines to write: a level, or target=level separated by commas",
+    ),
     LOG_FORMAT,
 ];
 

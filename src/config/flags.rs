@@ -120,10 +120,10 @@ pub(crate) fn command(name: &'static str, about: &'static str, flags: &[Flag]) -
 
 /// What every command's help ends with. A paragraph is a line: it is broken to the width of the terminal.
 const AFTER_HELP: &str = "\
-Settings are flags or environment variables; a flag goes before its variable, an empty variable counts as none.
+Settings are flags or environment variables. A flag overrides its variable; an empty variable counts as unset.
 
-Lengths: an integer and ms, s, m, h or d. Bytes: an integer, alone or with KiB, MiB or GiB. \
+Lengths: an integer with ms, s, m, h or d. Bytes: an integer, alone or with KiB, MiB or GiB. \
 Rates: N/s, N/min, or 0 for none. Shares: N%.
 
-Exit codes: 0 done; 1 failed while starting or running; 64 bad settings, all of them listed on stderr; \
+Exit codes: 0 success; 1 failure while starting or running; 64 bad settings, all listed on stderr; \
 130 or 143 ended at once by a second SIGINT or SIGTERM.";

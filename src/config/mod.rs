@@ -99,10 +99,12 @@ fn known_variables() -> Vec<String> {
 }
 
 fn program() -> ClapCommand {
-    let token =
-        ClapCommand::new("token").about("Caller tokens").subcommand_required(true).subcommand(command(
+    let token = ClapCommand::new("token")
+        .about("Manages caller tokens")
+        .subcommand_required(true)
+        .subcommand(command(
             "new",
-            "Makes a caller token: its line for the file on stdout, itself on stderr",
+            "Makes a caller token: prints its line for the tokens file on stdout, and the token on stderr",
             token::FLAGS,
         ));
     ClapCommand::new("fanfold")
@@ -110,10 +112,10 @@ fn program() -> ClapCommand {
         .about("Every execution of a voice agent from one request")
         .subcommand_required(true)
         .subcommand(command("serve", "Runs the gateway", serve_flags::FLAGS))
-        .subcommand(command("simulate", "Runs a stand-in for upstream", simulate::FLAGS))
+        .subcommand(command("simulate", "Runs a simulated upstream", simulate::FLAGS))
         .subcommand(command(
             "demo",
-            "Runs gateway and stand-in in one process, with seeded agents",
+            "Runs the gateway and a simulated upstream in one process, with sample agents",
             demo::FLAGS,
         ))
         .subcommand(token)

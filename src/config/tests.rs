@@ -230,7 +230,7 @@ fn without_a_command_the_help_that_names_them_is_the_answer() {
         assert!(commands.iter().all(|command| help.contains(&format!("\n  {command} "))), "{help}");
     }
     let faults = faults_with("fanfold", &[("FANFOLD_NONSENSE", "1")]);
-    assert_eq!(faults, ["FANFOLD_NONSENSE: no such setting", "fanfold: which command? See --help"]);
+    assert_eq!(faults, ["FANFOLD_NONSENSE: no such setting", "fanfold: no command given; see --help"]);
 }
 
 #[test]

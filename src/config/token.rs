@@ -9,10 +9,14 @@ use crate::http::auth::Agents;
 
 /// The flags of `token new`.
 pub(super) const FLAGS: &[Flag] = &[
-    Flag::optional("name", "NAME", "Whose token it is: letters, digits and . _ -").on_command_line_only(),
-    Flag::optional("agents", "UUIDS", "Which agents it reaches: UUIDs with commas, or * for all")
-        .on_command_line_only(),
-    Flag::optional("expires", "INSTANT", "Until when it is good (RFC 3339); without it, for ever")
+    Flag::optional("name", "NAME", "Name of the caller: letters, digits and . _ -").on_command_line_only(),
+    Flag::optional(
+        "agents",
+        "UUIDS",
+        "Agents that the token allows: UUIDs separated by commas, or * for all",
+    )
+    .on_command_line_only(),
+    Flag::optional("expires", "INSTANT", "When the token expires (RFC 3339); never if absent")
         .on_command_line_only(),
 ];
 

@@ -85,7 +85,7 @@ impl<'a> Variables<'a> {
         let Some(exporters) = exporters else { return self.exporter("ENDPOINT").is_some() };
         let exporters: Vec<_> = exporters.collect();
         if exporters.iter().any(|exporter| !matches!(*exporter, "otlp" | "none")) {
-            self.warn("OTEL_TRACES_EXPORTER", "traces are exported by otlp only");
+            self.warn("OTEL_TRACES_EXPORTER", "only otlp is supported");
         }
         exporters.contains(&"otlp")
     }
@@ -101,21 +101,21 @@ impl<'a> Variables<'a> {
             && place == EndpointLocation::Network
             && self.exporter("HEADERS").is_some()
         {
-            self.warn("OTEL_EXPORTER_OTLP_HEADERS", "a credential in it goes over plain http");
+            self.warn("OTEL_EXPORTER_OTLP_HEADERS", "credentials in these headers are sent over plain http");
         }
         if let Some((name, protocol)) = self.exporter("PROTOCOL")
             && protocol != "http/protobuf"
         {
-            self.warn(&name, "only http/protobuf is spoken, and that is what the endpoint will hear");
+            self.warn(&name, "only http/protobuf is supported, and the endpoint will receive that");
         }
         for end in ["CLIENT_KEY", "CLIENT_CERTIFICATE"] {
             if let Some((name, _)) = self.exporter(end) {
-                self.warn(&name, "client certificates are not shown");
+                self.warn(&name, "client certificates are not supported");
             }
         }
         self.check_sampler();
         if self.get("OTEL_PROPAGATORS").is_some_and(|list| !list.contains("tracecontext")) {
-            self.warn("OTEL_PROPAGATORS", "W3C tracecontext is what is read and sent");
+            self.warn("OTEL_PROPAGATORS", "only W3C tracecontext is supported");
         }
         let is_named = self.get("OTEL_SERVICE_NAME").is_some()
             || self.get("OTEL_RESOURCE_ATTRIBUTES").is_some_and(|list| list.contains("service.name="));

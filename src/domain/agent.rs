@@ -3,7 +3,7 @@ use std::str::FromStr;
 
 use uuid::Uuid;
 
-/// An agent of upstream's.
+/// The identifier of one of upstream's agents.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AgentId(Uuid);
 
@@ -23,7 +23,7 @@ impl AgentId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotAnAgentId;
 
-/// Reads the dashed form, in either case: a path segment in another form names no agent.
+/// Reads the dashed form, in upper or lower case. A path segment in another form names no agent.
 impl FromStr for AgentId {
     type Err = NotAnAgentId;
 

@@ -3,16 +3,16 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use super::CredentialId;
 
-/// A caller, as far as shares are counted: one key, or one token of a held key, and where the request came from.
+/// A caller for the purpose of fair shares: one key, or one token of a held key, and the network it came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Caller {
-    /// Whose share is used.
+    /// The caller whose share is used.
     pub id: CallerId,
     /// The network that the request came from.
     pub peer: PeerGroup,
 }
 
-/// Tells callers apart.
+/// Identifies a caller.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum CallerId {
     /// The holder of an upstream key, which upstream may not have accepted yet.
@@ -21,8 +21,8 @@ pub enum CallerId {
     Token([u8; 16]),
 }
 
-/// A network, as far as unknown callers take turns: an IPv4 address, or an IPv6 network of 64 bits, which is the
-/// smallest that providers hand out to one customer.
+/// A network, by which unknown callers take turns: an IPv4 address, or an IPv6 network of 64 bits, which is the
+/// smallest that providers assign to one customer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum PeerGroup {
     /// The address is not known.
@@ -42,7 +42,7 @@ impl Caller {
 }
 
 impl PeerGroup {
-    /// The network of an address. An IPv4 address that is mapped into IPv6 is that IPv4 address.
+    /// The network of an address. An IPv4 address that is mapped into IPv6 counts as that IPv4 address.
     pub const fn of(address: IpAddr) -> Self {
         match address.to_canonical() {
             IpAddr::V4(v4) => Self::V4(v4),

@@ -2,19 +2,19 @@ use std::fmt;
 
 use secrecy::{ExposeSecret, SecretString};
 
-/// What upstream is asked with. Unprintable: neither `Debug` nor any message shows the key.
+/// The key that a request to upstream carries. Neither `Debug` nor any message shows it.
 #[derive(Clone)]
 pub struct Credential {
     id: CredentialId,
     key: SecretString,
 }
 
-/// Which credential something was read with, as a keyed digest that tells nothing about the key.
+/// Identifies the credential that something was read with, by a keyed digest that reveals nothing about the key.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CredentialId([u8; 16]);
 
 impl CredentialId {
-    /// The credential known by this digest.
+    /// Identifies a credential by its digest.
     pub const fn new(digest: [u8; 16]) -> Self {
         Self(digest)
     }
@@ -26,12 +26,12 @@ impl CredentialId {
 }
 
 impl Credential {
-    /// A key and the digest it is known by.
+    /// Combines a key with its digest.
     pub const fn new(id: CredentialId, key: SecretString) -> Self {
         Self { id, key }
     }
 
-    /// The digest it is known by.
+    /// The digest that identifies it.
     pub const fn id(&self) -> CredentialId {
         self.id
     }

@@ -4,23 +4,23 @@ use std::sync::Arc;
 
 use super::Status;
 
-/// Which executions are asked for, dates aside. Canonical: equal filters mean the same to upstream.
+/// Which executions are requested, apart from dates. Canonical: equal filters mean the same to upstream.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Filters {
-    /// Only rows in this status. A row enters and leaves as its call proceeds.
+    /// Only rows in this status. A row enters and leaves the result as its call proceeds.
     pub status: Option<Status>,
-    /// Only calls of this direction.
+    /// Only calls in this direction.
     pub call_type: Option<CallType>,
     /// Only calls through this telephony provider.
     pub provider: Option<Provider>,
-    /// Only calls that a voice mail answered, or did not. Decided during the call, so rows enter and leave.
+    /// Only calls that voice mail answered, or did not. Decided during the call, so rows enter and leave the result.
     pub answered_by_voice_mail: Option<bool>,
-    /// Only calls of this batch.
+    /// Only calls in this batch.
     pub batch_id: Option<BatchId>,
 }
 
 impl Filters {
-    /// Whether rows may enter or leave the answer while they exist.
+    /// Whether an existing row may enter or leave the result.
     pub fn can_change(&self) -> bool {
         self.status.is_some() || self.answered_by_voice_mail.is_some()
     }
@@ -72,7 +72,7 @@ impl CallType {
     }
 }
 
-/// A value does not have the form that its filter asks for.
+/// The value does not have the form that its filter requires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotAFilterValue;
 
@@ -88,7 +88,7 @@ impl FromStr for CallType {
     }
 }
 
-/// A telephony provider, in upstream's own word; an open set.
+/// A telephony provider, by upstream's name for it; an open set.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Provider(Arc<str>);
 

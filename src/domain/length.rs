@@ -1,9 +1,9 @@
 use std::time::Duration;
 
-/// The longest length there is, ten years: more is a slip of the finger, and clocks may overflow on it.
+/// The longest length that is accepted, ten years: more is a typing error, and could overflow clocks.
 const LONGEST: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
 
-/// The units of lengths, the longer names first so that `ms` is not read as `s`.
+/// The units of lengths, longer names first, so that `ms` is not read as `s`.
 const UNITS: [(&str, u64); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 
 /// Reads a length as settings and fault scripts write it: an integer in plain digits and `ms`, `s`, `m`, `h` or `d`,

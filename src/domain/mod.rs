@@ -1,6 +1,6 @@
-//! The words of the field as types: what an execution, a page, a span of time, a filter is.
+//! The vocabulary as types: execution rows, pages, spans of time, filters.
 //!
-//! Nothing here knows HTTP, a clock or a file; whatever is built from these types was checked once, at the edge.
+//! Nothing here knows HTTP, clocks or files. Values of these types were checked once, at the edge, and can be trusted.
 
 mod agent;
 mod caller;

@@ -6,40 +6,40 @@ use super::{Status, Timestamp};
 
 /// The most rows on a page, by upstream's documentation.
 ///
-/// What it does with more is unknown. If it capped in silence, a full page would look like a short last one
-/// and the rest would be lost, so nothing larger is ever asked for.
+/// What it does with a larger value is unknown. If it silently capped the value, a full page would look like a short last
+/// page and the rest would be lost, so fanfold never requests more.
 pub const MAX_PAGE_SIZE: usize = 50;
 
-/// One execution as bytes, and the little that is read of it.
+/// One execution: its bytes, and the few fields that are read from it.
 #[derive(Clone, Debug)]
 pub struct Row {
     /// Upstream's identifier: a UUID, or `{agent_id}#{timestamp}` in old rows.
     pub id: RowId,
-    /// When upstream made the row; it never changes. Absent where upstream gave none, or none that can be read.
+    /// When upstream created the row; it never changes. Absent if upstream gave none, or none that can be read.
     pub created_at: Option<Timestamp>,
-    /// When upstream says that it last changed the row.
+    /// When upstream last changed the row, by its own account.
     pub updated_at: Option<Timestamp>,
-    /// Where the call stands; of a row without a status nothing is known, so it counts as not terminal.
+    /// The status of the call. A row without one counts as not terminal.
     pub status: Option<Status>,
     /// Upstream's bytes, unchanged: a slice of the page they came on.
     pub bytes: Bytes,
 }
 
-/// What tells two executions apart.
+/// Identifies an execution.
 pub type RowId = Arc<str>;
 
-/// What upstream gave for one page number.
+/// Upstream's response to a request for one page.
 #[derive(Clone, Debug)]
 pub struct Page {
     /// In upstream's order.
     pub rows: Vec<Row>,
     /// Whether upstream says that more pages follow; a missing flag on a full page counts as yes.
     pub has_more: bool,
-    /// What upstream says it counts. Not promised to honor the filters, nor to be there.
+    /// Upstream's own count of rows. It may ignore the filters, and may be absent.
     pub total: Option<u64>,
 }
 
-/// One page asked of upstream within a walk.
+/// A request for one page within a walk.
 ///
 /// # Invariants
 /// The span's ends are whole seconds ([`super::Span::outward`]); page numbers start at 1; the page size is at least 1, and at
@@ -54,9 +54,9 @@ pub struct PageOf {
     pub size: u32,
 }
 
-/// What upstream tells of an agent that matters here.
+/// The facts about an agent that fanfold uses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AgentFacts {
-    /// When the agent was made: no execution can be older.
+    /// When the agent was created: no execution can be older.
     pub created_at: Option<Timestamp>,
 }

@@ -6,7 +6,7 @@ use super::Timestamp;
 /// An interval of `created_at`, both ends inclusive, as upstream's `from` and `to` are.
 ///
 /// # Invariants
-/// `from` is not after `to`: an empty interval is no span.
+/// `from` is not after `to`. An empty interval is not a span.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Span {
     from: Timestamp,
@@ -24,37 +24,37 @@ impl Span {
         Self { from: instant, to: instant }
     }
 
-    /// The first instant within.
+    /// The first instant in the span.
     pub const fn from(self) -> Timestamp {
         self.from
     }
 
-    /// The last instant within.
+    /// The last instant in the span.
     pub const fn to(self) -> Timestamp {
         self.to
     }
 
-    /// From the first instant to the last.
+    /// The time from the first instant to the last.
     pub fn width(self) -> Duration {
         self.to.since(self.from)
     }
 
-    /// Whether an instant lies within.
+    /// Whether the span contains an instant.
     pub fn contains(self, instant: Timestamp) -> bool {
         self.from <= instant && instant <= self.to
     }
 
-    /// Whether another span lies wholly within.
+    /// Whether the span contains all of another span.
     pub fn covers(self, other: Self) -> bool {
         self.from <= other.from && other.to <= self.to
     }
 
-    /// What both have in common.
+    /// The part that both spans have in common.
     pub fn intersection(self, other: Self) -> Option<Self> {
         Self::new(self.from.max(other.from), self.to.min(other.to))
     }
 
-    /// The smallest span that holds both.
+    /// The smallest span that covers both.
     pub fn union(self, other: Self) -> Self {
         Self { from: self.from.min(other.from), to: self.to.max(other.to) }
     }
@@ -69,22 +69,22 @@ impl Span {
         Self::new(self.from.max(instant.next()), self.to)
     }
 
-    /// What is left when another span is taken out: the part before it and the part after it.
+    /// What is left after another span is removed: the part before it and the part after it.
     pub fn without(self, other: Self) -> impl Iterator<Item = Self> {
         [self.before(other.from), self.after(other.to)].into_iter().flatten()
     }
 
     /// The same span with its ends moved outwards to whole seconds.
     ///
-    /// Upstream may compare microseconds, milliseconds or whole seconds; at whole seconds they all agree, and
-    /// what comes beyond the ends is trimmed.
+    /// Upstream may compare microseconds, milliseconds or seconds. At whole seconds they all agree, and rows beyond the
+    /// ends are trimmed.
     pub fn outward(self) -> Self {
         Self { from: self.from.floor_second(), to: self.to.ceil_second() }
     }
 
     /// Cut into spans no wider than `width` once moved [`outward`](Self::outward), newest first.
     ///
-    /// A width under two seconds counts as two: a cut must end on a whole second to be asked for.
+    /// A width under two seconds counts as two, because each part must end on a whole second.
     pub fn split(self, width: Duration) -> Vec<Self> {
         let width = width.max(Duration::from_secs(2));
         let mut pieces = Vec::new();

@@ -2,41 +2,40 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
-/// An execution's status, in upstream's own word. The list of words grew several times, so it stays open.
+/// An execution's status, by upstream's name for it. An open set: the list of names has grown several times.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Status(Arc<str>);
 
-/// The words after which a call is over. `call-disconnected` is not one of them: `completed` follows.
+/// The statuses in which a call is over. `call-disconnected` is not one of them: `completed` follows.
 const TERMINAL: [&str; 8] =
     ["completed", "no-answer", "busy", "failed", "canceled", "stopped", "error", "balance-low"];
 
 impl Status {
-    /// Takes upstream's word as it is.
+    /// Creates a status from upstream's name.
     pub fn new(word: &str) -> Self {
         Self(word.into())
     }
 
-    /// The word.
+    /// Upstream's name.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether the call is over. What came after the call (cost, extraction, an automatic retry) may still
-    /// change the row.
+    /// Whether the call is over. Later events (costs, extraction, an automatic retry) may still change the row.
     pub fn is_terminal(&self) -> bool {
         TERMINAL.contains(&&*self.0)
     }
 }
 
-/// A set of statuses: rows in any of them are meant.
+/// A set of statuses, which selects rows in any of them.
 ///
 /// # Invariants
-/// There is at least one. Canonical: sorted, each once.
+/// Has at least one status. Canonical: sorted, each status once.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Statuses(Arc<[Status]>);
 
 impl Statuses {
-    /// The set of these, if there is one.
+    /// Creates a set; `None` if there are no statuses.
     pub fn new(statuses: impl IntoIterator<Item = Status>) -> Option<Self> {
         let statuses: BTreeSet<_> = statuses.into_iter().collect();
         (!statuses.is_empty()).then(|| Self(statuses.into_iter().collect()))
@@ -47,12 +46,12 @@ impl Statuses {
         self.0.iter()
     }
 
-    /// The status, of a set of one.
+    /// The only status, if the set has exactly one.
     pub fn only(&self) -> Option<&Status> {
         if let [only] = &*self.0 { Some(only) } else { None }
     }
 
-    /// Whether a row in this status is meant.
+    /// Whether the set selects a row in this status.
     pub fn has(&self, status: Option<&Status>) -> bool {
         status.is_some_and(|status| self.0.contains(status))
     }

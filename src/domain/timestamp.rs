@@ -3,36 +3,36 @@ use std::time::Duration;
 
 use jiff::civil;
 
-/// An instant on upstream's calendar, in microseconds since 1970 UTC: the precision rows are written with.
+/// An instant in microseconds since 1970 UTC, which is the precision of upstream's rows.
 ///
 /// # Invariants
-/// Lies within the years −9999 to 9999, so that it can always be written down.
+/// Is within the years −9999 to 9999, so that it can always be formatted.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
 const SECOND: i64 = 1_000_000;
 
-/// From here to the end of the calendar an instant may lie beyond what the library can hold.
+/// From this date to the end of the calendar, an instant may exceed what the library can represent.
 const LAST_DAYS: civil::Date = civil::date(9999, 12, 30);
 
-/// Which way an instant finer than a microsecond goes.
+/// How an instant finer than a microsecond is rounded.
 ///
-/// Rows are whole microseconds, so the start of a span may round up and its end down without losing any.
+/// Rows have whole microseconds, so the start of a span may be rounded up and its end down without losing any.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rounding {
-    /// Towards the past: the end of a span.
+    /// Toward the past, for the end of a span.
     Down,
-    /// Towards the future: the start of a span.
+    /// Toward the future, for the start of a span.
     Up,
 }
 
 impl Timestamp {
-    /// Before anything upstream can know of.
+    /// Earlier than any of upstream's data.
     pub const MIN: Self = Self(-377_705_000_000 * SECOND);
-    /// After anything upstream can know of.
+    /// Later than any of upstream's data.
     pub const MAX: Self = Self(253_402_000_000 * SECOND);
 
-    /// The instant this many microseconds after 1970, held within [`Self::MIN`] and [`Self::MAX`].
+    /// The instant this many microseconds after 1970, clamped to [`Self::MIN`] and [`Self::MAX`].
     pub const fn from_micros(micros: i64) -> Self {
         if micros < Self::MIN.0 {
             Self::MIN
@@ -48,14 +48,14 @@ impl Timestamp {
         self.0
     }
 
-    /// Reads RFC 3339 with any offset; without one it is UTC, as rows are written. A bare date is no instant.
+    /// Parses RFC 3339 with any offset. Without an offset it is UTC, as in upstream's rows. A date alone is not an instant.
     pub fn parse(text: &str, rounding: Rounding) -> Option<Self> {
         if !text.is_ascii() || !text.get(10..11).is_some_and(|t| matches!(t, "T" | "t" | " ")) {
             return None;
         }
         let nanos = match text.parse::<jiff::Timestamp>() {
             Ok(instant) => instant.as_nanosecond(),
-            // A zone in brackets or a calendar without an offset is the parser's business, not RFC 3339's.
+            // The parser accepts a zone in brackets; RFC 3339 does not.
             Err(_) => match text.parse::<civil::DateTime>() {
                 Ok(naive) if naive.date() >= LAST_DAYS => return Some(Self::MAX),
                 Ok(naive) => jiff::tz::Offset::UTC.to_timestamp(naive).ok()?.as_nanosecond(),
@@ -79,12 +79,12 @@ impl Timestamp {
         Self(self.0 + (-self.0).rem_euclid(SECOND))
     }
 
-    /// This instant moved towards the future.
+    /// This instant moved toward the future.
     pub fn plus(self, length: Duration) -> Self {
         Self::from_micros(self.0.saturating_add(micros(length)))
     }
 
-    /// This instant moved towards the past.
+    /// This instant moved toward the past.
     pub fn minus(self, length: Duration) -> Self {
         Self::from_micros(self.0.saturating_sub(micros(length)))
     }
@@ -99,7 +99,7 @@ impl Timestamp {
         Self::from_micros(self.0 - 1)
     }
 
-    /// How long after `earlier` this is; zero if it is not.
+    /// The time since `earlier`; zero if that is later than this instant.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(u64::try_from(self.0 - earlier.0).unwrap_or(0))
     }
@@ -108,7 +108,7 @@ impl Timestamp {
         jiff::Timestamp::from_microsecond(self.0).unwrap_or(jiff::Timestamp::UNIX_EPOCH)
     }
 
-    /// Written with milliseconds and `Z`, a form that upstream is known to read.
+    /// Formats the instant with milliseconds and `Z`, a form that upstream is known to accept.
     pub fn to_millis_text(self) -> String {
         format!("{:.3}", self.jiff())
     }
@@ -131,8 +131,8 @@ impl fmt::Debug for Timestamp {
     }
 }
 
-/// Whether a text with an offset, which the library could not read, is an instant of the last days of the year 9999: people
-/// write them for "always".
+/// Whether a text with an offset that the library can't parse is an instant in the last days of the year 9999, which people
+/// write for "always".
 fn is_in_last_days(text: &str) -> bool {
     let Some(at) = text.get(11..).and_then(|time| time.find(['Z', 'z', '+', '-'])) else { return false };
     let (local, offset) = text.split_at(at + 11);

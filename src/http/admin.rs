@@ -57,7 +57,7 @@ pub(super) async fn forget(
         }
     })
     .await?;
-    tracing::info!(target: "fanfold::cache", %agent, "Forgot what was kept of agent {agent}.");
+    tracing::info!(target: "fanfold::cache", %agent, "Dropped what was cached of agent {agent}.");
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -16,21 +16,21 @@ use super::roster::Roster;
 use crate::shutdown::Shutdown;
 use crate::telemetry::ConnectionCounts;
 
-/// How long to wait after the system had no file handle or memory for a connection: some have gone by then.
+/// How long to wait if the system has no file handle or memory for a connection: some connections may close by then.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 
-/// Unsent bytes that the system holds for a connection.
+/// The most unsent bytes that the system holds for a connection.
 ///
-/// Without a bound it holds megabytes for each client, and a slow reader looks stalled while it drains them: the
-/// socket takes bytes again only when a third of its buffer is free.
+/// Without a bound, it holds megabytes for each client, and a slow reader looks stalled while it drains them, because the
+/// socket accepts bytes again only when a third of its buffer is free.
 const UNSENT_BYTES: u32 = 256 * 1024;
 
-/// How often a connection that waits for a place looks for an idle one.
+/// How often a connection that waits for a place looks for an idle connection to close.
 const LOOK_FOR_ROOM: Duration = Duration::from_millis(100);
 
-/// Accepts connections until the drain begins, and serves each in a task of its own.
+/// Accepts connections until the drain begins, and serves each in its own task.
 ///
-/// Returns when it has stopped accepting; the connections are the shutdown's.
+/// Returns when it has stopped accepting. The shutdown waits for the connections.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
@@ -61,18 +61,18 @@ pub async fn serve(
                 });
             }
             Err(error) if is_of_one_connection(&error) => {
-                debug!(target: "fanfold::connection", %error, "A connection was gone at once: {error}.");
+                debug!(target: "fanfold::connection", %error, "A connection was closed before it was accepted: {error}.");
             }
             Err(error) => {
-                warn!(target: "fanfold::connection", %error, "No connection can be accepted: {error}.");
+                warn!(target: "fanfold::connection", %error, "Connections can't be accepted: {error}.");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }
 }
 
-/// Accepts a connection and finds a place for it: that of an idle one, if there is no other. While there is none, at most
-/// this one connection is held; more wait in the listener's queue, where they cost nothing.
+/// Accepts a connection and finds a place for it, by closing an idle connection if necessary. While there is no place, only
+/// this connection is held; others wait in the listener's queue, where they cost nothing.
 async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
@@ -90,13 +90,13 @@ async fn accept(
 
 fn prepare(stream: &TcpStream) {
     let socket = socket2::SockRef::from(stream);
-    // Neither is needed for the connection to work.
+    // The connection works without either.
     let _ = stream.set_nodelay(true);
     #[cfg(target_os = "linux")]
     let _ = socket.set_tcp_notsent_lowat(UNSENT_BYTES);
 }
 
-/// Whether an error of `accept` says something of one connection, and nothing of the next.
+/// Whether an error of `accept` concerns only one connection.
 fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),

@@ -9,11 +9,11 @@ use http_body::{Frame, SizeHint};
 use super::flow::ConnectionFlow;
 use super::taking::Taking;
 
-/// What an h2 stream is given at a time: a client that takes less of it within the stall timeout takes nothing. Frames
-/// are as large by default.
+/// The bytes that an h2 stream gets at a time. A client that reads less within the stall timeout counts as stalled. Frames
+/// have this size by default.
 const PIECE: usize = 16 * 1024;
 
-/// An answer under way, from the request's head to the body's end; its drop tells the flow.
+/// A response in progress, from the request's head to the body's end. Dropping it tells the flow that it has ended.
 #[derive(Debug)]
 pub(super) struct Answering(Arc<ConnectionFlow>);
 
@@ -23,7 +23,7 @@ impl Answering {
         Self(Arc::clone(flow))
     }
 
-    /// The answer's body, which carries it on; `taking` tells what its client takes, where a connection has several.
+    /// Wraps the response's body. `taking` records what its client reads, on connections with several streams.
     pub(super) fn with(self, inner: Body, taking: Option<Arc<Taking>>) -> WatchedBody {
         let (taken, rest) = (Taken::Yes, Bytes::new());
         WatchedBody { inner, answering: self, taking, rest, taken, last_piece: 0, held: None }
@@ -36,25 +36,24 @@ impl Drop for Answering {
     }
 }
 
-/// A body that notes whether it is asked for more after it gave something.
+/// A body that records whether it is polled again after each chunk.
 ///
-/// An error is held back until the socket has taken what precedes it: hyper drops what it has buffered along with the
-/// connection, and the last thing that a failing body says is why it fails. A client that takes nothing any more is cut
-/// off by the watch.
+/// An error is held back until the socket has accepted everything before it, because hyper drops its buffer along with the
+/// connection, and the last bytes of a failing body say why it failed. If the client no longer reads, the watch cuts it off.
 #[derive(Debug)]
 pub(super) struct WatchedBody {
     inner: Body,
     answering: Answering,
     taking: Option<Arc<Taking>>,
-    /// What is left of a chunk that is given piece by piece.
+    /// The rest of a chunk that is sent in pieces.
     rest: Bytes,
     taken: Taken,
-    /// The number of what it gave last.
+    /// The number of the last piece.
     last_piece: u64,
     held: Option<axum::Error>,
 }
 
-/// Whether what the body gave last was taken.
+/// Whether the last piece was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Taken {
     Yes,
@@ -78,7 +77,7 @@ impl WatchedBody {
         }
     }
 
-    /// Notes that a frame goes out, of which h2 gets one piece at a time.
+    /// Records that a frame is sent; h2 gets one piece of it at a time.
     fn give(&mut self, mut frame: Frame<Bytes>) -> Frame<Bytes> {
         if self.taking.is_some()
             && let Some(data) = frame.data_mut()

@@ -36,19 +36,19 @@ const MAX_HEADER_LIST: u32 = 32 * 1024;
 /// The most header fields of a request.
 const MAX_HEADERS: usize = 100;
 
-/// Requests in flight on one h2 connection.
+/// The most requests in flight on one h2 connection.
 const MAX_STREAMS: u32 = 128;
 
-/// Bytes of answers that h2 holds per stream while its window is closed.
+/// The most response bytes that h2 holds per stream while its window is closed.
 const MAX_SEND_BUFFER: usize = 256 * 1024;
 
-/// How long an h2 connection may be silent until it is asked for a sign of life, and how long that may take.
+/// How long an h2 connection may be silent before it is pinged, and how long the response to the ping may take.
 const PING: Duration = Duration::from_secs(20);
 
-/// How long a connection that makes room may take to say so to its client.
+/// How long a connection that is closed to make room may take to tell its client.
 const SHED_GRACE: Duration = Duration::from_millis(250);
 
-/// What a connection is served with.
+/// What a connection needs to be served.
 #[derive(Clone, Debug)]
 pub(super) struct Host {
     /// Where the connection comes from.
@@ -58,7 +58,8 @@ pub(super) struct Host {
     pub(super) shutdown: Shutdown,
 }
 
-/// Serves one connection until its client or the process has had enough. Dropping it cuts the client off.
+/// Serves one connection until its client closes it, the watch cuts it off, or the process stops. Dropping the future cuts
+/// the client off.
 pub(super) async fn run<T>(io: T, router: Router, flow: Arc<ConnectionFlow>, host: Host)
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -96,7 +97,7 @@ where
             }
             () = &mut drain, if !is_closing => {}
             verdict = until_over(&flow, &limits) => match verdict {
-                // Once it was told to close and still does nothing, it is not there any more.
+                // A client that was told to close and still does nothing is gone.
                 CloseReason::Idle if !is_closing => counts.cut(CutReason::Idle),
                 CloseReason::Idle | CloseReason::Stalled | CloseReason::SlowHead => {
                     counts.cut(verdict.into());
@@ -107,7 +108,7 @@ where
             () = flow.until_shed() => {
                 counts.cut(CutReason::Shed);
                 connection.as_mut().graceful_shutdown();
-                // A request that came just now is answered.
+                // A request that has just arrived is still served.
                 let is_over = tokio::time::timeout(SHED_GRACE, connection.as_mut()).await.is_ok();
                 if is_over || flow.is_idle() {
                     return;
@@ -134,15 +135,14 @@ async fn answer(
     Ok(response.map(|body| answering.with(body, Taking::current())))
 }
 
-/// Whether the HTTP library, or the bound on unfinished heads, refused what a client sent: there is no answer of ours to
-/// count then.
+/// Whether the HTTP library or the bound on unfinished heads refused the client's bytes. There is no response to count then.
 fn refused(error: &(dyn std::error::Error + 'static)) -> Option<CutReason> {
     let mut cause = Some(error);
     while let Some(error) = cause {
         if error.is::<NoRoom>() {
             return Some(CutReason::HeadMemory);
         }
-        // An I/O error hides what it was made of behind its own source.
+        // An I/O error hides its cause behind its own source.
         if let Some(inner) = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref)
             && inner.is::<NoRoom>()
         {
@@ -166,7 +166,7 @@ fn builder(host: Host) -> auto::Builder<Tasks> {
     builder
         .http1()
         .timer(TokioTimer::new())
-        // It runs while a connection is idle, too, so it is as long as that; the watch finds slow heads sooner.
+        // This timer also runs while a connection is idle, so it is that long. The watch detects slow heads sooner.
         .header_read_timeout(limits.idle_timeout.max(limits.head_timeout))
         .max_buf_size(MAX_HTTP1_BUFFER)
         .max_headers(MAX_HEADERS);
@@ -181,7 +181,7 @@ fn builder(host: Host) -> auto::Builder<Tasks> {
     builder
 }
 
-/// Where hyper runs the streams of an h2 connection: in sight of the drain, and each judged by what its client takes.
+/// Runs the streams of an h2 connection, so that the drain sees them and each is judged by what its client reads.
 #[derive(Clone, Debug)]
 struct Tasks(Host);
 
@@ -195,7 +195,7 @@ impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Tasks {
                 () = taking.scope(stream) => {}
                 () = taking.until_stalled(limits.stall_timeout) => {
                     counts.cut(CutReason::StalledStream);
-                    debug!(target: "fanfold::connection", "A stream was cut off: its client takes nothing of it.");
+                    debug!(target: "fanfold::connection", "A stream was cut off: its client stopped reading.");
                 }
             }
         });

@@ -5,21 +5,21 @@ use tokio::time::Instant;
 use super::flow::{ConnectionFlow, ConnectionState};
 use crate::shutdown::Shutdown;
 
-/// What lies between an answer that is told to end and the socket: a chunk that is laid out, one that hyper took, hyper's
-/// buffer, each of a quarter of a megabyte at most. The end record comes after it.
+/// The most bytes between a response that is told to end and the socket: an encoded chunk, one that hyper holds, and hyper's
+/// buffer, each at most a quarter of a megabyte. The end record is sent after them.
 const BACKLOG: f64 = 768.0 * 1024.0;
 
-/// How often a connection is looked at during a drain.
+/// How often a connection is checked during a drain.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// How many looks in a row must find the client slow: an answer that waits for upstream gives in bursts, too.
+/// How many checks in a row must find the client slow. A response that waits for upstream also comes in bursts.
 const LOOKS: u32 = 4;
 
-/// Returns when a client, at the speed at which it takes what is ready for it, needs what is left of the drain for what is on
-/// its way already. More it would not get anyway; so told, its answer still says how it ended.
+/// Returns when a client, at its current speed, needs the rest of the drain for the bytes that are already on their way. It
+/// would not get more anyway, and if its response ends now, the end record still arrives.
 ///
-/// No client is told before half of the drain is over: it may be faster in the other half. Without a drain that has an
-/// end it never returns.
+/// Never returns before half of the drain is over, because the client may be faster in the other half, nor without a
+/// drain that has an end.
 pub(super) async fn until_drain_grace(flow: &ConnectionFlow, shutdown: &Shutdown) {
     shutdown.drain_begun().await;
     let (began, before) = (Instant::now(), flow.progress().written);
@@ -36,7 +36,7 @@ pub(super) async fn until_drain_grace(flow: &ConnectionFlow, shutdown: &Shutdown
     }
 }
 
-/// How long a client takes for the backlog that took so much in so long.
+/// How long a client needs for the backlog, given how much it took in how much time.
 fn time_for_backlog(taken: u64, passed: Duration) -> Duration {
     let speed = taken as f64 / passed.as_secs_f64();
     Duration::try_from_secs_f64(BACKLOG / speed).unwrap_or(Duration::MAX)

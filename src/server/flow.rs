@@ -8,17 +8,17 @@ use tokio::time::Instant;
 
 use super::heads::Heads;
 
-/// What one connection does, as its socket and its answers note it.
+/// What one connection does, as recorded by its socket and its responses.
 ///
-/// The numbers are read apart from each other and a moment late; the watch over them looks for what stays the same
+/// The numbers are read one by one and a moment late. That is enough, because the watch looks for numbers that stay the same
 /// for seconds.
 #[derive(Debug)]
 pub(super) struct ConnectionFlow {
     began: Instant,
     heads: Arc<Heads>,
-    /// Bytes of an unfinished head, as they are counted among all.
+    /// Bytes of an unfinished head, as counted in the listener's total.
     head: AtomicUsize,
-    /// When the last answer ended, in milliseconds since the beginning.
+    /// When the last response ended, in milliseconds since the connection began.
     idle_from: AtomicU64,
     is_shed: AtomicBool,
     shed: Notify,
@@ -28,37 +28,37 @@ pub(super) struct ConnectionFlow {
     waiting: AtomicUsize,
     is_blocked: AtomicBool,
     has_head_begun: AtomicBool,
-    /// Pieces of answers given so far, and how many of them the socket has certainly taken.
+    /// Pieces of responses sent so far, and how many of them the socket has certainly accepted.
     given: AtomicU64,
     flushed: AtomicU64,
     flush_wakers: Mutex<Vec<Waker>>,
 }
 
-/// What a client speaks.
+/// The protocol that a client speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Protocol {
-    /// Nothing yet.
+    /// Not known yet.
     Silent,
-    /// HTTP/1: whatever it sends between requests is a request's head.
+    /// HTTP/1: everything that it sends between requests is a request's head.
     Http1,
     /// HTTP/2: what it sends between requests may be pings and window updates.
     Http2,
 }
 
-/// What a connection is at.
+/// The state of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ConnectionState {
-    /// Something is ready, and the client does not take it.
+    /// Bytes are ready, and the client does not read them.
     Giving,
-    /// An answer is being made.
+    /// A response is being produced.
     Making,
-    /// A request's head has begun and not ended.
+    /// A request's head is incomplete.
     Hearing,
-    /// No request is there.
+    /// There is no request.
     Idle,
 }
 
-/// How far a connection has come: what must change for it to have moved.
+/// The progress of a connection. If nothing in it changes, the connection has not moved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ConnectionProgress {
     /// Bytes given to the socket.
@@ -68,7 +68,7 @@ pub(super) struct ConnectionProgress {
 }
 
 impl ConnectionFlow {
-    /// That of a new connection, whose unfinished heads count among these.
+    /// Creates the flow of a new connection, whose unfinished heads count in `heads`.
     pub(super) fn new(heads: Arc<Heads>) -> Self {
         Self {
             began: Instant::now(),
@@ -89,19 +89,19 @@ impl ConnectionFlow {
         }
     }
 
-    /// The socket took bytes.
+    /// Records that the socket accepted bytes.
     pub(super) fn wrote(&self, bytes: usize) {
         self.written.fetch_add(bytes as u64, Relaxed);
         self.is_blocked.store(false, Relaxed);
     }
 
-    /// The socket takes no more.
+    /// Records that the socket accepts no more bytes.
     pub(super) fn blocked(&self) {
         self.is_blocked.store(true, Relaxed);
     }
 
-    /// The client sent bytes: without a request under way, of a request's head, or of h2's own. Whether there is room for
-    /// them.
+    /// Records that the client sent bytes, and returns whether there is room for them. Without a request in progress, they are
+    /// part of a request's head, or h2's own.
     pub(super) fn heard(&self, bytes: usize, protocol: Protocol) -> bool {
         if self.answering.load(Relaxed) > 0 {
             return true;
@@ -109,12 +109,12 @@ impl ConnectionFlow {
         if protocol == Protocol::Http1 {
             self.has_head_begun.store(true, Relaxed);
         }
-        // Only the connection's own task reads and parses, so nobody changes it meanwhile.
+        // Only the connection's own task reads and parses, so nothing else changes this value.
         let counted = self.heads.grow(self.head.load(Relaxed), bytes);
         counted.inspect(|&counted| self.head.store(counted, Relaxed)).is_some()
     }
 
-    /// A request's head is whole, its answer begins.
+    /// Records that a request's head is complete and its response begins.
     pub(super) fn answer_begun(&self) {
         self.requests.fetch_add(1, Relaxed);
         self.answering.fetch_add(1, Relaxed);
@@ -122,7 +122,7 @@ impl ConnectionFlow {
         self.heads.release(self.head.swap(0, Relaxed));
     }
 
-    /// An answer has given all it has, or was dropped.
+    /// Records that a response has ended or was dropped.
     pub(super) fn answer_ended(&self) {
         let since = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.idle_from.store(since, Relaxed);
@@ -134,39 +134,39 @@ impl ConnectionFlow {
         matches!(self.state(), ConnectionState::Idle | ConnectionState::Hearing)
     }
 
-    /// Since when there has been no request; none if there is one, or if it is told to close already.
+    /// Since when there has been no request; `None` if there is one, or if the connection was told to close.
     pub(super) fn idle_since(&self) -> Option<Instant> {
         (self.is_idle() && !self.is_shed.load(Relaxed))
             .then(|| self.began + Duration::from_millis(self.idle_from.load(Relaxed)))
     }
 
-    /// Others need its place more.
+    /// Tells the connection to close, because another one needs its place.
     pub(super) fn shed(&self) {
         self.is_shed.store(true, Relaxed);
         self.shed.notify_one();
     }
 
-    /// Returns when others need its place more.
+    /// Returns when another connection needs its place.
     pub(super) async fn until_shed(&self) {
         self.shed.notified().await;
     }
 
-    /// An answer gave bytes and was not asked for more since.
+    /// Records that a response has sent bytes and has not been polled since.
     pub(super) fn wait_begun(&self) {
         self.waiting.fetch_add(1, Relaxed);
     }
 
-    /// It was asked for more.
+    /// Records that the response was polled again.
     pub(super) fn wait_ended(&self) {
         self.waiting.fetch_sub(1, Relaxed);
     }
 
-    /// An answer gave a piece; its number.
+    /// Records that a response has sent a piece, and returns the piece's number.
     pub(super) fn gave(&self) -> u64 {
         self.given.fetch_add(1, SeqCst) + 1
     }
 
-    /// Nothing that was given waits in front of the socket any more.
+    /// Records that the socket has accepted everything that was sent.
     pub(super) fn flushed(&self) {
         let given = self.given.load(SeqCst);
         if self.flushed.swap(given, SeqCst) != given {
@@ -176,17 +176,17 @@ impl ConnectionFlow {
         }
     }
 
-    /// Ready once the socket has taken the piece of this number.
+    /// Ready once the socket has accepted the piece with this number.
     pub(super) fn poll_flushed(&self, piece: u64, cx: &Context<'_>) -> Poll<()> {
         if self.flushed.load(SeqCst) >= piece {
             return Poll::Ready(());
         }
         self.flush_wakers.lock().unwrap_or_else(PoisonError::into_inner).push(cx.waker().clone());
-        // It may have been taken between the two.
+        // The piece may have been accepted between the two checks.
         if self.flushed.load(SeqCst) >= piece { Poll::Ready(()) } else { Poll::Pending }
     }
 
-    /// What the connection is at.
+    /// The state of the connection.
     pub(super) fn state(&self) -> ConnectionState {
         if self.is_blocked.load(Relaxed) || self.waiting.load(Relaxed) > 0 {
             ConnectionState::Giving
@@ -199,7 +199,7 @@ impl ConnectionFlow {
         }
     }
 
-    /// How far it has come.
+    /// The progress of the connection.
     pub(super) fn progress(&self) -> ConnectionProgress {
         ConnectionProgress { written: self.written.load(Relaxed), requests: self.requests.load(Relaxed) }
     }

@@ -1,12 +1,12 @@
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// What every connection may hold of an unfinished head: the HTTP library's first buffer is as large.
+/// The bytes of an unfinished head that every connection may hold. The HTTP library's first buffer has this size.
 const SMALL: usize = 8 * 1024;
 
-/// The most that one connection counts as holding: the library gives up a head that is half as long.
+/// The most that one connection is counted for. The library refuses heads half as long.
 const MOST_OF_ONE: usize = 256 * 1024;
 
-/// Memory of unfinished request heads, over all connections of a listener.
+/// The memory of unfinished request heads on all connections of a listener.
 #[derive(Debug)]
 pub(super) struct Heads {
     held: AtomicUsize,
@@ -18,8 +18,7 @@ impl Heads {
         Self { held: AtomicUsize::new(0), most }
     }
 
-    /// More bytes of a head, of which a connection counted so many until now; how many it counts from now on, or nothing
-    /// if there is no room for them.
+    /// Adds bytes to a connection that is counted for `counted` so far. Returns its new count, or `None` if there is no room.
     pub(super) fn grow(&self, counted: usize, bytes: usize) -> Option<usize> {
         let now = (counted + bytes).min(MOST_OF_ONE);
         let total = self.held.fetch_add(now - counted, Relaxed) + now - counted;
@@ -30,7 +29,7 @@ impl Heads {
         Some(now)
     }
 
-    /// A connection that counted so many bytes holds none any more.
+    /// Removes a connection's count.
     pub(super) fn release(&self, counted: usize) {
         self.held.fetch_sub(counted, Relaxed);
     }

@@ -7,10 +7,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::flow::{ConnectionFlow, Protocol};
 
-/// What an h2 connection begins with and no HTTP/1 request does, up to where they part.
+/// The first bytes of an h2 connection, as far as they tell it from any HTTP/1 request.
 const H2_BEGINS: &[u8] = b"PRI";
 
-/// A socket that notes what passes through it.
+/// A socket that records what passes through it.
 #[derive(Debug)]
 pub(super) struct WatchedIo<T> {
     inner: T,
@@ -18,7 +18,7 @@ pub(super) struct WatchedIo<T> {
     protocol: Protocol,
 }
 
-/// Why a connection ends whose request's head found no room.
+/// The error of a connection whose unfinished head found no memory.
 #[derive(Debug, thiserror::Error)]
 #[error("unfinished request heads hold too much memory")]
 pub(super) struct NoRoom;
@@ -84,7 +84,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for WatchedIo<T> {
         let this = self.get_mut();
         let result = Pin::new(&mut this.inner).poll_flush(cx);
         if let Poll::Ready(Ok(())) = result {
-            // Hyper asks for it when it has written all that it holds.
+            // Hyper flushes when it has written everything that it holds.
             this.flow.flushed();
         }
         result

@@ -1,51 +1,51 @@
 use std::time::Duration;
 
-/// How long a client may take from the first byte of a request's head to its last.
+/// The longest time from the first byte of a request's head to its last.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// How long a connection may do nothing.
+/// How long a connection may stay idle.
 ///
-/// Longer than the 60 s that load balancers keep their idle connections by default, so that they close first and
-/// never send a request into a connection that is just being closed.
+/// Longer than the 60 s for which load balancers keep idle connections by default, so that they close first and never
+/// send a request into a connection that is being closed.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 
-/// The most connections, however many files may be open.
+/// The most connections, even if more files may be open.
 const MOST_CONNECTIONS: usize = 16_384;
 
-/// The least, however few.
+/// The fewest connections, even if fewer files may be open.
 const LEAST_CONNECTIONS: usize = 64;
 
-/// File handles that are not for clients: the admin listener, upstream, logs, files read anew.
+/// File handles reserved for other purposes than clients: the admin listener, upstream, logs, reloaded files.
 const RESERVED_HANDLES: usize = 256;
 
-/// Connections to the admin listener: probes and one scraper or two.
+/// The most connections to the admin listener, which has probes and a scraper or two.
 const ADMIN_CONNECTIONS: usize = 64;
 
 /// The most memory of unfinished request heads, beyond 8 KiB each.
 const HEAD_BYTES: usize = 32 * 1024 * 1024;
 
-/// How long what was ready at the end may take to reach the clients.
+/// How long clients may take to receive what was ready at the end.
 const FLUSH_GRACE: Duration = Duration::from_secs(2);
 
-/// How much a server bears of its clients.
+/// What a server tolerates from its clients.
 #[derive(Clone, Copy, Debug)]
 pub struct ServerLimits {
     /// How long a request's head may take, from its first byte.
     pub head_timeout: Duration,
-    /// How long a connection without a request may do nothing.
+    /// How long a connection without a request may stay idle.
     pub idle_timeout: Duration,
-    /// How long a client may take nothing of what is ready for it.
+    /// How long a client may read nothing although bytes are ready for it.
     pub stall_timeout: Duration,
-    /// How long answers have to reach their clients once they were told to end.
+    /// How long responses have to reach their clients once they were told to end.
     pub flush_grace: Duration,
-    /// How many connections are served at a time; for more, idle ones are closed, or they wait in the listener's queue.
+    /// How many connections are served at a time. For more, idle ones are closed; otherwise they wait in the listener's queue.
     pub connections: usize,
     /// How much memory unfinished request heads may hold together, beyond 8 KiB each.
     pub head_bytes: usize,
 }
 
 impl ServerLimits {
-    /// The limits of the public listener, for a process that may open so many files.
+    /// The limits of the public listener, for a process that may open this many files.
     pub fn public(stall_timeout: Duration, file_handles: Option<usize>) -> Self {
         let connections = file_handles.map_or(LEAST_CONNECTIONS, |handles| {
             handles.saturating_sub(RESERVED_HANDLES).clamp(LEAST_CONNECTIONS, MOST_CONNECTIONS)

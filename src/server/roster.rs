@@ -6,10 +6,10 @@ use tokio::time::Instant;
 
 use super::flow::ConnectionFlow;
 
-/// How long a connection without a request is let be, even if others need room: its request may be on its way.
+/// How long a connection without a request is kept even if others need room, because its request may be on its way.
 const LET_BE: Duration = Duration::from_secs(1);
 
-/// The connections of a listener, to find one that others need more.
+/// The connections of a listener, from which an idle one can be closed to make room.
 #[derive(Debug, Default)]
 pub(super) struct Roster(Mutex<OpenConnections>);
 
@@ -19,7 +19,7 @@ struct OpenConnections {
     flows: HashMap<u64, Arc<ConnectionFlow>>,
 }
 
-/// A connection's entry; its drop takes it out.
+/// A connection's entry in the roster. Dropping it removes the connection.
 #[derive(Debug)]
 pub(super) struct RosterEntry {
     roster: Arc<Roster>,
@@ -35,8 +35,8 @@ impl Roster {
         RosterEntry { roster: Arc::clone(self), number }
     }
 
-    /// Tells a connection without a request to close: one that never asked anything before those that did, and of these
-    /// the one that has been idle longest.
+    /// Tells one idle connection to close: first one that has never sent a request, otherwise the one that has been idle
+    /// longest.
     pub(super) fn shed(&self) {
         let connections = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let before = Instant::now().checked_sub(LET_BE);

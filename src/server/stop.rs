@@ -1,8 +1,8 @@
-//! Stopping in order, and at once.
+//! Stopping, in order or at once.
 //!
-//! The first signal turns readiness off, keeps the listener open for a while so that whoever routes to this process
-//! can notice, stops accepting, lets running answers finish, and ends what then still runs. A second signal, at any
-//! time, ends the process.
+//! The first signal fails readiness and keeps the listener open for a while, so that routers can notice. Then the process
+//! stops accepting, lets running responses finish, and ends those that still run. A second signal ends the process at any
+//! time.
 
 use std::io;
 use std::pin::pin;
@@ -25,7 +25,7 @@ pub enum Signal {
 }
 
 impl Signal {
-    /// The exit code of a process that this signal ended: 128 and its number.
+    /// The exit code of a process that this signal ended: 128 plus its number.
     pub const fn exit_code(self) -> u8 {
         match self {
             Self::Interrupt => 130,
@@ -37,27 +37,27 @@ impl Signal {
 /// How long stopping may take.
 #[derive(Clone, Copy, Debug)]
 pub struct StopPlan {
-    /// How long the listener stays open once readiness is off.
+    /// How long the listener stays open once readiness fails.
     pub delay: Duration,
-    /// How long running answers may then take to finish.
+    /// How long running responses may then take to finish.
     pub timeout: Duration,
-    /// How long what is ended may take to be gone.
+    /// How long ended responses may take to be gone.
     pub grace: Duration,
 }
 
-/// How the process came to stop.
+/// How the process stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stopped {
-    /// Everything has finished, or had its time to.
+    /// Everything has finished, or has used up its time.
     InOrder,
-    /// A second signal came.
+    /// A second signal arrived.
     AtOnce(Signal),
 }
 
-/// The signals that this process gets.
+/// The signals that this process receives.
 ///
 /// # Errors
-/// The system refuses to install a handler.
+/// The system can't install a handler.
 pub fn signals() -> io::Result<impl Stream<Item = Signal>> {
     let interrupt = signal(SignalKind::interrupt())?;
     let terminate = signal(SignalKind::terminate())?;
@@ -81,7 +81,7 @@ pub async fn on_signal(signals: impl Stream<Item = Signal>, shutdown: &Shutdown,
         biased;
         Some(signal) = signals.next() => {
             let running = shutdown.running();
-            warn!(target: "fanfold::process", ?signal, running, "Ending at once with {running} tasks running: {signal:?} came again.");
+            warn!(target: "fanfold::process", ?signal, running, "Ending at once with {running} tasks running: a second signal arrived ({signal:?}).");
             Stopped::AtOnce(signal)
         }
         () = in_order(shutdown, plan) => Stopped::InOrder,
@@ -94,12 +94,12 @@ async fn in_order(shutdown: &Shutdown, plan: StopPlan) {
     shutdown.drain_until(Instant::now() + plan.timeout);
     if tokio::time::timeout(plan.timeout, shutdown.finished()).await.is_err() {
         let running = shutdown.running();
-        warn!(target: "fanfold::process", running, "The drain took too long: ending {running} tasks that still run.");
+        warn!(target: "fanfold::process", running, "The drain timeout is over: ending {running} tasks that still run.");
     }
     shutdown.end();
     if tokio::time::timeout(plan.grace, shutdown.finished()).await.is_err() {
         let running = shutdown.running();
-        warn!(target: "fanfold::process", running, "Leaving {running} tasks behind that do not end.");
+        warn!(target: "fanfold::process", running, "Exiting although {running} tasks have not ended.");
     }
     info!(target: "fanfold::process", "Stopped.");
 }

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::watch::pause_within;
 
-/// What the client of one h2 stream takes of its answer. A connection's bytes say nothing of it: they may be those of
+/// What the client of one h2 stream reads of its response. The connection's bytes don't tell, because they may belong to
 /// other streams.
 #[derive(Debug, Default)]
 pub(super) struct Taking {
@@ -20,28 +20,28 @@ tokio::task_local! {
 }
 
 impl Taking {
-    /// Runs a stream, which finds this by [`Self::current`].
+    /// Runs a stream in which [`Self::current`] returns this value.
     pub(super) fn scope<F: Future>(self: &Arc<Self>, stream: F) -> impl Future<Output = F::Output> + use<F> {
         CURRENT.scope(Arc::clone(self), stream)
     }
 
-    /// That of the stream that runs; none on HTTP/1.
+    /// The value of the current stream; `None` on HTTP/1.
     pub(super) fn current() -> Option<Arc<Self>> {
         CURRENT.try_with(Arc::clone).ok()
     }
 
-    /// The answer gave a piece.
+    /// Records that the response has sent a piece.
     pub(super) fn gave(&self) {
         self.pieces.fetch_add(1, Relaxed);
         self.is_waiting.store(true, Relaxed);
     }
 
-    /// The answer was asked for more.
+    /// Records that the response was polled again.
     pub(super) fn asked(&self) {
         self.is_waiting.store(false, Relaxed);
     }
 
-    /// Returns when a piece was not taken for so long.
+    /// Returns when a piece has not been taken for this long.
     pub(super) async fn until_stalled(&self, limit: Duration) {
         let pause = pause_within(limit);
         let mut since = Instant::now();

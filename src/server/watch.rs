@@ -6,14 +6,14 @@ use super::ServerLimits;
 use super::flow::{ConnectionFlow, ConnectionProgress, ConnectionState};
 use crate::telemetry::CutReason;
 
-/// Why a connection is let go.
+/// Why a connection is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CloseReason {
-    /// The client takes nothing of what is ready.
+    /// The client reads nothing although bytes are ready.
     Stalled,
-    /// The client began a request's head and does not finish it.
+    /// The client has begun a request's head and does not finish it.
     SlowHead,
-    /// Nothing is asked and nothing is answered.
+    /// There is no request and no response.
     Idle,
 }
 
@@ -27,15 +27,14 @@ impl From<CloseReason> for CutReason {
     }
 }
 
-/// Bytes that do not count as taking something: what a client that only answers pings is sent (h2 ping and settings
-/// frames, 17 and 9 bytes) stays below it.
+/// Fewer bytes than this don't count as progress. A client that only answers pings gets less (h2 ping and settings frames
+/// have 17 and 9 bytes).
 const NOTHING: u64 = 1024;
 
-/// How often a connection is looked at within its shortest timeout: what is cut off is cut off at most a quarter
-/// late.
+/// How often a connection is checked within its shortest timeout. It is cut off at most a quarter of that late.
 const LOOKS: u32 = 4;
 
-/// Returns when a connection is to be let go.
+/// Returns when a connection has to be closed.
 pub(super) async fn until_over(flow: &ConnectionFlow, limits: &ServerLimits) -> CloseReason {
     let shortest = limits.stall_timeout.min(limits.head_timeout).min(limits.idle_timeout);
     let pause = pause_within(shortest);
@@ -53,7 +52,7 @@ pub(super) async fn until_over(flow: &ConnectionFlow, limits: &ServerLimits) -> 
     }
 }
 
-/// The pause between two looks.
+/// The pause between two checks.
 pub(super) fn pause_within(timeout: Duration) -> Duration {
     (timeout / LOOKS).max(Duration::from_millis(1))
 }
@@ -68,7 +67,7 @@ fn judge(state: ConnectionState, lasted: Duration, limits: &ServerLimits) -> Opt
         ConnectionState::Giving => (limits.stall_timeout, CloseReason::Stalled),
         ConnectionState::Hearing => (limits.head_timeout, CloseReason::SlowHead),
         ConnectionState::Idle => (limits.idle_timeout, CloseReason::Idle),
-        // How long an answer may take is the answer's own business.
+        // A response has its own deadlines.
         ConnectionState::Making => return None,
     };
     (lasted >= limit).then_some(verdict)

@@ -1,11 +1,11 @@
-//! Finds out that the main runtime makes no progress: every worker spins, or waits for a lock that nobody gives back.
+//! Detects that the main runtime makes no progress, because every worker spins or waits for a lock that is never released.
 //!
-//! [`beat`] runs on the main runtime, [`watch`] on a thread of its own. A beat that is due is work, so whether any request
-//! is in flight doesn't matter: a runtime that doesn't come to its beats doesn't accept connections either.
+//! [`beat`] runs on the main runtime, and [`watch`] on a thread of its own. A runtime that misses its beats doesn't accept
+//! connections either, so it doesn't matter whether any request is in flight.
 //!
-//! # A slow processor is no stall
-//! A process that is throttled or stopped misses beats too, but then the watcher is late as well. So only those looks of
-//! the watcher count that are on time.
+//! # A slow processor is not a stall
+//! A throttled or stopped process misses beats too, but then the watcher is late as well. Therefore only the watcher's
+//! punctual checks count.
 
 use std::time::Duration;
 
@@ -14,16 +14,16 @@ use tracing::{error, info};
 
 use crate::telemetry::Pulse;
 
-/// The time between two beats, and between two looks.
+/// The time between two beats, and between two checks.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// How many looks that are on time must find no new beat: 30 s.
+/// How many punctual checks in a row must find no new beat: 30 s.
 const MISSED_LOOKS: u32 = 30;
 
-/// How late a look may be to count. A throttled process gets its processor back in the next period of 100 ms.
+/// How late a check may be to count as punctual. A throttled process gets the processor back in the next period of 100 ms.
 const ON_TIME: Duration = Duration::from_millis(20);
 
-/// Beats for as long as the runtime comes to it.
+/// Beats as long as the runtime runs it.
 pub async fn beat(pulse: Pulse) {
     loop {
         pulse.beat();
@@ -42,7 +42,7 @@ pub async fn watch(pulse: Pulse) {
             if is_stalled {
                 error!(
                     target: "fanfold::process",
-                    "The engine has made no progress for {MISSED_LOOKS} s: /livez answers 503 from now on."
+                    "The engine has made no progress for {MISSED_LOOKS} s: /livez answers 503 until it does."
                 );
             } else {
                 info!(target: "fanfold::process", "The engine makes progress again.");
@@ -58,7 +58,7 @@ struct Watch {
 }
 
 impl Watch {
-    /// Whether there is a stall, at a look that came so late.
+    /// Whether the runtime is stalled, at a check that was this late.
     fn look(&mut self, beats: u64, late: Duration) -> bool {
         if beats != self.beats {
             *self = Self { beats, missed: 0 };

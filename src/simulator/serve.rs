@@ -39,7 +39,7 @@ impl Simulator {
                     shutdown.spawn(converse(stream, peer, router.clone(), shutdown.clone()));
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "the simulator could not accept a connection: {error}");
+                    tracing::warn!(%error, "The simulator can't accept connections: {error}.");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
@@ -77,7 +77,7 @@ async fn converse(stream: TcpStream, peer: SocketAddr, router: Router, shutdown:
         }
     };
     if let Err(error) = ended {
-        tracing::debug!(%peer, error, "a connection to the simulator broke off");
+        tracing::debug!(%peer, error, "A connection to the simulator broke: {error}.");
     }
 }
 

@@ -1,14 +1,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-/// An answer that is over, as logs, metrics and traces tell of it.
+/// A finished response, as reported in logs, metrics and traces.
 #[derive(Clone, Debug)]
 pub struct Answered {
-    /// The path's template; `other` where no path matched.
+    /// The path's template; `other` if none matched.
     pub route: Arc<str>,
-    /// The status that was sent, whatever became of the body.
+    /// The status that was sent, however the body ended.
     pub status: u16,
-    /// `json` or `ndjson` of an answer, `other` of anything else.
+    /// `json` or `ndjson` for executions, `other` for everything else.
     pub format: &'static str,
     /// From the request to the last byte.
     pub duration: Duration,
@@ -16,46 +16,46 @@ pub struct Answered {
     pub first_row: Option<Duration>,
     /// Rows in the body.
     pub rows: u64,
-    /// Bytes of the body, as coded.
+    /// Bytes of the body, as encoded.
     pub bytes: u64,
-    /// How the rows were come by.
+    /// The rows by origin.
     pub rows_by: Rows,
     /// Requests upstream that were made for it.
     pub upstream_requests: u64,
-    /// Parts that a lenient answer left out.
+    /// Parts that a lenient response left out.
     pub missing_parts: u64,
-    /// What became of the body.
+    /// How the body ended.
     pub ending: BodyEnding,
-    /// The problem that was answered, or that broke the body.
+    /// The code of the problem that was returned, or that broke the body.
     pub code: Option<&'static str>,
 }
 
-/// How rows were come by.
+/// Rows by origin.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Rows {
     /// Known and fresh.
     pub hit: u64,
-    /// Read for this answer.
+    /// Read for this response.
     pub miss: u64,
-    /// From a read that somebody else began.
+    /// From a read that another response had started.
     pub joined: u64,
-    /// Given past their freshness.
+    /// Served past their freshness.
     pub stale: u64,
 }
 
-/// What became of a body.
+/// How a body ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyEnding {
-    /// Sent to its end.
+    /// Sent completely.
     Whole,
-    /// Broken off: what was still to come could not be had.
+    /// Broken off, because the rest could not be read.
     Broken,
-    /// Left behind: the client went away, or took nothing for too long.
+    /// Abandoned: the client went away or stopped reading.
     Left,
 }
 
 impl BodyEnding {
-    /// The word for it, in logs, metrics and traces.
+    /// Its name in logs, metrics and traces.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Whole => "whole",
@@ -66,7 +66,7 @@ impl BodyEnding {
 }
 
 impl Answered {
-    /// Why the answer is less than what was asked for; none if it is not.
+    /// Why the response lacks rows; `None` if it is complete.
     pub(super) const fn incomplete(&self) -> Option<&'static str> {
         match self.ending {
             BodyEnding::Broken => Some("broken"),

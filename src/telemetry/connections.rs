@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// Counts of what became of connections. Clones count together.
+/// Counts open connections, and those that were cut off. Clones share one count.
 #[derive(Clone, Debug, Default)]
 pub struct ConnectionCounts(Arc<ConnectionCounters>);
 
@@ -14,21 +14,21 @@ struct ConnectionCounters {
 /// Why a connection, a stream or a request was not served to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CutReason {
-    /// Nothing was asked for long.
+    /// The connection had no request for too long.
     Idle,
-    /// Nothing was asked, and another connection needed the place.
+    /// The connection had no request, and another one needed its place.
     Shed,
-    /// The client took nothing of what was ready.
+    /// The client read nothing although bytes were ready.
     Stalled,
-    /// The client took nothing of one stream of an HTTP/2 connection.
+    /// The client read nothing of one stream of an HTTP/2 connection.
     StalledStream,
-    /// The client began a request's head and did not finish it.
+    /// The client began a request's head and did not finish it in time.
     SlowHead,
-    /// A request's head was not finished while such heads held too much memory.
+    /// A request's head was unfinished while all such heads together held too much memory.
     HeadMemory,
     /// A request's head was too large.
     HeadTooLarge,
-    /// What came was not HTTP.
+    /// The client did not send HTTP.
     Malformed,
 }
 
@@ -45,7 +45,7 @@ impl CutReason {
         Self::Malformed,
     ];
 
-    /// The word for it in metrics.
+    /// Its name in metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Idle => "idle",
@@ -60,28 +60,28 @@ impl CutReason {
     }
 }
 
-/// An open connection; its drop closes it.
+/// Counts an open connection until it is dropped.
 #[derive(Debug)]
 pub struct OpenConnection(ConnectionCounts);
 
 impl ConnectionCounts {
-    /// A connection was opened.
+    /// Counts a new connection.
     pub fn open(&self) -> OpenConnection {
         self.0.open.fetch_add(1, Relaxed);
         OpenConnection(self.clone())
     }
 
-    /// How many are open.
+    /// The number of open connections.
     pub fn opened(&self) -> u64 {
         self.0.open.load(Relaxed)
     }
 
-    /// Something was cut off.
+    /// Counts something that was cut off.
     pub fn cut(&self, why: CutReason) {
         self.0.cut[why as usize].fetch_add(1, Relaxed);
     }
 
-    /// How often that happened.
+    /// How many were cut off for this reason.
     pub fn cuts(&self, why: CutReason) -> u64 {
         self.0.cut[why as usize].load(Relaxed)
     }

@@ -1,14 +1,14 @@
-/// The form in which metrics are told.
+/// The text format of metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exposition {
-    /// OpenMetrics text, version 1.0.0: what Prometheus asks for.
+    /// OpenMetrics text 1.0.0, which Prometheus requests.
     OpenMetrics,
-    /// Prometheus' own text format, version 0.0.4: what everything else that scrapes can read.
+    /// Prometheus' text format 0.0.4, which all other scrapers can read.
     Text,
 }
 
 impl Exposition {
-    /// The form for whoever sends this `Accept`: the older one, unless the newer is named.
+    /// The format for this `Accept` header: OpenMetrics if it is named, otherwise the older one.
     pub fn accepted_by(accept: &str) -> Self {
         if accept.contains("application/openmetrics-text") { Self::OpenMetrics } else { Self::Text }
     }
@@ -22,10 +22,10 @@ impl Exposition {
     }
 }
 
-/// OpenMetrics text in the older format.
+/// Converts OpenMetrics text to the older format.
 ///
-/// There a counter's family is called as its samples are, `_total` included, an info is a gauge, and neither unit nor
-/// end is told; all else is the same.
+/// In that format, a counter's family has the name of its samples including `_total`, an info is a gauge, and there are no
+/// unit and end lines. Everything else is the same.
 pub(super) fn as_text(open_metrics: &str) -> String {
     let mut text = String::with_capacity(open_metrics.len());
     let suffixes = suffixes(open_metrics);
@@ -46,7 +46,7 @@ pub(super) fn as_text(open_metrics: &str) -> String {
     text
 }
 
-/// What the samples of counters and infos have beyond the names of their families.
+/// The suffixes that samples of counters and infos have in addition to their family's name.
 fn suffixes(open_metrics: &str) -> Vec<(&str, &'static str)> {
     let of_type = |line: &str| match line {
         "counter" => Some("_total"),

@@ -4,17 +4,17 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use bytes::Bytes;
 
-/// How many bytes somebody holds whom they were given to. Clones count together.
+/// Counts bytes for as long as anybody holds them. Clones share one count.
 #[derive(Clone, Default)]
 pub struct HeldBytes(Arc<AtomicU64>);
 
 impl HeldBytes {
-    /// How many there are.
+    /// The number of bytes held.
     pub fn held(&self) -> u64 {
         self.0.load(Relaxed)
     }
 
-    /// The same bytes, counted until the last of them is dropped.
+    /// Wraps bytes so that they count until the last of them is dropped.
     pub fn count(&self, bytes: Bytes) -> Bytes {
         self.0.fetch_add(bytes.len() as u64, Relaxed);
         Bytes::from_owner(CountedBytes { bytes, among: self.clone() })

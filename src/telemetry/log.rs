@@ -14,44 +14,44 @@ use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 
 use self::queue::LogQueue;
 
-/// The queue of the process's log, once that is set up.
+/// The queue of the process's log, once it is set up.
 static QUEUE: OnceLock<LogQueue> = OnceLock::new();
 
-/// How log lines are written.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
     /// For people.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
 impl LogFormat {
-    /// The form for whoever reads stderr: text on a terminal, JSON elsewhere.
+    /// The format for the reader of stderr: text on a terminal, JSON otherwise.
     fn for_reader() -> Self {
         if std::io::stderr().is_terminal() { Self::Text } else { Self::Json }
     }
 }
 
-/// Why nothing can be logged.
+/// Why the log can't be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum LogSetupError {
-    /// The filter can't be read.
+    /// The filter can't be parsed.
     #[error("the log filter can't be read: {0}")]
     Filter(#[from] ParseError),
     /// The process already has a subscriber.
     #[error("the log was set up before: {0}")]
     Twice(#[from] TryInitError),
-    /// The system gives no thread or file handle for it.
+    /// The system can't provide a thread or file handle.
     #[error("the log can't be written: {0}")]
     Writer(#[from] io::Error),
 }
 
-/// Sends log lines to stderr from now on, those that pass the filter; without a format, in the one for its reader.
-/// Panics become log lines, too.
+/// Writes log lines that pass the filter to stderr from now on. Panics become log lines, too. Without a format, the format
+/// depends on the reader.
 ///
-/// A thread of its own writes them: a reader that stops costs lines, which are counted, and blocks nobody. Stdout
-/// belongs to what a command prints.
+/// A separate thread writes the lines. If the reader stops, lines are dropped and counted, and nothing blocks. Stdout is
+/// reserved for what a command prints.
 ///
 /// # Errors
 /// [`LogSetupError`].
@@ -63,19 +63,19 @@ pub fn set_up_log(filter: &str, format: Option<LogFormat>) -> Result<(), LogSetu
         LogFormat::Text => lines.with_ansi(io::stderr().is_terminal()).finish().try_init()?,
         LogFormat::Json => lines.json().flatten_event(true).with_ansi(false).finish().try_init()?,
     }
-    // Not `std::io::stderr()`: whoever else writes there would wait for its lock.
+    // Not `std::io::stderr()`, because other writers would wait for its lock.
     let sink = File::from(io::stderr().as_fd().try_clone_to_owned()?);
     std::thread::Builder::new().name("log".to_owned()).spawn(|| queue.write_to(sink, tell_dropped))?;
     std::panic::set_hook(Box::new(log_panic));
     Ok(())
 }
 
-/// How many log lines were dropped because their reader had stopped.
+/// The number of log lines that were dropped because their reader had stopped.
 pub fn dropped_log_lines() -> u64 {
     QUEUE.get().map_or(0, LogQueue::dropped)
 }
 
-/// Waits until the log is written, for no longer than this.
+/// Waits until the log is written, but no longer than this.
 pub fn flush_log(within: Duration) {
     if let Some(queue) = QUEUE.get() {
         queue.flush(within);
@@ -86,7 +86,7 @@ fn tell_dropped(lines: u64) {
     tracing::warn!(target: "fanfold::process", lines, "{lines} log lines were dropped: nobody read them.");
 }
 
-/// The default hook would write to stderr, and block where nobody reads.
+/// Logs a panic. The default hook would write to stderr and block if nobody reads it.
 fn log_panic(panic: &PanicHookInfo<'_>) {
     let thread = std::thread::current();
     let (thread, location) = (thread.name().unwrap_or("unnamed"), panic.location().map(ToString::to_string));

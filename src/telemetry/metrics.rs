@@ -16,13 +16,13 @@ use super::readings::{Readings, ReadingsCollector};
 use super::requests::RequestWatch;
 use super::vitals::{Vitals, VitalsCollector};
 
-/// Seconds: from an answer that lies ready to the longest deadline.
+/// Buckets in seconds, from a response that is ready at once to the longest deadline.
 const SECONDS: [f64; 14] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0, 60.0];
 
-/// What the process has done, counted. Labels come from short lists: no agent, key or path is ever one.
+/// The process's metrics. Labels have short, fixed lists of values; none is an agent, a key or a path.
 ///
-/// Bodies and pages are counted as they end; what is there now is read when somebody asks, see [`Readings`].
+/// Responses and requests are counted when they end. Current values are read at each scrape, see [`Readings`].
 pub struct Metrics {
     registry: Registry,
     requests: Family<RequestLabels, Counter>,
@@ -69,7 +69,7 @@ struct CodeLabels {
     code: &'static str,
 }
 
-/// Rows by how they were come by: all four counters are there from the start, and found without a look at their labels.
+/// Counters of rows by origin. All four exist from the start and are found without looking up their labels.
 struct RowsBySource {
     family: Family<SourceLabels, Counter>,
     counters: [Counter; 4],
@@ -94,7 +94,8 @@ impl Default for RowsBySource {
 }
 
 impl Metrics {
-    /// Metrics of a process that starts now; `read` tells what is there now, `requests` watches upstream, `vitals` the process.
+    /// Creates the metrics of a process that starts now. `read` returns current values, `requests` watches requests to
+    /// upstream, and `vitals` the process.
     pub fn new(
         read: Arc<dyn Fn() -> Readings + Send + Sync>,
         requests: &RequestWatch,
@@ -121,32 +122,32 @@ impl Metrics {
     fn register(&mut self, read: Arc<dyn Fn() -> Readings + Send + Sync>, vitals: Vitals) {
         let registry = &mut self.registry;
         let version = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
-        registry.register("fanfold_build", "What runs", version);
+        registry.register("fanfold_build", "The running version", version);
         let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let started = ConstGauge::new(since_1970.as_secs_f64());
         registry.register_with_unit("process_start_time", "When the process started", Unit::Seconds, started);
-        registry.register("fanfold_requests", "Answers that are over", self.requests.clone());
+        registry.register("fanfold_requests", "Finished responses", self.requests.clone());
         let (name, help) = ("fanfold_request_duration", "From the request to the last byte");
         registry.register_with_unit(name, help, Unit::Seconds, self.durations.clone());
         let (name, help) = ("fanfold_time_to_first_row", "From the request to the first row");
         registry.register_with_unit(name, help, Unit::Seconds, self.first_rows.clone());
         registry.register("fanfold_answered_rows", "Rows sent", self.rows.clone());
-        let (name, help) = ("fanfold_answered", "Bytes of bodies sent, as coded");
+        let (name, help) = ("fanfold_answered", "Bytes of bodies sent, as encoded");
         registry.register_with_unit(name, help, Unit::Bytes, self.bytes.clone());
         registry.register(
             "fanfold_rows",
             "Rows, by how they were come by",
             self.rows_by_source.family.clone(),
         );
-        registry.register("fanfold_answer_endings", "What became of bodies", self.endings.clone());
-        let help = "Answers that lack rows: broken off, or lenient with a part left out";
+        registry.register("fanfold_answer_endings", "Responses by how they ended", self.endings.clone());
+        let help = "Responses that lack rows: broken off, or lenient with a part left out";
         registry.register("fanfold_incomplete_answers", help, self.incomplete.clone());
         registry.register("fanfold_problems", "Problems, by code", self.problems.clone());
         registry.register_collector(Box::new(ReadingsCollector { read }));
         registry.register_collector(Box::new(VitalsCollector(vitals)));
     }
 
-    /// Counts an answer that is over.
+    /// Counts a finished response.
     pub fn answered(&self, answer: &Answered) {
         let Answered { route, format, .. } = answer;
         let status = status_class(answer.status);
@@ -168,15 +169,15 @@ impl Metrics {
         }
     }
 
-    /// All metrics, in the form that is asked for.
+    /// Renders all metrics in the requested format.
     pub fn render(&self, exposition: Exposition) -> String {
         let mut text = String::new();
         match (prometheus_client::encoding::text::encode(&mut text, &self.registry), exposition) {
             (Ok(()), Exposition::OpenMetrics) => text,
             (Ok(()), Exposition::Text) => as_text(&text),
-            // Half a text would be taken for the whole.
+            // A partial text would be mistaken for a complete one.
             (Err(error), exposition) => {
-                tracing::error!(target: "fanfold::process", %error, "The metrics can't be written down: {error}.");
+                tracing::error!(target: "fanfold::process", %error, "The metrics can't be rendered: {error}.");
                 match exposition {
                     Exposition::OpenMetrics => "# EOF\n".to_owned(),
                     Exposition::Text => String::new(),

@@ -1,4 +1,4 @@
-//! What the process tells of itself: log lines, metrics and traces. A leaf, it knows nothing of what it tells about.
+//! Log lines, metrics and traces. A leaf module: it knows nothing about the modules that it reports on.
 
 mod answered;
 mod connections;

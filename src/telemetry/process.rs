@@ -1,4 +1,4 @@
-//! What the system knows of this process; on other systems than Linux, nothing.
+//! What the operating system knows about this process. Linux only; elsewhere, every function returns `None`.
 
 use std::fs;
 
@@ -16,32 +16,32 @@ fn parse_file_handles(limits: &str) -> Option<usize> {
     }
 }
 
-/// How many files it has open.
+/// How many files this process has open.
 pub fn open_files() -> Option<usize> {
     Some(fs::read_dir("/proc/self/fd").ok()?.count())
 }
 
-/// The memory it occupies, in bytes.
+/// The resident memory in bytes.
 pub(super) fn resident_bytes() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     parse_bytes(&status, "VmRSS:")
 }
 
-/// The memory it may address, in bytes.
+/// The virtual memory in bytes.
 pub(super) fn virtual_bytes() -> Option<u64> {
     parse_bytes(&fs::read_to_string("/proc/self/status").ok()?, "VmSize:")
 }
 
-/// The time that processors spent on it, in the kernel too, in seconds.
+/// The CPU time in seconds, including time in the kernel.
 pub(super) fn cpu_seconds() -> Option<f64> {
     parse_cpu_seconds(&fs::read_to_string("/proc/self/stat").ok()?)
 }
 
-/// What Linux counts processor time in, in every build of it: USER_HZ.
+/// The unit in which Linux reports CPU time, the same in every build: USER_HZ.
 const TICKS_A_SECOND: f64 = 100.0;
 
 fn parse_cpu_seconds(stat: &str) -> Option<f64> {
-    // The second field is the program's name in parentheses, which may hold anything.
+    // The second field is the program's name in parentheses, which may contain anything.
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
     let mut ticks = || fields.next()?.parse::<u32>().ok();
     Some((f64::from(ticks()?) + f64::from(ticks()?)) / TICKS_A_SECOND)

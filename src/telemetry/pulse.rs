@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
-/// Signs of life of the runtime that serves callers, and what a watchdog makes of them. Clones are one.
+/// The heartbeat of the runtime that serves callers, and the watchdog's conclusion from it. Clones share one state.
 #[derive(Clone, Debug, Default)]
 pub struct Pulse(Arc<PulseState>);
 
@@ -12,12 +12,12 @@ struct PulseState {
 }
 
 impl Pulse {
-    /// The runtime has come to this task again.
+    /// Records that the runtime has run the beating task.
     pub fn beat(&self) {
         self.0.beats.fetch_add(1, Relaxed);
     }
 
-    /// How often it has.
+    /// The number of beats.
     pub fn beats(&self) -> u64 {
         self.0.beats.load(Relaxed)
     }
@@ -27,7 +27,7 @@ impl Pulse {
         self.0.is_stalled.load(Relaxed)
     }
 
-    /// Notes whether the runtime makes no progress; whether that is new.
+    /// Records whether the runtime makes no progress, and returns whether that has changed.
     pub fn set_stalled(&self, is_stalled: bool) -> bool {
         self.0.is_stalled.swap(is_stalled, Relaxed) != is_stalled
     }

@@ -8,12 +8,12 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
-/// What is read anew for every scrape.
+/// Values that are read at each scrape.
 #[derive(Clone, Debug, Default)]
 pub struct Readings {
-    /// Answers under way.
+    /// Responses in progress.
     pub questions: usize,
-    /// Bytes of bodies that no socket has taken yet.
+    /// Bytes of bodies that no socket has accepted yet.
     pub waiting_bytes: u64,
     /// Memory of collected responses under way, each entry counted once.
     pub response_bytes: u64,
@@ -23,28 +23,28 @@ pub struct Readings {
     pub scopes: usize,
     /// Walks that had to be read again in pieces, since the start.
     pub repairs: u64,
-    /// By how much times to live are stretched for want of budget; 1 where they are not.
+    /// The factor by which times to live are stretched because the budget is short; 1 if they are not.
     pub stretch: f64,
     /// What the cache holds.
     pub cache: CacheReadings,
     /// What the gate in front of upstream does.
     pub gate: GateReadings,
-    /// What was asked of upstream.
+    /// The requests to upstream.
     pub upstream: UpstreamReadings,
 }
 
-/// What was asked of upstream, since the start.
+/// The requests to upstream since the start.
 #[derive(Clone, Debug, Default)]
 pub struct UpstreamReadings {
-    /// Attempts that are over, by outcome.
+    /// Finished attempts by outcome.
     pub requests: Vec<(&'static str, u64)>,
     /// Attempts after a failed one.
     pub retries: u64,
-    /// Bytes of pages that were read and are not laid out yet.
+    /// Bytes of pages that were read and not yet stored.
     pub page_bytes: u64,
     /// Requests that were never sent: no room, or the breaker is open.
     pub rejected: u64,
-    /// Answers that were not what the contract says.
+    /// Responses that violated the contract.
     pub malformed: u64,
     /// Bytes of bodies, decoded.
     pub body_bytes: u64,
@@ -57,13 +57,13 @@ pub struct CacheReadings {
     pub capacity: u64,
     /// Bytes it holds.
     pub bytes: u64,
-    /// How many of them hold rows a second time: plain, or as they are sent.
+    /// How many of them hold rows a second time: uncompressed, or as they are sent.
     pub plain: u64,
     /// Bytes of rows on their way into it, that are not deflated yet.
     pub fresh: u64,
     /// Entries it holds.
     pub entries: u64,
-    /// Entries dropped for want of room, since the start.
+    /// Entries evicted since the start.
     pub evictions: u64,
     /// Entries too large to be kept, since the start.
     pub refusals: u64,
@@ -78,35 +78,35 @@ pub struct GateReadings {
     pub waiting: usize,
     /// How many of these carry keys that upstream has not accepted yet.
     pub waiting_unproven: usize,
-    /// Agents whose requests alone are slowed down.
+    /// Agents that are slowed down alone.
     pub slowed_agents: usize,
-    /// Requests of the last period, by whose they are: the caller with the most, all others, unproven keys.
+    /// Requests of the last period by caller: the one with the most, all others, unproven keys.
     pub held: [usize; 3],
-    /// Requests that the tightest budget has left; none without a limit.
+    /// Requests left in the tightest budget; `None` without a limit.
     pub budget_left: Option<usize>,
     /// The part that 429 and time-outs left of the speed before: 1 where none is remembered.
     pub rate_share: f64,
-    /// How long the gate still stays shut.
+    /// How long the gate still sends nothing.
     pub paused_for: Duration,
-    /// What the breaker does.
+    /// The state of the breaker.
     pub breaker: BreakerReading,
 }
 
-/// What the breaker does.
+/// The state of the breaker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum BreakerReading {
-    /// Requests go.
+    /// Requests are sent.
     #[default]
     Closed,
-    /// One request goes, to find out.
+    /// One request is sent to find out whether upstream has recovered.
     Probing,
     /// Requests are refused.
     Open,
 }
 
-/// Writes readings down as metrics.
+/// Encodes readings as metrics.
 pub(super) struct ReadingsCollector {
-    /// Where they are read.
+    /// Reads the current values.
     pub(super) read: Arc<dyn Fn() -> Readings + Send + Sync>,
 }
 
@@ -136,8 +136,12 @@ impl Collector for ReadingsCollector {
             let metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
             gauge.encode(metric)
         };
-        gauge("fanfold_questions", "Answers under way", questions as f64)?;
-        gauge("fanfold_waiting_bytes", "Bytes of bodies that no socket has taken yet", waiting_bytes as f64)?;
+        gauge("fanfold_questions", "Responses in progress", questions as f64)?;
+        gauge(
+            "fanfold_waiting_bytes",
+            "Bytes of bodies that no socket has accepted yet",
+            waiting_bytes as f64,
+        )?;
         gauge(
             "fanfold_response_bytes",
             "Memory that responses hold which are made up in full before they are sent",
@@ -147,7 +151,7 @@ impl Collector for ReadingsCollector {
         gauge("fanfold_scopes", "Scopes whose coverage is known", scopes as f64)?;
         gauge(
             "fanfold_ttl_stretch",
-            "The factor by which times to live are stretched because what is due exceeds the budget",
+            "The factor by which times to live are stretched because more is due than the budget allows",
             stretch,
         )?;
         gauge("fanfold_cache_capacity_bytes", "Bytes the cache may hold", cache.capacity as f64)?;
@@ -163,25 +167,29 @@ impl Collector for ReadingsCollector {
             cache.fresh as f64,
         )?;
         gauge("fanfold_cache_entries", "Entries the cache holds", cache.entries as f64)?;
-        gauge("fanfold_upstream_in_flight", "Requests upstream in flight", gate.in_flight as f64)?;
-        gauge("fanfold_upstream_waiting", "Requests upstream that wait for their turn", gate.waiting as f64)?;
+        gauge("fanfold_upstream_in_flight", "Requests to upstream in flight", gate.in_flight as f64)?;
+        gauge(
+            "fanfold_upstream_waiting",
+            "Requests to upstream that wait for their turn",
+            gate.waiting as f64,
+        )?;
         gauge(
             "fanfold_page_bytes",
-            "Bytes of pages that were read and are not laid out yet",
+            "Bytes of pages that were read and not yet stored",
             upstream.page_bytes as f64,
         )?;
         if let Some(left) = gate.budget_left {
-            gauge("fanfold_budget_left", "Requests that the tightest budget has left", left as f64)?;
+            gauge("fanfold_budget_left", "Requests left in the tightest budget", left as f64)?;
         }
         gauge(
             "fanfold_gate_rate",
             "The fraction of the rate that 429s and timeouts have left; 1 is all of it",
             gate.rate_share,
         )?;
-        gauge("fanfold_gate_paused_seconds", "How long the gate stays shut", gate.paused_for.as_secs_f64())?;
+        gauge("fanfold_gate_paused_seconds", "How long nothing is sent", gate.paused_for.as_secs_f64())?;
         gauge(
             "fanfold_gate_slowed_agents",
-            "Agents that are slowed down alone because upstream refuses their requests or leaves them hanging",
+            "Agents that are slowed down alone, because upstream refuses their requests or leaves them hanging",
             gate.slowed_agents as f64,
         )?;
         let breaker = match gate.breaker {
@@ -200,13 +208,13 @@ impl Collector for ReadingsCollector {
         let unproven = gate.waiting_unproven;
         classes(
             "fanfold_gate_waiting",
-            "Requests upstream that wait for their turn, by whether upstream has accepted their key",
+            "Requests to upstream that wait for their turn, by whether upstream has accepted their key",
             &[("known", gate.waiting.saturating_sub(unproven)), ("unproven", unproven)],
         )?;
         let [largest, others, unproven] = gate.held;
         classes(
             "fanfold_budget_held",
-            "Requests of the last period by whose they are: the caller with the most, all others, unproven keys",
+            "Requests of the last period by caller: the one with the most, all others, unproven keys",
             &[("largest", largest), ("others", others), ("unproven", unproven)],
         )?;
         let mut counter = |name: &str, help: &str, value: u64| {
@@ -214,18 +222,14 @@ impl Collector for ReadingsCollector {
             let metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
             counter.encode(metric)
         };
-        counter("fanfold_cache_evictions", "Entries dropped for want of room", cache.evictions)?;
+        counter("fanfold_cache_evictions", "Entries dropped to make room", cache.evictions)?;
         counter("fanfold_cache_refusals", "Entries too large to be kept", cache.refusals)?;
         counter("fanfold_walk_repairs", "Walks that were read again in pieces", repairs)?;
-        counter("fanfold_upstream_retries", "Attempts upstream after a failed one", upstream.retries)?;
+        counter("fanfold_upstream_retries", "Attempts after a failed one", upstream.retries)?;
         counter("fanfold_upstream_rejected", "Requests that were never sent upstream", upstream.rejected)?;
-        counter(
-            "fanfold_upstream_malformed",
-            "Answers that are not what the contract says",
-            upstream.malformed,
-        )?;
+        counter("fanfold_upstream_malformed", "Responses that violate the contract", upstream.malformed)?;
         counter("fanfold_upstream_body_bytes", "Bytes of upstream's bodies, decoded", upstream.body_bytes)?;
-        let help = "Attempts upstream that are over, by outcome";
+        let help = "Finished attempts by outcome";
         let mut family =
             encoder.encode_descriptor("fanfold_upstream_requests", help, None, MetricType::Counter)?;
         for (outcome, requests) in upstream.requests {

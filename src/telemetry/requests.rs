@@ -9,11 +9,11 @@ use tokio::time::Instant;
 
 use super::traces::{RequestSpan, RequestSpanStart, Trace, Tracer};
 
-/// Seconds: from a connection that is there, over a slow page, to the longest attempts and waits for the budget.
+/// Buckets in seconds, from a fast page to the longest attempts and waits for the budget.
 const SECONDS: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0];
 
-/// Watches requests upstream: how long they wait for their turn, how long they take, and the span of each. Clones are
-/// one and the same.
+/// Watches requests to upstream: how long they wait for their turn, how long they take, and their spans. Clones share one
+/// state.
 #[derive(Clone)]
 pub struct RequestWatch {
     tracer: Tracer,
@@ -35,39 +35,39 @@ pub struct WatchedRequest {
 }
 
 impl RequestWatch {
-    /// A watch whose spans are made by this tracer.
+    /// Creates a watch that makes spans with this tracer.
     pub fn new(tracer: Tracer) -> Self {
         let histogram: fn() -> Histogram = || Histogram::new(SECONDS);
         Self { tracer, waits: histogram(), durations: Family::new_with_constructor(histogram) }
     }
 
-    /// A request goes, after a wait for its turn.
+    /// Begins to watch a request that has waited this long for its turn.
     pub fn begin(&self, asked: RequestSpanStart<'_, impl fmt::Display>, waited: Duration) -> WatchedRequest {
         self.waits.observe(waited.as_secs_f64());
         WatchedRequest { watch: self.clone(), began: Instant::now(), span: self.tracer.request(asked) }
     }
 
     pub(super) fn register(&self, registry: &mut Registry) {
-        let (name, help) = ("fanfold_upstream_wait", "From the wish to ask upstream to the turn");
+        let (name, help) = ("fanfold_upstream_wait", "Time that attempts waited for their turn");
         registry.register_with_unit(name, help, Unit::Seconds, self.waits.clone());
         let (name, help) =
-            ("fanfold_upstream_request_duration", "From the turn to the end of upstream's body");
+            ("fanfold_upstream_request_duration", "One attempt, from its turn to the end of the body");
         registry.register_with_unit(name, help, Unit::Seconds, self.durations.clone());
     }
 }
 
 impl WatchedRequest {
-    /// What upstream is told that the request belongs to.
+    /// The trace context that is sent upstream.
     pub const fn trace(&self) -> &Trace {
         self.span.trace()
     }
 
-    /// Upstream answered with this status.
+    /// Records the status that upstream returned.
     pub fn answered(&mut self, status: u16) {
         self.span.answered(status);
     }
 
-    /// The request is over, with this outcome.
+    /// Ends the request with this outcome.
     pub fn end(&mut self, outcome: &'static str, is: Failed) {
         let labels = OutcomeLabels { outcome };
         self.watch.durations.get_or_create(&labels).observe(self.began.elapsed().as_secs_f64());
@@ -81,9 +81,9 @@ impl WatchedRequest {
 /// Whether a request failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failed {
-    /// It has a body to be read.
+    /// It returned a body to read.
     No,
-    /// It has none.
+    /// It returned none.
     Yes,
 }
 

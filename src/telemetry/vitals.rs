@@ -11,16 +11,16 @@ use super::log::dropped_log_lines;
 use super::process;
 use super::pulse::Pulse;
 
-/// How the process itself is, beyond what the system knows of it. Clones are one.
+/// The state of the process, apart from what the operating system knows about it. Clones share one state.
 #[derive(Clone, Debug, Default)]
 pub struct Vitals {
-    /// Whether its engine makes progress.
+    /// The heartbeat of its engine.
     pub pulse: Pulse,
-    /// What becomes of its connections.
+    /// The counts of its connections.
     pub connections: ConnectionCounts,
 }
 
-/// Writes down how the process itself is.
+/// Encodes the state of the process as metrics.
 #[derive(Debug)]
 pub(super) struct VitalsCollector(pub(super) Vitals);
 
@@ -32,27 +32,27 @@ impl Collector for VitalsCollector {
             ConstGauge::new(value).encode(metric)
         };
         if let Some(bytes) = process::resident_bytes() {
-            gauge("process_resident_memory_bytes", "Memory that the process occupies", bytes as f64)?;
+            gauge("process_resident_memory_bytes", "Resident memory", bytes as f64)?;
         }
         if let Some(files) = process::open_files() {
-            gauge("process_open_fds", "Files that the process has open", files as f64)?;
+            gauge("process_open_fds", "Open files", files as f64)?;
         }
         if let Some(files) = process::file_handles() {
-            gauge("process_max_fds", "Files that the process may have open", files as f64)?;
+            gauge("process_max_fds", "Most files that may be open", files as f64)?;
         }
         if let Some(bytes) = process::virtual_bytes() {
-            gauge("process_virtual_memory_bytes", "Memory that the process may address", bytes as f64)?;
+            gauge("process_virtual_memory_bytes", "Virtual memory", bytes as f64)?;
         }
         let is_stalled = if self.0.pulse.is_stalled() { 1.0 } else { 0.0 };
         gauge("fanfold_engine_stalled", "1 while the engine makes no progress", is_stalled)?;
         let connections = self.0.connections.opened() as f64;
-        gauge("fanfold_connections", "Connections that are open", connections)?;
+        gauge("fanfold_connections", "Open connections", connections)?;
         if let Some(seconds) = process::cpu_seconds() {
-            let help = "Time that processors spent on the process";
+            let help = "CPU time used";
             let metric = encoder.encode_descriptor("process_cpu_seconds", help, None, MetricType::Counter)?;
             ConstCounter::new(seconds).encode(metric)?;
         }
-        let help = "Log lines that were dropped because their reader had stopped";
+        let help = "Log lines that were dropped because nobody read them";
         let metric =
             encoder.encode_descriptor("fanfold_log_lines_dropped", help, None, MetricType::Counter)?;
         ConstCounter::new(dropped_log_lines()).encode(metric)?;

@@ -143,7 +143,7 @@ impl HttpClient {
         let mut current = self.client.lock().unwrap_or_else(PoisonError::into_inner);
         if current.1 == pool {
             *current = (fresh, Pool(pool.0 + 1));
-            warn!(target: "fanfold::upstream", "Upstream answered another question than it was asked: its connections are given up.");
+            warn!(target: "fanfold::upstream", "A response from upstream belongs to another request: all its connections are closed.");
         }
     }
 

@@ -109,7 +109,7 @@ impl Upstream {
             tracing::warn!(
                 target: "fanfold::upstream",
                 seconds,
-                "Upstream's clock is {seconds} s ahead of this machine's at the start of fanfold. Upstream's counts."
+                "Upstream's clock is {seconds} s ahead of this machine's at the start of fanfold. Upstream's clock is used."
             );
         }
     }

@@ -1,4 +1,4 @@
-//! What the cache keeps of a segment, and what an answer takes of it.
+//! Entries: the rows of one segment as the cache keeps them, and the slices of them that responses use.
 
 mod derived_budget;
 mod extract;
@@ -40,31 +40,31 @@ pub struct Entry {
     holders: Holders,
 }
 
-/// What is known of one row in an entry, beside its bytes.
+/// The facts about one row in an entry, apart from its bytes.
 #[derive(Clone, Debug)]
 pub struct EntryRow {
     /// Upstream's identifier.
     pub id: RowId,
-    /// When upstream made the row; for one without a readable date, the instant of the row before it on its page.
+    /// When upstream created the row. For a row without a readable date, the instant of the row before it on its page.
     pub created_at: Timestamp,
-    /// Whether `created_at` is upstream's own word.
+    /// Whether `created_at` is upstream's own value.
     pub is_dated: bool,
-    /// The latest change upstream tells of: `updated_at`, or `created_at` without one.
+    /// The latest change that upstream reports: `updated_at`, or `created_at` if there is none.
     pub changed_at: Timestamp,
-    /// Where the call stood.
+    /// The status of the call.
     pub status: Option<Status>,
-    /// When the question that brought the row went upstream, by our clock.
+    /// When the request that brought the row was sent upstream, by our clock.
     pub read_at: Timestamp,
     /// A digest of the bytes, the same on every replica.
     pub digest: Digest,
 }
 
-/// A digest of rows. Of several rows it is the sum, so it does not depend on how they were cut into entries.
+/// A digest of rows. The digest of several rows is the sum of theirs, so it does not depend on how they are cut into entries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Digest(pub u128);
 
 impl Digest {
-    /// Takes another row's digest in.
+    /// Adds another row's digest.
     pub const fn add(&mut self, other: Self) {
         self.0 = self.0.wrapping_add(other.0);
     }
@@ -114,7 +114,7 @@ impl Entry {
         Self { rows, ends, has_line_breaks, has_undated, digest, forms, holders: Holders::default() }
     }
 
-    /// What is known of every row, newest first.
+    /// The facts about every row, newest first.
     pub fn rows(&self) -> &[EntryRow] {
         &self.rows
     }
@@ -139,7 +139,7 @@ impl Entry {
         self.digest
     }
 
-    /// Where the bytes of some rows lie among all of them, the separator after each of them included.
+    /// The position of some rows' bytes among all bytes, including the separator after each row.
     pub fn byte_range(&self, rows: Range<usize>) -> Range<usize> {
         let start = |row: usize| if row == 0 { 0 } else { self.ends[row - 1] + 1 };
         start(rows.start)..start(rows.end)
@@ -159,7 +159,7 @@ impl Entry {
         self.forms.has_plain(separator)
     }
 
-    /// The rows deflated, by whoever comes first.
+    /// The deflated rows; the first caller deflates them.
     ///
     /// # Errors
     /// None in practice: the encoder writes into memory.
@@ -204,7 +204,7 @@ impl Entry {
         self.forms.live_within(self, derived_budget);
     }
 
-    /// Some rows as they came, to be laid out anew with others.
+    /// Some rows as they came, for a new entry together with others.
     ///
     /// # Errors
     /// As [`plain`](Self::plain).

@@ -4,20 +4,20 @@ use std::sync::Arc;
 use super::{Digest, Entry, EntryRow};
 use crate::domain::Span;
 
-/// Some rows of an entry, in its order: what an answer is made of.
+/// Some rows of an entry, in its order. Responses are made of slices.
 #[derive(Clone, Debug)]
 pub struct EntrySlice {
-    /// Where the rows lie.
+    /// The entry that has the rows.
     pub entry: Arc<Entry>,
     /// Which of them: ascending runs of positions, none empty, none touching the next.
     pub runs: Runs,
 }
 
-/// Runs of positions in an entry; mostly one.
+/// Runs of positions in an entry; usually one.
 pub type Runs = Vec<Range<usize>>;
 
 impl EntrySlice {
-    /// The rows of an entry in `within` that `keep` lets through; none if there are none.
+    /// The rows of an entry in `within` that `keep` accepts; `None` if there are none.
     pub fn select(
         entry: Arc<Entry>,
         within: Range<usize>,
@@ -26,7 +26,7 @@ impl EntrySlice {
         Self::of(entry, within, keep)
     }
 
-    /// These rows of an entry; none if there are none.
+    /// These rows of an entry; `None` if there are none.
     pub fn all(entry: Arc<Entry>, rows: Range<usize>) -> Option<Self> {
         (!rows.is_empty()).then(|| Self { entry, runs: vec![rows] })
     }
@@ -48,7 +48,7 @@ impl EntrySlice {
         (!runs.is_empty()).then_some(Self { entry, runs })
     }
 
-    /// Those of the rows that `keep` lets through; none if there are none.
+    /// The rows that `keep` accepts; `None` if there are none.
     pub fn filtered(self, keep: impl FnMut(&EntryRow) -> bool) -> Option<Self> {
         Self::of(self.entry, self.runs.into_iter().flatten(), keep)
     }
@@ -58,7 +58,7 @@ impl EntrySlice {
         self.runs.iter().cloned().flatten()
     }
 
-    /// What is known of the rows, in order.
+    /// The facts about the rows, in order.
     pub fn rows(&self) -> impl Iterator<Item = &EntryRow> {
         self.positions().map(|position| &self.entry.rows()[position])
     }
@@ -68,24 +68,24 @@ impl EntrySlice {
         self.runs.first().is_some_and(|run| *run == (0..self.entry.rows().len()))
     }
 
-    /// Whether all of them were created within a span.
+    /// Whether all rows were created within a span.
     pub fn is_within(&self, span: Span) -> bool {
         let newest = self.runs.first().map(|run| run.start);
         let oldest = self.runs.last().map(|run| run.end - 1);
         [newest, oldest].into_iter().flatten().all(|row| span.contains(self.entry.rows()[row].created_at))
     }
 
-    /// How many rows these are.
+    /// The number of rows.
     pub fn len(&self) -> usize {
         self.runs.iter().map(ExactSizeIterator::len).sum()
     }
 
-    /// Whether there are none; never, for a slice that was selected.
+    /// Whether there are no rows; never true for a slice that was selected.
     pub fn is_empty(&self) -> bool {
         self.runs.is_empty()
     }
 
-    /// The length of the rows' bytes, one separator after each included.
+    /// The length of the rows' bytes, including one separator after each.
     pub fn byte_len(&self) -> usize {
         self.runs.iter().map(|run| self.entry.byte_range(run.clone()).len()).sum()
     }

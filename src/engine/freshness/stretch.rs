@@ -86,11 +86,11 @@ impl State {
             tracing::warn!(
                 target: "fanfold::cache",
                 factor = self.factor,
-                "what is due exceeds the budget: all times to live are stretched"
+                "More is due than the budget allows: a caller's times to live are stretched."
             );
             Self { told: self.factor, ..self }
         } else if self.factor <= 1.0 && self.told > 1.0 {
-            tracing::info!(target: "fanfold::cache", "what is due fits the budget again: times to live are as set");
+            tracing::info!(target: "fanfold::cache", "A caller's times to live are no longer stretched.");
             Self { told: 1.0, ..self }
         } else {
             self

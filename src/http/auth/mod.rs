@@ -92,7 +92,7 @@ impl HeldKey {
     async fn authenticate(&self, presented: &str, now: Timestamp) -> Result<AuthenticatedCaller, Problem> {
         let token = self.tokens.current().await.find(presented, now).cloned().map_err(|refusal| {
             // One message for both: a guesser must not learn which tokens exist, and a holder can see the date.
-            tracing::debug!(target: "fanfold::auth", ?refusal, "A token was refused at the door: {refusal:?}.");
+            tracing::debug!(target: "fanfold::auth", ?refusal, "A token was refused: {refusal:?}.");
             Problem::new(Code::Unauthenticated, "the token is not known, or has expired")
         })?;
         let key = self.key.current().await.expose_secret().to_owned();

@@ -61,18 +61,18 @@ impl<T> Watched<T> {
         match self.look(known).await {
             Ok(None) => {}
             Ok(Some((stamp, Ok(new)))) => {
-                tracing::info!(target: "fanfold::auth", path = %self.path.display(), "Read {} again: it had changed.", self.path.display());
+                tracing::info!(target: "fanfold::auth", path = %self.path.display(), "Reloaded {}.", self.path.display());
                 let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
                 state.stamp = stamp;
                 state.current = Arc::new(new);
             }
             Ok(Some((stamp, Err(faults)))) => {
                 let faults = faults.join("; ");
-                tracing::error!(target: "fanfold::auth", path = %self.path.display(), faults, "{} has changed and can't be used: {faults}. What it said before stays in force.", self.path.display());
+                tracing::error!(target: "fanfold::auth", path = %self.path.display(), faults, "{} has changed and can't be used: {faults}. Its last good content stays in force.", self.path.display());
                 self.state.lock().unwrap_or_else(PoisonError::into_inner).stamp = stamp;
             }
             Err(error) => {
-                tracing::error!(target: "fanfold::auth", path = %self.path.display(), %error, "{} can't be read: {error}. What it said before stays in force.", self.path.display());
+                tracing::error!(target: "fanfold::auth", path = %self.path.display(), %error, "{} can't be read: {error}. Its last good content stays in force.", self.path.display());
             }
         }
         Arc::clone(&self.state.lock().unwrap_or_else(PoisonError::into_inner).current)

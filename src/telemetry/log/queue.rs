@@ -3,17 +3,17 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-/// The most bytes of lines that wait for a reader: some seconds of a busy gateway's log.
+/// The most bytes of lines that wait for a reader: a few seconds of a busy gateway's log.
 const MOST_WAITING: usize = 4 << 20;
 
-/// What a batch may leave allocated for the next one.
+/// The capacity that a batch may keep for the next one.
 const KEPT_CAPACITY: usize = 64 << 10;
 
-/// The pause before a sink that takes nothing without blocking is tried again.
+/// The pause before writing again to a sink that would block.
 const RETRY_AFTER: Duration = Duration::from_millis(20);
 
-/// Lines on their way to a sink that may block. A line that finds no room is dropped and counted, so that nobody who
-/// logs ever waits for the log's reader. Clones are one queue.
+/// A queue of lines for a sink that may block. A line that finds no room is dropped and counted, so that logging never waits
+/// for the log's reader. Clones share one queue.
 #[derive(Clone, Debug, Default)]
 pub(super) struct LogQueue(Arc<Shared>);
 
@@ -33,12 +33,12 @@ struct QueueState {
 }
 
 impl LogQueue {
-    /// Writes what comes to the sink, for as long as the process runs. `tell` is called with the number of lines that
-    /// were dropped, once the sink takes lines again.
+    /// Writes queued lines to the sink as long as the process runs. `tell` is called with the number of dropped lines once
+    /// the sink accepts lines again.
     pub(super) fn write_to(&self, mut sink: impl Write, tell: impl Fn(u64)) -> ! {
         let (mut batch, mut told, mut takes_lines) = (Vec::new(), 0, false);
         loop {
-            // Both where the queue is empty: telling is a line, too, and must find room.
+            // Only when the queue is empty, because the report is a line, too, and needs room.
             if takes_lines && self.is_empty() {
                 self.tell_dropped(&mut told, &tell);
             }
@@ -65,19 +65,19 @@ impl LogQueue {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner).waiting.is_empty()
     }
 
-    /// How many lines were dropped since the start.
+    /// The number of lines that were dropped since the start.
     pub(super) fn dropped(&self) -> u64 {
         self.0.dropped.load(Relaxed)
     }
 
-    /// Waits until everything is written, for no longer than this.
+    /// Waits until everything is written, but no longer than this.
     pub(super) fn flush(&self, within: Duration) {
         let state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
         let is_busy = |state: &mut QueueState| state.is_writing || !state.waiting.is_empty();
         let _in_time = self.0.emptied.wait_timeout_while(state, within, is_busy);
     }
 
-    /// Waits for lines and takes them all; how many they are.
+    /// Waits for lines, moves all of them into the batch, and returns their number.
     fn take(&self, batch: &mut Vec<u8>) -> u64 {
         batch.clear();
         batch.shrink_to(KEPT_CAPACITY);
@@ -93,7 +93,7 @@ impl LogQueue {
     }
 }
 
-/// One call is one line. It never fails and never blocks.
+/// Each call writes one line. It never fails and never blocks.
 impl Write for LogQueue {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -114,7 +114,7 @@ impl Write for LogQueue {
     }
 }
 
-/// Like [`Write::write_all`], also to a pipe that another process has set to fail where it would block.
+/// Like [`Write::write_all`], but also works for a pipe that another process has made non-blocking.
 fn write_all(sink: &mut impl Write, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         match sink.write(bytes) {

@@ -6,7 +6,7 @@ use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState}
 /// The longest `tracestate` that is passed on; the specification asks for at least 512 characters.
 const MAX_STATE: usize = 1024;
 
-/// A W3C trace context, as it travels: whose child a request is, and what tracing systems add to that.
+/// A W3C trace context: the parent of a request, and what tracing systems have added.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Trace {
     /// The `traceparent` header.
@@ -16,8 +16,7 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// The context that a request brings, where it is well formed; otherwise the trace begins anew, as the
-    /// specification says.
+    /// Reads the context of a request. If it is malformed, a new trace begins, as the specification says.
     pub fn read(headers: &HeaderMap) -> Self {
         let mut parents = headers.get_all("traceparent").iter();
         let parent = match (parents.next().and_then(|value| value.to_str().ok()), parents.next()) {
@@ -30,12 +29,12 @@ impl Trace {
         Self { parent: Some(parent.into()), state: is_sound.then(|| state.into()) }
     }
 
-    /// The trace's identifier, by which log lines and spans find each other.
+    /// The trace's identifier, which links log lines and spans.
     pub fn id(&self) -> Option<&str> {
         self.parent.as_deref()?.split('-').nth(1)
     }
 
-    /// The context that a span hands to what happens within it.
+    /// The context for the children of a span.
     pub(super) fn of(span: &SpanContext) -> Self {
         let flags = span.trace_flags() & TraceFlags::SAMPLED;
         let parent = format!("00-{}-{}-{:02x}", span.trace_id(), span.span_id(), flags.to_u8());
@@ -43,7 +42,7 @@ impl Trace {
         Self { parent: Some(parent.into()), state: (!state.is_empty()).then(|| state.into()) }
     }
 
-    /// The span that it names, in another process or in this one.
+    /// The span that it names, in this process or another one.
     pub(super) fn span(&self) -> Option<SpanContext> {
         let mut parts = self.parent.as_deref()?.split('-').skip(1);
         let trace = TraceId::from_hex(parts.next()?).ok()?;
@@ -54,7 +53,8 @@ impl Trace {
     }
 }
 
-/// `{version}-{trace}-{span}-{flags}` in lowercase hex, neither identifier all zeros; a version to come may have more.
+/// Whether a text is `{version}-{trace}-{span}-{flags}` in lowercase hex, with neither identifier all zeros. Future versions
+/// may have more fields.
 fn is_parent(text: &str) -> bool {
     let is_hex = |part: &str, length: usize| {
         part.len() == length && part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))

@@ -17,33 +17,33 @@ use tokio::runtime::Handle;
 
 use super::Tracer;
 
-/// The most of a receiver's answer that is read: it says in some bytes how many spans it took.
+/// The most bytes of a receiver's response that are read. It says in a few bytes how many spans it accepted.
 const MOST_ANSWER: usize = 64 << 10;
 
-/// Where spans go, by the standard environment variables.
+/// Where spans are sent, from the standard environment variables.
 ///
-/// The library reads by itself what is not here: `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_TRACES_SAMPLER`,
+/// The library itself reads the others: `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_TRACES_SAMPLER`,
 /// `OTEL_TRACES_SAMPLER_ARG`, `OTEL_EXPORTER_OTLP_HEADERS` and `_COMPRESSION`, `OTEL_BSP_…` and `OTEL_SPAN_…_LIMIT`.
 #[derive(Clone, Debug)]
 pub struct TraceSettings {
     /// The receiver's URL for spans, without user and password.
     pub endpoint: Url,
-    /// More trusted roots, as PEM.
+    /// Additional trusted roots, as PEM.
     pub ca_pem: Option<Vec<u8>>,
-    /// How long the receiver may take.
+    /// How long the receiver may take to respond.
     pub timeout: Duration,
-    /// The service's name, where the environment gives none.
+    /// The service's name if the environment gives none.
     pub default_name: Option<&'static str>,
-    /// Whether the receiver is this machine: no proxy has any business with it.
+    /// Whether the receiver is on this machine, where no proxy must be used.
     pub place: EndpointLocation,
 }
 
-/// Whether what is sent leaves the machine.
+/// Whether spans leave the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndpointLocation {
-    /// It does not.
+    /// They don't.
     Loopback,
-    /// It does.
+    /// They do.
     Network,
 }
 
@@ -52,12 +52,12 @@ pub enum EndpointLocation {
 #[error("{0}")]
 pub struct TracingError(String);
 
-/// Exports spans, in batches, on a thread of its own. Dropping it loses those that wait; [`Self::flush`] does not.
+/// Exports spans in batches on a thread of its own. Dropping it loses spans that wait; [`Self::flush`] sends them.
 #[derive(Clone, Debug, Default)]
 pub struct Tracing(Option<SdkTracerProvider>);
 
 impl Tracing {
-    /// Exports from now on, over the connections of this runtime.
+    /// Starts exporting, with connections on this runtime.
     ///
     /// # Errors
     /// The settings can't be used.
@@ -83,7 +83,7 @@ impl Tracing {
         Ok(Self(Some(provider)))
     }
 
-    /// What makes the spans.
+    /// The tracer that makes the spans.
     pub fn tracer(&self) -> Tracer {
         let scope = InstrumentationScope::builder("fanfold").with_version(VERSION).build();
         self.0
@@ -91,7 +91,7 @@ impl Tracing {
             .map_or_else(Tracer::default, |provider| Tracer::new(provider.tracer_with_scope(scope)))
     }
 
-    /// Sends what waits, and ends. Blocks, for no longer than this.
+    /// Sends waiting spans and ends. Blocks, but no longer than this.
     pub fn flush(&self, within: Duration) {
         if let Some(provider) = &self.0
             && let Err(error) = provider.shutdown_with_timeout(within)
@@ -103,7 +103,7 @@ impl Tracing {
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Sends batches to the receiver. The library calls from a thread without a runtime, so the work is handed to one.
+/// Sends batches to the receiver. The library calls it on a thread without a runtime, so it passes the work to one.
 #[derive(Debug)]
 struct Receiver {
     client: Client,
@@ -116,7 +116,7 @@ impl Receiver {
         let say = |error: reqwest::Error| TracingError(error.without_url().to_string());
         let mut builder = Client::builder()
             .user_agent(concat!("fanfold/", env!("CARGO_PKG_VERSION")))
-            // The headers may hold a credential of the receiver's.
+            // The headers may contain a credential for the receiver.
             .redirect(redirect::Policy::none())
             .timeout(settings.timeout);
         if let Some(pem) = &settings.ca_pem {
@@ -139,7 +139,7 @@ impl HttpClient for Receiver {
         Self: 'b,
     {
         let (client, failing) = (self.client.clone(), Arc::clone(&self.state));
-        // Awaited here, by the library's thread, which ends with a flush: nothing that a drain should wait for.
+        // The library's thread awaits this and ends with a flush, so a drain need not wait for it.
         let sent = self.runtime.spawn(async move {
             let sent = send(&client, request).await;
             tell(&failing, &sent);
@@ -164,7 +164,7 @@ async fn send(client: &Client, request: Request<Bytes>) -> Result<Response<Bytes
     Ok(answer)
 }
 
-/// Logs the first failure, and the first success after it: a receiver that is down is no news every few seconds.
+/// Logs the first failure and the first success after it, instead of a line every few seconds while a receiver is down.
 fn tell(failing: &AtomicBool, sent: &Result<Response<Bytes>, reqwest::Error>) {
     let failure = match sent {
         Ok(answer) if answer.status().is_success() => None,
@@ -174,14 +174,14 @@ fn tell(failing: &AtomicBool, sent: &Result<Response<Bytes>, reqwest::Error>) {
     let was_failing = failing.swap(failure.is_some(), Ordering::Relaxed);
     match failure {
         Some(error) if !was_failing => {
-            tracing::warn!(target: "fanfold::traces", error, "Traces can't be exported: {error}. Spans are lost until it works again.");
+            tracing::warn!(target: "fanfold::traces", error, "Traces can't be exported: {error}. Spans are lost until the export works again.");
         }
         None if was_failing => tracing::info!(target: "fanfold::traces", "Traces are exported again."),
         Some(_) | None => {}
     }
 }
 
-/// An error and what caused it.
+/// Formats an error and its causes.
 fn chain(error: &reqwest::Error) -> String {
     let mut text = error.to_string();
     let mut source = std::error::Error::source(error);

@@ -8,44 +8,44 @@ use opentelemetry_sdk::trace::{SdkTracer, Span};
 use super::Trace;
 use crate::telemetry::{Answered, BodyEnding};
 
-/// Makes spans, or none. Clones are one and the same.
+/// Makes spans, or none if tracing is off. Clones share one state.
 #[derive(Clone, Debug, Default)]
 pub struct Tracer(Option<Arc<SdkTracer>>);
 
-/// A request that came, as its span begins.
+/// A received request, as described when its span begins.
 #[derive(Clone, Copy, Debug)]
 pub struct Begun<'a> {
-    /// Its method, of those that HTTP knows.
+    /// Its method, one of HTTP's own.
     pub method: &'static str,
     /// The path's template.
     pub route: &'a str,
-    /// The span it came from.
+    /// The caller's span.
     pub caller: &'a Trace,
 }
 
-/// A request to upstream, as its span begins.
+/// A request to upstream, as described when its span begins.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestSpanStart<'a, A> {
     /// The template of upstream's path.
     pub template: &'static str,
-    /// Where upstream is: host and port.
+    /// Upstream's host and port.
     pub server: (&'a str, u16),
-    /// Whom it is about.
+    /// The agent that it is about.
     pub agent: A,
-    /// How many attempts at the same came before.
+    /// The number of earlier attempts at the same request.
     pub resends: u32,
-    /// Whose child it is.
+    /// Its parent.
     pub parent: &'a Trace,
 }
 
-/// The span of an answer, from the request to the end of the body. Dropped without [`Self::end`], it ends with what it has.
+/// The span of a response, from the request to the end of the body. Dropping it without [`Self::end`] ends it as it is.
 #[derive(Debug)]
 pub struct AnswerSpan {
     span: Option<Span>,
     trace: Trace,
 }
 
-/// The span of a request to upstream, from its turn to the end of the body. Dropped, it ends with what it has.
+/// The span of a request to upstream, from its turn to the end of the body. Dropping it ends it as it is.
 #[derive(Debug)]
 pub struct RequestSpan {
     span: Option<Span>,
@@ -53,12 +53,12 @@ pub struct RequestSpan {
 }
 
 impl Tracer {
-    /// A tracer that makes spans.
+    /// Creates a tracer that makes spans.
     pub(super) fn new(tracer: SdkTracer) -> Self {
         Self(Some(Arc::new(tracer)))
     }
 
-    /// Begins the span of an answer, as a child of the caller's.
+    /// Begins the span of a response, as a child of the caller's span.
     pub fn answer(&self, begun: Begun<'_>) -> AnswerSpan {
         let Begun { method, route, caller } = begun;
         let attributes = || {
@@ -113,12 +113,12 @@ impl Tracer {
 }
 
 impl AnswerSpan {
-    /// What goes upstream on behalf of the answer belongs to this.
+    /// The context for requests to upstream that are made for this response.
     pub const fn trace(&self) -> &Trace {
         &self.trace
     }
 
-    /// Ends the span with what became of the answer; `of` is whom it was about, who asked, and under which name.
+    /// Ends the span with the result of the response; `of` names the request, the agent and the client.
     pub fn end(&mut self, answered: &Answered, of: Identifiers<'_, impl Display>) {
         let Some(mut span) = self.span.take().filter(Span::is_recording) else { return };
         let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
@@ -151,7 +151,7 @@ impl AnswerSpan {
         if let Some(code) = answered.code {
             set("error.type", code.into());
         }
-        // By the conventions a client's mistake is no error of the server's; an answer that broke off is.
+        // By the semantic conventions, a client's mistake is not a server error; a response that broke off is.
         if answered.status >= 500 || answered.ending == BodyEnding::Broken {
             span.set_status(Status::error(answered.code.unwrap_or("broken")));
         }
@@ -159,31 +159,31 @@ impl AnswerSpan {
     }
 }
 
-/// What tells an answer from others.
+/// Identifies a response.
 #[derive(Clone, Copy, Debug)]
 pub struct Identifiers<'a, A> {
     /// The request's identifier.
     pub request_id: &'a str,
     /// The agent, if it is known.
     pub agent: Option<A>,
-    /// The name of the token that asked.
+    /// The name of the caller's token.
     pub client: Option<&'a str>,
 }
 
 impl RequestSpan {
-    /// What upstream is told that the request belongs to.
+    /// The trace context that is sent upstream.
     pub const fn trace(&self) -> &Trace {
         &self.trace
     }
 
-    /// Upstream answered with this status.
+    /// Records the status that upstream returned.
     pub fn answered(&mut self, status: u16) {
         if let Some(span) = &mut self.span {
             span.set_attribute(KeyValue::new("http.response.status_code", i64::from(status)));
         }
     }
 
-    /// Ends the span; `error` is the kind of failure, if it was one.
+    /// Ends the span; `error` is the kind of failure, if there was one.
     pub fn end(&mut self, error: Option<&'static str>) {
         let Some(mut span) = self.span.take() else { return };
         if let Some(error) = error {

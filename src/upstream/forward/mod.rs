@@ -172,7 +172,7 @@ fn failure(error: &legacy::Error, activity: &Activity) -> ForwardError {
         tracing::debug!(
             target: "fanfold::upstream",
             cause = error.source().map(tracing::field::display),
-            "A forwarded request broke off."
+            "A forwarded request failed: the connection to upstream broke."
         );
         ForwardError::Broken
     }
