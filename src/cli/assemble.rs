@@ -153,6 +153,16 @@ fn authenticator(settings: &Serve) -> Result<Authenticator, Vec<String>> {
     }
 }
 
+/// What all collected responses under way may hold, where the largest may have so many bytes.
+///
+/// A quarter more than that, since what is known of its rows counts too. A low limit for one response does not mean that
+/// there may be only one at a time, so it is never less than 64 MiB.
+const fn response_bytes(max_json_bytes: u64) -> u64 {
+    const LEAST: u64 = 64 << 20;
+    let most = max_json_bytes.saturating_add(max_json_bytes / 4);
+    if most < LEAST { LEAST } else { most }
+}
+
 const fn engine_settings(settings: &Serve, relay_bytes: u64) -> EngineSettings {
     let reading = &settings.reading;
     EngineSettings {
@@ -167,8 +177,7 @@ const fn engine_settings(settings: &Serve, relay_bytes: u64) -> EngineSettings {
         commit_lag: reading.commit_lag,
         stale_while_revalidate: reading.stale_while_revalidate,
         stale_if_error: reading.stale_if_error,
-        // As much as the documented memory limit leaves to them beside the cache.
-        response_bytes: settings.answers.max_json_bytes,
+        response_bytes: response_bytes(settings.answers.max_json_bytes),
         relay_bytes,
     }
 }
