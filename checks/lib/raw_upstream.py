@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+import ssl
 import threading
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
@@ -10,12 +11,13 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\
 class RawUpstream:
     """Gives each request's head to `answer`, with its socket, until that returns something true to close it."""
 
-    def __init__(self, answer=None):
+    def __init__(self, answer=None, tls: ssl.SSLContext | None = None):
         self.answer = answer or (lambda head, connection: connection.sendall(OK))
         self.heads: list[bytes] = []
         self.connections = 0
         self.listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
+        self.tls = tls
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.listener.getsockname()[1]}"
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self):
@@ -27,6 +29,8 @@ class RawUpstream:
 
     def _serve(self, connection):
         with contextlib.suppress(OSError), connection:
+            if self.tls:
+                connection = self.tls.wrap_socket(connection, server_side=True)
             while head := read_head(connection):
                 self.heads.append(head)
                 if self.answer(head, connection):
@@ -51,6 +55,20 @@ def read_head(connection: socket.socket) -> bytes:
             return b""
         head += byte
     return head
+
+
+def read_request(head: bytes, connection: socket.socket) -> bytes:
+    """The body of a request, by its length or in chunks."""
+    lines = head.lower().split(b"\r\n")
+    body = b""
+    if b"transfer-encoding: chunked" in lines:
+        while not body.endswith(b"0\r\n\r\n") and (piece := connection.recv(65536)):
+            body += piece
+        return body
+    length = next((int(line.split(b":")[1]) for line in lines if line.startswith(b"content-length:")), 0)
+    while len(body) < length and (piece := connection.recv(min(65536, length - len(body)))):
+        body += piece
+    return body
 
 
 def ask(url: str, request: bytes, seconds: float = 20) -> bytes:

@@ -1,6 +1,7 @@
 //! What a client still sends when its request is refused already.
 //!
-//! A server that closes a connection with unread bytes resets it, and the client sees the reset in place of the answer. So
+//! A server that closes a connection with unread bytes resets it, and the client sees the reset in place of the answer.
+//! Over HTTP/2 the stream is reset once the answer is out (RFC 9113, section 8.1), and curl and httpx report the reset. So
 //! a refused request's body is read to its end and thrown away, within bounds, before the answer is given.
 
 use std::pin::Pin;
@@ -25,11 +26,12 @@ const MOST: u64 = 128 << 20;
 /// The longest time that is spent on it.
 const LONGEST: Duration = Duration::from_secs(10);
 
-/// The layer. On h2 nothing is to be done: a stream that is not read to its end harms no other.
+/// The layer.
 pub(super) async fn read_on(request: Request, next: Next) -> Response {
-    if request.version() >= Version::HTTP_2 || request.body().is_end_stream() {
+    if request.body().is_end_stream() {
         return next.run(request).await;
     }
+    let has_own_connection = request.version() < Version::HTTP_2;
     let waits_to_be_asked = request.headers().contains_key(header::EXPECT);
     let (parts, body) = request.into_parts();
     let hint = body.size_hint();
@@ -46,7 +48,8 @@ pub(super) async fn read_on(request: Request, next: Next) -> Response {
         is_left.cancelled().await;
         rest.read().await
     };
-    if !is_sending || !tokio::time::timeout(LONGEST, reading).await.unwrap_or(false) {
+    let is_at_its_end = is_sending && tokio::time::timeout(LONGEST, reading).await.unwrap_or(false);
+    if !is_at_its_end && has_own_connection {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
