@@ -124,6 +124,7 @@ class Upstream:
         asyncio.set_event_loop(self._loop)
         app = web.Application()
         app.router.add_get("/v2/agent/{agent}/executions", self._executions)
+        app.router.add_get("/v2/agent/all", self._agents)
         app.router.add_get("/v2/agent/{agent}", self._agent)
         app.router.add_get("/user/me", self._user)
         app.on_response_prepare.append(self._leave_date_out)
@@ -185,6 +186,13 @@ class Upstream:
             agent = self.agents[request.match_info["agent"]]
             facts = {"id": agent.id, "agent_name": "checked", "created_at": text_of(agent.created, 0)}
             return web.json_response(facts | self.facts)
+
+    async def _agents(self, request: web.Request) -> web.Response:
+        async with self._request(request):
+            key = self._key(request)
+            if key is None:
+                return error(403, "detail", "Invalid API key")
+            return web.json_response([{"id": agent.id} for agent in self.agents.values() if agent.key == key])
 
     async def _user(self, request: web.Request) -> web.Response:
         async with self._request(request):

@@ -35,7 +35,8 @@ def test_the_guides_own_loop_gets_everything(agent_of, upstream, count):
     for number, page in enumerate(pages, 1):
         envelope = json.loads(page)
         assert (envelope["page_number"], envelope["page_size"]) == (number, 50)
-        assert envelope["total"] == count
+        # Where the history ends is known to the page that ends it.
+        assert envelope.get("total") == (count if number == len(pages) else None)
     assert all("from" in seen.query for seen in upstream.pages)
 
 

@@ -17,11 +17,15 @@ use super::terms::{AskError, EngineSettings, Question, ResponseMode};
 use crate::domain::{AgentFacts, AgentId, Caller, Credential, Span, Statuses, Timestamp};
 use crate::source::{BudgetClock, Deadline, QuestionId, RequestContext, SentAt, Trace, Urgency};
 
+/// How long a page waits for the budget: clients that read pages give up after 10 to 30 s, and can do more with a
+/// refusal that says when to come back than with silence.
+const PAGE_BUDGET_WAIT: Duration = Duration::from_secs(8);
+
 pub(super) async fn ask(state: &Arc<SharedState>, question: Question) -> Result<Answer, AskError> {
     let parts = &*state.parts;
     let asked_at = parts.clock.now();
     let by = match question.mode {
-        ResponseMode::Collected { deadline } => deadline,
+        ResponseMode::Collected { deadline } | ResponseMode::Paged { deadline } => deadline,
         ResponseMode::Streamed { row_wait } => Instant::now() + row_wait,
     };
     let context = context(&question, by, parts.settings.budget_patience);
@@ -71,7 +75,7 @@ pub(super) async fn ask(state: &Arc<SharedState>, question: Question) -> Result<
         context,
         keep: if question.directives.no_store { Keep::No } else { Keep::Yes },
         appetite: match question.mode {
-            ResponseMode::Collected { .. } => Appetite::Whole,
+            ResponseMode::Collected { .. } | ResponseMode::Paged { .. } => Appetite::Whole,
             ResponseMode::Streamed { .. } => Appetite::Later,
         },
         opening,
@@ -79,15 +83,15 @@ pub(super) async fn ask(state: &Arc<SharedState>, question: Question) -> Result<
         tolerance: question.tolerance,
         directives: question.directives,
         deadline: match question.mode {
-            ResponseMode::Collected { deadline } => Some(deadline),
+            ResponseMode::Collected { deadline } | ResponseMode::Paged { deadline } => Some(deadline),
             ResponseMode::Streamed { .. } => None,
         },
         row_wait: match question.mode {
-            ResponseMode::Collected { .. } => None,
+            ResponseMode::Collected { .. } | ResponseMode::Paged { .. } => None,
             ResponseMode::Streamed { row_wait } => Some(row_wait),
         },
     };
-    let mut answer = Answer::begin(frame).await?;
+    let mut answer = Answer::begin(frame, question.newest).await?;
     if matches!(question.mode, ResponseMode::Streamed { .. }) {
         answer.prime(by).await?;
     }
@@ -100,6 +104,7 @@ fn context(question: &Question, by: Instant, budget_patience: Duration) -> Reque
     let left = by.saturating_duration_since(now).saturating_sub(AFTER_READING);
     let (retry_for, budget_wait) = match question.mode {
         ResponseMode::Collected { .. } => (left, None),
+        ResponseMode::Paged { .. } => (left, Some(PAGE_BUDGET_WAIT)),
         ResponseMode::Streamed { row_wait } => (row_wait, Some(budget_patience)),
     };
     RequestContext {

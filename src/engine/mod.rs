@@ -36,8 +36,8 @@ use self::parts::Parts;
 pub use self::relay::{RelayQuestion, Relayed};
 use self::state::SharedState;
 pub use self::terms::{
-    AskError, CacheDirectives, CacheReport, Clock, Collected, EngineSettings, Freshness, Missing, Question,
-    ResponseMode, StaleReason, Tolerance, Verdict,
+    AskError, Awaited, CacheDirectives, CacheReport, Clock, Collected, EngineSettings, Freshness, Missing,
+    Newest, Question, ResponseMode, StaleReason, Tolerance, Verdict,
 };
 #[doc(hidden)]
 pub use self::yardstick::Yardstick;

@@ -24,7 +24,7 @@ use super::problem::{ErrorRenderer, ErrorStyle, Problem};
 use super::question::{AllParams, EndRecord, Format};
 use super::recheck::Recheck;
 use crate::encode::{Coding, CompressionPool, Framing};
-use crate::engine::{Answer, Collected, Question, ResponseMode, Tolerance, Verdict};
+use crate::engine::{Answer, Collected, Newest, Question, ResponseMode, Tolerance, Verdict};
 use crate::shutdown::Shutdown;
 
 /// The handler.
@@ -114,6 +114,7 @@ impl AllRequest {
             any_status: self.params.any_status.clone(),
             from: self.params.from,
             to: self.params.to,
+            newest: self.params.limit.map(|take| Newest { skip: 0, take }),
             directives: directives(&self.parts.headers),
             tolerance: self.prefer.tolerance,
             mode: match self.delivery {
@@ -127,7 +128,7 @@ impl AllRequest {
     /// The answer to who has these rows already.
     fn not_modified(&self, verdict: &Verdict, authorized: &AuthorizedRequest) -> Option<Response> {
         let headers = &self.parts.headers;
-        let is_known = || Etag::of(verdict.digest, verdict.count).is_known_to(headers);
+        let is_known = || Etag::of_verdict(verdict).is_known_to(headers);
         if !(headers.contains_key(header::IF_NONE_MATCH) && verdict.is_complete() && is_known()) {
             return None;
         }
@@ -161,8 +162,8 @@ impl AllRequest {
         };
         authorized.request_log.note_verdict(&verdict);
         let mut response = self.response(HeaderState::Verdict(&verdict), Body::empty());
-        if self.media.format == Format::Json {
-            response.headers_mut().insert(TOTAL_COUNT, HeaderValue::from(verdict.count));
+        if let (Format::Json, Some(total)) = (self.media.format, verdict.total) {
+            response.headers_mut().insert(TOTAL_COUNT, HeaderValue::from(total));
         }
         if self.parts.method != Method::HEAD {
             authorized.request_log.add_rows(verdict.count);

@@ -39,6 +39,7 @@ fn verdict(count: u64) -> Verdict {
     Verdict {
         as_of: Timestamp::from_micros(0),
         count,
+        total: Some(count),
         digest: Digest(5),
         missing: Vec::new(),
         freshness: Freshness { age: Duration::from_secs(4), lifetime: Duration::from_secs(10) },
@@ -91,6 +92,36 @@ async fn a_document_is_upstreams_envelope_and_the_verdict() {
         assert_eq!(header_text(&headers, name), Some(value), "{name}");
     }
     assert!(header_text(&headers, "cache-status").unwrap().starts_with("fanfold; hit"));
+}
+
+#[tokio::test]
+async fn a_document_of_the_newest_rows_says_that_there_are_older_ones() {
+    let newest = || {
+        let mut collected = two_rows();
+        collected.verdict.total = None;
+        collected
+    };
+    let response = whole(get("limit=2", &[]), newest()).await;
+    assert_eq!(header_text(response.headers(), "x-total-count"), None);
+    let etag = header_text(response.headers(), "etag").unwrap().to_owned();
+    assert_eq!(etag, "W/\"00000000000000000000000000000005-2+\"");
+    let body: serde_json::Value = serde_json::from_str(&text(response).await).unwrap();
+    assert_eq!((&body["has_more"], &body["page_size"], body.get("total")), (&true.into(), &2.into(), None));
+    assert_eq!(body["complete"], true);
+    let known = [("if-none-match", etag.as_str())];
+    assert!(get("limit=2", &known).not_modified(&newest().verdict, &authorized()).is_some());
+    assert!(get("", &known).not_modified(&verdict(2), &authorized()).is_none());
+
+    let mut lines = get("format=ndjson&end_record=true&limit=2", &[]);
+    lines.parts.version = Version::HTTP_10;
+    let lines = AllRequest::read(lines.parts, LONGEST).unwrap();
+    let text = text(whole(lines, newest()).await).await;
+    assert!(
+        text.lines()
+            .last()
+            .unwrap()
+            .starts_with("{\"@end\":{\"complete\":true,\"count\":2,\"has_more\":true,")
+    );
 }
 
 #[tokio::test]
@@ -177,7 +208,7 @@ fn wait_is_the_deadline_of_a_document_and_the_patience_of_a_stream() {
         ResponseMode::Collected { deadline } => {
             assert!(deadline >= before + ten && deadline < before + LONGEST)
         }
-        ResponseMode::Streamed { .. } => panic!("a document is collected"),
+        ResponseMode::Streamed { .. } | ResponseMode::Paged { .. } => panic!("a document is collected"),
     }
 }
 

@@ -29,6 +29,15 @@ impl Etag {
         Self(format!("W/\"{:032x}-{count:x}\"", digest.0))
     }
 
+    /// The validator of an answer. Where older rows were left out, that is part of what is said.
+    pub(super) fn of_verdict(verdict: &Verdict) -> Self {
+        let Self(mut text) = Self::of(verdict.digest, verdict.total.unwrap_or(verdict.count));
+        if verdict.has_more() {
+            text.insert(text.len() - 1, '+');
+        }
+        Self(text)
+    }
+
     /// Whether `If-None-Match` contains it, by weak comparison (RFC 9110 section 13.1.2).
     pub(super) fn is_known_to(&self, headers: &HeaderMap) -> bool {
         let opaque = |tag: &str| tag.strip_prefix("W/").unwrap_or(tag).to_owned();
@@ -78,7 +87,7 @@ pub(super) fn headers(
             headers.insert(header::AGE, HeaderValue::from(verdict.freshness.age.as_secs()));
             set(headers, CACHE_STATUS, Some(cache_status(&verdict.report, verdict.freshness, storable)));
             if verdict.is_complete() {
-                set(headers, header::ETAG, Some(Etag::of(verdict.digest, verdict.count).0));
+                set(headers, header::ETAG, Some(Etag::of_verdict(verdict).0));
                 set(headers, header::CACHE_CONTROL, Some(cache_control(verdict.freshness)));
             } else {
                 headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -14,6 +14,8 @@ pub(crate) struct AllParams {
     /// Over `Accept`.
     pub(crate) format: Option<Format>,
     pub(crate) end_record: EndRecord,
+    /// Only so many of the newest rows.
+    pub(crate) limit: Option<u64>,
 }
 
 /// The two forms of an answer.
@@ -45,7 +47,7 @@ pub(crate) enum EndRecord {
 }
 
 /// What `/agents/{agent_id}/executions/all` takes.
-pub const ALL_PARAMETERS: [&str; 10] = [
+pub const ALL_PARAMETERS: [&str; 11] = [
     "status",
     "call_type",
     "provider",
@@ -56,13 +58,17 @@ pub const ALL_PARAMETERS: [&str; 10] = [
     "time_zone",
     "format",
     "end_record",
+    "limit",
 ];
 
 const BOOLEAN: &str = "`true` or `false`";
-const INSTANT: &str =
+pub(crate) const INSTANT: &str =
     "a date, such as 2026-01-28, or an RFC 3339 date and time, such as 2026-01-28T13:17:50Z";
 const ZONE: &str =
     "a name of the IANA time zone database, such as `Asia/Kolkata`, `America/New_York` or `UTC`";
+/// The most rows of a `limit`.
+const HIGHEST_LIMIT: u64 = 1_000_000;
+const LIMIT: &str = "an integer from 1 to 1000000";
 /// The most statuses of a question.
 const MOST_STATUSES: usize = 32;
 const WORD: &str = "one of upstream's words: 1 to 64 of a-z, 0-9, `_` and `-`";
@@ -92,6 +98,7 @@ impl AllParams {
             _ => None,
         })?;
         let end_record = params.parse("end_record", BOOLEAN, boolean)?;
+        let limit = params.parse("limit", LIMIT, limit)?;
         params.finish(&ALL_PARAMETERS)?;
         if let (Some(from), Some(to)) = (from, to)
             && from > to
@@ -99,8 +106,14 @@ impl AllParams {
             return Err(invalid("`from` is after `to`; accepted is a `from` that is not".to_owned()));
         }
         let end_record = if end_record == Some(true) { EndRecord::Wanted } else { EndRecord::Absent };
-        Ok(Self { filters, any_status, from, to, format, end_record })
+        Ok(Self { filters, any_status, from, to, format, end_record, limit })
     }
+}
+
+/// Reads a number of rows; a sign is no part of one.
+fn limit(text: &str) -> Option<u64> {
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|rows| is_plain && (1..=HIGHEST_LIMIT).contains(rows))
 }
 
 /// Takes the statuses out of the parameters, of which a row may have any.
@@ -144,7 +157,7 @@ fn boolean(text: &str) -> Option<bool> {
 }
 
 /// Reads an instant, with the `+` of an offset forgiven for having arrived as a space: nothing else has a space so late.
-fn instant(text: &str, zone: &Zone, rounding: Rounding) -> Option<Timestamp> {
+pub(crate) fn instant(text: &str, zone: &Zone, rounding: Rounding) -> Option<Timestamp> {
     let offset = text.bytes().rposition(|byte| byte == b' ').filter(|&at| at > 10);
     match offset {
         None => zone.read(text, rounding),
@@ -243,7 +256,10 @@ mod tests {
             ("end_record=yes", "`end_record`"),
             ("page_number=1", "`page_number`"),
             ("page_size=50", "`page_size`"),
-            ("limit=5", "`limit`"),
+            ("limit=0", "`limit`"),
+            ("limit=1000001", "`limit`"),
+            ("limit=%2B5", "`limit`"),
+            ("limit=5&limit=5", "`limit`"),
             ("status=busy,", "`status`"),
             ("status=busy&status=", "`status`"),
             ("status=busy,%20failed", "`status`"),

@@ -24,7 +24,7 @@ impl Frame {
     pub(super) fn revalidate(&self, plan: &Plan) {
         let task = Revalidation {
             number: self.context.question,
-            span: self.span,
+            span: plan.rest.and_then(|rest| self.span.after(rest.to())).unwrap_or(self.span),
             asked_at: self.asked_at,
             policy: self.policy,
             status: self.status.clone(),
@@ -43,7 +43,7 @@ impl Frame {
         place.run(async move {
             let _done = Revalidating(&frame);
             if frame.probe(&probes).await.is_ok() {
-                let steps = frame.steps(&spans, gaps);
+                let steps = frame.steps(&spans, gaps, None);
                 frame.finish(steps).await;
             }
         });
@@ -65,7 +65,7 @@ impl Frame {
             let _done = Renewing(&frame.scope);
             for span in spans {
                 let reading = frame.reading(span, Purpose::Know, Urgency::Renewal);
-                let ticket = reading.join(span.to(), Appetite::Whole);
+                let ticket = reading.join(span.to(), Appetite::Whole, None);
                 frame.scope.lock().readings.push(Arc::clone(&reading));
                 frame.state.reads.start(&frame.scope, &reading);
                 if ticket.over().await.is_err() {

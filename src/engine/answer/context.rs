@@ -83,22 +83,23 @@ impl Frame {
         self.state.parts.settings.span_width()
     }
 
-    pub(super) fn plan(&self, span: Span) -> Plan {
+    /// The plan for a span, as far down as so many rows need.
+    pub(super) fn plan(&self, span: Span, rows: Option<u64>) -> Plan {
         let refused = self.scope.learned.refused_statuses();
         let probing = match self.keep {
             Keep::Yes => Probing::AllBut(&refused),
             Keep::No => Probing::Never,
         };
-        self.plan_with(span, probing)
+        self.plan_with(span, rows, probing)
     }
 
     /// The plan for a part of an answer that is under way: nothing asks its probes any more, so what they would have
     /// brought up to date is read where it is.
-    pub(super) fn plan_without_probes(&self, span: Span) -> Plan {
-        self.plan_with(span, Probing::Never)
+    pub(super) fn plan_without_probes(&self, span: Span, rows: Option<u64>) -> Plan {
+        self.plan_with(span, rows, Probing::Never)
     }
 
-    fn plan_with(&self, span: Span, probing: Probing<'_>) -> Plan {
+    fn plan_with(&self, span: Span, rows: Option<u64>, probing: Probing<'_>) -> Plan {
         let company = match self.scope.is_asked_by_status(self.asked_at) {
             true => Company::ByStatus,
             false => Company::None,
@@ -107,7 +108,16 @@ impl Frame {
         let window = self.window();
         // Under the lock: copies of ten thousand segments would take longer than the plan.
         let known = self.scope.lock();
-        plan::plan(&known.look(span), span, &self.policy, asker, self.asked_at, window)
+        let top = self.top(&known, span, rows);
+        let plan = plan::plan(&known.look(top), top, &self.policy, asker, self.asked_at, window);
+        Plan { rest: span.before(top.from()), ..plan }
+    }
+
+    /// As much of a span as has to be looked at for so many rows.
+    fn top(&self, known: &Known, span: Span, rows: Option<u64>) -> Span {
+        rows.map_or(span, |rows| {
+            plan::newest_part(&known.coverage, span, rows, self.status.as_ref(), self.window())
+        })
     }
 
     /// Whether a row must be read again before it is given to this question.
@@ -128,8 +138,8 @@ impl Frame {
     }
 
     /// What of the question may be given that long past its freshness: all of it, or all up to the latest reading
-    /// that went up to the present.
-    pub(super) fn stale_span(&self, allowance: Duration) -> Option<Span> {
+    /// that went up to the present. Of a question that wants so many rows only these must be known.
+    pub(super) fn stale_span(&self, allowance: Duration, rows: Option<u64>) -> Option<Span> {
         if allowance.is_zero() {
             return None;
         }
@@ -141,11 +151,12 @@ impl Frame {
             return None;
         }
         let span = head.map_or(Some(self.span), |head| Span::new(self.span.from(), head.to))?;
-        plan::may_be_stale(&known.look(span), &self.policy, self.asked_at, allowance).then_some(span)
+        let top = self.top(&known, span, rows);
+        plan::may_be_stale(&known.look(top), &self.policy, self.asked_at, allowance).then_some(span)
     }
 
     /// Turns a plan into steps: joins what is being read already, and registers readings for the rest.
-    pub(super) fn steps(&self, items: &[Item], gaps: plan::Gaps) -> VecDeque<Step> {
+    pub(super) fn steps(&self, items: &[Item], gaps: plan::Gaps, rows: Option<u64>) -> VecDeque<Step> {
         let mut known = self.scope.lock();
         known.readings.retain(|reading| reading.is_open());
         let mut steps = VecDeque::new();
@@ -156,16 +167,18 @@ impl Frame {
                     later = Some(later.map_or(*span, |above| above.union(*span)));
                 }
                 Item::Known(span) => steps.push_back(Step::Known(*span)),
-                Item::Read(span) => steps.extend(self.reads(&mut known, *span, gaps)),
+                Item::Read(span) => steps.extend(self.reads(&mut known, *span, gaps, rows)),
             }
         }
         steps.extend(later.map(Step::Later));
         steps
     }
 
-    fn reads(&self, known: &mut Known, span: Span, gaps: plan::Gaps) -> Vec<Step> {
+    fn reads(&self, known: &mut Known, span: Span, gaps: plan::Gaps, rows: Option<u64>) -> Vec<Step> {
         let mut left = vec![span];
         let mut steps = Vec::new();
+        // How many of it are needed shows when the answer has come to it. Until then, its first page.
+        let rows = rows.map(|_| 1);
         let urgency = gaps.urgency();
         for reading in known.readings.iter().filter(|reading| self.may_join(reading, urgency)) {
             for part in std::mem::take(&mut left) {
@@ -178,7 +191,7 @@ impl Frame {
                     continue;
                 }
                 left.extend(part.without(reading.span));
-                let ticket = reading.join(common.to(), self.appetite);
+                let ticket = reading.join(common.to(), self.appetite, rows);
                 if let Some(deadline) = &self.context.deadline {
                     reading.context.deadline.iter().for_each(|theirs| theirs.extend_to(deadline.instant()));
                 }
@@ -187,7 +200,7 @@ impl Frame {
         }
         for part in left {
             let reading = self.reading(part, Purpose::Know, urgency);
-            steps.push(Step::Read(part, reading.join(part.to(), self.appetite), Origin::Own));
+            steps.push(Step::Read(part, reading.join(part.to(), self.appetite, rows), Origin::Own));
             known.readings.push(reading);
         }
         steps.sort_by_key(|step| match step {
@@ -243,10 +256,10 @@ impl Frame {
                     reading.purpose == purpose && reading.span.covers(probe.span) && is_later(reading)
                 });
                 let ticket = if let Some(reading) = same {
-                    reading.join(probe.span.to(), Appetite::Whole)
+                    reading.join(probe.span.to(), Appetite::Whole, None)
                 } else {
                     let reading = self.reading(probe.span, purpose, Urgency::Refresh);
-                    let ticket = reading.join(probe.span.to(), Appetite::Whole);
+                    let ticket = reading.join(probe.span.to(), Appetite::Whole, None);
                     known.readings.push(reading);
                     ticket
                 };

@@ -69,6 +69,7 @@ impl Answer {
         let span = frame.span;
         self.tally = Tally { stale: self.tally.stale, ..Tally::new(frame.as_of()) };
         self.restarts += 1;
+        self.quota.restart();
         self.undated.clear();
         self.ready.clear();
         self.steps.clear();
@@ -128,7 +129,7 @@ impl Answer {
         self.replans += 1;
         if self.tally.stale.is_none() {
             self.tally.stale = Some(reason);
-            let plan = frame.plan(fallback);
+            let plan = frame.plan(fallback, self.quota.missing());
             self.tally.freshness = plan.worst.unwrap_or(self.tally.freshness);
         }
         if frame.span.to() == frame.present.to {

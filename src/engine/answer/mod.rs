@@ -9,6 +9,7 @@ mod background;
 mod collect;
 mod context;
 mod failure;
+mod quota;
 mod row_deadline;
 mod settle;
 mod steps;
@@ -23,14 +24,14 @@ use tokio::time::Instant;
 pub use self::collect::Gathered;
 pub(super) use self::context::Frame;
 use self::context::{Origin, Step};
+use self::quota::Quota;
 use self::row_deadline::RowDeadline;
-use self::settle::Ahead;
 use self::tally::Tally;
 use super::memory::HeldMemory;
 use super::plan::{self, Item, Plan};
 use super::reading::Ended;
-use super::terms::{AskError, Freshness, Missing, StaleReason, Verdict};
-use crate::domain::{EntrySlice, RowId, Span, Timestamp};
+use super::terms::{AskError, Freshness, Missing, Newest, StaleReason, Verdict};
+use crate::domain::{EntrySlice, MAX_PAGE_SIZE, RowId, Span, Timestamp};
 
 /// Longer than any stream: its answer bounds how long each row may take, and the gate how long that waits for the budget.
 const STREAM_DEADLINE: Duration = Duration::from_hours(365 * 24);
@@ -60,6 +61,8 @@ pub struct Answer {
     ready: VecDeque<EntrySlice>,
     foregone: Option<Verdict>,
     tally: Tally,
+    /// Which of the rows are given.
+    quota: Quota,
     /// What may be given, at worst, if upstream fails.
     fallback: Option<Span>,
     replans: u32,
@@ -75,57 +78,63 @@ impl Answer {
     /// The answer to a question about a time without executions.
     pub(super) fn empty(as_of: Timestamp) -> Self {
         let tally = Tally::new(as_of);
-        let foregone = Some(tally.verdict());
-        Self::of(None, tally, foregone)
+        let mut answer = Self::of(None, tally, Quota::default());
+        answer.foregone = Some(answer.verdict());
+        answer
     }
 
-    fn of(frame: Option<Frame>, tally: Tally, foregone: Option<Verdict>) -> Self {
+    fn of(frame: Option<Frame>, tally: Tally, quota: Quota) -> Self {
         let (steps, ready, undated) = (VecDeque::new(), VecDeque::new(), HashSet::new());
-        let held = HeldMemory::default();
+        let (foregone, held) = (None, HeldMemory::default());
         let (fallback, replans, restarts) = (None, 0, 0);
         let mut answer =
-            Self { frame, steps, ready, foregone, tally, fallback, replans, restarts, undated, held };
+            Self { frame, steps, ready, foregone, tally, quota, fallback, replans, restarts, undated, held };
         answer.held = answer.new_held();
         answer
     }
 
     /// Plans, asks what must be asked before anything can be given, and begins to read.
-    pub(super) async fn begin(mut frame: Frame) -> Result<Self, AskError> {
+    pub(super) async fn begin(mut frame: Frame, newest: Option<Newest>) -> Result<Self, AskError> {
         let mut fallback = None;
+        let quota = Quota::new(newest);
+        let rows = quota.missing();
         for round in 0..=MAX_PROBE_ROUNDS {
             let tally = Tally::new(frame.as_of());
             let plan = match round {
-                MAX_PROBE_ROUNDS => frame.plan_without_probes(frame.span),
-                _ => frame.plan(frame.span),
+                MAX_PROBE_ROUNDS => frame.plan_without_probes(frame.span, rows),
+                _ => frame.plan(frame.span, rows),
             };
             frame.context.urgency = plan.gaps.urgency();
             if plan.reads_nothing() {
                 frame.renew(&plan.renewals);
-                return Self::foregone_from(frame, tally, plan.known.unwrap_or_default()).await;
+                let freshness = plan.known.unwrap_or_default();
+                return Self::of(Some(frame), Tally { freshness, ..tally }, quota)
+                    .from_known(plan.rest)
+                    .await;
             }
             if round == 0 {
                 let allowed =
                     frame.directives.may_be_stale_for(frame.state.parts.settings.stale_while_revalidate);
-                if let Some(span) = frame.stale_span(allowed) {
-                    return Self::stale(frame, tally, span, &plan).await;
+                if let Some(span) = frame.stale_span(allowed, rows) {
+                    return Self::stale(frame, quota, span, &plan).await;
                 }
                 if frame.directives.only_if_cached {
                     return Err(AskError::NotCached);
                 }
-                fallback = frame.stale_span(frame.state.parts.settings.stale_if_error);
+                fallback = frame.stale_span(frame.state.parts.settings.stale_if_error, rows);
                 if fallback.is_some() {
                     (frame.context.retry_for, frame.context.budget_wait) =
                         (Duration::ZERO, Some(STALE_BUDGET_WAIT));
                 }
             }
             if plan.probes.is_empty() {
-                let mut answer = Self::of(Some(frame), tally, None);
+                let mut answer = Self::of(Some(frame), tally, quota);
                 answer.fallback = fallback;
                 answer.read(&plan);
                 return Ok(answer);
             }
             if let Err(error) = frame.probe(&plan.probes).await {
-                let mut answer = Self::of(Some(frame), tally, None);
+                let mut answer = Self::of(Some(frame), tally, quota);
                 answer.fallback = fallback;
                 let whole = answer.frame.as_ref().map_or(Span::at(Timestamp::MIN), |frame| frame.span);
                 let ended = answer.confirmed(Ended::Failed(error)).await?;
@@ -138,25 +147,19 @@ impl Answer {
 
     /// An answer out of nothing but what is known. All of it is taken at once, so that what was said of it before
     /// the first row holds to the last.
-    async fn foregone_from(frame: Frame, mut tally: Tally, freshness: Freshness) -> Result<Self, AskError> {
-        tally.freshness = freshness;
-        let span = frame.span;
-        let mut answer = Self::of(Some(frame), tally, None);
-        answer.steps.push_back(Step::Known(span));
-        while let Some(Step::Known(span)) = answer.steps.front() {
-            let span = *span;
-            consume_budget().await;
-            answer.steps.pop_front();
-            if answer.give_known_ahead(span)? == Ahead::NoMemory {
-                return Ok(answer);
-            }
+    ///
+    /// `rest` was not planned, since its rows were not needed when the plan was made.
+    async fn from_known(mut self, rest: Option<Span>) -> Result<Self, AskError> {
+        let Some(Frame { span, directives, .. }) = self.frame else { return Ok(self) };
+        self.steps.extend(rest.map_or(Some(span), |rest| span.after(rest.to())).map(Step::Known));
+        self.steps.extend(rest.map(Step::Later));
+        self.settle().await?;
+        // Evicted between the plan and now: what is left goes the ordinary way.
+        let is_known = self.steps.iter().all(|step| matches!(step, Step::Known(_)));
+        if !is_known && directives.only_if_cached {
+            return Err(AskError::NotCached);
         }
-        if !answer.steps.is_empty() {
-            // Evicted between the plan and now: what is left goes the ordinary way.
-            return Ok(answer);
-        }
-        answer.foregone = Some(answer.tally.verdict());
-        Ok(answer)
+        Ok(self)
     }
 
     fn new_held(&self) -> HeldMemory {
@@ -164,15 +167,17 @@ impl Answer {
         memory.unwrap_or_default()
     }
 
-    async fn stale(frame: Frame, mut tally: Tally, span: Span, plan: &Plan) -> Result<Self, AskError> {
+    async fn stale(mut frame: Frame, quota: Quota, span: Span, plan: &Plan) -> Result<Self, AskError> {
         if !frame.directives.only_if_cached {
             frame.revalidate(plan);
         }
-        tally.stale = Some(StaleReason::Revalidating);
-        let mut frame = frame;
         frame.narrow(span);
-        tally.as_of = frame.as_of();
-        Self::foregone_from(frame, tally, plan.worst.unwrap_or_default()).await
+        let tally = Tally {
+            stale: Some(StaleReason::Revalidating),
+            freshness: plan.worst.unwrap_or_default(),
+            ..Tally::new(frame.as_of())
+        };
+        Self::of(Some(frame), tally, quota).from_known(plan.rest).await
     }
 
     fn read(&mut self, plan: &Plan) {
@@ -185,7 +190,8 @@ impl Answer {
             self.tally.freshness = self.tally.freshness.sooner(Freshness { age: Duration::ZERO, lifetime });
         }
         frame.renew(&plan.renewals);
-        self.steps = frame.steps(&plan.items, plan.gaps);
+        self.steps = frame.steps(&plan.items, plan.gaps, self.quota.missing());
+        self.steps.extend(plan.rest.map(Step::Later));
         self.look_ahead();
     }
 
@@ -250,7 +256,7 @@ impl Answer {
     /// What the answer says of itself. Of the whole answer once [`next`](Self::next) gave none, of what was given
     /// so far before.
     pub fn verdict(&self) -> Verdict {
-        self.tally.verdict()
+        self.tally.verdict(self.quota.total())
     }
 
     /// Leaves out what is not there at the deadline, if the question is lenient.
@@ -283,19 +289,23 @@ impl Answer {
         });
         let (read, planned) = readings.fold((0, 0), |(r, p), (read, planned)| (r + read, p + planned));
         let done = self.tally.report.upstream_requests;
+        // Of some of the newest rows, what a list has below them does not count.
+        let needed = self.quota.missing().map(|rows| read + rows.div_ceil(MAX_PAGE_SIZE as u64));
+        let planned = needed.map_or(planned, |needed| planned.min(needed));
         // Something is missing, or this would not be asked.
         let (pages_read, pages_planned) = (read + done, (planned + done).max(read + done + 1));
-        let missing = pages_planned - pages_read;
-        let retry_after = self.frame.as_ref().map_or(Duration::ZERO, |frame| {
-            let credential = frame.scope.subject.credential.id();
-            frame.state.parts.source.room_for(
-                credential,
-                frame.context.caller,
-                frame.context.urgency,
-                missing,
-            )
-        });
-        AskError::not_ready(pages_read, pages_planned, retry_after)
+        AskError::not_ready(pages_read, pages_planned, |pages| match &self.frame {
+            None => Duration::ZERO,
+            Some(frame) => {
+                let credential = frame.scope.subject.credential.id();
+                frame.state.parts.source.room_for(
+                    credential,
+                    frame.context.caller,
+                    frame.context.urgency,
+                    pages,
+                )
+            }
+        })
     }
 }
 

@@ -23,19 +23,24 @@ impl Answer {
     /// # Errors
     /// See [`Self::replan`].
     pub(super) async fn settle(&mut self) -> Result<(), AskError> {
-        while let Some(Step::Known(span)) = self.steps.front() {
-            let span = *span;
-            if !self.steps.iter().all(|step| matches!(step, Step::Known(_))) {
-                return Ok(());
-            }
+        while self.steps.iter().all(|step| !matches!(step, Step::Read(..)))
+            && let Some(step) = self.steps.pop_front()
+        {
             consume_budget().await;
-            self.steps.pop_front();
-            if self.give_known_ahead(span)? == Ahead::NoMemory {
+            let ahead = match step {
+                Step::Known(span) => self.give_known_ahead(span)?,
+                Step::Later(span) => {
+                    self.plan(span);
+                    Ahead::Allowed
+                }
+                Step::Read(..) => Ahead::Allowed,
+            };
+            if ahead == Ahead::NoMemory {
                 return Ok(());
             }
         }
         if self.steps.is_empty() {
-            self.foregone = Some(self.tally.verdict());
+            self.foregone = Some(self.verdict());
         }
         Ok(())
     }

@@ -35,6 +35,7 @@ impl Answer {
                     frame.state.reads.start(&frame.scope, ticket.reading());
                 }
                 ticket.attend();
+                ticket.wants(self.rows_wanted());
                 let found = ticket.piece_at(span.to()).await;
                 match found {
                     Ok(Found::Piece { span: piece, slices }) => self.took(span, piece, slices, origin),
@@ -63,6 +64,7 @@ impl Answer {
             Some(slice) => {
                 self.replans = 0;
                 self.give(slice, How::Hit);
+                self.end_if_met();
                 Ok(())
             }
             None => self.replan(span),
@@ -106,8 +108,35 @@ impl Answer {
         self.replans = 0;
         self.advance(span, part);
         kept.into_iter().for_each(|slice| self.give(Some(slice), how));
+        self.end_if_met();
         self.look_ahead();
         Ok(())
+    }
+
+    /// How many rows of the reading at the front are wanted; none if all are.
+    fn rows_wanted(&self) -> Option<u64> {
+        let proves_early = self.frame.as_ref().is_none_or(|frame| frame.scope.learned.proves_early());
+        // One, where rows are there and the order that they rest on must still be confirmed.
+        self.quota.missing().filter(|_| proves_early).map(|rows| rows.max(1))
+    }
+
+    /// Leaves out what is still to be given once there are more rows than were wanted.
+    ///
+    /// One page in order is too little to believe that a list comes newest first. So where nothing more is known of the
+    /// list, the next page is waited for.
+    fn end_if_met(&mut self) {
+        if !self.quota.is_met() {
+            return;
+        }
+        if let (Some(Step::Read(_, ticket, _)), Some(frame)) = (self.steps.front(), &self.frame)
+            && ticket.reading().trusts_order()
+            && !frame.scope.learned.is_order_known()
+        {
+            return;
+        }
+        while !self.steps.is_empty() {
+            self.leave_reading();
+        }
     }
 
     /// Goes on below a part of the reading that is at the front.
@@ -131,7 +160,7 @@ impl Answer {
             true => slice.filtered(|row| row.is_dated || self.undated.insert(row.id.clone())),
             false => Some(slice),
         };
-        if let Some(slice) = slice {
+        if let Some(slice) = slice.and_then(|slice| self.quota.take(slice)) {
             self.tally.add(&slice, how);
             self.ready.push_back(slice);
         }
@@ -154,10 +183,15 @@ impl Answer {
         Ok(())
     }
 
-    fn plan(&mut self, span: Span) {
+    pub(super) fn plan(&mut self, span: Span) {
         let Some(frame) = &self.frame else { return };
-        let plan = frame.plan_without_probes(span);
-        let mut steps = frame.steps(&plan.items, plan.gaps);
+        let rows = self.quota.missing();
+        let plan = frame.plan_without_probes(span, rows);
+        if let Some(known) = plan.known {
+            self.tally.freshness = self.tally.freshness.sooner(known);
+        }
+        let mut steps = frame.steps(&plan.items, plan.gaps, rows);
+        steps.extend(plan.rest.map(Step::Later));
         steps.append(&mut self.steps);
         self.steps = steps;
         self.look_ahead();
@@ -166,7 +200,9 @@ impl Answer {
     /// Starts the readings that come next: all of them for an answer that is collected, and for a stream as many as
     /// have a fan-out of pages between them.
     pub(super) fn look_ahead(&self) {
-        let Some(frame) = &self.frame else { return };
+        let Some(frame) = self.frame.as_ref().filter(|frame| !frame.directives.only_if_cached) else {
+            return;
+        };
         let mut pages = 0;
         for step in &self.steps {
             if let Step::Read(_, ticket, _) = step {

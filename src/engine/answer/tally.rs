@@ -40,10 +40,11 @@ impl Tally {
         } += rows;
     }
 
-    pub(super) fn verdict(&self) -> Verdict {
+    pub(super) fn verdict(&self, total: Option<u64>) -> Verdict {
         Verdict {
             as_of: self.as_of,
             count: self.count,
+            total,
             digest: self.digest,
             missing: self.missing.clone(),
             freshness: self.freshness,

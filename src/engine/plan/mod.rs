@@ -10,6 +10,7 @@
 //! sake goes by the beat of its place, so that a history read in one go does not become due in one go.
 
 mod cover;
+mod depth;
 mod judge;
 mod renewals;
 mod survey;
@@ -22,14 +23,17 @@ use super::terms::Freshness;
 use crate::domain::{Span, Status, Statuses, Timestamp};
 use crate::source::Urgency;
 
+pub(super) use self::depth::newest_part;
 pub(super) use self::judge::{expected_rows, is_cheaper_here, may_be_stale};
 use self::survey::Survey;
 
 /// What to do for a question.
 #[derive(Debug)]
 pub(super) struct Plan {
-    /// The whole question, newest first, without overlap and without a hole.
+    /// The question from its newest instant down, without overlap and without a hole.
     pub(super) items: Vec<Item>,
+    /// What of the question lies below these, and is planned when more of its rows are needed.
+    pub(super) rest: Option<Span>,
     /// To be asked before anything is given, so that the plan made afterwards has nothing sparse to read.
     pub(super) probes: Vec<Probe>,
     /// Known and given, and to be read again behind the answer; longest unread first.

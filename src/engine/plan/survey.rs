@@ -247,7 +247,7 @@ impl<'a> Survey<'a> {
         let items = items(span, merged(self.reads), self.window);
         let known = self.expires_first.map(|(_, freshness)| freshness);
         let worst = self.worst.map(|(_, freshness)| freshness);
-        Plan { items, probes, renewals, known, worst, gaps: gaps(span, parts) }
+        Plan { items, rest: None, probes, renewals, known, worst, gaps: gaps(span, parts) }
     }
 
     /// Has rows that are read for their own sake bring their whole segment along, where that saves its renewal: it is

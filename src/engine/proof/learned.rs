@@ -143,6 +143,14 @@ impl Learned {
         }
     }
 
+    /// Whether a list is proven from its top down as its pages come, and not only at its end.
+    pub(in crate::engine) fn proves_early(&self) -> bool {
+        match self.dates {
+            Dates::Kept => true,
+            Dates::Ignored => self.ending() == Ending::BelowRegion,
+        }
+    }
+
     pub(in crate::engine) const fn dates(&self) -> Dates {
         self.dates
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 
 use super::reader::{MAX_PAGES, REPEATS, Reader, endless, inconsistent};
-use super::sink::{Desk, Ended};
+use super::sink::{Desk, Ended, PagesAsked};
 use crate::domain::{Page, PageOf, Row, RowId, Span, Timestamp};
 use crate::engine::coverage::{Piece, place};
 use crate::engine::proof::{
@@ -62,7 +62,7 @@ impl Reader<'_> {
                     None => {
                         let (span, rest) = topmost(part.span, fitting);
                         rest.into_iter().for_each(|span| left.push_front(Part { span, ..part }));
-                        desk.room(0).await?;
+                        desk.room(PagesAsked::default()).await?;
                         let (page, asked_at) =
                             self.page(self.first(span.outward()), Dates::Kept, desk).await?;
                         (page, asked_at, Part { span, ..part })
@@ -213,7 +213,7 @@ impl Reader<'_> {
                 if number > most_pages {
                     return Err(endless(asked));
                 }
-                desk.room(0).await?;
+                desk.room(PagesAsked::default()).await?;
                 let (mut page, asked_at) =
                     self.page(PageOf { span: asked, number, size }, dates, desk).await?;
                 page.total = page.total.filter(|_| !self.subject.filters.can_change());

@@ -6,8 +6,8 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
 use super::first_page::Opening;
-use super::sink::{Desk, Ended, Pages};
-use crate::domain::{EntrySlice, Span, Status, Timestamp};
+use super::sink::{Desk, Ended, Pages, PagesAsked};
+use crate::domain::{EntrySlice, MAX_PAGE_SIZE, Span, Status, Timestamp};
 use crate::engine::coverage::Piece;
 use crate::source::{RequestContext, SentAt};
 
@@ -55,6 +55,8 @@ pub(super) struct State {
     pub(super) given_above: Option<Timestamp>,
     pub(super) waiters: HashMap<u64, Waiting>,
     first: First,
+    /// Whether it gave rows because the list looks newest first, without having seen its end.
+    trusts_order: bool,
     pages_planned: u32,
     pages_read: u32,
 }
@@ -102,6 +104,15 @@ pub(super) struct Waiting {
     /// Everything above this was taken.
     pub(super) at: Timestamp,
     pub(super) appetite: Appetite,
+    /// How much of it is wanted; none for all.
+    pub(super) need: Option<Need>,
+}
+
+/// How many rows are wanted of a reading: those that lie at an instant and below it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Need {
+    pub(super) rows: u64,
+    pub(super) at: Timestamp,
 }
 
 /// How far ahead of an answer its reads may run.
@@ -214,9 +225,9 @@ impl Reading {
         self.changed.notify_waiters();
     }
 
-    /// Whether it proved anything yet.
-    pub(in crate::engine) fn has_given(&self) -> bool {
-        self.lock().given_above.is_some()
+    /// Whether it gave rows because the list looks newest first, without having seen its end.
+    pub(in crate::engine) fn trusts_order(&self) -> bool {
+        self.lock().trusts_order
     }
 
     /// Ends it.
@@ -257,23 +268,29 @@ impl Reading {
         to_come + state.shelf.len()
     }
 
-    /// Returns when there is room for another page beside those on their way.
-    pub(in crate::engine) async fn room(&self, on_their_way: usize) -> Result<(), Ended> {
+    /// Returns when there is room for another page beside those that were asked for.
+    ///
+    /// Of a stream's fan-out a page makes room as soon as it has arrived, so that the next is on the wire before it is
+    /// looked at. Where so many rows are wanted, it may be the last that is needed.
+    pub(in crate::engine) async fn room(&self, pages: PagesAsked) -> Result<(), Ended> {
         loop {
             let changed = self.changed.notified();
             {
                 let state = self.lock();
-                let Some(appetite) =
-                    state.waiters.values().map(|w| w.appetite).max_by_key(|a| a.limit(self.fan_out))
-                else {
+                if state.waiters.is_empty() {
                     return Err(Ended::Unwanted);
-                };
+                }
                 let fastest = state.fastest();
                 let ahead =
                     state.shelf.iter().filter(|laid| !laid.is_taken && laid.span.from() <= fastest).count();
                 // What nobody who is here needs is passed on the way down, not waited with.
                 let is_above = state.given_above.unwrap_or(self.span.to()) > fastest;
-                if is_above || ahead.saturating_add(on_their_way) < appetite.limit(self.fan_out) {
+                let has_room = |waiting: &Waiting| {
+                    let appetite = waiting.appetite.limit(self.fan_out);
+                    (is_above || ahead.saturating_add(pages.sent) < appetite)
+                        && waiting.need.is_none_or(|need| pages.sent + pages.landed < state.pages_for(need))
+                };
+                if state.waiters.values().any(has_room) {
                     return Ok(());
                 }
             }
@@ -300,6 +317,13 @@ impl State {
         here.or_else(|| self.waiters.values().map(|w| w.at).max()).unwrap_or(Timestamp::MAX)
     }
 
+    /// How many pages are needed beyond what lies on the shelf.
+    fn pages_for(&self, need: Need) -> usize {
+        let laid = self.shelf.iter().filter(|laid| laid.span.from() <= need.at);
+        let there: usize = laid.flat_map(|laid| &laid.slices).map(EntrySlice::len).sum();
+        usize::try_from(need.rows.saturating_sub(there as u64)).unwrap_or(usize::MAX).div_ceil(MAX_PAGE_SIZE)
+    }
+
     /// Takes off the shelf what everybody who waits has passed, and, when all of them stream, what the fastest has
     /// passed by a long way.
     pub(super) fn clear_shelf(&mut self, fan_out: usize) {
@@ -323,8 +347,8 @@ pub(in crate::engine) struct ReadingDesk<'a, F> {
 }
 
 impl<F: Fn(Piece) -> (Span, Vec<EntrySlice>) + Sync> Desk for ReadingDesk<'_, F> {
-    fn room(&self, on_their_way: usize) -> BoxFuture<'_, Result<(), Ended>> {
-        Box::pin(self.reading.room(on_their_way))
+    fn room(&self, pages: PagesAsked) -> BoxFuture<'_, Result<(), Ended>> {
+        Box::pin(self.reading.room(pages))
     }
 
     fn wanted(&self) -> Result<(), Ended> {
@@ -334,6 +358,10 @@ impl<F: Fn(Piece) -> (Span, Vec<EntrySlice>) + Sync> Desk for ReadingDesk<'_, F>
     fn give(&self, piece: Piece) {
         let (span, slices) = (self.lay)(piece);
         self.reading.put(span, slices);
+    }
+
+    fn trusts_order(&self) {
+        self.reading.lock().trusts_order = true;
     }
 
     fn asks(&self, sent: &SentAt) {

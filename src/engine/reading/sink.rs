@@ -24,8 +24,8 @@ impl From<SourceError> for Ended {
 
 /// Who takes what a reader proves.
 pub(in crate::engine) trait Desk: Sync {
-    /// Returns when there is room for another page beside those that are on their way, or says that none is wanted.
-    fn room(&self, on_their_way: usize) -> BoxFuture<'_, Result<(), Ended>>;
+    /// Returns when there is room for another page beside those that were asked for, or says that none is wanted.
+    fn room(&self, pages: PagesAsked) -> BoxFuture<'_, Result<(), Ended>>;
 
     /// Says whether any page is wanted still: asked just before one goes upstream, which may be long after there was
     /// room for it.
@@ -34,11 +34,23 @@ pub(in crate::engine) trait Desk: Sync {
     /// Takes a proven piece. Pieces come newest first and touch each other.
     fn give(&self, piece: Piece);
 
+    /// Told before a piece that is given only because the list looks newest first.
+    fn trusts_order(&self) {}
+
     /// Told of every page that is about to be asked for, and waits for its turn.
     fn asks(&self, sent: &SentAt);
 
     /// Told of every page that is planned, and of every one that arrived.
     fn count(&self, _pages: Pages) {}
+}
+
+/// Pages of a walk that were asked for and have not been looked at.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::engine) struct PagesAsked {
+    /// On their way.
+    pub(in crate::engine) sent: usize,
+    /// Arrived.
+    pub(in crate::engine) landed: usize,
 }
 
 /// Progress of a reading, in pages.

@@ -1,9 +1,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::shared::{Appetite, Found, Phase, Reading, Waiting};
+use super::shared::{Appetite, Found, Need, Phase, Reading, Waiting};
 use super::sink::Ended;
-use crate::domain::Timestamp;
+use crate::domain::{EntrySlice, Timestamp};
 
 /// That somebody waits for a reading. Dropping it ends the waiting, and with the last one the reading.
 #[derive(Debug)]
@@ -13,11 +13,17 @@ pub(in crate::engine) struct Ticket {
 }
 
 impl Reading {
-    /// Waits for what it brings from an instant downwards; the ticket's drop ends that.
-    pub(in crate::engine) fn join(self: &Arc<Self>, top: Timestamp, appetite: Appetite) -> Ticket {
+    /// Waits for what it brings from an instant downwards, or only for so many rows of that; the ticket's drop ends it.
+    pub(in crate::engine) fn join(
+        self: &Arc<Self>,
+        top: Timestamp,
+        appetite: Appetite,
+        rows: Option<u64>,
+    ) -> Ticket {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        self.lock().waiters.insert(id, Waiting { at: top, appetite });
+        let need = rows.map(|rows| Need { rows, at: top });
+        self.lock().waiters.insert(id, Waiting { at: top, appetite, need });
         self.changed.notify_waiters();
         Ticket { reading: Arc::clone(self), id }
     }
@@ -35,6 +41,17 @@ impl Ticket {
             && waiting.appetite == Appetite::Later
         {
             waiting.appetite = Appetite::Next;
+            drop(state);
+            self.reading.changed.notify_waiters();
+        }
+    }
+
+    /// Says how many more rows are wanted; none for all.
+    pub(in crate::engine) fn wants(&self, rows: Option<u64>) {
+        let mut state = self.reading.lock();
+        if let Some(waiting) = state.waiters.get_mut(&self.id) {
+            let at = waiting.need.map_or(waiting.at, |need| need.at);
+            waiting.need = rows.map(|rows| Need { rows, at });
             drop(state);
             self.reading.changed.notify_waiters();
         }
@@ -59,7 +76,13 @@ impl Ticket {
         let position = state.shelf.partition_point(|laid| laid.span.from() > instant);
         if let Some(laid) = state.shelf.get_mut(position).filter(|laid| laid.span.contains(instant)) {
             laid.is_taken = true;
-            let found = Found::Piece { span: laid.span, slices: laid.slices.clone() };
+            let (span, slices) = (laid.span, laid.slices.clone());
+            if let Some(need) = state.waiters.get_mut(&self.id).and_then(|waiting| waiting.need.as_mut()) {
+                // At once, or another page would go before it is said how many of these rows count.
+                let rows = slices.iter().map(EntrySlice::len).sum::<usize>() as u64;
+                *need = Need { rows: need.rows.saturating_sub(rows), at: span.from().previous() };
+            }
+            let found = Found::Piece { span, slices };
             state.clear_shelf(self.reading.fan_out);
             drop(state);
             self.reading.changed.notify_waiters();

@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use super::reader::{MAX_PAGES, REPEATS, Reader, endless, inconsistent};
-use super::sink::{Desk, Ended, Pages};
+use super::sink::{Desk, Ended, Pages, PagesAsked};
 use crate::domain::{NewRow, Page, PageOf, RowId, Span, Timestamp};
 use crate::engine::coverage::Piece;
 use crate::engine::proof::{Beliefs, Dates, Extent, Order, Step, Walk, cut_at};
@@ -62,7 +62,7 @@ impl Reader<'_> {
 
     /// Reads a region of a list that keeps to the dates.
     async fn dated(&self, region: Span, desk: &dyn Desk) -> Result<(), Ended> {
-        desk.room(0).await?;
+        desk.room(PagesAsked::default()).await?;
         let (mut first, mut asked, mut asked_at) = match self.opened(region, desk).await? {
             Some((page, asked, asked_at)) => (self.within_dates(page, asked)?, asked, asked_at),
             None => {
@@ -187,7 +187,7 @@ impl Reader<'_> {
         let mut left = region;
         for _ in 0..MAX_WALKS {
             let asked = left.outward();
-            desk.room(0).await?;
+            desk.room(PagesAsked::default()).await?;
             let (first, asked_at) = self.page(self.first(asked), Dates::Ignored, desk).await?;
             if first.has_more && !self.has_telling_total(&first) {
                 break;
@@ -235,6 +235,7 @@ impl Reader<'_> {
                         self.learned.ordered_page();
                     }
                     if let Some(piece) = walk.proven(Extent::Prefix) {
+                        desk.trusts_order();
                         desk.give(piece);
                     }
                 }
@@ -261,7 +262,10 @@ impl Reader<'_> {
                     return Ok(Walked::Whole);
                 }
                 Step::Broken { rest, seen } => {
-                    walk.proven(Extent::Prefix).into_iter().for_each(|piece| desk.give(piece));
+                    if let Some(piece) = walk.proven(Extent::Prefix) {
+                        desk.trusts_order();
+                        desk.give(piece);
+                    }
                     let rest = walk.rest().unwrap_or(rest);
                     return Ok(match walk.has_repeated() {
                         true => Walked::Repeated { rest },
@@ -286,7 +290,7 @@ impl Reader<'_> {
                 let is_clear = dates == Dates::Kept || landed.is_empty();
                 let may_ask =
                     !walk.is_over() && is_clear && next <= planned.min(end) && flights.len() < self.fan_out;
-                let mut room = pin!(desk.room(flights.len()));
+                let mut room = pin!(desk.room(PagesAsked { sent: flights.len(), landed: landed.len() }));
                 tokio::select! {
                     biased;
                     room = &mut room, if may_ask => {
@@ -379,8 +383,8 @@ impl Shelf<'_> {
 }
 
 impl Desk for Shelf<'_> {
-    fn room(&self, on_their_way: usize) -> BoxFuture<'_, Result<(), Ended>> {
-        self.desk.room(on_their_way)
+    fn room(&self, pages: PagesAsked) -> BoxFuture<'_, Result<(), Ended>> {
+        self.desk.room(pages)
     }
 
     fn wanted(&self) -> Result<(), Ended> {
@@ -391,6 +395,10 @@ impl Desk for Shelf<'_> {
         if let Ok(mut pieces) = self.pieces.lock() {
             pieces.push(piece);
         }
+    }
+
+    fn trusts_order(&self) {
+        self.desk.trusts_order();
     }
 
     fn asks(&self, sent: &SentAt) {

@@ -86,7 +86,7 @@ impl Reads {
         if let Err(Ended::Failed(error @ AskError::Inconsistent { span, .. })) = &end {
             scope.learned.contradicted(*span, error);
         }
-        if end.is_err() && reading.has_given() && !scope.learned.is_order_known() {
+        if end.is_err() && reading.trusts_order() && !scope.learned.is_order_known() {
             // One page in order is too little to believe of a list that was not read to its end.
             scope.unlearn_span(&*parts.store, reading.span);
         }

@@ -31,6 +31,8 @@ pub enum AskError {
         pages_planned: u64,
         /// When a retry is likely to find the rest.
         retry_after: Duration,
+        /// What was waited for.
+        awaited: Awaited,
     },
     /// A collected answer would be larger than allowed.
     #[error("the answer is larger than {limit} bytes")]
@@ -49,15 +51,31 @@ pub enum AskError {
     ShuttingDown,
 }
 
+/// What an answer waited for when its deadline passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Awaited {
+    /// Room in the budget.
+    Budget,
+    /// Upstream.
+    Pages,
+}
+
 /// A retry finds nothing new at once, and is not put off for longer than the budget's usual period: what it does not
 /// find room for then, it waits for.
 const RETRY_AFTER: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_mins(1);
 
 impl AskError {
-    /// The deadline passed, and there is room for what is missing after so long.
-    pub(in crate::engine) fn not_ready(pages_read: u64, pages_planned: u64, room_after: Duration) -> Self {
+    /// The deadline passed, with so much read and planned. `room_for` says how long it takes until the budget has room
+    /// for that many requests.
+    pub(in crate::engine) fn not_ready(
+        pages_read: u64,
+        pages_planned: u64,
+        room_for: impl Fn(u64) -> Duration,
+    ) -> Self {
+        let room_after = room_for(pages_planned.saturating_sub(pages_read).max(1));
         let retry_after = room_after.clamp(*RETRY_AFTER.start(), *RETRY_AFTER.end());
-        Self::NotReady { pages_read, pages_planned, retry_after }
+        let awaited = if room_for(1).is_zero() { Awaited::Pages } else { Awaited::Budget };
+        Self::NotReady { pages_read, pages_planned, retry_after, awaited }
     }
 
     /// The deadline passed while a single request waited.
@@ -66,6 +84,6 @@ impl AskError {
         credential: CredentialId,
         caller: Caller,
     ) -> Self {
-        Self::not_ready(0, 1, source.room_for(credential, caller, Urgency::Refresh, 1))
+        Self::not_ready(0, 1, |pages| source.room_for(credential, caller, Urgency::Refresh, pages))
     }
 }

@@ -8,7 +8,7 @@ mod verdict;
 
 pub(in crate::engine) use self::clock::AskedAt;
 pub use self::clock::Clock;
-pub use self::error::AskError;
-pub use self::question::{CacheDirectives, Question, ResponseMode, Tolerance};
+pub use self::error::{AskError, Awaited};
+pub use self::question::{CacheDirectives, Newest, Question, ResponseMode, Tolerance};
 pub use self::settings::EngineSettings;
 pub use self::verdict::{CacheReport, Collected, Freshness, Missing, StaleReason, Verdict};

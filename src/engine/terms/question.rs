@@ -24,14 +24,37 @@ pub struct Question {
     pub from: Option<Timestamp>,
     /// Until when; none, or an instant to come, means now.
     pub to: Option<Timestamp>,
-    /// The caller's cache directives.
+    /// Only some of the newest rows; none means all. No more is read than these need.
+    pub newest: Option<Newest>,
+    /// What the caller wishes of the cache.
     pub directives: CacheDirectives,
     /// Whether an answer may leave a part out.
     pub tolerance: Tolerance,
-    /// Whether the answer is collected or streamed.
+    /// Whether the answer is wanted whole or as it comes.
     pub mode: ResponseMode,
     /// The caller's trace.
     pub trace: Trace,
+}
+
+/// Some of a question's rows, counted from the newest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Newest {
+    /// How many are left out first.
+    pub skip: u64,
+    /// How many are wanted, at most.
+    pub take: u64,
+}
+
+impl Newest {
+    /// The number of the first row that is not wanted any more.
+    pub(in crate::engine) const fn end(self) -> u64 {
+        self.skip.saturating_add(self.take)
+    }
+
+    /// Whether the row with this number, counted from zero, is wanted.
+    pub(in crate::engine) const fn has(self, number: u64) -> bool {
+        self.skip <= number && number < self.end()
+    }
 }
 
 /// A request's `Cache-Control`, by RFC 9111 section 5.2.1.
@@ -80,6 +103,12 @@ impl Tolerance {
 pub enum ResponseMode {
     /// Whole, by this instant.
     Collected {
+        /// When it must be whole.
+        deadline: Instant,
+    },
+    /// Whole, by this instant, for a client that gives up after some ten seconds: it is refused rather than made to wait
+    /// longer than that for the budget.
+    Paged {
         /// When it must be whole.
         deadline: Instant,
     },

@@ -57,6 +57,9 @@ pub struct Verdict {
     pub as_of: Timestamp,
     /// How many rows it has.
     pub count: u64,
+    /// How many rows the question has, with those that were left out as not wanted; none if there are older ones that
+    /// were not counted.
+    pub total: Option<u64>,
     /// The sum of their digests.
     pub digest: Digest,
     /// What was left out; empty unless the question was lenient.
@@ -71,6 +74,11 @@ impl Verdict {
     /// Whether nothing was left out.
     pub const fn is_complete(&self) -> bool {
         self.missing.is_empty()
+    }
+
+    /// Whether there are older rows than those that were wanted.
+    pub const fn has_more(&self) -> bool {
+        self.total.is_none()
     }
 }
 

@@ -180,7 +180,9 @@ async fn a_retry_is_asked_for_when_the_budget_has_room_for_what_is_missing() {
         rig.script.world().a_request_takes = Duration::from_millis(a_request_takes);
         let mode = ResponseMode::Collected { deadline: Instant::now() + Duration::from_millis(90) };
         let error = rig.collect(Question { mode, ..rig.question() }).await.unwrap_err();
-        let AskError::NotReady { retry_after, pages_read, pages_planned } = error else { panic!("{error}") };
+        let AskError::NotReady { retry_after, pages_read, pages_planned, .. } = error else {
+            panic!("{error}")
+        };
         let missing = (pages_planned - pages_read) as u32;
         let room = Duration::from_millis(a_request_takes) * missing;
         assert_eq!(retry_after, room.clamp(SECOND, 60 * SECOND));

@@ -10,6 +10,7 @@ mod leaving;
 mod memory;
 mod model;
 mod moving_lists;
+mod newest;
 mod odd_lists;
 mod opening;
 mod organization;
@@ -104,6 +105,7 @@ impl Rig {
             any_status: None,
             from: None,
             to: None,
+            newest: None,
             directives: CacheDirectives::default(),
             tolerance: Tolerance::Strict,
             mode: ResponseMode::Collected { deadline: Instant::now() + 50 * SECOND },
@@ -123,6 +125,11 @@ impl Rig {
 
     async fn collect(&self, question: Question) -> Result<Collected, AskError> {
         self.engine.ask(question).await?.collect(u64::MAX).await
+    }
+
+    /// A question for some of the newest rows.
+    fn newest(&self, skip: u64, take: u64) -> Question {
+        Question { newest: Some(Newest { skip, take }), ..self.question() }
     }
 
     /// Ids and versions of the answer's rows, in its order.

@@ -223,12 +223,9 @@ impl World {
             Compare::RowsAtSeconds => of.span.contains(at.floor_second()),
             Compare::Ignored => true,
         };
-        let mut rows: Vec<Fact> = self
-            .rows
-            .iter()
-            .filter(|row| row.shown_at <= now && is_within(row.created_at) && matches(filters, row))
-            .cloned()
-            .collect();
+        let is_listed =
+            |row: &&Fact| row.shown_at <= now && is_within(row.created_at) && matches(filters, row);
+        let mut rows: Vec<&Fact> = self.rows.iter().filter(is_listed).collect();
         // Rows of one instant come in another order at every request.
         rows.shuffle(&mut self.rng);
         match quirks.listed {
@@ -237,7 +234,7 @@ impl World {
             Listed::ByUpdate => rows.sort_by_key(|row| Reverse(row.updated_at)),
         }
         if let Some(mut pager) = self.pager.take() {
-            let listed: Vec<Row> = rows.iter().map(row).collect();
+            let listed: Vec<Row> = rows.iter().copied().map(row).collect();
             let page = pager(&listed, of, self.rows.len() as u64);
             self.pager = Some(pager);
             return page;
@@ -268,7 +265,7 @@ impl World {
         let size = (of.size as usize).min(MAX_PAGE_SIZE);
         let start = (of.number as usize - 1) * size;
         let has_more = rows.len() > start + size;
-        let rows = rows.into_iter().skip(start).take(size).map(|fact| row(&fact)).collect();
+        let rows = rows.into_iter().skip(start).take(size).map(row).collect();
         Page { rows, has_more, total }
     }
 

@@ -24,6 +24,9 @@ struct EndFields<P: Serialize> {
     complete: bool,
     count: u64,
     as_of: String,
+    /// Only said where there are older rows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    has_more: Option<bool>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     missing: Vec<MissingPart>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -65,6 +68,7 @@ pub(crate) fn end_record(
     let end = EndFields {
         complete: verdict.is_complete() && matches!(ended, StreamEnd::Reached),
         count: verdict.count,
+        has_more: verdict.has_more().then_some(true),
         as_of: verdict.as_of.to_string(),
         missing: missing(&verdict.missing, renderer),
         error: match ended {

@@ -19,6 +19,7 @@ fn verdict(count: u64) -> Verdict {
     Verdict {
         as_of: Timestamp::from_micros(0),
         count,
+        total: Some(count),
         digest: Digest(0),
         missing: Vec::new(),
         freshness: Freshness::default(),
@@ -276,6 +277,7 @@ async fn a_refusal_goes_before_rows_that_are_ready() {
         any_status: None,
         from: None,
         to: None,
+        newest: None,
         directives: CacheDirectives::default(),
         tolerance: Tolerance::Strict,
         mode: ResponseMode::Streamed { row_wait: Duration::from_secs(50) },

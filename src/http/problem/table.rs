@@ -1,7 +1,7 @@
 use http::StatusCode;
 
 use super::{Code, Problem, Progress};
-use crate::engine::{AskError, MemoryLimit};
+use crate::engine::{AskError, Awaited, MemoryLimit};
 use crate::source::{SourceError, UpstreamWords};
 
 /// Turns errors into problem documents. The same error has a different status on another path or with another key.
@@ -42,11 +42,15 @@ impl ErrorRenderer {
                  2026-01-28T13:17:50Z",
             ),
             AskError::Inconsistent { .. } => Problem::new(Code::UpstreamInconsistent, error.to_string()),
-            AskError::NotReady { pages_read, pages_planned, retry_after } => Problem {
+            AskError::NotReady { pages_read, pages_planned, retry_after, awaited } => Problem {
                 retry_after: Some(*retry_after),
                 progress: Some(Progress { pages_read: *pages_read, pages_planned: *pages_planned }),
                 ..Problem::new(
-                    Code::NotReady,
+                    match (self.style, awaited) {
+                        // As upstream says it, whose clients know what to do then.
+                        (ErrorStyle::Upstreams, Awaited::Budget) => Code::RateLimited,
+                        (ErrorStyle::Upstreams, Awaited::Pages) | (ErrorStyle::Own, _) => Code::NotReady,
+                    },
                     format!("{error}; what was read is kept, a retry goes on from there"),
                 )
             },
@@ -200,11 +204,17 @@ mod tests {
 
     #[test]
     fn an_answer_that_is_not_ready_says_how_far_it_is() {
-        let error =
-            AskError::NotReady { pages_read: 2, pages_planned: 7, retry_after: Duration::from_secs(9) };
-        let problem = OWN.problem(&error);
+        let not_ready = |awaited| AskError::NotReady {
+            pages_read: 2,
+            pages_planned: 7,
+            retry_after: Duration::from_secs(9),
+            awaited,
+        };
+        let problem = OWN.problem(&not_ready(Awaited::Budget));
         assert_eq!(problem.status, StatusCode::GATEWAY_TIMEOUT);
         assert_eq!(problem.progress, Some(Progress { pages_read: 2, pages_planned: 7 }));
         assert_eq!(problem.retry_after, Some(Duration::from_secs(9)));
+        assert_eq!(UPSTREAMS.problem(&not_ready(Awaited::Budget)).status, StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(UPSTREAMS.problem(&not_ready(Awaited::Pages)).status, StatusCode::GATEWAY_TIMEOUT);
     }
 }

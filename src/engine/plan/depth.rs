@@ -1,0 +1,172 @@
+//! How far down to plan for a question that wants only its newest rows.
+//!
+//! Known rows are counted until there are enough. Where a gap comes first, how many rows it holds is not known, so the
+//! plan ends there, with the topmost window of the gap: what it brings decides whether more is needed. The head is the
+//! exception. Between two polls few rows are created, and the rows below that are due come with the same request.
+
+use std::time::Duration;
+
+use crate::domain::{Span, Statuses, Timestamp};
+use crate::engine::coverage::{Coverage, Segment, Trust, positions_within};
+
+/// The top of a span, as far down as it has to be planned to find so many of its newest rows.
+pub(in crate::engine) fn newest_part(
+    coverage: &Coverage,
+    span: Span,
+    rows: u64,
+    statuses: Option<&Statuses>,
+    window: Duration,
+) -> Span {
+    let down_to = |from: Timestamp| Span::new(from, span.to()).unwrap_or(span);
+    let (mut left, mut rest, mut has_gap) = (rows, Some(span), false);
+    for segment in coverage.overlapping(span).filter(|segment| segment.serves(span)) {
+        let Some(open) = rest else { break };
+        if let Some(gap) = open.after(segment.span.to()) {
+            if has_gap {
+                return down_to(gap.to().next());
+            }
+            has_gap = true;
+            let top = topmost(gap, window);
+            if top != gap || gap.to() != span.to() {
+                return down_to(top.from());
+            }
+        }
+        rest = open.before(segment.span.from());
+        match nth_row(segment, open, statuses, &mut left) {
+            Some(instant) => return down_to(instant),
+            None => {}
+        }
+    }
+    match rest {
+        None => span,
+        Some(gap) if has_gap && gap != span => down_to(gap.to().next()),
+        Some(gap) => down_to(topmost(gap, window).from()),
+    }
+}
+
+/// Where in a segment the row lies that makes up the number; counts the rows of the segment down from it if it is not
+/// among them.
+fn nth_row(
+    segment: &Segment,
+    within: Span,
+    statuses: Option<&Statuses>,
+    left: &mut u64,
+) -> Option<Timestamp> {
+    let (entry, rows) = segment.rows()?;
+    let positions = positions_within(entry.rows(), rows, within);
+    let rows = &entry.rows()[positions];
+    let is_wanted = |status: Option<_>| statuses.is_none_or(|statuses| statuses.has(status));
+    for row in rows.iter().filter(|row| is_wanted(row.status.as_ref())) {
+        *left = left.saturating_sub(1);
+        if *left == 0 {
+            // A segment that serves only as a whole is taken as a whole.
+            let is_divisible = segment.trust != Trust::Indivisible;
+            return Some(if is_divisible { row.created_at } else { segment.span.from().max(within.from()) });
+        }
+    }
+    None
+}
+
+fn topmost(gap: Span, window: Duration) -> Span {
+    gap.split(window).first().copied().unwrap_or(gap)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::domain::{Digest, Entry, NewRow, Row, Status};
+    use crate::engine::coverage::Contents;
+    use crate::store::EntryKey;
+
+    const WINDOW: Duration = Duration::from_secs(7 * 86_400);
+    const HOUR: i64 = 3_600_000_000;
+
+    fn hours(from: i64, to: i64) -> Span {
+        Span::new(Timestamp::from_micros(from * HOUR), Timestamp::from_micros(to * HOUR - 1)).unwrap()
+    }
+
+    /// What is known: the segments given, each with a row at the beginning of every hour.
+    struct Known {
+        coverage: Coverage,
+        #[expect(dead_code, reason = "kept alive: segments refer to their entries weakly")]
+        entries: Vec<Arc<Entry>>,
+    }
+
+    impl Known {
+        fn new(segments: &[(i64, i64, Trust)]) -> Self {
+            let (mut coverage, mut entries) = (Coverage::default(), Vec::new());
+            for (number, &(from, to, trust)) in segments.iter().enumerate() {
+                let row = |hour: i64| NewRow {
+                    row: Row {
+                        id: hour.to_string().into(),
+                        created_at: Some(Timestamp::from_micros(hour * HOUR)),
+                        updated_at: None,
+                        status: Some(Status::new(if hour % 2 == 0 { "busy" } else { "failed" })),
+                        bytes: "{}".into(),
+                    },
+                    created_at: Timestamp::from_micros(hour * HOUR),
+                    read_at: Timestamp::from_micros(0),
+                    digest: Digest(1),
+                };
+                let entry = Arc::new(Entry::new(&(from..to).rev().map(row).collect::<Vec<_>>()));
+                let key = EntryKey { scope: [0; 16], number: number as u64 };
+                let contents = Contents::of(key, &entry, 0..entry.rows().len());
+                let read_at = Timestamp::from_micros(0);
+                let span = hours(from, to);
+                coverage
+                    .replace(span, vec![Segment { span, read_at, latest_read_at: read_at, trust, contents }]);
+                entries.push(entry);
+            }
+            Self { coverage, entries }
+        }
+
+        /// At which hour the plan ends for so many rows of the thousand hours before hour 2000.
+        fn ends_at(&self, rows: u64, status: Option<&str>) -> i64 {
+            let statuses = status.map(|status| Statuses::from(Status::new(status)));
+            let part = newest_part(&self.coverage, hours(1_000, 2_000), rows, statuses.as_ref(), WINDOW);
+            assert_eq!(part.to(), hours(1_000, 2_000).to());
+            part.from().as_micros() / HOUR
+        }
+    }
+
+    #[test]
+    fn ends_at_the_last_row_that_is_needed_where_enough_are_known() {
+        let known = Known::new(&[(1_900, 2_000, Trust::Proven), (1_000, 1_900, Trust::Proven)]);
+        assert_eq!(known.ends_at(1, None), 1_999);
+        assert_eq!(known.ends_at(150, None), 1_850);
+        assert_eq!(known.ends_at(1_000, None), 1_000);
+        assert_eq!(known.ends_at(9_999, None), 1_000);
+        assert_eq!(known.ends_at(50, Some("busy")), 1_900);
+        assert_eq!(known.ends_at(50, Some("stopped")), 1_000);
+    }
+
+    #[test]
+    fn ends_with_the_first_window_of_a_history_that_is_not_known() {
+        assert_eq!(Known::new(&[]).ends_at(1, None), 2_000 - 7 * 24);
+        let far_below = Known::new(&[(1_000, 1_100, Trust::Proven)]);
+        assert_eq!(far_below.ends_at(1, None), 2_000 - 7 * 24);
+    }
+
+    #[test]
+    fn plans_the_head_together_with_the_known_rows_below_it() {
+        let known = Known::new(&[(1_800, 1_990, Trust::Proven), (1_000, 1_700, Trust::Proven)]);
+        assert_eq!(known.ends_at(20, None), 1_970);
+        assert_eq!(known.ends_at(500, None), 1_800, "and not with another gap");
+    }
+
+    #[test]
+    fn ends_with_a_gap_below_what_is_known() {
+        let known = Known::new(&[(1_950, 2_000, Trust::Proven), (1_000, 1_900, Trust::Proven)]);
+        assert_eq!(known.ends_at(51, None), 1_900);
+        let known = Known::new(&[(1_950, 2_000, Trust::Proven)]);
+        assert_eq!(known.ends_at(51, None), 1_950 - 7 * 24);
+    }
+
+    #[test]
+    fn takes_a_segment_whole_that_can_not_be_divided() {
+        let known = Known::new(&[(1_900, 2_000, Trust::Indivisible)]);
+        assert_eq!(known.ends_at(10, None), 1_900);
+    }
+}

@@ -1,0 +1,415 @@
+//! Questions for some of the newest rows: pages, and `limit`.
+
+use super::script::{Listed, Totals, unavailable};
+use super::*;
+
+/// A history of 30,000 rows in six days, which is 600 of upstream's pages.
+fn large(settings: EngineSettings) -> Rig {
+    Rig::new(settings, 1).with_history(30_000, 6)
+}
+
+/// What was read stays fresh for a test's time.
+fn unhurried() -> EngineSettings {
+    EngineSettings { live_ttl: 600 * SECOND, settling_ttl: 600 * SECOND, ..settings() }
+}
+
+impl Rig {
+    /// The rows of an answer, and how many the question has, if that is told.
+    async fn part(&self, question: Question) -> (Vec<(String, u32)>, Option<u64>) {
+        let Collected { slices, verdict, .. } = self.collect(question).await.unwrap();
+        let rows: Vec<_> = slices.iter().flat_map(rows).collect();
+        assert_eq!(rows.len() as u64, verdict.count);
+        (rows, verdict.total)
+    }
+
+    /// Takes a page, and counts what it cost.
+    async fn page(&self, number: u64, size: u64) -> (Vec<(String, u32)>, Option<u64>, usize) {
+        self.requests();
+        let (rows, total) = self.part(self.newest((number - 1) * size, size)).await;
+        (rows, total, self.requests())
+    }
+
+    /// The rows that there are, by their numbers.
+    fn truth_of(&self, numbers: std::ops::Range<usize>) -> Vec<(String, u32)> {
+        let truth = self.truth(&self.question());
+        truth[numbers.start.min(truth.len())..numbers.end.min(truth.len())].to_vec()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_page_of_a_large_history_is_read_with_the_one_that_confirms_it() {
+    let rig = large(unhurried());
+    let began = Instant::now();
+    let (page, total, requests) = rig.page(1, 50).await;
+    assert_eq!((page, total, requests), (rig.truth_of(0..50), None, 2));
+    assert!(began.elapsed() < SECOND / 10, "{:?}", began.elapsed());
+    assert_eq!(rig.page(1, 50).await.2, 0, "and is known then");
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_third_page_reads_no_more_than_three_and_the_one_that_confirms_them() {
+    let rig = large(unhurried());
+    assert_eq!(rig.page(3, 50).await, (rig.truth_of(100..150), None, 4));
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_page_of_a_large_history_is_read_as_one_walk_and_knows_the_total() {
+    let rig = Rig::new(unhurried(), 1).with_history(6_000, 6);
+    assert_eq!(rig.page(120, 50).await, (rig.truth_of(5_950..6_000), Some(6_000), 120));
+    assert!(rig.script.world().most_in_flight > 4, "several at once");
+    assert_eq!(rig.page(121, 50).await, (Vec::new(), Some(6_000), 0));
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn pages_of_twenty_share_upstreams_pages_of_fifty() {
+    let rig = large(unhurried());
+    let mut costs = Vec::new();
+    for number in 1..=10 {
+        let (page, _, requests) = rig.page(number, 20).await;
+        assert_eq!(page, rig.truth_of((number as usize - 1) * 20..number as usize * 20));
+        costs.push(requests);
+    }
+    assert_eq!(costs.iter().sum::<usize>(), 5, "{costs:?}");
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_row_comes_once_over_the_pages_of_a_history_that_rests() {
+    let rig = Rig::new(unhurried(), 1).with_history(2_003, 40);
+    let (mut all, mut number) = (Vec::new(), 1);
+    let total = loop {
+        let (page, total) = rig.part(rig.newest((number - 1) * 50, 50)).await;
+        all.extend(page);
+        if total.is_some() {
+            break total;
+        }
+        number += 1;
+    };
+    assert_eq!((all, total, number), (rig.truth(&rig.question()), Some(2_003), 41));
+    let requests = rig.requests();
+    assert!(requests <= 41 * 12 / 10, "{requests}");
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_newest_hundred_cost_three_requests_collected_and_streamed() {
+    let rig = large(unhurried());
+    let (rows, total) = rig.part(rig.newest(0, 100)).await;
+    assert_eq!((rows, total, rig.requests()), (rig.truth_of(0..100), None, 3));
+    rig.close().await;
+
+    let rig = large(unhurried());
+    let rows = rig.stream(rig.newest(0, 100)).await.unwrap();
+    assert_eq!((rows, rig.requests()), (rig.truth_of(0..100), 3));
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_above_the_number_of_rows_changes_nothing() {
+    let rig = Rig::new(settings(), 1).with_history(300, 20);
+    let all = rig.collect(rig.question()).await.unwrap().verdict;
+    for limit in [300, 301, 1_000_000] {
+        let limited = rig.collect(rig.newest(0, limit)).await.unwrap().verdict;
+        assert_eq!((limited.digest, limited.count, limited.total), (all.digest, 300, Some(300)));
+    }
+    let limited = rig.collect(rig.newest(0, 299)).await.unwrap().verdict;
+    assert_eq!((limited.count, limited.total), (299, None));
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_empty_week_costs_one_request_and_nothing_below_is_read() {
+    let rig = Rig::new(unhurried(), 1);
+    {
+        let mut world = rig.script.world();
+        for (days, count) in [(24, 30), (31, 30), (45, 500)] {
+            for row in 0..count {
+                world.insert(NOW.minus(days * DAY).minus(row * 60 * SECOND), "completed");
+            }
+        }
+    }
+    assert_eq!(rig.page(1, 50).await, (rig.truth_of(0..50), None, 5), "three empty weeks, and two others");
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_history_with_fewer_rows_than_wanted_is_read_to_its_end() {
+    let rig = Rig::new(unhurried(), 1).with_history(30, 30);
+    assert_eq!(rig.page(1, 50).await, (rig.truth_of(0..30), Some(30), 5));
+    assert_eq!(rig.page(2, 50).await, (Vec::new(), Some(30), 0));
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_has_what_it_wants_is_foregone_the_next_time() {
+    let rig = large(unhurried());
+    let first = rig.collect(rig.newest(0, 100)).await.unwrap().verdict;
+    let mode = ResponseMode::Streamed { row_wait: 50 * SECOND };
+    for question in [rig.newest(0, 100), Question { mode, ..rig.newest(0, 100) }] {
+        let answer = rig.engine.ask(question).await.unwrap();
+        let known = answer.foregone().unwrap();
+        assert_eq!((known.digest, known.count, known.total), (first.digest, 100, None));
+    }
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_poll_of_the_newest_rows_costs_one_request_for_the_head() {
+    let rig = large(EngineSettings { settling_ttl: 600 * SECOND, ..settings() });
+    rig.page(1, 50).await;
+    for new in 0..5 {
+        pass(30 * SECOND).await;
+        for row in 0..new {
+            rig.script.world().insert(rig.clock.now().minus(20 * SECOND).plus(row * SECOND), "completed");
+        }
+        assert_eq!(rig.page(1, 50).await, (rig.truth_of(0..50), None, 1), "{new} new rows");
+    }
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_that_come_between_two_pages_repeat_some_and_lose_none() {
+    let rig = Rig::new(settings(), 1).with_history(1_000, 20);
+    let before = rig.truth(&rig.question());
+    let (mut seen, mut number) = (HashSet::new(), 1);
+    loop {
+        let (page, total) = rig.part(rig.newest((number - 1) * 50, 50)).await;
+        seen.extend(page);
+        if total.is_some() {
+            break;
+        }
+        number += 1;
+        pass(2 * SECOND).await;
+        for row in 0..3 {
+            rig.script.world().insert(rig.clock.now().minus(row * SECOND / 4), "completed");
+        }
+    }
+    assert!(before.iter().all(|row| seen.contains(row)));
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_that_come_while_a_page_is_read_are_not_missed_by_the_next() {
+    let rig = large(settings());
+    let mut left = 3;
+    rig.script.world().before_page = Some(Box::new(move |world, now| {
+        if left > 0 {
+            left -= 1;
+            world.insert(now.minus(SECOND / 100), "completed");
+        }
+    }));
+    let (page, total, _) = rig.page(1, 50).await;
+    assert_eq!((page.len(), total), (50, None));
+    pass(2 * SECOND).await;
+    assert_eq!(rig.page(1, 50).await.0, rig.truth_of(0..50));
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_row_that_left_between_two_polls_makes_room_for_the_one_below() {
+    let rig = large(EngineSettings { settling_ttl: SECOND, ..settings() });
+    rig.page(1, 50).await;
+    rig.script.world().rows.remove(10);
+    pass(30 * SECOND).await;
+    let (page, _, requests) = rig.page(1, 50).await;
+    assert_eq!(page, rig.truth_of(0..50));
+    assert!(requests <= 3, "{requests}");
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_who_ask_for_the_same_page_at_once_share_its_requests() {
+    let rig = large(unhurried());
+    let pages = futures_util::future::join_all((0..20).map(|_| rig.part(rig.newest(0, 50)))).await;
+    assert!(pages.iter().all(|(page, _)| *page == rig.truth_of(0..50)));
+    assert_eq!(rig.requests(), 2);
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_taken_from_a_read_of_everything_does_not_end_it() {
+    let rig = Rig::new(unhurried(), 1).with_history(3_000, 6);
+    let all = async { rig.rows(rig.question()).await.len() };
+    let page = async {
+        tokio::time::sleep(SECOND / 20).await;
+        rig.part(rig.newest(50, 50)).await.0
+    };
+    let (all, page) = tokio::join!(all, page);
+    assert_eq!((all, page), (3_000, rig.truth_of(50..100)));
+    let requests = rig.requests();
+    assert!(requests <= 62, "{requests}");
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_under_a_status_reads_no_more_than_its_rows_need() {
+    let rig = Rig::new(unhurried(), 1).with_history(6_000, 6);
+    {
+        let mut world = rig.script.world();
+        for row in (0..6_000).step_by(3) {
+            world.rows[row].status = "failed".to_owned();
+        }
+    }
+    let question = Question { newest: Some(Newest { skip: 0, take: 100 }), ..rig.status("failed") };
+    let truth = rig.truth(&question);
+    let (rows, total) = rig.part(question.clone()).await;
+    assert_eq!((rows, total), (truth[..100].to_vec(), None));
+    let requests = rig.requests();
+    assert!(requests <= 5, "{requests}: a page that says how dense the rows are, and pieces of 42");
+    rig.part(question).await;
+    assert_eq!(rig.requests(), 0, "what was read is kept");
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_over_several_statuses_picks_them_from_the_rows_of_all() {
+    let rig = Rig::new(unhurried(), 1).with_history(6_000, 6);
+    {
+        let mut world = rig.script.world();
+        for row in (0..6_000).step_by(10) {
+            world.rows[row].status = "failed".to_owned();
+        }
+    }
+    let newest = Some(Newest { skip: 0, take: 30 });
+    let question = Question { newest, ..rig.statuses(&["failed", "busy"]) };
+    let truth = rig.truth(&question);
+    assert_eq!(rig.part(question.clone()).await, (truth[..30].to_vec(), None));
+    assert_eq!(rig.requests(), 7, "310 rows");
+    assert_eq!(rig.part(question).await.0.len(), 30);
+    assert_eq!(rig.requests(), 0);
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_between_two_dates_counts_the_newest_before_the_second() {
+    let rig = large(unhurried());
+    let question =
+        Question { to: Some(NOW.minus(2 * DAY)), from: Some(NOW.minus(4 * DAY)), ..rig.newest(0, 60) };
+    let truth = rig.truth(&question);
+    assert_eq!(rig.part(question).await, (truth[..60].to_vec(), None));
+    assert_eq!(rig.requests(), 2);
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_if_cached_gives_the_newest_rows_if_those_are_known() {
+    let rig = large(unhurried());
+    let directives = CacheDirectives { only_if_cached: true, ..CacheDirectives::default() };
+    let cached = |take| Question { directives, ..rig.newest(0, take) };
+    assert!(matches!(rig.collect(cached(50)).await, Err(AskError::NotCached)));
+    rig.page(1, 50).await;
+    assert_eq!(rig.part(cached(50)).await, (rig.truth_of(0..50), None));
+    assert!(matches!(rig.collect(cached(500)).await, Err(AskError::NotCached)));
+    assert_eq!(rig.requests(), 0);
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_newest_rows_are_given_stale_while_upstream_fails() {
+    let rig = large(EngineSettings { stale_if_error: 600 * SECOND, ..settings() });
+    let first = rig.part(rig.newest(0, 50)).await;
+    rig.script.world().refuse = Some(Box::new(|_| Some(unavailable())));
+    pass(30 * SECOND).await;
+    assert_eq!(rig.part(rig.newest(0, 50)).await, first);
+    assert!(rig.collect(rig.newest(0, 5_000)).await.is_err(), "those below were never read");
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lenient_answer_goes_on_below_what_is_missing() {
+    let rig = Rig::new(settings(), 1).with_history(1_000, 20);
+    rig.script.world().refuse = Some(Box::new(|number| (number <= 2).then(unavailable)));
+    let lenient = Question { tolerance: Tolerance::Lenient, ..rig.newest(0, 40) };
+    let answer = rig.collect(lenient).await.unwrap();
+    let missing = answer.verdict.missing[0].span;
+    let there: Vec<_> = answer.slices.iter().flat_map(rows).collect();
+    assert_eq!(there.len(), 40);
+    let given =
+        rig.script.world().rows.iter().filter(|row| there.iter().any(|(id, _)| *id == row.id)).count();
+    assert_eq!(given, 40);
+    assert!(!answer.verdict.is_complete() && missing.width() <= 7 * DAY);
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_newest_rows_are_right_in_whatever_order_a_list_comes() {
+    for (listed, totals) in [
+        (Listed::NewestFirst, Totals::Missing),
+        (Listed::NewestFirst, Totals::OfEverything),
+        (Listed::OldestFirst, Totals::Exact),
+        (Listed::OldestFirst, Totals::Missing),
+        (Listed::ByUpdate, Totals::Exact),
+        (Listed::ByUpdate, Totals::Missing),
+    ] {
+        let rig = Rig::new(unhurried(), 1).with_history(700, 12);
+        {
+            let mut world = rig.script.world();
+            (world.quirks.listed, world.quirks.totals) = (listed, totals);
+            // Old calls that ran again just now stand on top of a list by last change.
+            for row in 300..360 {
+                world.rows[row].updated_at = NOW.minus(SECOND);
+            }
+        }
+        for (skip, take) in [(0, 20), (0, 50), (20, 20), (0, 130)] {
+            let (rows, total) = rig.part(rig.newest(skip, take)).await;
+            let wanted = skip as usize..(skip + take) as usize;
+            assert_eq!((rows, total), (rig.truth_of(wanted), None), "{listed:?} {totals:?}");
+        }
+        rig.close().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_of_one_instant_at_the_edge_of_a_page_come_once() {
+    let rig = Rig::new(unhurried(), 1);
+    {
+        let mut world = rig.script.world();
+        for row in 0..600u32 {
+            world.insert(NOW.minus(60 * SECOND).minus(row / 30 * 600 * SECOND), "completed");
+        }
+    }
+    let mut all = Vec::new();
+    for number in 1..=12 {
+        all.extend(rig.page(number, 50).await.0);
+    }
+    assert_eq!(all, rig.truth(&rig.question()));
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upstream_without_dates_serves_pages_too() {
+    let rig = Rig::new(EngineSettings { window: None, ..unhurried() }, 1).with_history(1_000, 30);
+    rig.script.world().quirks.compare = super::script::Compare::Ignored;
+    for number in [1, 3, 20] {
+        let rows = (number as usize - 1) * 50..number as usize * 50;
+        assert_eq!(rig.page(number, 50).await.0, rig.truth_of(rows));
+    }
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_that_is_given_up_leaves_nothing_running() {
+    let rig = large(unhurried());
+    let page = rig.part(rig.newest(5_000, 50));
+    assert!(tokio::time::timeout(SECOND / 10, page).await.is_err());
+    tokio::time::sleep(SECOND).await;
+    let requests = rig.requests();
+    tokio::time::sleep(10 * SECOND).await;
+    assert_eq!(rig.requests(), 0);
+    assert!(requests < 60, "{requests}");
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_that_is_not_ready_counts_the_pages_that_it_needs() {
+    let rig = large(unhurried());
+    let mode = ResponseMode::Paged { deadline: Instant::now() + SECOND / 5 };
+    let error = rig.collect(Question { mode, ..rig.newest(5_000, 50) }).await.unwrap_err();
+    let AskError::NotReady { pages_read, pages_planned, awaited, .. } = error else { panic!("{error}") };
+    assert!(pages_read > 0 && (100..=104).contains(&pages_planned), "{pages_read} of {pages_planned}");
+    assert_eq!(awaited, Awaited::Pages);
+    rig.close().await;
+}

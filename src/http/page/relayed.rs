@@ -1,0 +1,165 @@
+//! Pages that go upstream as they were asked for, and come back byte for byte.
+//!
+//! Where the gateway holds the key, upstream sees only the parameters that it documents, written by the gateway: a token's reach
+//! ends at its agents, and a parameter that upstream honors without documenting it could name another.
+
+use http::request::Parts;
+use sha2::Digest as _;
+
+use super::{PAGE_PARAMETERS, ReadyPage, deadline};
+use crate::domain::{Digest, Rounding, Timestamp};
+use crate::engine::RelayQuestion;
+use crate::http::App;
+use crate::http::authorized::AuthorizedRequest;
+use crate::http::body::WholeBody;
+use crate::http::params::{Params, invalid};
+use crate::http::prefer::directives;
+use crate::http::present::Etag;
+use crate::http::problem::{KeyOwner, Problem};
+
+/// The longest value of a parameter that goes upstream where the gateway holds the key; a date with an offset has some 32
+/// characters.
+const LONGEST_VALUE: usize = 64;
+
+/// The filters on what changes while an execution exists.
+const CHANGING: [&str; 2] = ["status", "answered_by_voice_mail"];
+
+pub(super) async fn relayed(
+    app: &App,
+    authorized: &AuthorizedRequest,
+    parts: &Parts,
+    params: &Params,
+) -> Result<ReadyPage, Problem> {
+    let canonical_query = params.canonical();
+    let query = match authorized.renderer.key {
+        KeyOwner::Callers => parts.uri.query().unwrap_or_default().to_owned(),
+        KeyOwner::Held => {
+            documented(params)?;
+            // What was checked is what is sent, not what else the same bytes may be read as.
+            canonical_query.clone()
+        }
+    };
+    let question = RelayQuestion {
+        caller: authorized.caller,
+        credential: authorized.credential.clone(),
+        agent: authorized.agent,
+        query,
+        canonical_query,
+        to: params.only("to").and_then(|text| Timestamp::parse(text, Rounding::Up)),
+        has_changing_filter: CHANGING.iter().any(|name| params.has(name)),
+        directives: directives(&parts.headers),
+        deadline: deadline(app, parts),
+        trace: authorized.request_log.trace.clone(),
+    };
+    let relayed = app
+        .unless_ended(Box::pin(app.engine.relay(question)))
+        .await
+        .map_err(|e| authorized.renderer.problem(&e))?;
+    let sha256 = sha2::Sha256::digest(&relayed.body);
+    let digest = sha256[..16].iter().fold(0, |sum: u128, &byte| sum << 8 | u128::from(byte));
+    Ok(ReadyPage {
+        etag: Etag::of(Digest(digest), relayed.body.len() as u64),
+        // Not looked into: its rows are upstream's business.
+        rows: 0,
+        whole: WholeBody::verbatim(relayed.body),
+        freshness: relayed.freshness,
+        report: relayed.report,
+    })
+}
+
+/// Makes sure that a query has only parameters that upstream documents, each once, and with values in which nobody finds another
+/// parameter, however often they decode them. Whether a value means anything is for upstream to say.
+fn documented(params: &Params) -> Result<(), Problem> {
+    let is_plain =
+        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':' | b'+' | b' ');
+    params.allow_only(&PAGE_PARAMETERS)?;
+    for name in PAGE_PARAMETERS {
+        if let Some(value) = params.single(name)?
+            && !(value.len() <= LONGEST_VALUE && value.bytes().all(is_plain))
+        {
+            return Err(invalid(format!(
+                "`{name}` is not valid; accepted are up to {LONGEST_VALUE} letters, digits, `-`, `_`, `.`, `:`, `+` and spaces"
+            )));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn held(query: &str) -> Result<String, String> {
+        let params = Params::read(Some(query)).map_err(|problem| problem.detail)?;
+        documented(&params).map(|()| params.canonical()).map_err(|problem| problem.detail)
+    }
+
+    #[test]
+    fn with_a_held_key_upstream_sees_documented_parameters_only() {
+        for (query, name) in [
+            ("from=2026-01-01T00:00:00Z&agent_id=b", "`agent_id`"),
+            ("from=2026-01-01T00:00:00Z&%61gent_id=b", "`agent_id`"),
+            ("from=a&agent%5Fid=b", "`agent_id`"),
+            ("from=a&Agent_Id=b", "`Agent_Id`"),
+            ("from=a&FROM=b", "`FROM`"),
+            ("from=a&agent_id[]=b", "`agent_id[]`"),
+            ("from=a&status[]=busy", "`status[]`"),
+            ("from=a&status%5B%5D=busy", "`status[]`"),
+            ("from=a&agent_id", "`agent_id`"),
+            ("from=a&=b", "``"),
+            ("from=a&;agent_id=b", "`;agent_id`"),
+            ("from=a;agent_id=b", "`from`"),
+            ("from=a%3Bagent_id=b", "`from`"),
+            ("from=a%26agent_id%3Db", "`from`"),
+            ("from=a%2526agent_id%253Db", "`from`"),
+            ("from=a%23agent_id", "`from`"),
+            ("from=a%00&to=b", "`from`"),
+            ("from=a%0d%0aagent_id", "`from`"),
+            ("from=%C2%B2026&to=b", "`from`"),
+            ("from=a&page_number=1&page_number=2", "`page_number`"),
+            ("from=a&from=b", "`from`"),
+            ("from=a&%66rom=b", "`from`"),
+            ("from=a&batch_id=", ""),
+        ] {
+            match held(query) {
+                Err(detail) => {
+                    assert!(detail.contains(name) && detail.contains("accepted"), "{query}: {detail}");
+                }
+                Ok(sent) => assert_eq!((name, sent.as_str()), ("", "batch_id=&from=a"), "{query}"),
+            }
+        }
+    }
+
+    #[test]
+    fn with_a_held_key_what_was_checked_is_what_is_sent() {
+        let sent =
+            held("to=2026-01-08T00%3a00:00%2B05:30&from=2026-01-01T00:00:00Z&page_number=%30&st%61tus=busy");
+        assert_eq!(
+            sent.unwrap(),
+            "from=2026-01-01T00%3A00%3A00Z&page_number=0&status=busy&to=2026-01-08T00%3A00%3A00%2B05%3A30"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_that_passes_with_a_held_key_decodes_to_another_parameter(
+            query in "((from|to|status|agent_id|%66rom|page_number)(=|%3D|;|&|%26|%2526|%3B|a|1|[ -~]){0,6}&?){0,4}",
+        ) {
+            if let Ok(mut sent) = held(&query) {
+                for _ in 0..3 {
+                    for pair in sent.split(['&', ';']).filter(|pair| !pair.is_empty()) {
+                        let name = pair.split('=').next().unwrap();
+                        prop_assert!(PAGE_PARAMETERS.contains(&name), "{query} became {sent}");
+                    }
+                    // Decoded once more, as a hop in between may do.
+                    sent = form_urlencoded::parse(sent.as_bytes())
+                        .map(|(name, value)| format!("{name}={value}"))
+                        .collect::<Vec<_>>()
+                        .join("&");
+                }
+            }
+        }
+    }
+}
