@@ -42,7 +42,7 @@ type Pair = (CredentialId, AgentId);
 type CheckKey = (Pair, Urgency);
 
 #[derive(Clone, Debug)]
-enum Standing {
+enum PairStanding {
     Accepted { at: Timestamp, facts: AgentFacts },
     Refused { at: Timestamp, error: SourceError },
 }
@@ -65,7 +65,7 @@ pub(super) struct Access {
     source: Arc<dyn Source>,
     clock: Clock,
     stale_if_error: Duration,
-    standings: moka::sync::Cache<Pair, Standing>,
+    standings: moka::sync::Cache<Pair, PairStanding>,
     keys: moka::sync::Cache<CredentialId, KeyStanding>,
     checks: SingleFlight<CheckKey, Result<AgentFacts, SourceError>>,
     key_checks: SingleFlight<CredentialId, Result<(), SourceError>>,
@@ -73,7 +73,7 @@ pub(super) struct Access {
 
 /// What is known of a pair without asking.
 #[derive(Debug)]
-pub(super) enum Known {
+pub(super) enum KnownAccess {
     /// Accepted within the last minute.
     Accepted(AgentFacts),
     /// Refused a moment ago.
@@ -95,26 +95,30 @@ impl Access {
     }
 
     /// What is known of a pair.
-    pub(super) fn known(&self, credential: CredentialId, agent: AgentId) -> Known {
+    pub(super) fn known(&self, credential: CredentialId, agent: AgentId) -> KnownAccess {
         let now = self.clock.now();
         match self.standings.get(&(credential, agent)) {
-            Some(Standing::Accepted { at, facts }) if now.since(at) <= TRUSTED_FOR => Known::Accepted(facts),
-            Some(Standing::Refused { at, error }) if now.since(at) <= REFUSED_FOR => Known::Refused(error),
+            Some(PairStanding::Accepted { at, facts }) if now.since(at) <= TRUSTED_FOR => {
+                KnownAccess::Accepted(facts)
+            }
+            Some(PairStanding::Refused { at, error }) if now.since(at) <= REFUSED_FOR => {
+                KnownAccess::Refused(error)
+            }
             Some(_) | None => match self.keys.get(&credential) {
                 Some(KeyStanding::Refused { at, error }) if now.since(at) <= REFUSED_FOR => {
-                    Known::Refused(error)
+                    KnownAccess::Refused(error)
                 }
                 Some(KeyStanding::Refused { .. } | KeyStanding::Good { .. } | KeyStanding::Untold { .. })
-                | None => Known::Unknown,
+                | None => KnownAccess::Unknown,
             },
         }
     }
 
     /// Upstream gave a page to this credential.
     pub(super) fn accepted(&self, credential: CredentialId, agent: AgentId) {
-        if let Some(Standing::Accepted { facts, .. }) = self.standings.get(&(credential, agent)) {
+        if let Some(PairStanding::Accepted { facts, .. }) = self.standings.get(&(credential, agent)) {
             let at = self.clock.now();
-            self.standings.insert((credential, agent), Standing::Accepted { at, facts });
+            self.standings.insert((credential, agent), PairStanding::Accepted { at, facts });
             self.keys.insert(credential, KeyStanding::Good { at });
         }
     }
@@ -144,19 +148,19 @@ impl Access {
             Err(error) => error,
         };
         let error = match before {
-            Some(Standing::Accepted { at, facts }) if !is_refusal(&error) => {
+            Some(PairStanding::Accepted { at, facts }) if !is_refusal(&error) => {
                 let is_recent = self.clock.now().since(at) <= self.stale_if_error.max(TRUSTED_FOR);
                 return if is_recent { Ok(facts) } else { Err(error) };
             }
-            Some(Standing::Accepted { .. }) => match self.ask(credential, agent, context).await {
+            Some(PairStanding::Accepted { .. }) => match self.ask(credential, agent, context).await {
                 Ok(facts) => return Ok(facts),
                 Err(error) => error,
             },
-            Some(Standing::Refused { .. }) | None => error,
+            Some(PairStanding::Refused { .. }) | None => error,
         };
         if is_refusal(&error) {
             let at = self.clock.now();
-            self.standings.insert(pair, Standing::Refused { at, error: error.clone() });
+            self.standings.insert(pair, PairStanding::Refused { at, error: error.clone() });
         }
         if matches!(error, SourceError::Denied(_)) {
             self.check_key(credential, context).await;
@@ -167,8 +171,8 @@ impl Access {
     /// For how long the pair need not be checked again: what is left of the minute for which upstream's acceptance holds.
     pub(super) fn trusted_for(&self, credential: CredentialId, agent: AgentId) -> Duration {
         match self.standings.get(&(credential, agent)) {
-            Some(Standing::Accepted { at, .. }) => TRUSTED_FOR.saturating_sub(self.clock.now().since(at)),
-            Some(Standing::Refused { .. }) | None => Duration::ZERO,
+            Some(PairStanding::Accepted { at, .. }) => TRUSTED_FOR.saturating_sub(self.clock.now().since(at)),
+            Some(PairStanding::Refused { .. }) | None => Duration::ZERO,
         }
     }
 
@@ -201,23 +205,23 @@ impl Access {
     }
 
     /// Whoever may be answered anyway does not wait for retries.
-    fn patience(&self, before: Option<&Standing>, context: &RequestContext) -> RequestContext {
+    fn patience(&self, before: Option<&PairStanding>, context: &RequestContext) -> RequestContext {
         match before {
             _ if context.urgency == Urgency::Renewal => context.clone(),
-            Some(Standing::Accepted { at, .. }) if self.clock.now().since(*at) <= self.stale_if_error => {
+            Some(PairStanding::Accepted { at, .. }) if self.clock.now().since(*at) <= self.stale_if_error => {
                 RequestContext {
                     retry_for: Duration::ZERO,
                     budget_wait: Some(BUDGET_WAIT),
                     ..context.clone()
                 }
             }
-            Some(Standing::Accepted { .. } | Standing::Refused { .. }) | None => context.clone(),
+            Some(PairStanding::Accepted { .. } | PairStanding::Refused { .. }) | None => context.clone(),
         }
     }
 
     /// Whether upstream ever accepted the pair.
     pub(super) fn was_accepted(&self, credential: CredentialId, agent: AgentId) -> bool {
-        matches!(self.standings.get(&(credential, agent)), Some(Standing::Accepted { .. }))
+        matches!(self.standings.get(&(credential, agent)), Some(PairStanding::Accepted { .. }))
     }
 
     /// Whether the key is refused as a whole.
@@ -287,7 +291,7 @@ impl Access {
         let land = move |answer: &Result<AgentFacts, SourceError>| {
             if let Ok(facts) = answer {
                 let at = clock.now();
-                standings.insert(pair, Standing::Accepted { at, facts: *facts });
+                standings.insert(pair, PairStanding::Accepted { at, facts: *facts });
                 keys.insert(pair.0, KeyStanding::Good { at });
             }
         };

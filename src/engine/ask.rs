@@ -6,11 +6,11 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::access::Known as Standing;
-use super::answer::{AFTER_READING, Answer, Frame};
+use super::access::KnownAccess;
+use super::answer::{AFTER_READING, Answer, AnswerContext};
 use super::freshness::Membership;
 use super::knowledge;
-use super::reading::{Appetite, Keep, Opening};
+use super::reading::{Keep, Prefetch, ReadAhead};
 use super::scope::{Present, known_present, route};
 use super::state::SharedState;
 use super::terms::{AskError, EngineSettings, Question, ResponseMode};
@@ -30,29 +30,29 @@ pub(super) async fn ask(state: &Arc<SharedState>, question: Question) -> Result<
     };
     let context = context(&question, by, parts.settings.budget_patience);
     let admitted = tokio::time::timeout_at(by, admitted(state, &question, &context)).await;
-    let (facts, opening) = admitted.unwrap_or_else(|_| {
+    let (facts, prefetch) = admitted.unwrap_or_else(|_| {
         Err(AskError::nothing_ready(&*parts.source, question.credential.id(), question.caller))
     })?;
     // Read once: what goes up to the present must end where the present is said to be.
     let now = parts.clock.now();
     let mut present = Present { to: parts.clock.upstream_now(&*parts.source), pinned_at: now };
-    let opening = opening.filter(|opening| opening.is_timely(parts.source.clock_ahead_micros()));
-    if let Some(opening) = &opening
-        && question.to.is_none_or(|to| opening.to < to)
+    let prefetch = prefetch.filter(|prefetch| prefetch.is_timely(parts.source.clock_ahead_micros()));
+    if let Some(prefetch) = &prefetch
+        && question.to.is_none_or(|to| prefetch.to < to)
     {
-        present = Present { to: opening.to, pinned_at: parts.clock.at(opening.sent_at) };
+        present = Present { to: prefetch.to, pinned_at: parts.clock.at(prefetch.sent_at) };
     }
     let Some(span) = span(&parts.settings, &question, facts, present.to)? else {
         return Ok(Answer::empty(question.to.map_or(present.to, |to| to.min(present.to))));
     };
     let (scope, membership) = route(parts, &state.scopes, &question, span, asked_at);
     // Rows of one status are no part of what is known of all.
-    let opening = opening.filter(|opening| opening.is_of(&scope.key));
+    let prefetch = prefetch.filter(|prefetch| prefetch.is_of(&scope.key));
     let credential = question.credential.id();
     let policy = parts
         .policy(membership, credential, question.caller)
         .wished(&question.directives)
-        .of_scope(scope.beat);
+        .of_scope(scope.stagger);
     let status = match &question.any_status {
         Some(statuses) => Some(statuses.clone()),
         None if membership == Membership::Rows => question.filters.status.clone().map(Statuses::from),
@@ -62,7 +62,7 @@ pub(super) async fn ask(state: &Arc<SharedState>, question: Question) -> Result<
     let Some(span) = Span::new(span.from(), span.to().min(present.to)) else {
         return Ok(Answer::empty(span.from()));
     };
-    let frame = Frame {
+    let frame = AnswerContext {
         state: Arc::clone(state),
         span,
         present,
@@ -72,13 +72,13 @@ pub(super) async fn ask(state: &Arc<SharedState>, question: Question) -> Result<
         status,
         asked_at,
         joins_since: Timestamp::MIN,
-        context,
+        request: context,
         keep: if question.directives.no_store { Keep::No } else { Keep::Yes },
-        appetite: match question.mode {
-            ResponseMode::Collected { .. } | ResponseMode::Paged { .. } => Appetite::Whole,
-            ResponseMode::Streamed { .. } => Appetite::Later,
+        read_ahead: match question.mode {
+            ResponseMode::Collected { .. } | ResponseMode::Paged { .. } => ReadAhead::Whole,
+            ResponseMode::Streamed { .. } => ReadAhead::Later,
         },
-        opening,
+        prefetch,
         in_flight: Arc::new(Semaphore::new(parts.settings.fan_out)),
         tolerance: question.tolerance,
         directives: question.directives,
@@ -127,18 +127,18 @@ async fn admitted(
     state: &SharedState,
     question: &Question,
     context: &RequestContext,
-) -> Result<(AgentFacts, Option<Arc<Opening>>), AskError> {
+) -> Result<(AgentFacts, Option<Arc<Prefetch>>), AskError> {
     let credential = &question.credential;
     match state.access.known(credential.id(), question.agent) {
-        Standing::Accepted(facts) => Ok((facts, None)),
-        Standing::Refused(error) => Err(error.into()),
-        Standing::Unknown if question.directives.only_if_cached => Err(AskError::NotCached),
-        Standing::Unknown => {
+        KnownAccess::Accepted(facts) => Ok((facts, None)),
+        KnownAccess::Refused(error) => Err(error.into()),
+        KnownAccess::Unknown if question.directives.only_if_cached => Err(AskError::NotCached),
+        KnownAccess::Unknown => {
             // A refusal for what was never accepted says nothing of what was kept for other agents.
             let was_accepted = state.access.was_accepted(credential.id(), question.agent);
-            let opening = state.prefetches.begin(&state.parts, &state.scopes, question, context);
+            let prefetch = state.prefetches.begin(&state.parts, &state.scopes, question, context);
             match state.access.check(credential, question.agent, context).await {
-                Ok(facts) => Ok((facts, opening)),
+                Ok(facts) => Ok((facts, prefetch)),
                 Err(error) => {
                     if was_accepted || state.access.is_key_refused(credential.id()) {
                         knowledge::drop_refused(state, credential.id(), question.agent, &error);

@@ -30,7 +30,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::answer::{Answer, Gathered};
-use self::freshness::{Membership, Stretch};
+use self::freshness::{Membership, TtlStretch};
 pub use self::memory::{HeldMemory, MemoryLimit};
 use self::parts::Parts;
 pub use self::relay::{RelayQuestion, Relayed};
@@ -61,7 +61,7 @@ impl Engine {
         clock: Clock,
         shutdown: Shutdown,
     ) -> Self {
-        let parts = Parts { settings, source, store, clock, shutdown, stretch: Stretch::default() };
+        let parts = Parts { settings, source, store, clock, shutdown, stretch: TtlStretch::default() };
         Self { state: Arc::new(SharedState::new(parts)) }
     }
 

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use super::freshness::{Membership, Policy, Stretch};
+use super::freshness::{Membership, Policy, TtlStretch};
 use super::terms::{Clock, EngineSettings};
 use crate::domain::{Caller, CredentialId};
 use crate::shutdown::Shutdown;
@@ -14,7 +14,7 @@ pub(super) struct Parts {
     pub(super) store: Arc<dyn Store>,
     pub(super) clock: Clock,
     pub(super) shutdown: Shutdown,
-    pub(super) stretch: Stretch,
+    pub(super) stretch: TtlStretch,
 }
 
 impl Parts {

@@ -14,19 +14,19 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use super::parts::Parts;
-use super::reading::Opening;
+use super::reading::Prefetch;
 use super::scope::{Scopes, key_of};
 use super::terms::Question;
 use crate::domain::Timestamp;
 use crate::source::{RequestContext, Subject};
 use crate::store::ScopeKey;
 
-type Key = (ScopeKey, Option<Timestamp>, Option<Timestamp>);
+type PrefetchKey = (ScopeKey, Option<Timestamp>, Option<Timestamp>);
 
 /// The pages that are on their way, by what they are of.
 #[derive(Debug, Default)]
 pub(super) struct Prefetches {
-    under_way: Mutex<HashMap<Key, Weak<Opening>>>,
+    under_way: Mutex<HashMap<PrefetchKey, Weak<Prefetch>>>,
 }
 
 impl Prefetches {
@@ -38,7 +38,7 @@ impl Prefetches {
         scopes: &Scopes,
         question: &Question,
         context: &RequestContext,
-    ) -> Option<Arc<Opening>> {
+    ) -> Option<Arc<Prefetch>> {
         let subject = Subject {
             credential: question.credential.clone(),
             agent: question.agent,
@@ -56,18 +56,18 @@ impl Prefetches {
         let of = key_of(&subject);
         let key = (of, question.from, question.to);
         let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
-        under_way.retain(|_, opening| opening.strong_count() > 0);
+        under_way.retain(|_, prefetch| prefetch.strong_count() > 0);
         let live =
             parts.settings.live_ttl.min(question.directives.max_age.unwrap_or(parts.settings.live_ttl));
-        let is_fresh = |opening: &Arc<Opening>| opening.sent_at.elapsed() <= live;
-        if let Some(opening) = under_way.get(&key).and_then(Weak::upgrade).filter(is_fresh) {
-            if let (Some(theirs), Some(ours)) = (&opening.deadline, &context.deadline) {
+        let is_fresh = |prefetch: &Arc<Prefetch>| prefetch.sent_at.elapsed() <= live;
+        if let Some(prefetch) = under_way.get(&key).and_then(Weak::upgrade).filter(is_fresh) {
+            if let (Some(theirs), Some(ours)) = (&prefetch.deadline, &context.deadline) {
                 theirs.extend_to(ours.instant());
             }
-            return Some(opening);
+            return Some(prefetch);
         }
-        let opening = Arc::new(Opening::send(parts, question, of, subject, context, window)?);
-        under_way.insert(key, Arc::downgrade(&opening));
-        Some(opening)
+        let prefetch = Arc::new(Prefetch::send(parts, question, of, subject, context, window)?);
+        under_way.insert(key, Arc::downgrade(&prefetch));
+        Some(prefetch)
     }
 }

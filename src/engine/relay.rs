@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::access::Known as Standing;
+use super::access::KnownAccess;
 use super::background;
 use super::coverage::place;
 use super::freshness::{Membership, Policy};
@@ -79,7 +79,7 @@ async fn answer(state: &Arc<SharedState>, question: RelayQuestion) -> Result<Rel
         .policy(membership, question.credential.id(), question.caller)
         .wished(&question.directives);
     let standing = state.access.known(key.0, key.1);
-    if let Standing::Refused(error) = standing {
+    if let KnownAccess::Refused(error) = standing {
         return Err(error.into());
     }
     let kept = state.pages.kept.get(&key);
@@ -90,7 +90,7 @@ async fn answer(state: &Arc<SharedState>, question: RelayQuestion) -> Result<Rel
         let needed = freshness.age.saturating_add(question.directives.min_fresh.unwrap_or_default());
         let stays = needed <= freshness.lifetime;
         if stays || (!late.is_zero() && late <= allowed) {
-            if matches!(standing, Standing::Unknown) {
+            if matches!(standing, KnownAccess::Unknown) {
                 admitted(state, &question, &context).await?;
             }
             if !stays

@@ -92,7 +92,7 @@ where
         }
         let generation = list.next;
         list.next += 1;
-        let place = Place { key: key.clone(), generation, list: Arc::clone(&self.list) };
+        let place = FlightPlace { key: key.clone(), generation, list: Arc::clone(&self.list) };
         let deadline = deadline.map(|deadline| Deadline::at(deadline.instant()));
         let work = begin(deadline.clone());
         let listener = spawn_shared(&self.shutdown, async move {
@@ -125,13 +125,13 @@ fn lock<K, T: Clone>(list: &Mutex<List<K, T>>) -> MutexGuard<'_, List<K, T>> {
 }
 
 /// Work's place on the list. Dropping it takes the work off, unless other work has its key by now.
-struct Place<K: Eq + Hash, T: Clone> {
+struct FlightPlace<K: Eq + Hash, T: Clone> {
     key: K,
     generation: u64,
     list: Arc<Mutex<List<K, T>>>,
 }
 
-impl<K: Eq + Hash, T: Clone> Place<K, T> {
+impl<K: Eq + Hash, T: Clone> FlightPlace<K, T> {
     /// Takes the work off the list; what is to happen with its outcome happens only if it was still on it.
     fn land(self, done: &T, land: impl FnOnce(&T)) {
         let mut list = lock(&self.list);
@@ -151,7 +151,7 @@ impl<K: Eq + Hash, T: Clone> Place<K, T> {
     }
 }
 
-impl<K: Eq + Hash, T: Clone> Drop for Place<K, T> {
+impl<K: Eq + Hash, T: Clone> Drop for FlightPlace<K, T> {
     fn drop(&mut self) {
         self.leave(&mut lock(&self.list));
     }
@@ -169,21 +169,21 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[derive(Clone, Default)]
-    struct Counts {
+    struct FlightCounts {
         begun: Arc<AtomicUsize>,
         landed: Arc<AtomicUsize>,
     }
 
-    struct Rig {
+    struct FlightRig {
         flights: SingleFlight<&'static str, usize>,
         shutdown: Shutdown,
-        counts: Counts,
+        counts: FlightCounts,
     }
 
-    impl Rig {
+    impl FlightRig {
         fn new() -> Self {
             let shutdown = Shutdown::default();
-            Self { flights: SingleFlight::new(shutdown.clone()), shutdown, counts: Counts::default() }
+            Self { flights: SingleFlight::new(shutdown.clone()), shutdown, counts: FlightCounts::default() }
         }
 
         fn join<W>(&self, deadline: Option<&Deadline>, work: W) -> Listener<usize>
@@ -201,7 +201,7 @@ mod tests {
         where
             W: Future<Output = usize> + Send + 'static,
         {
-            let Counts { begun, landed } = self.counts.clone();
+            let FlightCounts { begun, landed } = self.counts.clone();
             let begin = move |deadline| {
                 begun.fetch_add(1, Ordering::Relaxed);
                 work(deadline)
@@ -236,7 +236,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn all_who_come_meanwhile_hear_one_outcome() {
-        let rig = Rig::new();
+        let rig = FlightRig::new();
         let listeners: Vec<_> = (0..5).map(|_| rig.join(None, slow(3))).collect();
         for listener in listeners {
             assert_eq!(listener.await, Ok(7));
@@ -249,7 +249,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_first_caller_may_leave() {
-        let rig = Rig::new();
+        let rig = FlightRig::new();
         let (first, second) = (rig.join(None, slow(3)), rig.join(None, slow(3)));
         assert!(timeout(SECOND, first).await.is_err());
         assert_eq!(second.await, Ok(7));
@@ -260,7 +260,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_last_listener_that_leaves_cancels_the_work() {
         for is_polled in [false, true] {
-            let rig = Rig::new();
+            let rig = FlightRig::new();
             let listeners = [rig.join(None, slow(3_600)), rig.join(None, slow(3_600))];
             if is_polled {
                 sleep(SECOND).await;
@@ -273,7 +273,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_comes_right_after_the_last_has_left_begins_it_again() {
-        let rig = Rig::new();
+        let rig = FlightRig::new();
         drop(rig.join(None, slow(3)));
         assert_eq!(rig.join(None, slow(3)).await, Ok(7));
         assert_eq!((rig.begun(), rig.landed()), (2, 1));
@@ -282,7 +282,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_later_callers_deadline_extends_the_works() {
-        let rig = Rig::new();
+        let rig = FlightRig::new();
         let began = Instant::now();
         let until = |deadline: Option<Deadline>| async move {
             let deadline = deadline.unwrap();
@@ -300,7 +300,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_was_forgotten_is_heard_and_does_not_land() {
-        let rig = Rig::new();
+        let rig = FlightRig::new();
         let old = rig.join(None, slow(5));
         rig.flights.forget(|key| *key == "key");
         let new = rig.join(None, slow(1));
@@ -312,7 +312,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn it_ends_when_what_still_runs_has_to_end() {
-        let rig = Rig::new();
+        let rig = FlightRig::new();
         let listener = rig.join(None, slow(3_600));
         sleep(SECOND).await;
         rig.shutdown.end();
@@ -322,7 +322,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn work_that_panics_is_off_the_list_and_tells_so() {
-        let rig = Rig::new();
+        let rig = FlightRig::new();
         let lost = rig.join(None, async { panic!("scripted") });
         assert!(lost.await.is_err());
         assert_eq!(rig.join(None, slow(1)).await, Ok(7));

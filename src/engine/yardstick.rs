@@ -4,8 +4,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::coverage::{Contents, Coverage, Segment, Trust};
-use super::freshness::{Beat, Membership, Policy};
-use super::plan::{self, Asker, Company, Probing};
+use super::freshness::{Membership, Policy, Stagger};
+use super::plan::{self, OtherCallers, PlanContext, Probing};
 use crate::domain::{Digest, Entry, NewRow, Row, Span, Status, Timestamp};
 use crate::store::EntryKey;
 
@@ -45,7 +45,7 @@ impl Yardstick {
             settled: Duration::from_hours(24),
             settle_after: 3 * HOUR,
             membership: Membership::Fixed,
-            beat: Beat::default(),
+            stagger: Stagger::default(),
             minutes_ahead: 0,
         };
         Self { coverage, policy, _entries: entries }
@@ -57,7 +57,7 @@ impl Yardstick {
         let Some(span) = Span::new(NOW.minus(length), NOW) else { return 0 };
         let parts = self.coverage.look(span);
         let now = NOW.plus(Duration::from_secs(1));
-        let anybody = Asker { status: None, company: Company::None, probing: Probing::AllBut(&[]) };
+        let anybody = PlanContext { status: None, others: OtherCallers::None, probing: Probing::AllBut(&[]) };
         plan::plan(&parts, span, &self.policy, anybody, now, 24 * 7 * HOUR).items.len()
     }
 }

@@ -45,7 +45,8 @@ async fn answer(app: Arc<App>, agent: AgentSegment, parts: Parts) -> Result<Resp
     let place = app.take_place(&authorized)?;
     let ask = Box::pin(app.engine.ask(wanted.question(&authorized)));
     let answer = app.unless_ended(ask).await.map_err(|e| authorized.renderer.problem(&e))?;
-    if let Some(response) = answer.foregone().and_then(|verdict| wanted.not_modified(verdict, &authorized)) {
+    if let Some(response) = answer.from_cache().and_then(|verdict| wanted.not_modified(verdict, &authorized))
+    {
         return Ok(response);
     }
     match wanted.delivery {
@@ -187,7 +188,7 @@ impl AllRequest {
         authorized: AuthorizedRequest,
         place: ResponsePlace,
     ) -> Response {
-        let verdict = answer.foregone().cloned();
+        let verdict = answer.from_cache().cloned();
         let state =
             verdict.as_ref().map_or(HeaderState::Unknown(self.prefer.tolerance), HeaderState::Verdict);
         let coding = self.codings.preferred;

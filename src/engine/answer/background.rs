@@ -8,22 +8,22 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::context::{Frame, Step};
+use super::context::{AnswerContext, AnswerStep};
 use crate::domain::Span;
 use crate::engine::background;
 use crate::engine::plan::Plan;
-use crate::engine::reading::{Appetite, Keep, Purpose};
+use crate::engine::reading::{Keep, Purpose, ReadAhead};
 use crate::engine::scope::{Revalidation, Scope};
 use crate::source::{Deadline, RequestContext, Urgency};
 
 /// How long a renewal waits for room in the budget: the next question tries again.
 const RENEWAL_BUDGET_WAIT: Duration = Duration::from_secs(2);
 
-impl Frame {
+impl AnswerContext {
     /// Reads what a stale answer left unread, behind it; once for all who ask alike meanwhile.
     pub(super) fn revalidate(&self, plan: &Plan) {
         let task = Revalidation {
-            number: self.context.question,
+            number: self.request.question,
             span: plan.rest.and_then(|rest| self.span.after(rest.to())).unwrap_or(self.span),
             asked_at: self.asked_at,
             policy: self.policy,
@@ -37,14 +37,14 @@ impl Frame {
             }
             known.revalidations.push(task);
         }
-        let frame = self.behind();
+        let context = self.behind();
         let spans = plan.items.clone();
         let (probes, gaps) = (plan.probes.clone(), plan.gaps);
         place.run(async move {
-            let _done = Revalidating(&frame);
-            if frame.probe(&probes).await.is_ok() {
-                let steps = frame.steps(&spans, gaps, None);
-                frame.finish(steps).await;
+            let _done = Revalidating(&context);
+            if context.probe(&probes).await.is_ok() {
+                let steps = context.steps(&spans, gaps, None);
+                context.finish(steps).await;
             }
         });
     }
@@ -58,17 +58,17 @@ impl Frame {
         if std::mem::replace(&mut self.scope.lock().is_renewing, true) {
             return;
         }
-        let mut frame = self.behind();
-        frame.context.budget_wait = Some(RENEWAL_BUDGET_WAIT);
+        let mut context = self.behind();
+        context.request.budget_wait = Some(RENEWAL_BUDGET_WAIT);
         let spans = spans.to_vec();
         place.run(async move {
-            let _done = Renewing(&frame.scope);
+            let _done = Renewing(&context.scope);
             for span in spans {
-                let reading = frame.reading(span, Purpose::Know, Urgency::Renewal);
-                let ticket = reading.join(span.to(), Appetite::Whole, None);
-                frame.scope.lock().readings.push(Arc::clone(&reading));
-                frame.state.reads.start(&frame.scope, &reading);
-                if ticket.over().await.is_err() {
+                let reading = context.reading(span, Purpose::Fill, Urgency::Renewal);
+                let waiter = reading.join(span.to(), ReadAhead::Whole, None);
+                context.scope.lock().readings.push(Arc::clone(&reading));
+                context.state.reads.start(&context.scope, &reading);
+                if waiter.over().await.is_err() {
                     return;
                 }
             }
@@ -78,43 +78,43 @@ impl Frame {
     /// The same question, asked by nobody who waits.
     fn behind(&self) -> Self {
         let deadline = Deadline::at(Instant::now() + background::LONGEST);
-        let context =
-            RequestContext { retry_for: Duration::ZERO, deadline: Some(deadline), ..self.context.clone() };
+        let request =
+            RequestContext { retry_for: Duration::ZERO, deadline: Some(deadline), ..self.request.clone() };
         Self {
             state: Arc::clone(&self.state),
             scope: Arc::clone(&self.scope),
-            opening: None,
+            prefetch: None,
             in_flight: Arc::new(Semaphore::new(self.state.parts.settings.fan_out)),
             asked_at: self.asked_at,
             status: self.status.clone(),
-            context,
-            appetite: Appetite::Whole,
+            request,
+            read_ahead: ReadAhead::Whole,
             deadline: None,
             ..*self
         }
     }
 
-    async fn finish(&self, steps: VecDeque<Step>) {
+    async fn finish(&self, steps: VecDeque<AnswerStep>) {
         for step in &steps {
-            if let Step::Read(_, ticket, _) = step {
-                self.state.reads.start(&self.scope, ticket.reading());
+            if let AnswerStep::Read(_, waiter, _) = step {
+                self.state.reads.start(&self.scope, waiter.reading());
             }
         }
         for step in &steps {
-            if let Step::Read(_, ticket, _) = step {
+            if let AnswerStep::Read(_, waiter, _) = step {
                 // What can't be renewed is stale for longer; the next question sees to it.
-                let _ended = ticket.over().await;
+                let _ended = waiter.over().await;
             }
         }
     }
 }
 
 /// That a stale answer is brought up to date; dropping it lets the next one.
-struct Revalidating<'a>(&'a Frame);
+struct Revalidating<'a>(&'a AnswerContext);
 
 impl Drop for Revalidating<'_> {
     fn drop(&mut self) {
-        let number = self.0.context.question;
+        let number = self.0.request.question;
         self.0.scope.lock().revalidations.retain(|task| task.number != number);
     }
 }

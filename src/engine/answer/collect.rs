@@ -21,7 +21,7 @@ impl Answer {
     /// As [`next`](Self::next), and [`AskError::NotReady`] at the deadline of a strict answer.
     pub async fn gather(&mut self) -> Result<Option<Gathered>, AskError> {
         let restarts = self.restarts;
-        let deadline = self.frame.as_ref().and_then(|frame| frame.deadline);
+        let deadline = self.context.as_ref().and_then(|context| context.deadline);
         let next = match deadline {
             None => self.next().await,
             Some(deadline) => match tokio::time::timeout_at(deadline, self.next()).await {
@@ -52,7 +52,7 @@ impl Answer {
                         return Err(AskError::TooLarge { limit: max_bytes });
                     }
                     // What was given ahead is held since then.
-                    if self.foregone.is_none() {
+                    if self.from_cache.is_none() {
                         self.held.hold(&slice).map_err(AskError::NoMemory)?;
                     }
                     slices.push(slice);

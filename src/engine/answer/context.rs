@@ -10,15 +10,15 @@ use tokio::time::Instant;
 
 use crate::domain::{EntryRow, EntrySlice, Span, Statuses, Timestamp};
 use crate::engine::freshness::Policy;
-use crate::engine::plan::{self, Asker, Company, Item, Plan, Probe, Probing};
-use crate::engine::reading::{Appetite, Ended, Keep, Opening, Purpose, Reading, Request, Ticket};
+use crate::engine::plan::{self, OtherCallers, Plan, PlanContext, PlanItem, Probe, Probing};
+use crate::engine::reading::{Ended, Keep, Prefetch, Purpose, ReadAhead, ReadWaiter, Reading, RequestStage};
 use crate::engine::scope::{Known, Present, Scope};
 use crate::engine::state::SharedState;
 use crate::engine::terms::{AskError, CacheDirectives, Tolerance};
 use crate::source::{Deadline, RequestContext, SourceError, Urgency};
 
 /// What an answer is made by, fixed when the question came.
-pub(in crate::engine) struct Frame {
+pub(in crate::engine) struct AnswerContext {
     pub(in crate::engine) state: Arc<SharedState>,
     pub(in crate::engine) scope: Arc<Scope>,
     /// What is asked about, its end pinned.
@@ -32,11 +32,11 @@ pub(in crate::engine) struct Frame {
     pub(in crate::engine) asked_at: Timestamp,
     /// Readings that went upstream before this are not joined.
     pub(in crate::engine) joins_since: Timestamp,
-    pub(in crate::engine) context: RequestContext,
+    pub(in crate::engine) request: RequestContext,
     pub(in crate::engine) keep: Keep,
-    pub(in crate::engine) appetite: Appetite,
+    pub(in crate::engine) read_ahead: ReadAhead,
     /// The question's first page, if it is on its way already.
-    pub(in crate::engine) opening: Option<Arc<Opening>>,
+    pub(in crate::engine) prefetch: Option<Arc<Prefetch>>,
     pub(in crate::engine) in_flight: Arc<Semaphore>,
     pub(in crate::engine) tolerance: Tolerance,
     pub(in crate::engine) directives: CacheDirectives,
@@ -49,21 +49,21 @@ pub(in crate::engine) struct Frame {
 const MAX_STEPS: usize = 256;
 
 /// A part of an answer that is still to be given.
-pub(super) enum Step {
+pub(super) enum AnswerStep {
     Known(Span),
-    Read(Span, Ticket, Origin),
+    Read(Span, ReadWaiter, ReadOrigin),
     /// Planned, and registered when its turn comes.
     Later(Span),
 }
 
 /// Who began a reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Origin {
+pub(super) enum ReadOrigin {
     Own,
     Joined,
 }
 
-impl Frame {
+impl AnswerContext {
     /// Every execution created up to this instant is in the answer.
     pub(super) fn as_of(&self) -> Timestamp {
         let proven = self.present.to.minus(self.state.parts.settings.commit_lag);
@@ -100,16 +100,16 @@ impl Frame {
     }
 
     fn plan_with(&self, span: Span, rows: Option<u64>, probing: Probing<'_>) -> Plan {
-        let company = match self.scope.is_asked_by_status(self.asked_at) {
-            true => Company::ByStatus,
-            false => Company::None,
+        let others = match self.scope.is_asked_by_status(self.asked_at) {
+            true => OtherCallers::ByStatus,
+            false => OtherCallers::None,
         };
-        let asker = Asker { status: self.status.as_ref(), company, probing };
+        let plan_context = PlanContext { status: self.status.as_ref(), others, probing };
         let window = self.window();
         // Under the lock: copies of ten thousand segments would take longer than the plan.
         let known = self.scope.lock();
         let top = self.top(&known, span, rows);
-        let plan = plan::plan(&known.look(top), top, &self.policy, asker, self.asked_at, window);
+        let plan = plan::plan(&known.look(top), top, &self.policy, plan_context, self.asked_at, window);
         Plan { rest: span.before(top.from()), ..plan }
     }
 
@@ -156,25 +156,30 @@ impl Frame {
     }
 
     /// Turns a plan into steps: joins what is being read already, and registers readings for the rest.
-    pub(super) fn steps(&self, items: &[Item], gaps: plan::Gaps, rows: Option<u64>) -> VecDeque<Step> {
+    pub(super) fn steps(
+        &self,
+        items: &[PlanItem],
+        gaps: plan::Gaps,
+        rows: Option<u64>,
+    ) -> VecDeque<AnswerStep> {
         let mut known = self.scope.lock();
         known.readings.retain(|reading| reading.is_open());
         let mut steps = VecDeque::new();
         let mut later: Option<Span> = None;
         for item in items {
             match item {
-                Item::Known(span) | Item::Read(span) if steps.len() >= MAX_STEPS => {
+                PlanItem::Known(span) | PlanItem::Read(span) if steps.len() >= MAX_STEPS => {
                     later = Some(later.map_or(*span, |above| above.union(*span)));
                 }
-                Item::Known(span) => steps.push_back(Step::Known(*span)),
-                Item::Read(span) => steps.extend(self.reads(&mut known, *span, gaps, rows)),
+                PlanItem::Known(span) => steps.push_back(AnswerStep::Known(*span)),
+                PlanItem::Read(span) => steps.extend(self.reads(&mut known, *span, gaps, rows)),
             }
         }
-        steps.extend(later.map(Step::Later));
+        steps.extend(later.map(AnswerStep::Later));
         steps
     }
 
-    fn reads(&self, known: &mut Known, span: Span, gaps: plan::Gaps, rows: Option<u64>) -> Vec<Step> {
+    fn reads(&self, known: &mut Known, span: Span, gaps: plan::Gaps, rows: Option<u64>) -> Vec<AnswerStep> {
         let mut left = vec![span];
         let mut steps = Vec::new();
         // How many of it are needed shows when the answer has come to it. Until then, its first page.
@@ -191,35 +196,41 @@ impl Frame {
                     continue;
                 }
                 left.extend(part.without(reading.span));
-                let ticket = reading.join(common.to(), self.appetite, rows);
-                if let Some(deadline) = &self.context.deadline {
+                let waiter = reading.join(common.to(), self.read_ahead, rows);
+                if let Some(deadline) = &self.request.deadline {
                     reading.context.deadline.iter().for_each(|theirs| theirs.extend_to(deadline.instant()));
                 }
-                steps.push(Step::Read(common, ticket, Origin::Joined));
+                steps.push(AnswerStep::Read(common, waiter, ReadOrigin::Joined));
             }
         }
         for part in left {
-            let reading = self.reading(part, Purpose::Know, urgency);
-            steps.push(Step::Read(part, reading.join(part.to(), self.appetite, rows), Origin::Own));
+            let reading = self.reading(part, Purpose::Fill, urgency);
+            steps.push(AnswerStep::Read(
+                part,
+                reading.join(part.to(), self.read_ahead, rows),
+                ReadOrigin::Own,
+            ));
             known.readings.push(reading);
         }
         steps.sort_by_key(|step| match step {
-            Step::Known(span) | Step::Read(span, ..) | Step::Later(span) => std::cmp::Reverse(span.to()),
+            AnswerStep::Known(span) | AnswerStep::Read(span, ..) | AnswerStep::Later(span) => {
+                std::cmp::Reverse(span.to())
+            }
         });
         steps
     }
 
     /// Whether a reading brings what this question needs as fresh, and as soon, as one of its own would.
     fn may_join(&self, reading: &Reading, urgency: Urgency) -> bool {
-        if reading.purpose != Purpose::Know || !reading.is_open() {
+        if reading.purpose != Purpose::Fill || !reading.is_open() {
             return false;
         }
         let sent_at = match reading.request() {
-            Request::Sent(instant) => self.state.parts.clock.at(instant),
+            RequestStage::Sent(instant) => self.state.parts.clock.at(instant),
             // What waits for its turn will be fresher than any question that came before.
-            Request::Planned | Request::Waiting => {
+            RequestStage::Planned | RequestStage::Waiting => {
                 let patience = self.state.parts.settings.budget_patience;
-                let is_patient = self.context.budget_wait.is_none_or(|wait| wait >= patience)
+                let is_patient = self.request.budget_wait.is_none_or(|wait| wait >= patience)
                     || reading.context.budget_wait.is_some();
                 return is_patient && reading.context.urgency <= urgency;
             }
@@ -230,46 +241,47 @@ impl Frame {
     }
 
     pub(super) fn reading(&self, span: Span, purpose: Purpose, urgency: Urgency) -> Arc<Reading> {
-        let is_head = purpose == Purpose::Know && span.to() == self.present.to;
-        let context = RequestContext { urgency, ..self.context.clone() };
+        let is_head = purpose == Purpose::Fill && span.to() == self.present.to;
+        let request = RequestContext { urgency, ..self.request.clone() };
         let (in_flight, fan_out) = (Arc::clone(&self.in_flight), self.state.parts.settings.fan_out);
-        let opening = self.opening.clone().filter(|opening| purpose == Purpose::Know && opening.begins(span));
+        let prefetch =
+            self.prefetch.clone().filter(|prefetch| purpose == Purpose::Fill && prefetch.begins(span));
         let pinned_at = self.present.pinned_at;
-        Reading::new(span, purpose, pinned_at, is_head, self.keep, context, opening, in_flight, fan_out)
+        Reading::new(span, purpose, pinned_at, is_head, self.keep, request, prefetch, in_flight, fan_out)
     }
 
     /// Asks which of the old rows are still in their status.
     pub(super) async fn probe(&self, probes: &[Probe]) -> Result<(), AskError> {
-        let mut tickets = Vec::with_capacity(probes.len());
+        let mut waiters = Vec::with_capacity(probes.len());
         {
             let mut known = self.scope.lock();
             known.readings.retain(|reading| reading.is_open());
             for probe in probes {
                 let purpose = Purpose::Probe(probe.status.clone());
                 let is_later = |reading: &Reading| match reading.request() {
-                    Request::Planned | Request::Waiting => true,
-                    Request::Sent(instant) => {
+                    RequestStage::Planned | RequestStage::Waiting => true,
+                    RequestStage::Sent(instant) => {
                         self.state.parts.clock.at(instant) > probe.oldest_read_at.plus(self.policy.live)
                     }
                 };
                 let same = known.readings.iter().find(|reading| {
                     reading.purpose == purpose && reading.span.covers(probe.span) && is_later(reading)
                 });
-                let ticket = if let Some(reading) = same {
-                    reading.join(probe.span.to(), Appetite::Whole, None)
+                let waiter = if let Some(reading) = same {
+                    reading.join(probe.span.to(), ReadAhead::Whole, None)
                 } else {
                     let reading = self.reading(probe.span, purpose, Urgency::Refresh);
-                    let ticket = reading.join(probe.span.to(), Appetite::Whole, None);
+                    let waiter = reading.join(probe.span.to(), ReadAhead::Whole, None);
                     known.readings.push(reading);
-                    ticket
+                    waiter
                 };
-                tickets.push(ticket);
+                waiters.push(waiter);
             }
         }
-        tickets.iter().for_each(|ticket| self.state.reads.start(&self.scope, ticket.reading()));
-        for (ticket, probe) in tickets.iter().zip(probes) {
-            let over = ticket.over();
-            let end = match self.context.deadline.as_ref().map(Deadline::instant) {
+        waiters.iter().for_each(|waiter| self.state.reads.start(&self.scope, waiter.reading()));
+        for (waiter, probe) in waiters.iter().zip(probes) {
+            let over = waiter.over();
+            let end = match self.request.deadline.as_ref().map(Deadline::instant) {
                 None => over.await,
                 Some(deadline) => {
                     tokio::time::timeout_at(deadline, over).await.unwrap_or(Err(Ended::Unwanted))

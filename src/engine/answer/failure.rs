@@ -1,17 +1,17 @@
 //! What an answer does about a part that could not be read.
 
-use super::context::{Origin, Step};
+use super::context::{AnswerStep, ReadOrigin};
 use super::tally::Tally;
 use super::{Answer, MAX_REPLANS, MAX_RESTARTS};
 use crate::domain::Span;
 use crate::engine::knowledge;
-use crate::engine::reading::{Appetite, Ended};
+use crate::engine::reading::{Ended, ReadAhead};
 use crate::engine::terms::{AskError, Missing, StaleReason};
 use crate::source::SourceError;
 
 impl Answer {
     /// Deals with a part that could not be read.
-    pub(super) fn failed(&mut self, span: Span, ended: Ended, origin: Origin) -> Result<(), AskError> {
+    pub(super) fn failed(&mut self, span: Span, ended: Ended, origin: ReadOrigin) -> Result<(), AskError> {
         let is_patient = self.replans < MAX_REPLANS;
         let error = match ended {
             Ended::Unwanted if is_patient => return self.replan(span),
@@ -37,7 +37,7 @@ impl Answer {
         if self.fall_back(span, &error) {
             return Ok(());
         }
-        if origin == Origin::Joined && self.replans == 0 {
+        if origin == ReadOrigin::Joined && self.replans == 0 {
             // Whoever began the reading may have had less patience.
             return self.replan(span);
         }
@@ -49,7 +49,7 @@ impl Answer {
     /// # Errors
     /// The error, if it is not.
     pub(super) fn leave_out(&mut self, span: Span, error: AskError) -> Result<(), AskError> {
-        if self.frame.as_ref().is_some_and(|frame| frame.tolerance.is_lenient()) {
+        if self.context.as_ref().is_some_and(|context| context.tolerance.is_lenient()) {
             self.tally.missing.push(Missing { span, error });
             return Ok(());
         }
@@ -59,15 +59,15 @@ impl Answer {
     /// Whether nothing has left the answer yet that could not be taken back, and it was not taken back too often.
     fn can_restart(&self) -> bool {
         let is_inside = self.tally.count == 0
-            || self.frame.as_ref().is_some_and(|frame| frame.appetite == Appetite::Whole);
+            || self.context.as_ref().is_some_and(|context| context.read_ahead == ReadAhead::Whole);
         is_inside && self.restarts < MAX_RESTARTS
     }
 
     /// Takes everything back and begins anew.
     fn restart(&mut self) -> Result<(), AskError> {
-        let Some(frame) = &self.frame else { return Ok(()) };
-        let span = frame.span;
-        self.tally = Tally { stale: self.tally.stale, ..Tally::new(frame.as_of()) };
+        let Some(context) = &self.context else { return Ok(()) };
+        let span = context.span;
+        self.tally = Tally { stale: self.tally.stale, ..Tally::new(context.as_of()) };
         self.restarts += 1;
         self.quota.restart();
         self.undated.clear();
@@ -86,11 +86,11 @@ impl Answer {
         else {
             return Ok(ended);
         };
-        let Some(frame) = &self.frame else { return Ok(ended) };
-        let subject = &frame.scope.subject;
-        let credential = frame.scope.credential();
-        if let Err(error) = frame.state.access.check(&credential, subject.agent, &frame.context).await {
-            knowledge::drop_refused(&frame.state, credential.id(), subject.agent, &error);
+        let Some(context) = &self.context else { return Ok(ended) };
+        let subject = &context.scope.subject;
+        let credential = context.scope.credential();
+        if let Err(error) = context.state.access.check(&credential, subject.agent, &context.request).await {
+            knowledge::drop_refused(&context.state, credential.id(), subject.agent, &error);
             return Err(error.into());
         }
         if self.replans < MAX_REPLANS {
@@ -122,27 +122,27 @@ impl Answer {
             | AskError::NotCached
             | AskError::ShuttingDown => return false,
         };
-        let (Some(frame), Some(fallback)) = (&mut self.frame, self.fallback) else { return false };
+        let (Some(context), Some(fallback)) = (&mut self.context, self.fallback) else { return false };
         if self.replans >= MAX_REPLANS {
             return false;
         }
         self.replans += 1;
         if self.tally.stale.is_none() {
             self.tally.stale = Some(reason);
-            let plan = frame.plan(fallback, self.quota.missing());
+            let plan = context.plan(fallback, self.quota.missing());
             self.tally.freshness = plan.worst.unwrap_or(self.tally.freshness);
         }
-        if frame.span.to() == frame.present.to {
+        if context.span.to() == context.present.to {
             // What is given now goes up to the present of an earlier reading.
-            let lag = frame.state.parts.settings.commit_lag;
+            let lag = context.state.parts.settings.commit_lag;
             self.tally.as_of = self.tally.as_of.min(fallback.to().minus(lag));
         }
         if fallback.to() < span.to() {
-            frame.narrow(fallback);
-            self.tally.as_of = frame.as_of();
+            context.narrow(fallback);
+            self.tally.as_of = context.as_of();
         }
         if let Some(part) = span.intersection(fallback) {
-            self.steps.push_front(Step::Known(part));
+            self.steps.push_front(AnswerStep::Known(part));
         }
         true
     }

@@ -22,13 +22,13 @@ use tokio::task::coop::consume_budget;
 use tokio::time::Instant;
 
 pub use self::collect::Gathered;
-pub(super) use self::context::Frame;
-use self::context::{Origin, Step};
+pub(super) use self::context::AnswerContext;
+use self::context::{AnswerStep, ReadOrigin};
 use self::quota::Quota;
 use self::row_deadline::RowDeadline;
 use self::tally::Tally;
 use super::memory::HeldMemory;
-use super::plan::{self, Item, Plan};
+use super::plan::{self, Plan, PlanItem};
 use super::reading::Ended;
 use super::terms::{AskError, Freshness, Missing, Newest, StaleReason, Verdict};
 use crate::domain::{EntrySlice, MAX_PAGE_SIZE, RowId, Span, Timestamp};
@@ -56,10 +56,10 @@ const MAX_PROBE_ROUNDS: usize = 2;
 ///
 /// Dropping it cancels its own reads; those that others wait for go on.
 pub struct Answer {
-    frame: Option<Frame>,
-    steps: VecDeque<Step>,
+    context: Option<AnswerContext>,
+    steps: VecDeque<AnswerStep>,
     ready: VecDeque<EntrySlice>,
-    foregone: Option<Verdict>,
+    from_cache: Option<Verdict>,
     tally: Tally,
     /// Which of the rows are given.
     quota: Quota,
@@ -79,66 +79,77 @@ impl Answer {
     pub(super) fn empty(as_of: Timestamp) -> Self {
         let tally = Tally::new(as_of);
         let mut answer = Self::of(None, tally, Quota::default());
-        answer.foregone = Some(answer.verdict());
+        answer.from_cache = Some(answer.verdict());
         answer
     }
 
-    fn of(frame: Option<Frame>, tally: Tally, quota: Quota) -> Self {
+    fn of(context: Option<AnswerContext>, tally: Tally, quota: Quota) -> Self {
         let (steps, ready, undated) = (VecDeque::new(), VecDeque::new(), HashSet::new());
-        let (foregone, held) = (None, HeldMemory::default());
+        let (from_cache, held) = (None, HeldMemory::default());
         let (fallback, replans, restarts) = (None, 0, 0);
-        let mut answer =
-            Self { frame, steps, ready, foregone, tally, quota, fallback, replans, restarts, undated, held };
+        let mut answer = Self {
+            context,
+            steps,
+            ready,
+            from_cache,
+            tally,
+            quota,
+            fallback,
+            replans,
+            restarts,
+            undated,
+            held,
+        };
         answer.held = answer.new_held();
         answer
     }
 
     /// Plans, asks what must be asked before anything can be given, and begins to read.
-    pub(super) async fn begin(mut frame: Frame, newest: Option<Newest>) -> Result<Self, AskError> {
+    pub(super) async fn begin(mut context: AnswerContext, newest: Option<Newest>) -> Result<Self, AskError> {
         let mut fallback = None;
         let quota = Quota::new(newest);
         let rows = quota.missing();
         for round in 0..=MAX_PROBE_ROUNDS {
-            let tally = Tally::new(frame.as_of());
+            let tally = Tally::new(context.as_of());
             let plan = match round {
-                MAX_PROBE_ROUNDS => frame.plan_without_probes(frame.span, rows),
-                _ => frame.plan(frame.span, rows),
+                MAX_PROBE_ROUNDS => context.plan_without_probes(context.span, rows),
+                _ => context.plan(context.span, rows),
             };
-            frame.context.urgency = plan.gaps.urgency();
+            context.request.urgency = plan.gaps.urgency();
             if plan.reads_nothing() {
-                frame.renew(&plan.renewals);
+                context.renew(&plan.renewals);
                 let freshness = plan.known.unwrap_or_default();
-                return Self::of(Some(frame), Tally { freshness, ..tally }, quota)
+                return Self::of(Some(context), Tally { freshness, ..tally }, quota)
                     .from_known(plan.rest)
                     .await;
             }
             if round == 0 {
                 let allowed =
-                    frame.directives.may_be_stale_for(frame.state.parts.settings.stale_while_revalidate);
-                if let Some(span) = frame.stale_span(allowed, rows) {
-                    return Self::stale(frame, quota, span, &plan).await;
+                    context.directives.may_be_stale_for(context.state.parts.settings.stale_while_revalidate);
+                if let Some(span) = context.stale_span(allowed, rows) {
+                    return Self::stale(context, quota, span, &plan).await;
                 }
-                if frame.directives.only_if_cached {
+                if context.directives.only_if_cached {
                     return Err(AskError::NotCached);
                 }
-                fallback = frame.stale_span(frame.state.parts.settings.stale_if_error, rows);
+                fallback = context.stale_span(context.state.parts.settings.stale_if_error, rows);
                 if fallback.is_some() {
-                    (frame.context.retry_for, frame.context.budget_wait) =
+                    (context.request.retry_for, context.request.budget_wait) =
                         (Duration::ZERO, Some(STALE_BUDGET_WAIT));
                 }
             }
             if plan.probes.is_empty() {
-                let mut answer = Self::of(Some(frame), tally, quota);
+                let mut answer = Self::of(Some(context), tally, quota);
                 answer.fallback = fallback;
                 answer.read(&plan);
                 return Ok(answer);
             }
-            if let Err(error) = frame.probe(&plan.probes).await {
-                let mut answer = Self::of(Some(frame), tally, quota);
+            if let Err(error) = context.probe(&plan.probes).await {
+                let mut answer = Self::of(Some(context), tally, quota);
                 answer.fallback = fallback;
-                let whole = answer.frame.as_ref().map_or(Span::at(Timestamp::MIN), |frame| frame.span);
+                let whole = answer.context.as_ref().map_or(Span::at(Timestamp::MIN), |context| context.span);
                 let ended = answer.confirmed(Ended::Failed(error)).await?;
-                answer.failed(whole, ended, Origin::Own)?;
+                answer.failed(whole, ended, ReadOrigin::Own)?;
                 return Ok(answer);
             }
         }
@@ -150,12 +161,12 @@ impl Answer {
     ///
     /// `rest` was not planned, since its rows were not needed when the plan was made.
     async fn from_known(mut self, rest: Option<Span>) -> Result<Self, AskError> {
-        let Some(Frame { span, directives, .. }) = self.frame else { return Ok(self) };
-        self.steps.extend(rest.map_or(Some(span), |rest| span.after(rest.to())).map(Step::Known));
-        self.steps.extend(rest.map(Step::Later));
+        let Some(AnswerContext { span, directives, .. }) = self.context else { return Ok(self) };
+        self.steps.extend(rest.map_or(Some(span), |rest| span.after(rest.to())).map(AnswerStep::Known));
+        self.steps.extend(rest.map(AnswerStep::Later));
         self.settle().await?;
         // Evicted between the plan and now: what is left goes the ordinary way.
-        let is_known = self.steps.iter().all(|step| matches!(step, Step::Known(_)));
+        let is_known = self.steps.iter().all(|step| matches!(step, AnswerStep::Known(_)));
         if !is_known && directives.only_if_cached {
             return Err(AskError::NotCached);
         }
@@ -163,35 +174,40 @@ impl Answer {
     }
 
     fn new_held(&self) -> HeldMemory {
-        let memory = self.frame.as_ref().map(|frame| frame.state.memory.of(frame.context.caller.id));
+        let memory = self.context.as_ref().map(|context| context.state.memory.of(context.request.caller.id));
         memory.unwrap_or_default()
     }
 
-    async fn stale(mut frame: Frame, quota: Quota, span: Span, plan: &Plan) -> Result<Self, AskError> {
-        if !frame.directives.only_if_cached {
-            frame.revalidate(plan);
+    async fn stale(
+        mut context: AnswerContext,
+        quota: Quota,
+        span: Span,
+        plan: &Plan,
+    ) -> Result<Self, AskError> {
+        if !context.directives.only_if_cached {
+            context.revalidate(plan);
         }
-        frame.narrow(span);
+        context.narrow(span);
         let tally = Tally {
             stale: Some(StaleReason::Revalidating),
             freshness: plan.worst.unwrap_or_default(),
-            ..Tally::new(frame.as_of())
+            ..Tally::new(context.as_of())
         };
-        Self::of(Some(frame), tally, quota).from_known(plan.rest).await
+        Self::of(Some(context), tally, quota).from_known(plan.rest).await
     }
 
     fn read(&mut self, plan: &Plan) {
-        let Some(frame) = &self.frame else { return };
+        let Some(context) = &self.context else { return };
         self.tally.freshness =
-            plan.known.unwrap_or(Freshness { age: Duration::ZERO, lifetime: frame.policy.settled });
-        if plan.gaps != plan::Gaps::None || plan.items.iter().any(|item| matches!(item, Item::Read(_))) {
-            let is_old = frame.span.to() < frame.policy.settles_before(frame.asked_at);
-            let lifetime = if is_old { frame.policy.settling } else { frame.policy.live };
+            plan.known.unwrap_or(Freshness { age: Duration::ZERO, lifetime: context.policy.settled });
+        if plan.gaps != plan::Gaps::None || plan.items.iter().any(|item| matches!(item, PlanItem::Read(_))) {
+            let is_old = context.span.to() < context.policy.settles_before(context.asked_at);
+            let lifetime = if is_old { context.policy.settling } else { context.policy.live };
             self.tally.freshness = self.tally.freshness.sooner(Freshness { age: Duration::ZERO, lifetime });
         }
-        frame.renew(&plan.renewals);
-        self.steps = frame.steps(&plan.items, plan.gaps, self.quota.missing());
-        self.steps.extend(plan.rest.map(Step::Later));
+        context.renew(&plan.renewals);
+        self.steps = context.steps(&plan.items, plan.gaps, self.quota.missing());
+        self.steps.extend(plan.rest.map(AnswerStep::Later));
         self.look_ahead();
     }
 
@@ -218,18 +234,18 @@ impl Answer {
 
     /// Lets the reads of a stream take as long as a stream that has begun may.
     fn has_begun(&self) {
-        let Some(frame) = &self.frame else { return };
+        let Some(context) = &self.context else { return };
         let until = Instant::now() + STREAM_DEADLINE;
         let reads = self.steps.iter().filter_map(|step| match step {
-            Step::Read(_, ticket, _) => ticket.reading().context.deadline.as_ref(),
-            Step::Known(_) | Step::Later(_) => None,
+            AnswerStep::Read(_, waiter, _) => waiter.reading().context.deadline.as_ref(),
+            AnswerStep::Known(_) | AnswerStep::Later(_) => None,
         });
-        reads.chain(&frame.context.deadline).for_each(|deadline| deadline.extend_to(until));
+        reads.chain(&context.request.deadline).for_each(|deadline| deadline.extend_to(until));
     }
 
     /// The verdict, if it is certain before any row is taken: nothing is still to be read.
-    pub const fn foregone(&self) -> Option<&Verdict> {
-        self.foregone.as_ref()
+    pub const fn from_cache(&self) -> Option<&Verdict> {
+        self.from_cache.as_ref()
     }
 
     /// The next rows, newest first; none at the end.
@@ -237,7 +253,7 @@ impl Answer {
     /// # Errors
     /// As [`Engine::ask`](super::Engine::ask). After an error nothing more comes.
     pub async fn next(&mut self) -> Result<Option<EntrySlice>, AskError> {
-        let mut row = self.frame.as_ref().and_then(|frame| RowDeadline::begin(frame.row_wait?));
+        let mut row = self.context.as_ref().and_then(|context| RowDeadline::begin(context.row_wait?));
         loop {
             consume_budget().await;
             if let Some(slice) = self.ready.pop_front() {
@@ -263,10 +279,10 @@ impl Answer {
     fn out_of_time(&mut self) -> Result<(), AskError> {
         let error = self.not_ready();
         let left = self.steps.iter().map(|step| match step {
-            Step::Known(span) | Step::Read(span, ..) | Step::Later(span) => *span,
+            AnswerStep::Known(span) | AnswerStep::Read(span, ..) | AnswerStep::Later(span) => *span,
         });
-        match (left.reduce(Span::union), &self.frame) {
-            (Some(span), Some(frame)) if frame.tolerance.is_lenient() => {
+        match (left.reduce(Span::union), &self.context) {
+            (Some(span), Some(context)) if context.tolerance.is_lenient() => {
                 self.tally.missing.push(Missing { span, error });
                 self.steps.clear();
                 Ok(())
@@ -277,15 +293,15 @@ impl Answer {
 
     /// Whether the deadline has come: upstream is given up shortly before it.
     fn is_out_of_time(&self) -> bool {
-        let deadline = self.frame.as_ref().and_then(|frame| frame.deadline);
+        let deadline = self.context.as_ref().and_then(|context| context.deadline);
         deadline.is_some_and(|deadline| deadline <= Instant::now() + 2 * AFTER_READING)
     }
 
     /// What is missing at the deadline, and when the budget probably has room for it.
     fn not_ready(&self) -> AskError {
         let readings = self.steps.iter().filter_map(|step| match step {
-            Step::Read(_, ticket, _) => Some(ticket.reading().progress()),
-            Step::Known(_) | Step::Later(_) => None,
+            AnswerStep::Read(_, waiter, _) => Some(waiter.reading().progress()),
+            AnswerStep::Known(_) | AnswerStep::Later(_) => None,
         });
         let (read, planned) = readings.fold((0, 0), |(r, p), (read, planned)| (r + read, p + planned));
         let done = self.tally.report.upstream_requests;
@@ -294,14 +310,14 @@ impl Answer {
         let planned = needed.map_or(planned, |needed| planned.min(needed));
         // Something is missing, or this would not be asked.
         let (pages_read, pages_planned) = (read + done, (planned + done).max(read + done + 1));
-        AskError::not_ready(pages_read, pages_planned, |pages| match &self.frame {
+        AskError::not_ready(pages_read, pages_planned, |pages| match &self.context {
             None => Duration::ZERO,
-            Some(frame) => {
-                let credential = frame.scope.subject.credential.id();
-                frame.state.parts.source.room_for(
+            Some(context) => {
+                let credential = context.scope.subject.credential.id();
+                context.state.parts.source.room_for(
                     credential,
-                    frame.context.caller,
-                    frame.context.urgency,
+                    context.request.caller,
+                    context.request.urgency,
                     pages,
                 )
             }
@@ -313,10 +329,10 @@ impl Drop for Answer {
     /// Takes the reads that nobody waits for now off the scope's list, also those that were never started.
     fn drop(&mut self) {
         self.steps.clear();
-        if self.foregone.is_none()
-            && let Some(frame) = &self.frame
+        if self.from_cache.is_none()
+            && let Some(context) = &self.context
         {
-            frame.scope.lock().readings.retain(|reading| reading.is_open());
+            context.scope.lock().readings.retain(|reading| reading.is_open());
         }
     }
 }

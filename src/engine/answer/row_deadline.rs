@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 use super::Answer;
-use super::context::{Origin, Step};
+use super::context::{AnswerStep, ReadOrigin};
 use crate::engine::reading::Ended;
 use crate::engine::terms::AskError;
 use crate::source::{BudgetClock, SourceError};
@@ -52,20 +52,20 @@ impl Answer {
     /// The budget clock of the read that the next step waits for.
     fn front_clock(&self) -> Option<BudgetClock> {
         match self.steps.front() {
-            Some(Step::Read(_, ticket, _)) => Some(ticket.reading().context.budget_clock.clone()),
-            Some(Step::Known(_) | Step::Later(_)) | None => None,
+            Some(AnswerStep::Read(_, waiter, _)) => Some(waiter.reading().context.budget_clock.clone()),
+            Some(AnswerStep::Known(_) | AnswerStep::Later(_)) | None => None,
         }
     }
 
     fn front_out_of_time(&mut self) -> Result<(), AskError> {
         match self.steps.front() {
-            Some(Step::Read(span, ..)) => {
+            Some(AnswerStep::Read(span, ..)) => {
                 let span = *span;
                 self.leave_reading();
                 // Also a read that others began: there is no time left for one of its own.
-                self.failed(span, Ended::from(SourceError::TimedOut), Origin::Own)
+                self.failed(span, Ended::from(SourceError::TimedOut), ReadOrigin::Own)
             }
-            Some(Step::Known(_) | Step::Later(_)) | None => Ok(()),
+            Some(AnswerStep::Known(_) | AnswerStep::Later(_)) | None => Ok(()),
         }
     }
 }

@@ -3,9 +3,9 @@
 use tokio::task::coop::consume_budget;
 
 use super::Answer;
-use super::context::Step;
+use super::context::AnswerStep;
 use crate::domain::Span;
-use crate::engine::reading::Appetite;
+use crate::engine::reading::ReadAhead;
 use crate::engine::terms::AskError;
 
 /// Whether more may be given before anybody takes it.
@@ -23,24 +23,24 @@ impl Answer {
     /// # Errors
     /// See [`Self::replan`].
     pub(super) async fn settle(&mut self) -> Result<(), AskError> {
-        while self.steps.iter().all(|step| !matches!(step, Step::Read(..)))
+        while self.steps.iter().all(|step| !matches!(step, AnswerStep::Read(..)))
             && let Some(step) = self.steps.pop_front()
         {
             consume_budget().await;
             let ahead = match step {
-                Step::Known(span) => self.give_known_ahead(span)?,
-                Step::Later(span) => {
+                AnswerStep::Known(span) => self.give_known_ahead(span)?,
+                AnswerStep::Later(span) => {
                     self.plan(span);
                     Ahead::Allowed
                 }
-                Step::Read(..) => Ahead::Allowed,
+                AnswerStep::Read(..) => Ahead::Allowed,
             };
             if ahead == Ahead::NoMemory {
                 return Ok(());
             }
         }
         if self.steps.is_empty() {
-            self.foregone = Some(self.verdict());
+            self.from_cache = Some(self.verdict());
         }
         Ok(())
     }
@@ -53,7 +53,8 @@ impl Answer {
         let before = self.ready.len();
         self.give_known(span)?;
         let mut given = self.ready.iter().skip(before);
-        let is_collected = self.frame.as_ref().is_some_and(|frame| frame.appetite == Appetite::Whole);
+        let is_collected =
+            self.context.as_ref().is_some_and(|context| context.read_ahead == ReadAhead::Whole);
         match given.try_for_each(|slice| self.held.hold(slice)) {
             Ok(()) => Ok(Ahead::Allowed),
             Err(limit) if is_collected => Err(AskError::NoMemory(limit)),

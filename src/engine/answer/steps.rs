@@ -2,11 +2,11 @@
 
 use tokio::task::coop::consume_budget;
 
-use super::context::{Origin, Step};
-use super::tally::How;
+use super::context::{AnswerStep, ReadOrigin};
+use super::tally::RowOrigin;
 use super::{Answer, MAX_REPLANS};
 use crate::domain::{EntryRow, EntrySlice, Span};
-use crate::engine::reading::{Appetite, Found};
+use crate::engine::reading::{FoundPiece, ReadAhead};
 use crate::engine::terms::AskError;
 
 impl Answer {
@@ -16,34 +16,34 @@ impl Answer {
         consume_budget().await;
         match self.steps.front() {
             None => Ok(()),
-            Some(Step::Known(span)) => {
+            Some(AnswerStep::Known(span)) => {
                 let span = *span;
                 self.steps.pop_front();
                 self.give_known(span)?;
                 self.look_ahead();
                 Ok(())
             }
-            Some(Step::Later(span)) => {
+            Some(AnswerStep::Later(span)) => {
                 let span = *span;
                 self.steps.pop_front();
                 self.plan(span);
                 Ok(())
             }
-            Some(Step::Read(span, ticket, origin)) => {
+            Some(AnswerStep::Read(span, waiter, origin)) => {
                 let (span, origin) = (*span, *origin);
-                if let Some(frame) = &self.frame {
-                    frame.state.reads.start(&frame.scope, ticket.reading());
+                if let Some(context) = &self.context {
+                    context.state.reads.start(&context.scope, waiter.reading());
                 }
-                ticket.attend();
-                ticket.wants(self.rows_wanted());
-                let found = ticket.piece_at(span.to()).await;
+                waiter.attend();
+                waiter.wants(self.rows_wanted());
+                let found = waiter.piece_at(span.to()).await;
                 match found {
-                    Ok(Found::Piece { span: piece, slices }) => self.took(span, piece, slices, origin),
-                    Ok(Found::Gone) => {
+                    Ok(FoundPiece::Piece { span: piece, slices }) => self.took(span, piece, slices, origin),
+                    Ok(FoundPiece::Gone) => {
                         self.leave_reading();
                         // What is neither on the shelf nor known must be read anew, and not looked for there again.
-                        if let Some(frame) = &mut self.frame {
-                            frame.joins_since = frame.state.parts.clock.now().next();
+                        if let Some(context) = &mut self.context {
+                            context.joins_since = context.state.parts.clock.now().next();
                         }
                         self.replan(span)
                     }
@@ -63,7 +63,7 @@ impl Answer {
         match self.take(span) {
             Some(slice) => {
                 self.replans = 0;
-                self.give(slice, How::Hit);
+                self.give(slice, RowOrigin::Hit);
                 self.end_if_met();
                 Ok(())
             }
@@ -73,12 +73,12 @@ impl Answer {
 
     /// Takes what lies at the top of a known span, and puts the rest of the span back; none if nothing is kept there.
     fn take(&mut self, span: Span) -> Option<Option<EntrySlice>> {
-        let frame = self.frame.as_ref()?;
-        let (part, slice) = frame.scope.take(&*frame.state.parts.store, span)?;
+        let context = self.context.as_ref()?;
+        let (part, slice) = context.scope.take(&*context.state.parts.store, span)?;
         if let Some(rest) = span.before(part.from()) {
-            self.steps.push_front(Step::Known(rest));
+            self.steps.push_front(AnswerStep::Known(rest));
         }
-        Some(slice.and_then(|slice| frame.filtered(slice, part)))
+        Some(slice.and_then(|slice| context.filtered(slice, part)))
     }
 
     fn took(
@@ -86,25 +86,25 @@ impl Answer {
         span: Span,
         piece: Span,
         slices: Vec<EntrySlice>,
-        origin: Origin,
+        origin: ReadOrigin,
     ) -> Result<(), AskError> {
-        let Some(frame) = &self.frame else { return Ok(()) };
+        let Some(context) = &self.context else { return Ok(()) };
         let Some(part) = piece.intersection(span) else {
             self.leave_reading();
             return self.replan(span);
         };
-        let how = if origin == Origin::Own { How::Miss } else { How::Joined };
-        let is_due = |row: &EntryRow| part.contains(row.created_at) && frame.is_due(row);
-        if origin == Origin::Joined && slices.iter().flat_map(EntrySlice::rows).any(is_due) {
+        let how = if origin == ReadOrigin::Own { RowOrigin::Miss } else { RowOrigin::Joined };
+        let is_due = |row: &EntryRow| part.contains(row.created_at) && context.is_due(row);
+        if origin == ReadOrigin::Joined && slices.iter().flat_map(EntrySlice::rows).any(is_due) {
             // The reading began before this question, and what it brought may have changed since.
             self.advance(span, part);
-            if let Some(frame) = &mut self.frame {
-                frame.joins_since = frame.asked_at;
+            if let Some(context) = &mut self.context {
+                context.joins_since = context.asked_at;
             }
             return self.replan(part);
         }
         let kept: Vec<EntrySlice> =
-            slices.into_iter().filter_map(|slice| frame.filtered(slice, part)).collect();
+            slices.into_iter().filter_map(|slice| context.filtered(slice, part)).collect();
         self.replans = 0;
         self.advance(span, part);
         kept.into_iter().for_each(|slice| self.give(Some(slice), how));
@@ -115,7 +115,7 @@ impl Answer {
 
     /// How many rows of the reading at the front are wanted; none if all are.
     fn rows_wanted(&self) -> Option<u64> {
-        let proves_early = self.frame.as_ref().is_none_or(|frame| frame.scope.learned.proves_early());
+        let proves_early = self.context.as_ref().is_none_or(|context| context.scope.learned.proves_early());
         // One, where rows are there and the order that they rest on must still be confirmed.
         self.quota.missing().filter(|_| proves_early).map(|rows| rows.max(1))
     }
@@ -128,9 +128,9 @@ impl Answer {
         if !self.quota.is_met() {
             return;
         }
-        if let (Some(Step::Read(_, ticket, _)), Some(frame)) = (self.steps.front(), &self.frame)
-            && ticket.reading().trusts_order()
-            && !frame.scope.learned.is_order_known()
+        if let (Some(AnswerStep::Read(_, waiter, _)), Some(context)) = (self.steps.front(), &self.context)
+            && waiter.reading().trusts_order()
+            && !context.scope.learned.is_order_known()
         {
             return;
         }
@@ -142,18 +142,18 @@ impl Answer {
     /// Goes on below a part of the reading that is at the front.
     fn advance(&mut self, span: Span, part: Span) {
         match (span.before(part.from()), self.steps.front_mut()) {
-            (Some(rest), Some(Step::Read(span, ..))) => *span = rest,
+            (Some(rest), Some(AnswerStep::Read(span, ..))) => *span = rest,
             _ => self.leave_reading(),
         }
     }
 
     pub(super) fn leave_reading(&mut self) {
-        if let Some(Step::Read(_, ticket, Origin::Own)) = self.steps.pop_front() {
-            self.tally.report.upstream_requests += ticket.reading().progress().0;
+        if let Some(AnswerStep::Read(_, waiter, ReadOrigin::Own)) = self.steps.pop_front() {
+            self.tally.report.upstream_requests += waiter.reading().progress().0;
         }
     }
 
-    pub(super) fn give(&mut self, slice: Option<EntrySlice>, how: How) {
+    pub(super) fn give(&mut self, slice: Option<EntrySlice>, how: RowOrigin) {
         let Some(slice) = slice else { return };
         // Only one without a date may come twice: upstream is asked for whole seconds, and it lies in two spans' share.
         let slice = match slice.entry.has_undated() {
@@ -184,14 +184,14 @@ impl Answer {
     }
 
     pub(super) fn plan(&mut self, span: Span) {
-        let Some(frame) = &self.frame else { return };
+        let Some(context) = &self.context else { return };
         let rows = self.quota.missing();
-        let plan = frame.plan_without_probes(span, rows);
+        let plan = context.plan_without_probes(span, rows);
         if let Some(known) = plan.known {
             self.tally.freshness = self.tally.freshness.sooner(known);
         }
-        let mut steps = frame.steps(&plan.items, plan.gaps, rows);
-        steps.extend(plan.rest.map(Step::Later));
+        let mut steps = context.steps(&plan.items, plan.gaps, rows);
+        steps.extend(plan.rest.map(AnswerStep::Later));
         steps.append(&mut self.steps);
         self.steps = steps;
         self.look_ahead();
@@ -200,17 +200,17 @@ impl Answer {
     /// Starts the readings that come next: all of them for an answer that is collected, and for a stream as many as
     /// have a fan-out of pages between them.
     pub(super) fn look_ahead(&self) {
-        let Some(frame) = self.frame.as_ref().filter(|frame| !frame.directives.only_if_cached) else {
+        let Some(context) = self.context.as_ref().filter(|context| !context.directives.only_if_cached) else {
             return;
         };
         let mut pages = 0;
         for step in &self.steps {
-            if let Step::Read(_, ticket, _) = step {
-                if frame.appetite != Appetite::Whole && pages >= frame.state.parts.settings.fan_out {
+            if let AnswerStep::Read(_, waiter, _) = step {
+                if context.read_ahead != ReadAhead::Whole && pages >= context.state.parts.settings.fan_out {
                     return;
                 }
-                frame.state.reads.start(&frame.scope, ticket.reading());
-                pages += ticket.reading().outstanding();
+                context.state.reads.start(&context.scope, waiter.reading());
+                pages += waiter.reading().outstanding();
             }
         }
     }

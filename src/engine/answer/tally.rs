@@ -15,7 +15,7 @@ pub(super) struct Tally {
 
 /// How a slice was come by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum How {
+pub(super) enum RowOrigin {
     Hit,
     Miss,
     Joined,
@@ -27,16 +27,16 @@ impl Tally {
         Self { as_of, count: 0, digest, missing: Vec::new(), freshness, report, stale: None }
     }
 
-    pub(super) fn add(&mut self, slice: &EntrySlice, how: How) {
+    pub(super) fn add(&mut self, slice: &EntrySlice, how: RowOrigin) {
         let rows = slice.len() as u64;
         self.count += rows;
         self.digest.add(slice.digest());
         let report = &mut self.report;
         *match how {
-            How::Hit if self.stale.is_some() => &mut report.stale_rows,
-            How::Hit => &mut report.hit_rows,
-            How::Miss => &mut report.miss_rows,
-            How::Joined => &mut report.joined_rows,
+            RowOrigin::Hit if self.stale.is_some() => &mut report.stale_rows,
+            RowOrigin::Hit => &mut report.hit_rows,
+            RowOrigin::Miss => &mut report.miss_rows,
+            RowOrigin::Joined => &mut report.joined_rows,
         } += rows;
     }
 

@@ -76,13 +76,13 @@ fn seam(rows: &[NewRow], taken: usize, cut: Timestamp) -> Timestamp {
     }
 }
 
-pub(in crate::engine) struct Laid {
+pub(in crate::engine) struct StoredChunk {
     pub(in crate::engine) segment: Segment,
     pub(in crate::engine) entry: Option<Arc<Entry>>,
     pub(in crate::engine) rows: Range<usize>,
 }
 
-impl Laid {
+impl StoredChunk {
     pub(in crate::engine) fn new(scope: ScopeKey, chunk: Chunk<'_>, read_at: Timestamp) -> Self {
         let entry = (!chunk.rows.is_empty()).then(|| Arc::new(Entry::new(chunk.rows)));
         let rows = 0..chunk.rows.len();

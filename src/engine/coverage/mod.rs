@@ -13,7 +13,7 @@ mod segment;
 
 use std::collections::{BTreeMap, HashMap};
 
-pub(super) use self::layout::{Laid, chunks, joined, kept};
+pub(super) use self::layout::{StoredChunk, chunks, joined, kept};
 pub(super) use self::piece::{Piece, has_strays, place};
 pub(super) use self::segment::{Contents, Segment, Trust, positions_within};
 
@@ -32,7 +32,7 @@ pub(super) struct Coverage {
 
 /// What [`Coverage::look`] finds at a place.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Part<'a> {
+pub(super) enum CoveragePart<'a> {
     /// Known, and the rows are still kept.
     Known(&'a Segment),
     /// Not known.
@@ -42,12 +42,12 @@ pub(super) enum Part<'a> {
 impl Coverage {
     /// Everything within a span, newest first: known parts and the gaps between them, without overlap and without
     /// a hole. Segments that are partly within come whole, so their spans may reach beyond.
-    pub(super) fn look(&self, span: Span) -> Vec<Part<'_>> {
+    pub(super) fn look(&self, span: Span) -> Vec<CoveragePart<'_>> {
         let mut parts = Vec::new();
         let mut rest = Some(span);
-        let gap = |parts: &mut Vec<Part<'_>>, span: Span| match parts.last_mut() {
-            Some(Part::Gap(above)) => *above = above.union(span),
-            Some(Part::Known(_)) | None => parts.push(Part::Gap(span)),
+        let gap = |parts: &mut Vec<CoveragePart<'_>>, span: Span| match parts.last_mut() {
+            Some(CoveragePart::Gap(above)) => *above = above.union(span),
+            Some(CoveragePart::Known(_)) | None => parts.push(CoveragePart::Gap(span)),
         };
         for segment in self.overlapping(span) {
             let Some(left) = rest else { break };
@@ -56,7 +56,7 @@ impl Coverage {
             }
             rest = left.before(segment.span.from());
             if segment.serves(span) {
-                parts.push(Part::Known(segment));
+                parts.push(CoveragePart::Known(segment));
             } else if let Some(gone) = left.intersection(segment.span) {
                 gap(&mut parts, gone);
             }

@@ -39,24 +39,30 @@ fn segment(number: u64, from: i64, to: i64, instants: &[i64]) -> (Segment, Arc<E
     (Segment { span: span(from, to), read_at, latest_read_at: read_at, trust, contents }, entry)
 }
 
-fn span_of(part: &Part<'_>) -> Span {
+fn span_of(part: &CoveragePart<'_>) -> Span {
     match part {
-        Part::Known(segment) => segment.span,
-        Part::Gap(span) => *span,
+        CoveragePart::Known(segment) => segment.span,
+        CoveragePart::Gap(span) => *span,
     }
 }
 
 /// A step of a random history: a piece over a span with rows at some of its instants, or an entry evicted.
 #[derive(Clone, Debug)]
-enum Step {
+enum CoverageStep {
     Replace { from: i64, width: i64, every: i64 },
     Evict(usize),
 }
 
-fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let replace =
-        (0i64..60, 0i64..25, 1i64..6).prop_map(|(from, width, every)| Step::Replace { from, width, every });
-    proptest::collection::vec(prop_oneof![4 => replace, 1 => (0usize..20).prop_map(Step::Evict)], 1..30)
+fn steps() -> impl Strategy<Value = Vec<CoverageStep>> {
+    let replace = (0i64..60, 0i64..25, 1i64..6).prop_map(|(from, width, every)| CoverageStep::Replace {
+        from,
+        width,
+        every,
+    });
+    proptest::collection::vec(
+        prop_oneof![4 => replace, 1 => (0usize..20).prop_map(CoverageStep::Evict)],
+        1..30,
+    )
 }
 
 proptest! {
@@ -68,7 +74,7 @@ proptest! {
         let mut plain: BTreeMap<i64, (usize, bool)> = BTreeMap::new();
         for step in steps {
             match step {
-                Step::Replace { from, width, every } => {
+                CoverageStep::Replace { from, width, every } => {
                     let instants: Vec<i64> = (from..=from + width).filter(|i| i % every == 0).collect();
                     let number = kept.len();
                     let (segment, entry) = segment(number as u64, from, from + width, &instants);
@@ -84,7 +90,7 @@ proptest! {
                         kept[number] = None;
                     }
                 }
-                Step::Evict(which) => {
+                CoverageStep::Evict(which) => {
                     if let Some(entry) = kept.get_mut(which) {
                         *entry = None;
                     }
@@ -101,7 +107,7 @@ proptest! {
             expected_top = within.from().previous();
             for micros in within.from().as_micros()..=within.to().as_micros() {
                 match (part, plain.get(&micros)) {
-                    (Part::Known(segment), Some(&(number, has_row))) => {
+                    (CoveragePart::Known(segment), Some(&(number, has_row))) => {
                         let Some((entry, rows)) = segment.rows() else {
                             prop_assert!(!has_row);
                             continue;
@@ -112,9 +118,9 @@ proptest! {
                             prop_assert_eq!(&*entry.rows()[here.start].id, format!("{number}-{micros}"));
                         }
                     }
-                    (Part::Known(_), None) => prop_assert!(false, "{micros} was never read"),
-                    (Part::Gap(_), Some(&(number, _))) => prop_assert!(kept[number].is_none(), "{micros} is kept"),
-                    (Part::Gap(_), None) => {}
+                    (CoveragePart::Known(_), None) => prop_assert!(false, "{micros} was never read"),
+                    (CoveragePart::Gap(_), Some(&(number, _))) => prop_assert!(kept[number].is_none(), "{micros} is kept"),
+                    (CoveragePart::Gap(_), None) => {}
                 }
             }
         }

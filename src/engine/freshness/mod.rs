@@ -5,5 +5,5 @@ mod stagger;
 mod stretch;
 
 pub(super) use self::policy::{Membership, Policy};
-pub(super) use self::stagger::Beat;
-pub(super) use self::stretch::Stretch;
+pub(super) use self::stagger::Stagger;
+pub(super) use self::stretch::TtlStretch;

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::stagger::Beat;
+use super::stagger::Stagger;
 use crate::domain::{EntryRow, Timestamp};
 use crate::engine::terms::{CacheDirectives, EngineSettings};
 
@@ -19,7 +19,7 @@ pub(in crate::engine) struct Policy {
     pub(in crate::engine) settle_after: Duration,
     pub(in crate::engine) membership: Membership,
     /// Sets apart when places come due that were read together.
-    pub(in crate::engine) beat: Beat,
+    pub(in crate::engine) stagger: Stagger,
     /// How far the clock that rows are dated with is ahead of the one that ages are measured with, in whole minutes: that
     /// much a clock that was wrong at the start is off.
     pub(in crate::engine) minutes_ahead: i64,
@@ -59,7 +59,7 @@ impl Policy {
             settled: settings.settled_ttl,
             settle_after: settings.settle_after,
             membership,
-            beat: Beat::default(),
+            stagger: Stagger::default(),
             minutes_ahead: 0,
         }
     }
@@ -91,8 +91,8 @@ impl Policy {
 
     /// The same for a scope, whose places have beats of their own.
     #[must_use]
-    pub(in crate::engine) fn of_scope(self, beat: Beat) -> Self {
-        Self { beat, ..self }
+    pub(in crate::engine) fn of_scope(self, stagger: Stagger) -> Self {
+        Self { stagger, ..self }
     }
 
     /// The same where upstream's clock is ahead of ours.
@@ -152,7 +152,7 @@ impl Policy {
     pub(in crate::engine) fn due_at(&self, row: &EntryRow, ttl: Duration) -> Timestamp {
         // Where a request lowers both times to one, all of it rides along with the head.
         if ttl == self.settling && ttl > self.live {
-            self.beat.due_at(row.read_at, ttl)
+            self.stagger.due_at(row.read_at, ttl)
         } else {
             row.read_at.plus(self.hard(ttl))
         }
@@ -162,7 +162,7 @@ impl Policy {
     /// good while after, and so between 0.2 and 1.95 of the settled time to live. Beyond twice that it would be read
     /// before answering.
     pub(in crate::engine) fn renewed_at(&self, place: Timestamp, read_at: Timestamp) -> Timestamp {
-        self.beat.at(place).after(read_at.plus(self.renewed_early()), self.settled * 7 / 4)
+        self.stagger.at(place).after(read_at.plus(self.renewed_early()), self.settled * 7 / 4)
     }
 
     /// How long before its time a settled part may be renewed as well, if its neighbor is: then the time that comes is
@@ -208,7 +208,7 @@ mod tests {
             settled: DAY,
             settle_after: Duration::from_hours(3),
             membership,
-            beat: Beat::default(),
+            stagger: Stagger::default(),
             minutes_ahead: 0,
         }
     }

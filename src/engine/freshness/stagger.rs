@@ -23,22 +23,22 @@ const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// Sets the places of one scope apart from those of others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in crate::engine) struct Beat {
+pub(in crate::engine) struct Stagger {
     /// How far into each period its beat comes, as a part of 2^64.
-    context: u64,
+    fraction: u64,
 }
 
-impl Beat {
+impl Stagger {
     /// The beat of the scope that was made after so many others.
     pub(in crate::engine) const fn of(others: u64) -> Self {
-        Self { context: others.wrapping_mul(GOLDEN) }
+        Self { fraction: others.wrapping_mul(GOLDEN) }
     }
 
     /// The beat at a place: later, the older the place.
     #[must_use]
     pub(in crate::engine) fn at(self, place: Timestamp) -> Self {
         let share = i128::from(place.as_micros().rem_euclid(SWEPT)) << 64;
-        Self { context: self.context.wrapping_sub((share / i128::from(SWEPT)) as u64) }
+        Self { fraction: self.fraction.wrapping_sub((share / i128::from(SWEPT)) as u64) }
     }
 
     /// When something that was read then comes due: on the last beat within its time to live, or halfway to the next one
@@ -56,7 +56,7 @@ impl Beat {
         if period_micros == 0 {
             return instant;
         }
-        let phase = ((i128::from(self.context) * i128::from(period_micros)) >> 64) as i64;
+        let phase = ((i128::from(self.fraction) * i128::from(period_micros)) >> 64) as i64;
         let since_beat = instant.as_micros().saturating_sub(phase).rem_euclid(period_micros);
         instant.plus(Duration::from_micros((period_micros - since_beat).unsigned_abs()))
     }
@@ -89,7 +89,7 @@ mod tests {
             scope: u64, read_at in 0i64..9_000_000_000_000_000, ttl in 0u64..100_000_000_000,
         ) {
             let (read_at, ttl) = (at(read_at), Duration::from_micros(ttl));
-            let due = Beat::of(scope).due_at(read_at, ttl);
+            let due = Stagger::of(scope).due_at(read_at, ttl);
             prop_assert!(due <= read_at.plus(ttl));
             prop_assert!(due.since(read_at) >= ttl / 4, "{:?} of {ttl:?}", due.since(read_at));
         }
@@ -98,8 +98,8 @@ mod tests {
         fn once_on_its_beat_a_place_is_due_once_per_time_to_live(
             scope: u64, read_at in 0i64..9_000_000_000_000_000, late in 0u64..1_000_000,
         ) {
-            let beat = Beat::of(scope);
-            let due_again = |read_at| beat.due_at(read_at, TTL);
+            let stagger = Stagger::of(scope);
+            let due_again = |read_at| stagger.due_at(read_at, TTL);
             let on_beat = due_again(due_again(at(read_at)));
             let read_late = on_beat.plus(Duration::from_micros(late));
             prop_assert_eq!(due_again(read_late), on_beat.plus(TTL));
@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn what_was_read_together_comes_due_apart() {
         let (read_at, week) = (at(1_790_000_000_000_000), SWEPT / 8);
-        let due = |scope, weeks| Beat::of(scope).at(at(weeks * week)).due_at(read_at, TTL);
+        let due = |scope, weeks| Stagger::of(scope).at(at(weeks * week)).due_at(read_at, TTL);
         let all: Vec<Duration> =
             (0..20).flat_map(|scope| (0..9).map(move |weeks| due(scope, weeks).since(read_at))).collect();
         let within = |from: u32, to: u32| {
@@ -123,8 +123,8 @@ mod tests {
 
     #[test]
     fn beats_sweep_from_newer_places_to_older_ones() {
-        let beat = |days: i64| Beat::of(3).at(at(days * 86_400_000_000)).after(at(0), TTL);
-        let later = (0..56).filter(|day| beat(day + 1) < beat(*day)).count();
+        let stagger = |days: i64| Stagger::of(3).at(at(days * 86_400_000_000)).after(at(0), TTL);
+        let later = (0..56).filter(|day| stagger(day + 1) < stagger(*day)).count();
         assert!(later >= 55, "all but where a new sweep begins: {later}");
     }
 }

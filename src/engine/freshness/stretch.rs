@@ -31,18 +31,18 @@ const MOST_CALLERS: usize = 1_024;
 
 /// The factors by which times to live are stretched.
 #[derive(Debug, Default)]
-pub(in crate::engine) struct Stretch {
-    stretched: Mutex<HashMap<CallerId, State>>,
+pub(in crate::engine) struct TtlStretch {
+    stretched: Mutex<HashMap<CallerId, StretchState>>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct State {
+struct StretchState {
     factor: f64,
     looked_at: Timestamp,
     told: f64,
 }
 
-impl Stretch {
+impl TtlStretch {
     /// The factor for a caller's questions, at least 1. `room` is asked at most once a second.
     pub(in crate::engine) fn factor(
         &self,
@@ -55,13 +55,13 @@ impl Stretch {
         if state.is_some_and(|state| now.since(state.looked_at) < EVERY) {
             return state.map_or(1.0, |state| state.factor);
         }
-        let before = state.unwrap_or(State { factor: 1.0, looked_at: now.minus(EVERY), told: 1.0 });
+        let before = state.unwrap_or(StretchState { factor: 1.0, looked_at: now.minus(EVERY), told: 1.0 });
         let seconds = now.since(before.looked_at);
         let factor = match room() {
             Headroom::Short => before.factor * GROWTH.powf(seconds.min(LONGEST_STEP).as_secs_f64()),
             Headroom::Ample => before.factor / SHRINKAGE.powf(seconds.as_secs_f64()),
         };
-        let state = State { factor: factor.clamp(1.0, MOST), looked_at: now, ..before }.tell();
+        let state = StretchState { factor: factor.clamp(1.0, MOST), looked_at: now, ..before }.tell();
         if state.factor > 1.0 {
             if stretched.len() < MOST_CALLERS || stretched.contains_key(&caller) {
                 stretched.insert(caller, state);
@@ -79,7 +79,7 @@ impl Stretch {
     }
 }
 
-impl State {
+impl StretchState {
     /// Says so in the log, each time that it has doubled, and when it is over.
     fn tell(self) -> Self {
         if self.factor >= self.told * 2.0 {
@@ -108,13 +108,13 @@ mod tests {
         Timestamp::from_micros(1_790_000_000_000_000).plus(Duration::from_secs(seconds))
     }
 
-    fn asked(stretch: &Stretch, seconds: std::ops::Range<u64>, room: Headroom) -> f64 {
+    fn asked(stretch: &TtlStretch, seconds: std::ops::Range<u64>, room: Headroom) -> f64 {
         seconds.map(|second| stretch.factor(WHO, at(second), || room)).last().unwrap_or(1.0)
     }
 
     #[test]
     fn without_room_everything_is_stretched_up_to_a_limit_and_comes_back() {
-        let stretch = Stretch::default();
+        let stretch = TtlStretch::default();
         assert!((asked(&stretch, 0..10, Headroom::Ample) - 1.0).abs() < f64::EPSILON);
         let after_15 = asked(&stretch, 10..25, Headroom::Short);
         assert!((1.9..2.2).contains(&after_15), "{after_15}");
@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn one_caller_without_room_stretches_nobody_elses_times() {
-        let stretch = Stretch::default();
+        let stretch = TtlStretch::default();
         asked(&stretch, 0..60, Headroom::Short);
         let other = stretch.factor(CallerId::Token([2; 16]), at(60), || Headroom::Ample);
         assert!((other - 1.0).abs() < f64::EPSILON);
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn a_time_without_questions_is_none_without_room() {
-        let stretch = Stretch::default();
+        let stretch = TtlStretch::default();
         stretch.factor(WHO, at(0), || Headroom::Short);
         let later = stretch.factor(WHO, at(3_600), || Headroom::Short);
         assert!(later < 1.5, "{later}");

@@ -11,23 +11,23 @@ use crate::domain::{Span, Status, Timestamp};
 
 /// Rows to be covered by one question.
 #[derive(Clone, Debug)]
-pub(super) struct Group {
+pub(super) struct DueGroup {
     pub(super) span: Span,
     /// Rows known within it, due or not.
     pub(super) rows: usize,
-    pub(super) due: Vec<Due>,
+    pub(super) due: Vec<DueRow>,
     pub(super) is_head: bool,
 }
 
 /// A row that is due.
 #[derive(Clone, Debug)]
-pub(super) struct Due {
+pub(super) struct DueRow {
     pub(super) created_at: Timestamp,
     pub(super) read_at: Timestamp,
     pub(super) status: Option<Status>,
 }
 
-impl Group {
+impl DueGroup {
     /// Whether nearly all of its rows are due, so that a walk over several pages wastes nothing.
     pub(super) fn is_dense(&self) -> bool {
         self.due.len() * 5 >= self.rows * 4
@@ -41,7 +41,7 @@ impl Group {
 
 /// A row that nothing covers yet.
 struct Open<'a> {
-    due: &'a Due,
+    due: &'a DueRow,
     group: usize,
     /// Under what status a probe may ask for it.
     probed: Option<&'a Status>,
@@ -56,12 +56,12 @@ struct Candidate {
 /// Covers the rows of groups, which come newest first as their rows do, by reading some of the groups and by probes.
 /// `probed` tells under what status a row may be asked for.
 pub(super) fn cover<'a>(
-    groups: &'a [Group],
-    probed: impl Fn(&'a Due) -> Option<&'a Status>,
+    groups: &'a [DueGroup],
+    probed: impl Fn(&'a DueRow) -> Option<&'a Status>,
     window: Duration,
-) -> (Vec<Group>, Vec<Probe>) {
-    let opened = |(group, rows): (usize, &'a Group)| {
-        rows.due.iter().map(move |due| (group, due)).collect::<Vec<(usize, &'a Due)>>()
+) -> (Vec<DueGroup>, Vec<Probe>) {
+    let opened = |(group, rows): (usize, &'a DueGroup)| {
+        rows.due.iter().map(move |due| (group, due)).collect::<Vec<(usize, &'a DueRow)>>()
     };
     let mut open: Vec<Open<'a>> = groups
         .iter()
@@ -121,20 +121,20 @@ mod tests {
     const WINDOW: Duration = Duration::from_hours(7 * 24);
 
     /// A group of rows, each so many hours ago and in that status.
-    fn group(rows: &[(i64, &str)]) -> Group {
-        let due: Vec<Due> = rows
+    fn group(rows: &[(i64, &str)]) -> DueGroup {
+        let due: Vec<DueRow> = rows
             .iter()
-            .map(|(hours, status)| Due {
+            .map(|(hours, status)| DueRow {
                 created_at: Timestamp::from_micros(1_790_000_000_000_000 - hours * HOUR),
                 read_at: Timestamp::from_micros(1_790_000_000_000_000),
                 status: Some(Status::new(status)),
             })
             .collect();
         let span = due.iter().map(|due| Span::at(due.created_at)).reduce(Span::union).unwrap();
-        Group { span, rows: due.len(), due, is_head: false }
+        DueGroup { span, rows: due.len(), due, is_head: false }
     }
 
-    fn covered(groups: &[Group]) -> (usize, usize) {
+    fn covered(groups: &[DueGroup]) -> (usize, usize) {
         let (read, probes) = cover(groups, |due| due.status.as_ref(), WINDOW);
         for due in groups.iter().flat_map(|group| &group.due) {
             let is_read = read.iter().any(|group| group.span.contains(due.created_at));

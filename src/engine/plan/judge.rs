@@ -3,21 +3,23 @@
 use std::time::Duration;
 
 use crate::domain::{MAX_PAGE_SIZE, Span, Status, Timestamp};
-use crate::engine::coverage::{Contents, Part, Trust};
+use crate::engine::coverage::{Contents, CoveragePart, Trust};
 use crate::engine::freshness::{Membership, Policy};
 
 /// Whether everything known of a span may still be given when that is `allowance` past its freshness.
 pub(in crate::engine) fn may_be_stale(
-    parts: &[Part<'_>],
+    parts: &[CoveragePart<'_>],
     policy: &Policy,
     now: Timestamp,
     allowance: Duration,
 ) -> bool {
     let is_past = |read_at, ttl: Duration| policy.is_past(read_at, ttl.saturating_add(allowance), now);
     parts.iter().all(|part| match part {
-        Part::Gap(_) => false,
-        Part::Known(segment) if segment.trust != Trust::Proven => !is_past(segment.read_at, policy.live),
-        Part::Known(segment) => {
+        CoveragePart::Gap(_) => false,
+        CoveragePart::Known(segment) if segment.trust != Trust::Proven => {
+            !is_past(segment.read_at, policy.live)
+        }
+        CoveragePart::Known(segment) => {
             let rows_allow = match (&segment.contents, segment.rows()) {
                 (Contents::Rows { restless: Some(_), .. }, Some((entry, rows))) => {
                     entry.rows()[rows].iter().all(|row| {
@@ -38,10 +40,10 @@ pub(in crate::engine) fn may_be_stale(
 }
 
 /// How many rows a span probably holds, by those known of it; none if too little is known to tell.
-pub(in crate::engine) fn expected_rows(parts: &[Part<'_>], span: Span) -> Option<usize> {
+pub(in crate::engine) fn expected_rows(parts: &[CoveragePart<'_>], span: Span) -> Option<usize> {
     let (mut rows, mut width) = (0usize, Duration::ZERO);
     for part in parts {
-        if let Part::Known(segment) = part {
+        if let CoveragePart::Known(segment) = part {
             rows += segment.len();
             width += segment.span.width();
         }
@@ -60,7 +62,7 @@ const TELLING: Duration = Duration::from_hours(24);
 /// a filter makes due there, and the rows of the last days once. What was never read speaks for the filter, which may
 /// be much smaller; but for the head, which has to be read either way.
 pub(in crate::engine) fn is_cheaper_here(
-    parts: &[Part<'_>],
+    parts: &[CoveragePart<'_>],
     status: &Status,
     policy: &Policy,
     now: Timestamp,
@@ -70,9 +72,9 @@ pub(in crate::engine) fn is_cheaper_here(
     let mut filtered = [0usize; 2];
     for (index, part) in parts.iter().enumerate() {
         match part {
-            Part::Gap(_) if index == 0 && parts.len() > 1 => {}
-            Part::Gap(_) => return false,
-            Part::Known(segment) => {
+            CoveragePart::Gap(_) if index == 0 && parts.len() > 1 => {}
+            CoveragePart::Gap(_) => return false,
+            CoveragePart::Known(segment) => {
                 let zone = if segment.span.to() > recent {
                     0
                 } else if segment.span.to() > older {

@@ -17,7 +17,7 @@ mod survey;
 
 use std::time::Duration;
 
-use super::coverage::Part;
+use super::coverage::CoveragePart;
 use super::freshness::Policy;
 use super::terms::Freshness;
 use crate::domain::{Span, Status, Statuses, Timestamp};
@@ -31,7 +31,7 @@ use self::survey::Survey;
 #[derive(Debug)]
 pub(super) struct Plan {
     /// The question from its newest instant down, without overlap and without a hole.
-    pub(super) items: Vec<Item>,
+    pub(super) items: Vec<PlanItem>,
     /// What of the question lies below these, and is planned when more of its rows are needed.
     pub(super) rest: Option<Span>,
     /// To be asked before anything is given, so that the plan made afterwards has nothing sparse to read.
@@ -49,13 +49,13 @@ pub(super) struct Plan {
 impl Plan {
     /// Whether everything is known and fresh enough.
     pub(super) fn reads_nothing(&self) -> bool {
-        self.probes.is_empty() && !self.items.iter().any(|item| matches!(item, Item::Read(_)))
+        self.probes.is_empty() && !self.items.iter().any(|item| matches!(item, PlanItem::Read(_)))
     }
 }
 
 /// A part of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Item {
+pub(super) enum PlanItem {
     /// Known and fresh enough.
     Known(Span),
     /// To be read; no wider than the window.
@@ -64,7 +64,7 @@ pub(super) enum Item {
 
 /// Who else asks about the same executions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Company {
+pub(super) enum OtherCallers {
     /// Nobody whose wishes differ.
     None,
     /// Somebody who asks for one status, and needs all that was created lately with every head.
@@ -91,10 +91,10 @@ impl Probing<'_> {
 
 /// For whom a plan is made.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Asker<'a> {
+pub(super) struct PlanContext<'a> {
     /// The statuses that rows are filtered by here.
     pub(super) status: Option<&'a Statuses>,
-    pub(super) company: Company,
+    pub(super) others: OtherCallers,
     pub(super) probing: Probing<'a>,
 }
 
@@ -130,18 +130,18 @@ pub(super) struct Probe {
 
 /// Makes the plan for a span from what was found there ([`super::coverage::Coverage::look`]).
 pub(super) fn plan(
-    parts: &[Part<'_>],
+    parts: &[CoveragePart<'_>],
     span: Span,
     policy: &Policy,
-    asker: Asker<'_>,
+    context: PlanContext<'_>,
     now: Timestamp,
     window: Duration,
 ) -> Plan {
-    let mut survey = Survey::new(policy, asker, now, window);
+    let mut survey = Survey::new(policy, context, now, window);
     for part in parts {
         match part {
-            Part::Gap(gap) => survey.gap(*gap),
-            Part::Known(segment) => survey.segment(segment, span),
+            CoveragePart::Gap(gap) => survey.gap(*gap),
+            CoveragePart::Known(segment) => survey.segment(segment, span),
         }
     }
     survey.finish(span, parts)
@@ -160,26 +160,26 @@ fn merged(mut spans: Vec<Span>) -> Vec<Span> {
     merged
 }
 
-fn items(span: Span, reads: Vec<Span>, window: Duration) -> Vec<Item> {
+fn items(span: Span, reads: Vec<Span>, window: Duration) -> Vec<PlanItem> {
     let mut items = Vec::new();
     let mut rest = Some(span);
     for read in reads.into_iter().filter_map(|read| read.intersection(span)) {
         let Some(left) = rest else { break };
-        items.extend(left.after(read.to()).map(Item::Known));
-        items.extend(read.split(window).into_iter().map(Item::Read));
+        items.extend(left.after(read.to()).map(PlanItem::Known));
+        items.extend(read.split(window).into_iter().map(PlanItem::Read));
         rest = left.before(read.from());
     }
-    items.extend(rest.map(Item::Known));
+    items.extend(rest.map(PlanItem::Known));
     items
 }
 
-fn gaps(span: Span, parts: &[Part<'_>]) -> Gaps {
-    let is_gap = |part: &Part<'_>| matches!(part, Part::Gap(_));
+fn gaps(span: Span, parts: &[CoveragePart<'_>]) -> Gaps {
+    let is_gap = |part: &CoveragePart<'_>| matches!(part, CoveragePart::Gap(_));
     match parts.split_first() {
         Some((head, rest)) if !rest.iter().any(is_gap) => match head {
-            Part::Known(_) => Gaps::None,
-            Part::Gap(gap) if !rest.is_empty() || gap.from() > span.from() => Gaps::Head(gap.from()),
-            Part::Gap(_) => Gaps::Some,
+            CoveragePart::Known(_) => Gaps::None,
+            CoveragePart::Gap(gap) if !rest.is_empty() || gap.from() > span.from() => Gaps::Head(gap.from()),
+            CoveragePart::Gap(_) => Gaps::Some,
         },
         _ => Gaps::Some,
     }

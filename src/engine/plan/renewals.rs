@@ -32,12 +32,12 @@ pub(super) enum Ripeness {
 #[derive(Debug)]
 pub(super) struct Renewals {
     window: Duration,
-    runs: Vec<Run>,
+    runs: Vec<RenewalRun>,
 }
 
 /// Rows to be renewed by one request.
 #[derive(Clone, Copy, Debug)]
-struct Run {
+struct RenewalRun {
     /// When the part of it that was read first was read.
     read_at: Timestamp,
     span: Span,
@@ -59,7 +59,7 @@ impl Renewals {
             None => Some(part),
         };
         if let Some(span) = left.filter(|_| ripeness == Ripeness::Due) {
-            let mut run = Run { read_at: segment.read_at, span, rows: 0 };
+            let mut run = RenewalRun { read_at: segment.read_at, span, rows: 0 };
             run.rows = rows_within(segment, span, usize::MAX).map_or(0, |(rows, _)| rows);
             self.runs.push(run);
         }
@@ -74,7 +74,7 @@ impl Renewals {
     }
 }
 
-impl Run {
+impl RenewalRun {
     /// Takes in a part right below, or as much of it as a page has room for; gives back the rest.
     fn fill(&mut self, segment: &Segment, part: Span, window: Duration) -> Option<Span> {
         if self.span.from() != part.to().next() || self.rows >= ROWS {

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::cover::{Due, Group, cover};
+use super::cover::{DueGroup, DueRow, cover};
 use super::renewals::{Renewals, Ripeness};
-use super::{Asker, Company, Plan, Probe, gaps, items, merged};
+use super::{OtherCallers, Plan, PlanContext, Probe, gaps, items, merged};
 use crate::domain::{EntryRow, MAX_PAGE_SIZE, Span, Status, Timestamp};
-use crate::engine::coverage::{Contents, Part, Segment, Trust};
+use crate::engine::coverage::{Contents, CoveragePart, Segment, Trust};
 use crate::engine::freshness::{Membership, Policy};
 use crate::engine::terms::Freshness;
 
@@ -24,11 +24,11 @@ const SPARSE_ROWS: usize = 2;
 
 pub(super) struct Survey<'a> {
     policy: &'a Policy,
-    asker: Asker<'a>,
+    context: PlanContext<'a>,
     now: Timestamp,
     window: Duration,
     reads: Vec<Span>,
-    groups: Vec<Group>,
+    groups: Vec<DueGroup>,
     renewals: Renewals,
     /// Segments of at most a page that are read as a whole where a part of them is, newest first: they come up for
     /// renewal before long.
@@ -39,10 +39,15 @@ pub(super) struct Survey<'a> {
 }
 
 impl<'a> Survey<'a> {
-    pub(super) fn new(policy: &'a Policy, asker: Asker<'a>, now: Timestamp, window: Duration) -> Self {
+    pub(super) fn new(
+        policy: &'a Policy,
+        context: PlanContext<'a>,
+        now: Timestamp,
+        window: Duration,
+    ) -> Self {
         Self {
             policy,
-            asker,
+            context,
             now,
             window,
             reads: Vec::new(),
@@ -56,7 +61,7 @@ impl<'a> Survey<'a> {
 
     pub(super) fn gap(&mut self, gap: Span) {
         if self.groups.is_empty() && self.reads.is_empty() && gap.width() <= self.window {
-            self.groups.push(Group { span: gap, rows: 0, due: Vec::new(), is_head: true });
+            self.groups.push(DueGroup { span: gap, rows: 0, due: Vec::new(), is_head: true });
         } else {
             self.reads.push(gap);
         }
@@ -135,7 +140,7 @@ impl<'a> Survey<'a> {
             if is_asked_for && policy.due_at(row, ttl) < self.now {
                 self.aged(row.read_at, ttl);
                 let (created_at, read_at, status) = (row.created_at, row.read_at, row.status.clone());
-                self.due(Due { created_at, read_at, status });
+                self.due(DueRow { created_at, read_at, status });
             } else {
                 if is_asked_for {
                     self.known(row.read_at, ttl);
@@ -148,7 +153,7 @@ impl<'a> Survey<'a> {
     /// How old a row may get for this question. Of a row in another status than those asked for it matters only
     /// whether it has come to it, so its place alone decides.
     fn ttl(&self, row: &EntryRow) -> Duration {
-        if self.asker.status.is_some_and(|statuses| !statuses.has(row.status.as_ref())) {
+        if self.context.status.is_some_and(|statuses| !statuses.has(row.status.as_ref())) {
             self.policy.place_ttl(row.created_at, self.now)
         } else {
             self.policy.row_ttl(row, self.now)
@@ -161,7 +166,9 @@ impl<'a> Survey<'a> {
         if policy.membership != Membership::Fixed && segment.span.to() >= policy.calm_before(self.now) {
             return true;
         }
-        if self.asker.company == Company::ByStatus && segment.span.to() >= policy.settles_before(self.now) {
+        if self.context.others == OtherCallers::ByStatus
+            && segment.span.to() >= policy.settles_before(self.now)
+        {
             return true;
         }
         restless.is_some_and(|restless| {
@@ -179,8 +186,8 @@ impl<'a> Survey<'a> {
 
     /// A row that is not due; it comes along with the head all the same where others need it then.
     fn pass_row(&mut self, created_at: Timestamp) {
-        let is_needed =
-            self.asker.company == Company::ByStatus && created_at >= self.policy.settles_before(self.now);
+        let is_needed = self.context.others == OtherCallers::ByStatus
+            && created_at >= self.policy.settles_before(self.now);
         if let [head] = &mut self.groups[..]
             && head.is_head
             && is_needed
@@ -191,7 +198,7 @@ impl<'a> Survey<'a> {
         self.pass(1);
     }
 
-    fn due(&mut self, due: Due) {
+    fn due(&mut self, due: DueRow) {
         if let Some(group) = self.groups.last_mut() {
             let wider = group.span.union(Span::at(due.created_at));
             let fits = group.rows < ROWS_A_QUESTION || group.is_dense();
@@ -202,7 +209,12 @@ impl<'a> Survey<'a> {
                 return;
             }
         }
-        self.groups.push(Group { span: Span::at(due.created_at), rows: 1, due: vec![due], is_head: false });
+        self.groups.push(DueGroup {
+            span: Span::at(due.created_at),
+            rows: 1,
+            due: vec![due],
+            is_head: false,
+        });
     }
 
     fn known(&mut self, read_at: Timestamp, ttl: Duration) {
@@ -239,7 +251,7 @@ impl<'a> Survey<'a> {
         }
     }
 
-    pub(super) fn finish(mut self, span: Span, parts: &[Part<'_>]) -> Plan {
+    pub(super) fn finish(mut self, span: Span, parts: &[CoveragePart<'_>]) -> Plan {
         let probes = self.probes();
         self.widen();
         self.reads.extend(self.groups.iter().map(|group| group.span));
@@ -274,18 +286,18 @@ impl<'a> Survey<'a> {
     /// Takes the groups that probes serve better out of the groups, and gives the probes; of both, no more than
     /// allowed, longest unread first.
     fn probes(&mut self) -> Vec<Probe> {
-        let is_sparse = |group: &Group| !group.is_head && group.due.len() <= SPARSE_ROWS;
-        let (mut sparse, dense): (Vec<Group>, Vec<Group>) =
+        let is_sparse = |group: &DueGroup| !group.is_head && group.due.len() <= SPARSE_ROWS;
+        let (mut sparse, dense): (Vec<DueGroup>, Vec<DueGroup>) =
             std::mem::take(&mut self.groups).into_iter().partition(is_sparse);
         self.groups = dense;
-        sparse.sort_by_key(Group::oldest_read_at);
+        sparse.sort_by_key(DueGroup::oldest_read_at);
         for left_out in sparse.iter().skip(MOST_COVERED).flat_map(|group| &group.due) {
             self.known(left_out.read_at, self.policy.live);
         }
         sparse.truncate(MOST_COVERED);
         sparse.sort_by_key(|group| std::cmp::Reverse(group.span.to()));
         // A row that left its status was found by a probe, and would not be found by another.
-        let may_be_asked = |status: &&Status| !status.is_terminal() && self.asker.probing.allows(status);
+        let may_be_asked = |status: &&Status| !status.is_terminal() && self.context.probing.allows(status);
         let (mut read, mut probes) = cover(
             &sparse,
             |due| due.status.as_ref().filter(|_| due.read_at > Timestamp::MIN).filter(may_be_asked),
@@ -296,7 +308,7 @@ impl<'a> Survey<'a> {
             self.known(left_out.oldest_read_at, self.policy.live);
         }
         probes.truncate(MAX_SPARSE);
-        read.sort_by_key(Group::oldest_read_at);
+        read.sort_by_key(DueGroup::oldest_read_at);
         let most = MAX_SPARSE - probes.len();
         for left_out in read.iter().skip(most).flat_map(|group| &group.due) {
             self.known(left_out.read_at, self.policy.live);

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::domain::{Digest, Entry, NewRow, Row, Status};
 use crate::engine::coverage::{Contents, Coverage, Segment, Trust};
-use crate::engine::freshness::{Beat, Membership};
+use crate::engine::freshness::{Membership, Stagger};
 use crate::store::EntryKey;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -13,7 +13,8 @@ const DAY: Duration = Duration::from_secs(86_400);
 const WINDOW: Duration = Duration::from_secs(7 * 86_400);
 const NOW: Timestamp = Timestamp::from_micros(1_790_000_000_000_000);
 
-const ANYBODY: Asker<'static> = Asker { status: None, company: Company::None, probing: Probing::AllBut(&[]) };
+const ANYBODY: PlanContext<'static> =
+    PlanContext { status: None, others: OtherCallers::None, probing: Probing::AllBut(&[]) };
 
 fn policy() -> Policy {
     Policy {
@@ -22,18 +23,18 @@ fn policy() -> Policy {
         settled: DAY,
         settle_after: SECOND * 3 * 3_600,
         membership: Membership::Fixed,
-        beat: Beat::default(),
+        stagger: Stagger::default(),
         minutes_ahead: 0,
     }
 }
 
 /// A coverage of segments of `rows` rows each, an hour apart, the newest ending now; every one read at `read_at`.
-struct Known {
+struct KnownHours {
     coverage: Coverage,
     entries: Vec<Arc<Entry>>,
 }
 
-impl Known {
+impl KnownHours {
     fn new(segments: u32, rows: u32, read_at: Timestamp, status: impl Fn(u32) -> &'static str) -> Self {
         let (mut coverage, mut entries) = (Coverage::default(), Vec::new());
         for number in 0..segments {
@@ -69,9 +70,9 @@ impl Known {
 }
 
 fn reads(plan: &Plan) -> Vec<Span> {
-    let read = |item: &Item| match item {
-        Item::Read(span) => Some(*span),
-        Item::Known(_) => None,
+    let read = |item: &PlanItem| match item {
+        PlanItem::Read(span) => Some(*span),
+        PlanItem::Known(_) => None,
     };
     plan.items.iter().filter_map(read).collect()
 }
@@ -82,7 +83,7 @@ fn last(hours: u32) -> Span {
 
 #[test]
 fn what_was_never_read_is_read_in_windows() {
-    let known = Known::new(0, 0, NOW, |_| "completed");
+    let known = KnownHours::new(0, 0, NOW, |_| "completed");
     let plan = known.plan(last(24 * 20));
     assert_eq!(reads(&plan).len(), 3);
     assert_eq!((plan.gaps, plan.known), (Gaps::Some, None));
@@ -90,7 +91,7 @@ fn what_was_never_read_is_read_in_windows() {
 
 #[test]
 fn what_is_known_and_settled_is_not_read() {
-    let known = Known::new(100, 40, NOW.minus(SECOND * 60), |_| "completed");
+    let known = KnownHours::new(100, 40, NOW.minus(SECOND * 60), |_| "completed");
     let plan =
         known.plan(Span::new(NOW.minus(SECOND * 3_600 * 100).next(), NOW.minus(SECOND * 3_600 * 5)).unwrap());
     assert!(plan.reads_nothing() && plan.renewals.is_empty());
@@ -100,7 +101,7 @@ fn what_is_known_and_settled_is_not_read() {
 #[test]
 fn due_rows_near_the_head_ride_along_with_it() {
     let known =
-        Known::new(10, 10, NOW.minus(SECOND * 20), |n| if n < 3 { "in-progress" } else { "completed" });
+        KnownHours::new(10, 10, NOW.minus(SECOND * 20), |n| if n < 3 { "in-progress" } else { "completed" });
     let later = NOW.plus(SECOND * 15);
     let span = Span::new(NOW.minus(SECOND * 3_600 * 9), later).unwrap();
     let plan = plan(&known.coverage.look(span), span, &policy(), ANYBODY, later, WINDOW);
@@ -112,7 +113,7 @@ fn due_rows_near_the_head_ride_along_with_it() {
 fn rows_that_lie_far_apart_are_asked_for_under_their_status() {
     // One stuck row in every second hour of eight days.
     let stuck = |n: u32| if n.is_multiple_of(40) { "in-progress" } else { "completed" };
-    let known = Known::new(190, 20, NOW.minus(SECOND * 300), stuck);
+    let known = KnownHours::new(190, 20, NOW.minus(SECOND * 300), stuck);
     let plan = known.plan(Span::new(NOW.minus(SECOND * 3_600 * 189), NOW.minus(SECOND * 3_600 * 4)).unwrap());
     assert_eq!(plan.probes.len(), 2, "{:?}", plan.probes);
     assert!(reads(&plan).is_empty());
@@ -120,7 +121,8 @@ fn rows_that_lie_far_apart_are_asked_for_under_their_status() {
 
 #[test]
 fn a_row_that_left_its_status_is_read_and_not_asked_for_under_it() {
-    let known = Known::new(40, 20, Timestamp::MIN, |n| if n == 500 { "in-progress" } else { "completed" });
+    let known =
+        KnownHours::new(40, 20, Timestamp::MIN, |n| if n == 500 { "in-progress" } else { "completed" });
     let settled = Policy { settled: Duration::from_secs(1 << 40), ..policy() };
     let span = last(39);
     let plan = plan(&known.coverage.look(span), span, &settled, ANYBODY, NOW, WINDOW);
@@ -130,7 +132,7 @@ fn a_row_that_left_its_status_is_read_and_not_asked_for_under_it() {
 
 #[test]
 fn what_is_evicted_is_a_gap() {
-    let mut known = Known::new(20, 30, NOW, |_| "completed");
+    let mut known = KnownHours::new(20, 30, NOW, |_| "completed");
     known.entries.remove(7);
     let plan = known.plan(last(19));
     assert_eq!(reads(&plan).len(), 1);
@@ -143,7 +145,7 @@ fn settled_times_are_spread() {
     let hours = 8 * 7 * 24;
     let span = Span::new(NOW.minus(SECOND * 3_600 * (hours - 1)), NOW.minus(SECOND * 3_600 * 5)).unwrap();
     let renewed = |share| {
-        let plan = Known::new(hours, 1, NOW.minus(DAY.mul_f64(share)), |_| "completed").plan(span);
+        let plan = KnownHours::new(hours, 1, NOW.minus(DAY.mul_f64(share)), |_| "completed").plan(span);
         assert!(reads(&plan).is_empty());
         plan.renewals.iter().map(|span| span.width().as_secs() / 3_600).sum::<u64>()
     };
@@ -155,7 +157,7 @@ fn settled_times_are_spread() {
 
 #[test]
 fn what_is_renewed_fills_a_page_with_what_lies_below() {
-    let known = Known::new(300, 20, NOW.minus(DAY.mul_f64(1.96)), |_| "completed");
+    let known = KnownHours::new(300, 20, NOW.minus(DAY.mul_f64(1.96)), |_| "completed");
     let span = Span::new(NOW.minus(SECOND * 3_600 * 299), NOW.minus(SECOND * 3_600 * 5)).unwrap();
     let renewals = known.plan(span).renewals;
     assert_eq!(renewals.len(), 8);
@@ -164,8 +166,8 @@ fn what_is_renewed_fills_a_page_with_what_lies_below() {
         let rows: usize = parts
             .iter()
             .filter_map(|part| match part {
-                Part::Known(segment) => segment.clipped(renewal),
-                Part::Gap(_) => None,
+                CoveragePart::Known(segment) => segment.clipped(renewal),
+                CoveragePart::Gap(_) => None,
             })
             .map(|segment| segment.len())
             .sum();
@@ -178,14 +180,14 @@ proptest! {
     #[test]
     fn a_plan_covers_the_question_once(segments in 0u32..40, rows in 0u32..60, every in 1u32..50, from in 0u32..60, hours in 0u32..50) {
         let status = move |n: u32| if n.is_multiple_of(every) { "queued" } else { "completed" };
-        let known = Known::new(segments, rows, NOW.minus(SECOND * 200), status);
+        let known = KnownHours::new(segments, rows, NOW.minus(SECOND * 200), status);
         let span = Span::new(NOW.minus(SECOND * 3_600 * (from + hours)), NOW.minus(SECOND * 3_600 * from)).unwrap();
         let plan = known.plan(span);
         let mut top = Some(span.to());
         for item in &plan.items {
-            let (Item::Known(part) | Item::Read(part)) = item;
+            let (PlanItem::Known(part) | PlanItem::Read(part)) = item;
             prop_assert_eq!(Some(part.to()), top);
-            prop_assert!(matches!(item, Item::Known(_)) || part.outward().width() <= WINDOW);
+            prop_assert!(matches!(item, PlanItem::Known(_)) || part.outward().width() <= WINDOW);
             top = (part.from() > span.from()).then(|| part.from().previous());
         }
         prop_assert_eq!(top, None);
@@ -195,22 +197,24 @@ proptest! {
 #[test]
 fn a_head_takes_along_what_others_need_with_it() {
     // Read a minute ago and at rest, so due for nobody without a filter.
-    let known = Known::new(12, 5, NOW.minus(SECOND * 60), |_| "completed");
+    let known = KnownHours::new(12, 5, NOW.minus(SECOND * 60), |_| "completed");
     let question = Span::new(NOW.minus(SECOND * 11 * 3_600), NOW.plus(SECOND)).unwrap();
-    let plan_in = |company| {
+    let plan_in = |others| {
         let plan = plan(
             &known.coverage.look(question),
             question,
             &policy(),
-            Asker { company, ..ANYBODY },
+            PlanContext { others, ..ANYBODY },
             NOW,
             WINDOW,
         );
         reads(&plan)
     };
-    let [alone] = plan_in(Company::None)[..] else { panic!("{:?}", plan_in(Company::None)) };
+    let [alone] = plan_in(OtherCallers::None)[..] else { panic!("{:?}", plan_in(OtherCallers::None)) };
     assert_eq!(alone.from(), NOW.next());
-    let [together] = plan_in(Company::ByStatus)[..] else { panic!("{:?}", plan_in(Company::ByStatus)) };
+    let [together] = plan_in(OtherCallers::ByStatus)[..] else {
+        panic!("{:?}", plan_in(OtherCallers::ByStatus))
+    };
     assert!(together.from() < NOW.minus(SECOND * 2 * 3_600), "{together:?}");
     assert!(together.from() >= NOW.minus(SECOND * 3 * 3_600), "{together:?}");
 }
@@ -225,7 +229,7 @@ fn a_row_read_for_its_own_sake_brings_its_segment_along_when_that_comes_up_for_r
     };
     let question = Span::new(NOW.minus(SECOND * 11 * 3_600), NOW.minus(SECOND * 6 * 3_600)).unwrap();
     let read = |age: Duration| {
-        let plan = Known::new(12, 5, NOW.minus(age), status).plan(question);
+        let plan = KnownHours::new(12, 5, NOW.minus(age), status).plan(question);
         let [read] = reads(&plan)[..] else { panic!("{plan:?}") };
         read
     };
@@ -237,18 +241,18 @@ fn a_row_read_for_its_own_sake_brings_its_segment_along_when_that_comes_up_for_r
 #[test]
 fn what_no_probe_may_ask_for_is_read_where_it_is() {
     let status = |n| if n % 400 == 7 { "prepared" } else { "completed" };
-    let known = Known::new(48, 50, NOW.minus(SECOND * 60 * 60), status);
+    let known = KnownHours::new(48, 50, NOW.minus(SECOND * 60 * 60), status);
     let span = Span::new(NOW.minus(SECOND * 3_600 * 47), NOW).unwrap();
     let plan_for = |probing| {
-        let asker = Asker { probing, ..ANYBODY };
-        plan(&known.coverage.look(span), span, &policy(), asker, NOW, WINDOW)
+        let context = PlanContext { probing, ..ANYBODY };
+        plan(&known.coverage.look(span), span, &policy(), context, NOW, WINDOW)
     };
     let probed = plan_for(Probing::AllBut(&[]));
     assert_eq!(probed.probes.len(), 1);
     let refused = [Status::new("prepared")];
     for probing in [Probing::AllBut(&refused), Probing::Never] {
         let plan = plan_for(probing);
-        let reads = |plan: &Plan| plan.items.iter().filter(|item| matches!(item, Item::Read(_))).count();
+        let reads = |plan: &Plan| plan.items.iter().filter(|item| matches!(item, PlanItem::Read(_))).count();
         assert!(plan.probes.is_empty() && reads(&plan) > reads(&probed), "{plan:?}");
     }
 }

@@ -10,7 +10,7 @@ pub(in crate::engine) const SECOND: Duration = Duration::from_secs(1);
 
 /// Whether a part is read to find out which of `has_more` and `total` is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::engine) enum Look {
+pub(in crate::engine) enum LookAgain {
     First,
     Second,
 }
@@ -32,7 +32,7 @@ impl Doubt {
 
 /// What a page tells of its region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::engine) enum Told {
+pub(in crate::engine) enum PageClaim {
     /// It has all rows.
     All,
     /// There are more.
@@ -48,12 +48,12 @@ pub(in crate::engine) fn rows_within(page: &Page, region: Span) -> usize {
     page.rows.iter().filter(|row| row.created_at.is_none_or(|at| region.contains(at))).count()
 }
 
-pub(in crate::engine) fn told(page: &Page, beliefs: &Beliefs) -> Told {
+pub(in crate::engine) fn claim(page: &Page, beliefs: &Beliefs) -> PageClaim {
     match page.rows.len() {
-        0 if beliefs.has_more && page.has_more => Told::Nothing,
-        _ if beliefs.says_more(page) => Told::More,
-        rows if beliefs.lacks(page.total, rows as u64) => Told::LessThanItsTotal,
-        _ => Told::All,
+        0 if beliefs.has_more && page.has_more => PageClaim::Nothing,
+        _ if beliefs.says_more(page) => PageClaim::More,
+        rows if beliefs.lacks(page.total, rows as u64) => PageClaim::LessThanItsTotal,
+        _ => PageClaim::All,
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::beliefs::Beliefs;
-use super::walk::{Dates, Ending, Order, Walk};
+use super::walk::{DateSupport, Order, Walk, WalkEnd};
 use crate::domain::{Span, Status};
 use crate::engine::terms::AskError;
 
@@ -19,7 +19,7 @@ const MAX_CONTRADICTIONS: usize = 64;
 /// What was found out about how upstream answers for one scope.
 #[derive(Debug)]
 pub(in crate::engine) struct Learned {
-    dates: Dates,
+    dates: DateSupport,
     beliefs: Mutex<Beliefs>,
     order: AtomicU8,
     ending: AtomicU8,
@@ -40,7 +40,7 @@ struct Contradiction {
 
 impl Learned {
     /// Nothing but how upstream deals with dates, which is a setting.
-    pub(in crate::engine) fn nothing(dates: Dates) -> Self {
+    pub(in crate::engine) fn nothing(dates: DateSupport) -> Self {
         Self {
             dates,
             beliefs: Mutex::default(),
@@ -136,22 +136,22 @@ impl Learned {
 
     /// Where a walk may end: below its region once a whole list was seen to be newest first, and none to be otherwise
     /// since. That matters where upstream takes no dates; else a list ends with its region.
-    pub(in crate::engine) fn ending(&self) -> Ending {
+    pub(in crate::engine) fn ending(&self) -> WalkEnd {
         match self.dates {
-            Dates::Ignored if self.ending.load(Ordering::Relaxed) == 1 => Ending::BelowRegion,
-            Dates::Ignored | Dates::Kept => Ending::AtItsEnd,
+            DateSupport::Ignored if self.ending.load(Ordering::Relaxed) == 1 => WalkEnd::BelowRegion,
+            DateSupport::Ignored | DateSupport::Kept => WalkEnd::AtItsEnd,
         }
     }
 
     /// Whether a list is proven from its top down as its pages come, and not only at its end.
     pub(in crate::engine) fn proves_early(&self) -> bool {
         match self.dates {
-            Dates::Kept => true,
-            Dates::Ignored => self.ending() == Ending::BelowRegion,
+            DateSupport::Kept => true,
+            DateSupport::Ignored => self.ending() == WalkEnd::BelowRegion,
         }
     }
 
-    pub(in crate::engine) const fn dates(&self) -> Dates {
+    pub(in crate::engine) const fn dates(&self) -> DateSupport {
         self.dates
     }
 

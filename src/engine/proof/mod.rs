@@ -8,8 +8,9 @@ mod walk;
 
 pub(super) use self::beliefs::Beliefs;
 pub(super) use self::cut::{
-    Doubt, Look, SECOND, Told, cut_at, cut_point, fitting_width, middle, rows_within, told, topmost,
+    Doubt, LookAgain, PageClaim, SECOND, claim, cut_at, cut_point, fitting_width, middle, rows_within,
+    topmost,
 };
 pub(super) use self::learned::Learned;
 pub(super) use self::rounds::{Belief, Rounds};
-pub(super) use self::walk::{Dates, Extent, Order, Step, Walk};
+pub(super) use self::walk::{DateSupport, Extent, Order, Walk, WalkStep};

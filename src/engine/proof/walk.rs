@@ -7,7 +7,7 @@
 //! came moves them down, and one of them comes twice. Counted from its end, a list that grows at its head does not move.
 //!
 //! Pages that were asked for together may be answered out of turn, so that a later one is of an earlier moment, with a
-//! smaller total: it is asked for once more ([`Step::Again`]), and what is smaller then has shrunk.
+//! smaller total: it is asked for once more ([`WalkStep::Again`]), and what is smaller then has shrunk.
 //!
 //! Pages may arrive in any order; they are accepted in theirs. While the list is newest first, everything above the
 //! oldest instant of the accepted pages is proven at once, and given out: nothing can come before it any more. Rows
@@ -24,7 +24,7 @@
 //!
 //! Rows of one instant come in another order at every request. Where such rows lie on both sides of a seam between
 //! two pages, one may come twice and another not at all, though the list did not move: nothing else is in doubt then,
-//! so that instant alone is asked again ([`Step::Tied`]).
+//! so that instant alone is asked again ([`WalkStep::Tied`]).
 //!
 //! A page that says "no more" while the total says that there are more is not taken for the last: the next page tells
 //! which of the two is wrong, and if it has no rows, the walk falls short of its total ([`Walk::missing`]).
@@ -49,7 +49,7 @@ const UNCONFIRMED: usize = 4;
 
 /// Whether upstream is asked with dates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::engine) enum Dates {
+pub(in crate::engine) enum DateSupport {
     /// As its contract says.
     Kept,
     /// It takes none and answers with everything (`--window none`).
@@ -58,7 +58,7 @@ pub(in crate::engine) enum Dates {
 
 /// Where a walk may end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::engine) enum Ending {
+pub(in crate::engine) enum WalkEnd {
     /// Where the list ends.
     AtItsEnd,
     /// Where the list, which is known to be newest first, has passed the region.
@@ -76,7 +76,7 @@ pub(in crate::engine) enum Order {
 
 /// What is to be done after a page.
 #[derive(Debug)]
-pub(in crate::engine) enum Step {
+pub(in crate::engine) enum WalkStep {
     /// More pages are needed.
     Going,
     /// The walk is over and proven.
@@ -109,10 +109,10 @@ struct Tie {
 #[derive(Debug)]
 pub(in crate::engine) struct Walk {
     region: Span,
-    dates: Dates,
+    dates: DateSupport,
     asked_at: AskedAt,
     order: Order,
-    ending: Ending,
+    ending: WalkEnd,
     beliefs: Beliefs,
     /// That of the last page accepted.
     total: Option<u64>,
@@ -151,9 +151,9 @@ impl Walk {
     /// A walk to learn all of `region`, whose first page went upstream then.
     pub(in crate::engine) fn new(
         region: Span,
-        dates: Dates,
+        dates: DateSupport,
         order: Order,
-        ending: Ending,
+        ending: WalkEnd,
         asked_at: AskedAt,
         beliefs: Beliefs,
     ) -> Self {
@@ -188,22 +188,22 @@ impl Walk {
     }
 
     /// Takes a page, and says what to do next. What it proved is had from [`Self::proven`].
-    pub(in crate::engine) fn take(&mut self, number: u32, page: Page) -> Step {
+    pub(in crate::engine) fn take(&mut self, number: u32, page: Page) -> WalkStep {
         self.waiting.insert(number, page);
         self.go_on()
     }
 
-    /// Goes on with the pages that are there already; to be called after [`Step::Tied`] and [`Step::Again`].
-    pub(in crate::engine) fn go_on(&mut self) -> Step {
+    /// Goes on with the pages that are there already; to be called after [`WalkStep::Tied`] and [`WalkStep::Again`].
+    pub(in crate::engine) fn go_on(&mut self) -> WalkStep {
         while !self.is_over {
             let Some(page) = self.waiting.remove(&(self.accepted + 1)) else { break };
             match self.accept(page) {
-                Step::Going => {}
-                end @ (Step::Whole
-                | Step::Broken { .. }
-                | Step::Again(_)
-                | Step::Tied(_)
-                | Step::Disordered) => return end,
+                WalkStep::Going => {}
+                end @ (WalkStep::Whole
+                | WalkStep::Broken { .. }
+                | WalkStep::Again(_)
+                | WalkStep::Tied(_)
+                | WalkStep::Disordered) => return end,
             }
         }
         self.end()
@@ -220,8 +220,8 @@ impl Walk {
         let by_total = self.total.map_or(0, |total| total.div_ceil(self.beliefs.size().into()));
         let by_total = u32::try_from(by_total).unwrap_or(u32::MAX);
         let planned = match self.ending {
-            Ending::AtItsEnd => by_total,
-            Ending::BelowRegion => {
+            WalkEnd::AtItsEnd => by_total,
+            WalkEnd::BelowRegion => {
                 let (width, passed) = (self.region.width(), self.region.to().since(self.last_instant));
                 let share = passed.as_secs_f64() / width.as_secs_f64().max(1.0);
                 by_total.min((f64::from(self.accepted) / share.max(1e-6)).ceil() as u32)
@@ -288,7 +288,7 @@ impl Walk {
         self.held.iter().map(|row| row.created_at).chain(late).collect()
     }
 
-    fn accept(&mut self, page: Page) -> Step {
+    fn accept(&mut self, page: Page) -> WalkStep {
         let number = self.accepted + 1;
         if number == 1 {
             self.total = page.total;
@@ -304,13 +304,13 @@ impl Walk {
             self.beliefs.total = false;
             return self.broken(&page);
         }
-        if self.held.len() > MAX_HELD_ROWS && self.dates == Dates::Kept {
+        if self.held.len() > MAX_HELD_ROWS && self.dates == DateSupport::Kept {
             return self.broken(&page);
         }
         let growth = match (self.total, page.total) {
             (Some(before), Some(now)) if now < before && self.asked_again < number => {
                 self.asked_again = number;
-                return Step::Again(number);
+                return WalkStep::Again(number);
             }
             (Some(before), Some(now)) => now.checked_sub(before),
             (None, None) => Some(0),
@@ -328,9 +328,10 @@ impl Walk {
             }
         }
         // Where the dates are ignored no instant can be asked for alone; such a list grows at its head only.
-        let can_be_tied = self.order == Order::NewestFirst && self.dates == Dates::Kept;
-        let has_grown =
-            growth > 0 && doubles.len() as u64 == growth && (can_be_tied || self.dates == Dates::Ignored);
+        let can_be_tied = self.order == Order::NewestFirst && self.dates == DateSupport::Kept;
+        let has_grown = growth > 0
+            && doubles.len() as u64 == growth
+            && (can_be_tied || self.dates == DateSupport::Ignored);
         let is_tie = growth == 0 && can_be_tied && doubles.iter().all(|at| *at == Some(seam));
         let is_unmoved = growth == 0 && doubles.is_empty();
         if !is_unmoved && !has_grown && !is_tie {
@@ -361,18 +362,18 @@ impl Walk {
         }
         let is_past = self.confirmed().is_some_and(|instant| instant < region.from());
         self.has_ended = !has_more;
-        self.is_over = self.has_ended || (is_past && self.ending == Ending::BelowRegion);
+        self.is_over = self.has_ended || (is_past && self.ending == WalkEnd::BelowRegion);
         // A list that grew below the seam may have a tie there that looks as if it had grown above.
         let is_in_doubt = can_be_tied && !doubles.is_empty();
         if is_in_doubt && region.contains(seam) && !self.tied.contains_key(&seam) {
             self.tied.insert(seam, Tie::default());
-            return Step::Tied(seam);
+            return WalkStep::Tied(seam);
         }
         self.end()
     }
 
     /// Takes all rows of an instant that was tied.
-    pub(in crate::engine) fn untie(&mut self, instant: Timestamp, rows: Vec<NewRow>) -> Step {
+    pub(in crate::engine) fn untie(&mut self, instant: Timestamp, rows: Vec<NewRow>) -> WalkStep {
         if let Some(tie) = self.tied.get_mut(&instant) {
             tie.rows = Some(rows);
         }
@@ -383,7 +384,7 @@ impl Walk {
     ///
     /// A tie explains a double only if the pages had as many positions at its instant as there are rows. Else the
     /// list moved.
-    fn end(&mut self) -> Step {
+    fn end(&mut self) -> WalkStep {
         let passed = |instant: &Timestamp| self.is_over || self.last_instant < *instant;
         let known: Vec<Timestamp> = self
             .tied
@@ -405,7 +406,7 @@ impl Walk {
             self.held.retain(|row| !is_here(row));
             self.held.extend(rows);
         }
-        if self.is_over && self.tied.is_empty() { Step::Whole } else { Step::Going }
+        if self.is_over && self.tied.is_empty() { WalkStep::Whole } else { WalkStep::Going }
     }
 
     fn highest_tie(&self) -> Timestamp {
@@ -418,7 +419,7 @@ impl Walk {
     }
 
     /// Follows the order of the list through a page.
-    fn order_of(&mut self, rows: &[NewRow]) -> Result<(), Step> {
+    fn order_of(&mut self, rows: &[NewRow]) -> Result<(), WalkStep> {
         for NewRow { created_at, row, .. } in rows {
             let created_at = *created_at;
             // A row without a date says nothing of the order, wherever it was put.
@@ -428,7 +429,7 @@ impl Walk {
                 }
                 let was_given = self.rest.is_none_or(|rest| created_at > rest.to());
                 if was_given && self.region.contains(created_at) {
-                    return Err(Step::Disordered);
+                    return Err(WalkStep::Disordered);
                 }
                 self.descends |= created_at < self.last_instant && self.last_instant < Timestamp::MAX;
                 self.last_instant = created_at;
@@ -449,25 +450,29 @@ impl Walk {
         let is_ordered =
             self.order == Order::NewestFirst && self.descends && self.last_few.len() > UNCONFIRMED;
         let instants = self.last_few.iter().map(|instants| match (self.dates, instants.changed_at) {
-            (Dates::Kept, Some(changed_at)) if self.may_be_by_change => changed_at,
-            (Dates::Kept, _) => instants.created_at,
-            (Dates::Ignored, changed_at) => changed_at.unwrap_or(Timestamp::MAX),
+            (DateSupport::Kept, Some(changed_at)) if self.may_be_by_change => changed_at,
+            (DateSupport::Kept, _) => instants.created_at,
+            (DateSupport::Ignored, changed_at) => changed_at.unwrap_or(Timestamp::MAX),
         });
         instants.max().filter(|_| is_ordered)
     }
 
-    fn broken(&self, page: &Page) -> Step {
+    fn broken(&self, page: &Page) -> WalkStep {
         match self.broken_here() {
-            Step::Broken { rest, mut seen } => {
+            WalkStep::Broken { rest, mut seen } => {
                 seen.extend(page.rows.iter().filter_map(|row| row.created_at));
-                Step::Broken { rest, seen }
+                WalkStep::Broken { rest, seen }
             }
-            step @ (Step::Going | Step::Whole | Step::Again(_) | Step::Tied(_) | Step::Disordered) => step,
+            step @ (WalkStep::Going
+            | WalkStep::Whole
+            | WalkStep::Again(_)
+            | WalkStep::Tied(_)
+            | WalkStep::Disordered) => step,
         }
     }
 
-    fn broken_here(&self) -> Step {
-        self.rest.map_or(Step::Whole, |rest| Step::Broken { rest, seen: self.seen() })
+    fn broken_here(&self) -> WalkStep {
+        self.rest.map_or(WalkStep::Whole, |rest| WalkStep::Broken { rest, seen: self.seen() })
     }
 
     /// What can be given out after the pages accepted so far; at the `end`, everything.

@@ -6,12 +6,12 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 
 use super::reader::{MAX_PAGES, REPEATS, Reader, endless, inconsistent};
-use super::sink::{Desk, Ended, PagesAsked};
+use super::sink::{Ended, PagesAsked, Sink};
 use crate::domain::{Page, PageOf, Row, RowId, Span, Timestamp};
 use crate::engine::coverage::{Piece, place};
 use crate::engine::proof::{
-    Belief, Dates, Doubt, Look, Rounds, SECOND, Told, cut_point, fitting_width, middle, rows_within, told,
-    topmost,
+    Belief, DateSupport, Doubt, LookAgain, PageClaim, Rounds, SECOND, claim, cut_point, fitting_width,
+    middle, rows_within, topmost,
 };
 use crate::engine::terms::AskedAt;
 
@@ -36,9 +36,9 @@ const MAX_PAGES_A_SECOND: u32 = 200;
 
 /// A part of a region, still to be read.
 #[derive(Clone, Copy)]
-struct Part {
+struct SpanPart {
     span: Span,
-    look: Look,
+    look: LookAgain,
 }
 
 impl Reader<'_> {
@@ -51,21 +51,21 @@ impl Reader<'_> {
         &'s self,
         region: Span,
         mut first: Option<(Page, AskedAt)>,
-        desk: &'s dyn Desk,
+        sink: &'s dyn Sink,
     ) -> BoxFuture<'s, Result<(), Ended>> {
         Box::pin(async move {
-            let mut left = VecDeque::from([Part { span: region, look: Look::First }]);
+            let mut left = VecDeque::from([SpanPart { span: region, look: LookAgain::First }]);
             let (mut empty_pages, mut fitting, mut doubt) = (0, None, None::<Doubt>);
             while let Some(part) = left.pop_front() {
-                let (page, asked_at, Part { span: region, look }) = match first.take() {
+                let (page, asked_at, SpanPart { span: region, look }) = match first.take() {
                     Some((page, asked_at)) => (page, asked_at, part),
                     None => {
                         let (span, rest) = topmost(part.span, fitting);
-                        rest.into_iter().for_each(|span| left.push_front(Part { span, ..part }));
-                        desk.room(PagesAsked::default()).await?;
+                        rest.into_iter().for_each(|span| left.push_front(SpanPart { span, ..part }));
+                        sink.room(PagesAsked::default()).await?;
                         let (page, asked_at) =
-                            self.page(self.first(span.outward()), Dates::Kept, desk).await?;
-                        (page, asked_at, Part { span, ..part })
+                            self.page(self.first(span.outward()), DateSupport::Kept, sink).await?;
+                        (page, asked_at, SpanPart { span, ..part })
                     }
                 };
                 let asked = region.outward();
@@ -76,16 +76,19 @@ impl Reader<'_> {
                     self.learned.disbelieve_has_more();
                     self.learned.cut_off_at(page.rows.len().max(doubt.rows));
                 }
-                let told = match self.told(&page, look, asked, desk).await? {
-                    told @ Told::LessThanItsTotal if look == Look::Second => {
-                        self.beside(told, left.front().copied(), desk).await?
+                let claim = match self.claim(&page, look, asked, sink).await? {
+                    claim @ PageClaim::LessThanItsTotal if look == LookAgain::Second => {
+                        self.beside(claim, left.front().copied(), sink).await?
                     }
-                    told @ (Told::All | Told::More | Told::LessThanItsTotal | Told::Nothing) => told,
+                    claim @ (PageClaim::All
+                    | PageClaim::More
+                    | PageClaim::LessThanItsTotal
+                    | PageClaim::Nothing) => claim,
                 };
                 let is_divisible = asked.width() > SECOND;
-                match told {
-                    Told::All => {
-                        if look == Look::First {
+                match claim {
+                    PageClaim::All => {
+                        if look == LookAgain::First {
                             let most = self.learned.beliefs().rows_a_piece();
                             fitting = Some(fitting_width(region, page.rows.len(), most));
                         }
@@ -93,106 +96,118 @@ impl Reader<'_> {
                             doubt.found += rows;
                         }
                         let rows = place(page, None, region, asked_at.ours);
-                        desk.give(Piece::new(region, rows, asked_at));
+                        sink.give(Piece::new(region, rows, asked_at));
                         continue;
                     }
-                    Told::Nothing => {
+                    PageClaim::Nothing => {
                         empty_pages += 1;
                         if empty_pages > MAX_EMPTY_PAGES {
                             return Err(inconsistent(region, "an empty page says that more follow"));
                         }
-                        left.push_front(Part { span: region, look });
+                        left.push_front(SpanPart { span: region, look });
                         continue;
                     }
-                    Told::LessThanItsTotal => {
+                    PageClaim::LessThanItsTotal => {
                         self.follow_up(region, LACKS)?;
                         doubt.get_or_insert(Doubt { span: region, rows, found: 0 });
                         if !is_divisible {
-                            left.push_front(Part { span: region, look: Look::Second });
+                            left.push_front(SpanPart { span: region, look: LookAgain::Second });
                             continue;
                         }
                     }
-                    Told::More if !is_divisible => {
-                        self.rounds(region, asked, Dates::Kept, desk).await?;
+                    PageClaim::More if !is_divisible => {
+                        self.rounds(region, asked, DateSupport::Kept, sink).await?;
                         continue;
                     }
-                    Told::More => {}
+                    PageClaim::More => {}
                 }
                 let instants: Vec<Timestamp> = page.rows.iter().filter_map(|row| row.created_at).collect();
-                let (at, look) = match told {
-                    Told::LessThanItsTotal => (middle(region, &instants), Look::Second),
-                    Told::All | Told::More | Told::Nothing => {
+                let (at, look) = match claim {
+                    PageClaim::LessThanItsTotal => (middle(region, &instants), LookAgain::Second),
+                    PageClaim::All | PageClaim::More | PageClaim::Nothing => {
                         (cut_point(region, &instants, self.learned.beliefs().rows_a_piece()), look)
                     }
                 };
-                fitting = region.after(at).map(Span::width).filter(|_| look == Look::First);
+                fitting = region.after(at).map(Span::width).filter(|_| look == LookAgain::First);
                 let (upper, lower) = (region.after(at.previous()), region.before(at));
                 // The upper part comes next.
-                lower.into_iter().chain(upper).for_each(|span| left.push_front(Part { span, look }));
+                lower.into_iter().chain(upper).for_each(|span| left.push_front(SpanPart { span, look }));
             }
             Ok(())
         })
     }
 
     /// What a first page tells of its region.
-    async fn told(&self, page: &Page, look: Look, asked: Span, desk: &dyn Desk) -> Result<Told, Ended> {
+    async fn claim(
+        &self,
+        page: &Page,
+        look: LookAgain,
+        asked: Span,
+        sink: &dyn Sink,
+    ) -> Result<PageClaim, Ended> {
         let (mut beliefs, rows) = (self.learned.beliefs(), page.rows.len());
         if beliefs.has_more && page.has_more && rows > 0 && !beliefs.is_full(rows) {
             self.follow_up(asked, "a page that is not full says that more follow")?;
             let second = PageOf { number: 2, ..self.first(asked) };
-            let (second, _) = self.page(second, Dates::Kept, desk).await?;
+            let (second, _) = self.page(second, DateSupport::Kept, sink).await?;
             let seen: HashSet<&RowId> = page.rows.iter().map(|row| &row.id).collect();
             let is_new = |row: &Row| !seen.contains(&row.id);
             match second.rows.is_empty() {
                 true => self.learned.disbelieve_has_more(),
                 false if second.rows.iter().any(is_new) => {
-                    self.is_smaller(rows, asked, desk).await?;
-                    return Ok(Told::More);
+                    self.is_smaller(rows, asked, sink).await?;
+                    return Ok(PageClaim::More);
                 }
                 false => return Err(inconsistent(asked, REPEATS)),
             }
             beliefs = self.learned.beliefs();
         }
-        let told = told(page, &beliefs);
-        let may_end = told == Told::More && !beliefs.has_more && !beliefs.lacks(page.total, rows as u64);
+        let claim = claim(page, &beliefs);
+        let may_end =
+            claim == PageClaim::More && !beliefs.has_more && !beliefs.lacks(page.total, rows as u64);
         if may_end && rows < beliefs.size() as usize {
             // Full by no more than the largest page seen: the next page tells at less cost than smaller spans.
             let second = PageOf { number: 2, ..self.first(asked) };
-            let (second, _) = self.page(second, Dates::Kept, desk).await?;
-            return Ok(if second.rows.is_empty() { Told::All } else { Told::More });
+            let (second, _) = self.page(second, DateSupport::Kept, sink).await?;
+            return Ok(if second.rows.is_empty() { PageClaim::All } else { PageClaim::More });
         }
-        let is_doubtful = told == Told::LessThanItsTotal && look == Look::Second;
+        let is_doubtful = claim == PageClaim::LessThanItsTotal && look == LookAgain::Second;
         if is_doubtful && asked.width() <= SECOND {
             // No smaller span tells more, but the next page does.
             let second = PageOf { number: 2, ..self.first(asked) };
-            let (second, _) = self.page(second, Dates::Kept, desk).await?;
+            let (second, _) = self.page(second, DateSupport::Kept, sink).await?;
             if !second.rows.is_empty() {
                 self.learned.disbelieve_has_more();
-                return Ok(Told::More);
+                return Ok(PageClaim::More);
             }
             self.learned.disbelieve_total();
-            return Ok(Told::All);
+            return Ok(PageClaim::All);
         }
         if is_doubtful && !beliefs.is_full(rows) {
             // Nothing turned up in a part of the span either, and this page was not cut off.
             self.learned.disbelieve_total();
-            return Ok(Told::All);
+            return Ok(PageClaim::All);
         }
-        Ok(told)
+        Ok(claim)
     }
 
     /// What the part below tells of one that may be cut off: a page that is not, and has fewer rows than its total, too.
-    async fn beside(&self, told: Told, below: Option<Part>, desk: &dyn Desk) -> Result<Told, Ended> {
-        let Some(below) = below.filter(|below| below.look == Look::Second) else { return Ok(told) };
+    async fn beside(
+        &self,
+        claim: PageClaim,
+        below: Option<SpanPart>,
+        sink: &dyn Sink,
+    ) -> Result<PageClaim, Ended> {
+        let Some(below) = below.filter(|below| below.look == LookAgain::Second) else { return Ok(claim) };
         self.follow_up(below.span, LACKS)?;
-        let (page, _) = self.page(self.first(below.span.outward()), Dates::Kept, desk).await?;
+        let (page, _) = self.page(self.first(below.span.outward()), DateSupport::Kept, sink).await?;
         let beliefs = self.learned.beliefs();
         let is_wrong = beliefs.lacks(page.total, page.rows.len() as u64) && !beliefs.says_more(&page);
         if !is_wrong || beliefs.is_full(page.rows.len()) {
-            return Ok(told);
+            return Ok(claim);
         }
         self.learned.disbelieve_total();
-        Ok(Told::All)
+        Ok(PageClaim::All)
     }
 
     /// Reads all pages of a list again and again, until rounds bring nothing new.
@@ -200,8 +215,8 @@ impl Reader<'_> {
         &self,
         region: Span,
         asked: Span,
-        dates: Dates,
-        desk: &dyn Desk,
+        dates: DateSupport,
+        sink: &dyn Sink,
     ) -> Result<(), Ended> {
         let mut rounds = Rounds::new(region);
         let most_pages = if asked.width() <= SECOND { MAX_PAGES_A_SECOND } else { MAX_PAGES };
@@ -213,9 +228,9 @@ impl Reader<'_> {
                 if number > most_pages {
                     return Err(endless(asked));
                 }
-                desk.room(PagesAsked::default()).await?;
+                sink.room(PagesAsked::default()).await?;
                 let (mut page, asked_at) =
-                    self.page(PageOf { span: asked, number, size }, dates, desk).await?;
+                    self.page(PageOf { span: asked, number, size }, dates, sink).await?;
                 page.total = page.total.filter(|_| !self.subject.filters.can_change());
                 first_asked_at.get_or_insert(asked_at);
                 let has_more = self.learned.beliefs().says_more(&page) && !page.rows.is_empty();
@@ -229,7 +244,7 @@ impl Reader<'_> {
             }
             if let (Belief::Whole, Some(asked_at)) = (rounds.end(), first_asked_at) {
                 let rows = rounds.rows(asked_at);
-                desk.give(Piece::new(region, rows, asked_at));
+                sink.give(Piece::new(region, rows, asked_at));
                 return Ok(());
             }
             if rounds.has_grown() {

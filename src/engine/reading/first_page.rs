@@ -18,7 +18,7 @@ const SAME_CLOCK: i64 = 1_000_000;
 
 /// A first page on its way. Dropping the last one ends its request.
 #[derive(Debug)]
-pub(in crate::engine) struct Opening {
+pub(in crate::engine) struct Prefetch {
     of: ScopeKey,
     /// What the page is of, as it was asked.
     pub(in crate::engine) asked: Span,
@@ -33,7 +33,7 @@ pub(in crate::engine) struct Opening {
     page: Mutex<Option<Listener<Option<Page>>>>,
 }
 
-impl Opening {
+impl Prefetch {
     /// Asks for the first page of a question about what `of` names.
     pub(in crate::engine) fn send(
         parts: &Parts,

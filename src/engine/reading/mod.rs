@@ -16,8 +16,8 @@ mod sink;
 mod waiter;
 mod walking;
 
-pub(super) use self::first_page::Opening;
+pub(super) use self::first_page::Prefetch;
 pub(super) use self::reader::Reader;
-pub(super) use self::shared::{Appetite, Found, Keep, Purpose, Reading, ReadingDesk, Request};
+pub(super) use self::shared::{FoundPiece, Keep, Purpose, ReadAhead, Reading, ReadingSink, RequestStage};
 pub(super) use self::sink::Ended;
-pub(super) use self::waiter::Ticket;
+pub(super) use self::waiter::ReadWaiter;

@@ -19,11 +19,11 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::first_page::Opening;
-use super::sink::{Desk, Ended, Pages};
+use super::first_page::Prefetch;
+use super::sink::{Ended, Pages, Sink};
 use crate::domain::{MAX_PAGE_SIZE, Page, PageOf, Span};
 use crate::engine::coverage::has_strays;
-use crate::engine::proof::{Dates, Learned};
+use crate::engine::proof::{DateSupport, Learned};
 use crate::engine::terms::{AskError, AskedAt, Clock};
 use crate::source::{RequestContext, SentAt, Source, Subject};
 
@@ -43,7 +43,7 @@ pub(in crate::engine) struct Reader<'a> {
     /// How late upstream may show a row.
     pub(in crate::engine) commit_lag: Duration,
     /// The first page of what is to be read, if it is on its way already.
-    pub(in crate::engine) opening: Option<&'a Opening>,
+    pub(in crate::engine) prefetch: Option<&'a Prefetch>,
     /// The pages in flight for the answer on whose behalf this reads.
     pub(in crate::engine) in_flight: Arc<Semaphore>,
     /// How many pages one walk asks for at once.
@@ -74,25 +74,25 @@ impl Reader<'_> {
     pub(super) async fn opened(
         &self,
         region: Span,
-        desk: &dyn Desk,
+        sink: &dyn Sink,
     ) -> Result<Option<(Page, Span, AskedAt)>, Ended> {
-        let is_usual = |_: &&Opening| self.learned.beliefs().size() as usize == MAX_PAGE_SIZE;
-        let Some(opening) = self.opening.filter(is_usual) else { return Ok(None) };
+        let is_usual = |_: &&Prefetch| self.learned.beliefs().size() as usize == MAX_PAGE_SIZE;
+        let Some(prefetch) = self.prefetch.filter(is_usual) else { return Ok(None) };
         let _permit = self.in_flight.acquire().await.map_err(|_| Ended::Unwanted)?;
-        desk.wanted()?;
+        sink.wanted()?;
         let around = region.outward();
         let is_of_it = |page: &Page| {
             let mut instants = page.rows.iter().filter_map(|row| row.created_at);
-            opening.asked == around || instants.all(|at| around.contains(at))
+            prefetch.asked == around || instants.all(|at| around.contains(at))
         };
-        desk.asks(&opening.sent);
-        let page = opening.take().await.filter(is_of_it);
-        let sent_at = opening.sent.sent_at().unwrap_or(opening.sent_at);
+        sink.asks(&prefetch.sent);
+        let page = prefetch.take().await.filter(is_of_it);
+        let sent_at = prefetch.sent.sent_at().unwrap_or(prefetch.sent_at);
         let asked_at = self.clock.asked_at(sent_at, self.source);
         Ok(page.map(|page| {
-            desk.count(Pages::Read { sent_at: sent_at });
+            sink.count(Pages::Read { sent_at: sent_at });
             self.learned.saw(page.rows.len());
-            (page, opening.asked, asked_at)
+            (page, prefetch.asked, asked_at)
         }))
     }
 
@@ -103,13 +103,13 @@ impl Reader<'_> {
     pub(super) async fn page(
         &self,
         of: PageOf,
-        dates: Dates,
-        desk: &dyn Desk,
+        dates: DateSupport,
+        sink: &dyn Sink,
     ) -> Result<(Page, AskedAt), Ended> {
-        let (page, asked_at) = self.any_page(of, desk).await?;
+        let (page, asked_at) = self.any_page(of, sink).await?;
         match dates {
-            Dates::Kept => Ok((self.within_dates(page, of.span)?, asked_at)),
-            Dates::Ignored => Ok((page, asked_at)),
+            DateSupport::Kept => Ok((self.within_dates(page, of.span)?, asked_at)),
+            DateSupport::Ignored => Ok((page, asked_at)),
         }
     }
 
@@ -124,25 +124,25 @@ impl Reader<'_> {
     }
 
     /// Asks for a first page once more that had only so many rows; pages are that small only if it has no more of them now.
-    pub(super) async fn is_smaller(&self, rows: usize, asked: Span, desk: &dyn Desk) -> Result<(), Ended> {
+    pub(super) async fn is_smaller(&self, rows: usize, asked: Span, sink: &dyn Sink) -> Result<(), Ended> {
         self.follow_up(asked, "its pages are cut off")?;
-        let (page, _) = self.page(self.first(asked), Dates::Kept, desk).await?;
+        let (page, _) = self.page(self.first(asked), DateSupport::Kept, sink).await?;
         if page.rows.len() <= rows {
             self.learned.resized(page.rows.len().max(1));
         }
         Ok(())
     }
 
-    async fn any_page(&self, of: PageOf, desk: &dyn Desk) -> Result<(Page, AskedAt), Ended> {
+    async fn any_page(&self, of: PageOf, sink: &dyn Sink) -> Result<(Page, AskedAt), Ended> {
         let _permit = self.in_flight.acquire().await.map_err(|_| Ended::Unwanted)?;
-        desk.wanted()?;
+        sink.wanted()?;
         let context = RequestContext { sent: SentAt::default(), ..self.context.clone() };
-        desk.asks(&context.sent);
+        sink.asks(&context.sent);
         let began = Instant::now();
         let page = self.source.page(self.subject, of, &context).await?;
         self.learned.saw(page.rows.len());
         let sent_at = context.sent.sent_at().unwrap_or(began);
-        desk.count(Pages::Read { sent_at: sent_at });
+        sink.count(Pages::Read { sent_at: sent_at });
         Ok((page, self.clock.asked_at(sent_at, self.source)))
     }
 }

@@ -5,8 +5,8 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
-use super::first_page::Opening;
-use super::sink::{Desk, Ended, Pages, PagesAsked};
+use super::first_page::Prefetch;
+use super::sink::{Ended, Pages, PagesAsked, Sink};
 use crate::domain::{EntrySlice, MAX_PAGE_SIZE, Span, Status, Timestamp};
 use crate::engine::coverage::Piece;
 use crate::source::{RequestContext, SentAt};
@@ -15,7 +15,7 @@ use crate::source::{RequestContext, SentAt};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::engine) enum Purpose {
     /// To know a span.
-    Know,
+    Fill,
     /// To find out which rows of a span are still in this status.
     Probe(Status),
 }
@@ -33,10 +33,10 @@ pub(in crate::engine) struct Reading {
     pub(in crate::engine) keep: Keep,
     pub(in crate::engine) context: RequestContext,
     /// Its first page, if that is on its way already.
-    pub(in crate::engine) opening: Option<Arc<Opening>>,
+    pub(in crate::engine) prefetch: Option<Arc<Prefetch>>,
     pub(in crate::engine) in_flight: Arc<Semaphore>,
     pub(super) fan_out: usize,
-    state: Mutex<State>,
+    state: Mutex<ReadState>,
     pub(super) changed: Notify,
 }
 
@@ -48,13 +48,13 @@ pub(in crate::engine) enum Keep {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct State {
-    pub(super) phase: Phase,
-    pub(super) shelf: VecDeque<Laid>,
+pub(super) struct ReadState {
+    pub(super) phase: ReadPhase,
+    pub(super) buffer: VecDeque<BufferedPiece>,
     /// Everything above this instant, within the span, was given.
     pub(super) given_above: Option<Timestamp>,
-    pub(super) waiters: HashMap<u64, Waiting>,
-    first: First,
+    pub(super) waiters: HashMap<u64, WaiterState>,
+    first: FirstRequest,
     /// Whether it gave rows because the list looks newest first, without having seen its end.
     trusts_order: bool,
     pages_planned: u32,
@@ -62,7 +62,7 @@ pub(super) struct State {
 }
 
 #[derive(Clone, Debug, Default)]
-pub(super) enum Phase {
+pub(super) enum ReadPhase {
     #[default]
     Idle,
     Running,
@@ -71,7 +71,7 @@ pub(super) enum Phase {
 
 /// The first request that brings anything.
 #[derive(Clone, Debug, Default)]
-enum First {
+enum FirstRequest {
     #[default]
     Planned,
     Asked(SentAt),
@@ -82,7 +82,7 @@ enum First {
 
 /// Where a read's first request stands. Everything that a read brings is at least as recent as its first request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::engine) enum Request {
+pub(in crate::engine) enum RequestStage {
     /// No page was asked for yet.
     Planned,
     /// It waits for its turn.
@@ -93,17 +93,17 @@ pub(in crate::engine) enum Request {
 
 /// A piece that was laid out, on the shelf.
 #[derive(Clone, Debug)]
-pub(super) struct Laid {
+pub(super) struct BufferedPiece {
     pub(super) span: Span,
     pub(super) slices: Vec<EntrySlice>,
     pub(super) is_taken: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Waiting {
+pub(super) struct WaiterState {
     /// Everything above this was taken.
     pub(super) at: Timestamp,
-    pub(super) appetite: Appetite,
+    pub(super) read_ahead: ReadAhead,
     /// How much of it is wanted; none for all.
     pub(super) need: Option<Need>,
 }
@@ -117,7 +117,7 @@ pub(super) struct Need {
 
 /// How far ahead of an answer its reads may run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::engine) enum Appetite {
+pub(in crate::engine) enum ReadAhead {
     /// It collects: all the way.
     Whole,
     /// It streams, and has come to this reading: a fan-out.
@@ -131,7 +131,7 @@ const PAGES_AHEAD: usize = 2;
 
 /// What an answer finds at a reading.
 #[derive(Debug)]
-pub(in crate::engine) enum Found {
+pub(in crate::engine) enum FoundPiece {
     /// The rows of this span, newest first.
     Piece { span: Span, slices: Vec<EntrySlice> },
     /// It was here and is gone: what is known has it, or it is a gap again.
@@ -147,7 +147,7 @@ impl Reading {
         is_head: bool,
         keep: Keep,
         context: RequestContext,
-        opening: Option<Arc<Opening>>,
+        prefetch: Option<Arc<Prefetch>>,
         in_flight: Arc<Semaphore>,
         fan_out: usize,
     ) -> Arc<Self> {
@@ -159,7 +159,7 @@ impl Reading {
             is_head,
             keep,
             context,
-            opening,
+            prefetch,
             in_flight,
             fan_out,
             state,
@@ -167,32 +167,32 @@ impl Reading {
         })
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, ReadState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether somebody may still join: somebody waits for it, and it is not over.
     pub(in crate::engine) fn is_open(&self) -> bool {
         let state = self.lock();
-        !matches!(state.phase, Phase::Over(_)) && !state.waiters.is_empty()
+        !matches!(state.phase, ReadPhase::Over(_)) && !state.waiters.is_empty()
     }
 
     /// Whether the caller is the one to start it; true once.
     pub(in crate::engine) fn claim_start(&self) -> bool {
         let mut state = self.lock();
-        let is_idle = matches!(state.phase, Phase::Idle);
+        let is_idle = matches!(state.phase, ReadPhase::Idle);
         if is_idle {
-            state.phase = Phase::Running;
+            state.phase = ReadPhase::Running;
         }
         is_idle
     }
 
     /// Where its first request stands.
-    pub(in crate::engine) fn request(&self) -> Request {
+    pub(in crate::engine) fn request(&self) -> RequestStage {
         match &self.lock().first {
-            First::Planned => Request::Planned,
-            First::Asked(sent) => sent.sent_at().map_or(Request::Waiting, Request::Sent),
-            First::Answered { sent_at } => Request::Sent(*sent_at),
+            FirstRequest::Planned => RequestStage::Planned,
+            FirstRequest::Asked(sent) => sent.sent_at().map_or(RequestStage::Waiting, RequestStage::Sent),
+            FirstRequest::Answered { sent_at } => RequestStage::Sent(*sent_at),
         }
     }
 
@@ -201,7 +201,7 @@ impl Reading {
     pub(in crate::engine) fn has_passed(&self, instant: Timestamp) -> bool {
         let state = self.lock();
         state.given_above.is_some_and(|given| instant > given)
-            && !state.shelf.iter().any(|laid| laid.span.contains(instant))
+            && !state.buffer.iter().any(|buffered| buffered.span.contains(instant))
     }
 
     /// Returns when nobody waits for it any more.
@@ -219,8 +219,8 @@ impl Reading {
     pub(in crate::engine) fn put(&self, span: Span, slices: Vec<EntrySlice>) {
         let mut state = self.lock();
         state.given_above = Some(span.from().previous());
-        state.shelf.push_back(Laid { span, slices, is_taken: false });
-        state.clear_shelf(self.fan_out);
+        state.buffer.push_back(BufferedPiece { span, slices, is_taken: false });
+        state.clear_buffer(self.fan_out);
         drop(state);
         self.changed.notify_waiters();
     }
@@ -232,7 +232,7 @@ impl Reading {
 
     /// Ends it.
     pub(in crate::engine) fn finish(&self, end: Result<(), Ended>) {
-        self.lock().phase = Phase::Over(end);
+        self.lock().phase = ReadPhase::Over(end);
         self.changed.notify_waiters();
     }
 
@@ -243,8 +243,8 @@ impl Reading {
             Pages::Planned(planned) => state.pages_planned = state.pages_planned.max(planned),
             Pages::Read { sent_at } => {
                 state.pages_read += 1;
-                if !matches!(state.first, First::Answered { .. }) {
-                    state.first = First::Answered { sent_at };
+                if !matches!(state.first, FirstRequest::Answered { .. }) {
+                    state.first = FirstRequest::Answered { sent_at };
                 }
             }
         }
@@ -260,12 +260,12 @@ impl Reading {
     pub(in crate::engine) fn outstanding(&self) -> usize {
         let state = self.lock();
         let to_come = match state.phase {
-            Phase::Over(_) => 0,
-            Phase::Idle | Phase::Running => {
+            ReadPhase::Over(_) => 0,
+            ReadPhase::Idle | ReadPhase::Running => {
                 (state.pages_planned.saturating_sub(state.pages_read)).max(1) as usize
             }
         };
-        to_come + state.shelf.len()
+        to_come + state.buffer.len()
     }
 
     /// Returns when there is room for another page beside those that were asked for.
@@ -281,13 +281,16 @@ impl Reading {
                     return Err(Ended::Unwanted);
                 }
                 let fastest = state.fastest();
-                let ahead =
-                    state.shelf.iter().filter(|laid| !laid.is_taken && laid.span.from() <= fastest).count();
+                let ahead = state
+                    .buffer
+                    .iter()
+                    .filter(|buffered| !buffered.is_taken && buffered.span.from() <= fastest)
+                    .count();
                 // What nobody who is here needs is passed on the way down, not waited with.
                 let is_above = state.given_above.unwrap_or(self.span.to()) > fastest;
-                let has_room = |waiting: &Waiting| {
-                    let appetite = waiting.appetite.limit(self.fan_out);
-                    (is_above || ahead.saturating_add(pages.sent) < appetite)
+                let has_room = |waiting: &WaiterState| {
+                    let read_ahead = waiting.read_ahead.limit(self.fan_out);
+                    (is_above || ahead.saturating_add(pages.sent) < read_ahead)
                         && waiting.need.is_none_or(|need| pages.sent + pages.landed < state.pages_for(need))
                 };
                 if state.waiters.values().any(has_room) {
@@ -299,7 +302,7 @@ impl Reading {
     }
 }
 
-impl Appetite {
+impl ReadAhead {
     const fn limit(self, fan_out: usize) -> usize {
         match self {
             Self::Whole => usize::MAX,
@@ -309,44 +312,48 @@ impl Appetite {
     }
 }
 
-impl State {
+impl ReadState {
     /// How far down the fastest of those who have come to this reading is; of those to come, if nobody has.
     fn fastest(&self) -> Timestamp {
-        let here =
-            self.waiters.values().filter(|waiting| waiting.appetite != Appetite::Later).map(|w| w.at).min();
+        let here = self
+            .waiters
+            .values()
+            .filter(|waiting| waiting.read_ahead != ReadAhead::Later)
+            .map(|w| w.at)
+            .min();
         here.or_else(|| self.waiters.values().map(|w| w.at).max()).unwrap_or(Timestamp::MAX)
     }
 
     /// How many pages are needed beyond what lies on the shelf.
     fn pages_for(&self, need: Need) -> usize {
-        let laid = self.shelf.iter().filter(|laid| laid.span.from() <= need.at);
-        let there: usize = laid.flat_map(|laid| &laid.slices).map(EntrySlice::len).sum();
+        let buffered = self.buffer.iter().filter(|buffered| buffered.span.from() <= need.at);
+        let there: usize = buffered.flat_map(|buffered| &buffered.slices).map(EntrySlice::len).sum();
         usize::try_from(need.rows.saturating_sub(there as u64)).unwrap_or(usize::MAX).div_ceil(MAX_PAGE_SIZE)
     }
 
     /// Takes off the shelf what everybody who waits has passed, and, when all of them stream, what the fastest has
     /// passed by a long way.
-    pub(super) fn clear_shelf(&mut self, fan_out: usize) {
-        let collects = self.waiters.values().any(|waiting| waiting.appetite == Appetite::Whole);
-        while let Some(first) = self.shelf.front() {
+    pub(super) fn clear_buffer(&mut self, fan_out: usize) {
+        let collects = self.waiters.values().any(|waiting| waiting.read_ahead == ReadAhead::Whole);
+        while let Some(first) = self.buffer.front() {
             let all_passed = self.waiters.values().all(|waiting| waiting.at < first.span.from());
             let is_far_behind =
-                !collects && first.span.from() > self.fastest() && self.shelf.len() > 2 * fan_out;
+                !collects && first.span.from() > self.fastest() && self.buffer.len() > 2 * fan_out;
             if !all_passed && !is_far_behind {
                 return;
             }
-            self.shelf.pop_front();
+            self.buffer.pop_front();
         }
     }
 }
 
-/// The desk of a reading: what is proven is laid out by `lay` and put on the shelf.
-pub(in crate::engine) struct ReadingDesk<'a, F> {
+/// The desk of a reading: what is proven is laid out by `store` and put on the shelf.
+pub(in crate::engine) struct ReadingSink<'a, F> {
     pub(in crate::engine) reading: &'a Reading,
-    pub(in crate::engine) lay: F,
+    pub(in crate::engine) store: F,
 }
 
-impl<F: Fn(Piece) -> (Span, Vec<EntrySlice>) + Sync> Desk for ReadingDesk<'_, F> {
+impl<F: Fn(Piece) -> (Span, Vec<EntrySlice>) + Sync> Sink for ReadingSink<'_, F> {
     fn room(&self, pages: PagesAsked) -> BoxFuture<'_, Result<(), Ended>> {
         Box::pin(self.reading.room(pages))
     }
@@ -356,7 +363,7 @@ impl<F: Fn(Piece) -> (Span, Vec<EntrySlice>) + Sync> Desk for ReadingDesk<'_, F>
     }
 
     fn give(&self, piece: Piece) {
-        let (span, slices) = (self.lay)(piece);
+        let (span, slices) = (self.store)(piece);
         self.reading.put(span, slices);
     }
 
@@ -367,8 +374,8 @@ impl<F: Fn(Piece) -> (Span, Vec<EntrySlice>) + Sync> Desk for ReadingDesk<'_, F>
     fn asks(&self, sent: &SentAt) {
         let mut state = self.reading.lock();
         // A page that was asked for before and brought nothing says nothing of when this read was sent.
-        if !matches!(state.first, First::Answered { .. }) {
-            state.first = First::Asked(sent.clone());
+        if !matches!(state.first, FirstRequest::Answered { .. }) {
+            state.first = FirstRequest::Asked(sent.clone());
         }
     }
 

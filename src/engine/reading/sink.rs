@@ -23,7 +23,7 @@ impl From<SourceError> for Ended {
 }
 
 /// Who takes what a reader proves.
-pub(in crate::engine) trait Desk: Sync {
+pub(in crate::engine) trait Sink: Sync {
     /// Returns when there is room for another page beside those that were asked for, or says that none is wanted.
     fn room(&self, pages: PagesAsked) -> BoxFuture<'_, Result<(), Ended>>;
 

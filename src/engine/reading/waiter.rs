@@ -1,13 +1,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::shared::{Appetite, Found, Need, Phase, Reading, Waiting};
+use super::shared::{FoundPiece, Need, ReadAhead, ReadPhase, Reading, WaiterState};
 use super::sink::Ended;
 use crate::domain::{EntrySlice, Timestamp};
 
 /// That somebody waits for a reading. Dropping it ends the waiting, and with the last one the reading.
 #[derive(Debug)]
-pub(in crate::engine) struct Ticket {
+pub(in crate::engine) struct ReadWaiter {
     pub(super) reading: Arc<Reading>,
     pub(super) id: u64,
 }
@@ -17,19 +17,19 @@ impl Reading {
     pub(in crate::engine) fn join(
         self: &Arc<Self>,
         top: Timestamp,
-        appetite: Appetite,
+        read_ahead: ReadAhead,
         rows: Option<u64>,
-    ) -> Ticket {
+    ) -> ReadWaiter {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
         let need = rows.map(|rows| Need { rows, at: top });
-        self.lock().waiters.insert(id, Waiting { at: top, appetite, need });
+        self.lock().waiters.insert(id, WaiterState { at: top, read_ahead, need });
         self.changed.notify_waiters();
-        Ticket { reading: Arc::clone(self), id }
+        ReadWaiter { reading: Arc::clone(self), id }
     }
 }
 
-impl Ticket {
+impl ReadWaiter {
     pub(in crate::engine) fn reading(&self) -> &Arc<Reading> {
         &self.reading
     }
@@ -38,9 +38,9 @@ impl Ticket {
     pub(in crate::engine) fn attend(&self) {
         let mut state = self.reading.lock();
         if let Some(waiting) = state.waiters.get_mut(&self.id)
-            && waiting.appetite == Appetite::Later
+            && waiting.read_ahead == ReadAhead::Later
         {
-            waiting.appetite = Appetite::Next;
+            waiting.read_ahead = ReadAhead::Next;
             drop(state);
             self.reading.changed.notify_waiters();
         }
@@ -58,7 +58,7 @@ impl Ticket {
     }
 
     /// Returns the piece that holds an instant, once it is there. Instants must descend.
-    pub(in crate::engine) async fn piece_at(&self, instant: Timestamp) -> Result<Found, Ended> {
+    pub(in crate::engine) async fn piece_at(&self, instant: Timestamp) -> Result<FoundPiece, Ended> {
         loop {
             let changed = self.reading.changed.notified();
             if let Some(found) = self.look(instant) {
@@ -68,33 +68,35 @@ impl Ticket {
         }
     }
 
-    fn look(&self, instant: Timestamp) -> Option<Result<Found, Ended>> {
+    fn look(&self, instant: Timestamp) -> Option<Result<FoundPiece, Ended>> {
         let mut state = self.reading.lock();
         if let Some(waiting) = state.waiters.get_mut(&self.id) {
             waiting.at = instant;
         }
-        let position = state.shelf.partition_point(|laid| laid.span.from() > instant);
-        if let Some(laid) = state.shelf.get_mut(position).filter(|laid| laid.span.contains(instant)) {
-            laid.is_taken = true;
-            let (span, slices) = (laid.span, laid.slices.clone());
+        let position = state.buffer.partition_point(|buffered| buffered.span.from() > instant);
+        if let Some(buffered) =
+            state.buffer.get_mut(position).filter(|buffered| buffered.span.contains(instant))
+        {
+            buffered.is_taken = true;
+            let (span, slices) = (buffered.span, buffered.slices.clone());
             if let Some(need) = state.waiters.get_mut(&self.id).and_then(|waiting| waiting.need.as_mut()) {
                 // At once, or another page would go before it is said how many of these rows count.
                 let rows = slices.iter().map(EntrySlice::len).sum::<usize>() as u64;
                 *need = Need { rows: need.rows.saturating_sub(rows), at: span.from().previous() };
             }
-            let found = Found::Piece { span, slices };
-            state.clear_shelf(self.reading.fan_out);
+            let found = FoundPiece::Piece { span, slices };
+            state.clear_buffer(self.reading.fan_out);
             drop(state);
             self.reading.changed.notify_waiters();
             return Some(Ok(found));
         }
         if state.given_above.is_some_and(|given| instant > given) {
-            return Some(Ok(Found::Gone));
+            return Some(Ok(FoundPiece::Gone));
         }
         match &state.phase {
-            Phase::Over(Ok(())) => Some(Ok(Found::Gone)),
-            Phase::Over(Err(ended)) => Some(Err(ended.clone())),
-            Phase::Idle | Phase::Running => None,
+            ReadPhase::Over(Ok(())) => Some(Ok(FoundPiece::Gone)),
+            ReadPhase::Over(Err(ended)) => Some(Err(ended.clone())),
+            ReadPhase::Idle | ReadPhase::Running => None,
         }
     }
 
@@ -102,7 +104,7 @@ impl Ticket {
     pub(in crate::engine) async fn over(&self) -> Result<(), Ended> {
         loop {
             let changed = self.reading.changed.notified();
-            if let Phase::Over(end) = &self.reading.lock().phase {
+            if let ReadPhase::Over(end) = &self.reading.lock().phase {
                 return end.clone();
             }
             changed.await;
@@ -110,11 +112,11 @@ impl Ticket {
     }
 }
 
-impl Drop for Ticket {
+impl Drop for ReadWaiter {
     fn drop(&mut self) {
         let mut state = self.reading.lock();
         state.waiters.remove(&self.id);
-        state.clear_shelf(self.reading.fan_out);
+        state.clear_buffer(self.reading.fan_out);
         drop(state);
         self.reading.changed.notify_waiters();
     }

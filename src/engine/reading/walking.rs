@@ -7,10 +7,10 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use super::reader::{MAX_PAGES, REPEATS, Reader, endless, inconsistent};
-use super::sink::{Desk, Ended, Pages, PagesAsked};
+use super::sink::{Ended, Pages, PagesAsked, Sink};
 use crate::domain::{NewRow, Page, PageOf, RowId, Span, Timestamp};
 use crate::engine::coverage::Piece;
-use crate::engine::proof::{Beliefs, Dates, Extent, Order, Step, Walk, cut_at};
+use crate::engine::proof::{Beliefs, DateSupport, Extent, Order, Walk, WalkStep, cut_at};
 use crate::source::SentAt;
 
 /// How often a list of everything is walked before it is read in rounds.
@@ -53,52 +53,52 @@ impl Reader<'_> {
     ///
     /// # Errors
     /// What was given until then stays proven.
-    pub(in crate::engine) async fn read(&self, region: Span, desk: &dyn Desk) -> Result<(), Ended> {
+    pub(in crate::engine) async fn read(&self, region: Span, sink: &dyn Sink) -> Result<(), Ended> {
         match self.learned.dates() {
-            Dates::Kept => self.dated(region, desk).await,
-            Dates::Ignored => self.undated(region, desk).await,
+            DateSupport::Kept => self.dated(region, sink).await,
+            DateSupport::Ignored => self.undated(region, sink).await,
         }
     }
 
     /// Reads a region of a list that keeps to the dates.
-    async fn dated(&self, region: Span, desk: &dyn Desk) -> Result<(), Ended> {
-        desk.room(PagesAsked::default()).await?;
-        let (mut first, mut asked, mut asked_at) = match self.opened(region, desk).await? {
+    async fn dated(&self, region: Span, sink: &dyn Sink) -> Result<(), Ended> {
+        sink.room(PagesAsked::default()).await?;
+        let (mut first, mut asked, mut asked_at) = match self.opened(region, sink).await? {
             Some((page, asked, asked_at)) => (self.within_dates(page, asked)?, asked, asked_at),
             None => {
                 let asked = region.outward();
-                let (page, asked_at) = self.page(self.first(asked), Dates::Kept, desk).await?;
+                let (page, asked_at) = self.page(self.first(asked), DateSupport::Kept, sink).await?;
                 (page, asked, asked_at)
             }
         };
         for _ in 0..MAX_SIZES {
-            match self.second(&first, asked, desk).await? {
+            match self.second(&first, asked, sink).await? {
                 Second::Fits => break,
                 Second::Smaller => {
                     asked = region.outward();
-                    (first, asked_at) = self.page(self.first(asked), Dates::Kept, desk).await?;
+                    (first, asked_at) = self.page(self.first(asked), DateSupport::Kept, sink).await?;
                 }
-                Second::Missing => return self.cut(region, Some((first, asked_at)), desk).await,
+                Second::Missing => return self.cut(region, Some((first, asked_at)), sink).await,
             }
         }
         let beliefs = self.learned.beliefs();
         let is_all = !beliefs.says_more(&first) && !beliefs.lacks(first.total, first.rows.len() as u64);
         if !is_all && (first.rows.is_empty() || !self.is_walkable(&first, &beliefs)) {
-            return self.cut(region, Some((first, asked_at)), desk).await;
+            return self.cut(region, Some((first, asked_at)), sink).await;
         }
         let order = self.learned.order();
-        let walk = Walk::new(region, Dates::Kept, order, self.learned.ending(), asked_at, beliefs);
-        match self.number(walk, asked, Dates::Kept, first, desk).await? {
+        let walk = Walk::new(region, DateSupport::Kept, order, self.learned.ending(), asked_at, beliefs);
+        match self.number(walk, asked, DateSupport::Kept, first, sink).await? {
             Walked::Whole => Ok(()),
-            Walked::Broken { rest, seen } => self.repair(rest, seen, desk).await.map(|_| ()),
-            Walked::Repeated { rest } => self.cut(rest, None, desk).await,
-            Walked::Short(walk) => self.short(&walk, desk).await,
+            Walked::Broken { rest, seen } => self.repair(rest, seen, sink).await.map(|_| ()),
+            Walked::Repeated { rest } => self.cut(rest, None, sink).await,
+            Walked::Short(walk) => self.short(&walk, sink).await,
         }
     }
 
     /// Looks for a second page if the first has fewer rows than were asked for, and `has_more` or `total` says that there
     /// are more: pages may be smaller than they should be.
-    async fn second(&self, first: &Page, asked: Span, desk: &dyn Desk) -> Result<Second, Ended> {
+    async fn second(&self, first: &Page, asked: Span, sink: &dyn Sink) -> Result<Second, Ended> {
         let beliefs = self.learned.beliefs();
         let rows = first.rows.len();
         let promises = beliefs.has_more && first.has_more;
@@ -108,13 +108,13 @@ impl Reader<'_> {
         }
         self.follow_up(asked, "its pages are cut off")?;
         let of = PageOf { number: 2, ..self.first(asked) };
-        let (second, _) = self.page(of, Dates::Kept, desk).await?;
+        let (second, _) = self.page(of, DateSupport::Kept, sink).await?;
         let seen: HashSet<&RowId> = first.rows.iter().map(|row| &row.id).collect();
         if second.rows.iter().any(|row| !seen.contains(&row.id)) {
             if !first.has_more {
                 self.learned.disbelieve_has_more();
             }
-            self.is_smaller(rows, asked, desk).await?;
+            self.is_smaller(rows, asked, sink).await?;
             return Ok(Second::Smaller);
         }
         match (second.rows.is_empty(), promises) {
@@ -130,9 +130,9 @@ impl Reader<'_> {
 
     /// Deals with a walk that ended before its total was reached: reads what it did not give out in smaller spans, and if
     /// that does not explain the difference, looks at what it did give out.
-    async fn short(&self, walk: &Walk, desk: &dyn Desk) -> Result<(), Ended> {
+    async fn short(&self, walk: &Walk, sink: &dyn Sink) -> Result<(), Ended> {
         // Whoever has all pieces no longer waits, so the last ones are given when all is clear.
-        let left = Shelf { desk, pieces: std::sync::Mutex::default() };
+        let left = Buffer { sink, pieces: std::sync::Mutex::default() };
         let mut given = Some(walk.region());
         if let Some(rest) = walk.rest() {
             let found = self.repair(rest, walk.seen(), &left).await?.saturating_sub(walk.held());
@@ -142,9 +142,9 @@ impl Reader<'_> {
             given = walk.region().after(rest.to()).filter(|_| (found as u64) < walk.missing());
         }
         if let Some(given) = given.filter(|_| self.learned.beliefs().total) {
-            self.look_again(walk, given, desk).await?;
+            self.look_again(walk, given, sink).await?;
         }
-        left.into_pieces().into_iter().for_each(|piece| desk.give(piece));
+        left.into_pieces().into_iter().for_each(|piece| sink.give(piece));
         Ok(())
     }
 
@@ -152,15 +152,15 @@ impl Reader<'_> {
     ///
     /// # Errors
     /// If there are any.
-    async fn look_again(&self, walk: &Walk, given: Span, desk: &dyn Desk) -> Result<(), Ended> {
+    async fn look_again(&self, walk: &Walk, given: Span, sink: &dyn Sink) -> Result<(), Ended> {
         let asked = given.outward();
-        let (page, asked_at) = self.page(self.first(asked), Dates::Kept, desk).await?;
+        let (page, asked_at) = self.page(self.first(asked), DateSupport::Kept, sink).await?;
         if !self.learned.beliefs().lacks(page.total, walk.seen_within(asked) as u64) {
             return Ok(());
         }
-        let shelf = Shelf { desk, pieces: std::sync::Mutex::default() };
-        self.cut(given, Some((page, asked_at)), &shelf).await?;
-        let rows: usize = shelf.into_pieces().iter().map(|piece| piece.rows.len()).sum();
+        let buffer = Buffer { sink, pieces: std::sync::Mutex::default() };
+        self.cut(given, Some((page, asked_at)), &buffer).await?;
+        let rows: usize = buffer.into_pieces().iter().map(|piece| piece.rows.len()).sum();
         if rows > walk.seen_within(given) {
             self.learned.disbelieve_numbers();
             return Err(Ended::Disordered);
@@ -183,19 +183,19 @@ impl Reader<'_> {
 
     /// Reads a region out of a list of everything: walks it, anew where the proof fails, since no part of it can be
     /// asked for alone; without totals, and in the end, in rounds.
-    async fn undated(&self, region: Span, desk: &dyn Desk) -> Result<(), Ended> {
+    async fn undated(&self, region: Span, sink: &dyn Sink) -> Result<(), Ended> {
         let mut left = region;
         for _ in 0..MAX_WALKS {
             let asked = left.outward();
-            desk.room(PagesAsked::default()).await?;
-            let (first, asked_at) = self.page(self.first(asked), Dates::Ignored, desk).await?;
+            sink.room(PagesAsked::default()).await?;
+            let (first, asked_at) = self.page(self.first(asked), DateSupport::Ignored, sink).await?;
             if first.has_more && !self.has_telling_total(&first) {
                 break;
             }
             let (order, ending) = (self.learned.order(), self.learned.ending());
             let beliefs = self.learned.beliefs();
-            let walk = Walk::new(left, Dates::Ignored, order, ending, asked_at, beliefs);
-            match self.number(walk, asked, Dates::Ignored, first, desk).await? {
+            let walk = Walk::new(left, DateSupport::Ignored, order, ending, asked_at, beliefs);
+            match self.number(walk, asked, DateSupport::Ignored, first, sink).await? {
                 Walked::Whole => return Ok(()),
                 Walked::Broken { rest, .. } | Walked::Repeated { rest } => left = rest,
                 Walked::Short(walk) => match walk.rest() {
@@ -205,7 +205,7 @@ impl Reader<'_> {
             }
             self.learned.repaired();
         }
-        self.rounds(left, left.outward(), Dates::Ignored, desk).await
+        self.rounds(left, left.outward(), DateSupport::Ignored, sink).await
     }
 }
 
@@ -215,9 +215,9 @@ impl Reader<'_> {
         &self,
         mut walk: Walk,
         asked: Span,
-        dates: Dates,
+        dates: DateSupport,
         first: Page,
-        desk: &dyn Desk,
+        sink: &dyn Sink,
     ) -> Result<Walked, Ended> {
         let size = walk.beliefs().size();
         let is_short = |page: &Page| page.rows.len() < size as usize;
@@ -230,41 +230,43 @@ impl Reader<'_> {
         loop {
             self.learned.learn_from(&walk);
             match step {
-                Step::Going => {
+                WalkStep::Going => {
                     if walk.order() == Order::NewestFirst {
                         self.learned.ordered_page();
                     }
                     if let Some(piece) = walk.proven(Extent::Prefix) {
-                        desk.trusts_order();
-                        desk.give(piece);
+                        sink.trusts_order();
+                        sink.give(piece);
                     }
                 }
-                Step::Tied(instant) => {
-                    flights.push(self.tied(instant, desk));
+                WalkStep::Tied(instant) => {
+                    flights.push(self.tied(instant, sink));
                     step = walk.go_on();
                     continue;
                 }
-                Step::Again(number) => {
-                    flights.push(self.numbered(of(number), dates, desk));
+                WalkStep::Again(number) => {
+                    flights.push(self.numbered(of(number), dates, sink));
                     step = walk.go_on();
                     continue;
                 }
                 // Where no part can be asked for alone, it is walked once more; the same again is what the total is.
-                Step::Whole if walk.missing() > 0 && (dates == Dates::Kept || !self.learned.fell_short()) => {
+                WalkStep::Whole
+                    if walk.missing() > 0 && (dates == DateSupport::Kept || !self.learned.fell_short()) =>
+                {
                     return Ok(Walked::Short(Box::new(walk)));
                 }
-                Step::Whole => {
+                WalkStep::Whole => {
                     if walk.missing() > 0 {
                         self.learned.disbelieve_total();
                     }
                     self.learned.walked(&walk);
-                    walk.proven(Extent::Whole).into_iter().for_each(|piece| desk.give(piece));
+                    walk.proven(Extent::Whole).into_iter().for_each(|piece| sink.give(piece));
                     return Ok(Walked::Whole);
                 }
-                Step::Broken { rest, seen } => {
+                WalkStep::Broken { rest, seen } => {
                     if let Some(piece) = walk.proven(Extent::Prefix) {
-                        desk.trusts_order();
-                        desk.give(piece);
+                        sink.trusts_order();
+                        sink.give(piece);
                     }
                     let rest = walk.rest().unwrap_or(rest);
                     return Ok(match walk.has_repeated() {
@@ -272,7 +274,7 @@ impl Reader<'_> {
                         false => Walked::Broken { rest, seen },
                     });
                 }
-                Step::Disordered => {
+                WalkStep::Disordered => {
                     self.learned.disordered();
                     return Err(Ended::Disordered);
                 }
@@ -280,24 +282,24 @@ impl Reader<'_> {
             let planned = walk.planned().min(MAX_PAGES);
             // The pages before were smaller than it seemed.
             end = end.max(walk.accepted() + 1);
-            desk.count(Pages::Planned(planned));
+            sink.count(Pages::Planned(planned));
             if walk.accepted() >= MAX_PAGES {
                 return Err(endless(asked));
             }
             // What has arrived makes room for other pages, and these are on the wire before it is looked at.
             let first = loop {
                 // Where the dates are ignored, any page may tell that the rest lies below the region.
-                let is_clear = dates == Dates::Kept || landed.is_empty();
+                let is_clear = dates == DateSupport::Kept || landed.is_empty();
                 let may_ask =
                     !walk.is_over() && is_clear && next <= planned.min(end) && flights.len() < self.fan_out;
-                let mut room = pin!(desk.room(PagesAsked { sent: flights.len(), landed: landed.len() }));
+                let mut room = pin!(sink.room(PagesAsked { sent: flights.len(), landed: landed.len() }));
                 tokio::select! {
                     biased;
                     room = &mut room, if may_ask => {
                         if let Err(ended) = room {
                             break landed.pop_front().unwrap_or(Err(ended));
                         }
-                        flights.push(self.numbered(of(next), dates, desk));
+                        flights.push(self.numbered(of(next), dates, sink));
                         next += 1;
                     }
                     Some(another) = flights.next(), if !flights.is_empty() => {
@@ -333,37 +335,37 @@ impl Reader<'_> {
     fn numbered<'s>(
         &'s self,
         of: PageOf,
-        dates: Dates,
-        desk: &'s dyn Desk,
+        dates: DateSupport,
+        sink: &'s dyn Sink,
     ) -> BoxFuture<'s, Result<Landed, Ended>> {
-        Box::pin(async move { Ok(Landed::Page(of.number, self.page(of, dates, desk).await?.0)) })
+        Box::pin(async move { Ok(Landed::Page(of.number, self.page(of, dates, sink).await?.0)) })
     }
 
     /// Reads the rows of one instant apart.
-    fn tied<'s>(&'s self, instant: Timestamp, desk: &'s dyn Desk) -> BoxFuture<'s, Result<Landed, Ended>> {
+    fn tied<'s>(&'s self, instant: Timestamp, sink: &'s dyn Sink) -> BoxFuture<'s, Result<Landed, Ended>> {
         Box::pin(async move {
-            let shelf = Shelf { desk, pieces: std::sync::Mutex::default() };
-            self.cut(Span::at(instant), None, &shelf).await?;
-            let pieces = shelf.into_pieces();
+            let buffer = Buffer { sink, pieces: std::sync::Mutex::default() };
+            self.cut(Span::at(instant), None, &buffer).await?;
+            let pieces = buffer.into_pieces();
             Ok(Landed::Tie(instant, pieces.into_iter().flat_map(|piece| piece.rows).collect()))
         })
     }
 
     /// Reads what a broken walk left: cut where rows were seen, several pieces at once, given out in order. Returns how many
     /// rows there were.
-    async fn repair(&self, rest: Span, seen: Vec<Timestamp>, desk: &dyn Desk) -> Result<usize, Ended> {
+    async fn repair(&self, rest: Span, seen: Vec<Timestamp>, sink: &dyn Sink) -> Result<usize, Ended> {
         self.learned.repaired();
         let pieces = cut_at(rest, seen, self.learned.beliefs().rows_a_piece());
         let reads = pieces.into_iter().map(|piece| async move {
-            let shelf = Shelf { desk, pieces: std::sync::Mutex::default() };
-            let end = self.cut(piece, None, &shelf).await;
-            (end, shelf.into_pieces())
+            let buffer = Buffer { sink, pieces: std::sync::Mutex::default() };
+            let end = self.cut(piece, None, &buffer).await;
+            (end, buffer.into_pieces())
         });
         let mut done = pin!(futures_util::stream::iter(reads).buffered(self.fan_out));
         let mut rows = 0;
         while let Some((end, pieces)) = done.next().await {
             rows += pieces.iter().map(|piece| piece.rows.len()).sum::<usize>();
-            pieces.into_iter().for_each(|piece| desk.give(piece));
+            pieces.into_iter().for_each(|piece| sink.give(piece));
             end?;
         }
         Ok(rows)
@@ -371,24 +373,24 @@ impl Reader<'_> {
 }
 
 /// Keeps the pieces of one part of a repair until those above it are done.
-struct Shelf<'a> {
-    desk: &'a dyn Desk,
+struct Buffer<'a> {
+    sink: &'a dyn Sink,
     pieces: std::sync::Mutex<Vec<Piece>>,
 }
 
-impl Shelf<'_> {
+impl Buffer<'_> {
     fn into_pieces(self) -> Vec<Piece> {
         self.pieces.into_inner().unwrap_or_default()
     }
 }
 
-impl Desk for Shelf<'_> {
+impl Sink for Buffer<'_> {
     fn room(&self, pages: PagesAsked) -> BoxFuture<'_, Result<(), Ended>> {
-        self.desk.room(pages)
+        self.sink.room(pages)
     }
 
     fn wanted(&self) -> Result<(), Ended> {
-        self.desk.wanted()
+        self.sink.wanted()
     }
 
     fn give(&self, piece: Piece) {
@@ -398,14 +400,14 @@ impl Desk for Shelf<'_> {
     }
 
     fn trusts_order(&self) {
-        self.desk.trusts_order();
+        self.sink.trusts_order();
     }
 
     fn asks(&self, sent: &SentAt) {
-        self.desk.asks(sent);
+        self.sink.asks(sent);
     }
 
     fn count(&self, pages: Pages) {
-        self.desk.count(pages);
+        self.sink.count(pages);
     }
 }

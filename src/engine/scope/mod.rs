@@ -18,9 +18,11 @@ pub(super) use self::present::{Present, known_present};
 pub(super) use self::registry::{Scopes, key_of};
 pub(super) use self::route::route;
 pub(super) use self::run::Reads;
-use super::coverage::{Contents, Coverage, Laid, Part, Piece, Segment, Trust, chunks, joined, kept};
-use super::freshness::{Beat, Membership, Policy};
-use super::proof::{Dates, Learned};
+use super::coverage::{
+    Contents, Coverage, CoveragePart, Piece, Segment, StoredChunk, Trust, chunks, joined, kept,
+};
+use super::freshness::{Membership, Policy, Stagger};
+use super::proof::{DateSupport, Learned};
 use super::reading::{Keep, Purpose, Reading};
 use crate::domain::{Credential, EntryRow, EntrySlice, NewRow, RowId, Span, Status, Statuses, Timestamp};
 use crate::source::{QuestionId, Subject};
@@ -32,7 +34,7 @@ const JOINS: usize = 3;
 pub(super) struct Scope {
     pub(super) key: ScopeKey,
     /// When what is known here comes due.
-    pub(super) beat: Beat,
+    pub(super) stagger: Stagger,
     pub(super) subject: Subject,
     pub(super) learned: Learned,
     credential: Mutex<Credential>,
@@ -47,7 +49,7 @@ pub(super) struct Scope {
 pub(super) struct Known {
     pub(super) coverage: Coverage,
     pub(super) readings: Vec<Arc<Reading>>,
-    pub(super) head: Option<Head>,
+    pub(super) head: Option<ScopeHead>,
     /// The stale answers that are being brought up to date behind them.
     pub(super) revalidations: Vec<Revalidation>,
     /// Whether somebody renews settled rows behind the answers.
@@ -76,7 +78,7 @@ impl Revalidation {
 
 /// The latest reading that went up to the present.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Head {
+pub(super) struct ScopeHead {
     /// The last instant it asked for, by upstream's clock.
     pub(super) to: Timestamp,
     /// When that was the present, by ours, or when it was asked, if that was earlier.
@@ -91,10 +93,10 @@ fn is_lately(asked_at: &AtomicI64, now: Timestamp) -> bool {
 }
 
 impl Scope {
-    pub(super) fn new(key: ScopeKey, beat: Beat, subject: Subject, dates: Dates) -> Self {
+    pub(super) fn new(key: ScopeKey, stagger: Stagger, subject: Subject, dates: DateSupport) -> Self {
         Self {
             key,
-            beat,
+            stagger,
             credential: Mutex::new(subject.credential.clone()),
             subject,
             learned: Learned::nothing(dates),
@@ -196,15 +198,25 @@ impl Scope {
         // By whichever clock is behind: what was learned of upstream's may be wrong.
         let trusted_to = piece.asked_at.upstream.min(piece.asked_at.ours).minus(commit_lag);
         let chunks = chunks(piece, trusted_to);
-        let laid: Vec<Laid> =
-            chunks.into_iter().map(|chunk| Laid::new(self.key, chunk, piece.asked_at.ours)).collect();
-        if reading.keep == Keep::Yes && reading.purpose == Purpose::Know {
-            self.put(store, &laid, piece, reading, policy);
+        let stored: Vec<StoredChunk> =
+            chunks.into_iter().map(|chunk| StoredChunk::new(self.key, chunk, piece.asked_at.ours)).collect();
+        if reading.keep == Keep::Yes && reading.purpose == Purpose::Fill {
+            self.put(store, &stored, piece, reading, policy);
         }
-        laid.into_iter().filter_map(|laid| EntrySlice::all(Arc::clone(&laid.entry?), laid.rows)).collect()
+        stored
+            .into_iter()
+            .filter_map(|stored| EntrySlice::all(Arc::clone(&stored.entry?), stored.rows))
+            .collect()
     }
 
-    fn put(&self, store: &dyn Store, laid: &[Laid], piece: &Piece, reading: &Reading, policy: &Policy) {
+    fn put(
+        &self,
+        store: &dyn Store,
+        stored: &[StoredChunk],
+        piece: &Piece,
+        reading: &Reading,
+        policy: &Policy,
+    ) {
         let asked_at = piece.asked_at;
         let mut known = self.lock();
         if known.is_closed {
@@ -216,25 +228,25 @@ impl Scope {
             && piece.span.to() == reading.span.to()
             && known.head.is_none_or(|head| head.read_at < read_at)
         {
-            known.head = Some(Head { to: piece.span.to(), read_at });
+            known.head = Some(ScopeHead { to: piece.span.to(), read_at });
         }
-        for laid in laid {
+        for stored in stored {
             let newer: Vec<Span> = known
                 .coverage
-                .overlapping(laid.segment.span)
+                .overlapping(stored.segment.span)
                 .filter(|segment| segment.latest_read_at > asked_at.ours && segment.is_kept())
                 .map(|segment| segment.span)
                 .collect();
-            if let (Some(key), Some(entry)) = (laid.segment.key(), &laid.entry) {
+            if let (Some(key), Some(entry)) = (stored.segment.key(), &stored.entry) {
                 store.put(key, Arc::clone(entry));
             }
-            for part in without(laid.segment.span, &newer) {
-                if let Some(segment) = laid.segment.clipped(part) {
+            for part in without(stored.segment.span, &newer) {
+                if let Some(segment) = stored.segment.clipped(part) {
                     known.settle(self.key, store, segment, reading, policy);
                 }
             }
             // Had all of it been read by others meanwhile, nothing would point at the entry.
-            if let Some(key) = laid.segment.key().filter(|key| !known.coverage.uses(key)) {
+            if let Some(key) = stored.segment.key().filter(|key| !known.coverage.uses(key)) {
                 store.remove(&key);
             }
         }
@@ -281,7 +293,7 @@ impl Scope {
                 }
             }
             if is_changed {
-                known.lay(self.key, store, Segment { contents: Contents::Empty, ..segment }, &rows);
+                known.store_rows(self.key, store, Segment { contents: Contents::Empty, ..segment }, &rows);
             }
         }
     }
@@ -289,7 +301,7 @@ impl Scope {
 
 impl Known {
     /// What is known within a span.
-    pub(super) fn look(&self, span: Span) -> Vec<Part<'_>> {
+    pub(super) fn look(&self, span: Span) -> Vec<CoveragePart<'_>> {
         self.coverage.look(span)
     }
 
@@ -349,7 +361,7 @@ impl Known {
     }
 
     /// Lays a segment's rows out anew.
-    fn lay(&mut self, scope: ScopeKey, store: &dyn Store, mut segment: Segment, rows: &[NewRow]) {
+    fn store_rows(&mut self, scope: ScopeKey, store: &dyn Store, mut segment: Segment, rows: &[NewRow]) {
         segment.contents = if rows.is_empty() {
             Contents::Empty
         } else {

@@ -6,8 +6,8 @@ use sha2::{Digest, Sha256};
 
 use super::Scope;
 use crate::domain::{AgentId, CallerId, CredentialId, Filters, Timestamp};
-use crate::engine::freshness::Beat;
-use crate::engine::proof::Dates;
+use crate::engine::freshness::Stagger;
+use crate::engine::proof::DateSupport;
 use crate::source::Subject;
 use crate::store::{ScopeKey, Store};
 
@@ -114,7 +114,7 @@ impl Scopes {
         subject: &Subject,
         holder: CallerId,
         store: &dyn Store,
-        dates: Dates,
+        dates: DateSupport,
         now: Timestamp,
     ) -> Arc<Scope> {
         let mut registry = self.lock();
@@ -136,7 +136,12 @@ impl Scopes {
     }
 
     /// The scope of a subject that nothing will be read of: if there is none, an empty one that takes nobody's place.
-    pub(in crate::engine) fn of_unread(&self, subject: &Subject, dates: Dates, now: Timestamp) -> Arc<Scope> {
+    pub(in crate::engine) fn of_unread(
+        &self,
+        subject: &Subject,
+        dates: DateSupport,
+        now: Timestamp,
+    ) -> Arc<Scope> {
         match self.lock().ask(&key_of(subject)) {
             Some(scope) => {
                 scope.touch(now);
@@ -146,9 +151,9 @@ impl Scopes {
         }
     }
 
-    fn unregistered(&self, subject: &Subject, dates: Dates) -> Arc<Scope> {
-        let beat = Beat::of(self.made.fetch_add(1, Ordering::Relaxed));
-        Arc::new(Scope::new(key_of(subject), beat, subject.clone(), dates))
+    fn unregistered(&self, subject: &Subject, dates: DateSupport) -> Arc<Scope> {
+        let stagger = Stagger::of(self.made.fetch_add(1, Ordering::Relaxed));
+        Arc::new(Scope::new(key_of(subject), stagger, subject.clone(), dates))
     }
 
     /// The scopes that differ from a subject at most in the status they are filtered by.
@@ -224,7 +229,13 @@ mod tests {
     fn register(scopes: &Scopes, holder: u8, batches: std::ops::Range<usize>) {
         for batch in batches {
             let caller = CallerId::Key(CredentialId::new([holder; 16]));
-            scopes.of(&subject(holder, batch), caller, &MapStore::default(), Dates::Kept, Timestamp::MIN);
+            scopes.of(
+                &subject(holder, batch),
+                caller,
+                &MapStore::default(),
+                DateSupport::Kept,
+                Timestamp::MIN,
+            );
         }
     }
 
@@ -253,7 +264,13 @@ mod tests {
         for (token, batches) in [(1, 0..10), (2, 10..2 * MAX_SCOPES)] {
             for batch in batches {
                 let caller = CallerId::Token([token; 16]);
-                scopes.of(&subject(9, batch), caller, &MapStore::default(), Dates::Kept, Timestamp::MIN);
+                scopes.of(
+                    &subject(9, batch),
+                    caller,
+                    &MapStore::default(),
+                    DateSupport::Kept,
+                    Timestamp::MIN,
+                );
             }
         }
         assert_eq!((scopes.len(), kept(&scopes, 9, 0..10)), (MAX_SCOPES, 10));
@@ -264,7 +281,7 @@ mod tests {
         let scopes = Scopes::default();
         register(&scopes, 1, 0..MAX_SCOPES);
         register(&scopes, 1, 0..1);
-        let _asked = scopes.of_unread(&subject(1, 1), Dates::Kept, Timestamp::MIN);
+        let _asked = scopes.of_unread(&subject(1, 1), DateSupport::Kept, Timestamp::MIN);
         register(&scopes, 1, MAX_SCOPES..MAX_SCOPES + 2);
         assert_eq!((kept(&scopes, 1, 0..2), kept(&scopes, 1, 2..4)), (2, 0));
     }
@@ -273,7 +290,7 @@ mod tests {
     fn what_nothing_is_read_of_takes_no_place() {
         let scopes = Scopes::default();
         for batch in 0..2 * MAX_SCOPES {
-            let _empty = scopes.of_unread(&subject(2, batch), Dates::Kept, Timestamp::MIN);
+            let _empty = scopes.of_unread(&subject(2, batch), DateSupport::Kept, Timestamp::MIN);
         }
         assert_eq!(scopes.len(), 0);
     }

@@ -8,7 +8,7 @@ use crate::domain::{MAX_PAGE_SIZE, Span, Status, Timestamp};
 use crate::engine::freshness::Membership;
 use crate::engine::parts::Parts;
 use crate::engine::plan;
-use crate::engine::proof::Dates;
+use crate::engine::proof::DateSupport;
 use crate::engine::terms::Question;
 use crate::source::Subject;
 
@@ -25,7 +25,7 @@ pub(in crate::engine) fn route(
 ) -> (Arc<Scope>, Membership) {
     let subject =
         |filters| Subject { credential: question.credential.clone(), agent: question.agent, filters };
-    let dates = if parts.settings.window.is_some() { Dates::Kept } else { Dates::Ignored };
+    let dates = if parts.settings.window.is_some() { DateSupport::Kept } else { DateSupport::Ignored };
     let scope_of = |subject: &Subject| match question.directives.only_if_cached {
         true => scopes.of_unread(subject, dates, now),
         false => scopes.of(subject, question.caller.id, &*parts.store, dates, now),

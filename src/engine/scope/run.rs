@@ -8,7 +8,7 @@ use crate::engine::access::Access;
 use crate::engine::coverage::Piece;
 use crate::engine::freshness::Membership;
 use crate::engine::parts::Parts;
-use crate::engine::reading::{Ended, Purpose, Reader, Reading, ReadingDesk};
+use crate::engine::reading::{Ended, Purpose, Reader, Reading, ReadingSink};
 use crate::engine::terms::AskError;
 use crate::source::{SourceError, Subject};
 
@@ -47,7 +47,7 @@ impl Reads {
         }
         let parts = &*self.parts;
         let filters = match &reading.purpose {
-            Purpose::Know => scope.subject.filters.clone(),
+            Purpose::Fill => scope.subject.filters.clone(),
             Purpose::Probe(status) => scope.subject.filters.with_status(status.clone()),
         };
         let subject = Subject { credential: scope.credential(), agent: scope.subject.agent, filters };
@@ -58,7 +58,7 @@ impl Reads {
             context: &reading.context,
             learned: &scope.learned,
             commit_lag: parts.settings.commit_lag,
-            opening: reading.opening.as_deref(),
+            prefetch: reading.prefetch.as_deref(),
             in_flight: Arc::clone(&reading.in_flight),
             fan_out: parts.settings.fan_out,
             follow_ups: AtomicU32::new(0),
@@ -66,9 +66,9 @@ impl Reads {
         let membership =
             if scope.subject.filters.can_change() { Membership::Spans } else { Membership::Fixed };
         let policy = parts.plain_policy(membership);
-        let desk = ReadingDesk {
+        let sink = ReadingSink {
             reading,
-            lay: |piece: Piece| {
+            store: |piece: Piece| {
                 self.access.accepted(subject.credential.id(), subject.agent);
                 let span = piece.span;
                 if let Purpose::Probe(status) = &reading.purpose {
@@ -79,7 +79,7 @@ impl Reads {
         };
         let repairs = scope.learned.repairs();
         let end = tokio::select! {
-            end = reader.read(reading.span, &desk) => end,
+            end = reader.read(reading.span, &sink) => end,
             // Wherever it is: in the gate's line, or waiting for upstream's answer.
             () = reading.abandoned() => Err(Ended::Unwanted),
         };

@@ -42,7 +42,7 @@ impl Bench {
         let subject =
             Subject { credential, agent: AgentId::new(Uuid::from_u128(7)), filters: Filters::default() };
         let bench = Self {
-            scope: Scope::new([0; 16], Beat::default(), subject, Dates::Kept),
+            scope: Scope::new([0; 16], Stagger::default(), subject, DateSupport::Kept),
             store: MapStore::default(),
         };
         let context = RequestContext {
@@ -58,14 +58,14 @@ impl Bench {
         };
         let in_flight = Arc::new(Semaphore::new(1));
         let reading =
-            Reading::new(history(), Purpose::Know, at(read), false, Keep::Yes, context, None, in_flight, 1);
+            Reading::new(history(), Purpose::Fill, at(read), false, Keep::Yes, context, None, in_flight, 1);
         let policy = Policy {
             live: Duration::from_secs(10),
             settling: Duration::from_secs(10),
             settled: Duration::from_secs(1_000),
             settle_after: Duration::from_secs(10),
             membership: Membership::Fixed,
-            beat: Beat::default(),
+            stagger: Stagger::default(),
             minutes_ahead: 0,
         };
         let piece = piece(history(), rows, read);

@@ -20,7 +20,7 @@ async fn what_is_known_is_foregone_with_the_same_digest() {
     let read = rig.collect(rig.question()).await.unwrap().verdict;
     assert_eq!((read.report.miss_rows, read.report.hit_rows), (300, 0));
     let answer = rig.engine.ask(rig.question()).await.unwrap();
-    let known = answer.foregone().unwrap().clone();
+    let known = answer.from_cache().unwrap().clone();
     assert_eq!((known.count, known.digest), (300, read.digest));
     assert_eq!((known.report.miss_rows, known.report.hit_rows), (0, 300));
     rig.script.world().change(0, "completed", NOW);
@@ -233,7 +233,7 @@ async fn a_stream_with_nothing_left_to_read_has_its_verdict_before_its_first_row
     let mode = ResponseMode::Streamed { row_wait: 50 * SECOND };
     let streamed = rig.engine.ask(Question { mode, ..rig.question() }).await.unwrap();
     assert!(rig.requests() > 0, "the head is read");
-    let verdict = streamed.foregone().cloned().unwrap();
+    let verdict = streamed.from_cache().cloned().unwrap();
     let taken = streamed.collect(u64::MAX).await.unwrap().verdict;
     assert_eq!((verdict.count, verdict.digest), (taken.count, taken.digest));
     let collected = rig.collect(rig.question()).await.unwrap().verdict;

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use super::bent::{bent, on_a_thread, soon, streamed, with_slow_pages};
 use super::script::unavailable;
 use super::*;
-use crate::engine::reading::Request;
+use crate::engine::reading::RequestStage;
 use crate::source::{SourceError, Subject};
 
 #[tokio::test(start_paused = true)]
@@ -124,7 +124,10 @@ async fn a_read_whose_page_ahead_was_turned_away_counts_from_the_page_that_came(
         let scope = rig.engine.state.scopes.find(&Subject { credential, agent, filters }).unwrap();
         scope.lock().readings.clone()
     };
-    assert!(readings.iter().all(|reading| matches!(reading.request(), Request::Sent(_))), "{readings:?}");
+    assert!(
+        readings.iter().all(|reading| matches!(reading.request(), RequestStage::Sent(_))),
+        "{readings:?}"
+    );
     drop(first);
     rig.close().await;
 }

@@ -1,6 +1,6 @@
 //! Lists that are hard to walk: every row exactly once, collected and streamed.
 
-use super::script::{Compare, Listed, Totals, World};
+use super::script::{Compare, Listed, ScriptTotals, World};
 use super::*;
 
 /// Asks a cold gateway, collected and streamed, and holds both against the list.
@@ -77,7 +77,7 @@ async fn more_ties_than_a_page_and_no_total() {
         (0..130).for_each(|_| {
             world.insert(at, "completed");
         });
-        world.quirks.totals = Totals::Missing;
+        world.quirks.totals = ScriptTotals::Missing;
     })
     .await;
 }
@@ -95,13 +95,13 @@ async fn a_comparison_at_whole_seconds() {
 
 #[tokio::test(start_paused = true)]
 async fn no_total() {
-    let requests = holds_every_row(|world| world.quirks.totals = Totals::Missing).await;
+    let requests = holds_every_row(|world| world.quirks.totals = ScriptTotals::Missing).await;
     assert!(requests.iter().all(|count| *count <= 1_500 / 50 * 3 / 2 + 2 * 3), "{requests:?}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_total_of_everything() {
-    let requests = holds_every_row(|world| world.quirks.totals = Totals::OfEverything).await;
+    let requests = holds_every_row(|world| world.quirks.totals = ScriptTotals::OfEverything).await;
     // A few more to find out what it counts, for each of the windows that are read at once.
     assert!(requests.iter().all(|count| *count <= 1_500 / 50 + 3 * (8 + 2)), "{requests:?}");
 }
@@ -116,7 +116,7 @@ async fn a_page_that_is_empty_once_although_the_total_counts_its_rows() {
 #[tokio::test(start_paused = true)]
 async fn a_total_that_is_off() {
     for off in [7, -60] {
-        holds_every_row(|world| world.quirks.totals = Totals::Off(off)).await;
+        holds_every_row(|world| world.quirks.totals = ScriptTotals::Off(off)).await;
     }
 }
 
@@ -145,7 +145,7 @@ async fn an_upstream_that_takes_no_dates() {
 
 /// Rows that were there throughout, whatever happened meanwhile.
 async fn keeps_what_was_there(
-    totals: Totals,
+    totals: ScriptTotals,
     mutate: impl Fn(&mut World, Timestamp) + Clone + Send + 'static,
 ) {
     for way in 0..2 {
@@ -173,7 +173,7 @@ async fn keeps_what_was_there(
 
 #[tokio::test(start_paused = true)]
 async fn rows_that_come_at_every_request() {
-    for totals in [Totals::Exact, Totals::Missing, Totals::OfEverything] {
+    for totals in [ScriptTotals::Exact, ScriptTotals::Missing, ScriptTotals::OfEverything] {
         keeps_what_was_there(totals, |world, _| {
             for _ in 0..4 {
                 let back = world.random(19 * 86_400) as u32;
@@ -186,7 +186,7 @@ async fn rows_that_come_at_every_request() {
 
 #[tokio::test(start_paused = true)]
 async fn rows_that_go_at_every_request() {
-    for totals in [Totals::Exact, Totals::Missing, Totals::Off(7)] {
+    for totals in [ScriptTotals::Exact, ScriptTotals::Missing, ScriptTotals::Off(7)] {
         keeps_what_was_there(totals, |world, _| {
             let gone = {
                 let rows = world.rows.len();

@@ -65,7 +65,7 @@ async fn a_stream_of_what_is_known_takes_its_rows_one_by_one_if_there_is_no_memo
     assert_eq!(rig.stream(rig.question()).await.unwrap().len(), 1_000);
     let mode = ResponseMode::Streamed { row_wait: 50 * SECOND };
     let known = rig.engine.ask(Question { mode, ..rig.question() }).await.unwrap();
-    assert!(known.foregone().is_none());
+    assert!(known.from_cache().is_none());
     drop(known);
     assert_eq!(rig.engine.response_bytes(), 0);
     rig.close().await;

@@ -12,8 +12,8 @@ mod model;
 mod moving_lists;
 mod newest;
 mod odd_lists;
-mod opening;
 mod organization;
+mod prefetch;
 mod proofs;
 mod refresh;
 mod refusals;
@@ -32,7 +32,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use self::script::{Fact, Script, matches};
-use super::coverage::Part;
+use super::coverage::CoveragePart;
 use super::*;
 use crate::domain::{
     AgentId, Caller, Credential, CredentialId, EntrySlice, Filters, Status, Statuses, Timestamp,
@@ -171,8 +171,8 @@ impl Rig {
         let (scope, mut rows) = (scope.unwrap(), Vec::new());
         for part in scope.lock().look(all) {
             rows.push(match part {
-                Part::Known(segment) => segment.len(),
-                Part::Gap(_) => 0,
+                CoveragePart::Known(segment) => segment.len(),
+                CoveragePart::Gap(_) => 0,
             });
         }
         rows

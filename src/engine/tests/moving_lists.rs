@@ -1,7 +1,7 @@
 //! Lists that move while they are walked, and orders that change.
 
 use super::bent::{self, ids, soon};
-use super::script::{Compare, Listed, Totals, World};
+use super::script::{Compare, Listed, ScriptTotals, World};
 use super::*;
 
 /// Does something to the list before the page of this number, counted from the next one.
@@ -114,7 +114,7 @@ async fn new_calls_break_no_walk_where_the_dates_are_ignored() {
 #[tokio::test(start_paused = true)]
 async fn new_calls_leave_a_list_without_dates_and_totals_readable() {
     let rig = undated();
-    rig.script.world().quirks.totals = Totals::Missing;
+    rig.script.world().quirks.totals = ScriptTotals::Missing;
     let before = rig.truth(&rig.question());
     let mut pages = 0;
     rig.script.world().before_page = Some(Box::new(move |world, now| {
@@ -283,7 +283,7 @@ async fn a_row_that_goes_from_a_list_oldest_first_while_the_total_stays_what_it_
         {
             let mut world = rig.script.world();
             (world.quirks.totals, world.quirks.compare, world.quirks.listed) =
-                (Totals::Frozen, compare, Listed::OldestFirst);
+                (ScriptTotals::Frozen, compare, Listed::OldestFirst);
         }
         rig.rows(rig.question()).await;
         pass(20 * SECOND).await;

@@ -1,6 +1,6 @@
 //! Questions for some of the newest rows: pages, and `limit`.
 
-use super::script::{Listed, Totals, unavailable};
+use super::script::{Listed, ScriptTotals, unavailable};
 use super::*;
 
 /// A history of 30,000 rows in six days, which is 600 of upstream's pages.
@@ -150,7 +150,7 @@ async fn an_answer_that_has_what_it_wants_is_foregone_the_next_time() {
     let mode = ResponseMode::Streamed { row_wait: 50 * SECOND };
     for question in [rig.newest(0, 100), Question { mode, ..rig.newest(0, 100) }] {
         let answer = rig.engine.ask(question).await.unwrap();
-        let known = answer.foregone().unwrap();
+        let known = answer.from_cache().unwrap();
         assert_eq!((known.digest, known.count, known.total), (first.digest, 100, None));
     }
     rig.close().await;
@@ -337,12 +337,12 @@ async fn a_lenient_answer_goes_on_below_what_is_missing() {
 #[tokio::test(start_paused = true)]
 async fn the_newest_rows_are_right_in_whatever_order_a_list_comes() {
     for (listed, totals) in [
-        (Listed::NewestFirst, Totals::Missing),
-        (Listed::NewestFirst, Totals::OfEverything),
-        (Listed::OldestFirst, Totals::Exact),
-        (Listed::OldestFirst, Totals::Missing),
-        (Listed::ByUpdate, Totals::Exact),
-        (Listed::ByUpdate, Totals::Missing),
+        (Listed::NewestFirst, ScriptTotals::Missing),
+        (Listed::NewestFirst, ScriptTotals::OfEverything),
+        (Listed::OldestFirst, ScriptTotals::Exact),
+        (Listed::OldestFirst, ScriptTotals::Missing),
+        (Listed::ByUpdate, ScriptTotals::Exact),
+        (Listed::ByUpdate, ScriptTotals::Missing),
     ] {
         let rig = Rig::new(unhurried(), 1).with_history(700, 12);
         {

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::bent::{bent, ids, soon};
-use super::script::{Compare, Listed, Totals, unavailable};
+use super::script::{Compare, Listed, ScriptTotals, unavailable};
 use super::*;
 
 /// Sixty calls made five days ago, one after the other, ran just now, in the same order: "sorted by last run".
@@ -19,7 +19,7 @@ fn a_batch_ran_just_now(rig: &Rig) {
 async fn a_list_by_last_run_without_totals_loses_nothing() {
     let rig = Rig::new(settings(), 1).with_history(1_500, 20);
     a_batch_ran_just_now(&rig);
-    rig.script.world().quirks.totals = Totals::Missing;
+    rig.script.world().quirks.totals = ScriptTotals::Missing;
     let rows = soon(rig.rows(rig.question())).await;
     assert_eq!(rows.len(), rig.truth(&rig.question()).len());
     rig.close().await;
@@ -136,7 +136,7 @@ async fn a_row_deleted_during_a_walk_without_dates_and_totals_hides_no_other() {
     let rig = Rig::new(EngineSettings { window: None, ..settings() }, 1).with_history(500, 5);
     {
         let mut world = rig.script.world();
-        (world.quirks.compare, world.quirks.totals) = (Compare::Ignored, Totals::Missing);
+        (world.quirks.compare, world.quirks.totals) = (Compare::Ignored, ScriptTotals::Missing);
         let mut pages = 0;
         world.before_page = Some(Box::new(move |world, _| {
             pages += 1;

@@ -1,7 +1,7 @@
 //! Upstreams that contradict themselves: an answer is complete only if nothing that upstream said says otherwise.
 
 use super::bent::{ids, soon};
-use super::script::{Pager, Totals};
+use super::script::{Pager, ScriptTotals};
 use super::*;
 use crate::domain::{Page, PageOf, Row};
 
@@ -273,10 +273,10 @@ async fn nothing_is_older_than_2020() {
 #[tokio::test(start_paused = true)]
 async fn a_total_that_counts_something_else_costs_a_few_requests_once() {
     for (rows, totals) in [
-        (1, Totals::OfEverything),
-        (40, Totals::OfEverything),
-        (300, Totals::OfEverything),
-        (40, Totals::Off(7)),
+        (1, ScriptTotals::OfEverything),
+        (40, ScriptTotals::OfEverything),
+        (300, ScriptTotals::OfEverything),
+        (40, ScriptTotals::Off(7)),
     ] {
         let rig = Rig::new(settings(), 1).with_history(rows, 5);
         (0..30).for_each(|week| {
@@ -301,7 +301,7 @@ async fn a_total_that_ignores_the_filters_is_harmless() {
     for row in [3, 100, 250] {
         rig.script.world().change(row, "failed", NOW.minus(DAY));
     }
-    rig.script.world().quirks.totals = Totals::OfEverything;
+    rig.script.world().quirks.totals = ScriptTotals::OfEverything;
     assert_eq!(soon(rig.rows(rig.status("failed"))).await, rig.truth(&rig.status("failed")));
     let requests = rig.requests();
     assert!(requests <= 1 + 8, "{requests}");
@@ -353,7 +353,7 @@ async fn a_full_page_of_one_second_is_read_whatever_its_total_counts() {
     (0..50).for_each(|n| {
         rig.script.world().insert(second.plus(Duration::from_millis(n)), "completed");
     });
-    rig.script.world().quirks.totals = Totals::OfEverything;
+    rig.script.world().quirks.totals = ScriptTotals::OfEverything;
     let question = Question { from: Some(second), to: Some(second.plus(SECOND / 2)), ..rig.question() };
     assert_eq!(soon(rig.rows(question.clone())).await, rig.truth(&question));
     let requests = rig.requests();

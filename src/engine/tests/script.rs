@@ -39,7 +39,7 @@ pub(super) struct Fact {
 
 /// What `total` says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Totals {
+pub(super) enum ScriptTotals {
     Exact,
     Missing,
     OfEverything,
@@ -69,7 +69,7 @@ pub(super) enum Listed {
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Quirks {
-    pub(super) totals: Totals,
+    pub(super) totals: ScriptTotals,
     pub(super) compare: Compare,
     pub(super) listed: Listed,
     /// How far upstream's clock is ahead, in microseconds, and whether the source has learned it.
@@ -81,7 +81,7 @@ pub(super) struct Quirks {
 type Hook = Box<dyn FnMut(&mut World, Timestamp) + Send>;
 /// How a list is cut into pages, given all its rows, what is asked for, and how many rows there are in all.
 pub(super) type Pager = Box<dyn FnMut(&[Row], PageOf, u64) -> Page + Send>;
-type Refusal = Box<dyn FnMut(u64) -> Option<SourceError> + Send>;
+type ScriptRefusal = Box<dyn FnMut(u64) -> Option<SourceError> + Send>;
 
 pub(super) struct World {
     pub(super) rows: Vec<Fact>,
@@ -91,7 +91,7 @@ pub(super) struct World {
     /// In place of pages as upstream's contract has them.
     pub(super) pager: Option<Pager>,
     /// Which pages fail, by their number from the start.
-    pub(super) refuse: Option<Refusal>,
+    pub(super) refuse: Option<ScriptRefusal>,
     pub(super) agent_refused: Option<u16>,
     /// The next page of this number is empty and says that it is the last, whatever there is.
     pub(super) emptied: Option<u32>,
@@ -131,7 +131,7 @@ pub(super) struct Script {
 impl Script {
     pub(super) fn new(clock: Clock, seed: u64) -> Self {
         let quirks = Quirks {
-            totals: Totals::Exact,
+            totals: ScriptTotals::Exact,
             compare: Compare::Exact,
             listed: Listed::NewestFirst,
             ahead: 0,
@@ -240,11 +240,11 @@ impl World {
             return page;
         }
         let total = match quirks.totals {
-            Totals::Exact => Some(rows.len() as u64),
-            Totals::Missing => None,
-            Totals::OfEverything => Some(self.rows.len() as u64),
-            Totals::Off(by) => Some((rows.len() as i64 + by).max(0) as u64),
-            Totals::Frozen => {
+            ScriptTotals::Exact => Some(rows.len() as u64),
+            ScriptTotals::Missing => None,
+            ScriptTotals::OfEverything => Some(self.rows.len() as u64),
+            ScriptTotals::Off(by) => Some((rows.len() as i64 + by).max(0) as u64),
+            ScriptTotals::Frozen => {
                 let kept = self.totals.entry(format!("{filters:?} {:?}", of.span));
                 let kept = kept.or_insert((rows.len() as u64, now));
                 if now.since(kept.1) > Duration::from_secs(5) {
@@ -252,7 +252,7 @@ impl World {
                 }
                 Some(kept.0)
             }
-            Totals::Unsteady => Some((rows.len() + self.rng.random_range(0..8) / 6) as u64),
+            ScriptTotals::Unsteady => Some((rows.len() + self.rng.random_range(0..8) / 6) as u64),
         };
         if self.hollow == Some(of.number) {
             self.hollow = None;
@@ -298,9 +298,9 @@ fn row(fact: &Fact) -> Row {
 }
 
 /// Counts a request out when it is answered, or given up.
-struct Flight<'a>(&'a Script);
+struct ScriptFlight<'a>(&'a Script);
 
-impl Drop for Flight<'_> {
+impl Drop for ScriptFlight<'_> {
     fn drop(&mut self) {
         self.0.world().in_flight -= 1;
     }
@@ -322,7 +322,7 @@ impl Source for Script {
                 world.asked.push((subject.filters.clone(), page));
                 world.keys.push(subject.credential.expose_key().to_owned());
             }
-            let _flight = Flight(self);
+            let _flight = ScriptFlight(self);
             let jitter = self.world().jitter();
             tokio::time::sleep(self.latency / 2 + jitter).await;
             while self.held.load(Ordering::Relaxed) {

@@ -29,7 +29,7 @@ async fn a_stale_stream_says_so_before_its_first_row() {
     pass(300 * SECOND).await;
     let mode = ResponseMode::Streamed { row_wait: 50 * SECOND };
     let answer = rig.engine.ask(Question { mode, ..rig.question() }).await.unwrap();
-    let verdict = answer.foregone().cloned().unwrap();
+    let verdict = answer.from_cache().cloned().unwrap();
     assert_eq!((verdict.count, verdict.report.stale), (1_000, Some(StaleReason::UpstreamFailed)));
     drop(answer);
     rig.close().await;

@@ -30,7 +30,7 @@ fn page(list: &[(String, Timestamp)], number: usize, total: Option<u64>) -> Page
 fn walk(to: i64) -> Walk {
     let region = Span::new(at(0), at(to)).unwrap();
     let asked_at = AskedAt { ours: at(to), upstream: at(to) };
-    Walk::new(region, Dates::Kept, Order::NewestFirst, Ending::AtItsEnd, asked_at, Beliefs::default())
+    Walk::new(region, DateSupport::Kept, Order::NewestFirst, WalkEnd::AtItsEnd, asked_at, Beliefs::default())
 }
 
 fn count(piece: Option<Piece>) -> usize {
@@ -40,7 +40,7 @@ fn count(piece: Option<Piece>) -> usize {
 #[test]
 fn a_single_page_is_whole() {
     let mut walk = walk(20);
-    assert!(matches!(walk.take(1, page(&list(20), 1, None)), Step::Whole));
+    assert!(matches!(walk.take(1, page(&list(20), 1, None)), WalkStep::Whole));
     let piece = walk.proven(Extent::Whole).unwrap();
     assert_eq!((piece.rows.len(), piece.span), (20, Span::new(at(0), at(20)).unwrap()));
 }
@@ -49,10 +49,10 @@ fn a_single_page_is_whole() {
 fn pages_are_accepted_in_their_order_however_they_arrive() {
     let list = list(130);
     let mut walk = walk(130);
-    assert!(matches!(walk.take(3, page(&list, 3, Some(130))), Step::Going));
-    assert!(matches!(walk.take(1, page(&list, 1, Some(130))), Step::Going));
+    assert!(matches!(walk.take(3, page(&list, 3, Some(130))), WalkStep::Going));
+    assert!(matches!(walk.take(1, page(&list, 1, Some(130))), WalkStep::Going));
     assert_eq!(walk.accepted(), 1);
-    assert!(matches!(walk.take(2, page(&list, 2, Some(130))), Step::Whole));
+    assert!(matches!(walk.take(2, page(&list, 2, Some(130))), WalkStep::Whole));
     assert_eq!(count(walk.proven(Extent::Whole)), 130);
 }
 
@@ -60,7 +60,7 @@ fn pages_are_accepted_in_their_order_however_they_arrive() {
 fn the_last_few_rows_of_a_page_wait_for_the_next() {
     let list = list(100);
     let mut walk = walk(100);
-    assert!(matches!(walk.take(1, page(&list, 1, Some(100))), Step::Going));
+    assert!(matches!(walk.take(1, page(&list, 1, Some(100))), WalkStep::Going));
     let piece = walk.proven(Extent::Prefix).unwrap();
     assert_eq!(piece.rows.len(), MAX_PAGE_SIZE - 1 - UNCONFIRMED);
     assert_eq!(piece.span.from(), at(55).next(), "everything after the fifth row from the end");
@@ -72,7 +72,7 @@ fn the_last_few_rows_of_a_page_wait_for_the_next() {
 fn a_page_of_one_instant_says_nothing_about_the_order() {
     let list: Vec<_> = (0..80).map(|n| (format!("row-{n}"), at(50))).collect();
     let mut walk = walk(60);
-    assert!(matches!(walk.take(1, page(&list, 1, Some(80))), Step::Going));
+    assert!(matches!(walk.take(1, page(&list, 1, Some(80))), WalkStep::Going));
     assert!(walk.proven(Extent::Prefix).is_none());
 }
 
@@ -82,8 +82,8 @@ fn a_total_that_moves_breaks_the_proof_and_names_what_is_left() {
     let mut walk = walk(130);
     walk.take(1, page(&list, 1, Some(130)));
     let given = walk.proven(Extent::Prefix).unwrap();
-    assert!(matches!(walk.take(2, page(&list, 2, Some(129))), Step::Again(2)));
-    let Step::Broken { rest, seen } = walk.take(2, page(&list, 2, Some(129))) else { panic!() };
+    assert!(matches!(walk.take(2, page(&list, 2, Some(129))), WalkStep::Again(2)));
+    let WalkStep::Broken { rest, seen } = walk.take(2, page(&list, 2, Some(129))) else { panic!() };
     assert_eq!(rest.to().next(), given.span.from());
     assert_eq!(rest.from(), at(0));
     assert!(seen.len() >= MAX_PAGE_SIZE);
@@ -97,7 +97,7 @@ fn a_row_that_comes_twice_breaks_the_proof() {
     // Two rows came in above, and moved two to the second page.
     list.insert(3, ("new".to_owned(), at(127)));
     list.insert(3, ("newer".to_owned(), at(127)));
-    assert!(matches!(walk.take(2, page(&list, 2, None)), Step::Broken { .. }));
+    assert!(matches!(walk.take(2, page(&list, 2, None)), WalkStep::Broken { .. }));
 }
 
 #[test]
@@ -107,7 +107,7 @@ fn a_short_page_that_promises_more_breaks_the_proof() {
     walk.take(1, page(&list, 1, None));
     let mut short = page(&list, 2, None);
     short.rows.pop();
-    assert!(matches!(walk.take(2, short), Step::Broken { .. }));
+    assert!(matches!(walk.take(2, short), WalkStep::Broken { .. }));
 }
 
 #[test]
@@ -124,9 +124,9 @@ fn rows_of_one_instant_on_both_sides_of_a_seam_are_asked_apart() {
     let second = page(&list, 2, Some(130));
     walk.take(1, first.clone());
     assert_eq!(seam, Some(at(81)), "the seam lies within the tie");
-    let Step::Tied(instant) = walk.take(2, second) else { panic!() };
+    let WalkStep::Tied(instant) = walk.take(2, second) else { panic!() };
     assert!(walk.proven(Extent::Prefix).unwrap().span.from() > instant);
-    assert!(matches!(walk.take(3, page(&list, 3, Some(130))), Step::Going), "over, but for the tie");
+    assert!(matches!(walk.take(3, page(&list, 3, Some(130))), WalkStep::Going), "over, but for the tie");
     let tie: Vec<NewRow> = list
         .iter()
         .filter(|(_, at)| *at == instant)
@@ -141,15 +141,15 @@ fn rows_of_one_instant_on_both_sides_of_a_seam_are_asked_apart() {
 fn rows_from_elsewhere_are_left_out() {
     let list = list(130);
     let region = Span::new(at(0), at(60)).unwrap();
-    let mut walk = ignored(region, Ending::AtItsEnd);
-    assert!((1..=2).all(|n| matches!(walk.take(n, page(&list, n as usize, Some(130))), Step::Going)));
+    let mut walk = ignored(region, WalkEnd::AtItsEnd);
+    assert!((1..=2).all(|n| matches!(walk.take(n, page(&list, n as usize, Some(130))), WalkStep::Going)));
     assert!(walk.take(3, page(&list, 3, Some(130))).is_whole());
     assert_eq!(count(walk.proven(Extent::Whole)), 60);
 }
 
-fn ignored(region: Span, ending: Ending) -> Walk {
+fn ignored(region: Span, ending: WalkEnd) -> Walk {
     let asked_at = AskedAt { ours: region.to(), upstream: region.to() };
-    Walk::new(region, Dates::Ignored, Order::NewestFirst, ending, asked_at, Beliefs::default())
+    Walk::new(region, DateSupport::Ignored, Order::NewestFirst, ending, asked_at, Beliefs::default())
 }
 
 /// Every row was changed so many seconds after it was made.
@@ -166,12 +166,12 @@ fn an_ignored_date_ends_the_walk_below_the_span_once_the_order_is_known() {
     let list = list(1_000);
     let region = Span::new(at(940), at(1_000)).unwrap();
     let page = |number| changed_after(page(&list, number, Some(1_000)), 3);
-    let mut walk = ignored(region, Ending::BelowRegion);
-    assert!(matches!(walk.take(1, page(1)), Step::Going));
+    let mut walk = ignored(region, WalkEnd::BelowRegion);
+    assert!(matches!(walk.take(1, page(1)), WalkStep::Going));
     assert!(walk.take(2, page(2)).is_whole(), "sixty rows were asked for");
     assert_eq!(count(walk.proven(Extent::Whole)), 61);
-    let mut walk = ignored(region, Ending::AtItsEnd);
-    assert!((1..20).all(|number| matches!(walk.take(number, page(number as usize)), Step::Going)));
+    let mut walk = ignored(region, WalkEnd::AtItsEnd);
+    assert!((1..20).all(|number| matches!(walk.take(number, page(number as usize)), WalkStep::Going)));
     assert!(walk.take(20, page(20)).is_whole());
     assert!(walk.has_shown_order());
 }
@@ -181,15 +181,15 @@ fn old_rows_that_changed_just_now_end_no_walk() {
     let list = list(1_000);
     let region = Span::new(at(940), at(1_000)).unwrap();
     for seconds in [100, 10_000] {
-        let mut walk = ignored(region, Ending::BelowRegion);
+        let mut walk = ignored(region, WalkEnd::BelowRegion);
         for number in 1..=2 {
             let page = changed_after(page(&list, number, Some(1_000)), seconds);
-            assert!(matches!(walk.take(number as u32, page), Step::Going), "{seconds}");
+            assert!(matches!(walk.take(number as u32, page), WalkStep::Going), "{seconds}");
         }
     }
-    let mut walk = ignored(region, Ending::BelowRegion);
+    let mut walk = ignored(region, WalkEnd::BelowRegion);
     for number in 1..=2 {
-        assert!(matches!(walk.take(number as u32, page(&list, number, Some(1_000))), Step::Going));
+        assert!(matches!(walk.take(number as u32, page(&list, number, Some(1_000))), WalkStep::Going));
     }
 }
 
@@ -200,9 +200,9 @@ fn rows_that_came_twice_because_the_list_grew_break_no_walk() {
     walk.take(1, page(&list, 1, Some(130)));
     list.insert(0, ("new".to_owned(), at(131)));
     list.insert(0, ("newer".to_owned(), at(132)));
-    let Step::Tied(instant) = walk.take(2, page(&list, 2, Some(132))) else { panic!() };
+    let WalkStep::Tied(instant) = walk.take(2, page(&list, 2, Some(132))) else { panic!() };
     assert_eq!(instant, at(81), "that of the seam, which a tie could explain as well");
-    assert!(matches!(walk.take(3, page(&list, 3, Some(132))), Step::Going));
+    assert!(matches!(walk.take(3, page(&list, 3, Some(132))), WalkStep::Going));
     let row: Vec<_> = list.iter().filter(|(_, at)| *at == instant).cloned().collect();
     let apart = place(page(&row, 1, None), None, Span::at(instant), at(130));
     assert!(walk.untie(instant, apart).is_whole());
@@ -218,7 +218,7 @@ fn a_list_that_grew_by_other_than_what_came_twice_breaks_the_walk() {
         walk.take(1, page(&list, 1, Some(130)));
         list.insert(place, ("new".to_owned(), at(131)));
         let step = walk.take(2, page(&list, 2, Some(total)));
-        let broken = matches!(step, Step::Broken { .. }) || matches!(step, Step::Tied(_));
+        let broken = matches!(step, WalkStep::Broken { .. }) || matches!(step, WalkStep::Tied(_));
         assert!(broken, "one at {place}, and {total} in all: {step:?}");
     }
 }
@@ -231,11 +231,11 @@ fn a_page_of_an_earlier_moment_is_asked_for_once_more() {
     let mut walk = walk(200);
     walk.take(1, page(&old, 1, Some(130)));
     walk.take(3, page(&old, 3, Some(130)));
-    assert!(matches!(walk.take(2, page(&new, 2, Some(131))), Step::Tied(_)), "the list grew meanwhile");
-    let Step::Again(number) = walk.go_on() else { panic!() };
+    assert!(matches!(walk.take(2, page(&new, 2, Some(131))), WalkStep::Tied(_)), "the list grew meanwhile");
+    let WalkStep::Again(number) = walk.go_on() else { panic!() };
     assert_eq!((number, walk.accepted()), (3, 2));
-    assert!(matches!(walk.go_on(), Step::Going));
-    assert!(matches!(walk.take(3, page(&new, 3, Some(131))), Step::Going), "over, but for the tie");
+    assert!(matches!(walk.go_on(), WalkStep::Going));
+    assert!(matches!(walk.take(3, page(&new, 3, Some(131))), WalkStep::Going), "over, but for the tie");
     assert_eq!(walk.count, 131);
 }
 
@@ -246,18 +246,18 @@ fn a_row_above_what_was_given_out_is_noticed() {
     walk.take(1, page(&list, 1, Some(130)));
     assert!(walk.proven(Extent::Prefix).is_some());
     list[70].1 = at(125);
-    assert!(matches!(walk.take(2, page(&list, 2, Some(130))), Step::Disordered));
+    assert!(matches!(walk.take(2, page(&list, 2, Some(130))), WalkStep::Disordered));
 }
 
 #[test]
 fn a_row_of_a_region_that_was_given_out_whole_is_noticed() {
     let mut list = list(130);
     let region = Span::new(at(100), at(130)).unwrap();
-    let mut walk = ignored(region, Ending::AtItsEnd);
+    let mut walk = ignored(region, WalkEnd::AtItsEnd);
     walk.take(1, changed_after(page(&list, 1, Some(130)), 1));
     assert_eq!(walk.proven(Extent::Prefix).unwrap().span, region);
     list[70].1 = at(125);
-    assert!(matches!(walk.take(2, page(&list, 2, Some(130))), Step::Disordered));
+    assert!(matches!(walk.take(2, page(&list, 2, Some(130))), WalkStep::Disordered));
 }
 
 #[test]
@@ -266,7 +266,7 @@ fn a_list_in_another_order_is_given_out_whole() {
     list.reverse();
     let mut walk = walk(130);
     for number in 1..=2 {
-        assert!(matches!(walk.take(number, page(&list, number as usize, Some(130))), Step::Going));
+        assert!(matches!(walk.take(number, page(&list, number as usize, Some(130))), WalkStep::Going));
         assert!(walk.proven(Extent::Prefix).is_none());
     }
     assert!(walk.take(3, page(&list, 3, Some(130))).is_whole());
@@ -297,7 +297,7 @@ fn rows_without_a_date_stay_behind_the_row_before_them() {
     assert_eq!(rows.iter().map(|row| row.row.id.clone()).collect::<Vec<_>>(), listed);
 }
 
-impl Step {
+impl WalkStep {
     fn is_whole(&self) -> bool {
         matches!(self, Self::Whole)
     }

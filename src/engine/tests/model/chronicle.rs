@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use proptest::prelude::*;
 
-use super::Asking;
+use super::ModelAsking;
 use super::steps::{Ahead, Case};
 use crate::engine::EngineSettings;
 use crate::engine::tests::script::{Compare, Fact};
@@ -52,7 +52,7 @@ impl Chronicle {
     /// Holds an answer against the past.
     pub(super) fn check(
         &self,
-        asking: &Asking,
+        asking: &ModelAsking,
         rows: &[(String, u32)],
         settings: &EngineSettings,
         case: &Case,
@@ -140,7 +140,7 @@ struct Ages {
 }
 
 impl Ages {
-    fn of(asking: &Asking, settings: &EngineSettings) -> Self {
+    fn of(asking: &ModelAsking, settings: &EngineSettings) -> Self {
         let directives = &asking.question.directives;
         let lowered = |ttl: Duration| {
             directives.max_age.map_or(ttl, |most| ttl.min(most)) + directives.max_stale.unwrap_or_default()
@@ -154,7 +154,7 @@ impl Ages {
     }
 
     /// By what it was then, and under a filter on what changes by its place.
-    fn of_version(&self, asking: &Asking, version: &Past, created_at: Timestamp) -> Duration {
+    fn of_version(&self, asking: &ModelAsking, version: &Past, created_at: Timestamp) -> Duration {
         let fact = &version.fact;
         let by_row = if matches!(fact.status.as_str(), "completed" | "no-answer" | "failed") {
             let is_settled = asking.at.since(fact.updated_at) > self.settle_after;

@@ -17,8 +17,8 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRng, TestRunner};
 
 use self::chronicle::Chronicle;
-use self::steps::{Asked, Case, STATUSES, Step, Way, case, mutate, set_up};
-use super::script::{Compare, Fact, Totals};
+use self::steps::{Case, ModelAsked, ModelStep, ModelWay, STATUSES, case, mutate, set_up};
+use super::script::{Compare, Fact, ScriptTotals};
 use super::*;
 use crate::domain::Digest;
 use crate::source::SourceError;
@@ -40,9 +40,9 @@ async fn live_through(case: &Case, settings: EngineSettings) -> Result<(), TestC
         let is_early = settings.settled_ttl.is_zero() || chronicle.borrow().is_empty();
         mutate(&rig, step, case, is_early);
         match step {
-            Step::Pass { ms } => pass(Duration::from_millis(u64::from(*ms))).await,
-            Step::Restart => restart(&mut rig, &settings),
-            Step::Ask { asked, meanwhile } => {
+            ModelStep::Pass { ms } => pass(Duration::from_millis(u64::from(*ms))).await,
+            ModelStep::Restart => restart(&mut rig, &settings),
+            ModelStep::Ask { asked, meanwhile } => {
                 note(&chronicle, &rig);
                 let answers = join_all(asked.iter().map(|asked| ask(&rig, &digests, asked)));
                 let changing = async {
@@ -72,20 +72,20 @@ async fn live_through(case: &Case, settings: EngineSettings) -> Result<(), TestC
                     pass(REFUSAL_PASSES).await;
                 }
             }
-            Step::Insert { .. }
-            | Step::InsertTies { .. }
-            | Step::InsertLate { .. }
-            | Step::InsertUndated { .. }
-            | Step::Change { .. }
-            | Step::ChangeBatch { .. }
-            | Step::Delete { .. }
-            | Step::DeleteBatch { .. }
-            | Step::Evict { .. }
-            | Step::Purge
-            | Step::Fail { .. }
-            | Step::Stray { .. }
-            | Step::Revoke
-            | Step::Hollow { .. } => {}
+            ModelStep::Insert { .. }
+            | ModelStep::InsertTies { .. }
+            | ModelStep::InsertLate { .. }
+            | ModelStep::InsertUndated { .. }
+            | ModelStep::Change { .. }
+            | ModelStep::ChangeBatch { .. }
+            | ModelStep::Delete { .. }
+            | ModelStep::DeleteBatch { .. }
+            | ModelStep::Evict { .. }
+            | ModelStep::Purge
+            | ModelStep::Fail { .. }
+            | ModelStep::Stray { .. }
+            | ModelStep::Revoke
+            | ModelStep::Hollow { .. } => {}
         }
     }
     rig.close().await;
@@ -94,9 +94,9 @@ async fn live_through(case: &Case, settings: EngineSettings) -> Result<(), TestC
 
 /// Whether nothing in upstream's answers tells of what happens: rows that go while the total stays what it was, or
 /// wavers, move others to a page that was read before. A walk is proven by totals, so this is promised to nobody.
-fn is_hidden(case: &Case, step: &Step) -> bool {
-    matches!(case.totals, Totals::Frozen | Totals::Unsteady)
-        && matches!(step, Step::Delete { .. } | Step::DeleteBatch { .. })
+fn is_hidden(case: &Case, step: &ModelStep) -> bool {
+    matches!(case.totals, ScriptTotals::Frozen | ScriptTotals::Unsteady)
+        && matches!(step, ModelStep::Delete { .. } | ModelStep::DeleteBatch { .. })
 }
 
 /// Whether upstream is to blame for an answer that failed, and the answer says so.
@@ -122,27 +122,27 @@ fn note(chronicle: &RefCell<Chronicle>, rig: &Rig) {
 type Digests = RefCell<HashMap<(String, u32), Digest>>;
 
 /// A question, when it came, and its answer; none if whoever asked left.
-struct Asking {
+struct ModelAsking {
     question: Question,
     at: Timestamp,
     answer: Option<Result<Vec<(String, u32)>, AskError>>,
 }
 
-impl Asking {
+impl ModelAsking {
     /// Whether a row as it was passes the question's filters.
     fn fits(&self, fact: &Fact) -> bool {
         is_asked_for(&self.question, fact)
     }
 }
 
-async fn ask(rig: &Rig, digests: &Digests, asked: &Asked) -> Asking {
+async fn ask(rig: &Rig, digests: &Digests, asked: &ModelAsked) -> ModelAsking {
     tokio::time::sleep(Duration::from_millis(u64::from(asked.after_ms))).await;
     let now = rig.clock.now();
     let at = |hours: Option<u32>| hours.map(|hours| now.minus(hours * 3_600 * SECOND));
     let mut directives =
-        CacheDirectives { no_store: matches!(asked.way, Way::Unkept), ..CacheDirectives::default() };
-    directives.max_age = matches!(asked.way, Way::Reloaded).then_some(Duration::ZERO);
-    if let Way::Stale { ms } = asked.way {
+        CacheDirectives { no_store: matches!(asked.way, ModelWay::Unkept), ..CacheDirectives::default() };
+    directives.max_age = matches!(asked.way, ModelWay::Reloaded).then_some(Duration::ZERO);
+    if let ModelWay::Stale { ms } = asked.way {
         directives.max_stale = Some(Duration::from_millis(u64::from(ms)));
     }
     let statuses = Statuses::new(asked.statuses.iter().map(|status| Status::new(STATUSES[*status])));
@@ -150,23 +150,25 @@ async fn ask(rig: &Rig, digests: &Digests, asked: &Asked) -> Asking {
     let any_status = statuses.filter(|_| only.is_none());
     let filters = Filters { status: only, answered_by_voice_mail: asked.voice_mail, ..Filters::default() };
     let mode = match asked.way {
-        Way::Streamed | Way::Slowly { .. } => ResponseMode::Streamed { row_wait: 50 * SECOND },
-        Way::Collected | Way::Reloaded | Way::Unkept | Way::Stale { .. } | Way::Abandoned { .. } => {
-            rig.question().mode
-        }
+        ModelWay::Streamed | ModelWay::Slowly { .. } => ResponseMode::Streamed { row_wait: 50 * SECOND },
+        ModelWay::Collected
+        | ModelWay::Reloaded
+        | ModelWay::Unkept
+        | ModelWay::Stale { .. }
+        | ModelWay::Abandoned { .. } => rig.question().mode,
     };
     let (from, to) = (at(asked.from_hours), at(asked.to_hours));
     let question = Question { from, to, filters, any_status, directives, mode, ..rig.question() };
-    let pause = if let Way::Slowly { ms } = asked.way { ms } else { 0 };
+    let pause = if let ModelWay::Slowly { ms } = asked.way { ms } else { 0 };
     let taken = taken(rig, digests, question.clone(), Duration::from_millis(u64::from(pause)));
-    let answer = if let Way::Abandoned { ms } = asked.way {
+    let answer = if let ModelWay::Abandoned { ms } = asked.way {
         let patience = Duration::from_millis(u64::from(ms));
         let _left = tokio::time::timeout(patience, taken).await;
         None
     } else {
         Some(taken.await)
     };
-    Asking { question, at: now, answer }
+    ModelAsking { question, at: now, answer }
 }
 
 /// The rows of an answer, which says of itself what it holds.
@@ -178,7 +180,7 @@ async fn taken(
 ) -> Result<Vec<(String, u32)>, AskError> {
     let is_stream = matches!(question.mode, ResponseMode::Streamed { .. });
     let mut answer = rig.engine.ask(question).await?;
-    let foregone = answer.foregone().map(|verdict| verdict.digest);
+    let from_cache = answer.from_cache().map(|verdict| verdict.digest);
     let (slices, verdict) = if is_stream {
         let mut slices = Vec::new();
         while let Some(slice) = answer.next().await? {
@@ -200,7 +202,7 @@ async fn taken(
         assert_eq!(first, row.digest, "by every gateway, and whenever it was read");
     }
     assert_eq!(digest, verdict.digest, "the entity tag is of the rows");
-    assert!(foregone.is_none_or(|foregone| foregone == digest), "and was so from the first");
+    assert!(from_cache.is_none_or(|from_cache| from_cache == digest), "and was so from the first");
     assert_eq!(given.len() as u64, verdict.count);
     Ok(given)
 }

@@ -4,12 +4,12 @@ use std::cmp::Reverse;
 
 use proptest::prelude::*;
 
-use crate::engine::tests::script::{Compare, Fact, Listed, Totals, unavailable, words};
+use crate::engine::tests::script::{Compare, Fact, Listed, ScriptTotals, unavailable, words};
 use crate::engine::tests::{DAY, Duration, NOW, Rig, SECOND};
 use crate::source::SourceError;
 
 #[derive(Clone, Debug)]
-pub(super) enum Step {
+pub(super) enum ModelStep {
     Insert {
         count: u32,
         apart_ms: u32,
@@ -66,24 +66,24 @@ pub(super) enum Step {
     },
     /// Questions that come together, and what happens after so many milliseconds meanwhile.
     Ask {
-        asked: Vec<Asked>,
-        meanwhile: Option<(u32, Box<Step>)>,
+        asked: Vec<ModelAsked>,
+        meanwhile: Option<(u32, Box<ModelStep>)>,
     },
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Asked {
+pub(super) struct ModelAsked {
     pub(super) after_ms: u32,
     /// None are all, several are any of them.
     pub(super) statuses: Vec<usize>,
     pub(super) voice_mail: Option<bool>,
     pub(super) from_hours: Option<u32>,
     pub(super) to_hours: Option<u32>,
-    pub(super) way: Way,
+    pub(super) way: ModelWay,
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Way {
+pub(super) enum ModelWay {
     Collected,
     Streamed,
     /// Streamed, with so many milliseconds between one slice and the next.
@@ -105,16 +105,16 @@ pub(super) enum Way {
 
 pub(super) const STATUSES: [&str; 5] = ["completed", "in-progress", "queued", "no-answer", "failed"];
 
-fn asked() -> impl Strategy<Value = Asked> {
+fn asked() -> impl Strategy<Value = ModelAsked> {
     let hours = || proptest::option::of(0u32..24 * 16);
     let way = prop_oneof![
-        4 => Just(Way::Collected),
-        3 => Just(Way::Streamed),
-        2 => (1u32..400).prop_map(|ms| Way::Slowly { ms }),
-        4 => Just(Way::Reloaded),
-        2 => Just(Way::Unkept),
-        1 => (0u32..20_000).prop_map(|ms| Way::Stale { ms }),
-        2 => (1u32..120).prop_map(|ms| Way::Abandoned { ms }),
+        4 => Just(ModelWay::Collected),
+        3 => Just(ModelWay::Streamed),
+        2 => (1u32..400).prop_map(|ms| ModelWay::Slowly { ms }),
+        4 => Just(ModelWay::Reloaded),
+        2 => Just(ModelWay::Unkept),
+        1 => (0u32..20_000).prop_map(|ms| ModelWay::Stale { ms }),
+        2 => (1u32..120).prop_map(|ms| ModelWay::Abandoned { ms }),
     ];
     let statuses = prop_oneof![
         4 => Just(Vec::new()),
@@ -123,7 +123,7 @@ fn asked() -> impl Strategy<Value = Asked> {
     ];
     let voice_mail = proptest::option::weighted(0.15, any::<bool>());
     (0u32..60, statuses, voice_mail, hours(), hours(), way).prop_map(
-        |(after_ms, statuses, voice_mail, from_hours, to_hours, way)| Asked {
+        |(after_ms, statuses, voice_mail, from_hours, to_hours, way)| ModelAsked {
             after_ms,
             statuses,
             voice_mail,
@@ -134,39 +134,39 @@ fn asked() -> impl Strategy<Value = Asked> {
     )
 }
 
-fn step() -> impl Strategy<Value = Step> {
-    let alone = asked().prop_map(|asked| vec![Asked { after_ms: 0, ..asked }]);
+fn step() -> impl Strategy<Value = ModelStep> {
+    let alone = asked().prop_map(|asked| vec![ModelAsked { after_ms: 0, ..asked }]);
     let together = proptest::collection::vec(asked(), 2..5);
     let meanwhile = (1u32..150, change().prop_map(Box::new));
     prop_oneof![
         24 => change(),
-        6 => (1u32..40_000).prop_map(|ms| Step::Pass { ms }),
-        2 => (1u32..1_500).prop_map(|ms| Step::Pass { ms }),
-        1 => Just(Step::Restart),
-        1 => (1u64..4).prop_map(|pages| Step::Fail { pages }),
-        1 => Just(Step::Revoke),
-        10 => alone.prop_map(|asked| Step::Ask { asked, meanwhile: None }),
+        6 => (1u32..40_000).prop_map(|ms| ModelStep::Pass { ms }),
+        2 => (1u32..1_500).prop_map(|ms| ModelStep::Pass { ms }),
+        1 => Just(ModelStep::Restart),
+        1 => (1u64..4).prop_map(|pages| ModelStep::Fail { pages }),
+        1 => Just(ModelStep::Revoke),
+        10 => alone.prop_map(|asked| ModelStep::Ask { asked, meanwhile: None }),
         6 => (together, proptest::option::of(meanwhile))
-            .prop_map(|(asked, meanwhile)| Step::Ask { asked, meanwhile }),
+            .prop_map(|(asked, meanwhile)| ModelStep::Ask { asked, meanwhile }),
     ]
 }
 
 /// Something that happens to the list, or to what is kept of it, also while it is read.
-fn change() -> impl Strategy<Value = Step> {
+fn change() -> impl Strategy<Value = ModelStep> {
     prop_oneof![
-        6 => (1u32..70, 0u32..400, 0usize..5).prop_map(|(count, apart_ms, status)| Step::Insert { count, apart_ms, status }),
-        2 => (1u32..70, 0u32..24 * 14).prop_map(|(count, hours_ago)| Step::InsertTies { count, hours_ago }),
-        2 => (1u32..9_000).prop_map(|shown_after_ms| Step::InsertLate { shown_after_ms }),
-        8 => (any::<usize>(), 0usize..5).prop_map(|(which, status)| Step::Change { which, status }),
-        2 => (0usize..5).prop_map(|status| Step::InsertUndated { status }),
+        6 => (1u32..70, 0u32..400, 0usize..5).prop_map(|(count, apart_ms, status)| ModelStep::Insert { count, apart_ms, status }),
+        2 => (1u32..70, 0u32..24 * 14).prop_map(|(count, hours_ago)| ModelStep::InsertTies { count, hours_ago }),
+        2 => (1u32..9_000).prop_map(|shown_after_ms| ModelStep::InsertLate { shown_after_ms }),
+        8 => (any::<usize>(), 0usize..5).prop_map(|(which, status)| ModelStep::Change { which, status }),
+        2 => (0usize..5).prop_map(|status| ModelStep::InsertUndated { status }),
         2 => (any::<usize>(), 2usize..80, 0usize..5)
-            .prop_map(|(first, count, status)| Step::ChangeBatch { first, count, status }),
-        3 => any::<usize>().prop_map(|which| Step::Delete { which }),
-        1 => (any::<usize>(), 2usize..80).prop_map(|(first, count)| Step::DeleteBatch { first, count }),
-        2 => (1u64..7).prop_map(|every| Step::Evict { every }),
-        1 => Just(Step::Purge),
-        1 => (1u64..4).prop_map(|page| Step::Stray { page }),
-        1 => (1u32..4).prop_map(|page| Step::Hollow { page }),
+            .prop_map(|(first, count, status)| ModelStep::ChangeBatch { first, count, status }),
+        3 => any::<usize>().prop_map(|which| ModelStep::Delete { which }),
+        1 => (any::<usize>(), 2usize..80).prop_map(|(first, count)| ModelStep::DeleteBatch { first, count }),
+        2 => (1u64..7).prop_map(|every| ModelStep::Evict { every }),
+        1 => Just(ModelStep::Purge),
+        1 => (1u64..4).prop_map(|page| ModelStep::Stray { page }),
+        1 => (1u32..4).prop_map(|page| ModelStep::Hollow { page }),
     ]
 }
 
@@ -174,12 +174,12 @@ fn change() -> impl Strategy<Value = Step> {
 pub(super) struct Case {
     pub(super) seed: u64,
     pub(super) history: u32,
-    pub(super) totals: Totals,
+    pub(super) totals: ScriptTotals,
     pub(super) compare: Compare,
     pub(super) listed: Listed,
     pub(super) jitter_ms: u64,
     pub(super) ahead: Ahead,
-    pub(super) steps: Vec<Step>,
+    pub(super) steps: Vec<ModelStep>,
 }
 
 /// How far upstream's clock is ahead, in milliseconds.
@@ -191,12 +191,12 @@ pub(super) enum Ahead {
 
 pub(super) fn case() -> impl Strategy<Value = Case> {
     let totals = prop_oneof![
-        8 => Just(Totals::Exact),
-        2 => Just(Totals::Missing),
-        2 => Just(Totals::OfEverything),
-        2 => Just(Totals::Off(7)),
-        1 => Just(Totals::Frozen),
-        1 => Just(Totals::Unsteady),
+        8 => Just(ScriptTotals::Exact),
+        2 => Just(ScriptTotals::Missing),
+        2 => Just(ScriptTotals::OfEverything),
+        2 => Just(ScriptTotals::Off(7)),
+        1 => Just(ScriptTotals::Frozen),
+        1 => Just(ScriptTotals::Unsteady),
     ];
     let compare = prop_oneof![4 => Just(Compare::Exact), 1 => Just(Compare::RowsAtSeconds), 1 => Just(Compare::Ignored)];
     let listed = prop_oneof![5 => Just(Listed::NewestFirst), 1 => Just(Listed::OldestFirst), 1 => Just(Listed::ByUpdate)];
@@ -211,7 +211,7 @@ pub(super) fn case() -> impl Strategy<Value = Case> {
     (any::<u64>(), 0u32..220, upstream, steps).prop_map(|(seed, history, upstream, steps)| {
         let (totals, compare, listed, jitter_ms, ahead) = upstream;
         // A row that moves up is told by a row that comes twice while the total stays, or by nothing.
-        let is_told = compare != Compare::Ignored || totals != Totals::Unsteady;
+        let is_told = compare != Compare::Ignored || totals != ScriptTotals::Unsteady;
         let listed = if is_told { listed } else { Listed::NewestFirst };
         Case { seed, history, totals, compare, listed, jitter_ms, ahead, steps }
     })
@@ -235,7 +235,7 @@ pub(super) fn set_up(rig: &Rig, case: &Case) {
 }
 
 /// Does to the list what a step says, if it is one that changes the list.
-pub(super) fn mutate(rig: &Rig, step: &Step, case: &Case, is_early: bool) {
+pub(super) fn mutate(rig: &Rig, step: &ModelStep, case: &Case, is_early: bool) {
     let now = rig.script.now();
     let mut world = rig.script.world();
     let rows = world.rows.len().max(1);
@@ -245,14 +245,14 @@ pub(super) fn mutate(rig: &Rig, step: &Step, case: &Case, is_early: bool) {
         newest_first
     };
     match step {
-        Step::Insert { count, apart_ms, status } => {
+        ModelStep::Insert { count, apart_ms, status } => {
             for n in 0..*count {
                 let apart = Duration::from_millis(u64::from(n * apart_ms / count));
                 let row = world.insert(now.minus(apart), STATUSES[*status]);
                 world.rows[row].shown_at = now;
             }
         }
-        Step::InsertTies { count, hours_ago } => {
+        ModelStep::InsertTies { count, hours_ago } => {
             // Upstream makes no rows in the past, so these were there before anybody asked: only at the start.
             if is_early {
                 for _ in 0..*count {
@@ -261,31 +261,31 @@ pub(super) fn mutate(rig: &Rig, step: &Step, case: &Case, is_early: bool) {
                 }
             }
         }
-        Step::InsertLate { shown_after_ms } => {
+        ModelStep::InsertLate { shown_after_ms } => {
             let row = world.insert(now, "queued");
             world.rows[row].shown_at = now.plus(Duration::from_millis(u64::from(*shown_after_ms)));
         }
-        Step::InsertUndated { status } => {
+        ModelStep::InsertUndated { status } => {
             // Its place follows from those around it, if they come newest first.
             let row = world.insert(now, STATUSES[*status]);
             world.rows[row].shown_at = now;
             world.rows[row].is_dated = case.listed != Listed::NewestFirst;
         }
-        Step::ChangeBatch { first, count, status } => {
+        ModelStep::ChangeBatch { first, count, status } => {
             let rows = newest_first(&world.rows).into_iter().skip(first % rows).take(*count);
             for (n, row) in rows.enumerate() {
                 world.change(row, STATUSES[*status], now.minus(Duration::from_micros(n as u64)));
                 world.rows[row].voice_mail ^= n % 3 == 0;
             }
         }
-        Step::Change { which, status } if which % rows < world.rows.len() => {
+        ModelStep::Change { which, status } if which % rows < world.rows.len() => {
             world.change(which % rows, STATUSES[*status], now);
             world.rows[which % rows].voice_mail ^= which % 2 == 0;
         }
-        Step::Delete { which } if which % rows < world.rows.len() => {
+        ModelStep::Delete { which } if which % rows < world.rows.len() => {
             world.rows.remove(which % rows);
         }
-        Step::DeleteBatch { first, count } => {
+        ModelStep::DeleteBatch { first, count } => {
             let mut gone: Vec<usize> =
                 newest_first(&world.rows).into_iter().skip(first % rows).take(*count).collect();
             gone.sort_unstable();
@@ -293,37 +293,37 @@ pub(super) fn mutate(rig: &Rig, step: &Step, case: &Case, is_early: bool) {
                 world.rows.remove(row);
             });
         }
-        Step::Fail { pages } => {
+        ModelStep::Fail { pages } => {
             let mut left = *pages;
             world.refuse = Some(Box::new(move |_| {
                 left = left.saturating_sub(1);
                 (left > 0).then(unavailable)
             }));
         }
-        Step::Stray { page } if world.refuse.is_none() => {
+        ModelStep::Stray { page } if world.refuse.is_none() => {
             let mut left = *page;
             world.refuse = Some(Box::new(move |_| {
                 left = left.checked_sub(1)?;
                 (left == 0).then(|| SourceError::Denied(words(403)))
             }));
         }
-        Step::Revoke => {
+        ModelStep::Revoke => {
             world.agent_refused = Some(403);
             world.refuse = Some(Box::new(|_| Some(SourceError::Denied(words(403)))));
         }
-        Step::Hollow { page } => world.hollow = Some(*page),
-        Step::Evict { every } => {
+        ModelStep::Hollow { page } => world.hollow = Some(*page),
+        ModelStep::Evict { every } => {
             rig.store.0.lock().unwrap().retain(|key, _| key.number % every != 0);
         }
-        Step::Purge => {
+        ModelStep::Purge => {
             drop(world);
             rig.engine.forget(rig.question().agent);
         }
-        Step::Change { .. }
-        | Step::Delete { .. }
-        | Step::Stray { .. }
-        | Step::Pass { .. }
-        | Step::Restart
-        | Step::Ask { .. } => {}
+        ModelStep::Change { .. }
+        | ModelStep::Delete { .. }
+        | ModelStep::Stray { .. }
+        | ModelStep::Pass { .. }
+        | ModelStep::Restart
+        | ModelStep::Ask { .. } => {}
     }
 }
