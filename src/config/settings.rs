@@ -9,7 +9,7 @@ use reqwest::Url;
 use crate::domain::Timestamp;
 use crate::http::Forwarding;
 use crate::telemetry::{LogFormat, TraceSettings};
-use crate::upstream::{Rate, RateScope, Share};
+use crate::upstream::{Fraction, Rate, RateScope};
 
 /// All that `serve` is told.
 #[derive(Clone, Debug)]
@@ -99,7 +99,7 @@ pub struct BudgetSettings {
     /// One budget for whom.
     pub scope: RateScope,
     /// The part that cold reads leave to refreshes.
-    pub refresh_reserve: Share,
+    pub refresh_reserve: Fraction,
     /// How long a stream that has begun waits for the budget without getting a page.
     pub patience: Duration,
 }

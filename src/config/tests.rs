@@ -1,7 +1,7 @@
 use std::ffi::OsString;
 
 use super::*;
-use crate::upstream::Share;
+use crate::upstream::Fraction;
 
 /// What a command line and some variables come to.
 fn read_with(line: &str, variables: &[(&str, &str)]) -> Result<Command, NothingToRun> {
@@ -37,7 +37,7 @@ fn the_defaults_are_a_whole_set_of_settings() {
     assert_eq!(serve.listeners.public.to_string(), "0.0.0.0:8080");
     assert_eq!(serve.reading.fan_out, 8);
     assert_eq!(serve.reading.window, Some(std::time::Duration::from_secs(604_800)));
-    assert_eq!(Some(serve.budget.refresh_reserve), Share::percent(20));
+    assert_eq!(Some(serve.budget.refresh_reserve), Fraction::percent(20));
     assert_eq!(serve.cache_bytes, 512 << 20);
     assert!(serve.warnings.is_empty(), "{:?}", serve.warnings);
     assert!(matches!(read_with("fanfold simulate", &[]), Ok(Command::Simulate(_))));

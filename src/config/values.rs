@@ -13,7 +13,7 @@ use reqwest::Url;
 use crate::domain::{Rounding, Timestamp, parse_length};
 use crate::http::Forwarding;
 use crate::telemetry::LogFormat;
-use crate::upstream::{Rate, RateScope, Share};
+use crate::upstream::{Fraction, Rate, RateScope};
 
 /// What is accepted in place of what was written.
 pub(crate) type Parsed<T> = Result<T, String>;
@@ -76,12 +76,12 @@ pub(crate) fn rate(text: &str) -> Parsed<Option<Rate>> {
 }
 
 /// A share.
-pub(crate) fn share(text: &str) -> Parsed<Share> {
+pub(crate) fn share(text: &str) -> Parsed<Fraction> {
     text.strip_suffix('%')
         .and_then(digits)
         .and_then(|percent| u8::try_from(percent).ok())
         .filter(|percent| *percent < 100)
-        .and_then(Share::percent)
+        .and_then(Fraction::percent)
         .ok_or_else(|| "a percentage from 0% to 99%, such as 20%".to_owned())
 }
 
@@ -244,7 +244,7 @@ mod tests {
         fn a_share_is_less_than_the_whole(percent in 0u64..300) {
             let read = share(&format!("{percent}%")).ok();
             let expected = u8::try_from(percent).ok().filter(|percent| *percent < 100);
-            prop_assert_eq!(read, expected.and_then(Share::percent));
+            prop_assert_eq!(read, expected.and_then(Fraction::percent));
         }
 
         #[test]

@@ -85,9 +85,9 @@ mod tests {
     use crate::telemetry::Tracer;
 
     /// Files that go away with the test.
-    struct Files(std::path::PathBuf);
+    struct RecheckFiles(std::path::PathBuf);
 
-    impl Files {
+    impl RecheckFiles {
         fn new() -> Self {
             let dir = std::env::temp_dir().join(format!("fanfold-recheck-{}", uuid::Uuid::new_v4()));
             std::fs::create_dir(&dir).unwrap();
@@ -125,7 +125,7 @@ mod tests {
         }
     }
 
-    impl Drop for Files {
+    impl Drop for RecheckFiles {
         fn drop(&mut self) {
             let _ = std::fs::remove_dir_all(&self.0);
         }
@@ -133,7 +133,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_token_that_is_removed_ends_a_running_response_within_a_minute() {
-        let (files, token) = (Files::new(), new_token("a", &Agents::All, None).unwrap());
+        let (files, token) = (RecheckFiles::new(), new_token("a", &Agents::All, None).unwrap());
         files.write_tokens(&token.line);
         let refused = files.recheck(&token).refused();
         tokio::pin!(refused);
@@ -147,7 +147,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_token_that_loses_its_agent_ends_a_running_response() {
-        let (files, token) = (Files::new(), new_token("a", &Agents::All, None).unwrap());
+        let (files, token) = (RecheckFiles::new(), new_token("a", &Agents::All, None).unwrap());
         files.write_tokens(&token.line);
         let recheck = files.recheck(&token);
         files.write_tokens(&token.line.replace('*', "6f9619ff-8b86-d011-b42d-00cf4fc964ff"));

@@ -25,8 +25,7 @@ impl Answering {
 
     /// Wraps the response's body. `taking` records what its client reads, on connections with several streams.
     pub(super) fn with(self, inner: Body, taking: Option<Arc<Taking>>) -> WatchedBody {
-        let (taken, rest) = (Taken::Yes, Bytes::new());
-        WatchedBody { inner, answering: self, taking, rest, taken, last_piece: 0, held: None }
+        WatchedBody { inner, answering: self, taking, rest: Bytes::new(), taken: Taken::Yes, held: None }
     }
 }
 
@@ -48,9 +47,8 @@ pub(super) struct WatchedBody {
     /// The rest of a chunk that is sent in pieces.
     rest: Bytes,
     taken: Taken,
-    /// The number of the last piece.
-    last_piece: u64,
-    held: Option<axum::Error>,
+    /// The error that ends the body, and the number of the flush that it waits for.
+    held: Option<(axum::Error, u64)>,
 }
 
 /// Whether the last piece was taken.
@@ -85,7 +83,6 @@ impl WatchedBody {
         {
             self.rest = data.split_off(PIECE);
         }
-        self.last_piece = self.answering.0.gave();
         self.set_taken(Taken::NotYet);
         frame
     }
@@ -105,15 +102,18 @@ impl http_body::Body for WatchedBody {
             let piece = this.rest.split_to(PIECE.min(this.rest.len()));
             return Poll::Ready(Some(Ok(this.give(Frame::data(piece)))));
         }
+        let flushes = this.answering.0.flushes();
         if this.held.is_none() {
             match ready!(Pin::new(&mut this.inner).poll_frame(cx)) {
                 Some(Ok(frame)) => return Poll::Ready(Some(Ok(this.give(frame)))),
-                Some(Err(error)) => this.held = Some(error),
+                Some(Err(error)) => this.held = Some((error, flushes.next())),
                 None => return Poll::Ready(None),
             }
         }
-        ready!(this.answering.0.poll_flushed(this.last_piece, cx));
-        Poll::Ready(this.held.take().map(Err))
+        if let Some((_, number)) = &this.held {
+            ready!(flushes.poll(*number, cx));
+        }
+        Poll::Ready(this.held.take().map(|(error, _)| Err(error)))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -1,11 +1,11 @@
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::flushes::Flushes;
 use super::heads::Heads;
 
 /// What one connection does, as recorded by its socket and its responses.
@@ -28,10 +28,7 @@ pub(super) struct ConnectionFlow {
     waiting: AtomicUsize,
     is_blocked: AtomicBool,
     has_head_begun: AtomicBool,
-    /// Pieces of responses sent so far, and how many of them the socket has certainly accepted.
-    given: AtomicU64,
-    flushed: AtomicU64,
-    flush_wakers: Mutex<Vec<Waker>>,
+    flushes: Flushes,
 }
 
 /// The protocol that a client speaks.
@@ -41,7 +38,7 @@ pub(super) enum Protocol {
     Silent,
     /// HTTP/1: everything that it sends between requests is a request's head.
     Http1,
-    /// HTTP/2: what it sends between requests may be pings and window updates.
+    /// HTTP/2: pings and window updates may be sent between requests.
     Http2,
 }
 
@@ -61,9 +58,9 @@ pub(super) enum ConnectionState {
 /// The progress of a connection. If nothing in it changes, the connection has not moved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ConnectionProgress {
-    /// Bytes given to the socket.
+    /// Bytes that the socket has taken.
     pub(super) written: u64,
-    /// Requests begun.
+    /// Requests whose head was complete.
     pub(super) requests: u64,
 }
 
@@ -83,9 +80,7 @@ impl ConnectionFlow {
             waiting: AtomicUsize::new(0),
             is_blocked: AtomicBool::new(false),
             has_head_begun: AtomicBool::new(false),
-            given: AtomicU64::new(0),
-            flushed: AtomicU64::new(0),
-            flush_wakers: Mutex::default(),
+            flushes: Flushes::default(),
         }
     }
 
@@ -161,29 +156,9 @@ impl ConnectionFlow {
         self.waiting.fetch_sub(1, Relaxed);
     }
 
-    /// Records that a response has sent a piece, and returns the piece's number.
-    pub(super) fn gave(&self) -> u64 {
-        self.given.fetch_add(1, SeqCst) + 1
-    }
-
-    /// Records that the socket has accepted everything that was sent.
-    pub(super) fn flushed(&self) {
-        let given = self.given.load(SeqCst);
-        if self.flushed.swap(given, SeqCst) != given {
-            let wakers =
-                std::mem::take(&mut *self.flush_wakers.lock().unwrap_or_else(PoisonError::into_inner));
-            wakers.into_iter().for_each(Waker::wake);
-        }
-    }
-
-    /// Ready once the socket has accepted the piece with this number.
-    pub(super) fn poll_flushed(&self, piece: u64, cx: &Context<'_>) -> Poll<()> {
-        if self.flushed.load(SeqCst) >= piece {
-            return Poll::Ready(());
-        }
-        self.flush_wakers.lock().unwrap_or_else(PoisonError::into_inner).push(cx.waker().clone());
-        // The piece may have been accepted between the two checks.
-        if self.flushed.load(SeqCst) >= piece { Poll::Ready(()) } else { Poll::Pending }
+    /// The flushes of the connection.
+    pub(super) const fn flushes(&self) -> &Flushes {
+        &self.flushes
     }
 
     /// The state of the connection.

@@ -82,10 +82,11 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for WatchedIo<T> {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        this.flow.flushes().begin(cx);
         let result = Pin::new(&mut this.inner).poll_flush(cx);
         if let Poll::Ready(Ok(())) = result {
-            // Hyper flushes when it has written everything that it holds.
-            this.flow.flushed();
+            // Hyper flushes once it has written everything that it holds.
+            this.flow.flushes().end();
         }
         result
     }

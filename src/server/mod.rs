@@ -20,6 +20,7 @@ mod body;
 mod connection;
 mod drain_grace;
 mod flow;
+mod flushes;
 mod heads;
 mod io;
 mod limits;

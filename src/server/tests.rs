@@ -206,6 +206,19 @@ async fn what_a_body_says_before_it_fails_reaches_the_client() {
 }
 
 #[tokio::test]
+async fn a_body_that_fails_at_once_still_has_its_head_sent() {
+    let fails =
+        || async { Body::from_stream(stream::iter([Err::<Bytes, _>(std::io::Error::other("none"))])) };
+    let (address, _shutdown) = start(Router::new().route("/", get(fails)), LIMITS).await;
+    let answer = rest_of(connect(address, REQUEST).await).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let client = reqwest::Client::builder().http2_prior_knowledge().no_proxy().build().unwrap();
+    let mut response = client.get(format!("http://{address}/")).send().await.unwrap();
+    assert_eq!(response.status().as_u16(), 200);
+    assert!(response.chunk().await.is_err());
+}
+
+#[tokio::test]
 async fn a_stalled_stream_is_cut_off_alone() {
     let (endless, mut dropped) = endless();
     let (tick, ticks) = mpsc::channel::<Result<Bytes, Infallible>>(1);

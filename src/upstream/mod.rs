@@ -51,7 +51,8 @@ use mismatch::{Attempt, Author, Compared, Expectation, Judgment, Observed};
 pub use page::{PageFault, parse as parse_page};
 use retry::{Cause, RetryBudget, RetryLimits, Tries};
 pub use settings::{
-    BaseUrl, DateParams, PlainHttp, Rate, RateScope, Share, UpstreamSettings, UpstreamSetupError, is_loopback,
+    BaseUrl, DateParams, Fraction, PlainHttp, Rate, RateScope, UpstreamSettings, UpstreamSetupError,
+    is_loopback,
 };
 use stats::Counters;
 pub use stats::{RequestOutcome, UpstreamStats};

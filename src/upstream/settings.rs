@@ -20,7 +20,7 @@ pub struct UpstreamSettings {
     /// Requests in flight for the process.
     pub concurrency: NonZeroUsize,
     /// The part of the budget that cold reads leave to refreshes.
-    pub refresh_reserve: Share,
+    pub refresh_reserve: Fraction,
     /// Whether upstream takes dates.
     pub dates: DateParams,
 }
@@ -54,9 +54,9 @@ pub enum DateParams {
 
 /// A part of a whole, from nothing to all of it.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Share(f64);
+pub struct Fraction(f64);
 
-impl Share {
+impl Fraction {
     /// So many hundredths; none above a hundred.
     pub fn percent(percent: u8) -> Option<Self> {
         (percent <= 100).then(|| Self(f64::from(percent) / 100.0))
@@ -234,9 +234,9 @@ mod tests {
 
     #[test]
     fn shares_are_rounded_down_and_never_more_than_all() {
-        assert_eq!(Share::percent(101), None);
-        assert_eq!(Share::percent(20).unwrap().of(450), 90);
-        assert_eq!(Share::percent(20).unwrap().of(4), 0);
-        assert_eq!(Share::percent(100).unwrap().of(7), 7);
+        assert_eq!(Fraction::percent(101), None);
+        assert_eq!(Fraction::percent(20).unwrap().of(450), 90);
+        assert_eq!(Fraction::percent(20).unwrap().of(4), 0);
+        assert_eq!(Fraction::percent(100).unwrap().of(7), 7);
     }
 }

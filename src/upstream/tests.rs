@@ -40,7 +40,7 @@ fn upstream(base: &str) -> Arc<Upstream> {
         rate: Some(Rate { count: NonZeroU32::new(1000).unwrap(), per: Duration::from_secs(60) }),
         rate_scope: RateScope::Shared,
         concurrency: NonZeroUsize::new(32).unwrap(),
-        refresh_reserve: Share::percent(20).unwrap(),
+        refresh_reserve: Fraction::percent(20).unwrap(),
         dates: DateParams::Sent,
     };
     Upstream::new(settings, RequestWatch::default(), SteadyClock::from_wall()).unwrap()

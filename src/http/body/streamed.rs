@@ -1,12 +1,11 @@
-//! A body that is sent while it is read.
+//! A body that is sent while its rows are read.
 //!
-//! It is pulled: what its reader has not taken is not asked for. It ends in one of three ways. Whole: the last row, the end
-//! record if one is wanted, the end of the body. Broken: what was ready, the end record with the reason, and then an error, by
-//! which the server breaks the connection or resets the stream; a gzip member is left without its trailer. Left: dropped,
-//! and the answer with it.
+//! The reader pulls: nothing more is read until it has taken what is ready. The body ends in one of three ways:
 //!
-//! An error is held back until what precedes it had time to reach the socket: hyper drops what it has buffered along
-//! with the connection, and rows that were ready would be lost, even the status line.
+//! - whole: the last row, the end record if the client wants one, the end of the body;
+//! - broken: the rows that were ready, the end record with the reason, then an error. The server sends everything before
+//!   the error, then breaks the connection or resets the stream; a gzip member lacks its trailer;
+//! - abandoned: the body is dropped, and the answer with it.
 
 use std::collections::VecDeque;
 use std::io;
@@ -29,21 +28,17 @@ use crate::http::problem::{ErrorRenderer, Problem};
 use crate::http::question::EndRecord;
 use crate::shutdown::Shutdown;
 
-/// The longest silence: some idle timers along the way are 60 s, and some count twice.
+/// The longest silence. Some idle timers along the way are 60 s, and some proxies count twice.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// How long what precedes an error has to reach the socket. Long for a local hop, short for a person; a reader too slow
-/// for it loses rows of a body that was to break anyway.
-const FLUSH_TIME: Duration = Duration::from_millis(250);
-
-/// What happens to an answer while it is read.
+/// An event while an answer is read.
 #[derive(Debug)]
 pub(crate) enum Event {
     /// The next rows.
     Rows(EntrySlice),
-    /// There are no more, and this is the verdict.
+    /// There are no more rows; the verdict on the whole answer.
     Reached(Verdict),
-    /// There are more, but they can't be had; the verdict is of what was given.
+    /// More rows exist but can't be read; the verdict on those that were.
     Broken(Verdict, AskError),
     /// There may be more, but the caller may not have it any longer; the verdict is of what was given.
     Refused(Verdict, Box<Problem>),
@@ -79,26 +74,26 @@ pub(crate) fn events(
     })
 }
 
-/// What a streamed body is made with.
+/// How to make a streamed body.
 #[derive(Debug)]
 pub(crate) struct Streamed {
     /// How it is compressed.
     pub(crate) coding: Coding,
-    /// Whether it ends with a line that says how it ended, and a blank line breaks long silences.
+    /// Whether the last line says how the body ended, and blank lines break long silences.
     pub(crate) end_record: EndRecord,
-    /// How the client is told of an error.
+    /// Renders an error for the client.
     pub(crate) renderer: ErrorRenderer,
-    /// Where it is noted what was sent.
+    /// Records what was sent.
     pub(crate) request_log: Arc<RequestLog>,
-    /// Where rows are deflated and inflated.
+    /// Deflates and inflates rows.
     pub(crate) compression_pool: CompressionPool,
-    /// The answer's place among those under way. Its drop, with the body's, gives it back.
+    /// The response's place among those under way, given back when the body is dropped.
     #[expect(dead_code, reason = "held for its drop")]
     pub(crate) place: ResponsePlace,
 }
 
 impl Streamed {
-    /// The body.
+    /// Makes the body.
     pub(crate) fn body(self, events: impl Stream<Item = Event> + Send + 'static) -> Body {
         let member = match self.coding {
             Coding::Gzip => Some(GzipMember::new()),
@@ -112,7 +107,7 @@ impl Streamed {
     }
 }
 
-/// Where a body is.
+/// How far a body is.
 #[derive(Clone, Copy)]
 enum StreamPhase {
     Rows,
@@ -123,13 +118,13 @@ enum StreamPhase {
 
 struct StreamRun {
     events: stream::BoxStream<'static, Event>,
-    /// The gzip member under way, if it is to be one.
+    /// The gzip member under way, if the body is compressed.
     member: Option<GzipMember>,
-    /// What is laid out.
+    /// What is to be encoded.
     parts: Vec<BodyPart>,
-    /// What is ready.
+    /// What is ready to be sent.
     chunks: VecDeque<Bytes>,
-    /// How many rows were laid out.
+    /// How many rows are in parts or chunks, or sent.
     given: u64,
     phase: StreamPhase,
     with: Streamed,
@@ -160,7 +155,6 @@ impl StreamRun {
                     }
                 }
                 StreamPhase::Breaking => {
-                    sleep(FLUSH_TIME).await;
                     self.phase = StreamPhase::Over;
                     return Some(Err(io::Error::other("the answer could not be read to its end")));
                 }
@@ -169,7 +163,7 @@ impl StreamRun {
         }
     }
 
-    /// Makes chunks of what is laid out.
+    /// Encodes the parts as chunks.
     async fn make_chunks(&mut self) -> io::Result<()> {
         let parts = std::mem::take(&mut self.parts);
         match &mut self.member {
@@ -183,7 +177,7 @@ impl StreamRun {
         Ok(())
     }
 
-    /// Waits for what happens next, and lays it out, together with what is there already.
+    /// Waits for the next event, and takes it together with those that are ready.
     async fn read(&mut self) {
         let silence = async {
             match self.with.end_record {

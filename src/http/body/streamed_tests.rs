@@ -3,7 +3,6 @@ use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use http_body_util::BodyExt;
-use tokio::time::Instant;
 
 use super::*;
 use crate::domain::{AgentId, Caller, Credential, CredentialId, Digest, Filters, Span, Timestamp};
@@ -11,7 +10,8 @@ use crate::encode::whole_slice;
 use crate::engine::{CacheDirectives, CacheReport, Freshness, Missing, Question, ResponseMode, Tolerance};
 use crate::http::places::{CallerStanding, Places};
 use crate::http::problem::{Code, ErrorStyle, KeyOwner};
-use crate::telemetry::Trace;
+use crate::server::{ServerLimits, serve};
+use crate::telemetry::{ConnectionCounts, Trace};
 
 const RENDERER: ErrorRenderer = ErrorRenderer { style: ErrorStyle::Own, key: KeyOwner::Callers };
 
@@ -171,14 +171,6 @@ async fn silence_is_broken_by_blank_lines_only_where_an_end_record_is_wanted() {
     assert_eq!(text, b"");
 }
 
-#[tokio::test(start_paused = true)]
-async fn what_was_ready_has_time_to_reach_the_socket_before_the_break() {
-    let failed = vec![Event::Broken(verdict(0), AskError::ShuttingDown)];
-    let began = Instant::now();
-    assert!(read(body(Coding::Identity, EndRecord::Absent, failed)).await.1.is_err());
-    assert_eq!(began.elapsed(), FLUSH_TIME);
-}
-
 #[tokio::test]
 async fn nothing_is_read_that_was_not_asked_for_and_a_drop_gives_the_place_back() {
     let asked = Arc::new(AtomicUsize::new(0));
@@ -217,36 +209,63 @@ async fn small_pieces_that_are_there_go_together() {
     }
 }
 
-/// What a client reads off the socket until the server ends the connection.
-async fn over_a_socket(last: fn() -> Event) -> String {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+/// Serves a body to a client of HTTP/1.1 or HTTP/2: what it reads, and whether it sees a break.
+async fn over_a_socket(version: http::Version, events: fn() -> Vec<Event>) -> (String, bool) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let mut client = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-    let (server, _) = listener.accept().await.unwrap();
-    let service = hyper::service::service_fn(async |_| {
-        let response = http::Response::new(body(Coding::Identity, EndRecord::Wanted, two_pages(last())));
-        Ok::<_, std::convert::Infallible>(response)
-    });
-    let io = hyper_util::rt::TokioIo::new(server);
-    let serve = hyper::server::conn::http1::Builder::new().serve_connection(io, service);
-    let ask = async {
-        client.write_all(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await.unwrap();
-        let mut read = Vec::new();
-        // A reset after the rows is a break as well.
-        let _ = client.read_to_end(&mut read).await;
-        String::from_utf8(read).unwrap()
+    let address = listener.local_addr().unwrap();
+    let respond = move || async move { body(Coding::Identity, EndRecord::Wanted, events()) };
+    let router = axum::Router::new().route("/", axum::routing::get(respond));
+    let (limits, shutdown) = (ServerLimits::public(Duration::from_secs(60), None), Shutdown::default());
+    shutdown.spawn(serve(listener, router, limits, ConnectionCounts::default(), shutdown.clone()));
+    let client = reqwest::Client::builder().no_proxy();
+    let client = if version == http::Version::HTTP_2 { client.http2_prior_knowledge() } else { client };
+    let mut response = client.build().unwrap().get(format!("http://{address}/")).send().await.unwrap();
+    assert_eq!((response.version(), response.status().as_u16()), (version, 200));
+    let mut read = Vec::new();
+    let is_broken = loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) => read.extend_from_slice(&chunk),
+            Ok(None) => break false,
+            Err(_) => break true,
+        }
     };
-    tokio::join!(serve, ask).1
+    (String::from_utf8(read).unwrap(), is_broken)
+}
+
+const VERSIONS: [http::Version; 2] = [http::Version::HTTP_11, http::Version::HTTP_2];
+
+#[tokio::test]
+async fn a_whole_body_reaches_a_client_without_a_break() {
+    for version in VERSIONS {
+        let (text, is_broken) = over_a_socket(version, || two_pages(Event::Reached(verdict(3)))).await;
+        assert!(text.starts_with(ROWS) && text.contains("\"complete\":true"), "{version:?}: {text}");
+        assert!(!is_broken, "{version:?}");
+    }
 }
 
 #[tokio::test]
-async fn over_a_socket_a_broken_body_has_its_rows_and_its_reason_but_no_end() {
-    let whole = over_a_socket(|| Event::Reached(verdict(3))).await;
-    assert!(whole.starts_with("HTTP/1.1 200") && whole.ends_with("\r\n0\r\n\r\n"), "{whole}");
-    let broken = over_a_socket(|| Event::Broken(verdict(3), AskError::ShuttingDown)).await;
-    assert!(broken.starts_with("HTTP/1.1 200"), "{broken}");
-    assert!(broken.contains("{\"a\":3}") && broken.contains("\"code\":\"shutting_down\""), "{broken}");
-    assert!(!broken.ends_with("\r\n0\r\n\r\n"), "{broken}");
+async fn the_end_record_of_a_broken_body_reaches_a_client_before_the_break() {
+    for version in VERSIONS {
+        let failed = || two_pages(Event::Broken(verdict(3), AskError::ShuttingDown));
+        let (text, is_broken) = over_a_socket(version, failed).await;
+        assert!(text.starts_with(ROWS), "{version:?}: {text}");
+        assert!(text.ends_with('\n') && text.contains("\"code\":\"shutting_down\""), "{version:?}: {text}");
+        assert!(is_broken, "{version:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_end_record_reaches_a_client_also_after_more_than_its_window_holds() {
+    let failed = || {
+        let row = format!("\"{}\"", "x".repeat(CHUNK));
+        let rows = (0..20).map(|_| Event::Rows(whole_slice(&[&row])));
+        rows.chain([Event::Broken(verdict(20), AskError::ShuttingDown)]).collect()
+    };
+    for version in VERSIONS {
+        let (text, is_broken) = over_a_socket(version, failed).await;
+        assert_eq!((text.lines().count(), is_broken), (21, true), "{version:?}");
+        assert!(text.lines().last().unwrap().contains("shutting_down"), "{version:?}");
+    }
 }
 
 fn expired() -> Problem {

@@ -15,10 +15,10 @@ const RETRY_AFTER: Duration = Duration::from_millis(20);
 /// A queue of lines for a sink that may block. A line that finds no room is dropped and counted, so that logging never waits
 /// for the log's reader. Clones share one queue.
 #[derive(Clone, Debug, Default)]
-pub(super) struct LogQueue(Arc<Shared>);
+pub(super) struct LogQueue(Arc<SharedQueue>);
 
 #[derive(Debug, Default)]
-struct Shared {
+struct SharedQueue {
     state: Mutex<QueueState>,
     filled: Condvar,
     emptied: Condvar,

@@ -8,7 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use super::*;
-use crate::upstream::{BaseUrl, DateParams, PlainHttp, RateScope, Share};
+use crate::upstream::{BaseUrl, DateParams, Fraction, PlainHttp, RateScope};
 
 /// An upstream that handles each connection by itself; what it saw comes back.
 async fn start<F, R>(handle: F) -> (Forwarder, JoinSet<()>, Arc<AtomicUsize>)
@@ -25,7 +25,7 @@ where
         rate: None,
         rate_scope: RateScope::Shared,
         concurrency: NonZeroUsize::MIN,
-        refresh_reserve: Share::percent(20).unwrap(),
+        refresh_reserve: Fraction::percent(20).unwrap(),
         dates: DateParams::Sent,
     };
     let count = Arc::new(AtomicUsize::new(0));

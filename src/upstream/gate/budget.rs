@@ -4,7 +4,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::source::Urgency;
-use crate::upstream::settings::{Rate, Share};
+use crate::upstream::settings::{Fraction, Rate};
 
 use super::flow::{Branch, ShareGroup};
 use super::shares::{Holdings, Others, Shares};
@@ -35,7 +35,7 @@ const LULLS: u32 = 20;
 #[derive(Debug)]
 pub(super) struct Budget {
     rate: Option<Rate>,
-    reserve: Share,
+    reserve: Fraction,
     taken: BTreeMap<BudgetSlot, RequestClass>,
     /// Of these, how many by others than refreshes.
     spare: usize,
@@ -60,7 +60,7 @@ pub(super) struct RequestClass {
 }
 
 impl Budget {
-    pub(super) fn new(rate: Option<Rate>, reserve: Share) -> Self {
+    pub(super) fn new(rate: Option<Rate>, reserve: Fraction) -> Self {
         Self { rate, reserve, taken: BTreeMap::new(), spare: 0, shares: Shares::default(), next: 0 }
     }
 

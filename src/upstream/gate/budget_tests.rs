@@ -31,7 +31,7 @@ fn room(budget: &mut Budget, kind: RequestClass, now: Instant) -> Result<(), Ins
 
 fn budget(count: u32, per: Duration, reserve: u8) -> Budget {
     let rate = Rate { count: NonZeroU32::new(count).unwrap(), per };
-    Budget::new(Some(rate), Share::percent(reserve).unwrap())
+    Budget::new(Some(rate), Fraction::percent(reserve).unwrap())
 }
 
 /// Takes as many places as there are for this kind.
@@ -61,7 +61,7 @@ fn all_of_it_goes_at_once_and_not_one_more() {
 
 #[test]
 fn no_limit_has_room_for_ever() {
-    let mut budget = Budget::new(None, Share::percent(20).unwrap());
+    let mut budget = Budget::new(None, Fraction::percent(20).unwrap());
     for _ in 0..10_000 {
         assert_eq!(budget.room(COLD, Others::Content, 100, Instant::now()), Ok(()));
         assert_eq!(budget.take(COLD, Instant::now()), None);

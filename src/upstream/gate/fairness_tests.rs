@@ -8,7 +8,7 @@ use super::shares::Others;
 use super::turns::Turns;
 use super::*;
 use crate::domain::CallerId;
-use crate::upstream::settings::{Rate, Share};
+use crate::upstream::settings::{Fraction, Rate};
 
 const LIMIT: usize = 450;
 const MINUTE: Duration = Duration::from_secs(60);
@@ -32,7 +32,7 @@ fn evenly(a_minute: usize) -> Demand {
 /// at first, and what one took at once in the first minute comes back in the second.
 fn play(demands: &[Demand], ticks: usize) -> (Vec<Vec<usize>>, Vec<usize>) {
     let rate = Rate { count: std::num::NonZeroU32::new(LIMIT as u32).unwrap(), per: MINUTE };
-    let mut budget = Budget::new(Some(rate), Share::percent(20).unwrap());
+    let mut budget = Budget::new(Some(rate), Fraction::percent(20).unwrap());
     let mut turns = Turns::default();
     let agent = AgentId::new(Uuid::from_u128(1));
     let flows: Vec<_> = (0..demands.len())

@@ -5,7 +5,7 @@ use tokio::time::Instant;
 
 use crate::domain::CredentialId;
 use crate::source::{Headroom, Urgency};
-use crate::upstream::settings::{Rate, RateScope, Share};
+use crate::upstream::settings::{Fraction, Rate, RateScope};
 
 use super::adaptive_rate::AdaptiveRate;
 use super::budget::{Budget, RequestClass};
@@ -60,14 +60,14 @@ pub(super) struct Lane {
 pub(super) struct Lanes {
     scope: RateScope,
     rate: Option<Rate>,
-    reserve: Share,
+    reserve: Fraction,
     lanes: HashMap<LaneKey, Lane>,
     /// Those with somebody waiting, the one whose turn is next in front.
     pub(super) busy: VecDeque<LaneKey>,
 }
 
 impl Lane {
-    fn new(rate: Option<Rate>, reserve: Share) -> Self {
+    fn new(rate: Option<Rate>, reserve: Fraction) -> Self {
         Self {
             budget: Budget::new(rate, reserve),
             adaptive_rate: AdaptiveRate::new(rate),
@@ -199,7 +199,7 @@ impl Lane {
 }
 
 impl Lanes {
-    pub(super) fn new(scope: RateScope, rate: Option<Rate>, reserve: Share) -> Self {
+    pub(super) fn new(scope: RateScope, rate: Option<Rate>, reserve: Fraction) -> Self {
         Self { scope, rate, reserve, lanes: HashMap::new(), busy: VecDeque::new() }
     }
 
@@ -248,7 +248,7 @@ mod tests {
 
     #[test]
     fn a_stray_429_is_no_lack_of_room_and_a_long_pause_is() {
-        let mut lane = Lane::new(None, Share::percent(0).unwrap());
+        let mut lane = Lane::new(None, Fraction::percent(0).unwrap());
         let now = Instant::now();
         lane.adaptive_rate.limited(now, now, None, 1.0);
         assert!(lane.adaptive_rate.paused_until(now).is_some());
@@ -263,7 +263,7 @@ mod tests {
     #[test]
     fn lanes_are_bounded_and_make_way_once_idle() {
         let rate = Rate { count: NonZeroU32::MIN, per: Duration::from_secs(1) };
-        let mut lanes = Lanes::new(RateScope::Credential, Some(rate), Share::percent(0).unwrap());
+        let mut lanes = Lanes::new(RateScope::Credential, Some(rate), Fraction::percent(0).unwrap());
         let now = Instant::now();
         for n in 0..MOST {
             let key = lanes.key(id(n), now);

@@ -26,7 +26,7 @@ use crate::domain::Caller;
 
 use crate::source::{BudgetClock, Deadline, QuestionId, SentAt, Trace, Urgency};
 use crate::upstream::retry::{Cause, RetryBudget, RetryLimits, Tries};
-use crate::upstream::settings::{Rate, RateScope, Share};
+use crate::upstream::settings::{Fraction, Rate, RateScope};
 
 use super::*;
 
@@ -285,7 +285,7 @@ async fn plays(text: &str) {
     let rate = scenario.budget.and_then(|Allowance { count, per_ms }| {
         NonZeroU32::new(count).map(|count| Rate { count, per: Duration::from_millis(per_ms) })
     });
-    let lanes = Lanes::new(RateScope::Shared, rate, Share::percent(20).unwrap());
+    let lanes = Lanes::new(RateScope::Shared, rate, Fraction::percent(20).unwrap());
     let gate = Gate::with(lanes, NonZeroUsize::new(scenario.connections).unwrap());
     let began = Instant::now();
     let retries = Mutex::new(RetryBudget::new(began));

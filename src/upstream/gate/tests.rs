@@ -6,7 +6,7 @@ use uuid::Uuid;
 use crate::domain::Caller;
 
 use crate::source::{BudgetClock, Deadline, QuestionId, SentAt, Trace, Urgency};
-use crate::upstream::settings::{Rate, RateScope, Share};
+use crate::upstream::settings::{Fraction, Rate, RateScope};
 
 use super::*;
 
@@ -14,7 +14,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 fn gate(count: u32, per: Duration, concurrency: usize) -> Gate {
     let rate = NonZeroU32::new(count).map(|count| Rate { count, per });
-    let lanes = Lanes::new(RateScope::Shared, rate, Share::percent(20).unwrap());
+    let lanes = Lanes::new(RateScope::Shared, rate, Fraction::percent(20).unwrap());
     Gate::with(lanes, NonZeroUsize::new(concurrency).unwrap())
 }
 
@@ -357,7 +357,7 @@ async fn unproven_keys_leave_connections_to_others() {
 #[tokio::test(start_paused = true)]
 async fn credentials_with_budgets_of_their_own_share_only_the_connections() {
     let rate = Rate { count: NonZeroU32::MIN, per: MINUTE };
-    let lanes = Lanes::new(RateScope::Credential, Some(rate), Share::percent(0).unwrap());
+    let lanes = Lanes::new(RateScope::Credential, Some(rate), Fraction::percent(0).unwrap());
     let gate = Gate::with(lanes, NonZeroUsize::new(2).unwrap());
     let mut context = context(Urgency::Refresh);
     context.budget_wait = Some(Duration::ZERO);

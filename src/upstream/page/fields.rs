@@ -51,13 +51,17 @@ impl<'a> Visitor<'a> for EnvelopeVisitor {
         let mut envelope = Envelope::default();
         while let Some(key) = map.next_key_seed(KeySeed)? {
             match key {
-                PageKey::Data => envelope.data = map.next_value_seed(DataSeed)?,
-                PageKey::HasMore => envelope.has_more = Some(map.next_value()?),
-                PageKey::Total => envelope.total = map.next_value::<&RawValue>()?.get().parse().ok(),
-                PageKey::PageNumber => envelope.number = map.next_value::<&RawValue>()?.get().parse().ok(),
-                PageKey::Explanation => envelope.speaks |= map.next_value::<&RawValue>()?.get() != "null",
-                PageKey::AgentId => envelope.agent_id = Some(map.next_value()?),
-                PageKey::Id | PageKey::CreatedAt | PageKey::UpdatedAt | PageKey::Status | PageKey::Other => {
+                FieldName::Data => envelope.data = map.next_value_seed(DataSeed)?,
+                FieldName::HasMore => envelope.has_more = Some(map.next_value()?),
+                FieldName::Total => envelope.total = map.next_value::<&RawValue>()?.get().parse().ok(),
+                FieldName::PageNumber => envelope.number = map.next_value::<&RawValue>()?.get().parse().ok(),
+                FieldName::Explanation => envelope.speaks |= map.next_value::<&RawValue>()?.get() != "null",
+                FieldName::AgentId => envelope.agent_id = Some(map.next_value()?),
+                FieldName::Id
+                | FieldName::CreatedAt
+                | FieldName::UpdatedAt
+                | FieldName::Status
+                | FieldName::Other => {
                     map.next_value::<IgnoredAny>()?;
                 }
             }
@@ -152,17 +156,17 @@ impl<'a> Visitor<'a> for RowVisitor {
         let mut fields = RowFields::default();
         while let Some(key) = map.next_key_seed(KeySeed)? {
             let field = match key {
-                PageKey::Id => &mut fields.id,
-                PageKey::AgentId => &mut fields.agent_id,
-                PageKey::Data => &mut fields.data,
-                PageKey::CreatedAt => &mut fields.created_at,
-                PageKey::UpdatedAt => &mut fields.updated_at,
-                PageKey::Status => &mut fields.status,
-                PageKey::HasMore
-                | PageKey::Total
-                | PageKey::PageNumber
-                | PageKey::Explanation
-                | PageKey::Other => {
+                FieldName::Id => &mut fields.id,
+                FieldName::AgentId => &mut fields.agent_id,
+                FieldName::Data => &mut fields.data,
+                FieldName::CreatedAt => &mut fields.created_at,
+                FieldName::UpdatedAt => &mut fields.updated_at,
+                FieldName::Status => &mut fields.status,
+                FieldName::HasMore
+                | FieldName::Total
+                | FieldName::PageNumber
+                | FieldName::Explanation
+                | FieldName::Other => {
                     map.next_value::<IgnoredAny>()?;
                     continue;
                 }
@@ -203,7 +207,7 @@ impl<'a> Visitor<'a> for ChildrenVisitor {
         let mut children = Vec::new();
         while let Some(key) = map.next_key_seed(KeySeed)? {
             let value = map.next_value()?;
-            children.push(if matches!(key, PageKey::AgentId) {
+            children.push(if matches!(key, FieldName::AgentId) {
                 Child::AgentId(value)
             } else {
                 Child::Other(value)
@@ -214,7 +218,7 @@ impl<'a> Visitor<'a> for ChildrenVisitor {
 }
 
 /// Upstream's keys that mean something here.
-enum PageKey {
+enum FieldName {
     Data,
     HasMore,
     Total,
@@ -231,34 +235,34 @@ enum PageKey {
 struct KeySeed;
 
 impl<'a> DeserializeSeed<'a> for KeySeed {
-    type Value = PageKey;
+    type Value = FieldName;
 
     /// As bytes: half of a surrogate pair in a key is JSON, though no text.
-    fn deserialize<D: Deserializer<'a>>(self, json: D) -> Result<PageKey, D::Error> {
+    fn deserialize<D: Deserializer<'a>>(self, json: D) -> Result<FieldName, D::Error> {
         json.deserialize_bytes(self)
     }
 }
 
 impl Visitor<'_> for KeySeed {
-    type Value = PageKey;
+    type Value = FieldName;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a key")
     }
 
-    fn visit_bytes<E>(self, key: &[u8]) -> Result<PageKey, E> {
+    fn visit_bytes<E>(self, key: &[u8]) -> Result<FieldName, E> {
         Ok(match key {
-            b"data" => PageKey::Data,
-            b"has_more" => PageKey::HasMore,
-            b"total" => PageKey::Total,
-            b"page_number" => PageKey::PageNumber,
-            b"error" | b"message" | b"detail" => PageKey::Explanation,
-            b"id" => PageKey::Id,
-            b"agent_id" => PageKey::AgentId,
-            b"created_at" => PageKey::CreatedAt,
-            b"updated_at" => PageKey::UpdatedAt,
-            b"status" => PageKey::Status,
-            _ => PageKey::Other,
+            b"data" => FieldName::Data,
+            b"has_more" => FieldName::HasMore,
+            b"total" => FieldName::Total,
+            b"page_number" => FieldName::PageNumber,
+            b"error" | b"message" | b"detail" => FieldName::Explanation,
+            b"id" => FieldName::Id,
+            b"agent_id" => FieldName::AgentId,
+            b"created_at" => FieldName::CreatedAt,
+            b"updated_at" => FieldName::UpdatedAt,
+            b"status" => FieldName::Status,
+            _ => FieldName::Other,
         })
     }
 }

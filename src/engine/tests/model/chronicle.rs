@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use proptest::prelude::*;
 
 use super::ModelAsking;
-use super::steps::{Ahead, Case};
+use super::steps::{Case, ClockAhead};
 use crate::engine::EngineSettings;
 use crate::engine::tests::script::{Compare, Fact};
 use crate::engine::tests::{DAY, Duration, Timestamp};
@@ -120,7 +120,7 @@ impl Chronicle {
     }
 }
 
-impl Ahead {
+impl ClockAhead {
     /// When upstream's clock showed this, by ours; where ours takes it for its own, when it shows that itself, if that
     /// is later: what is dated later is not asked for.
     fn ours(self, upstream: Timestamp) -> Timestamp {

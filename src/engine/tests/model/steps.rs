@@ -178,13 +178,13 @@ pub(super) struct Case {
     pub(super) compare: Compare,
     pub(super) listed: Listed,
     pub(super) jitter_ms: u64,
-    pub(super) ahead: Ahead,
+    pub(super) ahead: ClockAhead,
     pub(super) steps: Vec<ModelStep>,
 }
 
 /// How far upstream's clock is ahead, in milliseconds.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Ahead {
+pub(super) enum ClockAhead {
     Learned(i64),
     Unknown(i64),
 }
@@ -202,9 +202,9 @@ pub(super) fn case() -> impl Strategy<Value = Case> {
     let listed = prop_oneof![5 => Just(Listed::NewestFirst), 1 => Just(Listed::OldestFirst), 1 => Just(Listed::ByUpdate)];
     let jitter = prop_oneof![1 => Just(0), 1 => 1u64..80];
     let ahead = prop_oneof![
-        4 => Just(Ahead::Learned(0)),
-        1 => (-5_000i64..5_000).prop_map(Ahead::Learned),
-        1 => (-1_000i64..1_000).prop_map(Ahead::Unknown),
+        4 => Just(ClockAhead::Learned(0)),
+        1 => (-5_000i64..5_000).prop_map(ClockAhead::Learned),
+        1 => (-1_000i64..1_000).prop_map(ClockAhead::Unknown),
     ];
     let steps = proptest::collection::vec(step(), 1..24);
     let upstream = (totals, compare, listed, jitter, ahead);
@@ -226,10 +226,10 @@ pub(super) fn set_up(rig: &Rig, case: &Case) {
         (world.quirks.totals, world.quirks.compare, world.quirks.listed) =
             (case.totals, case.compare, case.listed);
         world.quirks.jitter = Duration::from_millis(case.jitter_ms);
-        let (Ahead::Learned(ms) | Ahead::Unknown(ms)) = case.ahead;
+        let (ClockAhead::Learned(ms) | ClockAhead::Unknown(ms)) = case.ahead;
         world.quirks.ahead = ms * 1_000;
     }
-    if let Ahead::Learned(_) = case.ahead {
+    if let ClockAhead::Learned(_) = case.ahead {
         rig.script.learn_clock();
     }
 }

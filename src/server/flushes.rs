@@ -1,0 +1,99 @@
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::{Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use futures_util::task::AtomicWaker;
+
+/// Flushes of a connection, counted and on demand.
+///
+/// A body that is about to fail waits here until the socket has taken everything that it gave before, because the HTTP
+/// library drops what it has buffered along with the connection or stream. The task of the connection flushes each time it
+/// is polled, so waking it is enough to get a flush.
+#[derive(Debug, Default)]
+pub(super) struct Flushes {
+    done: AtomicU64,
+    connection: AtomicWaker,
+    waiting: Mutex<Vec<(u64, Waker)>>,
+}
+
+impl Flushes {
+    /// Records that the connection's task flushes, so that it can be woken to flush again.
+    pub(super) fn begin(&self, cx: &Context<'_>) {
+        self.connection.register(cx.waker());
+    }
+
+    /// Records that a flush is done: all that the connection held when it began is with the socket.
+    pub(super) fn end(&self) {
+        let done = self.done.fetch_add(1, SeqCst) + 1;
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.is_empty() {
+            return;
+        }
+        waiting.extract_if(.., |(wanted, _)| *wanted <= done).for_each(|(_, waker)| waker.wake());
+        if !waiting.is_empty() {
+            self.connection.wake();
+        }
+    }
+
+    /// The number of the first flush that certainly covers what was given before this call. It is not the next one, which may
+    /// be under way already: the streams of HTTP/2 run beside the task of their connection.
+    pub(super) fn next(&self) -> u64 {
+        self.done.load(SeqCst) + 2
+    }
+
+    /// Waits for the flush of this number.
+    pub(super) fn poll(&self, number: u64, cx: &Context<'_>) -> Poll<()> {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.done.load(SeqCst) >= number {
+            return Poll::Ready(());
+        }
+        waiting.push((number, cx.waker().clone()));
+        drop(waiting);
+        self.connection.wake();
+        Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicUsize;
+
+    use futures_util::task::{ArcWake, waker};
+
+    use super::*;
+
+    #[derive(Default)]
+    struct CountedWakes(AtomicUsize);
+
+    impl ArcWake for CountedWakes {
+        fn wake_by_ref(this: &Arc<Self>) {
+            this.0.fetch_add(1, SeqCst);
+        }
+    }
+
+    #[test]
+    fn a_flush_that_may_be_under_way_already_does_not_count() {
+        let (flushes, connection, body) =
+            (Flushes::default(), Arc::new(CountedWakes::default()), Arc::new(CountedWakes::default()));
+        let (of_connection, of_body) = (waker(Arc::clone(&connection)), waker(Arc::clone(&body)));
+        let flush = || {
+            flushes.begin(&Context::from_waker(&of_connection));
+            flushes.end();
+        };
+        flush();
+        let number = flushes.next();
+        assert!(flushes.poll(number, &Context::from_waker(&of_body)).is_pending());
+        assert_eq!(connection.0.load(SeqCst), 1, "it is woken to flush");
+        flush();
+        assert!(flushes.poll(number, &Context::from_waker(&of_body)).is_pending());
+        assert_eq!(
+            (connection.0.load(SeqCst), body.0.load(SeqCst)),
+            (2, 0),
+            "it is woken to flush once more"
+        );
+        flush();
+        assert!(flushes.poll(number, &Context::from_waker(&of_body)).is_ready());
+        assert_eq!(body.0.load(SeqCst), 2, "once for each wait");
+    }
+}
