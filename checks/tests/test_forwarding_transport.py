@@ -240,6 +240,20 @@ def test_two_hundred_at_once_are_answered_or_told_when_to_come_back(gateway, raw
         assert {answer.text for answer in pool.map(get, range(200))} == {"{}"}
 
 
+def test_as_many_connections_are_used_again_as_are_needed_at_once(gateway, raw):
+    def answer(head, connection):
+        time.sleep(1.5)
+        connection.sendall(OK)
+
+    upstream = raw(answer)
+    program = gateway(upstream.url)
+    with ThreadPoolExecutor(80) as pool:
+        for _ in range(3):
+            gets = pool.map(lambda _: requests.get(f"{program.url}/me/voices", headers=AUTH, timeout=30), range(80))
+            assert {answer.status_code for answer in gets} == {200}
+    assert len(upstream.heads) == 240 and upstream.connections <= 130, upstream.connections
+
+
 def test_a_page_may_write_where_writes_are_passed_on(gateway, raw):
     def answer(head, connection):
         read_request(head, connection)

@@ -34,8 +34,8 @@ use crate::forward::{Forward, ForwardBody, ForwardError};
 /// How long an idle connection is kept; see the client that reads pages.
 const IDLE: Duration = Duration::from_secs(20);
 
-/// The most idle connections that are kept.
-const MOST_IDLE: usize = 32;
+/// The most idle connections that are kept. With fewer than are in use at once, requests open and close one each.
+const MOST_IDLE: usize = 128;
 
 /// The most bytes that a connection buffers.
 const BUFFER: usize = 64 << 10;
