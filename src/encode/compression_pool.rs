@@ -47,7 +47,11 @@ impl CompressionPool {
         self.run(work, move || parts.iter().map(Packed::new).collect()).await
     }
 
-    async fn run<T: Send + 'static>(
+    /// Does work on so many bytes: at once if they are few, else off the workers.
+    ///
+    /// # Errors
+    /// Those of the work, and if the runtime is going away.
+    pub async fn run<T: Send + 'static>(
         &self,
         bytes: usize,
         work: impl FnOnce() -> io::Result<T> + Send + 'static,

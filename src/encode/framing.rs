@@ -14,6 +14,11 @@ pub enum Framing {
     },
     /// One row a line.
     Ndjson,
+    /// A header line, then rows that are lines of a table already.
+    Table {
+        /// The header line, with its end.
+        head: Bytes,
+    },
 }
 
 impl Framing {
@@ -22,14 +27,14 @@ impl Framing {
         let with_separators = slices.iter().map(|slice| slice.byte_len() as u64).sum::<u64>();
         match self {
             Self::Json { .. } => with_separators.saturating_sub(1),
-            Self::Ndjson => with_separators,
+            Self::Ndjson | Self::Table { .. } => with_separators,
         }
     }
 
     /// What stands before the first row.
     pub fn begin(&self) -> Bytes {
         match self {
-            Self::Json { head } => head.clone(),
+            Self::Json { head } | Self::Table { head } => head.clone(),
             Self::Ndjson => Bytes::new(),
         }
     }
@@ -43,7 +48,7 @@ impl Framing {
     pub const fn last_rows(&self, slice: EntrySlice) -> BodyPart {
         let close = match self {
             Self::Json { .. } => Close::Open,
-            Self::Ndjson => Close::Separated,
+            Self::Ndjson | Self::Table { .. } => Close::Separated,
         };
         BodyPart::Rows(RowsPart { slice, separator: self.separator(), close })
     }
@@ -51,7 +56,7 @@ impl Framing {
     const fn separator(&self) -> Separator {
         match self {
             Self::Json { .. } => Separator::Comma,
-            Self::Ndjson => Separator::Line,
+            Self::Ndjson | Self::Table { .. } => Separator::Line,
         }
     }
 
@@ -60,6 +65,7 @@ impl Framing {
         match self {
             Self::Json { .. } => Bytes::from_static(b"]}"),
             Self::Ndjson => last_line,
+            Self::Table { .. } => Bytes::new(),
         }
     }
 }

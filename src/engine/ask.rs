@@ -25,7 +25,9 @@ pub(super) async fn ask(state: &Arc<SharedState>, question: Question) -> Result<
     let parts = &*state.parts;
     let asked_at = parts.clock.now();
     let by = match question.mode {
-        ResponseMode::Collected { deadline } | ResponseMode::Paged { deadline } => deadline,
+        ResponseMode::Collected { deadline }
+        | ResponseMode::Condensed { deadline }
+        | ResponseMode::Paged { deadline } => deadline,
         ResponseMode::Streamed { row_wait } => Instant::now() + row_wait,
     };
     let context = context(&question, by, parts.settings.budget_patience);
@@ -75,19 +77,26 @@ pub(super) async fn ask(state: &Arc<SharedState>, question: Question) -> Result<
         request: context,
         keep: if question.directives.no_store { Keep::No } else { Keep::Yes },
         read_ahead: match question.mode {
-            ResponseMode::Collected { .. } | ResponseMode::Paged { .. } => ReadAhead::Whole,
+            ResponseMode::Collected { .. } | ResponseMode::Condensed { .. } | ResponseMode::Paged { .. } => {
+                ReadAhead::Whole
+            }
             ResponseMode::Streamed { .. } => ReadAhead::Later,
         },
+        retains_rows: matches!(question.mode, ResponseMode::Collected { .. } | ResponseMode::Paged { .. }),
         prefetch,
         in_flight: Arc::new(Semaphore::new(parts.settings.fan_out)),
         tolerance: question.tolerance,
         directives: question.directives,
         deadline: match question.mode {
-            ResponseMode::Collected { deadline } | ResponseMode::Paged { deadline } => Some(deadline),
+            ResponseMode::Collected { deadline }
+            | ResponseMode::Condensed { deadline }
+            | ResponseMode::Paged { deadline } => Some(deadline),
             ResponseMode::Streamed { .. } => None,
         },
         row_wait: match question.mode {
-            ResponseMode::Collected { .. } | ResponseMode::Paged { .. } => None,
+            ResponseMode::Collected { .. } | ResponseMode::Condensed { .. } | ResponseMode::Paged { .. } => {
+                None
+            }
             ResponseMode::Streamed { row_wait } => Some(row_wait),
         },
     };
@@ -103,7 +112,7 @@ fn context(question: &Question, by: Instant, budget_patience: Duration) -> Reque
     let now = Instant::now();
     let left = by.saturating_duration_since(now).saturating_sub(AFTER_READING);
     let (retry_for, budget_wait) = match question.mode {
-        ResponseMode::Collected { .. } => (left, None),
+        ResponseMode::Collected { .. } | ResponseMode::Condensed { .. } => (left, None),
         ResponseMode::Paged { .. } => (left, Some(PAGE_BUDGET_WAIT)),
         ResponseMode::Streamed { row_wait } => (row_wait, Some(budget_patience)),
     };

@@ -15,16 +15,18 @@ use tokio::time::Instant;
 use super::App;
 use super::authorized::{AgentSegment, AuthorizedRequest};
 use super::body::{StreamEnd, Streamed, WholeBody, end_record, envelope, events};
-use super::negotiate::{Codings, MediaType};
+use super::negotiate::{Codings, FOR_ROWS, MediaType};
 use super::params::invalid;
 use super::places::ResponsePlace;
 use super::prefer::{Prefer, directives};
-use super::present::{self, Etag, HeaderState, Storable, TOTAL_COUNT};
+use super::present::{self, Etag, HeaderState, Storable};
 use super::problem::{ErrorRenderer, ErrorStyle, Problem};
+use super::projection::{self, Projection};
 use super::question::{AllParams, EndRecord, Format};
 use super::recheck::Recheck;
+use crate::domain::AgentId;
 use crate::encode::{Coding, CompressionPool, Framing};
-use crate::engine::{Answer, Collected, Newest, Question, ResponseMode, Tolerance, Verdict};
+use crate::engine::{Answer, AskError, Collected, Newest, Question, ResponseMode, Tolerance, Verdict};
 use crate::shutdown::Shutdown;
 
 /// The handler.
@@ -53,7 +55,7 @@ async fn answer(app: Arc<App>, agent: AgentSegment, parts: Parts) -> Result<Resp
         Delivery::Streamed => Ok(wanted.stream(&app, answer, authorized, place)),
         Delivery::Collected => {
             let most = app.settings.max_json_bytes;
-            let collect = Box::pin(answer.collect(most));
+            let collect = Box::pin(wanted.collect(&app.compression_pool, answer, authorized.agent, most));
             let collected = app.unless_ended(collect).await.map_err(|e| authorized.renderer.problem(&e))?;
             match wanted.not_modified(&collected.verdict, &authorized) {
                 Some(response) => Ok(response),
@@ -73,6 +75,8 @@ struct AllRequest {
     media: MediaType,
     codings: Codings,
     delivery: Delivery,
+    /// What becomes of each row; none if it leaves whole.
+    projection: Option<Arc<Projection>>,
 }
 
 /// Whether an answer is given when it is whole, or as it comes.
@@ -85,9 +89,14 @@ enum Delivery {
 impl AllRequest {
     fn read(parts: Parts, longest_wait: Duration) -> Result<Self, Problem> {
         let params = AllParams::parse(parts.uri.query())?;
-        let media = MediaType::choose(params.format, &parts.headers)?;
+        let media = MediaType::choose(&FOR_ROWS, params.format, &parts.headers)?;
         let codings = Codings::choose(&parts.headers)?;
-        let prefer = Prefer::read(&parts.headers);
+        let projection = Projection::of(&params, media.format)?.map(Arc::new);
+        let mut prefer = Prefer::read(&parts.headers);
+        // A table has no place to say what is missing.
+        if media.format == Format::Csv {
+            prefer.tolerance = Tolerance::Strict;
+        }
         let is_mute = params.end_record == EndRecord::Absent && media.format == Format::Ndjson;
         if is_mute && prefer.tolerance == Tolerance::Lenient {
             return Err(invalid(
@@ -100,9 +109,9 @@ impl AllRequest {
         let has_chunks = parts.version > Version::HTTP_10;
         let delivery = match media.format {
             Format::Ndjson if has_chunks => Delivery::Streamed,
-            Format::Ndjson | Format::Json => Delivery::Collected,
+            Format::Ndjson | Format::Json | Format::Csv => Delivery::Collected,
         };
-        Ok(Self { parts, params, prefer, longest_wait, media, codings, delivery })
+        Ok(Self { parts, params, prefer, longest_wait, media, codings, delivery, projection })
     }
 
     fn question(&self, authorized: &AuthorizedRequest) -> Question {
@@ -119,6 +128,9 @@ impl AllRequest {
             directives: directives(&self.parts.headers),
             tolerance: self.prefer.tolerance,
             mode: match self.delivery {
+                Delivery::Collected if self.projection.is_some() => {
+                    ResponseMode::Condensed { deadline: Instant::now() + wait }
+                }
                 Delivery::Collected => ResponseMode::Collected { deadline: Instant::now() + wait },
                 Delivery::Streamed => ResponseMode::Streamed { row_wait: wait },
             },
@@ -126,10 +138,29 @@ impl AllRequest {
         }
     }
 
+    /// What tells the response apart from whole rows.
+    fn form(&self) -> Option<&str> {
+        self.projection.as_deref().map(Projection::form)
+    }
+
+    /// Takes all rows, as they are to be sent.
+    async fn collect(
+        &self,
+        compression_pool: &CompressionPool,
+        answer: Answer,
+        agent: AgentId,
+        most: u64,
+    ) -> Result<Collected, AskError> {
+        match &self.projection {
+            None => answer.collect(most).await,
+            Some(projection) => projection::collect(projection, answer, agent, compression_pool, most).await,
+        }
+    }
+
     /// The answer to who has these rows already.
     fn not_modified(&self, verdict: &Verdict, authorized: &AuthorizedRequest) -> Option<Response> {
         let headers = &self.parts.headers;
-        let is_known = || Etag::of_verdict(verdict).is_known_to(headers);
+        let is_known = || Etag::of_verdict(verdict, self.form()).is_known_to(headers);
         if !(headers.contains_key(header::IF_NONE_MATCH) && verdict.is_complete() && is_known()) {
             return None;
         }
@@ -148,37 +179,44 @@ impl AllRequest {
         place: ResponsePlace,
     ) -> Result<Response, Problem> {
         let Collected { slices, verdict, held } = collected;
-        let (framing, last_line) = match (self.media.format, self.params.end_record) {
-            (Format::Json, _) => (envelope(authorized.agent, &verdict, authorized.renderer), Bytes::new()),
+        let (framing, last_line) = self.framing(&verdict, authorized);
+        authorized.request_log.note_verdict(&verdict);
+        let mut response = self.response(HeaderState::Verdict(&verdict), Body::empty());
+        match self.media.format {
+            Format::Json => present::total_count(response.headers_mut(), verdict.total),
+            Format::Csv => {
+                present::total_count(response.headers_mut(), verdict.total);
+                present::attachment(response.headers_mut(), "executions", authorized.agent, verdict.as_of);
+            }
+            Format::Ndjson => {}
+        }
+        if self.parts.method != Method::HEAD {
+            authorized.request_log.add_rows(verdict.count);
+        }
+        let whole = WholeBody::new(framing, slices, last_line, held);
+        let to = (authorized.renderer, &self.parts.method);
+        write_whole(compression_pool, whole, self.codings, to, place, response).await
+    }
+
+    /// What stands around the rows, and the line that may follow them.
+    fn framing(&self, verdict: &Verdict, authorized: &AuthorizedRequest) -> (Framing, Bytes) {
+        match (self.media.format, self.params.end_record) {
+            (Format::Json, _) => (envelope(authorized.agent, verdict, authorized.renderer), Bytes::new()),
             (Format::Ndjson, EndRecord::Absent) => (Framing::Ndjson, Bytes::new()),
             (Format::Ndjson, EndRecord::Wanted) => {
                 let line = end_record(
-                    &verdict,
+                    verdict,
                     StreamEnd::Reached,
                     authorized.renderer,
                     &authorized.request_log.request_id,
                 );
                 (Framing::Ndjson, line)
             }
-        };
-        authorized.request_log.note_verdict(&verdict);
-        let mut response = self.response(HeaderState::Verdict(&verdict), Body::empty());
-        if let (Format::Json, Some(total)) = (self.media.format, verdict.total) {
-            response.headers_mut().insert(TOTAL_COUNT, HeaderValue::from(total));
+            (Format::Csv, _) => {
+                let head = self.projection.as_ref().map(|table| table.header_line()).unwrap_or_default();
+                (Framing::Table { head }, Bytes::new())
+            }
         }
-        if self.parts.method != Method::HEAD {
-            authorized.request_log.add_rows(verdict.count);
-        }
-        let whole = WholeBody::new(framing, slices, last_line, held);
-        write_whole(
-            compression_pool,
-            whole,
-            self.codings,
-            (authorized.renderer, &self.parts.method),
-            place,
-            response,
-        )
-        .await
     }
 
     fn stream(
@@ -197,7 +235,7 @@ impl AllRequest {
             Body::from_stream(stream::empty::<std::io::Result<Bytes>>())
         } else {
             let refused = Recheck::new(app, &authorized, &self.parts.headers).refused();
-            let AuthorizedRequest { renderer, request_log, .. } = authorized;
+            let AuthorizedRequest { renderer, request_log, agent, .. } = authorized;
             let compression_pool = app.compression_pool.clone();
             let streamed = Streamed {
                 coding,
@@ -209,7 +247,9 @@ impl AllRequest {
             };
             // The connection's own part of it, where there is one.
             let shutdown = self.parts.extensions.get::<Shutdown>().unwrap_or(&app.shutdown);
-            streamed.body(events(answer, shutdown.clone(), Box::pin(refused)))
+            let (events, pool) =
+                (events(answer, shutdown.clone(), Box::pin(refused)), app.compression_pool.clone());
+            streamed.body(projection::projected(events, self.projection.clone(), agent, pool))
         };
         let mut response = self.response(state, body);
         set_coding(&mut response, coding);
@@ -221,7 +261,7 @@ impl AllRequest {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, self.media.header());
         let storable = Storable::under(&directives(&self.parts.headers));
-        present::headers(headers, state, storable, self.prefer.applied(self.longest_wait));
+        present::headers(headers, state, storable, self.prefer.applied(self.longest_wait), self.form());
         response
     }
 }

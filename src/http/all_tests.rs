@@ -208,7 +208,7 @@ fn wait_is_the_deadline_of_a_document_and_the_patience_of_a_stream() {
         ResponseMode::Collected { deadline } => {
             assert!(deadline >= before + ten && deadline < before + LONGEST)
         }
-        ResponseMode::Streamed { .. } | ResponseMode::Paged { .. } => panic!("a document is collected"),
+        other => panic!("a document is collected, not {other:?}"),
     }
 }
 
@@ -227,6 +227,7 @@ async fn every_header_of_an_answer_is_described() {
     };
     let headers = [("accept-encoding", "gzip, identity;q=0"), ("prefer", "wait=1")];
     sent.extend(names(&whole(get("", &headers), two_rows()).await));
+    sent.extend(names(&whole(get("format=csv", &headers), two_rows()).await));
     assert_eq!(sent, described("200"));
 
     let not_modified = get("", &[("if-none-match", "*")]).not_modified(&verdict(2), &authorized()).unwrap();

@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::auth::Tokens;
-use super::negotiate::{Codings, MediaType};
+use super::negotiate::{Codings, FOR_ROWS, MediaType};
 use super::params::Params;
 use super::prefer::{Prefer, directives};
 use super::present::Etag;
@@ -59,7 +59,7 @@ pub fn headers(data: &[u8]) {
         HeaderValue::try_from(applied).expect("what was followed can be said");
     }
     let _ = directives(&headers);
-    let _ = MediaType::choose(None, &headers);
+    let _ = MediaType::choose(&FOR_ROWS, None, &headers);
     let _ = Codings::choose(&headers);
     let _ = Etag::of(Digest(7), 7).is_known_to(&headers);
     let trace = Trace::read(&headers);

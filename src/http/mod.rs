@@ -28,6 +28,7 @@ mod params;
 mod places;
 mod prefer;
 mod present;
+mod projection;
 mod question;
 mod recheck;
 mod router;

@@ -8,34 +8,45 @@ use crate::encode::Coding;
 /// A media type that an answer can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct MediaType {
-    /// The form it stands for.
+    /// The format it stands for.
     pub(crate) format: Format,
     name: &'static str,
 }
 
-/// What answers can be, most preferred first. NDJSON has no registered name; these three are in use.
-const OFFERED: [MediaType; 4] = [
+/// What rows can be sent as, most preferred first. NDJSON has no registered name; these three are in use.
+pub(crate) const FOR_ROWS: [MediaType; 5] = [
     MediaType { format: Format::Json, name: "application/json" },
     MediaType { format: Format::Ndjson, name: "application/x-ndjson" },
     MediaType { format: Format::Ndjson, name: "application/jsonl" },
     MediaType { format: Format::Ndjson, name: "application/ndjson" },
+    MediaType { format: Format::Csv, name: "text/csv" },
 ];
 
 impl MediaType {
     /// The `Content-Type`.
-    pub(crate) const fn header(self) -> HeaderValue {
-        HeaderValue::from_static(self.name)
+    pub(crate) fn header(self) -> HeaderValue {
+        match self.format {
+            // RFC 4180 section 3; text without a charset is anybody's guess.
+            Format::Csv => HeaderValue::from_static("text/csv; charset=utf-8; header=present"),
+            Format::Json | Format::Ndjson => HeaderValue::from_static(self.name),
+        }
     }
 
     /// The type by the `format` parameter, else by `Accept` (RFC 9110 section 12.5.1): the highest weight, then the
-    /// one named most exactly, then the one offered first.
-    pub(crate) fn choose(format: Option<Format>, headers: &HeaderMap) -> Result<Self, Problem> {
-        if let Some(format) = format {
-            return Ok(if format == Format::Json { OFFERED[0] } else { OFFERED[1] });
-        }
-        let Some(ranges) = fields::weighted(headers, "accept") else { return Ok(OFFERED[0]) };
-        if ranges.is_empty() {
-            return Ok(OFFERED[0]);
+    /// one named most exactly, then the one offered first. `offered` has at least one of every format that `format` takes.
+    pub(crate) fn choose(
+        offered: &[Self],
+        format: Option<Format>,
+        headers: &HeaderMap,
+    ) -> Result<Self, Problem> {
+        let refused = || {
+            let names: Vec<_> = offered.iter().map(|offered| offered.name).collect();
+            Problem::new(Code::NotAcceptable, format!("`Accept` allows none of {}", names.join(", ")))
+        };
+        let ranges = fields::weighted(headers, "accept").unwrap_or_default();
+        if format.is_some() || ranges.is_empty() {
+            let is_meant = |one: &&Self| format.is_none_or(|format| one.format == format);
+            return offered.iter().find(is_meant).copied().ok_or_else(refused);
         }
         let rank = |offered: &Self| {
             let (exactness, weight) = ranges
@@ -44,25 +55,22 @@ impl MediaType {
                 .max_by_key(|&(exactness, _)| exactness)?;
             (weight > 0).then_some((weight, exactness))
         };
-        let ranked = OFFERED.iter().filter_map(|offered| Some((rank(offered)?, *offered)));
+        let ranked = offered.iter().filter_map(|offered| Some((rank(offered)?, *offered)));
         // Of equals the last is the maximum, so they are turned around.
-        ranked.rev().max_by_key(|(rank, _)| *rank).map(|(_, offered)| offered).ok_or_else(|| {
-            Problem::new(
-                Code::NotAcceptable,
-                "`Accept` allows neither application/json nor application/x-ndjson, application/jsonl or \
-                 application/ndjson",
-            )
-        })
+        ranked.rev().max_by_key(|(rank, _)| *rank).map(|(_, offered)| offered).ok_or_else(refused)
     }
 }
 
 /// How exactly a media range names a type: not at all, `*/*`, `application/*`, by name.
 fn exactness(range: &str, name: &str) -> Option<u8> {
+    let of_kind = |range: &str| {
+        let kind = range.strip_suffix('*')?;
+        (kind.ends_with('/') && name.starts_with(kind)).then_some(1)
+    };
     match range {
         "*/*" => Some(0),
-        "application/*" => Some(1),
         range if range == name => Some(2),
-        _ => None,
+        range => of_kind(range),
     }
 }
 
@@ -125,6 +133,10 @@ mod tests {
             ("*/*", "application/json"),
             ("", "application/json"),
             ("application/*", "application/json"),
+            ("text/csv", "text/csv; charset=utf-8; header=present"),
+            ("text/*", "text/csv; charset=utf-8; header=present"),
+            ("text/csv;q=0.9, */*;q=0.8", "text/csv; charset=utf-8; header=present"),
+            ("text/csv, application/json", "application/json"),
             ("application/x-ndjson", "application/x-ndjson"),
             ("application/jsonl", "application/jsonl"),
             ("application/ndjson, */*", "application/ndjson"),
@@ -134,17 +146,21 @@ mod tests {
             ("text/html, application/xhtml+xml, */*;q=0.8", "application/json"),
             ("Application/JSON; charset=utf-8", "application/json"),
         ] {
-            let chosen = MediaType::choose(None, &headers("accept", accept)).unwrap();
+            let chosen = MediaType::choose(&FOR_ROWS, None, &headers("accept", accept)).unwrap();
             assert_eq!(chosen.header(), expected, "{accept}");
         }
     }
 
     #[test]
     fn an_accept_that_allows_neither_is_refused_and_format_goes_over_it() {
-        for accept in ["text/csv", "*/*;q=0", "application/json;q=0"] {
+        for accept in ["text/html", "*/*;q=0", "application/json;q=0"] {
             let headers = headers("accept", accept);
-            assert_eq!(MediaType::choose(None, &headers).unwrap_err().code, Code::NotAcceptable, "{accept}");
-            let forced = MediaType::choose(Some(Format::Ndjson), &headers).unwrap();
+            assert_eq!(
+                MediaType::choose(&FOR_ROWS, None, &headers).unwrap_err().code,
+                Code::NotAcceptable,
+                "{accept}"
+            );
+            let forced = MediaType::choose(&FOR_ROWS, Some(Format::Ndjson), &headers).unwrap();
             assert_eq!(forced.header(), "application/x-ndjson");
         }
     }

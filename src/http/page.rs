@@ -184,7 +184,7 @@ impl Cut {
         let page = app.unless_ended(Box::pin(answer.collect(u64::MAX))).await.map_err(problem)?;
         let verdict = page.verdict;
         Ok(ReadyPage {
-            etag: Etag::of_verdict(&verdict),
+            etag: Etag::of_verdict(&verdict, None),
             rows: verdict.count,
             whole: WholeBody::new(
                 page_envelope(self.number, self.size, verdict.total),

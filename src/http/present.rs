@@ -6,7 +6,7 @@ use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue};
 
 use super::fields;
-use crate::domain::Digest;
+use crate::domain::{AgentId, Digest, Timestamp};
 use crate::engine::{CacheDirectives, CacheReport, Freshness, StaleReason, Tolerance, Verdict};
 
 /// RFC 9211.
@@ -29,11 +29,15 @@ impl Etag {
         Self(format!("W/\"{:032x}-{count:x}\"", digest.0))
     }
 
-    /// The validator of an answer. Where older rows were left out, that is part of what is said.
-    pub(super) fn of_verdict(verdict: &Verdict) -> Self {
+    /// The validator of an answer. Where older rows were left out, that is part of what is said; `form` tells rows in a form of
+    /// their own from whole rows.
+    pub(super) fn of_verdict(verdict: &Verdict, form: Option<&str>) -> Self {
         let Self(mut text) = Self::of(verdict.digest, verdict.total.unwrap_or(verdict.count));
         if verdict.has_more() {
             text.insert(text.len() - 1, '+');
+        }
+        if let Some(form) = form {
+            text.insert_str(text.len() - 1, &format!("-{form}"));
         }
         Self(text)
     }
@@ -73,12 +77,14 @@ impl Storable {
     }
 }
 
-/// Writes the headers that every response has; `applied` names the preferences that were honored.
+/// Writes the headers that every response has; `applied` names the preferences that were honored, `form` tells rows in a
+/// form of their own from whole rows.
 pub(super) fn headers(
     headers: &mut HeaderMap,
     state: HeaderState<'_>,
     storable: Storable,
     applied: Option<String>,
+    form: Option<&str>,
 ) {
     headers.insert(header::VARY, VARY);
     set(headers, PREFERENCE_APPLIED, applied);
@@ -87,7 +93,7 @@ pub(super) fn headers(
             headers.insert(header::AGE, HeaderValue::from(verdict.freshness.age.as_secs()));
             set(headers, CACHE_STATUS, Some(cache_status(&verdict.report, verdict.freshness, storable)));
             if verdict.is_complete() {
-                set(headers, header::ETAG, Some(Etag::of_verdict(verdict).0));
+                set(headers, header::ETAG, Some(Etag::of_verdict(verdict, form).0));
                 set(headers, header::CACHE_CONTROL, Some(cache_control(verdict.freshness)));
             } else {
                 headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -161,6 +167,21 @@ fn cache_status(report: &CacheReport, freshness: Freshness, storable: Storable) 
     text
 }
 
+/// Says how many rows a request has, if that is known.
+pub(super) fn total_count(headers: &mut HeaderMap, total: Option<u64>) {
+    if let Some(total) = total {
+        headers.insert(TOTAL_COUNT, HeaderValue::from(total));
+    }
+}
+
+/// Says that a response is best kept as a file, and its name: what it holds, of which agent, of which day.
+pub(super) fn attachment(headers: &mut HeaderMap, what: &str, agent: AgentId, as_of: Timestamp) {
+    let (agent, as_of) = (agent.to_string(), as_of.to_string());
+    let (agent, day) = (agent.get(..8).unwrap_or_default(), as_of.get(..10).unwrap_or_default());
+    let value = format!("attachment; filename=\"{what}-{agent}-{day}.csv\"");
+    set(headers, header::CONTENT_DISPOSITION, Some(value));
+}
+
 /// Sets a header whose value is written here, in ASCII.
 pub(super) fn set(headers: &mut HeaderMap, name: HeaderName, value: Option<String>) {
     if let Some(Ok(value)) = value.map(HeaderValue::try_from) {
@@ -222,6 +243,7 @@ mod tests {
         assert!(known(&etag.0));
         assert!(known("\"a,b\", \"000000000000000000000000000000ff-10\""));
         assert!(!known("\"000000000000000000000000000000ff-11\""));
+        assert!(!known("\"000000000000000000000000000000ff-10-0a1b2c3d\""));
         assert!(!etag.is_known_to(&HeaderMap::new()));
     }
 }

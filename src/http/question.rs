@@ -1,7 +1,7 @@
 use super::params::{Params, invalid};
 use super::problem::Problem;
 use crate::domain::{Filters, NotAFilterValue, Rounding, Statuses, Timestamp};
-use crate::shape::Zone;
+use crate::shape::{Fields, ListError, Omit, Zone};
 
 /// The parameters of `/agents/{agent_id}/executions/all`, read.
 #[derive(Debug, PartialEq, Eq)]
@@ -16,23 +16,35 @@ pub(crate) struct AllParams {
     pub(crate) end_record: EndRecord,
     /// Only so many of the newest rows.
     pub(crate) limit: Option<u64>,
+    /// Only these values of each row.
+    pub(crate) fields: Option<Fields>,
+    /// Rows without these members; never together with `fields`.
+    pub(crate) omit: Option<Omit>,
 }
 
-/// The two forms of an answer.
+/// The formats of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
     /// One document, all or nothing.
     Json,
     /// One row a line, as it comes.
     Ndjson,
+    /// A table, all or nothing.
+    Csv,
 }
 
 impl Format {
+    /// Reads the value of `format`.
+    fn parse(text: &str) -> Option<Self> {
+        [Self::Json, Self::Ndjson, Self::Csv].into_iter().find(|format| format.as_str() == text)
+    }
+
     /// The value of `format`.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Json => "json",
             Self::Ndjson => "ndjson",
+            Self::Csv => "csv",
         }
     }
 }
@@ -47,7 +59,7 @@ pub(crate) enum EndRecord {
 }
 
 /// What `/agents/{agent_id}/executions/all` takes.
-pub const ALL_PARAMETERS: [&str; 11] = [
+pub const ALL_PARAMETERS: [&str; 13] = [
     "status",
     "call_type",
     "provider",
@@ -59,8 +71,13 @@ pub const ALL_PARAMETERS: [&str; 11] = [
     "format",
     "end_record",
     "limit",
+    "fields",
+    "omit",
 ];
 
+/// What lists of paths may be.
+const PATHS: &str = "accepted are paths into a row, separated by commas, such as `id,telephony_data.to_number`, with a \
+                     JSON string for a key that has one of `,:.\"` in it";
 const BOOLEAN: &str = "`true` or `false`";
 pub(crate) const INSTANT: &str =
     "a date, such as 2026-01-28, or an RFC 3339 date and time, such as 2026-01-28T13:17:50Z";
@@ -92,21 +109,24 @@ impl AllParams {
         let zone = params.parse("time_zone", ZONE, |text| Zone::parse(text).ok())?.unwrap_or_else(Zone::utc);
         let from = params.parse("from", INSTANT, |text| instant(text, &zone, Rounding::Up))?;
         let to = params.parse("to", INSTANT, |text| instant(text, &zone, Rounding::Down))?;
-        let format = params.parse("format", "`json` or `ndjson`", |text| match text {
-            "json" => Some(Format::Json),
-            "ndjson" => Some(Format::Ndjson),
-            _ => None,
-        })?;
+        let format = params.parse("format", "`json`, `ndjson` or `csv`", Format::parse)?;
         let end_record = params.parse("end_record", BOOLEAN, boolean)?;
         let limit = params.parse("limit", LIMIT, limit)?;
+        let fields = list(&mut params, "fields", Fields::parse)?;
+        let omit = list(&mut params, "omit", Omit::parse)?;
         params.finish(&ALL_PARAMETERS)?;
         if let (Some(from), Some(to)) = (from, to)
             && from > to
         {
             return Err(invalid("`from` is after `to`; accepted is a `from` that is not".to_owned()));
         }
+        if fields.is_some() && omit.is_some() {
+            return Err(invalid(
+                "`fields` and `omit` exclude each other; accepted is one of them".to_owned(),
+            ));
+        }
         let end_record = if end_record == Some(true) { EndRecord::Wanted } else { EndRecord::Absent };
-        Ok(Self { filters, any_status, from, to, format, end_record, limit })
+        Ok(Self { filters, any_status, from, to, format, end_record, limit, fields, omit })
     }
 }
 
@@ -114,6 +134,21 @@ impl AllParams {
 fn limit(text: &str) -> Option<u64> {
     let is_plain = text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse().ok().filter(|rows| is_plain && (1..=HIGHEST_LIMIT).contains(rows))
+}
+
+/// Takes a list of paths out of the parameters. The log does not repeat any of it.
+fn list<T>(
+    params: &mut Params,
+    name: &str,
+    parse: impl FnOnce(&[String]) -> Result<T, ListError>,
+) -> Result<Option<T>, Problem> {
+    if !params.has(name) {
+        return Ok(None);
+    }
+    parse(&params.take_all(name)).map(Some).map_err(|error| Problem {
+        reason: Some(error.reason()),
+        ..invalid(format!("`{name}` is not valid: {error}; {PATHS}"))
+    })
 }
 
 /// Takes the statuses out of the parameters, of which a row may have any.
@@ -252,7 +287,14 @@ mod tests {
             ("provider=a%20b", "`provider`"),
             ("answered_by_voice_mail=1", "`answered_by_voice_mail`"),
             ("batch_id=1234", "`batch_id`"),
-            ("format=csv", "`format`"),
+            ("format=xml", "`format`"),
+            ("fields=", "`fields`"),
+            ("fields=id,,status", "`fields`"),
+            ("fields=id&fields=id", "`fields`"),
+            ("fields=@day", "`fields`"),
+            ("omit=a,a.b", "`omit`"),
+            ("omit=@agent_id", "`omit`"),
+            ("fields=id&omit=transcript", "`omit`"),
             ("end_record=yes", "`end_record`"),
             ("page_number=1", "`page_number`"),
             ("page_size=50", "`page_size`"),
@@ -273,6 +315,20 @@ mod tests {
     }
 
     #[test]
+    fn lists_of_fields_are_one_question_in_any_spelling() {
+        assert_eq!(parse("fields=id,a.b"), parse("fields=id&fields=%22a%22.b"));
+        assert_ne!(parse("fields=id,a.b"), parse("fields=a.b,id"));
+        assert_eq!(parse("omit=a,b"), parse("omit=b,a"));
+        assert_ne!(parse("omit=a"), parse("fields=a"));
+    }
+
+    #[test]
+    fn the_log_does_not_repeat_a_path() {
+        let problem = AllParams::parse(Some("fields=secret.@x")).unwrap_err();
+        assert!(problem.detail.contains("secret") && !problem.reason().contains("secret"));
+    }
+
+    #[test]
     fn both_ends_may_be_one_instant() {
         let at = parse("from=2026-01-02T00:00:00Z&to=2026-01-02T00:00:00Z");
         assert_eq!(at.from, at.to);
@@ -281,7 +337,7 @@ mod tests {
     #[test]
     fn every_listed_parameter_is_taken() {
         for name in ALL_PARAMETERS {
-            let refused = detail(&format!("{name}=%21"));
+            let refused = detail(&format!("{name}=%22"));
             assert!(refused.contains(&format!("`{name}` is not valid")), "{refused}");
         }
     }

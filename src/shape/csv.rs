@@ -60,9 +60,10 @@ impl Table {
         self.columns.iter().map(|(name, _)| name.as_str())
     }
 
-    /// The short digest of the columns for an ETag.
+    /// The short digest of the columns for an ETag: another than that of the same fields as JSON, since browsers
+    /// revalidate one with the other's validator where only `Accept` differs.
     pub fn form(&self) -> String {
-        form_digest(&self.names().collect::<Vec<_>>().join(","))
+        form_digest(&format!("csv={}", self.names().collect::<Vec<_>>().join(",")))
     }
 
     /// Writes the header line.

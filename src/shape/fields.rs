@@ -34,6 +34,15 @@ enum OutputMember {
     Object(String, Vec<OutputMember>),
 }
 
+/// Two lists are equal if they say the same, however they are spelled.
+impl PartialEq for Fields {
+    fn eq(&self, other: &Self) -> bool {
+        self.canonical() == other.canonical()
+    }
+}
+
+impl Eq for Fields {}
+
 impl Fields {
     /// Reads the values of `fields`, which follow one another as if they were one list.
     ///

@@ -15,6 +15,15 @@ pub struct Omit {
     extractor: Extractor,
 }
 
+/// Two lists are equal if they say the same, however they are spelled.
+impl PartialEq for Omit {
+    fn eq(&self, other: &Self) -> bool {
+        self.canonical() == other.canonical()
+    }
+}
+
+impl Eq for Omit {}
+
 impl Omit {
     /// Reads the values of `omit`, which follow one another as if they were one list.
     ///
@@ -40,9 +49,9 @@ impl Omit {
         &self.canonical
     }
 
-    /// The short digest of the list for an ETag.
+    /// The short digest of the list for an ETag: another than that of the same list of fields.
     pub fn form(&self) -> String {
-        form_digest(&self.canonical)
+        form_digest(&format!("omit={}", self.canonical))
     }
 
     /// Whether the list takes away a row's `id`.

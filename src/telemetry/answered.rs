@@ -8,7 +8,7 @@ pub struct Answered {
     pub route: Arc<str>,
     /// The status that was sent, however the body ended.
     pub status: u16,
-    /// `json` or `ndjson` for executions, `other` for everything else.
+    /// `json`, `ndjson` or `csv` for executions, `other` for everything else.
     pub format: &'static str,
     /// From the request to the last byte.
     pub duration: Duration,

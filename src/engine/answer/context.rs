@@ -35,6 +35,8 @@ pub(in crate::engine) struct AnswerContext {
     pub(in crate::engine) request: RequestContext,
     pub(in crate::engine) keep: Keep,
     pub(in crate::engine) read_ahead: ReadAhead,
+    /// Whether the response needs its rows in memory until it is sent.
+    pub(in crate::engine) retains_rows: bool,
     /// The question's first page, if it is on its way already.
     pub(in crate::engine) prefetch: Option<Arc<Prefetch>>,
     pub(in crate::engine) in_flight: Arc<Semaphore>,

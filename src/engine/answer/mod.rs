@@ -173,7 +173,8 @@ impl Answer {
         Ok(self)
     }
 
-    fn new_held(&self) -> HeldMemory {
+    /// What a response of this caller holds: nothing yet.
+    pub fn new_held(&self) -> HeldMemory {
         let memory = self.context.as_ref().map(|context| context.state.memory.of(context.request.caller.id));
         memory.unwrap_or_default()
     }

@@ -5,14 +5,13 @@ use tokio::task::coop::consume_budget;
 use super::Answer;
 use super::context::AnswerStep;
 use crate::domain::Span;
-use crate::engine::reading::ReadAhead;
 use crate::engine::terms::AskError;
 
 /// Whether more may be given before anybody takes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ahead {
     Allowed,
-    /// The responses under way hold as much memory as they may: a stream goes on as its reader takes rows.
+    /// The responses under way hold as much memory as they may: the answer goes on as its rows are taken.
     NoMemory,
 }
 
@@ -53,8 +52,7 @@ impl Answer {
         let before = self.ready.len();
         self.give_known(span)?;
         let mut given = self.ready.iter().skip(before);
-        let is_collected =
-            self.context.as_ref().is_some_and(|context| context.read_ahead == ReadAhead::Whole);
+        let is_collected = self.context.as_ref().is_some_and(|context| context.retains_rows);
         match given.try_for_each(|slice| self.held.hold(slice)) {
             Ok(()) => Ok(Ahead::Allowed),
             Err(limit) if is_collected => Err(AskError::NoMemory(limit)),

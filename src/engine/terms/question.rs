@@ -112,6 +112,12 @@ pub enum ResponseMode {
         /// When it must be whole.
         deadline: Instant,
     },
+    /// Whole, by this instant, while rows are let go as soon as something smaller is made of them. They are not counted as
+    /// memory of the response.
+    Condensed {
+        /// When it must be whole.
+        deadline: Instant,
+    },
     /// As it comes, read no further ahead than the fan-out; waits for the budget are not counted.
     Streamed {
         /// The longest wait for the next row.

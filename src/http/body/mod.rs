@@ -6,4 +6,4 @@ mod streamed;
 
 pub(super) use collected::{WholeBody, envelope, page_envelope};
 pub(super) use end_record::{StreamEnd, end_record, missing};
-pub(super) use streamed::{Streamed, events};
+pub(super) use streamed::{Event, Streamed, events};

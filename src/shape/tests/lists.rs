@@ -23,6 +23,7 @@ fn two_spellings_of_a_list_are_one() {
     assert_eq!(form(&["id,status"]), SHA_OF_ID_STATUS);
     let omitted = |list| Omit::parse(&[list]).unwrap().form();
     assert_eq!(omitted("b,a"), omitted("a,b"));
+    assert_ne!(omitted("id,status"), form(&["id,status"]));
 }
 
 const SHA_OF_ID_STATUS: &str = "85d58361";

@@ -1,0 +1,200 @@
+//! Rows that leave in another form than upstream gave them: chosen fields, all but some members, lines of a table.
+//!
+//! An entry's rows are rewritten once and kept beside it, so a repeated question costs a look-up. The rewritten rows are an
+//! entry themselves: framing, compression and counting are those of whole rows. Nothing of this is known upstream, so no
+//! form asks for more than whole rows do.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt, future};
+
+use super::body::Event;
+use super::params::invalid;
+use super::problem::Problem;
+use super::question::{AllParams, EndRecord, Format};
+use crate::domain::{AgentId, Entry, EntrySlice, LineBreaks};
+use crate::encode::CompressionPool;
+use crate::engine::{Answer, AskError, Collected, Gathered};
+use crate::shape::csv::{DEFAULT_COLUMNS, Table};
+use crate::shape::{Fields, NotARow, Omit};
+
+/// What becomes of each row.
+#[derive(Debug)]
+pub(super) struct Projection {
+    rewrite: Rewrite,
+    /// The name of what is kept beside an entry: equal names mean equal bytes.
+    name: Arc<str>,
+    form: String,
+}
+
+#[derive(Debug)]
+enum Rewrite {
+    Fields(Fields),
+    Omit(Omit),
+    Table(Table),
+}
+
+impl Projection {
+    /// The projection that the parameters ask for; none if rows leave whole.
+    pub(super) fn of(params: &AllParams, format: Format) -> Result<Option<Self>, Problem> {
+        match format {
+            Format::Csv => Self::table(params).map(Some),
+            Format::Json | Format::Ndjson => match (&params.fields, &params.omit) {
+                (Some(fields), _) => {
+                    if format == Format::Ndjson && fields.may_look_like_a_control_line() {
+                        return Err(invalid(
+                            "`fields` is not valid with NDJSON: a row with nothing but a member that begins with `@` \
+                             would be a control line; accepted is a list that has `id`, which every row has"
+                                .to_owned(),
+                        ));
+                    }
+                    let name = format!("fields={}", fields.canonical());
+                    Ok(Some(Self::new(name, fields.form(), Rewrite::Fields(fields.clone()))))
+                }
+                (None, Some(omit)) => {
+                    let name = format!("omit={}", omit.canonical());
+                    Ok(Some(Self::new(name, omit.form(), Rewrite::Omit(omit.clone()))))
+                }
+                (None, None) => Ok(None),
+            },
+        }
+    }
+
+    fn table(params: &AllParams) -> Result<Self, Problem> {
+        let refused = |name: &str, why: &str| Err(invalid(format!("`{name}` is not valid with CSV, {why}")));
+        if params.omit.is_some() {
+            return refused("omit", "which has columns and no rest; accepted is `fields`");
+        }
+        if params.end_record == EndRecord::Wanted {
+            return refused("end_record", "which is sent only when it is complete; accepted is `false`");
+        }
+        let default = || {
+            // A test reads the list.
+            Fields::parse(&[DEFAULT_COLUMNS]).map_err(|error| invalid(error.to_string()))
+        };
+        let fields = params.fields.clone().map_or_else(default, Ok)?;
+        let table = Table::new(&fields);
+        Ok(Self::new(format!("csv={}", fields.canonical()), table.form(), Rewrite::Table(table)))
+    }
+
+    fn new(name: String, form: String, rewrite: Rewrite) -> Self {
+        Self { rewrite, name: name.into(), form }
+    }
+
+    /// What tells the response apart from whole rows in its `ETag`.
+    pub(super) fn form(&self) -> &str {
+        &self.form
+    }
+
+    /// The header line of a table; nothing for other forms.
+    pub(super) fn header_line(&self) -> Bytes {
+        let mut line = Vec::new();
+        if let Rewrite::Table(table) = &self.rewrite {
+            table.write_header(&mut line);
+        }
+        line.into()
+    }
+
+    /// The same rows in this form. They are made off the workers unless they are few or kept from before.
+    async fn apply(
+        self: &Arc<Self>,
+        slice: EntrySlice,
+        agent: AgentId,
+        compression_pool: &CompressionPool,
+    ) -> io::Result<EntrySlice> {
+        let work = if slice.entry.has_extract(&self.name) { 0 } else { slice.entry.byte_len() };
+        let projection = Arc::clone(self);
+        let EntrySlice { entry, runs } = slice;
+        let rewritten = move || {
+            entry.extract(&projection.name, || {
+                let rewritten = projection.rewrite(&entry, agent)?;
+                let weight = rewritten.rewritten_weight();
+                Ok((rewritten, weight))
+            })
+        };
+        let entry = compression_pool.run(work, rewritten).await?;
+        Ok(EntrySlice { entry, runs })
+    }
+
+    fn rewrite(&self, entry: &Entry, agent: AgentId) -> io::Result<Entry> {
+        // Rows were read as JSON objects when they arrived.
+        let damaged = |error: NotARow| io::Error::other(error);
+        match &self.rewrite {
+            Rewrite::Fields(fields) => entry.rewritten(LineBreaks::BetweenTokens, |row, out| {
+                fields.project(row, agent, out).map_err(damaged)
+            }),
+            Rewrite::Omit(omit) => {
+                entry.rewritten(LineBreaks::BetweenTokens, |row, out| omit.apply(row, out).map_err(damaged))
+            }
+            Rewrite::Table(table) => entry.rewritten(LineBreaks::InText, |row, out| {
+                table.write_row(row, agent, out).map_err(damaged)?;
+                // The entry has a line feed after each row: it is the second half of the line's end.
+                out.truncate(out.len() - 1);
+                Ok(())
+            }),
+        }
+    }
+}
+
+/// Takes all rows of an answer in another form, at most so many bytes of it. Whole rows are let go on the way.
+///
+/// # Errors
+/// As [`Answer::collect`].
+pub(super) async fn collect(
+    projection: &Arc<Projection>,
+    mut answer: Answer,
+    agent: AgentId,
+    compression_pool: &CompressionPool,
+    most: u64,
+) -> Result<Collected, AskError> {
+    let (mut slices, mut bytes, mut held) = (Vec::new(), 0u64, answer.new_held());
+    while let Some(gathered) = answer.gather().await? {
+        match gathered {
+            Gathered::Rows(slice) => {
+                // The only way to fail is that the runtime ends.
+                let slice = projection.apply(slice, agent, compression_pool).await;
+                let slice = slice.map_err(|_| AskError::ShuttingDown)?;
+                bytes += slice.byte_len() as u64;
+                if bytes > most {
+                    return Err(AskError::TooLarge { limit: most });
+                }
+                held.hold(&slice).map_err(AskError::NoMemory)?;
+                slices.push(slice);
+            }
+            Gathered::Restarted => {
+                bytes = 0;
+                slices.clear();
+                held = answer.new_held();
+            }
+        }
+    }
+    Ok(Collected { slices, verdict: answer.verdict(), held })
+}
+
+/// The same events, with rows in another form. Ends early where rows can't be made, which breaks the body.
+pub(super) fn projected(
+    events: impl Stream<Item = Event> + Send + 'static,
+    projection: Option<Arc<Projection>>,
+    agent: AgentId,
+    compression_pool: CompressionPool,
+) -> futures_util::stream::BoxStream<'static, Event> {
+    let Some(projection) = projection else { return events.boxed() };
+    let events = events.then(move |event| {
+        let (projection, compression_pool) = (Arc::clone(&projection), compression_pool.clone());
+        async move {
+            match event {
+                Event::Rows(slice) => {
+                    projection.apply(slice, agent, &compression_pool).await.ok().map(Event::Rows)
+                }
+                end @ (Event::Reached(_) | Event::Broken(..) | Event::Refused(..)) => Some(end),
+            }
+        }
+    });
+    events.take_while(|event| future::ready(event.is_some())).filter_map(future::ready).boxed()
+}
+
+#[cfg(test)]
+#[path = "projection_tests.rs"]
+mod tests;
