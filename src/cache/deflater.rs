@@ -1,15 +1,15 @@
-//! Deflates what arrives, behind the answers, in a thread of its own.
+//! Deflates new entries in the background, on a thread of its own.
 //!
 //! # Flow
-//! Entries come in plain, are given to whoever waits for them as they are, and stand in a queue here. The thread deflates one
-//! after another and has each weighed anew. When nothing has come for a while it goes over those that have been there for some
-//! time once more, with more effort: what is still kept then is worth less memory. It rests three times as long as each of these
-//! takes, so that it never has more than a quarter of a core.
+//! Entries arrive uncompressed, are served as they are, and wait in a queue here. The thread deflates one after another
+//! and has each weighed again. When no entry has arrived for a while, it deflates older entries once more, with more
+//! effort, because entries that are still kept are worth it. After each of those it rests three times as long as the work
+//! took, so that it never uses more than a quarter of a core.
 //!
 //! # Why a thread
-//! The work is computing alone, a millisecond at a time; tasks would wait for it, or it for them. Nothing is lost if it ends
-//! with the process: no drain has to wait. And a thread can be told to give way: on a busy core it takes what answers and reads
-//! leave, until so much waits for it that rows are deflated before the next are taken.
+//! The work is pure computing, a millisecond at a time, and would delay tasks. Nothing is lost if it ends with the process,
+//! so no drain has to wait. And a thread can have a low priority: on a busy core it takes what responses and reads leave,
+//! until so much waits that rows are deflated before more are accepted.
 
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -21,11 +21,11 @@ use super::EntryCache;
 use crate::domain::Entry;
 use crate::store::EntryKey;
 
-/// How long an entry has to be there before more effort is spent on it. What is replaced within seconds, as the newest rows
-/// are, is not worth it.
+/// How old an entry has to be before more effort is spent on it. The newest rows, which are replaced within seconds, are
+/// not worth it.
 const SQUEEZED_AFTER: Duration = Duration::from_secs(30);
 
-/// How much longer than its work takes the thread rests between two entries that can wait.
+/// How many times as long as its work the thread rests between two entries that can wait.
 const REST: u32 = 3;
 
 /// How nice the thread is to others: beside one that is not, it has a tenth of a core (setpriority(2)).
@@ -35,7 +35,7 @@ const NICENESS: i32 = 10;
 /// Where entries stand that are to be deflated.
 #[derive(Debug)]
 pub(super) struct Deflater {
-    /// None if the system gives no thread: then rows are deflated as they come.
+    /// `None` if the system can't create a thread. Rows are then deflated as they arrive.
     queue: Option<Sender<WaitingEntry>>,
 }
 
@@ -51,7 +51,7 @@ impl Deflater {
         Self { queue: thread.is_ok().then_some(queue) }
     }
 
-    /// Deflates an entry, some time soon.
+    /// Queues an entry to be deflated.
     pub(super) fn take(&self, key: EntryKey, entry: &Arc<Entry>) {
         let queued =
             self.queue.as_ref().is_some_and(|queue| queue.send((key, Arc::downgrade(entry))).is_ok());
@@ -98,7 +98,7 @@ impl Work {
     }
 
     fn deflate(&mut self, (key, entry): WaitingEntry) {
-        // One that was dropped meanwhile needs nothing; one that can't be deflated stays as it is.
+        // An entry that was dropped in the meantime needs nothing; one that can't be deflated stays as it is.
         if let Some(entry) = entry.upgrade()
             && entry.deflated().is_ok()
         {

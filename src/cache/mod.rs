@@ -1,17 +1,17 @@
-//! Where entries are kept: in memory, within a number of bytes.
+//! A store in memory that holds a bounded number of bytes.
 //!
 //! # Choices
-//! - **LRU, not TinyLFU.** TinyLFU guards what is asked for often against what is asked for once, and so refuses a
-//!   walk that is new time and again once the cache is hot: the first dashboard of the day would never be kept. LRU
-//!   keeps what was read last. What it is bad at, a walk larger than the cache that is asked for in a circle, is
-//!   bounded by [`LARGEST_SHARE`] for a single entry, and is slow under either.
-//! - **Entries come first.** They are held deflated. What they leave of the room is for their rows in other forms, mostly plain
-//!   bytes, which are made when they are asked for; the room for them is asked before every one, and taken back as
-//!   entries need it.
-//! - **Deflated behind the answers.** Rows are given as they came; a thread of the store's own deflates them meanwhile,
-//!   and does it again, harder, when it has nothing else to do. See [`deflater`].
-//! - **No times to live.** How long a row is good for is the engine's to know; here bytes alone decide.
-//! - **Evictions are not told.** An entry that is gone is a gap when it is looked for.
+//! - **LRU, not TinyLFU.** TinyLFU protects entries that are used often from those that are used once, so a hot cache
+//!   keeps refusing the entries of a new walk: the first dashboard of the day would never be cached. LRU keeps what was
+//!   read last. It is bad at a history larger than the cache that is read over and over, but that is slow either way, and
+//!   [`LARGEST_SHARE`] bounds a single entry.
+//! - **Entries come first.** They are held deflated. The room that they leave is used for other forms of their rows,
+//!   mostly plain bytes, which are made on demand. They ask for room before they are kept, and give it up when entries
+//!   need it.
+//! - **Deflated in the background.** Rows are served as they arrived. A thread deflates them, and deflates them harder
+//!   when it has nothing else to do. See [`deflater`].
+//! - **No times to live.** The engine knows how long a row is fresh; here only bytes count.
+//! - **Evictions are not reported.** An entry that is gone is a gap when it is looked up.
 
 mod deflater;
 
@@ -27,14 +27,14 @@ use self::deflater::Deflater;
 use crate::domain::{DerivedBudget, Entry};
 use crate::store::{EntryKey, Store};
 
-/// What moka and the allocator hold for an entry beside its own weight: the key, twice; the value's box and the
-/// reference counts; a node in each of two queues; a slot of the hash table at its usual load. Counted from their
-/// types and rounded up: beside entries of hundreds of kilobytes it hardly matters, and without it a cache full of
-/// empty entries would weigh nothing.
+/// What moka and the allocator hold for an entry in addition to its own weight: the key, twice; the value's box and the
+/// reference counts; a node in each of two queues; a slot of the hash table at its usual load. Counted from their types and
+/// rounded up. It hardly matters for entries of hundreds of kilobytes, but without it a cache full of empty entries
+/// would weigh nothing.
 const BOOKKEEPING: u64 = 400;
 
-/// The part of the cache that a single entry may take; larger ones are given and not kept. One that is as large as the
-/// cache would drive out everything else, and be driven out by the next.
+/// The part of the cache that a single entry may take, as a divisor; larger entries are served and not kept. An entry as large
+/// as the cache would evict everything else, and be evicted by the next.
 const LARGEST_SHARE: u64 = 4;
 
 /// How many bytes may wait to be deflated. Past it, rows are deflated before the next are taken: as much as comes at once
@@ -114,7 +114,7 @@ impl MokaStore {
 }
 
 impl EntryCache {
-    /// Weighs an entry anew, if it is still there.
+    /// Weighs an entry again, if it is still kept.
     fn reweigh(&self, key: EntryKey) {
         let _ = self.entries.entry(key).and_compute_with(|kept| match kept {
             Some(kept) => Op::Put(kept.into_value()),

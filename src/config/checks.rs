@@ -1,4 +1,4 @@
-//! What must hold between settings that can each be read.
+//! Validates combinations of settings that are each valid on their own.
 
 use std::fs::File;
 use std::io::Read;
@@ -13,8 +13,7 @@ use super::settings::{
 use crate::http::Forwarding;
 use crate::upstream::is_loopback;
 
-/// The smallest cache that is of use: an entry is some tens of pages of some tens of kilobytes a row, and an answer
-/// under way needs a few of them to stay.
+/// The smallest useful cache: a response in progress needs a few entries of a page each, with up to tens of kilobytes a row.
 const SMALLEST_CACHE: u64 = 16 << 20;
 
 /// Two listeners can't share an address.
@@ -22,14 +21,14 @@ pub(super) fn ports(read: &mut SettingsReader, listeners: Option<&ListenSettings
     let Some(listeners) = listeners else { return };
     let (public, admin) = (listeners.public, listeners.admin);
     let overlap = public.ip() == admin.ip() || public.ip().is_unspecified() || admin.ip().is_unspecified();
-    // Port 0 asks the system for any that is free, each time another.
+    // Port 0 means any free port, a different one each time.
     if public.port() == admin.port() && public.port() != 0 && overlap {
         read.fault("admin-listen", format!("{admin} is taken by --listen {public}"));
     }
 }
 
-/// What changes sooner is seldom meant to stay longer. It is allowed: setting one of the times alone must work, and
-/// each kind of row keeps to its own.
+/// Warns if rows that change sooner are kept longer, which is rarely intended. It is allowed, because setting only one of
+/// the times must work.
 pub(super) fn freshness(warnings: &mut Vec<String>, reading: Option<&ReadSettings>) {
     let Some(ReadSettings { live_ttl, settling_ttl, settled_ttl, .. }) = reading else { return };
     if live_ttl > settling_ttl {
@@ -43,14 +42,14 @@ pub(super) fn freshness(warnings: &mut Vec<String>, reading: Option<&ReadSetting
     }
 }
 
-/// A cache must hold what one answer needs.
+/// The cache must hold what one response needs.
 pub(super) fn cache(read: &mut SettingsReader, bytes: Option<u64>) {
     if bytes.is_some_and(|bytes| bytes < SMALLEST_CACHE) {
         read.fault("cache-bytes", format!("the cache needs at least {}MiB", SMALLEST_CACHE >> 20));
     }
 }
 
-/// More pages for one answer than for the process can't be in flight.
+/// One response can't have more pages in flight than the process.
 pub(super) fn parallelism(
     warnings: &mut Vec<String>,
     reading: Option<&ReadSettings>,
@@ -65,7 +64,7 @@ pub(super) fn parallelism(
     }
 }
 
-/// An attempt that may take longer than the answer leaves no time for another.
+/// An attempt that may take as long as the whole response leaves no time for a retry.
 pub(super) fn deadlines(
     warnings: &mut Vec<String>,
     upstream: Option<&ConnectionSettings>,
@@ -80,7 +79,7 @@ pub(super) fn deadlines(
     }
 }
 
-/// A credential never goes over plain http, but to this machine.
+/// Credentials never go over plain http except to this machine.
 pub(super) fn credentials_stay_private(read: &mut SettingsReader, url: Option<&Url>) {
     let Some(url) = url else { return };
     if url.scheme() == "http" && !url.host_str().is_some_and(is_loopback) {
@@ -91,7 +90,7 @@ pub(super) fn credentials_stay_private(read: &mut SettingsReader, url: Option<&U
     }
 }
 
-/// A held key needs tokens, and tokens a held key: without them, whoever reaches the port reads with the key.
+/// A held key needs tokens, and tokens need a held key. Without tokens, anybody who reaches the port could use the key.
 pub(super) fn keys(
     read: &mut SettingsReader,
     key_file: Option<PathBuf>,
@@ -122,7 +121,7 @@ pub(super) fn keys(
     }
 }
 
-/// With a held key calls could be placed by every token: writes never pass.
+/// With a held key, writes are never forwarded, because every token could place calls.
 pub(super) fn forwarding(
     read: &mut SettingsReader,
     given: Option<Forwarding>,
@@ -140,7 +139,7 @@ pub(super) fn forwarding(
 
 /// A file that a setting names must be there and not empty.
 ///
-/// The fault does not repeat the path: somebody may have put the secret itself where its file belongs.
+/// The fault does not repeat the path, because a user may have given the secret itself instead of its file.
 pub(super) fn readable(read: &mut SettingsReader, name: &str, file: &Path) {
     let first_byte = File::open(file).and_then(|mut file| file.read(&mut [0]));
     match first_byte {

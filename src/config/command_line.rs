@@ -1,4 +1,4 @@
-//! The command line's part of the settings: one parse after another, until nothing is left to find fault with.
+//! The command line's part of the settings, parsed repeatedly until all faults are found.
 
 use std::ffi::OsString;
 
@@ -7,21 +7,21 @@ use clap::{ArgMatches, Command};
 
 use super::faults::SettingErrors;
 
-/// Why there is nothing to run.
+/// Why no command runs.
 #[derive(Debug)]
 pub enum NothingToRun {
-    /// Somebody asked for help or the version; here it is.
+    /// Help or the version was requested; this is its text.
     Asked(String),
-    /// No command was given, and nothing else is wrong; here is the help that names them.
+    /// No command was given, and nothing else is wrong; this is the help that lists the commands.
     NoCommand(String),
-    /// Something is wrong.
+    /// The settings have faults.
     SettingErrors(SettingErrors),
 }
 
 /// Reads the arguments, the program's name first.
 ///
-/// Clap stops at the first argument that it does not understand, so that one is noted and taken out, and the rest is
-/// read again.
+/// Clap stops at the first argument that it does not understand. That argument is recorded and removed, and the rest is
+/// parsed again.
 ///
 /// # Errors
 /// [`NothingToRun::Asked`] for `--help` and `--version`; [`NothingToRun::NoCommand`]; [`NothingToRun::SettingErrors`] where it can't be told which
@@ -103,8 +103,7 @@ fn describe(error: &clap::Error) -> (String, String) {
     (subject.unwrap_or_else(|| "command line".to_owned()), problem)
 }
 
-/// Takes the argument that a fault is about out of the line; false if it can't be found, or if nothing after it can
-/// be understood.
+/// Removes the argument that a fault is about. Returns false if it can't be found, or if nothing after it can be parsed.
 fn take_out(args: &mut Vec<OsString>, subject: &str, kind: ErrorKind) -> bool {
     if kind == ErrorKind::InvalidSubcommand {
         return false;
@@ -116,7 +115,7 @@ fn take_out(args: &mut Vec<OsString>, subject: &str, kind: ErrorKind) -> bool {
     let Some(position) = args.iter().skip(1).position(is_subject).map(|p| p + 1) else { return false };
     let taken = args.remove(position);
     let is_flag = |arg: &OsString| arg.to_string_lossy().starts_with('-');
-    // What follows an unknown flag is most likely its value, and not another mistake.
+    // The argument after an unknown flag is most likely its value, not another mistake.
     let had_value_apart = kind == ErrorKind::UnknownArgument
         && is_flag(&taken)
         && !taken.to_string_lossy().contains('=')

@@ -24,14 +24,14 @@ pub(super) const FLAGS: &[Flag] = &[
     LOG_FORMAT,
 ];
 
-/// What `demo` is told.
+/// The settings of `demo`.
 #[derive(Clone, Debug)]
 pub struct Demo {
-    /// Where the gateway listens.
+    /// The gateway's address.
     pub listen: SocketAddr,
-    /// Where the stand-in for upstream listens.
+    /// The simulator's address.
     pub simulator_listen: SocketAddr,
-    /// Where probes, metrics and purge are.
+    /// The address for probes, metrics and purge.
     pub admin_listen: SocketAddr,
     /// What is logged.
     pub log: LogSettings,

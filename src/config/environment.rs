@@ -5,17 +5,17 @@ use std::ffi::OsString;
 
 use super::faults::SettingErrors;
 
-/// What every variable of ours begins with.
+/// The prefix of fanfold's variables.
 const PREFIX: &str = "FANFOLD_";
 
-/// What Kubernetes gives every container beside a Service called fanfold: `FANFOLD_SERVICE_HOST`,
-/// `FANFOLD_PORT_8080_TCP` and their kin.
+/// The prefixes of variables that Kubernetes injects for a Service called fanfold, such as `FANFOLD_SERVICE_HOST` and
+/// `FANFOLD_PORT_8080_TCP`.
 const KUBERNETES: [&str; 2] = ["FANFOLD_SERVICE_", "FANFOLD_PORT"];
 
-/// How near a known name must be to be named, by Jaro-Winkler: below that it is no help.
+/// The least Jaro-Winkler similarity at which a known name is suggested; less similar names would not help.
 const NEAR: f64 = 0.7;
 
-/// The variables that are ours, by name. Empty ones count as not given: templates leave them behind.
+/// fanfold's variables by name. Empty ones count as unset, because templates leave them behind.
 pub(super) fn read(
     variables: impl IntoIterator<Item = (OsString, OsString)>,
     known: &[String],
@@ -41,13 +41,13 @@ pub(super) fn read(
     ours
 }
 
-/// Whether a variable is of those that Kubernetes gives every container.
+/// Whether Kubernetes injects the variable.
 pub(super) fn is_injected(name: &str) -> bool {
     KUBERNETES.iter().any(|prefix| name.starts_with(prefix))
 }
 
 fn nearest<'a>(name: &str, known: &'a [String]) -> Option<&'a String> {
-    // Without the prefix, which all share and which would make any two look alike.
+    // Compared without the common prefix, which would make all names similar.
     let bare = |name: &str| name.trim_start_matches(PREFIX).to_owned();
     let likeness = |known: &String| strsim::jaro_winkler(&bare(name), &bare(known));
     known

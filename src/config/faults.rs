@@ -1,12 +1,12 @@
 use std::fmt;
 
-/// All that is wrong with the settings, in the order it was found.
+/// Everything that is wrong with the settings, in the order in which it was found.
 ///
-/// Whoever sets up a service should not have to start it once per mistake, so nothing stops at the first.
+/// Reading doesn't stop at the first fault, so that nobody has to start the service once per mistake.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SettingErrors(Vec<SettingError>);
 
-/// One thing that is wrong.
+/// One fault of the settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SettingError {
     /// Which flag, variable or file it is about.
@@ -16,22 +16,22 @@ pub struct SettingError {
 }
 
 impl SettingErrors {
-    /// Notes one.
+    /// Records a fault.
     pub(crate) fn push(&mut self, subject: impl Into<String>, problem: impl Into<String>) {
         self.0.push(SettingError { subject: subject.into(), problem: problem.into() });
     }
 
-    /// Whether nothing is wrong.
+    /// Whether there are no faults.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Each of them.
+    /// The faults.
     pub fn iter(&self) -> impl Iterator<Item = &SettingError> {
         self.0.iter()
     }
 
-    /// The value, if it is there and nothing is wrong.
+    /// The value, if it exists and there are no faults.
     ///
     /// # Errors
     /// The faults.
@@ -43,7 +43,7 @@ impl SettingErrors {
     }
 }
 
-/// One a line.
+/// Prints one fault per line.
 impl fmt::Display for SettingErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|fault| writeln!(f, "{fault}"))

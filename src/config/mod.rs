@@ -1,13 +1,11 @@
-//! The settings: read once from the command line and the environment, checked, and handed down as plain values.
+//! Settings: read once from the command line and the environment, validated, and passed on as plain values.
 //!
-//! Flow: [`read`] finds the command, [`environment`] keeps the variables that are ours, [`reader`] takes each value
-//! from the first place that gives it and parses it with one of [`values`], [`checks`] looks at what must hold
-//! between them. Every fault is collected on the way; there is either a whole set of settings or all that is wrong
-//! with them.
+//! Flow: [`read`] finds the command, [`environment`] picks fanfold's variables, [`reader`] takes each value from the first
+//! source that gives it and parses it with one of [`values`], and [`checks`] validates combinations. All faults are
+//! collected on the way, so the result is either complete settings or everything that is wrong with them.
 //!
-//! The environment comes in as an argument, and nothing below this module reads it, but for what OpenTelemetry's library takes from
-//! its own variables ([`traces`]). Secrets are not settings: a
-//! setting names the file that holds one, and whoever uses it reads it there.
+//! The environment is an argument. Nothing else reads it, except OpenTelemetry's library for its own variables
+//! ([`traces`]). Secrets are not settings: a setting names a file, and the code that needs the secret reads the file.
 
 mod checks;
 mod command_line;

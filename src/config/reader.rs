@@ -6,17 +6,16 @@ use super::faults::SettingErrors;
 use super::flags::{Arity, Flag};
 use super::values::Parsed;
 
-/// Reads the settings of one command from wherever they were given, and notes every fault.
+/// Reads the settings of one command from all sources, and records every fault.
 ///
-/// A method that notes a fault returns none; so does nothing else, and whoever puts the values together learns at the
-/// end whether all of them are there.
+/// A method returns `None` only if it has recorded a fault, so at the end either all values exist or there are faults.
 #[derive(Debug)]
 pub(super) struct SettingsReader {
     given: BTreeMap<&'static str, RawSetting>,
     faults: SettingErrors,
 }
 
-/// What was given for a flag.
+/// The value given for a flag.
 #[derive(Debug)]
 struct RawSetting {
     values: Vec<String>,
@@ -24,8 +23,8 @@ struct RawSetting {
     source: String,
 }
 
-/// Reads every field of a struct with a method and a parser, or with a function of the reader, and only then looks
-/// which of them failed.
+/// Reads every field of a struct with a method and a parser, or with a function of the reader, before it checks which of
+/// them failed.
 macro_rules! read_all {
     (
         $read:expr,
@@ -42,8 +41,8 @@ macro_rules! read_all {
 pub(super) use read_all;
 
 impl SettingsReader {
-    /// The settings of the command with these flags. The command line goes before the environment, and that before
-    /// the defaults.
+    /// Creates a reader for the command with these flags. The command line overrides the environment, which overrides the
+    /// defaults.
     pub(super) fn new(
         flags: &[Flag],
         matches: &ArgMatches,
@@ -89,31 +88,31 @@ impl SettingsReader {
     ) -> Option<Vec<T>> {
         let Some(given) = self.given.get(name) else { return Some(Vec::new()) };
         let read = |value: &String| given.parse(value, &parse, &mut self.faults);
-        // Collected in two steps: all of them are looked at, not only those up to the first fault.
+        // Collected in two steps, so that all values are checked and not only those up to the first fault.
         let values: Vec<_> = given.values.iter().map(read).collect();
         values.into_iter().collect()
     }
 
-    /// The name that a fault of a setting goes by: the flag or variable that gave it.
+    /// The name of a setting in faults: the flag or variable that gave it.
     pub(super) fn source(&self, name: &str) -> String {
         self.given.get(name).map_or_else(|| format!("--{name}"), |given| given.source.clone())
     }
 
-    /// Notes a fault of a setting that can be read, but not meant.
+    /// Records a fault of a setting that can be parsed but not used.
     pub(super) fn fault(&mut self, name: &str, problem: impl Into<String>) {
         let source = self.source(name);
         self.faults.push(source, problem);
     }
 
-    /// What is in force, by flag: for the log.
+    /// The settings in force by flag, for the log.
     pub(super) fn effective(&self) -> Vec<(&'static str, String)> {
         self.given.iter().map(|(name, given)| (*name, given.values.join(","))).collect()
     }
 
-    /// The end of reading.
+    /// Finishes reading.
     ///
     /// # Errors
-    /// All faults that were noted.
+    /// All faults that were recorded.
     pub(super) fn finish<T>(self, value: Option<T>) -> Result<T, SettingErrors> {
         self.faults.unless_any(value)
     }

@@ -1,4 +1,4 @@
-//! What the settings of `serve` come to, as types. [`super::serve`] reads them.
+//! The settings of `serve` as types. [`super::serve`] reads them.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -11,32 +11,32 @@ use crate::http::Forwarding;
 use crate::telemetry::{LogFormat, TraceSettings};
 use crate::upstream::{Fraction, Rate, RateScope};
 
-/// All that `serve` is told.
+/// The settings of `serve`.
 #[derive(Clone, Debug)]
 pub struct Serve {
-    /// What to do with it.
+    /// What to do with the settings.
     pub purpose: ServeMode,
     /// Where to listen.
     pub listeners: ListenSettings,
     /// How upstream is reached.
     pub upstream: ConnectionSettings,
-    /// How much is asked of upstream.
+    /// How many requests upstream gets.
     pub budget: BudgetSettings,
-    /// How upstream is read, and how old what was read may get.
+    /// How upstream is read, and how old rows may get.
     pub reading: ReadSettings,
     /// Bytes held by the cache, bookkeeping included.
     pub cache_bytes: u64,
-    /// How questions are answered.
+    /// How requests are answered.
     pub answers: ResponseSettings,
     /// How the process stops.
     pub stopping: StopSettings,
     /// What is logged.
     pub log: LogSettings,
-    /// Where traces go; none if nowhere.
+    /// Where traces are sent, if anywhere.
     pub traces: Option<TraceSettings>,
-    /// What is in force, by flag, as it was written. Holds no secret: those come from files.
+    /// The settings in force by flag, as they were written. Contains no secret, because secrets come from files.
     pub effective: Vec<(&'static str, String)>,
-    /// What is allowed but unlikely to be meant.
+    /// Settings that are allowed but probably not intended.
     pub warnings: Vec<String>,
 }
 
@@ -89,75 +89,75 @@ pub enum Keys {
     },
 }
 
-/// How much is asked of upstream.
+/// How many requests upstream gets.
 #[derive(Clone, Copy, Debug)]
 pub struct BudgetSettings {
-    /// Pages in flight for the process.
+    /// The most pages in flight for the process.
     pub concurrency: usize,
-    /// Requests in any span of a length; none for no limit.
+    /// The most requests in any span of a length; `None` for no limit.
     pub rate: Option<Rate>,
-    /// One budget for whom.
+    /// Who shares a budget.
     pub scope: RateScope,
-    /// The part that cold reads leave to refreshes.
+    /// The part of the budget that first reads leave to refreshes.
     pub refresh_reserve: Fraction,
     /// How long a stream that has begun waits for the budget without getting a page.
     pub patience: Duration,
 }
 
-/// How upstream is read, and how old what was read may get.
+/// How upstream is read, and how old rows may get.
 #[derive(Clone, Copy, Debug)]
 pub struct ReadSettings {
-    /// Pages in flight for one answer.
+    /// The most pages in flight for one response.
     pub fan_out: usize,
-    /// The widest span asked of upstream; none for an upstream that takes no dates.
+    /// The widest span that is requested; `None` for an upstream that ignores dates.
     pub window: Option<Duration>,
-    /// Where history begins when the agent's own `created_at` can't be had.
+    /// Where history begins if the agent's `created_at` can't be read.
     pub history_start: Option<Timestamp>,
-    /// How old a row that may change any moment may get.
+    /// How old a row of a running call may get.
     pub live_ttl: Duration,
-    /// How old a row that was terminal lately may get.
+    /// How old a row of a recently ended call may get.
     pub settling_ttl: Duration,
-    /// How old a row that has come to rest should get.
+    /// How old a settled row should get.
     pub settled_ttl: Duration,
-    /// How long after its last change a terminal row has come to rest.
+    /// How long after its last change a terminal row counts as settled.
     pub settle_after: Duration,
-    /// How late upstream may show a row after its `created_at`.
+    /// How long after its `created_at` upstream may first show a row.
     pub commit_lag: Duration,
-    /// How long past its freshness an answer may be given while it is renewed behind it.
+    /// How long past its freshness a response may be served while it is refreshed in the background.
     pub stale_while_revalidate: Duration,
-    /// How long past its freshness an answer may be given while upstream fails.
+    /// How long past its freshness a response may be served while upstream fails.
     pub stale_if_error: Duration,
 }
 
-/// How questions are answered.
+/// How requests are answered.
 #[derive(Clone, Debug)]
 pub struct ResponseSettings {
     /// Longest wait for a collected answer, and for each row of a stream that does not wait for the budget.
     pub request_deadline: Duration,
-    /// The largest collected answer.
+    /// The largest collected response.
     pub max_json_bytes: u64,
-    /// Responses under way.
+    /// The most responses in progress.
     pub max_questions: usize,
-    /// Allowed browser origins, as browsers write them; `*` for any.
+    /// The allowed browser origins, as browsers send them; `*` for any.
     pub cors_origins: Vec<String>,
 }
 
-/// How the process stops, and whom it cuts off.
+/// How the process stops, and which clients it cuts off.
 #[derive(Clone, Copy, Debug)]
 pub struct StopSettings {
-    /// A client that takes nothing for this long is cut off.
+    /// How long a client may read nothing before it is cut off.
     pub stall_timeout: Duration,
-    /// How long the listener stays open while readiness is off.
+    /// How long the listener stays open while readiness fails.
     pub drain_delay: Duration,
-    /// How long running answers may then take to finish.
+    /// How long running responses may then take to finish.
     pub drain_timeout: Duration,
 }
 
 /// What is logged.
 #[derive(Clone, Debug)]
 pub struct LogSettings {
-    /// Which lines, in the syntax of `tracing_subscriber::EnvFilter`; readable.
+    /// Which lines are written, in the syntax of `tracing_subscriber::EnvFilter`; already validated.
     pub filter: String,
-    /// In which form; without one, by whether somebody watches.
+    /// The format of lines; without one, it depends on whether stderr is a terminal.
     pub format: Option<LogFormat>,
 }

@@ -78,30 +78,30 @@ pub(super) const FLAGS: &[Flag] = &[
     LOG_FORMAT,
 ];
 
-/// What `simulate` is told.
+/// The settings of `simulate`.
 #[derive(Clone, Debug)]
 pub struct Simulate {
-    /// Where to listen.
+    /// The address to listen on.
     pub listen: SocketAddr,
-    /// How many agents there are.
+    /// The number of agents.
     pub agents: usize,
-    /// How many executions each has.
+    /// The number of executions of each agent.
     pub executions: usize,
-    /// What the data is made from.
+    /// The seed of the data.
     pub seed: u64,
-    /// How far back it goes.
+    /// How far back the executions go.
     pub span: Duration,
-    /// Before when it lies; none for the start of the process.
+    /// The end of the history; `None` for the start of the process.
     pub epoch: Option<Timestamp>,
-    /// How long an answer takes: at least, and at most.
+    /// The least and the most time that a response takes.
     pub latency: (Duration, Duration),
     /// The most turns of a conversation.
     pub turns: u64,
-    /// Requests in any span of a length; none for no limit.
+    /// The most requests in any span of a length; `None` for no limit.
     pub rate: Option<Rate>,
-    /// Whether a 429 says when to come back.
+    /// Whether a 429 has `Retry-After`.
     pub tells_retry_after: bool,
-    /// Whether questions without `from` and `to` are refused.
+    /// Whether requests without `from` and `to` are refused.
     pub requires_window: bool,
     /// Whether executions of one instant keep their order.
     pub has_stable_ties: bool,
@@ -109,9 +109,9 @@ pub struct Simulate {
     pub is_live: bool,
     /// The mean time between an agent's new calls.
     pub live_gap: Duration,
-    /// How late a new call may show up.
+    /// How long after its `created_at` a new call may first be shown.
     pub show_lag: Duration,
-    /// What goes wrong, those of the script first.
+    /// The rules for faults, those of the script first.
     pub faults: Vec<FaultRule>,
     /// What is logged.
     pub log: LogSettings,
@@ -122,7 +122,7 @@ pub struct Simulate {
 /// # Errors
 /// Every fault.
 pub(super) fn read(mut reader: SettingsReader) -> Result<Simulate, SettingErrors> {
-    /// What all agents together may have: some 32 bytes of memory each.
+    /// The most executions of all agents together; each takes about 32 bytes of memory.
     const MOST_EXECUTIONS: usize = 100_000_000;
     let read = &mut reader;
     let simulate = read_all!(read, Simulate {

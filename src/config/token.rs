@@ -1,4 +1,4 @@
-//! The settings of `token new`. None of them has an environment variable: they say what to do once.
+//! The settings of `token new`. None has an environment variable, because they apply only once.
 
 use super::faults::SettingErrors;
 use super::flags::Flag;
@@ -20,14 +20,14 @@ pub(super) const FLAGS: &[Flag] = &[
         .on_command_line_only(),
 ];
 
-/// What `token new` is told.
+/// The settings of `token new`.
 #[derive(Clone, Debug)]
 pub struct TokenNew {
-    /// Whose token it is.
+    /// The name of the caller.
     pub name: String,
-    /// Which agents it reaches.
+    /// The agents that the token allows.
     pub agents: Agents,
-    /// Until when it is good; none means for ever.
+    /// When the token expires; `None` for never.
     pub expires: Option<Timestamp>,
 }
 
@@ -47,7 +47,7 @@ pub(super) fn read(mut reader: SettingsReader) -> Result<TokenNew, SettingErrors
     reader.finish(token)
 }
 
-/// What a name is the maker of tokens knows, and says.
+/// Checks only that the name is not empty; making the token validates the rest.
 fn name(text: &str) -> Parsed<String> {
     if text.is_empty() { Err("a name".to_owned()) } else { Ok(text.to_owned()) }
 }

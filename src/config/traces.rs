@@ -1,8 +1,8 @@
-//! Where traces go: the standard variables of OpenTelemetry, as far as they decide whether and where to.
+//! Reads the standard variables of OpenTelemetry that decide whether and where traces are exported.
 //!
-//! They are not settings of this program: a cluster may give the same ones to every container. So what can't be honored is a warning and
-//! not a fault, as their specification wants it, and traces go out or they do not; answers never depend on it. What is not
-//! here the library reads itself, see [`TraceSettings`].
+//! They are not fanfold's settings, because a cluster may give the same variables to every container. A variable that
+//! can't be honored is therefore a warning and not a fault, as the specification demands. The library itself reads
+//! the other variables, see [`TraceSettings`].
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -13,25 +13,25 @@ use reqwest::Url;
 use crate::telemetry::{EndpointLocation, TraceSettings};
 use crate::upstream::is_loopback;
 
-/// What the variables come to.
+/// The result of reading the variables.
 #[derive(Debug, Default)]
 pub(super) struct Traces {
-    /// Where traces go; none if nowhere.
+    /// Where traces are sent, if anywhere.
     pub(super) settings: Option<TraceSettings>,
-    /// What was asked for and is not done.
+    /// The variables that are not honored.
     pub(super) warnings: Vec<String>,
 }
 
-/// By the specification of the OTLP exporter.
+/// The default timeout, from the specification of the OTLP exporter.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Where a receiver listens by the specification.
+/// The default endpoint, from the specification.
 const DEFAULT_ENDPOINT: &str = "http://localhost:4318";
 
 /// The path of spans below an endpoint for all signals.
 const SIGNAL_PATH: &str = "v1/traces";
 
-/// The samplers that the library has.
+/// The samplers that the library supports.
 const SAMPLERS: [&str; 6] = [
     "always_on",
     "always_off",
@@ -65,7 +65,7 @@ impl<'a> Variables<'a> {
         self.given.get(name).copied()
     }
 
-    /// The variable for traces alone, else that for all signals; by `_` and the end of the name.
+    /// The variable for traces only, otherwise the one for all signals, by the end of its name.
     fn exporter(&self, end: &str) -> Option<(String, &'a str)> {
         ["OTEL_EXPORTER_OTLP_TRACES_", "OTEL_EXPORTER_OTLP_"]
             .map(|start| format!("{start}{end}"))

@@ -1,7 +1,7 @@
-//! The small languages that settings are written in: lengths, bytes, rates, shares and the like.
+//! Parsers for the values of settings: lengths, bytes, rates, shares and so on.
 //!
-//! Each parser takes what was written and returns the value, or what is accepted instead. They say nothing of the
-//! flag: whoever reports the fault knows which it was.
+//! Each parser returns the value, or a description of what is accepted. The description doesn't name the flag; the reader
+//! adds it.
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -15,19 +15,19 @@ use crate::http::Forwarding;
 use crate::telemetry::LogFormat;
 use crate::upstream::{Fraction, Rate, RateScope};
 
-/// What is accepted in place of what was written.
+/// The value, or what is accepted instead.
 pub(crate) type Parsed<T> = Result<T, String>;
 
 /// The units of bytes.
 const BYTE_UNITS: [(&str, u64); 4] = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("", 1)];
 
-/// An integer in plain digits: no sign, no blank, no underscore.
+/// Parses an integer in plain digits: no sign, space or underscore.
 fn digits(text: &str) -> Option<u64> {
     let plain = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     if plain { text.parse().ok() } else { None }
 }
 
-/// A length, or two with `..` between them, the shorter first.
+/// Parses a length, or a range of two lengths with `..` between them, the shorter first.
 pub(crate) fn length_range(text: &str) -> Parsed<(Duration, Duration)> {
     let (least, most) = text.split_once("..").unwrap_or((text, text));
     match (length_or_zero(least), length_or_zero(most)) {
@@ -36,17 +36,17 @@ pub(crate) fn length_range(text: &str) -> Parsed<(Duration, Duration)> {
     }
 }
 
-/// An integer and one of some units, multiplied; none if it is none or does not fit.
+/// Parses an integer with one of some units, and multiplies them. `None` if it is invalid or too large.
 fn with_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     units.iter().find_map(|(unit, factor)| digits(text.strip_suffix(unit)?)?.checked_mul(*factor))
 }
 
-/// A length that may be zero.
+/// Parses a length that may be zero.
 pub(crate) fn length_or_zero(text: &str) -> Parsed<Duration> {
     parse_length(text).ok_or_else(|| "an integer and ms, s, m, h or d, up to 3650d, such as 10s".to_owned())
 }
 
-/// A length that is not zero.
+/// Parses a length greater than zero.
 pub(crate) fn length(text: &str) -> Parsed<Duration> {
     length_or_zero(text)
         .ok()
@@ -54,13 +54,13 @@ pub(crate) fn length(text: &str) -> Parsed<Duration> {
         .ok_or_else(|| "an integer above 0 and ms, s, m, h or d, up to 3650d, such as 10s".to_owned())
 }
 
-/// A size in bytes.
+/// Parses a size in bytes.
 pub(crate) fn bytes(text: &str) -> Parsed<u64> {
     with_unit(text, &BYTE_UNITS)
         .ok_or_else(|| "an integer, alone or with KiB, MiB or GiB, such as 512MiB".to_owned())
 }
 
-/// A rate, or none for `0`.
+/// Parses a rate; `0` is `None`.
 pub(crate) fn rate(text: &str) -> Parsed<Option<Rate>> {
     let accepted = || "an integer above 0 and /s or /min, such as 450/min, or 0 for no limit".to_owned();
     if text == "0" {
@@ -75,7 +75,7 @@ pub(crate) fn rate(text: &str) -> Parsed<Option<Rate>> {
     count.map(|count| Some(Rate { count, per })).ok_or_else(accepted)
 }
 
-/// A share.
+/// Parses a share.
 pub(crate) fn share(text: &str) -> Parsed<Fraction> {
     text.strip_suffix('%')
         .and_then(digits)
@@ -85,9 +85,9 @@ pub(crate) fn share(text: &str) -> Parsed<Fraction> {
         .ok_or_else(|| "a percentage from 0% to 99%, such as 20%".to_owned())
 }
 
-/// The widest span asked of upstream, or none for `none`.
+/// Parses the widest span that is requested; `none` is `None`.
 pub(crate) fn window(text: &str) -> Parsed<Option<Duration>> {
-    /// Spans are cut at whole seconds, so a narrower window can't be kept to.
+    /// The narrowest window: spans are cut at whole seconds.
     const NARROWEST: Duration = Duration::from_secs(2);
     if text == "none" {
         return Ok(None);
@@ -99,9 +99,9 @@ pub(crate) fn window(text: &str) -> Parsed<Option<Duration>> {
         .ok_or_else(|| "a length from 2s to 3650d, such as 7d, or none".to_owned())
 }
 
-/// How many, at least one.
+/// Parses a count of at least one.
 pub(crate) fn count(text: &str) -> Parsed<usize> {
-    /// More is a slip of the finger, and no machine's business.
+    /// The largest count; more is a typing error.
     const MOST: u64 = 1_000_000;
     digits(text)
         .filter(|n| (1..=MOST).contains(n))
@@ -109,12 +109,12 @@ pub(crate) fn count(text: &str) -> Parsed<usize> {
         .ok_or_else(|| format!("an integer from 1 to {MOST}"))
 }
 
-/// Any integer.
+/// Parses any integer.
 pub(crate) fn number(text: &str) -> Parsed<u64> {
     digits(text).ok_or_else(|| format!("an integer from 0 to {}", u64::MAX))
 }
 
-/// Yes or no.
+/// Parses true or false.
 pub(crate) fn switch(text: &str) -> Parsed<bool> {
     match text {
         "true" | "1" => Ok(true),
@@ -123,12 +123,12 @@ pub(crate) fn switch(text: &str) -> Parsed<bool> {
     }
 }
 
-/// An address to listen on.
+/// Parses an address to listen on.
 pub(crate) fn address(text: &str) -> Parsed<SocketAddr> {
     text.parse().map_err(|_| "an IP address and a port, such as 0.0.0.0:8080 or [::]:8080".to_owned())
 }
 
-/// An address of upstream's: http or https, a host, perhaps a port and a path, nothing else.
+/// Parses a base URL of upstream: http or https, a host, optionally a port and a path, and nothing else.
 pub(crate) fn url(text: &str) -> Parsed<Url> {
     let accepted = "an http or https URL without user, query or fragment, such as https://api.bolna.ai";
     let url = Url::parse(text).map_err(|_| accepted.to_owned())?;
@@ -141,31 +141,31 @@ pub(crate) fn url(text: &str) -> Parsed<Url> {
     if plain { Ok(url) } else { Err(accepted.to_owned()) }
 }
 
-/// An origin as a browser sends it, scheme, host and port, or `*` for any.
+/// Parses an origin as browsers send it (scheme, host and port), or `*` for any.
 pub(crate) fn origin(text: &str) -> Parsed<String> {
     if text == "*" {
         return Ok(text.to_owned());
     }
     let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
-    // A browser's spelling has no path, not even `/`, and no default port: what it never sends never matches.
+    // Browsers send no path, not even `/`, and no default port. An origin that they never send would never match.
     match url.map(|url| url.origin().ascii_serialization()) {
         Some(serialized) if serialized == text => Ok(serialized),
         _ => Err("an origin as browsers write it, such as https://dashboard.example.com, or *".to_owned()),
     }
 }
 
-/// An instant.
+/// Parses an instant.
 pub(crate) fn instant(text: &str) -> Parsed<Timestamp> {
     Timestamp::parse(text, Rounding::Up)
         .ok_or_else(|| "an RFC 3339 date and time, such as 2024-01-01T00:00:00Z".to_owned())
 }
 
-/// A file.
+/// Parses the path of a file.
 pub(crate) fn file(text: &str) -> Parsed<PathBuf> {
     if text.is_empty() { Err("the path of a file".to_owned()) } else { Ok(PathBuf::from(text)) }
 }
 
-/// One budget for whom.
+/// Parses who shares a budget.
 pub(crate) fn rate_scope(text: &str) -> Parsed<RateScope> {
     match text {
         "shared" => Ok(RateScope::Shared),
@@ -174,7 +174,7 @@ pub(crate) fn rate_scope(text: &str) -> Parsed<RateScope> {
     }
 }
 
-/// Which of upstream's other paths are passed on.
+/// Parses which of upstream's other paths are forwarded.
 pub(crate) fn forwarding(text: &str) -> Parsed<Forwarding> {
     match text {
         "none" => Ok(Forwarding::None),
@@ -184,7 +184,7 @@ pub(crate) fn forwarding(text: &str) -> Parsed<Forwarding> {
     }
 }
 
-/// How log lines are written.
+/// Parses the format of log lines.
 pub(crate) fn log_format(text: &str) -> Parsed<LogFormat> {
     match text {
         "text" => Ok(LogFormat::Text),
@@ -193,10 +193,10 @@ pub(crate) fn log_format(text: &str) -> Parsed<LogFormat> {
     }
 }
 
-/// Which log lines are written, in the syntax of `tracing_subscriber::EnvFilter`.
+/// Validates which log lines are written, in the syntax of `tracing_subscriber::EnvFilter`.
 pub(crate) fn log_filter(text: &str) -> Parsed<String> {
     let accepted = || "a level (error, warn, info, debug, trace), or target=level and commas".to_owned();
-    // The library takes any other bare word for a target, and then hardly anything is logged.
+    // The library would take any other word for a target, and then log hardly anything.
     let is_level =
         |word: &str| !word.is_empty() && word.parse::<tracing_subscriber::filter::LevelFilter>().is_ok();
     let is_said = |part: &str| is_level(part) || part.contains(['=', '[']) || part.contains("::");

@@ -8,27 +8,27 @@ use tokio::sync::Semaphore;
 use super::packed::Packed;
 use super::part::{BodyPart, plain};
 
-/// What has fewer plain bytes is deflated or inflated at once: that takes less time than handing it over.
+/// Parts with fewer plain bytes are deflated or inflated at once, which takes less time than moving them to another thread.
 const INLINE_BELOW: usize = 16 * 1024;
 
-/// Deflates and inflates off the workers, as much at a time as it has places. Clones share the places.
+/// Deflates and inflates on other threads than the workers, as many parts at a time as it has places. Clones share the places.
 ///
-/// What needs neither is done at once.
+/// Parts that need neither are handled at once.
 #[derive(Clone, Debug)]
 pub struct CompressionPool {
     places: Arc<Semaphore>,
 }
 
 impl CompressionPool {
-    /// With this many places; more than there are cores gain nothing.
+    /// Creates a pool with this many places. More places than cores gain nothing.
     pub fn new(places: NonZeroUsize) -> Self {
         Self { places: Arc::new(Semaphore::new(places.get())) }
     }
 
-    /// The plain bytes of some parts. Dropped, it finishes what it began and no more.
+    /// Returns the plain bytes of some parts. If the future is dropped, the part in progress is finished and no other begun.
     ///
     /// # Errors
-    /// If the runtime is going away.
+    /// If the runtime is shutting down.
     pub async fn plain(&self, parts: Vec<BodyPart>) -> io::Result<Vec<Bytes>> {
         let is_at_hand = |part: &BodyPart| match part {
             BodyPart::Text(_) => true,
@@ -38,10 +38,10 @@ impl CompressionPool {
         self.run(work, move || plain(&parts)).await
     }
 
-    /// Packs some parts. Dropped, it finishes what it began and no more.
+    /// Packs some parts. If the future is dropped, the part in progress is finished and no other begun.
     ///
     /// # Errors
-    /// If the runtime is going away.
+    /// If the runtime is shutting down.
     pub async fn pack(&self, parts: Vec<BodyPart>) -> io::Result<Vec<Packed>> {
         let work = parts.iter().filter(|part| !Packed::is_ready(part)).map(BodyPart::len).sum();
         self.run(work, move || parts.iter().map(Packed::new).collect()).await

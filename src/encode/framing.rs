@@ -4,15 +4,15 @@ use super::part::{BodyPart, Close, RowsPart};
 use crate::deflate::Separator;
 use crate::domain::EntrySlice;
 
-/// How rows are laid out.
+/// How rows are arranged in a body.
 #[derive(Clone, Debug)]
 pub enum Framing {
-    /// One document: what stands before the first row, the rows with commas between them, `]}`.
+    /// One document: a head, the rows with commas between them, `]}`.
     Json {
         /// From the opening brace to the bracket that opens the rows.
         head: Bytes,
     },
-    /// One row a line.
+    /// One row per line.
     Ndjson,
     /// A header line, then rows that are lines of a table already.
     Table {
@@ -22,7 +22,7 @@ pub enum Framing {
 }
 
 impl Framing {
-    /// How many bytes the pages of these rows take together, without what begins and finishes them.
+    /// The number of bytes that these rows take, without the beginning and the end of the body.
     pub fn rows_len(&self, slices: &[EntrySlice]) -> u64 {
         let with_separators = slices.iter().map(|slice| slice.byte_len() as u64).sum::<u64>();
         match self {
@@ -31,7 +31,7 @@ impl Framing {
         }
     }
 
-    /// What stands before the first row.
+    /// The bytes before the first row.
     pub fn begin(&self) -> Bytes {
         match self {
             Self::Json { head } | Self::Table { head } => head.clone(),
@@ -39,7 +39,7 @@ impl Framing {
         }
     }
 
-    /// Rows that others follow.
+    /// Rows that are followed by others.
     pub const fn rows(&self, slice: EntrySlice) -> BodyPart {
         BodyPart::Rows(RowsPart { slice, separator: self.separator(), close: Close::Separated })
     }
@@ -60,7 +60,7 @@ impl Framing {
         }
     }
 
-    /// What stands after the last row. `last_line` is NDJSON's; a document says all of it in its head.
+    /// The bytes after the last row. `last_line` is for NDJSON; a document says the same in its head.
     pub fn finish(&self, last_line: Bytes) -> Bytes {
         match self {
             Self::Json { .. } => Bytes::from_static(b"]}"),

@@ -5,19 +5,19 @@ use super::packed::{Form, Packed};
 use super::part::Close;
 use crate::deflate::{Deflated, EMPTY_LAST, Shift, stored};
 
-/// Deflate, no name, no time, no word on the effort, from an unknown system (RFC 1952 section 2.3).
+/// The header: deflate, no name, no time, unknown effort, unknown system (RFC 1952 section 2.3).
 const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
 
 /// The last block, the CRC-32, the length.
 const TRAILER_LEN: usize = EMPTY_LAST.len() + 4 + 4;
 
-/// Shorter blocks are copied together with what surrounds them rather than sent by themselves.
+/// Shorter blocks are copied together with their neighbors instead of being sent one by one.
 const COPY_BELOW: usize = 8 * 1024;
 
-/// One gzip member under way, stitched from parts that were packed before.
+/// A gzip member in progress, stitched from packed parts.
 ///
-/// Its checksum is combined from theirs. All that was put into it can be read at once: every part ends on a byte boundary.
-/// Blocks are given as they lie.
+/// Its checksum is combined from theirs. Every part ends on a byte boundary, so everything that was put in can be read at
+/// once. Blocks are not copied.
 #[derive(Debug)]
 pub struct GzipMember {
     crc: u32,
@@ -31,7 +31,7 @@ pub struct GzipMember {
 }
 
 impl GzipMember {
-    /// How many bytes a member takes beside its parts.
+    /// The number of bytes that a member takes in addition to its parts.
     pub const AROUND: usize = HEADER.len() + TRAILER_LEN;
 
     /// Begins a member.
@@ -39,7 +39,7 @@ impl GzipMember {
         Self { crc: 0, length: 0, chunks: Vec::new(), len: 0, open: HEADER.to_vec() }
     }
 
-    /// Puts a part in.
+    /// Adds a part.
     pub fn put(&mut self, packed: &Packed) {
         match &packed.0 {
             Form::Stored(bytes) => self.store(bytes),
@@ -59,24 +59,24 @@ impl GzipMember {
         }
     }
 
-    /// How much there is to be taken.
+    /// The number of bytes that can be taken.
     pub const fn len(&self) -> usize {
         self.len + self.open.len()
     }
 
-    /// Whether there is nothing to be taken.
+    /// Whether no bytes can be taken.
     pub const fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// What was put in since this was called last.
+    /// Takes everything that was added since the last call.
     pub fn take(&mut self) -> Vec<Bytes> {
         self.close();
         self.len = 0;
         std::mem::take(&mut self.chunks)
     }
 
-    /// Ends the member, and gives the rest of it.
+    /// Ends the member and returns the rest of it.
     pub fn finish(mut self) -> Vec<Bytes> {
         self.open.extend_from_slice(&EMPTY_LAST);
         self.open.extend_from_slice(&self.crc.to_le_bytes());

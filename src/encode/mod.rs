@@ -1,13 +1,12 @@
-//! How rows become the bytes of a body.
+//! Turns rows into the bytes of a body.
 //!
-//! Two ideas that do not know each other. A [`Framing`] lays rows out (one document, or one row a line) and is a value
-//! with begin, rows and finish; what it lays out are [`BodyPart`]s, which are not bytes yet. Then a part becomes plain bytes, as
-//! they lie in the cache where they do, or it is [`Packed`] and becomes a piece of a gzip [`GzipMember`], deflated long ago. Rows
-//! are taken as the cache keeps them, in slices of entries, and nothing looks into a row but for the line breaks that a
-//! line must not have.
+//! There are two independent steps. A [`Framing`] arranges rows as one document or one row per line, and produces
+//! [`BodyPart`]s, which are not bytes yet. Then a part becomes plain bytes, taken from the cache if it has them, or it is
+//! [`Packed`] into a gzip [`GzipMember`], usually from blocks that were deflated long ago. Rows are slices of the cache's
+//! entries, and nothing looks into a row except for line breaks, which a line must not have.
 //!
-//! A gzip body is always **one** member: several, one after another, are legal (RFC 1952 section 2.2), but curl fails on
-//! them, and httpx and Chromium stop after the first without a word.
+//! A gzip body is always **one** member. Several members are legal (RFC 1952 section 2.2), but curl fails on them, and
+//! httpx and Chromium silently stop after the first.
 
 mod compression_pool;
 mod framing;
@@ -32,6 +31,6 @@ pub enum Coding {
     Gzip,
 }
 
-/// How much is laid out at a time where there is that much: few large chunks go faster than many small ones. At 5 KB a
-/// chunk a body reaches a third of what it does at 170 KB.
+/// How many bytes are encoded at a time, if there are that many. Few large chunks are faster than many small ones: with 5 KB
+/// a chunk, throughput is a third of that with 170 KB.
 pub const CHUNK: usize = 256 * 1024;

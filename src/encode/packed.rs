@@ -7,29 +7,29 @@ use super::part::{BodyPart, Close, RowsPart, plain};
 use crate::deflate::{Deflated, Effort, Separator, Shift, deflate, stored_len};
 use crate::domain::Entry;
 
-/// What is shorter is stored: to make an encoder ready takes longer than to send so many bytes.
+/// Shorter parts are stored uncompressed, because setting up an encoder takes longer than sending so few bytes.
 const STORED_BELOW: usize = 1024;
 
-/// A part of a body, ready for a gzip member.
+/// A part of a body that is ready for a gzip member.
 #[derive(Clone, Debug)]
 pub struct Packed(pub(super) Form);
 
 #[derive(Clone, Debug)]
 pub(super) enum Form {
-    /// To be stored as it is.
+    /// Stored uncompressed.
     Stored(Bytes),
-    /// Rows that were deflated before.
+    /// Rows that were deflated earlier.
     Rows { rows: DeflatedSource, separator: Separator, close: Close },
-    /// Deflated for this body alone.
+    /// Deflated for this body only.
     Own { blocks: Bytes, crc: u32, shift: Shift, len: usize },
 }
 
-/// Where deflated rows lie.
+/// Where deflated rows are.
 #[derive(Clone, Debug)]
 pub(super) enum DeflatedSource {
     /// All rows of an entry.
     Whole(Arc<Entry>, Arc<Deflated>),
-    /// Some of them, apart.
+    /// Some of them, deflated separately.
     Piece(Arc<Deflated>),
 }
 
@@ -50,8 +50,8 @@ impl DeflatedSource {
 }
 
 impl Packed {
-    /// Packs a part. Costs nothing if it is all of an entry that was deflated, or a piece of it that was asked for before;
-    /// else what it takes to deflate it.
+    /// Packs a part. Costs nothing if it is a whole entry that was deflated, or a piece of one that was packed before;
+    /// otherwise it is deflated now.
     ///
     /// # Errors
     /// Only if memory is damaged.
@@ -69,7 +69,7 @@ impl Packed {
         }
     }
 
-    /// Whether packing a part costs nothing to speak of.
+    /// Whether packing a part costs next to nothing.
     pub(super) fn is_ready(part: &BodyPart) -> bool {
         match part {
             BodyPart::Text(text) => text.len() < STORED_BELOW,
@@ -102,7 +102,7 @@ impl Packed {
         }
     }
 
-    /// Whether it is nothing.
+    /// Whether it is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -5,20 +5,20 @@ use bytes::{BufMut, Bytes, BytesMut};
 use crate::deflate::Separator;
 use crate::domain::EntrySlice;
 
-/// Runs of rows shorter than this are copied together rather than sent by themselves.
+/// Runs of rows shorter than this are copied together instead of being sent one by one.
 const COPY_BELOW: usize = 32 * 1024;
 
-/// A part of a body that is laid out and not made into bytes yet.
+/// A part of a body that is arranged but not yet encoded as bytes.
 #[derive(Clone, Debug)]
 pub enum BodyPart {
-    /// Something else than rows: what stands around them.
+    /// Bytes around the rows.
     Text(Bytes),
     /// Rows.
     Rows(RowsPart),
 }
 
 impl BodyPart {
-    /// How many plain bytes it is.
+    /// The number of plain bytes.
     pub fn len(&self) -> usize {
         match self {
             Self::Text(text) => text.len(),
@@ -26,7 +26,7 @@ impl BodyPart {
         }
     }
 
-    /// Whether it is nothing.
+    /// Whether it is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -48,17 +48,17 @@ pub(super) enum Close {
 }
 
 impl RowsPart {
-    /// How many plain bytes they are.
+    /// The number of plain bytes.
     pub fn len(&self) -> usize {
         self.slice.byte_len() - self.dropped()
     }
 
-    /// Whether it is nothing.
+    /// Whether it is empty.
     pub fn is_empty(&self) -> bool {
         self.slice.is_empty()
     }
 
-    /// How many bytes of the last separator there are not.
+    /// The number of bytes of the last separator that are left out.
     pub(super) const fn dropped(&self) -> usize {
         match self.close {
             Close::Separated => 0,
@@ -66,7 +66,7 @@ impl RowsPart {
         }
     }
 
-    /// Whether rows have to be written anew to stand on one line.
+    /// Whether rows have to be rewritten to fit on one line.
     pub(super) fn is_broken(&self) -> bool {
         self.separator == Separator::Line && self.slice.entry.has_line_breaks()
     }
@@ -77,7 +77,7 @@ impl RowsPart {
     }
 }
 
-/// The plain bytes of some parts, in few large chunks: rows as they lie in the cache, short runs copied together.
+/// The plain bytes of some parts in few large chunks: rows are taken from the cache, and short runs are copied together.
 ///
 /// # Errors
 /// Only if memory is damaged.
@@ -112,8 +112,8 @@ fn put_rows(rows: &RowsPart, chunks: &mut Chunks) -> io::Result<()> {
     Ok(())
 }
 
-/// Writes a row and its line feed as one line. JSON has no raw line break within a string (RFC 8259 section 7), so any is
-/// white space between tokens and a space means the same.
+/// Writes a row and its line feed as one line. JSON has no raw line break in a string (RFC 8259 section 7), so every line
+/// break is white space between tokens and can be replaced by a space.
 fn put_line(out: &mut BytesMut, row: &[u8]) {
     let row = &row[..row.len() - 1];
     out.extend(row.iter().map(|&byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { byte }));

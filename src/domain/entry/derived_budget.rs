@@ -7,19 +7,20 @@ use bytes::Bytes;
 use super::Entry;
 use crate::deflate::Separator;
 
-/// How many forms are looked at to make room for one.
+/// How many forms are examined to make room for one.
 const LOOKED_AT: usize = 4;
 
-/// How many new forms there are for each that may take the place of forms that were used before.
+/// Only one new form in this many may replace forms that have been used.
 ///
-/// A history that does not fit, read in a circle, would otherwise have each of its forms replaced just before it is used again;
-/// so most of them stay, and what changes in what is asked for is followed a little later.
+/// Otherwise, if a history that does not fit is read over and over, each of its forms would be replaced just before it is
+/// used again. So most forms stay, and the budget follows a change of demand a little later.
 const PATIENCE: u32 = 8;
 
-/// The room for what is kept beside entries and could be made anew: what entries leave of the cache.
+/// The budget for derived forms, which are kept in addition to entries and can be made again: the room that entries leave in
+/// the cache.
 ///
-/// A new form takes the place of others that were never used, and sometimes of those that were not used for long; if
-/// there are none among those that are looked at, it is not kept.
+/// A new form replaces forms that were never used, and sometimes forms that have not been used for long. If there are none
+/// among those that are examined, the new form is not kept.
 #[derive(Debug, Default)]
 pub struct DerivedBudget {
     most: AtomicU64,
@@ -28,20 +29,20 @@ pub struct DerivedBudget {
     forms: Mutex<FormQueue>,
 }
 
-/// What may be kept beside an entry.
+/// A form that may be kept in addition to an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum DerivedForm {
     /// Its rows as plain bytes.
     Plain(Separator),
     /// Its blocks with commas in them.
     Commas,
-    /// Some of its rows, deflated apart.
+    /// Some of its rows, deflated separately.
     Piece,
-    /// What was made of its rows under some name: chosen fields, or what totals need of them.
+    /// An extract of its rows: selected fields, or the values that totals need.
     Extract,
 }
 
-/// Tells one form that is kept from those that were in its place before.
+/// Distinguishes a form from earlier ones in the same place.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct FormId(u64);
 
@@ -60,44 +61,44 @@ impl Queued {
 
 #[derive(Debug, Default)]
 struct FormQueue {
-    /// All forms that are kept, and some that are gone, the one to be looked at next in front.
+    /// All forms that are kept, and some that are gone. The front is examined next.
     queue: VecDeque<Queued>,
     latest: FormId,
-    /// How many new ones there were since one could take the place of a used one.
+    /// The number of new forms since one could replace a used form.
     rejected: u32,
-    /// How many there may be until those are sorted out that are gone.
+    /// The length at which forms that are gone are removed.
     sorted_at: usize,
 }
 
-/// What a room holds now.
+/// What the budget holds now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DerivedStats {
-    /// Bytes of what is kept beside entries.
+    /// Bytes of derived forms.
     pub kept: u64,
     /// Bytes of entries that are not deflated yet.
     pub fresh: u64,
 }
 
 impl DerivedBudget {
-    /// What it holds now.
+    /// Returns what the budget holds now.
     pub fn stats(&self) -> DerivedStats {
         DerivedStats { kept: self.kept.load(Relaxed), fresh: self.fresh.load(Relaxed) }
     }
 
-    /// How many forms stand in its queue.
+    /// The number of forms in the queue.
     #[cfg(test)]
     pub(super) fn queued(&self) -> usize {
         self.lock().queue.len()
     }
 
-    /// Sets how much there may be, and drops what is too much.
+    /// Sets the size of the budget, and drops forms that exceed it.
     pub fn set_most(&self, bytes: u64) {
         self.most.store(bytes, Relaxed);
         if self.has_room(0) {
             return;
         }
         let mut forms = self.lock();
-        // Twice around: those that were used lose their mark first.
+        // Two rounds, because used forms first lose their mark.
         let mut left = 2 * forms.queue.len();
         while left > 0 && !self.has_room(0) {
             forms.turn(EvictionLevel::Strict);
@@ -105,7 +106,7 @@ impl DerivedBudget {
         }
     }
 
-    /// Keeps a form of an entry of so many bytes, if there is room for it or others can go.
+    /// Keeps a form of this many bytes if there is room or other forms can be dropped.
     pub(super) fn keep<T>(
         self: &Arc<Self>,
         entry: &Arc<Entry>,
@@ -127,7 +128,7 @@ impl DerivedBudget {
         self.keep_among(&mut forms, entry, derived, form, bytes)
     }
 
-    /// Keeps a form of an entry of so many bytes, if no other has to go for it.
+    /// Keeps a form of this many bytes if no other form has to be dropped.
     pub(super) fn keep_if_free<T>(
         self: &Arc<Self>,
         entry: &Arc<Entry>,

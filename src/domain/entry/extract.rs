@@ -1,6 +1,6 @@
-//! What is made of an entry's rows on demand and kept beside it: chosen fields, table lines, the values that totals need.
+//! Extracts, made from an entry's rows on demand: selected fields, table lines, the values that totals need.
 //!
-//! An extract belongs to its entry and is dropped with it. It is kept while there is room, as the other forms are.
+//! An extract belongs to its entry and is dropped with it. Like the other derived forms, it is kept while there is room.
 
 use std::any::Any;
 use std::io;
@@ -9,12 +9,12 @@ use std::sync::Arc;
 use super::forms::{Forms, USUAL_RATIO};
 use super::{Entry, Holders, breaks_lines};
 
-/// Whether line breaks in rewritten rows stand between JSON tokens, where a space means the same.
+/// Whether line breaks in rewritten rows are between JSON tokens and can be replaced by spaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LineBreaks {
     /// Rows are JSON.
     BetweenTokens,
-    /// Rows are text in which every byte counts, such as lines of a table.
+    /// Rows are text in which every byte matters, such as lines of a table.
     InText,
 }
 
@@ -24,8 +24,8 @@ impl Entry {
         self.forms.has_extract(name)
     }
 
-    /// The extract of this name: the one that is kept, or a new one, which is then kept if there is room. `make` gives it
-    /// and its weight in bytes. One name always stands for the same extract of the same type.
+    /// Returns the extract of this name: the one that is kept, or a new one, which is kept if there is room. `make` returns it
+    /// with its weight in bytes. A name always stands for the same extract of the same type.
     ///
     /// # Errors
     /// If `make` fails.
@@ -57,9 +57,9 @@ impl Entry {
         Ok(())
     }
 
-    /// The same rows in other words: `write` gets each row's bytes and appends what stands in their place.
+    /// The same rows with other bytes: `write` gets each row's bytes and appends their replacement.
     ///
-    /// What is known of the rows stays, their digests too: they tell upstream's rows apart, in any words.
+    /// The facts about the rows stay, including their digests, which identify upstream's rows in any form.
     ///
     /// # Errors
     /// As [`each_row`](Self::each_row).
@@ -91,7 +91,7 @@ impl Entry {
         })
     }
 
-    /// The memory that rewritten rows take beside those that they were made of, once they are deflated as well.
+    /// The memory that rewritten rows take in addition to the original rows, once they are deflated.
     pub fn rewritten_weight(&self) -> usize {
         let plain = self.byte_len();
         size_of::<Self>() + size_of_val(&*self.ends) + plain + plain / USUAL_RATIO

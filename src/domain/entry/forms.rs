@@ -8,27 +8,27 @@ use super::derived_budget::{DerivedBudget, DerivedForm, EvictionLevel, FormId, F
 use super::{Entry, Runs};
 use crate::deflate::{Deflated, Effort, Separator};
 
-/// How many times smaller deflated rows are thought to be while it is not known.
+/// The assumed compression ratio of rows that are not deflated yet.
 pub(super) const USUAL_RATIO: usize = 5;
 
-/// How many pieces of an entry are kept: a range's edge for some dashboards, and what a filter or two let through.
+/// The most pieces of an entry that are kept: the edges of ranges for a few dashboards, and the results of a filter or two.
 const MOST_PIECES: usize = 4;
 
-/// How many extracts of an entry are kept: the tables and totals of some dashboards.
+/// The most extracts of an entry that are kept: the tables and totals of a few dashboards.
 const MOST_EXTRACTS: usize = 8;
 
 /// The forms in which an entry's bytes are held.
 ///
-/// They come plain. Once somebody has deflated them that is what they are held in. All other forms are made of it when they
-/// are asked for, and kept beside it while there is [`DerivedBudget`]: plain bytes with either separator, blocks with commas
-/// in them, some of the rows deflated apart. An entry that no store has taken in has no room, and stays as it came.
+/// Rows arrive uncompressed. Once they are deflated, that is the form that is held. All other forms are derived from it on
+/// demand, and kept while the [`DerivedBudget`] has room: plain bytes with either separator, blocks with commas, some of
+/// the rows deflated separately. An entry that is not in a store has no budget, and stays as it arrived.
 ///
 /// # Invariants
-/// The rows are held plain as they came, or deflated, or both.
+/// The rows are held uncompressed as they arrived, or deflated, or both.
 #[derive(Debug)]
 pub(super) struct Forms {
     held: Mutex<HeldForms>,
-    /// Whoever deflates, alone.
+    /// Held while deflating, so that only one caller does it.
     deflating: Mutex<()>,
     derived_budget: OnceLock<Arc<DerivedBudget>>,
 }
@@ -41,9 +41,9 @@ struct HeldForms {
     commas: Option<KeptForm<Bytes>>,
     /// The deflated rows with commas between them.
     blocks: Option<KeptForm<Bytes>>,
-    /// The one that was made last at the end.
+    /// The newest is last.
     pieces: Vec<(Runs, KeptForm<Arc<Deflated>>)>,
-    /// By name; the one that was made last at the end.
+    /// By name; the newest is last.
     extracts: Vec<(Arc<str>, KeptForm<Arc<dyn Any + Send + Sync>>)>,
 }
 
@@ -67,7 +67,7 @@ impl HeldForms {
 }
 
 impl Forms {
-    /// Of bytes as they came, a line feed after each row.
+    /// Creates the forms from bytes as they arrived, with a line feed after each row.
     pub(super) const fn of(lines: Bytes) -> Self {
         let held = HeldForms {
             fresh: Some(Fresh::new(lines)),
@@ -95,7 +95,7 @@ impl Forms {
         self.let_fresh_go(entry);
     }
 
-    /// Gives up the bytes as they came, if the rows are deflated, unless there is room.
+    /// Drops the bytes as they arrived if the rows are deflated, unless there is room for both.
     fn let_fresh_go(&self, entry: &Arc<Entry>) {
         let Some(derived_budget) = self.derived_budget.get() else { return };
         let fresh = {
@@ -105,7 +105,7 @@ impl Forms {
             }
             held.fresh.take()
         };
-        // A room is never asked under the lock: it asks entries under its own.
+        // The budget is never asked under this lock, because it asks entries under its own.
         let kept = fresh.and_then(|fresh| {
             let (lines, derived) = (fresh.bytes(), DerivedForm::Plain(Separator::Line));
             let length = lines.len();
@@ -116,7 +116,7 @@ impl Forms {
         }
     }
 
-    /// Every row with a line feed after it, without keeping them so.
+    /// Returns every row with a line feed after it, without keeping the result.
     pub(super) fn lines(&self) -> io::Result<Bytes> {
         let deflated = {
             let held = self.lock();
@@ -145,7 +145,7 @@ impl Forms {
         let plain = match separator {
             Separator::Line => lines,
             Separator::Comma => {
-                // Copied only if somebody else holds the lines.
+                // Copied only if the lines are shared.
                 let mut commas = Vec::from(lines);
                 entry.ends.iter().for_each(|&end| commas[end] = separator.byte());
                 commas.into()
@@ -165,13 +165,13 @@ impl Forms {
             Separator::Line => return deflated.blocks(separator),
             Separator::Comma => {}
         }
-        // Somebody may have deflated the rows harder meanwhile: then they say the same, in another length.
+        // The rows may have been deflated harder in the meantime; the content is the same, but the length differs.
         let is_of = |blocks: &Bytes| blocks.len() == deflated.deflated_len();
         if let Some(kept) = self.lock().blocks.as_mut().map(KeptForm::used).filter(is_of) {
             return kept;
         }
         let blocks = deflated.blocks(separator);
-        // Cheap to make: nothing else has to go for it.
+        // Cheap to make, so no other form is dropped for it.
         let keep = |derived_budget: &Arc<DerivedBudget>| {
             derived_budget.keep_if_free(entry, DerivedForm::Commas, blocks.clone(), blocks.len())
         };
@@ -217,14 +217,14 @@ impl Forms {
         self.lock().extracts.iter().any(|(kept, _)| **kept == *name)
     }
 
-    /// An extract of this name that is kept already.
+    /// The extract of this name, if it is kept.
     pub(super) fn extract<T: Any + Send + Sync>(&self, name: &str) -> Option<Arc<T>> {
         let mut held = self.lock();
         let (_, kept) = held.extracts.iter_mut().find(|(kept, _)| **kept == *name)?;
         Arc::downcast(kept.used()).ok()
     }
 
-    /// Keeps an extract of so many bytes, if there is room.
+    /// Keeps an extract of this many bytes if there is room.
     pub(super) fn keep_extract(
         &self,
         entry: &Arc<Entry>,
@@ -279,7 +279,7 @@ impl Forms {
         }
     }
 
-    /// Whether a form stays where room is needed; else it is dropped.
+    /// Whether a form stays although room is needed; otherwise it is dropped.
     pub(super) fn spares(&self, derived: DerivedForm, id: FormId, level: EvictionLevel) -> bool {
         let mut held = self.lock();
         match derived {

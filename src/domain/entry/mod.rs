@@ -22,8 +22,8 @@ pub use derived_budget::{DerivedBudget, DerivedStats};
 pub use extract::LineBreaks;
 pub use slice::{EntrySlice, Runs};
 
-/// What the cache keeps of a segment: its rows, newest first. What it says never changes; in which form its bytes are
-/// held does, see [`Forms`].
+/// The rows of one segment, newest first, as the cache keeps them. Its content never changes; the form in which its bytes
+/// are held does, see [`Forms`].
 ///
 /// # Invariants
 /// Rows are in descending order of `created_at`, those of one instant in ascending order of `id`, then those without a
@@ -84,7 +84,7 @@ pub struct NewRow {
 }
 
 impl Entry {
-    /// Lays rows out. They must be sorted and free of doubles, as the invariants say.
+    /// Creates an entry. The rows must be sorted and without duplicates, as the invariants say.
     pub fn new(new: &[NewRow]) -> Self {
         let mut bytes = Vec::with_capacity(new.iter().map(|n| n.row.bytes.len() + 1).sum());
         let mut has_line_breaks = false;
@@ -119,7 +119,7 @@ impl Entry {
         &self.rows
     }
 
-    /// How many bytes the rows take, one separator after each of them included.
+    /// The number of bytes that the rows take, including one separator after each.
     pub fn byte_len(&self) -> usize {
         self.ends.last().map_or(0, |end| end + 1)
     }
@@ -145,8 +145,7 @@ impl Entry {
         start(rows.start)..start(rows.end)
     }
 
-    /// Every row followed by a separator. Inflates them if they are not held as that, and keeps them so if there is
-    /// room.
+    /// Returns every row followed by a separator. Inflates the rows if necessary, and keeps the result if there is room.
     ///
     /// # Errors
     /// Only if memory is damaged.
@@ -172,13 +171,13 @@ impl Entry {
         self.forms.deflated_already()
     }
 
-    /// The deflated rows with this separator after each of them, ready for a member. With commas they are a copy, which is
-    /// kept while nothing else needs the room.
+    /// The deflated rows with this separator after each, ready for a member. With commas they are a copy, which is kept while
+    /// nothing else needs the room.
     pub fn blocks(self: &Arc<Self>, deflated: &Deflated, separator: Separator) -> Bytes {
         self.forms.blocks(self, deflated, separator)
     }
 
-    /// Some rows deflated apart from the others, and kept so if there is room.
+    /// Some rows, deflated separately from the others. The result is kept if there is room.
     ///
     /// # Errors
     /// As [`plain`](Self::plain).
@@ -199,7 +198,7 @@ impl Entry {
         self.forms.deflated(self, Effort::Idle).map(|_| ())
     }
 
-    /// Holds its plain bytes only while there is room for them, from now on.
+    /// From now on, keeps plain bytes only while this budget has room for them.
     pub fn live_within(self: &Arc<Self>, derived_budget: &Arc<DerivedBudget>) {
         self.forms.live_within(self, derived_budget);
     }
@@ -235,7 +234,7 @@ impl Entry {
         self.holders.remove();
     }
 
-    /// The memory that the entry holds for as long as it is kept, in bytes: all but plain bytes that it may do without.
+    /// The memory in bytes that the entry needs as long as it is kept: everything except plain bytes that can be dropped.
     /// Estimated for rows that are not deflated yet.
     pub fn weight(&self) -> usize {
         size_of::<Self>() + self.forms.weight(self.byte_len()) + self.rows_weight()
@@ -259,7 +258,7 @@ impl Entry {
     }
 }
 
-/// Whether bytes have a line break. Looks at all of them, without a way out: so it is done many bytes at a time.
+/// Whether bytes have a line break. Checks all bytes without an early exit, so that the compiler can check many at a time.
 fn breaks_lines(bytes: &[u8]) -> bool {
     bytes.iter().fold(false, |any, &byte| any | (byte == b'\n') | (byte == b'\r'))
 }
