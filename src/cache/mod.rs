@@ -14,6 +14,7 @@
 //! - **Evictions are not reported.** An entry that is gone is a gap when it is looked up.
 
 mod deflater;
+mod entries;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -24,7 +25,8 @@ use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
 use self::deflater::Deflater;
-use crate::domain::{DerivedBudget, Entry};
+use self::entries::EntryCache;
+use crate::domain::Entry;
 use crate::store::{EntryKey, Store};
 
 /// What moka and the allocator hold for an entry in addition to its own weight: the key, twice; the value's box and the
@@ -49,14 +51,6 @@ pub struct MokaStore {
     largest: u64,
     evictions: Arc<AtomicU64>,
     refusals: AtomicU64,
-}
-
-/// The entries, and the room beside them.
-#[derive(Clone, Debug)]
-struct EntryCache {
-    entries: Cache<EntryKey, Arc<Entry>>,
-    derived: Arc<DerivedBudget>,
-    capacity: u64,
 }
 
 /// What a store holds now.
@@ -110,25 +104,6 @@ impl MokaStore {
             evictions: self.evictions.load(Relaxed),
             refusals: self.refusals.load(Relaxed),
         }
-    }
-}
-
-impl EntryCache {
-    /// Weighs an entry again, if it is still kept.
-    fn reweigh(&self, key: EntryKey) {
-        let _ = self.entries.entry(key).and_compute_with(|kept| match kept {
-            Some(kept) => Op::Put(kept.into_value()),
-            None => Op::Nop,
-        });
-        self.share_out();
-    }
-
-    /// Drops entries that are too much, and leaves the rest of the bytes to plain forms.
-    ///
-    /// Moka evicts in passing, some time later; entries that come quickly would hold twice the capacity until then.
-    fn share_out(&self) {
-        self.entries.run_pending_tasks();
-        self.derived.set_most(self.capacity.saturating_sub(self.entries.weighted_size()));
     }
 }
 

@@ -10,7 +10,7 @@ use crate::shutdown::Shutdown;
 use crate::source::SourceError;
 
 /// What a page is kept under.
-pub(super) type PageKey = (CredentialId, AgentId, Arc<str>);
+pub(super) type RelayKey = (CredentialId, AgentId, Arc<str>);
 /// What comes of a fetch.
 pub(super) type Fetched = Result<Arc<KeptPage>, SourceError>;
 
@@ -26,13 +26,13 @@ pub(super) struct KeptPage {
 
 /// The pages that are kept, and those being fetched.
 pub(super) struct PageCache {
-    pub(super) kept: moka::sync::Cache<PageKey, Arc<KeptPage>>,
-    pub(super) fetching: SingleFlight<PageKey, Fetched>,
+    pub(super) kept: moka::sync::Cache<RelayKey, Arc<KeptPage>>,
+    pub(super) fetching: SingleFlight<RelayKey, Fetched>,
 }
 
 impl PageCache {
     pub(super) fn new(max_bytes: u64, shutdown: Shutdown) -> Self {
-        let weigh = |key: &PageKey, kept: &Arc<KeptPage>| {
+        let weigh = |key: &RelayKey, kept: &Arc<KeptPage>| {
             let rows = kept.page.as_ref().map_or(0, |page| page.rows.len() * 256);
             u32::try_from(key.2.len() + kept.body.len() + rows + 512).unwrap_or(u32::MAX)
         };
@@ -48,10 +48,10 @@ impl PageCache {
         self.drop_where(|key| key.1 == agent);
     }
 
-    fn drop_where(&self, is_meant: impl Fn(&PageKey) -> bool) {
+    fn drop_where(&self, is_meant: impl Fn(&RelayKey) -> bool) {
         // A fetch under way would land afterwards.
         self.fetching.forget(&is_meant);
-        let keys: Vec<Arc<PageKey>> =
+        let keys: Vec<Arc<RelayKey>> =
             self.kept.iter().map(|(key, _)| key).filter(|key| is_meant(key)).collect();
         keys.iter().for_each(|key| self.kept.invalidate(&**key));
     }

@@ -15,7 +15,7 @@ use super::background;
 use super::coverage::place;
 use super::freshness::{Membership, Policy};
 use super::knowledge;
-use super::page_cache::{Fetched, KeptPage, PageKey};
+use super::page_cache::{Fetched, KeptPage, RelayKey};
 use super::single_flight::Listener;
 use super::state::SharedState;
 use super::terms::{AskError, CacheDirectives, CacheReport, Freshness, StaleReason};
@@ -71,7 +71,7 @@ pub(super) async fn relay(state: &Arc<SharedState>, question: RelayQuestion) -> 
 
 async fn answer(state: &Arc<SharedState>, question: RelayQuestion) -> Result<Relayed, AskError> {
     let now = state.parts.clock.now();
-    let key: PageKey = (question.credential.id(), question.agent, question.canonical_query.as_str().into());
+    let key: RelayKey = (question.credential.id(), question.agent, question.canonical_query.as_str().into());
     let mut context = context(&question);
     let membership = if question.has_changing_filter { Membership::Spans } else { Membership::Fixed };
     let policy = state
@@ -220,7 +220,7 @@ fn freshness(kept: &KeptPage, policy: &Policy, now: Timestamp) -> Freshness {
 /// Fetches a page, together with whoever fetches the same already; keeps it, unless it may not be kept.
 fn fetch(
     state: &Arc<SharedState>,
-    key: &PageKey,
+    key: &RelayKey,
     question: &RelayQuestion,
     context: RequestContext,
 ) -> Listener<Fetched> {

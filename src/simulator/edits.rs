@@ -2,11 +2,11 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 
 use super::Simulator;
-use super::life::CallStatus;
-use super::paging::PageAsked;
+use super::page_asked::PageAsked;
 use super::quirks::{OrderQuirk, TieQuirk};
 use super::record::{Edit, Record};
 use super::rows::Ask;
+use super::status::CallStatus;
 use crate::domain::{AgentId, BatchId, CallType, Filters, Provider, RowId, Span, Status, Timestamp};
 
 /// A row to be put in by hand.

@@ -1,5 +1,5 @@
 use super::dice::Dice;
-use super::life::CallStatus;
+use super::status::CallStatus;
 use crate::domain::CallType;
 
 /// What can be asked for of a row by filters, and never changes. Small: a million rows are kept.

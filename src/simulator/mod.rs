@@ -40,6 +40,7 @@
 //! Upstream's webhooks, and writes below its other paths. Where its contract is silent, [`Quirks`] has both ways.
 
 mod admission;
+mod answers;
 mod clock;
 mod dice;
 mod edits;
@@ -51,6 +52,7 @@ mod life;
 mod limit;
 mod log;
 mod neighbors;
+mod page_asked;
 mod paging;
 mod query;
 mod quirks;
@@ -62,6 +64,7 @@ mod rows;
 mod script;
 mod serve;
 mod settings;
+mod status;
 #[cfg(test)]
 mod tests;
 mod transcript;
@@ -75,7 +78,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub use clock::{Clock, ManualClock};
 pub use edits::{Insertion, NotThere, TrueRow};
 pub use faults::{Fault, FaultRule, Gate, When};
-pub use life::CallStatus;
 pub use log::SeenRequest;
 pub use quirks::{
     AgentQuirk, CodingQuirk, DateQuirk, EmptyDataQuirk, EnvelopeQuirk, HasMoreQuirk, OrderQuirk,
@@ -83,6 +85,7 @@ pub use quirks::{
 };
 pub use script::{BadRule, parse_script};
 pub use settings::{AcceptedKey, AgentPlan, Keys, Latency, Rate, RetryAfter, SimulatorSettings, WindowRule};
+pub use status::CallStatus;
 
 use crate::domain::{AgentId, Timestamp};
 use faults::Faults;

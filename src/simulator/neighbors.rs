@@ -1,7 +1,6 @@
 //! What clients read beside agents and executions: logs, batches, phone numbers, voices, the account.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use axum::Router;
 use axum::extract::{Extension, Path, State};
@@ -11,13 +10,13 @@ use serde_json::{Value, json as value};
 
 use super::Simulator;
 use super::admission::Caller;
+use super::answers::{json, reply, seen_agent, seen_agents};
 use super::dice::Dice;
 use super::life::Standing;
-use super::paging::PageAsked;
+use super::page_asked::PageAsked;
 use super::quirks::{OrderQuirk, StampForm, TieQuirk};
 use super::record::Record;
 use super::refusal::Refusal;
-use super::routes::{json, seen_agent, seen_agents};
 use super::rows::Ask;
 use super::world::Agent;
 use crate::domain::{BatchId, Filters, Timestamp};
@@ -242,12 +241,6 @@ async fn me(Extension(caller): Extension<Caller>) -> Response {
         "wallet": 1234.5,
         "concurrency": { "max": 10, "current": 0 },
     }))
-}
-
-pub(super) fn reply(body: &Value) -> Response {
-    let mut text = String::new();
-    let _ = write!(text, "{body}");
-    json(text.into_bytes())
 }
 
 fn stamped(at: i64, form: StampForm) -> String {

@@ -3,31 +3,8 @@
 use std::ops::Range;
 
 use super::dice::Dice;
+use super::page_asked::PageAsked;
 use super::quirks::TieQuirk;
-
-/// Which page is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct PageAsked {
-    /// From 1.
-    pub(super) number: usize,
-    /// Rows on a page.
-    pub(super) size: usize,
-}
-
-impl PageAsked {
-    /// Everything on one page.
-    pub(super) const WHOLE: Self = Self { number: 1, size: usize::MAX };
-
-    /// How many rows come before the page.
-    pub(super) const fn start(self) -> usize {
-        self.number.saturating_sub(1).saturating_mul(self.size)
-    }
-
-    /// How many rows have come when it ends, if it is full.
-    pub(super) const fn end(self) -> usize {
-        self.start().saturating_add(self.size)
-    }
-}
 
 /// The places in a list of `len` rows that make up a page, where `key` tells by what the list is sorted.
 ///

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::paging::PageAsked;
+use super::page_asked::PageAsked;
 use super::quirks::PageSizeQuirk;
 use super::refusal::Refusal;
 use super::settings::WindowRule;

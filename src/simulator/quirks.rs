@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::paging::PageAsked;
+use super::page_asked::PageAsked;
 use crate::domain::{MAX_PAGE_SIZE, Timestamp};
 
 /// How upstream behaves where its contract is silent. The default is what was seen most.

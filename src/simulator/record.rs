@@ -1,7 +1,8 @@
 use bytes::Bytes;
 
 use super::facts::{Facts, PROVIDERS};
-use super::life::{CallStatus, Life, Standing};
+use super::life::{Life, Standing};
+use super::status::CallStatus;
 use crate::domain::{BatchId, CallType, Filters, Provider, RowId, Status};
 
 /// What is kept of a row, 32 bytes; everything else is drawn from the serial when somebody asks.

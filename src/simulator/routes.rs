@@ -1,24 +1,22 @@
 //! The whole space of URLs.
 
 use std::io::Write as _;
-use std::sync::Arc;
 
 use axum::extract::{DefaultBodyLimit, Extension, Path, RawQuery, State};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Router, middleware};
-use http::header;
 use serde_json::Value;
 
 use super::Simulator;
 use super::admission::{Caller, admit};
+use super::answers::{json, seen_agent, seen_agents};
 use super::query::ListQuery;
 use super::quirks::{AgentQuirk, EmptyDataQuirk, EnvelopeQuirk, OrderQuirk, Quirks};
 use super::refusal::Refusal;
 use super::rows::{Ask, Found};
 use super::world::Agent;
 use super::{neighbors, writes};
-use crate::domain::AgentId;
 
 /// Bytes set aside for each row of a page, so that its buffer seldom grows.
 const ROW_GUESS: usize = 12 * 1024;
@@ -158,19 +156,6 @@ async fn execution(
     Ok(json(body))
 }
 
-/// The agent of this name, if the key sees it: somebody else's looks as if it were not there.
-pub(super) fn seen_agent(simulator: &Simulator, caller: &Caller, id: &str) -> Result<Arc<Agent>, Refusal> {
-    let id: AgentId = id.parse().map_err(|_| Refusal::NotFound("Agent"))?;
-    simulator.inner.world.agent(id).filter(|agent| caller.sees(agent.id)).ok_or(Refusal::NotFound("Agent"))
-}
-
-/// The agents that the key sees.
-pub(super) fn seen_agents(simulator: &Simulator, caller: &Caller) -> Vec<Arc<Agent>> {
-    let mut agents = simulator.inner.world.agents();
-    agents.retain(|agent| caller.sees(agent.id));
-    agents
-}
-
 /// An agent's object.
 fn describe(agent: &Agent, quirks: Quirks) -> String {
     let profile = agent.profile();
@@ -189,8 +174,4 @@ fn describe(agent: &Agent, quirks: Quirks) -> String {
         "{{\"id\":\"{}\",\"agent_name\":{name},\"agent_type\":\"other\",\"agent_status\":\"processed\"{created_at},\"agent_welcome_message\":{welcome},\"webhook_url\":null,\"tasks\":[{{\"task_type\":\"conversation\"}}],\"agent_prompts\":{prompts}}}",
         agent.id
     )
-}
-
-pub(super) fn json(body: Vec<u8>) -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], body).into_response()
 }

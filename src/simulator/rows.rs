@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use super::dice::Dice;
 use super::life::Standing;
-use super::paging::{PageAsked, cut};
+use super::page_asked::PageAsked;
+use super::paging::cut;
 use super::quirks::{OrderQuirk, TieQuirk};
 use super::record::{Record, Wanted};
 use crate::domain::Filters;

@@ -9,9 +9,8 @@ use serde_json::json as value;
 use serde_json::value::RawValue;
 
 use super::admission::Caller;
-use super::neighbors::reply;
+use super::answers::{reply, seen_agent};
 use super::refusal::Refusal;
-use super::routes::seen_agent;
 use super::{Insertion, Simulator};
 use crate::domain::CallType;
 

@@ -4,6 +4,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::imports::{Sources, is_test};
+use crate::type_names::rust_files;
+
 /// Each module, and those it may name.
 const MAY_NAME: &[(&str, &[&str])] = &[
     ("cli", EVERYTHING_BELOW_CLI),
@@ -40,6 +43,43 @@ const EVERYTHING_BELOW_CLI: &[&str] = &[
     "store",
     "domain",
 ];
+
+/// The modules of the engine from the top down: each imports only from those after it.
+const ENGINE: &[&str] = &[
+    "yardstick",
+    "ask",
+    "answer",
+    "relay",
+    "knowledge",
+    "state",
+    "prefetch",
+    "scope",
+    "reading",
+    "plan",
+    "proof",
+    "coverage",
+    "page_cache",
+    "access",
+    "parts",
+    "freshness",
+    "terms",
+    "memory",
+    "single_flight",
+    "background",
+];
+
+/// Who else may name a type that decides, beside the module that defines it.
+const DECIDE: &[(&str, &[&str])] = &[
+    // How long something known is good for.
+    ("Policy", &["answer", "parts", "plan", "relay", "scope", "yardstick"]),
+    // What proves that a walk lost nothing.
+    ("Walk", &["reading"]),
+    ("Beliefs", &["reading"]),
+    ("Rounds", &["reading"]),
+];
+
+/// Files that import each other in a circle still, one of each circle.
+const STILL_CIRCLES: &[&str] = &["domain::entry", "http"];
 
 /// Leaves that every module but `domain` may name.
 const FOR_ALL: &[&str] = &["telemetry", "shutdown", "clock"];
@@ -85,6 +125,50 @@ fn the_table_has_no_circle() {
 }
 
 #[test]
+fn a_module_of_the_engine_names_only_modules_below_it() {
+    let sources = Sources::read();
+    let mut wrong = Vec::new();
+    for (file, targets) in sources.arrows() {
+        let [top, module, ..] = &file[..] else { continue };
+        let place = |name: &str| ENGINE.iter().position(|module| *module == name);
+        if top != "engine" {
+            continue;
+        }
+        assert!(place(module).is_some(), "give engine::{module} a place in the table");
+        for target in targets.into_iter().filter(|target| target[0] == "engine") {
+            let below = target.get(1).and_then(|name| place(name));
+            if target.get(1) != Some(module) && below.is_none_or(|below| Some(below) < place(module)) {
+                wrong.push(format!("{} names {}", file.join("::"), target.join("::")));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn only_the_modules_of_the_table_name_types_that_decide() {
+    let sources = Sources::read();
+    for (name, may_name) in DECIDE {
+        let homes = sources.that_define(name);
+        let [home] = &homes[..] else { panic!("{name} is defined in {homes:?}") };
+        for file in sources.that_say(name) {
+            let module = file.get(1).map_or("", String::as_str);
+            let may = home.get(1).is_some_and(|home| home == module) || may_name.contains(&module);
+            assert!(file[0] != "engine" || may, "{} names {name}", file.join("::"));
+        }
+    }
+}
+
+#[test]
+fn no_files_import_each_other_in_a_circle() {
+    let circles = Sources::read().circles();
+    let is_known = |circle: &Vec<String>| STILL_CIRCLES.iter().any(|file| circle.iter().any(|at| at == file));
+    let new: Vec<_> = circles.iter().filter(|circle| !is_known(circle)).collect();
+    assert!(new.is_empty(), "{new:#?}");
+    assert_eq!(circles.len(), STILL_CIRCLES.len(), "a circle is gone: take it off the list");
+}
+
+#[test]
 fn names_are_found_in_every_form_and_comments_are_not() {
     let text = "use crate::domain::{Row, Page};\nuse crate::{engine::Engine, http, source::{self, Turn}};\n\
                 // crate::cache is only spoken of\n/// [`crate::store`]\nlet x = crate::encode::json();\n\
@@ -114,32 +198,13 @@ fn source() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
 }
 
-/// The Rust files of a module.
+/// The Rust files of a module, its tests aside.
 fn files_of(module: &str) -> Vec<PathBuf> {
-    let mut files = Vec::new();
-    let mut folders = vec![source().join(module)];
-    let file = source().join(module).with_extension("rs");
-    files.extend(file.exists().then_some(file));
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).into_iter().flatten() {
-            let path = entry.expect("the source can be listed").path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") && !is_test(&path) {
-                files.push(path);
-            }
-        }
-    }
+    let folder = source().join(module);
+    let mut files = if folder.is_dir() { rust_files(&folder) } else { Vec::new() };
+    files.extend(Some(folder.with_extension("rs")).filter(|file| file.exists()));
+    files.retain(|path| !is_test(path));
     files
-}
-
-/// Tests put together what the layers keep apart.
-fn is_test(path: &Path) -> bool {
-    let name = path.file_stem().unwrap_or_default().to_string_lossy();
-    name == "testing"
-        || name == "tests"
-        || name.ends_with("_tests")
-        || path.iter().any(|part| part == "tests")
 }
 
 /// The top-level modules that a file names after `crate::`, those in braces included.

@@ -1,5 +1,6 @@
 //! The tests of the whole: one binary, so that it links once.
 
+mod imports;
 mod layers;
 mod log_targets;
 mod openapi;

@@ -25,7 +25,6 @@ pub use self::collect::Gathered;
 pub(super) use self::context::AnswerContext;
 use self::context::{AnswerStep, ReadOrigin};
 use self::quota::Quota;
-use self::row_deadline::RowDeadline;
 use self::tally::Tally;
 use super::memory::HeldMemory;
 use super::plan::{self, Plan, PlanItem};
@@ -254,7 +253,7 @@ impl Answer {
     /// # Errors
     /// As [`Engine::ask`](super::Engine::ask). After an error nothing more comes.
     pub async fn next(&mut self) -> Result<Option<EntrySlice>, AskError> {
-        let mut row = self.context.as_ref().and_then(|context| RowDeadline::begin(context.row_wait?));
+        let mut row = self.context.as_ref().and_then(|context| Instant::now().checked_add(context.row_wait?));
         loop {
             consume_budget().await;
             if let Some(slice) = self.ready.pop_front() {

@@ -13,22 +13,12 @@ use crate::source::{BudgetClock, SourceError};
 /// The shortest pause between two looks at the clock: a wait for the budget moves the deadline while it lasts.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// When the next row must be there. Time that its read spends waiting for the budget does not count; the gate bounds that.
-#[derive(Debug)]
-pub(super) struct RowDeadline(Instant);
-
-impl RowDeadline {
-    /// The deadline of a row that is asked for now; none if it is further away than an instant can be.
-    pub(super) fn begin(row_wait: Duration) -> Option<Self> {
-        Instant::now().checked_add(row_wait).map(Self)
-    }
-}
-
 impl Answer {
     /// Goes one step further. A part whose rows are not there at the deadline counts as one that upstream did not answer in
-    /// time: it is given from what is known, left out, or ends the answer, like any part that can't be read.
-    pub(super) async fn step_in_time(&mut self, row: &mut Option<RowDeadline>) -> Result<(), AskError> {
-        let Some(RowDeadline(deadline)) = row else { return self.step().await };
+    /// time: it is given from what is known, left out, or ends the answer, like any part that can't be read. Time that a
+    /// read spends waiting for the budget does not count, and moves the deadline out; the gate bounds that.
+    pub(super) async fn step_in_time(&mut self, row_deadline: &mut Option<Instant>) -> Result<(), AskError> {
+        let Some(deadline) = row_deadline else { return self.step().await };
         let clock = self.front_clock();
         let waited = || clock.as_ref().map_or(Duration::ZERO, BudgetClock::waited);
         let before = waited();

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::Probe;
+use super::parts::Probe;
 use crate::domain::{Span, Status, Timestamp};
 
 /// Rows to be covered by one question.

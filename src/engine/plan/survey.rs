@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::cover::{DueGroup, DueRow, cover};
+use super::parts::{OtherCallers, Plan, PlanContext, Probe, gaps, items, merged};
 use super::renewals::{Renewals, Ripeness};
-use super::{OtherCallers, Plan, PlanContext, Probe, gaps, items, merged};
 use crate::domain::{EntryRow, MAX_PAGE_SIZE, Span, Status, Timestamp};
 use crate::engine::coverage::{Contents, CoveragePart, Segment, Trust};
 use crate::engine::freshness::{Membership, Policy};

@@ -29,12 +29,12 @@ fn policy() -> Policy {
 }
 
 /// A coverage of segments of `rows` rows each, an hour apart, the newest ending now; every one read at `read_at`.
-struct KnownHours {
+struct HourlySegments {
     coverage: Coverage,
     entries: Vec<Arc<Entry>>,
 }
 
-impl KnownHours {
+impl HourlySegments {
     fn new(segments: u32, rows: u32, read_at: Timestamp, status: impl Fn(u32) -> &'static str) -> Self {
         let (mut coverage, mut entries) = (Coverage::default(), Vec::new());
         for number in 0..segments {
@@ -83,7 +83,7 @@ fn last(hours: u32) -> Span {
 
 #[test]
 fn what_was_never_read_is_read_in_windows() {
-    let known = KnownHours::new(0, 0, NOW, |_| "completed");
+    let known = HourlySegments::new(0, 0, NOW, |_| "completed");
     let plan = known.plan(last(24 * 20));
     assert_eq!(reads(&plan).len(), 3);
     assert_eq!((plan.gaps, plan.known), (Gaps::Some, None));
@@ -91,7 +91,7 @@ fn what_was_never_read_is_read_in_windows() {
 
 #[test]
 fn what_is_known_and_settled_is_not_read() {
-    let known = KnownHours::new(100, 40, NOW.minus(SECOND * 60), |_| "completed");
+    let known = HourlySegments::new(100, 40, NOW.minus(SECOND * 60), |_| "completed");
     let plan =
         known.plan(Span::new(NOW.minus(SECOND * 3_600 * 100).next(), NOW.minus(SECOND * 3_600 * 5)).unwrap());
     assert!(plan.reads_nothing() && plan.renewals.is_empty());
@@ -101,7 +101,12 @@ fn what_is_known_and_settled_is_not_read() {
 #[test]
 fn due_rows_near_the_head_ride_along_with_it() {
     let known =
-        KnownHours::new(10, 10, NOW.minus(SECOND * 20), |n| if n < 3 { "in-progress" } else { "completed" });
+        HourlySegments::new(
+            10,
+            10,
+            NOW.minus(SECOND * 20),
+            |n| if n < 3 { "in-progress" } else { "completed" },
+        );
     let later = NOW.plus(SECOND * 15);
     let span = Span::new(NOW.minus(SECOND * 3_600 * 9), later).unwrap();
     let plan = plan(&known.coverage.look(span), span, &policy(), ANYBODY, later, WINDOW);
@@ -113,7 +118,7 @@ fn due_rows_near_the_head_ride_along_with_it() {
 fn rows_that_lie_far_apart_are_asked_for_under_their_status() {
     // One stuck row in every second hour of eight days.
     let stuck = |n: u32| if n.is_multiple_of(40) { "in-progress" } else { "completed" };
-    let known = KnownHours::new(190, 20, NOW.minus(SECOND * 300), stuck);
+    let known = HourlySegments::new(190, 20, NOW.minus(SECOND * 300), stuck);
     let plan = known.plan(Span::new(NOW.minus(SECOND * 3_600 * 189), NOW.minus(SECOND * 3_600 * 4)).unwrap());
     assert_eq!(plan.probes.len(), 2, "{:?}", plan.probes);
     assert!(reads(&plan).is_empty());
@@ -122,7 +127,7 @@ fn rows_that_lie_far_apart_are_asked_for_under_their_status() {
 #[test]
 fn a_row_that_left_its_status_is_read_and_not_asked_for_under_it() {
     let known =
-        KnownHours::new(40, 20, Timestamp::MIN, |n| if n == 500 { "in-progress" } else { "completed" });
+        HourlySegments::new(40, 20, Timestamp::MIN, |n| if n == 500 { "in-progress" } else { "completed" });
     let settled = Policy { settled: Duration::from_secs(1 << 40), ..policy() };
     let span = last(39);
     let plan = plan(&known.coverage.look(span), span, &settled, ANYBODY, NOW, WINDOW);
@@ -132,7 +137,7 @@ fn a_row_that_left_its_status_is_read_and_not_asked_for_under_it() {
 
 #[test]
 fn what_is_evicted_is_a_gap() {
-    let mut known = KnownHours::new(20, 30, NOW, |_| "completed");
+    let mut known = HourlySegments::new(20, 30, NOW, |_| "completed");
     known.entries.remove(7);
     let plan = known.plan(last(19));
     assert_eq!(reads(&plan).len(), 1);
@@ -145,7 +150,7 @@ fn settled_times_are_spread() {
     let hours = 8 * 7 * 24;
     let span = Span::new(NOW.minus(SECOND * 3_600 * (hours - 1)), NOW.minus(SECOND * 3_600 * 5)).unwrap();
     let renewed = |share| {
-        let plan = KnownHours::new(hours, 1, NOW.minus(DAY.mul_f64(share)), |_| "completed").plan(span);
+        let plan = HourlySegments::new(hours, 1, NOW.minus(DAY.mul_f64(share)), |_| "completed").plan(span);
         assert!(reads(&plan).is_empty());
         plan.renewals.iter().map(|span| span.width().as_secs() / 3_600).sum::<u64>()
     };
@@ -157,7 +162,7 @@ fn settled_times_are_spread() {
 
 #[test]
 fn what_is_renewed_fills_a_page_with_what_lies_below() {
-    let known = KnownHours::new(300, 20, NOW.minus(DAY.mul_f64(1.96)), |_| "completed");
+    let known = HourlySegments::new(300, 20, NOW.minus(DAY.mul_f64(1.96)), |_| "completed");
     let span = Span::new(NOW.minus(SECOND * 3_600 * 299), NOW.minus(SECOND * 3_600 * 5)).unwrap();
     let renewals = known.plan(span).renewals;
     assert_eq!(renewals.len(), 8);
@@ -180,7 +185,7 @@ proptest! {
     #[test]
     fn a_plan_covers_the_question_once(segments in 0u32..40, rows in 0u32..60, every in 1u32..50, from in 0u32..60, hours in 0u32..50) {
         let status = move |n: u32| if n.is_multiple_of(every) { "queued" } else { "completed" };
-        let known = KnownHours::new(segments, rows, NOW.minus(SECOND * 200), status);
+        let known = HourlySegments::new(segments, rows, NOW.minus(SECOND * 200), status);
         let span = Span::new(NOW.minus(SECOND * 3_600 * (from + hours)), NOW.minus(SECOND * 3_600 * from)).unwrap();
         let plan = known.plan(span);
         let mut top = Some(span.to());
@@ -197,7 +202,7 @@ proptest! {
 #[test]
 fn a_head_takes_along_what_others_need_with_it() {
     // Read a minute ago and at rest, so due for nobody without a filter.
-    let known = KnownHours::new(12, 5, NOW.minus(SECOND * 60), |_| "completed");
+    let known = HourlySegments::new(12, 5, NOW.minus(SECOND * 60), |_| "completed");
     let question = Span::new(NOW.minus(SECOND * 11 * 3_600), NOW.plus(SECOND)).unwrap();
     let plan_in = |others| {
         let plan = plan(
@@ -229,7 +234,7 @@ fn a_row_read_for_its_own_sake_brings_its_segment_along_when_that_comes_up_for_r
     };
     let question = Span::new(NOW.minus(SECOND * 11 * 3_600), NOW.minus(SECOND * 6 * 3_600)).unwrap();
     let read = |age: Duration| {
-        let plan = KnownHours::new(12, 5, NOW.minus(age), status).plan(question);
+        let plan = HourlySegments::new(12, 5, NOW.minus(age), status).plan(question);
         let [read] = reads(&plan)[..] else { panic!("{plan:?}") };
         read
     };
@@ -241,7 +246,7 @@ fn a_row_read_for_its_own_sake_brings_its_segment_along_when_that_comes_up_for_r
 #[test]
 fn what_no_probe_may_ask_for_is_read_where_it_is() {
     let status = |n| if n % 400 == 7 { "prepared" } else { "completed" };
-    let known = KnownHours::new(48, 50, NOW.minus(SECOND * 60 * 60), status);
+    let known = HourlySegments::new(48, 50, NOW.minus(SECOND * 60 * 60), status);
     let span = Span::new(NOW.minus(SECOND * 3_600 * 47), NOW).unwrap();
     let plan_for = |probing| {
         let context = PlanContext { probing, ..ANYBODY };

@@ -6,7 +6,7 @@ use super::{Call, RowDraft, quoted, stamp};
 use crate::domain::{CallType, Provider};
 use crate::simulator::dice::Dice;
 use crate::simulator::facts::PROVIDERS;
-use crate::simulator::life::CallStatus;
+use crate::simulator::status::CallStatus;
 
 /// What calls that went wrong say of it.
 const ERRORS: [(CallStatus, &str); 3] = [

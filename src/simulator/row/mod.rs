@@ -10,9 +10,10 @@ mod usage;
 
 use super::dice::Dice;
 use super::facts::Facts;
-use super::life::{CallStatus, Standing};
+use super::life::Standing;
 use super::quirks::StampForm;
 use super::record::Edit;
+use super::status::CallStatus;
 use crate::domain::{AgentId, Timestamp};
 
 /// All that a row depends on.

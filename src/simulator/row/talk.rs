@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::{Call, RowDraft, quoted};
 use crate::simulator::dice::Dice;
-use crate::simulator::life::CallStatus;
+use crate::simulator::status::CallStatus;
 use crate::simulator::transcript;
 
 pub(super) fn extraction(draft: &RowDraft<'_>, dice: &mut Dice, out: &mut String) {

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::{Call, RowDraft};
 use crate::simulator::dice::Dice;
-use crate::simulator::life::CallStatus;
+use crate::simulator::status::CallStatus;
 
 pub(super) fn usage(draft: &RowDraft<'_>, call: &Call, dice: &mut Dice, out: &mut String) {
     let turns = call.turns;
