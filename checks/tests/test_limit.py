@@ -24,7 +24,8 @@ def test_json_says_that_there_are_older_rows(agent, upstream, newest):
     envelope = answer.json()
     assert (envelope["complete"], envelope["has_more"], envelope["page_size"]) == (True, True, 100)
     assert "total" not in envelope and "X-Total-Count" not in answer.headers
-    assert int(answer.headers["Content-Length"]) == len(answer.content)
+    plain = agent.ask("limit=100", Accept_Encoding="identity")
+    assert int(plain.headers["Content-Length"]) == len(plain.content)
     assert len(upstream.pages) <= 3
 
 
@@ -56,7 +57,7 @@ def test_a_validator_tells_a_part_from_the_whole(agent):
     assert agent.ask("limit=50", If_None_Match=part.headers["ETag"]).status_code == 304
     assert agent.ask("limit=50&format=ndjson", If_None_Match=part.headers["ETag"]).status_code == 304
     assert agent.ask("limit=51", If_None_Match=part.headers["ETag"]).status_code == 200
-    head = agent.ask("limit=50", method="HEAD")
+    head = agent.ask("limit=50", method="HEAD", Accept_Encoding="identity")
     assert (head.headers["ETag"], head.headers["Content-Length"]) == (part.headers["ETag"], str(len(part.content)))
 
 

@@ -342,7 +342,7 @@ async fn head_has_the_length_of_what_get_would_send() {
 async fn at_the_end_of_a_drain_who_still_waits_is_told_so() {
     let shutdown = Shutdown::default();
     shutdown.end();
-    for path in [&all(""), &format!("/v2/agent/{AGENT}/executions?from=x")] {
+    for path in [&all(""), &format!("/v2/agent/{AGENT}/executions?from=x&to=y")] {
         let response = get(app_until(shutdown.clone()), path, &[]).await;
         assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE, "{path}");
         assert_eq!(body(response).await["code"], "shutting_down");
@@ -428,11 +428,18 @@ async fn a_second_asking_is_a_hit_and_with_the_validator_nothing_at_all() {
 async fn upstreams_path_relays_with_dates_and_cuts_without() {
     let router = app(4, &[], |_| {});
     let page = |query: &str| format!("/v2/agent/{AGENT}/executions{query}");
-    let relayed = get(router.clone(), &page("?from=2026-01-01T00:00:00Z&anything=1"), &[]).await;
+    let relayed =
+        get(router.clone(), &page("?from=2026-01-01T00:00:00Z&to=2026-01-08T00:00:00Z&anything=1"), &[])
+            .await;
     assert_eq!(text(relayed).await, RELAYED);
-    let cut = text(get(router, &page("?page_size=2&page_number=2"), &[]).await).await;
-    let expected = "{\"page_number\":2,\"page_size\":2,\"total\":3,\"has_more\":false,\"data\":[";
-    assert_eq!(cut, format!("{expected}{}]}}", ROWS[2]));
+    for query in ["", "&from=2026-01-01T00:00:00Z", "&from=2025-06-01&to=2026-01-31"] {
+        let query = page(&format!("?page_size=2&page_number=2{query}"));
+        let cut = text(get(router.clone(), &query, &[]).await).await;
+        let expected = "{\"page_number\":2,\"page_size\":2,\"total\":3,\"has_more\":false,\"data\":[";
+        assert_eq!(cut, format!("{expected}{}]}}", ROWS[2]), "{query}");
+    }
+    let first = text(get(router, &page("?page_size=2"), &[]).await).await;
+    assert!(first.starts_with("{\"page_number\":1,\"page_size\":2,\"has_more\":true,\"data\":["), "{first}");
 }
 
 #[tokio::test]
