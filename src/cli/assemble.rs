@@ -11,7 +11,7 @@ use crate::clock::SteadyClock;
 use crate::config::{Keys, Serve};
 use crate::engine::{Clock, Engine, EngineSettings};
 use crate::http::auth::Authenticator;
-use crate::http::{self as renderer, AdminApp, App, Forwarded, HttpSettings, Observer};
+use crate::http::{self as api, AdminApp, App, Forwarded, HttpSettings, Observer};
 use crate::shutdown::Shutdown;
 use crate::telemetry::{
     Answered, BreakerReading, CacheReadings, GateReadings, Metrics, Readings, RequestWatch, Tracer,
@@ -120,7 +120,7 @@ pub fn assemble(settings: &Serve, tracer: &Tracer, shutdown: &Shutdown) -> Resul
         forwarded: Some(forwarded),
         render_metrics,
     };
-    Ok(Gateway { public: renderer::public(app), admin: renderer::admin(Arc::new(admin)), vitals })
+    Ok(Gateway { public: api::public(app), admin: api::admin(Arc::new(admin)), vitals })
 }
 
 fn upstream_settings(settings: &Serve) -> Result<UpstreamSettings, Vec<String>> {

@@ -26,7 +26,9 @@ use super::question::{AllParams, EndRecord, Format};
 use super::recheck::Recheck;
 use crate::domain::AgentId;
 use crate::encode::{Coding, CompressionPool, Framing};
-use crate::engine::{Answer, AskError, Collected, Newest, Question, ResponseMode, Tolerance, Verdict};
+use crate::engine::{
+    Answer, AskError, CacheDirectives, Collected, Newest, Question, ResponseMode, Tolerance, Verdict,
+};
 use crate::shutdown::Shutdown;
 
 /// The handler.
@@ -65,11 +67,12 @@ async fn answer(app: Arc<App>, agent: AgentSegment, parts: Parts) -> Result<Resp
     }
 }
 
-/// What is asked for, and how it is to be given.
+/// A request for all rows of a range.
 #[derive(Debug)]
 struct AllRequest {
     parts: Parts,
     params: AllParams,
+    directives: CacheDirectives,
     prefer: Prefer,
     longest_wait: Duration,
     media: MediaType,
@@ -79,7 +82,7 @@ struct AllRequest {
     projection: Option<Arc<Projection>>,
 }
 
-/// Whether an answer is given when it is whole, or as it comes.
+/// Whether a response is sent when it is complete, or while it is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Delivery {
     Collected,
@@ -92,7 +95,7 @@ impl AllRequest {
         let media = MediaType::choose(&FOR_ROWS, params.format, &parts.headers)?;
         let codings = Codings::choose(&parts.headers)?;
         let projection = Projection::of(&params, media.format)?.map(Arc::new);
-        let mut prefer = Prefer::read(&parts.headers);
+        let (directives, mut prefer) = (directives(&parts.headers), Prefer::read(&parts.headers));
         // A table has no place to say what is missing.
         if media.format == Format::Csv {
             prefer.tolerance = Tolerance::Strict;
@@ -111,7 +114,7 @@ impl AllRequest {
             Format::Ndjson if has_chunks => Delivery::Streamed,
             Format::Ndjson | Format::Json | Format::Csv => Delivery::Collected,
         };
-        Ok(Self { parts, params, prefer, longest_wait, media, codings, delivery, projection })
+        Ok(Self { parts, params, directives, prefer, longest_wait, media, codings, delivery, projection })
     }
 
     fn question(&self, authorized: &AuthorizedRequest) -> Question {
@@ -125,7 +128,7 @@ impl AllRequest {
             from: self.params.from,
             to: self.params.to,
             newest: self.params.limit.map(|take| Newest { skip: 0, take }),
-            directives: directives(&self.parts.headers),
+            directives: self.directives,
             tolerance: self.prefer.tolerance,
             mode: match self.delivery {
                 Delivery::Collected if self.projection.is_some() => {
@@ -260,7 +263,7 @@ impl AllRequest {
         let mut response = Response::new(body);
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, self.media.header());
-        let storable = Storable::under(&directives(&self.parts.headers));
+        let storable = Storable::under(&self.directives);
         present::headers(headers, state, storable, self.prefer.applied(self.longest_wait), self.form());
         response
     }

@@ -95,6 +95,7 @@ struct ReadyPage {
     etag: Etag,
     freshness: Freshness,
     report: CacheReport,
+    storable: Storable,
 }
 
 impl ReadyPage {
@@ -108,8 +109,13 @@ impl ReadyPage {
     ) -> Result<Response, Problem> {
         authorized.request_log.note_report(self.report);
         let mut response = Response::new(Body::empty());
-        let kept = Storable::under(&directives(&parts.headers));
-        present::page_headers(response.headers_mut(), self.freshness, &self.report, kept, &self.etag);
+        present::page_headers(
+            response.headers_mut(),
+            self.freshness,
+            &self.report,
+            self.storable,
+            &self.etag,
+        );
         if self.etag.is_known_to(&parts.headers) {
             *response.status_mut() = StatusCode::NOT_MODIFIED;
             return Ok(response);
@@ -164,6 +170,7 @@ impl Cut {
         authorized: &AuthorizedRequest,
         parts: &Parts,
     ) -> Result<ReadyPage, Problem> {
+        let directives = directives(&parts.headers);
         let question = Question {
             caller: authorized.caller,
             credential: authorized.credential.clone(),
@@ -173,7 +180,7 @@ impl Cut {
             from: self.from,
             to: self.to,
             newest: Some(Newest { skip: (self.number - 1).saturating_mul(self.size), take: self.size }),
-            directives: directives(&parts.headers),
+            directives,
             tolerance: Tolerance::Strict,
             mode: ResponseMode::Paged { deadline: deadline(app, parts) },
             trace: authorized.request_log.trace.clone(),
@@ -194,6 +201,7 @@ impl Cut {
             ),
             freshness: verdict.freshness,
             report: verdict.report,
+            storable: Storable::under(&directives),
         })
     }
 }

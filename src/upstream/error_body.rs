@@ -1,10 +1,11 @@
-//! What upstream says when it refuses: the table from its status to a [`SourceError`], and its words.
+//! Upstream's refusals: the [`SourceError`] for a status, and the message in the body.
 
 use std::time::Duration;
 
 use http::StatusCode;
 use serde_json::Value;
 
+use super::status_class::StatusClass;
 use crate::domain::Credential;
 use crate::source::{SourceError, UpstreamWords};
 
@@ -14,25 +15,31 @@ const LONGEST: usize = 300;
 /// A pause to propose after a 429 that proposes none, by which a count by the minute has moved on.
 const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(5);
 
-/// What an answer that is no success means.
+/// The error for a response that is no success.
 pub(super) fn refusal(
     status: StatusCode,
     words: UpstreamWords,
     retry_after: Option<Duration>,
 ) -> SourceError {
     let unavailable = |detail: String, upstream| SourceError::Unavailable { detail, retry_after, upstream };
-    match status.as_u16() {
-        401 | 403 => SourceError::Denied(words),
-        404 => SourceError::AgentNotFound(words),
-        429 => SourceError::RateLimited {
+    match StatusClass::of(status) {
+        StatusClass::Denied => SourceError::Denied(words),
+        StatusClass::NotFound => SourceError::AgentNotFound(words),
+        StatusClass::Limited => SourceError::RateLimited {
             retry_after: retry_after.unwrap_or(DEFAULT_RETRY_AFTER),
             upstream: Some(words),
         },
-        300..=399 => unavailable(format!("it answers {status}; redirects are not followed"), None),
-        // A time-out told by a hop, and a proxy of ours that wants a password, are not about the question.
-        407 | 408 | 500..=599 => unavailable(format!("it answers {status}"), Some(words)),
-        400..=499 => SourceError::Refused(words),
-        _ => unavailable(format!("it answers {status}, which means nothing here"), None),
+        StatusClass::Redirect => {
+            unavailable(format!("it answers {status}; redirects are not followed"), None)
+        }
+        // Neither a hop's timeout nor a proxy's password is about the request.
+        StatusClass::ProxyDenied | StatusClass::HopTimedOut | StatusClass::Failed => {
+            unavailable(format!("it answers {status}"), Some(words))
+        }
+        StatusClass::Refused => SourceError::Refused(words),
+        StatusClass::Success | StatusClass::Undefined => {
+            unavailable(format!("it answers {status}, which means nothing here"), None)
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use super::client::{AttemptRequest, Broken, ConnectionChoice, Pool, ResponseHead
 use super::gate::{Fault, Pass, PassOutcome};
 use super::retry::{Cause, Tries};
 use super::stats::RequestOutcome;
+use super::status_class::StatusClass;
 use super::{About, Ask, Upstream, error_body};
 
 /// Why an attempt failed, and what that means for another.
@@ -155,11 +156,17 @@ const fn label(exchanged: &Exchanged) -> RequestOutcome {
 const fn outcome(exchanged: &Exchanged, tries: &Tries) -> Option<PassOutcome> {
     Some(match exchanged {
         Exchanged::Body(..) | Exchanged::Broken(Broken::TooLarge) => PassOutcome::Answered,
-        Exchanged::Refused(Refused { status, retry_after, .. }) => match status.as_u16() {
-            429 => PassOutcome::Limited(*retry_after),
-            408 => PassOutcome::TimedOut,
-            500..=599 => PassOutcome::Failed(Fault::Answer),
-            _ => PassOutcome::Answered,
+        Exchanged::Refused(Refused { status, retry_after, .. }) => match StatusClass::of(*status) {
+            StatusClass::Limited => PassOutcome::Limited(*retry_after),
+            StatusClass::HopTimedOut => PassOutcome::TimedOut,
+            StatusClass::Failed => PassOutcome::Failed(Fault::Answer),
+            StatusClass::Success
+            | StatusClass::Redirect
+            | StatusClass::Denied
+            | StatusClass::NotFound
+            | StatusClass::ProxyDenied
+            | StatusClass::Refused
+            | StatusClass::Undefined => PassOutcome::Answered,
         },
         Exchanged::Broken(Broken::Connect(_)) => PassOutcome::Failed(Fault::Connection),
         // An upstream that restarts ends all idle connections at once: that it is down shows on the next ones.
@@ -181,12 +188,14 @@ fn result(exchanged: Exchanged) -> Result<(Bytes, Pool), AttemptFailure> {
     Err(match exchanged {
         Exchanged::Body(body, pool) => return Ok((body, pool)),
         Exchanged::Refused(Refused { status, words, retry_after }) => {
-            let cause = match status.as_u16() {
-                429 => Cause::Limited,
-                408 | 500..=599 => Cause::Transient(retry_after),
-                // What HTTP does not know, no upstream means.
-                100..=399 | 600.. => Cause::Malformed,
-                _ => Cause::Final,
+            let cause = match StatusClass::of(status) {
+                StatusClass::Limited => Cause::Limited,
+                StatusClass::HopTimedOut | StatusClass::Failed => Cause::Transient(retry_after),
+                StatusClass::Success | StatusClass::Redirect | StatusClass::Undefined => Cause::Malformed,
+                StatusClass::Denied
+                | StatusClass::NotFound
+                | StatusClass::ProxyDenied
+                | StatusClass::Refused => Cause::Final,
             };
             AttemptFailure { error: error_body::refusal(status, words, retry_after), cause }
         }

@@ -24,6 +24,7 @@ mod retry;
 mod retry_after;
 mod settings;
 mod stats;
+mod status_class;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

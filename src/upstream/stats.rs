@@ -1,6 +1,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::gate::GateSnapshot;
+use super::status_class::StatusClass;
 use crate::telemetry::HeldBytes;
 
 /// What became of a request upstream.
@@ -61,13 +62,17 @@ impl RequestOutcome {
 
     /// By upstream's status.
     pub(super) const fn of(status: http::StatusCode) -> Self {
-        match status.as_u16() {
-            200..=299 => Self::Ok,
-            401 | 403 => Self::Denied,
-            404 => Self::NotFound,
-            429 => Self::Limited,
-            500..=599 => Self::ServerError,
-            _ => Self::Refused,
+        match StatusClass::of(status) {
+            StatusClass::Success => Self::Ok,
+            StatusClass::Denied => Self::Denied,
+            StatusClass::NotFound => Self::NotFound,
+            StatusClass::Limited => Self::Limited,
+            StatusClass::Failed => Self::ServerError,
+            StatusClass::Redirect
+            | StatusClass::HopTimedOut
+            | StatusClass::ProxyDenied
+            | StatusClass::Refused
+            | StatusClass::Undefined => Self::Refused,
         }
     }
 }

@@ -88,13 +88,13 @@ mod tests {
     }
 
     /// What is known: the segments given, each with a row at the beginning of every hour.
-    struct KnownHours {
+    struct KnownSpans {
         coverage: Coverage,
         #[expect(dead_code, reason = "kept alive: segments refer to their entries weakly")]
         entries: Vec<Arc<Entry>>,
     }
 
-    impl KnownHours {
+    impl KnownSpans {
         fn new(segments: &[(i64, i64, Trust)]) -> Self {
             let (mut coverage, mut entries) = (Coverage::default(), Vec::new());
             for (number, &(from, to, trust)) in segments.iter().enumerate() {
@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn ends_at_the_last_row_that_is_needed_where_enough_are_known() {
-        let known = KnownHours::new(&[(1_900, 2_000, Trust::Proven), (1_000, 1_900, Trust::Proven)]);
+        let known = KnownSpans::new(&[(1_900, 2_000, Trust::Proven), (1_000, 1_900, Trust::Proven)]);
         assert_eq!(known.ends_at(1, None), 1_999);
         assert_eq!(known.ends_at(150, None), 1_850);
         assert_eq!(known.ends_at(1_000, None), 1_000);
@@ -144,29 +144,29 @@ mod tests {
 
     #[test]
     fn ends_with_the_first_window_of_a_history_that_is_not_known() {
-        assert_eq!(KnownHours::new(&[]).ends_at(1, None), 2_000 - 7 * 24);
-        let far_below = KnownHours::new(&[(1_000, 1_100, Trust::Proven)]);
+        assert_eq!(KnownSpans::new(&[]).ends_at(1, None), 2_000 - 7 * 24);
+        let far_below = KnownSpans::new(&[(1_000, 1_100, Trust::Proven)]);
         assert_eq!(far_below.ends_at(1, None), 2_000 - 7 * 24);
     }
 
     #[test]
     fn plans_the_head_together_with_the_known_rows_below_it() {
-        let known = KnownHours::new(&[(1_800, 1_990, Trust::Proven), (1_000, 1_700, Trust::Proven)]);
+        let known = KnownSpans::new(&[(1_800, 1_990, Trust::Proven), (1_000, 1_700, Trust::Proven)]);
         assert_eq!(known.ends_at(20, None), 1_970);
         assert_eq!(known.ends_at(500, None), 1_800, "and not with another gap");
     }
 
     #[test]
     fn ends_with_a_gap_below_what_is_known() {
-        let known = KnownHours::new(&[(1_950, 2_000, Trust::Proven), (1_000, 1_900, Trust::Proven)]);
+        let known = KnownSpans::new(&[(1_950, 2_000, Trust::Proven), (1_000, 1_900, Trust::Proven)]);
         assert_eq!(known.ends_at(51, None), 1_900);
-        let known = KnownHours::new(&[(1_950, 2_000, Trust::Proven)]);
+        let known = KnownSpans::new(&[(1_950, 2_000, Trust::Proven)]);
         assert_eq!(known.ends_at(51, None), 1_950 - 7 * 24);
     }
 
     #[test]
     fn takes_a_segment_whole_that_can_not_be_divided() {
-        let known = KnownHours::new(&[(1_900, 2_000, Trust::Indivisible)]);
+        let known = KnownSpans::new(&[(1_900, 2_000, Trust::Indivisible)]);
         assert_eq!(known.ends_at(10, None), 1_900);
     }
 }

@@ -14,7 +14,7 @@ use crate::http::authorized::AuthorizedRequest;
 use crate::http::body::WholeBody;
 use crate::http::params::{Params, invalid};
 use crate::http::prefer::directives;
-use crate::http::present::Etag;
+use crate::http::present::{Etag, Storable};
 use crate::http::problem::{KeyOwner, Problem};
 
 /// The longest value of a parameter that goes upstream where the gateway holds the key; a date with an offset has some 32
@@ -39,6 +39,7 @@ pub(super) async fn relayed(
             canonical_query.clone()
         }
     };
+    let directives = directives(&parts.headers);
     let question = RelayQuestion {
         caller: authorized.caller,
         credential: authorized.credential.clone(),
@@ -47,7 +48,7 @@ pub(super) async fn relayed(
         canonical_query,
         to: params.only("to").and_then(|text| Timestamp::parse(text, Rounding::Up)),
         has_changing_filter: CHANGING.iter().any(|name| params.has(name)),
-        directives: directives(&parts.headers),
+        directives,
         deadline: deadline(app, parts),
         trace: authorized.request_log.trace.clone(),
     };
@@ -64,6 +65,7 @@ pub(super) async fn relayed(
         whole: WholeBody::verbatim(relayed.body),
         freshness: relayed.freshness,
         report: relayed.report,
+        storable: Storable::under(&directives),
     })
 }
 
