@@ -1,4 +1,4 @@
-//! The seam between the public face, which decides what is forwarded, and the client that sends it.
+//! The trait between `http`, which decides what is forwarded, and the client that sends it.
 
 use std::error::Error;
 

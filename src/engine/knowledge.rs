@@ -1,4 +1,4 @@
-//! Forgetting, over everything that is kept: what upstream refused to a credential, and what was purged.
+//! Drops what is kept, everywhere it is kept: what a refused credential has read, and agents that are purged.
 
 use super::state::SharedState;
 use crate::domain::{AgentId, CredentialId};

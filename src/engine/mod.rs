@@ -1,9 +1,9 @@
-//! What is known, what to read, and how an answer is put together.
+//! Decides what is known, what to read, and how an answer is put together.
 //!
-//! A question is made canonical by whoever asks, and checked against upstream's word on its key ([`access`]). Its
-//! [`scope`] holds what is known as [`coverage`]; a [`plan`] says which spans of it to read, [`reading`] reads them
-//! whole, for everybody who waits, and an [`Answer`] takes the rows from both in order. How old each row may get is
-//! [`freshness`]. [`relay`] serves upstream's own pages, apart from all that.
+//! A question is canonical, and its key is checked with upstream ([`access`]). Its [`scope`] holds what is known as
+//! [`coverage`]. A [`plan`] says which spans to read, [`reading`] reads them once for everybody who waits, and an [`Answer`]
+//! takes the rows from both in order. [`freshness`] says how old each row may get. [`relay`] serves upstream's own pages,
+//! independently of all that.
 
 mod access;
 mod answer;

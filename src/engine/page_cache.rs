@@ -1,4 +1,4 @@
-//! The pages of upstream's own that are kept, and those being fetched.
+//! The cache of upstream's own pages, and the pages that are being fetched.
 
 use std::sync::Arc;
 

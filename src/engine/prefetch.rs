@@ -1,14 +1,13 @@
-//! The first page of a question, on its way while upstream's word on the key is still awaited.
+//! Requests the first page of a question while the check of its key is still under way.
 //!
-//! A first question would wait two round trips for its first row: one for the key, one for page 1. Both can be asked
-//! for at once, because what the question's newest part is does not depend on the answer: when the agent was made
-//! only ends the part earlier. So whoever asks about a pair that nothing is known of sends page 1 along with the
-//! check. Nothing of it is looked at before the check has passed; a check that fails drops it.
+//! A first question would wait two round trips for its first row: one for the key, one for page 1. Both can be requested at
+//! once, because the newest part of the question doesn't depend on the check: the agent's creation only ends that part
+//! earlier. So if nothing is known of a pair, page 1 is sent together with the check. Nothing of the page is used before
+//! the check has passed; if the check fails, the page is dropped.
 //!
-//! What it costs: one request more for a key that is refused, from the part of the budget that such keys have. It
-//! waits for no room, is not tried again, and whatever is wrong with it, the page is asked for in the ordinary way.
-//!
-//! Everybody who asks the same meanwhile shares it, and answers from where *its* present was.
+//! The cost is one more request for a key that is refused, from the share of the budget that such keys have. It doesn't
+//! wait for room and is not retried. If anything is wrong with it, the page is requested in the ordinary way. Everybody who
+//! asks the same in the meantime shares it, and answers from where *its* present was.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};

@@ -1,9 +1,9 @@
-//! Work that many wait for: done once per key, given to all who listen, canceled when the last of them leaves.
+//! Work that many callers wait for: done once per key, given to all listeners, canceled when the last of them leaves.
 //!
-//! The work is a task of its own, so a caller that leaves ends it for nobody else. A caller that joins extends the work's
-//! deadline to its own. Dropping the last listener drops the work, whatever it waits for, whether or not it was ever
-//! polled. Work that ends without an outcome (canceled, panicked, or the process stops) tells its listeners so, and
-//! is off the list before they hear it.
+//! The work is a task of its own, so a caller that leaves doesn't end it for others. A caller that joins extends the work's
+//! deadline to its own. Dropping the last listener drops the work, whatever it waits for, and whether or not it was ever
+//! polled. Work that ends without an outcome (canceled, panicked, or because the process stops) tells its listeners so, and
+//! is removed from the list before they hear it.
 
 use std::collections::HashMap;
 use std::hash::Hash;

@@ -1,4 +1,4 @@
-//! One attempt over HTTP: what is sent, what is waited for, and how much of an answer is taken in.
+//! Makes one attempt over HTTP, and bounds what is sent, how long to wait, and how much of a response is read.
 
 use std::error::Error as _;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};

@@ -1,11 +1,11 @@
-//! Upstream over HTTP: pages as [`Source`] promises them, with the gate in front.
+//! Upstream over HTTP: returns pages as [`Source`] promises them, behind the gate.
 //!
-//! A request's way: the [`gate`] gives it a turn, [`client`] makes one attempt, [`page`] reads what came, and where that failed
-//! [`retry`] says whether another attempt follows. Each of these decides alone and is tested alone; this file only
-//! connects them. What is learned on the way goes back: to the gate (429, time-outs, failures), to the
-//! [`clock`] (`Date`), and to the list of keys that upstream accepted, which decides how much of the budget a key may use.
+//! The [`gate`] gives a request its turn, [`client`] makes one attempt, [`page`] parses the response, and after a failure
+//! [`retry`] says whether another attempt follows. Each of these decides alone and is tested alone; this file connects
+//! them. What is learned on the way goes back: to the gate (429, timeouts, failures), to the [`clock`] (`Date`), and to the
+//! list of keys that upstream has accepted, which decides how much of the budget a key may use.
 //!
-//! Retries happen here and nowhere else. A redirect is not followed: nobody but upstream gets the credential.
+//! Retries happen here and nowhere else. Redirects are not followed, so that only upstream gets the credential.
 
 mod accepted;
 mod client;

@@ -1,9 +1,9 @@
-//! An answer under way: takes rows from what is known and from what is being read, newest first.
+//! An answer in progress: takes rows from what is known and from what is being read, newest first.
 //!
-//! It goes through its plan from the newest part to the oldest and holds on to nothing but tickets for its readings.
-//! A part that was known when the plan was made and is gone when its turn comes is planned again, with the same end
-//! and by the same time, so that nothing read for this question counts as due. A part that can't be read is given
-//! from what is known, if that may be stale; left out, if the question is lenient; or ends the answer.
+//! It goes through its plan from the newest part to the oldest, and holds only waiters for its readings. If a part that was
+//! known when the plan was made is gone when its turn comes, it is planned again with the same end and the same time, so
+//! that nothing that was read for this question counts as due. A part that can't be read is served from what is known, if
+//! it may be stale; or left out, if the question is lenient; or it ends the answer.
 
 mod background;
 mod collect;

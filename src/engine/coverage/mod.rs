@@ -1,11 +1,11 @@
-//! What is known of one scope: disjoint segments of `created_at`, sorted, each with its rows and when it was read.
+//! What is known of one scope: disjoint segments of `created_at`, sorted, each with its rows and the time of its reading.
 //!
-//! Nothing here reads upstream or a clock. A piece that was proven [replaces](Coverage::replace) everything known
-//! within its span: what it does not contain has left the set. What the store has dropped is a gap, noticed by the
-//! segment's weak reference and not by asking the store for every segment.
+//! Nothing here reads upstream or a clock. A proven piece [replaces](Coverage::replace) everything known within its span:
+//! a row that it does not contain has left the set. An entry that the store has dropped is a gap, which is noticed by the
+//! segment's weak reference, without asking the store about every segment.
 //!
-//! An entry is cut out of by later, newer pieces without being laid out anew: two segments may then point at two
-//! parts of one entry. How many do is counted, so that an entry nobody points at is given back at once.
+//! A newer piece may cut a part out of an older entry without storing the rest again, so two segments may refer to two parts of
+//! one entry. They are counted, so that an entry without segments is released at once.
 
 mod layout;
 mod piece;

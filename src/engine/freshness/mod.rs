@@ -1,4 +1,4 @@
-//! How old what is known may get: pure functions of a row, a policy and the time.
+//! How old rows may get: pure functions of a row, a policy and the time.
 
 mod policy;
 mod stagger;

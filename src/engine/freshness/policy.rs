@@ -1,8 +1,8 @@
-//! How old what is known may get: the promises per row, as pure functions of a row, a policy and the time.
+//! How old a row may get: the promises per row, as pure functions of a row, a policy and the time.
 //!
-//! A row's class follows from its status and its last change. Under a filter on something that changes, rows enter
-//! and leave, so there the *place* decides as well: what was created lately is read more often, whatever its status.
-//! Nothing here reads a clock; `now` is always the caller's.
+//! A row's class follows from its status and its last change. Under a filter on something that changes, rows enter and
+//! leave the result, so the *place* counts as well: rows that were created recently are read more often, whatever their
+//! status. Nothing here reads a clock; `now` is always an argument.
 
 use std::time::Duration;
 

@@ -1,14 +1,13 @@
-//! When what was read together comes due again: apart.
+//! Staggers the due times of rows that were read together.
 //!
-//! A history read in one go would be due in one go, and for ever after. So every scope has a *beat* of its own, a
-//! series of instants one time to live apart, and what lies there comes due on the last beat within its time to live.
-//! Nothing is given for longer than it may be; once on its beat, a place is read once per time to live and not more.
-//! Where that beat comes soon after the reading, the place goes halfway first.
+//! A history that was read at once would be due at once, again and again. So every scope has its own *beat*, a series of
+//! instants one time to live apart, and a place is due on the last beat within its time to live. Nothing is served for
+//! longer than it may be, and once a place is on its beat, it is read once per time to live. If the beat comes soon after
+//! the reading, the place goes halfway first.
 //!
-//! What is read for its own sake before an answer keeps to one beat for the whole scope: one walk, or one question under the
-//! filter of a status, then serves all that is due within a window. Settled rows are many, and are renewed behind the
-//! answers: their beat sweeps over the history, from newer places to older ones, so that what is renewed next lies below what
-//! was renewed last.
+//! Rows that are read before an answer share one beat for the whole scope: one walk, or one request under the filter of a
+//! status, then serves everything that is due within a window. Settled rows are many, and are renewed in the background:
+//! their beat sweeps over the history from newer to older places, so that the next place to renew is just below the last.
 
 use std::time::Duration;
 

@@ -1,8 +1,8 @@
-//! How much older everything may get while keeping it as fresh as promised would take more than the budget.
+//! Stretches times to live while keeping rows as fresh as promised would exceed the budget.
 //!
-//! Where a caller's share of the budget leaves next to no room, all times to live of its questions grow together, and they
-//! shrink again once there is room: so what is due fits the share, and nobody waits for a turn that does not come. A caller
-//! that stays below its share keeps its times. The factor is adjusted by feedback, because future demand is unknown.
+//! When a caller's share of the budget has almost no room, all times to live of its questions grow together; they shrink
+//! again once there is room. So due work fits the share, and nobody waits for a turn that never comes. A caller that stays
+//! below its share keeps its times. The factor is adjusted by feedback, because future demand is unknown.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};

@@ -1,13 +1,13 @@
-//! What to read for a question, given what is known: pure, and made under the scope's lock without waiting.
+//! What to read for a question, given what is known: pure, and computed under the scope's lock without waiting.
 //!
-//! Four things are read, and nothing else: gaps; what is past the age at which it may be given; rows that may have
-//! changed; and the head, which is just another gap. Rows that may have changed lie at known places, so they are
-//! covered by spans of at most a page of known rows each, and the newest of them ride along with the head. Old rows
-//! that never finished lie too far apart for that: they are asked for together, under the filter of their status,
-//! and whoever does not answer to it has changed (see [`Probe`]).
+//! Four things are read, and nothing else: gaps; rows past the age at which they may be served; rows that may have changed;
+//! and the head, which is just another gap. Rows that may have changed are at known places, so they are covered by spans of
+//! at most a page of known rows each, and the newest of them are read together with the head. Old rows that never finished
+//! are too far apart for that. They are requested together, under the filter of their status, and a row that doesn't come
+//! back has changed (see [`Probe`]).
 //!
-//! Settled rows past their time to live are given, and named for renewal behind the answer. What is read for its own
-//! sake goes by the beat of its place, so that a history read in one go does not become due in one go.
+//! Settled rows past their time to live are served, and marked for renewal in the background. Rows that are read for their
+//! own sake follow the beat of their place, so that a history that was read at once is not due at once.
 
 mod cover;
 mod depth;

@@ -1,4 +1,4 @@
-//! What proves that pages lost nothing: pure machines that take pages and say what to do next.
+//! Proves that pages lost nothing: pure machines that take pages and say what to do next.
 
 mod beliefs;
 mod cut;

@@ -1,12 +1,12 @@
-//! A read that many may wait for: a task of its own, that outlives whoever began it.
+//! A read that many may wait for: a task of its own, which outlives the caller that began it.
 //!
-//! Flow: a plan registers a reading for every span it wants; whoever wants a span that is being read already waits
-//! for that one. A reading starts when an answer first looks for it. It proves pieces from its newest instant
-//! downwards, lays each out, puts it into what is known, and keeps it on its shelf until those who wait have taken
-//! it. Who comes late, or dawdles, finds a piece gone from the shelf and looks in what is known instead.
+//! A plan registers a reading for every span that it wants, or joins one that is registered already. A reading starts when
+//! an answer first needs it. It proves pieces from its newest instant downward, stores each as entries, adds it to the
+//! coverage, and keeps it in its buffer until all waiters have taken it. A waiter that comes late, or is slow, no longer
+//! finds a piece in the buffer and looks it up in the coverage instead.
 //!
-//! Bounds: while all who wait are streams, a reading stays no more than a fan-out of pages ahead of the fastest. When
-//! the last of those who wait leaves, it is canceled at once, whatever it waits for. What it proved until then is kept.
+//! While all waiters are streams, a reading stays at most a fan-out of pages ahead of the fastest. When the last waiter
+//! leaves, the reading is canceled at once, whatever it waits for. Everything that it has proven is kept.
 
 mod cut;
 mod first_page;

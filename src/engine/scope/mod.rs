@@ -1,8 +1,8 @@
-//! What is known for one credential, agent and filter set, and what is being read for it.
+//! What is known for one credential, agent and set of filters, and what is being read for it.
 //!
-//! The lock is held for planning and for putting a piece in its place, never over an await. A scope that was closed
-//! (its key was refused, its agent is gone, it was purged, or it made room for others) takes nothing in any more,
-//! though a read that is under way still answers those who wait for it.
+//! The lock is held for planning and for adding a piece, never over an await. A scope that was closed (its key was refused,
+//! its agent is gone, it was purged, or it made room for others) accepts nothing more, but a read in progress still serves
+//! its waiters.
 
 mod merge;
 mod present;

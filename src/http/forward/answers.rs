@@ -1,4 +1,4 @@
-//! What a caller gets of an answer that is there whole.
+//! What a caller gets of a shared response.
 
 use std::borrow::Cow;
 use std::sync::Arc;

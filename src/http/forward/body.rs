@@ -1,4 +1,4 @@
-//! The bodies of what passes through.
+//! The bodies of forwarded requests and responses.
 
 use std::pin::Pin;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Which headers pass, in both directions.
+//! Decides which headers pass, in both directions.
 
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue};

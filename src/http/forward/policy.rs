@@ -1,4 +1,4 @@
-//! Which of upstream's other paths may pass: decided from the bytes that came, which are the bytes that are sent.
+//! Decides which of upstream's other paths may pass, from the received bytes, which are also the bytes that are sent.
 
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Uri, Version, header};

@@ -1,4 +1,4 @@
-//! What callers of one key share: one read for all who ask at once, kept for a while.
+//! Responses that the callers of one key share: one read for all who ask at once, cached for a while.
 
 use std::collections::HashMap;
 use std::fmt;

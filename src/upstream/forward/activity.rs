@@ -1,8 +1,8 @@
-//! Who is the one to move, and for how long nothing has moved.
+//! Tracks who has to move next, and for how long nothing has moved.
 //!
-//! The client library's read time-out runs from the start of a request and isn't restarted by what is sent, so an upload
-//! that never pauses is cut at the limit. This clock is restarted by bytes in both directions, and stands while the
-//! caller is the one to move: while it has not sent more of its body, or has not taken what came.
+//! The client library's read timeout runs from the start of a request and is not restarted by sent bytes, so it would cut
+//! off an upload that never pauses. This clock is restarted by bytes in both directions, and stops while the caller has to
+//! move: while it has not sent more of its body, or has not read what arrived.
 
 use std::future::Future as _;
 use std::pin::Pin;

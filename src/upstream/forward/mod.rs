@@ -1,11 +1,11 @@
-//! Requests that pass through: sent as they are, streamed both ways.
+//! Sends forwarded requests as they are, streamed in both directions.
 //!
 //! This client is not the one that reads pages. It doesn't parse the path (what was checked is what is sent), adds no
-//! `Accept-Encoding`, unpacks nothing, and speaks HTTP/1.1 whatever the caller speaks.
+//! `Accept-Encoding`, decodes nothing, and speaks HTTP/1.1 whatever the caller speaks.
 //!
-//! `GET` and `HEAD` use idle connections again; if one turns out to be dead, they are sent once more on a new one. Other
-//! methods always have a new connection: a write whose reused connection dies can't be told from one that upstream acted
-//! on, and a call must not be placed twice.
+//! `GET` and `HEAD` reuse idle connections; if one turns out to be dead, the request is sent once more on a new one. Other
+//! methods always get a new connection: if a reused connection dies during a write, nobody can tell whether upstream acted
+//! on it, and a call must not be placed twice.
 
 mod activity;
 mod connect;

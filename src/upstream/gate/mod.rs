@@ -1,17 +1,17 @@
-//! What every request upstream passes: the rate budget, then the process's connections, in fair turns.
+//! The gate that every request to upstream passes: first the rate budget, then the process's connections, in fair turns.
 //!
-//! A request that has to wait is lined up by caller, agent and question ([`turns`]), and goes when both its budget
-//! ([`budget`], as far as [`shares`] leave it) and a connection ([`connections`]) are free, never holding one while it waits for
-//! the other. What upstream refuses or leaves hanging slows down the agent that it is about ([`troubles`], by [`adaptive_rate`] and
-//! [`concurrency_limit`]), and everybody once it shows across agents. The [`breakers`] refuse an agent's, a caller's or all requests at once
-//! while upstream fails them.
+//! A request that has to wait is queued by caller, agent and question ([`turns`]). It is sent when both its budget
+//! ([`budget`], as far as [`shares`] allow) and a connection ([`connections`]) are free, and never holds one while it waits
+//! for the other. A refusal or a timeout slows down the agent that it is about ([`troubles`], by [`adaptive_rate`] and
+//! [`concurrency_limit`]), and everybody once it shows across agents. The [`breakers`] refuse an agent's, a caller's or all
+//! requests at once while upstream fails them.
 //!
-//! There is no task behind this. Each waiter does the work: it looks for those whose turn it is when something
-//! changes, and one of them, the driver, also when the clock says that there is room. A driver that leaves wakes the
-//! next. What a waiter or a request holds is undone in its `Drop`.
+//! There is no task behind this. The waiters do the work: each looks for waiters whose turn it is when something changes,
+//! and one of them, the driver, also when the clock says that there is room. A driver that leaves wakes the next one. What
+//! a waiter or a request holds is released in its `Drop`.
 //!
-//! Left out on purpose: the fan-out of one answer, which is the engine's, and any promise of order among requests that
-//! already went.
+//! Left out on purpose: the fan-out of one answer, which belongs to the engine, and any order among requests that have
+//! already been sent.
 
 mod adaptive_rate;
 mod breaker;

@@ -1,12 +1,12 @@
-//! A page's body as rows. Upstream's field names are known to [`fields`] alone.
+//! Parses a page's body into rows. Only [`fields`] knows upstream's field names.
 //!
-//! Rows stay upstream's bytes: a row is a slice of the body, found by where the parser's borrowed text points, and is
-//! never written anew, so numbers, escapes, the order of keys and doubled keys survive. The four values that are
-//! read are read from the same text. Of a doubled key the last counts, as JSON parsers do.
+//! Rows stay upstream's bytes. A row is a slice of the body, found by the position of the parser's borrowed text, and is
+//! never rewritten, so numbers, escapes, the order of keys and duplicate keys survive. The four values that fanfold uses are
+//! read from the same text. Of a duplicate key the last value counts, as in other JSON parsers.
 //!
-//! An envelope may lack what its contract promises; what is then assumed errs towards asking once more, never
-//! towards an end that upstream did not tell of, and what could be an error in a page's clothes is no page. A body
-//! that says nothing of its rows must not become a history without rows.
+//! If an envelope lacks what its contract promises, the assumption errs toward one more request, never toward an end that
+//! upstream did not announce. What could be an error that looks like a page is not a page: a body that says nothing about
+//! its rows must not become a history without rows.
 
 mod fields;
 
