@@ -32,6 +32,8 @@ mod projection;
 mod question;
 mod recheck;
 mod router;
+mod summary;
+mod summary_params;
 #[cfg(test)]
 mod testing;
 mod unread;
@@ -55,6 +57,7 @@ pub use forward::{Forwarded, Forwarding};
 pub use page::PAGE_PARAMETERS;
 pub use question::ALL_PARAMETERS;
 pub use router::{admin, public};
+pub use summary_params::SUMMARY_PARAMETERS;
 
 /// The description of the public face, as it is served at `/openapi.yaml`.
 pub const OPENAPI: &str = include_str!("../../openapi.yaml");

@@ -22,6 +22,12 @@ pub(crate) const FOR_ROWS: [MediaType; 5] = [
     MediaType { format: Format::Csv, name: "text/csv" },
 ];
 
+/// What totals can be sent as, most preferred first.
+pub(crate) const FOR_TOTALS: [MediaType; 2] = [
+    MediaType { format: Format::Json, name: "application/json" },
+    MediaType { format: Format::Csv, name: "text/csv" },
+];
+
 impl MediaType {
     /// The `Content-Type`.
     pub(crate) fn header(self) -> HeaderValue {

@@ -1,59 +1,12 @@
 use std::io::Read;
-use std::time::Duration;
 
-use axum::body::Body;
-use axum::http::{HeaderMap, Method, Request};
-use http_body_util::BodyExt;
-use tower::ServiceExt;
+use axum::http::Method;
 
 use super::*;
-use crate::http::auth::Authenticator;
-use crate::http::testing::engine;
-use crate::http::{App, HttpSettings, Observer, public};
-use crate::shutdown::Shutdown;
-use crate::telemetry::Tracer;
-
-const AGENT: &str = "6f9619ff-8b86-d011-b42d-00cf4fc964ff";
-
-fn app(max_json_bytes: u64) -> axum::Router {
-    let settings = HttpSettings {
-        max_json_bytes,
-        request_deadline: Duration::from_secs(50),
-        max_questions: 4,
-        cors_origins: Vec::new(),
-    };
-    let observer = Observer { observe: Arc::new(|_| {}), tracer: Tracer::default() };
-    let shutdown = Shutdown::default();
-    public(Arc::new(App::new(engine(&shutdown), Authenticator::pass_through(), settings, shutdown, observer)))
-}
-
-struct Reply {
-    status: u16,
-    headers: HeaderMap,
-    body: Vec<u8>,
-}
-
-impl Reply {
-    fn text(&self) -> &str {
-        str::from_utf8(&self.body).unwrap()
-    }
-
-    fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
-    }
-}
+use crate::http::testing::{self, AGENT, Reply, app};
 
 async fn ask(app: &axum::Router, method: Method, query: &str, headers: &[(&str, &str)]) -> Reply {
-    let request = Request::builder()
-        .method(method)
-        .uri(format!("/agents/{AGENT}/executions/all?{query}"))
-        .header("host", "test")
-        .header("authorization", "Bearer bn-1");
-    let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
-    let response = app.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
-    let (parts, body) = response.into_parts();
-    let body = body.collect().await.unwrap().to_bytes().to_vec();
-    Reply { status: parts.status.as_u16(), headers: parts.headers, body }
+    testing::ask(app, method, &format!("all?{query}"), headers).await
 }
 
 async fn get(query: &str, headers: &[(&str, &str)]) -> Reply {

@@ -76,7 +76,7 @@ pub const ALL_PARAMETERS: [&str; 13] = [
 ];
 
 /// What lists of paths may be.
-const PATHS: &str = "accepted are paths into a row, separated by commas, such as `id,telephony_data.to_number`, with a \
+pub(super) const PATHS: &str = "accepted are paths into a row, separated by commas, such as `id,telephony_data.to_number`, with a \
                      JSON string for a key that has one of `,:.\"` in it";
 const BOOLEAN: &str = "`true` or `false`";
 pub(crate) const INSTANT: &str =
@@ -102,24 +102,13 @@ impl AllParams {
                 )));
             }
         }
-        let statuses = statuses(&mut params)?;
-        let only = statuses.as_ref().and_then(Statuses::only).cloned();
-        let any_status = statuses.filter(|_| only.is_none());
-        let filters = Filters { status: only, ..filters(&mut params)? };
-        let zone = params.parse("time_zone", ZONE, |text| Zone::parse(text).ok())?.unwrap_or_else(Zone::utc);
-        let from = params.parse("from", INSTANT, |text| instant(text, &zone, Rounding::Up))?;
-        let to = params.parse("to", INSTANT, |text| instant(text, &zone, Rounding::Down))?;
+        let Selection { filters, any_status, from, to, zone: _ } = Selection::take(&mut params)?;
         let format = params.parse("format", "`json`, `ndjson` or `csv`", Format::parse)?;
         let end_record = params.parse("end_record", BOOLEAN, boolean)?;
         let limit = params.parse("limit", LIMIT, limit)?;
         let fields = list(&mut params, "fields", Fields::parse)?;
         let omit = list(&mut params, "omit", Omit::parse)?;
         params.finish(&ALL_PARAMETERS)?;
-        if let (Some(from), Some(to)) = (from, to)
-            && from > to
-        {
-            return Err(invalid("`from` is after `to`; accepted is a `from` that is not".to_owned()));
-        }
         if fields.is_some() && omit.is_some() {
             return Err(invalid(
                 "`fields` and `omit` exclude each other; accepted is one of them".to_owned(),
@@ -127,6 +116,37 @@ impl AllParams {
         }
         let end_record = if end_record == Some(true) { EndRecord::Wanted } else { EndRecord::Absent };
         Ok(Self { filters, any_status, from, to, format, end_record, limit, fields, omit })
+    }
+}
+
+/// Which rows a request selects.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Selection {
+    pub(super) filters: Filters,
+    /// For more than one status.
+    pub(super) any_status: Option<Statuses>,
+    pub(super) from: Option<Timestamp>,
+    pub(super) to: Option<Timestamp>,
+    /// Of dates, and of the days that rows are grouped by.
+    pub(super) zone: Zone,
+}
+
+impl Selection {
+    /// Takes the parameters that select rows out of all.
+    pub(super) fn take(params: &mut Params) -> Result<Self, Problem> {
+        let statuses = statuses(params)?;
+        let only = statuses.as_ref().and_then(Statuses::only).cloned();
+        let any_status = statuses.filter(|_| only.is_none());
+        let filters = Filters { status: only, ..filters(params)? };
+        let zone = params.parse("time_zone", ZONE, |text| Zone::parse(text).ok())?.unwrap_or_else(Zone::utc);
+        let from = params.parse("from", INSTANT, |text| instant(text, &zone, Rounding::Up))?;
+        let to = params.parse("to", INSTANT, |text| instant(text, &zone, Rounding::Down))?;
+        if let (Some(from), Some(to)) = (from, to)
+            && from > to
+        {
+            return Err(invalid("`from` is after `to`; accepted is a `from` that is not".to_owned()));
+        }
+        Ok(Self { filters, any_status, from, to, zone })
     }
 }
 

@@ -9,7 +9,7 @@ use axum::routing::{delete, get};
 use super::access_log::{self, AccessLog};
 use super::forward::{self, Forwarding};
 use super::problem::{Code, Problem};
-use super::{AdminApp, App, admin as probes, all, cors, docs, host, page, params, unread};
+use super::{AdminApp, App, admin as probes, all, cors, docs, host, page, params, summary, unread};
 
 /// The public listener.
 pub fn public(app: Arc<App>) -> Router {
@@ -18,6 +18,7 @@ pub fn public(app: Arc<App>) -> Router {
     let cors = cors::layer(&app.settings.cors_origins, forwarding);
     let router = Router::new()
         .route("/agents/{agent_id}/executions/all", get(all::all))
+        .route("/agents/{agent_id}/executions/summary", get(summary::summary))
         .route("/v2/agent/{agent_id}/executions", get(page::page))
         .route("/openapi.yaml", get(docs::openapi))
         .route("/docs", get(docs::page))

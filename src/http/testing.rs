@@ -3,16 +3,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Body;
+use axum::http::{HeaderMap, Method, Request};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use http_body_util::BodyExt;
+use tower::ServiceExt;
 
 use crate::domain::{
     AgentFacts, AgentId, Caller, Credential, CredentialId, Page, PageOf, Rounding, Row, Timestamp,
 };
 use crate::engine::{Clock, Engine, EngineSettings};
+use crate::http::auth::Authenticator;
+use crate::http::{App, HttpSettings, Observer, public};
 use crate::shutdown::Shutdown;
 use crate::source::{RelayedPage, RequestContext, Source, SourceError, Subject, UpstreamWords, Urgency};
 use crate::store::testing::MapStore;
+use crate::telemetry::Tracer;
 
 /// The key that is refused.
 pub(super) const BAD_KEY: &str = "bn-bad";
@@ -136,4 +143,52 @@ impl Source for ScriptedSource {
     fn clock_ahead_micros(&self) -> i64 {
         0
     }
+}
+
+/// The agent that [`ask`] asks about.
+pub(super) const AGENT: &str = "6f9619ff-8b86-d011-b42d-00cf4fc964ff";
+
+/// The public face over the script.
+pub(super) fn app(max_json_bytes: u64) -> axum::Router {
+    let settings = HttpSettings {
+        max_json_bytes,
+        request_deadline: Duration::from_secs(50),
+        max_questions: 4,
+        cors_origins: Vec::new(),
+    };
+    let observer = Observer { observe: Arc::new(|_| {}), tracer: Tracer::default() };
+    let shutdown = Shutdown::default();
+    public(Arc::new(App::new(engine(&shutdown), Authenticator::pass_through(), settings, shutdown, observer)))
+}
+
+/// A response, read to its end.
+#[derive(Debug)]
+pub(super) struct Reply {
+    pub(super) status: u16,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Vec<u8>,
+}
+
+impl Reply {
+    pub(super) fn text(&self) -> &str {
+        str::from_utf8(&self.body).unwrap()
+    }
+
+    pub(super) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+}
+
+/// Asks with a key for a path under the agent's executions.
+pub(super) async fn ask(app: &axum::Router, method: Method, path: &str, headers: &[(&str, &str)]) -> Reply {
+    let request = Request::builder()
+        .method(method)
+        .uri(format!("/agents/{AGENT}/executions/{path}"))
+        .header("host", "test")
+        .header("authorization", "Bearer bn-1");
+    let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+    let response = app.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+    let (parts, body) = response.into_parts();
+    let body = body.collect().await.unwrap().to_bytes().to_vec();
+    Reply { status: parts.status.as_u16(), headers: parts.headers, body }
 }

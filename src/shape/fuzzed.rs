@@ -72,7 +72,7 @@ pub fn rows(data: &[u8]) {
     if let Ok(question) = SummaryQuestion::parse(SummaryParams { stats: &stats, ..SummaryParams::default() })
     {
         let facts = Facts::read(&question, [row, row]).expect("a row is a row");
-        let mut totals = Totals::new(&question, Zone::utc());
+        let mut totals = Totals::new(question.clone(), Zone::utc());
         totals.add(agent, &facts, [(0, None), (1, None)]).expect("two rows are few");
         let mut members = b"{".to_vec();
         totals.write_json(None, &mut members).expect("two numbers have a sum");

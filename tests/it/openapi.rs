@@ -16,7 +16,8 @@ use fanfold::engine::{Clock, Engine, EngineSettings};
 use fanfold::http::auth::Authenticator;
 use fanfold::http::problem::{Code, Problem};
 use fanfold::http::{
-    ALL_PARAMETERS, AdminApp, App, HttpSettings, OPENAPI, Observer, PAGE_PARAMETERS, admin, public,
+    ALL_PARAMETERS, AdminApp, App, HttpSettings, OPENAPI, Observer, PAGE_PARAMETERS, SUMMARY_PARAMETERS,
+    admin, public,
 };
 use fanfold::shutdown::Shutdown;
 use fanfold::source::{RelayedPage, RequestContext, Source, SourceError, Subject, Urgency};
@@ -221,6 +222,8 @@ async fn every_described_query_parameter_is_taken_and_no_other() {
         assert_eq!(status(all, &target).await, StatusCode::SERVICE_UNAVAILABLE, "{target}");
     }
     assert_eq!(status(all, "page_number=1").await, StatusCode::BAD_REQUEST);
+    let summary = "/agents/{agent_id}/executions/summary";
+    assert_eq!(parameters(&document, summary, "query"), SUMMARY_PARAMETERS.map(str::to_owned).into());
 
     let page: BTreeSet<String> = PAGE_PARAMETERS.iter().map(|&name| name.to_owned()).collect();
     assert_eq!(parameters(&document, "/v2/agent/{agent_id}/executions", "query"), page);

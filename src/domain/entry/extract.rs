@@ -43,18 +43,18 @@ impl Entry {
         Ok(extract)
     }
 
-    /// Passes the bytes of every row to `read`, newest first.
+    /// Passes the bytes of every row, newest first, to `read`.
     ///
     /// # Errors
-    /// If `read` fails, and as [`plain`](Self::plain).
-    pub fn each_row(&self, mut read: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+    /// As [`plain`](Self::plain).
+    pub fn read_rows<T>(
+        &self,
+        read: impl for<'r> FnOnce(&mut (dyn Iterator<Item = &'r [u8]> + 'r)) -> T,
+    ) -> io::Result<T> {
         let lines = self.forms.lines()?;
-        let mut start = 0;
-        for &end in &self.ends {
-            read(&lines[start..end])?;
-            start = end + 1;
-        }
-        Ok(())
+        let starts = std::iter::once(0).chain(self.ends.iter().map(|end| end + 1));
+        let mut rows = starts.zip(&self.ends).map(|(start, &end)| &lines[start..end]);
+        Ok(read(&mut rows))
     }
 
     /// The same rows with other bytes: `write` gets each row's bytes and appends their replacement.
@@ -62,7 +62,7 @@ impl Entry {
     /// The facts about the rows stay, including their digests, which identify upstream's rows in any form.
     ///
     /// # Errors
-    /// As [`each_row`](Self::each_row).
+    /// If `write` fails, and as [`plain`](Self::plain).
     pub fn rewritten(
         &self,
         line_breaks: LineBreaks,
@@ -71,14 +71,16 @@ impl Entry {
         let mut bytes = Vec::new();
         let mut ends = Vec::with_capacity(self.ends.len());
         let mut has_line_breaks = false;
-        self.each_row(|row| {
-            let start = bytes.len();
-            write(row, &mut bytes)?;
-            has_line_breaks |= line_breaks == LineBreaks::BetweenTokens && breaks_lines(&bytes[start..]);
-            ends.push(bytes.len());
-            bytes.push(b'\n');
-            Ok(())
-        })?;
+        self.read_rows(|rows| {
+            for row in rows {
+                let start = bytes.len();
+                write(row, &mut bytes)?;
+                has_line_breaks |= line_breaks == LineBreaks::BetweenTokens && breaks_lines(&bytes[start..]);
+                ends.push(bytes.len());
+                bytes.push(b'\n');
+            }
+            Ok::<_, io::Error>(())
+        })??;
         bytes.shrink_to_fit();
         Ok(Self {
             rows: Arc::clone(&self.rows),

@@ -5,5 +5,5 @@ mod end_record;
 mod streamed;
 
 pub(super) use collected::{WholeBody, envelope, page_envelope};
-pub(super) use end_record::{StreamEnd, end_record, missing};
+pub(super) use end_record::{MissingPart, StreamEnd, end_record, missing};
 pub(super) use streamed::{Event, Streamed, events};

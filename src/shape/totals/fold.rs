@@ -1,5 +1,6 @@
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::sync::Arc;
 
 use super::calendar::Calendar;
 use super::facts::{Facts, GroupValue};
@@ -26,8 +27,8 @@ pub enum TotalsError {
 
 /// The totals of one question, to which facts are added.
 #[derive(Debug)]
-pub struct Totals<'q> {
-    pub(super) question: &'q SummaryQuestion,
+pub struct Totals {
+    pub(super) question: Arc<SummaryQuestion>,
     pub(super) calendar: Calendar,
     tuples: Interner<Box<[GroupValue]>>,
     agents: Interner<AgentId>,
@@ -88,13 +89,14 @@ struct Interner<T> {
     values: Vec<T>,
 }
 
-impl<'q> Totals<'q> {
+impl Totals {
     /// Totals of nothing yet.
-    pub fn new(question: &'q SummaryQuestion, zone: Zone) -> Self {
+    pub fn new(question: impl Into<Arc<SummaryQuestion>>, zone: Zone) -> Self {
+        let question = question.into();
         let buckets = question.histogram().map_or(0, |histogram| histogram.bounds.len() + 1);
         Self {
-            question,
             calendar: Calendar::new(zone, question.units()),
+            question,
             tuples: Interner::default(),
             agents: Interner::default(),
             known: HashMap::new(),

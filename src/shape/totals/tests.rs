@@ -33,26 +33,26 @@ fn refusal(params: SummaryParams<'_>) -> String {
 }
 
 /// The totals of rows, each with its date.
-fn totals<'q>(question: &'q SummaryQuestion, zone: &str, rows: &[(&str, &str)]) -> Totals<'q> {
+fn totals(question: &SummaryQuestion, zone: &str, rows: &[(&str, &str)]) -> Totals {
     let facts = Facts::read(question, rows.iter().map(|(_, row)| row.as_bytes())).unwrap();
-    let mut totals = Totals::new(question, Zone::parse(zone).unwrap());
+    let mut totals = Totals::new(question.clone(), Zone::parse(zone).unwrap());
     let dates = rows.iter().map(|(date, _)| Timestamp::parse(date, Rounding::Down));
     totals.add(agent('f'), &facts, dates.enumerate()).unwrap();
     totals
 }
 
-fn json(totals: &Totals<'_>, span: Option<Span>) -> serde_json::Value {
+fn json(totals: &Totals, span: Option<Span>) -> serde_json::Value {
     serde_json::from_str(&text(totals, span)).unwrap()
 }
 
-fn text(totals: &Totals<'_>, span: Option<Span>) -> String {
+fn text(totals: &Totals, span: Option<Span>) -> String {
     let mut out = b"{".to_vec();
     totals.write_json(span, &mut out).unwrap();
     out.push(b'}');
     String::from_utf8(out).unwrap()
 }
 
-fn csv(totals: &Totals<'_>) -> String {
+fn csv(totals: &Totals) -> String {
     let mut out = Vec::new();
     totals.write_csv(&mut out).unwrap();
     String::from_utf8(out).unwrap()
@@ -98,7 +98,7 @@ fn the_same_facts_serve_every_zone() {
     let question = question("@day", "total_cost", None);
     let facts = Facts::read(&question, DAY_EDGE.iter().map(|(_, row)| row.as_bytes())).unwrap();
     for (zone, days) in [("UTC", 1), ("Asia/Kolkata", 2), ("Asia/Kathmandu", 1), ("America/New_York", 1)] {
-        let mut totals = Totals::new(&question, Zone::parse(zone).unwrap());
+        let mut totals = Totals::new(question.clone(), Zone::parse(zone).unwrap());
         totals
             .add(agent('f'), &facts, DAY_EDGE[..3].iter().map(|(date, _)| Some(at(date))).enumerate())
             .unwrap();
@@ -110,7 +110,7 @@ fn the_same_facts_serve_every_zone() {
 fn a_part_of_the_facts_is_the_totals_of_those_rows() {
     let question = question("status", "total_cost", None);
     let facts = Facts::read(&question, DAY_EDGE.iter().map(|(_, row)| row.as_bytes())).unwrap();
-    let mut some = Totals::new(&question, Zone::utc());
+    let mut some = Totals::new(question.clone(), Zone::utc());
     some.add(agent('f'), &facts, [1, 2].map(|row| (row, Some(at(DAY_EDGE[row].0))))).unwrap();
     assert_eq!(text(&some, None), text(&totals(&question, "UTC", &DAY_EDGE[1..3]), None));
     assert_eq!(some.count_of_rows(), 2);
@@ -205,7 +205,7 @@ fn several_agents_are_one_set_of_groups() {
     for (group_by, expected) in [("status", vec![2]), ("@agent_id", vec![1, 1])] {
         let question = question(group_by, "n", None);
         let facts = Facts::read(&question, [&br#"{"status":"busy","n":1}"#[..]]).unwrap();
-        let mut totals = Totals::new(&question, Zone::utc());
+        let mut totals = Totals::new(question.clone(), Zone::utc());
         for last in ['f', '0'] {
             totals.add(agent(last), &facts, [(0, None)]).unwrap();
         }
@@ -224,13 +224,13 @@ fn one_group_too_many_is_refused_at_once() {
     let rows: Vec<_> = (0..=MOST_GROUPS).map(|k| format!("{{\"k\":{k}}}")).collect();
     let facts = Facts::read(&question, rows.iter().map(String::as_bytes)).unwrap();
     let add = |count: usize| {
-        Totals::new(&question, Zone::utc()).add(agent('f'), &facts, (0..count).map(|row| (row, None)))
+        Totals::new(question.clone(), Zone::utc()).add(agent('f'), &facts, (0..count).map(|row| (row, None)))
     };
     assert_eq!(add(MOST_GROUPS), Ok(()));
     assert_eq!(add(MOST_GROUPS + 1), Err(TotalsError::TooManyGroups));
     let mut seen = 0;
     let endless = (0..=MOST_GROUPS).cycle().inspect(|_| seen += 1).map(|row| (row, None));
-    assert!(Totals::new(&question, Zone::utc()).add(agent('f'), &facts, endless).is_err());
+    assert!(Totals::new(question.clone(), Zone::utc()).add(agent('f'), &facts, endless).is_err());
     assert_eq!(seen, MOST_GROUPS + 1);
 }
 

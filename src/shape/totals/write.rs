@@ -6,7 +6,7 @@ use crate::domain::Span;
 use crate::shape::csv::{Cell, write_record};
 use crate::shape::path::{Path, json_key};
 
-impl Totals<'_> {
+impl Totals {
     /// Writes the members of the JSON response that these totals are: from `total` on, without braces around them.
     /// Groups with a time say which part of the question's span they hold.
     ///
