@@ -8,6 +8,10 @@ from answers import NDJSON, assert_same, lines, problem, raw_rows
 from rows import DAY, make_rows, now, text_of
 
 
+# 100 rows are two pages; one confirms the last of them, and one may have been sent ahead with the check of the key in vain.
+A_HUNDRED = 4
+
+
 @pytest.fixture
 def newest():
     return sorted(make_rows(2_000, 40), key=lambda row: (-row.created, row.id))
@@ -26,7 +30,7 @@ def test_json_says_that_there_are_older_rows(agent, upstream, newest):
     assert "total" not in envelope and "X-Total-Count" not in answer.headers
     plain = agent.ask("limit=100", Accept_Encoding="identity")
     assert int(plain.headers["Content-Length"]) == len(plain.content)
-    assert len(upstream.pages) <= 3
+    assert len(upstream.pages) <= A_HUNDRED
 
 
 def test_lines_say_so_in_the_end_record(agent, upstream, newest):
@@ -35,7 +39,7 @@ def test_lines_say_so_in_the_end_record(agent, upstream, newest):
     assert rows == [row.raw for row in newest[:100]]
     end = json.loads(end)["@end"]
     assert (end["complete"], end["count"], end["has_more"]) == (True, 100, True)
-    assert len(upstream.pages) <= 3
+    assert len(upstream.pages) <= A_HUNDRED
     assert lines(agent.ask("limit=100", Accept=NDJSON).content) == rows
 
 

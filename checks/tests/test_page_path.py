@@ -10,8 +10,9 @@ from poller import poll
 from programs import KEY
 from rows import DAY, make_rows, now, text_of
 
-# What a page may cost beside the rows that it needs: the page that confirms the last of them.
-CONFIRMED = 1
+# What a page may cost beside the rows that it needs: the page that confirms the last of them, and, before upstream's clock is known,
+# the one sent ahead with the check of the key.
+CONFIRMED = 2
 
 
 def page(agent: Agent, patience: float = 10, **query) -> requests.Response:

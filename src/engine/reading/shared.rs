@@ -291,7 +291,7 @@ impl Reading {
                 let has_room = |waiting: &WaiterState| {
                     let read_ahead = waiting.read_ahead.limit(self.fan_out);
                     (is_above || ahead.saturating_add(pages.sent) < read_ahead)
-                        && waiting.need.is_none_or(|need| pages.sent + pages.landed < state.pages_for(need))
+                        && waiting.need.is_none_or(|need| pages.open < state.pages_for(need))
                 };
                 if state.waiters.values().any(has_room) {
                     return Ok(());

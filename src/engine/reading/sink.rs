@@ -44,13 +44,13 @@ pub(in crate::engine) trait Sink: Sync {
     fn count(&self, _pages: Pages) {}
 }
 
-/// Pages of a walk that were asked for and have not been looked at.
+/// Pages of a walk that were asked for and do not count yet.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::engine) struct PagesAsked {
     /// On their way.
     pub(in crate::engine) sent: usize,
-    /// Arrived.
-    pub(in crate::engine) landed: usize,
+    /// On their way, or arrived and waiting for the pages before them.
+    pub(in crate::engine) open: usize,
 }
 
 /// Progress of a reading, in pages.

@@ -292,7 +292,9 @@ impl Reader<'_> {
                 let is_clear = dates == DateSupport::Kept || landed.is_empty();
                 let may_ask =
                     !walk.is_over() && is_clear && next <= planned.min(end) && flights.len() < self.fan_out;
-                let mut room = pin!(sink.room(PagesAsked { sent: flights.len(), landed: landed.len() }));
+                let open = (next - 1).saturating_sub(walk.accepted()) as usize;
+                let asked_for = PagesAsked { sent: flights.len(), open };
+                let mut room = pin!(sink.room(asked_for));
                 tokio::select! {
                     biased;
                     room = &mut room, if may_ask => {

@@ -55,6 +55,16 @@ async fn the_third_page_reads_no_more_than_three_and_the_one_that_confirms_them(
 }
 
 #[tokio::test(start_paused = true)]
+async fn pages_that_arrive_out_of_turn_count_as_asked_for() {
+    for seed in 0..20 {
+        let rig = Rig::new(unhurried(), seed).with_history(3_000, 6);
+        rig.script.world().quirks.jitter = Duration::from_millis(200);
+        assert_eq!(rig.page(6, 50).await, (rig.truth_of(250..300), None, 7), "{seed}");
+        rig.close().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_last_page_of_a_large_history_is_read_as_one_walk_and_knows_the_total() {
     let rig = Rig::new(unhurried(), 1).with_history(6_000, 6);
     assert_eq!(rig.page(120, 50).await, (rig.truth_of(5_950..6_000), Some(6_000), 120));
