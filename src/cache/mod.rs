@@ -35,6 +35,11 @@ use crate::store::{EntryKey, Store};
 /// would weigh nothing.
 const BOOKKEEPING: u64 = 400;
 
+/// What the engine holds for the segment that names an entry: itself, a node of the coverage's tree, and a slot in its
+/// count of uses. Measured with 24,000 segments of one row each, and counted so that what many tiny questions leave behind is
+/// evicted as everything else is.
+const SEGMENT: u64 = 600;
+
 /// The part of the cache that a single entry may take, as a divisor; larger entries are served and not kept. An entry as large
 /// as the cache would evict everything else, and be evicted by the next.
 const LARGEST_SHARE: u64 = 4;
@@ -109,7 +114,7 @@ impl MokaStore {
 
 /// The bytes that an entry costs the process.
 fn weight(entry: &Entry) -> u64 {
-    u64::try_from(entry.weight()).unwrap_or(u64::MAX).saturating_add(BOOKKEEPING)
+    u64::try_from(entry.weight()).unwrap_or(u64::MAX).saturating_add(BOOKKEEPING + SEGMENT)
 }
 
 impl Store for MokaStore {
@@ -198,7 +203,7 @@ mod tests {
     fn weighs_more_than_the_rows_alone() {
         let store = MokaStore::new(1 << 20);
         store.put(key(1), entry(1_000));
-        assert!(store.stats().bytes > 1_000 + BOOKKEEPING);
+        assert!(store.stats().bytes > 1_000 + BOOKKEEPING + SEGMENT);
     }
 
     #[test]

@@ -26,6 +26,12 @@ const TRUSTED_FOR: Duration = Duration::from_mins(1);
 /// was just made works a moment later.
 const REFUSED_FOR: Duration = Duration::from_secs(3);
 
+/// For how long an agent that upstream does not know is not asked about again with the same key.
+///
+/// Longer than a refusal: an agent that was just made has an id that nobody asked about before, and one that a caller made up
+/// costs one request a minute.
+const NOT_FOUND_FOR: Duration = Duration::from_mins(1);
+
 /// How long a check waits for room in the budget when there is an acceptance to fall back on.
 const BUDGET_WAIT: Duration = Duration::from_secs(2);
 
@@ -67,6 +73,8 @@ pub(super) struct Access {
     stale_if_error: Duration,
     standings: moka::sync::Cache<Pair, PairStanding>,
     keys: moka::sync::Cache<CredentialId, KeyStanding>,
+    /// When upstream last did not know an agent that a key asked about.
+    not_found: moka::sync::Cache<CredentialId, Timestamp>,
     checks: SingleFlight<CheckKey, Result<AgentFacts, SourceError>>,
     key_checks: SingleFlight<CredentialId, Result<(), SourceError>>,
 }
@@ -90,8 +98,9 @@ impl Access {
         stale_if_error: Duration,
     ) -> Self {
         let (standings, keys) = (moka::sync::Cache::new(MAX_PAIRS), moka::sync::Cache::new(MAX_PAIRS));
+        let not_found = moka::sync::Cache::new(MAX_PAIRS);
         let (checks, key_checks) = (SingleFlight::new(shutdown.clone()), SingleFlight::new(shutdown));
-        Self { source, clock, stale_if_error, standings, keys, checks, key_checks }
+        Self { source, clock, stale_if_error, standings, keys, not_found, checks, key_checks }
     }
 
     /// What is known of a pair.
@@ -101,7 +110,7 @@ impl Access {
             Some(PairStanding::Accepted { at, facts }) if now.since(at) <= TRUSTED_FOR => {
                 KnownAccess::Accepted(facts)
             }
-            Some(PairStanding::Refused { at, error }) if now.since(at) <= REFUSED_FOR => {
+            Some(PairStanding::Refused { at, error }) if now.since(at) <= remembered_for(&error) => {
                 KnownAccess::Refused(error)
             }
             Some(_) | None => match self.keys.get(&credential) {
@@ -160,6 +169,9 @@ impl Access {
         };
         if is_refusal(&error) {
             let at = self.clock.now();
+            if matches!(error, SourceError::AgentNotFound(_)) {
+                self.not_found.insert(pair.0, at);
+            }
             self.standings.insert(pair, PairStanding::Refused { at, error: error.clone() });
         }
         if matches!(error, SourceError::Denied(_)) {
@@ -222,6 +234,11 @@ impl Access {
     /// Whether upstream ever accepted the pair.
     pub(super) fn was_accepted(&self, credential: CredentialId, agent: AgentId) -> bool {
         matches!(self.standings.get(&(credential, agent)), Some(PairStanding::Accepted { .. }))
+    }
+
+    /// Whether the key lately asked about an agent that upstream does not know: the next may be made up as well.
+    pub(super) fn asks_in_vain(&self, credential: CredentialId) -> bool {
+        self.not_found.get(&credential).is_some_and(|at| self.clock.now().since(at) <= NOT_FOUND_FOR)
     }
 
     /// Whether the key is refused as a whole.
@@ -300,6 +317,19 @@ impl Access {
             let detail = "the check of the credential broke off".to_owned();
             Err(SourceError::Unavailable { detail, retry_after: None, upstream: None })
         })
+    }
+}
+
+/// For how long a refusal of a pair is repeated without asking.
+const fn remembered_for(error: &SourceError) -> Duration {
+    match error {
+        SourceError::AgentNotFound(_) => NOT_FOUND_FOR,
+        SourceError::Denied(_)
+        | SourceError::Refused(_)
+        | SourceError::RateLimited { .. }
+        | SourceError::Unavailable { .. }
+        | SourceError::TimedOut
+        | SourceError::Malformed { .. } => REFUSED_FOR,
     }
 }
 

@@ -145,7 +145,12 @@ async fn admitted(
         KnownAccess::Unknown => {
             // A refusal for what was never accepted says nothing of what was kept for other agents.
             let was_accepted = state.access.was_accepted(credential.id(), question.agent);
-            let prefetch = state.prefetches.begin(&state.parts, &state.scopes, question, context);
+            // Of an agent that may be made up as well, nothing is sent ahead: it costs one request then.
+            let prefetch = if state.access.asks_in_vain(credential.id()) {
+                None
+            } else {
+                state.prefetches.begin(&state.parts, &state.scopes, question, context)
+            };
             match state.access.check(credential, question.agent, context).await {
                 Ok(facts) => Ok((facts, prefetch)),
                 Err(error) => {

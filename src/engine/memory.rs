@@ -13,21 +13,21 @@ use crate::domain::{CallerId, Entry, EntrySlice};
 
 /// What responses under way hold together. Clones are one and the same.
 #[derive(Clone, Debug)]
-pub(super) struct ResponseMemory(Arc<Shared>);
+pub(super) struct ResponseMemory(Arc<MemoryPool>);
 
 #[derive(Debug)]
-struct Shared {
+struct MemoryPool {
     most: u64,
     held: Arc<AtomicU64>,
-    shares: Mutex<HashMap<CallerId, Weak<Share>>>,
+    shares: Mutex<HashMap<CallerId, Weak<CallerMemory>>>,
 }
 
 /// What the responses of one caller hold; an entry that two of them hold counts twice.
 #[derive(Debug)]
-struct Share {
+struct CallerMemory {
     caller: CallerId,
     held: AtomicU64,
-    memory: Arc<Shared>,
+    memory: Arc<MemoryPool>,
 }
 
 /// Why a response may hold no more.
@@ -43,7 +43,7 @@ pub enum MemoryLimit {
 
 impl ResponseMemory {
     pub(super) fn new(most: u64) -> Self {
-        Self(Arc::new(Shared { most, held: Arc::default(), shares: Mutex::default() }))
+        Self(Arc::new(MemoryPool { most, held: Arc::default(), shares: Mutex::default() }))
     }
 
     /// How many bytes are held.
@@ -62,18 +62,18 @@ impl ResponseMemory {
         }
     }
 
-    fn share(&self, caller: CallerId) -> Arc<Share> {
+    fn share(&self, caller: CallerId) -> Arc<CallerMemory> {
         let mut shares = self.0.shares.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(share) = shares.get(&caller).and_then(Weak::upgrade) {
             return share;
         }
-        let share = Arc::new(Share { caller, held: AtomicU64::new(0), memory: Arc::clone(&self.0) });
+        let share = Arc::new(CallerMemory { caller, held: AtomicU64::new(0), memory: Arc::clone(&self.0) });
         shares.insert(caller, Arc::downgrade(&share));
         share
     }
 }
 
-impl Drop for Share {
+impl Drop for CallerMemory {
     fn drop(&mut self) {
         let mut shares = self.memory.shares.lock().unwrap_or_else(PoisonError::into_inner);
         // Another may have taken its place since the last response dropped it.
@@ -87,7 +87,7 @@ impl Drop for Share {
 #[derive(Debug, Default)]
 pub struct HeldMemory {
     memory: Option<(ResponseMemory, CallerId)>,
-    share: Option<Arc<Share>>,
+    share: Option<Arc<CallerMemory>>,
     /// Weak: what has been sent need not stay in memory.
     entries: Vec<Weak<Entry>>,
     all: u64,

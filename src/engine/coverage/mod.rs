@@ -20,6 +20,16 @@ pub(super) use self::segment::{Contents, Segment, Trust, positions_within};
 use crate::domain::{Span, Timestamp};
 use crate::store::EntryKey;
 
+/// The most segments without rows that one scope keeps; of more, those that were read last stay.
+///
+/// The cache counts a segment with its entry, and drops both. Without an entry nothing else bounds how many there are:
+/// who asks about one instant after another where nothing happened would fill the memory. A scope that is read in
+/// windows has a few at most, as neighbors are joined.
+const MOST_EMPTY: usize = 1024;
+
+/// With fewer segments than this nothing is sorted out.
+const FEW: usize = 64;
+
 /// The segments of one scope.
 ///
 /// # Invariants
@@ -28,6 +38,8 @@ use crate::store::EntryKey;
 pub(super) struct Coverage {
     segments: BTreeMap<Timestamp, Segment>,
     uses: HashMap<EntryKey, usize>,
+    /// With how many segments those are sorted out that are of no use any more.
+    pruned_at: usize,
 }
 
 /// What [`Coverage::look`] finds at a place.
@@ -101,7 +113,39 @@ impl Coverage {
             self.insert(segment);
         }
         unused.retain(|key| !self.uses.contains_key(key));
+        self.prune();
         unused
+    }
+
+    /// Drops segments whose entries are gone, and the oldest of too many without rows. Looks at all of them, each time
+    /// that they have doubled.
+    fn prune(&mut self) {
+        if self.segments.len() < self.pruned_at.max(FEW) {
+            return;
+        }
+        let mut read: Vec<Timestamp> = self
+            .segments
+            .values()
+            .filter(|segment| segment.len() == 0)
+            .map(|segment| segment.read_at)
+            .collect();
+        let surplus = read.len().saturating_sub(MOST_EMPTY);
+        read.sort_unstable();
+        let oldest_kept = read.get(surplus).copied().filter(|_| surplus > 0);
+        let is_useful = |segment: &Segment| {
+            segment.is_kept()
+                && (segment.len() > 0 || oldest_kept.is_none_or(|oldest| segment.read_at >= oldest))
+        };
+        let useless: Vec<Timestamp> =
+            self.segments.iter().filter(|(_, segment)| !is_useful(segment)).map(|(from, _)| *from).collect();
+        let mut unused = Vec::new();
+        for from in useless {
+            if let Some(segment) = self.segments.remove(&from) {
+                // The store has dropped their entries already.
+                self.release(&segment, &mut unused);
+            }
+        }
+        self.pruned_at = self.segments.len() * 2;
     }
 
     /// Takes everything out; gives back the keys of all entries.

@@ -140,3 +140,29 @@ fn gives_an_entry_back_when_nothing_points_at_it() {
     assert_eq!(coverage.replace(span(0, 39), vec![]), []);
     assert_eq!(coverage.replace(span(61, 100), vec![]), [key]);
 }
+
+#[test]
+fn segments_whose_entries_are_gone_take_no_memory_for_long() {
+    let mut coverage = Coverage::default();
+    for number in 0..10_000 {
+        let from = number * 10;
+        let (segment, entry) = segment(number as u64, from, from + 5, &[from + 1]);
+        coverage.replace(span(from, from + 5), vec![segment]);
+        drop(entry);
+    }
+    assert!(coverage.segments.len() <= 2 * FEW, "{}", coverage.segments.len());
+    assert!(coverage.uses.len() <= 2 * FEW, "{}", coverage.uses.len());
+}
+
+#[test]
+fn of_many_segments_without_rows_the_latest_stay() {
+    let mut coverage = Coverage::default();
+    for number in 0..10_000 {
+        let from = number * 10;
+        let (mut segment, _) = segment(number as u64, from, from, &[]);
+        segment.read_at = at(number);
+        coverage.replace(span(from, from), vec![segment]);
+    }
+    assert!(coverage.segments.len() <= 2 * MOST_EMPTY, "{}", coverage.segments.len());
+    assert!((9_000..10_000).all(|number| coverage.at(at(number * 10)).is_some()));
+}

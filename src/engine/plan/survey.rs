@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::cover::{DueGroup, DueRow, cover};
+use super::join::joined_gaps;
 use super::parts::{OtherCallers, Plan, PlanContext, Probe, gaps, items, merged};
 use super::renewals::{Renewals, Ripeness};
 use crate::domain::{EntryRow, MAX_PAGE_SIZE, Span, Status, Timestamp};
@@ -255,6 +256,7 @@ impl<'a> Survey<'a> {
         let probes = self.probes();
         self.widen();
         self.reads.extend(self.groups.iter().map(|group| group.span));
+        self.reads.extend(joined_gaps(parts, self.window));
         let renewals = self.renewals.finish(&self.reads);
         let items = items(span, merged(self.reads), self.window);
         let known = self.expires_first.map(|(_, freshness)| freshness);

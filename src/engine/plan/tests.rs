@@ -261,3 +261,103 @@ fn what_no_probe_may_ask_for_is_read_where_it_is() {
         assert!(plan.probes.is_empty() && reads(&plan) > reads(&probed), "{plan:?}");
     }
 }
+
+/// A history of `days` days with so many rows a day, of which pieces are known: each begins `from` seconds before its end
+/// and is so many seconds wide.
+struct Patchwork {
+    known: HourlySegments,
+    rows: Vec<Timestamp>,
+    span: Span,
+}
+
+impl Patchwork {
+    fn new(days: u32, rows_a_day: u32, pieces: impl IntoIterator<Item = (u32, u32)>) -> Self {
+        let span = Span::new(NOW.minus(DAY * days), NOW).unwrap();
+        let every = DAY / rows_a_day.max(1);
+        let rows: Vec<Timestamp> =
+            (0..days * rows_a_day).map(|n| NOW.minus(every * n).minus(every / 2)).collect();
+        let mut known = HourlySegments::new(0, 0, NOW, |_| "completed");
+        for (number, (ago, width)) in pieces.into_iter().enumerate() {
+            let to = NOW.minus(SECOND * ago);
+            let piece = Span::new(to.minus(SECOND * width), to).unwrap().intersection(span).unwrap();
+            let inside: Vec<NewRow> =
+                rows.iter().filter(|at| piece.contains(**at)).map(|at| new_row(*at)).collect();
+            let contents = if inside.is_empty() {
+                Contents::Empty
+            } else {
+                let entry = Arc::new(Entry::new(&inside));
+                let key = EntryKey { scope: [0; 16], number: number as u64 };
+                known.entries.push(Arc::clone(&entry));
+                Contents::of(key, &entry, 0..inside.len())
+            };
+            let trust = Trust::Proven;
+            let segment = Segment { span: piece, read_at: NOW, latest_read_at: NOW, trust, contents };
+            known.coverage.replace(piece, vec![segment]);
+        }
+        Self { known, rows, span }
+    }
+
+    /// The requests that reading these spans takes.
+    fn requests(&self, reads: &[Span]) -> usize {
+        let pages = |span: &Span| {
+            let rows = self.rows.iter().filter(|at| span.outward().contains(**at)).count();
+            rows.div_ceil(crate::domain::MAX_PAGE_SIZE).max(1)
+        };
+        reads.iter().map(pages).sum()
+    }
+
+    fn planned(&self) -> usize {
+        self.requests(&reads(&self.known.plan(self.span)))
+    }
+
+    fn from_scratch(&self) -> usize {
+        self.requests(&self.span.split(WINDOW))
+    }
+}
+
+fn new_row(created_at: Timestamp) -> NewRow {
+    let row = Row {
+        id: created_at.as_micros().to_string().into(),
+        created_at: Some(created_at),
+        updated_at: None,
+        status: Some(Status::new("completed")),
+        bytes: "{}".into(),
+    };
+    NewRow { row, created_at, read_at: NOW, digest: Digest(1) }
+}
+
+#[test]
+fn thousands_of_instants_that_are_known_cost_nobody_a_request_each() {
+    let instants = (1..2_400).map(|n| (n * 1_260, 0));
+    let history = Patchwork::new(35, 70, instants);
+    assert_eq!((history.planned(), history.from_scratch()), (50, 50));
+}
+
+#[test]
+fn every_other_day_that_is_known_is_read_along_where_it_has_few_rows_and_left_out_where_it_has_many() {
+    let every_other_day = || (0..50).map(|n| (n * 2 * 86_400 + 86_400, 86_399));
+    let quiet = Patchwork::new(100, 5, every_other_day());
+    assert!(quiet.planned() <= 17 && quiet.from_scratch() == 15, "{}", quiet.planned());
+    let busy = Patchwork::new(100, 200, every_other_day());
+    assert!(busy.planned() <= 205 && busy.from_scratch() >= 400, "{}", busy.planned());
+}
+
+#[test]
+fn gaps_on_both_sides_of_a_long_time_without_rows_are_read_alone() {
+    let history = Patchwork::new(365, 0, [(3_600, 363 * 86_400)]);
+    assert_eq!(history.planned(), 2);
+}
+
+proptest! {
+    #[test]
+    fn a_plan_takes_hardly_more_requests_than_reading_all_of_the_span_does(
+        rows_a_day in 0u32..120,
+        days in 1u32..60,
+        pieces in prop::collection::vec((0u32..60 * 86_400, 0u32..100_000), 0..120),
+    ) {
+        let pieces = pieces.into_iter().filter(|(ago, _)| *ago < days * 86_400);
+        let history = Patchwork::new(days, rows_a_day, pieces);
+        let (planned, scratch) = (history.planned(), history.from_scratch());
+        prop_assert!(planned <= 2 * scratch + 1, "{planned} requests, {scratch} from scratch");
+    }
+}

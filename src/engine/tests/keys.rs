@@ -259,3 +259,30 @@ async fn a_caller_that_waits_does_not_join_a_check_that_waits_for_spare_budget()
     assert_eq!(checks(&rig), (3, 0));
     rig.close().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn agents_that_are_made_up_cost_one_request_each_and_are_remembered_for_a_minute() {
+    let rig = Rig::new(settings(), 1).with_history(100, 2);
+    rig.rows(rig.question()).await;
+    rig.requests();
+    rig.script.world().agent_refused = Some(404);
+    let is_not_found = async |agent| {
+        let answer = rig.collect(of_agent(&rig, agent)).await;
+        matches!(answer, Err(AskError::Source(SourceError::AgentNotFound(_))))
+    };
+    for agent in 101..=120 {
+        assert!(is_not_found(agent).await);
+    }
+    let (checks_of_all, _) = checks(&rig);
+    assert_eq!((checks_of_all, rig.requests()), (21, 1), "one page was sent ahead, with the first of them");
+    pass(50 * SECOND).await;
+    for agent in 101..=120 {
+        assert!(is_not_found(agent).await);
+    }
+    assert_eq!(checks(&rig).0, checks_of_all);
+    // It was made in the meantime.
+    rig.script.world().agent_refused = None;
+    pass(11 * SECOND).await;
+    assert!(rig.collect(of_agent(&rig, 101)).await.is_ok());
+    rig.close().await;
+}

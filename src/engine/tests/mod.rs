@@ -22,6 +22,7 @@ mod script;
 mod several_statuses;
 mod sharing;
 mod stale;
+mod tiny_questions;
 mod undated_rows;
 
 use std::collections::HashSet;

@@ -136,6 +136,60 @@ fn what_nobody_else_wants_is_used() {
     }
 }
 
+/// When each of so many new keys from one network, which come at once, has had its check and then a page, in ticks.
+fn prove(keys: usize) -> Vec<usize> {
+    let rate = Rate { count: std::num::NonZeroU32::new(LIMIT as u32).unwrap(), per: MINUTE };
+    let mut budget = Budget::new(Some(rate), Fraction::percent(20).unwrap());
+    let mut turns = Turns::default();
+    let (agent, start) = (AgentId::new(Uuid::from_u128(1)), Instant::now());
+    let flow = |group, branch| Flow {
+        group,
+        urgency: Urgency::Refresh,
+        branch,
+        question: QuestionId::unique(),
+        agent,
+    };
+    let checks: Vec<_> = (0..keys)
+        .map(|_| flow(ShareGroup::Unproven, Branch::Peer(crate::domain::PeerGroup::V6(1))))
+        .collect();
+    let caller = |key: usize| CallerId::Token((key as u128).to_le_bytes());
+    let pages: Vec<_> =
+        (0..keys).map(|key| flow(ShareGroup::Caller(caller(key)), Branch::Agent(agent))).collect();
+    for (key, check) in checks.iter().enumerate() {
+        turns.push(check, key as turns::WaiterId);
+    }
+    let mut done = Vec::new();
+    for tick in 0..TICKS_A_MINUTE * 2 {
+        let now = start + TICK * u32::try_from(tick).unwrap();
+        budget.expire(now);
+        loop {
+            let others = if turns.others_wait(ShareGroup::Unproven) { Others::Wait } else { Others::Content };
+            let room = |group, urgency, branch| {
+                budget.room(RequestClass { urgency, group, branch }, others, 0, now).map_err(Some)
+            };
+            let Ok((id, ..)) = turns.next(|_, _| Ok(()), room) else { break };
+            let id = usize::try_from(id).unwrap();
+            let Flow { group, urgency, branch, .. } = if id < keys { checks[id] } else { pages[id - keys] };
+            let place = budget.take(RequestClass { urgency, group, branch }, now).unwrap();
+            budget.answered(place, now);
+            if id < keys {
+                turns.push(&pages[id], (id + keys) as turns::WaiterId);
+            } else {
+                done.push(tick);
+            }
+        }
+    }
+    done
+}
+
+#[test]
+fn three_hundred_new_keys_at_once_are_answered_as_soon_as_the_window_has_moved_once() {
+    let done = prove(300);
+    assert_eq!(done.len(), 300);
+    assert!(done[160] <= 10, "half of them at once: {done:?}");
+    assert!(done[299] <= TICKS_A_MINUTE + 20, "{done:?}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(6))]
     #[test]

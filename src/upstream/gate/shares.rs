@@ -163,8 +163,9 @@ impl Shares {
             ShareGroup::Unproven => {
                 let own = (limit / UNPROVEN).max(1);
                 let most = if others == Others::Wait { own } else { (limit / UNPROVEN_AT_MOST).max(own) };
-                let leave =
-                    if held < own { 0 } else { limit / UNPROVEN_LEAVE + self.protected(group, limit) };
+                // Not both: what others gave up is left for them, and so is the quarter.
+                let of_others = limit / NEWCOMERS + self.protected(group, limit);
+                let leave = if held < own { 0 } else { of_others.max(limit / UNPROVEN_LEAVE) };
                 // Most of what they have together may be one network's; the rest is for the next one.
                 let of_peer = self.peers.get(&branch).copied().unwrap_or(0);
                 let left_to_peers = if of_peer * 2 >= most { most / UNPROVEN } else { 0 };
