@@ -48,7 +48,7 @@ pub(super) async fn admit(State(simulator): State<Simulator>, request: Request, 
     let inner = &simulator.inner;
     let (seen, _in_flight) = inner.log.begin(inner.log_capacity, seen(&request));
     let fault = inner.faults.strike(inner.seed, &seen);
-    let latency = draw(simulator.knobs().latency, inner.seed, seen.number);
+    let latency = draw(inner.latency, inner.seed, seen.number);
     let number = seen.number;
     tracing::debug!(number, path = seen.path, query = seen.query, ?fault, "request {number} came in");
     let page_number = page_of(&seen).unwrap_or(1);
@@ -83,8 +83,7 @@ pub(super) async fn admit(State(simulator): State<Simulator>, request: Request, 
 async fn answer(simulator: &Simulator, seen: SeenRequest, mut request: Request, next: Next) -> Response {
     let inner = &simulator.inner;
     let Some(caller) = identify(&inner.keys, seen) else { return Refusal::Key.into_response() };
-    let rate = simulator.knobs().rate;
-    if let Some(rate) = rate
+    if let Some(rate) = inner.rate
         && let Err(wait) = inner.limiter.admit(caller.organization(), rate, Instant::now())
     {
         let retry_after = (inner.retry_after == RetryAfter::Seconds).then_some(wait);

@@ -153,8 +153,7 @@ impl Simulator {
         Ok(id)
     }
 
-    /// Gives a row another status, for good, as of an instant. A row with bytes of its own keeps them: see
-    /// [`Self::set_bytes`].
+    /// Gives a row another status, for good, as of an instant. A row with bytes of its own keeps them.
     ///
     /// # Errors
     /// [`NotThere`].
@@ -163,15 +162,6 @@ impl Simulator {
             edit.status = Some(Status::new(status));
             edit.updated_at = Some(at.as_micros());
         })
-    }
-
-    /// Gives a row other bytes.
-    ///
-    /// # Errors
-    /// [`NotThere`].
-    pub fn set_bytes(&self, agent: AgentId, id: &str, bytes: impl Into<Bytes>) -> Result<(), NotThere> {
-        let bytes = bytes.into();
-        self.edit(agent, id, |edit| edit.bytes = Some(bytes))
     }
 
     /// Takes a row away.

@@ -105,13 +105,6 @@ impl FaultRule {
         self.when.last = Some(number);
         self
     }
-
-    /// Only for paths that begin so.
-    #[must_use]
-    pub fn on_path(mut self, start: &str) -> Self {
-        self.when.path = Some(start.to_owned());
-        self
-    }
 }
 
 impl When {
@@ -149,11 +142,6 @@ impl Faults {
     /// Adds a rule after those there are.
     pub(super) fn add(&self, rule: FaultRule) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push((rule, 0));
-    }
-
-    /// Takes all rules away.
-    pub(super) fn clear(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// What goes wrong with a request, by the first rule that applies.

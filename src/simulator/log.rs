@@ -82,14 +82,6 @@ impl RequestLog {
         self.with(|seen| seen.most_in_flight)
     }
 
-    /// Forgets what was seen, but goes on counting; the high-water mark falls to what is in flight.
-    pub(super) fn forget(&self) {
-        self.with(|seen| {
-            seen.latest.clear();
-            seen.most_in_flight = seen.in_flight;
-        });
-    }
-
     fn with<T>(&self, look: impl FnOnce(&mut Seen) -> T) -> T {
         look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }

@@ -72,7 +72,6 @@ mod trouble;
 mod world;
 mod writes;
 
-use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use clock::{Clock, ManualClock};
@@ -110,23 +109,11 @@ struct Inner {
     log: Arc<RequestLog>,
     limiter: Limiter,
     faults: Faults,
-    knobs: Mutex<Knobs>,
-    hook: Mutex<Option<Hook>>,
-}
-
-/// What may be turned while the simulator runs.
-#[derive(Clone, Copy, Debug)]
-struct Knobs {
-    quirks: Quirks,
     latency: Latency,
     rate: Option<Rate>,
+    /// May be changed while the simulator runs.
+    quirks: Mutex<Quirks>,
 }
-
-/// What is called before each list is read.
-#[derive(Clone)]
-struct Hook(Arc<HookFn>);
-
-type HookFn = dyn Fn(&Simulator, &SeenRequest) + Send + Sync;
 
 /// An agent of the simulator's.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -167,8 +154,9 @@ impl Simulator {
             log: Arc::default(),
             limiter: Limiter::default(),
             faults: Faults::new(faults),
-            knobs: Mutex::new(Knobs { quirks, latency, rate }),
-            hook: Mutex::new(None),
+            latency,
+            rate,
+            quirks: Mutex::new(quirks),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -187,39 +175,17 @@ impl Simulator {
 
     /// How the contract's open corners are.
     pub fn quirks(&self) -> Quirks {
-        self.knobs().quirks
+        *self.quirks_lock()
     }
 
     /// Changes how the contract's open corners are.
     pub fn set_quirks(&self, quirks: Quirks) {
-        self.knobs().quirks = quirks;
-    }
-
-    /// Changes how long an answer takes.
-    pub fn set_latency(&self, latency: Latency) {
-        self.knobs().latency = latency;
-    }
-
-    /// Changes the rate limit; what was counted stays counted.
-    pub fn set_rate(&self, rate: Option<Rate>) {
-        self.knobs().rate = rate;
+        *self.quirks_lock() = quirks;
     }
 
     /// Adds a fault after those there are.
     pub fn add_fault(&self, rule: FaultRule) {
         self.inner.faults.add(rule);
-    }
-
-    /// Takes every fault away. Answers that are held stay held until their gate opens.
-    pub fn clear_faults(&self) {
-        self.inner.faults.clear();
-    }
-
-    /// Calls `hook` with each request for a list before its page is read, so that the list can move between pages.
-    /// Replaces the hook before. It may use the simulator freely.
-    pub fn before_each_list(&self, hook: impl Fn(&Self, &SeenRequest) + Send + Sync + 'static) {
-        let hook = Some(Hook(Arc::new(hook)));
-        *self.inner.hook.lock().unwrap_or_else(PoisonError::into_inner) = hook;
     }
 
     /// The latest requests, oldest first, as many as the settings say are remembered.
@@ -237,26 +203,7 @@ impl Simulator {
         self.inner.log.most_in_flight()
     }
 
-    /// Forgets the requests seen so far and begins a new high-water mark; numbers go on.
-    pub fn forget_requests(&self) {
-        self.inner.log.forget();
-    }
-
-    fn knobs(&self) -> MutexGuard<'_, Knobs> {
-        self.inner.knobs.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn call_hook(&self, request: &SeenRequest) {
-        // Cloned, so that a hook may replace itself.
-        let hook = self.inner.hook.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(Hook(hook)) = hook {
-            hook(self, request);
-        }
-    }
-}
-
-impl fmt::Debug for Hook {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Hook")
+    fn quirks_lock(&self) -> MutexGuard<'_, Quirks> {
+        self.inner.quirks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

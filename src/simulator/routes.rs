@@ -59,9 +59,6 @@ async fn executions(
     let quirks = simulator.quirks();
     let (window, now) = (simulator.inner.window, simulator.inner.world.clock_now());
     let query = ListQuery::read(&query.unwrap_or_default(), quirks.page_size, window, now)?;
-    seen_agent(&simulator, &caller, &id)?;
-    simulator.call_hook(&caller.request);
-    // Again, for the hook may have taken it away.
     let agent = seen_agent(&simulator, &caller, &id)?;
     let found = simulator.inner.world.page(
         &agent,

@@ -33,6 +33,9 @@ pub(super) struct Forms {
     derived_budget: OnceLock<Arc<DerivedBudget>>,
 }
 
+/// An extract of an entry's rows, of whatever type its maker gave it.
+type AnyExtract = Arc<dyn Any + Send + Sync>;
+
 #[derive(Debug)]
 struct HeldForms {
     fresh: Option<Fresh>,
@@ -44,7 +47,7 @@ struct HeldForms {
     /// The newest is last.
     pieces: Vec<(Runs, KeptForm<Arc<Deflated>>)>,
     /// By name; the newest is last.
-    extracts: Vec<(Arc<str>, KeptForm<Arc<dyn Any + Send + Sync>>)>,
+    extracts: Vec<(Arc<str>, KeptForm<AnyExtract>)>,
 }
 
 impl HeldForms {

@@ -90,7 +90,7 @@ impl Reader<'_> {
         let sent_at = prefetch.sent.sent_at().unwrap_or(prefetch.sent_at);
         let asked_at = self.clock.asked_at(sent_at, self.source);
         Ok(page.map(|page| {
-            sink.count(Pages::Read { sent_at: sent_at });
+            sink.count(Pages::Read { sent_at });
             self.learned.saw(page.rows.len());
             (page, prefetch.asked, asked_at)
         }))
@@ -142,7 +142,7 @@ impl Reader<'_> {
         let page = self.source.page(self.subject, of, &context).await?;
         self.learned.saw(page.rows.len());
         let sent_at = context.sent.sent_at().unwrap_or(began);
-        sink.count(Pages::Read { sent_at: sent_at });
+        sink.count(Pages::Read { sent_at });
         Ok((page, self.clock.asked_at(sent_at, self.source)))
     }
 }
