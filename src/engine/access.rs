@@ -44,7 +44,7 @@ const MAX_PAIRS: u64 = 65_536;
 
 type Pair = (CredentialId, AgentId);
 
-/// Whoever waits for an answer does not join a check that waits for spare budget.
+/// A caller that waits for an answer does not join a check that waits for spare budget.
 type CheckKey = (Pair, Urgency);
 
 #[derive(Clone, Debug)]
@@ -132,7 +132,7 @@ impl Access {
         }
     }
 
-    /// Asks upstream, together with whoever asks the same already.
+    /// Asks upstream, together with others that ask for the same.
     ///
     /// # Errors
     /// A refusal is confirmed. While upstream fails, a pair that was accepted within `stale-if-error` passes.
@@ -216,7 +216,7 @@ impl Access {
         }
     }
 
-    /// Whoever may be answered anyway does not wait for retries.
+    /// A caller that may be answered anyway does not wait for retries.
     fn patience(&self, before: Option<&PairStanding>, context: &RequestContext) -> RequestContext {
         match before {
             _ if context.urgency == Urgency::Renewal => context.clone(),

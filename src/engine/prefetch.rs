@@ -29,7 +29,7 @@ pub(super) struct Prefetches {
 }
 
 impl Prefetches {
-    /// Asks for the first page of a question about a pair that nothing is known of, or joins whoever did; none
+    /// Asks for the first page of a question about a pair that nothing is known of, or joins a request under way; none
     /// where that could not help.
     pub(super) fn begin(
         &self,

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::access::KnownAccess;
 use super::background;
 use super::coverage::place;
-use super::freshness::{Membership, Policy};
+use super::freshness::{Class, Membership, Policy};
 use super::knowledge;
 use super::page_cache::{Fetched, KeptPage, RelayKey};
 use super::single_flight::Listener;
@@ -56,7 +56,7 @@ pub struct Relayed {
     pub body: Bytes,
     /// How old it is.
     pub freshness: Freshness,
-    /// How it was come by.
+    /// Its rows by origin.
     pub report: CacheReport,
 }
 
@@ -212,12 +212,13 @@ fn freshness(kept: &KeptPage, policy: &Policy, now: Timestamp) -> Freshness {
     let age = now.since(kept.read_at);
     let Some(page) = &kept.page else { return Freshness { age, lifetime: Duration::ZERO } };
     let rows = Entry::new(&place(page.clone(), None, Span::at(kept.read_at), kept.read_at));
-    let lifetime = rows.rows().iter().map(|row| policy.row_ttl(row, now)).min().unwrap_or(policy.live);
-    let by_reach = kept.to.map_or(policy.live, |to| policy.place_ttl(to, now));
-    Freshness { age, lifetime: lifetime.min(by_reach) }
+    let live = policy.ttl(Class::Live);
+    let by_rows = rows.rows().iter().map(|row| policy.due(row, now).ttl).min().unwrap_or(live);
+    let by_reach = kept.to.map_or(live, |to| policy.place_due(to, kept.read_at, now).ttl);
+    Freshness { age, lifetime: by_rows.min(by_reach) }
 }
 
-/// Fetches a page, together with whoever fetches the same already; keeps it, unless it may not be kept.
+/// Fetches a page, together with others that ask for the same; keeps it, unless it may not be kept.
 fn fetch(
     state: &Arc<SharedState>,
     key: &RelayKey,

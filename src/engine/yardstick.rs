@@ -43,6 +43,8 @@ impl Yardstick {
             live: Duration::from_secs(10),
             settling: Duration::from_mins(2),
             settled: Duration::from_hours(24),
+            max_age: None,
+            min_fresh: Duration::ZERO,
             settle_after: 3 * HOUR,
             membership: Membership::Fixed,
             stagger: Stagger::default(),

@@ -10,7 +10,7 @@ use crate::type_names::{defined_in, rust_files};
 type Module = Vec<String>;
 
 /// The files of the source without its tests, each with its code.
-pub struct Sources {
+pub(crate) struct Sources {
     files: BTreeMap<Module, Code>,
 }
 
@@ -29,7 +29,7 @@ enum Use {
 }
 
 /// Tests put together what the layers keep apart.
-pub fn is_test(path: &Path) -> bool {
+pub(crate) fn is_test(path: &Path) -> bool {
     let name = path.file_stem().unwrap_or_default().to_string_lossy();
     matches!(&*name, "testing" | "tests" | "fuzzed" | "scenarios")
         || name.ends_with("_tests")
@@ -37,7 +37,7 @@ pub fn is_test(path: &Path) -> bool {
 }
 
 impl Sources {
-    pub fn read() -> Self {
+    pub(crate) fn read() -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
         let texts = rust_files(&root).into_iter().filter(|path| !is_test(path)).map(|path| {
             let text = fs::read_to_string(&path).expect("a source file can be read");
@@ -49,7 +49,7 @@ impl Sources {
         Self::of(texts)
     }
 
-    pub fn of(texts: impl IntoIterator<Item = (Module, String)>) -> Self {
+    pub(crate) fn of(texts: impl IntoIterator<Item = (Module, String)>) -> Self {
         let files = texts.into_iter().map(|(module, text)| {
             let text = code(&text);
             let imports = imports(&module, &text);
@@ -63,7 +63,7 @@ impl Sources {
     ///
     /// A `pub use` of a folder's own files is its table of contents: it counts only if the folder's `mod.rs` uses the name
     /// itself.
-    pub fn arrows(&self) -> BTreeMap<&Module, BTreeSet<&Module>> {
+    pub(crate) fn arrows(&self) -> BTreeMap<&Module, BTreeSet<&Module>> {
         let of = |(module, code): (&'_ Module, &'_ Code)| {
             let counts = |(path, how): &&(Module, Use)| {
                 let name = path.last().map_or("", String::as_str);
@@ -86,18 +86,18 @@ impl Sources {
     }
 
     /// The files that define a type.
-    pub fn that_define(&self, name: &str) -> Vec<&Module> {
+    pub(crate) fn that_define(&self, name: &str) -> Vec<&Module> {
         let is_here = |code: &&Code| code.defined.contains(name);
         self.files.iter().filter(|(_, code)| is_here(code)).map(|(module, _)| module).collect()
     }
 
     /// The files in whose code a word stands.
-    pub fn that_say(&self, word: &str) -> Vec<&Module> {
+    pub(crate) fn that_say(&self, word: &str) -> Vec<&Module> {
         self.files.iter().filter(|(_, code)| code.words.contains(word)).map(|(module, _)| module).collect()
     }
 
     /// Files that take from each other in a circle.
-    pub fn circles(&self) -> Vec<Vec<String>> {
+    pub(crate) fn circles(&self) -> Vec<Vec<String>> {
         let arrows = self.arrows();
         let reach: BTreeMap<_, _> =
             self.files.keys().map(|module| (module, reached(&arrows, module))).collect();

@@ -72,6 +72,8 @@ const ENGINE: &[&str] = &[
 const DECIDE: &[(&str, &[&str])] = &[
     // How long something known is good for.
     ("Policy", &["answer", "parts", "plan", "relay", "scope", "yardstick"]),
+    ("Class", &["answer", "plan", "relay", "scope"]),
+    ("Due", &["plan"]),
     // What proves that a walk lost nothing.
     ("Walk", &["reading"]),
     ("Beliefs", &["reading"]),

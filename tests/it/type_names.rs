@@ -31,7 +31,7 @@ fn definitions_are_found_in_every_form_and_associated_types_are_not() {
 }
 
 /// The types that a text defines, with their lines. An indented `type` is taken for an associated type.
-pub fn defined_in(text: &str) -> Vec<(usize, String)> {
+pub(crate) fn defined_in(text: &str) -> Vec<(usize, String)> {
     let mut found = Vec::new();
     for (number, line) in text.lines().enumerate() {
         let mut words = without_visibility(line.trim_start()).split_whitespace();

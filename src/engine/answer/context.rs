@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::domain::{EntryRow, EntrySlice, Span, Statuses, Timestamp};
-use crate::engine::freshness::Policy;
+use crate::engine::freshness::{Class, Policy};
 use crate::engine::plan::{self, OtherCallers, Plan, PlanContext, PlanItem, Probe, Probing};
 use crate::engine::reading::{Ended, Keep, Prefetch, Purpose, ReadAhead, ReadWaiter, Reading, RequestStage};
 use crate::engine::scope::{Known, Present, Scope};
@@ -124,8 +124,7 @@ impl AnswerContext {
 
     /// Whether a row must be read again before it is given to this question.
     pub(super) fn is_due(&self, row: &EntryRow) -> bool {
-        let ttl = self.policy.hard(self.policy.row_ttl(row, self.asked_at));
-        self.policy.is_past(row.read_at, ttl, self.asked_at)
+        self.policy.due(row, self.asked_at).latest < self.asked_at
     }
 
     pub(super) fn filtered(&self, slice: EntrySlice, within: Span) -> Option<EntrySlice> {
@@ -148,7 +147,7 @@ impl AnswerContext {
         let known = self.scope.lock();
         let head = known.head.filter(|head| head.to < self.span.to());
         // What it brought may have been read long after its present.
-        let ttl = self.policy.live.saturating_add(allowance);
+        let ttl = self.policy.ttl(Class::Live).saturating_add(allowance);
         if head.is_some_and(|head| self.policy.is_past(head.read_at, ttl, self.asked_at)) {
             return None;
         }
@@ -238,7 +237,7 @@ impl AnswerContext {
             }
         };
         let is_old = reading.span.to() < self.policy.settles_before(self.asked_at);
-        let ttl = if is_old { self.policy.settling } else { self.policy.live };
+        let ttl = self.policy.ttl(if is_old { Class::Settling } else { Class::Live });
         sent_at >= self.joins_since && !self.policy.is_past(sent_at, ttl, self.asked_at)
     }
 
@@ -263,7 +262,8 @@ impl AnswerContext {
                 let is_later = |reading: &Reading| match reading.request() {
                     RequestStage::Planned | RequestStage::Waiting => true,
                     RequestStage::Sent(instant) => {
-                        self.state.parts.clock.at(instant) > probe.oldest_read_at.plus(self.policy.live)
+                        self.state.parts.clock.at(instant)
+                            > probe.oldest_read_at.plus(self.policy.ttl(Class::Live))
                     }
                 };
                 let same = known.readings.iter().find(|reading| {

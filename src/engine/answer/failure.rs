@@ -38,7 +38,7 @@ impl Answer {
             return Ok(());
         }
         if origin == ReadOrigin::Joined && self.replans == 0 {
-            // Whoever began the reading may have had less patience.
+            // The answer that began the reading may have had less patience.
             return self.replan(span);
         }
         self.leave_out(span, error)
@@ -63,7 +63,7 @@ impl Answer {
         is_inside && self.restarts < MAX_RESTARTS
     }
 
-    /// Takes everything back and begins anew.
+    /// Takes everything back and begins again.
     fn restart(&mut self) -> Result<(), AskError> {
         let Some(context) = &self.context else { return Ok(()) };
         let span = context.span;

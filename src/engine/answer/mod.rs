@@ -26,6 +26,7 @@ pub(super) use self::context::AnswerContext;
 use self::context::{AnswerStep, ReadOrigin};
 use self::quota::Quota;
 use self::tally::Tally;
+use super::freshness::Class;
 use super::memory::HeldMemory;
 use super::plan::{self, Plan, PlanItem};
 use super::reading::Ended;
@@ -198,11 +199,12 @@ impl Answer {
 
     fn read(&mut self, plan: &Plan) {
         let Some(context) = &self.context else { return };
-        self.tally.freshness =
-            plan.known.unwrap_or(Freshness { age: Duration::ZERO, lifetime: context.policy.settled });
+        self.tally.freshness = plan
+            .known
+            .unwrap_or(Freshness { age: Duration::ZERO, lifetime: context.policy.ttl(Class::Settled) });
         if plan.gaps != plan::Gaps::None || plan.items.iter().any(|item| matches!(item, PlanItem::Read(_))) {
             let is_old = context.span.to() < context.policy.settles_before(context.asked_at);
-            let lifetime = if is_old { context.policy.settling } else { context.policy.live };
+            let lifetime = context.policy.ttl(if is_old { Class::Settling } else { Class::Live });
             self.tally.freshness = self.tally.freshness.sooner(Freshness { age: Duration::ZERO, lifetime });
         }
         context.renew(&plan.renewals);

@@ -41,7 +41,7 @@ impl Answer {
                     Ok(FoundPiece::Piece { span: piece, slices }) => self.took(span, piece, slices, origin),
                     Ok(FoundPiece::Gone) => {
                         self.leave_reading();
-                        // What is neither on the shelf nor known must be read anew, and not looked for there again.
+                        // What is neither in the buffer nor known must be read again, and not looked for there.
                         if let Some(context) = &mut self.context {
                             context.joins_since = context.state.parts.clock.now().next();
                         }

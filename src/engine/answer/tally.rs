@@ -13,7 +13,7 @@ pub(super) struct Tally {
     pub(super) stale: Option<StaleReason>,
 }
 
-/// How a slice was come by.
+/// Where the rows of a slice came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RowOrigin {
     Hit,

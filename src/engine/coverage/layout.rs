@@ -1,4 +1,4 @@
-//! How rows are laid out in entries: pieces cut to about a page, and small neighbors joined.
+//! How rows are stored in entries: pieces cut to about a page, and small neighbors joined.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::store::{EntryKey, ScopeKey, Store};
 
 /// The most rows that an entry is filled up to when neighbors are joined.
 ///
-/// About a page: what is evicted, cut or laid out anew at once stays small, and a join copies little.
+/// About a page: what is evicted, cut or stored again at once stays small, and a join copies little.
 const JOINED_ROWS: usize = MAX_PAGE_SIZE;
 
 /// A part of a piece that becomes one entry.

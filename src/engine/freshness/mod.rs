@@ -4,6 +4,6 @@ mod policy;
 mod stagger;
 mod stretch;
 
-pub(super) use self::policy::{Membership, Policy};
+pub(super) use self::policy::{Class, Due, Membership, Policy};
 pub(super) use self::stagger::Stagger;
 pub(super) use self::stretch::TtlStretch;

@@ -16,6 +16,10 @@ pub(in crate::engine) struct Policy {
     pub(in crate::engine) live: Duration,
     pub(in crate::engine) settling: Duration,
     pub(in crate::engine) settled: Duration,
+    /// What the request lowers the live and the settling time to live to.
+    pub(in crate::engine) max_age: Option<Duration>,
+    /// How long an answer must stay fresh.
+    pub(in crate::engine) min_fresh: Duration,
     pub(in crate::engine) settle_after: Duration,
     pub(in crate::engine) membership: Membership,
     /// Sets apart when places come due that were read together.
@@ -23,6 +27,29 @@ pub(in crate::engine) struct Policy {
     /// How far the clock that rows are dated with is ahead of the one that ages are measured with, in whole minutes: that
     /// much a clock that was wrong at the start is off.
     pub(in crate::engine) minutes_ahead: i64,
+}
+
+/// How soon a row may change, or rows may enter and leave a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::engine) enum Class {
+    /// At any moment.
+    Live,
+    /// Before long: it was terminal lately, or has not changed for long.
+    Settling,
+    /// Hardly ever.
+    Settled,
+}
+
+/// How long something that was read is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::engine) struct Due {
+    pub(in crate::engine) class: Class,
+    /// How old it should get.
+    pub(in crate::engine) ttl: Duration,
+    /// When it is to be read again.
+    pub(in crate::engine) at: Timestamp,
+    /// Until when it may be given.
+    pub(in crate::engine) latest: Timestamp,
 }
 
 /// Whether rows may enter and leave the answer while they exist.
@@ -57,6 +84,8 @@ impl Policy {
             live: settings.live_ttl,
             settling: settings.settling_ttl,
             settled: settings.settled_ttl,
+            max_age: None,
+            min_fresh: Duration::ZERO,
             settle_after: settings.settle_after,
             membership,
             stagger: Stagger::default(),
@@ -68,10 +97,21 @@ impl Policy {
     /// the settled one, because browsers send `max-age=0` at every reload; `min-fresh` is taken off all of them.
     #[must_use]
     pub(in crate::engine) fn wished(self, directives: &CacheDirectives) -> Self {
-        let lasting = |ttl: Duration| ttl.saturating_sub(directives.min_fresh.unwrap_or_default());
-        let lowered = |ttl: Duration| lasting(directives.max_age.map_or(ttl, |max| ttl.min(max)));
-        let settled = lasting(self.settled);
-        Self { live: lowered(self.live), settling: lowered(self.settling), settled, ..self }
+        let min_fresh = directives.min_fresh.unwrap_or_default();
+        Self { max_age: directives.max_age, min_fresh, ..self }
+    }
+
+    /// How old what is of a class may get. The class is never recovered from this: a request may lower two to one.
+    pub(in crate::engine) fn ttl(&self, class: Class) -> Duration {
+        match class {
+            Class::Live => self.lowered(self.live),
+            Class::Settling => self.lowered(self.settling),
+            Class::Settled => self.settled.saturating_sub(self.min_fresh),
+        }
+    }
+
+    fn lowered(&self, ttl: Duration) -> Duration {
+        self.max_age.map_or(ttl, |max| ttl.min(max)).saturating_sub(self.min_fresh)
     }
 
     /// With all times to live longer by one factor, which is not less than 1.
@@ -111,50 +151,61 @@ impl Policy {
         self.dated(now).minus(self.settle_after)
     }
 
-    /// How old this row may get.
-    pub(in crate::engine) fn row_ttl(&self, row: &EntryRow, now: Timestamp) -> Duration {
-        let by_row = if !row.is_dated {
-            self.live
-        } else if row.status.as_ref().is_some_and(crate::domain::Status::is_terminal) {
-            if self.dated(now).since(row.changed_at) > self.settle_after {
-                self.settled
-            } else {
-                self.settling
-            }
-        } else {
-            let unchanged = self.dated(row.read_at).since(row.changed_at);
-            self.live.max(unchanged / PATIENCE).min(self.settling.max(self.live))
-        };
-        by_row.min(self.place_ttl(row.created_at, now))
+    /// How long a row is good for.
+    pub(in crate::engine) fn due(&self, row: &EntryRow, now: Timestamp) -> Due {
+        let (class, ttl) = self.row_class(row, now);
+        let place = self.place_class(row.created_at, now);
+        let (ttl, class) = (ttl, class).min((self.ttl(place), place));
+        self.due_in(class, ttl, row.read_at)
     }
 
-    /// How old the knowledge may get of which rows there are at an instant.
-    pub(in crate::engine) fn place_ttl(&self, created_at: Timestamp, now: Timestamp) -> Duration {
-        match self.membership {
-            Membership::Fixed => self.settled,
-            Membership::Rows | Membership::Spans => {
-                let age = self.dated(now).since(created_at);
-                if age <= self.settle_after {
-                    self.live
-                } else if age <= RECENT {
-                    self.settling
-                } else {
-                    self.settled
-                }
-            }
-        }
+    /// How long the knowledge is good for of which rows there are at an instant.
+    pub(in crate::engine) fn place_due(&self, place: Timestamp, read_at: Timestamp, now: Timestamp) -> Due {
+        self.due_of(self.place_class(place, now), read_at)
     }
 
-    /// When a row that was read then, and may get that old, is read again.
-    ///
+    /// How long something of a class is good for.
+    pub(in crate::engine) fn due_of(&self, class: Class, read_at: Timestamp) -> Due {
+        self.due_in(class, self.ttl(class), read_at)
+    }
+
     /// What may change any moment waits for its whole time to live, because it rides along with the head; what has more
-    /// time goes by the beat of its scope, together.
-    pub(in crate::engine) fn due_at(&self, row: &EntryRow, ttl: Duration) -> Timestamp {
-        // Where a request lowers both times to one, all of it rides along with the head.
-        if ttl == self.settling && ttl > self.live {
-            self.stagger.due_at(row.read_at, ttl)
-        } else {
-            row.read_at.plus(self.hard(ttl))
+    /// time goes by the stagger of its scope, together. Where a request lowers both times to one, all of it rides along.
+    /// The settled time to live is an aim: up to twice that long a row is given at once and renewed behind the answer.
+    fn due_in(&self, class: Class, ttl: Duration, read_at: Timestamp) -> Due {
+        let (at, latest) = match class {
+            Class::Settling if ttl > self.ttl(Class::Live) => {
+                (self.stagger.due_at(read_at, ttl), read_at.plus(ttl))
+            }
+            Class::Settled if self.settled > self.settling => (read_at.plus(ttl * 2), read_at.plus(ttl * 2)),
+            Class::Live | Class::Settling | Class::Settled => (read_at.plus(ttl), read_at.plus(ttl)),
+        };
+        Due { class, ttl, at, latest }
+    }
+
+    fn row_class(&self, row: &EntryRow, now: Timestamp) -> (Class, Duration) {
+        let of = |class| (class, self.ttl(class));
+        if !row.is_dated {
+            return of(Class::Live);
+        }
+        if row.status.as_ref().is_some_and(crate::domain::Status::is_terminal) {
+            let has_settled = self.dated(now).since(row.changed_at) > self.settle_after;
+            return of(if has_settled { Class::Settled } else { Class::Settling });
+        }
+        let patience = self.dated(row.read_at).since(row.changed_at) / PATIENCE;
+        if patience >= self.settling {
+            return of(if self.settling > self.live { Class::Settling } else { Class::Live });
+        }
+        (Class::Live, self.lowered(patience.max(self.live)))
+    }
+
+    fn place_class(&self, created_at: Timestamp, now: Timestamp) -> Class {
+        let age = self.dated(now).since(created_at);
+        match self.membership {
+            Membership::Fixed => Class::Settled,
+            Membership::Rows | Membership::Spans if age <= self.settle_after => Class::Live,
+            Membership::Rows | Membership::Spans if age <= RECENT => Class::Settling,
+            Membership::Rows | Membership::Spans => Class::Settled,
         }
     }
 
@@ -162,25 +213,19 @@ impl Policy {
     /// good while after, and so between 0.2 and 1.95 of the settled time to live. Beyond twice that it would be read
     /// before answering.
     pub(in crate::engine) fn renewed_at(&self, place: Timestamp, read_at: Timestamp) -> Timestamp {
-        self.stagger.at(place).after(read_at.plus(self.renewed_early()), self.settled * 7 / 4)
+        self.stagger.at(place).after(read_at.plus(self.renewed_early()), self.ttl(Class::Settled) * 7 / 4)
     }
 
     /// How long before its time a settled part may be renewed as well, if its neighbor is: then the time that comes is
     /// passed over.
     pub(in crate::engine) fn renewed_early(&self) -> Duration {
-        self.settled / 5
+        self.ttl(Class::Settled) / 5
     }
 
     /// Whether something read then is past its time to live.
     #[expect(clippy::unused_self, reason = "reads as a question to the policy")]
     pub(in crate::engine) fn is_past(&self, read_at: Timestamp, ttl: Duration, now: Timestamp) -> bool {
         read_at.plus(ttl) < now
-    }
-
-    /// The age at which something must be read before it is given. The settled time to live is an aim: up to twice
-    /// that long a row is given at once and renewed behind the answer.
-    pub(in crate::engine) fn hard(&self, ttl: Duration) -> Duration {
-        if ttl == self.settled && ttl > self.settling { ttl * 2 } else { ttl }
     }
 
     /// The instant before which every place has the settled time to live, under a filter on what changes.
@@ -206,6 +251,8 @@ mod tests {
             live: Duration::from_secs(10),
             settling: Duration::from_secs(120),
             settled: DAY,
+            max_age: None,
+            min_fresh: Duration::ZERO,
             settle_after: Duration::from_hours(3),
             membership,
             stagger: Stagger::default(),
@@ -230,7 +277,7 @@ mod tests {
     }
 
     fn ttl(membership: Membership, row: &EntryRow) -> u64 {
-        policy(membership).row_ttl(row, now()).as_secs()
+        policy(membership).due(row, now()).ttl.as_secs()
     }
 
     #[test]
@@ -263,11 +310,23 @@ mod tests {
     #[test]
     fn only_what_is_settled_may_be_given_up_to_twice_its_time() {
         let policy = policy(Membership::Fixed);
-        assert_eq!(policy.hard(policy.settled), 2 * DAY);
-        assert_eq!(policy.hard(policy.settling), policy.settling);
-        let always =
+        let lasts = |policy: &Policy, class| policy.due_of(class, now()).latest.since(now());
+        assert_eq!(lasts(&policy, Class::Settled), 2 * DAY);
+        assert_eq!(lasts(&policy, Class::Settling), policy.settling);
+        let never =
             Policy { settled: Duration::ZERO, settling: Duration::ZERO, live: Duration::ZERO, ..policy };
-        assert_eq!(always.hard(Duration::ZERO), Duration::ZERO);
+        assert_eq!(lasts(&never, Class::Settled), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_live_row_stays_live_whatever_age_a_request_allows() {
+        for max_age in [0, 1, 5, 10, 15, 30, 49, 50].map(Duration::from_secs) {
+            let directives = CacheDirectives { max_age: Some(max_age), ..CacheDirectives::default() };
+            let set = Policy { stagger: Stagger::of(1), ..policy(Membership::Fixed) };
+            let row = row("in-progress", DAY, Duration::from_secs(1_000));
+            let due = set.wished(&directives).due(&row, now());
+            assert_eq!((due.class, due.ttl, due.at), (Class::Live, max_age, now().plus(max_age)));
+        }
     }
 
     #[test]
@@ -275,13 +334,14 @@ mod tests {
         let directives =
             CacheDirectives { min_fresh: Some(Duration::from_secs(4)), ..CacheDirectives::default() };
         let wished = policy(Membership::Fixed).wished(&directives);
-        assert_eq!((wished.live.as_secs(), wished.settling.as_secs()), (6, 116));
+        assert_eq!((wished.ttl(Class::Live).as_secs(), wished.ttl(Class::Settling).as_secs()), (6, 116));
     }
 
     #[test]
-    fn a_wish_never_touches_what_is_settled() {
+    fn max_age_never_touches_what_is_settled() {
         let directives = CacheDirectives { max_age: Some(Duration::ZERO), ..CacheDirectives::default() };
         let wished = policy(Membership::Fixed).wished(&directives);
-        assert_eq!((wished.live, wished.settling, wished.settled), (Duration::ZERO, Duration::ZERO, DAY));
+        let all = [Class::Live, Class::Settling, Class::Settled].map(|class| wished.ttl(class));
+        assert_eq!(all, [Duration::ZERO, Duration::ZERO, DAY]);
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::domain::{MAX_PAGE_SIZE, Span, Status, Timestamp};
 use crate::engine::coverage::{Contents, CoveragePart, Trust};
-use crate::engine::freshness::{Membership, Policy};
+use crate::engine::freshness::{Class, Membership, Policy};
 
 /// Whether everything known of a span may still be given when that is `allowance` past its freshness.
 pub(in crate::engine) fn may_be_stale(
@@ -17,7 +17,7 @@ pub(in crate::engine) fn may_be_stale(
     parts.iter().all(|part| match part {
         CoveragePart::Gap(_) => false,
         CoveragePart::Known(segment) if segment.trust != Trust::Proven => {
-            !is_past(segment.read_at, policy.live)
+            !is_past(segment.read_at, policy.ttl(Class::Live))
         }
         CoveragePart::Known(segment) => {
             let rows_allow = match (&segment.contents, segment.rows()) {
@@ -25,16 +25,16 @@ pub(in crate::engine) fn may_be_stale(
                     entry.rows()[rows].iter().all(|row| {
                         // A row that left its status is marked as never read; what is known of it is as old as the rest.
                         let read_at = row.read_at.max(segment.read_at);
-                        !is_past(read_at, policy.hard(policy.row_ttl(row, now)))
+                        !is_past(read_at, policy.due(row, now).latest.since(row.read_at))
                     })
                 }
                 _ => true,
             };
             let place = match policy.membership {
-                Membership::Fixed | Membership::Rows => policy.settled,
-                Membership::Spans => policy.place_ttl(segment.span.to(), now),
+                Membership::Fixed | Membership::Rows => policy.due_of(Class::Settled, segment.read_at),
+                Membership::Spans => policy.place_due(segment.span.to(), segment.read_at, now),
             };
-            rows_allow && !is_past(segment.read_at, policy.hard(place))
+            rows_allow && place.latest.plus(allowance) >= now
         }
     })
 }
@@ -91,7 +91,8 @@ pub(in crate::engine) fn is_cheaper_here(
             }
         }
     }
-    let rounds = (policy.settling.as_millis() / policy.live.as_millis().max(1)).clamp(1, 1_000) as usize;
+    let rounds = (policy.ttl(Class::Settling).as_millis() / policy.ttl(Class::Live).as_millis().max(1))
+        .clamp(1, 1_000) as usize;
     let cost = |rows: [usize; 2]| {
         rows[0].div_ceil(MAX_PAGE_SIZE).max(1) * rounds + (rows[0] + rows[1]).div_ceil(MAX_PAGE_SIZE)
     };

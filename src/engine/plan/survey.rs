@@ -8,7 +8,7 @@ use super::parts::{OtherCallers, Plan, PlanContext, Probe, gaps, items, merged};
 use super::renewals::{Renewals, Ripeness};
 use crate::domain::{EntryRow, MAX_PAGE_SIZE, Span, Status, Timestamp};
 use crate::engine::coverage::{Contents, CoveragePart, Segment, Trust};
-use crate::engine::freshness::{Membership, Policy};
+use crate::engine::freshness::{Class, Due, Membership, Policy};
 use crate::engine::terms::Freshness;
 
 /// The most rows a re-read is planned to bring: a page, less what may have come since.
@@ -72,16 +72,18 @@ impl<'a> Survey<'a> {
         let Some(span) = segment.span.intersection(question) else { return };
         let policy = self.policy;
         if segment.trust != Trust::Proven {
-            if policy.is_past(segment.read_at, policy.live, self.now) {
-                self.aged(segment.read_at, policy.live);
+            let due = policy.due_of(Class::Live, segment.read_at);
+            if due.latest < self.now {
+                self.aged(segment.read_at, due.ttl);
                 self.gap(span);
             } else {
-                self.known(segment.read_at, policy.live);
+                self.known(segment.read_at, due.ttl);
             }
             return;
         }
-        if policy.is_past(segment.read_at, policy.hard(policy.settled), self.now) {
-            self.aged(segment.read_at, policy.settled);
+        let due = policy.due_of(Class::Settled, segment.read_at);
+        if due.latest < self.now {
+            self.aged(segment.read_at, due.ttl);
             self.reads.push(span);
             return;
         }
@@ -110,12 +112,12 @@ impl<'a> Survey<'a> {
     }
 
     fn place(&mut self, segment: &Segment, part: Span) {
-        let ttl = self.policy.place_ttl(part.to(), self.now);
-        if self.policy.is_past(segment.read_at, self.policy.hard(ttl), self.now) {
-            self.aged(segment.read_at, ttl);
+        let due = self.policy.place_due(part.to(), segment.read_at, self.now);
+        if due.latest < self.now {
+            self.aged(segment.read_at, due.ttl);
             self.reads.push(part);
         } else {
-            self.known(segment.read_at, ttl);
+            self.known(segment.read_at, due.ttl);
             self.renew(segment, part);
         }
     }
@@ -124,11 +126,11 @@ impl<'a> Survey<'a> {
     fn rows(&mut self, segment: &Segment, question: Span) {
         let policy = self.policy;
         if !self.may_have_due_rows(segment) {
-            self.known(segment.read_at, policy.settled);
+            self.known(segment.read_at, policy.ttl(Class::Settled));
             if let Contents::Rows { restless: Some(restless), .. } = &segment.contents
                 && restless.until >= policy.settles_before(self.now)
             {
-                self.known(restless.oldest_read_at, policy.live);
+                self.known(restless.oldest_read_at, policy.ttl(Class::Live));
             }
             self.pass(segment.len());
             return;
@@ -137,27 +139,27 @@ impl<'a> Survey<'a> {
         let rows = &entry.rows()[rows];
         for row in rows {
             let is_asked_for = question.contains(row.created_at);
-            let ttl = self.ttl(row);
-            if is_asked_for && policy.due_at(row, ttl) < self.now {
-                self.aged(row.read_at, ttl);
+            let due = self.due_of(row);
+            if is_asked_for && due.at < self.now {
+                self.aged(row.read_at, due.ttl);
                 let (created_at, read_at, status) = (row.created_at, row.read_at, row.status.clone());
                 self.due(DueRow { created_at, read_at, status });
             } else {
                 if is_asked_for {
-                    self.known(row.read_at, ttl);
+                    self.known(row.read_at, due.ttl);
                 }
                 self.pass_row(row.created_at);
             }
         }
     }
 
-    /// How old a row may get for this question. Of a row in another status than those asked for it matters only
+    /// How long a row is good for, for this question. Of a row in another status than those asked for it matters only
     /// whether it has come to it, so its place alone decides.
-    fn ttl(&self, row: &EntryRow) -> Duration {
+    fn due_of(&self, row: &EntryRow) -> Due {
         if self.context.status.is_some_and(|statuses| !statuses.has(row.status.as_ref())) {
-            self.policy.place_ttl(row.created_at, self.now)
+            self.policy.place_due(row.created_at, row.read_at, self.now)
         } else {
-            self.policy.row_ttl(row, self.now)
+            self.policy.due(row, self.now)
         }
     }
 
@@ -174,7 +176,11 @@ impl<'a> Survey<'a> {
         }
         restless.is_some_and(|restless| {
             restless.until >= policy.settles_before(self.now)
-                && policy.is_past(restless.oldest_read_at, policy.live.min(policy.settling), self.now)
+                && policy.is_past(
+                    restless.oldest_read_at,
+                    policy.ttl(Class::Live).min(policy.ttl(Class::Settling)),
+                    self.now,
+                )
         })
     }
 
@@ -239,15 +245,18 @@ impl<'a> Survey<'a> {
     fn renew(&mut self, segment: &Segment, part: Span) {
         let policy = self.policy;
         let renewed_at = policy.renewed_at(part.from(), segment.read_at);
-        let ripeness = if policy.settled.is_zero() || renewed_at >= self.now.plus(policy.renewed_early()) {
-            Ripeness::Young
-        } else if renewed_at >= self.now {
-            Ripeness::Ripe
-        } else {
-            Ripeness::Due
-        };
+        let ripeness =
+            if policy.ttl(Class::Settled).is_zero() || renewed_at >= self.now.plus(policy.renewed_early()) {
+                Ripeness::Young
+            } else if renewed_at >= self.now {
+                Ripeness::Ripe
+            } else {
+                Ripeness::Due
+            };
         self.renewals.meet(segment, part, ripeness);
-        if policy.is_past(segment.read_at, policy.settled / 2, self.now) && segment.len() <= MAX_PAGE_SIZE {
+        if policy.is_past(segment.read_at, policy.ttl(Class::Settled) / 2, self.now)
+            && segment.len() <= MAX_PAGE_SIZE
+        {
             self.aging.push(part);
         }
     }
@@ -294,7 +303,7 @@ impl<'a> Survey<'a> {
         self.groups = dense;
         sparse.sort_by_key(DueGroup::oldest_read_at);
         for left_out in sparse.iter().skip(MOST_COVERED).flat_map(|group| &group.due) {
-            self.known(left_out.read_at, self.policy.live);
+            self.known(left_out.read_at, self.policy.ttl(Class::Live));
         }
         sparse.truncate(MOST_COVERED);
         sparse.sort_by_key(|group| std::cmp::Reverse(group.span.to()));
@@ -307,13 +316,13 @@ impl<'a> Survey<'a> {
         );
         probes.sort_by_key(|probe| probe.oldest_read_at);
         for left_out in probes.iter().skip(MAX_SPARSE) {
-            self.known(left_out.oldest_read_at, self.policy.live);
+            self.known(left_out.oldest_read_at, self.policy.ttl(Class::Live));
         }
         probes.truncate(MAX_SPARSE);
         read.sort_by_key(DueGroup::oldest_read_at);
         let most = MAX_SPARSE - probes.len();
         for left_out in read.iter().skip(most).flat_map(|group| &group.due) {
-            self.known(left_out.read_at, self.policy.live);
+            self.known(left_out.read_at, self.policy.ttl(Class::Live));
         }
         read.truncate(most);
         self.groups.extend(read);

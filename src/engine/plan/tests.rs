@@ -21,6 +21,8 @@ fn policy() -> Policy {
         live: SECOND * 10,
         settling: SECOND * 120,
         settled: DAY,
+        max_age: None,
+        min_fresh: Duration::ZERO,
         settle_after: SECOND * 3 * 3_600,
         membership: Membership::Fixed,
         stagger: Stagger::default(),

@@ -91,7 +91,7 @@ pub(in crate::engine) enum RequestStage {
     Sent(Instant),
 }
 
-/// A piece that was laid out, on the shelf.
+/// A stored piece that waits to be taken.
 #[derive(Clone, Debug)]
 pub(super) struct BufferedPiece {
     pub(super) span: Span,
@@ -215,7 +215,7 @@ impl Reading {
         }
     }
 
-    /// Puts a piece on the shelf.
+    /// Puts a piece into the buffer.
     pub(in crate::engine) fn put(&self, span: Span, slices: Vec<EntrySlice>) {
         let mut state = self.lock();
         state.given_above = Some(span.from().previous());
@@ -256,7 +256,7 @@ impl Reading {
         (state.pages_read.into(), state.pages_planned.max(state.pages_read).max(1).into())
     }
 
-    /// How many pages are still to come from it or lie on its shelf, as far as known: one if nothing is.
+    /// How many pages are still to come from it or are in its buffer, as far as known: one if nothing is.
     pub(in crate::engine) fn outstanding(&self) -> usize {
         let state = self.lock();
         let to_come = match state.phase {
@@ -331,7 +331,7 @@ impl ReadState {
         usize::try_from(need.rows.saturating_sub(there as u64)).unwrap_or(usize::MAX).div_ceil(MAX_PAGE_SIZE)
     }
 
-    /// Takes off the shelf what everybody who waits has passed, and, when all of them stream, what the fastest has
+    /// Drops from the buffer what everybody who waits has passed, and, when all of them stream, what the fastest has
     /// passed by a long way.
     pub(super) fn clear_buffer(&mut self, fan_out: usize) {
         let collects = self.waiters.values().any(|waiting| waiting.read_ahead == ReadAhead::Whole);
@@ -347,7 +347,7 @@ impl ReadState {
     }
 }
 
-/// The desk of a reading: what is proven is laid out by `store` and put on the shelf.
+/// The sink of a reading: what is proven is stored by `store` and put into the buffer.
 pub(in crate::engine) struct ReadingSink<'a, F> {
     pub(in crate::engine) reading: &'a Reading,
     pub(in crate::engine) store: F,

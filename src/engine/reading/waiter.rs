@@ -5,7 +5,7 @@ use super::shared::{FoundPiece, Need, ReadAhead, ReadPhase, Reading, WaiterState
 use super::sink::Ended;
 use crate::domain::{EntrySlice, Timestamp};
 
-/// That somebody waits for a reading. Dropping it ends the waiting, and with the last one the reading.
+/// A waiter's handle on a shared read. Dropping it ends the wait; dropping the last one cancels the read.
 #[derive(Debug)]
 pub(in crate::engine) struct ReadWaiter {
     pub(super) reading: Arc<Reading>,
@@ -13,7 +13,8 @@ pub(in crate::engine) struct ReadWaiter {
 }
 
 impl Reading {
-    /// Waits for what it brings from an instant downwards, or only for so many rows of that; the ticket's drop ends it.
+    /// Waits for what it brings from an instant downward, or only for so many rows of that, until the returned handle is
+    /// dropped.
     pub(in crate::engine) fn join(
         self: &Arc<Self>,
         top: Timestamp,

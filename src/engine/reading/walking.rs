@@ -49,7 +49,7 @@ enum Landed {
 }
 
 impl Reader<'_> {
-    /// Reads all of `region`, and gives what is proven to the desk as it comes.
+    /// Reads all of `region`, and gives what is proven to the sink as it comes.
     ///
     /// # Errors
     /// What was given until then stays proven.
@@ -131,7 +131,7 @@ impl Reader<'_> {
     /// Deals with a walk that ended before its total was reached: reads what it did not give out in smaller spans, and if
     /// that does not explain the difference, looks at what it did give out.
     async fn short(&self, walk: &Walk, sink: &dyn Sink) -> Result<(), Ended> {
-        // Whoever has all pieces no longer waits, so the last ones are given when all is clear.
+        // A waiter that has all pieces leaves, so the last ones are given when all is clear.
         let left = Buffer { sink, pieces: std::sync::Mutex::default() };
         let mut given = Some(walk.region());
         if let Some(rest) = walk.rest() {
@@ -181,7 +181,7 @@ impl Reader<'_> {
         first.total.is_some() && !self.subject.filters.can_change()
     }
 
-    /// Reads a region out of a list of everything: walks it, anew where the proof fails, since no part of it can be
+    /// Reads a region out of a list of everything: walks it, again where the proof fails, since no part of it can be
     /// asked for alone; without totals, and in the end, in rounds.
     async fn undated(&self, region: Span, sink: &dyn Sink) -> Result<(), Ended> {
         let mut left = region;

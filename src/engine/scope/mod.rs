@@ -21,7 +21,7 @@ pub(super) use self::run::Reads;
 use super::coverage::{
     Contents, Coverage, CoveragePart, Piece, Segment, StoredChunk, Trust, chunks, joined, kept,
 };
-use super::freshness::{Membership, Policy, Stagger};
+use super::freshness::{Class, Membership, Policy, Stagger};
 use super::proof::{DateSupport, Learned};
 use super::reading::{Keep, Purpose, Reading};
 use crate::domain::{Credential, EntryRow, EntrySlice, NewRow, RowId, Span, Status, Statuses, Timestamp};
@@ -72,7 +72,7 @@ impl Revalidation {
     pub(super) fn serves(&self, other: &Self) -> bool {
         self.span.from() <= other.span.from()
             && (self.policy, &self.status) == (other.policy, &other.status)
-            && !self.policy.is_past(self.asked_at, self.policy.live, other.asked_at)
+            && !self.policy.is_past(self.asked_at, self.policy.ttl(Class::Live), other.asked_at)
     }
 }
 
@@ -110,7 +110,7 @@ impl Scope {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// With what upstream is asked about this scope: what whoever asked last came with.
+    /// With what upstream is asked about this scope: the one of the latest caller.
     ///
     /// A held key may be exchanged for another while its scopes stay, so the one in [`Self::subject`] may be an old one.
     pub(super) fn credential(&self) -> Credential {
@@ -158,7 +158,7 @@ impl Scope {
         self.lock().coverage.overlapping(span).map(Segment::len).sum()
     }
 
-    /// Forgets everything known, to learn it anew.
+    /// Forgets everything known.
     pub(super) fn unlearn(&self, store: &dyn Store) {
         let mut known = self.lock();
         known.head = None;
@@ -181,7 +181,7 @@ impl Scope {
         Some((part, EntrySlice::all(entry, rows)))
     }
 
-    /// Lays a proven piece out, and puts it into what is known; gives its rows back.
+    /// Stores a proven piece in the coverage; returns its rows.
     ///
     /// Where something was read later than the piece was asked for, that stays. The last `commit_lag` before the
     /// piece was asked for is kept apart, as provisional. A piece with rows without a date is kept undivided.
@@ -265,7 +265,7 @@ impl Scope {
         let segments: Vec<Segment> = known.coverage.overlapping(piece.span).cloned().collect();
         for segment in segments {
             let Some((entry, rows)) = segment.rows() else { continue };
-            // Only bytes that have to be laid out anew are looked for: they may be deflated.
+            // Only bytes that have to be stored again are looked for: they may be deflated.
             let is_meant = |row: &EntryRow| {
                 fresh.contains_key(&row.id)
                     || (piece.span.contains(row.created_at) && row.status.as_ref() == Some(status))
@@ -322,7 +322,8 @@ impl Known {
         let now = segment.read_at;
         // Their age must not matter soon: where the place decides it does always.
         let is_young = |home: &&Segment| {
-            policy.membership != Membership::Spans && !policy.is_past(home.read_at, policy.settled / 2, now)
+            policy.membership != Membership::Spans
+                && !policy.is_past(home.read_at, policy.ttl(Class::Settled) / 2, now)
         };
         let cut: Vec<Span> =
             self.coverage.overlapping(segment.span).filter(is_young).map(|home| home.span).collect();
@@ -344,7 +345,7 @@ impl Known {
                     let apart = if is_left {
                         Duration::MAX
                     } else {
-                        policy.place_ttl(segment.span.to().max(neighbor.span.to()), now) / 16
+                        policy.place_due(segment.span.to().max(neighbor.span.to()), now, now).ttl / 16
                     };
                     let before = segment.key();
                     segment = joined(scope, store, segment, &neighbor, apart);
@@ -360,7 +361,7 @@ impl Known {
         self.replace(store, segment.span, vec![segment]);
     }
 
-    /// Lays a segment's rows out anew.
+    /// Stores a segment's rows in a new entry.
     fn store_rows(&mut self, scope: ScopeKey, store: &dyn Store, mut segment: Segment, rows: &[NewRow]) {
         segment.contents = if rows.is_empty() {
             Contents::Empty

@@ -1,6 +1,6 @@
 use super::Scope;
 use crate::domain::Timestamp;
-use crate::engine::freshness::Policy;
+use crate::engine::freshness::{Class, Policy};
 
 /// The present of an answer: nothing later is looked at.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +21,6 @@ pub(in crate::engine) fn known_present(scope: &Scope, policy: &Policy, now: Time
         .iter()
         .filter(|reading| reading.is_head && reading.is_open())
         .map(|reading| Present { to: reading.span.to(), pinned_at: reading.pinned_at });
-    let is_fresh = |present: &Present| !policy.is_past(present.pinned_at, policy.live, now);
+    let is_fresh = |present: &Present| !policy.is_past(present.pinned_at, policy.ttl(Class::Live), now);
     latest.into_iter().chain(coming).filter(is_fresh).max_by_key(|present| present.to)
 }

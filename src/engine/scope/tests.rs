@@ -63,6 +63,8 @@ impl Bench {
             live: Duration::from_secs(10),
             settling: Duration::from_secs(10),
             settled: Duration::from_secs(1_000),
+            max_age: None,
+            min_fresh: Duration::ZERO,
             settle_after: Duration::from_secs(10),
             membership: Membership::Fixed,
             stagger: Stagger::default(),

@@ -22,7 +22,7 @@ impl Freshness {
     }
 }
 
-/// How an answer's rows were come by.
+/// An answer's rows by origin.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CacheReport {
     /// Rows that were known and fresh.
@@ -66,7 +66,7 @@ pub struct Verdict {
     pub missing: Vec<Missing>,
     /// How old it is.
     pub freshness: Freshness,
-    /// How it was come by.
+    /// Its rows by origin.
     pub report: CacheReport,
 }
 
