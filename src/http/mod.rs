@@ -1,6 +1,6 @@
 //! The public face: paths, parameters, who may ask, what an answer looks like.
 //!
-//! A request goes through [`request_log`] (its id, its line in the log, and the one place where a [`Problem`] is written
+//! A request goes through [`access_log`] (its id, its line in the log, and the one place where a [`Problem`] is written
 //! down), perhaps CORS, the [`router`], and a handler. A handler finds out who asks about what ([`authorized`]), parses, calls the
 //! engine and presents. Where a row came from is not known here but by what the engine says of it.
 //!
