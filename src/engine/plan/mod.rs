@@ -3,8 +3,8 @@
 //! Four things are read, and nothing else: gaps; rows past the age at which they may be served; rows that may have changed;
 //! and the head, which is just another gap. Rows that may have changed are at known places, so they are covered by spans of
 //! at most a page of known rows each, and the newest of them are read together with the head. Gaps with little known
-//! between them are read as one (see [`join`]). Old rows that never finished are too far apart for that. They are requested together, under the filter of their status, and a row that doesn't come
-//! back has changed (see [`Probe`]).
+//! between them are read as one (see [`join`]). Old rows that never finished are too far apart for that. They are requested
+//! together, under the filter of their status, and a row that doesn't come back has changed (see [`Probe`]).
 //!
 //! Settled rows past their time to live are served, and marked for renewal in the background. Rows that are read for their
 //! own sake follow the beat of their place, so that a history that was read at once is not due at once.

@@ -312,7 +312,7 @@ impl Patchwork {
         self.requests(&reads(&self.known.plan(self.span)))
     }
 
-    fn from_scratch(&self) -> usize {
+    fn scratch(&self) -> usize {
         self.requests(&self.span.split(WINDOW))
     }
 }
@@ -332,16 +332,16 @@ fn new_row(created_at: Timestamp) -> NewRow {
 fn thousands_of_instants_that_are_known_cost_nobody_a_request_each() {
     let instants = (1..2_400).map(|n| (n * 1_260, 0));
     let history = Patchwork::new(35, 70, instants);
-    assert_eq!((history.planned(), history.from_scratch()), (50, 50));
+    assert_eq!((history.planned(), history.scratch()), (50, 50));
 }
 
 #[test]
 fn every_other_day_that_is_known_is_read_along_where_it_has_few_rows_and_left_out_where_it_has_many() {
     let every_other_day = || (0..50).map(|n| (n * 2 * 86_400 + 86_400, 86_399));
     let quiet = Patchwork::new(100, 5, every_other_day());
-    assert!(quiet.planned() <= 17 && quiet.from_scratch() == 15, "{}", quiet.planned());
+    assert!(quiet.planned() <= 17 && quiet.scratch() == 15, "{}", quiet.planned());
     let busy = Patchwork::new(100, 200, every_other_day());
-    assert!(busy.planned() <= 205 && busy.from_scratch() >= 400, "{}", busy.planned());
+    assert!(busy.planned() <= 205 && busy.scratch() >= 400, "{}", busy.planned());
 }
 
 #[test]
@@ -359,7 +359,7 @@ proptest! {
     ) {
         let pieces = pieces.into_iter().filter(|(ago, _)| *ago < days * 86_400);
         let history = Patchwork::new(days, rows_a_day, pieces);
-        let (planned, scratch) = (history.planned(), history.from_scratch());
+        let (planned, scratch) = (history.planned(), history.scratch());
         prop_assert!(planned <= 2 * scratch + 1, "{planned} requests, {scratch} from scratch");
     }
 }
