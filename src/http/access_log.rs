@@ -251,7 +251,7 @@ fn request_id(headers: &HeaderMap) -> Arc<str> {
 
 impl fmt::Debug for AccessLog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Ledger")
+        f.write_str("AccessLog")
     }
 }
 

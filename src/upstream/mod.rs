@@ -231,7 +231,7 @@ impl Upstream {
             Judgment::Accept => Ok(response),
             Judgment::AskAgain => {
                 self.leave(pool, ask.author).await;
-                Err(malformed("a response to another request".to_owned(), Cause::Misfit))
+                Err(malformed("a response to another request".to_owned(), Cause::Mismatch))
             }
             Judgment::Refuse => Err(malformed("a response about another agent".to_owned(), Cause::Final)),
         }

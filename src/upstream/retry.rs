@@ -35,7 +35,7 @@ pub(super) enum Cause {
     /// A success that is no page, or a redirect: proxies answer so for a moment.
     Malformed,
     /// A response to another request. The next attempt has a connection of its own.
-    Misfit,
+    Mismatch,
     /// The breaker is open for so long. Tried again only where that is a moment.
     Down(Duration),
 }
@@ -117,7 +117,7 @@ impl Tries {
                 }
                 (spread, true)
             }
-            Cause::Misfit => {
+            Cause::Mismatch => {
                 self.misfits += 1;
                 (Duration::ZERO, false)
             }
@@ -199,7 +199,7 @@ mod tests {
             Cause::Transient(None),
             Cause::IdleConnection,
             Cause::Malformed,
-            Cause::Misfit,
+            Cause::Mismatch,
             Cause::Down(SECOND),
         ] {
             let none = RetryLimits { retry_for: Duration::ZERO, ..LIMITS };
