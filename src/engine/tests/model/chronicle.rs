@@ -65,12 +65,17 @@ impl Chronicle {
         let facts = rows.iter().map(|(id, _)| &self.0[id][0].fact);
         let order: Vec<Timestamp> = facts.filter(|fact| fact.is_dated).map(|fact| fact.created_at).collect();
         prop_assert!(order.is_sorted_by_key(|at| Reverse(*at)), "newest first");
+        // Of the newest rows nothing older than the last is promised, nor which of those of its instant come.
+        let wanted = question.newest.map(|newest| newest.take as usize);
+        prop_assert!(wanted.is_none_or(|wanted| rows.len() <= wanted));
+        let is_cut = wanted == Some(rows.len());
         let ages = Ages::of(asking, settings);
         let twins = self.twins(case);
         for (id, past) in &self.0 {
             let created_at = past[0].fact.created_at;
             // Near an end of the question a row without a date may be on either side.
-            if !past[0].fact.is_dated && (question.from.is_some() || question.to.is_some()) {
+            let has_ends = question.from.is_some() || question.to.is_some() || question.newest.is_some();
+            if !past[0].fact.is_dated && has_ends {
                 continue;
             }
             if question.from.is_some_and(|from| created_at < from)
@@ -98,7 +103,8 @@ impl Chronicle {
                 let is_new = case.ahead.ours(shown_at).plus(ages.live) >= now;
                 let was_elsewhere = past.iter().any(|past| !asking.fits(&past.fact) && is_allowed(past));
                 let is_gone = past.last().is_some_and(|last| last.until.is_some());
-                let may_be_lost = twins.contains(&created_at);
+                let may_be_lost = twins.contains(&created_at)
+                    || is_cut && order.last().is_none_or(|last| created_at <= *last);
                 prop_assert!(
                     is_new || was_elsewhere || is_gone || may_be_lost,
                     "{id} is missing: {past:?} at {now}"

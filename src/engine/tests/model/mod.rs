@@ -158,7 +158,8 @@ async fn ask(rig: &Rig, digests: &Digests, asked: &ModelAsked) -> ModelAsking {
         | ModelWay::Abandoned { .. } => rig.question().mode,
     };
     let (from, to) = (at(asked.from_hours), at(asked.to_hours));
-    let question = Question { from, to, filters, any_status, directives, mode, ..rig.question() };
+    let newest = asked.limit.map(|rows| Newest { skip: 0, take: rows.into() });
+    let question = Question { from, to, newest, filters, any_status, directives, mode, ..rig.question() };
     let pause = if let ModelWay::Slowly { ms } = asked.way { ms } else { 0 };
     let taken = taken(rig, digests, question.clone(), Duration::from_millis(u64::from(pause)));
     let answer = if let ModelWay::Abandoned { ms } = asked.way {

@@ -79,6 +79,8 @@ pub(super) struct ModelAsked {
     pub(super) voice_mail: Option<bool>,
     pub(super) from_hours: Option<u32>,
     pub(super) to_hours: Option<u32>,
+    /// Only so many of the newest rows.
+    pub(super) limit: Option<u32>,
     pub(super) way: ModelWay,
 }
 
@@ -122,13 +124,15 @@ fn asked() -> impl Strategy<Value = ModelAsked> {
         2 => proptest::collection::vec(0usize..5, 2..4),
     ];
     let voice_mail = proptest::option::weighted(0.15, any::<bool>());
-    (0u32..60, statuses, voice_mail, hours(), hours(), way).prop_map(
-        |(after_ms, statuses, voice_mail, from_hours, to_hours, way)| ModelAsked {
+    let limit = proptest::option::weighted(0.3, 1u32..120);
+    (0u32..60, statuses, voice_mail, hours(), hours(), limit, way).prop_map(
+        |(after_ms, statuses, voice_mail, from_hours, to_hours, limit, way)| ModelAsked {
             after_ms,
             statuses,
             voice_mail,
             from_hours,
             to_hours,
+            limit,
             way,
         },
     )
