@@ -70,10 +70,7 @@ impl Sources {
                 *how == Use::Own || code.words.contains(name)
             };
             let targets = code.imports.iter().filter(counts).filter_map(|(path, _)| self.home(path, 0));
-            targets
-                .filter(|target| *target != module)
-                .map(|target| target.clone())
-                .collect::<BTreeSet<Module>>()
+            targets.filter(|target| *target != module).cloned().collect::<BTreeSet<Module>>()
         };
         self.files
             .iter()

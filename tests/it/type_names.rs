@@ -61,8 +61,8 @@ fn without_visibility(line: &str) -> &str {
 
 pub(crate) fn rust_files(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
+    for entry in fs::read_dir(folder).expect("a source folder can be read") {
+        let path = entry.expect("a source folder can be read").path();
         if path.is_dir() {
             if path.file_name().is_none_or(|name| name != APART) {
                 files.extend(rust_files(&path));

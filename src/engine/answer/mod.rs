@@ -120,7 +120,7 @@ impl Answer {
                 context.renew(&plan.renewals);
                 let freshness = plan.known.unwrap_or_default();
                 return Self::of(Some(context), Tally { freshness, ..tally }, quota)
-                    .from_known(plan.rest)
+                    .serve_known(plan.rest)
                     .await;
             }
             if round == 0 {
@@ -160,7 +160,7 @@ impl Answer {
     /// the first row holds to the last.
     ///
     /// `rest` was not planned, since its rows were not needed when the plan was made.
-    async fn from_known(mut self, rest: Option<Span>) -> Result<Self, AskError> {
+    async fn serve_known(mut self, rest: Option<Span>) -> Result<Self, AskError> {
         let Some(AnswerContext { span, directives, .. }) = self.context else { return Ok(self) };
         self.steps.extend(rest.map_or(Some(span), |rest| span.after(rest.to())).map(AnswerStep::Known));
         self.steps.extend(rest.map(AnswerStep::Later));
@@ -194,7 +194,7 @@ impl Answer {
             freshness: plan.worst.unwrap_or_default(),
             ..Tally::new(context.as_of())
         };
-        Self::of(Some(context), tally, quota).from_known(plan.rest).await
+        Self::of(Some(context), tally, quota).serve_known(plan.rest).await
     }
 
     fn read(&mut self, plan: &Plan) {

@@ -32,9 +32,8 @@ pub(in crate::engine) fn newest_part(
             }
         }
         rest = open.before(segment.span.from());
-        match nth_row(segment, open, statuses, &mut left) {
-            Some(instant) => return down_to(instant),
-            None => {}
+        if let Some(instant) = nth_row(segment, open, statuses, &mut left) {
+            return down_to(instant);
         }
     }
     match rest {
