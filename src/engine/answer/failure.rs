@@ -30,7 +30,7 @@ impl Answer {
             AskError::Source(SourceError::TimedOut | SourceError::RateLimited { upstream: None, .. })
         );
         let is_out_of_time = is_cut_short && self.is_out_of_time();
-        let error = if is_out_of_time { self.not_ready() } else { error };
+        let error = if is_out_of_time { self.not_ready() } else { self.with_room_for_the_rest(error) };
         if matches!(error, AskError::ShuttingDown) {
             return Err(error);
         }

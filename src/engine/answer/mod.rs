@@ -32,6 +32,7 @@ use super::plan::{self, Plan, PlanItem};
 use super::reading::Ended;
 use super::terms::{AskError, Freshness, Missing, Newest, StaleReason, Verdict};
 use crate::domain::{EntrySlice, MAX_PAGE_SIZE, RowId, Span, Timestamp};
+use crate::source::SourceError;
 
 /// Longer than any stream: its answer bounds how long each row may take, and the gate how long that waits for the budget.
 const STREAM_DEADLINE: Duration = Duration::from_hours(365 * 24);
@@ -41,6 +42,10 @@ pub(super) const AFTER_READING: Duration = Duration::from_millis(100);
 
 /// How long an answer that may be stale waits for room in the budget.
 const STALE_BUDGET_WAIT: Duration = Duration::from_secs(2);
+
+/// The most pages for which a refused request is told when there is room: a list may end long before the rows that were
+/// asked for, and a minute's budget is several times as much.
+const MOST_PAGES_TOLD: u64 = 60;
 
 /// How often an answer plans again without having come further.
 const MAX_REPLANS: u32 = 24;
@@ -301,6 +306,12 @@ impl Answer {
 
     /// What is missing at the deadline, and when the budget probably has room for it.
     fn not_ready(&self) -> AskError {
+        let (pages_read, pages_planned) = self.pages();
+        AskError::not_ready(pages_read, pages_planned, |pages| self.room_for(pages))
+    }
+
+    /// How many pages were read, and how many there are to read as far as is known: one more at least.
+    fn pages(&self) -> (u64, u64) {
         let readings = self.steps.iter().filter_map(|step| match step {
             AnswerStep::Read(_, waiter, _) => Some(waiter.reading().progress()),
             AnswerStep::Known(_) | AnswerStep::Later(_) => None,
@@ -311,19 +322,28 @@ impl Answer {
         let needed = self.quota.missing().map(|rows| read + rows.div_ceil(MAX_PAGE_SIZE as u64));
         let planned = needed.map_or(planned, |needed| planned.min(needed));
         // Something is missing, or this would not be asked.
-        let (pages_read, pages_planned) = (read + done, (planned + done).max(read + done + 1));
-        AskError::not_ready(pages_read, pages_planned, |pages| match &self.context {
-            None => Duration::ZERO,
-            Some(context) => {
-                let credential = context.scope.subject.credential.id();
-                context.state.parts.source.room_for(
-                    credential,
-                    context.request.caller,
-                    context.request.urgency,
-                    pages,
-                )
+        (read + done, (planned + done).max(read + done + 1))
+    }
+
+    /// How long it probably takes until the budget has room for so many more pages.
+    fn room_for(&self, pages: u64) -> Duration {
+        let Some(context) = &self.context else { return Duration::ZERO };
+        let (credential, request) = (context.scope.subject.credential.id(), &context.request);
+        context.state.parts.source.room_for(credential, request.caller, request.urgency, pages)
+    }
+
+    /// Has a refusal for the budget name when there is room for all that is missing, not for the next request alone.
+    fn with_room_for_the_rest(&self, error: AskError) -> AskError {
+        match error {
+            AskError::Source(SourceError::RateLimited { retry_after, upstream: None }) => {
+                let (read, planned) = self.pages();
+                let needed = self.quota.missing().map(|rows| rows.div_ceil(MAX_PAGE_SIZE as u64));
+                let missing = needed.map_or(planned - read, |needed| needed.min(MOST_PAGES_TOLD));
+                let retry_after = retry_after.max(self.room_for(missing));
+                SourceError::RateLimited { retry_after, upstream: None }.into()
             }
-        })
+            other => other,
+        }
     }
 }
 

@@ -1,7 +1,9 @@
 //! Questions for some of the newest rows: pages, and `limit`.
 
+use super::bent::bent;
 use super::script::{Listed, ScriptTotals, unavailable};
 use super::*;
+use crate::source::SourceError;
 
 /// A history of 30,000 rows in six days, which is 600 of upstream's pages.
 fn large(settings: EngineSettings) -> Rig {
@@ -51,6 +53,22 @@ async fn the_first_page_of_a_large_history_is_read_with_the_one_that_confirms_it
 async fn the_third_page_reads_no_more_than_three_and_the_one_that_confirms_them() {
     let rig = large(unhurried());
     assert_eq!(rig.page(3, 50).await, (rig.truth_of(100..150), None, 4));
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_that_is_refused_for_the_budget_is_told_when_there_is_room_for_all_that_it_needs() {
+    let no_room = || SourceError::RateLimited { retry_after: SECOND, upstream: None };
+    let rig = bent(unhurried(), |bent| {
+        bent.before =
+            Box::new(move |_, _, number| if number < 3 { Ok(Duration::ZERO) } else { Err(no_room()) });
+    });
+    let rig = rig.with_history(3_000, 6);
+    rig.script.world().a_request_takes = 5 * SECOND;
+    rig.page(1, 50).await;
+    let refused = rig.collect(rig.newest(150, 50)).await.unwrap_err();
+    let AskError::Source(SourceError::RateLimited { retry_after, .. }) = refused else { panic!("{refused}") };
+    assert!(retry_after >= 10 * SECOND, "{retry_after:?}: two pages and more are missing");
     rig.close().await;
 }
 
