@@ -31,15 +31,24 @@ def clean_environment(**more: str) -> dict[str, str]:
     return kept | more
 
 
-# Below those that the kernel gives to connections, or one of them might have a port before its program listens; and not
-# the same ones in each process, since several run checks at once.
-PORTS = itertools.cycle(range(10_000, 32_000))
-PORTS_OF_THIS_PROCESS = itertools.islice(PORTS, os.getpid() * 37 % 22_000, None)
+def own_ports() -> range:
+    """Ports that no other process of a test run gives to its programs, below those that the kernel gives to connections.
+
+    Processes that run checks at once would otherwise hand out a port twice: it is free until its program listens.
+    """
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    if worker.startswith("gw"):
+        first = 12_000 + int(worker.removeprefix("gw")) % 8 * 2_500
+        return range(first, first + 2_500)
+    return range(10_000 + os.getpid() % 20 * 100, 12_000)
+
+
+PORTS = itertools.cycle(own_ports())
 
 
 def free_port() -> int:
     while True:
-        port = next(PORTS_OF_THIS_PROCESS)
+        port = next(PORTS)
         with socket.socket() as listener, contextlib.suppress(OSError):
             listener.bind(("127.0.0.1", port))
             return port
