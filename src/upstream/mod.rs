@@ -202,7 +202,7 @@ impl Upstream {
         ask.context.sent.mark_waiting();
         let lined_up = Instant::now();
         let entered = {
-            let _waits = (!self.gate.is_left_hanging(asker)).then(|| ask.context.budget_clock.wait());
+            let _waits = self.gate.is_short_of_budget(asker).then(|| ask.context.budget_clock.wait());
             self.gate.enter(asker).await
         };
         let pass = match entered {

@@ -11,7 +11,7 @@ use super::adaptive_rate::AdaptiveRate;
 use super::budget::{Budget, RequestClass};
 use super::concurrency_limit::ConcurrencyLimit;
 use super::connections::Connections;
-use super::flow::{Branch, Flow, ShareGroup};
+use super::flow::{Flow, ShareGroup};
 use super::promises::Promises;
 use super::shares::Others;
 use super::troubles::Troubles;
@@ -132,13 +132,14 @@ impl Lane {
         if is_slow || is_spent { Headroom::Short } else { Headroom::Ample }
     }
 
-    /// Whether requests were left hanging, of an agent or of all, and the budget has room.
-    pub(super) fn is_left_hanging(&mut self, group: ShareGroup, branch: Branch, now: Instant) -> bool {
+    /// Whether a request has to wait for the budget, were it the next: not if requests were left hanging, of its agent or
+    /// of all, and the budget has room.
+    pub(super) fn is_short_of_budget(&mut self, flow: &Flow, now: Instant) -> bool {
         let is_slowed = |limit: &ConcurrencyLimit| !limit.is_calm(now);
-        let of_agent = self.troubles.of(group, branch);
-        (is_slowed(&self.concurrency_limit)
-            || of_agent.is_some_and(|trouble| is_slowed(&trouble.concurrency_limit)))
-            && self.room(group, now) == Headroom::Ample
+        let of_agent = self.troubles.of(flow.group, flow.branch);
+        let is_left_hanging = is_slowed(&self.concurrency_limit)
+            || of_agent.is_some_and(|trouble| is_slowed(&trouble.concurrency_limit));
+        self.earliest(flow, now) > now && !(is_left_hanging && self.room(flow.group, now) == Headroom::Ample)
     }
 
     /// When a request could go at the earliest, were it the next.

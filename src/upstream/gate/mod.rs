@@ -75,6 +75,15 @@ pub(crate) struct PassRequest<'a> {
     pub(crate) context: &'a RequestContext,
 }
 
+impl PassRequest<'_> {
+    fn flow(&self) -> Flow {
+        let RequestContext { caller, urgency, question, .. } = *self.context;
+        let group = ShareGroup::of(caller, self.standing);
+        let branch = Branch::of(group, caller, self.agent);
+        Flow { group, urgency, branch, question, agent: self.agent }
+    }
+}
+
 /// Why a request may not pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum GateRefusal {
@@ -136,14 +145,13 @@ impl Gate {
         waiter::enter(self, asker).await
     }
 
-    /// Whether a request that has to wait now does so because upstream left requests hanging, not for the budget.
-    pub(crate) fn is_left_hanging(&self, asker: PassRequest<'_>) -> bool {
+    /// Whether a request that has to wait now waits for the budget, rather than for a connection or for an agent whose
+    /// requests are left hanging.
+    pub(crate) fn is_short_of_budget(&self, asker: PassRequest<'_>) -> bool {
         let now = Instant::now();
         let mut state = self.lock();
-        let key = state.lanes.key(asker.credential, now);
-        let group = ShareGroup::of(asker.context.caller, asker.standing);
-        let branch = Branch::of(group, asker.context.caller, asker.agent);
-        state.lanes.get(key).is_some_and(|lane| lane.is_left_hanging(group, branch, now))
+        let (key, flow) = (state.lanes.key(asker.credential, now), asker.flow());
+        state.lanes.get(key).is_some_and(|lane| lane.is_short_of_budget(&flow, now))
     }
 
     /// Whether a caller has room for a few more requests at once.

@@ -135,6 +135,18 @@ async fn no_more_are_in_flight_than_connections() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_wait_for_a_connection_is_no_wait_for_the_budget() {
+    let gate = gate(3, MINUTE, 2);
+    let context = context(Urgency::Refresh);
+    let first = enter(&gate, &context).await.unwrap();
+    let _second = enter(&gate, &context).await.unwrap();
+    assert!(!gate.is_short_of_budget(asker(&context)), "no connection is free, the budget has room");
+    drop(first);
+    let _third = enter(&gate, &context).await.unwrap();
+    assert!(gate.is_short_of_budget(asker(&context)), "the budget is spent");
+}
+
+#[tokio::test(start_paused = true)]
 async fn refreshes_go_before_cold_reads() {
     let gate = gate(0, MINUTE, 1);
     let (cold, refresh, renewal) =

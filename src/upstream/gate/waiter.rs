@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep_until};
 use super::breaker::Who;
 use super::breakers::Roles;
 use super::budget::BudgetSlot;
-use super::flow::{Branch, Flow, ShareGroup};
+use super::flow::Flow;
 use super::lanes::LaneKey;
 use super::turns::WaiterId;
 use super::{Gate, GateRefusal, GateState, Pass, PassRequest};
@@ -159,23 +159,17 @@ enum WaitStep {
 impl InLine {
     fn join(gate: &Gate, asker: PassRequest<'_>, now: Instant) -> Result<Self, GateRefusal> {
         let mut state = gate.lock();
-        let group = ShareGroup::of(asker.context.caller, asker.standing);
-        let branch = Branch::of(group, asker.context.caller, asker.agent);
-        let flow = Flow {
-            group,
-            urgency: asker.context.urgency,
-            branch,
-            question: asker.context.question,
-            agent: asker.agent,
-        };
+        let flow = asker.flow();
         let lane = state.lanes.key(asker.credential, now);
         if state.waiters.undecided.len() >= MOST_WAITING
             || state.lanes.get(lane).is_some_and(|lane| lane.is_full(&flow))
         {
             return Err(no_room(&mut state, lane, &flow, now));
         }
-        let roles =
-            state.breakers.admit(Who { group, agent: asker.agent }, now).map_err(GateRefusal::Down)?;
+        let roles = state
+            .breakers
+            .admit(Who { group: flow.group, agent: asker.agent }, now)
+            .map_err(GateRefusal::Down)?;
         let wake = Arc::new(Notify::new());
         let id = state.line_up(Waiter { lane, flow, wake: Arc::clone(&wake), fate: None });
         Ok(Self { gate: gate.clone(), id, roles, wake })
