@@ -334,16 +334,14 @@ impl Answer {
 
     /// Has a refusal for the budget name when there is room for all that is missing, not for the next request alone.
     fn with_room_for_the_rest(&self, error: AskError) -> AskError {
-        match error {
-            AskError::Source(SourceError::RateLimited { retry_after, upstream: None }) => {
-                let (read, planned) = self.pages();
-                let needed = self.quota.missing().map(|rows| rows.div_ceil(MAX_PAGE_SIZE as u64));
-                let missing = needed.map_or(planned - read, |needed| needed.min(MOST_PAGES_TOLD));
-                let retry_after = retry_after.max(self.room_for(missing));
-                SourceError::RateLimited { retry_after, upstream: None }.into()
-            }
-            other => other,
-        }
+        let AskError::Source(SourceError::RateLimited { retry_after, upstream: None }) = error else {
+            return error;
+        };
+        let (read, planned) = self.pages();
+        let needed = self.quota.missing().map(|rows| rows.div_ceil(MAX_PAGE_SIZE as u64));
+        let missing = needed.map_or(planned - read, |needed| needed.min(MOST_PAGES_TOLD));
+        let retry_after = retry_after.max(self.room_for(missing));
+        SourceError::RateLimited { retry_after, upstream: None }.into()
     }
 }
 
