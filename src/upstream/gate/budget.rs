@@ -93,7 +93,7 @@ impl Budget {
             at = at.max(self.free_at(self.spare + ahead, leaving(outside_reserve), is_spare));
         }
         // What others gave up is not left to them for long.
-        if bounds.leave > 0
+        if bounds.protected > 0
             && ahead == 0
             && let (Some(free), Some(forgotten)) = (at, self.shares.next_forgotten(rate.per))
         {

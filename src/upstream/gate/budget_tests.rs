@@ -60,6 +60,23 @@ fn all_of_it_goes_at_once_and_not_one_more() {
 }
 
 #[test]
+fn a_lone_caller_is_told_when_it_may_really_go() {
+    let mut now = Instant::now();
+    let mut budget = budget(100, MINUTE, 20);
+    for _ in 0..40 {
+        budget.take(COLD, now);
+    }
+    now += MINUTE / 2;
+    drain(&mut budget, COLD, now);
+    // The first 40 places are free again and taken at once: what it gave up itself just now is left to nobody.
+    now = room(&mut budget, COLD, now).unwrap_err();
+    drain(&mut budget, COLD, now + LONGEST_WAY);
+    let told = room(&mut budget, COLD, now + LONGEST_WAY).unwrap_err();
+    assert!(told > now + MINUTE / 3, "{:?}", told - now);
+    assert!(room(&mut budget, COLD, told).is_ok());
+}
+
+#[test]
 fn no_limit_has_room_for_ever() {
     let mut budget = Budget::new(None, Fraction::percent(20).unwrap());
     for _ in 0..10_000 {

@@ -67,6 +67,8 @@ pub(super) enum Others {
 pub(super) struct Bounds {
     /// Places of the whole budget that must stay free.
     pub(super) leave: usize,
+    /// How many of these others gave up a moment ago: it has them as soon as that is forgotten.
+    pub(super) protected: usize,
     /// The most places of its group.
     pub(super) most_of_group: usize,
 }
@@ -154,22 +156,25 @@ impl Shares {
         let held = self.held(group);
         match group {
             ShareGroup::Caller(_) if held < self.fair(group, limit) => {
-                Bounds { leave: 0, most_of_group: limit }
+                Bounds { leave: 0, protected: 0, most_of_group: limit }
             }
             ShareGroup::Caller(_) => {
-                let leave = limit / NEWCOMERS + self.protected(group, limit);
-                Bounds { leave: leave.min(limit - 1), most_of_group: limit }
+                let protected = self.protected(group, limit);
+                let leave = limit / NEWCOMERS + protected;
+                Bounds { leave: leave.min(limit - 1), protected, most_of_group: limit }
             }
             ShareGroup::Unproven => {
                 let own = (limit / UNPROVEN).max(1);
                 let most = if others == Others::Wait { own } else { (limit / UNPROVEN_AT_MOST).max(own) };
                 // Not both: what others gave up is left for them, and so is the quarter.
-                let of_others = limit / NEWCOMERS + self.protected(group, limit);
+                let protected = self.protected(group, limit);
+                let of_others = limit / NEWCOMERS + protected;
                 let leave = if held < own { 0 } else { of_others.max(limit / UNPROVEN_LEAVE) };
                 // Most of what they have together may be one network's; the rest is for the next one.
                 let of_peer = self.peers.get(&branch).copied().unwrap_or(0);
                 let left_to_peers = if of_peer * 2 >= most { most / UNPROVEN } else { 0 };
-                Bounds { leave: leave.min(limit - 1), most_of_group: most - left_to_peers }
+                let most_of_group = most - left_to_peers;
+                Bounds { leave: leave.min(limit - 1), protected, most_of_group }
             }
         }
     }
