@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs, urlsplit
 
+from programs import free_port
 from rows import Row, micros_of, text_of
 
 PAGE_SIZE = 50
@@ -127,7 +128,8 @@ class Door:
     astray: int = 0
     # The bodies of whole answers.
     sent: set[bytes] = field(default_factory=set)
-    port: int = 0
+    # One that no connection is given while it is shut.
+    port: int = field(default_factory=free_port)
 
     def __post_init__(self):
         self._server: asyncio.Server | None = None
@@ -145,7 +147,6 @@ class Door:
         if self._server is None:
             options = {"backlog": 512, "reuse_address": True, "limit": 1 << 20, "ssl": self.context}
             self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, **options)
-            self.port = self._server.sockets[0].getsockname()[1]
 
     def open_soon(self, seconds: float) -> None:
         async def wait() -> None:
