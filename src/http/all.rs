@@ -9,7 +9,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream;
 use http::request::Parts;
-use http::{HeaderValue, Method, StatusCode, Version, header};
+use http::{HeaderValue, Method, Version, header};
 use tokio::time::Instant;
 
 use super::App;
@@ -19,7 +19,7 @@ use super::negotiate::{Codings, FOR_ROWS, MediaType};
 use super::params::invalid;
 use super::places::ResponsePlace;
 use super::prefer::{Prefer, directives};
-use super::present::{self, Etag, HeaderState, Storable};
+use super::present::{self, HeaderState, Storable};
 use super::problem::{ErrorRenderer, ErrorStyle, Problem};
 use super::projection::{self, Projection};
 use super::question::{AllParams, EndRecord, Format};
@@ -162,16 +162,10 @@ impl AllRequest {
 
     /// The answer to who has these rows already.
     fn not_modified(&self, verdict: &Verdict, authorized: &AuthorizedRequest) -> Option<Response> {
-        let headers = &self.parts.headers;
-        let is_known = || Etag::of_verdict(verdict, self.form()).is_known_to(headers);
-        if !(headers.contains_key(header::IF_NONE_MATCH) && verdict.is_complete() && is_known()) {
-            return None;
-        }
-        authorized.request_log.note_verdict(verdict);
-        let mut response = self.response(HeaderState::Verdict(verdict), Body::empty());
-        *response.status_mut() = StatusCode::NOT_MODIFIED;
-        response.headers_mut().remove(header::CONTENT_TYPE);
-        Some(response)
+        present::not_modified(&self.parts.headers, verdict, self.form(), || {
+            authorized.request_log.note_verdict(verdict);
+            self.response(HeaderState::Verdict(verdict), Body::empty())
+        })
     }
 
     async fn whole(

@@ -2,8 +2,9 @@
 
 use std::fmt::Write;
 
+use axum::response::Response;
 use http::header::{self, HeaderName};
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::fields;
 use crate::domain::{AgentId, Digest, Timestamp};
@@ -75,6 +76,24 @@ impl Storable {
     pub(super) const fn under(directives: &CacheDirectives) -> Self {
         if directives.no_store { Self::No } else { Self::Yes }
     }
+}
+
+/// The response to a caller that has these rows already, made of the one that would be sent without a body: `None` unless
+/// `If-None-Match` names the validator of a complete answer.
+pub(super) fn not_modified(
+    headers: &HeaderMap,
+    verdict: &Verdict,
+    form: Option<&str>,
+    response: impl FnOnce() -> Response,
+) -> Option<Response> {
+    let is_known = || Etag::of_verdict(verdict, form).is_known_to(headers);
+    if !(headers.contains_key(header::IF_NONE_MATCH) && verdict.is_complete() && is_known()) {
+        return None;
+    }
+    let mut response = response();
+    *response.status_mut() = StatusCode::NOT_MODIFIED;
+    response.headers_mut().remove(header::CONTENT_TYPE);
+    Some(response)
 }
 
 /// Writes the headers that every response has; `applied` names the preferences that were honored, `form` tells rows in a

@@ -10,8 +10,8 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
+use http::header;
 use http::request::Parts;
-use http::{StatusCode, header};
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -21,7 +21,7 @@ use super::authorized::{AgentSegment, AuthorizedRequest};
 use super::body::{MissingPart, WholeBody, missing};
 use super::negotiate::{Codings, FOR_TOTALS, MediaType};
 use super::prefer::{Prefer, directives};
-use super::present::{self, Etag, HeaderState, Storable};
+use super::present::{self, HeaderState, Storable};
 use super::problem::{Code, ErrorStyle, Problem};
 use super::question::Format;
 use super::summary_params::TotalsParams;
@@ -140,16 +140,10 @@ impl SummaryRequest {
 
     /// The response to a caller that has these totals already.
     fn not_modified(&self, verdict: &Verdict, authorized: &AuthorizedRequest) -> Option<Response> {
-        let headers = &self.parts.headers;
-        let is_known = || Etag::of_verdict(verdict, Some(&self.form)).is_known_to(headers);
-        if !(headers.contains_key(header::IF_NONE_MATCH) && verdict.is_complete() && is_known()) {
-            return None;
-        }
-        authorized.request_log.note_verdict(verdict);
-        let mut response = self.response(verdict, Body::empty());
-        *response.status_mut() = StatusCode::NOT_MODIFIED;
-        response.headers_mut().remove(header::CONTENT_TYPE);
-        Some(response)
+        present::not_modified(&self.parts.headers, verdict, Some(&self.form), || {
+            authorized.request_log.note_verdict(verdict);
+            self.response(verdict, Body::empty())
+        })
     }
 
     fn response(&self, verdict: &Verdict, body: Body) -> Response {
