@@ -1,7 +1,7 @@
 //! The control thread: everything that has to work when the main runtime does not.
 //!
 //! It has its own runtime for signals, probes and the watchdog. Nothing on it takes a lock that the engine holds while
-//! working, and nothing on it waits for the log's reader. If the main runtime doesn't stop when told to, this thread ends
+//! working, and nothing on it waits for the log's reader. If the main runtime ignores the order to stop, this thread ends
 //! the process.
 
 use std::convert::Infallible;

@@ -24,7 +24,7 @@ pub enum NothingToRun {
 /// parsed again.
 ///
 /// # Errors
-/// [`NothingToRun::Asked`] for `--help` and `--version`; [`NothingToRun::NoCommand`]; [`NothingToRun::SettingErrors`] where it can't be told which
+/// [`NothingToRun::Asked`] for `--help` and `--version`; [`NothingToRun::NoCommand`]; [`NothingToRun::SettingErrors`] if the command is not clear
 /// command is meant.
 pub(super) fn read(
     command: &Command,

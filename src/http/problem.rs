@@ -1,6 +1,6 @@
 //! What a client reads when it gets no answer: a problem document (RFC 9457).
 //!
-//! Whoever refuses returns a [`Problem`]; it is written down once, at the outermost layer ([`super::access_log`]), which
+//! Code that refuses a request returns a [`Problem`]; it is written down once, at the outermost layer ([`super::access_log`]), which
 //! knows the request's id. So a handler's `?` is all there is to refusing.
 
 use std::sync::Arc;

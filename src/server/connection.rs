@@ -97,7 +97,7 @@ where
             }
             () = &mut drain, if !is_closing => {}
             verdict = until_over(&flow, &limits) => match verdict {
-                // A client that was told to close and still does nothing is gone.
+                // A client that still does nothing after the order to close is gone.
                 CloseReason::Idle if !is_closing => counts.cut(CutReason::Idle),
                 CloseReason::Idle | CloseReason::Stalled | CloseReason::SlowHead => {
                     counts.cut(verdict.into());

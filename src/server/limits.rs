@@ -36,7 +36,7 @@ pub struct ServerLimits {
     pub idle_timeout: Duration,
     /// How long a client may read nothing although bytes are ready for it.
     pub stall_timeout: Duration,
-    /// How long responses have to reach their clients once they were told to end.
+    /// How long responses have to reach their clients after the order to end.
     pub flush_grace: Duration,
     /// How many connections are served at a time. For more, idle ones are closed; otherwise they wait in the listener's queue.
     pub connections: usize,

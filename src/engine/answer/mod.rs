@@ -43,9 +43,9 @@ pub(super) const AFTER_READING: Duration = Duration::from_millis(100);
 /// How long an answer that may be stale waits for room in the budget.
 const STALE_BUDGET_WAIT: Duration = Duration::from_secs(2);
 
-/// The most pages for which a refused request is told when there is room: a list may end long before the rows that were
-/// asked for, and a minute's budget is several times as much.
-const MOST_PAGES_TOLD: u64 = 60;
+/// The most pages that the `Retry-After` of a refused request allows for. A list may end long before the rows that were
+/// requested, and a minute's budget is several times as much.
+const MOST_PAGES_AHEAD: u64 = 60;
 
 /// How often an answer plans again without having come further.
 const MAX_REPLANS: u32 = 24;
@@ -332,14 +332,15 @@ impl Answer {
         context.state.parts.source.room_for(credential, request.caller, request.urgency, pages)
     }
 
-    /// Has a refusal for the budget name when there is room for all that is missing, not for the next request alone.
+    /// Extends the `Retry-After` of a refusal for the budget until there is room for everything that is missing, not only for
+    /// the next request.
     fn with_room_for_the_rest(&self, error: AskError) -> AskError {
         let AskError::Source(SourceError::RateLimited { retry_after, upstream: None }) = error else {
             return error;
         };
         let (read, planned) = self.pages();
         let needed = self.quota.missing().map(|rows| rows.div_ceil(MAX_PAGE_SIZE as u64));
-        let missing = needed.map_or(planned - read, |needed| needed.min(MOST_PAGES_TOLD));
+        let missing = needed.map_or(planned - read, |needed| needed.min(MOST_PAGES_AHEAD));
         let retry_after = retry_after.max(self.room_for(missing));
         SourceError::RateLimited { retry_after, upstream: None }.into()
     }

@@ -31,7 +31,7 @@ impl Reads {
         }
         let (reads, scope, reading) = (Arc::clone(self), Arc::clone(scope), Arc::clone(reading));
         self.parts.shutdown.clone().spawn(async move {
-            // However the task ends, those who wait are told.
+            // However the task ends, its waiters are woken.
             let over = Over { scope: &scope, reading: &reading };
             let end = tokio::select! {
                 end = reads.read(&scope, &reading) => end,

@@ -16,7 +16,7 @@ fn unhurried() -> EngineSettings {
 }
 
 impl Rig {
-    /// The rows of an answer, and how many the question has, if that is told.
+    /// The rows of an answer, and how many the question has, where that is known.
     async fn part(&self, question: Question) -> (Vec<(String, u32)>, Option<u64>) {
         let Collected { slices, verdict, .. } = self.collect(question).await.unwrap();
         let rows: Vec<_> = slices.iter().flat_map(rows).collect();
