@@ -1,4 +1,4 @@
-"""Measures what the README tells, against the release binary. `scripts/measure` builds it and runs this.
+"""Measures what docs/cost.md tells, against the release binary. `scripts/measure` builds it and runs this.
 
 Prints a Markdown table of figures and ratios; judges nothing, for a busy machine would be judged instead.
 """

@@ -1,7 +1,7 @@
-"""What the README tells people to type works as it stands there.
+"""What the README and the recipes tell people to type works as it stands there.
 
 A block is run if the line above it says `<!-- runs -->`. Shell blocks run in one directory, one after another, against
-the demo; only its address is replaced. Settings tables are held to the program's own help.
+the demo; only its address is replaced. The table of settings is held to the program's own help.
 """
 
 import re
@@ -12,8 +12,9 @@ import sys
 import pytest
 from programs import ROOT, clean_environment, run, start_demo
 
-README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"<!-- runs -->\n```(\w+)\n(.*?)```", README, re.S)
+TEXTS = "".join((ROOT / name).read_text() for name in ["README.md", "docs/recipes.md"])
+SETTINGS = (ROOT / "docs/settings.md").read_text()
+BLOCKS = re.findall(r"<!-- runs -->\n```(\w+)\n(.*?)```", TEXTS, re.S)
 ADDRESS = "http://127.0.0.1:8080"
 COMMANDS = {
     "sh": ["bash", "-euo", "pipefail", "-c"],
@@ -58,7 +59,7 @@ def missing_tool(language: str, code: str) -> str | None:
 
 
 @pytest.mark.parametrize(("language", "code"), BLOCKS, ids=lambda value: " ".join(value.split())[:40])
-def test_a_block_of_the_readme_works(demo, directory, language, code):
+def test_a_block_works(demo, directory, language, code):
     if tool := missing_tool(language, code):
         pytest.skip(f"{tool} is not on this machine")
     code = code.replace(ADDRESS, demo.url)
@@ -77,12 +78,12 @@ def test_a_block_of_the_readme_works(demo, directory, language, code):
     assert done.stdout.strip()
 
 
-def test_the_readme_has_blocks_that_run():
+def test_there_are_blocks_in_every_language():
     assert {language for language, _ in BLOCKS} == set(COMMANDS)
 
 
 def test_the_settings_table_is_the_programs_own():
-    table = dict(re.findall(r"^\| `--([a-z-]+)` \| (?:`([^`]*)`|–)", README, re.M))
+    table = dict(re.findall(r"^\| `--([a-z-]+)` \| (?:`([^`]*)`|–)", SETTINGS, re.M))
     text = run("serve", "--help").stdout
     known = {name for name in re.findall(r"--([a-z-]+)", text)}
     told = re.sub(r"\s+", " ", text)
