@@ -180,9 +180,12 @@ pub(super) async fn middleware(
         ending: BodyEnding::Left,
     };
 
-    let mut response = match AssertUnwindSafe(next.run(request)).catch_unwind().await {
-        Ok(response) => response,
-        Err(_) => panicked(method, &record.route),
+    let mut response = match super::host::one_host(request.version(), request.headers()) {
+        Ok(()) => match AssertUnwindSafe(next.run(request)).catch_unwind().await {
+            Ok(response) => response,
+            Err(_) => panicked(method, &record.route),
+        },
+        Err(problem) => problem.into_response(),
     };
     if let Some(problem) = response.extensions_mut().remove::<Arc<Problem>>() {
         request_log.note_problem(&problem);
@@ -297,7 +300,7 @@ mod tests {
     }
 
     fn request() -> Request {
-        Request::builder().uri("/x").body(Body::empty()).unwrap()
+        Request::builder().uri("/x").header(header::HOST, "localhost").body(Body::empty()).unwrap()
     }
 
     #[tokio::test]

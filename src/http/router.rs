@@ -9,7 +9,7 @@ use axum::routing::{delete, get};
 use super::access_log::{self, AccessLog};
 use super::forward::{self, Forwarding};
 use super::problem::{Code, Problem};
-use super::{AdminApp, App, admin as probes, all, cors, docs, host, page, params, summary, unread};
+use super::{AdminApp, App, admin as probes, all, cors, docs, page, params, summary, unread};
 
 /// The public listener.
 pub fn public(app: Arc<App>) -> Router {
@@ -31,7 +31,6 @@ pub fn public(app: Arc<App>) -> Router {
         Some(cors) => router.layer(cors),
         None => router,
     }
-    .layer(from_fn(host::one_host))
     .layer(from_fn_with_state(access_log, access_log::middleware))
     .layer(from_fn(unread::read_on))
 }

@@ -26,13 +26,14 @@ const LONGEST_STEP: Duration = Duration::from_secs(5);
 /// How often a caller's room is looked at.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// The most callers whose times are stretched at once; those beyond keep theirs.
+/// The most callers that are looked at once a second and whose times may be stretched. The room of those beyond is looked
+/// at with each question, and they keep their times.
 const MOST_CALLERS: usize = 1_024;
 
 /// The factors by which times to live are stretched.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct TtlStretch {
-    stretched: Mutex<HashMap<CallerId, StretchState>>,
+    callers: Mutex<HashMap<CallerId, StretchState>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -50,32 +51,37 @@ impl TtlStretch {
         now: Timestamp,
         room: impl FnOnce() -> Headroom,
     ) -> f64 {
-        let mut stretched = self.stretched.lock().unwrap_or_else(PoisonError::into_inner);
-        let state = stretched.get(&caller).copied();
+        let mut callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = callers.get(&caller).copied();
         if state.is_some_and(|state| now.since(state.looked_at) < EVERY) {
             return state.map_or(1.0, |state| state.factor);
         }
-        let before = state.unwrap_or(StretchState { factor: 1.0, looked_at: now.minus(EVERY), told: 1.0 });
+        // Of a time in which nothing was stretched only its last second counts.
+        let before = state.filter(|state| state.factor > 1.0).unwrap_or(StretchState {
+            factor: 1.0,
+            looked_at: now.minus(EVERY),
+            told: 1.0,
+        });
         let seconds = now.since(before.looked_at);
         let factor = match room() {
             Headroom::Short => before.factor * GROWTH.powf(seconds.min(LONGEST_STEP).as_secs_f64()),
             Headroom::Ample => before.factor / SHRINKAGE.powf(seconds.as_secs_f64()),
         };
         let state = StretchState { factor: factor.clamp(1.0, MOST), looked_at: now, ..before }.tell();
-        if state.factor > 1.0 {
-            if stretched.len() < MOST_CALLERS || stretched.contains_key(&caller) {
-                stretched.insert(caller, state);
-            }
-        } else {
-            stretched.remove(&caller);
+        if callers.len() >= MOST_CALLERS && !callers.contains_key(&caller) {
+            callers.retain(|_, other| other.factor > 1.0 || now.since(other.looked_at) < EVERY);
         }
-        state.factor
+        if callers.len() < MOST_CALLERS || callers.contains_key(&caller) {
+            callers.insert(caller, state);
+            return state.factor;
+        }
+        1.0
     }
 
     /// The largest factor there is, at least 1.
     pub(in crate::engine) fn most(&self) -> f64 {
-        let stretched = self.stretched.lock().unwrap_or_else(PoisonError::into_inner);
-        stretched.values().map(|state| state.factor).fold(1.0, f64::max)
+        let callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
+        callers.values().map(|state| state.factor).fold(1.0, f64::max)
     }
 }
 
