@@ -1,9 +1,11 @@
-"""CSV: what Python's reader gets back is the rows, and what fails is refused as a whole."""
+"""CSV: what Python's reader, DuckDB and pandas get back is the rows, and what fails is refused as a whole."""
 
 import csv
 import io
 import json
 
+import duckdb
+import pandas
 import requests
 from answers import problem
 from rows import make_rows
@@ -51,6 +53,22 @@ def test_pythons_reader_gets_every_row_back(agent_of):
         }
         parsed = json.loads(row.raw)
         assert line == [cell(parsed, literals, path) for path in COLUMNS]
+
+
+def test_duckdb_and_pandas_get_every_cell_back(agent_of, tmp_path):
+    answer = agent_of(make_rows(500, 40)).ask(f"format=csv&fields={','.join(COLUMNS)}")
+    header, *table = read(answer)
+    file = tmp_path / "executions.csv"
+    file.write_bytes(answer.content)
+
+    frame = pandas.read_csv(file, dtype=str, keep_default_na=False)
+    assert list(frame.columns) == header and frame.values.tolist() == table
+
+    # As the recipe reads it; and with what DuckDB finds out by itself, which is only told what a quote is.
+    for options in ("quote = '\"', escape = '\"', all_varchar = true", "all_varchar = true"):
+        found = duckdb.sql(f"SELECT * FROM read_csv('{file}', {options})")
+        assert found.columns == header
+        assert [["" if cell is None else cell for cell in row] for row in found.fetchall()] == table
 
 
 def test_accept_chooses_csv_and_its_columns_are_fixed(agent_of):

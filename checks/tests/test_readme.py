@@ -16,7 +16,10 @@ TEXTS = "".join((ROOT / name).read_text() for name in ["README.md", "docs/recipe
 SETTINGS = (ROOT / "docs/settings.md").read_text()
 BLOCKS = re.findall(r"<!-- runs -->\n```(\w+)\n(.*?)```", TEXTS, re.S)
 ADDRESS = "http://127.0.0.1:8080"
+# A program that runs the SQL it is given, as `duckdb -c` does.
+DUCKDB = "import duckdb, sys; result = duckdb.sql(sys.argv[1]); print(result if result else 'done')"
 COMMANDS = {
+    "sql": [sys.executable, "-c", DUCKDB],
     "sh": ["bash", "-euo", "pipefail", "-c"],
     "python": [sys.executable, "-c"],
     "js": ["node", "--input-type=module", "-e"],
@@ -54,7 +57,7 @@ def words_of(demo) -> dict[str, str]:
 
 def missing_tool(language: str, code: str) -> str | None:
     """A tool that the block needs and that this machine has not."""
-    needed = {"js": ["node"], "sh": re.findall(r"^\s*(jq|curl)\b", code, re.M), "python": []}[language]
+    needed = {"js": ["node"], "sh": re.findall(r"^\s*(jq|curl)\b", code, re.M), "python": [], "sql": []}[language]
     return next((tool for tool in needed if shutil.which(tool) is None), None)
 
 
