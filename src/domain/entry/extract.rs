@@ -30,7 +30,7 @@ impl Entry {
     /// # Errors
     /// If `make` fails.
     pub fn extract<T: Any + Send + Sync>(
-        self: &Arc<Self>,
+        &self,
         name: &Arc<str>,
         make: impl FnOnce() -> io::Result<(T, usize)>,
     ) -> io::Result<Arc<T>> {
@@ -39,7 +39,7 @@ impl Entry {
         }
         let (extract, bytes) = make()?;
         let extract = Arc::new(extract);
-        self.forms.keep_extract(self, name, Arc::clone(&extract) as Arc<dyn Any + Send + Sync>, bytes);
+        self.forms.keep_extract(name, Arc::clone(&extract) as Arc<dyn Any + Send + Sync>, bytes);
         Ok(extract)
     }
 
@@ -96,7 +96,7 @@ impl Entry {
     /// The memory that rewritten rows take in addition to the original rows, once they are deflated.
     pub fn rewritten_weight(&self) -> usize {
         let plain = self.byte_len();
-        size_of::<Self>() + size_of_val(&*self.ends) + plain + plain / USUAL_RATIO
+        Self::SIZE + size_of_val(&*self.ends) + plain + plain / USUAL_RATIO
     }
 }
 

@@ -1,11 +1,13 @@
 use std::any::Any;
 use std::io;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
 
-use super::derived_budget::{DerivedBudget, DerivedForm, EvictionLevel, FormId, Fresh, KeptForm};
-use super::{Entry, Runs};
+use super::derived_budget::DerivedBudget;
+use super::held_forms::{AnyExtract, HeldForms, Runs, SharedForms};
+use super::kept_form::{DerivedForm, KeptForm};
 use crate::deflate::{Deflated, Effort, Separator};
 
 /// The assumed compression ratio of rows that are not deflated yet.
@@ -27,79 +29,38 @@ const MOST_EXTRACTS: usize = 8;
 /// The rows are held uncompressed as they arrived, or deflated, or both.
 #[derive(Debug)]
 pub(super) struct Forms {
-    held: Mutex<HeldForms>,
+    held: SharedForms,
     /// Held while deflating, so that only one caller does it.
     deflating: Mutex<()>,
     derived_budget: OnceLock<Arc<DerivedBudget>>,
 }
 
-/// An extract of an entry's rows, of whatever type its maker gave it.
-type AnyExtract = Arc<dyn Any + Send + Sync>;
-
-#[derive(Debug)]
-struct HeldForms {
-    fresh: Option<Fresh>,
-    deflated: Option<Arc<Deflated>>,
-    lines: Option<KeptForm<Bytes>>,
-    commas: Option<KeptForm<Bytes>>,
-    /// The deflated rows with commas between them.
-    blocks: Option<KeptForm<Bytes>>,
-    /// The newest is last.
-    pieces: Vec<(Runs, KeptForm<Arc<Deflated>>)>,
-    /// By name; the newest is last.
-    extracts: Vec<(Arc<str>, KeptForm<AnyExtract>)>,
-}
-
-impl HeldForms {
-    const fn kept(&mut self, separator: Separator) -> &mut Option<KeptForm<Bytes>> {
-        match separator {
-            Separator::Line => &mut self.lines,
-            Separator::Comma => &mut self.commas,
-        }
-    }
-
-    fn plain(&mut self, separator: Separator) -> Option<Bytes> {
-        if let Some(kept) = self.kept(separator) {
-            return Some(kept.used());
-        }
-        match separator {
-            Separator::Line => self.fresh.as_ref().map(Fresh::bytes),
-            Separator::Comma => None,
-        }
-    }
-}
-
 impl Forms {
+    /// The memory in bytes that they take apart from themselves, rows aside.
+    pub(super) const SHARED: usize = size_of::<Mutex<HeldForms>>();
+
     /// Creates the forms from bytes as they arrived, with a line feed after each row.
-    pub(super) const fn of(lines: Bytes) -> Self {
-        let held = HeldForms {
-            fresh: Some(Fresh::new(lines)),
-            deflated: None,
-            lines: None,
-            commas: None,
-            blocks: None,
-            pieces: Vec::new(),
-            extracts: Vec::new(),
-        };
-        Self { held: Mutex::new(held), deflating: Mutex::new(()), derived_budget: OnceLock::new() }
+    pub(super) fn of(lines: Bytes) -> Self {
+        let held = Arc::new(Mutex::new(HeldForms::of(lines)));
+        Self { held, deflating: Mutex::new(()), derived_budget: OnceLock::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, HeldForms> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn live_within(&self, entry: &Arc<Entry>, derived_budget: &Arc<DerivedBudget>) {
+    pub(super) fn live_within(&self, derived_budget: &Arc<DerivedBudget>) {
         if self.derived_budget.set(Arc::clone(derived_budget)).is_err() {
             return;
         }
         if let Some(fresh) = &mut self.lock().fresh {
-            fresh.count(derived_budget);
+            fresh.count(derived_budget.room());
         }
-        self.let_fresh_go(entry);
+        self.let_fresh_go();
     }
 
     /// Drops the bytes as they arrived if the rows are deflated, unless there is room for both.
-    fn let_fresh_go(&self, entry: &Arc<Entry>) {
+    fn let_fresh_go(&self) {
         let Some(derived_budget) = self.derived_budget.get() else { return };
         let fresh = {
             let mut held = self.lock();
@@ -112,7 +73,7 @@ impl Forms {
         let kept = fresh.and_then(|fresh| {
             let (lines, derived) = (fresh.bytes(), DerivedForm::Plain(Separator::Line));
             let length = lines.len();
-            derived_budget.keep_if_free(entry, derived, lines, length)
+            derived_budget.keep_if_free(&self.held, derived, lines, length)
         });
         if let Some(kept) = kept {
             self.lock().lines.get_or_insert(kept);
@@ -140,7 +101,7 @@ impl Forms {
         held.kept(separator).is_some() || (separator == Separator::Line && held.fresh.is_some())
     }
 
-    pub(super) fn plain(&self, entry: &Arc<Entry>, separator: Separator) -> io::Result<Bytes> {
+    pub(super) fn plain(&self, ends: &[usize], separator: Separator) -> io::Result<Bytes> {
         if let Some(plain) = self.lock().plain(separator) {
             return Ok(plain);
         }
@@ -150,12 +111,12 @@ impl Forms {
             Separator::Comma => {
                 // Copied only if the lines are shared.
                 let mut commas = Vec::from(lines);
-                entry.ends.iter().for_each(|&end| commas[end] = separator.byte());
+                ends.iter().for_each(|&end| commas[end] = separator.byte());
                 commas.into()
             }
         };
         let keep = |derived_budget: &Arc<DerivedBudget>| {
-            derived_budget.keep(entry, DerivedForm::Plain(separator), plain.clone(), plain.len())
+            derived_budget.keep(&self.held, DerivedForm::Plain(separator), plain.clone(), plain.len())
         };
         if let Some(kept) = self.derived_budget.get().and_then(keep) {
             self.lock().kept(separator).get_or_insert(kept);
@@ -163,7 +124,7 @@ impl Forms {
         Ok(plain)
     }
 
-    pub(super) fn blocks(&self, entry: &Arc<Entry>, deflated: &Deflated, separator: Separator) -> Bytes {
+    pub(super) fn blocks(&self, deflated: &Deflated, separator: Separator) -> Bytes {
         match separator {
             Separator::Line => return deflated.blocks(separator),
             Separator::Comma => {}
@@ -176,7 +137,7 @@ impl Forms {
         let blocks = deflated.blocks(separator);
         // Cheap to make, so no other form is dropped for it.
         let keep = |derived_budget: &Arc<DerivedBudget>| {
-            derived_budget.keep_if_free(entry, DerivedForm::Commas, blocks.clone(), blocks.len())
+            derived_budget.keep_if_free(&self.held, DerivedForm::Commas, blocks.clone(), blocks.len())
         };
         if let Some(kept) = self.derived_budget.get().and_then(keep) {
             self.lock().blocks = Some(kept);
@@ -188,22 +149,22 @@ impl Forms {
         self.lock().pieces.iter().any(|(kept, _)| kept == runs)
     }
 
-    pub(super) fn piece(&self, entry: &Arc<Entry>, runs: &Runs) -> io::Result<Arc<Deflated>> {
+    pub(super) fn piece(&self, ends: &[usize], runs: &Runs) -> io::Result<Arc<Deflated>> {
         let is_it = |(kept, _): &&mut (Runs, _)| kept == runs;
         if let Some((_, piece)) = self.lock().pieces.iter_mut().find(is_it) {
             return Ok(piece.used());
         }
         let all = self.lines()?;
-        let (mut lines, mut ends) = (Vec::new(), Vec::new());
+        let (mut lines, mut line_ends) = (Vec::new(), Vec::new());
         for run in runs {
-            let range = entry.byte_range(run.clone());
-            ends.extend(entry.ends[run.clone()].iter().map(|end| lines.len() + end - range.start));
+            let range = byte_range(ends, run.clone());
+            line_ends.extend(ends[run.clone()].iter().map(|end| lines.len() + end - range.start));
             lines.extend_from_slice(&all[range]);
         }
-        let piece = Arc::new(Deflated::new(&lines, &ends, Effort::Arrival)?);
+        let piece = Arc::new(Deflated::new(&lines, &line_ends, Effort::Arrival)?);
         let bytes = piece.weight();
         let keep = |derived_budget: &Arc<DerivedBudget>| {
-            derived_budget.keep(entry, DerivedForm::Piece, Arc::clone(&piece), bytes)
+            derived_budget.keep(&self.held, DerivedForm::Piece, Arc::clone(&piece), bytes)
         };
         if let Some(kept) = self.derived_budget.get().and_then(keep) {
             let mut held = self.lock();
@@ -228,15 +189,9 @@ impl Forms {
     }
 
     /// Keeps an extract of this many bytes if there is room.
-    pub(super) fn keep_extract(
-        &self,
-        entry: &Arc<Entry>,
-        name: &Arc<str>,
-        extract: Arc<dyn Any + Send + Sync>,
-        bytes: usize,
-    ) {
+    pub(super) fn keep_extract(&self, name: &Arc<str>, extract: AnyExtract, bytes: usize) {
         let keep = |derived_budget: &Arc<DerivedBudget>| {
-            derived_budget.keep(entry, DerivedForm::Extract, extract, bytes)
+            derived_budget.keep(&self.held, DerivedForm::Extract, extract, bytes)
         };
         let Some(kept) = self.derived_budget.get().and_then(keep) else { return };
         let mut held = self.lock();
@@ -251,7 +206,7 @@ impl Forms {
         self.lock().deflated.clone()
     }
 
-    pub(super) fn deflated(&self, entry: &Arc<Entry>, effort: Effort) -> io::Result<Arc<Deflated>> {
+    pub(super) fn deflated(&self, ends: &[usize], effort: Effort) -> io::Result<Arc<Deflated>> {
         let enough = |deflated: &Arc<Deflated>| deflated.effort() >= effort;
         if let Some(deflated) = self.deflated_already().filter(enough) {
             return Ok(deflated);
@@ -261,42 +216,14 @@ impl Forms {
             return Ok(deflated);
         }
         let lines = self.lines()?;
-        let deflated = Arc::new(Deflated::new(&lines, &entry.ends, effort)?);
+        let deflated = Arc::new(Deflated::new(&lines, ends, effort)?);
         {
             let mut held = self.lock();
             held.deflated = Some(Arc::clone(&deflated));
             held.blocks = None;
         }
-        self.let_fresh_go(entry);
+        self.let_fresh_go();
         Ok(deflated)
-    }
-
-    /// Whether a form is the one with this ticket.
-    pub(super) fn keeps(&self, derived: DerivedForm, id: FormId) -> bool {
-        let mut held = self.lock();
-        match derived {
-            DerivedForm::Plain(separator) => held.kept(separator).as_ref().is_some_and(|kept| kept.is(id)),
-            DerivedForm::Commas => held.blocks.as_ref().is_some_and(|kept| kept.is(id)),
-            DerivedForm::Piece => held.pieces.iter().any(|(_, kept)| kept.is(id)),
-            DerivedForm::Extract => held.extracts.iter().any(|(_, kept)| kept.is(id)),
-        }
-    }
-
-    /// Whether a form stays although room is needed; otherwise it is dropped.
-    pub(super) fn spares(&self, derived: DerivedForm, id: FormId, level: EvictionLevel) -> bool {
-        let mut held = self.lock();
-        match derived {
-            DerivedForm::Plain(separator) => spares(held.kept(separator), id, level),
-            DerivedForm::Commas => spares(&mut held.blocks, id, level),
-            DerivedForm::Piece => {
-                held.pieces.retain_mut(|(_, kept)| !kept.is(id) || kept.withstands(level));
-                held.pieces.iter().any(|(_, kept)| kept.is(id))
-            }
-            DerivedForm::Extract => {
-                held.extracts.retain_mut(|(_, kept)| !kept.is(id) || kept.withstands(level));
-                held.extracts.iter().any(|(_, kept)| kept.is(id))
-            }
-        }
     }
 
     pub(super) fn weight(&self, plain: usize) -> usize {
@@ -309,13 +236,8 @@ impl Forms {
     }
 }
 
-fn spares<T>(kept: &mut Option<KeptForm<T>>, id: FormId, level: EvictionLevel) -> bool {
-    let is_spared = match kept {
-        Some(kept) if kept.is(id) => kept.withstands(level),
-        Some(_) | None => return false,
-    };
-    if !is_spared {
-        *kept = None;
-    }
-    is_spared
+/// The position of some rows' bytes among all bytes, including the separator after each row. `ends` are the ends of all rows.
+pub(super) fn byte_range(ends: &[usize], rows: Range<usize>) -> Range<usize> {
+    let start = |row: usize| if row == 0 { 0 } else { ends[row - 1] + 1 };
+    start(rows.start)..start(rows.end)
 }

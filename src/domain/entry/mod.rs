@@ -3,7 +3,9 @@
 mod derived_budget;
 mod extract;
 mod forms;
+mod held_forms;
 mod holders;
+mod kept_form;
 mod slice;
 
 use std::io;
@@ -13,14 +15,15 @@ use std::sync::atomic::AtomicU64;
 
 use bytes::Bytes;
 
-use self::forms::Forms;
+use self::forms::{Forms, byte_range};
 use self::holders::Holders;
 use super::{Row, RowId, Status, Timestamp};
 use crate::deflate::{Deflated, Effort, Separator};
 
 pub use derived_budget::{DerivedBudget, DerivedStats};
 pub use extract::LineBreaks;
-pub use slice::{EntrySlice, Runs};
+pub use held_forms::Runs;
+pub use slice::EntrySlice;
 
 /// The rows of one segment, newest first, as the cache keeps them. Its content never changes; the form in which its bytes
 /// are held does, see [`Forms`].
@@ -84,6 +87,9 @@ pub struct NewRow {
 }
 
 impl Entry {
+    /// The memory in bytes that an entry takes without its rows.
+    const SIZE: usize = size_of::<Self>() + Forms::SHARED;
+
     /// Creates an entry. The rows must be sorted and without duplicates, as the invariants say.
     pub fn new(new: &[NewRow]) -> Self {
         let mut bytes = Vec::with_capacity(new.iter().map(|n| n.row.bytes.len() + 1).sum());
@@ -141,16 +147,15 @@ impl Entry {
 
     /// The position of some rows' bytes among all bytes, including the separator after each row.
     pub fn byte_range(&self, rows: Range<usize>) -> Range<usize> {
-        let start = |row: usize| if row == 0 { 0 } else { self.ends[row - 1] + 1 };
-        start(rows.start)..start(rows.end)
+        byte_range(&self.ends, rows)
     }
 
     /// Returns every row followed by a separator. Inflates the rows if necessary, and keeps the result if there is room.
     ///
     /// # Errors
     /// Only if memory is damaged.
-    pub fn plain(self: &Arc<Self>, separator: Separator) -> io::Result<Bytes> {
-        self.forms.plain(self, separator)
+    pub fn plain(&self, separator: Separator) -> io::Result<Bytes> {
+        self.forms.plain(&self.ends, separator)
     }
 
     /// Whether [`plain`](Self::plain) has nothing to do.
@@ -162,8 +167,8 @@ impl Entry {
     ///
     /// # Errors
     /// None in practice: the encoder writes into memory.
-    pub fn deflated(self: &Arc<Self>) -> io::Result<Arc<Deflated>> {
-        self.forms.deflated(self, Effort::Arrival)
+    pub fn deflated(&self) -> io::Result<Arc<Deflated>> {
+        self.forms.deflated(&self.ends, Effort::Arrival)
     }
 
     /// The rows deflated, if they are.
@@ -173,16 +178,16 @@ impl Entry {
 
     /// The deflated rows with this separator after each, ready for a member. With commas they are a copy, which is kept while
     /// nothing else needs the room.
-    pub fn blocks(self: &Arc<Self>, deflated: &Deflated, separator: Separator) -> Bytes {
-        self.forms.blocks(self, deflated, separator)
+    pub fn blocks(&self, deflated: &Deflated, separator: Separator) -> Bytes {
+        self.forms.blocks(deflated, separator)
     }
 
     /// Some rows, deflated separately from the others. The result is kept if there is room.
     ///
     /// # Errors
     /// As [`plain`](Self::plain).
-    pub fn piece(self: &Arc<Self>, runs: &Runs) -> io::Result<Arc<Deflated>> {
-        self.forms.piece(self, runs)
+    pub fn piece(&self, runs: &Runs) -> io::Result<Arc<Deflated>> {
+        self.forms.piece(&self.ends, runs)
     }
 
     /// Whether [`piece`](Self::piece) has nothing to do.
@@ -194,13 +199,13 @@ impl Entry {
     ///
     /// # Errors
     /// As [`deflated`](Self::deflated), and only if memory is damaged.
-    pub fn squeeze(self: &Arc<Self>) -> io::Result<()> {
-        self.forms.deflated(self, Effort::Idle).map(|_| ())
+    pub fn squeeze(&self) -> io::Result<()> {
+        self.forms.deflated(&self.ends, Effort::Idle).map(|_| ())
     }
 
     /// From now on, keeps plain bytes only while this budget has room for them.
-    pub fn live_within(self: &Arc<Self>, derived_budget: &Arc<DerivedBudget>) {
-        self.forms.live_within(self, derived_budget);
+    pub fn live_within(&self, derived_budget: &Arc<DerivedBudget>) {
+        self.forms.live_within(derived_budget);
     }
 
     /// Some rows as they came, for a new entry together with others.
@@ -237,13 +242,13 @@ impl Entry {
     /// The memory in bytes that the entry needs as long as it is kept: everything except plain bytes that can be dropped.
     /// Estimated for rows that are not deflated yet.
     pub fn weight(&self) -> usize {
-        size_of::<Self>() + self.forms.weight(self.byte_len()) + self.rows_weight()
+        Self::SIZE + self.forms.weight(self.byte_len()) + self.rows_weight()
     }
 
     /// The memory that it holds now, plain rows included while they are not deflated.
     fn occupied(&self) -> usize {
         let bytes = self.deflated_already().map_or(self.byte_len(), |deflated| deflated.weight());
-        size_of::<Self>() + bytes + self.rows_weight()
+        Self::SIZE + bytes + self.rows_weight()
     }
 
     fn rows_weight(&self) -> usize {

@@ -1,7 +1,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::{Digest, Entry, EntryRow};
+use super::{Digest, Entry, EntryRow, Runs};
 use crate::domain::Span;
 
 /// Some rows of an entry, in its order. Responses are made of slices.
@@ -12,9 +12,6 @@ pub struct EntrySlice {
     /// Which of them: ascending runs of positions, none empty, none touching the next.
     pub runs: Runs,
 }
-
-/// Runs of positions in an entry; usually one.
-pub type Runs = Vec<Range<usize>>;
 
 impl EntrySlice {
     /// The rows of an entry in `within` that `keep` accepts; `None` if there are none.

@@ -1,0 +1,101 @@
+use std::any::Any;
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+
+use super::kept_form::{DerivedForm, EvictionLevel, FormId, Fresh, KeptForm};
+use crate::deflate::{Deflated, Separator};
+
+/// Runs of positions in an entry; usually one.
+pub type Runs = Vec<Range<usize>>;
+
+/// The forms of one entry, which its budget may drop too.
+pub(super) type SharedForms = Arc<Mutex<HeldForms>>;
+
+/// An extract of an entry's rows, of whatever type its maker gave it.
+pub(super) type AnyExtract = Arc<dyn Any + Send + Sync>;
+
+/// What an entry holds of its rows.
+#[derive(Debug)]
+pub(super) struct HeldForms {
+    pub(super) fresh: Option<Fresh>,
+    pub(super) deflated: Option<Arc<Deflated>>,
+    pub(super) lines: Option<KeptForm<Bytes>>,
+    pub(super) commas: Option<KeptForm<Bytes>>,
+    /// The deflated rows with commas between them.
+    pub(super) blocks: Option<KeptForm<Bytes>>,
+    /// The newest is last.
+    pub(super) pieces: Vec<(Runs, KeptForm<Arc<Deflated>>)>,
+    /// By name; the newest is last.
+    pub(super) extracts: Vec<(Arc<str>, KeptForm<AnyExtract>)>,
+}
+
+impl HeldForms {
+    /// Holds rows as they arrived, with a line feed after each.
+    pub(super) const fn of(lines: Bytes) -> Self {
+        Self {
+            fresh: Some(Fresh::new(lines)),
+            deflated: None,
+            lines: None,
+            commas: None,
+            blocks: None,
+            pieces: Vec::new(),
+            extracts: Vec::new(),
+        }
+    }
+
+    pub(super) const fn kept(&mut self, separator: Separator) -> &mut Option<KeptForm<Bytes>> {
+        match separator {
+            Separator::Line => &mut self.lines,
+            Separator::Comma => &mut self.commas,
+        }
+    }
+
+    pub(super) fn plain(&mut self, separator: Separator) -> Option<Bytes> {
+        if let Some(kept) = self.kept(separator) {
+            return Some(kept.used());
+        }
+        match separator {
+            Separator::Line => self.fresh.as_ref().map(Fresh::bytes),
+            Separator::Comma => None,
+        }
+    }
+
+    /// Whether a form is the one with this ticket.
+    pub(super) fn keeps(&mut self, derived: DerivedForm, id: FormId) -> bool {
+        match derived {
+            DerivedForm::Plain(separator) => self.kept(separator).as_ref().is_some_and(|kept| kept.is(id)),
+            DerivedForm::Commas => self.blocks.as_ref().is_some_and(|kept| kept.is(id)),
+            DerivedForm::Piece => self.pieces.iter().any(|(_, kept)| kept.is(id)),
+            DerivedForm::Extract => self.extracts.iter().any(|(_, kept)| kept.is(id)),
+        }
+    }
+
+    /// Whether a form stays although room is needed; otherwise it is dropped.
+    pub(super) fn spares(&mut self, derived: DerivedForm, id: FormId, level: EvictionLevel) -> bool {
+        match derived {
+            DerivedForm::Plain(separator) => spares(self.kept(separator), id, level),
+            DerivedForm::Commas => spares(&mut self.blocks, id, level),
+            DerivedForm::Piece => {
+                self.pieces.retain_mut(|(_, kept)| !kept.is(id) || kept.withstands(level));
+                self.pieces.iter().any(|(_, kept)| kept.is(id))
+            }
+            DerivedForm::Extract => {
+                self.extracts.retain_mut(|(_, kept)| !kept.is(id) || kept.withstands(level));
+                self.extracts.iter().any(|(_, kept)| kept.is(id))
+            }
+        }
+    }
+}
+
+fn spares<T>(kept: &mut Option<KeptForm<T>>, id: FormId, level: EvictionLevel) -> bool {
+    let is_spared = match kept {
+        Some(kept) if kept.is(id) => kept.withstands(level),
+        Some(_) | None => return false,
+    };
+    if !is_spared {
+        *kept = None;
+    }
+    is_spared
+}
