@@ -4,12 +4,12 @@
 //! therefore tied to the body. Handlers add what only they know to the [`RequestLog`].
 
 mod counted;
+mod record;
+mod request_log;
 mod sampler;
 
-use std::fmt;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
@@ -19,16 +19,15 @@ use futures_util::FutureExt;
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, Method};
 use http_body::Body as _;
-use tokio::time::Instant;
 
-use self::counted::{CountedBody, ResponseRecord};
-use self::sampler::Sampler;
-use super::Observer;
+use self::counted::CountedBody;
+use self::record::ResponseRecord;
+use super::forward::policy;
 use super::problem::{Code, Problem};
-use super::question::Format;
-use crate::domain::AgentId;
-use crate::engine::{CacheReport, Verdict};
-use crate::telemetry::{AnswerSpan, Begun, BodyEnding, HeldBytes, Trace, Tracer};
+use crate::telemetry::{Begun, BodyEnding, Trace};
+
+pub(super) use self::record::AccessLog;
+pub(super) use self::request_log::RequestLog;
 
 /// The logged status when the client leaves before there is a response, as nginx writes it.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
@@ -38,120 +37,6 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const SHORTEST_SECRET: usize = 4;
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
-/// Logs responses, counts them and ends their spans.
-#[derive(Clone)]
-pub(super) struct AccessLog {
-    observer: Option<Observer>,
-    waiting: HeldBytes,
-    sampler: Arc<Sampler>,
-}
-
-impl AccessLog {
-    /// Reports every response in the log, to the observer, and in a span.
-    pub(super) fn public(observer: Observer, waiting: HeldBytes) -> Self {
-        Self { observer: Some(observer), waiting, sampler: Arc::new(Sampler::new()) }
-    }
-
-    /// Logs at debug level only, because probes come every few seconds.
-    pub(super) fn admin() -> Self {
-        Self { observer: None, waiting: HeldBytes::default(), sampler: Arc::new(Sampler::new()) }
-    }
-
-    fn span(&self, begun: Begun<'_>) -> AnswerSpan {
-        match &self.observer {
-            Some(observer) => observer.tracer.answer(begun),
-            None => Tracer::default().answer(begun),
-        }
-    }
-}
-
-/// What handlers record about a request, for its log line.
-#[derive(Debug)]
-pub(super) struct RequestLog {
-    /// The caller's own request id, or a new one.
-    pub(super) request_id: Arc<str>,
-    /// The trace that requests to upstream belong to.
-    pub(super) trace: Trace,
-    began: Instant,
-    notes: Mutex<Notes>,
-}
-
-#[derive(Clone, Debug, Default)]
-struct Notes {
-    agent: Option<AgentId>,
-    client: Option<Arc<str>>,
-    format: Option<Format>,
-    first_row: Option<Duration>,
-    rows: u64,
-    report: Option<CacheReport>,
-    missing_parts: u64,
-    problem: Option<NotedProblem>,
-}
-
-/// What the log says about a problem.
-#[derive(Clone, Debug)]
-struct NotedProblem {
-    code: Code,
-    reason: String,
-    upstream_status: Option<u16>,
-}
-
-impl RequestLog {
-    /// Starts the log of a request that arrives now.
-    pub(super) fn open(request_id: Arc<str>, trace: Trace) -> Self {
-        Self { request_id, trace, began: Instant::now(), notes: Mutex::default() }
-    }
-
-    fn note(&self, note: impl FnOnce(&mut Notes)) {
-        note(&mut self.notes.lock().unwrap_or_else(PoisonError::into_inner));
-    }
-
-    /// Records the agent.
-    pub(super) fn note_agent(&self, agent: AgentId) {
-        self.note(|notes| notes.agent = Some(agent));
-    }
-
-    /// Records the name of the caller's token.
-    pub(super) fn note_client(&self, name: Option<Arc<str>>) {
-        self.note(|notes| notes.client = name);
-    }
-
-    /// Records the format of the response.
-    pub(super) fn note_format(&self, format: Format) {
-        self.note(|notes| notes.format = Some(format));
-    }
-
-    /// Adds rows that went into the body.
-    pub(super) fn add_rows(&self, rows: u64) {
-        let since = self.began.elapsed();
-        self.note(|notes| {
-            notes.rows += rows;
-            notes.first_row = notes.first_row.or((rows > 0).then_some(since));
-        });
-    }
-
-    /// Records the origin of the rows and the number of missing parts.
-    pub(super) fn note_verdict(&self, verdict: &Verdict) {
-        self.note(|notes| notes.missing_parts = verdict.missing.len() as u64);
-        self.note_report(verdict.report);
-    }
-
-    /// Records the origin of the rows.
-    pub(super) fn note_report(&self, report: CacheReport) {
-        self.note(|notes| notes.report = Some(report));
-    }
-
-    /// What was answered instead of rows, or broke them off.
-    pub(super) fn note_problem(&self, problem: &Problem) {
-        let noted = NotedProblem {
-            code: problem.code,
-            reason: problem.reason(),
-            upstream_status: problem.upstream.as_ref().map(|words| words.status),
-        };
-        self.note(|notes| notes.problem = Some(noted));
-    }
-}
-
 /// The middleware; see the module.
 pub(super) async fn middleware(
     State(access_log): State<AccessLog>,
@@ -159,7 +44,7 @@ pub(super) async fn middleware(
     next: Next,
 ) -> Response {
     let path = request.extensions().get::<MatchedPath>();
-    let route = path.map_or_else(|| super::forward::route_name(request.uri()), MatchedPath::as_str);
+    let route = path.map_or_else(|| policy::route_name(request.uri()), MatchedPath::as_str);
     let route: Arc<str> = route.into();
     let method = known(request.method());
     let caller = Trace::read(request.headers());
@@ -252,18 +137,16 @@ fn request_id(headers: &HeaderMap) -> Arc<str> {
     }
 }
 
-impl fmt::Debug for AccessLog {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("AccessLog")
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use http_body_util::BodyExt;
     use tower::ServiceExt;
 
     use super::*;
+    use crate::http::Observer;
+    use crate::telemetry::{HeldBytes, Tracer};
 
     #[test]
     fn a_callers_identifier_is_kept_if_it_can_stand_in_a_log() {

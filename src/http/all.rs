@@ -46,7 +46,7 @@ async fn answer(app: Arc<App>, agent: AgentSegment, parts: Parts) -> Result<Resp
     let authorized = AuthorizedRequest::begin(&app, &agent, &parts, ErrorStyle::Own).await?;
     let wanted = AllRequest::read(parts, app.settings.request_deadline)?;
     authorized.request_log.note_format(wanted.media.format);
-    let place = app.take_place(&authorized)?;
+    let place = app.take_place(authorized.caller, authorized.credential.id())?;
     let ask = Box::pin(app.engine.ask(wanted.question(&authorized)));
     let answer = app.unless_ended(ask).await.map_err(|e| authorized.renderer.problem(&e))?;
     if let Some(response) = answer.from_cache().and_then(|verdict| wanted.not_modified(verdict, &authorized))

@@ -49,7 +49,7 @@ async fn answer(app: Arc<App>, agent: AgentSegment, parts: Parts) -> Result<Resp
     let authorized = AuthorizedRequest::begin(&app, &agent, &parts, ErrorStyle::Own).await?;
     let wanted = SummaryRequest::read(parts, app.settings.request_deadline)?;
     authorized.request_log.note_format(wanted.media.format);
-    let place = app.take_place(&authorized)?;
+    let place = app.take_place(authorized.caller, authorized.credential.id())?;
     let refused = |error: AskError| authorized.renderer.problem(&error);
     let ask = Box::pin(app.engine.ask(wanted.question(&authorized)));
     let answer = app.unless_ended(ask).await.map_err(refused)?;

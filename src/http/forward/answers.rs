@@ -14,8 +14,9 @@ use sha2::{Digest as _, Sha256};
 
 use super::policy::{Mode, Route};
 use super::shared::{NotRead, WholeResponse};
-use super::{RequestLog, problem};
 use crate::domain::{AgentId, Rounding, Row, Status, Timestamp};
+use crate::forward::ForwardError;
+use crate::http::access_log::RequestLog;
 use crate::http::auth::{Agents, AuthenticatedCaller};
 use crate::http::fields;
 use crate::http::present::set;
@@ -167,10 +168,31 @@ pub(super) fn refused(route: Route<'_>, status: StatusCode) -> Problem {
     Problem { status: kept, upstream: Some(words), ..Problem::new(code, detail) }
 }
 
+/// What a caller reads of a failure. A write may have arrived: whether to repeat it is for a person to say.
+pub(super) fn failed(error: &ForwardError, is_read: bool) -> Problem {
+    let doubt = "; the request may have arrived: check before sending it again";
+    let (code, detail) = match error {
+        ForwardError::Unreachable(_) => (Code::UpstreamUnavailable, error.to_string()),
+        ForwardError::Broken if is_read => (Code::UpstreamUnavailable, error.to_string()),
+        ForwardError::Broken => (Code::UpstreamUnavailable, format!("{error}{doubt}")),
+        ForwardError::TimedOut if is_read => (Code::UpstreamTimeout, error.to_string()),
+        ForwardError::TimedOut => (Code::UpstreamTimeout, format!("{error}{doubt}")),
+        ForwardError::BodyBroke | ForwardError::BadTarget => (Code::InvalidRequest, error.to_string()),
+    };
+    let mut problem = Problem::new(code, detail);
+    if !is_read && matches!(error, ForwardError::Broken | ForwardError::TimedOut) {
+        problem.retry_after = None;
+    }
+    if *error == ForwardError::BodyBroke {
+        problem.status = StatusCode::REQUEST_TIMEOUT;
+    }
+    problem
+}
+
 /// What a caller reads when nothing came.
 pub(super) fn not_read(not_read: &NotRead) -> Problem {
     match not_read {
-        NotRead::Forward(error) => problem(error, true),
+        NotRead::Forward(error) => failed(error, true),
         NotRead::TooLarge => malformed(),
     }
 }

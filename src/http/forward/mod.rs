@@ -7,11 +7,11 @@
 
 mod answers;
 mod body;
+mod forwarded;
 mod headers;
 pub(super) mod policy;
 mod shared;
 
-use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,59 +25,25 @@ use http_body::Body as _;
 
 use self::answers::Reached;
 use self::body::{Guarded, Written, nothing, request_body, taken_in};
+use self::forwarded::MOST;
 use self::policy::{Mode, Route};
-use self::shared::{Lifetime, ReadRequest, SharedReads};
+use self::shared::{Lifetime, ReadRequest};
 use super::access_log::RequestLog;
 use super::auth;
-use super::places::{CallerStanding, NoPlace, Places, ResponsePlace};
+use super::places::{CallerStanding, NoPlace, ResponsePlace};
 use super::prefer::directives;
 use super::problem::{Code, KeyOwner, Problem};
 use super::{App, page, params};
 use crate::domain::{Caller, PeerGroup};
 use crate::engine::AskError;
-use crate::forward::{Forward, ForwardError};
+use crate::forward::ForwardError;
 use crate::telemetry::Trace;
 
-pub use policy::Forwarding;
-
-/// The path of upstream's pages, as logs and metrics name it.
-const PAGES: &str = "/v2/agent/{agent_id}/executions";
-
-/// The most forwarded requests under way in the process: each has a connection and up to 128 KiB of buffers.
-const MOST: usize = 256;
+pub use self::forwarded::Forwarded;
+pub use self::policy::Forwarding;
 
 /// How long what was read with a caller's own key is given to it before upstream is asked about the key again.
 const LONGEST_UNCHECKED: Duration = Duration::from_secs(60);
-
-/// What forwarding needs.
-pub struct Forwarded {
-    forwarding: Forwarding,
-    client: Arc<dyn Forward>,
-    places: Arc<Places>,
-    shared: Arc<SharedReads>,
-}
-
-impl Forwarded {
-    /// Passes on what `forwarding` allows, by `client`; of what callers share at most `max_bytes` are kept.
-    pub fn new(forwarding: Forwarding, client: Arc<dyn Forward>, max_bytes: u64) -> Self {
-        Self {
-            forwarding,
-            client,
-            places: Arc::new(Places::new(MOST)),
-            shared: Arc::new(SharedReads::new(max_bytes)),
-        }
-    }
-
-    /// Which paths are passed on.
-    pub(super) const fn forwarding(&self) -> Forwarding {
-        self.forwarding
-    }
-
-    /// Drops all that is kept.
-    pub fn forget(&self) {
-        self.shared.drop_all();
-    }
-}
 
 /// The handler of every path that isn't the gateway's own.
 pub(super) async fn forward(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
@@ -91,13 +57,6 @@ pub(super) async fn forward(State(app): State<Arc<App>>, request: Request) -> Re
         }
     }
     Box::pin(answer(app, parts, body)).await
-}
-
-/// The name of a route that the router doesn't know.
-pub(super) fn route_name(uri: &Uri) -> &'static str {
-    let forgiven = policy::forgiven(uri);
-    let path = forgiven.as_ref().unwrap_or(uri).path();
-    if policy::page_of(path).is_some() { PAGES } else { Route::of(path).name() }
 }
 
 fn is_read(method: &Method) -> bool {
@@ -203,7 +162,8 @@ impl AuthorizedForward<'_> {
             .map_err(|_| Problem::new(Code::Unauthenticated, "the credential is malformed"))?;
         authorization.set_sensitive(true);
         let mut request = http::Request::new(nothing());
-        *request.uri_mut() = parts.uri.path().parse().map_err(|_| problem(&ForwardError::BadTarget, true))?;
+        *request.uri_mut() =
+            parts.uri.path().parse().map_err(|_| answers::failed(&ForwardError::BadTarget, true))?;
         *request.headers_mut() = headers::shared(authorization, &self.request_log.trace);
         let reading = ReadRequest { key, request, lifetime: self.lifetime(directives.no_store) };
         let client = Arc::clone(&self.forwarded.client);
@@ -251,11 +211,11 @@ impl AuthorizedForward<'_> {
         // The path and the query that were checked, as they came.
         let target = parts.uri.path_and_query().cloned();
         *request.uri_mut() =
-            target.map(Uri::from).ok_or_else(|| problem(&ForwardError::BadTarget, is_read))?;
+            target.map(Uri::from).ok_or_else(|| answers::failed(&ForwardError::BadTarget, is_read))?;
         *request.headers_mut() = up;
         let is_sent = request.body().is_end_stream();
         let answer =
-            self.forwarded.client.forward(request).await.map_err(|error| problem(&error, is_read))?;
+            self.forwarded.client.forward(request).await.map_err(|error| answers::failed(&error, is_read))?;
         if self.mode == Mode::Held && answer.status() != StatusCode::OK {
             return Err(answers::refused(self.route, answer.status()));
         }
@@ -266,32 +226,5 @@ impl AuthorizedForward<'_> {
         *response.status_mut() = head.status;
         *response.headers_mut() = headers::downwards(&head.headers);
         Ok(response)
-    }
-}
-
-/// What a caller reads of a failure. A write may have arrived: whether to repeat it is for a person to say.
-fn problem(error: &ForwardError, is_read: bool) -> Problem {
-    let doubt = "; the request may have arrived: check before sending it again";
-    let (code, detail) = match error {
-        ForwardError::Unreachable(_) => (Code::UpstreamUnavailable, error.to_string()),
-        ForwardError::Broken if is_read => (Code::UpstreamUnavailable, error.to_string()),
-        ForwardError::Broken => (Code::UpstreamUnavailable, format!("{error}{doubt}")),
-        ForwardError::TimedOut if is_read => (Code::UpstreamTimeout, error.to_string()),
-        ForwardError::TimedOut => (Code::UpstreamTimeout, format!("{error}{doubt}")),
-        ForwardError::BodyBroke | ForwardError::BadTarget => (Code::InvalidRequest, error.to_string()),
-    };
-    let mut problem = Problem::new(code, detail);
-    if !is_read && matches!(error, ForwardError::Broken | ForwardError::TimedOut) {
-        problem.retry_after = None;
-    }
-    if *error == ForwardError::BodyBroke {
-        problem.status = StatusCode::REQUEST_TIMEOUT;
-    }
-    problem
-}
-
-impl fmt::Debug for Forwarded {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Forwarded").field("forwarding", &self.forwarding).finish_non_exhaustive()
     }
 }

@@ -7,6 +7,9 @@ use crate::domain::AgentId;
 use crate::http::params::{Params, invalid, nothing_here};
 use crate::http::problem::{Code, Problem};
 
+/// The path of upstream's pages, as logs and metrics name it.
+const PAGES: &str = "/v2/agent/{agent_id}/executions";
+
 /// Which of upstream's other paths are passed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Forwarding {
@@ -196,6 +199,13 @@ fn held(is_read: bool, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
 
 fn refused(why: &str) -> Problem {
     Problem::new(Code::Forbidden, why)
+}
+
+/// The name of a route that the router doesn't know.
+pub(in crate::http) fn route_name(uri: &Uri) -> &'static str {
+    let forgiven = forgiven(uri);
+    let path = forgiven.as_ref().unwrap_or(uri).path();
+    if page_of(path).is_some() { PAGES } else { Route::of(path).name() }
 }
 
 #[cfg(test)]

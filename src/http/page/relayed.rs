@@ -6,7 +6,8 @@
 use http::request::Parts;
 use sha2::Digest as _;
 
-use super::{PAGE_PARAMETERS, ReadyPage, deadline};
+use super::cut::PAGE_PARAMETERS;
+use super::ready::{ReadyPage, deadline};
 use crate::domain::{Digest, Rounding, Timestamp};
 use crate::engine::RelayQuestion;
 use crate::http::App;

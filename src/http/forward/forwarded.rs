@@ -1,0 +1,46 @@
+use std::fmt;
+use std::sync::Arc;
+
+use super::policy::Forwarding;
+use super::shared::SharedReads;
+use crate::forward::Forward;
+use crate::http::places::Places;
+
+/// The most forwarded requests under way in the process: each has a connection and up to 128 KiB of buffers.
+pub(super) const MOST: usize = 256;
+
+/// What forwarding needs.
+pub struct Forwarded {
+    pub(super) forwarding: Forwarding,
+    pub(super) client: Arc<dyn Forward>,
+    pub(super) places: Arc<Places>,
+    pub(super) shared: Arc<SharedReads>,
+}
+
+impl Forwarded {
+    /// Passes on what `forwarding` allows, by `client`; of what callers share at most `max_bytes` are kept.
+    pub fn new(forwarding: Forwarding, client: Arc<dyn Forward>, max_bytes: u64) -> Self {
+        Self {
+            forwarding,
+            client,
+            places: Arc::new(Places::new(MOST)),
+            shared: Arc::new(SharedReads::new(max_bytes)),
+        }
+    }
+
+    /// Which paths are passed on.
+    pub(in crate::http) const fn forwarding(&self) -> Forwarding {
+        self.forwarding
+    }
+
+    /// Drops all that is kept.
+    pub fn forget(&self) {
+        self.shared.drop_all();
+    }
+}
+
+impl fmt::Debug for Forwarded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Forwarded").field("forwarding", &self.forwarding).finish_non_exhaustive()
+    }
+}

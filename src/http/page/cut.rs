@@ -1,0 +1,136 @@
+use bytes::Bytes;
+use http::request::Parts;
+
+use super::ready::{ReadyPage, deadline};
+use crate::domain::{Filters, MAX_PAGE_SIZE, Rounding, Timestamp};
+use crate::engine::{Newest, Question, ResponseMode, Tolerance};
+use crate::http::App;
+use crate::http::authorized::AuthorizedRequest;
+use crate::http::body::{WholeBody, page_envelope};
+use crate::http::params::Params;
+use crate::http::prefer::directives;
+use crate::http::present::{Etag, Storable};
+use crate::http::problem::Problem;
+use crate::http::question::{INSTANT, filters, instant};
+use crate::shape::Zone;
+
+/// What the path takes where the page is cut from the history, and where the gateway holds the key.
+pub const PAGE_PARAMETERS: [&str; 9] = [
+    "page_number",
+    "page_size",
+    "status",
+    "call_type",
+    "provider",
+    "answered_by_voice_mail",
+    "batch_id",
+    "from",
+    "to",
+];
+
+/// A page to be cut from the history.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Cut {
+    number: u64,
+    size: u64,
+    filters: Filters,
+    from: Option<Timestamp>,
+    to: Option<Timestamp>,
+}
+
+impl Cut {
+    /// Reads what selects the page; a parameter that the path does not have is refused.
+    pub(super) fn parse(mut params: Params) -> Result<Self, Problem> {
+        const DEFAULT_SIZE: u64 = 20;
+        let at_least_one = |text: &str| text.parse().ok().filter(|&number: &u64| number > 0);
+        let number = params.parse("page_number", "an integer from 1", at_least_one)?;
+        let size = params.parse("page_size", "an integer from 1; more than 50 is 50", at_least_one)?;
+        let filters = filters(&mut params)?;
+        let from = params.parse("from", INSTANT, |text| instant(text, &Zone::utc(), Rounding::Up))?;
+        let to = params.parse("to", INSTANT, |text| instant(text, &Zone::utc(), Rounding::Down))?;
+        params.finish(&PAGE_PARAMETERS)?;
+        let size = size.unwrap_or(DEFAULT_SIZE).min(MAX_PAGE_SIZE as u64);
+        Ok(Self { number: number.unwrap_or(1), size, filters, from, to })
+    }
+
+    /// Reads no more of the history than the pages up to it.
+    pub(super) async fn take(
+        self,
+        app: &App,
+        authorized: &AuthorizedRequest,
+        parts: &Parts,
+    ) -> Result<ReadyPage, Problem> {
+        let directives = directives(&parts.headers);
+        let question = Question {
+            caller: authorized.caller,
+            credential: authorized.credential.clone(),
+            agent: authorized.agent,
+            filters: self.filters,
+            any_status: None,
+            from: self.from,
+            to: self.to,
+            newest: Some(Newest { skip: (self.number - 1).saturating_mul(self.size), take: self.size }),
+            directives,
+            tolerance: Tolerance::Strict,
+            mode: ResponseMode::Paged { deadline: deadline(app, parts) },
+            trace: authorized.request_log.trace.clone(),
+        };
+        let problem = |e| authorized.renderer.problem(&e);
+        let answer = app.unless_ended(Box::pin(app.engine.ask(question))).await.map_err(problem)?;
+        // A page's rows are few, however many lie before them.
+        let page = app.unless_ended(Box::pin(answer.collect(u64::MAX))).await.map_err(problem)?;
+        let verdict = page.verdict;
+        Ok(ReadyPage {
+            etag: Etag::of_verdict(&verdict, None),
+            rows: verdict.count,
+            whole: WholeBody::new(
+                page_envelope(self.number, self.size, verdict.total),
+                page.slices,
+                Bytes::new(),
+                page.held,
+            ),
+            freshness: verdict.freshness,
+            report: verdict.report,
+            storable: Storable::under(&directives),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(query: &str) -> Result<Cut, String> {
+        Cut::parse(Params::read(Some(query)).unwrap()).map_err(|problem| problem.detail)
+    }
+
+    #[test]
+    fn pages_are_counted_and_sized_as_upstream_does() {
+        let cut = |number, size| Cut { number, size, filters: Filters::default(), from: None, to: None };
+        assert_eq!(parse("").unwrap(), cut(1, 20));
+        assert_eq!(parse("page_number=3&page_size=50").unwrap(), cut(3, 50));
+        assert_eq!(parse("page_size=1000").unwrap(), cut(1, 50));
+    }
+
+    #[test]
+    fn what_can_not_be_cut_by_is_refused_by_name() {
+        for (query, name) in [
+            ("page_number=0", "`page_number`"),
+            ("page_number=-1", "`page_number`"),
+            ("page_size=0", "`page_size`"),
+            ("page_size=x", "`page_size`"),
+            ("from=yesterday", "`from`"),
+            ("to=2026-13-01", "`to`"),
+            ("sort=asc", "`sort`"),
+        ] {
+            assert!(parse(query).unwrap_err().contains(name), "{query}");
+        }
+    }
+
+    #[test]
+    fn dates_of_a_page_that_is_cut_are_read_as_those_of_all_rows() {
+        let cut = parse("from=2026-01-01&to=2026-01-31").unwrap();
+        let text = |at: Option<Timestamp>| at.unwrap().to_string();
+        assert_eq!(text(cut.from), "2026-01-01T00:00:00.000000Z");
+        assert_eq!(text(cut.to), "2026-01-31T23:59:59.999999Z");
+    }
+}
