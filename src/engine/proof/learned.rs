@@ -5,7 +5,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::beliefs::Beliefs;
-use super::walk::{DateSupport, Order, Walk, WalkEnd};
+use super::goal::{DateSupport, WalkEnd};
+use super::walk::{Order, Walk};
 use crate::domain::{Span, Status};
 use crate::engine::terms::AskError;
 

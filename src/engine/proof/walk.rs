@@ -29,50 +29,29 @@
 //! A page that says "no more" while the total says that there are more is not taken for the last: the next page tells
 //! which of the two is wrong, and if it has no rows, the walk falls short of its total ([`Walk::missing`]).
 //!
-//! What the walk does about a proof that fails is not its business: it says which part of the span is left.
+//! The walk does not deal with a proof that fails: it says which part of the span is left.
+//!
+//! What was seen is in `claims` and `order`, what is still owed and what is proven in `held`.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+mod claims;
+mod held;
+mod order;
 
+use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
+
+use self::claims::{Claims, Objection};
+use self::held::{HeldRows, Ties};
+use self::order::ListOrder;
 use super::beliefs::Beliefs;
-use crate::domain::{NewRow, Page, RowId, Span, Timestamp};
+use super::goal::{DateSupport, Extent, WalkEnd, WalkGoal};
+use crate::domain::{Filters, NewRow, Page, RowId, Span, Timestamp};
 use crate::engine::coverage::{Piece, place};
-use crate::engine::terms::AskedAt;
 
-/// How many pages more than its total says a list may have before that is taken to count something else.
-const MAX_EXCESS_PAGES: u64 = 8;
+pub(in crate::engine) use self::order::Order;
 
 /// The most rows that are held of a list that can't be given out before its end.
 const MAX_HELD_ROWS: usize = 10_000;
-
-/// How many rows at the end of a page wait for the next one to confirm the order.
-const UNCONFIRMED: usize = 4;
-
-/// Whether upstream is asked with dates.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::engine) enum DateSupport {
-    /// As its contract says.
-    Kept,
-    /// It takes none and answers with everything (`--window none`).
-    Ignored,
-}
-
-/// Where a walk may end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::engine) enum WalkEnd {
-    /// Where the list ends.
-    AtItsEnd,
-    /// Where the list, which is known to be newest first, has passed the region.
-    BelowRegion,
-}
-
-/// In which order a list comes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::engine) enum Order {
-    /// Newest `created_at` first.
-    NewestFirst,
-    /// Another, so that no part of the list says anything about a span.
-    Other,
-}
 
 /// What is to be done after a page.
 #[derive(Debug)]
@@ -92,98 +71,87 @@ pub(in crate::engine) enum WalkStep {
     Disordered,
 }
 
-/// When a row was made, and when it was changed last, if upstream says both.
-#[derive(Clone, Copy, Debug)]
-struct Instants {
-    created_at: Timestamp,
-    changed_at: Option<Timestamp>,
-}
-
-/// An instant of which rows lie on both sides of a seam.
-#[derive(Debug, Default)]
-struct Tie {
-    /// Its rows, once they were asked apart.
-    rows: Option<Vec<NewRow>>,
-}
-
+/// A walk over the pages of a list; see the module.
 #[derive(Debug)]
 pub(in crate::engine) struct Walk {
-    region: Span,
-    dates: DateSupport,
-    asked_at: AskedAt,
-    order: Order,
-    ending: WalkEnd,
-    beliefs: Beliefs,
-    /// That of the last page accepted.
-    total: Option<u64>,
-    full_page: usize,
+    goal: WalkGoal,
+    /// Pages that arrived before one in front of them.
     waiting: BTreeMap<u32, Page>,
     accepted: u32,
-    ids: HashSet<RowId>,
-    held: Vec<NewRow>,
-    /// Instants of which it is not known which rows there are.
-    tied: BTreeMap<Timestamp, Tie>,
-    is_over: bool,
-    /// Whether the list has no page after those accepted.
-    has_ended: bool,
-    /// The last page that was asked for once more.
-    asked_again: u32,
-    /// What the last page's `has_more` said.
-    said_more: bool,
+    claims: Claims,
+    order: ListOrder,
+    seen: SeenRows,
+    held: HeldRows,
+    reach: Reach,
     /// Whether a page had nothing but rows of earlier ones.
     has_repeated: bool,
+}
+
+/// The rows of a list that were seen.
+#[derive(Debug, Default)]
+struct SeenRows {
+    ids: HashSet<RowId>,
     /// Of all rows, those outside of the region and those that came twice included.
     instants: Vec<Timestamp>,
-    last_instant: Timestamp,
-    /// Those of the last rows, for [`Self::confirmed`].
-    last_few: VecDeque<Instants>,
-    last_change: Timestamp,
-    /// Whether no row was changed later than one before it: then the list may come by last change as well.
-    may_be_by_change: bool,
-    /// Whether any row was older than one before it.
-    descends: bool,
-    count: u64,
-    /// The part of the region that was not given out yet; none once all was.
-    rest: Option<Span>,
+}
+
+/// How far a walk has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reach {
+    /// More pages are needed.
+    Within,
+    /// The rest of the list lies below the region.
+    BelowRegion,
+    /// The list has no page after those accepted.
+    ListEnd,
+}
+
+/// Why a page has rows of earlier pages, or has none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Doubles {
+    None,
+    /// The list grew at its head by as many.
+    Grown,
+    /// Rows of the seam's instant come in another order.
+    Tied,
 }
 
 impl Walk {
-    /// A walk to learn all of `region`, whose first page went upstream then.
-    pub(in crate::engine) fn new(
-        region: Span,
-        dates: DateSupport,
-        order: Order,
-        ending: WalkEnd,
-        asked_at: AskedAt,
-        beliefs: Beliefs,
-    ) -> Self {
+    /// A walk over a list that comes in this order as far as is known.
+    pub(in crate::engine) fn new(goal: WalkGoal, order: Order, beliefs: Beliefs) -> Self {
         Self {
-            region,
-            dates,
-            asked_at,
-            order,
-            ending,
-            beliefs,
-            total: None,
-            full_page: beliefs.size() as usize,
+            goal,
             waiting: BTreeMap::new(),
             accepted: 0,
-            ids: HashSet::new(),
-            held: Vec::new(),
-            tied: BTreeMap::new(),
-            is_over: false,
-            has_ended: false,
-            asked_again: 0,
-            said_more: false,
+            claims: Claims::new(beliefs),
+            order: ListOrder::of(order),
+            seen: SeenRows::default(),
+            held: HeldRows::of(goal.region),
+            reach: Reach::Within,
             has_repeated: false,
-            instants: Vec::new(),
-            last_instant: Timestamp::MAX,
-            last_few: VecDeque::with_capacity(UNCONFIRMED + 1),
-            last_change: Timestamp::MAX,
-            may_be_by_change: true,
-            descends: false,
-            count: 0,
-            rest: Some(region),
+        }
+    }
+
+    /// Whether a walk that begins with this page can prove anything.
+    ///
+    /// A single page can. Of several, only totals tell when the list moves: without one nothing tells of a row that left.
+    /// Under a filter on what changes one row may leave while another enters further down: no total tells that, and no row
+    /// comes twice.
+    pub(in crate::engine) fn suits(
+        first: &Page,
+        dates: DateSupport,
+        beliefs: &Beliefs,
+        filters: &Filters,
+    ) -> bool {
+        let has_telling_total = first.total.is_some() && !filters.can_change();
+        match dates {
+            DateSupport::Kept => {
+                let has_more =
+                    beliefs.says_more(first) || beliefs.lacks(first.total, first.rows.len() as u64);
+                let is_walkable = has_telling_total && beliefs.total && beliefs.numbers;
+                !has_more || (is_walkable && !first.rows.is_empty())
+            }
+            DateSupport::Ignored => has_telling_total || !first.has_more,
         }
     }
 
@@ -195,7 +163,7 @@ impl Walk {
 
     /// Goes on with the pages that are there already; to be called after [`WalkStep::Tied`] and [`WalkStep::Again`].
     pub(in crate::engine) fn go_on(&mut self) -> WalkStep {
-        while !self.is_over {
+        while !self.is_over() {
             let Some(page) = self.waiting.remove(&(self.accepted + 1)) else { break };
             match self.accept(page) {
                 WalkStep::Going => {}
@@ -209,6 +177,18 @@ impl Walk {
         self.end()
     }
 
+    /// Takes all rows of an instant that was tied.
+    pub(in crate::engine) fn untie(&mut self, instant: Timestamp, rows: Vec<NewRow>) -> WalkStep {
+        self.held.untie(instant, rows);
+        self.end()
+    }
+
+    /// What can be given out after the pages accepted so far; at the `end`, everything.
+    pub(in crate::engine) fn proven(&mut self, end: Extent) -> Option<Piece> {
+        let confirmed = self.order.confirmed(self.goal.dates);
+        self.held.give(end, confirmed, self.goal.asked_at)
+    }
+
     /// How many pages from the first are accepted.
     pub(in crate::engine) const fn accepted(&self) -> u32 {
         self.accepted
@@ -217,13 +197,13 @@ impl Walk {
     /// How many pages the walk probably has: what the total says, or where it ends with its region, what is left of
     /// that at the rate of the pages so far. At least one more than there are.
     pub(in crate::engine) fn planned(&self) -> u32 {
-        let by_total = self.total.map_or(0, |total| total.div_ceil(self.beliefs.size().into()));
-        let by_total = u32::try_from(by_total).unwrap_or(u32::MAX);
-        let planned = match self.ending {
+        let by_total = self.claims.pages();
+        let planned = match self.goal.ending {
             WalkEnd::AtItsEnd => by_total,
             WalkEnd::BelowRegion => {
-                let (width, passed) = (self.region.width(), self.region.to().since(self.last_instant));
-                let share = passed.as_secs_f64() / width.as_secs_f64().max(1.0);
+                let region = self.goal.region;
+                let passed = self.order.last_instant().map_or(Duration::ZERO, |last| region.to().since(last));
+                let share = passed.as_secs_f64() / region.width().as_secs_f64().max(1.0);
                 by_total.min((f64::from(self.accepted) / share.max(1e-6)).ceil() as u32)
             }
         };
@@ -231,20 +211,20 @@ impl Walk {
     }
 
     /// What is believed of upstream's pages after those accepted.
-    pub(in crate::engine) const fn beliefs(&self) -> Beliefs {
-        self.beliefs
+    pub(in crate::engine) const fn beliefs(&self) -> &Beliefs {
+        self.claims.beliefs()
     }
 
     /// Whether a page may be the last one that there is, as far as it alone tells.
     pub(in crate::engine) fn may_be_last(&self, number: u32, page: &Page) -> bool {
-        let position = u64::from(number - 1) * u64::from(self.beliefs.size()) + page.rows.len() as u64;
-        !self.beliefs.says_more(page) && !self.beliefs.lacks(page.total, position)
+        let beliefs = self.beliefs();
+        let position = u64::from(number - 1) * u64::from(beliefs.size()) + page.rows.len() as u64;
+        !beliefs.says_more(page) && !beliefs.lacks(page.total, position)
     }
 
     /// How many rows fewer than its total says the list had, if that is believed; none before it has ended.
     pub(in crate::engine) fn missing(&self) -> u64 {
-        let is_short = self.has_ended && self.beliefs.lacks(self.total, self.count);
-        self.total.filter(|_| is_short).map_or(0, |total| total - self.count)
+        if self.reach == Reach::ListEnd { self.claims.missing() } else { 0 }
     }
 
     /// Whether the walk broke at a page that had nothing but rows of earlier ones.
@@ -254,7 +234,7 @@ impl Walk {
 
     /// How many rows were seen within a span.
     pub(in crate::engine) fn seen_within(&self, span: Span) -> usize {
-        self.instants.iter().filter(|at| span.contains(**at)).count()
+        self.seen.instants.iter().filter(|at| span.contains(**at)).count()
     }
 
     /// How many rows wait to be given out.
@@ -264,197 +244,113 @@ impl Walk {
 
     /// Whether the whole list was seen to be newest first.
     pub(in crate::engine) fn has_shown_order(&self) -> bool {
-        self.has_ended && self.order == Order::NewestFirst && self.descends
+        self.reach == Reach::ListEnd && self.order.has_shown()
     }
 
     /// In which order the list comes, as far as seen.
     pub(in crate::engine) const fn order(&self) -> Order {
-        self.order
+        self.order.order()
+    }
+
+    /// Whether upstream is asked with dates.
+    pub(in crate::engine) const fn dates(&self) -> DateSupport {
+        self.goal.dates
     }
 
     /// All that it is to learn.
     pub(in crate::engine) const fn region(&self) -> Span {
-        self.region
+        self.goal.region
     }
 
     /// What is left of the region below what was given out.
     pub(in crate::engine) const fn rest(&self) -> Option<Span> {
-        self.rest
+        self.held.rest()
     }
 
     /// The instants of rows that were seen and not given out.
     pub(in crate::engine) fn seen(&self) -> Vec<Timestamp> {
         let late = self.waiting.values().flat_map(|page| page.rows.iter().filter_map(|row| row.created_at));
-        self.held.iter().map(|row| row.created_at).chain(late).collect()
+        self.held.instants().chain(late).collect()
+    }
+
+    /// Whether no more pages are needed.
+    pub(in crate::engine) fn is_over(&self) -> bool {
+        self.reach != Reach::Within
     }
 
     fn accept(&mut self, page: Page) -> WalkStep {
         let number = self.accepted + 1;
-        if number == 1 {
-            self.total = page.total;
-            self.full_page = page.rows.len();
-        }
-        self.beliefs.saw(page.rows.len());
-        let after = self.count + page.rows.len() as u64;
-        let says_more = self.beliefs.says_more(&page);
-        let is_at_total = number > 1 && page.total == Some(after);
-        let is_short = says_more && page.rows.len() < self.full_page.max(1) && !is_at_total;
-        let excess = MAX_EXCESS_PAGES * u64::from(self.beliefs.size());
-        if self.beliefs.total && page.total.is_some_and(|total| after > total + excess) {
-            self.beliefs.total = false;
+        if self.held.len() > MAX_HELD_ROWS && self.goal.dates == DateSupport::Kept {
             return self.broken(&page);
         }
-        if self.held.len() > MAX_HELD_ROWS && self.dates == DateSupport::Kept {
-            return self.broken(&page);
-        }
-        let growth = match (self.total, page.total) {
-            (Some(before), Some(now)) if now < before && self.asked_again < number => {
-                self.asked_again = number;
-                return WalkStep::Again(number);
-            }
-            (Some(before), Some(now)) => now.checked_sub(before),
-            (None, None) => Some(0),
-            (Some(_), None) | (None, Some(_)) => None,
+        let growth = match self.claims.growth(number, &page) {
+            Ok(growth) => growth,
+            Err(Objection::Earlier) => return WalkStep::Again(number),
+            Err(Objection::Contradiction) => return self.broken(&page),
         };
-        let Some(growth) = growth.filter(|_| !is_short) else { return self.broken(&page) };
-        let seam = self.last_instant;
-        let (mut doubles, mut here) = (Vec::new(), HashSet::with_capacity(page.rows.len()));
-        for row in &page.rows {
-            if !here.insert(row.id.clone()) {
-                return self.broken(&page);
-            }
-            if self.ids.contains(&row.id) {
-                doubles.push(row.created_at);
-            }
-        }
-        // Where the dates are ignored no instant can be asked for alone; such a list grows at its head only.
-        let can_be_tied = self.order == Order::NewestFirst && self.dates == DateSupport::Kept;
-        let has_grown = growth > 0
-            && doubles.len() as u64 == growth
-            && (can_be_tied || self.dates == DateSupport::Ignored);
-        let is_tie = growth == 0 && can_be_tied && doubles.iter().all(|at| *at == Some(seam));
-        let is_unmoved = growth == 0 && doubles.is_empty();
-        if !is_unmoved && !has_grown && !is_tie {
-            self.has_repeated = !page.rows.is_empty() && doubles.len() == page.rows.len();
+        let Some(again) = self.seen.again(&page) else { return self.broken(&page) };
+        let seam = self.order.last_instant();
+        let Some(doubles) = self.explain(&again, growth, seam) else {
+            self.has_repeated = !page.rows.is_empty() && again.len() == page.rows.len();
             return self.broken(&page);
+        };
+        let has_more = self.claims.accept(&page);
+        let region = self.goal.region;
+        let mut rows = place(page, seam, region, self.goal.asked_at.ours);
+        if doubles == Doubles::Grown {
+            rows.retain(|row| !self.seen.ids.contains(&row.row.id));
         }
-        let has_more = !page.rows.is_empty() && (says_more || self.beliefs.lacks(page.total, after));
-        // What the page before said of this one.
-        self.beliefs.has_more &= number == 1 || self.said_more != page.rows.is_empty();
-        self.said_more = page.has_more;
-        self.total = page.total;
-        self.count = after;
-        let before = (number > 1).then_some(self.last_instant);
-        let mut rows = place(page, before, self.region, self.asked_at.ours);
-        if has_grown {
-            rows.retain(|row| !self.ids.contains(&row.row.id));
+        self.seen.add(&rows);
+        let held = &self.held;
+        if self.order.follow(&rows, |at| held.has_given(at) && region.contains(at)).is_err() {
+            return WalkStep::Disordered;
         }
-        self.ids.extend(here);
-        self.instants.extend(rows.iter().map(|row| row.created_at));
-        if let Err(step) = self.order_of(&rows) {
-            return step;
-        }
-        let region = self.region;
-        self.held.extend(rows.into_iter().filter(|row| region.contains(row.created_at)));
+        self.held.add(rows.into_iter().filter(|row| region.contains(row.created_at)));
         self.accepted = number;
         if !has_more && self.waiting.values().any(|page| !page.rows.is_empty()) {
             return self.broken_here();
         }
-        let is_past = self.confirmed().is_some_and(|instant| instant < region.from());
-        self.has_ended = !has_more;
-        self.is_over = self.has_ended || (is_past && self.ending == WalkEnd::BelowRegion);
+        let is_past = self.order.confirmed(self.goal.dates).is_some_and(|instant| instant < region.from());
+        self.reach = match (has_more, self.goal.ending) {
+            (false, _) => Reach::ListEnd,
+            (true, WalkEnd::BelowRegion) if is_past => Reach::BelowRegion,
+            (true, WalkEnd::AtItsEnd | WalkEnd::BelowRegion) => Reach::Within,
+        };
         // A list that grew below the seam may have a tie there that looks as if it had grown above.
-        let is_in_doubt = can_be_tied && !doubles.is_empty();
-        if is_in_doubt && region.contains(seam) && !self.tied.contains_key(&seam) {
-            self.tied.insert(seam, Tie::default());
-            return WalkStep::Tied(seam);
+        let in_doubt = seam.filter(|at| self.can_be_tied() && !again.is_empty() && region.contains(*at));
+        match in_doubt {
+            Some(seam) if self.held.tie(seam) => WalkStep::Tied(seam),
+            Some(_) | None => self.end(),
         }
-        self.end()
     }
 
-    /// Takes all rows of an instant that was tied.
-    pub(in crate::engine) fn untie(&mut self, instant: Timestamp, rows: Vec<NewRow>) -> WalkStep {
-        if let Some(tie) = self.tied.get_mut(&instant) {
-            tie.rows = Some(rows);
-        }
-        self.end()
+    /// Where the dates are ignored no instant can be asked for alone; such a list grows at its head only.
+    fn can_be_tied(&self) -> bool {
+        self.order() == Order::NewestFirst && self.goal.dates == DateSupport::Kept
     }
 
-    /// Puts the rows of ties in their places, and says where the walk stands.
-    ///
-    /// A tie explains a double only if the pages had as many positions at its instant as there are rows. Else the
-    /// list moved.
+    /// Why a page has rows of earlier pages, of which these are the instants; none if only a list that moved explains it.
+    fn explain(&self, again: &[Option<Timestamp>], growth: u64, seam: Option<Timestamp>) -> Option<Doubles> {
+        let can_be_tied = self.can_be_tied();
+        let can_grow = can_be_tied || self.goal.dates == DateSupport::Ignored;
+        match (growth, again.len() as u64) {
+            (0, 0) => Some(Doubles::None),
+            (0, _) => {
+                let is_tie = can_be_tied && again.iter().all(|at| at.is_some() && *at == seam);
+                is_tie.then_some(Doubles::Tied)
+            }
+            (growth, doubles) => (growth == doubles && can_grow).then_some(Doubles::Grown),
+        }
+    }
+
+    /// Resolves ties, and says where the walk stands.
     fn end(&mut self) -> WalkStep {
-        let passed = |instant: &Timestamp| self.is_over || self.last_instant < *instant;
-        let known: Vec<Timestamp> = self
-            .tied
-            .iter()
-            .filter(|(at, tie)| tie.rows.is_some() && passed(at))
-            .map(|(at, _)| *at)
-            .collect();
-        for instant in known {
-            // A row without a date may have found its place here; it was not asked for by this instant.
-            let is_here = |row: &NewRow| row.row.created_at == Some(instant);
-            let rows = self.tied.get_mut(&instant).and_then(|tie| tie.rows.take()).unwrap_or_default();
-            let rows: Vec<NewRow> = rows.into_iter().filter(is_here).collect();
-            let positions = self.held.iter().filter(|row| is_here(row)).count();
-            if rows.len() != positions {
-                // The instant stays tied: nothing that was seen of it counts.
-                return self.broken_here();
-            }
-            self.tied.remove(&instant);
-            self.held.retain(|row| !is_here(row));
-            self.held.extend(rows);
+        let (is_over, last) = (self.is_over(), self.order.last_instant());
+        match self.held.resolve(|instant| is_over || last.is_some_and(|last| last < instant)) {
+            Ties::Refuted => self.broken_here(),
+            Ties::Resolved if is_over => WalkStep::Whole,
+            Ties::Resolved | Ties::Open => WalkStep::Going,
         }
-        if self.is_over && self.tied.is_empty() { WalkStep::Whole } else { WalkStep::Going }
-    }
-
-    fn highest_tie(&self) -> Timestamp {
-        self.tied.keys().next_back().copied().unwrap_or(Timestamp::MIN)
-    }
-
-    /// Whether no more pages are needed.
-    pub(in crate::engine) const fn is_over(&self) -> bool {
-        self.is_over
-    }
-
-    /// Follows the order of the list through a page.
-    fn order_of(&mut self, rows: &[NewRow]) -> Result<(), WalkStep> {
-        for NewRow { created_at, row, .. } in rows {
-            let created_at = *created_at;
-            // A row without a date says nothing of the order, wherever it was put.
-            if row.created_at.is_some() {
-                if created_at > self.last_instant {
-                    self.order = Order::Other;
-                }
-                let was_given = self.rest.is_none_or(|rest| created_at > rest.to());
-                if was_given && self.region.contains(created_at) {
-                    return Err(WalkStep::Disordered);
-                }
-                self.descends |= created_at < self.last_instant && self.last_instant < Timestamp::MAX;
-                self.last_instant = created_at;
-            }
-            if self.last_few.len() > UNCONFIRMED {
-                self.last_few.pop_front();
-            }
-            let changed_at = row.created_at.and(row.updated_at).map(|at| at.max(created_at));
-            self.may_be_by_change &= changed_at.is_none_or(|at| at <= self.last_change);
-            self.last_change = changed_at.unwrap_or(self.last_change);
-            self.last_few.push_back(Instants { created_at, changed_at });
-        }
-        Ok(())
-    }
-
-    /// The instant above which nothing can come any more, if the list is newest first; none while that can't be said.
-    fn confirmed(&self) -> Option<Timestamp> {
-        let is_ordered =
-            self.order == Order::NewestFirst && self.descends && self.last_few.len() > UNCONFIRMED;
-        let instants = self.last_few.iter().map(|instants| match (self.dates, instants.changed_at) {
-            (DateSupport::Kept, Some(changed_at)) if self.may_be_by_change => changed_at,
-            (DateSupport::Kept, _) => instants.created_at,
-            (DateSupport::Ignored, changed_at) => changed_at.unwrap_or(Timestamp::MAX),
-        });
-        instants.max().filter(|_| is_ordered)
     }
 
     fn broken(&self, page: &Page) -> WalkStep {
@@ -472,31 +368,25 @@ impl Walk {
     }
 
     fn broken_here(&self) -> WalkStep {
-        self.rest.map_or(WalkStep::Whole, |rest| WalkStep::Broken { rest, seen: self.seen() })
-    }
-
-    /// What can be given out after the pages accepted so far; at the `end`, everything.
-    pub(in crate::engine) fn proven(&mut self, end: Extent) -> Option<Piece> {
-        let rest = self.rest?;
-        let part = match end {
-            Extent::Whole => rest,
-            Extent::Prefix => rest.after(self.confirmed()?.max(self.highest_tie()))?,
-        };
-        let (given, held) =
-            std::mem::take(&mut self.held).into_iter().partition(|row| part.contains(row.created_at));
-        self.held = held;
-        self.rest = rest.before(part.from());
-        Some(Piece::new(part, given, self.asked_at))
+        self.rest().map_or(WalkStep::Whole, |rest| WalkStep::Broken { rest, seen: self.seen() })
     }
 }
 
-/// How much of a walk counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::engine) enum Extent {
-    /// What lies above the oldest instant of the accepted pages.
-    Prefix,
-    /// All of it: the walk is whole.
-    Whole,
+impl SeenRows {
+    /// The instants of those rows of a page that were seen before; none if the page itself has one twice.
+    fn again(&self, page: &Page) -> Option<Vec<Option<Timestamp>>> {
+        let mut here = HashSet::with_capacity(page.rows.len());
+        if !page.rows.iter().all(|row| here.insert(&row.id)) {
+            return None;
+        }
+        let again = page.rows.iter().filter(|row| self.ids.contains(&row.id));
+        Some(again.map(|row| row.created_at).collect())
+    }
+
+    fn add(&mut self, rows: &[NewRow]) {
+        self.ids.extend(rows.iter().map(|row| row.row.id.clone()));
+        self.instants.extend(rows.iter().map(|row| row.created_at));
+    }
 }
 
 #[cfg(test)]

@@ -41,6 +41,63 @@ struct SpanPart {
     look: LookAgain,
 }
 
+/// What is left of a region that is read in pieces, and what its pages have shown.
+struct Cutting {
+    /// Newest first.
+    left: VecDeque<SpanPart>,
+    /// About how wide a part is that fits a page.
+    fitting: Option<Duration>,
+    doubt: Option<Doubt>,
+    empty_pages: u32,
+}
+
+impl Cutting {
+    fn of(region: Span) -> Self {
+        let left = VecDeque::from([SpanPart { span: region, look: LookAgain::First }]);
+        Self { left, fitting: None, doubt: None, empty_pages: 0 }
+    }
+
+    /// As much of a part as probably fits a page; the rest comes next.
+    fn topmost(&mut self, part: SpanPart) -> SpanPart {
+        let (span, rest) = topmost(part.span, self.fitting);
+        rest.into_iter().for_each(|span| self.left.push_front(SpanPart { span, ..part }));
+        SpanPart { span, ..part }
+    }
+
+    /// The doubt that a page of a part confirms.
+    fn confirmed_doubt(&mut self, page: &Page, span: Span) -> Option<Doubt> {
+        self.doubt.take_if(|doubt| doubt.is_confirmed_by(span, rows_within(page, span)))
+    }
+
+    /// Notes that a page has all rows of its part.
+    fn has_all(&mut self, part: SpanPart, page: &Page, rows_a_piece: usize) {
+        let SpanPart { span, look } = part;
+        if look == LookAgain::First {
+            self.fitting = Some(fitting_width(span, page.rows.len(), rows_a_piece));
+        }
+        if let Some(doubt) = self.doubt.as_mut().filter(|doubt| doubt.span.covers(span)) {
+            doubt.found += rows_within(page, span);
+        }
+    }
+
+    /// Asks for a part once more whose page was empty and promised more.
+    fn ask_again(&mut self, part: SpanPart) -> Result<(), Ended> {
+        self.empty_pages += 1;
+        if self.empty_pages > MAX_EMPTY_PAGES {
+            return Err(inconsistent(part.span, "an empty page says that more follow"));
+        }
+        self.left.push_front(part);
+        Ok(())
+    }
+
+    /// Cuts a part in two. The upper one comes next.
+    fn cut(&mut self, span: Span, at: Timestamp, look: LookAgain) {
+        self.fitting = span.after(at).map(Span::width).filter(|_| look == LookAgain::First);
+        let (upper, lower) = (span.after(at.previous()), span.before(at));
+        lower.into_iter().chain(upper).for_each(|span| self.left.push_front(SpanPart { span, look }));
+    }
+}
+
 impl Reader<'_> {
     /// Reads a region in pieces that are one page each, newest first. `first` is its first page, if it is there.
     ///
@@ -54,87 +111,83 @@ impl Reader<'_> {
         sink: &'s dyn Sink,
     ) -> BoxFuture<'s, Result<(), Ended>> {
         Box::pin(async move {
-            let mut left = VecDeque::from([SpanPart { span: region, look: LookAgain::First }]);
-            let (mut empty_pages, mut fitting, mut doubt) = (0, None, None::<Doubt>);
-            while let Some(part) = left.pop_front() {
-                let (page, asked_at, SpanPart { span: region, look }) = match first.take() {
+            let mut cutting = Cutting::of(region);
+            while let Some(part) = cutting.left.pop_front() {
+                let (page, asked_at, part) = match first.take() {
                     Some((page, asked_at)) => (page, asked_at, part),
                     None => {
-                        let (span, rest) = topmost(part.span, fitting);
-                        rest.into_iter().for_each(|span| left.push_front(SpanPart { span, ..part }));
+                        let part = cutting.topmost(part);
                         sink.room(PagesAsked::default()).await?;
-                        let (page, asked_at) =
-                            self.page(self.first(span.outward()), DateSupport::Kept, sink).await?;
-                        (page, asked_at, SpanPart { span, ..part })
+                        let of = self.first(part.span.outward());
+                        let (page, asked_at) = self.page(of, DateSupport::Kept, sink).await?;
+                        (page, asked_at, part)
                     }
                 };
-                let asked = region.outward();
-                let rows = rows_within(&page, region);
-                if doubt.as_ref().is_some_and(|doubt| doubt.is_confirmed_by(region, rows))
-                    && let Some(doubt) = doubt.take()
-                {
+                if let Some(doubt) = cutting.confirmed_doubt(&page, part.span) {
                     self.learned.disbelieve_has_more();
                     self.learned.cut_off_at(page.rows.len().max(doubt.rows));
                 }
-                let claim = match self.claim(&page, look, asked, sink).await? {
-                    claim @ PageClaim::LessThanItsTotal if look == LookAgain::Second => {
-                        self.beside(claim, left.front().copied(), sink).await?
-                    }
-                    claim @ (PageClaim::All
-                    | PageClaim::More
-                    | PageClaim::LessThanItsTotal
-                    | PageClaim::Nothing) => claim,
-                };
-                let is_divisible = asked.width() > SECOND;
-                match claim {
+                match self.claim_of(&page, part, &cutting, sink).await? {
                     PageClaim::All => {
-                        if look == LookAgain::First {
-                            let most = self.learned.beliefs().rows_a_piece();
-                            fitting = Some(fitting_width(region, page.rows.len(), most));
-                        }
-                        if let Some(doubt) = doubt.as_mut().filter(|doubt| doubt.span.covers(region)) {
-                            doubt.found += rows;
-                        }
-                        let rows = place(page, None, region, asked_at.ours);
-                        sink.give(Piece::new(region, rows, asked_at));
-                        continue;
+                        cutting.has_all(part, &page, self.learned.beliefs().rows_a_piece());
+                        let rows = place(page, None, part.span, asked_at.ours);
+                        sink.give(Piece::new(part.span, rows, asked_at));
                     }
-                    PageClaim::Nothing => {
-                        empty_pages += 1;
-                        if empty_pages > MAX_EMPTY_PAGES {
-                            return Err(inconsistent(region, "an empty page says that more follow"));
-                        }
-                        left.push_front(SpanPart { span: region, look });
-                        continue;
+                    PageClaim::Nothing => cutting.ask_again(part)?,
+                    claim @ (PageClaim::More | PageClaim::LessThanItsTotal) => {
+                        self.divide(&mut cutting, part, claim, &page, sink).await?;
                     }
-                    PageClaim::LessThanItsTotal => {
-                        self.follow_up(region, LACKS)?;
-                        doubt.get_or_insert(Doubt { span: region, rows, found: 0 });
-                        if !is_divisible {
-                            left.push_front(SpanPart { span: region, look: LookAgain::Second });
-                            continue;
-                        }
-                    }
-                    PageClaim::More if !is_divisible => {
-                        self.rounds(region, asked, DateSupport::Kept, sink).await?;
-                        continue;
-                    }
-                    PageClaim::More => {}
                 }
-                let instants: Vec<Timestamp> = page.rows.iter().filter_map(|row| row.created_at).collect();
-                let (at, look) = match claim {
-                    PageClaim::LessThanItsTotal => (middle(region, &instants), LookAgain::Second),
-                    PageClaim::All | PageClaim::More | PageClaim::Nothing => {
-                        (cut_point(region, &instants, self.learned.beliefs().rows_a_piece()), look)
-                    }
-                };
-                fitting = region.after(at).map(Span::width).filter(|_| look == LookAgain::First);
-                let (upper, lower) = (region.after(at.previous()), region.before(at));
-                // The upper part comes next.
-                lower.into_iter().chain(upper).for_each(|span| left.push_front(SpanPart { span, look }));
             }
             Ok(())
         })
+    }
+
+    /// What a page tells of its part, and what the part below tells of one that may be cut off.
+    async fn claim_of(
+        &self,
+        page: &Page,
+        part: SpanPart,
+        cutting: &Cutting,
+        sink: &dyn Sink,
+    ) -> Result<PageClaim, Ended> {
+        match self.claim(page, part.look, part.span.outward(), sink).await? {
+            claim @ PageClaim::LessThanItsTotal if part.look == LookAgain::Second => {
+                self.beside(claim, cutting.left.front().copied(), sink).await
+            }
+            claim @ (PageClaim::All | PageClaim::More | PageClaim::LessThanItsTotal | PageClaim::Nothing) => {
+                Ok(claim)
+            }
+        }
+    }
+
+    /// Cuts a part in two where its rows lie; reads one in rounds that can't be cut.
+    async fn divide(
+        &self,
+        cutting: &mut Cutting,
+        part: SpanPart,
+        claim: PageClaim,
+        page: &Page,
+        sink: &dyn Sink,
+    ) -> Result<(), Ended> {
+        let SpanPart { span, look } = part;
+        let asked = span.outward();
+        let is_divisible = asked.width() > SECOND;
+        let instants: Vec<Timestamp> = page.rows.iter().filter_map(|row| row.created_at).collect();
+        if claim == PageClaim::LessThanItsTotal {
+            self.follow_up(span, LACKS)?;
+            cutting.doubt.get_or_insert(Doubt { span, rows: rows_within(page, span), found: 0 });
+            match is_divisible {
+                true => cutting.cut(span, middle(span, &instants), LookAgain::Second),
+                false => cutting.left.push_front(SpanPart { span, look: LookAgain::Second }),
+            }
+            return Ok(());
+        }
+        if !is_divisible {
+            return self.rounds(span, asked, DateSupport::Kept, sink).await;
+        }
+        cutting.cut(span, cut_point(span, &instants, self.learned.beliefs().rows_a_piece()), look);
+        Ok(())
     }
 
     /// What a first page tells of its region.
@@ -220,7 +273,7 @@ impl Reader<'_> {
     ) -> Result<(), Ended> {
         let mut rounds = Rounds::new(region);
         let most_pages = if asked.width() <= SECOND { MAX_PAGES_A_SECOND } else { MAX_PAGES };
-        let (mut first_asked_at, mut rest) = (None, FIRST_REST);
+        let mut rest = FIRST_REST;
         let size = self.learned.beliefs().size();
         for _ in 0..MAX_ROUNDS {
             rounds.begin();
@@ -232,9 +285,8 @@ impl Reader<'_> {
                 let (mut page, asked_at) =
                     self.page(PageOf { span: asked, number, size }, dates, sink).await?;
                 page.total = page.total.filter(|_| !self.subject.filters.can_change());
-                first_asked_at.get_or_insert(asked_at);
                 let has_more = self.learned.beliefs().says_more(&page) && !page.rows.is_empty();
-                rounds.take(page);
+                rounds.take(page, asked_at);
                 if !has_more {
                     break;
                 }
@@ -242,9 +294,8 @@ impl Reader<'_> {
                     return Err(inconsistent(asked, REPEATS));
                 }
             }
-            if let (Belief::Whole, Some(asked_at)) = (rounds.end(), first_asked_at) {
-                let rows = rounds.rows(asked_at);
-                sink.give(Piece::new(region, rows, asked_at));
+            if rounds.end() == Belief::Whole {
+                rounds.into_piece().into_iter().for_each(|piece| sink.give(piece));
                 return Ok(());
             }
             if rounds.has_grown() {

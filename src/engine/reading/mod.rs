@@ -8,8 +8,10 @@
 //! While all waiters are streams, a reading stays at most a fan-out of pages ahead of the fastest. When the last waiter
 //! leaves, the reading is canceled at once, whatever it waits for. Everything that it has proven is kept.
 
+mod buffer;
 mod cut;
 mod first_page;
+mod numbered;
 mod reader;
 mod shared;
 mod sink;

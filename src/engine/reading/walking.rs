@@ -1,32 +1,19 @@
 //! Walks over a span's pages, and what is done about a proof that fails.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashSet;
 use std::pin::pin;
 
-use futures_util::future::BoxFuture;
-use futures_util::stream::{FuturesUnordered, StreamExt};
+use futures_util::stream::StreamExt;
 
-use super::reader::{MAX_PAGES, REPEATS, Reader, endless, inconsistent};
-use super::sink::{Ended, Pages, PagesAsked, Sink};
-use crate::domain::{NewRow, Page, PageOf, RowId, Span, Timestamp};
-use crate::engine::coverage::Piece;
-use crate::engine::proof::{Beliefs, DateSupport, Extent, Order, Walk, WalkStep, cut_at};
-use crate::source::SentAt;
+use super::buffer::Buffer;
+use super::numbered::Walked;
+use super::reader::{REPEATS, Reader, inconsistent};
+use super::sink::{Ended, PagesAsked, Sink};
+use crate::domain::{Page, PageOf, RowId, Span, Timestamp};
+use crate::engine::proof::{DateSupport, Walk, WalkGoal, cut_at};
 
 /// How often a list of everything is walked before it is read in rounds.
 const MAX_WALKS: usize = 4;
-
-/// How a walk went.
-enum Walked {
-    /// All of its region was given.
-    Whole,
-    /// The proof failed. This is left of the region, and at these instants rows were seen.
-    Broken { rest: Span, seen: Vec<Timestamp> },
-    /// A page had nothing but rows of earlier ones. This is left of the region.
-    Repeated { rest: Span },
-    /// The list ended before its total was reached.
-    Short(Box<Walk>),
-}
 
 /// What a second page told of a first one that seemed to be cut off.
 enum Second {
@@ -40,13 +27,6 @@ enum Second {
 
 /// How often the size of pages is learned before a span is read otherwise.
 const MAX_SIZES: usize = 3;
-
-/// What came back on behalf of a walk.
-enum Landed {
-    Page(u32, Page),
-    /// All rows of an instant.
-    Tie(Timestamp, Vec<NewRow>),
-}
 
 impl Reader<'_> {
     /// Reads all of `region`, and gives what is proven to the sink as it comes.
@@ -82,17 +62,17 @@ impl Reader<'_> {
             }
         }
         let beliefs = self.learned.beliefs();
-        let is_all = !beliefs.says_more(&first) && !beliefs.lacks(first.total, first.rows.len() as u64);
-        if !is_all && (first.rows.is_empty() || !self.is_walkable(&first, &beliefs)) {
+        let dates = DateSupport::Kept;
+        if !Walk::suits(&first, dates, &beliefs, &self.subject.filters) {
             return self.cut(region, Some((first, asked_at)), sink).await;
         }
-        let order = self.learned.order();
-        let walk = Walk::new(region, DateSupport::Kept, order, self.learned.ending(), asked_at, beliefs);
-        match self.number(walk, asked, DateSupport::Kept, first, sink).await? {
+        let goal = WalkGoal { region, dates, ending: self.learned.ending(), asked_at };
+        let mut walk = Walk::new(goal, self.learned.order(), beliefs);
+        match self.number(&mut walk, asked, first, sink).await? {
             Walked::Whole => Ok(()),
             Walked::Broken { rest, seen } => self.repair(rest, seen, sink).await.map(|_| ()),
             Walked::Repeated { rest } => self.cut(rest, None, sink).await,
-            Walked::Short(walk) => self.short(&walk, sink).await,
+            Walked::Short => self.short(&walk, sink).await,
         }
     }
 
@@ -132,7 +112,7 @@ impl Reader<'_> {
     /// that does not explain the difference, looks at what it did give out.
     async fn short(&self, walk: &Walk, sink: &dyn Sink) -> Result<(), Ended> {
         // A waiter that has all pieces leaves, so the last ones are given when all is clear.
-        let left = Buffer { sink, pieces: std::sync::Mutex::default() };
+        let left = Buffer::of(sink);
         let mut given = Some(walk.region());
         if let Some(rest) = walk.rest() {
             let found = self.repair(rest, walk.seen(), &left).await?.saturating_sub(walk.held());
@@ -158,7 +138,7 @@ impl Reader<'_> {
         if !self.learned.beliefs().lacks(page.total, walk.seen_within(asked) as u64) {
             return Ok(());
         }
-        let buffer = Buffer { sink, pieces: std::sync::Mutex::default() };
+        let buffer = Buffer::of(sink);
         self.cut(given, Some((page, asked_at)), &buffer).await?;
         let rows: usize = buffer.into_pieces().iter().map(|piece| piece.rows.len()).sum();
         if rows > walk.seen_within(given) {
@@ -166,19 +146,6 @@ impl Reader<'_> {
             return Err(Ended::Disordered);
         }
         Ok(())
-    }
-
-    /// Whether a list of several pages can be walked by its totals, and parts of it be asked for alone otherwise.
-    fn is_walkable(&self, first: &Page, beliefs: &Beliefs) -> bool {
-        self.has_telling_total(first) && beliefs.total && beliefs.numbers
-    }
-
-    /// Whether totals tell when the list moves.
-    ///
-    /// Without one nothing tells of a row that left. Under a filter on what changes one row may leave while another
-    /// enters further down: no total tells that, and no row comes twice.
-    fn has_telling_total(&self, first: &Page) -> bool {
-        first.total.is_some() && !self.subject.filters.can_change()
     }
 
     /// Reads a region out of a list of everything: walks it, again where the proof fails, since no part of it can be
@@ -189,16 +156,16 @@ impl Reader<'_> {
             let asked = left.outward();
             sink.room(PagesAsked::default()).await?;
             let (first, asked_at) = self.page(self.first(asked), DateSupport::Ignored, sink).await?;
-            if first.has_more && !self.has_telling_total(&first) {
+            let (dates, beliefs) = (DateSupport::Ignored, self.learned.beliefs());
+            if !Walk::suits(&first, dates, &beliefs, &self.subject.filters) {
                 break;
             }
-            let (order, ending) = (self.learned.order(), self.learned.ending());
-            let beliefs = self.learned.beliefs();
-            let walk = Walk::new(left, DateSupport::Ignored, order, ending, asked_at, beliefs);
-            match self.number(walk, asked, DateSupport::Ignored, first, sink).await? {
+            let goal = WalkGoal { region: left, dates, ending: self.learned.ending(), asked_at };
+            let mut walk = Walk::new(goal, self.learned.order(), beliefs);
+            match self.number(&mut walk, asked, first, sink).await? {
                 Walked::Whole => return Ok(()),
                 Walked::Broken { rest, .. } | Walked::Repeated { rest } => left = rest,
-                Walked::Short(walk) => match walk.rest() {
+                Walked::Short => match walk.rest() {
                     Some(rest) => left = rest,
                     None => return Ok(()),
                 },
@@ -207,151 +174,6 @@ impl Reader<'_> {
         }
         self.rounds(left, left.outward(), DateSupport::Ignored, sink).await
     }
-}
-
-impl Reader<'_> {
-    /// Reads the pages of a walk after its first, several at once.
-    async fn number(
-        &self,
-        mut walk: Walk,
-        asked: Span,
-        dates: DateSupport,
-        first: Page,
-        sink: &dyn Sink,
-    ) -> Result<Walked, Ended> {
-        let size = walk.beliefs().size();
-        let is_short = |page: &Page| page.rows.len() < size as usize;
-        let of = |number| PageOf { span: asked, number, size };
-        let mut step = walk.take(1, first);
-        let mut flights = FuturesUnordered::new();
-        let mut landed = VecDeque::new();
-        // The next page to ask for, and the last that there is, once one said so.
-        let (mut next, mut end) = (2u32, u32::MAX);
-        loop {
-            self.learned.learn_from(&walk);
-            match step {
-                WalkStep::Going => {
-                    if walk.order() == Order::NewestFirst {
-                        self.learned.ordered_page();
-                    }
-                    if let Some(piece) = walk.proven(Extent::Prefix) {
-                        sink.trusts_order();
-                        sink.give(piece);
-                    }
-                }
-                WalkStep::Tied(instant) => {
-                    flights.push(self.tied(instant, sink));
-                    step = walk.go_on();
-                    continue;
-                }
-                WalkStep::Again(number) => {
-                    flights.push(self.numbered(of(number), dates, sink));
-                    step = walk.go_on();
-                    continue;
-                }
-                // Where no part can be asked for alone, it is walked once more; the same again is what the total is.
-                WalkStep::Whole
-                    if walk.missing() > 0 && (dates == DateSupport::Kept || !self.learned.fell_short()) =>
-                {
-                    return Ok(Walked::Short(Box::new(walk)));
-                }
-                WalkStep::Whole => {
-                    if walk.missing() > 0 {
-                        self.learned.disbelieve_total();
-                    }
-                    self.learned.walked(&walk);
-                    walk.proven(Extent::Whole).into_iter().for_each(|piece| sink.give(piece));
-                    return Ok(Walked::Whole);
-                }
-                WalkStep::Broken { rest, seen } => {
-                    if let Some(piece) = walk.proven(Extent::Prefix) {
-                        sink.trusts_order();
-                        sink.give(piece);
-                    }
-                    let rest = walk.rest().unwrap_or(rest);
-                    return Ok(match walk.has_repeated() {
-                        true => Walked::Repeated { rest },
-                        false => Walked::Broken { rest, seen },
-                    });
-                }
-                WalkStep::Disordered => {
-                    self.learned.disordered();
-                    return Err(Ended::Disordered);
-                }
-            }
-            let planned = walk.planned().min(MAX_PAGES);
-            // The pages before were smaller than it seemed.
-            end = end.max(walk.accepted() + 1);
-            sink.count(Pages::Planned(planned));
-            if walk.accepted() >= MAX_PAGES {
-                return Err(endless(asked));
-            }
-            // What has arrived makes room for other pages, and these are on the wire before it is looked at.
-            let first = loop {
-                // Where the dates are ignored, any page may tell that the rest lies below the region.
-                let is_clear = dates == DateSupport::Kept || landed.is_empty();
-                let may_ask =
-                    !walk.is_over() && is_clear && next <= planned.min(end) && flights.len() < self.fan_out;
-                let open = (next - 1).saturating_sub(walk.accepted()) as usize;
-                let asked_for = PagesAsked { sent: flights.len(), open };
-                let mut room = pin!(sink.room(asked_for));
-                tokio::select! {
-                    biased;
-                    room = &mut room, if may_ask => {
-                        if let Err(ended) = room {
-                            break landed.pop_front().unwrap_or(Err(ended));
-                        }
-                        flights.push(self.numbered(of(next), dates, sink));
-                        next += 1;
-                    }
-                    Some(another) = flights.next(), if !flights.is_empty() => {
-                        // The page that was the last may be asked for once more, and not be it any longer.
-                        match &another {
-                            Ok(Landed::Page(number, page)) if walk.may_be_last(*number, page) => {
-                                end = end.min(*number);
-                            }
-                            // One more tells whether its total is right.
-                            Ok(Landed::Page(number, page)) if !walk.beliefs().says_more(page) && is_short(page) => {
-                                end = end.min(*number + 1);
-                            }
-                            Ok(Landed::Page(number, _)) if *number >= end => end = u32::MAX,
-                            Ok(_) | Err(_) => {}
-                        }
-                        landed.push_back(another);
-                    }
-                    () = std::future::ready(()), if !landed.is_empty() => {
-                        if let Some(first) = landed.pop_front() {
-                            break first;
-                        }
-                    }
-                    else => break Err(inconsistent(asked, "the list ends in one way and then in another")),
-                }
-            };
-            step = match first? {
-                Landed::Page(number, page) => walk.take(number, page),
-                Landed::Tie(instant, rows) => walk.untie(instant, rows),
-            };
-        }
-    }
-
-    fn numbered<'s>(
-        &'s self,
-        of: PageOf,
-        dates: DateSupport,
-        sink: &'s dyn Sink,
-    ) -> BoxFuture<'s, Result<Landed, Ended>> {
-        Box::pin(async move { Ok(Landed::Page(of.number, self.page(of, dates, sink).await?.0)) })
-    }
-
-    /// Reads the rows of one instant apart.
-    fn tied<'s>(&'s self, instant: Timestamp, sink: &'s dyn Sink) -> BoxFuture<'s, Result<Landed, Ended>> {
-        Box::pin(async move {
-            let buffer = Buffer { sink, pieces: std::sync::Mutex::default() };
-            self.cut(Span::at(instant), None, &buffer).await?;
-            let pieces = buffer.into_pieces();
-            Ok(Landed::Tie(instant, pieces.into_iter().flat_map(|piece| piece.rows).collect()))
-        })
-    }
 
     /// Reads what a broken walk left: cut where rows were seen, several pieces at once, given out in order. Returns how many
     /// rows there were.
@@ -359,7 +181,7 @@ impl Reader<'_> {
         self.learned.repaired();
         let pieces = cut_at(rest, seen, self.learned.beliefs().rows_a_piece());
         let reads = pieces.into_iter().map(|piece| async move {
-            let buffer = Buffer { sink, pieces: std::sync::Mutex::default() };
+            let buffer = Buffer::of(sink);
             let end = self.cut(piece, None, &buffer).await;
             (end, buffer.into_pieces())
         });
@@ -371,45 +193,5 @@ impl Reader<'_> {
             end?;
         }
         Ok(rows)
-    }
-}
-
-/// Keeps the pieces of one part of a repair until those above it are done.
-struct Buffer<'a> {
-    sink: &'a dyn Sink,
-    pieces: std::sync::Mutex<Vec<Piece>>,
-}
-
-impl Buffer<'_> {
-    fn into_pieces(self) -> Vec<Piece> {
-        self.pieces.into_inner().unwrap_or_default()
-    }
-}
-
-impl Sink for Buffer<'_> {
-    fn room(&self, pages: PagesAsked) -> BoxFuture<'_, Result<(), Ended>> {
-        self.sink.room(pages)
-    }
-
-    fn wanted(&self) -> Result<(), Ended> {
-        self.sink.wanted()
-    }
-
-    fn give(&self, piece: Piece) {
-        if let Ok(mut pieces) = self.pieces.lock() {
-            pieces.push(piece);
-        }
-    }
-
-    fn trusts_order(&self) {
-        self.sink.trusts_order();
-    }
-
-    fn asks(&self, sent: &SentAt) {
-        self.sink.asks(sent);
-    }
-
-    fn count(&self, pages: Pages) {
-        self.sink.count(pages);
     }
 }

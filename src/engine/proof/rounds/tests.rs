@@ -16,6 +16,10 @@ fn page(ids: &[u32], has_more: bool) -> Page {
     Page { rows: ids.iter().map(row).collect(), has_more, total: Some(9) }
 }
 
+fn asked_at() -> AskedAt {
+    AskedAt { ours: at(9), upstream: at(9) }
+}
+
 fn rounds() -> Rounds {
     Rounds::new(Span::at(at(5)))
 }
@@ -23,7 +27,7 @@ fn rounds() -> Rounds {
 fn round(rounds: &mut Rounds, pages: &[&[u32]]) -> Belief {
     rounds.begin();
     let last = pages.len() - 1;
-    pages.iter().enumerate().for_each(|(number, ids)| rounds.take(page(ids, number < last)));
+    pages.iter().enumerate().for_each(|(number, ids)| rounds.take(page(ids, number < last), asked_at()));
     rounds.end()
 }
 
@@ -61,9 +65,9 @@ fn rows_that_came_twice_because_the_list_grew_at_its_head_are_believed_after_qui
         // Far above the region, and outside what is counted.
         let mut head = page(&(0..by).map(above).collect::<Vec<_>>(), true);
         head.rows.iter_mut().for_each(|row| row.created_at = Some(at(60_000_000)));
-        rounds.take(head);
-        rounds.take(page(&[1, 2, 3], true));
-        rounds.take(page(&[3, 4], false));
+        rounds.take(head, asked_at());
+        rounds.take(page(&[1, 2, 3], true), asked_at());
+        rounds.take(page(&[3, 4], false), asked_at());
         rounds.end()
     };
     assert!((0..10).all(|_| grown(&mut rounds, 1) == Belief::Open), "a list that stays explains no double");
@@ -80,9 +84,9 @@ fn a_region_that_no_row_of_was_seen_is_not_believed_to_be_empty_at_once() {
     };
     let mut rounds = rounds();
     rounds.begin();
-    rounds.take(elsewhere());
+    rounds.take(elsewhere(), asked_at());
     // The rows of the region jumped to a page that was read before.
-    rounds.take(elsewhere());
+    rounds.take(elsewhere(), asked_at());
     assert_eq!(rounds.end(), Belief::Open);
     assert_eq!(round(&mut rounds, &[&[1, 2, 3], &[4, 5]]), Belief::Whole, "a proven walk");
 }
@@ -98,11 +102,11 @@ fn a_region_whose_only_row_left_is_empty_after_some_rounds() {
     let mut rounds = rounds();
     rounds.begin();
     // It was there for one round, in which others came twice.
-    [page(&[1], true), elsewhere(), elsewhere()].into_iter().for_each(|page| rounds.take(page));
+    [page(&[1], true), elsewhere(), elsewhere()].into_iter().for_each(|page| rounds.take(page, asked_at()));
     assert_eq!(rounds.end(), Belief::Open);
     let open = (0..20).take_while(|_| {
         rounds.begin();
-        [elsewhere(), elsewhere()].into_iter().for_each(|page| rounds.take(page));
+        [elsewhere(), elsewhere()].into_iter().for_each(|page| rounds.take(page, asked_at()));
         rounds.end() == Belief::Open
     });
     let open = open.count();
@@ -113,7 +117,7 @@ fn a_region_whose_only_row_left_is_empty_after_some_rounds() {
 fn a_round_that_broke_off_is_no_proven_walk() {
     let mut rounds = rounds();
     rounds.begin();
-    [page(&[1, 2, 3], true), page(&[], true)].into_iter().for_each(|page| rounds.take(page));
+    [page(&[1, 2, 3], true), page(&[], true)].into_iter().for_each(|page| rounds.take(page, asked_at()));
     assert_eq!(rounds.end(), Belief::Open);
     assert_eq!(round(&mut rounds, &[&[1, 2, 3], &[4, 5]]), Belief::Whole);
 }
@@ -124,8 +128,7 @@ fn a_row_that_others_stood_in_for_in_every_round_is_not_taken_for_gone() {
     assert_eq!(round(&mut rounds, &[&[1, 2], &[2, 4]]), Belief::Open);
     let open = (0..20).take_while(|_| round(&mut rounds, &[&[1, 2], &[2, 3]]) == Belief::Open).count();
     assert!(open < 20);
-    let asked_at = AskedAt { ours: at(9), upstream: at(9) };
-    assert_eq!(rounds.rows(asked_at).len(), 4);
+    assert_eq!(rounds.into_piece().unwrap().rows.len(), 4);
 }
 
 #[test]
@@ -133,6 +136,5 @@ fn a_round_of_one_page_is_one_moments_answer_however_many_rows_left() {
     let mut rounds = rounds();
     assert_eq!(round(&mut rounds, &[&[1, 2, 3, 4, 5, 6, 7], &[7, 8]]), Belief::Open);
     assert_eq!(round(&mut rounds, &[&[2]]), Belief::Whole);
-    let asked_at = AskedAt { ours: at(9), upstream: at(9) };
-    assert_eq!(rounds.rows(asked_at).len(), 1);
+    assert_eq!(rounds.into_piece().unwrap().rows.len(), 1);
 }

@@ -1,6 +1,7 @@
+use super::order::UNCONFIRMED;
 use super::*;
-use crate::domain::MAX_PAGE_SIZE;
-use crate::domain::Row;
+use crate::domain::{MAX_PAGE_SIZE, Row};
+use crate::engine::terms::AskedAt;
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_micros(seconds * 1_000_000)
@@ -30,7 +31,8 @@ fn page(list: &[(String, Timestamp)], number: usize, total: Option<u64>) -> Page
 fn walk(to: i64) -> Walk {
     let region = Span::new(at(0), at(to)).unwrap();
     let asked_at = AskedAt { ours: at(to), upstream: at(to) };
-    Walk::new(region, DateSupport::Kept, Order::NewestFirst, WalkEnd::AtItsEnd, asked_at, Beliefs::default())
+    let goal = WalkGoal { region, dates: DateSupport::Kept, ending: WalkEnd::AtItsEnd, asked_at };
+    Walk::new(goal, Order::NewestFirst, Beliefs::default())
 }
 
 fn count(piece: Option<Piece>) -> usize {
@@ -149,7 +151,8 @@ fn rows_from_elsewhere_are_left_out() {
 
 fn ignored(region: Span, ending: WalkEnd) -> Walk {
     let asked_at = AskedAt { ours: region.to(), upstream: region.to() };
-    Walk::new(region, DateSupport::Ignored, Order::NewestFirst, ending, asked_at, Beliefs::default())
+    let goal = WalkGoal { region, dates: DateSupport::Ignored, ending, asked_at };
+    Walk::new(goal, Order::NewestFirst, Beliefs::default())
 }
 
 /// Every row was changed so many seconds after it was made.
@@ -206,7 +209,7 @@ fn rows_that_came_twice_because_the_list_grew_break_no_walk() {
     let row: Vec<_> = list.iter().filter(|(_, at)| *at == instant).cloned().collect();
     let apart = place(page(&row, 1, None), None, Span::at(instant), at(130));
     assert!(walk.untie(instant, apart).is_whole());
-    assert_eq!(walk.count, 132);
+    assert_eq!(walk.claims.count, 132);
     assert_eq!(count(walk.proven(Extent::Whole)), 130);
 }
 
@@ -236,7 +239,7 @@ fn a_page_of_an_earlier_moment_is_asked_for_once_more() {
     assert_eq!((number, walk.accepted()), (3, 2));
     assert!(matches!(walk.go_on(), WalkStep::Going));
     assert!(matches!(walk.take(3, page(&new, 3, Some(131))), WalkStep::Going), "over, but for the tie");
-    assert_eq!(walk.count, 131);
+    assert_eq!(walk.claims.count, 131);
 }
 
 #[test]
@@ -301,4 +304,33 @@ impl WalkStep {
     fn is_whole(&self) -> bool {
         matches!(self, Self::Whole)
     }
+}
+
+#[test]
+fn several_pages_are_walked_only_where_totals_tell_when_the_list_moves() {
+    let (all, changing) = (Filters::default(), Filters { status: "busy".parse().ok(), ..Filters::default() });
+    let usual = Beliefs::default();
+    let (mut no_total, mut no_numbers) = (usual, usual);
+    (no_total.total, no_numbers.numbers) = (false, false);
+    let (one, several) = (list(20), list(130));
+    let (kept, ignored) = (DateSupport::Kept, DateSupport::Ignored);
+    for (list, total, dates, beliefs, filters, suits) in [
+        (&one, None, kept, &usual, &all, true),
+        (&one, Some(20), kept, &usual, &changing, true),
+        (&one, Some(30), kept, &usual, &changing, false),
+        (&one, Some(30), kept, &no_total, &changing, true),
+        (&several, Some(130), kept, &usual, &all, true),
+        (&several, None, kept, &usual, &all, false),
+        (&several, Some(130), kept, &usual, &changing, false),
+        (&several, Some(130), kept, &no_total, &all, false),
+        (&several, Some(130), kept, &no_numbers, &all, false),
+        (&several, Some(130), ignored, &no_numbers, &all, true),
+        (&several, None, ignored, &usual, &all, false),
+        (&one, None, ignored, &usual, &all, true),
+    ] {
+        let first = page(list, 1, total);
+        assert_eq!(Walk::suits(&first, dates, beliefs, filters), suits, "{total:?} {dates:?} {beliefs:?}");
+    }
+    let empty = Page { rows: Vec::new(), has_more: false, total: Some(30) };
+    assert!(!Walk::suits(&empty, kept, &usual, &all), "rows that it does not have are looked for in parts");
 }
