@@ -8,13 +8,12 @@ use tokio::time::Instant;
 
 use super::access::KnownAccess;
 use super::answer::{AFTER_READING, Answer, AnswerContext};
-use super::freshness::Membership;
 use super::knowledge;
 use super::reading::{Keep, Prefetch, ReadAhead};
-use super::scope::{Present, known_present, route};
+use super::scope::{Present, Routed, known_present, route};
 use super::state::SharedState;
 use super::terms::{AskError, EngineSettings, Question, ResponseMode};
-use crate::domain::{AgentFacts, AgentId, Caller, Credential, Span, Statuses, Timestamp};
+use crate::domain::{AgentFacts, AgentId, Caller, Credential, Span, Timestamp};
 use crate::source::{BudgetClock, Deadline, QuestionId, RequestContext, SentAt, Trace, Urgency};
 
 /// How long a page waits for the budget: clients that read pages give up after 10 to 30 s, and can do more with a
@@ -47,20 +46,10 @@ pub(super) async fn ask(state: &Arc<SharedState>, question: Question) -> Result<
     let Some(span) = span(&parts.settings, &question, facts, present.to)? else {
         return Ok(Answer::empty(question.to.map_or(present.to, |to| to.min(present.to))));
     };
-    let (scope, membership) = route(parts, &state.scopes, &question, span, asked_at);
+    let Routed { view, otherwise } = route(parts, &state.scopes, &question, span, asked_at);
     // Rows of one status are no part of what is known of all.
-    let prefetch = prefetch.filter(|prefetch| prefetch.is_of(&scope.key));
-    let credential = question.credential.id();
-    let policy = parts
-        .policy(membership, credential, question.caller)
-        .wished(&question.directives)
-        .of_scope(scope.stagger);
-    let status = match &question.any_status {
-        Some(statuses) => Some(statuses.clone()),
-        None if membership == Membership::Rows => question.filters.status.clone().map(Statuses::from),
-        None => None,
-    };
-    let present = known_present(&scope, &policy, asked_at).unwrap_or(present);
+    let prefetch = prefetch.filter(|prefetch| prefetch.is_of(&view.scope.key));
+    let present = known_present(&view.scope, &view.policy, asked_at).unwrap_or(present);
     let Some(span) = Span::new(span.from(), span.to().min(present.to)) else {
         return Ok(Answer::empty(span.from()));
     };
@@ -69,10 +58,8 @@ pub(super) async fn ask(state: &Arc<SharedState>, question: Question) -> Result<
         span,
         present,
         asked_to: question.to,
-        scope,
-        policy,
-        status,
-        asked_at,
+        view,
+        otherwise,
         joins_since: Timestamp::MIN,
         request: context,
         keep: if question.directives.no_store { Keep::No } else { Keep::Yes },

@@ -25,13 +25,13 @@ impl AnswerContext {
         let task = Revalidation {
             number: self.request.question,
             span: plan.rest.and_then(|rest| self.span.after(rest.to())).unwrap_or(self.span),
-            asked_at: self.asked_at,
-            policy: self.policy,
-            status: self.status.clone(),
+            asked_at: self.view.asked_at,
+            policy: self.view.policy,
+            status: self.view.status.clone(),
         };
         let Some(place) = self.state.background.place() else { return };
         {
-            let mut known = self.scope.lock();
+            let mut known = self.view.scope.lock();
             if known.revalidations.iter().any(|other| other.serves(&task)) {
                 return;
             }
@@ -55,19 +55,19 @@ impl AnswerContext {
             return;
         }
         let Some(place) = self.state.background.place() else { return };
-        if std::mem::replace(&mut self.scope.lock().is_renewing, true) {
+        if std::mem::replace(&mut self.view.scope.lock().is_renewing, true) {
             return;
         }
         let mut context = self.behind();
         context.request.budget_wait = Some(RENEWAL_BUDGET_WAIT);
         let spans = spans.to_vec();
         place.run(async move {
-            let _done = Renewing(&context.scope);
+            let _done = Renewing(&context.view.scope);
             for span in spans {
                 let reading = context.reading(span, Purpose::Fill, Urgency::Renewal);
                 let waiter = reading.join(span.to(), ReadAhead::Whole, None);
-                context.scope.lock().readings.push(Arc::clone(&reading));
-                context.state.reads.start(&context.scope, &reading);
+                context.view.scope.lock().readings.push(Arc::clone(&reading));
+                context.state.reads.start(&context.view.scope, &reading);
                 if waiter.over().await.is_err() {
                     return;
                 }
@@ -82,11 +82,10 @@ impl AnswerContext {
             RequestContext { retry_for: Duration::ZERO, deadline: Some(deadline), ..self.request.clone() };
         Self {
             state: Arc::clone(&self.state),
-            scope: Arc::clone(&self.scope),
+            view: self.view.clone(),
+            otherwise: None,
             prefetch: None,
             in_flight: Arc::new(Semaphore::new(self.state.parts.settings.fan_out)),
-            asked_at: self.asked_at,
-            status: self.status.clone(),
             request,
             read_ahead: ReadAhead::Whole,
             deadline: None,
@@ -97,7 +96,7 @@ impl AnswerContext {
     async fn finish(&self, steps: VecDeque<AnswerStep>) {
         for step in &steps {
             if let AnswerStep::Read(_, waiter, _) = step {
-                self.state.reads.start(&self.scope, waiter.reading());
+                self.state.reads.start(&self.view.scope, waiter.reading());
             }
         }
         for step in &steps {
@@ -115,7 +114,7 @@ struct Revalidating<'a>(&'a AnswerContext);
 impl Drop for Revalidating<'_> {
     fn drop(&mut self) {
         let number = self.0.request.question;
-        self.0.scope.lock().revalidations.retain(|task| task.number != number);
+        self.0.view.scope.lock().revalidations.retain(|task| task.number != number);
     }
 }
 

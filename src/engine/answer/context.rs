@@ -8,11 +8,11 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use crate::domain::{EntryRow, EntrySlice, Span, Statuses, Timestamp};
-use crate::engine::freshness::{Class, Policy};
-use crate::engine::plan::{self, OtherCallers, Plan, PlanContext, PlanItem, Probe, Probing};
+use crate::domain::{Span, Timestamp};
+use crate::engine::freshness::Class;
+use crate::engine::plan::{self, Plan, PlanItem, Probe, Probing};
 use crate::engine::reading::{Ended, Keep, Prefetch, Purpose, ReadAhead, ReadWaiter, Reading, RequestStage};
-use crate::engine::scope::{Known, Present, Scope};
+use crate::engine::scope::{Known, Present, View};
 use crate::engine::state::SharedState;
 use crate::engine::terms::{AskError, CacheDirectives, Tolerance};
 use crate::source::{Deadline, RequestContext, SourceError, Urgency};
@@ -20,16 +20,15 @@ use crate::source::{Deadline, RequestContext, SourceError, Urgency};
 /// What an answer is made by, fixed when the question came.
 pub(in crate::engine) struct AnswerContext {
     pub(in crate::engine) state: Arc<SharedState>,
-    pub(in crate::engine) scope: Arc<Scope>,
+    /// What it is answered from.
+    pub(in crate::engine) view: View,
+    /// What else knows of its rows, and may be given while upstream fails.
+    pub(in crate::engine) otherwise: Option<View>,
     /// What is asked about, its end pinned.
     pub(in crate::engine) span: Span,
     pub(in crate::engine) present: Present,
     /// The question's own `to`.
     pub(in crate::engine) asked_to: Option<Timestamp>,
-    pub(in crate::engine) policy: Policy,
-    /// The statuses that rows are filtered by here.
-    pub(in crate::engine) status: Option<Statuses>,
-    pub(in crate::engine) asked_at: Timestamp,
     /// Readings that went upstream before this are not joined.
     pub(in crate::engine) joins_since: Timestamp,
     pub(in crate::engine) request: RequestContext,
@@ -58,6 +57,21 @@ pub(super) enum AnswerStep {
     Later(Span),
 }
 
+impl AnswerStep {
+    pub(super) const fn span(&self) -> Span {
+        match self {
+            Self::Known(span) | Self::Read(span, ..) | Self::Later(span) => *span,
+        }
+    }
+}
+
+/// What may be given, at worst, if upstream fails.
+pub(super) struct Fallback {
+    pub(super) span: Span,
+    /// Who knows it, if that is not whence the question is answered.
+    pub(super) elsewhere: Option<View>,
+}
+
 /// Who began a reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ReadOrigin {
@@ -81,79 +95,32 @@ impl AnswerContext {
         self.span = span;
     }
 
-    fn window(&self) -> Duration {
-        self.state.parts.settings.span_width()
-    }
-
     /// The plan for a span, as far down as so many rows need.
     pub(super) fn plan(&self, span: Span, rows: Option<u64>) -> Plan {
-        let refused = self.scope.learned.refused_statuses();
+        let refused = self.view.scope.learned.refused_statuses();
         let probing = match self.keep {
             Keep::Yes => Probing::AllBut(&refused),
             Keep::No => Probing::Never,
         };
-        self.plan_with(span, rows, probing)
+        self.view.plan(span, rows, probing)
     }
 
     /// The plan for a part of an answer that is under way: nothing asks its probes any more, so what they would have
     /// brought up to date is read where it is.
     pub(super) fn plan_without_probes(&self, span: Span, rows: Option<u64>) -> Plan {
-        self.plan_with(span, rows, Probing::Never)
+        self.view.plan(span, rows, Probing::Never)
     }
 
-    fn plan_with(&self, span: Span, rows: Option<u64>, probing: Probing<'_>) -> Plan {
-        let others = match self.scope.is_asked_by_status(self.asked_at) {
-            true => OtherCallers::ByStatus,
-            false => OtherCallers::None,
-        };
-        let plan_context = PlanContext { status: self.status.as_ref(), others, probing };
-        let window = self.window();
-        // Under the lock: copies of ten thousand segments would take longer than the plan.
-        let known = self.scope.lock();
-        let top = self.top(&known, span, rows);
-        let plan = plan::plan(&known.look(top), top, &self.policy, plan_context, self.asked_at, window);
-        Plan { rest: span.before(top.from()), ..plan }
-    }
-
-    /// As much of a span as has to be looked at for so many rows.
-    fn top(&self, known: &Known, span: Span, rows: Option<u64>) -> Span {
-        rows.map_or(span, |rows| {
-            plan::newest_part(&known.coverage, span, rows, self.status.as_ref(), self.window())
-        })
-    }
-
-    /// Whether a row must be read again before it is given to this question.
-    pub(super) fn is_due(&self, row: &EntryRow) -> bool {
-        self.policy.due(row, self.asked_at).latest < self.asked_at
-    }
-
-    pub(super) fn filtered(&self, slice: EntrySlice, within: Span) -> Option<EntrySlice> {
-        if self.status.is_none() && slice.is_within(within) {
-            return Some(slice);
+    /// What may be given, at worst, if upstream fails: what is known where the question is answered from, or else what
+    /// is known elsewhere.
+    pub(super) fn fallback(&mut self, rows: Option<u64>) -> Option<Fallback> {
+        let allowed = self.state.parts.settings.stale_if_error;
+        if let Some(span) = self.view.stale_span(self.span, allowed, rows) {
+            return Some(Fallback { span, elsewhere: None });
         }
-        let keeps = |row: &EntryRow| {
-            within.contains(row.created_at)
-                && self.status.as_ref().is_none_or(|statuses| statuses.has(row.status.as_ref()))
-        };
-        slice.filtered(keeps)
-    }
-
-    /// What of the question may be given that long past its freshness: all of it, or all up to the latest reading
-    /// that went up to the present. Of a question that wants so many rows only these must be known.
-    pub(super) fn stale_span(&self, allowance: Duration, rows: Option<u64>) -> Option<Span> {
-        if allowance.is_zero() {
-            return None;
-        }
-        let known = self.scope.lock();
-        let head = known.head.filter(|head| head.to < self.span.to());
-        // What it brought may have been read long after its present.
-        let ttl = self.policy.ttl(Class::Live).saturating_add(allowance);
-        if head.is_some_and(|head| self.policy.is_past(head.read_at, ttl, self.asked_at)) {
-            return None;
-        }
-        let span = head.map_or(Some(self.span), |head| Span::new(self.span.from(), head.to))?;
-        let top = self.top(&known, span, rows);
-        plan::may_be_stale(&known.look(top), &self.policy, self.asked_at, allowance).then_some(span)
+        let elsewhere = self.otherwise.take()?;
+        let span = elsewhere.stale_span(self.span, allowed, rows)?;
+        Some(Fallback { span, elsewhere: Some(elsewhere) })
     }
 
     /// Turns a plan into steps: joins what is being read already, and registers readings for the rest.
@@ -163,7 +130,7 @@ impl AnswerContext {
         gaps: plan::Gaps,
         rows: Option<u64>,
     ) -> VecDeque<AnswerStep> {
-        let mut known = self.scope.lock();
+        let mut known = self.view.scope.lock();
         known.readings.retain(|reading| reading.is_open());
         let mut steps = VecDeque::new();
         let mut later: Option<Span> = None;
@@ -213,11 +180,7 @@ impl AnswerContext {
             ));
             known.readings.push(reading);
         }
-        steps.sort_by_key(|step| match step {
-            AnswerStep::Known(span) | AnswerStep::Read(span, ..) | AnswerStep::Later(span) => {
-                std::cmp::Reverse(span.to())
-            }
-        });
+        steps.sort_by_key(|step| std::cmp::Reverse(step.span().to()));
         steps
     }
 
@@ -236,9 +199,9 @@ impl AnswerContext {
                 return is_patient && reading.context.urgency <= urgency;
             }
         };
-        let is_old = reading.span.to() < self.policy.settles_before(self.asked_at);
-        let ttl = self.policy.ttl(if is_old { Class::Settling } else { Class::Live });
-        sent_at >= self.joins_since && !self.policy.is_past(sent_at, ttl, self.asked_at)
+        let is_old = reading.span.to() < self.view.policy.settles_before(self.view.asked_at);
+        let ttl = self.view.policy.ttl(if is_old { Class::Settling } else { Class::Live });
+        sent_at >= self.joins_since && !self.view.policy.is_past(sent_at, ttl, self.view.asked_at)
     }
 
     pub(super) fn reading(&self, span: Span, purpose: Purpose, urgency: Urgency) -> Arc<Reading> {
@@ -255,7 +218,7 @@ impl AnswerContext {
     pub(super) async fn probe(&self, probes: &[Probe]) -> Result<(), AskError> {
         let mut waiters = Vec::with_capacity(probes.len());
         {
-            let mut known = self.scope.lock();
+            let mut known = self.view.scope.lock();
             known.readings.retain(|reading| reading.is_open());
             for probe in probes {
                 let purpose = Purpose::Probe(probe.status.clone());
@@ -263,7 +226,7 @@ impl AnswerContext {
                     RequestStage::Planned | RequestStage::Waiting => true,
                     RequestStage::Sent(instant) => {
                         self.state.parts.clock.at(instant)
-                            > probe.oldest_read_at.plus(self.policy.ttl(Class::Live))
+                            > probe.oldest_read_at.plus(self.view.policy.ttl(Class::Live))
                     }
                 };
                 let same = known.readings.iter().find(|reading| {
@@ -280,7 +243,7 @@ impl AnswerContext {
                 waiters.push(waiter);
             }
         }
-        waiters.iter().for_each(|waiter| self.state.reads.start(&self.scope, waiter.reading()));
+        waiters.iter().for_each(|waiter| self.state.reads.start(&self.view.scope, waiter.reading()));
         for (waiter, probe) in waiters.iter().zip(probes) {
             let over = waiter.over();
             let end = match self.request.deadline.as_ref().map(Deadline::instant) {
@@ -293,7 +256,7 @@ impl AnswerContext {
                 Ok(()) | Err(Ended::Unwanted | Ended::Disordered) => {}
                 // Upstream may not take every word for a filter that it writes into rows: those are read where they are.
                 Err(Ended::Failed(AskError::Source(SourceError::Refused(_)))) => {
-                    self.scope.learned.refused(&probe.status);
+                    self.view.scope.learned.refused(&probe.status);
                 }
                 Err(Ended::Failed(error)) => return Err(error),
             }

@@ -87,8 +87,8 @@ impl Answer {
             return Ok(ended);
         };
         let Some(context) = &self.context else { return Ok(ended) };
-        let subject = &context.scope.subject;
-        let credential = context.scope.credential();
+        let subject = &context.view.scope.subject;
+        let credential = context.view.scope.credential();
         if let Err(error) = context.state.access.check(&credential, subject.agent, &context.request).await {
             knowledge::drop_refused(&context.state, credential.id(), subject.agent, &error);
             return Err(error.into());
@@ -122,10 +122,12 @@ impl Answer {
             | AskError::NotCached
             | AskError::ShuttingDown => return false,
         };
-        let (Some(context), Some(fallback)) = (&mut self.context, self.fallback) else { return false };
         if self.replans >= MAX_REPLANS {
             return false;
         }
+        let Some(fallback) = self.fallback.as_ref().map(|fallback| fallback.span) else { return false };
+        let span = self.turned(span);
+        let Some(context) = &mut self.context else { return false };
         self.replans += 1;
         if self.tally.stale.is_none() {
             self.tally.stale = Some(reason);
@@ -145,5 +147,24 @@ impl Answer {
             self.steps.push_front(AnswerStep::Known(part));
         }
         true
+    }
+
+    /// Turns to what is known elsewhere, if that is the fallback, for a part that failed and all below it. Returns what is
+    /// to be given from the fallback.
+    fn turned(&mut self, failed: Span) -> Span {
+        let Some(view) = self.fallback.as_mut().and_then(|fallback| fallback.elsewhere.take()) else {
+            return failed;
+        };
+        // What was planned is of the scope that is left.
+        let planned = self.steps.iter().map(AnswerStep::span);
+        let left = planned.fold(failed, Span::union);
+        while !self.steps.is_empty() {
+            self.leave_reading();
+        }
+        if let Some(context) = &mut self.context {
+            context.view.scope.lock().readings.retain(|reading| reading.is_open());
+            context.view = view;
+        }
+        left
     }
 }

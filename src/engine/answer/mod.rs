@@ -23,7 +23,7 @@ use tokio::time::Instant;
 
 pub use self::collect::Gathered;
 pub(super) use self::context::AnswerContext;
-use self::context::{AnswerStep, ReadOrigin};
+use self::context::{AnswerStep, Fallback, ReadOrigin};
 use self::quota::Quota;
 use self::tally::Tally;
 use super::freshness::Class;
@@ -69,7 +69,7 @@ pub struct Answer {
     /// Which of the rows are given.
     quota: Quota,
     /// What may be given, at worst, if upstream fails.
-    fallback: Option<Span>,
+    fallback: Option<Fallback>,
     replans: u32,
     /// How often everything given so far was taken back; only ever for an answer that is collected.
     restarts: u32,
@@ -131,13 +131,13 @@ impl Answer {
             if round == 0 {
                 let allowed =
                     context.directives.may_be_stale_for(context.state.parts.settings.stale_while_revalidate);
-                if let Some(span) = context.stale_span(allowed, rows) {
+                if let Some(span) = context.view.stale_span(context.span, allowed, rows) {
                     return Self::stale(context, quota, span, &plan).await;
                 }
                 if context.directives.only_if_cached {
                     return Err(AskError::NotCached);
                 }
-                fallback = context.stale_span(context.state.parts.settings.stale_if_error, rows);
+                fallback = context.fallback(rows);
                 if fallback.is_some() {
                     (context.request.retry_for, context.request.budget_wait) =
                         (Duration::ZERO, Some(STALE_BUDGET_WAIT));
@@ -206,10 +206,10 @@ impl Answer {
         let Some(context) = &self.context else { return };
         self.tally.freshness = plan
             .known
-            .unwrap_or(Freshness { age: Duration::ZERO, lifetime: context.policy.ttl(Class::Settled) });
+            .unwrap_or(Freshness { age: Duration::ZERO, lifetime: context.view.policy.ttl(Class::Settled) });
         if plan.gaps != plan::Gaps::None || plan.items.iter().any(|item| matches!(item, PlanItem::Read(_))) {
-            let is_old = context.span.to() < context.policy.settles_before(context.asked_at);
-            let lifetime = context.policy.ttl(if is_old { Class::Settling } else { Class::Live });
+            let is_old = context.span.to() < context.view.policy.settles_before(context.view.asked_at);
+            let lifetime = context.view.policy.ttl(if is_old { Class::Settling } else { Class::Live });
             self.tally.freshness = self.tally.freshness.sooner(Freshness { age: Duration::ZERO, lifetime });
         }
         context.renew(&plan.renewals);
@@ -285,9 +285,7 @@ impl Answer {
     /// Leaves out what is not there at the deadline, if the question is lenient.
     fn out_of_time(&mut self) -> Result<(), AskError> {
         let error = self.not_ready();
-        let left = self.steps.iter().map(|step| match step {
-            AnswerStep::Known(span) | AnswerStep::Read(span, ..) | AnswerStep::Later(span) => *span,
-        });
+        let left = self.steps.iter().map(AnswerStep::span);
         match (left.reduce(Span::union), &self.context) {
             (Some(span), Some(context)) if context.tolerance.is_lenient() => {
                 self.tally.missing.push(Missing { span, error });
@@ -328,7 +326,7 @@ impl Answer {
     /// How long it probably takes until the budget has room for so many more pages.
     fn room_for(&self, pages: u64) -> Duration {
         let Some(context) = &self.context else { return Duration::ZERO };
-        let (credential, request) = (context.scope.subject.credential.id(), &context.request);
+        let (credential, request) = (context.view.scope.subject.credential.id(), &context.request);
         context.state.parts.source.room_for(credential, request.caller, request.urgency, pages)
     }
 
@@ -353,7 +351,7 @@ impl Drop for Answer {
         if self.from_cache.is_none()
             && let Some(context) = &self.context
         {
-            context.scope.lock().readings.retain(|reading| reading.is_open());
+            context.view.scope.lock().readings.retain(|reading| reading.is_open());
         }
     }
 }

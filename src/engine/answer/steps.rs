@@ -32,7 +32,7 @@ impl Answer {
             Some(AnswerStep::Read(span, waiter, origin)) => {
                 let (span, origin) = (*span, *origin);
                 if let Some(context) = &self.context {
-                    context.state.reads.start(&context.scope, waiter.reading());
+                    context.state.reads.start(&context.view.scope, waiter.reading());
                 }
                 waiter.attend();
                 waiter.wants(self.rows_wanted());
@@ -74,11 +74,11 @@ impl Answer {
     /// Takes what lies at the top of a known span, and puts the rest of the span back; none if nothing is kept there.
     fn take(&mut self, span: Span) -> Option<Option<EntrySlice>> {
         let context = self.context.as_ref()?;
-        let (part, slice) = context.scope.take(&*context.state.parts.store, span)?;
+        let (part, slice) = context.view.scope.take(&*context.state.parts.store, span)?;
         if let Some(rest) = span.before(part.from()) {
             self.steps.push_front(AnswerStep::Known(rest));
         }
-        Some(slice.and_then(|slice| context.filtered(slice, part)))
+        Some(slice.and_then(|slice| context.view.filtered(slice, part)))
     }
 
     fn took(
@@ -94,17 +94,17 @@ impl Answer {
             return self.replan(span);
         };
         let how = if origin == ReadOrigin::Own { RowOrigin::Miss } else { RowOrigin::Joined };
-        let is_due = |row: &EntryRow| part.contains(row.created_at) && context.is_due(row);
+        let is_due = |row: &EntryRow| part.contains(row.created_at) && context.view.is_due(row);
         if origin == ReadOrigin::Joined && slices.iter().flat_map(EntrySlice::rows).any(is_due) {
             // The reading began before this question, and what it brought may have changed since.
             self.advance(span, part);
             if let Some(context) = &mut self.context {
-                context.joins_since = context.asked_at;
+                context.joins_since = context.view.asked_at;
             }
             return self.replan(part);
         }
         let kept: Vec<EntrySlice> =
-            slices.into_iter().filter_map(|slice| context.filtered(slice, part)).collect();
+            slices.into_iter().filter_map(|slice| context.view.filtered(slice, part)).collect();
         self.replans = 0;
         self.advance(span, part);
         kept.into_iter().for_each(|slice| self.give(Some(slice), how));
@@ -115,7 +115,8 @@ impl Answer {
 
     /// How many rows of the reading at the front are wanted; none if all are.
     fn rows_wanted(&self) -> Option<u64> {
-        let proves_early = self.context.as_ref().is_none_or(|context| context.scope.learned.proves_early());
+        let proves_early =
+            self.context.as_ref().is_none_or(|context| context.view.scope.learned.proves_early());
         // One, where rows are there and the order that they rest on must still be confirmed.
         self.quota.missing().filter(|_| proves_early).map(|rows| rows.max(1))
     }
@@ -130,7 +131,7 @@ impl Answer {
         }
         if let (Some(AnswerStep::Read(_, waiter, _)), Some(context)) = (self.steps.front(), &self.context)
             && waiter.reading().trusts_order()
-            && !context.scope.learned.is_order_known()
+            && !context.view.scope.learned.is_order_known()
         {
             return;
         }
@@ -209,7 +210,7 @@ impl Answer {
                 if context.read_ahead != ReadAhead::Whole && pages >= context.state.parts.settings.fan_out {
                     return;
                 }
-                context.state.reads.start(&context.scope, waiter.reading());
+                context.state.reads.start(&context.view.scope, waiter.reading());
                 pages += waiter.reading().outstanding();
             }
         }

@@ -9,6 +9,7 @@ mod present;
 mod registry;
 mod route;
 mod run;
+mod view;
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,8 +17,9 @@ use std::time::Duration;
 
 pub(super) use self::present::{Present, known_present};
 pub(super) use self::registry::{Scopes, key_of};
-pub(super) use self::route::route;
+pub(super) use self::route::{Routed, route};
 pub(super) use self::run::Reads;
+pub(super) use self::view::View;
 use super::coverage::{
     Contents, Coverage, CoveragePart, Piece, Segment, StoredChunk, Trust, chunks, joined, kept,
 };

@@ -2,27 +2,35 @@
 
 use std::sync::Arc;
 
-use super::Scope;
 use super::registry::Scopes;
+use super::{Scope, View};
 use crate::domain::{MAX_PAGE_SIZE, Span, Status, Timestamp};
-use crate::engine::freshness::Membership;
+use crate::engine::freshness::{Membership, Policy};
 use crate::engine::parts::Parts;
 use crate::engine::plan;
 use crate::engine::proof::DateSupport;
 use crate::engine::terms::Question;
 use crate::source::Subject;
 
+/// What a question is answered from, and what else knows of its rows.
+pub(in crate::engine) struct Routed {
+    pub(in crate::engine) view: View,
+    /// What may be given in its place while upstream fails.
+    pub(in crate::engine) otherwise: Option<View>,
+}
+
 /// Where the question is answered from, and whether rows enter and leave there.
 ///
 /// A filter on the status is applied here, to what is known without it, where that costs no more requests than
-/// reading under the filter does: then all statuses share one head.
+/// reading under the filter does: then all statuses share one head. Rows that are known and fresh without the filter
+/// cost none at all.
 pub(in crate::engine) fn route(
     parts: &Parts,
     scopes: &Scopes,
     question: &Question,
     span: Span,
     now: Timestamp,
-) -> (Arc<Scope>, Membership) {
+) -> Routed {
     let subject =
         |filters| Subject { credential: question.credential.clone(), agent: question.agent, filters };
     let dates = if parts.settings.window.is_some() { DateSupport::Kept } else { DateSupport::Ignored };
@@ -30,24 +38,48 @@ pub(in crate::engine) fn route(
         true => scopes.of_unread(subject, dates, now),
         false => scopes.of(subject, question.caller.id, &*parts.store, dates, now),
     };
+    let plain = parts.policy(Membership::Fixed, question.credential.id(), question.caller);
+    let view_of = |scope: Arc<Scope>, membership, status| {
+        let policy = Policy { membership, ..plain }.wished(&question.directives).of_scope(scope.stagger);
+        View { scope, status, policy, asked_at: now, window: parts.settings.span_width() }
+    };
     let own = subject(question.filters.clone());
-    let can_change_elsewhere = question.filters.answered_by_voice_mail.is_some();
-    if question.any_status.is_some() {
-        let wide = subject(question.filters.without_status());
+    let wide = subject(question.filters.without_status());
+    // Under another filter that changes, rows may enter that were not known there.
+    let membership_of_wide = if wide.filters.can_change() { Membership::Spans } else { Membership::Rows };
+    let alone = |view| Routed { view, otherwise: None };
+    if let Some(statuses) = &question.any_status {
         let scope = scope_of(&wide);
         scope.touch_by_status(now);
-        return (scope, if can_change_elsewhere { Membership::Spans } else { Membership::Rows });
+        return alone(view_of(scope, membership_of_wide, Some(statuses.clone())));
     }
-    if let Some(status) = question.filters.status.as_ref().filter(|_| !can_change_elsewhere) {
-        let wide = subject(question.filters.without_status());
-        if is_better_here(parts, scopes, &wide, status, span, now) {
-            let scope = scope_of(&wide);
-            scope.touch_by_status(now);
-            return (scope, Membership::Rows);
-        }
+    let Some(status) = &question.filters.status else {
+        let membership = if own.filters.can_change() { Membership::Spans } else { Membership::Fixed };
+        return alone(view_of(scope_of(&own), membership, None));
+    };
+    let view_of_wide = |scope| view_of(scope, membership_of_wide, Some(status.clone().into()));
+    if membership_of_wide == Membership::Rows && is_better_here(parts, scopes, &wide, status, span, now) {
+        let scope = scope_of(&wide);
+        scope.touch_by_status(now);
+        return alone(view_of_wide(scope));
     }
-    let membership = if own.filters.can_change() { Membership::Spans } else { Membership::Fixed };
-    (scope_of(&own), membership)
+    let view_of_own = |scope| view_of(scope, Membership::Spans, None);
+    let Some(elsewhere) = scopes.find(&wide).map(view_of_wide) else {
+        return alone(view_of_own(scope_of(&own)));
+    };
+    // One more than wanted: whether there is one is part of the answer.
+    let rows = question.newest.map(|newest| newest.end().saturating_add(1));
+    let known = scopes.find(&own).map(view_of_own);
+    if !known.is_some_and(|own| own.is_fresh(span, rows)) && elsewhere.is_fresh(span, rows) {
+        return alone(view_of_wide(scope_of(&wide)));
+    }
+    let view = view_of_own(scope_of(&own));
+    let allowed = question.directives.may_be_stale_for(parts.settings.stale_while_revalidate);
+    let may_be_stale = |view: &View| view.stale_span(view.up_to_present(span), allowed, rows).is_some();
+    if question.directives.only_if_cached && !may_be_stale(&view) && may_be_stale(&elsewhere) {
+        return alone(elsewhere);
+    }
+    Routed { view, otherwise: Some(elsewhere) }
 }
 
 /// The most rows that are read without the filter for the sake of sharing them.

@@ -1,0 +1,103 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Known, Scope, known_present};
+use crate::domain::{EntryRow, EntrySlice, Span, Statuses, Timestamp};
+use crate::engine::coverage::CoveragePart;
+use crate::engine::freshness::{Class, Policy};
+use crate::engine::plan::{self, OtherCallers, Plan, PlanContext, Probing};
+
+/// A scope as one question sees it: which of its rows count, and how old they may be.
+#[derive(Clone)]
+pub(in crate::engine) struct View {
+    pub(in crate::engine) scope: Arc<Scope>,
+    /// The statuses that rows are filtered by here.
+    pub(in crate::engine) status: Option<Statuses>,
+    pub(in crate::engine) policy: Policy,
+    pub(in crate::engine) asked_at: Timestamp,
+    /// The widest span that upstream is asked for.
+    pub(in crate::engine) window: Duration,
+}
+
+impl View {
+    /// The plan for a span, as far down as so many rows need.
+    pub(in crate::engine) fn plan(&self, span: Span, rows: Option<u64>, probing: Probing<'_>) -> Plan {
+        let known = self.scope.lock();
+        self.plan_of(&known, span, rows, probing)
+    }
+
+    /// The same under the scope's lock: copies of ten thousand segments would take longer than the plan.
+    fn plan_of(&self, known: &Known, span: Span, rows: Option<u64>, probing: Probing<'_>) -> Plan {
+        let others = match self.scope.is_asked_by_status(self.asked_at) {
+            true => OtherCallers::ByStatus,
+            false => OtherCallers::None,
+        };
+        let plan_context = PlanContext { status: self.status.as_ref(), others, probing };
+        let top = self.top(known, span, rows);
+        let plan = plan::plan(&known.look(top), top, &self.policy, plan_context, self.asked_at, self.window);
+        Plan { rest: span.before(top.from()), ..plan }
+    }
+
+    /// As much of a span as has to be looked at for so many rows.
+    fn top(&self, known: &Known, span: Span, rows: Option<u64>) -> Span {
+        rows.map_or(span, |rows| {
+            plan::newest_part(&known.coverage, span, rows, self.status.as_ref(), self.window)
+        })
+    }
+
+    /// As much of a span that goes up to the present as is looked at: up to the present that this scope shares.
+    pub(in crate::engine) fn up_to_present(&self, span: Span) -> Span {
+        let present = known_present(&self.scope, &self.policy, self.asked_at);
+        present.and_then(|present| Span::new(span.from(), span.to().min(present.to))).unwrap_or(span)
+    }
+
+    /// Whether so many of the newest rows of a span, or all, are known and fresh enough to be given without a request.
+    pub(in crate::engine) fn is_fresh(&self, span: Span, rows: Option<u64>) -> bool {
+        let span = self.up_to_present(span);
+        let known = self.scope.lock();
+        let is_gap = |part: &CoveragePart<'_>| matches!(part, CoveragePart::Gap(_));
+        // Most of what is not fresh lacks its head: then nothing has to be planned.
+        let has_head = !known.look(Span::at(span.to())).iter().any(is_gap);
+        has_head && self.plan_of(&known, span, rows, Probing::Never).reads_nothing()
+    }
+
+    /// What of a span may be given that long past its freshness: all of it, or all up to the latest reading that went up
+    /// to the present. Of a question that wants so many rows only these must be known.
+    pub(in crate::engine) fn stale_span(
+        &self,
+        span: Span,
+        allowance: Duration,
+        rows: Option<u64>,
+    ) -> Option<Span> {
+        if allowance.is_zero() {
+            return None;
+        }
+        let known = self.scope.lock();
+        let head = known.head.filter(|head| head.to < span.to());
+        // What it brought may have been read long after its present.
+        let ttl = self.policy.ttl(Class::Live).saturating_add(allowance);
+        if head.is_some_and(|head| self.policy.is_past(head.read_at, ttl, self.asked_at)) {
+            return None;
+        }
+        let span = head.map_or(Some(span), |head| Span::new(span.from(), head.to))?;
+        let top = self.top(&known, span, rows);
+        plan::may_be_stale(&known.look(top), &self.policy, self.asked_at, allowance).then_some(span)
+    }
+
+    /// Whether a row must be read again before it is given to this question.
+    pub(in crate::engine) fn is_due(&self, row: &EntryRow) -> bool {
+        self.policy.due(row, self.asked_at).latest < self.asked_at
+    }
+
+    /// The rows of a slice that the question is about.
+    pub(in crate::engine) fn filtered(&self, slice: EntrySlice, within: Span) -> Option<EntrySlice> {
+        if self.status.is_none() && slice.is_within(within) {
+            return Some(slice);
+        }
+        let keeps = |row: &EntryRow| {
+            within.contains(row.created_at)
+                && self.status.as_ref().is_none_or(|statuses| statuses.has(row.status.as_ref()))
+        };
+        slice.filtered(keeps)
+    }
+}

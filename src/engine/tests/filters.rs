@@ -1,0 +1,167 @@
+//! Questions under filters, answered from what is known without them.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::bent::bent;
+use super::script::unavailable;
+use super::*;
+
+fn patient() -> EngineSettings {
+    EngineSettings {
+        live_ttl: 10 * SECOND,
+        settling_ttl: 120 * SECOND,
+        stale_if_error: 600 * SECOND,
+        ..settings()
+    }
+}
+
+/// So many executions in the last hours that a question about one status is cheaper under its filter.
+fn busy(settings: EngineSettings) -> Rig {
+    let rig = Rig::new(settings, 1).with_history(2_000, 1);
+    fail_some(&rig);
+    rig
+}
+
+fn fail_some(rig: &Rig) {
+    for row in [3, 50, 700, 1_900] {
+        rig.script.world().change(row, "failed", NOW.minus(60 * SECOND));
+    }
+}
+
+fn breaks(rig: &Rig) {
+    rig.script.world().refuse = Some(Box::new(|_| Some(unavailable())));
+}
+
+fn with(directives: CacheDirectives, question: Question) -> Question {
+    Question { directives, ..question }
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_of_a_status_are_picked_from_fresh_rows_without_a_request() {
+    let rig = busy(patient());
+    rig.rows(rig.question()).await;
+    rig.requests();
+    breaks(&rig);
+    let directives = CacheDirectives::default();
+    for directives in [
+        directives,
+        CacheDirectives { max_age: Some(5 * SECOND), ..directives },
+        CacheDirectives { min_fresh: Some(5 * SECOND), ..directives },
+        CacheDirectives { only_if_cached: true, ..directives },
+        CacheDirectives { no_store: true, ..directives },
+    ] {
+        for status in ["failed", "completed", "busy"] {
+            let question = with(directives, rig.status(status));
+            assert_eq!(rig.rows(question.clone()).await, rig.truth(&question), "{status} {directives:?}");
+            assert_eq!(rig.stream(question.clone()).await.unwrap(), rig.truth(&question), "{status}");
+            let newest = Question { newest: Some(Newest { skip: 1, take: 2 }), ..question.clone() };
+            let rows: Vec<_> = rig.truth(&question).into_iter().skip(1).take(2).collect();
+            assert_eq!(rig.rows(newest).await, rows, "{status} {directives:?}");
+        }
+        let several = with(directives, rig.statuses(&["failed", "busy"]));
+        assert_eq!(rig.rows(several.clone()).await, rig.truth(&several));
+    }
+    assert_eq!(rig.requests(), 0);
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_of_a_status_that_are_picked_from_fresh_rows_are_as_old_as_these() {
+    let rig = busy(patient());
+    rig.rows(rig.question()).await;
+    pass(4 * SECOND).await;
+    let verdict = rig.collect(rig.status("failed")).await.unwrap().verdict;
+    assert_eq!((verdict.count, verdict.report.stale, verdict.report.upstream_requests), (4, None, 0));
+    assert!(verdict.freshness.age >= 4 * SECOND, "{:?}", verdict.freshness);
+    assert!(verdict.freshness.lifetime <= 10 * SECOND, "{:?}", verdict.freshness);
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_status_is_asked_of_upstream_once_the_rows_without_it_are_too_old() {
+    let rig = busy(patient());
+    rig.rows(rig.question()).await;
+    rig.requests();
+    for (wait, status) in [(11, "failed"), (12, "failed"), (13, "busy")] {
+        let now = rig.clock.now();
+        rig.script.world().change(20 + wait, "failed", now);
+        pass(SECOND * wait as u32).await;
+        assert_eq!(rig.rows(rig.status(status)).await, rig.truth(&rig.status(status)));
+        assert!(rig.requests() > 0);
+    }
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_of_a_status_are_picked_from_stale_rows_while_upstream_fails() {
+    let rig = busy(patient());
+    rig.rows(rig.question()).await;
+    breaks(&rig);
+    pass(300 * SECOND).await;
+    for status in ["failed", "busy"] {
+        let verdict = rig.collect(rig.status(status)).await.unwrap().verdict;
+        assert_eq!(verdict.report.stale, Some(StaleReason::UpstreamFailed));
+        assert!(verdict.freshness.age >= 300 * SECOND, "{:?}", verdict.freshness);
+        assert!(verdict.as_of < NOW.minus(9 * SECOND));
+        assert_eq!(rig.rows(rig.status(status)).await, rig.truth(&rig.status(status)));
+        assert_eq!(rig.stream(rig.status(status)).await.unwrap(), rig.truth(&rig.status(status)));
+    }
+    pass(400 * SECOND).await;
+    assert!(rig.collect(rig.status("failed")).await.is_err(), "longer ago than stale-if-error");
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_of_a_status_come_within_seconds_from_stale_rows_while_upstream_hangs() {
+    let is_down: Arc<AtomicBool> = Arc::default();
+    let down = Arc::clone(&is_down);
+    let rig = bent(patient(), |bent| bent.is_down = down).with_history(2_000, 1);
+    fail_some(&rig);
+    rig.rows(rig.question()).await;
+    is_down.store(true, Ordering::Relaxed);
+    pass(90 * SECOND).await;
+    let began = Instant::now();
+    assert_eq!(rig.rows(rig.status("failed")).await, rig.truth(&rig.status("failed")));
+    assert!(began.elapsed() < 10 * SECOND, "{:?}", began.elapsed());
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_response_under_a_filter_goes_on_from_stale_rows_where_upstream_breaks_off() {
+    let fails = Arc::new(AtomicBool::new(false));
+    let fails_too = Arc::clone(&fails);
+    let rig = bent(patient(), |bent| {
+        bent.before = Box::new(move |subject, page, _| {
+            let is_later = subject.filters.status.is_some() && page.number > 1;
+            if is_later && fails_too.load(Ordering::Relaxed) {
+                Err(unavailable())
+            } else {
+                Ok(Duration::ZERO)
+            }
+        });
+    })
+    .with_history(6_000, 30);
+    rig.rows(rig.question()).await;
+    fails.store(true, Ordering::Relaxed);
+    pass(300 * SECOND).await;
+    let question = Question { to: Some(NOW.minus(DAY)), ..rig.status("completed") };
+    assert_eq!(rig.rows(question.clone()).await, rig.truth(&question));
+    assert_eq!(rig.stream(question.clone()).await.unwrap(), rig.truth(&question));
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_if_cached_with_max_stale_is_answered_from_the_rows_without_a_filter() {
+    let rig = busy(EngineSettings { stale_if_error: Duration::ZERO, ..patient() });
+    rig.rows(rig.question()).await;
+    rig.requests();
+    pass(60 * SECOND).await;
+    let directives = CacheDirectives { only_if_cached: true, ..CacheDirectives::default() };
+    let refused = rig.collect(with(directives, rig.status("failed"))).await;
+    assert!(matches!(refused, Err(AskError::NotCached)));
+    let directives = CacheDirectives { max_stale: Some(60 * SECOND), ..directives };
+    let question = with(directives, rig.status("failed"));
+    assert_eq!(rig.rows(question.clone()).await, rig.truth(&question));
+    assert_eq!(rig.requests(), 0);
+    rig.close().await;
+}
