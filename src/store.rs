@@ -4,18 +4,27 @@
 
 use std::sync::Arc;
 
-use crate::domain::Entry;
+use crate::domain::{CallerId, Entry};
 
 /// Keeps entries.
 pub trait Store: Send + Sync + 'static {
     /// Returns the entry if it is still kept.
     fn get(&self, key: &EntryKey) -> Option<Arc<Entry>>;
 
-    /// Keeps an entry until room is needed.
-    fn put(&self, key: EntryKey, entry: Arc<Entry>);
+    /// Keeps an entry until room is needed. It counts as its holder's; the holder of most gives first.
+    fn put(&self, key: EntryKey, holder: CallerId, entry: Arc<Entry>);
 
     /// Drops an entry.
     fn remove(&self, key: &EntryKey);
+}
+
+/// Which scope entries belong to, and the caller that they count for.
+#[derive(Clone, Copy, Debug)]
+pub struct EntryOwner {
+    /// The scope.
+    pub scope: ScopeKey,
+    /// The caller that the scope was made for.
+    pub holder: CallerId,
 }
 
 /// What identifies a scope: a digest of credential, agent and filters.
@@ -37,7 +46,7 @@ pub(crate) mod testing {
     use std::sync::{Arc, Mutex};
 
     use super::{EntryKey, Store};
-    use crate::domain::Entry;
+    use crate::domain::{CallerId, Entry};
 
     /// Keeps everything, and forgets on demand.
     #[derive(Default)]
@@ -48,7 +57,7 @@ pub(crate) mod testing {
             self.0.lock().unwrap().get(key).cloned()
         }
 
-        fn put(&self, key: EntryKey, entry: Arc<Entry>) {
+        fn put(&self, key: EntryKey, _: CallerId, entry: Arc<Entry>) {
             self.0.lock().unwrap().insert(key, entry);
         }
 

@@ -17,7 +17,7 @@ use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::entries::EntryCache;
+use super::SharedEntries;
 use crate::domain::Entry;
 use crate::store::EntryKey;
 
@@ -44,9 +44,9 @@ type WaitingEntry = (EntryKey, Weak<Entry>);
 
 impl Deflater {
     /// Starts the thread; it ends with the deflater.
-    pub(super) fn start(cache: EntryCache) -> Self {
+    pub(super) fn start(shared: Arc<SharedEntries>) -> Self {
         let (queue, arriving) = channel();
-        let work = Work { cache, arriving, idle: VecDeque::new() };
+        let work = Work { shared, arriving, idle: VecDeque::new() };
         let thread = thread::Builder::new().name("deflate".to_owned()).spawn(move || work.run());
         Self { queue: thread.is_ok().then_some(queue) }
     }
@@ -63,7 +63,7 @@ impl Deflater {
 }
 
 struct Work {
-    cache: EntryCache,
+    shared: Arc<SharedEntries>,
     arriving: Receiver<WaitingEntry>,
     /// Those to be gone over once more, and from when on; the earliest first.
     idle: VecDeque<(Instant, WaitingEntry)>,
@@ -102,7 +102,7 @@ impl Work {
         if let Some(entry) = entry.upgrade()
             && entry.deflated().is_ok()
         {
-            self.cache.reweigh(key);
+            self.shared.reweigh(&key);
             self.idle.push_back((Instant::now() + SQUEEZED_AFTER, (key, Arc::downgrade(&entry))));
         }
     }
@@ -114,7 +114,7 @@ impl Work {
         if let Some(entry) = entry.upgrade()
             && entry.squeeze().is_ok()
         {
-            self.cache.reweigh(key);
+            self.shared.reweigh(&key);
         }
         begun.elapsed() * REST
     }
@@ -129,7 +129,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::cache::MokaStore;
+    use crate::cache::MemoryStore;
 
     /// How nice a thread is, by its folder under /proc (proc(5): the 19th field, and the name is the 2nd).
     fn niceness(task: &Path) -> Option<i32> {
@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn the_thread_gives_way_and_others_do_not() {
-        let _store = MokaStore::new(1 << 20);
+        let _store = MemoryStore::new(1 << 20);
         let is_deflating =
             |task: &Path| fs::read_to_string(task.join("comm")).is_ok_and(|name| name == "deflate\n");
         // It sets its own niceness, a moment after it is there.

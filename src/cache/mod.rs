@@ -1,10 +1,8 @@
 //! A store in memory that holds a bounded number of bytes.
 //!
 //! # Choices
-//! - **LRU, not TinyLFU.** TinyLFU protects entries that are used often from those that are used once, so a hot cache
-//!   keeps refusing the entries of a new walk: the first dashboard of the day would never be cached. LRU keeps what was
-//!   read last. It is bad at a history larger than the cache that is read over and over, but that is slow either way, and
-//!   [`LARGEST_SHARE`] bounds a single entry.
+//! - **An order of its own, and no general-purpose cache.** See [`held`] for the order, and the decision page on entries for what
+//!   was tried.
 //! - **Entries come first.** They are held deflated. The room that they leave is used for other forms of their rows,
 //!   mostly plain bytes, which are made on demand. They ask for room before they are kept, and give it up when entries
 //!   need it.
@@ -14,26 +12,21 @@
 //! - **Evictions are not reported.** An entry that is gone is a gap when it is looked up.
 
 mod deflater;
-mod entries;
+mod held;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-
-use moka::notification::RemovalCause;
-use moka::ops::compute::Op;
-use moka::policy::EvictionPolicy;
-use moka::sync::Cache;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use self::deflater::Deflater;
-use self::entries::EntryCache;
-use crate::domain::Entry;
+use self::held::HeldEntries;
+use crate::domain::{CallerId, DerivedBudget, Entry};
 use crate::store::{EntryKey, Store};
 
-/// What moka and the allocator hold for an entry in addition to its own weight: the key, twice; the value's box and the
-/// reference counts; a node in each of two queues; a slot of the hash table at its usual load. Counted from their types and
-/// rounded up. It hardly matters for entries of hundreds of kilobytes, but without it a cache full of empty entries
-/// would weigh nothing.
-const BOOKKEEPING: u64 = 400;
+/// What is held for an entry in addition to its own weight: a slot of the hash table at its usual load, its place in its
+/// scope, the value's box and reference counts. Counted from their types and rounded up. It hardly matters for entries of
+/// tens of kilobytes, but without it a cache full of tiny entries would weigh nothing.
+const BOOKKEEPING: u64 = 300;
 
 /// What the engine holds for the segment that names an entry: itself, a node of the coverage's tree, and a slot in its
 /// count of uses. Measured with 24,000 segments of one row each, and counted so that what many tiny questions leave behind is
@@ -48,14 +41,23 @@ const LARGEST_SHARE: u64 = 4;
 /// from a few dozen requests in flight, and little beside a cache worth having.
 const MOST_FRESH: u64 = 16 << 20;
 
-/// Entries in memory, the least recently used ones dropped when the bytes run out.
+/// Entries in memory, some of them dropped when the bytes run out.
 #[derive(Debug)]
-pub struct MokaStore {
-    cache: EntryCache,
+pub struct MemoryStore {
+    shared: Arc<SharedEntries>,
     deflater: Deflater,
     largest: u64,
-    evictions: Arc<AtomicU64>,
     refusals: AtomicU64,
+}
+
+/// The entries, and the room beside them: what the store and its thread have in common.
+#[derive(Debug)]
+struct SharedEntries {
+    held: Mutex<HeldEntries>,
+    derived: Arc<DerivedBudget>,
+    capacity: u64,
+    started: Instant,
+    evictions: AtomicU64,
 }
 
 /// What a store holds now.
@@ -75,40 +77,66 @@ pub struct StoreStats {
     pub refusals: u64,
 }
 
-impl MokaStore {
+impl MemoryStore {
     /// A store that holds this many bytes, bookkeeping included.
     pub fn new(capacity: u64) -> Self {
-        let evictions = Arc::new(AtomicU64::new(0));
-        let count = Arc::clone(&evictions);
-        let entries = Cache::builder()
-            .max_capacity(capacity)
-            .weigher(|_, entry: &Arc<Entry>| u32::try_from(weight(entry)).unwrap_or(u32::MAX))
-            .eviction_policy(EvictionPolicy::lru())
-            .eviction_listener(move |_, _, cause| {
-                if cause == RemovalCause::Size {
-                    count.fetch_add(1, Relaxed);
-                }
-            })
-            .build();
-        // Moka counts in u32 per entry; what does not fit would be weighed too lightly.
-        let largest = (capacity / LARGEST_SHARE).min(u64::from(u32::MAX));
-        let cache = EntryCache { entries, derived: Arc::default(), capacity };
-        cache.share_out();
-        let deflater = Deflater::start(cache.clone());
-        Self { cache, deflater, largest, evictions, refusals: AtomicU64::new(0) }
+        let shared = Arc::new(SharedEntries {
+            held: Mutex::default(),
+            derived: Arc::default(),
+            capacity,
+            started: Instant::now(),
+            evictions: AtomicU64::new(0),
+        });
+        shared.make_room();
+        let deflater = Deflater::start(Arc::clone(&shared));
+        Self { shared, deflater, largest: capacity / LARGEST_SHARE, refusals: AtomicU64::new(0) }
     }
 
     /// What it holds now.
     pub fn stats(&self) -> StoreStats {
-        let derived = self.cache.derived.stats();
+        let derived = self.shared.derived.stats();
+        let held = self.shared.lock();
         StoreStats {
-            bytes: self.cache.entries.weighted_size() + derived.kept,
+            bytes: held.bytes() + derived.kept,
             plain: derived.kept,
             fresh: derived.fresh,
-            entries: self.cache.entries.entry_count(),
-            evictions: self.evictions.load(Relaxed),
+            entries: held.len() as u64,
+            evictions: self.shared.evictions.load(Relaxed),
             refusals: self.refusals.load(Relaxed),
         }
+    }
+}
+
+impl SharedEntries {
+    fn lock(&self) -> MutexGuard<'_, HeldEntries> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Weighs an entry again, if it is still held.
+    fn reweigh(&self, key: &EntryKey) {
+        self.lock().reweigh(key, weight);
+        self.make_room();
+    }
+
+    /// Drops entries that are too much, and leaves the rest of the bytes to derived forms.
+    fn make_room(&self) {
+        let now = self.now();
+        let mut dropped = Vec::new();
+        let bytes = {
+            let mut held = self.lock();
+            while held.bytes() > self.capacity
+                && let Some(key) = held.next_to_go(now)
+            {
+                dropped.extend(held.remove(&key));
+            }
+            held.bytes()
+        };
+        self.evictions.fetch_add(dropped.len() as u64, Relaxed);
+        self.derived.set_most(self.capacity.saturating_sub(bytes));
     }
 }
 
@@ -117,32 +145,33 @@ fn weight(entry: &Entry) -> u64 {
     u64::try_from(entry.weight()).unwrap_or(u64::MAX).saturating_add(BOOKKEEPING + SEGMENT)
 }
 
-impl Store for MokaStore {
+impl Store for MemoryStore {
     fn get(&self, key: &EntryKey) -> Option<Arc<Entry>> {
-        self.cache.entries.get(key)
+        self.shared.lock().get(key, self.shared.now())
     }
 
-    fn put(&self, key: EntryKey, entry: Arc<Entry>) {
-        entry.live_within(&self.cache.derived);
+    fn put(&self, key: EntryKey, holder: CallerId, entry: Arc<Entry>) {
+        entry.live_within(&self.shared.derived);
         if weight(&entry) > self.largest {
             self.refusals.fetch_add(1, Relaxed);
             return;
         }
-        if self.cache.derived.stats().fresh > MOST_FRESH {
+        if self.shared.derived.stats().fresh > MOST_FRESH {
             // A failure leaves the rows as they are.
             let _ = entry.deflated();
         }
-        self.cache.entries.insert(key, Arc::clone(&entry));
-        self.cache.share_out();
-        if entry.deflated_already().is_none() {
+        let (weight, now) = (weight(&entry), self.shared.now());
+        self.shared.lock().add(key, holder, Arc::clone(&entry), weight, now);
+        self.shared.make_room();
+        if entry.deflated_already().is_none() && self.shared.lock().has(&key) {
             self.deflater.take(key, &entry);
         }
     }
 
     fn remove(&self, key: &EntryKey) {
-        // Not `invalidate`: it does not wait for a weighing under way, which would then put the entry back.
-        let _ = self.cache.entries.entry(*key).and_compute_with(|_| Op::Remove);
-        self.cache.share_out();
+        let removed = self.shared.lock().remove(key);
+        drop(removed);
+        self.shared.make_room();
     }
 }
 
@@ -152,7 +181,9 @@ mod tests {
 
     use super::*;
     use crate::deflate::Separator;
-    use crate::domain::{Digest, NewRow, Row, Timestamp};
+    use crate::domain::{CredentialId, Digest, FilterFacts, NewRow, Row, Timestamp};
+
+    const HOLDER: CallerId = CallerId::Key(CredentialId::new([1; 16]));
 
     /// An entry of one row that can't be deflated to less than that many bytes, and is deflated.
     fn entry(bytes: usize) -> Arc<Entry> {
@@ -161,6 +192,7 @@ mod tests {
             id: "id".into(),
             created_at: Some(at),
             updated_at: None,
+            facts: FilterFacts::default(),
             status: None,
             bytes: noise(bytes),
         };
@@ -189,9 +221,9 @@ mod tests {
 
     #[test]
     fn never_holds_more_than_its_capacity() {
-        let store = MokaStore::new(1 << 20);
+        let store = MemoryStore::new(1 << 20);
         for number in 0..500 {
-            store.put(key(number), entry(10_000));
+            store.put(key(number), HOLDER, entry(10_000));
             assert!(store.stats().bytes <= 1 << 20);
         }
         let stats = store.stats();
@@ -201,35 +233,24 @@ mod tests {
 
     #[test]
     fn weighs_more_than_the_rows_alone() {
-        let store = MokaStore::new(1 << 20);
-        store.put(key(1), entry(1_000));
+        let store = MemoryStore::new(1 << 20);
+        store.put(key(1), HOLDER, entry(1_000));
         assert!(store.stats().bytes > 1_000 + BOOKKEEPING + SEGMENT);
     }
 
     #[test]
-    fn keeps_a_new_walk_although_the_old_one_was_asked_for_often() {
-        let store = MokaStore::new(1 << 20);
-        (0..50).for_each(|number| store.put(key(number), entry(20_000)));
-        for _ in 0..20 {
-            (0..50).for_each(|number| drop(store.get(&key(number))));
-        }
-        (100..140).for_each(|number| store.put(key(number), entry(20_000)));
-        assert!((100..140).all(|number| store.get(&key(number)).is_some()));
-    }
-
-    #[test]
     fn does_not_keep_an_entry_that_would_drive_out_the_others() {
-        let store = MokaStore::new(1 << 20);
-        store.put(key(1), entry(1_000));
-        store.put(key(2), entry(300_000));
+        let store = MemoryStore::new(1 << 20);
+        store.put(key(1), HOLDER, entry(1_000));
+        store.put(key(2), HOLDER, entry(300_000));
         assert!(store.get(&key(1)).is_some() && store.get(&key(2)).is_none());
         assert_eq!(store.stats().refusals, 1);
     }
 
     #[test]
     fn forgets_what_is_removed() {
-        let store = MokaStore::new(1 << 20);
-        store.put(key(1), entry(1_000));
+        let store = MemoryStore::new(1 << 20);
+        store.put(key(1), HOLDER, entry(1_000));
         store.remove(&key(1));
         assert!(store.get(&key(1)).is_none());
         assert_eq!((store.stats().bytes, store.stats().evictions), (0, 0));
@@ -237,9 +258,9 @@ mod tests {
 
     #[test]
     fn plain_forms_have_what_entries_leave() {
-        let store = MokaStore::new(1 << 20);
+        let store = MemoryStore::new(1 << 20);
         let first = entry(100_000);
-        store.put(key(1), Arc::clone(&first));
+        store.put(key(1), HOLDER, Arc::clone(&first));
         let alone = store.stats();
         first.plain(Separator::Comma).unwrap();
         let stats = store.stats();
@@ -248,7 +269,7 @@ mod tests {
             "{stats:?}"
         );
         (2..40).for_each(|number| {
-            store.put(key(number), entry(100_000));
+            store.put(key(number), HOLDER, entry(100_000));
             assert!(store.stats().bytes <= 1 << 20);
         });
         let stats = store.stats();
@@ -258,24 +279,25 @@ mod tests {
 
     #[test]
     fn what_arrives_is_weighed_as_it_is_once_it_is_deflated() {
-        let store = MokaStore::new(1 << 20);
+        let store = MemoryStore::new(1 << 20);
         let at = Timestamp::from_micros(0);
         let row = Row {
             id: "id".into(),
             created_at: Some(at),
             updated_at: None,
+            facts: FilterFacts::default(),
             status: None,
             bytes: noise(90_000),
         };
         let entry =
             Arc::new(Entry::new(&[NewRow { row, created_at: at, read_at: at, digest: Digest::default() }]));
-        store.put(key(1), Arc::clone(&entry));
+        store.put(key(1), HOLDER, Arc::clone(&entry));
         entry.deflated().unwrap();
-        store.cache.reweigh(key(1));
+        store.shared.reweigh(&key(1));
         let stats = store.stats();
         assert!(stats.bytes - stats.plain > 80_000 && stats.fresh == 0, "{stats:?}");
         store.remove(&key(1));
-        store.cache.reweigh(key(1));
+        store.shared.reweigh(&key(1));
         assert!(store.get(&key(1)).is_none(), "a weighing must not bring back what is gone");
     }
 }

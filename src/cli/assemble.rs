@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use axum::Router;
 use http::HeaderValue;
 
-use crate::cache::MokaStore;
+use crate::cache::MemoryStore;
 use crate::clock::SteadyClock;
 use crate::config::{Keys, Serve};
 use crate::engine::{Clock, Engine, EngineSettings};
@@ -61,11 +61,11 @@ pub fn assemble(settings: &Serve, tracer: &Tracer, shutdown: &Shutdown) -> Resul
     let (relay_bytes, forwarded_bytes) =
         (other_bytes - other_bytes / FORWARDED_SHARE, other_bytes / FORWARDED_SHARE);
     let capacity = settings.cache_bytes - other_bytes;
-    let store = Arc::new(MokaStore::new(capacity));
+    let store = Arc::new(MemoryStore::new(capacity));
     let engine = Arc::new(Engine::new(
         engine_settings(settings, relay_bytes),
         Arc::<Upstream>::clone(&upstream),
-        Arc::<MokaStore>::clone(&store),
+        Arc::<MemoryStore>::clone(&store),
         Clock::of(clock),
         shutdown.clone(),
     ));

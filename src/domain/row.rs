@@ -1,8 +1,6 @@
-use std::sync::Arc;
-
 use bytes::Bytes;
 
-use super::{Status, Timestamp};
+use super::{FilterFacts, RowId, Status, Timestamp};
 
 /// The most rows on a page, by upstream's documentation.
 ///
@@ -21,12 +19,11 @@ pub struct Row {
     pub updated_at: Option<Timestamp>,
     /// The status of the call. A row without one counts as not terminal.
     pub status: Option<Status>,
+    /// What filters need of it.
+    pub facts: FilterFacts,
     /// Upstream's bytes, unchanged: a slice of the page they came on.
     pub bytes: Bytes,
 }
-
-/// Identifies an execution.
-pub type RowId = Arc<str>;
 
 /// Upstream's response to a request for one page.
 #[derive(Clone, Debug)]

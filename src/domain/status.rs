@@ -2,6 +2,8 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
+use super::words;
+
 /// An execution's status, by upstream's name for it. An open set: the list of names has grown several times.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Status(Arc<str>);
@@ -13,7 +15,12 @@ const TERMINAL: [&str; 8] =
 impl Status {
     /// Creates a status from upstream's name.
     pub fn new(word: &str) -> Self {
-        Self(word.into())
+        Self(words::word(word))
+    }
+
+    /// Creates a status from upstream's name, which is kept elsewhere as well.
+    pub const fn of_shared(word: Arc<str>) -> Self {
+        Self(word)
     }
 
     /// Upstream's name.

@@ -79,7 +79,7 @@ pub(crate) mod tests {
 
     use super::super::part::plain;
     use super::*;
-    use crate::domain::{Digest, Entry, NewRow, Row, Timestamp};
+    use crate::domain::{Digest, Entry, FilterFacts, NewRow, Row, Timestamp};
     use crate::encode::{CHUNK, GzipMember, Packed};
 
     /// An entry of these rows, newest first by construction.
@@ -90,6 +90,7 @@ pub(crate) mod tests {
                 id: format!("row-{i}").into(),
                 created_at: Some(at),
                 updated_at: None,
+                facts: FilterFacts::default(),
                 status: None,
                 bytes: Bytes::copy_from_slice(text.as_bytes()),
             };

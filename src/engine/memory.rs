@@ -153,14 +153,21 @@ impl Drop for HeldMemory {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Digest, NewRow, Row, Timestamp};
+    use crate::domain::{Digest, FilterFacts, NewRow, Row, Timestamp};
 
     const ROW: usize = 10_000;
 
     fn slice() -> EntrySlice {
         let at = Timestamp::from_micros(0);
         let bytes = vec![b'x'; ROW].into();
-        let row = Row { id: "id".into(), created_at: Some(at), updated_at: None, status: None, bytes };
+        let row = Row {
+            id: "id".into(),
+            created_at: Some(at),
+            updated_at: None,
+            status: None,
+            facts: FilterFacts::default(),
+            bytes,
+        };
         let row = NewRow { row, created_at: at, read_at: at, digest: Digest::default() };
         EntrySlice::all(Arc::new(Entry::new(&[row])), 0..1).unwrap()
     }

@@ -91,7 +91,7 @@ impl Engine {
         let created_at = row.created_at.unwrap_or(now);
         let entry = Entry::new(&[NewRow { created_at, row, read_at: now, digest: Digest::default() }]);
         let policy = self.state.parts.plain_policy(Membership::Fixed);
-        entry.rows().iter().map(|row| policy.due(row, now).ttl).min().unwrap_or_default()
+        entry.rows().iter().map(|row| policy.due(&row, now).ttl).min().unwrap_or_default()
     }
 
     /// How old what is known of an agent may get.

@@ -213,7 +213,7 @@ fn freshness(kept: &KeptPage, policy: &Policy, now: Timestamp) -> Freshness {
     let Some(page) = &kept.page else { return Freshness { age, lifetime: Duration::ZERO } };
     let rows = Entry::new(&place(page.clone(), None, Span::at(kept.read_at), kept.read_at));
     let live = policy.ttl(Class::Live);
-    let by_rows = rows.rows().iter().map(|row| policy.due(row, now).ttl).min().unwrap_or(live);
+    let by_rows = rows.rows().iter().map(|row| policy.due(&row, now).ttl).min().unwrap_or(live);
     let by_reach = kept.to.map_or(live, |to| policy.place_due(to, kept.read_at, now).ttl);
     Freshness { age, lifetime: by_rows.min(by_reach) }
 }

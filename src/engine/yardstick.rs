@@ -6,7 +6,7 @@ use bytes::Bytes;
 use super::coverage::{Contents, Coverage, Segment, Trust};
 use super::freshness::{Membership, Policy, Stagger};
 use super::plan::{self, OtherCallers, PlanContext, Probing};
-use crate::domain::{Digest, Entry, NewRow, Row, Span, Status, Timestamp};
+use crate::domain::{Digest, Entry, FilterFacts, NewRow, Row, Span, Status, Timestamp};
 use crate::store::EntryKey;
 
 const NOW: Timestamp = Timestamp::from_micros(1_790_000_000_000_000);
@@ -72,6 +72,7 @@ fn hour(to: Timestamp, number: u32, rows: u32) -> Vec<NewRow> {
             id: format!("{number}-{n:03}").into(),
             created_at: Some(created_at),
             updated_at: None,
+            facts: FilterFacts::default(),
             status: Some(Status::new("completed")),
             bytes: Bytes::from_static(b"{}"),
         };

@@ -171,7 +171,7 @@ impl SummaryRequest {
                     // The only way to fail is that the runtime ends.
                     let facts = self.facts(&slice.entry, pool).await.map_err(|_| AskError::ShuttingDown)?;
                     let rows = slice.positions().map(|position| {
-                        let row = &slice.entry.rows()[position];
+                        let row = slice.entry.rows().at(position);
                         (position, row.is_dated.then_some(row.created_at))
                     });
                     if let Err(error) = totals.add(agent, &facts, rows) {

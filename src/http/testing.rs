@@ -11,7 +11,8 @@ use http_body_util::BodyExt;
 use tower::ServiceExt;
 
 use crate::domain::{
-    AgentFacts, AgentId, Caller, Credential, CredentialId, Page, PageOf, Rounding, Row, Timestamp,
+    AgentFacts, AgentId, Caller, Credential, CredentialId, FilterFacts, Page, PageOf, Rounding, Row,
+    Timestamp,
 };
 use crate::engine::{Clock, Engine, EngineSettings};
 use crate::http::auth::Authenticator;
@@ -81,6 +82,7 @@ impl ScriptedSource {
             id: id.into(),
             created_at: Some(instant(&text[24..43])),
             updated_at: None,
+            facts: FilterFacts::default(),
             status: Some("completed".parse().unwrap()),
             bytes: Bytes::from_static(text.as_bytes()),
         })

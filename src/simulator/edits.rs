@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
@@ -7,7 +9,7 @@ use super::quirks::{OrderQuirk, TieQuirk};
 use super::record::{Edit, Record};
 use super::rows::Ask;
 use super::status::CallStatus;
-use crate::domain::{AgentId, BatchId, CallType, Filters, Provider, RowId, Span, Status, Timestamp};
+use crate::domain::{AgentId, BatchId, CallType, Filters, Provider, Span, Status, Timestamp};
 
 /// A row to be put in by hand.
 #[derive(Clone, Debug)]
@@ -98,7 +100,7 @@ impl Insertion {
 }
 
 /// The value of a row's first `id`, if that can be read.
-fn id_in(bytes: &[u8]) -> Option<RowId> {
+fn id_in(bytes: &[u8]) -> Option<Arc<str>> {
     #[derive(serde::Deserialize)]
     struct Identified<'a> {
         #[serde(borrow)]
@@ -112,7 +114,7 @@ fn id_in(bytes: &[u8]) -> Option<RowId> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TrueRow {
     /// Its id.
-    pub id: RowId,
+    pub id: Arc<str>,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it changed last.
@@ -140,7 +142,7 @@ impl Simulator {
     ///
     /// # Errors
     /// [`NotThere::Agent`].
-    pub fn insert(&self, agent: AgentId, row: Insertion) -> Result<RowId, NotThere> {
+    pub fn insert(&self, agent: AgentId, row: Insertion) -> Result<Arc<str>, NotThere> {
         let world = &self.inner.world;
         let agent = &*world.agent(agent).ok_or(NotThere::Agent)?;
         let mut rows = world.rows(agent);

@@ -1,9 +1,11 @@
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::facts::{Facts, PROVIDERS};
 use super::life::{Life, Standing};
 use super::status::CallStatus;
-use crate::domain::{BatchId, CallType, Filters, Provider, RowId, Status};
+use crate::domain::{BatchId, CallType, Filters, Provider, Status};
 
 /// What is kept of a row, 32 bytes; everything else is drawn from the serial when somebody asks.
 #[derive(Clone, Debug)]
@@ -20,7 +22,7 @@ pub(super) struct Record {
 /// What somebody changed of a row by hand; what is none is as drawn.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Edit {
-    pub(super) id: Option<RowId>,
+    pub(super) id: Option<Arc<str>>,
     pub(super) status: Option<Status>,
     pub(super) updated_at: Option<i64>,
     pub(super) call_type: Option<CallType>,

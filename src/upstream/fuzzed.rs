@@ -31,7 +31,7 @@ pub fn page(data: &[u8]) {
             let literal = fields["id"].get();
             // Half of a surrogate pair is JSON, though no text: such an id goes by its literal.
             let id: String = serde_json::from_str(literal).unwrap_or_else(|_| literal.to_owned());
-            assert_eq!(id, *row.id, "of a doubled key the last counts");
+            assert_eq!(row.id, *id, "of a doubled key the last counts");
             let range = body.as_ptr_range();
             assert!(
                 row.bytes.is_empty() || range.contains(&row.bytes.as_ptr()),

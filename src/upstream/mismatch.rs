@@ -161,7 +161,7 @@ impl Observed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Rounding, Timestamp};
+    use crate::domain::{FilterFacts, Rounding, Timestamp};
 
     fn at(text: &str) -> Timestamp {
         Timestamp::parse(text, Rounding::Down).unwrap()
@@ -181,6 +181,7 @@ mod tests {
             id: "a".into(),
             created_at: Timestamp::parse(text, Rounding::Down),
             updated_at: None,
+            facts: FilterFacts::default(),
             status: None,
             bytes: bytes::Bytes::new(),
         };

@@ -11,7 +11,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use axum::response::Response;
 use fanfold::clock::SteadyClock;
-use fanfold::domain::{AgentFacts, AgentId, Caller, Credential, CredentialId, Entry, Page, PageOf};
+use fanfold::domain::{AgentFacts, AgentId, Caller, CallerId, Credential, CredentialId, Entry, Page, PageOf};
 use fanfold::engine::{Clock, Engine, EngineSettings};
 use fanfold::http::auth::Authenticator;
 use fanfold::http::problem::{Code, Problem};
@@ -114,7 +114,7 @@ impl Store for Nothing {
         None
     }
 
-    fn put(&self, _: EntryKey, _: Arc<Entry>) {}
+    fn put(&self, _: EntryKey, _: CallerId, _: Arc<Entry>) {}
 
     fn remove(&self, _: &EntryKey) {}
 }

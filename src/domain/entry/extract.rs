@@ -83,11 +83,9 @@ impl Entry {
         })??;
         bytes.shrink_to_fit();
         Ok(Self {
-            rows: Arc::clone(&self.rows),
+            index: Arc::clone(&self.index),
             ends: ends.into(),
             has_line_breaks,
-            has_undated: self.has_undated,
-            digest: self.digest,
             forms: Forms::of(bytes.into()),
             holders: Holders::default(),
         })

@@ -5,7 +5,9 @@ mod extract;
 mod forms;
 mod held_forms;
 mod holders;
+mod index;
 mod kept_form;
+mod rows;
 mod slice;
 
 use std::io;
@@ -17,12 +19,14 @@ use bytes::Bytes;
 
 use self::forms::{Forms, byte_range};
 use self::holders::Holders;
-use super::{Row, RowId, Status, Timestamp};
+use super::{Row, Timestamp};
 use crate::deflate::{Deflated, Effort, Separator};
 
 pub use derived_budget::{DerivedBudget, DerivedStats};
 pub use extract::LineBreaks;
 pub use held_forms::Runs;
+pub use index::EntryIndex;
+pub use rows::{EntryRow, EntryRows};
 pub use slice::EntrySlice;
 
 /// The rows of one segment, newest first, as the cache keeps them. Its content never changes; the form in which its bytes
@@ -33,33 +37,13 @@ pub use slice::EntrySlice;
 /// date of their own as upstream listed them, and no `id` comes twice.
 #[derive(Debug)]
 pub struct Entry {
-    rows: Arc<[EntryRow]>,
+    /// Shared with whatever is made of the rows.
+    index: Arc<EntryIndex>,
     /// Where each row's bytes end; the line feed follows.
     ends: Box<[usize]>,
     has_line_breaks: bool,
-    has_undated: bool,
-    digest: Digest,
     forms: Forms,
     holders: Holders,
-}
-
-/// The facts about one row in an entry, apart from its bytes.
-#[derive(Clone, Debug)]
-pub struct EntryRow {
-    /// Upstream's identifier.
-    pub id: RowId,
-    /// When upstream created the row. For a row without a readable date, the instant of the row before it on its page.
-    pub created_at: Timestamp,
-    /// Whether `created_at` is upstream's own value.
-    pub is_dated: bool,
-    /// The latest change that upstream reports: `updated_at`, or `created_at` if there is none.
-    pub changed_at: Timestamp,
-    /// The status of the call.
-    pub status: Option<Status>,
-    /// When the request that brought the row was sent upstream, by our clock.
-    pub read_at: Timestamp,
-    /// A digest of the bytes, the same on every replica.
-    pub digest: Digest,
 }
 
 /// A digest of rows. The digest of several rows is the sum of theirs, so it does not depend on how they are cut into entries.
@@ -94,35 +78,26 @@ impl Entry {
     pub fn new(new: &[NewRow]) -> Self {
         let mut bytes = Vec::with_capacity(new.iter().map(|n| n.row.bytes.len() + 1).sum());
         let mut has_line_breaks = false;
-        let mut digest = Digest::default();
         let mut ends = Vec::with_capacity(new.len());
-        let rows: Arc<[EntryRow]> = new
-            .iter()
-            .map(|n| {
-                digest.add(n.digest);
-                has_line_breaks |= breaks_lines(&n.row.bytes);
-                bytes.extend_from_slice(&n.row.bytes);
-                ends.push(bytes.len());
-                bytes.push(b'\n');
-                EntryRow {
-                    id: n.row.id.clone(),
-                    created_at: n.created_at,
-                    is_dated: n.row.created_at.is_some(),
-                    changed_at: n.row.updated_at.unwrap_or(n.created_at).max(n.created_at),
-                    status: n.row.status.clone(),
-                    read_at: n.read_at,
-                    digest: n.digest,
-                }
-            })
-            .collect();
-        let has_undated = rows.iter().any(|row| !row.is_dated);
+        for n in new {
+            has_line_breaks |= breaks_lines(&n.row.bytes);
+            bytes.extend_from_slice(&n.row.bytes);
+            ends.push(bytes.len());
+            bytes.push(b'\n');
+        }
         let (ends, forms) = (ends.into(), Forms::of(bytes.into()));
-        Self { rows, ends, has_line_breaks, has_undated, digest, forms, holders: Holders::default() }
+        let index = Arc::new(EntryIndex::new(new));
+        Self { index, ends, has_line_breaks, forms, holders: Holders::default() }
+    }
+
+    /// What is known of the rows apart from their bytes.
+    pub const fn index(&self) -> &Arc<EntryIndex> {
+        &self.index
     }
 
     /// The facts about every row, newest first.
-    pub fn rows(&self) -> &[EntryRow] {
-        &self.rows
+    pub fn rows(&self) -> EntryRows<'_> {
+        self.index.rows()
     }
 
     /// The number of bytes that the rows take, including one separator after each.
@@ -136,13 +111,13 @@ impl Entry {
     }
 
     /// Whether any row has no readable date.
-    pub const fn has_undated(&self) -> bool {
-        self.has_undated
+    pub fn has_undated(&self) -> bool {
+        self.index.has_undated()
     }
 
     /// The sum of all rows' digests.
-    pub const fn digest(&self) -> Digest {
-        self.digest
+    pub fn digest(&self) -> Digest {
+        self.index.digest()
     }
 
     /// The position of some rows' bytes among all bytes, including the separator after each row.
@@ -215,12 +190,13 @@ impl Entry {
     pub fn take_rows(&self, rows: Range<usize>) -> io::Result<Vec<NewRow>> {
         let lines = self.forms.lines()?;
         let take = |position: usize| {
-            let known = &self.rows[position];
+            let known = self.rows().at(position);
             let row = Row {
-                id: known.id.clone(),
+                id: known.id(),
                 created_at: known.is_dated.then_some(known.created_at),
                 updated_at: Some(known.changed_at),
-                status: known.status.clone(),
+                status: known.status.cloned(),
+                facts: known.owned_facts(),
                 bytes: lines.slice(self.byte_range(position..position).start..self.ends[position]),
             };
             NewRow { row, created_at: known.created_at, read_at: known.read_at, digest: known.digest }
@@ -251,15 +227,9 @@ impl Entry {
         Self::SIZE + bytes + self.rows_weight()
     }
 
+    /// What it takes apart from its bytes.
     fn rows_weight(&self) -> usize {
-        const SHARED: usize = 2 * size_of::<usize>();
-        let row = |r: &EntryRow| {
-            size_of::<EntryRow>()
-                + r.id.len()
-                + SHARED
-                + r.status.as_ref().map_or(0, |s| s.as_str().len() + SHARED)
-        };
-        self.rows.iter().map(row).sum::<usize>() + size_of_val(&*self.ends)
+        self.index.weight() + size_of_val(&*self.ends)
     }
 }
 

@@ -18,7 +18,7 @@ impl EntrySlice {
     pub fn select(
         entry: Arc<Entry>,
         within: Range<usize>,
-        keep: impl FnMut(&EntryRow) -> bool,
+        keep: impl FnMut(&EntryRow<'_>) -> bool,
     ) -> Option<Self> {
         Self::of(entry, within, keep)
     }
@@ -31,11 +31,11 @@ impl EntrySlice {
     fn of(
         entry: Arc<Entry>,
         among: impl Iterator<Item = usize>,
-        mut keep: impl FnMut(&EntryRow) -> bool,
+        mut keep: impl FnMut(&EntryRow<'_>) -> bool,
     ) -> Option<Self> {
         let mut runs = Runs::new();
         for position in among {
-            if keep(&entry.rows()[position]) {
+            if keep(&entry.rows().at(position)) {
                 match runs.last_mut() {
                     Some(run) if run.end == position => run.end += 1,
                     _ => runs.push(position..position + 1),
@@ -46,7 +46,7 @@ impl EntrySlice {
     }
 
     /// The rows that `keep` accepts; `None` if there are none.
-    pub fn filtered(self, keep: impl FnMut(&EntryRow) -> bool) -> Option<Self> {
+    pub fn filtered(self, keep: impl FnMut(&EntryRow<'_>) -> bool) -> Option<Self> {
         Self::of(self.entry, self.runs.into_iter().flatten(), keep)
     }
 
@@ -56,8 +56,8 @@ impl EntrySlice {
     }
 
     /// The facts about the rows, in order.
-    pub fn rows(&self) -> impl Iterator<Item = &EntryRow> {
-        self.positions().map(|position| &self.entry.rows()[position])
+    pub fn rows(&self) -> impl Iterator<Item = EntryRow<'_>> {
+        self.positions().map(|position| self.entry.rows().at(position))
     }
 
     /// Whether these are all rows of the entry.
@@ -69,7 +69,7 @@ impl EntrySlice {
     pub fn is_within(&self, span: Span) -> bool {
         let newest = self.runs.first().map(|run| run.start);
         let oldest = self.runs.last().map(|run| run.end - 1);
-        [newest, oldest].into_iter().flatten().all(|row| span.contains(self.entry.rows()[row].created_at))
+        [newest, oldest].into_iter().flatten().all(|row| span.contains(self.entry.rows().at(row).created_at))
     }
 
     /// The number of rows.

@@ -1,5 +1,7 @@
 use super::*;
-use crate::domain::{Span, Timestamp};
+use uuid::Uuid;
+
+use crate::domain::{BatchFact, FilterFacts, FilterMatch, Filters, Span, Status, Timestamp};
 
 /// An entry of rows of some 100 bytes, in a room of this many bytes.
 pub(super) fn entry(rows: usize, derived_budget: &Arc<DerivedBudget>) -> Arc<Entry> {
@@ -16,6 +18,7 @@ fn new_row(number: usize) -> NewRow {
         id: format!("row-{number}").into(),
         created_at: Some(at),
         updated_at: None,
+        facts: FilterFacts::default(),
         status: None,
         bytes: text.into(),
     };
@@ -194,4 +197,84 @@ fn the_digest_of_all_rows_is_the_sum_of_theirs() {
     let mut sum = Digest::default();
     parts.iter().for_each(|part| sum.add(part.digest()));
     assert_eq!(all.digest(), sum);
+}
+
+#[test]
+fn an_index_gives_back_what_rows_said() {
+    let uuid = "6f96c9b1-0000-4000-8000-012345678900";
+    let said = [
+        (uuid, Some("completed"), Some("twilio"), BatchFact::In("b1".into()), Some(true)),
+        ("old#1767000000", None, None, BatchFact::None, Some(false)),
+        ("A", Some("completed"), Some("twilio"), BatchFact::Unknown, None),
+        ("b", Some("new-word"), Some("other"), BatchFact::In("b2".into()), None),
+    ];
+    let rows: Vec<NewRow> = said
+        .iter()
+        .enumerate()
+        .map(|(number, (id, status, provider, batch_id, voice_mail))| {
+            let mut new = new_row(number);
+            new.row.id = (*id).into();
+            new.row.status = status.map(Status::new);
+            new.row.facts = FilterFacts {
+                call_type: provider.map(|_| "inbound".into()),
+                provider: provider.map(Into::into),
+                batch_id: batch_id.clone(),
+                answered_by_voice_mail: *voice_mail,
+            };
+            new
+        })
+        .collect();
+    let entry = Entry::new(&rows);
+    for (row, new) in entry.rows().iter().zip(&rows) {
+        assert_eq!(
+            (row.id(), row.status, row.digest),
+            (new.row.id.clone(), new.row.status.as_ref(), new.digest)
+        );
+        assert_eq!(
+            (row.created_at, row.is_dated, row.byte_len()),
+            (new.created_at, true, new.row.bytes.len())
+        );
+    }
+    let back: Vec<_> = entry.take_rows(0..4).unwrap().into_iter().map(|new| new.row.facts).collect();
+    assert_eq!(back, rows.iter().map(|new| new.row.facts.clone()).collect::<Vec<_>>());
+    let twilio = Filters { provider: "twilio".parse().ok(), ..Filters::default() };
+    let passing = entry.rows().iter().map(|row| twilio.match_of(&row.facts()));
+    let (yes, no, unknown) = (FilterMatch::Yes, FilterMatch::No, FilterMatch::Unknown);
+    assert_eq!(passing.collect::<Vec<_>>(), [yes, unknown, yes, no]);
+}
+
+#[test]
+fn a_row_of_an_index_takes_less_than_96_bytes_all_in() {
+    let rows: Vec<NewRow> = (0..50u32)
+        .map(|number| {
+            let mut new = new_row(number as usize);
+            new.row.id = Uuid::from_u128(u128::from(number) << 64).to_string().into();
+            new.row.status = Some(Status::new(["completed", "busy", "no-answer"][number as usize % 3]));
+            new.row.facts = FilterFacts {
+                call_type: Some("inbound".into()),
+                provider: Some(["twilio", "plivo"][number as usize % 2].into()),
+                batch_id: BatchFact::In(format!("{:032x}", number / 20).into()),
+                answered_by_voice_mail: Some(false),
+            };
+            new
+        })
+        .collect();
+    let weight = EntryIndex::new(&rows).weight();
+    assert!(weight <= 50 * 96, "{} bytes a row", weight / 50);
+}
+
+#[test]
+fn rows_with_more_words_than_an_index_numbers_are_unknown_and_not_wrong() {
+    let rows: Vec<NewRow> = (0..70_000)
+        .map(|number| {
+            let mut new = new_row(number);
+            new.row.facts.batch_id = BatchFact::In(format!("{number}").into());
+            new
+        })
+        .collect();
+    let index = EntryIndex::new(&rows);
+    for (number, row) in index.rows().iter().enumerate() {
+        let is_known = row.facts().batch_id == BatchFact::In(number.to_string().as_str());
+        assert!(is_known || (number >= 65_535 && row.facts().batch_id == BatchFact::Unknown), "{number}");
+    }
 }

@@ -64,7 +64,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::domain::{Digest, Entry, NewRow, Row, Timestamp};
+    use crate::domain::{Digest, Entry, FilterFacts, NewRow, Row, Timestamp};
 
     fn entry(rows: usize) -> Arc<Entry> {
         let row = |number: usize| NewRow {
@@ -72,6 +72,7 @@ mod tests {
                 id: number.to_string().into(),
                 created_at: None,
                 updated_at: None,
+                facts: FilterFacts::default(),
                 status: None,
                 bytes: "{}".into(),
             },
@@ -94,7 +95,7 @@ mod tests {
                 EntrySlice::select(entry(length), 0..length, |_| { position += 1; position % 3 != 0 }).unwrap()
             }).collect();
             let ids = |slices: &[EntrySlice]| -> Vec<_> {
-                slices.iter().flat_map(|s| s.rows().map(|r| r.id.clone()).collect::<Vec<_>>()).collect()
+                slices.iter().flat_map(|s| s.rows().map(|r| r.id()).collect::<Vec<_>>()).collect()
             };
             let all = ids(&slices);
             let page = |number: u64| {

@@ -94,7 +94,7 @@ impl Answer {
             return self.replan(span);
         };
         let how = if origin == ReadOrigin::Own { RowOrigin::Miss } else { RowOrigin::Joined };
-        let is_due = |row: &EntryRow| part.contains(row.created_at) && context.view.is_due(row);
+        let is_due = |row: EntryRow<'_>| part.contains(row.created_at) && context.view.is_due(&row);
         if origin == ReadOrigin::Joined && slices.iter().flat_map(EntrySlice::rows).any(is_due) {
             // The reading began before this question, and what it brought may have changed since.
             self.advance(span, part);
@@ -158,7 +158,7 @@ impl Answer {
         let Some(slice) = slice else { return };
         // Only one without a date may come twice: upstream is asked for whole seconds, and it lies in two spans' share.
         let slice = match slice.entry.has_undated() {
-            true => slice.filtered(|row| row.is_dated || self.undated.insert(row.id.clone())),
+            true => slice.filtered(|row| row.is_dated || self.undated.insert(row.id())),
             false => Some(slice),
         };
         if let Some(slice) = slice.and_then(|slice| self.quota.take(slice)) {

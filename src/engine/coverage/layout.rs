@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::piece::Piece;
 use super::segment::{Contents, Segment, Trust};
 use crate::domain::{Entry, MAX_PAGE_SIZE, NewRow, Span, Timestamp};
-use crate::store::{EntryKey, ScopeKey, Store};
+use crate::store::{EntryKey, EntryOwner, ScopeKey, Store};
 
 /// The most rows that an entry is filled up to when neighbors are joined.
 ///
@@ -97,7 +97,7 @@ impl StoredChunk {
 
 /// The two as one, if the neighbor is proven, kept and small; else the first as it is.
 pub(in crate::engine) fn joined(
-    scope: ScopeKey,
+    owner: EntryOwner,
     store: &dyn Store,
     segment: Segment,
     neighbor: &Segment,
@@ -125,16 +125,20 @@ pub(in crate::engine) fn joined(
             let take = |(entry, positions): (Arc<Entry>, Range<usize>)| entry.take_rows(positions);
             let (Ok(mut rows), Ok(rest)) = (take(above), take(below)) else { return segment };
             rows.extend(rest);
-            let (key, entry) = kept(scope, store, &rows);
+            let (key, entry) = kept(owner, store, &rows);
             Contents::of(key, &entry, 0..rows.len())
         }
     };
     Segment { span, read_at, latest_read_at, trust: Trust::Proven, contents }
 }
 
-pub(in crate::engine) fn kept(scope: ScopeKey, store: &dyn Store, rows: &[NewRow]) -> (EntryKey, Arc<Entry>) {
-    let (key, entry) = (new_key(scope), Arc::new(Entry::new(rows)));
-    store.put(key, Arc::clone(&entry));
+pub(in crate::engine) fn kept(
+    owner: EntryOwner,
+    store: &dyn Store,
+    rows: &[NewRow],
+) -> (EntryKey, Arc<Entry>) {
+    let (key, entry) = (new_key(owner.scope), Arc::new(Entry::new(rows)));
+    store.put(key, owner.holder, Arc::clone(&entry));
     (key, entry)
 }
 
@@ -146,7 +150,7 @@ fn new_key(scope: ScopeKey) -> EntryKey {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Digest, Row};
+    use crate::domain::{Digest, FilterFacts, Row};
 
     fn row(micros: i64) -> NewRow {
         let created_at = Timestamp::from_micros(micros);
@@ -154,6 +158,7 @@ mod tests {
             id: micros.to_string().into(),
             created_at: Some(created_at),
             updated_at: None,
+            facts: FilterFacts::default(),
             status: None,
             bytes: "{}".into(),
         };

@@ -1,7 +1,7 @@
 use std::ops::Range;
 use std::sync::{Arc, Weak};
 
-use crate::domain::{Entry, EntryRow, Span, Timestamp};
+use crate::domain::{Entry, EntryRows, Span, Status, Timestamp};
 use crate::store::EntryKey;
 
 /// A span that is known, and which rows of which entry lie in it. The rows of one segment are never looked for
@@ -118,7 +118,7 @@ impl Contents {
         if rows.is_empty() {
             return Self::Empty;
         }
-        let restless = Restless::of(&entry.rows()[rows.clone()]);
+        let restless = Restless::of(entry.rows().slice(rows.clone()));
         Self::Rows { key, entry: Arc::downgrade(entry), rows, restless }
     }
 }
@@ -126,10 +126,10 @@ impl Contents {
 impl Restless {
     /// Whether any of these rows may change soon, and until when. The time it takes a row to settle is not known
     /// here, so `until` is the row's last change.
-    fn of(rows: &[EntryRow]) -> Option<Self> {
+    fn of(rows: EntryRows<'_>) -> Option<Self> {
         rows.iter()
             .map(|row| {
-                let is_terminal = row.status.as_ref().is_some_and(crate::domain::Status::is_terminal);
+                let is_terminal = row.status.is_some_and(Status::is_terminal);
                 let until = if is_terminal { row.changed_at } else { Timestamp::MAX };
                 Self { until, oldest_read_at: row.read_at }
             })
@@ -142,12 +142,11 @@ impl Restless {
 
 /// Which of some positions hold rows created within a span.
 pub(in crate::engine) fn positions_within(
-    rows: &[EntryRow],
+    rows: EntryRows<'_>,
     among: Range<usize>,
     span: Span,
 ) -> Range<usize> {
-    let part = &rows[among.clone()];
-    let start = part.partition_point(|row| row.created_at > span.to());
-    let end = part.partition_point(|row| row.created_at >= span.from());
+    let part = rows.slice(among.clone());
+    let (start, end) = (part.newer_than(span.to()), part.not_older_than(span.from()));
     among.start + start..among.start + end.max(start)
 }

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::segment::positions_within;
 use super::*;
-use crate::domain::{Digest, Entry, NewRow, Row};
+use crate::domain::{Digest, Entry, FilterFacts, NewRow, Row};
 
 fn at(micros: i64) -> Timestamp {
     Timestamp::from_micros(micros)
@@ -24,6 +24,7 @@ fn segment(number: u64, from: i64, to: i64, instants: &[i64]) -> (Segment, Arc<E
                 id: format!("{number}-{micros}").into(),
                 created_at: Some(at(micros)),
                 updated_at: None,
+                facts: FilterFacts::default(),
                 status: None,
                 bytes: "{}".into(),
             },
@@ -115,7 +116,7 @@ proptest! {
                         let here = positions_within(entry.rows(), rows, Span::at(at(micros)));
                         prop_assert_eq!(here.len(), usize::from(has_row));
                         if has_row {
-                            prop_assert_eq!(&*entry.rows()[here.start].id, format!("{number}-{micros}"));
+                            prop_assert_eq!(entry.rows().at(here.start).id().to_string(), format!("{number}-{micros}"));
                         }
                     }
                     (CoveragePart::Known(_), None) => prop_assert!(false, "{micros} was never read"),

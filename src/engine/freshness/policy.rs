@@ -152,7 +152,7 @@ impl Policy {
     }
 
     /// How long a row is good for.
-    pub(in crate::engine) fn due(&self, row: &EntryRow, now: Timestamp) -> Due {
+    pub(in crate::engine) fn due(&self, row: &EntryRow<'_>, now: Timestamp) -> Due {
         let (class, ttl) = self.row_class(row, now);
         let place = self.place_class(row.created_at, now);
         let (ttl, class) = (ttl, class).min((self.ttl(place), place));
@@ -183,12 +183,12 @@ impl Policy {
         Due { class, ttl, at, latest }
     }
 
-    fn row_class(&self, row: &EntryRow, now: Timestamp) -> (Class, Duration) {
+    fn row_class(&self, row: &EntryRow<'_>, now: Timestamp) -> (Class, Duration) {
         let of = |class| (class, self.ttl(class));
         if !row.is_dated {
             return of(Class::Live);
         }
-        if row.status.as_ref().is_some_and(crate::domain::Status::is_terminal) {
+        if row.status.is_some_and(crate::domain::Status::is_terminal) {
             let has_settled = self.dated(now).since(row.changed_at) > self.settle_after;
             return of(if has_settled { Class::Settled } else { Class::Settling });
         }
@@ -242,7 +242,7 @@ impl Policy {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Digest, Entry, NewRow, Row, Status};
+    use crate::domain::{Digest, EntryIndex, FilterFacts, NewRow, Row, Status};
 
     const DAY: Duration = Duration::from_hours(24);
 
@@ -264,20 +264,21 @@ mod tests {
         Timestamp::from_micros(1_800_000_000_000_000)
     }
 
-    fn row(status: &str, created: Duration, changed: Duration) -> EntryRow {
+    fn row(status: &str, created: Duration, changed: Duration) -> EntryIndex {
         let row = Row {
             id: "a".into(),
             created_at: Some(now().minus(created)),
             updated_at: Some(now().minus(changed)),
+            facts: FilterFacts::default(),
             status: Some(Status::new(status)),
             bytes: "{}".into(),
         };
         let new = NewRow { created_at: now().minus(created), row, read_at: now(), digest: Digest(1) };
-        Entry::new(&[new]).rows()[0].clone()
+        EntryIndex::new(&[new])
     }
 
-    fn ttl(membership: Membership, row: &EntryRow) -> u64 {
-        policy(membership).due(row, now()).ttl.as_secs()
+    fn ttl(membership: Membership, row: &EntryIndex) -> u64 {
+        policy(membership).due(&row.rows().at(0), now()).ttl.as_secs()
     }
 
     #[test]
@@ -324,7 +325,7 @@ mod tests {
             let directives = CacheDirectives { max_age: Some(max_age), ..CacheDirectives::default() };
             let set = Policy { stagger: Stagger::of(1), ..policy(Membership::Fixed) };
             let row = row("in-progress", DAY, Duration::from_secs(1_000));
-            let due = set.wished(&directives).due(&row, now());
+            let due = set.wished(&directives).due(&row.rows().at(0), now());
             assert_eq!((due.class, due.ttl, due.at), (Class::Live, max_age, now().plus(max_age)));
         }
     }

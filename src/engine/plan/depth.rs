@@ -52,10 +52,9 @@ fn nth_row(
     left: &mut u64,
 ) -> Option<Timestamp> {
     let (entry, rows) = segment.rows()?;
-    let positions = positions_within(entry.rows(), rows, within);
-    let rows = &entry.rows()[positions];
+    let rows = entry.rows().slice(positions_within(entry.rows(), rows, within));
     let is_wanted = |status: Option<_>| statuses.is_none_or(|statuses| statuses.has(status));
-    for row in rows.iter().filter(|row| is_wanted(row.status.as_ref())) {
+    for row in rows.iter().filter(|row| is_wanted(row.status)) {
         *left = left.saturating_sub(1);
         if *left == 0 {
             // A segment that serves only as a whole is taken as a whole.
@@ -75,7 +74,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::domain::{Digest, Entry, NewRow, Row, Status};
+    use crate::domain::{Digest, Entry, FilterFacts, NewRow, Row, Status};
     use crate::engine::coverage::Contents;
     use crate::store::EntryKey;
 
@@ -102,6 +101,7 @@ mod tests {
                         id: hour.to_string().into(),
                         created_at: Some(Timestamp::from_micros(hour * HOUR)),
                         updated_at: None,
+                        facts: FilterFacts::default(),
                         status: Some(Status::new(if hour % 2 == 0 { "busy" } else { "failed" })),
                         bytes: "{}".into(),
                     },

@@ -22,10 +22,10 @@ pub(in crate::engine) fn may_be_stale(
         CoveragePart::Known(segment) => {
             let rows_allow = match (&segment.contents, segment.rows()) {
                 (Contents::Rows { restless: Some(_), .. }, Some((entry, rows))) => {
-                    entry.rows()[rows].iter().all(|row| {
+                    entry.rows().slice(rows).iter().all(|row| {
                         // A row that left its status is marked as never read; what is known of it is as old as the rest.
                         let read_at = row.read_at.max(segment.read_at);
-                        !is_past(read_at, policy.due(row, now).latest.since(row.read_at))
+                        !is_past(read_at, policy.due(&row, now).latest.since(row.read_at))
                     })
                 }
                 _ => true,
@@ -84,8 +84,7 @@ pub(in crate::engine) fn is_cheaper_here(
                 };
                 here[zone] += segment.len();
                 if let Some((entry, rows)) = segment.rows() {
-                    let matching =
-                        entry.rows()[rows].iter().filter(|row| row.status.as_ref() == Some(status));
+                    let matching = entry.rows().slice(rows).iter().filter(|row| row.status == Some(status));
                     filtered[zone] += matching.count();
                 }
             }

@@ -102,8 +102,8 @@ impl RenewalRun {
 /// no rows. The rows of one second stay together.
 fn rows_within(segment: &Segment, part: Span, most: usize) -> Option<(usize, Option<Timestamp>)> {
     let (entry, positions) = segment.rows()?;
-    let rows = &entry.rows()[positions_within(entry.rows(), positions, part)];
+    let rows = entry.rows().slice(positions_within(entry.rows(), positions, part));
     let Some(first_below) = rows.get(most) else { return Some((rows.len(), None)) };
     let below = first_below.created_at.floor_second().plus(SECOND).previous();
-    Some((rows.partition_point(|row| row.created_at > below), Some(below)))
+    Some((rows.newer_than(below), Some(below)))
 }

@@ -136,13 +136,12 @@ impl<'a> Survey<'a> {
             return;
         }
         let Some((entry, rows)) = segment.rows() else { return };
-        let rows = &entry.rows()[rows];
-        for row in rows {
+        for row in entry.rows().slice(rows).iter() {
             let is_asked_for = question.contains(row.created_at);
-            let due = self.due_of(row);
+            let due = self.due_of(&row);
             if is_asked_for && due.at < self.now {
                 self.aged(row.read_at, due.ttl);
-                let (created_at, read_at, status) = (row.created_at, row.read_at, row.status.clone());
+                let (created_at, read_at, status) = (row.created_at, row.read_at, row.status.cloned());
                 self.due(DueRow { created_at, read_at, status });
             } else {
                 if is_asked_for {
@@ -155,8 +154,8 @@ impl<'a> Survey<'a> {
 
     /// How long a row is good for, for this question. Of a row in another status than those asked for it matters only
     /// whether it has come to it, so its place alone decides.
-    fn due_of(&self, row: &EntryRow) -> Due {
-        if self.context.status.is_some_and(|statuses| !statuses.has(row.status.as_ref())) {
+    fn due_of(&self, row: &EntryRow<'_>) -> Due {
+        if self.context.status.is_some_and(|statuses| !statuses.has(row.status)) {
             self.policy.place_due(row.created_at, row.read_at, self.now)
         } else {
             self.policy.due(row, self.now)

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::{Digest, Entry, NewRow, Row, Status};
+use crate::domain::{Digest, Entry, FilterFacts, NewRow, Row, Status};
 use crate::engine::coverage::{Contents, Coverage, Segment, Trust};
 use crate::engine::freshness::{Membership, Stagger};
 use crate::store::EntryKey;
@@ -49,6 +49,7 @@ impl HourlySegments {
                         id: format!("{number}-{n:03}").into(),
                         created_at: Some(created_at),
                         updated_at: None,
+                        facts: FilterFacts::default(),
                         status: Some(Status::new(status(number * rows + n))),
                         bytes: "{}".into(),
                     };
@@ -322,6 +323,7 @@ fn new_row(created_at: Timestamp) -> NewRow {
         id: created_at.as_micros().to_string().into(),
         created_at: Some(created_at),
         updated_at: None,
+        facts: FilterFacts::default(),
         status: Some(Status::new("completed")),
         bytes: "{}".into(),
     };

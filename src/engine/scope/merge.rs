@@ -15,7 +15,7 @@ impl Known {
         let older = |segment: &&Segment| segment.latest_read_at <= asked_at;
         for segment in self.coverage.overlapping(piece.span).filter(older) {
             let Some((entry, rows)) = segment.rows() else { continue };
-            let probed = rows.filter(|at| entry.rows()[*at].read_at > asked_at);
+            let probed = rows.filter(|at| entry.rows().at(*at).read_at > asked_at);
             let taken = probed.flat_map(|at| entry.take_rows(at..at + 1).into_iter().flatten());
             newer.extend(taken.map(|row| (row.row.id.clone(), row)));
         }

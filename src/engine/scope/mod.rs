@@ -26,15 +26,19 @@ use super::coverage::{
 use super::freshness::{Class, Membership, Policy, Stagger};
 use super::proof::{DateSupport, Learned};
 use super::reading::{Keep, Purpose, Reading};
-use crate::domain::{Credential, EntryRow, EntrySlice, NewRow, RowId, Span, Status, Statuses, Timestamp};
+use crate::domain::{
+    CallerId, Credential, EntryRow, EntrySlice, NewRow, RowId, Span, Status, Statuses, Timestamp,
+};
 use crate::source::{QuestionId, Subject};
-use crate::store::{EntryKey, ScopeKey, Store};
+use crate::store::{EntryKey, EntryOwner, ScopeKey, Store};
 
 /// How often a segment that takes its place looks for neighbors to join: small ones may have been left alone before.
 const JOINS: usize = 3;
 
 pub(super) struct Scope {
     pub(super) key: ScopeKey,
+    /// The caller that it was made for: what is kept of it counts as that caller's.
+    holder: CallerId,
     /// When what is known here comes due.
     pub(super) stagger: Stagger,
     pub(super) subject: Subject,
@@ -95,9 +99,10 @@ fn is_lately(asked_at: &AtomicI64, now: Timestamp) -> bool {
 }
 
 impl Scope {
-    pub(super) fn new(key: ScopeKey, stagger: Stagger, subject: Subject, dates: DateSupport) -> Self {
+    pub(super) fn new(owner: EntryOwner, stagger: Stagger, subject: Subject, dates: DateSupport) -> Self {
         Self {
-            key,
+            key: owner.scope,
+            holder: owner.holder,
             stagger,
             credential: Mutex::new(subject.credential.clone()),
             subject,
@@ -106,6 +111,10 @@ impl Scope {
             asked_by_status_at: AtomicI64::new(0),
             known: Mutex::default(),
         }
+    }
+
+    const fn owner(&self) -> EntryOwner {
+        EntryOwner { scope: self.key, holder: self.holder }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Known> {
@@ -240,11 +249,11 @@ impl Scope {
                 .map(|segment| segment.span)
                 .collect();
             if let (Some(key), Some(entry)) = (stored.segment.key(), &stored.entry) {
-                store.put(key, Arc::clone(entry));
+                store.put(key, self.holder, Arc::clone(entry));
             }
             for part in without(stored.segment.span, &newer) {
                 if let Some(segment) = stored.segment.clipped(part) {
-                    known.settle(self.key, store, segment, reading, policy);
+                    known.settle(self.owner(), store, segment, reading, policy);
                 }
             }
             // Had all of it been read by others meanwhile, nothing would point at the entry.
@@ -268,11 +277,11 @@ impl Scope {
         for segment in segments {
             let Some((entry, rows)) = segment.rows() else { continue };
             // Only bytes that have to be stored again are looked for: they may be deflated.
-            let is_meant = |row: &EntryRow| {
-                fresh.contains_key(&row.id)
-                    || (piece.span.contains(row.created_at) && row.status.as_ref() == Some(status))
+            let is_meant = |row: EntryRow<'_>| {
+                fresh.contains_key(&row.id())
+                    || (piece.span.contains(row.created_at) && row.status == Some(status))
             };
-            let is_touched = entry.rows()[rows.clone()].iter().any(is_meant);
+            let is_touched = entry.rows().slice(rows.clone()).iter().any(is_meant);
             let Some(Ok(mut rows)) = is_touched.then(|| entry.take_rows(rows)) else { continue };
             let mut is_changed = false;
             for row in &mut rows {
@@ -295,7 +304,12 @@ impl Scope {
                 }
             }
             if is_changed {
-                known.store_rows(self.key, store, Segment { contents: Contents::Empty, ..segment }, &rows);
+                known.store_rows(
+                    self.owner(),
+                    store,
+                    Segment { contents: Contents::Empty, ..segment },
+                    &rows,
+                );
             }
         }
     }
@@ -315,7 +329,7 @@ impl Known {
     /// request to renew.
     fn settle(
         &mut self,
-        scope: ScopeKey,
+        owner: EntryOwner,
         store: &dyn Store,
         mut segment: Segment,
         reading: &Reading,
@@ -350,7 +364,7 @@ impl Known {
                         policy.place_due(segment.span.to().max(neighbor.span.to()), now, now).ttl / 16
                     };
                     let before = segment.key();
-                    segment = joined(scope, store, segment, &neighbor, apart);
+                    segment = joined(owner, store, segment, &neighbor, apart);
                     if segment.key() != before {
                         if let Some(left) = made.take() {
                             store.remove(&left);
@@ -364,11 +378,11 @@ impl Known {
     }
 
     /// Stores a segment's rows in a new entry.
-    fn store_rows(&mut self, scope: ScopeKey, store: &dyn Store, mut segment: Segment, rows: &[NewRow]) {
+    fn store_rows(&mut self, owner: EntryOwner, store: &dyn Store, mut segment: Segment, rows: &[NewRow]) {
         segment.contents = if rows.is_empty() {
             Contents::Empty
         } else {
-            let (key, entry) = kept(scope, store, rows);
+            let (key, entry) = kept(owner, store, rows);
             Contents::of(key, &entry, 0..rows.len())
         };
         self.replace(store, segment.span, vec![segment]);

@@ -9,7 +9,7 @@ use crate::domain::{AgentId, CallerId, CredentialId, Filters, Timestamp};
 use crate::engine::freshness::Stagger;
 use crate::engine::proof::DateSupport;
 use crate::source::Subject;
-use crate::store::{ScopeKey, Store};
+use crate::store::{EntryOwner, ScopeKey, Store};
 
 /// The most scopes that are kept. Nobody fills the memory, nor takes another's place, by asking for one filter value after another: the
 /// caller that holds most gives up the one not asked for longest. A scope is held by the caller that it was made for.
@@ -129,7 +129,7 @@ impl Scopes {
         {
             scope.close(store);
         }
-        let scope = self.unregistered(subject, dates);
+        let scope = self.unregistered(subject, holder, dates);
         scope.touch(now);
         registry.add(Arc::clone(&scope), holder);
         scope
@@ -147,13 +147,15 @@ impl Scopes {
                 scope.touch(now);
                 scope
             }
-            None => self.unregistered(subject, dates),
+            // Nothing will be kept of it, so nobody holds anything.
+            None => self.unregistered(subject, CallerId::Key(subject.credential.id()), dates),
         }
     }
 
-    fn unregistered(&self, subject: &Subject, dates: DateSupport) -> Arc<Scope> {
+    fn unregistered(&self, subject: &Subject, holder: CallerId, dates: DateSupport) -> Arc<Scope> {
         let stagger = Stagger::of(self.made.fetch_add(1, Ordering::Relaxed));
-        Arc::new(Scope::new(key_of(subject), stagger, subject.clone(), dates))
+        let owner = EntryOwner { scope: key_of(subject), holder };
+        Arc::new(Scope::new(owner, stagger, subject.clone(), dates))
     }
 
     /// The scopes that differ from a subject at most in the status they are filtered by.

@@ -2,7 +2,7 @@ use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use super::*;
-use crate::domain::{AgentId, Caller, Credential, CredentialId, Digest, Filters, Row};
+use crate::domain::{AgentId, Caller, Credential, CredentialId, Digest, Entry, FilterFacts, Filters, Row};
 use crate::engine::terms::AskedAt;
 use crate::source::{BudgetClock, QuestionId, RequestContext, SentAt, Trace, Urgency};
 use crate::store::testing::MapStore;
@@ -20,6 +20,7 @@ fn row(created: Option<i64>, place: i64, id: &str, status: &str, read: i64) -> N
         id: id.into(),
         created_at: created.map(at),
         updated_at: None,
+        facts: FilterFacts::default(),
         status: Some(Status::new(status)),
         bytes: status.to_owned().into(),
     };
@@ -41,8 +42,9 @@ impl Bench {
         let credential = Credential::new(CredentialId::new([1; 16]), "key".to_owned().into());
         let subject =
             Subject { credential, agent: AgentId::new(Uuid::from_u128(7)), filters: Filters::default() };
+        let owner = EntryOwner { scope: [0; 16], holder: CallerId::Key(CredentialId::new([1; 16])) };
         let bench = Self {
-            scope: Scope::new([0; 16], Stagger::default(), subject, DateSupport::Kept),
+            scope: Scope::new(owner, Stagger::default(), subject, DateSupport::Kept),
             store: MapStore::default(),
         };
         let context = RequestContext {
@@ -83,14 +85,17 @@ impl Bench {
     fn known(&self) -> Vec<(String, String, Option<i64>)> {
         let known = self.scope.lock();
         let segments = known.coverage.overlapping(history());
-        let rows = segments.filter_map(Segment::rows).flat_map(|(entry, rows)| entry.rows()[rows].to_vec());
-        rows.map(|row| {
-            let status = row.status.as_ref().map(|status| status.as_str().to_owned());
-            let read_at = Some(row.read_at).filter(|at| *at > Timestamp::MIN);
-            (row.id.to_string(), status.unwrap_or_default(), read_at.map(|at| at.as_micros() / 1_000_000))
-        })
-        .collect()
+        let known = |(entry, rows): (Arc<Entry>, _)| {
+            entry.rows().slice(rows).iter().map(known_row).collect::<Vec<_>>()
+        };
+        segments.filter_map(Segment::rows).flat_map(known).collect()
     }
+}
+
+fn known_row(row: EntryRow<'_>) -> (String, String, Option<i64>) {
+    let status = row.status.map(|status| status.as_str().to_owned());
+    let read_at = Some(row.read_at).filter(|at| *at > Timestamp::MIN);
+    (row.id().to_string(), status.unwrap_or_default(), read_at.map(|at| at.as_micros() / 1_000_000))
 }
 
 fn is(id: &str, status: &str, read: Option<i64>) -> (String, String, Option<i64>) {
@@ -144,6 +149,6 @@ fn a_row_without_a_date_keeps_its_place_when_a_probe_brings_it() {
     assert_eq!(bench.known()[1], is("b", "queued", Some(210)));
     let known = bench.scope.lock();
     let (entry, rows) = known.coverage.at(at(50)).and_then(Segment::rows).unwrap();
-    let places: Vec<Timestamp> = entry.rows()[rows].iter().map(|row| row.created_at).collect();
+    let places: Vec<Timestamp> = entry.rows().slice(rows).iter().map(|row| row.created_at).collect();
     assert_eq!(places, [at(90), at(50), at(40)]);
 }

@@ -85,7 +85,7 @@ impl View {
     }
 
     /// Whether a row must be read again before it is given to this question.
-    pub(in crate::engine) fn is_due(&self, row: &EntryRow) -> bool {
+    pub(in crate::engine) fn is_due(&self, row: &EntryRow<'_>) -> bool {
         self.policy.due(row, self.asked_at).latest < self.asked_at
     }
 
@@ -94,9 +94,9 @@ impl View {
         if self.status.is_none() && slice.is_within(within) {
             return Some(slice);
         }
-        let keeps = |row: &EntryRow| {
+        let keeps = |row: &EntryRow<'_>| {
             within.contains(row.created_at)
-                && self.status.as_ref().is_none_or(|statuses| statuses.has(row.status.as_ref()))
+                && self.status.as_ref().is_none_or(|statuses| statuses.has(row.status))
         };
         slice.filtered(keeps)
     }

@@ -195,7 +195,7 @@ fn rows(slice: &EntrySlice) -> Vec<(String, u32)> {
             let bytes = slice.entry.take_rows(position..position + 1).unwrap().remove(0).row.bytes;
             let value: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
             let version = value["version"].as_u64().unwrap() as u32;
-            (slice.entry.rows()[position].id.to_string(), version)
+            (slice.entry.rows().at(position).id().to_string(), version)
         })
         .collect()
 }

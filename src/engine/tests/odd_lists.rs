@@ -65,7 +65,7 @@ async fn a_passing_error_of_upstreams_date_loses_no_rows_later() {
 fn without_dates(undated: &'static [&'static str]) -> Rig {
     bent(settings(), |bent| {
         bent.after = Box::new(|page| {
-            for row in page.rows.iter_mut().filter(|row| undated.contains(&&*row.id)) {
+            for row in page.rows.iter_mut().filter(|row| undated.contains(&row.id.to_string().as_str())) {
                 row.created_at = None;
             }
         });
@@ -102,7 +102,7 @@ async fn a_row_without_a_date_stays_while_those_around_it_are_read_again() {
 async fn a_row_without_a_date_stays() {
     let rig = bent(settings(), |bent| {
         bent.after = Box::new(|page| {
-            for row in page.rows.iter_mut().filter(|row| &*row.id == "row-000105") {
+            for row in page.rows.iter_mut().filter(|row| row.id == "row-000105") {
                 row.created_at = None;
             }
         });
@@ -120,7 +120,7 @@ async fn a_short_page_before_the_last_breaks_a_walk() {
     let is_first = AtomicBool::new(true);
     let rig = bent(settings(), |bent| {
         bent.after = Box::new(move |page| {
-            let is_second = page.rows.iter().any(|row| &*row.id == "row-000080");
+            let is_second = page.rows.iter().any(|row| row.id == "row-000080");
             if is_second && is_first.swap(false, Ordering::Relaxed) {
                 page.rows.remove(20);
             }
@@ -177,7 +177,7 @@ async fn an_agent_dated_in_the_future_is_not_taken_for_one_without_history() {
 fn dated_earlier(by: Duration, is_meant: fn(&str) -> bool) -> Rig {
     bent(settings(), move |bent| {
         bent.after = Box::new(move |page| {
-            for row in page.rows.iter_mut().filter(|row| is_meant(&row.id)) {
+            for row in page.rows.iter_mut().filter(|row| is_meant(&row.id.to_string())) {
                 row.created_at = row.created_at.map(|at| at.minus(by));
             }
         });

@@ -3,7 +3,7 @@
 use super::bent::{ids, soon};
 use super::script::{Pager, ScriptTotals};
 use super::*;
-use crate::domain::{Page, PageOf, Row};
+use crate::domain::{FilterFacts, Page, PageOf, Row};
 
 /// A page of rows from a position on.
 fn page(rows: &[Row], start: usize, size: usize, has_more: bool, total: Option<usize>) -> Page {
@@ -250,6 +250,7 @@ static ROW: std::sync::LazyLock<Row> = std::sync::LazyLock::new(|| Row {
     id: "row".into(),
     created_at: None,
     updated_at: None,
+    facts: FilterFacts::default(),
     status: None,
     bytes: r#"{"version":0}"#.into(),
 });

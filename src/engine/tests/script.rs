@@ -13,8 +13,8 @@ use rand::{RngExt, SeedableRng};
 
 use super::is_asked_for;
 use crate::domain::{
-    AgentFacts, AgentId, Caller, Credential, CredentialId, Filters, MAX_PAGE_SIZE, Page, PageOf, Row, Span,
-    Status, Timestamp,
+    AgentFacts, AgentId, Caller, Credential, CredentialId, FilterFacts, Filters, MAX_PAGE_SIZE, Page, PageOf,
+    Row, Span, Status, Timestamp,
 };
 use crate::engine::{Clock, Question};
 use crate::source::{
@@ -293,6 +293,7 @@ fn row(fact: &Fact) -> Row {
         id: fact.id.as_str().into(),
         created_at: Some(fact.created_at).filter(|_| fact.is_dated),
         updated_at: Some(fact.updated_at),
+        facts: FilterFacts { answered_by_voice_mail: Some(fact.voice_mail), ..FilterFacts::default() },
         status: Some(Status::new(&fact.status)),
     }
 }

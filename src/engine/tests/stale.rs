@@ -77,7 +77,7 @@ async fn rows_left_for_later_questions_show_in_the_age() {
         .slices
         .iter()
         .flat_map(|slice| slice.rows())
-        .filter(|row| row.status.as_ref().is_some_and(|status| status.as_str().starts_with("stuck")))
+        .filter(|row| row.status.is_some_and(|status| status.as_str().starts_with("stuck")))
         .map(|row| now.since(row.read_at))
         .max()
         .unwrap();

@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::policy::{Mode, Route};
 use super::shared::{NotRead, WholeResponse};
-use crate::domain::{AgentId, Rounding, Row, Status, Timestamp};
+use crate::domain::{AgentId, FilterFacts, Rounding, Row, Status, Timestamp};
 use crate::forward::ForwardError;
 use crate::http::access_log::RequestLog;
 use crate::http::auth::{Agents, AuthenticatedCaller};
@@ -145,6 +145,7 @@ pub(super) fn row(body: &[u8]) -> Option<Row> {
         id: (*execution.id).into(),
         created_at: instant(execution.created_at),
         updated_at: instant(execution.updated_at),
+        facts: FilterFacts::default(),
         status: execution.status.map(|status| Status::new(&status)),
         bytes: Bytes::new(),
     })

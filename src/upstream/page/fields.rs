@@ -61,6 +61,11 @@ impl<'a> Visitor<'a> for EnvelopeVisitor {
                 | FieldName::CreatedAt
                 | FieldName::UpdatedAt
                 | FieldName::Status
+                | FieldName::BatchId
+                | FieldName::VoiceMail
+                | FieldName::Telephony
+                | FieldName::CallType
+                | FieldName::Provider
                 | FieldName::Other => {
                     map.next_value::<IgnoredAny>()?;
                 }
@@ -140,6 +145,9 @@ pub(super) struct RowFields<'a> {
     pub(super) created_at: Option<&'a RawValue>,
     pub(super) updated_at: Option<&'a RawValue>,
     pub(super) status: Option<&'a RawValue>,
+    pub(super) batch_id: Option<&'a RawValue>,
+    pub(super) voice_mail: Option<&'a RawValue>,
+    pub(super) telephony: Option<&'a RawValue>,
 }
 
 /// Reads a row, or whatever else has dates: an agent.
@@ -162,16 +170,51 @@ impl<'a> Visitor<'a> for RowVisitor {
                 FieldName::CreatedAt => &mut fields.created_at,
                 FieldName::UpdatedAt => &mut fields.updated_at,
                 FieldName::Status => &mut fields.status,
+                FieldName::BatchId => &mut fields.batch_id,
+                FieldName::VoiceMail => &mut fields.voice_mail,
+                FieldName::Telephony => &mut fields.telephony,
                 FieldName::HasMore
                 | FieldName::Total
                 | FieldName::PageNumber
                 | FieldName::Explanation
+                | FieldName::CallType
+                | FieldName::Provider
                 | FieldName::Other => {
                     map.next_value::<IgnoredAny>()?;
                     continue;
                 }
             };
             *field = Some(map.next_value()?);
+        }
+        Ok(fields)
+    }
+}
+
+/// What is read of a row's telephony data.
+#[derive(Default)]
+pub(super) struct TelephonyFields<'a> {
+    pub(super) call_type: Option<&'a RawValue>,
+    pub(super) provider: Option<&'a RawValue>,
+}
+
+/// Reads a row's telephony data, which are an object.
+pub(super) struct TelephonyVisitor;
+
+impl<'a> Visitor<'a> for TelephonyVisitor {
+    type Value = TelephonyFields<'a>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("telephony data")
+    }
+
+    fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut fields = TelephonyFields::default();
+        while let Some(key) = map.next_key_seed(KeySeed)? {
+            match key {
+                FieldName::CallType => fields.call_type = Some(map.next_value()?),
+                FieldName::Provider => fields.provider = Some(map.next_value()?),
+                _ => drop(map.next_value::<IgnoredAny>()?),
+            }
         }
         Ok(fields)
     }
@@ -229,6 +272,11 @@ enum FieldName {
     CreatedAt,
     UpdatedAt,
     Status,
+    BatchId,
+    VoiceMail,
+    Telephony,
+    CallType,
+    Provider,
     Other,
 }
 
@@ -262,6 +310,11 @@ impl Visitor<'_> for KeySeed {
             b"created_at" => FieldName::CreatedAt,
             b"updated_at" => FieldName::UpdatedAt,
             b"status" => FieldName::Status,
+            b"batch_id" => FieldName::BatchId,
+            b"answered_by_voice_mail" => FieldName::VoiceMail,
+            b"telephony_data" => FieldName::Telephony,
+            b"call_type" => FieldName::CallType,
+            b"provider" => FieldName::Provider,
             _ => FieldName::Other,
         })
     }

@@ -1,7 +1,7 @@
 //! Parses a page's body into rows. Only [`fields`] knows upstream's field names.
 //!
 //! Rows stay upstream's bytes. A row is a slice of the body, found by the position of the parser's borrowed text, and is
-//! never rewritten, so numbers, escapes, the order of keys and duplicate keys survive. The four values that fanfold uses are
+//! never rewritten, so numbers, escapes, the order of keys and duplicate keys survive. The few values that fanfold uses are
 //! read from the same text. Of a duplicate key the last value counts, as in other JSON parsers.
 //!
 //! If an envelope lacks what its contract promises, the assumption errs toward one more request, never toward an end that
@@ -14,15 +14,24 @@ use bytes::Bytes;
 use serde::de::{Deserializer, Visitor};
 use serde_json::value::RawValue;
 
-use crate::domain::{AgentFacts, MAX_PAGE_SIZE, Page, Rounding, Row, Status, Timestamp};
+use crate::domain::{
+    AgentFacts, BatchFact, FilterFacts, MAX_PAGE_SIZE, Page, Rounding, Row, RowId, Status, Timestamp,
+    WordTable,
+};
 use crate::source::RelayedPage;
 
 use super::depth;
 use super::mismatch::{Compared, Expectation, Mismatch};
-use fields::{Child, ChildrenVisitor, Data, Envelope, EnvelopeVisitor, RowFields, RowVisitor};
+use fields::{
+    Child, ChildrenVisitor, Data, Envelope, EnvelopeVisitor, RowFields, RowVisitor, TelephonyFields,
+    TelephonyVisitor,
+};
 
 /// The longest `id` that is believed to be one; upstream's have 36 bytes, in old rows some 70.
 const LONGEST_ID: usize = 1024;
+
+/// The longest text that a filter could name: a batch in its longest spelling has 45 bytes, a provider at most 64.
+const LONGEST_WORD: usize = 64;
 
 /// The most rows on a page. Upstream's have at most [`MAX_PAGE_SIZE`]; an old one without paging may send all it has.
 const MAX_ROWS: usize = 10_000;
@@ -62,10 +71,11 @@ pub(super) fn compared(body: &Bytes, asked: &Expectation) -> Result<Compared<Pag
         Data::Other => return Err("its data is neither an array nor null".to_owned()),
     };
     let mut is_of_another = agent_id.is_some_and(|agent| is_another(agent, asked));
+    let mut words = WordTable::default();
     let rows = raws.iter().map(|raw| {
         let fields = fields_of(raw)?;
         is_of_another |= fields.agent_id.is_some_and(|agent| is_another(agent, asked));
-        row(body, raw, &fields)
+        row(body, raw, &fields, &mut words)
     });
     let rows = rows.collect::<Result<Vec<_>, _>>()?;
     let has_more = match has_more.map(RawValue::get) {
@@ -216,17 +226,48 @@ fn fields_of(raw: &RawValue) -> Result<RowFields<'_>, PageFault> {
 }
 
 /// One row as a slice of the body it came on.
-fn row(body: &Bytes, raw: &RawValue, fields: &RowFields<'_>) -> Result<Row, PageFault> {
+fn row(
+    body: &Bytes,
+    raw: &RawValue,
+    fields: &RowFields<'_>,
+    words: &mut WordTable,
+) -> Result<Row, PageFault> {
     let raw = raw.get();
     let id = fields.id.and_then(id_of).filter(|id| (1..=LONGEST_ID).contains(&id.len()));
     let start = raw.as_ptr().addr() - body.as_ptr().addr();
+    let status = fields.status.and_then(text_of).filter(|status| !status.is_empty());
     Ok(Row {
-        id: id.ok_or_else(|| "a row without a usable id".to_owned())?.into(),
+        id: RowId::new(&id.ok_or_else(|| "a row without a usable id".to_owned())?),
         created_at: instant(fields.created_at),
         updated_at: instant(fields.updated_at),
-        status: fields.status.and_then(text_of).filter(|s| !s.is_empty()).map(|s| Status::new(&s)),
+        status: status.map(|status| Status::of_shared(words.word(&status))),
+        facts: facts(fields, words),
         bytes: body.slice(start..start + raw.len()),
     })
+}
+
+/// What a row says of the things that filters name. A value that is no text, no truth value, or too long to be a word is unknown.
+fn facts(fields: &RowFields<'_>, words: &mut WordTable) -> FilterFacts {
+    let telephony = fields.telephony.filter(|telephony| telephony.get().starts_with('{'));
+    let telephony = telephony.and_then(|telephony| read(telephony.get(), TelephonyVisitor).ok());
+    let TelephonyFields { call_type, provider } = telephony.unwrap_or_default();
+    let mut word = |raw: Option<&RawValue>| {
+        let text = raw.and_then(text_of).filter(|text| text.len() <= LONGEST_WORD)?;
+        Some(words.word(&text))
+    };
+    FilterFacts {
+        call_type: word(call_type),
+        provider: word(provider),
+        batch_id: match fields.batch_id {
+            Some(batch) if batch.get() == "null" => BatchFact::None,
+            batch => word(batch).map_or(BatchFact::Unknown, BatchFact::In),
+        },
+        answered_by_voice_mail: match fields.voice_mail.map(RawValue::get) {
+            Some("true") => Some(true),
+            Some("false") => Some(false),
+            _ => None,
+        },
+    }
 }
 
 /// A value that may be an id. One with half of a surrogate pair is JSON, though no text: it goes by its literal.

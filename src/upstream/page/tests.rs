@@ -28,7 +28,7 @@ fn rows_are_upstreams_bytes() {
         assert_eq!(row.bytes, odd.as_bytes());
         assert!(body.as_ptr_range().contains(&row.bytes.as_ptr()), "a slice, not a copy");
     }
-    let ids: Vec<_> = page.rows.iter().map(|r| &*r.id).collect();
+    let ids: Vec<_> = page.rows.iter().map(|r| r.id.to_string()).collect();
     assert_eq!(ids, ["a", "b", "c"]);
 }
 
@@ -53,7 +53,7 @@ fn of_a_doubled_key_the_last_counts() {
             "has_more":true,"has_more":false}"#,
     )
     .unwrap();
-    assert_eq!(&*page.rows[0].id, "new");
+    assert_eq!(page.rows[0].id, "new");
     assert_eq!(page.rows[0].status.as_ref().unwrap().as_str(), "busy");
     assert!(!page.has_more);
 }
@@ -294,7 +294,7 @@ fn half_of_a_surrogate_pair_is_passed_on_wherever_it_is() {
     let page = page(&text).unwrap();
     let bytes: Vec<_> = page.rows.iter().map(|row| row.bytes.clone()).collect();
     assert_eq!(bytes, rows);
-    let ids: Vec<_> = page.rows.iter().map(|row| &*row.id).collect();
+    let ids: Vec<_> = page.rows.iter().map(|row| row.id.to_string()).collect();
     assert_eq!(ids, ["a", "b", r#""c\ud83d""#, r#""c\udc00""#]);
     let odd = r#"{"data":"\ud83d","x":{"\ud83d":["\ud83d"]}}"#;
     let relayed = relay(Bytes::from_static(odd.as_bytes()), &Expectation::default()).unwrap().response;
@@ -323,4 +323,49 @@ fn another_agent_is_found_wherever_a_response_names_one() {
         assert_eq!(mismatches(form.replace("\"@\"", "null")), [], "{form}");
         assert_eq!(mismatches(form.replace("\"@\"", "6")), [Mismatch::Agent], "{form}");
     }
+}
+
+/// What is read of a row with these members.
+fn facts_of(members: &str) -> FilterFacts {
+    page(&format!(r#"{{"data":[{{"id":"a",{members}}}],"has_more":false}}"#)).unwrap().rows[0].facts.clone()
+}
+
+#[test]
+fn what_filters_need_is_read_from_where_upstream_writes_it() {
+    let batch = "6f96c9b1000040008000012345678900";
+    let facts = facts_of(&format!(
+        r#""batch_id":"{batch}","answered_by_voice_mail":false,"telephony_data":{{"provider":"plivo","x":{{"provider":"y"}},"call_type":"inbound"}}"#
+    ));
+    let expected = FilterFacts {
+        call_type: Some("inbound".into()),
+        provider: Some("plivo".into()),
+        batch_id: BatchFact::In(batch.into()),
+        answered_by_voice_mail: Some(false),
+    };
+    assert_eq!(facts, expected);
+    let doubled =
+        r#""telephony_data":{"provider":"plivo","provider":"twilio"},"batch_id":"x","batch_id":null"#;
+    let facts = facts_of(doubled);
+    assert_eq!(
+        (facts.provider.as_deref(), facts.batch_id),
+        (Some("twilio"), BatchFact::None),
+        "the last counts"
+    );
+}
+
+#[test]
+fn a_fact_in_another_form_is_unknown() {
+    for members in [
+        r#""x":1"#,
+        r#""telephony_data":null,"answered_by_voice_mail":null"#,
+        r#""telephony_data":"twilio","batch_id":7,"answered_by_voice_mail":"true""#,
+        r#""telephony_data":["provider","twilio"],"batch_id":{},"answered_by_voice_mail":1"#,
+        r#""telephony_data":{"provider":null,"call_type":["inbound"]}"#,
+        r#""telephony_data":{"x":{"provider":"twilio","call_type":"inbound"}},"provider":"twilio","call_type":"inbound""#,
+        r#""telephony_data":{"provider":"\ud83d","\ud83d":1}"#,
+    ] {
+        assert_eq!(facts_of(members), FilterFacts::default(), "{members}");
+    }
+    let long = format!(r#""batch_id":"{}""#, "b".repeat(65));
+    assert_eq!(facts_of(&long).batch_id, BatchFact::Unknown);
 }

@@ -43,7 +43,7 @@ async fn an_answer_that_comes_twice_is_not_taken_for_the_next_ones() {
     // What is asked again has a connection of its own, and what follows a third one.
     let fake = scripted(vec![vec![first.clone(), first], vec![second], vec![third]]).await;
     for (number, id) in [(1, "a"), (2, "b"), (3, "c")] {
-        assert_eq!(&*fake.numbered(number, RETRY).await.unwrap().rows[0].id, id);
+        assert_eq!(fake.numbered(number, RETRY).await.unwrap().rows[0].id, *id);
     }
     assert_eq!(fake.upstream.stats().retries, 1);
 }
@@ -56,7 +56,7 @@ async fn rows_of_another_agent_or_another_time_are_asked_for_again() {
         "{\"id\":\"x\",\"created_at\":\"2025-11-01T00:00:00\"}",
     ] {
         let fake = scripted(vec![vec![page_of(1, wrong)], vec![page_of(1, right)]]).await;
-        assert_eq!(&*fake.page(RETRY).await.unwrap().rows[0].id, "a");
+        assert_eq!(fake.page(RETRY).await.unwrap().rows[0].id, "a");
     }
 }
 
@@ -112,7 +112,7 @@ async fn a_callers_odd_query_turns_no_guard_off() {
     // meant for somebody else.
     let fake = scripted(vec![vec![zero.clone(), one], vec![zero], vec![two]]).await;
     assert_eq!(relay(&fake, "page_number=7").await.unwrap().page.unwrap().rows.len(), 0);
-    assert_eq!(&*fake.numbered(2, RETRY).await.unwrap().rows[0].id, "b");
+    assert_eq!(fake.numbered(2, RETRY).await.unwrap().rows[0].id, "b");
     assert_eq!(fake.upstream.stats().retries, 2);
 }
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::domain::Row;
+use crate::domain::{FilterFacts, Row};
 
 fn at(micros: i64) -> Timestamp {
     Timestamp::from_micros(micros)
@@ -10,6 +10,7 @@ fn page(ids: &[u32], has_more: bool) -> Page {
         id: id.to_string().into(),
         created_at: Some(at(5)),
         updated_at: None,
+        facts: FilterFacts::default(),
         status: None,
         bytes: "{}".into(),
     };

@@ -1,6 +1,6 @@
 use super::order::UNCONFIRMED;
 use super::*;
-use crate::domain::{MAX_PAGE_SIZE, Row};
+use crate::domain::{FilterFacts, MAX_PAGE_SIZE, Row};
 use crate::engine::terms::AskedAt;
 
 fn at(seconds: i64) -> Timestamp {
@@ -21,6 +21,7 @@ fn page(list: &[(String, Timestamp)], number: usize, total: Option<u64>) -> Page
             id: id.as_str().into(),
             created_at: Some(*at),
             updated_at: None,
+            facts: FilterFacts::default(),
             status: None,
             bytes: "{}".into(),
         })
@@ -136,7 +137,7 @@ fn rows_of_one_instant_on_both_sides_of_a_seam_are_asked_apart() {
         .collect();
     assert!(walk.untie(instant, tie).is_whole());
     let rest = walk.proven(Extent::Whole).unwrap();
-    assert!(["row-80", "row-81", "row-82"].iter().all(|id| rest.rows.iter().any(|row| &*row.row.id == *id)));
+    assert!(["row-80", "row-81", "row-82"].iter().all(|id| rest.rows.iter().any(|row| row.row.id == *id)));
 }
 
 #[test]
@@ -285,7 +286,7 @@ fn a_row_without_a_date_takes_the_place_of_the_row_before_it() {
     let mut walk = walk(30);
     assert!(walk.take(1, first).is_whole());
     let rows = walk.proven(Extent::Whole).unwrap().rows;
-    let place = |id: &str| rows.iter().find(|row| &*row.row.id == id).unwrap().created_at;
+    let place = |id: &str| rows.iter().find(|row| row.row.id == id).unwrap().created_at;
     assert_eq!((place("row-20"), place("row-15")), (at(19), at(16)));
 }
 

@@ -1,0 +1,244 @@
+//! What is known of an entry's rows apart from their bytes: 72 bytes a row, and each word once.
+
+use std::sync::Arc;
+
+use super::{Digest, EntryRows, NewRow};
+use crate::domain::{BatchFact, FilterFacts, RowId, Status, Timestamp};
+
+/// What is known of the rows of an entry apart from their bytes: everything that plans, counts and filters need.
+///
+/// # Invariants
+/// As [`Entry`](super::Entry). Never changes.
+#[derive(Debug)]
+pub struct EntryIndex {
+    rows: Box<[PackedRow]>,
+    statuses: Box<[Status]>,
+    /// Directions, providers and batches.
+    words: Box<[Arc<str>]>,
+    /// Ids that are no UUIDs.
+    texts: Box<[Arc<str>]>,
+    digest: Digest,
+    has_undated: bool,
+}
+
+/// A row of an index. Statuses and words are named by their numbers, which begin at 1; 0 is none.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PackedRow {
+    /// The bytes of a UUID, or the position of a text.
+    id: [u8; 16],
+    /// As bytes, which need no alignment to 16.
+    digest: [u8; 16],
+    pub(super) created_at: Timestamp,
+    pub(super) changed_at: Timestamp,
+    pub(super) read_at: Timestamp,
+    /// Of the bytes. No row is longer than a page's body may be, which is far less.
+    pub(super) length: u32,
+    status: u32,
+    call_type: u16,
+    provider: u16,
+    batch_id: u16,
+    flags: u16,
+}
+
+/// What a row of an index takes; the documentation promises it.
+const _: () = assert!(size_of::<PackedRow>() == 72);
+
+const IS_DATED: u16 = 1;
+const HAS_TEXT_ID: u16 = 2;
+const IN_NO_BATCH: u16 = 4;
+const KNOWS_VOICE_MAIL: u16 = 8;
+const HAS_VOICE_MAIL: u16 = 16;
+
+impl PackedRow {
+    const fn has(&self, flag: u16) -> bool {
+        self.flags & flag != 0
+    }
+
+    pub(super) const fn is_dated(&self) -> bool {
+        self.has(IS_DATED)
+    }
+
+    pub(super) const fn digest(&self) -> Digest {
+        Digest(u128::from_ne_bytes(self.digest))
+    }
+
+    pub(super) fn answered_by_voice_mail(&self) -> Option<bool> {
+        self.has(KNOWS_VOICE_MAIL).then(|| self.has(HAS_VOICE_MAIL))
+    }
+}
+
+impl EntryIndex {
+    /// The index of these rows, which are sorted and without duplicates.
+    pub fn new(new: &[NewRow]) -> Self {
+        let mut words = IndexWords::default();
+        let rows: Box<[PackedRow]> = new.iter().map(|row| words.pack(row)).collect();
+        let mut digest = Digest::default();
+        rows.iter().for_each(|row| digest.add(row.digest()));
+        Self {
+            has_undated: rows.iter().any(|row| !row.is_dated()),
+            rows,
+            statuses: words.statuses.into(),
+            words: words.words.into(),
+            texts: words.texts.into(),
+            digest,
+        }
+    }
+
+    /// The facts about every row, newest first.
+    pub fn rows(&self) -> EntryRows<'_> {
+        EntryRows::of(self)
+    }
+
+    /// The number of rows.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether there are no rows.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// The sum of all rows' digests.
+    pub const fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// Whether any row has no readable date.
+    pub const fn has_undated(&self) -> bool {
+        self.has_undated
+    }
+
+    /// The memory that it takes, in bytes. Words that the whole process shares are not counted.
+    pub fn weight(&self) -> usize {
+        /// What the allocator and the counts of a shared text take.
+        const SHARED: usize = 4 * size_of::<usize>();
+        let texts: usize = self.texts.iter().chain(&self.words).map(|text| text.len() + SHARED).sum();
+        size_of::<Self>()
+            + size_of_val(&*self.rows)
+            + size_of_val(&*self.statuses)
+            + size_of_val(&*self.words)
+            + size_of_val(&*self.texts)
+            + texts
+    }
+
+    pub(super) fn packed(&self) -> &[PackedRow] {
+        &self.rows
+    }
+
+    pub(super) fn status_of(&self, row: &PackedRow) -> Option<&Status> {
+        self.statuses.get((row.status as usize).wrapping_sub(1))
+    }
+
+    pub(super) fn id_of(&self, row: &PackedRow) -> RowId {
+        if !row.has(HAS_TEXT_ID) {
+            return RowId::of_uuid(row.id);
+        }
+        let position = usize::try_from(u128::from_ne_bytes(row.id)).ok();
+        // A position without a text is never packed.
+        let text = position.and_then(|position| self.texts.get(position));
+        RowId::of_text(text.map_or_else(|| "".into(), Arc::clone))
+    }
+
+    fn word_at(&self, number: u16) -> Option<&Arc<str>> {
+        self.words.get(usize::from(number).wrapping_sub(1))
+    }
+
+    /// A row's facts, to be kept apart from the index.
+    pub(super) fn facts_of(&self, row: &PackedRow) -> FilterFacts {
+        let word = |number| self.word_at(number).map(Arc::clone);
+        FilterFacts {
+            call_type: word(row.call_type),
+            provider: word(row.provider),
+            batch_id: self.batch_of(row, Arc::clone),
+            answered_by_voice_mail: row.answered_by_voice_mail(),
+        }
+    }
+
+    pub(super) fn call_type_of(&self, row: &PackedRow) -> Option<&str> {
+        self.word_at(row.call_type).map(|word| &**word)
+    }
+
+    pub(super) fn provider_of(&self, row: &PackedRow) -> Option<&str> {
+        self.word_at(row.provider).map(|word| &**word)
+    }
+
+    pub(super) fn batch_of<'a, T>(
+        &'a self,
+        row: &PackedRow,
+        batch: impl FnOnce(&'a Arc<str>) -> T,
+    ) -> BatchFact<T> {
+        match self.word_at(row.batch_id) {
+            Some(word) => BatchFact::In(batch(word)),
+            None if row.has(IN_NO_BATCH) => BatchFact::None,
+            None => BatchFact::Unknown,
+        }
+    }
+}
+
+/// The words of an index that is being made.
+#[derive(Default)]
+struct IndexWords {
+    statuses: Vec<Status>,
+    words: Vec<Arc<str>>,
+    texts: Vec<Arc<str>>,
+}
+
+impl IndexWords {
+    fn pack(&mut self, new: &NewRow) -> PackedRow {
+        let (row, facts) = (&new.row, &new.row.facts);
+        let mut flags = 0;
+        let mut set = |flag, is_set| flags |= if is_set { flag } else { 0 };
+        set(IS_DATED, row.created_at.is_some());
+        set(IN_NO_BATCH, facts.batch_id == BatchFact::None);
+        set(KNOWS_VOICE_MAIL, facts.answered_by_voice_mail.is_some());
+        set(HAS_VOICE_MAIL, facts.answered_by_voice_mail == Some(true));
+        set(HAS_TEXT_ID, row.id.parts().is_err());
+        let id = match row.id.parts() {
+            Ok(bytes) => *bytes,
+            Err(text) => {
+                self.texts.push(Arc::clone(text));
+                (self.texts.len() as u128 - 1).to_ne_bytes()
+            }
+        };
+        let batch_id = match &facts.batch_id {
+            BatchFact::In(batch) => Some(batch),
+            BatchFact::None | BatchFact::Unknown => None,
+        };
+        PackedRow {
+            id,
+            digest: new.digest.0.to_ne_bytes(),
+            created_at: new.created_at,
+            changed_at: row.updated_at.unwrap_or(new.created_at).max(new.created_at),
+            read_at: new.read_at,
+            length: u32::try_from(row.bytes.len()).unwrap_or(u32::MAX),
+            status: row.status.as_ref().map_or(0, |status| self.status(status)),
+            call_type: self.word(facts.call_type.as_ref()),
+            provider: self.word(facts.provider.as_ref()),
+            batch_id: self.word(batch_id),
+            flags,
+        }
+    }
+
+    fn status(&mut self, status: &Status) -> u32 {
+        u32::try_from(numbered(&mut self.statuses, status)).unwrap_or(0)
+    }
+
+    /// The number of a word; of a row with more words before it than can be numbered, the fact is unknown.
+    fn word(&mut self, word: Option<&Arc<str>>) -> u16 {
+        word.map_or(0, |word| u16::try_from(numbered(&mut self.words, word)).unwrap_or(0))
+    }
+}
+
+/// How many words are searched for one that comes again. One that came longer ago is kept twice, which does no harm.
+const SEARCHED: usize = 64;
+
+/// The number of a value among those known, which it joins if it is new.
+fn numbered<T: PartialEq + Clone>(known: &mut Vec<T>, value: &T) -> usize {
+    let from = known.len().saturating_sub(SEARCHED);
+    if let Some(at) = known[from..].iter().position(|other| other == value) {
+        return from + at + 1;
+    }
+    known.push(value.clone());
+    known.len()
+}

@@ -1,0 +1,120 @@
+use std::ops::Range;
+
+use super::index::PackedRow;
+use super::{Digest, EntryIndex};
+use crate::domain::{FilterFacts, RowId, StatedFacts, Status, Timestamp};
+
+/// The facts about one row in an entry, apart from its bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct EntryRow<'e> {
+    /// When upstream created the row. For a row without a readable date, the instant of the row before it on its page.
+    pub created_at: Timestamp,
+    /// Whether `created_at` is upstream's own value.
+    pub is_dated: bool,
+    /// The latest change that upstream reports: `updated_at`, or `created_at` if there is none.
+    pub changed_at: Timestamp,
+    /// The status of the call.
+    pub status: Option<&'e Status>,
+    /// When the request that brought the row was sent upstream, by our clock.
+    pub read_at: Timestamp,
+    /// A digest of the bytes, the same on every replica.
+    pub digest: Digest,
+    index: &'e EntryIndex,
+    packed: &'e PackedRow,
+}
+
+impl<'e> EntryRow<'e> {
+    fn of(index: &'e EntryIndex, packed: &'e PackedRow) -> Self {
+        Self {
+            created_at: packed.created_at,
+            is_dated: packed.is_dated(),
+            changed_at: packed.changed_at,
+            status: index.status_of(packed),
+            read_at: packed.read_at,
+            digest: packed.digest(),
+            index,
+            packed,
+        }
+    }
+
+    /// Upstream's identifier.
+    pub fn id(&self) -> RowId {
+        self.index.id_of(self.packed)
+    }
+
+    /// The length of the bytes.
+    pub const fn byte_len(&self) -> usize {
+        self.packed.length as usize
+    }
+
+    /// What decides whether the row passes filters.
+    pub fn facts(&self) -> StatedFacts<'e> {
+        StatedFacts {
+            status: self.status,
+            call_type: self.index.call_type_of(self.packed),
+            provider: self.index.provider_of(self.packed),
+            batch_id: self.index.batch_of(self.packed, |batch| &**batch),
+            answered_by_voice_mail: self.packed.answered_by_voice_mail(),
+        }
+    }
+
+    /// The same facts, to be kept apart from the entry.
+    pub(super) fn owned_facts(&self) -> FilterFacts {
+        self.index.facts_of(self.packed)
+    }
+}
+
+/// Some neighboring rows of an entry, newest first.
+#[derive(Clone, Copy, Debug)]
+pub struct EntryRows<'e> {
+    index: &'e EntryIndex,
+    packed: &'e [PackedRow],
+}
+
+impl<'e> EntryRows<'e> {
+    pub(super) fn of(index: &'e EntryIndex) -> Self {
+        Self { index, packed: index.packed() }
+    }
+
+    /// Some of these rows, by their positions among them.
+    #[must_use]
+    pub fn slice(self, positions: Range<usize>) -> Self {
+        Self { index: self.index, packed: &self.packed[positions] }
+    }
+
+    /// The number of rows.
+    pub const fn len(self) -> usize {
+        self.packed.len()
+    }
+
+    /// Whether there are no rows.
+    pub const fn is_empty(self) -> bool {
+        self.packed.is_empty()
+    }
+
+    /// The row at a position, if there are so many.
+    pub fn get(self, position: usize) -> Option<EntryRow<'e>> {
+        self.packed.get(position).map(|packed| EntryRow::of(self.index, packed))
+    }
+
+    /// The row at a position, which has to be there.
+    pub fn at(self, position: usize) -> EntryRow<'e> {
+        EntryRow::of(self.index, &self.packed[position])
+    }
+
+    /// All of them.
+    pub fn iter(self) -> impl DoubleEndedIterator<Item = EntryRow<'e>> + ExactSizeIterator + Clone {
+        let index = self.index;
+        self.packed.iter().map(move |packed| EntryRow::of(index, packed))
+    }
+
+    /// The number of rows before the first one created at this instant or earlier.
+    pub fn newer_than(self, instant: Timestamp) -> usize {
+        self.packed.partition_point(|row| row.created_at > instant)
+    }
+
+    /// The number of rows before the first one created earlier than this instant.
+    pub fn not_older_than(self, instant: Timestamp) -> usize {
+        self.packed.partition_point(|row| row.created_at >= instant)
+    }
+}

@@ -1,0 +1,194 @@
+//! What rows say of the things that filters name, and whether a row passes a filter by what it says.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::{Filters, Status};
+
+/// What a row says of the things that filters name, apart from status and dates.
+///
+/// A fact that the row does not state in the form in which the filter takes it is unknown. Nobody has seen how upstream filters
+/// rows without a `telephony_data`, or whose `answered_by_voice_mail` is null.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FilterFacts {
+    /// `telephony_data.call_type`, if it is a text.
+    pub call_type: Option<Arc<str>>,
+    /// `telephony_data.provider`, if it is a text.
+    pub provider: Option<Arc<str>>,
+    /// `batch_id`.
+    pub batch_id: BatchFact<Arc<str>>,
+    /// `answered_by_voice_mail`, if it is true or false.
+    pub answered_by_voice_mail: Option<bool>,
+}
+
+/// What a row says of its batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BatchFact<T> {
+    /// Nothing, or nothing that is an identifier.
+    #[default]
+    Unknown,
+    /// It is in none: the row's `batch_id` is null, which no identifier equals.
+    None,
+    /// It is in this one.
+    In(T),
+}
+
+/// The facts of a row, wherever they are kept.
+#[derive(Clone, Copy, Debug)]
+pub struct StatedFacts<'a> {
+    /// The status of the call.
+    pub status: Option<&'a Status>,
+    /// See [`FilterFacts::call_type`].
+    pub call_type: Option<&'a str>,
+    /// See [`FilterFacts::provider`].
+    pub provider: Option<&'a str>,
+    /// See [`FilterFacts::batch_id`].
+    pub batch_id: BatchFact<&'a str>,
+    /// See [`FilterFacts::answered_by_voice_mail`].
+    pub answered_by_voice_mail: Option<bool>,
+}
+
+/// Whether a row passes filters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FilterMatch {
+    /// It passes.
+    Yes,
+    /// It does not.
+    No,
+    /// Only upstream can tell.
+    Unknown,
+}
+
+impl FilterMatch {
+    const fn of(is_equal: bool) -> Self {
+        if is_equal { Self::Yes } else { Self::No }
+    }
+
+    /// Whether a row passes two filters: one that it does not pass decides, whatever is unknown of the other.
+    const fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::No, _) | (_, Self::No) => Self::No,
+            (Self::Unknown, _) | (_, Self::Unknown) => Self::Unknown,
+            (Self::Yes, Self::Yes) => Self::Yes,
+        }
+    }
+}
+
+impl Filters {
+    /// Whether upstream would show a row with these facts under the filters, as far as its documentation says.
+    pub fn match_of(&self, facts: &StatedFacts<'_>) -> FilterMatch {
+        let status = self.status.as_ref().map(|wanted| match facts.status {
+            None => FilterMatch::Unknown,
+            Some(status) => FilterMatch::of(status == wanted),
+        });
+        let call_type = self.call_type.map(|wanted| of_word(facts.call_type, wanted.as_str()));
+        let provider = self.provider.as_ref().map(|wanted| of_word(facts.provider, wanted.as_str()));
+        let batch_id = self.batch_id.as_ref().map(|wanted| of_batch(facts.batch_id, wanted.as_str()));
+        let voice_mail = self.answered_by_voice_mail.map(|wanted| {
+            facts.answered_by_voice_mail.map_or(FilterMatch::Unknown, |is| FilterMatch::of(is == wanted))
+        });
+        [status, call_type, provider, batch_id, voice_mail]
+            .into_iter()
+            .flatten()
+            .fold(FilterMatch::Yes, FilterMatch::and)
+    }
+}
+
+/// Words that differ in case or blanks only may or may not be the same to upstream.
+fn of_word(stated: Option<&str>, wanted: &str) -> FilterMatch {
+    match stated {
+        None => FilterMatch::Unknown,
+        Some(word) if word == wanted => FilterMatch::Yes,
+        Some(word) if word.trim().is_empty() || word.trim().eq_ignore_ascii_case(wanted) => {
+            FilterMatch::Unknown
+        }
+        Some(_) => FilterMatch::No,
+    }
+}
+
+/// One batch in two spellings (with dashes and without, or in capitals) may or may not be the same to upstream.
+fn of_batch(stated: BatchFact<&str>, wanted: &str) -> FilterMatch {
+    match stated {
+        BatchFact::Unknown => FilterMatch::Unknown,
+        BatchFact::None => FilterMatch::No,
+        BatchFact::In(batch) if batch == wanted => FilterMatch::Yes,
+        BatchFact::In(batch) => match (Uuid::try_parse(batch.trim()), Uuid::try_parse(wanted)) {
+            (Ok(batch), Ok(wanted)) if batch != wanted => FilterMatch::No,
+            _ => FilterMatch::Unknown,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOTHING: StatedFacts<'_> = StatedFacts {
+        status: None,
+        call_type: None,
+        provider: None,
+        batch_id: BatchFact::Unknown,
+        answered_by_voice_mail: None,
+    };
+    const BATCH: &str = "6f96c9b1000040008000012345678900";
+
+    fn under(filters: Filters, facts: StatedFacts<'_>) -> FilterMatch {
+        filters.match_of(&facts)
+    }
+
+    #[test]
+    fn words_decide_if_they_are_clearly_the_same_or_clearly_others() {
+        let by = |provider: Option<&str>| {
+            let filters = Filters { provider: "twilio".parse().ok(), ..Filters::default() };
+            under(filters, StatedFacts { provider, ..NOTHING })
+        };
+        assert_eq!(by(Some("twilio")), FilterMatch::Yes);
+        assert_eq!(by(Some("plivo")), FilterMatch::No);
+        for unclear in [None, Some(""), Some(" "), Some("Twilio"), Some("twilio ")] {
+            assert_eq!(by(unclear), FilterMatch::Unknown, "{unclear:?}");
+        }
+        let inbound = |call_type: Option<&str>| {
+            let filters = Filters { call_type: "inbound".parse().ok(), ..Filters::default() };
+            under(filters, StatedFacts { call_type, ..NOTHING })
+        };
+        assert_eq!(inbound(Some("inbound")), FilterMatch::Yes);
+        assert_eq!(inbound(Some("outbound")), FilterMatch::No);
+        assert_eq!((inbound(None), inbound(Some("INBOUND"))), (FilterMatch::Unknown, FilterMatch::Unknown));
+    }
+
+    #[test]
+    fn a_batch_in_another_spelling_is_for_upstream_to_decide() {
+        let by = |batch_id: BatchFact<&str>| {
+            let filters = Filters { batch_id: BATCH.parse().ok(), ..Filters::default() };
+            under(filters, StatedFacts { batch_id, ..NOTHING })
+        };
+        assert_eq!(by(BatchFact::In(BATCH)), FilterMatch::Yes);
+        assert_eq!(by(BatchFact::In("6f96c9b1000040008000012345678901")), FilterMatch::No);
+        assert_eq!(by(BatchFact::In("6f96c9b1-0000-4000-8000-012345678901")), FilterMatch::No);
+        assert_eq!(by(BatchFact::None), FilterMatch::No);
+        for unclear in ["6f96c9b1-0000-4000-8000-012345678900", &BATCH.to_uppercase(), "campaign 7", ""] {
+            assert_eq!(by(BatchFact::In(unclear)), FilterMatch::Unknown, "{unclear}");
+        }
+        assert_eq!(by(BatchFact::Unknown), FilterMatch::Unknown);
+    }
+
+    #[test]
+    fn one_filter_that_a_row_does_not_pass_decides_whatever_else_is_unknown() {
+        let completed = Status::new("completed");
+        let filters = Filters {
+            status: Some(Status::new("completed")),
+            provider: "twilio".parse().ok(),
+            answered_by_voice_mail: Some(true),
+            ..Filters::default()
+        };
+        let facts = StatedFacts { status: Some(&completed), ..NOTHING };
+        assert_eq!(filters.match_of(&facts), FilterMatch::Unknown);
+        let facts = StatedFacts { answered_by_voice_mail: Some(false), ..facts };
+        assert_eq!(filters.match_of(&facts), FilterMatch::No);
+        let facts = StatedFacts { answered_by_voice_mail: Some(true), provider: Some("twilio"), ..facts };
+        assert_eq!(filters.match_of(&facts), FilterMatch::Yes);
+        assert_eq!(filters.match_of(&StatedFacts { status: None, ..facts }), FilterMatch::Unknown);
+        assert_eq!(Filters::default().match_of(&NOTHING), FilterMatch::Yes);
+    }
+}

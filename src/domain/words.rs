@@ -1,0 +1,73 @@
+//! Words of upstream's that most rows share, kept once for the process.
+
+use std::collections::HashSet;
+use std::sync::{Arc, LazyLock};
+
+/// The words that upstream documents, and those that were seen in rows: statuses, directions, providers.
+///
+/// Words that are not among them are kept by whatever holds the rows, because upstream may send any number of them.
+static SHARED: LazyLock<HashSet<Arc<str>>> = LazyLock::new(|| {
+    let statuses = [
+        "scheduled",
+        "prepared",
+        "queued",
+        "rescheduled",
+        "ringing",
+        "initiated",
+        "in-progress",
+        "call-disconnected",
+        "completed",
+        "balance-low",
+        "busy",
+        "no-answer",
+        "canceled",
+        "failed",
+        "stopped",
+        "error",
+    ];
+    let others =
+        ["inbound", "outbound", "twilio", "plivo", "websocket", "web-call", "exotel", "vobiz", "sip-trunk"];
+    statuses.into_iter().chain(others).map(Arc::from).collect()
+});
+
+/// The word, shared if it is one that many rows have.
+pub(super) fn word(text: &str) -> Arc<str> {
+    SHARED.get(text).map_or_else(|| text.into(), Arc::clone)
+}
+
+/// Keeps each word of a page once.
+#[derive(Debug, Default)]
+pub struct WordTable(Vec<Arc<str>>);
+
+impl WordTable {
+    /// How many words are searched. Batches of a page are few; a page of which every row has its own word gains nothing.
+    const SEARCHED: usize = 16;
+
+    /// The word, shared with the rows before.
+    pub fn word(&mut self, text: &str) -> Arc<str> {
+        if let Some(shared) = SHARED.get(text) {
+            return Arc::clone(shared);
+        }
+        let from = self.0.len().saturating_sub(Self::SEARCHED);
+        if let Some(known) = self.0[from..].iter().find(|known| ***known == *text) {
+            return Arc::clone(known);
+        }
+        let new: Arc<str> = text.into();
+        self.0.push(Arc::clone(&new));
+        new
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_word_of_a_page_is_kept_once() {
+        let mut words = WordTable::default();
+        let (first, again) = (words.word("batch-1"), words.word("batch-1"));
+        assert!(Arc::ptr_eq(&first, &again) && !Arc::ptr_eq(&first, &words.word("batch-2")));
+        assert!(Arc::ptr_eq(&words.word("completed"), &WordTable::default().word("completed")));
+        assert!(Arc::ptr_eq(&word("twilio"), &words.word("twilio")));
+    }
+}
