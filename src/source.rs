@@ -70,6 +70,11 @@ pub trait Source: Send + Sync + 'static {
         true
     }
 
+    /// What the source can do now for a credential. One without a budget can do anything.
+    fn outlook(&self, _credential: CredentialId, _caller: Caller) -> SourceOutlook {
+        SourceOutlook { health: SourceHealth::Ok, budget: None, paused_for: None }
+    }
+
     /// How far upstream's clock is ahead of ours, in microseconds, learned from the `Date` of its responses.
     fn clock_ahead_micros(&self) -> i64;
 }
@@ -81,6 +86,39 @@ pub enum Headroom {
     Ample,
     /// Next to nothing is left: a request may have to wait.
     Short,
+}
+
+/// What a source can do now for one credential.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SourceOutlook {
+    /// Whether requests succeed.
+    pub health: SourceHealth,
+    /// The budget that the credential's requests count in; none without a limit.
+    pub budget: Option<RemainingBudget>,
+    /// How long until the next request may be sent; none if that is now.
+    pub paused_for: Option<Duration>,
+}
+
+/// Whether requests to upstream succeed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SourceHealth {
+    /// As far as is known, yes.
+    Ok,
+    /// Requests wait, because upstream refused one with 429 or the budget is spent.
+    Limited,
+    /// Upstream failed so often that requests are refused without asking it.
+    Down,
+}
+
+/// How much of a budget is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RemainingBudget {
+    /// The most requests in any period.
+    pub limit: u32,
+    /// The length of the period.
+    pub period: Duration,
+    /// How many requests may be sent at once.
+    pub left: usize,
 }
 
 /// A list of executions, independent of dates and page number.

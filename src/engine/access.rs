@@ -64,7 +64,7 @@ enum KeyStanding {
     /// Refused by `GET /user/me`.
     Refused { at: Timestamp, error: SourceError },
     /// Asked, and the answer said neither: then only what is refused for an agent is refused.
-    Untold { at: Timestamp },
+    Untold { at: Timestamp, accepted_at: Option<Timestamp> },
 }
 
 pub(super) struct Access {
@@ -248,22 +248,67 @@ impl Access {
 
     /// Finds out whether a key that was refused for an agent is refused as a whole, unless that is known.
     async fn check_key(&self, credential: &Credential, context: &RequestContext) {
-        let now = self.clock.now();
+        let is_recent = |at, length| self.clock.now().since(at) <= length;
         let was_good = match self.keys.get(&credential.id()) {
-            Some(KeyStanding::Good { at } | KeyStanding::Untold { at }) if now.since(at) <= TRUSTED_FOR => {
+            Some(KeyStanding::Good { at } | KeyStanding::Untold { at, .. }) if is_recent(at, TRUSTED_FOR) => {
                 return;
             }
-            Some(KeyStanding::Refused { at, .. }) if now.since(at) <= REFUSED_FOR => return,
+            Some(KeyStanding::Refused { at, .. }) if is_recent(at, REFUSED_FOR) => return,
             Some(KeyStanding::Good { .. }) => true,
             Some(KeyStanding::Untold { .. } | KeyStanding::Refused { .. }) | None => false,
         };
-        // The caller is answered either way: it waits for no retries.
-        let hasty =
-            RequestContext { retry_for: Duration::ZERO, budget_wait: Some(BUDGET_WAIT), ..context.clone() };
+        // The caller is answered either way: it waits for no retries. What the answer says has landed.
+        let _landed = self.ask_key(credential, &hasty(context), was_good).await;
+    }
+
+    /// Makes sure that upstream accepts the key as a whole: it did so within the last minute, or is asked now.
+    ///
+    /// # Errors
+    /// A refusal. While upstream fails, a key that was accepted within `stale-if-error` passes.
+    pub(super) async fn prove_key(
+        &self,
+        credential: &Credential,
+        context: &RequestContext,
+    ) -> Result<(), SourceError> {
+        let is_recent = |at, length| self.clock.now().since(at) <= length;
+        let accepted_at = match self.keys.get(&credential.id()) {
+            Some(KeyStanding::Good { at }) if is_recent(at, TRUSTED_FOR) => return Ok(()),
+            Some(KeyStanding::Refused { at, error }) if is_recent(at, REFUSED_FOR) => return Err(error),
+            Some(KeyStanding::Good { at }) => Some(at),
+            Some(KeyStanding::Untold { accepted_at, .. }) => accepted_at,
+            Some(KeyStanding::Refused { .. }) | None => None,
+        };
+        let error = match self.ask_key(credential, &hasty(context), accepted_at.is_some()).await {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        match error {
+            SourceError::Denied(_) => Err(error),
+            _ if accepted_at.is_some_and(|at| is_recent(at, self.stale_if_error.max(TRUSTED_FOR))) => Ok(()),
+            // About a key, upstream's 404 or 400 is neither yes nor no.
+            SourceError::AgentNotFound(words) | SourceError::Refused(words) => {
+                let detail = format!("`GET /user/me` got HTTP {}", words.status);
+                Err(SourceError::Malformed { detail })
+            }
+            SourceError::RateLimited { .. }
+            | SourceError::Unavailable { .. }
+            | SourceError::TimedOut
+            | SourceError::Malformed { .. } => Err(error),
+        }
+    }
+
+    /// Asks `GET /user/me`, together with others that ask for the same key. A refusal of a key that was good counts only when
+    /// it comes twice.
+    async fn ask_key(
+        &self,
+        credential: &Credential,
+        context: &RequestContext,
+        was_good: bool,
+    ) -> Result<(), SourceError> {
         let (source, clock, keys) = (Arc::clone(&self.source), self.clock.clone(), self.keys.clone());
-        let (id, credential) = (credential.id(), credential.clone());
+        let (id, credential, own) = (credential.id(), credential.clone(), context.clone());
         let ask = |deadline| async move {
-            let context = RequestContext { deadline, ..hasty };
+            let context = RequestContext { deadline, ..own };
             match source.user(&credential, &context).await {
                 // All that is kept for the key hangs on it: a single refusal may be stray.
                 Err(SourceError::Denied(_)) if was_good => source.user(&credential, &context).await,
@@ -275,12 +320,12 @@ impl Access {
             let standing = match answer {
                 Ok(()) => KeyStanding::Good { at },
                 Err(error @ SourceError::Denied(_)) => KeyStanding::Refused { at, error: error.clone() },
-                Err(_) => KeyStanding::Untold { at },
+                Err(_) => KeyStanding::Untold { at, accepted_at: accepted_at(keys.get(&id)) },
             };
             keys.insert(id, standing);
         };
-        // What it says has landed; a check that broke off says nothing.
-        let _landed = self.key_checks.join(id, context.deadline.as_ref(), ask, land).await;
+        let answer = self.key_checks.join(id, context.deadline.as_ref(), ask, land).await;
+        answer.unwrap_or_else(|_| Err(broke_off()))
     }
 
     /// Forgets what is known of an agent.
@@ -313,11 +358,26 @@ impl Access {
             }
         };
         let answer = self.checks.join((pair, context.urgency), context.deadline.as_ref(), ask, land).await;
-        answer.unwrap_or_else(|_| {
-            let detail = "the check of the credential broke off".to_owned();
-            Err(SourceError::Unavailable { detail, retry_after: None, upstream: None })
-        })
+        answer.unwrap_or_else(|_| Err(broke_off()))
     }
+}
+
+/// The same context for a check whose caller does not wait for retries.
+fn hasty(context: &RequestContext) -> RequestContext {
+    RequestContext { retry_for: Duration::ZERO, budget_wait: Some(BUDGET_WAIT), ..context.clone() }
+}
+
+fn accepted_at(standing: Option<KeyStanding>) -> Option<Timestamp> {
+    match standing? {
+        KeyStanding::Good { at } => Some(at),
+        KeyStanding::Untold { accepted_at, .. } => accepted_at,
+        KeyStanding::Refused { .. } => None,
+    }
+}
+
+fn broke_off() -> SourceError {
+    let detail = "the check of the credential broke off".to_owned();
+    SourceError::Unavailable { detail, retry_after: None, upstream: None }
 }
 
 /// For how long a refusal of a pair is repeated without asking.

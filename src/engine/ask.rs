@@ -14,7 +14,7 @@ use super::scope::{Present, Routed, known_present, route};
 use super::state::SharedState;
 use super::terms::{AskError, EngineSettings, Question, ResponseMode};
 use crate::domain::{AgentFacts, AgentId, Caller, Credential, Span, Timestamp};
-use crate::source::{BudgetClock, Deadline, QuestionId, RequestContext, SentAt, Trace, Urgency};
+use crate::source::{BudgetClock, Deadline, QuestionId, RequestContext, SentAt, SourceError, Trace, Urgency};
 
 /// How long a page waits for the budget: clients that read pages give up after 10 to 30 s, and can do more with a
 /// refusal that says when to come back than with silence.
@@ -159,21 +159,47 @@ pub(super) async fn check_again(
     agent: AgentId,
     trace: Trace,
 ) -> Result<Duration, AskError> {
-    let context = RequestContext {
+    let context = check_context(caller, Urgency::Renewal, None, trace);
+    state.access.check_again(credential, agent, &context).await.map_err(|error| {
+        knowledge::drop_refused(state, credential.id(), agent, &error);
+        error.into()
+    })
+}
+
+/// Makes sure that upstream accepts a key as a whole, by then.
+pub(super) async fn prove_key(
+    state: &SharedState,
+    caller: Caller,
+    credential: &Credential,
+    by: Instant,
+    trace: Trace,
+) -> Result<(), AskError> {
+    let context = check_context(caller, Urgency::Refresh, Some(Deadline::at(by)), trace);
+    let proven = tokio::time::timeout_at(by, state.access.prove_key(credential, &context)).await;
+    proven.unwrap_or(Err(SourceError::TimedOut)).map_err(|error| {
+        knowledge::drop_refused_key(state, credential.id());
+        error.into()
+    })
+}
+
+/// For a check without retries, apart from any question.
+fn check_context(
+    caller: Caller,
+    urgency: Urgency,
+    deadline: Option<Deadline>,
+    trace: Trace,
+) -> RequestContext {
+    RequestContext {
         caller,
         question: QuestionId::unique(),
-        urgency: Urgency::Renewal,
-        deadline: None,
+        urgency,
+        deadline,
         budget_wait: None,
         retry_for: Duration::ZERO,
         trace,
         sent: SentAt::default(),
         budget_clock: BudgetClock::default(),
-    };
-    state.access.check_again(credential, agent, &context).await.map_err(|error| {
-        knowledge::drop_refused(state, credential.id(), agent, &error);
-        error.into()
-    })
+    }
 }
 
 /// How far an agent's date may lie ahead of its first execution, because it was written in another zone than UTC. One

@@ -26,6 +26,13 @@ pub(super) fn drop_refused(
     }
 }
 
+/// Drops everything that was kept under a credential, if upstream refused the key as a whole.
+pub(super) fn drop_refused_key(state: &SharedState, credential: CredentialId) {
+    if state.access.is_key_refused(credential) {
+        drop_credential(state, credential, None);
+    }
+}
+
 /// Forgets all that is kept of an agent, under every credential.
 pub(super) fn forget(state: &SharedState, agent: AgentId) {
     state.scopes.close(&*state.parts.store, |subject| subject.agent == agent);

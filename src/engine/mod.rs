@@ -29,6 +29,8 @@ mod yardstick;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 pub use self::answer::{Answer, Gathered};
 use self::freshness::{Membership, TtlStretch};
 pub use self::memory::{HeldMemory, MemoryLimit};
@@ -41,9 +43,11 @@ pub use self::terms::{
 };
 #[doc(hidden)]
 pub use self::yardstick::Yardstick;
-use crate::domain::{AgentId, Caller, Credential, CredentialId, Digest, Entry, NewRow, Row};
+use crate::domain::{
+    AgentId, Caller, CallerId, Credential, CredentialId, Digest, Entry, NewRow, Row, Timestamp,
+};
 use crate::shutdown::Shutdown;
-use crate::source::{Source, Trace};
+use crate::source::{Source, SourceOutlook, Trace};
 use crate::store::Store;
 
 /// Answers questions. Clones are one and the same.
@@ -127,6 +131,36 @@ impl Engine {
         trace: Trace,
     ) -> Result<Duration, AskError> {
         ask::check_again(&self.state, caller, credential, agent, trace).await
+    }
+
+    /// Makes sure that upstream accepts a key as a whole: it did so within the last minute, or is asked now, which takes one
+    /// request. While upstream fails, a key that was accepted within `stale-if-error` passes.
+    ///
+    /// # Errors
+    /// [`AskError::Source`].
+    pub async fn prove_key(
+        &self,
+        caller: Caller,
+        credential: &Credential,
+        by: Instant,
+        trace: Trace,
+    ) -> Result<(), AskError> {
+        ask::prove_key(&self.state, caller, credential, by, trace).await
+    }
+
+    /// What a caller's requests to upstream can expect now.
+    pub fn outlook(&self, credential: CredentialId, caller: Caller) -> SourceOutlook {
+        self.state.parts.source.outlook(credential, caller)
+    }
+
+    /// By how much a caller's times to live are stretched, at least 1.
+    pub fn stretch_of(&self, caller: CallerId) -> f64 {
+        self.state.parts.stretch.last(caller)
+    }
+
+    /// The time that ages are measured with.
+    pub fn now(&self) -> Timestamp {
+        self.state.parts.clock.now()
     }
 
     /// How many scopes are kept.

@@ -10,7 +10,7 @@ use super::auth::Authenticator;
 use super::forward::Forwarded;
 use super::places::{CallerStanding, NoPlace, Places, ResponsePlace};
 use super::problem::{Code, Problem};
-use crate::domain::{Caller, CredentialId};
+use crate::domain::{Caller, CredentialId, Timestamp};
 use crate::encode::CompressionPool;
 use crate::engine::{AskError, Engine};
 use crate::shutdown::Shutdown;
@@ -52,6 +52,7 @@ pub struct App {
     pub(super) places: Arc<Places>,
     /// How upstream's other paths are passed on; none if they are not.
     pub(super) forwarded: Option<Arc<Forwarded>>,
+    pub(super) started_at: Timestamp,
 }
 
 impl App {
@@ -67,6 +68,7 @@ impl App {
         let places = Arc::new(Places::new(settings.max_questions));
         let compression_pool = CompressionPool::new(cores);
         Self {
+            started_at: engine.now(),
             engine,
             authenticator,
             settings,

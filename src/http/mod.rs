@@ -33,6 +33,7 @@ mod projection;
 mod question;
 mod recheck;
 mod router;
+mod status;
 mod summary;
 mod summary_params;
 #[cfg(test)]

@@ -124,13 +124,14 @@ fn twice(name: &str) -> Problem {
 }
 
 fn unknown(name: &str, accepted: &[&str]) -> Problem {
+    let advice = if accepted.is_empty() {
+        "it has none".to_owned()
+    } else {
+        format!("accepted are {}", accepted.join(", "))
+    };
     Problem {
         reason: Some("a parameter that the path does not have"),
-        ..invalid(format!(
-            "`{}` is not a parameter of this path; accepted are {}",
-            shortened(name),
-            accepted.join(", ")
-        ))
+        ..invalid(format!("`{}` is not a parameter of this path; {advice}", shortened(name)))
     }
 }
 

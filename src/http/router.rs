@@ -9,7 +9,7 @@ use axum::routing::{delete, get};
 use super::access_log::{self, AccessLog};
 use super::forward::{self, Forwarding};
 use super::problem::{Code, Problem};
-use super::{AdminApp, App, admin as probes, all, cors, docs, page, params, summary, unread};
+use super::{AdminApp, App, admin as probes, all, cors, docs, page, params, status, summary, unread};
 
 /// The public listener.
 pub fn public(app: Arc<App>) -> Router {
@@ -20,6 +20,7 @@ pub fn public(app: Arc<App>) -> Router {
         .route("/agents/{agent_id}/executions/all", get(all::all))
         .route("/agents/{agent_id}/executions/summary", get(summary::summary))
         .route("/v2/agent/{agent_id}/executions", get(page::page))
+        .route("/status", get(status::status))
         .route("/openapi.yaml", get(docs::openapi))
         .route("/docs", get(docs::page))
         .route(docs::SCRIPT_PATH, get(docs::script))

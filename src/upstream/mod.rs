@@ -38,7 +38,8 @@ use tokio::time::{Instant, sleep};
 use crate::clock::SteadyClock;
 use crate::domain::{AgentFacts, AgentId, Caller, CallerId, Credential, CredentialId, Page, PageOf};
 use crate::source::{
-    Deadline, Headroom, RelayedPage, RequestContext, Source, SourceError, Subject, UpstreamWords, Urgency,
+    Deadline, Headroom, RelayedPage, RequestContext, Source, SourceError, SourceOutlook, Subject,
+    UpstreamWords, Urgency,
 };
 use crate::telemetry::{RequestSpanStart, RequestWatch};
 
@@ -379,6 +380,10 @@ impl Source for Upstream {
 
     fn is_known(&self, credential: CredentialId, caller: Caller) -> bool {
         self.standing(credential, caller) == KeyAcceptance::Accepted
+    }
+
+    fn outlook(&self, credential: CredentialId, caller: Caller) -> SourceOutlook {
+        self.gate.outlook(self.applicant(credential, caller))
     }
 
     fn clock_ahead_micros(&self) -> i64 {

@@ -286,3 +286,64 @@ async fn agents_that_are_made_up_cost_one_request_each_and_are_remembered_for_a_
     assert!(rig.collect(of_agent(&rig, 101)).await.is_ok());
     rig.close().await;
 }
+
+async fn prove(rig: &Rig) -> Result<(), AskError> {
+    let Question { caller, credential, trace, .. } = rig.question();
+    rig.engine.prove_key(caller, &credential, Instant::now() + 10 * SECOND, trace).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_is_proven_by_one_request_a_minute() {
+    let rig = Rig::new(settings(), 1).with_history(100, 2);
+    for _ in 0..20 {
+        assert!(prove(&rig).await.is_ok());
+        pass(2 * SECOND).await;
+    }
+    assert_eq!(checks(&rig), (0, 1));
+    pass(61 * SECOND).await;
+    assert!(prove(&rig).await.is_ok());
+    assert_eq!(checks(&rig), (0, 2));
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_has_just_read_something_is_proven_without_a_request() {
+    let rig = Rig::new(settings(), 1).with_history(100, 2);
+    rig.rows(rig.question()).await;
+    assert!(prove(&rig).await.is_ok());
+    assert_eq!(rig.script.world().user_checks, 0);
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_is_refused_as_a_whole_is_refused_and_its_rows_are_dropped() {
+    let rig = Rig::new(settings(), 1).with_history(100, 2);
+    rig.rows(rig.question()).await;
+    pass(61 * SECOND).await;
+    refuse_key(&rig, Some(403));
+    for _ in 0..5 {
+        assert!(matches!(prove(&rig).await, Err(AskError::Source(SourceError::Denied(_)))));
+    }
+    assert_eq!(rig.script.world().user_checks, 2, "asked twice, because one refusal may be stray");
+    assert!(rig.store.0.lock().unwrap().is_empty());
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upstream_that_fails_refuses_no_key_that_was_accepted() {
+    for told in [404, 500] {
+        let settings = EngineSettings { stale_if_error: 600 * SECOND, ..settings() };
+        let rig = Rig::new(settings, 1).with_history(100, 2);
+        assert!(prove(&rig).await.is_ok());
+        refuse_key(&rig, Some(told));
+        pass(61 * SECOND).await;
+        for _ in 0..3 {
+            assert!(prove(&rig).await.is_ok(), "{told}");
+        }
+        pass(600 * SECOND).await;
+        let error = prove(&rig).await.unwrap_err();
+        let AskError::Source(error) = error else { panic!("{error}") };
+        assert!(!matches!(error, SourceError::Denied(_) | SourceError::AgentNotFound(_)), "{error}");
+        rig.close().await;
+    }
+}

@@ -64,6 +64,11 @@ impl Budget {
         Self { rate, reserve, taken: BTreeMap::new(), spare: 0, shares: Shares::default(), next: 0 }
     }
 
+    /// The limit; none if there is none.
+    pub(super) const fn rate(&self) -> Option<Rate> {
+        self.rate
+    }
+
     /// When a request of this kind may go: now, or once enough places are free.
     ///
     /// `ahead` others are counted as having gone before. What is past must have been let go with [`Self::expire`].

@@ -4,7 +4,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::domain::CredentialId;
-use crate::source::{Headroom, Urgency};
+use crate::source::{Headroom, RemainingBudget, Urgency};
 use crate::upstream::settings::{Fraction, Rate, RateScope};
 
 use super::adaptive_rate::AdaptiveRate;
@@ -119,6 +119,20 @@ impl Lane {
 
     fn others_of_unproven(&self) -> Others {
         if self.turns.others_wait(ShareGroup::Unproven) { Others::Wait } else { Others::Content }
+    }
+
+    /// How much of the budget is left; none without a limit.
+    pub(super) fn remaining(&mut self, now: Instant) -> Option<RemainingBudget> {
+        let rate = self.budget.rate()?;
+        let left = self.budget.left(now)?;
+        Some(RemainingBudget { limit: rate.count.get(), period: rate.per, left })
+    }
+
+    /// Until when a caller's next request waits for the budget, or for upstream's limit: one of those in line, if it has some.
+    pub(super) fn paused_until(&mut self, flow: &Flow, now: Instant) -> Option<Instant> {
+        let urgency = if self.turns.has(flow.group) { Urgency::Cold } else { Urgency::Refresh };
+        let at = self.likely_after(&Flow { urgency, ..*flow }, 1, now);
+        (at > now).then_some(at)
     }
 
     /// Whether there is room for a few more requests of a caller soon.

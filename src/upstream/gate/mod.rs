@@ -36,7 +36,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::domain::{AgentId, Caller, CredentialId, PeerGroup};
-use crate::source::{Headroom, QuestionId, RequestContext, Urgency};
+use crate::source::{Headroom, QuestionId, RequestContext, SourceHealth, SourceOutlook, Urgency};
 
 use super::settings::UpstreamSettings;
 pub use breaker::BreakerState;
@@ -171,6 +171,24 @@ impl Gate {
         let key = state.lanes.key(who.credential, now);
         let flow = who.flow(urgency);
         state.lanes.get(key).map_or(Duration::ZERO, |lane| lane.likely_after(&flow, requests, now) - now)
+    }
+
+    /// What a caller's requests can expect now.
+    pub(crate) fn outlook(&self, who: Applicant) -> SourceOutlook {
+        let now = Instant::now();
+        let mut state = self.lock();
+        let is_down = state.breakers.is_down_for(ShareGroup::of(who.caller, who.standing));
+        let key = state.lanes.key(who.credential, now);
+        let lane = state.lanes.get(key);
+        let flow = who.flow(Urgency::Refresh);
+        let (budget, paused_until) =
+            lane.map_or((None, None), |lane| (lane.remaining(now), lane.paused_until(&flow, now)));
+        let health = match (is_down, paused_until) {
+            (true, _) => SourceHealth::Down,
+            (false, Some(_)) => SourceHealth::Limited,
+            (false, None) => SourceHealth::Ok,
+        };
+        SourceOutlook { health, budget, paused_for: paused_until.map(|until| until - now) }
     }
 
     /// Whether more than one request may go for a key that upstream has not accepted yet.
@@ -341,6 +359,8 @@ impl GateState {
 
 #[cfg(test)]
 mod fairness_tests;
+#[cfg(test)]
+mod outlook_tests;
 #[cfg(test)]
 mod scenarios;
 #[cfg(test)]

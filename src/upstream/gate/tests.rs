@@ -12,13 +12,13 @@ use super::*;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-fn gate(count: u32, per: Duration, concurrency: usize) -> Gate {
+pub(super) fn gate(count: u32, per: Duration, concurrency: usize) -> Gate {
     let rate = NonZeroU32::new(count).map(|count| Rate { count, per });
     let lanes = Lanes::new(RateScope::Shared, rate, Fraction::percent(20).unwrap());
     Gate::with(lanes, NonZeroUsize::new(concurrency).unwrap())
 }
 
-fn context(urgency: Urgency) -> RequestContext {
+pub(super) fn context(urgency: Urgency) -> RequestContext {
     RequestContext {
         caller: Caller::of_key(CredentialId::new([1; 16])),
         question: QuestionId::unique(),
@@ -42,7 +42,7 @@ fn asker(context: &RequestContext) -> PassRequest<'_> {
     }
 }
 
-async fn enter(gate: &Gate, context: &RequestContext) -> Result<Pass, GateRefusal> {
+pub(super) async fn enter(gate: &Gate, context: &RequestContext) -> Result<Pass, GateRefusal> {
     gate.enter(asker(context)).await
 }
 

@@ -1,0 +1,126 @@
+//! `GET /status`: what the gateway can do now, for a caller that waits for rows.
+//!
+//! Served to every valid credential. A token is checked here. A key must have been accepted by upstream within the last
+//! minute; otherwise upstream is asked with `GET /user/me`, which counts in the budget.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use http::request::Parts;
+use http::{HeaderValue, header};
+use serde::Serialize;
+use tokio::time::Instant;
+
+use super::App;
+use super::access_log::RequestLog;
+use super::params::Params;
+use super::problem::{ErrorStyle, KeyOwner, Problem};
+use crate::domain::{Caller, PeerGroup};
+use crate::source::{RemainingBudget, SourceHealth, SourceOutlook};
+use crate::telemetry::Trace;
+
+/// The longest wait for upstream's word on a key: what the response says would be old after that.
+const PROOF_TIME: Duration = Duration::from_secs(10);
+
+#[derive(Debug, Serialize)]
+struct StatusDocument {
+    version: &'static str,
+    started_at: String,
+    upstream: &'static str,
+    budget: BudgetMember,
+    ttl_stretch: f64,
+    questions: usize,
+    tier: TierMember,
+}
+
+/// Everything but `paused_until` is null without a limit.
+#[derive(Debug, Serialize)]
+struct BudgetMember {
+    limit: Option<u32>,
+    period: Option<String>,
+    left: Option<usize>,
+    paused_until: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct TierMember {
+    kind: &'static str,
+    state: &'static str,
+}
+
+/// Rows are kept in memory only.
+const NO_TIER: TierMember = TierMember { kind: "none", state: "ok" };
+
+/// The handler.
+pub(super) async fn status(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
+    let (parts, _) = request.into_parts();
+    Box::pin(answer(app, parts)).await
+}
+
+async fn answer(app: Arc<App>, parts: Parts) -> Result<Response, Problem> {
+    let request_log = parts
+        .extensions
+        .get::<Arc<RequestLog>>()
+        .map_or_else(|| Arc::new(RequestLog::open("-".into(), Trace::default())), Arc::clone);
+    let authenticated = app.authenticator.authenticate(&parts.headers).await?;
+    request_log.note_client(authenticated.name.clone());
+    Params::read(parts.uri.query())?.finish(&[])?;
+    let peer = parts.extensions.get::<IpAddr>().copied().map_or(PeerGroup::Unknown, PeerGroup::of);
+    let caller = Caller { id: authenticated.id(), peer };
+    let credential = authenticated.credential();
+    match authenticated.key() {
+        KeyOwner::Held => {}
+        KeyOwner::Callers => {
+            let by = Instant::now() + PROOF_TIME.min(app.settings.request_deadline);
+            let proof = app.engine.prove_key(caller, credential, by, request_log.trace.clone());
+            let renderer = authenticated.renderer(ErrorStyle::Own);
+            app.unless_ended(Box::pin(proof)).await.map_err(|error| renderer.problem(&error))?;
+        }
+    }
+    let outlook = app.engine.outlook(credential.id(), caller);
+    let now = app.engine.now();
+    let document = StatusDocument {
+        version: env!("CARGO_PKG_VERSION"),
+        started_at: app.started_at.to_string(),
+        upstream: health(&outlook),
+        budget: BudgetMember {
+            limit: outlook.budget.map(|budget| budget.limit),
+            period: outlook.budget.map(period),
+            left: outlook.budget.map(|budget| budget.left),
+            paused_until: outlook.paused_for.map(|pause| now.plus(pause).to_string()),
+        },
+        ttl_stretch: (app.engine.stretch_of(caller.id) * 100.0).round() / 100.0,
+        questions: app.questions_under_way(),
+        tier: NO_TIER,
+    };
+    // Numbers and text only: serialization can't fail.
+    let mut response = Response::new(Body::from(serde_json::to_vec(&document).unwrap_or_default()));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
+const fn health(outlook: &SourceOutlook) -> &'static str {
+    match outlook.health {
+        SourceHealth::Ok => "ok",
+        SourceHealth::Limited => "limited",
+        SourceHealth::Down => "down",
+    }
+}
+
+/// As settings write it.
+fn period(budget: RemainingBudget) -> String {
+    match budget.period.subsec_millis() {
+        0 => format!("{}s", budget.period.as_secs()),
+        _ => format!("{}ms", budget.period.as_millis()),
+    }
+}
+
+#[cfg(test)]
+#[path = "status_tests.rs"]
+mod tests;
