@@ -10,6 +10,7 @@ pub mod deflate;
 pub mod domain;
 pub mod encode;
 pub mod engine;
+pub mod export;
 pub mod forward;
 pub mod http;
 pub mod server;

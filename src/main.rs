@@ -12,6 +12,7 @@ fn main() -> Exit {
         Ok(Command::Serve(settings)) => cli::serve(&settings),
         Ok(Command::Simulate(settings)) => cli::simulate(&settings),
         Ok(Command::Demo(settings)) => cli::demo(&settings),
+        Ok(Command::Export(settings)) => cli::export(&settings),
         Ok(Command::TokenNew(settings)) => cli::token_new(&settings),
         Err(exit) => exit,
     }

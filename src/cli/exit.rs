@@ -11,8 +11,10 @@ pub enum Exit {
     Failed,
     /// Its settings are wrong: EX_USAGE of sysexits.h.
     BadSettings,
-    /// A second signal ended it.
+    /// A signal ended it at once.
     EndedBy(Signal),
+    /// The reader of its standard output is gone.
+    ReaderGone,
 }
 
 impl Exit {
@@ -23,6 +25,8 @@ impl Exit {
             Self::Failed => 1,
             Self::BadSettings => 64,
             Self::EndedBy(signal) => signal.exit_code(),
+            // 128 and the number of SIGPIPE, as a shell reports it.
+            Self::ReaderGone => 141,
         }
     }
 }

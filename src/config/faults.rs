@@ -21,6 +21,11 @@ impl SettingErrors {
         self.0.push(SettingError { subject: subject.into(), problem: problem.into() });
     }
 
+    /// Adds other faults.
+    pub(crate) fn extend(&mut self, faults: Self) {
+        self.0.extend(faults.0);
+    }
+
     /// Whether there are no faults.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -82,6 +82,11 @@ impl Flag {
         Self { place: FlagSource::CommandLine, ..self }
     }
 
+    /// The same flag with another default.
+    pub(crate) const fn with_default(self, default: &'static str) -> Self {
+        Self { default: Some(default), ..self }
+    }
+
     /// The environment variable that gives it: `FANFOLD_` and its name in capitals.
     pub(crate) fn variable(&self) -> Option<String> {
         match self.place {
@@ -115,15 +120,28 @@ impl Flag {
 
 /// A command that takes the flags of a table.
 pub(crate) fn command(name: &'static str, about: &'static str, flags: &[Flag]) -> Command {
-    Command::new(name).about(about).args(flags.iter().map(Flag::arg)).after_help(AFTER_HELP)
+    command_that_exits(name, about, flags, EXIT_CODES)
+}
+
+/// A command that takes the flags of a table and has exit codes of its own.
+pub(crate) fn command_that_exits(
+    name: &'static str,
+    about: &'static str,
+    flags: &[Flag],
+    exit_codes: &str,
+) -> Command {
+    let after_help = format!("{SOURCES}\n\n{exit_codes}");
+    Command::new(name).about(about).args(flags.iter().map(Flag::arg)).after_help(after_help)
 }
 
 /// What every command's help ends with. A paragraph is a line: it is broken to the width of the terminal.
-const AFTER_HELP: &str = "\
+const SOURCES: &str = "\
 Settings are flags or environment variables. A flag overrides its variable; an empty variable counts as unset.
 
 Lengths: an integer with ms, s, m, h or d. Bytes: an integer, alone or with KiB, MiB or GiB. \
-Rates: N/s, N/min, or 0 for none. Shares: N%.
+Rates: N/s, N/min, or 0 for none. Shares: N%.";
 
+/// The exit codes of most commands.
+const EXIT_CODES: &str = "\
 Exit codes: 0 success; 1 failure while starting or running; 64 bad settings, all listed on stderr; \
 130 or 143 ended at once by a second SIGINT or SIGTERM.";

@@ -11,6 +11,7 @@ mod checks;
 mod command_line;
 mod demo;
 mod environment;
+mod export;
 mod faults;
 mod flags;
 mod reader;
@@ -31,6 +32,7 @@ use clap::Command as ClapCommand;
 
 pub use command_line::NothingToRun;
 pub use demo::Demo;
+pub use export::{Export, ExportOutput, ExportSource, ProgressMode, TerminalKind};
 pub use faults::{SettingError, SettingErrors};
 pub use settings::{
     BudgetSettings, ConnectionSettings, Keys, ListenSettings, LogSettings, ReadSettings, ResponseSettings,
@@ -39,7 +41,7 @@ pub use settings::{
 pub use simulate::Simulate;
 pub use token::TokenNew;
 
-use flags::{Flag, command};
+use flags::{Flag, command, command_that_exits};
 use reader::SettingsReader;
 
 /// What the process is to do.
@@ -51,6 +53,8 @@ pub enum Command {
     Simulate(Simulate),
     /// Run both.
     Demo(Demo),
+    /// Write executions into a file.
+    Export(Box<Export>),
     /// Make a caller token.
     TokenNew(TokenNew),
 }
@@ -68,6 +72,7 @@ pub fn read(
     let mut faults = SettingErrors::default();
     let variables: Vec<_> = variables.into_iter().collect();
     let traces = traces::read(&variables);
+    let terminal = export::terminal(&variables);
     let environment = environment::read(variables, &known_variables(), &mut faults);
     let matches = command_line::read(&program(), args, &mut faults)?;
     let reader = |flags, matches, faults| SettingsReader::new(flags, matches, &environment, faults);
@@ -78,6 +83,8 @@ pub fn read(
             simulate::read(reader(simulate::FLAGS, given, faults)).map(Command::Simulate)
         }
         Some(("demo", given)) => demo::read(reader(demo::FLAGS, given, faults)).map(Command::Demo),
+        Some(("export", given)) => export::read(reader(&export::flags(), given, faults), terminal)
+            .map(|export| Command::Export(Box::new(export))),
         Some(("token", given)) => match given.subcommand() {
             Some(("new", given)) => token::read(reader(token::FLAGS, given, faults)).map(Command::TokenNew),
             _ => Err(faults),
@@ -88,7 +95,7 @@ pub fn read(
 }
 
 /// The tables of all commands.
-const TABLES: [&[Flag]; 4] = [serve_flags::FLAGS, simulate::FLAGS, demo::FLAGS, token::FLAGS];
+const TABLES: [&[Flag]; 5] = [serve_flags::FLAGS, simulate::FLAGS, demo::FLAGS, token::FLAGS, export::FLAGS];
 
 /// The variables of all commands: a container that runs one of them may be set up for another as well.
 fn known_variables() -> Vec<String> {
@@ -115,6 +122,12 @@ fn program() -> ClapCommand {
             "demo",
             "Runs the gateway and a simulated upstream in one process, with sample agents",
             demo::FLAGS,
+        ))
+        .subcommand(command_that_exits(
+            "export",
+            "Writes executions into a file: through a gateway, or from upstream directly",
+            &export::flags(),
+            export::EXIT_CODES,
         ))
         .subcommand(token)
 }

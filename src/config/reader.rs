@@ -16,7 +16,7 @@ pub(super) struct SettingsReader {
 }
 
 /// The value given for a flag.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct RawSetting {
     values: Vec<String>,
     /// The flag or variable that gave it.
@@ -104,6 +104,20 @@ impl SettingsReader {
         self.faults.push(source, problem);
     }
 
+    /// A reader of another table: the settings with these names as they are given here, and its defaults.
+    pub(super) fn for_table(&self, flags: &[Flag], names: &[&str]) -> Self {
+        let given = flags.iter().filter_map(|flag| {
+            let own = self.given.get(flag.name).filter(|_| names.contains(&flag.name)).cloned();
+            Some((flag.name, own.or_else(|| default(flag))?))
+        });
+        Self { given: given.collect(), faults: SettingErrors::default() }
+    }
+
+    /// Records the faults of another reader.
+    pub(super) fn extend(&mut self, faults: SettingErrors) {
+        self.faults.extend(faults);
+    }
+
     /// The settings in force by flag, for the log.
     pub(super) fn effective(&self) -> Vec<(&'static str, String)> {
         self.given.iter().map(|(name, given)| (*name, given.values.join(","))).collect()
@@ -141,6 +155,10 @@ fn given(flag: &Flag, matches: &ArgMatches, environment: &BTreeMap<String, Strin
         };
         return Some(RawSetting { values, source: variable.clone() });
     }
+    default(flag)
+}
+
+fn default(flag: &Flag) -> Option<RawSetting> {
     let default = flag.default?;
     Some(RawSetting { values: vec![default.to_owned()], source: format!("--{}", flag.name) })
 }

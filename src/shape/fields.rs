@@ -129,7 +129,7 @@ impl Column {
         }
     }
 
-    fn canonical(&self) -> String {
+    pub(crate) fn canonical(&self) -> String {
         match self {
             Self::AgentId => AGENT_ID.to_owned(),
             Self::Path(path) => path.canonical(),

@@ -10,7 +10,22 @@ use crate::type_names::rust_files;
 /// Each module, and those it may name.
 const MAY_NAME: &[(&str, &[&str])] = &[
     ("cli", EVERYTHING_BELOW_CLI),
-    ("config", &["server", "http", "engine", "upstream", "cache", "simulator", "source", "store", "domain"]),
+    (
+        "config",
+        &[
+            "server",
+            "export",
+            "http",
+            "engine",
+            "upstream",
+            "cache",
+            "simulator",
+            "source",
+            "store",
+            "domain",
+        ],
+    ),
+    ("export", &["shape", "domain"]),
     ("server", &["http", "engine", "upstream", "cache", "simulator", "source", "store", "domain"]),
     ("http", &["engine", "shape", "encode", "source", "forward", "domain"]),
     ("engine", &["source", "store", "domain"]),
@@ -33,6 +48,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
 const EVERYTHING_BELOW_CLI: &[&str] = &[
     "config",
     "server",
+    "export",
     "http",
     "engine",
     "upstream",

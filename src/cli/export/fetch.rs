@@ -1,0 +1,198 @@
+use std::convert::Infallible;
+use std::fs::File;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::Deserialize;
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+
+use super::gateway::{GatewayLink, GatewayStatus, GatewayStream, LinkError};
+use super::show::DisplayStyle;
+use crate::domain::{AgentId, Rounding, Timestamp};
+use crate::export::{
+    AskedAgents, EndError, Ending, ExportOutcome, ExportQuestion, ExportSink, Meter, SinkError, TargetError,
+    number,
+};
+use crate::shutdown::Shutdown;
+
+/// How many chunks may wait to be written.
+const CHUNKS: usize = 4;
+
+/// How long refusals that name a time may be waited out together.
+const PATIENCE: Duration = Duration::from_mins(15);
+
+/// How long nothing comes before the gateway is asked why, and how often it is asked.
+const WONDER_EVERY: Duration = Duration::from_secs(3);
+
+/// How long an export lasts before it asks when an agent's history begins: most are over by then.
+const LONG: Duration = Duration::from_secs(2);
+
+/// One export from a gateway.
+#[derive(Clone, Copy)]
+pub(super) struct Fetch<'a> {
+    pub(super) link: &'a GatewayLink,
+    pub(super) question: &'a ExportQuestion,
+    pub(super) meter: &'a Arc<Meter>,
+    pub(super) style: DisplayStyle,
+    pub(super) shutdown: &'a Shutdown,
+}
+
+/// Why an export is not complete.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ExportFailure {
+    /// The gateway gave nothing, or broke off.
+    #[error("{0}")]
+    Link(LinkError),
+    /// It gave up.
+    #[error("the gateway could not finish: {detail} ({code}, request {request_id})", detail = .0.detail, code = .0.code, request_id = .0.request_id)]
+    GaveUp(EndError),
+    /// Something between changed the response.
+    #[error("the response says that it has {said} executions, and {came} came", said = number(*said), came = number(*came))]
+    Miscounted {
+        /// By the end record.
+        said: u64,
+        /// Counted here.
+        came: u64,
+    },
+    /// The response ended early.
+    #[error("the response was cut off{0}")]
+    CutOff(String),
+    /// It can't be written.
+    #[error("it can't be written: {0}")]
+    Sink(SinkError),
+    /// It can't be put in its place.
+    #[error("{0}")]
+    Target(TargetError),
+}
+
+impl ExportFailure {
+    /// Whether the reader of standard output is gone.
+    pub(super) fn is_closed_pipe(&self) -> bool {
+        matches!(self, Self::Sink(SinkError::Io(error)) if error.kind() == std::io::ErrorKind::BrokenPipe)
+    }
+}
+
+impl Fetch<'_> {
+    /// Writes the whole response into a file.
+    pub(super) async fn run(self, file: File) -> Result<ExportOutcome, ExportFailure> {
+        let stream = self.begun().await?;
+        self.look_up_beginning();
+        let (chunks, taken) = mpsc::channel(CHUNKS);
+        let encoder = self.question.rows.encoder(&self.question.agents);
+        let sink = ExportSink::new(file, encoder, Arc::clone(self.meter));
+        let writing = tokio::task::spawn_blocking(move || sink.write_all(taken));
+        let broken = self.pass_on(stream, chunks).await.err();
+        let written = match writing.await {
+            Ok(written) => written.map_err(ExportFailure::Sink)?,
+            Err(error) => return Err(ExportFailure::CutOff(format!(": {error}"))),
+        };
+        match written.ending {
+            Ending::Complete(_) => Ok(written),
+            Ending::Failed(error) => Err(ExportFailure::GaveUp(error)),
+            Ending::Miscounted { said, came } => Err(ExportFailure::Miscounted { said, came }),
+            Ending::CutOff => {
+                Err(ExportFailure::CutOff(broken.map_or_else(String::new, |error| format!(": {error}"))))
+            }
+        }
+    }
+
+    /// The stream, once it has begun. A refusal that names a time is waited out.
+    async fn begun(&self) -> Result<GatewayStream, ExportFailure> {
+        let target = self.question.target();
+        let mut left = PATIENCE;
+        loop {
+            let refusal = match self.wondering(self.link.rows(&target)).await {
+                Ok(stream) => return Ok(stream),
+                Err(LinkError::Refused(refusal)) => refusal,
+                Err(error) => return Err(ExportFailure::Link(error)),
+            };
+            let wait = match refusal.retry_after {
+                Some(wait) if wait <= left => wait.max(Duration::from_secs(1)),
+                Some(_) | None => return Err(ExportFailure::Link(LinkError::Refused(refusal))),
+            };
+            left = left.saturating_sub(wait);
+            self.meter.waits(Some(format!("{refusal}; trying again in {} s", wait.as_secs())));
+            sleep(wait).await;
+            self.meter.waits(None);
+        }
+    }
+
+    /// Passes chunks on until the stream ends, or the writer does.
+    async fn pass_on(&self, mut stream: GatewayStream, chunks: mpsc::Sender<Bytes>) -> Result<(), LinkError> {
+        while let Some(chunk) = self.wondering(stream.chunk()).await? {
+            if chunks.send(chunk).await.is_err() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for something of the gateway's, and meanwhile asks it what it waits for.
+    async fn wondering<T>(&self, work: impl Future<Output = T>) -> T {
+        tokio::select! {
+            biased;
+            done = work => done,
+            never = self.wonder() => match never {},
+        }
+    }
+
+    /// Asks the gateway again and again what it waits for.
+    async fn wonder(&self) -> Infallible {
+        loop {
+            sleep(WONDER_EVERY).await;
+            if self.style != DisplayStyle::Hidden {
+                let status = self.link.document::<GatewayStatus>("/status").await;
+                self.meter.waits(status.map(|status| reason(&status)));
+            }
+        }
+    }
+
+    /// Finds out when the agent's history begins, if nothing else says how far an export is.
+    fn look_up_beginning(&self) {
+        let AskedAgents::One(agent) = self.question.agents else { return };
+        let is_told = ["from", "limit"].iter().any(|name| self.question.parameter(name).is_some());
+        if is_told || self.style == DisplayStyle::Hidden {
+            return;
+        }
+        let (link, meter) = (self.link.clone(), Arc::clone(self.meter));
+        self.shutdown.spawn(async move {
+            sleep(LONG).await;
+            if let Some(begins) = beginning(&link, agent).await {
+                meter.history_begins(begins);
+            }
+        });
+    }
+}
+
+/// When an agent was created.
+async fn beginning(link: &GatewayLink, agent: AgentId) -> Option<Timestamp> {
+    #[derive(Deserialize)]
+    struct AgentBirth {
+        created_at: String,
+    }
+
+    let birth: AgentBirth = link.document(&format!("/v2/agent/{agent}")).await?;
+    Timestamp::parse(&birth.created_at, Rounding::Down)
+}
+
+/// What a gateway waits for, in words.
+fn reason(status: &GatewayStatus) -> String {
+    match status.upstream.as_str() {
+        "down" => "upstream fails: the gateway tries again".to_owned(),
+        "limited" => match status.budget.paused_until.as_deref().and_then(seconds_until) {
+            Some(seconds) => format!("waiting {seconds} s for the request budget"),
+            None => "waiting for the request budget".to_owned(),
+        },
+        _ => "waiting for upstream".to_owned(),
+    }
+}
+
+/// How many seconds from now an instant is, if it lies ahead.
+fn seconds_until(text: &str) -> Option<u64> {
+    let then = Timestamp::parse(text, Rounding::Up)?;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).ok()?;
+    let seconds = then.since(Timestamp::from_micros(0).plus(now)).as_secs();
+    (seconds > 0).then_some(seconds)
+}

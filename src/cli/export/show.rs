@@ -1,0 +1,124 @@
+//! Shows on stderr how far an export is, from a thread of its own: a stderr that nobody reads stops nothing else.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
+use std::time::{Duration, Instant};
+
+use crate::config::{ExportOutput, ProgressMode, TerminalKind};
+use crate::export::Meter;
+
+/// How often the line on a terminal is written anew.
+const REDRAW: Duration = Duration::from_millis(200);
+
+/// How often a line is added where there is no terminal.
+const LINE: Duration = Duration::from_secs(10);
+
+/// How long stderr may take for the last of it.
+const LAST_TIME: Duration = Duration::from_millis(200);
+
+/// What is assumed of a terminal that does not tell how wide it is.
+const USUAL_COLUMNS: usize = 80;
+
+/// Goes to the beginning of the line and erases it.
+const ERASE: &str = "\r\x1b[K";
+
+/// Shows progress until it is dropped, or stopped.
+#[derive(Debug)]
+pub(super) struct ProgressDisplay {
+    /// Hung up to stop.
+    running: Option<SyncSender<()>>,
+    ended: Receiver<()>,
+}
+
+/// How progress is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum DisplayStyle {
+    /// One line that is written over.
+    Bar,
+    /// A line every now and then.
+    Lines,
+    /// Not at all.
+    Hidden,
+}
+
+impl DisplayStyle {
+    /// The style for these settings, and where stdout and stderr lead.
+    pub(super) fn choose(mode: ProgressMode, output: &ExportOutput, terminal: TerminalKind) -> Self {
+        let is_terminal = std::io::stderr().is_terminal();
+        let rows_are_shown =
+            *output == ExportOutput::Stdout && is_terminal && std::io::stdout().is_terminal();
+        match (mode, terminal) {
+            (ProgressMode::Never, _) => Self::Hidden,
+            (ProgressMode::Auto, _) if rows_are_shown => Self::Hidden,
+            (_, TerminalKind::Usual) if is_terminal => Self::Bar,
+            (_, TerminalKind::Usual | TerminalKind::Dumb) => Self::Lines,
+        }
+    }
+
+    /// What must be written before anything else is, so that it has a line of its own.
+    pub(super) const fn before_other_text(self) -> &'static str {
+        match self {
+            Self::Bar => ERASE,
+            Self::Lines | Self::Hidden => "",
+        }
+    }
+}
+
+impl ProgressDisplay {
+    /// Shows what the meter says from now on.
+    pub(super) fn start(style: DisplayStyle, meter: Arc<Meter>) -> Self {
+        let (running, stop) = mpsc::sync_channel(0);
+        let (say, ended) = mpsc::channel();
+        let show = move || {
+            match style {
+                DisplayStyle::Bar => draw(&meter, &stop),
+                DisplayStyle::Lines => add_lines(&meter, &stop),
+                DisplayStyle::Hidden => {}
+            }
+            let _nobody_may_wait = say.send(());
+        };
+        // Without a thread there is no progress to be seen, and nothing else is missing.
+        let _thread = std::thread::Builder::new().name("progress".to_owned()).spawn(show);
+        Self { running: Some(running), ended }
+    }
+
+    /// Takes the line away. Does not wait for a stderr that nobody reads.
+    pub(super) fn stop(mut self) {
+        self.running.take();
+        let _ = self.ended.recv_timeout(LAST_TIME);
+    }
+}
+
+fn draw(meter: &Meter, stop: &Receiver<()>) {
+    let mut drawn = 0;
+    while stop.recv_timeout(REDRAW) == Err(RecvTimeoutError::Timeout) {
+        let reading = meter.reading();
+        let line = reading.bar(reading.began.elapsed(), columns());
+        write(&format!("{ERASE}{line}"));
+        drawn += 1;
+    }
+    if drawn > 0 {
+        write(ERASE);
+    }
+}
+
+fn add_lines(meter: &Meter, stop: &Receiver<()>) {
+    let began = Instant::now();
+    while stop.recv_timeout(LINE) == Err(RecvTimeoutError::Timeout) {
+        let reading = meter.reading();
+        write(&format!("{}\n", reading.line(began.elapsed())));
+    }
+}
+
+/// How many columns the terminal has.
+fn columns() -> usize {
+    let size = rustix::termios::tcgetwinsize(std::io::stderr()).ok();
+    size.map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0).unwrap_or(USUAL_COLUMNS)
+}
+
+/// A terminal that is gone is no reason to stop.
+fn write(text: &str) {
+    let mut stderr = std::io::stderr().lock();
+    let _ = stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush());
+}

@@ -1,0 +1,371 @@
+//! The settings of `export`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use reqwest::Url;
+
+use super::faults::SettingErrors;
+use super::flags::Flag;
+use super::reader::SettingsReader;
+use super::serve::log;
+use super::settings::{LogSettings, Serve};
+use super::traces::Traces;
+use super::values::{self, Parsed};
+use super::{checks, serve, serve_flags};
+use crate::export::{AskedAgents, ExportQuestion, FileFormat, FileRows};
+use crate::upstream::{Fraction, is_loopback};
+
+/// The flags of `export` that no other command has.
+pub(super) const FLAGS: &[Flag] = &[
+    Flag::many("agent", "UUID", "Agents to export: UUIDs, with commas or by repeating the flag, or all")
+        .on_command_line_only(),
+    Flag::optional("output", "FILE", "File to write, or - for standard output").on_command_line_only(),
+    Flag::optional(
+        "format",
+        "FORMAT",
+        "ndjson, csv or json. The default is what the file's name ends with, else ndjson",
+    )
+    .on_command_line_only(),
+    Flag::switch("excel", "false", "Write a table for Excel: UTF-16 with tabs; phone numbers stay text")
+        .on_command_line_only(),
+    Flag::optional("from", "TIME", "Oldest creation time: a date, or RFC 3339").on_command_line_only(),
+    Flag::optional("to", "TIME", "Newest creation time: a date, or RFC 3339").on_command_line_only(),
+    Flag::optional("time-zone", "ZONE", "Zone of dates, such as Asia/Kolkata; UTC without it")
+        .on_command_line_only(),
+    Flag::many("status", "STATUS", "Only executions in one of these, with commas or by repeating the flag")
+        .on_command_line_only(),
+    Flag::optional("call-type", "TYPE", "Only inbound or only outbound calls").on_command_line_only(),
+    Flag::optional("provider", "NAME", "Only calls of this telephony provider").on_command_line_only(),
+    Flag::optional(
+        "answered-by-voice-mail",
+        "true|false",
+        "Only calls that a voice mail answered, or did not",
+    )
+    .on_command_line_only(),
+    Flag::optional("batch-id", "ID", "Only calls of this batch").on_command_line_only(),
+    Flag::many(
+        "fields",
+        "PATHS",
+        "Only these values of each execution, such as id,status; for a table, its columns",
+    )
+    .on_command_line_only(),
+    Flag::many("omit", "PATHS", "Everything except these values; not for tables").on_command_line_only(),
+    Flag::optional("limit", "N", "Only the newest N executions of each agent").on_command_line_only(),
+    Flag::optional("gateway", "URL", "Gateway to read from. Without one, upstream is read by this process"),
+    Flag::optional("token-file", "FILE", "With --gateway: file with the caller's token or upstream key"),
+    Flag::switch(
+        "gateway-insecure",
+        "false",
+        "Allow the token over plain http to a gateway that is not on loopback",
+    ),
+    Flag::new(
+        "progress",
+        "WHEN",
+        "auto",
+        "Show progress on stderr: auto, always (also if rows go to the same terminal) or never",
+    )
+    .on_command_line_only(),
+];
+
+/// Those of `serve` that matter to an export that reads upstream itself.
+const ENGINE: [&str; 14] = [
+    "upstream-url",
+    "upstream-insecure",
+    "upstream-ca-file",
+    "upstream-key-file",
+    "fan-out",
+    "upstream-concurrency",
+    "upstream-rate",
+    "budget-patience",
+    "upstream-timeout",
+    "request-deadline",
+    "window",
+    "history-start",
+    "commit-lag",
+    "cache-bytes",
+];
+
+/// What the help ends with about exit codes.
+pub(super) const EXIT_CODES: &str = "\
+Exit codes: 0 the file is complete; 1 it is not, and stderr says why; 64 bad settings, all listed on stderr; \
+130 or 143 ended by SIGINT, or by SIGTERM or SIGHUP; 141 the reader of standard output is gone.";
+
+/// What an export caches by default: rows are written once, so it only needs those that are on their way.
+const CACHE: &str = "32MiB";
+
+/// What an export logs by default: stderr shows its progress.
+const LOG: &str = "error";
+
+/// Parameters of the request that are flags of one value, each with its name there.
+const PARAMETERS: [(&str, &str); 7] = [
+    ("from", "from"),
+    ("to", "to"),
+    ("time-zone", "time_zone"),
+    ("call-type", "call_type"),
+    ("provider", "provider"),
+    ("answered-by-voice-mail", "answered_by_voice_mail"),
+    ("batch-id", "batch_id"),
+];
+
+/// The settings of `export`.
+#[derive(Clone, Debug)]
+pub struct Export {
+    /// What is exported.
+    pub question: ExportQuestion,
+    /// Where to.
+    pub output: ExportOutput,
+    /// From where.
+    pub source: ExportSource,
+    /// Whether to show progress.
+    pub progress: ProgressMode,
+    /// What the terminal can do, if there is one.
+    pub terminal: TerminalKind,
+    /// What is logged.
+    pub log: LogSettings,
+}
+
+/// What a terminal can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TerminalKind {
+    /// Write over a line.
+    Usual,
+    /// Add lines (`TERM=dumb`, or no `TERM`).
+    Dumb,
+}
+
+/// Where rows are written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ExportOutput {
+    /// Standard output.
+    Stdout,
+    /// A file, once it is complete.
+    File(PathBuf),
+}
+
+/// Where rows are read.
+#[derive(Clone, Debug)]
+pub enum ExportSource {
+    /// Through a gateway.
+    Gateway {
+        /// Its base URL.
+        url: Url,
+        /// The file with the caller's credential.
+        token_file: PathBuf,
+    },
+    /// From upstream, by a gateway in this process.
+    Upstream {
+        /// Its settings.
+        serve: Box<Serve>,
+        /// The file with upstream's key.
+        key_file: PathBuf,
+    },
+}
+
+/// When progress is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProgressMode {
+    /// Unless rows go to the same terminal.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// What the environment says of the terminal.
+pub(super) fn terminal(variables: &[(OsString, OsString)]) -> TerminalKind {
+    let term = variables.iter().find(|(name, _)| name == "TERM").map(|(_, value)| value);
+    if term.is_none_or(|term| term.is_empty() || term == "dumb") {
+        TerminalKind::Dumb
+    } else {
+        TerminalKind::Usual
+    }
+}
+
+/// All flags of `export`.
+pub(super) fn flags() -> Vec<Flag> {
+    let engine =
+        serve_flags::FLAGS.iter().filter(|flag| ENGINE.contains(&flag.name)).map(|flag| match flag.name {
+            "cache-bytes" => flag.with_default(CACHE),
+            _ => *flag,
+        });
+    let log = [serve_flags::LOG.with_default(LOG), serve_flags::LOG_FORMAT];
+    FLAGS.iter().copied().chain(engine).chain(log).collect()
+}
+
+/// Reads all settings.
+///
+/// # Errors
+/// Every fault.
+pub(super) fn read(mut reader: SettingsReader, terminal: TerminalKind) -> Result<Export, SettingErrors> {
+    let read = &mut reader;
+    let output = read.one("output", output);
+    let (question, source) = (question(read, output.as_ref()), source(read));
+    let progress = read.one("progress", progress);
+    let log = log(read);
+    let export = Some(()).and_then(|()| {
+        Some(Export {
+            question: question?,
+            output: output?,
+            source: source?,
+            progress: progress?,
+            terminal,
+            log: log?,
+        })
+    });
+    reader.finish(export)
+}
+
+fn question(read: &mut SettingsReader, output: Option<&ExportOutput>) -> Option<ExportQuestion> {
+    let agents = read.many("agent", text);
+    let agents = agents.and_then(|values| {
+        let agents = AskedAgents::parse(&values);
+        if agents.is_none() {
+            read.fault(
+                "agent",
+                if values.is_empty() { "is required" } else { "accepted are UUIDs with commas, or all" },
+            );
+        }
+        agents
+    });
+    let (fields, omit) = (read.many("fields", text), read.many("omit", text));
+    let (format, excel) = (read.optional("format", format), read.one("excel", values::switch));
+    let format = format.zip(excel).and_then(|(format, excel)| file_format(read, format, excel, output));
+    let mut parameters = Some(Vec::new());
+    let mut add = |name, values: Option<Vec<String>>| match (parameters.as_mut(), values) {
+        (Some(parameters), Some(values)) => parameters.extend(values.into_iter().map(|value| (name, value))),
+        _ => parameters = None,
+    };
+    for (flag, name) in PARAMETERS {
+        add(name, read.optional(flag, text).map(|value| value.into_iter().collect()));
+    }
+    let limit = read.optional("limit", values::count);
+    add("limit", limit.map(|limit| limit.iter().map(ToString::to_string).collect()));
+    add("status", read.many("status", text));
+    let is_table = format.is_some_and(FileFormat::is_table);
+    if omit.as_ref().is_some_and(|omit| !omit.is_empty()) {
+        if fields.as_ref().is_some_and(|fields| !fields.is_empty()) {
+            read.fault("omit", "can't be used together with --fields");
+        } else if is_table {
+            read.fault("omit", "a table has columns: choose them with --fields");
+        }
+    }
+    add("omit", omit);
+    let (agents, format, fields, parameters) = (agents?, format?, fields?, parameters?);
+    match FileRows::new(format, &fields, &agents) {
+        Ok(rows) => Some(ExportQuestion { agents, parameters, rows }),
+        Err(error) => {
+            read.fault("fields", error.to_string());
+            None
+        }
+    }
+}
+
+fn file_format(
+    read: &mut SettingsReader,
+    given: Option<FileFormat>,
+    is_excel: bool,
+    output: Option<&ExportOutput>,
+) -> Option<FileFormat> {
+    let by_name = || match output {
+        Some(ExportOutput::File(path)) => FileFormat::of_name(&path.to_string_lossy()),
+        Some(ExportOutput::Stdout) | None => None,
+    };
+    match (given, is_excel) {
+        (None | Some(FileFormat::Csv), true) => Some(FileFormat::Excel),
+        (Some(_), true) => {
+            read.fault("excel", "is a table: leave --format out, or use --format csv");
+            None
+        }
+        (Some(format), false) => Some(format),
+        (None, false) => Some(by_name().unwrap_or(FileFormat::Ndjson)),
+    }
+}
+
+fn source(read: &mut SettingsReader) -> Option<ExportSource> {
+    let (gateway, token_file) =
+        (read.optional("gateway", values::url), read.optional("token-file", values::file));
+    let key_file = read.optional("upstream-key-file", values::file);
+    let is_insecure = read.one("gateway-insecure", values::switch);
+    let (gateway, token_file, key_file) = (gateway?, token_file?, key_file?);
+    match (gateway, token_file, key_file) {
+        (Some(_), _, Some(_)) if read.source("upstream-key-file").starts_with("--") => {
+            read.fault("upstream-key-file", "is for an export without --gateway, which has the key itself");
+            None
+        }
+        (Some(url), Some(token_file), _) => {
+            checks::readable(read, "token-file", &token_file);
+            if url.scheme() == "http" && !is_insecure? && !url.host_str().is_some_and(is_loopback) {
+                let problem = "the token would go over plain http: use https, or --gateway-insecure on a network you trust";
+                read.fault("gateway", problem);
+            }
+            Some(ExportSource::Gateway { url, token_file })
+        }
+        (Some(_), None, _) => {
+            read.fault("token-file", "is required with --gateway");
+            None
+        }
+        (None, _, Some(key_file)) => {
+            checks::readable(read, "upstream-key-file", &key_file);
+            let serve = Box::new(engine(read)?);
+            Some(ExportSource::Upstream { serve, key_file })
+        }
+        (None, _, None) => {
+            read.fault("gateway", "is required, or --upstream-key-file to read upstream directly");
+            None
+        }
+    }
+}
+
+/// The settings of the gateway in this process, which passes on the key that the export sends it.
+fn engine(read: &mut SettingsReader) -> Option<Serve> {
+    // With it, callers of that gateway would need tokens.
+    let names: Vec<_> = ENGINE.into_iter().filter(|name| *name != "upstream-key-file").collect();
+    let given = read.for_table(serve_flags::FLAGS, &names);
+    match serve::read(given, Traces::default()) {
+        Ok(mut serve) => {
+            // Nothing is refreshed here: all of the budget is for rows that were never read.
+            serve.budget.refresh_reserve = Fraction::percent(0)?;
+            Some(serve)
+        }
+        Err(faults) => {
+            read.extend(faults);
+            None
+        }
+    }
+}
+
+fn text(text: &str) -> Parsed<String> {
+    Ok(text.to_owned())
+}
+
+fn format(text: &str) -> Parsed<FileFormat> {
+    match text {
+        "ndjson" => Ok(FileFormat::Ndjson),
+        "csv" => Ok(FileFormat::Csv),
+        "json" => Ok(FileFormat::Json),
+        _ => Err("ndjson, csv or json".to_owned()),
+    }
+}
+
+fn output(text: &str) -> Parsed<ExportOutput> {
+    match text {
+        "-" => Ok(ExportOutput::Stdout),
+        "" => Err("the path of a file, or -".to_owned()),
+        _ => Ok(ExportOutput::File(PathBuf::from(text))),
+    }
+}
+
+fn progress(text: &str) -> Parsed<ProgressMode> {
+    match text {
+        "auto" => Ok(ProgressMode::Auto),
+        "always" => Ok(ProgressMode::Always),
+        "never" => Ok(ProgressMode::Never),
+        _ => Err("auto, always or never".to_owned()),
+    }
+}
+
+#[cfg(test)]
+#[path = "export_tests.rs"]
+mod tests;

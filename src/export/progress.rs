@@ -1,0 +1,269 @@
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::domain::Timestamp;
+
+/// The width of the bar.
+const BAR: usize = 24;
+
+/// How far an export is. The one who writes counts, and the one who shows it reads.
+#[derive(Debug)]
+pub struct Meter {
+    reading: Mutex<MeterReading>,
+}
+
+/// What a meter shows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MeterReading {
+    /// Since when.
+    pub began: Instant,
+    /// Rows that were written.
+    pub rows: u64,
+    /// Bytes that were written.
+    pub bytes: u64,
+    /// When the last row was created.
+    pub back_to: Option<Timestamp>,
+    /// What it will come to.
+    pub goal: HistoryGoal,
+    /// Agents whose rows have begun to come.
+    pub agents: u64,
+    /// What it waits for.
+    pub waits_for: Option<String>,
+}
+
+/// What an export will come to, as far as is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HistoryGoal {
+    /// From the newest instant back to the oldest.
+    pub span: Option<(Timestamp, Timestamp)>,
+    /// At most so many rows of each agent.
+    pub limit: Option<u64>,
+    /// How many agents.
+    pub agents: Option<u64>,
+}
+
+impl Meter {
+    /// A meter of an export that begins now.
+    pub fn new(goal: HistoryGoal) -> Self {
+        let reading = MeterReading {
+            began: Instant::now(),
+            rows: 0,
+            bytes: 0,
+            back_to: None,
+            goal,
+            agents: 0,
+            waits_for: None,
+        };
+        Self { reading: Mutex::new(reading) }
+    }
+
+    /// What it shows now.
+    pub fn reading(&self) -> MeterReading {
+        self.lock().clone()
+    }
+
+    /// So many rows are written in all, and these bytes more.
+    pub(super) fn wrote(&self, rows: u64, bytes: u64) {
+        let mut reading = self.lock();
+        if rows > reading.rows {
+            reading.waits_for = None;
+        }
+        reading.rows = rows;
+        reading.bytes += bytes;
+    }
+
+    /// A row of this date came.
+    pub(super) fn reached(&self, date: Option<Timestamp>) {
+        let mut reading = self.lock();
+        reading.back_to = date.or(reading.back_to);
+    }
+
+    /// The rows of the next agent come.
+    pub(super) fn began_agent(&self) {
+        let mut reading = self.lock();
+        reading.agents += 1;
+        reading.back_to = None;
+    }
+
+    /// History begins here.
+    pub fn history_begins(&self, oldest: Timestamp) {
+        let mut reading = self.lock();
+        if let Some((newest, _)) = reading.goal.span {
+            reading.goal.span = Some((newest, oldest));
+        }
+    }
+
+    /// It waits for this now; none if it does not wait.
+    pub fn waits(&self, what: Option<String>) {
+        self.lock().waits_for = what;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, MeterReading> {
+        self.reading.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl MeterReading {
+    /// Which part of the export is done, from 0 to 1, if that can be told.
+    pub fn part(&self) -> Option<f64> {
+        let of_agent = self.goal.limit.filter(|_| self.goal.agents == Some(1)).map_or_else(
+            || {
+                let (newest, oldest) = self.goal.span?;
+                let back_to = self.back_to?;
+                let whole = newest.since(oldest).as_secs_f64();
+                (whole > 0.0).then(|| newest.since(back_to).as_secs_f64() / whole)
+            },
+            |limit| Some(self.rows as f64 / limit.max(1) as f64),
+        );
+        let of_agent = of_agent.map(|part| part.clamp(0.0, 1.0));
+        match self.goal.agents {
+            Some(1) => of_agent,
+            Some(agents) if agents > 0 && self.agents > 0 => {
+                Some(((self.agents - 1) as f64 + of_agent.unwrap_or(0.0)).min(agents as f64) / agents as f64)
+            }
+            Some(_) | None => None,
+        }
+    }
+
+    /// A line about it.
+    pub fn line(&self, elapsed: Duration) -> String {
+        let mut parts = Vec::new();
+        if let Some(part) = self.part() {
+            parts.push(format!("{:.0}%", (part * 100.0).floor()));
+        }
+        parts.push(format!("{} executions", number(self.rows)));
+        let seconds = elapsed.as_secs_f64();
+        let rate = if seconds > 0.0 { (self.bytes as f64 / seconds) as u64 } else { 0 };
+        parts.push(format!("{}, {}/s", amount(self.bytes), amount(rate)));
+        if self.goal.agents != Some(1) && self.agents > 0 {
+            parts.push(match self.goal.agents {
+                Some(agents) => format!("agent {} of {agents}", self.agents),
+                None => format!("agent {}", self.agents),
+            });
+        }
+        if let Some(date) = self.back_to {
+            parts.push(format!("back to {}", &date.to_string()[..10]));
+        }
+        if let Some(what) = &self.waits_for {
+            parts.push(what.clone());
+        }
+        parts.join(", ")
+    }
+
+    /// The same for a terminal of this width, with a bar if there is something to show and room for it.
+    pub fn bar(&self, elapsed: Duration, columns: usize) -> String {
+        let line = self.line(elapsed);
+        let text = match self.part() {
+            Some(part) if columns > line.len() + BAR + 3 => {
+                let done = ((part * BAR as f64) as usize).min(BAR);
+                format!("[{}{}] {line}", "=".repeat(done), " ".repeat(BAR - done))
+            }
+            Some(_) | None => line,
+        };
+        // A full last column would make some terminals go to the next line.
+        text.chars().take(columns.saturating_sub(1)).collect()
+    }
+}
+
+/// A number with commas between its thousands.
+pub fn number(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (at, digit) in digits.char_indices() {
+        if at > 0 && (digits.len() - at) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// An amount of bytes for people, in units of a thousand.
+pub fn amount(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["KB", "MB", "GB", "TB"];
+    if bytes < 1000 {
+        return format!("{bytes} B");
+    }
+    let (mut value, mut unit) = (bytes as f64 / 1000.0, 0);
+    while value >= 999.95 && unit + 1 < UNITS.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    format!("{value:.1} {}", UNITS[unit])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::Rounding;
+
+    fn at(text: &str) -> Timestamp {
+        Timestamp::parse(text, Rounding::Down).unwrap()
+    }
+
+    fn reading(goal: HistoryGoal) -> MeterReading {
+        let meter = Meter::new(goal);
+        meter.wrote(12_345, 14_020_000);
+        meter.reached(Some(at("2026-08-14T10:00:00Z")));
+        meter.reading()
+    }
+
+    const SECONDS: Duration = Duration::from_secs(2);
+
+    #[test]
+    fn numbers_and_amounts_are_written_for_people() {
+        for (value, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")] {
+            assert_eq!(number(value), text);
+        }
+        for (value, text) in
+            [(0, "0 B"), (999, "999 B"), (1000, "1.0 KB"), (999_960, "1.0 MB"), (113_700_000, "113.7 MB")]
+        {
+            assert_eq!(amount(value), text);
+        }
+    }
+
+    #[test]
+    fn how_far_an_export_is_is_told_by_how_far_back_it_is() {
+        let span = Some((at("2026-11-14T10:00:00Z"), at("2026-05-14T10:00:00Z")));
+        let reading = reading(HistoryGoal { span, limit: None, agents: Some(1) });
+        assert_eq!(reading.line(SECONDS), "50%, 12,345 executions, 14.0 MB, 7.0 MB/s, back to 2026-08-14");
+        let line = reading.line(SECONDS);
+        assert_eq!(reading.bar(SECONDS, line.len() + 28), format!("[============            ] {line}"));
+        assert_eq!(reading.bar(SECONDS, line.len() + 27), line, "words go before the bar");
+        assert_eq!(reading.bar(SECONDS, 20).chars().count(), 19);
+        assert_eq!(reading.bar(SECONDS, 0), "");
+    }
+
+    #[test]
+    fn without_a_beginning_of_history_there_is_no_percentage() {
+        let reading = reading(HistoryGoal { agents: Some(1), ..HistoryGoal::default() });
+        assert_eq!(reading.line(SECONDS), "12,345 executions, 14.0 MB, 7.0 MB/s, back to 2026-08-14");
+    }
+
+    #[test]
+    fn with_a_limit_rows_say_how_far_an_export_is() {
+        let goal = HistoryGoal { limit: Some(24_690), agents: Some(1), span: None };
+        assert_eq!(reading(goal).part(), Some(0.5));
+    }
+
+    #[test]
+    fn several_agents_are_counted() {
+        let meter = Meter::new(HistoryGoal { agents: Some(4), ..HistoryGoal::default() });
+        assert_eq!(meter.reading().part(), None);
+        (0..3).for_each(|_| meter.began_agent());
+        assert_eq!(meter.reading().part(), Some(0.5));
+        assert_eq!(meter.reading().line(SECONDS), "50%, 0 executions, 0 B, 0 B/s, agent 3 of 4");
+        let all = Meter::new(HistoryGoal::default());
+        all.began_agent();
+        assert_eq!(all.reading().line(SECONDS), "0 executions, 0 B, 0 B/s, agent 1");
+    }
+
+    #[test]
+    fn a_wait_is_named_until_the_next_rows() {
+        let meter = Meter::new(HistoryGoal::default());
+        meter.waits(Some("waiting for the budget".to_owned()));
+        assert!(meter.reading().line(SECONDS).ends_with(", waiting for the budget"));
+        meter.wrote(1, 10);
+        assert_eq!(meter.reading().waits_for, None);
+    }
+}

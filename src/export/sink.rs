@@ -1,0 +1,214 @@
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::Deserialize;
+use tokio::sync::mpsc::Receiver;
+use tokio::sync::mpsc::error::TryRecvError;
+
+use super::control::{ControlLine, EndError, ReadVerdict};
+use super::encoder::Encoder;
+use super::lines::{LineSplitter, TooLongLine};
+use super::progress::Meter;
+use crate::domain::{Rounding, Timestamp};
+use crate::shape::NotARow;
+
+/// How much is encoded before it is written.
+const BUFFER: usize = 256 << 10;
+
+/// Takes the chunks of a response, and writes its rows. It blocks, and belongs on a thread of its own.
+#[derive(Debug)]
+pub struct ExportSink {
+    file: File,
+    encoder: Encoder,
+    meter: Arc<Meter>,
+    buffer: Vec<u8>,
+    rows: u64,
+    removed: u64,
+    end: Option<ReadVerdict>,
+    /// The last row of those in the buffer.
+    last: Vec<u8>,
+}
+
+/// Why a response can't be written.
+#[derive(Debug, thiserror::Error)]
+pub enum SinkError {
+    /// The file can't be written.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// The response is not what the gateway sends.
+    #[error("{0}")]
+    Malformed(String),
+}
+
+/// What a response came to.
+#[derive(Debug)]
+pub struct ExportOutcome {
+    /// Rows that were written.
+    pub rows: u64,
+    /// How it ended.
+    pub ending: Ending,
+    /// What a person should know before the file is used.
+    pub warnings: Vec<String>,
+}
+
+/// How a response ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// With an end record that says so, for as many rows as came.
+    Complete(Box<ReadVerdict>),
+    /// With an end record that says why not.
+    Failed(EndError),
+    /// With an end record that counts other rows than came.
+    Miscounted {
+        /// Rows, and removals, by the end record.
+        said: u64,
+        /// Those that came.
+        came: u64,
+    },
+    /// Without one.
+    CutOff,
+}
+
+impl ExportOutcome {
+    /// Every execution that was created up to then was written.
+    pub fn as_of(&self) -> Option<&str> {
+        match &self.ending {
+            Ending::Complete(end) => end.as_of.as_deref(),
+            Ending::Failed(_) | Ending::Miscounted { .. } | Ending::CutOff => None,
+        }
+    }
+}
+
+impl From<TooLongLine> for SinkError {
+    fn from(error: TooLongLine) -> Self {
+        Self::Malformed(error.to_string())
+    }
+}
+
+impl From<NotARow> for SinkError {
+    fn from(_: NotARow) -> Self {
+        Self::Malformed("a row of the response is not a JSON object".to_owned())
+    }
+}
+
+impl ExportSink {
+    /// Writes rows to a file.
+    pub fn new(file: File, encoder: Encoder, meter: Arc<Meter>) -> Self {
+        let buffer = Vec::with_capacity(BUFFER);
+        Self { file, encoder, meter, buffer, rows: 0, removed: 0, end: None, last: Vec::new() }
+    }
+
+    /// Writes all chunks up to the end of the stream.
+    ///
+    /// # Errors
+    /// [`SinkError`]. Of what was encoded before it, everything is written that can be.
+    pub fn write_all(mut self, mut chunks: Receiver<Bytes>) -> Result<ExportOutcome, SinkError> {
+        self.encoder.begin(&mut self.buffer);
+        let taken = self.take(&mut chunks);
+        if taken.is_err() {
+            let _first_error_counts = self.flush();
+        }
+        let is_whole = taken?;
+        let ending = self.ending(is_whole);
+        if let Ending::Complete(end) = &ending {
+            self.encoder.end(end, &mut self.buffer);
+        }
+        self.flush()?;
+        Ok(ExportOutcome { rows: self.rows, ending, warnings: self.encoder.warnings() })
+    }
+
+    /// Takes the chunks. Returns whether the last line was whole.
+    fn take(&mut self, chunks: &mut Receiver<Bytes>) -> Result<bool, SinkError> {
+        let mut lines = LineSplitter::default();
+        loop {
+            let chunk = match chunks.try_recv() {
+                Ok(chunk) => chunk,
+                // A reader of a pipe gets what there is while nothing more comes.
+                Err(TryRecvError::Empty) => {
+                    self.flush()?;
+                    match chunks.blocking_recv() {
+                        Some(chunk) => chunk,
+                        None => break,
+                    }
+                }
+                Err(TryRecvError::Disconnected) => break,
+            };
+            lines.split(chunk, |line| self.line(line))?;
+            if self.buffer.len() >= BUFFER {
+                self.flush()?;
+            }
+        }
+        Ok(!lines.is_within_a_line())
+    }
+
+    fn line(&mut self, line: &[u8]) -> Result<(), SinkError> {
+        if self.end.is_some() {
+            return Err(SinkError::Malformed("the response goes on after its end record".to_owned()));
+        }
+        match ControlLine::read(line) {
+            None => {
+                self.encoder.row(line, &mut self.buffer)?;
+                self.rows += 1;
+                self.last.clear();
+                self.last.extend_from_slice(line);
+            }
+            Some(ControlLine::Agent(id)) => {
+                let agent = id.parse().map_err(|_| SinkError::Malformed(format!("{id:?} is no agent")))?;
+                self.encoder.agent(agent, &mut self.buffer);
+                self.meter.began_agent();
+            }
+            Some(ControlLine::Removed) => {
+                self.encoder.removed(line, &mut self.buffer);
+                self.removed += 1;
+            }
+            Some(ControlLine::End(end)) => self.end = Some(*end),
+            Some(ControlLine::Unknown) => {}
+        }
+        Ok(())
+    }
+
+    fn ending(&mut self, is_whole: bool) -> Ending {
+        let came = self.rows + self.removed;
+        match self.end.take() {
+            None => Ending::CutOff,
+            Some(_) if !is_whole => Ending::CutOff,
+            Some(end) if !end.complete => Ending::Failed(end.error.unwrap_or_else(|| EndError {
+                code: "incomplete".to_owned(),
+                detail: "the response says that a part is missing".to_owned(),
+                request_id: String::new(),
+            })),
+            Some(end) if end.count.saturating_add(end.removed) != came => {
+                Ending::Miscounted { said: end.count.saturating_add(end.removed), came }
+            }
+            Some(end) => Ending::Complete(Box::new(end)),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        self.file.write_all(&self.buffer)?;
+        self.meter.reached(created_at(&self.last));
+        self.meter.wrote(self.rows, self.buffer.len() as u64);
+        self.buffer.clear();
+        Ok(())
+    }
+}
+
+/// When a row was created; none if it does not say so.
+fn created_at(row: &[u8]) -> Option<Timestamp> {
+    #[derive(Deserialize)]
+    struct DatedRow {
+        created_at: Option<String>,
+    }
+
+    let row: DatedRow = serde_json::from_slice(row).ok()?;
+    Timestamp::parse(&row.created_at?, Rounding::Down)
+}
+
+#[cfg(test)]
+#[path = "sink_tests.rs"]
+mod tests;
