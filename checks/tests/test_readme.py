@@ -4,13 +4,14 @@ A block is run if the line above it says `<!-- runs -->`. Shell blocks run in on
 the demo; only its address is replaced. The table of settings is held to the program's own help.
 """
 
+import os
 import re
 import shutil
 import subprocess
 import sys
 
 import pytest
-from programs import ROOT, clean_environment, run, start_demo
+from programs import BINARY, ROOT, clean_environment, run, start_demo
 
 TEXTS = "".join((ROOT / name).read_text() for name in ["README.md", "docs/recipes.md"])
 SETTINGS = (ROOT / "docs/settings.md").read_text()
@@ -43,7 +44,10 @@ def demo(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory):
-    return tmp_path_factory.mktemp("readme")
+    directory = tmp_path_factory.mktemp("readme")
+    (directory / "bin").mkdir()
+    (directory / "bin/fanfold").symlink_to(BINARY.resolve())
+    return directory
 
 
 def words_of(demo) -> dict[str, str]:
@@ -72,7 +76,7 @@ def test_a_block_works(demo, directory, language, code):
     done = subprocess.run(
         [*command, code],
         cwd=directory,
-        env=clean_environment(**words_of(demo)),
+        env=clean_environment(**words_of(demo), PATH=f"{directory / 'bin'}:{os.environ['PATH']}"),
         capture_output=True,
         text=True,
         timeout=120,

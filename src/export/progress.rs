@@ -131,6 +131,8 @@ impl MeterReading {
         if let Some(part) = self.part() {
             parts.push(format!("{:.0}%", (part * 100.0).floor()));
         }
+        // Early, so that a narrow terminal shows it.
+        parts.extend(self.waits_for.clone());
         parts.push(format!("{} executions", number(self.rows)));
         let seconds = elapsed.as_secs_f64();
         let rate = if seconds > 0.0 { (self.bytes as f64 / seconds) as u64 } else { 0 };
@@ -143,9 +145,6 @@ impl MeterReading {
         }
         if let Some(date) = self.back_to {
             parts.push(format!("back to {}", &date.to_string()[..10]));
-        }
-        if let Some(what) = &self.waits_for {
-            parts.push(what.clone());
         }
         parts.join(", ")
     }
@@ -262,7 +261,7 @@ mod tests {
     fn a_wait_is_named_until_the_next_rows() {
         let meter = Meter::new(HistoryGoal::default());
         meter.waits(Some("waiting for the budget".to_owned()));
-        assert!(meter.reading().line(SECONDS).ends_with(", waiting for the budget"));
+        assert!(meter.reading().line(SECONDS).starts_with("waiting for the budget, 0 executions, "));
         meter.wrote(1, 10);
         assert_eq!(meter.reading().waits_for, None);
     }

@@ -80,8 +80,8 @@ impl TtlStretch {
 
     /// The factor for a caller's questions as it was last determined, at least 1.
     pub(in crate::engine) fn last(&self, caller: CallerId) -> f64 {
-        let stretched = self.stretched.lock().unwrap_or_else(PoisonError::into_inner);
-        stretched.get(&caller).map_or(1.0, |state| state.factor)
+        let callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
+        callers.get(&caller).map_or(1.0, |state| state.factor)
     }
 
     /// The largest factor there is, at least 1.
