@@ -87,7 +87,7 @@ impl Upstream {
             Ok(head) => head,
             Err(broken) => return Exchanged::Broken(broken),
         };
-        pass.answered();
+        pass.answered(head.status.is_success().then_some(ask.context.caller));
         watched.answered(head.status.as_u16());
         if head.status.is_success() {
             self.learn_clock(&head);

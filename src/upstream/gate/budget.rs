@@ -90,12 +90,17 @@ impl Budget {
         };
         let leaving = |most: usize| most.saturating_sub(bounds.leave).max(1);
         let mut at = self.free_at(self.taken.len() + ahead, leaving(most), |_| true);
+        if kind.urgency != Urgency::Renewal {
+            at = at.max(self.even_at(self.taken.len() + ahead, leaving(most), bounds.evenly, |_| true));
+        }
         if kind.urgency == Urgency::Renewal {
             at = at.max(self.lull_at(rate, most, now));
         }
         if kind.urgency != Urgency::Refresh {
             let is_spare = |k: &RequestClass| k.urgency != Urgency::Refresh;
-            at = at.max(self.free_at(self.spare + ahead, leaving(outside_reserve), is_spare));
+            let taken = self.spare + ahead;
+            at = at.max(self.free_at(taken, leaving(outside_reserve), is_spare));
+            at = at.max(self.even_at(taken, leaving(outside_reserve), bounds.evenly, is_spare));
         }
         // What others gave up is not left to them for long.
         if bounds.protected > 0
@@ -108,7 +113,7 @@ impl Budget {
             let held = self.shares.held(kind.group);
             at = at.max(self.free_at(held + ahead, bounds.most_of_group, |k| k.group == kind.group));
         }
-        at.map_or(Ok(()), Err)
+        at.filter(|at| *at > now).map_or(Ok(()), Err)
     }
 
     /// When few enough places were taken of late for a renewal to fill a lull; none if that is now.
@@ -135,6 +140,30 @@ impl Budget {
         Some(free(last + rate.per.saturating_mul(u32::try_from(periods).unwrap_or(u32::MAX).min(1000))))
     }
 
+    /// When one of `most` places that `counts` may be taken if the last ones are spent evenly, so many in a period; none
+    /// if nothing is taken.
+    ///
+    /// A newcomer for each of them must find one whenever it comes. So at each instant at which a place will be free, as
+    /// many have to be left as may have come until then.
+    fn even_at(
+        &self,
+        taken: usize,
+        most: usize,
+        evenly: usize,
+        counts: impl Fn(&RequestClass) -> bool,
+    ) -> Option<Instant> {
+        let (rate, parts) = (self.rate?, u32::try_from(evenly).ok().filter(|parts| *parts > 0)?);
+        let step = rate.per / parts;
+        let first = (taken + 1).saturating_sub(most);
+        let counted = self.taken.iter().filter(|(_, kind)| counts(kind)).map(|(place, _)| place.0);
+        let left = (most + first).saturating_sub(taken + 1);
+        let due = |(at, more): (Instant, u32)| {
+            let left = u32::try_from(left).unwrap_or(u32::MAX).saturating_add(more).min(parts + 1);
+            (at + rate.per).checked_sub(step * left)
+        };
+        counted.skip(first).zip(0..=parts).filter_map(due).max()
+    }
+
     /// Takes a place for a request that goes now.
     pub(super) fn take(&mut self, kind: RequestClass, now: Instant) -> Option<BudgetSlot> {
         let rate = self.rate?;
@@ -152,8 +181,16 @@ impl Budget {
     }
 
     /// The request in this place has been answered, so upstream saw it no later than now.
-    pub(super) fn answered(&mut self, place: BudgetSlot, now: Instant) {
-        self.moved(place, place.0.min(now));
+    pub(super) fn answered(&mut self, place: BudgetSlot, now: Instant) -> BudgetSlot {
+        self.moved(place, place.0.min(now))
+    }
+
+    /// The request in this place turned out to be another group's.
+    pub(super) fn reassign(&mut self, place: BudgetSlot, group: ShareGroup, branch: Branch) {
+        let Some(kind) = self.taken.get_mut(&place) else { return };
+        self.shares.took(group, branch);
+        self.shares.gave_back(kind.group, kind.branch);
+        (kind.group, kind.branch) = (group, branch);
     }
 
     /// The request in this place never went.
@@ -216,6 +253,11 @@ impl Budget {
     /// Whether a group holds its fair share of the budget, or more.
     pub(super) fn has_share(&self, group: ShareGroup) -> bool {
         self.rate.is_some_and(|rate| self.shares.has_share(group, count(rate)))
+    }
+
+    /// How many places a group holds, if that is its fair share or more.
+    pub(super) fn held_beyond_share(&self, group: ShareGroup) -> Option<usize> {
+        self.shares.held_beyond_share(group, count(self.rate?))
     }
 
     /// Whether no request of the last period counts any more.

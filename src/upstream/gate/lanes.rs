@@ -114,6 +114,7 @@ impl Lane {
                 }
                 troubles.may(group, branch, connections.held_by(group, branch), now).map_err(Some)
             },
+            |group| budget.held_beyond_share(group),
         )
     }
 

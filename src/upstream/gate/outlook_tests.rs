@@ -20,7 +20,7 @@ async fn the_outlook_names_the_budget_and_when_the_next_request_goes() {
     assert_eq!(left(gate.outlook(applicant(1))), Some((3, 3)));
     assert_eq!(gate.outlook(applicant(1)).health, SourceHealth::Ok);
     for _ in 0..3 {
-        enter(&gate, &context).await.unwrap().answered();
+        enter(&gate, &context).await.unwrap().answered(None);
     }
     let spent = gate.outlook(applicant(1));
     assert_eq!((left(spent), spent.health), (Some((3, 0)), SourceHealth::Limited));
@@ -34,7 +34,7 @@ async fn with_a_budget_for_each_credential_the_outlook_is_of_the_callers_own() {
     let rate = Rate { count: NonZeroU32::new(3).unwrap(), per: MINUTE };
     let lanes = Lanes::new(RateScope::Credential, Some(rate), Fraction::percent(20).unwrap());
     let gate = Gate::with(lanes, NonZeroUsize::new(8).unwrap());
-    enter(&gate, &context(Urgency::Refresh)).await.unwrap().answered();
+    enter(&gate, &context(Urgency::Refresh)).await.unwrap().answered(None);
     let left = |key| gate.outlook(applicant(key)).budget.map(|budget| budget.left);
     assert_eq!((left(1), left(2)), (Some(2), Some(3)));
 }

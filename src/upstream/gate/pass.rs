@@ -6,9 +6,10 @@ use super::breaker::{Fault, Who};
 use super::breakers::{Opened, Roles};
 use super::budget::BudgetSlot;
 use super::concurrency_limit::LEAST;
-use super::flow::Flow;
+use super::flow::{Branch, Flow, KeyAcceptance, ShareGroup};
 use super::lanes::{Lane, LaneKey};
 use super::{Gate, GateState};
+use crate::domain::Caller;
 
 /// What became of a request that passed.
 #[derive(Clone, Copy, Debug)]
@@ -36,12 +37,17 @@ pub(crate) struct Pass {
 }
 
 impl Pass {
-    /// The head of the answer came: upstream has seen the request.
-    pub(crate) fn answered(&self) {
+    /// The head of the answer came: upstream has seen the request. If it says that upstream accepts the key of `accepted`,
+    /// the request counts as that caller's from now on, and leaves its place among unproven keys to the next one.
+    pub(crate) fn answered(&self, accepted: Option<Caller>) {
         let now = Instant::now();
         let mut state = self.gate.lock();
         if let (Some(place), Some(lane)) = (self.place, state.lanes.get(self.lane)) {
-            lane.budget.answered(place, now);
+            let place = lane.budget.answered(place, now);
+            if let (ShareGroup::Unproven, Some(caller)) = (self.flow.group, accepted) {
+                let group = ShareGroup::of(caller, KeyAcceptance::Accepted);
+                lane.budget.reassign(place, group, Branch::of(group, caller, self.flow.agent));
+            }
             state.waiters.wake_driver();
         }
     }

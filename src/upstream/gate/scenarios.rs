@@ -153,7 +153,7 @@ impl ScenarioWorld {
             }
             Answers::Error => {
                 sleep(latency).await;
-                pass.answered();
+                pass.answered(None);
                 self.add("errors", 1.0);
                 (PassOutcome::Failed(Fault::Answer), Err(Cause::Transient(None)))
             }
@@ -161,7 +161,7 @@ impl ScenarioWorld {
                 sleep(latency / 2).await;
                 let is_allowed = phase.allows.is_none_or(|allows| self.allow(allows));
                 sleep(latency / 2).await;
-                pass.answered();
+                pass.answered(None);
                 if is_allowed {
                     (PassOutcome::Answered, Ok(()))
                 } else {

@@ -8,6 +8,12 @@ use super::flow::{Branch, ShareGroup};
 /// caller's first pages go at once, although one caller alone may have all the rest.
 const NEWCOMERS: usize = 25;
 
+/// How many times as much of the budget those who used much of it spend evenly until more places are free. A burst that
+/// takes all but [`NEWCOMERS`] leaves so little for a whole period that the second newcomer would wait for its end. Were
+/// it more, a lone caller would wait longer for its last pages, and two that want everything would get uneven parts of
+/// the minute in which the second one comes.
+const EVENLY: usize = 2;
+
 /// The part of the budget that unproven keys may always use, as a divisor.
 const UNPROVEN: usize = 10;
 
@@ -26,7 +32,8 @@ const GRACE: u32 = 4;
 /// In a sliding window the places that one caller takes at once are gone for a whole period. Turns alone can't give
 /// another caller its share then. So a caller that holds less than its fair share, which is an even part with one more caller
 /// than there are, may take any place that is free. One that holds more leaves [`NEWCOMERS`], and the places that others
-/// gave up a moment ago, up to their fair share. Nothing older counts: neither credit nor debt.
+/// gave up a moment ago, up to their fair share, and spends a part of the rest evenly (see [`EVENLY`]). Nothing older counts: neither
+/// credit nor debt.
 #[derive(Debug, Default)]
 pub(super) struct Shares {
     held: HashMap<ShareGroup, HeldShare>,
@@ -69,6 +76,8 @@ pub(super) struct Bounds {
     pub(super) leave: usize,
     /// How many of these others gave up a moment ago: it has them as soon as that is forgotten.
     pub(super) protected: usize,
+    /// How many places beyond these are spent evenly over a period.
+    pub(super) evenly: usize,
     /// The most places of its group.
     pub(super) most_of_group: usize,
 }
@@ -137,6 +146,11 @@ impl Shares {
         self.held(group) >= self.fair(group, limit)
     }
 
+    /// How many places a group holds, if that is its fair share or more.
+    pub(super) fn held_beyond_share(&self, group: ShareGroup, limit: usize) -> Option<usize> {
+        self.has_share(group, limit).then(|| self.held(group))
+    }
+
     /// Who holds how much, without names.
     pub(super) fn holdings(&self) -> Holdings {
         let unproven = self.held(ShareGroup::Unproven);
@@ -156,12 +170,17 @@ impl Shares {
         let held = self.held(group);
         match group {
             ShareGroup::Caller(_) if held < self.fair(group, limit) => {
-                Bounds { leave: 0, protected: 0, most_of_group: limit }
+                Bounds { leave: 0, protected: 0, evenly: 0, most_of_group: limit }
             }
             ShareGroup::Caller(_) => {
                 let protected = self.protected(group, limit);
                 let leave = limit / NEWCOMERS + protected;
-                Bounds { leave: leave.min(limit - 1), protected, most_of_group: limit }
+                Bounds {
+                    leave: leave.min(limit - 1),
+                    protected,
+                    evenly: limit / NEWCOMERS * EVENLY,
+                    most_of_group: limit,
+                }
             }
             ShareGroup::Unproven => {
                 let own = (limit / UNPROVEN).max(1);
@@ -174,7 +193,7 @@ impl Shares {
                 let of_peer = self.peers.get(&branch).copied().unwrap_or(0);
                 let left_to_peers = if of_peer * 2 >= most { most / UNPROVEN } else { 0 };
                 let most_of_group = most - left_to_peers;
-                Bounds { leave: leave.min(limit - 1), protected, most_of_group }
+                Bounds { leave: leave.min(limit - 1), protected, evenly: 0, most_of_group }
             }
         }
     }

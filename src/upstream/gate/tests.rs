@@ -106,7 +106,7 @@ async fn many_waiters_all_get_their_turn_within_the_rate() {
             let pass = enter(&gate, &context).await.unwrap();
             let sent = Instant::now();
             tokio::time::sleep(Duration::from_millis(i % 40)).await;
-            pass.answered();
+            pass.answered(None);
             pass.finish(PassOutcome::Answered);
             sent
         });

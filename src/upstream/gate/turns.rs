@@ -115,43 +115,45 @@ impl Turns {
 
     /// Takes out the request whose turn it is among those that may go; else says when one may.
     ///
-    /// `may_group` is asked once per group and urgency, `may_branch` once per branch.
+    /// `may_group` is asked once per group and urgency, `may_branch` once per branch. `beyond_share` says how much a group
+    /// holds that holds its fair share: such groups come after the others, and of them the one that holds least comes first.
     pub(super) fn next(
         &mut self,
         mut may_group: impl FnMut(ShareGroup, Urgency) -> Result<(), NotYet>,
         mut may_branch: impl FnMut(ShareGroup, Urgency, Branch) -> Result<(), NotYet>,
+        beyond_share: impl Fn(ShareGroup) -> Option<usize>,
     ) -> Result<(WaiterId, ShareGroup, Urgency), NotYet> {
         let mut soonest: NotYet = None;
         let mut not_yet = |at: NotYet| soonest = [soonest, at].into_iter().flatten().min();
-        let mut found = None;
+        let mut found: Option<(Option<usize>, ShareGroup, Urgency, Branch)> = None;
         let orders: [&[Urgency]; 2] = [&[Urgency::Refresh, Urgency::Cold], &[Urgency::Renewal]];
-        'found: for urgencies in orders {
-            if urgencies == [Urgency::Renewal] && self.renewals == 0 {
-                continue;
+        for urgencies in orders {
+            if found.is_some() || (urgencies == [Urgency::Renewal] && self.renewals == 0) {
+                break;
             }
             for (group, line) in self.groups.in_turn() {
-                for &urgency in urgencies {
+                let held = beyond_share(group);
+                if found.is_some_and(|(least, ..)| held >= least) {
+                    continue;
+                }
+                let branch = urgencies.iter().find_map(|&urgency| {
                     let branches = line.branches_ref(urgency);
                     if branches.is_empty() {
-                        continue;
+                        return None;
                     }
-                    if let Err(at) = may_group(group, urgency) {
-                        not_yet(at);
-                        continue;
-                    }
-                    for (branch, _) in branches.in_turn() {
-                        match may_branch(group, urgency, branch) {
-                            Ok(()) => {
-                                found = Some((group, urgency, branch));
-                                break 'found;
-                            }
-                            Err(at) => not_yet(at),
-                        }
-                    }
+                    may_group(group, urgency).map_err(&mut not_yet).ok()?;
+                    let mut in_turn = branches.in_turn().map(|(branch, _)| branch);
+                    let may =
+                        |branch: &Branch| may_branch(group, urgency, *branch).map_err(&mut not_yet).is_ok();
+                    in_turn.find(may).map(|branch| (held, group, urgency, branch))
+                });
+                found = branch.or(found);
+                if held.is_none() && branch.is_some() {
+                    break;
                 }
             }
         }
-        let Some((group, urgency, branch)) = found else { return Err(soonest) };
+        let Some((_, group, urgency, branch)) = found else { return Err(soonest) };
         self.take(group, urgency, branch).map(|waiter| (waiter, group, urgency)).ok_or(None)
     }
 

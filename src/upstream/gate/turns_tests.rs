@@ -11,7 +11,7 @@ fn flow(caller: u8, agent: u128, question: QuestionId, urgency: Urgency) -> Flow
 }
 
 fn pop(turns: &mut Turns) -> Option<WaiterId> {
-    turns.next(|_, _| Ok(()), |_, _, _| Ok(())).ok().map(|(waiter, ..)| waiter)
+    turns.next(|_, _| Ok(()), |_, _, _| Ok(()), |_| None).ok().map(|(waiter, ..)| waiter)
 }
 
 fn all(turns: &mut Turns) -> Vec<WaiterId> {
@@ -62,8 +62,8 @@ fn an_agent_that_may_not_go_is_passed_by() {
     let later = Instant::now();
     let slow = Branch::Agent(AgentId::new(Uuid::from_u128(1)));
     let may = |_, _, branch| if branch == slow { Err(Some(later)) } else { Ok(()) };
-    assert_eq!(turns.next(|_, _| Ok(()), may).map(|(waiter, ..)| waiter), Ok(1));
-    assert_eq!(turns.next(|_, _| Ok(()), may), Err(Some(later)));
+    assert_eq!(turns.next(|_, _| Ok(()), may, |_| None).map(|(waiter, ..)| waiter), Ok(1));
+    assert_eq!(turns.next(|_, _| Ok(()), may, |_| None), Err(Some(later)));
     assert_eq!(turns.len(), 1);
 }
 
@@ -116,4 +116,24 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn callers_beyond_their_share_come_after_the_others_and_of_them_the_one_that_holds_least() {
+    let mut turns = Turns::default();
+    let [a, b, c] = [(); 3].map(|()| QuestionId::unique());
+    for (id, flow) in
+        [flow(1, 1, a, Urgency::Refresh), flow(2, 1, b, Urgency::Cold), flow(3, 1, c, Urgency::Cold)]
+            .into_iter()
+            .enumerate()
+    {
+        turns.push(&flow, id as WaiterId);
+    }
+    let beyond_share = |group| match group {
+        ShareGroup::Caller(CallerId::Token([1, ..])) => Some(9),
+        ShareGroup::Caller(CallerId::Token([2, ..])) => Some(8),
+        _ => None,
+    };
+    let order = std::iter::from_fn(|| turns.next(|_, _| Ok(()), |_, _, _| Ok(()), beyond_share).ok());
+    assert_eq!(order.map(|(waiter, ..)| waiter).collect::<Vec<_>>(), [2, 1, 0]);
 }
