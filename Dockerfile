@@ -19,6 +19,7 @@ RUN mkdir -p src tests/it benches/loops \
  && rm -r src tests benches
 
 COPY openapi.yaml ./
+COPY console console
 COPY src src
 # Cargo compares modification times, and the stub may be newer than the sources.
 RUN mkdir -p tests/it benches/loops && touch tests/it/main.rs benches/loops/main.rs src/main.rs src/lib.rs \

@@ -43,6 +43,18 @@ shell_tools() {
   [ ${#missing[@]} -eq 0 ] || debian_packages "${missing[@]}" || true
 }
 
+# The packages that the console's checks need, by the exact versions and hashes of its lock.
+console_packages() {
+  local mark=target/console/node_modules/.installed
+  cmp -s console/package-lock.json "$mark" && return 0
+  command -v npm >/dev/null || debian_packages npm || return 1
+  mkdir -p target/console
+  cp console/package.json console/package-lock.json target/console/
+  # No package may run a script at installation.
+  npm ci --prefix target/console --ignore-scripts --no-audit --no-fund --loglevel=error
+  cp console/package-lock.json "$mark"
+}
+
 # Tools for the checks of deploy/: kubectl renders it, promtool tests its rules, and nginx runs with its Ingress' settings.
 # Checks whose tool is missing are skipped and say so.
 deploy_tools() {

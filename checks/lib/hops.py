@@ -31,7 +31,14 @@ class Hop:
             self.process.wait()
 
 
-def nginx(directory: Path, gateway: str, location: str, more: str = "") -> Hop:
+def nginx_below(directory: Path, gateway: str, prefix: str) -> Hop:
+    """The gateway below a path prefix, which is taken away on the way."""
+    return nginx(directory, gateway, "", path=prefix, target="/")
+
+
+def nginx(
+    directory: Path, gateway: str, location: str, more: str = "", path: str = "/", target: str = ""
+) -> Hop:
     one, two = free_port(), free_port()
     folders = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     temporary = " ".join(f"{name}_temp_path {directory}/{name};" for name in folders)
@@ -42,7 +49,7 @@ def nginx(directory: Path, gateway: str, location: str, more: str = "") -> Hop:
         http {{
           access_log off; {temporary} {more}
           server {{ listen 127.0.0.1:{one}; listen 127.0.0.1:{two} http2;
-                    location / {{ proxy_pass http://{gateway}; {location} }} }}
+                    location {path} {{ proxy_pass http://{gateway}{target}; {location} }} }}
         }}"""
     )
     return start(directory, [tool("nginx"), "-e", f"{directory}/errors.log", "-c", str(config)], one, two)

@@ -110,6 +110,7 @@ pub fn assemble(settings: &Serve, tracer: &Tracer, shutdown: &Shutdown) -> Resul
     let forwarded = Forwarded::new(settings.upstream.forwarding, Arc::new(forwarder), forwarded_bytes);
     let forwarded = Arc::new(forwarded);
     let app = App::new(Arc::clone(&engine), authenticator, http_settings, shutdown.clone(), observer);
+    let app = if settings.answers.has_console { app.with_console() } else { app };
     let app = Arc::new(app.with_forwarded(Arc::clone(&forwarded)));
     let _ = questions.set(Arc::clone(&app));
     let render_metrics = Arc::new(move |exposition| metrics.render(exposition));

@@ -26,7 +26,7 @@ async fn demonstrating(settings: &Demo) -> Result<Exit, CommandError> {
 
     let shutdown = Shutdown::default();
     let simulator = Simulator::new(simulator_settings());
-    let serve = serve_settings(upstream)?;
+    let serve = serve_settings(upstream, settings.has_console)?;
     let gateway =
         assemble(&serve, &Tracer::default(), &shutdown).map_err(|faults| CommandError(faults.join("\n")))?;
     // The simulator is not part of the gateway's drain, because the gateway may still read from it then.
@@ -36,7 +36,9 @@ async fn demonstrating(settings: &Demo) -> Result<Exit, CommandError> {
 
     let agents = simulator.agents();
     let agents = agents.iter().map(|agent| (agent.id, agent.name.as_str(), agent.executions)).collect();
-    let guide = Guide { gateway: gateway_address, admin: admin_address, upstream, agents }.to_string();
+    let console = settings.has_console.then_some(gateway_address);
+    let guide =
+        Guide { console, gateway: gateway_address, admin: admin_address, upstream, agents }.to_string();
     // Not awaited: a reader that stops must not keep the demo from serving or stopping.
     let _printing = tokio::task::spawn_blocking(move || print::out(guide));
     let exit = until_stopped(gateway, public, admin, &serve.stopping, &shutdown).await;
@@ -69,9 +71,10 @@ fn simulator_settings() -> SimulatorSettings {
 }
 
 /// The defaults of `serve`, with the simulator as upstream, and stopping at once on Ctrl-C.
-fn serve_settings(upstream: SocketAddr) -> Result<Serve, CommandError> {
+fn serve_settings(upstream: SocketAddr, has_console: bool) -> Result<Serve, CommandError> {
     let url = format!("--upstream-url=http://{upstream}");
-    let args = ["fanfold", "serve", &url, "--drain-delay=0s", "--drain-timeout=1s"];
+    let console = format!("--console={has_console}");
+    let args = ["fanfold", "serve", &url, &console, "--drain-delay=0s", "--drain-timeout=1s"];
     match config::read(args.map(Into::into), []) {
         Ok(Command::Serve(serve)) => Ok(*serve),
         other => Err(CommandError(format!("the demo's own settings are not valid: {other:?}"))),
@@ -84,7 +87,7 @@ mod tests {
 
     #[test]
     fn the_demos_own_settings_are_good() {
-        let serve = serve_settings("127.0.0.1:8081".parse().unwrap()).unwrap();
+        let serve = serve_settings("127.0.0.1:8081".parse().unwrap(), true).unwrap();
         assert_eq!(serve.stopping.drain_delay, Duration::ZERO);
         assert!(assemble(&serve, &Tracer::default(), &Shutdown::default()).is_ok());
     }

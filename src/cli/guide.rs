@@ -6,6 +6,8 @@ use crate::domain::AgentId;
 /// What the demo says when it is up: where everything is, and commands ready to paste.
 #[derive(Debug)]
 pub(super) struct Guide<'a> {
+    /// Where the console is, if it is served.
+    pub(super) console: Option<SocketAddr>,
     /// Where the gateway is.
     pub(super) gateway: SocketAddr,
     /// Where probes, metrics and purge are.
@@ -21,7 +23,10 @@ const KEY: &str = "bn-demo";
 
 impl fmt::Display for Guide<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { gateway, admin, upstream, agents } = self;
+        let Self { console, gateway, admin, upstream, agents } = self;
+        if let Some(console) = console {
+            writeln!(f, "Console:             http://{console}/console/#key={KEY}")?;
+        }
         writeln!(f, "Gateway:             http://{gateway} (documentation: http://{gateway}/docs)")?;
         writeln!(f, "Simulated upstream:  http://{upstream}")?;
         writeln!(f, "Metrics:             http://{admin}/metrics")?;
@@ -94,12 +99,14 @@ mod tests {
         let id = "0f9c6e1e-52b5-4c1c-9d0e-5a1f6f1d2b3c".parse().unwrap();
         let address = |port| SocketAddr::from(([127, 0, 0, 1], port));
         let guide = Guide {
+            console: Some(address(1)),
             gateway: address(1),
             admin: address(2),
             upstream: address(3),
             agents: vec![(id, "A", 7)],
         };
         let text = guide.to_string();
+        assert!(text.starts_with("Console:             http://127.0.0.1:1/console/#key=bn-demo\n"), "{text}");
         let calls: Vec<_> = text.lines().filter(|line| line.starts_with("curl ")).collect();
         assert_eq!(calls.len(), 8);
         for call in calls {

@@ -6,7 +6,7 @@ use super::faults::SettingErrors;
 use super::flags::Flag;
 use super::reader::{SettingsReader, read_all};
 use super::serve::log;
-use super::serve_flags::LOG_FORMAT;
+use super::serve_flags::{CONSOLE, LOG_FORMAT};
 use super::settings::LogSettings;
 use super::values;
 
@@ -15,6 +15,7 @@ pub(super) const FLAGS: &[Flag] = &[
     Flag::new("listen", "ADDRESS", "127.0.0.1:8080", "Address of the gateway"),
     Flag::new("simulator-listen", "ADDRESS", "127.0.0.1:8081", "Address of the simulated upstream"),
     Flag::new("admin-listen", "ADDRESS", "127.0.0.1:9090", "Address for probes, metrics and purge"),
+    CONSOLE,
     Flag::new(
         "log",
         "FILTER",
@@ -33,6 +34,8 @@ pub struct Demo {
     pub simulator_listen: SocketAddr,
     /// The address for probes, metrics and purge.
     pub admin_listen: SocketAddr,
+    /// Whether the console is served.
+    pub has_console: bool,
     /// What is logged.
     pub log: LogSettings,
 }
@@ -47,6 +50,7 @@ pub(super) fn read(mut reader: SettingsReader) -> Result<Demo, SettingErrors> {
         listen: one("listen", values::address),
         simulator_listen: one("simulator-listen", values::address),
         admin_listen: one("admin-listen", values::address),
+        has_console: one("console", values::switch),
         ;
         log: log,
     });

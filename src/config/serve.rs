@@ -65,6 +65,7 @@ pub(super) fn read(mut reader: SettingsReader, traces: Traces) -> Result<Serve, 
             max_json_bytes: one("max-json-bytes", values::bytes),
             max_questions: one("max-questions", values::count),
             cors_origins: many("cors-origin", values::origin),
+            has_console: one("console", values::switch),
         }
     );
     let stopping = read_all!(

@@ -1,4 +1,4 @@
-//! The flags of `serve`, and the two that every command which runs on has.
+//! The flags of `serve`, and those that other commands have too.
 
 use super::flags::Flag;
 
@@ -129,10 +129,15 @@ pub(super) const FLAGS: &[Flag] = &[
         "ORIGIN",
         "Allowed browser origin; repeat the flag, or use commas in the environment",
     ),
+    CONSOLE,
     LOG,
     LOG_FORMAT,
     Flag::switch("check", "false", "Validate the settings and the files that they name, and exit"),
 ];
+
+/// Whether the console is served.
+pub(super) const CONSOLE: Flag =
+    Flag::switch("console", "true", "Serve the console, a page that shows calls, at /console/");
 
 /// Which log lines are written; every command that runs on has it.
 pub(super) const LOG: Flag = Flag::new(

@@ -140,6 +140,8 @@ pub struct ResponseSettings {
     pub max_questions: usize,
     /// The allowed browser origins, as browsers send them; `*` for any.
     pub cors_origins: Vec<String>,
+    /// Whether the console is served.
+    pub has_console: bool,
 }
 
 /// How the process stops, and which clients it cuts off.

@@ -53,6 +53,8 @@ pub struct App {
     /// How upstream's other paths are passed on; none if they are not.
     pub(super) forwarded: Option<Arc<Forwarded>>,
     pub(super) started_at: Timestamp,
+    /// Whether the console is served.
+    pub(super) has_console: bool,
 }
 
 impl App {
@@ -78,7 +80,15 @@ impl App {
             waiting: HeldBytes::default(),
             places,
             forwarded: None,
+            has_console: false,
         }
+    }
+
+    /// The same, which serves the console.
+    #[must_use]
+    pub fn with_console(mut self) -> Self {
+        self.has_console = true;
+        self
     }
 
     /// The same, which passes on upstream's other paths.

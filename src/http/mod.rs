@@ -16,6 +16,7 @@ mod all;
 mod app;
 mod authorized;
 mod body;
+mod console;
 mod cors;
 mod docs;
 mod fields;

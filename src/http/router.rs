@@ -9,14 +9,17 @@ use axum::routing::{delete, get};
 use super::access_log::{self, AccessLog};
 use super::forward::{self, Forwarding};
 use super::problem::{Code, Problem};
-use super::{AdminApp, App, admin as probes, all, cors, docs, page, params, status, summary, unread};
+use super::{
+    AdminApp, App, admin as probes, all, console, cors, docs, page, params, status, summary, unread,
+};
 
 /// The public listener.
 pub fn public(app: Arc<App>) -> Router {
     let access_log = AccessLog::public(app.observer.clone(), app.waiting.clone());
     let forwarding = app.forwarded.as_ref().map_or(Forwarding::None, |forwarded| forwarded.forwarding());
     let cors = cors::layer(&app.settings.cors_origins, forwarding);
-    let router = Router::new()
+    let router = if app.has_console { console::routes() } else { Router::new() };
+    let router = router
         .route("/agents/{agent_id}/executions/all", get(all::all))
         .route("/agents/{agent_id}/executions/summary", get(summary::summary))
         .route("/v2/agent/{agent_id}/executions", get(page::page))

@@ -1,0 +1,141 @@
+// The console's own arithmetic, without a browser. test_console.py runs this in several time zones.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { turns } from "../../console/call.mjs";
+import { allBetween, dayLabel, dayOf, daysBetween, plusDays } from "../../console/days.mjs";
+import { parseWithDecimals, sum } from "../../console/decimal.mjs";
+import { select } from "../../console/rows.mjs";
+import { failures, hangupReasons, series, tiles } from "../../console/totals.mjs";
+import { unitOf } from "../../console/view.mjs";
+import { ago, callLength, dollars, instantOf, share, webLink } from "../../console/words.mjs";
+
+test("sums are exact at any length", () => {
+  assert.equal(sum(["324.71", "181.51"]), "506.22");
+  assert.equal(sum(["0.1", "0.2"]), "0.3");
+  assert.equal(sum(["9007199254740993", "0.000000000001"]), "9007199254740993.000000000001");
+  assert.equal(sum(["-1.5", "0.25"]), "-1.25");
+  assert.equal(sum([]), "0");
+});
+
+test("cents become dollars with one rounding", () => {
+  assert.equal(dollars("50622.5"), "$506.23");
+  assert.equal(dollars("900719925474099312"), "$9,007,199,254,740,993.12");
+  assert.equal(dollars("0.4"), "$0.00");
+});
+
+test("numbers of a response keep their text, where the engine hands it out", () => {
+  const { sum: text, name } = parseWithDecimals('{"sum":12.710,"name":"5"}');
+  assert.ok(text === "12.710" || text === "12.71");
+  assert.equal(name, "5");
+});
+
+test("the day of an instant is that of the zone, whatever the clock of this machine does", () => {
+  assert.equal(dayOf(Date.parse("2026-03-28T18:29:59.999Z"), "Asia/Kolkata"), "2026-03-28");
+  assert.equal(dayOf(Date.parse("2026-03-28T18:30:00Z"), "Asia/Kolkata"), "2026-03-29");
+  assert.equal(dayOf(Date.parse("2026-03-29T01:30:00Z"), "UTC"), "2026-03-29");
+  assert.equal(dayOf(Date.parse("2026-11-01T05:30:00Z"), "America/New_York"), "2026-11-01");
+});
+
+test("days follow one another across changes of the clock", () => {
+  assert.equal(plusDays("2026-03-28", 1), "2026-03-29");
+  assert.equal(plusDays("2026-03-30", -1), "2026-03-29");
+  assert.equal(daysBetween("2026-03-01", "2026-04-01"), 31);
+  assert.deepEqual(allBetween("2026-10-24", "2026-10-26", "@day"), ["2026-10-24", "2026-10-25", "2026-10-26"]);
+  assert.deepEqual(allBetween("2026-12-28", "2027-01-05", "@week"), ["2026-12-28", "2027-01-04"]);
+  assert.deepEqual(allBetween("2026-11", "2027-02", "@month"), ["2026-11", "2026-12", "2027-01", "2027-02"]);
+  assert.equal(dayLabel("2026-03-29", { month: "short", day: "numeric" }), "Mar 29");
+});
+
+test("the charts' unit gets coarser before there are too many groups", () => {
+  const view = { agents: ["a"], range: "all", from: "", to: "", zone: "UTC" };
+  const since = (days) => [{ id: "a", name: "A", createdAt: Date.now() - days * 86_400_000 }];
+  assert.equal(unitOf(view, since(100)), "@day");
+  assert.equal(unitOf(view, since(400)), "@week");
+  assert.equal(unitOf(view, since(2_000)), "@month");
+  assert.equal(unitOf({ ...view, range: "90d" }, since(2_000)), "@day");
+});
+
+const group = (day, status, count, cost, reason = null) => ({
+  key: { "@day": day, status, "telephony_data.hangup_reason": reason },
+  count: String(count),
+  stats: { total_cost: { count: String(count), sum: cost } },
+});
+
+const summary = {
+  total: "8",
+  stats: { total_cost: { sum: "506.22" }, conversation_duration: { sum: "0" } },
+  histogram: { counts: ["8", "0", "0", "0", "0", "0", "0", "0"] },
+  groups: [
+    group("2026-11-01", "completed", 2, "324.71", "Normal"),
+    group("2026-11-03", "failed", 3, "181.51", ""),
+    group("2026-11-03", "call-disconnected", 1, "0"),
+    group(null, null, 2, "0"),
+  ],
+};
+
+test("nothing is divided by no minutes", () => {
+  assert.equal(tiles(summary).centsPerMinute, null);
+  assert.equal(tiles(summary).connected, 0);
+  assert.equal(share(0, 0), "–");
+});
+
+test("a call that upstream only disconnected is under way, as is one without a status", () => {
+  assert.equal(tiles(summary).underWay, 3);
+});
+
+test("days without calls have their place, and calls without a date are counted apart", () => {
+  const { days, cost, undated, statuses } = series(summary, "@day");
+  assert.deepEqual(days, ["2026-11-01", "2026-11-02", "2026-11-03"]);
+  assert.equal(cost.get("2026-11-03"), "181.51");
+  assert.equal(undated, 2);
+  assert.equal(statuses[0], "failed");
+  assert.deepEqual(series({ ...summary, groups: [] }, "@day").days, []);
+});
+
+test("failures are by status and reason", () => {
+  assert.deepEqual(failures(summary), [{ label: "failed · (no reason given)", count: 3 }]);
+  assert.equal(hangupReasons(summary)[0].label, "(no reason given)");
+});
+
+test("a search looks at ids, numbers, statuses and reasons", () => {
+  const call = (id, seconds, reason) => ({ id, agent: "", created: "", at: seconds, status: "busy", seconds, cents: 0, number: "+91", reason });
+  const calls = [call("a", 3, "x"), call("b", 1, "Carrier"), call("c", 2, "x")];
+  const wanted = { text: "", status: "", by: "at", descending: true };
+  assert.equal(select(calls, wanted).length, 3);
+  assert.deepEqual(select(calls, { ...wanted, text: "CARRIER" }).map(({ id }) => id), ["b"]);
+  assert.deepEqual(select(calls, { ...wanted, by: "seconds", descending: false }).map(({ id }) => id), ["b", "c", "a"]);
+  assert.deepEqual(select(calls, { ...wanted, status: "failed" }), []);
+});
+
+test("fifty thousand rows are sorted without a spread of arguments", () => {
+  const calls = Array.from({ length: 300_000 }, (_none, at) => ({ id: String(at), at, number: "", status: "", reason: "", cents: (at * 7_919) % 1_000 }));
+  assert.equal(select(calls, { text: "", status: "", by: "cents", descending: true })[0].cents, 999);
+});
+
+test("a transcript is split at who speaks", () => {
+  assert.deepEqual(turns("assistant: Hello\nhow are you?\nuser: ratio: 5"), [
+    { who: "assistant", said: "Hello\nhow are you?" },
+    { who: "user", said: "ratio: 5" },
+  ]);
+  assert.deepEqual(turns("no label"), [{ who: "", said: "no label" }]);
+});
+
+test("only web pages are links", () => {
+  assert.equal(webLink("https://a.example/x"), "https://a.example/x");
+  for (const text of ["javascript:alert(1)", "data:text/html,x", "blob:x", "//a.example", "", null, 5, " java\nscript:alert(1)"]) {
+    assert.equal(webLink(text), null, String(text));
+  }
+});
+
+test("instants without an offset mean UTC", () => {
+  assert.equal(instantOf("2026-01-28T13:17:50.116924"), Date.parse("2026-01-28T13:17:50.116Z"));
+  assert.equal(instantOf("2026-01-28T13:17:50+05:30"), Date.parse("2026-01-28T07:47:50Z"));
+  assert.ok(Number.isNaN(instantOf(null)));
+});
+
+test("times are said as people say them", () => {
+  assert.equal(callLength(125.4), "2:05");
+  assert.equal(ago(59.6), "60 s");
+  assert.equal(ago(240), "4 min");
+});

@@ -1,0 +1,237 @@
+"""The console in a browser: every state, no fault in the page, no key where it does not belong.
+
+scenarios.mjs drives Debian's Chromium; here is what stands behind the page. Each scenario also checks, for all its pages, that
+the content security policy was never violated and that nothing went to another place.
+"""
+
+import json
+import os
+import re
+import subprocess
+import uuid
+from dataclasses import dataclass
+from datetime import date, timedelta
+from functools import cached_property
+
+import pytest
+import requests
+from held import held_flags
+from hops import nginx_below, program_of
+from programs import KEY, ROOT, clean_environment, start_demo
+from rows import Row, make_rows
+from tools import tool
+
+SCENARIOS = ROOT / "checks/console/scenarios.mjs"
+SECONDS = 90
+
+
+@pytest.fixture(scope="module", autouse=True)
+def browser():
+    """Chromium, node, and the packages that scripts/lib.sh installs."""
+    for name in ("chromium", "node"):
+        tool(name)
+    if not (ROOT / "target/console/node_modules/playwright-core").exists():
+        message = "the console's packages are not installed: scripts/lib.sh, console_packages"
+        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
+
+
+def drive(scenario: str, url: str, key: str = KEY, **more) -> None:
+    """Runs a scenario to its end."""
+    command = [tool("node"), str(SCENARIOS), scenario, json.dumps({"url": url, "key": key} | more)]
+    done = subprocess.run(
+        command, env=clean_environment(CHROMIUM=tool("chromium")), capture_output=True, text=True, timeout=SECONDS
+    )
+    assert done.returncode == 0, done.stderr[-4_000:]
+
+
+def first_agent(program) -> str:
+    """The first agent that a simulator, or the demo, says it has."""
+    found = re.search(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", program.output())
+    assert found, program.output()
+    return found[0]
+
+
+@pytest.fixture
+def place(simulator, gateway):
+    """A gateway in front of a simulator, and its first agent."""
+
+    def make(*simulated: str, flags: tuple[str, ...] = ()):
+        upstream = simulator("--latency", "0ms", "--executions", "600", "--stable-ties", *simulated)
+        program = gateway(upstream.url, *flags)
+        return program, first_agent(upstream)
+
+    return make
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Paris", "America/New_York", "Asia/Kolkata"])
+def test_the_consoles_arithmetic(zone):
+    command = [tool("node"), "--test", str(ROOT / "checks/console/units.test.mjs")]
+    done = subprocess.run(command, env=clean_environment(TZ=zone), capture_output=True, text=True, timeout=SECONDS)
+    assert done.returncode == 0, done.stdout[-4_000:]
+
+
+def test_the_types_of_the_console():
+    compiler = ROOT / "target/console/node_modules/.bin/tsc"
+    done = subprocess.run([compiler, "-p", ROOT / "console"], capture_output=True, text=True, timeout=SECONDS)
+    assert done.returncode == 0, done.stdout[-4_000:]
+
+
+def test_vendored_files_are_those_of_their_packages():
+    done = subprocess.run([ROOT / "scripts/vendor-console", "--check"], capture_output=True, text=True, timeout=SECONDS)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_everything_of_an_agent_is_shown_and_right(place):
+    program, agent = place()
+    drive("everything", program.url, agent=agent)
+
+
+def test_what_is_unchanged_is_not_sent_again(place):
+    program, agent = place()
+    drive("unchanged", program.url, agent=agent)
+
+
+def test_the_keyboard_is_enough(place):
+    program, _ = place()
+    drive("keyboard", program.url)
+
+
+def test_a_key_in_the_query_is_neither_used_nor_logged(place):
+    program, _ = place(flags=("--log", "debug"))
+    drive("queryKey", program.url, key="bn-in-the-query")
+    assert "bn-in-the-query" not in program.output()
+
+
+def test_a_key_behind_the_hash_is_never_logged(place):
+    program, agent = place(flags=("--log", "debug"))
+    drive("state", program.url, agent=agent, kind="complete", words=["600 calls|calls"])
+    assert KEY not in program.output()
+
+
+def test_a_phone_is_wide_enough(place):
+    program, agent = place()
+    drive("phone", program.url, agent=agent)
+
+
+def test_below_a_path_prefix_every_request_stays_there(place, tmp_path):
+    if program_of("nginx") is None:
+        pytest.skip("nginx is not on this machine")
+    program, agent = place()
+    # nginx works as somebody else.
+    tmp_path.chmod(0o777)
+    hop = nginx_below(tmp_path, program.url.removeprefix("http://"), "/tools/fanfold/")
+    try:
+        drive("subPath", f"{hop.http1}/tools/fanfold", agent=agent)
+    finally:
+        hop.stop()
+
+
+def test_a_range_without_calls_is_said_to_be_empty(place):
+    program, agent = place("--span", "30d", "--epoch", "2026-01-01T00:00:00Z")
+    drive("state", program.url, agent=agent, kind="empty", words=["0 calls", "no calls in this range"])
+
+
+def test_rows_that_arrive_are_counted_while_the_page_loads(simulator, gateway):
+    upstream = simulator("--latency", "400ms", "--executions", "1000", "--stable-ties")
+    program = gateway(upstream.url, "--fan-out", "1")
+    drive("loading", program.url, agent=first_agent(upstream))
+
+
+def test_a_part_that_is_missing_is_named(place, tmp_path):
+    day = date.today() - timedelta(days=15)
+    # Windows that begin on one of ten days can't be read; there is at least one, and there are others.
+    prefix = f"{day.replace(day=min(day.day, 29))}"[:9]
+    script = tmp_path / "faults"
+    script.write_text(f"500 query=from={prefix}\n")
+    program, agent = place("--fault-script", str(script))
+    drive("state", program.url, agent=agent, range="30d", kind="partial", words=["Incomplete", " to ", "upstream_unavailable"])
+
+
+def test_an_upstream_that_is_down_is_an_error_with_a_request_id(place, tmp_path):
+    script = tmp_path / "faults"
+    script.write_text("503 path=/v2/agent/\n")
+    program, agent = place("--fault-script", str(script))
+    drive("state", program.url, agent=agent, kind="error", words=["Failed", "Request id: [0-9a-f]", "again"])
+
+
+def test_the_last_known_totals_are_shown_as_out_of_date_while_upstream_fails(simulator, gateway):
+    upstream = simulator("--latency", "0ms", "--executions", "200", "--stable-ties")
+    program = gateway(upstream.url, "--live-ttl", "1s", "--settling-ttl", "1s")
+    agent = first_agent(upstream)
+    drive("stale", program.url, agent=agent, pid=upstream.process.pid)
+
+
+def test_a_wait_for_the_budget_is_counted_down(place):
+    program, agent = place(flags=("--upstream-rate", "3/min", "--request-deadline", "2s"))
+    drive("state", program.url, agent=agent, range="30d", kind="limited", words=["rate limit", r"in \d+ (s|min)"])
+
+
+def test_a_key_that_upstream_refuses_is_not_allowed(upstream, gateway):
+    program = gateway(upstream.url)
+    agent = str(uuid.uuid4())
+    upstream.agent(agent, make_rows(5, 5), KEY)
+    upstream.denied_keys.add("bn-denied")
+    drive("state", program.url, key="bn-denied", agent=agent, kind="forbidden", words=["Not allowed"])
+
+
+def test_a_token_that_the_gateway_does_not_know_is_forgotten(simulator, gateway, tmp_path):
+    upstream = simulator("--executions", "50")
+    flags, tokens = held_flags(tmp_path, all="*")
+    program = gateway(upstream.url, *flags)
+    drive("refused", program.url, key="ff-not-a-token")
+    drive("keyboard", program.url, key=tokens["all"])
+    assert tokens["all"] not in program.output()
+
+
+def test_an_agents_id_serves_where_the_list_is_not_forwarded(place):
+    program, agent = place(flags=("--forward", "none"))
+    drive("pastedAgent", program.url, agent=agent)
+
+
+def test_a_stream_that_a_proxy_cut_off_is_not_taken_for_a_whole_one(place):
+    program, agent = place()
+    drive("cutOff", program.url, agent=agent)
+
+
+@dataclass(frozen=True)
+class HostileRow(Row):
+    """A row whose texts would be code if a page took them for more than texts."""
+
+    @cached_property
+    def raw(self) -> bytes:
+        row = json.loads(super().raw)
+        row["conversation_duration"] = 5
+        row["error_message"] = row["summary"] = "<img src=x onerror=alert(1)>"
+        row["transcript"] = "assistant: <script>alert(1)</script>\nuser: <img src=x onerror=alert(2)>"
+        row["telephony_data"] |= {
+            "hangup_reason": "<b>reason</b>",
+            "recording_url": "javascript:alert(3)",
+            "to_number": "<iframe src=https://example.invalid>",
+        }
+        return json.dumps(row).encode()
+
+
+def test_text_of_upstreams_never_becomes_code(upstream, gateway):
+    rows = [HostileRow(row.id, row.created, row.updated) for row in make_rows(20, 5)]
+    agent = str(uuid.uuid4())
+    upstream.agent(agent, rows, KEY)
+    program = gateway(upstream.url)
+    drive("untrusted", program.url, agent=agent)
+
+
+def test_without_the_console_there_is_no_page(gateway, upstream):
+    program = gateway(upstream.url, "--console=false")
+    for path in ("/console", "/console/", "/console/main.mjs"):
+        assert requests.get(program.url + path, timeout=10, allow_redirects=False).status_code == 404
+
+
+def test_the_demo_prints_the_consoles_address_first(tmp_path):
+    program = start_demo(tmp_path)
+    try:
+        first = program.output().splitlines()[0]
+        address = first.split()[-1]
+        assert address == f"{program.url}/console/#key=bn-demo"
+        url, key = address.split("/console/#key=")
+        drive("state", url, key=key, agent=first_agent(program), kind="complete", words=["calls"])
+    finally:
+        assert program.stop() == 0
