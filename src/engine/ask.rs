@@ -7,9 +7,9 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::access::KnownAccess;
-use super::answer::{AFTER_READING, Answer, AnswerContext};
+use super::answer::{AFTER_READING, Answer, AnswerContext, DeliveryTerms, ReadTerms};
 use super::knowledge;
-use super::reading::{Keep, Prefetch, ReadAhead};
+use super::reading::Prefetch;
 use super::scope::{Present, Routed, known_present, route};
 use super::state::SharedState;
 use super::terms::{AskError, EngineSettings, Question, ResponseMode};
@@ -36,12 +36,12 @@ pub(super) async fn ask(state: &Arc<SharedState>, question: Question) -> Result<
     })?;
     // Read once: what goes up to the present must end where the present is said to be.
     let now = parts.clock.now();
-    let mut present = Present { to: parts.clock.upstream_now(&*parts.source), pinned_at: now };
+    let mut present = Present { to: parts.clock.upstream_now(&*parts.source), pinned_at: Some(now) };
     let prefetch = prefetch.filter(|prefetch| prefetch.is_timely(parts.source.clock_ahead_micros()));
     if let Some(prefetch) = &prefetch
         && question.to.is_none_or(|to| prefetch.to < to)
     {
-        present = Present { to: prefetch.to, pinned_at: parts.clock.at(prefetch.sent_at) };
+        present = Present { to: prefetch.to, pinned_at: Some(parts.clock.at(prefetch.sent_at)) };
     }
     let Some(span) = span(&parts.settings, &question, facts, present.to)? else {
         return Ok(Answer::empty(question.to.map_or(present.to, |to| to.min(present.to))));
@@ -55,37 +55,15 @@ pub(super) async fn ask(state: &Arc<SharedState>, question: Question) -> Result<
     };
     let frame = AnswerContext {
         state: Arc::clone(state),
+        view,
+        otherwise,
         span,
         present,
         asked_to: question.to,
-        view,
-        otherwise,
-        joins_since: Timestamp::MIN,
         request: context,
-        keep: if question.directives.no_store { Keep::No } else { Keep::Yes },
-        read_ahead: match question.mode {
-            ResponseMode::Collected { .. } | ResponseMode::Condensed { .. } | ResponseMode::Paged { .. } => {
-                ReadAhead::Whole
-            }
-            ResponseMode::Streamed { .. } => ReadAhead::Later,
-        },
-        retains_rows: matches!(question.mode, ResponseMode::Collected { .. } | ResponseMode::Paged { .. }),
-        prefetch,
-        in_flight: Arc::new(Semaphore::new(parts.settings.fan_out)),
-        tolerance: question.tolerance,
+        reads: ReadTerms::new(prefetch, Arc::new(Semaphore::new(parts.settings.fan_out))),
+        delivery: DeliveryTerms::of(&question),
         directives: question.directives,
-        deadline: match question.mode {
-            ResponseMode::Collected { deadline }
-            | ResponseMode::Condensed { deadline }
-            | ResponseMode::Paged { deadline } => Some(deadline),
-            ResponseMode::Streamed { .. } => None,
-        },
-        row_wait: match question.mode {
-            ResponseMode::Collected { .. } | ResponseMode::Condensed { .. } | ResponseMode::Paged { .. } => {
-                None
-            }
-            ResponseMode::Streamed { row_wait } => Some(row_wait),
-        },
     };
     let mut answer = Answer::begin(frame, question.newest).await?;
     if matches!(question.mode, ResponseMode::Streamed { .. }) {

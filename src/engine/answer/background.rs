@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::context::{AnswerContext, AnswerStep};
+use super::delivery::{DeliveryTerms, ReadTerms};
 use crate::domain::Span;
 use crate::engine::background;
 use crate::engine::plan::Plan;
@@ -51,7 +52,7 @@ impl AnswerContext {
 
     /// Reads settled parts again behind the answer, from what the budget has to spare; one caller at a time.
     pub(super) fn renew(&self, spans: &[Span]) {
-        if spans.is_empty() || self.keep == Keep::No || self.directives.only_if_cached {
+        if spans.is_empty() || self.keep() == Keep::No || self.directives.only_if_cached {
             return;
         }
         let Some(place) = self.state.background.place() else { return };
@@ -84,11 +85,12 @@ impl AnswerContext {
             state: Arc::clone(&self.state),
             view: self.view.clone(),
             otherwise: None,
-            prefetch: None,
-            in_flight: Arc::new(Semaphore::new(self.state.parts.settings.fan_out)),
+            reads: ReadTerms {
+                joins_since: self.reads.joins_since,
+                ..ReadTerms::new(None, Arc::new(Semaphore::new(self.state.parts.settings.fan_out)))
+            },
             request,
-            read_ahead: ReadAhead::Whole,
-            deadline: None,
+            delivery: DeliveryTerms { read_ahead: ReadAhead::Whole, deadline: None, ..self.delivery },
             ..*self
         }
     }

@@ -1,6 +1,6 @@
 //! Taking an answer as a whole: by its deadline, and from the beginning where it had to begin again.
 
-use super::Answer;
+use super::running::RunningAnswer;
 use crate::domain::EntrySlice;
 use crate::engine::terms::{AskError, Collected};
 
@@ -13,15 +13,11 @@ pub enum Gathered {
     Restarted,
 }
 
-impl Answer {
-    /// Waits for the next rows of an answer that is wanted whole, at most until its deadline. None at the end, also where a
-    /// lenient answer leaves out what is not there by then; the [`verdict`](Self::verdict) tells.
-    ///
-    /// # Errors
-    /// As [`next`](Self::next), and [`AskError::NotReady`] at the deadline of a strict answer.
-    pub async fn gather(&mut self) -> Result<Option<Gathered>, AskError> {
-        let restarts = self.restarts;
-        let deadline = self.context.as_ref().and_then(|context| context.deadline);
+impl RunningAnswer {
+    /// See [`Answer::gather`](super::Answer::gather).
+    pub(super) async fn gather(&mut self) -> Result<Option<Gathered>, AskError> {
+        let restarts = self.progress.restarts();
+        let deadline = self.context.delivery.deadline;
         let next = match deadline {
             None => self.next().await,
             Some(deadline) => match tokio::time::timeout_at(deadline, self.next()).await {
@@ -30,19 +26,15 @@ impl Answer {
             },
         };
         let next = next?;
-        if restarts != self.restarts {
+        if restarts != self.progress.restarts() {
             next.into_iter().for_each(|rows| self.ready.push_front(rows));
             return Ok(Some(Gathered::Restarted));
         }
         Ok(next.map(Gathered::Rows))
     }
 
-    /// Takes all rows.
-    ///
-    /// # Errors
-    /// As [`gather`](Self::gather), and [`AskError::TooLarge`] as soon as the rows exceed `max_bytes`, [`AskError::NoMemory`] as soon as they
-    /// hold too much memory.
-    pub async fn collect(mut self, max_bytes: u64) -> Result<Collected, AskError> {
+    /// See [`Answer::collect`](super::Answer::collect).
+    pub(super) async fn collect(mut self, max_bytes: u64) -> Result<Collected, AskError> {
         let (mut slices, mut bytes) = (Vec::new(), 0u64);
         while let Some(gathered) = self.gather().await? {
             match gathered {

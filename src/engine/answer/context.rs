@@ -3,18 +3,15 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::sync::Semaphore;
-use tokio::time::Instant;
-
+use super::delivery::{DeliveryTerms, ReadTerms};
 use crate::domain::{Span, Timestamp};
 use crate::engine::freshness::Class;
 use crate::engine::plan::{self, Plan, PlanItem, Probe, Probing};
-use crate::engine::reading::{Ended, Keep, Prefetch, Purpose, ReadAhead, ReadWaiter, Reading, RequestStage};
+use crate::engine::reading::{Ended, Keep, Purpose, ReadAhead, ReadWaiter, Reading, RequestStage};
 use crate::engine::scope::{Known, Present, View};
 use crate::engine::state::SharedState;
-use crate::engine::terms::{AskError, CacheDirectives, Tolerance};
+use crate::engine::terms::{AskError, CacheDirectives};
 use crate::source::{Deadline, RequestContext, SourceError, Urgency};
 
 /// What an answer is made by, fixed when the question came.
@@ -29,21 +26,10 @@ pub(in crate::engine) struct AnswerContext {
     pub(in crate::engine) present: Present,
     /// The question's own `to`.
     pub(in crate::engine) asked_to: Option<Timestamp>,
-    /// Readings that went upstream before this are not joined.
-    pub(in crate::engine) joins_since: Timestamp,
     pub(in crate::engine) request: RequestContext,
-    pub(in crate::engine) keep: Keep,
-    pub(in crate::engine) read_ahead: ReadAhead,
-    /// Whether the response needs its rows in memory until it is sent.
-    pub(in crate::engine) retains_rows: bool,
-    /// The question's first page, if it is on its way already.
-    pub(in crate::engine) prefetch: Option<Arc<Prefetch>>,
-    pub(in crate::engine) in_flight: Arc<Semaphore>,
-    pub(in crate::engine) tolerance: Tolerance,
+    pub(in crate::engine) reads: ReadTerms,
+    pub(in crate::engine) delivery: DeliveryTerms,
     pub(in crate::engine) directives: CacheDirectives,
-    pub(in crate::engine) deadline: Option<Instant>,
-    /// How long each next row of a stream may take, waits for the budget not counted.
-    pub(in crate::engine) row_wait: Option<Duration>,
 }
 
 /// About how many steps are made of a plan at a time: five years of weeks.
@@ -90,15 +76,20 @@ impl AnswerContext {
     pub(super) fn narrow(&mut self, span: Span) {
         if span.to() < self.present.to {
             // When that was the present is not known here.
-            self.present = Present { to: span.to(), pinned_at: Timestamp::MIN };
+            self.present = Present { to: span.to(), pinned_at: None };
         }
         self.span = span;
+    }
+
+    /// Whether what is read may be kept.
+    pub(super) const fn keep(&self) -> Keep {
+        if self.directives.no_store { Keep::No } else { Keep::Yes }
     }
 
     /// The plan for a span, as far down as so many rows need.
     pub(super) fn plan(&self, span: Span, rows: Option<u64>) -> Plan {
         let refused = self.view.scope.learned.refused_statuses();
-        let probing = match self.keep {
+        let probing = match self.keep() {
             Keep::Yes => Probing::AllBut(&refused),
             Keep::No => Probing::Never,
         };
@@ -164,7 +155,7 @@ impl AnswerContext {
                     continue;
                 }
                 left.extend(part.without(reading.span));
-                let waiter = reading.join(common.to(), self.read_ahead, rows);
+                let waiter = reading.join(common.to(), self.delivery.read_ahead, rows);
                 if let Some(deadline) = &self.request.deadline {
                     reading.context.deadline.iter().for_each(|theirs| theirs.extend_to(deadline.instant()));
                 }
@@ -175,7 +166,7 @@ impl AnswerContext {
             let reading = self.reading(part, Purpose::Fill, urgency);
             steps.push(AnswerStep::Read(
                 part,
-                reading.join(part.to(), self.read_ahead, rows),
+                reading.join(part.to(), self.delivery.read_ahead, rows),
                 ReadOrigin::Own,
             ));
             known.readings.push(reading);
@@ -201,17 +192,17 @@ impl AnswerContext {
         };
         let is_old = reading.span.to() < self.view.policy.settles_before(self.view.asked_at);
         let ttl = self.view.policy.ttl(if is_old { Class::Settling } else { Class::Live });
-        sent_at >= self.joins_since && !self.view.policy.is_past(sent_at, ttl, self.view.asked_at)
+        let is_late_enough = self.reads.joins_since.is_none_or(|since| sent_at >= since);
+        is_late_enough && !self.view.policy.is_past(sent_at, ttl, self.view.asked_at)
     }
 
     pub(super) fn reading(&self, span: Span, purpose: Purpose, urgency: Urgency) -> Arc<Reading> {
-        let is_head = purpose == Purpose::Fill && span.to() == self.present.to;
         let request = RequestContext { urgency, ..self.request.clone() };
-        let (in_flight, fan_out) = (Arc::clone(&self.in_flight), self.state.parts.settings.fan_out);
-        let prefetch =
-            self.prefetch.clone().filter(|prefetch| purpose == Purpose::Fill && prefetch.begins(span));
-        let pinned_at = self.present.pinned_at;
-        Reading::new(span, purpose, pinned_at, is_head, self.keep, request, prefetch, in_flight, fan_out)
+        let (in_flight, fan_out) = (Arc::clone(&self.reads.in_flight), self.state.parts.settings.fan_out);
+        let is_fill = purpose == Purpose::Fill;
+        let prefetch = self.reads.prefetch.clone().filter(|prefetch| is_fill && prefetch.begins(span));
+        let pinned_at = self.present.pinned_at.filter(|_| is_fill && span.to() == self.present.to);
+        Reading::new(span, purpose, pinned_at, self.keep(), request, prefetch, in_flight, fan_out)
     }
 
     /// Asks which of the old rows are still in their status.

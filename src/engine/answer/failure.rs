@@ -1,47 +1,55 @@
 //! What an answer does about a part that could not be read.
 
 use super::context::{AnswerStep, ReadOrigin};
+use super::progress::Event;
+use super::remedy::{GivenRows, Remedy, StaleRows, Standing, TimeLeft, is_cut_short, remedy};
+use super::running::RunningAnswer;
 use super::tally::Tally;
-use super::{Answer, MAX_REPLANS, MAX_RESTARTS};
 use crate::domain::Span;
 use crate::engine::knowledge;
 use crate::engine::reading::{Ended, ReadAhead};
 use crate::engine::terms::{AskError, Missing, StaleReason};
 use crate::source::SourceError;
 
-impl Answer {
+impl RunningAnswer {
     /// Deals with a part that could not be read.
     pub(super) fn failed(&mut self, span: Span, ended: Ended, origin: ReadOrigin) -> Result<(), AskError> {
-        let is_patient = self.replans < MAX_REPLANS;
-        let error = match ended {
-            Ended::Unwanted if is_patient => return self.replan(span),
-            Ended::Disordered if is_patient && self.can_restart() => {
-                return self.restart();
+        let standing = self.standing(origin);
+        match remedy(&ended, standing) {
+            Remedy::Replan => self.replan(span, Event::Interrupted),
+            Remedy::Restart => self.restart(),
+            Remedy::Stale(reason) => {
+                self.fall_back(span, reason);
+                Ok(())
             }
+            Remedy::LeaveOut => self.leave_out(span, self.error(span, ended, standing.time)),
+            Remedy::Fail => Err(self.error(span, ended, standing.time)),
+        }
+    }
+
+    fn standing(&self, origin: ReadOrigin) -> Standing {
+        let delivery = self.context.delivery;
+        let is_inside = self.tally.count == 0 || delivery.read_ahead == ReadAhead::Whole;
+        Standing {
+            progress: self.progress,
+            origin,
+            tolerance: delivery.tolerance,
+            given: if is_inside { GivenRows::Inside } else { GivenRows::Outside },
+            stale_rows: if self.fallback.is_some() { StaleRows::Allowed } else { StaleRows::None },
+            time: if self.is_out_of_time() { TimeLeft::None } else { TimeLeft::Some },
+        }
+    }
+
+    /// What is said of a part that stays missing.
+    fn error(&self, span: Span, ended: Ended, time: TimeLeft) -> AskError {
+        match ended {
             Ended::Unwanted | Ended::Disordered => AskError::Inconsistent {
                 span,
                 detail: "the list is in another order than it seemed; asking again helps".to_owned(),
             },
-            Ended::Failed(error) => error,
-        };
-        // Shortly before the deadline nothing is sent any more: that is no lack of room.
-        let is_cut_short = matches!(
-            error,
-            AskError::Source(SourceError::TimedOut | SourceError::RateLimited { upstream: None, .. })
-        );
-        let is_out_of_time = is_cut_short && self.is_out_of_time();
-        let error = if is_out_of_time { self.not_ready() } else { self.with_room_for_the_rest(error) };
-        if matches!(error, AskError::ShuttingDown) {
-            return Err(error);
+            Ended::Failed(error) if is_cut_short(&error) && time == TimeLeft::None => self.not_ready(),
+            Ended::Failed(error) => self.with_room_for_the_rest(error),
         }
-        if self.fall_back(span, &error) {
-            return Ok(());
-        }
-        if origin == ReadOrigin::Joined && self.replans == 0 {
-            // The answer that began the reading may have had less patience.
-            return self.replan(span);
-        }
-        self.leave_out(span, error)
     }
 
     /// Leaves a part out, if the question is lenient.
@@ -49,31 +57,22 @@ impl Answer {
     /// # Errors
     /// The error, if it is not.
     pub(super) fn leave_out(&mut self, span: Span, error: AskError) -> Result<(), AskError> {
-        if self.context.as_ref().is_some_and(|context| context.tolerance.is_lenient()) {
+        if self.context.delivery.tolerance.is_lenient() {
             self.tally.missing.push(Missing { span, error });
             return Ok(());
         }
         Err(error)
     }
 
-    /// Whether nothing has left the answer yet that could not be taken back, and it was not taken back too often.
-    fn can_restart(&self) -> bool {
-        let is_inside = self.tally.count == 0
-            || self.context.as_ref().is_some_and(|context| context.read_ahead == ReadAhead::Whole);
-        is_inside && self.restarts < MAX_RESTARTS
-    }
-
     /// Takes everything back and begins again.
     fn restart(&mut self) -> Result<(), AskError> {
-        let Some(context) = &self.context else { return Ok(()) };
-        let span = context.span;
-        self.tally = Tally { stale: self.tally.stale, ..Tally::new(context.as_of()) };
-        self.restarts += 1;
+        self.tally = Tally { stale: self.tally.stale, ..Tally::new(self.context.as_of()) };
+        self.progress.restart();
         self.quota.restart();
         self.undated.clear();
         self.ready.clear();
         self.steps.clear();
-        self.replan(span)
+        self.replan(self.context.span, Event::Interrupted)
     }
 
     /// If a part was refused to the credential, asks upstream once more whether it refuses that: a single refusal may be
@@ -86,15 +85,15 @@ impl Answer {
         else {
             return Ok(ended);
         };
-        let Some(context) = &self.context else { return Ok(ended) };
+        let context = &self.context;
         let subject = &context.view.scope.subject;
         let credential = context.view.scope.credential();
         if let Err(error) = context.state.access.check(&credential, subject.agent, &context.request).await {
             knowledge::drop_refused(&context.state, credential.id(), subject.agent, &error);
             return Err(error.into());
         }
-        if self.replans < MAX_REPLANS {
-            self.replans = (self.replans + MAX_REPLANS / 3).min(MAX_REPLANS - 1);
+        if self.progress.may_replan() {
+            self.progress.not_confirmed();
             return Ok(Ended::Unwanted);
         }
         Ok(Ended::from(SourceError::Unavailable {
@@ -104,31 +103,12 @@ impl Answer {
         }))
     }
 
-    /// Gives a part from what is known, past its freshness, if that is allowed; whether it was.
-    fn fall_back(&mut self, span: Span, error: &AskError) -> bool {
-        let reason = match error {
-            AskError::Source(SourceError::RateLimited { .. }) => StaleReason::RateLimited,
-            AskError::Source(
-                SourceError::Unavailable { .. } | SourceError::TimedOut | SourceError::Malformed { .. },
-            )
-            | AskError::Inconsistent { .. } => StaleReason::UpstreamFailed,
-            AskError::Source(
-                SourceError::Denied(_) | SourceError::AgentNotFound(_) | SourceError::Refused(_),
-            )
-            | AskError::NoHistoryStart
-            | AskError::NotReady { .. }
-            | AskError::TooLarge { .. }
-            | AskError::NoMemory(_)
-            | AskError::NotCached
-            | AskError::ShuttingDown => return false,
-        };
-        if self.replans >= MAX_REPLANS {
-            return false;
-        }
-        let Some(fallback) = self.fallback.as_ref().map(|fallback| fallback.span) else { return false };
+    /// Gives a part from what is known, past its freshness.
+    fn fall_back(&mut self, span: Span, reason: StaleReason) {
+        let Some(fallback) = self.fallback.as_ref().map(|fallback| fallback.span) else { return };
         let span = self.turned(span);
-        let Some(context) = &mut self.context else { return false };
-        self.replans += 1;
+        self.progress.fell_back();
+        let context = &mut self.context;
         if self.tally.stale.is_none() {
             self.tally.stale = Some(reason);
             let plan = context.plan(fallback, self.quota.missing());
@@ -146,7 +126,6 @@ impl Answer {
         if let Some(part) = span.intersection(fallback) {
             self.steps.push_front(AnswerStep::Known(part));
         }
-        true
     }
 
     /// Turns to what is known elsewhere, if that is the fallback, for a part that failed and all below it. Returns what is
@@ -161,10 +140,8 @@ impl Answer {
         while !self.steps.is_empty() {
             self.leave_reading();
         }
-        if let Some(context) = &mut self.context {
-            context.view.scope.lock().readings.retain(|reading| reading.is_open());
-            context.view = view;
-        }
+        self.context.view.scope.lock().readings.retain(|reading| reading.is_open());
+        self.context.view = view;
         left
     }
 }

@@ -1,6 +1,6 @@
 //! Which rows of an answer are given, for a question that wants only some of the newest.
 
-use crate::domain::EntrySlice;
+use crate::domain::{EntrySlice, MAX_PAGE_SIZE};
 use crate::engine::terms::Newest;
 
 /// Counts an answer's rows, newest first, and lets those through that are wanted.
@@ -21,6 +21,11 @@ impl Quota {
     /// How many more rows have to be seen; none if all are wanted.
     pub(super) fn missing(&self) -> Option<u64> {
         self.newest.map(|newest| newest.end().saturating_add(1).saturating_sub(self.seen))
+    }
+
+    /// How many pages these take; none if all rows are wanted.
+    pub(super) fn missing_pages(&self) -> Option<u64> {
+        self.missing().map(|rows| rows.div_ceil(MAX_PAGE_SIZE as u64))
     }
 
     /// Whether enough rows were seen, so that there are more than were wanted.

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
-use super::Answer;
 use super::context::{AnswerStep, ReadOrigin};
+use super::running::RunningAnswer;
 use crate::engine::reading::Ended;
 use crate::engine::terms::AskError;
 use crate::source::{BudgetClock, SourceError};
@@ -13,7 +13,7 @@ use crate::source::{BudgetClock, SourceError};
 /// The shortest pause between two looks at the clock: a wait for the budget moves the deadline while it lasts.
 const PAUSE: Duration = Duration::from_millis(100);
 
-impl Answer {
+impl RunningAnswer {
     /// Goes one step further. A part whose rows are not there at the deadline counts as one that upstream did not answer in
     /// time: it is given from what is known, left out, or ends the answer, like any part that can't be read. Time that a
     /// read spends waiting for the budget does not count, and moves the deadline out; the gate bounds that.

@@ -2,8 +2,8 @@
 
 use tokio::task::coop::consume_budget;
 
-use super::Answer;
 use super::context::AnswerStep;
+use super::running::RunningAnswer;
 use crate::domain::Span;
 use crate::engine::terms::AskError;
 
@@ -15,7 +15,7 @@ pub(super) enum Ahead {
     NoMemory,
 }
 
-impl Answer {
+impl RunningAnswer {
     /// Takes all that is left at once, if nothing of it is still to be read: then what is said of the answer before its
     /// first row holds to the last. A dashboard's question is of this kind once its head is there.
     ///
@@ -52,7 +52,7 @@ impl Answer {
         let before = self.ready.len();
         self.give_known(span)?;
         let mut given = self.ready.iter().skip(before);
-        let is_collected = self.context.as_ref().is_some_and(|context| context.retains_rows);
+        let is_collected = self.context.delivery.retains_rows;
         match given.try_for_each(|slice| self.held.hold(slice)) {
             Ok(()) => Ok(Ahead::Allowed),
             Err(limit) if is_collected => Err(AskError::NoMemory(limit)),

@@ -3,13 +3,14 @@
 use tokio::task::coop::consume_budget;
 
 use super::context::{AnswerStep, ReadOrigin};
+use super::progress::{Action, Event};
+use super::running::RunningAnswer;
 use super::tally::RowOrigin;
-use super::{Answer, MAX_REPLANS};
 use crate::domain::{EntryRow, EntrySlice, Span};
 use crate::engine::reading::{FoundPiece, ReadAhead};
 use crate::engine::terms::AskError;
 
-impl Answer {
+impl RunningAnswer {
     /// Goes one step further: takes a piece from where the plan says, or deals with its not being there.
     pub(super) async fn step(&mut self) -> Result<(), AskError> {
         // Thousands of steps may need no waiting; others must get their turn on this thread all the same.
@@ -31,9 +32,7 @@ impl Answer {
             }
             Some(AnswerStep::Read(span, waiter, origin)) => {
                 let (span, origin) = (*span, *origin);
-                if let Some(context) = &self.context {
-                    context.state.reads.start(&context.view.scope, waiter.reading());
-                }
+                self.context.state.reads.start(&self.context.view.scope, waiter.reading());
                 waiter.attend();
                 waiter.wants(self.rows_wanted());
                 let found = waiter.piece_at(span.to()).await;
@@ -41,11 +40,7 @@ impl Answer {
                     Ok(FoundPiece::Piece { span: piece, slices }) => self.took(span, piece, slices, origin),
                     Ok(FoundPiece::Gone) => {
                         self.leave_reading();
-                        // What is neither in the buffer nor known must be read again, and not looked for there.
-                        if let Some(context) = &mut self.context {
-                            context.joins_since = context.state.parts.clock.now().next();
-                        }
-                        self.replan(span)
+                        self.replan(span, Event::Passed)
                     }
                     Err(ended) => {
                         // While this waits, the part is still among the steps: who gives up then knows it is missing.
@@ -62,18 +57,18 @@ impl Answer {
     pub(super) fn give_known(&mut self, span: Span) -> Result<(), AskError> {
         match self.take(span) {
             Some(slice) => {
-                self.replans = 0;
+                self.progress.after(Event::Found);
                 self.give(slice, RowOrigin::Hit);
                 self.end_if_met();
                 Ok(())
             }
-            None => self.replan(span),
+            None => self.replan(span, Event::NotKept),
         }
     }
 
     /// Takes what lies at the top of a known span, and puts the rest of the span back; none if nothing is kept there.
     fn take(&mut self, span: Span) -> Option<Option<EntrySlice>> {
-        let context = self.context.as_ref()?;
+        let context = &self.context;
         let (part, slice) = context.view.scope.take(&*context.state.parts.store, span)?;
         if let Some(rest) = span.before(part.from()) {
             self.steps.push_front(AnswerStep::Known(rest));
@@ -88,24 +83,20 @@ impl Answer {
         slices: Vec<EntrySlice>,
         origin: ReadOrigin,
     ) -> Result<(), AskError> {
-        let Some(context) = &self.context else { return Ok(()) };
+        let context = &self.context;
         let Some(part) = piece.intersection(span) else {
             self.leave_reading();
-            return self.replan(span);
+            return self.replan(span, Event::Elsewhere);
         };
         let how = if origin == ReadOrigin::Own { RowOrigin::Miss } else { RowOrigin::Joined };
         let is_due = |row: EntryRow<'_>| part.contains(row.created_at) && context.view.is_due(&row);
         if origin == ReadOrigin::Joined && slices.iter().flat_map(EntrySlice::rows).any(is_due) {
-            // The reading began before this question, and what it brought may have changed since.
             self.advance(span, part);
-            if let Some(context) = &mut self.context {
-                context.joins_since = context.view.asked_at;
-            }
-            return self.replan(part);
+            return self.replan(part, Event::Outdated);
         }
         let kept: Vec<EntrySlice> =
             slices.into_iter().filter_map(|slice| context.view.filtered(slice, part)).collect();
-        self.replans = 0;
+        self.progress.after(Event::Found);
         self.advance(span, part);
         kept.into_iter().for_each(|slice| self.give(Some(slice), how));
         self.end_if_met();
@@ -115,8 +106,7 @@ impl Answer {
 
     /// How many rows of the reading at the front are wanted; none if all are.
     fn rows_wanted(&self) -> Option<u64> {
-        let proves_early =
-            self.context.as_ref().is_none_or(|context| context.view.scope.learned.proves_early());
+        let proves_early = self.context.view.scope.learned.proves_early();
         // One, where rows are there and the order that they rest on must still be confirmed.
         self.quota.missing().filter(|_| proves_early).map(|rows| rows.max(1))
     }
@@ -129,9 +119,9 @@ impl Answer {
         if !self.quota.is_met() {
             return;
         }
-        if let (Some(AnswerStep::Read(_, waiter, _)), Some(context)) = (self.steps.front(), &self.context)
+        if let Some(AnswerStep::Read(_, waiter, _)) = self.steps.front()
             && waiter.reading().trusts_order()
-            && !context.view.scope.learned.is_order_known()
+            && !self.context.view.scope.learned.is_order_known()
         {
             return;
         }
@@ -167,25 +157,30 @@ impl Answer {
         }
     }
 
-    /// Plans a part again: it is not where it was.
-    ///
-    /// The one place that bounds how often that happens without a row or an empty span given in between: nothing else
-    /// would end a loop in which a plan never finds what it names.
+    /// Plans a part again that is not where it was.
     ///
     /// # Errors
-    /// [`AskError::Inconsistent`] at the bound, unless the answer may leave the part out.
-    pub(super) fn replan(&mut self, span: Span) -> Result<(), AskError> {
-        if self.replans >= MAX_REPLANS {
-            let detail = "it was gone again each time before it could be given".to_owned();
-            return self.leave_out(span, AskError::Inconsistent { span, detail });
+    /// [`AskError::Inconsistent`] if that was tried too often, unless the answer may leave the part out.
+    pub(super) fn replan(&mut self, span: Span, event: Event) -> Result<(), AskError> {
+        let reads = &mut self.context.reads;
+        match self.progress.after(event) {
+            Action::Give | Action::Replan => {}
+            // What is neither in the buffer nor known must be read again, and not looked for there.
+            Action::ReplanAfresh => {
+                reads.joins_since = Some(self.context.state.parts.clock.now().next());
+            }
+            Action::ReplanSinceAsked => reads.joins_since = Some(self.context.view.asked_at),
+            Action::GiveUp => {
+                let detail = "it was gone again each time before it could be given".to_owned();
+                return self.leave_out(span, AskError::Inconsistent { span, detail });
+            }
         }
-        self.replans += 1;
         self.plan(span);
         Ok(())
     }
 
     pub(super) fn plan(&mut self, span: Span) {
-        let Some(context) = &self.context else { return };
+        let context = &self.context;
         let rows = self.quota.missing();
         let plan = context.plan_without_probes(span, rows);
         if let Some(known) = plan.known {
@@ -201,13 +196,16 @@ impl Answer {
     /// Starts the readings that come next: all of them for an answer that is collected, and for a stream as many as
     /// have a fan-out of pages between them.
     pub(super) fn look_ahead(&self) {
-        let Some(context) = self.context.as_ref().filter(|context| !context.directives.only_if_cached) else {
+        let context = &self.context;
+        if context.directives.only_if_cached {
             return;
-        };
+        }
         let mut pages = 0;
         for step in &self.steps {
             if let AnswerStep::Read(_, waiter, _) = step {
-                if context.read_ahead != ReadAhead::Whole && pages >= context.state.parts.settings.fan_out {
+                if context.delivery.read_ahead != ReadAhead::Whole
+                    && pages >= context.state.parts.settings.fan_out
+                {
                     return;
                 }
                 context.state.reads.start(&context.view.scope, waiter.reading());

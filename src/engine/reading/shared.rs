@@ -25,10 +25,8 @@ pub(in crate::engine) enum Purpose {
 pub(in crate::engine) struct Reading {
     pub(in crate::engine) span: Span,
     pub(in crate::engine) purpose: Purpose,
-    /// When the present was pinned, by our clock.
-    pub(in crate::engine) pinned_at: Timestamp,
-    /// Whether it ends at the present: see `scope::Head`.
-    pub(in crate::engine) is_head: bool,
+    /// If it ends at the present: when that was pinned, by our clock.
+    pub(in crate::engine) head_pinned_at: Option<Timestamp>,
     /// Whether what it brings may be kept (`no-store`).
     pub(in crate::engine) keep: Keep,
     pub(in crate::engine) context: RequestContext,
@@ -143,8 +141,7 @@ impl Reading {
     pub(in crate::engine) fn new(
         span: Span,
         purpose: Purpose,
-        pinned_at: Timestamp,
-        is_head: bool,
+        head_pinned_at: Option<Timestamp>,
         keep: Keep,
         context: RequestContext,
         prefetch: Option<Arc<Prefetch>>,
@@ -155,8 +152,7 @@ impl Reading {
         Arc::new(Self {
             span,
             purpose,
-            pinned_at,
-            is_head,
+            head_pinned_at,
             keep,
             context,
             prefetch,

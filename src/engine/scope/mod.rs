@@ -234,9 +234,9 @@ impl Scope {
             return;
         }
         // It may have waited for its turn, or be read again: what is newer than its end was not asked for.
-        let read_at = asked_at.ours.min(reading.pinned_at);
-        if reading.is_head
-            && piece.span.to() == reading.span.to()
+        let head = reading.head_pinned_at.filter(|_| piece.span.to() == reading.span.to());
+        let head_read_at = head.map(|pinned_at| asked_at.ours.min(pinned_at));
+        if let Some(read_at) = head_read_at
             && known.head.is_none_or(|head| head.read_at < read_at)
         {
             known.head = Some(ScopeHead { to: piece.span.to(), read_at });

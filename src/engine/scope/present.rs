@@ -7,20 +7,22 @@ use crate::engine::freshness::{Class, Policy};
 pub(in crate::engine) struct Present {
     /// The instant, by upstream's clock.
     pub(in crate::engine) to: Timestamp,
-    /// When that was the present, by ours. What is read up to it later is no younger.
-    pub(in crate::engine) pinned_at: Timestamp,
+    /// When that was the present, by ours, if that is known. What is read up to it later is no younger.
+    pub(in crate::engine) pinned_at: Option<Timestamp>,
 }
 
 /// Where the present is for a question that shares it with others: at the end of the latest reading that went up to it,
 /// if that is fresh enough or under way, so that what comes with every question costs nothing between two readings.
 pub(in crate::engine) fn known_present(scope: &Scope, policy: &Policy, now: Timestamp) -> Option<Present> {
     let known = scope.lock();
-    let latest = known.head.map(|head| Present { to: head.to, pinned_at: head.read_at });
+    let latest = known.head.map(|head| Present { to: head.to, pinned_at: Some(head.read_at) });
     let coming = known
         .readings
         .iter()
-        .filter(|reading| reading.is_head && reading.is_open())
-        .map(|reading| Present { to: reading.span.to(), pinned_at: reading.pinned_at });
-    let is_fresh = |present: &Present| !policy.is_past(present.pinned_at, policy.ttl(Class::Live), now);
+        .filter(|reading| reading.head_pinned_at.is_some() && reading.is_open())
+        .map(|reading| Present { to: reading.span.to(), pinned_at: reading.head_pinned_at });
+    let is_fresh = |present: &Present| {
+        present.pinned_at.is_some_and(|at| !policy.is_past(at, policy.ttl(Class::Live), now))
+    };
     latest.into_iter().chain(coming).filter(is_fresh).max_by_key(|present| present.to)
 }

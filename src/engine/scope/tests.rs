@@ -59,8 +59,7 @@ impl Bench {
             budget_clock: BudgetClock::default(),
         };
         let in_flight = Arc::new(Semaphore::new(1));
-        let reading =
-            Reading::new(history(), Purpose::Fill, at(read), false, Keep::Yes, context, None, in_flight, 1);
+        let reading = Reading::new(history(), Purpose::Fill, None, Keep::Yes, context, None, in_flight, 1);
         let policy = Policy {
             live: Duration::from_secs(10),
             settling: Duration::from_secs(10),

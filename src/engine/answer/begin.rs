@@ -1,0 +1,121 @@
+//! How an answer begins: from a plan, with what is known, or with reads.
+
+use std::time::Duration;
+
+use super::context::{AnswerContext, AnswerStep, ReadOrigin};
+use super::quota::Quota;
+use super::running::RunningAnswer;
+use super::tally::Tally;
+use crate::domain::Span;
+use crate::engine::freshness::Class;
+use crate::engine::plan::{self, Plan, PlanItem};
+use crate::engine::reading::Ended;
+use crate::engine::terms::{AskError, Freshness, Newest, StaleReason};
+
+/// How long an answer that may be stale waits for room in the budget.
+const STALE_BUDGET_WAIT: Duration = Duration::from_secs(2);
+
+/// How often probes are followed by other probes before the answer goes on.
+const MAX_PROBE_ROUNDS: usize = 2;
+
+impl RunningAnswer {
+    /// Plans, asks what must be asked before anything can be given, and begins to read.
+    pub(super) async fn begin(mut context: AnswerContext, newest: Option<Newest>) -> Result<Self, AskError> {
+        let mut fallback = None;
+        let quota = Quota::new(newest);
+        let rows = quota.missing();
+        for round in 0..=MAX_PROBE_ROUNDS {
+            let tally = Tally::new(context.as_of());
+            let plan = match round {
+                MAX_PROBE_ROUNDS => context.plan_without_probes(context.span, rows),
+                _ => context.plan(context.span, rows),
+            };
+            context.request.urgency = plan.gaps.urgency();
+            if plan.reads_nothing() {
+                context.renew(&plan.renewals);
+                let freshness = plan.known.unwrap_or_default();
+                return Self::of(context, Tally { freshness, ..tally }, quota).serve_known(plan.rest).await;
+            }
+            if round == 0 {
+                let allowed =
+                    context.directives.may_be_stale_for(context.state.parts.settings.stale_while_revalidate);
+                if let Some(span) = context.view.stale_span(context.span, allowed, rows) {
+                    return Self::stale(context, quota, span, &plan).await;
+                }
+                if context.directives.only_if_cached {
+                    return Err(AskError::NotCached);
+                }
+                fallback = context.fallback(rows);
+                if fallback.is_some() {
+                    (context.request.retry_for, context.request.budget_wait) =
+                        (Duration::ZERO, Some(STALE_BUDGET_WAIT));
+                }
+            }
+            if plan.probes.is_empty() {
+                let mut answer = Self::of(context, tally, quota);
+                answer.fallback = fallback;
+                answer.read(&plan);
+                return Ok(answer);
+            }
+            if let Err(error) = context.probe(&plan.probes).await {
+                let mut answer = Self::of(context, tally, quota);
+                answer.fallback = fallback;
+                let ended = answer.confirmed(Ended::Failed(error)).await?;
+                answer.failed(answer.context.span, ended, ReadOrigin::Own)?;
+                return Ok(answer);
+            }
+        }
+        Err(AskError::NotCached)
+    }
+
+    /// An answer out of nothing but what is known. All of it is taken at once, so that what was said of it before
+    /// the first row holds to the last.
+    ///
+    /// `rest` was not planned, since its rows were not needed when the plan was made.
+    async fn serve_known(mut self, rest: Option<Span>) -> Result<Self, AskError> {
+        let AnswerContext { span, directives, .. } = self.context;
+        self.steps.extend(rest.map_or(Some(span), |rest| span.after(rest.to())).map(AnswerStep::Known));
+        self.steps.extend(rest.map(AnswerStep::Later));
+        self.settle().await?;
+        // Evicted between the plan and now: what is left goes the ordinary way.
+        let is_known = self.steps.iter().all(|step| matches!(step, AnswerStep::Known(_)));
+        if !is_known && directives.only_if_cached {
+            return Err(AskError::NotCached);
+        }
+        Ok(self)
+    }
+
+    async fn stale(
+        mut context: AnswerContext,
+        quota: Quota,
+        span: Span,
+        plan: &Plan,
+    ) -> Result<Self, AskError> {
+        if !context.directives.only_if_cached {
+            context.revalidate(plan);
+        }
+        context.narrow(span);
+        let tally = Tally {
+            stale: Some(StaleReason::Revalidating),
+            freshness: plan.worst.unwrap_or_default(),
+            ..Tally::new(context.as_of())
+        };
+        Self::of(context, tally, quota).serve_known(plan.rest).await
+    }
+
+    fn read(&mut self, plan: &Plan) {
+        let context = &self.context;
+        self.tally.freshness = plan
+            .known
+            .unwrap_or(Freshness { age: Duration::ZERO, lifetime: context.view.policy.ttl(Class::Settled) });
+        if plan.gaps != plan::Gaps::None || plan.items.iter().any(|item| matches!(item, PlanItem::Read(_))) {
+            let is_old = context.span.to() < context.view.policy.settles_before(context.view.asked_at);
+            let lifetime = context.view.policy.ttl(if is_old { Class::Settling } else { Class::Live });
+            self.tally.freshness = self.tally.freshness.sooner(Freshness { age: Duration::ZERO, lifetime });
+        }
+        context.renew(&plan.renewals);
+        self.steps = context.steps(&plan.items, plan.gaps, self.quota.missing());
+        self.steps.extend(plan.rest.map(AnswerStep::Later));
+        self.look_ahead();
+    }
+}

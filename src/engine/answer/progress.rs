@@ -1,0 +1,148 @@
+//! Decides what an answer does when a part is not where its plan says. Pure: the answer looks, waits and performs.
+
+/// How often an answer plans again without having come further.
+pub(super) const MAX_REPLANS: u32 = 24;
+
+/// How often an answer takes everything back and begins again: once for a list whose order was not known, and once more
+/// for one that changed its order.
+pub(super) const MAX_RESTARTS: u32 = 2;
+
+/// How an answer gets on: how often it tried something without coming further.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Progress {
+    replans: u32,
+    restarts: u32,
+}
+
+/// What an answer found at a part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Event {
+    /// Rows, or the certainty that there are none.
+    Found,
+    /// Nothing is kept of a span that was known when the plan was made.
+    NotKept,
+    /// The piece that a reading gave has nothing of the part.
+    Elsewhere,
+    /// A reading has passed the part, and does not hold it any more.
+    Passed,
+    /// A reading that began before the question brought rows that have come due since.
+    Outdated,
+    /// The part can't be read, but trying again may help.
+    Interrupted,
+}
+
+/// What the answer does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Action {
+    /// Gives the rows, and goes on below them.
+    Give,
+    /// Plans the part again, which may join any reading.
+    Replan,
+    /// Plans the part again, and joins only readings that begin from now on.
+    ReplanAfresh,
+    /// Plans the part again, and joins only readings that began after the question came.
+    ReplanSinceAsked,
+    /// Leaves the part out if it may, or ends: it was gone each time.
+    GiveUp,
+}
+
+impl Progress {
+    /// What to do about what was found.
+    ///
+    /// The one place that bounds how often a part is planned again without a row or an empty span given in between: nothing
+    /// else would end a loop in which a plan never finds what it names.
+    pub(super) const fn after(&mut self, event: Event) -> Action {
+        let action = match event {
+            Event::Found => {
+                self.replans = 0;
+                return Action::Give;
+            }
+            Event::NotKept | Event::Elsewhere | Event::Interrupted => Action::Replan,
+            Event::Passed => Action::ReplanAfresh,
+            Event::Outdated => Action::ReplanSinceAsked,
+        };
+        if self.replans >= MAX_REPLANS {
+            return Action::GiveUp;
+        }
+        self.replans += 1;
+        action
+    }
+
+    /// Whether a part may be planned again.
+    pub(super) const fn may_replan(self) -> bool {
+        self.replans < MAX_REPLANS
+    }
+
+    /// Whether no part was planned again since rows were given.
+    pub(super) const fn is_fresh(self) -> bool {
+        self.replans == 0
+    }
+
+    /// Whether everything may be taken back once more.
+    pub(super) const fn may_restart(self) -> bool {
+        self.restarts < MAX_RESTARTS
+    }
+
+    /// How often everything given so far was taken back.
+    pub(super) const fn restarts(self) -> u32 {
+        self.restarts
+    }
+
+    /// Everything is taken back.
+    pub(super) const fn restart(&mut self) {
+        self.restarts += 1;
+    }
+
+    /// A refusal was not confirmed: that may happen a few times.
+    pub(super) const fn not_confirmed(&mut self) {
+        let replans = self.replans + MAX_REPLANS / 3;
+        self.replans = if replans < MAX_REPLANS { replans } else { MAX_REPLANS - 1 };
+    }
+
+    /// A part is given past its freshness.
+    pub(super) const fn fell_back(&mut self) {
+        self.replans += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_where_the_plan_says_is_planned_again() {
+        for (event, action) in [
+            (Event::Found, Action::Give),
+            (Event::NotKept, Action::Replan),
+            (Event::Elsewhere, Action::Replan),
+            (Event::Interrupted, Action::Replan),
+            (Event::Passed, Action::ReplanAfresh),
+            (Event::Outdated, Action::ReplanSinceAsked),
+        ] {
+            assert_eq!(Progress::default().after(event), action, "{event:?}");
+        }
+    }
+
+    #[test]
+    fn an_answer_that_comes_no_further_gives_up_and_rows_begin_the_count_again() {
+        let events = [Event::NotKept, Event::Elsewhere, Event::Passed, Event::Outdated, Event::Interrupted];
+        let mut progress = Progress::default();
+        for round in 0..2 {
+            for event in events.into_iter().cycle().take(MAX_REPLANS as usize) {
+                assert_ne!(progress.after(event), Action::GiveUp, "{event:?} in round {round}");
+            }
+            for event in events {
+                assert_eq!(progress.after(event), Action::GiveUp, "{event:?}");
+            }
+            assert_eq!(progress.after(Event::Found), Action::Give);
+        }
+    }
+
+    #[test]
+    fn a_refusal_that_is_not_confirmed_counts_as_several_tries_but_leaves_one() {
+        let mut progress = Progress::default();
+        (0..3).for_each(|_| progress.not_confirmed());
+        assert_eq!(progress.after(Event::Interrupted), Action::Replan);
+        assert_eq!(progress.after(Event::Interrupted), Action::GiveUp);
+    }
+}

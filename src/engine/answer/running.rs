@@ -1,0 +1,197 @@
+use std::collections::{HashSet, VecDeque};
+use std::time::Duration;
+
+use tokio::task::coop::consume_budget;
+use tokio::time::Instant;
+
+use super::context::{AnswerContext, AnswerStep, Fallback};
+use super::delivery::AFTER_READING;
+use super::progress::Progress;
+use super::quota::Quota;
+use super::tally::Tally;
+use crate::domain::{EntrySlice, RowId, Span};
+use crate::engine::memory::HeldMemory;
+use crate::engine::terms::{AskError, Missing, Verdict};
+use crate::source::SourceError;
+
+/// Longer than any stream: its answer bounds how long each row may take, and the gate how long that waits for the budget.
+const STREAM_DEADLINE: Duration = Duration::from_hours(365 * 24);
+
+/// The most pages that the `Retry-After` of a refused request allows for. A list may end long before the rows that were
+/// requested, and a minute's budget is several times as much.
+const MOST_PAGES_AHEAD: u64 = 60;
+
+/// An answer under way.
+///
+/// Dropping it cancels its own reads; those that others wait for go on.
+pub(super) struct RunningAnswer {
+    pub(super) context: AnswerContext,
+    pub(super) steps: VecDeque<AnswerStep>,
+    pub(super) ready: VecDeque<EntrySlice>,
+    pub(super) from_cache: Option<Verdict>,
+    pub(super) tally: Tally,
+    /// Which of the rows are given.
+    pub(super) quota: Quota,
+    /// What may be given, at worst, if upstream fails.
+    pub(super) fallback: Option<Fallback>,
+    pub(super) progress: Progress,
+    /// Rows without a date that were given: only those can turn up in two places.
+    pub(super) undated: HashSet<RowId>,
+    /// The memory that it holds if it is made up in full before it is sent.
+    pub(super) held: HeldMemory,
+}
+
+impl RunningAnswer {
+    pub(super) fn of(context: AnswerContext, tally: Tally, quota: Quota) -> Self {
+        Self {
+            held: context.state.memory.of(context.request.caller.id),
+            context,
+            steps: VecDeque::new(),
+            ready: VecDeque::new(),
+            from_cache: None,
+            tally,
+            quota,
+            fallback: None,
+            progress: Progress::default(),
+            undated: HashSet::new(),
+        }
+    }
+
+    /// What a response of this caller holds: nothing yet.
+    pub(super) fn new_held(&self) -> HeldMemory {
+        self.context.state.memory.of(self.context.request.caller.id)
+    }
+
+    /// See [`Answer::prime`](super::Answer::prime).
+    pub(super) async fn prime(&mut self, by: Instant) -> Result<(), AskError> {
+        let first_rows = async {
+            while self.ready.is_empty() && !self.steps.is_empty() {
+                self.step().await?;
+            }
+            Ok::<(), AskError>(())
+        };
+        match tokio::time::timeout_at(by, first_rows).await {
+            Ok(primed) => primed?,
+            Err(_) => self.out_of_time()?,
+        }
+        self.settle().await?;
+        self.has_begun();
+        Ok(())
+    }
+
+    /// Lets the reads of a stream take as long as a stream that has begun may.
+    fn has_begun(&self) {
+        let context = &self.context;
+        let until = Instant::now() + STREAM_DEADLINE;
+        let reads = self.steps.iter().filter_map(|step| match step {
+            AnswerStep::Read(_, waiter, _) => waiter.reading().context.deadline.as_ref(),
+            AnswerStep::Known(_) | AnswerStep::Later(_) => None,
+        });
+        reads.chain(&context.request.deadline).for_each(|deadline| deadline.extend_to(until));
+    }
+
+    /// The verdict, if it is certain before any row is taken: nothing is still to be read.
+    pub(super) const fn from_cache(&self) -> Option<&Verdict> {
+        self.from_cache.as_ref()
+    }
+
+    /// See [`Answer::next`](super::Answer::next).
+    pub(super) async fn next(&mut self) -> Result<Option<EntrySlice>, AskError> {
+        let row_wait = self.context.delivery.row_wait;
+        let mut row = row_wait.and_then(|wait| Instant::now().checked_add(wait));
+        loop {
+            consume_budget().await;
+            if let Some(slice) = self.ready.pop_front() {
+                return Ok(Some(slice));
+            }
+            if self.steps.is_empty() {
+                return Ok(None);
+            }
+            if let Err(error) = self.step_in_time(&mut row).await {
+                self.steps.clear();
+                return Err(error);
+            }
+        }
+    }
+
+    /// What the answer says of itself. Of the whole answer once [`next`](Self::next) gave none, of what was given
+    /// so far before.
+    pub(super) fn verdict(&self) -> Verdict {
+        self.tally.verdict(self.quota.total())
+    }
+
+    /// Leaves out what is not there at the deadline, if the question is lenient.
+    pub(super) fn out_of_time(&mut self) -> Result<(), AskError> {
+        let error = self.not_ready();
+        let left = self.steps.iter().map(AnswerStep::span);
+        match left.reduce(Span::union) {
+            Some(span) if self.context.delivery.tolerance.is_lenient() => {
+                self.tally.missing.push(Missing { span, error });
+                self.steps.clear();
+                Ok(())
+            }
+            Some(_) | None => Err(error),
+        }
+    }
+
+    /// Whether the deadline has come: upstream is given up shortly before it.
+    pub(super) fn is_out_of_time(&self) -> bool {
+        self.context.delivery.deadline.is_some_and(|deadline| deadline <= Instant::now() + 2 * AFTER_READING)
+    }
+
+    /// What is missing at the deadline, and when the budget probably has room for it.
+    pub(super) fn not_ready(&self) -> AskError {
+        let (pages_read, pages_planned) = self.pages();
+        AskError::not_ready(pages_read, pages_planned, |pages| self.room_for(pages))
+    }
+
+    /// How many pages were read, and how many there are to read as far as is known: one more at least.
+    fn pages(&self) -> (u64, u64) {
+        let readings = self.steps.iter().filter_map(|step| match step {
+            AnswerStep::Read(_, waiter, _) => Some(waiter.reading().progress()),
+            AnswerStep::Known(_) | AnswerStep::Later(_) => None,
+        });
+        let (read, planned) = readings.fold((0, 0), |(r, p), (read, planned)| (r + read, p + planned));
+        let done = self.tally.report.upstream_requests;
+        // Of some of the newest rows, what a list has below them does not count.
+        let planned = self.quota.missing_pages().map_or(planned, |needed| planned.min(read + needed));
+        // Something is missing, or this would not be asked.
+        (read + done, (planned + done).max(read + done + 1))
+    }
+
+    /// How long it probably takes until the budget has room for so many more pages.
+    fn room_for(&self, pages: u64) -> Duration {
+        let context = &self.context;
+        let (credential, request) = (context.view.scope.subject.credential.id(), &context.request);
+        context.state.parts.source.room_for(credential, request.caller, request.urgency, pages)
+    }
+
+    /// Extends the `Retry-After` of a refusal for the budget until there is room for everything that is missing, not only for
+    /// the next request.
+    pub(super) fn with_room_for_the_rest(&self, error: AskError) -> AskError {
+        let AskError::Source(SourceError::RateLimited { retry_after, upstream: None }) = error else {
+            return error;
+        };
+        let (read, planned) = self.pages();
+        let needed = self.quota.missing_pages();
+        let missing = needed.map_or(planned - read, |needed| needed.min(MOST_PAGES_AHEAD));
+        let retry_after = retry_after.max(self.room_for(missing));
+        SourceError::RateLimited { retry_after, upstream: None }.into()
+    }
+}
+
+impl Drop for RunningAnswer {
+    /// Takes the reads that nobody waits for now off the scope's list, also those that were never started.
+    fn drop(&mut self) {
+        self.steps.clear();
+        if self.from_cache.is_none() {
+            self.context.view.scope.lock().readings.retain(|reading| reading.is_open());
+        }
+    }
+}
+
+impl std::fmt::Debug for RunningAnswer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RunningAnswer").field("tally", &self.tally).finish_non_exhaustive()
+    }
+}
