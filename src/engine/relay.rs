@@ -72,7 +72,6 @@ pub(super) async fn relay(state: &Arc<SharedState>, question: RelayQuestion) -> 
 async fn answer(state: &Arc<SharedState>, question: RelayQuestion) -> Result<Relayed, AskError> {
     let now = state.parts.clock.now();
     let key: RelayKey = (question.credential.id(), question.agent, question.canonical_query.as_str().into());
-    let mut context = context(&question);
     let membership = if question.has_changing_filter { Membership::Spans } else { Membership::Fixed };
     let policy = state
         .parts
@@ -82,85 +81,121 @@ async fn answer(state: &Arc<SharedState>, question: RelayQuestion) -> Result<Rel
     if let KnownAccess::Refused(error) = standing {
         return Err(error.into());
     }
-    let kept = state.pages.kept.get(&key);
-    if let Some(kept) = &kept {
-        let freshness = freshness(kept, &policy, now);
-        let late = freshness.age.saturating_sub(freshness.lifetime);
-        let allowed = question.directives.may_be_stale_for(state.parts.settings.stale_while_revalidate);
-        let needed = freshness.age.saturating_add(question.directives.min_fresh.unwrap_or_default());
-        let stays = needed <= freshness.lifetime;
-        if stays || (!late.is_zero() && late <= allowed) {
-            if matches!(standing, KnownAccess::Unknown) {
-                admitted(state, &question, &context).await?;
-            }
-            if !stays
-                && !question.directives.only_if_cached
-                && let Some(place) = state.background.place()
-            {
-                let context = RequestContext {
-                    deadline: Some(Deadline::at(Instant::now() + background::LONGEST)),
-                    ..context
-                };
-                let fetched = fetch(state, &key, &question, context);
-                place.run(async move {
-                    // What can't be renewed is stale for longer; the next question tries again.
-                    let _ended = fetched.await;
-                });
-            }
-            return Ok(relayed(kept, freshness, (!stays).then_some(StaleReason::Revalidating)));
+    let mut request =
+        PageRequest { state, question: &question, context: context(&question), key, policy, now };
+    let kept = state.pages.kept.get(&request.key);
+    if let Some(kept) = &kept
+        && let Some((freshness, stale)) = request.may_be_given(kept)
+    {
+        if matches!(standing, KnownAccess::Unknown) {
+            request.admitted().await?;
         }
+        if stale.is_some() {
+            request.renew();
+        }
+        return Ok(relayed(kept, freshness, stale));
     }
     if question.directives.only_if_cached {
         return Err(AskError::NotCached);
     }
-    let may_be_stale = |kept: &Arc<KeptPage>| {
-        let freshness = freshness(kept, &policy, now);
-        freshness.age <= freshness.lifetime.saturating_add(state.parts.settings.stale_if_error)
-    };
-    if kept.as_ref().is_some_and(may_be_stale) {
+    if kept.as_ref().is_some_and(|kept| request.may_be_stale(kept)) {
         // An answer that may be stale waits for nothing.
-        (context.retry_for, context.budget_wait) = (Duration::ZERO, Some(BUDGET_WAIT));
+        (request.context.retry_for, request.context.budget_wait) = (Duration::ZERO, Some(BUDGET_WAIT));
     }
     let lost = |_| {
         let detail = "the read broke off".to_owned();
         Err(SourceError::Unavailable { detail, retry_after: None, upstream: None })
     };
-    let error = match fetch(state, &key, &question, context.clone()).await.unwrap_or_else(lost) {
+    let fetched = fetch(state, &request.key, &question, request.context.clone()).await;
+    match fetched.unwrap_or_else(lost) {
         Ok(fetched) => {
-            state.access.accepted(key.0, key.1);
-            let freshness = Freshness { age: Duration::ZERO, ..freshness(&fetched, &policy, now) };
-            return Ok(relayed(&fetched, freshness, None));
+            state.access.accepted(request.key.0, request.key.1);
+            let freshness = Freshness { age: Duration::ZERO, ..request.freshness(&fetched) };
+            Ok(relayed(&fetched, freshness, None))
         }
-        Err(error) => error,
-    };
-    match (&error, kept) {
-        (SourceError::Denied(_) | SourceError::AgentNotFound(_), _) => {
-            admitted(state, &question, &context).await?;
-            Err(error.into())
+        Err(error) => request.instead(error, kept).await,
+    }
+}
+
+/// A question for a page on its way.
+struct PageRequest<'a> {
+    state: &'a Arc<SharedState>,
+    question: &'a RelayQuestion,
+    key: RelayKey,
+    policy: Policy,
+    now: Timestamp,
+    context: RequestContext,
+}
+
+impl PageRequest<'_> {
+    fn freshness(&self, kept: &KeptPage) -> Freshness {
+        freshness(kept, &self.policy, self.now)
+    }
+
+    /// How old a kept page is, if it may be given before upstream is asked, and why it may if it is stale.
+    fn may_be_given(&self, kept: &KeptPage) -> Option<(Freshness, Option<StaleReason>)> {
+        let (directives, freshness) = (&self.question.directives, self.freshness(kept));
+        let needed = freshness.age.saturating_add(directives.min_fresh.unwrap_or_default());
+        if needed <= freshness.lifetime {
+            return Some((freshness, None));
         }
-        (SourceError::Refused(_), _) | (_, None) => Err(error.into()),
-        (
-            SourceError::RateLimited { .. }
-            | SourceError::Unavailable { .. }
-            | SourceError::TimedOut
-            | SourceError::Malformed { .. },
-            Some(kept),
-        ) => {
-            let freshness = freshness(&kept, &policy, now);
-            if freshness.age > freshness.lifetime.saturating_add(state.parts.settings.stale_if_error) {
+        let late = freshness.age.saturating_sub(freshness.lifetime);
+        let allowed = directives.may_be_stale_for(self.state.parts.settings.stale_while_revalidate);
+        let is_allowed = !late.is_zero() && late <= allowed;
+        is_allowed.then_some((freshness, Some(StaleReason::Revalidating)))
+    }
+
+    /// Whether a kept page may be given if upstream fails.
+    fn may_be_stale(&self, kept: &KeptPage) -> bool {
+        let freshness = self.freshness(kept);
+        freshness.age <= freshness.lifetime.saturating_add(self.state.parts.settings.stale_if_error)
+    }
+
+    /// Fetches the page behind the answer.
+    fn renew(&self) {
+        if self.question.directives.only_if_cached {
+            return;
+        }
+        let Some(place) = self.state.background.place() else { return };
+        let deadline = Some(Deadline::at(Instant::now() + background::LONGEST));
+        let context = RequestContext { deadline, ..self.context.clone() };
+        let fetched = fetch(self.state, &self.key, self.question, context);
+        place.run(async move {
+            // What can't be renewed is stale for longer; the next question tries again.
+            let _ended = fetched.await;
+        });
+    }
+
+    /// The kept page instead of a passing failure, if that is allowed.
+    ///
+    /// # Errors
+    /// The failure, if it is not.
+    async fn instead(&self, error: SourceError, kept: Option<Arc<KeptPage>>) -> Result<Relayed, AskError> {
+        let reason = match error {
+            SourceError::Denied(_) | SourceError::AgentNotFound(_) => {
+                self.admitted().await?;
                 return Err(error.into());
             }
-            admitted(state, &question, &context).await?;
-            let reason = match error {
-                SourceError::RateLimited { .. } => StaleReason::RateLimited,
-                SourceError::Denied(_)
-                | SourceError::AgentNotFound(_)
-                | SourceError::Refused(_)
-                | SourceError::Unavailable { .. }
-                | SourceError::TimedOut
-                | SourceError::Malformed { .. } => StaleReason::UpstreamFailed,
-            };
-            Ok(relayed(&kept, freshness, Some(reason)))
+            SourceError::Refused(_) => return Err(error.into()),
+            SourceError::RateLimited { .. } => StaleReason::RateLimited,
+            SourceError::Unavailable { .. } | SourceError::TimedOut | SourceError::Malformed { .. } => {
+                StaleReason::UpstreamFailed
+            }
+        };
+        let Some(kept) = kept.filter(|kept| self.may_be_stale(kept)) else { return Err(error.into()) };
+        self.admitted().await?;
+        Ok(relayed(&kept, self.freshness(&kept), Some(reason)))
+    }
+
+    /// Makes sure that upstream accepts the credential for the agent.
+    async fn admitted(&self) -> Result<(), AskError> {
+        let RelayQuestion { credential, agent, .. } = self.question;
+        match self.state.access.check(credential, *agent, &self.context).await {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                knowledge::drop_refused(self.state, credential.id(), *agent, &error);
+                Err(error.into())
+            }
         }
     }
 }
@@ -176,20 +211,6 @@ fn context(question: &RelayQuestion) -> RequestContext {
         trace: question.trace.clone(),
         sent: SentAt::default(),
         budget_clock: BudgetClock::default(),
-    }
-}
-
-async fn admitted(
-    state: &SharedState,
-    question: &RelayQuestion,
-    context: &RequestContext,
-) -> Result<(), AskError> {
-    match state.access.check(&question.credential, question.agent, context).await {
-        Ok(_) => Ok(()),
-        Err(error) => {
-            knowledge::drop_refused(state, question.credential.id(), question.agent, &error);
-            Err(error.into())
-        }
     }
 }
 

@@ -20,8 +20,7 @@ pub(super) struct ConnectionFlow {
     head: AtomicUsize,
     /// When the last response ended, in milliseconds since the connection began.
     idle_from: AtomicU64,
-    is_shed: AtomicBool,
-    shed: Notify,
+    shed: ShedSignal,
     written: AtomicU64,
     requests: AtomicU64,
     answering: AtomicUsize,
@@ -29,6 +28,13 @@ pub(super) struct ConnectionFlow {
     is_blocked: AtomicBool,
     has_head_begun: AtomicBool,
     flushes: Flushes,
+}
+
+/// Tells a connection to close.
+#[derive(Debug, Default)]
+struct ShedSignal {
+    is_given: AtomicBool,
+    given: Notify,
 }
 
 /// The protocol that a client speaks.
@@ -72,8 +78,7 @@ impl ConnectionFlow {
             heads,
             head: AtomicUsize::new(0),
             idle_from: AtomicU64::new(0),
-            is_shed: AtomicBool::new(false),
-            shed: Notify::new(),
+            shed: ShedSignal::default(),
             written: AtomicU64::new(0),
             requests: AtomicU64::new(0),
             answering: AtomicUsize::new(0),
@@ -131,19 +136,19 @@ impl ConnectionFlow {
 
     /// Since when there has been no request; `None` if there is one, or if the connection was told to close.
     pub(super) fn idle_since(&self) -> Option<Instant> {
-        (self.is_idle() && !self.is_shed.load(Relaxed))
+        (self.is_idle() && !self.shed.is_given.load(Relaxed))
             .then(|| self.began + Duration::from_millis(self.idle_from.load(Relaxed)))
     }
 
     /// Tells the connection to close, because another one needs its place.
     pub(super) fn shed(&self) {
-        self.is_shed.store(true, Relaxed);
-        self.shed.notify_one();
+        self.shed.is_given.store(true, Relaxed);
+        self.shed.given.notify_one();
     }
 
     /// Returns when another connection needs its place.
     pub(super) async fn until_shed(&self) {
-        self.shed.notified().await;
+        self.shed.given.notified().await;
     }
 
     /// Records that a response has sent bytes and has not been polled since.

@@ -116,124 +116,170 @@ impl fmt::Debug for ReadingsCollector {
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "metrics are floating point by their format")]
 impl Collector for ReadingsCollector {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let Readings {
-            questions,
-            waiting_bytes,
-            response_bytes,
-            tasks,
-            scopes,
-            repairs,
-            stretch,
-            cache,
-            gate,
-            upstream,
-        } = (self.read)();
-        let mut gauge = |name: &str, help: &str, value: f64| {
-            let gauge = ConstGauge::new(value);
-            let metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-            gauge.encode(metric)
-        };
-        gauge("fanfold_questions", "Responses in progress", questions as f64)?;
-        gauge(
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let readings = (self.read)();
+        let mut writer = ReadingsWriter(encoder);
+        readings.write(&mut writer)?;
+        readings.cache.write(&mut writer)?;
+        readings.gate.write(&mut writer)?;
+        readings.upstream.write(&mut writer)
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "metrics are floating point by their format")]
+impl Readings {
+    fn write(&self, writer: &mut ReadingsWriter<'_>) -> fmt::Result {
+        writer.gauge("fanfold_questions", "Responses in progress", self.questions as f64)?;
+        writer.gauge(
             "fanfold_waiting_bytes",
             "Bytes of bodies that no socket has accepted yet",
-            waiting_bytes as f64,
+            self.waiting_bytes as f64,
         )?;
-        gauge(
+        writer.gauge(
             "fanfold_response_bytes",
             "Memory that responses hold which are made up in full before they are sent",
-            response_bytes as f64,
+            self.response_bytes as f64,
         )?;
-        gauge("fanfold_tasks", "Tasks that a drain waits for", tasks as f64)?;
-        gauge("fanfold_scopes", "Scopes whose coverage is known", scopes as f64)?;
-        gauge(
+        writer.gauge("fanfold_tasks", "Tasks that a drain waits for", self.tasks as f64)?;
+        writer.gauge("fanfold_scopes", "Scopes whose coverage is known", self.scopes as f64)?;
+        writer.gauge(
             "fanfold_ttl_stretch",
             "The factor by which times to live are stretched because more is due than the budget allows",
-            stretch,
+            self.stretch,
         )?;
-        gauge("fanfold_cache_capacity_bytes", "Bytes the cache may hold", cache.capacity as f64)?;
-        gauge("fanfold_cache_bytes", "Bytes the cache holds, bookkeeping included", cache.bytes as f64)?;
-        gauge(
+        writer.counter("fanfold_walk_repairs", "Walks that were read again in pieces", self.repairs)
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "metrics are floating point by their format")]
+impl CacheReadings {
+    fn write(&self, writer: &mut ReadingsWriter<'_>) -> fmt::Result {
+        writer.gauge("fanfold_cache_capacity_bytes", "Bytes the cache may hold", self.capacity as f64)?;
+        writer.gauge(
+            "fanfold_cache_bytes",
+            "Bytes the cache holds, bookkeeping included",
+            self.bytes as f64,
+        )?;
+        writer.gauge(
             "fanfold_cache_plain_bytes",
             "Those of them that hold rows a second time, plain",
-            cache.plain as f64,
+            self.plain as f64,
         )?;
-        gauge(
+        writer.gauge(
             "fanfold_cache_uncompressed_bytes",
             "Bytes of rows that are not compressed yet",
-            cache.fresh as f64,
+            self.fresh as f64,
         )?;
-        gauge("fanfold_cache_entries", "Entries the cache holds", cache.entries as f64)?;
-        gauge("fanfold_upstream_in_flight", "Requests to upstream in flight", gate.in_flight as f64)?;
-        gauge(
+        writer.gauge("fanfold_cache_entries", "Entries the cache holds", self.entries as f64)?;
+        writer.counter("fanfold_cache_evictions", "Entries dropped to make room", self.evictions)?;
+        writer.counter("fanfold_cache_refusals", "Entries too large to be kept", self.refusals)
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "metrics are floating point by their format")]
+impl GateReadings {
+    fn write(&self, writer: &mut ReadingsWriter<'_>) -> fmt::Result {
+        writer.gauge(
+            "fanfold_upstream_in_flight",
+            "Requests to upstream in flight",
+            self.in_flight as f64,
+        )?;
+        writer.gauge(
             "fanfold_upstream_waiting",
             "Requests to upstream that wait for their turn",
-            gate.waiting as f64,
+            self.waiting as f64,
         )?;
-        gauge(
-            "fanfold_page_bytes",
-            "Bytes of pages that were read and not yet stored",
-            upstream.page_bytes as f64,
-        )?;
-        if let Some(left) = gate.budget_left {
-            gauge("fanfold_budget_left", "Requests left in the tightest budget", left as f64)?;
+        if let Some(left) = self.budget_left {
+            writer.gauge("fanfold_budget_left", "Requests left in the tightest budget", left as f64)?;
         }
-        gauge(
-            "fanfold_gate_rate",
-            "The fraction of the rate that 429s and timeouts have left; 1 is all of it",
-            gate.rate_share,
+        writer.gauge(
+            "fanfold_gate_paused_seconds",
+            "How long nothing is sent",
+            self.paused_for.as_secs_f64(),
         )?;
-        gauge("fanfold_gate_paused_seconds", "How long nothing is sent", gate.paused_for.as_secs_f64())?;
-        gauge(
+        writer.gauge(
             "fanfold_gate_slowed_agents",
             "Agents that are slowed down alone, because upstream refuses their requests or leaves them hanging",
-            gate.slowed_agents as f64,
+            self.slowed_agents as f64,
         )?;
-        let breaker = match gate.breaker {
+        let breaker = match self.breaker {
             BreakerReading::Closed => 0.0,
             BreakerReading::Probing => 1.0,
             BreakerReading::Open => 2.0,
         };
-        gauge("fanfold_breaker_state", "0 closed, 1 probing, 2 open", breaker)?;
-        let mut classes = |name: &str, help: &str, values: &[(&'static str, usize)]| {
-            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-            for (class, value) in values {
-                ConstGauge::new(*value as f64).encode(family.encode_family(&[("class", *class)])?)?;
-            }
-            Ok::<_, fmt::Error>(())
-        };
-        let unproven = gate.waiting_unproven;
-        classes(
+        writer.gauge("fanfold_breaker_state", "0 closed, 1 probing, 2 open", breaker)?;
+        let unproven = self.waiting_unproven;
+        writer.classes(
             "fanfold_gate_waiting",
             "Requests to upstream that wait for their turn, by whether upstream has accepted their key",
-            &[("known", gate.waiting.saturating_sub(unproven)), ("unproven", unproven)],
+            &[("known", self.waiting.saturating_sub(unproven)), ("unproven", unproven)],
         )?;
-        let [largest, others, unproven] = gate.held;
-        classes(
+        let [largest, others, unproven] = self.held;
+        writer.classes(
             "fanfold_budget_held",
             "Requests of the last period by caller: the one with the most, all others, unproven keys",
             &[("largest", largest), ("others", others), ("unproven", unproven)],
+        )
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "metrics are floating point by their format")]
+impl UpstreamReadings {
+    fn write(&self, writer: &mut ReadingsWriter<'_>) -> fmt::Result {
+        writer.gauge(
+            "fanfold_page_bytes",
+            "Bytes of pages that were read and not yet stored",
+            self.page_bytes as f64,
         )?;
-        let mut counter = |name: &str, help: &str, value: u64| {
-            let counter = ConstCounter::new(value);
-            let metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-            counter.encode(metric)
-        };
-        counter("fanfold_cache_evictions", "Entries dropped to make room", cache.evictions)?;
-        counter("fanfold_cache_refusals", "Entries too large to be kept", cache.refusals)?;
-        counter("fanfold_walk_repairs", "Walks that were read again in pieces", repairs)?;
-        counter("fanfold_upstream_retries", "Attempts after a failed one", upstream.retries)?;
-        counter("fanfold_upstream_rejected", "Requests that were never sent upstream", upstream.rejected)?;
-        counter("fanfold_upstream_malformed", "Responses that violate the contract", upstream.malformed)?;
-        counter("fanfold_upstream_body_bytes", "Bytes of upstream's bodies, decoded", upstream.body_bytes)?;
+        writer.counter("fanfold_upstream_retries", "Attempts after a failed one", self.retries)?;
+        writer.counter(
+            "fanfold_upstream_rejected",
+            "Requests that were never sent upstream",
+            self.rejected,
+        )?;
+        writer.counter(
+            "fanfold_upstream_malformed",
+            "Responses that violate the contract",
+            self.malformed,
+        )?;
+        writer.counter(
+            "fanfold_upstream_body_bytes",
+            "Bytes of upstream's bodies, decoded",
+            self.body_bytes,
+        )?;
+        writer.requests(&self.requests)
+    }
+}
+
+struct ReadingsWriter<'e>(DescriptorEncoder<'e>);
+
+#[expect(clippy::cast_precision_loss, reason = "metrics are floating point by their format")]
+impl ReadingsWriter<'_> {
+    fn gauge(&mut self, name: &str, help: &str, value: f64) -> fmt::Result {
+        let metric = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        ConstGauge::new(value).encode(metric)
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        let metric = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
+        ConstCounter::new(value).encode(metric)
+    }
+
+    fn classes(&mut self, name: &str, help: &str, values: &[(&'static str, usize)]) -> fmt::Result {
+        let mut family = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (class, value) in values {
+            ConstGauge::new(*value as f64).encode(family.encode_family(&[("class", *class)])?)?;
+        }
+        Ok(())
+    }
+
+    fn requests(&mut self, requests: &[(&'static str, u64)]) -> fmt::Result {
         let help = "Finished attempts by outcome";
         let mut family =
-            encoder.encode_descriptor("fanfold_upstream_requests", help, None, MetricType::Counter)?;
-        for (outcome, requests) in upstream.requests {
-            ConstCounter::new(requests).encode(family.encode_family(&[("outcome", outcome)])?)?;
+            self.0.encode_descriptor("fanfold_upstream_requests", help, None, MetricType::Counter)?;
+        for (outcome, count) in requests {
+            ConstCounter::new(*count).encode(family.encode_family(&[("outcome", *outcome)])?)?;
         }
         Ok(())
     }

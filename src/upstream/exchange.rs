@@ -1,4 +1,5 @@
-use std::sync::PoisonError;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -7,19 +8,16 @@ use tokio::time::{Instant, sleep_until, timeout};
 use crate::source::{Deadline, SourceError, UpstreamWords};
 use crate::telemetry::{Failed, WatchedRequest};
 
-use super::client::{AttemptRequest, Broken, ConnectionChoice, Pool, ResponseHead};
+use super::accepted::Accepted;
+use super::ask::{About, Ask};
+use super::client::{AttemptRequest, Broken, ConnectionChoice, HttpClient, Pool, ResponseHead};
+use super::clock::ClockEstimate;
+use super::error_body;
+use super::failures::AttemptFailure;
 use super::gate::{Fault, Pass, PassOutcome};
 use super::retry::{Cause, Tries};
-use super::stats::RequestOutcome;
+use super::stats::{Counters, RequestOutcome};
 use super::status_class::StatusClass;
-use super::{About, Ask, Upstream, error_body};
-
-/// Why an attempt failed, and what that means for another.
-#[derive(Debug)]
-pub(super) struct AttemptFailure {
-    pub(super) error: SourceError,
-    pub(super) cause: Cause,
-}
 
 /// What an exchange came to.
 enum Exchanged {
@@ -34,10 +32,25 @@ enum Exchanged {
 struct Refused {
     status: StatusCode,
     words: UpstreamWords,
-    retry_after: Option<std::time::Duration>,
+    retry_after: Option<Duration>,
 }
 
-impl Upstream {
+/// Sends requests that have their turn, and has everybody learn from the answers.
+#[derive(Debug)]
+pub(super) struct Exchanger {
+    pub(super) client: Arc<HttpClient>,
+    pub(super) attempt_timeout: Duration,
+    pub(super) accepted: Accepted,
+    pub(super) clock: Mutex<ClockEstimate>,
+    pub(super) counters: Counters,
+}
+
+impl Exchanger {
+    /// How far upstream's clock is ahead, in microseconds.
+    pub(super) fn clock_ahead_micros(&self) -> i64 {
+        self.clock.lock().unwrap_or_else(PoisonError::into_inner).ahead_micros()
+    }
+
     /// Sends the request, takes the answer in, and has everybody learn from it. With the body it says which connections it
     /// came by.
     pub(super) async fn exchange(
@@ -47,9 +60,9 @@ impl Upstream {
         tries: &Tries,
         request: WatchedRequest,
     ) -> Result<(Bytes, Pool), AttemptFailure> {
-        let mut end = RequestEnd { upstream: self, request, outcome: RequestOutcome::Abandoned };
+        let mut end = RequestEnd { counters: &self.counters, request, outcome: RequestOutcome::Abandoned };
         let exchanged = tokio::select! {
-            exchanged = timeout(self.settings.attempt_timeout, self.send(ask, &pass, tries, &mut end.request)) => {
+            exchanged = timeout(self.attempt_timeout, self.send(ask, &pass, tries, &mut end.request)) => {
                 exchanged.unwrap_or(Exchanged::TimedOut)
             }
             () = passed(ask.context.deadline.as_ref()) => Exchanged::Abandoned,
@@ -126,14 +139,14 @@ async fn passed(deadline: Option<&Deadline>) {
 
 /// Counts the request when it ends, also if nobody waits for that.
 struct RequestEnd<'a> {
-    upstream: &'a Upstream,
+    counters: &'a Counters,
     request: WatchedRequest,
     outcome: RequestOutcome,
 }
 
 impl Drop for RequestEnd<'_> {
     fn drop(&mut self) {
-        self.upstream.counters.ended(self.outcome);
+        self.counters.ended(self.outcome);
         let failed = if self.outcome == RequestOutcome::Ok { Failed::No } else { Failed::Yes };
         self.request.end(self.outcome.label(), failed);
     }

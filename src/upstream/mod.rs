@@ -8,11 +8,13 @@
 //! Retries happen here and nowhere else. Redirects are not followed, so that only upstream gets the credential.
 
 mod accepted;
+mod ask;
 mod client;
 mod clock;
 mod depth;
 mod error_body;
 mod exchange;
+mod failures;
 pub mod forward;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzed;
@@ -38,16 +40,16 @@ use tokio::time::{Instant, sleep};
 use crate::clock::SteadyClock;
 use crate::domain::{AgentFacts, AgentId, Caller, CallerId, Credential, CredentialId, Page, PageOf};
 use crate::source::{
-    Deadline, Headroom, RelayedPage, RequestContext, Source, SourceError, SourceOutlook, Subject,
-    UpstreamWords, Urgency,
+    Deadline, Headroom, RelayedPage, RequestContext, Source, SourceError, SourceOutlook, Subject, Urgency,
 };
 use crate::telemetry::{RequestSpanStart, RequestWatch};
 
 use accepted::Accepted;
+use ask::{About, Ask};
 use client::HttpClient;
-use clock::ClockEstimate;
-use exchange::AttemptFailure;
-use gate::{Applicant, Gate, GateRefusal, KeyAcceptance, PassRequest};
+use exchange::Exchanger;
+use failures::{AttemptFailure, rejected, with_words, words_of};
+use gate::{Applicant, Gate, KeyAcceptance, PassRequest};
 pub use gate::{BreakerState, GateSnapshot, Holdings};
 use mismatch::{Attempt, Author, Compared, Expectation, Judgment, Observed};
 pub use page::{PageFault, parse as parse_page};
@@ -68,55 +70,17 @@ const PAGES: &str = "/v2/agent/{agent_id}/executions";
 const AGENT: &str = "/v2/agent/{agent_id}";
 const USER: &str = "/user/me";
 
-/// When to ask again after all connections stayed taken.
-const BUSY_RETRY_AFTER: Duration = Duration::from_secs(1);
-
 /// Upstream over HTTP.
 #[derive(Debug)]
 pub struct Upstream {
     settings: UpstreamSettings,
-    client: Arc<HttpClient>,
+    exchanger: Exchanger,
     gate: Gate,
     observed: Observed,
-    accepted: Accepted,
-    clock: Mutex<ClockEstimate>,
     retries: Mutex<RetryBudget>,
     /// What went wrong last, for whoever is told that upstream is down.
     last_fault: Mutex<String>,
-    counters: Counters,
     watch: RequestWatch,
-}
-
-/// What is asked for, on whose behalf.
-#[derive(Clone, Debug)]
-struct Ask<'a> {
-    url: Url,
-    /// The path without anybody in it, for spans.
-    template: &'static str,
-    credential: &'a Credential,
-    about: About,
-    context: &'a RequestContext,
-    /// Who wrote the query.
-    author: Author,
-}
-
-/// What a request is about, and what a refusal refuses.
-#[derive(Clone, Copy, Debug)]
-enum About {
-    /// One agent's data. A 401 or 403 says nothing of the key's other agents.
-    Agent(AgentId),
-    /// The key as a whole.
-    Key,
-}
-
-impl About {
-    /// The agent that the gate and the spans count it for; the nil one for none.
-    fn agent(self) -> AgentId {
-        match self {
-            Self::Agent(agent) => agent,
-            Self::Key => AgentId::new(uuid::Uuid::nil()),
-        }
-    }
 }
 
 impl Upstream {
@@ -131,14 +95,17 @@ impl Upstream {
         clock: SteadyClock,
     ) -> Result<Arc<Self>, UpstreamSetupError> {
         Ok(Arc::new(Self {
-            client: Arc::new(HttpClient::new(&settings, clock)?),
+            exchanger: Exchanger {
+                client: Arc::new(HttpClient::new(&settings, clock)?),
+                attempt_timeout: settings.attempt_timeout,
+                accepted: Accepted::new(),
+                clock: Mutex::default(),
+                counters: Counters::default(),
+            },
             gate: Gate::new(&settings),
             observed: Observed::default(),
-            accepted: Accepted::new(),
-            clock: Mutex::default(),
             retries: Mutex::new(RetryBudget::new(Instant::now())),
             last_fault: Mutex::default(),
-            counters: Counters::default(),
             watch,
             settings,
         }))
@@ -146,7 +113,7 @@ impl Upstream {
 
     /// What was asked of upstream so far, and what the gate is doing now.
     pub fn stats(&self) -> UpstreamStats {
-        self.counters.snapshot(self.gate.snapshot())
+        self.exchanger.counters.snapshot(self.gate.snapshot())
     }
 
     /// Asks until there is an answer that `read` can read, or no attempt is left.
@@ -178,7 +145,7 @@ impl Upstream {
             };
             let Some(wait) = next else { return Err(with_words(error, said)) };
             said = words_of(error).or(said);
-            Counters::add(&self.counters.retries, 1);
+            Counters::add(&self.exchanger.counters.retries, 1);
             tries.spent += wait;
             sleep(wait).await;
         }
@@ -209,7 +176,7 @@ impl Upstream {
         let pass = match entered {
             Ok(pass) => pass,
             Err(refusal) => {
-                Counters::add(&self.counters.rejected, 1);
+                Counters::add(&self.exchanger.counters.rejected, 1);
                 return Err(rejected(refusal, || self.last_fault().clone()));
             }
         };
@@ -217,12 +184,12 @@ impl Upstream {
         let _goes = ask.context.budget_clock.go();
         let began = Instant::now();
         let request = self.watch.begin(self.asked(ask, tries), began - lined_up);
-        let exchanged = self.exchange(ask, pass, tries, request).await;
+        let exchanged = self.exchanger.exchange(ask, pass, tries, request).await;
         tries.spent += began.elapsed();
         let (body, pool) = exchanged.inspect_err(|failure| self.note_fault(failure))?;
-        Counters::add(&self.counters.body_bytes, body.len());
+        Counters::add(&self.exchanger.counters.body_bytes, body.len());
         let malformed = |detail, cause| {
-            Counters::add(&self.counters.malformed, 1);
+            Counters::add(&self.exchanger.counters.malformed, 1);
             AttemptFailure { error: SourceError::Malformed { detail }, cause }
         };
         let Compared { response, mismatches } =
@@ -243,7 +210,7 @@ impl Upstream {
     ///
     /// A query of a caller's may be why nothing matches, so for one everybody's connections stay.
     async fn leave(&self, pool: client::Pool, author: Author) {
-        let client = Arc::clone(&self.client);
+        let client = Arc::clone(&self.exchanger.client);
         let blocking = move || match author {
             Author::Gateway => client.leave(pool),
             Author::Caller => client.prepare_alone(),
@@ -256,7 +223,7 @@ impl Upstream {
     fn standing(&self, credential: CredentialId, caller: Caller) -> KeyAcceptance {
         match caller.id {
             CallerId::Token(_) => KeyAcceptance::Accepted,
-            CallerId::Key(_) => self.accepted.standing(credential),
+            CallerId::Key(_) => self.exchanger.accepted.standing(credential),
         }
     }
 
@@ -311,7 +278,7 @@ impl Source for Upstream {
         let (about, author) = (About::Agent(*agent), Author::Gateway);
         let ask = Ask { url, template: PAGES, credential, about, context, author };
         // Rows are slices of the body, which lives until they are laid out elsewhere.
-        let pages = self.counters.pages.clone();
+        let pages = self.exchanger.counters.pages.clone();
         let span = (self.settings.dates == DateParams::Sent).then_some(page.span);
         let asked = Expectation {
             agent: Some(subject.agent),
@@ -387,7 +354,7 @@ impl Source for Upstream {
     }
 
     fn clock_ahead_micros(&self) -> i64 {
-        self.clock.lock().unwrap_or_else(PoisonError::into_inner).ahead_micros()
+        self.exchanger.clock_ahead_micros()
     }
 }
 
@@ -404,54 +371,6 @@ where
         Ok(result) => result,
         Err(_) => Err("the reading of it was broken off".to_owned()),
     }
-}
-
-/// Why the gate turned a request away, in the caller's terms.
-fn rejected(refusal: GateRefusal, last_fault: impl FnOnce() -> String) -> AttemptFailure {
-    match refusal {
-        GateRefusal::NoRoom(retry_after) => AttemptFailure {
-            error: SourceError::RateLimited { retry_after, upstream: None },
-            cause: Cause::Final,
-        },
-        GateRefusal::Busy => AttemptFailure {
-            error: SourceError::Unavailable {
-                detail: "all connections to it stayed taken".to_owned(),
-                retry_after: Some(BUSY_RETRY_AFTER),
-                upstream: None,
-            },
-            cause: Cause::Final,
-        },
-        GateRefusal::Down(rest) => AttemptFailure {
-            error: SourceError::Unavailable {
-                detail: format!("it failed too often of late, the last time so: {}", last_fault()),
-                retry_after: Some(rest),
-                upstream: None,
-            },
-            cause: Cause::Down(rest),
-        },
-    }
-}
-
-/// What upstream said with an error that another attempt may follow.
-fn words_of(error: SourceError) -> Option<UpstreamWords> {
-    match error {
-        SourceError::RateLimited { upstream, .. } | SourceError::Unavailable { upstream, .. } => upstream,
-        SourceError::Denied(_)
-        | SourceError::AgentNotFound(_)
-        | SourceError::Refused(_)
-        | SourceError::TimedOut
-        | SourceError::Malformed { .. } => None,
-    }
-}
-
-/// Adds what upstream said before to a refusal of the gate's that it led to.
-fn with_words(mut error: SourceError, said: Option<UpstreamWords>) -> SourceError {
-    if let SourceError::RateLimited { upstream, .. } | SourceError::Unavailable { upstream, .. } = &mut error
-        && upstream.is_none()
-    {
-        *upstream = said;
-    }
-    error
 }
 
 #[cfg(test)]

@@ -31,9 +31,9 @@ macro_rules! codes {
 }
 
 codes! {
-    /// The request is not one that can be asked.
+    /// A parameter or header is not valid.
     InvalidRequest = "invalid_request", BAD_REQUEST, "The request is not valid";
-    /// Nobody, or nobody known, asks.
+    /// No credential, or an unknown one.
     Unauthenticated = "unauthenticated", UNAUTHORIZED, "A credential is needed";
     /// Upstream refuses the key.
     UpstreamDenied = "upstream_denied", FORBIDDEN, "Upstream refuses the key";
@@ -46,33 +46,33 @@ codes! {
     /// Upstream has no such batch, or not for this key.
     BatchNotFound = "batch_not_found", NOT_FOUND, "Upstream has no such batch for this key";
     /// No such path.
-    NotFound = "not_found", NOT_FOUND, "There is nothing at this path";
-    /// The path has other methods.
-    MethodNotAllowed = "method_not_allowed", METHOD_NOT_ALLOWED, "The path does not have this method";
-    /// The request accepts no form that the answer has.
-    NotAcceptable = "not_acceptable", NOT_ACCEPTABLE, "The answer has no form that the request accepts";
-    /// The answer exceeds what may be collected.
-    AnswerTooLarge = "answer_too_large", UNPROCESSABLE_ENTITY, "The answer is too large to be collected";
-    /// The budget, or upstream's limit, has no room in time.
-    RateLimited = "rate_limited", TOO_MANY_REQUESTS, "The rate limit leaves no room in time";
-    /// As many questions as may be are under way.
-    Overloaded = "overloaded", SERVICE_UNAVAILABLE, "Too many questions are under way";
+    NotFound = "not_found", NOT_FOUND, "No such path";
+    /// The path supports other methods only.
+    MethodNotAllowed = "method_not_allowed", METHOD_NOT_ALLOWED, "The path does not support this method";
+    /// The request accepts none of the response's formats.
+    NotAcceptable = "not_acceptable", NOT_ACCEPTABLE, "The response has no format that the request accepts";
+    /// The response exceeds the limit for responses that are sent in one piece.
+    AnswerTooLarge = "answer_too_large", UNPROCESSABLE_ENTITY, "The response is too large to send in one piece";
+    /// The budget or upstream's limit has no room before the deadline.
+    RateLimited = "rate_limited", TOO_MANY_REQUESTS, "The rate limit is exhausted";
+    /// The most requests allowed at once are in progress.
+    Overloaded = "overloaded", SERVICE_UNAVAILABLE, "Too many requests are in progress";
     /// A bug: the handler panicked.
-    Internal = "internal_error", INTERNAL_SERVER_ERROR, "The gateway failed";
+    Internal = "internal_error", INTERNAL_SERVER_ERROR, "Internal error";
     /// The gateway is stopping.
     ShuttingDown = "shutting_down", SERVICE_UNAVAILABLE, "The gateway is stopping";
     /// Upstream is down, unreachable, or answers 5xx.
     UpstreamUnavailable = "upstream_unavailable", BAD_GATEWAY, "Upstream is unavailable";
-    /// Upstream's answer is not what its contract says.
-    UpstreamMalformed = "upstream_malformed", BAD_GATEWAY, "Upstream's answer can't be read";
-    /// Upstream's list can't be proven whole.
-    UpstreamInconsistent = "upstream_inconsistent", BAD_GATEWAY, "Upstream's list can't be proven whole";
+    /// Upstream's response violates its contract.
+    UpstreamMalformed = "upstream_malformed", BAD_GATEWAY, "Upstream's response can't be parsed";
+    /// Upstream's list can't be proven complete.
+    UpstreamInconsistent = "upstream_inconsistent", BAD_GATEWAY, "Upstream's list can't be proven complete";
     /// Upstream did not answer in time.
     UpstreamTimeout = "upstream_timeout", GATEWAY_TIMEOUT, "Upstream did not answer in time";
     /// The deadline passed while pages were still arriving.
-    NotReady = "not_ready", GATEWAY_TIMEOUT, "The answer is not whole yet";
-    /// `only-if-cached`, and not everything is known.
-    NotCached = "not_cached", GATEWAY_TIMEOUT, "Not everything is known already";
+    NotReady = "not_ready", GATEWAY_TIMEOUT, "The response is not complete yet";
+    /// `only-if-cached`, and not everything is cached.
+    NotCached = "not_cached", GATEWAY_TIMEOUT, "Not everything is cached";
 }
 
 impl Code {

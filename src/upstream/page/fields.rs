@@ -5,8 +5,10 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::MAX_ROWS;
 use crate::domain::MAX_PAGE_SIZE;
+
+/// The most rows on a page. Upstream's have at most [`MAX_PAGE_SIZE`]; an old one without paging may send all it has.
+pub(super) const MAX_ROWS: usize = 10_000;
 
 /// What an envelope has of a page.
 #[derive(Default)]

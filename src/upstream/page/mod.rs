@@ -23,8 +23,8 @@ use crate::source::RelayedPage;
 use super::depth;
 use super::mismatch::{Compared, Expectation, Mismatch};
 use fields::{
-    Child, ChildrenVisitor, Data, Envelope, EnvelopeVisitor, RowFields, RowVisitor, TelephonyFields,
-    TelephonyVisitor,
+    Child, ChildrenVisitor, Data, Envelope, EnvelopeVisitor, MAX_ROWS, RowFields, RowVisitor,
+    TelephonyFields, TelephonyVisitor,
 };
 
 /// The longest `id` that is believed to be one; upstream's have 36 bytes, in old rows some 70.
@@ -32,9 +32,6 @@ const LONGEST_ID: usize = 1024;
 
 /// The longest text that a filter could name: a batch in its longest spelling has 45 bytes, a provider at most 64.
 const LONGEST_WORD: usize = 64;
-
-/// The most rows on a page. Upstream's have at most [`MAX_PAGE_SIZE`]; an old one without paging may send all it has.
-const MAX_ROWS: usize = 10_000;
 
 /// What is wrong with a body, without any of its content.
 pub type PageFault = String;

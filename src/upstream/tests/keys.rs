@@ -18,7 +18,7 @@ async fn refusing_user(with: StatusCode) -> Fake {
 #[tokio::test]
 async fn only_a_refusal_of_the_user_takes_a_keys_share_of_the_budget_away() {
     let fake = refusing_user(StatusCode::UNAUTHORIZED).await;
-    let standing = || fake.upstream.accepted.standing(credential().id());
+    let standing = || fake.upstream.exchanger.accepted.standing(credential().id());
     assert!(fake.upstream.agent(&credential(), agent(), &context(NEVER)).await.is_ok());
     let other = AgentId::new(Uuid::from_u128(6));
     let refused = fake.upstream.agent(&credential(), other, &context(NEVER)).await;

@@ -1,0 +1,38 @@
+use reqwest::Url;
+
+use crate::domain::{AgentId, Credential};
+use crate::source::RequestContext;
+
+use super::mismatch::Author;
+
+/// What is asked for, on whose behalf.
+#[derive(Clone, Debug)]
+pub(super) struct Ask<'a> {
+    pub(super) url: Url,
+    /// The path without anybody in it, for spans.
+    pub(super) template: &'static str,
+    pub(super) credential: &'a Credential,
+    pub(super) about: About,
+    pub(super) context: &'a RequestContext,
+    /// Who wrote the query.
+    pub(super) author: Author,
+}
+
+/// What a request is about, and what a refusal refuses.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum About {
+    /// One agent's data. A 401 or 403 says nothing of the key's other agents.
+    Agent(AgentId),
+    /// The key as a whole.
+    Key,
+}
+
+impl About {
+    /// The agent that the gate and the spans count it for; the nil one for none.
+    pub(super) fn agent(self) -> AgentId {
+        match self {
+            Self::Agent(agent) => agent,
+            Self::Key => AgentId::new(uuid::Uuid::nil()),
+        }
+    }
+}

@@ -1,0 +1,64 @@
+use std::time::Duration;
+
+use crate::source::{SourceError, UpstreamWords};
+
+use super::gate::GateRefusal;
+use super::retry::Cause;
+
+/// When to ask again after all connections stayed taken.
+const BUSY_RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Why an attempt failed, and what that means for another.
+#[derive(Debug)]
+pub(super) struct AttemptFailure {
+    pub(super) error: SourceError,
+    pub(super) cause: Cause,
+}
+
+/// Why the gate turned a request away, in the caller's terms.
+pub(super) fn rejected(refusal: GateRefusal, last_fault: impl FnOnce() -> String) -> AttemptFailure {
+    match refusal {
+        GateRefusal::NoRoom(retry_after) => AttemptFailure {
+            error: SourceError::RateLimited { retry_after, upstream: None },
+            cause: Cause::Final,
+        },
+        GateRefusal::Busy => AttemptFailure {
+            error: SourceError::Unavailable {
+                detail: "all connections to it stayed taken".to_owned(),
+                retry_after: Some(BUSY_RETRY_AFTER),
+                upstream: None,
+            },
+            cause: Cause::Final,
+        },
+        GateRefusal::Down(rest) => AttemptFailure {
+            error: SourceError::Unavailable {
+                detail: format!("it failed too often of late, the last time so: {}", last_fault()),
+                retry_after: Some(rest),
+                upstream: None,
+            },
+            cause: Cause::Down(rest),
+        },
+    }
+}
+
+/// What upstream said with an error that another attempt may follow.
+pub(super) fn words_of(error: SourceError) -> Option<UpstreamWords> {
+    match error {
+        SourceError::RateLimited { upstream, .. } | SourceError::Unavailable { upstream, .. } => upstream,
+        SourceError::Denied(_)
+        | SourceError::AgentNotFound(_)
+        | SourceError::Refused(_)
+        | SourceError::TimedOut
+        | SourceError::Malformed { .. } => None,
+    }
+}
+
+/// Adds what upstream said before to a refusal of the gate's that it led to.
+pub(super) fn with_words(mut error: SourceError, said: Option<UpstreamWords>) -> SourceError {
+    if let SourceError::RateLimited { upstream, .. } | SourceError::Unavailable { upstream, .. } = &mut error
+        && upstream.is_none()
+    {
+        *upstream = said;
+    }
+    error
+}
