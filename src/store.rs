@@ -1,10 +1,12 @@
 //! The trait between the engine, which knows which entries exist, and the store, which holds their bytes.
 //!
-//! A store may drop an entry at any time. A dropped entry is a gap in the coverage and is read again.
+//! A store may drop an entry at any time. What is known of its rows stays with the engine, and counts in the store's room;
+//! the rows are read again when their bytes are needed.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::domain::{CallerId, Entry};
+use crate::domain::{CallerId, Entry, EntryIndex};
 
 /// Keeps entries.
 pub trait Store: Send + Sync + 'static {
@@ -16,6 +18,20 @@ pub trait Store: Send + Sync + 'static {
 
     /// Drops an entry.
     fn remove(&self, key: &EntryKey);
+
+    /// Counts an index for as long as anything holds it. [`put`](Self::put) counts that of its entry.
+    fn count_index(&self, index: &EntryIndex);
+
+    /// How many bytes of indexes the engine has to drop, with the coverage that holds them.
+    fn index_surplus(&self) -> u64;
+}
+
+/// After this long without a request, what somebody holds counts twice when room is needed, after twice that three times.
+const PATIENCE: Duration = Duration::from_hours(1);
+
+/// How much so many bytes count that were not requested for a while: the holder of most gives first.
+pub fn weighed(bytes: u64, idle: Duration) -> u128 {
+    u128::from(bytes) * (PATIENCE.as_millis() + idle.as_millis())
 }
 
 /// Which scope entries belong to, and the caller that they count for.
@@ -46,7 +62,7 @@ pub(crate) mod testing {
     use std::sync::{Arc, Mutex};
 
     use super::{EntryKey, Store};
-    use crate::domain::{CallerId, Entry};
+    use crate::domain::{CallerId, Entry, EntryIndex};
 
     /// Keeps everything, and forgets on demand.
     #[derive(Default)]
@@ -63,6 +79,12 @@ pub(crate) mod testing {
 
         fn remove(&self, key: &EntryKey) {
             self.0.lock().unwrap().remove(key);
+        }
+
+        fn count_index(&self, _: &EntryIndex) {}
+
+        fn index_surplus(&self) -> u64 {
+            0
         }
     }
 }

@@ -33,6 +33,7 @@ PROMISED = {
     "fanfold_cache_bytes": "gauge",
     "fanfold_cache_capacity_bytes": "gauge",
     "fanfold_cache_entries": "gauge",
+    "fanfold_cache_index_bytes": "gauge",
     "fanfold_cache_evictions": "counter",
     "fanfold_cache_refusals": "counter",
     "fanfold_budget_left": "gauge",

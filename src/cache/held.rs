@@ -3,7 +3,7 @@
 //! # The order
 //! 1. Of all callers, the one that holds most gives first, and of its scopes the one that holds most. So nothing that one
 //!    caller or one agent reads takes more from others than brings all to the same size.
-//! 2. What has not been requested for a while weighs more: twice as much after [`PATIENCE`], three times after twice that.
+//! 2. What has not been requested for a while weighs more: twice as much after an hour, three times after two.
 //!    So a new walk gets the room of yesterday's, and what is requested once a day and is small stays.
 //! 3. Of one scope, the oldest rows go first, whenever they were used. A history larger than its room keeps its
 //!    newest part however often it is read from end to end, where the least recently used order would keep nothing.
@@ -14,10 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use crate::domain::{CallerId, Entry, Timestamp};
-use crate::store::{EntryKey, ScopeKey};
-
-/// After this long without a request, what a caller or a scope holds counts twice.
-pub(super) const PATIENCE: Duration = Duration::from_hours(1);
+use crate::store::{EntryKey, ScopeKey, weighed};
 
 /// The entries that are held, by key and by holder.
 ///
@@ -150,22 +147,16 @@ impl HeldEntries {
 }
 
 impl HeldByCaller {
-    /// For how many milliseconds nothing of it was requested.
-    fn idle(&self, now: u64) -> u64 {
-        self.scopes.values().map(|by_scope| by_scope.idle(now)).min().unwrap_or(0)
+    /// For how long nothing of it was requested.
+    fn idle(&self, now: u64) -> Duration {
+        self.scopes.values().map(|by_scope| by_scope.idle(now)).min().unwrap_or_default()
     }
 }
 
 impl HeldByScope {
-    fn idle(&self, now: u64) -> u64 {
-        now.saturating_sub(self.requested.load(Relaxed))
+    fn idle(&self, now: u64) -> Duration {
+        Duration::from_millis(now.saturating_sub(self.requested.load(Relaxed)))
     }
-}
-
-/// How heavily so many bytes weigh that were not requested for so many milliseconds.
-fn weighed(bytes: u64, idle: u64) -> u128 {
-    let patience = millis(PATIENCE);
-    u128::from(bytes) * u128::from(patience.saturating_add(idle))
 }
 
 fn millis(length: Duration) -> u64 {

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use self::deflater::Deflater;
 use self::held::HeldEntries;
-use crate::domain::{CallerId, DerivedBudget, Entry};
+use crate::domain::{CallerId, DerivedBudget, Entry, EntryIndex};
 use crate::store::{EntryKey, Store};
 
 /// What is held for an entry in addition to its own weight: a slot of the hash table at its usual load, its place in its
@@ -32,6 +32,12 @@ const BOOKKEEPING: u64 = 300;
 /// count of uses. Measured with 24,000 segments of one row each, and counted so that what many tiny questions leave behind is
 /// evicted as everything else is.
 const SEGMENT: u64 = 600;
+
+/// The part of the cache that indexes may take, as a divisor. Those of rows whose bytes are held need a tenth.
+const INDEX_SHARE: u64 = 4;
+
+/// How much more than needed is dropped of indexes at once, as a part of their share: it takes a look at everything known.
+const INDEX_SLACK: u64 = 8;
 
 /// The part of the cache that a single entry may take, as a divisor; larger entries are served and not kept. An entry as large
 /// as the cache would evict everything else, and be evicted by the next.
@@ -55,6 +61,8 @@ pub struct MemoryStore {
 struct SharedEntries {
     held: Mutex<HeldEntries>,
     derived: Arc<DerivedBudget>,
+    /// Bytes of indexes, whatever holds them.
+    indexes: Arc<AtomicU64>,
     capacity: u64,
     started: Instant,
     evictions: AtomicU64,
@@ -63,8 +71,10 @@ struct SharedEntries {
 /// What a store holds now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StoreStats {
-    /// Bytes held, bookkeeping and plain forms included.
+    /// Bytes held, bookkeeping, indexes and plain forms included.
     pub bytes: u64,
+    /// How many of them are indexes, and what is known of spans.
+    pub indexes: u64,
     /// How many of them hold rows a second time: plain, or as they are sent.
     pub plain: u64,
     /// Bytes of rows that are not deflated yet; not among those held, as they are on their way.
@@ -83,6 +93,7 @@ impl MemoryStore {
         let shared = Arc::new(SharedEntries {
             held: Mutex::default(),
             derived: Arc::default(),
+            indexes: Arc::default(),
             capacity,
             started: Instant::now(),
             evictions: AtomicU64::new(0),
@@ -97,7 +108,8 @@ impl MemoryStore {
         let derived = self.shared.derived.stats();
         let held = self.shared.lock();
         StoreStats {
-            bytes: held.bytes() + derived.kept,
+            bytes: held.bytes() + derived.kept + self.shared.indexes.load(Relaxed),
+            indexes: self.shared.indexes.load(Relaxed),
             plain: derived.kept,
             fresh: derived.fresh,
             entries: held.len() as u64,
@@ -116,6 +128,11 @@ impl SharedEntries {
         self.started.elapsed()
     }
 
+    /// How many bytes entries and their forms may take.
+    fn room(&self) -> u64 {
+        self.capacity.saturating_sub(self.indexes.load(Relaxed))
+    }
+
     /// Weighs an entry again, if it is still held.
     fn reweigh(&self, key: &EntryKey) {
         self.lock().reweigh(key, weight);
@@ -126,23 +143,24 @@ impl SharedEntries {
     fn make_room(&self) {
         let now = self.now();
         let mut dropped = Vec::new();
-        let bytes = {
+        let left = {
+            let room = self.room();
             let mut held = self.lock();
-            while held.bytes() > self.capacity
+            while held.bytes() > room
                 && let Some(key) = held.next_to_go(now)
             {
                 dropped.extend(held.remove(&key));
             }
-            held.bytes()
+            room.saturating_sub(held.bytes())
         };
         self.evictions.fetch_add(dropped.len() as u64, Relaxed);
-        self.derived.set_most(self.capacity.saturating_sub(bytes));
+        self.derived.set_most(left);
     }
 }
 
 /// The bytes that an entry costs the process.
 fn weight(entry: &Entry) -> u64 {
-    u64::try_from(entry.weight()).unwrap_or(u64::MAX).saturating_add(BOOKKEEPING + SEGMENT)
+    u64::try_from(entry.weight()).unwrap_or(u64::MAX).saturating_add(BOOKKEEPING)
 }
 
 impl Store for MemoryStore {
@@ -152,6 +170,7 @@ impl Store for MemoryStore {
 
     fn put(&self, key: EntryKey, holder: CallerId, entry: Arc<Entry>) {
         entry.live_within(&self.shared.derived);
+        self.count_index(entry.index());
         if weight(&entry) > self.largest {
             self.refusals.fetch_add(1, Relaxed);
             return;
@@ -166,6 +185,15 @@ impl Store for MemoryStore {
         if entry.deflated_already().is_none() && self.shared.lock().has(&key) {
             self.deflater.take(key, &entry);
         }
+    }
+
+    fn count_index(&self, index: &EntryIndex) {
+        index.count_in(&self.shared.indexes, SEGMENT);
+    }
+
+    fn index_surplus(&self) -> u64 {
+        let (indexes, most) = (self.shared.indexes.load(Relaxed), self.shared.capacity / INDEX_SHARE);
+        if indexes > most { indexes - most + most / INDEX_SLACK } else { 0 }
     }
 
     fn remove(&self, key: &EntryKey) {

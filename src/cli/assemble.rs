@@ -88,6 +88,7 @@ pub fn assemble(settings: &Serve, tracer: &Tracer, shutdown: &Shutdown) -> Resul
                 cache: CacheReadings {
                     capacity,
                     bytes: store.bytes,
+                    indexes: store.indexes,
                     plain: store.plain,
                     fresh: store.fresh,
                     entries: store.entries,

@@ -21,7 +21,7 @@ pub use caller::{Caller, CallerId, PeerGroup};
 pub use credential::{Credential, CredentialId};
 pub use entry::{
     DerivedBudget, DerivedStats, Digest, Entry, EntryIndex, EntryRow, EntryRows, EntrySlice, LineBreaks,
-    NewRow, Runs,
+    NewRow, RowChange, Runs,
 };
 pub use facts::{BatchFact, FilterFacts, FilterMatch, StatedFacts};
 pub use filters::{BatchId, CallType, Filters, NotAFilterValue, Provider};

@@ -39,7 +39,7 @@ pub use self::relay::{RelayQuestion, Relayed};
 use self::state::SharedState;
 pub use self::terms::{
     AskError, Awaited, CacheDirectives, CacheReport, Clock, Collected, EngineSettings, Freshness, Missing,
-    Newest, Question, ResponseMode, StaleReason, Tolerance, Verdict,
+    Newest, Question, ResponseMode, RowNeed, StaleReason, Tolerance, Verdict,
 };
 #[doc(hidden)]
 pub use self::yardstick::Yardstick;

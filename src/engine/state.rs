@@ -12,7 +12,7 @@ use super::scope::{Reads, Scopes};
 pub(super) struct SharedState {
     pub(super) parts: Arc<Parts>,
     pub(super) access: Arc<Access>,
-    pub(super) scopes: Scopes,
+    pub(super) scopes: Arc<Scopes>,
     pub(super) reads: Arc<Reads>,
     pub(super) prefetches: Prefetches,
     pub(super) pages: PageCache,
@@ -31,9 +31,10 @@ impl SharedState {
             parts.settings.stale_if_error,
         );
         let access = Arc::new(access);
+        let scopes = Arc::<Scopes>::default();
         Self {
-            scopes: Scopes::default(),
-            reads: Arc::new(Reads::new(Arc::clone(&parts), Arc::clone(&access))),
+            reads: Arc::new(Reads::new(Arc::clone(&parts), Arc::clone(&access), Arc::clone(&scopes))),
+            scopes,
             prefetches: Prefetches::default(),
             pages: PageCache::new(parts.settings.relay_bytes, shutdown.clone()),
             background: Background::new(shutdown),

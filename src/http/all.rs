@@ -27,7 +27,7 @@ use super::recheck::Recheck;
 use crate::domain::AgentId;
 use crate::encode::{Coding, CompressionPool, Framing};
 use crate::engine::{
-    Answer, AskError, CacheDirectives, Collected, Newest, Question, ResponseMode, Tolerance, Verdict,
+    Answer, AskError, CacheDirectives, Collected, Newest, Question, ResponseMode, RowNeed, Tolerance, Verdict,
 };
 use crate::shutdown::Shutdown;
 
@@ -53,6 +53,12 @@ async fn answer(app: Arc<App>, agent: AgentSegment, parts: Parts) -> Result<Resp
     {
         return Ok(response);
     }
+    let answer = if wanted.needs_bytes_now() {
+        let with_bytes = Box::pin(answer.with_bytes());
+        app.unless_ended(with_bytes).await.map_err(|e| authorized.renderer.problem(&e))?
+    } else {
+        answer
+    };
     match wanted.delivery {
         Delivery::Streamed => Ok(wanted.stream(&app, answer, authorized, place)),
         Delivery::Collected => {
@@ -61,7 +67,12 @@ async fn answer(app: Arc<App>, agent: AgentSegment, parts: Parts) -> Result<Resp
             let collected = app.unless_ended(collect).await.map_err(|e| authorized.renderer.problem(&e))?;
             match wanted.not_modified(&collected.verdict, &authorized) {
                 Some(response) => Ok(response),
-                None => wanted.whole(&app.compression_pool, collected, &authorized, place).await,
+                None => {
+                    let collected = Box::pin(wanted.with_bytes(&app, collected, &authorized));
+                    let collected =
+                        app.unless_ended(collected).await.map_err(|e| authorized.renderer.problem(&e))?;
+                    wanted.whole(&app.compression_pool, collected, &authorized, place).await
+                }
             }
         }
     }
@@ -75,6 +86,8 @@ struct AllRequest {
     directives: CacheDirectives,
     prefer: Prefer,
     longest_wait: Duration,
+    /// When it arrived.
+    begun: Instant,
     media: MediaType,
     codings: Codings,
     delivery: Delivery,
@@ -114,7 +127,19 @@ impl AllRequest {
             Format::Ndjson if has_chunks => Delivery::Streamed,
             Format::Ndjson | Format::Json | Format::Csv => Delivery::Collected,
         };
-        Ok(Self { parts, params, directives, prefer, longest_wait, media, codings, delivery, projection })
+        let begun = Instant::now();
+        Ok(Self {
+            parts,
+            params,
+            directives,
+            prefer,
+            longest_wait,
+            begun,
+            media,
+            codings,
+            delivery,
+            projection,
+        })
     }
 
     fn question(&self, authorized: &AuthorizedRequest) -> Question {
@@ -132,13 +157,45 @@ impl AllRequest {
             tolerance: self.prefer.tolerance,
             mode: match self.delivery {
                 Delivery::Collected if self.projection.is_some() => {
-                    ResponseMode::Condensed { deadline: Instant::now() + wait }
+                    ResponseMode::Condensed { deadline: self.begun + wait }
                 }
-                Delivery::Collected => ResponseMode::Collected { deadline: Instant::now() + wait },
+                Delivery::Collected => ResponseMode::Collected { deadline: self.begun + wait },
                 Delivery::Streamed => ResponseMode::Streamed { row_wait: wait },
             },
+            need: self.need(),
             trace: authorized.request_log.trace.clone(),
         }
+    }
+
+    /// What is needed of rows that are known to answer the request, or to learn that nothing changed.
+    fn need(&self) -> RowNeed {
+        match self.projection {
+            None if self.parts.method == Method::HEAD => RowNeed::Facts,
+            _ => present::row_need(&self.parts.headers),
+        }
+    }
+
+    /// Whether bytes are needed before the answer is taken, now that it is not known to be what the caller has.
+    fn needs_bytes_now(&self) -> bool {
+        match self.delivery {
+            Delivery::Collected => self.projection.is_some(),
+            Delivery::Streamed => self.parts.method != Method::HEAD,
+        }
+    }
+
+    /// The rows with their bytes. Those whose bytes are gone are read again, unless only headers are sent.
+    async fn with_bytes(
+        &self,
+        app: &App,
+        collected: Collected,
+        authorized: &AuthorizedRequest,
+    ) -> Result<Collected, AskError> {
+        let has_bytes = collected.slices.iter().all(|slice| slice.entry.has_bytes());
+        if has_bytes || self.parts.method == Method::HEAD {
+            return Ok(collected);
+        }
+        let question = Question { need: RowNeed::Bytes, ..self.question(authorized) };
+        app.engine.ask(question).await?.collect(app.settings.max_json_bytes).await
     }
 
     /// What tells the response apart from whole rows.
@@ -276,6 +333,11 @@ pub(super) async fn write_whole(
     let coding = codings.for_length(whole.len());
     set_coding(&mut response, coding);
     let (length, body) = match coding {
+        Coding::Gzip if method == Method::HEAD && !whole.has_bytes() => {
+            // Its length is not known.
+            *response.body_mut() = Body::from_stream(stream::empty::<std::io::Result<Bytes>>());
+            return Ok(response);
+        }
         Coding::Identity if method == Method::HEAD => (whole.len(), Body::empty()),
         Coding::Identity => (whole.len(), whole.plain(compression_pool, place)),
         Coding::Gzip => {

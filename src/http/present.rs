@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::fields;
 use crate::domain::{AgentId, Digest, Timestamp};
-use crate::engine::{CacheDirectives, CacheReport, Freshness, StaleReason, Tolerance, Verdict};
+use crate::engine::{CacheDirectives, CacheReport, Freshness, RowNeed, StaleReason, Tolerance, Verdict};
 
 /// RFC 9211.
 pub(super) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
@@ -184,6 +184,11 @@ fn cache_status(report: &CacheReport, freshness: Freshness, storable: Storable) 
          requests={upstream_requests}{reason}\"",
     );
     text
+}
+
+/// What a request needs of rows that are known: one that asks whether anything changed may need no bytes.
+pub(super) fn row_need(headers: &HeaderMap) -> RowNeed {
+    if headers.contains_key(header::IF_NONE_MATCH) { RowNeed::Facts } else { RowNeed::Bytes }
 }
 
 /// Says how many rows a request has, if that is known.

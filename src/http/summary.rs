@@ -57,6 +57,7 @@ async fn answer(app: Arc<App>, agent: AgentSegment, parts: Parts) -> Result<Resp
     {
         return Ok(response);
     }
+    let answer = app.unless_ended(Box::pin(answer.with_bytes())).await.map_err(refused)?;
     let pool = &app.compression_pool;
     let fold = Box::pin(wanted.fold(answer, authorized.agent, pool));
     let folded = app.unless_ended(fold).await.map_err(refused)?.map_err(too_large)?;
@@ -134,6 +135,7 @@ impl SummaryRequest {
             directives: directives(&self.parts.headers),
             tolerance: self.prefer.tolerance,
             mode: ResponseMode::Condensed { deadline: Instant::now() + wait },
+            need: present::row_need(&self.parts.headers),
             trace: authorized.request_log.trace.clone(),
         }
     }

@@ -57,6 +57,8 @@ pub struct CacheReadings {
     pub capacity: u64,
     /// Bytes it holds.
     pub bytes: u64,
+    /// How many of them hold what is known of rows apart from their bytes.
+    pub indexes: u64,
     /// How many of them hold rows a second time: uncompressed, or as they are sent.
     pub plain: u64,
     /// Bytes of rows on their way into it, that are not deflated yet.
@@ -160,6 +162,11 @@ impl CacheReadings {
             "fanfold_cache_bytes",
             "Bytes the cache holds, bookkeeping included",
             self.bytes as f64,
+        )?;
+        writer.gauge(
+            "fanfold_cache_index_bytes",
+            "Those of them that hold what is known of rows apart from their bytes",
+            self.indexes as f64,
         )?;
         writer.gauge(
             "fanfold_cache_plain_bytes",

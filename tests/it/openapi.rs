@@ -11,7 +11,9 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use axum::response::Response;
 use fanfold::clock::SteadyClock;
-use fanfold::domain::{AgentFacts, AgentId, Caller, CallerId, Credential, CredentialId, Entry, Page, PageOf};
+use fanfold::domain::{
+    AgentFacts, AgentId, Caller, CallerId, Credential, CredentialId, Entry, EntryIndex, Page, PageOf,
+};
 use fanfold::engine::{Clock, Engine, EngineSettings};
 use fanfold::http::auth::Authenticator;
 use fanfold::http::problem::{Code, Problem};
@@ -117,6 +119,12 @@ impl Store for Nothing {
     fn put(&self, _: EntryKey, _: CallerId, _: Arc<Entry>) {}
 
     fn remove(&self, _: &EntryKey) {}
+
+    fn count_index(&self, _: &EntryIndex) {}
+
+    fn index_surplus(&self) -> u64 {
+        0
+    }
 }
 
 fn engine() -> Arc<Engine> {

@@ -26,7 +26,7 @@ const MOST_EXTRACTS: usize = 8;
 /// the rows deflated separately. An entry that is not in a store has no budget, and stays as it arrived.
 ///
 /// # Invariants
-/// The rows are held uncompressed as they arrived, or deflated, or both.
+/// The rows are held uncompressed as they arrived, or deflated, or both; not at all in an entry without bytes.
 #[derive(Debug)]
 pub(super) struct Forms {
     held: SharedForms,
@@ -41,8 +41,16 @@ impl Forms {
 
     /// Creates the forms from bytes as they arrived, with a line feed after each row.
     pub(super) fn of(lines: Bytes) -> Self {
-        let held = Arc::new(Mutex::new(HeldForms::of(lines)));
-        Self { held, deflating: Mutex::new(()), derived_budget: OnceLock::new() }
+        Self::new(HeldForms::of(Some(lines)))
+    }
+
+    /// The forms of rows whose bytes are gone: there are none, and asking for one is an error.
+    pub(super) fn none() -> Self {
+        Self::new(HeldForms::of(None))
+    }
+
+    fn new(held: HeldForms) -> Self {
+        Self { held: Arc::new(Mutex::new(held)), deflating: Mutex::new(()), derived_budget: OnceLock::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, HeldForms> {

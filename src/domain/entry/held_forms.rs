@@ -32,10 +32,10 @@ pub(super) struct HeldForms {
 }
 
 impl HeldForms {
-    /// Holds rows as they arrived, with a line feed after each.
-    pub(super) const fn of(lines: Bytes) -> Self {
+    /// Holds rows as they arrived, with a line feed after each, or nothing.
+    pub(super) fn of(lines: Option<Bytes>) -> Self {
         Self {
-            fresh: Some(Fresh::new(lines)),
+            fresh: lines.map(Fresh::new),
             deflated: None,
             lines: None,
             commas: None,

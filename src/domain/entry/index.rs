@@ -1,8 +1,11 @@
 //! What is known of an entry's rows apart from their bytes: 72 bytes a row, and each word once.
 
-use std::sync::Arc;
+use std::ops::Range;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
 
-use super::{Digest, EntryRows, NewRow};
+use super::index_memory::CountedIndex;
+use super::{Digest, EntryRow, EntryRows, NewRow};
 use crate::domain::{BatchFact, FilterFacts, RowId, Status, Timestamp};
 
 /// What is known of the rows of an entry apart from their bytes: everything that plans, counts and filters need.
@@ -19,6 +22,7 @@ pub struct EntryIndex {
     texts: Box<[Arc<str>]>,
     digest: Digest,
     has_undated: bool,
+    counted: OnceLock<CountedIndex>,
 }
 
 /// A row of an index. Statuses and words are named by their numbers, which begin at 1; 0 is none.
@@ -70,8 +74,29 @@ impl PackedRow {
 impl EntryIndex {
     /// The index of these rows, which are sorted and without duplicates.
     pub fn new(new: &[NewRow]) -> Self {
+        Self::of(new.iter().map(IndexRow::of))
+    }
+
+    /// Some of the rows, each as it is or changed.
+    pub fn changed<'n>(
+        &self,
+        among: Range<usize>,
+        mut change: impl FnMut(&EntryRow<'_>) -> RowChange<'n>,
+    ) -> Self {
+        Self::of(self.rows().slice(among).iter().map(|row| {
+            let known = row.to_index_row();
+            match change(&row) {
+                RowChange::None => known,
+                RowChange::ReadAt(read_at) => IndexRow { read_at, ..known },
+                // In its place: a row without a date would get another one from another page.
+                RowChange::Row(new) => IndexRow { created_at: known.created_at, ..IndexRow::of(new) },
+            }
+        }))
+    }
+
+    fn of(rows: impl Iterator<Item = IndexRow>) -> Self {
         let mut words = IndexWords::default();
-        let rows: Box<[PackedRow]> = new.iter().map(|row| words.pack(row)).collect();
+        let rows: Box<[PackedRow]> = rows.map(|row| words.pack(&row)).collect();
         let mut digest = Digest::default();
         rows.iter().for_each(|row| digest.add(row.digest()));
         Self {
@@ -81,7 +106,13 @@ impl EntryIndex {
             words: words.words.into(),
             texts: words.texts.into(),
             digest,
+            counted: OnceLock::new(),
         }
+    }
+
+    /// Counts the index, and so many bytes that go with it, in a total until it is dropped; only once.
+    pub fn count_in(&self, total: &Arc<AtomicU64>, overhead: u64) {
+        self.counted.get_or_init(|| CountedIndex::new(self.weight() as u64 + overhead, total));
     }
 
     /// The facts about every row, newest first.
@@ -102,6 +133,11 @@ impl EntryIndex {
     /// The sum of all rows' digests.
     pub const fn digest(&self) -> Digest {
         self.digest
+    }
+
+    /// The number of bytes that the rows take, including one separator after each.
+    pub fn byte_len(&self) -> usize {
+        self.rows.iter().map(|row| row.length as usize + 1).sum()
     }
 
     /// Whether any row has no readable date.
@@ -176,6 +212,47 @@ impl EntryIndex {
     }
 }
 
+/// How a row of an index is changed.
+#[derive(Clone, Copy, Debug)]
+pub enum RowChange<'n> {
+    /// Not at all.
+    None,
+    /// It counts as read then.
+    ReadAt(Timestamp),
+    /// It is now this one.
+    Row(&'n NewRow),
+}
+
+/// A row on its way into an index.
+pub(super) struct IndexRow {
+    pub(super) id: RowId,
+    pub(super) created_at: Timestamp,
+    pub(super) is_dated: bool,
+    pub(super) changed_at: Timestamp,
+    pub(super) read_at: Timestamp,
+    pub(super) status: Option<Status>,
+    pub(super) facts: FilterFacts,
+    pub(super) digest: Digest,
+    pub(super) length: u32,
+}
+
+impl IndexRow {
+    fn of(new: &NewRow) -> Self {
+        let row = &new.row;
+        Self {
+            id: row.id.clone(),
+            created_at: new.created_at,
+            is_dated: row.created_at.is_some(),
+            changed_at: row.updated_at.unwrap_or(new.created_at).max(new.created_at),
+            read_at: new.read_at,
+            status: row.status.clone(),
+            facts: row.facts.clone(),
+            digest: new.digest,
+            length: u32::try_from(row.bytes.len()).unwrap_or(u32::MAX),
+        }
+    }
+}
+
 /// The words of an index that is being made.
 #[derive(Default)]
 struct IndexWords {
@@ -185,11 +262,11 @@ struct IndexWords {
 }
 
 impl IndexWords {
-    fn pack(&mut self, new: &NewRow) -> PackedRow {
-        let (row, facts) = (&new.row, &new.row.facts);
+    fn pack(&mut self, row: &IndexRow) -> PackedRow {
+        let facts = &row.facts;
         let mut flags = 0;
         let mut set = |flag, is_set| flags |= if is_set { flag } else { 0 };
-        set(IS_DATED, row.created_at.is_some());
+        set(IS_DATED, row.is_dated);
         set(IN_NO_BATCH, facts.batch_id == BatchFact::None);
         set(KNOWS_VOICE_MAIL, facts.answered_by_voice_mail.is_some());
         set(HAS_VOICE_MAIL, facts.answered_by_voice_mail == Some(true));
@@ -207,11 +284,11 @@ impl IndexWords {
         };
         PackedRow {
             id,
-            digest: new.digest.0.to_ne_bytes(),
-            created_at: new.created_at,
-            changed_at: row.updated_at.unwrap_or(new.created_at).max(new.created_at),
-            read_at: new.read_at,
-            length: u32::try_from(row.bytes.len()).unwrap_or(u32::MAX),
+            digest: row.digest.0.to_ne_bytes(),
+            created_at: row.created_at,
+            changed_at: row.changed_at,
+            read_at: row.read_at,
+            length: row.length,
             status: row.status.as_ref().map_or(0, |status| self.status(status)),
             call_type: self.word(facts.call_type.as_ref()),
             provider: self.word(facts.provider.as_ref()),

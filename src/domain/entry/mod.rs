@@ -6,6 +6,7 @@ mod forms;
 mod held_forms;
 mod holders;
 mod index;
+mod index_memory;
 mod kept_form;
 mod rows;
 mod slice;
@@ -25,7 +26,7 @@ use crate::deflate::{Deflated, Effort, Separator};
 pub use derived_budget::{DerivedBudget, DerivedStats};
 pub use extract::LineBreaks;
 pub use held_forms::Runs;
-pub use index::EntryIndex;
+pub use index::{EntryIndex, RowChange};
 pub use rows::{EntryRow, EntryRows};
 pub use slice::EntrySlice;
 
@@ -39,7 +40,7 @@ pub use slice::EntrySlice;
 pub struct Entry {
     /// Shared with whatever is made of the rows.
     index: Arc<EntryIndex>,
-    /// Where each row's bytes end; the line feed follows.
+    /// Where each row's bytes end; the line feed follows. Empty if the bytes are gone.
     ends: Box<[usize]>,
     has_line_breaks: bool,
     forms: Forms,
@@ -70,6 +71,18 @@ pub struct NewRow {
     pub digest: Digest,
 }
 
+impl NewRow {
+    /// Changes the row. Another one takes its place in the order.
+    pub fn change(&mut self, change: RowChange<'_>) {
+        match change {
+            RowChange::None => {}
+            RowChange::ReadAt(read_at) => self.read_at = read_at,
+            // A row without a date would get another place from another page.
+            RowChange::Row(new) => *self = Self { created_at: self.created_at, ..new.clone() },
+        }
+    }
+}
+
 impl Entry {
     /// The memory in bytes that an entry takes without its rows.
     const SIZE: usize = size_of::<Self>() + Forms::SHARED;
@@ -90,6 +103,22 @@ impl Entry {
         Self { index, ends, has_line_breaks, forms, holders: Holders::default() }
     }
 
+    /// An entry of rows whose bytes are gone: all that is known of them, for who needs no more. Its forms are errors.
+    pub fn without_bytes(index: &Arc<EntryIndex>) -> Self {
+        Self {
+            index: Arc::clone(index),
+            ends: Box::default(),
+            has_line_breaks: false,
+            forms: Forms::none(),
+            holders: Holders::default(),
+        }
+    }
+
+    /// Whether the bytes are there.
+    pub fn has_bytes(&self) -> bool {
+        self.ends.len() == self.index.len()
+    }
+
     /// What is known of the rows apart from their bytes.
     pub const fn index(&self) -> &Arc<EntryIndex> {
         &self.index
@@ -102,7 +131,7 @@ impl Entry {
 
     /// The number of bytes that the rows take, including one separator after each.
     pub fn byte_len(&self) -> usize {
-        self.ends.last().map_or(0, |end| end + 1)
+        self.ends.last().map_or_else(|| self.index.byte_len(), |end| end + 1)
     }
 
     /// Whether any row has line breaks between its tokens, so that its bytes are more than one line.
@@ -122,7 +151,11 @@ impl Entry {
 
     /// The position of some rows' bytes among all bytes, including the separator after each row.
     pub fn byte_range(&self, rows: Range<usize>) -> Range<usize> {
-        byte_range(&self.ends, rows)
+        if self.has_bytes() {
+            return byte_range(&self.ends, rows);
+        }
+        let start = |row: usize| self.rows().iter().take(row).map(|row| row.byte_len() + 1).sum();
+        start(rows.start)..start(rows.end)
     }
 
     /// Returns every row followed by a separator. Inflates the rows if necessary, and keeps the result if there is room.
@@ -215,21 +248,18 @@ impl Entry {
         self.holders.remove();
     }
 
-    /// The memory in bytes that the entry needs as long as it is kept: everything except plain bytes that can be dropped.
+    /// The memory in bytes that the entry needs as long as it is kept: everything except its index, which may be kept longer,
+    /// and plain bytes that can be dropped.
     /// Estimated for rows that are not deflated yet.
     pub fn weight(&self) -> usize {
-        Self::SIZE + self.forms.weight(self.byte_len()) + self.rows_weight()
+        Self::SIZE + self.forms.weight(self.byte_len()) + size_of_val(&*self.ends)
     }
 
     /// The memory that it holds now, plain rows included while they are not deflated.
     fn occupied(&self) -> usize {
-        let bytes = self.deflated_already().map_or(self.byte_len(), |deflated| deflated.weight());
-        Self::SIZE + bytes + self.rows_weight()
-    }
-
-    /// What it takes apart from its bytes.
-    fn rows_weight(&self) -> usize {
-        self.index.weight() + size_of_val(&*self.ends)
+        let plain = if self.has_bytes() { self.byte_len() } else { 0 };
+        let bytes = self.deflated_already().map_or(plain, |deflated| deflated.weight());
+        Self::SIZE + bytes + size_of_val(&*self.ends) + self.index.weight()
     }
 }
 

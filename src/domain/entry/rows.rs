@@ -1,6 +1,6 @@
 use std::ops::Range;
 
-use super::index::PackedRow;
+use super::index::{IndexRow, PackedRow};
 use super::{Digest, EntryIndex};
 use crate::domain::{FilterFacts, RowId, StatedFacts, Status, Timestamp};
 
@@ -55,6 +55,21 @@ impl<'e> EntryRow<'e> {
             provider: self.index.provider_of(self.packed),
             batch_id: self.index.batch_of(self.packed, |batch| &**batch),
             answered_by_voice_mail: self.packed.answered_by_voice_mail(),
+        }
+    }
+
+    /// The row, for another index.
+    pub(super) fn to_index_row(self) -> IndexRow {
+        IndexRow {
+            id: self.id(),
+            created_at: self.created_at,
+            is_dated: self.is_dated,
+            changed_at: self.changed_at,
+            read_at: self.read_at,
+            status: self.status.cloned(),
+            facts: self.owned_facts(),
+            digest: self.digest,
+            length: self.packed.length,
         }
     }
 

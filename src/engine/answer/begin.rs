@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::context::{AnswerContext, AnswerStep, ReadOrigin};
 use super::quota::Quota;
 use super::running::RunningAnswer;
@@ -10,7 +12,7 @@ use crate::domain::Span;
 use crate::engine::freshness::Class;
 use crate::engine::plan::{self, Plan, PlanItem};
 use crate::engine::reading::Ended;
-use crate::engine::terms::{AskError, Freshness, Newest, StaleReason};
+use crate::engine::terms::{AskError, Freshness, Newest, RowNeed, StaleReason};
 
 /// How long an answer that may be stale waits for room in the budget.
 const STALE_BUDGET_WAIT: Duration = Duration::from_secs(2);
@@ -26,10 +28,16 @@ impl RunningAnswer {
         let rows = quota.missing();
         for round in 0..=MAX_PROBE_ROUNDS {
             let tally = Tally::new(context.as_of());
-            let plan = match round {
+            let planned = |context: &AnswerContext| match round {
                 MAX_PROBE_ROUNDS => context.plan_without_probes(context.span, rows),
                 _ => context.plan(context.span, rows),
             };
+            let mut plan = planned(&context);
+            if context.view.need == RowNeed::Facts && !context.delivery.retains_rows && !plan.reads_nothing()
+            {
+                context.view.need = RowNeed::Bytes;
+                plan = planned(&context);
+            }
             context.request.urgency = plan.gaps.urgency();
             if plan.reads_nothing() {
                 context.renew(&plan.renewals);
@@ -66,6 +74,22 @@ impl RunningAnswer {
             }
         }
         Err(AskError::NotCached)
+    }
+
+    /// See [`Answer::with_bytes`](super::Answer::with_bytes); none if it has them.
+    pub(super) async fn with_bytes(&self) -> Result<Option<Self>, AskError> {
+        let has_bytes = self.steps.is_empty() && self.ready.iter().all(|slice| slice.entry.has_bytes());
+        if has_bytes || self.context.view.need == RowNeed::Bytes {
+            return Ok(None);
+        }
+        let mut context = self.context.clone();
+        context.view.need = RowNeed::Bytes;
+        let row_wait = context.delivery.row_wait;
+        let mut answer = Self::begin(context, self.quota.newest()).await?;
+        if let Some(row_wait) = row_wait {
+            answer.prime(Instant::now() + row_wait).await?;
+        }
+        Ok(Some(answer))
     }
 
     /// An answer out of nothing but what is known. All of it is taken at once, so that what was said of it before

@@ -15,6 +15,7 @@ use crate::engine::terms::{AskError, CacheDirectives};
 use crate::source::{Deadline, RequestContext, SourceError, Urgency};
 
 /// What an answer is made by, fixed when the question came.
+#[derive(Clone)]
 pub(in crate::engine) struct AnswerContext {
     pub(in crate::engine) state: Arc<SharedState>,
     /// What it is answered from.

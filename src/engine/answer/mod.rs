@@ -68,6 +68,19 @@ impl Answer {
         }
     }
 
+    /// The answer with the bytes of its rows, if none of them are taken yet: reads again those that are gone.
+    ///
+    /// # Errors
+    /// As [`Engine::ask`](super::Engine::ask).
+    pub async fn with_bytes(mut self) -> Result<Self, AskError> {
+        if let AnswerKind::Running(running) = &mut self.0
+            && let Some(with_bytes) = running.with_bytes().await?
+        {
+            **running = with_bytes;
+        }
+        Ok(self)
+    }
+
     /// The verdict, if it is certain before any row is taken: nothing is still to be read.
     pub const fn from_cache(&self) -> Option<&Verdict> {
         match &self.0 {

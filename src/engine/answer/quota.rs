@@ -18,6 +18,11 @@ impl Quota {
         Self { newest, seen: 0 }
     }
 
+    /// Which of the newest rows are wanted; none if all are.
+    pub(super) const fn newest(&self) -> Option<Newest> {
+        self.newest
+    }
+
     /// How many more rows have to be seen; none if all are wanted.
     pub(super) fn missing(&self) -> Option<u64> {
         self.newest.map(|newest| newest.end().saturating_add(1).saturating_sub(self.seen))

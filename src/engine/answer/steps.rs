@@ -69,7 +69,7 @@ impl RunningAnswer {
     /// Takes what lies at the top of a known span, and puts the rest of the span back; none if nothing is kept there.
     fn take(&mut self, span: Span) -> Option<Option<EntrySlice>> {
         let context = &self.context;
-        let (part, slice) = context.view.scope.take(&*context.state.parts.store, span)?;
+        let (part, slice) = context.view.scope.take(&*context.state.parts.store, span, context.view.need)?;
         if let Some(rest) = span.before(part.from()) {
             self.steps.push_front(AnswerStep::Known(rest));
         }

@@ -95,7 +95,8 @@ impl StoredChunk {
     }
 }
 
-/// The two as one, if the neighbor is proven, kept and small; else the first as it is.
+/// The two as one, if the neighbor is proven and small, and both have their bytes or one has no rows; else the first as it
+/// is.
 pub(in crate::engine) fn joined(
     owner: EntryOwner,
     store: &dyn Store,
@@ -109,7 +110,7 @@ pub(in crate::engine) fn joined(
     }
     let rows = segment.len() + neighbor.len();
     let is_free = segment.len() == 0 || neighbor.len() == 0;
-    if neighbor.trust != Trust::Proven || !neighbor.is_kept() || (rows > JOINED_ROWS && !is_free) {
+    if neighbor.trust != Trust::Proven || (rows > JOINED_ROWS && !is_free) {
         return segment;
     }
     let span = segment.span.union(neighbor.span);
@@ -142,7 +143,8 @@ pub(in crate::engine) fn kept(
     (key, entry)
 }
 
-fn new_key(scope: ScopeKey) -> EntryKey {
+/// A key that no entry has had.
+pub(in crate::engine) fn new_key(scope: ScopeKey) -> EntryKey {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     EntryKey { scope, number: NEXT.fetch_add(1, Ordering::Relaxed) }
 }

@@ -1,8 +1,8 @@
 //! What is known of one scope: disjoint segments of `created_at`, sorted, each with its rows and the time of its reading.
 //!
 //! Nothing here reads upstream or a clock. A proven piece [replaces](Coverage::replace) everything known within its span:
-//! a row that it does not contain has left the set. An entry that the store has dropped is a gap, which is noticed by the
-//! segment's weak reference, without asking the store about every segment.
+//! a row that it does not contain has left the set. Segments hold what is known of their rows, and refer to the bytes weakly: to a
+//! question that needs bytes, a segment whose bytes the store has dropped is a gap, which shows without asking the store.
 //!
 //! A newer piece may cut a part out of an older entry without storing the rest again, so two segments may refer to two parts of
 //! one entry. They are counted, so that an entry without segments is released at once.
@@ -13,11 +13,14 @@ mod segment;
 
 use std::collections::{BTreeMap, HashMap};
 
-pub(super) use self::layout::{StoredChunk, chunks, joined, kept};
+pub(super) use self::layout::{StoredChunk, chunks, joined, kept, new_key};
+#[cfg(test)]
+pub(super) use self::piece::digest;
 pub(super) use self::piece::{Piece, has_strays, place};
-pub(super) use self::segment::{Contents, Segment, Trust, positions_within};
+pub(super) use self::segment::{Contents, Segment, Trust};
 
 use crate::domain::{Span, Timestamp};
+use crate::engine::terms::RowNeed;
 use crate::store::EntryKey;
 
 /// The most segments without rows that one scope keeps; of more, those that were read last stay.
@@ -45,16 +48,21 @@ pub(super) struct Coverage {
 /// What [`Coverage::look`] finds at a place.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum CoveragePart<'a> {
-    /// Known, and the rows are still kept.
+    /// Known, and what is needed of the rows is still kept.
     Known(&'a Segment),
     /// Not known.
     Gap(Span),
 }
 
 impl Coverage {
+    /// What is known of a span with the bytes of its rows, see [`Self::look_for`].
+    pub(super) fn look(&self, span: Span) -> Vec<CoveragePart<'_>> {
+        self.look_for(span, RowNeed::Bytes)
+    }
+
     /// Everything within a span, newest first: known parts and the gaps between them, without overlap and without
     /// a hole. Segments that are partly within come whole, so their spans may reach beyond.
-    pub(super) fn look(&self, span: Span) -> Vec<CoveragePart<'_>> {
+    pub(super) fn look_for(&self, span: Span, need: RowNeed) -> Vec<CoveragePart<'_>> {
         let mut parts = Vec::new();
         let mut rest = Some(span);
         let gap = |parts: &mut Vec<CoveragePart<'_>>, span: Span| match parts.last_mut() {
@@ -67,7 +75,7 @@ impl Coverage {
                 gap(&mut parts, missing);
             }
             rest = left.before(segment.span.from());
-            if segment.serves(span) {
+            if segment.serves(span, need) {
                 parts.push(CoveragePart::Known(segment));
             } else if let Some(gone) = left.intersection(segment.span) {
                 gap(&mut parts, gone);
@@ -117,8 +125,7 @@ impl Coverage {
         unused
     }
 
-    /// Drops segments whose entries are gone, and the oldest of too many without rows. Looks at all of them, each time
-    /// that they have doubled.
+    /// Drops the oldest of too many segments without rows. Looks at all of them, each time that they have doubled.
     fn prune(&mut self) {
         if self.segments.len() < self.pruned_at.max(FEW) {
             return;
@@ -133,19 +140,39 @@ impl Coverage {
         read.sort_unstable();
         let oldest_kept = read.get(surplus).copied().filter(|_| surplus > 0);
         let is_useful = |segment: &Segment| {
-            segment.is_kept()
-                && (segment.len() > 0 || oldest_kept.is_none_or(|oldest| segment.read_at >= oldest))
+            segment.len() > 0 || oldest_kept.is_none_or(|oldest| segment.read_at >= oldest)
         };
-        let useless: Vec<Timestamp> =
-            self.segments.iter().filter(|(_, segment)| !is_useful(segment)).map(|(from, _)| *from).collect();
+        self.segments.retain(|_, segment| is_useful(segment));
+        self.pruned_at = self.segments.len() * 2;
+    }
+
+    /// The bytes of indexes of rows whose bytes are gone.
+    pub(super) fn bare_index_bytes(&self) -> u64 {
+        self.segments.values().map(Segment::bare_index_bytes).sum()
+    }
+
+    /// Forgets the oldest rows whose bytes are gone, until their indexes have so many bytes; returns how many they have.
+    pub(super) fn shed(&mut self, bytes: u64) -> u64 {
+        let mut freed = 0;
+        let mut bare = Vec::new();
+        for (from, segment) in &self.segments {
+            if freed >= bytes {
+                break;
+            }
+            let weight = segment.bare_index_bytes();
+            if weight > 0 {
+                bare.push(*from);
+                freed += weight;
+            }
+        }
+        // The store has dropped their entries already.
         let mut unused = Vec::new();
-        for from in useless {
+        for from in bare {
             if let Some(segment) = self.segments.remove(&from) {
-                // The store has dropped their entries already.
                 self.release(&segment, &mut unused);
             }
         }
-        self.pruned_at = self.segments.len() * 2;
+        freed
     }
 
     /// Takes everything out; gives back the keys of all entries.

@@ -86,7 +86,7 @@ pub(in crate::engine) fn has_strays(page: &Page, asked: Span) -> bool {
 }
 
 /// The same on every machine and in every run, since it becomes part of entity tags.
-fn digest(bytes: &[u8]) -> Digest {
+pub(in crate::engine) fn digest(bytes: &[u8]) -> Digest {
     let full = Sha256::digest(bytes);
     let mut half = [0; 16];
     half.copy_from_slice(&full[..16]);

@@ -1,11 +1,12 @@
 use std::ops::Range;
 use std::sync::{Arc, Weak};
 
-use crate::domain::{Entry, EntryRows, Span, Status, Timestamp};
+use crate::domain::{Entry, EntryIndex, EntryRows, Span, Status, Timestamp};
+use crate::engine::terms::RowNeed;
 use crate::store::EntryKey;
 
 /// A span that is known, and which rows of which entry lie in it. The rows of one segment are never looked for
-/// elsewhere.
+/// elsewhere. What is known of the rows stays when the store drops their bytes.
 #[derive(Clone, Debug)]
 pub(in crate::engine) struct Segment {
     pub(in crate::engine) span: Span,
@@ -34,10 +35,12 @@ pub(in crate::engine) enum Trust {
 pub(in crate::engine) enum Contents {
     /// There are none.
     Empty,
-    /// These rows of an entry, as long as the store keeps it.
+    /// These rows of an entry.
     Rows {
         key: EntryKey,
-        /// Tells whether the entry is still there, and what is known of its rows, without asking the store.
+        /// What is known of them apart from their bytes.
+        index: Arc<EntryIndex>,
+        /// Their bytes, as long as the store keeps them; tells whether it does without asking it.
         entry: Weak<Entry>,
         rows: Range<usize>,
         restless: Option<Restless>,
@@ -55,15 +58,29 @@ pub(in crate::engine) struct Restless {
 
 impl Segment {
     /// Whether it can serve a question about this span.
-    pub(in crate::engine) fn serves(&self, question: Span) -> bool {
-        self.is_kept() && (self.trust != Trust::Indivisible || question.covers(self.span))
+    pub(in crate::engine) fn serves(&self, question: Span, need: RowNeed) -> bool {
+        let has_what_is_needed = match need {
+            RowNeed::Bytes => self.has_bytes(),
+            RowNeed::Facts => true,
+        };
+        has_what_is_needed && (self.trust != Trust::Indivisible || question.covers(self.span))
     }
 
-    /// Whether its entry is still kept somewhere; true of a segment without rows.
-    pub(in crate::engine) fn is_kept(&self) -> bool {
+    /// Whether the bytes of its rows are kept somewhere; true of a segment without rows.
+    pub(in crate::engine) fn has_bytes(&self) -> bool {
         match &self.contents {
             Contents::Empty => true,
             Contents::Rows { entry, .. } => entry.strong_count() > 0,
+        }
+    }
+
+    /// Its part of its index's bytes, if the bytes of the rows are gone; else none.
+    pub(in crate::engine) fn bare_index_bytes(&self) -> u64 {
+        match &self.contents {
+            Contents::Rows { index, rows, .. } if !self.has_bytes() => {
+                (index.weight() * rows.len() / index.len().max(1)) as u64
+            }
+            Contents::Rows { .. } | Contents::Empty => 0,
         }
     }
 
@@ -75,7 +92,21 @@ impl Segment {
         }
     }
 
-    /// Its entry and where its rows are in it; none if it has no rows or the entry is gone.
+    /// What is known of its rows; none if it has none.
+    pub(in crate::engine) fn facts(&self) -> Option<EntryRows<'_>> {
+        match &self.contents {
+            Contents::Empty => None,
+            Contents::Rows { index, rows, .. } => Some(index.rows().slice(rows.clone())),
+        }
+    }
+
+    /// What is known of its rows within a span; none if it has no rows.
+    pub(in crate::engine) fn facts_within(&self, span: Span) -> Option<EntryRows<'_>> {
+        let rows = self.facts()?;
+        Some(rows.slice(positions_within(rows, span)))
+    }
+
+    /// Its entry and where its rows are in it; none if it has no rows or the bytes are gone.
     pub(in crate::engine) fn rows(&self) -> Option<(Arc<Entry>, Range<usize>)> {
         match &self.contents {
             Contents::Empty => None,
@@ -91,7 +122,7 @@ impl Segment {
         }
     }
 
-    /// The part of it within a span; none if there is none, if it is indivisible, or if its rows are needed and gone.
+    /// The part of it within a span; none if there is none, or if it is indivisible.
     pub(in crate::engine) fn clipped(&self, to: Span) -> Option<Self> {
         let span = self.span.intersection(to)?;
         if span == self.span {
@@ -102,10 +133,10 @@ impl Segment {
         }
         let contents = match &self.contents {
             Contents::Empty => Contents::Empty,
-            Contents::Rows { key, entry, rows, .. } => {
-                let kept = entry.upgrade()?;
-                let rows = positions_within(kept.rows(), rows.clone(), span);
-                Contents::of(*key, &kept, rows)
+            Contents::Rows { key, index, entry, rows, .. } => {
+                let part = positions_within(index.rows().slice(rows.clone()), span);
+                let rows = rows.start + part.start..rows.start + part.end;
+                Contents::new(*key, Arc::clone(index), Weak::clone(entry), rows)
             }
         };
         Some(Self { span, contents, ..*self })
@@ -115,11 +146,21 @@ impl Segment {
 impl Contents {
     /// These rows of an entry.
     pub(in crate::engine) fn of(key: EntryKey, entry: &Arc<Entry>, rows: Range<usize>) -> Self {
+        Self::new(key, Arc::clone(entry.index()), Arc::downgrade(entry), rows)
+    }
+
+    /// The rows of an index, whose bytes are gone.
+    pub(in crate::engine) fn without_bytes(key: EntryKey, index: Arc<EntryIndex>) -> Self {
+        let rows = 0..index.len();
+        Self::new(key, index, Weak::new(), rows)
+    }
+
+    fn new(key: EntryKey, index: Arc<EntryIndex>, entry: Weak<Entry>, rows: Range<usize>) -> Self {
         if rows.is_empty() {
             return Self::Empty;
         }
-        let restless = Restless::of(entry.rows().slice(rows.clone()));
-        Self::Rows { key, entry: Arc::downgrade(entry), rows, restless }
+        let restless = Restless::of(index.rows().slice(rows.clone()));
+        Self::Rows { key, index, entry, rows, restless }
     }
 }
 
@@ -140,13 +181,8 @@ impl Restless {
     }
 }
 
-/// Which of some positions hold rows created within a span.
-pub(in crate::engine) fn positions_within(
-    rows: EntryRows<'_>,
-    among: Range<usize>,
-    span: Span,
-) -> Range<usize> {
-    let part = rows.slice(among.clone());
-    let (start, end) = (part.newer_than(span.to()), part.not_older_than(span.from()));
-    among.start + start..among.start + end.max(start)
+/// The positions of the rows that were created within a span.
+pub(in crate::engine) fn positions_within(rows: EntryRows<'_>, span: Span) -> Range<usize> {
+    let (start, end) = (rows.newer_than(span.to()), rows.not_older_than(span.from()));
+    start..end.max(start)
 }

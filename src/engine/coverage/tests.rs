@@ -3,7 +3,6 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::segment::positions_within;
 use super::*;
 use crate::domain::{Digest, Entry, FilterFacts, NewRow, Row};
 
@@ -109,14 +108,14 @@ proptest! {
             for micros in within.from().as_micros()..=within.to().as_micros() {
                 match (part, plain.get(&micros)) {
                     (CoveragePart::Known(segment), Some(&(number, has_row))) => {
-                        let Some((entry, rows)) = segment.rows() else {
+                        prop_assert!(segment.has_bytes());
+                        let Some(here) = segment.facts_within(Span::at(at(micros))) else {
                             prop_assert!(!has_row);
                             continue;
                         };
-                        let here = positions_within(entry.rows(), rows, Span::at(at(micros)));
                         prop_assert_eq!(here.len(), usize::from(has_row));
                         if has_row {
-                            prop_assert_eq!(entry.rows().at(here.start).id().to_string(), format!("{number}-{micros}"));
+                            prop_assert_eq!(here.at(0).id().to_string(), format!("{number}-{micros}"));
                         }
                     }
                     (CoveragePart::Known(_), None) => prop_assert!(false, "{micros} was never read"),
@@ -143,16 +142,25 @@ fn gives_an_entry_back_when_nothing_points_at_it() {
 }
 
 #[test]
-fn segments_whose_entries_are_gone_take_no_memory_for_long() {
+fn the_oldest_rows_whose_bytes_are_gone_are_shed_first() {
     let mut coverage = Coverage::default();
-    for number in 0..10_000 {
-        let from = number * 10;
-        let (segment, entry) = segment(number as u64, from, from + 5, &[from + 1]);
-        coverage.replace(span(from, from + 5), vec![segment]);
-        drop(entry);
-    }
-    assert!(coverage.segments.len() <= 2 * FEW, "{}", coverage.segments.len());
-    assert!(coverage.uses.len() <= 2 * FEW, "{}", coverage.uses.len());
+    let kept: Vec<Arc<Entry>> = (0..100)
+        .map(|number| {
+            let from = number * 10;
+            let (segment, entry) = segment(number as u64, from, from + 5, &[from + 1]);
+            coverage.replace(span(from, from + 5), vec![segment]);
+            entry
+        })
+        .collect();
+    assert_eq!((coverage.bare_index_bytes(), coverage.shed(u64::MAX)), (0, 0), "all bytes are there");
+    let newest = kept.into_iter().skip(50).collect::<Vec<_>>();
+    let bare = coverage.bare_index_bytes();
+    let freed = coverage.shed(bare / 2);
+    assert!(freed >= bare / 2 && coverage.bare_index_bytes() == bare - freed);
+    let known: Vec<i64> = (0..100).filter(|number| coverage.at(at(number * 10)).is_some()).collect();
+    assert!((20..30).contains(&known[0]) && known == (known[0]..100).collect::<Vec<_>>());
+    assert_eq!((coverage.segments.len(), coverage.uses.len()), (known.len(), known.len()));
+    drop(newest);
 }
 
 #[test]

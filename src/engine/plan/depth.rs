@@ -7,7 +7,8 @@
 use std::time::Duration;
 
 use crate::domain::{Span, Statuses, Timestamp};
-use crate::engine::coverage::{Coverage, Segment, Trust, positions_within};
+use crate::engine::coverage::{Coverage, Segment, Trust};
+use crate::engine::terms::RowNeed;
 
 /// The top of a span, as far down as it has to be planned to find so many of its newest rows.
 pub(in crate::engine) fn newest_part(
@@ -15,11 +16,12 @@ pub(in crate::engine) fn newest_part(
     span: Span,
     rows: u64,
     statuses: Option<&Statuses>,
+    need: RowNeed,
     window: Duration,
 ) -> Span {
     let down_to = |from: Timestamp| Span::new(from, span.to()).unwrap_or(span);
     let (mut left, mut rest, mut has_gap) = (rows, Some(span), false);
-    for segment in coverage.overlapping(span).filter(|segment| segment.serves(span)) {
+    for segment in coverage.overlapping(span).filter(|segment| segment.serves(span, need)) {
         let Some(open) = rest else { break };
         if let Some(gap) = open.after(segment.span.to()) {
             if has_gap {
@@ -51,8 +53,7 @@ fn nth_row(
     statuses: Option<&Statuses>,
     left: &mut u64,
 ) -> Option<Timestamp> {
-    let (entry, rows) = segment.rows()?;
-    let rows = entry.rows().slice(positions_within(entry.rows(), rows, within));
+    let rows = segment.facts_within(within)?;
     let is_wanted = |status: Option<_>| statuses.is_none_or(|statuses| statuses.has(status));
     for row in rows.iter().filter(|row| is_wanted(row.status)) {
         *left = left.saturating_sub(1);
@@ -124,7 +125,14 @@ mod tests {
         /// At which hour the plan ends for so many rows of the thousand hours before hour 2000.
         fn ends_at(&self, rows: u64, status: Option<&str>) -> i64 {
             let statuses = status.map(|status| Statuses::from(Status::new(status)));
-            let part = newest_part(&self.coverage, hours(1_000, 2_000), rows, statuses.as_ref(), WINDOW);
+            let part = newest_part(
+                &self.coverage,
+                hours(1_000, 2_000),
+                rows,
+                statuses.as_ref(),
+                RowNeed::Bytes,
+                WINDOW,
+            );
             assert_eq!(part.to(), hours(1_000, 2_000).to());
             part.from().as_micros() / HOUR
         }

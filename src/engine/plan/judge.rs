@@ -20,9 +20,9 @@ pub(in crate::engine) fn may_be_stale(
             !is_past(segment.read_at, policy.ttl(Class::Live))
         }
         CoveragePart::Known(segment) => {
-            let rows_allow = match (&segment.contents, segment.rows()) {
-                (Contents::Rows { restless: Some(_), .. }, Some((entry, rows))) => {
-                    entry.rows().slice(rows).iter().all(|row| {
+            let rows_allow = match (&segment.contents, segment.facts()) {
+                (Contents::Rows { restless: Some(_), .. }, Some(rows)) => {
+                    rows.iter().all(|row| {
                         // A row that left its status is marked as never read; what is known of it is as old as the rest.
                         let read_at = row.read_at.max(segment.read_at);
                         !is_past(read_at, policy.due(&row, now).latest.since(row.read_at))
@@ -83,8 +83,8 @@ pub(in crate::engine) fn is_cheaper_here(
                     continue;
                 };
                 here[zone] += segment.len();
-                if let Some((entry, rows)) = segment.rows() {
-                    let matching = entry.rows().slice(rows).iter().filter(|row| row.status == Some(status));
+                if let Some(rows) = segment.facts() {
+                    let matching = rows.iter().filter(|row| row.status == Some(status));
                     filtered[zone] += matching.count();
                 }
             }

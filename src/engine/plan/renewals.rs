@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use crate::domain::{MAX_PAGE_SIZE, Span, Timestamp};
-use crate::engine::coverage::{Segment, positions_within};
+use crate::engine::coverage::Segment;
 
 /// The most parts named for renewal at once.
 const MOST: usize = 8;
@@ -101,8 +101,7 @@ impl RenewalRun {
 /// How many rows of a segment lie in a part of it, up to so many, and the end of the second below those; none if it has
 /// no rows. The rows of one second stay together.
 fn rows_within(segment: &Segment, part: Span, most: usize) -> Option<(usize, Option<Timestamp>)> {
-    let (entry, positions) = segment.rows()?;
-    let rows = entry.rows().slice(positions_within(entry.rows(), positions, part));
+    let rows = segment.facts_within(part)?;
     let Some(first_below) = rows.get(most) else { return Some((rows.len(), None)) };
     let below = first_below.created_at.floor_second().plus(SECOND).previous();
     Some((rows.newer_than(below), Some(below)))

@@ -135,8 +135,7 @@ impl<'a> Survey<'a> {
             self.pass(segment.len());
             return;
         }
-        let Some((entry, rows)) = segment.rows() else { return };
-        for row in entry.rows().slice(rows).iter() {
+        for row in segment.facts().iter().flat_map(|rows| rows.iter()) {
             let is_asked_for = question.contains(row.created_at);
             let due = self.due_of(&row);
             if is_asked_for && due.at < self.now {

@@ -7,6 +7,7 @@
 mod merge;
 mod present;
 mod registry;
+mod room;
 mod route;
 mod run;
 mod view;
@@ -17,17 +18,20 @@ use std::time::Duration;
 
 pub(super) use self::present::{Present, known_present};
 pub(super) use self::registry::{Scopes, key_of};
+pub(super) use self::room::make_room;
 pub(super) use self::route::{Routed, route};
 pub(super) use self::run::Reads;
 pub(super) use self::view::View;
 use super::coverage::{
-    Contents, Coverage, CoveragePart, Piece, Segment, StoredChunk, Trust, chunks, joined, kept,
+    Contents, Coverage, Piece, Segment, StoredChunk, Trust, chunks, joined, kept, new_key,
 };
 use super::freshness::{Class, Membership, Policy, Stagger};
 use super::proof::{DateSupport, Learned};
 use super::reading::{Keep, Purpose, Reading};
+use super::terms::RowNeed;
 use crate::domain::{
-    CallerId, Credential, EntryRow, EntrySlice, NewRow, RowId, Span, Status, Statuses, Timestamp,
+    CallerId, Credential, Entry, EntryRow, EntrySlice, NewRow, RowChange, RowId, Span, Status, Statuses,
+    Timestamp,
 };
 use crate::source::{QuestionId, Subject};
 use crate::store::{EntryKey, EntryOwner, ScopeKey, Store};
@@ -138,6 +142,11 @@ impl Scope {
         self.asked_at.store(now.as_micros(), Ordering::Relaxed);
     }
 
+    /// For how long nobody has asked.
+    fn idle(&self, now: Timestamp) -> Duration {
+        now.since(Timestamp::from_micros(self.asked_at.load(Ordering::Relaxed)))
+    }
+
     /// Whether somebody asked lately.
     pub(super) fn is_asked(&self, now: Timestamp) -> bool {
         is_lately(&self.asked_at, now)
@@ -180,15 +189,28 @@ impl Scope {
 
     /// The known rows that lie at an instant and below it within a span, as far as one segment reaches; none where
     /// nothing is kept.
-    pub(super) fn take(&self, store: &dyn Store, span: Span) -> Option<(Span, Option<EntrySlice>)> {
+    pub(super) fn take(
+        &self,
+        store: &dyn Store,
+        span: Span,
+        need: RowNeed,
+    ) -> Option<(Span, Option<EntrySlice>)> {
         let segment = self.lock().coverage.at(span.to())?.clone();
         let part = segment.span.intersection(span)?;
-        let Some(key) = segment.key() else { return Some((part, None)) };
-        let (entry, _) = segment.rows()?;
-        // Nothing is done with the answer: the store is asked so that it knows what is used.
-        let _used = store.get(&key);
         let clipped = segment.clipped(part)?;
-        let Contents::Rows { rows, .. } = clipped.contents else { return Some((part, None)) };
+        let Contents::Rows { key, index, entry, rows, .. } = clipped.contents else {
+            return Some((part, None));
+        };
+        let entry = match (entry.upgrade(), need) {
+            (Some(entry), RowNeed::Bytes) => {
+                // Nothing is done with the answer: the store is asked so that it knows what is used.
+                let _used = store.get(&key);
+                entry
+            }
+            (Some(entry), RowNeed::Facts) => entry,
+            (None, RowNeed::Bytes) => return None,
+            (None, RowNeed::Facts) => Arc::new(Entry::without_bytes(&index)),
+        };
         Some((part, EntrySlice::all(entry, rows)))
     }
 
@@ -245,7 +267,7 @@ impl Scope {
             let newer: Vec<Span> = known
                 .coverage
                 .overlapping(stored.segment.span)
-                .filter(|segment| segment.latest_read_at > asked_at.ours && segment.is_kept())
+                .filter(|segment| segment.latest_read_at > asked_at.ours)
                 .map(|segment| segment.span)
                 .collect();
             if let (Some(key), Some(entry)) = (stored.segment.key(), &stored.entry) {
@@ -275,52 +297,60 @@ impl Scope {
             piece.rows.iter().map(|row| (&row.row.id, row)).collect();
         let segments: Vec<Segment> = known.coverage.overlapping(piece.span).cloned().collect();
         for segment in segments {
-            let Some((entry, rows)) = segment.rows() else { continue };
-            // Only bytes that have to be stored again are looked for: they may be deflated.
             let is_meant = |row: EntryRow<'_>| {
                 fresh.contains_key(&row.id())
                     || (piece.span.contains(row.created_at) && row.status == Some(status))
             };
-            let is_touched = entry.rows().slice(rows.clone()).iter().any(is_meant);
-            let Some(Ok(mut rows)) = is_touched.then(|| entry.take_rows(rows)) else { continue };
-            let mut is_changed = false;
-            for row in &mut rows {
-                let now = fresh.remove(&row.row.id);
-                if row.read_at >= piece.asked_at.ours {
-                    continue;
-                }
-                match now {
-                    // In its place: a row without a date would get another one from the probe's page.
-                    Some(now) => {
-                        is_changed = true;
-                        *row = NewRow { created_at: row.created_at, ..now.clone() };
-                    }
-                    None => {
-                        let is_inside = piece.span.contains(row.created_at);
-                        if is_inside && row.row.status.as_ref() == Some(status) {
-                            (row.read_at, is_changed) = (Timestamp::MIN, true);
-                        }
-                    }
-                }
+            if !segment.facts().is_some_and(|rows| rows.iter().any(is_meant)) {
+                continue;
             }
-            if is_changed {
-                known.store_rows(
-                    self.owner(),
-                    store,
-                    Segment { contents: Contents::Empty, ..segment },
-                    &rows,
-                );
+            let mut is_changed = false;
+            let mut probed = |row: &EntryRow<'_>| {
+                let now = fresh.remove(&row.id());
+                if row.read_at >= piece.asked_at.ours {
+                    return RowChange::None;
+                }
+                let has_left = piece.span.contains(row.created_at) && row.status == Some(status);
+                let change = match now {
+                    Some(now) => RowChange::Row(now),
+                    None if has_left => RowChange::ReadAt(Timestamp::MIN),
+                    None => RowChange::None,
+                };
+                is_changed |= !matches!(change, RowChange::None);
+                change
+            };
+            let Contents::Rows { index, rows, .. } = &segment.contents else { continue };
+            // Only bytes that have to be stored again are looked for: they may be deflated.
+            let taken = segment.rows().and_then(|(entry, rows)| entry.take_rows(rows).ok());
+            let contents = match taken {
+                Some(mut taken) => {
+                    for (row, known) in taken.iter_mut().zip(index.rows().slice(rows.clone()).iter()) {
+                        row.change(probed(&known));
+                    }
+                    is_changed.then(|| stored(self.owner(), store, &taken))
+                }
+                None => {
+                    let index = index.changed(rows.clone(), probed);
+                    is_changed.then(|| {
+                        store.count_index(&index);
+                        Contents::without_bytes(new_key(self.key), Arc::new(index))
+                    })
+                }
+            };
+            if let Some(contents) = contents {
+                known.replace(store, segment.span, vec![Segment { contents, ..segment }]);
             }
         }
     }
 }
 
-impl Known {
-    /// What is known within a span.
-    pub(super) fn look(&self, span: Span) -> Vec<CoveragePart<'_>> {
-        self.coverage.look(span)
-    }
+/// Rows in a new entry.
+fn stored(owner: EntryOwner, store: &dyn Store, rows: &[NewRow]) -> Contents {
+    let (key, entry) = kept(owner, store, rows);
+    Contents::of(key, &entry, 0..rows.len())
+}
 
+impl Known {
     /// Puts a segment in its place, joined with small neighbors that touch it.
     ///
     /// A neighbor that is being read is left alone: joined, it would pass for as new as this segment, and what is
@@ -374,17 +404,6 @@ impl Known {
                 }
             }
         }
-        self.replace(store, segment.span, vec![segment]);
-    }
-
-    /// Stores a segment's rows in a new entry.
-    fn store_rows(&mut self, owner: EntryOwner, store: &dyn Store, mut segment: Segment, rows: &[NewRow]) {
-        segment.contents = if rows.is_empty() {
-            Contents::Empty
-        } else {
-            let (key, entry) = kept(owner, store, rows);
-            Contents::of(key, &entry, 0..rows.len())
-        };
         self.replace(store, segment.span, vec![segment]);
     }
 

@@ -177,6 +177,11 @@ impl Scopes {
         }
     }
 
+    /// All of them.
+    pub(in crate::engine) fn all(&self) -> Vec<Arc<Scope>> {
+        self.lock().by_key.values().map(|registered| Arc::clone(&registered.scope)).collect()
+    }
+
     /// How many there are.
     pub(in crate::engine) fn len(&self) -> usize {
         self.lock().by_key.len()

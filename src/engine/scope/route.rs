@@ -9,7 +9,7 @@ use crate::engine::freshness::{Membership, Policy};
 use crate::engine::parts::Parts;
 use crate::engine::plan;
 use crate::engine::proof::DateSupport;
-use crate::engine::terms::Question;
+use crate::engine::terms::{Question, RowNeed};
 use crate::source::Subject;
 
 /// What a question is answered from, and what else knows of its rows.
@@ -41,7 +41,8 @@ pub(in crate::engine) fn route(
     let plain = parts.policy(Membership::Fixed, question.credential.id(), question.caller);
     let view_of = |scope: Arc<Scope>, membership, status| {
         let policy = Policy { membership, ..plain }.wished(&question.directives).of_scope(scope.stagger);
-        View { scope, status, policy, asked_at: now, window: parts.settings.span_width() }
+        let (need, window) = (question.need, parts.settings.span_width());
+        View { scope, status, policy, asked_at: now, need, window }
     };
     let own = subject(question.filters.clone());
     let wide = subject(question.filters.without_status());
@@ -58,7 +59,9 @@ pub(in crate::engine) fn route(
         return alone(view_of(scope_of(&own), membership, None));
     };
     let view_of_wide = |scope| view_of(scope, membership_of_wide, Some(status.clone().into()));
-    if membership_of_wide == Membership::Rows && is_better_here(parts, scopes, &wide, status, span, now) {
+    if membership_of_wide == Membership::Rows
+        && is_better_here(parts, scopes, &wide, status, (span, question.need), now)
+    {
         let scope = scope_of(&wide);
         scope.touch_by_status(now);
         return alone(view_of_wide(scope));
@@ -94,14 +97,14 @@ fn is_better_here(
     scopes: &Scopes,
     wide: &Subject,
     status: &Status,
-    span: Span,
+    (span, need): (Span, RowNeed),
     now: Timestamp,
 ) -> bool {
     let policy = parts.plain_policy(Membership::Rows);
     let mut expected_rows = None;
     if let Some(scope) = scopes.find(wide) {
         let known = scope.lock();
-        let found = known.look(span);
+        let found = known.coverage.look_for(span, need);
         if !found.is_empty() && plan::is_cheaper_here(&found, status, &policy, now) {
             return true;
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use super::Scope;
+use super::{Scope, Scopes, make_room};
 use crate::engine::access::Access;
 use crate::engine::coverage::Piece;
 use crate::engine::freshness::Membership;
@@ -16,12 +16,13 @@ use crate::source::{SourceError, Subject};
 pub(in crate::engine) struct Reads {
     parts: Arc<Parts>,
     access: Arc<Access>,
+    scopes: Arc<Scopes>,
     repairs: AtomicU64,
 }
 
 impl Reads {
-    pub(in crate::engine) fn new(parts: Arc<Parts>, access: Arc<Access>) -> Self {
-        Self { parts, access, repairs: AtomicU64::new(0) }
+    pub(in crate::engine) fn new(parts: Arc<Parts>, access: Arc<Access>, scopes: Arc<Scopes>) -> Self {
+        Self { parts, access, scopes, repairs: AtomicU64::new(0) }
     }
 
     /// Starts a reading, if nobody did.
@@ -74,7 +75,9 @@ impl Reads {
                 if let Purpose::Probe(status) = &reading.purpose {
                     scope.patch(&*parts.store, &piece, status);
                 }
-                (span, scope.keep(&*parts.store, &piece, reading, parts.settings.commit_lag, &policy))
+                let slices = scope.keep(&*parts.store, &piece, reading, parts.settings.commit_lag, &policy);
+                make_room(&self.scopes, &*parts.store, parts.clock.now());
+                (span, slices)
             },
         };
         let repairs = scope.learned.repairs();

@@ -2,7 +2,9 @@ use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use super::*;
-use crate::domain::{AgentId, Caller, Credential, CredentialId, Digest, Entry, FilterFacts, Filters, Row};
+use crate::domain::{
+    AgentId, Caller, Credential, CredentialId, Digest, Entry, EntryIndex, FilterFacts, Filters, Row,
+};
 use crate::engine::terms::AskedAt;
 use crate::source::{BudgetClock, QuestionId, RequestContext, SentAt, Trace, Urgency};
 use crate::store::testing::MapStore;
@@ -31,6 +33,36 @@ fn piece(span: Span, rows: Vec<NewRow>, asked: i64) -> Piece {
     Piece::new(span, rows, AskedAt { ours: at(asked), upstream: at(asked) })
 }
 
+/// Puts what a reading of the history brought into a scope.
+fn keep(scope: &Scope, store: &dyn Store, rows: Vec<NewRow>, read: i64) {
+    let context = RequestContext {
+        caller: Caller::of_key(CredentialId::new([1; 16])),
+        question: QuestionId::unique(),
+        urgency: Urgency::Refresh,
+        deadline: None,
+        budget_wait: None,
+        retry_for: Duration::ZERO,
+        trace: Trace::default(),
+        sent: SentAt::default(),
+        budget_clock: BudgetClock::default(),
+    };
+    let in_flight = Arc::new(Semaphore::new(1));
+    let reading = Reading::new(history(), Purpose::Fill, None, Keep::Yes, context, None, in_flight, 1);
+    let policy = Policy {
+        live: Duration::from_secs(10),
+        settling: Duration::from_secs(10),
+        settled: Duration::from_secs(1_000),
+        max_age: None,
+        min_fresh: Duration::ZERO,
+        settle_after: Duration::from_secs(10),
+        membership: Membership::Fixed,
+        stagger: Stagger::default(),
+        minutes_ahead: 0,
+    };
+    let piece = piece(history(), rows, read);
+    scope.keep(store, &piece, &reading, Duration::ZERO, &policy);
+}
+
 struct Bench {
     scope: Scope,
     store: MapStore,
@@ -47,33 +79,13 @@ impl Bench {
             scope: Scope::new(owner, Stagger::default(), subject, DateSupport::Kept),
             store: MapStore::default(),
         };
-        let context = RequestContext {
-            caller: Caller::of_key(CredentialId::new([1; 16])),
-            question: QuestionId::unique(),
-            urgency: Urgency::Refresh,
-            deadline: None,
-            budget_wait: None,
-            retry_for: Duration::ZERO,
-            trace: Trace::default(),
-            sent: SentAt::default(),
-            budget_clock: BudgetClock::default(),
-        };
-        let in_flight = Arc::new(Semaphore::new(1));
-        let reading = Reading::new(history(), Purpose::Fill, None, Keep::Yes, context, None, in_flight, 1);
-        let policy = Policy {
-            live: Duration::from_secs(10),
-            settling: Duration::from_secs(10),
-            settled: Duration::from_secs(1_000),
-            max_age: None,
-            min_fresh: Duration::ZERO,
-            settle_after: Duration::from_secs(10),
-            membership: Membership::Fixed,
-            stagger: Stagger::default(),
-            minutes_ahead: 0,
-        };
-        let piece = piece(history(), rows, read);
-        bench.scope.keep(&bench.store, &piece, &reading, Duration::ZERO, &policy);
+        keep(&bench.scope, &bench.store, rows, read);
         bench
+    }
+
+    /// Drops the bytes of everything that is known.
+    fn evict(&self) {
+        self.store.0.lock().unwrap().clear();
     }
 
     fn probe(&self, rows: Vec<NewRow>, asked: i64) {
@@ -84,10 +96,7 @@ impl Bench {
     fn known(&self) -> Vec<(String, String, Option<i64>)> {
         let known = self.scope.lock();
         let segments = known.coverage.overlapping(history());
-        let known = |(entry, rows): (Arc<Entry>, _)| {
-            entry.rows().slice(rows).iter().map(known_row).collect::<Vec<_>>()
-        };
-        segments.filter_map(Segment::rows).flat_map(known).collect()
+        segments.filter_map(Segment::facts).flat_map(|rows| rows.iter().map(known_row)).collect()
     }
 }
 
@@ -150,4 +159,74 @@ fn a_row_without_a_date_keeps_its_place_when_a_probe_brings_it() {
     let (entry, rows) = known.coverage.at(at(50)).and_then(Segment::rows).unwrap();
     let places: Vec<Timestamp> = entry.rows().slice(rows).iter().map(|row| row.created_at).collect();
     assert_eq!(places, [at(90), at(50), at(40)]);
+}
+
+#[test]
+fn a_probe_needs_no_bytes_to_say_what_it_brought() {
+    let known = || {
+        let queued = |second, id| row(Some(second), second, id, "queued", 200);
+        vec![queued(50, "a"), queued(40, "b"), row(None, 40, "c", "queued", 200)]
+    };
+    let bench = Bench::knowing(known(), 200);
+    bench.evict();
+    bench.probe(vec![row(Some(50), 50, "a", "queued", 210), row(None, 100, "c", "queued", 210)], 210);
+    let expected = [is("a", "queued", Some(210)), is("b", "queued", None), is("c", "queued", Some(210))];
+    assert_eq!(bench.known(), expected);
+    let places: Vec<_> = {
+        let known = bench.scope.lock();
+        let segment = known.coverage.at(at(50)).unwrap();
+        assert!(!segment.has_bytes());
+        segment.facts().unwrap().iter().map(|row| row.created_at).collect()
+    };
+    assert_eq!(places, [at(50), at(40), at(40)]);
+}
+
+#[test]
+fn a_row_that_a_probe_brought_later_and_whose_bytes_are_gone_is_due_at_once() {
+    let bench = Bench::knowing(vec![row(Some(50), 50, "a", "queued", 200)], 200);
+    bench.probe(vec![row(Some(50), 50, "a", "queued", 230)], 230);
+    bench.evict();
+    keep(&bench.scope, &bench.store, vec![row(Some(50), 50, "a", "ringing", 220)], 220);
+    assert_eq!(bench.known(), [is("a", "ringing", None)]);
+}
+
+/// A store without bytes that wants so many bytes of indexes back.
+struct FullStore(u64);
+
+impl Store for FullStore {
+    fn get(&self, _: &EntryKey) -> Option<Arc<Entry>> {
+        None
+    }
+
+    fn put(&self, _: EntryKey, _: CallerId, _: Arc<Entry>) {}
+
+    fn remove(&self, _: &EntryKey) {}
+
+    fn count_index(&self, _: &EntryIndex) {}
+
+    fn index_surplus(&self) -> u64 {
+        self.0
+    }
+}
+
+#[test]
+fn indexes_go_from_the_caller_that_holds_most_and_its_oldest_rows_first() {
+    let scopes = Scopes::default();
+    let scope_of = |holder: u8, rows: i64| {
+        let id = CredentialId::new([holder; 16]);
+        let credential = Credential::new(id, "key".to_owned().into());
+        let subject =
+            Subject { credential, agent: AgentId::new(Uuid::from_u128(7)), filters: Filters::default() };
+        let scope = scopes.of(&subject, CallerId::Key(id), &FullStore(0), DateSupport::Kept, at(300));
+        let rows = (0..rows).map(|n| row(Some(100 - n), 100 - n, &n.to_string(), "completed", 200)).collect();
+        keep(&scope, &FullStore(0), rows, 200);
+        scope
+    };
+    let (small, large) = (scope_of(1, 10), scope_of(2, 100));
+    let before = large.lock().coverage.bare_index_bytes();
+    make_room(&scopes, &FullStore(before / 3), at(300));
+    assert_eq!((small.known_rows(history()), large.known_rows(history())), (10, 50));
+    assert!(large.lock().coverage.at(at(100)).is_some() && large.lock().coverage.at(at(10)).is_none());
+    make_room(&scopes, &FullStore(u64::MAX), at(300));
+    assert_eq!((small.known_rows(history()), large.known_rows(history())), (0, 0));
 }

@@ -6,6 +6,7 @@ use crate::domain::{EntryRow, EntrySlice, Span, Statuses, Timestamp};
 use crate::engine::coverage::CoveragePart;
 use crate::engine::freshness::{Class, Policy};
 use crate::engine::plan::{self, OtherCallers, Plan, PlanContext, Probing};
+use crate::engine::terms::RowNeed;
 
 /// A scope as one question sees it: which of its rows count, and how old they may be.
 #[derive(Clone)]
@@ -15,6 +16,8 @@ pub(in crate::engine) struct View {
     pub(in crate::engine) status: Option<Statuses>,
     pub(in crate::engine) policy: Policy,
     pub(in crate::engine) asked_at: Timestamp,
+    /// What is needed of rows that are known.
+    pub(in crate::engine) need: RowNeed,
     /// The widest span that upstream is asked for.
     pub(in crate::engine) window: Duration,
 }
@@ -34,14 +37,15 @@ impl View {
         };
         let plan_context = PlanContext { status: self.status.as_ref(), others, probing };
         let top = self.top(known, span, rows);
-        let plan = plan::plan(&known.look(top), top, &self.policy, plan_context, self.asked_at, self.window);
+        let found = known.coverage.look_for(top, self.need);
+        let plan = plan::plan(&found, top, &self.policy, plan_context, self.asked_at, self.window);
         Plan { rest: span.before(top.from()), ..plan }
     }
 
     /// As much of a span as has to be looked at for so many rows.
     fn top(&self, known: &Known, span: Span, rows: Option<u64>) -> Span {
         rows.map_or(span, |rows| {
-            plan::newest_part(&known.coverage, span, rows, self.status.as_ref(), self.window)
+            plan::newest_part(&known.coverage, span, rows, self.status.as_ref(), self.need, self.window)
         })
     }
 
@@ -57,7 +61,7 @@ impl View {
         let known = self.scope.lock();
         let is_gap = |part: &CoveragePart<'_>| matches!(part, CoveragePart::Gap(_));
         // Most of what is not fresh lacks its head: then nothing has to be planned.
-        let has_head = !known.look(Span::at(span.to())).iter().any(is_gap);
+        let has_head = !known.coverage.look_for(Span::at(span.to()), self.need).iter().any(is_gap);
         has_head && self.plan_of(&known, span, rows, Probing::Never).reads_nothing()
     }
 
@@ -81,7 +85,8 @@ impl View {
         }
         let span = head.map_or(Some(span), |head| Span::new(span.from(), head.to))?;
         let top = self.top(&known, span, rows);
-        plan::may_be_stale(&known.look(top), &self.policy, self.asked_at, allowance).then_some(span)
+        plan::may_be_stale(&known.coverage.look_for(top, self.need), &self.policy, self.asked_at, allowance)
+            .then_some(span)
     }
 
     /// Whether a row must be read again before it is given to this question.

@@ -32,6 +32,9 @@ pub struct Question {
     pub tolerance: Tolerance,
     /// Whether the answer is wanted whole or as it comes.
     pub mode: ResponseMode,
+    /// What is needed of rows that are known. Of an answer that is not collected facts suffice only if nothing has to be read:
+    /// see [`Answer::with_bytes`](super::super::Answer::with_bytes).
+    pub need: RowNeed,
     /// The caller's trace.
     pub trace: Trace,
 }
@@ -96,6 +99,15 @@ impl Tolerance {
     pub(in crate::engine) const fn is_lenient(self) -> bool {
         matches!(self, Self::Lenient)
     }
+}
+
+/// What a question needs of rows that are known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RowNeed {
+    /// Their bytes: a row whose bytes are gone is read again.
+    Bytes,
+    /// What the index says of them.
+    Facts,
 }
 
 /// How an answer reaches the caller.

@@ -6,6 +6,7 @@ mod bent;
 mod endings;
 mod filters;
 mod hard_walks;
+mod index_only;
 mod keys;
 mod leaving;
 mod memory;
@@ -37,7 +38,7 @@ use self::script::{Fact, Script, matches};
 use super::coverage::CoveragePart;
 use super::*;
 use crate::domain::{
-    AgentId, Caller, Credential, CredentialId, EntrySlice, Filters, Status, Statuses, Timestamp,
+    AgentId, Caller, Credential, CredentialId, EntryRow, EntrySlice, Filters, Status, Statuses, Timestamp,
 };
 use crate::source::Trace;
 use crate::store::EntryKey;
@@ -111,6 +112,7 @@ impl Rig {
             directives: CacheDirectives::default(),
             tolerance: Tolerance::Strict,
             mode: ResponseMode::Collected { deadline: Instant::now() + 50 * SECOND },
+            need: RowNeed::Bytes,
             trace: Trace::default(),
         }
     }
@@ -171,7 +173,7 @@ impl Rig {
         let scope = self.engine.state.scopes.find(&crate::source::Subject { credential, agent, filters });
         let all = crate::domain::Span::new(Timestamp::MIN, Timestamp::MAX).unwrap();
         let (scope, mut rows) = (scope.unwrap(), Vec::new());
-        for part in scope.lock().look(all) {
+        for part in scope.lock().coverage.look(all) {
             rows.push(match part {
                 CoveragePart::Known(segment) => segment.len(),
                 CoveragePart::Gap(_) => 0,
@@ -189,6 +191,9 @@ impl Rig {
 
 /// Ids and versions of a slice's rows.
 fn rows(slice: &EntrySlice) -> Vec<(String, u32)> {
+    if !slice.entry.has_bytes() {
+        return slice.rows().map(|row| (row.id().to_string(), version_by_digest(&row))).collect();
+    }
     slice
         .positions()
         .map(|position| {
@@ -198,6 +203,16 @@ fn rows(slice: &EntrySlice) -> Vec<(String, u32)> {
             (slice.entry.rows().at(position).id().to_string(), version)
         })
         .collect()
+}
+
+/// The version of a row whose bytes are gone: the one whose bytes would have its digest.
+fn version_by_digest(row: &EntryRow<'_>) -> u32 {
+    let status = row.status.map_or("", Status::as_str);
+    let is_it = |version: &u32| {
+        let bytes = script::row_bytes(&row.id().to_string(), *version, status);
+        super::coverage::digest(bytes.as_bytes()) == row.digest
+    };
+    (0..10_000).find(is_it).expect("it is a row of the script")
 }
 
 async fn pass(time: Duration) {

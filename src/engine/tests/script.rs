@@ -286,10 +286,13 @@ pub(super) fn matches(filters: &Filters, row: &Fact) -> bool {
         && filters.answered_by_voice_mail.is_none_or(|answered| answered == row.voice_mail)
 }
 
+pub(super) fn row_bytes(id: &str, version: u32, status: &str) -> String {
+    format!(r#"{{"id":"{id}","version":{version},"status":"{status}"}}"#)
+}
+
 fn row(fact: &Fact) -> Row {
     Row {
-        bytes: format!(r#"{{"id":"{}","version":{},"status":"{}"}}"#, fact.id, fact.version, fact.status)
-            .into(),
+        bytes: row_bytes(&fact.id, fact.version, &fact.status).into(),
         id: fact.id.as_str().into(),
         created_at: Some(fact.created_at).filter(|_| fact.is_dated),
         updated_at: Some(fact.updated_at),

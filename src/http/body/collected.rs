@@ -38,6 +38,11 @@ impl WholeBody {
         Self::new(Framing::Ndjson, Vec::new(), bytes, HeldMemory::default())
     }
 
+    /// Whether the bytes of all rows are there.
+    pub(crate) fn has_bytes(&self) -> bool {
+        self.slices.iter().all(|slice| slice.entry.has_bytes())
+    }
+
     /// The length in bytes, uncompressed.
     pub(crate) fn len(&self) -> u64 {
         let around = self.framing.begin().len() + self.framing.finish(self.last_line.clone()).len();

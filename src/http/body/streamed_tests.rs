@@ -7,7 +7,9 @@ use http_body_util::BodyExt;
 use super::*;
 use crate::domain::{AgentId, Caller, Credential, CredentialId, Digest, Filters, Span, Timestamp};
 use crate::encode::whole_slice;
-use crate::engine::{CacheDirectives, CacheReport, Freshness, Missing, Question, ResponseMode, Tolerance};
+use crate::engine::{
+    CacheDirectives, CacheReport, Freshness, Missing, Question, ResponseMode, RowNeed, Tolerance,
+};
 use crate::http::places::{CallerStanding, Places};
 use crate::http::problem::{Code, ErrorStyle, KeyOwner};
 use crate::server::{ServerLimits, serve};
@@ -300,6 +302,7 @@ async fn a_refusal_goes_before_rows_that_are_ready() {
         directives: CacheDirectives::default(),
         tolerance: Tolerance::Strict,
         mode: ResponseMode::Streamed { row_wait: Duration::from_secs(50) },
+        need: RowNeed::Bytes,
         trace: Trace::default(),
     };
     let answer = engine.ask(question()).await.unwrap();

@@ -3,7 +3,7 @@ use http::request::Parts;
 
 use super::ready::{ReadyPage, deadline};
 use crate::domain::{Filters, MAX_PAGE_SIZE, Rounding, Timestamp};
-use crate::engine::{Newest, Question, ResponseMode, Tolerance};
+use crate::engine::{Newest, Question, ResponseMode, RowNeed, Tolerance};
 use crate::http::App;
 use crate::http::authorized::AuthorizedRequest;
 use crate::http::body::{WholeBody, page_envelope};
@@ -72,6 +72,7 @@ impl Cut {
             directives,
             tolerance: Tolerance::Strict,
             mode: ResponseMode::Paged { deadline: deadline(app, parts) },
+            need: RowNeed::Bytes,
             trace: authorized.request_log.trace.clone(),
         };
         let problem = |e| authorized.renderer.problem(&e);

@@ -81,6 +81,7 @@ async fn live_through(case: &Case, settings: EngineSettings) -> Result<(), TestC
             | ModelStep::Delete { .. }
             | ModelStep::DeleteBatch { .. }
             | ModelStep::Evict { .. }
+            | ModelStep::Shed { .. }
             | ModelStep::Purge
             | ModelStep::Fail { .. }
             | ModelStep::Stray { .. }
@@ -150,8 +151,11 @@ async fn ask(rig: &Rig, digests: &Digests, asked: &ModelAsked) -> ModelAsking {
     let any_status = statuses.filter(|_| only.is_none());
     let filters = Filters { status: only, answered_by_voice_mail: asked.voice_mail, ..Filters::default() };
     let mode = match asked.way {
-        ModelWay::Streamed | ModelWay::Slowly { .. } => ResponseMode::Streamed { row_wait: 50 * SECOND },
+        ModelWay::Streamed | ModelWay::Slowly { .. } | ModelWay::Conditional => {
+            ResponseMode::Streamed { row_wait: 50 * SECOND }
+        }
         ModelWay::Collected
+        | ModelWay::Described
         | ModelWay::Reloaded
         | ModelWay::Unkept
         | ModelWay::Stale { .. }
@@ -159,7 +163,12 @@ async fn ask(rig: &Rig, digests: &Digests, asked: &ModelAsked) -> ModelAsking {
     };
     let (from, to) = (at(asked.from_hours), at(asked.to_hours));
     let newest = asked.limit.map(|rows| Newest { skip: 0, take: rows.into() });
-    let question = Question { from, to, newest, filters, any_status, directives, mode, ..rig.question() };
+    let need = match asked.way {
+        ModelWay::Described | ModelWay::Conditional => RowNeed::Facts,
+        _ => RowNeed::Bytes,
+    };
+    let question =
+        Question { from, to, newest, filters, any_status, directives, mode, need, ..rig.question() };
     let pause = if let ModelWay::Slowly { ms } = asked.way { ms } else { 0 };
     let taken = taken(rig, digests, question.clone(), Duration::from_millis(u64::from(pause)));
     let answer = if let ModelWay::Abandoned { ms } = asked.way {
@@ -181,6 +190,9 @@ async fn taken(
 ) -> Result<Vec<(String, u32)>, AskError> {
     let is_stream = matches!(question.mode, ResponseMode::Streamed { .. });
     let mut answer = rig.engine.ask(question).await?;
+    if is_stream {
+        answer = answer.with_bytes().await?;
+    }
     let from_cache = answer.from_cache().map(|verdict| verdict.digest);
     let (slices, verdict) = if is_stream {
         let mut slices = Vec::new();

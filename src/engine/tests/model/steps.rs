@@ -44,8 +44,13 @@ pub(super) enum ModelStep {
     Pass {
         ms: u32,
     },
+    /// Some bytes are dropped; what is known of their rows stays.
     Evict {
         every: u64,
+    },
+    /// What is known of some rows whose bytes are gone is dropped as well.
+    Shed {
+        bytes: u64,
     },
     /// Everything that is kept of the agent is forgotten.
     Purge,
@@ -93,6 +98,10 @@ pub(super) enum ModelWay {
         ms: u32,
     },
     Reloaded,
+    /// Collected, for what it says of itself: no bytes are needed.
+    Described,
+    /// Streamed, after what is known of it was not what the caller has.
+    Conditional,
     /// With `no-store`.
     Unkept,
     /// With `max-stale`.
@@ -114,6 +123,8 @@ fn asked() -> impl Strategy<Value = ModelAsked> {
         3 => Just(ModelWay::Streamed),
         2 => (1u32..400).prop_map(|ms| ModelWay::Slowly { ms }),
         4 => Just(ModelWay::Reloaded),
+        4 => Just(ModelWay::Described),
+        2 => Just(ModelWay::Conditional),
         2 => Just(ModelWay::Unkept),
         1 => (0u32..20_000).prop_map(|ms| ModelWay::Stale { ms }),
         2 => (1u32..120).prop_map(|ms| ModelWay::Abandoned { ms }),
@@ -167,7 +178,8 @@ fn change() -> impl Strategy<Value = ModelStep> {
             .prop_map(|(first, count, status)| ModelStep::ChangeBatch { first, count, status }),
         3 => any::<usize>().prop_map(|which| ModelStep::Delete { which }),
         1 => (any::<usize>(), 2usize..80).prop_map(|(first, count)| ModelStep::DeleteBatch { first, count }),
-        2 => (1u64..7).prop_map(|every| ModelStep::Evict { every }),
+        3 => (1u64..7).prop_map(|every| ModelStep::Evict { every }),
+        1 => (1u64..20_000).prop_map(|bytes| ModelStep::Shed { bytes }),
         1 => Just(ModelStep::Purge),
         1 => (1u64..4).prop_map(|page| ModelStep::Stray { page }),
         1 => (1u32..4).prop_map(|page| ModelStep::Hollow { page }),
@@ -318,6 +330,11 @@ pub(super) fn mutate(rig: &Rig, step: &ModelStep, case: &Case, is_early: bool) {
         ModelStep::Hollow { page } => world.hollow = Some(*page),
         ModelStep::Evict { every } => {
             rig.store.0.lock().unwrap().retain(|key, _| key.number % every != 0);
+        }
+        ModelStep::Shed { bytes } => {
+            for scope in rig.engine.state.scopes.all() {
+                scope.lock().coverage.shed(*bytes);
+            }
         }
         ModelStep::Purge => {
             drop(world);
