@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use axum::Router;
 use http::HeaderValue;
 
-use crate::cache::MemoryStore;
+use crate::cache::{MemoryStore, StoreStats};
 use crate::clock::SteadyClock;
 use crate::config::{Keys, Serve};
 use crate::engine::{Clock, Engine, EngineSettings};
@@ -56,11 +56,8 @@ pub fn assemble(settings: &Serve, tracer: &Tracer, shutdown: &Shutdown) -> Resul
     let say = |error: &dyn std::fmt::Display| vec![error.to_string()];
     let forwarder = Forwarder::new(&upstream).map_err(|error| say(&error))?;
     let upstream = Upstream::new(upstream, watch.clone(), clock.clone()).map_err(|error| say(&error))?;
-    // Upstream's own pages and forwarded responses have caches of their own; together they stay within the setting.
-    let other_bytes = settings.cache_bytes / RELAY_SHARE;
-    let (relay_bytes, forwarded_bytes) =
-        (other_bytes - other_bytes / FORWARDED_SHARE, other_bytes / FORWARDED_SHARE);
-    let capacity = settings.cache_bytes - other_bytes;
+    let CacheShares { rows: capacity, relayed: relay_bytes, forwarded: forwarded_bytes } =
+        CacheShares::of(settings.cache_bytes);
     let store = Arc::new(MemoryStore::new(capacity));
     let engine = Arc::new(Engine::new(
         engine_settings(settings, relay_bytes),
@@ -76,7 +73,6 @@ pub fn assemble(settings: &Serve, tracer: &Tracer, shutdown: &Shutdown) -> Resul
         let (engine, shutdown, questions) = (Arc::clone(&engine), shutdown.clone(), Arc::clone(&questions));
         move || {
             let upstream = upstream.stats();
-            let store = store.stats();
             Readings {
                 questions: questions.get().map_or(0, |app| app.questions_under_way()),
                 waiting_bytes: questions.get().map_or(0, |app| app.waiting_bytes()),
@@ -85,16 +81,7 @@ pub fn assemble(settings: &Serve, tracer: &Tracer, shutdown: &Shutdown) -> Resul
                 scopes: engine.scopes(),
                 repairs: engine.repairs(),
                 stretch: engine.stretch(),
-                cache: CacheReadings {
-                    capacity,
-                    bytes: store.bytes,
-                    indexes: store.indexes,
-                    plain: store.plain,
-                    fresh: store.fresh,
-                    entries: store.entries,
-                    evictions: store.evictions,
-                    refusals: store.refusals,
-                },
+                cache: cache_readings(capacity, store.stats()),
                 gate: gate_readings(&upstream),
                 upstream: upstream_readings(&upstream),
             }
@@ -123,6 +110,34 @@ pub fn assemble(settings: &Serve, tracer: &Tracer, shutdown: &Shutdown) -> Resul
         render_metrics,
     };
     Ok(Gateway { public: api::public(app), admin: api::admin(Arc::new(admin)), vitals })
+}
+
+/// Upstream's own pages and forwarded responses have caches of their own; together they stay within the setting.
+struct CacheShares {
+    rows: u64,
+    relayed: u64,
+    forwarded: u64,
+}
+
+impl CacheShares {
+    const fn of(cache_bytes: u64) -> Self {
+        let others = cache_bytes / RELAY_SHARE;
+        let forwarded = others / FORWARDED_SHARE;
+        Self { rows: cache_bytes - others, relayed: others - forwarded, forwarded }
+    }
+}
+
+const fn cache_readings(capacity: u64, store: StoreStats) -> CacheReadings {
+    CacheReadings {
+        capacity,
+        bytes: store.bytes,
+        indexes: store.indexes,
+        plain: store.plain,
+        fresh: store.fresh,
+        entries: store.entries,
+        evictions: store.evictions,
+        refusals: store.refusals,
+    }
 }
 
 fn upstream_settings(settings: &Serve) -> Result<UpstreamSettings, Vec<String>> {

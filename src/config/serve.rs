@@ -32,31 +32,8 @@ pub(super) fn read(mut reader: SettingsReader, traces: Traces) -> Result<Serve, 
         }
     );
     let upstream = upstream(read);
-    let budget = read_all!(
-        read,
-        BudgetSettings {
-            concurrency: one("upstream-concurrency", values::count),
-            rate: one("upstream-rate", values::rate),
-            scope: one("rate-scope", values::rate_scope),
-            refresh_reserve: one("refresh-reserve", values::share),
-            patience: one("budget-patience", values::length),
-        }
-    );
-    let reading = read_all!(
-        read,
-        ReadSettings {
-            fan_out: one("fan-out", values::count),
-            window: one("window", values::window),
-            history_start: optional("history-start", values::instant),
-            live_ttl: one("live-ttl", values::length_or_zero),
-            settling_ttl: one("settling-ttl", values::length_or_zero),
-            settled_ttl: one("settled-ttl", values::length_or_zero),
-            settle_after: one("settle-after", values::length_or_zero),
-            commit_lag: one("commit-lag", values::length_or_zero),
-            stale_while_revalidate: one("stale-while-revalidate", values::length_or_zero),
-            stale_if_error: one("stale-if-error", values::length_or_zero),
-        }
-    );
+    let budget = budget(read);
+    let reading = reading(read);
     let cache_bytes = read.one("cache-bytes", values::bytes);
     let answers = read_all!(
         read,
@@ -108,6 +85,37 @@ pub(super) fn read(mut reader: SettingsReader, traces: Traces) -> Result<Serve, 
         })
     });
     reader.finish(serve)
+}
+
+fn budget(read: &mut SettingsReader) -> Option<BudgetSettings> {
+    read_all!(
+        read,
+        BudgetSettings {
+            concurrency: one("upstream-concurrency", values::count),
+            rate: one("upstream-rate", values::rate),
+            scope: one("rate-scope", values::rate_scope),
+            refresh_reserve: one("refresh-reserve", values::share),
+            patience: one("budget-patience", values::length),
+        }
+    )
+}
+
+fn reading(read: &mut SettingsReader) -> Option<ReadSettings> {
+    read_all!(
+        read,
+        ReadSettings {
+            fan_out: one("fan-out", values::count),
+            window: one("window", values::window),
+            history_start: optional("history-start", values::instant),
+            live_ttl: one("live-ttl", values::length_or_zero),
+            settling_ttl: one("settling-ttl", values::length_or_zero),
+            settled_ttl: one("settled-ttl", values::length_or_zero),
+            settle_after: one("settle-after", values::length_or_zero),
+            commit_lag: one("commit-lag", values::length_or_zero),
+            stale_while_revalidate: one("stale-while-revalidate", values::length_or_zero),
+            stale_if_error: one("stale-if-error", values::length_or_zero),
+        }
+    )
 }
 
 fn upstream(read: &mut SettingsReader) -> Option<ConnectionSettings> {

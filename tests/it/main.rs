@@ -4,4 +4,5 @@ mod imports;
 mod layers;
 mod log_targets;
 mod openapi;
+mod sizes;
 mod type_names;

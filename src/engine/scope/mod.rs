@@ -7,6 +7,7 @@
 mod merge;
 mod present;
 mod registry;
+mod revalidation;
 mod room;
 mod route;
 mod run;
@@ -16,8 +17,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-pub(super) use self::present::{Present, known_present};
+pub(super) use self::present::{Present, ScopeHead, known_present};
 pub(super) use self::registry::{Scopes, key_of};
+pub(super) use self::revalidation::Revalidation;
 pub(super) use self::room::make_room;
 pub(super) use self::route::{Routed, route};
 pub(super) use self::run::Reads;
@@ -30,10 +32,9 @@ use super::proof::{DateSupport, Learned};
 use super::reading::{Keep, Purpose, Reading};
 use super::terms::RowNeed;
 use crate::domain::{
-    CallerId, Credential, Entry, EntryRow, EntrySlice, NewRow, RowChange, RowId, Span, Status, Statuses,
-    Timestamp,
+    CallerId, Credential, Entry, EntryRow, EntrySlice, NewRow, RowChange, RowId, Span, Status, Timestamp,
 };
-use crate::source::{QuestionId, Subject};
+use crate::source::Subject;
 use crate::store::{EntryKey, EntryOwner, ScopeKey, Store};
 
 /// How often a segment that takes its place looks for neighbors to join: small ones may have been left alone before.
@@ -65,34 +66,6 @@ pub(super) struct Known {
     /// Whether somebody renews settled rows behind the answers.
     pub(super) is_renewing: bool,
     is_closed: bool,
-}
-
-/// A stale answer that is being brought up to date.
-#[derive(Clone, Debug)]
-pub(super) struct Revalidation {
-    pub(super) number: QuestionId,
-    pub(super) span: Span,
-    pub(super) asked_at: Timestamp,
-    pub(super) policy: Policy,
-    pub(super) status: Option<Statuses>,
-}
-
-impl Revalidation {
-    /// Whether what this one brings will be fresh enough for another.
-    pub(super) fn serves(&self, other: &Self) -> bool {
-        self.span.from() <= other.span.from()
-            && (self.policy, &self.status) == (other.policy, &other.status)
-            && !self.policy.is_past(self.asked_at, self.policy.ttl(Class::Live), other.asked_at)
-    }
-}
-
-/// The latest reading that went up to the present.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct ScopeHead {
-    /// The last instant it asked for, by upstream's clock.
-    pub(super) to: Timestamp,
-    /// When that was the present, by ours, or when it was asked, if that was earlier.
-    pub(super) read_at: Timestamp,
 }
 
 /// For how long somebody who asked counts as asking.

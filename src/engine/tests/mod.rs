@@ -17,6 +17,7 @@ mod odd_lists;
 mod organization;
 mod prefetch;
 mod proofs;
+mod quirks;
 mod refresh;
 mod refusals;
 mod relays;
