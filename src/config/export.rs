@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use reqwest::Url;
 
+use super::export_flags::ENGINE;
 use super::faults::SettingErrors;
-use super::flags::Flag;
 use super::reader::SettingsReader;
 use super::serve::log;
 use super::settings::{LogSettings, Serve};
@@ -15,87 +15,6 @@ use super::values::{self, Parsed};
 use super::{checks, serve, serve_flags};
 use crate::export::{AskedAgents, ExportQuestion, FileFormat, FileRows};
 use crate::upstream::{Fraction, is_loopback};
-
-/// The flags of `export` that no other command has.
-pub(super) const FLAGS: &[Flag] = &[
-    Flag::many("agent", "UUID", "Agents to export: UUIDs, with commas or by repeating the flag, or all")
-        .on_command_line_only(),
-    Flag::optional("output", "FILE", "File to write, or - for standard output").on_command_line_only(),
-    Flag::optional(
-        "format",
-        "FORMAT",
-        "ndjson, csv or json. The default is what the file's name ends with, else ndjson",
-    )
-    .on_command_line_only(),
-    Flag::switch("excel", "false", "Write a table for Excel: UTF-16 with tabs; phone numbers stay text")
-        .on_command_line_only(),
-    Flag::optional("from", "TIME", "Oldest creation time: a date, or RFC 3339").on_command_line_only(),
-    Flag::optional("to", "TIME", "Newest creation time: a date, or RFC 3339").on_command_line_only(),
-    Flag::optional("time-zone", "ZONE", "Zone of dates, such as Asia/Kolkata; UTC without it")
-        .on_command_line_only(),
-    Flag::many("status", "STATUS", "Only executions in one of these, with commas or by repeating the flag")
-        .on_command_line_only(),
-    Flag::optional("call-type", "TYPE", "Only inbound or only outbound calls").on_command_line_only(),
-    Flag::optional("provider", "NAME", "Only calls of this telephony provider").on_command_line_only(),
-    Flag::optional(
-        "answered-by-voice-mail",
-        "true|false",
-        "Only calls that a voice mail answered, or did not",
-    )
-    .on_command_line_only(),
-    Flag::optional("batch-id", "ID", "Only calls of this batch").on_command_line_only(),
-    Flag::many(
-        "fields",
-        "PATHS",
-        "Only these values of each execution, such as id,status; for a table, its columns",
-    )
-    .on_command_line_only(),
-    Flag::many("omit", "PATHS", "Everything except these values; not for tables").on_command_line_only(),
-    Flag::optional("limit", "N", "Only the newest N executions of each agent").on_command_line_only(),
-    Flag::optional("gateway", "URL", "Gateway to read from. Without one, upstream is read by this process"),
-    Flag::optional("token-file", "FILE", "With --gateway: file with the caller's token or upstream key"),
-    Flag::switch(
-        "gateway-insecure",
-        "false",
-        "Allow the token over plain http to a gateway that is not on loopback",
-    ),
-    Flag::new(
-        "progress",
-        "WHEN",
-        "auto",
-        "Show progress on stderr: auto, always (also if rows go to the same terminal) or never",
-    )
-    .on_command_line_only(),
-];
-
-/// Those of `serve` that matter to an export that reads upstream itself.
-const ENGINE: [&str; 14] = [
-    "upstream-url",
-    "upstream-insecure",
-    "upstream-ca-file",
-    "upstream-key-file",
-    "fan-out",
-    "upstream-concurrency",
-    "upstream-rate",
-    "budget-patience",
-    "upstream-timeout",
-    "request-deadline",
-    "window",
-    "history-start",
-    "commit-lag",
-    "cache-bytes",
-];
-
-/// What the help ends with about exit codes.
-pub(super) const EXIT_CODES: &str = "\
-Exit codes: 0 the file is complete; 1 it is not, and stderr says why; 64 bad settings, all listed on stderr; \
-130 or 143 ended by SIGINT, or by SIGTERM or SIGHUP; 141 the reader of standard output is gone.";
-
-/// What an export caches by default: rows are written once, so it only needs those that are on their way.
-const CACHE: &str = "32MiB";
-
-/// What an export logs by default: stderr shows its progress.
-const LOG: &str = "error";
 
 /// Parameters of the request that are flags of one value, each with its name there.
 const PARAMETERS: [(&str, &str); 7] = [
@@ -117,6 +36,8 @@ pub struct Export {
     pub output: ExportOutput,
     /// From where.
     pub source: ExportSource,
+    /// Where the last run left its cursor; none to export everything.
+    pub cursor_file: Option<PathBuf>,
     /// Whether to show progress.
     pub progress: ProgressMode,
     /// What the terminal can do, if there is one.
@@ -183,17 +104,6 @@ pub(super) fn terminal(variables: &[(OsString, OsString)]) -> TerminalKind {
     }
 }
 
-/// All flags of `export`.
-pub(super) fn flags() -> Vec<Flag> {
-    let engine =
-        serve_flags::FLAGS.iter().filter(|flag| ENGINE.contains(&flag.name)).map(|flag| match flag.name {
-            "cache-bytes" => flag.with_default(CACHE),
-            _ => *flag,
-        });
-    let log = [serve_flags::LOG.with_default(LOG), serve_flags::LOG_FORMAT];
-    FLAGS.iter().copied().chain(engine).chain(log).collect()
-}
-
 /// Reads all settings.
 ///
 /// # Errors
@@ -202,6 +112,10 @@ pub(super) fn read(mut reader: SettingsReader, terminal: TerminalKind) -> Result
     let read = &mut reader;
     let output = read.one("output", output);
     let (question, source) = (question(read, output.as_ref()), source(read));
+    let cursor_file = read.optional("cursor-file", values::file);
+    if let Some(Some(_)) = cursor_file {
+        check_changes(read, question.as_ref(), source.as_ref());
+    }
     let progress = read.one("progress", progress);
     let log = log(read);
     let export = Some(()).and_then(|()| {
@@ -209,6 +123,7 @@ pub(super) fn read(mut reader: SettingsReader, terminal: TerminalKind) -> Result
             question: question?,
             output: output?,
             source: source?,
+            cursor_file: cursor_file?,
             progress: progress?,
             terminal,
             log: log?,
@@ -259,6 +174,23 @@ fn question(read: &mut SettingsReader, output: Option<&ExportOutput>) -> Option<
             read.fault("fields", error.to_string());
             None
         }
+    }
+}
+
+/// Changes are lines, and a gateway remembers what they are changes of.
+fn check_changes(
+    read: &mut SettingsReader,
+    question: Option<&ExportQuestion>,
+    source: Option<&ExportSource>,
+) {
+    if let Some(ExportSource::Upstream { .. }) = source {
+        read.fault("cursor-file", "needs --gateway, which remembers what changed; this process does not");
+    }
+    if question.is_some_and(|question| question.rows.format() != FileFormat::Ndjson) {
+        read.fault("cursor-file", "writes changes as NDJSON: use --format ndjson");
+    }
+    if question.is_some_and(|question| question.parameter("limit").is_some()) {
+        read.fault("limit", "can't be used together with --cursor-file");
     }
 }
 

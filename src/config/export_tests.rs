@@ -2,6 +2,7 @@ use std::ffi::OsString;
 
 use super::super::{Command, NothingToRun, read as read_command};
 use super::*;
+use crate::config::export_flags::flags;
 
 const AGENT: &str = "6f9619ff-8b86-4011-b42d-00cf4fc964ff";
 
@@ -91,7 +92,7 @@ fn the_format_is_given_or_the_names_ending() {
 fn rows_come_through_a_gateway_or_from_upstream() {
     let own = export_with(&format!("--upstream-key-file {FILE} --upstream-rate 20/min --fan-out 3"), &[]);
     let ExportSource::Upstream { serve, .. } = own.source else { panic!("{own:?}") };
-    assert_eq!((serve.reading.fan_out, serve.cache_bytes), (3, 32 << 20));
+    assert_eq!((serve.reading.fan_out, serve.cache_bytes), (3, 16 << 20));
     assert!(matches!(serve.upstream.keys, crate::config::Keys::PassedThrough));
     assert_eq!(Some(serve.budget.refresh_reserve), Fraction::percent(0));
 
@@ -131,7 +132,21 @@ fn help_names_every_flag_of_an_export() {
     for flag in flags() {
         assert!(help.contains(&format!("--{} ", flag.name)) || help.contains(&format!("--{}[=", flag.name)));
     }
-    assert!(help.contains("[default: 32MiB]") && help.contains("141"), "{help}");
+    assert!(help.contains("[default: 16MiB]") && help.contains("141"), "{help}");
+}
+
+#[test]
+fn changes_are_lines_from_a_gateway() {
+    let export = through("--format ndjson --cursor-file c --fields id,status");
+    assert_eq!(export.cursor_file, Some(PathBuf::from("c")));
+    assert_eq!(
+        export.question.changes_target(Some("c1.x")),
+        format!("/agents/{AGENT}/executions/changes?format=ndjson&since=c1.x&fields=id%2Cstatus")
+    );
+    assert!(faults_with("--cursor-file c")[0].starts_with("--cursor-file: writes changes as NDJSON"));
+    assert!(faults_with("--cursor-file c --format ndjson --limit 5")[0].starts_with("--limit: "));
+    let own = format!("--agent {AGENT} --output - --cursor-file c --upstream-key-file {FILE}");
+    assert!(faults_of(&own)[0].starts_with("--cursor-file: needs --gateway"));
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod command_line;
 mod demo;
 mod environment;
 mod export;
+mod export_flags;
 mod faults;
 mod flags;
 mod reader;
@@ -83,7 +84,7 @@ pub fn read(
             simulate::read(reader(simulate::FLAGS, given, faults)).map(Command::Simulate)
         }
         Some(("demo", given)) => demo::read(reader(demo::FLAGS, given, faults)).map(Command::Demo),
-        Some(("export", given)) => export::read(reader(&export::flags(), given, faults), terminal)
+        Some(("export", given)) => export::read(reader(&export_flags::flags(), given, faults), terminal)
             .map(|export| Command::Export(Box::new(export))),
         Some(("token", given)) => match given.subcommand() {
             Some(("new", given)) => token::read(reader(token::FLAGS, given, faults)).map(Command::TokenNew),
@@ -95,7 +96,8 @@ pub fn read(
 }
 
 /// The tables of all commands.
-const TABLES: [&[Flag]; 5] = [serve_flags::FLAGS, simulate::FLAGS, demo::FLAGS, token::FLAGS, export::FLAGS];
+const TABLES: [&[Flag]; 5] =
+    [serve_flags::FLAGS, simulate::FLAGS, demo::FLAGS, token::FLAGS, export_flags::FLAGS];
 
 /// The variables of all commands: a container that runs one of them may be set up for another as well.
 fn known_variables() -> Vec<String> {
@@ -126,8 +128,8 @@ fn program() -> ClapCommand {
         .subcommand(command_that_exits(
             "export",
             "Writes executions into a file: through a gateway, or from upstream directly",
-            &export::flags(),
-            export::EXIT_CODES,
+            &export_flags::flags(),
+            export_flags::EXIT_CODES,
         ))
         .subcommand(token)
 }

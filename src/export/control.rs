@@ -1,8 +1,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::Deserialize;
 use serde::de::{Deserializer as _, Error, IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 /// What a control line begins with; fanfold writes it without spaces.
@@ -52,10 +52,13 @@ pub struct ReadVerdict {
 }
 
 /// The verdict on one of several agents.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 pub struct EndedAgent {
     /// The agent.
     pub agent_id: String,
+    /// How many rows there were.
+    #[serde(default)]
+    pub count: u64,
     /// Up to when its rows are complete.
     #[serde(default)]
     pub as_of: Option<String>,

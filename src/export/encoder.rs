@@ -219,7 +219,9 @@ impl Encoder {
                 }
                 let has_more = end.has_more || end.agents.iter().any(|agent| agent.has_more);
                 let total = if has_more { String::new() } else { format!(",\"total\":{}", end.count) };
-                let text = format!("\n],\"as_of\":{as_of},\"complete\":true{total}}}\n");
+                let verdicts = serde_json::to_string(&end.agents).unwrap_or_default();
+                let text =
+                    format!("\n],\"verdicts\":{verdicts},\"as_of\":{as_of},\"complete\":true{total}}}\n");
                 out.extend_from_slice(text.as_bytes());
             }
         }

@@ -14,7 +14,10 @@ fn agents(text: &str) -> AskedAgents {
 }
 
 fn end(has_more: bool) -> ReadVerdict {
-    let text = format!("{{\"complete\":true,\"count\":2,\"as_of\":\"t\",\"has_more\":{has_more}}}");
+    let agents = format!("[{{\"agent_id\":\"{ONE}\",\"complete\":true,\"count\":1,\"as_of\":\"s\"}}]");
+    let text = format!(
+        "{{\"complete\":true,\"count\":2,\"as_of\":\"t\",\"has_more\":{has_more},\"agents\":{agents}}}"
+    );
     serde_json::from_str(&text).unwrap()
 }
 
@@ -70,6 +73,8 @@ fn a_document_about_several_agents_has_a_section_for_each() {
     let sections = document["agents"].as_array().unwrap();
     let ids: Vec<_> = sections.iter().map(|section| section["agent_id"].as_str().unwrap()).collect();
     assert_eq!(ids, [ONE, OTHER]);
+    let verdict = serde_json::json!({ "agent_id": ONE, "count": 1, "as_of": "s", "has_more": false });
+    assert_eq!(document["verdicts"], serde_json::json!([verdict]));
     assert_eq!((&document["total"], &sections[1]["data"][0]["id"]), (&2.into(), &"a".into()));
 }
 

@@ -15,13 +15,23 @@ pub struct ExportQuestion {
 }
 
 impl ExportQuestion {
-    /// The path and query to request.
+    /// The path and query to request for all rows.
     pub fn target(&self) -> String {
+        self.query("all", &[("format", "ndjson"), ("end_record", "true")])
+    }
+
+    /// The path and query to request for what changed since a cursor; without one, for all rows and a first cursor.
+    pub fn changes_target(&self, since: Option<&str>) -> String {
+        let since = since.map(|cursor| ("since", cursor));
+        let given: Vec<_> = [("format", "ndjson")].into_iter().chain(since).collect();
+        self.query("changes", &given)
+    }
+
+    fn query(&self, path: &str, given: &[(&str, &str)]) -> String {
         let mut query = Serializer::new(String::new());
-        query.append_pair("format", "ndjson").append_pair("end_record", "true");
-        query.extend_pairs(&self.parameters);
+        query.extend_pairs(given).extend_pairs(&self.parameters);
         query.extend_pairs(self.rows.fields().iter().map(|fields| ("fields", fields)));
-        format!("/agents/{}/executions/all?{}", self.agents.segment(), query.finish())
+        format!("/agents/{}/executions/{path}?{}", self.agents.segment(), query.finish())
     }
 
     /// The value of a parameter.

@@ -47,6 +47,8 @@ pub enum SinkError {
 pub struct ExportOutcome {
     /// Rows that were written.
     pub rows: u64,
+    /// Control lines about removed executions that were written.
+    pub removed: u64,
     /// How it ended.
     pub ending: Ending,
     /// What a person should know before the file is used.
@@ -72,10 +74,10 @@ pub enum Ending {
 }
 
 impl ExportOutcome {
-    /// Every execution that was created up to then was written.
-    pub fn as_of(&self) -> Option<&str> {
+    /// The verdict of a complete response.
+    pub fn verdict(&self) -> Option<&ReadVerdict> {
         match &self.ending {
-            Ending::Complete(end) => end.as_of.as_deref(),
+            Ending::Complete(end) => Some(end),
             Ending::Failed(_) | Ending::Miscounted { .. } | Ending::CutOff => None,
         }
     }
@@ -116,7 +118,12 @@ impl ExportSink {
             self.encoder.end(end, &mut self.buffer);
         }
         self.flush()?;
-        Ok(ExportOutcome { rows: self.rows, ending, warnings: self.encoder.warnings() })
+        Ok(ExportOutcome {
+            rows: self.rows,
+            removed: self.removed,
+            ending,
+            warnings: self.encoder.warnings(),
+        })
     }
 
     /// Takes the chunks. Returns whether the last line was whole.

@@ -10,6 +10,9 @@ const TRIES: usize = 5;
 /// The mode of a new file, of which the process's mask takes away.
 const NEW_MODE: u32 = 0o666;
 
+/// The mode of a file that its owner may write.
+const OWNER_WRITES: u32 = 0o200;
+
 /// `FILE.part`, which becomes `FILE` once everything is in it.
 ///
 /// # Invariants
@@ -31,6 +34,9 @@ pub enum TargetError {
     /// It is a folder, a device or a pipe.
     #[error("{0} is not a regular file; use - for standard output")]
     NotAFile(PathBuf),
+    /// There is a file of that name, and what is written would not take its place.
+    #[error("{0} exists, and changes are no replacement for it: name a new file")]
+    Exists(PathBuf),
     /// Another process writes it.
     #[error("{part} is being written by {by}")]
     Taken {
@@ -61,6 +67,17 @@ pub enum TargetError {
 }
 
 impl PartFile {
+    /// The same for a file that must not be there.
+    ///
+    /// # Errors
+    /// [`TargetError`]; nothing has changed then.
+    pub fn open_new(target: &Path) -> Result<Self, TargetError> {
+        match regular(target)? {
+            Some(_) => Err(TargetError::Exists(target.to_owned())),
+            None => Self::open(target),
+        }
+    }
+
     /// Opens and locks `FILE.part`, and empties it.
     ///
     /// # Errors
@@ -72,7 +89,8 @@ impl PartFile {
         let part = PathBuf::from(name);
         let mode = existing.map(|metadata| metadata.mode() & 0o7777);
         for _ in 0..TRIES {
-            let Some(file) = open(&part, mode.unwrap_or(NEW_MODE))? else { continue };
+            // Whoever has written it may write it again, also if it is to be read-only in the end.
+            let Some(file) = open(&part, mode.unwrap_or(NEW_MODE) | OWNER_WRITES)? else { continue };
             match file.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => {
@@ -86,7 +104,7 @@ impl PartFile {
             }
             file.set_len(0).map_err(|error| io_error(&part, error))?;
             let file = Self { file, part, target: target.to_owned() };
-            file.take_mode(mode)?;
+            file.take_mode(mode.map(|mode| mode | OWNER_WRITES))?;
             return Ok(file);
         }
         Err(TargetError::Replaced(part))

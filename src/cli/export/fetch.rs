@@ -61,13 +61,18 @@ pub(super) enum ExportFailure {
     CutOff(String),
     /// It can't be written.
     #[error("it can't be written: {0}")]
-    Sink(SinkError),
+    Sink(#[from] SinkError),
     /// It can't be put in its place.
     #[error("{0}")]
     Target(TargetError),
 }
 
 impl ExportFailure {
+    /// Whether the gateway does not know the cursor any more.
+    pub(super) fn is_cursor_gone(&self) -> bool {
+        matches!(self, Self::Link(LinkError::Refused(refusal)) if refusal.has_code("cursor_gone"))
+    }
+
     /// Whether the reader of standard output is gone.
     pub(super) fn is_closed_pipe(&self) -> bool {
         matches!(self, Self::Sink(SinkError::Io(error)) if error.kind() == std::io::ErrorKind::BrokenPipe)
@@ -76,8 +81,8 @@ impl ExportFailure {
 
 impl Fetch<'_> {
     /// Writes the whole response into a file.
-    pub(super) async fn run(self, file: File) -> Result<ExportOutcome, ExportFailure> {
-        let stream = self.begun().await?;
+    pub(super) async fn run(self, target: &str, file: File) -> Result<ExportOutcome, ExportFailure> {
+        let stream = self.begun(target).await?;
         self.look_up_beginning();
         let (chunks, taken) = mpsc::channel(CHUNKS);
         let encoder = self.question.rows.encoder(&self.question.agents);
@@ -99,11 +104,10 @@ impl Fetch<'_> {
     }
 
     /// The stream, once it has begun. A refusal that names a time is waited out.
-    async fn begun(&self) -> Result<GatewayStream, ExportFailure> {
-        let target = self.question.target();
+    async fn begun(&self, target: &str) -> Result<GatewayStream, ExportFailure> {
         let mut left = PATIENCE;
         loop {
-            let refusal = match self.wondering(self.link.rows(&target)).await {
+            let refusal = match self.wondering(self.link.rows(target)).await {
                 Ok(stream) => return Ok(stream),
                 Err(LinkError::Refused(refusal)) => refusal,
                 Err(error) => return Err(ExportFailure::Link(error)),

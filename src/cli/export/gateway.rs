@@ -102,6 +102,13 @@ impl std::fmt::Display for Refusal {
     }
 }
 
+impl Refusal {
+    /// Whether it is a problem of this kind.
+    pub(super) fn has_code(&self, code: &str) -> bool {
+        self.problem.as_ref().is_some_and(|problem| problem.code == code)
+    }
+}
+
 impl GatewayLink {
     /// Reads through a gateway at this base URL.
     pub(super) fn remote(base: Url, authorization: HeaderValue) -> Result<Self, String> {

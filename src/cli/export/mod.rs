@@ -3,33 +3,31 @@
 //! There is one way to read: the gateway's own NDJSON with an end record. Without `--gateway`, a gateway is assembled in
 //! this process and requested without a socket, so both ways share every rule about completeness.
 
+mod cursor;
 mod fetch;
+mod files;
 mod gateway;
 mod show;
 mod signals;
 
-use std::fs::File;
-use std::io;
-use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::sync::Arc;
 
 use http::HeaderValue;
 
+use self::cursor::CursorFile;
 use self::fetch::{ExportFailure, Fetch};
+use self::files::Files;
 use self::gateway::GatewayLink;
 use self::show::{DisplayStyle, ProgressDisplay};
+use super::Exit;
 use super::assemble::assemble;
 use super::process::{CommandError, run};
-use super::{Exit, print};
-use crate::config::{Export, ExportOutput, ExportSource};
+use crate::config::{Export, ExportSource};
 use crate::domain::{Rounding, Timestamp};
-use crate::export::{ExportOutcome, ExportQuestion, HistoryGoal, Meter, PartFile, SinkError, amount, number};
+use crate::export::{ExportQuestion, HistoryGoal, Meter, SinkError};
 use crate::shutdown::Shutdown;
 use crate::telemetry::Tracer;
-
-/// `EINVAL` and `ENOTSUP`: what is written to has nothing to sync, as a pipe.
-const NOTHING_TO_SYNC: [i32; 2] = [22, 95];
 
 /// Exports executions.
 pub fn export(settings: &Export) -> Exit {
@@ -40,35 +38,30 @@ async fn exporting(settings: &Export) -> Result<Exit, CommandError> {
     let say = |error: &dyn std::fmt::Display| CommandError(error.to_string());
     let shutdown = Shutdown::default();
     let link = link(&settings.source, &shutdown)?;
-    let part = match &settings.output {
-        ExportOutput::Stdout => None,
-        ExportOutput::File(path) => Some(PartFile::open(path).map_err(|error| say(&error))?),
-    };
-    let file = match &part {
-        Some(part) => part.handle(),
-        None => io::stdout().as_fd().try_clone_to_owned().map(File::from),
-    };
+    // The cursor's file first: a run that can't keep its cursor must not begin.
+    let cursor =
+        settings.cursor_file.as_deref().map(CursorFile::open).transpose().map_err(|error| say(&error))?;
+    let files = Files::open(&settings.output, cursor).map_err(|error| say(&error))?;
+    let file = files.handle();
     let style = DisplayStyle::choose(settings.progress, &settings.output, settings.terminal);
-    signals::watch(style, part.as_ref().map(|part| part.path().to_owned()))
+    signals::watch(style, files.part.as_ref().map(|part| part.path().to_owned()))
         .map_err(|error| CommandError(format!("signals can't be handled: {error}")))?;
     let meter = Arc::new(Meter::new(goal(&settings.question)));
     let display = ProgressDisplay::start(style, Arc::clone(&meter));
+    let target = match &files.cursor {
+        Some(cursor) => settings.question.changes_target(cursor.since()),
+        None => settings.question.target(),
+    };
     let fetch =
         Fetch { link: &link, question: &settings.question, meter: &meter, style, shutdown: &shutdown };
-    let written = fetch.run(file.map_err(|error| say(&error))?).await;
-    display.stop();
-    let finished = match written {
-        Ok(written) => finish(part, written, style, &meter),
-        Err(failure) => Err((failure, part)),
+    let fetched = match file {
+        Ok(file) => fetch.run(&target, file).await,
+        Err(error) => Err(ExportFailure::Sink(SinkError::Io(error))),
     };
-    match finished {
-        Ok(()) => Ok(Exit::Done),
-        // Who reads no more knows it.
-        Err((failure, None)) if failure.is_closed_pipe() => Ok(Exit::ReaderGone),
-        Err((failure, part)) => {
-            print::last_words(format_args!("{failure}{}", left_behind(part, &failure, meter.reading().rows)));
-            Ok(Exit::Failed)
-        }
+    display.stop();
+    match fetched {
+        Ok(outcome) => Ok(files.finish(&outcome, style, &meter)),
+        Err(failure) => Ok(files.give_up(&failure, meter.reading().rows)),
     }
 }
 
@@ -114,65 +107,4 @@ fn goal(question: &ExportQuestion) -> HistoryGoal {
         limit: question.parameter("limit").and_then(|limit| limit.parse().ok()),
         agents: question.agents.count().map(|count| count as u64),
     }
-}
-
-/// Puts what was written in its place, and says so.
-fn finish(
-    part: Option<PartFile>,
-    written: ExportOutcome,
-    style: DisplayStyle,
-    meter: &Meter,
-) -> Result<(), (ExportFailure, Option<PartFile>)> {
-    for warning in &written.warnings {
-        print::last_words(format_args!("warning: {warning}"));
-    }
-    let place = match part {
-        Some(part) => {
-            let name = part.target().display().to_string();
-            part.commit().map_err(|error| (ExportFailure::Target(error), None))?;
-            format!(": {name}")
-        }
-        None => {
-            synced(&io::stdout()).map_err(|error| (ExportFailure::Sink(SinkError::Io(error)), None))?;
-            String::new()
-        }
-    };
-    if style != DisplayStyle::Hidden {
-        let reading = meter.reading();
-        let as_of = written.as_of().map_or_else(String::new, |as_of| format!(", complete as of {as_of}"));
-        print::last_words(format_args!(
-            "{} executions, {}{as_of}, in {:.1} s{place}",
-            number(written.rows),
-            amount(reading.bytes),
-            reading.began.elapsed().as_secs_f64(),
-        ));
-    }
-    Ok(())
-}
-
-/// Some errors of writing come only now.
-fn synced(out: &io::Stdout) -> io::Result<()> {
-    let file = File::from(out.as_fd().try_clone_to_owned()?);
-    match file.sync_all() {
-        Err(error) if error.raw_os_error().is_some_and(|code| NOTHING_TO_SYNC.contains(&code)) => Ok(()),
-        synced => synced,
-    }
-}
-
-/// Removes a part file that is of no use, and says of another what it is.
-///
-/// It is of no use without rows, and where the disk has no room: the next run begins it anew in any case.
-fn left_behind(part: Option<PartFile>, failure: &ExportFailure, rows: u64) -> String {
-    let Some(part) = part else { return String::new() };
-    let path = part.path().display().to_string();
-    if rows == 0 || matches!(failure, ExportFailure::Sink(SinkError::Io(_))) {
-        return match part.remove() {
-            Ok(()) => String::new(),
-            Err(error) => format!("\n{path} is left behind: {error}"),
-        };
-    }
-    format!(
-        "\n{path} has {} executions and is not complete. Run the same command again to start over",
-        number(rows)
-    )
 }

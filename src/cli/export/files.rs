@@ -1,0 +1,163 @@
+//! What an export writes, and what becomes of it: rows first, the cursor last.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd as _;
+
+use super::cursor::CursorFile;
+use super::fetch::ExportFailure;
+use super::show::DisplayStyle;
+use crate::cli::{Exit, print};
+use crate::config::ExportOutput;
+use crate::export::{ExportOutcome, Meter, PartFile, SinkError, TargetError, amount, number};
+
+/// `EINVAL` and `ENOTSUP`: what is written to has nothing to sync, as a pipe.
+const NOTHING_TO_SYNC: [i32; 2] = [22, 95];
+
+/// The files of an export.
+#[derive(Debug)]
+pub(super) struct Files {
+    /// The file to be; none for standard output.
+    pub(super) part: Option<PartFile>,
+    /// The cursor's file, if only changes are exported.
+    pub(super) cursor: Option<CursorFile>,
+}
+
+impl Files {
+    /// Opens the output. Changes go into a new file: they do not replace what came before.
+    pub(super) fn open(output: &ExportOutput, cursor: Option<CursorFile>) -> Result<Self, TargetError> {
+        let opened = match (output, &cursor) {
+            (ExportOutput::Stdout, _) => Ok(None),
+            (ExportOutput::File(path), Some(_)) => PartFile::open_new(path).map(Some),
+            (ExportOutput::File(path), None) => PartFile::open(path).map(Some),
+        };
+        match opened {
+            Ok(part) => Ok(Self { part, cursor }),
+            Err(error) => {
+                if let Some(cursor) = cursor {
+                    cursor.leave();
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// A handle to write rows with.
+    pub(super) fn handle(&self) -> io::Result<File> {
+        match &self.part {
+            Some(part) => part.handle(),
+            None => io::stdout().as_fd().try_clone_to_owned().map(File::from),
+        }
+    }
+
+    /// Puts what was written in its place, then keeps the cursor, and says so.
+    pub(super) fn finish(self, outcome: &ExportOutcome, style: DisplayStyle, meter: &Meter) -> Exit {
+        for warning in &outcome.warnings {
+            print::last_words(format_args!("warning: {warning}"));
+        }
+        let Self { part, cursor } = self;
+        let place = match part {
+            Some(part) => {
+                let name = format!(": {}", part.target().display());
+                part.commit().map(|()| name).map_err(ExportFailure::Target)
+            }
+            None => {
+                synced(&io::stdout()).map(|()| String::new()).map_err(|error| SinkError::Io(error).into())
+            }
+        };
+        let place = match place {
+            Ok(place) => place,
+            Err(failure) => return Self { part: None, cursor }.give_up(&failure, outcome.rows),
+        };
+        if style != DisplayStyle::Hidden {
+            print::last_words(summary(outcome, meter, &place));
+        }
+        cursor.map_or(Exit::Done, |cursor| keep(cursor, outcome))
+    }
+
+    /// Says why there is nothing complete, and leaves `FILE` and the cursor as they were.
+    pub(super) fn give_up(self, failure: &ExportFailure, rows: u64) -> Exit {
+        let advice = match (&self.cursor, failure.is_cursor_gone()) {
+            (Some(cursor), true) => format!(
+                "\nThe gateway does not know any more what changed. Remove {} and run this again, into a new file: it then has \
+                 everything, and replaces all that was exported before",
+                cursor.path().display()
+            ),
+            _ => String::new(),
+        };
+        if let Some(cursor) = self.cursor {
+            cursor.leave();
+        }
+        // Who reads no more knows it.
+        if self.part.is_none() && failure.is_closed_pipe() {
+            return Exit::ReaderGone;
+        }
+        print::last_words(format_args!("{failure}{advice}{}", left_behind(self.part, failure, rows)));
+        Exit::Failed
+    }
+}
+
+/// Keeps the cursor for the next run.
+fn keep(cursor: CursorFile, outcome: &ExportOutcome) -> Exit {
+    let path = cursor.path().display().to_string();
+    let Some(verdict) = outcome.verdict() else { return Exit::Failed };
+    let Some(next) = &verdict.cursor else {
+        cursor.leave();
+        let reason = verdict.cursor_reason.as_deref().unwrap_or("the gateway gave none");
+        print::last_words(format_args!("warning: {path} is as it was, because there is no cursor: {reason}"));
+        return Exit::Done;
+    };
+    match cursor.keep(next) {
+        Ok(()) => Exit::Done,
+        Err(error) => {
+            print::last_words(format_args!(
+                "{error}\nThe executions are complete, but the next run will write them once more"
+            ));
+            Exit::Failed
+        }
+    }
+}
+
+/// The line that an export ends with.
+fn summary(outcome: &ExportOutcome, meter: &Meter, place: &str) -> String {
+    let reading = meter.reading();
+    let removed = match outcome.removed {
+        0 => String::new(),
+        removed => format!(", {} removed", number(removed)),
+    };
+    let as_of = outcome.verdict().and_then(|verdict| verdict.as_of.as_deref());
+    let as_of = as_of.map_or_else(String::new, |as_of| format!(", complete as of {as_of}"));
+    format!(
+        "{} executions{removed}, {}{as_of}, in {:.1} s{place}",
+        number(outcome.rows),
+        amount(reading.bytes),
+        reading.began.elapsed().as_secs_f64(),
+    )
+}
+
+/// Some errors of writing come only now.
+fn synced(out: &io::Stdout) -> io::Result<()> {
+    let file = File::from(out.as_fd().try_clone_to_owned()?);
+    match file.sync_all() {
+        Err(error) if error.raw_os_error().is_some_and(|code| NOTHING_TO_SYNC.contains(&code)) => Ok(()),
+        synced => synced,
+    }
+}
+
+/// Removes a part file that is of no use, and says of another what it is.
+///
+/// It is of no use without rows, and where the disk has no room: the next run begins it from its beginning in any case.
+fn left_behind(part: Option<PartFile>, failure: &ExportFailure, rows: u64) -> String {
+    let Some(part) = part else { return String::new() };
+    let path = part.path().display().to_string();
+    if rows == 0 || matches!(failure, ExportFailure::Sink(SinkError::Io(_))) {
+        return match part.remove() {
+            Ok(()) => String::new(),
+            Err(error) => format!("\n{path} is left behind: {error}"),
+        };
+    }
+    format!(
+        "\n{path} has {} executions and is not complete. Run the same command again to start over",
+        number(rows)
+    )
+}
