@@ -8,6 +8,7 @@ import uuid
 from pathlib import Path
 
 import pytest
+import requests
 from answers import lines
 from polling import wait_until
 from programs import BINARY, KEY, clean_environment
@@ -60,7 +61,10 @@ def poller(gateway, upstream, tmp_path):
     (folder / "key").write_text(KEY)
     agent = str(uuid.uuid4())
     upstream.agent(agent, make_rows(300, 30), KEY, days=40)
-    return Poller(folder, agent, gateway(upstream.url, *FRESH).url)
+    url = gateway(upstream.url, *FRESH).url
+    if b"/executions/changes:" not in requests.get(f"{url}/openapi.yaml", timeout=10).content:
+        pytest.skip("this gateway has no /changes")
+    return Poller(folder, agent, url)
 
 
 def truth(upstream, poller) -> dict[str, bytes]:

@@ -16,14 +16,14 @@ const NOTHING_TO_SYNC: [i32; 2] = [22, 95];
 
 /// The files of an export.
 #[derive(Debug)]
-pub(super) struct Files {
+pub(super) struct OutputFiles {
     /// The file to be; none for standard output.
     pub(super) part: Option<PartFile>,
     /// The cursor's file, if only changes are exported.
     pub(super) cursor: Option<CursorFile>,
 }
 
-impl Files {
+impl OutputFiles {
     /// Opens the output. Changes go into a new file: they do not replace what came before.
     pub(super) fn open(output: &ExportOutput, cursor: Option<CursorFile>) -> Result<Self, TargetError> {
         let opened = match (output, &cursor) {

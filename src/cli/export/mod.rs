@@ -17,7 +17,7 @@ use http::HeaderValue;
 
 use self::cursor::CursorFile;
 use self::fetch::{ExportFailure, Fetch};
-use self::files::Files;
+use self::files::OutputFiles;
 use self::gateway::GatewayLink;
 use self::show::{DisplayStyle, ProgressDisplay};
 use super::Exit;
@@ -41,7 +41,7 @@ async fn exporting(settings: &Export) -> Result<Exit, CommandError> {
     // The cursor's file first: a run that can't keep its cursor must not begin.
     let cursor =
         settings.cursor_file.as_deref().map(CursorFile::open).transpose().map_err(|error| say(&error))?;
-    let files = Files::open(&settings.output, cursor).map_err(|error| say(&error))?;
+    let files = OutputFiles::open(&settings.output, cursor).map_err(|error| say(&error))?;
     let file = files.handle();
     let style = DisplayStyle::choose(settings.progress, &settings.output, settings.terminal);
     signals::watch(style, files.part.as_ref().map(|part| part.path().to_owned()))
