@@ -103,25 +103,26 @@ function Console({ view, onView, onForget, words }) {
   const { totals, table } = state;
   const nameOf = useCallback((/** @type {string} */ id) => agents.list.find((agent) => agent.id === id)?.name ?? id, [agents]);
   const isEmpty = totals !== null && Number(totals.daily.total) === 0;
+  const hasTable = table !== null && !isEmpty && (table.calls.length > 0 || table.phase !== "failed");
   // The same element as long as nothing changed: the list of zones is long, and rows arrive often.
   const controls = useMemo(
     () => html`<${Controls} agents=${agents} view=${view} onView=${onView} onRefresh=${() => loader.refresh()} onForget=${() => onForget("")} />`,
     [agents, view, onView, onForget],
   );
   return html`
-    ${table && !isEmpty && html`<a class="skip" href="#calls" onClick=${focusTable}>Skip to the table of calls</a>`}
+    ${hasTable && html`<a class="skip" href="#calls" onClick=${focusTable}>Skip to the table of calls</a>`}
     ${controls}
     <main>
       ${words && html`<p class="problem" role="alert">${words}</p>`}
       ${view.agents.length === 0
         ? html`<p class="note" role="status">${agents.isLoaded ? "Choose an agent." : "Reading the list of agents…"}</p>`
         : html`
-            <${StatusLine} state=${state} zone=${view.zone} onRetry=${() => loader.refresh()} />
+            <${StatusLine} state=${state} zone=${view.zone} nameOf=${nameOf} onRetry=${() => loader.refresh()} />
             ${totals === null && table !== null && html`<${Progress} table=${table} />`}
-            <${Tiles} summary=${totals?.daily ?? null} />
+            <${Tiles} summary=${totals?.daily ?? null} isFailed=${state.problem !== null} />
             ${totals && !isEmpty && html`<${Charts} totals=${totals} isTable=${isTable} onToggle=${() => setTable((is) => !is)} />`}
             ${totals && !isEmpty && html`<${Lists} totals=${totals} />`}
-            ${table && !isEmpty &&
+            ${hasTable &&
             html`<${CallTable} table=${table} total=${totals ? Number(totals.daily.total) : null} view=${view} nameOf=${nameOf} onOpen=${setOpen} />`}
           `}
     </main>

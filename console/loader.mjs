@@ -5,14 +5,14 @@ import { Problem, ageOf, get, originOf } from "./api.mjs";
 import { parseWithDecimals } from "./decimal.mjs";
 import { FIELDS, MOST_ROWS, readCalls } from "./rows.mjs";
 import { REASONS_QUERY, dailyQuery } from "./totals.mjs";
-import { agentsPath, queryOf, unitOf } from "./view.mjs";
+import { agentCount, agentsPath, hasSeveralAgents, queryOf, unitOf } from "./view.mjs";
 
 /**
  * @typedef {import("./view.mjs").View} View
  * @typedef {import("./view.mjs").Agent} Agent
  * @typedef {import("./totals.mjs").Summary} Summary
  * @typedef {import("./rows.mjs").Call} Call
- * @typedef {{ limit: number, period: string, left: number, paused_until: string | null }} Budget
+ * @typedef {{ limit: number | null, period: string | null, left: number | null, paused_until: string | null }} Budget
  *
  * @typedef {object} Totals
  * @property {Summary} daily
@@ -34,7 +34,7 @@ import { agentsPath, queryOf, unitOf } from "./view.mjs";
  *   (of `performance.now()`) at which they were true
  * @property {boolean} isBusy
  * @property {number | null} retryAt the instant of `performance.now()` at which a failed request is repeated
- * @property {{ version?: string, budget?: Budget, ttl_stretch?: number } | null} gateway what `/status` says
+ * @property {{ version?: string, upstream?: string, budget?: Budget, ttl_stretch?: number } | null} gateway what `/status` says
  */
 
 /** @type {State} */
@@ -122,9 +122,9 @@ export class Loader {
     this.change({ isBusy: true, retryAt: null });
     const isFirst = this.state.table === null || this.state.table.phase !== "done";
     // At first both at once: they share what is read of upstream, and arriving rows show how far that is.
-    const rows = isFirst ? this.readTable(view, signal) : null;
+    const rows = isFirst ? this.readTable(view, agents, signal) : null;
     const totals = await this.readTotals(view, agents, signal);
-    await (rows ?? (totals.changed ? this.readTable(view, signal) : null));
+    await (rows ?? (totals.changed ? this.readTable(view, agents, signal) : null));
     await this.readStatus(signal);
     signal.throwIfAborted();
     const failed = totals.problem ?? this.state.table?.problem ?? null;
@@ -198,9 +198,10 @@ export class Loader {
   /**
    * Reads the newest rows. Those of before are shown until the new ones are all there.
    * @param {View} view
+   * @param {Agent[]} agents
    * @param {AbortSignal} signal
    */
-  async readTable(view, signal) {
+  async readTable(view, agents, signal) {
     const before = this.state.table?.phase === "done" ? this.state.table : null;
     /** @type {Call[]} */
     const calls = [];
@@ -210,11 +211,13 @@ export class Loader {
       this.change({ table: { calls: calls.slice(), phase: "reading", hasMore: false, missing: [], problem: null, ...more } });
     };
     try {
-      const response = await get(rowsPath(view), { signal, prefer: "handling=lenient" });
+      const response = await get(rowsPath(view, agentCount(view, agents)), { signal, prefer: "handling=lenient" });
       const end = await readCalls(response, view.agents[0] ?? "", (some) => {
         for (const call of some) calls.push(call);
         if (before === null && performance.now() - drawnAt > PICTURE_EVERY) draw({});
       });
+      // Agents come one after another.
+      if (hasSeveralAgents(view)) calls.sort((one, two) => (one.at < two.at ? 1 : one.at > two.at ? -1 : 0));
       const problem = end.error ? new Problem(end.error.detail, { code: end.error.code, requestId: end.error.request_id ?? null }) : null;
       const hasMore = end.has_more === true || end.agents?.some((agent) => agent.has_more === true) === true;
       const missing = end.missing ?? end.agents?.flatMap((agent) => agent.missing ?? []) ?? [];
@@ -238,11 +241,14 @@ export class Loader {
   }
 }
 
-/** @param {View} view */
-function rowsPath(view) {
+/**
+ * @param {View} view
+ * @param {number} agents how many there are
+ */
+function rowsPath(view, agents) {
   const query = queryOf(view);
   // With several agents the limit is for each of them.
-  query.set("limit", String(Math.max(1, Math.floor(MOST_ROWS / Math.max(1, view.agents.length)))));
+  query.set("limit", String(Math.max(1, Math.floor(MOST_ROWS / agents))));
   query.set("fields", FIELDS.join(","));
   query.set("format", "ndjson");
   query.set("end_record", "true");

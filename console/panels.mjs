@@ -7,8 +7,8 @@ import { count, dollars, preciseDollars, share, talkTime } from "./words.mjs";
 /** The most lines of a list; the rest is counted in words. */
 const MOST_LINES = 10;
 
-/** @param {{ summary: import("./totals.mjs").Summary | null }} props */
-export function Tiles({ summary }) {
+/** @param {{ summary: import("./totals.mjs").Summary | null, isFailed: boolean }} props */
+export function Tiles({ summary, isFailed }) {
   const values = summary && tiles(summary);
   const shown = [
     ["Calls", values && count(values.calls), ""],
@@ -18,13 +18,14 @@ export function Tiles({ summary }) {
     ["Talk time", values && talkTime(values.seconds), ""],
     ["Under way", values && count(values.underWay), ""],
   ];
+  const instead = isFailed ? "–" : html`<span class="skeleton"></span><span class="visually-hidden">loading</span>`;
   return html`
     <dl class="tiles" aria-label="Totals">
       ${shown.map(
         ([name, value, more]) => html`
           <div class="tile">
             <dt>${name}</dt>
-            <dd>${value ?? html`<span class="skeleton"></span><span class="visually-hidden">loading</span>`}${more && html` <small>${more}</small>`}</dd>
+            <dd>${value ?? instead}${more && html` <small>${more}</small>`}</dd>
           </div>
         `,
       )}

@@ -1,7 +1,8 @@
 // The line that always says what is shown: whether it is complete, as of when, from where, and what budget is left.
 
+import { missingOf } from "./totals.mjs";
 import { html, useSeconds } from "./ui.mjs";
-import { ago, clock, count, countOf, instantOf } from "./words.mjs";
+import { ago, clock, count, countOf, instantOf, sentence } from "./words.mjs";
 
 /**
  * @typedef {import("./loader.mjs").State} State
@@ -13,9 +14,9 @@ const MARKS = {
   loading: "◌",
   complete: "●",
   partial: "◐",
-  stale: "◷",
-  limited: "⏸",
-  forbidden: "⊘",
+  stale: "◑",
+  limited: "‖",
+  forbidden: "■",
   empty: "○",
   error: "✕",
 };
@@ -29,8 +30,7 @@ export function conditionOf(state) {
   const { totals, problem, origin, table } = state;
   if (problem !== null) return failed(problem, totals !== null);
   if (totals === null) return { kind: "loading", title: "Loading", text: "Executions are being read." };
-  const missing = [...(totals.daily.missing ?? []), ...(totals.reasons.missing ?? []), ...(table?.missing ?? [])];
-  if (!totals.daily.complete || !totals.reasons.complete || missing.length > 0) {
+  if (!totals.daily.complete || !totals.reasons.complete || (table?.missing.length ?? 0) > 0) {
     return { kind: "partial", title: "Incomplete", text: "A part of the range could not be read and is not counted." };
   }
   if (table?.problem) {
@@ -64,26 +64,27 @@ function failed(problem, hasTotals) {
 }
 
 /**
- * @param {{ state: State, zone: string, onRetry: () => void }} props
+ * @param {{ state: State, zone: string, nameOf: (agent: string) => string, onRetry: () => void }} props
  */
-export function StatusLine({ state, zone, onRetry }) {
+export function StatusLine({ state, zone, nameOf, onRetry }) {
   const now = useSeconds();
   const condition = conditionOf(state);
   const { totals, origin, gateway, retryAt, isBusy } = state;
   const budget = gateway?.budget;
-  const missing = totals?.daily.missing ?? [];
+  const missing = totals ? missingOf(totals.daily) : [];
   return html`
     <section class="status ${condition.kind}" aria-label="State of what is shown">
       <p class="line">
         <strong class="state"><span aria-hidden="true">${MARKS[condition.kind]} </span>${condition.title}</strong>
         ${totals && html`<span>${countOf(Number(totals.daily.total), "call")}</span>`}
         ${origin && html`<span>as of <b>${ago((now - origin.at) / 1_000)}</b> ago, ${origin.words}</span>`}
-        ${budget && html`<span>${budgetWords(budget)}</span>`}
-        ${(gateway?.ttl_stretch ?? 1) > 1 && html`<span>times to live ×${gateway?.ttl_stretch}</span>`}
+        ${budget && html`<span>${budgetWords(budget, zone)}</span>`}
+        ${(gateway?.ttl_stretch ?? 1) > 1 && html`<span>refreshed ${gateway?.ttl_stretch} times less often, to save budget</span>`}
+        ${gateway?.upstream === "down" && html`<span>upstream is down</span>`}
         ${isBusy && html`<span class="busy">reading…</span>`}
       </p>
-      ${condition.text && html`<p>${condition.text}</p>`}
-      ${missing.length > 0 && html`<${MissingParts} missing=${missing} zone=${zone} />`}
+      ${condition.text && html`<p>${sentence(condition.text)}</p>`}
+      ${missing.length > 0 && html`<${MissingParts} missing=${missing} zone=${zone} nameOf=${nameOf} />`}
       ${condition.requestId && html`<p class="small">Request id: <code>${condition.requestId}</code></p>`}
       ${retryAt !== null &&
       html`<p>
@@ -91,26 +92,30 @@ export function StatusLine({ state, zone, onRetry }) {
         <button type="button" onClick=${onRetry}>Try now</button>
       </p>`}
       ${retryAt === null && !isBusy && state.problem !== null && html`<p><button type="button" onClick=${onRetry}>Try again</button></p>`}
-      <p class="visually-hidden" role="status">${condition.title}. ${condition.text}</p>
+      <p class="visually-hidden" role="status">${condition.title}. ${sentence(condition.text)}</p>
     </section>
   `;
 }
 
-/** @param {import("./loader.mjs").Budget} budget */
-function budgetWords({ limit, left, paused_until }) {
-  if (paused_until !== null) return `upstream's limit: reading resumes at ${new Date(instantOf(paused_until)).toLocaleTimeString()}`;
-  return `budget: ${count(left)} of ${count(limit)} requests left`;
+/**
+ * @param {import("./loader.mjs").Budget} budget
+ * @param {string} zone
+ */
+function budgetWords({ limit, left, paused_until }, zone) {
+  if (paused_until !== null) return `upstream's limit is reached; reading goes on at ${clock(zone)(instantOf(paused_until)).slice(11)}`;
+  if (limit === null || left === null) return "no request limit";
+  return html`budget: <b>${count(left)}</b> of ${count(limit)} requests left`;
 }
 
-/** @param {{ missing: import("./totals.mjs").Missing[], zone: string }} props */
-function MissingParts({ missing, zone }) {
+/** @param {{ missing: ReturnType<typeof missingOf>, zone: string, nameOf: (agent: string) => string }} props */
+function MissingParts({ missing, zone, nameOf }) {
   const at = clock(zone);
   const shown = missing.slice(0, 5);
   return html`
     <ul class="missing">
       ${shown.map(
-        ({ from, to, code, detail }) =>
-          html`<li>${at(instantOf(from))} to ${at(instantOf(to))}: ${detail} <code>${code}</code></li>`,
+        ({ agent, from, to, code, detail }) =>
+          html`<li>${agent && `${nameOf(agent)}: `}${at(instantOf(from))} to ${at(instantOf(to))}: ${detail} <code>${code}</code></li>`,
       )}
       ${missing.length > shown.length && html`<li>and ${count(missing.length - shown.length)} more</li>`}
     </ul>

@@ -7,6 +7,7 @@ import { downloadCsv } from "./csv.mjs";
 import { select } from "./rows.mjs";
 import { html } from "./ui.mjs";
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "./vendor/hooks.mjs";
+import { hasSeveralAgents } from "./view.mjs";
 import { callLength, clock, count, countOf, preciseDollars } from "./words.mjs";
 
 /**
@@ -36,7 +37,7 @@ export function CallTable({ table, total, view, nameOf, onOpen }) {
   const matches = useMemo(() => select(calls, { text, status, ...order }), [calls, text, status, order]);
   const statuses = useMemo(() => [...new Set(calls.map((call) => call.status))].sort(), [calls]);
   const sortBy = (/** @type {Column} */ by) => setOrder({ by, descending: by === order.by ? !order.descending : by === "at" });
-  const scope = scopeWords(table, total);
+  const scope = scopeWords(table, total, hasSeveralAgents(view));
   return html`
     <section class="calls" aria-labelledby="calls-title">
       <header>
@@ -61,12 +62,13 @@ export function CallTable({ table, total, view, nameOf, onOpen }) {
  * What the table leaves out.
  * @param {import("./loader.mjs").Table} table
  * @param {number | null} total
+ * @param {boolean} isOfSeveral
  */
-function scopeWords({ phase, hasMore, calls }, total) {
+function scopeWords({ phase, hasMore, calls }, total, isOfSeveral) {
   if (phase === "reading") return ", reading…";
   if (phase === "failed") return ", then the reading failed";
   if (!hasMore) return "";
-  return ` (the newest ${count(calls.length)}${total === null ? "" : ` of ${count(total)}`}; totals are of all)`;
+  return ` (the newest ${isOfSeveral ? "of each agent, " : ""}${count(calls.length)}${total === null ? "" : ` of ${count(total)}`}; totals are of all)`;
 }
 
 /** @param {{ view: View, status: string }} props */
@@ -158,7 +160,7 @@ function Grid({ calls, order, onSort, view, nameOf, onOpen }) {
   return html`
     <div
       id="calls"
-      class="grid ${view.agents.length > 1 || view.agents[0] === "all" ? "with-agent" : ""}"
+      class="grid ${hasSeveralAgents(view) ? "with-agent" : ""}"
       role="grid"
       tabindex="0"
       ref=${grid}
@@ -212,7 +214,7 @@ function Grid({ calls, order, onSort, view, nameOf, onOpen }) {
  */
 function columnsOf(view, nameOf) {
   const time = clock(view.zone);
-  const hasAgents = view.agents.length > 1 || view.agents[0] === "all";
+  const hasAgents = hasSeveralAgents(view);
   return [
     { by: "at", label: "Created", style: "at", value: ({ at, created }) => time(at) || created },
     { by: "status", label: "Status", style: "status-cell", value: ({ status }) => status },

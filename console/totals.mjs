@@ -13,6 +13,7 @@ import { isFailure, isUnderWay } from "./words.mjs";
  * @property {string} as_of
  * @property {boolean} complete
  * @property {Missing[]} [missing]
+ * @property {{ agent_id: string, missing?: Missing[] }[]} [agents]
  * @property {Decimal} total
  * @property {string} time_zone
  * @property {Record<string, Stat>} stats
@@ -23,6 +24,15 @@ import { isFailure, isUnderWay } from "./words.mjs";
 /** Bounds of the lengths of conversation, in seconds. The first counts calls that did not connect. */
 export const BOUNDS = [0, 10, 30, 60, 120, 300, 600];
 const LENGTHS = ["0 s", "up to 10 s", "up to 30 s", "up to 1 min", "up to 2 min", "up to 5 min", "up to 10 min", "longer"];
+
+/**
+ * The parts that a response lacks; with several agents, each says which it lacks.
+ * @param {Summary} summary
+ * @returns {(Missing & { agent?: string })[]}
+ */
+export function missingOf({ missing = [], agents = [] }) {
+  return [...missing, ...agents.flatMap((one) => (one.missing ?? []).map((part) => ({ ...part, agent: one.agent_id })))];
+}
 
 /** @param {import("./days.mjs").Unit} unit */
 export function dailyQuery(unit) {

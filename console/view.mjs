@@ -105,3 +105,17 @@ export function historyStart(view, agents) {
 export function agentsPath(view) {
   return `agents/${view.agents.join(",")}/executions`;
 }
+
+/** Whether a view may show calls of more than one agent. @param {View} view */
+export function hasSeveralAgents(view) {
+  return view.agents.length > 1 || view.agents[0] === "all";
+}
+
+/**
+ * The agents of a view, as far as they are known.
+ * @param {View} view
+ * @param {Agent[]} agents
+ */
+export function agentCount(view, agents) {
+  return Math.max(1, view.agents[0] === "all" ? agents.length : view.agents.length);
+}

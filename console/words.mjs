@@ -87,6 +87,12 @@ export function instantOf(text) {
   return Date.parse(/(z|[+-]\d\d:?\d\d)$/i.test(text) ? text : `${text}Z`);
 }
 
+/** Text as a sentence: details of problems begin with a small letter. @param {string} text */
+export function sentence(text) {
+  const begun = text.charAt(0).toUpperCase() + text.slice(1);
+  return text === "" || /[.!?…]$/.test(text) ? begun : `${begun}.`;
+}
+
 /** Text of upstream's for people: anything but a string is no text. @param {unknown} value */
 export const textOf = (value) => (typeof value === "string" ? value : "");
 

@@ -82,7 +82,7 @@ const scenarios = {
         const isVisible = await page.evaluate(() => getComputedStyle(document.activeElement).outlineStyle !== "none");
         assert.ok(isVisible, `nothing shows that the focus is on ${order.at(-1)}`);
       }
-      assert.deepEqual(order.slice(0, 6), ["Skip to the table of calls", "Agent", "Range", "Time zone", "Refresh", "Forget key"]);
+      assert.deepEqual(order.slice(0, 6), ["Skip to the table of calls", "Agents", "Range", "Time zone", "Refresh", "Forget key"]);
       await page.keyboard.press("/");
       assert.equal(await page.evaluate(() => document.activeElement?.id), "search");
       await page.getByRole("button", { name: "Forget key" }).press("Enter");
@@ -162,6 +162,38 @@ const scenarios = {
       await accessible(page, "picker");
       await page.getByRole("button", { name: "Show this agent" }).click();
       await inState(page, "complete");
+    });
+  },
+
+  /** Several agents, chosen by the keyboard, and then all of them. */
+  async severalAgents({ url, key, agents, calls }) {
+    await withPage({ url, key }, async (page) => {
+      await page.goto(withKey(url, key, `&agents=${agents[0]}&range=30d`));
+      await inState(page, "complete");
+      const summary = page.locator(".picker summary");
+      await summary.focus();
+      await page.keyboard.press("Enter");
+      await page.getByRole("checkbox").nth(2).focus();
+      await page.keyboard.press("Space");
+      await accessible(page, "picker");
+      await picture(page, "picker");
+      await page.getByRole("checkbox", { name: /^All/ }).check();
+      await page.getByRole("button", { name: /^Show all/ }).press("Enter");
+      assert.equal(await page.evaluate(() => document.activeElement?.tagName), "SUMMARY");
+      await page.waitForFunction((all) => document.querySelector(".tile dd")?.textContent.replace(",", "") === String(all), calls);
+      assert.match(page.url(), /agents=all/);
+      await idle(page);
+      await page.waitForFunction((all) => document.querySelector("[role=grid]")?.getAttribute("aria-rowcount") === String(all + 1), calls);
+      assert.ok(await page.getByRole("columnheader", { name: "Agent" }).isVisible());
+      const times = await page.locator(".grid .body .row").evaluateAll((rows) => rows.map((row) => row.children[0].textContent));
+      assert.deepEqual(times, [...times].sort().reverse());
+      const names = await page.locator(".grid .body .row").evaluateAll((rows) => new Set(rows.map((row) => row.children[6].textContent)).size);
+      assert.ok(names > 1);
+      await page.locator(".grid .body .row").first().click();
+      await page.locator(".facts dd").nth(8).waitFor();
+      await page.keyboard.press("Escape");
+      const [download] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name: "Download CSV" }).click()]);
+      assert.ok((await readFile(await download.path(), "utf8")).startsWith('"@agent_id"'));
     });
   },
 
