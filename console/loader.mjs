@@ -16,7 +16,7 @@ import { agentCount, agentsPath, hasSeveralAgents, queryOf, unitOf } from "./vie
  *
  * @typedef {object} Totals
  * @property {Summary} daily
- * @property {Summary} reasons
+ * @property {Summary | null} reasons null if there are too many different ones
  * @property {import("./days.mjs").Unit} unit
  *
  * @typedef {object} Table
@@ -153,15 +153,15 @@ export class Loader {
     try {
       const [daily, reasons] = await Promise.all([
         this.readSummary(view, dailyQuery(unit), signal),
-        this.readSummary(view, REASONS_QUERY, signal),
+        this.readSummary(view, REASONS_QUERY, signal).catch(unlessTooMany),
       ]);
-      const changed = daily.isNew || reasons.isNew;
+      const changed = daily.isNew || reasons?.isNew === true;
       // An unchanged response is not drawn again.
       const totals = changed || this.state.totals === null
-        ? { daily: daily.summary, reasons: reasons.summary, unit }
+        ? { daily: daily.summary, reasons: reasons?.summary ?? null, unit }
         : this.state.totals;
       this.change({ totals, problem: null, origin: { ...daily.origin, at: daily.at } });
-      return { changed, problem: null, freshFor: Math.min(daily.freshFor, reasons.freshFor) };
+      return { changed, problem: null, freshFor: daily.freshFor };
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
       this.change({ problem: error });
@@ -253,6 +253,16 @@ function rowsPath(view, agents) {
   query.set("format", "ndjson");
   query.set("end_record", "true");
   return `${agentsPath(view)}/all?${query}`;
+}
+
+/**
+ * Too many different groups are no reason to show nothing else.
+ * @param {unknown} error
+ * @returns {null}
+ */
+function unlessTooMany(error) {
+  if (error instanceof Problem && error.code === "answer_too_large") return null;
+  throw error;
 }
 
 /**

@@ -4,6 +4,8 @@ import { lengths, failures, hangupReasons, tiles } from "./totals.mjs";
 import { html } from "./ui.mjs";
 import { count, dollars, preciseDollars, share, talkTime } from "./words.mjs";
 
+const TOO_MANY = "There are too many different reasons. Choose a shorter range.";
+
 /** The most lines of a list; the rest is counted in words. */
 const MOST_LINES = 10;
 
@@ -35,11 +37,12 @@ export function Tiles({ summary, isFailed }) {
 
 /** @param {{ totals: import("./loader.mjs").Totals }} props */
 export function Lists({ totals }) {
+  const { reasons } = totals;
   return html`
     <div class="panels three">
       <${Bars} title="Length of conversation" parts=${lengths(totals.daily)} most=${20} />
-      <${Bars} title="Hang-up reasons" parts=${hangupReasons(totals.reasons)} />
-      <${Bars} title="Failures" parts=${failures(totals.reasons)} none="No call failed." />
+      <${Bars} title="Hang-up reasons" parts=${reasons ? hangupReasons(reasons) : []} none=${reasons ? undefined : TOO_MANY} />
+      <${Bars} title="Failures" parts=${reasons ? failures(reasons) : []} none=${reasons ? "No call failed." : TOO_MANY} />
     </div>
   `;
 }

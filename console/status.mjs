@@ -30,7 +30,7 @@ export function conditionOf(state) {
   const { totals, problem, origin, table } = state;
   if (problem !== null) return failed(problem, totals !== null);
   if (totals === null) return { kind: "loading", title: "Loading", text: "Executions are being read." };
-  if (!totals.daily.complete || !totals.reasons.complete || (table?.missing.length ?? 0) > 0) {
+  if (!totals.daily.complete || totals.reasons?.complete === false || (table?.missing.length ?? 0) > 0) {
     return { kind: "partial", title: "Incomplete", text: "A part of the range could not be read and is not counted." };
   }
   if (table?.problem) {

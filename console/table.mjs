@@ -50,7 +50,7 @@ export function CallTable({ table, total, view, nameOf, onOpen }) {
             ${statuses.map((name) => html`<option key=${name} value=${name}>${name || "(none)"}</option>`)}
           </select>
         </label>
-        <p class="matches" role="status">${text || status ? `${count(matches.length)} of ${countOf(calls.length, "call")}` : countOf(calls.length, "call")}${scope}</p>
+        <p class="matches" role="status" aria-live=${table.phase === "reading" ? "off" : "polite"}>${text || status ? `${count(matches.length)} of ${countOf(calls.length, "call")}` : countOf(calls.length, "call")}${scope}</p>
         <${CsvButton} view=${view} status=${status} />
       </header>
       <${Grid} calls=${matches} order=${order} onSort=${sortBy} view=${view} nameOf=${nameOf} onOpen=${onOpen} />

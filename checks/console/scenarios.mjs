@@ -197,6 +197,52 @@ const scenarios = {
     });
   },
 
+  /** Of a million calls the totals are of all, the table has the newest 50,000 and says so, and the page stays quick. */
+  async million({ url, key, agent }) {
+    await withPage({ url, key }, async (page) => {
+      const most = 50_000;
+      const rows = Array.from({ length: most }, (_none, at) => JSON.stringify({
+        id: `${String(at).padStart(8, "0")}-0000-4000-8000-000000000000`,
+        created_at: new Date(Date.now() - at * 1_000).toISOString(),
+        status: at % 3 ? "completed" : "busy",
+        conversation_duration: at % 500,
+        total_cost: at % 977,
+        user_number: `+9198${String(at % 9_000).padStart(8, "0")}`,
+        telephony_data: { hangup_reason: `reason ${at % 9_000}` },
+      }));
+      const end = { complete: true, count: most, as_of: new Date().toISOString(), has_more: true };
+      const stat = { count: 1_203_444, sum: 4_200_000, min: 0, max: 976 };
+      const groups = Array.from({ length: 9_000 }, (_none, at) => ({
+        key: { "@day": new Date(Date.now() - (at % 90) * 86_400_000).toISOString().slice(0, 10), status: "completed", "telephony_data.hangup_reason": `reason ${at}` },
+        count: 133,
+        stats: { total_cost: stat, conversation_duration: stat },
+      }));
+      const summary = { agent_id: agent, as_of: end.as_of, complete: true, total: 1_203_444, time_zone: "UTC", stats: { total_cost: stat, conversation_duration: stat }, groups };
+      await page.route(/\/executions\/all\?/, (route) => route.fulfill({ contentType: "application/x-ndjson", body: `${rows.join("\n")}\n${JSON.stringify({ "@end": end })}\n` }));
+      await page.route(/\/summary\?.*group_by=%40day/, (route) => route.fulfill({ json: summary }));
+      await page.route(/\/summary\?.*group_by=status/, (route) => route.fulfill({ json: summary }));
+      await page.goto(withKey(url, key, `&agents=${agent}&range=90d`));
+      await inState(page, "complete");
+      await page.getByText("(the newest 50,000 of 1,203,444; totals are of all)").waitFor();
+      assert.equal(numberIn(await page.locator(".tile").first().innerText()), 1_203_444);
+      await page.getByText("The 10 most frequent of 9,000; the others have 1,195,670 calls.").first().waitFor();
+      await page.locator("#search").fill("reason 8999");
+      await page.waitForFunction(() => document.querySelector(".matches").textContent.startsWith("5 of 50,000 calls (the newest"));
+      await page.locator("#search").fill("");
+      await page.getByRole("columnheader", { name: /Cost/ }).getByRole("button").click();
+      await page.getByRole("grid").focus();
+      await page.keyboard.press("End");
+      await page.locator(`#call-${most - 1}.current`).waitFor();
+      assert.ok((await page.evaluate(() => document.querySelectorAll("*").length)) < 2_000);
+      const heap = await page.evaluate(() => {
+        window.gc();
+        return performance.memory.usedJSHeapSize / 1e6;
+      });
+      assert.ok(heap < 60, `${heap} MB`);
+      console.log(`${heap.toFixed(1)} MB`);
+    });
+  },
+
   /** Text of upstream's stays text, and only links to web pages are links. */
   async untrusted({ url, key, agent }) {
     await withPage({ url, key }, async (page, seen) => {

@@ -5,8 +5,8 @@ import { test } from "node:test";
 import { turns } from "../../console/call.mjs";
 import { allBetween, dayLabel, dayOf, daysBetween, plusDays } from "../../console/days.mjs";
 import { parseWithDecimals, sum } from "../../console/decimal.mjs";
-import { select } from "../../console/rows.mjs";
-import { failures, hangupReasons, series, tiles } from "../../console/totals.mjs";
+import { readCalls, select } from "../../console/rows.mjs";
+import { failures, hangupReasons, missingOf, series, tiles } from "../../console/totals.mjs";
 import { unitOf } from "../../console/view.mjs";
 import { ago, callLength, dollars, instantOf, share, webLink } from "../../console/words.mjs";
 
@@ -111,6 +111,48 @@ test("a search looks at ids, numbers, statuses and reasons", () => {
 test("fifty thousand rows are sorted without a spread of arguments", () => {
   const calls = Array.from({ length: 300_000 }, (_none, at) => ({ id: String(at), at, number: "", status: "", reason: "", cents: (at * 7_919) % 1_000 }));
   assert.equal(select(calls, { text: "", status: "", by: "cents", descending: true })[0].cents, 999);
+});
+
+/** The calls of a body, cut into pieces wherever, and its verdict. */
+async function callsOf(text, pieces = 7) {
+  const bytes = new TextEncoder().encode(text);
+  const body = new ReadableStream({
+    start(controller) {
+      for (let at = 0; at < bytes.length; at += pieces) controller.enqueue(bytes.slice(at, at + pieces));
+      controller.close();
+    },
+  });
+  const calls = [];
+  const end = await readCalls(new Response(body, { headers: { "X-Request-Id": "r-1" } }), "first", (some) => calls.push(...some));
+  return { calls, end };
+}
+
+const END = '{"@end":{"complete":true,"count":2,"as_of":"2026-11-01T00:00:00Z"}}\n';
+
+test("rows are of the agent that the line before them names", async () => {
+  const text = '{"@agent":{"agent_id":"a"}}\n{"id":"1"}\n\n{"@agent":{"agent_id":"b"}}\n{"@agent":{"agent_id":"c"}}\n{"id":"ह"}\n';
+  const { calls, end } = await callsOf(text + END);
+  assert.deepEqual(calls.map(({ id, agent }) => `${agent} ${id}`), ["a 1", "c ह"]);
+  assert.equal(end.complete, true);
+  assert.equal((await callsOf(`{"id":"1","status":null}\n${END}`)).calls[0].agent, "first");
+});
+
+test("a control line is no row, also one that is not known yet", async () => {
+  const { calls } = await callsOf(`{"@new":{"id":"x"}}\n{"id":"1"}\n${END}`);
+  assert.deepEqual(calls.map(({ id }) => id), ["1"]);
+});
+
+test("a stream without a verdict is cut off, wherever it ends", async () => {
+  const whole = `{"id":"1"}\n{"id":"2"}\n${END}`;
+  for (let length = 0; length < whole.length - 1; length += 1) {
+    await assert.rejects(callsOf(whole.slice(0, length)), { code: "cut_off", requestId: "r-1" }, String(length));
+  }
+});
+
+test("with several agents each says what is missing of it", () => {
+  const part = { from: "a", to: "b", code: "c", detail: "d" };
+  assert.deepEqual(missingOf({ ...summary, missing: [part] }), [part]);
+  assert.deepEqual(missingOf({ ...summary, agents: [{ agent_id: "x", missing: [part] }, { agent_id: "y" }] }), [{ ...part, agent: "x" }]);
 });
 
 test("a transcript is split at who speaks", () => {

@@ -218,6 +218,11 @@ class HostileRow(Row):
         return json.dumps(row).encode()
 
 
+def test_a_million_calls_are_counted_and_the_newest_are_listed(place):
+    program, agent = place()
+    drive("million", program.url, agent=agent)
+
+
 def test_text_of_upstreams_never_becomes_code(upstream, gateway):
     rows = [HostileRow(row.id, row.created, row.updated) for row in make_rows(20, 5)]
     agent = str(uuid.uuid4())
