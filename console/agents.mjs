@@ -81,7 +81,9 @@ export function AgentPicker({ agents, chosen, onChoose }) {
     setDraft(now.includes(id) ? others : [...others, id].sort());
   };
   const needle = text.trim().toLowerCase();
-  const matches = agents.list.filter(({ id, name }) => name.toLowerCase().includes(needle) || id.startsWith(needle));
+  const matches = agents.list.filter(
+    ({ id, name }) => name.toLowerCase().includes(needle) || id.startsWith(needle),
+  );
   const isAll = draft[0] === "all";
   const isFull = !isAll && draft.length >= MOST_CHOSEN;
   return html`
@@ -93,9 +95,11 @@ export function AgentPicker({ agents, chosen, onChoose }) {
         ${UUID.test(needle) && matches.length === 0 && html`<button type="button" onClick=${() => leave([needle])}>Show this agent</button>`}
         <fieldset>
           <legend class="visually-hidden">Agents</legend>
-          ${agents.list.length > 1 &&
-          needle === "" &&
-          html`<label><input type="checkbox" checked=${isAll} onChange=${() => setDraft(isAll ? [] : ["all"])} /> <span>All ${count(agents.list.length)} agents</span></label>`}
+          ${
+            agents.list.length > 1 &&
+            needle === "" &&
+            html`<label><input type="checkbox" checked=${isAll} onChange=${() => setDraft(isAll ? [] : ["all"])} /> <span>All ${count(agents.list.length)} agents</span></label>`
+          }
           ${matches.slice(0, MOST_SHOWN).map(
             ({ id, name }) => html`
               <label key=${id}>

@@ -74,7 +74,11 @@ export function wordsOfAddress() {
  * @param {string} props.words
  */
 function Console({ view, onView, onForget, words }) {
-  const [agents, setAgents] = useState({ list: /** @type {any[]} */ ([]), problem: /** @type {any} */ (null), isLoaded: false });
+  const [agents, setAgents] = useState({
+    list: /** @type {any[]} */ ([]),
+    problem: /** @type {any} */ (null),
+    isLoaded: false,
+  });
   const [state, setState] = useState(NOTHING);
   const [open, setOpen] = useState(/** @type {import("./rows.mjs").Call | null} */ (null));
   const [isTable, setTable] = useState(false);
@@ -87,7 +91,8 @@ function Console({ view, onView, onForget, words }) {
   }, []);
   const first = agents.list[0]?.id;
   useEffect(() => {
-    if (agents.isLoaded && view.agents.length === 0 && first !== undefined) onView({ ...view, agents: [first] });
+    if (agents.isLoaded && view.agents.length === 0 && first !== undefined)
+      onView({ ...view, agents: [first] });
   }, [agents, first, view]);
   useEffect(() => {
     // The agents' ages say how many days there are, so they are waited for.
@@ -101,12 +106,16 @@ function Console({ view, onView, onForget, words }) {
   useShortcuts({ onRefresh: () => loader.refresh(), onToggle: () => setTable((is) => !is) });
 
   const { totals, table } = state;
-  const nameOf = useCallback((/** @type {string} */ id) => agents.list.find((agent) => agent.id === id)?.name ?? id, [agents]);
+  const nameOf = useCallback(
+    (/** @type {string} */ id) => agents.list.find((agent) => agent.id === id)?.name ?? id,
+    [agents],
+  );
   const isEmpty = totals !== null && Number(totals.daily.total) === 0;
   const hasTable = table !== null && !isEmpty && (table.calls.length > 0 || table.phase !== "failed");
   // The same element as long as nothing changed: the list of zones is long, and rows arrive often.
   const controls = useMemo(
-    () => html`<${Controls} agents=${agents} view=${view} onView=${onView} onRefresh=${() => loader.refresh()} onForget=${() => onForget("")} />`,
+    () =>
+      html`<${Controls} agents=${agents} view=${view} onView=${onView} onRefresh=${() => loader.refresh()} onForget=${() => onForget("")} />`,
     [agents, view, onView, onForget],
   );
   return html`
@@ -114,17 +123,21 @@ function Console({ view, onView, onForget, words }) {
     ${controls}
     <main>
       ${words && html`<p class="problem" role="alert">${words}</p>`}
-      ${view.agents.length === 0
-        ? html`<p class="note" role="status">${agents.isLoaded ? "Choose an agent." : "Reading the list of agents…"}</p>`
-        : html`
+      ${
+        view.agents.length === 0
+          ? html`<p class="note" role="status">${agents.isLoaded ? "Choose an agent." : "Reading the list of agents…"}</p>`
+          : html`
             <${StatusLine} state=${state} zone=${view.zone} nameOf=${nameOf} onRetry=${() => loader.refresh()} />
             ${totals === null && table !== null && html`<${Progress} table=${table} />`}
             <${Tiles} summary=${totals?.daily ?? null} isFailed=${state.problem !== null} />
             ${totals && !isEmpty && html`<${Charts} totals=${totals} isTable=${isTable} onToggle=${() => setTable((is) => !is)} />`}
             ${totals && !isEmpty && html`<${Lists} totals=${totals} />`}
-            ${hasTable &&
-            html`<${CallTable} table=${table} total=${totals ? Number(totals.daily.total) : null} view=${view} nameOf=${nameOf} onOpen=${setOpen} />`}
-          `}
+            ${
+              hasTable &&
+              html`<${CallTable} table=${table} total=${totals ? Number(totals.daily.total) : null} view=${view} nameOf=${nameOf} onOpen=${setOpen} />`
+            }
+          `
+      }
     </main>
     <footer><a href="../docs">API documentation</a> ${state.gateway?.version && html`<span>fanfold ${state.gateway.version}</span>`} <span>Keys: r refresh, / search, t charts as tables</span></footer>
     ${open && html`<${CallDrawer} call=${open} zone=${view.zone} agentName=${nameOf(open.agent)} onClose=${() => setOpen(null)} />`}
@@ -134,7 +147,10 @@ function Console({ view, onView, onForget, words }) {
 /** How far the reading of rows has come. @param {{ table: import("./loader.mjs").Table }} props */
 function Progress({ table }) {
   const last = table.calls.at(-1);
-  const words = last === undefined ? "" : `${table.calls.length.toLocaleString("en")} calls so far, back to ${last.created.slice(0, 10)}.`;
+  const words =
+    last === undefined
+      ? ""
+      : `${table.calls.length.toLocaleString("en")} calls so far, back to ${last.created.slice(0, 10)}.`;
   return html`<p class="note">${words}</p>`;
 }
 
@@ -149,7 +165,8 @@ function useShortcuts({ onRefresh, onToggle }) {
   useEffect(() => {
     const onKeyDown = (/** @type {KeyboardEvent} */ event) => {
       const target = /** @type {HTMLElement} */ (event.target);
-      if (event.ctrlKey || event.metaKey || event.altKey || target.closest("input, select, textarea, dialog")) return;
+      if (event.ctrlKey || event.metaKey || event.altKey || target.closest("input, select, textarea, dialog"))
+        return;
       if (event.key === "r") onRefresh();
       else if (event.key === "t") onToggle();
       else if (event.key === "/") document.getElementById("search")?.focus();

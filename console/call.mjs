@@ -112,7 +112,8 @@ function Transcript({ text }) {
     <h3>Transcript</h3>
     <ol class="turns">
       ${turns(text).map(
-        ({ who, said }) => html`<li class=${who === "user" || who === "human" || who === "customer" ? "caller" : "agent"}><b>${who || "—"}</b> ${said}</li>`,
+        ({ who, said }) =>
+          html`<li class=${who === "user" || who === "human" || who === "customer" ? "caller" : "agent"}><b>${who || "—"}</b> ${said}</li>`,
       )}
     </ol>
   `;
@@ -128,7 +129,8 @@ export function turns(text) {
   for (const line of text.split("\n")) {
     const who = SPEAKER.exec(line)?.[1]?.toLowerCase();
     const last = found.at(-1);
-    if (who !== undefined || last === undefined) found.push({ who: who ?? "", said: line.replace(SPEAKER, "") });
+    if (who !== undefined || last === undefined)
+      found.push({ who: who ?? "", said: line.replace(SPEAKER, "") });
     else last.said += `\n${line}`;
   }
   return found;
@@ -158,13 +160,19 @@ function Latencies({ data }) {
 function numbersIn(data, path = "") {
   if (typeof data === "number") return [[path, data]];
   if (data === null || typeof data !== "object" || Array.isArray(data)) return [];
-  return Object.entries(data).flatMap(([name, value]) => numbersIn(value, path === "" ? name : `${path}.${name}`));
+  return Object.entries(data).flatMap(([name, value]) =>
+    numbersIn(value, path === "" ? name : `${path}.${name}`),
+  );
 }
 
 /** @param {{ text: string }} props */
 function RawRow({ text }) {
   const [isCopied, setCopied] = useState(false);
-  const copy = () => navigator.clipboard.writeText(text).then(() => setCopied(true), () => setCopied(false));
+  const copy = () =>
+    navigator.clipboard.writeText(text).then(
+      () => setCopied(true),
+      () => setCopied(false),
+    );
   return html`
     <details>
       <summary>Row as upstream wrote it</summary>

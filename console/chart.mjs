@@ -15,7 +15,17 @@ const HEIGHT = 220;
 const LABEL_WIDTH = 64;
 const UNITS = { "@day": "day", "@week": "week", "@month": "month" };
 /** Statuses with a color of their own, by number; the others share one. */
-const COLORED = ["completed", "no-answer", "busy", "failed", "stopped", "canceled", "error", "balance-low", "in-progress"];
+const COLORED = [
+  "completed",
+  "no-answer",
+  "busy",
+  "failed",
+  "stopped",
+  "canceled",
+  "error",
+  "balance-low",
+  "in-progress",
+];
 
 /** The custom property with the color of a status. @param {string} status */
 const colorOf = (status) => `--c${COLORED.indexOf(status) + 1}`;
@@ -62,7 +72,9 @@ function callStack({ days, statuses, calls }, unit) {
     values: days.map((day) => calls.get(name)?.get(day) ?? 0),
   }));
   const describe = (/** @type {number} */ at) => {
-    const parts = statuses.map((name) => [name, calls.get(name)?.get(days[at] ?? "") ?? 0]).filter(([, calls]) => calls);
+    const parts = statuses
+      .map((name) => [name, calls.get(name)?.get(days[at] ?? "") ?? 0])
+      .filter(([, calls]) => calls);
     const all = parts.reduce((sum, [, calls]) => sum + Number(calls), 0);
     return `${countOf(all, "call")}${parts.length > 0 ? ": " : ""}${parts.map(([name, calls]) => `${calls} ${name}`).join(", ")}`;
   };
@@ -78,7 +90,14 @@ function costStack({ days, cost }, unit) {
   const values = days.map((day) => Number(cost.get(day) ?? 0));
   const describe = (/** @type {number} */ at) => dollars(cost.get(days[at] ?? "") ?? "0");
   const format = (/** @type {number} */ cents) => `$${count(cents / 100)}`;
-  return { title: `Cost per ${unit}`, unit, days, bars: [{ name: "", color: "--accent", values }], format, describe };
+  return {
+    title: `Cost per ${unit}`,
+    unit,
+    days,
+    bars: [{ name: "", color: "--accent", values }],
+    format,
+    describe,
+  };
 }
 
 /** @param {{ stack: Stack, isTable: boolean, onToggle: () => void, table: any }} props */
@@ -110,7 +129,8 @@ function Chart({ stack }) {
     const schemes = [matchMedia("(prefers-color-scheme: dark)"), matchMedia("(forced-colors: active)")];
     schemes.forEach((scheme) => scheme.addEventListener("change", redraw));
     const resized = new ResizeObserver(() => {
-      if (Math.abs(element.clientWidth - plot.width) > 1) plot.setSize({ width: element.clientWidth, height: HEIGHT });
+      if (Math.abs(element.clientWidth - plot.width) > 1)
+        plot.setSize({ width: element.clientWidth, height: HEIGHT });
     });
     resized.observe(element);
     return () => {
@@ -133,7 +153,9 @@ function Chart({ stack }) {
 /** @param {{ stack: Stack }} props */
 function Legend({ stack }) {
   const named = stack.bars.filter(({ name }) => name !== "");
-  return named.map(({ name, color }) => html`<span class="key"><i class="swatch ${color.slice(2)}"></i>${name}</span>`);
+  return named.map(
+    ({ name, color }) => html`<span class="key"><i class="swatch ${color.slice(2)}"></i>${name}</span>`,
+  );
 }
 
 /**
@@ -145,7 +167,11 @@ function draw({ days, bars, format }, element, onCursor) {
   const style = getComputedStyle(element);
   const color = (/** @type {string} */ name) => style.getPropertyValue(name).trim();
   const sums = stacked(bars.map(({ values }) => values));
-  const axis = { stroke: color("--soft"), grid: { stroke: color("--line"), width: 1 }, ticks: { stroke: color("--line"), width: 1 } };
+  const axis = {
+    stroke: color("--soft"),
+    grid: { stroke: color("--line"), width: 1 },
+    ticks: { stroke: color("--line"), width: 1 },
+  };
   const font = "12px system-ui, sans-serif";
   // The tallest first, so that each covers the lower part of the one before.
   const drawn = bars.map((bar, at) => ({ bar, sums: sums[at] ?? [] })).reverse();
@@ -168,7 +194,12 @@ function draw({ days, bars, format }, element, onCursor) {
         splits: (plot) => places(days.length, Math.max(1, Math.floor(plot.width / LABEL_WIDTH))),
         values: (_plot, splits) => splits.map((at) => shortLabel(days[at] ?? "")),
       },
-      { ...axis, font, size: 64, values: (_plot, splits) => splits.map((at) => (at % 1 === 0 ? format(at) : "")) },
+      {
+        ...axis,
+        font,
+        size: 64,
+        values: (_plot, splits) => splits.map((at) => (at % 1 === 0 ? format(at) : "")),
+      },
     ],
     series: [
       {},
@@ -208,7 +239,10 @@ function places(length, most) {
 
 /** @param {string} day */
 function shortLabel(day) {
-  return dayLabel(day, day.length === 7 ? { month: "short", year: "2-digit" } : { month: "short", day: "numeric" });
+  return dayLabel(
+    day,
+    day.length === 7 ? { month: "short", year: "2-digit" } : { month: "short", day: "numeric" },
+  );
 }
 
 /** @param {string} day */

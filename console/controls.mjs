@@ -16,7 +16,8 @@ import { RANGES, daysOf } from "./view.mjs";
  */
 export function Controls({ agents, view, onView, onRefresh, onForget }) {
   const names = useMemo(() => zones(), []);
-  const change = (/** @type {Partial<import("./view.mjs").View>} */ changed) => onView({ ...view, ...changed });
+  const change = (/** @type {Partial<import("./view.mjs").View>} */ changed) =>
+    onView({ ...view, ...changed });
   const onRange = (/** @type {any} */ event) => {
     const { first, last } = daysOf(view);
     // Dates begin with those that are shown.
@@ -33,11 +34,13 @@ export function Controls({ agents, view, onView, onRefresh, onForget }) {
           ${RANGES.map(([name, label]) => html`<option key=${name} value=${name}>${label}</option>`)}
         </select>
       </label>
-      ${view.range === "dates" &&
-      html`
+      ${
+        view.range === "dates" &&
+        html`
         <label>From <input type="date" min="2020-01-01" max=${view.to || end} value=${view.from} onChange=${(/** @type {any} */ event) => change({ from: event.target.value })} /></label>
         <label>To <input type="date" min=${view.from} max=${end} value=${view.to} onChange=${(/** @type {any} */ event) => change({ to: event.target.value })} /></label>
-      `}
+      `
+      }
       <label class="zone">
         Time zone
         <select value=${view.zone} onChange=${(/** @type {any} */ event) => change({ zone: event.target.value })}>

@@ -25,7 +25,8 @@ export async function downloadCsv(view, status) {
   const promised = Number(response.headers.get("X-Total-Count") ?? rows);
   // A proxy that compresses again takes away the length by which a browser notices a file that was cut off.
   if (rows !== promised) throw new Problem(`the connection broke after ${rows} of ${promised} calls.`);
-  const name = /filename="([^"]+)"/.exec(response.headers.get("Content-Disposition") ?? "")?.[1] ?? "executions.csv";
+  const name =
+    /filename="([^"]+)"/.exec(response.headers.get("Content-Disposition") ?? "")?.[1] ?? "executions.csv";
   const address = URL.createObjectURL(new Blob([bytes], { type: "text/csv" }));
   const link = document.createElement("a");
   link.href = address;

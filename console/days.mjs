@@ -77,7 +77,9 @@ function next(at, unit) {
  */
 export function dayLabel(day, options) {
   const instant = Date.parse(day.length === 7 ? `${day}-01` : day);
-  return Number.isNaN(instant) ? day : new Intl.DateTimeFormat("en", { timeZone: "UTC", ...options }).format(instant);
+  return Number.isNaN(instant)
+    ? day
+    : new Intl.DateTimeFormat("en", { timeZone: "UTC", ...options }).format(instant);
 }
 
 /** The time zones that this browser knows, the current one first. */

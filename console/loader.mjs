@@ -103,7 +103,8 @@ export class Loader {
     this.abort = new AbortController();
     this.round(this.wanted, this.abort.signal).catch((error) => {
       // A fault of this page: it is shown like others, so that it can be reported.
-      if (error?.name !== "AbortError") this.change({ isBusy: false, problem: new Problem(`This page failed: ${error}`) });
+      if (error?.name !== "AbortError")
+        this.change({ isBusy: false, problem: new Problem(`This page failed: ${error}`) });
     });
   }
 
@@ -129,7 +130,10 @@ export class Loader {
     signal.throwIfAborted();
     const failed = totals.problem ?? this.state.table?.problem ?? null;
     const pause = failed === null ? Math.max(SHORTEST_PAUSE, totals.freshFor) : pauseAfter(failed);
-    this.change({ isBusy: false, retryAt: failed && pause !== null ? performance.now() + pause * 1_000 : null });
+    this.change({
+      isBusy: false,
+      retryAt: failed && pause !== null ? performance.now() + pause * 1_000 : null,
+    });
     this.schedule(pause);
   }
 
@@ -157,9 +161,10 @@ export class Loader {
       ]);
       const changed = daily.isNew || reasons?.isNew === true;
       // An unchanged response is not drawn again.
-      const totals = changed || this.state.totals === null
-        ? { daily: daily.summary, reasons: reasons?.summary ?? null, unit }
-        : this.state.totals;
+      const totals =
+        changed || this.state.totals === null
+          ? { daily: daily.summary, reasons: reasons?.summary ?? null, unit }
+          : this.state.totals;
       this.change({ totals, problem: null, origin: { ...daily.origin, at: daily.at } });
       return { changed, problem: null, freshFor: daily.freshFor };
     } catch (error) {
@@ -208,17 +213,31 @@ export class Loader {
     let drawnAt = -Infinity;
     const draw = (/** @type {Partial<Table>} */ more) => {
       drawnAt = performance.now();
-      this.change({ table: { calls: calls.slice(), phase: "reading", hasMore: false, missing: [], problem: null, ...more } });
+      this.change({
+        table: {
+          calls: calls.slice(),
+          phase: "reading",
+          hasMore: false,
+          missing: [],
+          problem: null,
+          ...more,
+        },
+      });
     };
     try {
-      const response = await get(rowsPath(view, agentCount(view, agents)), { signal, prefer: "handling=lenient" });
+      const response = await get(rowsPath(view, agentCount(view, agents)), {
+        signal,
+        prefer: "handling=lenient",
+      });
       const end = await readCalls(response, view.agents[0] ?? "", (some) => {
         for (const call of some) calls.push(call);
         if (before === null && performance.now() - drawnAt > PICTURE_EVERY) draw({});
       });
       // Agents come one after another.
       if (hasSeveralAgents(view)) calls.sort((one, two) => (one.at < two.at ? 1 : one.at > two.at ? -1 : 0));
-      const problem = end.error ? new Problem(end.error.detail, { code: end.error.code, requestId: end.error.request_id ?? null }) : null;
+      const problem = end.error
+        ? new Problem(end.error.detail, { code: end.error.code, requestId: end.error.request_id ?? null })
+        : null;
       const hasMore = end.has_more === true || end.agents?.some((agent) => agent.has_more === true) === true;
       const missing = end.missing ?? end.agents?.flatMap((agent) => agent.missing ?? []) ?? [];
       draw({ phase: problem ? "failed" : "done", hasMore, missing, problem });
@@ -271,5 +290,7 @@ function unlessTooMany(error) {
  */
 function pauseAfter(problem) {
   if (problem.retryAfter !== null) return problem.retryAfter;
-  return problem.code === "unreachable" || problem.code === "cut_off" || problem.status >= 500 ? PAUSE_AFTER_FAILURE : null;
+  return problem.code === "unreachable" || problem.code === "cut_off" || problem.status >= 500
+    ? PAUSE_AFTER_FAILURE
+    : null;
 }

@@ -14,13 +14,23 @@ export function Tiles({ summary, isFailed }) {
   const values = summary && tiles(summary);
   const shown = [
     ["Calls", values && count(values.calls), ""],
-    ["Connected", values && share(values.connected, values.calls), values && `${count(values.connected)} calls`],
+    [
+      "Connected",
+      values && share(values.connected, values.calls),
+      values && `${count(values.connected)} calls`,
+    ],
     ["Cost", values && dollars(values.cost), ""],
-    ["Per connected minute", values && (values.centsPerMinute === null ? "–" : preciseDollars(values.centsPerMinute)), ""],
+    [
+      "Per connected minute",
+      values && (values.centsPerMinute === null ? "–" : preciseDollars(values.centsPerMinute)),
+      "",
+    ],
     ["Talk time", values && talkTime(values.seconds), ""],
     ["Under way", values && count(values.underWay), ""],
   ];
-  const instead = isFailed ? "–" : html`<span class="skeleton"></span><span class="visually-hidden">loading</span>`;
+  const instead = isFailed
+    ? "–"
+    : html`<span class="skeleton"></span><span class="visually-hidden">loading</span>`;
   return html`
     <dl class="tiles" aria-label="Totals">
       ${shown.map(
@@ -74,8 +84,10 @@ function Bars({ title, parts, most = MOST_LINES, none = "No calls." }) {
         </tbody>
       </table>
       ${parts.length === 0 && html`<p class="note">${none}</p>`}
-      ${rest.length > 0 &&
-      html`<p class="note">The ${count(most)} most frequent of ${count(parts.length)}; the others have ${count(restCount)} calls.</p>`}
+      ${
+        rest.length > 0 &&
+        html`<p class="note">The ${count(most)} most frequent of ${count(parts.length)}; the others have ${count(restCount)} calls.</p>`
+      }
     </section>
   `;
 }

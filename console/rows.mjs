@@ -67,7 +67,8 @@ export async function readCalls(response, agent, onCalls) {
     }
   } catch (error) {
     // After an incomplete verdict the body is broken off on purpose.
-    if (end === null) throw error instanceof DOMException && error.name === "AbortError" ? error : cutOff(response);
+    if (end === null)
+      throw error instanceof DOMException && error.name === "AbortError" ? error : cutOff(response);
   }
   if (end === null) throw cutOff(response);
   return end;

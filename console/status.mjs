@@ -31,15 +31,24 @@ export function conditionOf(state) {
   if (problem !== null) return failed(problem, totals !== null);
   if (totals === null) return { kind: "loading", title: "Loading", text: "Executions are being read." };
   if (!totals.daily.complete || totals.reasons?.complete === false || (table?.missing.length ?? 0) > 0) {
-    return { kind: "partial", title: "Incomplete", text: "A part of the range could not be read and is not counted." };
+    return {
+      kind: "partial",
+      title: "Incomplete",
+      text: "A part of the range could not be read and is not counted.",
+    };
   }
   if (table?.problem) {
     const text = `The totals are complete, but the table is not: ${table.problem.message}`;
     return { kind: "partial", title: "Table incomplete", text, requestId: table.problem.requestId };
   }
-  if (origin?.isStale) return { kind: "stale", title: "Out of date", text: `What is shown is ${origin.words}.` };
+  if (origin?.isStale)
+    return { kind: "stale", title: "Out of date", text: `What is shown is ${origin.words}.` };
   if (Number(totals.daily.total) === 0) {
-    return { kind: "empty", title: "Complete", text: "There are no calls in this range. Choose a wider one." };
+    return {
+      kind: "empty",
+      title: "Complete",
+      text: "There are no calls in this range. Choose a wider one.",
+    };
   }
   return { kind: "complete", title: "Complete", text: "" };
 }
@@ -56,9 +65,15 @@ function failed(problem, hasTotals) {
     return { kind: "stale", title: "Out of date", text, requestId };
   }
   if (problem.code === "not_ready") {
-    return { kind: "loading", title: "Still loading", text: "What has been read is kept, and reading goes on.", requestId };
+    return {
+      kind: "loading",
+      title: "Still loading",
+      text: "What has been read is kept, and reading goes on.",
+      requestId,
+    };
   }
-  if (problem.status === 429) return { kind: "limited", title: "Waiting for the rate limit", text: message, requestId };
+  if (problem.status === 429)
+    return { kind: "limited", title: "Waiting for the rate limit", text: message, requestId };
   if (problem.status === 403) return { kind: "forbidden", title: "Not allowed", text: message, requestId };
   return { kind: "error", title: "Failed", text: message, requestId };
 }
@@ -86,11 +101,13 @@ export function StatusLine({ state, zone, nameOf, onRetry }) {
       ${condition.text && html`<p>${sentence(condition.text)}</p>`}
       ${missing.length > 0 && html`<${MissingParts} missing=${missing} zone=${zone} nameOf=${nameOf} />`}
       ${condition.requestId && html`<p class="small">Request id: <code>${condition.requestId}</code></p>`}
-      ${retryAt !== null &&
-      html`<p>
+      ${
+        retryAt !== null &&
+        html`<p>
         ${retryAt > now ? `Trying again in ${ago((retryAt - now) / 1_000)}. ` : "Trying again. "}
         <button type="button" onClick=${onRetry}>Try now</button>
-      </p>`}
+      </p>`
+      }
       ${retryAt === null && !isBusy && state.problem !== null && html`<p><button type="button" onClick=${onRetry}>Try again</button></p>`}
       <p class="visually-hidden" role="status">${condition.title}. ${sentence(condition.text)}</p>
     </section>
@@ -102,7 +119,8 @@ export function StatusLine({ state, zone, nameOf, onRetry }) {
  * @param {string} zone
  */
 function budgetWords({ limit, left, paused_until }, zone) {
-  if (paused_until !== null) return `upstream's limit is reached; reading goes on at ${clock(zone)(instantOf(paused_until)).slice(11)}`;
+  if (paused_until !== null)
+    return `upstream's limit is reached; reading goes on at ${clock(zone)(instantOf(paused_until)).slice(11)}`;
   if (limit === null || left === null) return "no request limit";
   return html`budget: <b>${count(left)}</b> of ${count(limit)} requests left`;
 }

@@ -36,7 +36,8 @@ export function CallTable({ table, total, view, nameOf, onOpen }) {
   const { calls } = table;
   const matches = useMemo(() => select(calls, { text, status, ...order }), [calls, text, status, order]);
   const statuses = useMemo(() => [...new Set(calls.map((call) => call.status))].sort(), [calls]);
-  const sortBy = (/** @type {Column} */ by) => setOrder({ by, descending: by === order.by ? !order.descending : by === "at" });
+  const sortBy = (/** @type {Column} */ by) =>
+    setOrder({ by, descending: by === order.by ? !order.descending : by === "at" });
   const scope = scopeWords(table, total, hasSeveralAgents(view));
   return html`
     <section class="calls" aria-labelledby="calls-title">
@@ -145,7 +146,14 @@ function Grid({ calls, order, onSort, view, nameOf, onOpen }) {
   const onKeyDown = (/** @type {KeyboardEvent} */ event) => {
     const page = Math.max(1, Math.floor((grid.current?.clientHeight ?? 0) / ROW_HEIGHT) - 2);
     /** @type {Record<string, number>} */
-    const targets = { ArrowDown: at + 1, ArrowUp: at - 1, PageDown: at + page, PageUp: at - page, Home: 0, End: calls.length - 1 };
+    const targets = {
+      ArrowDown: at + 1,
+      ArrowUp: at - 1,
+      PageDown: at + page,
+      PageUp: at - page,
+      Home: 0,
+      End: calls.length - 1,
+    };
     const target = targets[event.key];
     const call = calls[at];
     if (event.target !== grid.current) return;
@@ -222,6 +230,15 @@ function columnsOf(view, nameOf) {
     { by: "cents", label: "Cost", style: "number", value: ({ cents }) => preciseDollars(cents) },
     { by: "number", label: "Number", style: "wide", value: ({ number }) => number },
     { by: "reason", label: "Hang-up reason", style: "wide", value: ({ reason }) => reason },
-    ...(hasAgents ? [{ by: /** @type {Column} */ ("agent"), label: "Agent", style: "wide", value: (/** @type {Call} */ { agent }) => nameOf(agent) }] : []),
+    ...(hasAgents
+      ? [
+          {
+            by: /** @type {Column} */ ("agent"),
+            label: "Agent",
+            style: "wide",
+            value: (/** @type {Call} */ { agent }) => nameOf(agent),
+          },
+        ]
+      : []),
   ];
 }

@@ -23,7 +23,16 @@ import { isFailure, isUnderWay } from "./words.mjs";
 
 /** Bounds of the lengths of conversation, in seconds. The first counts calls that did not connect. */
 export const BOUNDS = [0, 10, 30, 60, 120, 300, 600];
-const LENGTHS = ["0 s", "up to 10 s", "up to 30 s", "up to 1 min", "up to 2 min", "up to 5 min", "up to 10 min", "longer"];
+const LENGTHS = [
+  "0 s",
+  "up to 10 s",
+  "up to 30 s",
+  "up to 1 min",
+  "up to 2 min",
+  "up to 5 min",
+  "up to 10 min",
+  "longer",
+];
 
 /**
  * The parts that a response lacks; with several agents, each says which it lacks.
@@ -31,7 +40,10 @@ const LENGTHS = ["0 s", "up to 10 s", "up to 30 s", "up to 1 min", "up to 2 min"
  * @returns {(Missing & { agent?: string })[]}
  */
 export function missingOf({ missing = [], agents = [] }) {
-  return [...missing, ...agents.flatMap((one) => (one.missing ?? []).map((part) => ({ ...part, agent: one.agent_id })))];
+  return [
+    ...missing,
+    ...agents.flatMap((one) => (one.missing ?? []).map((part) => ({ ...part, agent: one.agent_id }))),
+  ];
 }
 
 /** @param {import("./days.mjs").Unit} unit */

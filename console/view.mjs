@@ -27,7 +27,9 @@ const DAY = /^\d{4}-\d\d-\d\d$/;
 export function viewFromAddress() {
   const said = new URLSearchParams(location.hash.slice(1));
   const zone = said.get("zone") ?? browserZone();
-  const range = /** @type {Range} */ (RANGES.some(([name]) => name === said.get("range")) ? said.get("range") : "7d");
+  const range = /** @type {Range} */ (
+    RANGES.some(([name]) => name === said.get("range")) ? said.get("range") : "7d"
+  );
   const day = (/** @type {string} */ name) => (DAY.test(said.get(name) ?? "") ? String(said.get(name)) : "");
   const agents = (said.get("agents") ?? "").split(",").filter((id) => UUID.test(id) || id === "all");
   return { agents, range, from: day("from"), to: day("to"), zone: isZone(zone) ? zone : "UTC" };
@@ -98,7 +100,12 @@ export function historyStart(view, agents) {
   const chosen = agents.filter(({ id }) => view.agents.includes(id) || view.agents[0] === "all");
   const created = chosen.map(({ createdAt }) => createdAt).filter((at) => at !== null);
   // Nothing at upstream is older.
-  return created.length === 0 ? "2020-01-01" : dayOf(created.reduce((one, two) => Math.min(one, two)), view.zone);
+  return created.length === 0
+    ? "2020-01-01"
+    : dayOf(
+        created.reduce((one, two) => Math.min(one, two)),
+        view.zone,
+      );
 }
 
 /** The path of the agents of a view. @param {View} view */

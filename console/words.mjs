@@ -1,13 +1,30 @@
 // Numbers, times and statuses as people read them.
 
 const COUNT = new Intl.NumberFormat("en");
-const SHARE = new Intl.NumberFormat("en", { style: "percent", minimumFractionDigits: 1, maximumFractionDigits: 1 });
+const SHARE = new Intl.NumberFormat("en", {
+  style: "percent",
+  minimumFractionDigits: 1,
+  maximumFractionDigits: 1,
+});
 const DOLLARS = new Intl.NumberFormat("en", { style: "currency", currency: "USD" });
-const SMALL_DOLLARS = new Intl.NumberFormat("en", { style: "currency", currency: "USD", minimumFractionDigits: 4 });
+const SMALL_DOLLARS = new Intl.NumberFormat("en", {
+  style: "currency",
+  currency: "USD",
+  minimumFractionDigits: 4,
+});
 const HOURS = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
 
 /** Statuses in which a call is over. `call-disconnected` is not one: `completed` follows. */
-const TERMINAL = new Set(["completed", "no-answer", "busy", "failed", "canceled", "stopped", "error", "balance-low"]);
+const TERMINAL = new Set([
+  "completed",
+  "no-answer",
+  "busy",
+  "failed",
+  "canceled",
+  "stopped",
+  "error",
+  "balance-low",
+]);
 /** Terminal statuses of calls that went wrong. */
 const FAILED = new Set(["failed", "error", "balance-low"]);
 
@@ -73,7 +90,10 @@ const CLOCKS = new Map();
  */
 export function clock(zone) {
   if (!CLOCKS.has(zone)) {
-    CLOCKS.set(zone, new Intl.DateTimeFormat("sv", { timeZone: zone, dateStyle: "short", timeStyle: "medium" }));
+    CLOCKS.set(
+      zone,
+      new Intl.DateTimeFormat("sv", { timeZone: zone, dateStyle: "short", timeStyle: "medium" }),
+    );
   }
   return (instant) => (Number.isNaN(instant) ? "" : CLOCKS.get(zone).format(instant));
 }

@@ -32,7 +32,8 @@ export async function withPage({ url, key, browserOptions = {} }, scenario) {
   if (process.env.CONSOLE_FILES === "disk") await page.route(`${url}/console/**`, fromDisk);
   page.on("pageerror", (error) => seen.faults.push(`error: ${error.stack ?? error}`));
   page.on("console", (message) => {
-    if (message.type() === "error" && !NETWORK_NOISE.test(message.text())) seen.faults.push(`console: ${message.text()}`);
+    if (message.type() === "error" && !NETWORK_NOISE.test(message.text()))
+      seen.faults.push(`console: ${message.text()}`);
   });
   page.on("request", (request) => seen.requests.push(request));
   page.on("response", (response) => seen.responses.push(response));
@@ -40,14 +41,23 @@ export async function withPage({ url, key, browserOptions = {} }, scenario) {
   try {
     await scenario(page, seen);
     for (const request of seen.requests) {
-      assert.ok(request.url().startsWith(url) || request.url().startsWith("blob:"), `a request to elsewhere: ${request.url()}`);
-      assert.ok(!key || !decodeURIComponent(request.url()).includes(key) || request.isNavigationRequest(), request.url());
+      assert.ok(
+        request.url().startsWith(url) || request.url().startsWith("blob:"),
+        `a request to elsewhere: ${request.url()}`,
+      );
+      assert.ok(
+        !key || !decodeURIComponent(request.url()).includes(key) || request.isNavigationRequest(),
+        request.url(),
+      );
       assert.ok(!request.headers().referer, `a referrer for ${request.url()}`);
     }
     assert.deepEqual(seen.faults, []);
   } catch (error) {
     if (process.env.SCREENSHOTS) await page.screenshot({ path: `${process.env.SCREENSHOTS}/failed.png` });
-    error.message += `\nthe page says: ${await page.locator("body").innerText().catch(() => "?")}`.slice(0, 1_500);
+    error.message += `\nthe page says: ${await page
+      .locator("body")
+      .innerText()
+      .catch(() => "?")}`.slice(0, 1_500);
     throw error;
   } finally {
     await browser.close();
@@ -65,7 +75,10 @@ async function fromDisk(route) {
 export async function accessible(page, what) {
   await page.evaluate(AXE);
   const { violations } = await page.evaluate(() => window.axe.run(document, { resultTypes: ["violations"] }));
-  const told = violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html, failureSummary }) => `${html} ${failureSummary}`).join("\n")}`);
+  const told = violations.map(
+    ({ id, nodes }) =>
+      `${id}: ${nodes.map(({ html, failureSummary }) => `${html} ${failureSummary}`).join("\n")}`,
+  );
   assert.deepEqual(told, [], what);
 }
 
@@ -85,7 +98,8 @@ export async function inState(page, kind) {
 }
 
 export async function picture(page, name, options = {}) {
-  if (process.env.SCREENSHOTS) await page.screenshot({ path: `${process.env.SCREENSHOTS}/${name}.png`, ...options });
+  if (process.env.SCREENSHOTS)
+    await page.screenshot({ path: `${process.env.SCREENSHOTS}/${name}.png`, ...options });
 }
 
 /** The console's address with a key. */

@@ -30,11 +30,19 @@ await withPage({ url, key }, async (page) => {
   await inState(page, "complete");
   await page.locator(".status .busy").waitFor({ state: "detached" });
   const times = await page.evaluate(() => {
-    const end = (part) => Math.max(...performance.getEntriesByType("resource").filter(({ name }) => name.includes(part)).map((entry) => entry.responseEnd));
+    const end = (part) =>
+      Math.max(
+        ...performance
+          .getEntriesByType("resource")
+          .filter(({ name }) => name.includes(part))
+          .map((entry) => entry.responseEnd),
+      );
     const { marks } = window;
     const rounded = (time) => Math.round(time);
     return {
-      "script started": rounded(performance.getEntriesByType("resource").find(({ name }) => name.endsWith("main.mjs")).responseEnd),
+      "script started": rounded(
+        performance.getEntriesByType("resource").find(({ name }) => name.endsWith("main.mjs")).responseEnd,
+      ),
       "tiles after totals": rounded(marks.tiles - end("/summary?")),
       "charts after totals": rounded(marks.charts - end("/summary?")),
       "first row": rounded(marks["first row"]),
@@ -45,7 +53,9 @@ await withPage({ url, key }, async (page) => {
   });
   const { metrics } = await devtools.send("Performance.getMetrics");
   const processor = Object.fromEntries(
-    metrics.filter(({ name }) => /^(Task|Script|Layout|RecalcStyle)Duration$/.test(name)).map(({ name, value }) => [name, Math.round(value * 1_000)]),
+    metrics
+      .filter(({ name }) => /^(Task|Script|Layout|RecalcStyle)Duration$/.test(name))
+      .map(({ name, value }) => [name, Math.round(value * 1_000)]),
   );
   const rows = Number(await page.locator(".grid").getAttribute("aria-rowcount")) - 1;
   const frames = await page.evaluate(async () => {
@@ -58,14 +68,19 @@ await withPage({ url, key }, async (page) => {
       seen.push(now - last);
       last = now;
     }
-    return { worst: Math.round(seen.reduce((one, two) => Math.max(one, two))), above50: seen.filter((time) => time > 50).length, of: seen.length };
+    return {
+      worst: Math.round(seen.reduce((one, two) => Math.max(one, two))),
+      above50: seen.filter((time) => time > 50).length,
+      of: seen.length,
+    };
   });
   const search = await page.evaluate(async () => {
     const input = document.getElementById("search");
     const began = performance.now();
     input.value = "busy";
     input.dispatchEvent(new Event("input", { bubbles: true }));
-    while (!document.querySelector(".matches").textContent.includes(" of ")) await new Promise((done) => setTimeout(done));
+    while (!document.querySelector(".matches").textContent.includes(" of "))
+      await new Promise((done) => setTimeout(done));
     const took = Math.round(performance.now() - began);
     input.value = "";
     input.dispatchEvent(new Event("input", { bubbles: true }));
@@ -76,5 +91,19 @@ await withPage({ url, key }, async (page) => {
     return (performance.memory.usedJSHeapSize / 1e6).toFixed(1);
   });
   const elements = await page.evaluate(() => document.querySelectorAll("*").length);
-  console.log(JSON.stringify({ rows, ...times, "processor until then": processor, "frames while scrolling": frames, "search": search, "heap in MB": Number(heap), elements }, null, 1));
+  console.log(
+    JSON.stringify(
+      {
+        rows,
+        ...times,
+        "processor until then": processor,
+        "frames while scrolling": frames,
+        search: search,
+        "heap in MB": Number(heap),
+        elements,
+      },
+      null,
+      1,
+    ),
+  );
 });

@@ -41,7 +41,11 @@ test("days follow one another across changes of the clock", () => {
   assert.equal(plusDays("2026-03-28", 1), "2026-03-29");
   assert.equal(plusDays("2026-03-30", -1), "2026-03-29");
   assert.equal(daysBetween("2026-03-01", "2026-04-01"), 31);
-  assert.deepEqual(allBetween("2026-10-24", "2026-10-26", "@day"), ["2026-10-24", "2026-10-25", "2026-10-26"]);
+  assert.deepEqual(allBetween("2026-10-24", "2026-10-26", "@day"), [
+    "2026-10-24",
+    "2026-10-25",
+    "2026-10-26",
+  ]);
   assert.deepEqual(allBetween("2026-12-28", "2027-01-05", "@week"), ["2026-12-28", "2027-01-04"]);
   assert.deepEqual(allBetween("2026-11", "2027-02", "@month"), ["2026-11", "2026-12", "2027-01", "2027-02"]);
   assert.equal(dayLabel("2026-03-29", { month: "short", day: "numeric" }), "Mar 29");
@@ -99,17 +103,40 @@ test("failures are by status and reason", () => {
 });
 
 test("a search looks at ids, numbers, statuses and reasons", () => {
-  const call = (id, seconds, reason) => ({ id, agent: "", created: "", at: seconds, status: "busy", seconds, cents: 0, number: "+91", reason });
+  const call = (id, seconds, reason) => ({
+    id,
+    agent: "",
+    created: "",
+    at: seconds,
+    status: "busy",
+    seconds,
+    cents: 0,
+    number: "+91",
+    reason,
+  });
   const calls = [call("a", 3, "x"), call("b", 1, "Carrier"), call("c", 2, "x")];
   const wanted = { text: "", status: "", by: "at", descending: true };
   assert.equal(select(calls, wanted).length, 3);
-  assert.deepEqual(select(calls, { ...wanted, text: "CARRIER" }).map(({ id }) => id), ["b"]);
-  assert.deepEqual(select(calls, { ...wanted, by: "seconds", descending: false }).map(({ id }) => id), ["b", "c", "a"]);
+  assert.deepEqual(
+    select(calls, { ...wanted, text: "CARRIER" }).map(({ id }) => id),
+    ["b"],
+  );
+  assert.deepEqual(
+    select(calls, { ...wanted, by: "seconds", descending: false }).map(({ id }) => id),
+    ["b", "c", "a"],
+  );
   assert.deepEqual(select(calls, { ...wanted, status: "failed" }), []);
 });
 
 test("fifty thousand rows are sorted without a spread of arguments", () => {
-  const calls = Array.from({ length: 300_000 }, (_none, at) => ({ id: String(at), at, number: "", status: "", reason: "", cents: (at * 7_919) % 1_000 }));
+  const calls = Array.from({ length: 300_000 }, (_none, at) => ({
+    id: String(at),
+    at,
+    number: "",
+    status: "",
+    reason: "",
+    cents: (at * 7_919) % 1_000,
+  }));
   assert.equal(select(calls, { text: "", status: "", by: "cents", descending: true })[0].cents, 999);
 });
 
@@ -123,36 +150,52 @@ async function callsOf(text, pieces = 7) {
     },
   });
   const calls = [];
-  const end = await readCalls(new Response(body, { headers: { "X-Request-Id": "r-1" } }), "first", (some) => calls.push(...some));
+  const end = await readCalls(new Response(body, { headers: { "X-Request-Id": "r-1" } }), "first", (some) =>
+    calls.push(...some),
+  );
   return { calls, end };
 }
 
 const END = '{"@end":{"complete":true,"count":2,"as_of":"2026-11-01T00:00:00Z"}}\n';
 
 test("rows are of the agent that the line before them names", async () => {
-  const text = '{"@agent":{"agent_id":"a"}}\n{"id":"1"}\n\n{"@agent":{"agent_id":"b"}}\n{"@agent":{"agent_id":"c"}}\n{"id":"ह"}\n';
+  const text =
+    '{"@agent":{"agent_id":"a"}}\n{"id":"1"}\n\n{"@agent":{"agent_id":"b"}}\n{"@agent":{"agent_id":"c"}}\n{"id":"ह"}\n';
   const { calls, end } = await callsOf(text + END);
-  assert.deepEqual(calls.map(({ id, agent }) => `${agent} ${id}`), ["a 1", "c ह"]);
+  assert.deepEqual(
+    calls.map(({ id, agent }) => `${agent} ${id}`),
+    ["a 1", "c ह"],
+  );
   assert.equal(end.complete, true);
   assert.equal((await callsOf(`{"id":"1","status":null}\n${END}`)).calls[0].agent, "first");
 });
 
 test("a control line is no row, also one that is not known yet", async () => {
   const { calls } = await callsOf(`{"@new":{"id":"x"}}\n{"id":"1"}\n${END}`);
-  assert.deepEqual(calls.map(({ id }) => id), ["1"]);
+  assert.deepEqual(
+    calls.map(({ id }) => id),
+    ["1"],
+  );
 });
 
 test("a stream without a verdict is cut off, wherever it ends", async () => {
   const whole = `{"id":"1"}\n{"id":"2"}\n${END}`;
   for (let length = 0; length < whole.length - 1; length += 1) {
-    await assert.rejects(callsOf(whole.slice(0, length)), { code: "cut_off", requestId: "r-1" }, String(length));
+    await assert.rejects(
+      callsOf(whole.slice(0, length)),
+      { code: "cut_off", requestId: "r-1" },
+      String(length),
+    );
   }
 });
 
 test("with several agents each says what is missing of it", () => {
   const part = { from: "a", to: "b", code: "c", detail: "d" };
   assert.deepEqual(missingOf({ ...summary, missing: [part] }), [part]);
-  assert.deepEqual(missingOf({ ...summary, agents: [{ agent_id: "x", missing: [part] }, { agent_id: "y" }] }), [{ ...part, agent: "x" }]);
+  assert.deepEqual(
+    missingOf({ ...summary, agents: [{ agent_id: "x", missing: [part] }, { agent_id: "y" }] }),
+    [{ ...part, agent: "x" }],
+  );
 });
 
 test("a transcript is split at who speaks", () => {
@@ -165,7 +208,16 @@ test("a transcript is split at who speaks", () => {
 
 test("only web pages are links", () => {
   assert.equal(webLink("https://a.example/x"), "https://a.example/x");
-  for (const text of ["javascript:alert(1)", "data:text/html,x", "blob:x", "//a.example", "", null, 5, " java\nscript:alert(1)"]) {
+  for (const text of [
+    "javascript:alert(1)",
+    "data:text/html,x",
+    "blob:x",
+    "//a.example",
+    "",
+    null,
+    5,
+    " java\nscript:alert(1)",
+  ]) {
     assert.equal(webLink(text), null, String(text));
   }
 });
