@@ -34,6 +34,14 @@ pub trait Source: Send + Sync + 'static {
         context: &'a RequestContext,
     ) -> BoxFuture<'a, Result<AgentFacts, SourceError>>;
 
+    /// Reads the list of a credential's agents, with the facts about each. Upstream checks the credential on the way; that it
+    /// refuses the list does not mean that it refuses the credential.
+    fn agents<'a>(
+        &'a self,
+        credential: &'a Credential,
+        context: &'a RequestContext,
+    ) -> BoxFuture<'a, Result<Vec<(AgentId, AgentFacts)>, SourceError>>;
+
     /// Asks upstream whether it accepts a credential at all, independent of any agent. Only [`SourceError::Denied`]
     /// means no; any other error leaves the question open.
     fn user<'a>(

@@ -192,7 +192,8 @@ class Upstream:
             key = self._key(request)
             if key is None:
                 return error(403, "detail", "Invalid API key")
-            return web.json_response([{"id": agent.id} for agent in self.agents.values() if agent.key == key])
+            mine = [agent for agent in self.agents.values() if agent.key == key]
+            return web.json_response([{"id": agent.id, "created_at": text_of(agent.created, 0)} for agent in mine])
 
     async def _user(self, request: web.Request) -> web.Response:
         async with self._request(request):

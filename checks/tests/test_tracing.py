@@ -43,10 +43,10 @@ def test_a_trace_arrives_whole_with_its_upstream_spans(agent_of, upstream, colle
     received = spans(collector, agent)
 
     first, again = [span for span in received if span.kind == "server"]
-    assert (first.trace, first.parent, first.name) == (TRACE, CALLER, "GET /agents/{agent_id}/executions/all")
+    assert (first.trace, first.parent, first.name) == (TRACE, CALLER, "GET /agents/{agents}/executions/all")
     for name, value in {
         "http.request.method": "GET",
-        "http.route": "/agents/{agent_id}/executions/all",
+        "http.route": "/agents/{agents}/executions/all",
         "http.response.status_code": 200,
         "fanfold.rows": 400,
         "fanfold.rows.miss": 400,

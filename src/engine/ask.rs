@@ -7,29 +7,99 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::access::KnownAccess;
-use super::answer::{AFTER_READING, Answer, AnswerContext, DeliveryTerms, ReadTerms};
+use super::answer::{AFTER_READING, Answer, AnswerContext, DeliveryTerms, ReadTerms, STREAM_DEADLINE};
 use super::knowledge;
 use super::reading::Prefetch;
-use super::scope::{Present, Routed, known_present, route};
+use super::scope::{Present, Routed, View, known_present, quiet_for, route};
 use super::state::SharedState;
 use super::terms::{AskError, EngineSettings, Question, ResponseMode};
-use crate::domain::{AgentFacts, AgentId, Caller, Credential, Span, Timestamp};
+use crate::domain::{AgentFacts, Caller, Credential, Span, Timestamp};
 use crate::source::{BudgetClock, Deadline, QuestionId, RequestContext, SentAt, SourceError, Trace, Urgency};
 
 /// How long a page waits for the budget: clients that read pages give up after 10 to 30 s, and can do more with a
 /// refusal that says when to come back than with silence.
 const PAGE_BUDGET_WAIT: Duration = Duration::from_secs(8);
 
+/// What all questions of one response share.
+#[derive(Clone)]
+pub(super) struct ResponseShare {
+    question: QuestionId,
+    pub(super) budget_clock: BudgetClock,
+    /// The pages that may be in flight.
+    in_flight: Arc<Semaphore>,
+    heads: Heads,
+}
+
+/// How old the newest part of an answer may get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Heads {
+    /// As old as a row that may change any moment.
+    Live,
+    /// Older where nothing has happened for a while: see [`Policy::of_quiet`](super::freshness::Policy::of_quiet).
+    Quiet,
+}
+
+/// By when the first rows of an answer must be there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FirstRows {
+    /// By the deadline of its mode.
+    AtDeadline,
+    /// By this instant.
+    By(Instant),
+    /// Whoever waits for them sees to it.
+    InTime,
+}
+
+impl ResponseShare {
+    /// For a response to one question.
+    fn of_one(settings: &EngineSettings) -> Self {
+        Self::new(settings, Heads::Live)
+    }
+
+    /// For a response to questions about several agents.
+    pub(super) fn of_several(settings: &EngineSettings) -> Self {
+        Self::new(settings, Heads::Quiet)
+    }
+
+    fn new(settings: &EngineSettings, heads: Heads) -> Self {
+        let (question, budget_clock) = (QuestionId::unique(), BudgetClock::default());
+        Self { question, budget_clock, in_flight: Arc::new(Semaphore::new(settings.fan_out)), heads }
+    }
+}
+
+impl FirstRows {
+    pub(super) fn by(self, mode: ResponseMode) -> Instant {
+        match (mode, self) {
+            (
+                ResponseMode::Collected { deadline }
+                | ResponseMode::Condensed { deadline }
+                | ResponseMode::Paged { deadline },
+                _,
+            ) => deadline,
+            (ResponseMode::Streamed { .. }, Self::By(instant)) => instant,
+            (ResponseMode::Streamed { row_wait }, Self::AtDeadline) => Instant::now() + row_wait,
+            (ResponseMode::Streamed { .. }, Self::InTime) => Instant::now() + STREAM_DEADLINE,
+        }
+    }
+}
+
+/// The answer to a question that is a response of its own.
 pub(super) async fn ask(state: &Arc<SharedState>, question: Question) -> Result<Answer, AskError> {
+    let share = ResponseShare::of_one(&state.parts.settings);
+    ask_within(state, question, &share, FirstRows::AtDeadline).await
+}
+
+/// The answer to a question of a response that may have others.
+pub(super) async fn ask_within(
+    state: &Arc<SharedState>,
+    question: Question,
+    share: &ResponseShare,
+    first_rows: FirstRows,
+) -> Result<Answer, AskError> {
     let parts = &*state.parts;
     let asked_at = parts.clock.now();
-    let by = match question.mode {
-        ResponseMode::Collected { deadline }
-        | ResponseMode::Condensed { deadline }
-        | ResponseMode::Paged { deadline } => deadline,
-        ResponseMode::Streamed { row_wait } => Instant::now() + row_wait,
-    };
-    let context = context(&question, by, parts.settings.budget_patience);
+    let by = first_rows.by(question.mode);
+    let context = context(&question, by, parts.settings.budget_patience, share);
     let admitted = tokio::time::timeout_at(by, admitted(state, &question, &context)).await;
     let (facts, prefetch) = admitted.unwrap_or_else(|_| {
         Err(AskError::nothing_ready(&*parts.source, question.credential.id(), question.caller))
@@ -49,6 +119,11 @@ pub(super) async fn ask(state: &Arc<SharedState>, question: Question) -> Result<
     let Routed { view, otherwise } = route(parts, &state.scopes, &question, span, asked_at);
     // Rows of one status are no part of what is known of all.
     let prefetch = prefetch.filter(|prefetch| prefetch.is_of(&view.scope.key));
+    let quiet_for = match share.heads {
+        Heads::Quiet => quiet_for(&view.scope),
+        Heads::Live => None,
+    };
+    let view = View { policy: view.policy.of_quiet(quiet_for.unwrap_or_default()), ..view };
     let present = known_present(&view.scope, &view.policy, asked_at).unwrap_or(present);
     let Some(span) = Span::new(span.from(), span.to().min(present.to)) else {
         return Ok(Answer::empty(span.from()));
@@ -61,7 +136,7 @@ pub(super) async fn ask(state: &Arc<SharedState>, question: Question) -> Result<
         present,
         asked_to: question.to,
         request: context,
-        reads: ReadTerms::new(prefetch, Arc::new(Semaphore::new(parts.settings.fan_out))),
+        reads: ReadTerms::new(prefetch, Arc::clone(&share.in_flight)),
         delivery: DeliveryTerms::of(&question),
         directives: question.directives,
     };
@@ -73,7 +148,12 @@ pub(super) async fn ask(state: &Arc<SharedState>, question: Question) -> Result<
 }
 
 /// Whose turn it is for all that a question reads, whose first rows are of use until `by`.
-fn context(question: &Question, by: Instant, budget_patience: Duration) -> RequestContext {
+pub(super) fn context(
+    question: &Question,
+    by: Instant,
+    budget_patience: Duration,
+    share: &ResponseShare,
+) -> RequestContext {
     let now = Instant::now();
     let left = by.saturating_duration_since(now).saturating_sub(AFTER_READING);
     let (retry_for, budget_wait) = match question.mode {
@@ -83,14 +163,14 @@ fn context(question: &Question, by: Instant, budget_patience: Duration) -> Reque
     };
     RequestContext {
         caller: question.caller,
-        question: QuestionId::unique(),
+        question: share.question,
         urgency: Urgency::Refresh,
         deadline: Some(Deadline::at(now + left)),
         budget_wait,
         retry_for,
         trace: question.trace.clone(),
         sent: SentAt::default(),
-        budget_clock: BudgetClock::default(),
+        budget_clock: share.budget_clock.clone(),
     }
 }
 
@@ -129,21 +209,6 @@ async fn admitted(
     }
 }
 
-/// Makes sure that upstream still accepts the credential of a running response.
-pub(super) async fn check_again(
-    state: &SharedState,
-    caller: Caller,
-    credential: &Credential,
-    agent: AgentId,
-    trace: Trace,
-) -> Result<Duration, AskError> {
-    let context = check_context(caller, Urgency::Renewal, None, trace);
-    state.access.check_again(credential, agent, &context).await.map_err(|error| {
-        knowledge::drop_refused(state, credential.id(), agent, &error);
-        error.into()
-    })
-}
-
 /// Makes sure that upstream accepts a key as a whole, by then.
 pub(super) async fn prove_key(
     state: &SharedState,
@@ -160,8 +225,8 @@ pub(super) async fn prove_key(
     })
 }
 
-/// For a check without retries, apart from any question.
-fn check_context(
+/// For a request without retries, apart from any question.
+pub(super) fn check_context(
     caller: Caller,
     urgency: Urgency,
     deadline: Option<Deadline>,
@@ -186,7 +251,7 @@ const ZONES: Duration = Duration::from_hours(14);
 
 /// Upstream has no executions from before 2020. A floor bounds how many windows a history has whatever an agent's date or a
 /// question says.
-const EARLIEST: Timestamp = Timestamp::from_micros(1_577_836_800_000_000);
+pub(super) const EARLIEST: Timestamp = Timestamp::from_micros(1_577_836_800_000_000);
 
 /// The span that is asked about; none if it lies in the future, or before the agent.
 fn span(

@@ -13,7 +13,7 @@ pub(super) fn drop_refused(
 ) {
     match error {
         SourceError::Denied(_) if state.access.is_key_refused(credential) => {
-            drop_credential(state, credential, None);
+            drop_refused_key(state, credential);
         }
         SourceError::Denied(_) | SourceError::AgentNotFound(_) => {
             drop_credential(state, credential, Some(agent));
@@ -29,6 +29,7 @@ pub(super) fn drop_refused(
 /// Drops everything that was kept under a credential, if upstream refused the key as a whole.
 pub(super) fn drop_refused_key(state: &SharedState, credential: CredentialId) {
     if state.access.is_key_refused(credential) {
+        state.access.lists.forget(credential);
         drop_credential(state, credential, None);
     }
 }

@@ -6,6 +6,7 @@
 //! independently of all that.
 
 mod access;
+mod agent_lists;
 mod answer;
 mod ask;
 mod background;
@@ -21,6 +22,7 @@ mod proof;
 mod reading;
 mod relay;
 mod scope;
+mod sections;
 mod single_flight;
 mod state;
 mod terms;
@@ -31,11 +33,15 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-pub use self::answer::{Answer, Gathered};
+pub use self::answer::{Answer, ByteLimit, Gathered};
 use self::freshness::{Membership, TtlStretch};
 pub use self::memory::{HeldMemory, MemoryLimit};
 use self::parts::Parts;
 pub use self::relay::{RelayQuestion, Relayed};
+pub use self::sections::{
+    ListQuestion, ListState, SectionAgents, SectionError, SectionItem, SectionOutcome, SectionVerdict,
+    Sections, SectionsVerdict, VerdictFirst,
+};
 use self::state::SharedState;
 pub use self::terms::{
     AskError, Awaited, CacheDirectives, CacheReport, Clock, Collected, EngineSettings, Freshness, Missing,
@@ -80,6 +86,19 @@ impl Engine {
         ask::ask(&self.state, question).await
     }
 
+    /// The agents that upstream lists for a credential, from a list that is less than a minute old.
+    ///
+    /// # Errors
+    /// [`AskError::Source`], [`AskError::NotCached`].
+    pub async fn listed(&self, question: &ListQuestion) -> Result<SectionAgents, AskError> {
+        sections::listed(&self.state, question).await
+    }
+
+    /// A response about several agents: what `question` asks, about each of them. Nothing is asked of upstream yet.
+    pub fn sections(&self, question: Question, agents: SectionAgents) -> Sections {
+        Sections::new(&self.state, question, agents)
+    }
+
     /// One page for the query string that a client wrote, byte for byte, kept for the freshness of its least settled
     /// row under `canonical_query`.
     ///
@@ -118,19 +137,19 @@ impl Engine {
         self.state.access.trusted_for(credential, agent)
     }
 
-    /// Makes sure that upstream still accepts the key of a running response. Returns for how long that need not be checked
-    /// again; while upstream fails, it refuses nobody.
+    /// Makes sure that upstream still accepts the key of a running response for its agents. Returns for how long that need not
+    /// be checked again; while upstream fails, it refuses nobody.
     ///
     /// # Errors
-    /// [`AskError::Source`] with upstream's refusal.
+    /// [`AskError::Source`] with upstream's refusal, and the agent.
     pub async fn check_again(
         &self,
         caller: Caller,
         credential: &Credential,
-        agent: AgentId,
+        agents: &[AgentId],
         trace: Trace,
-    ) -> Result<Duration, AskError> {
-        ask::check_again(&self.state, caller, credential, agent, trace).await
+    ) -> Result<Duration, SectionError> {
+        sections::check_again(&self.state, caller, credential, agents, trace).await
     }
 
     /// Makes sure that upstream accepts a key as a whole: it did so within the last minute, or is asked now, which takes one

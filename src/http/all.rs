@@ -1,10 +1,9 @@
-//! `GET /agents/{agent_id}/executions/all`: every execution in one answer.
+//! `GET /agents/{agents}/executions/all`: every execution in one answer, of one agent.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Request, State};
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream;
@@ -13,43 +12,39 @@ use http::{HeaderValue, Method, Version, header};
 use tokio::time::Instant;
 
 use super::App;
-use super::authorized::{AgentSegment, AuthorizedRequest};
+use super::access_log::RequestLog;
+use super::authorized::{AuthorizedRequest, ResponseShape};
 use super::body::{StreamEnd, Streamed, WholeBody, end_record, envelope, events};
 use super::negotiate::{Codings, FOR_ROWS, MediaType};
 use super::params::invalid;
 use super::places::ResponsePlace;
 use super::prefer::{Prefer, directives};
 use super::present::{self, HeaderState, Storable};
-use super::problem::{ErrorRenderer, ErrorStyle, Problem};
+use super::problem::{ErrorRenderer, Problem};
 use super::projection::{self, Projection};
 use super::question::{AllParams, EndRecord, Format};
 use super::recheck::Recheck;
 use crate::domain::AgentId;
 use crate::encode::{Coding, CompressionPool, Framing};
 use crate::engine::{
-    Answer, AskError, CacheDirectives, Collected, Newest, Question, ResponseMode, RowNeed, Tolerance, Verdict,
+    Answer, AskError, ByteLimit, CacheDirectives, Collected, Newest, Question, ResponseMode, RowNeed,
+    Tolerance, Verdict,
 };
+use crate::shape::form_digest;
 use crate::shutdown::Shutdown;
 
-/// The handler.
-pub(super) async fn all(
-    State(app): State<Arc<App>>,
-    agent: AgentSegment,
-    request: Request,
+/// The answer to a request about one agent that was read and authorized.
+pub(super) async fn answer(
+    app: Arc<App>,
+    authorized: AuthorizedRequest,
+    wanted: AllRequest,
 ) -> Result<Response, Problem> {
-    let (parts, _) = request.into_parts();
-    // The router moves a handler's future about a few times on its way; in a box only the box moves.
-    Box::pin(answer(app, agent, parts)).await
-}
-
-async fn answer(app: Arc<App>, agent: AgentSegment, parts: Parts) -> Result<Response, Problem> {
-    let authorized = AuthorizedRequest::begin(&app, &agent, &parts, ErrorStyle::Own).await?;
-    let wanted = AllRequest::read(parts, app.settings.request_deadline)?;
     authorized.request_log.note_format(wanted.media.format);
     let place = app.take_place(authorized.caller, authorized.credential.id())?;
     let ask = Box::pin(app.engine.ask(wanted.question(&authorized)));
     let answer = app.unless_ended(ask).await.map_err(|e| authorized.renderer.problem(&e))?;
-    if let Some(response) = answer.from_cache().and_then(|verdict| wanted.not_modified(verdict, &authorized))
+    if let Some(response) =
+        answer.from_cache().and_then(|verdict| wanted.not_modified(verdict, &authorized.request_log))
     {
         return Ok(response);
     }
@@ -62,10 +57,10 @@ async fn answer(app: Arc<App>, agent: AgentSegment, parts: Parts) -> Result<Resp
     match wanted.delivery {
         Delivery::Streamed => Ok(wanted.stream(&app, answer, authorized, place)),
         Delivery::Collected => {
-            let most = app.settings.max_json_bytes;
-            let collect = Box::pin(wanted.collect(&app.compression_pool, answer, authorized.agent, most));
+            let limit = ByteLimit::new(app.settings.max_json_bytes);
+            let collect = Box::pin(wanted.collect(&app.compression_pool, answer, authorized.agent, &limit));
             let collected = app.unless_ended(collect).await.map_err(|e| authorized.renderer.problem(&e))?;
-            match wanted.not_modified(&collected.verdict, &authorized) {
+            match wanted.not_modified(&collected.verdict, &authorized.request_log) {
                 Some(response) => Ok(response),
                 None => {
                     let collected = Box::pin(wanted.with_bytes(&app, collected, &authorized));
@@ -80,34 +75,40 @@ async fn answer(app: Arc<App>, agent: AgentSegment, parts: Parts) -> Result<Resp
 
 /// A request for all rows of a range.
 #[derive(Debug)]
-struct AllRequest {
-    parts: Parts,
-    params: AllParams,
-    directives: CacheDirectives,
-    prefer: Prefer,
+pub(super) struct AllRequest {
+    pub(super) parts: Parts,
+    pub(super) params: AllParams,
+    pub(super) directives: CacheDirectives,
+    pub(super) prefer: Prefer,
     longest_wait: Duration,
     /// When it arrived.
     begun: Instant,
-    media: MediaType,
-    codings: Codings,
-    delivery: Delivery,
+    pub(super) media: MediaType,
+    pub(super) codings: Codings,
+    pub(super) delivery: Delivery,
     /// What becomes of each row; none if it leaves whole.
-    projection: Option<Arc<Projection>>,
+    pub(super) projection: Option<Arc<Projection>>,
+    /// What tells the response apart from whole rows of one agent, in its `ETag`.
+    form: Option<String>,
 }
 
 /// Whether a response is sent when it is complete, or while it is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Delivery {
+pub(super) enum Delivery {
     Collected,
     Streamed,
 }
 
 impl AllRequest {
-    fn read(parts: Parts, longest_wait: Duration) -> Result<Self, Problem> {
-        let params = AllParams::parse(parts.uri.query())?;
+    pub(super) fn read(parts: Parts, longest_wait: Duration, shape: ResponseShape) -> Result<Self, Problem> {
+        let mut params = AllParams::parse(parts.uri.query())?;
         let media = MediaType::choose(&FOR_ROWS, params.format, &parts.headers)?;
         let codings = Codings::choose(&parts.headers)?;
-        let projection = Projection::of(&params, media.format)?.map(Arc::new);
+        let projection = Projection::of(&params, media.format, shape)?.map(Arc::new);
+        // Without it, a reader could not tell which sections are whole.
+        if shape == ResponseShape::Sections {
+            params.end_record = EndRecord::Wanted;
+        }
         let (directives, mut prefer) = (directives(&parts.headers), Prefer::read(&parts.headers));
         // A table has no place to say what is missing.
         if media.format == Format::Csv {
@@ -128,6 +129,7 @@ impl AllRequest {
             Format::Ndjson | Format::Json | Format::Csv => Delivery::Collected,
         };
         let begun = Instant::now();
+        let form = projection.as_deref().map(|projection| projection.form().to_owned());
         Ok(Self {
             parts,
             params,
@@ -139,11 +141,24 @@ impl AllRequest {
             codings,
             delivery,
             projection,
+            form,
         })
     }
 
-    fn question(&self, authorized: &AuthorizedRequest) -> Question {
-        let wait = self.prefer.wait_within(self.longest_wait);
+    /// Notes the agents of the sections, which are part of what tells the response apart.
+    pub(super) fn about_agents(&mut self, agents: &[AgentId]) {
+        let agents: Vec<_> = agents.iter().map(AgentId::to_string).collect();
+        let form = self.form.take().unwrap_or_default();
+        self.form = Some(form_digest(&format!("{form}&agents={}", agents.join(","))));
+    }
+
+    /// How long the caller waits for the first rows.
+    pub(super) fn longest_wait(&self) -> Duration {
+        self.prefer.wait_within(self.longest_wait)
+    }
+
+    pub(super) fn question(&self, authorized: &AuthorizedRequest) -> Question {
+        let wait = self.longest_wait();
         Question {
             caller: authorized.caller,
             credential: authorized.credential.clone(),
@@ -198,29 +213,24 @@ impl AllRequest {
         app.engine.ask(question).await?.collect(app.settings.max_json_bytes).await
     }
 
-    /// What tells the response apart from whole rows.
-    fn form(&self) -> Option<&str> {
-        self.projection.as_deref().map(Projection::form)
-    }
-
     /// Takes all rows, as they are to be sent.
     async fn collect(
         &self,
         compression_pool: &CompressionPool,
         answer: Answer,
         agent: AgentId,
-        most: u64,
+        limit: &ByteLimit,
     ) -> Result<Collected, AskError> {
         match &self.projection {
-            None => answer.collect(most).await,
-            Some(projection) => projection::collect(projection, answer, agent, compression_pool, most).await,
+            None => answer.collect_within(limit).await,
+            Some(projection) => projection::collect(projection, answer, agent, compression_pool, limit).await,
         }
     }
 
     /// The answer to who has these rows already.
-    fn not_modified(&self, verdict: &Verdict, authorized: &AuthorizedRequest) -> Option<Response> {
-        present::not_modified(&self.parts.headers, verdict, self.form(), || {
-            authorized.request_log.note_verdict(verdict);
+    pub(super) fn not_modified(&self, verdict: &Verdict, request_log: &RequestLog) -> Option<Response> {
+        present::not_modified(&self.parts.headers, verdict, self.form.as_deref(), || {
+            request_log.note_verdict(verdict);
             self.response(HeaderState::Verdict(verdict), Body::empty())
         })
     }
@@ -240,7 +250,8 @@ impl AllRequest {
             Format::Json => present::total_count(response.headers_mut(), verdict.total),
             Format::Csv => {
                 present::total_count(response.headers_mut(), verdict.total);
-                present::attachment(response.headers_mut(), "executions", authorized.agent, verdict.as_of);
+                let of = present::name_of(authorized.agent);
+                present::attachment(response.headers_mut(), "executions", &of, verdict.as_of);
             }
             Format::Ndjson => {}
         }
@@ -288,7 +299,8 @@ impl AllRequest {
             // Not an empty body: its length is not zero but unknown.
             Body::from_stream(stream::empty::<std::io::Result<Bytes>>())
         } else {
-            let refused = Recheck::new(app, &authorized, &self.parts.headers).refused();
+            let refused =
+                Recheck::new(app, &authorized, vec![authorized.agent], &self.parts.headers).refused();
             let AuthorizedRequest { renderer, request_log, agent, .. } = authorized;
             let compression_pool = app.compression_pool.clone();
             let streamed = Streamed {
@@ -310,12 +322,18 @@ impl AllRequest {
         response
     }
 
-    fn response(&self, state: HeaderState<'_>, body: Body) -> Response {
+    pub(super) fn response(&self, state: HeaderState<'_>, body: Body) -> Response {
         let mut response = Response::new(body);
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, self.media.header());
         let storable = Storable::under(&self.directives);
-        present::headers(headers, state, storable, self.prefer.applied(self.longest_wait), self.form());
+        present::headers(
+            headers,
+            state,
+            storable,
+            self.prefer.applied(self.longest_wait),
+            self.form.as_deref(),
+        );
         response
     }
 }
@@ -351,7 +369,7 @@ pub(super) async fn write_whole(
     Ok(response)
 }
 
-fn set_coding(response: &mut Response, coding: Coding) {
+pub(super) fn set_coding(response: &mut Response, coding: Coding) {
     match coding {
         Coding::Identity => {}
         Coding::Gzip => {

@@ -10,7 +10,8 @@ use crate::domain::{AgentId, Credential, CredentialId, Digest, Span, Timestamp};
 use crate::encode::whole_slice;
 use crate::engine::{AskError, CacheReport, Freshness, HeldMemory, Missing};
 use crate::http::access_log::RequestLog;
-use crate::http::problem::{ErrorRenderer, KeyOwner};
+use crate::http::authorized::ResponseShape;
+use crate::http::problem::{ErrorRenderer, ErrorStyle, KeyOwner};
 use crate::telemetry::Trace;
 
 const LONGEST: Duration = Duration::from_secs(50);
@@ -28,7 +29,7 @@ fn authorized() -> AuthorizedRequest {
 fn wanted(method: Method, query: &str, headers: &[(&'static str, &str)]) -> AllRequest {
     let builder = Request::builder().method(method).uri(format!("/?{query}"));
     let request = headers.iter().fold(builder, |b, (name, value)| b.header(*name, *value)).body(()).unwrap();
-    AllRequest::read(request.into_parts().0, LONGEST).unwrap()
+    AllRequest::read(request.into_parts().0, LONGEST, ResponseShape::Plain).unwrap()
 }
 
 fn get(query: &str, headers: &[(&'static str, &str)]) -> AllRequest {
@@ -109,12 +110,12 @@ async fn a_document_of_the_newest_rows_says_that_there_are_older_ones() {
     assert_eq!((&body["has_more"], &body["page_size"], body.get("total")), (&true.into(), &2.into(), None));
     assert_eq!(body["complete"], true);
     let known = [("if-none-match", etag.as_str())];
-    assert!(get("limit=2", &known).not_modified(&newest().verdict, &authorized()).is_some());
-    assert!(get("", &known).not_modified(&verdict(2), &authorized()).is_none());
+    assert!(get("limit=2", &known).not_modified(&newest().verdict, &authorized().request_log).is_some());
+    assert!(get("", &known).not_modified(&verdict(2), &authorized().request_log).is_none());
 
     let mut lines = get("format=ndjson&end_record=true&limit=2", &[]);
     lines.parts.version = Version::HTTP_10;
-    let lines = AllRequest::read(lines.parts, LONGEST).unwrap();
+    let lines = AllRequest::read(lines.parts, LONGEST, ResponseShape::Plain).unwrap();
     let text = text(whole(lines, newest()).await).await;
     let end = text.lines().last().unwrap();
     assert!(end.starts_with("{\"@end\":{\"complete\":true,\"count\":2,\"as_of\":"), "{end}");
@@ -167,15 +168,15 @@ async fn a_large_document_is_one_gzip_member_of_known_length() {
 fn who_has_the_rows_gets_none() {
     let known = [("if-none-match", "\"00000000000000000000000000000005-2\"")];
     for query in ["format=json", "format=ndjson"] {
-        let response = get(query, &known).not_modified(&verdict(2), &authorized()).unwrap();
+        let response = get(query, &known).not_modified(&verdict(2), &authorized().request_log).unwrap();
         assert_eq!(response.status(), StatusCode::NOT_MODIFIED);
         assert!(response.headers().contains_key(header::ETAG));
     }
-    assert!(get("", &known).not_modified(&verdict(3), &authorized()).is_none());
-    assert!(get("", &[]).not_modified(&verdict(2), &authorized()).is_none());
+    assert!(get("", &known).not_modified(&verdict(3), &authorized().request_log).is_none());
+    assert!(get("", &[]).not_modified(&verdict(2), &authorized().request_log).is_none());
     let mut partial = verdict(2);
     partial.missing.push(Missing { span: Span::at(Timestamp::MIN), error: AskError::NotCached });
-    assert!(get("", &known).not_modified(&partial, &authorized()).is_none());
+    assert!(get("", &known).not_modified(&partial, &authorized().request_log).is_none());
 }
 
 #[tokio::test]
@@ -183,7 +184,7 @@ async fn lines_to_an_old_client_have_a_length_and_may_have_an_end_record() {
     let mut wanted = get("format=ndjson&end_record=true", &[]);
     assert_eq!(wanted.delivery, Delivery::Streamed);
     wanted.parts.version = Version::HTTP_10;
-    let wanted = AllRequest::read(wanted.parts, LONGEST).unwrap();
+    let wanted = AllRequest::read(wanted.parts, LONGEST, ResponseShape::Plain).unwrap();
     assert_eq!(wanted.delivery, Delivery::Collected);
     let response = whole(wanted, two_rows()).await;
     let length: usize = header_text(response.headers(), "content-length").unwrap().parse().unwrap();
@@ -215,7 +216,7 @@ fn wait_is_the_deadline_of_a_document_and_the_patience_of_a_stream() {
 async fn every_header_of_an_answer_is_described() {
     let document: serde_json::Value = serde_norway::from_str(crate::http::OPENAPI).unwrap();
     let described = |status: &str| -> BTreeSet<String> {
-        let responses = &document["paths"]["/agents/{agent_id}/executions/all"]["get"]["responses"];
+        let responses = &document["paths"]["/agents/{agents}/executions/all"]["get"]["responses"];
         let headers = responses[status]["headers"].as_object().unwrap();
         headers.keys().map(|name| name.to_ascii_lowercase()).chain(["content-type".to_owned()]).collect()
     };
@@ -229,7 +230,8 @@ async fn every_header_of_an_answer_is_described() {
     sent.extend(names(&whole(get("format=csv", &headers), two_rows()).await));
     assert_eq!(sent, described("200"));
 
-    let not_modified = get("", &[("if-none-match", "*")]).not_modified(&verdict(2), &authorized()).unwrap();
+    let not_modified =
+        get("", &[("if-none-match", "*")]).not_modified(&verdict(2), &authorized().request_log).unwrap();
     for name in names(&not_modified) {
         assert!(described("304").contains(&name), "{name}");
     }

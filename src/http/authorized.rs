@@ -1,14 +1,20 @@
+//! Who asks about what, and whether they may: found out before anything else in a request is looked at.
+
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
 use http::request::Parts;
+use tokio::time::Instant;
 
 use super::access_log::RequestLog;
-use super::problem::{ErrorRenderer, ErrorStyle, Problem};
+use super::agent_list::{AgentList, MOST_LISTED};
+use super::auth::{Agents, AuthenticatedCaller};
+use super::problem::{Code, ErrorRenderer, ErrorStyle, Problem};
 use super::{App, params};
 use crate::domain::{AgentId, Caller, Credential, PeerGroup};
+use crate::engine::{AskError, CacheDirectives, ListQuestion, SectionAgents, SectionError};
 use crate::telemetry::Trace;
 
 /// A request whose caller may ask about its agent.
@@ -26,40 +32,194 @@ pub(super) struct AuthorizedRequest {
     pub(super) request_log: Arc<RequestLog>,
 }
 
-/// The `agent_id` of a path, which may not even be text.
+/// A request whose caller may ask about all of its agents, on a path that takes `{agents}`.
+///
+/// What is known of one agent is asked for with [`about`](Self::about), so whatever serves an [`AuthorizedRequest`] serves
+/// each section of a list as well.
+#[derive(Debug)]
+pub(super) struct AuthorizedAgents {
+    /// The caller whose shares are used.
+    pub(super) caller: Caller,
+    /// The agents that the request is about.
+    pub(super) agents: RequestedAgents,
+    /// The credential to send upstream.
+    pub(super) credential: Credential,
+    /// Renders errors for the caller.
+    pub(super) renderer: ErrorRenderer,
+    /// Collects what the log line will say.
+    pub(super) request_log: Arc<RequestLog>,
+}
+
+/// The agents of a request, as far as they are known without asking upstream. The caller may ask about each of them.
+///
+/// A response has one section per agent, in ascending order of id, except for [`Self::One`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum RequestedAgents {
+    /// One agent; the response has no sections.
+    One(AgentId),
+    /// These, named one by one; ascending, each once.
+    Named(Arc<[AgentId]>),
+    /// `all` of a token that reaches some agents: these; ascending, each once.
+    AllOfToken(Arc<[AgentId]>),
+    /// `all` of a caller that reaches every agent of the account: those that upstream lists for the credential.
+    AllListed,
+}
+
+/// Whether a response has a section for each agent. It depends on the request alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ResponseShape {
+    /// It is about one agent.
+    Plain,
+    /// It has sections.
+    Sections,
+}
+
+/// The segment of a path that names an agent, or several; it may not even be text.
 pub(super) type AgentSegment = Result<Path<String>, PathRejection>;
 
+/// What a request is about, and who asks.
+struct Authenticated {
+    caller: AuthenticatedCaller,
+    counted: Caller,
+    request_log: Arc<RequestLog>,
+}
+
 impl AuthorizedRequest {
-    /// Authenticates and authorizes a request, before anything else in it is examined.
+    /// Authenticates and authorizes a request about one agent, before anything else in it is examined.
     pub(super) async fn begin(
         app: &App,
         segment: &AgentSegment,
         parts: &Parts,
         style: ErrorStyle,
     ) -> Result<Self, Problem> {
-        // The outermost middleware has created one; without it the response merely has no id.
-        let request_log = parts
-            .extensions
-            .get::<Arc<RequestLog>>()
-            .map_or_else(|| Arc::new(RequestLog::open("-".into(), Trace::default())), Arc::clone);
-        let text = segment.as_ref().ok().map(|Path(text)| text.as_str());
-        // The server has no such path, so there is nothing to authorize.
-        if text == Some("") {
-            return Err(params::nothing_here());
-        }
-        let caller = app.authenticator.authenticate(&parts.headers).await?;
-        request_log.note_client(caller.name.clone());
-        let agent = params::agent(text)?;
+        let Authenticated { caller, counted, request_log } = authenticated(app, segment, parts).await?;
+        let agent = params::agent(text(segment))?;
         request_log.note_agent(agent);
         let credential = caller.credential_for(agent)?;
-        // The server inserts the peer's address.
-        let peer = parts.extensions.get::<IpAddr>().copied().map_or(PeerGroup::Unknown, PeerGroup::of);
-        Ok(Self {
-            caller: Caller { id: caller.id(), peer },
-            agent,
-            credential,
-            renderer: caller.renderer(style),
-            request_log,
-        })
+        Ok(Self { caller: counted, agent, credential, renderer: caller.renderer(style), request_log })
     }
+}
+
+impl AuthorizedAgents {
+    /// Authenticates and authorizes a request on a path that takes `{agents}`, before anything else in it is examined.
+    ///
+    /// # Errors
+    /// Also if the caller's token does not reach one of the agents; the problem names it.
+    pub(super) async fn begin(app: &App, segment: &AgentSegment, parts: &Parts) -> Result<Self, Problem> {
+        let Authenticated { caller, counted, request_log } = authenticated(app, segment, parts).await?;
+        let agents = RequestedAgents::of(AgentList::parse(text(segment))?, &caller)?;
+        if let RequestedAgents::One(agent) = agents {
+            request_log.note_agent(agent);
+        }
+        let (credential, renderer) = (caller.credential().clone(), caller.renderer(ErrorStyle::Own));
+        Ok(Self { caller: counted, agents, credential, renderer, request_log })
+    }
+
+    /// The agents that a response has sections of, in their order. For `all`, upstream may be asked for its list.
+    ///
+    /// # Errors
+    /// If the list can't be had by the deadline, or is too long.
+    pub(super) async fn sections(
+        &self,
+        app: &App,
+        directives: &CacheDirectives,
+        deadline: Instant,
+    ) -> Result<SectionAgents, Problem> {
+        let list = match &self.agents {
+            RequestedAgents::One(agent) => return Ok(SectionAgents::named([*agent].into())),
+            RequestedAgents::Named(agents) | RequestedAgents::AllOfToken(agents) => {
+                return Ok(SectionAgents::named(Arc::clone(agents)));
+            }
+            RequestedAgents::AllListed => ListQuestion {
+                caller: self.caller,
+                credential: self.credential.clone(),
+                directives: *directives,
+                deadline,
+                trace: self.request_log.trace.clone(),
+            },
+        };
+        let listed = app.unless_ended(app.engine.listed(&list)).await;
+        let listed = listed.map_err(|error| self.renderer.problem(&error))?;
+        if listed.agents.len() > MOST_LISTED {
+            let detail = format!(
+                "upstream lists {} agents, and a response has at most {MOST_LISTED}; name up to 100 of them, separated by \
+                 commas",
+                listed.agents.len()
+            );
+            return Err(Problem::new(Code::AnswerTooLarge, detail));
+        }
+        Ok(listed)
+    }
+
+    /// The problem with one of the agents, by name.
+    pub(super) fn problem(&self, SectionError { agent, error }: &SectionError) -> Problem {
+        self.request_log.note_agent(*agent);
+        section_problem(self.renderer, *agent, error)
+    }
+
+    /// The same request about one of its agents.
+    pub(super) fn about(&self, agent: AgentId) -> AuthorizedRequest {
+        let Self { caller, agents: _, credential, renderer, request_log } = self;
+        AuthorizedRequest {
+            caller: *caller,
+            agent,
+            credential: credential.clone(),
+            renderer: *renderer,
+            request_log: Arc::clone(request_log),
+        }
+    }
+}
+
+impl RequestedAgents {
+    /// Whether the response has sections.
+    pub(super) const fn shape(&self) -> ResponseShape {
+        match self {
+            Self::One(_) => ResponseShape::Plain,
+            Self::Named(_) | Self::AllOfToken(_) | Self::AllListed => ResponseShape::Sections,
+        }
+    }
+
+    /// The agents of a list, if the caller may ask about all of them.
+    fn of(list: AgentList, caller: &AuthenticatedCaller) -> Result<Self, Problem> {
+        match (list, caller.agents()) {
+            (AgentList::One(agent), _) => {
+                caller.credential_for(agent)?;
+                Ok(Self::One(agent))
+            }
+            (AgentList::Named(agents), _) => {
+                agents.iter().try_for_each(|agent| caller.credential_for(*agent).map(drop))?;
+                Ok(Self::Named(agents.into_iter().collect()))
+            }
+            (AgentList::All, Agents::Some(agents)) => Ok(Self::AllOfToken(agents.iter().copied().collect())),
+            (AgentList::All, Agents::All) => Ok(Self::AllListed),
+        }
+    }
+}
+
+/// The problem with one agent of several, by name.
+pub(super) fn section_problem(renderer: ErrorRenderer, agent: AgentId, error: &AskError) -> Problem {
+    let problem = renderer.problem(error);
+    Problem { detail: format!("agent {agent}: {}", problem.detail), ..problem }
+}
+
+fn text(segment: &AgentSegment) -> Option<&str> {
+    segment.as_ref().ok().map(|Path(text)| text.as_str())
+}
+
+async fn authenticated(app: &App, segment: &AgentSegment, parts: &Parts) -> Result<Authenticated, Problem> {
+    // The outermost middleware has created one; without it the response merely has no id.
+    let request_log = parts
+        .extensions
+        .get::<Arc<RequestLog>>()
+        .map_or_else(|| Arc::new(RequestLog::open("-".into(), Trace::default())), Arc::clone);
+    // The server has no such path, so there is nothing to authorize.
+    if text(segment) == Some("") {
+        return Err(params::nothing_here());
+    }
+    let caller = app.authenticator.authenticate(&parts.headers).await?;
+    request_log.note_client(caller.name.clone());
+    // The server inserts the peer's address.
+    let peer = parts.extensions.get::<IpAddr>().copied().map_or(PeerGroup::Unknown, PeerGroup::of);
+    let counted = Caller { id: caller.id(), peer };
+    Ok(Authenticated { caller, counted, request_log })
 }

@@ -12,13 +12,16 @@ pub mod problem;
 
 mod access_log;
 mod admin;
+mod agent_list;
 mod all;
+mod all_sections;
 mod app;
 mod authorized;
 mod body;
 mod console;
 mod cors;
 mod docs;
+mod executions;
 mod fields;
 mod forward;
 #[cfg(any(test, fuzzing))]
@@ -36,7 +39,9 @@ mod recheck;
 mod router;
 mod status;
 mod summary;
+mod summary_fold;
 mod summary_params;
+mod summary_sections;
 #[cfg(test)]
 mod testing;
 mod unread;

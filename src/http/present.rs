@@ -198,12 +198,17 @@ pub(super) fn total_count(headers: &mut HeaderMap, total: Option<u64>) {
     }
 }
 
-/// Says that a response is best kept as a file, and its name: what it holds, of which agent, of which day.
-pub(super) fn attachment(headers: &mut HeaderMap, what: &str, agent: AgentId, as_of: Timestamp) {
-    let (agent, as_of) = (agent.to_string(), as_of.to_string());
-    let (agent, day) = (agent.get(..8).unwrap_or_default(), as_of.get(..10).unwrap_or_default());
-    let value = format!("attachment; filename=\"{what}-{agent}-{day}.csv\"");
+/// Says that a response is best kept as a file, and its name: what it holds, of whom, of which day.
+pub(super) fn attachment(headers: &mut HeaderMap, what: &str, of: &str, as_of: Timestamp) {
+    let as_of = as_of.to_string();
+    let day = as_of.get(..10).unwrap_or_default();
+    let value = format!("attachment; filename=\"{what}-{of}-{day}.csv\"");
     set(headers, header::CONTENT_DISPOSITION, Some(value));
+}
+
+/// What a file's name says of one agent.
+pub(super) fn name_of(agent: AgentId) -> String {
+    agent.to_string().chars().take(8).collect()
 }
 
 /// Sets a header whose value is written here, in ASCII.

@@ -10,13 +10,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, future};
 
+use super::authorized::ResponseShape;
 use super::body::Event;
 use super::params::invalid;
 use super::problem::Problem;
 use super::question::{AllParams, EndRecord, Format};
 use crate::domain::{AgentId, Entry, EntrySlice, LineBreaks};
 use crate::encode::CompressionPool;
-use crate::engine::{Answer, AskError, Collected, Gathered};
+use crate::engine::{Answer, AskError, ByteLimit, Collected, Gathered};
 use crate::shape::csv::{DEFAULT_COLUMNS, Table};
 use crate::shape::{Fields, NotARow, Omit};
 
@@ -38,9 +39,13 @@ enum Rewrite {
 
 impl Projection {
     /// The projection that the parameters ask for; none if rows leave whole.
-    pub(super) fn of(params: &AllParams, format: Format) -> Result<Option<Self>, Problem> {
+    pub(super) fn of(
+        params: &AllParams,
+        format: Format,
+        shape: ResponseShape,
+    ) -> Result<Option<Self>, Problem> {
         match format {
-            Format::Csv => Self::table(params).map(Some),
+            Format::Csv => Self::table(params, shape).map(Some),
             Format::Json | Format::Ndjson => match (&params.fields, &params.omit) {
                 (Some(fields), _) => {
                     if format == Format::Ndjson && fields.may_look_like_a_control_line() {
@@ -62,7 +67,7 @@ impl Projection {
         }
     }
 
-    fn table(params: &AllParams) -> Result<Self, Problem> {
+    fn table(params: &AllParams, shape: ResponseShape) -> Result<Self, Problem> {
         let refused = |name: &str, why: &str| Err(invalid(format!("`{name}` is not valid with CSV, {why}")));
         if params.omit.is_some() {
             return refused("omit", "which has columns and no rest; accepted is `fields`");
@@ -75,8 +80,11 @@ impl Projection {
             Fields::parse(&[DEFAULT_COLUMNS]).map_err(|error| invalid(error.to_string()))
         };
         let fields = params.fields.clone().map_or_else(default, Ok)?;
-        let table = Table::new(&fields);
-        Ok(Self::new(format!("csv={}", fields.canonical()), table.form(), Rewrite::Table(table)))
+        let (table, name) = match shape {
+            ResponseShape::Plain => (Table::new(&fields), "csv"),
+            ResponseShape::Sections => (Table::new(&fields).with_agent_id(), "csv of several"),
+        };
+        Ok(Self::new(format!("{name}={}", fields.canonical()), table.form(), Rewrite::Table(table)))
     }
 
     fn new(name: String, form: String, rewrite: Rewrite) -> Self {
@@ -98,7 +106,7 @@ impl Projection {
     }
 
     /// The same rows in this form. They are made off the workers unless they are few or kept from before.
-    async fn apply(
+    pub(super) async fn apply(
         self: &Arc<Self>,
         slice: EntrySlice,
         agent: AgentId,
@@ -138,7 +146,7 @@ impl Projection {
     }
 }
 
-/// Takes all rows of an answer in another form, at most so many bytes of it. Whole rows are let go on the way.
+/// Takes all rows of an answer in another form, within the limit in bytes of it. Whole rows are let go on the way.
 ///
 /// # Errors
 /// As [`Answer::collect`].
@@ -147,7 +155,7 @@ pub(super) async fn collect(
     mut answer: Answer,
     agent: AgentId,
     compression_pool: &CompressionPool,
-    most: u64,
+    limit: &ByteLimit,
 ) -> Result<Collected, AskError> {
     let (mut slices, mut bytes, mut held) = (Vec::new(), 0u64, answer.new_held());
     while let Some(gathered) = answer.gather().await? {
@@ -157,14 +165,12 @@ pub(super) async fn collect(
                 let slice = projection.apply(slice, agent, compression_pool).await;
                 let slice = slice.map_err(|_| AskError::ShuttingDown)?;
                 bytes += slice.byte_len() as u64;
-                if bytes > most {
-                    return Err(AskError::TooLarge { limit: most });
-                }
+                limit.take(slice.byte_len() as u64)?;
                 held.hold(&slice).map_err(AskError::NoMemory)?;
                 slices.push(slice);
             }
             Gathered::Restarted => {
-                bytes = 0;
+                limit.give_back(std::mem::take(&mut bytes));
                 slices.clear();
                 held = answer.new_held();
             }
@@ -188,7 +194,9 @@ pub(super) fn projected(
                 Event::Rows(slice) => {
                     projection.apply(slice, agent, &compression_pool).await.ok().map(Event::Rows)
                 }
-                end @ (Event::Reached(_) | Event::Broken(..) | Event::Refused(..)) => Some(end),
+                other @ (Event::Reached(_) | Event::Broken(..) | Event::Refused(..) | Event::Section(_)) => {
+                    Some(other)
+                }
             }
         }
     });

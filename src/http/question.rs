@@ -3,7 +3,7 @@ use super::problem::Problem;
 use crate::domain::{Filters, NotAFilterValue, Rounding, Statuses, Timestamp};
 use crate::shape::{Fields, ListError, Omit, Zone};
 
-/// The parameters of `/agents/{agent_id}/executions/all`, read.
+/// The parameters of `/agents/{agents}/executions/all`, read.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct AllParams {
     pub(crate) filters: Filters,
@@ -58,7 +58,7 @@ pub(crate) enum EndRecord {
     Wanted,
 }
 
-/// What `/agents/{agent_id}/executions/all` takes.
+/// What `/agents/{agents}/executions/all` takes.
 pub const ALL_PARAMETERS: [&str; 13] = [
     "status",
     "call_type",

@@ -7,9 +7,10 @@ use http::{HeaderMap, header};
 use tokio::time::sleep;
 
 use super::App;
-use super::authorized::AuthorizedRequest;
+use super::authorized::{AuthorizedRequest, section_problem};
 use super::problem::{ErrorRenderer, Problem};
 use crate::domain::{AgentId, Caller};
+use crate::engine::SectionError;
 use crate::telemetry::Trace;
 
 /// How often a running response is checked.
@@ -24,24 +25,31 @@ pub(super) struct Recheck {
     /// Only the credential.
     headers: HeaderMap,
     caller: Caller,
-    agent: AgentId,
+    /// Those that the response is about.
+    agents: Vec<AgentId>,
     renderer: ErrorRenderer,
     trace: Trace,
     due_in: Duration,
 }
 
 impl Recheck {
-    /// For a response to this request, which was sent with these headers.
-    pub(super) fn new(app: &Arc<App>, authorized: &AuthorizedRequest, headers: &HeaderMap) -> Self {
+    /// For a response to this request about these agents, which was sent with these headers.
+    pub(super) fn new(
+        app: &Arc<App>,
+        authorized: &AuthorizedRequest,
+        agents: Vec<AgentId>,
+        headers: &HeaderMap,
+    ) -> Self {
         let credential = headers.get_all(header::AUTHORIZATION).iter();
         let headers = credential.map(|value| (header::AUTHORIZATION, value.clone())).collect();
-        let AuthorizedRequest { caller, agent, renderer, ref credential, ref request_log } = *authorized;
-        let due_in = app.engine.trusted_for(credential.id(), agent).clamp(AT_LEAST, EVERY);
+        let AuthorizedRequest { caller, agent: _, renderer, ref credential, ref request_log } = *authorized;
+        let trusted = agents.iter().map(|agent| app.engine.trusted_for(credential.id(), *agent));
+        let due_in = trusted.min().unwrap_or(EVERY).clamp(AT_LEAST, EVERY);
         Self {
             app: Arc::clone(app),
             headers,
             caller,
-            agent,
+            agents,
             renderer,
             trace: request_log.trace.clone(),
             due_in,
@@ -64,9 +72,13 @@ impl Recheck {
     async fn check(&self) -> Result<Duration, Problem> {
         let caller = self.app.authenticator.authenticate(&self.headers).await?;
         // The key that the gateway holds now: it may have been replaced since the response began.
-        let credential = caller.credential_for(self.agent)?;
-        let check = self.app.engine.check_again(self.caller, &credential, self.agent, self.trace.clone());
-        check.await.map_err(|error| self.renderer.problem(&error))
+        self.agents.iter().try_for_each(|agent| caller.credential_for(*agent).map(drop))?;
+        let credential = caller.credential();
+        let check = self.app.engine.check_again(self.caller, credential, &self.agents, self.trace.clone());
+        check.await.map_err(|SectionError { agent, error }| match &*self.agents {
+            [_] => self.renderer.problem(&error),
+            _ => section_problem(self.renderer, agent, &error),
+        })
     }
 }
 
@@ -117,7 +129,7 @@ mod tests {
                 app,
                 headers: [(header::AUTHORIZATION, bearer)].into_iter().collect(),
                 caller: Caller::of_key(CredentialId::new([1; 16])),
-                agent: AgentId::new(uuid::Uuid::from_u128(7)),
+                agents: vec![AgentId::new(uuid::Uuid::from_u128(7))],
                 renderer: ErrorRenderer { style: ErrorStyle::Own, key: KeyOwner::Held },
                 trace: Trace::default(),
                 due_in: EVERY,

@@ -9,9 +9,7 @@ use axum::routing::{delete, get};
 use super::access_log::{self, AccessLog};
 use super::forward::{self, Forwarding};
 use super::problem::{Code, Problem};
-use super::{
-    AdminApp, App, admin as probes, all, console, cors, docs, page, params, status, summary, unread,
-};
+use super::{AdminApp, App, admin as probes, console, cors, docs, executions, page, params, status, unread};
 
 /// The public listener.
 pub fn public(app: Arc<App>) -> Router {
@@ -20,8 +18,8 @@ pub fn public(app: Arc<App>) -> Router {
     let cors = cors::layer(&app.settings.cors_origins, forwarding);
     let router = if app.has_console { console::routes() } else { Router::new() };
     let router = router
-        .route("/agents/{agent_id}/executions/all", get(all::all))
-        .route("/agents/{agent_id}/executions/summary", get(summary::summary))
+        .route("/agents/{agents}/executions/all", get(executions::all))
+        .route("/agents/{agents}/executions/summary", get(executions::summary))
         .route("/v2/agent/{agent_id}/executions", get(page::page))
         .route("/status", get(status::status))
         .route("/openapi.yaml", get(docs::openapi))

@@ -200,7 +200,7 @@ async fn an_answer_is_told_of_once_when_its_body_is_over() {
     drop(get(router, "/openapi.yaml", &[]).await);
     let told = told.lock().unwrap();
     assert_eq!(told.len(), 2);
-    assert_eq!(&*told[0].route, "/agents/{agent_id}/executions/all");
+    assert_eq!(&*told[0].route, "/agents/{agents}/executions/all");
     assert_eq!((told[0].status, told[0].bytes, told[0].ending), (400, length as u64, BodyEnding::Whole));
     assert_eq!(told[0].code, Some("invalid_request"));
     assert_eq!((told[1].bytes, told[1].ending), (0, BodyEnding::Left));
@@ -385,7 +385,7 @@ async fn an_answer_has_one_line_in_the_log_and_no_secret_in_it() {
     let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     assert_eq!(text.lines().count(), 1, "{text}");
     for word in
-        ["GET /agents/{agent_id}/executions/all answered 400", AGENT, "job-7", "invalid_request", "`from`"]
+        ["GET /agents/{agents}/executions/all answered 400", AGENT, "job-7", "invalid_request", "`from`"]
     {
         assert!(text.contains(word), "{word}: {text}");
     }

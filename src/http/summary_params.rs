@@ -5,7 +5,7 @@ use super::problem::Problem;
 use super::question::{Format, PATHS, Selection};
 use crate::shape::totals::{QuestionError, SummaryParams, SummaryQuestion};
 
-/// The parameters of `/agents/{agent_id}/executions/summary`, read.
+/// The parameters of `/agents/{agents}/executions/summary`, read.
 #[derive(Debug)]
 pub(super) struct TotalsParams {
     /// Which rows.
@@ -16,7 +16,7 @@ pub(super) struct TotalsParams {
     pub(super) format: Option<Format>,
 }
 
-/// The parameters that `/agents/{agent_id}/executions/summary` takes.
+/// The parameters that `/agents/{agents}/executions/summary` takes.
 pub const SUMMARY_PARAMETERS: [&str; 13] = [
     "status",
     "call_type",

@@ -117,6 +117,18 @@ impl Source for ScriptedSource {
         })
     }
 
+    fn agents<'a>(
+        &'a self,
+        credential: &'a Credential,
+        _: &'a RequestContext,
+    ) -> BoxFuture<'a, Result<Vec<(AgentId, AgentFacts)>, SourceError>> {
+        Box::pin(async {
+            Self::admit(credential)?;
+            let facts = AgentFacts { created_at: Some(instant("2026-01-01T00:00:00Z")) };
+            Ok([OTHER_AGENT, AGENT].map(|agent| (agent.parse().unwrap(), facts)).into())
+        })
+    }
+
     fn user<'a>(
         &'a self,
         credential: &'a Credential,
@@ -149,6 +161,9 @@ impl Source for ScriptedSource {
 
 /// The agent that [`ask`] asks about.
 pub(super) const AGENT: &str = "6f9619ff-8b86-d011-b42d-00cf4fc964ff";
+
+/// Another agent, which comes before it in a list.
+pub(super) const OTHER_AGENT: &str = "0f9c6e1e-52b5-4c1c-9d0e-5a1f6f1d2b3c";
 
 /// The public face over the script.
 pub(super) fn app(max_json_bytes: u64) -> axum::Router {

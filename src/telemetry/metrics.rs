@@ -217,7 +217,7 @@ mod tests {
 
     fn answered() -> Answered {
         Answered {
-            route: "/agents/{agent_id}/executions/all".into(),
+            route: "/agents/{agents}/executions/all".into(),
             status: 206,
             format: "json",
             duration: Duration::from_millis(20),
@@ -238,7 +238,7 @@ mod tests {
         metrics.answered(&answered());
         metrics.answered(&answered());
         let text = metrics.render(Exposition::OpenMetrics);
-        let route = "route=\"/agents/{agent_id}/executions/all\"";
+        let route = "route=\"/agents/{agents}/executions/all\"";
         for line in [
             format!("fanfold_requests_total{{{route},status=\"2xx\",format=\"json\"}} 2\n"),
             format!("fanfold_answered_rows_total{{{route},format=\"json\"}} 14\n"),

@@ -23,6 +23,8 @@ pub(super) struct Ask<'a> {
 pub(super) enum About {
     /// One agent's data. A 401 or 403 says nothing of the key's other agents.
     Agent(AgentId),
+    /// The list of the key's agents. A 401 or 403 says nothing of its other rights.
+    Agents,
     /// The key as a whole.
     Key,
 }
@@ -32,7 +34,7 @@ impl About {
     pub(super) fn agent(self) -> AgentId {
         match self {
             Self::Agent(agent) => agent,
-            Self::Key => AgentId::new(uuid::Uuid::nil()),
+            Self::Agents | Self::Key => AgentId::new(uuid::Uuid::nil()),
         }
     }
 }

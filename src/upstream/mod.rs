@@ -68,6 +68,7 @@ const LARGE: usize = 64 << 10;
 /// Upstream's paths, as spans name them.
 const PAGES: &str = "/v2/agent/{agent_id}/executions";
 const AGENT: &str = "/v2/agent/{agent_id}";
+const AGENTS: &str = "/v2/agent/all";
 const USER: &str = "/user/me";
 
 /// Upstream over HTTP.
@@ -299,6 +300,17 @@ impl Source for Upstream {
         let ask = Ask { url, template: AGENT, credential, about, context, author: Author::Gateway };
         let asked = Expectation { agent: Some(agent), ..Expectation::default() };
         self.ask(ask, move |body| page::parse_agent(&body, &asked)).boxed()
+    }
+
+    fn agents<'a>(
+        &'a self,
+        credential: &'a Credential,
+        context: &'a RequestContext,
+    ) -> BoxFuture<'a, Result<Vec<(AgentId, AgentFacts)>, SourceError>> {
+        let url = self.settings.base_url.join(&["v2", "agent", "all"]);
+        let about = About::Agents;
+        let ask = Ask { url, template: AGENTS, credential, about, context, author: Author::Gateway };
+        self.ask(ask, |body| page::parse_agents(&body)).boxed()
     }
 
     fn user<'a>(

@@ -63,6 +63,7 @@ const EVERYTHING_BELOW_CLI: &[&str] = &[
 /// The modules of the engine from the top down: each imports only from those after it.
 const ENGINE: &[&str] = &[
     "yardstick",
+    "sections",
     "ask",
     "answer",
     "relay",
@@ -76,6 +77,7 @@ const ENGINE: &[&str] = &[
     "coverage",
     "page_cache",
     "access",
+    "agent_lists",
     "parts",
     "freshness",
     "terms",

@@ -84,6 +84,14 @@ impl Source for Nothing {
         Box::pin(async { Err(SourceError::TimedOut) })
     }
 
+    fn agents<'a>(
+        &'a self,
+        _: &'a Credential,
+        _: &'a RequestContext,
+    ) -> BoxFuture<'a, Result<Vec<(AgentId, AgentFacts)>, SourceError>> {
+        Box::pin(async { Err(SourceError::TimedOut) })
+    }
+
     fn user<'a>(
         &'a self,
         _: &'a Credential,
@@ -193,7 +201,7 @@ fn is_routed(response: &Response) -> bool {
 async fn every_described_operation_is_there_and_no_other_method_is() {
     for (path, item) in document()["paths"].as_object().unwrap() {
         let router = if item.get("servers").is_some() { admin_router() } else { public_router() };
-        let target = path.replace("{agent_id}", AGENT);
+        let target = path.replace("{agent_id}", AGENT).replace("{agents}", AGENT);
         for method in METHODS {
             let is_described = item.get(method).is_some();
             // HEAD comes with every GET and is described where it is of use.
@@ -208,10 +216,10 @@ async fn every_described_operation_is_there_and_no_other_method_is() {
 async fn every_described_query_parameter_is_taken_and_no_other() {
     let document = document();
     let status = async |path: &str, query: &str| {
-        let target = format!("{}?{query}", path.replace("{agent_id}", AGENT));
+        let target = format!("{}?{query}", path.replace("{agent_id}", AGENT).replace("{agents}", AGENT));
         ask(public_router(), "get", &target).await.status()
     };
-    let all = "/agents/{agent_id}/executions/all";
+    let all = "/agents/{agents}/executions/all";
     assert_eq!(parameters(&document, all, "query"), ALL_PARAMETERS.map(str::to_owned).into());
     for parameter in document["paths"][all]["get"]["parameters"].as_array().unwrap() {
         let parameter = resolve(&document, parameter);
@@ -230,7 +238,7 @@ async fn every_described_query_parameter_is_taken_and_no_other() {
         assert_eq!(status(all, &target).await, StatusCode::SERVICE_UNAVAILABLE, "{target}");
     }
     assert_eq!(status(all, "page_number=1").await, StatusCode::BAD_REQUEST);
-    let summary = "/agents/{agent_id}/executions/summary";
+    let summary = "/agents/{agents}/executions/summary";
     assert_eq!(parameters(&document, summary, "query"), SUMMARY_PARAMETERS.map(str::to_owned).into());
 
     let page: BTreeSet<String> = PAGE_PARAMETERS.iter().map(|&name| name.to_owned()).collect();
@@ -272,7 +280,7 @@ fn a_problem_has_the_members_that_are_described() {
 #[tokio::test]
 async fn every_status_that_is_answered_here_is_described_with_its_headers() {
     let document = document();
-    let all = "/agents/{agent_id}/executions/all";
+    let all = "/agents/{agents}/executions/all";
     for (query, method) in [("?x=1", "get"), ("", "get"), ("", "post")] {
         let response = ask(public_router(), method, &format!("/agents/{AGENT}/executions/all{query}")).await;
         let described = &document["paths"][all]["get"]["responses"][response.status().as_str()];

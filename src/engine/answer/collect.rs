@@ -1,5 +1,8 @@
 //! Taking an answer as a whole: by its deadline, and from the beginning where it had to begin again.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
 use super::running::RunningAnswer;
 use crate::domain::EntrySlice;
 use crate::engine::terms::{AskError, Collected};
@@ -11,6 +14,34 @@ pub enum Gathered {
     Rows(EntrySlice),
     /// All rows so far are void: the answer begins again.
     Restarted,
+}
+
+/// How many bytes of rows a response may have, counted over all answers that it is made of. Clones count together.
+#[derive(Clone, Debug)]
+pub struct ByteLimit {
+    most: u64,
+    taken: Arc<AtomicU64>,
+}
+
+impl ByteLimit {
+    /// At most so many.
+    pub fn new(most: u64) -> Self {
+        Self { most, taken: Arc::default() }
+    }
+
+    /// Takes so many more.
+    ///
+    /// # Errors
+    /// [`AskError::TooLarge`] if that is too many.
+    pub fn take(&self, bytes: u64) -> Result<(), AskError> {
+        let taken = self.taken.fetch_add(bytes, Relaxed).saturating_add(bytes);
+        if taken > self.most { Err(AskError::TooLarge { limit: self.most }) } else { Ok(()) }
+    }
+
+    /// Gives so many back that were taken.
+    pub fn give_back(&self, bytes: u64) {
+        self.taken.fetch_sub(bytes, Relaxed);
+    }
 }
 
 impl RunningAnswer {
@@ -34,15 +65,13 @@ impl RunningAnswer {
     }
 
     /// See [`Answer::collect`](super::Answer::collect).
-    pub(super) async fn collect(mut self, max_bytes: u64) -> Result<Collected, AskError> {
+    pub(super) async fn collect(mut self, limit: &ByteLimit) -> Result<Collected, AskError> {
         let (mut slices, mut bytes) = (Vec::new(), 0u64);
         while let Some(gathered) = self.gather().await? {
             match gathered {
                 Gathered::Rows(slice) => {
                     bytes += slice.byte_len() as u64;
-                    if bytes > max_bytes {
-                        return Err(AskError::TooLarge { limit: max_bytes });
-                    }
+                    limit.take(slice.byte_len() as u64)?;
                     // What was given ahead is held since then.
                     if self.from_cache.is_none() {
                         self.held.hold(&slice).map_err(AskError::NoMemory)?;
@@ -50,7 +79,7 @@ impl RunningAnswer {
                     slices.push(slice);
                 }
                 Gathered::Restarted => {
-                    bytes = 0;
+                    limit.give_back(std::mem::take(&mut bytes));
                     slices.clear();
                     self.held = self.new_held();
                 }

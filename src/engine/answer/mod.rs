@@ -22,10 +22,11 @@ mod tally;
 
 use tokio::time::Instant;
 
-pub use self::collect::Gathered;
+pub use self::collect::{ByteLimit, Gathered};
 pub(super) use self::context::AnswerContext;
 pub(super) use self::delivery::{AFTER_READING, DeliveryTerms, ReadTerms};
 use self::running::RunningAnswer;
+pub(super) use self::running::STREAM_DEADLINE;
 use self::tally::Tally;
 use super::memory::HeldMemory;
 use super::terms::{AskError, Collected, Newest, Verdict};
@@ -118,11 +119,30 @@ impl Answer {
     /// As [`gather`](Self::gather), and [`AskError::TooLarge`] as soon as the rows exceed `max_bytes`,
     /// [`AskError::NoMemory`] as soon as they hold too much memory.
     pub async fn collect(self, max_bytes: u64) -> Result<Collected, AskError> {
+        self.collect_within(&ByteLimit::new(max_bytes)).await
+    }
+
+    /// Takes all rows of an answer that is a part of a response.
+    ///
+    /// # Errors
+    /// As [`collect`](Self::collect).
+    pub async fn collect_within(self, limit: &ByteLimit) -> Result<Collected, AskError> {
         match self.0 {
             AnswerKind::Empty(verdict) => {
                 Ok(Collected { slices: Vec::new(), verdict, held: HeldMemory::default() })
             }
-            AnswerKind::Running(running) => running.collect(max_bytes).await,
+            AnswerKind::Running(running) => running.collect(limit).await,
+        }
+    }
+
+    /// Lets go of the rows of an answer that is known to its end: they are taken again from what is known when their turn
+    /// comes.
+    ///
+    /// An answer that still reads holds a fan-out of pages at most, and keeps them.
+    pub(super) fn set_aside(&mut self) {
+        match &mut self.0 {
+            AnswerKind::Empty(_) => {}
+            AnswerKind::Running(running) => running.set_aside(),
         }
     }
 

@@ -15,7 +15,7 @@ use crate::engine::terms::{AskError, Missing, Verdict};
 use crate::source::SourceError;
 
 /// Longer than any stream: its answer bounds how long each row may take, and the gate how long that waits for the budget.
-const STREAM_DEADLINE: Duration = Duration::from_hours(365 * 24);
+pub(in crate::engine) const STREAM_DEADLINE: Duration = Duration::from_hours(365 * 24);
 
 /// The most pages that the `Retry-After` of a refused request allows for. A list may end long before the rows that were
 /// requested, and a minute's budget is several times as much.
@@ -118,6 +118,20 @@ impl RunningAnswer {
     /// so far before.
     pub(super) fn verdict(&self) -> Verdict {
         self.tally.verdict(self.quota.total())
+    }
+
+    /// See [`Answer::set_aside`](super::Answer::set_aside).
+    pub(super) fn set_aside(&mut self) {
+        if self.from_cache.take().is_none() {
+            return;
+        }
+        let Tally { freshness, stale, .. } = self.tally;
+        self.tally = Tally { freshness, stale, ..Tally::new(self.tally.as_of) };
+        self.steps = [AnswerStep::Known(self.context.span)].into();
+        self.quota.restart();
+        self.undated.clear();
+        self.ready.clear();
+        self.held = self.new_held();
     }
 
     /// Leaves out what is not there at the deadline, if the question is lenient.

@@ -84,6 +84,16 @@ impl Segment {
         }
     }
 
+    /// Whether the call of any of its rows is still under way.
+    pub(in crate::engine) fn has_unfinished(&self) -> bool {
+        match &self.contents {
+            Contents::Empty => false,
+            Contents::Rows { restless, .. } => {
+                restless.is_some_and(|restless| restless.until == Timestamp::MAX)
+            }
+        }
+    }
+
     /// How many rows it has.
     pub(in crate::engine) fn len(&self) -> usize {
         match &self.contents {

@@ -129,6 +129,13 @@ impl Policy {
         }
     }
 
+    /// The same where no call is under way and none was created for a while before the latest reading: as with a row that
+    /// does not change, a twentieth of that while is how long nothing is expected to happen.
+    #[must_use]
+    pub(in crate::engine) fn of_quiet(self, quiet_for: Duration) -> Self {
+        Self { live: (quiet_for / PATIENCE).min(self.settling).max(self.live), ..self }
+    }
+
     /// The same for a scope, whose places have beats of their own.
     #[must_use]
     pub(in crate::engine) fn of_scope(self, stagger: Stagger) -> Self {
@@ -297,6 +304,15 @@ mod tests {
         assert_eq!(unchanged(1_000), 50);
         assert_eq!(unchanged(80_000), 120);
         assert_eq!(ttl(fixed, &row("call-disconnected", DAY, Duration::from_secs(1))), 10);
+    }
+
+    #[test]
+    fn a_head_is_read_less_often_the_longer_no_call_was_created() {
+        let quiet = |seconds| policy(Membership::Fixed).of_quiet(Duration::from_secs(seconds));
+        let live = |seconds| quiet(seconds).ttl(Class::Live).as_secs();
+        assert_eq!([0, 199, 200, 1_000, 2_400, 1_000_000].map(live), [10, 10, 10, 50, 120, 120]);
+        let wished = CacheDirectives { max_age: Some(Duration::from_secs(1)), ..CacheDirectives::default() };
+        assert_eq!(quiet(1_000_000).wished(&wished).ttl(Class::Live).as_secs(), 1);
     }
 
     #[test]

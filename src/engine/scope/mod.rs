@@ -6,6 +6,7 @@
 
 mod merge;
 mod present;
+mod quiet;
 mod registry;
 mod revalidation;
 mod room;
@@ -18,6 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 pub(super) use self::present::{Present, ScopeHead, known_present};
+pub(super) use self::quiet::quiet_for;
 pub(super) use self::registry::{Scopes, key_of};
 pub(super) use self::revalidation::Revalidation;
 pub(super) use self::room::make_room;

@@ -113,6 +113,14 @@ impl Source for Bent {
         })
     }
 
+    fn agents<'a>(
+        &'a self,
+        credential: &'a Credential,
+        context: &'a RequestContext,
+    ) -> BoxFuture<'a, Result<Vec<(AgentId, AgentFacts)>, SourceError>> {
+        self.script.agents(credential, context)
+    }
+
     fn user<'a>(
         &'a self,
         credential: &'a Credential,

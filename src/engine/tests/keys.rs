@@ -198,7 +198,7 @@ async fn questions_that_read_nothing_push_nobodys_rows_out() {
 
 async fn check_again(rig: &Rig) -> Result<Duration, AskError> {
     let Question { caller, credential, agent, trace, .. } = rig.question();
-    rig.engine.check_again(caller, &credential, agent, trace).await
+    rig.engine.check_again(caller, &credential, &[agent], trace).await.map_err(|refused| refused.error)
 }
 
 #[tokio::test(start_paused = true)]

@@ -22,6 +22,7 @@ mod refresh;
 mod refusals;
 mod relays;
 mod script;
+mod sections;
 mod several_statuses;
 mod sharing;
 mod stale;

@@ -43,6 +43,12 @@ pub(super) struct World {
     pub(super) hollow: Option<u32>,
     /// When the agent was made; without it, with its oldest row.
     pub(super) born: Option<Timestamp>,
+    /// The agents that the key's list names.
+    pub(super) listed: Vec<AgentId>,
+    /// The status that refuses the list.
+    pub(super) list_refused: Option<u16>,
+    /// How often the list was read.
+    pub(super) lists: usize,
     pub(super) asked: Vec<(Filters, PageOf)>,
     /// The keys that pages were asked for with.
     pub(super) keys: Vec<String>,
@@ -91,6 +97,9 @@ impl Script {
             emptied: None,
             hollow: None,
             born: None,
+            listed: Vec::new(),
+            list_refused: None,
+            lists: 0,
             asked: Vec::new(),
             keys: Vec::new(),
             checks: 0,
@@ -315,6 +324,25 @@ impl Source for Script {
                 None => Ok(AgentFacts {
                     created_at: world.born.or_else(|| world.rows.iter().map(|row| row.created_at).min()),
                 }),
+            }
+        })
+    }
+
+    fn agents<'a>(
+        &'a self,
+        _: &'a Credential,
+        _: &'a RequestContext,
+    ) -> BoxFuture<'a, Result<Vec<(AgentId, AgentFacts)>, SourceError>> {
+        Box::pin(async move {
+            tokio::time::sleep(self.latency).await;
+            let mut world = self.world();
+            world.lists += 1;
+            let created_at = world.born.or_else(|| world.rows.iter().map(|row| row.created_at).min());
+            match world.list_refused {
+                Some(401 | 403) => Err(SourceError::Denied(words(403))),
+                Some(404) => Err(SourceError::AgentNotFound(words(404))),
+                Some(_) => Err(unavailable()),
+                None => Ok(world.listed.iter().map(|agent| (*agent, AgentFacts { created_at })).collect()),
             }
         })
     }

@@ -16,21 +16,55 @@ use crate::http::problem::ErrorRenderer;
 /// A body that is whole before its first byte is sent: its length is known, its rows are where the cache has them.
 #[derive(Debug)]
 pub(crate) struct WholeBody {
-    framing: Framing,
-    slices: Vec<EntrySlice>,
-    last_line: Bytes,
-    held: HeldMemory,
+    sections: Vec<BodySection>,
+    held: Vec<HeldMemory>,
+}
+
+/// Rows of a whole body, and what stands around them.
+#[derive(Debug)]
+pub(crate) struct BodySection {
+    /// How the rows are arranged; what it has before and after them does not count.
+    pub(crate) framing: Framing,
+    /// The bytes before the first row.
+    pub(crate) begin: Bytes,
+    /// The rows.
+    pub(crate) slices: Vec<EntrySlice>,
+    /// The bytes after the last row.
+    pub(crate) finish: Bytes,
+}
+
+impl BodySection {
+    /// These rows in this framing; `last_line` for NDJSON.
+    pub(crate) fn new(framing: Framing, slices: Vec<EntrySlice>, last_line: Bytes) -> Self {
+        let (begin, finish) = (framing.begin(), framing.finish(last_line));
+        Self { framing, begin, slices, finish }
+    }
+
+    fn len(&self) -> u64 {
+        self.framing.rows_len(&self.slices) + (self.begin.len() + self.finish.len()) as u64
+    }
+
+    fn parts(self) -> impl Iterator<Item = BodyPart> {
+        let Self { framing, begin, slices, finish } = self;
+        let text = |bytes: Bytes| (!bytes.is_empty()).then_some(BodyPart::Text(bytes));
+        let last = slices.len().saturating_sub(1);
+        let (begin, finish) = (text(begin), text(finish));
+        let rows = slices.into_iter().enumerate().map(move |(number, slice)| {
+            if number == last { framing.last_rows(slice) } else { framing.rows(slice) }
+        });
+        begin.into_iter().chain(rows).chain(finish)
+    }
 }
 
 impl WholeBody {
     /// These rows, and the memory that they hold, in this framing; `last_line` for NDJSON.
-    pub(crate) const fn new(
-        framing: Framing,
-        slices: Vec<EntrySlice>,
-        last_line: Bytes,
-        held: HeldMemory,
-    ) -> Self {
-        Self { framing, slices, last_line, held }
+    pub(crate) fn new(framing: Framing, slices: Vec<EntrySlice>, last_line: Bytes, held: HeldMemory) -> Self {
+        Self::of_sections(vec![BodySection::new(framing, slices, last_line)], vec![held])
+    }
+
+    /// These sections one after another, and the memory that their rows hold.
+    pub(crate) const fn of_sections(sections: Vec<BodySection>, held: Vec<HeldMemory>) -> Self {
+        Self { sections, held }
     }
 
     /// Bytes as they are.
@@ -40,13 +74,13 @@ impl WholeBody {
 
     /// Whether the bytes of all rows are there.
     pub(crate) fn has_bytes(&self) -> bool {
-        self.slices.iter().all(|slice| slice.entry.has_bytes())
+        let mut slices = self.sections.iter().flat_map(|section| &section.slices);
+        slices.all(|slice| slice.entry.has_bytes())
     }
 
     /// The length in bytes, uncompressed.
     pub(crate) fn len(&self) -> u64 {
-        let around = self.framing.begin().len() + self.framing.finish(self.last_line.clone()).len();
-        self.framing.rows_len(&self.slices) + around as u64
+        self.sections.iter().map(BodySection::len).sum()
     }
 
     /// The body as it is, laid out chunk by chunk as it is read. Holds the answer's place until it is dropped.
@@ -69,26 +103,22 @@ impl WholeBody {
     /// # Errors
     /// If the runtime ends, or there is no memory for what is deflated for this body alone.
     pub(crate) async fn packed(self, compression_pool: &CompressionPool) -> Result<PackedWhole, AskError> {
-        let mut packed = Vec::with_capacity(self.slices.len() + 2);
+        let mut packed = Vec::new();
         let (groups, mut held) = self.groups();
         for parts in groups {
             let parts = compression_pool.pack(parts).await.map_err(|_| AskError::ShuttingDown)?;
             let own: usize = parts.iter().map(Packed::own_len).sum();
-            held.hold_alone(own as u64).map_err(AskError::NoMemory)?;
+            if let Some(held) = held.last_mut() {
+                held.hold_alone(own as u64).map_err(AskError::NoMemory)?;
+            }
             packed.extend(parts);
         }
         Ok(PackedWhole { parts: packed, held })
     }
 
-    fn groups(self) -> (Groups, HeldMemory) {
-        let Self { framing, slices, last_line, held } = self;
-        let text = |bytes: Bytes| (!bytes.is_empty()).then_some(BodyPart::Text(bytes));
-        let (begin, finish) = (text(framing.begin()), text(framing.finish(last_line)));
-        let last = slices.len().saturating_sub(1);
-        let rows = slices.into_iter().enumerate().map(|(number, slice)| {
-            if number == last { framing.last_rows(slice) } else { framing.rows(slice) }
-        });
-        (Groups(begin.into_iter().chain(rows).chain(finish).collect::<Vec<_>>().into_iter()), held)
+    fn groups(self) -> (Groups, Vec<HeldMemory>) {
+        let parts = self.sections.into_iter().flat_map(BodySection::parts);
+        (Groups(parts.collect::<Vec<_>>().into_iter()), self.held)
     }
 }
 
@@ -115,7 +145,7 @@ impl Iterator for Groups {
 #[derive(Debug)]
 pub(crate) struct PackedWhole {
     parts: Vec<Packed>,
-    held: HeldMemory,
+    held: Vec<HeldMemory>,
 }
 
 impl PackedWhole {
@@ -135,7 +165,7 @@ impl PackedWhole {
         Body::from_stream(stream::iter(chunks))
     }
 
-    fn chunks(self) -> (impl Iterator<Item = Bytes> + Send, HeldMemory) {
+    fn chunks(self) -> (impl Iterator<Item = Bytes> + Send, Vec<HeldMemory>) {
         let (mut parts, mut member) = (self.parts.into_iter(), Some(GzipMember::new()));
         let chunks = std::iter::from_fn(move || {
             while let Some(open) = &mut member {

@@ -1,7 +1,8 @@
 use bytes::Bytes;
 use serde::Serialize;
 
-use crate::engine::{Missing, Verdict};
+use crate::domain::AgentId;
+use crate::engine::{Missing, SectionVerdict, SectionsVerdict, Verdict};
 use crate::http::problem::{ErrorRenderer, Problem};
 
 /// How a body of lines ended.
@@ -31,6 +32,22 @@ struct EndFields<P: Serialize> {
     missing: Vec<MissingPart>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<P>,
+    /// The sections that were begun, of a response that has sections.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    agents: Option<Vec<SectionEnd>>,
+}
+
+/// What the last line says of a section.
+#[derive(Serialize)]
+struct SectionEnd {
+    agent_id: String,
+    complete: bool,
+    count: u64,
+    as_of: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    has_more: Option<bool>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    missing: Vec<MissingPart>,
 }
 
 /// A part that could not be had, as the client reads it.
@@ -75,9 +92,52 @@ pub(crate) fn end_record(
             StreamEnd::Reached => None,
             StreamEnd::Broken(problem) => Some(problem.document(request_id)),
         },
+        agents: None,
     };
+    line(&EndLine { end })
+}
+
+/// The last line of a response with sections: what each of them lacks is told with it.
+pub(crate) fn sections_end_record(
+    verdict: &SectionsVerdict,
+    ended: StreamEnd<'_>,
+    renderer: ErrorRenderer,
+    request_id: &str,
+) -> Bytes {
+    let SectionsVerdict { whole, sections, under_way } = verdict;
+    let section = |SectionVerdict { agent, verdict }: &SectionVerdict, is_whole: bool| SectionEnd {
+        agent_id: agent.to_string(),
+        complete: is_whole && verdict.is_complete(),
+        count: verdict.count,
+        as_of: verdict.as_of.to_string(),
+        has_more: verdict.has_more().then_some(true),
+        missing: missing(&verdict.missing, renderer),
+    };
+    let given = sections.iter().map(|of| section(of, true));
+    let agents = given.chain(under_way.iter().map(|of| section(of, false))).collect();
+    let end = EndFields {
+        complete: whole.is_complete() && matches!(ended, StreamEnd::Reached),
+        count: whole.count,
+        has_more: whole.has_more().then_some(true),
+        as_of: whole.as_of.to_string(),
+        missing: Vec::new(),
+        error: match ended {
+            StreamEnd::Reached => None,
+            StreamEnd::Broken(problem) => Some(problem.document(request_id)),
+        },
+        agents: Some(agents),
+    };
+    line(&EndLine { end })
+}
+
+/// The line before a section, `{"@agent":{"agent_id":…}}`.
+pub(crate) fn section_line(agent: AgentId) -> Bytes {
+    format!("{{\"@agent\":{{\"agent_id\":\"{agent}\"}}}}\n").into()
+}
+
+fn line(value: &impl Serialize) -> Bytes {
     // Text and numbers only: serialization can't fail.
-    let mut line = serde_json::to_vec(&EndLine { end }).unwrap_or_default();
+    let mut line = serde_json::to_vec(value).unwrap_or_default();
     line.push(b'\n');
     line.into()
 }

@@ -18,10 +18,10 @@ use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, Stream, StreamExt, stream};
 use tokio::time::sleep;
 
-use super::{StreamEnd, end_record};
-use crate::domain::EntrySlice;
+use super::{StreamEnd, end_record, section_line, sections_end_record};
+use crate::domain::{AgentId, EntrySlice};
 use crate::encode::{BodyPart, CHUNK, Coding, CompressionPool, Framing, GzipMember};
-use crate::engine::{Answer, AskError, Verdict};
+use crate::engine::{Answer, AskError, SectionsVerdict, Verdict};
 use crate::http::access_log::RequestLog;
 use crate::http::places::ResponsePlace;
 use crate::http::problem::{ErrorRenderer, Problem};
@@ -42,6 +42,19 @@ pub(crate) enum Event {
     Broken(Verdict, AskError),
     /// There may be more, but the caller may not have it any longer; the verdict is of what was given.
     Refused(Verdict, Box<Problem>),
+    /// What only a response with sections has.
+    Section(SectionEvent),
+}
+
+/// An event of a response with sections, rows aside.
+#[derive(Debug)]
+pub(crate) enum SectionEvent {
+    /// The rows of this agent follow, if it has any.
+    Begins(AgentId),
+    /// There are no more sections; the verdict on all of them.
+    Reached(Box<SectionsVerdict>),
+    /// The rest can't be had; the verdict on what was given.
+    Broken(Box<SectionsVerdict>, Box<Problem>),
 }
 
 /// Reads an answer to its end, or until everything has to end or its caller is `refused` the rest.
@@ -102,7 +115,16 @@ impl Streamed {
         let (parts, chunks) = (Vec::new(), VecDeque::new());
         let (events, phase) = (events.boxed(), StreamPhase::Rows);
         // In a box, as it is moved for every chunk.
-        let run = Box::new(StreamRun { events, member, parts, chunks, given: 0, phase, with: self });
+        let run = Box::new(StreamRun {
+            events,
+            member,
+            parts,
+            chunks,
+            given: 0,
+            given_of_section: 0,
+            phase,
+            with: self,
+        });
         Body::from_stream(stream::unfold(run, async |mut run| Some((run.step().await?, run))))
     }
 }
@@ -126,6 +148,8 @@ struct StreamRun {
     chunks: VecDeque<Bytes>,
     /// How many rows are in parts or chunks, or sent.
     given: u64,
+    /// How many of them belong to the section under way.
+    given_of_section: u64,
     phase: StreamPhase,
     with: Streamed,
 }
@@ -208,6 +232,7 @@ impl StreamRun {
         match event {
             Some(Event::Rows(rows)) => {
                 self.given += rows.len() as u64;
+                self.given_of_section += rows.len() as u64;
                 self.with.request_log.add_rows(rows.len() as u64);
                 self.parts.push(Framing::Ndjson.rows(rows));
             }
@@ -220,9 +245,40 @@ impl StreamRun {
                 self.end_early(verdict, &problem);
             }
             Some(Event::Refused(verdict, problem)) => self.end_early(verdict, &problem),
+            Some(Event::Section(event)) => self.take_section(event),
             // Nothing follows a verdict, and one always comes; were it not so, the body must not look whole.
             None => self.phase = StreamPhase::Breaking,
         }
+    }
+
+    fn take_section(&mut self, event: SectionEvent) {
+        match event {
+            SectionEvent::Begins(agent) => {
+                self.given_of_section = 0;
+                self.parts.push(BodyPart::Text(section_line(agent)));
+            }
+            SectionEvent::Reached(verdict) => {
+                self.end_sections(&verdict, StreamEnd::Reached);
+                self.phase = StreamPhase::Ending;
+            }
+            SectionEvent::Broken(mut verdict, problem) => {
+                // As for one answer: of what was known from the start, only what was given counts.
+                verdict.whole.count = self.given;
+                if let Some(section) = &mut verdict.under_way {
+                    section.verdict.count = self.given_of_section;
+                }
+                self.with.request_log.note_problem(&problem);
+                self.end_sections(&verdict, StreamEnd::Broken(&problem));
+                self.phase = StreamPhase::Breaking;
+            }
+        }
+    }
+
+    fn end_sections(&mut self, verdict: &SectionsVerdict, ended: StreamEnd<'_>) {
+        let Streamed { renderer, request_log, .. } = &self.with;
+        request_log.note_verdict(&verdict.whole);
+        let line = sections_end_record(verdict, ended, *renderer, &request_log.request_id);
+        self.parts.push(BodyPart::Text(line));
     }
 
     fn end_early(&mut self, mut verdict: Verdict, problem: &Problem) {

@@ -137,6 +137,31 @@ impl Totals {
         Ok(())
     }
 
+    /// Adds the totals of other rows, of the same question in the same zone.
+    ///
+    /// # Errors
+    /// As [`add`](Self::add).
+    pub fn merge(&mut self, other: &Self) -> Result<(), TotalsError> {
+        for (id, group) in &other.groups {
+            // The latest beginning of its times lies in all of them.
+            let begins = |number| other.calendar.times(number).iter().map(|time| time.span.from()).max();
+            let time = id.time.and_then(begins).map(|at| self.calendar.number(at));
+            let tuple = self.tuples.number(&other.tuples.values[id.tuple as usize]);
+            let agent = id.agent.map(|agent| self.agents.number(&other.agents.values[agent as usize]));
+            let at = self.group(GroupId { time, tuple, agent })?;
+            let own = &mut self.groups[at].1;
+            own.count += group.count;
+            for (stat, part) in own.stats.iter_mut().zip(&group.stats) {
+                stat.merge(part)?;
+            }
+        }
+        self.histogram.skipped += other.histogram.skipped;
+        for (count, more) in self.histogram.counts.iter_mut().zip(&other.histogram.counts) {
+            *count += more;
+        }
+        Ok(())
+    }
+
     fn group(&mut self, id: GroupId) -> Result<usize, TotalsError> {
         if let Some(&at) = self.known.get(&id) {
             return Ok(at);

@@ -117,6 +117,25 @@ fn a_part_of_the_facts_is_the_totals_of_those_rows() {
 }
 
 #[test]
+fn merged_totals_are_those_of_all_rows() {
+    for group_by in ["@agent_id,status", "@day,status", "@hour,@month", "@week", "status"] {
+        let question = question(group_by, "total_cost", Some(("total_cost", "0.15,0.25")));
+        let facts = Facts::read(&question, DAY_EDGE.iter().map(|(_, row)| row.as_bytes())).unwrap();
+        let zone = || Zone::parse("Asia/Kolkata").unwrap();
+        let row = |row: usize| (row, Timestamp::parse(DAY_EDGE[row].0, crate::domain::Rounding::Down));
+        let (mut all, mut merged) =
+            (Totals::new(question.clone(), zone()), Totals::new(question.clone(), zone()));
+        for (agent, rows) in [(agent('f'), [2, 3]), (agent('e'), [0, 1]), (agent('d'), [1, 2])] {
+            all.add(agent, &facts, rows.map(row)).unwrap();
+            let mut part = Totals::new(question.clone(), zone());
+            part.add(agent, &facts, rows.map(row)).unwrap();
+            merged.merge(&part).unwrap();
+        }
+        assert_eq!(text(&merged, None), text(&all, None), "{group_by}");
+    }
+}
+
+#[test]
 fn groups_compare_by_literal_and_other_values_are_one_group() {
     let question = question("k", "n", None);
     let values = [

@@ -15,8 +15,8 @@ use serde::de::{Deserializer, Visitor};
 use serde_json::value::RawValue;
 
 use crate::domain::{
-    AgentFacts, BatchFact, FilterFacts, MAX_PAGE_SIZE, Page, Rounding, Row, RowId, Status, Timestamp,
-    WordTable,
+    AgentFacts, AgentId, BatchFact, FilterFacts, MAX_PAGE_SIZE, Page, Rounding, Row, RowId, Status,
+    Timestamp, WordTable,
 };
 use crate::source::RelayedPage;
 
@@ -172,6 +172,33 @@ pub(super) fn parse_agent(body: &Bytes, asked: &Expectation) -> Result<Compared<
     };
     let mismatches = is_another.then_some(Mismatch::Agent).into_iter().collect();
     Ok(Compared { response: AgentFacts { created_at: instant(fields.created_at) }, mismatches })
+}
+
+/// Reads the list of agents, which is a bare array.
+///
+/// One that can't be read is no list: an agent that is left out would look as if it did not exist.
+///
+/// # Errors
+/// What keeps the body from being a list of agents.
+pub(super) fn parse_agents(body: &Bytes) -> Result<Compared<Vec<(AgentId, AgentFacts)>>, PageFault> {
+    let text = json_text(body)?;
+    if !text.trim_ascii_start().starts_with('[') {
+        return Err("not an array".to_owned());
+    }
+    let Data::Rows(raws) = read(text, EnvelopeVisitor)?.data else {
+        return Err(format!("more than {MAX_ROWS} agents"));
+    };
+    let agent = |raw: &&RawValue| {
+        if !raw.get().starts_with('{') {
+            return Err("an agent that is no object".to_owned());
+        }
+        let fields = read(raw.get(), RowVisitor)?;
+        let id = fields.id.and_then(text_of).and_then(|id| id.parse().ok());
+        let facts = AgentFacts { created_at: instant(fields.created_at) };
+        Ok((id.ok_or_else(|| "an agent without a usable id".to_owned())?, facts))
+    };
+    let agents = raws.iter().map(agent).collect::<Result<_, _>>()?;
+    Ok(Compared { response: agents, mismatches: Vec::new() })
 }
 
 /// Whether a body is that of a user: only an object can be, and its fields are of no concern.

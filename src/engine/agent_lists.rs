@@ -1,0 +1,100 @@
+//! The agents that upstream lists for each credential: read once for all who ask, kept for less than a minute.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::single_flight::SingleFlight;
+use super::terms::Clock;
+use crate::domain::{AgentFacts, AgentId, Credential, CredentialId, Timestamp};
+use crate::shutdown::Shutdown;
+use crate::source::{RequestContext, Source, SourceError, Urgency};
+
+/// How old a list may get. What follows from it, upstream's acceptance of the key, holds for a minute: the rest of that is left
+/// to whatever is asked with it.
+const LISTED_FOR: Duration = Duration::from_secs(50);
+
+/// The most agents of all kept lists together.
+const MAX_LISTED: u64 = 65_536;
+
+/// A list, as it was read.
+#[derive(Clone, Debug)]
+pub(super) struct AgentList {
+    /// When it was requested, by our clock.
+    pub(super) at: Timestamp,
+    pub(super) agents: BTreeMap<AgentId, AgentFacts>,
+}
+
+type ListOutcome = Result<Arc<AgentList>, SourceError>;
+
+pub(super) struct AgentLists {
+    source: Arc<dyn Source>,
+    clock: Clock,
+    kept: moka::sync::Cache<CredentialId, Arc<AgentList>>,
+    reads: SingleFlight<(CredentialId, Urgency), ListOutcome>,
+}
+
+impl AgentLists {
+    pub(super) fn new(source: Arc<dyn Source>, clock: Clock, shutdown: Shutdown) -> Self {
+        let weigh = |_: &CredentialId, list: &Arc<AgentList>| {
+            u32::try_from(list.agents.len()).unwrap_or(u32::MAX).saturating_add(1)
+        };
+        let kept = moka::sync::Cache::builder().max_capacity(MAX_LISTED).weigher(weigh).build();
+        Self { source, clock, kept, reads: SingleFlight::new(shutdown) }
+    }
+
+    /// How old a list may get for a request that wants nothing older than this.
+    pub(super) fn lifetime(max_age: Option<Duration>) -> Duration {
+        max_age.map_or(LISTED_FOR, |max_age| max_age.min(LISTED_FOR))
+    }
+
+    pub(super) fn age_of(&self, list: &AgentList) -> Duration {
+        self.clock.now().since(list.at)
+    }
+
+    /// The list that is kept, if it is not older than that.
+    pub(super) fn kept(&self, credential: CredentialId, max_age: Duration) -> Option<Arc<AgentList>> {
+        self.kept.get(&credential).filter(|list| self.age_of(list) <= max_age)
+    }
+
+    /// Reads the list, together with others that ask for it.
+    pub(super) async fn read(&self, credential: &Credential, context: &RequestContext) -> ListOutcome {
+        let (source, clock, kept) = (Arc::clone(&self.source), self.clock.clone(), self.kept.clone());
+        let (id, credential, own) = (credential.id(), credential.clone(), context.clone());
+        let ask = |deadline| async move {
+            let context = RequestContext { deadline, ..own };
+            // What waits for its turn is not older for that.
+            let agents = source.agents(&credential, &context).await?;
+            let at = context.sent.sent_at().map_or_else(|| clock.now(), |sent| clock.at(sent));
+            Ok(Arc::new(AgentList { at, agents: agents.into_iter().collect() }))
+        };
+        let land = move |outcome: &ListOutcome| {
+            if let Ok(list) = outcome {
+                kept.insert(id, Arc::clone(list));
+            }
+        };
+        let read = self.reads.join((id, context.urgency), context.deadline.as_ref(), ask, land).await;
+        match read {
+            Ok(Err(SourceError::AgentNotFound(_))) => {
+                Err(SourceError::Malformed { detail: "there is no list of agents".to_owned() })
+            }
+            Ok(outcome) => outcome,
+            Err(_) => {
+                let detail = "the reading of the list of agents broke off".to_owned();
+                Err(SourceError::Unavailable { detail, retry_after: None, upstream: None })
+            }
+        }
+    }
+
+    /// Drops what is kept for a credential.
+    pub(super) fn forget(&self, credential: CredentialId) {
+        self.reads.forget(|(of, _)| *of == credential);
+        self.kept.invalidate(&credential);
+    }
+
+    /// Drops everything.
+    pub(super) fn forget_all(&self) {
+        self.reads.forget(|_| true);
+        self.kept.invalidate_all();
+    }
+}

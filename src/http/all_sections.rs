@@ -1,0 +1,305 @@
+//! Every execution of several agents in one answer, one section per agent.
+//!
+//! A section is made as the answer about one agent is ([`super::all`]); what is here puts sections together.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::response::Response;
+use bytes::Bytes;
+use futures_util::{FutureExt, Stream, stream};
+use http::{Method, header};
+use tokio::time::Instant;
+
+use super::App;
+use super::all::{AllRequest, Delivery, set_coding, write_whole};
+use super::authorized::{AuthorizedAgents, RequestedAgents, section_problem};
+use super::body::{
+    BodySection, Event, SectionEvent, StreamEnd, Streamed, WholeBody, envelope, section_line,
+    sections_end_record,
+};
+use super::places::ResponsePlace;
+use super::present::{self, HeaderState};
+use super::problem::{ErrorRenderer, Problem};
+use super::projection::{self, Projection};
+use super::question::Format;
+use super::recheck::Recheck;
+use crate::domain::{AgentId, EntrySlice};
+use crate::encode::{CompressionPool, Framing};
+use crate::engine::{
+    Answer, AskError, ByteLimit, Collected, HeldMemory, SectionError, SectionItem, SectionOutcome,
+    SectionVerdict, Sections, SectionsVerdict, VerdictFirst,
+};
+use crate::shutdown::Shutdown;
+
+/// The answer to a request that was read and authorized.
+pub(super) async fn answer(
+    app: Arc<App>,
+    authorized: AuthorizedAgents,
+    mut wanted: AllRequest,
+) -> Result<Response, Problem> {
+    authorized.request_log.note_format(wanted.media.format);
+    let place = app.take_place(authorized.caller, authorized.credential.id())?;
+    let by = Instant::now() + wanted.longest_wait();
+    let agents = authorized.sections(&app, &wanted.directives, by).await?;
+    wanted.about_agents(&agents.agents);
+    // Each section has its own agent.
+    let question = wanted.question(&authorized.about(NOBODY));
+    let request = SectionsRequest { app, authorized, agents: Arc::clone(&agents.agents), wanted };
+    let sections = request.app.engine.sections(question, agents);
+    match request.wanted.delivery {
+        Delivery::Collected => request.whole(sections, place).await,
+        Delivery::Streamed => request.stream(sections, place).await,
+    }
+}
+
+/// In the place of the agent of a question about several.
+const NOBODY: AgentId = AgentId::new(uuid::Uuid::nil());
+
+/// A request for the rows of these agents.
+struct SectionsRequest {
+    app: Arc<App>,
+    authorized: AuthorizedAgents,
+    agents: Arc<[AgentId]>,
+    wanted: AllRequest,
+}
+
+/// Sections that are there, all of them.
+struct CollectedSections {
+    verdict: SectionsVerdict,
+    rows: Vec<Vec<EntrySlice>>,
+    held: Vec<HeldMemory>,
+}
+
+impl SectionsRequest {
+    async fn whole(self, sections: Sections, place: ResponsePlace) -> Result<Response, Problem> {
+        let Self { app, authorized, wanted, .. } = &self;
+        let collect = async { Ok(self.collect(sections).await) };
+        let collected = app.unless_ended(Box::pin(collect)).await;
+        let collected = collected.map_err(|error| authorized.renderer.problem(&error))?;
+        let CollectedSections { verdict, rows, held } =
+            collected.map_err(|error| authorized.problem(&error))?;
+        if let Some(response) = wanted.not_modified(&verdict.whole, &authorized.request_log) {
+            return Ok(response);
+        }
+        authorized.request_log.note_verdict(&verdict.whole);
+        let mut response = wanted.response(HeaderState::Verdict(&verdict.whole), Body::empty());
+        let headers = response.headers_mut();
+        if wanted.media.format != Format::Ndjson {
+            present::total_count(headers, verdict.whole.total);
+        }
+        if wanted.media.format == Format::Csv {
+            present::attachment(headers, "executions", &self.name(), verdict.whole.as_of);
+        }
+        if wanted.parts.method != Method::HEAD {
+            authorized.request_log.add_rows(verdict.whole.count);
+        }
+        let whole = WholeBody::of_sections(self.body(&verdict, rows), held);
+        let to = (authorized.renderer, &wanted.parts.method);
+        write_whole(&app.compression_pool, whole, wanted.codings, to, place, response).await
+    }
+
+    /// Takes the rows of all sections, as they are to be sent.
+    async fn collect(&self, sections: Sections) -> Result<CollectedSections, SectionError> {
+        let limit = ByteLimit::new(self.app.settings.max_json_bytes);
+        let with = (self.wanted.projection.clone(), self.app.compression_pool.clone(), limit);
+        let mut whole = sections.whole(move |agent, answer| section(with.clone(), agent, answer)).await?;
+        let (mut verdicts, mut rows, mut held) = (Vec::new(), Vec::new(), Vec::new());
+        while let Some((agent, outcome)) = whole.next().await? {
+            let (verdict, slices) = match outcome {
+                SectionOutcome::Taken(collected) => {
+                    held.push(collected.held);
+                    (collected.verdict, collected.slices)
+                }
+                SectionOutcome::LeftOut(verdict) => (verdict, Vec::new()),
+            };
+            verdicts.push(SectionVerdict { agent, verdict });
+            rows.push(slices);
+        }
+        Ok(CollectedSections { verdict: whole.verdict(verdicts), rows, held })
+    }
+
+    /// The sections as they are to be sent, and what stands around them.
+    fn body(&self, verdict: &SectionsVerdict, rows: Vec<Vec<EntrySlice>>) -> Vec<BodySection> {
+        let AuthorizedAgents { renderer, ref request_log, .. } = self.authorized;
+        let text =
+            |begin| BodySection { framing: Framing::Ndjson, begin, slices: Vec::new(), finish: Bytes::new() };
+        let line =
+            |slices, begin| BodySection { framing: Framing::Ndjson, begin, slices, finish: Bytes::new() };
+        let of = verdict.sections.iter().zip(rows);
+        match self.wanted.media.format {
+            Format::Json => {
+                let mut between = document_head(verdict);
+                let mut body = Vec::new();
+                for (SectionVerdict { agent, verdict }, slices) in of {
+                    let section = BodySection::new(envelope(*agent, verdict, renderer), slices, Bytes::new());
+                    body.push(text(std::mem::replace(&mut between, Bytes::from_static(b",\n"))));
+                    body.push(section);
+                }
+                let is_empty = body.is_empty();
+                body.extend(is_empty.then(|| text(between)));
+                body.push(text(Bytes::from_static(b"]}")));
+                body
+            }
+            Format::Ndjson => {
+                let mut body: Vec<_> =
+                    of.map(|(section, slices)| line(slices, section_line(section.agent))).collect();
+                let end = sections_end_record(verdict, StreamEnd::Reached, renderer, &request_log.request_id);
+                body.push(text(end));
+                body
+            }
+            Format::Csv => {
+                let head =
+                    self.wanted.projection.as_ref().map(|table| table.header_line()).unwrap_or_default();
+                let framing = Framing::Table { head: Bytes::new() };
+                let rows = of.map(|(_, slices)| BodySection::new(framing.clone(), slices, Bytes::new()));
+                std::iter::once(text(head)).chain(rows).collect()
+            }
+        }
+    }
+
+    /// What a file's name says of the agents.
+    fn name(&self) -> String {
+        match &self.authorized.agents {
+            RequestedAgents::Named(agents) => format!("{}-agents", agents.len()),
+            RequestedAgents::One(_) | RequestedAgents::AllOfToken(_) | RequestedAgents::AllListed => {
+                "all".to_owned()
+            }
+        }
+    }
+
+    async fn stream(self, mut sections: Sections, place: ResponsePlace) -> Result<Response, Problem> {
+        let Self { app, authorized, wanted, .. } = &self;
+        let is_conditional = wanted.parts.headers.contains_key(header::IF_NONE_MATCH);
+        let first = if is_conditional { VerdictFirst::Wanted } else { VerdictFirst::IfKnown };
+        let begin = async { Ok(sections.begin(first).await) };
+        let begun = app.unless_ended(Box::pin(begin)).await;
+        begun
+            .map_err(|error| authorized.renderer.problem(&error))?
+            .map_err(|error| authorized.problem(&error))?;
+        let known = sections.from_cache().map(|verdict| verdict.whole.clone());
+        if let Some(response) =
+            known.as_ref().and_then(|verdict| wanted.not_modified(verdict, &authorized.request_log))
+        {
+            return Ok(response);
+        }
+        let unknown = HeaderState::Unknown(wanted.prefer.tolerance);
+        let state = known.as_ref().map_or(unknown, HeaderState::Verdict);
+        let body = if wanted.parts.method == Method::HEAD {
+            // Not an empty body: its length is not zero but unknown.
+            Body::from_stream(stream::empty::<std::io::Result<Bytes>>())
+        } else {
+            let streamed = Streamed {
+                coding: wanted.codings.preferred,
+                end_record: wanted.params.end_record,
+                renderer: authorized.renderer,
+                request_log: Arc::clone(&authorized.request_log),
+                compression_pool: app.compression_pool.clone(),
+                place,
+            };
+            streamed.body(self.events(sections))
+        };
+        let mut response = wanted.response(state, body);
+        set_coding(&mut response, wanted.codings.preferred);
+        Ok(response)
+    }
+
+    /// Reads the sections to their end, or until everything has to end or the caller is refused the rest.
+    fn events(&self, sections: Sections) -> impl Stream<Item = Event> + Send + use<> {
+        let Self { app, authorized, agents, wanted } = self;
+        let about = authorized.about(NOBODY);
+        let refused = Recheck::new(app, &about, agents.to_vec(), &wanted.parts.headers).refused();
+        let run = SectionsRun {
+            sections,
+            agent: NOBODY,
+            // The connection's own part of it, where there is one.
+            shutdown: wanted.parts.extensions.get::<Shutdown>().unwrap_or(&app.shutdown).clone(),
+            refused: refused.boxed(),
+            projection: wanted.projection.clone(),
+            pool: app.compression_pool.clone(),
+            renderer: authorized.renderer,
+        };
+        // In a box, as it is moved for every event.
+        stream::unfold(Some(Box::new(run)), async |run| {
+            let mut run = run?;
+            let event = run.step().await?;
+            let is_over =
+                matches!(event, Event::Section(SectionEvent::Reached(_) | SectionEvent::Broken(..)));
+            Some((event, (!is_over).then_some(run)))
+        })
+    }
+}
+
+/// Takes all rows of a section, as they are to be sent.
+async fn section(
+    (projection, pool, limit): (Option<Arc<Projection>>, CompressionPool, ByteLimit),
+    agent: AgentId,
+    answer: Answer,
+) -> Result<Collected, AskError> {
+    match projection {
+        None => answer.collect_within(&limit).await,
+        Some(projection) => projection::collect(&projection, answer, agent, &pool, &limit).await,
+    }
+}
+
+/// What stands before the sections of a document.
+fn document_head(verdict: &SectionsVerdict) -> Bytes {
+    let total = verdict.whole.total.map_or(String::new(), |total| format!("\"total\":{total},"));
+    let (as_of, complete) = (verdict.whole.as_of, verdict.whole.is_complete());
+    format!("{{\"as_of\":\"{as_of}\",\"complete\":{complete},{total}\"agents\":[").into()
+}
+
+/// A streamed response with sections under way.
+struct SectionsRun {
+    sections: Sections,
+    /// Whose section it is in.
+    agent: AgentId,
+    shutdown: Shutdown,
+    refused: futures_util::future::BoxFuture<'static, Problem>,
+    projection: Option<Arc<Projection>>,
+    pool: CompressionPool,
+    renderer: ErrorRenderer,
+}
+
+impl SectionsRun {
+    /// The next event; none where rows can't be made, which breaks the body.
+    async fn step(&mut self) -> Option<Event> {
+        let ending = || self.renderer.problem(&AskError::ShuttingDown);
+        if self.shutdown.is_ended() {
+            let problem = ending();
+            return Some(self.broken(problem));
+        }
+        // As in a response about one agent: rows that are there go before the end, and a refusal before them.
+        let next = tokio::select! {
+            biased;
+            problem = &mut self.refused => Err(problem),
+            next = self.sections.next() => match next {
+                Ok(item) => Ok(item),
+                Err(SectionError { agent, error }) => Err(section_problem(self.renderer, agent, &error)),
+            },
+            () = self.shutdown.end_ordered() => Err(ending()),
+        };
+        match next {
+            Ok(Some(SectionItem::Begins(agent))) => {
+                self.agent = agent;
+                Some(Event::Section(SectionEvent::Begins(agent)))
+            }
+            Ok(Some(SectionItem::Rows(rows))) => match &self.projection {
+                None => Some(Event::Rows(rows)),
+                Some(projection) => {
+                    projection.apply(rows, self.agent, &self.pool).await.ok().map(Event::Rows)
+                }
+            },
+            Ok(None) => Some(Event::Section(SectionEvent::Reached(Box::new(self.sections.verdict())))),
+            Err(problem) => Some(self.broken(problem)),
+        }
+    }
+
+    fn broken(&self, problem: Problem) -> Event {
+        Event::Section(SectionEvent::Broken(Box::new(self.sections.verdict()), Box::new(problem)))
+    }
+}
+
+#[cfg(test)]
+#[path = "sections_tests.rs"]
+mod tests;

@@ -1,0 +1,78 @@
+//! Totals of an answer's rows, which are let go on the way.
+
+use std::io;
+use std::sync::Arc;
+
+use crate::domain::{AgentId, Entry, Timestamp};
+use crate::encode::CompressionPool;
+use crate::engine::{Answer, AskError, Gathered, Verdict};
+use crate::shape::Zone;
+use crate::shape::totals::{Facts, SummaryQuestion, Totals, TotalsError};
+
+/// How to make totals of an answer. Clones make the same.
+#[derive(Clone, Debug)]
+pub(super) struct TotalsFold {
+    pub(super) totals: Arc<SummaryQuestion>,
+    pub(super) zone: Zone,
+    /// The name of what is kept beside an entry.
+    pub(super) name: Arc<str>,
+}
+
+/// The totals of all rows.
+#[derive(Debug)]
+pub(super) struct Folded {
+    pub(super) totals: Totals,
+    pub(super) verdict: Verdict,
+    /// When the newest row was created.
+    pub(super) newest: Timestamp,
+}
+
+impl TotalsFold {
+    /// Totals of nothing.
+    pub(super) fn none(&self) -> Totals {
+        Totals::new(Arc::clone(&self.totals), self.zone.clone())
+    }
+
+    /// Adds up all rows.
+    pub(super) async fn fold(
+        &self,
+        mut answer: Answer,
+        agent: AgentId,
+        pool: &CompressionPool,
+    ) -> Result<Result<Folded, TotalsError>, AskError> {
+        let (mut totals, mut newest) = (self.none(), Timestamp::MIN);
+        while let Some(gathered) = answer.gather().await? {
+            match gathered {
+                Gathered::Rows(slice) => {
+                    // The only way to fail is that the runtime ends.
+                    let facts = self.facts(&slice.entry, pool).await.map_err(|_| AskError::ShuttingDown)?;
+                    let rows = slice.positions().map(|position| {
+                        let row = slice.entry.rows().at(position);
+                        (position, row.is_dated.then_some(row.created_at))
+                    });
+                    if let Err(error) = totals.add(agent, &facts, rows) {
+                        return Ok(Err(error));
+                    }
+                    newest = slice.rows().map(|row| row.created_at).max().unwrap_or(newest).max(newest);
+                }
+                Gathered::Restarted => (totals, newest) = (self.none(), Timestamp::MIN),
+            }
+        }
+        Ok(Ok(Folded { totals, verdict: answer.verdict(), newest }))
+    }
+
+    /// What the totals need of an entry's rows, read off the workers unless they are few or it is kept from before.
+    async fn facts(&self, entry: &Arc<Entry>, pool: &CompressionPool) -> io::Result<Arc<Facts>> {
+        let work = if entry.has_extract(&self.name) { 0 } else { entry.byte_len() };
+        let (entry, name, totals) = (Arc::clone(entry), Arc::clone(&self.name), Arc::clone(&self.totals));
+        let read = move || {
+            entry.extract(&name, || {
+                // Rows were read as JSON objects when they arrived.
+                let facts = entry.read_rows(|rows| Facts::read(&totals, rows))?.map_err(io::Error::other)?;
+                let weight = facts.weight();
+                Ok((facts, weight))
+            })
+        };
+        pool.run(work, read).await
+    }
+}
