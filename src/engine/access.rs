@@ -8,12 +8,14 @@
 //! A refusal for one agent says nothing about others: upstream returns 403 both to a key that may not see an agent and to a
 //! key that is wrong. `GET /user/me` tells which it is, and only what that refuses is refused as a whole.
 
+mod by_list;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::agent_lists::{AgentList, AgentLists};
+use super::agent_lists::AgentLists;
 use super::single_flight::SingleFlight;
 use super::terms::Clock;
 use crate::domain::{AgentFacts, AgentId, Credential, CredentialId, Timestamp};
@@ -132,58 +134,6 @@ impl Access {
             let at = self.clock.now();
             self.standings.insert((credential, agent), PairStanding::Accepted { at, facts });
             self.keys.insert(credential, KeyStanding::Good { at });
-        }
-    }
-
-    /// Reads the list of a credential's agents. Upstream's answer says as well whether it accepts the key.
-    ///
-    /// # Errors
-    /// As upstream has it, without retries if an older list will do.
-    pub(super) async fn read_list(
-        &self,
-        credential: &Credential,
-        context: &RequestContext,
-    ) -> Result<Arc<AgentList>, SourceError> {
-        let id = credential.id();
-        let hasty = || RequestContext {
-            retry_for: Duration::ZERO,
-            budget_wait: Some(BUDGET_WAIT),
-            ..context.clone()
-        };
-        let has_older = self.lists.kept(id, self.stale_if_error).is_some();
-        let context = if has_older { hasty() } else { context.clone() };
-        let list = self.lists.read(credential, &context).await;
-        match &list {
-            Ok(list) => self.keys.insert(id, KeyStanding::Good { at: list.at }),
-            Err(SourceError::Denied(_)) => self.check_key(credential, &context).await,
-            Err(_) => {}
-        }
-        list
-    }
-
-    /// Counts upstream's list as its acceptance of the key for those of the agents that it names. An agent whose age is told
-    /// neither by the list nor by an earlier check still has to be asked about.
-    pub(super) fn accepted_by_list(
-        &self,
-        credential: CredentialId,
-        list: &AgentList,
-        agents: impl IntoIterator<Item = AgentId>,
-    ) {
-        for agent in agents {
-            let Some(listed) = list.agents.get(&agent) else { continue };
-            let pair = (credential, agent);
-            let before = self.standings.get(&pair);
-            let facts = match before {
-                Some(PairStanding::Accepted { at, .. } | PairStanding::Refused { at, .. })
-                    if at >= list.at =>
-                {
-                    continue;
-                }
-                Some(PairStanding::Accepted { facts, .. }) if listed.created_at.is_none() => facts,
-                Some(_) | None if listed.created_at.is_none() => continue,
-                Some(_) | None => *listed,
-            };
-            self.standings.insert(pair, PairStanding::Accepted { at: list.at, facts });
         }
     }
 
