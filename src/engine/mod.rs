@@ -50,7 +50,7 @@ pub use self::terms::{
 #[doc(hidden)]
 pub use self::yardstick::Yardstick;
 use crate::domain::{
-    AgentId, Caller, CallerId, Credential, CredentialId, Digest, Entry, NewRow, Row, Timestamp,
+    AgentId, Caller, CallerId, Credential, CredentialId, Digest, EntryIndex, NewRow, Row, Timestamp,
 };
 use crate::shutdown::Shutdown;
 use crate::source::{Source, SourceOutlook, Trace};
@@ -112,9 +112,9 @@ impl Engine {
     pub fn row_lifetime(&self, row: Row) -> Duration {
         let now = self.state.parts.clock.now();
         let created_at = row.created_at.unwrap_or(now);
-        let entry = Entry::new(&[NewRow { created_at, row, read_at: now, digest: Digest::default() }]);
+        let index = EntryIndex::new(&[NewRow { created_at, row, read_at: now, digest: Digest::default() }]);
         let policy = self.state.parts.plain_policy(Membership::Fixed);
-        entry.rows().iter().map(|row| policy.due(&row, now).ttl).min().unwrap_or_default()
+        index.rows().iter().map(|row| policy.due(&row, now).ttl).min().unwrap_or_default()
     }
 
     /// How old what is known of an agent may get.

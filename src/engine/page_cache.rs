@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::single_flight::SingleFlight;
-use crate::domain::{AgentId, CredentialId, Page, Timestamp};
+use crate::domain::{AgentId, CredentialId, Digest, EntryIndex, Timestamp};
 use crate::shutdown::Shutdown;
 use crate::source::SourceError;
 
@@ -18,7 +18,10 @@ pub(super) type Fetched = Result<Arc<KeptPage>, SourceError>;
 #[derive(Debug)]
 pub(super) struct KeptPage {
     pub(super) body: Bytes,
-    pub(super) page: Option<Page>,
+    /// A digest of the body.
+    pub(super) digest: Digest,
+    /// What decides how old it may get; none if the body is not a page that can be read.
+    pub(super) index: Option<EntryIndex>,
     pub(super) read_at: Timestamp,
     /// Up to when its rows were created; none if that was the present.
     pub(super) to: Option<Timestamp>,
@@ -33,8 +36,8 @@ pub(super) struct PageCache {
 impl PageCache {
     pub(super) fn new(max_bytes: u64, shutdown: Shutdown) -> Self {
         let weigh = |key: &RelayKey, kept: &Arc<KeptPage>| {
-            let rows = kept.page.as_ref().map_or(0, |page| page.rows.len() * 256);
-            u32::try_from(key.2.len() + kept.body.len() + rows + 512).unwrap_or(u32::MAX)
+            let index = kept.index.as_ref().map_or(0, EntryIndex::weight);
+            u32::try_from(key.2.len() + kept.body.len() + index + 512).unwrap_or(u32::MAX)
         };
         let kept = moka::sync::Cache::builder().max_capacity(max_bytes).weigher(weigh).build();
         Self { kept, fetching: SingleFlight::new(shutdown) }

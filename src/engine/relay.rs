@@ -12,14 +12,14 @@ use tokio::time::Instant;
 
 use super::access::KnownAccess;
 use super::background;
-use super::coverage::place;
+use super::coverage::{digest, place};
 use super::freshness::{Class, Membership, Policy};
 use super::knowledge;
 use super::page_cache::{Fetched, KeptPage, RelayKey};
 use super::single_flight::Listener;
 use super::state::SharedState;
 use super::terms::{AskError, CacheDirectives, CacheReport, Freshness, StaleReason};
-use crate::domain::{AgentId, Caller, Credential, Entry, Span, Timestamp};
+use crate::domain::{AgentId, Caller, Credential, Digest, EntryIndex, Span, Timestamp};
 use crate::source::{
     BudgetClock, Deadline, QuestionId, RelayedPage, RequestContext, SentAt, SourceError, Trace, Urgency,
 };
@@ -54,6 +54,8 @@ pub struct RelayQuestion {
 pub struct Relayed {
     /// The body, byte for byte.
     pub body: Bytes,
+    /// A digest of it.
+    pub digest: Digest,
     /// How old it is.
     pub freshness: Freshness,
     /// Its rows by origin.
@@ -215,7 +217,7 @@ fn context(question: &RelayQuestion) -> RequestContext {
 }
 
 fn relayed(kept: &KeptPage, freshness: Freshness, stale: Option<StaleReason>) -> Relayed {
-    let rows = kept.page.as_ref().map_or(0, |page| page.rows.len() as u64);
+    let rows = kept.index.as_ref().map_or(0, |index| index.len() as u64);
     let mut report = CacheReport { stale, ..CacheReport::default() };
     if stale.is_some() {
         report.stale_rows = rows;
@@ -224,17 +226,16 @@ fn relayed(kept: &KeptPage, freshness: Freshness, stale: Option<StaleReason>) ->
     } else {
         report.hit_rows = rows;
     }
-    Relayed { body: kept.body.clone(), freshness, report }
+    Relayed { body: kept.body.clone(), digest: kept.digest, freshness, report }
 }
 
 /// How old a page is, and how old it may get: as its least settled row, and as what may come onto it. An empty page may fill
 /// any moment.
 fn freshness(kept: &KeptPage, policy: &Policy, now: Timestamp) -> Freshness {
     let age = now.since(kept.read_at);
-    let Some(page) = &kept.page else { return Freshness { age, lifetime: Duration::ZERO } };
-    let rows = Entry::new(&place(page.clone(), None, Span::at(kept.read_at), kept.read_at));
+    let Some(index) = &kept.index else { return Freshness { age, lifetime: Duration::ZERO } };
     let live = policy.ttl(Class::Live);
-    let by_rows = rows.rows().iter().map(|row| policy.due(&row, now).ttl).min().unwrap_or(live);
+    let by_rows = index.rows().iter().map(|row| policy.due(&row, now).ttl).min().unwrap_or(live);
     let by_reach = kept.to.map_or(live, |to| policy.place_due(to, kept.read_at, now).ttl);
     Freshness { age, lifetime: by_rows.min(by_reach) }
 }
@@ -258,14 +259,16 @@ fn fetch(
             let RelayQuestion { credential, agent, query, .. } = &question;
             let RelayedPage { body, page } =
                 state.parts.source.relay(credential, *agent, query, &context).await?;
-            Ok(Arc::new(KeptPage { body, page, read_at, to }))
+            // Read once, for all requests that are answered from it.
+            let index = page.map(|page| EntryIndex::new(&place(page, None, Span::at(read_at), read_at)));
+            Ok(Arc::new(KeptPage { digest: digest(&body), body, index, read_at, to }))
         }
     };
     let (kept, may_be_kept) = (state.pages.kept.clone(), !question.directives.no_store);
     let land_as = key.clone();
     let land = move |fetched: &Fetched| {
         if let Ok(fetched) = fetched
-            && fetched.page.is_some()
+            && fetched.index.is_some()
             && may_be_kept
         {
             kept.insert(land_as, Arc::clone(fetched));

@@ -14,9 +14,7 @@ mod segment;
 use std::collections::{BTreeMap, HashMap};
 
 pub(super) use self::layout::{StoredChunk, chunks, joined, kept, new_key};
-#[cfg(test)]
-pub(super) use self::piece::digest;
-pub(super) use self::piece::{Piece, has_strays, place};
+pub(super) use self::piece::{Piece, digest, has_strays, place};
 pub(super) use self::segment::{Contents, Segment, Trust};
 
 use crate::domain::{Span, Timestamp};
