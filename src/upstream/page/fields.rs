@@ -212,10 +212,12 @@ impl<'a> Visitor<'a> for TelephonyVisitor {
     fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut fields = TelephonyFields::default();
         while let Some(key) = map.next_key_seed(KeySeed)? {
-            match key {
-                FieldName::CallType => fields.call_type = Some(map.next_value()?),
-                FieldName::Provider => fields.provider = Some(map.next_value()?),
-                _ => drop(map.next_value::<IgnoredAny>()?),
+            if matches!(key, FieldName::CallType) {
+                fields.call_type = Some(map.next_value()?);
+            } else if matches!(key, FieldName::Provider) {
+                fields.provider = Some(map.next_value()?);
+            } else {
+                map.next_value::<IgnoredAny>()?;
             }
         }
         Ok(fields)

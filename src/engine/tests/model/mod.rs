@@ -163,10 +163,8 @@ async fn ask(rig: &Rig, digests: &Digests, asked: &ModelAsked) -> ModelAsking {
     };
     let (from, to) = (at(asked.from_hours), at(asked.to_hours));
     let newest = asked.limit.map(|rows| Newest { skip: 0, take: rows.into() });
-    let need = match asked.way {
-        ModelWay::Described | ModelWay::Conditional => RowNeed::Facts,
-        _ => RowNeed::Bytes,
-    };
+    let needs_facts = matches!(asked.way, ModelWay::Described | ModelWay::Conditional);
+    let need = if needs_facts { RowNeed::Facts } else { RowNeed::Bytes };
     let question =
         Question { from, to, newest, filters, any_status, directives, mode, need, ..rig.question() };
     let pause = if let ModelWay::Slowly { ms } = asked.way { ms } else { 0 };
