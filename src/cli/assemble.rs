@@ -9,13 +9,13 @@ use http::HeaderValue;
 use crate::cache::{MemoryStore, StoreStats};
 use crate::clock::SteadyClock;
 use crate::config::{Keys, Serve};
-use crate::engine::{Clock, Engine, EngineSettings};
+use crate::engine::{ChangeLogStats, Clock, Engine, EngineSettings};
 use crate::http::auth::Authenticator;
 use crate::http::{self as api, AdminApp, App, Forwarded, HttpSettings, Observer};
 use crate::shutdown::Shutdown;
 use crate::telemetry::{
-    Answered, BreakerReading, CacheReadings, GateReadings, Metrics, Readings, RequestWatch, Tracer,
-    UpstreamReadings, Vitals,
+    Answered, BreakerReading, CacheReadings, ChangeLogReadings, GateReadings, Metrics, Readings,
+    RequestWatch, Tracer, UpstreamReadings, Vitals,
 };
 use crate::upstream::forward::Forwarder;
 use crate::upstream::{
@@ -81,6 +81,7 @@ pub fn assemble(settings: &Serve, tracer: &Tracer, shutdown: &Shutdown) -> Resul
                 scopes: engine.scopes(),
                 repairs: engine.repairs(),
                 stretch: engine.stretch(),
+                changes: change_readings(engine.change_logs()),
                 cache: cache_readings(capacity, store.stats()),
                 gate: gate_readings(&upstream),
                 upstream: upstream_readings(&upstream),
@@ -195,6 +196,7 @@ const fn engine_settings(settings: &Serve, relay_bytes: u64) -> EngineSettings {
         stale_while_revalidate: reading.stale_while_revalidate,
         stale_if_error: reading.stale_if_error,
         response_bytes: response_bytes(settings.answers.max_json_bytes),
+        cursor_bytes: settings.answers.cursor_bytes,
         relay_bytes,
     }
 }
@@ -227,6 +229,11 @@ fn gate_readings(upstream: &UpstreamStats) -> GateReadings {
             BreakerState::Open => BreakerReading::Open,
         },
     }
+}
+
+const fn change_readings(stats: ChangeLogStats) -> ChangeLogReadings {
+    let ChangeLogStats { logs, bytes, dropped } = stats;
+    ChangeLogReadings { logs, bytes, dropped }
 }
 
 fn upstream_readings(upstream: &UpstreamStats) -> UpstreamReadings {

@@ -41,6 +41,7 @@ pub(super) fn read(mut reader: SettingsReader, traces: Traces) -> Result<Serve, 
             request_deadline: one("request-deadline", values::length),
             max_json_bytes: one("max-json-bytes", values::bytes),
             max_questions: one("max-questions", values::count),
+            cursor_bytes: one("cursor-bytes", values::bytes),
             cors_origins: many("cors-origin", values::origin),
             has_console: one("console", values::switch),
         }

@@ -116,6 +116,7 @@ pub(super) const FLAGS: &[Flag] = &[
         "1024",
         "Most responses in progress; further requests get 503 overloaded",
     ),
+    Flag::new("cursor-bytes", "BYTES", "32MiB", "Most memory for the change logs behind /changes"),
     Flag::new("stall-timeout", "LENGTH", "60s", "Cut off a client that reads nothing for this long"),
     Flag::new(
         "drain-delay",

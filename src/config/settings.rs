@@ -138,6 +138,8 @@ pub struct ResponseSettings {
     pub max_json_bytes: u64,
     /// The most responses in progress.
     pub max_questions: usize,
+    /// The most memory of change logs.
+    pub cursor_bytes: u64,
     /// The allowed browser origins, as browsers send them; `*` for any.
     pub cors_origins: Vec<String>,
     /// Whether the console is served.

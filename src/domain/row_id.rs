@@ -34,6 +34,11 @@ impl RowId {
         Self(IdForm::Text(text))
     }
 
+    /// The length of its text, if it is kept as text.
+    pub fn text_len(&self) -> usize {
+        self.parts().map_or_else(|text| text.len(), |_| 0)
+    }
+
     /// The bytes of a UUID, or the text of anything else.
     pub(super) const fn parts(&self) -> Result<&[u8; 16], &Arc<str>> {
         match &self.0 {

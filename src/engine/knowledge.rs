@@ -38,6 +38,7 @@ pub(super) fn drop_refused_key(state: &SharedState, credential: CredentialId) {
 pub(super) fn forget(state: &SharedState, agent: AgentId) {
     state.scopes.close(&*state.parts.store, |subject| subject.agent == agent);
     state.pages.forget(agent);
+    state.changes.forget(Some(agent), None);
     state.access.forget(agent);
 }
 
@@ -47,4 +48,5 @@ fn drop_credential(state: &SharedState, credential: CredentialId, agent: Option<
         subject.credential.id() == credential && agent.is_none_or(|agent| subject.agent == agent)
     });
     state.pages.drop_credential(credential, agent);
+    state.changes.forget(agent, Some(credential));
 }

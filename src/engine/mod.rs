@@ -10,6 +10,8 @@ mod agent_lists;
 mod answer;
 mod ask;
 mod background;
+mod changes;
+mod confirm;
 mod coverage;
 mod freshness;
 mod knowledge;
@@ -34,6 +36,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 pub use self::answer::{Answer, ByteLimit, Gathered};
+pub use self::changes::{
+    ChangeLogStats, ChangesOutcome, Comparison, Confirmation, Cursor, CursorError, Finished, FollowedAgents,
+    FollowedQuestion, Logging, NotKept, RemovedRow, ResponseExtent, Vanished,
+};
 use self::freshness::{Membership, TtlStretch};
 pub use self::memory::{HeldMemory, MemoryLimit};
 use self::parts::Parts;
@@ -180,6 +186,52 @@ impl Engine {
     /// The time that ages are measured with.
     pub fn now(&self) -> Timestamp {
         self.state.parts.clock.now()
+    }
+
+    /// Compares the response to a question with what its caller has.
+    pub fn compare(
+        &self,
+        question: FollowedQuestion,
+        since: Option<Cursor>,
+        caller: (CallerId, CredentialId),
+        logging: Logging,
+    ) -> Comparison {
+        let state = &self.state;
+        Comparison::begin(&state.changes, question, since, caller, logging, state.parts.clock.now())
+    }
+
+    /// What a new response of a caller holds: nothing yet.
+    pub fn new_held(&self, caller: CallerId) -> HeldMemory {
+        self.state.memory.of(caller)
+    }
+
+    /// Notes that a change log is used for a response without rows.
+    pub fn touch(&self, comparison: &Comparison) {
+        comparison.touch(&self.state.changes, self.state.parts.clock.now());
+    }
+
+    /// Ends a comparison with a complete response, and makes the result the latest of its question.
+    pub fn finish(
+        &self,
+        comparison: &mut Comparison,
+        verdict: &Verdict,
+        confirmation: Confirmation,
+    ) -> Finished {
+        let state = &self.state;
+        comparison.finish(&state.changes, verdict, confirmation, state.parts.clock.now())
+    }
+
+    /// Asks upstream once more whether the rows that vanished from a question's agent are gone.
+    ///
+    /// # Errors
+    /// If they are not, and if upstream can't be asked.
+    pub async fn confirm_gone(&self, question: &Question, vanished: &Vanished) -> Result<(), AskError> {
+        confirm::confirm_gone(&self.state, question, vanished).await
+    }
+
+    /// How many change logs are kept, and how large they are.
+    pub fn change_logs(&self) -> ChangeLogStats {
+        self.state.changes.stats()
     }
 
     /// How many scopes are kept.

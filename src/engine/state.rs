@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use super::access::Access;
 use super::background::Background;
+use super::changes::ChangeLogs;
 use super::memory::ResponseMemory;
 use super::page_cache::PageCache;
 use super::parts::Parts;
@@ -18,6 +19,7 @@ pub(super) struct SharedState {
     pub(super) pages: PageCache,
     pub(super) background: Background,
     pub(super) memory: ResponseMemory,
+    pub(super) changes: ChangeLogs,
 }
 
 impl SharedState {
@@ -39,6 +41,7 @@ impl SharedState {
             pages: PageCache::new(parts.settings.relay_bytes, shutdown.clone()),
             background: Background::new(shutdown),
             memory: ResponseMemory::new(parts.settings.response_bytes),
+            changes: ChangeLogs::new(parts.settings.cursor_bytes),
             parts,
             access,
         }

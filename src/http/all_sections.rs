@@ -8,6 +8,7 @@ use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::{FutureExt, Stream, stream};
+use http::request::Parts;
 use http::{Method, header};
 use tokio::time::Instant;
 
@@ -54,7 +55,7 @@ pub(super) async fn answer(
 }
 
 /// In the place of the agent of a question about several.
-const NOBODY: AgentId = AgentId::new(uuid::Uuid::nil());
+pub(super) const NOBODY: AgentId = AgentId::new(uuid::Uuid::nil());
 
 /// A request for the rows of these agents.
 struct SectionsRequest {
@@ -197,37 +198,43 @@ impl SectionsRequest {
                 compression_pool: app.compression_pool.clone(),
                 place,
             };
-            streamed.body(self.events(sections))
+            let projection = wanted.projection.clone();
+            streamed.body(section_events(app, authorized, &self.agents, &wanted.parts, projection, sections))
         };
         let mut response = wanted.response(state, body);
         set_coding(&mut response, wanted.codings.preferred);
         Ok(response)
     }
+}
 
-    /// Reads the sections to their end, or until everything has to end or the caller is refused the rest.
-    fn events(&self, sections: Sections) -> impl Stream<Item = Event> + Send + use<> {
-        let Self { app, authorized, agents, wanted } = self;
-        let about = authorized.about(NOBODY);
-        let refused = Recheck::new(app, &about, agents.to_vec(), &wanted.parts.headers).refused();
-        let run = SectionsRun {
-            sections,
-            agent: NOBODY,
-            // The connection's own part of it, where there is one.
-            shutdown: wanted.parts.extensions.get::<Shutdown>().unwrap_or(&app.shutdown).clone(),
-            refused: refused.boxed(),
-            projection: wanted.projection.clone(),
-            pool: app.compression_pool.clone(),
-            renderer: authorized.renderer,
-        };
-        // In a box, as it is moved for every event.
-        stream::unfold(Some(Box::new(run)), async |run| {
-            let mut run = run?;
-            let event = run.step().await?;
-            let is_over =
-                matches!(event, Event::Section(SectionEvent::Reached(_) | SectionEvent::Broken(..)));
-            Some((event, (!is_over).then_some(run)))
-        })
-    }
+/// Reads sections to their end, or until everything has to end or the caller is refused the rest.
+pub(super) fn section_events(
+    app: &Arc<App>,
+    authorized: &AuthorizedAgents,
+    agents: &[AgentId],
+    parts: &Parts,
+    projection: Option<Arc<Projection>>,
+    sections: Sections,
+) -> impl Stream<Item = Event> + Send + use<> {
+    let about = authorized.about(NOBODY);
+    let refused = Recheck::new(app, &about, agents.to_vec(), &parts.headers).refused();
+    let run = SectionsRun {
+        sections,
+        agent: NOBODY,
+        // The connection's own part of it, where there is one.
+        shutdown: parts.extensions.get::<Shutdown>().unwrap_or(&app.shutdown).clone(),
+        refused: refused.boxed(),
+        projection,
+        pool: app.compression_pool.clone(),
+        renderer: authorized.renderer,
+    };
+    // In a box, as it is moved for every event.
+    stream::unfold(Some(Box::new(run)), async |run| {
+        let mut run = run?;
+        let event = run.step().await?;
+        let is_over = matches!(event, Event::Section(SectionEvent::Reached(_) | SectionEvent::Broken(..)));
+        Some((event, (!is_over).then_some(run)))
+    })
 }
 
 /// Takes all rows of a section, as they are to be sent.

@@ -8,12 +8,14 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::auth::Tokens;
+use super::changes_params::ChangesParams;
 use super::negotiate::{Codings, FOR_ROWS, MediaType};
 use super::params::Params;
 use super::prefer::{Prefer, directives};
 use super::present::Etag;
 use super::question::AllParams;
 use crate::domain::Digest;
+use crate::engine::Cursor;
 use crate::telemetry::Trace;
 
 /// The longest words of a refusal, in bytes.
@@ -32,6 +34,18 @@ pub fn query(data: &[u8]) {
         Err(problem) => {
             assert!((1..=LONGEST_DETAIL).contains(&problem.detail.len()), "{}", problem.detail.len());
         }
+    }
+}
+
+/// Cursors of `/changes`.
+pub fn cursor(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    if let Some(cursor) = Cursor::parse(text) {
+        assert_eq!(cursor.to_string(), text, "a cursor has one spelling");
+        assert!(text.len() <= 128, "{}", text.len());
+    }
+    if let Err(problem) = ChangesParams::parse(Some(text)) {
+        assert!((1..=LONGEST_DETAIL).contains(&problem.detail.len()), "{}", problem.detail.len());
     }
 }
 
@@ -94,6 +108,11 @@ mod tests {
     #[test]
     fn what_is_kept_of_queries_holds() {
         replay("query", super::query);
+    }
+
+    #[test]
+    fn what_is_kept_of_cursors_holds() {
+        replay("cursor", super::cursor);
     }
 
     #[test]

@@ -18,6 +18,10 @@ mod all_sections;
 mod app;
 mod authorized;
 mod body;
+mod changes;
+mod changes_body;
+mod changes_params;
+mod changes_sections;
 mod console;
 mod cors;
 mod docs;
@@ -48,6 +52,7 @@ mod unread;
 
 pub use self::app::{AdminApp, App, HttpSettings, Observer};
 pub use self::forward::{Forwarded, Forwarding};
+pub use changes_params::CHANGES_PARAMETERS;
 pub use page::PAGE_PARAMETERS;
 pub use question::ALL_PARAMETERS;
 pub use router::{admin, public};

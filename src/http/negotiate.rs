@@ -22,6 +22,14 @@ pub(crate) const FOR_ROWS: [MediaType; 5] = [
     MediaType { format: Format::Csv, name: "text/csv" },
 ];
 
+/// What changes can be sent as, most preferred first: lines of a table could not be told from removed ones.
+pub(crate) const FOR_CHANGES: [MediaType; 4] = [
+    MediaType { format: Format::Json, name: "application/json" },
+    MediaType { format: Format::Ndjson, name: "application/x-ndjson" },
+    MediaType { format: Format::Ndjson, name: "application/jsonl" },
+    MediaType { format: Format::Ndjson, name: "application/ndjson" },
+];
+
 /// What totals can be sent as, most preferred first.
 pub(crate) const FOR_TOTALS: [MediaType; 2] = [
     MediaType { format: Format::Json, name: "application/json" },

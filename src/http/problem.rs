@@ -109,6 +109,7 @@ impl Problem {
             | Code::NotFound
             | Code::MethodNotAllowed
             | Code::NotAcceptable
+            | Code::CursorGone
             | Code::AnswerTooLarge
             | Code::RateLimited
             | Code::Overloaded

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt, future};
 
 use super::authorized::ResponseShape;
-use super::body::Event;
+use super::body::{Event, SectionEvent};
 use super::params::invalid;
 use super::problem::Problem;
 use super::question::{AllParams, EndRecord, Format};
@@ -46,24 +46,35 @@ impl Projection {
     ) -> Result<Option<Self>, Problem> {
         match format {
             Format::Csv => Self::table(params, shape).map(Some),
-            Format::Json | Format::Ndjson => match (&params.fields, &params.omit) {
-                (Some(fields), _) => {
-                    if format == Format::Ndjson && fields.may_look_like_a_control_line() {
-                        return Err(invalid(
-                            "`fields` is not valid with NDJSON: a row with nothing but a member that begins with `@` \
-                             would be a control line; accepted is a list that has `id`, which every row has"
-                                .to_owned(),
-                        ));
-                    }
-                    let name = format!("fields={}", fields.canonical());
-                    Ok(Some(Self::new(name, fields.form(), Rewrite::Fields(fields.clone()))))
+            Format::Json | Format::Ndjson => {
+                Self::of_rows(params.fields.as_ref(), params.omit.as_ref(), format)
+            }
+        }
+    }
+
+    /// The projection of rows that stay rows: to some fields, or to all but some members.
+    pub(super) fn of_rows(
+        fields: Option<&Fields>,
+        omit: Option<&Omit>,
+        format: Format,
+    ) -> Result<Option<Self>, Problem> {
+        match (fields, omit) {
+            (Some(fields), _) => {
+                if format == Format::Ndjson && fields.may_look_like_a_control_line() {
+                    return Err(invalid(
+                        "`fields` is not valid with NDJSON: a row with nothing but a member that begins with `@` \
+                         would be a control line; accepted is a list that has `id`, which every row has"
+                            .to_owned(),
+                    ));
                 }
-                (None, Some(omit)) => {
-                    let name = format!("omit={}", omit.canonical());
-                    Ok(Some(Self::new(name, omit.form(), Rewrite::Omit(omit.clone()))))
-                }
-                (None, None) => Ok(None),
-            },
+                let name = format!("fields={}", fields.canonical());
+                Ok(Some(Self::new(name, fields.form(), Rewrite::Fields(fields.clone()))))
+            }
+            (None, Some(omit)) => {
+                let name = format!("omit={}", omit.canonical());
+                Ok(Some(Self::new(name, omit.form(), Rewrite::Omit(omit.clone()))))
+            }
+            (None, None) => Ok(None),
         }
     }
 
@@ -179,7 +190,7 @@ pub(super) async fn collect(
     Ok(Collected { slices, verdict: answer.verdict(), held })
 }
 
-/// The same events, with rows in another form. Ends early where rows can't be made, which breaks the body.
+/// The same events, with rows in another form; `agent` until a section says whose they are. Ends early where rows can't be made, which breaks the body.
 pub(super) fn projected(
     events: impl Stream<Item = Event> + Send + 'static,
     projection: Option<Arc<Projection>>,
@@ -187,16 +198,22 @@ pub(super) fn projected(
     compression_pool: CompressionPool,
 ) -> futures_util::stream::BoxStream<'static, Event> {
     let Some(projection) = projection else { return events.boxed() };
+    let mut agent = agent;
     let events = events.then(move |event| {
+        if let Event::Section(SectionEvent::Begins(next)) = &event {
+            agent = *next;
+        }
         let (projection, compression_pool) = (Arc::clone(&projection), compression_pool.clone());
         async move {
             match event {
                 Event::Rows(slice) => {
                     projection.apply(slice, agent, &compression_pool).await.ok().map(Event::Rows)
                 }
-                other @ (Event::Reached(_) | Event::Broken(..) | Event::Refused(..) | Event::Section(_)) => {
-                    Some(other)
-                }
+                other @ (Event::Reached(_)
+                | Event::Finished(..)
+                | Event::Broken(..)
+                | Event::Refused(..)
+                | Event::Section(_)) => Some(other),
             }
         }
     });

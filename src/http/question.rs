@@ -162,7 +162,7 @@ fn limit(text: &str) -> Option<u64> {
 }
 
 /// Takes a list of paths out of the parameters. The log does not repeat any of it.
-fn list<T>(
+pub(super) fn list<T>(
     params: &mut Params,
     name: &str,
     parse: impl FnOnce(&[String]) -> Result<T, ListError>,

@@ -19,6 +19,7 @@ pub fn public(app: Arc<App>) -> Router {
     let router = if app.has_console { console::routes() } else { Router::new() };
     let router = router
         .route("/agents/{agents}/executions/all", get(executions::all))
+        .route("/agents/{agents}/executions/changes", get(executions::changes))
         .route("/agents/{agents}/executions/summary", get(executions::summary))
         .route("/v2/agent/{agent_id}/executions", get(page::page))
         .route("/status", get(status::status))

@@ -54,6 +54,7 @@ pub(super) fn engine(shutdown: &Shutdown) -> Arc<Engine> {
         stale_while_revalidate: Duration::ZERO,
         stale_if_error: Duration::ZERO,
         response_bytes: 64 << 20,
+        cursor_bytes: 32 << 20,
         relay_bytes: 1 << 20,
     };
     let clock = Clock::showing(instant("2026-01-03T00:00:00Z"));

@@ -21,7 +21,9 @@ pub use log::{LogFormat, LogSetupError, dropped_log_lines, flush_log, set_up_log
 pub use metrics::Metrics;
 pub use process::{file_handles, open_files};
 pub use pulse::Pulse;
-pub use readings::{BreakerReading, CacheReadings, GateReadings, Readings, UpstreamReadings};
+pub use readings::{
+    BreakerReading, CacheReadings, ChangeLogReadings, GateReadings, Readings, UpstreamReadings,
+};
 pub use requests::{Failed, RequestWatch, WatchedRequest};
 pub use traces::{
     AnswerSpan, Begun, EndpointLocation, Identifiers, RequestSpan, RequestSpanStart, Trace, TraceSettings,

@@ -25,6 +25,8 @@ pub struct Readings {
     pub repairs: u64,
     /// The factor by which times to live are stretched because the budget is short; 1 if they are not.
     pub stretch: f64,
+    /// The change logs behind cursors.
+    pub changes: ChangeLogReadings,
     /// What the cache holds.
     pub cache: CacheReadings,
     /// What the gate in front of upstream does.
@@ -48,6 +50,17 @@ pub struct UpstreamReadings {
     pub malformed: u64,
     /// Bytes of bodies, decoded.
     pub body_bytes: u64,
+}
+
+/// The change logs behind cursors.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ChangeLogReadings {
+    /// Logs that are kept.
+    pub logs: usize,
+    /// Their memory in bytes.
+    pub bytes: u64,
+    /// Logs that were dropped to make room, since the start.
+    pub dropped: u64,
 }
 
 /// What the cache holds.
@@ -123,6 +136,7 @@ impl Collector for ReadingsCollector {
         let readings = (self.read)();
         let mut writer = ReadingsWriter(encoder);
         readings.write(&mut writer)?;
+        readings.changes.write(&mut writer)?;
         readings.cache.write(&mut writer)?;
         readings.gate.write(&mut writer)?;
         readings.upstream.write(&mut writer)
@@ -151,6 +165,15 @@ impl Readings {
             self.stretch,
         )?;
         writer.counter("fanfold_walk_repairs", "Walks that were read again in pieces", self.repairs)
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "metrics are floating point by their format")]
+impl ChangeLogReadings {
+    fn write(&self, writer: &mut ReadingsWriter<'_>) -> fmt::Result {
+        writer.gauge("fanfold_change_logs", "Change logs that are kept for cursors", self.logs as f64)?;
+        writer.gauge("fanfold_change_log_bytes", "Memory of the change logs", self.bytes as f64)?;
+        writer.counter("fanfold_change_logs_dropped", "Change logs dropped to make room", self.dropped)
     }
 }
 

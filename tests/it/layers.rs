@@ -64,6 +64,7 @@ const EVERYTHING_BELOW_CLI: &[&str] = &[
 const ENGINE: &[&str] = &[
     "yardstick",
     "sections",
+    "confirm",
     "ask",
     "answer",
     "relay",
@@ -76,6 +77,7 @@ const ENGINE: &[&str] = &[
     "proof",
     "coverage",
     "page_cache",
+    "changes",
     "access",
     "agent_lists",
     "parts",

@@ -18,8 +18,8 @@ use fanfold::engine::{Clock, Engine, EngineSettings};
 use fanfold::http::auth::Authenticator;
 use fanfold::http::problem::{Code, Problem};
 use fanfold::http::{
-    ALL_PARAMETERS, AdminApp, App, HttpSettings, OPENAPI, Observer, PAGE_PARAMETERS, SUMMARY_PARAMETERS,
-    admin, public,
+    ALL_PARAMETERS, AdminApp, App, CHANGES_PARAMETERS, HttpSettings, OPENAPI, Observer, PAGE_PARAMETERS,
+    SUMMARY_PARAMETERS, admin, public,
 };
 use fanfold::shutdown::Shutdown;
 use fanfold::source::{RelayedPage, RequestContext, Source, SourceError, Subject, Urgency};
@@ -149,6 +149,7 @@ fn engine() -> Arc<Engine> {
         stale_while_revalidate: Duration::ZERO,
         stale_if_error: Duration::ZERO,
         response_bytes: 64 << 20,
+        cursor_bytes: 32 << 20,
         relay_bytes: 0,
     };
     let (source, store) = (Arc::new(Nothing), Arc::new(Nothing));
@@ -240,6 +241,9 @@ async fn every_described_query_parameter_is_taken_and_no_other() {
     assert_eq!(status(all, "page_number=1").await, StatusCode::BAD_REQUEST);
     let summary = "/agents/{agents}/executions/summary";
     assert_eq!(parameters(&document, summary, "query"), SUMMARY_PARAMETERS.map(str::to_owned).into());
+
+    let changes = "/agents/{agents}/executions/changes";
+    assert_eq!(parameters(&document, changes, "query"), CHANGES_PARAMETERS.map(str::to_owned).into());
 
     let page: BTreeSet<String> = PAGE_PARAMETERS.iter().map(|&name| name.to_owned()).collect();
     assert_eq!(parameters(&document, "/v2/agent/{agent_id}/executions", "query"), page);

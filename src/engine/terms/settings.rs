@@ -29,6 +29,8 @@ pub struct EngineSettings {
     pub stale_if_error: Duration,
     /// The most memory of all responses together that are made up in full before they are sent, in bytes.
     pub response_bytes: u64,
+    /// The most memory of all change logs, in bytes.
+    pub cursor_bytes: u64,
     /// The most bytes kept of relayed pages.
     pub relay_bytes: u64,
 }

@@ -3,6 +3,7 @@
 mod ages;
 mod answers;
 mod bent;
+mod changes;
 mod endings;
 mod filters;
 mod hard_walks;
@@ -75,6 +76,7 @@ fn settings() -> EngineSettings {
         stale_while_revalidate: Duration::ZERO,
         stale_if_error: Duration::ZERO,
         response_bytes: 64 << 20,
+        cursor_bytes: 32 << 20,
         relay_bytes: 1 << 20,
     }
 }

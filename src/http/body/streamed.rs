@@ -38,6 +38,8 @@ pub(crate) enum Event {
     Rows(EntrySlice),
     /// There are no more rows; the verdict on the whole answer.
     Reached(Verdict),
+    /// There are no more rows. The text says what there is to say of them, in place of an end record.
+    Finished(Verdict, Bytes),
     /// More rows exist but can't be read; the verdict on those that were.
     Broken(Verdict, AskError),
     /// There may be more, but the caller may not have it any longer; the verdict is of what was given.
@@ -238,6 +240,11 @@ impl StreamRun {
             }
             Some(Event::Reached(verdict)) => {
                 self.end(&verdict, StreamEnd::Reached);
+                self.phase = StreamPhase::Ending;
+            }
+            Some(Event::Finished(verdict, lines)) => {
+                self.with.request_log.note_verdict(&verdict);
+                self.parts.push(BodyPart::Text(lines));
                 self.phase = StreamPhase::Ending;
             }
             Some(Event::Broken(verdict, error)) => {

@@ -51,6 +51,8 @@ codes! {
     MethodNotAllowed = "method_not_allowed", METHOD_NOT_ALLOWED, "The path does not support this method";
     /// The request accepts none of the response's formats.
     NotAcceptable = "not_acceptable", NOT_ACCEPTABLE, "The response has no format that the request accepts";
+    /// What changed since a cursor is not known any more.
+    CursorGone = "cursor_gone", GONE, "What changed since the cursor is not known any more";
     /// The response exceeds the limit for responses that are sent in one piece.
     AnswerTooLarge = "answer_too_large", UNPROCESSABLE_ENTITY, "The response is too large to send in one piece";
     /// The budget or upstream's limit has no room before the deadline.
@@ -97,6 +99,7 @@ impl Code {
             | Self::NotFound
             | Self::MethodNotAllowed
             | Self::NotAcceptable
+            | Self::CursorGone
             | Self::AnswerTooLarge
             | Self::NotCached => None,
         }

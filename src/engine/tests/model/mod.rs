@@ -7,6 +7,7 @@
 //! `FANFOLD_MODEL_CASES` runs as many cases as it says, for a longer run.
 
 mod chronicle;
+mod clients;
 mod steps;
 
 use std::cell::RefCell;
@@ -17,6 +18,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRng, TestRunner};
 
 use self::chronicle::Chronicle;
+use self::clients::ModelClients;
 use self::steps::{Case, ModelAsked, ModelStep, ModelWay, STATUSES, case, mutate, set_up};
 use super::script::{Compare, Fact, ScriptTotals};
 use super::*;
@@ -32,7 +34,7 @@ async fn live_through(case: &Case, settings: EngineSettings) -> Result<(), TestC
     let mut rig = Rig::new(settings.clone(), case.seed).with_history(case.history, 13);
     set_up(&rig, case);
     let chronicle = RefCell::new(Chronicle::default());
-    let digests = RefCell::default();
+    let (digests, clients) = (RefCell::default(), ModelClients::default());
     for step in &case.steps {
         note(&chronicle, &rig);
         // Two things never happen at the very same microsecond.
@@ -44,7 +46,7 @@ async fn live_through(case: &Case, settings: EngineSettings) -> Result<(), TestC
             ModelStep::Restart => restart(&mut rig, &settings),
             ModelStep::Ask { asked, meanwhile } => {
                 note(&chronicle, &rig);
-                let answers = join_all(asked.iter().map(|asked| ask(&rig, &digests, asked)));
+                let answers = join_all(asked.iter().map(|asked| ask(&rig, (&digests, &clients), asked)));
                 let changing = async {
                     if let Some((after_ms, step)) = meanwhile
                         && !is_hidden(case, step)
@@ -136,7 +138,7 @@ impl ModelAsking {
     }
 }
 
-async fn ask(rig: &Rig, digests: &Digests, asked: &ModelAsked) -> ModelAsking {
+async fn ask(rig: &Rig, known: (&Digests, &ModelClients), asked: &ModelAsked) -> ModelAsking {
     tokio::time::sleep(Duration::from_millis(u64::from(asked.after_ms))).await;
     let now = rig.clock.now();
     let at = |hours: Option<u32>| hours.map(|hours| now.minus(hours * 3_600 * SECOND));
@@ -168,7 +170,7 @@ async fn ask(rig: &Rig, digests: &Digests, asked: &ModelAsked) -> ModelAsking {
     let question =
         Question { from, to, newest, filters, any_status, directives, mode, need, ..rig.question() };
     let pause = if let ModelWay::Slowly { ms } = asked.way { ms } else { 0 };
-    let taken = taken(rig, digests, question.clone(), Duration::from_millis(u64::from(pause)));
+    let taken = taken(rig, known, question.clone(), Duration::from_millis(u64::from(pause)));
     let answer = if let ModelWay::Abandoned { ms } = asked.way {
         let patience = Duration::from_millis(u64::from(ms));
         let _left = tokio::time::timeout(patience, taken).await;
@@ -182,14 +184,18 @@ async fn ask(rig: &Rig, digests: &Digests, asked: &ModelAsked) -> ModelAsking {
 /// The rows of an answer, which says of itself what it holds.
 async fn taken(
     rig: &Rig,
-    digests: &Digests,
+    (digests, clients): (&Digests, &ModelClients),
     question: Question,
     pause: Duration,
 ) -> Result<Vec<(String, u32)>, AskError> {
     let is_stream = matches!(question.mode, ResponseMode::Streamed { .. });
-    let mut answer = rig.engine.ask(question).await?;
+    let mut follower = clients.ask(rig, &question);
+    let mut answer = rig.engine.ask(question.clone()).await?;
     if is_stream {
         answer = answer.with_bytes().await?;
+    }
+    if let Some((follower, verdict)) = follower.as_mut().zip(answer.from_cache()) {
+        follower.expect(verdict);
     }
     let from_cache = answer.from_cache().map(|verdict| verdict.digest);
     let (slices, verdict) = if is_stream {
@@ -215,6 +221,9 @@ async fn taken(
     assert_eq!(digest, verdict.digest, "the entity tag is of the rows");
     assert!(from_cache.is_none_or(|from_cache| from_cache == digest), "and was so from the first");
     assert_eq!(given.len() as u64, verdict.count);
+    if let Some(follower) = follower {
+        follower.apply(rig, &question, &slices, &verdict);
+    }
     Ok(given)
 }
 

@@ -1,0 +1,330 @@
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::cursor::{Cursor, FollowedAgents, FollowedQuestion, LogKey, LogNumber};
+use super::log::{ChangeLog, Sequence, Vanished};
+use super::rows::ResultRows;
+use crate::domain::{AgentId, CallerId, CredentialId, Digest, Timestamp};
+
+/// How long a log is kept after its last use.
+const KEPT_FOR: Duration = Duration::from_hours(24);
+
+/// A log that was used so lately is not dropped for another of the same caller. A caller with more questions than fit would
+/// otherwise lose each log before it is asked for again, and read everything at every poll.
+const IN_USE_FOR: Duration = Duration::from_mins(15);
+
+/// The most logs, however small they are.
+const MOST_LOGS: usize = 4_096;
+
+/// So many rows of an agent may go without asking upstream again.
+const FEW_ROWS: usize = 50;
+
+/// The change logs of all questions, within one bound over their memory.
+///
+/// A log counts for the caller that used it last. If there is no room for another log, the caller that would hold most gives
+/// up what it has not used for longest.
+#[derive(Debug)]
+pub(in crate::engine) struct ChangeLogs {
+    most: usize,
+    logs: Mutex<HashMap<LogKey, KeptLog>>,
+    dropped: AtomicU64,
+}
+
+#[derive(Clone, Debug)]
+struct KeptLog {
+    number: LogNumber,
+    log: Arc<ChangeLog>,
+    holder: CallerId,
+    credential: CredentialId,
+    agents: FollowedAgents,
+    used_at: Timestamp,
+}
+
+/// A log as it is now.
+#[derive(Clone, Debug)]
+pub(super) struct CurrentLog {
+    pub(super) number: LogNumber,
+    pub(super) log: Arc<ChangeLog>,
+}
+
+/// Who follows a question.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Follower {
+    pub(super) caller: CallerId,
+    pub(super) credential: CredentialId,
+}
+
+/// Why a response has no cursor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotKept {
+    /// The log alone would take more than one question may.
+    #[error(
+        "the result has too many rows to be followed: its change log would take more than {0} bytes; narrow `from` and `to`"
+    )]
+    TooLarge(usize),
+    /// The logs that are in use leave no room.
+    #[error("the change logs in use leave no room for another one; a later request may get a cursor")]
+    NoRoom,
+    /// The request said `no-store`.
+    #[error("the request says `no-store`, and a cursor needs a change log")]
+    NoStore,
+}
+
+/// What becomes of a result that is to be logged.
+#[derive(Debug)]
+pub(super) enum Logged {
+    /// A client with these rows has this cursor.
+    At(Cursor),
+    /// It has none.
+    NotKept(NotKept),
+    /// Most rows of an agent are gone, so upstream has to be asked once more first.
+    Doubtful(Vec<Vanished>),
+}
+
+/// Whether upstream confirmed that rows are gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Confirmation {
+    /// It was not asked.
+    Needed,
+    /// It did.
+    Given,
+}
+
+/// How many logs are kept, and how large they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ChangeLogStats {
+    /// Logs that are kept.
+    pub logs: usize,
+    /// Their memory in bytes.
+    pub bytes: u64,
+    /// Logs that were dropped to make room, since the start.
+    pub dropped: u64,
+}
+
+impl ChangeLogs {
+    /// No logs yet, and room for so many bytes of them.
+    pub(in crate::engine) fn new(most: u64) -> Self {
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        Self { most, logs: Mutex::default(), dropped: AtomicU64::new(0) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<LogKey, KeptLog>> {
+        self.logs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The most bytes that the log of one question may take.
+    pub(super) const fn most_of_one(&self) -> usize {
+        self.most / 2
+    }
+
+    /// The log of a question.
+    pub(super) fn find(&self, question: &FollowedQuestion, now: Timestamp) -> Option<CurrentLog> {
+        let logs = self.lock();
+        let kept = logs.get(&question.key).filter(|kept| !kept.is_expired(now))?;
+        Some(CurrentLog { number: kept.number, log: Arc::clone(&kept.log) })
+    }
+
+    /// Notes that a caller uses a log.
+    pub(super) fn touch(&self, question: &FollowedQuestion, by: Follower, now: Timestamp) {
+        if let Some(kept) = self.lock().get_mut(&question.key) {
+            (kept.used_at, kept.holder) = (now, by.caller);
+        }
+    }
+
+    /// Makes a result the latest of its question. Rows must be [sorted](ResultRows::sort).
+    ///
+    /// The next log tells of each row that differs from the log before, so all cursors stay right whatever others log
+    /// meanwhile.
+    pub(super) fn log(
+        &self,
+        question: &FollowedQuestion,
+        rows: &ResultRows,
+        by: Follower,
+        doubt: (Confirmation, Option<&ChangeLog>),
+        now: Timestamp,
+    ) -> Logged {
+        loop {
+            let current = self.find(question, now);
+            if let Some(current) =
+                current.as_ref().filter(|current| current.log.is_of(rows.digest(), rows.count()))
+            {
+                self.touch(question, by, now);
+                return Logged::At(current.cursor(question, rows.digest(), rows.count()));
+            }
+            let vanished = vanished(current.as_ref(), rows, doubt);
+            if !vanished.is_empty() {
+                return Logged::Doubtful(vanished);
+            }
+            if ChangeLog::least_bytes(rows) > self.most_of_one() {
+                self.drop_log(question);
+                return Logged::NotKept(NotKept::TooLarge(self.most_of_one()));
+            }
+            let next = current.as_ref().and_then(|current| current.log.next(rows));
+            let log = Arc::new(next.unwrap_or_else(|| ChangeLog::first(rows)));
+            let Some(replaced) = self.replace(question, current.as_ref(), &log, by, now) else { continue };
+            return match replaced {
+                Ok(number) => {
+                    Logged::At(CurrentLog { number, log }.cursor(question, rows.digest(), rows.count()))
+                }
+                Err(reason) => Logged::NotKept(reason),
+            };
+        }
+    }
+
+    /// What [`log`](Self::log) would say of a result that may not be logged.
+    pub(super) fn doubts(
+        &self,
+        question: &FollowedQuestion,
+        rows: &ResultRows,
+        doubt: (Confirmation, Option<&ChangeLog>),
+        now: Timestamp,
+    ) -> Logged {
+        let vanished = vanished(self.find(question, now).as_ref(), rows, doubt);
+        if vanished.is_empty() { Logged::NotKept(NotKept::NoStore) } else { Logged::Doubtful(vanished) }
+    }
+
+    /// Drops the log of a question.
+    pub(super) fn drop_log(&self, question: &FollowedQuestion) {
+        self.lock().remove(&question.key);
+    }
+
+    /// Puts a log in the place of the one that it was made from; none if another was faster.
+    fn replace(
+        &self,
+        question: &FollowedQuestion,
+        current: Option<&CurrentLog>,
+        next: &Arc<ChangeLog>,
+        by: Follower,
+        now: Timestamp,
+    ) -> Option<Result<LogNumber, NotKept>> {
+        let mut logs = self.lock();
+        logs.retain(|_, kept| !kept.is_expired(now));
+        let is_current = match (logs.get(&question.key), current) {
+            (Some(kept), Some(current)) => Arc::ptr_eq(&kept.log, &current.log),
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        if !is_current {
+            return None;
+        }
+        // One that begins again at 1 has cursors of its own.
+        let is_first = next.sequence() == Sequence(1);
+        let number = current.filter(|_| !is_first).map(|current| current.number);
+        let number = number.unwrap_or_else(|| LogNumber(rand::random()));
+        logs.remove(&question.key);
+        if next.bytes() > self.most_of_one() {
+            return Some(Err(NotKept::TooLarge(self.most_of_one())));
+        }
+        let Some(to_drop) = self.room_for(&logs, next.bytes(), by.caller, now) else {
+            return Some(Err(NotKept::NoRoom));
+        };
+        self.dropped.fetch_add(to_drop.len() as u64, Relaxed);
+        to_drop.iter().for_each(|key| {
+            logs.remove(key);
+        });
+        let kept = KeptLog {
+            number,
+            log: Arc::clone(next),
+            holder: by.caller,
+            credential: by.credential,
+            agents: question.agents.clone(),
+            used_at: now,
+        };
+        logs.insert(question.key, kept);
+        Some(Ok(number))
+    }
+
+    /// The logs to drop so that there is room for another one of a caller; none if that takes one that must stay.
+    fn room_for(
+        &self,
+        logs: &HashMap<LogKey, KeptLog>,
+        bytes: usize,
+        caller: CallerId,
+        now: Timestamp,
+    ) -> Option<Vec<LogKey>> {
+        let mut total = logs.values().map(|kept| kept.log.bytes()).sum::<usize>() + bytes;
+        if total <= self.most && logs.len() < MOST_LOGS {
+            return Some(Vec::new());
+        }
+        let mut held: HashMap<CallerId, Holding<'_>> = HashMap::new();
+        for (key, kept) in logs {
+            let holding = held.entry(kept.holder).or_default();
+            holding.bytes += kept.log.bytes();
+            holding.logs.push((kept.used_at, key, kept.log.bytes()));
+        }
+        held.entry(caller).or_default().bytes += bytes;
+        // Longest unused last, to be popped.
+        held.values_mut().for_each(|held| held.logs.sort_unstable_by(|a, b| b.0.cmp(&a.0)));
+        let mut to_drop = Vec::new();
+        while total > self.most || logs.len() - to_drop.len() >= MOST_LOGS {
+            // Of two that hold as much, the one that wants more gives.
+            let (holder, largest) =
+                held.iter_mut().max_by_key(|(holder, held)| (held.bytes, **holder == caller))?;
+            let (used_at, key, freed) = *largest.logs.last()?;
+            if *holder == caller && used_at.plus(IN_USE_FOR) >= now {
+                return None;
+            }
+            largest.logs.pop();
+            largest.bytes -= freed;
+            total -= freed;
+            to_drop.push(*key);
+        }
+        Some(to_drop)
+    }
+
+    /// Drops the logs about an agent: of one credential, or of all.
+    pub(in crate::engine) fn forget(&self, agent: Option<AgentId>, credential: Option<CredentialId>) {
+        self.lock().retain(|_, kept| {
+            let is_about = agent.is_none_or(|agent| match &kept.agents {
+                FollowedAgents::All | FollowedAgents::AllOf(_) => true,
+                FollowedAgents::Some(agents) => agents.contains(&agent),
+            });
+            !(is_about && credential.is_none_or(|credential| kept.credential == credential))
+        });
+    }
+
+    /// How many logs are kept, and how large they are.
+    pub(in crate::engine) fn stats(&self) -> ChangeLogStats {
+        let logs = self.lock();
+        let bytes = logs.values().map(|kept| kept.log.bytes() as u64).sum();
+        ChangeLogStats { logs: logs.len(), bytes, dropped: self.dropped.load(Relaxed) }
+    }
+}
+
+/// What one caller holds.
+#[derive(Default)]
+struct Holding<'a> {
+    bytes: usize,
+    logs: Vec<(Timestamp, &'a LogKey, usize)>,
+}
+
+impl KeptLog {
+    fn is_expired(&self, now: Timestamp) -> bool {
+        self.used_at.plus(KEPT_FOR) < now
+    }
+}
+
+impl CurrentLog {
+    /// The cursor of a client that has the rows of this log, which have this digest.
+    pub(super) fn cursor(&self, question: &FollowedQuestion, digest: Digest, count: u64) -> Cursor {
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        Cursor { question: question.binding, log: self.number, sequence: self.log.sequence(), digest, count }
+    }
+}
+
+/// The agents of which most rows are gone that the log has, or the one before it if there is none.
+fn vanished(
+    current: Option<&CurrentLog>,
+    rows: &ResultRows,
+    (confirmation, before): (Confirmation, Option<&ChangeLog>),
+) -> Vec<Vanished> {
+    match confirmation {
+        Confirmation::Given => Vec::new(),
+        Confirmation::Needed => {
+            let log = current.map(|current| &*current.log).or(before);
+            log.map(|log| log.vanished(rows, FEW_ROWS)).unwrap_or_default()
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! What changed since a cursor over several agents, one section for each agent with changed rows.
+//!
+//! One comparison goes over all of them, so one cursor stands for all. Sections are made as for `/all`
+//! ([`super::all_sections`]); what is here puts changed rows together.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use axum::body::Body;
+use axum::response::Response;
+use bytes::Bytes;
+use http::header;
+use tokio::time::Instant;
+
+use super::App;
+use super::all::{Delivery, set_coding, write_whole};
+use super::all_sections::{NOBODY, section_events};
+use super::authorized::{AuthorizedAgents, RequestedAgents, ResponseShape};
+use super::body::{BodySection, Streamed, WholeBody, section_line};
+use super::changes::{ChangesRequest, unknown_length};
+use super::changes_body::{FollowedResponse, NoOutcome, changed, changes_head, gone, last_lines};
+use super::places::ResponsePlace;
+use super::present::{self, HeaderState};
+use super::problem::Problem;
+use super::projection::{self, Projection};
+use super::question::{EndRecord, Format};
+use crate::domain::{AgentId, EntrySlice};
+use crate::encode::{CompressionPool, Framing};
+use crate::engine::{
+    Answer, AskError, ByteLimit, ChangesOutcome, Collected, Comparison, FollowedAgents, Gathered, HeldMemory,
+    Question, SectionError, SectionOutcome, SectionVerdict, Sections, SectionsVerdict, Tolerance,
+    VerdictFirst,
+};
+
+/// The agents that a cursor is bound to. `all` is one question, whatever it stands for at the time.
+pub(super) fn followed(authorized: &AuthorizedAgents) -> FollowedAgents {
+    match &authorized.agents {
+        RequestedAgents::One(agent) => FollowedAgents::Some(vec![*agent]),
+        RequestedAgents::Named(agents) => FollowedAgents::Some(agents.to_vec()),
+        RequestedAgents::AllOfToken(_) => FollowedAgents::AllOf(authorized.caller.id),
+        RequestedAgents::AllListed => FollowedAgents::All,
+    }
+}
+
+/// The answer to a request that was read and authorized.
+pub(super) async fn answer(
+    app: Arc<App>,
+    authorized: AuthorizedAgents,
+    mut wanted: ChangesRequest,
+) -> Result<Response, Problem> {
+    authorized.request_log.note_format(wanted.media.format);
+    let place = app.take_place(authorized.caller, authorized.credential.id())?;
+    let by = Instant::now() + wanted.longest_wait();
+    let agents = authorized.sections(&app, &wanted.directives, by).await?;
+    wanted.about_agents(&agents.agents);
+    let comparison = wanted.compare(&app, authorized.caller, authorized.credential.id());
+    let delivery = wanted.delivery(comparison.extent());
+    let question = wanted.question(&authorized.about(NOBODY), delivery);
+    let listed = Arc::clone(&agents.agents);
+    let sections = app.engine.sections(question.clone(), agents);
+    let request = ChangedSections { app, authorized, agents: listed, wanted, question };
+    match delivery {
+        Delivery::Collected => request.whole(sections, comparison, place).await,
+        Delivery::Streamed => request.stream(sections, comparison, place).await,
+    }
+}
+
+/// A request for the changed rows of these agents.
+struct ChangedSections {
+    app: Arc<App>,
+    authorized: AuthorizedAgents,
+    agents: Arc<[AgentId]>,
+    wanted: ChangesRequest,
+    question: Question,
+}
+
+/// The comparison that all sections of a collected response share; none once it is taken out again.
+#[derive(Clone)]
+struct SharedComparison(Arc<Mutex<Option<Comparison>>>);
+
+impl SharedComparison {
+    fn lock(&self) -> MutexGuard<'_, Option<Comparison>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ChangedSections {
+    async fn whole(
+        self,
+        sections: Sections,
+        comparison: Comparison,
+        place: ResponsePlace,
+    ) -> Result<Response, Problem> {
+        let Self { app, authorized, wanted, .. } = &self;
+        let refused = |error: AskError| authorized.renderer.problem(&error);
+        let collect = async { Ok(self.collect(sections, comparison).await) };
+        let collected = app.unless_ended(Box::pin(collect)).await.map_err(refused)?;
+        let (verdict, rows, comparison) = collected.map_err(|error| authorized.problem(&error))?;
+        let log = &authorized.request_log;
+        if let Some(response) = wanted.not_modified(app, &comparison, &verdict.whole, log)? {
+            return Ok(response);
+        }
+        log.note_verdict(&verdict.whole);
+        let mut response = wanted.response(HeaderState::Verdict(&verdict.whole), Body::empty());
+        if wanted.media.format == Format::Json {
+            present::total_count(response.headers_mut(), Some(verdict.whole.count));
+        }
+        if wanted.is_head() {
+            *response.body_mut() = unknown_length();
+            return Ok(response);
+        }
+        let outcome = self.followed(comparison).finish(&verdict.whole).await.map_err(|none| match none {
+            NoOutcome::Failed(error) => refused(error),
+            NoOutcome::Gone => gone(),
+        })?;
+        let (rows, held): (Vec<_>, Vec<_>) = rows.into_iter().unzip();
+        let sent = rows.iter().flatten().map(|slice| slice.len() as u64).sum();
+        log.add_rows(sent);
+        let whole = WholeBody::of_sections(self.body(&verdict, rows, &outcome, sent), held);
+        let to = (authorized.renderer, &wanted.parts.method);
+        write_whole(&app.compression_pool, whole, wanted.codings, to, place, response).await
+    }
+
+    fn followed(&self, comparison: Comparison) -> FollowedResponse {
+        FollowedResponse {
+            app: Arc::clone(&self.app),
+            comparison,
+            question: self.question.clone(),
+            renderer: self.authorized.renderer,
+        }
+    }
+
+    /// Takes the rows of all sections that the caller does not have, as they are to be sent.
+    async fn collect(
+        &self,
+        sections: Sections,
+        mut comparison: Comparison,
+    ) -> Result<(SectionsVerdict, Vec<(Vec<EntrySlice>, HeldMemory)>, Comparison), SectionError> {
+        let failed = |error| SectionError { agent: self.agents.first().copied().unwrap_or(NOBODY), error };
+        let held = self.app.engine.new_held(self.authorized.caller.id);
+        comparison.hold(held).map_err(|limit| failed(AskError::NoMemory(limit)))?;
+        let shared = SharedComparison(Arc::new(Mutex::new(Some(comparison))));
+        let limit = ByteLimit::new(self.app.settings.max_json_bytes);
+        let with = (shared.clone(), self.wanted.projection.clone(), self.app.compression_pool.clone(), limit);
+        let mut whole = sections.whole(move |agent, answer| section(with.clone(), agent, answer)).await?;
+        let (mut verdicts, mut rows) = (Vec::new(), Vec::new());
+        while let Some((agent, outcome)) = whole.next().await? {
+            let (verdict, section) = match outcome {
+                SectionOutcome::Taken(Collected { slices, verdict, held }) => (verdict, (slices, held)),
+                SectionOutcome::LeftOut(verdict) => (verdict, Default::default()),
+            };
+            verdicts.push(SectionVerdict { agent, verdict });
+            rows.push(section);
+        }
+        let comparison = shared.lock().take().ok_or_else(|| failed(AskError::ShuttingDown))?;
+        Ok((whole.verdict(verdicts), rows, comparison))
+    }
+
+    /// The sections with changed rows, and what stands around them.
+    fn body(
+        &self,
+        verdict: &SectionsVerdict,
+        rows: Vec<Vec<EntrySlice>>,
+        outcome: &ChangesOutcome,
+        sent: u64,
+    ) -> Vec<BodySection> {
+        let text =
+            |begin| BodySection { framing: Framing::Ndjson, begin, slices: Vec::new(), finish: Bytes::new() };
+        let changed = verdict.sections.iter().zip(rows).filter(|(_, slices)| !slices.is_empty());
+        if self.wanted.media.format == Format::Ndjson {
+            let lines = changed.map(|(section, slices)| BodySection {
+                framing: Framing::Ndjson,
+                begin: section_line(section.agent),
+                slices,
+                finish: Bytes::new(),
+            });
+            let end = last_lines(outcome, sent, &verdict.whole, ResponseShape::Sections);
+            return lines.chain([text(end)]).collect();
+        }
+        let since = self.wanted.params.since.as_deref();
+        let mut between = changes_head(None, since, outcome, &verdict.whole);
+        between.extend_from_slice(b",\"agents\":[");
+        let mut body = Vec::new();
+        for (SectionVerdict { agent, verdict }, slices) in changed {
+            body.push(text(std::mem::replace(&mut between, b",\n".to_vec()).into()));
+            let (as_of, total) = (verdict.as_of, verdict.count);
+            let head =
+                format!("{{\"agent_id\":\"{agent}\",\"as_of\":\"{as_of}\",\"total\":{total},\"data\":[");
+            body.push(BodySection::new(Framing::Json { head: head.into() }, slices, Bytes::new()));
+        }
+        let is_empty = body.is_empty();
+        body.extend(is_empty.then(|| text(between.into())));
+        body.push(text(Bytes::from_static(b"]}")));
+        body
+    }
+
+    async fn stream(
+        self,
+        mut sections: Sections,
+        mut comparison: Comparison,
+        place: ResponsePlace,
+    ) -> Result<Response, Problem> {
+        let Self { app, authorized, wanted, .. } = &self;
+        let refused = |error: AskError| authorized.renderer.problem(&error);
+        let is_conditional = wanted.parts.headers.contains_key(header::IF_NONE_MATCH);
+        let first = if is_conditional { VerdictFirst::Wanted } else { VerdictFirst::IfKnown };
+        let begin = async { Ok(sections.begin(first).await) };
+        let begun = app.unless_ended(Box::pin(begin)).await;
+        begun.map_err(refused)?.map_err(|error| authorized.problem(&error))?;
+        let known = sections.from_cache().map(|verdict| verdict.whole.clone());
+        let log = &authorized.request_log;
+        if let Some(response) = wanted.known(app, &comparison, known.as_ref(), log)? {
+            return Ok(response);
+        }
+        known.iter().for_each(|verdict| comparison.expect(verdict));
+        let held = app.engine.new_held(authorized.caller.id);
+        comparison.hold(held).map_err(|limit| refused(AskError::NoMemory(limit)))?;
+        let state = known.as_ref().map_or(HeaderState::Unknown(Tolerance::Strict), HeaderState::Verdict);
+        let body = if wanted.is_head() {
+            unknown_length()
+        } else {
+            let streamed = Streamed {
+                coding: wanted.codings.preferred,
+                end_record: EndRecord::Wanted,
+                renderer: authorized.renderer,
+                request_log: Arc::clone(log),
+                compression_pool: app.compression_pool.clone(),
+                place,
+            };
+            // Only changed rows are put into another form.
+            let events = section_events(app, authorized, &self.agents, &wanted.parts, None, sections);
+            let (changed, pool) = (changed(events, self.followed(comparison)), app.compression_pool.clone());
+            streamed.body(projection::projected(changed, wanted.projection.clone(), NOBODY, pool))
+        };
+        let mut response = wanted.response(state, body);
+        set_coding(&mut response, wanted.codings.preferred);
+        Ok(response)
+    }
+}
+
+/// Takes the rows of a section that the caller does not have, as they are to be sent.
+async fn section(
+    (shared, projection, pool, limit): (
+        SharedComparison,
+        Option<Arc<Projection>>,
+        CompressionPool,
+        ByteLimit,
+    ),
+    agent: AgentId,
+    mut answer: Answer,
+) -> Result<Collected, AskError> {
+    let (mut slices, mut bytes, mut held) = (Vec::new(), 0u64, answer.new_held());
+    let compare = |compare: &dyn Fn(&mut Comparison) -> Result<Option<EntrySlice>, AskError>| {
+        shared.lock().as_mut().map_or(Err(AskError::ShuttingDown), compare)
+    };
+    compare(&|comparison| {
+        comparison.section(agent);
+        Ok(None)
+    })?;
+    while let Some(gathered) = answer.gather().await? {
+        match gathered {
+            Gathered::Rows(slice) => {
+                let take = |comparison: &mut Comparison| {
+                    comparison.take(agent, slice.clone()).map_err(AskError::NoMemory)
+                };
+                let Some(mut slice) = compare(&take)? else { continue };
+                if let Some(projection) = &projection {
+                    // The only way to fail is that the runtime ends.
+                    slice =
+                        projection.apply(slice, agent, &pool).await.map_err(|_| AskError::ShuttingDown)?;
+                }
+                bytes += slice.byte_len() as u64;
+                limit.take(slice.byte_len() as u64)?;
+                held.hold(&slice).map_err(AskError::NoMemory)?;
+                slices.push(slice);
+            }
+            Gathered::Restarted => {
+                limit.give_back(std::mem::take(&mut bytes));
+                slices.clear();
+                held = answer.new_held();
+                compare(&|comparison| {
+                    comparison.restart(agent);
+                    Ok(None)
+                })?;
+            }
+        }
+    }
+    Ok(Collected { slices, verdict: answer.verdict(), held })
+}
