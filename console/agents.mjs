@@ -14,7 +14,7 @@ import { count, instantOf, sentence, textOf } from "./words.mjs";
 /** The most agents of one list that are shown; the search finds the others. */
 const MOST_SHOWN = 200;
 /** The most agents that one request may name. */
-const MOST_CHOSEN = 1;
+const MOST_CHOSEN = 100;
 
 /**
  * The agents that the key reaches.
@@ -75,7 +75,6 @@ export function AgentPicker({ agents, chosen, onChoose }) {
     if (event.key === "Escape") leave(chosen);
   };
   const toggle = (/** @type {string} */ id) => {
-    if (MOST_CHOSEN === 1) return setDraft([id]);
     // Out of all, one is taken away.
     const now = isAll && agents.list.length <= MOST_CHOSEN ? agents.list.map((agent) => agent.id) : draft;
     const others = now.filter((one) => one !== id && one !== "all");
@@ -86,7 +85,7 @@ export function AgentPicker({ agents, chosen, onChoose }) {
     ({ id, name }) => name.toLowerCase().includes(needle) || id.startsWith(needle),
   );
   const isAll = draft[0] === "all";
-  const isFull = MOST_CHOSEN > 1 && !isAll && draft.length >= MOST_CHOSEN;
+  const isFull = !isAll && draft.length >= MOST_CHOSEN;
   return html`
     <details class="picker" ref=${details} onKeyDown=${onKeyDown}>
       <summary><span class="label">Agents</span> <span class="value">${chosenWords(agents.list, chosen)}</span></summary>
@@ -97,7 +96,6 @@ export function AgentPicker({ agents, chosen, onChoose }) {
         <fieldset>
           <legend class="visually-hidden">Agents</legend>
           ${
-            MOST_CHOSEN > 1 &&
             agents.list.length > 1 &&
             needle === "" &&
             html`<label><input type="checkbox" checked=${isAll} onChange=${() => setDraft(isAll ? [] : ["all"])} /> <span>All ${count(agents.list.length)} agents</span></label>`
@@ -105,7 +103,7 @@ export function AgentPicker({ agents, chosen, onChoose }) {
           ${matches.slice(0, MOST_SHOWN).map(
             ({ id, name }) => html`
               <label key=${id}>
-                <input type=${MOST_CHOSEN === 1 ? "radio" : "checkbox"} name="agent" checked=${isAll || draft.includes(id)} disabled=${isFull && !draft.includes(id)} onChange=${() => toggle(id)} />
+                <input type="checkbox" checked=${isAll || draft.includes(id)} disabled=${isFull && !draft.includes(id)} onChange=${() => toggle(id)} />
                 <span>${name}<small>${id.slice(0, 8)}</small></span>
               </label>
             `,

@@ -188,6 +188,13 @@ def test_an_agents_id_serves_where_the_list_is_not_forwarded(place):
     drive("pastedAgent", program.url, agent=agent)
 
 
+def test_several_agents_are_shown_together(simulator, gateway):
+    upstream = simulator("--latency", "0ms", "--agents", "3", "--executions", "200", "--span", "20d", "--stable-ties")
+    program = gateway(upstream.url)
+    agents = re.findall(r"Agent ([0-9a-f-]{36}) has", upstream.output())
+    drive("severalAgents", program.url, agents=agents, calls=600)
+
+
 def test_a_stream_that_a_proxy_cut_off_is_not_taken_for_a_whole_one(place):
     program, agent = place()
     drive("cutOff", program.url, agent=agent)
