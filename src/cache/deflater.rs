@@ -17,7 +17,7 @@ use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::SharedEntries;
+use super::shared::SharedEntries;
 use crate::domain::Entry;
 use crate::store::EntryKey;
 

@@ -173,7 +173,7 @@ mod tests {
 
     /// What is held under a small capacity, and how long it has been.
     #[derive(Default)]
-    struct Bench {
+    struct HeldBench {
         held: HeldEntries,
         now: Duration,
         next: u64,
@@ -181,18 +181,18 @@ mod tests {
 
     /// An agent's rows: whose they are, and under which scope.
     #[derive(Clone, Copy)]
-    struct Agent {
+    struct CachedAgent {
         caller: u8,
         scope: u8,
     }
 
-    impl Bench {
-        fn key(agent: Agent, number: u64) -> EntryKey {
+    impl HeldBench {
+        fn key(agent: CachedAgent, number: u64) -> EntryKey {
             EntryKey { scope: [agent.scope; 16], number }
         }
 
         /// An entry of a row created at that second.
-        fn put(&mut self, agent: Agent, second: i64) -> EntryKey {
+        fn put(&mut self, agent: CachedAgent, second: i64) -> EntryKey {
             let at = Timestamp::from_micros(second * 1_000_000);
             let row = Row {
                 id: "a".into(),
@@ -216,7 +216,7 @@ mod tests {
 
         /// Requests a history of so many entries from end to end, newest first, and reads again what is not held; how many
         /// were held.
-        fn request(&mut self, agent: Agent, known: &mut [Option<EntryKey>]) -> usize {
+        fn request(&mut self, agent: CachedAgent, known: &mut [Option<EntryKey>]) -> usize {
             let mut hits = 0;
             for (age, key) in known.iter_mut().enumerate() {
                 match key.filter(|key| self.held.get(key, self.now).is_some()) {
@@ -227,7 +227,7 @@ mod tests {
             hits
         }
 
-        fn held_by(&self, agent: Agent) -> usize {
+        fn held_by(&self, agent: CachedAgent) -> usize {
             self.held.entries.keys().filter(|key| key.scope == [agent.scope; 16]).count()
         }
 
@@ -244,13 +244,13 @@ mod tests {
         }
     }
 
-    const FIRST: Agent = Agent { caller: 1, scope: 1 };
-    const SECOND: Agent = Agent { caller: 1, scope: 2 };
-    const OF_ANOTHER: Agent = Agent { caller: 2, scope: 3 };
+    const FIRST: CachedAgent = CachedAgent { caller: 1, scope: 1 };
+    const SECOND: CachedAgent = CachedAgent { caller: 1, scope: 2 };
+    const OF_ANOTHER: CachedAgent = CachedAgent { caller: 2, scope: 3 };
 
     /// The share of entries that were held, of so many times the capacity, from the second of ten requests on.
     fn hit_rate(entries: usize) -> f64 {
-        let (mut bench, mut known) = (Bench::default(), vec![None; entries]);
+        let (mut bench, mut known) = (HeldBench::default(), vec![None; entries]);
         bench.request(FIRST, &mut known);
         let hits: usize = (0..9).map(|_| bench.request(FIRST, &mut known)).sum();
         bench.check();
@@ -267,7 +267,7 @@ mod tests {
 
     #[test]
     fn the_newest_part_is_kept() {
-        let (mut bench, mut known) = (Bench::default(), vec![None; 300]);
+        let (mut bench, mut known) = (HeldBench::default(), vec![None; 300]);
         for _ in 0..3 {
             bench.request(FIRST, &mut known);
         }
@@ -277,12 +277,12 @@ mod tests {
 
     #[test]
     fn agents_of_normal_size_keep_their_rows_beside_one_that_does_not_fit() {
-        let mut bench = Bench::default();
+        let mut bench = HeldBench::default();
         let (mut large, mut small) =
             (vec![None; 300], [(2, vec![None; 10]), (3, vec![None; 20]), (4, vec![None; 20])]);
         for round in 0..10 {
             for (scope, known) in &mut small {
-                let hits = bench.request(Agent { caller: 1, scope: *scope }, known);
+                let hits = bench.request(CachedAgent { caller: 1, scope: *scope }, known);
                 assert!(round == 0 || hits == known.len());
             }
             bench.request(FIRST, &mut large);
@@ -293,11 +293,11 @@ mod tests {
 
     #[test]
     fn what_one_caller_makes_up_takes_nothing_from_others() {
-        let mut bench = Bench::default();
+        let mut bench = HeldBench::default();
         let mut known = vec![None; 30];
         bench.request(OF_ANOTHER, &mut known);
         for made_up in 10..250 {
-            bench.request(Agent { caller: 1, scope: made_up }, &mut [None; 5]);
+            bench.request(CachedAgent { caller: 1, scope: made_up }, &mut [None; 5]);
         }
         assert_eq!(bench.request(OF_ANOTHER, &mut known), 30);
         bench.check();
@@ -305,19 +305,19 @@ mod tests {
 
     #[test]
     fn a_new_walk_is_kept_when_the_cache_is_full_of_what_was_requested_yesterday() {
-        let mut bench = Bench::default();
+        let mut bench = HeldBench::default();
         for agent in [FIRST, SECOND, OF_ANOTHER] {
             bench.request(agent, &mut vec![None; 30]);
         }
         bench.now += Duration::from_hours(24);
-        let (new, mut known) = (Agent { caller: 1, scope: 9 }, vec![None; 80]);
+        let (new, mut known) = (CachedAgent { caller: 1, scope: 9 }, vec![None; 80]);
         bench.request(new, &mut known);
         assert!(bench.request(new, &mut known) > 70);
     }
 
     #[test]
     fn a_small_history_that_is_requested_once_a_day_stays() {
-        let (mut bench, mut daily) = (Bench::default(), vec![None; 3]);
+        let (mut bench, mut daily) = (HeldBench::default(), vec![None; 3]);
         bench.request(OF_ANOTHER, &mut daily);
         bench.now += Duration::from_hours(23);
         bench.request(FIRST, &mut vec![None; 500]);
@@ -326,7 +326,7 @@ mod tests {
 
     #[test]
     fn what_is_weighed_again_counts_as_it_is() {
-        let mut bench = Bench::default();
+        let mut bench = HeldBench::default();
         let key = bench.put(FIRST, 0);
         bench.held.reweigh(&key, |_| 500);
         assert_eq!(bench.held.bytes(), 500);

@@ -13,20 +13,16 @@
 
 mod deflater;
 mod held;
+mod shared;
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use self::deflater::Deflater;
-use self::held::HeldEntries;
-use crate::domain::{CallerId, DerivedBudget, Entry, EntryIndex};
+use self::shared::{SharedEntries, weight};
+use crate::domain::{CallerId, Entry, EntryIndex};
 use crate::store::{EntryKey, Store};
-
-/// What is held for an entry in addition to its own weight: a slot of the hash table at its usual load, its place in its
-/// scope, the value's box and reference counts. Counted from their types and rounded up. It hardly matters for entries of
-/// tens of kilobytes, but without it a cache full of tiny entries would weigh nothing.
-const BOOKKEEPING: u64 = 300;
 
 /// What the engine holds for the segment that names an entry: itself, a node of the coverage's tree, and a slot in its
 /// count of uses. Measured with 24,000 segments of one row each, and counted so that what many tiny questions leave behind is
@@ -54,18 +50,6 @@ pub struct MemoryStore {
     deflater: Deflater,
     largest: u64,
     refusals: AtomicU64,
-}
-
-/// The entries, and the room beside them: what the store and its thread have in common.
-#[derive(Debug)]
-struct SharedEntries {
-    held: Mutex<HeldEntries>,
-    derived: Arc<DerivedBudget>,
-    /// Bytes of indexes, whatever holds them.
-    indexes: Arc<AtomicU64>,
-    capacity: u64,
-    started: Instant,
-    evictions: AtomicU64,
 }
 
 /// What a store holds now.
@@ -119,50 +103,6 @@ impl MemoryStore {
     }
 }
 
-impl SharedEntries {
-    fn lock(&self) -> MutexGuard<'_, HeldEntries> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn now(&self) -> Duration {
-        self.started.elapsed()
-    }
-
-    /// How many bytes entries and their forms may take.
-    fn room(&self) -> u64 {
-        self.capacity.saturating_sub(self.indexes.load(Relaxed))
-    }
-
-    /// Weighs an entry again, if it is still held.
-    fn reweigh(&self, key: &EntryKey) {
-        self.lock().reweigh(key, weight);
-        self.make_room();
-    }
-
-    /// Drops entries that are too much, and leaves the rest of the bytes to derived forms.
-    fn make_room(&self) {
-        let now = self.now();
-        let mut dropped = Vec::new();
-        let left = {
-            let room = self.room();
-            let mut held = self.lock();
-            while held.bytes() > room
-                && let Some(key) = held.next_to_go(now)
-            {
-                dropped.extend(held.remove(&key));
-            }
-            room.saturating_sub(held.bytes())
-        };
-        self.evictions.fetch_add(dropped.len() as u64, Relaxed);
-        self.derived.set_most(left);
-    }
-}
-
-/// The bytes that an entry costs the process.
-fn weight(entry: &Entry) -> u64 {
-    u64::try_from(entry.weight()).unwrap_or(u64::MAX).saturating_add(BOOKKEEPING)
-}
-
 impl Store for MemoryStore {
     fn get(&self, key: &EntryKey) -> Option<Arc<Entry>> {
         self.shared.lock().get(key, self.shared.now())
@@ -207,6 +147,7 @@ impl Store for MemoryStore {
 mod tests {
     use bytes::Bytes;
 
+    use super::shared::BOOKKEEPING;
     use super::*;
     use crate::deflate::Separator;
     use crate::domain::{CredentialId, Digest, FilterFacts, NewRow, Row, Timestamp};

@@ -1,7 +1,7 @@
 //! What an answer does about a part that could not be read.
 
 use super::context::{AnswerStep, ReadOrigin};
-use super::progress::Event;
+use super::progress::StepEvent;
 use super::remedy::{GivenRows, Remedy, StaleRows, Standing, TimeLeft, is_cut_short, remedy};
 use super::running::RunningAnswer;
 use super::tally::Tally;
@@ -16,7 +16,7 @@ impl RunningAnswer {
     pub(super) fn failed(&mut self, span: Span, ended: Ended, origin: ReadOrigin) -> Result<(), AskError> {
         let standing = self.standing(origin);
         match remedy(&ended, standing) {
-            Remedy::Replan => self.replan(span, Event::Interrupted),
+            Remedy::Replan => self.replan(span, StepEvent::Interrupted),
             Remedy::Restart => self.restart(),
             Remedy::Stale(reason) => {
                 self.fall_back(span, reason);
@@ -72,7 +72,7 @@ impl RunningAnswer {
         self.undated.clear();
         self.ready.clear();
         self.steps.clear();
-        self.replan(self.context.span, Event::Interrupted)
+        self.replan(self.context.span, StepEvent::Interrupted)
     }
 
     /// If a part was refused to the credential, asks upstream once more whether it refuses that: a single refusal may be

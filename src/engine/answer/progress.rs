@@ -9,14 +9,14 @@ pub(super) const MAX_RESTARTS: u32 = 2;
 
 /// How an answer gets on: how often it tried something without coming further.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Progress {
+pub(super) struct AnswerProgress {
     replans: u32,
     restarts: u32,
 }
 
 /// What an answer found at a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Event {
+pub(super) enum StepEvent {
     /// Rows, or the certainty that there are none.
     Found,
     /// Nothing is kept of a span that was known when the plan was made.
@@ -46,20 +46,20 @@ pub(super) enum Action {
     GiveUp,
 }
 
-impl Progress {
+impl AnswerProgress {
     /// What to do about what was found.
     ///
     /// The one place that bounds how often a part is planned again without a row or an empty span given in between: nothing
     /// else would end a loop in which a plan never finds what it names.
-    pub(super) const fn after(&mut self, event: Event) -> Action {
+    pub(super) const fn after(&mut self, event: StepEvent) -> Action {
         let action = match event {
-            Event::Found => {
+            StepEvent::Found => {
                 self.replans = 0;
                 return Action::Give;
             }
-            Event::NotKept | Event::Elsewhere | Event::Interrupted => Action::Replan,
-            Event::Passed => Action::ReplanAfresh,
-            Event::Outdated => Action::ReplanSinceAsked,
+            StepEvent::NotKept | StepEvent::Elsewhere | StepEvent::Interrupted => Action::Replan,
+            StepEvent::Passed => Action::ReplanAfresh,
+            StepEvent::Outdated => Action::ReplanSinceAsked,
         };
         if self.replans >= MAX_REPLANS {
             return Action::GiveUp;
@@ -112,21 +112,27 @@ mod tests {
     #[test]
     fn what_is_not_where_the_plan_says_is_planned_again() {
         for (event, action) in [
-            (Event::Found, Action::Give),
-            (Event::NotKept, Action::Replan),
-            (Event::Elsewhere, Action::Replan),
-            (Event::Interrupted, Action::Replan),
-            (Event::Passed, Action::ReplanAfresh),
-            (Event::Outdated, Action::ReplanSinceAsked),
+            (StepEvent::Found, Action::Give),
+            (StepEvent::NotKept, Action::Replan),
+            (StepEvent::Elsewhere, Action::Replan),
+            (StepEvent::Interrupted, Action::Replan),
+            (StepEvent::Passed, Action::ReplanAfresh),
+            (StepEvent::Outdated, Action::ReplanSinceAsked),
         ] {
-            assert_eq!(Progress::default().after(event), action, "{event:?}");
+            assert_eq!(AnswerProgress::default().after(event), action, "{event:?}");
         }
     }
 
     #[test]
     fn an_answer_that_comes_no_further_gives_up_and_rows_begin_the_count_again() {
-        let events = [Event::NotKept, Event::Elsewhere, Event::Passed, Event::Outdated, Event::Interrupted];
-        let mut progress = Progress::default();
+        let events = [
+            StepEvent::NotKept,
+            StepEvent::Elsewhere,
+            StepEvent::Passed,
+            StepEvent::Outdated,
+            StepEvent::Interrupted,
+        ];
+        let mut progress = AnswerProgress::default();
         for round in 0..2 {
             for event in events.into_iter().cycle().take(MAX_REPLANS as usize) {
                 assert_ne!(progress.after(event), Action::GiveUp, "{event:?} in round {round}");
@@ -134,15 +140,15 @@ mod tests {
             for event in events {
                 assert_eq!(progress.after(event), Action::GiveUp, "{event:?}");
             }
-            assert_eq!(progress.after(Event::Found), Action::Give);
+            assert_eq!(progress.after(StepEvent::Found), Action::Give);
         }
     }
 
     #[test]
     fn a_refusal_that_is_not_confirmed_counts_as_several_tries_but_leaves_one() {
-        let mut progress = Progress::default();
+        let mut progress = AnswerProgress::default();
         (0..3).for_each(|_| progress.not_confirmed());
-        assert_eq!(progress.after(Event::Interrupted), Action::Replan);
-        assert_eq!(progress.after(Event::Interrupted), Action::GiveUp);
+        assert_eq!(progress.after(StepEvent::Interrupted), Action::Replan);
+        assert_eq!(progress.after(StepEvent::Interrupted), Action::GiveUp);
     }
 }

@@ -1,7 +1,7 @@
 //! Decides what an answer does about a part that can't be read. Pure: the answer performs it.
 
 use super::context::ReadOrigin;
-use super::progress::Progress;
+use super::progress::AnswerProgress;
 use crate::engine::reading::Ended;
 use crate::engine::terms::{AskError, StaleReason, Tolerance};
 use crate::source::SourceError;
@@ -9,7 +9,7 @@ use crate::source::SourceError;
 /// What counts when a part can't be read.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Standing {
-    pub(super) progress: Progress,
+    pub(super) progress: AnswerProgress,
     /// Who began the reading.
     pub(super) origin: ReadOrigin,
     pub(super) tolerance: Tolerance,
@@ -115,13 +115,13 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::engine::answer::progress::{Action, Event, MAX_REPLANS, MAX_RESTARTS};
+    use crate::engine::answer::progress::{Action, MAX_REPLANS, MAX_RESTARTS, StepEvent};
     use crate::source::UpstreamWords;
 
     /// A strict answer that has given nothing, of a reading of its own.
     fn strict() -> Standing {
         Standing {
-            progress: Progress::default(),
+            progress: AnswerProgress::default(),
             origin: ReadOrigin::Own,
             tolerance: Tolerance::Strict,
             given: GivenRows::Inside,
@@ -130,14 +130,14 @@ mod tests {
         }
     }
 
-    fn tired() -> Progress {
-        let mut progress = Progress::default();
-        (0..MAX_REPLANS).for_each(|_| assert_eq!(progress.after(Event::NotKept), Action::Replan));
+    fn tired() -> AnswerProgress {
+        let mut progress = AnswerProgress::default();
+        (0..MAX_REPLANS).for_each(|_| assert_eq!(progress.after(StepEvent::NotKept), Action::Replan));
         progress
     }
 
-    fn restarted() -> Progress {
-        let mut progress = Progress::default();
+    fn restarted() -> AnswerProgress {
+        let mut progress = AnswerProgress::default();
         (0..MAX_RESTARTS).for_each(|_| progress.restart());
         progress
     }

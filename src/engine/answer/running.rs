@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::context::{AnswerContext, AnswerStep, Fallback};
 use super::delivery::AFTER_READING;
-use super::progress::Progress;
+use super::progress::AnswerProgress;
 use super::quota::Quota;
 use super::tally::Tally;
 use crate::domain::{EntrySlice, RowId, Span};
@@ -34,7 +34,7 @@ pub(super) struct RunningAnswer {
     pub(super) quota: Quota,
     /// What may be given, at worst, if upstream fails.
     pub(super) fallback: Option<Fallback>,
-    pub(super) progress: Progress,
+    pub(super) progress: AnswerProgress,
     /// Rows without a date that were given: only those can turn up in two places.
     pub(super) undated: HashSet<RowId>,
     /// The memory that it holds if it is made up in full before it is sent.
@@ -52,7 +52,7 @@ impl RunningAnswer {
             tally,
             quota,
             fallback: None,
-            progress: Progress::default(),
+            progress: AnswerProgress::default(),
             undated: HashSet::new(),
         }
     }

@@ -3,7 +3,7 @@
 use tokio::task::coop::consume_budget;
 
 use super::context::{AnswerStep, ReadOrigin};
-use super::progress::{Action, Event};
+use super::progress::{Action, StepEvent};
 use super::running::RunningAnswer;
 use super::tally::RowOrigin;
 use crate::domain::{EntryRow, EntrySlice, Span};
@@ -40,7 +40,7 @@ impl RunningAnswer {
                     Ok(FoundPiece::Piece { span: piece, slices }) => self.took(span, piece, slices, origin),
                     Ok(FoundPiece::Gone) => {
                         self.leave_reading();
-                        self.replan(span, Event::Passed)
+                        self.replan(span, StepEvent::Passed)
                     }
                     Err(ended) => {
                         // While this waits, the part is still among the steps: who gives up then knows it is missing.
@@ -57,12 +57,12 @@ impl RunningAnswer {
     pub(super) fn give_known(&mut self, span: Span) -> Result<(), AskError> {
         match self.take(span) {
             Some(slice) => {
-                self.progress.after(Event::Found);
+                self.progress.after(StepEvent::Found);
                 self.give(slice, RowOrigin::Hit);
                 self.end_if_met();
                 Ok(())
             }
-            None => self.replan(span, Event::NotKept),
+            None => self.replan(span, StepEvent::NotKept),
         }
     }
 
@@ -86,17 +86,17 @@ impl RunningAnswer {
         let context = &self.context;
         let Some(part) = piece.intersection(span) else {
             self.leave_reading();
-            return self.replan(span, Event::Elsewhere);
+            return self.replan(span, StepEvent::Elsewhere);
         };
         let how = if origin == ReadOrigin::Own { RowOrigin::Miss } else { RowOrigin::Joined };
         let is_due = |row: EntryRow<'_>| part.contains(row.created_at) && context.view.is_due(&row);
         if origin == ReadOrigin::Joined && slices.iter().flat_map(EntrySlice::rows).any(is_due) {
             self.advance(span, part);
-            return self.replan(part, Event::Outdated);
+            return self.replan(part, StepEvent::Outdated);
         }
         let kept: Vec<EntrySlice> =
             slices.into_iter().filter_map(|slice| context.view.filtered(slice, part)).collect();
-        self.progress.after(Event::Found);
+        self.progress.after(StepEvent::Found);
         self.advance(span, part);
         kept.into_iter().for_each(|slice| self.give(Some(slice), how));
         self.end_if_met();
@@ -161,7 +161,7 @@ impl RunningAnswer {
     ///
     /// # Errors
     /// [`AskError::Inconsistent`] if that was tried too often, unless the answer may leave the part out.
-    pub(super) fn replan(&mut self, span: Span, event: Event) -> Result<(), AskError> {
+    pub(super) fn replan(&mut self, span: Span, event: StepEvent) -> Result<(), AskError> {
         let reads = &mut self.context.reads;
         match self.progress.after(event) {
             Action::Give | Action::Replan => {}

@@ -4,6 +4,7 @@
 //! its agent is gone, it was purged, or it made room for others) accepts nothing more, but a read in progress still serves
 //! its waiters.
 
+mod head;
 mod merge;
 mod present;
 mod quiet;
@@ -18,7 +19,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-pub(super) use self::present::{Present, ScopeHead, known_present};
+use self::head::ScopeHead;
+pub(super) use self::present::{Present, known_present};
 pub(super) use self::quiet::quiet_for;
 pub(super) use self::registry::{Scopes, key_of};
 pub(super) use self::revalidation::Revalidation;

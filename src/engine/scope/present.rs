@@ -11,15 +11,6 @@ pub(in crate::engine) struct Present {
     pub(in crate::engine) pinned_at: Option<Timestamp>,
 }
 
-/// The latest reading that went up to the present.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::engine) struct ScopeHead {
-    /// The last instant it asked for, by upstream's clock.
-    pub(in crate::engine) to: Timestamp,
-    /// When that was the present, by ours, or when it was asked, if that was earlier.
-    pub(in crate::engine) read_at: Timestamp,
-}
-
 /// Where the present is for a question that shares it with others: at the end of the latest reading that went up to it,
 /// if that is fresh enough or under way, so that what comes with every question costs nothing between two readings.
 pub(in crate::engine) fn known_present(scope: &Scope, policy: &Policy, now: Timestamp) -> Option<Present> {

@@ -1,0 +1,68 @@
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::held::HeldEntries;
+use crate::domain::{DerivedBudget, Entry};
+use crate::store::EntryKey;
+
+/// What is held for an entry in addition to its own weight: a slot of the hash table at its usual load, its place in its
+/// scope, the value's box and reference counts. Counted from their types and rounded up. It hardly matters for entries of
+/// tens of kilobytes, but without it a cache full of tiny entries would weigh nothing.
+pub(super) const BOOKKEEPING: u64 = 300;
+
+/// The entries, and the room beside them: what the store and its thread have in common.
+#[derive(Debug)]
+pub(super) struct SharedEntries {
+    pub(super) held: Mutex<HeldEntries>,
+    pub(super) derived: Arc<DerivedBudget>,
+    /// Bytes of indexes, whatever holds them.
+    pub(super) indexes: Arc<AtomicU64>,
+    pub(super) capacity: u64,
+    pub(super) started: Instant,
+    pub(super) evictions: AtomicU64,
+}
+
+impl SharedEntries {
+    pub(super) fn lock(&self) -> MutexGuard<'_, HeldEntries> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// How many bytes entries and their forms may take.
+    pub(super) fn room(&self) -> u64 {
+        self.capacity.saturating_sub(self.indexes.load(Relaxed))
+    }
+
+    /// Weighs an entry again, if it is still held.
+    pub(super) fn reweigh(&self, key: &EntryKey) {
+        self.lock().reweigh(key, weight);
+        self.make_room();
+    }
+
+    /// Drops entries that are too much, and leaves the rest of the bytes to derived forms.
+    pub(super) fn make_room(&self) {
+        let now = self.now();
+        let mut dropped = Vec::new();
+        let left = {
+            let room = self.room();
+            let mut held = self.lock();
+            while held.bytes() > room
+                && let Some(key) = held.next_to_go(now)
+            {
+                dropped.extend(held.remove(&key));
+            }
+            room.saturating_sub(held.bytes())
+        };
+        self.evictions.fetch_add(dropped.len() as u64, Relaxed);
+        self.derived.set_most(left);
+    }
+}
+
+/// The bytes that an entry costs the process.
+pub(super) fn weight(entry: &Entry) -> u64 {
+    u64::try_from(entry.weight()).unwrap_or(u64::MAX).saturating_add(BOOKKEEPING)
+}
