@@ -74,6 +74,13 @@ impl Span {
         [self.before(other.from), self.after(other.to)].into_iter().flatten()
     }
 
+    /// What is left after other spans are removed.
+    pub fn without_all(self, others: &[Self]) -> Vec<Self> {
+        let left =
+            |left: Vec<Self>, other: &Self| left.into_iter().flat_map(|span| span.without(*other)).collect();
+        others.iter().fold(vec![self], left)
+    }
+
     /// The same span with its ends moved outwards to whole seconds.
     ///
     /// Upstream may compare microseconds, milliseconds or seconds. At whole seconds they all agree, and rows beyond the

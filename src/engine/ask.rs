@@ -27,12 +27,12 @@ pub(super) struct ResponseShare {
     pub(super) budget_clock: BudgetClock,
     /// The pages that may be in flight.
     in_flight: Arc<Semaphore>,
-    heads: Heads,
+    heads: HeadAge,
 }
 
 /// How old the newest part of an answer may get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Heads {
+enum HeadAge {
     /// As old as a row that may change any moment.
     Live,
     /// Older where nothing has happened for a while: see [`Policy::of_quiet`](super::freshness::Policy::of_quiet).
@@ -53,15 +53,15 @@ pub(super) enum FirstRows {
 impl ResponseShare {
     /// For a response to one question.
     fn of_one(settings: &EngineSettings) -> Self {
-        Self::new(settings, Heads::Live)
+        Self::new(settings, HeadAge::Live)
     }
 
     /// For a response to questions about several agents.
     pub(super) fn of_several(settings: &EngineSettings) -> Self {
-        Self::new(settings, Heads::Quiet)
+        Self::new(settings, HeadAge::Quiet)
     }
 
-    fn new(settings: &EngineSettings, heads: Heads) -> Self {
+    fn new(settings: &EngineSettings, heads: HeadAge) -> Self {
         let (question, budget_clock) = (QuestionId::unique(), BudgetClock::default());
         Self { question, budget_clock, in_flight: Arc::new(Semaphore::new(settings.fan_out)), heads }
     }
@@ -120,8 +120,8 @@ pub(super) async fn ask_within(
     // Rows of one status are no part of what is known of all.
     let prefetch = prefetch.filter(|prefetch| prefetch.is_of(&view.scope.key));
     let quiet_for = match share.heads {
-        Heads::Quiet => quiet_for(&view.scope),
-        Heads::Live => None,
+        HeadAge::Quiet => quiet_for(&view.scope),
+        HeadAge::Live => None,
     };
     let view = View { policy: view.policy.of_quiet(quiet_for.unwrap_or_default()), ..view };
     let present = known_present(&view.scope, &view.policy, asked_at).unwrap_or(present);

@@ -16,7 +16,7 @@ pub(super) const MOST_LISTED: usize = 1_000;
 ///
 /// The shape of the response follows from this alone: sections for a comma or `all`, also where they are of one agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum AgentList {
+pub(super) enum AgentSelection {
     /// One UUID: the response is about this agent alone.
     One(AgentId),
     /// UUIDs with commas, each agent once, in ascending order: the order of the sections.
@@ -25,7 +25,7 @@ pub(super) enum AgentList {
     All,
 }
 
-impl AgentList {
+impl AgentSelection {
     /// Reads the segment of a path, whose percent-encoding is decoded already. Without anything in it, that path does
     /// not exist.
     pub(super) fn parse(segment: Option<&str>) -> Result<Self, Problem> {
@@ -58,8 +58,8 @@ mod tests {
     const ONE: &str = "6f9619ff-8b86-d011-b42d-00cf4fc964ff";
     const TWO: &str = "0f9c6e1e-52b5-4c1c-9d0e-5a1f6f1d2b3c";
 
-    fn parse(text: &str) -> AgentList {
-        AgentList::parse(Some(text)).unwrap()
+    fn parse(text: &str) -> AgentSelection {
+        AgentSelection::parse(Some(text)).unwrap()
     }
 
     fn numbered(count: u128) -> String {
@@ -70,28 +70,32 @@ mod tests {
     #[test]
     fn two_spellings_of_one_list_are_one_list() {
         let one = ONE.parse().unwrap();
-        assert_eq!(parse(ONE), AgentList::One(one));
-        assert_eq!(parse(&ONE.to_uppercase()), AgentList::One(one));
-        let both = AgentList::Named([one, TWO.parse().unwrap()].into());
+        assert_eq!(parse(ONE), AgentSelection::One(one));
+        assert_eq!(parse(&ONE.to_uppercase()), AgentSelection::One(one));
+        let both = AgentSelection::Named([one, TWO.parse().unwrap()].into());
         for text in
             [format!("{ONE},{TWO}"), format!("{TWO},{ONE}"), format!("{TWO},{},{TWO}", ONE.to_uppercase())]
         {
             assert_eq!(parse(&text), both, "{text}");
         }
-        assert_eq!(parse("all"), AgentList::All);
+        assert_eq!(parse("all"), AgentSelection::All);
     }
 
     #[test]
     fn a_comma_makes_a_list_even_of_one_agent() {
-        assert_eq!(parse(&format!("{ONE},{ONE}")), AgentList::Named([ONE.parse().unwrap()].into()));
+        assert_eq!(parse(&format!("{ONE},{ONE}")), AgentSelection::Named([ONE.parse().unwrap()].into()));
     }
 
     #[test]
     fn a_hundred_agents_are_a_list_and_one_more_is_refused() {
-        let AgentList::Named(agents) = parse(&numbered(100)) else { panic!() };
+        let AgentSelection::Named(agents) = parse(&numbered(100)) else { panic!() };
         assert_eq!(agents.len(), 100);
-        assert_eq!(parse(&format!("{0},{0}", numbered(100))), AgentList::Named(agents), "counted once each");
-        assert_eq!(AgentList::parse(Some(&numbered(101))).unwrap_err().code, Code::InvalidRequest);
+        assert_eq!(
+            parse(&format!("{0},{0}", numbered(100))),
+            AgentSelection::Named(agents),
+            "counted once each"
+        );
+        assert_eq!(AgentSelection::parse(Some(&numbered(101))).unwrap_err().code, Code::InvalidRequest);
     }
 
     #[test]
@@ -99,11 +103,11 @@ mod tests {
         let mixed = format!("all,{ONE}");
         let (empty, last, blank) = (format!("{ONE},,{TWO}"), format!("{ONE},"), format!("{ONE}, {TWO}"));
         for text in ["ALL", "*", ",", &mixed, &empty, &last, &blank, "6f9619ff8b86d011b42d00cf4fc964ff"] {
-            let problem = AgentList::parse(Some(text)).unwrap_err();
+            let problem = AgentSelection::parse(Some(text)).unwrap_err();
             assert_eq!(problem.code, Code::InvalidRequest, "{text}");
             assert!(problem.detail.contains("`agents`") && problem.detail.contains("accepted"), "{text}");
         }
-        assert_eq!(AgentList::parse(Some("")).unwrap_err().code, Code::NotFound);
-        assert_eq!(AgentList::parse(None).unwrap_err().code, Code::InvalidRequest);
+        assert_eq!(AgentSelection::parse(Some("")).unwrap_err().code, Code::NotFound);
+        assert_eq!(AgentSelection::parse(None).unwrap_err().code, Code::InvalidRequest);
     }
 }

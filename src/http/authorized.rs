@@ -9,7 +9,7 @@ use http::request::Parts;
 use tokio::time::Instant;
 
 use super::access_log::RequestLog;
-use super::agent_list::{AgentList, MOST_LISTED};
+use super::agent_list::{AgentSelection, MOST_LISTED};
 use super::auth::{Agents, AuthenticatedCaller};
 use super::problem::{Code, ErrorRenderer, ErrorStyle, Problem};
 use super::{App, params};
@@ -107,7 +107,7 @@ impl AuthorizedAgents {
     /// Also if the caller's token does not reach one of the agents; the problem names it.
     pub(super) async fn begin(app: &App, segment: &AgentSegment, parts: &Parts) -> Result<Self, Problem> {
         let Authenticated { caller, counted, request_log } = authenticated(app, segment, parts).await?;
-        let agents = RequestedAgents::of(AgentList::parse(text(segment))?, &caller)?;
+        let agents = RequestedAgents::of(AgentSelection::parse(text(segment))?, &caller)?;
         if let RequestedAgents::One(agent) = agents {
             request_log.note_agent(agent);
         }
@@ -180,18 +180,20 @@ impl RequestedAgents {
     }
 
     /// The agents of a list, if the caller may ask about all of them.
-    fn of(list: AgentList, caller: &AuthenticatedCaller) -> Result<Self, Problem> {
+    fn of(list: AgentSelection, caller: &AuthenticatedCaller) -> Result<Self, Problem> {
         match (list, caller.agents()) {
-            (AgentList::One(agent), _) => {
+            (AgentSelection::One(agent), _) => {
                 caller.credential_for(agent)?;
                 Ok(Self::One(agent))
             }
-            (AgentList::Named(agents), _) => {
+            (AgentSelection::Named(agents), _) => {
                 agents.iter().try_for_each(|agent| caller.credential_for(*agent).map(drop))?;
                 Ok(Self::Named(agents.into_iter().collect()))
             }
-            (AgentList::All, Agents::Some(agents)) => Ok(Self::AllOfToken(agents.iter().copied().collect())),
-            (AgentList::All, Agents::All) => Ok(Self::AllListed),
+            (AgentSelection::All, Agents::Some(agents)) => {
+                Ok(Self::AllOfToken(agents.iter().copied().collect()))
+            }
+            (AgentSelection::All, Agents::All) => Ok(Self::AllListed),
         }
     }
 }

@@ -250,7 +250,7 @@ impl Scope {
             if let (Some(key), Some(entry)) = (stored.segment.key(), &stored.entry) {
                 store.put(key, self.holder, Arc::clone(entry));
             }
-            for part in without(stored.segment.span, &newer) {
+            for part in stored.segment.span.without_all(&newer) {
                 if let Some(segment) = stored.segment.clipped(part) {
                     known.settle(self.owner(), store, segment, reading, policy);
                 }
@@ -389,13 +389,6 @@ impl Known {
             store.remove(&key);
         }
     }
-}
-
-/// What is left of a span without others.
-fn without(span: Span, others: &[Span]) -> Vec<Span> {
-    others
-        .iter()
-        .fold(vec![span], |left, other| left.into_iter().flat_map(|span| span.without(*other)).collect())
 }
 
 #[cfg(test)]
