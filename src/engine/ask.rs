@@ -10,7 +10,7 @@ use super::access::KnownAccess;
 use super::answer::{AFTER_READING, Answer, AnswerContext, DeliveryTerms, ReadTerms, STREAM_DEADLINE};
 use super::knowledge;
 use super::reading::Prefetch;
-use super::scope::{Present, Routed, View, known_present, quiet_for, route};
+use super::scope::{Picking, Present, Routed, View, known_present, quiet_for, route};
 use super::state::SharedState;
 use super::terms::{AskError, EngineSettings, Question, ResponseMode};
 use crate::domain::{AgentFacts, Caller, Credential, Span, Timestamp};
@@ -116,35 +116,73 @@ pub(super) async fn ask_within(
     let Some(span) = span(&parts.settings, &question, facts, present.to)? else {
         return Ok(Answer::empty(question.to.map_or(present.to, |to| to.min(present.to))));
     };
-    let Routed { view, otherwise } = route(parts, &state.scopes, &question, span, asked_at);
-    // Rows of one status are no part of what is known of all.
-    let prefetch = prefetch.filter(|prefetch| prefetch.is_of(&view.scope.key));
-    let quiet_for = match share.heads {
-        HeadAge::Quiet => quiet_for(&view.scope),
-        HeadAge::Live => None,
-    };
-    let view = View { policy: view.policy.of_quiet(quiet_for.unwrap_or_default()), ..view };
-    let present = known_present(&view.scope, &view.policy, asked_at).unwrap_or(present);
-    let Some(span) = Span::new(span.from(), span.to().min(present.to)) else {
-        return Ok(Answer::empty(span.from()));
-    };
-    let frame = AnswerContext {
-        state: Arc::clone(state),
-        view,
-        otherwise,
+    let begun = BegunQuestion {
+        state,
+        question: &question,
+        share,
         span,
         present,
-        asked_to: question.to,
+        asked_at,
         request: context,
-        reads: ReadTerms::new(prefetch, Arc::clone(&share.in_flight)),
-        delivery: DeliveryTerms::of(&question),
-        directives: question.directives,
+        prefetch,
     };
-    let mut answer = Answer::begin(frame, question.newest).await?;
+    let nothing = || Ok(Answer::empty(span.from()));
+    let Some(picked) = begun.context(Picking::Here) else { return nothing() };
+    let picks = picked.view.picks();
+    let mut answer = match Answer::begin(picked, question.newest).await {
+        // What told which rows pass the filters was dropped in between.
+        Err(AskError::Inconsistent { .. }) if picks => match begun.context(Picking::Upstream) {
+            Some(context) => Answer::begin(context, question.newest).await?,
+            None => return nothing(),
+        },
+        answer => answer?,
+    };
     if matches!(question.mode, ResponseMode::Streamed { .. }) {
         answer.prime(by).await?;
     }
     Ok(answer)
+}
+
+/// A question whose credential is accepted.
+struct BegunQuestion<'a> {
+    state: &'a Arc<SharedState>,
+    question: &'a Question,
+    share: &'a ResponseShare,
+    span: Span,
+    present: Present,
+    asked_at: Timestamp,
+    request: RequestContext,
+    prefetch: Option<Arc<Prefetch>>,
+}
+
+impl BegunQuestion<'_> {
+    /// What its answer is made by; none if the present that it shares with others lies before it.
+    fn context(&self, picking: Picking) -> Option<AnswerContext> {
+        let (state, question, asked_at) = (self.state, self.question, self.asked_at);
+        let parts = &*state.parts;
+        let Routed { view, otherwise } = route(parts, &state.scopes, question, self.span, asked_at, picking);
+        // Rows of one status are no part of what is known of all.
+        let prefetch = self.prefetch.clone().filter(|prefetch| prefetch.is_of(&view.scope.key));
+        let quiet_for = match self.share.heads {
+            HeadAge::Quiet => quiet_for(&view.scope),
+            HeadAge::Live => None,
+        };
+        let view = View { policy: view.policy.of_quiet(quiet_for.unwrap_or_default()), ..view };
+        let present = known_present(&view.scope, &view.policy, asked_at).unwrap_or(self.present);
+        let span = Span::new(self.span.from(), self.span.to().min(present.to))?;
+        Some(AnswerContext {
+            state: Arc::clone(state),
+            view,
+            otherwise,
+            span,
+            present,
+            asked_to: question.to,
+            request: self.request.clone(),
+            reads: ReadTerms::new(prefetch, Arc::clone(&self.share.in_flight)),
+            delivery: DeliveryTerms::of(question),
+            directives: question.directives,
+        })
+    }
 }
 
 /// Whose turn it is for all that a question reads, whose first rows are of use until `by`.

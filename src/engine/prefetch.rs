@@ -16,7 +16,7 @@ use super::parts::Parts;
 use super::reading::Prefetch;
 use super::scope::{Scopes, key_of};
 use super::terms::Question;
-use crate::domain::Timestamp;
+use crate::domain::{Filters, Timestamp};
 use crate::source::{RequestContext, Subject};
 use crate::store::ScopeKey;
 
@@ -44,7 +44,8 @@ impl Prefetches {
             filters: question.filters.clone(),
         };
         let wide = Subject { filters: question.filters.without_status(), ..subject.clone() };
-        let is_known = || !scopes.of_any_status(&wide).is_empty();
+        let bare = Subject { filters: Filters::default(), ..subject.clone() };
+        let is_known = || [&wide, &bare].into_iter().any(|subject| !scopes.of_any_status(subject).is_empty());
         let window = parts.settings.window?;
         if !parts.source.may_send_ahead(question.credential.id(), question.caller) {
             return None;

@@ -84,7 +84,7 @@ impl AnswerContext {
         Self {
             state: Arc::clone(&self.state),
             view: self.view.clone(),
-            otherwise: None,
+            otherwise: Vec::new(),
             reads: ReadTerms {
                 joins_since: self.reads.joins_since,
                 ..ReadTerms::new(None, Arc::new(Semaphore::new(self.state.parts.settings.fan_out)))

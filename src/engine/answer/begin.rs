@@ -20,6 +20,13 @@ const STALE_BUDGET_WAIT: Duration = Duration::from_secs(2);
 /// How often probes are followed by other probes before the answer goes on.
 const MAX_PROBE_ROUNDS: usize = 2;
 
+/// Which rows pass a filter can no longer be told from what is known.
+pub(super) fn undecided(span: Span) -> AskError {
+    let detail =
+        "which rows pass the filters can't be told from them any more; asking again helps".to_owned();
+    AskError::Inconsistent { span, detail }
+}
+
 impl RunningAnswer {
     /// Plans, asks what must be asked before anything can be given, and begins to read.
     pub(super) async fn begin(mut context: AnswerContext, newest: Option<Newest>) -> Result<Self, AskError> {
@@ -52,6 +59,9 @@ impl RunningAnswer {
                 }
                 if context.directives.only_if_cached {
                     return Err(AskError::NotCached);
+                }
+                if context.view.picks() {
+                    return Err(undecided(context.span));
                 }
                 fallback = context.fallback(rows);
                 if fallback.is_some() {

@@ -21,7 +21,7 @@ pub(in crate::engine) struct AnswerContext {
     /// What it is answered from.
     pub(in crate::engine) view: View,
     /// What else knows of its rows, and may be given while upstream fails.
-    pub(in crate::engine) otherwise: Option<View>,
+    pub(in crate::engine) otherwise: Vec<View>,
     /// What is asked about, its end pinned.
     pub(in crate::engine) span: Span,
     pub(in crate::engine) present: Present,
@@ -110,9 +110,11 @@ impl AnswerContext {
         if let Some(span) = self.view.stale_span(self.span, allowed, rows) {
             return Some(Fallback { span, elsewhere: None });
         }
-        let elsewhere = self.otherwise.take()?;
-        let span = elsewhere.stale_span(self.span, allowed, rows)?;
-        Some(Fallback { span, elsewhere: Some(elsewhere) })
+        let known = |view: View| {
+            let span = view.stale_span(self.span, allowed, rows)?;
+            Some(Fallback { span, elsewhere: Some(view) })
+        };
+        std::mem::take(&mut self.otherwise).into_iter().find_map(known)
     }
 
     /// Turns a plan into steps: joins what is being read already, and registers readings for the rest.

@@ -2,7 +2,8 @@
 
 use tokio::task::coop::consume_budget;
 
-use super::context::{AnswerStep, ReadOrigin};
+use super::begin::undecided;
+use super::context::{AnswerContext, AnswerStep, ReadOrigin};
 use super::progress::{Action, StepEvent};
 use super::running::RunningAnswer;
 use super::tally::RowOrigin;
@@ -55,7 +56,7 @@ impl RunningAnswer {
 
     /// Gives what lies at the top of a known span; plans the span again if it is gone.
     pub(super) fn give_known(&mut self, span: Span) -> Result<(), AskError> {
-        match self.take(span) {
+        match self.take(span)? {
             Some(slice) => {
                 self.progress.after(StepEvent::Found);
                 self.give(slice, RowOrigin::Hit);
@@ -67,13 +68,21 @@ impl RunningAnswer {
     }
 
     /// Takes what lies at the top of a known span, and puts the rest of the span back; none if nothing is kept there.
-    fn take(&mut self, span: Span) -> Option<Option<EntrySlice>> {
-        let context = &self.context;
-        let (part, slice) = context.view.scope.take(&*context.state.parts.store, span, context.view.need)?;
+    ///
+    /// # Errors
+    /// [`AskError::Inconsistent`] if filters are applied here, and a row came that does not say whether it passes them.
+    fn take(&mut self, span: Span) -> Result<Option<Option<EntrySlice>>, AskError> {
+        let AnswerContext { state, view, .. } = &self.context;
+        let Some((part, slice)) = view.scope.take(&*state.parts.store, span, view.need) else {
+            return Ok(None);
+        };
+        if slice.as_ref().is_some_and(|slice| !view.decides(slice, part)) {
+            return Err(undecided(part));
+        }
         if let Some(rest) = span.before(part.from()) {
             self.steps.push_front(AnswerStep::Known(rest));
         }
-        Some(slice.and_then(|slice| context.view.filtered(slice, part)))
+        Ok(Some(slice.and_then(|slice| view.filtered(slice, part))))
     }
 
     fn took(
@@ -160,8 +169,11 @@ impl RunningAnswer {
     /// Plans a part again that is not where it was.
     ///
     /// # Errors
-    /// [`AskError::Inconsistent`] if that was tried too often, unless the answer may leave the part out.
+    /// [`AskError::Inconsistent`] where filters are applied here, and if that was tried too often, unless the answer may leave the part out.
     pub(super) fn replan(&mut self, span: Span, event: StepEvent) -> Result<(), AskError> {
+        if self.context.view.picks() {
+            return Err(undecided(span));
+        }
         let reads = &mut self.context.reads;
         match self.progress.after(event) {
             Action::Give | Action::Replan => {}

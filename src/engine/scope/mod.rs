@@ -25,7 +25,7 @@ pub(super) use self::quiet::quiet_for;
 pub(super) use self::registry::{Scopes, key_of};
 pub(super) use self::revalidation::Revalidation;
 pub(super) use self::room::make_room;
-pub(super) use self::route::{Routed, route};
+pub(super) use self::route::{Picking, Routed, route};
 pub(super) use self::run::Reads;
 pub(super) use self::view::View;
 use super::coverage::{

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::registry::Scopes;
 use super::{Scope, View};
-use crate::domain::{MAX_PAGE_SIZE, Span, Status, Timestamp};
+use crate::domain::{Filters, MAX_PAGE_SIZE, Span, Statuses, Timestamp};
 use crate::engine::freshness::{Membership, Policy};
 use crate::engine::parts::Parts;
 use crate::engine::plan;
@@ -15,14 +15,66 @@ use crate::source::Subject;
 /// What a question is answered from, and what else knows of its rows.
 pub(in crate::engine) struct Routed {
     pub(in crate::engine) view: View,
-    /// What may be given in its place while upstream fails.
-    pub(in crate::engine) otherwise: Option<View>,
+    /// What may be given in its place while upstream fails, the first that knows enough.
+    pub(in crate::engine) otherwise: Vec<View>,
+}
+
+/// Who applies filters that upstream may understand in another way than the gateway, those on the status apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::engine) enum Picking {
+    /// The gateway, where what it knows of every row decides.
+    Here,
+    /// Upstream.
+    Upstream,
+}
+
+/// A way to answer a question: which rows are read, and what of them is picked out here.
+struct Way {
+    subject: Subject,
+    status: Option<Statuses>,
+    filters: Option<Filters>,
+}
+
+impl Way {
+    /// Whether rows enter and leave what this way shows.
+    fn membership(&self) -> Membership {
+        let picks_what_changes =
+            self.status.is_some() || self.filters.as_ref().is_some_and(Filters::can_change);
+        if self.subject.filters.can_change() {
+            // Upstream applies it: rows may enter that were not known before.
+            Membership::Spans
+        } else if picks_what_changes {
+            Membership::Rows
+        } else {
+            Membership::Fixed
+        }
+    }
+}
+
+/// The ways to answer a question: under its filters, without its status, and without any filter.
+fn ways(question: &Question) -> (Way, Option<Way>, Option<Way>) {
+    let subject =
+        |filters| Subject { credential: question.credential.clone(), agent: question.agent, filters };
+    let status = question.any_status.clone().or_else(|| question.filters.status.clone().map(Statuses::from));
+    let others = question.filters.without_status();
+    let own = Way { subject: subject(question.filters.clone()), status: None, filters: None };
+    let wide = status.is_some().then(|| Way {
+        subject: subject(others.clone()),
+        status: status.clone(),
+        filters: None,
+    });
+    let bare = (others != Filters::default()).then(|| Way {
+        subject: subject(Filters::default()),
+        status,
+        filters: Some(others),
+    });
+    (own, wide, bare)
 }
 
 /// Where the question is answered from, and whether rows enter and leave there.
 ///
 /// A filter on the status is applied here, to what is known without it, where that costs no more requests than
-/// reading under the filter does: then all statuses share one head. Rows that are known and fresh without the filter
+/// reading under the filter does: then all statuses share one head. Rows that are known and fresh under fewer filters
 /// cost none at all.
 pub(in crate::engine) fn route(
     parts: &Parts,
@@ -30,59 +82,57 @@ pub(in crate::engine) fn route(
     question: &Question,
     span: Span,
     now: Timestamp,
+    picking: Picking,
 ) -> Routed {
-    let subject =
-        |filters| Subject { credential: question.credential.clone(), agent: question.agent, filters };
     let dates = if parts.settings.window.is_some() { DateSupport::Kept } else { DateSupport::Ignored };
-    let scope_of = |subject: &Subject| match question.directives.only_if_cached {
-        true => scopes.of_unread(subject, dates, now),
-        false => scopes.of(subject, question.caller.id, &*parts.store, dates, now),
+    let scope_of = |way: &Way| match question.directives.only_if_cached {
+        true => scopes.of_unread(&way.subject, dates, now),
+        false => scopes.of(&way.subject, question.caller.id, &*parts.store, dates, now),
     };
     let plain = parts.policy(Membership::Fixed, question.credential.id(), question.caller);
-    let view_of = |scope: Arc<Scope>, membership, status| {
-        let policy = Policy { membership, ..plain }.wished(&question.directives).of_scope(scope.stagger);
-        let (need, window) = (question.need, parts.settings.span_width());
-        View { scope, status, policy, asked_at: now, need, window }
+    let view_of = |way: &Way, scope: Arc<Scope>| {
+        let policy = Policy { membership: way.membership(), ..plain };
+        let policy = policy.wished(&question.directives).of_scope(scope.stagger);
+        let (status, filters) = (way.status.clone(), way.filters.clone());
+        // Rows that are picked here are given at once, or not at all: none of them is read again for its bytes.
+        let need = if filters.is_some() { RowNeed::Bytes } else { question.need };
+        View { scope, status, filters, policy, asked_at: now, need, window: parts.settings.span_width() }
     };
-    let own = subject(question.filters.clone());
-    let wide = subject(question.filters.without_status());
-    // Under another filter that changes, rows may enter that were not known there.
-    let membership_of_wide = if wide.filters.can_change() { Membership::Spans } else { Membership::Rows };
-    let alone = |view| Routed { view, otherwise: None };
-    if let Some(statuses) = &question.any_status {
-        let scope = scope_of(&wide);
-        scope.touch_by_status(now);
-        return alone(view_of(scope, membership_of_wide, Some(statuses.clone())));
-    }
-    let Some(status) = &question.filters.status else {
-        let membership = if own.filters.can_change() { Membership::Spans } else { Membership::Fixed };
-        return alone(view_of(scope_of(&own), membership, None));
+    let (own, wide, bare) = ways(question);
+    let bare = bare.filter(|_| picking == Picking::Here);
+    let is_wide = wide.as_ref().is_some_and(|wide| {
+        question.any_status.is_some() || is_better_here(parts, scopes, question, wide, span, now)
+    });
+    let (way, wide) = match wide {
+        Some(wide) if is_wide => (wide, None),
+        wide => (own, wide),
     };
-    let view_of_wide = |scope| view_of(scope, membership_of_wide, Some(status.clone().into()));
-    if membership_of_wide == Membership::Rows
-        && is_better_here(parts, scopes, &wide, status, (span, question.need), now)
-    {
-        let scope = scope_of(&wide);
-        scope.touch_by_status(now);
-        return alone(view_of_wide(scope));
-    }
-    let view_of_own = |scope| view_of(scope, Membership::Spans, None);
-    let Some(elsewhere) = scopes.find(&wide).map(view_of_wide) else {
-        return alone(view_of_own(scope_of(&own)));
-    };
+    let known = |way: &Way| scopes.find(&way.subject).map(|scope| view_of(way, scope));
+    let mut elsewhere =
+        [wide, bare].into_iter().flatten().filter_map(|way| Some((known(&way)?, way))).peekable();
     // One more than wanted: whether there is one is part of the answer.
     let rows = question.newest.map(|newest| newest.end().saturating_add(1));
-    let known = scopes.find(&own).map(view_of_own);
-    if !known.is_some_and(|own| own.is_fresh(span, rows)) && elsewhere.is_fresh(span, rows) {
-        return alone(view_of_wide(scope_of(&wide)));
+    let is_fresh_here = || known(&way).is_some_and(|view| view.is_fresh(span, rows));
+    let mut otherwise = Vec::new();
+    if elsewhere.peek().is_some() && !is_fresh_here() {
+        for (view, way) in elsewhere {
+            if view.is_fresh(span, rows) {
+                return Routed { view: view_of(&way, scope_of(&way)), otherwise: Vec::new() };
+            }
+            otherwise.push(view);
+        }
     }
-    let view = view_of_own(scope_of(&own));
+    let view = view_of(&way, scope_of(&way));
+    if is_wide {
+        view.scope.touch_by_status(now);
+    }
     let allowed = question.directives.may_be_stale_for(parts.settings.stale_while_revalidate);
     let may_be_stale = |view: &View| view.stale_span(view.up_to_present(span), allowed, rows).is_some();
-    if question.directives.only_if_cached && !may_be_stale(&view) && may_be_stale(&elsewhere) {
-        return alone(elsewhere);
+    if question.directives.only_if_cached && !may_be_stale(&view) {
+        let known = otherwise.iter().position(may_be_stale).map(|at| otherwise.swap_remove(at));
+        return Routed { view: known.unwrap_or(view), otherwise: Vec::new() };
     }
-    Routed { view, otherwise: Some(elsewhere) }
+    Routed { view, otherwise }
 }
 
 /// The most rows that are read without the filter for the sake of sharing them.
@@ -95,11 +145,16 @@ const MAX_SHARED_ROWS: usize = 60 * MAX_PAGE_SIZE;
 fn is_better_here(
     parts: &Parts,
     scopes: &Scopes,
-    wide: &Subject,
-    status: &Status,
-    (span, need): (Span, RowNeed),
+    question: &Question,
+    wide: &Way,
+    span: Span,
     now: Timestamp,
 ) -> bool {
+    let Some(status) = question.filters.status.as_ref().filter(|_| wide.membership() == Membership::Rows)
+    else {
+        return false;
+    };
+    let (wide, need) = (&wide.subject, question.need);
     let policy = parts.plain_policy(Membership::Rows);
     let mut expected_rows = None;
     if let Some(scope) = scopes.find(wide) {

@@ -1,9 +1,10 @@
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Known, Scope, known_present};
-use crate::domain::{EntryRow, EntrySlice, Span, Statuses, Timestamp};
-use crate::engine::coverage::CoveragePart;
+use crate::domain::{Entry, EntryRow, EntrySlice, FilterMatch, Filters, Span, Statuses, Timestamp};
+use crate::engine::coverage::{CoveragePart, Segment};
 use crate::engine::freshness::{Class, Policy};
 use crate::engine::plan::{self, OtherCallers, Plan, PlanContext, Probing};
 use crate::engine::terms::RowNeed;
@@ -14,6 +15,8 @@ pub(in crate::engine) struct View {
     pub(in crate::engine) scope: Arc<Scope>,
     /// The statuses that rows are filtered by here.
     pub(in crate::engine) status: Option<Statuses>,
+    /// The other filters that are applied here: then no more is given than what is known.
+    pub(in crate::engine) filters: Option<Filters>,
     pub(in crate::engine) policy: Policy,
     pub(in crate::engine) asked_at: Timestamp,
     /// What is needed of rows that are known.
@@ -44,7 +47,8 @@ impl View {
 
     /// As much of a span as has to be looked at for so many rows.
     fn top(&self, known: &Known, span: Span, rows: Option<u64>) -> Span {
-        rows.map_or(span, |rows| {
+        // How many rows pass other filters is not counted.
+        rows.filter(|_| !self.picks()).map_or(span, |rows| {
             plan::newest_part(&known.coverage, span, rows, self.status.as_ref(), self.need, self.window)
         })
     }
@@ -62,7 +66,9 @@ impl View {
         let is_gap = |part: &CoveragePart<'_>| matches!(part, CoveragePart::Gap(_));
         // Most of what is not fresh lacks its head: then nothing has to be planned.
         let has_head = !known.coverage.look_for(Span::at(span.to()), self.need).iter().any(is_gap);
-        has_head && self.plan_of(&known, span, rows, Probing::Never).reads_nothing()
+        has_head
+            && self.plan_of(&known, span, rows, Probing::Never).reads_nothing()
+            && self.decides_all(&known, span)
     }
 
     /// What of a span may be given that long past its freshness: all of it, or all up to the latest reading that went up
@@ -85,8 +91,9 @@ impl View {
         }
         let span = head.map_or(Some(span), |head| Span::new(span.from(), head.to))?;
         let top = self.top(&known, span, rows);
-        plan::may_be_stale(&known.coverage.look_for(top, self.need), &self.policy, self.asked_at, allowance)
-            .then_some(span)
+        let found = known.coverage.look_for(top, self.need);
+        let may_be_stale = plan::may_be_stale(&found, &self.policy, self.asked_at, allowance);
+        (may_be_stale && self.decides_all(&known, span)).then_some(span)
     }
 
     /// Whether a row must be read again before it is given to this question.
@@ -96,13 +103,37 @@ impl View {
 
     /// The rows of a slice that the question is about.
     pub(in crate::engine) fn filtered(&self, slice: EntrySlice, within: Span) -> Option<EntrySlice> {
-        if self.status.is_none() && slice.is_within(within) {
+        if self.status.is_none() && !self.picks() && slice.is_within(within) {
             return Some(slice);
         }
-        let keeps = |row: &EntryRow<'_>| {
-            within.contains(row.created_at)
-                && self.status.as_ref().is_none_or(|statuses| statuses.has(row.status))
+        slice.filtered(|row| within.contains(row.created_at) && self.match_of(row) == FilterMatch::Yes)
+    }
+
+    /// Whether filters other than those on the status are applied here.
+    pub(in crate::engine) const fn picks(&self) -> bool {
+        self.filters.is_some()
+    }
+
+    /// Whether what is known of these rows decides which of them the question is about.
+    pub(in crate::engine) fn decides(&self, slice: &EntrySlice, within: Span) -> bool {
+        !self.picks() || slice.rows().all(|row| self.decides_row(&row, within))
+    }
+
+    fn decides_all(&self, known: &Known, span: Span) -> bool {
+        let decides = |(entry, rows): (Arc<Entry>, Range<usize>)| {
+            entry.rows().slice(rows).iter().all(|row| self.decides_row(&row, span))
         };
-        slice.filtered(keeps)
+        !self.picks() || known.coverage.overlapping(span).filter_map(Segment::rows).all(decides)
+    }
+
+    fn decides_row(&self, row: &EntryRow<'_>, within: Span) -> bool {
+        !within.contains(row.created_at) || self.match_of(row) != FilterMatch::Unknown
+    }
+
+    fn match_of(&self, row: &EntryRow<'_>) -> FilterMatch {
+        if self.status.as_ref().is_some_and(|statuses| !statuses.has(row.status)) {
+            return FilterMatch::No;
+        }
+        self.filters.as_ref().map_or(FilterMatch::Yes, |filters| filters.match_of(&row.facts()))
     }
 }

@@ -165,3 +165,140 @@ async fn only_if_cached_with_max_stale_is_answered_from_the_rows_without_a_filte
     assert_eq!(rig.requests(), 0);
     rig.close().await;
 }
+
+/// With a provider in every row: of each hundred one is plivo's, the others twilio's.
+fn with_providers(rig: Rig) -> Rig {
+    for (number, row) in rig.script.world().rows.iter_mut().enumerate() {
+        row.provider = Some(if number % 100 == 7 { "plivo" } else { "twilio" });
+        row.voice_mail = number % 50 == 0;
+    }
+    rig
+}
+
+fn provider(rig: &Rig, name: &str) -> Question {
+    let filters = Filters { provider: Some(name.parse().unwrap()), ..Filters::default() };
+    Question { filters, ..rig.question() }
+}
+
+fn under(question: &Question, filters: impl FnOnce(&mut Filters)) -> Question {
+    let mut question = question.clone();
+    filters(&mut question.filters);
+    question
+}
+
+#[tokio::test(start_paused = true)]
+async fn filters_that_are_made_up_cost_no_request_where_all_rows_are_known() {
+    let rig = with_providers(busy(patient()));
+    rig.rows(rig.question()).await;
+    rig.requests();
+    for number in 0..200 {
+        let name = format!("made-up-{number}");
+        assert!(rig.rows(provider(&rig, &name)).await.is_empty());
+        let question = under(&provider(&rig, &name), |filters| filters.status = Some(Status::new("failed")));
+        assert!(rig.rows(question).await.is_empty());
+    }
+    assert_eq!(rig.requests(), 0);
+    assert_eq!(rig.engine.scopes(), 1, "nothing is kept for them");
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_under_any_filter_are_picked_from_fresh_rows_that_state_what_it_names() {
+    let rig = with_providers(busy(patient()));
+    rig.rows(rig.question()).await;
+    rig.requests();
+    let plivo = provider(&rig, "plivo");
+    let failed = under(&plivo, |filters| filters.status = Some(Status::new("failed")));
+    let machine = under(&rig.question(), |filters| filters.answered_by_voice_mail = Some(true));
+    let all = under(&machine, |filters| filters.provider = "twilio".parse().ok());
+    let several = Question { any_status: rig.statuses(&["busy", "failed"]).any_status, ..plivo.clone() };
+    let recent = Question { from: Some(NOW.minus(DAY / 2)), to: Some(NOW.minus(DAY / 4)), ..plivo.clone() };
+    let cached = CacheDirectives { only_if_cached: true, ..CacheDirectives::default() };
+    for question in [plivo, failed, machine, all, several, recent] {
+        let truth = rig.truth(&question);
+        assert_eq!(rig.rows(question.clone()).await, truth, "{:?}", question.filters);
+        assert_eq!(rig.stream(question.clone()).await.unwrap(), truth, "{:?}", question.filters);
+        assert_eq!(rig.rows(with(cached, question.clone())).await, truth, "{:?}", question.filters);
+        let newest = Question { newest: Some(Newest { skip: 1, take: 3 }), ..question };
+        assert_eq!(rig.rows(newest).await, truth.into_iter().skip(1).take(3).collect::<Vec<_>>());
+    }
+    assert_eq!(rig.requests(), 0);
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn upstream_decides_where_a_row_does_not_state_what_a_filter_names() {
+    let rig = with_providers(busy(patient()));
+    rig.script.world().rows[1_500].provider = None;
+    rig.rows(rig.question()).await;
+    rig.requests();
+    let question = provider(&rig, "plivo");
+    let rows = rig.rows(question.clone()).await;
+    assert_eq!(rows, rig.truth(&question));
+    assert_eq!(rows.len(), 21, "upstream shows it as well");
+    assert!(rig.requests() > 0);
+    // Elsewhere every row states it.
+    let recent = Question { from: Some(NOW.minus(DAY / 2)), ..question };
+    assert_eq!(rig.rows(recent.clone()).await, rig.truth(&recent));
+    // What is known to fail another filter needs no decision.
+    let failed = under(&provider(&rig, "twilio"), |filters| filters.status = Some(Status::new("failed")));
+    rig.requests();
+    assert_eq!(rig.rows(failed.clone()).await, rig.truth(&failed));
+    assert_eq!(rig.requests(), 0);
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_under_a_filter_that_changes_are_as_fresh_as_under_upstreams() {
+    let rig = with_providers(busy(patient()));
+    rig.rows(rig.question()).await;
+    let question = under(&rig.question(), |filters| filters.answered_by_voice_mail = Some(true));
+    for row in [12, 13, 14] {
+        rig.rows(rig.question()).await;
+        rig.script.world().rows[row].voice_mail = true;
+        let now = rig.clock.now();
+        rig.script.world().change(row, "completed", now);
+        pass(11 * SECOND).await;
+        assert_eq!(rig.rows(question.clone()).await, rig.truth(&question));
+    }
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_under_any_filter_are_picked_from_stale_rows_while_upstream_fails() {
+    let rig = with_providers(busy(patient()));
+    rig.rows(rig.question()).await;
+    breaks(&rig);
+    pass(300 * SECOND).await;
+    for name in ["plivo", "made-up"] {
+        let question = provider(&rig, name);
+        let verdict = rig.collect(question.clone()).await.unwrap().verdict;
+        assert_eq!(verdict.report.stale, Some(StaleReason::UpstreamFailed));
+        assert_eq!(rig.rows(question.clone()).await, rig.truth(&question));
+    }
+    rig.script.world().refuse = None;
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_week_under_a_status_is_read_again_together() {
+    let settings = EngineSettings { settled_ttl: 300 * SECOND, settle_after: 600 * SECOND, ..patient() };
+    let rig = Rig::new(settings, 1).with_history(2_000, 60);
+    fail_some(&rig);
+    let mut reads = Vec::new();
+    let began = Instant::now();
+    while began.elapsed() < 3_000 * SECOND {
+        rig.rows(rig.status("failed")).await;
+        let now = rig.clock.now();
+        for (_, page) in std::mem::take(&mut rig.script.world().asked) {
+            let age = now.since(page.span.to());
+            if began.elapsed() > 600 * SECOND && (30 * SECOND..7 * DAY).contains(&age) {
+                reads.push((began.elapsed().as_secs(), page.span));
+            }
+        }
+        tokio::time::sleep(5 * SECOND).await;
+    }
+    // Once in two minutes, and what has just come into that part of the week.
+    assert!(reads.len() <= 40, "{} reads in 40 minutes: {reads:?}", reads.len());
+    rig.close().await;
+}

@@ -14,6 +14,8 @@ pub(super) struct Fact {
     pub(super) version: u32,
     /// Whether a voice mail answered; part of no bytes.
     pub(super) voice_mail: bool,
+    /// Its provider; none if the row does not say. Upstream shows such a row whatever provider is asked for.
+    pub(super) provider: Option<&'static str>,
     /// Upstream shows it from this instant on.
     pub(super) shown_at: Timestamp,
     /// Whether upstream writes `created_at` into it.

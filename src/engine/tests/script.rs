@@ -146,6 +146,7 @@ impl World {
             status: status.to_owned(),
             version: 0,
             voice_mail: false,
+            provider: None,
             shown_at: Timestamp::MIN,
             is_dated: true,
         });
@@ -237,6 +238,7 @@ impl World {
 pub(super) fn matches(filters: &Filters, row: &Fact) -> bool {
     filters.status.as_ref().is_none_or(|status| status.as_str() == row.status)
         && filters.answered_by_voice_mail.is_none_or(|answered| answered == row.voice_mail)
+        && filters.provider.as_ref().is_none_or(|asked| row.provider.is_none_or(|own| own == asked.as_str()))
 }
 
 pub(super) fn row_bytes(id: &str, version: u32, status: &str) -> String {
@@ -249,7 +251,11 @@ fn row(fact: &Fact) -> Row {
         id: fact.id.as_str().into(),
         created_at: Some(fact.created_at).filter(|_| fact.is_dated),
         updated_at: Some(fact.updated_at),
-        facts: FilterFacts { answered_by_voice_mail: Some(fact.voice_mail), ..FilterFacts::default() },
+        facts: FilterFacts {
+            answered_by_voice_mail: Some(fact.voice_mail),
+            provider: fact.provider.map(Into::into),
+            ..FilterFacts::default()
+        },
         status: Some(Status::new(&fact.status)),
     }
 }
