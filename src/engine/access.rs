@@ -9,12 +9,14 @@
 //! key that is wrong. `GET /user/me` tells which it is, and only what that refuses is refused as a whole.
 
 mod by_list;
+mod standing;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use self::standing::{KeyStanding, PairStanding};
 use super::agent_lists::AgentLists;
 use super::single_flight::SingleFlight;
 use super::terms::Clock;
@@ -49,26 +51,6 @@ type Pair = (CredentialId, AgentId);
 
 /// A caller that waits for an answer does not join a check that waits for spare budget.
 type CheckKey = (Pair, Urgency);
-
-#[derive(Clone, Debug)]
-enum PairStanding {
-    Accepted { at: Timestamp, facts: AgentFacts },
-    Refused { at: Timestamp, error: SourceError },
-}
-
-/// What upstream said of a key as a whole.
-///
-/// A key that is wrong is so for every agent: without this, a storm of one bad key over many agents would use up the part
-/// of the budget that new keys share.
-#[derive(Clone, Debug)]
-enum KeyStanding {
-    /// Accepted, for some agent or by `GET /user/me`.
-    Good { at: Timestamp },
-    /// Refused by `GET /user/me`.
-    Refused { at: Timestamp, error: SourceError },
-    /// Asked, and the answer said neither: then only what is refused for an agent is refused.
-    Untold { at: Timestamp, accepted_at: Option<Timestamp> },
-}
 
 pub(super) struct Access {
     source: Arc<dyn Source>,
