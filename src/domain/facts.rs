@@ -133,7 +133,7 @@ mod tests {
     };
     const BATCH: &str = "6f96c9b1000040008000012345678900";
 
-    fn under(filters: Filters, facts: StatedFacts<'_>) -> FilterMatch {
+    fn under(filters: &Filters, facts: StatedFacts<'_>) -> FilterMatch {
         filters.match_of(&facts)
     }
 
@@ -141,7 +141,7 @@ mod tests {
     fn words_decide_if_they_are_clearly_the_same_or_clearly_others() {
         let by = |provider: Option<&str>| {
             let filters = Filters { provider: "twilio".parse().ok(), ..Filters::default() };
-            under(filters, StatedFacts { provider, ..NOTHING })
+            under(&filters, StatedFacts { provider, ..NOTHING })
         };
         assert_eq!(by(Some("twilio")), FilterMatch::Yes);
         assert_eq!(by(Some("plivo")), FilterMatch::No);
@@ -150,7 +150,7 @@ mod tests {
         }
         let inbound = |call_type: Option<&str>| {
             let filters = Filters { call_type: "inbound".parse().ok(), ..Filters::default() };
-            under(filters, StatedFacts { call_type, ..NOTHING })
+            under(&filters, StatedFacts { call_type, ..NOTHING })
         };
         assert_eq!(inbound(Some("inbound")), FilterMatch::Yes);
         assert_eq!(inbound(Some("outbound")), FilterMatch::No);
@@ -161,7 +161,7 @@ mod tests {
     fn a_batch_in_another_spelling_is_for_upstream_to_decide() {
         let by = |batch_id: BatchFact<&str>| {
             let filters = Filters { batch_id: BATCH.parse().ok(), ..Filters::default() };
-            under(filters, StatedFacts { batch_id, ..NOTHING })
+            under(&filters, StatedFacts { batch_id, ..NOTHING })
         };
         assert_eq!(by(BatchFact::In(BATCH)), FilterMatch::Yes);
         assert_eq!(by(BatchFact::In("6f96c9b1000040008000012345678901")), FilterMatch::No);

@@ -61,14 +61,14 @@ pub(super) async fn confirm_gone(
     let span = vanished.rows.iter().map(|(_, at)| Span::at(*at)).reduce(Span::union).unwrap_or(span);
     // Rows may be picked here from what is known under fewer filters.
     for filters in [question.filters.clone(), question.filters.without_status(), Filters::default()] {
-        unlearn(state, Subject { filters, ..subject.clone() }, span);
+        unlearn(state, &Subject { filters, ..subject.clone() }, span);
     }
     let detail = format!("{} rows were missing that are there", vanished.rows.len());
     Err(AskError::Inconsistent { span, detail })
 }
 
-fn unlearn(state: &SharedState, subject: Subject, span: Span) {
-    if let Some(scope) = state.scopes.find(&subject) {
+fn unlearn(state: &SharedState, subject: &Subject, span: Span) {
+    if let Some(scope) = state.scopes.find(subject) {
         scope.unlearn_span(&*state.parts.store, span);
     }
 }
@@ -81,7 +81,6 @@ fn newest_span(vanished: &Vanished, window: Duration) -> Option<Span> {
     let oldest = instants
         .into_iter()
         .take(MAX_PAGE_SIZE)
-        .filter(|at| Span::new(*at, newest).is_some_and(|span| span.outward().width() <= window))
-        .last()?;
+        .rfind(|at| Span::new(*at, newest).is_some_and(|span| span.outward().width() <= window))?;
     Span::new(oldest, newest)
 }

@@ -140,8 +140,8 @@ async fn a_bad_request_is_told_what_is_wrong() {
     for (path, word) in [
         (all("?page_size=50"), "`page_size`"),
         (all("?from=%"), "`from`"),
-        ("/agents/nonsense/executions/all".to_owned(), "`agent_id`"),
-        ("/agents/%ff/executions/all".to_owned(), "`agent_id`"),
+        ("/agents/nonsense/executions/all".to_owned(), "`agents`"),
+        ("/agents/%ff/executions/all".to_owned(), "`agents`"),
         (format!("/v2/agent/{AGENT}/executions?page_number=0"), "`page_number`"),
     ] {
         let response = get(quiet(), &path, &[]).await;

@@ -16,7 +16,7 @@ pub(super) struct CursorFile {
 
 /// Why there is no cursor to go on from.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum CursorError {
+pub(super) enum CursorFileError {
     /// The file can't be written.
     #[error(transparent)]
     Target(#[from] TargetError),
@@ -35,7 +35,7 @@ pub(super) enum CursorError {
 
 impl CursorFile {
     /// Locks the file, and reads its cursor; a file that is not there has none.
-    pub(super) fn open(path: &Path) -> Result<Self, CursorError> {
+    pub(super) fn open(path: &Path) -> Result<Self, CursorFileError> {
         let part = PartFile::open(path)?;
         let since = match std::fs::read_to_string(path) {
             Ok(text) => text,
@@ -44,14 +44,14 @@ impl CursorFile {
             }
             Err(error) => {
                 let _the_first_error_counts = part.remove();
-                return Err(CursorError::Io { path: path.to_owned(), error });
+                return Err(CursorFileError::Io { path: path.to_owned(), error });
             }
         };
         match cursor(&since) {
             Some(cursor) => Ok(Self { path: path.to_owned(), part, since: Some(cursor.to_owned()) }),
             None => {
                 let _the_first_error_counts = part.remove();
-                Err(CursorError::Malformed(path.to_owned()))
+                Err(CursorFileError::Malformed(path.to_owned()))
             }
         }
     }
@@ -67,13 +67,13 @@ impl CursorFile {
     }
 
     /// Keeps the cursor for the next run.
-    pub(super) fn keep(self, cursor: &str) -> Result<(), CursorError> {
+    pub(super) fn keep(self, cursor: &str) -> Result<(), CursorFileError> {
         let written = self.part.handle().and_then(|mut file| writeln!(file, "{cursor}"));
         match written {
             Ok(()) => Ok(self.part.commit()?),
             Err(error) => {
                 let _the_first_error_counts = self.part.remove();
-                Err(CursorError::Io { path: self.path, error })
+                Err(CursorFileError::Io { path: self.path, error })
             }
         }
     }
@@ -109,13 +109,13 @@ mod tests {
         let path = std::env::temp_dir().join(format!("fanfold-cursor-{}", uuid::Uuid::new_v4()));
         let first = CursorFile::open(&path).unwrap();
         assert_eq!(first.since(), None);
-        assert!(matches!(CursorFile::open(&path), Err(CursorError::Target(TargetError::Taken { .. }))));
+        assert!(matches!(CursorFile::open(&path), Err(CursorFileError::Target(TargetError::Taken { .. }))));
         first.keep("c1.first").unwrap();
         let second = CursorFile::open(&path).unwrap();
         assert_eq!(second.since(), Some("c1.first"));
         second.leave();
         std::fs::write(&path, "").unwrap();
-        assert!(matches!(CursorFile::open(&path), Err(CursorError::Malformed(_))));
+        assert!(matches!(CursorFile::open(&path), Err(CursorFileError::Malformed(_))));
         assert_eq!(std::fs::read(&path).unwrap(), b"");
         std::fs::remove_file(&path).unwrap();
         let part = path.with_file_name(format!("{}.part", path.file_name().unwrap().display()));

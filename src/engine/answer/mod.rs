@@ -86,7 +86,7 @@ impl Answer {
     pub const fn from_cache(&self) -> Option<&Verdict> {
         match &self.0 {
             AnswerKind::Empty(verdict) => Some(verdict),
-            AnswerKind::Running(running) => running.from_cache(),
+            AnswerKind::Running(running) => running.known_verdict(),
         }
     }
 

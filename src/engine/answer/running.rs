@@ -91,7 +91,7 @@ impl RunningAnswer {
     }
 
     /// The verdict, if it is certain before any row is taken: nothing is still to be read.
-    pub(super) const fn from_cache(&self) -> Option<&Verdict> {
+    pub(super) const fn known_verdict(&self) -> Option<&Verdict> {
         self.from_cache.as_ref()
     }
 

@@ -1,3 +1,4 @@
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -256,7 +257,7 @@ impl ChangeLogs {
         }
         held.entry(caller).or_default().bytes += bytes;
         // Longest unused last, to be popped.
-        held.values_mut().for_each(|held| held.logs.sort_unstable_by(|a, b| b.0.cmp(&a.0)));
+        held.values_mut().for_each(|held| held.logs.sort_unstable_by_key(|log| Reverse(log.0)));
         let mut to_drop = Vec::new();
         while total > self.most || logs.len() - to_drop.len() >= MOST_LOGS {
             // Of two that hold as much, the one that wants more gives.

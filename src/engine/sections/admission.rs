@@ -6,8 +6,9 @@ use std::time::Duration;
 use futures_util::stream::{StreamExt, iter};
 use tokio::time::Instant;
 
+use super::leniency::Leniency;
 use super::merge::ListState;
-use super::{AT_ONCE, Leniency, Opener, SectionError};
+use super::opener::{AT_ONCE, Opener, SectionAgents, SectionError};
 use crate::domain::{AgentId, Caller, Credential};
 use crate::engine::access::KnownAccess;
 use crate::engine::agent_lists::{AgentList, AgentLists};
@@ -23,15 +24,6 @@ const FEW: usize = 4;
 
 /// How long a check of a running response waits for room in the budget, and for its answer: no longer than until the next one.
 const CHECKS_AGAIN_FOR: Duration = Duration::from_secs(50);
-
-/// The agents of a response, in the order of its sections.
-#[derive(Clone, Debug)]
-pub struct SectionAgents {
-    /// Ascending, each once.
-    pub agents: Arc<[AgentId]>,
-    /// The state of the list that named them; none if the caller did.
-    pub list: Option<ListState>,
-}
 
 /// A request for the agents of a credential.
 #[derive(Clone, Debug)]

@@ -1,6 +1,6 @@
 //! What becomes of a section that can't be had.
 
-use super::{Opener, SectionError};
+use super::opener::{Opener, SectionError};
 use crate::domain::{AgentId, Digest, Span};
 use crate::engine::ask::EARLIEST;
 use crate::engine::terms::{AskError, CacheReport, Freshness, Missing, Tolerance, Verdict};

@@ -10,6 +10,7 @@
 mod admission;
 mod leniency;
 mod merge;
+mod opener;
 mod window;
 
 use std::sync::Arc;
@@ -18,11 +19,13 @@ use std::time::Duration;
 use futures_util::stream::{BoxStream, StreamExt, iter};
 use tokio::time::{Instant, timeout_at};
 
-pub use self::admission::{ListQuestion, SectionAgents};
+pub use self::admission::ListQuestion;
 pub(super) use self::admission::{check_again, listed};
 use self::leniency::Leniency;
 use self::merge::merged;
 pub use self::merge::{ListState, SectionVerdict};
+use self::opener::{AT_ONCE, Opener};
+pub use self::opener::{SectionAgents, SectionError};
 use self::window::{Outcome, Window};
 use super::access::KnownAccess;
 use super::answer::Answer;
@@ -31,10 +34,6 @@ use super::state::SharedState;
 use super::terms::{AskError, Question, ResponseMode, RowNeed, Verdict};
 use crate::domain::{AgentId, EntrySlice, Timestamp};
 use crate::source::SourceError;
-
-/// How many agents of one response are asked about at once: as many as pages may be in flight by default, so that a list of
-/// agents that need one page each uses its fan-out.
-const AT_ONCE: usize = 8;
 
 /// How long a stream whose first rows are there waits for the verdict on the next section, if the caller does not want it
 /// first: long enough to look at what is known, shorter than any round trip.
@@ -93,15 +92,6 @@ pub struct SectionsVerdict {
     pub under_way: Option<SectionVerdict>,
 }
 
-/// Why a response over several agents can't be had: one of them can't be.
-#[derive(Clone, Debug)]
-pub struct SectionError {
-    /// Which one.
-    pub agent: AgentId,
-    /// Why.
-    pub error: AskError,
-}
-
 /// Whether a stream waits for the verdict on all sections before its first row, as far as that takes no rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VerdictFirst {
@@ -111,20 +101,11 @@ pub enum VerdictFirst {
     IfKnown,
 }
 
-/// Opens the answers of one response.
-#[derive(Clone)]
-struct Opener {
-    state: Arc<SharedState>,
-    question: Arc<Question>,
-    agents: Arc<SectionAgents>,
-    share: ResponseShare,
-}
-
 impl Sections {
     /// A response to a question about these agents; nothing is asked of upstream yet. The question's own agent does not count.
     pub(super) fn new(state: &Arc<SharedState>, question: Question, agents: SectionAgents) -> Self {
         let share = ResponseShare::of_several(&state.parts.settings);
-        let waiting = agents.agents.to_vec().into_iter();
+        let waiting = agents.agents.iter().copied().collect::<Vec<_>>().into_iter();
         // Sections that wait for their turn are taken from what is known twice: what is said of them needs their bytes then.
         let question = Question { need: RowNeed::Bytes, ..question };
         let (state, question, agents) = (Arc::clone(state), Arc::new(question), Arc::new(agents));

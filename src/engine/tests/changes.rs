@@ -28,14 +28,14 @@ async fn respond(
 fn cursor(finished: Finished) -> Cursor {
     match finished {
         Finished::Complete(outcome) => outcome.cursor.unwrap(),
-        other => panic!("{other:?}"),
+        other @ (Finished::Doubtful(_) | Finished::Gone) => panic!("{other:?}"),
     }
 }
 
 fn vanished(finished: Finished) -> Vanished {
     match finished {
         Finished::Doubtful(mut agents) => agents.remove(0),
-        other => panic!("{other:?}"),
+        other @ (Finished::Complete(_) | Finished::Gone) => panic!("{other:?}"),
     }
 }
 

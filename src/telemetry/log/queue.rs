@@ -54,7 +54,7 @@ impl LogQueue {
             if !takes_lines {
                 self.0.dropped.fetch_add(lines, Relaxed);
             }
-            std::thread::sleep(GATHERING);
+            std::thread::park_timeout(GATHERING);
         }
     }
 

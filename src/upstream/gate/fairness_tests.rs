@@ -132,7 +132,9 @@ fn a_newcomers_first_pages_go_at_once_although_others_use_all_they_may() {
 
 /// So many at a tick, and as many again each time so many ticks later, up to a tick.
 fn bursts(size: usize, from: usize, every: usize, to: usize) -> Demand {
-    Box::new(move |now| if (from..to).contains(&now) && (now - from) % every == 0 { size } else { 0 })
+    Box::new(
+        move |now| if (from..to).contains(&now) && (now - from).is_multiple_of(every) { size } else { 0 },
+    )
 }
 
 /// At which tick a caller had so many.

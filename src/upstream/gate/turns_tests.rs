@@ -132,7 +132,7 @@ fn callers_beyond_their_share_come_after_the_others_and_of_them_the_one_that_hol
     let beyond_share = |group| match group {
         ShareGroup::Caller(CallerId::Token([1, ..])) => Some(9),
         ShareGroup::Caller(CallerId::Token([2, ..])) => Some(8),
-        _ => None,
+        ShareGroup::Caller(_) | ShareGroup::Unproven => None,
     };
     let order = std::iter::from_fn(|| turns.next(|_, _| Ok(()), |_, _, _| Ok(()), beyond_share).ok());
     assert_eq!(order.map(|(waiter, ..)| waiter).collect::<Vec<_>>(), [2, 1, 0]);
