@@ -29,13 +29,13 @@ pub(in crate::engine) enum Picking {
 }
 
 /// A way to answer a question: which rows are read, and what of them is picked out here.
-struct Way {
+struct RouteChoice {
     subject: Subject,
     status: Option<Statuses>,
     filters: Option<Filters>,
 }
 
-impl Way {
+impl RouteChoice {
     /// Whether rows enter and leave what this way shows.
     fn membership(&self) -> Membership {
         let picks_what_changes =
@@ -52,18 +52,18 @@ impl Way {
 }
 
 /// The ways to answer a question: under its filters, without its status, and without any filter.
-fn ways(question: &Question) -> (Way, Option<Way>, Option<Way>) {
+fn ways(question: &Question) -> (RouteChoice, Option<RouteChoice>, Option<RouteChoice>) {
     let subject =
         |filters| Subject { credential: question.credential.clone(), agent: question.agent, filters };
     let status = question.any_status.clone().or_else(|| question.filters.status.clone().map(Statuses::from));
     let others = question.filters.without_status();
-    let own = Way { subject: subject(question.filters.clone()), status: None, filters: None };
-    let wide = status.is_some().then(|| Way {
+    let own = RouteChoice { subject: subject(question.filters.clone()), status: None, filters: None };
+    let wide = status.is_some().then(|| RouteChoice {
         subject: subject(others.clone()),
         status: status.clone(),
         filters: None,
     });
-    let bare = (others != Filters::default()).then(|| Way {
+    let bare = (others != Filters::default()).then(|| RouteChoice {
         subject: subject(Filters::default()),
         status,
         filters: Some(others),
@@ -85,12 +85,12 @@ pub(in crate::engine) fn route(
     picking: Picking,
 ) -> Routed {
     let dates = if parts.settings.window.is_some() { DateSupport::Kept } else { DateSupport::Ignored };
-    let scope_of = |way: &Way| match question.directives.only_if_cached {
+    let scope_of = |way: &RouteChoice| match question.directives.only_if_cached {
         true => scopes.of_unread(&way.subject, dates, now),
         false => scopes.of(&way.subject, question.caller.id, &*parts.store, dates, now),
     };
     let plain = parts.policy(Membership::Fixed, question.credential.id(), question.caller);
-    let view_of = |way: &Way, scope: Arc<Scope>| {
+    let view_of = |way: &RouteChoice, scope: Arc<Scope>| {
         let policy = Policy { membership: way.membership(), ..plain };
         let policy = policy.wished(&question.directives).of_scope(scope.stagger);
         let (status, filters) = (way.status.clone(), way.filters.clone());
@@ -107,7 +107,7 @@ pub(in crate::engine) fn route(
         Some(wide) if is_wide => (wide, None),
         wide => (own, wide),
     };
-    let known = |way: &Way| scopes.find(&way.subject).map(|scope| view_of(way, scope));
+    let known = |way: &RouteChoice| scopes.find(&way.subject).map(|scope| view_of(way, scope));
     let mut elsewhere =
         [wide, bare].into_iter().flatten().filter_map(|way| Some((known(&way)?, way))).peekable();
     // One more than wanted: whether there is one is part of the answer.
@@ -146,7 +146,7 @@ fn is_better_here(
     parts: &Parts,
     scopes: &Scopes,
     question: &Question,
-    wide: &Way,
+    wide: &RouteChoice,
     span: Span,
     now: Timestamp,
 ) -> bool {

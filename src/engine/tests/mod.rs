@@ -23,6 +23,7 @@ mod refresh;
 mod refusals;
 mod relays;
 mod script;
+mod script_failures;
 mod sections;
 mod several_statuses;
 mod sharing;

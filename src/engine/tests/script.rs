@@ -1,5 +1,6 @@
 //! A scripted upstream: a plain list that speaks the contract without a socket, with its doubtful corners as knobs.
 
+pub(super) use super::script_failures::{unavailable, words};
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -18,9 +19,7 @@ use crate::domain::{
     Row, Span, Status, Timestamp,
 };
 use crate::engine::{Clock, Question};
-use crate::source::{
-    Headroom, RelayedPage, RequestContext, Source, SourceError, Subject, UpstreamWords, Urgency,
-};
+use crate::source::{Headroom, RelayedPage, RequestContext, Source, SourceError, Subject, Urgency};
 
 type Hook = Box<dyn FnMut(&mut World, Timestamp) + Send>;
 /// How a list is cut into pages, given all its rows, what is asked for, and how many rows there are in all.
@@ -392,12 +391,4 @@ impl Source for Script {
     fn clock_ahead_micros(&self) -> i64 {
         self.ahead.load(Ordering::Relaxed)
     }
-}
-
-pub(super) fn words(status: u16) -> UpstreamWords {
-    UpstreamWords { status, message: "no".to_owned() }
-}
-
-pub(super) fn unavailable() -> SourceError {
-    SourceError::Unavailable { detail: "scripted".to_owned(), retry_after: None, upstream: None }
 }
