@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_suspension_counts_and_the_noise_between_two_clocks_does_not() {
+    fn counts_a_suspension_but_not_the_noise_between_two_clocks() {
         const SECOND: i64 = 1_000_000;
         let suspended = Suspended::since(50 * SECOND);
         for noise in [-900_000, -1, 0, 1, 999_999] {
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn shows_what_it_was_set_to_and_runs_on() {
+    async fn starts_at_the_given_time_and_advances() {
         let start = Timestamp::from_micros(1_790_000_000_000_000);
         let clock = SteadyClock::showing(start);
         let copy = clock.clone();

@@ -1,4 +1,4 @@
-//! Stopping: which work must finish, and how it learns that it should.
+//! Stopping: which work must finish, and how running work learns of it.
 //!
 //! Shared work is spawned here, where a drain can see it. Private work is awaited by its caller.
 
@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Spawns shared work, and tells it when the process stops. Clones share one state.
+/// Spawns shared work and signals it when the process stops. Clones share one state.
 #[derive(Clone, Debug, Default)]
 pub struct Shutdown {
     tasks: TaskTracker,
@@ -57,7 +57,7 @@ impl Shutdown {
         Self { ended: self.ended.child_token(), ..self.clone() }
     }
 
-    /// Ends the work of a part; that of the whole, if this is none.
+    /// Ends the work of a part. On the whole, ends everything.
     pub fn end_part(&self) {
         self.ended.cancel();
     }

@@ -172,8 +172,8 @@ pub struct RequestContext {
     pub budget_clock: BudgetClock,
 }
 
-/// Measures how long the requests of one question waited for the rate budget while none of them was under way: time that
-/// a stream's next row may take beyond its deadline.
+/// Measures how long the requests of one question waited for the rate budget while none of them was under
+/// way. A stream's next row may exceed its deadline by this time.
 #[derive(Clone, Debug, Default)]
 pub struct BudgetClock(Arc<Mutex<BudgetWait>>);
 
@@ -186,7 +186,7 @@ struct BudgetWait {
     waited: Duration,
 }
 
-/// What one request of a question is doing. Dropping it ends that.
+/// The current phase of one request of a question. Dropping it ends the phase.
 #[derive(Debug)]
 pub struct RequestPhase<'a> {
     clock: &'a BudgetClock,
@@ -194,17 +194,17 @@ pub struct RequestPhase<'a> {
 }
 
 impl BudgetClock {
-    /// One more request waits for the budget.
+    /// Another request waits for the budget.
     pub fn wait(&self) -> RequestPhase<'_> {
         self.begin(|wait| &mut wait.waiting)
     }
 
-    /// One more request is under way.
+    /// Another request is under way.
     pub fn go(&self) -> RequestPhase<'_> {
         self.begin(|wait| &mut wait.under_way)
     }
 
-    /// The sum of the waits so far, one under way included.
+    /// The total of the waits so far, including one in progress.
     pub fn waited(&self) -> Duration {
         let wait = self.lock();
         wait.waited + wait.since.map_or(Duration::ZERO, |since| since.elapsed())
@@ -256,7 +256,7 @@ impl SentAt {
         self.set(Some(Instant::now()));
     }
 
-    /// When the request was sent; none while it waits.
+    /// When the request was sent; `None` while it waits.
     pub fn sent_at(&self) -> Option<Instant> {
         *self.sent_at.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -327,7 +327,7 @@ pub enum SourceError {
     #[error("upstream has no such agent: {}", .0.message)]
     AgentNotFound(UpstreamWords),
     /// Upstream refused the request (400, 422 and other 4xx). Not retried.
-    #[error("upstream refused the question: {}", .0.message)]
+    #[error("upstream refused the request: {}", .0.message)]
     Refused(UpstreamWords),
     /// Upstream's limit (429), or the budget, leaves no room in time. Retried within the context's limits.
     #[error("no room in the rate limit")]
@@ -337,21 +337,22 @@ pub enum SourceError {
         /// What upstream said, if it was upstream.
         upstream: Option<UpstreamWords>,
     },
-    /// Upstream can't be reached, broke off, answers 5xx, or the breaker is open. Retried within the context's limits.
+    /// Upstream can't be reached, broke the connection, responded with 5xx, or the breaker is open. Retried
+    /// within the context's limits.
     #[error("upstream is unavailable: {detail}")]
     Unavailable {
         /// What happened, without secrets.
         detail: String,
-        /// When asking again may help, where known.
+        /// When a retry may help, where known.
         retry_after: Option<Duration>,
         /// What upstream said, if it responded.
         upstream: Option<UpstreamWords>,
     },
     /// Upstream took longer than an attempt may. Retried within the context's limits.
-    #[error("upstream did not answer in time")]
+    #[error("upstream did not respond in time")]
     TimedOut,
-    /// Upstream answered 200 with something that is no page. Retried once: proxies answer so for a moment.
-    #[error("upstream's answer is not what its contract says: {detail}")]
+    /// Upstream's 200 is not a page. Retried once, because proxies may respond like this for a moment.
+    #[error("upstream's response violates its contract: {detail}")]
     Malformed {
         /// What is wrong with it, without any of its content.
         detail: String,
@@ -376,7 +377,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[tokio::test(start_paused = true)]
-    async fn only_time_in_which_a_request_waits_and_none_is_under_way_counts() {
+    async fn counts_only_time_when_a_request_waits_and_none_is_under_way() {
         let clock = BudgetClock::default();
         let first = clock.wait();
         advance(SECOND).await;
@@ -390,6 +391,6 @@ mod tests {
         advance(SECOND).await;
         drop(second);
         advance(SECOND).await;
-        assert_eq!(clock.waited(), 2 * SECOND, "none waits any more");
+        assert_eq!(clock.waited(), 2 * SECOND, "none waits now");
     }
 }

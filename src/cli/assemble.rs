@@ -22,10 +22,10 @@ use crate::upstream::{
     BaseUrl, BreakerState, DateParams, PlainHttp, RequestOutcome, Upstream, UpstreamSettings, UpstreamStats,
 };
 
-/// The part of the cache for upstream's own pages, as a divisor.
+/// The fraction of the cache for pages of upstream's own path, as a divisor.
 const RELAY_SHARE: u64 = 16;
 
-/// The part of that for shared forwarded responses, as a divisor: agents and single executions are small.
+/// The fraction of that for shared forwarded responses, as a divisor. Agents and single executions are small.
 const FORWARDED_SHARE: u64 = 4;
 
 /// A gateway's routers for its two listeners.
@@ -171,10 +171,10 @@ fn authenticator(settings: &Serve) -> Result<Authenticator, Vec<String>> {
     }
 }
 
-/// What all collected responses under way may hold, where the largest may have so many bytes.
+/// The memory for all collected responses in progress, given the maximum size of one.
 ///
-/// A quarter more than that, since what is known of its rows counts too. A low limit for one response does not mean that
-/// there may be only one at a time, so it is never less than 64 MiB.
+/// A quarter more than that size, because metadata about its rows counts too. At least 64 MiB, so that a low
+/// limit for one response does not restrict the gateway to one response at a time.
 const fn response_bytes(max_json_bytes: u64) -> u64 {
     const LEAST: u64 = 64 << 20;
     let most = max_json_bytes.saturating_add(max_json_bytes / 4);

@@ -1,4 +1,4 @@
-//! The control thread: everything that has to work when the main runtime does not.
+//! The control thread: everything that must work when the main runtime does not.
 //!
 //! It has its own runtime for signals, probes and the watchdog. Nothing on it takes a lock that the engine holds while
 //! working, and nothing on it waits for the log's reader. If the main runtime ignores the order to stop, this thread ends
@@ -74,7 +74,7 @@ fn runtime() -> std::io::Result<Runtime> {
     tokio::runtime::Builder::new_current_thread().max_blocking_threads(BLOCKING_THREADS).enable_all().build()
 }
 
-/// Ends the process whatever its other threads do. Nothing of theirs is dropped or awaited.
+/// Ends the process, whatever its other threads do. Drops and awaits nothing of theirs.
 fn end_process(exit: Exit) -> Infallible {
     flush_log(LOG_FLUSH_TIME);
     std::process::exit(exit.code().into())

@@ -19,7 +19,7 @@ pub fn demo(settings: &Demo) -> Exit {
 }
 
 async fn demonstrating(settings: &Demo) -> Result<Exit, CommandError> {
-    // All three first: a port in use should be reported at once.
+    // Bind all three first, to report a port in use at once.
     let (stand_in, upstream) = listen("simulator-listen", settings.simulator_listen).await?;
     let (public, gateway_address) = listen("listen", settings.listen).await?;
     let (admin, admin_address) = listen("admin-listen", settings.admin_listen).await?;
@@ -64,7 +64,8 @@ fn simulator_settings() -> SimulatorSettings {
         rate: Some(Rate { requests: 500, per: Duration::from_secs(60) }),
         retry_after: RetryAfter::Absent,
         latency: Latency { least: Duration::from_millis(40), most: Duration::from_millis(120) },
-        // If rows of one instant changed places, proving a list would take more requests than the demo's first minute has.
+        // Without a stable order of equal instants, proving a list complete would exceed the demo's budget
+        // for the first minute.
         quirks: Quirks { ties: TieQuirk::Stable, ..Quirks::default() },
         ..SimulatorSettings::default()
     }
@@ -86,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_demos_own_settings_are_good() {
+    fn the_demos_settings_are_valid() {
         let serve = serve_settings("127.0.0.1:8081".parse().unwrap(), true).unwrap();
         assert_eq!(serve.stopping.drain_delay, Duration::ZERO);
         assert!(assemble(&serve, &Tracer::default(), &Shutdown::default()).is_ok());

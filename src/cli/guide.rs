@@ -3,22 +3,22 @@ use std::net::SocketAddr;
 
 use crate::domain::AgentId;
 
-/// What the demo says when it is up: where everything is, and commands ready to paste.
+/// What the demo prints once it is up: the addresses, and commands to paste.
 #[derive(Debug)]
 pub(super) struct Guide<'a> {
-    /// Where the console is, if it is served.
+    /// The console's address, if it is served.
     pub(super) console: Option<SocketAddr>,
-    /// Where the gateway is.
+    /// The gateway's address.
     pub(super) gateway: SocketAddr,
-    /// Where probes, metrics and purge are.
+    /// The address of probes, metrics and purge.
     pub(super) admin: SocketAddr,
-    /// Where the stand-in for upstream is.
+    /// The address of the simulated upstream.
     pub(super) upstream: SocketAddr,
-    /// Agents: which, what they are called, and how many executions they have.
+    /// The agents: id, name, number of executions.
     pub(super) agents: Vec<(AgentId, &'a str, usize)>,
 }
 
-/// A key that the stand-in takes, as it takes any that looks like one.
+/// A key that the simulator accepts; it accepts any key with a valid prefix.
 const KEY: &str = "bn-demo";
 
 impl fmt::Display for Guide<'_> {
@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_command_works_alone_with_a_key_of_its_own() {
+    fn every_command_works_on_its_own_and_carries_the_key() {
         let id = "0f9c6e1e-52b5-4c1c-9d0e-5a1f6f1d2b3c".parse().unwrap();
         let address = |port| SocketAddr::from(([127, 0, 0, 1], port));
         let guide = Guide {

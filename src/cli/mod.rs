@@ -1,7 +1,7 @@
 //! The commands: what each does with its settings, and how the process exits.
 //!
-//! The only module that prints. Stdout gets the command's result (help, a token's line, the demo's guide). Stderr gets
-//! errors, the log, and secrets, which redirection must not put into a file.
+//! The only module that prints. Stdout gets the command's result (help, a token's line, the demo's guide).
+//! Stderr gets errors, the log, and secrets, so that redirecting stdout never writes a secret into a file.
 
 mod assemble;
 mod control;
@@ -27,7 +27,7 @@ pub use token::token_new;
 
 use crate::config::{self, Command, NothingToRun};
 
-/// Determines the command from the arguments (beginning with the program's name) and the environment.
+/// Determines the command from the environment and the arguments, the first of which is the program's name.
 ///
 /// # Errors
 /// The exit status to use at once: help was requested and printed, or the faults of the settings were printed.

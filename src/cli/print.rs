@@ -1,4 +1,4 @@
-//! Printing. It is not an error if nobody reads any more, as in `fanfold --help | head -1`.
+//! Printing. A closed pipe is not an error, as in `fanfold --help | head -1`.
 
 use std::fmt::Display;
 use std::io::Write as _;
@@ -18,7 +18,8 @@ pub(super) fn err(text: impl Display) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
-/// Prints to stderr like [`err`], but does not wait for a reader that has stopped, because the process is about to exit.
+/// Prints to stderr like [`err`], but does not wait for a reader that has stopped reading, because the
+/// process is about to exit.
 pub(super) fn last_words(text: impl Display) {
     let text = text.to_string();
     let (say, hear) = mpsc::channel();

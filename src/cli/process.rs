@@ -34,8 +34,8 @@ pub(super) fn run(log: &LogSettings, work: impl Future<Output = Result<Exit, Com
     exit
 }
 
-/// The most threads for blocking work (files, DNS), in addition to one per core. More would not help computing, and the
-/// allocator keeps memory for each thread.
+/// The maximum threads for blocking work (files, DNS), in addition to one per core. More would not speed up
+/// computation, and the allocator keeps memory for each thread.
 const THREADS_FOR_WAITING: usize = 4;
 
 fn runtime() -> Result<tokio::runtime::Runtime, CommandError> {

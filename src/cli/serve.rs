@@ -15,7 +15,7 @@ use crate::server::{self, ServerLimits, watchdog};
 use crate::shutdown::Shutdown;
 use crate::telemetry::{ConnectionCounts, Tracer, Tracing, file_handles};
 
-/// How long ended work may take to be gone: the connections' own grace and a margin.
+/// How long ended work may take to finish: the connections' own grace and a margin.
 const END_GRACE: Duration = Duration::from_secs(3);
 
 /// How long the last spans may take to be exported. With the drain and [`END_GRACE`] it stays below the 40 s that
@@ -61,7 +61,7 @@ async fn serving(settings: &Serve) -> Result<Exit, CommandError> {
     };
     let (public, public_address) = listen("listen", settings.listeners.public).await?;
     let (admin, admin_address) = listen("admin-listen", settings.listeners.admin).await?;
-    tell(settings, public_address, admin_address);
+    log_settings(settings, public_address, admin_address);
     let exit = until_stopped(gateway, public, admin, &settings.stopping, &shutdown).await?;
     // It blocks, and waits for work on this runtime.
     let _ended = tokio::task::spawn_blocking(move || tracing.flush(FLUSH_TIME)).await;
@@ -78,7 +78,7 @@ fn begin_tracing(settings: &Serve) -> Tracing {
 }
 
 /// Logs all settings in one line, so that a log shows what a process ran with.
-fn tell(settings: &Serve, public: SocketAddr, admin: SocketAddr) {
+fn log_settings(settings: &Serve, public: SocketAddr, admin: SocketAddr) {
     let in_force: Vec<_> = settings.effective.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let version = env!("CARGO_PKG_VERSION");
     info!(target: "fanfold::process", version, settings = in_force.join(" "), "The settings in force.");
@@ -105,7 +105,7 @@ pub(super) async fn until_stopped(
             let admin = match TcpListener::from_std(admin) {
                 Ok(admin) => admin,
                 Err(error) => {
-                    return error!(target: "fanfold::process", %error, "Probes can't be answered: {error}.");
+                    return error!(target: "fanfold::process", %error, "Probes can't be served: {error}.");
                 }
             };
             // Probes and metrics work until the process ends.

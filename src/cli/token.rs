@@ -4,7 +4,7 @@ use super::{Exit, print};
 use crate::config::TokenNew;
 use crate::http::auth::new_token;
 
-/// Makes a caller token. Its line for the tokens file goes to stdout and the token to stderr, so that
+/// Creates a caller token. Its line for the tokens file goes to stdout and the token to stderr, so that
 /// `fanfold token new … >> tokens` keeps the secret out of the file.
 pub fn token_new(settings: &TokenNew) -> Exit {
     match new_token(&settings.name, &settings.agents, settings.expires) {

@@ -23,12 +23,12 @@ pub(super) fn ports(read: &mut SettingsReader, listeners: Option<&ListenSettings
     let overlap = public.ip() == admin.ip() || public.ip().is_unspecified() || admin.ip().is_unspecified();
     // Port 0 means any free port, a different one each time.
     if public.port() == admin.port() && public.port() != 0 && overlap {
-        read.fault("admin-listen", format!("{admin} is taken by --listen {public}"));
+        read.fault("admin-listen", format!("{admin} is already used by --listen {public}"));
     }
 }
 
-/// Warns if rows that change sooner are kept longer, which is rarely intended. It is allowed, because setting only one of
-/// the times must work.
+/// Warns if rows that change sooner are kept longer, which is rarely intended. Not a fault, because it must
+/// be possible to set only one of the times.
 pub(super) fn freshness(warnings: &mut Vec<String>, reading: Option<&ReadSettings>) {
     let Some(ReadSettings { live_ttl, settling_ttl, settled_ttl, .. }) = reading else { return };
     if live_ttl > settling_ttl {
@@ -90,7 +90,8 @@ pub(super) fn credentials_stay_private(read: &mut SettingsReader, url: Option<&U
     }
 }
 
-/// A held key needs tokens, and tokens need a held key. Without tokens, anybody who reaches the port could use the key.
+/// A held key needs tokens, and tokens need a held key. Without tokens, anyone who reaches the port could use
+/// the key.
 pub(super) fn keys(
     read: &mut SettingsReader,
     key_file: Option<PathBuf>,
@@ -107,7 +108,7 @@ pub(super) fn keys(
         (Some(_), None) => {
             read.fault(
                 "upstream-key-file",
-                "a held key needs --client-tokens-file; otherwise anybody could use it",
+                "a held key needs --client-tokens-file; without it, anyone could use the key",
             );
             None
         }
@@ -130,14 +131,14 @@ pub(super) fn forwarding(
     match (keys, given) {
         (Keys::PassedThrough, given) => Some(given.unwrap_or(Forwarding::All)),
         (Keys::Held { .. }, Some(Forwarding::All)) => {
-            read.fault("forward", "all would let every token write with the held key; use none or reads");
+            read.fault("forward", "with `all`, every token could write with the held key; use none or reads");
             None
         }
         (Keys::Held { .. }, given) => Some(given.unwrap_or(Forwarding::Reads)),
     }
 }
 
-/// A file that a setting names must be there and not empty.
+/// A file named by a setting must exist and not be empty.
 ///
 /// The fault does not repeat the path, because a user may have given the secret itself instead of its file.
 pub(super) fn readable(read: &mut SettingsReader, name: &str, file: &Path) {

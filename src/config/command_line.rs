@@ -10,9 +10,9 @@ use super::faults::SettingErrors;
 /// Why no command runs.
 #[derive(Debug)]
 pub enum NothingToRun {
-    /// Help or the version was requested; this is its text.
+    /// Help or the version was requested. Holds its text.
     Asked(String),
-    /// No command was given, and nothing else is wrong; this is the help that lists the commands.
+    /// No command was given, and nothing else is wrong. Holds the help that lists the commands.
     NoCommand(String),
     /// The settings have faults.
     SettingErrors(SettingErrors),
@@ -24,8 +24,8 @@ pub enum NothingToRun {
 /// parsed again.
 ///
 /// # Errors
-/// [`NothingToRun::Asked`] for `--help` and `--version`; [`NothingToRun::NoCommand`]; [`NothingToRun::SettingErrors`] if the command is not clear
-/// command is meant.
+/// [`NothingToRun::Asked`] for `--help` and `--version`, [`NothingToRun::NoCommand`] without a command,
+/// [`NothingToRun::SettingErrors`] if an argument is wrong.
 pub(super) fn read(
     command: &Command,
     args: impl IntoIterator<Item = OsString>,
@@ -45,7 +45,7 @@ pub(super) fn read(
         }
         let (subject, problem) = describe(&error);
         faults.push(&subject, problem);
-        if !take_out(&mut args, &subject, error.kind()) {
+        if !remove_argument(&mut args, &subject, error.kind()) {
             return Err(NothingToRun::SettingErrors(std::mem::take(faults)));
         }
     }
@@ -68,7 +68,10 @@ fn help(command: &Command, args: &[OsString]) -> String {
 }
 
 /// Which argument an error is about, and what is wrong with it.
-#[expect(clippy::wildcard_enum_match_arm, reason = "clap's list is open, and clap words the rest itself")]
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "clap's list is open, and its own message covers the rest"
+)]
 fn describe(error: &clap::Error) -> (String, String) {
     let text = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.clone()),
@@ -104,7 +107,7 @@ fn describe(error: &clap::Error) -> (String, String) {
 }
 
 /// Removes the argument that a fault is about. Returns false if it can't be found, or if nothing after it can be parsed.
-fn take_out(args: &mut Vec<OsString>, subject: &str, kind: ErrorKind) -> bool {
+fn remove_argument(args: &mut Vec<OsString>, subject: &str, kind: ErrorKind) -> bool {
     if kind == ErrorKind::InvalidSubcommand {
         return false;
     }

@@ -12,7 +12,7 @@ const PREFIX: &str = "FANFOLD_";
 /// `FANFOLD_PORT_8080_TCP`.
 const KUBERNETES: [&str; 2] = ["FANFOLD_SERVICE_", "FANFOLD_PORT"];
 
-/// The least Jaro-Winkler similarity at which a known name is suggested; less similar names would not help.
+/// The least Jaro-Winkler similarity at which a known name is suggested.
 const NEAR: f64 = 0.7;
 
 /// fanfold's variables by name. Empty ones count as unset, because templates leave them behind.
@@ -47,7 +47,7 @@ pub(super) fn is_injected(name: &str) -> bool {
 }
 
 fn nearest<'a>(name: &str, known: &'a [String]) -> Option<&'a String> {
-    // Compared without the common prefix, which would make all names similar.
+    // Compared without the common prefix, which makes all names similar.
     let bare = |name: &str| name.trim_start_matches(PREFIX).to_owned();
     let likeness = |known: &String| strsim::jaro_winkler(&bare(name), &bare(known));
     known
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_variable_is_told_the_nearest_known_one() {
+    fn suggests_the_nearest_name_for_an_unknown_variable() {
         assert_eq!(
             faults_of("FANFOLD_FANOUT"),
             "FANFOLD_FANOUT: no such setting; did you mean FANFOLD_FAN_OUT?\n"
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn what_kubernetes_injects_and_what_others_set_is_left_alone() {
+    fn ignores_variables_of_kubernetes_and_of_other_programs() {
         for name in [
             "FANFOLD_SERVICE_HOST",
             "FANFOLD_SERVICE_PORT_HTTP",
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_variable_counts_as_none() {
+    fn an_empty_variable_counts_as_unset() {
         let mut faults = SettingErrors::default();
         let known = ["FANFOLD_LOG".to_owned()];
         let ours = read([("FANFOLD_LOG".into(), OsString::new())], &known, &mut faults);

@@ -1,17 +1,17 @@
 use std::fmt;
 
-/// Everything that is wrong with the settings, in the order in which it was found.
+/// All faults of the settings, in the order in which they were found.
 ///
-/// Reading doesn't stop at the first fault, so that nobody has to start the service once per mistake.
+/// Reading doesn't stop at the first fault, so that one start reports every mistake.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SettingErrors(Vec<SettingError>);
 
-/// One fault of the settings.
+/// One faulty setting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SettingError {
-    /// Which flag, variable or file it is about.
+    /// The flag, variable or file.
     pub subject: String,
-    /// What is wrong with it, and what is accepted.
+    /// What is wrong, and what is accepted.
     pub problem: String,
 }
 

@@ -1,30 +1,31 @@
-//! What a flag is, and how a table of them becomes a command line.
+//! Flags, and how a table of them becomes a command line.
 //!
-//! A table rather than a derived struct: one line holds a flag's name, default and meaning, and from it come the
-//! help text, the name of the environment variable, the list of known variables and the value to fall back on. Every
-//! value reaches the reader as text, so that all that is wrong is told at once; clap's own parsers stop at the first.
+//! A table rather than a derived struct: one line holds a flag's name, default and meaning. It yields the
+//! help text, the name of the environment variable, the list of known variables and the default value. The
+//! reader receives every value as text, so that it can report all faults at once; clap's own parsers stop at
+//! the first.
 
 use clap::builder::ArgAction;
 use clap::{Arg, Command};
 
-/// One setting, as it is given on the command line or in the environment.
+/// A setting, as given on the command line or in the environment.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Flag {
     /// Its name, without the dashes.
     pub(crate) name: &'static str,
-    /// What its value is called in the help text.
+    /// The placeholder of its value in the help text.
     value: &'static str,
-    /// What it is without being given.
+    /// The value if it is not given.
     pub(crate) default: Option<&'static str>,
-    /// What it means, units included.
+    /// What it means, including units.
     help: &'static str,
-    /// How often it may be given, and with what.
+    /// How often it may be given, and whether it takes a value.
     pub(crate) arity: Arity,
     /// Where it may be given.
     place: FlagSource,
 }
 
-/// How often a flag may be given, and with what.
+/// How often a flag may be given, and whether it takes a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Arity {
     /// Once, with a value.
@@ -40,7 +41,7 @@ pub(crate) enum Arity {
 enum FlagSource {
     /// On the command line or in the environment.
     Both,
-    /// On the command line alone: it says what to do once, not how a service is set up.
+    /// On the command line only: it is about a single run, not about how a service is set up.
     CommandLine,
 }
 
@@ -55,7 +56,7 @@ impl Flag {
         Self { name, value, default: Some(default), help, arity: Arity::One, place: FlagSource::Both }
     }
 
-    /// A flag with a value, that may be left out.
+    /// A flag with a value and without a default.
     pub(crate) const fn optional(name: &'static str, value: &'static str, help: &'static str) -> Self {
         Self { name, value, default: None, help, arity: Arity::One, place: FlagSource::Both }
     }
@@ -87,7 +88,7 @@ impl Flag {
         Self { default: Some(default), ..self }
     }
 
-    /// The environment variable that gives it: `FANFOLD_` and its name in capitals.
+    /// The environment variable of the flag: `FANFOLD_` and its name in capitals.
     pub(crate) fn variable(&self) -> Option<String> {
         match self.place {
             FlagSource::Both => Some(format!("FANFOLD_{}", self.name.to_ascii_uppercase().replace('-', "_"))),
@@ -100,7 +101,7 @@ impl Flag {
         if let Some(variable) = self.variable() {
             help.push_str(&format!(" [env: {variable}]"));
         }
-        // Given twice is for the reader to find: clap would stop there.
+        // The reader reports a flag that is given twice; clap would stop there.
         let arg = Arg::new(self.name).long(self.name).value_name(self.value).action(ArgAction::Append);
         let arg = match self.default {
             Some(default) => {
@@ -134,7 +135,7 @@ pub(crate) fn command_that_exits(
     Command::new(name).about(about).args(flags.iter().map(Flag::arg)).after_help(after_help)
 }
 
-/// What every command's help ends with. A paragraph is a line: it is broken to the width of the terminal.
+/// The end of every command's help. Each paragraph is one line, which clap wraps to the terminal's width.
 const SOURCES: &str = "\
 Settings are flags or environment variables. A flag overrides its variable; an empty variable counts as unset.
 

@@ -45,18 +45,18 @@ pub use token::TokenNew;
 use flags::{Flag, command, command_that_exits};
 use reader::SettingsReader;
 
-/// What the process is to do.
+/// The command to run, with its settings.
 #[derive(Clone, Debug)]
 pub enum Command {
     /// Run the gateway.
     Serve(Box<Serve>),
-    /// Run the stand-in for upstream.
+    /// Run the simulated upstream.
     Simulate(Simulate),
     /// Run both.
     Demo(Demo),
-    /// Write executions into a file.
+    /// Write executions to a file.
     Export(Box<Export>),
-    /// Make a caller token.
+    /// Create a caller token.
     TokenNew(TokenNew),
 }
 
@@ -111,7 +111,7 @@ fn program() -> ClapCommand {
         .subcommand_required(true)
         .subcommand(command(
             "new",
-            "Makes a caller token: prints its line for the tokens file on stdout, and the token on stderr",
+            "Creates a caller token: prints its line for the tokens file on stdout, and the token on stderr",
             token::FLAGS,
         ));
     ClapCommand::new("fanfold")

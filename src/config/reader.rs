@@ -93,12 +93,12 @@ impl SettingsReader {
         values.into_iter().collect()
     }
 
-    /// The name of a setting in faults: the flag or variable that gave it.
+    /// How faults name a setting: the flag or variable that gave it.
     pub(super) fn source(&self, name: &str) -> String {
         self.given.get(name).map_or_else(|| format!("--{name}"), |given| given.source.clone())
     }
 
-    /// Records a fault of a setting that can be parsed but not used.
+    /// Records a fault of a setting that can be parsed but is not usable.
     pub(super) fn fault(&mut self, name: &str, problem: impl Into<String>) {
         let source = self.source(name);
         self.faults.push(source, problem);

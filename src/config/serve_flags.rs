@@ -37,13 +37,13 @@ pub(super) const FLAGS: &[Flag] = &[
         "PATHS",
         "Which of upstream's other paths are forwarded: none, reads (GET and HEAD) or all. The default is all, or reads if the gateway holds the key",
     ),
-    Flag::new("fan-out", "N", "8", "Most pages in flight for one response"),
-    Flag::new("upstream-concurrency", "N", "32", "Most pages in flight for the process"),
+    Flag::new("fan-out", "N", "8", "Maximum pages in flight for one response"),
+    Flag::new("upstream-concurrency", "N", "32", "Maximum pages in flight for the process"),
     Flag::new(
         "upstream-rate",
         "RATE",
         "450/min",
-        "Most requests to upstream in any span of that length (N/s, N/min); 0 for no limit",
+        "Maximum requests to upstream in any span of that length (N/s, N/min); 0 for no limit",
     ),
     Flag::new(
         "rate-scope",
@@ -55,7 +55,7 @@ pub(super) const FLAGS: &[Flag] = &[
         "refresh-reserve",
         "SHARE",
         "20%",
-        "Part of the budget (N%) that first reads leave to refreshes",
+        "Share of the budget (N%) reserved for refreshes, which reads of new history leave alone",
     ),
     Flag::new(
         "budget-patience",
@@ -74,22 +74,32 @@ pub(super) const FLAGS: &[Flag] = &[
         "window",
         "LENGTH",
         "7d",
-        "Widest from–to that is sent upstream; none for an upstream that ignores dates",
+        "Widest from–to range that is sent upstream; none for an upstream that ignores dates",
     ),
     Flag::optional(
         "history-start",
         "INSTANT",
         "Where history begins if the agent's created_at can't be read (RFC 3339)",
     ),
-    Flag::new("cache-bytes", "BYTES", "512MiB", "Most that the cache may hold, bookkeeping included"),
-    Flag::new("live-ttl", "LENGTH", "10s", "How old a row of a running call may get; 0s refreshes it always"),
+    Flag::new("cache-bytes", "BYTES", "512MiB", "Maximum size of the cache, bookkeeping included"),
+    Flag::new(
+        "live-ttl",
+        "LENGTH",
+        "10s",
+        "Maximum age of a row of a running call; 0s refreshes it for every request",
+    ),
     Flag::new(
         "settling-ttl",
         "LENGTH",
         "2m",
-        "How old a row of a recently ended call may get; 0s refreshes it always",
+        "Maximum age of a row of a recently ended call; 0s refreshes it for every request",
     ),
-    Flag::new("settled-ttl", "LENGTH", "24h", "How old a settled row should get; 0s refreshes it always"),
+    Flag::new(
+        "settled-ttl",
+        "LENGTH",
+        "24h",
+        "Target for the maximum age of a settled row; 0s refreshes it for every request",
+    ),
     Flag::new(
         "settle-after",
         "LENGTH",
@@ -101,20 +111,20 @@ pub(super) const FLAGS: &[Flag] = &[
         "stale-while-revalidate",
         "LENGTH",
         "0s",
-        "How long past its freshness a response may be served while it is refreshed in the background",
+        "How long an expired response may be served while it is refreshed in the background",
     ),
     Flag::new(
         "stale-if-error",
         "LENGTH",
         "1h",
-        "How long past its freshness a response may be served while upstream fails",
+        "How long an expired response may be served while upstream fails",
     ),
-    Flag::new("max-json-bytes", "BYTES", "256MiB", "Largest JSON response"),
+    Flag::new("max-json-bytes", "BYTES", "256MiB", "Maximum size of a JSON response"),
     Flag::new(
         "max-questions",
         "N",
         "1024",
-        "Most responses in progress; further requests get 503 overloaded",
+        "Maximum responses in progress; further requests get 503 overloaded",
     ),
     Flag::new("cursor-bytes", "BYTES", "32MiB", "Most memory for the change logs behind /changes"),
     Flag::new("stall-timeout", "LENGTH", "60s", "Cut off a client that reads nothing for this long"),
@@ -124,7 +134,12 @@ pub(super) const FLAGS: &[Flag] = &[
         "5s",
         "After SIGTERM: how long the listener stays open while /readyz fails",
     ),
-    Flag::new("drain-timeout", "LENGTH", "30s", "After that: how long running responses may take to finish"),
+    Flag::new(
+        "drain-timeout",
+        "LENGTH",
+        "30s",
+        "After --drain-delay: how long running responses may take to finish",
+    ),
     Flag::many(
         "cors-origin",
         "ORIGIN",
@@ -133,14 +148,14 @@ pub(super) const FLAGS: &[Flag] = &[
     CONSOLE,
     LOG,
     LOG_FORMAT,
-    Flag::switch("check", "false", "Validate the settings and the files that they name, and exit"),
+    Flag::switch("check", "false", "Validate the settings and the files they name, then exit"),
 ];
 
 /// Whether the console is served.
 pub(super) const CONSOLE: Flag =
     Flag::switch("console", "true", "Serve the console, a page that shows calls, at /console/");
 
-/// Which log lines are written; every command that runs on has it.
+/// Which log lines are written; a flag of every long-running command.
 pub(super) const LOG: Flag = Flag::new(
     "log",
     "FILTER",
@@ -148,6 +163,6 @@ pub(super) const LOG: Flag = Flag::new(
     "Which log lines to write: a level, or target=level separated by commas",
 );
 
-/// How log lines are written; every command that runs on has it.
+/// The format of log lines; a flag of every long-running command.
 pub(super) const LOG_FORMAT: Flag =
     Flag::optional("log-format", "FORMAT", "text or json; the default is text on a terminal, json otherwise");

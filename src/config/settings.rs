@@ -49,7 +49,7 @@ pub enum ServeMode {
     Check,
 }
 
-/// Where to listen.
+/// The addresses to listen on.
 #[derive(Clone, Copy, Debug)]
 pub struct ListenSettings {
     /// For callers.
@@ -61,26 +61,26 @@ pub struct ListenSettings {
 /// How upstream is reached.
 #[derive(Clone, Debug)]
 pub struct ConnectionSettings {
-    /// Where it is. Without user, query and fragment.
+    /// The base URL, without user, query and fragment.
     pub url: Url,
     /// Whether credentials may go there over plain http.
     pub is_insecure: bool,
-    /// More trusted roots, PEM.
+    /// Additional trusted root certificates (PEM).
     pub ca_file: Option<PathBuf>,
     /// Who carries the key.
     pub keys: Keys,
-    /// Longest wait for one attempt.
+    /// The longest wait for one attempt.
     pub timeout: Duration,
-    /// Which of its other paths are passed on.
+    /// Which of upstream's other paths are forwarded.
     pub forwarding: Forwarding,
 }
 
 /// Who carries the upstream key.
 #[derive(Clone, Debug)]
 pub enum Keys {
-    /// Each caller its own.
+    /// Each caller carries its own key.
     PassedThrough,
-    /// The gateway; callers carry tokens.
+    /// The gateway holds the key; callers carry tokens.
     Held {
         /// The key.
         key_file: PathBuf,
@@ -109,30 +109,31 @@ pub struct BudgetSettings {
 pub struct ReadSettings {
     /// The most pages in flight for one response.
     pub fan_out: usize,
-    /// The widest span that is requested; `None` for an upstream that ignores dates.
+    /// The widest span that is requested from upstream; `None` for an upstream that ignores dates.
     pub window: Option<Duration>,
     /// Where history begins if the agent's `created_at` can't be read.
     pub history_start: Option<Timestamp>,
-    /// How old a row of a running call may get.
+    /// The maximum age of a row of a running call.
     pub live_ttl: Duration,
-    /// How old a row of a recently ended call may get.
+    /// The maximum age of a row of a recently ended call.
     pub settling_ttl: Duration,
-    /// How old a settled row should get.
+    /// The target for the maximum age of a settled row.
     pub settled_ttl: Duration,
     /// How long after its last change a terminal row counts as settled.
     pub settle_after: Duration,
     /// How long after its `created_at` upstream may first show a row.
     pub commit_lag: Duration,
-    /// How long past its freshness a response may be served while it is refreshed in the background.
+    /// How long an expired response may be served while it is refreshed in the background.
     pub stale_while_revalidate: Duration,
-    /// How long past its freshness a response may be served while upstream fails.
+    /// How long an expired response may be served while upstream fails.
     pub stale_if_error: Duration,
 }
 
-/// How requests are answered.
+/// Limits of responses.
 #[derive(Clone, Debug)]
 pub struct ResponseSettings {
-    /// Longest wait for a collected answer, and for each row of a stream that does not wait for the budget.
+    /// The longest wait for a collected response, and for each row of a stream that does not wait for the
+    /// budget.
     pub request_deadline: Duration,
     /// The largest collected response.
     pub max_json_bytes: u64,

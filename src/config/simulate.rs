@@ -25,7 +25,7 @@ pub(super) const FLAGS: &[Flag] = &[
     Flag::optional(
         "epoch",
         "INSTANT",
-        "End of the history (RFC 3339) instead of the start of the process, so that rows are the same in every run",
+        "End of the history (RFC 3339) instead of the start of the process; makes rows the same in every run",
     ),
     Flag::new(
         "latency",
@@ -37,13 +37,13 @@ pub(super) const FLAGS: &[Flag] = &[
         "turns",
         "N",
         "56",
-        "Most turns of a conversation, which make up most of a row: 56 gives about 12 KB on average, 5 about 5 KB",
+        "Maximum turns of a conversation, which make up most of a row: 56 gives rows of about 12 KB on average, 5 of about 5 KB",
     ),
     Flag::new(
         "rate",
         "RATE",
         "500/min",
-        "Most requests in any span of that length (N/s, N/min); 0 for no limit",
+        "Maximum requests in any span of that length (N/s, N/min); 0 for no limit",
     ),
     Flag::switch("retry-after", "false", "Send Retry-After with 429"),
     Flag::switch(
@@ -54,9 +54,9 @@ pub(super) const FLAGS: &[Flag] = &[
     Flag::switch(
         "stable-ties",
         "false",
-        "Return executions of one instant in the same order every time; upstream does not",
+        "Always return executions of one instant in the same order, which upstream does not",
     ),
-    Flag::switch("live", "false", "Let new calls arrive and go through their states"),
+    Flag::switch("live", "false", "Add new calls that go through their states"),
     Flag::new("live-gap", "LENGTH", "5s", "With --live: mean time between an agent's new calls"),
     Flag::new(
         "show-lag",
@@ -93,11 +93,11 @@ pub struct Simulate {
     pub span: Duration,
     /// The end of the history; `None` for the start of the process.
     pub epoch: Option<Timestamp>,
-    /// The least and the most time that a response takes.
+    /// The shortest and the longest time that a response takes.
     pub latency: (Duration, Duration),
-    /// The most turns of a conversation.
+    /// The maximum turns of a conversation.
     pub turns: u64,
-    /// The most requests in any span of a length; `None` for no limit.
+    /// The maximum requests in any span of a length; `None` for no limit.
     pub rate: Option<Rate>,
     /// Whether a 429 has `Retry-After`.
     pub tells_retry_after: bool,
@@ -122,7 +122,7 @@ pub struct Simulate {
 /// # Errors
 /// Every fault.
 pub(super) fn read(mut reader: SettingsReader) -> Result<Simulate, SettingErrors> {
-    /// The most executions of all agents together; each takes about 32 bytes of memory.
+    /// The maximum executions of all agents together; each takes about 32 bytes of memory.
     const MOST_EXECUTIONS: usize = 100_000_000;
     let read = &mut reader;
     let simulate = read_all!(read, Simulate {
@@ -151,7 +151,7 @@ pub(super) fn read(mut reader: SettingsReader) -> Result<Simulate, SettingErrors
     reader.finish(simulate)
 }
 
-/// The rules of the script, then those by share.
+/// The rules of the script, followed by those given as shares.
 fn faults(read: &mut SettingsReader) -> Option<Vec<FaultRule>> {
     let by_share = read.many("fault", fault);
     let mut rules = match read.optional("fault-script", values::file)? {
@@ -164,7 +164,7 @@ fn faults(read: &mut SettingsReader) -> Option<Vec<FaultRule>> {
 
 fn fault(text: &str) -> Parsed<FaultRule> {
     text.parse()
-        .map_err(|bad| format!("a fault and the share of requests it strikes, such as 429:0.05 ({bad})"))
+        .map_err(|bad| format!("a fault and the share of requests that it affects, such as 429:0.05 ({bad})"))
 }
 
 fn script(read: &mut SettingsReader, file: &Path) -> Option<Vec<FaultRule>> {

@@ -3,7 +3,7 @@ use std::ffi::OsString;
 use super::*;
 use crate::upstream::Fraction;
 
-/// What a command line and some variables come to.
+/// The command that a command line and some variables select.
 fn read_with(line: &str, variables: &[(&str, &str)]) -> Result<Command, NothingToRun> {
     let args = line.split_whitespace().map(OsString::from);
     let variables = variables.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
@@ -32,7 +32,7 @@ fn help_of(line: &str) -> String {
 }
 
 #[test]
-fn the_defaults_are_a_whole_set_of_settings() {
+fn the_defaults_are_valid_settings() {
     let serve = serve_with("", &[]);
     assert_eq!(serve.listeners.public.to_string(), "0.0.0.0:8080");
     assert_eq!(serve.reading.fan_out, 8);
@@ -45,7 +45,7 @@ fn the_defaults_are_a_whole_set_of_settings() {
 }
 
 #[test]
-fn every_fault_is_told_at_once() {
+fn reports_every_fault_at_once() {
     let faults = faults_with(
         "fanfold serve --fan-out 0 --fanout 3 --window 1s --live-ttl 5x --upstream-rate many --listen",
         &[
@@ -73,7 +73,7 @@ fn every_fault_is_told_at_once() {
 }
 
 #[test]
-fn a_flag_goes_before_its_variable_and_that_before_the_default() {
+fn a_flag_overrides_its_variable_which_overrides_the_default() {
     let variables = [("FANFOLD_FAN_OUT", "5"), ("FANFOLD_LIVE_TTL", "3s")];
     let serve = serve_with("--fan-out 6", &variables);
     assert_eq!(serve.reading.fan_out, 6);
@@ -100,8 +100,9 @@ fn variables_of_another_command_are_known() {
 }
 
 #[test]
-fn no_setting_is_named_as_what_kubernetes_injects() {
-    // Beside a Service called fanfold: FANFOLD_SERVICE_HOST, FANFOLD_PORT_8080_TCP and their kin, which are let be.
+fn no_setting_has_the_name_of_a_variable_that_kubernetes_injects() {
+    // For a Service called fanfold, Kubernetes injects FANFOLD_SERVICE_HOST, FANFOLD_PORT_8080_TCP and the
+    // like.
     let collides = |variable: &String| environment::is_injected(variable);
     assert_eq!(known_variables().into_iter().filter(collides).collect::<Vec<_>>(), [""; 0]);
     for taken in ["service-name", "port", "port-range", "portal"] {
@@ -110,7 +111,7 @@ fn no_setting_is_named_as_what_kubernetes_injects() {
 }
 
 #[test]
-fn settings_show_no_secret_that_lies_in_a_file() {
+fn settings_show_no_secret_from_a_file() {
     let folder = std::env::temp_dir().join(format!("fanfold-settings-{}", uuid::Uuid::new_v4()));
     std::fs::create_dir(&folder).unwrap();
     let file = |name: &str, text: &str| {
@@ -130,7 +131,7 @@ fn settings_show_no_secret_that_lies_in_a_file() {
 #[test]
 fn help_names_every_flag_with_its_variable_and_its_default() {
     for (line, table) in ["serve", "simulate", "demo", "token new"].into_iter().zip(TABLES) {
-        // Wrapping may break a line anywhere between words.
+        // The help may be wrapped anywhere between words.
         let help = help_of(&format!("fanfold {line} --help"));
         let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
         for flag in table {
@@ -148,7 +149,7 @@ fn help_names_every_flag_with_its_variable_and_its_default() {
 }
 
 #[test]
-fn credentials_do_not_go_over_plain_http_but_to_this_machine() {
+fn sends_credentials_over_plain_http_only_to_this_machine() {
     let faults = faults_with("fanfold serve --upstream-url http://api.example", &[]);
     assert_eq!(faults.len(), 1);
     assert!(faults[0].starts_with("--upstream-url: credentials would go over plain http"));
@@ -172,8 +173,8 @@ fn a_host_that_only_looks_like_loopback_is_not() {
 }
 
 #[test]
-fn a_held_key_needs_tokens_and_tokens_a_held_key() {
-    // Any file that is there and not empty will do here.
+fn a_held_key_needs_tokens_and_tokens_need_a_held_key() {
+    // Any file that exists and is not empty will do.
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
     let faults = faults_with(&format!("fanfold serve --upstream-key-file {file}"), &[]);
     assert!(faults[0].contains("needs --client-tokens-file"), "{faults:?}");
@@ -184,32 +185,32 @@ fn a_held_key_needs_tokens_and_tokens_a_held_key() {
 }
 
 #[test]
-fn a_secret_in_the_place_of_its_file_is_not_repeated() {
+fn never_repeats_a_secret_given_instead_of_its_file() {
     let faults = faults_with("fanfold serve", &[("FANFOLD_UPSTREAM_KEY_FILE", "bn-secret")]);
     assert!(!faults.is_empty() && !faults.concat().contains("bn-secret"), "{faults:?}");
 }
 
 #[test]
-fn a_single_freshness_time_can_be_set_whatever_the_others_are() {
+fn each_freshness_time_can_be_set_alone() {
     assert_eq!(serve_with("--live-ttl 10m", &[]).warnings.len(), 1);
     assert_eq!(serve_with("--live-ttl 3m --settled-ttl 1m", &[]).warnings.len(), 2);
     assert!(serve_with("--live-ttl 0s --settling-ttl 0s --settled-ttl 0s", &[]).warnings.is_empty());
 }
 
 #[test]
-fn two_listeners_can_not_share_a_port() {
+fn two_listeners_cannot_share_an_address() {
     assert_eq!(faults_with("fanfold serve --listen 127.0.0.1:9090", &[]).len(), 1);
     serve_with("--listen 127.0.0.1:0 --admin-listen 127.0.0.1:0", &[]);
     serve_with("--listen 127.0.0.1:9090 --admin-listen 127.0.0.2:9090", &[]);
 }
 
 #[test]
-fn more_pages_for_an_answer_than_for_the_process_is_only_a_warning() {
+fn a_fan_out_above_the_upstream_concurrency_is_only_a_warning() {
     assert_eq!(serve_with("--fan-out 64", &[]).warnings.len(), 1);
 }
 
 #[test]
-fn the_effective_settings_tell_what_is_in_force() {
+fn the_effective_settings_are_those_in_force() {
     let serve = serve_with("--fan-out 6", &[("FANFOLD_LIVE_TTL", "3s")]);
     let of = |name| serve.effective.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_str());
     assert_eq!((of("fan-out"), of("live-ttl"), of("window")), (Some("6"), Some("3s"), Some("7d")));
@@ -217,12 +218,12 @@ fn the_effective_settings_tell_what_is_in_force() {
 }
 
 #[test]
-fn commands_that_do_not_exist_are_told_so() {
+fn suggests_a_command_for_an_unknown_one() {
     assert_eq!(faults_with("fanfold sevre", &[])[0], "sevre: no such command; did you mean serve?");
 }
 
 #[test]
-fn without_a_command_the_help_that_names_them_is_the_answer() {
+fn without_a_command_the_help_lists_the_commands() {
     for (line, commands) in
         [("fanfold", &["serve", "simulate", "demo", "token"][..]), ("fanfold token", &["new"])]
     {
@@ -234,7 +235,7 @@ fn without_a_command_the_help_that_names_them_is_the_answer() {
 }
 
 #[test]
-fn faults_are_told_apart_from_what_is_none() {
+fn accepts_valid_faults_and_rejects_invalid_ones() {
     match read_with("fanfold simulate --fault 429:0.05 --fault slow=3s:1%", &[]) {
         Ok(Command::Simulate(simulate)) => assert_eq!(simulate.faults.len(), 2),
         other => panic!("{other:?}"),
@@ -243,7 +244,7 @@ fn faults_are_told_apart_from_what_is_none() {
 }
 
 #[test]
-fn a_world_that_does_not_fit_in_memory_is_refused() {
+fn refuses_more_executions_than_fit_in_memory() {
     let faults = faults_with("fanfold simulate --agents 1000 --executions 1000000", &[]);
     assert_eq!(faults, ["--executions: more than 100000000 for all agents together"]);
 }

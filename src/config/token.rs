@@ -1,4 +1,4 @@
-//! The settings of `token new`. None has an environment variable, because they apply only once.
+//! The settings of `token new`. None has an environment variable, because each applies to a single run.
 
 use super::faults::SettingErrors;
 use super::flags::Flag;
@@ -47,7 +47,7 @@ pub(super) fn read(mut reader: SettingsReader) -> Result<TokenNew, SettingErrors
     reader.finish(token)
 }
 
-/// Checks only that the name is not empty; making the token validates the rest.
+/// Checks only that the name is not empty; creating the token validates the rest.
 fn name(text: &str) -> Parsed<String> {
     if text.is_empty() { Err("a name".to_owned()) } else { Ok(text.to_owned()) }
 }

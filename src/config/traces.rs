@@ -1,8 +1,8 @@
 //! Reads the standard variables of OpenTelemetry that decide whether and where traces are exported.
 //!
-//! They are not fanfold's settings, because a cluster may give the same variables to every container. A variable that
-//! can't be honored is therefore a warning and not a fault, as the specification demands. The library itself reads
-//! the other variables, see [`TraceSettings`].
+//! They are not fanfold's settings, because a cluster may give the same variables to every container. A
+//! variable that can't be honored is therefore a warning and not a fault, as the specification demands.
+//! OpenTelemetry's library reads the other variables itself; see [`TraceSettings`].
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -106,7 +106,7 @@ impl<'a> Variables<'a> {
         if let Some((name, protocol)) = self.exporter("PROTOCOL")
             && protocol != "http/protobuf"
         {
-            self.warn(&name, "only http/protobuf is supported, and the endpoint will receive that");
+            self.warn(&name, "only http/protobuf is supported; traces are sent in that format");
         }
         for end in ["CLIENT_KEY", "CLIENT_CERTIFICATE"] {
             if let Some((name, _)) = self.exporter(end) {
@@ -139,11 +139,11 @@ impl<'a> Variables<'a> {
         let url =
             Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
         let Some(mut url) = url else {
-            self.warn(name, "it is no URL with http or https, so no traces are exported");
+            self.warn(name, "not an http or https URL; no traces are exported");
             return None;
         };
         if !url.username().is_empty() || url.password().is_some() {
-            self.warn(name, "it holds a user or a password; give them in OTEL_EXPORTER_OTLP_HEADERS. No traces are exported");
+            self.warn(name, "contains a user or a password; use OTEL_EXPORTER_OTLP_HEADERS for them. No traces are exported");
             return None;
         }
         if !is_whole && let Ok(mut path) = url.path_segments_mut() {
@@ -155,7 +155,7 @@ impl<'a> Variables<'a> {
     fn timeout(&mut self) -> Duration {
         let Some((name, text)) = self.exporter("TIMEOUT") else { return DEFAULT_TIMEOUT };
         text.parse().map(Duration::from_millis).unwrap_or_else(|_| {
-            self.warn(&name, "it is no number of milliseconds; 10000 is used");
+            self.warn(&name, "not a number of milliseconds; 10000 is used");
             DEFAULT_TIMEOUT
         })
     }
@@ -174,11 +174,11 @@ impl<'a> Variables<'a> {
     fn check_sampler(&mut self) {
         let Some(sampler) = self.get("OTEL_TRACES_SAMPLER") else { return };
         if !SAMPLERS.contains(&sampler) {
-            self.warn("OTEL_TRACES_SAMPLER", "there is no such sampler; parentbased_always_on is used");
+            self.warn("OTEL_TRACES_SAMPLER", "no such sampler; parentbased_always_on is used");
         } else if sampler.ends_with("traceidratio") {
             let ratio = self.get("OTEL_TRACES_SAMPLER_ARG").and_then(|text| text.parse::<f64>().ok());
             if !ratio.is_some_and(|ratio| (0.0..=1.0).contains(&ratio)) {
-                self.warn("OTEL_TRACES_SAMPLER_ARG", "it is no number from 0 to 1; all traces are taken");
+                self.warn("OTEL_TRACES_SAMPLER_ARG", "not a number from 0 to 1; all traces are sampled");
             }
         }
     }
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn traces_go_where_the_variables_say_and_nowhere_by_default() {
+    fn exports_traces_only_to_the_configured_endpoint() {
         assert_eq!(endpoint(&[]), None);
         assert_eq!(endpoint(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "")]), None);
         let all = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318/base/");
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_done_is_told_and_nothing_stops() {
+    fn warns_of_variables_that_are_not_honored() {
         let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318");
         for odd in [
             ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn an_endpoint_that_can_not_be_used_is_none() {
+    fn an_unusable_endpoint_turns_traces_off() {
         for text in ["collector:4318", "grpc://collector", "http://user:secret@collector"] {
             let traces = traces(&[("OTEL_EXPORTER_OTLP_ENDPOINT", text)]);
             assert!(traces.settings.is_none() && traces.warnings.len() == 1, "{text}");
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn the_name_is_the_programs_where_none_is_given() {
+    fn the_service_name_defaults_to_the_programs_name() {
         let name = |more: &[(&str, &str)]| {
             let all = [&[("OTEL_TRACES_EXPORTER", "otlp")], more].concat();
             traces(&all).settings.unwrap().default_name

@@ -147,7 +147,7 @@ pub(crate) fn origin(text: &str) -> Parsed<String> {
         return Ok(text.to_owned());
     }
     let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
-    // Browsers send no path, not even `/`, and no default port. An origin that they never send would never match.
+    // Browsers send no path, not even `/`, and no default port. Any other origin would never match.
     match url.map(|url| url.origin().ascii_serialization()) {
         Some(serialized) if serialized == text => Ok(serialized),
         _ => Err("an origin as browsers write it, such as https://dashboard.example.com, or *".to_owned()),
@@ -165,7 +165,7 @@ pub(crate) fn file(text: &str) -> Parsed<PathBuf> {
     if text.is_empty() { Err("the path of a file".to_owned()) } else { Ok(PathBuf::from(text)) }
 }
 
-/// Parses who shares a budget.
+/// Parses the scope of a budget.
 pub(crate) fn rate_scope(text: &str) -> Parsed<RateScope> {
     match text {
         "shared" => Ok(RateScope::Shared),
@@ -196,7 +196,7 @@ pub(crate) fn log_format(text: &str) -> Parsed<LogFormat> {
 /// Validates which log lines are written, in the syntax of `tracing_subscriber::EnvFilter`.
 pub(crate) fn log_filter(text: &str) -> Parsed<String> {
     let accepted = || "a level (error, warn, info, debug, trace), or target=level and commas".to_owned();
-    // The library would take any other word for a target, and then log hardly anything.
+    // The library takes any other word for a target, which would turn nearly all logging off.
     let is_level =
         |word: &str| !word.is_empty() && word.parse::<tracing_subscriber::filter::LevelFilter>().is_ok();
     let is_said = |part: &str| is_level(part) || part.contains(['=', '[']) || part.contains("::");
@@ -216,7 +216,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_word_that_is_no_level_is_no_log_filter() {
+    fn refuses_a_log_filter_that_is_not_a_level() {
         for text in ["info", "DEBUG", "warn,fanfold::http=debug", "fanfold::engine", "off"] {
             assert!(log_filter(text).is_ok(), "{text}");
         }
@@ -227,13 +227,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn bytes_are_their_number_times_their_unit(number in 0u64..(1 << 34), unit in 0usize..4) {
+        fn bytes_are_number_times_unit(number in 0u64..(1 << 34), unit in 0usize..4) {
             let (name, factor) = BYTE_UNITS[unit];
             prop_assert_eq!(bytes(&format!("{number}{name}")), Ok(number * factor));
         }
 
         #[test]
-        fn a_rate_is_read_back(number in 1u32.., per_second in any::<bool>()) {
+        fn parses_rates(number in 1u32.., per_second in any::<bool>()) {
             let (unit, seconds) = if per_second { ("s", 1) } else { ("min", 60) };
             let read = rate(&format!("{number}/{unit}")).ok().flatten();
             let read = read.map(|rate| (rate.count.get(), rate.per));
@@ -241,27 +241,27 @@ mod tests {
         }
 
         #[test]
-        fn a_share_is_less_than_the_whole(percent in 0u64..300) {
+        fn a_share_is_below_100_percent(percent in 0u64..300) {
             let read = share(&format!("{percent}%")).ok();
             let expected = u8::try_from(percent).ok().filter(|percent| *percent < 100);
             prop_assert_eq!(read, expected.and_then(Fraction::percent));
         }
 
         #[test]
-        fn no_text_makes_a_parser_panic(text in "\\PC{0,24}|[0-9]{1,30}(ms|s|m|h|d|KiB|GiB|/s|%)?") {
+        fn no_parser_panics(text in "\\PC{0,24}|[0-9]{1,30}(ms|s|m|h|d|KiB|GiB|/s|%)?") {
             let _ = (length(&text), bytes(&text), rate(&text), share(&text), window(&text), count(&text));
             let _ = (url(&text), origin(&text), instant(&text), address(&text), number(&text));
         }
     }
 
     #[test]
-    fn only_where_it_has_a_meaning_a_length_may_be_zero() {
+    fn accepts_a_zero_length_only_where_it_is_meaningful() {
         assert!(length("0s").is_err());
         assert_eq!(length_or_zero("0s"), Ok(Duration::ZERO));
     }
 
     #[test]
-    fn a_range_of_lengths_has_the_shorter_first() {
+    fn a_range_of_lengths_has_the_shorter_length_first() {
         let millis = Duration::from_millis;
         assert_eq!(length_range("40ms..120ms"), Ok((millis(40), millis(120))));
         assert_eq!(length_range("1s"), Ok((millis(1000), millis(1000))));
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn the_window_is_at_least_what_spans_can_be_cut_to() {
+    fn the_window_is_at_least_two_seconds() {
         assert_eq!(window("none"), Ok(None));
         assert_eq!(window("7d"), Ok(Some(Duration::from_secs(7 * 86_400))));
         assert!(window("1s").is_err());
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_of_zero_is_no_limit() {
+    fn a_rate_of_zero_means_no_limit() {
         assert_eq!(rate("0"), Ok(None));
         for text in ["0/s", "5", "5/h", "5/m", "/s", "5/", "-5/s"] {
             assert!(rate(text).is_err(), "{text}");
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_holds_no_secret_and_no_query() {
+    fn refuses_a_url_with_a_user_query_or_fragment() {
         assert!(url("https://api.bolna.ai").is_ok());
         assert!(url("http://127.0.0.1:8081/base/").is_ok());
         for text in
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn an_origin_is_written_as_browsers_write_it() {
+    fn accepts_origins_only_as_browsers_send_them() {
         assert_eq!(origin("https://a.example:8443"), Ok("https://a.example:8443".to_owned()));
         for text in
             ["", "null", "https://a.example/", "https://a.example:443", "HTTPS://a.example", "a.example"]

@@ -1,7 +1,7 @@
-//! What a client reads when it gets no answer: a problem document (RFC 9457).
+//! Problem documents (RFC 9457): the body of every error response.
 //!
-//! Code that refuses a request returns a [`Problem`]; it is written down once, at the outermost layer ([`super::access_log`]), which
-//! knows the request's id. So a handler's `?` is all there is to refusing.
+//! Code that refuses a request returns a [`Problem`]. The outermost layer ([`super::access_log`]), which
+//! knows the request's id, renders it once. A handler therefore refuses a request with `?` alone.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,26 +20,26 @@ mod table;
 
 pub(super) use table::{ErrorRenderer, ErrorStyle, KeyOwner};
 
-/// Why a request has no answer.
+/// Why a request was refused or has failed.
 #[derive(Clone, Debug)]
 pub struct Problem {
-    /// The kind, by which programs tell problems apart.
+    /// The kind of problem, for programs.
     pub code: Code,
-    /// Mostly the code's own; upstream's where its clients read it.
+    /// Usually the code's own status; upstream's status on upstream's own paths.
     pub status: StatusCode,
-    /// What is wrong with this very request, for a person.
+    /// What is wrong with this request, for a person.
     pub detail: String,
-    /// What upstream said, if it spoke.
+    /// Upstream's status and message, if it responded.
     pub upstream: Option<UpstreamWords>,
-    /// When asking again may help; given to a client in whole seconds, at least one.
+    /// When a retry may help. `Retry-After` carries it in whole seconds, at least one.
     pub retry_after: Option<Duration>,
-    /// How far reading came.
+    /// How many pages were read.
     pub progress: Option<Progress>,
-    /// What the log says in place of a detail that repeats what a caller wrote: it may be a key, or a phone number.
+    /// Logged instead of a detail that repeats the caller's text, which may be a key or a phone number.
     pub reason: Option<&'static str>,
 }
 
-/// How far reading came before the deadline.
+/// How many pages were read before the deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Progress {
     /// Pages read.
@@ -49,7 +49,7 @@ pub struct Progress {
 }
 
 impl Problem {
-    /// A problem of this kind, with the status and the wait that are usual for it.
+    /// Creates a problem with the usual status and `Retry-After` of its code.
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
         Self {
             code,
@@ -62,7 +62,7 @@ impl Problem {
         }
     }
 
-    /// What is wrong, for the log: nothing in it was written by a caller or by upstream.
+    /// What is wrong, for the log. Contains no text of a caller or of upstream.
     pub(super) fn reason(&self) -> String {
         match (self.reason, &self.upstream) {
             (Some(reason), _) => reason.to_owned(),
@@ -71,7 +71,7 @@ impl Problem {
         }
     }
 
-    /// The document.
+    /// The problem document.
     pub fn document(&self, request_id: &str) -> impl Serialize + use<> {
         Document {
             kind: format!("urn:fanfold:problem:{}", self.code.as_str()),
@@ -89,7 +89,7 @@ impl Problem {
         }
     }
 
-    /// Writes the document into a response that has the problem's status already.
+    /// Writes the document into a response that already has the problem's status.
     pub(super) fn write(&self, request_id: &str, headers: &mut HeaderMap) -> Bytes {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -127,12 +127,12 @@ impl Problem {
     }
 }
 
-/// The wait rounded up: a client that comes a moment early finds nothing changed.
+/// Rounds the wait up, because a client that returns a moment early would be refused again.
 fn whole_seconds(wait: Duration) -> u64 {
     (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
 }
 
-/// Leaves the problem with the response; the outermost layer writes it down.
+/// Attaches the problem to the response, for the outermost layer to render.
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = self.status.into_response();
@@ -150,7 +150,7 @@ struct Document {
     detail: String,
     code: &'static str,
     request_id: String,
-    /// The detail once more, where other clients of upstream's look.
+    /// The detail again, under the name that some of upstream's clients read.
     message: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     upstream: Option<UpstreamMember>,
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn says_the_detail_where_either_kind_of_client_looks() {
+    fn writes_the_detail_as_detail_and_as_message() {
         let (headers, body) = written(&Problem::new(Code::Forbidden, "not this agent"));
         assert_eq!(headers[header::CONTENT_TYPE], "application/problem+json");
         assert_eq!(headers[header::CACHE_CONTROL], "no-store");
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_is_whole_seconds_rounded_up_and_never_none_at_all() {
+    fn retry_after_is_rounded_up_to_at_least_one_second() {
         for (wait, expected) in [(0, "1"), (1, "1"), (1_000, "1"), (1_001, "2"), (61_500, "62")] {
             let mut problem = Problem::new(Code::RateLimited, "");
             problem.retry_after = Some(Duration::from_millis(wait));
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn progress_stands_beside_the_other_members() {
+    fn progress_is_part_of_the_document() {
         let mut problem = Problem::new(Code::NotReady, "");
         problem.progress = Some(Progress { pages_read: 3, pages_planned: 9 });
         let (_, body) = written(&problem);

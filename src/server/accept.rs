@@ -19,10 +19,10 @@ use crate::telemetry::ConnectionCounts;
 /// How long to wait if the system has no file handle or memory for a connection: some connections may close by then.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 
-/// The most unsent bytes that the system holds for a connection.
+/// The most unsent bytes that the kernel buffers for a connection.
 ///
-/// Without a bound, it holds megabytes for each client, and a slow reader looks stalled while it drains them, because the
-/// socket accepts bytes again only when a third of its buffer is free.
+/// Without a bound the kernel buffers megabytes per client. A slow reader then looks stalled while it drains
+/// them, because the socket becomes writable again only when a third of its buffer is free.
 const UNSENT_BYTES: u32 = 256 * 1024;
 
 /// How often a connection that waits for a place looks for an idle connection to close.

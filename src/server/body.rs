@@ -9,11 +9,12 @@ use http_body::{Frame, SizeHint};
 use super::flow::ConnectionFlow;
 use super::taking::Taking;
 
-/// The bytes that an h2 stream gets at a time. A client that reads less within the stall timeout counts as stalled. Frames
-/// have this size by default.
+/// The bytes handed to an h2 stream at a time, which is also the default frame size. A client that reads less
+/// within the stall timeout counts as stalled.
 const PIECE: usize = 16 * 1024;
 
-/// A response in progress, from the request's head to the body's end. Dropping it tells the flow that it has ended.
+/// A response in progress, from the request's head to the end of the body. Dropping it records the end in the
+/// flow.
 #[derive(Debug)]
 pub(super) struct Answering(Arc<ConnectionFlow>);
 

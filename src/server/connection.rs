@@ -45,7 +45,7 @@ const MAX_SEND_BUFFER: usize = 256 * 1024;
 /// How long an h2 connection may be silent before it is pinged, and how long the response to the ping may take.
 const PING: Duration = Duration::from_secs(20);
 
-/// How long a connection that is closed to make room may take to tell its client.
+/// How long a connection that is closed to make room may take to notify its client.
 const SHED_GRACE: Duration = Duration::from_millis(250);
 
 /// What a connection needs to be served.

@@ -5,8 +5,8 @@ use tokio::time::Instant;
 use super::flow::{ConnectionFlow, ConnectionState};
 use crate::shutdown::Shutdown;
 
-/// The most bytes between a response that is told to end and the socket: an encoded chunk, one that hyper holds, and hyper's
-/// buffer, each at most a quarter of a megabyte. The end record is sent after them.
+/// The most bytes between a response that is asked to end and the socket: an encoded chunk, one that hyper
+/// holds, and hyper's buffer, each at most a quarter of a megabyte. The end record is sent after them.
 const BACKLOG: f64 = 768.0 * 1024.0;
 
 /// How often a connection is checked during a drain.
@@ -15,11 +15,12 @@ const LOOK: Duration = Duration::from_millis(250);
 /// How many checks in a row must find the client slow. A response that waits for upstream also comes in bursts.
 const LOOKS: u32 = 4;
 
-/// Returns when a client, at its current speed, needs the rest of the drain for the bytes that are already on their way. It
-/// would not get more anyway, and if its response ends now, the end record still arrives.
+/// Returns when a client, at its current speed, needs the rest of the drain to receive the bytes that are
+/// already on their way. It could not receive more in any case, and if its response ends now, the end record
+/// still arrives.
 ///
-/// Never returns before half of the drain is over, because the client may be faster in the other half, nor without a
-/// drain that has an end.
+/// Never returns in the first half of the drain, because the client may speed up in the second half. Never
+/// returns if the drain has no end.
 pub(super) async fn until_drain_grace(flow: &ConnectionFlow, shutdown: &Shutdown) {
     shutdown.drain_begun().await;
     let (began, before) = (Instant::now(), flow.progress().written);
@@ -36,7 +37,7 @@ pub(super) async fn until_drain_grace(flow: &ConnectionFlow, shutdown: &Shutdown
     }
 }
 
-/// How long a client needs for the backlog, given how much it took in how much time.
+/// How long a client needs for the backlog, given that it read `taken` bytes in `passed`.
 fn time_for_backlog(taken: u64, passed: Duration) -> Duration {
     let speed = taken as f64 / passed.as_secs_f64();
     Duration::try_from_secs_f64(BACKLOG / speed).unwrap_or(Duration::MAX)
@@ -55,8 +56,9 @@ mod tests {
 
     const DRAIN: Duration = Duration::from_secs(30);
 
-    /// How long into a drain a client is told that takes so many bytes a second of an endless answer; none if never.
-    async fn told_after(bytes_per_second: usize) -> Option<Duration> {
+    /// How far into a drain the stream of a client that reads this many bytes a second is ended; `None` if
+    /// never.
+    async fn ended_after(bytes_per_second: usize) -> Option<Duration> {
         let (flow, shutdown) = (flow(), Shutdown::default());
         flow.answer_begun();
         flow.wait_begun();
@@ -76,24 +78,24 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_slow_reader_is_told_while_there_is_time_for_what_is_on_its_way() {
+    async fn ends_the_stream_of_a_slow_reader_while_its_backlog_can_still_arrive() {
         // 768 KiB take 7.7 s.
-        let told = told_after(100 << 10).await.unwrap();
+        let told = ended_after(100 << 10).await.unwrap();
         assert!((21..=23).contains(&told.as_secs()), "{told:?}");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_fast_reader_is_not_told() {
-        assert_eq!(told_after(100 << 20).await, None);
+    async fn never_ends_the_stream_of_a_fast_reader() {
+        assert_eq!(ended_after(100 << 20).await, None);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_takes_nothing_has_half_of_the_drain() {
-        assert_eq!(told_after(0).await.unwrap().as_secs(), 15);
+    async fn gives_a_client_that_reads_nothing_half_of_the_drain() {
+        assert_eq!(ended_after(0).await.unwrap().as_secs(), 15);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_answer_that_waits_for_upstream_is_not_told() {
+    async fn never_ends_a_response_that_waits_for_upstream() {
         let (flow, shutdown) = (flow(), Shutdown::default());
         flow.answer_begun();
         shutdown.drain_until(Instant::now() + DRAIN);

@@ -134,7 +134,8 @@ impl ConnectionFlow {
         matches!(self.state(), ConnectionState::Idle | ConnectionState::Hearing)
     }
 
-    /// Since when there has been no request; `None` if there is one, or if the connection was told to close.
+    /// Since when there has been no request. `None` if there is one, or if the connection has been asked to
+    /// close.
     pub(super) fn idle_since(&self) -> Option<Instant> {
         (self.is_idle() && !self.shed.is_given.load(Relaxed))
             .then(|| self.began + Duration::from_millis(self.idle_from.load(Relaxed)))

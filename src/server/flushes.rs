@@ -35,8 +35,9 @@ impl Flushes {
         }
     }
 
-    /// The number of the first flush that certainly covers what was given before this call. It is not the next one, which may
-    /// be under way already: the streams of HTTP/2 run beside the task of their connection.
+    /// The number of the first flush that certainly covers everything given before this call. It is not the
+    /// next one, which may already be under way: HTTP/2 streams run concurrently with the task of their
+    /// connection.
     pub(super) fn next(&self) -> u64 {
         self.done.load(SeqCst) + 2
     }
@@ -73,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flush_that_may_be_under_way_already_does_not_count() {
+    fn ignores_a_flush_that_may_already_be_under_way() {
         let (flushes, connection, body) =
             (Flushes::default(), Arc::new(CountedWakes::default()), Arc::new(CountedWakes::default()));
         let (of_connection, of_body) = (waker(Arc::clone(&connection)), waker(Arc::clone(&body)));
@@ -84,13 +85,13 @@ mod tests {
         flush();
         let number = flushes.next();
         assert!(flushes.poll(number, &Context::from_waker(&of_body)).is_pending());
-        assert_eq!(connection.0.load(SeqCst), 1, "it is woken to flush");
+        assert_eq!(connection.0.load(SeqCst), 1, "the connection is woken to flush");
         flush();
         assert!(flushes.poll(number, &Context::from_waker(&of_body)).is_pending());
         assert_eq!(
             (connection.0.load(SeqCst), body.0.load(SeqCst)),
             (2, 0),
-            "it is woken to flush once more"
+            "the connection is woken to flush again"
         );
         flush();
         assert!(flushes.poll(number, &Context::from_waker(&of_body)).is_ready());

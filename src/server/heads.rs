@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_large_head_is_refused_once_all_of_them_hold_too_much_and_a_small_one_never() {
+    fn refuses_large_heads_over_the_total_bound_but_never_small_ones() {
         let heads = Heads::new(20 * 1024);
         let large = heads.grow(0, 15 * 1024).unwrap();
         assert_eq!(heads.grow(0, 10 * 1024), None);
@@ -51,7 +51,7 @@ mod tests {
     }
 
     #[test]
-    fn pings_do_not_add_up_without_end() {
+    fn pings_do_not_grow_the_count_without_bound() {
         let heads = Heads::new(usize::MAX);
         let counted = heads.grow(MOST_OF_ONE - 1, 17).unwrap();
         assert_eq!(heads.grow(counted, 17), Some(MOST_OF_ONE));

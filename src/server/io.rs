@@ -7,7 +7,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::flow::{ConnectionFlow, Protocol};
 
-/// The first bytes of an h2 connection, as far as they tell it from any HTTP/1 request.
+/// The first bytes of an h2 connection: enough to distinguish it from any HTTP/1 request.
 const H2_BEGINS: &[u8] = b"PRI";
 
 /// A socket that records what passes through it.
@@ -18,7 +18,7 @@ pub(super) struct WatchedIo<T> {
     protocol: Protocol,
 }
 
-/// The error of a connection whose unfinished head found no memory.
+/// The error of a connection whose unfinished head would exceed the memory bound.
 #[derive(Debug, thiserror::Error)]
 #[error("unfinished request heads hold too much memory")]
 pub(super) struct NoRoom;

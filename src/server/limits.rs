@@ -15,7 +15,7 @@ const MOST_CONNECTIONS: usize = 16_384;
 /// The fewest connections, even if fewer files may be open.
 const LEAST_CONNECTIONS: usize = 64;
 
-/// File handles reserved for other purposes than clients: the admin listener, upstream, logs, reloaded files.
+/// File handles reserved for everything except clients: the admin listener, upstream, logs, reloaded files.
 const RESERVED_HANDLES: usize = 256;
 
 /// The most connections to the admin listener, which has probes and a scraper or two.
@@ -24,7 +24,7 @@ const ADMIN_CONNECTIONS: usize = 64;
 /// The most memory of unfinished request heads, beyond 8 KiB each.
 const HEAD_BYTES: usize = 32 * 1024 * 1024;
 
-/// How long clients may take to receive what was ready at the end.
+/// How long clients may take at the end to receive bytes that were ready.
 const FLUSH_GRACE: Duration = Duration::from_secs(2);
 
 /// What a server tolerates from its clients.
@@ -36,7 +36,7 @@ pub struct ServerLimits {
     pub idle_timeout: Duration,
     /// How long a client may read nothing although bytes are ready for it.
     pub stall_timeout: Duration,
-    /// How long responses have to reach their clients after the order to end.
+    /// How long responses that were asked to end may take to reach their clients.
     pub flush_grace: Duration,
     /// How many connections are served at a time. For more, idle ones are closed; otherwise they wait in the listener's queue.
     pub connections: usize,

@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_one_goes_first_that_never_asked_then_the_one_that_is_idle_longest() {
+    async fn closes_connections_that_never_sent_a_request_first_then_the_longest_idle() {
         let roster = Arc::new(Roster::default());
         let (asked, silent, busy) = (flow(), flow(), flow());
         asked.answer_begun();

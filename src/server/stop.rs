@@ -41,14 +41,14 @@ pub struct StopPlan {
     pub delay: Duration,
     /// How long running responses may then take to finish.
     pub timeout: Duration,
-    /// How long ended responses may take to be gone.
+    /// How long ended responses may take to reach their clients.
     pub grace: Duration,
 }
 
 /// How the process stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stopped {
-    /// Everything has finished, or has used up its time.
+    /// Everything has finished, or its time is up.
     InOrder,
     /// A second signal arrived.
     AtOnce(Signal),
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_process_with_nothing_to_do_stops_after_the_delay() {
+    async fn an_idle_process_stops_after_the_delay() {
         let shutdown = Shutdown::default();
         let begun = Instant::now();
         assert_eq!(on_signal(one_signal(), &shutdown, PLAN).await, Stopped::InOrder);
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn readiness_goes_off_before_the_drain_begins() {
+    async fn readiness_fails_before_the_drain_begins() {
         let shutdown = Shutdown::default();
         let mut stopping = pin!(on_signal(one_signal(), &shutdown, PLAN));
         assert!(futures_util::poll!(&mut stopping).is_pending());
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_does_not_finish_in_time_is_ended() {
+    async fn work_that_exceeds_the_drain_timeout_is_ended() {
         let shutdown = Shutdown::default();
         let begun = Instant::now();
         let task = shutdown.clone();
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_does_not_end_is_left_behind() {
+    async fn exits_although_a_task_does_not_end() {
         let shutdown = Shutdown::default();
         let begun = Instant::now();
         shutdown.spawn(std::future::pending());

@@ -7,8 +7,8 @@ use tokio::time::Instant;
 
 use super::watch::pause_within;
 
-/// What the client of one h2 stream reads of its response. The connection's bytes don't tell, because they may belong to
-/// other streams.
+/// What the client of one h2 stream reads of its response. The connection's bytes can't show it, because they
+/// may belong to other streams.
 #[derive(Debug, Default)]
 pub(super) struct Taking {
     pieces: AtomicU64,
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_piece_that_nobody_takes_is_a_stall() {
+    async fn a_piece_that_the_client_does_not_read_is_a_stall() {
         let taking = Taking::default();
         taking.gave();
         assert!(!stalls_within(&taking, 59).await);
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_answer_that_has_nothing_ready_is_none() {
+    async fn a_response_with_nothing_ready_is_not_stalled() {
         let taking = Taking::default();
         taking.gave();
         taking.asked();
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_slow_reader_is_none() {
+    async fn a_slow_reader_is_not_stalled() {
         let taking = Taking::default();
         let reading = async {
             for _ in 0..100 {

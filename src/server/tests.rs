@@ -52,14 +52,14 @@ async fn connect(address: SocketAddr, bytes: &[u8]) -> TcpStream {
     stream
 }
 
-/// All that comes until the connection closes, however it does.
+/// Everything that arrives until the connection closes, cleanly or not.
 async fn rest_of(mut stream: TcpStream) -> String {
     let mut bytes = Vec::new();
     let _ = stream.read_to_end(&mut bytes).await;
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// A body without an end, and a receiver that closes once the body was dropped.
+/// A body without an end, and a receiver that closes when the body is dropped.
 fn endless() -> (Router, mpsc::Receiver<Infallible>) {
     let (sender, dropped) = mpsc::channel(1);
     let sender = Arc::new(std::sync::Mutex::new(Some(sender)));
@@ -76,27 +76,27 @@ fn endless() -> (Router, mpsc::Receiver<Infallible>) {
 }
 
 #[tokio::test]
-async fn half_a_head_is_not_waited_for() {
+async fn closes_a_connection_with_half_a_head() {
     let (address, _shutdown) = start(hello(), ServerLimits { head_timeout: SHORT, ..LIMITS }).await;
     let stream = connect(address, b"GET / HTTP/1.1\r\nhost: te").await;
     assert_eq!(rest_of(stream).await, "");
 }
 
 #[tokio::test]
-async fn a_connection_that_never_asks_is_closed() {
+async fn closes_a_connection_that_never_sends_a_request() {
     let (address, _shutdown) = start(hello(), ServerLimits { idle_timeout: SHORT, ..LIMITS }).await;
     assert_eq!(rest_of(connect(address, b"").await).await, "");
 }
 
 #[tokio::test]
-async fn a_connection_that_asks_no_more_is_closed_after_its_answer() {
+async fn closes_a_connection_that_stays_idle_after_a_response() {
     let (address, _shutdown) = start(hello(), ServerLimits { idle_timeout: SHORT, ..LIMITS }).await;
     let answer = rest_of(connect(address, REQUEST).await).await;
     assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("hello"), "{answer}");
 }
 
 #[tokio::test]
-async fn a_client_that_takes_nothing_is_cut_off() {
+async fn cuts_off_a_client_that_reads_nothing() {
     let (router, mut dropped) = endless();
     let (address, shutdown) = start(router, ServerLimits { stall_timeout: SHORT, ..LIMITS }).await;
     let stream = connect(address, REQUEST).await;
@@ -107,7 +107,7 @@ async fn a_client_that_takes_nothing_is_cut_off() {
 }
 
 #[tokio::test]
-async fn an_h2_client_that_takes_nothing_is_cut_off_although_it_answers_pings() {
+async fn cuts_off_an_h2_client_that_answers_pings_but_reads_nothing() {
     let (router, mut dropped) = endless();
     let (address, _shutdown) = start(router, ServerLimits { stall_timeout: SHORT, ..LIMITS }).await;
     let client = reqwest::Client::builder().http2_prior_knowledge().no_proxy().build().unwrap();
@@ -118,7 +118,7 @@ async fn an_h2_client_that_takes_nothing_is_cut_off_although_it_answers_pings() 
 }
 
 #[tokio::test]
-async fn both_protocols_are_spoken_on_one_port() {
+async fn serves_both_protocols_on_one_port() {
     let (address, _shutdown) = start(hello(), LIMITS).await;
     let answer = rest_of(connect(address, LAST_REQUEST).await).await;
     assert!(answer.ends_with("hello"));
@@ -128,7 +128,7 @@ async fn both_protocols_are_spoken_on_one_port() {
 }
 
 #[tokio::test]
-async fn a_drain_finishes_what_runs_and_refuses_what_is_new() {
+async fn a_drain_finishes_running_requests_and_refuses_new_ones() {
     let (asked, release) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let (ask, released) = (Arc::clone(&asked), Arc::clone(&release));
     let slow = move || async move {
@@ -154,7 +154,7 @@ async fn a_drain_finishes_what_runs_and_refuses_what_is_new() {
 }
 
 #[tokio::test]
-async fn the_end_cuts_off_what_does_not_finish() {
+async fn the_end_cuts_off_unfinished_responses() {
     let asked = Arc::new(Notify::new());
     let ask = Arc::clone(&asked);
     let never = move || async move {
@@ -170,20 +170,20 @@ async fn the_end_cuts_off_what_does_not_finish() {
 }
 
 #[tokio::test]
-async fn more_connections_than_allowed_wait_for_their_turn() {
+async fn excess_connections_wait_for_a_place() {
     let (address, _shutdown) = start(hello(), ServerLimits { connections: 1, ..LIMITS }).await;
     let mut first = connect(address, REQUEST).await;
     first.read_exact(&mut [0; 12]).await.unwrap();
     let mut second = connect(address, LAST_REQUEST).await;
     let mut buffer = [0; 1];
     let early = tokio::time::timeout(SHORT, second.read(&mut buffer)).await;
-    assert!(early.is_err(), "served beside the first");
+    assert!(early.is_err(), "served at the same time as the first");
     drop(first);
     assert!(rest_of(second).await.ends_with("hello"));
 }
 
 #[tokio::test]
-async fn a_head_that_is_too_large_is_refused() {
+async fn refuses_a_head_that_is_too_large() {
     let (address, _shutdown) = start(hello(), LIMITS).await;
     let mut request = b"GET / HTTP/1.1\r\nhost: test\r\nx: ".to_vec();
     request.resize(512 * 1024, b'x');
@@ -194,7 +194,7 @@ async fn a_head_that_is_too_large_is_refused() {
 }
 
 #[tokio::test]
-async fn what_a_body_says_before_it_fails_reaches_the_client() {
+async fn bytes_before_a_body_error_reach_the_client() {
     let fails = || async {
         let end = std::io::Error::other("no more");
         Body::from_stream(stream::iter([Ok(Bytes::from_static(b"a row")), Ok("the reason".into()), Err(end)]))
@@ -206,7 +206,7 @@ async fn what_a_body_says_before_it_fails_reaches_the_client() {
 }
 
 #[tokio::test]
-async fn a_body_that_fails_at_once_still_has_its_head_sent() {
+async fn sends_the_head_of_a_body_that_fails_at_once() {
     let fails =
         || async { Body::from_stream(stream::iter([Err::<Bytes, _>(std::io::Error::other("none"))])) };
     let (address, _shutdown) = start(Router::new().route("/", get(fails)), LIMITS).await;
@@ -219,7 +219,7 @@ async fn a_body_that_fails_at_once_still_has_its_head_sent() {
 }
 
 #[tokio::test]
-async fn a_stalled_stream_is_cut_off_alone() {
+async fn cuts_off_only_the_stalled_stream() {
     let (endless, mut dropped) = endless();
     let (tick, ticks) = mpsc::channel::<Result<Bytes, Infallible>>(1);
     let ticks = Arc::new(std::sync::Mutex::new(Some(ticks)));
@@ -253,7 +253,7 @@ async fn a_stalled_stream_is_cut_off_alone() {
 }
 
 #[tokio::test]
-async fn pieces_of_an_h2_stream_are_whole_again_at_the_client() {
+async fn an_h2_client_receives_a_body_sent_in_pieces_whole() {
     let text: String = (0..100_000).map(|number| format!("{number}\n")).collect();
     let sent = text.clone();
     let (address, _shutdown) = start(Router::new().route("/", get(|| async { sent })), LIMITS).await;
@@ -264,7 +264,7 @@ async fn pieces_of_an_h2_stream_are_whole_again_at_the_client() {
 }
 
 #[tokio::test]
-async fn an_idle_connection_makes_room_for_one_that_asks() {
+async fn closes_an_idle_connection_to_make_room() {
     let (address, _shutdown) = start(hello(), ServerLimits { connections: 2, ..LIMITS }).await;
     let (silent, mut kept) = (connect(address, b"").await, connect(address, REQUEST).await);
     kept.read_exact(&mut [0; 12]).await.unwrap();
@@ -273,7 +273,7 @@ async fn an_idle_connection_makes_room_for_one_that_asks() {
 }
 
 #[tokio::test]
-async fn unfinished_heads_have_one_bound() {
+async fn bounds_all_unfinished_heads_together() {
     let limits = ServerLimits { head_bytes: 20_000, ..LIMITS };
     let mut head = b"GET / HTTP/1.1\r\nhost: test\r\nx: ".to_vec();
     head.resize(15_000, b'x');

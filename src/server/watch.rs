@@ -27,8 +27,8 @@ impl From<CloseReason> for CutReason {
     }
 }
 
-/// Fewer bytes than this don't count as progress. A client that only answers pings gets less (h2 ping and settings frames
-/// have 17 and 9 bytes).
+/// Fewer bytes than this don't count as progress. A client that only answers pings reads less (h2 ping and
+/// settings frames have 17 and 9 bytes).
 const NOTHING: u64 = 1024;
 
 /// How often a connection is checked within its shortest timeout. It is cut off at most a quarter of that late.
@@ -99,28 +99,28 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_connection_that_never_asks_is_idle() {
+    async fn a_connection_without_a_request_is_idle() {
         let flow = flow();
         assert_eq!(verdict_after(&flow, Duration::from_secs(74)).await, None);
         assert_eq!(verdict_after(&flow, Duration::from_secs(80)).await, Some(CloseReason::Idle));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn half_a_head_is_waited_for_shortly() {
+    async fn waits_only_briefly_for_the_rest_of_a_head() {
         let flow = flow();
         assert!(flow.heard(1, Protocol::Http1));
         assert_eq!(verdict_after(&flow, Duration::from_secs(20)).await, Some(CloseReason::SlowHead));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_answer_that_is_being_made_is_waited_for() {
+    async fn waits_for_a_response_in_the_making() {
         let flow = flow();
         flow.answer_begun();
         assert_eq!(verdict_after(&flow, Duration::from_secs(3600)).await, None);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn pings_alone_do_not_count_as_taking() {
+    async fn pings_alone_do_not_count_as_reading() {
         let flow = flow();
         flow.answer_begun();
         flow.wait_begun();
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_slow_reader_is_no_stalled_one() {
+    async fn a_slow_reader_is_not_stalled() {
         let flow = flow();
         flow.answer_begun();
         flow.wait_begun();

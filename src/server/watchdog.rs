@@ -1,4 +1,5 @@
-//! Detects that the main runtime makes no progress, because every worker spins or waits for a lock that is never released.
+//! Detects that the main runtime makes no progress because every worker spins or waits for a lock that is
+//! never released.
 //!
 //! [`beat`] runs on the main runtime, and [`watch`] on a thread of its own. A runtime that misses its beats doesn't accept
 //! connections either, so it doesn't matter whether any request is in flight.
@@ -23,7 +24,7 @@ const MISSED_LOOKS: u32 = 30;
 /// How late a check may be to count as punctual. A throttled process gets the processor back in the next period of 100 ms.
 const ON_TIME: Duration = Duration::from_millis(20);
 
-/// Beats as long as the runtime runs it.
+/// Beats for as long as the runtime polls it.
 pub async fn beat(pulse: Pulse) {
     loop {
         pulse.beat();
@@ -79,7 +80,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_runtime_that_beats_is_not_stalled_and_one_that_stops_is_after_thirty_seconds() {
+    async fn a_runtime_is_stalled_thirty_seconds_after_its_last_beat() {
         let pulse = Pulse::default();
         let stopping = async {
             tokio::select! {
@@ -99,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn looks_that_are_late_themselves_do_not_count() {
+    fn late_checks_do_not_count() {
         let mut watch = Watch::default();
         for _ in 0..1000 {
             assert!(!watch.look(0, Duration::from_millis(60)));

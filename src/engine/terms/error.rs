@@ -12,10 +12,10 @@ pub enum AskError {
     #[error(transparent)]
     Source(#[from] SourceError),
     /// No `from` was given, the agent's own `created_at` can't be had, and no `--history-start` is set.
-    #[error("where the agent's history begins is not known")]
+    #[error("the start of the agent's history is unknown")]
     NoHistoryStart,
     /// A list can't be proven whole, however often it is read.
-    #[error("upstream's list can't be proven whole within {span:?}: {detail}")]
+    #[error("upstream's list can't be proven complete within {span:?}: {detail}")]
     Inconsistent {
         /// Where.
         span: Span,
@@ -35,16 +35,16 @@ pub enum AskError {
         awaited: Awaited,
     },
     /// A collected answer would be larger than allowed.
-    #[error("the answer is larger than {limit} bytes")]
+    #[error("the response is larger than {limit} bytes")]
     TooLarge {
         /// The most bytes of rows.
         limit: u64,
     },
     /// The responses under way hold as much memory as they may.
-    #[error("the responses under way hold as much memory as they may")]
+    #[error("the responses in progress hold as much memory as they may")]
     NoMemory(MemoryLimit),
     /// Not everything is known, and `only-if-cached` forbids reading.
-    #[error("not everything is known")]
+    #[error("part of the response is not cached")]
     NotCached,
     /// The gateway is stopping.
     #[error("the gateway is stopping")]

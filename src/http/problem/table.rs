@@ -38,7 +38,7 @@ impl ErrorRenderer {
             AskError::Source(error) => self.source_problem(error),
             AskError::NoHistoryStart => Problem::new(
                 Code::InvalidRequest,
-                "`from` is needed: where this agent's history begins is not known. Accepted is RFC 3339, such as \
+                "`from` is required, because the start of this agent's history is unknown; accepted: RFC 3339, such as \
                  2026-01-28T13:17:50Z",
             ),
             AskError::Inconsistent { .. } => Problem::new(Code::UpstreamInconsistent, error.to_string()),
@@ -47,21 +47,22 @@ impl ErrorRenderer {
                 progress: Some(Progress { pages_read: *pages_read, pages_planned: *pages_planned }),
                 ..Problem::new(
                     match (self.style, awaited) {
-                        // As upstream says it, whose clients know what to do then.
+                        // Upstream's clients know how to handle its 429.
                         (ErrorStyle::Upstreams, Awaited::Budget) => Code::RateLimited,
                         (ErrorStyle::Upstreams, Awaited::Pages) | (ErrorStyle::Own, _) => Code::NotReady,
                     },
-                    format!("{error}; what was read is kept, a retry goes on from there"),
+                    format!("{error}; a retry continues from there"),
                 )
             },
             AskError::TooLarge { .. } => Problem::new(
                 Code::AnswerTooLarge,
-                format!("{error}: ask for it as NDJSON (`format=ndjson`), or narrow `from` and `to`"),
+                format!("{error}: use NDJSON (`format=ndjson`), or narrow `from` and `to`"),
             ),
             AskError::NoMemory(limit) => memory_problem(*limit),
-            AskError::NotCached => {
-                Problem::new(Code::NotCached, "not everything is known, and `only-if-cached` forbids reading")
-            }
+            AskError::NotCached => Problem::new(
+                Code::NotCached,
+                "part of the response is not cached, and `only-if-cached` forbids requests to upstream",
+            ),
             AskError::ShuttingDown => Problem::new(Code::ShuttingDown, error.to_string()),
         }
     }
@@ -79,7 +80,7 @@ impl ErrorRenderer {
             SourceError::Refused(words) => spoken(Code::InvalidRequest, error, words, self.status()),
             SourceError::RateLimited { retry_after, upstream } => Problem {
                 retry_after: Some(*retry_after),
-                // Even if the last attempt before the budget ran out got another status.
+                // Also if the last attempt before the budget ran out got another status.
                 ..maybe_spoken(Code::RateLimited, error, upstream.as_ref(), StatusSource::Codes)
             },
             SourceError::Unavailable { detail: _, retry_after, upstream } => {
@@ -103,19 +104,21 @@ impl ErrorRenderer {
 }
 
 fn memory_problem(limit: MemoryLimit) -> Problem {
-    const ADVICE: &str = "ask for it as NDJSON (`format=ndjson`), or narrow `from` and `to`";
+    const ADVICE: &str = "use NDJSON (`format=ndjson`), or narrow `from` and `to`";
     match limit {
         MemoryLimit::AllTaken(most) => Problem::new(
             Code::Overloaded,
-            format!("collected responses under way hold {most} bytes of memory, which is the most they may"),
+            format!("collected responses in progress hold {most} bytes of memory, which is the limit"),
         ),
         MemoryLimit::ShareTaken(share) => Problem::new(
             Code::RateLimited,
-            format!("this caller's collected responses hold its share of the memory for them, {share} bytes"),
+            format!(
+                "this caller's collected responses in progress hold {share} bytes of memory, which is its share"
+            ),
         ),
         MemoryLimit::TooLarge(most) => Problem::new(
             Code::AnswerTooLarge,
-            format!("the answer takes more than {most} bytes of memory: {ADVICE}"),
+            format!("the response needs more than {most} bytes of memory: {ADVICE}"),
         ),
     }
 }
@@ -167,16 +170,16 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_key_is_told_as_upstream_told_it_unless_the_gateway_holds_it() {
-        for told in [401, 403] {
-            assert_eq!(status(OWN, SourceError::Denied(words(told))), told);
-            assert_eq!(status(UPSTREAMS, SourceError::Denied(words(told))), told);
-            assert_eq!(status(HELD, SourceError::Denied(words(told))), 502);
+    fn keeps_upstreams_status_of_a_refused_key_unless_the_gateway_holds_it() {
+        for refused in [401, 403] {
+            assert_eq!(status(OWN, SourceError::Denied(words(refused))), refused);
+            assert_eq!(status(UPSTREAMS, SourceError::Denied(words(refused))), refused);
+            assert_eq!(status(HELD, SourceError::Denied(words(refused))), 502);
         }
     }
 
     #[test]
-    fn upstreams_path_keeps_upstreams_status_and_the_own_path_does_not() {
+    fn upstreams_paths_keep_upstreams_status_and_own_paths_do_not() {
         assert_eq!(status(OWN, SourceError::Refused(words(422))), 400);
         assert_eq!(status(UPSTREAMS, SourceError::Refused(words(422))), 422);
         let down = SourceError::Unavailable {
@@ -193,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_that_is_known_goes_before_the_usual_one() {
+    fn a_known_wait_overrides_the_default() {
         let wait = |retry_after| {
             let error = SourceError::Unavailable { detail: String::new(), retry_after, upstream: None };
             OWN.problem(&error.into()).retry_after
@@ -203,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_is_not_ready_says_how_far_it_is() {
+    fn not_ready_reports_the_progress() {
         let not_ready = |awaited| AskError::NotReady {
             pages_read: 2,
             pages_planned: 7,
