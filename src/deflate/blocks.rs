@@ -1,18 +1,18 @@
 use bytes::BufMut;
 
-/// The most bytes in a stored block: its length is written in 16 bits.
+/// The most bytes in a stored block, whose length is written in 16 bits.
 const MOST: usize = 65_535;
 
-/// Type and length of a stored block, before its bytes.
+/// The size of a stored block's header: type and length.
 const HEAD: usize = 5;
 
-/// The last block of a stream, with nothing in it.
+/// An empty last block of a stream.
 pub const EMPTY_LAST: [u8; 2] = [0x03, 0x00];
 
-/// Writes bytes as stored blocks. They must begin on a byte boundary, and end on one.
+/// Writes bytes as stored blocks, which begin and end on a byte boundary.
 pub fn stored(bytes: &[u8], out: &mut impl BufMut) {
     for block in bytes.chunks(MOST) {
-        // The length, and its complement (RFC 1951 section 3.2.4); a chunk is never longer than the constant.
+        // The length and its complement (RFC 1951 section 3.2.4). A chunk is never longer than the constant.
         let length = u16::try_from(block.len()).unwrap_or(u16::MAX);
         out.put_u8(0);
         out.put_u16_le(length);
@@ -21,7 +21,7 @@ pub fn stored(bytes: &[u8], out: &mut impl BufMut) {
     }
 }
 
-/// How many bytes [`stored`] writes for so many.
+/// The number of bytes that [`stored`] writes for `length` bytes.
 pub const fn stored_len(length: usize) -> usize {
     length + length.div_ceil(MOST) * HEAD
 }
@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn any_length_can_be_stored() {
+    fn stores_any_length() {
         for length in [0, 1, MOST - 1, MOST, MOST + 1, 3 * MOST + 7] {
             let bytes: Vec<u8> = (0..length).map(|i| (i % 251) as u8).collect();
             let mut out = Vec::new();

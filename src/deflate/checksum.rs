@@ -1,18 +1,18 @@
-/// CRC-32's polynomial, its bits the other way around, as everywhere in gzip (RFC 1952 section 8).
+/// CRC-32's polynomial with reversed bits, as everywhere in gzip (RFC 1952 section 8).
 const POLYNOMIAL: u32 = 0xedb8_8320;
 
 /// The polynomial 1.
 const ONE: u32 = 1 << 31;
 
-/// What the bytes before some others do to the checksum of all of them, for others of one length.
+/// The effect of appending a text of one length on the CRC-32 of what precedes it.
 ///
-/// To append as many bytes to a text multiplies its CRC-32 by `x` to the power of their bits. The power takes a hundred times
-/// as long to find as to use, so it is kept with what was summed before.
+/// Appending `n` bytes multiplies the CRC-32 by `x` to the power of `8n`. Computing the power takes a hundred
+/// times as long as using it, so it is stored with the checksum of the appended text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shift(u32);
 
 impl Shift {
-    /// For so many bytes.
+    /// The effect of appending this many bytes.
     pub const fn of(bytes: usize) -> Self {
         let (mut power, mut square, mut left) = (ONE, ONE >> 8, bytes);
         while left > 0 {
@@ -25,7 +25,8 @@ impl Shift {
         Self(power)
     }
 
-    /// The CRC-32 of two texts, one after the other, by theirs; the second is as long as this is for.
+    /// The CRC-32 of two concatenated texts from their checksums. The second must have the length of this
+    /// value.
     pub const fn combine(self, first: u32, second: u32) -> u32 {
         product(self.0, first) ^ second
     }
@@ -35,7 +36,7 @@ impl Shift {
 const fn product(a: u32, mut b: u32) -> u32 {
     let (mut product, mut bit) = (0, ONE);
     while bit > 0 {
-        // Without branches: half of them would be guessed wrong.
+        // Without branches, because half of them would be mispredicted.
         product ^= b & 0u32.wrapping_sub((a & bit != 0) as u32);
         b = (b >> 1) ^ (POLYNOMIAL & 0u32.wrapping_sub(b & 1));
         bit >>= 1;
@@ -51,7 +52,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn checksums_of_two_texts_make_that_of_both(
+        fn combines_the_checksums_of_two_texts(
             first in prop::collection::vec(any::<u8>(), 0..300),
             second in prop::collection::vec(any::<u8>(), 0..70_000),
         ) {

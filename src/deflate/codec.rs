@@ -3,24 +3,25 @@ use std::io;
 
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 
-/// Output is grown by this much at least when the encoder runs out of it.
+/// The minimum growth of the output when the encoder runs out of it.
 const GROWTH: usize = 16 * 1024;
 
 thread_local! {
-    /// Encoders and decoders are a quarter of a megabyte of tables; a thread keeps its last one of each.
+    /// Encoders and decoders have a quarter of a megabyte of tables, so each thread keeps its last one of
+    /// each.
     static ENCODER: RefCell<Option<(u32, Compress)>> = const { RefCell::new(None) };
     static DECODER: RefCell<Option<Decompress>> = const { RefCell::new(None) };
 }
 
-/// A raw deflate stream under way, every part of which ends on a byte boundary.
+/// A raw deflate stream in progress. Each part ends on a byte boundary.
 #[derive(Debug)]
 pub struct Deflating<'a>(&'a mut Compress);
 
 impl Deflating<'_> {
-    /// Deflates some more and appends it, up to a byte boundary.
+    /// Deflates more bytes and appends the result, up to a byte boundary.
     ///
     /// # Errors
-    /// None in practice: the encoder writes into memory.
+    /// None in practice, because the encoder writes into memory.
     pub fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
         let mut left = bytes;
         loop {
@@ -33,7 +34,7 @@ impl Deflating<'_> {
                 .ok()
                 .and_then(|n| left.get(n..))
                 .unwrap_or_default();
-            // With room left in the output there is nothing left to write.
+            // If the output has room left, everything has been written.
             if left.is_empty() && out.len() < out.capacity() {
                 return Ok(());
             }
@@ -41,10 +42,10 @@ impl Deflating<'_> {
     }
 }
 
-/// Begins a raw deflate stream, and gives it to `work`.
+/// Begins a raw deflate stream and passes it to `work`.
 ///
 /// # Errors
-/// As `work`.
+/// Those of `work`.
 pub fn deflate<T>(level: u32, work: impl FnOnce(&mut Deflating<'_>) -> io::Result<T>) -> io::Result<T> {
     let kept = ENCODER.take().filter(|(of, _)| *of == level);
     let mut encoder =
@@ -55,12 +56,12 @@ pub fn deflate<T>(level: u32, work: impl FnOnce(&mut Deflating<'_>) -> io::Resul
     done
 }
 
-/// Inflates a stream that ends on a byte boundary and not with a last block, of a known length.
+/// Inflates a stream of a known length that ends on a byte boundary, without a last block.
 ///
 /// # Errors
-/// If it is no such stream, or of another length.
+/// If it is not such a stream, or has another length.
 pub(super) fn inflate(blocks: &[u8], length: usize) -> io::Result<Vec<u8>> {
-    // With a byte to spare the decoder gets to the end of its input.
+    // A spare byte lets the decoder reach the end of its input.
     let mut out = Vec::with_capacity(length + 1);
     let mut decoder = DECODER.take().unwrap_or_else(|| Decompress::new(false));
     decoder.reset(false);
@@ -69,7 +70,7 @@ pub(super) fn inflate(blocks: &[u8], length: usize) -> io::Result<Vec<u8>> {
     match status.map_err(io::Error::other)? {
         Status::Ok | Status::BufError | Status::StreamEnd if out.len() == length => Ok(out),
         Status::Ok | Status::BufError | Status::StreamEnd => {
-            Err(io::Error::other("deflated rows are not of the length that they had"))
+            Err(io::Error::other("deflated rows do not have their original length"))
         }
     }
 }

@@ -5,17 +5,17 @@ use bytes::Bytes;
 use super::codec::{deflate, inflate};
 use super::{Shift, stored, stored_len};
 
-/// What stands between two rows.
+/// The byte between two rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Separator {
-    /// A line feed: one row a line.
+    /// A line feed: one row per line.
     Line,
-    /// A comma: the elements of an array.
+    /// A comma: rows as elements of an array.
     Comma,
 }
 
 impl Separator {
-    /// As it is on the wire.
+    /// The byte itself.
     pub const fn byte(self) -> u8 {
         match self {
             Self::Line => b'\n',
@@ -24,17 +24,17 @@ impl Separator {
     }
 }
 
-/// How hard rows are deflated.
+/// The compression effort.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Effort {
-    /// As they arrive: level 1. Level 3 takes 2.3 times as long and leaves a third less.
+    /// For rows as they arrive: level 1. Level 3 takes 2.3 times as long and leaves a third less.
     Arrival,
-    /// When there is nothing else to do: level 6, which takes three times as long as level 1 and leaves half.
+    /// For idle time: level 6, which takes three times as long as level 1 and leaves half.
     Idle,
 }
 
 impl Effort {
-    /// The level of zlib.
+    /// The zlib level.
     pub const fn level(self) -> u32 {
         match self {
             Self::Arrival => 1,
@@ -43,16 +43,17 @@ impl Effort {
     }
 }
 
-/// Rows with a separator after each, deflated.
+/// Deflated rows with a separator after each.
 ///
 /// # Invariants
-/// The blocks end on a byte boundary and none is marked as the last. Inflated they are the rows with a line feed after each
-/// of them, and with the bytes at `seams` written over by a comma, the rows with a comma after each. The last
-/// separator's block is the last, so that it can be left out.
+/// The blocks end on a byte boundary, and none is marked as the last. Inflated, they are the rows with a line
+/// feed after each; with the bytes at `seams` overwritten by a comma, the rows with a comma after each. The
+/// last separator's block is the last block, so that it can be left out.
 #[derive(Debug)]
 pub struct Deflated {
     blocks: Bytes,
-    /// Where in the blocks separators lie; none if the blocks can't be sent, as the rows contain line feeds.
+    /// The positions of separators in the blocks; `None` if the blocks can't be sent because rows contain
+    /// line feeds.
     seams: Option<Box<[u32]>>,
     lines_crc: u32,
     commas_crc: u32,
@@ -62,13 +63,13 @@ pub struct Deflated {
 }
 
 impl Deflated {
-    /// How many bytes of the blocks are the last separator's.
+    /// The number of bytes of the last separator's block.
     pub const LAST_SEPARATOR: usize = stored_len(1);
 
-    /// Deflates rows. `lines` has a line feed after each of them, where `ends` says.
+    /// Deflates rows. `lines` has a line feed after each row, at the positions in `ends`.
     ///
     /// # Errors
-    /// None in practice: the encoder writes into memory.
+    /// None in practice, because the encoder writes into memory.
     pub fn new(lines: &[u8], ends: &[usize], effort: Effort) -> io::Result<Self> {
         let commas = with_commas(lines, ends);
         let sum = |blocks: Vec<u8>, seams: Option<Vec<u32>>| {
@@ -96,27 +97,27 @@ impl Deflated {
         Ok(sum(blocks, Some(seams)))
     }
 
-    /// Whether the blocks can be sent as they lie.
+    /// Whether the blocks can be sent.
     pub const fn is_sendable(&self) -> bool {
         self.seams.is_some()
     }
 
-    /// How many bytes the blocks take.
+    /// The number of bytes of the blocks.
     pub const fn deflated_len(&self) -> usize {
         self.blocks.len()
     }
 
-    /// How many bytes they are inflated, the last separator included.
+    /// The number of inflated bytes, including the last separator.
     pub const fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether there is not a byte.
+    /// Whether it is empty.
     pub const fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// How hard they were deflated.
+    /// The compression effort used.
     pub const fn effort(&self) -> Effort {
         self.effort
     }
@@ -129,12 +130,12 @@ impl Deflated {
         }
     }
 
-    /// How the checksum of what precedes them is combined with theirs, the last separator left out.
+    /// Combines the checksum of preceding bytes with that of the rows without the last separator.
     pub const fn shift(&self) -> Shift {
         self.shift
     }
 
-    /// The blocks, with this separator: as they lie, or as a copy that is written over.
+    /// The blocks with this separator: as stored, or as an overwritten copy.
     pub fn blocks(&self, separator: Separator) -> Bytes {
         match separator {
             Separator::Line => self.blocks.clone(),
@@ -146,7 +147,7 @@ impl Deflated {
         }
     }
 
-    /// The rows, with a line feed after each of them.
+    /// The rows with a line feed after each.
     ///
     /// # Errors
     /// Only if memory is damaged.
@@ -154,13 +155,14 @@ impl Deflated {
         inflate(&self.blocks, self.len)
     }
 
-    /// The memory that it holds, in bytes.
+    /// The memory used, in bytes.
     pub fn weight(&self) -> usize {
         size_of::<Self>() + self.blocks.len() + self.seams.as_ref().map_or(0, |seams| size_of_val(&**seams))
     }
 }
 
-/// Deflates lines, with the line feeds at `at` as stored blocks; gives where in the blocks these lie.
+/// Deflates lines, with the line feeds at `at` as stored blocks. Returns the positions of these in the
+/// blocks.
 fn segments(lines: &[u8], at: &[usize], effort: Effort) -> io::Result<(Vec<u8>, Vec<u32>)> {
     deflate(effort.level(), |deflating| {
         let mut out = Vec::with_capacity(lines.len() / 4);
@@ -169,7 +171,7 @@ fn segments(lines: &[u8], at: &[usize], effort: Effort) -> io::Result<(Vec<u8>, 
         let mut start = 0;
         for &end in at {
             deflating.push(&lines[start..end], &mut out)?;
-            // The encoder has to know of the separator, to count distances; its own block for it is left out.
+            // The encoder must see the separator to compute distances; its own block for it is discarded.
             let separator = &lines[end..=end];
             deflating.push(separator, &mut unsent)?;
             unsent.clear();
@@ -198,7 +200,7 @@ fn with_commas(lines: &[u8], at: &[usize]) -> Vec<u8> {
     commas
 }
 
-/// Without room to grow, which would be held for as long as the rows.
+/// Frees spare capacity, which would be held for as long as the rows.
 fn exact(bytes: Vec<u8>) -> Bytes {
     Bytes::from(bytes.into_boxed_slice())
 }
@@ -219,7 +221,7 @@ mod tests {
         (out, ends)
     }
 
-    /// What a reader makes of the blocks.
+    /// The blocks as a client inflates them.
     fn read(deflated: &Deflated, separator: Separator) -> Vec<u8> {
         let blocks = deflated.blocks(separator);
         assert_eq!(blocks.len(), deflated.deflated_len());
@@ -229,7 +231,7 @@ mod tests {
         whole
     }
 
-    /// Rows that look alike, of which some are longer than the window of deflate.
+    /// Similar rows, some of them longer than the window of deflate.
     fn row() -> impl Strategy<Value = String> {
         let filling = prop_oneof![8 => "[a-z ,\\\\]{0,300}", 1 => "([0-9a-f]{8},){4000,5000}"];
         (any::<u64>(), filling)
@@ -239,7 +241,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
-        fn lines_and_elements_come_from_the_same_blocks(rows in prop::collection::vec(row(), 1..12)) {
+        fn the_same_blocks_give_lines_and_elements(rows in prop::collection::vec(row(), 1..12)) {
             let (lines, ends) = joined(&rows, Separator::Line);
             for effort in [Effort::Arrival, Effort::Idle] {
                 let deflated = Deflated::new(&lines, &ends, effort).unwrap();
@@ -255,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_that_look_alike_share_a_stored_separator_when_there_is_time() {
+    fn similar_rows_share_a_stored_separator_at_the_idle_effort() {
         let rows: Vec<String> =
             (0..50).map(|i| format!("{{\"id\":\"{i}\",\"status\":\"completed\"}}")).collect();
         let (lines, ends) = joined(&rows, Separator::Line);
@@ -264,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_with_line_feeds_are_kept_and_not_sent() {
+    fn rows_with_line_feeds_are_stored_but_not_sendable() {
         let lines = b"{\n}\n{}\n";
         let deflated = Deflated::new(lines, &[3, 6], Effort::Arrival).unwrap();
         assert!(!deflated.is_sendable());

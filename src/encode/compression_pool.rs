@@ -47,10 +47,10 @@ impl CompressionPool {
         self.run(work, move || parts.iter().map(Packed::new).collect()).await
     }
 
-    /// Does work on so many bytes: at once if they are few, else off the workers.
+    /// Runs work on this many bytes: at once if they are few, otherwise on another thread.
     ///
     /// # Errors
-    /// Those of the work, and if the runtime is going away.
+    /// Those of the work, and if the runtime is shutting down.
     pub async fn run<T: Send + 'static>(
         &self,
         bytes: usize,

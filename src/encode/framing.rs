@@ -14,7 +14,7 @@ pub enum Framing {
     },
     /// One row per line.
     Ndjson,
-    /// A header line, then rows that are lines of a table already.
+    /// A header line, then rows that are already lines of a table.
     Table {
         /// The header line, with its end.
         head: Bytes,
@@ -82,7 +82,7 @@ pub(crate) mod tests {
     use crate::domain::{Digest, Entry, FilterFacts, NewRow, Row, Timestamp};
     use crate::encode::{CHUNK, GzipMember, Packed};
 
-    /// An entry of these rows, newest first by construction.
+    /// An entry of these rows, which must be in order, newest first.
     pub(crate) fn entry(rows: &[&str]) -> Arc<Entry> {
         let new = rows.iter().enumerate().map(|(i, text)| {
             let at = Timestamp::from_micros(-(i64::try_from(i).unwrap()));
@@ -122,7 +122,7 @@ pub(crate) mod tests {
         plain(&parts(framing, slices)).unwrap().concat()
     }
 
-    /// The same by way of gzip.
+    /// The same body, compressed and decompressed.
     fn unpacked(framing: &Framing, slices: &[EntrySlice]) -> Vec<u8> {
         let mut member = GzipMember::new();
         let mut length = GzipMember::AROUND;
@@ -136,19 +136,19 @@ pub(crate) mod tests {
         let mut out = Vec::new();
         let mut decoder = flate2::bufread::GzDecoder::new(&wire[..]);
         decoder.read_to_end(&mut out).unwrap();
-        assert!(decoder.into_inner().is_empty(), "something follows the member");
+        assert!(decoder.into_inner().is_empty(), "bytes follow the member");
         out
     }
 
     #[test]
-    fn a_document_has_commas_between_rows_only() {
+    fn a_document_has_commas_only_between_rows() {
         let (one, two) = (whole(&["{}", "[1]"]), whole(&["{\"a\":1}"]));
         assert_eq!(body(&json(), &[one, two]), b"{\"data\":[{},[1],{\"a\":1}]}");
         assert_eq!(body(&json(), &[]), b"{\"data\":[]}");
     }
 
     #[test]
-    fn long_runs_of_rows_are_not_copied() {
+    fn never_copies_long_runs_of_rows() {
         let text = format!("\"{}\"", "x".repeat(CHUNK));
         let slice = whole(&[&text, &text]);
         let chunks = plain(&[Framing::Ndjson.rows(slice.clone())]).unwrap();
@@ -157,7 +157,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_row_over_several_lines_becomes_one() {
+    fn joins_a_row_of_several_lines() {
         let slice = whole(&["{\r\n \"a\": 1\n}", "{}"]);
         let slice = std::slice::from_ref(&slice);
         assert_eq!(body(&Framing::Ndjson, slice), b"{   \"a\": 1 }\n{}\n");
@@ -166,8 +166,8 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn deflated_rows_are_not_copied() {
-        // No two bytes alike for long: deflated they are still longer than what is copied together.
+    fn never_copies_deflated_rows() {
+        // Incompressible rows: deflated, they are still longer than what is copied together.
         let mut state = 1u32;
         let mut next = || {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -183,7 +183,7 @@ pub(crate) mod tests {
 
     proptest! {
         #[test]
-        fn the_length_is_known_before_the_rows_are_laid_out(
+        fn the_length_is_known_before_encoding(
             keep in prop::collection::vec(prop::collection::vec(any::<bool>(), 1..20), 0..6),
             length in 0usize..9000,
         ) {

@@ -81,7 +81,7 @@ impl Packed {
         }
     }
 
-    /// How many bytes it takes in a member.
+    /// The number of bytes in a member.
     pub fn len(&self) -> usize {
         match &self.0 {
             Form::Stored(bytes) => stored_len(bytes.len()),
@@ -93,7 +93,7 @@ impl Packed {
         }
     }
 
-    /// How many bytes it holds that are no entry's.
+    /// The number of bytes that do not belong to an entry.
     pub fn own_len(&self) -> usize {
         match &self.0 {
             Form::Stored(bytes) | Form::Own { blocks: bytes, .. } => bytes.len(),

@@ -29,7 +29,7 @@ use crate::telemetry::{Begun, BodyEnding, Trace};
 pub(super) use self::record::AccessLog;
 pub(super) use self::request_log::RequestLog;
 
-/// The logged status when the client leaves before there is a response, as nginx writes it.
+/// The status that is logged when the client leaves before there is a response, as in nginx.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -102,7 +102,7 @@ pub(super) async fn middleware(
 /// The response when a handler panicked. The panic hook has logged where.
 fn panicked(method: &str, route: &str) -> Response {
     tracing::error!(target: "fanfold::response", method, route, "The handler of {method} {route} panicked. This is a bug in fanfold.");
-    Problem::new(Code::Internal, "the request met a bug in fanfold; the log says where").into_response()
+    Problem::new(Code::Internal, "the request hit a bug in fanfold; its log says where").into_response()
 }
 
 /// The name of a method that HTTP defines; a client can put any word in place of others.
@@ -149,7 +149,7 @@ mod tests {
     use crate::telemetry::{HeldBytes, Tracer};
 
     #[test]
-    fn a_callers_identifier_is_kept_if_it_can_stand_in_a_log() {
+    fn keeps_the_callers_request_id_if_it_is_safe_to_log() {
         let id = |value: &str| {
             request_id(&[(REQUEST_ID, HeaderValue::try_from(value).unwrap())].into_iter().collect())
         };
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_credential_is_no_identifier() {
+    fn never_uses_a_credential_as_request_id() {
         let headers = [(header::AUTHORIZATION, "Bearer bn-secret"), (REQUEST_ID, "bn-secret")];
         let headers = headers.map(|(name, value)| (name, HeaderValue::from_static(value)));
         assert!(!request_id(&headers.into_iter().collect()).contains("secret"));
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_handler_that_panics_answers_with_a_problem_document() {
+    async fn a_panic_in_a_handler_returns_a_problem_document() {
         async fn bug() {
             panic!("a bug");
         }
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_body_that_panics_is_broken_and_told_of() {
+    async fn a_panic_in_a_body_breaks_it_and_is_logged() {
         let rows =
             futures_util::stream::once(async { Ok::<_, std::io::Error>(bytes::Bytes::from_static(b"a")) });
         let bug = futures_util::stream::poll_fn(|_| -> std::task::Poll<Option<_>> { panic!("a bug") });
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_caller_who_leaves_before_the_first_byte_is_told_of() {
+    async fn logs_a_caller_that_leaves_before_the_first_byte() {
         let (router, seen) = router(axum::routing::get(std::future::pending::<()>));
         {
             let answer = router.oneshot(request());
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_method_of_the_callers_own_making_is_not_repeated() {
+    fn never_repeats_an_unknown_method() {
         assert_eq!(known(&Method::GET), "GET");
         assert_eq!(known(&Method::from_bytes(b"BN-SECRET").unwrap()), "_OTHER");
     }

@@ -10,10 +10,10 @@ use super::problem::{Code, Problem};
 use super::{AdminApp, params};
 use crate::telemetry::Exposition;
 
-/// How long metrics and purges may take to get what they need of the engine.
+/// How long metrics and purges may wait for the engine.
 const ENGINE_TIME: Duration = Duration::from_secs(10);
 
-/// `GET /livez`: the process answers, and its engine makes progress.
+/// `GET /livez`: succeeds while the engine makes progress.
 pub(super) async fn live(State(app): State<Arc<AdminApp>>) -> (StatusCode, &'static str) {
     if app.pulse.is_stalled() {
         (StatusCode::SERVICE_UNAVAILABLE, "stalled\n")
@@ -22,8 +22,8 @@ pub(super) async fn live(State(app): State<Arc<AdminApp>>) -> (StatusCode, &'sta
     }
 }
 
-/// `GET /readyz`: whether new requests should come here. Upstream has no part in it: were it down, every replica would be
-/// taken out at once, and with them what they could still answer.
+/// `GET /readyz`: whether the process accepts new requests. Does not depend on upstream: if upstream failed,
+/// every replica would be taken out at once, including the responses that they could still serve.
 pub(super) async fn ready(State(app): State<Arc<AdminApp>>) -> (StatusCode, &'static str) {
     if app.shutdown.is_leaving() {
         (StatusCode::SERVICE_UNAVAILABLE, "draining\n")
@@ -40,29 +40,31 @@ pub(super) async fn metrics(
     let accepts: Vec<_> = headers.get_all(header::ACCEPT).iter().filter_map(|v| v.to_str().ok()).collect();
     let exposition = Exposition::accepted_by(&accepts.join(","));
     let about = [(header::CONTENT_TYPE, exposition.media_type()), (header::VARY, "Accept")];
-    let text = apart(move || (app.render_metrics)(exposition)).await?;
+    let text = on_blocking_thread(move || (app.render_metrics)(exposition)).await?;
     Ok((about, text).into_response())
 }
 
-/// `DELETE /agents/{agent_id}`: forgets what is kept of an agent.
+/// `DELETE /agents/{agent_id}`: drops everything cached of an agent.
 pub(super) async fn forget(
     State(app): State<Arc<AdminApp>>,
     agent: AgentSegment,
 ) -> Result<StatusCode, Problem> {
     let agent = params::agent(agent.as_ref().ok().map(|Path(text)| text.as_str()))?;
-    apart(move || {
+    on_blocking_thread(move || {
         app.engine.forget(agent);
         if let Some(forwarded) = &app.forwarded {
             forwarded.forget();
         }
     })
     .await?;
-    tracing::info!(target: "fanfold::cache", %agent, "Dropped what was cached of agent {agent}.");
+    tracing::info!(target: "fanfold::cache", %agent, "Dropped the cached data of agent {agent}.");
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Runs what takes the engine's locks on another thread: an engine that holds one must not keep probes from being answered.
-async fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
+/// Runs work that takes the engine's locks on another thread, so that a held lock can't block the probes.
+async fn on_blocking_thread<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Problem> {
     match tokio::time::timeout(ENGINE_TIME, tokio::task::spawn_blocking(work)).await {
         Ok(Ok(done)) => Ok(done),
         Ok(Err(error)) => Err(Problem::new(Code::ShuttingDown, error.to_string())),

@@ -1,4 +1,4 @@
-//! What the handlers of either listener share.
+//! State shared by the handlers of either listener.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,29 +16,29 @@ use crate::engine::{AskError, Engine};
 use crate::shutdown::Shutdown;
 use crate::telemetry::{Answered, Exposition, HeldBytes, Pulse, Tracer};
 
-/// What the public face is told at start; see the settings of `serve` for each.
+/// Settings of the public listener; see the flags of `serve`.
 #[derive(Clone, Debug)]
 pub struct HttpSettings {
-    /// The largest collected answer, in bytes of rows.
+    /// The maximum size of a collected response, in bytes of rows.
     pub max_json_bytes: u64,
-    /// The longest wait for a collected answer, and for the next row of a stream.
+    /// The longest wait for a collected response, and for the next row of a stream.
     pub request_deadline: Duration,
-    /// Answers under way at once.
+    /// The maximum number of responses in progress.
     pub max_questions: usize,
-    /// Browser origins that may ask; `*` for any.
+    /// Allowed browser origins; `*` for any.
     pub cors_origins: Vec<HeaderValue>,
 }
 
-/// Who is told of answers.
+/// Where responses are reported.
 #[derive(Clone)]
 pub struct Observer {
-    /// Told of every answer when it is over.
+    /// Called with every response when it is over.
     pub observe: Arc<dyn Fn(&Answered) + Send + Sync>,
-    /// Makes the span of every answer.
+    /// Creates the span of every response.
     pub tracer: Tracer,
 }
 
-/// What the handlers of the public listener share.
+/// State shared by the handlers of the public listener.
 pub struct App {
     pub(super) engine: Arc<Engine>,
     pub(super) authenticator: Authenticator,
@@ -46,11 +46,11 @@ pub struct App {
     pub(super) shutdown: Shutdown,
     pub(super) compression_pool: CompressionPool,
     pub(super) observer: Observer,
-    /// What bodies gave and no socket has taken.
+    /// Bytes that bodies have produced and no socket has accepted.
     pub(super) waiting: HeldBytes,
-    /// One place for each answer under way.
+    /// One place for each response in progress.
     pub(super) places: Arc<Places>,
-    /// How upstream's other paths are passed on; none if they are not.
+    /// Forwards upstream's other paths; `None` if forwarding is off.
     pub(super) forwarded: Option<Arc<Forwarded>>,
     pub(super) started_at: Timestamp,
     /// Whether the console is served.
@@ -58,7 +58,7 @@ pub struct App {
 }
 
 impl App {
-    /// Puts the public face together.
+    /// Creates the state of the public listener.
     pub fn new(
         engine: Arc<Engine>,
         authenticator: Authenticator,
@@ -91,25 +91,26 @@ impl App {
         self
     }
 
-    /// The same, which passes on upstream's other paths.
+    /// Enables forwarding of upstream's other paths.
     #[must_use]
     pub fn with_forwarded(mut self, forwarded: Arc<Forwarded>) -> Self {
         self.forwarded = Some(forwarded);
         self
     }
 
-    /// How many answers are under way.
+    /// The number of responses in progress.
     pub fn questions_under_way(&self) -> usize {
         self.places.taken()
     }
 
-    /// How many bytes wait for slow readers.
+    /// The number of bytes that wait for slow readers.
     pub fn waiting_bytes(&self) -> u64 {
         self.waiting.held()
     }
 
-    /// Waits for the engine, but not past the end of a drain: who still waits then is told so, while there is somebody to
-    /// tell them. What it waits for is best in a box: it is large, and moves on its way here.
+    /// Waits for the engine, at most until the drain ends. A caller that still waits then gets
+    /// `shutting_down`, while its connection still exists. Pass a boxed future: it is large, and moved
+    /// several times on its way here.
     pub(super) async fn unless_ended<T>(
         &self,
         work: impl Future<Output = Result<T, AskError>>,
@@ -121,7 +122,7 @@ impl App {
         }
     }
 
-    /// A place among the responses under way; it is given back when the response's body is dropped.
+    /// Takes a place for a response in progress. Dropping the response's body releases it.
     pub(super) fn take_place(
         &self,
         caller: Caller,
@@ -133,11 +134,11 @@ impl App {
         self.places.take(caller, standing).map_err(|no_place| match no_place {
             NoPlace::AllTaken => Problem::new(
                 Code::Overloaded,
-                format!("{most} questions are under way, which is the most there may be"),
+                format!("{most} responses are in progress, which is the limit"),
             ),
             NoPlace::ShareTaken => Problem::new(
                 Code::RateLimited,
-                format!("this caller's share of the {most} questions that may be under way is taken"),
+                format!("this caller already has its share of the {most} responses that may be in progress"),
             ),
         })
     }
@@ -158,17 +159,17 @@ impl fmt::Debug for App {
     }
 }
 
-/// What the handlers of the admin listener share.
+/// State shared by the handlers of the admin listener.
 pub struct AdminApp {
-    /// Whose knowledge is purged.
+    /// The engine whose data is purged.
     pub engine: Arc<Engine>,
-    /// Whether the process is ready is whether it does not drain.
+    /// The process is ready until it drains.
     pub shutdown: Shutdown,
-    /// Whether the process is alive is whether its engine makes progress.
+    /// The process is alive while its engine makes progress.
     pub pulse: Pulse,
-    /// What of upstream's other answers is purged with it; none if none are passed on.
+    /// Forwarded responses, which are purged as well; `None` if forwarding is off.
     pub forwarded: Option<Arc<Forwarded>>,
-    /// Writes the metrics down.
+    /// Renders the metrics.
     pub render_metrics: Arc<dyn Fn(Exposition) -> String + Send + Sync>,
 }
 

@@ -6,7 +6,7 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use super::forward::Forwarding;
 
-/// What a script in a browser may read of an answer, beyond the few that it always may.
+/// Response headers that scripts may read, beyond those that CORS always allows.
 pub(super) const EXPOSED: [&str; 14] = [
     "age",
     "cache-status",
@@ -24,13 +24,14 @@ pub(super) const EXPOSED: [&str; 14] = [
     "x-total-count",
 ];
 
-/// What a script may send beyond the few that it always may.
+/// Request headers that scripts may send, beyond those that CORS always allows.
 const ALLOWED: [HeaderName; 10] = [
     header::AUTHORIZATION,
     header::CACHE_CONTROL,
     header::IF_NONE_MATCH,
     header::ACCEPT,
-    // Clients of upstream send it with every request, and wrappers of `fetch` the other, whether it means anything or not.
+    // Clients of upstream send `Content-Type` with every request, and wrappers of `fetch` send
+    // `X-Requested-With`, even where they have no meaning.
     header::CONTENT_TYPE,
     HeaderName::from_static("x-requested-with"),
     HeaderName::from_static("prefer"),
@@ -39,10 +40,11 @@ const ALLOWED: [HeaderName; 10] = [
     HeaderName::from_static("x-request-id"),
 ];
 
-/// How long a browser may remember a preflight; Chromium caps it at two hours.
+/// How long browsers may cache a preflight; Chromium caps it at two hours.
 const PREFLIGHT_AGE: Duration = Duration::from_secs(2 * 60 * 60);
 
-/// Lets the scripts of these origins ask; none if there are none. No cookie ever counts: a credential is a header.
+/// The CORS layer for these origins; `None` without origins. Cookies never count, because the credential is a
+/// header.
 pub(super) fn layer(origins: &[HeaderValue], forwarding: Forwarding) -> Option<CorsLayer> {
     if origins.is_empty() {
         return None;
@@ -63,7 +65,7 @@ pub(super) fn layer(origins: &[HeaderValue], forwarding: Forwarding) -> Option<C
     )
 }
 
-/// What may be asked for by a script: what passes.
+/// The methods that scripts may use: those that are forwarded.
 fn methods(forwarding: Forwarding) -> Vec<Method> {
     let mut methods = vec![Method::GET, Method::HEAD];
     if forwarding == Forwarding::All {
@@ -72,14 +74,14 @@ fn methods(forwarding: Forwarding) -> Vec<Method> {
     methods
 }
 
-/// Lets the scripts that may read a response see its timing too.
+/// Lets scripts that may read a response also read its timing.
 pub(super) fn allow_timing(headers: &mut HeaderMap) {
     if let Some(origin) = headers.get(header::ACCESS_CONTROL_ALLOW_ORIGIN).cloned() {
         headers.insert(HeaderName::from_static("timing-allow-origin"), origin);
     }
 }
 
-/// Makes one line of the two that name what an answer varies by: some who read headers look only at the first.
+/// Joins the two `Vary` lines into one, because some readers look only at the first line of a header.
 pub(super) fn one_vary(headers: &mut HeaderMap) {
     let lines: Vec<_> = headers.get_all(header::VARY).iter().filter_map(|line| line.to_str().ok()).collect();
     if lines.len() > 1

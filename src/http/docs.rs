@@ -1,6 +1,7 @@
-//! The description of the public face, and a page that renders it without anything from outside.
+//! The OpenAPI description, and a page that renders it without outside assets.
 //!
-//! The page is RapiDoc (MIT), whose one script lies beside this file as its package has it, compressed; nothing is built.
+//! The page is RapiDoc (MIT). Its only script is vendored next to this file as its package ships it,
+//! compressed; there is no build step.
 
 use std::io::Read;
 
@@ -15,13 +16,13 @@ use super::negotiate::Codings;
 use super::problem::Problem;
 use crate::encode::Coding;
 
-/// Where the page's script is; the version is in the name, so it may be kept for ever.
+/// The path of the page's script. The version is in the name, so browsers may cache it forever.
 pub(super) const SCRIPT_PATH: &str = "/docs/rapidoc-9.3.8.min.js";
 
 const SCRIPT: &[u8] = include_bytes!("docs/rapidoc-9.3.8.min.js.gz");
 const PAGE: &str = include_str!("docs/index.html");
 
-/// Nothing from elsewhere. Styles are inline because the script makes them.
+/// Allows nothing from other origins. Styles are inline because the script creates them.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
                       font-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; \
                       frame-ancestors 'none'";
@@ -43,7 +44,7 @@ pub(super) async fn page() -> Response {
     (headers, Html(PAGE)).into_response()
 }
 
-/// `GET /docs/rapidoc-….min.js`: compressed as it lies, or plain for who wants that.
+/// `GET /docs/rapidoc-….min.js`: as stored, compressed, or plain for clients that don't accept gzip.
 pub(super) async fn script(headers: HeaderMap) -> Result<Response, Problem> {
     let mut response = match Codings::choose(&headers)?.preferred {
         Coding::Gzip => {
@@ -53,7 +54,7 @@ pub(super) async fn script(headers: HeaderMap) -> Result<Response, Problem> {
         }
         Coding::Identity => {
             let mut plain = Vec::new();
-            // It was compressed by its makers and is part of the program: it does not fail.
+            // The file is part of the program and valid gzip, so this does not fail.
             let _ = GzDecoder::new(SCRIPT).read_to_end(&mut plain);
             Body::from(plain).into_response()
         }

@@ -1,4 +1,4 @@
-//! The grammar that many header fields share: a list of members, each perhaps with a value and parameters.
+//! The grammar that many header fields share: a list of members, each with an optional value and parameters.
 
 use http::HeaderMap;
 
@@ -15,8 +15,9 @@ pub(crate) fn directives(headers: &HeaderMap, field: &str) -> impl Iterator<Item
     })
 }
 
-/// The members of a list field with their `q`, in thousandths (RFC 9110 section 12.4.2): `Accept`, `Accept-Encoding`.
-/// None if the request has no such field. A `q` that can't be read counts as 1: a preference, not a condition.
+/// The members of a list field with their `q`, in thousandths (RFC 9110 section 12.4.2): `Accept`,
+/// `Accept-Encoding`. `None` if the request has no such field. An invalid `q` counts as 1, because it is a
+/// preference and not a condition.
 pub(crate) fn weighted(headers: &HeaderMap, field: &str) -> Option<Vec<(String, u16)>> {
     headers.contains_key(field).then(|| {
         members(headers, field)
@@ -39,7 +40,7 @@ pub(crate) fn weighted(headers: &HeaderMap, field: &str) -> Option<Vec<(String, 
     })
 }
 
-/// The members of a list field, over all its lines, commas within quotes left alone.
+/// The members of a list field, from all its lines. Commas within quotes don't separate.
 pub(crate) fn members<'a>(headers: &'a HeaderMap, field: &str) -> Vec<&'a str> {
     let mut members = Vec::new();
     for line in headers.get_all(field).iter().filter_map(|line| line.to_str().ok()) {
@@ -96,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn separators_within_quotes_separate_nothing() {
+    fn separators_within_quotes_do_not_separate() {
         let mut headers = HeaderMap::new();
         headers.append("x", HeaderValue::from_static(r#"a="1,\"2;3" , b ; q=0.5"#));
         headers.append("x", HeaderValue::from_static("c,,"));

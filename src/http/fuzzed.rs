@@ -1,7 +1,7 @@
-//! What of callers' and operators' bytes is parsed, as functions that take any bytes and hold what comes out against what
-//! must be true.
+//! The parsers of callers' and operators' bytes, as functions that accept any bytes and assert what must hold
+//! for the result.
 //!
-//! `fuzz/` calls them with whatever its fuzzer thinks of; a test replays the inputs that are kept there.
+//! `fuzz/` calls them with generated inputs; a test replays the stored ones.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::domain::Digest;
 use crate::engine::Cursor;
 use crate::telemetry::Trace;
 
-/// The longest words of a refusal, in bytes.
+/// The maximum length of a refusal's detail, in bytes.
 const LONGEST_DETAIL: usize = 1024;
 
 /// Query strings.
@@ -49,7 +49,7 @@ pub fn cursor(data: &[u8]) {
     }
 }
 
-/// Header fields of a request: a line each, of those that are read.
+/// Header fields of a request, one per line; only the fields that the gateway reads.
 pub fn headers(data: &[u8]) {
     const NAMES: [&str; 7] = [
         "cache-control",
@@ -70,7 +70,7 @@ pub fn headers(data: &[u8]) {
     let prefer = Prefer::read(&headers);
     assert!(prefer.wait_within(longest) <= longest);
     if let Some(applied) = prefer.applied(longest) {
-        HeaderValue::try_from(applied).expect("what was followed can be said");
+        HeaderValue::try_from(applied).expect("an applied preference is a valid header value");
     }
     let _ = directives(&headers);
     let _ = MediaType::choose(&FOR_ROWS, None, &headers);
@@ -78,9 +78,9 @@ pub fn headers(data: &[u8]) {
     let _ = Etag::of(Digest(7), 7).is_known_to(&headers);
     let trace = Trace::read(&headers);
     for passed_on in [&trace.parent, &trace.state].into_iter().flatten() {
-        HeaderValue::from_str(passed_on).expect("what is passed on can be");
+        HeaderValue::from_str(passed_on).expect("a forwarded value is a valid header value");
     }
-    assert!(trace.state.is_none() || trace.parent.is_some(), "a state belongs to a parent");
+    assert!(trace.state.is_none() || trace.parent.is_some(), "tracestate requires traceparent");
 }
 
 /// Tokens files.
@@ -95,7 +95,7 @@ pub fn tokens(data: &[u8]) {
 
 #[cfg(test)]
 mod tests {
-    /// Gives every kept input of a target to it.
+    /// Runs a target on every stored input.
     fn replay(target: &str, run: fn(&[u8])) {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
         let files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_of_queries_holds() {
+    fn stored_queries_pass() {
         replay("query", super::query);
     }
 
@@ -116,12 +116,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_of_headers_holds() {
+    fn stored_headers_pass() {
         replay("headers", super::headers);
     }
 
     #[test]
-    fn what_is_kept_of_tokens_files_holds() {
+    fn stored_tokens_files_pass() {
         replay("tokens", super::tokens);
     }
 }

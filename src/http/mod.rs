@@ -1,11 +1,12 @@
-//! The public face: paths, parameters, who may ask, what an answer looks like.
+//! The HTTP interface: paths, parameters, authorization, and the presentation of responses.
 //!
-//! A request goes through [`access_log`] (its id, its line in the log, and the one place where a [`Problem`] is written
-//! down), perhaps CORS, the [`router`], and a handler. A handler finds out who asks about what ([`authorized`]), parses, calls the
-//! engine and presents. Where a row came from is not known here but by what the engine says of it.
+//! A request passes [`access_log`] (which assigns its id, logs it, and is the one place where a [`Problem`]
+//! is rendered), CORS if configured, the [`router`], and a handler. A handler authorizes the request
+//! ([`authorized`]), parses it, calls the engine and presents the answer. Only the engine knows where a row
+//! came from.
 //!
-//! Nothing is spawned: a body is pulled by its reader, holds its place among the questions under way, and whatever it
-//! holds goes when it is dropped, be it at its end or because the client left.
+//! Nothing is spawned: a body is pulled by its reader and holds its place among the responses in progress.
+//! Dropping it, at its end or because the client left, releases everything that it holds.
 
 pub mod auth;
 pub mod problem;
@@ -58,5 +59,5 @@ pub use question::ALL_PARAMETERS;
 pub use router::{admin, public};
 pub use summary_params::SUMMARY_PARAMETERS;
 
-/// The description of the public face, as it is served at `/openapi.yaml`.
+/// The OpenAPI description, as served at `/openapi.yaml`.
 pub const OPENAPI: &str = include_str!("../../openapi.yaml");

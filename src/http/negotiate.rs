@@ -5,15 +5,15 @@ use super::problem::{Code, Problem};
 use super::question::Format;
 use crate::encode::Coding;
 
-/// A media type that an answer can have.
+/// A media type of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct MediaType {
-    /// The format it stands for.
+    /// The format that it stands for.
     pub(crate) format: Format,
     name: &'static str,
 }
 
-/// What rows can be sent as, most preferred first. NDJSON has no registered name; these three are in use.
+/// The media types of rows, most preferred first. NDJSON has no registered name; these three are in use.
 pub(crate) const FOR_ROWS: [MediaType; 5] = [
     MediaType { format: Format::Json, name: "application/json" },
     MediaType { format: Format::Ndjson, name: "application/x-ndjson" },
@@ -30,7 +30,7 @@ pub(crate) const FOR_CHANGES: [MediaType; 4] = [
     MediaType { format: Format::Ndjson, name: "application/ndjson" },
 ];
 
-/// What totals can be sent as, most preferred first.
+/// The media types of totals, most preferred first.
 pub(crate) const FOR_TOTALS: [MediaType; 2] = [
     MediaType { format: Format::Json, name: "application/json" },
     MediaType { format: Format::Csv, name: "text/csv" },
@@ -40,14 +40,15 @@ impl MediaType {
     /// The `Content-Type`.
     pub(crate) fn header(self) -> HeaderValue {
         match self.format {
-            // RFC 4180 section 3; text without a charset is anybody's guess.
+            // RFC 4180 section 3. Without a charset, clients guess.
             Format::Csv => HeaderValue::from_static("text/csv; charset=utf-8; header=present"),
             Format::Json | Format::Ndjson => HeaderValue::from_static(self.name),
         }
     }
 
-    /// The type by the `format` parameter, else by `Accept` (RFC 9110 section 12.5.1): the highest weight, then the
-    /// one named most exactly, then the one offered first. `offered` has at least one of every format that `format` takes.
+    /// Chooses the type by the `format` parameter, otherwise by `Accept` (RFC 9110 section 12.5.1): the
+    /// highest weight first, then the most specific range, then the order of `offered`. `offered` must
+    /// contain at least one type of every format that `format` allows.
     pub(crate) fn choose(
         offered: &[Self],
         format: Option<Format>,
@@ -70,12 +71,12 @@ impl MediaType {
             (weight > 0).then_some((weight, exactness))
         };
         let ranked = offered.iter().filter_map(|offered| Some((rank(offered)?, *offered)));
-        // Of equals the last is the maximum, so they are turned around.
+        // `max_by_key` returns the last of equal elements, so the order is reversed.
         ranked.rev().max_by_key(|(rank, _)| *rank).map(|(_, offered)| offered).ok_or_else(refused)
     }
 }
 
-/// How exactly a media range names a type: not at all, `*/*`, `application/*`, by name.
+/// How specifically a media range matches a type: not at all, `*/*`, `application/*`, by name.
 fn exactness(range: &str, name: &str) -> Option<u8> {
     let of_kind = |range: &str| {
         let kind = range.strip_suffix('*')?;
@@ -88,16 +89,16 @@ fn exactness(range: &str, name: &str) -> Option<u8> {
     }
 }
 
-/// What a request says of content codings (RFC 9110 section 12.5.3).
+/// The content codings that a request accepts (RFC 9110 section 12.5.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Codings {
-    /// The one it likes best.
+    /// The preferred coding.
     pub(crate) preferred: Coding,
-    /// Whether it would take plain bytes as well.
+    /// Whether identity is acceptable as well.
     pub(crate) identity: Allowed,
 }
 
-/// Whether something may be.
+/// Whether something is allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Allowed {
     /// It may.
@@ -107,7 +108,7 @@ pub(crate) enum Allowed {
 }
 
 impl Codings {
-    /// Reads `Accept-Encoding`; gzip goes before identity where they weigh the same.
+    /// Reads `Accept-Encoding`. Prefers gzip to identity if their weights are equal.
     pub(crate) fn choose(headers: &HeaderMap) -> Result<Self, Problem> {
         let members = fields::weighted(headers, "accept-encoding").unwrap_or_default();
         let weight = |names: &[&str]| {
@@ -126,7 +127,7 @@ impl Codings {
         }
     }
 
-    /// The coding for a body of a known length: compressing a small one gains nothing.
+    /// The coding for a body of a known length. Compressing a small one gains nothing.
     pub(crate) fn for_length(self, length: u64) -> Coding {
         const WORTH_IT: u64 = 1024;
         if length < WORTH_IT && self.identity == Allowed::Yes { Coding::Identity } else { self.preferred }
@@ -166,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn an_accept_that_allows_neither_is_refused_and_format_goes_over_it() {
+    fn refuses_an_accept_without_a_known_type_unless_format_is_given() {
         for accept in ["text/html", "*/*;q=0", "application/json;q=0"] {
             let headers = headers("accept", accept);
             assert_eq!(
@@ -180,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn codings_follow_their_weights() {
+    fn chooses_the_coding_with_the_highest_weight() {
         for (value, expected) in [
             ("gzip", Coding::Gzip),
             ("gzip, deflate, br, zstd", Coding::Gzip),
@@ -201,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_allows_no_coding_is_refused() {
+    fn refuses_a_request_that_allows_no_coding() {
         for value in ["identity;q=0", "*;q=0", "gzip;q=0, identity;q=0", "br, identity;q=0"] {
             let refused = Codings::choose(&headers("accept-encoding", value));
             assert_eq!(refused.unwrap_err().code, Code::NotAcceptable, "{value}");
@@ -209,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_small_body_is_compressed_only_for_who_takes_nothing_else() {
+    fn compresses_a_small_body_only_if_identity_is_not_acceptable() {
         let choose = |value| Codings::choose(&headers("accept-encoding", value)).unwrap();
         assert_eq!(choose("gzip").for_length(100), Coding::Identity);
         assert_eq!(choose("gzip").for_length(100_000), Coding::Gzip);

@@ -1,8 +1,9 @@
 //! `GET /v2/agent/{agent_id}/executions`: upstream's own path, for programs written for upstream.
 //!
-//! With both dates, no further apart than upstream takes, the query goes upstream as it came ([`relayed`]). With other dates, or
-//! none, the page is cut from the history, of which no more is read than the pages up to it. Then a parameter that no upstream
-//! call will see is refused by name rather than left out of account: it may be a filter.
+//! With both dates, at most as far apart as upstream allows, the query is sent upstream as it is
+//! ([`relayed`]). With other dates or none, the page is cut from the history, of which no more is read than
+//! the pages up to it. No upstream request would then carry an unknown parameter, so it is refused by name
+//! rather than ignored: it may be a filter.
 
 mod cut;
 mod ready;
@@ -28,7 +29,7 @@ use crate::shape::Zone;
 
 pub use self::cut::PAGE_PARAMETERS;
 
-/// The most that upstream takes between two dates.
+/// The longest span that upstream accepts.
 const LONGEST_SPAN: Duration = Duration::from_hours(7 * 24);
 
 /// The handler.
@@ -38,7 +39,7 @@ pub(super) async fn page(
     request: Request,
 ) -> Result<Response, Problem> {
     let (parts, _) = request.into_parts();
-    // As for all rows, see there.
+    // Boxed for the same reason as in `all`.
     Box::pin(answer(app, agent, parts)).await
 }
 
@@ -56,13 +57,13 @@ async fn answer(app: Arc<App>, agent: AgentSegment, parts: Parts) -> Result<Resp
     page.present(&app, &authorized, &parts, codings, place).await
 }
 
-/// Whether upstream takes the dates of a query: both, no further apart than it allows. Those that can't be read are upstream's
-/// to refuse.
+/// Whether upstream accepts the dates of a query: both given, at most as far apart as it allows. Invalid
+/// dates are left for upstream to refuse.
 fn is_for_upstream(params: &Params) -> bool {
     if !(params.has("from") && params.has("to")) {
         return false;
     }
-    // A bare date is taken for its first instant: two dates seven days apart are what upstream takes.
+    // A bare date stands for its first instant: upstream accepts two dates seven days apart.
     let read = |name| params.only(name).and_then(|text| instant(text, &Zone::utc(), Rounding::Up));
     match (read("from"), read("to")) {
         (Some(from), Some(to)) => to.since(from) <= LONGEST_SPAN,
@@ -75,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn two_dates_at_most_seven_days_apart_are_for_upstream() {
+    fn relays_two_dates_at_most_seven_days_apart() {
         let is_for_upstream = |query| is_for_upstream(&Params::read(Some(query)).unwrap());
         for query in [
             "from=2026-01-01T00:00:00Z&to=2026-01-08T00:00:00Z",

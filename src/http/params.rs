@@ -3,12 +3,12 @@ use form_urlencoded::Serializer;
 use super::problem::{Code, Problem};
 use crate::domain::AgentId;
 
-/// A query string, decoded: names and values in the order they came.
+/// A decoded query string: names and values in their original order.
 #[derive(Debug, Default)]
 pub(crate) struct Params(Vec<(String, String)>);
 
 impl Params {
-    /// Decodes a query string strictly: what can't be decoded must not be guessed at.
+    /// Decodes a query string strictly, without guessing at invalid encodings.
     pub(crate) fn read(query: Option<&str>) -> Result<Self, Problem> {
         let pairs = query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
         pairs
@@ -19,7 +19,7 @@ impl Params {
                 })?;
                 let value = decode(value).ok_or_else(|| {
                     let detail =
-                        format!("`{}` is not valid; accepted is percent-encoded UTF-8", shortened(&name));
+                        format!("`{}` is not valid; it must be percent-encoded UTF-8", shortened(&name));
                     Problem { reason: Some("a parameter is not percent-encoded UTF-8"), ..invalid(detail) }
                 })?;
                 Ok((name, value))
@@ -33,7 +33,7 @@ impl Params {
         self.0.iter().any(|(n, _)| n == name)
     }
 
-    /// Takes a parameter out. Given twice, it is refused: which one counts is anybody's guess.
+    /// Removes and returns a parameter. A parameter that is given twice is refused.
     pub(crate) fn take(&mut self, name: &str) -> Result<Option<String>, Problem> {
         let Some(at) = self.0.iter().position(|(n, _)| n == name) else { return Ok(None) };
         let (_, value) = self.0.remove(at);
@@ -43,12 +43,12 @@ impl Params {
         Ok(Some(value))
     }
 
-    /// Takes a parameter out that may be given more than once.
+    /// Removes and returns the values of a repeatable parameter.
     pub(crate) fn take_all(&mut self, name: &str) -> Vec<String> {
         self.0.extract_if(.., |(given, _)| given == name).map(|(_, value)| value).collect()
     }
 
-    /// Takes a parameter out and reads it. `accepted` finishes the sentence "accepted is …".
+    /// Removes a parameter and parses it. `accepted` completes the sentence "it must be …".
     pub(crate) fn parse<T>(
         &mut self,
         name: &str,
@@ -58,7 +58,7 @@ impl Params {
         let Some(value) = self.take(name)? else { return Ok(None) };
         match read(&value) {
             Some(value) => Ok(Some(value)),
-            None => Err(invalid(format!("`{name}` is not valid; accepted is {accepted}"))),
+            None => Err(invalid(format!("`{name}` is not valid; it must be {accepted}"))),
         }
     }
 
@@ -75,7 +75,7 @@ impl Params {
         if values.next().is_some() { Err(twice(name)) } else { Ok(first) }
     }
 
-    /// Refuses every parameter but these.
+    /// Refuses every parameter except these.
     pub(crate) fn allow_only(&self, accepted: &[&str]) -> Result<(), Problem> {
         match self.0.iter().find(|(name, _)| !accepted.contains(&name.as_str())) {
             None => Ok(()),
@@ -83,7 +83,7 @@ impl Params {
         }
     }
 
-    /// Refuses whatever was not taken.
+    /// Refuses every parameter that was not taken.
     pub(crate) fn finish(self, accepted: &[&str]) -> Result<(), Problem> {
         match self.0.first() {
             None => Ok(()),
@@ -91,8 +91,8 @@ impl Params {
         }
     }
 
-    /// The same parameters sorted by name and encoded in one way only. Those of one name keep their order, which may
-    /// matter to whoever reads them.
+    /// The parameters sorted by name, in one canonical encoding. Parameters of one name keep their order,
+    /// which may matter upstream.
     pub(crate) fn canonical(&self) -> String {
         let mut pairs: Vec<_> = self.0.iter().collect();
         pairs.sort_by(|(a, _), (b, _)| a.cmp(b));
@@ -100,19 +100,19 @@ impl Params {
     }
 }
 
-/// The agent that a path names. A segment without anything in it is no name: that path does not exist.
+/// Parses the agent of a path. A path with an empty segment does not exist.
 pub(crate) fn agent(segment: Option<&str>) -> Result<AgentId, Problem> {
     if segment == Some("") {
         return Err(nothing_here());
     }
     segment
         .and_then(|text| text.parse().ok())
-        .ok_or_else(|| invalid("`agent_id` is not valid; accepted is a UUID in its dashed form".to_owned()))
+        .ok_or_else(|| invalid("`agent_id` is not valid; it must be a UUID in its dashed form".to_owned()))
 }
 
-/// What a path is told that does not exist.
+/// The problem of a path that does not exist.
 pub(crate) fn nothing_here() -> Problem {
-    Problem::new(Code::NotFound, "there is nothing at this path; /openapi.yaml lists those that there are")
+    Problem::new(Code::NotFound, "this path does not exist; /openapi.yaml lists all paths")
 }
 
 pub(crate) fn invalid(detail: String) -> Problem {
@@ -120,14 +120,14 @@ pub(crate) fn invalid(detail: String) -> Problem {
 }
 
 fn twice(name: &str) -> Problem {
-    invalid(format!("`{name}` is given twice; accepted is one"))
+    invalid(format!("`{name}` is given twice; it must be given once"))
 }
 
 fn unknown(name: &str, accepted: &[&str]) -> Problem {
     let advice = if accepted.is_empty() {
         "it has none".to_owned()
     } else {
-        format!("accepted are {}", accepted.join(", "))
+        format!("its parameters are {}", accepted.join(", "))
     };
     Problem {
         reason: Some("a parameter that the path does not have"),
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_not_be_decoded_is_refused_by_name() {
+    fn refuses_undecodable_parameters_by_name() {
         for query in ["from=%", "from=%2", "from=%zz", "from=%ff", "from=%+1"] {
             assert!(detail(Params::read(Some(query))).contains("`from`"), "{query}");
         }
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn the_log_does_not_repeat_what_a_caller_made_up() {
+    fn the_log_never_repeats_a_callers_text() {
         let reason = |result: Result<(), Problem>| result.unwrap_err().reason();
         let unknown = Params::read(Some("%2B919812345678=1")).unwrap().finish(&["from"]);
         assert_eq!(reason(unknown), "a parameter that the path does not have");
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn one_given_twice_is_refused_by_name() {
+    fn refuses_a_repeated_parameter_by_name() {
         let mut params = Params::read(Some("a=1&b=2&%61=1")).unwrap();
         assert!(detail(params.take("a")).contains("`a` is given twice"));
     }

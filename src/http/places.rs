@@ -10,11 +10,11 @@ pub(crate) enum CallerStanding {
     Unproven,
 }
 
-/// The places of responses under way, and who holds how many of them.
+/// The places for responses in progress, counted by caller.
 ///
-/// One caller may hold half of them, and what is beyond that only while a quarter stays free; unproven keys
-/// together may hold a quarter, and half while half stays free. One network may hold three quarters of what unproven
-/// keys hold. So whoever holds most is refused first, and places for others are left at any time.
+/// One caller may hold half of them, and more only while a quarter stays free. Unproven keys together may
+/// hold a quarter, and up to half while half stays free. One network may hold three quarters of what unproven
+/// keys hold. Therefore the caller that holds the most is refused first, and others always find places.
 #[derive(Debug)]
 pub(crate) struct Places {
     most: usize,
@@ -37,13 +37,13 @@ enum Holder {
 /// Why there is no place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NoPlace {
-    /// All are taken.
+    /// All places are taken.
     AllTaken,
-    /// The caller holds its share already; the rest is for others.
+    /// The caller already holds its share; the rest is for others.
     ShareTaken,
 }
 
-/// A place. Dropping it gives it back.
+/// A place. Dropping it releases it.
 #[derive(Debug)]
 pub(crate) struct ResponsePlace {
     places: Arc<Places>,
@@ -55,12 +55,12 @@ impl Places {
         Self { most, held: Mutex::default() }
     }
 
-    /// How many are taken.
+    /// The number of places taken.
     pub(crate) fn taken(&self) -> usize {
         self.lock().total
     }
 
-    /// Takes one.
+    /// Takes a place.
     pub(crate) fn take(
         self: &Arc<Self>,
         caller: Caller,
@@ -116,7 +116,7 @@ impl Drop for ResponsePlace {
 
 #[cfg(test)]
 impl ResponsePlace {
-    /// The only one there is.
+    /// The only place of a test.
     pub(crate) fn alone() -> Self {
         let caller = Caller { id: CallerId::Token([0; 16]), peer: PeerGroup::Unknown };
         Arc::new(Places::new(1)).take(caller, CallerStanding::Known).unwrap()
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn unproven_keys_leave_most_to_others_and_some_to_other_networks() {
+    fn unproven_keys_leave_most_places_to_others_and_some_to_other_networks() {
         let places = Arc::new(Places::new(1024));
         let one = fill(&places, caller(1, 1), CallerStanding::Unproven);
         let other = fill(&places, caller(2, 2), CallerStanding::Unproven);
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_single_place_is_anybodys() {
+    fn anyone_may_take_a_single_place() {
         for standing in [CallerStanding::Known, CallerStanding::Unproven] {
             let places = Arc::new(Places::new(1));
             assert_eq!(fill(&places, caller(1, 1), standing).len(), 1);

@@ -5,7 +5,7 @@ use http::HeaderMap;
 use super::fields;
 use crate::engine::{CacheDirectives, Tolerance};
 
-/// What a request prefers (RFC 7240). What is not known or can't be read is ignored, as it says.
+/// The preferences of a request (RFC 7240). Unknown and invalid ones are ignored, as the RFC demands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Prefer {
     /// `handling=lenient`.
@@ -15,7 +15,7 @@ pub(crate) struct Prefer {
 }
 
 impl Prefer {
-    /// Reads the `Prefer` fields; of a preference given twice the first counts.
+    /// Reads the `Prefer` fields. If a preference is given twice, the first counts.
     pub(crate) fn read(headers: &HeaderMap) -> Self {
         let mut prefer = Self { tolerance: Tolerance::Strict, wait: None };
         let mut has_handling = false;
@@ -32,12 +32,12 @@ impl Prefer {
         prefer
     }
 
-    /// The shorter of the preferred wait and the longest that is allowed.
+    /// The preferred wait, at most `longest`.
     pub(crate) fn wait_within(&self, longest: Duration) -> Duration {
         self.wait.map_or(longest, |wait| wait.min(longest))
     }
 
-    /// What of it was followed, for `Preference-Applied`.
+    /// The preferences that were honored, for `Preference-Applied`.
     pub(crate) fn applied(&self, longest: Duration) -> Option<String> {
         let handling = match self.tolerance {
             Tolerance::Lenient => Some("handling=lenient".to_owned()),
@@ -49,11 +49,11 @@ impl Prefer {
     }
 }
 
-/// The youngest that a caller can ask for. Browsers and `fetch(…, {cache: "no-store"})` of Node send `no-cache` with every request: polls that
-/// come together share one refresh.
+/// The lowest `max-age` that is honored. Browsers, and `fetch(…, {cache: "no-store"})` in Node, send
+/// `no-cache` with every request; polls that arrive together share one refresh.
 const FRESHEST: Duration = Duration::from_secs(1);
 
-/// Reads a request's `Cache-Control`. A `max-age` that can't be read asks for the freshest.
+/// Reads a request's `Cache-Control`. An invalid `max-age` counts as the lowest.
 pub(crate) fn directives(headers: &HeaderMap) -> CacheDirectives {
     let mut directives = CacheDirectives::default();
     let lower = |max_age: Option<Duration>, to: Duration| Some(max_age.map_or(to, |age| age.min(to)));
@@ -70,15 +70,15 @@ pub(crate) fn directives(headers: &HeaderMap) -> CacheDirectives {
             "max-stale" if value.is_none() => directives.max_stale = Some(MOST_SECONDS),
             "max-stale" => directives.max_stale = directives.max_stale.max(seconds(value)),
             "min-fresh" => directives.min_fresh = directives.min_fresh.max(seconds(value)),
-            // A directive that is not known is to be ignored (RFC 9111 section 5.2.3).
+            // Unknown directives are ignored (RFC 9111 section 5.2.3).
             _ => {}
         }
     }
     directives
 }
 
-/// The largest number of seconds that a request can name: RFC 9111 section 1.2.2 asks for 2^31 where a number is too large. Small
-/// enough that ages and instants can be added to it.
+/// The largest number of seconds that a request can name. RFC 9111 section 1.2.2 prescribes 2^31 for numbers
+/// that are too large. Small enough to be added to ages and instants.
 const MOST_SECONDS: Duration = Duration::from_secs(1 << 31);
 
 /// Reads a number of seconds, at most [`MOST_SECONDS`].
@@ -96,7 +96,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_number_of_seconds_is_too_large_to_be_added_to_a_clock(digits in "[0-9]{0,40}") {
+        fn any_number_of_seconds_can_be_added_to_a_clock(digits in "[0-9]{0,40}") {
             let now = (tokio::time::Instant::now(), std::time::Instant::now());
             let header = HeaderValue::try_from(format!("wait={digits}, min-fresh={digits}, max-stale={digits}")).unwrap();
             let headers = ["prefer", "cache-control"]
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn preferences_are_read_from_any_spelling() {
+    fn reads_preferences_in_any_spelling() {
         let expected = Prefer { tolerance: Tolerance::Lenient, wait: Some(Duration::from_secs(10)) };
         for values in [
             &["handling=lenient, wait=10"][..],
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_not_be_read_is_no_preference() {
+    fn ignores_invalid_preferences() {
         let prefer = Prefer::read(&headers("prefer", &["wait=soon, handling=strict, ;;="]));
         assert_eq!(prefer, Prefer { tolerance: Tolerance::Strict, wait: None });
         assert_eq!(prefer.applied(Duration::MAX), None);
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn wishes_are_read() {
+    fn reads_cache_directives() {
         let read = |value| directives(&headers("cache-control", &[value]));
         assert_eq!(read("no-cache").max_age, Some(FRESHEST));
         assert_eq!(read("no-cache, max-age=60").max_age, Some(FRESHEST));

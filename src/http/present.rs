@@ -30,8 +30,8 @@ impl Etag {
         Self(format!("W/\"{:032x}-{count:x}\"", digest.0))
     }
 
-    /// The validator of an answer. Where older rows were left out, that is part of what is said; `form` tells rows in a form of
-    /// their own from whole rows.
+    /// The validator of an answer. It also covers whether older rows were left out; `form` distinguishes
+    /// projected rows from whole rows.
     pub(super) fn of_verdict(verdict: &Verdict, form: Option<&str>) -> Self {
         let Self(mut text) = Self::of(verdict.digest, verdict.total.unwrap_or(verdict.count));
         if verdict.has_more() {
@@ -53,7 +53,7 @@ impl Etag {
     }
 }
 
-/// What is known of a response when its header is written.
+/// What is known about a response when its headers are written.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum HeaderState<'a> {
     /// Everything: the response is complete.
@@ -67,7 +67,7 @@ pub(super) enum HeaderState<'a> {
 pub(super) enum Storable {
     /// It may.
     Yes,
-    /// It may not: the request said `no-store`.
+    /// It may not: the request has `no-store`.
     No,
 }
 
@@ -78,8 +78,8 @@ impl Storable {
     }
 }
 
-/// The response to a caller that has these rows already, made of the one that would be sent without a body: `None` unless
-/// `If-None-Match` names the validator of a complete answer.
+/// The 304 response, if `If-None-Match` names the validator of a complete answer; `None` otherwise. It has
+/// the headers of the response that would be sent, without a body.
 pub(super) fn not_modified(
     headers: &HeaderMap,
     verdict: &Verdict,
@@ -96,8 +96,8 @@ pub(super) fn not_modified(
     Some(response)
 }
 
-/// Writes the headers that every response has; `applied` names the preferences that were honored, `form` tells rows in a
-/// form of their own from whole rows.
+/// Writes the headers that every response has. `applied` names the preferences that were honored; `form`
+/// distinguishes projected rows from whole rows.
 pub(super) fn headers(
     headers: &mut HeaderMap,
     state: HeaderState<'_>,
@@ -145,13 +145,13 @@ pub(super) fn page_headers(
     set(headers, header::ETAG, Some(etag.0.clone()));
 }
 
-/// Always `private`: shared caches have been seen to serve one caller's response to another key.
+/// Always `private`, because shared caches are known to serve one caller's response to another key.
 fn cache_control(freshness: Freshness) -> String {
     format!("private, max-age={}", freshness.lifetime.as_secs())
 }
 
-/// `Cache-Status` by RFC 9211: a hit if nothing was asked of upstream, else what was missing, the remaining lifetime, and
-/// the rows by origin.
+/// `Cache-Status` (RFC 9211): a hit if no request went upstream, otherwise what was missing; the remaining
+/// lifetime; and the rows by origin.
 fn cache_status(report: &CacheReport, freshness: Freshness, storable: Storable) -> String {
     let was_asked = report.upstream_requests > 0 || report.miss_rows > 0 || report.joined_rows > 0;
     let is_known = report.hit_rows > 0 || report.stale_rows > 0;
@@ -186,19 +186,19 @@ fn cache_status(report: &CacheReport, freshness: Freshness, storable: Storable) 
     text
 }
 
-/// What a request needs of rows that are known: one that asks whether anything changed may need no bytes.
+/// What a request needs of known rows: a conditional request may need no bytes.
 pub(super) fn row_need(headers: &HeaderMap) -> RowNeed {
     if headers.contains_key(header::IF_NONE_MATCH) { RowNeed::Facts } else { RowNeed::Bytes }
 }
 
-/// Says how many rows a request has, if that is known.
+/// Sets the number of rows, if it is known.
 pub(super) fn total_count(headers: &mut HeaderMap, total: Option<u64>) {
     if let Some(total) = total {
         headers.insert(TOTAL_COUNT, HeaderValue::from(total));
     }
 }
 
-/// Says that a response is best kept as a file, and its name: what it holds, of whom, of which day.
+/// Names the file that a response should be saved as: content, agent, and day.
 pub(super) fn attachment(headers: &mut HeaderMap, what: &str, of: &str, as_of: Timestamp) {
     let as_of = as_of.to_string();
     let day = as_of.get(..10).unwrap_or_default();
@@ -211,7 +211,7 @@ pub(super) fn name_of(agent: AgentId) -> String {
     agent.to_string().chars().take(8).collect()
 }
 
-/// Sets a header whose value is written here, in ASCII.
+/// Sets a header whose value is composed here, in ASCII.
 pub(super) fn set(headers: &mut HeaderMap, name: HeaderName, value: Option<String>) {
     if let Some(Ok(value)) = value.map(HeaderValue::try_from) {
         headers.insert(name, value);
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn cache_status_says_how_the_rows_were_come_by() {
+    fn cache_status_gives_the_origin_of_the_rows() {
         let none = CacheReport::default();
         assert_eq!(
             status(CacheReport { hit_rows: 120, ..none }),
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stale_answer_says_why() {
+    fn a_stale_response_says_why() {
         let stale = |reason| CacheReport { stale_rows: 3, stale: Some(reason), ..CacheReport::default() };
         let renewed = cache_status(
             &stale(StaleReason::Revalidating),
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn an_etag_is_known_by_weak_comparison() {
+    fn etags_are_compared_weakly() {
         let etag = Etag::of(Digest(255), 16);
         assert_eq!(etag.0, "W/\"000000000000000000000000000000ff-10\"");
         let known = |value: &str| {

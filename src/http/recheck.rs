@@ -1,4 +1,4 @@
-//! Whether the caller of a running response may still have its rows.
+//! Checks whether the caller of a running response may still read its rows.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::telemetry::Trace;
 /// How often a running response is checked.
 const EVERY: Duration = Duration::from_mins(1);
 
-/// How soon after its start a response is checked at the earliest: most are over by then.
+/// The earliest check after the start of a response. Most responses are over by then.
 const AT_LEAST: Duration = Duration::from_secs(1);
 
 /// Checks the caller of a running response once a minute.
@@ -56,9 +56,9 @@ impl Recheck {
         }
     }
 
-    /// Waits until the caller's token is gone or expired, or upstream refuses its key for the agent.
+    /// Waits until the caller's token is removed or expired, or upstream refuses its key for the agent.
     ///
-    /// Dropping it ends the check under way, unless other responses wait for that.
+    /// Dropping it cancels a running check, unless other responses wait for it.
     pub(super) async fn refused(mut self) -> Problem {
         loop {
             sleep(self.due_in).await;
@@ -71,7 +71,7 @@ impl Recheck {
 
     async fn check(&self) -> Result<Duration, Problem> {
         let caller = self.app.authenticator.authenticate(&self.headers).await?;
-        // The key that the gateway holds now: it may have been replaced since the response began.
+        // Use the key that the gateway holds now: it may have been replaced since the response began.
         self.agents.iter().try_for_each(|agent| caller.credential_for(*agent).map(drop))?;
         let credential = caller.credential();
         let check = self.app.engine.check_again(self.caller, credential, &self.agents, self.trace.clone());
@@ -96,7 +96,7 @@ mod tests {
     use crate::shutdown::Shutdown;
     use crate::telemetry::Tracer;
 
-    /// Files that go away with the test.
+    /// Files that are deleted with the test.
     struct RecheckFiles(std::path::PathBuf);
 
     impl RecheckFiles {

@@ -29,7 +29,7 @@ pub fn public(app: Arc<App>) -> Router {
         .fallback(forward::forward)
         .method_not_allowed_fallback(another_method)
         .with_state(app);
-    // Those who were refused by CORS have a line in the log too.
+    // Requests refused by CORS are logged too.
     match cors {
         Some(cors) => router.layer(cors),
         None => router,
@@ -56,7 +56,7 @@ async fn nothing_here() -> Problem {
 }
 
 async fn another_method() -> Problem {
-    Problem::new(Code::MethodNotAllowed, "the path does not have this method; `Allow` lists those it has")
+    Problem::new(Code::MethodNotAllowed, "the path does not support this method; `Allow` lists those it does")
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ async fn text(response: Response) -> String {
 }
 
 #[tokio::test]
-async fn every_row_comes_as_one_document_or_as_lines() {
+async fn returns_every_row_as_one_document_or_as_lines() {
     let router = app(4, &[], |_| {});
     let document = text(get(router.clone(), &all(""), &[]).await).await;
     assert!(document.contains("\"total\":3,\"has_more\":false,\"complete\":true"), "{document}");
@@ -20,7 +20,7 @@ async fn every_row_comes_as_one_document_or_as_lines() {
 }
 
 #[tokio::test]
-async fn a_second_asking_is_a_hit_and_with_the_validator_nothing_at_all() {
+async fn a_repeated_request_is_a_hit_and_a_304_with_the_validator() {
     let router = app(4, &[], |_| {});
     // A past end: whether what is new is looked for at once is the engine's business.
     let first = get(router.clone(), &all("?to=2026-01-02T00:00:00Z"), &[]).await;
@@ -38,7 +38,7 @@ async fn a_second_asking_is_a_hit_and_with_the_validator_nothing_at_all() {
 }
 
 #[tokio::test]
-async fn upstreams_path_relays_with_dates_and_cuts_without() {
+async fn the_page_path_relays_with_dates_and_cuts_without() {
     let router = app(4, &[], |_| {});
     let page = |query: &str| format!("/v2/agent/{AGENT}/executions{query}");
     let relayed =
@@ -56,7 +56,7 @@ async fn upstreams_path_relays_with_dates_and_cuts_without() {
 }
 
 #[tokio::test]
-async fn a_key_that_upstream_refuses_is_refused_in_its_words() {
+async fn repeats_upstreams_message_about_a_refused_key() {
     let key = format!("Bearer {BAD_KEY}");
     for query in ["", "?format=ndjson"] {
         let request = request(Method::GET, &all(query), &[("authorization", &key)]);

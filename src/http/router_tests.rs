@@ -103,7 +103,7 @@ async fn paths_match_exactly_or_not_at_all() {
 }
 
 #[tokio::test]
-async fn another_method_is_told_which_there_are() {
+async fn another_method_gets_the_allowed_ones() {
     for path in [&all(""), "/docs", "/openapi.yaml"] {
         let response = quiet().oneshot(request(Method::POST, path, &[])).await.unwrap();
         assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED, "{path}");
@@ -126,7 +126,7 @@ async fn a_request_names_one_host() {
 }
 
 #[tokio::test]
-async fn who_does_not_say_who_they_are_learns_nothing_else() {
+async fn a_request_without_a_credential_learns_nothing_else() {
     for path in [&all("?nonsense=1"), "/agents/nonsense/executions/all", "/v2/agent/nonsense/executions"] {
         let response = quiet().oneshot(request(Method::GET, path, &[])).await.unwrap();
         assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{path}");
@@ -136,7 +136,7 @@ async fn who_does_not_say_who_they_are_learns_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_bad_request_is_told_what_is_wrong() {
+async fn a_bad_request_gets_the_reason() {
     for (path, word) in [
         (all("?page_size=50"), "`page_size`"),
         (all("?from=%"), "`from`"),
@@ -153,7 +153,7 @@ async fn a_bad_request_is_told_what_is_wrong() {
 }
 
 #[tokio::test]
-async fn a_lenient_stream_must_be_able_to_say_what_is_missing() {
+async fn a_lenient_stream_requires_an_end_record() {
     let lenient = [("prefer", "handling=lenient")];
     let response = get(quiet(), &all("?format=ndjson"), &lenient).await;
     assert!(body(response).await["detail"].as_str().unwrap().contains("`end_record`"));
@@ -164,7 +164,7 @@ async fn a_lenient_stream_must_be_able_to_say_what_is_missing() {
 }
 
 #[tokio::test]
-async fn an_answer_that_nobody_could_read_is_not_made() {
+async fn refuses_a_request_without_an_acceptable_format() {
     for headers in [[("accept", "text/html")], [("accept-encoding", "identity;q=0")]] {
         let response = get(quiet(), &all(""), &headers).await;
         assert_eq!(response.status(), StatusCode::NOT_ACCEPTABLE);
@@ -173,7 +173,7 @@ async fn an_answer_that_nobody_could_read_is_not_made() {
 }
 
 #[tokio::test]
-async fn more_questions_than_there_may_be_are_sent_away_for_a_while() {
+async fn refuses_requests_above_the_limit_with_a_retry_after() {
     let response = get(app(0, &[], |_| {}), &all(""), &[]).await;
     assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(response.headers()[header::RETRY_AFTER], "1");
@@ -181,7 +181,7 @@ async fn more_questions_than_there_may_be_are_sent_away_for_a_while() {
 }
 
 #[tokio::test]
-async fn every_answer_has_an_id_and_problems_say_it() {
+async fn every_response_has_a_request_id_and_problems_repeat_it() {
     let response = get(quiet(), "/nowhere", &[("x-request-id", "job-7")]).await;
     assert_eq!(response.headers()["x-request-id"], "job-7");
     assert_eq!(response.headers()["x-content-type-options"], "nosniff");
@@ -190,7 +190,7 @@ async fn every_answer_has_an_id_and_problems_say_it() {
 }
 
 #[tokio::test]
-async fn an_answer_is_told_of_once_when_its_body_is_over() {
+async fn reports_a_response_once_when_its_body_is_over() {
     let told = Arc::new(Mutex::new(Vec::<Answered>::new()));
     let into = Arc::clone(&told);
     let router = app(1, &[], move |answered| into.lock().unwrap().push(answered.clone()));
@@ -207,7 +207,7 @@ async fn an_answer_is_told_of_once_when_its_body_is_over() {
 }
 
 #[tokio::test]
-async fn a_browser_of_a_known_origin_may_ask_and_read() {
+async fn scripts_of_an_allowed_origin_may_send_and_read() {
     let router = app(1, &["https://desk.example"], |_| {});
     let preflight = [
         ("origin", "https://desk.example"),
@@ -238,13 +238,13 @@ async fn a_browser_of_a_known_origin_may_ask_and_read() {
 }
 
 #[tokio::test]
-async fn without_origins_a_preflight_is_a_method_like_others() {
+async fn without_origins_a_preflight_is_an_unsupported_method() {
     let response = quiet().oneshot(request(Method::OPTIONS, &all(""), &[])).await.unwrap();
     assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
 }
 
 #[tokio::test]
-async fn the_page_asks_for_nothing_from_outside() {
+async fn the_docs_page_loads_nothing_from_outside() {
     let response = get(quiet(), "/docs", &[]).await;
     let policy = response.headers()[header::CONTENT_SECURITY_POLICY].to_str().unwrap().to_owned();
     assert!(policy.starts_with("default-src 'none'"), "{policy}");
@@ -255,7 +255,7 @@ async fn the_page_asks_for_nothing_from_outside() {
 }
 
 #[tokio::test]
-async fn the_pages_script_comes_in_either_coding() {
+async fn the_docs_script_is_sent_in_either_coding() {
     use std::io::Read;
     let packed = get(quiet(), docs::SCRIPT_PATH, &[("accept-encoding", "gzip")]).await;
     assert_eq!(packed.headers()[header::CONTENT_ENCODING], "gzip");
@@ -288,7 +288,7 @@ async fn ready_until_the_drain_and_alive_during_it() {
 }
 
 #[tokio::test]
-async fn an_engine_without_progress_is_not_alive() {
+async fn an_engine_without_progress_fails_liveness() {
     let pulse = Pulse::default();
     pulse.set_stalled(true);
     let app = AdminApp {
@@ -305,7 +305,7 @@ async fn an_engine_without_progress_is_not_alive() {
 }
 
 #[tokio::test]
-async fn metrics_are_what_the_process_writes() {
+async fn metrics_are_served_in_the_negotiated_format() {
     for (accept, media_type, form) in [
         (
             "application/openmetrics-text",
@@ -321,7 +321,7 @@ async fn metrics_are_what_the_process_writes() {
 }
 
 #[tokio::test]
-async fn an_agent_is_forgotten_by_its_id_only() {
+async fn purges_an_agent_by_its_id_only() {
     let delete = async |path: &str| {
         let router = admin_app(&Shutdown::default());
         router.oneshot(request(Method::DELETE, path, &[])).await.unwrap().status()
@@ -342,7 +342,7 @@ async fn head_has_the_length_of_what_get_would_send() {
 }
 
 #[tokio::test]
-async fn at_the_end_of_a_drain_who_still_waits_is_told_so() {
+async fn a_caller_that_waits_at_the_end_of_a_drain_gets_shutting_down() {
     let shutdown = Shutdown::default();
     shutdown.end();
     for path in [&all(""), &format!("/v2/agent/{AGENT}/executions?from=x&to=y")] {
@@ -368,7 +368,7 @@ impl std::io::Write for Log {
 }
 
 #[tokio::test]
-async fn an_answer_has_one_line_in_the_log_and_no_secret_in_it() {
+async fn logs_one_line_per_response_without_secrets() {
     let log = Log::default();
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
@@ -376,8 +376,8 @@ async fn an_answer_has_one_line_in_the_log_and_no_secret_in_it() {
     let path = all("?from=bn-1&status=secret");
     let ask =
         async || drop(get(quiet(), &path, &[("x-request-id", "job-7")]).await.into_body().collect().await);
-    // `tracing` remembers for each line whether anybody listens. Were this line first met by another test in the moment that the
-    // log is set up, it could be taken for one that nobody wants.
+    // `tracing` caches for each callsite whether a subscriber wants it. Another test that reaches this
+    // callsite while the log is being set up could make `tracing` cache that none does.
     ask().await;
     tracing::callsite::rebuild_interest_cache();
     log.0.lock().unwrap().clear();

@@ -1,4 +1,4 @@
-//! An engine for tests of the public face: a short history from a script, so that what is tried is the face.
+//! An engine for tests of the HTTP layer: a short scripted history.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -166,7 +166,7 @@ pub(super) const AGENT: &str = "6f9619ff-8b86-d011-b42d-00cf4fc964ff";
 /// Another agent, which comes before it in a list.
 pub(super) const OTHER_AGENT: &str = "0f9c6e1e-52b5-4c1c-9d0e-5a1f6f1d2b3c";
 
-/// The public face over the script.
+/// The public router over the script.
 pub(super) fn app(max_json_bytes: u64) -> axum::Router {
     let settings = HttpSettings {
         max_json_bytes,

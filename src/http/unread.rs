@@ -1,8 +1,9 @@
-//! What a client still sends when its request is refused already.
+//! Reads what a client still sends after its request has been refused.
 //!
-//! A server that closes a connection with unread bytes resets it, and the client sees the reset in place of the answer.
-//! Over HTTP/2 the stream is reset once the answer is out (RFC 9113, section 8.1), and curl and httpx report the reset. So
-//! a refused request's body is read to its end and thrown away, within bounds, before the answer is given.
+//! A server that closes a connection with unread bytes resets it, and the client sees the reset instead of
+//! the response. Over HTTP/2 the stream is reset once the response is sent (RFC 9113 section 8.1), and curl
+//! and httpx report the reset. Therefore the body of a refused request is read to its end and discarded,
+//! within bounds, before the response is sent.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,10 +21,10 @@ use http::{HeaderValue, Version, header};
 use http_body::{Body as _, Frame, SizeHint};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-/// The most bytes that are read in vain.
+/// The maximum number of bytes to discard.
 const MOST: u64 = 128 << 20;
 
-/// The longest time that is spent on it.
+/// The longest time to spend on discarding.
 const LONGEST: Duration = Duration::from_secs(10);
 
 /// The layer.
@@ -42,7 +43,7 @@ pub(super) async fn read_on(request: Request, next: Next) -> Response {
     if response.status().as_u16() < 400 {
         return response;
     }
-    // A client that waits for `100 Continue` sends nothing more than it was asked for.
+    // A client that waits for `100 Continue` sends nothing until it is asked.
     let is_sending = !waits_to_be_asked || rest.is_asked.load(Ordering::Relaxed);
     let reading = async {
         is_left.cancelled().await;
@@ -55,7 +56,7 @@ pub(super) async fn read_on(request: Request, next: Next) -> Response {
     response
 }
 
-/// A request's body, of which the handler may leave some.
+/// A request's body, which the handler may not read to its end.
 struct Rest {
     body: Mutex<Body>,
     is_asked: AtomicBool,
@@ -69,7 +70,7 @@ impl Rest {
         Pin::new(&mut *self.body.lock().unwrap_or_else(PoisonError::into_inner)).poll_frame(cx)
     }
 
-    /// Reads what is left, and says whether it came to its end.
+    /// Reads the rest, and returns whether it reached the end.
     async fn read(&self) -> bool {
         let mut bytes = 0;
         while bytes <= MOST {
@@ -83,10 +84,10 @@ impl Rest {
     }
 }
 
-/// The body as the handler has it.
+/// The body as handed to the handler.
 struct Lent {
     rest: Arc<Rest>,
-    /// Of the whole body, as it was announced.
+    /// The size of the whole body, as announced.
     hint: SizeHint,
     _left: DropGuard,
 }

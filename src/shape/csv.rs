@@ -1,7 +1,7 @@
 //! Rows as a table: RFC 4180, with CRLF, and a header line whose names are always in quotes.
 //!
-//! No cell is altered. A reader such as DuckDB decides from the first rows whether a file has quotes at all: those of the
-//! header tell it.
+//! No cell is altered. The quotes of the header matter to readers such as DuckDB, which decide from the first
+//! rows whether a file uses quotes at all.
 
 use std::borrow::Cow;
 
@@ -11,7 +11,7 @@ use super::list::ListError;
 use super::{form_digest, text};
 use crate::domain::AgentId;
 
-/// The columns of a table for which none were asked: everything that fits on a line. Transcripts and latencies do not.
+/// The default columns of a table: all scalar values. Transcripts and latencies are left out.
 pub const DEFAULT_COLUMNS: &str = "id,status,created_at,updated_at,initiated_at,conversation_duration,total_cost,\
      cost_breakdown.llm,cost_breakdown.network,cost_breakdown.platform,cost_breakdown.synthesizer,\
      cost_breakdown.transcriber,user_number,agent_number,batch_id,retry_count,answered_by_voice_mail,error_message,\
@@ -60,8 +60,8 @@ impl Table {
         self.columns.iter().map(|(name, _)| name.as_str())
     }
 
-    /// The short digest of the columns for an ETag: another than that of the same fields as JSON, since browsers
-    /// revalidate one with the other's validator where only `Accept` differs.
+    /// The short digest of the columns for an ETag. It differs from that of the same fields as JSON, because
+    /// browsers revalidate one with the other's validator if only `Accept` differs.
     pub fn form(&self) -> String {
         form_digest(&format!("csv={}", self.names().collect::<Vec<_>>().join(",")))
     }
@@ -95,7 +95,7 @@ impl Table {
     }
 }
 
-/// What a cell says.
+/// The content of a cell.
 pub(super) enum Cell<'a> {
     /// Nothing: null, or absent.
     Empty,

@@ -22,12 +22,12 @@ const MOST_WHOLE_DIGITS: i64 = 18;
 /// Exponents beyond this are all the same: out of range.
 const LARGEST_EXPONENT: i64 = 1_000_000_000;
 
-/// What a value adds to a sum.
+/// The contribution of a value to a sum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Summand {
     /// Null or absent: nothing, and nothing to report.
     Nothing,
-    /// No number, or none that fits.
+    /// Not a number, or one that does not fit.
     Skipped,
     /// A number, or a string that holds one.
     Number(Decimal),

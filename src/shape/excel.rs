@@ -1,4 +1,4 @@
-//! The table for Excel, as an export writes it: UTF-16LE with a byte order mark, tabs between cells.
+//! The table for Excel, as an export writes it: UTF-16LE with a byte order mark, and tabs between cells.
 //!
 //! Excel takes long digits for numbers and some texts for formulas, so cells are altered here, and only here.
 
@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use super::csv::cell_text;
 
-/// What the file begins with.
+/// The first bytes of the file.
 pub const BYTE_ORDER_MARK: [u8; 2] = [0xff, 0xfe];
 
 /// The most lines that a sheet has.

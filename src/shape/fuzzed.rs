@@ -1,7 +1,7 @@
-//! What callers and upstream send that is parsed here, as functions that take any bytes and hold what comes out against
-//! what must be true.
+//! The parsers of bytes that callers and upstream send, as functions that accept any bytes and assert what
+//! must hold for the result.
 //!
-//! `fuzz/` calls them with whatever its fuzzer thinks of; a test replays the inputs that are kept there.
+//! `fuzz/` calls them with generated inputs; a test replays the stored ones.
 
 use serde::de::IgnoredAny;
 
@@ -10,7 +10,7 @@ use super::totals::{Facts, SummaryParams, SummaryQuestion, Totals};
 use super::{Fields, Omit, Zone};
 use crate::domain::AgentId;
 
-/// The longest words about a list, in bytes.
+/// The longest error message about a list, in bytes.
 const LONGEST_ERROR: usize = 800;
 
 /// Lists of paths, as `fields`, `omit`, `group_by`, `stats`, `bounds` and `time_zone`.
@@ -50,7 +50,7 @@ pub fn rows(data: &[u8]) {
     let agent = AgentId::new(uuid::Uuid::nil());
     let mut projected = Vec::new();
     if fields.project(row, agent, &mut projected).is_err() {
-        assert!(projected.is_empty(), "what is no row leaves nothing");
+        assert!(projected.is_empty(), "an invalid row writes nothing");
         return;
     }
     serde_json::from_slice::<IgnoredAny>(&projected).expect("a projected row is JSON");
@@ -65,7 +65,7 @@ pub fn rows(data: &[u8]) {
         let (mut cut, mut rest) = (Vec::new(), Vec::new());
         omit.apply(row, &mut cut).expect("a row is a row");
         fields.project(&cut, agent, &mut rest).expect("a row that was cut is a row");
-        assert_eq!(rest, b"{}", "nothing is left of what was cut out");
+        assert_eq!(rest, b"{}", "no omitted member is left");
     }
     Table::new(&fields).write_row(row, agent, &mut Vec::new()).expect("a row is a row");
     let stats = [list.to_owned()];
@@ -83,7 +83,7 @@ pub fn rows(data: &[u8]) {
 
 #[cfg(test)]
 mod tests {
-    /// Gives every kept input of a target to it.
+    /// Runs a target on every stored input.
     fn replay(target: &str, run: fn(&[u8])) {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
         let files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -94,12 +94,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_of_lists_holds() {
+    fn stored_lists_pass() {
         replay("lists", super::lists);
     }
 
     #[test]
-    fn what_is_kept_of_rows_holds() {
+    fn stored_rows_pass() {
         replay("rows", super::rows);
     }
 }

@@ -9,7 +9,7 @@ const LONGEST: usize = 4096;
 /// The longest part of a list that an error repeats, in characters.
 const LONGEST_EXCERPT: usize = 80;
 
-/// What is wrong with a list of paths. The texts name the place in the list, shortened.
+/// An error in a list of paths. The messages quote the place in the list, shortened.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ListError {
     /// There is no path in it.
@@ -34,13 +34,13 @@ pub enum ListError {
     #[error("`{0}` has a key in quotes that is not a JSON string")]
     NotAString(String),
     /// A name that begins with `@` and means nothing here.
-    #[error("`{0}` is not known here: a name that begins with `@` is not a path, unless it is in quotes")]
+    #[error("`{0}` is not known here; a path that begins with `@` must be in quotes")]
     Reserved(String),
     /// A path comes twice.
     #[error("`{0}` is given twice")]
     Twice(String),
     /// One path leads to a part of another's value.
-    #[error("`{inner}` is inside `{outer}`, which is given too")]
+    #[error("`{inner}` is inside `{outer}`, which is also given")]
     Inside {
         /// The longer path.
         inner: String,
@@ -50,7 +50,7 @@ pub enum ListError {
 }
 
 impl ListError {
-    /// The same in words that repeat nothing of the list, for a log.
+    /// The reason without any text of the list, for a log.
     pub const fn reason(&self) -> &'static str {
         match self {
             Self::Empty => "an empty list of paths",

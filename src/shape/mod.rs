@@ -1,7 +1,7 @@
-//! What leaves of rows other than whole rows: chosen fields, tables, totals.
+//! Derived forms of rows: selected fields, tables, totals.
 //!
-//! Everything here is a pure function over the bytes of rows. Values leave as slices of upstream's bytes and are never
-//! encoded again; sums are exact, or count what they leave out.
+//! Everything here is a pure function over the bytes of rows. Values are slices of upstream's bytes and are
+//! never encoded again; sums are exact, or count the values that they skip.
 //!
 //! A name that begins with `@` belongs to fanfold; any other name is a path into the row.
 

@@ -8,7 +8,7 @@ use super::extract::{Extractor, Node, NotARow};
 use super::form_digest;
 use super::list::{self, ListError, ListItem, excerpt};
 
-/// A list of what is left out of rows.
+/// A list of the members that are left out of rows.
 #[derive(Clone, Debug)]
 pub struct Omit {
     canonical: String,

@@ -18,7 +18,7 @@ pub struct Zone {
 /// The database has no such zone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "no such time zone; accepted is a name of the IANA database, such as `Asia/Kolkata`, `America/New_York` or `UTC`"
+    "no such time zone; use a name of the IANA database, such as `Asia/Kolkata`, `America/New_York` or `UTC`"
 )]
 pub struct UnknownZone;
 

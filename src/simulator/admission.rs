@@ -1,4 +1,4 @@
-//! What every request passes: the log, the faults, the key, the rate limit, and the time an answer takes.
+//! The middleware of every request: the log, the faults, the key, the rate limit, and the latency.
 
 use std::io::Write as _;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use super::settings::{Keys, Latency, RetryAfter};
 use super::{Simulator, trouble};
 use crate::domain::AgentId;
 
-/// Who asks, as the handlers see it.
+/// The caller, as the handlers see it.
 #[derive(Clone, Debug)]
 pub(super) struct Caller {
     /// The request.
@@ -50,7 +50,7 @@ pub(super) async fn admit(State(simulator): State<Simulator>, request: Request, 
     let fault = inner.faults.strike(inner.seed, &seen);
     let latency = draw(inner.latency, inner.seed, seen.number);
     let number = seen.number;
-    tracing::debug!(number, path = seen.path, query = seen.query, ?fault, "request {number} came in");
+    tracing::debug!(number, path = seen.path, query = seen.query, ?fault, "received request {number}");
     let page_number = page_of(&seen).unwrap_or(1);
     let answer = answer(&simulator, seen, request, next);
     let response = match fault {
@@ -98,10 +98,10 @@ async fn answer(simulator: &Simulator, seen: SeenRequest, mut request: Request, 
     }
 }
 
-/// The same answer, compressed.
+/// Compresses a response.
 async fn gzip(response: Response) -> Response {
     let (mut head, body) = response.into_parts();
-    // A body made in memory can't fail to be read, nor memory to be written.
+    // A body in memory can't fail to be read, nor memory to be written.
     let body = to_bytes(body, usize::MAX).await.unwrap_or_default();
     let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 4), Compression::fast());
     let _ = encoder.write_all(&body);

@@ -1,4 +1,4 @@
-//! What every route answers with, and whose agents it shows.
+//! Helpers for responses, and the agents that a key may see.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -13,13 +13,13 @@ use super::refusal::Refusal;
 use super::world::Agent;
 use crate::domain::AgentId;
 
-/// The agent of this name, if the key sees it: somebody else's looks as if it were not there.
+/// The agent with this id, if the key may see it. An agent of another key looks as if it did not exist.
 pub(super) fn seen_agent(simulator: &Simulator, caller: &Caller, id: &str) -> Result<Arc<Agent>, Refusal> {
     let id: AgentId = id.parse().map_err(|_| Refusal::NotFound("Agent"))?;
     simulator.inner.world.agent(id).filter(|agent| caller.sees(agent.id)).ok_or(Refusal::NotFound("Agent"))
 }
 
-/// The agents that the key sees.
+/// The agents that the key may see.
 pub(super) fn seen_agents(simulator: &Simulator, caller: &Caller) -> Vec<Arc<Agent>> {
     let mut agents = simulator.inner.world.agents();
     agents.retain(|agent| caller.sees(agent.id));

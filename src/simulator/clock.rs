@@ -4,13 +4,13 @@ use std::time::{Duration, SystemTime};
 
 use crate::domain::Timestamp;
 
-/// What time it is for the simulated calls. The rate limit and the latency always run on real time.
+/// The time of the simulated calls. The rate limit and the latency always use real time.
 #[derive(Clone, Debug, Default)]
 pub enum Clock {
     /// The machine's.
     #[default]
     System,
-    /// One that stands still until it is moved.
+    /// A clock that stands still until it is advanced.
     Manual(ManualClock),
 }
 
@@ -27,7 +27,7 @@ impl Clock {
     }
 }
 
-/// A clock that stands still until it is moved. Clones are one and the same.
+/// A clock that stands still until it is advanced. Clones share one state.
 #[derive(Clone, Debug)]
 pub struct ManualClock(Arc<AtomicI64>);
 
@@ -37,12 +37,12 @@ impl ManualClock {
         Self(Arc::new(AtomicI64::new(instant.as_micros())))
     }
 
-    /// What it shows.
+    /// The time that it shows.
     pub fn now(&self) -> Timestamp {
         Timestamp::from_micros(self.0.load(Ordering::SeqCst))
     }
 
-    /// Moves it on.
+    /// Advances it.
     pub fn advance(&self, length: Duration) {
         self.0.fetch_add(i64::try_from(length.as_micros()).unwrap_or(i64::MAX), Ordering::SeqCst);
     }

@@ -1,9 +1,9 @@
-//! Chance that repeats itself.
+//! Reproducible randomness.
 //!
-//! The bytes of a row must be the same in every release that keeps its layout, so they can't depend on a crate's
-//! choice of generator: this is splitmix64, sixteen lines that never change.
+//! The bytes of a row must be the same in every release that keeps its layout, so they can't depend on a
+//! crate's choice of generator. This is splitmix64, sixteen lines that never change.
 
-/// A sequence of numbers that depends on nothing but its seed.
+/// A sequence of numbers that depends only on its seed.
 #[derive(Clone, Debug)]
 pub(super) struct Dice(u64);
 
@@ -34,7 +34,7 @@ impl Dice {
         self.below(1000) < per_mille
     }
 
-    /// One of some things, none of which there may be none.
+    /// One of some values, of which there must be at least one.
     pub(super) const fn pick<T: Copy>(&mut self, from: &[T]) -> T {
         from[self.below(from.len() as u64) as usize]
     }
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn repeats_itself_and_stays_within_bounds() {
+    fn is_reproducible_and_stays_within_bounds() {
         let (mut one, mut two) = (Dice::of(&[1, 2, 3]), Dice::of(&[1, 2, 3]));
         for _ in 0..1000 {
             let drawn = one.between(-3, 5);

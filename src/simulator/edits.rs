@@ -11,7 +11,7 @@ use super::rows::Ask;
 use super::status::CallStatus;
 use crate::domain::{AgentId, BatchId, CallType, Filters, Provider, Span, Status, Timestamp};
 
-/// A row to be put in by hand.
+/// A row to insert.
 #[derive(Clone, Debug)]
 pub struct Insertion {
     created_at: Timestamp,
@@ -42,14 +42,14 @@ impl Insertion {
         self
     }
 
-    /// Where the call stands, for good: it proceeds only by [`Simulator::set_status`].
+    /// The final status of the call, which changes only by [`Simulator::set_status`].
     #[must_use]
     pub fn status(mut self, status: &str) -> Self {
         self.edit.status = Some(Status::new(status));
         self
     }
 
-    /// A call that proceeds by itself, as the seeded ones do, instead of one that stands still.
+    /// A call that proceeds on its own, as seeded ones do.
     #[must_use]
     pub fn proceeding(mut self) -> Self {
         self.edit.status = None;
@@ -70,28 +70,28 @@ impl Insertion {
         self
     }
 
-    /// Through whom the call went.
+    /// The telephony provider.
     #[must_use]
     pub fn provider(mut self, provider: Provider) -> Self {
         self.edit.provider = Some(provider);
         self
     }
 
-    /// Which batch the call belongs to.
+    /// The batch that the call belongs to.
     #[must_use]
     pub fn batch(mut self, batch: BatchId) -> Self {
         self.edit.batch_id = Some(batch);
         self
     }
 
-    /// Whom the call goes to, in E.164 form.
+    /// The number that is called, in E.164 form.
     #[must_use]
     pub fn recipient(mut self, number: &str) -> Self {
         self.edit.recipient = Some(number.into());
         self
     }
 
-    /// The call was answered by a voice mail.
+    /// Marks the call as answered by voice mail.
     #[must_use]
     pub const fn answered_by_voice_mail(mut self) -> Self {
         self.edit.voice_mail = Some(true);
@@ -110,22 +110,22 @@ fn id_in(bytes: &[u8]) -> Option<Arc<str>> {
     serde_json::from_str::<String>(row.id.get()).ok().map(Into::into)
 }
 
-/// A row as it stands.
+/// A row in its current state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TrueRow {
     /// Its id.
     pub id: Arc<str>,
-    /// When it was made.
+    /// When it was created.
     pub created_at: Timestamp,
     /// When it changed last.
     pub updated_at: Timestamp,
-    /// Where its call stands.
+    /// The status of its call.
     pub status: Status,
     /// Its bytes, as a page would carry them.
     pub bytes: Bytes,
 }
 
-/// The agent, or the row, is not there.
+/// The agent or the row does not exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotThere {
     /// No agent has this identifier.
@@ -136,9 +136,9 @@ pub enum NotThere {
     Row,
 }
 
-/// Changing the rows by hand, and looking at them without asking over HTTP.
+/// Edits rows, and reads them without HTTP.
 impl Simulator {
-    /// Puts a row in, however old or far ahead it is, and gives its id.
+    /// Inserts a row at any instant, and returns its id.
     ///
     /// # Errors
     /// [`NotThere::Agent`].
@@ -155,7 +155,7 @@ impl Simulator {
         Ok(id)
     }
 
-    /// Gives a row another status, for good, as of an instant. A row with bytes of its own keeps them.
+    /// Sets the final status of a row as of an instant. A row with its own bytes keeps them.
     ///
     /// # Errors
     /// [`NotThere`].
@@ -166,7 +166,7 @@ impl Simulator {
         })
     }
 
-    /// Takes a row away.
+    /// Deletes a row.
     ///
     /// # Errors
     /// [`NotThere`].
@@ -176,7 +176,7 @@ impl Simulator {
         world.rows(agent).remove(world.has_id(agent, id)).map(drop).ok_or(NotThere::Row)
     }
 
-    /// Takes an agent away with all its rows.
+    /// Deletes an agent with all its rows.
     ///
     /// # Errors
     /// [`NotThere::Agent`].

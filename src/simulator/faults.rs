@@ -1,4 +1,4 @@
-//! What goes wrong, and when.
+//! Faults, and when they occur.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use super::dice::Dice;
 use super::log::SeenRequest;
 
-/// Something that goes wrong with an answer.
+/// A fault in a response.
 #[derive(Clone, Debug)]
 pub enum Fault {
     /// Another status, with a body as upstream (429, 500, other 4xx) or a proxy before it (502, 503, 504) writes it.
@@ -20,7 +20,7 @@ pub enum Fault {
     },
     /// The connection is reset; of HTTP/2, the stream.
     Reset,
-    /// No answer ever comes.
+    /// No response ever arrives.
     Hang,
     /// The body breaks off in its middle.
     Truncate,
@@ -32,22 +32,22 @@ pub enum Fault {
     EmptyPage,
     /// The body dribbles in over this time.
     Slow(Duration),
-    /// The answer is this late.
+    /// The response is this late.
     Delay(Duration),
-    /// The answer waits until a gate is opened.
+    /// The response waits until a gate is opened.
     Hold(Gate),
 }
 
-/// When something goes wrong: if everything that is given holds.
+/// When a fault occurs: if all given conditions hold.
 #[derive(Clone, Debug, Default)]
 pub struct When {
     /// For requests from this number on, counted from 1.
     pub first: Option<u64>,
     /// For requests up to this number.
     pub last: Option<u64>,
-    /// For requests whose number divides by this.
+    /// For requests whose number is a multiple of this.
     pub every: Option<u64>,
-    /// For requests whose path begins so.
+    /// For requests whose path begins with this.
     pub path: Option<String>,
     /// For requests whose query contains this.
     pub query: Option<String>,
@@ -59,17 +59,17 @@ pub struct When {
     pub times: Option<u64>,
 }
 
-/// A fault and when it strikes.
+/// A fault and when it occurs.
 #[derive(Clone, Debug)]
 pub struct FaultRule {
-    /// What goes wrong.
+    /// The fault.
     pub fault: Fault,
     /// When.
     pub when: When,
 }
 
 impl FaultRule {
-    /// A fault that always strikes.
+    /// A fault that always occurs.
     pub const fn always(fault: Fault) -> Self {
         let when = When {
             first: None,
@@ -130,7 +130,7 @@ pub(super) fn page_of(request: &SeenRequest) -> Option<u64> {
     request.parameter("page_number").map_or(Some(1), |number| number.parse().ok())
 }
 
-/// The rules in force, and how often each has struck.
+/// The rules in force, and how often each has applied.
 #[derive(Debug, Default)]
 pub(super) struct Faults(Mutex<Vec<(FaultRule, u64)>>);
 
@@ -144,7 +144,7 @@ impl Faults {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push((rule, 0));
     }
 
-    /// What goes wrong with a request, by the first rule that applies.
+    /// The fault of a request, by the first rule that applies.
     pub(super) fn strike(&self, seed: u64, request: &SeenRequest) -> Option<Fault> {
         let mut rules = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (rule, struck) = rules.iter_mut().enumerate().find_map(|(index, (rule, struck))| {
@@ -156,7 +156,7 @@ impl Faults {
     }
 }
 
-/// Holds answers back until it is opened. Clones are one and the same.
+/// Holds responses back until it is opened. Clones share one state.
 #[derive(Clone, Debug)]
 pub struct Gate(Arc<watch::Sender<GateState>>);
 
@@ -172,7 +172,7 @@ impl Gate {
         Self(Arc::new(watch::Sender::new(GateState::default())))
     }
 
-    /// Lets through who waits, and whoever comes.
+    /// Lets all waiting and future responses through.
     pub fn open(&self) {
         self.0.send_modify(|state| state.is_open = true);
     }

@@ -1,16 +1,17 @@
-//! How a call proceeds: which status it has when.
+//! How a call proceeds: its status at any time.
 //!
-//! `scheduled → queued → initiated → ringing → in-progress → call-disconnected → completed`, the last step 19 s to
-//! 13 min after the one before; an attempt that nobody takes may be repeated after 30, 60 and 120 minutes, which
-//! brings a terminal row back to life; and some rows change once more after their end, when costs are settled. All of
-//! it is drawn from the row's serial, so that any instant can be asked about without having watched the others.
+//! `scheduled → queued → initiated → ringing → in-progress → call-disconnected → completed`, the last step 19
+//! s to 13 min after the one before. An attempt that nobody answers may be repeated after 30, 60 and 120
+//! minutes, which makes a terminal row live again. Some rows change once more after their end, when costs are
+//! settled. All of it is drawn from the row's serial, so the status at any instant can be computed without
+//! the earlier ones.
 
 use super::dice::Dice;
 use super::facts::Facts;
 use super::status::CallStatus;
 use crate::domain::CallType;
 
-/// Where a call stands at an instant. Instants are microseconds since 1970.
+/// The state of a call at an instant. Instants are microseconds since 1970.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Standing {
     /// Its status.
@@ -19,7 +20,7 @@ pub(super) struct Standing {
     pub(super) changed_at: i64,
     /// When the first attempt was made.
     pub(super) initiated_at: Option<i64>,
-    /// When somebody took the call.
+    /// When the call was answered.
     pub(super) started_at: Option<i64>,
     /// When the call ended.
     pub(super) ended_at: Option<i64>,
@@ -29,7 +30,7 @@ pub(super) struct Standing {
     pub(super) amendments: u8,
 }
 
-/// All that ever happens to a call.
+/// The complete life of a call.
 #[derive(Debug)]
 pub(super) struct Life {
     steps: [(i64, CallStatus); MAX_STEPS],
@@ -114,12 +115,12 @@ impl Life {
         }
     }
 
-    /// The instant after which nothing happens any more.
+    /// The instant after which nothing changes.
     pub(super) const fn settles_at(&self) -> i64 {
         self.steps[self.len.saturating_sub(1)].0
     }
 
-    /// Where the call stands at an instant; before its beginning, as at its beginning.
+    /// The state of the call at an instant; before its beginning, as at its beginning.
     pub(super) fn at(&self, now: i64) -> Standing {
         let (created_at, first) = self.steps[0];
         let mut standing = Standing {
@@ -157,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_life_goes_forward_and_ends_as_foretold() {
+    fn every_life_goes_forward_and_ends_as_drawn() {
         for serial in 0..5_000 {
             let facts = Facts::of(7, serial);
             let life = Life::of(7, serial, 1_000, facts);
@@ -184,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn some_terminal_rows_come_back_to_life() {
+    fn some_terminal_rows_become_live_again() {
         let revived = (0..5_000).filter(|&serial| {
             let life = Life::of(7, serial, 0, Facts::of(7, serial));
             life.steps[..life.len]

@@ -4,22 +4,22 @@ use std::sync::{Arc, Mutex, PoisonError};
 use http::Method;
 use tokio::time::Instant;
 
-/// A request that came in.
+/// A received request.
 #[derive(Clone, Debug)]
 pub struct SeenRequest {
-    /// Which one, from 1.
+    /// Its number, from 1.
     pub number: u64,
     /// The method.
     pub method: Method,
     /// The path.
     pub path: String,
-    /// The query as it came, without its question mark.
+    /// The query as received, without its question mark.
     pub query: String,
-    /// The key that came with it.
+    /// Its key.
     pub key: Option<String>,
-    /// The trace's parent that came with it.
+    /// Its `traceparent`.
     pub traceparent: Option<String>,
-    /// When it came.
+    /// When it arrived.
     pub at: Instant,
 }
 
@@ -31,7 +31,7 @@ impl SeenRequest {
     }
 }
 
-/// What has come in: the latest requests, how many there were, and how many at once.
+/// The received requests: the latest ones, their number, and the most in flight at once.
 #[derive(Debug, Default)]
 pub(super) struct RequestLog(Mutex<Seen>);
 
@@ -43,7 +43,7 @@ struct Seen {
     most_in_flight: usize,
 }
 
-/// A request that has not been answered yet; its drop says that it has been.
+/// A request in progress; dropping it marks it as answered.
 #[derive(Debug)]
 pub(super) struct InFlight(Arc<RequestLog>);
 

@@ -1,23 +1,24 @@
-//! A stand-in for upstream that can be told how to behave.
+//! A simulated upstream whose behavior can be set.
 //!
-//! It answers what the executions API of upstream answers, over HTTP, from a world that is drawn from a seed: the
-//! same seed gives the same agents, calls and bytes. A row is not stored. What is kept of it are 32 bytes (when it was
-//! made, its serial, what filters may ask for), and everything else is drawn from the serial when somebody asks, so a
-//! million executions cost 32 MB and a page costs a page.
+//! It serves upstream's executions API over HTTP, from data drawn from a seed: the same seed gives the same
+//! agents, calls and bytes. Rows are not stored. Each one takes 32 bytes (when it was created, its serial,
+//! and the values that filters may select); everything else is drawn from the serial on request. A million
+//! executions take 32 MB, and a page costs only itself.
 //!
 //! # Flow
-//! [`routes`] is the whole space of URLs. Each request passes [`admission`]: it is logged, meets the [`faults`], shows
-//! its key, is counted by the [`limit`], and waits for the latency. A list is read from its [`query`] and cut by
-//! [`paging`] from the agent's [`rows`], whose instants [`layout`] drew and whose calls proceed by their [`life`];
-//! [`row`] writes them.
+//! [`routes`] is the complete URL space. Each request passes [`admission`]: it is logged, meets the
+//! [`faults`], shows its key, is counted by the [`limit`], and waits for the latency. A list is parsed from
+//! its [`query`] and cut by [`paging`] from the agent's [`rows`], whose instants are drawn by [`layout`] and
+//! whose calls proceed by their [`life`]; [`row`] writes them.
 //!
 //! # Time
-//! The calls of an agent that is not live lie before the epoch and stand still there. A live one has new calls from the
-//! epoch on, and all its calls proceed with the clock. Nothing runs behind the requests: where a call stands is worked
-//! out for the instant of the question.
+//! The calls of an agent that is not live are older than the epoch and do not change. A live agent has new
+//! calls from the epoch on, and all its calls proceed with the clock. There are no background tasks: the
+//! state of a call is computed for the instant of the request.
 //!
 //! # Fault scripts
-//! One rule a line, `#` begins a comment. A line is a fault and then, in any order, when it strikes and how:
+//! One rule per line; `#` begins a comment. A line is a fault, followed in any order by conditions and
+//! parameters:
 //!
 //! ```text
 //! 429 retry-after=2s request=3..7
@@ -27,17 +28,19 @@
 //! 503 every=10
 //! ```
 //!
-//! Faults: a status from 400 to 599, `reset`, `hang`, `truncate`, `html`, `error-body`, `empty-page` (with `has_more`), `slow=LENGTH` (the body dribbles
-//! in), `delay=LENGTH`. Conditions, of which all must hold: `request=N`, `request=N..M` or `request=N..` (from 1),
-//! `every=N`, `page=N` (of lists), `path=START`, `query=PART`, `share=N%` (or a number from 0 to 1), `times=N` (at most so
-//! often). The first rule that applies wins.
+//! Faults: a status from 400 to 599, `reset`, `hang`, `truncate`, `html`, `error-body`, `empty-page` (with
+//! `has_more`), `slow=LENGTH` (the body arrives slowly), `delay=LENGTH`. Conditions, all of which must hold:
+//! `request=N`, `request=N..M` or `request=N..` (from 1), `every=N`, `page=N` (of lists), `path=START`,
+//! `query=PART`, `share=N%` (or a number from 0 to 1), `times=N` (at most this often). The first rule that
+//! applies wins.
 //!
 //! # Other paths
-//! [`neighbors`] answers what else clients read (an execution's log, batches, phone numbers, voices, the account), and
-//! [`writes`] accepts calls and changes of agents.
+//! [`neighbors`] serves what else clients read (an execution's log, batches, phone numbers, voices, the
+//! account), and [`writes`] accepts calls and changes to agents.
 //!
 //! # What is left out
-//! Upstream's webhooks, and writes below its other paths. Where its contract is silent, [`Quirks`] has both ways.
+//! Upstream's webhooks, and writes to its other paths. Where its contract is silent, [`Quirks`] has both
+//! variants.
 
 mod admission;
 mod answers;
@@ -92,7 +95,7 @@ use limit::Limiter;
 use log::RequestLog;
 use world::World;
 
-/// A simulated upstream. Clones are one and the same.
+/// A simulated upstream. Clones share one state.
 #[derive(Clone, Debug)]
 pub struct Simulator {
     inner: Arc<Inner>,
@@ -115,14 +118,14 @@ struct Inner {
     quirks: Mutex<Quirks>,
 }
 
-/// An agent of the simulator's.
+/// A simulated agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SimulatedAgent {
     /// Its identifier.
     pub id: AgentId,
-    /// What it is called.
+    /// Its name.
     pub name: String,
-    /// When it was made; no seeded or live call is older.
+    /// When it was created; no seeded or live call is older.
     pub created_at: Timestamp,
     /// How many executions it has now.
     pub executions: usize,
@@ -173,12 +176,12 @@ impl Simulator {
         world.agents().iter().map(agent).collect()
     }
 
-    /// How the contract's open corners are.
+    /// The current quirks.
     pub fn quirks(&self) -> Quirks {
         *self.quirks_lock()
     }
 
-    /// Changes how the contract's open corners are.
+    /// Changes the quirks.
     pub fn set_quirks(&self, quirks: Quirks) {
         *self.quirks_lock() = quirks;
     }

@@ -1,20 +1,21 @@
-//! The corners of upstream's contract that its documentation leaves open, or that drifted: each can be had both ways.
+//! Open corners of upstream's contract: its documentation does not settle them, or its behavior changed. Each
+//! can be set either way.
 
 use std::fmt::Write as _;
 
 use super::page_asked::PageAsked;
 use crate::domain::{MAX_PAGE_SIZE, Timestamp};
 
-/// How upstream behaves where its contract is silent. The default is what was seen most.
+/// How upstream behaves where its contract is silent. The default is the behavior seen most often.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Quirks {
     /// What `total` counts.
     pub total: TotalQuirk,
     /// How `from` and `to` are compared.
     pub dates: DateQuirk,
-    /// In which order rows come.
+    /// The order of rows.
     pub order: OrderQuirk,
-    /// In which order rows with equal keys come.
+    /// The order of rows with equal keys.
     pub ties: TieQuirk,
     /// Whether pages carry `has_more`.
     pub has_more: HasMoreQuirk,
@@ -24,11 +25,11 @@ pub struct Quirks {
     pub envelope: EnvelopeQuirk,
     /// What more than 50 rows on a page gets.
     pub page_size: PageSizeQuirk,
-    /// How bodies are sent to whoever accepts gzip.
+    /// How bodies are sent to clients that accept gzip.
     pub coding: CodingQuirk,
     /// How instants are written.
     pub stamps: StampForm,
-    /// What agents tell of their beginning.
+    /// What agents say about their creation.
     pub agent: AgentQuirk,
 }
 
@@ -60,7 +61,7 @@ pub enum DateQuirk {
     Ignored,
 }
 
-/// In which order rows come.
+/// The order of rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OrderQuirk {
     /// Newest `created_at` first.
@@ -72,7 +73,7 @@ pub enum OrderQuirk {
     LastUpdatedFirst,
 }
 
-/// In which order rows with equal keys come.
+/// The order of rows with equal keys.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TieQuirk {
     /// In another at every request.
@@ -120,11 +121,11 @@ pub enum PageSizeQuirk {
     /// 422.
     #[default]
     Refused,
-    /// 50 rows, in silence.
+    /// 50 rows, silently.
     Clamped,
 }
 
-/// What agents tell of their beginning.
+/// What agents say about their creation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AgentQuirk {
     /// Their `created_at`.
@@ -134,7 +135,7 @@ pub enum AgentQuirk {
     Undated,
 }
 
-/// How bodies are sent to whoever accepts gzip.
+/// How bodies are sent to clients that accept gzip.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CodingQuirk {
     /// As they are.

@@ -3,21 +3,21 @@ use std::time::Duration;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 
-/// What upstream answers when it does not answer the question. The text sits now in `detail`, now in `message`, now in
-/// `error`, as it does there.
+/// Upstream's error responses. The text is sometimes in `detail`, sometimes in `message`, and sometimes in
+/// `error`, as in upstream's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
     /// A parameter has a value of the wrong form.
     Value { parameter: &'static str, accepted: &'static str },
-    /// `from` and `to` are missing, too far apart, or the wrong way round.
+    /// `from` and `to` are missing, too far apart, or reversed.
     Window(String),
-    /// The body is not what the path takes.
+    /// The body is not valid for the path.
     Body(String),
-    /// The key is none, or not accepted.
+    /// The key is missing or not accepted.
     Key,
-    /// There is no such thing, or not for this key.
+    /// It does not exist, or this key may not see it.
     NotFound(&'static str),
-    /// The method is not for this path.
+    /// The path does not support the method.
     Method,
     /// Too many requests.
     Rate { retry_after: Option<Duration> },

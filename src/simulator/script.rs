@@ -1,4 +1,4 @@
-//! Faults in words; the format is in the module's essay.
+//! Parses fault scripts; the format is described in the module `simulator`.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::faults::{Fault, FaultRule, When};
 use crate::domain;
 
-/// A rule for a fault that can't be read, and what is accepted.
+/// An invalid rule, and what is accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct BadRule(String);
@@ -47,7 +47,7 @@ fn parse_line(line: &str) -> Result<FaultRule, BadRule> {
     for word in words {
         let (name, value) = word
             .split_once('=')
-            .ok_or_else(|| BadRule(format!("{word:?} is no condition: conditions look like page=2")))?;
+            .ok_or_else(|| BadRule(format!("{word:?} is not a condition; conditions look like page=2")))?;
         let when = &mut rule.when;
         match name {
             "request" => (when.first, when.last) = parse_numbers(value)?,
@@ -68,12 +68,12 @@ fn parse_line(line: &str) -> Result<FaultRule, BadRule> {
                 | Fault::Slow(_)
                 | Fault::Delay(_)
                 | Fault::Hold(_) => {
-                    return Err(BadRule("retry-after goes with a status only".to_owned()));
+                    return Err(BadRule("retry-after is allowed only with a status".to_owned()));
                 }
             },
             _ => {
                 let known = "request, every, page, path, query, share, times, retry-after";
-                return Err(BadRule(format!("unknown condition {name:?}; there are {known}")));
+                return Err(BadRule(format!("unknown condition {name:?}; known are {known}")));
             }
         }
     }
@@ -102,12 +102,12 @@ fn parse_fault(text: &str) -> Result<Fault, BadRule> {
 
 fn unknown_fault(text: &str) -> BadRule {
     let known = "a status from 400 to 599, reset, hang, truncate, html, error-body, empty-page, slow[=LENGTH], delay[=LENGTH]";
-    BadRule(format!("unknown fault {text:?}; there are {known}"))
+    BadRule(format!("unknown fault {text:?}; known are {known}"))
 }
 
 fn parse_number(text: &str) -> Result<u64, BadRule> {
     let number = text.parse().ok().filter(|number| *number > 0);
-    number.ok_or_else(|| BadRule(format!("{text:?} is no whole number from 1")))
+    number.ok_or_else(|| BadRule(format!("{text:?} is not an integer from 1")))
 }
 
 /// Reads `3`, `3..7` (both included) or `3..`.
@@ -124,13 +124,13 @@ fn parse_share(text: &str) -> Result<u64, BadRule> {
     let (number, whole) = text.strip_suffix('%').map_or((text, 1.0), |number| (number, 100.0));
     let share = number.parse::<f64>().ok().map(|number| number / whole);
     let share = share.filter(|share| (0.0..=1.0).contains(share));
-    let share = share.ok_or_else(|| BadRule(format!("{text:?} is no share: 5% or 0.05")))?;
+    let share = share.ok_or_else(|| BadRule(format!("{text:?} is not a share, such as 5% or 0.05")))?;
     Ok((share * 1_000_000.0).round() as u64)
 }
 
 fn parse_length(text: &str) -> Result<Duration, BadRule> {
     domain::parse_length(text)
-        .ok_or_else(|| BadRule(format!("{text:?} is no length: an integer and ms, s, m, h or d")))
+        .ok_or_else(|| BadRule(format!("{text:?} is not a length: an integer with ms, s, m, h or d")))
 }
 
 #[cfg(test)]

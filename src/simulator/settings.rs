@@ -8,7 +8,7 @@ use crate::domain::{AgentId, Timestamp};
 /// The turns of ten minutes: rows of up to 40 KB, as the largest that were seen.
 const MOST_TURNS: u64 = 56;
 
-/// What a simulated upstream is like.
+/// The settings of a simulated upstream.
 #[derive(Clone, Debug)]
 pub struct SimulatorSettings {
     /// What everything is drawn from: the same seed gives the same agents and calls.
@@ -16,7 +16,7 @@ pub struct SimulatorSettings {
     /// The instant before which the seeded calls lie and at which the live ones begin; none for the start of the
     /// process. With one that is given, the bytes of rows are the same in every run.
     pub epoch: Option<Timestamp>,
-    /// What time it is for the calls.
+    /// The clock of the calls.
     pub clock: Clock,
     /// The agents and how many calls each has.
     pub agents: Vec<AgentPlan>,

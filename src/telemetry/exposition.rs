@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_older_format_names_families_as_their_samples() {
+    fn the_older_format_names_families_like_their_samples() {
         let open_metrics = "# HELP a_seconds How long.\n# TYPE a_seconds histogram\n# UNIT a_seconds seconds\n\
                             a_seconds_sum 1.5\na_seconds_count 2\n# HELP b What.\n# TYPE b counter\nb_total{c=\"d e\"} 7\n\
                             # HELP f_build Which.\n# TYPE f_build info\nf_build_info{v=\"1\"} 1\n# EOF\n";
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn only_who_names_openmetrics_gets_it() {
+    fn sends_openmetrics_only_if_it_is_named() {
         assert_eq!(Exposition::accepted_by("*/*"), Exposition::Text);
         assert_eq!(Exposition::accepted_by(""), Exposition::Text);
         let prometheus =

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use bytes::Bytes;
 
-/// Counts bytes for as long as anybody holds them. Clones share one count.
+/// Counts bytes for as long as they are held anywhere. Clones share one count.
 #[derive(Clone, Default)]
 pub struct HeldBytes(Arc<AtomicU64>);
 
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_are_held_until_the_last_of_them_is_dropped() {
+    fn counts_bytes_until_the_last_slice_is_dropped() {
         let held = HeldBytes::default();
         let mut bytes = held.count(Bytes::from_static(b"0123456789"));
         assert_eq!((bytes.as_ref(), held.held()), (&b"0123456789"[..], 10));

@@ -37,10 +37,10 @@ impl LogFormat {
 #[derive(Debug, thiserror::Error)]
 pub enum LogSetupError {
     /// The filter can't be parsed.
-    #[error("the log filter can't be read: {0}")]
+    #[error("the log filter is not valid: {0}")]
     Filter(#[from] ParseError),
     /// The process already has a subscriber.
-    #[error("the log was set up before: {0}")]
+    #[error("the log is already set up: {0}")]
     Twice(#[from] TryInitError),
     /// The system can't provide a thread or file handle.
     #[error("the log can't be written: {0}")]
@@ -83,7 +83,7 @@ pub fn flush_log(within: Duration) {
 }
 
 fn tell_dropped(lines: u64) {
-    tracing::warn!(target: "fanfold::process", lines, "{lines} log lines were dropped: nobody read them.");
+    tracing::warn!(target: "fanfold::process", lines, "{lines} log lines were dropped because nobody read them.");
 }
 
 /// Logs a panic. The default hook would write to stderr and block if nobody reads it.

@@ -134,15 +134,11 @@ impl Metrics {
         registry.register("fanfold_answered_rows", "Rows sent", self.rows.clone());
         let (name, help) = ("fanfold_answered", "Bytes of bodies sent, as encoded");
         registry.register_with_unit(name, help, Unit::Bytes, self.bytes.clone());
-        registry.register(
-            "fanfold_rows",
-            "Rows, by how they were come by",
-            self.rows_by_source.family.clone(),
-        );
+        registry.register("fanfold_rows", "Rows by origin", self.rows_by_source.family.clone());
         registry.register("fanfold_answer_endings", "Responses by how they ended", self.endings.clone());
         let help = "Responses that lack rows: broken off, or lenient with a part left out";
         registry.register("fanfold_incomplete_answers", help, self.incomplete.clone());
-        registry.register("fanfold_problems", "Problems, by code", self.problems.clone());
+        registry.register("fanfold_problems", "Problems by code", self.problems.clone());
         registry.register_collector(Box::new(ReadingsCollector { read }));
         registry.register_collector(Box::new(VitalsCollector(vitals)));
     }
@@ -233,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_answers_by_route_class_and_format() {
+    fn counts_responses_by_route_class_and_format() {
         let metrics = metrics(Readings::default());
         metrics.answered(&answered());
         metrics.answered(&answered());
@@ -253,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_what_is_there_now_at_every_scrape() {
+    fn reads_current_values_at_every_scrape() {
         let text = metrics(Readings {
             questions: 3,
             cache: CacheReadings { bytes: 4096, evictions: 9, ..CacheReadings::default() },
@@ -277,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn ends_as_the_format_asks_and_names_each_metric_once() {
+    fn ends_as_the_format_requires_and_names_each_metric_once() {
         let text = metrics(Readings::default()).render(Exposition::OpenMetrics);
         assert!(text.ends_with("# EOF\n"));
         let mut names: Vec<_> = text.lines().filter(|line| line.starts_with("# TYPE")).collect();
@@ -290,7 +286,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn tells_memory_and_open_files() {
+    fn reports_memory_and_open_files() {
         let text = metrics(Readings::default()).render(Exposition::OpenMetrics);
         assert!(
             text.contains("process_resident_memory_bytes ") && text.contains("process_cpu_seconds_total ")

@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_the_time_on_processors_whatever_the_program_is_called() {
+    fn reads_the_cpu_time_of_a_program_with_any_name() {
         let stat = "7 (a) b) R 1 1 1 0 -1 4194304 100 0 0 0 250 50 0 0 20 0 3 0 12345 1000 200";
         assert_eq!(parse_cpu_seconds(stat), Some(3.0));
         assert_eq!(parse_cpu_seconds("7"), None);

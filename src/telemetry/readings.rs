@@ -15,7 +15,7 @@ pub struct Readings {
     pub questions: usize,
     /// Bytes of bodies that no socket has accepted yet.
     pub waiting_bytes: u64,
-    /// Memory of collected responses under way, each entry counted once.
+    /// Memory of collected responses in progress; each entry counts once.
     pub response_bytes: u64,
     /// Tasks that the drain would wait for.
     pub tasks: usize,
@@ -70,11 +70,11 @@ pub struct CacheReadings {
     pub capacity: u64,
     /// Bytes it holds.
     pub bytes: u64,
-    /// How many of them hold what is known of rows apart from their bytes.
+    /// Bytes of them that index rows apart from their own bytes.
     pub indexes: u64,
-    /// How many of them hold rows a second time: uncompressed, or as they are sent.
+    /// Bytes of them that hold rows a second time: uncompressed, or in the form that is sent.
     pub plain: u64,
-    /// Bytes of rows on their way into it, that are not deflated yet.
+    /// Bytes of rows that are not deflated yet.
     pub fresh: u64,
     /// Entries it holds.
     pub entries: u64,
@@ -99,7 +99,7 @@ pub struct GateReadings {
     pub held: [usize; 3],
     /// Requests left in the tightest budget; `None` without a limit.
     pub budget_left: Option<usize>,
-    /// The part that 429 and time-outs left of the speed before: 1 where none is remembered.
+    /// The fraction of the rate that 429s and timeouts have left; 1 if none is remembered.
     pub rate_share: f64,
     /// How long the gate still sends nothing.
     pub paused_for: Duration,
@@ -154,7 +154,7 @@ impl Readings {
         )?;
         writer.gauge(
             "fanfold_response_bytes",
-            "Memory that responses hold which are made up in full before they are sent",
+            "Memory held by responses that are completed before they are sent",
             self.response_bytes as f64,
         )?;
         writer.gauge("fanfold_tasks", "Tasks that a drain waits for", self.tasks as f64)?;
@@ -193,7 +193,7 @@ impl CacheReadings {
         )?;
         writer.gauge(
             "fanfold_cache_plain_bytes",
-            "Those of them that hold rows a second time, plain",
+            "Bytes of the cache that hold rows a second time, uncompressed or in the form that is sent",
             self.plain as f64,
         )?;
         writer.gauge(
@@ -225,12 +225,12 @@ impl GateReadings {
         }
         writer.gauge(
             "fanfold_gate_paused_seconds",
-            "How long nothing is sent",
+            "How long nothing is sent to upstream",
             self.paused_for.as_secs_f64(),
         )?;
         writer.gauge(
             "fanfold_gate_slowed_agents",
-            "Agents that are slowed down alone, because upstream refuses their requests or leaves them hanging",
+            "Agents that are slowed down because upstream refuses their requests or lets them time out",
             self.slowed_agents as f64,
         )?;
         let breaker = match self.breaker {

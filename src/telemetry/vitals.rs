@@ -38,7 +38,7 @@ impl Collector for VitalsCollector {
             gauge("process_open_fds", "Open files", files as f64)?;
         }
         if let Some(files) = process::file_handles() {
-            gauge("process_max_fds", "Most files that may be open", files as f64)?;
+            gauge("process_max_fds", "Maximum number of open files", files as f64)?;
         }
         if let Some(bytes) = process::virtual_bytes() {
             gauge("process_virtual_memory_bytes", "Virtual memory", bytes as f64)?;
@@ -52,7 +52,7 @@ impl Collector for VitalsCollector {
             let metric = encoder.encode_descriptor("process_cpu_seconds", help, None, MetricType::Counter)?;
             ConstCounter::new(seconds).encode(metric)?;
         }
-        let help = "Log lines that were dropped because nobody read them";
+        let help = "Log lines dropped because nobody read them";
         let metric =
             encoder.encode_descriptor("fanfold_log_lines_dropped", help, None, MetricType::Counter)?;
         ConstCounter::new(dropped_log_lines()).encode(metric)?;

@@ -6,19 +6,19 @@ use crate::domain::CredentialId;
 
 use super::gate::KeyAcceptance;
 
-/// The most keys that are remembered; who is forgotten shares the unproven keys' part for one request.
+/// The most keys that are remembered. A forgotten key counts as unproven for one request.
 const MOST: u64 = 10_000;
 
-/// How long after its last use a key is remembered.
+/// How long a key is remembered after its last use.
 const IDLE: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Which keys upstream accepted. Says nothing about what they may read.
+/// The keys that upstream accepted. Says nothing about what they may read.
 #[derive(Debug)]
 pub(super) struct Accepted(Cache<CredentialId, ()>);
 
 impl Accepted {
     pub(super) fn new() -> Self {
-        // Recency alone: by frequency, a storm of new keys could keep a new good one out.
+        // Evict by recency only. By frequency, a flood of new keys could keep out a new valid one.
         let policy = moka::policy::EvictionPolicy::lru();
         Self(Cache::builder().max_capacity(MOST).time_to_idle(IDLE).eviction_policy(policy).build())
     }
@@ -27,14 +27,14 @@ impl Accepted {
         if self.0.get(&credential).is_some() { KeyAcceptance::Accepted } else { KeyAcceptance::Unproven }
     }
 
-    /// Upstream accepted it.
+    /// Records that upstream accepted the key.
     pub(super) fn add(&self, credential: CredentialId) {
         if !self.0.contains_key(&credential) {
             self.0.insert(credential, ());
         }
     }
 
-    /// Upstream refused it.
+    /// Records that upstream refused the key.
     pub(super) fn remove(&self, credential: CredentialId) {
         self.0.invalidate(&credential);
     }

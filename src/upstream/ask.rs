@@ -5,11 +5,11 @@ use crate::source::RequestContext;
 
 use super::mismatch::Author;
 
-/// What is asked for, on whose behalf.
+/// A request to upstream, and for whom it is made.
 #[derive(Clone, Debug)]
 pub(super) struct Ask<'a> {
     pub(super) url: Url,
-    /// The path without anybody in it, for spans.
+    /// The path with placeholders, for spans.
     pub(super) template: &'static str,
     pub(super) credential: &'a Credential,
     pub(super) about: About,
@@ -18,10 +18,10 @@ pub(super) struct Ask<'a> {
     pub(super) author: Author,
 }
 
-/// What a request is about, and what a refusal refuses.
+/// What a request is about, which is also what a refusal of its key concerns.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum About {
-    /// One agent's data. A 401 or 403 says nothing of the key's other agents.
+    /// One agent's data. A 401 or 403 says nothing about the key's other agents.
     Agent(AgentId),
     /// The list of the key's agents. A 401 or 403 says nothing of its other rights.
     Agents,
@@ -30,7 +30,7 @@ pub(super) enum About {
 }
 
 impl About {
-    /// The agent that the gate and the spans count it for; the nil one for none.
+    /// The agent that the gate and the spans count it for; the nil UUID if there is none.
     pub(super) fn agent(self) -> AgentId {
         match self {
             Self::Agent(agent) => agent,

@@ -19,53 +19,54 @@ use super::clock::Exchange;
 use super::settings::{HostLocation, UpstreamSettings, UpstreamSetupError};
 use super::{error_body, retry_after};
 
-/// The largest page that is taken in, decoded: more than half a megabyte for each of its rows, and some 150 times a page of large
-/// ones. What unpacks to more is stopped while it unpacks.
+/// The largest accepted page, decoded: more than half a megabyte for each of its rows, and some 150 times a
+/// page of large rows. A body that decompresses to more is stopped while it is decompressed.
 const MOST_BODY: usize = 32 << 20;
 
-/// From this size on, a body needs one of the few places for large ones: twice a page of the largest rows that were seen.
+/// From this size on, a body needs one of the few places for large bodies: twice a page of the largest rows
+/// seen.
 ///
-/// What is taken in at once is bounded by it and [`LARGE_BODIES`], whatever upstream sends: 32 connections hold 128 MiB,
-/// and the large ones another 64 and what growing costs.
+/// Together with [`LARGE_BODIES`] this bounds the memory of bodies being read, whatever upstream sends: 128
+/// MiB for 32 connections, and another 64 MiB plus growth for large bodies.
 const LARGE_BODY: usize = 4 << 20;
 
-/// How many large bodies are taken in at once.
+/// How many large bodies are read at a time.
 const LARGE_BODIES: usize = 2;
 
-/// How much of a refusal is read for its words.
+/// How much of an error response is read for its message.
 const MOST_REFUSAL: usize = 64 << 10;
 
 /// How long an idle connection is kept.
 ///
-/// Shorter than the idle time-outs of the usual load balancers (60 s at AWS, 50 s to 75 s in the examples that
-/// haproxy and nginx are set up by), so that it is this side that closes, never the other while a request is on its way.
+/// Shorter than the idle timeouts of common load balancers (60 s at AWS, 50 s to 75 s in the examples for
+/// haproxy and nginx), so that this side closes first, never the other side while a request is on its way.
 const IDLE: Duration = Duration::from_secs(20);
 
 /// How long setting up a connection may take: three lost packets on the way around the world.
 const CONNECT: Duration = Duration::from_secs(5);
 
-/// How often an HTTP/2 connection with requests in flight is asked for a sign of life, and how long it has to give it.
+/// How often an HTTP/2 connection with requests in flight is pinged, and how long the reply may take.
 const PING: Duration = Duration::from_secs(5);
 
 const USER_AGENT: &str = concat!("fanfold/", env!("CARGO_PKG_VERSION"));
 
-/// Asks upstream over HTTP.
+/// Sends requests to upstream over HTTP.
 #[derive(Debug)]
 pub(super) struct HttpClient {
     settings: UpstreamSettings,
     clock: SteadyClock,
-    /// Its connections are its own.
+    /// The shared client, and which set of connections it has.
     client: Mutex<(Client, Pool)>,
-    /// One that uses no connection twice, made when it is first needed.
+    /// A client that never reuses a connection, created when it is first needed.
     alone: OnceLock<Client>,
     large_bodies: Arc<Semaphore>,
 }
 
-/// Connections that are used again for one another's requests, told from those before them.
+/// A generation of shared connections, distinguished from earlier ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Pool(u64);
 
-/// What one attempt asks for.
+/// The request of one attempt.
 #[derive(Debug)]
 pub(super) struct AttemptRequest<'a> {
     pub(super) url: Url,
@@ -74,46 +75,46 @@ pub(super) struct AttemptRequest<'a> {
     pub(super) way: ConnectionChoice,
 }
 
-/// By which connection to ask.
+/// Which connection to use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ConnectionChoice {
-    /// One that others used, if there is one.
+    /// A reused connection, if there is one.
     Shared,
-    /// One of its own, so that nobody else's answer can be on it.
+    /// A new connection, so that no other request's response can be on it.
     Alone,
 }
 
-/// The head of an answer.
+/// The head of a response.
 #[derive(Debug)]
 pub(super) struct ResponseHead {
     pub(super) status: StatusCode,
-    /// The answer's `Date`, in microseconds since 1970.
+    /// The response's `Date`, in microseconds since 1970.
     pub(super) date: Option<i64>,
     pub(super) retry_after: Option<Duration>,
     pub(super) exchange: Exchange,
-    /// By which connections it came.
+    /// The connections that it came from.
     pub(super) pool: Pool,
     response: Response,
     large_bodies: Arc<Semaphore>,
 }
 
-/// Why an attempt has no answer.
+/// Why an attempt has no response.
 #[derive(Debug)]
 pub(super) enum Broken {
-    /// No connection could be made: the request can't have been seen.
+    /// No connection could be made, so upstream can't have seen the request.
     Connect(String),
-    /// The connection ended before anything of an answer came, as one does that was idle too long.
+    /// The connection ended before any byte of a response, as a connection that was idle for too long does.
     BeforeAnswer(String),
-    /// The connection ended, or the coding broke, within an answer.
+    /// The connection ended, or the content coding broke, within a response.
     WithinAnswer(String),
     /// The body is larger than [`MOST_BODY`].
     TooLarge,
-    /// The key can't be written in a header.
+    /// The key is not a valid header value.
     Unsendable,
 }
 
 impl HttpClient {
-    /// Sets the http client up.
+    /// Sets up the HTTP client.
     ///
     /// # Errors
     /// [`UpstreamSetupError::Ca`], [`UpstreamSetupError::Client`].
@@ -131,13 +132,13 @@ impl HttpClient {
         self.client.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Leaves connections for new ones: what is under way on them ends there. It blocks for some milliseconds, for the
-    /// trusted roots.
+    /// Replaces the shared connections by new ones; requests in flight finish on the old ones. Blocks for
+    /// some milliseconds, to load the trusted roots.
     pub(super) fn leave(&self, pool: Pool) {
         if self.client().1 != pool {
             return;
         }
-        // What could be built at the start can be built again.
+        // The same client was built at startup, so it can be built again.
         let Ok(fresh) = client(&self.settings, ConnectionChoice::Shared) else { return };
         self.prepare_alone();
         let mut current = self.client.lock().unwrap_or_else(PoisonError::into_inner);
@@ -147,7 +148,8 @@ impl HttpClient {
         }
     }
 
-    /// Makes the client for requests that need a connection of their own, if there is none yet. It blocks for some milliseconds.
+    /// Creates the client for requests that need a new connection, if there is none yet. Blocks for some
+    /// milliseconds.
     pub(super) fn prepare_alone(&self) {
         if self.alone.get().is_none()
             && let Ok(alone) = client(&self.settings, ConnectionChoice::Alone)
@@ -156,7 +158,7 @@ impl HttpClient {
         }
     }
 
-    /// Sends a request and waits for the head of its answer. There is no time-out but that for connecting.
+    /// Sends a request and waits for the head of its response. The only timeout is that for connecting.
     pub(super) async fn send(&self, request: AttemptRequest<'_>) -> Result<ResponseHead, Broken> {
         let headers = headers(request.credential, request.trace).ok_or(Broken::Unsendable)?;
         let sent = self.clock.now().as_micros();
@@ -177,12 +179,12 @@ impl HttpClient {
     }
 }
 
-/// An http client with connections of its own.
+/// An HTTP client with its own connections.
 fn client(settings: &UpstreamSettings, way: ConnectionChoice) -> Result<Client, UpstreamSetupError> {
     let mut builder = Client::builder()
         .user_agent(USER_AGENT)
         .redirect(redirect::Policy::none())
-        // Retries take from the budget, so they are all made in one place.
+        // Retries use the budget, so all of them are made in one place.
         .retry(retry::never())
         .pool_idle_timeout(IDLE)
         .connect_timeout(CONNECT.min(settings.attempt_timeout))
@@ -195,7 +197,7 @@ fn client(settings: &UpstreamSettings, way: ConnectionChoice) -> Result<Client, 
     if let Some(pem) = &settings.ca_pem {
         let roots = Certificate::from_pem_bundle(pem).map_err(|e| UpstreamSetupError::Ca(e.to_string()))?;
         if roots.is_empty() {
-            return Err(UpstreamSetupError::Ca("there is none in it".to_owned()));
+            return Err(UpstreamSetupError::Ca("it contains none".to_owned()));
         }
         builder = builder.tls_certs_merge(roots);
     }
@@ -207,14 +209,14 @@ fn client(settings: &UpstreamSettings, way: ConnectionChoice) -> Result<Client, 
 }
 
 impl ResponseHead {
-    /// Takes the whole body in, decoded.
+    /// Reads the complete body, decoded.
     pub(super) async fn body(self) -> Result<Bytes, Broken> {
         let mut response = self.response;
         let body = take(&mut response, MOST_BODY, &self.large_bodies).await?;
         body.map(Bytes::from).ok_or(Broken::TooLarge)
     }
 
-    /// Takes in what a refusal says; an end that comes too early leaves what came.
+    /// Reads the message of an error response. If the body ends early, uses what arrived.
     pub(super) async fn words(mut self, credential: &Credential) -> UpstreamWords {
         let mut body = Vec::new();
         while let Ok(Some(chunk)) = self.response.chunk().await {
@@ -228,18 +230,18 @@ impl ResponseHead {
     }
 }
 
-/// The body, or none if it is larger than `most`.
+/// Reads the body; `None` if it is larger than `most`.
 async fn take(
     response: &mut Response,
     most: usize,
     large_bodies: &Semaphore,
 ) -> Result<Option<Vec<u8>>, Broken> {
-    // The length is of the encoded body, and gone from the headers where the client decodes.
+    // The length is that of the encoded body; the header is removed if the client decodes.
     let length = response.headers().get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
     if length.is_some_and(|l| l > most) {
         return Ok(None);
     }
-    // What is announced is not yet there: a megabyte at most is laid out for it.
+    // An announced length is only a claim: allocate at most a megabyte for it.
     let mut body = Vec::with_capacity(length.unwrap_or(64 << 10).min(1 << 20));
     let mut place = None;
     while let Some(chunk) = response.chunk().await.map_err(|e| Broken::WithinAnswer(chain(&e)))? {
@@ -252,18 +254,19 @@ async fn take(
             place = large_bodies.acquire().await.ok();
         }
         if needed > body.capacity() {
-            // As vectors grow, but never beyond what may come.
+            // Grow as vectors do, but never beyond the limit.
             let capacity = (2 * body.capacity()).clamp(needed, most.max(needed));
             body.reserve_exact(capacity - body.len());
         }
         body.extend_from_slice(&chunk);
     }
-    // Rows hold on to the whole of it.
+    // Rows keep the whole buffer alive.
     body.shrink_to_fit();
     Ok(Some(body))
 }
 
-/// All headers that a request has beside those of the http client itself; none if the key fits in no header.
+/// All headers of a request except those that the HTTP client adds; `None` if the key is not a valid header
+/// value.
 fn headers(credential: &Credential, trace: &Trace) -> Option<HeaderMap> {
     let mut authorization = HeaderValue::try_from(format!("Bearer {}", credential.expose_key())).ok()?;
     authorization.set_sensitive(true);
@@ -286,13 +289,13 @@ fn before_answer(error: &reqwest::Error) -> Broken {
     }
 }
 
-/// An error and what caused it, innermost last. The URL is left out: a relayed query is the caller's business.
+/// An error and its causes, innermost last. Without the URL, because a relayed query belongs to the caller.
 fn chain(error: &reqwest::Error) -> String {
     let mut text = match () {
         () if error.is_connect() => "no connection".to_owned(),
-        () if error.is_decode() => "the coding of its answer is broken".to_owned(),
-        () if error.is_body() => "its answer broke off".to_owned(),
-        () if error.is_builder() => "the http client can't be built".to_owned(),
+        () if error.is_decode() => "the content coding of its response is broken".to_owned(),
+        () if error.is_body() => "its response broke off".to_owned(),
+        () if error.is_builder() => "the HTTP client can't be built".to_owned(),
         () => "the connection broke".to_owned(),
     };
     let mut source = error.source();

@@ -2,52 +2,55 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How long what was learned of upstream's clock is held against it.
+/// How long an estimate of upstream's clock is used.
 ///
-/// Two undisciplined clocks part by some 100 ppm, 60 ms in this time: little beside the second that `Date` rounds to.
+/// Two undisciplined clocks drift apart by some 100 ppm, which is 60 ms in this time: little compared with
+/// the second to which `Date` is rounded.
 const HOLDS_FOR: Duration = Duration::from_secs(600);
 
-/// From this difference on, in microseconds, somebody's clock is wrong, and the log says so: a minute.
-const WORTH_TELLING: i64 = 60_000_000;
+/// The difference, in microseconds, from which the log reports that one of the clocks is wrong: a minute.
+const WORTH_LOGGING: i64 = 60_000_000;
 
-/// How far upstream's clock is taken to be behind while it sends no `Date`, in microseconds: a minute.
+/// How far upstream's clock is assumed to be behind while it sends no `Date`, in microseconds: a minute.
 ///
-/// What is asked for up to the present must end before upstream's, or rows that are created meanwhile would be missed.
+/// A question up to the present must end before upstream's present; otherwise rows created meanwhile would be
+/// missed.
 const UNKNOWN_BEHIND: i64 = 60_000_000;
 
 /// `Date` is cut to whole seconds.
 const SECOND: i64 = 1_000_000;
 
-/// What is known of the difference between upstream's clock and ours.
+/// An estimate of the difference between upstream's clock and ours.
 ///
-/// An answer dated *d* says that upstream's clock stood somewhere in `[d, d + 1 s)` at some moment between the sending
-/// of the request and the arrival of its answer. Each answer so bounds the difference from both sides, and the bounds
-/// of many answers have an intersection far narrower than a second. An answer that contradicts them (upstream's clock was
-/// set) starts a new estimate, and so does age.
+/// A response dated *d* says that upstream's clock was in `[d, d + 1 s)` at some moment between the sending
+/// of the request and the arrival of its response. Each response thus bounds the difference from both sides,
+/// and the intersection of many such bounds is far narrower than a second. A response that contradicts the
+/// bounds (upstream's clock was set) starts a new estimate, and so does age.
 ///
-/// "Ours" is a [`crate::clock::SteadyClock`]: it never jumps, so a difference is upstream's word, however large, and is believed: rows
-/// carry dates of upstream's clock.
+/// "Ours" is a [`crate::clock::SteadyClock`], which never jumps. A difference of any size is therefore
+/// upstream's and is accepted, because rows carry dates of upstream's clock.
 ///
 /// Pure: all clocks are parameters.
 #[derive(Debug, Default)]
 pub(super) struct ClockEstimate {
     known: Option<ClockBounds>,
-    /// Whether upstream answered without a `Date`.
+    /// Whether upstream responded without a `Date`.
     is_undated: bool,
-    /// The difference that the log says.
-    told: i64,
+    /// The difference that was last logged.
+    logged: i64,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct ClockBounds {
     /// Upstream's clock is at least this far ahead, in microseconds.
     low: i64,
-    /// And at most this far.
+    /// Upstream's clock is at most this far ahead.
     high: i64,
     since: Instant,
 }
 
-/// When a request went out and when its answer's head came, in microseconds since 1970 by our clock.
+/// When a request was sent and when the head of its response arrived, in microseconds since 1970 by our
+/// clock.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Exchange {
     pub(super) sent: i64,
@@ -55,7 +58,7 @@ pub(super) struct Exchange {
 }
 
 impl ClockEstimate {
-    /// Takes an answer's `Date` in, in microseconds since 1970.
+    /// Records a response's `Date`, in microseconds since 1970.
     pub(super) fn observe(&mut self, date: i64, exchange: Exchange, now: Instant) {
         let low = date.saturating_sub(exchange.received);
         let high = date.saturating_add(SECOND).saturating_sub(exchange.sent);
@@ -69,13 +72,13 @@ impl ClockEstimate {
         });
     }
 
-    /// Takes in that an answer had no `Date`.
+    /// Records that a response had no `Date`.
     pub(super) const fn saw_no_date(&mut self) {
         self.is_undated = true;
     }
 
-    /// How far upstream's clock is ahead, in microseconds: zero while nothing says that the clocks differ, else
-    /// the middle of what is possible. Upstream without a `Date` is taken to be behind.
+    /// How far upstream's clock is ahead, in microseconds: zero while the clocks may be equal, otherwise the
+    /// middle of the possible range. Upstream without a `Date` is assumed to be behind.
     pub(super) const fn ahead_micros(&self) -> i64 {
         match self.known {
             Some(ClockBounds { low, high, .. }) if low > 0 || high < 0 => low.midpoint(high),
@@ -85,12 +88,13 @@ impl ClockEstimate {
         }
     }
 
-    /// A known difference that no clocks in order have, once, and again when it has changed by as much.
+    /// Returns a known difference that correct clocks would not have: once, and again when it has changed by
+    /// as much.
     pub(super) fn news(&mut self) -> Option<i64> {
         let ahead = self.known.map(|_| self.ahead_micros())?;
-        let is_news = ahead.abs_diff(self.told) >= WORTH_TELLING.unsigned_abs();
+        let is_news = ahead.abs_diff(self.logged) >= WORTH_LOGGING.unsigned_abs();
         is_news.then(|| {
-            self.told = ahead;
+            self.logged = ahead;
             ahead
         })
     }
@@ -109,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_clocks_differ_by_nothing() {
+    fn equal_clocks_have_no_difference() {
         let mut clock = ClockEstimate::default();
         assert_eq!(clock.ahead_micros(), 0);
         for i in 0..100 {
@@ -119,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_was_set_is_learned_anew() {
+    fn learns_a_clock_again_after_it_was_set() {
         let now = Instant::now();
         let mut clock = ClockEstimate::default();
         observe(&mut clock, 60 * SECOND, 0, [10, 10], now);
@@ -128,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_old_binds_no_more() {
+    fn old_bounds_expire() {
         let now = Instant::now();
         let mut clock = ClockEstimate::default();
         observe(&mut clock, 5 * SECOND, 0, [0, 0], now);
@@ -138,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_difference_of_any_size_is_believed_and_told_once() {
+    fn accepts_any_difference_and_reports_it_once() {
         const DAY: i64 = 86_400 * SECOND;
         for ahead in [-2 * DAY, -3_600 * SECOND, 3_600 * SECOND, 2 * DAY, 20_000 * DAY] {
             let mut clock = ClockEstimate::default();
@@ -152,14 +156,14 @@ mod tests {
     }
 
     #[test]
-    fn small_differences_are_not_told() {
+    fn never_reports_small_differences() {
         let mut clock = ClockEstimate::default();
         observe(&mut clock, 50 * SECOND, 0, [10, 10], Instant::now());
         assert_eq!(clock.news(), None);
     }
 
     #[test]
-    fn without_a_date_upstream_is_taken_to_be_a_minute_behind() {
+    fn without_a_date_upstream_is_assumed_a_minute_behind() {
         let mut clock = ClockEstimate::default();
         clock.saw_no_date();
         assert_eq!((clock.ahead_micros(), clock.news()), (-UNKNOWN_BEHIND, None));
@@ -170,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn dates_from_both_ends_of_the_calendar_do_no_harm() {
+    fn dates_from_both_ends_of_the_calendar_are_safe() {
         let now = Instant::now();
         for date in [i64::MIN, -377_705_000_000 * SECOND, 0, 253_402_000_000 * SECOND, i64::MAX] {
             let mut clock = ClockEstimate::default();
@@ -185,7 +189,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_true_difference_stays_within_and_the_estimate_nears_it(
+        fn the_true_difference_stays_within_bounds_and_the_estimate_converges(
             ahead in -100_000_000i64..100_000_000,
             sends in prop::collection::vec((0i64..1_000_000, 0i64..300_000, 0i64..300_000), 1..200),
         ) {

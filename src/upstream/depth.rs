@@ -1,12 +1,13 @@
-/// The deepest nesting that is passed on: one level below the 128 at which serde_json and others refuse to read.
+/// The deepest accepted nesting: one level below the 128 at which serde_json and others refuse to parse.
 ///
-/// Rows go to clients as they are. One of 20,000 levels costs its sender 40 KB and overflows the stack of parsers that
-/// recurse; real rows have some five.
+/// Rows are sent to clients as they are. A row of 20,000 levels costs its sender 40 KB and overflows the
+/// stack of recursive parsers; real rows have about five levels.
 pub(super) const MOST: usize = 127;
 
 /// Whether arrays and objects are nested deeper than [`MOST`] anywhere in a JSON text.
 ///
-/// One pass without recursion. Of a text that is no JSON the answer means nothing; the parser says that it is none.
+/// One pass without recursion. For a text that is not JSON the result is meaningless; the parser rejects such
+/// a text.
 pub(super) fn is_too_deep(json: &[u8]) -> bool {
     let mut depth = 0usize;
     let mut rest = json;
@@ -30,7 +31,7 @@ pub(super) fn is_too_deep(json: &[u8]) -> bool {
     false
 }
 
-/// What follows a string whose opening quote has been passed.
+/// The rest after a string whose opening quote has been consumed.
 fn after_string(mut rest: &[u8]) -> &[u8] {
     while let Some(at) = rest.iter().position(|b| matches!(b, b'"' | b'\\')) {
         match rest[at] {
@@ -64,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn ends_on_texts_that_end_too_early() {
+    fn terminates_on_truncated_texts() {
         for text in ["\"", "\"\\", "[\"\\\"", "]]]]", ""] {
             assert!(!is_too_deep(text.as_bytes()), "{text}");
         }

@@ -9,13 +9,14 @@ use super::status_class::StatusClass;
 use crate::domain::Credential;
 use crate::source::{SourceError, UpstreamWords};
 
-/// The most of upstream's words that is passed on, in characters: enough to act on, too little for a page of HTML.
+/// The longest message of upstream's that is repeated, in characters: enough to act on, too little for a page
+/// of HTML.
 const LONGEST: usize = 300;
 
-/// A pause to propose after a 429 that proposes none, by which a count by the minute has moved on.
+/// The pause suggested after a 429 without `Retry-After`. By then a count per minute has moved on.
 const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(5);
 
-/// The error for a response that is no success.
+/// The error for a response that is not a success.
 pub(super) fn refusal(
     status: StatusCode,
     words: UpstreamWords,
@@ -30,20 +31,20 @@ pub(super) fn refusal(
             upstream: Some(words),
         },
         StatusClass::Redirect => {
-            unavailable(format!("it answers {status}; redirects are not followed"), None)
+            unavailable(format!("it responded with {status}, and redirects are not followed"), None)
         }
-        // Neither a hop's timeout nor a proxy's password is about the request.
+        // A timeout or a password of a hop is not about the request.
         StatusClass::ProxyDenied | StatusClass::HopTimedOut | StatusClass::Failed => {
-            unavailable(format!("it answers {status}"), Some(words))
+            unavailable(format!("it responded with {status}"), Some(words))
         }
         StatusClass::Refused => SourceError::Refused(words),
         StatusClass::Success | StatusClass::Undefined => {
-            unavailable(format!("it answers {status}, which means nothing here"), None)
+            unavailable(format!("it responded with the undefined status {status}"), None)
         }
     }
 }
 
-/// Finds upstream's words in the body of a refusal. A key that it repeats is struck out.
+/// Finds upstream's message in the body of an error response. Removes the key if the message repeats it.
 pub(super) fn find(status: StatusCode, body: &[u8], credential: &Credential) -> UpstreamWords {
     let said = match serde_json::from_slice::<Value>(body) {
         Ok(value) => from_json(&value),
@@ -90,7 +91,7 @@ fn said(value: &Value) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-/// FastAPI's form: `{"loc":["query","from"],"msg":"Field required"}`; the place tells which parameter is meant.
+/// FastAPI's form: `{"loc":["query","from"],"msg":"Field required"}`; `loc` tells which parameter is meant.
 fn said_of_field(fields: &serde_json::Map<String, Value>) -> Option<String> {
     let text = ["msg", "message"].iter().find_map(|key| fields.get(*key)?.as_str())?;
     let place = fields.get("loc").and_then(Value::as_array);
@@ -98,7 +99,7 @@ fn said_of_field(fields: &serde_json::Map<String, Value>) -> Option<String> {
     Some(if place.is_empty() { text.to_owned() } else { format!("{}: {text}", place.join(".")) })
 }
 
-/// A body that is no JSON: plain words are taken, markup is not.
+/// A body that is not JSON: plain text is used, markup is not.
 fn from_text(body: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(body).ok()?.trim();
     let first = text.chars().next()?;
@@ -133,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn finds_words_wherever_upstream_puts_them() {
+    fn finds_the_message_wherever_upstream_puts_it() {
         for (body, message) in [
             (r#"{"message":"no"}"#, "no"),
             (r#"{"detail":"no"}"#, "no"),
@@ -153,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn falls_back_on_the_statuss_own_words() {
+    fn falls_back_to_the_statuss_reason_phrase() {
         for body in
             ["", "<html>Bad</html>", "{\"broken", "{}", "null", r#"{"message":""}"#, r#"{"detail":[]}"#]
         {
@@ -195,7 +196,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn words_are_one_short_line(body in any::<String>()) {
+        fn a_message_is_one_short_line(body in any::<String>()) {
             let said = words(&body);
             prop_assert!(!said.is_empty() && said.chars().count() <= LONGEST + 1);
             prop_assert!(!said.contains('\n'));

@@ -19,7 +19,7 @@ use super::retry::{Cause, Tries};
 use super::stats::{Counters, RequestOutcome};
 use super::status_class::StatusClass;
 
-/// What an exchange came to.
+/// The outcome of an exchange.
 enum Exchanged {
     Body(Bytes, Pool),
     Refused(Refused),
@@ -51,8 +51,8 @@ impl Exchanger {
         self.clock.lock().unwrap_or_else(PoisonError::into_inner).ahead_micros()
     }
 
-    /// Sends the request, takes the answer in, and has everybody learn from it. With the body it says which connections it
-    /// came by.
+    /// Sends the request, reads the response, and lets the gate, the clock and the metrics learn from it.
+    /// Returns the body with the connections that it came from.
     pub(super) async fn exchange(
         &self,
         ask: &Ask<'_>,
@@ -68,14 +68,14 @@ impl Exchanger {
             () = passed(ask.context.deadline.as_ref()) => Exchanged::Abandoned,
         };
         end.outcome = label(&exchanged);
-        // What ended before it could teach anything frees its connection, and no more.
+        // An exchange that ended too early to teach anything only frees its connection.
         match outcome(&exchanged, tries) {
             Some(outcome) => pass.finish(outcome),
             None => drop(pass),
         }
         match &exchanged {
             Exchanged::Body(..) => self.accepted.add(ask.credential.id()),
-            // One about an agent may be of that agent alone.
+            // A refusal about an agent may concern only that agent.
             Exchanged::Refused(Refused { status, .. })
                 if matches!((status.as_u16(), ask.about), (401 | 403, About::Key)) =>
             {
@@ -111,7 +111,7 @@ impl Exchanger {
         Exchanged::Refused(Refused { status, words: head.words(ask.credential).await, retry_after })
     }
 
-    /// Only from successes: errors may come from a hop whose clock nobody set.
+    /// Learn only from successes: errors may come from a hop with a wrong clock.
     fn learn_clock(&self, head: &ResponseHead) {
         let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
         match head.date {
@@ -129,7 +129,7 @@ impl Exchanger {
     }
 }
 
-/// Returns once a deadline has passed that may be moved out meanwhile; never without one.
+/// Returns once a deadline, which may be moved later meanwhile, has passed; never without one.
 async fn passed(deadline: Option<&Deadline>) {
     let Some(deadline) = deadline else { return std::future::pending().await };
     while Instant::now() < deadline.instant() {
@@ -137,7 +137,7 @@ async fn passed(deadline: Option<&Deadline>) {
     }
 }
 
-/// Counts the request when it ends, also if nobody waits for that.
+/// Counts the request when it ends, even if its caller has left.
 struct RequestEnd<'a> {
     counters: &'a Counters,
     request: WatchedRequest,
@@ -165,7 +165,7 @@ const fn label(exchanged: &Exchanged) -> RequestOutcome {
     }
 }
 
-/// What the gate learns; nothing from what says nothing of upstream.
+/// What the gate learns; `None` if the outcome says nothing about upstream.
 const fn outcome(exchanged: &Exchanged, tries: &Tries) -> Option<PassOutcome> {
     Some(match exchanged {
         Exchanged::Body(..) | Exchanged::Broken(Broken::TooLarge) => PassOutcome::Answered,
@@ -182,7 +182,8 @@ const fn outcome(exchanged: &Exchanged, tries: &Tries) -> Option<PassOutcome> {
             | StatusClass::Undefined => PassOutcome::Answered,
         },
         Exchanged::Broken(Broken::Connect(_)) => PassOutcome::Failed(Fault::Connection),
-        // An upstream that restarts ends all idle connections at once: that it is down shows on the next ones.
+        // An upstream that restarts closes all idle connections at once. Whether it is down shows on new
+        // ones.
         Exchanged::Broken(Broken::BeforeAnswer(_)) if !tries.had_dead_connection() => return None,
         Exchanged::Broken(Broken::BeforeAnswer(_) | Broken::WithinAnswer(_)) => {
             PassOutcome::Failed(Fault::Answer)
@@ -192,7 +193,7 @@ const fn outcome(exchanged: &Exchanged, tries: &Tries) -> Option<PassOutcome> {
     })
 }
 
-/// The body, or why there is none.
+/// The body, or why the attempt failed.
 fn result(exchanged: Exchanged) -> Result<(Bytes, Pool), AttemptFailure> {
     let broken = |detail, cause| AttemptFailure {
         error: SourceError::Unavailable { detail, retry_after: None, upstream: None },
@@ -223,7 +224,7 @@ fn result(exchanged: Exchanged) -> Result<(Bytes, Pool), AttemptFailure> {
         Exchanged::Broken(Broken::Unsendable) => AttemptFailure {
             error: SourceError::Denied(UpstreamWords {
                 status: StatusCode::UNAUTHORIZED.as_u16(),
-                message: "the key has characters that no header can carry".to_owned(),
+                message: "the key contains characters that are not allowed in a header".to_owned(),
             }),
             cause: Cause::Final,
         },

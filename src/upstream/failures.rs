@@ -5,17 +5,17 @@ use crate::source::{SourceError, UpstreamWords};
 use super::gate::GateRefusal;
 use super::retry::Cause;
 
-/// When to ask again after all connections stayed taken.
+/// When to retry after no connection became free.
 const BUSY_RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// Why an attempt failed, and what that means for another.
+/// Why an attempt failed, and whether to make another.
 #[derive(Debug)]
 pub(super) struct AttemptFailure {
     pub(super) error: SourceError,
     pub(super) cause: Cause,
 }
 
-/// Why the gate turned a request away, in the caller's terms.
+/// The failure for a refusal of the gate.
 pub(super) fn rejected(refusal: GateRefusal, last_fault: impl FnOnce() -> String) -> AttemptFailure {
     match refusal {
         GateRefusal::NoRoom(retry_after) => AttemptFailure {
@@ -24,7 +24,7 @@ pub(super) fn rejected(refusal: GateRefusal, last_fault: impl FnOnce() -> String
         },
         GateRefusal::Busy => AttemptFailure {
             error: SourceError::Unavailable {
-                detail: "all connections to it stayed taken".to_owned(),
+                detail: "no connection to it became free in time".to_owned(),
                 retry_after: Some(BUSY_RETRY_AFTER),
                 upstream: None,
             },
@@ -32,7 +32,7 @@ pub(super) fn rejected(refusal: GateRefusal, last_fault: impl FnOnce() -> String
         },
         GateRefusal::Down(rest) => AttemptFailure {
             error: SourceError::Unavailable {
-                detail: format!("it failed too often of late, the last time so: {}", last_fault()),
+                detail: format!("it failed too often recently; the last failure: {}", last_fault()),
                 retry_after: Some(rest),
                 upstream: None,
             },
@@ -41,7 +41,7 @@ pub(super) fn rejected(refusal: GateRefusal, last_fault: impl FnOnce() -> String
     }
 }
 
-/// What upstream said with an error that another attempt may follow.
+/// Upstream's message in an error that may be followed by another attempt.
 pub(super) fn words_of(error: SourceError) -> Option<UpstreamWords> {
     match error {
         SourceError::RateLimited { upstream, .. } | SourceError::Unavailable { upstream, .. } => upstream,
@@ -53,7 +53,7 @@ pub(super) fn words_of(error: SourceError) -> Option<UpstreamWords> {
     }
 }
 
-/// Adds what upstream said before to a refusal of the gate's that it led to.
+/// Adds upstream's earlier message to a refusal of the gate that it led to.
 pub(super) fn with_words(mut error: SourceError, said: Option<UpstreamWords>) -> SourceError {
     if let SourceError::RateLimited { upstream, .. } | SourceError::Unavailable { upstream, .. } = &mut error
         && upstream.is_none()

@@ -1,6 +1,7 @@
-//! What of upstream's bytes is parsed, as functions that take any bytes and hold what comes out against what must be true.
+//! The parsers of upstream's bytes, as functions that accept any bytes and assert what must hold for the
+//! result.
 //!
-//! `fuzz/` calls them with whatever its fuzzer thinks of; a test replays the inputs that are kept there.
+//! `fuzz/` calls them with generated inputs; a test replays the stored ones.
 
 use std::collections::BTreeMap;
 
@@ -14,13 +15,13 @@ use super::mismatch::Expectation;
 use super::{error_body, page, retry_after};
 use crate::domain::{Credential, CredentialId};
 
-/// The longest pause that may come of a `Retry-After`, in seconds.
+/// The longest pause that a `Retry-After` may result in, in seconds.
 const LONGEST_PAUSE: u64 = 300;
 
-/// The longest words of a refusal that are passed on, in characters, with what says that there were more.
+/// The longest message of upstream's that is repeated, in characters, including the ellipsis.
 const LONGEST_WORDS: usize = 301;
 
-/// Bodies: of a page, of an agent, and of one that is passed on.
+/// Bodies of pages, agents, and relayed pages.
 pub fn page(data: &[u8]) {
     let body = Bytes::copy_from_slice(data);
     let _ = page::parse_agent(&body, &Expectation::default());
@@ -29,9 +30,9 @@ pub fn page(data: &[u8]) {
             let fields: BTreeMap<String, Box<RawValue>> =
                 serde_json::from_slice(&row.bytes).expect("a row is an object by itself");
             let literal = fields["id"].get();
-            // Half of a surrogate pair is JSON, though no text: such an id goes by its literal.
+            // Half of a surrogate pair is valid JSON but not text: the id is then its literal.
             let id: String = serde_json::from_str(literal).unwrap_or_else(|_| literal.to_owned());
-            assert_eq!(row.id, *id, "of a doubled key the last counts");
+            assert_eq!(row.id, *id, "the last value of a duplicate key counts");
             let range = body.as_ptr_range();
             assert!(
                 row.bytes.is_empty() || range.contains(&row.bytes.as_ptr()),
@@ -42,11 +43,11 @@ pub fn page(data: &[u8]) {
     if let Ok(relayed) = page::relay(body.clone(), &Expectation::default()) {
         assert_eq!(relayed.response.body, body);
         let json = body.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&body);
-        serde_json::from_slice::<serde::de::IgnoredAny>(json).expect("what is passed on is JSON");
+        serde_json::from_slice::<serde::de::IgnoredAny>(json).expect("a relayed body is JSON");
     }
 }
 
-/// A `Retry-After`, and after a line break a `Date`.
+/// A `Retry-After`, followed by a line break and a `Date`.
 pub fn retry_after(data: &[u8]) {
     let mut lines = data.splitn(2, |byte| *byte == b'\n');
     let mut headers = HeaderMap::new();
@@ -62,7 +63,7 @@ pub fn retry_after(data: &[u8]) {
     }
 }
 
-/// Bodies of refusals.
+/// Bodies of error responses.
 pub fn words(data: &[u8]) {
     const KEY: &str = "bn-key";
     let credential = Credential::new(CredentialId::new([0; 16]), SecretString::from(KEY));
@@ -74,7 +75,7 @@ pub fn words(data: &[u8]) {
 
 #[cfg(test)]
 mod tests {
-    /// Gives every kept input of a target to it.
+    /// Runs a target on every stored input.
     fn replay(target: &str, run: fn(&[u8])) {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
         let files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -85,17 +86,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_of_pages_holds() {
+    fn stored_pages_pass() {
         replay("page", super::page);
     }
 
     #[test]
-    fn what_is_kept_of_pauses_holds() {
+    fn stored_pauses_pass() {
         replay("retry_after", super::retry_after);
     }
 
     #[test]
-    fn what_is_kept_of_refusals_holds() {
+    fn stored_refusals_pass() {
         replay("words", super::words);
     }
 }

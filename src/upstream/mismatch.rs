@@ -1,13 +1,14 @@
-//! Whether a response answers the request that it came for.
+//! Detects responses that belong to another request.
 //!
-//! On HTTP/1.1 a response is matched to its request by its place on the connection alone: once upstream, or a hop before it, has
-//! answered one request twice, every later request on that connection may receive the response to the one before it. Hyper notices
-//! while nothing is asked; a response that comes later can only be told by its content. So what a response says of its request is
-//! compared with the request, and a response that does not match is asked for once more on a connection of its own.
+//! On HTTP/1.1 a response is matched to its request only by its position on the connection. Once upstream, or
+//! a hop before it, has answered one request twice, every later request on that connection may receive the
+//! response to the one before it. Hyper notices this while no request is in flight; a response that arrives
+//! later can be recognized only by its content. So what a response says about its request is compared with
+//! the request, and a response that does not match is requested again on a new connection.
 //!
-//! A response about another agent is never accepted. Upstream may number its pages from 0 or ignore the dates: such a response is
-//! accepted at the second attempt, and remembered for an hour if the gateway itself wrote the query. What a caller's
-//! query brings teaches nothing.
+//! A response about another agent is never accepted. Upstream may number its pages from 0 or ignore the
+//! dates: such a response is accepted at the second attempt, and remembered for an hour if the gateway itself
+//! wrote the query. A caller's query teaches nothing.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -17,18 +18,18 @@ use uuid::Uuid;
 
 use crate::domain::{AgentId, Row, Span};
 
-/// How long an observation of upstream's numbers and dates holds. Checking it again costs one request.
+/// How long an observation of upstream's page numbers and dates is used. Repeating it costs one request.
 const HOLDS_FOR: Duration = Duration::from_secs(60 * 60);
 
-/// How far outside a span its rows may lie: upstream may compare whole seconds.
+/// How far outside a span its rows may be: upstream may compare whole seconds.
 const SLACK: Duration = Duration::from_secs(1);
 
-/// What was asked, as far as a response may show.
+/// The parts of a request that a response may show.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Expectation {
     pub(super) agent: Option<AgentId>,
     pub(super) number: Option<u32>,
-    /// How many rows, where that is not the most that a page has.
+    /// The page size, if it is not the maximum.
     pub(super) size: Option<u32>,
     pub(super) span: Option<Span>,
 }
@@ -47,7 +48,7 @@ pub(super) enum Mismatch {
 /// Who wrote the query of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Author {
-    /// The gateway: every request for a page looks alike.
+    /// The gateway, whose requests for pages all look alike.
     Gateway,
     /// A caller, who may have written anything.
     Caller,
@@ -62,18 +63,18 @@ pub(super) enum Attempt {
     Second,
 }
 
-/// What becomes of a response.
+/// What to do with a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Judgment {
-    /// It is used.
+    /// Use it.
     Accept,
-    /// The request is sent once more, on a connection of its own.
+    /// Send the request again, on a new connection.
     AskAgain,
-    /// It is an error.
+    /// Treat it as an error.
     Refuse,
 }
 
-/// What was read of a response, and all that does not match.
+/// A parsed response, and everything in it that does not match its request.
 #[derive(Debug)]
 pub(super) struct Compared<T> {
     pub(super) response: T,
@@ -87,7 +88,8 @@ impl<T> Compared<T> {
 }
 
 impl Expectation {
-    /// All that does not match in a page with this number. `is_of_another`: whether anything in it names another agent.
+    /// All mismatches of a page with this number. `is_of_another`: whether anything in it names another
+    /// agent.
     pub(super) fn mismatches(&self, number: Option<u64>, is_of_another: bool, rows: &[Row]) -> Vec<Mismatch> {
         let is_renumbered = self.number.zip(number).is_some_and(|(asked, told)| u64::from(asked) != told);
         let mut mismatches = Vec::new();
@@ -104,18 +106,18 @@ impl Expectation {
     }
 }
 
-/// Whether there are rows, and all of them of another time.
+/// Whether there are rows, and all of them are outside the span.
 fn is_elsewhere(rows: &[Row], span: Span) -> bool {
     let (from, to) = (span.from().minus(SLACK), span.to().plus(SLACK));
     !rows.is_empty() && rows.iter().all(|row| row.created_at.is_some_and(|at| at < from || at > to))
 }
 
-/// What upstream was seen to do with the numbers and dates of the gateway's own requests.
+/// How upstream was observed to handle the page numbers and dates of the gateway's own requests.
 #[derive(Debug, Default)]
 pub(super) struct Observed(Mutex<Vec<(Mismatch, Instant)>>);
 
 impl Observed {
-    /// Decides on a response, and remembers what may be expected from now on.
+    /// Decides what to do with a response, and remembers what to expect from now on.
     pub(super) fn judge(
         &self,
         mismatches: &[Mismatch],
@@ -140,7 +142,7 @@ impl Observed {
         }
     }
 
-    /// Whether all of these were observed lately.
+    /// Whether all of these were observed recently.
     fn explain(&self, mismatches: &[Mismatch], now: Instant) -> bool {
         let observed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let is_observed = |mismatch: &Mismatch| {
@@ -189,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_response_that_says_nothing_of_its_request_matches() {
+    fn a_response_that_says_nothing_about_its_request_matches() {
         assert_eq!(asked().mismatches(None, false, &[]), []);
         assert_eq!(Expectation::default().mismatches(Some(7), false, &rows(&["1999-01-01T00:00:00Z"])), []);
     }
@@ -201,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_of_another_time_do_not_match_unless_one_is_of_the_right_one_or_of_none() {
+    fn rows_outside_the_span_do_not_match_unless_one_is_inside_or_undated() {
         let mismatches = |instants: &[&str]| asked().mismatches(None, false, &rows(instants));
         assert_eq!(mismatches(&["2025-12-31T00:00:00Z", "2026-01-03T00:00:00Z"]), [Mismatch::Span]);
         assert_eq!(mismatches(&["2025-12-31T00:00:00Z", "2026-01-01T12:00:00Z"]), []);
@@ -210,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn an_agent_matches_in_every_spelling_of_its_uuid_and_in_no_other_text() {
+    fn an_agent_matches_in_every_spelling_of_its_uuid() {
         for text in [
             "",
             "00000000-0000-0000-0000-000000000005",
@@ -229,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn another_agent_is_refused_at_every_second_attempt_whatever_was_seen_before() {
+    fn another_agent_is_refused_at_every_second_attempt() {
         let (observed, now) = (Observed::default(), Instant::now());
         for author in [Author::Gateway, Author::Caller, Author::Gateway] {
             for mismatches in [&[Mismatch::Agent][..], &[Mismatch::Number, Mismatch::Agent]] {
@@ -241,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_gateways_own_requests_show_is_checked_again_after_a_while() {
+    fn observations_of_the_gateways_own_requests_expire() {
         let (observed, now) = (Observed::default(), Instant::now());
         let first =
             |mismatches: &[Mismatch], now| observed.judge(mismatches, Author::Gateway, Attempt::First, now);
@@ -255,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn a_callers_query_teaches_nothing_and_profits_from_nothing() {
+    fn a_callers_query_neither_teaches_nor_uses_observations() {
         let (observed, now) = (Observed::default(), Instant::now());
         let judge = |author, attempt| observed.judge(&[Mismatch::Number], author, attempt, now);
         assert_eq!(judge(Author::Caller, Attempt::Second), Judgment::Accept);

@@ -61,8 +61,8 @@ pub use settings::{
 use stats::Counters;
 pub use stats::{RequestOutcome, UpstreamStats};
 
-/// From this size on, a body is read where blocking is allowed: on a worker it would take its time from others.
-/// 64 KiB take some 30 µs.
+/// From this size on, a body is parsed where blocking is allowed, so that it does not delay other work on a
+/// worker. 64 KiB take some 30 µs.
 const LARGE: usize = 64 << 10;
 
 /// Upstream's paths, as spans name them.
@@ -79,14 +79,14 @@ pub struct Upstream {
     gate: Gate,
     observed: Observed,
     retries: Mutex<RetryBudget>,
-    /// What went wrong last, for whoever is told that upstream is down.
+    /// The latest failure, for the error that says that upstream is down.
     last_fault: Mutex<String>,
     watch: RequestWatch,
 }
 
 impl Upstream {
-    /// Sets everything up; nothing is asked of upstream yet. Every request will be told to `watch`. Upstream's clock is compared with
-    /// `clock`, which must be the one that whoever asks measures ages with.
+    /// Sets up the client and the gate. Sends nothing yet. `watch` observes every request. Upstream's clock
+    /// is compared with `clock`, which must be the clock that the caller measures ages with.
     ///
     /// # Errors
     /// [`UpstreamSetupError::Ca`], [`UpstreamSetupError::Client`].
@@ -112,12 +112,12 @@ impl Upstream {
         }))
     }
 
-    /// What was asked of upstream so far, and what the gate is doing now.
+    /// The requests so far, and the state of the gate.
     pub fn stats(&self) -> UpstreamStats {
         self.exchanger.counters.snapshot(self.gate.snapshot())
     }
 
-    /// Asks until there is an answer that `read` can read, or no attempt is left.
+    /// Makes attempts until `read` can parse a response, or no attempt is left.
     async fn ask<T, F>(&self, ask: Ask<'_>, read: F) -> Result<T, SourceError>
     where
         T: Send + 'static,
@@ -152,7 +152,7 @@ impl Upstream {
         }
     }
 
-    /// One attempt: a turn, an exchange, and the reading of what came.
+    /// Makes one attempt: waits for a turn, exchanges, and parses the response.
     async fn attempt<T, F>(
         &self,
         ask: &Ask<'_>,
@@ -206,17 +206,18 @@ impl Upstream {
         }
     }
 
-    /// Gives up the connections that a response came by which does not match its request, and sees to it that there is one of its
-    /// own for the second attempt.
+    /// Abandons the connections that a mismatched response came from, and prepares a new one for the second
+    /// attempt.
     ///
-    /// A query of a caller's may be why nothing matches, so for one everybody's connections stay.
+    /// A caller's query may itself be the reason for the mismatch, so the shared connections stay open for
+    /// one.
     async fn leave(&self, pool: client::Pool, author: Author) {
         let client = Arc::clone(&self.exchanger.client);
         let blocking = move || match author {
             Author::Gateway => client.leave(pool),
             Author::Caller => client.prepare_alone(),
         };
-        // It only fails with the runtime.
+        // Fails only if the runtime ends.
         let _left = tokio::task::spawn_blocking(blocking).await;
     }
 
@@ -236,7 +237,7 @@ impl Upstream {
         self.last_fault.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Remembers why upstream was of no use.
+    /// Remembers why a request failed.
     fn note_fault(&self, failure: &AttemptFailure) {
         if let Cause::Transient(_) | Cause::IdleConnection = failure.cause {
             *self.last_fault() = if let SourceError::Unavailable { detail, .. } = &failure.error {
@@ -247,7 +248,7 @@ impl Upstream {
         }
     }
 
-    /// What the watch is told of a request.
+    /// The description of a request for the watch.
     fn asked<'a>(&'a self, ask: &'a Ask<'_>, tries: &Tries) -> RequestSpanStart<'a, AgentId> {
         RequestSpanStart {
             template: ask.template,
@@ -278,7 +279,7 @@ impl Source for Upstream {
         let Subject { credential, agent, .. } = subject;
         let (about, author) = (About::Agent(*agent), Author::Gateway);
         let ask = Ask { url, template: PAGES, credential, about, context, author };
-        // Rows are slices of the body, which lives until they are laid out elsewhere.
+        // Rows are slices of the body, which is freed once they are stored elsewhere.
         let pages = self.exchanger.counters.pages.clone();
         let span = (self.settings.dates == DateParams::Sent).then_some(page.span);
         let asked = Expectation {
@@ -370,7 +371,7 @@ impl Source for Upstream {
     }
 }
 
-/// Reads a body, a large one where blocking is allowed.
+/// Parses a body; a large one where blocking is allowed.
 async fn read_off_worker<T, F>(body: Bytes, read: F) -> Result<Compared<T>, page::PageFault>
 where
     T: Send + 'static,
@@ -381,7 +382,7 @@ where
     }
     match tokio::task::spawn_blocking(move || read(body)).await {
         Ok(result) => result,
-        Err(_) => Err("the reading of it was broken off".to_owned()),
+        Err(_) => Err("parsing it was interrupted".to_owned()),
     }
 }
 

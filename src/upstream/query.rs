@@ -5,7 +5,7 @@ use super::settings::DateParams;
 
 /// The query string of one page of a walk: dates, filters, page number and size, always in this order.
 ///
-/// A fixed order gives one question one spelling, which whoever reads upstream's log is thankful for.
+/// A fixed order gives each question one spelling, which makes upstream's log easier to read.
 pub(super) fn of_page(filters: &Filters, page: PageOf, dates: DateParams) -> String {
     let mut query = form_urlencoded::Serializer::new(String::new());
     match dates {
@@ -21,7 +21,7 @@ pub(super) fn of_page(filters: &Filters, page: PageOf, dates: DateParams) -> Str
     query.finish()
 }
 
-/// What a caller's own query asks for, as far as it says so in the way that upstream's reference does.
+/// What a caller's own query asks for, as far as it uses the parameters of upstream's reference.
 pub(super) fn asked(agent: AgentId, query: &str) -> Expectation {
     let only = |name: &str| {
         let mut values = form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key == name);
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn leaves_dates_out_for_an_upstream_that_takes_none() {
+    fn omits_dates_for_an_upstream_without_dates() {
         assert_eq!(of_page(&Filters::default(), page(), DateParams::LeftOut), "page_number=3&page_size=50");
     }
 }

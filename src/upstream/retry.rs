@@ -1,42 +1,43 @@
-//! Whether a failed attempt is followed by another, and when.
+//! Decides whether and when a failed attempt is followed by another.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The most attempts at one page. A stream has no deadline, and waits for the budget do not count: something must end it.
+/// The most attempts at one page. Needed because a stream has no deadline, and waits for the budget don't
+/// count.
 const MOST_ATTEMPTS: u32 = 10;
 
-/// The most refusals by 429 of one page that has no deadline. They are not among the attempts: the gate spaces them so that
-/// most pages meet none, and where upstream refuses everything it says so to all in line.
+/// The most 429s of one page without a deadline. They don't count as attempts: the gate spaces requests so
+/// that most pages meet none, and if upstream refuses everything, the gate refuses all waiting requests.
 const MOST_REFUSALS: u32 = 20;
 
 /// The longest first wait; it doubles with every attempt.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 
-/// The longest wait that was not asked for.
+/// The longest wait that upstream did not ask for.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
-/// The longest rest of the breaker that is waited out: an upstream that starts anew is there again. Longer ones are told
-/// to whoever asks, at once.
+/// The longest rest of the breaker that is waited out: an upstream that restarts is back by then. Longer ones
+/// are reported to the caller at once.
 const LONGEST_REST: Duration = Duration::from_secs(2);
 
-/// Why an attempt failed, as far as another depends on it.
+/// Why an attempt failed, as far as it matters for the next one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cause {
-    /// Nothing would change.
+    /// Another attempt would fail in the same way.
     Final,
-    /// 429: the gate has learned, and says when the next one goes.
+    /// 429. The gate has learned from it, and decides when the next request goes.
     Limited,
-    /// 5xx, 408, a time-out, a broken transport; upstream may have said for how long.
+    /// 5xx, 408, a timeout, a broken transport. Upstream may have asked for a pause.
     Transient(Option<Duration>),
-    /// A connection that was idle turned out to be dead: the request was not seen.
+    /// An idle connection turned out to be dead, so upstream did not see the request.
     IdleConnection,
-    /// A success that is no page, or a redirect: proxies answer so for a moment.
+    /// A success that is not a page, or a redirect: proxies may respond like this for a moment.
     Malformed,
     /// A response to another request. The next attempt has a connection of its own.
     Mismatch,
-    /// The breaker is open for so long. Tried again only where that is a moment.
+    /// The breaker is open for this long. Retried only if that is short.
     Down(Duration),
 }
 
@@ -48,7 +49,7 @@ pub(super) struct Tries {
     malformed: u32,
     idle: u32,
     misfits: u32,
-    /// Time spent on attempts and between them, waits for the budget not counted.
+    /// Time spent on attempts and between them, without waits for the budget.
     pub(super) spent: Duration,
 }
 
@@ -57,30 +58,31 @@ pub(super) struct Tries {
 pub(super) struct RetryLimits {
     /// See [`crate::source::RequestContext::retry_for`].
     pub(super) retry_for: Duration,
-    /// How long until the answer is of no use; none for a stream.
+    /// How long the response is still of use; `None` for a stream.
     pub(super) until_deadline: Option<Duration>,
 }
 
 impl Tries {
-    /// Whether a connection had died already before it brought anything of an answer.
+    /// Whether a connection has already died before any byte of a response.
     pub(super) const fn had_dead_connection(&self) -> bool {
         self.idle > 0
     }
 
-    /// Whether an answer to another question came already.
+    /// Whether a response to another request has already been received.
     pub(super) const fn had_misfit(&self) -> bool {
         self.misfits > 0
     }
 
-    /// How many attempts have failed.
+    /// The number of failed attempts.
     pub(super) const fn made(&self) -> u32 {
         self.failed + self.limited
     }
 
-    /// How long to wait before the next attempt; none for no other. `jitter` is from 0 to 1.
+    /// How long to wait before the next attempt; `None` if there is no other. `jitter` is from 0 to 1.
     ///
-    /// Waits are spread over all of their length (full jitter): callers that failed together do not return together.
-    /// A wait that upstream or the breaker asks for is a lower bound, and one that does not fit ends the attempts at once.
+    /// Waits are spread over their full length (full jitter), so that callers that failed together do not
+    /// return together. A wait that upstream or the breaker asks for is a lower bound; if it does not fit,
+    /// there are no more attempts.
     pub(super) fn next(
         &mut self,
         cause: Cause,
@@ -131,10 +133,10 @@ impl Tries {
     }
 }
 
-/// How many retries the process may make: a share of its successes, and a few more as time goes by.
+/// The retry budget of the process: a share of its successes, and some more as time passes.
 ///
-/// Without it an outage multiplies the load on whoever tries to come back from it. Retries after a 429 are not charged: the gate
-/// paces them.
+/// Without it an outage multiplies the load while upstream tries to recover. Retries after a 429 are free,
+/// because the gate paces them.
 #[derive(Debug)]
 pub(super) struct RetryBudget {
     tokens: f64,
@@ -142,23 +144,23 @@ pub(super) struct RetryBudget {
 }
 
 impl RetryBudget {
-    /// What is there at first, and at most.
+    /// The initial and maximum balance.
     const MOST: f64 = 20.0;
-    /// What a success brings.
+    /// The deposit for a success.
     const BY_SUCCESS: f64 = 0.5;
-    /// What a second brings: a lone caller after an outage still has its retries.
+    /// The deposit for a second: a lone caller still has retries after an outage.
     const BY_SECOND: f64 = 1.0;
 
     pub(super) const fn new(now: Instant) -> Self {
         Self { tokens: Self::MOST, at: now }
     }
 
-    /// A request succeeded.
+    /// Records that a request succeeded.
     pub(super) const fn deposit(&mut self) {
         self.tokens = (self.tokens + Self::BY_SUCCESS).min(Self::MOST);
     }
 
-    /// Whether there may be one more.
+    /// Takes one retry, if there is one.
     fn withdraw(&mut self, now: Instant) -> bool {
         let since = now.saturating_duration_since(self.at).as_secs_f64();
         self.at = self.at.max(now);
@@ -193,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_retried_without_time_for_it() {
+    fn never_retries_without_time_for_it() {
         for cause in [
             Cause::Limited,
             Cause::Transient(None),
@@ -215,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_asked_for_is_waited_if_it_fits() {
+    fn waits_as_long_as_asked_if_it_fits() {
         let asked = Cause::Transient(Some(SECOND * 3));
         assert_eq!(next(&mut Tries::default(), asked, LIMITS), Some(SECOND * 3));
         let soon = RetryLimits { until_deadline: Some(SECOND * 2), ..LIMITS };
@@ -224,14 +226,14 @@ mod tests {
     }
 
     #[test]
-    fn an_upstream_that_is_down_is_waited_for_only_shortly() {
+    fn waits_only_briefly_for_an_upstream_that_is_down() {
         let patient = RetryLimits { retry_for: SECOND * 50, ..LIMITS };
         assert!(next(&mut Tries::default(), Cause::Down(SECOND * 2), patient).is_some());
         assert_eq!(next(&mut Tries::default(), Cause::Down(SECOND * 4), patient), None);
     }
 
     #[test]
-    fn refusals_by_429_end_with_the_deadline_or_after_many() {
+    fn retries_429_until_the_deadline_or_a_maximum() {
         let mut tries = Tries::default();
         let timed = RetryLimits { until_deadline: Some(SECOND), ..LIMITS };
         assert!((0..1000).all(|_| next(&mut tries, Cause::Limited, timed) == Some(Duration::ZERO)));
@@ -240,12 +242,12 @@ mod tests {
         let mut tries = Tries::default();
         let without = std::iter::from_fn(|| next(&mut tries, Cause::Limited, LIMITS)).count();
         assert_eq!(without, MOST_REFUSALS as usize - 1);
-        // What else fails has all its attempts still.
+        // Other failures still have all their attempts.
         assert!(next(&mut tries, Cause::Transient(None), LIMITS).is_some());
     }
 
     #[test]
-    fn what_is_malformed_is_retried_once() {
+    fn retries_a_malformed_response_once() {
         let mut tries = Tries::default();
         assert!(next(&mut tries, Cause::Malformed, LIMITS).is_some());
         assert_eq!(next(&mut tries, Cause::Malformed, LIMITS), None);
@@ -259,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn an_outage_is_not_multiplied() {
+    fn the_budget_limits_retries_in_an_outage() {
         let now = Instant::now();
         let mut budget = RetryBudget::new(now);
         let mut retries = |now, cause| {

@@ -4,20 +4,20 @@ use http::HeaderMap;
 use http::header::{DATE, RETRY_AFTER};
 use jiff::fmt::rfc2822::DateTimeParser;
 
-/// The longest pause that is believed.
+/// The longest pause that is honored.
 ///
-/// Upstream counts by the minute, so none is longer; an hour or a year written there is a mistake that must
-/// not stop the gateway.
+/// Upstream counts by the minute, so a useful pause is not longer. An hour or a year in the header is a
+/// mistake that must not stop the gateway.
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// How long an answer asks to be left alone, by RFC 9110 section 10.2.3: seconds, or a date.
+/// The pause that a response asks for (RFC 9110 section 10.2.3): seconds or a date.
 ///
-/// A date is measured from the answer's own `Date`, so that the two clocks' difference does not count, and from
-/// `now_micros` (since 1970) without one. What can't be read, or lies in the past, asks for nothing.
+/// A date is measured from the response's own `Date`, so that the difference between the clocks does not
+/// matter, or from `now_micros` (since 1970) without one. An invalid or past value asks for nothing.
 pub(super) fn read(headers: &HeaderMap, now_micros: i64) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let length = if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
-        // Digits that are too many for a number are certainly more than the longest.
+        // A number too large to parse exceeds the maximum.
         text.parse().map_or(LONGEST, Duration::from_secs)
     } else {
         let now = date(headers).unwrap_or(now_micros);
@@ -27,13 +27,13 @@ pub(super) fn read(headers: &HeaderMap, now_micros: i64) -> Option<Duration> {
     (!length.is_zero()).then(|| length.min(LONGEST))
 }
 
-/// An answer's `Date`, in microseconds since 1970.
+/// A response's `Date`, in microseconds since 1970.
 pub(super) fn date(headers: &HeaderMap) -> Option<i64> {
     http_date_micros(headers.get(DATE)?.to_str().ok()?.trim())
 }
 
-/// Reads the form that RFC 9110 asks senders for (`Sun, 06 Nov 1994 08:49:37 GMT`). The two obsolete ones are left
-/// alone: nothing that serves HTTP today writes them.
+/// Parses the format that RFC 9110 requires of senders (`Sun, 06 Nov 1994 08:49:37 GMT`). The two obsolete
+/// formats are ignored, because no current server writes them.
 fn http_date_micros(text: &str) -> Option<i64> {
     const PARSER: DateTimeParser = DateTimeParser::new().relaxed_weekday(true);
     PARSER.parse_timestamp(text).ok().map(jiff::Timestamp::as_microsecond)
@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn measures_a_date_from_the_answers_own() {
+    fn measures_a_date_from_the_responses_own() {
         let mut headers = HeaderMap::new();
         headers.insert(RETRY_AFTER, HeaderValue::from_static("Sun, 06 Nov 1994 08:49:57 GMT"));
         headers.insert(DATE, HeaderValue::from_static("Sun, 06 Nov 1994 08:49:55 GMT"));
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn asks_for_nothing_where_nothing_can_be_read() {
+    fn ignores_invalid_values() {
         for text in ["", "0", "-5", "1.5", "soon", "Sun, 06 Nov 1994 08:49:36 GMT", "Sun, 06 Nov", "+3"] {
             assert_eq!(asked(text), None, "{text}");
         }
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn does_not_believe_absurd_lengths() {
+    fn caps_absurd_lengths() {
         for text in ["61", "99999999999999999999999999", "Sun, 06 Nov 2094 08:49:37 GMT"] {
             assert_eq!(asked(text), Some(LONGEST), "{text}");
         }
@@ -87,14 +87,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn never_asks_for_nothing_at_length_nor_too_long(text in "[ -~]{0,40}") {
+        fn a_pause_is_never_zero_nor_too_long(text in "[ -~]{0,40}") {
             if let Some(length) = asked(&text) {
                 prop_assert!(!length.is_zero() && length <= LONGEST);
             }
         }
 
         #[test]
-        fn every_second_within_reason_is_read(seconds in 1u64..=60) {
+        fn reads_every_second_up_to_the_maximum(seconds in 1u64..=60) {
             prop_assert_eq!(asked(&seconds.to_string()), Some(Duration::from_secs(seconds)));
         }
     }

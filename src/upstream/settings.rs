@@ -4,33 +4,33 @@ use std::time::Duration;
 
 use reqwest::Url;
 
-/// What [`super::Upstream`] is told at start; see the settings of `serve` for each.
+/// The settings of [`super::Upstream`]; see the flags of `serve`.
 #[derive(Clone, Debug)]
 pub struct UpstreamSettings {
-    /// Where upstream is; a path is a prefix of every path asked for.
+    /// The base URL; its path is a prefix of every requested path.
     pub base_url: BaseUrl,
-    /// More trusted roots, as PEM.
+    /// Additional trusted root certificates (PEM).
     pub ca_pem: Option<Vec<u8>>,
     /// How long one attempt may take, from the connection to the end of the body.
     pub attempt_timeout: Duration,
-    /// How many requests upstream may see; none for no limit.
+    /// The maximum rate of requests; `None` for no limit.
     pub rate: Option<Rate>,
-    /// For whom upstream counts them.
+    /// Who shares the rate.
     pub rate_scope: RateScope,
-    /// Requests in flight for the process.
+    /// The maximum number of requests in flight.
     pub concurrency: NonZeroUsize,
-    /// The part of the budget that cold reads leave to refreshes.
+    /// The share of the budget that cold reads leave to refreshes.
     pub refresh_reserve: Fraction,
     /// Whether upstream takes dates.
     pub dates: DateParams,
 }
 
-/// So many requests in any span of so long.
+/// A maximum number of requests in any span of a length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
-    /// How many.
+    /// The number of requests.
     pub count: NonZeroU32,
-    /// In how long.
+    /// The length of the span.
     pub per: Duration,
 }
 
@@ -48,21 +48,21 @@ pub enum RateScope {
 pub enum DateParams {
     /// Both, with every page.
     Sent,
-    /// Neither: an upstream that takes no dates (`--window none`).
+    /// Neither, for an upstream without dates (`--window none`).
     LeftOut,
 }
 
-/// A part of a whole, from nothing to all of it.
+/// A fraction from 0 to 1.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Fraction(f64);
 
 impl Fraction {
-    /// So many hundredths; none above a hundred.
+    /// A number of hundredths; `None` above a hundred.
     pub fn percent(percent: u8) -> Option<Self> {
         (percent <= 100).then(|| Self(f64::from(percent) / 100.0))
     }
 
-    /// This part of a count, rounded down.
+    /// This fraction of a count, rounded down.
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -95,46 +95,43 @@ pub struct BaseUrl {
 /// Whether a request leaves the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HostLocation {
-    /// It does not: what is not encrypted goes through no proxy.
+    /// It does not. Unencrypted requests never go through a proxy.
     Loopback,
     /// It does.
     Network,
 }
 
-/// Why upstream can't be asked with these settings.
+/// Why these settings can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum UpstreamSetupError {
-    /// The text is no URL, or not one that requests can go to.
+    /// The text is not a usable URL.
     #[error("the upstream URL is not usable: {0}")]
     Url(String),
-    /// A credential would travel readable by everybody on the way.
+    /// A credential would be sent unencrypted.
     #[error(
-        "the upstream URL is plain http and {host} is not this machine: a credential sent there could be read on the way; \
+        "the upstream URL is plain http and {host} is not this machine, so credentials would be sent unencrypted; \
          use https, or allow it with --upstream-insecure"
     )]
     PlainHttp {
-        /// Who it would be sent to.
+        /// The host that it would be sent to.
         host: String,
     },
     /// The additional roots can't be read.
-    #[error("the upstream CA file holds no usable PEM certificates: {0}")]
+    #[error("the upstream CA file has no usable PEM certificates: {0}")]
     Ca(String),
-    /// The http client can't be made.
-    #[error("the http client can't be set up: {0}")]
+    /// The HTTP client can't be created.
+    #[error("the HTTP client can't be set up: {0}")]
     Client(String),
 }
 
 impl BaseUrl {
-    /// Reads and checks a base URL; a trailing slash is forgiven.
-    ///
-    /// # Errors
-    /// [`UpstreamSetupError::Url`], [`UpstreamSetupError::PlainHttp`].
+    /// Parses and validates a base URL; a trailing slash is ignored.
     pub fn parse(text: &str, plain_http: PlainHttp) -> Result<Self, UpstreamSetupError> {
         let fault = |what: &str| Err(UpstreamSetupError::Url(what.to_owned()));
         let url = Url::parse(text.trim()).map_err(|e| UpstreamSetupError::Url(e.to_string()))?;
-        let Some(host) = url.host_str() else { return fault("it names no host") };
+        let Some(host) = url.host_str() else { return fault("it has no host") };
         if !url.username().is_empty() || url.password().is_some() {
-            return fault("it holds a user or a password");
+            return fault("it contains a user or a password");
         }
         if url.query().is_some() || url.fragment().is_some() {
             return fault("it has a query or a fragment");
@@ -164,12 +161,12 @@ impl BaseUrl {
         self.url.as_str()
     }
 
-    /// Who answers there: host and port.
+    /// The server: host and port.
     pub(crate) fn server(&self) -> (&str, u16) {
         (self.url.host_str().unwrap_or_default(), self.url.port_or_known_default().unwrap_or_default())
     }
 
-    /// Whether requests would pass readable through whoever is between.
+    /// Whether requests are sent unencrypted.
     pub(crate) fn is_plain(&self) -> bool {
         self.url.scheme() == "http"
     }
@@ -180,7 +177,7 @@ impl BaseUrl {
     }
 }
 
-/// Whether a host, as it stands in a URL, is this machine.
+/// Whether a host, as written in a URL, is this machine.
 pub fn is_loopback(host: &str) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     match bare.parse::<IpAddr>() {
@@ -194,7 +191,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn plain_http_is_refused_but_to_loopback() {
+    fn plain_http_is_allowed_only_to_loopback() {
         for text in
             ["http://api.bolna.ai", "http://10.0.0.1", "http://localhost.evil.org", "http://[2001:db8::1]"]
         {
@@ -210,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_place_for_requests_is_refused() {
+    fn refuses_unusable_urls() {
         for text in
             ["", "api.bolna.ai", "ftp://h", "https://u:p@h", "https://h?x=1", "https://h#f", "unix:/x"]
         {
@@ -220,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_prefix_stays_and_a_trailing_slash_is_forgiven() {
+    fn keeps_a_path_prefix_and_ignores_a_trailing_slash() {
         for (base, joined) in [
             ("https://h", "https://h/v2/agent"),
             ("https://h/", "https://h/v2/agent"),
@@ -233,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn shares_are_rounded_down_and_never_more_than_all() {
+    fn fractions_are_rounded_down_and_at_most_one() {
         assert_eq!(Fraction::percent(101), None);
         assert_eq!(Fraction::percent(20).unwrap().of(450), 90);
         assert_eq!(Fraction::percent(20).unwrap().of(4), 0);

@@ -4,7 +4,7 @@ use super::gate::GateSnapshot;
 use super::status_class::StatusClass;
 use crate::telemetry::HeldBytes;
 
-/// What became of a request upstream.
+/// The outcome of a request to upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequestOutcome {
     /// A success, well formed or not.
@@ -23,14 +23,14 @@ pub enum RequestOutcome {
     Unreachable,
     /// The connection broke.
     Broken,
-    /// No answer in time.
+    /// No response in time.
     TimedOut,
-    /// Nobody waited for the answer any more.
+    /// The caller left before the response.
     Abandoned,
 }
 
 impl RequestOutcome {
-    /// All of them, in the order of their counters.
+    /// All outcomes, in the order of their counters.
     pub const ALL: [Self; 10] = [
         Self::Ok,
         Self::Denied,
@@ -44,7 +44,7 @@ impl RequestOutcome {
         Self::Abandoned,
     ];
 
-    /// Its name as a label.
+    /// The value of the metric label.
     pub const fn label(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -60,7 +60,7 @@ impl RequestOutcome {
         }
     }
 
-    /// By upstream's status.
+    /// The outcome for a status.
     pub(super) const fn of(status: http::StatusCode) -> Self {
         match StatusClass::of(status) {
             StatusClass::Success => Self::Ok,
@@ -85,31 +85,31 @@ pub(super) struct Counters {
     pub(super) malformed: AtomicU64,
     pub(super) body_bytes: AtomicU64,
     pub(super) rejected: AtomicU64,
-    /// Bodies of pages, until the last of their rows is laid out.
+    /// Bodies of pages, until the last of their rows is stored elsewhere.
     pub(super) pages: HeldBytes,
 }
 
-/// What was asked of upstream so far, and what the gate is doing now.
+/// The requests so far, and the state of the gate.
 #[derive(Clone, Copy, Debug)]
 pub struct UpstreamStats {
-    /// Requests that ended, by outcome; see [`Self::requests`].
+    /// Finished requests, by outcome; see [`Self::requests`].
     requests: [u64; RequestOutcome::ALL.len()],
-    /// Attempts that followed a failed one.
+    /// Attempts after a failed one.
     pub retries: u64,
-    /// Successes that were no page.
+    /// Successes that were not a page.
     pub malformed: u64,
-    /// Bytes of bodies taken in, decoded.
+    /// Bytes of bodies read, decoded.
     pub body_bytes: u64,
-    /// Requests that the gate turned away: no room in time, or upstream is down.
+    /// Requests that the gate refused: no room in time, or upstream is down.
     pub rejected: u64,
-    /// Bytes of pages that were read and are not laid out yet.
+    /// Bytes of pages whose rows are not stored elsewhere yet.
     pub page_bytes: u64,
-    /// What the gate is doing.
+    /// The state of the gate.
     pub gate: GateSnapshot,
 }
 
 impl UpstreamStats {
-    /// Requests that ended so.
+    /// The number of requests with this outcome.
     pub const fn requests(&self, outcome: RequestOutcome) -> u64 {
         self.requests[outcome as usize]
     }

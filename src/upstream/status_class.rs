@@ -1,7 +1,7 @@
 use http::StatusCode;
 
-/// The meaning of a status from upstream. What follows from it for the gate, for retries, for the metrics and for the caller
-/// is decided where it is used, with a `match` over these.
+/// The meaning of a status from upstream. What the gate, retries, metrics and callers make of it is decided
+/// where it is used, with a `match`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum StatusClass {
     /// 2xx.
@@ -14,7 +14,7 @@ pub(super) enum StatusClass {
     NotFound,
     /// 429.
     Limited,
-    /// 408: some hop on the way gave up waiting.
+    /// 408: a hop on the way stopped waiting.
     HopTimedOut,
     /// 407: a proxy on the way wants a password.
     ProxyDenied,

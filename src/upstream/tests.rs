@@ -26,7 +26,7 @@ mod mismatches;
 const PAGE: &str =
     "{\"data\":[{\"id\":\"a\", \"cost\":12.710,\"n\":9007199254740993}],\"total\":1,\"has_more\":false}";
 
-/// An upstream of the test's own, gone when dropped.
+/// A fake upstream, stopped when dropped.
 struct Fake {
     upstream: Arc<Upstream>,
     _tasks: JoinSet<()>,
@@ -77,7 +77,7 @@ async fn hyper_serve(listener: TcpListener, app: Router) -> std::io::Result<()> 
     }
 }
 
-/// Answers every connection with these bytes, and closes it.
+/// Responds to every connection with these bytes, and closes it.
 async fn raw(answers: &'static [&'static [u8]]) -> Fake {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let upstream = upstream(&format!("http://{}", listener.local_addr().unwrap()));
@@ -121,7 +121,7 @@ fn context(retry_for: Duration) -> RequestContext {
 }
 
 #[tokio::test]
-async fn tells_when_a_request_goes_and_not_before() {
+async fn marks_a_request_as_sent_only_when_it_is_sent() {
     let fake = fake(|_, _| async { "{}".into_response() }).await;
     let context = context(NEVER);
     assert_eq!(context.sent.sent_at(), None);
@@ -157,7 +157,7 @@ fn gzipped(body: Vec<u8>) -> Response {
 }
 
 #[tokio::test]
-async fn sends_the_question_and_nothing_else() {
+async fn sends_only_the_question() {
     let fake = fake(async |_, request: Request| {
         let mut names: Vec<_> = request.headers().keys().map(ToString::to_string).collect();
         names.sort();
@@ -186,7 +186,7 @@ async fn sends_the_question_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_relayed_page_is_the_body_byte_for_byte_if_it_is_a_page_or_not() {
+async fn relays_a_body_byte_for_byte_whether_or_not_it_is_a_page() {
     const ODD: &str = "{ \"odd\" :  12.710 }\n";
     let fake = fake(async |n, request: Request| {
         assert_eq!(request.uri().query(), Some("page_number=2&x=%2B+a&x=&%41"));
@@ -207,7 +207,7 @@ async fn a_relayed_page_is_the_body_byte_for_byte_if_it_is_a_page_or_not() {
 }
 
 #[tokio::test]
-async fn a_large_page_is_read_too() {
+async fn reads_a_large_page() {
     let fake = fake(async |_, _| {
         let rows: Vec<_> =
             (0..50).map(|i| format!("{{\"id\":\"{i}\",\"t\":\"{}\"}}", "x".repeat(20_000))).collect();
@@ -219,7 +219,7 @@ async fn a_large_page_is_read_too() {
 }
 
 #[tokio::test]
-async fn an_agent_tells_when_it_was_made() {
+async fn reads_when_an_agent_was_created() {
     let fake = fake(async |_, request: Request| {
         assert_eq!(request.uri().path(), "/base/v2/agent/00000000-0000-0000-0000-000000000005");
         "{\"created_at\":\"2025-01-01T00:00:00\"}".into_response()
@@ -230,7 +230,7 @@ async fn an_agent_tells_when_it_was_made() {
 }
 
 #[tokio::test]
-async fn refusals_are_told_in_upstreams_words_and_asked_once() {
+async fn reports_refusals_with_upstreams_message_and_never_retries_them() {
     let fake =
         fake(async |_, _| (StatusCode::FORBIDDEN, "{\"detail\":\"no bn-secret\"}").into_response()).await;
     let error = fake.page(RETRY).await.unwrap_err();
@@ -239,7 +239,7 @@ async fn refusals_are_told_in_upstreams_words_and_asked_once() {
 }
 
 #[tokio::test]
-async fn a_redirect_is_not_followed() {
+async fn never_follows_a_redirect() {
     let fake = fake(async |_, request: Request| {
         assert_ne!(request.uri().path(), "/elsewhere");
         (StatusCode::FOUND, [("location", "/elsewhere")]).into_response()
@@ -250,7 +250,7 @@ async fn a_redirect_is_not_followed() {
 }
 
 #[tokio::test]
-async fn a_redirect_may_be_a_proxys_for_a_moment() {
+async fn retries_a_redirect_once() {
     let fake = fake(async |n, _| match n {
         0 => (StatusCode::FOUND, [("location", "/elsewhere")]).into_response(),
         _ => PAGE.into_response(),
@@ -260,7 +260,7 @@ async fn a_redirect_may_be_a_proxys_for_a_moment() {
 }
 
 #[tokio::test]
-async fn large_bodies_are_taken_in_two_at_a_time() {
+async fn reads_two_large_bodies_at_a_time() {
     let large = Bytes::from(format!("{{\"data\":[],\"x\":\"{}\"}}", "x".repeat(6 << 20)));
     let fake = fake(move |_, _| std::future::ready(large.clone().into_response())).await;
     let fake = Arc::new(fake);
@@ -282,11 +282,11 @@ async fn a_429_is_followed_by_another_attempt() {
     assert_eq!(fake.page(RETRY).await.unwrap().rows.len(), 1);
     assert_eq!(fake.upstream.stats().retries, 1);
     let gate = fake.upstream.stats().gate;
-    assert_eq!((gate.slowed_agents, gate.rate_share), (1, 1.0), "the agent alone");
+    assert_eq!((gate.slowed_agents, gate.rate_share), (1, 1.0), "only the agent");
 }
 
 #[tokio::test]
-async fn a_429_that_outlasts_the_turn_is_told_with_its_words() {
+async fn reports_a_429_that_outlasts_the_deadline_with_its_message() {
     let fake = fake(async |_, _| {
         (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "90")], "{\"message\":\"slow down\"}")
             .into_response()
@@ -297,12 +297,12 @@ async fn a_429_that_outlasts_the_turn_is_told_with_its_words() {
     let error = fake.upstream.agent(&credential(), agent(), &context).await.unwrap_err();
     let SourceError::RateLimited { retry_after, upstream } = error else { panic!("{error:?}") };
     assert_eq!(upstream.unwrap().message, "slow down");
-    // No limit by the minute asks for more than one.
+    // A limit per minute never asks for more than a minute.
     assert!(retry_after > Duration::from_secs(50) && retry_after <= Duration::from_secs(61));
 }
 
 #[tokio::test]
-async fn a_500_is_retried_only_if_the_turn_allows() {
+async fn retries_a_500_only_within_the_time_for_retries() {
     let fake = fake(async |n, _| match n {
         0 | 1 => (StatusCode::INTERNAL_SERVER_ERROR, "oops").into_response(),
         _ => PAGE.into_response(),
@@ -313,12 +313,12 @@ async fn a_500_is_retried_only_if_the_turn_allows() {
 }
 
 #[tokio::test]
-async fn what_upstream_said_is_told_although_the_breaker_had_the_last_word() {
+async fn reports_upstreams_message_even_if_the_breaker_refused_last() {
     let fake = fake(async |_, _| {
         (StatusCode::INTERNAL_SERVER_ERROR, "{\"message\":\"database down\"}").into_response()
     })
     .await;
-    // One short of what opens the breaker for a single agent: the next attempt's failure does.
+    // One failure short of opening the breaker for a single agent, so that the next attempt opens it.
     for _ in 0..19 {
         assert!(fake.page(NEVER).await.is_err());
     }
@@ -330,14 +330,14 @@ async fn what_upstream_said_is_told_although_the_breaker_had_the_last_word() {
 }
 
 #[tokio::test]
-async fn what_is_no_page_is_asked_for_twice_and_then_malformed() {
+async fn requests_a_malformed_page_twice() {
     let fake = fake(async |_, _| "<html>".into_response()).await;
     assert!(matches!(fake.page(RETRY).await, Err(SourceError::Malformed { .. })));
     assert_eq!(fake.upstream.stats().malformed, 2);
 }
 
 #[tokio::test]
-async fn a_body_that_unpacks_without_end_is_stopped() {
+async fn stops_a_body_that_decompresses_without_end() {
     let bomb = gzip((0..200).map(|_| vec![b' '; 1 << 20]));
     let fake = fake(move |_, _| std::future::ready(gzipped(bomb.clone()))).await;
     let error = fake.page(RETRY).await.unwrap_err();
@@ -346,7 +346,7 @@ async fn a_body_that_unpacks_without_end_is_stopped() {
 }
 
 #[tokio::test]
-async fn a_gzip_body_that_is_cut_is_never_a_page() {
+async fn a_truncated_gzip_body_is_never_a_page() {
     let mut cut = gzip([PAGE.into()].into_iter());
     cut.truncate(cut.len() - 12);
     let fake = fake(move |_, _| std::future::ready(gzipped(cut.clone()))).await;
@@ -354,7 +354,7 @@ async fn a_gzip_body_that_is_cut_is_never_a_page() {
 }
 
 #[tokio::test]
-async fn an_answer_after_the_deadline_is_not_waited_for() {
+async fn never_waits_for_a_response_past_the_deadline() {
     let fake = fake(async |_, _| {
         std::future::pending::<()>().await;
         Body::empty().into_response()
@@ -369,7 +369,7 @@ async fn an_answer_after_the_deadline_is_not_waited_for() {
 }
 
 #[tokio::test]
-async fn upstreams_clock_is_learned_from_its_answers() {
+async fn learns_upstreams_clock_from_its_responses() {
     let fake = fake(async |_, _| {
         let mut headers = HeaderMap::new();
         let ahead = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(100);
@@ -385,7 +385,7 @@ async fn upstreams_clock_is_learned_from_its_answers() {
 }
 
 #[test]
-fn roots_that_are_none_are_a_fault_at_start() {
+fn unusable_root_certificates_are_a_setup_error() {
     for pem in ["", "nonsense", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
         let settings =
             UpstreamSettings { ca_pem: Some(pem.into()), ..upstream("https://h").settings.clone() };

@@ -1,4 +1,4 @@
-//! Which file of `src` takes what from which other, read from the code's own paths.
+//! Which file of `src` imports what from which other, read from the code's paths.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -28,7 +28,7 @@ enum Use {
     Reexport,
 }
 
-/// Tests put together what the layers keep apart.
+/// Tests may combine what the layers separate.
 pub(crate) fn is_test(path: &Path) -> bool {
     let name = path.file_stem().unwrap_or_default().to_string_lossy();
     matches!(&*name, "testing" | "tests" | "fuzzed" | "scenarios")
@@ -88,8 +88,8 @@ impl Sources {
         self.files.iter().filter(|(_, code)| is_here(code)).map(|(module, _)| module).collect()
     }
 
-    /// The files in whose code a word stands.
-    pub(crate) fn that_say(&self, word: &str) -> Vec<&Module> {
+    /// The files whose code has a word.
+    pub(crate) fn that_mention(&self, word: &str) -> Vec<&Module> {
         self.files.iter().filter(|(_, code)| code.words.contains(word)).map(|(module, _)| module).collect()
     }
 
@@ -234,7 +234,7 @@ fn absolute(module: &[String], path: &[String]) -> Option<Module> {
 }
 
 #[test]
-fn a_circle_through_a_reexport_is_found_and_a_table_of_contents_is_none() {
+fn finds_a_circle_through_a_reexport_but_not_in_a_table_of_contents() {
     let file = |path: &str, text: &str| {
         (
             path.split("::").filter(|name| !name.is_empty()).map(str::to_owned).collect::<Module>(),

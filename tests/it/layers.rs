@@ -1,4 +1,4 @@
-//! A module names only modules below it: the table of ARCHITECTURE.md, held against the source.
+//! Checks the source against the table of ARCHITECTURE.md: a module names only modules below it.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -44,7 +44,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("shutdown", &[]),
 ];
 
-/// The commands put everything together, in `cli/assemble.rs`.
+/// The commands wire everything together, in `cli/assemble.rs`.
 const EVERYTHING_BELOW_CLI: &[&str] = &[
     "config",
     "server",
@@ -88,9 +88,9 @@ const ENGINE: &[&str] = &[
     "background",
 ];
 
-/// Who else may name a type that decides, beside the module that defines it.
+/// The modules that may name a type that decides, in addition to the one that defines it.
 const DECIDE: &[(&str, &[&str])] = &[
-    // How long something known is good for.
+    // How long known data is fresh.
     ("Policy", &["answer", "parts", "plan", "relay", "scope", "yardstick"]),
     ("Class", &["answer", "plan", "relay", "scope"]),
     ("Due", &["plan"]),
@@ -104,7 +104,7 @@ const DECIDE: &[(&str, &[&str])] = &[
 const FOR_ALL: &[&str] = &["telemetry", "shutdown", "clock"];
 
 #[test]
-fn every_module_stands_in_the_table() {
+fn every_module_is_in_the_table() {
     let told: BTreeSet<_> = MAY_NAME.iter().map(|(name, _)| (*name).to_owned()).collect();
     let strangers: Vec<_> = modules().into_iter().filter(|name| !told.contains(name)).collect();
     assert!(strangers.is_empty(), "give them a place in the table: {strangers:?}");
@@ -170,7 +170,7 @@ fn only_the_modules_of_the_table_name_types_that_decide() {
     for (name, may_name) in DECIDE {
         let homes = sources.that_define(name);
         let [home] = &homes[..] else { panic!("{name} is defined in {homes:?}") };
-        for file in sources.that_say(name) {
+        for file in sources.that_mention(name) {
             let module = file.get(1).map_or("", String::as_str);
             let may = home.get(1).is_some_and(|home| home == module) || may_name.contains(&module);
             assert!(file[0] != "engine" || may, "{} names {name}", file.join("::"));
@@ -185,7 +185,7 @@ fn no_files_import_each_other_in_a_circle() {
 }
 
 #[test]
-fn names_are_found_in_every_form_and_comments_are_not() {
+fn finds_names_in_every_form_but_not_in_comments() {
     let text = "use crate::domain::{Row, Page};\nuse crate::{engine::Engine, http, source::{self, Turn}};\n\
                 // crate::cache is only spoken of\n/// [`crate::store`]\nlet x = crate::encode::json();\n\
                 pub(crate) fn f() {}";

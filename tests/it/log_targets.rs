@@ -1,4 +1,5 @@
-//! Log lines are filtered by target, so targets are an interface: each line names one, and docs/logging.md lists it.
+//! Log lines are filtered by target, so targets are an interface: each line has one, and docs/logging.md
+//! lists it.
 
 use std::fs;
 use std::path::Path;
@@ -11,7 +12,7 @@ fn every_log_line_has_a_documented_target() {
     let documented = fs::read_to_string(root.join("docs/logging.md")).unwrap();
     let (mut lines, mut wrong) = (0, Vec::new());
     for file in rust_files(&root.join("src")) {
-        // The stand-in for upstream is not what docs/logging.md describes.
+        // docs/logging.md does not cover the simulator.
         if file.ends_with("cli/simulate.rs") {
             continue;
         }

@@ -1,4 +1,4 @@
-//! The tests of the whole: one binary, so that it links once.
+//! Tests of the whole crate, in one binary so that it links once.
 
 mod imports;
 mod layers;

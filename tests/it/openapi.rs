@@ -1,4 +1,4 @@
-//! Holds the server and its description to each other, in both directions.
+//! Checks the server and its OpenAPI description against each other, in both directions.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -62,7 +62,7 @@ fn parameters(document: &Value, path: &str, place: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// An upstream that is never asked, and a store that keeps nothing: the description is of the face alone.
+/// An upstream that is never asked, and a store that keeps nothing: only the HTTP interface is tested.
 struct Nothing;
 
 impl Source for Nothing {
@@ -156,7 +156,7 @@ fn engine() -> Arc<Engine> {
     Arc::new(Engine::new(settings, source, store, Clock::of(SteadyClock::from_wall()), Shutdown::default()))
 }
 
-/// A gateway that takes no question: what gets past the parameters is `overloaded`.
+/// A gateway without places: requests that pass validation get `overloaded`.
 fn public_router() -> Router {
     let settings = HttpSettings {
         max_json_bytes: 1 << 20,
@@ -199,13 +199,13 @@ fn is_routed(response: &Response) -> bool {
 }
 
 #[tokio::test]
-async fn every_described_operation_is_there_and_no_other_method_is() {
+async fn every_described_operation_exists_and_no_other_method_does() {
     for (path, item) in document()["paths"].as_object().unwrap() {
         let router = if item.get("servers").is_some() { admin_router() } else { public_router() };
         let target = path.replace("{agent_id}", AGENT).replace("{agents}", AGENT);
         for method in METHODS {
             let is_described = item.get(method).is_some();
-            // HEAD comes with every GET and is described where it is of use.
+            // HEAD is implied by GET, and described where it is useful.
             let is_implied = method == "head" && item.get("get").is_some();
             let is_there = is_routed(&ask(router.clone(), method, &target).await);
             assert_eq!(is_there, is_described || is_implied, "{method} {path}");
@@ -214,7 +214,7 @@ async fn every_described_operation_is_there_and_no_other_method_is() {
 }
 
 #[tokio::test]
-async fn every_described_query_parameter_is_taken_and_no_other() {
+async fn accepts_every_described_query_parameter_and_no_other() {
     let document = document();
     let status = async |path: &str, query: &str| {
         let target = format!("{}?{query}", path.replace("{agent_id}", AGENT).replace("{agents}", AGENT));
@@ -250,7 +250,7 @@ async fn every_described_query_parameter_is_taken_and_no_other() {
 }
 
 #[test]
-fn both_sides_know_the_same_codes_with_the_same_statuses_and_titles() {
+fn both_sides_have_the_same_codes_statuses_and_titles() {
     let document = document();
     let known: BTreeSet<String> = Code::ALL.iter().map(|code| code.as_str().to_owned()).collect();
     assert_eq!(words(&document["components"]["schemas"]["Code"]["enum"]), known);
@@ -271,7 +271,7 @@ fn both_sides_know_the_same_codes_with_the_same_statuses_and_titles() {
 }
 
 #[test]
-fn a_problem_has_the_members_that_are_described() {
+fn a_problem_has_the_described_members() {
     let document = document();
     let schema = &document["components"]["schemas"]["Problem"];
     for code in Code::ALL {
@@ -282,7 +282,7 @@ fn a_problem_has_the_members_that_are_described() {
 }
 
 #[tokio::test]
-async fn every_status_that_is_answered_here_is_described_with_its_headers() {
+async fn every_status_is_described_with_its_headers() {
     let document = document();
     let all = "/agents/{agents}/executions/all";
     for (query, method) in [("?x=1", "get"), ("", "get"), ("", "post")] {
@@ -308,7 +308,7 @@ fn undescribed(headers: &HeaderMap, described: &Value) -> BTreeSet<String> {
 }
 
 #[test]
-fn every_reference_leads_somewhere() {
+fn every_reference_resolves() {
     fn walk(document: &Value, value: &Value, seen: &mut usize) {
         match value {
             Value::Object(members) => {

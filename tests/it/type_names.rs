@@ -1,14 +1,14 @@
-//! Each type name is defined once: a reader who meets it needs no path to know which one is meant.
+//! Each type name is defined once, so that a reader needs no path to know which type is meant.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The stand-in for upstream has a vocabulary of its own, which is upstream's.
+/// The simulator has its own vocabulary, which is upstream's.
 const APART: &str = "simulator";
 
 #[test]
-fn no_type_name_is_defined_twice() {
+fn defines_each_type_name_once() {
     let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for file in rust_files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")) {
         let text = fs::read_to_string(&file).unwrap();
@@ -22,7 +22,7 @@ fn no_type_name_is_defined_twice() {
 }
 
 #[test]
-fn definitions_are_found_in_every_form_and_associated_types_are_not() {
+fn finds_definitions_in_every_form_but_not_associated_types() {
     let text = "pub(super) struct One<T>(T);\n    enum Two {\npub trait Three: Send {}\npub(crate) type Four = u8;\n\
                 impl Iterator for X {\n    type Item = u8;\n}\n// struct Five;\nlet x = Six {};\npub union Seven {\n\
                 pub(in crate::x) enum Eight {";

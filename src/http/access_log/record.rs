@@ -1,4 +1,4 @@
-//! What is known of a response, and who is told when it is over.
+//! What is known about a response, and where it is reported once it is over.
 
 use std::fmt;
 use std::sync::{Arc, PoisonError};

@@ -85,7 +85,7 @@ impl RequestLog {
         self.note(|notes| notes.report = Some(report));
     }
 
-    /// What was answered instead of rows, or broke them off.
+    /// Records the problem that replaced the rows or ended them early.
     pub(in crate::http) fn note_problem(&self, problem: &Problem) {
         let noted = NotedProblem {
             code: problem.code,

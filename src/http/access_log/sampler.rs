@@ -3,13 +3,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The most log lines about refusals in a [`PERIOD`]: a storm of them must not drown the log.
+/// The maximum log lines about refusals in a [`PERIOD`], so that a flood of refusals can't flood the log.
 const MOST_LINES: u32 = 20;
 
-/// The time in which they are counted.
+/// The period over which lines are counted.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// Thins out the log lines about refusals, and knows how many it left out.
+/// Samples the log lines about refusals and counts the lines that it leaves out.
 #[derive(Debug)]
 pub(super) struct Sampler(Mutex<SamplerWindow>);
 
@@ -25,7 +25,8 @@ impl Sampler {
         Self(Mutex::new(SamplerWindow { began: Instant::now(), lines: 0, left_out: 0 }))
     }
 
-    /// Whether the line of a refusal is to be written, and how many were left out since one was.
+    /// Returns `Some` if the line of a refusal should be written: the number of lines left out since the last
+    /// one.
     pub(super) fn refusal(&self) -> Option<u64> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if state.began.elapsed() >= PERIOD {
@@ -39,7 +40,7 @@ impl Sampler {
         Some(std::mem::take(&mut state.left_out))
     }
 
-    /// How many were left out, for a line about something else, which is always written.
+    /// The number of lines left out, for a line about something else. Such a line is always written.
     pub(super) fn other(&self) -> u64 {
         std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner).left_out)
     }
@@ -50,7 +51,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_storm_of_refusals_leaves_a_few_lines_and_the_number_of_the_others() {
+    async fn a_flood_of_refusals_is_sampled_and_counted() {
         let sampler = Sampler::new();
         let written = (0..1000).filter(|_| sampler.refusal() == Some(0)).count();
         assert_eq!(written, 20);
@@ -60,7 +61,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_next_line_of_any_kind_tells_how_many_were_left_out() {
+    async fn the_next_line_of_any_kind_carries_the_number_left_out() {
         let sampler = Sampler::new();
         for _ in 0..25 {
             let _ = sampler.refusal();

@@ -2,14 +2,13 @@ use http::{HeaderMap, header};
 
 use crate::http::problem::{Code, Problem};
 
-/// The longest credential that is looked at; keys have 35 characters, OAuth tokens may have some thousands.
+/// The longest accepted credential. Keys have 35 characters, OAuth tokens may have some thousands.
 const MAX_LEN: usize = 8 * 1024;
 
 /// The credential in `Authorization: Bearer …` (RFC 6750 section 2.1).
 pub(super) fn read(headers: &HeaderMap) -> Result<&str, Problem> {
-    let refuse = |why: &str| {
-        Problem::new(Code::Unauthenticated, format!("{why}; accepted is `Authorization: Bearer <key>`"))
-    };
+    let refuse =
+        |why: &str| Problem::new(Code::Unauthenticated, format!("{why}; send `Authorization: Bearer <key>`"));
     let mut fields = headers.get_all(header::AUTHORIZATION).iter();
     let field = fields.next().ok_or_else(|| refuse("the request carries no credential"))?;
     if fields.next().is_some() {
@@ -25,7 +24,7 @@ pub(super) fn read(headers: &HeaderMap) -> Result<&str, Problem> {
     }
 }
 
-/// Whether a text can stand in the field: visible ASCII without blanks.
+/// Whether a text is a valid credential: visible ASCII without spaces.
 pub(super) fn is_credential(text: &str) -> bool {
     (1..=MAX_LEN).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
@@ -41,14 +40,14 @@ mod tests {
     }
 
     #[test]
-    fn reads_the_credential_whatever_the_case_of_its_scheme() {
+    fn reads_a_credential_with_its_scheme_in_any_case() {
         for value in ["Bearer bn-1", "bearer bn-1", "BEARER  bn-1"] {
             assert_eq!(read(&headers(&[value])).unwrap(), "bn-1");
         }
     }
 
     #[test]
-    fn refuses_what_is_missing_doubled_or_malformed() {
+    fn refuses_missing_repeated_and_malformed_credentials() {
         for values in [
             &[][..],
             &["Bearer"],

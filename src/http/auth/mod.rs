@@ -93,7 +93,7 @@ impl HeldKey {
         let token = self.tokens.current().await.find(presented, now).cloned().map_err(|refusal| {
             // One message for both: a guesser must not learn which tokens exist, and a holder can see the date.
             tracing::debug!(target: "fanfold::auth", ?refusal, "A token was refused: {refusal:?}.");
-            Problem::new(Code::Unauthenticated, "the token is not known, or has expired")
+            Problem::new(Code::Unauthenticated, "the token is unknown or has expired")
         })?;
         let key = self.key.current().await.expose_secret().to_owned();
         Ok(AuthenticatedCaller {
@@ -111,7 +111,7 @@ impl AuthenticatedCaller {
         if self.agents.include(agent) {
             Ok(self.credential.clone())
         } else {
-            Err(Problem::new(Code::Forbidden, format!("the token does not reach agent {agent}")))
+            Err(Problem::new(Code::Forbidden, format!("the token does not allow agent {agent}")))
         }
     }
 
@@ -169,7 +169,7 @@ fn parse_key(text: &str) -> Result<SecretString, Vec<String>> {
     if bearer::is_credential(key) {
         Ok(key.to_owned().into())
     } else {
-        Err(vec!["it must hold one key on one line, and nothing else".to_owned()])
+        Err(vec!["it must contain exactly one key, on one line".to_owned()])
     }
 }
 
@@ -198,7 +198,7 @@ mod tests {
         AgentId::new(uuid::Uuid::from_u128(last))
     }
 
-    /// Files that go away with the test.
+    /// Files that are deleted with the test.
     struct Files(std::path::PathBuf);
 
     impl Files {
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_key_has_one_name_in_a_process_and_another_in_the_next() {
+    async fn a_key_has_a_different_name_in_each_process() {
         let name = async |authenticator: &Authenticator, key| {
             authenticator.authenticate(&bearer(key)).await.unwrap().credential_for(agent(1)).unwrap().id()
         };
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_token_reaches_its_agents_and_no_other() {
+    async fn a_token_allows_only_its_agents() {
         let files = Files::new();
         let NewToken { line, token } = new_token("a", &Agents::Some([agent(1)].into()), None).unwrap();
         let authenticator =
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn changed_files_are_read_again_and_broken_ones_are_not_believed() {
+    async fn rereads_changed_files_and_ignores_broken_ones() {
         let files = Files::new();
         let new = |name| new_token(name, &Agents::All, None).unwrap();
         let (old, young) = (new("old"), new("young"));
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn every_fault_of_both_files_is_told() {
+    fn reports_every_fault_of_both_files() {
         let files = Files::new();
         let tokens = files.put("tokens", "nonsense\n# fine\nmore nonsense");
         let faults = Authenticator::held(&files.0.join("missing"), &tokens).unwrap_err();

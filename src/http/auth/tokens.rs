@@ -12,7 +12,7 @@ use crate::domain::{AgentId, Rounding, Timestamp};
 #[derive(Debug)]
 pub struct Tokens(Vec<Token>);
 
-/// What is known of a token; the token itself is not.
+/// A token as the file describes it, by its digest.
 #[derive(Clone, Debug)]
 pub(super) struct Token {
     pub(super) name: Arc<str>,
@@ -21,7 +21,7 @@ pub(super) struct Token {
     expires: Option<Timestamp>,
 }
 
-/// The agents that a token reaches.
+/// The agents that a token allows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Agents {
     /// Every agent of the account.
@@ -51,21 +51,21 @@ pub struct BadToken {
     pub fault: &'static str,
 }
 
-/// A token just made.
+/// A new token.
 #[derive(Debug)]
 pub struct NewToken {
-    /// Its line for the tokens file.
+    /// The line for the tokens file.
     pub line: String,
-    /// The token, for its bearer's eyes only.
+    /// The token itself, which only its bearer may see.
     pub token: SecretString,
 }
 
-const BAD_NAME: &str = "the name must be 1 to 64 of letters, digits, `_`, `.` and `-`";
+const BAD_NAME: &str = "the name must consist of 1 to 64 letters, digits, `_`, `.` and `-`";
 
-/// Makes a token and the line that lets it in.
+/// Creates a token and its line for the tokens file.
 ///
 /// # Errors
-/// If the name is not one that the file can hold; says what a name is.
+/// If the name is not valid; the error says what a valid name is.
 pub fn new_token(name: &str, agents: &Agents, expires: Option<Timestamp>) -> Result<NewToken, &'static str> {
     if !is_name(name) {
         return Err(BAD_NAME);
@@ -92,7 +92,7 @@ impl Tokens {
             let parsed = parse_line(line).and_then(|token| {
                 let is_double = |t: &Token| t.name == token.name || t.sha256 == token.sha256;
                 if tokens.iter().any(is_double) {
-                    Err("the name or the digest stands on an earlier line already")
+                    Err("the name or the digest is already on an earlier line")
                 } else {
                     Ok(token)
                 }
@@ -105,7 +105,8 @@ impl Tokens {
         if faults.is_empty() { Ok(Self(tokens)) } else { Err(BadTokens(faults)) }
     }
 
-    /// The token that was presented. Looks at every line, whichever matches.
+    /// Finds the token that was presented. Compares it with every line, so that the time does not depend on
+    /// which one matches.
     pub(super) fn find(&self, presented: &str, now: Timestamp) -> Result<&Token, TokenRefusal> {
         let digest = Sha256::digest(presented);
         let matching = self.0.iter().fold(None, |found, token| {
@@ -118,12 +119,12 @@ impl Tokens {
         }
     }
 
-    /// How many there are.
+    /// The number of tokens.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether nobody can come in.
+    /// Whether there are no tokens.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -142,18 +143,18 @@ fn parse_line(line: &str) -> Result<Token, &'static str> {
         }
     };
     if words.next().is_some() {
-        return Err("there is more on the line than name, digest, agents and expiry");
+        return Err("the line has more than name, digest, agents and expiry");
     }
     if !is_name(name) {
         return Err(BAD_NAME);
     }
     let sha256 = unhex(digest).ok_or("the digest must be the token's SHA-256 in 64 hexadecimal digits")?;
-    let agents = Agents::parse(agents).ok_or("the agents must be UUIDs with commas between them, or `*`")?;
+    let agents = Agents::parse(agents).ok_or("the agents must be UUIDs separated by commas, or `*`")?;
     Ok(Token { name: name.into(), sha256, agents, expires })
 }
 
 impl Agents {
-    /// Reads UUIDs with commas between them, or `*`.
+    /// Parses UUIDs separated by commas, or `*`.
     pub fn parse(text: &str) -> Option<Self> {
         match text {
             "*" => Some(Self::All),
@@ -161,7 +162,7 @@ impl Agents {
         }
     }
 
-    /// Whether an agent is among them.
+    /// Whether the agent is allowed.
     pub fn include(&self, agent: AgentId) -> bool {
         match self {
             Self::All => true,
@@ -170,7 +171,7 @@ impl Agents {
     }
 }
 
-/// As the file has it.
+/// Formats the agents as in the file.
 impl fmt::Display for Agents {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -236,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_token_is_let_in_by_its_line_until_it_expires() {
+    fn the_line_of_a_new_token_accepts_it_until_it_expires() {
         let expires = instant("2027-01-01T00:00:00Z");
         let new = new_token("desk", &Agents::parse(AGENT).unwrap(), Some(expires)).unwrap();
         let tokens = Tokens::parse(&format!("# ours\n\n{new} # the desk\n")).unwrap();
@@ -247,14 +248,14 @@ mod tests {
     }
 
     #[test]
-    fn no_two_tokens_are_alike() {
+    fn no_two_tokens_are_equal() {
         let new = || new_token("a", &Agents::All, None).unwrap();
         assert_ne!(new().expose(), new().expose());
         assert!(new_token("two words", &Agents::All, None).is_err());
     }
 
     #[test]
-    fn every_bad_line_is_told_with_its_number() {
+    fn reports_every_bad_line_with_its_number() {
         let digest = "0".repeat(64);
         let text = format!(
             "# a comment\nfine {digest} *\nshort {digest}\nbad/name {digest}1 *\nd 12 *\ne {} {AGENT},x\n\
@@ -270,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn a_digest_is_hexadecimal_and_nothing_else() {
+    fn a_digest_is_hexadecimal() {
         assert!(unhex(&"aF".repeat(32)).is_some());
         assert!(unhex(&"+1".repeat(32)).is_none());
         assert!(unhex(&"é".repeat(32)).is_none());

@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How often a file is looked at, at most: a revoked token lives on for this long.
+/// The shortest time between two checks of a file. A revoked token stays valid for at most this long.
 pub(super) const CHECK_EVERY: Duration = Duration::from_secs(1);
 
-/// What a file says, read again when the file changes.
+/// The parsed content of a file, re-read when the file changes.
 ///
-/// It is looked at when somebody asks and the last look is [`CHECK_EVERY`] ago; nothing runs meanwhile. A file that went away or
-/// can't be read any more changes nothing but the log: a slip of an editor must not lock everybody out.
+/// The file is checked on access, if the last check is [`CHECK_EVERY`] ago; nothing runs in between. If the
+/// file is deleted or can't be read, only the log says so and the last good content stays in force, so that
+/// an editing mistake does not lock everyone out.
 pub(super) struct Watched<T> {
     path: PathBuf,
     parse: fn(&str) -> Result<T, Vec<String>>,
@@ -27,7 +28,7 @@ struct WatchedFile<T> {
     next_look: Instant,
 }
 
-/// What tells two versions of a file apart; a swapped symbolic link shows in the inode.
+/// Identifies a version of a file. A swapped symbolic link changes the inode.
 type Stamp = (u64, u64, u64, i64, i64);
 
 fn stamp(metadata: &Metadata) -> Stamp {
@@ -35,7 +36,7 @@ fn stamp(metadata: &Metadata) -> Stamp {
 }
 
 impl<T> Watched<T> {
-    /// Reads a file for the first time; at start, so it may block.
+    /// Reads a file for the first time. Blocks, so call it only at startup.
     pub(super) fn open(path: &Path, parse: fn(&str) -> Result<T, Vec<String>>) -> Result<Self, Vec<String>> {
         let read =
             || -> io::Result<_> { Ok((stamp(&std::fs::metadata(path)?), std::fs::read_to_string(path)?)) };
@@ -46,7 +47,7 @@ impl<T> Watched<T> {
         Ok(Self { path: path.to_owned(), parse, state: Mutex::new(state) })
     }
 
-    /// What the file says now, or said last.
+    /// The current content of the file, or its last good content.
     pub(super) async fn current(&self) -> Arc<T> {
         let known = {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -54,7 +55,7 @@ impl<T> Watched<T> {
             if now < state.next_look {
                 return Arc::clone(&state.current);
             }
-            // Whoever sees that a look is due takes it; the others go on with what is known.
+            // The first access that finds a check due performs it; others use the current content.
             state.next_look = now + CHECK_EVERY;
             state.stamp
         };
@@ -78,9 +79,9 @@ impl<T> Watched<T> {
         Arc::clone(&self.state.lock().unwrap_or_else(PoisonError::into_inner).current)
     }
 
-    /// Nothing if the file is as it was; else its new stamp, and what it says or what is wrong with it.
+    /// Returns `None` if the file has not changed, otherwise its new stamp and its content or faults.
     async fn look(&self, known: Stamp) -> io::Result<Option<(Stamp, Result<T, Vec<String>>)>> {
-        // The stamp first: a change in between is then seen at the next look.
+        // Take the stamp first: the next check then notices a change made in between.
         let stamp = stamp(&tokio::fs::metadata(&self.path).await?);
         if stamp == known {
             return Ok(None);
@@ -90,7 +91,7 @@ impl<T> Watched<T> {
     }
 }
 
-/// Shows where, not what: the content is secret.
+/// Shows the path only, because the content is secret.
 impl<T> fmt::Debug for Watched<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Watched").field(&self.path).finish()

@@ -13,7 +13,8 @@ use crate::engine::{AskError, HeldMemory, Verdict};
 use crate::http::places::ResponsePlace;
 use crate::http::problem::ErrorRenderer;
 
-/// A body that is whole before its first byte is sent: its length is known, its rows are where the cache has them.
+/// A body that is complete before its first byte is sent. Its length is known, and its rows stay where the
+/// cache keeps them.
 #[derive(Debug)]
 pub(crate) struct WholeBody {
     sections: Vec<BodySection>,
@@ -57,7 +58,8 @@ impl BodySection {
 }
 
 impl WholeBody {
-    /// These rows, and the memory that they hold, in this framing; `last_line` for NDJSON.
+    /// Creates the body of these rows in this framing, with the memory that they hold; `last_line` is for
+    /// NDJSON.
     pub(crate) fn new(framing: Framing, slices: Vec<EntrySlice>, last_line: Bytes, held: HeldMemory) -> Self {
         Self::of_sections(vec![BodySection::new(framing, slices, last_line)], vec![held])
     }
@@ -67,7 +69,7 @@ impl WholeBody {
         Self { sections, held }
     }
 
-    /// Bytes as they are.
+    /// A body of these bytes.
     pub(crate) fn verbatim(bytes: Bytes) -> Self {
         Self::new(Framing::Ndjson, Vec::new(), bytes, HeldMemory::default())
     }
@@ -83,7 +85,8 @@ impl WholeBody {
         self.sections.iter().map(BodySection::len).sum()
     }
 
-    /// The body as it is, laid out chunk by chunk as it is read. Holds the answer's place until it is dropped.
+    /// The uncompressed body, assembled chunk by chunk as it is read. Holds the response's place until it is
+    /// dropped.
     pub(crate) fn plain(self, compression_pool: &CompressionPool, place: ResponsePlace) -> Body {
         let (groups, held) = self.groups();
         let state = (groups, compression_pool.clone(), (place, held));
@@ -98,10 +101,10 @@ impl WholeBody {
         Body::from_stream(chunks.try_flatten())
     }
 
-    /// The body as a gzip member, ready to be sent: only what is not held deflated is deflated now.
+    /// Compresses the body into one gzip member, ready to be sent. Deflates only what is not cached deflated.
     ///
     /// # Errors
-    /// If the runtime ends, or there is no memory for what is deflated for this body alone.
+    /// If the runtime ends, or there is no memory for the bytes that are deflated for this body alone.
     pub(crate) async fn packed(self, compression_pool: &CompressionPool) -> Result<PackedWhole, AskError> {
         let mut packed = Vec::new();
         let (groups, mut held) = self.groups();
@@ -122,7 +125,7 @@ impl WholeBody {
     }
 }
 
-/// The parts of a whole body, a chunk's worth at a time.
+/// The parts of a complete body, in groups of about one chunk.
 struct Groups(vec::IntoIter<BodyPart>);
 
 impl Iterator for Groups {
@@ -141,7 +144,7 @@ impl Iterator for Groups {
     }
 }
 
-/// A whole body, ready to be sent as one gzip member.
+/// A complete body, ready to be sent as one gzip member.
 #[derive(Debug)]
 pub(crate) struct PackedWhole {
     parts: Vec<Packed>,
@@ -154,7 +157,7 @@ impl PackedWhole {
         self.parts.iter().map(|packed| packed.len() as u64).sum::<u64>() + GzipMember::AROUND as u64
     }
 
-    /// The body, put together chunk by chunk as it is read. Holds the answer's place until it is dropped.
+    /// The body, assembled chunk by chunk as it is read. Holds the response's place until it is dropped.
     pub(crate) fn body(self, place: ResponsePlace) -> Body {
         let (chunks, held) = self.chunks();
         let kept = (place, held);
@@ -183,7 +186,7 @@ impl PackedWhole {
     }
 }
 
-/// The document around all rows of an answer: what one of upstream's pages has around them, and the verdict.
+/// The envelope of a complete response: that of upstream's pages, with the verdict.
 pub(crate) fn envelope(agent: AgentId, verdict: &Verdict, renderer: ErrorRenderer) -> Framing {
     #[derive(Serialize)]
     struct AllHead<M> {
@@ -210,9 +213,9 @@ pub(crate) fn envelope(agent: AgentId, verdict: &Verdict, renderer: ErrorRendere
     })
 }
 
-/// The document around one page, as upstream writes it.
+/// The envelope of one page, as upstream writes it.
 ///
-/// Without a `total` there are more rows than those up to this page.
+/// Without a `total`, more rows follow those up to this page.
 pub(crate) fn page_envelope(page_number: u64, page_size: u64, total: Option<u64>) -> Framing {
     #[derive(Serialize)]
     struct PageHead {
@@ -259,7 +262,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_page_says_whether_more_follow() {
+    async fn a_page_says_whether_more_rows_follow() {
         let head = |number, size, total| {
             plain(WholeBody::new(
                 page_envelope(number, size, total),
@@ -276,7 +279,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_length_is_that_of_what_is_sent() {
+    async fn the_length_is_the_number_of_bytes_sent() {
         for framing in [page_envelope(1, 1, Some(1)), Framing::Ndjson] {
             let whole = || {
                 WholeBody::new(
@@ -294,7 +297,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn chunks_are_large_and_memory_is_bounded_by_one() {
+    async fn chunks_are_large_and_only_one_is_in_memory() {
         let groups =
             WholeBody::new(page_envelope(1, 1, Some(1)), long_rows(), Bytes::new(), HeldMemory::default())
                 .groups()
@@ -305,7 +308,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn packed_it_says_the_same() {
+    async fn the_compressed_body_has_the_same_content() {
         let whole =
             || WholeBody::new(page_envelope(1, 1, Some(1)), long_rows(), Bytes::new(), HeldMemory::default());
         let wire = whole().packed(&compression_pool()).await.unwrap().chunks().0.collect::<Vec<_>>().concat();

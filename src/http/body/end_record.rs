@@ -5,12 +5,12 @@ use crate::domain::AgentId;
 use crate::engine::{Missing, SectionVerdict, SectionsVerdict, Verdict};
 use crate::http::problem::{ErrorRenderer, Problem};
 
-/// How a body of lines ended.
+/// How an NDJSON body ended.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum StreamEnd<'a> {
-    /// With its last row.
+    /// After the last row.
     Reached,
-    /// Before it.
+    /// Before the last row.
     Broken(&'a Problem),
 }
 
@@ -25,7 +25,7 @@ struct EndFields<P: Serialize> {
     complete: bool,
     count: u64,
     as_of: String,
-    /// Only said where there are older rows.
+    /// Present only if there are older rows.
     #[serde(skip_serializing_if = "Option::is_none")]
     has_more: Option<bool>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -50,7 +50,7 @@ struct SectionEnd {
     missing: Vec<MissingPart>,
 }
 
-/// A part that could not be had, as the client reads it.
+/// A missing part, as the client sees it.
 #[derive(Serialize)]
 pub(crate) struct MissingPart {
     from: String,
@@ -59,7 +59,7 @@ pub(crate) struct MissingPart {
     detail: String,
 }
 
-/// The parts that are missing, in the client's words.
+/// The missing parts, as the client sees them.
 pub(crate) fn missing(parts: &[Missing], renderer: ErrorRenderer) -> Vec<MissingPart> {
     parts
         .iter()
@@ -75,7 +75,7 @@ pub(crate) fn missing(parts: &[Missing], renderer: ErrorRenderer) -> Vec<Missing
         .collect()
 }
 
-/// The last line, `{"@end":…}`: what tells a whole body from one that only looks whole.
+/// The last line, `{"@end":…}`, which distinguishes a complete body from a truncated one.
 pub(crate) fn end_record(
     verdict: &Verdict,
     ended: StreamEnd<'_>,

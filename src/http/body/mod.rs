@@ -1,4 +1,4 @@
-//! The bodies of answers: [`collected`], whose length is known, and [`streamed`], whose end is not.
+//! Response bodies: [`collected`] ones have a known length, [`streamed`] ones don't.
 
 mod collected;
 mod end_record;

@@ -1,10 +1,12 @@
 //! A body that is sent while its rows are read.
 //!
-//! The reader pulls: nothing more is read until it has taken what is ready. The body ends in one of three ways:
+//! The client pulls: nothing more is read until it has accepted what is ready. The body ends in one of three
+//! ways:
 //!
-//! - whole: the last row, the end record if the client wants one, the end of the body;
-//! - broken: the rows that were ready, the end record with the reason, then an error. The server sends everything before
-//!   the error, then breaks the connection or resets the stream; a gzip member lacks its trailer;
+//! - complete: the last row, the end record if the client wants one, the end of the body;
+//! - broken: the rows that were ready, the end record with the reason, then an error. The server sends
+//!   everything before the error, then breaks the connection or resets the stream; a gzip member lacks its
+//!   trailer;
 //! - abandoned: the body is dropped, and the answer with it.
 
 use std::collections::VecDeque;
@@ -28,7 +30,8 @@ use crate::http::problem::{ErrorRenderer, Problem};
 use crate::http::question::EndRecord;
 use crate::shutdown::Shutdown;
 
-/// The longest silence. Some idle timers along the way are 60 s, and some proxies count twice.
+/// The longest silence before a blank line is sent. Some idle timers on the way are 60 s, and some proxies
+/// count twice.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// An event while an answer is read.
@@ -36,13 +39,14 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 pub(crate) enum Event {
     /// The next rows.
     Rows(EntrySlice),
-    /// There are no more rows; the verdict on the whole answer.
+    /// There are no more rows. The verdict on the complete answer.
     Reached(Verdict),
     /// There are no more rows. The text says what there is to say of them, in place of an end record.
     Finished(Verdict, Bytes),
     /// More rows exist but can't be read; the verdict on those that were.
     Broken(Verdict, AskError),
-    /// There may be more, but the caller may not have it any longer; the verdict is of what was given.
+    /// There may be more rows, but the caller is no longer allowed to read them. The verdict covers the rows
+    /// that were sent.
     Refused(Verdict, Box<Problem>),
     /// What only a response with sections has.
     Section(SectionEvent),
@@ -59,21 +63,21 @@ pub(crate) enum SectionEvent {
     Broken(Box<SectionsVerdict>, Box<Problem>),
 }
 
-/// Reads an answer to its end, or until everything has to end or its caller is `refused` the rest.
+/// Reads an answer to its end, to the end of the drain, or until its caller is `refused` the rest.
 pub(crate) fn events(
     answer: Answer,
     shutdown: Shutdown,
     refused: BoxFuture<'static, Problem>,
 ) -> impl Stream<Item = Event> + Send {
-    // In a box, as all are moved for every event.
+    // Boxed, because all of them are moved for every event.
     stream::unfold(Some(Box::new((answer, shutdown, refused))), async |state| {
         let mut state = state?;
         let (answer, shutdown, refused) = &mut *state;
         let next = if shutdown.is_ended() {
             Err(AskError::ShuttingDown)
         } else {
-            // Rows that are there are given without waiting to be told of the end.
-            // A refusal goes before them: a slow reader always has some.
+            // Rows that are ready are sent before the end of the drain is checked. A refusal precedes them,
+            // because a slow reader always has rows ready.
             tokio::select! {
                 biased;
                 problem = refused => return Some((Event::Refused(answer.verdict(), Box::new(problem)), None)),
@@ -89,10 +93,10 @@ pub(crate) fn events(
     })
 }
 
-/// How to make a streamed body.
+/// How a streamed body is built.
 #[derive(Debug)]
 pub(crate) struct Streamed {
-    /// How it is compressed.
+    /// The content coding.
     pub(crate) coding: Coding,
     /// Whether the last line says how the body ended, and blank lines break long silences.
     pub(crate) end_record: EndRecord,
@@ -102,13 +106,13 @@ pub(crate) struct Streamed {
     pub(crate) request_log: Arc<RequestLog>,
     /// Deflates and inflates rows.
     pub(crate) compression_pool: CompressionPool,
-    /// The response's place among those under way, given back when the body is dropped.
+    /// The response's place, released when the body is dropped.
     #[expect(dead_code, reason = "held for its drop")]
     pub(crate) place: ResponsePlace,
 }
 
 impl Streamed {
-    /// Makes the body.
+    /// Builds the body.
     pub(crate) fn body(self, events: impl Stream<Item = Event> + Send + 'static) -> Body {
         let member = match self.coding {
             Coding::Gzip => Some(GzipMember::new()),
@@ -116,7 +120,7 @@ impl Streamed {
         };
         let (parts, chunks) = (Vec::new(), VecDeque::new());
         let (events, phase) = (events.boxed(), StreamPhase::Rows);
-        // In a box, as it is moved for every chunk.
+        // Boxed, because it is moved for every chunk.
         let run = Box::new(StreamRun {
             events,
             member,
@@ -131,7 +135,7 @@ impl Streamed {
     }
 }
 
-/// How far a body is.
+/// The phase of a body.
 #[derive(Clone, Copy)]
 enum StreamPhase {
     Rows,
@@ -142,13 +146,13 @@ enum StreamPhase {
 
 struct StreamRun {
     events: stream::BoxStream<'static, Event>,
-    /// The gzip member under way, if the body is compressed.
+    /// The unfinished gzip member, if the body is compressed.
     member: Option<GzipMember>,
-    /// What is to be encoded.
+    /// Parts to be encoded.
     parts: Vec<BodyPart>,
-    /// What is ready to be sent.
+    /// Chunks ready to be sent.
     chunks: VecDeque<Bytes>,
-    /// How many rows are in parts or chunks, or sent.
+    /// The number of rows in parts and chunks or sent.
     given: u64,
     /// How many of them belong to the section under way.
     given_of_section: u64,
@@ -182,7 +186,7 @@ impl StreamRun {
                 }
                 StreamPhase::Breaking => {
                     self.phase = StreamPhase::Over;
-                    return Some(Err(io::Error::other("the answer could not be read to its end")));
+                    return Some(Err(io::Error::other("the response could not be read to its end")));
                 }
                 StreamPhase::Over => return None,
             }
@@ -203,7 +207,7 @@ impl StreamRun {
         Ok(())
     }
 
-    /// Waits for the next event, and takes it together with those that are ready.
+    /// Waits for the next event, and also takes those that are ready.
     async fn read(&mut self) {
         let silence = async {
             match self.with.end_record {
@@ -253,7 +257,7 @@ impl StreamRun {
             }
             Some(Event::Refused(verdict, problem)) => self.end_early(verdict, &problem),
             Some(Event::Section(event)) => self.take_section(event),
-            // Nothing follows a verdict, and one always comes; were it not so, the body must not look whole.
+            // An answer always ends with a verdict. If one ever did not, the body must not look complete.
             None => self.phase = StreamPhase::Breaking,
         }
     }
@@ -289,7 +293,8 @@ impl StreamRun {
     }
 
     fn end_early(&mut self, mut verdict: Verdict, problem: &Problem) {
-        // Of an answer that was known from the start it is of all of it.
+        // The verdict of an answer that was fully cached counts all of its rows, also those that were not
+        // sent.
         verdict.count = self.given;
         self.with.request_log.note_problem(problem);
         self.end(&verdict, StreamEnd::Broken(problem));

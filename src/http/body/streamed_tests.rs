@@ -49,7 +49,7 @@ fn body(coding: Coding, end_record: EndRecord, events: Vec<Event>) -> Body {
     streamed(coding, end_record, &places).body(stream::iter(events))
 }
 
-/// What a reader gets until the end, and whether the end was a break.
+/// What a reader receives until the end, and whether the body broke.
 async fn read(mut body: Body) -> (Vec<u8>, Result<(), axum::Error>) {
     let mut out = Vec::new();
     while let Some(frame) = body.frame().await {
@@ -72,7 +72,7 @@ fn two_pages(last: Event) -> Vec<Event> {
 const ROWS: &str = "{\"a\":1}\n{\"a\":2}\n{\"a\":3}\n";
 
 #[tokio::test]
-async fn rows_are_lines_and_nothing_else_unless_asked_for() {
+async fn the_body_has_only_rows_by_default() {
     let (text, end) =
         read(body(Coding::Identity, EndRecord::Absent, two_pages(Event::Reached(verdict(3))))).await;
     assert_eq!(String::from_utf8(text).unwrap(), ROWS);
@@ -80,7 +80,7 @@ async fn rows_are_lines_and_nothing_else_unless_asked_for() {
 }
 
 #[tokio::test]
-async fn an_end_record_is_the_last_line() {
+async fn the_end_record_is_the_last_line() {
     let (text, end) =
         read(body(Coding::Identity, EndRecord::Wanted, two_pages(Event::Reached(verdict(3))))).await;
     let last = "{\"@end\":{\"complete\":true,\"count\":3,\"as_of\":\"1970-01-01T00:00:00.000000Z\"}}\n";
@@ -89,7 +89,7 @@ async fn an_end_record_is_the_last_line() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failure_gives_what_was_ready_then_says_why_then_breaks() {
+async fn a_failure_sends_ready_rows_then_the_reason_then_breaks() {
     for coding in [Coding::Identity, Coding::Gzip] {
         let failed = Event::Broken(verdict(3), AskError::ShuttingDown);
         let (wire, end) = read(body(coding, EndRecord::Wanted, two_pages(failed))).await;
@@ -98,7 +98,7 @@ async fn a_failure_gives_what_was_ready_then_says_why_then_breaks() {
         match coding {
             Coding::Identity => text = String::from_utf8(wire).unwrap(),
             Coding::Gzip => {
-                // All that was sent can be read, and then the member is found to be cut short.
+                // All bytes sent can be inflated, and then the member turns out to be truncated.
                 let cut = flate2::read::GzDecoder::new(&wire[..]).read_to_string(&mut text);
                 assert_eq!(cut.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
             }
@@ -112,7 +112,7 @@ async fn a_failure_gives_what_was_ready_then_says_why_then_breaks() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_broken_answer_counts_what_it_gave_though_all_of_it_was_known() {
+async fn a_broken_response_counts_only_the_rows_sent() {
     let failed = Event::Broken(verdict(8000), AskError::ShuttingDown);
     let (text, _) = read(body(Coding::Identity, EndRecord::Wanted, two_pages(failed))).await;
     let text = String::from_utf8(text).unwrap();
@@ -121,7 +121,7 @@ async fn a_broken_answer_counts_what_it_gave_though_all_of_it_was_known() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_an_end_record_a_failure_still_breaks() {
+async fn a_failure_without_an_end_record_breaks_the_body() {
     let failed = Event::Broken(verdict(3), AskError::ShuttingDown);
     let (text, end) = read(body(Coding::Identity, EndRecord::Absent, two_pages(failed))).await;
     assert_eq!(String::from_utf8(text).unwrap(), ROWS);
@@ -129,13 +129,13 @@ async fn without_an_end_record_a_failure_still_breaks() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_without_a_verdict_never_looks_whole() {
+async fn an_answer_without_a_verdict_never_looks_complete() {
     let events = vec![Event::Rows(whole_slice(&["{}"]))];
     assert!(read(body(Coding::Identity, EndRecord::Wanted, events)).await.1.is_err());
 }
 
 #[tokio::test]
-async fn a_lenient_answer_lists_what_is_missing() {
+async fn a_lenient_response_lists_what_is_missing() {
     let mut verdict = verdict(3);
     let span = Span::at(Timestamp::from_micros(0));
     verdict.missing.push(Missing { span, error: AskError::NotCached });
@@ -150,7 +150,7 @@ async fn a_lenient_answer_lists_what_is_missing() {
 }
 
 #[tokio::test]
-async fn gzip_is_one_whole_member() {
+async fn gzip_is_one_complete_member() {
     let events = two_pages(Event::Reached(verdict(3)));
     let (wire, _) = read(body(Coding::Gzip, EndRecord::Absent, events)).await;
     let mut text = String::new();
@@ -159,7 +159,7 @@ async fn gzip_is_one_whole_member() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn silence_is_broken_by_blank_lines_only_where_an_end_record_is_wanted() {
+async fn sends_blank_lines_in_silence_only_with_an_end_record() {
     let late = || {
         stream::once(async {
             sleep(Duration::from_secs(40)).await;
@@ -174,7 +174,7 @@ async fn silence_is_broken_by_blank_lines_only_where_an_end_record_is_wanted() {
 }
 
 #[tokio::test]
-async fn nothing_is_read_that_was_not_asked_for_and_a_drop_gives_the_place_back() {
+async fn reads_on_demand_and_releases_the_place_when_dropped() {
     let asked = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&asked);
     let row = format!("\"{}\"", "x".repeat(CHUNK));
@@ -194,7 +194,7 @@ async fn nothing_is_read_that_was_not_asked_for_and_a_drop_gives_the_place_back(
 }
 
 #[tokio::test]
-async fn small_pieces_that_are_there_go_together() {
+async fn small_ready_pieces_are_sent_together() {
     let row = format!("\"{}\"", "x".repeat(CHUNK / 10));
     let events = || {
         let pages = (0..20).map(|_| Event::Rows(whole_slice(&[&row])));
@@ -211,7 +211,7 @@ async fn small_pieces_that_are_there_go_together() {
     }
 }
 
-/// Serves a body to a client of HTTP/1.1 or HTTP/2: what it reads, and whether it sees a break.
+/// Serves a body to a client of HTTP/1.1 or HTTP/2. Returns what it reads, and whether it sees a break.
 async fn over_a_socket(version: http::Version, events: fn() -> Vec<Event>) -> (String, bool) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -237,7 +237,7 @@ async fn over_a_socket(version: http::Version, events: fn() -> Vec<Event>) -> (S
 const VERSIONS: [http::Version; 2] = [http::Version::HTTP_11, http::Version::HTTP_2];
 
 #[tokio::test]
-async fn a_whole_body_reaches_a_client_without_a_break() {
+async fn a_complete_body_reaches_a_client_without_a_break() {
     for version in VERSIONS {
         let (text, is_broken) = over_a_socket(version, || two_pages(Event::Reached(verdict(3)))).await;
         assert!(text.starts_with(ROWS) && text.contains("\"complete\":true"), "{version:?}: {text}");
@@ -257,7 +257,7 @@ async fn the_end_record_of_a_broken_body_reaches_a_client_before_the_break() {
 }
 
 #[tokio::test]
-async fn the_end_record_reaches_a_client_also_after_more_than_its_window_holds() {
+async fn the_end_record_arrives_after_more_bytes_than_the_clients_window() {
     let failed = || {
         let row = format!("\"{}\"", "x".repeat(CHUNK));
         let rows = (0..20).map(|_| Event::Rows(whole_slice(&[&row])));
@@ -271,11 +271,11 @@ async fn the_end_record_reaches_a_client_also_after_more_than_its_window_holds()
 }
 
 fn expired() -> Problem {
-    Problem::new(Code::Unauthenticated, "the token is not known, or has expired")
+    Problem::new(Code::Unauthenticated, "the token is unknown or has expired")
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_caller_that_is_refused_the_rest_is_told_so_before_the_break() {
+async fn a_refusal_of_the_rest_is_sent_before_the_break() {
     let refused = Event::Refused(verdict(3), Box::new(expired()));
     let (text, end) = read(body(Coding::Identity, EndRecord::Wanted, two_pages(refused))).await;
     assert!(end.is_err());
@@ -286,7 +286,7 @@ async fn a_caller_that_is_refused_the_rest_is_told_so_before_the_break() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_goes_before_rows_that_are_ready() {
+async fn a_refusal_precedes_ready_rows() {
     let shutdown = Shutdown::default();
     let engine = crate::http::testing::engine(&shutdown);
     let credential = Credential::new(CredentialId::new([1; 16]), "bn-1".to_owned().into());

@@ -1,4 +1,4 @@
-//! What a caller gets of a shared response.
+//! Decides what a caller may see of a shared response.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -23,23 +23,23 @@ use crate::http::present::set;
 use crate::http::problem::{Code, Problem};
 use crate::source::UpstreamWords;
 
-/// How an answer was come by.
+/// The origin of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reached {
-    /// It was kept.
+    /// The cache.
     Kept,
-    /// Upstream was asked.
+    /// Upstream.
     Read,
 }
 
-/// The part of an answer that a caller may have.
+/// The part of a response that a caller may see.
 pub(super) struct VisibleResponse {
     whole: Arc<WholeResponse>,
     body: Bytes,
     is_part: bool,
 }
 
-/// Refuses what a token does not reach, before upstream is asked.
+/// Refuses what a token does not allow, before upstream is asked.
 pub(super) fn may_reach(
     caller: &AuthenticatedCaller,
     mode: Mode,
@@ -54,13 +54,13 @@ pub(super) fn may_reach(
     if mode == Mode::Held && is_for_all && !matches!(caller.agents(), Agents::All) {
         return Err(Problem::new(
             Code::Forbidden,
-            "the token reaches some agents only, and this path is for all of them",
+            "the token is limited to some agents, and this path covers all of them",
         ));
     }
     Ok(())
 }
 
-/// What of an answer the caller reaches.
+/// The part of a response that the caller may see.
 pub(super) fn reached(
     caller: &AuthenticatedCaller,
     mode: Mode,
@@ -83,18 +83,19 @@ pub(super) fn reached(
         Route::Execution(_) => match agent_of(&whole.body) {
             Some(agent) if agents.include(agent) => Ok(given(whole.body.clone(), false)),
             Some(_) | None => {
-                Err(Problem::new(Code::Forbidden, "the token does not reach the agent of this execution"))
+                Err(Problem::new(Code::Forbidden, "the token does not allow the agent of this execution"))
             }
         },
-        // Its agent was looked at before.
+        // The agent was already checked.
         Route::Agent(_) => Ok(given(whole.body.clone(), false)),
         Route::Batch | Route::BatchExecutions | Route::User | Route::Call | Route::Other => {
-            Err(Problem::new(Code::Forbidden, "the token does not reach this path"))
+            Err(Problem::new(Code::Forbidden, "the token does not allow this path"))
         }
     }
 }
 
-/// An array of agents, with only some of them, byte for byte. What can't be read as one of them is left out.
+/// The array of agents reduced to the allowed ones, each byte for byte. Elements that can't be parsed are
+/// left out.
 fn only(agents: &Agents, body: &[u8]) -> Option<Bytes> {
     #[derive(Deserialize)]
     struct Identified<'a> {
@@ -116,7 +117,7 @@ fn only(agents: &Agents, body: &[u8]) -> Option<Bytes> {
     Some(some.into())
 }
 
-/// The one agent that an execution names; none if it names none, or several.
+/// The agent that an execution names; `None` if it names none or several.
 fn agent_of(body: &[u8]) -> Option<AgentId> {
     #[derive(Deserialize)]
     struct Owned<'a> {
@@ -126,7 +127,7 @@ fn agent_of(body: &[u8]) -> Option<AgentId> {
     serde_json::from_slice::<Owned<'_>>(body).ok()?.agent_id.parse().ok()
 }
 
-/// An execution as a row, as far as its freshness goes.
+/// An execution as a row, with the values that its freshness depends on.
 pub(super) fn row(body: &[u8]) -> Option<Row> {
     #[derive(Deserialize)]
     struct Execution<'a> {
@@ -151,7 +152,7 @@ pub(super) fn row(body: &[u8]) -> Option<Row> {
     })
 }
 
-/// What a token's holder reads in place of upstream's refusal of the held key's request.
+/// The problem that a token's holder gets when upstream refuses a request with the held key.
 pub(super) fn refused(route: Route<'_>, status: StatusCode) -> Problem {
     let code = match (status.as_u16(), route) {
         (401 | 403, _) => Code::UpstreamDenied,
@@ -164,14 +165,14 @@ pub(super) fn refused(route: Route<'_>, status: StatusCode) -> Problem {
         _ => Code::UpstreamUnavailable,
     };
     let words = UpstreamWords { status: status.as_u16(), message: String::new() };
-    let detail = format!("upstream answered {}", status.as_u16());
+    let detail = format!("upstream responded with {}", status.as_u16());
     let kept = if code == Code::UpstreamDenied { StatusCode::BAD_GATEWAY } else { code.status() };
     Problem { status: kept, upstream: Some(words), ..Problem::new(code, detail) }
 }
 
-/// What a caller reads of a failure. A write may have arrived: whether to repeat it is for a person to say.
+/// The problem for a failed request. A write may have arrived, so a person must decide whether to repeat it.
 pub(super) fn failed(error: &ForwardError, is_read: bool) -> Problem {
-    let doubt = "; the request may have arrived: check before sending it again";
+    let doubt = "; upstream may have received the request: check before sending it again";
     let (code, detail) = match error {
         ForwardError::Unreachable(_) => (Code::UpstreamUnavailable, error.to_string()),
         ForwardError::Broken if is_read => (Code::UpstreamUnavailable, error.to_string()),
@@ -190,7 +191,7 @@ pub(super) fn failed(error: &ForwardError, is_read: bool) -> Problem {
     problem
 }
 
-/// What a caller reads when nothing came.
+/// The problem for a failed shared read.
 pub(super) fn not_read(not_read: &NotRead) -> Problem {
     match not_read {
         NotRead::Forward(error) => failed(error, true),
@@ -199,11 +200,11 @@ pub(super) fn not_read(not_read: &NotRead) -> Problem {
 }
 
 fn malformed() -> Problem {
-    Problem::new(Code::UpstreamMalformed, "upstream's answer is not what its contract says")
+    Problem::new(Code::UpstreamMalformed, "upstream's response violates its contract")
 }
 
 impl VisibleResponse {
-    /// The response: conditions of the caller's are judged here, against the whole answer.
+    /// The response. The caller's conditions are evaluated here, against the complete response.
     pub(super) fn present(self, parts: &Parts, reached: Reached) -> Result<Response, Problem> {
         let Self { whole, body, is_part } = self;
         let mut response = Response::new(Body::empty());
@@ -246,7 +247,7 @@ fn etag(body: &[u8]) -> String {
     format!("W/\"{hex}\"")
 }
 
-/// Whether the caller has this answer already (RFC 9110 section 13.2.2).
+/// Whether the caller already has this response (RFC 9110 section 13.2.2).
 fn is_known(asked: &HeaderMap, answer: &HeaderMap) -> bool {
     let opaque = |tag: &str| tag.strip_prefix("W/").unwrap_or(tag).to_owned();
     if asked.contains_key(header::IF_NONE_MATCH) {
@@ -255,7 +256,7 @@ fn is_known(asked: &HeaderMap, answer: &HeaderMap) -> bool {
             .into_iter()
             .any(|member| member == "*" || Some(opaque(member)) == own);
     }
-    // A date that was not given out here may be anything; the one that was is known by its text.
+    // Compared as text: only a date that was sent from here is meaningful.
     let since = asked.get(header::IF_MODIFIED_SINCE);
     since.is_some() && since == answer.get(header::LAST_MODIFIED)
 }
@@ -272,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_keeps_only_the_tokens_agents_byte_for_byte() {
+    fn a_list_keeps_the_tokens_agents_byte_for_byte() {
         let body = format!(
             "[ {{\"id\":\"{OTHER}\"}}, {{ \"n\":1.0, \"id\":\"{ONE}\"}} ,{{\"id\":7}},3,{{\"id\":\"{OTHER}\",\"id\":\"{ONE}\"}}]"
         );
@@ -283,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn an_execution_that_names_two_agents_is_nobodys() {
+    fn an_execution_that_names_two_agents_has_none() {
         assert_eq!(agent_of(format!("{{\"agent_id\":\"{ONE}\"}}").as_bytes()), ONE.parse().ok());
         for body in
             ["{}".to_owned(), format!("{{\"agent_id\":\"{OTHER}\",\"agent_id\":\"{ONE}\"}}"), "[]".to_owned()]
@@ -293,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn a_condition_is_judged_against_the_whole_answer() {
+    fn evaluates_a_condition_against_the_complete_response() {
         let map = |name: HeaderName, value: &str| -> HeaderMap {
             [(name, HeaderValue::try_from(value).unwrap())].into_iter().collect()
         };

@@ -16,20 +16,20 @@ use crate::domain::CredentialId;
 use crate::forward::ForwardBody;
 use crate::http::places::ResponsePlace;
 
-/// How much of an answer that refuses a request under way is taken in first, so that the request can end.
+/// How much of a response that refuses an unfinished request is read first, so that the request can end.
 const REFUSAL: u64 = 64 << 10;
 
-/// How long that may take.
+/// The longest time for that.
 const REFUSAL_WAIT: Duration = Duration::from_secs(5);
 
-/// An answer's body, which holds its place until it is over.
+/// A response's body, which holds its place until it is over.
 pub(super) struct Guarded {
     inner: ForwardBody,
     _place: ResponsePlace,
     _written: Option<Written>,
 }
 
-/// One body after another.
+/// Two bodies, one after the other.
 struct Chained {
     first: Option<Box<ForwardBody>>,
     then: ForwardBody,
@@ -76,8 +76,8 @@ impl http_body::Body for Chained {
     }
 }
 
-/// What is kept of a caller's goes when it writes: once before upstream can have acted, and once when the answer has come or
-/// won't.
+/// Drops the cached data of a caller that writes: once before upstream can have acted, and once when the
+/// response has arrived or failed.
 pub(super) struct Written {
     shared: Arc<SharedReads>,
     credential: CredentialId,
@@ -96,7 +96,7 @@ impl Drop for Written {
     }
 }
 
-/// The caller's body. On h2 it may end with an empty frame after the head: that is no body.
+/// The caller's body. An h2 request may end with an empty frame after the head: that is not a body.
 pub(super) async fn request_body(body: Body, version: Version, has_length: bool) -> ForwardBody {
     if version < Version::HTTP_2 || has_length || body.is_end_stream() {
         return unbox(body);
@@ -114,7 +114,7 @@ pub(super) async fn request_body(body: Body, version: Version, has_length: bool)
                 }
                 Err(_trailers) => {}
             },
-            // It says so again to who reads on.
+            // A further read fails in the same way.
             Some(Err(_)) => return unbox(body),
         }
     }
@@ -124,7 +124,8 @@ fn unbox(body: Body) -> ForwardBody {
     body.map_err(Into::into).boxed_unsync()
 }
 
-/// The beginning of an answer, in memory, and then the rest, so that what it refuses can end.
+/// Reads the beginning of a response into memory, so that the request that it refuses can end; the rest
+/// follows.
 pub(super) async fn taken_in(mut body: ForwardBody) -> ForwardBody {
     let mut taken = bytes::BytesMut::new();
     let take = async {

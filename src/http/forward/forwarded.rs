@@ -6,10 +6,10 @@ use super::shared::SharedReads;
 use crate::forward::Forward;
 use crate::http::places::Places;
 
-/// The most forwarded requests under way in the process: each has a connection and up to 128 KiB of buffers.
+/// The maximum forwarded requests in progress; each has a connection and up to 128 KiB of buffers.
 pub(super) const MOST: usize = 256;
 
-/// What forwarding needs.
+/// The state of forwarding.
 pub struct Forwarded {
     pub(super) forwarding: Forwarding,
     pub(super) client: Arc<dyn Forward>,
@@ -18,7 +18,7 @@ pub struct Forwarded {
 }
 
 impl Forwarded {
-    /// Passes on what `forwarding` allows, by `client`; of what callers share at most `max_bytes` are kept.
+    /// Forwards what `forwarding` allows, through `client`. Caches at most `max_bytes` of shared responses.
     pub fn new(forwarding: Forwarding, client: Arc<dyn Forward>, max_bytes: u64) -> Self {
         Self {
             forwarding,
@@ -28,12 +28,12 @@ impl Forwarded {
         }
     }
 
-    /// Which paths are passed on.
+    /// What is forwarded.
     pub(in crate::http) const fn forwarding(&self) -> Forwarding {
         self.forwarding
     }
 
-    /// Drops all that is kept.
+    /// Drops everything that is cached.
     pub fn forget(&self) {
         self.shared.drop_all();
     }

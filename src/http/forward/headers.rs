@@ -1,14 +1,14 @@
-//! Decides which headers pass, in both directions.
+//! Decides which headers are forwarded, in both directions.
 
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue};
 
 use crate::telemetry::Trace;
 
-/// What the gateway calls itself in `Via`.
+/// The gateway's entry in `Via`.
 pub(super) const VIA: HeaderValue = HeaderValue::from_static("1.1 fanfold");
 
-/// Of one connection only (RFC 9110 section 7.6.1), whatever `Connection` says.
+/// Headers of a single connection (RFC 9110 section 7.6.1), whatever `Connection` says.
 const HOP_BY_HOP: [HeaderName; 9] = [
     header::CONNECTION,
     HeaderName::from_static("keep-alive"),
@@ -21,7 +21,7 @@ const HOP_BY_HOP: [HeaderName; 9] = [
     header::UPGRADE,
 ];
 
-/// What a caller says that is not for upstream.
+/// Request headers that are not for upstream.
 const NOT_UP: [HeaderName; 7] = [
     header::HOST,
     header::EXPECT,
@@ -32,7 +32,7 @@ const NOT_UP: [HeaderName; 7] = [
     HeaderName::from_static("x-request-id"),
 ];
 
-/// What a request sends upstream, the credential as it came.
+/// The headers sent upstream, including the credential as received.
 pub(super) fn upwards(from: &HeaderMap, trace: &Trace, request_id: &str) -> HeaderMap {
     let mut headers = end_to_end(from);
     NOT_UP.iter().for_each(|name| drop(headers.remove(name)));
@@ -40,7 +40,7 @@ pub(super) fn upwards(from: &HeaderMap, trace: &Trace, request_id: &str) -> Head
     headers
 }
 
-/// What a shared read sends upstream: nothing of any one caller's but the credential.
+/// The headers of a shared read: only the credential is a caller's.
 pub(super) fn shared(authorization: HeaderValue, trace: &Trace) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(6);
     headers.insert(header::AUTHORIZATION, authorization);
@@ -65,7 +65,7 @@ fn add_own(headers: &mut HeaderMap, trace: &Trace, request_id: &str) {
     }
 }
 
-/// What of upstream's answer is passed down: cookies and permissions for scripts are not upstream's to give here.
+/// The response headers that are forwarded. Upstream must not set cookies or permissions for scripts here.
 pub(super) fn downwards(from: &HeaderMap) -> HeaderMap {
     let mut headers = end_to_end(from);
     headers.remove(header::SET_COOKIE);
@@ -76,7 +76,7 @@ pub(super) fn downwards(from: &HeaderMap) -> HeaderMap {
     headers
 }
 
-/// Whether a request went through this gateway, or another of its name, already.
+/// Whether a request has already passed this gateway, or another of its name.
 pub(super) fn is_looped(headers: &HeaderMap) -> bool {
     let vias = headers.get_all(header::VIA).iter().filter_map(|value| value.to_str().ok());
     vias.flat_map(|value| value.split(',')).any(|member| {
@@ -84,12 +84,12 @@ pub(super) fn is_looped(headers: &HeaderMap) -> bool {
     })
 }
 
-/// All headers but those of one connection.
+/// All headers except those of a single connection.
 fn end_to_end(from: &HeaderMap) -> HeaderMap {
     let mut headers = from.clone();
     for value in from.get_all(header::CONNECTION) {
         for name in value.to_str().unwrap_or_default().split(',') {
-            // The body's framing and the credential are not the caller's to take away.
+            // `Connection` must not remove the body's framing and the credential.
             match HeaderName::from_bytes(name.trim().as_bytes()) {
                 Ok(name) if name != header::CONTENT_LENGTH && name != header::AUTHORIZATION => {
                     headers.remove(name);
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn upstream_gets_the_callers_headers_but_those_of_the_connection() {
+    fn forwards_the_callers_headers_except_those_of_the_connection() {
         let from = map(&[
             ("authorization", "Bearer bn-1"),
             ("connection", "keep-alive, x-hop, authorization, content-length"),
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_keeps_doubled_headers_and_loses_cookies_and_permissions() {
+    fn a_response_keeps_repeated_headers_but_not_cookies_and_permissions() {
         let from = map(&[
             ("link", "<a>"),
             ("link", "<b>"),
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_loop_shows_in_via() {
+    fn detects_a_loop_in_via() {
         assert!(is_looped(&map(&[("via", "1.0 squid, 1.1 Fanfold (x)")])));
         assert!(!is_looped(&map(&[("via", "1.1 nginx"), ("via", "1.1 not-fanfold")])));
     }

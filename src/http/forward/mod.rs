@@ -42,7 +42,7 @@ use crate::telemetry::Trace;
 pub use self::forwarded::Forwarded;
 pub use self::policy::Forwarding;
 
-/// How long what was read with a caller's own key is given to it before upstream is asked about the key again.
+/// How long data read with a caller's own key is served to it before upstream is asked about the key again.
 const LONGEST_UNCHECKED: Duration = Duration::from_secs(60);
 
 /// The handler of every path that isn't the gateway's own.
@@ -80,7 +80,7 @@ async fn answer(app: Arc<App>, parts: Parts, body: Body) -> Result<Response, Pro
     };
     policy::allowed(forwarded.forwarding, mode, &parts.method, &parts.uri, parts.version, &parts.headers)?;
     if headers::is_looped(&parts.headers) {
-        let detail = "the request went through fanfold already: `Via` names it";
+        let detail = "the request has already passed fanfold: `Via` names it";
         return Err(Problem {
             status: StatusCode::LOOP_DETECTED,
             ..Problem::new(Code::InvalidRequest, detail)
@@ -107,7 +107,7 @@ async fn answer(app: Arc<App>, parts: Parts, body: Body) -> Result<Response, Pro
     }
 }
 
-/// A place among the forwarded requests; it is given back when the answer's body is dropped.
+/// Takes a place for a forwarded request. Dropping the response's body releases it.
 fn place(
     app: &App,
     forwarded: &Forwarded,
@@ -120,19 +120,19 @@ fn place(
     let standing = if is_known { CallerStanding::Known } else { CallerStanding::Unproven };
     forwarded.places.take(counted, standing).map_err(|no_place| match no_place {
         NoPlace::AllTaken => {
-            let detail = format!("{MOST} forwarded requests are under way, which is the most there may be");
+            let detail = format!("{MOST} forwarded requests are in progress, which is the limit");
             Problem::new(Code::Overloaded, detail)
         }
         NoPlace::ShareTaken => {
             let detail = format!(
-                "this caller's share of the {MOST} forwarded requests that may be under way is taken"
+                "this caller already has its share of the {MOST} forwarded requests that may be in progress"
             );
             Problem::new(Code::RateLimited, detail)
         }
     })
 }
 
-/// A request that may pass.
+/// A request that may be forwarded.
 struct AuthorizedForward<'a> {
     app: &'a App,
     forwarded: &'a Forwarded,
@@ -143,7 +143,7 @@ struct AuthorizedForward<'a> {
 }
 
 impl AuthorizedForward<'_> {
-    /// The answer that callers of one key share.
+    /// The response that callers of one key share.
     async fn share(&self, parts: &Parts) -> Result<Response, Problem> {
         let credential = self.caller.credential();
         let key = (credential.id(), Arc::<str>::from(parts.uri.path()));
@@ -175,7 +175,7 @@ impl AuthorizedForward<'_> {
         answers::reached(&self.caller, self.mode, self.route, &whole)?.present(parts, Reached::Read)
     }
 
-    /// How old an answer may get.
+    /// How old a response may get.
     fn lifetime(&self, no_store: bool) -> Lifetime {
         let engine = Arc::clone(&self.app.engine);
         let is_execution = matches!(self.route, Route::Execution(_));
@@ -193,7 +193,7 @@ impl AuthorizedForward<'_> {
         })
     }
 
-    /// The answer as it comes.
+    /// The response as it arrives.
     async fn stream(self, parts: Parts, body: Body, place: ResponsePlace) -> Result<Response, Problem> {
         let is_read = is_read(&parts.method);
         let credential = self.caller.credential();
@@ -208,7 +208,7 @@ impl AuthorizedForward<'_> {
         let has_length = up.contains_key(header::CONTENT_LENGTH);
         let mut request = http::Request::new(request_body(body, parts.version, has_length).await);
         *request.method_mut() = parts.method.clone();
-        // The path and the query that were checked, as they came.
+        // The path and the query that were checked, byte for byte.
         let target = parts.uri.path_and_query().cloned();
         *request.uri_mut() =
             target.map(Uri::from).ok_or_else(|| answers::failed(&ForwardError::BadTarget, is_read))?;

@@ -1,4 +1,5 @@
-//! Decides which of upstream's other paths may pass, from the received bytes, which are also the bytes that are sent.
+//! Decides which of upstream's other paths may be forwarded, from the received bytes, which are also the
+//! bytes that are sent.
 
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Uri, Version, header};
@@ -7,10 +8,10 @@ use crate::domain::AgentId;
 use crate::http::params::{Params, invalid, nothing_here};
 use crate::http::problem::{Code, Problem};
 
-/// The path of upstream's pages, as logs and metrics name it.
+/// The path of upstream's pages, as named in logs and metrics.
 const PAGES: &str = "/v2/agent/{agent_id}/executions";
 
-/// Which of upstream's other paths are passed on.
+/// Which of upstream's other paths are forwarded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Forwarding {
     /// None.
@@ -21,16 +22,16 @@ pub enum Forwarding {
     All,
 }
 
-/// Whose key goes upstream.
+/// Whose key is sent upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mode {
-    /// The caller's own: upstream judges what it may.
+    /// The caller's own. Upstream decides what it may do.
     PassThrough,
-    /// The gateway's: only listed paths pass.
+    /// The gateway's. Only listed paths are forwarded.
     Held,
 }
 
-/// A path of upstream's, as logs and metrics name it.
+/// A path of upstream, as named in logs and metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::http) enum Route<'a> {
     /// The list of agents.
@@ -51,15 +52,16 @@ pub(in crate::http) enum Route<'a> {
     Other,
 }
 
-/// First segments of upstream's paths, before which a second slash is forgiven: clients join a base URL that ends with one.
+/// First segments of upstream's paths before which a second slash is ignored, because clients append paths to
+/// a base URL that ends with one.
 const FORGIVEN: [&str; 9] =
     ["v2", "agent", "executions", "batches", "user", "me", "call", "phone-numbers", "providers"];
 
-/// The gateway's own roots; below them nothing is upstream's.
+/// The gateway's own roots; nothing below them is upstream's.
 const OWN: [&str; 5] = ["agents", "console", "status", "docs", "openapi.yaml"];
 
 impl<'a> Route<'a> {
-    /// The route of a path in its plain spelling; every other spelling is [`Self::Other`].
+    /// The route of a path in its canonical spelling; any other spelling is [`Self::Other`].
     pub(in crate::http) fn of(path: &'a str) -> Self {
         let mut segments = path.strip_prefix('/').unwrap_or_default().split('/');
         let parts = [segments.next(), segments.next(), segments.next(), segments.next()];
@@ -79,7 +81,7 @@ impl<'a> Route<'a> {
         }
     }
 
-    /// One of a few fixed names.
+    /// The name: one of a few fixed ones.
     pub(in crate::http) const fn name(self) -> &'static str {
         match self {
             Self::Agents => "/v2/agent/all",
@@ -106,7 +108,7 @@ fn is_plain_batch(text: &str) -> bool {
     is_plain_uuid(text) || (text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
-/// The path with one slash in front where a client put two; none if nothing is to be changed.
+/// The path with one leading slash where a client sent two; `None` if nothing has to change.
 pub(in crate::http) fn forgiven(uri: &Uri) -> Option<Uri> {
     let target = uri.path_and_query()?.as_str();
     let rest = target.strip_prefix("//")?;
@@ -125,7 +127,7 @@ pub(super) fn page_of(path: &str) -> Option<&str> {
     (!id.contains('/')).then_some(id)
 }
 
-/// Whether a path is the gateway's, so that what isn't there is nowhere.
+/// Whether a path is the gateway's own, so that an unknown one is 404 here.
 pub(super) fn is_own(path: &str) -> bool {
     let segments: Vec<_> = path.strip_prefix('/').unwrap_or_default().splitn(5, '/').collect();
     // `/v2/agent/{agent_id}/executions` is served here, and nothing is below it.
@@ -133,16 +135,16 @@ pub(super) fn is_own(path: &str) -> bool {
     is_page || segments.first().is_some_and(|first| OWN.contains(first))
 }
 
-/// Whether callers of one key share what is read.
+/// Whether callers of one key share the response.
 ///
-/// With a held key they always do: only of a whole answer is it known what a token reaches. No parameter has passed
-/// [`allowed`] then, but `?` and `?&` have none and are still a query.
+/// With a held key they always do, because only the complete response shows what a token may see. [`allowed`]
+/// then accepts no parameter, but `?` and `?&` have none and are still a query.
 pub(super) fn is_shared(mode: Mode, route: Route<'_>, uri: &Uri) -> bool {
     let has_agents = matches!(route, Route::Agents | Route::Agent(_) | Route::Execution(_));
     has_agents && (mode == Mode::Held || uri.query().is_none())
 }
 
-/// Whether a request may pass, whoever asks.
+/// Whether a request may be forwarded at all, whoever the caller is.
 pub(super) fn allowed(
     forwarding: Forwarding,
     mode: Mode,
@@ -161,32 +163,32 @@ pub(super) fn allowed(
         (Mode::PassThrough, Forwarding::All) if *method != Method::CONNECT && *method != Method::TRACE => {}
         (Mode::PassThrough, _) if is_read => {}
         (Mode::PassThrough, Forwarding::All) => {
-            return Err(refused("this method is never passed on"));
+            return Err(refused("this method is never forwarded"));
         }
         (Mode::PassThrough, _) => {
-            return Err(refused("this gateway passes on GET and HEAD only (`--forward reads`)"));
+            return Err(refused("this gateway forwards only GET and HEAD (`--forward reads`)"));
         }
     }
     let is_absolute = uri.scheme().is_some() && version < Version::HTTP_2;
     if is_absolute || !path.starts_with('/') || path.starts_with("//") || path.contains('\\') {
         return Err(invalid(
-            "the path can't be passed on as it is; accepted is a path that begins with one `/`".to_owned(),
+            "the path can't be forwarded as it is; it must begin with exactly one `/`".to_owned(),
         ));
     }
     Ok(())
 }
 
-/// Never more than the list: calls can be placed with the held key.
+/// Never more than the listed paths, because calls can be placed with the held key.
 fn held(is_read: bool, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
     if !is_read {
-        return Err(refused("this gateway holds the key, and passes on GET and HEAD only"));
+        return Err(refused("this gateway holds the key and forwards only GET and HEAD"));
     }
     if headers.contains_key(header::UPGRADE) {
-        return Err(refused("this gateway holds the key, and passes on no upgrades"));
+        return Err(refused("this gateway holds the key and does not forward upgrades"));
     }
     match Route::of(uri.path()) {
         Route::Other | Route::Call => {
-            Err(refused("this gateway holds the key, and does not pass on this path"))
+            Err(refused("this gateway holds the key and does not forward this path"))
         }
         Route::Agents
         | Route::Agent(_)
@@ -222,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_held_key_passes_only_listed_paths_in_their_plain_spelling() {
+    fn a_held_key_forwards_only_listed_paths_in_their_canonical_spelling() {
         for path in [
             "/v2/agent/all",
             "/v2/agent/ID",
@@ -268,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_held_key_shares_whatever_the_query_looks_like() {
+    fn a_held_key_shares_responses_with_any_query() {
         for path in ["/v2/agent/all", "/v2/agent/ID", "/executions/ID"] {
             let path = path.replace("ID", ID);
             for query in ["", "?", "?&", "?&&"] {
@@ -282,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn a_held_key_passes_no_upgrade() {
+    fn a_held_key_forwards_no_upgrade() {
         let headers = [(header::UPGRADE, http::HeaderValue::from_static("websocket"))].into_iter().collect();
         let uri: Uri = "/user/me".parse().unwrap();
         let allowed = allowed(Forwarding::Reads, Mode::Held, &Method::GET, &uri, Version::HTTP_11, &headers);
@@ -290,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_held_key_upstream_judges_and_only_the_own_paths_stay_here() {
+    fn without_a_held_key_everything_but_own_paths_is_forwarded() {
         let status = |forwarding, method: &Method, path: &str| {
             let uri: Uri = path.parse().unwrap();
             let none = HeaderMap::new();
@@ -319,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_slash_is_forgiven_before_upstreams_paths_only() {
+    fn ignores_a_second_slash_only_before_upstreams_paths() {
         let forgiven = |path: &str| forgiven(&path.parse().unwrap()).map(|uri| uri.to_string());
         assert_eq!(forgiven("//v2/agent/all?x=%7e").as_deref(), Some("/v2/agent/all?x=%7e"));
         assert_eq!(forgiven("//user/me").as_deref(), Some("/user/me"));

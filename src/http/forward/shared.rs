@@ -17,59 +17,59 @@ use crate::domain::CredentialId;
 use crate::forward::{Forward, ForwardBody, ForwardError};
 use crate::shutdown::Shutdown;
 
-/// The largest answer that is taken in whole; a list of a thousand agents has some megabytes.
+/// The largest response that is shared. A list of a thousand agents has some megabytes.
 const MOST_WHOLE: usize = 16 << 20;
 
-/// Whose, and of which path.
+/// The credential and the path of a read.
 pub(super) type ReadKey = (CredentialId, Arc<str>);
 
-/// An answer of upstream's, whole.
+/// A complete response of upstream.
 #[derive(Debug)]
 pub(super) struct WholeResponse {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
     pub(super) read_at: Instant,
-    /// How old it may get; zero if it is not kept.
+    /// How old it may get; zero if it is not cached.
     pub(super) lifetime: Duration,
 }
 
-/// Why there is none.
+/// Why a read has no response.
 #[derive(Clone, Debug)]
 pub(super) enum NotRead {
-    /// It did not come.
+    /// The request failed.
     Forward(ForwardError),
-    /// It is larger than [`MOST_WHOLE`].
+    /// The response is larger than [`MOST_WHOLE`].
     TooLarge,
 }
 
 type ReadOutcome = Result<Arc<WholeResponse>, NotRead>;
 
-/// A read under way. It ends when the last who waits for it leaves.
+/// A read in progress. It ends when the last caller that waits for it leaves.
 pub(super) struct PendingRead {
     outcome: Shared<BoxFuture<'static, ReadOutcome>>,
     _listeners: DropGuard,
 }
 
-/// How old an answer may get, by its body.
+/// How old a response may get, by its body.
 pub(super) type Lifetime = Box<dyn FnOnce(&[u8]) -> Duration + Send>;
 
-/// A read to be made.
+/// A read to start.
 pub(super) struct ReadRequest {
     pub(super) key: ReadKey,
     pub(super) request: Request<ForwardBody>,
-    /// How old the answer may get; only a 200 is asked about.
+    /// How old the response may get; called only for a 200.
     pub(super) lifetime: Lifetime,
 }
 
-/// What is kept, and what is being read.
+/// The cached responses and the reads in progress.
 pub(super) struct SharedReads {
     kept: moka::sync::Cache<ReadKey, Arc<WholeResponse>>,
     flights: Mutex<HashMap<ReadKey, Weak<PendingRead>>>,
 }
 
 impl SharedReads {
-    /// Keeps at most so many bytes.
+    /// Creates a cache of at most this many bytes.
     pub(super) fn new(max_bytes: u64) -> Self {
         let weigh = |key: &ReadKey, whole: &Arc<WholeResponse>| {
             let headers: usize =
@@ -80,12 +80,13 @@ impl SharedReads {
         Self { kept, flights: Mutex::default() }
     }
 
-    /// What is kept and has not outlived its time.
+    /// The cached response, if it has not expired.
     pub(super) fn kept(&self, key: &ReadKey) -> Option<Arc<WholeResponse>> {
         self.kept.get(key).filter(|whole| whole.read_at.elapsed() <= whole.lifetime)
     }
 
-    /// Drops all that was read with a credential; what is being read is given to those who wait, and not kept.
+    /// Drops everything read with a credential. Reads in progress are still delivered to waiting callers, but
+    /// not cached.
     pub(super) fn drop_credential(&self, credential: CredentialId) {
         self.drop_where(|key| key.0 == credential);
     }
@@ -102,7 +103,7 @@ impl SharedReads {
         keys.iter().for_each(|key| self.kept.invalidate(&**key));
     }
 
-    /// Joins a read that is under way, or begins it.
+    /// Joins a read in progress, or starts it.
     pub(super) fn read(
         self: &Arc<Self>,
         reading: ReadRequest,
@@ -134,14 +135,14 @@ impl SharedReads {
             };
             reads.land(&key, &own, outcome.as_ref());
             if let Some(outcome) = outcome {
-                // Nobody may be left to hear it.
+                // All callers may have left.
                 let _ = say.send(outcome);
             }
         });
         flight
     }
 
-    /// Keeps what was read, unless it was dropped meanwhile.
+    /// Caches the response, unless it was dropped meanwhile.
     fn land(&self, key: &ReadKey, own: &Weak<PendingRead>, outcome: Option<&ReadOutcome>) {
         let mut flights = self.flights();
         if !flights.get(key).is_some_and(|listed| listed.ptr_eq(own)) {
@@ -161,7 +162,7 @@ impl SharedReads {
 }
 
 impl PendingRead {
-    /// Waits for what comes of it.
+    /// Waits for the outcome.
     pub(super) async fn outcome(&self) -> ReadOutcome {
         self.outcome.clone().await
     }

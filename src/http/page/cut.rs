@@ -14,7 +14,7 @@ use crate::http::problem::Problem;
 use crate::http::question::{INSTANT, filters, instant};
 use crate::shape::Zone;
 
-/// What the path takes where the page is cut from the history, and where the gateway holds the key.
+/// The parameters of the path where the page is cut from the history, or where the gateway holds the key.
 pub const PAGE_PARAMETERS: [&str; 9] = [
     "page_number",
     "page_size",
@@ -38,7 +38,7 @@ pub(super) struct Cut {
 }
 
 impl Cut {
-    /// Reads what selects the page; a parameter that the path does not have is refused.
+    /// Parses the parameters that select the page. Unknown parameters are refused.
     pub(super) fn parse(mut params: Params) -> Result<Self, Problem> {
         const DEFAULT_SIZE: u64 = 20;
         let at_least_one = |text: &str| text.parse().ok().filter(|&number: &u64| number > 0);
@@ -52,7 +52,7 @@ impl Cut {
         Ok(Self { number: number.unwrap_or(1), size, filters, from, to })
     }
 
-    /// Reads no more of the history than the pages up to it.
+    /// Reads the history only down to this page.
     pub(super) async fn take(
         self,
         app: &App,
@@ -77,7 +77,7 @@ impl Cut {
         };
         let problem = |e| authorized.renderer.problem(&e);
         let answer = app.unless_ended(Box::pin(app.engine.ask(question))).await.map_err(problem)?;
-        // A page's rows are few, however many lie before them.
+        // A page has few rows, however many precede it.
         let page = app.unless_ended(Box::pin(answer.collect(u64::MAX))).await.map_err(problem)?;
         let verdict = page.verdict;
         Ok(ReadyPage {
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_are_counted_and_sized_as_upstream_does() {
+    fn numbers_and_sizes_pages_as_upstream_does() {
         let cut = |number, size| Cut { number, size, filters: Filters::default(), from: None, to: None };
         assert_eq!(parse("").unwrap(), cut(1, 20));
         assert_eq!(parse("page_number=3&page_size=50").unwrap(), cut(3, 50));
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_not_be_cut_by_is_refused_by_name() {
+    fn refuses_unknown_parameters_by_name() {
         for (query, name) in [
             ("page_number=0", "`page_number`"),
             ("page_number=-1", "`page_number`"),
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn dates_of_a_page_that_is_cut_are_read_as_those_of_all_rows() {
+    fn reads_dates_as_for_all_rows() {
         let cut = parse("from=2026-01-01&to=2026-01-31").unwrap();
         let text = |at: Option<Timestamp>| at.unwrap().to_string();
         assert_eq!(text(cut.from), "2026-01-01T00:00:00.000000Z");

@@ -15,7 +15,7 @@ use crate::http::prefer::Prefer;
 use crate::http::present::{self, Etag, Storable};
 use crate::http::problem::Problem;
 
-/// A page that is there.
+/// A page that is ready to be sent.
 pub(super) struct ReadyPage {
     pub(super) whole: WholeBody,
     pub(super) rows: u64,
@@ -26,7 +26,7 @@ pub(super) struct ReadyPage {
 }
 
 impl ReadyPage {
-    /// The response, for a caller who may have the page already.
+    /// The response; 304 if the caller already has the page.
     pub(super) async fn present(
         self,
         app: &App,

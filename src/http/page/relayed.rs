@@ -1,7 +1,7 @@
-//! Pages that go upstream as they were asked for, and come back byte for byte.
+//! Pages that are requested upstream with the caller's own query, and returned byte for byte.
 //!
-//! Where the gateway holds the key, upstream sees only the parameters that it documents, written by the gateway: a token's reach
-//! ends at its agents, and a parameter that upstream honors without documenting it could name another.
+//! If the gateway holds the key, upstream sees only the parameters that it documents, written by the gateway:
+//! a token is limited to its agents, and an undocumented parameter might name another agent.
 
 use http::request::Parts;
 
@@ -21,7 +21,7 @@ use crate::http::problem::{KeyOwner, Problem};
 /// characters.
 const LONGEST_VALUE: usize = 64;
 
-/// The filters on what changes while an execution exists.
+/// The filters on values that change while an execution exists.
 const CHANGING: [&str; 2] = ["status", "answered_by_voice_mail"];
 
 pub(super) async fn relayed(
@@ -35,7 +35,7 @@ pub(super) async fn relayed(
         KeyOwner::Callers => parts.uri.query().unwrap_or_default().to_owned(),
         KeyOwner::Held => {
             documented(params)?;
-            // What was checked is what is sent, not what else the same bytes may be read as.
+            // Send exactly what was checked, not another reading of the same bytes.
             canonical_query.clone()
         }
     };
@@ -58,7 +58,7 @@ pub(super) async fn relayed(
         .map_err(|e| authorized.renderer.problem(&e))?;
     Ok(ReadyPage {
         etag: Etag::of(relayed.digest, relayed.body.len() as u64),
-        // Not looked into: its rows are upstream's business.
+        // The rows are not examined; they are returned as upstream sent them.
         rows: 0,
         whole: WholeBody::verbatim(relayed.body),
         freshness: relayed.freshness,
@@ -67,8 +67,8 @@ pub(super) async fn relayed(
     })
 }
 
-/// Makes sure that a query has only parameters that upstream documents, each once, and with values in which nobody finds another
-/// parameter, however often they decode them. Whether a value means anything is for upstream to say.
+/// Checks that a query has only parameters that upstream documents, each once, with values that contain no
+/// further parameter however often they are decoded. Whether a value is meaningful is for upstream to decide.
 fn documented(params: &Params) -> Result<(), Problem> {
     let is_plain =
         |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':' | b'+' | b' ');
@@ -78,7 +78,7 @@ fn documented(params: &Params) -> Result<(), Problem> {
             && !(value.len() <= LONGEST_VALUE && value.bytes().all(is_plain))
         {
             return Err(invalid(format!(
-                "`{name}` is not valid; accepted are up to {LONGEST_VALUE} letters, digits, `-`, `_`, `.`, `:`, `+` and spaces"
+                "`{name}` is not valid; it must be up to {LONGEST_VALUE} letters, digits, `-`, `_`, `.`, `:`, `+` and spaces"
             )));
         }
     }
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn with_a_held_key_upstream_sees_documented_parameters_only() {
+    fn sends_only_documented_parameters_with_a_held_key() {
         for (query, name) in [
             ("from=2026-01-01T00:00:00Z&agent_id=b", "`agent_id`"),
             ("from=2026-01-01T00:00:00Z&%61gent_id=b", "`agent_id`"),
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn with_a_held_key_what_was_checked_is_what_is_sent() {
+    fn sends_exactly_what_was_checked_with_a_held_key() {
         let sent =
             held("to=2026-01-08T00%3a00:00%2B05:30&from=2026-01-01T00:00:00Z&page_number=%30&st%61tus=busy");
         assert_eq!(
@@ -144,7 +144,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_that_passes_with_a_held_key_decodes_to_another_parameter(
+        fn no_accepted_query_decodes_to_another_parameter_with_a_held_key(
             query in "((from|to|status|agent_id|%66rom|page_number)(=|%3D|;|&|%26|%2526|%3B|a|1|[ -~]){0,6}&?){0,4}",
         ) {
             if let Ok(mut sent) = held(&query) {
@@ -153,7 +153,7 @@ mod tests {
                         let name = pair.split('=').next().unwrap();
                         prop_assert!(PAGE_PARAMETERS.contains(&name), "{query} became {sent}");
                     }
-                    // Decoded once more, as a hop in between may do.
+                    // Decode again, as a hop on the way may do.
                     sent = form_urlencoded::parse(sent.as_bytes())
                         .map(|(name, value)| format!("{name}={value}"))
                         .collect::<Vec<_>>()

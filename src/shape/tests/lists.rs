@@ -7,7 +7,7 @@ fn error(list: &str) -> ListError {
 }
 
 #[test]
-fn keys_in_quotes_have_any_character() {
+fn keys_in_quotes_may_have_any_character() {
     let fields = Fields::parse(&[r#"extracted_data."Is it 5, or 6?",a b,"a.b","@x","""#]).unwrap();
     let given: Vec<_> = fields.columns().iter().map(|column| column.given()).collect();
     assert_eq!(given, [r#"extracted_data."Is it 5, or 6?""#, "a b", r#""a.b""#, r#""@x""#, r#""""#]);
@@ -15,7 +15,7 @@ fn keys_in_quotes_have_any_character() {
 }
 
 #[test]
-fn two_spellings_of_a_list_are_one() {
+fn two_spellings_of_a_list_are_equal() {
     let form = |values: &[&str]| Fields::parse(values).unwrap().form();
     assert_eq!(form(&[r#""id","\u0073tatus""#]), form(&["id", "status"]));
     assert_ne!(form(&["id,status"]), form(&["status,id"]));
@@ -75,7 +75,7 @@ fn limits_are_inclusive() {
 }
 
 #[test]
-fn a_row_that_could_be_a_control_line_is_known_beforehand() {
+fn detects_lists_whose_rows_could_be_control_lines() {
     let may = |list| Fields::parse(&[list]).unwrap().may_look_like_a_control_line();
     assert!(may("@agent_id") && may("@agent_id,status") && may(r#""@end""#) && may(r#""@end".complete,a"#));
     assert!(!may("@agent_id,id") && !may("status") && !may(r#"a."@end""#) && !may(r#"id,"@end""#));

@@ -227,7 +227,7 @@ proptest! {
     }
 
     #[test]
-    fn omitting_what_is_not_there_changes_no_byte(row in row()) {
+    fn omitting_absent_members_changes_no_byte(row in row()) {
         prop_assert_eq!(omit("nowhere,a.b.nowhere", &row), row);
     }
 
@@ -243,7 +243,7 @@ proptest! {
 }
 
 #[test]
-fn the_shape_stays_and_keys_come_in_the_order_of_the_list() {
+fn keeps_the_nesting_and_the_order_of_the_list() {
     let row = r#"{"id":"1","telephony_data":{"hangup_reason":"x","to_number":"+91","n":12.710},"status":null,"big":9007199254740993}"#;
     for (fields, expected) in [
         ("status,id", r#"{"status":null,"id":"1"}"#),
@@ -264,7 +264,7 @@ fn the_shape_stays_and_keys_come_in_the_order_of_the_list() {
 }
 
 #[test]
-fn of_a_doubled_key_the_last_counts_at_every_level() {
+fn the_last_value_of_a_duplicate_key_counts_at_every_level() {
     let row = r#"{"a":{"b":1,"b":2},"a":{"c":3},"x":{"y":1},"x":null}"#;
     assert_eq!(project("a.b,a.c,x.y", row), r#"{"a":{"c":3}}"#);
     assert_eq!(omit("a.b,x.y", row), r#"{"a":{},"a":{"c":3},"x":{},"x":null}"#);
@@ -297,7 +297,7 @@ fn depth_costs_no_stack() {
 }
 
 #[test]
-fn what_is_no_row_is_an_error_and_writes_nothing() {
+fn an_invalid_row_is_an_error_and_writes_nothing() {
     let fields = Fields::parse(&["a"]).unwrap();
     for bytes in [
         &b"[]"[..],
@@ -318,7 +318,7 @@ fn what_is_no_row_is_an_error_and_writes_nothing() {
 }
 
 #[test]
-fn a_number_of_any_size_and_a_broken_string_stop_nothing() {
+fn accepts_numbers_of_any_size_and_broken_strings() {
     let row = r#"{"a":1e999999999,"b":{"c":"\ud83d"},"\ud800":5,"d":1}"#;
     assert_eq!(project(r#"a,b.c,"\ud800",d"#, row), row);
 }

@@ -52,7 +52,7 @@ fn a_cell_is_the_text_of_a_string_and_the_literal_of_anything_else() {
 }
 
 #[test]
-fn nothing_is_done_for_spreadsheets() {
+fn a_table_alters_no_cell_for_spreadsheets() {
     let row = r#"{"a":"+919876543210","b":"=1+1","c":"-5","d":"0017","e":" x "}"#;
     assert_eq!(text("a,b,c,d,e", &[row]).lines().nth(1), Some("+919876543210,=1+1,-5,0017, x "));
 }
@@ -74,7 +74,7 @@ fn a_table_of_one_column_has_no_blank_line() {
 }
 
 #[test]
-fn no_two_columns_are_alike() {
+fn no_two_columns_have_the_same_name() {
     let names: Vec<_> = table(r#"a.b,"a.b","Notes\r""#).names().map(str::to_owned).collect();
     assert_eq!(names, ["a.b", r#""a.b""#, r#""Notes\r""#]);
     assert_eq!(text(r#"a.b,"a.b""#, &[r#"{"a":{"b":1},"a.b":2}"#]), "\"a.b\",\"\"\"a.b\"\"\"\r\n1,2\r\n");
@@ -101,7 +101,7 @@ fn several_agents_have_a_first_column() {
 }
 
 #[test]
-fn excel_keeps_digits_as_text_and_takes_nothing_for_a_formula() {
+fn excel_keeps_digits_as_text_and_sees_no_formula() {
     for (value, cell) in [
         (Some(r#""+919876543210""#), "=\"+919876543210\""),
         (Some(r#""08041234567""#), "=\"08041234567\""),
@@ -139,7 +139,7 @@ fn the_excel_variant_is_utf_16_with_tabs() {
 
 proptest! {
     #[test]
-    fn whatever_is_in_a_cell_is_read_back(texts in prop::collection::vec("[a ,\"\r\n\t\\x00é🙂=+\\-\u{2028}\u{85}\u{feff}]{0,6}", 1..4)) {
+    fn reads_back_any_cell(texts in prop::collection::vec("[a ,\"\r\n\t\\x00é🙂=+\\-\u{2028}\u{85}\u{feff}]{0,6}", 1..4)) {
         let names: Vec<_> = (0..texts.len()).map(|at| format!("k{at}")).collect();
         let members = names.iter().zip(&texts).map(|(name, text)| format!("\"{name}\":{}", serde_json::to_string(text).unwrap()));
         let row = format!("{{{}}}", members.collect::<Vec<_>>().join(","));

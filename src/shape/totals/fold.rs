@@ -17,11 +17,11 @@ pub const MOST_GROUPS: usize = 10_000;
 pub enum TotalsError {
     /// There are too many groups. Known at the first one too many, before the rest is read.
     #[error(
-        "`group_by` gives more than {MOST_GROUPS} groups; take a coarser time, fewer keys, or a shorter span"
+        "`group_by` gives more than {MOST_GROUPS} groups; use a coarser unit of time, fewer keys, or a shorter range"
     )]
     TooManyGroups,
     /// A sum does not fit.
-    #[error("a sum has more than 26 digits before the point; take a shorter span")]
+    #[error("a sum has more than 26 digits before the point; use a shorter range")]
     SumTooLarge,
 }
 

@@ -107,7 +107,7 @@ fn the_same_facts_serve_every_zone() {
 }
 
 #[test]
-fn a_part_of_the_facts_is_the_totals_of_those_rows() {
+fn a_part_of_the_facts_gives_the_totals_of_those_rows() {
     let question = question("status", "total_cost", None);
     let facts = Facts::read(&question, DAY_EDGE.iter().map(|(_, row)| row.as_bytes())).unwrap();
     let mut some = Totals::new(question.clone(), Zone::utc());
@@ -198,7 +198,7 @@ fn a_path_may_be_a_key_and_a_sum_and_inside_another() {
 }
 
 #[test]
-fn without_groups_there_are_totals_only() {
+fn without_group_by_there_are_only_totals() {
     let question = question("", "", Some(("conversation_duration", "0,10,30.5")));
     let durations = ["0", "-1", "10", "10.1", "\"30.5\"", "31", "\"x\"", "null"];
     let rows: Vec<_> =
@@ -238,7 +238,7 @@ fn several_agents_are_one_set_of_groups() {
 }
 
 #[test]
-fn one_group_too_many_is_refused_at_once() {
+fn refuses_one_group_too_many_at_once() {
     let question = question("k", "n", None);
     let rows: Vec<_> = (0..=MOST_GROUPS).map(|k| format!("{{\"k\":{k}}}")).collect();
     let facts = Facts::read(&question, rows.iter().map(String::as_bytes)).unwrap();
@@ -254,7 +254,7 @@ fn one_group_too_many_is_refused_at_once() {
 }
 
 #[test]
-fn parameters_that_can_not_be_read_are_named() {
+fn names_invalid_parameters() {
     let list = |text: &str| vec![text.to_owned()];
     for group_by in ["@year", "a,b,c,d", "status,status", "a..b", "", "@day,@day"] {
         let detail = refusal(SummaryParams { group_by: &list(group_by), ..SummaryParams::default() });
@@ -279,7 +279,7 @@ fn parameters_that_can_not_be_read_are_named() {
 }
 
 #[test]
-fn forms_tell_apart_what_is_different_and_nothing_else() {
+fn forms_differ_exactly_where_responses_differ() {
     let form = |group_by: &str, histogram, zone: &str| {
         question(group_by, "a", histogram).form(&Zone::parse(zone).unwrap(), &[agent('1')])
     };
@@ -295,7 +295,7 @@ fn forms_tell_apart_what_is_different_and_nothing_else() {
 
 proptest! {
     #[test]
-    fn sums_are_those_of_whole_numbers(values in prop::collection::vec((0u8..3, -999_999_999_999i64..1_000_000_000_000), 0..60)) {
+    fn sums_are_exact(values in prop::collection::vec((0u8..3, -999_999_999_999i64..1_000_000_000_000), 0..60)) {
         let question = question("g", "n", None);
         // In units of 10⁻⁹, written with all nine digits.
         let literal = |n: i64| format!("{}{}.{:09}", if n < 0 { "-" } else { "" }, n.abs() / 1_000_000_000, n.abs() % 1_000_000_000);

@@ -4,7 +4,7 @@ use super::*;
 use crate::domain::MAX_PAGE_SIZE;
 
 #[tokio::test]
-async fn rows_put_in_by_hand_keep_their_bytes_and_can_be_changed() {
+async fn inserted_rows_keep_their_bytes_and_can_be_changed() {
     let served = Served::start(settings(0)).await;
     let (simulator, agent) = (&served.simulator, served.agent());
     let bytes = r#"{"id": "mine", "n": 12345678901234567890.10, "n":1 }"#;
@@ -24,7 +24,7 @@ async fn rows_put_in_by_hand_keep_their_bytes_and_can_be_changed() {
 }
 
 #[tokio::test]
-async fn every_quirk_shows() {
+async fn every_quirk_has_an_effect() {
     let served = Served::start(settings(70)).await;
     let with = |change: &dyn Fn(&mut Quirks)| {
         let mut quirks = Quirks::default();

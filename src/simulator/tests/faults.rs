@@ -1,9 +1,9 @@
-//! What goes wrong when it is told to.
+//! Faults.
 
 use super::*;
 
 #[tokio::test]
-async fn more_than_the_rate_gets_429() {
+async fn requests_above_the_rate_get_429() {
     let rate = Some(Rate { requests: 3, per: Duration::from_secs(3_600) });
     let served =
         Served::start(SimulatorSettings { rate, retry_after: RetryAfter::Seconds, ..settings(1) }).await;
@@ -42,7 +42,7 @@ async fn each_fault_does_what_it_says() {
 }
 
 #[tokio::test]
-async fn a_fault_strikes_where_its_rule_says() {
+async fn a_fault_occurs_where_its_rule_says() {
     let served = Served::start(settings(60)).await;
     let status = Fault::Status { status: 500, retry_after: None };
     served.simulator.add_fault(FaultRule::always(status.clone()).on_page(2));
@@ -55,7 +55,7 @@ async fn a_fault_strikes_where_its_rule_says() {
 }
 
 #[tokio::test]
-async fn a_gate_holds_answers_until_it_opens() {
+async fn a_gate_holds_responses_until_it_opens() {
     let served = Served::start(settings(1)).await;
     let gate = Gate::closed();
     served.simulator.add_fault(FaultRule::always(Fault::Hold(gate.clone())));
@@ -70,7 +70,7 @@ async fn a_gate_holds_answers_until_it_opens() {
 }
 
 #[tokio::test]
-async fn a_reset_of_http_2_leaves_the_connection_to_others() {
+async fn a_reset_on_http_2_spares_the_connection() {
     let served = Served::start(settings(1)).await;
     let client = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
     let ask = async || client.get(format!("{}/user/me", served.base)).bearer_auth("bn-key").send().await;

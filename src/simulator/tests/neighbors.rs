@@ -18,7 +18,7 @@ async fn send(served: &Served, method: reqwest::Method, path: &str, body: &Value
 }
 
 #[tokio::test]
-async fn answers_every_path_that_clients_read_and_the_same_from_one_seed() {
+async fn serves_every_path_that_clients_read_reproducibly() {
     let (one, other) = (Served::start(settings(400)).await, Served::start(settings(400)).await);
     let agent = one.agent();
     let batch =
@@ -43,7 +43,7 @@ async fn answers_every_path_that_clients_read_and_the_same_from_one_seed() {
 }
 
 #[tokio::test]
-async fn the_batches_of_an_agent_hold_exactly_its_rows_with_a_batch() {
+async fn an_agents_batches_have_exactly_its_rows_with_a_batch() {
     let served = Served::start(settings(600)).await;
     let mut listed = BTreeSet::new();
     for batch in read(&served, &format!("/batches/{}/all", served.agent())).await.as_array().unwrap() {
@@ -63,7 +63,7 @@ async fn the_batches_of_an_agent_hold_exactly_its_rows_with_a_batch() {
 }
 
 #[tokio::test]
-async fn an_agent_is_created_changed_called_and_deleted() {
+async fn creates_changes_calls_and_deletes_an_agent() {
     let served = Served::start(settings(3)).await;
     let body = json!({ "agent_config": { "agent_name": "Nina" }, "agent_prompts": {} });
     let (status, created) = send(&served, reqwest::Method::POST, "/v2/agent", &body).await;

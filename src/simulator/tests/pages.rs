@@ -83,7 +83,7 @@ async fn both_ends_are_inclusive() {
 }
 
 #[tokio::test]
-async fn what_upstream_refuses_is_refused() {
+async fn refuses_what_upstream_refuses() {
     let served = Served::start(settings(1)).await;
     let executions = format!("/v2/agent/{}/executions", served.agent());
     assert_eq!(served.status(&executions).await, 400);
@@ -100,7 +100,7 @@ async fn what_upstream_refuses_is_refused() {
 }
 
 #[tokio::test]
-async fn a_listed_key_sees_its_own_agents() {
+async fn a_listed_key_sees_only_its_agents() {
     let mut settings = settings(1);
     settings.agents.push(AgentPlan::default());
     let agents = Simulator::new(settings.clone()).agents();

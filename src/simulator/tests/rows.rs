@@ -13,7 +13,7 @@ fn same_seed_same_bytes() {
 }
 
 #[test]
-fn rows_are_as_really_seen() {
+fn rows_look_like_upstreams() {
     let rows = everything(&Simulator::new(settings(2_000)));
     let sizes: Vec<_> = rows.iter().map(|row| row.bytes.len()).collect();
     let (least, most) = (sizes.iter().min().unwrap(), sizes.iter().max().unwrap());
@@ -41,7 +41,7 @@ fn rows_are_as_really_seen() {
 }
 
 #[test]
-fn finding_an_execution_by_its_id_finds_that_one() {
+fn finds_an_execution_by_its_id() {
     let old = AgentPlan { executions: 50, span: 800 * DAY, ..AgentPlan::default() };
     let simulator = Simulator::new(SimulatorSettings { agents: vec![old], ..settings(0) });
     let rows = everything(&simulator);
@@ -76,7 +76,7 @@ async fn live_calls_arrive_and_proceed_with_the_clock() {
 }
 
 #[test]
-fn live_calls_show_up_late_but_all_of_them() {
+fn all_live_calls_appear_with_a_lag() {
     let clock = ManualClock::at(epoch());
     let plan = AgentPlan { executions: 0, span: DAY, live: Some(Duration::from_secs(10)), name: None };
     let with_lag = |commit_lag| {

@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_stops_blocks_nobody_and_the_lines_without_room_are_counted() {
+    fn a_stopped_reader_blocks_nothing_and_dropped_lines_are_counted() {
         let (mut queue, reader) = queue();
         queue.write_all(b"first\n").unwrap();
         reader.begun.recv().unwrap();
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_the_system_refuses_are_counted() {
+    fn counts_lines_that_the_system_refuses() {
         let (mut queue, reader) = queue();
         queue.write_all(b"first\n").unwrap();
         reader.begun.recv().unwrap();
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sink_that_would_block_is_tried_again() {
+    fn retries_a_sink_that_would_block() {
         let (mut queue, reader) = queue();
         queue.write_all(b"first\n").unwrap();
         reader.go_on.send(Err(io::ErrorKind::WouldBlock.into())).unwrap();
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flush_waits_for_the_last_line_and_no_longer_than_allowed() {
+    fn a_flush_waits_for_the_last_line_within_its_limit() {
         let (mut queue, reader) = queue();
         queue.flush(Duration::MAX);
         queue.write_all(b"first\n").unwrap();

@@ -87,14 +87,14 @@ mod tests {
     }
 
     #[test]
-    fn a_sound_context_is_passed_on_as_it_came() {
+    fn forwards_a_valid_context_unchanged() {
         let trace = trace(PARENT, "rojo=00f067aa0ba902b7");
         assert_eq!(trace.parent.as_deref(), Some(PARENT));
         assert_eq!(trace.state.as_deref(), Some("rojo=00f067aa0ba902b7"));
     }
 
     #[test]
-    fn a_context_names_a_span_and_a_span_its_context() {
+    fn converts_contexts_to_spans_and_back() {
         let trace = trace(PARENT, "rojo=00f067aa0ba902b7");
         assert_eq!(trace.id(), Some("0af7651916cd43dd8448eb211c80319c"));
         assert_eq!(Trace::of(&trace.span().unwrap()), trace);
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_malformed_context_is_dropped_with_its_state() {
+    fn drops_a_malformed_context_with_its_state() {
         for parent in [
             "",
             "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331",

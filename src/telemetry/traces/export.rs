@@ -142,7 +142,7 @@ impl HttpClient for Receiver {
         // The library's thread awaits this and ends with a flush, so a drain need not wait for it.
         let sent = self.runtime.spawn(async move {
             let sent = send(&client, request).await;
-            tell(&failing, &sent);
+            log_change(&failing, &sent);
             sent
         });
         Box::pin(async move { Ok(sent.await??) })
@@ -165,10 +165,10 @@ async fn send(client: &Client, request: Request<Bytes>) -> Result<Response<Bytes
 }
 
 /// Logs the first failure and the first success after it, instead of a line every few seconds while a receiver is down.
-fn tell(failing: &AtomicBool, sent: &Result<Response<Bytes>, reqwest::Error>) {
+fn log_change(failing: &AtomicBool, sent: &Result<Response<Bytes>, reqwest::Error>) {
     let failure = match sent {
         Ok(answer) if answer.status().is_success() => None,
-        Ok(answer) => Some(format!("the receiver answers {}", answer.status())),
+        Ok(answer) => Some(format!("the receiver responded with {}", answer.status())),
         Err(error) => Some(chain(error)),
     };
     let was_failing = failing.swap(failure.is_some(), Ordering::Relaxed);

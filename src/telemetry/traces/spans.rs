@@ -209,7 +209,7 @@ mod tests {
     const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     const UNSAMPLED: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
 
-    /// Keeps what it is given.
+    /// Keeps the spans that it is given.
     #[derive(Clone, Debug, Default)]
     struct KeptSpans(Arc<Mutex<Vec<SpanData>>>);
 
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_is_a_child_of_its_answer_and_that_of_the_caller() {
+    fn a_request_span_is_a_child_of_its_response_span_and_that_of_the_callers() {
         let (tracer, kept) = tracer();
         let mut answer = tracer.answer(begun(&trace(PARENT)));
         let mut request = tracer.request(asked(answer.trace()));
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_caller_does_not_sample_is_not_exported_but_linked() {
+    fn links_unsampled_traces_without_exporting_them() {
         let (tracer, kept) = tracer();
         let answer = tracer.answer(begun(&trace(UNSAMPLED)));
         let request = tracer.request(asked(answer.trace()));
@@ -295,14 +295,14 @@ mod tests {
     }
 
     #[test]
-    fn a_span_that_is_left_behind_ends_all_the_same() {
+    fn a_dropped_span_ends() {
         let (tracer, kept) = tracer();
         drop(tracer.request(asked(&Trace::default())));
         assert_eq!(kept.0.lock().unwrap().len(), 1);
     }
 
     #[test]
-    fn without_a_tracer_a_context_goes_on_as_it_came() {
+    fn without_a_tracer_a_context_is_forwarded_unchanged() {
         let tracer = Tracer::default();
         let answer = tracer.answer(begun(&trace(PARENT)));
         assert_eq!(*tracer.request(asked(answer.trace())).trace(), trace(PARENT));

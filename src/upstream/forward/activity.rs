@@ -1,8 +1,8 @@
-//! Tracks who has to move next, and for how long nothing has moved.
+//! Tracks which side has to move next, and for how long nothing has moved.
 //!
-//! The client library's read timeout runs from the start of a request and is not restarted by sent bytes, so it would cut
-//! off an upload that never pauses. This clock is restarted by bytes in both directions, and stops while the caller has to
-//! move: while it has not sent more of its body, or has not read what arrived.
+//! The client library's read timeout starts with the request and is not restarted by sent bytes, so it would
+//! cut off an upload that never pauses. This timer is restarted by bytes in both directions, and stops while
+//! the caller has to move: while it has not sent more of its body, or has not read what arrived.
 
 use std::future::Future as _;
 use std::pin::Pin;
@@ -19,13 +19,13 @@ use crate::forward::ForwardBody;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// How long a caller may pause within its body: as long as one that takes nothing of an answer.
+/// How long a caller may pause within its body: as long as a client that reads nothing of a response.
 const CALLERS_PAUSE: Duration = Duration::from_secs(60);
 
-/// What moved last.
+/// The latest movement.
 #[derive(Debug)]
 pub(super) struct Activity {
-    /// The longest silence of upstream's.
+    /// The longest silence allowed to upstream.
     limit: Duration,
     state: Mutex<ActivityState>,
 }
@@ -36,18 +36,18 @@ struct ActivityState {
     upload: Uploading,
 }
 
-/// How far the request's body is.
+/// The state of the request's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Uploading {
-    /// Upstream is the one to move: it has the whole body, or has not taken what there is of it.
+    /// Upstream has to move: it has the complete body, or has not accepted what there is of it.
     Upstream,
-    /// The caller is: upstream wants more than came.
+    /// The caller has to move: upstream has accepted all that arrived.
     Caller,
     /// The caller's body broke off.
     Broken,
 }
 
-/// Who has been silent for too long.
+/// The side that has been silent for too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Silence {
     /// Upstream.
@@ -66,7 +66,7 @@ impl Activity {
         *self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Bytes moved, or it is somebody else's turn.
+    /// Records that bytes moved, or that the other side has to move.
     fn moved(&self, upload: Option<Uploading>) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.moved_at = Instant::now();
@@ -85,7 +85,7 @@ impl Activity {
         self.state().upload == Uploading::Broken
     }
 
-    /// When it will have been silent for too long, and who then was.
+    /// When the silence will be too long, and of which side.
     fn due(&self) -> (Instant, Silence) {
         let ActivityState { moved_at, upload } = self.state();
         match upload {
@@ -94,20 +94,20 @@ impl Activity {
         }
     }
 
-    /// Returns once somebody has been silent for too long.
+    /// Returns once one side has been silent for too long.
     pub(super) async fn silence(&self) -> Silence {
         loop {
             let (at, silence) = self.due();
             if Instant::now() >= at {
                 return silence;
             }
-            // A turn may pass from the caller to upstream meanwhile, whose time is shorter.
+            // The turn may have passed from the caller to upstream, whose limit is shorter.
             sleep_until(at.min(Instant::now() + self.limit)).await;
         }
     }
 }
 
-/// A request's body on its way up. Without trailers: they must not come in as headers after the check.
+/// A request's body on its way upstream. Without trailers, which could otherwise add headers after the check.
 #[derive(Debug)]
 pub(super) struct Upload {
     inner: ForwardBody,
@@ -160,8 +160,8 @@ impl Body for Upload {
     }
 }
 
-/// An answer's body on its way down, without trailers. It fails when upstream is silent for too long; the time that the
-/// caller takes to ask for more doesn't count.
+/// A response's body on its way to the caller, without trailers. It fails when upstream is silent for too
+/// long. Time that the caller takes to ask for more doesn't count.
 #[derive(Debug)]
 pub(super) struct Download {
     inner: Incoming,
@@ -195,7 +195,7 @@ impl Body for Download {
             }
         }
         if this.waiting.is_none() {
-            // Only now is it upstream's turn.
+            // From now on upstream has to move.
             this.activity.moved(None);
         }
         loop {
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn upstream_is_silent_after_the_last_byte_in_either_direction() {
+    async fn upstreams_silence_begins_after_the_last_byte_in_either_direction() {
         let activity = Activity::new(LIMIT);
         for _ in 0..40 {
             assert_eq!(silent_within(&activity, Duration::from_secs(10)).await, None);
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_caller_that_sends_slowly_is_not_upstreams_silence() {
+    async fn a_slow_upload_does_not_count_as_upstreams_silence() {
         let activity = Activity::new(LIMIT);
         activity.waits_for_caller();
         assert_eq!(silent_within(&activity, Duration::from_secs(50)).await, None);

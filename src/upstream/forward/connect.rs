@@ -1,5 +1,5 @@
-//! Opens connections for forwarding: through the proxy that the environment names, if any, and with the same trusted roots as
-//! the client that reads pages.
+//! Opens connections for forwarding: through the proxy that the environment names, if any, and with the same
+//! trusted roots as the client that reads pages.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};

@@ -34,7 +34,8 @@ use crate::forward::{Forward, ForwardBody, ForwardError};
 /// How long an idle connection is kept; see the client that reads pages.
 const IDLE: Duration = Duration::from_secs(20);
 
-/// The most idle connections that are kept. With fewer than are in use at once, requests open and close one each.
+/// The most idle connections that are kept. If more requests than this are in flight, each excess one opens
+/// and closes a connection.
 const MOST_IDLE: usize = 128;
 
 /// The most bytes that a connection buffers.
@@ -53,7 +54,7 @@ pub struct Forwarder {
 }
 
 impl Forwarder {
-    /// Sets the clients up; nothing is sent yet.
+    /// Sets up the clients. Sends nothing yet.
     ///
     /// # Errors
     /// [`UpstreamSetupError`].
@@ -62,8 +63,8 @@ impl Forwarder {
             .base_url
             .as_str()
             .parse()
-            .map_err(|_| UpstreamSetupError::Url("it is no URI".to_owned()))?;
-        let no_host = || UpstreamSetupError::Url("it names no host".to_owned());
+            .map_err(|_| UpstreamSetupError::Url("it is not a valid URI".to_owned()))?;
+        let no_host = || UpstreamSetupError::Url("it has no host".to_owned());
         let connector = connect::connector(settings, &base)?;
         let client = |idle| {
             let mut builder = Client::builder(TokioExecutor::new());
@@ -102,7 +103,7 @@ impl Forwarder {
     async fn send(&self, request: Request<ForwardBody>) -> Result<Response<ForwardBody>, ForwardError> {
         let (mut parts, body) = request.into_parts();
         parts.uri = self.uri(&parts.uri)?;
-        // Of this connection, not of the caller's.
+        // The caller's version is that of another connection.
         parts.version = Version::HTTP_11;
         if !(parts.method == Method::GET || parts.method == Method::HEAD) {
             return self.attempt(&self.fresh, parts, body).await;
@@ -138,7 +139,7 @@ impl Forwarder {
             return Err(ForwardError::Broken);
         }
         parts.version = Version::HTTP_11;
-        // The length of what isn't sent must not be made up.
+        // Without a body, no length must be sent.
         let has_no_body = is_head || parts.status == StatusCode::NOT_MODIFIED;
         let body = Download::new(body, activity, has_no_body);
         Ok(Response::from_parts(parts, body.boxed_unsync()))
@@ -160,7 +161,7 @@ fn nothing() -> ForwardBody {
 
 fn failure(error: &legacy::Error, activity: &Activity) -> ForwardError {
     if error.is_connect() {
-        // The innermost cause says most, and names no path.
+        // The innermost cause is the most specific, and does not contain the path.
         let mut cause: &dyn std::error::Error = error;
         while let Some(source) = cause.source() {
             cause = source;

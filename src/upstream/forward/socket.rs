@@ -7,11 +7,11 @@ use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-/// A socket that goes on reading after a failed write.
+/// A socket that continues to read after a failed write.
 ///
-/// An upstream that refuses a large request early (413) answers and closes. The client notices the failed write first and
-/// would give up with the answer still unread. So what is written after a failure is thrown away, and the connection ends
-/// where its reading ends: with the answer, or with the error.
+/// An upstream that refuses a large request early (413) responds and closes. The client notices the failed
+/// write first and would give up without reading the response. So bytes written after a failure are
+/// discarded, and the connection ends when reading ends: with the response, or with the error.
 #[derive(Debug)]
 pub(super) struct Socket {
     inner: TokioIo<TcpStream>,
@@ -23,7 +23,7 @@ impl Socket {
         Self { inner, is_write_broken: false }
     }
 
-    /// What a write comes to, of which `length` bytes were wanted.
+    /// The result of a write of `length` bytes: a failure counts as success.
     fn forgive(&mut self, polled: Poll<io::Result<usize>>, length: usize) -> Poll<io::Result<usize>> {
         match polled {
             Poll::Ready(Err(error)) if is_of_the_peer(&error) => {
@@ -89,7 +89,7 @@ impl Write for Socket {
 
 impl Connection for Socket {
     fn connected(&self) -> Connected {
-        // Origin form also behind a proxy: what goes through its tunnel is for upstream.
+        // Use origin form also behind a proxy: the request goes through its tunnel to upstream.
         self.inner.connected()
     }
 }

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use super::*;
 use crate::upstream::{BaseUrl, DateParams, Fraction, PlainHttp, RateScope};
 
-/// An upstream that handles each connection by itself; what it saw comes back.
+/// An upstream that handles each connection separately, and reports what it received.
 async fn start<F, R>(handle: F) -> (Forwarder, JoinSet<()>, Arc<AtomicUsize>)
 where
     F: Fn(usize, TcpStream) -> R + Send + 'static,
@@ -56,7 +56,7 @@ async fn head(socket: &mut TcpStream) -> String {
     String::from_utf8(seen).unwrap()
 }
 
-/// What upstream sees of a request, in its bytes.
+/// The bytes of a request as upstream receives them.
 async fn seen(request: Request<ForwardBody>) -> String {
     let (say, mut hear) = tokio::sync::mpsc::unbounded_channel();
     let (forwarder, _tasks, _) = start(move |_, mut socket| {
@@ -72,7 +72,7 @@ async fn seen(request: Request<ForwardBody>) -> String {
 }
 
 #[tokio::test]
-async fn the_path_and_query_go_out_byte_for_byte_below_the_base() {
+async fn sends_the_path_and_query_byte_for_byte_below_the_base() {
     for target in ["/a/%2E/b%2Fc?x=%7e&y=a+b&z='|'&&=", "/x/../y;p=1", "/%2e%2e/%252e?", "/"] {
         let seen = seen(request(Method::GET, target, None)).await;
         assert_eq!(seen.lines().next().unwrap(), format!("GET /base{target} HTTP/1.1"));
@@ -80,7 +80,7 @@ async fn the_path_and_query_go_out_byte_for_byte_below_the_base() {
 }
 
 #[tokio::test]
-async fn framing_is_what_the_caller_had_and_the_host_is_upstreams() {
+async fn keeps_the_callers_framing_and_sends_upstreams_host() {
     for (method, body, length, framing) in [
         (Method::GET, None, None, None),
         (Method::DELETE, None, None, None),
@@ -103,9 +103,9 @@ async fn framing_is_what_the_caller_had_and_the_host_is_upstreams() {
 }
 
 #[tokio::test]
-async fn a_read_goes_once_more_on_a_new_connection_and_a_write_never() {
+async fn repeats_a_read_on_a_new_connection_but_never_a_write() {
     let (forwarder, _tasks, connections) = start(|_, mut socket| async move {
-        // Reads it whole, and closes.
+        // Reads the complete request, then closes.
         head(&mut socket).await;
     })
     .await;
@@ -116,7 +116,7 @@ async fn a_read_goes_once_more_on_a_new_connection_and_a_write_never() {
 }
 
 #[tokio::test]
-async fn an_early_refusal_comes_through_although_the_body_can_not_be_written() {
+async fn returns_an_early_refusal_although_the_body_cannot_be_written() {
     let (forwarder, _tasks, _) = start(|_, mut socket| async move {
         head(&mut socket).await;
         let answer = b"HTTP/1.1 413 Too Large\r\ncontent-length: 3\r\nconnection: close\r\n\r\nbig";
@@ -135,7 +135,7 @@ async fn an_early_refusal_comes_through_although_the_body_can_not_be_written() {
 }
 
 #[tokio::test]
-async fn upstreams_connection_closes_when_nobody_waits_any_more() {
+async fn closes_upstreams_connection_when_the_caller_leaves() {
     let (say, mut hear) = tokio::sync::mpsc::unbounded_channel();
     let (forwarder, _tasks, _) = start(move |_, mut socket| {
         let say = say.clone();

@@ -15,73 +15,75 @@ use tokio::time::Instant;
 
 use crate::upstream::settings::Rate;
 
-/// What a first 429 leaves of the speed that upstream accepted, and a further one of the speed that was kept to.
+/// The fraction of the accepted rate that a first 429 leaves, and of the current rate that a further one
+/// leaves.
 const CUT_BY_LIMIT: f64 = 0.7;
 
-/// What a time-out leaves of it: slowness has other causes than too many requests.
+/// The fraction that a timeout leaves: slowness has other causes than too many requests.
 const CUT_BY_TIME_OUT: f64 = 0.9;
 
-/// The part of the budget's average speed that a first cut leaves at least: a single refusal of few requests says
-/// little of how many more would have been accepted.
+/// The fraction of the budget's average rate that a first cut leaves at least. A single refusal among few
+/// requests says little about how many more would have been accepted.
 const FIRST_FLOOR: f64 = 0.5;
 
-/// The part that always remains: a speed that learned to be nothing would learn nothing more.
+/// The fraction that always remains: a rate of nothing would never learn anything again.
 const FLOOR: f64 = 1.0 / 16.0;
 
-/// The average speed that is taken for one without a budget: upstream's documented 500 a minute.
+/// The average rate assumed without a budget: upstream's documented 500 per minute.
 const USUAL: Rate = Rate { count: NonZeroU32::new(500).unwrap(), per: Duration::from_secs(60) };
 
-/// What a success adds, in requests a second. As successes come at the speed itself, it grows by e in five seconds,
-/// whatever it is.
+/// The increase for a success, in requests per second. Since successes arrive at the rate itself, it grows by
+/// a factor of e in five seconds, whatever it is.
 const GROWTH: f64 = 0.2;
 
-/// What of the past tells the speed that upstream accepts.
+/// The period in which successes are counted to find the rate that upstream accepts.
 const LOOK_BACK: Duration = Duration::from_secs(1);
 
-/// The most successes that are remembered for that; more in a second are as good as no limit.
+/// The most successes that are remembered. More in a second amount to no limit.
 const MOST_SUCCESSES: usize = 1024;
 
 /// How long a refusal is remembered: upstream counts by the minute.
 const MEMORY: Duration = Duration::from_secs(60);
 
-/// How late a timer may fire without slowing down what it spaces: they count in milliseconds.
+/// How late a timer may fire without slowing down the requests that it spaces. Timers count in milliseconds.
 const LATENESS: Duration = Duration::from_millis(2);
 
-/// The longest first pause after a 429 that proposes none; jitter takes up to half of it.
+/// The longest first pause after a 429 without `Retry-After`; jitter takes up to half of it.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
-/// The longest pause that was not asked for. Doubling up to it, five pauses pass the minute that upstream counts by.
+/// The longest pause that upstream did not ask for. Pauses double up to it, so that five exceed the minute by
+/// which upstream counts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
-/// How fast requests follow each other after a refusal.
+/// The rate of requests after a refusal.
 ///
-/// One volley of refusals is one lesson: answers to what was sent before the last cut teach nothing new. Pure: the clock
-/// and the jitter are handed in.
+/// A burst of refusals counts once: responses to requests sent before the last cut teach nothing new. Pure:
+/// the clock and the jitter are parameters.
 #[derive(Debug)]
 pub(super) struct AdaptiveRate {
-    /// The budget's average speed, in requests a second.
+    /// The budget's average rate, in requests per second.
     average: f64,
-    /// What was learned; none while nothing was, or once it is forgotten.
+    /// The learned rate; `None` if nothing was learned or it has expired.
     learned: Option<LearnedRate>,
     paused_until: Option<Instant>,
-    /// Since when upstream has answered nothing but 429.
+    /// Since when upstream has responded only with 429.
     refused_since: Option<Instant>,
-    /// In which time upstream's own count has moved on.
+    /// The period after which upstream's own count has moved on.
     period: Duration,
-    /// Cuts by 429 in a row.
+    /// Consecutive cuts by 429.
     refusals: u32,
-    /// When the latest successes came.
+    /// The times of the latest successes.
     successes: VecDeque<Instant>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct LearnedRate {
-    /// Requests a second.
+    /// Requests per second.
     speed: f64,
-    /// The speed before the first cut.
+    /// The rate before the first cut.
     before: f64,
     cut_at: Instant,
-    /// When the next request may go.
+    /// When the next request may be sent.
     next: Instant,
 }
 
@@ -99,7 +101,8 @@ impl AdaptiveRate {
         }
     }
 
-    /// One that remembers the successes of another: what is learned of one agent begins at the speed of all.
+    /// A copy that has only the successes of another: what is learned about one agent starts from the common
+    /// rate.
     pub(super) fn beside(other: &Self) -> Self {
         Self {
             average: other.average,
@@ -112,30 +115,30 @@ impl AdaptiveRate {
         }
     }
 
-    /// Whether nothing is remembered that slows anything down.
+    /// Whether nothing slows requests down.
     pub(super) fn is_calm(&self, now: Instant) -> bool {
         self.remembered(now).is_none() && self.paused_until(now).is_none()
     }
 
-    /// The part of the speed before the first refusal that is kept to now; 1 where none is remembered.
+    /// The current rate as a fraction of the rate before the first refusal; 1 if no refusal is remembered.
     pub(super) fn share(&self, now: Instant) -> f64 {
         self.remembered(now).map_or(1.0, |learned| (learned.speed / learned.before).min(1.0))
     }
 
-    /// Until when nothing may go, if that is to come.
+    /// The end of the current pause, if there is one.
     pub(super) fn paused_until(&self, now: Instant) -> Option<Instant> {
         self.paused_until.filter(|until| *until > now)
     }
 
-    /// Whether upstream pauses everybody and has refused all that was asked for longer than so long, and than its count
-    /// takes to move on: waiting on is no plan any more.
+    /// Whether upstream is pausing requests and has refused all of them for longer than `patience` and than
+    /// its own period. Waiting on is then pointless.
     pub(super) fn is_barren(&self, patience: Duration, now: Instant) -> bool {
         let refused_for = self.refused_since.map(|since| now.saturating_duration_since(since));
         self.paused_until(now).is_some()
             && refused_for.is_some_and(|length| length >= patience.max(self.period))
     }
 
-    /// When the next request may go after so many others, if that is to come.
+    /// When a request may be sent after `ahead` others, if that is in the future.
     pub(super) fn next(&self, ahead: usize, now: Instant) -> Option<Instant> {
         let paced = self.remembered(now).map(|learned| {
             let ahead = u32::try_from(ahead).unwrap_or(u32::MAX);
@@ -144,7 +147,7 @@ impl AdaptiveRate {
         self.paused_until.max(paced).filter(|at| *at > now)
     }
 
-    /// A request goes.
+    /// Records that a request is sent.
     pub(super) fn went(&mut self, now: Instant) {
         if let Some(learned) = &mut self.learned {
             let due = now.checked_sub(LATENESS).map_or(now, |earliest| learned.next.max(earliest));
@@ -152,7 +155,7 @@ impl AdaptiveRate {
         }
     }
 
-    /// Upstream answered 429 to what was sent then. `jitter` is from 0 to 1.
+    /// Records a 429 for a request sent at `sent`. `jitter` is from 0 to 1.
     pub(super) fn limited(
         &mut self,
         sent: Instant,
@@ -170,7 +173,7 @@ impl AdaptiveRate {
             None => Duration::ZERO,
         };
         self.refusals = self.refusals.saturating_add(u32::from(is_new));
-        // A refusal long after the last pause begins anew: nobody asked in between.
+        // A refusal long after the last pause starts a new series: nothing was sent in between.
         let has_lapsed = self.paused_until.is_some_and(|until| now > until + MEMORY);
         self.refused_since = self.refused_since.filter(|_| !has_lapsed).or(Some(now));
         let until = now + pause;
@@ -180,15 +183,15 @@ impl AdaptiveRate {
         }
     }
 
-    /// Upstream did not answer in time. Only what goes one by one already is slowed down further: how many requests
-    /// may wait for a slow upstream is bounded by the connections.
+    /// Records a timeout. Slows down only requests that are already spaced: the number of requests that wait
+    /// for a slow upstream is bounded by the connections.
     pub(super) fn timed_out(&mut self, sent: Instant, now: Instant) {
         if self.remembered(now).is_some() {
             self.cut(sent, now, CUT_BY_TIME_OUT);
         }
     }
 
-    /// Upstream answered.
+    /// Records a success.
     pub(super) fn succeeded(&mut self, sent: Instant, now: Instant) {
         if self.successes.len() == MOST_SUCCESSES {
             self.successes.pop_front();
@@ -201,7 +204,7 @@ impl AdaptiveRate {
             return;
         };
         learned.speed += GROWTH;
-        // What is due was set at the speed before.
+        // The next time was computed with the previous rate.
         learned.next = learned.next.min(now + learned.gap());
         self.learned = Some(learned);
         if sent > learned.cut_at {
@@ -213,7 +216,7 @@ impl AdaptiveRate {
         self.learned.filter(|learned| now.saturating_duration_since(learned.cut_at) < MEMORY)
     }
 
-    /// Slows down, if this is news.
+    /// Slows down, if the request was sent after the last cut.
     fn cut(&mut self, sent: Instant, now: Instant, to: f64) -> bool {
         let learned = match self.remembered(now) {
             Some(learned) if sent <= learned.cut_at => return false,
@@ -230,7 +233,7 @@ impl AdaptiveRate {
         true
     }
 
-    /// How many requests a second upstream accepted of late.
+    /// The requests per second that upstream recently accepted.
     fn accepted(&mut self, now: Instant) -> f64 {
         while self.successes.front().is_some_and(|at| now.saturating_duration_since(*at) > LOOK_BACK) {
             self.successes.pop_front();
@@ -254,13 +257,13 @@ mod tests {
         Duration::from_secs(n)
     }
 
-    /// An average of 8 a second.
+    /// An average of 8 per second.
     fn adaptive_rate() -> AdaptiveRate {
         AdaptiveRate::new(Some(Rate { count: NonZeroU32::new(480).unwrap(), per: secs(60) }))
     }
 
     #[test]
-    fn a_volley_of_refusals_is_one_lesson() {
+    fn a_burst_of_refusals_counts_once() {
         let sent = Instant::now();
         let now = sent + secs(1);
         let mut adaptive_rate = adaptive_rate();
@@ -270,7 +273,7 @@ mod tests {
         }
         assert_eq!(adaptive_rate.share(now), CUT_BY_LIMIT);
         assert_eq!(adaptive_rate.paused_until(sent), Some(sent + secs(2)));
-        // Seven a second, from the pause's end on.
+        // Seven per second, from the end of the pause.
         let gap = Duration::from_secs_f64(1.0 / 7.0);
         adaptive_rate.went(now + secs(1));
         assert_eq!(adaptive_rate.next(0, now + secs(1)), Some(now + secs(1) + gap));
@@ -278,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_in_a_row_pause_longer_and_never_stop_for_good() {
+    fn consecutive_refusals_pause_longer_but_never_for_good() {
         let mut now = Instant::now();
         let mut adaptive_rate = adaptive_rate();
         let mut pauses = Vec::new();
@@ -294,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_of_the_very_first_request_is_no_reason_to_crawl() {
+    fn a_refusal_of_the_first_request_does_not_slow_to_a_crawl() {
         let now = Instant::now();
         let mut adaptive_rate = adaptive_rate();
         adaptive_rate.limited(now, now, None, 0.0);
@@ -304,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn what_upstream_asks_for_is_kept_and_never_shortened() {
+    fn never_shortens_a_pause_that_upstream_asked_for() {
         let now = Instant::now();
         let mut adaptive_rate = adaptive_rate();
         adaptive_rate.limited(now, now, Some(secs(20)), 0.0);
@@ -314,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_forgotten_after_a_minute_without_another() {
+    fn forgets_a_refusal_after_a_minute_without_another() {
         let now = Instant::now();
         let mut adaptive_rate = adaptive_rate();
         adaptive_rate.limited(now, now, None, 0.0);
@@ -324,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_without_an_end_are_not_waited_out() {
+    fn never_waits_out_endless_refusals() {
         let start = Instant::now();
         let (mut now, mut adaptive_rate) = (start, adaptive_rate());
         while !adaptive_rate.is_barren(secs(50), now) {
@@ -338,19 +341,19 @@ mod tests {
         assert!(now - start >= secs(60), "upstream counts by the minute");
         assert!(
             !adaptive_rate.is_barren(secs(50), now + secs(1)),
-            "once the pause is over, somebody may try"
+            "once the pause is over, a request may try"
         );
         adaptive_rate.succeeded(now, now);
         adaptive_rate.limited(now, now, None, 1.0);
         assert!(!adaptive_rate.is_barren(secs(50), now));
         let later = now + MEMORY * 3;
         adaptive_rate.limited(later, later, None, 1.0);
-        assert!(!adaptive_rate.is_barren(secs(50), later), "nobody asked for long");
+        assert!(!adaptive_rate.is_barren(secs(50), later), "nothing was sent for long");
     }
 
     #[test]
-    fn settles_below_a_limit_that_nobody_told() {
-        // Upstream accepts 8 in any second, and counts those that it refuses as well.
+    fn settles_below_an_unknown_limit() {
+        // Upstream accepts 8 in any second, and also counts those that it refuses.
         let start = Instant::now();
         let (mut now, mut adaptive_rate) = (start, adaptive_rate());
         let (mut seen, mut accepted, mut refused) = (VecDeque::new(), 0, 0);
@@ -373,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_out_slows_only_what_goes_one_by_one_already() {
+    fn a_timeout_slows_only_requests_that_are_already_spaced() {
         let now = Instant::now();
         let mut adaptive_rate = adaptive_rate();
         adaptive_rate.timed_out(now, now + secs(15));

@@ -6,48 +6,50 @@ use crate::domain::AgentId;
 
 use super::flow::ShareGroup;
 
-/// Failures in a row that say upstream is down, if several callers' and agents' requests are among them, or if none of them
-/// reached it.
+/// Consecutive failures that mean upstream is down, if they include requests of several callers and agents,
+/// or if none reached upstream.
 const FAILURES: u32 = 5;
 
-/// How many of these another caller than the first must have met: one more is chance.
+/// How many of these must belong to callers other than the first: a single one is chance.
 const FAILURES_OF_OTHERS: u32 = 2;
 
-/// Failures in a row that close the door on one agent, or on one caller if several agents are among them.
+/// Consecutive failures after which one agent's requests are refused, or one caller's if several of its
+/// agents are among them.
 const FAILURES_OF_ONE: u32 = 20;
 
-/// How many agents of a caller must fail until all of them are taken to.
+/// How many agents of a caller must fail before all of them are refused.
 const AGENTS_OF_ONE: usize = 3;
 
-/// How long upstream is first left alone.
+/// The first rest.
 const FIRST_REST: Duration = Duration::from_secs(1);
 
-/// How long at most.
+/// The longest rest.
 const LONGEST_REST: Duration = Duration::from_secs(30);
 
-/// When to look again while a probe is under way.
+/// When to check again while a probe is in flight.
 const PROBE_WAIT: Duration = Duration::from_millis(500);
 
-/// Whether upstream is worth asking at all: for one agent, for one caller, or for anybody.
+/// A circuit breaker: for one agent, for one caller, or for everyone.
 ///
-/// It opens on failures to connect, time-outs and 5xx in a row. Once open, everybody it stands for is refused at once; after a
-/// rest a single request goes, whose fate decides. Pure: the clock is handed in.
+/// It opens on consecutive connection failures, timeouts and 5xx. While it is open, all requests in its scope
+/// are refused at once. After a rest a single request is sent, whose outcome decides. Pure: the clock is a
+/// parameter.
 #[derive(Debug)]
 pub(super) struct Breaker {
     scope: BreakerScope,
     state: BreakerPhase,
-    /// How often it opened in a row.
+    /// How often it opened in succession.
     opened: u32,
 }
 
-/// For whom a breaker stands.
+/// The scope of a breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BreakerScope {
-    /// For all requests: opens only if several callers and agents fail, or nothing can be reached.
+    /// All requests. Opens only if several callers and agents fail, or nothing can be reached.
     Everybody,
-    /// For those of one caller: opens only if several of its agents fail.
+    /// One caller's requests. Opens only if several of its agents fail.
     Caller,
-    /// For those of one agent of one caller.
+    /// The requests of one caller about one agent.
     Agent,
 }
 
@@ -58,13 +60,13 @@ enum BreakerPhase {
     Probing { since: Instant },
 }
 
-/// Failures in a row, and whose they were.
+/// Consecutive failures, and whose requests they were.
 #[derive(Debug, Default)]
 struct Failures {
     count: u32,
     unreachable: u32,
     first: Option<ShareGroup>,
-    /// How many were not the first caller's.
+    /// How many were of callers other than the first.
     others: u32,
     agents: Vec<AgentId>,
 }
@@ -91,32 +93,33 @@ impl Failures {
     }
 }
 
-/// Whose request failed.
+/// Whose request it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Who {
     pub(super) group: ShareGroup,
     pub(super) agent: AgentId,
 }
 
-/// What kind of failure counts against upstream.
+/// The kinds of failure that count against upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// It can't be reached, whoever asks.
+    /// Upstream can't be reached, by any request.
     Connection,
-    /// It answers 5xx or breaks off, which may be the question's fault.
+    /// Upstream responds with 5xx or breaks off, which may be due to the question.
     Answer,
-    /// It takes too long. Of one agent or caller, that thins out what is in flight and is no reason to refuse the rest.
+    /// Upstream takes too long. For one agent or caller, fewer requests are then in flight, but the rest is
+    /// not refused.
     Silence,
 }
 
-/// What the breaker is doing, for those who look on.
+/// The state of the breaker, for metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BreakerState {
-    /// Requests go.
+    /// Requests are sent.
     Closed,
     /// Requests are refused.
     Open,
-    /// One request goes, to find out.
+    /// One request is sent, to find out.
     Probing,
 }
 
@@ -125,7 +128,7 @@ impl Breaker {
         Self { scope, state: BreakerPhase::Closed(Failures::default()), opened: 0 }
     }
 
-    /// For how long a request is refused, if it is.
+    /// How long requests are refused, if they are.
     pub(super) fn refuses(&self, now: Instant) -> Option<Duration> {
         match self.state {
             BreakerPhase::Closed(_) => None,
@@ -134,7 +137,8 @@ impl Breaker {
         }
     }
 
-    /// A request that is not refused goes. A [`Role::Probe`] must be followed by its outcome or [`Self::abandoned`].
+    /// Records that a request is sent. A [`Role::Probe`] must be followed by its outcome or
+    /// [`Self::abandoned`].
     pub(super) fn admit(&mut self) -> Role {
         match self.state {
             BreakerPhase::Closed(_) | BreakerPhase::Probing { .. } => Role::Ordinary,
@@ -145,11 +149,11 @@ impl Breaker {
         }
     }
 
-    /// Upstream answered what was sent then, if only to refuse it.
+    /// Records that upstream responded to a request sent at `sent`, even with a refusal.
     pub(super) fn succeeded(&mut self, sent: Instant) {
         let is_news = match self.state {
             BreakerPhase::Closed(_) => true,
-            // What was sent before it opened was answered before it broke, or is luck.
+            // A request sent before the breaker opened was answered before upstream broke, or by luck.
             BreakerPhase::Open { since, .. } | BreakerPhase::Probing { since } => sent > since,
         };
         if is_news {
@@ -157,7 +161,7 @@ impl Breaker {
         }
     }
 
-    /// Upstream failed. Whether this opened the breaker.
+    /// Records a failure, and returns whether it opened the breaker.
     pub(super) fn failed(&mut self, who: Who, fault: Fault, role: Role, now: Instant) -> BreakerChange {
         match &mut self.state {
             BreakerPhase::Closed(failures) => {
@@ -169,14 +173,14 @@ impl Breaker {
         }
     }
 
-    /// The probe came to no end: the next one may go.
+    /// Records that the probe was abandoned: the next one may be sent.
     pub(super) fn abandoned(&mut self, now: Instant) {
         if let BreakerPhase::Probing { since } = self.state {
             self.state = BreakerPhase::Open { since, until: now };
         }
     }
 
-    /// Whether nothing is remembered since an instant.
+    /// Whether no failure is remembered.
     pub(super) fn is_calm(&self) -> bool {
         matches!(&self.state, BreakerPhase::Closed(failures) if failures.count == 0)
     }
@@ -188,7 +192,7 @@ impl Breaker {
         BreakerChange::Opened(rest)
     }
 
-    /// What it is doing.
+    /// The current state.
     pub(super) const fn state(&self) -> BreakerState {
         match self.state {
             BreakerPhase::Closed(_) => BreakerState::Closed,
@@ -198,21 +202,21 @@ impl Breaker {
     }
 }
 
-/// What a request is to the breaker.
+/// The role of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
-    /// One of many.
+    /// An ordinary request.
     Ordinary,
-    /// The one whose fate decides.
+    /// The request whose outcome decides.
     Probe,
 }
 
-/// What a failure did.
+/// The effect of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BreakerChange {
     /// Nothing.
     AsBefore,
-    /// Everybody is refused for so long.
+    /// All requests in scope are refused for this long.
     Opened(Duration),
 }
 

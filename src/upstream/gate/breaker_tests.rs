@@ -10,7 +10,7 @@ fn who(caller: u8, agent: u128) -> Who {
     }
 }
 
-/// How many failures in a row of these, in turns, open it; none if a hundred do not.
+/// The number of consecutive failures, taken from `whose` in turn, that opens it; `None` if a hundred do not.
 fn opens_after(scope: BreakerScope, whose: &[Who], fault: Fault) -> Option<usize> {
     let (mut breaker, now) = (Breaker::new(scope), Instant::now());
     whose
@@ -30,11 +30,11 @@ fn open(now: Instant) -> Breaker {
 }
 
 #[test]
-fn opens_for_everybody_only_if_several_callers_and_agents_fail() {
+fn opens_for_everyone_only_if_several_callers_and_agents_fail() {
     let of = |whose: &[Who]| opens_after(BreakerScope::Everybody, whose, Fault::Answer);
     assert_eq!(of(&[who(1, 1), who(2, 2)]), Some(5));
     assert_eq!(of(&[who(1, 1), who(1, 2), who(1, 3), who(1, 4), who(1, 5), who(1, 6)]), None);
-    assert_eq!(of(&[who(1, 1), who(2, 1), who(3, 1)]), None, "one agent, whoever asks");
+    assert_eq!(of(&[who(1, 1), who(2, 1), who(3, 1)]), None, "one agent, from several callers");
     let mostly_one: Vec<_> = (0..7).map(|n| who(1, n)).chain([who(2, 9)]).collect();
     assert_eq!(of(&mostly_one[..]), Some(16), "not at another caller's first failure");
 }
@@ -50,13 +50,13 @@ fn opens_for_one_agent_or_one_caller_after_many() {
 }
 
 #[test]
-fn what_cannot_be_reached_is_nobodys_fault() {
+fn connection_failures_count_for_everyone() {
     assert_eq!(opens_after(BreakerScope::Everybody, &[who(1, 1)], Fault::Connection), Some(5));
     assert_eq!(opens_after(BreakerScope::Everybody, &[who(1, 1), who(2, 2)], Fault::Silence), Some(5));
 }
 
 #[test]
-fn an_answer_in_between_starts_the_count_again() {
+fn a_response_in_between_restarts_the_count() {
     let now = Instant::now();
     let mut breaker = Breaker::new(BreakerScope::Everybody);
     for n in 0..100 {
@@ -72,7 +72,7 @@ fn an_answer_in_between_starts_the_count_again() {
 }
 
 #[test]
-fn after_its_rest_one_probe_decides() {
+fn one_probe_decides_after_the_rest() {
     let now = Instant::now();
     let mut breaker = open(now);
     assert_eq!(breaker.refuses(now), Some(FIRST_REST));
@@ -88,7 +88,7 @@ fn after_its_rest_one_probe_decides() {
 }
 
 #[test]
-fn a_probe_that_is_given_up_lets_the_next_one_go() {
+fn an_abandoned_probe_lets_the_next_one_go() {
     let now = Instant::now();
     let mut breaker = open(now);
     assert_eq!(breaker.admit(), Role::Probe);
@@ -97,7 +97,7 @@ fn a_probe_that_is_given_up_lets_the_next_one_go() {
 }
 
 #[test]
-fn answers_to_what_was_sent_before_it_opened_do_not_close_it() {
+fn responses_to_earlier_requests_do_not_close_it() {
     let now = Instant::now();
     let mut breaker = open(now);
     breaker.succeeded(now);
@@ -105,7 +105,7 @@ fn answers_to_what_was_sent_before_it_opened_do_not_close_it() {
 }
 
 #[test]
-fn rests_never_grow_beyond_reason() {
+fn rests_have_a_maximum() {
     let mut now = Instant::now();
     let mut breaker = open(now);
     for _ in 0..50 {

@@ -7,13 +7,13 @@ use super::breaker::{Breaker, BreakerChange, BreakerScope, BreakerState, Fault, 
 use super::flow::ShareGroup;
 use crate::domain::AgentId;
 
-/// The most callers, and the most agents, whose failures are counted apart; those of further ones count for everybody
-/// alone.
+/// The most callers and the most agents with breakers of their own. Failures of further ones count only in
+/// the breaker for everyone.
 const MOST: usize = 4096;
 
-/// The breaker for everybody, and those for the callers and agents whose requests failed.
+/// The breaker for everyone, and those of the callers and agents whose requests failed.
 ///
-/// What unproven keys ask for may fail because of the key: of theirs, only failures to connect count.
+/// Requests of unproven keys may fail because of the key, so only their connection failures count.
 #[derive(Debug)]
 pub(super) struct Breakers {
     everybody: Breaker,
@@ -21,7 +21,7 @@ pub(super) struct Breakers {
     agents: HashMap<(ShareGroup, AgentId), Breaker>,
 }
 
-/// What a request is to the breakers.
+/// The roles of a request in the breakers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Roles {
     everybody: Role,
@@ -29,7 +29,7 @@ pub(super) struct Roles {
     agent: Role,
 }
 
-/// Whom a failure closed the door on, and for how long.
+/// Whose requests a failure stopped, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Opened {
     Nobody,
@@ -39,7 +39,7 @@ pub(super) enum Opened {
 }
 
 impl Roles {
-    /// One of many, to all of them.
+    /// An ordinary request for all breakers.
     pub(super) const ORDINARY: Self =
         Self { everybody: Role::Ordinary, caller: Role::Ordinary, agent: Role::Ordinary };
 
@@ -67,7 +67,7 @@ impl Breakers {
         is_down(&self.everybody) || self.callers.get(&group).is_some_and(is_down)
     }
 
-    /// Whether a request may go; if not, for how long.
+    /// Whether a request may be sent; if not, how long it is refused.
     pub(super) fn admit(&mut self, who: Who, now: Instant) -> Result<Roles, Duration> {
         let (caller, agent) =
             (self.callers.get_mut(&who.group), self.agents.get_mut(&(who.group, who.agent)));
@@ -102,7 +102,7 @@ impl Breakers {
             return Opened::Everybody(rest);
         }
         if fault != Fault::Answer || who.group == ShareGroup::Unproven {
-            // One whose fate is open still must not stay a probe.
+            // A probe without an outcome must not remain a probe.
             self.abandoned(who, roles, now);
             return Opened::Nobody;
         }
@@ -117,7 +117,7 @@ impl Breakers {
         }
     }
 
-    /// A request came to no end.
+    /// Records that a request was abandoned.
     pub(super) fn abandoned(&mut self, who: Who, roles: Roles, now: Instant) {
         if !roles.is_probe() {
             return;
@@ -147,14 +147,14 @@ fn settle<K: Copy + Eq + std::hash::Hash>(breakers: &mut HashMap<K, Breaker>, ke
     }
 }
 
-/// The breaker of one caller or agent; none if there are too many.
+/// The breaker of one caller or agent; `None` if there are too many.
 fn one_of<K: Copy + Eq + std::hash::Hash>(
     breakers: &mut HashMap<K, Breaker>,
     key: K,
     scope: BreakerScope,
 ) -> Option<&mut Breaker> {
     if breakers.len() >= MOST && !breakers.contains_key(&key) {
-        // Those that are open are few, since each took many failures.
+        // Open breakers are few, since each took many failures.
         breakers.retain(|_, breaker| breaker.state() != BreakerState::Closed);
         if breakers.len() >= MOST {
             return None;

@@ -3,32 +3,32 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// What a time-out leaves of the requests in flight.
+/// The fraction of the requests in flight that a timeout leaves.
 const CUT: f64 = 0.7;
 
-/// What always remains of all: some that hang do not keep all others waiting.
+/// The minimum for all: a few hanging requests must not block all others.
 pub(super) const LEAST: f64 = 4.0;
 
-/// What always remains of an agent's: one, to see whether it is still so.
+/// The minimum for an agent: one request, to see whether it still times out.
 pub(super) const LEAST_OF_AGENT: f64 = 1.0;
 
-/// The most answers that are remembered; more than there are connections tell nothing more.
+/// The most responses that are remembered; more than there are connections add nothing.
 const MOST_ANSWERS: usize = 1024;
 
-/// How long a time-out is remembered: four attempts of the usual length without another.
+/// How long a timeout is remembered: four attempts of the usual length without another.
 const MEMORY: Duration = Duration::from_secs(60);
 
-/// How many requests of a lane may be in flight: what was learned from time-outs.
+/// The number of requests of a lane that may be in flight, learned from timeouts.
 ///
-/// An upstream that is too slow is not helped by requests that follow each other less quickly while all of them wait, but
-/// by fewer that wait. So a time-out cuts how many may be in flight, and every answer allows a part of one more,
-/// so that after as many answers as are in flight it is one: additive increase, multiplicative decrease. One volley of time-outs
-/// is one lesson. One question that upstream can't answer is none, as long as more others are answered meanwhile than are in flight.
-/// Pure: the clock is handed in.
+/// Spacing requests out does not help an upstream that is too slow while all of them wait; fewer waiting
+/// requests do. So a timeout cuts the number in flight, and every response allows a fraction of one more, so
+/// that as many responses as are in flight allow one: additive increase, multiplicative decrease. A burst of
+/// timeouts counts once. A single question that upstream can't answer does not count, as long as more other
+/// requests are answered meanwhile than are in flight. Pure: the clock is a parameter.
 #[derive(Debug, Default)]
 pub(super) struct ConcurrencyLimit {
     learned: Option<LearnedLimit>,
-    /// When those that were answered of late were sent.
+    /// When the recently answered requests were sent.
     answered: VecDeque<Instant>,
 }
 
@@ -39,7 +39,7 @@ struct LearnedLimit {
 }
 
 impl ConcurrencyLimit {
-    /// Whether another request may go; if not, when it may although none of those in flight ends.
+    /// Whether another request may be sent; if not, when it may even if none in flight ends.
     pub(super) fn room(&self, in_flight: usize, now: Instant) -> Result<(), Instant> {
         match self.remembered(now) {
             Some(learned) if in_flight as f64 + 1.0 > learned.most => Err(learned.cut_at + MEMORY),
@@ -47,17 +47,18 @@ impl ConcurrencyLimit {
         }
     }
 
-    /// The part of so many connections that may be used.
+    /// The fraction of the connections that may be used.
     pub(super) fn share(&self, connections: usize, now: Instant) -> f64 {
         self.remembered(now).map_or(1.0, |learned| (learned.most / connections as f64).min(1.0))
     }
 
-    /// Whether no time-out is remembered.
+    /// Whether no timeout is remembered.
     pub(super) fn is_calm(&self, now: Instant) -> bool {
         self.remembered(now).is_none()
     }
 
-    /// What was sent then was not answered in time. It still counts among those in flight. `least` always remains.
+    /// Records that a request sent at `sent` timed out. It still counts among those in flight. `least` always
+    /// remains.
     pub(super) fn timed_out(&mut self, sent: Instant, in_flight: usize, least: f64, now: Instant) {
         if self.answered.iter().filter(|at| **at > sent).count() > in_flight {
             return;
@@ -70,7 +71,7 @@ impl ConcurrencyLimit {
         self.learned = Some(LearnedLimit { most: (most * CUT).max(least), cut_at: now });
     }
 
-    /// Upstream answered what was sent then. `connections` is how many there are.
+    /// Records a response to a request sent at `sent`. `connections` is their total number.
     pub(super) fn answered(&mut self, sent: Instant, connections: usize, now: Instant) {
         if self.answered.len() == MOST_ANSWERS {
             self.answered.pop_front();
@@ -94,13 +95,13 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// How many may be in flight now.
+    /// The number that may be in flight now.
     fn most(concurrency_limit: &ConcurrencyLimit, now: Instant) -> usize {
         (0..100).find(|in_flight| concurrency_limit.room(*in_flight, now).is_err()).unwrap_or(100)
     }
 
     #[test]
-    fn a_volley_of_time_outs_is_one_lesson() {
+    fn a_burst_of_timeouts_counts_once() {
         let sent = Instant::now();
         let now = sent + SECOND;
         let mut concurrency_limit = ConcurrencyLimit::default();
@@ -109,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn time_outs_in_a_row_leave_a_few() {
+    fn consecutive_timeouts_leave_a_few() {
         for (least, left) in [(LEAST, 4), (LEAST_OF_AGENT, 1)] {
             let mut now = Instant::now();
             let mut concurrency_limit = ConcurrencyLimit::default();
@@ -123,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn what_hangs_while_others_are_answered_is_no_lesson() {
+    fn a_hanging_request_does_not_count_while_others_are_answered() {
         let now = Instant::now();
         let mut concurrency_limit = ConcurrencyLimit::default();
         (0..9).for_each(|_| concurrency_limit.answered(now + SECOND, 32, now + SECOND * 2));
@@ -134,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn as_many_answers_as_are_in_flight_allow_one_more() {
+    fn as_many_responses_as_requests_in_flight_allow_one_more() {
         let now = Instant::now();
         let mut concurrency_limit = ConcurrencyLimit::default();
         concurrency_limit.timed_out(now, 10, LEAST, now + SECOND);
@@ -147,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_sent_before_a_cut_teaches_nothing() {
+    fn requests_sent_before_a_cut_do_not_count() {
         let now = Instant::now();
         let mut concurrency_limit = ConcurrencyLimit::default();
         concurrency_limit.timed_out(now, 10, LEAST, now + SECOND);
@@ -156,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_out_is_forgotten_after_a_while() {
+    fn forgets_a_timeout_after_a_minute() {
         let now = Instant::now();
         let mut concurrency_limit = ConcurrencyLimit::default();
         concurrency_limit.timed_out(now, 4, LEAST, now);

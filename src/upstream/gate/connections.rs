@@ -2,11 +2,12 @@ use std::collections::HashMap;
 
 use super::flow::{Branch, ShareGroup};
 
-/// Upstream's connections, and who holds how many of them.
+/// Upstream's connections, counted by holder.
 ///
-/// What is in flight can't be taken back, so who holds many leaves some for others: a caller above its even share
-/// leaves an eighth of them, an agent above a quarter leaves three eighths. So agents that hang leave enough for
-/// the same caller's other agents, and callers whose agents all hang leave some for other callers.
+/// Requests in flight can't be withdrawn, so holders of many connections leave some for others: a caller
+/// above its even share leaves an eighth of all connections, an agent above a quarter leaves three eighths.
+/// Thus agents that hang leave enough for the same caller's other agents, and a caller whose agents all hang
+/// leaves some for other callers.
 #[derive(Debug)]
 pub(super) struct Connections {
     most: usize,
@@ -32,12 +33,12 @@ impl Connections {
         self.total < self.most
     }
 
-    /// How many an agent of a group holds.
+    /// The number held by an agent of a group.
     pub(super) fn held_by(&self, group: ShareGroup, branch: Branch) -> usize {
         self.branches.get(&(group, branch)).copied().unwrap_or(0)
     }
 
-    /// Whether a group may have another, of which `waiting` groups want some.
+    /// Whether a group may have another connection while `waiting` groups want some.
     pub(super) fn may(&self, group: ShareGroup, waiting: usize) -> bool {
         let held = self.groups.get(&group).copied().unwrap_or(0);
         let callers = self.groups.len().max(waiting).max(2);
@@ -53,7 +54,7 @@ impl Connections {
         }
     }
 
-    /// Whether an agent of a group may have another.
+    /// Whether an agent of a group may have another connection.
     pub(super) fn may_branch(&self, group: ShareGroup, branch: Branch) -> bool {
         let leaves = if self.held_by(group, branch) < (self.most / 4).max(1) { 0 } else { self.most / 8 * 3 };
         self.total + leaves < self.most
@@ -109,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn an_agent_leaves_some_to_others_and_a_caller_to_others() {
+    fn an_agent_and_a_caller_leave_connections_to_others() {
         let mut connections = Connections::new(32);
         assert_eq!(fill(&mut connections, caller(1), agent(1)), 20);
         assert_eq!(fill(&mut connections, caller(1), agent(2)), 8);
@@ -119,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn what_ends_goes_to_those_below_their_share() {
+    fn freed_connections_go_to_those_below_their_share() {
         let mut connections = Connections::new(32);
         (1..=4).for_each(|n| _ = fill(&mut connections, caller(1), agent(n)));
         fill(&mut connections, caller(2), agent(1));
@@ -129,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn unproven_keys_use_what_is_idle_and_leave_half() {
+    fn unproven_keys_use_idle_connections_and_leave_half() {
         let mut connections = Connections::new(32);
         assert_eq!(
             fill(&mut connections, ShareGroup::Unproven, Branch::Peer(crate::domain::PeerGroup::Unknown)),
@@ -139,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_single_connection_is_anybodys() {
+    fn anyone_may_use_a_single_connection() {
         for most in 1..4 {
             let mut connections = Connections::new(most);
             assert_eq!(fill(&mut connections, caller(1), agent(1)), most);

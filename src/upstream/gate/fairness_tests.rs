@@ -1,4 +1,4 @@
-//! Turns and budget together, as a pure machine: who gets how much of every minute.
+//! Tests turns and budget together, as a pure machine: how much of every minute each caller gets.
 
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -18,18 +18,18 @@ const TICKS_A_MINUTE: usize = 600;
 /// How many requests a caller wants at a tick.
 type Demand = Box<dyn Fn(usize) -> usize>;
 
-/// Everything, all the time, since a tick.
+/// Unlimited demand from a tick on.
 fn all_since(tick: usize) -> Demand {
     Box::new(move |now| if now == tick { usize::MAX } else { 0 })
 }
 
-/// So many a minute, evenly.
+/// A number per minute, evenly spread.
 fn evenly(a_minute: usize) -> Demand {
     Box::new(move |now| (now + 1) * a_minute / TICKS_A_MINUTE - now * a_minute / TICKS_A_MINUTE)
 }
 
-/// What each caller got at each tick, and the longest wait of each in ticks, the first three minutes left out: the window knows nobody
-/// at first, and what one took at once in the first minute comes back in the second.
+/// What each caller got at each tick, and each one's longest wait. Without the first three minutes: the
+/// window is empty at first, and a burst in the first minute returns in the second.
 fn play(demands: &[Demand], ticks: usize) -> (Vec<Vec<usize>>, Vec<usize>) {
     let rate = Rate { count: std::num::NonZeroU32::new(LIMIT as u32).unwrap(), per: MINUTE };
     let mut budget = Budget::new(Some(rate), Fraction::percent(20).unwrap());
@@ -91,7 +91,7 @@ fn within(got: &[usize], from: usize) -> usize {
 }
 
 #[test]
-fn one_that_wants_a_tenth_has_it_at_once_and_another_the_rest() {
+fn a_caller_that_wants_a_tenth_gets_it_at_once_and_another_the_rest() {
     let (got, longest) = play(&[evenly(45), all_since(0)], TICKS_A_MINUTE * 10);
     assert!(longest[0] <= 1, "{longest:?}");
     for minute in 3..9 {
@@ -101,8 +101,8 @@ fn one_that_wants_a_tenth_has_it_at_once_and_another_the_rest() {
 }
 
 #[test]
-fn one_that_returns_has_neither_credit_nor_debt() {
-    // B alone for ten minutes; or A with a tenth for as long; then both want everything.
+fn a_returning_caller_has_neither_credit_nor_debt() {
+    // B alone for ten minutes, or A with a tenth for as long. Then both want everything.
     let since = TICKS_A_MINUTE * 10;
     for before in [0, 45] {
         let a: Demand = Box::new(move |tick| match tick {
@@ -119,7 +119,7 @@ fn one_that_returns_has_neither_credit_nor_debt() {
 }
 
 #[test]
-fn a_newcomers_first_pages_go_at_once_although_others_use_all_they_may() {
+fn a_newcomers_first_pages_go_at_once_although_others_use_their_maximum() {
     for others in 1..4 {
         let demands: Vec<_> = (0..others)
             .map(|_| all_since(0))
@@ -181,14 +181,15 @@ fn a_lone_caller_has_most_of_the_budget_at_once_and_no_long_read_takes_longer() 
 }
 
 #[test]
-fn what_nobody_else_wants_is_used() {
+fn unwanted_budget_is_used() {
     let (got, _) = play(&[all_since(0)], TICKS_A_MINUTE * 3);
     for minute in 0..2 {
         assert!(within(&got[0], minute * TICKS_A_MINUTE) >= LIMIT * 95 / 100);
     }
 }
 
-/// When each of so many new keys from one network, which come at once, has had its check and then a page, in ticks.
+/// The ticks at which each of `keys` new keys from one network, all arriving at once, has had its check and
+/// then a page.
 fn prove(keys: usize) -> Vec<usize> {
     let rate = Rate { count: std::num::NonZeroU32::new(LIMIT as u32).unwrap(), per: MINUTE };
     let mut budget = Budget::new(Some(rate), Fraction::percent(20).unwrap());
@@ -237,7 +238,7 @@ fn prove(keys: usize) -> Vec<usize> {
 }
 
 #[test]
-fn three_hundred_new_keys_at_once_are_answered_as_soon_as_the_window_has_moved_once() {
+fn serves_three_hundred_new_keys_once_the_window_has_moved() {
     let done = prove(300);
     assert_eq!(done.len(), 300);
     assert!(done[190] <= 10, "most of them at once: {done:?}");
@@ -262,7 +263,7 @@ fn of_two_that_begin_at_nearly_the_same_time_neither_has_more_than_55_of_100() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(6))]
     #[test]
-    fn of_two_that_want_more_than_they_get_neither_has_more_than_55_of_100(
+    fn neither_of_two_greedy_callers_gets_more_than_55_percent(
         starts in (0usize..900, 0usize..900),
         probe in 0usize..1200,
         bystander in 0usize..40,

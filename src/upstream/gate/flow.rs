@@ -4,22 +4,22 @@ use crate::source::{QuestionId, Urgency};
 /// Whether upstream is known to accept a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum KeyAcceptance {
-    /// It did, lately, or the gateway checked the caller itself.
+    /// Upstream accepted it recently, or the gateway checked the caller itself.
     Accepted,
-    /// Not yet: a storm of wrong keys must not use up everybody's budget.
+    /// Not yet. A flood of wrong keys must not use up the budget.
     Unproven,
 }
 
 /// Whose share is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum ShareGroup {
-    /// One caller's.
+    /// One caller's share.
     Caller(CallerId),
-    /// The one that all unproven keys have together.
+    /// The common share of all unproven keys.
     Unproven,
 }
 
-/// What takes turns within a group.
+/// The members of a group that take turns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Branch {
     /// A caller's agents.
@@ -28,7 +28,7 @@ pub(super) enum Branch {
     Peer(PeerGroup),
 }
 
-/// What a request belongs to, from the widest to the narrowest. Turns are taken on each level.
+/// What a request belongs to, from the widest to the narrowest level. Each level takes turns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Flow {
     pub(super) group: ShareGroup,

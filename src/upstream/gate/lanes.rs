@@ -17,52 +17,52 @@ use super::shares::Others;
 use super::troubles::Troubles;
 use super::turns::{NotYet, Turns, WaiterId};
 
-/// The most budgets that are kept; credentials beyond share one.
+/// The most budgets; further credentials share one.
 const MOST: usize = 1024;
 
-/// The longest line of one caller: eight pages for each of the default number of questions under way.
+/// The longest queue of one caller: eight pages for each of the default number of responses in progress.
 const MOST_OF_CALLER: usize = 8192;
 
-/// The longest line of all unproven keys, half of which may be from one network.
+/// The longest queue of all unproven keys, half of which may be from one network.
 const MOST_UNPROVEN: usize = 1024;
 
-/// The longest wait that a caller is told: a period of any limit is shorter, and more than a few hundred requests are
-/// ahead of one that should wait for longer.
+/// The longest `Retry-After`. The period of any limit is shorter, and a request that should wait longer has
+/// more than a few hundred ahead of it.
 const LONGEST_PROMISE: Duration = Duration::from_secs(120);
 
-/// How long an answer that may be stale waits for room: what comes later is no room for it.
+/// How long a response that may be stale waits for room; room that comes later is of no use to it.
 const SOON: Duration = Duration::from_secs(2);
 
-/// Whose requests count together.
+/// Whose requests share a budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum LaneKey {
-    /// Everybody's, or of those for whom no budget of their own is left.
+    /// Everyone's, or those of credentials that found no budget of their own.
     Shared,
-    /// Those of one credential.
+    /// One credential's.
     Credential(CredentialId),
 }
 
-/// One budget, how fast it is used, and who waits for it.
+/// One budget, its rate, and its queue.
 #[derive(Debug)]
 pub(super) struct Lane {
     pub(super) budget: Budget,
     pub(super) adaptive_rate: AdaptiveRate,
     pub(super) concurrency_limit: ConcurrencyLimit,
     pub(super) in_flight: usize,
-    /// What slows down one agent's requests, and nobody else's.
+    /// What slows down the requests of single agents.
     pub(super) troubles: Troubles,
     pub(super) turns: Turns,
     promises: Promises,
 }
 
-/// All budgets, and which of them are waited for.
+/// All budgets, and which of them have waiting requests.
 #[derive(Debug)]
 pub(super) struct Lanes {
     scope: RateScope,
     rate: Option<Rate>,
     reserve: Fraction,
     lanes: HashMap<LaneKey, Lane>,
-    /// Those with somebody waiting, the one whose turn is next in front.
+    /// The lanes with waiting requests, the next one in front.
     pub(super) busy: VecDeque<LaneKey>,
 }
 
@@ -79,7 +79,7 @@ impl Lane {
         }
     }
 
-    /// Takes the request out of line whose turn it is, if there is room for it; else says when there may be.
+    /// Dequeues the request whose turn it is, if there is room for it; otherwise says when there may be.
     pub(super) fn next(
         &mut self,
         connections: &Connections,
@@ -101,7 +101,7 @@ impl Lane {
         };
         self.turns.next(
             |group, urgency| {
-                // A refresh is a few pages that somebody waits for: those that hang are not in its way.
+                // A refresh is a few pages that a caller waits for, so hanging requests do not hold it back.
                 if urgency != Urgency::Refresh {
                     crowded.map_err(Some)?;
                 }
@@ -136,10 +136,10 @@ impl Lane {
         (at > now).then_some(at)
     }
 
-    /// Whether there is room for a few more requests of a caller soon.
+    /// Whether a few more requests of a caller will soon have room.
     ///
-    /// There is while it holds less than its fair share: what others use up stretches their own times. The pause after
-    /// a single refusal is shorter: a stray 429 does not say that what is due is too much.
+    /// They do while it holds less than its fair share: overuse by others stretches their own times to live.
+    /// The pause after a single refusal is shorter, because a stray 429 does not mean that too much is due.
     pub(super) fn room(&mut self, group: ShareGroup, now: Instant) -> Headroom {
         let is_slow = self.adaptive_rate.next(0, now).is_some_and(|at| at > now + SOON);
         self.budget.expire(now);
@@ -147,8 +147,8 @@ impl Lane {
         if is_slow || is_spent { Headroom::Short } else { Headroom::Ample }
     }
 
-    /// Whether a request has to wait for the budget, were it the next: not if requests were left hanging, of its agent or
-    /// of all, and the budget has room.
+    /// Whether a request would have to wait for the budget if it were the next. False if only hanging
+    /// requests of its agent or of all hold it back.
     pub(super) fn is_short_of_budget(&mut self, flow: &Flow, now: Instant) -> bool {
         let is_slowed = |limit: &ConcurrencyLimit| !limit.is_calm(now);
         let of_agent = self.troubles.of(flow.group, flow.branch);
@@ -157,14 +157,15 @@ impl Lane {
         self.earliest(flow, now) > now && !(is_left_hanging && self.room(flow.group, now) == Headroom::Ample)
     }
 
-    /// When a request could go at the earliest, were it the next.
+    /// The earliest time at which a request could be sent if it were the next.
     pub(super) fn earliest(&mut self, flow: &Flow, now: Instant) -> Instant {
         let trouble = self.troubles.of(flow.group, flow.branch);
         let slowed = trouble.and_then(|trouble| trouble.adaptive_rate.next(0, now));
         self.after(flow, 0, now).max(slowed.unwrap_or(now))
     }
 
-    /// When one is likely to go that returns later, if all go before whose turn comes first. Its place is kept in mind.
+    /// When a request that returns later is likely to be sent, if all that are ahead of it are sent first.
+    /// Its place is remembered.
     pub(super) fn promise(&mut self, flow: &Flow, now: Instant) -> Instant {
         let more = self.promises.ahead(flow.group, flow.branch, now);
         let ahead = self.turns.ahead(flow.group, flow.urgency, more);
@@ -173,7 +174,8 @@ impl Lane {
         at
     }
 
-    /// When the last of so many requests of a caller is likely to go, whether they are in line already or not.
+    /// When the last of `requests` requests of a caller is likely to be sent, whether they are queued already
+    /// or not.
     pub(super) fn likely_after(&mut self, flow: &Flow, requests: usize, now: Instant) -> Instant {
         let more = requests.saturating_sub(self.turns.len_of(flow.group));
         self.after(flow, self.turns.ahead(flow.group, flow.urgency, more), now)
@@ -188,14 +190,15 @@ impl Lane {
         room.max(self.adaptive_rate.next(ahead, now)).unwrap_or(now)
     }
 
-    /// Whether waiting on is of no use for an agent's request: upstream pauses it, and has refused all for so long.
+    /// Whether waiting is pointless for an agent's request: upstream pauses it, and has refused everything
+    /// for longer than `patience`.
     pub(super) fn is_barren(&self, flow: &Flow, patience: Duration, now: Instant) -> bool {
         let of_agent = self.troubles.of(flow.group, flow.branch);
         self.adaptive_rate.is_barren(patience, now)
             || of_agent.is_some_and(|trouble| trouble.adaptive_rate.is_barren(patience, now))
     }
 
-    /// Whether the line is as long as it may be for a further request.
+    /// Whether the queue is full for a further request.
     pub(super) fn is_full(&self, flow: &Flow) -> bool {
         let of_group = self.turns.len_of(flow.group);
         match flow.group {
@@ -207,7 +210,7 @@ impl Lane {
         }
     }
 
-    /// Whether an unproven key may use more than one request to be proven.
+    /// Whether an unproven key may use more than one request for its proof.
     pub(super) fn has_room_to_prove(&mut self, now: Instant) -> bool {
         self.budget.expire(now);
         !self.turns.has(ShareGroup::Unproven) && self.budget.has_room_to_prove()
@@ -219,7 +222,7 @@ impl Lanes {
         Self { scope, rate, reserve, lanes: HashMap::new(), busy: VecDeque::new() }
     }
 
-    /// The lane that a credential's requests go through, made if there is none.
+    /// The lane of a credential's requests, created if there is none.
     pub(super) fn key(&mut self, credential: CredentialId, now: Instant) -> LaneKey {
         let key = match self.scope {
             RateScope::Shared => LaneKey::Shared,
@@ -230,7 +233,7 @@ impl Lanes {
         key
     }
 
-    /// Whether another lane may be made, if need be in place of those that nobody used within a period.
+    /// Whether another lane may be created, possibly replacing lanes unused for a period.
     fn has_space(&mut self, now: Instant) -> bool {
         if self.lanes.len() >= MOST {
             self.lanes.retain(|_, lane| {
@@ -263,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stray_429_is_no_lack_of_room_and_a_long_pause_is() {
+    fn a_long_pause_is_a_lack_of_room_and_a_stray_429_is_not() {
         let mut lane = Lane::new(None, Fraction::percent(0).unwrap());
         let now = Instant::now();
         lane.adaptive_rate.limited(now, now, None, 1.0);
@@ -277,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn lanes_are_bounded_and_make_way_once_idle() {
+    fn lanes_are_bounded_and_replaced_once_idle() {
         let rate = Rate { count: NonZeroU32::MIN, per: Duration::from_secs(1) };
         let mut lanes = Lanes::new(RateScope::Credential, Some(rate), Fraction::percent(0).unwrap());
         let now = Instant::now();

@@ -50,7 +50,7 @@ pub(crate) use pass::{Pass, PassOutcome};
 pub use shares::Holdings;
 use waiter::{Fate, Waiter, Waiters};
 
-/// In front of upstream. Clones are one and the same.
+/// The gate in front of upstream. Clones share one state.
 #[derive(Clone, Debug)]
 pub(crate) struct Gate {
     state: Arc<Mutex<GateState>>,
@@ -64,13 +64,13 @@ struct GateState {
     waiters: Waiters,
 }
 
-/// Who asks to pass.
+/// A request to pass.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PassRequest<'a> {
     pub(crate) credential: CredentialId,
     pub(crate) agent: AgentId,
     pub(crate) standing: KeyAcceptance,
-    /// Since when the page is asked for, attempts that failed included.
+    /// When the page was first requested, including failed attempts.
     pub(crate) since: Instant,
     pub(crate) context: &'a RequestContext,
 }
@@ -87,35 +87,35 @@ impl PassRequest<'_> {
 /// Why a request may not pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum GateRefusal {
-    /// There is no room in the budget in time; there may be after so long.
+    /// The budget has no room in time; it may have after this long.
     NoRoom(Duration),
-    /// There is room in the budget, but all connections stayed taken.
+    /// The budget has room, but no connection became free.
     Busy,
-    /// The breaker is open, for so long.
+    /// The breaker is open for this long.
     Down(Duration),
 }
 
-/// What the gate is doing, for those who look on.
+/// The state of the gate, for metrics.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct GateSnapshot {
     /// Requests in flight.
     pub in_flight: usize,
     /// Requests waiting for their turn.
     pub waiting: usize,
-    /// How many of these carry keys that upstream has not accepted yet.
+    /// How many of these have keys that upstream has not accepted yet.
     pub waiting_unproven: usize,
-    /// Agents that are slowed down alone, because upstream refuses their requests or leaves them hanging.
+    /// Agents that are slowed down because upstream refuses their requests or lets them time out.
     pub slowed_agents: usize,
-    /// Whose the requests of the last period are: of the budget in which one caller has the most.
+    /// The requests of the last period by caller, in the budget in which one caller has the most.
     pub held: Holdings,
-    /// How many requests the tightest budget has left; none without a limit.
+    /// The requests left in the tightest budget; `None` without a limit.
     pub budget_left: Option<usize>,
-    /// The slowest speed, as the part that 429 left of the speed before, or time-outs of the connections; 1 where none is
+    /// The lowest fraction of its rate or connections that 429s or timeouts have left to a lane; 1 if none is
     /// remembered.
     pub rate_share: f64,
-    /// The longest pause that still lies ahead.
+    /// The rest of the longest pause.
     pub paused_for: Duration,
-    /// What the breaker is doing.
+    /// The state of the breaker.
     pub breaker: BreakerState,
 }
 
@@ -140,13 +140,13 @@ impl Gate {
     /// Waits for a turn. The request must be sent as soon as this returns.
     ///
     /// # Errors
-    /// See [`GateRefusal`]. What is certain already is answered at once.
+    /// See [`GateRefusal`]. A certain refusal is returned at once.
     pub(crate) async fn enter(&self, asker: PassRequest<'_>) -> Result<Pass, GateRefusal> {
         waiter::enter(self, asker).await
     }
 
-    /// Whether a request that has to wait now waits for the budget, rather than for a connection or for an agent whose
-    /// requests are left hanging.
+    /// Whether a request that has to wait is waiting for the budget, rather than for a connection or for an
+    /// agent whose requests hang.
     pub(crate) fn is_short_of_budget(&self, asker: PassRequest<'_>) -> bool {
         let now = Instant::now();
         let mut state = self.lock();
@@ -163,8 +163,8 @@ impl Gate {
         state.lanes.get(key).map_or(Headroom::Ample, |lane| lane.room(group, now))
     }
 
-    /// How long it probably takes until so many requests of a caller have gone, if all who wait go before or are
-    /// among them.
+    /// The likely time until `requests` requests of a caller have been sent, if all waiting requests go
+    /// before or are among them.
     pub(crate) fn room_for(&self, who: Applicant, urgency: Urgency, requests: usize) -> Duration {
         let now = Instant::now();
         let mut state = self.lock();
@@ -234,13 +234,14 @@ impl Gate {
         snapshot
     }
 
-    /// No code panics while it holds the lock, and no invariant spans two of its holdings: poison says nothing.
+    /// No code panics while it holds the lock, and no invariant spans two critical sections, so poison is
+    /// meaningless.
     fn lock(&self) -> MutexGuard<'_, GateState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Who wants to know how much room there is.
+/// A caller that asks how much room there is.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Applicant {
     pub(crate) credential: CredentialId,
@@ -249,7 +250,7 @@ pub(crate) struct Applicant {
 }
 
 impl Applicant {
-    /// What a request of theirs would belong to, whatever it is about.
+    /// The flow of its requests, whatever they are about.
     fn flow(self, urgency: Urgency) -> Flow {
         let group = ShareGroup::of(self.caller, self.standing);
         let agent = AgentId::new(uuid::Uuid::nil());
@@ -262,7 +263,8 @@ impl Applicant {
 }
 
 impl GateState {
-    /// Lets everybody go whose turn it is. When to look again: an instant, or none if only an end makes room.
+    /// Sends every request whose turn it is. Returns when to check again; `None` if only the end of a request
+    /// makes room.
     fn pump(&mut self, now: Instant) -> Option<Instant> {
         let mut next: Option<Instant> = None;
         let mut passed_by = 0;
@@ -294,7 +296,7 @@ impl GateState {
         next
     }
 
-    /// Lines a request up.
+    /// Queues a request.
     fn line_up(&mut self, waiter: Waiter) -> turns::WaiterId {
         let (key, flow) = (waiter.lane, waiter.flow);
         let id = self.waiters.add(waiter);
@@ -308,7 +310,7 @@ impl GateState {
         id
     }
 
-    /// Takes one that waits no more out of its line.
+    /// Removes a request that no longer waits from its queue.
     fn leave_line(&mut self, id: turns::WaiterId, waiter: &Waiter) {
         if let Some(lane) = self.lanes.get(waiter.lane) {
             lane.turns.remove(&waiter.flow, id);
@@ -318,7 +320,7 @@ impl GateState {
         }
     }
 
-    /// Frees the connection of one that passed.
+    /// Frees the connection of a request that passed.
     fn end(&mut self, key: LaneKey, flow: &Flow, now: Instant) {
         if let Some(lane) = self.lanes.get(key) {
             lane.in_flight -= 1;
@@ -328,7 +330,7 @@ impl GateState {
         self.waiters.wake_driver();
     }
 
-    /// Why a request did not go although the budget has room for it: others were first, or no connection was free.
+    /// Why a request was not sent although the budget has room: others were first, or no connection was free.
     fn others_first(&mut self, key: LaneKey, flow: &Flow, now: Instant) -> GateRefusal {
         if flow.group != ShareGroup::Unproven && !self.connections.has_room() {
             return GateRefusal::Busy;
@@ -336,7 +338,7 @@ impl GateState {
         waiter::no_room(self, key, flow, now)
     }
 
-    /// Tells those in line of a caller, or of one of its agents, that upstream is down for them.
+    /// Refuses the queued requests of a caller, or of one of its agents, because upstream is down for them.
     fn refuse(&mut self, key: LaneKey, group: ShareGroup, branch: Option<Branch>, rest: Duration) {
         let waiting = self.lanes.get(key).map(|lane| lane.turns.waiting(group, branch));
         for id in waiting.into_iter().flatten() {
@@ -347,7 +349,7 @@ impl GateState {
         }
     }
 
-    /// Tells everybody in line that upstream is down, for so long.
+    /// Refuses all queued requests, because upstream is down for this long.
     fn refuse_all(&mut self, rest: Duration) {
         for lane in self.lanes.all() {
             lane.turns = turns::Turns::default();

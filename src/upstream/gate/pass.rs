@@ -11,12 +11,12 @@ use super::lanes::{Lane, LaneKey};
 use super::{Gate, GateState};
 use crate::domain::Caller;
 
-/// What became of a request that passed.
+/// The outcome of a request that passed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum PassOutcome {
-    /// Upstream answered, if only to refuse.
+    /// Upstream responded, even with a refusal.
     Answered,
-    /// Upstream answered 429, and may have said for how long.
+    /// Upstream responded with 429, and may have given a pause.
     Limited(Option<Duration>),
     /// Upstream took too long.
     TimedOut,
@@ -24,7 +24,7 @@ pub(crate) enum PassOutcome {
     Failed(Fault),
 }
 
-/// A request under way. Dropping it frees its connection; without an outcome it teaches nothing.
+/// A request in flight. Dropping it frees its connection; without an outcome it teaches nothing.
 #[derive(Debug)]
 pub(crate) struct Pass {
     pub(super) gate: Gate,
@@ -32,13 +32,13 @@ pub(crate) struct Pass {
     pub(super) flow: Flow,
     pub(super) place: Option<BudgetSlot>,
     pub(super) roles: Roles,
-    /// When its turn came. Not when it went, a moment later: what others learned in between was no news to it.
+    /// When its turn came, not when it was sent a moment later: what others learned in between did not affect
+    /// it.
     pub(super) sent: Instant,
 }
 
 impl Pass {
-    /// The head of the answer came: upstream has seen the request. If it says that upstream accepts the key of `accepted`,
-    /// the request counts as that caller's from now on, and leaves its place among unproven keys to the next one.
+    /// Records that the head of the response arrived, so upstream has seen the request.
     pub(crate) fn answered(&self, accepted: Option<Caller>) {
         let now = Instant::now();
         let mut state = self.gate.lock();
@@ -52,7 +52,7 @@ impl Pass {
         }
     }
 
-    /// Ends the request, and lets the gate learn from it.
+    /// Ends the request, and lets the gate learn from its outcome.
     pub(crate) fn finish(mut self, outcome: PassOutcome) {
         let now = Instant::now();
         let gate = self.gate.clone();
@@ -75,7 +75,7 @@ impl Pass {
         self.tell(state, opened, slowed);
     }
 
-    /// Tells those in line whom it concerns.
+    /// Notifies the queued requests that it concerns.
     fn tell(&self, state: &mut GateState, opened: Opened, slowed: Slowed) {
         let Flow { group, branch, .. } = self.flow;
         match opened {
@@ -84,7 +84,7 @@ impl Pass {
             Opened::Agent(rest) => state.refuse(self.lane, group, Some(branch), rest),
             Opened::Nobody => {}
         }
-        // What those who wait took for possible may have become impossible.
+        // Requests that counted on their turn may have become hopeless.
         match slowed {
             Slowed::Everybody => state.waiters.wake_all(),
             Slowed::Agent => {
@@ -100,7 +100,7 @@ impl Pass {
     }
 }
 
-/// Whom a refusal slowed down.
+/// Which requests a refusal slowed down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Slowed {
     Nobody,
@@ -108,7 +108,8 @@ enum Slowed {
     Everybody,
 }
 
-/// Has a lane learn what became of a request. `held` is how many connections its agent holds, and how many there are.
+/// Lets a lane learn the outcome of a request. `held` is how many connections its agent holds, and how many
+/// there are.
 fn learn(
     lane: &mut Lane,
     flow: &Flow,

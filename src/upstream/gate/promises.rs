@@ -5,16 +5,16 @@ use tokio::time::Instant;
 
 use super::flow::{Branch, ShareGroup};
 
-/// The most promises that are kept in mind.
+/// The most promises that are remembered.
 const MOST: usize = 8192;
 
-/// How late one who was told when to return may be and still have their place counted.
+/// How late a caller may return and still have its place counted.
 const LATE: Duration = Duration::from_secs(2);
 
-/// When those who were refused were told to return.
+/// When refused requests were told to return.
 ///
-/// They are no longer in line, and would all be told the same if only those in line were counted. So each keeps a place
-/// among those of its caller, or its network if its key is not proven yet, until it is due.
+/// They are no longer queued, and all would get the same `Retry-After` if only the queue counted. So each
+/// keeps a place among those of its caller (or its network, if its key is not proven yet) until it is due.
 #[derive(Debug, Default)]
 pub(super) struct Promises {
     due: BTreeMap<(Instant, u64), (ShareGroup, Option<Branch>)>,
@@ -27,7 +27,7 @@ fn whose(group: ShareGroup, branch: Branch) -> (ShareGroup, Option<Branch>) {
 }
 
 impl Promises {
-    /// How many places are kept for others of the same caller or network.
+    /// The number of places kept for others of the same caller or network.
     pub(super) fn ahead(&mut self, group: ShareGroup, branch: Branch, now: Instant) -> usize {
         while let Some(entry) = self.due.first_entry().filter(|entry| entry.key().0 + LATE <= now) {
             let whose = entry.remove();
@@ -41,7 +41,7 @@ impl Promises {
         self.counts.get(&whose(group, branch)).copied().unwrap_or(0)
     }
 
-    /// One was told to return then.
+    /// Records that a request was told to return at `due`.
     pub(super) fn add(&mut self, group: ShareGroup, branch: Branch, due: Instant) {
         if self.due.len() < MOST {
             self.due.insert((due, self.next), whose(group, branch));

@@ -1,17 +1,19 @@
-//! Scenarios for the gate: a shape of load and an upstream go in, and what comes out must lie in allowed ranges.
+//! Scenarios for the gate: given a shape of load and an upstream, the results must be in allowed ranges.
 //!
-//! Each file in `scenarios/` is one. Time is virtual, so an hour takes a moment. Its words:
+//! Each file in `scenarios/` is one. Time is virtual, so an hour takes a moment. Its terms:
 //!
 //! - `budget`, `connections`, `attempt_timeout_ms`: the gate's settings; `budget` may be null.
-//! - `upstream`: what upstream does until an instant of the scenario, phase by phase, the last one for ever: how long it takes
-//!   (`latency_ms`), how many requests it allows in which time (`allows`, counted over a sliding window, refusals left out), what a
-//!   429 asks for (`retry_after_ms`), and what it answers (`ok`, `error`, `hang`, `unreachable`), to all agents or only to
-//!   those in `agents`.
-//! - `load`: questions by name: from when on, how many, how far apart, each with so many pages, so many of them in flight,
-//!   an urgency, an agent, and perhaps a patience; a page without an answer within it is failed.
-//! - `expect`: figure → [least, most]. Of a load: `NAME.done` and `NAME.failed` (pages), `NAME.longest_ms` (a question).
-//!   Of upstream: `requests`, `limited`, `errors`, `timeouts`, `most_in_period` (in any time of the budget's length),
-//!   `most_in_flight`, `most_in_flight_at_end` (in the last tenth of the requests). `finished_ms`.
+//! - `upstream`: what upstream does until an instant of the scenario, phase by phase, the last one without
+//!   end: how long it takes (`latency_ms`), how many requests it allows in which time (`allows`, over a
+//!   sliding window, without refusals), the pause of a 429 (`retry_after_ms`), and how it responds (`ok`,
+//!   `error`, `hang`, `unreachable`), to all agents or only to those in `agents`.
+//! - `load`: questions by name: from when, how many, how far apart, each with a number of pages, how many of
+//!   them in flight, an urgency, an agent, and optionally a patience; a page without a response within it has
+//!   failed.
+//! - `expect`: figure → [least, most]. Of a load: `NAME.done` and `NAME.failed` (pages), `NAME.longest_ms` (a
+//!   question). Of upstream: `requests`, `limited`, `errors`, `timeouts`, `most_in_period` (in any time of
+//!   the budget's length), `most_in_flight`, `most_in_flight_at_end` (in the last tenth of the requests).
+//!   `finished_ms`.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroU32;
@@ -94,7 +96,7 @@ enum WantedUrgency {
     Renewal,
 }
 
-/// What upstream saw and said.
+/// What upstream received and returned.
 #[derive(Default)]
 struct Seen {
     allowed: VecDeque<Instant>,
@@ -128,10 +130,10 @@ impl ScenarioWorld {
             phase.until_ms.is_none_or(|until| at < until)
                 && phase.agents.as_ref().is_none_or(|agents| agents.contains(&agent))
         };
-        self.scenario.upstream.iter().find(is_now).expect("a last phase for everybody")
+        self.scenario.upstream.iter().find(is_now).expect("a last phase for all agents")
     }
 
-    /// What upstream does with a request that is sent now.
+    /// Upstream's handling of a request sent now.
     async fn exchange(&self, pass: Pass, agent: u128) -> Result<(), Cause> {
         let phase = self.phase(agent);
         {
@@ -191,7 +193,7 @@ impl ScenarioWorld {
         is_allowed
     }
 
-    /// One page, with all its attempts; whether it was had.
+    /// Reads one page with all its attempts, and returns whether it succeeded.
     async fn page(&self, load: &Load, question: QuestionId) -> bool {
         let deadline = load.patience_ms.map(|ms| Deadline::at(Instant::now() + Duration::from_millis(ms)));
         let context = RequestContext {
@@ -307,7 +309,11 @@ async fn plays(text: &str) {
         assert!((*least..=*most).contains(&figure), "{name} is {figure}, not {least} to {most}: {figures:?}");
     }
     let state = world.gate.lock();
-    assert_eq!((state.connections.in_flight(), state.waiters.len()), (0, 0), "something is left behind");
+    assert_eq!(
+        (state.connections.in_flight(), state.waiters.len()),
+        (0, 0),
+        "requests or connections are left over"
+    );
 }
 
 macro_rules! scenarios {

@@ -9,16 +9,16 @@ use super::adaptive_rate::AdaptiveRate;
 use super::concurrency_limit::{ConcurrencyLimit, LEAST_OF_AGENT};
 use super::flow::{Branch, ShareGroup};
 
-/// The most agents whose trouble is remembered; that of further ones is everybody's.
+/// The most agents whose trouble is remembered; that of further agents counts for everyone.
 const MOST: usize = 1024;
 
-/// Within which time two agents' troubles are one: that of upstream itself.
+/// The time within which troubles of two agents count as trouble of upstream itself.
 const TOGETHER: Duration = Duration::from_secs(10);
 
-/// Of which agents upstream refused or left hanging requests, and how that slows their own requests down.
+/// The agents whose requests upstream refused or let time out, and how that slows their requests down.
 ///
-/// An agent is slowed down for the caller that met the trouble. That of a further agent within seconds is no agent's
-/// but upstream's, and slows down everybody; see [`Evidence`].
+/// An agent is slowed down for the caller that met the trouble. If a second agent meets it within seconds, it
+/// is upstream's trouble and slows everyone down; see [`Evidence`].
 #[derive(Debug, Default)]
 pub(super) struct Troubles {
     all: HashMap<(ShareGroup, Branch), Trouble>,
@@ -26,7 +26,7 @@ pub(super) struct Troubles {
     pub(super) hanging: Evidence,
 }
 
-/// What was learned of one agent.
+/// What was learned about one agent.
 #[derive(Debug)]
 pub(super) struct Trouble {
     pub(super) adaptive_rate: AdaptiveRate,
@@ -34,12 +34,12 @@ pub(super) struct Trouble {
 }
 
 impl Troubles {
-    /// What is known of an agent.
+    /// The trouble of an agent, if any.
     pub(super) fn of(&self, group: ShareGroup, branch: Branch) -> Option<&Trouble> {
         self.all.get(&(group, branch))
     }
 
-    /// When an agent's next request may go, with so many in flight.
+    /// When an agent's next request may be sent, with `in_flight` in flight.
     pub(super) fn may(
         &self,
         group: ShareGroup,
@@ -54,7 +54,7 @@ impl Troubles {
         trouble.concurrency_limit.room(in_flight, now)
     }
 
-    /// What to learn more into; none if too many are in trouble already.
+    /// The trouble to record more in; `None` if too many agents are in trouble already.
     pub(super) fn note(
         &mut self,
         group: ShareGroup,
@@ -76,7 +76,7 @@ impl Troubles {
         Some(self.all.entry(key).or_insert_with(new))
     }
 
-    /// Upstream answered an agent's request.
+    /// Records a response to an agent's request.
     pub(super) fn answered(
         &mut self,
         group: ShareGroup,
@@ -93,14 +93,14 @@ impl Troubles {
         }
     }
 
-    /// A request of an agent goes.
+    /// Records that a request of an agent is sent.
     pub(super) fn went(&mut self, group: ShareGroup, branch: Branch, now: Instant) {
         if let Some(trouble) = self.all.get_mut(&(group, branch)) {
             trouble.adaptive_rate.went(now);
         }
     }
 
-    /// How many agents are slowed down.
+    /// The number of agents that are slowed down.
     pub(super) fn count(&self, now: Instant) -> usize {
         self.all.values().filter(|trouble| !trouble.is_calm(now)).count()
     }
@@ -111,14 +111,14 @@ impl Trouble {
         self.adaptive_rate.is_calm(now) && self.concurrency_limit.is_calm(now)
     }
 
-    /// A request was not answered in time.
+    /// Records that a request timed out.
     pub(super) fn timed_out(&mut self, sent: Instant, in_flight: usize, now: Instant) {
         self.adaptive_rate.timed_out(sent, now);
         self.concurrency_limit.timed_out(sent, in_flight, LEAST_OF_AGENT, now);
     }
 }
 
-/// Which two agents met the same trouble last.
+/// The two agents that last met the same trouble.
 #[derive(Debug, Default)]
 pub(super) struct Evidence {
     latest: Option<(AgentId, Instant)>,
@@ -152,7 +152,7 @@ mod tests {
         }
         let later = now + Duration::from_secs(105);
         assert!(evidence.is_wide(b, later));
-        assert!(evidence.is_wide(b, later), "a volley is one lesson elsewhere");
+        assert!(evidence.is_wide(b, later), "a burst counts once elsewhere");
         assert!(evidence.is_wide(a, later));
         assert!(!evidence.is_wide(a, later + TOGETHER * 2));
     }

@@ -7,11 +7,12 @@ use crate::source::{QuestionId, Urgency};
 use super::flow::{Branch, Flow, ShareGroup};
 use super::rotation::Rotation;
 
-/// Who waits, and whose turn is next: hierarchical round robin.
+/// Hierarchical round robin over the waiting requests.
 ///
-/// Callers take turns, within a caller its agents, within an agent its questions; within a question first come is
-/// first served. In a caller's turn its refreshes go before its cold reads. Renewals, for which nobody waits, go when
-/// no other request can. All unproven keys are one caller, whose networks take turns in place of agents.
+/// Callers take turns, then each caller's agents, then each agent's questions; within a question, requests
+/// are served in order of arrival. In a caller's turn its refreshes precede its cold reads. Renewals, for
+/// which no caller waits, are sent when no other request can be. All unproven keys count as one caller, whose
+/// networks take turns instead of agents.
 #[derive(Debug, Default)]
 pub(super) struct Turns {
     groups: Rotation<ShareGroup, GroupLine>,
@@ -19,7 +20,7 @@ pub(super) struct Turns {
     renewals: usize,
 }
 
-/// Tells waiting requests apart. Later ones have greater numbers.
+/// Identifies a waiting request. Later ones have greater numbers.
 pub(super) type WaiterId = u64;
 
 type Questions = Rotation<QuestionId, BTreeSet<WaiterId>>;
@@ -40,7 +41,7 @@ struct BranchLine {
     count: usize,
 }
 
-/// Why one may not go now: when it may, or only once something ends.
+/// When a request may be sent that may not now; `None` if only the end of another one makes room.
 pub(super) type NotYet = Option<Instant>;
 
 const fn position(urgency: Urgency) -> usize {
@@ -78,7 +79,7 @@ impl GroupLine {
 }
 
 impl Turns {
-    /// Lines a request up behind those of its question.
+    /// Queues a request behind those of its question.
     pub(super) fn push(&mut self, flow: &Flow, waiter: WaiterId) {
         let line = self.groups.join(flow.group);
         line.counts[position(flow.urgency)] += 1;
@@ -89,7 +90,7 @@ impl Turns {
         self.renewals += usize::from(flow.urgency == Urgency::Renewal);
     }
 
-    /// Takes a request out of its line, if it is there.
+    /// Removes a request from its queue, if it is there.
     pub(super) fn remove(&mut self, flow: &Flow, waiter: WaiterId) {
         let Some(line) = self.groups.get_mut(flow.group) else { return };
         let branches = line.branches(flow.urgency);
@@ -113,10 +114,9 @@ impl Turns {
         self.renewals -= usize::from(flow.urgency == Urgency::Renewal);
     }
 
-    /// Takes out the request whose turn it is among those that may go; else says when one may.
+    /// Dequeues the request whose turn it is among those that may be sent; otherwise says when one may.
     ///
-    /// `may_group` is asked once per group and urgency, `may_branch` once per branch. `beyond_share` says how much a group
-    /// holds that holds its fair share: such groups come after the others, and of them the one that holds least comes first.
+    /// `may_group` is asked once per group and urgency, `may_branch` once per branch.
     pub(super) fn next(
         &mut self,
         mut may_group: impl FnMut(ShareGroup, Urgency) -> Result<(), NotYet>,
@@ -157,7 +157,7 @@ impl Turns {
         self.take(group, urgency, branch).map(|waiter| (waiter, group, urgency)).ok_or(None)
     }
 
-    /// Takes out the next request of a branch; branch and group have had their turn.
+    /// Dequeues the next request of a branch. Branch and group have then had their turn.
     fn take(&mut self, group: ShareGroup, urgency: Urgency, branch: Branch) -> Option<WaiterId> {
         let line = self.groups.get_mut(group)?;
         let branches = line.branches(urgency);
@@ -201,8 +201,8 @@ impl Turns {
         found
     }
 
-    /// How many requests go before the last one of a group up to this urgency, with `more` of the group in line
-    /// behind it: all of its own, and of every other group as many as have turns meanwhile.
+    /// The number of requests sent before the last one of a group up to this urgency, with `more` of the
+    /// group queued behind it: all of its own, and of every other group as many as have turns meanwhile.
     pub(super) fn ahead(&self, group: ShareGroup, urgency: Urgency, more: usize) -> usize {
         let own = self.groups.get(group).map_or(0, |line| line.up_to(urgency)) + more;
         let others = self.groups.in_turn().filter(|(other, _)| *other != group);
@@ -215,12 +215,12 @@ impl Turns {
         self.count - self.renewals > own
     }
 
-    /// How many of a group wait.
+    /// The number of waiting requests of a group.
     pub(super) fn len_of(&self, group: ShareGroup) -> usize {
         self.groups.get(group).map_or(0, GroupLine::count)
     }
 
-    /// How many of a branch wait.
+    /// The number of waiting requests of a branch.
     pub(super) fn len_of_branch(&self, group: ShareGroup, branch: Branch) -> usize {
         let of = |line: &GroupLine| {
             [Urgency::Refresh, Urgency::Cold, Urgency::Renewal]
@@ -231,17 +231,17 @@ impl Turns {
         self.groups.get(group).map_or(0, of)
     }
 
-    /// Whether a group waits.
+    /// Whether requests of a group wait.
     pub(super) fn has(&self, group: ShareGroup) -> bool {
         self.groups.get(group).is_some()
     }
 
-    /// How many groups wait.
+    /// The number of groups with waiting requests.
     pub(super) fn groups(&self) -> usize {
         self.groups.len()
     }
 
-    /// How many wait.
+    /// The number of waiting requests.
     pub(super) const fn len(&self) -> usize {
         self.count
     }

@@ -41,7 +41,7 @@ fn callers_take_turns_then_their_agents_then_their_questions() {
 }
 
 #[test]
-fn one_callers_refreshes_do_not_make_anothers_cold_reads_wait() {
+fn one_callers_refreshes_do_not_delay_anothers_cold_reads() {
     let mut turns = Turns::default();
     let [a, b] = [(); 2].map(|()| QuestionId::unique());
     for id in 0..4 {
@@ -54,7 +54,7 @@ fn one_callers_refreshes_do_not_make_anothers_cold_reads_wait() {
 }
 
 #[test]
-fn an_agent_that_may_not_go_is_passed_by() {
+fn skips_an_agent_that_may_not_go() {
     let mut turns = Turns::default();
     let question = QuestionId::unique();
     turns.push(&flow(1, 1, question, Urgency::Refresh), 0);
@@ -68,7 +68,7 @@ fn an_agent_that_may_not_go_is_passed_by() {
 }
 
 #[test]
-fn one_that_leaves_holds_nothing() {
+fn a_removed_request_holds_nothing() {
     let mut turns = Turns::default();
     let flow = flow(1, 1, QuestionId::unique(), Urgency::Cold);
     (0..3).for_each(|id| turns.push(&flow, id));
@@ -80,7 +80,7 @@ fn one_that_leaves_holds_nothing() {
 }
 
 #[test]
-fn those_ahead_are_as_many_as_have_turns_meanwhile() {
+fn counts_the_requests_that_have_turns_meanwhile() {
     let mut turns = Turns::default();
     let question = QuestionId::unique();
     (0..100).for_each(|id| turns.push(&flow(1, 1, question, Urgency::Cold), id));
@@ -95,7 +95,7 @@ fn those_ahead_are_as_many_as_have_turns_meanwhile() {
 proptest! {
     /// Between two turns of a caller, every other that still waits has exactly one.
     #[test]
-    fn nobody_is_passed_by_twice(pushes in prop::collection::vec((0u8..4, 0u128..3, 0usize..3), 1..80)) {
+    fn no_caller_is_passed_twice(pushes in prop::collection::vec((0u8..4, 0u128..3, 0usize..3), 1..80)) {
         let questions: Vec<_> = (0..3).map(|_| QuestionId::unique()).collect();
         let mut turns = Turns::default();
         for (id, (caller, agent, question)) in pushes.iter().enumerate() {

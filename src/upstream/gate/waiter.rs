@@ -13,13 +13,13 @@ use super::lanes::LaneKey;
 use super::turns::WaiterId;
 use super::{Gate, GateRefusal, GateState, Pass, PassRequest};
 
-/// The longest line of all callers together.
+/// The longest queue of all callers together.
 const MOST_WAITING: usize = 16_384;
 
-/// The shortest wait that a refused caller is told.
+/// The shortest `Retry-After`.
 const LEAST_WAIT: Duration = Duration::from_millis(1);
 
-/// A request in line.
+/// A queued request.
 #[derive(Clone, Debug)]
 pub(super) struct Waiter {
     pub(super) lane: LaneKey,
@@ -28,20 +28,20 @@ pub(super) struct Waiter {
     fate: Option<Fate>,
 }
 
-/// What was decided for one in line.
+/// The decision about a queued request.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Fate {
-    /// It goes since then, in this place of its budget.
+    /// It is sent, from this instant on, in this slot of its budget.
     Go(Option<BudgetSlot>, Instant),
-    /// The breaker opened, for so long.
+    /// The breaker opened for this long.
     Refused(Duration),
 }
 
-/// All requests in line, and which of them watches the clock.
+/// All queued requests, and which of them watches the clock.
 #[derive(Debug, Default)]
 pub(super) struct Waiters {
     all: HashMap<WaiterId, Waiter>,
-    /// Those in line.
+    /// The undecided requests.
     undecided: BTreeSet<WaiterId>,
     driver: Option<WaiterId>,
     next: WaiterId,
@@ -64,7 +64,7 @@ impl Waiters {
         self.all.len()
     }
 
-    /// Decides and tells.
+    /// Decides about a request and notifies it.
     pub(super) fn decide(&mut self, id: WaiterId, fate: Fate) {
         if let Some(waiter) = self.all.get_mut(&id) {
             waiter.fate = Some(fate);
@@ -73,7 +73,7 @@ impl Waiters {
         }
     }
 
-    /// Decides for all in line, and tells them.
+    /// Decides about all queued requests and notifies them.
     pub(super) fn decide_all(&mut self, fate: Fate) {
         while let Some(id) = self.undecided.first().copied() {
             self.decide(id, fate);
@@ -81,40 +81,41 @@ impl Waiters {
         }
     }
 
-    /// Has the driver look again.
+    /// Wakes the driver to check again.
     pub(super) fn wake_driver(&self) {
         if let Some(driver) = self.driver.and_then(|id| self.all.get(&id)) {
             driver.wake.notify_one();
         }
     }
 
-    /// Has one look again.
+    /// Wakes one request to check again.
     pub(super) fn wake(&self, id: WaiterId) {
         if let Some(waiter) = self.all.get(&id) {
             waiter.wake.notify_one();
         }
     }
 
-    /// Has everybody look again.
+    /// Wakes all requests to check again.
     pub(super) fn wake_all(&self) {
         self.all.values().for_each(|w| w.wake.notify_one());
     }
 
-    /// Whether this one watches the clock, as it does if nobody else did.
+    /// Whether this request watches the clock. It becomes the driver if there is none.
     fn drives(&mut self, id: WaiterId) -> bool {
         *self.driver.get_or_insert(id) == id
     }
 
-    /// Takes one out. If there is no driver then, another is woken, and becomes it.
+    /// Removes a request. If there is no driver then, another one is woken and becomes it.
     ///
-    /// Also if it was not the driver: it may have been woken to become it, and have had its turn before it could.
+    /// Also if it was not the driver: it may have been woken to become the driver, and have had its turn
+    /// first.
     fn remove(&mut self, id: WaiterId) -> Option<Waiter> {
         let waiter = self.all.remove(&id)?;
         self.undecided.remove(&id);
         if self.driver == Some(id) {
             self.driver = None;
         }
-        // The latest to come is the least likely to have its turn next.
+        // The latest request is the least likely to have its turn next.
         if self.driver.is_none()
             && let Some(heir) = self.undecided.last()
         {
@@ -142,7 +143,7 @@ pub(super) async fn enter(gate: &Gate, asker: PassRequest<'_>) -> Result<Pass, G
     }
 }
 
-/// A place in line. Dropping it gives back what it holds.
+/// A place in the queue. Dropping it releases what it holds.
 struct InLine {
     gate: Gate,
     id: WaiterId,
@@ -214,7 +215,7 @@ impl InLine {
         let watched = if state.waiters.drives(self.id) {
             next
         } else {
-            // What this one waits for may come earlier than what the driver sleeps for.
+            // This request's time may be earlier than the one that the driver sleeps for.
             state.waiters.wake_driver();
             None
         };
@@ -222,13 +223,13 @@ impl InLine {
     }
 }
 
-/// Refuses a request until when it is likely to go.
+/// Refuses a request until it is likely to be sent.
 pub(super) fn no_room(state: &mut GateState, lane: LaneKey, flow: &Flow, now: Instant) -> GateRefusal {
     let at = state.lanes.get(lane).map_or(now, |lane| lane.promise(flow, now));
     GateRefusal::NoRoom(at.saturating_duration_since(now).max(LEAST_WAIT))
 }
 
-/// When waiting any longer is of no use.
+/// When waiting any longer is pointless.
 fn give_up(asker: PassRequest<'_>) -> Option<Instant> {
     let patience = asker.context.budget_wait.and_then(|wait| asker.since.checked_add(wait));
     let deadline = asker.context.deadline.as_ref().map(crate::source::Deadline::instant);

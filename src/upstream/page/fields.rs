@@ -1,4 +1,4 @@
-//! Upstream's field names, and how values are found by them without reading the rest.
+//! Upstream's field names, and how their values are found without parsing the rest.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use crate::domain::MAX_PAGE_SIZE;
 /// The most rows on a page. Upstream's have at most [`MAX_PAGE_SIZE`]; an old one without paging may send all it has.
 pub(super) const MAX_ROWS: usize = 10_000;
 
-/// What an envelope has of a page.
+/// The parts of an envelope that describe a page.
 #[derive(Default)]
 pub(super) struct Envelope<'a> {
     pub(super) data: Data<'a>,
@@ -18,11 +18,11 @@ pub(super) struct Envelope<'a> {
     pub(super) total: Option<u64>,
     pub(super) number: Option<u64>,
     pub(super) agent_id: Option<&'a RawValue>,
-    /// Whether it carries a word of explanation, as errors do.
+    /// Whether it has an explanation, as errors do.
     pub(super) speaks: bool,
 }
 
-/// What was found where rows should be.
+/// What was found in place of rows.
 #[derive(Default)]
 pub(super) enum Data<'a> {
     #[default]
@@ -34,7 +34,7 @@ pub(super) enum Data<'a> {
     Other,
 }
 
-/// Reads an envelope, or a bare array in its place.
+/// Parses an envelope, or a bare array instead.
 pub(super) struct EnvelopeVisitor;
 
 impl<'a> Visitor<'a> for EnvelopeVisitor {
@@ -77,7 +77,7 @@ impl<'a> Visitor<'a> for EnvelopeVisitor {
     }
 }
 
-/// Reads an envelope's data without a second pass over its rows.
+/// Parses an envelope's data without a second pass over its rows.
 struct DataSeed;
 
 impl<'a> DeserializeSeed<'a> for DataSeed {
@@ -137,12 +137,12 @@ impl<'a> Visitor<'a> for DataSeed {
     }
 }
 
-/// What is read of a row.
+/// The values that are read from a row.
 #[derive(Default)]
 pub(super) struct RowFields<'a> {
     pub(super) id: Option<&'a RawValue>,
     pub(super) agent_id: Option<&'a RawValue>,
-    /// What a page has and neither a row nor an agent.
+    /// A member that pages have, and rows and agents don't.
     pub(super) data: Option<&'a RawValue>,
     pub(super) created_at: Option<&'a RawValue>,
     pub(super) updated_at: Option<&'a RawValue>,
@@ -152,7 +152,7 @@ pub(super) struct RowFields<'a> {
     pub(super) telephony: Option<&'a RawValue>,
 }
 
-/// Reads a row, or whatever else has dates: an agent.
+/// Parses a row, or an agent, which also has dates.
 pub(super) struct RowVisitor;
 
 impl<'a> Visitor<'a> for RowVisitor {
@@ -192,7 +192,7 @@ impl<'a> Visitor<'a> for RowVisitor {
     }
 }
 
-/// What is read of a row's telephony data.
+/// The values that are read from a row's telephony data.
 #[derive(Default)]
 pub(super) struct TelephonyFields<'a> {
     pub(super) call_type: Option<&'a RawValue>,
@@ -226,13 +226,13 @@ impl<'a> Visitor<'a> for TelephonyVisitor {
 
 /// A value within an object or an array.
 pub(super) enum Child<'a> {
-    /// That of an `agent_id`.
+    /// The value of an `agent_id`.
     AgentId(&'a RawValue),
     /// Any other.
     Other(&'a RawValue),
 }
 
-/// Reads the values of an object or an array, without looking into them.
+/// Collects the values of an object or an array, without parsing them.
 pub(super) struct ChildrenVisitor;
 
 impl<'a> Visitor<'a> for ChildrenVisitor {
@@ -264,7 +264,7 @@ impl<'a> Visitor<'a> for ChildrenVisitor {
     }
 }
 
-/// Upstream's keys that mean something here.
+/// Upstream's keys that have a meaning here.
 enum FieldName {
     Data,
     HasMore,
@@ -289,7 +289,7 @@ struct KeySeed;
 impl<'a> DeserializeSeed<'a> for KeySeed {
     type Value = FieldName;
 
-    /// As bytes: half of a surrogate pair in a key is JSON, though no text.
+    /// Compared as bytes: half of a surrogate pair in a key is valid JSON but not text.
     fn deserialize<D: Deserializer<'a>>(self, json: D) -> Result<FieldName, D::Error> {
         json.deserialize_bytes(self)
     }

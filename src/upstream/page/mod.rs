@@ -1,12 +1,13 @@
 //! Parses a page's body into rows. Only [`fields`] knows upstream's field names.
 //!
-//! Rows stay upstream's bytes. A row is a slice of the body, found by the position of the parser's borrowed text, and is
-//! never rewritten, so numbers, escapes, the order of keys and duplicate keys survive. The few values that fanfold uses are
-//! read from the same text. Of a duplicate key the last value counts, as in other JSON parsers.
+//! Rows stay upstream's bytes. A row is a slice of the body, found by the position of the parser's borrowed
+//! text, and is never rewritten, so numbers, escapes, the order of keys and duplicate keys survive. The four
+//! values that fanfold uses are read from the same text. Of a duplicate key the last value counts, as in
+//! other JSON parsers.
 //!
-//! If an envelope lacks what its contract promises, the assumption errs toward one more request, never toward an end that
-//! upstream did not announce. What could be an error that looks like a page is not a page: a body that says nothing about
-//! its rows must not become a history without rows.
+//! If an envelope lacks what its contract promises, the assumption errs toward one more request, never toward
+//! an end that upstream did not announce. A body that may be an error in the shape of a page is not a page: a
+//! body that says nothing about its rows must not become a history without rows.
 
 mod fields;
 
@@ -27,7 +28,7 @@ use fields::{
     TelephonyFields, TelephonyVisitor,
 };
 
-/// The longest `id` that is believed to be one; upstream's have 36 bytes, in old rows some 70.
+/// The longest accepted `id`; upstream's have 36 bytes, in old rows some 70.
 const LONGEST_ID: usize = 1024;
 
 /// The longest text that a filter could name: a batch in its longest spelling has 45 bytes, a provider at most 64.
@@ -36,18 +37,18 @@ const LONGEST_WORD: usize = 64;
 /// What is wrong with a body, without any of its content.
 pub type PageFault = String;
 
-/// Reads a page's body as rows, which are slices of it. `number` is its page number, where that is known.
+/// Parses a page's body into rows, which are slices of the body. `number` is its page number, where known.
 ///
 /// # Errors
-/// What keeps the body from being a page.
+/// Why the body is not a page.
 pub fn parse(body: &Bytes, number: Option<u32>) -> Result<Page, PageFault> {
     compared(body, &Expectation { number, ..Expectation::default() }).map(|compared| compared.response)
 }
 
-/// Reads a page's body as rows, and compares it with what was asked for.
+/// Parses a page's body into rows, and compares it with the request.
 ///
 /// # Errors
-/// What keeps the body from being a page.
+/// Why the body is not a page.
 pub(super) fn compared(body: &Bytes, asked: &Expectation) -> Result<Compared<Page>, PageFault> {
     let place =
         PagePosition { number: asked.number, size: asked.size.map_or(MAX_PAGE_SIZE, |size| size as usize) };
@@ -56,16 +57,16 @@ pub(super) fn compared(body: &Bytes, asked: &Expectation) -> Result<Compared<Pag
     let raws = match data {
         Data::Rows(raws) => raws,
         Data::Null | Data::Absent | Data::Other if speaks => {
-            return Err("an error with a status of success".to_owned());
+            return Err("an error with a success status".to_owned());
         }
-        // Nothing, where rows are promised, is not a list without rows.
+        // `null` where rows are promised is not an empty list.
         Data::Null if has_more.is_some_and(|m| m.get() == "true") || place.is_short_of(total, 0) => {
-            return Err("its data is null, though there are rows".to_owned());
+            return Err("data is null although there are rows".to_owned());
         }
         Data::Null => Vec::new(),
         Data::Absent => return Err("an object without data".to_owned()),
         Data::TooMany => return Err(format!("more than {MAX_ROWS} rows")),
-        Data::Other => return Err("its data is neither an array nor null".to_owned()),
+        Data::Other => return Err("data is neither an array nor null".to_owned()),
     };
     let mut is_of_another = agent_id.is_some_and(|agent| is_another(agent, asked));
     let mut words = WordTable::default();
@@ -79,13 +80,13 @@ pub(super) fn compared(body: &Bytes, asked: &Expectation) -> Result<Compared<Pag
         Some("true") => true,
         Some("false") => false,
         None | Some("null") => place.may_have_more(rows.len(), total),
-        Some(_) => return Err("its has_more is neither true nor false".to_owned()),
+        Some(_) => return Err("has_more is neither true nor false".to_owned()),
     };
     let mismatches = asked.mismatches(told, is_of_another, &rows);
     Ok(Compared { response: Page { rows, has_more, total }, mismatches })
 }
 
-/// Which page of a list was asked for.
+/// Which page of a list was requested.
 #[derive(Clone, Copy)]
 struct PagePosition {
     number: Option<u32>,
@@ -93,28 +94,30 @@ struct PagePosition {
 }
 
 impl PagePosition {
-    /// Whether more may follow a page that does not say.
+    /// Whether more rows may follow a page that does not say so.
     ///
-    /// A full page is never taken for the last, nor a page that leaves `total` unreached. An empty page is the end all
-    /// the same: `total` may count what the filters leave out, and would send the walk on for nothing.
+    /// A full page is never taken for the last, nor is a page that leaves `total` unreached. An empty page is
+    /// the end nevertheless: `total` may count rows that the filters exclude, and would prolong the walk for
+    /// nothing.
     fn may_have_more(self, rows: usize, total: Option<u64>) -> bool {
         rows >= self.size || (rows > 0 && self.number.is_some() && self.is_short_of(total, rows))
     }
 
-    /// Whether this page and those before it leave a total unreached.
+    /// Whether `total` says that rows follow this page.
     fn is_short_of(self, total: Option<u64>, rows: usize) -> bool {
         let before = self.number.map_or(0, |n| u64::from(n.saturating_sub(1)) * self.size as u64);
         total.is_some_and(|total| before.saturating_add(rows as u64) < total)
     }
 }
 
-/// Takes a body that goes to the client as it is, with the rows that can be read of it.
+/// Accepts a body that is sent to the client unchanged, with the rows that can be parsed from it.
 ///
-/// What is JSON and no page is passed on: upstream may know more forms of its answers than are known here. Not if it names
-/// another agent where a row would.
+/// JSON that is not a page is accepted: upstream may have more forms of responses than fanfold knows. It is
+/// not accepted if it names another agent where a row would.
 ///
 /// # Errors
-/// The body is no JSON document: a hop spoke in upstream's place, or the answer was cut off where nothing but its text shows it.
+/// The body is not a JSON document: another server responded instead of upstream, or the response was
+/// truncated in a way that only its text shows.
 pub(super) fn relay(body: Bytes, asked: &Expectation) -> Result<Compared<RelayedPage>, PageFault> {
     match compared(&body, asked) {
         Ok(page) => Ok(page.map(|page| RelayedPage { page: Some(page), body })),
@@ -127,7 +130,8 @@ pub(super) fn relay(body: Bytes, asked: &Expectation) -> Result<Compared<Relayed
     }
 }
 
-/// How deep an agent's name is looked for in what is no page: a document, a member of it, a list there, a row.
+/// How deep an `agent_id` is searched for in a body that is not a page: a document, a member, a list in it, a
+/// row.
 const NAMED_WITHIN: u8 = 4;
 
 /// Whether an object within the first levels of a document has another agent's `agent_id`.
@@ -155,10 +159,10 @@ fn is_another(raw: &RawValue, asked: &Expectation) -> bool {
     }
 }
 
-/// Reads what upstream tells of an agent; only `created_at`, whatever else there is, and whether it is the one asked for.
+/// Parses an agent: only `created_at`, and whether it is the agent that was requested.
 ///
 /// # Errors
-/// What keeps the body from being an agent.
+/// Why the body is not an agent.
 pub(super) fn parse_agent(body: &Bytes, asked: &Expectation) -> Result<Compared<AgentFacts>, PageFault> {
     let text = json_text(body)?;
     if !text.trim_ascii_start().starts_with('{') {
@@ -167,7 +171,7 @@ pub(super) fn parse_agent(body: &Bytes, asked: &Expectation) -> Result<Compared<
     let fields = read(text, RowVisitor)?;
     let is_another = match fields.id {
         Some(id) => is_another(id, asked),
-        // A page in an agent's place would let a key in that upstream has not looked at.
+        // Accepting a page here would accept a key that upstream has not checked.
         None => fields.data.is_some(),
     };
     let mismatches = is_another.then_some(Mismatch::Agent).into_iter().collect();
@@ -201,7 +205,7 @@ pub(super) fn parse_agents(body: &Bytes) -> Result<Compared<Vec<(AgentId, AgentF
     Ok(Compared { response: agents, mismatches: Vec::new() })
 }
 
-/// Whether a body is that of a user: only an object can be, and its fields are of no concern.
+/// Checks that a body is a user: any object, whose fields don't matter.
 pub(super) fn parse_user(body: &Bytes) -> Result<Compared<()>, PageFault> {
     if json_text(body)?.trim_ascii_start().starts_with('{') {
         Ok(Compared { response: (), mismatches: Vec::new() })
@@ -227,7 +231,7 @@ fn json_text(body: &Bytes) -> Result<&str, PageFault> {
 
 fn read<'a, V: Visitor<'a>>(text: &'a str, visitor: V) -> Result<V::Value, PageFault> {
     let mut json = serde_json::Deserializer::from_str(text);
-    // Only the position is told: a parser's words may quote what it read.
+    // Only the position is reported: a parser's message may quote what it read.
     let fault = |e: &serde_json::Error| {
         if e.is_eof() {
             "cut off".to_owned()
@@ -240,16 +244,16 @@ fn read<'a, V: Visitor<'a>>(text: &'a str, visitor: V) -> Result<V::Value, PageF
     Ok(value)
 }
 
-/// What is read of a row.
+/// Parses the values that are read from a row.
 fn fields_of(raw: &RawValue) -> Result<RowFields<'_>, PageFault> {
     let raw = raw.get();
     if !raw.starts_with('{') {
-        return Err("a row that is no object".to_owned());
+        return Err("a row that is not an object".to_owned());
     }
     read(raw, RowVisitor)
 }
 
-/// One row as a slice of the body it came on.
+/// A row, as a slice of its page's body.
 fn row(
     body: &Bytes,
     raw: &RawValue,
@@ -294,17 +298,18 @@ fn facts(fields: &RowFields<'_>, words: &mut WordTable) -> FilterFacts {
     }
 }
 
-/// A value that may be an id. One with half of a surrogate pair is JSON, though no text: it goes by its literal.
+/// A value that may be an id. Text with half of a surrogate pair is valid JSON but not Unicode: its id is the
+/// literal.
 fn id_of(raw: &RawValue) -> Option<String> {
     text_of(raw).or_else(|| raw.get().starts_with('"').then(|| raw.get().to_owned()))
 }
 
-/// A value that is a string; none for any other.
+/// The text of a string; `None` for any other value.
 fn text_of(raw: &RawValue) -> Option<String> {
     serde_json::from_str(raw.get()).ok()
 }
 
-/// A value that is an instant. Rows are whole microseconds, so how finer ones are rounded matters little.
+/// The instant in a value. Rows have whole microseconds, so the rounding of finer values hardly matters.
 fn instant(raw: Option<&RawValue>) -> Option<Timestamp> {
     Timestamp::parse(&raw.and_then(text_of)?, Rounding::Down)
 }

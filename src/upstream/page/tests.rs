@@ -33,7 +33,7 @@ fn rows_are_upstreams_bytes() {
 }
 
 #[test]
-fn reads_what_a_row_tells_of_itself() {
+fn reads_the_values_of_a_row() {
     let page = page(
         r#"{"data":[{"id":"x","created_at":"2026-01-28T13:17:50.116924","updated_at":"2026-01-28T13:18:00+00:00",
             "status":"call-disconnected"}],"total":1,"has_more":false}"#,
@@ -47,7 +47,7 @@ fn reads_what_a_row_tells_of_itself() {
 }
 
 #[test]
-fn of_a_doubled_key_the_last_counts() {
+fn the_last_value_of_a_duplicate_key_counts() {
     let page = page(
         r#"{"data":null,"data":[{"id":"old","status":"queued","id":"n\u0065w","st\u0061tus":"busy"}],
             "has_more":true,"has_more":false}"#,
@@ -73,7 +73,7 @@ fn optional_values_of_wrong_types_are_absent() {
 }
 
 #[test]
-fn a_row_without_a_usable_id_makes_no_page() {
+fn a_row_without_a_usable_id_is_malformed() {
     let long = format!("\"{}\"", "x".repeat(LONGEST_ID + 1));
     for id in ["1", "null", "\"\"", "[\"x\"]", &long] {
         assert!(
@@ -87,7 +87,7 @@ fn a_row_without_a_usable_id_makes_no_page() {
 }
 
 #[test]
-fn a_page_that_does_not_say_more_is_judged_by_its_rows() {
+fn a_page_without_has_more_is_judged_by_its_rows() {
     let more = |count, rest: &str, number| {
         let body = Bytes::from(format!("{{\"data\":{}{rest}}}", rows(count)));
         parse(&body, number).unwrap().has_more
@@ -113,7 +113,7 @@ fn a_bare_array_is_one_page() {
 }
 
 #[test]
-fn a_page_of_more_than_ten_thousand_rows_is_no_page() {
+fn a_page_of_more_than_ten_thousand_rows_is_malformed() {
     assert_eq!(page(&rows(MAX_ROWS)).unwrap().rows.len(), 10_000);
     for count in [MAX_ROWS + 1, 200_000] {
         assert_eq!(page(&rows(count)).unwrap_err(), "more than 10000 rows");
@@ -133,14 +133,14 @@ fn null_data_is_a_page_without_rows() {
 }
 
 #[test]
-fn null_data_where_there_are_rows_is_no_page() {
+fn null_data_with_a_total_is_malformed() {
     for rest in ["\"total\":5,\"has_more\":false", "\"has_more\":true", "\"total\":1"] {
         assert!(page(&format!("{{\"data\":null,{rest}}}")).is_err(), "{rest}");
     }
 }
 
 #[test]
-fn what_is_passed_on_is_json_to_its_end() {
+fn a_relayed_body_is_valid_json_to_its_end() {
     let relay =
         |text: &'static [u8]| relay(Bytes::from_static(text), &Expectation::default()).map(|it| it.response);
     for odd in ["{\"odd\": 12.710 }\n", "[1,2]", "{\"data\":[{\"no\":\"id\"}]}"] {
@@ -154,7 +154,7 @@ fn what_is_passed_on_is_json_to_its_end() {
 }
 
 #[test]
-fn what_is_no_page_is_not_taken_for_an_empty_one() {
+fn other_bodies_are_not_taken_for_empty_pages() {
     for text in [
         "",
         "  \n",
@@ -195,20 +195,20 @@ fn nesting_is_bounded_without_recursion() {
 }
 
 #[test]
-fn a_row_of_five_megabytes_is_a_row() {
+fn accepts_a_row_of_five_megabytes() {
     let row = format!(r#"{{"id":"x","transcript":"{}"}}"#, "a\\n".repeat(1_700_000));
     let page = page(&format!(r#"{{"data":[{row}],"has_more":false}}"#)).unwrap();
     assert_eq!(page.rows[0].bytes, row.as_bytes());
 }
 
 #[test]
-fn a_fault_tells_nothing_of_the_content() {
+fn a_fault_reveals_nothing_of_the_content() {
     let fault = page(r#"{"data":[{"id":"secret", "secret" "secret"}]}"#).unwrap_err();
     assert!(!fault.contains("secret"), "{fault}");
 }
 
 #[test]
-fn only_the_date_of_an_agent_is_read() {
+fn reads_only_the_date_of_an_agent() {
     let read = |text: &'static str| {
         parse_agent(&Bytes::from_static(text.as_bytes()), &Expectation::default())
             .map(|compared| compared.response)
@@ -222,7 +222,7 @@ fn only_the_date_of_an_agent_is_read() {
 }
 
 #[test]
-fn no_cut_of_a_page_is_a_page() {
+fn no_truncated_page_is_a_page() {
     let whole = format!("{{\"data\":{},\"total\":3,\"has_more\":false}}", rows(3));
     for end in 0..whole.len() {
         assert!(page(&whole[..end]).is_err(), "{end}");
@@ -248,7 +248,7 @@ fn value() -> impl Strategy<Value = Value> {
 
 proptest! {
     #[test]
-    fn every_row_comes_back_byte_for_byte(values in prop::collection::vec((any::<String>(), value(), any::<bool>()), 0..8)) {
+    fn returns_every_row_byte_for_byte(values in prop::collection::vec((any::<String>(), value(), any::<bool>()), 0..8)) {
         let texts: Vec<_> = values
             .iter()
             .enumerate()
@@ -263,14 +263,14 @@ proptest! {
     }
 
     #[test]
-    fn arbitrary_bytes_do_no_harm(bytes in prop::collection::vec(any::<u8>(), 0..200), text in "[\\[\\]{}\",:a-d0-9\\\\ ]{0,60}") {
+    fn arbitrary_bytes_are_safe(bytes in prop::collection::vec(any::<u8>(), 0..200), text in "[\\[\\]{}\",:a-d0-9\\\\ ]{0,60}") {
         let _ = parse(&Bytes::from(bytes), None);
         let _ = parse(&Bytes::from(text), Some(1));
     }
 }
 
 #[test]
-fn a_byte_order_mark_in_front_of_a_page_is_passed_over() {
+fn skips_a_byte_order_mark() {
     let text = "\u{feff}{\"data\":[{\"id\":\"a\", \"n\":1}],\"has_more\":false}";
     let page = page(text).unwrap();
     assert_eq!(&page.rows[0].bytes[..], b"{\"id\":\"a\", \"n\":1}");
@@ -283,7 +283,7 @@ fn a_byte_order_mark_in_front_of_a_page_is_passed_over() {
 }
 
 #[test]
-fn half_of_a_surrogate_pair_is_passed_on_wherever_it_is() {
+fn keeps_half_of_a_surrogate_pair_wherever_it_is() {
     let rows = [
         r#"{"id":"a","\ud800":1,"status":"completed"}"#,
         r#"{"id":"b","extracted_data":{"\udc00\ud83d":"\ud83d"}}"#,
@@ -302,7 +302,7 @@ fn half_of_a_surrogate_pair_is_passed_on_wherever_it_is() {
 }
 
 #[test]
-fn another_agent_is_found_wherever_a_response_names_one() {
+fn finds_another_agent_wherever_a_response_names_one() {
     const ASKED: &str = "00000000-0000-0000-0000-000000000005";
     const OTHER: &str = "00000000-0000-0000-0000-000000000006";
     let asked = Expectation { agent: ASKED.parse().ok(), ..Expectation::default() };
@@ -325,7 +325,7 @@ fn another_agent_is_found_wherever_a_response_names_one() {
     }
 }
 
-/// What is read of a row with these members.
+/// The values that are read from a row with these members.
 fn facts_of(members: &str) -> FilterFacts {
     page(&format!(r#"{{"data":[{{"id":"a",{members}}}],"has_more":false}}"#)).unwrap().rows[0].facts.clone()
 }

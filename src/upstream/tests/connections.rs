@@ -1,10 +1,10 @@
 use super::*;
 
 #[tokio::test]
-async fn idle_connections_that_are_dead_do_not_open_the_breaker() {
+async fn dead_idle_connections_do_not_open_the_breaker() {
     const OK: &[u8] =
         b"HTTP/1.1 200 OK\r\ncontent-length: 28\r\nconnection: close\r\n\r\n{\"data\":[],\"has_more\":false}";
-    // More than open it for a single agent.
+    // More failures than open the breaker for a single agent.
     const DEAD: usize = 25;
     const ANSWERS: [&[u8]; 2 * DEAD] = {
         let mut answers: [&[u8]; 2 * DEAD] = [b""; 2 * DEAD];
@@ -27,7 +27,7 @@ async fn idle_connections_that_are_dead_do_not_open_the_breaker() {
 }
 
 #[tokio::test]
-async fn a_connection_that_dies_before_its_answer_is_replaced() {
+async fn replaces_a_connection_that_dies_before_its_response() {
     const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 28\r\n\r\n{\"data\":[],\"has_more\":false}";
     let fake = raw(&[b"", OK]).await;
     assert!(fake.page(RETRY).await.unwrap().rows.is_empty());
@@ -35,7 +35,7 @@ async fn a_connection_that_dies_before_its_answer_is_replaced() {
 }
 
 #[tokio::test]
-async fn a_body_that_breaks_off_is_never_a_page() {
+async fn a_truncated_body_is_never_a_page() {
     const CUT: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 90\r\n\r\n{\"data\":[],\"has_more\":false}";
     let fake = raw(&[CUT]).await;
     assert!(matches!(fake.page(NEVER).await, Err(SourceError::Unavailable { .. })));
@@ -43,7 +43,7 @@ async fn a_body_that_breaks_off_is_never_a_page() {
 }
 
 #[tokio::test]
-async fn nobody_there_is_unavailable() {
+async fn a_refused_connection_is_unavailable() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);

@@ -1,9 +1,9 @@
-//! What a refusal says of a key.
+//! What a refusal says about a key.
 
 use super::*;
 use crate::upstream::gate::KeyAcceptance;
 
-/// An upstream that refuses agent 6, and by now the user.
+/// An upstream that refuses agent 6 and the user.
 async fn refusing_user(with: StatusCode) -> Fake {
     fake(move |_, request: Request| async move {
         match request.uri().path() {
@@ -16,7 +16,7 @@ async fn refusing_user(with: StatusCode) -> Fake {
 }
 
 #[tokio::test]
-async fn only_a_refusal_of_the_user_takes_a_keys_share_of_the_budget_away() {
+async fn only_a_refusal_of_the_user_makes_a_key_unproven() {
     let fake = refusing_user(StatusCode::UNAUTHORIZED).await;
     let standing = || fake.upstream.exchanger.accepted.standing(credential().id());
     assert!(fake.upstream.agent(&credential(), agent(), &context(NEVER)).await.is_ok());
@@ -30,7 +30,7 @@ async fn only_a_refusal_of_the_user_takes_a_keys_share_of_the_budget_away() {
 }
 
 #[tokio::test]
-async fn a_user_is_an_object_and_nothing_else() {
+async fn a_user_is_an_object() {
     for (body, is_user) in [("{\"id\":\"u\"}", true), ("[]", false), ("<html>", false), ("", false)] {
         let fake = fake(move |_, _| async move { body.into_response() }).await;
         let user = fake.upstream.user(&credential(), &context(NEVER)).await;

@@ -1,6 +1,6 @@
 use super::*;
 
-/// Answers each connection's requests with the next of its answers, in order.
+/// Responds to each connection's requests with the next of its responses, in order.
 async fn scripted(connections: Vec<Vec<String>>) -> Fake {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let upstream = upstream(&format!("http://{}", listener.local_addr().unwrap()));
@@ -18,7 +18,7 @@ async fn scripted(connections: Vec<Vec<String>>) -> Fake {
                     }
                     let _ = socket.write_all(answer.as_bytes()).await;
                 }
-                // Whatever else is asked here is never answered.
+                // Further requests here get no response.
                 std::future::pending::<()>().await;
             });
         }
@@ -36,11 +36,11 @@ fn page_of(number: u32, row: &str) -> String {
 }
 
 #[tokio::test]
-async fn an_answer_that_comes_twice_is_not_taken_for_the_next_ones() {
+async fn a_repeated_response_is_not_taken_for_the_next() {
     let (first, second) = (page_of(1, "{\"id\":\"a\"}"), page_of(2, "{\"id\":\"b\"}"));
     let third = page_of(3, "{\"id\":\"c\"}");
-    // The second answer to the first request comes once the next one is under way, when nothing but itself tells it.
-    // What is asked again has a connection of its own, and what follows a third one.
+    // The second response to the first request arrives once the next request is under way, so only its
+    // content reveals it. The repeated request uses a new connection, and later requests use a third one.
     let fake = scripted(vec![vec![first.clone(), first], vec![second], vec![third]]).await;
     for (number, id) in [(1, "a"), (2, "b"), (3, "c")] {
         assert_eq!(fake.numbered(number, RETRY).await.unwrap().rows[0].id, *id);
@@ -49,7 +49,7 @@ async fn an_answer_that_comes_twice_is_not_taken_for_the_next_ones() {
 }
 
 #[tokio::test]
-async fn rows_of_another_agent_or_another_time_are_asked_for_again() {
+async fn requests_rows_of_another_agent_or_span_again() {
     let right = "{\"id\":\"a\",\"agent_id\":\"00000000-0000-0000-0000-000000000005\"}";
     for wrong in [
         "{\"id\":\"x\",\"agent_id\":\"00000000-0000-0000-0000-000000000006\"}",
@@ -61,7 +61,7 @@ async fn rows_of_another_agent_or_another_time_are_asked_for_again() {
 }
 
 #[tokio::test]
-async fn a_key_is_not_let_in_by_an_answer_to_another_question() {
+async fn a_response_to_another_request_does_not_prove_a_key() {
     let right =
         answer("{\"id\":\"00000000-0000-0000-0000-000000000005\",\"created_at\":\"2026-01-01T00:00:00\"}");
     for wrong in [page_of(1, ""), answer("{\"id\":\"00000000-0000-0000-0000-000000000006\"}")] {
@@ -72,7 +72,7 @@ async fn a_key_is_not_let_in_by_an_answer_to_another_question() {
 }
 
 #[tokio::test]
-async fn a_number_that_is_upstreams_own_costs_one_request() {
+async fn unusual_page_numbers_cost_one_request() {
     let fake = fake(async |_, _| "{\"page_number\":0,\"data\":[],\"has_more\":false}".into_response()).await;
     for number in 1..=5 {
         assert!(fake.numbered(number, RETRY).await.is_ok());
@@ -80,13 +80,13 @@ async fn a_number_that_is_upstreams_own_costs_one_request() {
     assert_eq!(fake.upstream.stats().requests(RequestOutcome::Ok), 6);
 }
 
-/// Asks for a page by a query of a caller's.
+/// Requests a page with a caller's query.
 async fn relay(fake: &Fake, query: &str) -> Result<RelayedPage, SourceError> {
     fake.upstream.relay(&credential(), agent(), query, &context(RETRY)).await
 }
 
 #[tokio::test]
-async fn rows_about_another_agent_are_refused_at_every_try() {
+async fn rows_of_another_agent_are_refused_at_every_attempt() {
     const ROW: &str = "{\"id\":\"x\",\"agent_id\":\"00000000-0000-0000-0000-000000000006\"}";
     let fake = fake(|_, request: Request| async move {
         let is_form = request.uri().query().is_some_and(|query| query.contains("form=other"));
@@ -101,15 +101,15 @@ async fn rows_about_another_agent_are_refused_at_every_try() {
             assert!(matches!(relayed, Err(SourceError::Malformed { .. })), "{query}: {relayed:?}");
         }
     }
-    // Each was tried twice.
+    // Each was requested twice.
     assert_eq!(fake.upstream.stats().requests(RequestOutcome::Ok), 3 * 4 * 2);
 }
 
 #[tokio::test]
-async fn a_callers_odd_query_turns_no_guard_off() {
+async fn a_callers_odd_query_disables_no_check() {
     let (zero, one, two) = (page_of(0, ""), page_of(1, "{\"id\":\"a\"}"), page_of(2, "{\"id\":\"b\"}"));
-    // Whatever page the caller asks for, page 0 comes, twice. Then the gateway asks for page 2 and receives page 1, which was
-    // meant for somebody else.
+    // Whatever page the caller requests, page 0 arrives, twice. Then the gateway requests page 2 and receives
+    // page 1, which belongs to another request.
     let fake = scripted(vec![vec![zero.clone(), one], vec![zero], vec![two]]).await;
     assert_eq!(relay(&fake, "page_number=7").await.unwrap().page.unwrap().rows.len(), 0);
     assert_eq!(fake.numbered(2, RETRY).await.unwrap().rows[0].id, "b");
@@ -117,9 +117,9 @@ async fn a_callers_odd_query_turns_no_guard_off() {
 }
 
 #[tokio::test]
-async fn a_callers_odd_query_gives_up_nobodys_connections() {
+async fn a_callers_odd_query_keeps_the_shared_connections() {
     let (zero, one) = (page_of(0, ""), page_of(1, ""));
-    // All but the second attempt of the caller go over the first connection.
+    // All requests but the caller's second attempt use the first connection.
     let fake = scripted(vec![vec![one.clone(), zero.clone(), one], vec![zero]]).await;
     assert!(fake.numbered(1, NEVER).await.is_ok());
     assert!(relay(&fake, "page_number=7").await.is_ok());
@@ -127,7 +127,7 @@ async fn a_callers_odd_query_gives_up_nobodys_connections() {
 }
 
 #[tokio::test]
-async fn a_status_that_means_nothing_is_asked_for_once_more() {
+async fn retries_an_undefined_status_once() {
     let fake = scripted(vec![
         vec!["HTTP/1.1 700 Odd\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".to_owned()],
         vec![answer(PAGE)],

@@ -6,7 +6,7 @@ use tokio::sync::Notify;
 
 use super::*;
 
-/// Answers once it is let, and counts.
+/// Responds when allowed to, and counts requests.
 #[derive(Default)]
 struct ScriptedForward {
     asked: AtomicUsize,
@@ -54,7 +54,7 @@ async fn until(is: impl Fn() -> bool) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_read_goes_on_for_the_others_when_the_first_leaves() {
+async fn a_read_continues_for_the_others_when_the_first_caller_leaves() {
     let (reads, script) = (Arc::new(SharedReads::new(1 << 20)), Arc::new(ScriptedForward::default()));
     let first = begin(&reads, &script);
     let others: Vec<_> = (0..49).map(|_| begin(&reads, &script)).collect();
@@ -69,7 +69,7 @@ async fn a_read_goes_on_for_the_others_when_the_first_leaves() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_read_ends_when_the_last_listener_leaves() {
+async fn a_read_ends_when_the_last_caller_leaves() {
     let (reads, script) = (Arc::new(SharedReads::new(1 << 20)), Arc::new(ScriptedForward::default()));
     let flight = begin(&reads, &script);
     until(|| script.asked.load(Ordering::SeqCst) == 1).await;
@@ -79,7 +79,7 @@ async fn a_read_ends_when_the_last_listener_leaves() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_being_read_when_a_write_came_is_not_kept_and_not_joined() {
+async fn a_read_in_progress_during_a_write_is_neither_cached_nor_joined() {
     let (reads, script) = (Arc::new(SharedReads::new(1 << 20)), Arc::new(ScriptedForward::default()));
     let before = begin(&reads, &script);
     until(|| script.asked.load(Ordering::SeqCst) == 1).await;
@@ -95,7 +95,7 @@ async fn what_was_being_read_when_a_write_came_is_not_kept_and_not_joined() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_kept_ends_with_its_time() {
+async fn a_cached_response_expires() {
     let (reads, script) = (Arc::new(SharedReads::new(1 << 20)), Arc::new(ScriptedForward::default()));
     script.go.notify_one();
     begin(&reads, &script).outcome().await.unwrap();

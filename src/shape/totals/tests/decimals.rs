@@ -8,7 +8,7 @@ fn plain(literal: &str) -> Option<String> {
 }
 
 #[test]
-fn numbers_of_json_are_read_and_written_plainly() {
+fn reads_json_numbers_and_writes_plain_decimals() {
     for (literal, written) in [
         ("0", "0"),
         ("-0", "0"),
@@ -31,7 +31,7 @@ fn numbers_of_json_are_read_and_written_plainly() {
 }
 
 #[test]
-fn what_does_not_fit_or_is_no_number_is_refused() {
+fn refuses_text_that_is_no_number_or_does_not_fit() {
     let long = "9".repeat(1_000_000);
     for literal in [
         "",
@@ -94,7 +94,7 @@ fn strings_that_hold_a_number_count_and_others_are_skipped() {
 }
 
 #[test]
-fn a_sum_that_does_not_fit_is_refused() {
+fn refuses_a_sum_that_does_not_fit() {
     let largest = Decimal::parse("999999999999999999.999999999999").unwrap();
     let mut sum = largest;
     let mut doublings = 0;
@@ -135,7 +135,7 @@ proptest! {
     }
 
     #[test]
-    fn any_text_is_read_as_a_json_parser_reads_it(text in "[-+0-9.eE x]{0,8}") {
+    fn reads_any_text_as_a_json_parser_does(text in "[-+0-9.eE x]{0,8}") {
         let is_json = serde_json::from_str::<serde_json::Number>(&text).is_ok() && !text.starts_with(' ') && !text.ends_with(' ');
         prop_assert!(is_json || Decimal::parse(&text).is_none(), "{}", text);
     }
