@@ -69,14 +69,14 @@ def newcomer_is_served(agent: Agent, upstream) -> None:
 
 @pytest.mark.parametrize("how", LEAVE)
 @pytest.mark.parametrize("query", ["?format=ndjson", ""])
-def test_strangers_who_hang_up_leave_nothing_behind(served, upstream, how, query):
+def test_unknown_callers_that_hang_up_leave_nothing_behind(served, upstream, how, query):
     agent, _, tasks = served
     come_and_go(agent.program, strangers(CROWD, query), how)
     ends(agent.program, tasks)
     newcomer_is_served(agent, upstream)
 
 
-def test_one_known_key_that_makes_up_agents_does_not_either(served, upstream):
+def test_a_known_key_with_made_up_agents_leaves_nothing_behind(served, upstream):
     agent, rows, tasks = served
     made_up = [replace(one, key=agent.key) for one in strangers(3 * CROWD)]
     come_and_go(agent.program, made_up, "HTTP/2")
@@ -88,7 +88,7 @@ def test_one_known_key_that_makes_up_agents_does_not_either(served, upstream):
     assert_same(other.rows(Prefer=f"wait={SOON}"), rows)
 
 
-def test_nor_do_those_who_ask_for_a_page(served, upstream):
+def test_callers_of_a_page_that_hang_up_leave_nothing_behind(served, upstream):
     agent, _, tasks = served
     upstream.latency = 5
     query = "from=2026-01-01T00:00:00Z&to=2026-01-02T00:00:00Z"
@@ -97,7 +97,7 @@ def test_nor_do_those_who_ask_for_a_page(served, upstream):
     ends(agent.program, tasks)
 
 
-def test_a_stop_is_not_held_up_by_those_who_left(served):
+def test_a_stop_does_not_wait_for_callers_that_left(served):
     agent, _, _ = served
     come_and_go(agent.program, strangers(CROWD))
     began = time.monotonic()

@@ -11,7 +11,7 @@ from held import file_flags, new_token
 from rows import make_rows
 
 
-def test_a_warm_cache_answers_its_own_key_only(agent_of, upstream):
+def test_a_warm_cache_serves_only_its_own_key(agent_of, upstream):
     rows = make_rows(200, 20)
     agent = agent_of(rows)
     assert_same(agent.rows(), rows)
@@ -65,7 +65,7 @@ def held(tmp_path, agents: str, *more: str) -> tuple[str, list[str]]:
     return token, file_flags(tmp_path, f"# who may ask\n{line}")
 
 
-def test_a_held_key_is_reached_by_tokens_only(agent_of, upstream, tmp_path, gateway):
+def test_only_tokens_can_use_a_held_key(agent_of, upstream, tmp_path, gateway):
     rows = make_rows(100, 20)
     agent_id = str(uuid.uuid4())
     token, flags = held(tmp_path, agent_id)
@@ -85,7 +85,7 @@ def test_a_held_key_is_reached_by_tokens_only(agent_of, upstream, tmp_path, gate
     assert all(seen.headers["authorization"] == "Bearer bn-check" for seen in upstream.log)
 
 
-def test_an_expired_token_opens_nothing(upstream, tmp_path, gateway):
+def test_an_expired_token_is_refused(upstream, tmp_path, gateway):
     agent_id = str(uuid.uuid4())
     token, flags = held(tmp_path, "*", "--expires", "2020-01-01T00:00:00Z")
     upstream.agent(agent_id, make_rows(5, 2))

@@ -18,7 +18,7 @@ def test_never_more_than_the_rate_in_any_second(agent_of, upstream):
     assert upstream.most_within(1 - JITTER) <= 20
 
 
-def test_what_is_left_of_the_budget_goes_at_once(agent_of, upstream):
+def test_the_rest_of_the_budget_is_spent_at_once(agent_of, upstream):
     rows = make_rows(10_000, 6)
     agent = agent_of(rows)
     began = time.monotonic()
@@ -28,14 +28,14 @@ def test_what_is_left_of_the_budget_goes_at_once(agent_of, upstream):
     assert time.monotonic() - began < 20
 
 
-def test_an_upstream_that_says_429_is_waited_for(agent_of, upstream):
+def test_waits_for_an_upstream_that_responds_429(agent_of, upstream):
     rows = make_rows(600, 6)
     upstream.rate = (8, 1.0)
     agent = agent_of(rows, "--request-deadline", "60s")
     assert_same(agent.rows(), rows)
 
 
-def test_a_moment_of_failures_is_survived(agent_of, upstream):
+def test_survives_a_short_outage(agent_of, upstream):
     rows = make_rows(600, 6)
     agent = agent_of(rows)
     upstream.script.extend(
@@ -49,7 +49,7 @@ def test_a_moment_of_failures_is_survived(agent_of, upstream):
     assert_same(agent.rows(), rows)
 
 
-def test_no_room_before_the_deadline_is_said(agent_of, upstream):
+def test_reports_that_the_budget_has_no_room_before_the_deadline(agent_of, upstream):
     agent = agent_of(make_rows(2_000, 6), "--upstream-rate", "5/min", "--request-deadline", "2s")
     answer = agent.ask()
     assert answer.status_code in (429, 504), answer.text

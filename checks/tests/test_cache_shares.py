@@ -50,7 +50,7 @@ def pages(agent: str) -> list[str]:
 
 @pytest.mark.parametrize("made_up", [batches, providers, pages])
 @pytest.mark.parametrize("is_held", [True, False], ids=["held", "pass-through"])
-def test_questions_that_read_nothing_push_nothing_out(gateway, upstream, tmp_path, made_up, is_held):
+def test_requests_that_read_nothing_evict_nothing(gateway, upstream, tmp_path, made_up, is_held):
     rows = make_rows(120, 6)
     victims = [str(uuid.uuid4()) for _ in range(VICTIMS)]
     own = str(uuid.uuid4())
@@ -72,7 +72,7 @@ def test_questions_that_read_nothing_push_nothing_out(gateway, upstream, tmp_pat
     assert not upstream.pages, [seen.query for seen in upstream.pages]
 
 
-def test_agents_that_are_made_up_do_not_either(gateway, upstream):
+def test_made_up_agents_evict_nothing(gateway, upstream):
     rows = make_rows(120, 6)
     victim = str(uuid.uuid4())
     upstream.agent(victim, rows, "bn-victim", days=7)

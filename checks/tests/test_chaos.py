@@ -3,7 +3,7 @@
 import chaos
 
 
-def test_under_random_faults_whatever_claims_to_be_whole_is(tmp_path):
+def test_responses_that_claim_completeness_are_complete_under_random_faults(tmp_path):
     tally, faults, _ = chaos.run(tmp_path, answers=600, seconds=30)
     print(tally.outcomes, faults.counts)
     assert not tally.faults, tally.faults[:5]

@@ -16,11 +16,11 @@ from rows import make_rows
 BAD_SETTINGS = 64
 
 
-def test_check_says_yes_and_ends():
+def test_check_accepts_valid_settings_and_exits():
     assert run("serve", "--check").returncode == 0
 
 
-def test_every_fault_is_told_at_once():
+def test_reports_every_fault_at_once():
     checked = run("serve", "--check", "--fan-out", "none", "--live-ttl", "10 parsecs", "--upstream-rate", "450")
     assert checked.returncode == BAD_SETTINGS
     for flag in ("--fan-out", "--live-ttl", "--upstream-rate"):
@@ -41,7 +41,7 @@ def test_a_bad_variable_is_named(variables, named):
         assert name in checked.stderr, checked.stderr
 
 
-def test_variables_of_other_commands_and_of_kubernetes_are_let_be():
+def test_ignores_variables_of_other_commands_and_of_kubernetes():
     variables = {"FANFOLD_SEED": "7", "FANFOLD_PORT": "tcp://10.0.0.1:80", "FANFOLD_SERVICE_HOST": "10.0.0.1"}
     assert run("serve", "--check", **variables).returncode == 0
 
@@ -57,7 +57,7 @@ def test_variables_of_other_commands_and_of_kubernetes_are_let_be():
     ],
     ids=lambda flags: flags[0],
 )
-def test_what_can_not_work_does_not_start(flags):
+def test_settings_that_cannot_work_do_not_start(flags):
     assert run("serve", "--check", *flags).returncode == BAD_SETTINGS
 
 
@@ -70,14 +70,14 @@ def test_a_held_key_without_tokens_does_not_start(tmp_path):
 
 
 @pytest.mark.parametrize("command", ["serve", "simulate", "demo"])
-def test_help_tells_defaults_and_variables(command):
+def test_help_lists_defaults_and_variables(command):
     text = run(command, "--help").stdout
     assert "--listen" in text and "FANFOLD_LISTEN" in text
     assert "default" in text
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_in_peace(gateway, upstream, how):
+def test_a_signal_stops_it_in_order(gateway, upstream, how):
     program = gateway(upstream.url)
     assert program.stop(how, seconds=5) == 0
 
@@ -97,7 +97,7 @@ def test_a_drain_finishes_what_is_in_flight(agent_of, upstream):
     assert program.process.wait(10) == 0
 
 
-def test_readiness_goes_before_the_listener(gateway, upstream):
+def test_readiness_fails_before_the_listener_closes(gateway, upstream):
     program = gateway(upstream.url, "--drain-delay", "3s")
     assert requests.get(f"{program.admin}/livez", timeout=5).status_code == 200
     program.process.send_signal(signal.SIGTERM)
@@ -112,7 +112,7 @@ def test_readiness_does_not_depend_on_upstream(gateway):
     assert "fanfold_build_info" in requests.get(f"{program.admin}/metrics", timeout=5).text
 
 
-def test_an_agent_can_be_forgotten(agent_of, upstream):
+def test_purges_an_agent(agent_of, upstream):
     agent = agent_of(make_rows(200, 20))
     agent.rows()
     forgotten = requests.delete(f"{agent.program.admin}/agents/{agent.id}", timeout=5)
@@ -145,7 +145,7 @@ def test_the_demo_prints_what_works(tmp_path):
         assert program.stop(signal.SIGINT) == 0
 
 
-def test_no_command_prints_help_and_the_binary_knows_its_version():
+def test_prints_help_without_a_command_and_the_version_on_request():
     assert "serve" in (run().stderr + run().stdout)
     version = subprocess.run([BINARY, "--version"], capture_output=True, text=True, check=True).stdout
     assert re.fullmatch(r"fanfold \d+\.\d+\.\d+.*\n", version)

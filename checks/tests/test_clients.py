@@ -68,7 +68,7 @@ def under_way(agent: Agent) -> int:
     return int(agent.program.metric("fanfold_questions"))
 
 
-def test_requests_one_behind_the_other_are_answered_in_order(agent_of):
+def test_pipelined_requests_are_answered_in_order(agent_of):
     rows = make_rows(60, 5)
     agent = agent_of(rows, days=6)
     with connect(agent) as client:
@@ -115,7 +115,7 @@ def test_a_failure_is_a_status_to_an_http_1_0_client(agent_of, upstream):
     assert head.startswith((b"HTTP/1.1 50", b"HTTP/1.0 50")) and json.loads(body)["status"] >= 500
 
 
-def test_heads_that_never_end_and_heads_too_large_are_let_go(agent_of):
+def test_cuts_off_endless_and_oversized_heads(agent_of):
     rows = make_rows(20, 3)
     agent = agent_of(rows, days=4)
 
@@ -173,7 +173,7 @@ def test_many_streams_share_a_connection(agent_of, connections):
     asyncio.run(ask_all())
 
 
-def test_a_client_that_takes_nothing_is_cut_off_and_one_that_is_slow_is_not(agent_of):
+def test_cuts_off_a_client_that_reads_nothing_but_not_a_slow_one(agent_of):
     rows = make_rows(2_000, 20)
     agent = agent_of(rows, "--stall-timeout", "2s", days=21)
     with connect(agent, 32 << 10) as stalled, connect(agent, 32 << 10) as slow:
@@ -201,7 +201,7 @@ def read_to_end_of_chunks(client: socket.socket, before: bytes) -> bytes:
     return body
 
 
-def test_more_questions_than_allowed_are_shed_at_the_door(agent_of, upstream):
+def test_refuses_requests_above_the_limit(agent_of, upstream):
     rows = make_rows(200, 6)
     agent = agent_of(rows, "--max-questions", "4", days=7)
     assert_same(agent.rows(), rows)
@@ -230,7 +230,7 @@ def test_more_questions_than_allowed_are_shed_at_the_door(agent_of, upstream):
     assert_same(agent.rows(), rows)
 
 
-def test_clients_that_leave_give_back_all_they_held(agent_of, upstream):
+def test_clients_that_leave_release_everything(agent_of, upstream):
     rows = make_rows(1_000, 60)
     agent = agent_of(rows, "--fan-out", "2", days=61)
     upstream.latency = 0.1

@@ -64,7 +64,7 @@ def test_a_clock_that_is_wrong_or_set_loses_no_row(agent_of, upstream, tmp_path,
     assert [round(int(seconds) / HOUR) for seconds in told] == ([-before // HOUR] if before else []), told
 
 
-def test_without_a_date_of_upstreams_the_present_is_a_minute_back(agent_of, upstream):
+def test_without_upstreams_date_the_present_is_a_minute_back(agent_of, upstream):
     upstream.without_date = True
     agent = agent_of(make_rows(60, 3) + fresh(10, 50), *FLAGS, days=4)
     answer = agent.ask()

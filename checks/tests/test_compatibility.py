@@ -26,7 +26,7 @@ async def every_page(base: str, agent_id: str, key: str) -> list[str]:
 
 
 @pytest.mark.parametrize("count", [0, 50, 1_234])
-def test_the_guides_own_loop_gets_everything(agent_of, upstream, count):
+def test_the_loop_of_upstreams_guide_gets_everything(agent_of, upstream, count):
     rows = make_rows(count, 80)
     upstream.require_window = True
     agent = agent_of(rows, "--live-ttl", "10m")

@@ -14,7 +14,7 @@ def history():
     return make_rows(5_000, 99)
 
 
-def test_both_formats_hold_every_row_once_with_its_bytes(agent_of, upstream, history):
+def test_both_formats_have_every_row_once_byte_for_byte(agent_of, upstream, history):
     agent = agent_of(history)
     asked_at = now()
     assert_same(agent.rows(), history)
@@ -76,7 +76,7 @@ def test_the_verdict_line_closes_a_stream(agent_of):
     assert now() - micros_of(verdict["as_of"]) < 120 * SECOND
 
 
-def test_head_tells_what_get_would(agent_of):
+def test_head_has_the_headers_of_get(agent_of):
     agent = agent_of(make_rows(120, 10))
     got = agent.ask()
     head = agent.ask(method="HEAD")
@@ -105,7 +105,7 @@ def test_the_coding_changes_no_byte(agent_of):
     assert streams[0] == streams[1]
 
 
-def test_answers_say_how_they_may_be_kept(agent_of):
+def test_responses_say_how_they_may_be_cached(agent_of):
     answer = agent_of(make_rows(60, 10)).ask()
     assert answer.headers["Cache-Control"].startswith("private, max-age=")
     assert int(answer.headers["Age"]) >= 0

@@ -84,7 +84,7 @@ def test_an_agent_without_rows_has_a_header_line(agent_of):
     assert (answer.content, answer.headers["X-Total-Count"]) == (b'"id","status"\r\n', "0")
 
 
-def test_what_fails_is_refused_as_a_whole(agent_of, upstream):
+def test_a_failure_refuses_the_whole_csv(agent_of, upstream):
     agent = agent_of(make_rows(300, 60), "--upstream-timeout", "500ms", "--request-deadline", "4s")
     upstream.script = [(500, {}, b"{}")] * 200
     for headers in ({}, {"Prefer": "handling=lenient"}):

@@ -35,7 +35,7 @@ every_overlay = pytest.mark.parametrize("overlay", OVERLAYS)
 
 
 @every_overlay
-def test_what_is_rendered_is_valid_to_the_letter(overlay):
+def test_rendered_manifests_are_strictly_valid(overlay):
     for document in documents(overlay):
         if document["kind"] not in CUSTOM:
             kubernetes_validate.validate(document, "1.37", strict=True)
@@ -189,7 +189,7 @@ RULES = [budget, stopping, memory, restricted, references, waiting]
 
 @every_overlay
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
-def test_what_is_rendered_keeps_the_rules(overlay, rule):
+def test_rendered_manifests_follow_the_rules(overlay, rule):
     assert rule(documents(overlay)) == []
 
 
@@ -269,7 +269,7 @@ def annotated(name: str, value: str) -> Callable[[list[Document]], None]:
         ("gateway-api", waiting, lambda documents: one(documents, "HTTPRoute")["spec"]["rules"][0].pop("timeouts")),
     ],
 )
-def test_what_breaks_a_rule_is_found(overlay, rule, change):
+def test_finds_manifests_that_break_a_rule(overlay, rule, change):
     changed = copy.deepcopy(documents(overlay))
     change(changed)
     assert rule(changed) != []

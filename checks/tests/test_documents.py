@@ -38,7 +38,7 @@ def each_document(test):
 
 
 @each_document
-def test_every_link_leads_somewhere(document):
+def test_every_link_resolves(document):
     for target in re.findall(r"\]\(([^)\s]+)\)", text_of(document)):
         path, _, anchor = target.partition("#")
         if re.match(r"https?:", target):

@@ -58,7 +58,7 @@ def test_a_page_of_very_many_undated_rows_is_refused(agent_of, upstream, count):
         problem(answer, 502, "upstream_malformed")
 
 
-def test_pages_of_undated_rows_within_the_bound_hold_nobody_up(agent_of, upstream):
+def test_pages_of_undated_rows_within_the_bound_delay_no_caller(agent_of, upstream):
     rows = make_rows(60, 3)
     healthy = agent_of(rows, days=4)
     body = undated(10_000)
@@ -111,7 +111,7 @@ WAYS = [name for name in vars(Endless) if not name.startswith("_")]
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_list_without_end_is_given_up_soon(agent_of, upstream, way):
+def test_gives_up_an_endless_list_soon(agent_of, upstream, way):
     rows = make_rows(60, 3)
     healthy = agent_of(rows, "--upstream-rate", "0", "--cache-bytes", "64MiB", "--request-deadline", "20s", days=4)
     endless = Endless()

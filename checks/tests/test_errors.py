@@ -81,7 +81,7 @@ def test_accept_chooses_the_format(shared, accept, media_type):
     assert shared.ask(Accept=accept).headers["Content-Type"].startswith(media_type)
 
 
-def test_format_goes_over_accept(shared):
+def test_format_overrides_accept(shared):
     assert shared.ask("format=ndjson", Accept="application/json").headers["Content-Type"].startswith(NDJSON)
 
 
@@ -107,7 +107,7 @@ def test_an_agent_is_a_uuid(shared, id):
     assert answer.status_code in (400, 404) and answer.json()["code"] in ("invalid_request", "not_found")
 
 
-def test_a_failure_of_upstream_is_told_apart(agent_of, upstream):
+def test_distinguishes_failures_of_upstream(agent_of, upstream):
     agent = agent_of(make_rows(60, 3), "--request-deadline", "3s", "--upstream-timeout", "1s")
     upstream.script.extend([(500, {}, b'{"message":"database down"}')] * 1_000)
     failed = agent.ask()
@@ -118,20 +118,20 @@ def test_a_failure_of_upstream_is_told_apart(agent_of, upstream):
     assert int(failed.headers["Retry-After"]) >= 1
 
 
-def test_a_body_that_is_no_page_is_told(agent_of, upstream):
+def test_reports_a_body_that_is_not_a_page(agent_of, upstream):
     agent = agent_of(make_rows(60, 3), "--request-deadline", "3s")
     upstream.script.extend([(200, {"Content-Type": "application/json"}, b'{"error":"try later"}')] * 1_000)
     problem(agent.ask(), 502, "upstream_malformed")
 
 
-def test_a_silent_upstream_is_told(agent_of, upstream):
+def test_reports_a_silent_upstream(agent_of, upstream):
     agent = agent_of(make_rows(60, 3), "--request-deadline", "2s", "--upstream-timeout", "500ms")
     upstream.latency = 3
     answer = agent.ask()
     assert answer.status_code == 504 and answer.json()["code"] in ("upstream_timeout", "not_ready"), answer.text
 
 
-def test_a_refused_question_carries_upstreams_words(agent_of, upstream):
+def test_a_refused_request_carries_upstreams_message(agent_of, upstream):
     agent = agent_of(make_rows(60, 3), "--request-deadline", "3s")
     upstream.script.extend([(422, {}, b'{"detail":[{"loc":["query","status"],"msg":"not a status"}]}')] * 100)
     document = problem(agent.ask("status=odd"), 400, "invalid_request")
@@ -209,7 +209,7 @@ def test_a_lenient_answer_names_what_is_missing(agent_of, upstream):
     assert_same(whole(answer), rows)
 
 
-def test_too_large_an_answer_is_refused_but_streams(agent_of):
+def test_a_response_that_is_too_large_is_refused_but_can_be_streamed(agent_of):
     rows = make_rows(300, 13)
     agent = agent_of(rows, "--max-json-bytes", "100KiB")
     assert "ndjson" in problem(agent.ask(), 422, "answer_too_large")["detail"].lower()
@@ -222,7 +222,7 @@ def test_only_if_cached_reads_nothing(agent_of, upstream):
     assert upstream.pages == []
 
 
-def test_while_upstream_is_down_every_request_fails_at_once_and_says_why(agent_of, upstream):
+def test_requests_fail_at_once_with_the_reason_while_upstream_is_down(agent_of, upstream):
     agent = agent_of(make_rows(200, 20))
     agent.rows()
 

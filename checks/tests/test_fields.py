@@ -65,7 +65,7 @@ def test_a_streamed_body_starts_before_everything_is_read_and_is_the_same_packed
         assert gzip.decompress(packed.raw.read()) == plain.content
 
 
-def test_omitted_members_are_gone_and_all_else_is_as_it_was(agent_of):
+def test_removes_only_the_omitted_members(agent_of):
     rows = make_rows(200, 20)
     agent = agent_of(rows)
     got = agent.rows("omit=transcript,telephony_data.id,twice")
@@ -77,7 +77,7 @@ def test_omitted_members_are_gone_and_all_else_is_as_it_was(agent_of):
 
 
 @pytest.mark.parametrize("query", WAYS[1:])
-def test_a_form_asks_upstream_no_more_than_whole_rows(gateway, upstream, query):
+def test_a_form_costs_upstream_no_more_than_whole_rows(gateway, upstream, query):
     counts = []
     for at, wanted in enumerate(("", query)):
         agent = f"00000000-0000-4000-8000-0000000000{at:02}"
@@ -129,7 +129,7 @@ def test_only_if_cached_and_deadlines_hold_for_every_form(agent_of):
         assert cached.status_code == 200 and "hit" in cached.headers["Cache-Status"] and "Age" in cached.headers
 
 
-def test_bad_lists_are_refused_by_name_and_are_in_no_log(agent_of):
+def test_bad_lists_are_refused_by_name_and_never_logged(agent_of):
     agent = agent_of(make_rows(10, 5))
     long = "a" * 5_000
     for query, name in (
@@ -152,7 +152,7 @@ def test_bad_lists_are_refused_by_name_and_are_in_no_log(agent_of):
         assert f"`{name}`" in document["detail"] and len(document["detail"]) < 1_000, document
 
 
-def test_metrics_tell_the_formats_apart(agent_of):
+def test_metrics_distinguish_the_formats(agent_of):
     agent = agent_of(make_rows(10, 5))
     for format in ("json", "ndjson", "csv"):
         assert agent.ask(f"fields=id&format={format}").status_code == 200

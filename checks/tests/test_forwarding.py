@@ -37,7 +37,7 @@ def status(answer: bytes) -> int:
     return int(answer.split()[1])
 
 
-def test_the_bytes_that_were_checked_are_the_bytes_that_are_sent(gateway, raw):
+def test_sends_exactly_the_bytes_that_were_checked(gateway, raw):
     upstream = raw()
     program = gateway(upstream.url)
     for target in (b"/a/%2E/b%2Fc?x=%7e&y=a+b&z='|'&&=", b"/x/../y;p=1?", b"/%2e%2e/%252e"):
@@ -48,7 +48,7 @@ def test_the_bytes_that_were_checked_are_the_bytes_that_are_sent(gateway, raw):
         assert head.lower().count(b"\r\nhost: ") == 1 and b"host: " + host in head.lower()
 
 
-def test_no_connection_but_to_upstream(gateway, raw, tmp_path):
+def test_connects_only_to_upstream(gateway, raw, tmp_path):
     upstream, trap = raw(), raw()
     there = trap.url.removeprefix("http://")
     targets = [f"//{there}/v2/agent/all", "///v2/agent/all", f"/\\{there}/x", f"{trap.url}/v2/agent/all"]
@@ -63,7 +63,7 @@ def test_no_connection_but_to_upstream(gateway, raw, tmp_path):
     assert upstream.lines() == [b"GET /v2/agent/all HTTP/1.1"]
 
 
-def test_a_held_key_passes_the_list_and_nothing_else(gateway, raw, tmp_path):
+def test_a_held_key_forwards_only_listed_paths(gateway, raw, tmp_path):
     objects = {id: f'{{ "id":"{id}", "n":1.0 }}' for id in (OWN, OTHER)}
 
     def answer(head, connection):
@@ -157,7 +157,7 @@ def test_a_body_keeps_its_framing(gateway, raw):
 
 
 @pytest.mark.parametrize("linger", [False, True])
-def test_an_early_refusal_comes_through(gateway, raw, linger):
+def test_returns_an_early_refusal(gateway, raw, linger):
     def answer(head, connection):
         connection.recv(65536)
         connection.sendall(b"HTTP/1.1 413 Too Large\r\nContent-Length: 7\r\nConnection: close\r\n\r\ntoo big")
@@ -191,7 +191,7 @@ def test_a_write_is_never_sent_twice_and_its_failure_says_so(gateway, raw):
     assert upstream.connections <= before + 2
 
 
-def test_a_refused_upload_reads_why(gateway, raw, tmp_path):
+def test_a_refused_upload_gets_the_reason(gateway, raw, tmp_path):
     upstream = raw()
     flags, tokens = held_flags(tmp_path, all="*")
     bearer = {"Authorization": f"Bearer {tokens['all']}"}
@@ -209,7 +209,7 @@ def test_a_refused_upload_reads_why(gateway, raw, tmp_path):
     assert upstream.connections == 0
 
 
-def test_conditions_are_judged_here_on_what_is_shared(gateway, raw):
+def test_evaluates_conditions_here_on_shared_responses(gateway, raw):
     def answer(head, connection):
         assert b"if-none-match" not in head.lower() and b"range" not in head.lower()
         connection.sendall(b'HTTP/1.1 200 OK\r\nETag: "e"\r\nContent-Length: 2\r\n\r\n[]')
@@ -224,7 +224,7 @@ def test_conditions_are_judged_here_on_what_is_shared(gateway, raw):
     assert len(upstream.heads) == 1
 
 
-def test_a_condition_elsewhere_passes_and_a_304_has_no_length(gateway, raw):
+def test_forwards_other_conditions_and_a_304_has_no_length(gateway, raw):
     upstream = raw(lambda head, connection: connection.sendall(b'HTTP/1.1 304 Not Modified\r\nETag: "e"\r\n\r\n'))
     program = gateway(upstream.url)
     answer = ask(program.url, b'GET /me/voices HTTP/1.1\r\n' + HEAD + b'If-None-Match: "e"\r\n\r\n').lower()
@@ -232,7 +232,7 @@ def test_a_condition_elsewhere_passes_and_a_304_has_no_length(gateway, raw):
     assert b"if-none-match" in upstream.heads[-1].lower()
 
 
-def test_a_write_drops_what_was_kept(gateway, simulator):
+def test_a_write_drops_cached_responses(gateway, simulator):
     program = gateway(simulator("--agents", "1", "--executions", "3").url)
     url = f"{program.url}/v2/agent"
     agent = requests.get(f"{url}/all", headers=AUTH, timeout=10).json()[0]["id"]
@@ -266,7 +266,7 @@ def test_upstreams_connection_closes_when_the_caller_leaves(gateway, raw):
         assert closed.acquire(timeout=3)
 
 
-def test_a_half_sent_upload_is_broken_off_and_never_ended(gateway, raw):
+def test_breaks_off_a_half_sent_upload_and_never_ends_it(gateway, raw):
     ends = []
 
     def answer(head, connection):
@@ -288,7 +288,7 @@ def test_a_half_sent_upload_is_broken_off_and_never_ended(gateway, raw):
     assert not ends[0].endswith(b"0\r\n\r\n")
 
 
-def test_codings_and_small_pieces_pass_as_they_come(gateway, raw):
+def test_forwards_codings_and_small_pieces_unchanged(gateway, raw):
     go_on = threading.Event()
 
     def answer(head, connection):
@@ -307,7 +307,7 @@ def test_codings_and_small_pieces_pass_as_they_come(gateway, raw):
         go_on.set()
 
 
-def test_headers_of_one_connection_and_cookies_do_not_pass(gateway, raw):
+def test_never_forwards_hop_by_hop_headers_and_cookies(gateway, raw):
     def answer(head, connection):
         connection.sendall(
             b"HTTP/1.1 200 OK\r\nSet-Cookie: a=b\r\nAccess-Control-Allow-Origin: *\r\nLink: <a>\r\nLink: <b>\r\n"
@@ -333,7 +333,7 @@ def test_a_loop_is_broken(gateway, raw):
     assert answer.status_code == 508 and upstream.connections == 0
 
 
-def test_silence_is_upstreams_only_while_upstream_is_the_one_to_move(gateway, raw):
+def test_times_upstream_only_while_upstream_has_to_move(gateway, raw):
     def answer(head, connection):
         if b" /silent " in head:
             read_request(head, connection)
@@ -376,7 +376,7 @@ def test_head_and_three_megabytes_pass(gateway, raw):
     assert int(requests.post(f"{program.url}/x", data=b"x" * (3 << 20), headers=AUTH, timeout=20).text) == 3 << 20
 
 
-def test_without_forwarding_there_is_nothing_and_a_held_key_never_writes(gateway, raw, tmp_path):
+def test_forward_none_is_404_and_a_held_key_never_writes(gateway, raw, tmp_path):
     upstream = raw()
     program = gateway(upstream.url, "--forward", "none")
     assert requests.get(f"{program.url}/v2/agent/all", headers=AUTH, timeout=10).status_code == 404

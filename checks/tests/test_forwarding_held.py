@@ -54,7 +54,7 @@ def spellings() -> list[str]:
     return hidden + slashes + marks + other
 
 
-def test_nothing_that_is_not_on_the_list_is_reached(gateway, upstream, tmp_path):
+def test_nothing_off_the_list_is_reached(gateway, upstream, tmp_path):
     flags, tokens = held_flags(tmp_path, one=AGENTS[0], all="*")
     program = gateway(upstream.url, *flags)
     for token in tokens.values():

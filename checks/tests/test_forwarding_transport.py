@@ -98,7 +98,7 @@ def test_an_upstream_that_offers_http_2_over_tls_is_asked_in_http_1_1(gateway, r
 
 
 @pytest.mark.skipif(program_of("nginx") is None, reason="nginx is not on this machine")
-def test_uploads_behind_a_tls_ingress_pass_and_read_why_they_do_not(gateway, raw, tmp_path):
+def test_uploads_behind_a_tls_ingress_pass_or_get_the_reason(gateway, raw, tmp_path):
     sizes = []
 
     def answer(head, connection):
@@ -130,7 +130,7 @@ def test_uploads_behind_a_tls_ingress_pass_and_read_why_they_do_not(gateway, raw
 
 
 @pytest.mark.parametrize("client", CLIENTS)
-def test_an_early_413_comes_through_while_nothing_more_is_read(gateway, raw, tmp_path, client):
+def test_returns_an_early_413_while_nothing_more_is_read(gateway, raw, tmp_path, client):
     is_over = threading.Event()
 
     def answer(head, connection):
@@ -151,7 +151,7 @@ def test_an_early_413_comes_through_while_nothing_more_is_read(gateway, raw, tmp
 
 @pytest.mark.parametrize("answered", [True, False], ids=["after a 413", "without an answer"])
 @pytest.mark.parametrize("client", CLIENTS)
-def test_a_reset_within_an_upload_is_told_and_nothing_is_sent_again(gateway, raw, tmp_path, client, answered):
+def test_reports_a_reset_within_an_upload_and_sends_nothing_again(gateway, raw, tmp_path, client, answered):
     def answer(head, connection):
         connection.recv(65536)
         if answered:
@@ -170,7 +170,7 @@ def test_a_reset_within_an_upload_is_told_and_nothing_is_sent_again(gateway, raw
     assert len(upstream.heads) == 1
 
 
-def test_a_body_that_waits_to_be_asked_for_is_asked_for_only_where_it_is_wanted(gateway, raw):
+def test_asks_for_a_body_only_if_upstream_wants_it(gateway, raw):
     def answer(head, connection):
         assert b"expect" not in head.lower()
         assert read_request(head, connection) == b"abc"
@@ -220,7 +220,7 @@ def test_bodies_larger_than_the_memory_that_they_take(gateway, raw, tmp_path):
     assert resident() - before < 64
 
 
-def test_two_hundred_at_once_are_answered_or_told_when_to_come_back(gateway, raw):
+def test_two_hundred_at_once_are_answered_or_get_a_retry_after(gateway, raw):
     def answer(head, connection):
         time.sleep(0.5)
         connection.sendall(OK)
@@ -240,7 +240,7 @@ def test_two_hundred_at_once_are_answered_or_told_when_to_come_back(gateway, raw
         assert {answer.text for answer in pool.map(get, range(200))} == {"{}"}
 
 
-def test_as_many_connections_are_used_again_as_are_needed_at_once(gateway, raw):
+def test_reuses_as_many_connections_as_are_needed_at_once(gateway, raw):
     def answer(head, connection):
         time.sleep(1.5)
         connection.sendall(OK)

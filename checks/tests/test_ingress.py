@@ -135,12 +135,12 @@ def gaps_of(at: list[float]) -> list[float]:
     return [later - earlier for earlier, later in zip(at, at[1:])]
 
 
-def test_a_stream_comes_through_row_by_row(nginx, gateway, upstream):
+def test_a_stream_arrives_row_by_row(nginx, gateway, upstream):
     stream_through(nginx, gateway, upstream, weeks=24, latency=0.15)
 
 
 @pytest.mark.long
-def test_a_stream_of_five_minutes_comes_through_row_by_row(nginx, gateway, upstream):
+def test_a_stream_of_five_minutes_arrives_row_by_row(nginx, gateway, upstream):
     stream_through(nginx, gateway, upstream, weeks=300, latency=1.0)
 
 

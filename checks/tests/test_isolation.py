@@ -104,7 +104,7 @@ def warm(base: str, doors: list[Door]) -> list[str]:
     return etags
 
 
-def test_a_crowd_with_keys_of_its_own_learns_nothing_of_others(gateway, upstream, two):
+def test_callers_with_their_own_keys_learn_nothing_of_others(gateway, upstream, two):
     base = gateway(upstream.url, "--upstream-rate", "0").url
     (one, first, ones), (other, second, others) = two
     doors = [
@@ -120,7 +120,7 @@ def test_a_crowd_with_keys_of_its_own_learns_nothing_of_others(gateway, upstream
     assert seen[False, 404] > 20 and seen[False, 403] > 20, seen
 
 
-def test_a_crowd_with_tokens_reaches_what_each_token_names(gateway, upstream, two, tmp_path):
+def test_callers_with_tokens_reach_only_their_agents(gateway, upstream, two, tmp_path):
     (one, key, ones), (other, _, others) = two
     upstream.agents[other].key = key
     lines, bearers = [], []
@@ -154,7 +154,7 @@ def test_a_crowd_with_tokens_reaches_what_each_token_names(gateway, upstream, tw
     assert {seen.headers["authorization"] for seen in upstream.log} == {f"Bearer {key}"}
 
 
-def test_a_token_that_expires_meanwhile_opens_nothing_more(gateway, upstream, two, tmp_path):
+def test_a_token_that_expires_meanwhile_is_refused(gateway, upstream, two, tmp_path):
     agent, key, _ = two[0]
     # A busy machine needs a while to start the gateway.
     expires = time.time() + 5
@@ -224,7 +224,7 @@ def test_a_storm_of_one_bad_key_does_not_reach_upstream(agent_of, upstream):
     assert len(asked) <= 2 * (1 + took / 3 + 1), (len(asked), took)
 
 
-def test_a_storm_of_one_bad_key_over_many_agents_does_not_either(agent_of, upstream):
+def test_a_storm_of_one_bad_key_over_many_agents_does_not_reach_upstream(agent_of, upstream):
     agent = agent_of(make_rows(60, 3), days=4)
     agent.rows()
     upstream.forget_log()

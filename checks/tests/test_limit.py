@@ -55,7 +55,7 @@ def test_a_limit_that_is_not_reached_changes_nothing(agent, newest):
     assert end["count"] == 2_000 and "has_more" not in end
 
 
-def test_a_validator_tells_a_part_from_the_whole(agent):
+def test_the_validator_of_a_part_differs_from_that_of_the_whole(agent):
     part, other = agent.ask("limit=50"), agent.ask("limit=51")
     assert len({part.headers["ETag"], other.headers["ETag"], agent.ask().headers["ETag"]}) == 3
     assert agent.ask("limit=50", If_None_Match=part.headers["ETag"]).status_code == 304
@@ -90,7 +90,7 @@ def test_only_if_cached_needs_only_the_rows_that_are_wanted(agent, upstream):
     assert upstream.pages == []
 
 
-def test_what_it_takes_is_said(agent):
+def test_a_bad_limit_gets_the_accepted_range(agent):
     for limit in ("0", "-1", "x", "", "1000001", "1.5", "%2B5"):
         detail = problem(agent.ask(f"limit={limit}"), 400, "invalid_request")["detail"]
         assert "`limit`" in detail and "1000000" in detail, detail

@@ -94,7 +94,7 @@ def test_a_read_that_is_not_kept_is_joined_without_a_freeze(crowded, upstream, q
     assert_same(unkept.rows(), wanted)
 
 
-def test_pages_are_cut_from_it_without_one_too(crowded, upstream):
+def test_pages_are_cut_without_a_freeze(crowded, upstream):
     rows = make_rows(1_500, 5, seed=2)
     upstream.agent(crowded.id, rows, KEY, days=6)
     url = f"{crowded.base}/v2/agent/{crowded.id}/executions?page_size=50"

@@ -62,7 +62,7 @@ def serves_and_stops(upstream: Upstream, sink: int, *flags: str) -> None:
 
 
 @pytest.mark.parametrize("form", ["json", "text"])
-def test_a_pipe_that_nobody_reads_stops_nothing(upstream, form):
+def test_an_unread_pipe_blocks_nothing(upstream, form):
     reader, writer = os.pipe()
     try:
         serves_and_stops(upstream, writer, "--log-format", form)
@@ -71,7 +71,7 @@ def test_a_pipe_that_nobody_reads_stops_nothing(upstream, form):
         os.close(writer)
 
 
-def test_neither_does_one_whose_reader_is_gone(upstream):
+def test_a_pipe_without_a_reader_blocks_nothing(upstream):
     reader, writer = os.pipe()
     os.close(reader)
     try:
@@ -80,12 +80,12 @@ def test_neither_does_one_whose_reader_is_gone(upstream):
         os.close(writer)
 
 
-def test_nor_a_full_disk(upstream):
+def test_a_full_disk_blocks_nothing(upstream):
     with open("/dev/full", "wb") as full:
         serves_and_stops(upstream, full.fileno())
 
 
-def test_nor_a_terminal_that_was_stopped(upstream):
+def test_a_stopped_terminal_blocks_nothing(upstream):
     reader, writer = os.openpty()
     try:
         serves_and_stops(upstream, writer)

@@ -143,7 +143,7 @@ def test_the_older_text_format_says_the_same(busy):
     assert scrape(busy, "*/*").headers["Content-Type"] == answer.headers["Content-Type"]
 
 
-def test_promtool_finds_nothing_to_say(busy):
+def test_promtool_finds_no_problem(busy):
     text = scrape(busy, "text/plain").text
     checked = subprocess.run(
         [tool("promtool"), "check", "metrics"], input=text, capture_output=True, text=True, timeout=30
@@ -151,7 +151,7 @@ def test_promtool_finds_nothing_to_say(busy):
     assert checked.returncode == 0 and not checked.stderr, checked.stderr
 
 
-def test_labels_come_from_short_lists_whoever_asks_about_whom(busy, upstream):
+def test_labels_have_short_fixed_lists_of_values(busy, upstream):
     def series() -> set[str]:
         text = scrape(busy, "text/plain").text
         return {line.rsplit(" ", 1)[0] for line in text.splitlines() if not line.startswith("#")}

@@ -135,7 +135,7 @@ def test_every_explained_alert_is_there():
     assert re.findall(r"^### (\w+)$", section, re.M) == [alert["alert"] for alert in alerts()]
 
 
-def test_the_alerts_are_raised_when_they_should_be_and_only_then():
+def test_alerts_are_raised_exactly_when_they_should_be():
     promtool("check", "rules", str(RULES))
     promtool("test", "rules", "fanfold.rules.test.yaml", cwd=MONITORING)
     cases = (MONITORING / "fanfold.rules.test.yaml").read_text()
@@ -169,7 +169,7 @@ def test_the_dashboard_shows_every_metric(exposed):
         assert shown & {name + suffix for suffix in SUFFIXES[type]}, name
 
 
-def test_what_is_not_there_is_found(exposed):
+def test_finds_names_that_do_not_exist(exposed):
     assert names_in('sum by (job) (rate(fanfold_nonsense_total{code="a b"}[5m])) > 0 and on (job) up') == {
         "fanfold_nonsense_total",
         "up",

@@ -117,7 +117,7 @@ def test_any_number_in_upstreams_envelope_has_an_answer(agent_of, upstream, fiel
     agent.program.metric("fanfold_tasks")
 
 
-def test_and_those_who_come_after_get_their_rows(warm, upstream):
+def test_later_callers_get_their_rows(warm, upstream):
     rows = make_rows(60, 3, seed=2)
     other = str(uuid.uuid4())
     upstream.agent(other, rows, warm.key, days=4)

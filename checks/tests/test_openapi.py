@@ -52,7 +52,7 @@ def test_schemathesis_finds_no_undocumented_answer(base, tmp_path):
 
 @pytest.mark.long
 @pytest.mark.parametrize("seed", range(4))
-def test_schemathesis_finds_none_at_length(base, tmp_path, seed):
+def test_schemathesis_finds_no_undocumented_answer_at_length(base, tmp_path, seed):
     run_schemathesis(base, tmp_path, examples=400, seed=seed)
 
 

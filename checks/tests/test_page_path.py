@@ -39,7 +39,7 @@ def test_a_page_of_a_large_cold_history_reads_only_the_pages_up_to_it(agent_of, 
     assert took < 2, took
 
 
-def test_rows_of_twelve_kilobytes_are_no_reason_to_refuse_a_page(agent_of, upstream):
+def test_never_refuses_a_page_of_twelve_kilobyte_rows(agent_of, upstream):
     agent = agent_of(make_rows(2_000, 30), "--max-json-bytes", "64KiB", days=31)
     last = page(agent, page_number=40, page_size=50)
     assert last.status_code == 200, last.text
@@ -66,7 +66,7 @@ def test_a_poller_of_three_agents_gets_every_row(gateway, upstream):
     assert len(upstream.pages) < 1.3 * (1_050 / 50) + 3 * 6
 
 
-def test_a_page_for_which_there_is_no_room_is_refused_before_its_client_gives_up(agent_of, upstream):
+def test_refuses_a_page_without_room_before_its_client_gives_up(agent_of, upstream):
     agent = agent_of(make_rows(1_000, 6), "--upstream-rate", "8/min", "--live-ttl", "10m", days=7)
     number = 1
     while (answer := page(agent, page_number=number, page_size=50)).status_code == 200:

@@ -116,7 +116,7 @@ def test_with_all_times_zero_every_answer_is_the_truth(agent_of, upstream):
         assert_same(agent.rows(f"status={wanted}" if wanted else "", Cache_Control="no-cache"), truth)
 
 
-def test_a_list_that_never_ends_is_ended(agent_of, upstream):
+def test_ends_a_list_that_never_ends(agent_of, upstream):
     agent = agent_of(make_rows(60, 5), "--request-deadline", "10s", days=6)
     page = b'{"page_number":1,"page_size":50,"total":50,"has_more":true,"data":[]}'
     upstream.script.extend([(200, {"Content-Type": "application/json"}, page)] * 10_000)

@@ -71,7 +71,7 @@ def lines(body: bytes) -> list[bytes]:
 
 
 @pytest.mark.parametrize("client", CLIENTS)
-def test_rows_come_as_they_are_read(place, client):
+def test_rows_arrive_as_they_are_read(place, client):
     rows = make_rows(ROWS, 60)
     agent = place.agent(rows)
     place.upstream.latency, before = 0.04, len(place.upstream.pages)
@@ -90,7 +90,7 @@ def test_rows_come_as_they_are_read(place, client):
 
 
 @pytest.mark.parametrize("client", CLIENTS)
-def test_a_caching_hop_gives_nobody_anothers_rows(place, client):
+def test_a_caching_hop_never_serves_another_callers_rows(place, client):
     rows = make_rows(60, 10)
     agent = place.agent(rows)
     stranger = replace(agent, key="bn-stranger")
@@ -112,7 +112,7 @@ def test_a_caching_hop_gives_nobody_anothers_rows(place, client):
 
 
 @pytest.mark.parametrize("client", CLIENTS)
-def test_an_answer_that_fails_is_never_taken_for_a_whole_one(place, client):
+def test_a_failed_response_never_looks_complete(place, client):
     agent = place.agent(make_rows(ROWS, 60))
     place.upstream.latency = 0.04
     curl = place.ask(client, agent, "end_record=true")
@@ -147,7 +147,7 @@ def assert_not_whole(place: Place, curl: subprocess.Popen, body: bytes) -> None:
 
 
 # The last one: it leaves no gateway behind.
-def test_a_gateway_that_dies_leaves_no_answer_that_looks_whole(place):
+def test_a_killed_gateway_leaves_no_response_that_looks_complete(place):
     # More than fits between the gateway and a client that reads slowly.
     wide = place.agent(make_rows(TABLE_ROWS, 60))
     query = "fields=id,transcript,raw,link,escaped,telephony_data"

@@ -101,7 +101,7 @@ def test_the_settings_table_is_the_programs_own():
             assert f"[default: {default}]" in told, f"--{name} {default}"
 
 
-def test_links_into_the_project_lead_somewhere():
+def test_links_into_the_project_resolve():
     for document in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text()):
             assert (document.parent / target).exists(), f"{document.name}: {target}"

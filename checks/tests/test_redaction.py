@@ -107,7 +107,7 @@ async def ask_all(base: str, agents: list[str]) -> dict[int, int]:
     return statuses
 
 
-def test_ten_thousand_requests_leave_no_secret_and_nobody_behind(gateway, upstream, collector):
+def test_ten_thousand_requests_log_no_secret_and_leave_nothing_behind(gateway, upstream, collector):
     agents = [str(uuid.uuid4()) for _ in range(3)]
     for seed, agent in enumerate(agents):
         upstream.agent(agent, make_rows(60, 6, seed=seed), KEY, days=7)

@@ -69,7 +69,7 @@ def test_the_other_agents_of_a_key_are_served(gateway, upstream, tmp_path, accou
     assert {answer.status_code for answer in polls} <= {502 if is_held else status, 200, 429}, polls[-1].text
 
 
-def test_a_stream_about_another_agent_is_not_broken_by_it(gateway, upstream, account):
+def test_a_refused_agent_does_not_break_a_stream_about_another(gateway, upstream, account):
     healthy, refused, _ = account
     rows = make_rows(2_000, 60)
     long = str(uuid.uuid4())

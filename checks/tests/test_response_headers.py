@@ -34,7 +34,7 @@ def test_a_stale_stream_says_that_it_is(agent_of, upstream):
     assert "fwd=stale" in streamed.headers["Cache-Status"] and int(streamed.headers["Age"]) >= 1, streamed.headers
 
 
-def test_a_stream_that_may_leave_parts_out_is_not_to_be_stored(agent_of):
+def test_a_stream_that_may_leave_parts_out_is_no_store(agent_of):
     agent = agent_of(make_rows(200, 20))
     streamed = agent.ask("end_record=true", Accept=NDJSON, Prefer="handling=lenient")
     assert streamed.headers["Cache-Control"] == "no-store", streamed.headers
@@ -65,7 +65,7 @@ def test_a_page_up_to_the_present_shows_what_is_new(agent_of, upstream):
     assert page(0).json()["total"] == 41
 
 
-def test_with_cors_one_line_says_what_answers_vary_by(agent_of):
+def test_with_cors_vary_is_one_line(agent_of):
     agent = agent_of(make_rows(20, 3), "--cors-origin", "https://desk.example")
     lines = requests.get(agent.url, headers={"Authorization": f"Bearer {KEY}"}, timeout=PATIENCE).raw.headers.getlist(
         "Vary"

@@ -145,7 +145,7 @@ def test_a_revoked_token_is_refused_to_many_callers_at_once(held):
     assert any(status == 401 for _, _, status in seen)
 
 
-def test_files_that_can_not_be_used_leave_the_last_ones_in_force(held):
+def test_unusable_files_leave_the_last_good_ones_in_force(held):
     held.agent.rows()
     held.mount.put(key="two words\n", tokens="this is no line of a tokens file\n")
     stays_available(held.agent)

@@ -19,7 +19,7 @@ ID = "00000000-0000-4000-8000-000000000001"
 SLOW = ("--fan-out", "1", "--drain-timeout", "2s")
 
 
-def test_rolling_stops_lose_no_answer_and_give_no_wrong_one(tmp_path):
+def test_rolling_stops_lose_and_falsify_no_response(tmp_path):
     tally = rolling.run(tmp_path, stops=3)
     print(tally.outcomes, tally.stops)
     assert not tally.faults, tally.faults[:5]
@@ -42,7 +42,7 @@ def test_a_stream_past_the_drain_ends_with_its_verdict_and_a_break(agent_of, ups
     assert agent.program.process.wait(10) == 0
 
 
-def test_a_slow_reader_is_told_before_the_drain_is_over(agent_of):
+def test_a_slow_reader_gets_its_end_record_before_the_drain_is_over(agent_of):
     # Far more than the sockets and the gateway hold for a client.
     agent = agent_of(make_rows(8_000, 60), "--drain-timeout", "5s", "--upstream-rate", "0", days=61)
     agent.rows()
@@ -70,7 +70,7 @@ def test_a_slow_reader_is_told_before_the_drain_is_over(agent_of):
     assert agent.program.process.wait(10) == 0
 
 
-def test_a_collected_answer_past_the_drain_is_told(agent_of, upstream):
+def test_a_collected_response_past_the_drain_gets_shutting_down(agent_of, upstream):
     upstream.latency = 0.25
     agent = agent_of(make_rows(2_000, 60), *SLOW, days=61)
     got = []
@@ -84,7 +84,7 @@ def test_a_collected_answer_past_the_drain_is_told(agent_of, upstream):
     assert agent.program.process.wait(10) == 0
 
 
-def test_a_connection_is_told_to_close_with_its_last_answer(agent_of, upstream):
+def test_the_last_response_of_a_connection_says_close(agent_of, upstream):
     upstream.latency = 0.25
     agent = agent_of(make_rows(200, 6), "--fan-out", "1", "--drain-timeout", "20s", days=7)
     request = f"GET {agent.path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {agent.key}\r\n\r\n".encode()

@@ -61,7 +61,7 @@ def simulated(simulator, gateway):
 SMALL = ("--agents", "2", "--executions", "400", "--seed", "7", "--span", "40d")
 
 
-def test_the_gateway_gives_what_a_walk_gives(simulated):
+def test_the_gateway_returns_what_a_walk_returns(simulated):
     agent, truth, _ = simulated(*SMALL)
     assert len(truth) == 400
     rows = agent.rows()

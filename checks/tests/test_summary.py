@@ -114,7 +114,7 @@ def test_sums_are_exact_and_odd_values_are_counted_as_skipped(agent_of):
 
 
 @pytest.mark.parametrize("zone", ["UTC", "Asia/Kolkata", "Asia/Kathmandu", "Australia/Eucla", "America/New_York"])
-def test_groups_by_day_and_status_are_those_of_a_fold_in_python(agent_of, zone):
+def test_groups_by_day_and_status_match_python(agent_of, zone):
     rows = priced(make_rows(400, 30), cents)
     agent = agent_of(rows, *LONG)
     # From kept values of another zone as well.
@@ -246,7 +246,7 @@ def test_a_part_that_is_missing_is_named_or_refused(agent_of, upstream):
     assert ask(agent, "format=csv", Prefer="handling=lenient").status_code in (502, 504)
 
 
-def test_totals_are_in_no_log(agent_of):
+def test_totals_are_never_logged(agent_of):
     agent = agent_of(priced(make_rows(50, 5), cents))
     for query in ("group_by=telephony_data.duration", "group_by=secret_path..x", "stats=secret_path:y"):
         ask(agent, query)

@@ -67,7 +67,7 @@ ODD = ["page_number=0", "agent_id=", "page_number=999999", "page_size=0", "agent
 
 @pytest.mark.parametrize("odd", ODD)
 @pytest.mark.parametrize("is_held", [True, False], ids=["held", "pass-through"])
-def test_odd_parameters_of_one_open_nothing_to_others(gateway, upstream, tmp_path, two, odd, is_held):
+def test_odd_parameters_of_one_caller_expose_nothing_to_others(gateway, upstream, tmp_path, two, odd, is_held):
     one, other = two
     flags, tokens = held_flags(tmp_path, one=one, other=other) if is_held else ([], {"one": KEY, "other": KEY})
     base = gateway(upstream.url, *flags).url

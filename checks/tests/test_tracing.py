@@ -72,7 +72,7 @@ def test_a_trace_arrives_whole_with_its_upstream_spans(agent_of, upstream, colle
     assert {span.resource["deployment.environment"] for span in received} == {"check"}
 
 
-def test_a_shared_read_belongs_to_who_began_it(agent_of, upstream, collector):
+def test_a_shared_read_belongs_to_the_caller_that_started_it(agent_of, upstream, collector):
     upstream.latency = 0.2
     agent = agent_of(make_rows(100, 3), days=4, **exporting(collector, OTEL_SERVICE_NAME="gate"))
     callers = [f"00-{i:032x}-{i:016x}-01" for i in range(1, 9)]
@@ -110,7 +110,7 @@ def test_failures_and_attempts_after_them_are_seen(agent_of, upstream, collector
     assert len(refused) == 1 and not refused[0].error
 
 
-def test_without_a_parent_a_trace_begins_and_upstream_is_told(agent_of, upstream, collector):
+def test_without_a_parent_a_trace_begins_and_goes_upstream(agent_of, upstream, collector):
     agent = agent_of(make_rows(30, 3), days=4, **exporting(collector))
     agent.rows()
     received = spans(collector, agent)
@@ -137,7 +137,7 @@ def test_traces_can_be_switched_off(agent_of, upstream, collector, variables):
         assert {seen.headers["traceparent"] for seen in upstream.log} == {PARENT}
 
 
-def test_what_a_caller_does_not_sample_is_not_exported(agent_of, collector):
+def test_unsampled_traces_are_not_exported(agent_of, collector):
     agent = agent_of(make_rows(30, 3), days=4, **exporting(collector))
     agent.ask(traceparent=PARENT[:-2] + "00")
     agent.ask(traceparent=PARENT)
@@ -146,7 +146,7 @@ def test_what_a_caller_does_not_sample_is_not_exported(agent_of, collector):
     assert all(span.attributes["fanfold.rows.hit"] == 30 for span in received if span.kind == "server")
 
 
-def test_headers_and_compression_are_the_receivers(agent_of, collector):
+def test_sends_the_receivers_headers_and_compression(agent_of, collector):
     more = {"OTEL_EXPORTER_OTLP_HEADERS": "api-key=s3cret", "OTEL_EXPORTER_OTLP_COMPRESSION": "gzip"}
     agent = agent_of(make_rows(30, 3), days=4, **exporting(collector, **more))
     agent.rows()
@@ -156,7 +156,7 @@ def test_headers_and_compression_are_the_receivers(agent_of, collector):
     assert "s3cret" not in agent.program.output()
 
 
-def test_a_receiver_that_is_down_costs_nothing_and_is_told_once(agent_of):
+def test_a_receiver_that_is_down_costs_nothing_and_is_logged_once(agent_of):
     nobody = f"http://127.0.0.1:{free_port()}"
     variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": nobody, "OTEL_BSP_SCHEDULE_DELAY": "50"}
     agent = agent_of(make_rows(30, 3), days=4, **variables)
@@ -169,7 +169,7 @@ def test_a_receiver_that_is_down_costs_nothing_and_is_told_once(agent_of):
     assert agent.program.output().count("Traces can't be exported") == 1
 
 
-def test_what_can_not_be_honored_is_a_warning():
+def test_a_variable_that_cannot_be_honored_is_a_warning():
     variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4317", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}
     checked = run("serve", "--check", **variables)
     assert checked.returncode == 0 and "OTEL_EXPORTER_OTLP_PROTOCOL" in checked.stderr

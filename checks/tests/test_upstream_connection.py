@@ -64,17 +64,17 @@ def behind(secure, gateway, rows):
     return make
 
 
-def test_a_private_authority_is_trusted_where_it_is_given(secure, behind, ca_file, rows):
+def test_trusts_a_private_authority_if_it_is_given(secure, behind, ca_file, rows):
     assert secure.url.startswith("https://")
     assert_same(behind(secure.url, "--upstream-ca-file", ca_file).rows(), rows)
 
 
-def test_and_nobody_else(secure, behind):
+def test_trusts_no_other_authority(secure, behind):
     problem(behind(secure.url).ask(Prefer="wait=3"), 502, "upstream_unavailable")
     assert secure.log == []
 
 
-def test_a_name_that_the_certificate_lacks_is_not_believed(secure, behind, ca_file):
+def test_refuses_a_certificate_for_another_host(secure, behind, ca_file):
     url = secure.url.replace("127.0.0.1", "127.0.0.2")
     problem(behind(url, "--upstream-ca-file", ca_file).ask(Prefer="wait=3"), 502, "upstream_unavailable")
     assert secure.log == []
@@ -89,14 +89,14 @@ def test_the_proxy_variables_are_honored(behind, ca_file, proxy, rows, variable)
     assert not any(KEY in head for head in proxy.asked)
 
 
-def test_no_proxy_keeps_a_host_to_itself(behind, ca_file, proxy):
+def test_no_proxy_excludes_a_host(behind, ca_file, proxy):
     agent = behind(f"https://{NAME}", "--upstream-ca-file", ca_file, HTTPS_PROXY=proxy.url, NO_PROXY=NAME)
     # The name exists nowhere but in the proxy.
     problem(agent.ask(Prefer="wait=3"), 502, "upstream_unavailable")
     assert proxy.asked == []
 
 
-def test_what_is_encrypted_goes_through_the_proxy_on_this_machine_too(secure, behind, ca_file, rows):
+def test_encrypted_requests_use_the_proxy_also_on_this_machine(secure, behind, ca_file, rows):
     at = urlsplit(secure.url)
     proxy = Proxy({f"localhost:{at.port}": (at.hostname, at.port)})
     agent = behind(f"https://localhost:{at.port}", "--upstream-ca-file", ca_file, HTTPS_PROXY=proxy.url)
@@ -105,7 +105,7 @@ def test_what_is_encrypted_goes_through_the_proxy_on_this_machine_too(secure, be
     proxy.stop()
 
 
-def test_what_goes_in_the_clear_within_this_machine_goes_through_no_proxy(agent_of, proxy):
+def test_unencrypted_requests_to_this_machine_use_no_proxy(agent_of, proxy):
     agent = agent_of(make_rows(20, 3), HTTP_PROXY=proxy.url, ALL_PROXY=proxy.url)
     agent.rows()
     assert proxy.asked == []
@@ -128,7 +128,7 @@ def test_a_redirect_is_not_followed_with_a_key(agent_of, upstream):
         other.stop()
 
 
-def test_only_what_is_listed_goes_upstream(agent_of, upstream):
+def test_only_listed_headers_go_upstream(agent_of, upstream):
     agent = agent_of(make_rows(30, 3))
     private = {
         "X_Private": "secret",
@@ -158,7 +158,7 @@ def test_only_what_is_listed_goes_upstream(agent_of, upstream):
         assert seen.headers["user-agent"].startswith("fanfold/")
 
 
-def test_an_upstream_that_is_not_there_is_told_as_that(gateway):
+def test_reports_an_unreachable_upstream(gateway):
     program = gateway(f"https://127.0.0.1:{free_port()}")
     agent = Agent(program.url, str(uuid.uuid4()), KEY, program)
     problem(agent.ask(Prefer="wait=2"), 502, "upstream_unavailable")

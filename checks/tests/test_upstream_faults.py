@@ -353,7 +353,7 @@ def test_fault(trials, case, mode, form):
     assert not trial.faults[form] and not trial.faults[""]
 
 
-def test_the_table_in_the_documentation_is_that_of_the_list():
+def test_the_documented_table_matches_the_list():
     document = (ROOT / "docs/reliability.md").read_text()
     _, told, _ = re.split(r"<!-- faults: (?:begin|end) -->\n", document)
     assert told.strip() == table(), "put what `python checks/lib/faults.py` prints between the marks"

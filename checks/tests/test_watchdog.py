@@ -69,7 +69,7 @@ def livez(program) -> int:
     return requests.get(f"{program.admin}/livez", timeout=5).status_code
 
 
-def test_probes_answer_and_tell_of_the_stall_when_every_worker_is_stuck(tmp_path, upstream):
+def test_probes_report_the_stall_when_every_worker_is_stuck(tmp_path, upstream):
     program = start_gateway(tmp_path, upstream.url, "--drain-timeout", "2s")
     with stopped_threads(program.process, "control", "log") as go_on:
         assert livez(program) == 200
@@ -142,7 +142,7 @@ def dropped(admin: str) -> int:
 
 
 @pytest.mark.parametrize("signals", [[signal.SIGTERM], [signal.SIGTERM, signal.SIGTERM]], ids=["one", "two"])
-def test_a_reader_of_the_log_that_stopped_keeps_nobody_from_being_served_or_the_process_from_stopping(unread, signals):
+def test_a_stopped_log_reader_blocks_neither_requests_nor_stopping(unread, signals):
     process, url, admin = unread
     ask_until_lines_are_dropped(url, admin)
     assert requests.get(f"{admin}/livez", timeout=5).status_code == 200
@@ -152,7 +152,7 @@ def test_a_reader_of_the_log_that_stopped_keeps_nobody_from_being_served_or_the_
     assert process.wait(5) in ((0,) if len(signals) == 1 else (0, 143))
 
 
-def test_a_reader_of_the_log_that_is_back_is_told_how_many_lines_were_dropped(unread):
+def test_the_log_says_how_many_lines_were_dropped(unread):
     process, url, admin = unread
     ask_until_lines_are_dropped(url, admin)
     told = None

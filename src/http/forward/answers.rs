@@ -172,7 +172,7 @@ pub(super) fn refused(route: Route<'_>, status: StatusCode) -> Problem {
 
 /// The problem for a failed request. A write may have arrived, so a person must decide whether to repeat it.
 pub(super) fn failed(error: &ForwardError, is_read: bool) -> Problem {
-    let doubt = "; upstream may have received the request: check before sending it again";
+    let doubt = "; the request may have arrived: check before sending it again";
     let (code, detail) = match error {
         ForwardError::Unreachable(_) => (Code::UpstreamUnavailable, error.to_string()),
         ForwardError::Broken if is_read => (Code::UpstreamUnavailable, error.to_string()),
