@@ -201,7 +201,7 @@ def test_an_agent_without_rows_is_a_file_without_rows(export, upstream):
 def test_a_wrong_filter_is_told_in_the_gateways_words(export):
     done = export.run("--from", "yesterday")
     assert done.returncode == 1 and not export.file.exists() and not export.part.exists()
-    assert re.search(r"400 invalid_request: `from` .*accepted .*request ", done.stderr.decode()), done.stderr
+    assert re.search(r"400 invalid_request: `from` .*accepted: .*request ", done.stderr.decode()), done.stderr
 
 
 def test_a_token_that_is_refused_is_told(through, gateway, upstream, agent, tmp_path, folder):

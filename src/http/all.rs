@@ -117,7 +117,7 @@ impl AllRequest {
         let is_mute = params.end_record == EndRecord::Absent && media.format == Format::Ndjson;
         if is_mute && prefer.tolerance == Tolerance::Lenient {
             return Err(invalid(
-                "`end_record` is needed with `Prefer: handling=lenient` and NDJSON, to say what is missing; accepted is \
+                "`end_record` is needed with `Prefer: handling=lenient` and NDJSON, to say what is missing; accepted: \
                  `true`"
                     .to_owned(),
             ));

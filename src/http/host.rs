@@ -8,7 +8,7 @@ use super::problem::Problem;
 pub(super) fn one_host(version: Version, headers: &HeaderMap) -> Result<(), Problem> {
     let hosts = headers.get_all(header::HOST).iter().count();
     if version == Version::HTTP_11 && hosts != 1 {
-        return Err(invalid(format!("`Host` is given {hosts} times; it must be given exactly once")));
+        return Err(invalid(format!("`Host` is given {hosts} times; accepted: once")));
     }
     Ok(())
 }

@@ -19,7 +19,7 @@ impl Params {
                 })?;
                 let value = decode(value).ok_or_else(|| {
                     let detail =
-                        format!("`{}` is not valid; it must be percent-encoded UTF-8", shortened(&name));
+                        format!("`{}` is not valid; accepted: percent-encoded UTF-8", shortened(&name));
                     Problem { reason: Some("a parameter is not percent-encoded UTF-8"), ..invalid(detail) }
                 })?;
                 Ok((name, value))
@@ -48,7 +48,7 @@ impl Params {
         self.0.extract_if(.., |(given, _)| given == name).map(|(_, value)| value).collect()
     }
 
-    /// Removes a parameter and parses it. `accepted` completes the sentence "it must be …".
+    /// Removes a parameter and parses it. `accepted` completes the text "accepted: …".
     pub(crate) fn parse<T>(
         &mut self,
         name: &str,
@@ -58,7 +58,7 @@ impl Params {
         let Some(value) = self.take(name)? else { return Ok(None) };
         match read(&value) {
             Some(value) => Ok(Some(value)),
-            None => Err(invalid(format!("`{name}` is not valid; it must be {accepted}"))),
+            None => Err(invalid(format!("`{name}` is not valid; accepted: {accepted}"))),
         }
     }
 
@@ -107,7 +107,7 @@ pub(crate) fn agent(segment: Option<&str>) -> Result<AgentId, Problem> {
     }
     segment
         .and_then(|text| text.parse().ok())
-        .ok_or_else(|| invalid("`agent_id` is not valid; it must be a UUID in its dashed form".to_owned()))
+        .ok_or_else(|| invalid("`agent_id` is not valid; accepted: a UUID in its dashed form".to_owned()))
 }
 
 /// The problem of a path that does not exist.
@@ -120,14 +120,14 @@ pub(crate) fn invalid(detail: String) -> Problem {
 }
 
 fn twice(name: &str) -> Problem {
-    invalid(format!("`{name}` is given twice; it must be given once"))
+    invalid(format!("`{name}` is given twice; accepted: once"))
 }
 
 fn unknown(name: &str, accepted: &[&str]) -> Problem {
     let advice = if accepted.is_empty() {
-        "it has none".to_owned()
+        "accepted: none".to_owned()
     } else {
-        format!("its parameters are {}", accepted.join(", "))
+        format!("accepted: {}", accepted.join(", "))
     };
     Problem {
         reason: Some("a parameter that the path does not have"),

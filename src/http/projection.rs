@@ -63,7 +63,7 @@ impl Projection {
                 if format == Format::Ndjson && fields.may_look_like_a_control_line() {
                     return Err(invalid(
                         "`fields` is not valid with NDJSON: a row with nothing but a member that begins with `@` \
-                         would be a control line; include `id`, which every row has"
+                         would be a control line; accepted: a list with `id`, which every row has"
                             .to_owned(),
                     ));
                 }
@@ -81,10 +81,10 @@ impl Projection {
     fn table(params: &AllParams, shape: ResponseShape) -> Result<Self, Problem> {
         let refused = |name: &str, why: &str| Err(invalid(format!("`{name}` is not valid with CSV, {why}")));
         if params.omit.is_some() {
-            return refused("omit", "which needs its columns named; use `fields`");
+            return refused("omit", "which needs its columns named; accepted: `fields`");
         }
         if params.end_record == EndRecord::Wanted {
-            return refused("end_record", "which is only sent complete");
+            return refused("end_record", "which is only sent complete; accepted: `false`");
         }
         let default = || {
             // A test reads the list.

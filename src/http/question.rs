@@ -76,7 +76,7 @@ pub const ALL_PARAMETERS: [&str; 13] = [
 ];
 
 /// What lists of paths may be.
-pub(super) const PATHS: &str = "it must be a list of paths into a row, separated by commas, such as `id,telephony_data.to_number`, with a \
+pub(super) const PATHS: &str = "accepted: paths into a row, separated by commas, such as `id,telephony_data.to_number`, with a \
                      JSON string for a key that has one of `,:.\"` in it";
 const BOOLEAN: &str = "`true` or `false`";
 pub(crate) const INSTANT: &str =
@@ -97,7 +97,7 @@ impl AllParams {
         for paging in ["page_number", "page_size"] {
             if params.has(paging) {
                 return Err(invalid(format!(
-                    "`{paging}` is not a parameter of this path, which returns all pages at once; its parameters are {}",
+                    "`{paging}` is not a parameter of this path, which returns all pages at once; accepted: {}",
                     ALL_PARAMETERS.join(", ")
                 )));
             }
@@ -110,7 +110,9 @@ impl AllParams {
         let omit = list(&mut params, "omit", Omit::parse)?;
         params.finish(&ALL_PARAMETERS)?;
         if fields.is_some() && omit.is_some() {
-            return Err(invalid("`fields` and `omit` can't be used together".to_owned()));
+            return Err(invalid(
+                "`fields` and `omit` can't be used together; accepted: one of them".to_owned(),
+            ));
         }
         let end_record = if end_record == Some(true) { EndRecord::Wanted } else { EndRecord::Absent };
         Ok(Self { filters, any_status, from, to, format, end_record, limit, fields, omit })
@@ -147,7 +149,7 @@ impl Selection {
         if let (Some(from), Some(to)) = (from, to)
             && from > to
         {
-            return Err(invalid("`from` is after `to`; it must not be".to_owned()));
+            return Err(invalid("`from` is after `to`; accepted: `from` up to `to`".to_owned()));
         }
         Ok(Self { filters, any_status, from, to, zone })
     }
@@ -178,7 +180,7 @@ pub(super) fn list<T>(
 fn statuses(params: &mut Params) -> Result<Option<Statuses>, Problem> {
     let refused = || {
         invalid(format!(
-            "`status` is not valid; it must be 1 to {MOST_STATUSES} of upstream's words, separated by commas or given \
+            "`status` is not valid; accepted: 1 to {MOST_STATUSES} of upstream's words, separated by commas or given \
              one by one, each 1 to 64 of a-z, 0-9, `_` and `-`"
         ))
     };

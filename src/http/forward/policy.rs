@@ -172,7 +172,7 @@ pub(super) fn allowed(
     let is_absolute = uri.scheme().is_some() && version < Version::HTTP_2;
     if is_absolute || !path.starts_with('/') || path.starts_with("//") || path.contains('\\') {
         return Err(invalid(
-            "the path can't be forwarded as it is; it must begin with exactly one `/`".to_owned(),
+            "the path can't be forwarded as it is; accepted: a path that begins with one `/`".to_owned(),
         ));
     }
     Ok(())

@@ -78,7 +78,7 @@ fn documented(params: &Params) -> Result<(), Problem> {
             && !(value.len() <= LONGEST_VALUE && value.bytes().all(is_plain))
         {
             return Err(invalid(format!(
-                "`{name}` is not valid; it must be up to {LONGEST_VALUE} letters, digits, `-`, `_`, `.`, `:`, `+` and spaces"
+                "`{name}` is not valid; accepted: up to {LONGEST_VALUE} letters, digits, `-`, `_`, `.`, `:`, `+` and spaces"
             )));
         }
     }

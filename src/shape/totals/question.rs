@@ -78,10 +78,10 @@ pub enum QuestionError {
         error: ListError,
     },
     /// `bounds`.
-    #[error("`bounds` is not valid; it must be 1 to {MOST_BOUNDS} ascending decimals, such as `0,30,60.5`")]
+    #[error("`bounds` is not valid; accepted: 1 to {MOST_BOUNDS} ascending decimals, such as `0,30,60.5`")]
     Bounds,
     /// One of the two without the other.
-    #[error("`histogram` and `bounds` must be given together")]
+    #[error("`histogram` and `bounds` need each other; accepted: both or neither")]
     Unpaired,
 }
 
