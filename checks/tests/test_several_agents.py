@@ -224,7 +224,9 @@ def test_only_what_is_cached_is_said_or_504(gateway, upstream):
 def test_head_says_what_get_would(gateway, upstream):
     several = make(gateway, upstream, (30, 4), *LONG)
     for form in FORMS:
-        get, head = several.ask("all", form), several.ask("all", form, "HEAD")
+        # Compressed, the length changes when the cache compresses its rows harder.
+        plain = {"Accept_Encoding": "identity"}
+        get, head = several.ask("all", form, **plain), several.ask("all", form, "HEAD", **plain)
         assert (head.status_code, head.content) == (200, b"")
         for name in ("Content-Length", "ETag", "X-Total-Count", "Content-Type", "Content-Disposition"):
             assert head.headers.get(name) == get.headers.get(name), (form, name)
