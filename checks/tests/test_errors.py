@@ -3,6 +3,7 @@
 import json
 import time
 import uuid
+from dataclasses import replace
 
 import pytest
 import requests
@@ -229,6 +230,8 @@ def test_requests_fail_at_once_with_the_reason_while_upstream_is_down(agent_of, 
     async def is_down(request: web.Request) -> web.Response:
         return web.Response(status=503, text="no healthy upstream")
 
+    unread = replace(agent, id=str(uuid.uuid4()))
+    upstream.agent(unread.id, make_rows(5, 5), agent.key)
     upstream.fault = is_down
 
     refused = None
@@ -236,7 +239,7 @@ def test_requests_fail_at_once_with_the_reason_while_upstream_is_down(agent_of, 
     def fails_at_once() -> bool:
         nonlocal refused
         began = time.monotonic()
-        refused = agent.ask("status=completed&provider=plivo")
+        refused = unread.ask()
         return time.monotonic() - began < 1.5
 
     wait_until(fails_at_once, 60)
