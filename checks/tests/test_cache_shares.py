@@ -64,7 +64,9 @@ def test_requests_that_read_nothing_evict_nothing(gateway, upstream, tmp_path, m
     for agent in [*agents, Agent(base, own, tokens["odd"])]:
         assert_same(agent.rows(), rows)
     upstream.forget_log()
-    assert flood(base, tokens["odd"], made_up(own))[504] > MADE_UP / 2
+    # Values of filters that nothing has are answered from what is known; the rest would have to be read.
+    outcomes = flood(base, tokens["odd"], made_up(own))
+    assert outcomes[504] + outcomes[200] > MADE_UP / 2, outcomes
     assert not upstream.pages
     for agent in agents:
         assert_same(agent.rows(), rows)

@@ -264,6 +264,7 @@ def test_a_broken_response_leaves_the_old_cursor_good(agent_of, upstream):
     assert ask(agent, f"since={client.cursor}").status_code == 502
     upstream.before_page = lambda upstream, query: None
     client.poll()
+    wait_until(lambda: agent.ask().status_code == 200, 30)
     assert (client.given, client.removed, client.rows) == (1, 1, truth(agent))
 
 

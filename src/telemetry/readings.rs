@@ -224,6 +224,11 @@ impl GateReadings {
             writer.gauge("fanfold_budget_left", "Requests left in the tightest budget", left as f64)?;
         }
         writer.gauge(
+            "fanfold_gate_rate",
+            "The fraction of the rate that 429s and timeouts have left; 1 is all of it",
+            self.rate_share,
+        )?;
+        writer.gauge(
             "fanfold_gate_paused_seconds",
             "How long nothing is sent to upstream",
             self.paused_for.as_secs_f64(),
