@@ -93,7 +93,12 @@ export async function fitsWidth(page) {
 
 /** The state in words, once it is this one. */
 export async function inState(page, kind) {
-  await page.locator(`.status.${kind}`).waitFor();
+  try {
+    await page.locator(`.status.${kind}`).waitFor();
+  } catch (error) {
+    const shown = await page.locator(".status").innerText();
+    throw new Error(`the page is not ${kind} but says: ${shown}`, { cause: error });
+  }
   return page.locator(".status").innerText();
 }
 
