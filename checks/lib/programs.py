@@ -19,6 +19,8 @@ ROOT = Path(__file__).resolve().parents[2]
 # Cargo takes a relative one from where it is run, as scripts/test does: from the root.
 TARGET = ROOT / os.environ.get("CARGO_TARGET_DIR", "target")
 BINARY = Path(os.environ.get("CHECKED_BINARY", TARGET / "debug/fanfold"))
+# Read once: pytest changes a variable with every step, also while a thread of a check iterates over them.
+ENVIRONMENT = dict(os.environ)
 KEY = "bn-check"
 START_SECONDS = 20
 
@@ -27,7 +29,7 @@ def clean_environment(**more: str) -> dict[str, str]:
     """The environment without anything that would change what the program does."""
     proxies = {"http_proxy", "https_proxy", "all_proxy", "no_proxy"}
     ours = ("FANFOLD_", "OTEL_")
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(ours) and k.lower() not in proxies}
+    kept = {k: v for k, v in ENVIRONMENT.items() if not k.startswith(ours) and k.lower() not in proxies}
     return kept | more
 
 
