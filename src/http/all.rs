@@ -159,26 +159,18 @@ impl AllRequest {
 
     pub(super) fn question(&self, authorized: &AuthorizedRequest) -> Question {
         let wait = self.longest_wait();
+        let mode = match self.delivery {
+            Delivery::Collected if self.projection.is_some() => {
+                ResponseMode::Condensed { deadline: self.begun + wait }
+            }
+            Delivery::Collected => ResponseMode::Collected { deadline: self.begun + wait },
+            Delivery::Streamed => ResponseMode::Streamed { row_wait: wait },
+        };
         Question {
-            caller: authorized.caller,
-            credential: authorized.credential.clone(),
-            agent: authorized.agent,
-            filters: self.params.filters.clone(),
-            any_status: self.params.any_status.clone(),
-            from: self.params.from,
-            to: self.params.to,
             newest: self.params.limit.map(|take| Newest { skip: 0, take }),
-            directives: self.directives,
             tolerance: self.prefer.tolerance,
-            mode: match self.delivery {
-                Delivery::Collected if self.projection.is_some() => {
-                    ResponseMode::Condensed { deadline: self.begun + wait }
-                }
-                Delivery::Collected => ResponseMode::Collected { deadline: self.begun + wait },
-                Delivery::Streamed => ResponseMode::Streamed { row_wait: wait },
-            },
             need: self.need(),
-            trace: authorized.request_log.trace.clone(),
+            ..authorized.question(&self.params.rows, self.directives, mode)
         }
     }
 

@@ -12,9 +12,13 @@ use super::access_log::RequestLog;
 use super::agent_list::{AgentSelection, MOST_LISTED};
 use super::auth::{Agents, AuthenticatedCaller};
 use super::problem::{Code, ErrorRenderer, ErrorStyle, Problem};
+use super::question::RowSelection;
 use super::{App, params};
 use crate::domain::{AgentId, Caller, Credential, PeerGroup};
-use crate::engine::{AskError, CacheDirectives, ListQuestion, SectionAgents, SectionError};
+use crate::engine::{
+    AskError, CacheDirectives, ListQuestion, Question, ResponseMode, RowNeed, SectionAgents, SectionError,
+    Tolerance,
+};
 use crate::telemetry::Trace;
 
 /// A request whose caller may ask about its agent.
@@ -30,6 +34,32 @@ pub(super) struct AuthorizedRequest {
     pub(super) renderer: ErrorRenderer,
     /// Collects what the log line will say.
     pub(super) request_log: Arc<RequestLog>,
+}
+
+impl AuthorizedRequest {
+    /// A question about all of these rows, whose answer needs their bytes and leaves nothing out.
+    pub(super) fn question(
+        &self,
+        rows: &RowSelection,
+        directives: CacheDirectives,
+        mode: ResponseMode,
+    ) -> Question {
+        Question {
+            caller: self.caller,
+            credential: self.credential.clone(),
+            agent: self.agent,
+            filters: rows.filters.clone(),
+            any_status: rows.any_status.clone(),
+            from: rows.from,
+            to: rows.to,
+            newest: None,
+            directives,
+            need: RowNeed::Bytes,
+            tolerance: Tolerance::Strict,
+            mode,
+            trace: self.request_log.trace.clone(),
+        }
+    }
 }
 
 /// A request whose caller may ask about all of its agents, on a path that takes `{agents}`.

@@ -110,12 +110,12 @@ impl ChangesRequest {
         let media = MediaType::choose(&FOR_CHANGES, params.format, &parts.headers)?;
         let codings = Codings::choose(&parts.headers)?;
         let projection = Projection::of_rows(params.fields.as_ref(), params.omit.as_ref(), media.format)?;
-        let selection = &params.selection;
+        let rows = &params.rows;
         let followed = FollowedQuestion::new(
             credential,
             agents,
-            (&selection.filters, selection.any_status.as_ref()),
-            (selection.from, selection.to),
+            (&rows.filters, rows.any_status.as_ref()),
+            (rows.from, rows.to),
         );
         let since = params.since.as_deref().map(|text| followed.cursor(text).map_err(refused)).transpose()?;
         let list = projection.as_ref().map_or("", Projection::form);
@@ -159,26 +159,12 @@ impl ChangesRequest {
     }
 
     pub(super) fn question(&self, authorized: &AuthorizedRequest, delivery: Delivery) -> Question {
-        let selection = &self.params.selection;
         let wait = self.longest_wait();
-        Question {
-            caller: authorized.caller,
-            credential: authorized.credential.clone(),
-            agent: authorized.agent,
-            filters: selection.filters.clone(),
-            any_status: selection.any_status.clone(),
-            from: selection.from,
-            to: selection.to,
-            newest: None,
-            directives: self.directives,
-            need: RowNeed::Bytes,
-            tolerance: self.prefer.tolerance,
-            mode: match delivery {
-                Delivery::Collected => ResponseMode::Condensed { deadline: Instant::now() + wait },
-                Delivery::Streamed => ResponseMode::Streamed { row_wait: wait },
-            },
-            trace: authorized.request_log.trace.clone(),
-        }
+        let mode = match delivery {
+            Delivery::Collected => ResponseMode::Condensed { deadline: Instant::now() + wait },
+            Delivery::Streamed => ResponseMode::Streamed { row_wait: wait },
+        };
+        authorized.question(&self.params.rows, self.directives, mode)
     }
 
     /// Notes the agents of the sections, which are part of what tells the response apart.

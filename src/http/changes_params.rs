@@ -1,13 +1,13 @@
 use super::params::{Params, invalid};
 use super::problem::Problem;
-use super::question::{Format, Selection, list};
+use super::question::{Format, RowSelection, Selection, list, not_both};
 use crate::shape::{Fields, Omit};
 
 /// The parameters of `/agents/{agents}/executions/changes`, read.
 #[derive(Debug)]
 pub(super) struct ChangesParams {
     /// Which rows.
-    pub(super) selection: Selection,
+    pub(super) rows: RowSelection,
     /// The cursor as it was written.
     pub(super) since: Option<String>,
     /// Takes precedence over `Accept`.
@@ -38,7 +38,7 @@ impl ChangesParams {
     /// Reads a query string. Unknown, doubled and unreadable parameters are refused by name.
     pub(super) fn parse(query: Option<&str>) -> Result<Self, Problem> {
         let mut params = Params::read(query)?;
-        let selection = Selection::take(&mut params)?;
+        let Selection { rows, zone: _ } = Selection::take(&mut params)?;
         let since = params.take("since")?;
         let format = params.parse("format", "`json` or `ndjson`", |text| match text {
             "json" => Some(Format::Json),
@@ -48,19 +48,15 @@ impl ChangesParams {
         let fields = list(&mut params, "fields", Fields::parse)?;
         let omit = list(&mut params, "omit", Omit::parse)?;
         params.finish(&CHANGES_PARAMETERS)?;
-        if fields.is_some() && omit.is_some() {
-            return Err(invalid(
-                "`fields` and `omit` exclude each other; accepted is one of them".to_owned(),
-            ));
-        }
+        not_both(fields.as_ref(), omit.as_ref())?;
         if fields.as_ref().is_some_and(|fields| !fields.has_id()) || omit.as_ref().is_some_and(Omit::takes_id)
         {
             let name = if fields.is_some() { "fields" } else { "omit" };
             return Err(invalid(format!(
-                "`{name}` is not valid: changes are applied by `id`; accepted is a list that leaves `id` in the rows"
+                "`{name}` is not valid: changes are applied by `id`; accepted: a list that leaves `id` in the rows"
             )));
         }
-        Ok(Self { selection, since, format, fields, omit })
+        Ok(Self { rows, since, format, fields, omit })
     }
 }
 

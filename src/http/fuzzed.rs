@@ -30,7 +30,9 @@ pub fn query(data: &[u8]) {
         assert_eq!(again.ok().as_deref(), Some(&*canonical), "a canonical query is its own canonical form");
     }
     match AllParams::parse(Some(text)) {
-        Ok(params) => assert!(params.from.is_none() || params.to.is_none() || params.from <= params.to),
+        Ok(AllParams { rows, .. }) => {
+            assert!(rows.from.is_none() || rows.to.is_none() || rows.from <= rows.to);
+        }
         Err(problem) => {
             assert!((1..=LONGEST_DETAIL).contains(&problem.detail.len()), "{}", problem.detail.len());
         }

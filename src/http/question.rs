@@ -6,11 +6,8 @@ use crate::shape::{Fields, ListError, Omit, Zone};
 /// The parameters of `/agents/{agents}/executions/all`, read.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct AllParams {
-    pub(crate) filters: Filters,
-    /// For more than one status.
-    pub(crate) any_status: Option<Statuses>,
-    pub(crate) from: Option<Timestamp>,
-    pub(crate) to: Option<Timestamp>,
+    /// Which rows.
+    pub(crate) rows: RowSelection,
     /// Over `Accept`.
     pub(crate) format: Option<Format>,
     pub(crate) end_record: EndRecord,
@@ -102,20 +99,16 @@ impl AllParams {
                 )));
             }
         }
-        let Selection { filters, any_status, from, to, zone: _ } = Selection::take(&mut params)?;
+        let Selection { rows, zone: _ } = Selection::take(&mut params)?;
         let format = params.parse("format", "`json`, `ndjson` or `csv`", Format::parse)?;
         let end_record = params.parse("end_record", BOOLEAN, boolean)?;
         let limit = params.parse("limit", LIMIT, limit)?;
         let fields = list(&mut params, "fields", Fields::parse)?;
         let omit = list(&mut params, "omit", Omit::parse)?;
         params.finish(&ALL_PARAMETERS)?;
-        if fields.is_some() && omit.is_some() {
-            return Err(invalid(
-                "`fields` and `omit` can't be used together; accepted: one of them".to_owned(),
-            ));
-        }
+        not_both(fields.as_ref(), omit.as_ref())?;
         let end_record = if end_record == Some(true) { EndRecord::Wanted } else { EndRecord::Absent };
-        Ok(Self { filters, any_status, from, to, format, end_record, limit, fields, omit })
+        Ok(Self { rows, format, end_record, limit, fields, omit })
     }
 }
 
@@ -124,14 +117,28 @@ fn zone(text: &str) -> Option<Zone> {
     Zone::parse(&text.replace(' ', "+")).ok()
 }
 
+/// Refuses two lists that say what is left of a row.
+pub(super) fn not_both(fields: Option<&Fields>, omit: Option<&Omit>) -> Result<(), Problem> {
+    if fields.is_some() && omit.is_some() {
+        return Err(invalid("`fields` and `omit` can't be used together; accepted: one of them".to_owned()));
+    }
+    Ok(())
+}
+
 /// Which rows a request selects.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Selection {
-    pub(super) filters: Filters,
+pub(crate) struct RowSelection {
+    pub(crate) filters: Filters,
     /// For more than one status.
-    pub(super) any_status: Option<Statuses>,
-    pub(super) from: Option<Timestamp>,
-    pub(super) to: Option<Timestamp>,
+    pub(crate) any_status: Option<Statuses>,
+    pub(crate) from: Option<Timestamp>,
+    pub(crate) to: Option<Timestamp>,
+}
+
+/// Which rows a request selects, and by which clocks.
+#[derive(Debug)]
+pub(super) struct Selection {
+    pub(super) rows: RowSelection,
     /// Of dates, and of the days that rows are grouped by.
     pub(super) zone: Zone,
 }
@@ -151,7 +158,7 @@ impl Selection {
         {
             return Err(invalid("`from` is after `to`; accepted: `from` up to `to`".to_owned()));
         }
-        Ok(Self { filters, any_status, from, to, zone })
+        Ok(Self { rows: RowSelection { filters, any_status, from, to }, zone })
     }
 }
 
@@ -252,12 +259,12 @@ mod tests {
 
     #[test]
     fn a_plus_that_arrived_as_a_space_is_forgiven() {
-        let plain = parse("from=2026-01-28T18:47:50%2b05:30").from;
+        let plain = parse("from=2026-01-28T18:47:50%2b05:30").rows.from;
         assert!(plain.is_some());
-        assert_eq!(parse("from=2026-01-28T18:47:50+05:30").from, plain);
-        assert_eq!(parse("from=2026-01-28+18:47:50+05:30").from, plain);
-        assert_eq!(parse("from=2026-01-28+13:17:50").from, plain);
-        let five_behind = parse("from=2026-01-28T08:17:50&time_zone=Etc/GMT+5").from;
+        assert_eq!(parse("from=2026-01-28T18:47:50+05:30").rows.from, plain);
+        assert_eq!(parse("from=2026-01-28+18:47:50+05:30").rows.from, plain);
+        assert_eq!(parse("from=2026-01-28+13:17:50").rows.from, plain);
+        let five_behind = parse("from=2026-01-28T08:17:50&time_zone=Etc/GMT+5").rows.from;
         assert_eq!(five_behind, plain);
     }
 
@@ -266,15 +273,15 @@ mod tests {
         let one = parse("status=failed,busy");
         assert_eq!(one, parse("status=busy&status=failed"));
         assert_eq!(one, parse("status=busy,failed,busy&status=failed"));
-        assert_eq!(one.filters.status, None);
+        assert_eq!(one.rows.filters.status, None);
         let several: Vec<_> =
-            one.any_status.iter().flat_map(Statuses::iter).map(|word| word.as_str()).collect();
+            one.rows.any_status.iter().flat_map(Statuses::iter).map(|word| word.as_str()).collect();
         assert_eq!(several, ["busy", "failed"]);
         assert_ne!(one, parse("status=busy"));
         assert_eq!(parse("status=busy&status=busy"), parse("status=busy"));
         let words = |count: usize| (0..count).map(|n| format!("s{n}")).collect::<Vec<_>>().join(",");
         assert_eq!(
-            parse(&format!("status={}", words(32))).any_status.iter().flat_map(Statuses::iter).count(),
+            parse(&format!("status={}", words(32))).rows.any_status.iter().flat_map(Statuses::iter).count(),
             32
         );
         assert!(detail(&format!("status={}", words(33))).contains("1 to 32"));
@@ -284,14 +291,17 @@ mod tests {
     fn bare_dates_are_whole_days_of_the_zone() {
         let days = parse("from=2026-11-01&to=2026-11-30&time_zone=asia/calcutta");
         assert_eq!(days, parse("from=2026-10-31T18:30:00Z&to=2026-11-30T18:29:59.999999Z"));
-        assert_eq!(parse("from=2026-11-01&to=2026-11-01").to, parse("to=2026-11-01T23:59:59.999999Z").to);
         assert_eq!(
-            parse("from=2026-11-01T09:00&time_zone=Asia/Kolkata").from,
-            parse("from=2026-11-01T03:30Z").from
+            parse("from=2026-11-01&to=2026-11-01").rows.to,
+            parse("to=2026-11-01T23:59:59.999999Z").rows.to
         );
         assert_eq!(
-            parse("from=2026-11-01T09:00Z&time_zone=Asia/Kolkata").from,
-            parse("from=2026-11-01T09:00Z").from
+            parse("from=2026-11-01T09:00&time_zone=Asia/Kolkata").rows.from,
+            parse("from=2026-11-01T03:30Z").rows.from
+        );
+        assert_eq!(
+            parse("from=2026-11-01T09:00Z&time_zone=Asia/Kolkata").rows.from,
+            parse("from=2026-11-01T09:00Z").rows.from
         );
         assert_eq!(
             parse("from=2026-11-01+09:00:00+01:00&time_zone=Asia/Kolkata"),
@@ -358,7 +368,7 @@ mod tests {
     #[test]
     fn both_ends_may_be_one_instant() {
         let at = parse("from=2026-01-02T00:00:00Z&to=2026-01-02T00:00:00Z");
-        assert_eq!(at.from, at.to);
+        assert_eq!(at.rows.from, at.rows.to);
     }
 
     #[test]
@@ -373,6 +383,6 @@ mod tests {
     fn nothing_asked_is_everything() {
         let none = AllParams::parse(None).unwrap();
         assert_eq!(none, parse(""));
-        assert_eq!((none.from, none.to, none.end_record), (None, None, EndRecord::Absent));
+        assert_eq!((none.rows.from, none.rows.to, none.end_record), (None, None, EndRecord::Absent));
     }
 }

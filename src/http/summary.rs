@@ -115,22 +115,12 @@ impl SummaryRequest {
     }
 
     pub(super) fn question(&self, authorized: &AuthorizedRequest) -> Question {
-        let selection = &self.params.selection;
         let wait = self.longest_wait();
+        let mode = ResponseMode::Condensed { deadline: Instant::now() + wait };
         Question {
-            caller: authorized.caller,
-            credential: authorized.credential.clone(),
-            agent: authorized.agent,
-            filters: selection.filters.clone(),
-            any_status: selection.any_status.clone(),
-            from: selection.from,
-            to: selection.to,
-            newest: None,
-            directives: self.directives(),
             tolerance: self.prefer.tolerance,
-            mode: ResponseMode::Condensed { deadline: Instant::now() + wait },
             need: present::row_need(&self.parts.headers),
-            trace: authorized.request_log.trace.clone(),
+            ..authorized.question(&self.params.selection.rows, self.directives(), mode)
         }
     }
 
@@ -186,7 +176,7 @@ impl SummaryRequest {
         let work = usize::try_from(groups * USUAL_GROUP).unwrap_or(usize::MAX);
         let format = self.media.format;
         // Rows newer than `as_of` are counted if they are known, so the last group ends with the newest of them.
-        let from = self.params.selection.from.unwrap_or(Timestamp::MIN);
+        let from = self.params.selection.rows.from.unwrap_or(Timestamp::MIN);
         let span = Span::new(from, verdict.as_of.max(newest));
         let write = move || {
             if format == Format::Csv {
