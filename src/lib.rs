@@ -20,4 +20,5 @@ pub mod simulator;
 pub mod source;
 pub mod store;
 pub mod telemetry;
+pub mod tier;
 pub mod upstream;

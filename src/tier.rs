@@ -1,0 +1,154 @@
+//! The seam between the engine and a tier: a place where what is known outlives this process.
+//!
+//! A tier is asked only where upstream would be asked otherwise, and a response never waits for a write. Whatever goes wrong in
+//! it (a full disk, a damaged file, another secret) is a miss: the caller gets the same response, at the price of more upstream
+//! requests. Everything kept is sealed, and named so that no name tells a key, an agent or a filter.
+//!
+//! What is kept of a scope lies in cells, one for each aligned week of `created_at`: spans, and the index of every entry that
+//! they name. The bytes of an entry are kept apart, so that an index which changes does not write them again.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+
+use crate::domain::{AgentId, CredentialId, Entry, EntryIndex, Span, Timestamp};
+use crate::store::{EntryKey, ScopeKey};
+
+/// Keeps cells and the bytes of entries.
+///
+/// No method fails where a miss says the same; an implementation counts and logs what went wrong. None blocks the thread.
+pub trait Tier: Send + Sync + 'static {
+    /// Everything kept of a scope, in any order. What a void mark covers is left out, and what was read in the future.
+    fn load<'a>(&'a self, scope: &'a TierScope) -> BoxFuture<'a, Vec<Cell>>;
+
+    /// The bytes of entries, in the order in which they are asked for; `None` for those that are not kept (any more).
+    /// Each entry that comes back shares the index that was passed in.
+    fn load_rows<'a>(
+        &'a self,
+        scope: &'a TierScope,
+        entries: Vec<(EntryKey, Arc<EntryIndex>)>,
+    ) -> BoxFuture<'a, Vec<Option<Arc<Entry>>>>;
+
+    /// Writes what changed in a scope. Called from one task at a time.
+    fn save<'a>(&'a self, scope: &'a TierScope, changes: ScopeChanges) -> BoxFuture<'a, Saved>;
+
+    /// Nothing that was read before `at` of an agent, or with a credential, is served any more, by any process, also after a
+    /// restart. Returns when the mark is safe.
+    fn void(&self, what: Voided, at: Timestamp) -> BoxFuture<'_, Result<(), TierUnavailable>>;
+
+    /// What `/status` says about it.
+    fn status(&self) -> TierStatus;
+}
+
+/// Whose executions a scope holds. The tier derives every name from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TierScope {
+    /// The scope.
+    pub key: ScopeKey,
+    /// Its agent, for void marks.
+    pub agent: AgentId,
+    /// Its credential, for void marks.
+    pub credential: CredentialId,
+}
+
+/// What is known of one scope in one aligned week.
+#[derive(Clone, Debug)]
+pub struct Cell {
+    /// The week, see [`week_of`].
+    pub week: i64,
+    /// Disjoint spans within the week, newest first.
+    pub segments: Vec<CellSegment>,
+    /// The entries that the segments name.
+    pub entries: Vec<CellEntry>,
+}
+
+/// A span all of whose rows are known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CellSegment {
+    /// The span.
+    pub span: Span,
+    /// When the part of it that was read first was read, by the wall clock of this machine.
+    pub read_at: Timestamp,
+    /// When the part of it that was read last was read.
+    pub latest_read_at: Timestamp,
+    /// Its rows: the position of an entry in [`Cell::entries`], and of rows in that entry. `None` if there are no rows.
+    pub rows: Option<(usize, std::ops::Range<usize>)>,
+}
+
+/// An entry, apart from its bytes.
+#[derive(Clone, Debug)]
+pub struct CellEntry {
+    /// Its key, under which its bytes are kept.
+    pub key: EntryKey,
+    /// What is known of its rows.
+    pub index: Arc<EntryIndex>,
+}
+
+/// What changed in a scope since it was saved last.
+#[derive(Clone, Debug, Default)]
+pub struct ScopeChanges {
+    /// Spans of which what is kept is no longer true: they are taken out of the kept cells before `cells` are laid over them.
+    pub forgotten: Vec<Span>,
+    /// What is known now, for every week in which anything changed. Where a cell says nothing about a span, what is kept of that
+    /// span stays: the engine may have dropped it from memory only.
+    pub cells: Vec<Cell>,
+    /// The bytes of entries that were not written yet.
+    pub rows: Vec<(EntryKey, Arc<Entry>)>,
+}
+
+/// What became of a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Saved {
+    /// It is safe.
+    Yes,
+    /// It is not, and will not be without being tried again: the disk is full, or another process holds the tier.
+    No,
+}
+
+/// What a void mark is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Voided {
+    /// Everything of an agent.
+    Agent(AgentId),
+    /// Everything read with a credential.
+    Credential(CredentialId),
+}
+
+/// The tier could not be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the tier could not be told")]
+pub struct TierUnavailable;
+
+/// What a tier is, and whether it is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TierStatus {
+    /// Its kind.
+    pub kind: TierKind,
+    /// Whether it is used at the moment. A directory that another process holds is away.
+    pub is_ok: bool,
+}
+
+/// Where a tier keeps things.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TierKind {
+    /// In a directory of a local disk.
+    Directory,
+}
+
+/// The times of upstream requests, which outlive this process so that a restart does not send the budget twice.
+pub trait RequestTimes: Send + Sync + 'static {
+    /// When requests were sent in the last minutes before the start, by the wall clock, oldest first.
+    fn before_start(&self) -> Vec<Timestamp>;
+
+    /// Notes a request that is about to be sent. Ready once a crash of this process can't lose it (no sync is needed for that), or
+    /// after a short time if the disk does not answer.
+    fn note(&self, at: Timestamp) -> BoxFuture<'_, ()>;
+}
+
+/// The length of a week in microseconds.
+const WEEK_MICROS: i64 = 7 * 24 * 3600 * 1_000_000;
+
+/// The number of the week that an instant lies in, counted from 1970.
+pub const fn week_of(at: Timestamp) -> i64 {
+    at.as_micros().div_euclid(WEEK_MICROS)
+}
