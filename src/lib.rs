@@ -7,6 +7,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod deflate;
+pub mod directory;
 pub mod domain;
 pub mod encode;
 pub mod engine;

@@ -30,4 +30,4 @@ mod rows;
 pub use blocks::{EMPTY_LAST, stored, stored_len};
 pub use checksum::Shift;
 pub use codec::{Deflating, deflate};
-pub use rows::{Deflated, Effort, Separator};
+pub use rows::{Deflated, DeflatedParts, Effort, Separator};

@@ -51,20 +51,60 @@ impl Effort {
 /// last separator's block is the last block, so that it can be left out.
 #[derive(Debug)]
 pub struct Deflated {
-    blocks: Bytes,
+    parts: DeflatedParts,
+    shift: Shift,
+}
+
+/// What deflated rows consist of, to be kept beyond this process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeflatedParts {
+    /// The blocks, with line feeds between the rows.
+    pub blocks: Bytes,
     /// The positions of separators in the blocks; `None` if the blocks can't be sent because rows contain
     /// line feeds.
-    seams: Option<Box<[u32]>>,
-    lines_crc: u32,
-    commas_crc: u32,
-    shift: Shift,
-    len: usize,
-    effort: Effort,
+    pub seams: Option<Box<[u32]>>,
+    /// The CRC-32 of the rows with line feeds between them.
+    pub lines_crc: u32,
+    /// The CRC-32 of the rows with commas between them.
+    pub commas_crc: u32,
+    /// The number of inflated bytes, including the last separator.
+    pub len: usize,
+    /// The compression effort used.
+    pub effort: Effort,
 }
+
+/// The most bytes that a byte of a deflate stream stands for: two bits for a repetition of 258 bytes.
+const MOST_INFLATED: usize = 1032;
 
 impl Deflated {
     /// The number of bytes of the last separator's block.
     pub const LAST_SEPARATOR: usize = stored_len(1);
+
+    /// So many rows that were deflated before, here or elsewhere; `None` if they can't be.
+    ///
+    /// Checks what would send a wrong byte or take much memory: that a separator can be overwritten at each seam, and that so
+    /// few blocks can have so many bytes. The blocks are not inflated.
+    pub fn from_parts(parts: DeflatedParts, rows: usize) -> Option<Self> {
+        let DeflatedParts { blocks, seams, len, effort, .. } = &parts;
+        let has_length = *len >= rows && (rows > 0 || *len == 0);
+        let is_possible = *len <= blocks.len().saturating_mul(MOST_INFLATED);
+        let has_seams = seams.as_deref().is_none_or(|seams| {
+            let is_one_a_row = seams.len() == rows;
+            let is_first_and_last = *effort > Effort::Arrival && rows > 2 && seams.len() == 2;
+            let last = seams.last().map_or(0, |last| *last as usize + 1);
+            (is_one_a_row || is_first_and_last)
+                && (rows == 0 || last == blocks.len())
+                && seams.is_sorted_by(|one, next| one < next)
+                && seams.iter().all(|&seam| is_separator(blocks, seam as usize))
+        });
+        let shift = Shift::of(len.saturating_sub(1));
+        (has_length && is_possible && has_seams).then_some(Self { parts, shift })
+    }
+
+    /// What it consists of.
+    pub const fn parts(&self) -> &DeflatedParts {
+        &self.parts
+    }
 
     /// Deflates rows. `lines` has a line feed after each row, at the positions in `ends`.
     ///
@@ -76,8 +116,8 @@ impl Deflated {
             let crc = |bytes: &[u8]| crc32fast::hash(&bytes[..bytes.len().saturating_sub(1)]);
             let (lines_crc, commas_crc) = (crc(lines), crc(&commas));
             let (seams, len) = (seams.map(Vec::into_boxed_slice), lines.len());
-            let shift = Shift::of(len.saturating_sub(1));
-            Self { blocks: exact(blocks), seams, lines_crc, commas_crc, shift, len, effort }
+            let parts = DeflatedParts { blocks: exact(blocks), seams, lines_crc, commas_crc, len, effort };
+            Self { parts, shift: Shift::of(len.saturating_sub(1)) }
         };
         let line_feeds = lines.iter().filter(|&&byte| byte == b'\n').count();
         if line_feeds != ends.len() {
@@ -99,34 +139,34 @@ impl Deflated {
 
     /// Whether the blocks can be sent.
     pub const fn is_sendable(&self) -> bool {
-        self.seams.is_some()
+        self.parts.seams.is_some()
     }
 
     /// The number of bytes of the blocks.
     pub const fn deflated_len(&self) -> usize {
-        self.blocks.len()
+        self.parts.blocks.len()
     }
 
     /// The number of inflated bytes, including the last separator.
     pub const fn len(&self) -> usize {
-        self.len
+        self.parts.len
     }
 
     /// Whether it is empty.
     pub const fn is_empty(&self) -> bool {
-        self.len == 0
+        self.parts.len == 0
     }
 
     /// The compression effort used.
     pub const fn effort(&self) -> Effort {
-        self.effort
+        self.parts.effort
     }
 
     /// The CRC-32 of the inflated bytes without the last separator.
     pub const fn crc(&self, separator: Separator) -> u32 {
         match separator {
-            Separator::Line => self.lines_crc,
-            Separator::Comma => self.commas_crc,
+            Separator::Line => self.parts.lines_crc,
+            Separator::Comma => self.parts.commas_crc,
         }
     }
 
@@ -138,10 +178,10 @@ impl Deflated {
     /// The blocks with this separator: as stored, or as an overwritten copy.
     pub fn blocks(&self, separator: Separator) -> Bytes {
         match separator {
-            Separator::Line => self.blocks.clone(),
+            Separator::Line => self.parts.blocks.clone(),
             Separator::Comma => {
-                let mut blocks = self.blocks.to_vec();
-                write_over(&mut blocks, self.seams.as_deref().unwrap_or_default(), separator);
+                let mut blocks = self.parts.blocks.to_vec();
+                write_over(&mut blocks, self.parts.seams.as_deref().unwrap_or_default(), separator);
                 blocks.into()
             }
         }
@@ -152,12 +192,14 @@ impl Deflated {
     /// # Errors
     /// Only if memory is damaged.
     pub fn inflate(&self) -> io::Result<Vec<u8>> {
-        inflate(&self.blocks, self.len)
+        inflate(&self.parts.blocks, self.parts.len)
     }
 
     /// The memory used, in bytes.
     pub fn weight(&self) -> usize {
-        size_of::<Self>() + self.blocks.len() + self.seams.as_ref().map_or(0, |seams| size_of_val(&**seams))
+        size_of::<Self>()
+            + self.parts.blocks.len()
+            + self.parts.seams.as_ref().map_or(0, |seams| size_of_val(&**seams))
     }
 }
 
@@ -184,6 +226,14 @@ fn segments(lines: &[u8], at: &[usize], effort: Effort) -> io::Result<(Vec<u8>, 
         }
         Ok((out, seams))
     })
+}
+
+/// A line feed as a stored block: type, length, its complement, the byte (RFC 1951 section 3.2.4).
+const LINE_FEED: [u8; Deflated::LAST_SEPARATOR] = [0, 1, 0, 0xfe, 0xff, b'\n'];
+
+/// Whether a line feed is stored at this position, in a block of its own.
+fn is_separator(blocks: &[u8], seam: usize) -> bool {
+    blocks.get(..=seam).is_some_and(|to_seam| to_seam.ends_with(&LINE_FEED))
 }
 
 fn write_over(blocks: &mut [u8], seams: &[u32], separator: Separator) {
@@ -261,7 +311,7 @@ mod tests {
         let rows: Vec<String> =
             (0..50).map(|i| format!("{{\"id\":\"{i}\",\"status\":\"completed\"}}")).collect();
         let (lines, ends) = joined(&rows, Separator::Line);
-        let seams = |effort| Deflated::new(&lines, &ends, effort).unwrap().seams.unwrap().len();
+        let seams = |effort| Deflated::new(&lines, &ends, effort).unwrap().parts.seams.unwrap().len();
         assert_eq!((seams(Effort::Arrival), seams(Effort::Idle)), (50, 2));
     }
 
@@ -274,11 +324,41 @@ mod tests {
     }
 
     #[test]
+    fn rows_can_be_put_together_from_their_parts_and_from_no_others() {
+        let rows: Vec<String> =
+            (0..9).map(|i| format!("{{\"id\":\"{i}\",\"status\":\"completed\"}}")).collect();
+        let (lines, ends) = joined(&rows, Separator::Line);
+        for effort in [Effort::Arrival, Effort::Idle] {
+            let deflated = Deflated::new(&lines, &ends, effort).unwrap();
+            let again = Deflated::from_parts(deflated.parts().clone(), 9).unwrap();
+            assert_eq!((again.parts(), again.shift()), (deflated.parts(), deflated.shift()));
+            let refused = |change: &dyn Fn(&mut DeflatedParts)| {
+                let mut parts = deflated.parts().clone();
+                change(&mut parts);
+                Deflated::from_parts(parts, 9).is_none()
+            };
+            let seams = deflated.parts().seams.clone().unwrap();
+            let with =
+                |seams: Vec<u32>| move |parts: &mut DeflatedParts| parts.seams = Some(seams.clone().into());
+            assert!(refused(&with(seams[1..].to_vec())) && refused(&with(Vec::new())));
+            assert!(refused(&with(seams.iter().map(|seam| seam + 1).collect())));
+            assert!(refused(&with(seams.iter().rev().copied().collect())));
+            assert!(
+                refused(&with(vec![seams[0]; seams.len()])) && refused(&with(vec![u32::MAX; seams.len()]))
+            );
+            assert!(refused(&|parts| parts.len = usize::MAX) && refused(&|parts| parts.len = 8));
+            assert!(refused(&|parts| parts.blocks = parts.blocks.slice(1..)));
+            assert!(refused(&|parts| parts.blocks.truncate(parts.blocks.len() - 1)));
+            assert!(Deflated::from_parts(deflated.parts().clone(), 1).is_none());
+        }
+    }
+
+    #[test]
     fn damage_is_an_error() {
         let rows = vec!["{\"id\":1}".repeat(40); 3];
         let (lines, ends) = joined(&rows, Separator::Line);
         let mut deflated = Deflated::new(&lines, &ends, Effort::Arrival).unwrap();
-        deflated.len += 1;
+        deflated.parts.len += 1;
         assert!(deflated.inflate().is_err());
     }
 }

@@ -20,8 +20,8 @@ pub use agent::{AgentId, NotAnAgentId};
 pub use caller::{Caller, CallerId, PeerGroup};
 pub use credential::{Credential, CredentialId};
 pub use entry::{
-    DerivedBudget, DerivedStats, Digest, Entry, EntryIndex, EntryRow, EntryRows, EntrySlice, LineBreaks,
-    NewRow, RowChange, Runs,
+    DerivedBudget, DerivedStats, Digest, Entry, EntryIndex, EntryRow, EntryRows, EntrySlice, IndexRow,
+    LineBreaks, NewRow, RowChange, Runs,
 };
 pub use facts::{BatchFact, FilterFacts, FilterMatch, StatedFacts};
 pub use filters::{BatchId, CallType, Filters, NotAFilterValue, Provider};

@@ -25,7 +25,7 @@ impl RowId {
     }
 
     /// The identifier of these bytes of a UUID.
-    pub(super) const fn of_uuid(bytes: [u8; 16]) -> Self {
+    pub const fn of_uuid(bytes: [u8; 16]) -> Self {
         Self(IdForm::Uuid(bytes))
     }
 
@@ -40,7 +40,10 @@ impl RowId {
     }
 
     /// The bytes of a UUID, or the text of anything else.
-    pub(super) const fn parts(&self) -> Result<&[u8; 16], &Arc<str>> {
+    ///
+    /// # Errors
+    /// None: both are identifiers.
+    pub const fn parts(&self) -> Result<&[u8; 16], &Arc<str>> {
         match &self.0 {
             IdForm::Uuid(bytes) => Ok(bytes),
             IdForm::Text(text) => Err(text),

@@ -44,6 +44,11 @@ impl Forms {
         Self::new(HeldForms::of(Some(lines)))
     }
 
+    /// The forms of rows that are deflated already.
+    pub(super) fn of_deflated(deflated: Deflated) -> Self {
+        Self::new(HeldForms { deflated: Some(Arc::new(deflated)), ..HeldForms::of(None) })
+    }
+
     /// The forms of rows whose bytes are gone: there are none, and asking for one is an error.
     pub(super) fn none() -> Self {
         Self::new(HeldForms::of(None))

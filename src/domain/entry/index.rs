@@ -1,5 +1,6 @@
 //! What is known of an entry's rows apart from their bytes: 72 bytes a row, and each word once.
 
+use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
@@ -75,6 +76,15 @@ impl EntryIndex {
     /// The index of these rows, which are sorted and without duplicates.
     pub fn new(new: &[NewRow]) -> Self {
         Self::of(new.iter().map(IndexRow::of))
+    }
+
+    /// The index of rows that were in one before, in the same order; `None` if an older row precedes a newer one, or an id comes
+    /// twice.
+    pub fn from_rows(rows: Vec<IndexRow>) -> Option<Self> {
+        let is_sorted = rows.is_sorted_by(|newer, older| newer.created_at >= older.created_at);
+        let mut ids = HashSet::with_capacity(rows.len());
+        let has_each_id_once = rows.iter().all(|row| ids.insert(&row.id));
+        (is_sorted && has_each_id_once).then(|| Self::of(rows.into_iter()))
     }
 
     /// Some of the rows, each as it is or changed.
@@ -223,17 +233,27 @@ pub enum RowChange<'n> {
     Row(&'n NewRow),
 }
 
-/// A row on its way into an index.
-pub(super) struct IndexRow {
-    pub(super) id: RowId,
-    pub(super) created_at: Timestamp,
-    pub(super) is_dated: bool,
-    pub(super) changed_at: Timestamp,
-    pub(super) read_at: Timestamp,
-    pub(super) status: Option<Status>,
-    pub(super) facts: FilterFacts,
-    pub(super) digest: Digest,
-    pub(super) length: u32,
+/// All that an index holds of a row, on its way from one to another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IndexRow {
+    /// Upstream's identifier.
+    pub id: RowId,
+    /// See [`EntryRow::created_at`].
+    pub created_at: Timestamp,
+    /// See [`EntryRow::is_dated`].
+    pub is_dated: bool,
+    /// See [`EntryRow::changed_at`].
+    pub changed_at: Timestamp,
+    /// See [`EntryRow::read_at`].
+    pub read_at: Timestamp,
+    /// The status of the call.
+    pub status: Option<Status>,
+    /// What filters need of it.
+    pub facts: FilterFacts,
+    /// See [`EntryRow::digest`].
+    pub digest: Digest,
+    /// The length of the bytes.
+    pub length: u32,
 }
 
 impl IndexRow {

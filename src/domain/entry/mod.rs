@@ -26,7 +26,7 @@ use crate::deflate::{Deflated, Effort, Separator};
 pub use derived_budget::{DerivedBudget, DerivedStats};
 pub use extract::LineBreaks;
 pub use held_forms::Runs;
-pub use index::{EntryIndex, RowChange};
+pub use index::{EntryIndex, IndexRow, RowChange};
 pub use rows::{EntryRow, EntryRows};
 pub use slice::EntrySlice;
 
@@ -101,6 +101,26 @@ impl Entry {
         let (ends, forms) = (ends.into(), Forms::of(bytes.into()));
         let index = Arc::new(EntryIndex::new(new));
         Self { index, ends, has_line_breaks, forms, holders: Holders::default() }
+    }
+
+    /// An entry of rows that were deflated before, here or elsewhere; `None` if they are not those of the index.
+    ///
+    /// Lengths are compared, the bytes are not inflated.
+    pub fn from_parts(index: Arc<EntryIndex>, deflated: Deflated, has_line_breaks: bool) -> Option<Self> {
+        let mut next = 0;
+        let ends: Box<[usize]> = index
+            .rows()
+            .iter()
+            .map(|row| {
+                let end = next + row.byte_len();
+                next = end + 1;
+                end
+            })
+            .collect();
+        let is_sendable_if_on_lines = has_line_breaks || deflated.is_sendable();
+        let is_it = deflated.len() == next && is_sendable_if_on_lines;
+        let forms = Forms::of_deflated(deflated);
+        is_it.then(|| Self { index, ends, has_line_breaks, forms, holders: Holders::default() })
     }
 
     /// An entry of rows whose bytes are gone: all that is known of them, for who needs no more. Its forms are errors.

@@ -59,7 +59,7 @@ impl<'e> EntryRow<'e> {
     }
 
     /// The row, for another index.
-    pub(super) fn to_index_row(self) -> IndexRow {
+    pub fn to_index_row(self) -> IndexRow {
         IndexRow {
             id: self.id(),
             created_at: self.created_at,
