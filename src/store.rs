@@ -51,8 +51,8 @@ pub type ScopeKey = [u8; 16];
 pub struct EntryKey {
     /// Whose it is.
     pub scope: ScopeKey,
-    /// Which of the scope's entries.
-    pub number: u64,
+    /// Which of the scope's entries. No two entries have the same, whatever process made them.
+    pub number: u128,
 }
 
 /// A store for tests.

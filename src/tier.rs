@@ -152,3 +152,10 @@ const WEEK_MICROS: i64 = 7 * 24 * 3600 * 1_000_000;
 pub const fn week_of(at: Timestamp) -> i64 {
     at.as_micros().div_euclid(WEEK_MICROS)
 }
+
+/// All instants of a week.
+pub fn week_span(week: i64) -> Span {
+    let from = Timestamp::from_micros(week.saturating_mul(WEEK_MICROS));
+    let to = Timestamp::from_micros(week.saturating_add(1).saturating_mul(WEEK_MICROS)).previous();
+    Span::new(from, to.max(from)).unwrap_or_else(|| Span::at(from))
+}

@@ -39,7 +39,7 @@ struct HeldEntry {
 }
 
 /// Where an entry stands in its scope: by its newest row, then by its number.
-type Place = (Timestamp, u64);
+type Place = (Timestamp, u128);
 
 #[derive(Debug, Default)]
 struct HeldByCaller {
@@ -176,7 +176,7 @@ mod tests {
     struct HeldBench {
         held: HeldEntries,
         now: Duration,
-        next: u64,
+        next: u128,
     }
 
     /// An agent's rows: whose they are, and under which scope.
@@ -187,7 +187,7 @@ mod tests {
     }
 
     impl HeldBench {
-        fn key(agent: CachedAgent, number: u64) -> EntryKey {
+        fn key(agent: CachedAgent, number: u128) -> EntryKey {
             EntryKey { scope: [agent.scope; 16], number }
         }
 

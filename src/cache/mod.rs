@@ -184,7 +184,7 @@ mod tests {
         (0..length).map(|_| next()).collect()
     }
 
-    const fn key(number: u64) -> EntryKey {
+    const fn key(number: u128) -> EntryKey {
         EntryKey { scope: [0; 16], number }
     }
 

@@ -100,6 +100,7 @@ pub(super) async fn ask_within(
     let asked_at = parts.clock.now();
     let by = first_rows.by(question.mode);
     let context = context(&question, by, parts.settings.budget_patience, share);
+    state.restores.restore(&question).await;
     let admitted = tokio::time::timeout_at(by, admitted(state, &question, &context)).await;
     let (facts, prefetch) = admitted.unwrap_or_else(|_| {
         Err(AskError::nothing_ready(&*parts.source, question.credential.id(), question.caller))

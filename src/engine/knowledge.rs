@@ -1,8 +1,11 @@
 //! Drops what is kept, everywhere it is kept: what a refused credential has read, and agents that are purged.
 
+use std::sync::Arc;
+
 use super::state::SharedState;
 use crate::domain::{AgentId, CredentialId};
 use crate::source::SourceError;
+use crate::tier::{TierUnavailable, Voided};
 
 /// Drops what was kept under a credential that upstream refused: of the agent, or of all if it refused the key as a whole.
 pub(super) fn drop_refused(
@@ -31,11 +34,29 @@ pub(super) fn drop_refused_key(state: &SharedState, credential: CredentialId) {
     if state.access.is_key_refused(credential) {
         state.access.lists.forget(credential);
         drop_credential(state, credential, None);
+        if let Some(tier) = &state.parts.tier {
+            let (tier, at) = (Arc::clone(tier), state.parts.clock.now());
+            state.parts.shutdown.spawn(async move {
+                // The tier says itself that it could not be told. Upstream refuses the key all the same after a restart.
+                let _ = tier.void(Voided::Credential(credential), at).await;
+            });
+        }
     }
 }
 
-/// Forgets all that is kept of an agent, under every credential.
-pub(super) fn forget(state: &SharedState, agent: AgentId) {
+/// Forgets all that is kept of an agent, under every credential. What the tier keeps of it is never served again once this
+/// returns, unless it fails.
+pub(super) async fn forget(state: &SharedState, agent: AgentId) -> Result<(), TierUnavailable> {
+    forget_here(state, agent);
+    let Some(tier) = &state.parts.tier else { return Ok(()) };
+    let told = tier.void(Voided::Agent(agent), state.parts.clock.now()).await;
+    // What was restored meanwhile rests on what the tier said before it was told.
+    forget_here(state, agent);
+    told
+}
+
+fn forget_here(state: &SharedState, agent: AgentId) {
+    state.restores.forget();
     state.scopes.close(&*state.parts.store, |subject| subject.agent == agent);
     state.pages.forget(agent);
     state.changes.forget(Some(agent), None);
@@ -44,6 +65,7 @@ pub(super) fn forget(state: &SharedState, agent: AgentId) {
 
 /// Forgets what was read with a credential: of one agent, or of all.
 fn drop_credential(state: &SharedState, credential: CredentialId, agent: Option<AgentId>) {
+    state.restores.forget();
     state.scopes.close(&*state.parts.store, |subject| {
         subject.credential.id() == credential && agent.is_none_or(|agent| subject.agent == agent)
     });

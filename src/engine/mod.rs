@@ -23,6 +23,8 @@ mod prefetch;
 mod proof;
 mod reading;
 mod relay;
+mod restore;
+mod saving;
 mod scope;
 mod sections;
 mod single_flight;
@@ -61,6 +63,7 @@ use crate::domain::{
 use crate::shutdown::Shutdown;
 use crate::source::{Source, SourceOutlook, Trace};
 use crate::store::Store;
+use crate::tier::{Tier, TierStatus, TierUnavailable};
 
 /// Answers questions. Clones are one and the same.
 #[derive(Clone)]
@@ -77,8 +80,23 @@ impl Engine {
         clock: Clock,
         shutdown: Shutdown,
     ) -> Self {
-        let parts = Parts { settings, source, store, clock, shutdown, stretch: TtlStretch::default() };
-        Self { state: Arc::new(SharedState::new(parts)) }
+        Self::with_tier(settings, source, store, None, clock, shutdown)
+    }
+
+    /// The same with a tier, which is told what is read and asked before upstream is.
+    pub fn with_tier(
+        settings: EngineSettings,
+        source: Arc<dyn Source>,
+        store: Arc<dyn Store>,
+        tier: Option<Arc<dyn Tier>>,
+        clock: Clock,
+        shutdown: Shutdown,
+    ) -> Self {
+        let stretch = TtlStretch::default();
+        let state =
+            Arc::new(SharedState::new(Parts { settings, source, store, tier, clock, shutdown, stretch }));
+        saving::spawn(&state);
+        Self { state }
     }
 
     /// Begins an answer.
@@ -128,9 +146,17 @@ impl Engine {
         self.state.parts.settings.settling_ttl
     }
 
-    /// Forgets all that is kept of an agent, under every credential.
-    pub fn forget(&self, agent: AgentId) {
-        knowledge::forget(&self.state, agent);
+    /// Forgets all that is kept of an agent, under every credential, here and in the tier.
+    ///
+    /// # Errors
+    /// If the tier could not be told: what it keeps of the agent comes back after a restart.
+    pub async fn forget(&self, agent: AgentId) -> Result<(), TierUnavailable> {
+        knowledge::forget(&self.state, agent).await
+    }
+
+    /// The tier, and whether it is used at the moment; none without one.
+    pub fn tier(&self) -> Option<TierStatus> {
+        self.state.parts.tier.as_ref().map(|tier| tier.status())
     }
 
     /// Whether a caller is known: upstream accepted its key lately, or the gateway checked its token.

@@ -6,12 +6,15 @@ use crate::domain::{Caller, CredentialId};
 use crate::shutdown::Shutdown;
 use crate::source::Source;
 use crate::store::Store;
+use crate::tier::Tier;
 
 /// What the engine is made of: what it was given, and how far times to live are stretched.
 pub(super) struct Parts {
     pub(super) settings: EngineSettings,
     pub(super) source: Arc<dyn Source>,
     pub(super) store: Arc<dyn Store>,
+    /// Where what is known outlives the process, if anywhere.
+    pub(super) tier: Option<Arc<dyn Tier>>,
     pub(super) clock: Clock,
     pub(super) shutdown: Shutdown,
     pub(super) stretch: TtlStretch,

@@ -7,6 +7,7 @@ use super::memory::ResponseMemory;
 use super::page_cache::PageCache;
 use super::parts::Parts;
 use super::prefetch::Prefetches;
+use super::restore::Restores;
 use super::scope::{Reads, Scopes};
 
 /// What all questions share.
@@ -16,6 +17,7 @@ pub(super) struct SharedState {
     pub(super) scopes: Arc<Scopes>,
     pub(super) reads: Arc<Reads>,
     pub(super) prefetches: Prefetches,
+    pub(super) restores: Restores,
     pub(super) pages: PageCache,
     pub(super) background: Background,
     pub(super) memory: ResponseMemory,
@@ -33,15 +35,16 @@ impl SharedState {
             parts.settings.stale_if_error,
         );
         let access = Arc::new(access);
-        let scopes = Arc::<Scopes>::default();
+        let scopes = Arc::new(Scopes::new(parts.tier.is_some()));
         Self {
             reads: Arc::new(Reads::new(Arc::clone(&parts), Arc::clone(&access), Arc::clone(&scopes))),
-            scopes,
             prefetches: Prefetches::default(),
+            restores: Restores::new(&parts, &scopes),
             pages: PageCache::new(parts.settings.relay_bytes, shutdown.clone()),
             background: Background::new(shutdown),
             memory: ResponseMemory::new(parts.settings.response_bytes),
             changes: ChangeLogs::new(parts.settings.cursor_bytes),
+            scopes,
             parts,
             access,
         }

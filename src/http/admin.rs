@@ -44,19 +44,24 @@ pub(super) async fn metrics(
     Ok((about, text).into_response())
 }
 
-/// `DELETE /agents/{agent_id}`: drops everything cached of an agent.
+/// `DELETE /agents/{agent_id}`: drops everything cached of an agent, here and in the tier.
 pub(super) async fn forget(
     State(app): State<Arc<AdminApp>>,
     agent: AgentSegment,
 ) -> Result<StatusCode, Problem> {
     let agent = params::agent(agent.as_ref().ok().map(|Path(text)| text.as_str()))?;
-    on_blocking_thread(move || {
-        app.engine.forget(agent);
-        if let Some(forwarded) = &app.forwarded {
-            forwarded.forget();
-        }
-    })
-    .await?;
+    let forwarded = app.forwarded.clone();
+    on_blocking_thread(move || forwarded.iter().for_each(|forwarded| forwarded.forget())).await?;
+    let engine = Arc::clone(&app.engine);
+    let told = on_blocking_thread(move || {
+        let runtime = tokio::runtime::Handle::current();
+        runtime.block_on(engine.forget(agent))
+    });
+    if told.await?.is_err() {
+        let detail =
+            "what this process held of the agent is dropped, but the tier could not be told; try again";
+        return Err(Problem::new(Code::TierUnavailable, detail));
+    }
     tracing::info!(target: "fanfold::cache", %agent, "Dropped the cached data of agent {agent}.");
     Ok(StatusCode::NO_CONTENT)
 }

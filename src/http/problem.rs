@@ -114,6 +114,7 @@ impl Problem {
             | Code::RateLimited
             | Code::Overloaded
             | Code::ShuttingDown
+            | Code::TierUnavailable
             | Code::Internal
             | Code::UpstreamUnavailable
             | Code::UpstreamMalformed

@@ -68,7 +68,7 @@ impl Table {
 
     /// Writes the header line.
     pub fn write_header(&self, out: &mut Vec<u8>) {
-        write_record(self.names().map(Cell::quoted), out);
+        write_record(self.names().map(CsvCell::quoted), out);
     }
 
     /// Writes a row's line.
@@ -77,7 +77,7 @@ impl Table {
     /// If the row is not a JSON object; nothing is written then.
     pub fn write_row(&self, row: &[u8], agent: AgentId, out: &mut Vec<u8>) -> Result<(), NotARow> {
         let values = self.values(row, agent)?;
-        write_record(values.iter().map(|value| Cell::of(value.as_deref())), out);
+        write_record(values.iter().map(|value| CsvCell::of(value.as_deref())), out);
         Ok(())
     }
 
@@ -96,7 +96,7 @@ impl Table {
 }
 
 /// The content of a cell.
-pub(super) enum Cell<'a> {
+pub(super) enum CsvCell<'a> {
     /// Nothing: null, or absent.
     Empty,
     /// Text that is put in quotes only where it must be.
@@ -105,7 +105,7 @@ pub(super) enum Cell<'a> {
     Quoted(Cow<'a, str>),
 }
 
-impl<'a> Cell<'a> {
+impl<'a> CsvCell<'a> {
     pub(super) const fn quoted(text: &'a str) -> Self {
         Self::Quoted(Cow::Borrowed(text))
     }
@@ -125,7 +125,7 @@ pub(super) fn cell_text(value: &str) -> Cow<'_, str> {
 }
 
 /// Writes a line. One that would be blank is written as `""`, since readers skip blank lines.
-pub(super) fn write_record<'a>(cells: impl IntoIterator<Item = Cell<'a>>, out: &mut Vec<u8>) {
+pub(super) fn write_record<'a>(cells: impl IntoIterator<Item = CsvCell<'a>>, out: &mut Vec<u8>) {
     let start = out.len();
     let mut count = 0;
     for cell in cells {
@@ -134,9 +134,9 @@ pub(super) fn write_record<'a>(cells: impl IntoIterator<Item = Cell<'a>>, out: &
         }
         count += 1;
         match cell {
-            Cell::Empty => {}
-            Cell::Plain(text) if !needs_quotes(&text) => out.extend_from_slice(text.as_bytes()),
-            Cell::Plain(text) | Cell::Quoted(text) => write_quoted(&text, out),
+            CsvCell::Empty => {}
+            CsvCell::Plain(text) if !needs_quotes(&text) => out.extend_from_slice(text.as_bytes()),
+            CsvCell::Plain(text) | CsvCell::Quoted(text) => write_quoted(&text, out),
         }
     }
     if count == 1 && out.len() == start {

@@ -83,6 +83,7 @@ const EVERYTHING_BELOW_CLI: &[&str] = &[
 /// The modules of the engine from the top down: each imports only from those after it.
 const ENGINE: &[&str] = &[
     "yardstick",
+    "saving",
     "sections",
     "confirm",
     "ask",
@@ -91,6 +92,7 @@ const ENGINE: &[&str] = &[
     "knowledge",
     "state",
     "prefetch",
+    "restore",
     "scope",
     "reading",
     "plan",

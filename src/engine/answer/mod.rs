@@ -11,6 +11,7 @@ mod collect;
 mod context;
 mod delivery;
 mod failure;
+mod fetch;
 mod progress;
 mod quota;
 mod remedy;

@@ -1,4 +1,5 @@
 use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::coop::consume_budget;
@@ -9,7 +10,7 @@ use super::delivery::AFTER_READING;
 use super::progress::AnswerProgress;
 use super::quota::Quota;
 use super::tally::Tally;
-use crate::domain::{EntrySlice, RowId, Span};
+use crate::domain::{Entry, EntrySlice, RowId, Span};
 use crate::engine::memory::HeldMemory;
 use crate::engine::terms::{AskError, Missing, Verdict};
 use crate::source::SourceError;
@@ -37,6 +38,8 @@ pub(super) struct RunningAnswer {
     pub(super) progress: AnswerProgress,
     /// Rows without a date that were given: only those can turn up in two places.
     pub(super) undated: HashSet<RowId>,
+    /// What came from the tier, until it is given or set aside.
+    pub(super) fetched: Vec<Arc<Entry>>,
     /// The memory that it holds if it is made up in full before it is sent.
     pub(super) held: HeldMemory,
 }
@@ -54,6 +57,7 @@ impl RunningAnswer {
             fallback: None,
             progress: AnswerProgress::default(),
             undated: HashSet::new(),
+            fetched: Vec::new(),
         }
     }
 

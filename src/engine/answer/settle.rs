@@ -27,7 +27,10 @@ impl RunningAnswer {
         {
             consume_budget().await;
             let ahead = match step {
-                AnswerStep::Known(span) => self.give_known_ahead(span)?,
+                AnswerStep::Known(span) => {
+                    self.fetch(span).await;
+                    self.give_known_ahead(span)?
+                }
                 AnswerStep::Later(span) => {
                     self.plan(span);
                     Ahead::Allowed

@@ -20,6 +20,7 @@ impl RunningAnswer {
             None => Ok(()),
             Some(AnswerStep::Known(span)) => {
                 let span = *span;
+                self.fetch(span).await;
                 self.steps.pop_front();
                 self.give_known(span)?;
                 self.look_ahead();

@@ -1,8 +1,8 @@
 //! How rows are stored in entries: pieces cut to about a page, and small neighbors joined.
 
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use super::piece::Piece;
@@ -143,10 +143,11 @@ pub(in crate::engine) fn kept(
     (key, entry)
 }
 
-/// A key that no entry has had.
+/// A key that no entry has had, in any process.
 pub(in crate::engine) fn new_key(scope: ScopeKey) -> EntryKey {
+    static PROCESS: LazyLock<u64> = LazyLock::new(rand::random);
     static NEXT: AtomicU64 = AtomicU64::new(0);
-    EntryKey { scope, number: NEXT.fetch_add(1, Ordering::Relaxed) }
+    EntryKey { scope, number: u128::from(*PROCESS) << 64 | u128::from(NEXT.fetch_add(1, Ordering::Relaxed)) }
 }
 
 #[cfg(test)]

@@ -11,13 +11,14 @@ mod layout;
 mod piece;
 mod segment;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 pub(super) use self::layout::{StoredChunk, chunks, joined, kept, new_key};
 pub(super) use self::piece::{Piece, digest, has_strays, place};
 pub(super) use self::segment::{Contents, Segment, Trust};
 
-use crate::domain::{Span, Timestamp};
+use crate::domain::{Entry, Span, Timestamp};
 use crate::engine::terms::RowNeed;
 use crate::store::EntryKey;
 
@@ -177,6 +178,35 @@ impl Coverage {
     pub(super) fn clear(&mut self) -> Vec<EntryKey> {
         self.segments.clear();
         self.uses.drain().map(|(key, _)| key).collect()
+    }
+
+    /// Whether nothing is known.
+    pub(super) fn is_empty(&self) -> bool {
+        self.segments.is_empty()
+    }
+
+    /// Notes what became of the bytes of an entry in the tier.
+    pub(super) fn set_saved(&mut self, keys: &HashSet<EntryKey>, saved: bool) {
+        for segment in self.segments.values_mut() {
+            if let Contents::Rows { key, is_saved, .. } = &mut segment.contents
+                && keys.contains(key)
+            {
+                *is_saved = saved;
+            }
+        }
+    }
+
+    /// Points the segments within a span at the bytes of an entry that came from the tier.
+    pub(super) fn attach(&mut self, span: Span, key: &EntryKey, entry: &Arc<Entry>) {
+        let froms: Vec<Timestamp> = self.overlapping(span).map(|segment| segment.span.from()).collect();
+        for from in froms {
+            if let Some(Contents::Rows { key: own, entry: kept, .. }) =
+                self.segments.get_mut(&from).map(|segment| &mut segment.contents)
+                && own == key
+            {
+                *kept = Arc::downgrade(entry);
+            }
+        }
     }
 
     /// Whether a segment points at this entry.

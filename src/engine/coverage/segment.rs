@@ -42,6 +42,8 @@ pub(in crate::engine) enum Contents {
         index: Arc<EntryIndex>,
         /// Their bytes, as long as the store keeps them; tells whether it does without asking it.
         entry: Weak<Entry>,
+        /// Whether the tier keeps the bytes too, so that they need not be read again if the store drops them.
+        is_saved: bool,
         rows: Range<usize>,
         restless: Option<Restless>,
     },
@@ -60,18 +62,23 @@ impl Segment {
     /// Whether it can serve a question about this span.
     pub(in crate::engine) fn serves(&self, question: Span, need: RowNeed) -> bool {
         let has_what_is_needed = match need {
-            RowNeed::Bytes => self.has_bytes(),
+            RowNeed::Bytes => self.has_bytes() || self.is_saved(),
             RowNeed::Facts => true,
         };
         has_what_is_needed && (self.trust != Trust::Indivisible || question.covers(self.span))
     }
 
-    /// Whether the bytes of its rows are kept somewhere; true of a segment without rows.
+    /// Whether the store has the bytes of its rows; true of a segment without rows.
     pub(in crate::engine) fn has_bytes(&self) -> bool {
         match &self.contents {
             Contents::Empty => true,
             Contents::Rows { entry, .. } => entry.strong_count() > 0,
         }
+    }
+
+    /// Whether the tier keeps the bytes of its rows.
+    pub(in crate::engine) const fn is_saved(&self) -> bool {
+        matches!(self.contents, Contents::Rows { is_saved: true, .. })
     }
 
     /// Its part of its index's bytes, if the bytes of the rows are gone; else none.
@@ -143,10 +150,10 @@ impl Segment {
         }
         let contents = match &self.contents {
             Contents::Empty => Contents::Empty,
-            Contents::Rows { key, index, entry, rows, .. } => {
+            Contents::Rows { key, index, entry, is_saved, rows, .. } => {
                 let part = positions_within(index.rows().slice(rows.clone()), span);
                 let rows = rows.start + part.start..rows.start + part.end;
-                Contents::new(*key, Arc::clone(index), Weak::clone(entry), rows)
+                Contents::new(*key, Arc::clone(index), Weak::clone(entry), *is_saved, rows)
             }
         };
         Some(Self { span, contents, ..*self })
@@ -156,21 +163,32 @@ impl Segment {
 impl Contents {
     /// These rows of an entry.
     pub(in crate::engine) fn of(key: EntryKey, entry: &Arc<Entry>, rows: Range<usize>) -> Self {
-        Self::new(key, Arc::clone(entry.index()), Arc::downgrade(entry), rows)
+        Self::new(key, Arc::clone(entry.index()), Arc::downgrade(entry), false, rows)
     }
 
     /// The rows of an index, whose bytes are gone.
     pub(in crate::engine) fn without_bytes(key: EntryKey, index: Arc<EntryIndex>) -> Self {
         let rows = 0..index.len();
-        Self::new(key, index, Weak::new(), rows)
+        Self::new(key, index, Weak::new(), false, rows)
     }
 
-    fn new(key: EntryKey, index: Arc<EntryIndex>, entry: Weak<Entry>, rows: Range<usize>) -> Self {
+    /// These rows of an index, whose bytes the tier keeps.
+    pub(in crate::engine) fn of_tier(key: EntryKey, index: Arc<EntryIndex>, rows: Range<usize>) -> Self {
+        Self::new(key, index, Weak::new(), true, rows)
+    }
+
+    fn new(
+        key: EntryKey,
+        index: Arc<EntryIndex>,
+        entry: Weak<Entry>,
+        is_saved: bool,
+        rows: Range<usize>,
+    ) -> Self {
         if rows.is_empty() {
             return Self::Empty;
         }
         let restless = Restless::of(index.rows().slice(rows.clone()));
-        Self::Rows { key, index, entry, rows, restless }
+        Self::Rows { key, index, entry, is_saved, rows, restless }
     }
 }
 

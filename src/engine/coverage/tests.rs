@@ -33,7 +33,7 @@ fn segment(number: u64, from: i64, to: i64, instants: &[i64]) -> (Segment, Arc<E
         })
         .collect();
     let entry = Arc::new(Entry::new(&rows));
-    let key = EntryKey { scope: [0; 16], number };
+    let key = EntryKey { scope: [0; 16], number: number.into() };
     let contents = Contents::of(key, &entry, 0..rows.len());
     let (read_at, trust) = (at(0), Trust::Proven);
     (Segment { span: span(from, to), read_at, latest_read_at: read_at, trust, contents }, entry)

@@ -111,7 +111,7 @@ mod tests {
                     digest: Digest(1),
                 };
                 let entry = Arc::new(Entry::new(&(from..to).rev().map(row).collect::<Vec<_>>()));
-                let key = EntryKey { scope: [0; 16], number: number as u64 };
+                let key = EntryKey { scope: [0; 16], number: number as u128 };
                 let contents = Contents::of(key, &entry, 0..entry.rows().len());
                 let read_at = Timestamp::from_micros(0);
                 let span = hours(from, to);

@@ -289,7 +289,7 @@ impl Patchwork {
                 Contents::Empty
             } else {
                 let entry = Arc::new(Entry::new(&inside));
-                let key = EntryKey { scope: [0; 16], number: number as u64 };
+                let key = EntryKey { scope: [0; 16], number: number as u128 };
                 known.entries.push(Arc::clone(&entry));
                 Contents::of(key, &entry, 0..inside.len())
             };

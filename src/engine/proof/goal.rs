@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use crate::domain::Span;
 use crate::engine::terms::AskedAt;
 
@@ -8,6 +10,13 @@ pub(in crate::engine) enum DateSupport {
     Kept,
     /// It takes none and answers with everything (`--window none`).
     Ignored,
+}
+
+impl DateSupport {
+    /// Whether upstream keeps to dates, by the widest span that it is asked for.
+    pub(in crate::engine) const fn of_window(window: Option<Duration>) -> Self {
+        if window.is_some() { Self::Kept } else { Self::Ignored }
+    }
 }
 
 /// Where a walk may end.

@@ -4,6 +4,7 @@
 //! its agent is gone, it was purged, or it made room for others) accepts nothing more, but a read in progress still serves
 //! its waiters.
 
+mod cell_draft;
 mod head;
 mod merge;
 mod present;
@@ -13,12 +14,17 @@ mod revalidation;
 mod room;
 mod route;
 mod run;
+mod saving;
+mod settle;
+mod unsaved;
 mod view;
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+#[cfg(test)]
+pub(super) use self::cell_draft::{CellDraft, segment_of};
 use self::head::ScopeHead;
 pub(super) use self::present::{Present, known_present};
 pub(super) use self::quiet::quiet_for;
@@ -27,11 +33,11 @@ pub(super) use self::revalidation::Revalidation;
 pub(super) use self::room::make_room;
 pub(super) use self::route::{Picking, Routed, route};
 pub(super) use self::run::Reads;
+pub(super) use self::unsaved::Saving;
+use self::unsaved::Unsaved;
 pub(super) use self::view::View;
-use super::coverage::{
-    Contents, Coverage, Piece, Segment, StoredChunk, Trust, chunks, joined, kept, new_key,
-};
-use super::freshness::{Class, Membership, Policy, Stagger};
+use super::coverage::{Contents, Coverage, Piece, Segment, StoredChunk, chunks, kept, new_key};
+use super::freshness::{Policy, Stagger};
 use super::proof::{DateSupport, Learned};
 use super::reading::{Keep, Purpose, Reading};
 use super::terms::RowNeed;
@@ -39,10 +45,7 @@ use crate::domain::{
     CallerId, Credential, Entry, EntryRow, EntrySlice, NewRow, RowChange, RowId, Span, Status, Timestamp,
 };
 use crate::source::Subject;
-use crate::store::{EntryKey, EntryOwner, ScopeKey, Store};
-
-/// How often a segment that takes its place looks for neighbors to join: small ones may have been left alone before.
-const JOINS: usize = 3;
+use crate::store::{EntryOwner, ScopeKey, Store};
 
 pub(super) struct Scope {
     pub(super) key: ScopeKey,
@@ -70,6 +73,8 @@ pub(super) struct Known {
     /// Whether somebody renews settled rows behind the answers.
     pub(super) is_renewing: bool,
     is_closed: bool,
+    /// What the tier does not know yet; none without a tier.
+    unsaved: Option<Unsaved>,
 }
 
 /// For how long somebody who asked counts as asking.
@@ -119,6 +124,11 @@ impl Scope {
         self.asked_at.store(now.as_micros(), Ordering::Relaxed);
     }
 
+    /// Whether anything of it is being read.
+    pub(super) fn is_reading(&self) -> bool {
+        self.lock().readings.iter().any(|reading| reading.is_open())
+    }
+
     /// For how long nobody has asked.
     fn idle(&self, now: Timestamp) -> Duration {
         now.since(Timestamp::from_micros(self.asked_at.load(Ordering::Relaxed)))
@@ -141,7 +151,11 @@ impl Scope {
 
     /// Forgets everything, for good.
     pub(super) fn close(&self, store: &dyn Store) {
-        self.lock().is_closed = true;
+        let mut known = self.lock();
+        known.is_closed = true;
+        // What the tier keeps stays there: who closes a scope for good leaves a mark in the tier.
+        known.unsaved = None;
+        drop(known);
         self.unlearn(store);
     }
 
@@ -159,6 +173,9 @@ impl Scope {
     pub(super) fn unlearn(&self, store: &dyn Store) {
         let mut known = self.lock();
         known.head = None;
+        if let Some(unsaved) = &mut known.unsaved {
+            unsaved.forget_all();
+        }
         for key in known.coverage.clear() {
             store.remove(&key);
         }
@@ -325,70 +342,6 @@ impl Scope {
 fn stored(owner: EntryOwner, store: &dyn Store, rows: &[NewRow]) -> Contents {
     let (key, entry) = kept(owner, store, rows);
     Contents::of(key, &entry, 0..rows.len())
-}
-
-impl Known {
-    /// Puts a segment in its place, joined with small neighbors that touch it.
-    ///
-    /// A neighbor that is being read is left alone: joined, it would pass for as new as this segment, and what is
-    /// being read of it for outdated. What was cut out of a small segment to be read again goes back to what is left of it,
-    /// whatever the ages: else a few rows that are read often would leave pieces of pages behind, and each would cost a
-    /// request to renew.
-    fn settle(
-        &mut self,
-        owner: EntryOwner,
-        store: &dyn Store,
-        mut segment: Segment,
-        reading: &Reading,
-        policy: &Policy,
-    ) {
-        let now = segment.read_at;
-        // Their age must not matter soon: where the place decides it does always.
-        let is_young = |home: &&Segment| {
-            policy.membership != Membership::Spans
-                && !policy.is_past(home.read_at, policy.ttl(Class::Settled) / 2, now)
-        };
-        let cut: Vec<Span> =
-            self.coverage.overlapping(segment.span).filter(is_young).map(|home| home.span).collect();
-        self.replace(store, segment.span, Vec::new());
-        if segment.trust == Trust::Proven {
-            let is_being_read = |span: Span| {
-                let others = self.readings.iter().filter(|other| !std::ptr::eq(&***other, reading));
-                others.map(|other| other.span).any(|other| other.intersection(span).is_some())
-            };
-            // The entry made for the last join, which the next join leaves behind.
-            let mut made: Option<EntryKey> = None;
-            for _ in 0..JOINS {
-                let (below, above) = (segment.span.from().previous(), segment.span.to().next());
-                let neighbors =
-                    [below, above].map(|at| self.coverage.at(at).filter(|n| !is_being_read(n.span)).cloned());
-                for neighbor in neighbors.into_iter().flatten() {
-                    let is_left = cut.iter().any(|home| home.covers(neighbor.span))
-                        && reading.span.intersection(neighbor.span).is_none();
-                    let apart = if is_left {
-                        Duration::MAX
-                    } else {
-                        policy.place_due(segment.span.to().max(neighbor.span.to()), now, now).ttl / 16
-                    };
-                    let before = segment.key();
-                    segment = joined(owner, store, segment, &neighbor, apart);
-                    if segment.key() != before {
-                        if let Some(left) = made.take() {
-                            store.remove(&left);
-                        }
-                        made = segment.key().filter(|key| neighbor.key() != Some(*key));
-                    }
-                }
-            }
-        }
-        self.replace(store, segment.span, vec![segment]);
-    }
-
-    fn replace(&mut self, store: &dyn Store, span: Span, segments: Vec<Segment>) {
-        for key in self.coverage.replace(span, segments) {
-            store.remove(&key);
-        }
-    }
 }
 
 #[cfg(test)]

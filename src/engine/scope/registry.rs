@@ -21,6 +21,8 @@ pub(in crate::engine) struct Scopes {
     registry: Mutex<Registry>,
     /// How many were ever made.
     made: AtomicU64,
+    /// Whether scopes note what the tier does not know.
+    tracks_changes: bool,
 }
 
 /// The scopes, and whose they are.
@@ -91,6 +93,16 @@ impl Registry {
         }
     }
 
+    /// Gives up a scope if there are as many as may be.
+    fn make_place(&mut self, store: &dyn Store) {
+        if self.by_key.len() >= MAX_SCOPES
+            && let Some(key) = self.next_to_go()
+            && let Some(scope) = self.remove(&key)
+        {
+            scope.close(store);
+        }
+    }
+
     /// The scope to give up: of the caller that holds most, the one not asked for longest.
     fn next_to_go(&self) -> Option<ScopeKey> {
         let (_, holder) = self.sizes.last()?;
@@ -99,6 +111,11 @@ impl Registry {
 }
 
 impl Scopes {
+    /// No scopes yet, which note what changes if there is a tier to tell.
+    pub(in crate::engine) fn new(tracks_changes: bool) -> Self {
+        Self { tracks_changes, ..Self::default() }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Registry> {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -123,16 +140,22 @@ impl Scopes {
             scope.touch(now);
             return scope;
         }
-        if registry.by_key.len() >= MAX_SCOPES
-            && let Some(key) = registry.next_to_go()
-            && let Some(scope) = registry.remove(&key)
-        {
-            scope.close(store);
-        }
+        registry.make_place(store);
         let scope = self.unregistered(subject, holder, dates);
         scope.touch(now);
         registry.add(Arc::clone(&scope), holder);
         scope
+    }
+
+    /// Adds a scope that was restored, unless there is one of its subject.
+    pub(in crate::engine) fn register(&self, scope: &Arc<Scope>, store: &dyn Store, now: Timestamp) {
+        let mut registry = self.lock();
+        if registry.by_key.contains_key(&scope.key) {
+            return;
+        }
+        registry.make_place(store);
+        scope.touch(now);
+        registry.add(Arc::clone(scope), scope.holder);
     }
 
     /// The scope of a subject that nothing will be read of: if there is none, an empty one that takes nobody's place.
@@ -152,10 +175,20 @@ impl Scopes {
         }
     }
 
-    fn unregistered(&self, subject: &Subject, holder: CallerId, dates: DateSupport) -> Arc<Scope> {
+    /// A scope that nobody finds.
+    pub(in crate::engine) fn unregistered(
+        &self,
+        subject: &Subject,
+        holder: CallerId,
+        dates: DateSupport,
+    ) -> Arc<Scope> {
         let stagger = Stagger::of(self.made.fetch_add(1, Ordering::Relaxed));
         let owner = EntryOwner { scope: key_of(subject), holder };
-        Arc::new(Scope::new(owner, stagger, subject.clone(), dates))
+        let scope = Scope::new(owner, stagger, subject.clone(), dates);
+        if self.tracks_changes {
+            scope.track();
+        }
+        Arc::new(scope)
     }
 
     /// The scopes that differ from a subject at most in the status they are filtered by.

@@ -84,7 +84,7 @@ pub(in crate::engine) fn route(
     now: Timestamp,
     picking: Picking,
 ) -> Routed {
-    let dates = if parts.settings.window.is_some() { DateSupport::Kept } else { DateSupport::Ignored };
+    let dates = DateSupport::of_window(parts.settings.window);
     let scope_of = |way: &RouteChoice| match question.directives.only_if_cached {
         true => scopes.of_unread(&way.subject, dates, now),
         false => scopes.of(&way.subject, question.caller.id, &*parts.store, dates, now),

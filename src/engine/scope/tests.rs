@@ -5,8 +5,10 @@ use super::*;
 use crate::domain::{
     AgentId, Caller, Credential, CredentialId, Digest, Entry, EntryIndex, FilterFacts, Filters, Row,
 };
+use crate::engine::freshness::Membership;
 use crate::engine::terms::AskedAt;
 use crate::source::{BudgetClock, QuestionId, RequestContext, SentAt, Trace, Urgency};
+use crate::store::EntryKey;
 use crate::store::testing::MapStore;
 
 fn at(second: i64) -> Timestamp {

@@ -185,7 +185,7 @@ pub(super) fn bent(settings: EngineSettings, bend: impl FnOnce(&mut Bent)) -> Ri
     bend(&mut source);
     let engine =
         Engine::new(settings, Arc::new(source), Arc::clone(&store) as _, clock.clone(), shutdown.clone());
-    Rig { engine, script, store, clock, shutdown }
+    Rig { engine, script, store, clock, shutdown, tier: None }
 }
 
 pub(super) fn ids(rows: &[(String, u32)]) -> HashSet<String> {

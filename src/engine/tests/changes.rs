@@ -113,7 +113,7 @@ async fn logs_go_with_what_is_known_of_their_agent() {
     let question = rig.question();
     cursor(respond(&rig, &question, None, Confirmation::Needed).await);
     assert_eq!(rig.engine.change_logs().logs, 1);
-    rig.engine.forget(question.agent);
+    rig.engine.forget(question.agent).await.unwrap();
     assert_eq!(rig.engine.change_logs(), ChangeLogStats::default());
     cursor(respond(&rig, &question, None, Confirmation::Needed).await);
     rig.script.world().agent_refused = Some(403);

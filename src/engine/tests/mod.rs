@@ -28,6 +28,7 @@ mod sections;
 mod several_statuses;
 mod sharing;
 mod stale;
+mod tier;
 mod tiny_questions;
 mod undated_rows;
 
@@ -39,6 +40,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use self::script::{Fact, Script, matches};
+use self::tier::TestTier;
 use super::coverage::CoveragePart;
 use super::*;
 use crate::domain::{
@@ -55,6 +57,8 @@ struct Rig {
     store: Arc<MapStore>,
     clock: Clock,
     shutdown: Shutdown,
+    /// What outlives the engine, if anything does.
+    tier: Option<Arc<TestTier>>,
 }
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -84,12 +88,29 @@ fn settings() -> EngineSettings {
 
 impl Rig {
     fn new(settings: EngineSettings, seed: u64) -> Self {
+        Self::of(settings, seed, None)
+    }
+
+    /// With a tier.
+    fn with_tier(settings: EngineSettings, seed: u64) -> Self {
+        Self::of(settings, seed, Some(Arc::default()))
+    }
+
+    fn of(settings: EngineSettings, seed: u64, tier: Option<Arc<TestTier>>) -> Self {
         let clock = Clock::showing(NOW);
         let script = Arc::new(Script::new(clock.clone(), seed));
         let (store, shutdown) = (Arc::new(MapStore::default()), Shutdown::default());
         let source: Arc<dyn Source> = Arc::clone(&script) as _;
-        let engine = Engine::new(settings, source, Arc::clone(&store) as _, clock.clone(), shutdown.clone());
-        Self { engine, script, store, clock, shutdown }
+        let kept = tier.clone().map(|tier| tier as _);
+        let engine = Engine::with_tier(
+            settings,
+            source,
+            Arc::clone(&store) as _,
+            kept,
+            clock.clone(),
+            shutdown.clone(),
+        );
+        Self { engine, script, store, clock, shutdown, tier }
     }
 
     /// A history of `rows` completed executions, evenly over some days up to a minute ago.

@@ -64,7 +64,7 @@ async fn a_page_fetched_before_a_purge_does_not_land_in_the_place_of_one_fetched
     };
     let purge = async {
         tokio::time::sleep(SECOND).await;
-        rig.engine.forget(rig.question().agent);
+        rig.engine.forget(rig.question().agent).await.unwrap();
     };
     let (first, (), second, third) =
         tokio::join!(body(Duration::ZERO), purge, body(2 * SECOND), body(12 * SECOND));

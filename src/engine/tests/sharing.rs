@@ -96,7 +96,7 @@ async fn a_read_that_was_under_way_does_not_land_after_a_purge() {
     let asking = rig.rows(rig.question());
     let purging = async {
         tokio::time::sleep(SECOND / 5).await;
-        rig.engine.forget(rig.question().agent);
+        rig.engine.forget(rig.question().agent).await.unwrap();
         rig.script.held.store(false, Ordering::Relaxed);
     };
     let (rows, ()) = tokio::join!(asking, purging);

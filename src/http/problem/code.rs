@@ -63,6 +63,8 @@ codes! {
     Internal = "internal_error", INTERNAL_SERVER_ERROR, "Internal error";
     /// The gateway is shutting down.
     ShuttingDown = "shutting_down", SERVICE_UNAVAILABLE, "The gateway is shutting down";
+    /// What was to be dropped is dropped here, but the tier could not be told.
+    TierUnavailable = "tier_unavailable", SERVICE_UNAVAILABLE, "The tier is unavailable";
     /// Upstream is down, unreachable, or responds with 5xx.
     UpstreamUnavailable = "upstream_unavailable", BAD_GATEWAY, "Upstream is unavailable";
     /// Upstream's response violates its contract.
@@ -83,7 +85,7 @@ impl Code {
         match self {
             Self::Overloaded | Self::RateLimited | Self::NotReady => Some(Duration::from_secs(1)),
             // Another replica or the next process serves the retry.
-            Self::ShuttingDown => Some(Duration::from_secs(2)),
+            Self::ShuttingDown | Self::TierUnavailable => Some(Duration::from_secs(2)),
             Self::UpstreamUnavailable | Self::UpstreamMalformed | Self::UpstreamTimeout | Self::Internal => {
                 Some(Duration::from_secs(5))
             }

@@ -3,7 +3,7 @@
 use super::fold::{GroupId, GroupTotals, KeyPart, Stat, Totals, TotalsError};
 use super::{GroupKey, GroupValue};
 use crate::domain::Span;
-use crate::shape::csv::{Cell, write_record};
+use crate::shape::csv::{CsvCell, write_record};
 use crate::shape::path::{Path, json_key};
 
 impl Totals {
@@ -40,7 +40,7 @@ impl Totals {
         for path in self.question.stats().iter().map(Path::canonical) {
             names.extend(["count", "sum", "min", "max"].map(|what| format!("{path}.{what}")));
         }
-        write_record(names.iter().map(|name| Cell::quoted(name)), out);
+        write_record(names.iter().map(|name| CsvCell::quoted(name)), out);
         if self.question.group_by().is_empty() {
             write_line(&[], &self.all()?, out);
         } else {
@@ -141,26 +141,26 @@ fn skipped(count: u64) -> String {
 }
 
 fn write_line(parts: &[KeyPart], group: &GroupTotals, out: &mut Vec<u8>) {
-    let plain = |text: String| Cell::Plain(text.into());
+    let plain = |text: String| CsvCell::Plain(text.into());
     let mut cells: Vec<_> = parts.iter().map(cell).collect();
     cells.push(plain(group.count.to_string()));
     for stat in &group.stats {
         cells.push(plain(stat.count.to_string()));
         cells.push(plain(stat.sum.to_string()));
         let (min, max) = stat.range.unzip();
-        cells.extend([min, max].map(|end| end.map_or(Cell::Empty, |end| plain(end.to_string()))));
+        cells.extend([min, max].map(|end| end.map_or(CsvCell::Empty, |end| plain(end.to_string()))));
     }
     write_record(cells, out);
 }
 
 /// A part of a key as a cell. Null is empty and an empty string is `""`, so that the two can be told apart.
-fn cell(part: &KeyPart) -> Cell<'_> {
+fn cell(part: &KeyPart) -> CsvCell<'_> {
     match part {
-        KeyPart::Undated | KeyPart::Value(GroupValue::Null) => Cell::Empty,
-        KeyPart::Value(GroupValue::Text(text)) if text.is_empty() => Cell::quoted(text),
-        KeyPart::Time(_, text) => Cell::Plain(text.into()),
-        KeyPart::Value(GroupValue::Number(text) | GroupValue::Text(text)) => Cell::Plain((&**text).into()),
-        KeyPart::Value(GroupValue::Bool(value)) => Cell::Plain(value.to_string().into()),
-        KeyPart::Agent(agent) => Cell::Plain(agent.to_string().into()),
+        KeyPart::Undated | KeyPart::Value(GroupValue::Null) => CsvCell::Empty,
+        KeyPart::Value(GroupValue::Text(text)) if text.is_empty() => CsvCell::quoted(text),
+        KeyPart::Time(_, text) => CsvCell::Plain(text.into()),
+        KeyPart::Value(GroupValue::Number(text) | GroupValue::Text(text)) => CsvCell::Plain((&**text).into()),
+        KeyPart::Value(GroupValue::Bool(value)) => CsvCell::Plain(value.to_string().into()),
+        KeyPart::Agent(agent) => CsvCell::Plain(agent.to_string().into()),
     }
 }

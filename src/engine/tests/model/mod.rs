@@ -31,7 +31,8 @@ const REFUSAL_PASSES: Duration = Duration::from_secs(4);
 async fn live_through(case: &Case, settings: EngineSettings) -> Result<(), TestCaseError> {
     let settings =
         EngineSettings { window: settings.window.filter(|_| case.compare != Compare::Ignored), ..settings };
-    let mut rig = Rig::new(settings.clone(), case.seed).with_history(case.history, 13);
+    let tier = case.has_tier.then(Arc::default);
+    let mut rig = Rig::of(settings.clone(), case.seed, tier).with_history(case.history, 13);
     set_up(&rig, case);
     let chronicle = RefCell::new(Chronicle::default());
     let (digests, clients) = (RefCell::default(), ModelClients::default());
@@ -84,6 +85,7 @@ async fn live_through(case: &Case, settings: EngineSettings) -> Result<(), TestC
             | ModelStep::DeleteBatch { .. }
             | ModelStep::Evict { .. }
             | ModelStep::Shed { .. }
+            | ModelStep::TierTrouble { .. }
             | ModelStep::Purge
             | ModelStep::Fail { .. }
             | ModelStep::Stray { .. }
@@ -110,11 +112,13 @@ fn is_excused(rig: &Rig, error: &AskError) -> bool {
         || matches!(error, AskError::Source(SourceError::Unavailable { detail, .. }) if is_scripted(detail))
 }
 
-/// Another gateway over the same upstream, which knows nothing.
+/// Another gateway over the same upstream, which knows what the tier kept, if there is one.
 fn restart(rig: &mut Rig, settings: &EngineSettings) {
     rig.store = Arc::new(MapStore::default());
     let (source, store): (Arc<dyn Source>, _) = (Arc::clone(&rig.script) as _, Arc::clone(&rig.store));
-    rig.engine = Engine::new(settings.clone(), source, store as _, rig.clock.clone(), rig.shutdown.clone());
+    let tier = rig.tier.clone().map(|tier| tier as _);
+    let (clock, shutdown) = (rig.clock.clone(), rig.shutdown.clone());
+    rig.engine = Engine::with_tier(settings.clone(), source, store as _, tier, clock, shutdown);
 }
 
 fn note(chronicle: &RefCell<Chronicle>, rig: &Rig) {

@@ -1,7 +1,9 @@
 //! What happens in a case: strategies, and what each step does to the list.
 
 use std::cmp::Reverse;
+use std::sync::atomic::Ordering::Relaxed;
 
+use futures_util::future::FutureExt as _;
 use proptest::prelude::*;
 
 use crate::engine::tests::script::{Compare, Fact, Listed, ScriptTotals, unavailable, words};
@@ -52,9 +54,14 @@ pub(super) enum ModelStep {
     Shed {
         bytes: u64,
     },
+    /// The tier loses the bytes of some entries, and takes nothing until the next time, or takes everything again.
+    TierTrouble {
+        every: u64,
+        is_full: bool,
+    },
     /// Everything that is kept of the agent is forgotten.
     Purge,
-    /// The gateway begins anew, with nothing.
+    /// Another gateway takes over, with what the tier kept.
     Restart,
     Fail {
         pages: u64,
@@ -157,7 +164,7 @@ fn step() -> impl Strategy<Value = ModelStep> {
         24 => change(),
         6 => (1u32..40_000).prop_map(|ms| ModelStep::Pass { ms }),
         2 => (1u32..1_500).prop_map(|ms| ModelStep::Pass { ms }),
-        1 => Just(ModelStep::Restart),
+        2 => Just(ModelStep::Restart),
         1 => (1u64..4).prop_map(|pages| ModelStep::Fail { pages }),
         1 => Just(ModelStep::Revoke),
         10 => alone.prop_map(|asked| ModelStep::Ask { asked, meanwhile: None }),
@@ -180,6 +187,7 @@ fn change() -> impl Strategy<Value = ModelStep> {
         1 => (any::<usize>(), 2usize..80).prop_map(|(first, count)| ModelStep::DeleteBatch { first, count }),
         3 => (1u64..7).prop_map(|every| ModelStep::Evict { every }),
         1 => (1u64..20_000).prop_map(|bytes| ModelStep::Shed { bytes }),
+        2 => (1u64..7, any::<bool>()).prop_map(|(every, is_full)| ModelStep::TierTrouble { every, is_full }),
         1 => Just(ModelStep::Purge),
         1 => (1u64..4).prop_map(|page| ModelStep::Stray { page }),
         1 => (1u32..4).prop_map(|page| ModelStep::Hollow { page }),
@@ -195,6 +203,8 @@ pub(super) struct Case {
     pub(super) listed: Listed,
     pub(super) jitter_ms: u64,
     pub(super) ahead: ClockAhead,
+    /// Whether what is read outlives the gateway.
+    pub(super) has_tier: bool,
     pub(super) steps: Vec<ModelStep>,
 }
 
@@ -224,12 +234,13 @@ pub(super) fn case() -> impl Strategy<Value = Case> {
     ];
     let steps = proptest::collection::vec(step(), 1..24);
     let upstream = (totals, compare, listed, jitter, ahead);
-    (any::<u64>(), 0u32..220, upstream, steps).prop_map(|(seed, history, upstream, steps)| {
+    (any::<u64>(), 0u32..220, upstream, any::<bool>(), steps).prop_map(|case| {
+        let (seed, history, upstream, has_tier, steps) = case;
         let (totals, compare, listed, jitter_ms, ahead) = upstream;
         // A row that moves up is told by a row that comes twice while the total stays, or by nothing.
         let is_told = compare != Compare::Ignored || totals != ScriptTotals::Unsteady;
         let listed = if is_told { listed } else { Listed::NewestFirst };
-        Case { seed, history, totals, compare, listed, jitter_ms, ahead, steps }
+        Case { seed, history, totals, compare, listed, jitter_ms, ahead, has_tier, steps }
     })
 }
 
@@ -329,7 +340,13 @@ pub(super) fn mutate(rig: &Rig, step: &ModelStep, case: &Case, is_early: bool) {
         }
         ModelStep::Hollow { page } => world.hollow = Some(*page),
         ModelStep::Evict { every } => {
-            rig.store.0.lock().unwrap().retain(|key, _| key.number % every != 0);
+            rig.store.0.lock().unwrap().retain(|key, _| key.number % u128::from(*every) != 0);
+        }
+        ModelStep::TierTrouble { every, is_full } => {
+            if let Some(tier) = &rig.tier {
+                tier.lose_rows(|key| key.number % u128::from(*every) == 0);
+                tier.is_full.store(*is_full, Relaxed);
+            }
         }
         ModelStep::Shed { bytes } => {
             for scope in rig.engine.state.scopes.all() {
@@ -338,7 +355,8 @@ pub(super) fn mutate(rig: &Rig, step: &ModelStep, case: &Case, is_early: bool) {
         }
         ModelStep::Purge => {
             drop(world);
-            rig.engine.forget(rig.question().agent);
+            let told = rig.engine.forget(rig.question().agent).now_or_never();
+            assert_eq!(told, Some(Ok(())));
         }
         ModelStep::Change { .. }
         | ModelStep::Delete { .. }

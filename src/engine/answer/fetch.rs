@@ -1,0 +1,31 @@
+//! Takes rows from the tier whose bytes the store has dropped, or never had since the start.
+
+use super::running::RunningAnswer;
+use crate::domain::Span;
+use crate::engine::terms::RowNeed;
+
+/// The most entries that are fetched at once: about a page each.
+const MOST_FETCHED: usize = 16;
+
+impl RunningAnswer {
+    /// Fetches the bytes of what lies at the top of a known span, if only the tier has them. What it does not have is a gap
+    /// from then on.
+    pub(super) async fn fetch(&mut self, span: Span) {
+        let context = &self.context;
+        let parts = &*context.state.parts;
+        let Some(tier) = &parts.tier else { return };
+        let scope = &context.view.scope;
+        // Those fetched before were given, or lie below what comes first now.
+        if context.view.need != RowNeed::Bytes {
+            return;
+        }
+        let entries = scope.saved_only(span, MOST_FETCHED);
+        if entries.is_empty() {
+            return;
+        }
+        let keys: Vec<_> = entries.iter().map(|(key, _)| *key).collect();
+        let fetched = tier.load_rows(&scope.tier_scope(), entries).await;
+        let fetched = keys.into_iter().zip(fetched);
+        self.fetched = scope.fetched(&*parts.store, span, fetched.collect());
+    }
+}

@@ -1,0 +1,72 @@
+//! Tells the tier what is read, behind the answers.
+//!
+//! One task looks for scopes that changed, and writes one after another. While a write is under way, or the tier takes nothing,
+//! what changes costs a mark for each week and nothing else, so a disk that is slow, stalled or full holds nobody up and fills
+//! no memory.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use super::scope::Scope;
+use super::state::SharedState;
+use crate::tier::{Saved, Tier};
+
+/// How often scopes are looked through for changes: what was read in this time is lost by a crash.
+const SAVE_EVERY: Duration = Duration::from_secs(2);
+
+/// How long nothing is written after the tier took nothing.
+const RETRY_AFTER: Duration = Duration::from_secs(10);
+
+/// Begins to save, if there is a tier. Ends with the engine, or with the last reading of a drain.
+pub(super) fn spawn(state: &Arc<SharedState>) {
+    let Some(tier) = state.parts.tier.clone() else { return };
+    let (shutdown, state) = (state.parts.shutdown.clone(), Arc::downgrade(state));
+    shutdown.clone().spawn(async move {
+        while let Some(saved) = save_all(&state, &*tier).await {
+            let pause = if saved == Saved::Yes { SAVE_EVERY } else { RETRY_AFTER };
+            if shutdown.is_draining() {
+                if !is_reading(&state) || saved == Saved::No {
+                    // What the last reading brought since.
+                    save_all(&state, &*tier).await;
+                    return;
+                }
+                tokio::select! {
+                    () = tokio::time::sleep(SAVE_EVERY / 4) => {}
+                    () = shutdown.end_ordered() => {}
+                }
+            } else {
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    () = shutdown.drain_begun() => {}
+                }
+            }
+        }
+    });
+}
+
+/// Writes everything that changed. Ends at the first scope that the tier does not take. None if the engine is gone.
+async fn save_all(state: &Weak<SharedState>, tier: &dyn Tier) -> Option<Saved> {
+    let scopes = state.upgrade()?.scopes.all();
+    for scope in scopes {
+        while let Some(saving) = scope.begin_saving() {
+            let saved = save(&scope, tier, saving).await;
+            if saved == Saved::No {
+                return Some(Saved::No);
+            }
+        }
+    }
+    Some(Saved::Yes)
+}
+
+async fn save(scope: &Scope, tier: &dyn Tier, saving: super::scope::Saving) -> Saved {
+    let saved = tier.save(&scope.tier_scope(), saving.changes.clone()).await;
+    scope.end_saving(saving, saved == Saved::Yes);
+    saved
+}
+
+/// Whether anything is still being read.
+fn is_reading(state: &Weak<SharedState>) -> bool {
+    state.upgrade().is_some_and(|state| {
+        !state.parts.shutdown.is_ended() && state.scopes.all().iter().any(|scope| scope.is_reading())
+    })
+}
