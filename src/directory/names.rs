@@ -19,6 +19,7 @@ use crate::tier::Voided;
 /// | `marks` | |
 /// | `agent` | the bytes of its UUID |
 /// | `credential` | its digest |
+/// | `callers` | none; the whole HMAC |
 ///
 /// The version is part of the name, so that two versions of fanfold on one directory never write over each other's records.
 /// Marks have none: all versions share them.
@@ -64,6 +65,13 @@ impl TierNames {
         }
     }
 
+    /// What callers' keys are named with in pass-through mode, so that a key has the same name after a restart.
+    pub fn of_callers(&self) -> [u8; 32] {
+        let mut whole = [0; 32];
+        whole.copy_from_slice(hmac::sign(&self.0, b"callers\0").as_ref());
+        whole
+    }
+
     fn versioned(&self, label: &str, version: u16, fields: &[&[u8]]) -> RecordName {
         let version = version.to_le_bytes();
         self.name(label, &[&[&version[..]], fields].concat())
@@ -82,12 +90,12 @@ impl TierNames {
 
 /// The number of an entry, as names and records have it.
 pub(super) fn number_of(key: &EntryKey) -> u128 {
-    u128::from(key.number)
+    key.number
 }
 
 /// The key of an entry from its number in a record; `None` if no entry has such a number.
 pub(super) fn entry_key(scope: ScopeKey, number: u128) -> Option<EntryKey> {
-    Some(EntryKey { scope, number: u64::try_from(number).ok()? })
+    Some(EntryKey { scope, number })
 }
 
 #[cfg(test)]

@@ -95,6 +95,12 @@ impl TierSecret {
         &self.0[0]
     }
 
+    /// What callers' keys are named with. By the last line, which stays when a new one is put first: a key gets another name, and
+    /// what is kept of it is lost, only when that line is removed.
+    pub fn of_callers(&self) -> [u8; 32] {
+        self.all().last().unwrap_or_else(|| self.first()).names.of_callers()
+    }
+
     /// The keys of every line, the first line's first.
     pub fn all(&self) -> &[TierKeys] {
         &self.0

@@ -36,7 +36,8 @@ pub enum Authenticator {
 /// The name of the held key in the cache. It stays the same when the key is rotated, because the account does.
 const HELD: CredentialId = CredentialId::new(*b"the held key\0\0\0\0");
 
-/// Derives names from keys: digests salted with a secret that lives as long as the process, so they reveal nothing.
+/// Derives names from keys: digests salted with a secret, so they reveal nothing. The secret lives as long as the process, or is
+/// the tier's.
 pub struct KeyNames([u8; 32]);
 
 /// The gateway's key, and the tokens that may use it.
@@ -59,7 +60,12 @@ pub(crate) struct AuthenticatedCaller {
 impl Authenticator {
     /// Accepts upstream's own keys.
     pub fn pass_through() -> Self {
-        Self::PassThrough(KeyNames(rand::random()))
+        Self::pass_through_with(rand::random())
+    }
+
+    /// Accepts upstream's own keys, and names them with this secret.
+    pub const fn pass_through_with(secret: [u8; 32]) -> Self {
+        Self::PassThrough(KeyNames(secret))
     }
 
     /// Holds the upstream key and accepts tokens.
