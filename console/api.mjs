@@ -5,6 +5,9 @@ import { getKey } from "./key.mjs";
 
 const BASE = new URL("../", import.meta.url);
 
+/** Longer than the gateway takes anything for fresh, so it asks for nothing more recent. */
+const ANY_FRESH = "max-age=2592000";
+
 /** A response that is no success: a problem document, or what stands in for one. */
 export class Problem extends Error {
   /**
@@ -24,17 +27,20 @@ export class Problem extends Error {
 /**
  * Sends a request.
  * @param {string} path relative to the gateway's root
- * @param {{ signal: AbortSignal, etag?: string | null, prefer?: string }} options
+ * @param {{ signal: AbortSignal, etag?: string | null, prefer?: string, isForced?: boolean }} options `isForced`: recent
+ *   calls are to be read again, also if the gateway takes them for fresh
  * @returns {Promise<Response>} a success, or 304
  * @throws {Problem}
  */
-export async function get(path, { signal, etag, prefer }) {
+export async function get(path, { signal, etag, prefer, isForced = false }) {
   const headers = new Headers({ Authorization: `Bearer ${getKey() ?? ""}` });
   if (etag) headers.set("If-None-Match", etag);
   if (prefer) headers.set("Prefer", prefer);
+  // Without it, some browsers say `no-cache` with every request, because of `no-store` below.
+  headers.set("Cache-Control", isForced ? "no-cache" : ANY_FRESH);
   let response;
   try {
-    // What was read is kept here, as far as it is needed, and never in the browser's cache on disk.
+    // Rows never go into the browser's cache on disk.
     response = await fetch(new URL(path, BASE), {
       headers,
       signal,
@@ -60,7 +66,7 @@ async function problemOf(response) {
     const detail = typeof document.detail === "string" ? document.detail : `HTTP status ${status}`;
     return new Problem(detail, { ...more, code: String(document.code ?? "") });
   } catch {
-    // Not the gateway's: a proxy in between speaks.
+    // It is not the gateway's but a proxy's.
     return new Problem(`HTTP status ${status}, without an explanation.`, more);
   }
 }
@@ -83,7 +89,7 @@ export async function* lines(response) {
       if (done) break;
     }
   } finally {
-    // Whoever stops listening ends the read.
+    // A caller that stops early ends the read.
     reader.cancel().catch(() => {});
   }
   if (rest !== "") yield [rest];
@@ -98,8 +104,8 @@ export function originOf(headers) {
   const status = headers.get("Cache-Status") ?? "";
   const reason = /reason=([a-z-]+)/.exec(status)?.[1];
   if (status.includes("fwd=stale")) {
-    const why = reason === "rate-limited" ? "there is no room in the budget" : "upstream fails";
-    return { words: `last known, because ${why}`, isStale: true };
+    const why = reason === "rate-limited" ? "the request budget is used up" : "upstream is failing";
+    return { words: `from the last successful read, because ${why}`, isStale: true };
   }
   if (status.includes("hit")) return { words: "from the cache", isStale: false };
   if (status.includes("fwd=miss")) return { words: "read from upstream", isStale: false };

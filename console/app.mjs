@@ -14,7 +14,7 @@ import { useCallback, useEffect, useMemo, useState } from "./vendor/hooks.mjs";
 import { viewFromAddress, viewIntoAddress } from "./view.mjs";
 
 const QUERY_KEY_WORDS =
-  "The key in the address was not used, because it may have been logged on its way. Enter it here, or put it after #key=, which is sent to no server.";
+  "The key in the address was not used, because it may have been logged on the way. Enter it here, or put it after #key=, which browsers do not send.";
 const REFUSED_WORDS = "The gateway does not accept this key.";
 
 /** @typedef {import("./view.mjs").View} View */
@@ -30,7 +30,7 @@ export function App({ words }) {
     setKeyWords(why);
   }, []);
   useEffect(() => {
-    // A key that is pasted behind the address of an open page.
+    // The address of an open page gets a key.
     const onHash = () => {
       const { tookKey, hadQueryKey } = takeKeyFromAddress();
       if (hadQueryKey) setKeyWords(QUERY_KEY_WORDS);
@@ -59,9 +59,7 @@ export function App({ words }) {
   return html`<${Console} view=${view} onView=${choose} onForget=${forget} words=${keyWords} />`;
 }
 
-/**
- * What words the address calls for at the start.
- */
+/** Takes the key out of the address; what is to be said about it. */
 export function wordsOfAddress() {
   return takeKeyFromAddress().hadQueryKey ? QUERY_KEY_WORDS : "";
 }
@@ -110,6 +108,12 @@ function Console({ view, onView, onForget, words }) {
     (/** @type {string} */ id) => agents.list.find((agent) => agent.id === id)?.name ?? id,
     [agents],
   );
+  // The drawer stays on its call, and follows it while it changes. A call that is gone is shown as it was.
+  const openId = open?.id;
+  const opened = useMemo(
+    () => (openId === undefined ? null : (table?.calls.find(({ id }) => id === openId) ?? open)),
+    [table?.calls, openId],
+  );
   const isEmpty = totals !== null && Number(totals.daily.total) === 0;
   const hasTable = table !== null && !isEmpty && (table.calls.length > 0 || table.phase !== "failed");
   // The same element as long as nothing changed: the list of zones is long, and rows arrive often.
@@ -140,7 +144,7 @@ function Console({ view, onView, onForget, words }) {
       }
     </main>
     <footer><a href="../docs">API documentation</a> ${state.gateway?.version && html`<span>fanfold ${state.gateway.version}</span>`} <span>Keys: r refresh, / search, t charts as tables</span></footer>
-    ${open && html`<${CallDrawer} call=${open} zone=${view.zone} agentName=${nameOf(open.agent)} onClose=${() => setOpen(null)} />`}
+    ${opened && html`<${CallDrawer} call=${opened} zone=${view.zone} agentName=${nameOf(opened.agent)} onClose=${() => setOpen(null)} />`}
   `;
 }
 

@@ -1,6 +1,6 @@
 // One call in full: facts, transcript, latencies, recording, and the row as upstream wrote it.
 //
-// It is read by its instant of creation, so it comes from the same cache as the table, with any kind of key.
+// It is requested by its time of creation, so it comes from the same cache as the table, with any kind of key.
 
 import { Problem, get, lines } from "./api.mjs";
 import { html } from "./ui.mjs";
@@ -24,15 +24,17 @@ export function CallDrawer({ call, zone, agentName, onClose }) {
   const [text, setText] = useState(/** @type {string | null} */ (null));
   const [problem, setProblem] = useState(/** @type {Problem | null} */ (null));
   useEffect(() => dialog.current?.showModal(), []);
+  const { id, status, seconds, cents, reason } = call;
+  useEffect(() => setText(null), [id]);
+  // A call that goes on is read again; until then, what was read before stays.
   useEffect(() => {
     const abort = new AbortController();
-    setText(null);
     setProblem(null);
     readRow(call, abort.signal).then(setText, (error) => {
       if (error instanceof Problem) setProblem(error);
     });
     return () => abort.abort();
-  }, [call]);
+  }, [id, status, seconds, cents, reason]);
   const row = text === null ? null : JSON.parse(text);
   return html`
     <dialog class="drawer" ref=${dialog} aria-labelledby="drawer-title" onClose=${onClose}
@@ -68,7 +70,7 @@ async function readRow(call, signal) {
     const found = some.find((line) => JSON.parse(line).id === call.id);
     if (found !== undefined) return found;
   }
-  throw new Problem("it is not there any more.");
+  throw new Problem("it is no longer there.");
 }
 
 /** @param {string} created */

@@ -79,8 +79,8 @@ export function KeyForm({ words, onKey }) {
       </form>
       ${isRefused && html`<p class="problem" role="alert">This can't be a key: a key has no spaces and only ASCII characters.</p>`}
       <p id="key-help" class="note">
-        Your Bolna API key, or a token from whoever runs this gateway if the gateway holds the key. It is kept in this tab only,
-        is sent to this gateway only, and is gone when the tab is closed.
+        Your Bolna API key. If the gateway holds the key, enter a token that the operator of the gateway gave you. The key is kept
+        in this tab only, is sent to this gateway only, and is forgotten when you close the tab.
       </p>
     </main>
   `;

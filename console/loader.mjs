@@ -3,15 +3,20 @@
 
 import { Problem, ageOf, get, originOf } from "./api.mjs";
 import { parseWithDecimals } from "./decimal.mjs";
-import { FIELDS, MOST_ROWS, readCalls } from "./rows.mjs";
+import { RowReader } from "./follow.mjs";
 import { REASONS_QUERY, dailyQuery } from "./totals.mjs";
-import { agentCount, agentsPath, hasSeveralAgents, queryOf, unitOf } from "./view.mjs";
+import { agentsPath, queryOf, unitOf } from "./view.mjs";
 
 /**
  * @typedef {import("./view.mjs").View} View
  * @typedef {import("./view.mjs").Agent} Agent
  * @typedef {import("./totals.mjs").Summary} Summary
  * @typedef {import("./rows.mjs").Call} Call
+ * @typedef {object} Wanted
+ * @property {View} view
+ * @property {Agent[]} agents
+ * @property {string} range the part of the query that selects calls
+ * @property {boolean} isForced whether recent calls are to be read again, also if the gateway takes them for fresh
  * @typedef {{ limit: number | null, period: string | null, left: number | null, paused_until: string | null }} Budget
  *
  * @typedef {object} Totals
@@ -24,7 +29,8 @@ import { agentCount, agentsPath, hasSeveralAgents, queryOf, unitOf } from "./vie
  * @property {"reading" | "done" | "failed"} phase
  * @property {boolean} hasMore whether there are older calls
  * @property {import("./totals.mjs").Missing[]} missing
- * @property {Problem | null} problem
+ * @property {Problem | null} problem why not all calls were read; of a table that is "done", why it is not up to date
+ * @property {{ added: number, gone: number, all: number } | null} news how the last change came out
  *
  * @typedef {object} State
  * @property {Totals | null} totals
@@ -62,14 +68,16 @@ export class Loader {
     this.state = NOTHING;
     this.abort = new AbortController();
     /** @type {{ view: View, agents: Agent[] } | null} */
-    this.wanted = null;
+    this.shown = null;
     /** @type {number | undefined} */
     this.timer = undefined;
     this.dueAt = Infinity;
     /** @type {Map<string, { etag: string | null, summary: Summary }>} */
     this.known = new Map();
+    this.range = "";
+    this.rows = new RowReader();
     document.addEventListener("visibilitychange", () => {
-      if (!document.hidden && performance.now() >= this.dueAt) this.refresh();
+      if (!document.hidden && performance.now() >= this.dueAt) this.begin(false);
     });
   }
 
@@ -80,28 +88,34 @@ export class Loader {
    */
   show(view, agents) {
     this.stop();
-    this.wanted = { view, agents };
-    this.known.clear();
-    this.refresh();
+    this.shown = { view, agents };
+    this.range = "";
+    this.rows = new RowReader();
+    this.begin(false);
   }
 
   /** Ends everything, and forgets what was read. */
   stop() {
     this.abort.abort();
     clearTimeout(this.timer);
-    this.wanted = null;
+    this.shown = null;
     this.dueAt = Infinity;
     this.state = NOTHING;
     this.onChange(this.state);
   }
 
-  /** Asks again at once. */
+  /** Asks again at once, for the most recent that upstream has. */
   refresh() {
-    if (this.wanted === null) return;
+    this.begin(true);
+  }
+
+  /** Begins a round of requests. @param {boolean} isForced */
+  begin(isForced) {
+    if (this.shown === null) return;
     this.abort.abort();
     clearTimeout(this.timer);
     this.abort = new AbortController();
-    this.round(this.wanted, this.abort.signal).catch((error) => {
+    this.round(this.shown, isForced, this.abort.signal).catch((error) => {
       // A fault of this page: it is shown like others, so that it can be reported.
       if (error?.name !== "AbortError")
         this.change({ isBusy: false, problem: new Problem(`This page failed: ${error}`) });
@@ -116,16 +130,21 @@ export class Loader {
 
   /**
    * One round of requests, and the time of the next.
-   * @param {{ view: View, agents: Agent[] }} wanted
+   * @param {{ view: View, agents: Agent[] }} shown
+   * @param {boolean} isForced
    * @param {AbortSignal} signal
    */
-  async round({ view, agents }, signal) {
+  async round({ view, agents }, isForced, signal) {
     this.change({ isBusy: true, retryAt: null });
-    const isFirst = this.state.table === null || this.state.table.phase !== "done";
+    const wanted = { view, agents, range: this.rangeOf(view), isForced };
+    const { table } = this.state;
+    const isBehind = table === null || table.phase !== "done" || table.problem !== null;
     // At first both at once: they share what is read of upstream, and arriving rows show how far that is.
-    const rows = isFirst ? this.readTable(view, agents, signal) : null;
-    const totals = await this.readTotals(view, agents, signal);
-    await (rows ?? (totals.changed ? this.readTable(view, agents, signal) : null));
+    const [totals] = await Promise.all([
+      this.readTotals(wanted, signal),
+      isBehind ? this.readTable(wanted, signal) : null,
+    ]);
+    if (isBehind ? this.lacksRows() : totals.changed) await this.readTable(wanted, signal);
     await this.readStatus(signal);
     signal.throwIfAborted();
     const failed = totals.problem ?? this.state.table?.problem ?? null;
@@ -137,27 +156,45 @@ export class Loader {
     this.schedule(pause);
   }
 
+  /**
+   * The part of the query that selects calls. It stays the same until midnight in the view's zone.
+   * @param {View} view
+   */
+  rangeOf(view) {
+    const range = String(queryOf(view));
+    if (range !== this.range) {
+      this.range = range;
+      this.known.clear();
+    }
+    return range;
+  }
+
+  /** Whether a part of the range can't be read and the table is empty for that reason. */
+  lacksRows() {
+    const { totals, table, problem } = this.state;
+    return problem === null && totals?.daily.complete === false && table?.phase === "failed";
+  }
+
   /** @param {number | null} pause in seconds; null: never */
   schedule(pause) {
     this.dueAt = pause === null ? Infinity : performance.now() + pause * 1_000;
     if (pause === null) return;
     this.timer = setTimeout(() => {
       // A hidden page asks for nothing; it asks when it is shown again.
-      if (!document.hidden) this.refresh();
+      if (!document.hidden) this.begin(false);
     }, pause * 1_000);
   }
 
   /**
-   * @param {View} view
-   * @param {Agent[]} agents
+   * @param {Wanted} wanted
    * @param {AbortSignal} signal
    */
-  async readTotals(view, agents, signal) {
-    const unit = unitOf(view, agents);
+  async readTotals(wanted, signal) {
+    const unit = unitOf(wanted.view, wanted.agents);
     try {
       const [daily, reasons] = await Promise.all([
-        this.readSummary(view, dailyQuery(unit), signal),
-        this.readSummary(view, REASONS_QUERY, signal).catch(unlessTooMany),
+        this.readSummary(wanted, dailyQuery(unit), signal),
+        this.readSummary(wanted, REASONS_QUERY, signal).catch(unlessTooMany),
       ]);
       const changed = daily.isNew || reasons?.isNew === true;
       // An unchanged response is not drawn again.
@@ -175,16 +212,15 @@ export class Loader {
   }
 
   /**
-   * @param {View} view
+   * @param {Wanted} wanted
    * @param {Record<string, string>} question
    * @param {AbortSignal} signal
    */
-  async readSummary(view, question, signal) {
-    const query = queryOf(view);
-    Object.entries(question).forEach(([name, value]) => query.set(name, value));
-    const path = `${agentsPath(view)}/summary?${query}`;
+  async readSummary({ view, range, isForced }, question, signal) {
+    const path = `${agentsPath(view)}/summary?${range}&${new URLSearchParams(question)}`;
     const known = this.known.get(path);
-    const response = await get(path, { signal, etag: known?.etag ?? null, prefer: "handling=lenient" });
+    const etag = known?.etag ?? null;
+    const response = await get(path, { signal, etag, prefer: "handling=lenient", isForced });
     const isNew = known === undefined || response.status !== 304;
     /** @type {Summary} */
     const summary = isNew ? parseWithDecimals(await response.text()) : known.summary;
@@ -201,50 +237,30 @@ export class Loader {
   }
 
   /**
-   * Reads the newest rows. Those of before are shown until the new ones are all there.
-   * @param {View} view
-   * @param {Agent[]} agents
+   * Reads the rows, or what changed of them. Rows that were read before are shown until all of the new ones are there.
+   * @param {Wanted} wanted
    * @param {AbortSignal} signal
    */
-  async readTable(view, agents, signal) {
-    const before = this.state.table?.phase === "done" ? this.state.table : null;
+  async readTable(wanted, signal) {
+    const { table, totals } = this.state;
+    const before = table?.phase === "done" ? table : null;
     /** @type {Call[]} */
-    const calls = [];
+    let arrived = [];
     let drawnAt = -Infinity;
-    const draw = (/** @type {Partial<Table>} */ more) => {
-      drawnAt = performance.now();
-      this.change({
-        table: {
-          calls: calls.slice(),
-          phase: "reading",
-          hasMore: false,
-          missing: [],
-          problem: null,
-          ...more,
-        },
-      });
-    };
+    const unfinished = { hasMore: false, missing: [], problem: null, news: null };
     try {
-      const response = await get(rowsPath(view, agentCount(view, agents)), {
-        signal,
-        prefer: "handling=lenient",
+      const known = { table: before, totals: totals?.daily ?? null };
+      const read = await this.rows.read(wanted, known, signal, (calls) => {
+        arrived = calls;
+        if (before !== null || performance.now() - drawnAt < PICTURE_EVERY) return;
+        drawnAt = performance.now();
+        this.change({ table: { ...unfinished, calls: calls.slice(), phase: "reading" } });
       });
-      const end = await readCalls(response, view.agents[0] ?? "", (some) => {
-        for (const call of some) calls.push(call);
-        if (before === null && performance.now() - drawnAt > PICTURE_EVERY) draw({});
-      });
-      // Agents come one after another.
-      if (hasSeveralAgents(view)) calls.sort((one, two) => (one.at < two.at ? 1 : one.at > two.at ? -1 : 0));
-      const problem = end.error
-        ? new Problem(end.error.detail, { code: end.error.code, requestId: end.error.request_id ?? null })
-        : null;
-      const hasMore = end.has_more === true || end.agents?.some((agent) => agent.has_more === true) === true;
-      const missing = end.missing ?? end.agents?.flatMap((agent) => agent.missing ?? []) ?? [];
-      draw({ phase: problem ? "failed" : "done", hasMore, missing, problem });
-    } catch (error) {
-      if (!(error instanceof Problem)) throw error;
-      if (before !== null) this.change({ table: { ...before, problem: error } });
-      else draw({ phase: "failed", problem: error });
+      this.change({ table: read });
+    } catch (problem) {
+      if (!(problem instanceof Problem)) throw problem;
+      const shown = before ?? { ...unfinished, calls: arrived, phase: "failed" };
+      this.change({ table: { ...shown, problem } });
     }
   }
 
@@ -258,20 +274,6 @@ export class Loader {
       this.change({ gateway: null });
     }
   }
-}
-
-/**
- * @param {View} view
- * @param {number} agents how many there are
- */
-function rowsPath(view, agents) {
-  const query = queryOf(view);
-  // With several agents the limit is for each of them.
-  query.set("limit", String(Math.max(1, Math.floor(MOST_ROWS / agents))));
-  query.set("fields", FIELDS.join(","));
-  query.set("format", "ndjson");
-  query.set("end_record", "true");
-  return `${agentsPath(view)}/all?${query}`;
 }
 
 /**

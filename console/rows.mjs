@@ -1,4 +1,4 @@
-// The rows of the table: read as a stream, kept as small objects.
+// The rows of the table: read from a stream of lines, and kept as small objects.
 
 import { Problem, lines } from "./api.mjs";
 import { instantOf, textOf } from "./words.mjs";
@@ -35,21 +35,24 @@ export const FIELDS = [
  * @property {number} count
  * @property {string} as_of
  * @property {boolean} [has_more]
+ * @property {string | null} [cursor] where the next response about changes goes on
  * @property {import("./totals.mjs").Missing[]} [missing]
- * @property {{ detail: string, code: string, request_id?: string }} [error]
+ * @property {{ detail: string, code: string, status?: number, request_id?: string }} [error]
  * @property {(End & { agent_id: string })[]} [agents]
  */
 
 /**
  * Reads a stream of rows to its end.
  * @param {Response} response
- * @param {string} agent whose rows these are until a line names another
- * @param {(calls: Call[]) => void} onCalls called as rows arrive
- * @returns {Promise<End>}
+ * @param {string} first the agent whose rows these are until a line names another
+ * @param {(calls: Call[]) => unknown} onCalls called as rows arrive; false ends the read
+ * @param {(id: string, agent: string) => void} [onRemoved] called for each row that is gone
+ * @returns {Promise<End | null>} null if `onCalls` ended it
  * @throws {Problem} if the stream breaks off without a verdict
  */
-export async function readCalls(response, agent, onCalls) {
+export async function readCalls(response, first, onCalls, onRemoved = () => {}) {
   const keep = interned();
+  let agent = first;
   /** @type {End | null} */
   let end = null;
   try {
@@ -61,9 +64,10 @@ export async function readCalls(response, agent, onCalls) {
         const control = controlName(row);
         if (control === null) calls.push(callOf(row, agent, keep));
         else if (control === "@agent") agent = row["@agent"].agent_id;
+        else if (control === "@removed") onRemoved(row["@removed"].id, row["@removed"].agent_id ?? first);
         else if (control === "@end") end = row["@end"];
       }
-      if (calls.length > 0) onCalls(calls);
+      if (calls.length > 0 && onCalls(calls) === false) return null;
     }
   } catch (error) {
     // After an incomplete verdict the body is broken off on purpose.
@@ -105,6 +109,64 @@ function callOf(row, agent, keep) {
     number: keep(textOf(row.user_number) || textOf(telephony.to_number)),
     reason: keep(textOf(telephony.hangup_reason)),
   };
+}
+
+/**
+ * The order of the table: the newest first, then by id, and calls without a readable date at the end.
+ * @param {Call} one
+ * @param {Call} two
+ */
+export function byTime(one, two) {
+  const [a, b] = [Number.isNaN(one.at) ? -Infinity : one.at, Number.isNaN(two.at) ? -Infinity : two.at];
+  if (a !== b) return a < b ? 1 : -1;
+  return one.id < two.id ? -1 : one.id > two.id ? 1 : 0;
+}
+
+/**
+ * The calls after a change. Calls that did not change are the same objects, and keep their order.
+ * @param {Call[]} calls
+ * @param {Call[]} changed new calls, and calls that replace those of the same id
+ * @param {Map<string, string>} removed id → agent
+ * @returns {Call[]}
+ */
+export function applied(calls, changed, removed) {
+  if (changed.length === 0 && removed.size === 0) return calls;
+  const fresh = new Map(changed.map((call) => [`${call.agent} ${call.id}`, call]));
+  const ids = new Set(changed.map(({ id }) => id));
+  /** @type {Call[]} */
+  const kept = [];
+  for (const call of calls) {
+    const key = ids.has(call.id) ? `${call.agent} ${call.id}` : "";
+    const next = fresh.get(key);
+    if (next === undefined) {
+      if (removed.get(call.id) !== call.agent) kept.push(call);
+    } else if (Object.is(next.at, call.at)) {
+      kept.push(next);
+      fresh.delete(key);
+    }
+  }
+  return merged(kept, [...fresh.values()].sort(byTime));
+}
+
+/**
+ * Puts calls among others, which keep their order.
+ * @param {Call[]} kept
+ * @param {Call[]} fresh in order
+ */
+function merged(kept, fresh) {
+  if (fresh.length === 0) return kept;
+  /** @type {Call[]} */
+  const all = [];
+  let next = 0;
+  for (const call of kept) {
+    // A call without a date stays behind the call that it came after.
+    while (!Number.isNaN(call.at) && next < fresh.length && byTime(fresh[next], call) < 0) {
+      all.push(fresh[next]);
+      next += 1;
+    }
+    all.push(call);
+  }
+  return all.concat(fresh.slice(next));
 }
 
 /** Keeps one copy of texts that come again and again. @returns {(text: string) => string} */

@@ -29,17 +29,22 @@ const MARKS = {
 export function conditionOf(state) {
   const { totals, problem, origin, table } = state;
   if (problem !== null) return failed(problem, totals !== null);
-  if (totals === null) return { kind: "loading", title: "Loading", text: "Executions are being read." };
+  if (totals === null) return { kind: "loading", title: "Loading", text: "Reading executions." };
   if (!totals.daily.complete || totals.reasons?.complete === false || (table?.missing.length ?? 0) > 0) {
     return {
       kind: "partial",
       title: "Incomplete",
-      text: "A part of the range could not be read and is not counted.",
+      text: "A part of the range could not be read. It is not counted.",
     };
   }
   if (table?.problem) {
-    const text = `The totals are complete, but the table is not: ${table.problem.message}`;
-    return { kind: "partial", title: "Table incomplete", text, requestId: table.problem.requestId };
+    const { message, requestId } = table.problem;
+    if (table.phase === "done") {
+      const text = `The totals are current, but the table shows the calls of an earlier read: ${message}`;
+      return { kind: "stale", title: "Table out of date", text, requestId };
+    }
+    const text = `The totals are complete, but the table is not: ${message}`;
+    return { kind: "partial", title: "Table incomplete", text, requestId };
   }
   if (origin?.isStale)
     return { kind: "stale", title: "Out of date", text: `What is shown is ${origin.words}.` };
@@ -61,14 +66,14 @@ export function conditionOf(state) {
 function failed(problem, hasTotals) {
   const { requestId, message } = problem;
   if (hasTotals) {
-    const text = `What is shown was read before. Reading it again failed: ${message}`;
+    const text = `This is the last known state. Refreshing it failed: ${message}`;
     return { kind: "stale", title: "Out of date", text, requestId };
   }
   if (problem.code === "not_ready") {
     return {
       kind: "loading",
       title: "Still loading",
-      text: "What has been read is kept, and reading goes on.",
+      text: "Reading continues, and what has been read so far is kept.",
       requestId,
     };
   }
@@ -108,7 +113,7 @@ export function StatusLine({ state, zone, nameOf, onRetry }) {
         <button type="button" onClick=${onRetry}>Try now</button>
       </p>`
       }
-      ${retryAt === null && !isBusy && state.problem !== null && html`<p><button type="button" onClick=${onRetry}>Try again</button></p>`}
+      ${retryAt === null && !isBusy && (state.problem ?? state.table?.problem) && html`<p><button type="button" onClick=${onRetry}>Try again</button></p>`}
       <p class="visually-hidden" role="status">${condition.title}. ${sentence(condition.text)}</p>
     </section>
   `;
@@ -120,7 +125,7 @@ export function StatusLine({ state, zone, nameOf, onRetry }) {
  */
 function budgetWords({ limit, left, paused_until }, zone) {
   if (paused_until !== null)
-    return `upstream's limit is reached; reading goes on at ${clock(zone)(instantOf(paused_until)).slice(11)}`;
+    return `upstream's limit is reached; reading continues at ${clock(zone)(instantOf(paused_until)).slice(11)}`;
   if (limit === null || left === null) return "no request limit";
   return html`budget: <b>${count(left)}</b> of ${count(limit)} requests left`;
 }

@@ -1,7 +1,8 @@
 // The table of single calls: searchable, sortable, and with only the visible rows in the document.
 //
 // The grid has the focus, and `aria-activedescendant` names the current call, so scrolling never removes the element that
-// has the focus. The current call is kept by its id: it stays current when new calls arrive above it.
+// has the focus. The current call and the call at the top of the window are kept by their ids: when calls come or go above
+// them, both stay where they are.
 
 import { downloadCsv } from "./csv.mjs";
 import { select } from "./rows.mjs";
@@ -39,6 +40,18 @@ export function CallTable({ table, total, view, nameOf, onOpen }) {
   const sortBy = (/** @type {Column} */ by) =>
     setOrder({ by, descending: by === order.by ? !order.descending : by === "at" });
   const scope = scopeWords(table, total, hasSeveralAgents(view));
+  const words =
+    text || status
+      ? `${count(matches.length)} of ${countOf(calls.length, "call")}`
+      : countOf(calls.length, "call");
+  const [announced, announce] = useState("");
+  // The result of a search and a change of the rows are announced once each.
+  useEffect(() => {
+    if (table.phase !== "reading") announce(`${words}${scope}`);
+  }, [text, status, table.phase]);
+  useEffect(() => {
+    if (table.news) announce(newsWords(table.news));
+  }, [table.news]);
   return html`
     <section class="calls" aria-labelledby="calls-title">
       <header>
@@ -51,10 +64,11 @@ export function CallTable({ table, total, view, nameOf, onOpen }) {
             ${statuses.map((name) => html`<option key=${name} value=${name}>${name || "(none)"}</option>`)}
           </select>
         </label>
-        <p class="matches" role="status" aria-live=${table.phase === "reading" ? "off" : "polite"}>${text || status ? `${count(matches.length)} of ${countOf(calls.length, "call")}` : countOf(calls.length, "call")}${scope}</p>
+        <p class="matches">${words}${scope}</p>
+        <p class="visually-hidden announced" role="status">${announced}</p>
         <${CsvButton} view=${view} status=${status} />
       </header>
-      <${Grid} calls=${matches} order=${order} onSort=${sortBy} view=${view} nameOf=${nameOf} onOpen=${onOpen} />
+      <${Grid} calls=${matches} all=${calls} order=${order} onSort=${sortBy} view=${view} nameOf=${nameOf} onOpen=${onOpen} />
     </section>
   `;
 }
@@ -67,9 +81,15 @@ export function CallTable({ table, total, view, nameOf, onOpen }) {
  */
 function scopeWords({ phase, hasMore, calls }, total, isOfSeveral) {
   if (phase === "reading") return ", reading…";
-  if (phase === "failed") return ", then the reading failed";
+  if (phase === "failed") return ", then the read failed";
   if (!hasMore) return "";
   return ` (the newest ${isOfSeveral ? "of each agent, " : ""}${count(calls.length)}${total === null ? "" : ` of ${count(total)}`}; totals are of all)`;
+}
+
+/** @param {{ added: number, gone: number, all: number }} news */
+function newsWords({ added, gone, all }) {
+  const changes = [added > 0 ? countOf(added, "new call") : "", gone > 0 ? `${count(gone)} gone` : ""];
+  return `${changes.filter(Boolean).join(", ")}; ${countOf(all, "call")} in all.`;
 }
 
 /** @param {{ view: View, status: string }} props */
@@ -93,39 +113,50 @@ function CsvButton({ view, status }) {
 
 /**
  * @param {object} props
- * @param {Call[]} props.calls
+ * @param {Call[]} props.calls those that match, in order
+ * @param {Call[]} props.all
  * @param {{ by: Column, descending: boolean }} props.order
  * @param {(by: Column) => void} props.onSort
  * @param {View} props.view
  * @param {(agent: string) => string} props.nameOf
  * @param {(call: Call) => void} props.onOpen
  */
-function Grid({ calls, order, onSort, view, nameOf, onOpen }) {
+function Grid({ calls, all, order, onSort, view, nameOf, onOpen }) {
   const grid = useRef(/** @type {HTMLDivElement | null} */ (null));
   const [window, setWindow] = useState({ first: 0, rows: 30 });
   const [current, setCurrent] = useState(/** @type {string | null} */ (null));
   const at = useMemo(() => calls.findIndex(({ id }) => id === current), [calls, current]);
-  const anchor = useRef({ id: "", at: 0 });
+  /** What was shown before the next change. `top` is the first row in view. */
+  const shownBefore = useRef({ calls, all, at: -1, top: 0, scrollTop: 0 });
   const measure = () => {
     const element = grid.current;
     if (element === null) return;
-    const first = Math.max(0, Math.floor(element.scrollTop / ROW_HEIGHT) - MARGIN);
+    const { scrollTop } = element;
+    const top = Math.floor(scrollTop / ROW_HEIGHT);
+    Object.assign(shownBefore.current, { top, scrollTop });
+    const first = Math.max(0, top - MARGIN);
     const rows = Math.ceil(element.clientHeight / ROW_HEIGHT) + 2 * MARGIN;
-    const top = Math.floor(element.scrollTop / ROW_HEIGHT);
-    anchor.current = { id: calls[top]?.id ?? "", at: top };
     setWindow((before) => (before.first === first && before.rows === rows ? before : { first, rows }));
   };
-  // New calls come in at the top: whoever has scrolled keeps seeing the same calls.
   useLayoutEffect(() => {
+    const before = shownBefore.current;
     const element = grid.current;
-    if (element === null) return;
-    const { id, at: before } = anchor.current;
-    if (element.scrollTop > 0 && id !== "") {
-      const now = calls.findIndex((call) => call.id === id);
-      if (now > before) element.scrollTop += (now - before) * ROW_HEIGHT;
+    shownBefore.current = { ...before, calls, all };
+    // After a search or with another order, the table stays where it is. When rows change, the same calls stay in view.
+    if (element !== null && before.all !== all) {
+      const hasReader = document.activeElement === element || document.querySelector("dialog[open]") !== null;
+      const isInUse = before.scrollTop > 0 || (current !== null && hasReader);
+      const top = isInUse ? placeOf(before.calls, before.top, calls) : null;
+      if (top !== null) element.scrollTop = before.scrollTop + (top - before.top) * ROW_HEIGHT;
+      // When the current call is gone, the call after it becomes current.
+      if (at === -1 && before.at !== -1 && !all.some(({ id }) => id === current))
+        setCurrent(calls[placeOf(before.calls, before.at, calls) ?? calls.length - 1]?.id ?? null);
     }
     measure();
   }, [calls]);
+  useLayoutEffect(() => {
+    shownBefore.current.at = at;
+  });
   useEffect(() => {
     const resized = new ResizeObserver(measure);
     if (grid.current) resized.observe(grid.current);
@@ -213,6 +244,21 @@ function Grid({ calls, order, onSort, view, nameOf, onOpen }) {
       </div>
     </div>
   `;
+}
+
+/**
+ * Where a call of a list is in another list; if it is gone, where the first call after it is. Null if all of them are gone.
+ * @param {Call[]} before
+ * @param {number} at
+ * @param {Call[]} after
+ */
+function placeOf(before, at, after) {
+  const places = new Map(after.map(({ id }, place) => [id, place]));
+  for (const { id } of before.slice(at)) {
+    const place = places.get(id);
+    if (place !== undefined) return place;
+  }
+  return null;
 }
 
 /**

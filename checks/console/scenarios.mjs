@@ -3,9 +3,11 @@
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { accessible, ask, fitsWidth, inState, numberIn, picture, withKey, withPage } from "./browser.mjs";
+import * as following from "./following.mjs";
 import { chartsAreTables, drawerWorks, fileIsWhole, idle, million, tableWorks } from "./steps.mjs";
 
 const scenarios = {
+  ...following,
   million,
 
   /** Totals, charts, table, drawer and file of an agent, as the gateway has them. */
@@ -49,6 +51,10 @@ const scenarios = {
       await page.locator(".grid .row").nth(10).waitFor();
       await idle(page);
       const before = seen.responses.length;
+      const freshness = async (request) => (await request.allHeaders())["cache-control"];
+      const [first] = seen.requests.filter((request) => request.url().includes("/executions/"));
+      // By itself the page takes what is fresh; a person who asks again wants to know.
+      assert.match(await freshness(first), /^max-age=\d{6,}$/);
       await page.keyboard.press("r");
       await page.waitForResponse((response) => response.url().includes("group_by=status"));
       await idle(page);
@@ -60,6 +66,7 @@ const scenarios = {
         [304, 304],
         again.map((response) => response.url()).join(),
       );
+      assert.equal(await freshness(again[0].request()), "no-cache");
       await inState(page, "complete");
       // Interception turns the browser's cache off.
       if (process.env.CONSOLE_FILES === "disk") return;
@@ -275,7 +282,7 @@ const scenarios = {
   async cutOff({ url, key, agent }) {
     await withPage({ url, key }, async (page) => {
       let cuts = 1;
-      await page.route(/\/executions\/all\?/, async (route) => {
+      await page.route(/\/executions\/changes\?/, async (route) => {
         if (cuts === 0) return route.continue();
         cuts -= 1;
         const response = await route.fetch();
@@ -287,7 +294,7 @@ const scenarios = {
       assert.match(told, /Table incomplete/);
       assert.match(
         await page.locator(".matches").innerText(),
-        /40 calls, then the reading failed|39 calls, then/,
+        /40 calls, then the read failed|39 calls, then/,
       );
       await accessible(page, "cut off");
       await page.getByRole("button", { name: "Try now" }).click();

@@ -106,7 +106,7 @@ export async function fileIsWhole(page, total) {
 export async function million({ url, key, agent }) {
   await withPage({ url, key }, async (page) => {
     const most = 50_000;
-    const rows = Array.from({ length: most }, (_none, at) =>
+    const lines = (count) => Array.from({ length: count }, (_none, at) =>
       JSON.stringify({
         id: `${String(at).padStart(8, "0")}-0000-4000-8000-000000000000`,
         created_at: new Date(Date.now() - at * 1_000).toISOString(),
@@ -116,7 +116,7 @@ export async function million({ url, key, agent }) {
         user_number: `+9198${String(at % 9_000).padStart(8, "0")}`,
         telephony_data: { hangup_reason: `reason ${at % 9_000}` },
       }),
-    );
+    ).join("\n");
     const end = { complete: true, count: most, as_of: new Date().toISOString(), has_more: true };
     const stat = { count: 1_203_444, sum: 4_200_000, min: 0, max: 976 };
     const groups = Array.from({ length: 9_000 }, (_none, at) => ({
@@ -137,19 +137,33 @@ export async function million({ url, key, agent }) {
       stats: { total_cost: stat, conversation_duration: stat },
       groups,
     };
-    await page.route(/\/executions\/all\?/, (route) =>
+    // The page ends the first read when its table is full, and never needs its end.
+    await page.route(/\/executions\/changes\?/, (route) =>
+      route.fulfill({ contentType: "application/x-ndjson", body: `${lines(most + 500)}\n` }),
+    );
+    await page.route(/\/executions\/all\?.*limit=50000/, (route) =>
       route.fulfill({
         contentType: "application/x-ndjson",
-        body: `${rows.join("\n")}\n${JSON.stringify({ "@end": end })}\n`,
+        body: `${lines(most)}\n${JSON.stringify({ "@end": end })}\n`,
       }),
     );
     await page.route(/\/summary\?.*group_by=%40day/, (route) => route.fulfill({ json: summary }));
     await page.route(/\/summary\?.*group_by=status/, (route) => route.fulfill({ json: summary }));
     await page.goto(withKey(url, key, `&agents=${agent}&range=90d`));
     await inState(page, "complete");
-    await page.getByText("(the newest 50,000 of 1,203,444; totals are of all)").waitFor();
+    const hasTotal = (total) =>
+      page.locator(".matches", { hasText: `(the newest 50,000 of ${total}; totals are of all)` }).waitFor();
+    await hasTotal("1,203,444");
     assert.equal(numberIn(await page.locator(".tile").first().innerText()), 1_203_444);
     await page.getByText("The 10 most frequent of 9,000; the others have 1,195,670 calls.").first().waitFor();
+    // What is asked again is the newest rows.
+    summary.total = 1_203_445;
+    const [again] = await Promise.all([
+      page.waitForResponse(/\/executions\/(all|changes)\?/),
+      page.keyboard.press("r"),
+    ]);
+    assert.match(again.url(), /\/all\?.*limit=50000/);
+    await hasTotal("1,203,445");
     await page.locator("#search").fill("reason 8999");
     await page.waitForFunction(() =>
       document.querySelector(".matches").textContent.startsWith("5 of 50,000 calls (the newest"),

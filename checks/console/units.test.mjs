@@ -5,7 +5,7 @@ import { test } from "node:test";
 import { turns } from "../../console/call.mjs";
 import { allBetween, dayLabel, dayOf, daysBetween, plusDays } from "../../console/days.mjs";
 import { parseWithDecimals, sum } from "../../console/decimal.mjs";
-import { readCalls, select } from "../../console/rows.mjs";
+import { applied, readCalls, select } from "../../console/rows.mjs";
 import { failures, hangupReasons, missingOf, series, tiles } from "../../console/totals.mjs";
 import { unitOf } from "../../console/view.mjs";
 import { ago, callLength, dollars, instantOf, share, webLink } from "../../console/words.mjs";
@@ -176,6 +176,73 @@ test("a control line is no row, also one that is not known yet", async () => {
     calls.map(({ id }) => id),
     ["1"],
   );
+});
+
+test("a reader that has enough ends the stream, and rows that are gone name their agent", async () => {
+  const body = `{"id":"1"}\n{"@removed":{"id":"2"}}\n{"@removed":{"agent_id":"b","id":"3"}}\n${END}`;
+  assert.equal(await readCalls(new Response(body), "first", () => false), null);
+  const gone = [];
+  await readCalls(
+    new Response(body),
+    "first",
+    () => {},
+    (id, agent) => gone.push(`${agent} ${id}`),
+  );
+  assert.deepEqual(gone, ["first 2", "b 3"]);
+});
+
+const at = (id, seconds, agent = "a", status = "busy") => ({ id, agent, at: seconds, status });
+const idsOf = (calls) => calls.map(({ id }) => id).join("");
+
+test("changes are applied by id, and what did not change is the same object", () => {
+  const calls = [at("a", 9), at("b", 7), at("c", 5), at("d", 3)];
+  const next = applied(
+    calls,
+    [at("b", 7, "a", "failed"), at("x", 8), at("y", 8), at("z", 1)],
+    new Map([["c", "a"]]),
+  );
+  assert.equal(idsOf(next), "axybdz");
+  assert.equal(next[0], calls[0]);
+  assert.equal(next[3].status, "failed");
+  assert.equal(applied(calls, [], new Map()), calls);
+});
+
+test("a call that comes again, goes twice or is of another agent does no harm", () => {
+  const calls = [at("a", 9), at("b", 7)];
+  assert.equal(idsOf(applied(calls, [at("a", 9), at("a", 9)], new Map([["x", "a"]]))), "ab");
+  assert.equal(idsOf(applied(calls, [], new Map([["a", "other"]]))), "ab");
+  assert.equal(idsOf(applied(calls, [at("a", 9, "other")], new Map())), "aab");
+  assert.equal(idsOf(applied(calls, [at("a", 5)], new Map())), "ba");
+});
+
+test("calls without a date stay where they are, and new ones come last", () => {
+  const calls = [at("a", 9), at("u", NaN), at("b", 5)];
+  assert.equal(idsOf(applied(calls, [at("c", 3), at("v", NaN), at("d", 7)], new Map())), "audbcv");
+  assert.equal(idsOf(applied(calls, [at("u", NaN)], new Map())), "aub");
+});
+
+test("changes applied one after another are the rows of the last response", () => {
+  let state = 7;
+  const draw = (most) => {
+    state = (state * 48_271) % 2_147_483_647;
+    return state % most;
+  };
+  const truth = new Map();
+  let calls = [];
+  for (let turn = 0; turn < 300; turn += 1) {
+    const changed = Array.from({ length: draw(4) }, () => {
+      const id = String(draw(60));
+      return { id, agent: "a", at: Number(id) % 20, status: `${turn}` };
+    });
+    const removed = new Map();
+    for (const id of truth.keys())
+      if (draw(30) === 0 && !changed.some((call) => call.id === id)) removed.set(id, "a");
+    changed.forEach((call) => truth.set(call.id, call));
+    removed.forEach((_agent, id) => truth.delete(id));
+    calls = applied(calls, changed, removed);
+    const sorted = [...truth.values()].sort((one, two) => two.at - one.at || (one.id < two.id ? -1 : 1));
+    assert.deepEqual(calls, sorted);
+  }
 });
 
 test("a stream without a verdict is cut off, wherever it ends", async () => {

@@ -146,3 +146,10 @@ def start_demo(directory: Path) -> Program:
     flags = {"--listen": url, "--simulator-listen": simulator, "--admin-listen": admin}
     arguments = [part for flag, at in flags.items() for part in (flag, at.removeprefix("http://"))]
     return start(directory, ["demo", *arguments], f"{admin}/readyz", url, admin)
+
+
+def first_agent(program: Program) -> str:
+    """The first agent that a simulator, or the demo, says it has."""
+    found = re.search(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", program.output())
+    assert found, program.output()
+    return found[0]

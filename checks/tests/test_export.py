@@ -6,14 +6,11 @@ import io
 import json
 import os
 import pty
-import random
 import re
 import signal
-import socket
 import struct
 import subprocess
 import termios
-import threading
 import time
 import uuid
 from pathlib import Path
@@ -21,45 +18,12 @@ from pathlib import Path
 import pytest
 import requests
 from answers import assert_same, lines
+from exports import TIMEOUT, Export, canned
 from held import held_flags
 from polling import wait_until
-from programs import BINARY, KEY, clean_environment
+from programs import KEY, clean_environment
 from rows import PHONE, make_rows
 from test_csv import COLUMNS
-
-TIMEOUT = 90
-
-
-class Export:
-    """Runs exports of one agent into a folder."""
-
-    def __init__(self, folder: Path, agent: str, *source: str):
-        self.folder, self.agent, self.source = folder, agent, source
-        self.file = folder / "out"
-
-    def command(self, *flags: str, output: str | Path | None = None, agent: str | None = None) -> list[str]:
-        where = ["--agent", agent or self.agent, "--output", str(output or self.file)]
-        return [str(BINARY), "export", *where, *self.source, *flags]
-
-    def run(self, *flags: str, output=None, agent=None, **more) -> subprocess.CompletedProcess:
-        given = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "env": clean_environment(), "timeout": TIMEOUT}
-        return subprocess.run(self.command(*flags, output=output, agent=agent), **(given | more))
-
-    def start(self, *flags: str, output=None, **more) -> subprocess.Popen:
-        given = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "env": clean_environment()}
-        return subprocess.Popen(self.command(*flags, output=output), **(given | more))
-
-    @property
-    def part(self) -> Path:
-        return self.file.with_name(self.file.name + ".part")
-
-    def whole(self, *flags: str, name: str = "out") -> bytes:
-        """The content of a file after an export that must succeed."""
-        self.file = self.folder / name
-        done = self.run(*flags)
-        assert done.returncode == 0, done.stderr.decode()
-        assert not self.part.exists()
-        return self.file.read_bytes()
 
 
 @pytest.fixture
@@ -273,23 +237,6 @@ def test_a_gateway_that_ends_midway_leaves_the_old_file(through, upstream, truth
     through.program.process.returncode = 0
 
 
-def test_killed_at_random_and_run_again_the_file_is_the_truth_and_nothing_is_read_twice(through, upstream, truth):
-    slow(upstream, 0.05)
-    draw = random.Random(7)
-    for _ in range(5):
-        process = through.start()
-        time.sleep(draw.uniform(0.05, 0.6))
-        process.kill()
-        process.communicate()
-        assert not through.file.exists() or len(lines(through.file.read_bytes())) == len(truth)
-        through.file.unlink(missing_ok=True)
-    slow(upstream, 0)
-    assert_same(lines(through.whole()), truth)
-    pages = [(seen.query["from"], seen.query["to"], seen.query["page_number"]) for seen in upstream.pages]
-    least = len(truth) / 50 + 60 / 7
-    assert len(pages) < 2.5 * least, f"{len(pages)} pages where {least:.0f} would do"
-
-
 def test_a_second_run_on_the_same_file_is_told_who_has_it(through, upstream):
     slow(upstream, 0.3)
     first = through.start()
@@ -369,7 +316,7 @@ def test_a_body_that_only_looks_whole_is_not_taken_for_whole(folder, agent):
     row = b'{"id":"a"}\n'
     with canned(row + b'{"@end":{"complete":true,"count":2,"as_of":"x"}}\n') as url:
         done = Export(folder, agent, "--gateway", url, "--token-file", str(folder / "key")).run()
-    assert done.returncode == 1 and b"2 executions, and 1 came" in done.stderr
+    assert done.returncode == 1 and b"2 executions, but 1 arrived" in done.stderr
     with canned(row) as url:
         done = Export(folder, agent, "--gateway", url, "--token-file", str(folder / "key")).run()
     assert done.returncode == 1 and b"cut off" in done.stderr
@@ -384,41 +331,6 @@ def test_a_refusal_that_names_a_time_is_waited_out(folder, agent):
         done = Export(folder, agent, "--gateway", url, "--token-file", str(folder / "key")).run()
     assert done.returncode == 0, done.stderr
     assert (folder / "out").read_bytes() == b'{"id":"a"}\n'
-
-
-class canned:
-    """A server that says one thing, after some refusals, and closes."""
-
-    def __init__(self, body: bytes, kind: str = "application/x-ndjson", refusals: int = 0):
-        self.body, self.kind, self.refusals = body, kind, refusals
-
-    def __enter__(self) -> str:
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        threading.Thread(target=self.serve, daemon=True).start()
-        return f"http://127.0.0.1:{self.listener.getsockname()[1]}"
-
-    def __exit__(self, *_) -> None:
-        self.listener.close()
-
-    def serve(self) -> None:
-        while True:
-            try:
-                connection, _ = self.listener.accept()
-            except OSError:
-                return
-            with connection:
-                request = connection.recv(65536)
-                if b"/executions/all" not in request:
-                    connection.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-                elif self.refusals > 0:
-                    self.refusals -= 1
-                    connection.sendall(
-                        b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\n"
-                        b"Connection: close\r\n\r\n"
-                    )
-                else:
-                    head = f"HTTP/1.1 200 OK\r\nContent-Type: {self.kind}\r\nConnection: close\r\n\r\n"
-                    connection.sendall(head.encode() + self.body)
 
 
 # What is shown meanwhile

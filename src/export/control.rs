@@ -17,7 +17,7 @@ pub(super) enum ControlLine {
     Removed,
     /// The last line.
     End(Box<ReadVerdict>),
-    /// One that is not known here, and skipped.
+    /// An unknown one, which is skipped.
     Unknown,
 }
 
@@ -67,7 +67,7 @@ pub struct EndedAgent {
     pub has_more: bool,
 }
 
-/// A problem document, as far as a person is told of it.
+/// The members of a problem document that are shown to people.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 pub struct EndError {
     /// The kind.
@@ -76,7 +76,7 @@ pub struct EndError {
     /// What is wrong.
     #[serde(default)]
     pub detail: String,
-    /// What the gateway's log calls the request.
+    /// The id of the request in the gateway's log.
     #[serde(default)]
     pub request_id: String,
 }
@@ -89,11 +89,11 @@ impl ControlLine {
         match &*key {
             "@agent" => Some(agent(value).map_or(Self::Unknown, Self::Agent)),
             "@removed" => Some(Self::Removed),
-            // One that can't be read must not pass for a verdict.
+            // A malformed one is no verdict.
             "@end" => {
                 Some(serde_json::from_str(value.get()).map_or(Self::Unknown, |end| Self::End(Box::new(end))))
             }
-            // A field that was asked for, in a row that has none of the others.
+            // A requested field, in a row that has none of the others.
             "@agent_id" => None,
             _ => Some(Self::Unknown),
         }

@@ -227,7 +227,7 @@ impl Encoder {
         }
     }
 
-    /// What a person should know before the file is used.
+    /// What the user should know before using the file.
     pub fn warnings(&self) -> Vec<String> {
         match &self.form {
             EncoderForm::Excel(rows) => rows.warnings(),

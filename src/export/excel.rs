@@ -40,23 +40,27 @@ impl ExcelRows {
         Ok(())
     }
 
+    /// What Excel would not show of the file. It is reported before the file gets its name.
     pub(super) fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         let most = MOST_ROWS as u64;
         if self.lines > most {
             warnings.push(format!(
-                "Excel shows at most {} rows, and the file has {}: narrow --from and --to, and do not save it from Excel",
-                number(most),
-                number(self.lines)
+                "the file has {} rows, and Excel shows only the first {}: choose a shorter range with --from and --to, and do \
+                 not save the file from Excel",
+                number(self.lines),
+                number(most)
             ));
         }
-        if self.long_cells > 0 {
-            warnings.push(format!(
-                "Excel cuts cells at {} characters, and {} are longer: leave their column out with --fields",
-                number(LONGEST_CELL as u64),
-                number(self.long_cells)
-            ));
-        }
+        let cells = match self.long_cells {
+            0 => return warnings,
+            1 => "1 cell is".to_owned(),
+            many => format!("{} cells are", number(many)),
+        };
+        warnings.push(format!(
+            "{cells} longer than the {} characters that Excel keeps of each: leave out long columns with --fields",
+            number(LONGEST_CELL as u64)
+        ));
         warnings
     }
 }
@@ -78,14 +82,17 @@ mod tests {
     }
 
     #[test]
-    fn cells_that_excel_would_cut_are_told() {
+    fn cells_that_excel_would_cut_are_reported() {
         assert!(warnings(1, &row(32_767)).is_empty());
-        assert!(warnings(1, &row(32_768))[0].contains("at 32,767 characters, and 1 are longer"));
+        assert!(warnings(1, &row(32_768))[0].starts_with("1 cell is longer than the 32,767 characters"));
     }
 
     #[test]
-    fn rows_that_excel_would_leave_out_are_told() {
+    fn rows_that_excel_would_leave_out_are_reported() {
         assert!(warnings(1_048_575, "{}").is_empty());
-        assert!(warnings(1_048_576, "{}")[0].contains("at most 1,048,576 rows, and the file has 1,048,577"));
+        assert!(
+            warnings(1_048_576, "{}")[0]
+                .starts_with("the file has 1,048,577 rows, and Excel shows only the first 1,048,576")
+        );
     }
 }

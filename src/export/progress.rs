@@ -6,7 +6,7 @@ use crate::domain::Timestamp;
 /// The width of the bar.
 const BAR: usize = 24;
 
-/// How far an export is. The one who writes counts, and the one who shows it reads.
+/// The progress of an export: the sink counts, and the display reads.
 #[derive(Debug)]
 pub struct Meter {
     reading: Mutex<MeterReading>,
@@ -15,7 +15,7 @@ pub struct Meter {
 /// What a meter shows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MeterReading {
-    /// Since when.
+    /// When it began.
     pub began: Instant,
     /// Rows that were written.
     pub rows: u64,
@@ -23,7 +23,7 @@ pub struct MeterReading {
     pub bytes: u64,
     /// When the last row was created.
     pub back_to: Option<Timestamp>,
-    /// What it will come to.
+    /// How much there is.
     pub goal: HistoryGoal,
     /// Agents whose rows have begun to come.
     pub agents: u64,
@@ -31,7 +31,7 @@ pub struct MeterReading {
     pub waits_for: Option<String>,
 }
 
-/// What an export will come to, as far as is known.
+/// How much there is to export, as far as that is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HistoryGoal {
     /// From the newest instant back to the oldest.
@@ -104,7 +104,7 @@ impl Meter {
 }
 
 impl MeterReading {
-    /// Which part of the export is done, from 0 to 1, if that can be told.
+    /// The fraction of the export that is done, from 0 to 1, if it is known.
     pub fn part(&self) -> Option<f64> {
         let of_agent = self.goal.limit.filter(|_| self.goal.agents == Some(1)).map_or_else(
             || {
@@ -125,7 +125,7 @@ impl MeterReading {
         }
     }
 
-    /// A line about it.
+    /// One line of text.
     pub fn line(&self, elapsed: Duration) -> String {
         let mut parts = Vec::new();
         if let Some(part) = self.part() {
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn how_far_an_export_is_is_told_by_how_far_back_it_is() {
+    fn progress_is_measured_by_how_far_back_in_time_it_is() {
         let span = Some((at("2026-11-14T10:00:00Z"), at("2026-05-14T10:00:00Z")));
         let reading = reading(HistoryGoal { span, limit: None, agents: Some(1) });
         assert_eq!(reading.line(SECONDS), "50%, 12,345 executions, 14.0 MB, 7.0 MB/s, back to 2026-08-14");
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn with_a_limit_rows_say_how_far_an_export_is() {
+    fn with_a_limit_progress_is_measured_in_rows() {
         let goal = HistoryGoal { limit: Some(24_690), agents: Some(1), span: None };
         assert_eq!(reading(goal).part(), Some(0.5));
     }

@@ -42,7 +42,7 @@ pub enum SinkError {
     Malformed(String),
 }
 
-/// What a response came to.
+/// The outcome of a response.
 #[derive(Debug)]
 pub struct ExportOutcome {
     /// Rows that were written.
@@ -51,7 +51,7 @@ pub struct ExportOutcome {
     pub removed: u64,
     /// How it ended.
     pub ending: Ending,
-    /// What a person should know before the file is used.
+    /// What the user should know before using the file.
     pub warnings: Vec<String>,
 }
 
@@ -132,7 +132,7 @@ impl ExportSink {
         loop {
             let chunk = match chunks.try_recv() {
                 Ok(chunk) => chunk,
-                // A reader of a pipe gets what there is while nothing more comes.
+                // While nothing more arrives, the reader of a pipe gets what is there.
                 Err(TryRecvError::Empty) => {
                     self.flush()?;
                     match chunks.blocking_recv() {
@@ -152,7 +152,7 @@ impl ExportSink {
 
     fn line(&mut self, line: &[u8]) -> Result<(), SinkError> {
         if self.end.is_some() {
-            return Err(SinkError::Malformed("the response goes on after its end record".to_owned()));
+            return Err(SinkError::Malformed("the response continues after its end record".to_owned()));
         }
         match ControlLine::read(line) {
             None => {

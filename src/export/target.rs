@@ -34,8 +34,8 @@ pub enum TargetError {
     /// It is a folder, a device or a pipe.
     #[error("{0} is not a regular file; use - for standard output")]
     NotAFile(PathBuf),
-    /// There is a file of that name, and what is written would not take its place.
-    #[error("{0} exists, and changes are no replacement for it: name a new file")]
+    /// There is a file of that name, and the export must not replace it.
+    #[error("{0} exists, and changes can't replace it: choose a new file")]
     Exists(PathBuf),
     /// Another process writes it.
     #[error("{part} is being written by {by}")]
@@ -45,7 +45,7 @@ pub enum TargetError {
         /// Who has it.
         by: String,
     },
-    /// Somebody removed or replaced it meanwhile.
+    /// It was removed or replaced while it was open.
     #[error("{0} was removed or replaced while it was written")]
     Replaced(PathBuf),
     /// The system refused something.
@@ -67,7 +67,7 @@ pub enum TargetError {
 }
 
 impl PartFile {
-    /// The same for a file that must not be there.
+    /// Opens the part file of a file that must not exist.
     ///
     /// # Errors
     /// [`TargetError`]; nothing has changed then.
@@ -89,7 +89,7 @@ impl PartFile {
         let part = PathBuf::from(name);
         let mode = existing.map(|metadata| metadata.mode() & 0o7777);
         for _ in 0..TRIES {
-            // Whoever has written it may write it again, also if it is to be read-only in the end.
+            // Its owner may write it until it is renamed, even if the file is read-only in the end.
             let Some(file) = open(&part, mode.unwrap_or(NEW_MODE) | OWNER_WRITES)? else { continue };
             match file.try_lock() {
                 Ok(()) => {}
@@ -98,7 +98,7 @@ impl PartFile {
                 }
                 Err(TryLockError::Error(error)) => return Err(io_error(&part, error)),
             }
-            // The one who had the lock may have renamed it meanwhile: then it is somebody's finished file.
+            // The process that had the lock may have renamed the file: then it is a finished one.
             if !is_still(&part, &file)? {
                 continue;
             }
@@ -162,13 +162,13 @@ impl PartFile {
 
 /// Opens a file to be written, and makes it if there is none; none if it went away meanwhile.
 fn open(path: &Path, mode: u32) -> Result<Option<File>, TargetError> {
-    // Of a new file, no link is followed.
+    // Creating a new file follows no link.
     match OpenOptions::new().write(true).create_new(true).mode(mode).open(path) {
         Ok(file) => return Ok(Some(file)),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         Err(error) => return Err(io_error(path, error)),
     }
-    // A pipe would make the next step wait. If it is put there in between, [`is_still`] tells.
+    // Opening a pipe would block. If one takes its place after this, [`is_still`] finds out.
     if regular(path)?.is_none() {
         return Ok(None);
     }
@@ -206,7 +206,7 @@ fn io_error(path: &Path, error: io::Error) -> TargetError {
     TargetError::Io { path: path.to_owned(), error }
 }
 
-/// Who has a file locked, as far as the system says it.
+/// The process that has a file locked, if the system names it.
 fn holder(file: &File) -> String {
     let process = || {
         let metadata = file.metadata().ok()?;

@@ -64,7 +64,7 @@ macro_rules! files {
 
 const INDEX: &str = "index.html";
 
-static FILES: [ConsoleFile; 28] = files![
+static FILES: [ConsoleFile; 29] = files![
     "index.html",
     "console.css",
     "icon.svg",
@@ -78,6 +78,7 @@ static FILES: [ConsoleFile; 28] = files![
     "csv.mjs",
     "days.mjs",
     "decimal.mjs",
+    "follow.mjs",
     "key.mjs",
     "loader.mjs",
     "panels.mjs",

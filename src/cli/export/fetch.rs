@@ -23,10 +23,10 @@ const CHUNKS: usize = 4;
 /// How long refusals that name a time may be waited out together.
 const PATIENCE: Duration = Duration::from_mins(15);
 
-/// How long nothing comes before the gateway is asked why, and how often it is asked.
+/// After how long a silence the gateway is asked what it waits for, and how often.
 const WONDER_EVERY: Duration = Duration::from_secs(3);
 
-/// How long an export lasts before it asks when an agent's history begins: most are over by then.
+/// How long an export runs before it asks when the agent's history begins: most are done by then.
 const LONG: Duration = Duration::from_secs(2);
 
 /// One export from a gateway.
@@ -48,8 +48,8 @@ pub(super) enum ExportFailure {
     /// It gave up.
     #[error("the gateway could not finish: {detail} ({code}, request {request_id})", detail = .0.detail, code = .0.code, request_id = .0.request_id)]
     GaveUp(EndError),
-    /// Something between changed the response.
-    #[error("the response says that it has {said} executions, and {came} came", said = number(*said), came = number(*came))]
+    /// A proxy changed the response.
+    #[error("the response announces {said} executions, but {came} arrived", said = number(*said), came = number(*came))]
     Miscounted {
         /// By the end record.
         said: u64,
@@ -60,7 +60,7 @@ pub(super) enum ExportFailure {
     #[error("the response was cut off{0}")]
     CutOff(String),
     /// It can't be written.
-    #[error("it can't be written: {0}")]
+    #[error("the output can't be written: {0}")]
     Sink(#[from] SinkError),
     /// It can't be put in its place.
     #[error("{0}")]
@@ -184,7 +184,7 @@ async fn beginning(link: &GatewayLink, agent: AgentId) -> Option<Timestamp> {
 /// What a gateway waits for, in words.
 fn reason(status: &GatewayStatus) -> String {
     match status.upstream.as_str() {
-        "down" => "upstream fails: the gateway tries again".to_owned(),
+        "down" => "upstream is failing; the gateway is retrying".to_owned(),
         "limited" => match status.budget.paused_until.as_deref().and_then(seconds_until) {
             Some(seconds) => format!("waiting {seconds} s for the request budget"),
             None => "waiting for the request budget".to_owned(),

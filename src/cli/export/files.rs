@@ -1,4 +1,4 @@
-//! What an export writes, and what becomes of it: rows first, the cursor last.
+//! The files that an export writes: rows first, the cursor last.
 
 use std::fs::File;
 use std::io;
@@ -79,7 +79,7 @@ impl OutputFiles {
     pub(super) fn give_up(self, failure: &ExportFailure, rows: u64) -> Exit {
         let advice = match (&self.cursor, failure.is_cursor_gone()) {
             (Some(cursor), true) => format!(
-                "\nThe gateway does not know any more what changed. Remove {} and run this again, into a new file: it then has \
+                "\nThe gateway no longer knows what changed. Remove {} and run this command again with a new file: it then has \
                  everything, and replaces all that was exported before",
                 cursor.path().display()
             ),
@@ -88,7 +88,7 @@ impl OutputFiles {
         if let Some(cursor) = self.cursor {
             cursor.leave();
         }
-        // Who reads no more knows it.
+        // The reader closed the pipe on purpose.
         if self.part.is_none() && failure.is_closed_pipe() {
             return Exit::ReaderGone;
         }
@@ -104,14 +104,16 @@ fn keep(cursor: CursorFile, outcome: &ExportOutcome) -> Exit {
     let Some(next) = &verdict.cursor else {
         cursor.leave();
         let reason = verdict.cursor_reason.as_deref().unwrap_or("the gateway gave none");
-        print::last_words(format_args!("warning: {path} is as it was, because there is no cursor: {reason}"));
+        print::last_words(format_args!(
+            "warning: {path} was not updated, because there is no cursor: {reason}"
+        ));
         return Exit::Done;
     };
     match cursor.keep(next) {
         Ok(()) => Exit::Done,
         Err(error) => {
             print::last_words(format_args!(
-                "{error}\nThe executions are complete, but the next run will write them once more"
+                "{error}\nThe executions are complete, but the next run will write them again"
             ));
             Exit::Failed
         }

@@ -95,9 +95,14 @@ impl std::fmt::Display for Refusal {
         let status = self.status.as_u16();
         match &self.problem {
             Some(EndError { code, detail, request_id }) => {
-                write!(f, "the gateway refuses it with {status} {code}: {detail} (request {request_id})")
+                write!(
+                    f,
+                    "the gateway refused the request with {status} {code}: {detail} (request {request_id})"
+                )
             }
-            None => write!(f, "{status}, and not from fanfold: is this a gateway's address?"),
+            None => {
+                write!(f, "the response ({status}) is not from fanfold: is this the address of a gateway?")
+            }
         }
     }
 }
@@ -158,7 +163,7 @@ impl GatewayLink {
     }
 
     async fn get(&self, target: &str) -> Result<(StatusCode, HeaderMap, GatewayStream), LinkError> {
-        let late = |_| LinkError::Unreachable(format!("the gateway does not answer within {HEAD_TIME:?}"));
+        let late = |_| LinkError::Unreachable(format!("the gateway did not respond within {HEAD_TIME:?}"));
         match &self.way {
             Way::Remote { client, base } => {
                 let url = format!("{}{target}", base.as_str().trim_end_matches('/'));
@@ -186,7 +191,7 @@ impl GatewayLink {
 impl GatewayStream {
     /// The next bytes; none at the end.
     pub(super) async fn chunk(&mut self) -> Result<Option<Bytes>, LinkError> {
-        let late = |_| LinkError::Broken(format!("nothing came for {SILENCE:?}"));
+        let late = |_| LinkError::Broken(format!("nothing arrived for {SILENCE:?}"));
         timeout(SILENCE, self.body.chunk()).await.map_err(late)?.map_err(LinkError::Broken)
     }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::config::{ExportOutput, ProgressMode, TerminalKind};
 use crate::export::Meter;
 
-/// How often the line on a terminal is written anew.
+/// How often the line on a terminal is redrawn.
 const REDRAW: Duration = Duration::from_millis(200);
 
 /// How often a line is added where there is no terminal.
@@ -17,7 +17,7 @@ const LINE: Duration = Duration::from_secs(10);
 /// How long stderr may take for the last of it.
 const LAST_TIME: Duration = Duration::from_millis(200);
 
-/// What is assumed of a terminal that does not tell how wide it is.
+/// The width of a terminal that does not report one.
 const USUAL_COLUMNS: usize = 80;
 
 /// Goes to the beginning of the line and erases it.
@@ -26,7 +26,7 @@ const ERASE: &str = "\r\x1b[K";
 /// Shows progress until it is dropped, or stopped.
 #[derive(Debug)]
 pub(super) struct ProgressDisplay {
-    /// Hung up to stop.
+    /// Dropped to stop.
     running: Option<SyncSender<()>>,
     ended: Receiver<()>,
 }
@@ -34,9 +34,9 @@ pub(super) struct ProgressDisplay {
 /// How progress is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum DisplayStyle {
-    /// One line that is written over.
+    /// One line, redrawn in place.
     Bar,
-    /// A line every now and then.
+    /// A new line every ten seconds.
     Lines,
     /// Not at all.
     Hidden,
@@ -117,7 +117,7 @@ fn columns() -> usize {
     size.map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0).unwrap_or(USUAL_COLUMNS)
 }
 
-/// A terminal that is gone is no reason to stop.
+/// Ignores errors: a terminal that is gone does not stop the export.
 fn write(text: &str) {
     let mut stderr = std::io::stderr().lock();
     let _ = stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush());

@@ -1,0 +1,66 @@
+"""`fanfold export` killed at any moment and run again: FILE is whole or as it was, and what came is not read again."""
+
+import json
+import random
+import time
+import uuid
+
+from exports import Export
+from programs import KEY
+from rows import make_rows
+from truth import small
+
+KILLS = 20
+ROWS = 6_000
+OLD = b"old\n"
+
+
+def test_killed_twenty_times_the_file_is_the_truth_and_no_row_is_read_again(gateway, upstream, tmp_path):
+    rows = [small(row) for row in make_rows(ROWS, 60)]
+    agent = upstream.agent(str(uuid.uuid4()), rows, KEY, days=70)
+    truth = b"".join(row.raw + b"\n" for row in agent.rows)
+    served = served_ids(upstream)
+    upstream.latency = 0.15
+    program = gateway(upstream.url, "--upstream-rate", "0", "--fan-out", "4")
+    (tmp_path / "key").write_text(KEY)
+    export = Export(tmp_path, agent.id, "--gateway", program.url, "--token-file", str(tmp_path / "key"))
+    export.file.write_bytes(OLD)
+    draw = random.Random(17)
+    came: set[str] = set()
+    again, caught = 0, 0
+    for _ in range(KILLS):
+        before = len(served)
+        process = export.start()
+        time.sleep(draw.uniform(0, 1.2))
+        process.kill()
+        _, said = process.communicate()
+        # The lock of the run before ended with it.
+        assert b"is being written" not in said
+        file, part = export.file.read_bytes(), export.part.read_bytes() if export.part.exists() else b""
+        assert file in (OLD, truth), "FILE is neither as it was nor whole"
+        assert truth.startswith(part), "what is in FILE.part are not the newest rows"
+        again += len(came.intersection(served[before:]))
+        came |= {json.loads(line)["id"] for line in part.splitlines(keepends=True) if line.endswith(b"\n")}
+        caught += 0 < len(part) < len(truth)
+        export.file.write_bytes(OLD)
+    assert caught > KILLS / 3, f"only {caught} of {KILLS} were killed while they wrote"
+    upstream.latency = 0
+    before = len(served)
+    assert export.whole() == truth
+    again += len(came.intersection(served[before:]))
+    # A span that was read in part is continued at its last row, which comes once more.
+    assert again <= 2 * KILLS, f"{again} rows were read again of {len(came)} that had come"
+
+
+def served_ids(upstream) -> list[str]:
+    """The ids of all rows that upstream gives from now on."""
+    ids: list[str] = []
+    page = upstream._page
+
+    def served(agent, query):
+        response = page(agent, query)
+        ids.extend(row["id"] for row in json.loads(response.body)["data"])
+        return response
+
+    upstream._page = served
+    return ids
