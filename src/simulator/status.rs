@@ -1,7 +1,6 @@
 /// The statuses that upstream documents, and `prepared`, which rows carry without that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names are upstream's own words, see `as_str`")]
-pub enum CallStatus {
+pub(super) enum CallStatus {
     Scheduled,
     Prepared,
     Queued,
@@ -22,7 +21,7 @@ pub enum CallStatus {
 
 impl CallStatus {
     /// Every status.
-    pub const ALL: [Self; 16] = [
+    pub(super) const ALL: [Self; 16] = [
         Self::Scheduled,
         Self::Prepared,
         Self::Queued,
@@ -42,7 +41,7 @@ impl CallStatus {
     ];
 
     /// Upstream's word.
-    pub const fn as_str(self) -> &'static str {
+    pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Scheduled => "scheduled",
             Self::Prepared => "prepared",
@@ -64,7 +63,7 @@ impl CallStatus {
     }
 
     /// The status of this name.
-    pub fn named(word: &str) -> Option<Self> {
+    pub(super) fn named(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|status| status.as_str() == word)
     }
 

@@ -1,8 +1,7 @@
-//! The simulator, served on a port of its own.
+//! The simulator, served over a socket.
 
 mod changes;
 mod faults;
-mod neighbors;
 mod pages;
 mod rows;
 
@@ -12,7 +11,7 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::domain::Filters;
+use crate::domain::{Filters, Timestamp};
 use crate::shutdown::Shutdown;
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -30,7 +29,7 @@ fn everything(simulator: &Simulator) -> Vec<TrueRow> {
     simulator.rows_matching(simulator.agents()[0].id, &Filters::default(), None)
 }
 
-/// A simulator on a port of its own, and a client.
+/// A simulator on a free port, and a client.
 struct Served {
     simulator: Simulator,
     client: reqwest::Client,
