@@ -23,6 +23,7 @@ use self::deflater::Deflater;
 use self::shared::{SharedEntries, weight};
 use crate::domain::{CallerId, Entry, EntryIndex};
 use crate::store::{EntryKey, Store};
+use crate::telemetry::CacheReadings;
 
 /// What the engine holds for the segment that names an entry: itself, a node of the coverage's tree, and a slot in its
 /// count of uses. Measured with 24,000 segments of one row each, and counted so that what many tiny questions leave behind is
@@ -52,25 +53,6 @@ pub struct MemoryStore {
     refusals: AtomicU64,
 }
 
-/// What a store holds now.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct StoreStats {
-    /// Bytes held, bookkeeping, indexes and plain forms included.
-    pub bytes: u64,
-    /// How many of them are indexes, and what is known of spans.
-    pub indexes: u64,
-    /// How many of them hold rows a second time: plain, or as they are sent.
-    pub plain: u64,
-    /// Bytes of rows that are not deflated yet; not among those held, as they are on their way.
-    pub fresh: u64,
-    /// Entries held.
-    pub entries: u64,
-    /// Entries that were dropped for want of room, since the start.
-    pub evictions: u64,
-    /// Entries that were too large to be kept, since the start.
-    pub refusals: u64,
-}
-
 impl MemoryStore {
     /// A store that holds this many bytes, bookkeeping included.
     pub fn new(capacity: u64) -> Self {
@@ -88,10 +70,11 @@ impl MemoryStore {
     }
 
     /// What it holds now.
-    pub fn stats(&self) -> StoreStats {
+    pub fn readings(&self) -> CacheReadings {
         let derived = self.shared.derived.stats();
         let held = self.shared.lock();
-        StoreStats {
+        CacheReadings {
+            capacity: self.shared.capacity,
             bytes: held.bytes() + derived.kept + self.shared.indexes.load(Relaxed),
             indexes: self.shared.indexes.load(Relaxed),
             plain: derived.kept,
@@ -193,9 +176,9 @@ mod tests {
         let store = MemoryStore::new(1 << 20);
         for number in 0..500 {
             store.put(key(number), HOLDER, entry(10_000));
-            assert!(store.stats().bytes <= 1 << 20);
+            assert!(store.readings().bytes <= 1 << 20);
         }
-        let stats = store.stats();
+        let stats = store.readings();
         assert_eq!(stats.evictions + stats.entries, 500);
         assert!(stats.entries > 80, "{stats:?}");
     }
@@ -204,7 +187,7 @@ mod tests {
     fn weighs_more_than_the_rows_alone() {
         let store = MemoryStore::new(1 << 20);
         store.put(key(1), HOLDER, entry(1_000));
-        assert!(store.stats().bytes > 1_000 + BOOKKEEPING + SEGMENT);
+        assert!(store.readings().bytes > 1_000 + BOOKKEEPING + SEGMENT);
     }
 
     #[test]
@@ -213,7 +196,7 @@ mod tests {
         store.put(key(1), HOLDER, entry(1_000));
         store.put(key(2), HOLDER, entry(300_000));
         assert!(store.get(&key(1)).is_some() && store.get(&key(2)).is_none());
-        assert_eq!(store.stats().refusals, 1);
+        assert_eq!(store.readings().refusals, 1);
     }
 
     #[test]
@@ -222,7 +205,7 @@ mod tests {
         store.put(key(1), HOLDER, entry(1_000));
         store.remove(&key(1));
         assert!(store.get(&key(1)).is_none());
-        assert_eq!((store.stats().bytes, store.stats().evictions), (0, 0));
+        assert_eq!((store.readings().bytes, store.readings().evictions), (0, 0));
     }
 
     #[test]
@@ -230,18 +213,18 @@ mod tests {
         let store = MemoryStore::new(1 << 20);
         let first = entry(100_000);
         store.put(key(1), HOLDER, Arc::clone(&first));
-        let alone = store.stats();
+        let alone = store.readings();
         first.plain(Separator::Comma).unwrap();
-        let stats = store.stats();
+        let stats = store.readings();
         assert!(
             stats.plain >= 100_000 && stats.bytes == alone.bytes - alone.plain + stats.plain,
             "{stats:?}"
         );
         (2..40).for_each(|number| {
             store.put(key(number), HOLDER, entry(100_000));
-            assert!(store.stats().bytes <= 1 << 20);
+            assert!(store.readings().bytes <= 1 << 20);
         });
-        let stats = store.stats();
+        let stats = store.readings();
         assert!(stats.plain <= (1 << 20) - 7 * 100_000, "{stats:?}");
         assert!(stats.entries >= 7, "{stats:?}");
     }
@@ -263,7 +246,7 @@ mod tests {
         store.put(key(1), HOLDER, Arc::clone(&entry));
         entry.deflated().unwrap();
         store.shared.reweigh(&key(1));
-        let stats = store.stats();
+        let stats = store.readings();
         assert!(stats.bytes - stats.plain > 80_000 && stats.fresh == 0, "{stats:?}");
         store.remove(&key(1));
         store.shared.reweigh(&key(1));

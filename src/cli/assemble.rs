@@ -6,21 +6,16 @@ use std::sync::{Arc, OnceLock};
 use axum::Router;
 use http::HeaderValue;
 
-use crate::cache::{MemoryStore, StoreStats};
+use crate::cache::MemoryStore;
 use crate::clock::SteadyClock;
 use crate::config::{Keys, Serve};
-use crate::engine::{ChangeLogStats, Clock, Engine, EngineSettings};
+use crate::engine::{Clock, Engine, EngineSettings};
 use crate::http::auth::Authenticator;
 use crate::http::{self as api, AdminApp, App, Forwarded, HttpSettings, Observer};
 use crate::shutdown::Shutdown;
-use crate::telemetry::{
-    Answered, BreakerReading, CacheReadings, ChangeLogReadings, GateReadings, Metrics, Readings,
-    RequestWatch, Tracer, UpstreamReadings, Vitals,
-};
+use crate::telemetry::{Answered, Metrics, Readings, RequestWatch, Tracer, Vitals};
 use crate::upstream::forward::Forwarder;
-use crate::upstream::{
-    BaseUrl, BreakerState, DateParams, PlainHttp, RequestOutcome, Upstream, UpstreamSettings, UpstreamStats,
-};
+use crate::upstream::{BaseUrl, DateParams, PlainHttp, Upstream, UpstreamSettings};
 
 /// The fraction of the cache for pages of upstream's own path, as a divisor.
 const RELAY_SHARE: u64 = 16;
@@ -71,21 +66,17 @@ pub fn assemble(settings: &Serve, tracer: &Tracer, shutdown: &Shutdown) -> Resul
     let questions: Arc<OnceLock<Arc<App>>> = Arc::default();
     let read = {
         let (engine, shutdown, questions) = (Arc::clone(&engine), shutdown.clone(), Arc::clone(&questions));
-        move || {
-            let upstream = upstream.stats();
-            Readings {
-                questions: questions.get().map_or(0, |app| app.questions_under_way()),
-                waiting_bytes: questions.get().map_or(0, |app| app.waiting_bytes()),
-                response_bytes: engine.response_bytes(),
-                tasks: shutdown.running(),
-                scopes: engine.scopes(),
-                repairs: engine.repairs(),
-                stretch: engine.stretch(),
-                changes: change_readings(engine.change_logs()),
-                cache: cache_readings(capacity, store.stats()),
-                gate: gate_readings(&upstream),
-                upstream: upstream_readings(&upstream),
-            }
+        move || Readings {
+            questions: questions.get().map_or(0, |app| app.questions_under_way()),
+            waiting_bytes: questions.get().map_or(0, |app| app.waiting_bytes()),
+            response_bytes: engine.response_bytes(),
+            tasks: shutdown.running(),
+            scopes: engine.scopes(),
+            repairs: engine.repairs(),
+            stretch: engine.stretch(),
+            changes: engine.change_logs(),
+            cache: store.readings(),
+            upstream: upstream.readings(),
         }
     };
     let vitals = Vitals::default();
@@ -125,19 +116,6 @@ impl CacheShares {
         let others = cache_bytes / RELAY_SHARE;
         let forwarded = others / FORWARDED_SHARE;
         Self { rows: cache_bytes - others, relayed: others - forwarded, forwarded }
-    }
-}
-
-const fn cache_readings(capacity: u64, store: StoreStats) -> CacheReadings {
-    CacheReadings {
-        capacity,
-        bytes: store.bytes,
-        indexes: store.indexes,
-        plain: store.plain,
-        fresh: store.fresh,
-        entries: store.entries,
-        evictions: store.evictions,
-        refusals: store.refusals,
     }
 }
 
@@ -210,40 +188,4 @@ fn http_settings(settings: &Serve) -> Result<HttpSettings, Vec<String>> {
         max_questions: answers.max_questions,
         cors_origins: origins.map_err(|error| vec![error.to_string()])?,
     })
-}
-
-fn gate_readings(upstream: &UpstreamStats) -> GateReadings {
-    let gate = &upstream.gate;
-    GateReadings {
-        in_flight: gate.in_flight,
-        waiting: gate.waiting,
-        waiting_unproven: gate.waiting_unproven,
-        slowed_agents: gate.slowed_agents,
-        held: [gate.held.largest, gate.held.others, gate.held.unproven],
-        budget_left: gate.budget_left,
-        rate_share: gate.rate_share,
-        paused_for: gate.paused_for,
-        breaker: match gate.breaker {
-            BreakerState::Closed => BreakerReading::Closed,
-            BreakerState::Probing => BreakerReading::Probing,
-            BreakerState::Open => BreakerReading::Open,
-        },
-    }
-}
-
-const fn change_readings(stats: ChangeLogStats) -> ChangeLogReadings {
-    let ChangeLogStats { logs, bytes, dropped } = stats;
-    ChangeLogReadings { logs, bytes, dropped }
-}
-
-fn upstream_readings(upstream: &UpstreamStats) -> UpstreamReadings {
-    let requests = RequestOutcome::ALL.iter().map(|outcome| (outcome.label(), upstream.requests(*outcome)));
-    UpstreamReadings {
-        requests: requests.collect(),
-        retries: upstream.retries,
-        rejected: upstream.rejected,
-        malformed: upstream.malformed,
-        body_bytes: upstream.body_bytes,
-        page_bytes: upstream.page_bytes,
-    }
 }

@@ -253,8 +253,8 @@ mod tests {
         let text = metrics(Readings {
             questions: 3,
             cache: CacheReadings { bytes: 4096, evictions: 9, ..CacheReadings::default() },
-            gate: GateReadings { budget_left: Some(17), ..GateReadings::default() },
             upstream: UpstreamReadings {
+                gate: GateReadings { budget_left: Some(17), ..GateReadings::default() },
                 requests: vec![("ok", 5), ("timeout", 1)],
                 ..UpstreamReadings::default()
             },

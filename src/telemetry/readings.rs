@@ -29,9 +29,7 @@ pub struct Readings {
     pub changes: ChangeLogReadings,
     /// What the cache holds.
     pub cache: CacheReadings,
-    /// What the gate in front of upstream does.
-    pub gate: GateReadings,
-    /// The requests to upstream.
+    /// The requests to upstream, and the gate in front of it.
     pub upstream: UpstreamReadings,
 }
 
@@ -50,10 +48,12 @@ pub struct UpstreamReadings {
     pub malformed: u64,
     /// Bytes of bodies, decoded.
     pub body_bytes: u64,
+    /// The state of the gate.
+    pub gate: GateReadings,
 }
 
 /// The change logs behind cursors.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ChangeLogReadings {
     /// Logs that are kept.
     pub logs: usize,
@@ -64,17 +64,17 @@ pub struct ChangeLogReadings {
 }
 
 /// What the cache holds.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CacheReadings {
     /// Bytes it may hold.
     pub capacity: u64,
-    /// Bytes it holds.
+    /// Bytes it holds, including bookkeeping, indexes and plain forms.
     pub bytes: u64,
     /// Bytes of them that index rows apart from their own bytes.
     pub indexes: u64,
     /// Bytes of them that hold rows a second time: uncompressed, or in the form that is sent.
     pub plain: u64,
-    /// Bytes of rows that are not deflated yet.
+    /// Bytes of rows that are not deflated yet; they do not count among those held.
     pub fresh: u64,
     /// Entries it holds.
     pub entries: u64,
@@ -91,25 +91,37 @@ pub struct GateReadings {
     pub in_flight: usize,
     /// Requests waiting for their turn.
     pub waiting: usize,
-    /// How many of these carry keys that upstream has not accepted yet.
+    /// How many of these have keys that upstream has not accepted yet.
     pub waiting_unproven: usize,
-    /// Agents that are slowed down alone.
+    /// Agents that are slowed down because upstream refuses their requests or lets them time out.
     pub slowed_agents: usize,
-    /// Requests of the last period by caller: the one with the most, all others, unproven keys.
-    pub held: [usize; 3],
-    /// Requests left in the tightest budget; `None` without a limit.
+    /// The requests of the last period by caller, in the budget in which one caller has the most.
+    pub held: BudgetHoldings,
+    /// The requests left in the tightest budget; `None` without a limit.
     pub budget_left: Option<usize>,
-    /// The fraction of the rate that 429s and timeouts have left; 1 if none is remembered.
+    /// The lowest fraction of its rate or connections that 429s or timeouts have left to a lane; 1 if none is
+    /// remembered.
     pub rate_share: f64,
-    /// How long the gate still sends nothing.
+    /// The rest of the longest pause.
     pub paused_for: Duration,
     /// The state of the breaker.
-    pub breaker: BreakerReading,
+    pub breaker: BreakerState,
+}
+
+/// The requests of the last period, by caller.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BudgetHoldings {
+    /// Those of the caller with the most.
+    pub largest: usize,
+    /// Those of all other callers.
+    pub others: usize,
+    /// Those of keys that upstream had not accepted.
+    pub unproven: usize,
 }
 
 /// The state of the breaker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum BreakerReading {
+pub enum BreakerState {
     /// Requests are sent.
     #[default]
     Closed,
@@ -138,7 +150,7 @@ impl Collector for ReadingsCollector {
         readings.write(&mut writer)?;
         readings.changes.write(&mut writer)?;
         readings.cache.write(&mut writer)?;
-        readings.gate.write(&mut writer)?;
+        readings.upstream.gate.write(&mut writer)?;
         readings.upstream.write(&mut writer)
     }
 }
@@ -239,9 +251,9 @@ impl GateReadings {
             self.slowed_agents as f64,
         )?;
         let breaker = match self.breaker {
-            BreakerReading::Closed => 0.0,
-            BreakerReading::Probing => 1.0,
-            BreakerReading::Open => 2.0,
+            BreakerState::Closed => 0.0,
+            BreakerState::Probing => 1.0,
+            BreakerState::Open => 2.0,
         };
         writer.gauge("fanfold_breaker_state", "0 closed, 1 probing, 2 open", breaker)?;
         let unproven = self.waiting_unproven;
@@ -250,7 +262,7 @@ impl GateReadings {
             "Requests to upstream that wait for their turn, by whether upstream has accepted their key",
             &[("known", self.waiting.saturating_sub(unproven)), ("unproven", unproven)],
         )?;
-        let [largest, others, unproven] = self.held;
+        let BudgetHoldings { largest, others, unproven } = self.held;
         writer.classes(
             "fanfold_budget_held",
             "Requests of the last period by caller: the one with the most, all others, unproven keys",

@@ -33,16 +33,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
 use reqwest::Url;
 use tokio::time::{Instant, sleep};
 
 use crate::clock::SteadyClock;
 use crate::domain::{AgentFacts, AgentId, Caller, CallerId, Credential, CredentialId, Page, PageOf};
 use crate::source::{
-    Deadline, Headroom, RelayedPage, RequestContext, Source, SourceError, SourceOutlook, Subject, Urgency,
+    Deadline, Headroom, RelayedPage, RequestContext, Source, SourceError, SourceFuture, SourceOutlook,
+    Subject, Urgency,
 };
-use crate::telemetry::{RequestSpanStart, RequestWatch};
+use crate::telemetry::{RequestSpanStart, RequestWatch, UpstreamReadings};
 
 use accepted::Accepted;
 use ask::{About, Ask};
@@ -50,7 +50,6 @@ use client::HttpClient;
 use exchange::Exchanger;
 use failures::{AttemptFailure, rejected, with_words, words_of};
 use gate::{Applicant, Gate, KeyAcceptance, PassRequest};
-pub use gate::{BreakerState, GateSnapshot, Holdings};
 use mismatch::{Attempt, Author, Compared, Expectation, Judgment, Observed};
 pub use page::{PageFault, parse as parse_page};
 use retry::{Cause, RetryBudget, RetryLimits, Tries};
@@ -59,7 +58,6 @@ pub use settings::{
     is_loopback,
 };
 use stats::Counters;
-pub use stats::{RequestOutcome, UpstreamStats};
 
 /// From this size on, a body is parsed where blocking is allowed, so that it does not delay other work on a
 /// worker. 64 KiB take some 30 µs.
@@ -113,8 +111,8 @@ impl Upstream {
     }
 
     /// The requests so far, and the state of the gate.
-    pub fn stats(&self) -> UpstreamStats {
-        self.exchanger.counters.snapshot(self.gate.snapshot())
+    pub fn readings(&self) -> UpstreamReadings {
+        self.exchanger.counters.readings(self.gate.readings())
     }
 
     /// Makes attempts until `read` can parse a response, or no attempt is left.
@@ -273,7 +271,7 @@ impl Source for Upstream {
         subject: &'a Subject,
         page: PageOf,
         context: &'a RequestContext,
-    ) -> BoxFuture<'a, Result<Page, SourceError>> {
+    ) -> SourceFuture<'a, Page> {
         let query = query::of_page(&subject.filters, page, self.settings.dates);
         let url = self.agent_url(subject.agent, &["executions"], &query);
         let Subject { credential, agent, .. } = subject;
@@ -296,7 +294,7 @@ impl Source for Upstream {
         credential: &'a Credential,
         agent: AgentId,
         context: &'a RequestContext,
-    ) -> BoxFuture<'a, Result<AgentFacts, SourceError>> {
+    ) -> SourceFuture<'a, AgentFacts> {
         let (url, about) = (self.agent_url(agent, &[], ""), About::Agent(agent));
         let ask = Ask { url, template: AGENT, credential, about, context, author: Author::Gateway };
         let asked = Expectation { agent: Some(agent), ..Expectation::default() };
@@ -307,18 +305,14 @@ impl Source for Upstream {
         &'a self,
         credential: &'a Credential,
         context: &'a RequestContext,
-    ) -> BoxFuture<'a, Result<Vec<(AgentId, AgentFacts)>, SourceError>> {
+    ) -> SourceFuture<'a, Vec<(AgentId, AgentFacts)>> {
         let url = self.settings.base_url.join(&["v2", "agent", "all"]);
         let about = About::Agents;
         let ask = Ask { url, template: AGENTS, credential, about, context, author: Author::Gateway };
         self.ask(ask, |body| page::parse_agents(&body)).boxed()
     }
 
-    fn user<'a>(
-        &'a self,
-        credential: &'a Credential,
-        context: &'a RequestContext,
-    ) -> BoxFuture<'a, Result<(), SourceError>> {
+    fn user<'a>(&'a self, credential: &'a Credential, context: &'a RequestContext) -> SourceFuture<'a, ()> {
         let url = self.settings.base_url.join(&["user", "me"]);
         let ask =
             Ask { url, template: USER, credential, about: About::Key, context, author: Author::Gateway };
@@ -331,7 +325,7 @@ impl Source for Upstream {
         agent: AgentId,
         query: &'a str,
         context: &'a RequestContext,
-    ) -> BoxFuture<'a, Result<RelayedPage, SourceError>> {
+    ) -> SourceFuture<'a, RelayedPage> {
         let url = self.agent_url(agent, &["executions"], query);
         let about = About::Agent(agent);
         let ask = Ask { url, template: PAGES, credential, about, context, author: Author::Caller };

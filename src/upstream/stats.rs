@@ -1,12 +1,11 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::gate::GateSnapshot;
 use super::status_class::StatusClass;
-use crate::telemetry::HeldBytes;
+use crate::telemetry::{GateReadings, HeldBytes, UpstreamReadings};
 
 /// The outcome of a request to upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RequestOutcome {
+pub(super) enum RequestOutcome {
     /// A success, well formed or not.
     Ok,
     /// 401 or 403.
@@ -31,7 +30,7 @@ pub enum RequestOutcome {
 
 impl RequestOutcome {
     /// All outcomes, in the order of their counters.
-    pub const ALL: [Self; 10] = [
+    pub(super) const ALL: [Self; 10] = [
         Self::Ok,
         Self::Denied,
         Self::NotFound,
@@ -45,7 +44,7 @@ impl RequestOutcome {
     ];
 
     /// The value of the metric label.
-    pub const fn label(self) -> &'static str {
+    pub(super) const fn label(self) -> &'static str {
         match self {
             Self::Ok => "ok",
             Self::Denied => "denied",
@@ -89,32 +88,6 @@ pub(super) struct Counters {
     pub(super) pages: HeldBytes,
 }
 
-/// The requests so far, and the state of the gate.
-#[derive(Clone, Copy, Debug)]
-pub struct UpstreamStats {
-    /// Finished requests, by outcome; see [`Self::requests`].
-    requests: [u64; RequestOutcome::ALL.len()],
-    /// Attempts after a failed one.
-    pub retries: u64,
-    /// Successes that were not a page.
-    pub malformed: u64,
-    /// Bytes of bodies read, decoded.
-    pub body_bytes: u64,
-    /// Requests that the gate refused: no room in time, or upstream is down.
-    pub rejected: u64,
-    /// Bytes of pages whose rows are not stored elsewhere yet.
-    pub page_bytes: u64,
-    /// The state of the gate.
-    pub gate: GateSnapshot,
-}
-
-impl UpstreamStats {
-    /// The number of requests with this outcome.
-    pub const fn requests(&self, outcome: RequestOutcome) -> u64 {
-        self.requests[outcome as usize]
-    }
-}
-
 impl Counters {
     pub(super) fn ended(&self, outcome: RequestOutcome) {
         self.requests[outcome as usize].fetch_add(1, Ordering::Relaxed);
@@ -124,10 +97,11 @@ impl Counters {
         counter.fetch_add(n as u64, Ordering::Relaxed);
     }
 
-    pub(super) fn snapshot(&self, gate: GateSnapshot) -> UpstreamStats {
+    pub(super) fn readings(&self, gate: GateReadings) -> UpstreamReadings {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        UpstreamStats {
-            requests: self.requests.each_ref().map(read),
+        let requests = RequestOutcome::ALL.iter().zip(&self.requests);
+        UpstreamReadings {
+            requests: requests.map(|(outcome, count)| (outcome.label(), read(count))).collect(),
             retries: read(&self.retries),
             malformed: read(&self.malformed),
             body_bytes: read(&self.body_bytes),

@@ -45,7 +45,7 @@ async fn a_repeated_response_is_not_taken_for_the_next() {
     for (number, id) in [(1, "a"), (2, "b"), (3, "c")] {
         assert_eq!(fake.numbered(number, RETRY).await.unwrap().rows[0].id, *id);
     }
-    assert_eq!(fake.upstream.stats().retries, 1);
+    assert_eq!(fake.upstream.readings().retries, 1);
 }
 
 #[tokio::test]
@@ -77,7 +77,7 @@ async fn unusual_page_numbers_cost_one_request() {
     for number in 1..=5 {
         assert!(fake.numbered(number, RETRY).await.is_ok());
     }
-    assert_eq!(fake.upstream.stats().requests(RequestOutcome::Ok), 6);
+    assert_eq!(fake.requests(RequestOutcome::Ok), 6);
 }
 
 /// Requests a page with a caller's query.
@@ -102,7 +102,7 @@ async fn rows_of_another_agent_are_refused_at_every_attempt() {
         }
     }
     // Each was requested twice.
-    assert_eq!(fake.upstream.stats().requests(RequestOutcome::Ok), 3 * 4 * 2);
+    assert_eq!(fake.requests(RequestOutcome::Ok), 3 * 4 * 2);
 }
 
 #[tokio::test]
@@ -113,7 +113,7 @@ async fn a_callers_odd_query_disables_no_check() {
     let fake = scripted(vec![vec![zero.clone(), one], vec![zero], vec![two]]).await;
     assert_eq!(relay(&fake, "page_number=7").await.unwrap().page.unwrap().rows.len(), 0);
     assert_eq!(fake.numbered(2, RETRY).await.unwrap().rows[0].id, "b");
-    assert_eq!(fake.upstream.stats().retries, 2);
+    assert_eq!(fake.upstream.readings().retries, 2);
 }
 
 #[tokio::test]
