@@ -158,7 +158,11 @@ fn words(text: &str) -> BTreeSet<String> {
 /// Every path that a file's `use` lines and expressions name, as from the crate's root.
 fn imports(module: &[String], text: &str) -> Vec<(Module, Use)> {
     let mut found = Vec::new();
-    for root in ["crate::", "super::", "self::"] {
+    // A file may name its own modules without `self::`.
+    let children = text.lines().filter_map(|line| line.split_once("mod ")?.1.strip_suffix(';'));
+    let children: Vec<_> = children.map(|child| format!("{child}::")).collect();
+    let roots = ["crate::", "super::", "self::"].into_iter().chain(children.iter().map(String::as_str));
+    for root in roots {
         for (at, _) in text.match_indices(root) {
             let before = text[..at].trim_end();
             let is_inside = text[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':');
@@ -228,6 +232,7 @@ fn absolute(module: &[String], path: &[String]) -> Option<Module> {
     let (base, rest) = match path.first()?.as_str() {
         "crate" => (&[][..], &path[1..]),
         "self" => (module, &path[1..]),
+        _ if ups == 0 => (module, path),
         _ => (module.get(..module.len().checked_sub(ups)?)?, &path[ups..]),
     };
     Some(base.iter().chain(rest).cloned().collect())
@@ -249,4 +254,16 @@ fn finds_a_circle_through_a_reexport_but_not_in_a_table_of_contents() {
     let back =
         Sources::of([contents, one, file("a::two", "fn f() { crate::a::One::new() }\n"), file("b", "")]);
     assert_eq!(back.circles(), [["a::one", "a::two"]]);
+}
+
+#[test]
+fn finds_a_circle_through_a_path_that_begins_with_a_module_of_the_file() {
+    let file = |path: &[&str], text: &str| {
+        (path.iter().map(|name| (*name).to_owned()).collect::<Module>(), text.to_owned())
+    };
+    let sources = Sources::of([
+        file(&["a"], "mod one;\nuse one::One;\npub fn f() {}\n"),
+        file(&["a", "one"], "use super::f;\n"),
+    ]);
+    assert_eq!(sources.circles(), [["a", "a::one"]]);
 }

@@ -228,7 +228,7 @@ fn modules() -> BTreeSet<String> {
                 .to_string_lossy()
                 .into_owned()
         })
-        .filter(|name| !matches!(name.as_str(), "lib" | "main"))
+        .filter(|name| !matches!(name.as_str(), "lib" | "main") && !name.ends_with("_tests"))
         .collect()
 }
 

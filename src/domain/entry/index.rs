@@ -1,12 +1,11 @@
 //! What is known of an entry's rows apart from their bytes: 72 bytes a row, and each word once.
 
 use std::collections::HashSet;
-use std::ops::Range;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
 use super::index_memory::CountedIndex;
-use super::{Digest, EntryRow, EntryRows, NewRow};
+use super::new_row::{Digest, NewRow};
 use crate::domain::{BatchFact, FilterFacts, RowId, Status, Timestamp};
 
 /// What is known of the rows of an entry apart from their bytes: everything that plans, counts and filters need.
@@ -87,24 +86,7 @@ impl EntryIndex {
         (is_sorted && has_each_id_once).then(|| Self::of(rows.into_iter()))
     }
 
-    /// Some of the rows, each as it is or changed.
-    pub fn changed<'n>(
-        &self,
-        among: Range<usize>,
-        mut change: impl FnMut(&EntryRow<'_>) -> RowChange<'n>,
-    ) -> Self {
-        Self::of(self.rows().slice(among).iter().map(|row| {
-            let known = row.to_index_row();
-            match change(&row) {
-                RowChange::None => known,
-                RowChange::ReadAt(read_at) => IndexRow { read_at, ..known },
-                // In its place: a row without a date would get another one from another page.
-                RowChange::Row(new) => IndexRow { created_at: known.created_at, ..IndexRow::of(new) },
-            }
-        }))
-    }
-
-    fn of(rows: impl Iterator<Item = IndexRow>) -> Self {
+    pub(super) fn of(rows: impl Iterator<Item = IndexRow>) -> Self {
         let mut words = IndexWords::default();
         let rows: Box<[PackedRow]> = rows.map(|row| words.pack(&row)).collect();
         let mut digest = Digest::default();
@@ -123,11 +105,6 @@ impl EntryIndex {
     /// Counts the index, and so many bytes that go with it, in a total until it is dropped; only once.
     pub fn count_in(&self, total: &Arc<AtomicU64>, overhead: u64) {
         self.counted.get_or_init(|| CountedIndex::new(self.weight() as u64 + overhead, total));
-    }
-
-    /// The facts about every row, newest first.
-    pub fn rows(&self) -> EntryRows<'_> {
-        EntryRows::of(self)
     }
 
     /// The number of rows.
@@ -222,42 +199,31 @@ impl EntryIndex {
     }
 }
 
-/// How a row of an index is changed.
-#[derive(Clone, Copy, Debug)]
-pub enum RowChange<'n> {
-    /// Not at all.
-    None,
-    /// It counts as read then.
-    ReadAt(Timestamp),
-    /// It is now this one.
-    Row(&'n NewRow),
-}
-
 /// All that an index holds of a row, on its way from one to another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IndexRow {
     /// Upstream's identifier.
     pub id: RowId,
-    /// See [`EntryRow::created_at`].
+    /// See [`EntryRow::created_at`](super::EntryRow::created_at).
     pub created_at: Timestamp,
-    /// See [`EntryRow::is_dated`].
+    /// See [`EntryRow::is_dated`](super::EntryRow::is_dated).
     pub is_dated: bool,
-    /// See [`EntryRow::changed_at`].
+    /// See [`EntryRow::changed_at`](super::EntryRow::changed_at).
     pub changed_at: Timestamp,
-    /// See [`EntryRow::read_at`].
+    /// See [`EntryRow::read_at`](super::EntryRow::read_at).
     pub read_at: Timestamp,
     /// The status of the call.
     pub status: Option<Status>,
     /// What filters need of it.
     pub facts: FilterFacts,
-    /// See [`EntryRow::digest`].
+    /// See [`EntryRow::digest`](super::EntryRow::digest).
     pub digest: Digest,
     /// The length of the bytes.
     pub length: u32,
 }
 
 impl IndexRow {
-    fn of(new: &NewRow) -> Self {
+    pub(super) fn of(new: &NewRow) -> Self {
         let row = &new.row;
         Self {
             id: row.id.clone(),

@@ -8,6 +8,7 @@ mod holders;
 mod index;
 mod index_memory;
 mod kept_form;
+mod new_row;
 mod rows;
 mod slice;
 
@@ -20,13 +21,14 @@ use bytes::Bytes;
 
 use self::forms::{Forms, byte_range};
 use self::holders::Holders;
-use super::{Row, Timestamp};
+use super::Row;
 use crate::deflate::{Deflated, Effort, Separator};
 
 pub use derived_budget::{DerivedBudget, DerivedStats};
 pub use extract::LineBreaks;
 pub use held_forms::Runs;
-pub use index::{EntryIndex, IndexRow, RowChange};
+pub use index::{EntryIndex, IndexRow};
+pub use new_row::{Digest, NewRow, RowChange};
 pub use rows::{EntryRow, EntryRows};
 pub use slice::EntrySlice;
 
@@ -45,42 +47,6 @@ pub struct Entry {
     has_line_breaks: bool,
     forms: Forms,
     holders: Holders,
-}
-
-/// A digest of rows. The digest of several rows is the sum of theirs, so it does not depend on how they are cut into entries.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Digest(pub u128);
-
-impl Digest {
-    /// Adds another row's digest.
-    pub const fn add(&mut self, other: Self) {
-        self.0 = self.0.wrapping_add(other.0);
-    }
-}
-
-/// A row on its way into an entry.
-#[derive(Clone, Debug)]
-pub struct NewRow {
-    /// The row as upstream gave it.
-    pub row: Row,
-    /// Its place in the order, see [`EntryRow::created_at`].
-    pub created_at: Timestamp,
-    /// When it was read, see [`EntryRow::read_at`].
-    pub read_at: Timestamp,
-    /// Its digest, see [`EntryRow::digest`].
-    pub digest: Digest,
-}
-
-impl NewRow {
-    /// Changes the row. Another one takes its place in the order.
-    pub fn change(&mut self, change: RowChange<'_>) {
-        match change {
-            RowChange::None => {}
-            RowChange::ReadAt(read_at) => self.read_at = read_at,
-            // A row without a date would get another place from another page.
-            RowChange::Row(new) => *self = Self { created_at: self.created_at, ..new.clone() },
-        }
-    }
 }
 
 impl Entry {

@@ -1,7 +1,7 @@
 use std::ops::Range;
 
-use super::index::{IndexRow, PackedRow};
-use super::{Digest, EntryIndex};
+use super::index::{EntryIndex, IndexRow, PackedRow};
+use super::new_row::{Digest, RowChange};
 use crate::domain::{FilterFacts, RowId, StatedFacts, Status, Timestamp};
 
 /// The facts about one row in an entry, apart from its bytes.
@@ -131,5 +131,29 @@ impl<'e> EntryRows<'e> {
     /// The number of rows before the first one created earlier than this instant.
     pub fn not_older_than(self, instant: Timestamp) -> usize {
         self.packed.partition_point(|row| row.created_at >= instant)
+    }
+}
+
+impl EntryIndex {
+    /// The facts about every row, newest first.
+    pub fn rows(&self) -> EntryRows<'_> {
+        EntryRows::of(self)
+    }
+
+    /// Some of the rows, each as it is or changed.
+    pub fn changed<'n>(
+        &self,
+        among: Range<usize>,
+        mut change: impl FnMut(&EntryRow<'_>) -> RowChange<'n>,
+    ) -> Self {
+        Self::of(self.rows().slice(among).iter().map(|row| {
+            let known = row.to_index_row();
+            match change(&row) {
+                RowChange::None => known,
+                RowChange::ReadAt(read_at) => IndexRow { read_at, ..known },
+                // In its place: a row without a date would get another one from another page.
+                RowChange::Row(new) => IndexRow { created_at: known.created_at, ..IndexRow::of(new) },
+            }
+        }))
     }
 }

@@ -3,6 +3,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::domain::AgentId;
+use crate::telemetry::BreakerState;
 
 use super::flow::ShareGroup;
 
@@ -110,17 +111,6 @@ pub(crate) enum Fault {
     /// Upstream takes too long. For one agent or caller, fewer requests are then in flight, but the rest is
     /// not refused.
     Silence,
-}
-
-/// The state of the breaker, for metrics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BreakerState {
-    /// Requests are sent.
-    Closed,
-    /// Requests are refused.
-    Open,
-    /// One request is sent, to find out.
-    Probing,
 }
 
 impl Breaker {

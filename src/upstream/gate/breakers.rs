@@ -3,9 +3,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::breaker::{Breaker, BreakerChange, BreakerScope, BreakerState, Fault, Role, Who};
+use super::breaker::{Breaker, BreakerChange, BreakerScope, Fault, Role, Who};
 use super::flow::ShareGroup;
 use crate::domain::AgentId;
+use crate::telemetry::BreakerState;
 
 /// The most callers and the most agents with breakers of their own. Failures of further ones count only in
 /// the breaker for everyone.

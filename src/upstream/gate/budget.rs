@@ -7,44 +7,48 @@ use crate::source::Urgency;
 use crate::upstream::settings::{Fraction, Rate};
 
 use super::flow::{Branch, ShareGroup};
-use super::shares::{Holdings, Others, Shares};
+use super::shares::{Others, Shares};
+use crate::telemetry::BudgetHoldings;
 
-/// Beyond the period, how long a place stays taken: two clocks that part by 100 ppm are 6 ms apart after a minute, and
-/// a counter that cuts instants to milliseconds sees one more.
+/// How long a slot stays taken beyond the period: two clocks that drift apart by 100 ppm differ by 6 ms after
+/// a minute, and a counter that truncates instants to milliseconds adds one more.
 const SLACK: Duration = Duration::from_millis(10);
 
-/// The longest that a request is taken to be on its way.
+/// The longest time that a request is assumed to travel.
 const LONGEST_WAY: Duration = Duration::from_secs(1);
 
-/// Of the period, how much may be lost to not knowing when upstream saw a request.
+/// The part of the period that may be lost because it is unknown when upstream saw a request, as a divisor.
 const WAY_PART: u32 = 20;
 
-/// Into how many parts a period is divided, in each of which renewals only bring the requests up to their even share.
+/// The number of parts of a period. In each part, renewals use only what other requests leave of its even
+/// share.
 const LULLS: u32 = 20;
 
-/// How many requests upstream may see, as a ring of the places that were taken within the last period.
+/// How many requests upstream may see, as a ring of the slots that were taken within the last period.
 ///
 /// # Invariants
-/// In any span of the period, upstream sees at most the rate's count; all of them at once if nobody asked before.
+/// In any span of the period, upstream sees at most the rate's count; all of them at once if no request
+/// preceded them.
 ///
-/// What counts is when upstream sees a request: somewhere between its sending and its answer. So a place counts from
-/// the end of that, [`Self::answered`], and the next request that takes it is sent later. An answer that takes long
-/// says little of the way there, which is therefore taken to last at most a second, and a twentieth of the period.
+/// What counts is when upstream sees a request, which is between its sending and its response. So a slot
+/// counts from the end of that time, [`Self::answered`], and the next request that takes it is sent later. A
+/// late response says little about how long the request traveled, which is therefore assumed to be at most a
+/// second, and a twentieth of the period.
 ///
-/// A token bucket would be simpler, and lets burst and refill through: up to twice the budget in one period.
+/// A token bucket would be simpler, but allows a burst and its refill: up to twice the budget in one period.
 #[derive(Debug)]
 pub(super) struct Budget {
     rate: Option<Rate>,
     reserve: Fraction,
     taken: BTreeMap<BudgetSlot, RequestClass>,
-    /// Of these, how many by others than refreshes.
+    /// The number of slots that were not taken by refreshes.
     spare: usize,
-    /// By whom they were taken.
+    /// The holders of the slots.
     shares: Shares,
     next: u64,
 }
 
-/// A place in the ring: since when it counts, and a number that tells it from others.
+/// A slot in the ring: since when it counts, and a number that distinguishes it from others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct BudgetSlot(Instant, u64);
 
@@ -53,9 +57,9 @@ pub(super) struct BudgetSlot(Instant, u64);
 pub(super) struct RequestClass {
     /// See [`Urgency`].
     pub(super) urgency: Urgency,
-    /// Whose share it uses.
+    /// The caller whose share it uses.
     pub(super) group: ShareGroup,
-    /// And which part of it.
+    /// The part of that share.
     pub(super) branch: Branch,
 }
 
@@ -64,14 +68,14 @@ impl Budget {
         Self { rate, reserve, taken: BTreeMap::new(), spare: 0, shares: Shares::default(), next: 0 }
     }
 
-    /// The limit; none if there is none.
+    /// The limit; `None` if there is none.
     pub(super) const fn rate(&self) -> Option<Rate> {
         self.rate
     }
 
-    /// When a request of this kind may go: now, or once enough places are free.
+    /// When a request of this class may be sent: now, or once enough slots are free.
     ///
-    /// `ahead` others are counted as having gone before. What is past must have been let go with [`Self::expire`].
+    /// `ahead` other requests count as sent before it. [`Self::expire`] must have dropped what is past.
     pub(super) fn room(
         &self,
         kind: RequestClass,
@@ -85,7 +89,7 @@ impl Budget {
         let outside_reserve = limit - self.reserve.of(limit).min(limit - 1);
         let most = match kind.urgency {
             Urgency::Refresh | Urgency::Cold => limit,
-            // Most of it: what is not renewed in time is read before answering, all at once.
+            // Most of it, because data that is not renewed in time is read before the response, all at once.
             Urgency::Renewal => (limit * 7).div_ceil(10),
         };
         let leaving = |most: usize| most.saturating_sub(bounds.leave).max(1);
@@ -102,7 +106,7 @@ impl Budget {
             at = at.max(self.free_at(taken, leaving(outside_reserve), is_spare));
             at = at.max(self.even_at(taken, leaving(outside_reserve), bounds.evenly, is_spare));
         }
-        // What others gave up is not left to them for long.
+        // What others gave up is not kept for them for long.
         if bounds.protected > 0
             && ahead == 0
             && let (Some(free), Some(forgotten)) = (at, self.shares.next_forgotten(rate.per))
@@ -116,16 +120,17 @@ impl Budget {
         at.filter(|at| *at > now).map_or(Ok(()), Err)
     }
 
-    /// When few enough places were taken of late for a renewal to fill a lull; none if that is now.
+    /// When so few slots were taken recently that a renewal fills a lull; `None` if that is now.
     ///
-    /// Renewals that took all that a burst left at once would make the next burst of it, a period later, and so for ever.
+    /// Renewals that took everything that a burst left at once would form the next burst a period later, and
+    /// so on forever.
     fn lull_at(&self, rate: Rate, most: usize, now: Instant) -> Option<Instant> {
         let (length, most) = (rate.per / LULLS, (most / LULLS as usize).max(1));
         let mut lately = self.taken.keys().rev().take_while(|place| place.0 + length > now);
         lately.nth(most - 1).map(|place| place.0 + length)
     }
 
-    /// When fewer than `most` of the places that `counts` will be taken; none if that is so now.
+    /// When fewer than `most` of the slots that `counts` are taken; `None` if that is so now.
     fn free_at(&self, taken: usize, most: usize, counts: impl Fn(&RequestClass) -> bool) -> Option<Instant> {
         let rate = self.rate?;
         let surplus = (taken + 1).checked_sub(most).filter(|s| *s > 0)?;
@@ -134,17 +139,17 @@ impl Budget {
         if let Some(at) = counted.clone().nth(surplus - 1) {
             return Some(free(at));
         }
-        // Those ahead have no places yet, but will: `most` of them in each further period.
+        // The requests ahead have no slots yet, but will: `most` of them in each further period.
         let periods = (surplus - counted.clone().count()).div_ceil(most.max(1));
         let last = counted.next_back()?;
         Some(free(last + rate.per.saturating_mul(u32::try_from(periods).unwrap_or(u32::MAX).min(1000))))
     }
 
-    /// When one of `most` places that `counts` may be taken if the last ones are spent evenly, so many in a period; none
-    /// if nothing is taken.
+    /// When one of `most` slots that `counts` may be taken if the last ones are spent evenly, this many per
+    /// period; `None` if nothing is taken.
     ///
-    /// A newcomer for each of them must find one whenever it comes. So at each instant at which a place will be free, as
-    /// many have to be left as may have come until then.
+    /// A newcomer must find a slot for each of them whenever it comes. So at each instant at which a slot
+    /// becomes free, as many must be left as may have come until then.
     fn even_at(
         &self,
         taken: usize,
@@ -164,7 +169,7 @@ impl Budget {
         counted.skip(first).zip(0..=parts).filter_map(due).max()
     }
 
-    /// Takes a place for a request that goes now.
+    /// Takes a slot for a request that is sent now.
     pub(super) fn take(&mut self, kind: RequestClass, now: Instant) -> Option<BudgetSlot> {
         let rate = self.rate?;
         let place = BudgetSlot(now + LONGEST_WAY.min(rate.per / WAY_PART), self.next);
@@ -174,18 +179,18 @@ impl Budget {
         Some(place)
     }
 
-    /// The request in this place goes only now.
+    /// Records that the request in this slot is sent only now.
     pub(super) fn sent(&mut self, place: BudgetSlot, now: Instant) -> BudgetSlot {
         let Some(rate) = self.rate else { return place };
         self.moved(place, now + LONGEST_WAY.min(rate.per / WAY_PART))
     }
 
-    /// The request in this place has been answered, so upstream saw it no later than now.
+    /// Records that the request in this slot was answered, so upstream saw it by now.
     pub(super) fn answered(&mut self, place: BudgetSlot, now: Instant) -> BudgetSlot {
         self.moved(place, place.0.min(now))
     }
 
-    /// The request in this place turned out to be another group's.
+    /// Records that the request in this slot belongs to another group.
     pub(super) fn reassign(&mut self, place: BudgetSlot, group: ShareGroup, branch: Branch) {
         let Some(kind) = self.taken.get_mut(&place) else { return };
         self.shares.took(group, branch);
@@ -193,7 +198,7 @@ impl Budget {
         (kind.group, kind.branch) = (group, branch);
     }
 
-    /// The request in this place never went.
+    /// Frees the slot of a request that was never sent.
     pub(super) fn give_back(&mut self, place: BudgetSlot) {
         if let Some(kind) = self.remove(place) {
             self.shares.gave_back(kind.group, kind.branch);
@@ -219,7 +224,7 @@ impl Budget {
         Some(kind)
     }
 
-    /// Lets go of what is past.
+    /// Drops what is past.
     pub(super) fn expire(&mut self, now: Instant) {
         let Some(rate) = self.rate else { return };
         while let Some((place, _)) = self.taken.first_key_value() {
@@ -234,28 +239,28 @@ impl Budget {
         self.shares.forget(rate.per, now);
     }
 
-    /// When the next place is free, if none is now.
+    /// When the next slot is free, if none is now.
     pub(super) fn spent_until(&self) -> Option<Instant> {
         let rate = self.rate?;
         self.free_at(self.taken.len(), count(rate), |_| true)
     }
 
-    /// Whether unproven keys hold no more than half of what is always theirs.
+    /// Whether unproven keys hold at most half of their reserved part.
     pub(super) fn has_room_to_prove(&self) -> bool {
         self.rate.is_none_or(|rate| self.shares.held(ShareGroup::Unproven) * 20 < count(rate))
     }
 
-    /// Who holds how much of it, without names.
-    pub(super) fn holdings(&self) -> Holdings {
+    /// How much of it is held, without names.
+    pub(super) fn holdings(&self) -> BudgetHoldings {
         self.shares.holdings()
     }
 
-    /// Whether a group holds its fair share of the budget, or more.
+    /// Whether a group holds at least its fair share of the budget.
     pub(super) fn has_share(&self, group: ShareGroup) -> bool {
         self.rate.is_some_and(|rate| self.shares.has_share(group, count(rate)))
     }
 
-    /// How many places a group holds, if that is its fair share or more.
+    /// The number of slots that a group holds, if that is at least its fair share.
     pub(super) fn held_beyond_share(&self, group: ShareGroup) -> Option<usize> {
         self.shares.held_beyond_share(group, count(self.rate?))
     }
@@ -266,13 +271,13 @@ impl Budget {
         self.taken.is_empty()
     }
 
-    /// Whether less than a tenth is left: what is due has then come close to what may be asked.
+    /// Whether less than a tenth is left: the due work is then close to the limit.
     pub(super) fn is_nearly_spent(&mut self, now: Instant) -> bool {
         let (left, limit) = (self.left(now), self.rate.map(count));
         left.zip(limit).is_some_and(|(left, limit)| left * 10 < limit)
     }
 
-    /// How many requests may go at once; none without a limit.
+    /// The number of requests that may be sent at once; `None` without a limit.
     pub(super) fn left(&mut self, now: Instant) -> Option<usize> {
         self.expire(now);
         Some(count(self.rate?).saturating_sub(self.taken.len()))

@@ -8,7 +8,7 @@ use super::budget::BudgetSlot;
 use super::concurrency_limit::LEAST;
 use super::flow::{Branch, Flow, KeyAcceptance, ShareGroup};
 use super::lanes::{Lane, LaneKey};
-use super::{Gate, GateState};
+use super::state::{GateState, SharedGate};
 use crate::domain::Caller;
 
 /// The outcome of a request that passed.
@@ -27,7 +27,7 @@ pub(crate) enum PassOutcome {
 /// A request in flight. Dropping it frees its connection; without an outcome it teaches nothing.
 #[derive(Debug)]
 pub(crate) struct Pass {
-    pub(super) gate: Gate,
+    pub(super) gate: SharedGate,
     pub(super) lane: LaneKey,
     pub(super) flow: Flow,
     pub(super) place: Option<BudgetSlot>,

@@ -11,7 +11,7 @@ const MOST: usize = 8192;
 /// How late a caller may return and still have its place counted.
 const LATE: Duration = Duration::from_secs(2);
 
-/// When refused requests were told to return.
+/// When refused requests may return.
 ///
 /// They are no longer queued, and all would get the same `Retry-After` if only the queue counted. So each
 /// keeps a place among those of its caller (or its network, if its key is not proven yet) until it is due.
@@ -41,7 +41,7 @@ impl Promises {
         self.counts.get(&whose(group, branch)).copied().unwrap_or(0)
     }
 
-    /// Records that a request was told to return at `due`.
+    /// Records that a request may return at `due`.
     pub(super) fn add(&mut self, group: ShareGroup, branch: Branch, due: Instant) {
         if self.due.len() < MOST {
             self.due.insert((due, self.next), whose(group, branch));

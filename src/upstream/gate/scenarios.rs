@@ -18,6 +18,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 
 use serde::Deserialize;
 use tokio::task::JoinSet;
@@ -26,7 +27,7 @@ use uuid::Uuid;
 
 use crate::domain::Caller;
 
-use crate::source::{BudgetClock, Deadline, QuestionId, SentAt, Trace, Urgency};
+use crate::source::{BudgetClock, Deadline, QuestionId, RequestContext, SentAt, Trace, Urgency};
 use crate::upstream::retry::{Cause, RetryBudget, RetryLimits, Tries};
 use crate::upstream::settings::{Fraction, Rate, RateScope};
 
@@ -308,7 +309,7 @@ async fn plays(text: &str) {
         let figure = figures.get(name).copied().unwrap_or(0.0);
         assert!((*least..=*most).contains(&figure), "{name} is {figure}, not {least} to {most}: {figures:?}");
     }
-    let state = world.gate.lock();
+    let state = world.gate.state.lock();
     assert_eq!(
         (state.connections.in_flight(), state.waiters.len()),
         (0, 0),

@@ -5,7 +5,8 @@ use uuid::Uuid;
 
 use crate::domain::Caller;
 
-use crate::source::{BudgetClock, Deadline, QuestionId, SentAt, Trace, Urgency};
+use crate::source::{BudgetClock, Deadline, QuestionId, RequestContext, SentAt, Trace, Urgency};
+use crate::telemetry::BreakerState;
 use crate::upstream::settings::{Fraction, Rate, RateScope};
 
 use super::*;
@@ -48,7 +49,7 @@ pub(super) async fn enter(gate: &Gate, context: &RequestContext) -> Result<Pass,
 
 /// Nothing is left behind: no connection, nobody in line.
 fn assert_idle(gate: &Gate) {
-    let mut state = gate.lock();
+    let mut state = gate.state.lock();
     assert_eq!((state.connections.in_flight(), state.waiters.len()), (0, 0));
     assert!(state.lanes.busy.is_empty());
     assert!(state.lanes.all().all(|lane| lane.turns.len() == 0));
@@ -130,7 +131,7 @@ async fn no_more_are_in_flight_than_connections() {
     assert!(futures_util::poll!(&mut third).is_pending());
     drop(first);
     let third = third.await.unwrap();
-    assert_eq!(gate.snapshot().in_flight, 2);
+    assert_eq!(gate.readings().in_flight, 2);
     drop(third);
 }
 
@@ -193,9 +194,9 @@ async fn a_turn_that_was_never_used_costs_no_budget() {
     let mut granted = Box::pin(enter(&gate, &context));
     assert!(futures_util::poll!(&mut granted).is_pending());
     drop(pass);
-    assert_eq!(gate.snapshot().budget_left, Some(0));
+    assert_eq!(gate.readings().budget_left, Some(0));
     drop(granted);
-    assert_eq!(gate.snapshot().budget_left, Some(1));
+    assert_eq!(gate.readings().budget_left, Some(1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -273,7 +274,7 @@ async fn a_429_about_one_agent_pauses_that_agent_alone() {
     enter(&gate, &context).await.unwrap().finish(PassOutcome::Limited(Some(asked)));
     let other = PassRequest { agent: AgentId::new(Uuid::from_u128(2)), ..asker(&context) };
     drop(gate.enter(other).await.unwrap());
-    assert_eq!((start.elapsed(), gate.snapshot().slowed_agents), (Duration::ZERO, 1));
+    assert_eq!((start.elapsed(), gate.readings().slowed_agents), (Duration::ZERO, 1));
     drop(enter(&gate, &context).await.unwrap());
     assert_eq!(start.elapsed().as_secs(), 7);
 }
@@ -287,7 +288,7 @@ async fn a_429_about_a_second_agent_within_seconds_pauses_everybody() {
     for agent in [1, 2] {
         gate.enter(of(agent)).await.unwrap().finish(PassOutcome::Limited(Some(asked)));
     }
-    assert_eq!(gate.snapshot().paused_for, asked);
+    assert_eq!(gate.readings().paused_for, asked);
     let start = Instant::now();
     drop(gate.enter(of(3)).await.unwrap());
     assert_eq!(start.elapsed().as_secs(), 7);
@@ -327,7 +328,7 @@ async fn an_open_breaker_refuses_those_in_line_and_those_who_come() {
     }
     assert!(matches!(line.pop().unwrap().await, Err(GateRefusal::Down(_))));
     assert!(matches!(enter(&gate, &context).await, Err(GateRefusal::Down(_))));
-    assert_eq!(gate.snapshot().breaker, BreakerState::Open);
+    assert_eq!(gate.readings().breaker, BreakerState::Open);
     drop((held, line));
     assert_idle(&gate);
 }
@@ -346,7 +347,7 @@ async fn after_an_outage_one_probe_lets_everybody_in_again() {
     drop(abandoned);
     let probe = enter(&gate, &context).await.unwrap();
     probe.finish(PassOutcome::Answered);
-    assert_eq!(gate.snapshot().breaker, BreakerState::Closed);
+    assert_eq!(gate.readings().breaker, BreakerState::Closed);
     assert!(enter(&gate, &context).await.is_ok());
 }
 

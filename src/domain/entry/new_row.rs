@@ -1,0 +1,48 @@
+use crate::domain::{Row, Timestamp};
+
+/// A digest of rows. The digest of several rows is the sum of theirs, so it does not depend on how they are cut into entries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Digest(pub u128);
+
+impl Digest {
+    /// Adds another row's digest.
+    pub const fn add(&mut self, other: Self) {
+        self.0 = self.0.wrapping_add(other.0);
+    }
+}
+
+/// A row on its way into an entry.
+#[derive(Clone, Debug)]
+pub struct NewRow {
+    /// The row as upstream gave it.
+    pub row: Row,
+    /// Its place in the order, see [`EntryRow::created_at`](super::EntryRow::created_at).
+    pub created_at: Timestamp,
+    /// When it was read, see [`EntryRow::read_at`](super::EntryRow::read_at).
+    pub read_at: Timestamp,
+    /// Its digest, see [`EntryRow::digest`](super::EntryRow::digest).
+    pub digest: Digest,
+}
+
+impl NewRow {
+    /// Changes the row. Another one takes its place in the order.
+    pub fn change(&mut self, change: RowChange<'_>) {
+        match change {
+            RowChange::None => {}
+            RowChange::ReadAt(read_at) => self.read_at = read_at,
+            // A row without a date would get another place from another page.
+            RowChange::Row(new) => *self = Self { created_at: self.created_at, ..new.clone() },
+        }
+    }
+}
+
+/// How a row of an index is changed.
+#[derive(Clone, Copy, Debug)]
+pub enum RowChange<'n> {
+    /// Not at all.
+    None,
+    /// It counts as read then.
+    ReadAt(Timestamp),
+    /// It is now this one.
+    Row(&'n NewRow),
+}
