@@ -6,6 +6,8 @@ pub mod cache;
 pub mod cli;
 pub mod clock;
 pub mod config;
+#[cfg(test)]
+mod corpus_tests;
 pub mod deflate;
 pub mod directory;
 pub mod domain;

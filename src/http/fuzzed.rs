@@ -94,36 +94,3 @@ pub fn tokens(data: &[u8]) {
         Err(bad) => assert!(!bad.0.is_empty() && bad.0.iter().all(|bad| (1..=lines).contains(&bad.line))),
     }
 }
-
-#[cfg(test)]
-mod tests {
-    /// Runs a target on every stored input.
-    fn replay(target: &str, run: fn(&[u8])) {
-        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
-        let files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-        assert!(!files.is_empty());
-        for file in files {
-            run(&std::fs::read(file).unwrap());
-        }
-    }
-
-    #[test]
-    fn stored_queries_pass() {
-        replay("query", super::query);
-    }
-
-    #[test]
-    fn what_is_kept_of_cursors_holds() {
-        replay("cursor", super::cursor);
-    }
-
-    #[test]
-    fn stored_headers_pass() {
-        replay("headers", super::headers);
-    }
-
-    #[test]
-    fn stored_tokens_files_pass() {
-        replay("tokens", super::tokens);
-    }
-}

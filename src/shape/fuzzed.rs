@@ -80,26 +80,3 @@ pub fn rows(data: &[u8]) {
         serde_json::from_slice::<IgnoredAny>(&members).expect("totals are JSON");
     }
 }
-
-#[cfg(test)]
-mod tests {
-    /// Runs a target on every stored input.
-    fn replay(target: &str, run: fn(&[u8])) {
-        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
-        let files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-        assert!(!files.is_empty());
-        for file in files {
-            run(&std::fs::read(file).unwrap());
-        }
-    }
-
-    #[test]
-    fn stored_lists_pass() {
-        replay("lists", super::lists);
-    }
-
-    #[test]
-    fn stored_rows_pass() {
-        replay("rows", super::rows);
-    }
-}

@@ -72,31 +72,3 @@ pub fn words(data: &[u8]) {
     assert!(!words.message.contains(char::is_control), "a line");
     assert!(words.message.chars().count() <= LONGEST_WORDS);
 }
-
-#[cfg(test)]
-mod tests {
-    /// Runs a target on every stored input.
-    fn replay(target: &str, run: fn(&[u8])) {
-        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
-        let files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-        assert!(!files.is_empty());
-        for file in files {
-            run(&std::fs::read(file).unwrap());
-        }
-    }
-
-    #[test]
-    fn stored_pages_pass() {
-        replay("page", super::page);
-    }
-
-    #[test]
-    fn stored_pauses_pass() {
-        replay("retry_after", super::retry_after);
-    }
-
-    #[test]
-    fn stored_refusals_pass() {
-        replay("words", super::words);
-    }
-}
