@@ -6,32 +6,27 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
-use futures_util::stream;
 use http::request::Parts;
 use http::{HeaderValue, Method, Version, header};
 use tokio::time::Instant;
 
 use super::App;
-use super::access_log::RequestLog;
 use super::authorized::{AuthorizedRequest, ResponseShape};
 use super::body::{StreamEnd, Streamed, WholeBody, end_record, envelope, events};
-use super::negotiate::{Codings, FOR_ROWS, MediaType};
+use super::negotiate::{Codings, FOR_ROWS};
 use super::params::invalid;
 use super::places::ResponsePlace;
-use super::prefer::{Prefer, directives};
-use super::present::{self, HeaderState, Storable};
+use super::present::{self, HeaderState};
 use super::problem::{ErrorRenderer, Problem};
 use super::projection::{self, Projection};
 use super::question::{AllParams, EndRecord, Format};
 use super::recheck::Recheck;
+use super::response_terms::{ResponseTerms, unknown_length};
 use crate::domain::AgentId;
 use crate::encode::{Coding, CompressionPool, Framing};
 use crate::engine::{
-    Answer, AskError, ByteLimit, CacheDirectives, Collected, Newest, Question, ResponseMode, RowNeed,
-    Tolerance, Verdict,
+    Answer, AskError, ByteLimit, Collected, Newest, Question, ResponseMode, RowNeed, Tolerance, Verdict,
 };
-use crate::shape::form_digest;
-use crate::shutdown::Shutdown;
 
 /// The answer to a request about one agent that was read and authorized.
 pub(super) async fn answer(
@@ -39,12 +34,12 @@ pub(super) async fn answer(
     authorized: AuthorizedRequest,
     wanted: AllRequest,
 ) -> Result<Response, Problem> {
-    authorized.request_log.note_format(wanted.media.format);
+    authorized.request_log.note_format(wanted.terms.media.format);
     let place = app.take_place(authorized.caller, authorized.credential.id())?;
     let ask = Box::pin(app.engine.ask(wanted.question(&authorized)));
     let answer = app.unless_ended(ask).await.map_err(|e| authorized.renderer.problem(&e))?;
     if let Some(response) =
-        answer.from_cache().and_then(|verdict| wanted.not_modified(verdict, &authorized.request_log))
+        answer.from_cache().and_then(|verdict| wanted.terms.not_modified(verdict, &authorized.request_log))
     {
         return Ok(response);
     }
@@ -60,7 +55,7 @@ pub(super) async fn answer(
             let limit = ByteLimit::new(app.settings.max_json_bytes);
             let collect = Box::pin(wanted.collect(&app.compression_pool, answer, authorized.agent, &limit));
             let collected = app.unless_ended(collect).await.map_err(|e| authorized.renderer.problem(&e))?;
-            match wanted.not_modified(&collected.verdict, &authorized.request_log) {
+            match wanted.terms.not_modified(&collected.verdict, &authorized.request_log) {
                 Some(response) => Ok(response),
                 None => {
                     let collected = Box::pin(wanted.with_bytes(&app, collected, &authorized));
@@ -76,20 +71,13 @@ pub(super) async fn answer(
 /// A request for all rows of a range.
 #[derive(Debug)]
 pub(super) struct AllRequest {
-    pub(super) parts: Parts,
     pub(super) params: AllParams,
-    pub(super) directives: CacheDirectives,
-    pub(super) prefer: Prefer,
-    longest_wait: Duration,
+    pub(super) terms: ResponseTerms,
     /// When it arrived.
     begun: Instant,
-    pub(super) media: MediaType,
-    pub(super) codings: Codings,
     pub(super) delivery: Delivery,
     /// What becomes of each row; none if it leaves whole.
     pub(super) projection: Option<Arc<Projection>>,
-    /// What tells the response apart from whole rows of one agent, in its `ETag`.
-    form: Option<String>,
 }
 
 /// Whether a response is sent when it is complete, or while it is read.
@@ -102,20 +90,20 @@ pub(super) enum Delivery {
 impl AllRequest {
     pub(super) fn read(parts: Parts, longest_wait: Duration, shape: ResponseShape) -> Result<Self, Problem> {
         let mut params = AllParams::parse(parts.uri.query())?;
-        let media = MediaType::choose(&FOR_ROWS, params.format, &parts.headers)?;
-        let codings = Codings::choose(&parts.headers)?;
-        let projection = Projection::of(&params, media.format, shape)?.map(Arc::new);
+        let mut terms = ResponseTerms::read(parts, &FOR_ROWS, params.format, longest_wait)?;
+        let format = terms.media.format;
+        let projection = Projection::of(&params, format, shape)?.map(Arc::new);
+        terms.form = projection.as_deref().map(|projection| projection.form().to_owned());
         // Without it, a reader could not tell which sections are whole.
         if shape == ResponseShape::Sections {
             params.end_record = EndRecord::Wanted;
         }
-        let (directives, mut prefer) = (directives(&parts.headers), Prefer::read(&parts.headers));
         // A table has no place to say what is missing.
-        if media.format == Format::Csv {
-            prefer.tolerance = Tolerance::Strict;
+        if format == Format::Csv {
+            terms.prefer.tolerance = Tolerance::Strict;
         }
-        let is_mute = params.end_record == EndRecord::Absent && media.format == Format::Ndjson;
-        if is_mute && prefer.tolerance == Tolerance::Lenient {
+        let is_mute = params.end_record == EndRecord::Absent && format == Format::Ndjson;
+        if is_mute && terms.prefer.tolerance == Tolerance::Lenient {
             return Err(invalid(
                 "`end_record` is needed with `Prefer: handling=lenient` and NDJSON, to say what is missing; accepted: \
                  `true`"
@@ -123,42 +111,16 @@ impl AllRequest {
             ));
         }
         // A stream to an HTTP/1.0 client could only end with the connection, and a broken one would look whole.
-        let has_chunks = parts.version > Version::HTTP_10;
-        let delivery = match media.format {
+        let has_chunks = terms.parts.version > Version::HTTP_10;
+        let delivery = match format {
             Format::Ndjson if has_chunks => Delivery::Streamed,
             Format::Ndjson | Format::Json | Format::Csv => Delivery::Collected,
         };
-        let begun = Instant::now();
-        let form = projection.as_deref().map(|projection| projection.form().to_owned());
-        Ok(Self {
-            parts,
-            params,
-            directives,
-            prefer,
-            longest_wait,
-            begun,
-            media,
-            codings,
-            delivery,
-            projection,
-            form,
-        })
-    }
-
-    /// Notes the agents of the sections, which are part of what tells the response apart.
-    pub(super) fn about_agents(&mut self, agents: &[AgentId]) {
-        let agents: Vec<_> = agents.iter().map(AgentId::to_string).collect();
-        let form = self.form.take().unwrap_or_default();
-        self.form = Some(form_digest(&format!("{form}&agents={}", agents.join(","))));
-    }
-
-    /// How long the caller waits for the first rows.
-    pub(super) fn longest_wait(&self) -> Duration {
-        self.prefer.wait_within(self.longest_wait)
+        Ok(Self { params, terms, begun: Instant::now(), delivery, projection })
     }
 
     pub(super) fn question(&self, authorized: &AuthorizedRequest) -> Question {
-        let wait = self.longest_wait();
+        let wait = self.terms.longest_wait();
         let mode = match self.delivery {
             Delivery::Collected if self.projection.is_some() => {
                 ResponseMode::Condensed { deadline: self.begun + wait }
@@ -168,17 +130,17 @@ impl AllRequest {
         };
         Question {
             newest: self.params.limit.map(|take| Newest { skip: 0, take }),
-            tolerance: self.prefer.tolerance,
+            tolerance: self.terms.prefer.tolerance,
             need: self.need(),
-            ..authorized.question(&self.params.rows, self.directives, mode)
+            ..authorized.question(&self.params.rows, self.terms.directives, mode)
         }
     }
 
     /// What is needed of rows that are known to answer the request, or to learn that nothing changed.
     fn need(&self) -> RowNeed {
         match self.projection {
-            None if self.parts.method == Method::HEAD => RowNeed::Facts,
-            _ => present::row_need(&self.parts.headers),
+            None if self.terms.is_head() => RowNeed::Facts,
+            _ => present::row_need(&self.terms.parts.headers),
         }
     }
 
@@ -186,7 +148,7 @@ impl AllRequest {
     fn needs_bytes_now(&self) -> bool {
         match self.delivery {
             Delivery::Collected => self.projection.is_some(),
-            Delivery::Streamed => self.parts.method != Method::HEAD,
+            Delivery::Streamed => !self.terms.is_head(),
         }
     }
 
@@ -198,7 +160,7 @@ impl AllRequest {
         authorized: &AuthorizedRequest,
     ) -> Result<Collected, AskError> {
         let has_bytes = collected.slices.iter().all(|slice| slice.entry.has_bytes());
-        if has_bytes || self.parts.method == Method::HEAD {
+        if has_bytes || self.terms.is_head() {
             return Ok(collected);
         }
         let question = Question { need: RowNeed::Bytes, ..self.question(authorized) };
@@ -219,14 +181,6 @@ impl AllRequest {
         }
     }
 
-    /// The answer to who has these rows already.
-    pub(super) fn not_modified(&self, verdict: &Verdict, request_log: &RequestLog) -> Option<Response> {
-        present::not_modified(&self.parts.headers, verdict, self.form.as_deref(), || {
-            request_log.note_verdict(verdict);
-            self.response(HeaderState::Verdict(verdict), Body::empty())
-        })
-    }
-
     async fn whole(
         self,
         compression_pool: &CompressionPool,
@@ -237,8 +191,8 @@ impl AllRequest {
         let Collected { slices, verdict, held } = collected;
         let (framing, last_line) = self.framing(&verdict, authorized);
         authorized.request_log.note_verdict(&verdict);
-        let mut response = self.response(HeaderState::Verdict(&verdict), Body::empty());
-        match self.media.format {
+        let mut response = self.terms.response(HeaderState::Verdict(&verdict), Body::empty());
+        match self.terms.media.format {
             Format::Json => present::total_count(response.headers_mut(), verdict.total),
             Format::Csv => {
                 present::total_count(response.headers_mut(), verdict.total);
@@ -247,17 +201,17 @@ impl AllRequest {
             }
             Format::Ndjson => {}
         }
-        if self.parts.method != Method::HEAD {
+        if !self.terms.is_head() {
             authorized.request_log.add_rows(verdict.count);
         }
         let whole = WholeBody::new(framing, slices, last_line, held);
-        let to = (authorized.renderer, &self.parts.method);
-        write_whole(compression_pool, whole, self.codings, to, place, response).await
+        let to = (authorized.renderer, &self.terms.parts.method);
+        write_whole(compression_pool, whole, self.terms.codings, to, place, response).await
     }
 
     /// What stands around the rows, and the line that may follow them.
     fn framing(&self, verdict: &Verdict, authorized: &AuthorizedRequest) -> (Framing, Bytes) {
-        match (self.media.format, self.params.end_record) {
+        match (self.terms.media.format, self.params.end_record) {
             (Format::Json, _) => (envelope(authorized.agent, verdict, authorized.renderer), Bytes::new()),
             (Format::Ndjson, EndRecord::Absent) => (Framing::Ndjson, Bytes::new()),
             (Format::Ndjson, EndRecord::Wanted) => {
@@ -285,14 +239,13 @@ impl AllRequest {
     ) -> Response {
         let verdict = answer.from_cache().cloned();
         let state =
-            verdict.as_ref().map_or(HeaderState::Unknown(self.prefer.tolerance), HeaderState::Verdict);
-        let coding = self.codings.preferred;
-        let body = if self.parts.method == Method::HEAD {
-            // Not an empty body: its length is not zero but unknown.
-            Body::from_stream(stream::empty::<std::io::Result<Bytes>>())
+            verdict.as_ref().map_or(HeaderState::Unknown(self.terms.prefer.tolerance), HeaderState::Verdict);
+        let coding = self.terms.codings.preferred;
+        let body = if self.terms.is_head() {
+            unknown_length()
         } else {
             let refused =
-                Recheck::new(app, &authorized, vec![authorized.agent], &self.parts.headers).refused();
+                Recheck::new(app, &authorized, vec![authorized.agent], &self.terms.parts.headers).refused();
             let AuthorizedRequest { renderer, request_log, agent, .. } = authorized;
             let compression_pool = app.compression_pool.clone();
             let streamed = Streamed {
@@ -303,29 +256,12 @@ impl AllRequest {
                 compression_pool,
                 place,
             };
-            // The connection's own part of it, where there is one.
-            let shutdown = self.parts.extensions.get::<Shutdown>().unwrap_or(&app.shutdown);
             let (events, pool) =
-                (events(answer, shutdown.clone(), Box::pin(refused)), app.compression_pool.clone());
+                (events(answer, self.terms.shutdown(app), Box::pin(refused)), app.compression_pool.clone());
             streamed.body(projection::projected(events, self.projection.clone(), agent, pool))
         };
-        let mut response = self.response(state, body);
+        let mut response = self.terms.response(state, body);
         set_coding(&mut response, coding);
-        response
-    }
-
-    pub(super) fn response(&self, state: HeaderState<'_>, body: Body) -> Response {
-        let mut response = Response::new(body);
-        let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, self.media.header());
-        let storable = Storable::under(&self.directives);
-        present::headers(
-            headers,
-            state,
-            storable,
-            self.prefer.applied(self.longest_wait),
-            self.form.as_deref(),
-        );
         response
     }
 }
@@ -344,8 +280,7 @@ pub(super) async fn write_whole(
     set_coding(&mut response, coding);
     let (length, body) = match coding {
         Coding::Gzip if method == Method::HEAD && !whole.has_bytes() => {
-            // Its length is not known.
-            *response.body_mut() = Body::from_stream(stream::empty::<std::io::Result<Bytes>>());
+            *response.body_mut() = unknown_length();
             return Ok(response);
         }
         Coding::Identity if method == Method::HEAD => (whole.len(), Body::empty()),

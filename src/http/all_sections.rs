@@ -8,13 +8,12 @@ use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::{FutureExt, Stream, stream};
-use http::request::Parts;
-use http::{Method, header};
+use http::header;
 use tokio::time::Instant;
 
 use super::App;
 use super::all::{AllRequest, Delivery, set_coding, write_whole};
-use super::authorized::{AuthorizedAgents, RequestedAgents, section_problem};
+use super::authorized::{AuthorizedAgents, section_problem};
 use super::body::{
     BodySection, Event, SectionEvent, StreamEnd, Streamed, WholeBody, envelope, section_line,
     sections_end_record,
@@ -25,6 +24,7 @@ use super::problem::{ErrorRenderer, Problem};
 use super::projection::{self, Projection};
 use super::question::Format;
 use super::recheck::Recheck;
+use super::response_terms::{ResponseTerms, unknown_length};
 use crate::domain::{AgentId, EntrySlice};
 use crate::encode::{CompressionPool, Framing};
 use crate::engine::{
@@ -39,11 +39,11 @@ pub(super) async fn answer(
     authorized: AuthorizedAgents,
     mut wanted: AllRequest,
 ) -> Result<Response, Problem> {
-    authorized.request_log.note_format(wanted.media.format);
+    authorized.request_log.note_format(wanted.terms.media.format);
     let place = app.take_place(authorized.caller, authorized.credential.id())?;
-    let by = Instant::now() + wanted.longest_wait();
-    let agents = authorized.sections(&app, &wanted.directives, by).await?;
-    wanted.about_agents(&agents.agents);
+    let by = Instant::now() + wanted.terms.longest_wait();
+    let agents = authorized.sections(&app, &wanted.terms.directives, by).await?;
+    wanted.terms.about_agents(&agents.agents);
     // Each section has its own agent.
     let question = wanted.question(&authorized.about(NOBODY));
     let request = SectionsRequest { app, authorized, agents: Arc::clone(&agents.agents), wanted };
@@ -80,24 +80,24 @@ impl SectionsRequest {
         let collected = collected.map_err(|error| authorized.renderer.problem(&error))?;
         let CollectedSections { verdict, rows, held } =
             collected.map_err(|error| authorized.problem(&error))?;
-        if let Some(response) = wanted.not_modified(&verdict.whole, &authorized.request_log) {
+        if let Some(response) = wanted.terms.not_modified(&verdict.whole, &authorized.request_log) {
             return Ok(response);
         }
         authorized.request_log.note_verdict(&verdict.whole);
-        let mut response = wanted.response(HeaderState::Verdict(&verdict.whole), Body::empty());
+        let mut response = wanted.terms.response(HeaderState::Verdict(&verdict.whole), Body::empty());
         let headers = response.headers_mut();
-        if wanted.media.format != Format::Ndjson {
+        if wanted.terms.media.format != Format::Ndjson {
             present::total_count(headers, verdict.whole.total);
         }
-        if wanted.media.format == Format::Csv {
-            present::attachment(headers, "executions", &self.name(), verdict.whole.as_of);
+        if wanted.terms.media.format == Format::Csv {
+            present::attachment(headers, "executions", &authorized.agents.file_name(), verdict.whole.as_of);
         }
-        if wanted.parts.method != Method::HEAD {
+        if !wanted.terms.is_head() {
             authorized.request_log.add_rows(verdict.whole.count);
         }
         let whole = WholeBody::of_sections(self.body(&verdict, rows), held);
-        let to = (authorized.renderer, &wanted.parts.method);
-        write_whole(&app.compression_pool, whole, wanted.codings, to, place, response).await
+        let to = (authorized.renderer, &wanted.terms.parts.method);
+        write_whole(&app.compression_pool, whole, wanted.terms.codings, to, place, response).await
     }
 
     /// Takes the rows of all sections, as they are to be sent.
@@ -128,7 +128,7 @@ impl SectionsRequest {
         let line =
             |slices, begin| BodySection { framing: Framing::Ndjson, begin, slices, finish: Bytes::new() };
         let of = verdict.sections.iter().zip(rows);
-        match self.wanted.media.format {
+        match self.wanted.terms.media.format {
             Format::Json => {
                 let mut between = document_head(verdict);
                 let mut body = Vec::new();
@@ -159,19 +159,9 @@ impl SectionsRequest {
         }
     }
 
-    /// What a file's name says of the agents.
-    fn name(&self) -> String {
-        match &self.authorized.agents {
-            RequestedAgents::Named(agents) => format!("{}-agents", agents.len()),
-            RequestedAgents::One(_) | RequestedAgents::AllOfToken(_) | RequestedAgents::AllListed => {
-                "all".to_owned()
-            }
-        }
-    }
-
     async fn stream(self, mut sections: Sections, place: ResponsePlace) -> Result<Response, Problem> {
         let Self { app, authorized, wanted, .. } = &self;
-        let is_conditional = wanted.parts.headers.contains_key(header::IF_NONE_MATCH);
+        let is_conditional = wanted.terms.parts.headers.contains_key(header::IF_NONE_MATCH);
         let first = if is_conditional { VerdictFirst::Wanted } else { VerdictFirst::IfKnown };
         let begin = async { Ok(sections.begin(first).await) };
         let begun = app.unless_ended(Box::pin(begin)).await;
@@ -180,18 +170,17 @@ impl SectionsRequest {
             .map_err(|error| authorized.problem(&error))?;
         let known = sections.from_cache().map(|verdict| verdict.whole.clone());
         if let Some(response) =
-            known.as_ref().and_then(|verdict| wanted.not_modified(verdict, &authorized.request_log))
+            known.as_ref().and_then(|verdict| wanted.terms.not_modified(verdict, &authorized.request_log))
         {
             return Ok(response);
         }
-        let unknown = HeaderState::Unknown(wanted.prefer.tolerance);
+        let unknown = HeaderState::Unknown(wanted.terms.prefer.tolerance);
         let state = known.as_ref().map_or(unknown, HeaderState::Verdict);
-        let body = if wanted.parts.method == Method::HEAD {
-            // Not an empty body: its length is not zero but unknown.
-            Body::from_stream(stream::empty::<std::io::Result<Bytes>>())
+        let body = if wanted.terms.is_head() {
+            unknown_length()
         } else {
             let streamed = Streamed {
-                coding: wanted.codings.preferred,
+                coding: wanted.terms.codings.preferred,
                 end_record: wanted.params.end_record,
                 renderer: authorized.renderer,
                 request_log: Arc::clone(&authorized.request_log),
@@ -199,10 +188,10 @@ impl SectionsRequest {
                 place,
             };
             let projection = wanted.projection.clone();
-            streamed.body(section_events(app, authorized, &self.agents, &wanted.parts, projection, sections))
+            streamed.body(section_events(app, authorized, &self.agents, &wanted.terms, projection, sections))
         };
-        let mut response = wanted.response(state, body);
-        set_coding(&mut response, wanted.codings.preferred);
+        let mut response = wanted.terms.response(state, body);
+        set_coding(&mut response, wanted.terms.codings.preferred);
         Ok(response)
     }
 }
@@ -212,17 +201,16 @@ pub(super) fn section_events(
     app: &Arc<App>,
     authorized: &AuthorizedAgents,
     agents: &[AgentId],
-    parts: &Parts,
+    terms: &ResponseTerms,
     projection: Option<Arc<Projection>>,
     sections: Sections,
 ) -> impl Stream<Item = Event> + Send + use<> {
     let about = authorized.about(NOBODY);
-    let refused = Recheck::new(app, &about, agents.to_vec(), &parts.headers).refused();
+    let refused = Recheck::new(app, &about, agents.to_vec(), &terms.parts.headers).refused();
     let run = SectionsRun {
         sections,
         agent: NOBODY,
-        // The connection's own part of it, where there is one.
-        shutdown: parts.extensions.get::<Shutdown>().unwrap_or(&app.shutdown).clone(),
+        shutdown: terms.shutdown(app),
         refused: refused.boxed(),
         projection,
         pool: app.compression_pool.clone(),

@@ -110,12 +110,14 @@ async fn a_document_of_the_newest_rows_says_that_there_are_older_ones() {
     assert_eq!((&body["has_more"], &body["page_size"], body.get("total")), (&true.into(), &2.into(), None));
     assert_eq!(body["complete"], true);
     let known = [("if-none-match", etag.as_str())];
-    assert!(get("limit=2", &known).not_modified(&newest().verdict, &authorized().request_log).is_some());
-    assert!(get("", &known).not_modified(&verdict(2), &authorized().request_log).is_none());
+    assert!(
+        get("limit=2", &known).terms.not_modified(&newest().verdict, &authorized().request_log).is_some()
+    );
+    assert!(get("", &known).terms.not_modified(&verdict(2), &authorized().request_log).is_none());
 
     let mut lines = get("format=ndjson&end_record=true&limit=2", &[]);
-    lines.parts.version = Version::HTTP_10;
-    let lines = AllRequest::read(lines.parts, LONGEST, ResponseShape::Plain).unwrap();
+    lines.terms.parts.version = Version::HTTP_10;
+    let lines = AllRequest::read(lines.terms.parts, LONGEST, ResponseShape::Plain).unwrap();
     let text = text(whole(lines, newest()).await).await;
     let end = text.lines().last().unwrap();
     assert!(end.starts_with("{\"@end\":{\"complete\":true,\"count\":2,\"as_of\":"), "{end}");
@@ -168,23 +170,23 @@ async fn a_large_document_is_one_gzip_member_of_known_length() {
 fn who_has_the_rows_gets_none() {
     let known = [("if-none-match", "\"00000000000000000000000000000005-2\"")];
     for query in ["format=json", "format=ndjson"] {
-        let response = get(query, &known).not_modified(&verdict(2), &authorized().request_log).unwrap();
+        let response = get(query, &known).terms.not_modified(&verdict(2), &authorized().request_log).unwrap();
         assert_eq!(response.status(), StatusCode::NOT_MODIFIED);
         assert!(response.headers().contains_key(header::ETAG));
     }
-    assert!(get("", &known).not_modified(&verdict(3), &authorized().request_log).is_none());
-    assert!(get("", &[]).not_modified(&verdict(2), &authorized().request_log).is_none());
+    assert!(get("", &known).terms.not_modified(&verdict(3), &authorized().request_log).is_none());
+    assert!(get("", &[]).terms.not_modified(&verdict(2), &authorized().request_log).is_none());
     let mut partial = verdict(2);
     partial.missing.push(Missing { span: Span::at(Timestamp::MIN), error: AskError::NotCached });
-    assert!(get("", &known).not_modified(&partial, &authorized().request_log).is_none());
+    assert!(get("", &known).terms.not_modified(&partial, &authorized().request_log).is_none());
 }
 
 #[tokio::test]
 async fn lines_to_an_old_client_have_a_length_and_may_have_an_end_record() {
     let mut wanted = get("format=ndjson&end_record=true", &[]);
     assert_eq!(wanted.delivery, Delivery::Streamed);
-    wanted.parts.version = Version::HTTP_10;
-    let wanted = AllRequest::read(wanted.parts, LONGEST, ResponseShape::Plain).unwrap();
+    wanted.terms.parts.version = Version::HTTP_10;
+    let wanted = AllRequest::read(wanted.terms.parts, LONGEST, ResponseShape::Plain).unwrap();
     assert_eq!(wanted.delivery, Delivery::Collected);
     let response = whole(wanted, two_rows()).await;
     let length: usize = header_text(response.headers(), "content-length").unwrap().parse().unwrap();
@@ -230,8 +232,10 @@ async fn every_header_of_an_answer_is_described() {
     sent.extend(names(&whole(get("format=csv", &headers), two_rows()).await));
     assert_eq!(sent, described("200"));
 
-    let not_modified =
-        get("", &[("if-none-match", "*")]).not_modified(&verdict(2), &authorized().request_log).unwrap();
+    let not_modified = get("", &[("if-none-match", "*")])
+        .terms
+        .not_modified(&verdict(2), &authorized().request_log)
+        .unwrap();
     for name in names(&not_modified) {
         assert!(described("304").contains(&name), "{name}");
     }

@@ -209,6 +209,14 @@ impl RequestedAgents {
         }
     }
 
+    /// How the name of a saved file says which agents it is about.
+    pub(super) fn file_name(&self) -> String {
+        match self {
+            Self::Named(agents) => format!("{}-agents", agents.len()),
+            Self::One(_) | Self::AllOfToken(_) | Self::AllListed => "all".to_owned(),
+        }
+    }
+
     /// The agents of a list, if the caller may ask about all of them.
     fn of(list: AgentSelection, caller: &AuthenticatedCaller) -> Result<Self, Problem> {
         match (list, caller.agents()) {

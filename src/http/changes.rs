@@ -10,9 +10,8 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
-use futures_util::stream;
+use http::Version;
 use http::request::Parts;
-use http::{Method, Version, header};
 use tokio::time::Instant;
 
 use super::App;
@@ -22,23 +21,22 @@ use super::authorized::{AuthorizedRequest, ResponseShape};
 use super::body::{Streamed, WholeBody, events};
 use super::changes_body::{FollowedResponse, NoOutcome, changed, changes_envelope, gone, last_lines};
 use super::changes_params::ChangesParams;
-use super::negotiate::{Codings, FOR_CHANGES, MediaType};
+use super::negotiate::FOR_CHANGES;
 use super::params::invalid;
 use super::places::ResponsePlace;
-use super::prefer::{Prefer, directives};
-use super::present::{self, HeaderState, Storable};
+use super::present::{self, HeaderState};
 use super::problem::Problem;
 use super::projection::{self, Projection};
 use super::question::{EndRecord, Format};
 use super::recheck::Recheck;
-use crate::domain::{AgentId, Caller, Credential, CredentialId, EntrySlice};
+use super::response_terms::{ResponseTerms, unknown_length};
+use crate::domain::{Caller, Credential, CredentialId, EntrySlice};
 use crate::encode::Framing;
 use crate::engine::{
-    Answer, AskError, CacheDirectives, Comparison, Cursor, CursorError, FollowedAgents, FollowedQuestion,
-    Gathered, HeldMemory, Logging, Question, ResponseExtent, ResponseMode, RowNeed, Tolerance, Verdict,
+    Answer, AskError, Comparison, Cursor, CursorError, FollowedAgents, FollowedQuestion, Gathered,
+    HeldMemory, Logging, Question, ResponseExtent, ResponseMode, RowNeed, Tolerance, Verdict,
 };
 use crate::shape::form_digest;
-use crate::shutdown::Shutdown;
 
 /// The answer to a request about one agent that was read and authorized.
 pub(super) async fn answer(
@@ -46,7 +44,7 @@ pub(super) async fn answer(
     authorized: AuthorizedRequest,
     wanted: ChangesRequest,
 ) -> Result<Response, Problem> {
-    authorized.request_log.note_format(wanted.media.format);
+    authorized.request_log.note_format(wanted.terms.media.format);
     let place = app.take_place(authorized.caller, authorized.credential.id())?;
     let refused = |error: AskError| authorized.renderer.problem(&error);
     let mut comparison = wanted.compare(&app, authorized.caller, authorized.credential.id());
@@ -77,19 +75,12 @@ pub(super) async fn answer(
 /// A request for what changed.
 #[derive(Debug)]
 pub(super) struct ChangesRequest {
-    pub(super) parts: Parts,
     pub(super) params: ChangesParams,
+    pub(super) terms: ResponseTerms,
     followed: FollowedQuestion,
     since: Option<Cursor>,
-    pub(super) directives: CacheDirectives,
-    prefer: Prefer,
-    longest_wait: Duration,
-    pub(super) media: MediaType,
-    pub(super) codings: Codings,
     /// What becomes of each row; none if it leaves whole.
     pub(super) projection: Option<Arc<Projection>>,
-    /// What tells the response apart from others over the same rows.
-    form: String,
 }
 
 /// What changed, in the form in which it is sent.
@@ -107,9 +98,9 @@ impl ChangesRequest {
         longest_wait: Duration,
     ) -> Result<Self, Problem> {
         let params = ChangesParams::parse(parts.uri.query())?;
-        let media = MediaType::choose(&FOR_CHANGES, params.format, &parts.headers)?;
-        let codings = Codings::choose(&parts.headers)?;
-        let projection = Projection::of_rows(params.fields.as_ref(), params.omit.as_ref(), media.format)?;
+        let mut terms = ResponseTerms::read(parts, &FOR_CHANGES, params.format, longest_wait)?;
+        let format = terms.media.format;
+        let projection = Projection::of_rows(params.fields.as_ref(), params.omit.as_ref(), format)?;
         let rows = &params.rows;
         let followed = FollowedQuestion::new(
             credential,
@@ -119,38 +110,26 @@ impl ChangesRequest {
         );
         let since = params.since.as_deref().map(|text| followed.cursor(text).map_err(refused)).transpose()?;
         let list = projection.as_ref().map_or("", Projection::form);
-        let form = form_digest(&format!("changes={list};{}", params.since.as_deref().unwrap_or_default()));
+        let since_text = params.since.as_deref().unwrap_or_default();
+        terms.form = Some(form_digest(&format!("changes={list};{since_text}")));
         // A response that leaves something out could not be told from one in which it was removed.
-        let prefer = Prefer { tolerance: Tolerance::Strict, ..Prefer::read(&parts.headers) };
-        let directives = directives(&parts.headers);
+        terms.prefer.tolerance = Tolerance::Strict;
         let projection = projection.map(Arc::new);
-        Ok(Self {
-            parts,
-            params,
-            followed,
-            since,
-            directives,
-            prefer,
-            longest_wait,
-            media,
-            codings,
-            projection,
-            form,
-        })
-    }
-
-    pub(super) fn is_head(&self) -> bool {
-        self.parts.method == Method::HEAD
+        Ok(Self { params, terms, followed, since, projection })
     }
 
     fn logging(&self) -> Logging {
-        if self.directives.no_store || self.is_head() { Logging::Forbidden } else { Logging::Allowed }
+        if self.terms.directives.no_store || self.terms.is_head() {
+            Logging::Forbidden
+        } else {
+            Logging::Allowed
+        }
     }
 
     pub(super) fn delivery(&self, extent: ResponseExtent) -> Delivery {
         // As for `/all`: a stream to an HTTP/1.0 client could only end with the connection.
-        let has_chunks = self.parts.version > Version::HTTP_10;
-        match (self.media.format, extent) {
+        let has_chunks = self.terms.parts.version > Version::HTTP_10;
+        match (self.terms.media.format, extent) {
             (Format::Ndjson, ResponseExtent::Everything | ResponseExtent::Changes) if has_chunks => {
                 Delivery::Streamed
             }
@@ -159,23 +138,12 @@ impl ChangesRequest {
     }
 
     pub(super) fn question(&self, authorized: &AuthorizedRequest, delivery: Delivery) -> Question {
-        let wait = self.longest_wait();
+        let wait = self.terms.longest_wait();
         let mode = match delivery {
             Delivery::Collected => ResponseMode::Condensed { deadline: Instant::now() + wait },
             Delivery::Streamed => ResponseMode::Streamed { row_wait: wait },
         };
-        authorized.question(&self.params.rows, self.directives, mode)
-    }
-
-    /// Notes the agents of the sections, which are part of what tells the response apart.
-    pub(super) fn about_agents(&mut self, agents: &[AgentId]) {
-        let agents: Vec<_> = agents.iter().map(AgentId::to_string).collect();
-        self.form = form_digest(&format!("{}&agents={}", self.form, agents.join(",")));
-    }
-
-    /// How long the caller waits for the first rows.
-    pub(super) fn longest_wait(&self) -> Duration {
-        self.prefer.wait_within(self.longest_wait)
+        authorized.question(&self.params.rows, self.terms.directives, mode)
     }
 
     /// Compares the response with what the caller has.
@@ -209,11 +177,10 @@ impl ChangesRequest {
         if comparison.extent() == ResponseExtent::NothingOrGone {
             return if comparison.is_known(verdict) { Ok(None) } else { Err(gone()) };
         }
-        let response = present::not_modified(&self.parts.headers, verdict, Some(&self.form), || {
+        let response = self.terms.not_modified(verdict, request_log);
+        if response.is_some() {
             app.engine.touch(comparison);
-            request_log.note_verdict(verdict);
-            self.response(HeaderState::Verdict(verdict), Body::empty())
-        });
+        }
         Ok(response)
     }
 
@@ -271,11 +238,11 @@ impl ChangesRequest {
             return Ok(response);
         }
         authorized.request_log.note_verdict(&verdict);
-        let mut response = self.response(HeaderState::Verdict(&verdict), Body::empty());
-        if self.media.format == Format::Json {
+        let mut response = self.terms.response(HeaderState::Verdict(&verdict), Body::empty());
+        if self.terms.media.format == Format::Json {
             present::total_count(response.headers_mut(), Some(verdict.count));
         }
-        if self.is_head() {
+        if self.terms.is_head() {
             // The length of a body with a cursor is known only once there is one.
             *response.body_mut() = unknown_length();
             return Ok(response);
@@ -286,7 +253,7 @@ impl ChangesRequest {
         })?;
         let sent = slices.iter().map(|slice| slice.len() as u64).sum();
         authorized.request_log.add_rows(sent);
-        let (framing, last_line) = match self.media.format {
+        let (framing, last_line) = match self.terms.media.format {
             Format::Ndjson => (Framing::Ndjson, last_lines(&outcome, sent, &verdict, ResponseShape::Plain)),
             Format::Json | Format::Csv => {
                 let since = self.params.since.as_deref();
@@ -294,8 +261,8 @@ impl ChangesRequest {
             }
         };
         let whole = WholeBody::new(framing, slices, last_line, held);
-        let to = (authorized.renderer, &self.parts.method);
-        write_whole(&app.compression_pool, whole, self.codings, to, place, response).await
+        let to = (authorized.renderer, &self.terms.parts.method);
+        write_whole(&app.compression_pool, whole, self.terms.codings, to, place, response).await
     }
 
     fn stream(
@@ -307,42 +274,25 @@ impl ChangesRequest {
     ) -> Response {
         let verdict = answer.from_cache().cloned();
         let state = verdict.as_ref().map_or(HeaderState::Unknown(Tolerance::Strict), HeaderState::Verdict);
-        let coding = self.codings.preferred;
-        let body = if self.is_head() {
+        let coding = self.terms.codings.preferred;
+        let body = if self.terms.is_head() {
             unknown_length()
         } else {
             let app = Arc::clone(&followed.app);
             let refused =
-                Recheck::new(&app, &authorized, vec![authorized.agent], &self.parts.headers).refused();
+                Recheck::new(&app, &authorized, vec![authorized.agent], &self.terms.parts.headers).refused();
             let AuthorizedRequest { renderer, request_log, agent, .. } = authorized;
             let compression_pool = app.compression_pool.clone();
             let end_record = EndRecord::Wanted;
             let streamed = Streamed { coding, end_record, renderer, request_log, compression_pool, place };
-            // The connection's own part of it, where there is one.
-            let shutdown = self.parts.extensions.get::<Shutdown>().unwrap_or(&app.shutdown);
-            let events = events(answer, shutdown.clone(), Box::pin(refused));
+            let events = events(answer, self.terms.shutdown(&app), Box::pin(refused));
             let (changed, pool) = (changed(events, followed), app.compression_pool.clone());
             streamed.body(projection::projected(changed, self.projection.clone(), agent, pool))
         };
-        let mut response = self.response(state, body);
+        let mut response = self.terms.response(state, body);
         set_coding(&mut response, coding);
         response
     }
-
-    pub(super) fn response(&self, state: HeaderState<'_>, body: Body) -> Response {
-        let mut response = Response::new(body);
-        let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, self.media.header());
-        let storable = Storable::under(&self.directives);
-        let applied = self.prefer.applied(self.longest_wait);
-        present::headers(headers, state, storable, applied, Some(&self.form));
-        response
-    }
-}
-
-/// The body of a response to `HEAD`: empty, and no claim that the response to `GET` would be.
-pub(super) fn unknown_length() -> Body {
-    Body::from_stream(stream::empty::<std::io::Result<Bytes>>())
 }
 
 fn refused(error: CursorError) -> Problem {

@@ -16,13 +16,14 @@ use super::all::{Delivery, set_coding, write_whole};
 use super::all_sections::{NOBODY, section_events};
 use super::authorized::{AuthorizedAgents, RequestedAgents, ResponseShape};
 use super::body::{BodySection, Streamed, WholeBody, section_line};
-use super::changes::{ChangesRequest, unknown_length};
+use super::changes::ChangesRequest;
 use super::changes_body::{FollowedResponse, NoOutcome, changed, changes_head, gone, last_lines};
 use super::places::ResponsePlace;
 use super::present::{self, HeaderState};
 use super::problem::Problem;
 use super::projection::{self, Projection};
 use super::question::{EndRecord, Format};
+use super::response_terms::unknown_length;
 use crate::domain::{AgentId, EntrySlice};
 use crate::encode::{CompressionPool, Framing};
 use crate::engine::{
@@ -47,11 +48,11 @@ pub(super) async fn answer(
     authorized: AuthorizedAgents,
     mut wanted: ChangesRequest,
 ) -> Result<Response, Problem> {
-    authorized.request_log.note_format(wanted.media.format);
+    authorized.request_log.note_format(wanted.terms.media.format);
     let place = app.take_place(authorized.caller, authorized.credential.id())?;
-    let by = Instant::now() + wanted.longest_wait();
-    let agents = authorized.sections(&app, &wanted.directives, by).await?;
-    wanted.about_agents(&agents.agents);
+    let by = Instant::now() + wanted.terms.longest_wait();
+    let agents = authorized.sections(&app, &wanted.terms.directives, by).await?;
+    wanted.terms.about_agents(&agents.agents);
     let comparison = wanted.compare(&app, authorized.caller, authorized.credential.id());
     let delivery = wanted.delivery(comparison.extent());
     let question = wanted.question(&authorized.about(NOBODY), delivery);
@@ -100,11 +101,11 @@ impl ChangedSections {
             return Ok(response);
         }
         log.note_verdict(&verdict.whole);
-        let mut response = wanted.response(HeaderState::Verdict(&verdict.whole), Body::empty());
-        if wanted.media.format == Format::Json {
+        let mut response = wanted.terms.response(HeaderState::Verdict(&verdict.whole), Body::empty());
+        if wanted.terms.media.format == Format::Json {
             present::total_count(response.headers_mut(), Some(verdict.whole.count));
         }
-        if wanted.is_head() {
+        if wanted.terms.is_head() {
             *response.body_mut() = unknown_length();
             return Ok(response);
         }
@@ -116,8 +117,8 @@ impl ChangedSections {
         let sent = rows.iter().flatten().map(|slice| slice.len() as u64).sum();
         log.add_rows(sent);
         let whole = WholeBody::of_sections(self.body(&verdict, rows, &outcome, sent), held);
-        let to = (authorized.renderer, &wanted.parts.method);
-        write_whole(&app.compression_pool, whole, wanted.codings, to, place, response).await
+        let to = (authorized.renderer, &wanted.terms.parts.method);
+        write_whole(&app.compression_pool, whole, wanted.terms.codings, to, place, response).await
     }
 
     fn followed(&self, comparison: Comparison) -> FollowedResponse {
@@ -166,7 +167,7 @@ impl ChangedSections {
         let text =
             |begin| BodySection { framing: Framing::Ndjson, begin, slices: Vec::new(), finish: Bytes::new() };
         let changed = verdict.sections.iter().zip(rows).filter(|(_, slices)| !slices.is_empty());
-        if self.wanted.media.format == Format::Ndjson {
+        if self.wanted.terms.media.format == Format::Ndjson {
             let lines = changed.map(|(section, slices)| BodySection {
                 framing: Framing::Ndjson,
                 begin: section_line(section.agent),
@@ -201,7 +202,7 @@ impl ChangedSections {
     ) -> Result<Response, Problem> {
         let Self { app, authorized, wanted, .. } = &self;
         let refused = |error: AskError| authorized.renderer.problem(&error);
-        let is_conditional = wanted.parts.headers.contains_key(header::IF_NONE_MATCH);
+        let is_conditional = wanted.terms.parts.headers.contains_key(header::IF_NONE_MATCH);
         let first = if is_conditional { VerdictFirst::Wanted } else { VerdictFirst::IfKnown };
         let begin = async { Ok(sections.begin(first).await) };
         let begun = app.unless_ended(Box::pin(begin)).await;
@@ -215,11 +216,11 @@ impl ChangedSections {
         let held = app.engine.new_held(authorized.caller.id);
         comparison.hold(held).map_err(|limit| refused(AskError::NoMemory(limit)))?;
         let state = known.as_ref().map_or(HeaderState::Unknown(Tolerance::Strict), HeaderState::Verdict);
-        let body = if wanted.is_head() {
+        let body = if wanted.terms.is_head() {
             unknown_length()
         } else {
             let streamed = Streamed {
-                coding: wanted.codings.preferred,
+                coding: wanted.terms.codings.preferred,
                 end_record: EndRecord::Wanted,
                 renderer: authorized.renderer,
                 request_log: Arc::clone(log),
@@ -227,12 +228,12 @@ impl ChangedSections {
                 place,
             };
             // Only changed rows are put into another form.
-            let events = section_events(app, authorized, &self.agents, &wanted.parts, None, sections);
+            let events = section_events(app, authorized, &self.agents, &wanted.terms, None, sections);
             let (changed, pool) = (changed(events, self.followed(comparison)), app.compression_pool.clone());
             streamed.body(projection::projected(changed, wanted.projection.clone(), NOBODY, pool))
         };
-        let mut response = wanted.response(state, body);
-        set_coding(&mut response, wanted.codings.preferred);
+        let mut response = wanted.terms.response(state, body);
+        set_coding(&mut response, wanted.terms.codings.preferred);
         Ok(response)
     }
 }

@@ -1,4 +1,5 @@
-use super::*;
+use http::Method;
+
 use crate::http::problem::Code;
 use crate::http::testing::{AGENT, ROWS, Reply, app, ask};
 

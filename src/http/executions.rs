@@ -20,20 +20,17 @@ pub(super) async fn all(
     agents: AgentSegment,
     request: Request,
 ) -> Result<Response, Problem> {
-    let (parts, _) = request.into_parts();
-    // The router moves a handler's future about a few times on its way; in a box only the box moves.
-    Box::pin(rows(app, agents, parts)).await
+    // The router moves a handler's future a few times; a box makes that cheap.
+    Box::pin(rows(app, agents, request.into_parts().0)).await
 }
 
 async fn rows(app: Arc<App>, agents: AgentSegment, parts: Parts) -> Result<Response, Problem> {
     let authorized = AuthorizedAgents::begin(&app, &agents, &parts).await?;
     let wanted = AllRequest::read(parts, app.settings.request_deadline, authorized.agents.shape())?;
-    match authorized.agents {
-        RequestedAgents::One(agent) => all::answer(app, authorized.about(agent), wanted).await,
-        RequestedAgents::Named(_) | RequestedAgents::AllOfToken(_) | RequestedAgents::AllListed => {
-            all_sections::answer(app, authorized, wanted).await
-        }
+    if let RequestedAgents::One(agent) = authorized.agents {
+        return all::answer(app, authorized.about(agent), wanted).await;
     }
+    all_sections::answer(app, authorized, wanted).await
 }
 
 /// Totals without rows.
@@ -42,19 +39,16 @@ pub(super) async fn summary(
     agents: AgentSegment,
     request: Request,
 ) -> Result<Response, Problem> {
-    let (parts, _) = request.into_parts();
-    Box::pin(totals(app, agents, parts)).await
+    Box::pin(totals(app, agents, request.into_parts().0)).await
 }
 
 async fn totals(app: Arc<App>, agents: AgentSegment, parts: Parts) -> Result<Response, Problem> {
     let authorized = AuthorizedAgents::begin(&app, &agents, &parts).await?;
     let wanted = SummaryRequest::read(parts, app.settings.request_deadline)?;
-    match authorized.agents {
-        RequestedAgents::One(agent) => summary::answer(app, authorized.about(agent), wanted).await,
-        RequestedAgents::Named(_) | RequestedAgents::AllOfToken(_) | RequestedAgents::AllListed => {
-            summary_sections::answer(app, authorized, wanted).await
-        }
+    if let RequestedAgents::One(agent) = authorized.agents {
+        return summary::answer(app, authorized.about(agent), wanted).await;
     }
+    summary_sections::answer(app, authorized, wanted).await
 }
 
 /// What changed since a cursor.
@@ -63,18 +57,15 @@ pub(super) async fn changes(
     agents: AgentSegment,
     request: Request,
 ) -> Result<Response, Problem> {
-    let (parts, _) = request.into_parts();
-    Box::pin(changed_rows(app, agents, parts)).await
+    Box::pin(changed_rows(app, agents, request.into_parts().0)).await
 }
 
 async fn changed_rows(app: Arc<App>, agents: AgentSegment, parts: Parts) -> Result<Response, Problem> {
     let authorized = AuthorizedAgents::begin(&app, &agents, &parts).await?;
     let (followed, wait) = (changes_sections::followed(&authorized), app.settings.request_deadline);
     let wanted = ChangesRequest::read(parts, &authorized.credential, followed, wait)?;
-    match authorized.agents {
-        RequestedAgents::One(agent) => changes::answer(app, authorized.about(agent), wanted).await,
-        RequestedAgents::Named(_) | RequestedAgents::AllOfToken(_) | RequestedAgents::AllListed => {
-            changes_sections::answer(app, authorized, wanted).await
-        }
+    if let RequestedAgents::One(agent) = authorized.agents {
+        return changes::answer(app, authorized.about(agent), wanted).await;
     }
+    changes_sections::answer(app, authorized, wanted).await
 }

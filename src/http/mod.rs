@@ -41,6 +41,7 @@ mod present;
 mod projection;
 mod question;
 mod recheck;
+mod response_terms;
 mod router;
 mod status;
 mod summary;

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::Response;
-use http::header;
 use http::request::Parts;
 use serde::Serialize;
 use tokio::time::Instant;
@@ -18,17 +17,17 @@ use super::access_log::RequestLog;
 use super::all::write_whole;
 use super::authorized::AuthorizedRequest;
 use super::body::{MissingPart, WholeBody, missing};
-use super::negotiate::{Codings, FOR_TOTALS, MediaType};
+use super::negotiate::FOR_TOTALS;
 use super::places::ResponsePlace;
-use super::prefer::{Prefer, directives};
-use super::present::{self, HeaderState, Storable};
+use super::present::{self, HeaderState};
 use super::problem::{Code, ErrorRenderer, Problem};
 use super::question::Format;
+use super::response_terms::ResponseTerms;
 use super::summary_fold::{Folded, TotalsFold};
 use super::summary_params::TotalsParams;
 use crate::domain::{AgentId, Span, Timestamp};
 use crate::encode::CompressionPool;
-use crate::engine::{AskError, CacheDirectives, Question, ResponseMode, Tolerance, Verdict};
+use crate::engine::{AskError, Question, ResponseMode, Tolerance, Verdict};
 use crate::shape::form_digest;
 use crate::shape::totals::{MOST_GROUPS, TotalsError};
 
@@ -41,21 +40,22 @@ pub(super) async fn answer(
     authorized: AuthorizedRequest,
     wanted: SummaryRequest,
 ) -> Result<Response, Problem> {
-    authorized.request_log.note_format(wanted.media.format);
+    authorized.request_log.note_format(wanted.terms.media.format);
     let place = app.take_place(authorized.caller, authorized.credential.id())?;
     let agent = authorized.agent;
     let refused = |error: AskError| authorized.renderer.problem(&error);
     let ask = Box::pin(app.engine.ask(wanted.question(&authorized)));
     let answer = app.unless_ended(ask).await.map_err(refused)?;
     let request_log = &authorized.request_log;
-    if let Some(response) = answer.from_cache().and_then(|verdict| wanted.not_modified(verdict, request_log))
+    if let Some(response) =
+        answer.from_cache().and_then(|verdict| wanted.terms.not_modified(verdict, request_log))
     {
         return Ok(response);
     }
     let answer = app.unless_ended(Box::pin(answer.with_bytes())).await.map_err(refused)?;
     let fold = Box::pin(wanted.fold.fold(answer, agent, &app.compression_pool));
     let folded = app.unless_ended(fold).await.map_err(refused)?.map_err(too_large)?;
-    if let Some(response) = wanted.not_modified(&folded.verdict, request_log) {
+    if let Some(response) = wanted.terms.not_modified(&folded.verdict, request_log) {
         return Ok(response);
     }
     let head = head(agent, &folded.verdict, missing(&folded.verdict.missing, authorized.renderer));
@@ -70,14 +70,8 @@ pub(super) fn too_large(error: TotalsError) -> Problem {
 /// The totals that are asked for, and how they are to be sent.
 #[derive(Debug)]
 pub(super) struct SummaryRequest {
-    parts: Parts,
     params: TotalsParams,
-    prefer: Prefer,
-    longest_wait: Duration,
-    pub(super) media: MediaType,
-    codings: Codings,
-    /// What tells the response apart from others over the same rows.
-    form: String,
+    pub(super) terms: ResponseTerms,
     /// Makes the totals.
     pub(super) fold: TotalsFold,
 }
@@ -85,61 +79,31 @@ pub(super) struct SummaryRequest {
 impl SummaryRequest {
     pub(super) fn read(parts: Parts, longest_wait: Duration) -> Result<Self, Problem> {
         let params = TotalsParams::parse(parts.uri.query())?;
-        let media = MediaType::choose(&FOR_TOTALS, params.format, &parts.headers)?;
-        let codings = Codings::choose(&parts.headers)?;
-        let mut prefer = Prefer::read(&parts.headers);
+        let mut terms = ResponseTerms::read(parts, &FOR_TOTALS, params.format, longest_wait)?;
         // A table has no place to say what is missing.
-        if media.format == Format::Csv {
-            prefer.tolerance = Tolerance::Strict;
+        if terms.media.format == Format::Csv {
+            terms.prefer.tolerance = Tolerance::Strict;
         }
         let name = format!("totals={}", params.totals.facts_form()).into();
         let zone = params.selection.zone.clone();
         let fold = TotalsFold { totals: Arc::clone(&params.totals), zone, name };
-        let form = form(&params, media.format, &[]);
-        Ok(Self { parts, params, prefer, longest_wait, media, codings, form, fold })
+        terms.form = Some(form(&params, terms.media.format, &[]));
+        Ok(Self { params, terms, fold })
     }
 
-    /// Notes the agents of the sections, which are part of what tells the response apart.
+    /// Adds the agents of the sections to the form.
     pub(super) fn about_agents(&mut self, agents: &[AgentId]) {
-        self.form = form(&self.params, self.media.format, agents);
-    }
-
-    /// How long the caller waits.
-    pub(super) fn longest_wait(&self) -> Duration {
-        self.prefer.wait_within(self.longest_wait)
-    }
-
-    /// What the caller wishes of the cache.
-    pub(super) fn directives(&self) -> CacheDirectives {
-        directives(&self.parts.headers)
+        self.terms.form = Some(form(&self.params, self.terms.media.format, agents));
     }
 
     pub(super) fn question(&self, authorized: &AuthorizedRequest) -> Question {
-        let wait = self.longest_wait();
+        let wait = self.terms.longest_wait();
         let mode = ResponseMode::Condensed { deadline: Instant::now() + wait };
         Question {
-            tolerance: self.prefer.tolerance,
-            need: present::row_need(&self.parts.headers),
-            ..authorized.question(&self.params.selection.rows, self.directives(), mode)
+            tolerance: self.terms.prefer.tolerance,
+            need: present::row_need(&self.terms.parts.headers),
+            ..authorized.question(&self.params.selection.rows, self.terms.directives, mode)
         }
-    }
-
-    /// The response to a caller that has these totals already.
-    pub(super) fn not_modified(&self, verdict: &Verdict, request_log: &RequestLog) -> Option<Response> {
-        present::not_modified(&self.parts.headers, verdict, Some(&self.form), || {
-            request_log.note_verdict(verdict);
-            self.response(verdict, Body::empty())
-        })
-    }
-
-    fn response(&self, verdict: &Verdict, body: Body) -> Response {
-        let mut response = Response::new(body);
-        let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, self.media.header());
-        let storable = Storable::under(&self.directives());
-        let applied = self.prefer.applied(self.longest_wait);
-        present::headers(headers, HeaderState::Verdict(verdict), storable, applied, Some(&self.form));
-        response
     }
 
     /// The response with these totals, after `head` in a document; `of` is for the name of a file.
@@ -156,13 +120,13 @@ impl SummaryRequest {
         let body = self.body(folded, head, pool).await.map_err(|error| renderer.problem(&error))?;
         let body = body.map_err(too_large)?;
         request_log.note_verdict(&verdict);
-        let mut response = self.response(&verdict, Body::empty());
+        let mut response = self.terms.response(HeaderState::Verdict(&verdict), Body::empty());
         present::total_count(response.headers_mut(), verdict.total);
-        if self.media.format == Format::Csv {
+        if self.terms.media.format == Format::Csv {
             present::attachment(response.headers_mut(), "summary", of, verdict.as_of);
         }
-        let to = (renderer, &self.parts.method);
-        write_whole(pool, WholeBody::verbatim(body.into()), self.codings, to, place, response).await
+        let to = (renderer, &self.terms.parts.method);
+        write_whole(pool, WholeBody::verbatim(body.into()), self.terms.codings, to, place, response).await
     }
 
     async fn body(
@@ -174,7 +138,7 @@ impl SummaryRequest {
         let Folded { totals, verdict, newest } = folded;
         let groups = verdict.count.min(MOST_GROUPS as u64);
         let work = usize::try_from(groups * USUAL_GROUP).unwrap_or(usize::MAX);
-        let format = self.media.format;
+        let format = self.terms.media.format;
         // Rows newer than `as_of` are counted if they are known, so the last group ends with the newest of them.
         let from = self.params.selection.rows.from.unwrap_or(Timestamp::MIN);
         let span = Span::new(from, verdict.as_of.max(newest));

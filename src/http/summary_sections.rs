@@ -7,17 +7,15 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::App;
-use super::authorized::{AuthorizedAgents, RequestedAgents};
+use super::all_sections::NOBODY;
+use super::authorized::AuthorizedAgents;
 use super::body::{MissingPart, missing};
 use super::problem::{ErrorRenderer, Problem};
 use super::summary::{SummaryRequest, too_large};
 use super::summary_fold::Folded;
-use crate::domain::{AgentId, Timestamp};
+use crate::domain::Timestamp;
 use crate::engine::{SectionError, SectionOutcome, SectionVerdict, Sections, SectionsVerdict};
 use crate::shape::totals::TotalsError;
-
-/// In the place of the agent of a question about several.
-const NOBODY: AgentId = AgentId::new(uuid::Uuid::nil());
 
 /// The answer to a request that was read and authorized.
 pub(super) async fn answer(
@@ -25,24 +23,19 @@ pub(super) async fn answer(
     authorized: AuthorizedAgents,
     mut wanted: SummaryRequest,
 ) -> Result<Response, Problem> {
-    authorized.request_log.note_format(wanted.media.format);
+    authorized.request_log.note_format(wanted.terms.media.format);
     let place = app.take_place(authorized.caller, authorized.credential.id())?;
-    let by = Instant::now() + wanted.longest_wait();
-    let agents = authorized.sections(&app, &wanted.directives(), by).await?;
+    let by = Instant::now() + wanted.terms.longest_wait();
+    let agents = authorized.sections(&app, &wanted.terms.directives, by).await?;
     wanted.about_agents(&agents.agents);
-    let of = match &authorized.agents {
-        RequestedAgents::Named(agents) => format!("{}-agents", agents.len()),
-        RequestedAgents::One(_) | RequestedAgents::AllOfToken(_) | RequestedAgents::AllListed => {
-            "all".to_owned()
-        }
-    };
+    let of = authorized.agents.file_name();
     let sections = app.engine.sections(wanted.question(&authorized.about(NOBODY)), agents);
     let fold = async { Ok(fold(&wanted, sections, &app).await) };
     let folded = app.unless_ended(Box::pin(fold)).await;
     let folded = folded.map_err(|error| authorized.renderer.problem(&error))?;
     let folded = folded.map_err(|error| authorized.problem(&error))?.map_err(too_large)?;
     let (folded, verdict) = folded;
-    if let Some(response) = wanted.not_modified(&verdict.whole, &authorized.request_log) {
+    if let Some(response) = wanted.terms.not_modified(&verdict.whole, &authorized.request_log) {
         return Ok(response);
     }
     let head = head(&verdict, authorized.renderer);

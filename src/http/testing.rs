@@ -6,7 +6,6 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request};
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
 use http_body_util::BodyExt;
 use tower::ServiceExt;
 
@@ -18,7 +17,9 @@ use crate::engine::{Clock, Engine, EngineSettings};
 use crate::http::auth::Authenticator;
 use crate::http::{App, HttpSettings, Observer, public};
 use crate::shutdown::Shutdown;
-use crate::source::{RelayedPage, RequestContext, Source, SourceError, Subject, UpstreamWords, Urgency};
+use crate::source::{
+    RelayedPage, RequestContext, Source, SourceError, SourceFuture, Subject, UpstreamWords, Urgency,
+};
 use crate::store::testing::MapStore;
 use crate::telemetry::Tracer;
 
@@ -96,7 +97,7 @@ impl Source for ScriptedSource {
         subject: &'a Subject,
         page: PageOf,
         context: &'a RequestContext,
-    ) -> BoxFuture<'a, Result<Page, SourceError>> {
+    ) -> SourceFuture<'a, Page> {
         Box::pin(async move {
             context.sent.mark_sent();
             Self::admit(&subject.credential)?;
@@ -111,7 +112,7 @@ impl Source for ScriptedSource {
         credential: &'a Credential,
         _: AgentId,
         _: &'a RequestContext,
-    ) -> BoxFuture<'a, Result<AgentFacts, SourceError>> {
+    ) -> SourceFuture<'a, AgentFacts> {
         Box::pin(async {
             Self::admit(credential)?;
             Ok(AgentFacts { created_at: Some(instant("2026-01-01T00:00:00Z")) })
@@ -122,7 +123,7 @@ impl Source for ScriptedSource {
         &'a self,
         credential: &'a Credential,
         _: &'a RequestContext,
-    ) -> BoxFuture<'a, Result<Vec<(AgentId, AgentFacts)>, SourceError>> {
+    ) -> SourceFuture<'a, Vec<(AgentId, AgentFacts)>> {
         Box::pin(async {
             Self::admit(credential)?;
             let facts = AgentFacts { created_at: Some(instant("2026-01-01T00:00:00Z")) };
@@ -130,11 +131,7 @@ impl Source for ScriptedSource {
         })
     }
 
-    fn user<'a>(
-        &'a self,
-        credential: &'a Credential,
-        _: &'a RequestContext,
-    ) -> BoxFuture<'a, Result<(), SourceError>> {
+    fn user<'a>(&'a self, credential: &'a Credential, _: &'a RequestContext) -> SourceFuture<'a, ()> {
         Box::pin(async { Self::admit(credential) })
     }
 
@@ -144,7 +141,7 @@ impl Source for ScriptedSource {
         _: AgentId,
         _: &'a str,
         _: &'a RequestContext,
-    ) -> BoxFuture<'a, Result<RelayedPage, SourceError>> {
+    ) -> SourceFuture<'a, RelayedPage> {
         Box::pin(async {
             Self::admit(credential)?;
             Ok(RelayedPage { body: Bytes::from_static(RELAYED.as_bytes()), page: None })
