@@ -14,6 +14,9 @@ use tokio::time::Instant;
 use crate::domain::{AgentFacts, AgentId, Caller, Credential, CredentialId, Filters, Page, PageOf};
 pub use crate::telemetry::Trace;
 
+/// A request to upstream.
+pub type SourceFuture<'a, T> = BoxFuture<'a, Result<T, SourceError>>;
+
 /// Reads pages, agents and users from upstream.
 ///
 /// An implementation marks the context's [`SentAt`] each time it sends a request.
@@ -24,7 +27,7 @@ pub trait Source: Send + Sync + 'static {
         subject: &'a Subject,
         page: PageOf,
         context: &'a RequestContext,
-    ) -> BoxFuture<'a, Result<Page, SourceError>>;
+    ) -> SourceFuture<'a, Page>;
 
     /// Reads an agent's facts. Upstream checks the credential on the way.
     fn agent<'a>(
@@ -32,7 +35,7 @@ pub trait Source: Send + Sync + 'static {
         credential: &'a Credential,
         agent: AgentId,
         context: &'a RequestContext,
-    ) -> BoxFuture<'a, Result<AgentFacts, SourceError>>;
+    ) -> SourceFuture<'a, AgentFacts>;
 
     /// Reads the list of a credential's agents, with the facts about each. Upstream checks the credential on the way; that it
     /// refuses the list does not mean that it refuses the credential.
@@ -40,15 +43,11 @@ pub trait Source: Send + Sync + 'static {
         &'a self,
         credential: &'a Credential,
         context: &'a RequestContext,
-    ) -> BoxFuture<'a, Result<Vec<(AgentId, AgentFacts)>, SourceError>>;
+    ) -> SourceFuture<'a, Vec<(AgentId, AgentFacts)>>;
 
     /// Asks upstream whether it accepts a credential at all, independent of any agent. Only [`SourceError::Denied`]
     /// means no; any other error leaves the question open.
-    fn user<'a>(
-        &'a self,
-        credential: &'a Credential,
-        context: &'a RequestContext,
-    ) -> BoxFuture<'a, Result<(), SourceError>>;
+    fn user<'a>(&'a self, credential: &'a Credential, context: &'a RequestContext) -> SourceFuture<'a, ()>;
 
     /// Reads one page with a client's query string, byte for byte.
     fn relay<'a>(
@@ -57,7 +56,7 @@ pub trait Source: Send + Sync + 'static {
         agent: AgentId,
         query: &'a str,
         context: &'a RequestContext,
-    ) -> BoxFuture<'a, Result<RelayedPage, SourceError>>;
+    ) -> SourceFuture<'a, RelayedPage>;
 
     /// Whether a caller's share of the budget has room for refreshes. A source without a budget always has.
     fn room(&self, _credential: CredentialId, _caller: Caller) -> Headroom {

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use super::bent::{bent, on_a_thread, with_slow_pages};
+use super::bent::{bent, on_a_thread, once_late, with_slow_pages};
 use super::*;
 use crate::source::Subject;
 
@@ -52,9 +52,7 @@ async fn a_quiet_history_is_renewed_once() {
 #[tokio::test(start_paused = true)]
 async fn asking_again_at_once_under_a_status_costs_nothing() {
     let rig = Rig::new(settings(), 1).with_history(400, 20);
-    (1..6).for_each(|n| {
-        rig.script.world().insert(NOW.minus(n * 2 * DAY), "in-progress");
-    });
+    rig.every_two_days(1..6, "in-progress");
     rig.rows(rig.status("in-progress")).await;
     pass(15 * SECOND).await;
     rig.rows(rig.status("in-progress")).await;
@@ -86,8 +84,7 @@ async fn the_store_holds_nothing_that_nobody_points_at() {
 #[tokio::test(start_paused = true)]
 async fn old_stuck_rows_of_one_week_that_finish_are_seen() {
     let rig = Rig::new(settings(), 3).with_history(3_000, 60);
-    let stuck: Vec<usize> =
-        (1..30).map(|n| rig.script.world().insert(NOW.minus(n * 2 * DAY), "in-progress")).collect();
+    let stuck = rig.every_two_days(1..30, "in-progress");
     rig.rows(rig.question()).await;
     pass(3 * SECOND).await;
     for row in &stuck[10..14] {
@@ -103,14 +100,8 @@ async fn old_stuck_rows_of_one_week_that_finish_are_seen() {
 
 #[tokio::test(start_paused = true)]
 async fn what_was_read_later_stays_when_an_older_reading_lands() {
-    let late = Arc::new(AtomicBool::new(false));
-    let late_too = Arc::clone(&late);
-    let rig = bent(settings(), |bent| {
-        bent.back = Box::new(move |_, _, _| {
-            Ok(if late_too.swap(false, Ordering::Relaxed) { SECOND * 5 / 2 } else { Duration::ZERO })
-        });
-    })
-    .with_history(100, 2);
+    let (rig, late) = once_late(SECOND * 5 / 2);
+    let rig = rig.with_history(100, 2);
     let row = rig.script.world().insert(NOW.minus(30 * SECOND), "in-progress");
     rig.rows(rig.question()).await;
     pass(20 * SECOND).await;
@@ -132,14 +123,8 @@ async fn what_was_read_later_stays_when_an_older_reading_lands() {
 
 #[tokio::test(start_paused = true)]
 async fn joins_no_reading_begun_before_its_freshness_allows() {
-    let late = Arc::new(AtomicBool::new(false));
-    let late_too = Arc::clone(&late);
-    let rig = bent(settings(), |bent| {
-        bent.back = Box::new(move |_, _, _| {
-            Ok(if late_too.swap(false, Ordering::Relaxed) { 10 * SECOND } else { Duration::ZERO })
-        });
-    })
-    .with_history(100, 2);
+    let (rig, late) = once_late(10 * SECOND);
+    let rig = rig.with_history(100, 2);
     let row = rig.script.world().insert(NOW.minus(30 * SECOND), "in-progress");
     rig.rows(rig.question()).await;
     pass(20 * SECOND).await;
@@ -158,8 +143,7 @@ async fn joins_no_reading_begun_before_its_freshness_allows() {
 #[tokio::test(start_paused = true)]
 async fn a_question_that_may_keep_nothing_sees_what_changed_and_changes_nothing_that_is_kept() {
     let rig = Rig::new(settings(), 3).with_history(3_000, 60);
-    let stuck: Vec<usize> =
-        (1..8).map(|n| rig.script.world().insert(NOW.minus(n * 2 * DAY), "in-progress")).collect();
+    let stuck = rig.every_two_days(1..8, "in-progress");
     rig.rows(rig.question()).await;
     pass(3 * SECOND).await;
     rig.script.world().change(stuck[3], "completed", rig.clock.now());

@@ -114,12 +114,12 @@ async fn logs_go_with_what_is_known_of_their_agent() {
     cursor(respond(&rig, &question, None, Confirmation::Needed).await);
     assert_eq!(rig.engine.change_logs().logs, 1);
     rig.engine.forget(question.agent).await.unwrap();
-    assert_eq!(rig.engine.change_logs(), ChangeLogStats::default());
+    assert_eq!(rig.engine.change_logs(), ChangeLogReadings::default());
     cursor(respond(&rig, &question, None, Confirmation::Needed).await);
     rig.script.world().agent_refused = Some(403);
     pass(61 * SECOND).await;
     let refused = rig.collect(rig.question()).await;
     assert!(matches!(refused, Err(AskError::Source(_))), "{refused:?}");
-    assert_eq!(rig.engine.change_logs(), ChangeLogStats::default(), "of a key that upstream refuses, too");
+    assert_eq!(rig.engine.change_logs(), ChangeLogReadings::default(), "of a key that upstream refuses, too");
     rig.close().await;
 }

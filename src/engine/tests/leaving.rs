@@ -63,7 +63,7 @@ async fn reads_that_wait_for_upstream_end_with_their_callers() {
 
 #[tokio::test(start_paused = true)]
 async fn a_relayed_page_ends_with_its_last_caller() {
-    let (rig, asking) = counted(settings(), |bent| bent.relays = Box::new(|_| Ok((3_600 * SECOND, "{}"))));
+    let (rig, asking) = counted(settings(), |bent| bent.set_relays(|_| Ok((3_600 * SECOND, "{}"))));
     let callers = (1..4).map(|n| {
         let page = rig.engine.relay(relay_question(&rig));
         tokio::time::timeout(n * SECOND, page)

@@ -24,6 +24,7 @@ mod refusals;
 mod relays;
 mod script;
 mod script_failures;
+mod script_source;
 mod sections;
 mod several_statuses;
 mod sharing;
@@ -88,17 +89,17 @@ fn settings() -> EngineSettings {
 
 impl Rig {
     fn new(settings: EngineSettings, seed: u64) -> Self {
-        Self::of(settings, seed, None)
+        Self::of(settings, seed, bent::Bent::default(), None)
     }
 
     /// With a tier.
     fn with_tier(settings: EngineSettings, seed: u64) -> Self {
-        Self::of(settings, seed, Some(Arc::default()))
+        Self::of(settings, seed, bent::Bent::default(), Some(Arc::default()))
     }
 
-    fn of(settings: EngineSettings, seed: u64, tier: Option<Arc<TestTier>>) -> Self {
+    fn of(settings: EngineSettings, seed: u64, bent: bent::Bent, tier: Option<Arc<TestTier>>) -> Self {
         let clock = Clock::showing(NOW);
-        let script = Arc::new(Script::new(clock.clone(), seed));
+        let script = Arc::new(Script::new(clock.clone(), seed, bent));
         let (store, shutdown) = (Arc::new(MapStore::default()), Shutdown::default());
         let source: Arc<dyn Source> = Arc::clone(&script) as _;
         let kept = tier.clone().map(|tier| tier as _);
@@ -123,6 +124,12 @@ impl Rig {
             }
         }
         self
+    }
+
+    /// Inserts rows in a status, two days apart.
+    fn every_two_days(&self, numbers: std::ops::Range<u32>, status: &str) -> Vec<usize> {
+        let mut world = self.script.world();
+        numbers.map(|n| world.insert(NOW.minus(n * 2 * DAY), status)).collect()
     }
 
     fn question(&self) -> Question {

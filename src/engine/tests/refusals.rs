@@ -5,9 +5,9 @@ use super::script::words;
 use super::*;
 use crate::source::SourceError;
 
-#[tokio::test(start_paused = true)]
-async fn a_status_that_upstream_takes_for_no_filter_fails_no_question() {
-    let rig = bent(settings(), |bent| {
+/// An upstream that refuses to filter by `prepared`.
+fn without_prepared() -> Rig {
+    bent(settings(), |bent| {
         bent.before = Box::new(|subject, _, _| {
             match subject.filters.status.as_ref().map(|status| status.as_str() == "prepared") {
                 Some(true) => Err(SourceError::Refused(words(422))),
@@ -15,10 +15,13 @@ async fn a_status_that_upstream_takes_for_no_filter_fails_no_question() {
             }
         });
     })
-    .with_history(3_000, 60);
-    (1..8).for_each(|n| {
-        rig.script.world().insert(NOW.minus(n * 2 * DAY), "prepared");
-    });
+    .with_history(3_000, 60)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_status_that_upstream_takes_for_no_filter_fails_no_question() {
+    let rig = without_prepared();
+    rig.every_two_days(1..8, "prepared");
     rig.rows(rig.question()).await;
     pass(3 * SECOND).await;
     let again = rig.collect(rig.question()).await;
@@ -66,17 +69,8 @@ async fn a_check_joined_by_a_patient_caller_does_not_fail_with_the_first_ones_de
 
 #[tokio::test(start_paused = true)]
 async fn rows_in_a_status_that_upstream_takes_for_no_filter_do_not_age_unread() {
-    let rig = bent(settings(), |bent| {
-        bent.before = Box::new(|subject, _, _| {
-            match subject.filters.status.as_ref().map(|status| status.as_str() == "prepared") {
-                Some(true) => Err(SourceError::Refused(words(422))),
-                Some(false) | None => Ok(Duration::ZERO),
-            }
-        });
-    })
-    .with_history(3_000, 60);
-    let prepared: Vec<usize> =
-        (1..8).map(|n| rig.script.world().insert(NOW.minus(n * 2 * DAY), "prepared")).collect();
+    let rig = without_prepared();
+    let prepared = rig.every_two_days(1..8, "prepared");
     rig.rows(rig.question()).await;
     for row in prepared {
         pass(3 * SECOND).await;
@@ -90,9 +84,7 @@ async fn rows_in_a_status_that_upstream_takes_for_no_filter_do_not_age_unread() 
 #[tokio::test(start_paused = true)]
 async fn what_a_refused_probe_would_have_told_is_read_where_it_is() {
     let rig = Rig::new(settings(), 1).with_history(400, 20);
-    (1..4).for_each(|n| {
-        rig.script.world().insert(NOW.minus(n * 2 * DAY), "in-progress");
-    });
+    rig.every_two_days(1..4, "in-progress");
     rig.rows(rig.question()).await;
     pass(15 * SECOND).await;
     rig.script.world().rows.truncate(400);

@@ -44,7 +44,7 @@ async fn a_relayed_page_is_given_stale_while_upstream_fails() {
 
 #[tokio::test(start_paused = true)]
 async fn a_kept_page_that_is_never_fresh_enough_is_read_again() {
-    let rig = bent(settings(), |bent| bent.relays = Box::new(|_| Ok((Duration::ZERO, "{\"data\":[]}"))));
+    let rig = bent(settings(), |bent| bent.set_relays(|_| Ok((Duration::ZERO, "{\"data\":[]}"))));
     rig.engine.relay(relay_question(&rig)).await.unwrap();
     pass(SECOND).await;
     let directives = CacheDirectives { min_fresh: Some(Duration::MAX), ..CacheDirectives::default() };
@@ -56,8 +56,7 @@ async fn a_kept_page_that_is_never_fresh_enough_is_read_again() {
 #[tokio::test(start_paused = true)]
 async fn a_page_fetched_before_a_purge_does_not_land_in_the_place_of_one_fetched_after() {
     let rig = bent(EngineSettings { live_ttl: 100 * SECOND, ..settings() }, |bent| {
-        bent.relays =
-            Box::new(|number| Ok(if number <= 1 { (10 * SECOND, "old") } else { (20 * SECOND, "new") }));
+        bent.set_relays(|number| Ok(if number <= 1 { (10 * SECOND, "old") } else { (20 * SECOND, "new") }));
     })
     .with_history(10, 2);
     rig.rows(Question { to: Some(NOW.minus(300 * DAY)), ..rig.question() }).await;
@@ -81,7 +80,7 @@ async fn a_stale_page_says_when_it_was_the_budget_that_had_no_room() {
     let is_full: Arc<AtomicBool> = Arc::default();
     let full = Arc::clone(&is_full);
     let rig = bent(EngineSettings { stale_if_error: 600 * SECOND, ..settings() }, |bent| {
-        bent.relays = Box::new(move |_| match full.load(Ordering::Relaxed) {
+        bent.set_relays(move |_| match full.load(Ordering::Relaxed) {
             true => Err(SourceError::RateLimited { retry_after: SECOND, upstream: None }),
             false => Ok((Duration::ZERO, "{}")),
         });

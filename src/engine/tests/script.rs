@@ -7,19 +7,18 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 
+use super::bent::Bent;
 use super::is_asked_for;
 pub(super) use super::quirks::{Compare, Fact, Listed, Quirks, ScriptTotals};
 use crate::domain::{
-    AgentFacts, AgentId, Caller, Credential, CredentialId, FilterFacts, Filters, MAX_PAGE_SIZE, Page, PageOf,
-    Row, Span, Status, Timestamp,
+    AgentId, FilterFacts, Filters, MAX_PAGE_SIZE, Page, PageOf, Row, Span, Status, Timestamp,
 };
 use crate::engine::{Clock, Question};
-use crate::source::{Headroom, RelayedPage, RequestContext, Source, SourceError, Subject, Urgency};
+use crate::source::SourceError;
 
 type Hook = Box<dyn FnMut(&mut World, Timestamp) + Send>;
 /// How a list is cut into pages, given all its rows, what is asked for, and how many rows there are in all.
@@ -61,8 +60,8 @@ pub(super) struct World {
     /// How long the budget has room for a request after the one before.
     pub(super) a_request_takes: Duration,
     totals: HashMap<String, (u64, Timestamp)>,
-    in_flight: usize,
-    answered: u64,
+    pub(super) in_flight: usize,
+    pub(super) answered: u64,
     next_id: u64,
     rng: StdRng,
 }
@@ -75,10 +74,11 @@ pub(super) struct Script {
     ahead: AtomicI64,
     /// Whether the budget has next to no room.
     pub(super) is_short: AtomicBool,
+    pub(super) bent: Bent,
 }
 
 impl Script {
-    pub(super) fn new(clock: Clock, seed: u64) -> Self {
+    pub(super) fn new(clock: Clock, seed: u64, bent: Bent) -> Self {
         let quirks = Quirks {
             totals: ScriptTotals::Exact,
             compare: Compare::Exact,
@@ -115,7 +115,13 @@ impl Script {
         };
         let (held, ahead) = (AtomicBool::new(false), AtomicI64::new(0));
         let is_short = AtomicBool::new(false);
-        Self { world: Mutex::new(world), clock, latency: Duration::from_millis(20), held, ahead, is_short }
+        let latency = Duration::from_millis(20);
+        Self { world: Mutex::new(world), clock, latency, held, ahead, is_short, bent }
+    }
+
+    /// How far the engine knows upstream's clock to be ahead.
+    pub(super) fn learned_ahead(&self) -> i64 {
+        self.ahead.load(Ordering::Relaxed)
     }
 
     pub(super) fn world(&self) -> MutexGuard<'_, World> {
@@ -169,7 +175,7 @@ impl World {
         rows.iter().map(|row| (row.id.clone(), row.version)).collect()
     }
 
-    fn page(&mut self, filters: &Filters, of: PageOf, now: Timestamp) -> Page {
+    pub(super) fn page(&mut self, filters: &Filters, of: PageOf, now: Timestamp) -> Page {
         let quirks = self.quirks;
         let is_within = |at: Timestamp| match quirks.compare {
             Compare::Exact => of.span.contains(at),
@@ -222,7 +228,7 @@ impl World {
         Page { rows, has_more, total }
     }
 
-    fn jitter(&mut self) -> Duration {
+    pub(super) fn jitter(&mut self) -> Duration {
         match self.quirks.jitter.as_millis() as usize {
             0 => Duration::ZERO,
             most => Duration::from_millis(self.random(most + 1) as u64),
@@ -256,139 +262,5 @@ fn row(fact: &Fact) -> Row {
             ..FilterFacts::default()
         },
         status: Some(Status::new(&fact.status)),
-    }
-}
-
-/// Counts a request out when it is answered, or given up.
-struct ScriptFlight<'a>(&'a Script);
-
-impl Drop for ScriptFlight<'_> {
-    fn drop(&mut self) {
-        self.0.world().in_flight -= 1;
-    }
-}
-
-impl Source for Script {
-    fn page<'a>(
-        &'a self,
-        subject: &'a Subject,
-        page: PageOf,
-        context: &'a RequestContext,
-    ) -> BoxFuture<'a, Result<Page, SourceError>> {
-        Box::pin(async move {
-            context.sent.mark_sent();
-            {
-                let mut world = self.world();
-                world.in_flight += 1;
-                world.most_in_flight = world.most_in_flight.max(world.in_flight);
-                world.asked.push((subject.filters.clone(), page));
-                world.keys.push(subject.credential.expose_key().to_owned());
-            }
-            let _flight = ScriptFlight(self);
-            let jitter = self.world().jitter();
-            tokio::time::sleep(self.latency / 2 + jitter).await;
-            while self.held.load(Ordering::Relaxed) {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-            let now = self.now();
-            let answer = {
-                let mut world = self.world();
-                world.answered += 1;
-                let number = world.answered;
-                if let Some(error) = world.refuse.as_mut().and_then(|refuse| refuse(number)) {
-                    Err(error)
-                } else {
-                    if let Some(mut hook) = world.before_page.take() {
-                        hook(&mut world, now);
-                        world.before_page.get_or_insert(hook);
-                    }
-                    Ok(world.page(&subject.filters, page, now))
-                }
-            };
-            let jitter = self.world().jitter();
-            tokio::time::sleep(self.latency / 2 + jitter).await;
-            answer
-        })
-    }
-
-    fn agent<'a>(
-        &'a self,
-        _: &'a Credential,
-        agent: AgentId,
-        _: &'a RequestContext,
-    ) -> BoxFuture<'a, Result<AgentFacts, SourceError>> {
-        Box::pin(async move {
-            tokio::time::sleep(self.latency).await;
-            let mut world = self.world();
-            world.checks += 1;
-            let is_meant = world.refuses_only.is_none_or(|only| only == agent);
-            match world.agent_refused.filter(|_| is_meant) {
-                Some(404) => Err(SourceError::AgentNotFound(words(404))),
-                Some(500..) => Err(unavailable()),
-                Some(status) => Err(SourceError::Denied(words(status))),
-                None => Ok(AgentFacts {
-                    created_at: world.born.or_else(|| world.rows.iter().map(|row| row.created_at).min()),
-                }),
-            }
-        })
-    }
-
-    fn agents<'a>(
-        &'a self,
-        _: &'a Credential,
-        _: &'a RequestContext,
-    ) -> BoxFuture<'a, Result<Vec<(AgentId, AgentFacts)>, SourceError>> {
-        Box::pin(async move {
-            tokio::time::sleep(self.latency).await;
-            let mut world = self.world();
-            world.lists += 1;
-            let created_at = world.born.or_else(|| world.rows.iter().map(|row| row.created_at).min());
-            match world.list_refused {
-                Some(401 | 403) => Err(SourceError::Denied(words(403))),
-                Some(404) => Err(SourceError::AgentNotFound(words(404))),
-                Some(_) => Err(unavailable()),
-                None => Ok(world.listed.iter().map(|agent| (*agent, AgentFacts { created_at })).collect()),
-            }
-        })
-    }
-
-    fn user<'a>(
-        &'a self,
-        _: &'a Credential,
-        _: &'a RequestContext,
-    ) -> BoxFuture<'a, Result<(), SourceError>> {
-        Box::pin(async move {
-            tokio::time::sleep(self.latency).await;
-            let mut world = self.world();
-            world.user_checks += 1;
-            match world.user_refused {
-                Some(status @ (401 | 403)) => Err(SourceError::Denied(words(status))),
-                Some(404) => Err(SourceError::AgentNotFound(words(404))),
-                Some(_) => Err(unavailable()),
-                None => Ok(()),
-            }
-        })
-    }
-
-    fn relay<'a>(
-        &'a self,
-        _: &'a Credential,
-        _: AgentId,
-        query: &'a str,
-        _: &'a RequestContext,
-    ) -> BoxFuture<'a, Result<RelayedPage, SourceError>> {
-        Box::pin(async move { Ok(RelayedPage { body: query.to_owned().into(), page: None }) })
-    }
-
-    fn room(&self, _: CredentialId, _: Caller) -> Headroom {
-        if self.is_short.load(Ordering::Relaxed) { Headroom::Short } else { Headroom::Ample }
-    }
-
-    fn room_for(&self, _: CredentialId, _: Caller, _: Urgency, requests: u64) -> Duration {
-        self.world().a_request_takes * u32::try_from(requests).unwrap()
-    }
-
-    fn clock_ahead_micros(&self) -> i64 {
-        self.ahead.load(Ordering::Relaxed)
     }
 }

@@ -145,8 +145,7 @@ async fn a_row_that_left_its_status_while_upstream_failed_stays_for_the_stale_an
         });
     })
     .with_history(3_000, 60);
-    let stuck: Vec<usize> =
-        (1..20).map(|n| rig.script.world().insert(NOW.minus(n * 2 * DAY), "in-progress")).collect();
+    let stuck = rig.every_two_days(1..20, "in-progress");
     rig.rows(rig.question()).await;
     pass(3 * SECOND).await;
     rig.script.world().change(stuck[5], "completed", rig.clock.now());
@@ -215,8 +214,7 @@ async fn as_of_of_an_answer_that_fell_back_holds() {
 async fn stale_answers_that_come_together_are_renewed_by_one() {
     let rig = Rig::new(EngineSettings { stale_while_revalidate: 600 * SECOND, ..settings() }, 1)
         .with_history(1_000, 20);
-    let stuck: Vec<usize> =
-        (1..9).map(|n| rig.script.world().insert(NOW.minus(n * 2 * DAY), "in-progress")).collect();
+    let stuck = rig.every_two_days(1..9, "in-progress");
     rig.rows(rig.question()).await;
     let mut requests = Vec::new();
     for callers in [1, 50] {

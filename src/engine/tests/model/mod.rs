@@ -20,6 +20,7 @@ use proptest::test_runner::{Config, TestRng, TestRunner};
 use self::chronicle::Chronicle;
 use self::clients::ModelClients;
 use self::steps::{Case, ModelAsked, ModelStep, ModelWay, STATUSES, case, mutate, set_up};
+use super::bent::Bent;
 use super::script::{Compare, Fact, ScriptTotals};
 use super::*;
 use crate::domain::Digest;
@@ -32,7 +33,7 @@ async fn live_through(case: &Case, settings: EngineSettings) -> Result<(), TestC
     let settings =
         EngineSettings { window: settings.window.filter(|_| case.compare != Compare::Ignored), ..settings };
     let tier = case.has_tier.then(Arc::default);
-    let mut rig = Rig::of(settings.clone(), case.seed, tier).with_history(case.history, 13);
+    let mut rig = Rig::of(settings.clone(), case.seed, Bent::default(), tier).with_history(case.history, 13);
     set_up(&rig, case);
     let chronicle = RefCell::new(Chronicle::default());
     let (digests, clients) = (RefCell::default(), ModelClients::default());
