@@ -8,7 +8,7 @@ from programs import KEY
 from bench.callers import REQUESTS
 from bench.machine import SERVER_CORE, python
 from bench.report import Report
-from bench.stage import Stage, credentials, read, told
+from bench.stage import Stage, credentials, output_of, read
 
 PAGES, LATENCY = 200, 0.08
 HISTORY = {"executions": PAGES * 50, "span": "6d", "latency": "80ms", "turns": 1}
@@ -27,7 +27,7 @@ def cold(directory: Path, rounds: int) -> Report:
         url = stage.week()
 
         def rival(module: str, *arguments) -> tuple[float, float, float]:
-            seconds = float(told(python(module, *arguments, core=SERVER_CORE)).split()[0])
+            seconds = float(output_of(python(module, *arguments, core=SERVER_CORE)).split()[0])
             return seconds, seconds, PAGES
 
         contenders = {

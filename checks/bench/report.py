@@ -11,7 +11,7 @@ DOCUMENT = CHECKS.parent / "docs/benchmarks.md"
 
 @dataclass
 class Report:
-    """The figures of one section, told as they come."""
+    """The figures of one section, printed as they are measured."""
 
     section: str
     heads: tuple[str, ...]
@@ -30,8 +30,8 @@ class Report:
     def markdown(self) -> str:
         lines = [table(self.heads, self.rows)]
         if self.targets:
-            told = [(what, found, "holds" if holds else "**fails**") for what, found, holds in self.targets]
-            lines.append(table(("target", "measured", ""), told))
+            rows = [(what, found, "holds" if holds else "**fails**") for what, found, holds in self.targets]
+            lines.append(table(("target", "measured", ""), rows))
         lines.append(f"{datetime.date.today()}, {revision()}. {description()}.")
         return "\n\n".join(lines)
 

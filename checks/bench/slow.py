@@ -1,4 +1,4 @@
-"""Reads NDJSON no faster than it is told: `python -m bench.slow URL AUTHORIZATION BYTES_A_SECOND [SECONDS]`.
+"""Reads NDJSON at a limited rate: `python -m bench.slow URL AUTHORIZATION BYTES_A_SECOND [SECONDS]`.
 
 Prints the bytes and the rows it read. Without a number of seconds it reads to the end, which must say "complete".
 """

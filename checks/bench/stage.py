@@ -79,7 +79,7 @@ def credentials(**more: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {KEY}"} | more
 
 
-def told(command: list[str]) -> str:
+def output_of(command: list[str]) -> str:
     """What a program of this package prints."""
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=900)
     if done.returncode != 0:
@@ -90,7 +90,7 @@ def told(command: list[str]) -> str:
 def read(url: str, *flags: str, **headers: str) -> dict:
     """Reads an answer, once or again and again: see `bench.reader`."""
     sent = [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
-    return json.loads(told(python("reader", url, *sent, *flags)))
+    return json.loads(output_of(python("reader", url, *sent, *flags)))
 
 
 def binary() -> Path:

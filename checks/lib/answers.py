@@ -33,17 +33,17 @@ class Agent:
         return {"Authorization": f"Bearer {self.key}"}
 
     def ask(self, query: str = "", method: str = "GET", **headers: str) -> requests.Response:
-        """Asks with the query string as it is; underscores in names of headers stand for dashes."""
+        """Sends a request with this query string; underscores in header names stand for dashes."""
         more = {name.replace("_", "-"): value for name, value in headers.items()}
         url = f"{self.url}?{query}" if query else self.url
         return requests.request(method, url, headers=self.headers | more, timeout=PATIENCE)
 
     def rows(self, query: str = "", **headers: str) -> list[bytes]:
-        """The rows of a collected answer, which must be there and complete."""
+        """The rows of a collected response, which must be complete."""
         return whole(self.ask(query, **headers))
 
     def lines(self, query: str = "", **headers: str) -> list[bytes]:
-        """The rows of a streamed answer, which must have ended well."""
+        """The rows of a streamed response, which must have ended in order."""
         answer = self.ask(query, Accept=NDJSON, **headers)
         assert answer.status_code == 200, answer.text
         assert answer.headers["Content-Type"].startswith(NDJSON)
@@ -56,7 +56,7 @@ def lines(body: bytes) -> list[bytes]:
 
 
 def whole(answer: requests.Response) -> list[bytes]:
-    """The rows of a collected answer, after a look at everything around them."""
+    """The rows of a collected response, after checking everything else in it."""
     assert answer.status_code == 200, answer.text
     rows = raw_rows(answer.text)
     envelope = json.loads(answer.content)
@@ -86,7 +86,7 @@ def skip(text: str, at: int, mark: str) -> int:
 
 
 def problem(answer: requests.Response, status: int, code: str) -> dict:
-    """The problem document, after a look at what every one of them must have."""
+    """The problem document, after checking what all of them must have."""
     assert answer.status_code == status, f"{answer.status_code}: {answer.text}"
     assert answer.headers["Content-Type"].startswith("application/problem+json")
     assert answer.headers["Cache-Control"] == "no-store"

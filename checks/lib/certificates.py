@@ -1,4 +1,4 @@
-"""TLS certificates for an upstream of the tests."""
+"""TLS certificates for the tests' upstream."""
 
 import ssl
 import subprocess

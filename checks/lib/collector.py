@@ -1,4 +1,4 @@
-"""An OTLP receiver of traces over HTTP, on its own thread; it keeps what it receives."""
+"""An OTLP receiver of traces over HTTP, on its own thread, that records what it receives."""
 
 import gzip
 import threading
@@ -14,7 +14,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span as Proto
 
 @dataclass(frozen=True)
 class Span:
-    """A span that came, as text and numbers."""
+    """A received span, as text and numbers."""
 
     name: str
     kind: str
@@ -34,7 +34,7 @@ class Collector:
         self.spans: list[Span] = []
         self.bodies: list[bytes] = []
         self.headers: list[dict[str, str]] = []
-        # What the next exports are answered.
+        # The responses to the next exports.
         self.status = 200
         outer = self
 

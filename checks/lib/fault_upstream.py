@@ -1,7 +1,7 @@
 """An upstream on bare sockets that answers pages with every fault there is, byte by byte.
 
 It speaks HTTP/1.1 by hand, so that it can also stop speaking it: in the middle of a header, of a body, of a chunk. Each
-`Door` is one port with its own agents; all of them share one thread. A fault is an async function that is given the
+`FaultyListener` is one port with its own agents; all of them share one thread. A fault is an async function that is given the
 `Exchange` and writes whatever it likes.
 """
 
@@ -27,7 +27,7 @@ JSON_TYPE = {"Content-Type": "application/json"}
 
 @dataclass(frozen=True)
 class Page:
-    """What an honest upstream would answer."""
+    """The response of a correct upstream."""
 
     rows: list[Row]
     number: int
@@ -47,20 +47,20 @@ class Page:
 
 @dataclass
 class Exchange:
-    """One request for a page, and the ways to answer it."""
+    """One request for a page, and the ways to respond to it."""
 
-    door: "Door"
+    listener: "FaultyListener"
     writer: asyncio.StreamWriter
     page: Page
-    # The page before it, if it is not the first.
+    # The previous page, if there is one.
     before: Page | None
     agent: "FaultyAgent | None" = None
     # Whether the connection may be used again.
     is_kept: bool = True
 
     async def send(self, body: bytes, status: str = "200 OK", **headers: str) -> None:
-        """A whole answer."""
-        self.door.sent.add(body)
+        """A complete response."""
+        self.listener.sent.add(body)
         await self.write(self.head(status, JSON_TYPE | {"Content-Length": str(len(body))} | named(headers)) + body)
 
     @staticmethod
@@ -73,14 +73,14 @@ class Exchange:
         await self.writer.drain()
 
     def reset(self) -> None:
-        """Breaks the connection off."""
+        """Breaks the connection."""
         self.is_kept = False
         with contextlib.suppress(OSError):
             self.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         self.writer.transport.abort()
 
     def close(self) -> None:
-        """Ends the connection in order, whatever was promised on it."""
+        """Closes the connection in order, even if the response is incomplete."""
         self.is_kept = False
         self.writer.close()
 
@@ -99,9 +99,9 @@ class FaultyAgent:
     rows: list[Row]
     # Pages whose span begins before it are faulty.
     older_than: int
-    # How many pages are still answered with the fault; none for all of them.
+    # How many more pages get the fault; None for all of them.
     left: int | None = 0
-    # Which page numbers may be.
+    # The page numbers that may be faulty.
     least_number: int = 1
     fault: Fault | None = None
     hits: int = 0
@@ -117,18 +117,18 @@ class FaultyAgent:
 
 
 @dataclass(repr=False)
-class Door:
+class FaultyListener:
     """One port of the upstream, which may be shut."""
 
-    doors: "Doors"
+    listeners: "ListenerThread"
     agents: dict[str, FaultyAgent] = field(default_factory=dict)
-    # What the connections are encrypted with.
+    # The TLS context of the connections.
     context: ssl.SSLContext | None = None
     # Requests for anything that is neither an agent nor its pages.
-    astray: int = 0
-    # The bodies of whole answers.
+    misdirected: int = 0
+    # The bodies of complete responses.
     sent: set[bytes] = field(default_factory=set)
-    # One that no connection is given while it is shut.
+    # A port that refuses connections while the listener is shut.
     port: int = field(default_factory=free_port)
 
     def __post_init__(self):
@@ -137,7 +137,7 @@ class Door:
         self._tasks: set[asyncio.Task] = set()
         # What is written to a connection once its next request is there, if that is for the same agent.
         self.late: dict[asyncio.StreamWriter, tuple[FaultyAgent | None, bytes]] = {}
-        self.doors.run(self.open())
+        self.listeners.run(self.open())
 
     @property
     def url(self) -> str:
@@ -153,12 +153,12 @@ class Door:
             await asyncio.sleep(seconds)
             await self.open()
 
-        task = self.doors.loop.create_task(wait())
+        task = self.listeners.loop.create_task(wait())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def shut(self) -> None:
-        """Nobody listens any more, and whoever is connected is thrown out."""
+        """Closes the listener and all connections."""
         server, self._server = self._server, None
         if server is not None:
             server.close()
@@ -180,7 +180,7 @@ class Door:
         except (ConnectionError, asyncio.IncompleteReadError, ssl.SSLError, TimeoutError):
             pass
         except asyncio.CancelledError:
-            # Only ever the end.
+            # The connection ended.
             pass
         finally:
             self._tasks.discard(task)
@@ -190,17 +190,17 @@ class Door:
                 writer.close()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        """Answers one request; whether the connection may have another."""
+        """Responds to one request; returns whether the connection may have another."""
         head = await reader.readuntil(b"\r\n\r\n")
         target = urlsplit(head.split(b" ", 2)[1].decode())
         parts = target.path.strip("/").split("/")
         agent = self.agents.get(parts[2]) if len(parts) > 2 else None
         late_agent, late = self.late.pop(writer, (None, b""))
-        # Of another agent it could not be told from the right one: these rows name none.
+        # The response of another agent could not be distinguished from the right one: these rows name no agent.
         writer.write(late if late_agent is agent else b"")
         exchange = Exchange(self, writer, Page([], 1, 0, False), None, agent)
         if agent is None or parts[:2] != ["v2", "agent"]:
-            self.astray += 1
+            self.misdirected += 1
             await exchange.send(b'{"message":"not here"}', "404 Not Found")
         elif len(parts) == 3:
             created = agent.rows[-1].created if agent.rows else micros_of("2026-01-01T00:00:00Z")
@@ -225,26 +225,26 @@ def cut(rows: list[Row], number: int) -> Page:
     return Page(rows[first : first + PAGE_SIZE], number, len(rows), first + PAGE_SIZE < len(rows))
 
 
-class Doors:
-    """The thread in which all doors are."""
+class ListenerThread:
+    """The thread that serves all listeners."""
 
     def __init__(self):
         self.loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self._thread.start()
-        self._open: list[Door] = []
+        self._open: list[FaultyListener] = []
 
     def run(self, work: Awaitable, seconds: float = 20):
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(seconds)
 
-    def door(self, context=None) -> Door:
-        door = Door(self, context=context)
-        self._open.append(door)
-        return door
+    def listener(self, context=None) -> FaultyListener:
+        listener = FaultyListener(self, context=context)
+        self._open.append(listener)
+        return listener
 
     def stop(self) -> None:
-        for door in self._open:
+        for listener in self._open:
             with contextlib.suppress(Exception):
-                self.run(door.end(), 5)
+                self.run(listener.end(), 5)
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(5)

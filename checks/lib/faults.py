@@ -15,7 +15,7 @@ from fault_upstream import JSON_TYPE, Exchange, Fault
 from rows import Row, text_of
 
 MEGABYTE = 1 << 20
-# An answer this long after everybody has stopped waiting.
+# A response this long after all callers have given up.
 FOR_EVER = 3600
 
 
@@ -119,7 +119,7 @@ def without_id(raw: bytes) -> bytes:
 async def page_twice(exchange: Exchange) -> None:
     # One request, two answers in one write: the second one must not become the next request's.
     body = exchange.page.body()
-    exchange.door.sent.add(body)
+    exchange.listener.sent.add(body)
     answer = exchange.head("200 OK", JSON_TYPE | {"Content-Length": str(len(body))}) + body
     empty = b'{"page_number":1,"page_size":50,"total":0,"has_more":false,"data":[]}'
     second = exchange.head("200 OK", JSON_TYPE | {"Content-Length": str(len(empty))}) + empty
@@ -130,7 +130,7 @@ async def page_twice_and_late(exchange: Exchange) -> None:
     # The second answer comes when the next request is there, as if it were the answer to that.
     body = exchange.page.body()
     answer = exchange.head("200 OK", JSON_TYPE | {"Content-Length": str(len(body))}) + body
-    exchange.door.late[exchange.writer] = exchange.agent, answer
+    exchange.listener.late[exchange.writer] = exchange.agent, answer
     await exchange.send(body)
 
 
@@ -173,15 +173,15 @@ def cut_gzip(exchange: Exchange) -> bytes:
 
 
 async def refuse(exchange: Exchange) -> None:
-    """Nobody listens any more. If the fault is to pass, somebody does again after a moment."""
+    """Closes the listener. If the fault is temporary, it opens again after a moment."""
     exchange.is_kept = False
-    door = exchange.door
-    await door.shut()
-    if all(agent.left is not None for agent in door.agents.values()):
-        # Of all that ask at this door, the first one meets it.
-        for agent in door.agents.values():
+    listener = exchange.listener
+    await listener.shut()
+    if all(agent.left is not None for agent in listener.agents.values()):
+        # The first request at this listener meets the fault.
+        for agent in listener.agents.values():
             agent.left = 0
-        door.open_soon(0.5)
+        listener.open_soon(0.5)
 
 
 def undated(row: Row) -> bytes:
@@ -198,7 +198,7 @@ PASSED_ON = "passed on"
 
 UNAVAILABLE = ("upstream_unavailable",)
 MALFORMED = ("upstream_malformed",)
-# The one that speaks last: an attempt's time-out, the breaker after several of them, or the deadline.
+# Whichever comes last: an attempt's timeout, the breaker after several of them, or the deadline.
 SLOW = ("upstream_timeout", "upstream_unavailable", "not_ready")
 # Too large, unless it was too slow before that.
 ENDLESS = ("upstream_malformed", *SLOW)
@@ -219,7 +219,7 @@ STATUS = {
 
 @dataclass(frozen=True)
 class Case:
-    """A fault, and what it may come to."""
+    """A fault, and its permitted outcomes."""
 
     name: str
     fault: Fault | None
@@ -236,16 +236,16 @@ class Case:
     least_number: int = 1
     # In place of a fault: what is odd about one of the rows. Such an answer is whole all the same.
     odd_row: Callable[[Row], bytes] | None = None
-    # Whether it meets connections, so that not even the agent can be read.
+    # Whether it affects connections, so that not even the agent can be read.
     is_of_tls: bool = False
-    # Older rows, in pages of 50; the more there are, the more often a large fault is met.
+    # Older rows, in pages of 50; the more there are, the more often a large fault occurs.
     old_rows: int = 130
-    # How long after its deadline a stream may be told: waits for upstream's limit are not counted.
+    # How long after its deadline a stream may report the fault: waits for upstream's limit are not counted.
     more_seconds: float = 0
 
     @property
     def is_of_connections(self) -> bool:
-        """Whether one request that meets it means it for all."""
+        """Whether one affected request affects all."""
         return self.is_of_tls or self.fault is refuse
 
     @property
@@ -259,12 +259,12 @@ def refusal(code: int, words: str, lasting: tuple[str, ...], **more) -> Case:
 
 
 def survived(name: str, fault: Fault | None, **more) -> Case:
-    """What costs nothing but requests, and is upstream's own business on its own path."""
+    """A fault that costs only requests, and is passed on, on upstream's own path."""
     return Case(name, fault, WHOLE, page_lasting=PASSED_ON, page_once=PASSED_ON, **more)
 
 
 def unreadable(name: str, fault: Fault, lasting: tuple[str, ...] = MALFORMED) -> Case:
-    """JSON that is no page: on its own path upstream may know better."""
+    """JSON that is not a page: it is passed on, on upstream's own path."""
     return Case(name, fault, lasting, page_lasting=PASSED_ON, page_once=PASSED_ON)
 
 
@@ -281,7 +281,7 @@ LIST = [
     Case("hung before the headers", hang, SLOW),
     Case("hung within the body", hang_within_the_body, SLOW),
     Case("slow drip", drip, SLOW),
-    # Refusals of the question are final: upstream has understood it, and does not want it.
+    # Refusals of the question are final.
     refusal(400, "Bad Request", ("invalid_request",), once=("invalid_request",)),
     # A key or an agent that upstream accepts when it is asked once more is not refused by it.
     refusal(401, "Unauthorized", UNAVAILABLE, page_lasting=("upstream_denied",), page_once=("upstream_denied",)),
@@ -327,14 +327,14 @@ LIST = [
 
 
 def codes_of(expected: str | tuple[str, ...], status: int | None = None) -> str:
-    """What a form says, as the table has it."""
+    """The outcome of a form, as written in the table."""
     if isinstance(expected, str):
         return expected
     return f"{status or STATUS[expected[0]]} {words_of(expected)}"
 
 
 def words_of(expected: tuple[str, ...]) -> str:
-    """The usual one; who else may speak first is told below the table."""
+    """The usual one; the notes below the table name the others."""
     return f"`{expected[0]}`" + ("¹" if len(expected) > 1 else "")
 
 
@@ -349,11 +349,11 @@ def cells(case: Case) -> list[str]:
     if lasting == WHOLE:
         forms = [WHOLE] * 4
     elif case.is_of_tls:
-        # Not even the agent can be read, so nothing has begun when it is told.
+        # Not even the agent can be read, so nothing has begun when the fault is reported.
         forms = [codes_of(lasting)] * 4
     else:
-        told = words_of(lasting)
-        forms = [codes_of(lasting), f"200, `missing`: {told}", "break", f"{told}, break"]
+        words = words_of(lasting)
+        forms = [codes_of(lasting), f"200, `missing`: {words}", "break", f"{words}, break"]
     return [case.name, once, *forms, page, f"`test_fault[{case.slug}-…]`"]
 
 

@@ -32,7 +32,7 @@ class Hop:
 
 
 def nginx_below(directory: Path, gateway: str, prefix: str) -> Hop:
-    """The gateway below a path prefix, which is taken away on the way."""
+    """The gateway below a path prefix, which the proxy removes."""
     return nginx(directory, gateway, "", path=prefix, target="/")
 
 
@@ -77,7 +77,7 @@ backend gateway
 
 def varnish(directory: Path, gateway: str) -> Hop:
     port = free_port()
-    # It wants to own its folder.
+    # It must own its folder.
     home = directory / "varnish"
     command = [tool("varnishd"), "-F", "-a", f"127.0.0.1:{port}", "-b", gateway, "-n", str(home)]
     return start(directory, [*command, "-s", "malloc,32m", "-p", "feature=+http2"], port, port)
@@ -123,9 +123,9 @@ def envoy(directory: Path, gateway: str, upstream: str = "http_protocol_options"
     return start(directory, command, port, port)
 
 
-# By name: how it is started in front of a gateway.
+# By name: how to start it in front of a gateway.
 HOPS: dict[str, Callable[[Path, str], Hop]] = {
-    # Until 1.29.7 nginx speaks HTTP/1.0 to what is behind it, unless it is told otherwise.
+    # Until 1.29.7 nginx speaks HTTP/1.0 to upstreams by default.
     "nginx": lambda directory, gateway: nginx(directory, gateway, ""),
     "nginx-http-1.1": lambda directory, gateway: nginx(directory, gateway, "proxy_http_version 1.1;"),
     "nginx-unbuffered": lambda directory, gateway: nginx(
@@ -147,12 +147,12 @@ PROGRAMS = {"nginx": "nginx", "haproxy": "haproxy", "varnish": "varnishd", "envo
 
 
 def program_of(hop: str) -> str | None:
-    """Where the program of a hop is; none if it is not on this machine."""
+    """The path of a hop's program; None if it is not on this machine."""
     return find(PROGRAMS[hop.split("-")[0]])
 
 
 def find(name: str) -> str | None:
-    # Beside the interpreter: what pip installed. In sbin: what Debian did, for whoever has no sbin on the path.
+    # pip installs beside the interpreter, and Debian in sbin, which may not be on the path.
     beside = Path(sys.executable).parent / name
     places = (str(beside) if beside.exists() else None, shutil.which(name), shutil.which(name, path="/usr/sbin"))
     return next(filter(None, places), None)

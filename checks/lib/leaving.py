@@ -12,7 +12,7 @@ import h2.connection
 
 @dataclass(frozen=True)
 class Ask:
-    """A request that nobody waits for to the end."""
+    """A request whose caller leaves before the end."""
 
     path: str
     key: str

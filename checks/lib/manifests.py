@@ -29,7 +29,7 @@ def rendered(overlay: str) -> str:
 
 
 def documents(overlay: str) -> list[Document]:
-    """The manifests of an overlay; whoever changes them changes a copy."""
+    """A copy of the manifests of an overlay."""
     return [document for document in yaml.safe_load_all(rendered(overlay)) if document]
 
 
@@ -57,7 +57,7 @@ def per_minute(text: str) -> float:
 
 @functools.cache
 def defaults() -> dict[str, str]:
-    """The defaults of `serve`, by variable, as its help tells them."""
+    """The defaults of `serve`, by variable, as its help shows them."""
     text = " ".join(run("serve", "--help").stdout.split())
     return dict(re.findall(rf"\[env: ({PREFIX}\w+)\] \[default: ([^\]]+)\]", text))
 
@@ -99,7 +99,7 @@ class Gateway:
 
     @property
     def most(self) -> int:
-        """The most replicas that may run at once by the workload's own word."""
+        """The most replicas that may run at once by the workload's own settings."""
         spec = self.workload["spec"]
         replicas = spec.get("replicas", 1)
         if self.workload["kind"] == "StatefulSet" or spec["strategy"]["type"] == "Recreate":
@@ -111,7 +111,7 @@ class Gateway:
         return replicas + surge
 
     def mounted_files(self) -> Iterator[tuple[str, str]]:
-        """Each flag's file that lies in a mounted folder, and the folder."""
+        """Each flag's file that is in a mounted folder, and the folder."""
         folders = [mount["mountPath"] for mount in self.container.get("volumeMounts", [])]
         for name, value in self.environment.items():
             for folder in folders:
@@ -126,7 +126,7 @@ def gateways(documents: list[Document]) -> list[Gateway]:
 
 
 def service_variables(documents: list[Document]) -> dict[str, str]:
-    """What Kubernetes gives a container beside the Services of these manifests, were service links on."""
+    """The variables that Kubernetes sets for the Services of these manifests if service links are on."""
     variables = {}
     for service in of_kind(documents, "Service"):
         if service["spec"].get("clusterIP") == "None":

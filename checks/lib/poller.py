@@ -9,7 +9,7 @@ from answers import raw_rows
 
 @dataclass
 class Walk:
-    """What came of one agent's walk."""
+    """The result of one agent's walk."""
 
     rows: list[bytes] = field(default_factory=list)
     pages: int = 0

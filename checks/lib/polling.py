@@ -1,4 +1,4 @@
-"""Waiting until something holds."""
+"""Waits for conditions."""
 
 import time
 from collections.abc import Callable

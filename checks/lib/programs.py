@@ -99,7 +99,7 @@ class Program:
         return self.log.read_text(errors="replace")
 
     def stop(self, how: signal.Signals = signal.SIGTERM, seconds: float = 20) -> int:
-        """Asks it to stop; the exit code it stopped with."""
+        """Asks it to stop; returns its exit code."""
         if self.process.poll() is None:
             self.process.send_signal(how)
         try:

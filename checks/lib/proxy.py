@@ -8,7 +8,7 @@ import threading
 
 class Proxy:
     def __init__(self, places: dict[str, tuple[str, int]]):
-        """Tunnels to a name are led to the place that stands for it."""
+        """Redirects tunnels for a name to the address that stands for it."""
         self.asked: list[str] = []
         outer = self
 

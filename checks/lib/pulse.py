@@ -7,12 +7,12 @@ import time
 import requests
 from programs import Program
 
-# Between two questions.
+# Between two requests.
 PAUSE = 0.2
 
 
 class Pulse:
-    """Asks a URL until it is closed. What matters is how long nothing was answered, not what was."""
+    """Requests a URL until it is closed. Only the time without responses matters, not their content."""
 
     def __init__(self, url: str):
         self.url = url
@@ -40,7 +40,7 @@ class Pulse:
 
     @property
     def longest(self) -> float:
-        """The longest silence, the present one included."""
+        """The longest silence, including the present one."""
         return max(self._longest, time.monotonic() - self._last)
 
     def __enter__(self) -> "Pulse":

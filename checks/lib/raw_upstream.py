@@ -1,4 +1,4 @@
-"""An upstream of bare sockets: what it saw is bytes, and what it answers is what a check says."""
+"""An upstream of bare sockets: it records bytes, and responds as a check says."""
 
 import contextlib
 import socket

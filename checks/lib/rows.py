@@ -28,7 +28,7 @@ def text_of(micros: int, form: int = 1) -> str:
 
 
 def micros_of(text: str) -> int:
-    """An instant that somebody wrote."""
+    """Parses an instant."""
     instant = datetime.fromisoformat(text.replace("Z", "+00:00"))
     if instant.tzinfo is None:
         instant = instant.replace(tzinfo=timezone.utc)
@@ -58,7 +58,7 @@ class Row:
     def raw(self) -> bytes:
         """The bytes, hostile on purpose: big integers, exponents, escapes, doubled keys, blanks, raw and escaped text."""
         batch = f'"{self.batch}"' if self.batch else "null"
-        # Of a doubled key the last counts, as JSON parsers have it.
+        # The last value of a repeated key counts, as in JSON parsers.
         decoy = '"id":"decoy","created_at":"1999-01-01T00:00:00",' if self.filling % 7 == 0 else ""
         return (
             f'{{{decoy}"id":"{self.id}","created_at":"{text_of(self.created, self.form)}",'

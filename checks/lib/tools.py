@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from programs import TARGET
 
-# Where scripts/lib.sh puts them: beside this Python, or out of Debian's packages.
+# Where scripts/lib.sh installs them: beside this Python, or from Debian's packages.
 PLACES = [Path(sys.executable).parent, TARGET / "debian/usr/bin", TARGET / "debian/usr/sbin"]
 
 
 def tool(name: str) -> str:
-    """The path of a program; without it the check is left out, and says so, but in CI it fails."""
+    """The path of a program. If it is missing, the check is skipped; in CI it fails."""
     path = os.pathsep.join([*map(str, PLACES), os.environ.get("PATH", ""), "/usr/sbin"])
     found = shutil.which(name, path=path)
     if found is None:

@@ -1,4 +1,4 @@
-"""What upstream showed and when, and whether an answer is as true as it was promised.
+"""What upstream showed and when, and whether a response keeps its promises.
 
 openapi.yaml tells the promises. What is held against them is upstream's own history: how long ago a given version was
 replaced, a row that is given was deleted, or a row that is not given was first shown.
@@ -42,7 +42,7 @@ def small(row: Row) -> SmallRow:
 
 @dataclass(frozen=True)
 class Promise:
-    """The settings that promises are made of, in seconds."""
+    """The settings that define the promises, in seconds."""
 
     live: float = 10
     settling: float = 120
@@ -64,7 +64,7 @@ class Promise:
         """How late it may be seen that this version of a row is another's place, or nobody's."""
         changed = max(row.created, row.updated) / SECOND
         if row.status in TERMINAL:
-            # The settled time is an aim; what is promised is twice that.
+            # The settled time is a target; the promise is twice that.
             return 2 * self.settled if at - changed > self.settle_after else self.settling
         # It was read at the latest when it was replaced.
         return max(self.live, min((replaced - changed) / 20, self.settling))
@@ -121,7 +121,7 @@ class Asked:
 
 @dataclass
 class Verdicts:
-    """What became of the answers that were checked."""
+    """The results of the checked responses."""
 
     answers: int = 0
     rows: int = 0
@@ -133,7 +133,7 @@ class Verdicts:
     def check(
         self, history: History, promise: Promise, asked: Asked, data: list[dict], name: str = "", grace: float = 0.0
     ) -> None:
-        """Holds an answer, just received, against the history; one that says it is stale with some grace."""
+        """Compares a response that was just received with the history; a stale one gets some grace."""
         received = time.time()
         self.stale += grace > 0
         given = {row["id"]: row["updated_at"] for row in data}
@@ -220,7 +220,7 @@ class Verdicts:
 
 
 async def call(history: History, sleep, draw: random.Random) -> None:
-    """One call, from its being queued to its price."""
+    """One call, from queued to priced."""
     created = now()
     # Committed a little late.
     await sleep(draw.uniform(0, 2))

@@ -1,4 +1,4 @@
-"""A small upstream that shares no code with the gateway or its simulator, with knobs for its doubtful corners.
+"""A small upstream that shares no code with the gateway or its simulator, with knobs for its unclear behavior.
 
 It speaks Bolna's executions API as far as the gateway asks it: docs/upstream.md says how sure each corner is. It runs
 in a thread of its own; knobs may be turned and the log read from outside at any time.
@@ -45,7 +45,7 @@ class Agent:
 
 @dataclass(frozen=True)
 class Seen:
-    """One request that came."""
+    """A received request."""
 
     at: float
     path: str
@@ -77,9 +77,9 @@ class Upstream:
     script: deque[tuple[int, dict[str, str], bytes]] = field(default_factory=deque)
     # Called with the query before every page is made; a RuntimeError makes it a 500.
     before_page: Callable[["Upstream", Mapping[str, str]], None] = lambda upstream, query: None
-    # Answers a page in place of the truth, if it answers anything.
+    # Returns a page instead of the truth, or None.
     fault: Callable[[web.Request], Awaitable[web.StreamResponse | None]] | None = None
-    # What `GET /v2/agent/{id}` says otherwise than it is.
+    # Fields that `GET /v2/agent/{id}` returns instead of the true ones.
     facts: dict[str, object] = field(default_factory=dict)
     denied_keys: set[str] = field(default_factory=set)
     # Leaves `Date` out of every response.
@@ -128,7 +128,7 @@ class Upstream:
         app.router.add_get("/v2/agent/{agent}", self._agent)
         app.router.add_get("/user/me", self._user)
         app.on_response_prepare.append(self._leave_date_out)
-        # Whoever still waits for an answer at the end waits in vain.
+        # Requests that are still waiting at the end get no response.
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2)
         self._loop.run_until_complete(runner.setup())
         site = web.TCPSite(runner, "127.0.0.1", 0, backlog=512, ssl_context=self.tls)
@@ -156,7 +156,7 @@ class Upstream:
             self.in_flight -= 1
 
     def _key(self, request: web.Request) -> str | None:
-        """The request's key; none if it is denied or nobody's."""
+        """The request's key; None if it is missing, denied or unknown."""
         key = request.headers.get("Authorization", "").removeprefix("Bearer ")
         known = {agent.key for agent in self.agents.values()} - set(self.denied_keys)
         return key if key in known else None
@@ -274,5 +274,5 @@ def lower(headers) -> dict[str, str]:
 
 
 def error(status: int, place: str, words) -> web.Response:
-    """An error, where this API happens to put its words."""
+    """An error; this API puts its text in various members."""
     return web.json_response({place: words}, status=status)

@@ -261,14 +261,14 @@ class Caller:
                         progress()
             except aiohttp.ClientPayloadError:
                 outcome = f"{answer.status} broken"
-            told = {name.decode() for name in re.findall(rb'"agent_id":"([0-9a-f-]{36})"', bytes(body))}
+            named = {name.decode() for name in re.findall(rb'"agent_id":"([0-9a-f-]{36})"', bytes(body))}
             asked = re.search(r"/agents?/([0-9a-f-]{36})", path)
             # The description has agents of its own in its examples.
             is_description = path.startswith(("/openapi.yaml", "/docs"))
-            if answer.status == 200 and not is_description and not told <= {asked and asked[1]}:
-                self.tally.fault(doing, f"rows of {told}")
-            if answer.status == 200 and told and not is_description and not told <= self.world.reach(bearer):
-                self.tally.fault(doing, f"shown to one who may not: {told}")
+            if answer.status == 200 and not is_description and not named <= {asked and asked[1]}:
+                self.tally.fault(doing, f"rows of {named}")
+            if answer.status == 200 and named and not is_description and not named <= self.world.reach(bearer):
+                self.tally.fault(doing, f"shown to one who may not: {named}")
             # Upstream's own path keeps upstream's status, 500 as well.
             if answer.status == 500 and b"internal_error" in body:
                 self.tally.fault(doing, f"500: {bytes(body[:200])!r}")

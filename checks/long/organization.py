@@ -285,16 +285,16 @@ async def drive(arguments, upstream: Counting, gateway: Program, histories: list
 
 
 async def progress(upstream: Counting, dashboards: list[Dashboard], verdicts: Verdicts, until: float) -> None:
-    told = 0
+    reported = 0
     while time.monotonic() < until:
         await asyncio.sleep(60)
         warm = sum(dashboard.first_answer < float("inf") for dashboard in dashboards)
         print(
-            f"{time.strftime('%H:%M:%S')} {len(upstream.log) - told} requests in this minute, {warm} dashboards warm, "
+            f"{time.strftime('%H:%M:%S')} {len(upstream.log) - reported} requests in this minute, {warm} dashboards warm, "
             f"{verdicts.answers} answers, {verdicts.stale} stale, {len(verdicts.wrong)} untrue",
             flush=True,
         )
-        told = len(upstream.log)
+        reported = len(upstream.log)
 
 
 def organization(arguments) -> int:

@@ -1,4 +1,4 @@
-"""Rolling stops under load: two gateways, of which one after the other is told to stop and replaced, and clients that follow readiness.
+"""Rolling stops under load: two gateways, of which one after the other is stopped and replaced, and clients that follow readiness.
 
 `scripts/test-long rolling` stops a hundred times; checks/tests/test_shutdown.py three. Nothing that was asked of a gateway that was ready may be
 lost within the drain time-out or be wrong, whatever form it has; what streams for longer ends with `shutting_down` and a break.
@@ -43,8 +43,8 @@ class Slot:
 
     program: Program
     is_ready: bool = True
-    # When it was told to stop.
-    told: float | None = None
+    # When it was asked to stop.
+    stopped_at: float | None = None
 
 
 @dataclass
@@ -101,13 +101,13 @@ class Rolling:
         try:
             outcome = await form(http, slot)
         except (aiohttp.ClientError, OSError, ValueError, LookupError) as error:
-            since = time.monotonic() - slot.told if slot.told else 0
+            since = time.monotonic() - slot.stopped_at if slot.stopped_at else 0
             if isinstance(error, ConnectionRefusedError | aiohttp.ClientConnectorError) and since > DELAY_SECONDS:
                 # Nobody admitted it: on a busy machine who looks at readiness may look too late.
                 outcome = "sent to a gateway that had left"
             else:
                 outcome = "lost"
-                self.tally.faults.append(f"{name}: {error!r}, of a gateway told to stop {since:.1f} s ago")
+                self.tally.faults.append(f"{name}: {error!r}, of a gateway asked to stop {since:.1f} s ago")
         self.tally.outcomes[f"{name}: {outcome}"] += 1
 
     async def collected(self, http: aiohttp.ClientSession, slot: Slot) -> str:
@@ -165,8 +165,8 @@ class Rolling:
             if verdict is None or verdict["complete"] is not True or got != truth:
                 self.tally.faults.append(f"looks whole with {len(got)} rows and {verdict}")
             return "whole"
-        # Slow readers are told to end in the second half of the drain.
-        drained = slot.told is not None and time.monotonic() - slot.told >= DELAY_SECONDS + DRAIN_SECONDS / 2
+        # Slow readers are asked to end in the second half of the drain.
+        drained = slot.stopped_at is not None and time.monotonic() - slot.stopped_at >= DELAY_SECONDS + DRAIN_SECONDS / 2
         if not drained:
             self.tally.faults.append(f"broken before the drain was over: {verdict}")
         if verdict is None:
@@ -208,10 +208,10 @@ class Rolling:
         return f"{status} {code}"
 
     async def stop(self, slot: Slot) -> None:
-        slot.told = time.monotonic()
+        slot.stopped_at = time.monotonic()
         slot.program.process.send_signal(signal.SIGTERM)
         code = await asyncio.to_thread(slot.program.process.wait, DELAY_SECONDS + DRAIN_SECONDS + 30)
-        took = time.monotonic() - slot.told
+        took = time.monotonic() - slot.stopped_at
         self.tally.stops.append(took)
         if code != 0:
             self.tally.faults.append(f"it ended with {code}")

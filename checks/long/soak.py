@@ -128,20 +128,20 @@ def cache(program: Program) -> tuple[float, int]:
 
 
 async def observe(program: Program, upstream: Upstream, verdicts: Verdicts, samples: list, until: float) -> None:
-    told = 0
+    reported = 0
     while time.monotonic() < until:
         await asyncio.sleep(min(60, max(0.1, until - time.monotonic())))
         memory, handles = resident_and_handles(program)
         count = len(upstream.log)
-        samples.append((memory, handles, count - told))
+        samples.append((memory, handles, count - reported))
         kept, entries = await asyncio.to_thread(cache, program)
         print(
             f"{time.strftime('%H:%M:%S')} {memory:.1f} MiB, of it {kept:.1f} in {entries} entries of the cache, "
-            f"{handles} handles, {count - told} requests, "
+            f"{handles} handles, {count - reported} requests, "
             f"{verdicts.answers} answers, {len(verdicts.wrong)} untrue",
             flush=True,
         )
-        told = count
+        reported = count
 
 
 async def drive(program: Program, upstream: Upstream, histories: list[History], until: float):

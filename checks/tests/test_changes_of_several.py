@@ -39,8 +39,8 @@ class Several:
         removed = []
         if format == "json":
             end = answer.json()
-            for section, told in zip(sections(answer.text), end["agents"], strict=True):
-                changed |= {(told["agent_id"], json.loads(row)["id"]): row for row in section}
+            for section, entry in zip(sections(answer.text), end["agents"], strict=True):
+                changed |= {(entry["agent_id"], json.loads(row)["id"]): row for row in section}
             removed = [(row["agent_id"], row["id"]) for row in end["removed"]]
         else:
             agent = end = None

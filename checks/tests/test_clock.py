@@ -60,8 +60,8 @@ def test_a_clock_that_is_wrong_or_set_loses_no_row(agent_of, upstream, tmp_path,
         known.add([Row(f"later-{number}", now(), now())])
         time.sleep(2.5)
         assert_all()
-    told = re.findall(r"Upstream's clock is (-?\d+) s ahead", agent.program.output())
-    assert [round(int(seconds) / HOUR) for seconds in told] == ([-before // HOUR] if before else []), told
+    logged = re.findall(r"Upstream's clock is (-?\d+) s ahead", agent.program.output())
+    assert [round(int(seconds) / HOUR) for seconds in logged] == ([-before // HOUR] if before else []), logged
 
 
 def test_without_upstreams_date_the_present_is_a_minute_back(agent_of, upstream):

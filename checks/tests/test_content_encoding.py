@@ -170,7 +170,7 @@ def pieces_of_httpx(url: str, headers: dict[str, str], first: Callable[[], None]
 
 PAGE = b"""<!doctype html><script type="module">
 const { url, headers } = await (await fetch("/task")).json();
-let told = Promise.resolve();
+let posted = Promise.resolve();
 try {
   const answer = await fetch(url, { headers, cache: "no-store" });
   const rows = answer.body.pipeThrough(new TextDecoderStream()).getReader();
@@ -179,9 +179,9 @@ try {
     const { done, value } = await rows.read();
     if (done) break;
     body += value;
-    if (body.includes("\\n")) told = told.then(() => fetch("/row", { method: "POST" }));
+    if (body.includes("\\n")) posted = posted.then(() => fetch("/row", { method: "POST" }));
   }
-  await told;
+  await posted;
   await fetch("/body", { method: "POST", body });
 } catch (error) {
   await fetch("/error", { method: "POST", body: String(error) });
@@ -191,7 +191,7 @@ try {
 
 def pieces_of_chromium(url: str, headers: dict[str, str], first: Callable[[], None], directory: Path) -> bytes:
     """A page that reads the stream with fetch, and tells a server of ours what it saw."""
-    told: dict[str, bytes] = {}
+    reports: dict[str, bytes] = {}
     is_over = threading.Event()
 
     class Server(http.server.BaseHTTPRequestHandler):
@@ -204,7 +204,7 @@ def pieces_of_chromium(url: str, headers: dict[str, str], first: Callable[[], No
             if self.path == "/row":
                 first()
             else:
-                told[self.path] = body
+                reports[self.path] = body
                 is_over.set()
             self.answer(b"", "text/plain")
 
@@ -229,8 +229,8 @@ def pieces_of_chromium(url: str, headers: dict[str, str], first: Callable[[], No
                 process.terminate()
                 process.wait()
                 server.shutdown()
-    assert "/error" not in told, told
-    return told["/body"]
+    assert "/error" not in reports, reports
+    return reports["/body"]
 
 
 @pytest.mark.parametrize("client", ["curl", "node", "httpx", "chromium"])

@@ -34,7 +34,7 @@ def configuration(annotations: dict[str, str], port: int, gateways: list[str]) -
     """An nginx.conf with what the annotations ask for, and nothing more that would help."""
     asked = {name.removeprefix(NGINX): value for name, value in annotations.items() if name.startswith(NGINX)}
     hashed = asked.pop("upstream-hash-by")
-    told = [DIRECTIVES[name].replace("$", value) for name, value in asked.items()]
+    directives = [DIRECTIVES[name].replace("$", value) for name, value in asked.items()]
     servers = " ".join(f"server {gateway.removeprefix('http://')};" for gateway in gateways)
     return f"""
 daemon off; master_process off; pid nginx.pid; error_log stderr warn;
@@ -46,7 +46,7 @@ http {{
   server {{
     listen 127.0.0.1:{port};
     location / {{
-      {" ".join(told)}
+      {" ".join(directives)}
       proxy_set_header Connection "";
       proxy_pass http://fanfold;
     }}

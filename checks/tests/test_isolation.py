@@ -18,7 +18,7 @@ PATIENCE = 60
 
 
 @dataclass(frozen=True)
-class Door:
+class Access:
     """A credential, an agent, and what must come of asking with the one about the other."""
 
     bearer: str
@@ -27,10 +27,10 @@ class Door:
     refusal: int = 200
 
 
-def ways(base: str, door: Door, etag: str) -> list[tuple[str, dict[str, str]]]:
+def ways(base: str, access: Access, etag: str) -> list[tuple[str, dict[str, str]]]:
     """All ways to ask about an agent, those included that a cache may answer carelessly."""
-    everything = f"{base}/agents/{door.agent}/executions/all"
-    page = f"{base}/v2/agent/{door.agent}/executions"
+    everything = f"{base}/agents/{access.agent}/executions/all"
+    page = f"{base}/v2/agent/{access.agent}/executions"
     return [
         (everything, {}),
         (everything, {"Accept": "application/x-ndjson"}),
@@ -46,36 +46,36 @@ def ways(base: str, door: Door, etag: str) -> list[tuple[str, dict[str, str]]]:
     ]
 
 
-def crowd(base: str, doors: list[Door], etags: list[str], seconds: float) -> Counter:
-    """Asks at all doors in all ways, many at a time; what came of it, by kind."""
+def crowd(base: str, accesses: list[Access], etags: list[str], seconds: float) -> Counter:
+    """Uses every access in every way, many at a time; returns the statuses by kind."""
     until = time.monotonic() + seconds
 
     def keep_asking(seed: int) -> Counter:
         draw, seen = random.Random(seed), Counter()
         with requests.Session() as session:
             while time.monotonic() < until:
-                door = draw.choice(doors)
-                url, headers = draw.choice(ways(base, door, draw.choice(etags)))
-                headers = headers | {"Authorization": f"Bearer {door.bearer}"}
+                access = draw.choice(accesses)
+                url, headers = draw.choice(ways(base, access, draw.choice(etags)))
+                headers = headers | {"Authorization": f"Bearer {access.bearer}"}
                 answer = session.get(url, headers=headers, timeout=PATIENCE)
-                look(door, url, headers, answer)
-                seen[door.ids is not None, answer.status_code] += 1
+                look(access, url, headers, answer)
+                seen[access.ids is not None, answer.status_code] += 1
         return seen
 
     with ThreadPoolExecutor(16) as pool:
         return sum(pool.map(keep_asking, range(16)), Counter())
 
 
-def look(door: Door, url: str, headers: dict[str, str], answer: requests.Response) -> None:
-    about = (door, url, headers, answer.status_code, answer.text[:300])
-    if door.ids is None:
+def look(access: Access, url: str, headers: dict[str, str], answer: requests.Response) -> None:
+    about = (access, url, headers, answer.status_code, answer.text[:300])
+    if access.ids is None:
         # Without reading there is no word on a key that was never seen.
         unread = {504} if headers.get("Cache-Control") == "only-if-cached" else set()
-        assert answer.status_code in {door.refusal} | unread, about
+        assert answer.status_code in {access.refusal} | unread, about
         assert "transcript" not in answer.text and "ETag" not in answer.headers, about
     elif answer.status_code == 200:
         ids = set(re.findall(r'"id":"([^"]+)"', answer.text))
-        assert ids <= door.ids | {"decoy", "nested"}, about
+        assert ids <= access.ids | {"decoy", "nested"}, about
     else:
         assert answer.status_code in (304, 504), about
 
@@ -92,14 +92,14 @@ def two(upstream):
     return known
 
 
-def warm(base: str, doors: list[Door]) -> list[str]:
+def warm(base: str, accesses: list[Access]) -> list[str]:
     """Reads everything that may be read; the validators of it."""
     etags = []
-    for door in doors:
-        if door.ids is not None:
-            url = f"{base}/agents/{door.agent}/executions/all"
-            answer = requests.get(url, headers={"Authorization": f"Bearer {door.bearer}"}, timeout=PATIENCE)
-            assert answer.json()["total"] == len(door.ids)
+    for access in accesses:
+        if access.ids is not None:
+            url = f"{base}/agents/{access.agent}/executions/all"
+            answer = requests.get(url, headers={"Authorization": f"Bearer {access.bearer}"}, timeout=PATIENCE)
+            assert answer.json()["total"] == len(access.ids)
             etags.append(answer.headers["ETag"])
     return etags
 
@@ -107,15 +107,15 @@ def warm(base: str, doors: list[Door]) -> list[str]:
 def test_callers_with_their_own_keys_learn_nothing_of_others(gateway, upstream, two):
     base = gateway(upstream.url, "--upstream-rate", "0").url
     (one, first, ones), (other, second, others) = two
-    doors = [
-        Door(first, one, ones),
-        Door(second, other, others),
-        Door(first, other, None, 404),
-        Door(second, one, None, 404),
-        Door("bn-nobody", one, None, 403),
-        Door("bn-one-and-more", one, None, 403),
+    accesses = [
+        Access(first, one, ones),
+        Access(second, other, others),
+        Access(first, other, None, 404),
+        Access(second, one, None, 404),
+        Access("bn-nobody", one, None, 403),
+        Access("bn-one-and-more", one, None, 403),
     ]
-    seen = crowd(base, doors, warm(base, doors), 5)
+    seen = crowd(base, accesses, warm(base, accesses), 5)
     assert seen[True, 200] > 20 and seen[True, 304] > 3, seen
     assert seen[False, 404] > 20 and seen[False, 403] > 20, seen
 
@@ -138,18 +138,18 @@ def test_callers_with_tokens_reach_only_their_agents(gateway, upstream, two, tmp
     (tmp_path / "key").write_text(key)
     flags = ["--upstream-key-file", str(tmp_path / "key"), "--client-tokens-file", str(tmp_path / "tokens")]
     base = gateway(upstream.url, "--upstream-rate", "0", *flags).url
-    doors = [
-        Door(first, one, ones),
-        Door(second, other, others),
-        Door(both, one, ones),
-        Door(both, other, others),
-        Door(first, other, None, 403),
-        Door(second, one, None, 403),
-        Door(late, one, None, 401),
-        Door(key, one, None, 401),
-        Door("ff_" + "0" * 64, other, None, 401),
+    accesses = [
+        Access(first, one, ones),
+        Access(second, other, others),
+        Access(both, one, ones),
+        Access(both, other, others),
+        Access(first, other, None, 403),
+        Access(second, one, None, 403),
+        Access(late, one, None, 401),
+        Access(key, one, None, 401),
+        Access("ff_" + "0" * 64, other, None, 401),
     ]
-    seen = crowd(base, doors, warm(base, doors), 5)
+    seen = crowd(base, accesses, warm(base, accesses), 5)
     assert seen[True, 200] > 20 and seen[False, 403] > 20 and seen[False, 401] > 20, seen
     assert {seen.headers["authorization"] for seen in upstream.log} == {f"Bearer {key}"}
 

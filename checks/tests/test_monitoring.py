@@ -102,7 +102,7 @@ def table() -> dict[str, str]:
     """The metrics that docs/operations.md tells of, and their types."""
     section = OPERATIONS.split("\n## Metrics\n")[1].split("\n## ")[0]
     rows = re.findall(r"^\| `(\w+)`[^|]*\| (\w+) \| .+ \|$", section, re.M)
-    assert len(rows) == len(dict(rows)), "a metric is told of twice"
+    assert len(rows) == len(dict(rows)), "a metric is documented twice"
     return dict(rows)
 
 
@@ -112,12 +112,12 @@ def test_the_table_has_every_metric_and_no_other(exposed):
 
 def test_every_label_is_in_the_table(exposed):
     section = OPERATIONS.split("\n## Metrics\n")[1].split("\n## ")[0]
-    told = {
+    documented = {
         name: set(re.findall(r"`(\w+)`", rest)) for name, rest in re.findall(r"^\| `(\w+)`([^|]*)\|", section, re.M)
     }
     for name, type in exposed.types.items():
         shown = set().union(*(exposed.labels.get(name + suffix, set()) for suffix in SUFFIXES[type])) - {"le"}
-        assert told[name] == shown, name
+        assert documented[name] == shown, name
 
 
 @pytest.mark.parametrize("alert", alerts(), ids=lambda alert: alert["alert"])

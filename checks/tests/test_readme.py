@@ -93,12 +93,12 @@ def test_the_settings_table_is_the_programs_own():
     table = dict(re.findall(r"^\| `--([a-z-]+)` \| (?:`([^`]*)`|–)", SETTINGS, re.M))
     text = run("serve", "--help").stdout
     known = {name for name in re.findall(r"--([a-z-]+)", text)}
-    told = re.sub(r"\s+", " ", text)
+    flattened = re.sub(r"\s+", " ", text)
     assert len(table) > 25
     for name, default in table.items():
         assert name in known, name
         if default and not default.startswith("text"):
-            assert f"[default: {default}]" in told, f"--{name} {default}"
+            assert f"[default: {default}]" in flattened, f"--{name} {default}"
 
 
 def test_links_into_the_project_resolve():

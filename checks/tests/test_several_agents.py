@@ -59,10 +59,10 @@ def make(gateway, upstream, counts, *flags: str) -> Several:
 
 def document(answer: requests.Response) -> dict:
     assert answer.status_code == 200, answer.text
-    told = answer.json()
-    assert told["complete"] is True and answer.headers["X-Total-Count"] == str(told["total"])
+    reported = answer.json()
+    assert reported["complete"] is True and answer.headers["X-Total-Count"] == str(reported["total"])
     assert answer.headers["Content-Length"]
-    return told
+    return reported
 
 
 def sections(body: bytes) -> tuple[list[tuple[str, list[bytes]]], dict]:
@@ -84,8 +84,8 @@ def assert_sections(several: Several, body: bytes) -> None:
     for id, rows in found:
         assert_same(rows, several.truth(id))
     assert end["complete"] is True and end["count"] == sum(len(rows) for _, rows in found)
-    told = [(one["agent_id"], one["complete"], one["count"]) for one in end["agents"]]
-    assert told == [(id, True, len(rows)) for id, rows in found]
+    reported = [(one["agent_id"], one["complete"], one["count"]) for one in end["agents"]]
+    assert reported == [(id, True, len(rows)) for id, rows in found]
     assert end["as_of"] == min(one["as_of"] for one in end["agents"])
 
 
@@ -109,8 +109,8 @@ def test_every_form_is_the_truth_of_each_agent_for_the_requests_of_single_questi
             assert several.ask(agents, form).status_code == 200
             assert several.requests() == (0, 0), form
             if form == "all":
-                told = document(answer)
-                for id, envelope in zip(alone.ids, told["agents"], strict=True):
+                reported = document(answer)
+                for id, envelope in zip(alone.ids, reported["agents"], strict=True):
                     assert envelope["agent_id"] == id and envelope["total"] == len(alone.truth(id))
                 rows = raw_rows_of_all(answer.text)
                 [assert_same(got, alone.truth(id)) for id, got in zip(alone.ids, rows, strict=True)]
@@ -145,8 +145,8 @@ def test_bad_lists_are_refused_and_ask_upstream_nothing(gateway, upstream):
     many = ",".join(str(uuid.uuid4()) for _ in range(101))
     for agents in (many, f"{several.ids[0]},", f"all,{several.ids[0]}", "ALL", f"{several.ids[0]},x", "*"):
         for form in ("all", "summary"):
-            told = problem(several.ask(agents, form), 400, "invalid_request")
-            assert "`agents`" in told["detail"] and "accepted" in told["detail"]
+            reported = problem(several.ask(agents, form), 400, "invalid_request")
+            assert "`agents`" in reported["detail"] and "accepted" in reported["detail"]
     assert several.requests() == (0, 0)
     hundred = ",".join(sorted(str(uuid.UUID(int=n)) for n in range(100)))
     assert several.ask(hundred, "all").status_code == 404
@@ -158,14 +158,14 @@ def test_an_agent_that_is_not_there_fails_the_whole_by_name_or_is_marked(gateway
     upstream.agent(foreign, make_rows(9, 3), key="bn-other")
     agents = f"{several.named},{foreign}"
     for form in FORMS:
-        told = problem(several.ask(agents, form), 404, "agent_not_found")
-        assert foreign in told["detail"], told
+        reported = problem(several.ask(agents, form), 404, "agent_not_found")
+        assert foreign in reported["detail"], reported
     lenient = several.ask(agents, "all", Prefer="handling=lenient")
-    told = lenient.json()
-    assert told["complete"] is False and lenient.headers["Preference-Applied"] == "handling=lenient"
+    reported = lenient.json()
+    assert reported["complete"] is False and lenient.headers["Preference-Applied"] == "handling=lenient"
     assert "ETag" not in lenient.headers and lenient.headers["Cache-Control"] == "no-store"
-    assert [one["complete"] for one in told["agents"]] == [True, True, True, False]
-    assert told["agents"][3]["missing"][0]["code"] == "agent_not_found" and told["agents"][3]["data"] == []
+    assert [one["complete"] for one in reported["agents"]] == [True, True, True, False]
+    assert reported["agents"][3]["missing"][0]["code"] == "agent_not_found" and reported["agents"][3]["data"] == []
     body = several.ask(agents, "all?format=ndjson", Prefer="handling=lenient").content
     found, end = sections(body)
     assert end["complete"] is False and [one["complete"] for one in end["agents"]] == [True, True, True, False]
@@ -178,12 +178,12 @@ def test_an_agent_that_is_not_there_fails_the_whole_by_name_or_is_marked(gateway
 def test_a_list_that_upstream_does_not_give_is_an_error(gateway, upstream):
     several = make(gateway, upstream, (3, 4))
     for form in FORMS:
-        told = problem(requests.get(f"{several.base}/agents/all/executions/{form}", timeout=30), 401, "unauthenticated")
+        reported = problem(requests.get(f"{several.base}/agents/all/executions/{form}", timeout=30), 401, "unauthenticated")
         stranger = Several(several.base, several.ids, upstream, key="bn-stranger")
         assert stranger.ask("all", form).status_code == 403
         assert stranger.ask(several.named, form).status_code == 403
         lenient = stranger.ask(several.named, form, Prefer="handling=lenient")
-        assert lenient.status_code == 403, (form, told)
+        assert lenient.status_code == 403, (form, reported)
     upstream.rate = (0, 60)
     for form in ("all", "summary"):
         answer = several.ask("all", form, Prefer="wait=1")
@@ -196,8 +196,8 @@ def test_an_account_without_agents_has_an_empty_complete_response(gateway, upstr
     flags, tokens = held_flags(tmp_path, every="*")
     base = gateway(upstream.url, *flags).url
     several = Several(base, (id,), upstream, key=tokens["every"])
-    told = document(several.ask("all", "all"))
-    assert (told["total"], len(told["agents"]), told["agents"][0]["data"]) == (0, 1, [])
+    reported = document(several.ask("all", "all"))
+    assert (reported["total"], len(reported["agents"]), reported["agents"][0]["data"]) == (0, 1, [])
     assert document(several.ask("all", "summary"))["total"] == 0
     text = several.ask("all", "all?format=csv&fields=id").text
     assert text == '"@agent_id","id"\r\n'
@@ -235,23 +235,23 @@ def test_head_says_what_get_would(gateway, upstream):
 def test_limit_counts_for_each_agent(gateway, upstream):
     several = make(gateway, upstream, (130, 3, 0), *LONG)
     answer = several.ask("all", "all?limit=10")
-    told = answer.json()
-    assert "X-Total-Count" not in answer.headers and "total" not in told and told["complete"] is True
-    assert [(one["page_size"], one["has_more"]) for one in told["agents"]] == [(10, True), (3, False), (0, False)]
+    reported = answer.json()
+    assert "X-Total-Count" not in answer.headers and "total" not in reported and reported["complete"] is True
+    assert [(one["page_size"], one["has_more"]) for one in reported["agents"]] == [(10, True), (3, False), (0, False)]
     _, end = sections(several.ask("all", "all?limit=10&format=ndjson").content)
     assert end["has_more"] is True and end["count"] == 13
 
 
 def test_totals_are_those_of_a_fold_over_all_agents(gateway, upstream):
     several = make(gateway, upstream, (60, 45, 0), *LONG)
-    told = document(several.ask("all", "summary?group_by=@agent_id,status&stats=cost"))
+    reported = document(several.ask("all", "summary?group_by=@agent_id,status&stats=cost"))
     expected: dict[tuple[str, str], int] = {}
     for id in several.ids:
         for row in several.truth(id):
             expected[id, row.status] = expected.get((id, row.status), 0) + 1
-    got = {(group["key"]["@agent_id"], group["key"]["status"]): group["count"] for group in told["groups"]}
+    got = {(group["key"]["@agent_id"], group["key"]["status"]): group["count"] for group in reported["groups"]}
     assert got == expected
-    assert [(one["agent_id"], one["total"]) for one in told["agents"]] == [(id, len(several.truth(id))) for id in several.ids]
+    assert [(one["agent_id"], one["total"]) for one in reported["agents"]] == [(id, len(several.truth(id))) for id in several.ids]
     by_day = document(several.ask("all", "summary?group_by=@day&time_zone=Asia/Kolkata"))
     assert sum(group["count"] for group in by_day["groups"]) == 105
     group = by_day["groups"][0]
@@ -322,15 +322,15 @@ def test_tokens_see_their_own_agents_in_every_form_from_a_warm_cache(gateway, up
                 assert answer.status_code in (200, 304), (job, answer.text)
                 look(answer, reach, job)
             else:
-                told = problem(answer, 403, "forbidden")
-                assert foreign in told["detail"] and "ETag" not in answer.headers
+                reported = problem(answer, 403, "forbidden")
+                assert foreign in reported["detail"] and "ETag" not in answer.headers
                 assert not any(row in answer.text for row in everyone), job
 
         list(pool.map(run, jobs))
     assert upstream.pages == []
-    told = of("second").ask("all", "all").json()
-    assert [one["agent_id"] for one in told["agents"]] == [b, c]
-    assert len(told["agents"][0]["data"]) == 40
+    reported = of("second").ask("all", "all").json()
+    assert [one["agent_id"] for one in reported["agents"]] == [b, c]
+    assert len(reported["agents"][0]["data"]) == 40
 
 
 def test_quiet_agents_do_not_use_up_the_budget(gateway, upstream):

@@ -73,13 +73,13 @@ def stats(rows: list[Priced]) -> dict:
     """What the summary must say of `total_cost` of these rows."""
     present = [row for row in rows if row.cost != "null"]
     values = [value for row in present if (value := number(row.cost)) is not None]
-    told = {"count": len(values), "sum": sum(values, Fraction(0))}
-    told |= {"min": min(values, default=None), "max": max(values, default=None)}
-    return told | ({"skipped": len(present) - len(values)} if len(present) > len(values) else {})
+    totals = {"count": len(values), "sum": sum(values, Fraction(0))}
+    totals |= {"min": min(values, default=None), "max": max(values, default=None)}
+    return totals | ({"skipped": len(present) - len(values)} if len(present) > len(values) else {})
 
 
-def exact(told: dict) -> dict:
-    return {key: Fraction(str(value)) if key in ("sum", "min", "max") and value is not None else value for key, value in told.items()}
+def exact(totals: dict) -> dict:
+    return {key: Fraction(str(value)) if key in ("sum", "min", "max") and value is not None else value for key, value in totals.items()}
 
 
 def url(agent, query: str = "") -> str:
@@ -107,10 +107,10 @@ def test_sums_are_exact_and_odd_values_are_counted_as_skipped(agent_of):
     rows = priced(make_rows(400, 30), cents)
     agent = agent_of(rows, *LONG)
     for _ in ("cold", "warm"):
-        told = summary(agent)
-        assert told["total"] == len(rows) and told["time_zone"] == "UTC"
-        assert exact(told["stats"]["total_cost"]) == stats(rows)
-        assert told["stats"]["conversation_duration"]["sum"] == sum(row.filling % 600 for row in rows)
+        totals = summary(agent)
+        assert totals["total"] == len(rows) and totals["time_zone"] == "UTC"
+        assert exact(totals["stats"]["total_cost"]) == stats(rows)
+        assert totals["stats"]["conversation_duration"]["sum"] == sum(row.filling % 600 for row in rows)
 
 
 @pytest.mark.parametrize("zone", ["UTC", "Asia/Kolkata", "Asia/Kathmandu", "Australia/Eucla", "America/New_York"])
@@ -156,12 +156,12 @@ def test_hours_that_come_twice_are_two_groups(agent_of):
 
 def test_a_histogram_counts_every_row_once(agent_of):
     rows = priced(make_rows(300, 20), cents)
-    told = summary(agent_of(rows, *LONG), "histogram=telephony_data.duration&bounds=0,10.5,30&stats=total_cost")
+    totals = summary(agent_of(rows, *LONG), "histogram=telephony_data.duration&bounds=0,10.5,30&stats=total_cost")
     counts = [0, 0, 0, 0]
     for row in rows:
         value = row.filling % 60
         counts[0 if value <= 0 else 1 if value <= 10.5 else 2 if value <= 30 else 3] += 1
-    assert told["histogram"]["counts"] == counts and list(told["stats"]) == ["total_cost"]
+    assert totals["histogram"]["counts"] == counts and list(totals["stats"]) == ["total_cost"]
 
 
 def test_csv_says_the_same_as_json(agent_of):
@@ -175,8 +175,8 @@ def test_csv_says_the_same_as_json(agent_of):
     assert header == ["@month", "status", "count", *(f"total_cost.{what}" for what in ("count", "sum", "min", "max"))]
     assert len(table) == len(groups)
     for line, group in zip(table, groups, strict=True):
-        told = group["stats"]["total_cost"]
-        expected = [group["key"]["@month"], group["key"]["status"], group["count"], *(told[w] for w in ("count", "sum", "min", "max"))]
+        totals = group["stats"]["total_cost"]
+        expected = [group["key"]["@month"], group["key"]["status"], group["count"], *(totals[w] for w in ("count", "sum", "min", "max"))]
         assert line == ["" if value is None else str(value) for value in expected]
 
 
@@ -205,8 +205,8 @@ def test_filters_statuses_and_dates_select_the_rows(agent_of):
     assert exact(summary(agent, "status=failed,busy")["stats"]["total_cost"]) == stats(some)
     date = day(rows[0], "Asia/Kolkata")
     of_day = [row for row in rows if day(row, "Asia/Kolkata") == date]
-    told = summary(agent, f"from={date}&to={date}&time_zone=Asia/Calcutta")
-    assert (told["total"], told["time_zone"]) == (len(of_day), "Asia/Kolkata")
+    totals = summary(agent, f"from={date}&to={date}&time_zone=Asia/Calcutta")
+    assert (totals["total"], totals["time_zone"]) == (len(of_day), "Asia/Kolkata")
 
 
 def test_validators_and_only_if_cached_are_those_of_every_form(agent_of, upstream):

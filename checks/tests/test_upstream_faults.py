@@ -18,7 +18,7 @@ import pytest
 import requests
 from answers import NDJSON, raw_rows
 from certificates import Certificates
-from fault_upstream import Door, Doors, FaultyAgent, cut
+from fault_upstream import FaultyAgent, FaultyListener, ListenerThread, cut
 from faults import LIST, PASSED_ON, STATUS, WHOLE, Case, table, undated
 from programs import KEY, ROOT, Program, start_gateway
 from rows import DAY, PHONE, SECOND, TRANSCRIPT_WORD, Row, make_rows, micros_of, now, text_of
@@ -149,21 +149,21 @@ def read_json(answer: requests.Response) -> Got:
     return Got([part["code"] for part in missing], rows, missing=spans, text=str(missing))
 
 
-class Trial:
+class FaultRun:
     """One case, once or lasting."""
 
-    def __init__(self, case: Case, mode: str, directory: Path, doors: Doors, certificates):
+    def __init__(self, case: Case, mode: str, directory: Path, listeners: ListenerThread, certificates):
         self.case, self.mode, self.directory = case, mode, directory
-        self.door: Door = doors.door(certificates.unfit if case.is_of_tls else None)
-        self.doors, self.certificates = doors, certificates
+        self.listener: FaultyListener = listeners.listener(certificates.unfit if case.is_of_tls else None)
+        self.listeners, self.certificates = listeners, certificates
         # By form, and "" for what concerns all of them.
         self.faults: dict[str, list[str]] = {form: [] for form in ("", *FORMS)}
-        self.told: dict[str, str] = dict.fromkeys(("", *FORMS), "")
+        self.outcomes: dict[str, str] = dict.fromkeys(("", *FORMS), "")
 
-    def run(self) -> "Trial":
+    def run(self) -> "FaultRun":
         self.directory.mkdir()
         flags = ["--upstream-ca-file", str(self.certificates.authority)] if self.case.is_of_tls else []
-        gateway = start_gateway(self.directory, self.door.url, *FLAGS, *flags)
+        gateway = start_gateway(self.directory, self.listener.url, *FLAGS, *flags)
         try:
             asked = [self.make(gateway, form) for form in FORMS]
             with ThreadPoolExecutor(len(asked)) as threads:
@@ -178,7 +178,7 @@ class Trial:
         finally:
             if gateway.process.poll() is None and gateway.stop() != 0:
                 self.faults[""].append("did not end in peace")
-            self.doors.run(self.door.end())
+            self.listeners.run(self.listener.end())
         return self
 
     def make(self, gateway: Program, form: str) -> Asked:
@@ -194,7 +194,7 @@ class Trial:
         older_than = end - 7 * DAY
         agent = FaultyAgent(rows, older_than, left, self.case.least_number, self.case.fault)
         id = str(uuid.uuid4())
-        self.door.agents[id] = agent
+        self.listener.agents[id] = agent
         return Asked(gateway.url, id, form, agent, self.case.least_number)
 
     def expected(self, form: str):
@@ -208,7 +208,7 @@ class Trial:
         try:
             got = asked.ask()
             took = time.monotonic() - began
-            self.told[asked.form] = f"{got.status} {got.codes or WHOLE} in {took:.1f} s"
+            self.outcomes[asked.form] = f"{got.status} {got.codes or WHOLE} in {took:.1f} s"
             self.judge(asked, got, took)
         except (AssertionError, requests.RequestException, LookupError, ValueError) as wrong:
             self.faults[asked.form].append(f"{type(wrong).__name__}: {str(wrong)[:300]}")
@@ -220,7 +220,7 @@ class Trial:
             wrong(f"took {took:.1f} s")
         # While it lasts, others may have met it for this one: the gate is everybody's.
         is_own = self.mode == ONCE and not self.case.is_of_connections
-        met = [asked.agent] if is_own else list(self.door.agents.values())
+        met = [asked.agent] if is_own else list(self.listener.agents.values())
         if self.case.fault and not any(agent.hits for agent in met):
             wrong("the fault was never met")
         if expected in (WHOLE, PASSED_ON):
@@ -244,7 +244,7 @@ class Trial:
     def judge_rows(self, asked: Asked, got: Got, expected) -> None:
         wrong = self.faults[asked.form].append
         if asked.form == "page":
-            is_right = got.body in self.door.sent if expected == PASSED_ON else got.body == asked.true_page
+            is_right = got.body in self.listener.sent if expected == PASSED_ON else got.body == asked.true_page
             if got.is_whole and not is_right:
                 wrong(f"the page is not upstream's: {got.body[:200]!r}")
             return
@@ -270,12 +270,12 @@ class Trial:
             one.agent.fault = None
         if self.case.is_of_tls:
             self.present_what_fits()
-        self.doors.run(self.door.open())
+        self.listeners.run(self.listener.open())
 
     def present_what_fits(self) -> None:
-        self.doors.run(self.door.shut())
-        self.door.context = self.certificates.fit
-        self.doors.run(self.door.open())
+        self.listeners.run(self.listener.shut())
+        self.listener.context = self.certificates.fit
+        self.listeners.run(self.listener.open())
 
     def afterwards(self, asked: Asked) -> None:
         """The next question is whole, or a moment later."""
@@ -291,7 +291,7 @@ class Trial:
                 # The page of before may have been passed on, and kept as it was.
                 if asked.form != "page" or self.expected("page") != PASSED_ON:
                     self.judge_rows(asked, got, WHOLE)
-                self.told[asked.form] += f", whole {time.monotonic() - began:.1f} s after"
+                self.outcomes[asked.form] += f", whole {time.monotonic() - began:.1f} s after"
                 return
             time.sleep(0.3)
         self.faults[asked.form].append(f"still {got.codes} afterwards: {got.text[:300]}")
@@ -299,10 +299,10 @@ class Trial:
     def look_at(self, gateway: Program) -> None:
         status = Path(f"/proc/{gateway.process.pid}/status").read_text()
         most = int(re.search(r"VmHWM:\s+(\d+)", status)[1]) // 1024
-        self.told[""] = f"{most} MiB"
+        self.outcomes[""] = f"{most} MiB"
         if most > MOST_RESIDENT_MIB:
             self.faults[""].append(f"{most} MiB resident")
-        if self.door.astray:
+        if self.listener.misdirected:
             self.faults[""].append("upstream was asked for something else")
         output = gateway.output()
         if re.search(r"\bpanicked at\b", output):
@@ -323,11 +323,11 @@ class Odd(Row):
 
 
 @pytest.fixture(scope="module")
-def trials(request, tmp_path_factory):
-    """All trials that the selected tests look at, under way."""
+def runs(request, tmp_path_factory):
+    """The runs that the selected tests need, in progress."""
     directory = tmp_path_factory.mktemp("faults")
     (directory / "tls").mkdir()
-    certificates, doors = Certificates.make(directory / "tls"), Doors()
+    certificates, listeners = Certificates.make(directory / "tls"), ListenerThread()
     wanted: dict[tuple[str, str], Future] = {}
     with ThreadPoolExecutor(AT_ONCE) as threads:
         asked = [item.callspec.params for item in request.session.items if item.function is test_fault]
@@ -335,25 +335,25 @@ def trials(request, tmp_path_factory):
         for params in sorted(asked, key=lambda params: -params["case"].more_seconds):
             case, mode = params["case"], params["mode"]
             if (case.slug, mode) not in wanted:
-                trial = Trial(case, mode, directory / f"{case.slug}-{mode}", doors, certificates)
-                wanted[case.slug, mode] = threads.submit(trial.run)
+                run = FaultRun(case, mode, directory / f"{case.slug}-{mode}", listeners, certificates)
+                wanted[case.slug, mode] = threads.submit(run.run)
         yield wanted
         for future in wanted.values():
             future.cancel()
-    doors.stop()
+    listeners.stop()
 
 
 @pytest.mark.alone
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("mode", [ONCE, LASTING])
 @pytest.mark.parametrize("case", LIST, ids=lambda case: case.slug)
-def test_fault(trials, case, mode, form):
-    trial = trials[case.slug, mode].result(180)
-    print(trial.told.get(form), trial.told.get(""))
-    assert not trial.faults[form] and not trial.faults[""]
+def test_fault(runs, case, mode, form):
+    run = runs[case.slug, mode].result(180)
+    print(run.outcomes.get(form), run.outcomes.get(""))
+    assert not run.faults[form] and not run.faults[""]
 
 
 def test_the_documented_table_matches_the_list():
     document = (ROOT / "docs/reliability.md").read_text()
-    _, told, _ = re.split(r"<!-- faults: (?:begin|end) -->\n", document)
-    assert told.strip() == table(), "put what `python checks/lib/faults.py` prints between the marks"
+    _, documented, _ = re.split(r"<!-- faults: (?:begin|end) -->\n", document)
+    assert documented.strip() == table(), "put what `python checks/lib/faults.py` prints between the marks"

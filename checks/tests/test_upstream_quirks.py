@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import requests
 from answers import raw_rows
-from fault_upstream import JSON_TYPE, Doors, Exchange, FaultyAgent, named
+from fault_upstream import JSON_TYPE, Exchange, FaultyAgent, ListenerThread, named
 from faults import body, cut_gzip, cut_with_a_length, reset_within_the_body, status
 from programs import KEY, start_gateway
 from rows import DAY, SECOND, make_rows, now
@@ -107,26 +107,26 @@ class Sequenced(FaultyAgent):
 
 
 @pytest.fixture(scope="module")
-def door_and_gateway(tmp_path_factory):
-    doors = Doors()
-    door = doors.door()
+def listener_and_gateway(tmp_path_factory):
+    listeners = ListenerThread()
+    listener = listeners.listener()
     directory: Path = tmp_path_factory.mktemp("odd")
     flags = ("--upstream-timeout", "3s", "--request-deadline", "20s", "--upstream-rate", "1000/s", "--live-ttl", "10m")
-    program = start_gateway(directory, door.url, *flags)
-    yield door, program
+    program = start_gateway(directory, listener.url, *flags)
+    yield listener, program
     assert program.stop() == 0
     assert "panicked at" not in program.output()
-    doors.stop()
+    listeners.stop()
 
 
 @pytest.mark.parametrize("name", SEQUENCES)
-def test_an_odd_answer_costs_no_row(door_and_gateway, name):
-    door, gateway = door_and_gateway
+def test_an_odd_answer_costs_no_row(listener_and_gateway, name):
+    listener, gateway = listener_and_gateway
     end = now() - 4 * 3600 * SECOND
     rows = make_rows(30, 2, seed=1, until=end) + make_rows(130, 5, seed=2, until=end - 9 * DAY)
     rows.sort(key=lambda row: -row.created)
     id, left = str(uuid.uuid4()), list(SEQUENCES[name])
-    door.agents[id] = Sequenced(rows, end - 7 * DAY, fault=left)
+    listener.agents[id] = Sequenced(rows, end - 7 * DAY, fault=left)
     url = f"{gateway.url}/agents/{id}/executions/all"
     answer = requests.get(url, headers={"Authorization": f"Bearer {KEY}"}, timeout=60)
     assert answer.status_code == 200, answer.text
