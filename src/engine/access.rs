@@ -24,24 +24,24 @@ use crate::domain::{AgentFacts, AgentId, Credential, CredentialId, Timestamp};
 use crate::shutdown::Shutdown;
 use crate::source::{Deadline, RequestContext, Source, SourceError, Urgency};
 
-/// For how long upstream's acceptance holds.
+/// How long upstream's acceptance is valid.
 const TRUSTED_FOR: Duration = Duration::from_mins(1);
 
-/// For how long a refusal is repeated without asking upstream again: a storm of bad keys stops here, and a key that
-/// was just made works a moment later.
+/// How long a refusal is repeated without asking upstream again. This stops a storm of bad keys, and a key
+/// that was just created works a moment later.
 const REFUSED_FOR: Duration = Duration::from_secs(3);
 
-/// For how long an agent that upstream does not know is not asked about again with the same key.
+/// How long a key does not ask again about an agent that upstream does not know.
 ///
-/// Longer than a refusal: an agent that was just made has an id that nobody asked about before, and one that a caller made up
-/// costs one request a minute.
+/// Longer than for a refusal: nobody asked about a new agent before it was created, and an agent id that a
+/// caller made up costs one request a minute.
 const NOT_FOUND_FOR: Duration = Duration::from_mins(1);
 
-/// How long a check waits for room in the budget when there is an acceptance to fall back on.
+/// How long a check waits for room in the budget if an earlier acceptance can be used instead.
 const BUDGET_WAIT: Duration = Duration::from_secs(2);
 
-/// How long a check of a running response waits for room in the budget, and for its answer: no longer than until the
-/// next one.
+/// How long a check for a running response waits for room in the budget, and for its response: at most until
+/// the next check.
 const CHECKS_AGAIN_FOR: Duration = Duration::from_secs(50);
 
 /// The most credential-agent pairs that are remembered.
@@ -49,7 +49,7 @@ const MAX_PAIRS: u64 = 65_536;
 
 type Pair = (CredentialId, AgentId);
 
-/// A caller that waits for an answer does not join a check that waits for spare budget.
+/// A caller that waits for a response does not join a check that waits for spare budget.
 type CheckKey = (Pair, Urgency);
 
 pub(super) struct Access {
@@ -65,14 +65,14 @@ pub(super) struct Access {
     pub(super) lists: AgentLists,
 }
 
-/// What is known of a pair without asking.
+/// What is known about a pair without asking.
 #[derive(Debug)]
 pub(super) enum KnownAccess {
     /// Accepted within the last minute.
     Accepted(AgentFacts),
     /// Refused a moment ago.
     Refused(SourceError),
-    /// Neither.
+    /// Neither accepted nor refused recently.
     Unknown,
 }
 
@@ -90,7 +90,7 @@ impl Access {
         Self { source, clock, stale_if_error, standings, keys, not_found, checks, key_checks, lists }
     }
 
-    /// What is known of a pair.
+    /// What is known about a pair.
     pub(super) fn known(&self, credential: CredentialId, agent: AgentId) -> KnownAccess {
         let now = self.clock.now();
         match self.standings.get(&(credential, agent)) {
@@ -110,7 +110,7 @@ impl Access {
         }
     }
 
-    /// Upstream gave a page to this credential.
+    /// Records that upstream returned a page to this credential.
     pub(super) fn accepted(&self, credential: CredentialId, agent: AgentId) {
         if let Some(PairStanding::Accepted { facts, .. }) = self.standings.get(&(credential, agent)) {
             let at = self.clock.now();
@@ -119,10 +119,11 @@ impl Access {
         }
     }
 
-    /// Asks upstream, together with others that ask for the same.
+    /// Asks upstream, shared by all who ask for the same pair.
     ///
     /// # Errors
-    /// A refusal is confirmed. While upstream fails, a pair that was accepted within `stale-if-error` passes.
+    /// A refusal, which is confirmed. While upstream fails, a pair that was accepted within `stale-if-error`
+    /// passes.
     pub(super) async fn check(
         &self,
         credential: &Credential,
@@ -136,7 +137,7 @@ impl Access {
         let is_early =
             || context.deadline.as_ref().is_some_and(|deadline| deadline.instant() > Instant::now());
         if matches!(answer, Err(SourceError::TimedOut)) && is_early() {
-            // The deadline that passed was an earlier caller's.
+            // The deadline that passed belonged to an earlier caller.
             answer = self.ask(credential, agent, context).await;
         }
         let error = match answer {
@@ -167,7 +168,8 @@ impl Access {
         Err(error)
     }
 
-    /// For how long the pair need not be checked again: what is left of the minute for which upstream's acceptance holds.
+    /// How long the pair need not be checked again: the rest of the minute for which upstream's acceptance is
+    /// valid.
     pub(super) fn trusted_for(&self, credential: CredentialId, agent: AgentId) -> Duration {
         match self.standings.get(&(credential, agent)) {
             Some(PairStanding::Accepted { at, .. }) => TRUSTED_FOR.saturating_sub(self.clock.now().since(at)),
@@ -175,8 +177,9 @@ impl Access {
         }
     }
 
-    /// Makes sure that the pair of a running response is still accepted, from spare budget and together with all other
-    /// responses of the pair. Returns for how long it need not be checked again; an upstream that fails refuses nobody.
+    /// Checks that the pair of a running response is still accepted, from spare budget and shared by all
+    /// responses of the pair. Returns how long it need not be checked again. A failing upstream refuses
+    /// nobody.
     ///
     /// # Errors
     /// A refusal, confirmed by a second request.
@@ -203,7 +206,7 @@ impl Access {
         }
     }
 
-    /// A caller that may be answered anyway does not wait for retries.
+    /// A caller that can be answered without the check does not wait for retries.
     fn patience(&self, before: Option<&PairStanding>, context: &RequestContext) -> RequestContext {
         match before {
             _ if context.urgency == Urgency::Renewal => context.clone(),
@@ -223,7 +226,8 @@ impl Access {
         matches!(self.standings.get(&(credential, agent)), Some(PairStanding::Accepted { .. }))
     }
 
-    /// Whether the key lately asked about an agent that upstream does not know: the next may be made up as well.
+    /// Whether the key recently asked about an agent that upstream does not know: the next one may be made up
+    /// as well.
     pub(super) fn asks_in_vain(&self, credential: CredentialId) -> bool {
         self.not_found.get(&credential).is_some_and(|at| self.clock.now().since(at) <= NOT_FOUND_FOR)
     }
@@ -244,11 +248,11 @@ impl Access {
             Some(KeyStanding::Good { .. }) => true,
             Some(KeyStanding::Untold { .. } | KeyStanding::Refused { .. }) | None => false,
         };
-        // The caller is answered either way: it waits for no retries. What the answer says has landed.
+        // The caller is answered either way, so it does not wait for retries. The result has been recorded.
         let _landed = self.ask_key(credential, &hasty(context), was_good).await;
     }
 
-    /// Makes sure that upstream accepts the key as a whole: it did so within the last minute, or is asked now.
+    /// Checks that upstream accepts the key as a whole: it did so within the last minute, or it is asked now.
     ///
     /// # Errors
     /// A refusal. While upstream fails, a key that was accepted within `stale-if-error` passes.
@@ -272,7 +276,7 @@ impl Access {
         match error {
             SourceError::Denied(_) => Err(error),
             _ if accepted_at.is_some_and(|at| is_recent(at, self.stale_if_error.max(TRUSTED_FOR))) => Ok(()),
-            // About a key, upstream's 404 or 400 is neither yes nor no.
+            // Upstream's 404 or 400 says nothing about a key.
             SourceError::AgentNotFound(words) | SourceError::Refused(words) => {
                 let detail = format!("`GET /user/me` got HTTP {}", words.status);
                 Err(SourceError::Malformed { detail })
@@ -284,8 +288,8 @@ impl Access {
         }
     }
 
-    /// Asks `GET /user/me`, together with others that ask for the same key. A refusal of a key that was good counts only when
-    /// it comes twice.
+    /// Requests `GET /user/me`, shared by all who ask for the same key. A refusal of a key that was accepted
+    /// before counts only if it is repeated.
     async fn ask_key(
         &self,
         credential: &Credential,
@@ -297,7 +301,7 @@ impl Access {
         let ask = |deadline| async move {
             let context = RequestContext { deadline, ..own };
             match source.user(&credential, &context).await {
-                // All that is kept for the key hangs on it: a single refusal may be stray.
+                // Everything stored for the key depends on it, and a single refusal may be stray.
                 Err(SourceError::Denied(_)) if was_good => source.user(&credential, &context).await,
                 answer => answer,
             }
@@ -315,7 +319,7 @@ impl Access {
         answer.unwrap_or_else(|_| Err(broke_off()))
     }
 
-    /// Forgets what is known of an agent.
+    /// Forgets everything about an agent.
     pub(super) fn forget(&self, agent: AgentId) {
         let pairs: Vec<Pair> =
             self.standings.iter().map(|(pair, _)| *pair).filter(|pair| pair.1 == agent).collect();
@@ -350,7 +354,7 @@ impl Access {
     }
 }
 
-/// The same context for a check whose caller does not wait for retries.
+/// The same context, for a check whose caller does not wait for retries.
 fn hasty(context: &RequestContext) -> RequestContext {
     RequestContext { retry_for: Duration::ZERO, budget_wait: Some(BUDGET_WAIT), ..context.clone() }
 }
@@ -368,7 +372,7 @@ fn broke_off() -> SourceError {
     SourceError::Unavailable { detail, retry_after: None, upstream: None }
 }
 
-/// For how long a refusal of a pair is repeated without asking.
+/// How long a refusal of a pair is repeated without asking.
 const fn remembered_for(error: &SourceError) -> Duration {
     match error {
         SourceError::AgentNotFound(_) => NOT_FOUND_FOR,
@@ -381,7 +385,7 @@ const fn remembered_for(error: &SourceError) -> Duration {
     }
 }
 
-/// Whether upstream refuses the pair, rather than being of no use.
+/// Whether upstream refuses the pair, rather than failing.
 const fn is_refusal(error: &SourceError) -> bool {
     matches!(error, SourceError::Denied(_) | SourceError::AgentNotFound(_))
 }

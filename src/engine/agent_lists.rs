@@ -1,4 +1,5 @@
-//! The agents that upstream lists for each credential: read once for all who ask, kept for less than a minute.
+//! The agents that upstream lists for each credential: read once for all who ask, and stored for less than a
+//! minute.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,14 +11,14 @@ use crate::domain::{AgentFacts, AgentId, Credential, CredentialId, Timestamp};
 use crate::shutdown::Shutdown;
 use crate::source::{RequestContext, Source, SourceError, Urgency};
 
-/// How old a list may get. What follows from it, upstream's acceptance of the key, holds for a minute: the rest of that is left
-/// to whatever is asked with it.
+/// How old a list may get. Upstream's acceptance of the key, which follows from it, is valid for a minute;
+/// the rest of the minute is left to the requests that use it.
 const LISTED_FOR: Duration = Duration::from_secs(50);
 
 /// The most agents of all kept lists together.
 const MAX_LISTED: u64 = 65_536;
 
-/// A list, as it was read.
+/// A list as it was read.
 #[derive(Clone, Debug)]
 pub(super) struct AgentList {
     /// When it was requested, by our clock.
@@ -43,7 +44,7 @@ impl AgentLists {
         Self { source, clock, kept, reads: SingleFlight::new(shutdown) }
     }
 
-    /// How old a list may get for a request that wants nothing older than this.
+    /// How old a list may get for a request with this limit.
     pub(super) fn lifetime(max_age: Option<Duration>) -> Duration {
         max_age.map_or(LISTED_FOR, |max_age| max_age.min(LISTED_FOR))
     }
@@ -52,18 +53,18 @@ impl AgentLists {
         self.clock.now().since(list.at)
     }
 
-    /// The list that is kept, if it is not older than that.
+    /// The stored list, if it is not older than that.
     pub(super) fn kept(&self, credential: CredentialId, max_age: Duration) -> Option<Arc<AgentList>> {
         self.kept.get(&credential).filter(|list| self.age_of(list) <= max_age)
     }
 
-    /// Reads the list, together with others that ask for it.
+    /// Reads the list, shared by all who ask for it.
     pub(super) async fn read(&self, credential: &Credential, context: &RequestContext) -> ListOutcome {
         let (source, clock, kept) = (Arc::clone(&self.source), self.clock.clone(), self.kept.clone());
         let (id, credential, own) = (credential.id(), credential.clone(), context.clone());
         let ask = |deadline| async move {
             let context = RequestContext { deadline, ..own };
-            // What waits for its turn is not older for that.
+            // Waiting for its turn does not make it older.
             let agents = source.agents(&credential, &context).await?;
             let at = context.sent.sent_at().map_or_else(|| clock.now(), |sent| clock.at(sent));
             Ok(Arc::new(AgentList { at, agents: agents.into_iter().collect() }))
@@ -86,7 +87,7 @@ impl AgentLists {
         }
     }
 
-    /// Drops what is kept for a credential.
+    /// Drops what is stored for a credential.
     pub(super) fn forget(&self, credential: CredentialId) {
         self.reads.forget(|(of, _)| *of == credential);
         self.kept.invalidate(&credential);

@@ -7,13 +7,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::shutdown::Shutdown;
 
-/// How much of it runs at once in the process. What finds no place is left out: the next question tries again.
+/// The most work that runs at once in the process. Further work is skipped; the next question tries again.
 const MOST: usize = 64;
 
-/// How long one piece of it may take. What is not done by then, the next question goes on with.
+/// The time limit of one piece of work. The next question continues what is not done by then.
 pub(super) const LONGEST: Duration = Duration::from_mins(1);
 
-/// Runs work behind the answers.
+/// Runs work in the background.
 pub(super) struct Background {
     shutdown: Shutdown,
     places: Arc<Semaphore>,
@@ -30,7 +30,7 @@ impl Background {
         Self { shutdown, places: Arc::new(Semaphore::new(MOST)) }
     }
 
-    /// A place, unless all are taken or the process is about to stop.
+    /// A permit, unless all are taken or the process is about to stop.
     pub(super) fn place(&self) -> Option<BackgroundPlace> {
         if self.shutdown.is_draining() {
             return None;

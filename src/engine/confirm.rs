@@ -17,7 +17,7 @@ use crate::source::{
     BudgetClock, Deadline, QuestionId, RequestContext, SentAt, SourceError, Subject, Urgency,
 };
 
-/// How long this takes at most, waits for the budget included.
+/// The maximum time for this, including waits for the budget.
 const LONGEST: Duration = Duration::from_secs(30);
 
 pub(super) async fn confirm_gone(
@@ -46,7 +46,7 @@ pub(super) async fn confirm_gone(
     let page = PageOf { span: span.outward(), number: 1, size: MAX_PAGE_SIZE as u32 };
     let page = tokio::time::timeout_at(by, state.parts.source.page(&subject, page, &context)).await;
     let page = match page.unwrap_or(Err(SourceError::TimedOut)) {
-        // Upstream says the same of an agent that it does not list any more.
+        // Upstream's response for an agent that it no longer lists.
         Err(SourceError::AgentNotFound(_) | SourceError::Denied(_)) if !vanished.is_listed => return Ok(()),
         page => page?,
     };
@@ -59,7 +59,7 @@ pub(super) async fn confirm_gone(
         return Ok(());
     }
     let span = vanished.rows.iter().map(|(_, at)| Span::at(*at)).reduce(Span::union).unwrap_or(span);
-    // Rows may be picked here from what is known under fewer filters.
+    // Rows may be selected here from data with fewer filters.
     for filters in [question.filters.clone(), question.filters.without_status(), Filters::default()] {
         unlearn(state, &Subject { filters, ..subject.clone() }, span);
     }
@@ -73,7 +73,7 @@ fn unlearn(state: &SharedState, subject: &Subject, span: Span) {
     }
 }
 
-/// Where the newest of these rows were: about a page of them, no wider than one request may ask for.
+/// Where the newest of these rows were: about a page of them, at most as wide as one request allows.
 fn newest_span(vanished: &Vanished, window: Duration) -> Option<Span> {
     let mut instants: Vec<_> = vanished.rows.iter().map(|(_, at)| *at).collect();
     instants.sort_unstable_by(|a, b| b.cmp(a));

@@ -1,4 +1,4 @@
-//! Drops what is kept, everywhere it is kept: what a refused credential has read, and agents that are purged.
+//! Drops stored data everywhere: what a refused credential has read, and purged agents.
 
 use std::sync::Arc;
 
@@ -7,7 +7,8 @@ use crate::domain::{AgentId, CredentialId};
 use crate::source::SourceError;
 use crate::tier::{TierUnavailable, Voided};
 
-/// Drops what was kept under a credential that upstream refused: of the agent, or of all if it refused the key as a whole.
+/// Drops what was stored under a credential that upstream refused: of the agent, or everything if it refused
+/// the key as a whole.
 pub(super) fn drop_refused(
     state: &SharedState,
     credential: CredentialId,
@@ -29,7 +30,7 @@ pub(super) fn drop_refused(
     }
 }
 
-/// Drops everything that was kept under a credential, if upstream refused the key as a whole.
+/// Drops everything that was stored under a credential, if upstream refused the key as a whole.
 pub(super) fn drop_refused_key(state: &SharedState, credential: CredentialId) {
     if state.access.is_key_refused(credential) {
         state.access.lists.forget(credential);
@@ -63,7 +64,7 @@ fn forget_here(state: &SharedState, agent: AgentId) {
     state.access.forget(agent);
 }
 
-/// Forgets what was read with a credential: of one agent, or of all.
+/// Forgets what was read with a credential, of one agent or of all.
 fn drop_credential(state: &SharedState, credential: CredentialId, agent: Option<AgentId>) {
     state.restores.forget();
     state.scopes.close(&*state.parts.store, |subject| {

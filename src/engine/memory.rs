@@ -1,9 +1,9 @@
-//! One bound over the memory of all responses that are made up in full before they are sent.
+//! One limit for the memory of all responses that are completed before they are sent.
 //!
-//! Such a response keeps its entries in memory until it is sent, also those that the cache has dropped meanwhile. What
-//! counts is the memory that its entries occupy now, each entry once however many responses hold it, whether or not
-//! the cache holds it too: the cache may drop it at any time. What a response holds for itself alone, such as rows
-//! that were deflated for it, is counted in full.
+//! Such a response holds its entries in memory until it is sent, including those that the cache has dropped
+//! meanwhile. The memory that its entries occupy now counts, once per entry however many responses hold it,
+//! and whether or not the cache holds it too, because the cache may drop it at any time. What a response
+//! holds for itself alone, such as rows that were deflated for it, counts in full.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use crate::domain::{CallerId, Entry, EntrySlice};
 
-/// What responses under way hold together. Clones are one and the same.
+/// The memory that responses in progress hold together. Clones share one state.
 #[derive(Clone, Debug)]
 pub(super) struct ResponseMemory(Arc<MemoryPool>);
 
@@ -22,7 +22,7 @@ struct MemoryPool {
     shares: Mutex<HashMap<CallerId, Weak<CallerMemory>>>,
 }
 
-/// What the responses of one caller hold; an entry that two of them hold counts twice.
+/// The memory that the responses of one caller hold; an entry that two of them hold counts twice.
 #[derive(Debug)]
 struct CallerMemory {
     caller: CallerId,
@@ -30,14 +30,14 @@ struct CallerMemory {
     memory: Arc<MemoryPool>,
 }
 
-/// Why a response may hold no more.
+/// Why a response may not hold more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MemoryLimit {
-    /// All of it is taken: the bytes that there may be.
+    /// The total limit in bytes is reached.
     AllTaken(u64),
-    /// The caller holds its share of so many bytes already; the rest is for others.
+    /// The caller already holds its share, this many bytes; the rest is for others.
     ShareTaken(u64),
-    /// The response alone holds more than so many bytes.
+    /// The response alone holds more than this many bytes.
     TooLarge(u64),
 }
 
@@ -51,7 +51,7 @@ impl ResponseMemory {
         self.0.held.load(Relaxed)
     }
 
-    /// What a new response of a caller holds: nothing yet.
+    /// The holdings of a new response of a caller: nothing yet.
     pub(super) fn of(&self, caller: CallerId) -> HeldMemory {
         HeldMemory {
             memory: Some((self.clone(), caller)),
@@ -76,30 +76,30 @@ impl ResponseMemory {
 impl Drop for CallerMemory {
     fn drop(&mut self) {
         let mut shares = self.memory.shares.lock().unwrap_or_else(PoisonError::into_inner);
-        // Another may have taken its place since the last response dropped it.
+        // Another entry may have taken its place since the last response dropped it.
         if shares.get(&self.caller).is_some_and(|share| share.strong_count() == 0) {
             shares.remove(&self.caller);
         }
     }
 }
 
-/// What one response holds. Dropping it gives the memory back.
+/// The holdings of one response. Dropping it releases the memory.
 #[derive(Debug, Default)]
 pub struct HeldMemory {
     memory: Option<(ResponseMemory, CallerId)>,
     share: Option<Arc<CallerMemory>>,
-    /// Weak: what has been sent need not stay in memory.
+    /// Weak, because entries that have been sent need not stay in memory.
     entries: Vec<Weak<Entry>>,
     all: u64,
-    /// What of it no other response holds.
+    /// The part that no other response holds.
     alone: u64,
 }
 
 impl HeldMemory {
-    /// Holds the entry of a slice as well.
+    /// Also holds the entry of a slice.
     ///
     /// # Errors
-    /// If that is too much; what was held before still is.
+    /// The limit is exceeded. Earlier holdings remain.
     pub fn hold(&mut self, slice: &EntrySlice) -> Result<(), MemoryLimit> {
         let Some((memory, _)) = &self.memory else { return Ok(()) };
         let bytes = slice.entry.hold(&memory.0.held);
@@ -107,7 +107,7 @@ impl HeldMemory {
         self.count(bytes)
     }
 
-    /// Holds so many bytes that belong to no entry.
+    /// Holds this many bytes that belong to no entry.
     ///
     /// # Errors
     /// As [`hold`](Self::hold).
@@ -176,12 +176,12 @@ mod tests {
         CallerId::Token([id; 16])
     }
 
-    /// Room for about that many entries.
+    /// A limit of about this many entries.
     fn memory(entries: u64) -> ResponseMemory {
         ResponseMemory::new(entries * (ROW as u64 + 1_000))
     }
 
-    /// Holds entries of its own until it may not, and returns what it holds.
+    /// Holds new entries until the limit is reached, and returns the holdings.
     fn fill(memory: &ResponseMemory, id: u8) -> (Vec<EntrySlice>, Vec<HeldMemory>, MemoryLimit) {
         let (mut slices, mut responses) = (Vec::new(), Vec::new());
         loop {

@@ -39,7 +39,7 @@ use tokio::time::Instant;
 
 pub use self::answer::{Answer, ByteLimit, Gathered};
 pub use self::changes::{
-    ChangeLogStats, ChangesOutcome, Comparison, Confirmation, Cursor, CursorError, Finished, FollowedAgents,
+    ChangesOutcome, Comparison, Confirmation, Cursor, CursorError, Finished, FollowedAgents,
     FollowedQuestion, Logging, NotKept, RemovedRow, ResponseExtent, Vanished,
 };
 use self::freshness::{Membership, TtlStretch};
@@ -63,6 +63,7 @@ use crate::domain::{
 use crate::shutdown::Shutdown;
 use crate::source::{Source, SourceOutlook, Trace};
 use crate::store::Store;
+use crate::telemetry::ChangeLogReadings;
 use crate::tier::{Tier, TierStatus, TierUnavailable};
 
 /// Answers questions. Clones are one and the same.
@@ -256,7 +257,7 @@ impl Engine {
     }
 
     /// How many change logs are kept, and how large they are.
-    pub fn change_logs(&self) -> ChangeLogStats {
+    pub fn change_logs(&self) -> ChangeLogReadings {
         self.state.changes.stats()
     }
 

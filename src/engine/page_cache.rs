@@ -9,25 +9,25 @@ use crate::domain::{AgentId, CredentialId, Digest, EntryIndex, Timestamp};
 use crate::shutdown::Shutdown;
 use crate::source::SourceError;
 
-/// What a page is kept under.
+/// The key of a stored page.
 pub(super) type RelayKey = (CredentialId, AgentId, Arc<str>);
-/// What comes of a fetch.
+/// The outcome of a fetch.
 pub(super) type Fetched = Result<Arc<KeptPage>, SourceError>;
 
-/// A page that is kept.
+/// A stored page.
 #[derive(Debug)]
 pub(super) struct KeptPage {
     pub(super) body: Bytes,
     /// A digest of the body.
     pub(super) digest: Digest,
-    /// What decides how old it may get; none if the body is not a page that can be read.
+    /// What decides how old it may get; `None` if the body can't be parsed as a page.
     pub(super) index: Option<EntryIndex>,
     pub(super) read_at: Timestamp,
-    /// Up to when its rows were created; none if that was the present.
+    /// The latest `created_at` that it can have; `None` if that was the present.
     pub(super) to: Option<Timestamp>,
 }
 
-/// The pages that are kept, and those being fetched.
+/// The stored pages, and those being fetched.
 pub(super) struct PageCache {
     pub(super) kept: moka::sync::Cache<RelayKey, Arc<KeptPage>>,
     pub(super) fetching: SingleFlight<RelayKey, Fetched>,
@@ -52,7 +52,7 @@ impl PageCache {
     }
 
     fn drop_where(&self, is_meant: impl Fn(&RelayKey) -> bool) {
-        // A fetch under way would land afterwards.
+        // Otherwise, a fetch in progress would be stored afterwards.
         self.fetching.forget(&is_meant);
         let keys: Vec<Arc<RelayKey>> =
             self.kept.iter().map(|(key, _)| key).filter(|key| is_meant(key)).collect();

@@ -8,7 +8,7 @@ use crate::source::Source;
 use crate::store::Store;
 use crate::tier::Tier;
 
-/// What the engine is made of: what it was given, and how far times to live are stretched.
+/// The components of the engine: its collaborators, and how far times to live are stretched.
 pub(super) struct Parts {
     pub(super) settings: EngineSettings,
     pub(super) source: Arc<dyn Source>,
@@ -21,14 +21,14 @@ pub(super) struct Parts {
 }
 
 impl Parts {
-    /// How old things may get for a caller's questions, as far as the budget allows it.
+    /// The freshness policy for a caller's questions, as far as the budget allows it.
     pub(super) fn policy(&self, membership: Membership, credential: CredentialId, caller: Caller) -> Policy {
         let room = || self.source.room(credential, caller);
         let factor = self.stretch.factor(caller.id, self.clock.now(), room);
         self.plain_policy(membership).stretched(factor)
     }
 
-    /// How old things may get while the budget allows it.
+    /// The freshness policy while the budget allows it.
     pub(super) fn plain_policy(&self, membership: Membership) -> Policy {
         Policy::of(&self.settings, membership).with_upstream_ahead(self.source.clock_ahead_micros())
     }

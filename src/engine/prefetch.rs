@@ -5,9 +5,10 @@
 //! earlier. So if nothing is known of a pair, page 1 is sent together with the check. Nothing of the page is used before
 //! the check has passed; if the check fails, the page is dropped.
 //!
-//! The cost is one more request for a key that is refused, from the share of the budget that such keys have. It doesn't
-//! wait for room and is not retried. If anything is wrong with it, the page is requested in the ordinary way. Everybody who
-//! asks the same in the meantime shares it, and answers from where *its* present was.
+//! The cost is one more request for a key that is refused, from the share of the budget that such keys have.
+//! It doesn't wait for room and is not retried. If anything is wrong with it, the page is requested in the
+//! ordinary way. All callers that ask for the same meanwhile share it, and use *its* present for their
+//! responses.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -22,15 +23,15 @@ use crate::store::ScopeKey;
 
 type PrefetchKey = (ScopeKey, Option<Timestamp>, Option<Timestamp>);
 
-/// The pages that are on their way, by what they are of.
+/// The first pages in flight, by scope.
 #[derive(Debug, Default)]
 pub(super) struct Prefetches {
     under_way: Mutex<HashMap<PrefetchKey, Weak<Prefetch>>>,
 }
 
 impl Prefetches {
-    /// Asks for the first page of a question about a pair that nothing is known of, or joins a request under way; none
-    /// where that could not help.
+    /// Requests the first page of a question about an unknown pair, or joins a request in flight; `None` if
+    /// that could not help.
     pub(super) fn begin(
         &self,
         parts: &Parts,

@@ -24,32 +24,32 @@ use crate::source::{
     BudgetClock, Deadline, QuestionId, RelayedPage, RequestContext, SentAt, SourceError, Trace, Urgency,
 };
 
-/// A question for one page of upstream's own.
+/// A request for one of upstream's own pages.
 #[derive(Clone, Debug)]
 pub struct RelayQuestion {
-    /// Who asks: whose share of the budget is used.
+    /// The caller, whose share of the budget is used.
     pub caller: Caller,
-    /// With which credential upstream is asked.
+    /// The credential for upstream.
     pub credential: Credential,
-    /// Whose executions.
+    /// The agent of the executions.
     pub agent: AgentId,
-    /// The query string that goes upstream, as the caller wrote it.
+    /// The query string for upstream, as the caller wrote it.
     pub query: String,
-    /// The same in canonical form: what the page is kept under.
+    /// The query in canonical form: the key under which the page is stored.
     pub canonical_query: String,
-    /// The latest `created_at` that the query asks about; none if it does not say so in a form that is known.
+    /// The latest `created_at` that the query selects; `None` if it has none in a known form.
     pub to: Option<Timestamp>,
-    /// Whether the query filters by what changes, so that rows enter and leave.
+    /// Whether the query filters by something that changes, so that rows enter and leave.
     pub has_changing_filter: bool,
-    /// What the caller wishes of the cache.
+    /// The request's `Cache-Control`.
     pub directives: CacheDirectives,
-    /// When the page must be there.
+    /// The deadline for the page.
     pub deadline: Instant,
     /// The caller's trace.
     pub trace: Trace,
 }
 
-/// A page of upstream's own.
+/// One of upstream's own pages.
 #[derive(Clone, Debug)]
 pub struct Relayed {
     /// The body, byte for byte.
@@ -62,7 +62,7 @@ pub struct Relayed {
     pub report: CacheReport,
 }
 
-/// How long a page that may be stale waits for room in the budget.
+/// How long a refresh of a page that may be served stale waits for room in the budget.
 const BUDGET_WAIT: Duration = Duration::from_secs(2);
 
 pub(super) async fn relay(state: &Arc<SharedState>, question: RelayQuestion) -> Result<Relayed, AskError> {
@@ -101,7 +101,7 @@ async fn answer(state: &Arc<SharedState>, question: RelayQuestion) -> Result<Rel
         return Err(AskError::NotCached);
     }
     if kept.as_ref().is_some_and(|kept| request.may_be_stale(kept)) {
-        // An answer that may be stale waits for nothing.
+        // A response that may be stale does not wait.
         (request.context.retry_for, request.context.budget_wait) = (Duration::ZERO, Some(BUDGET_WAIT));
     }
     let lost = |_| {
@@ -119,7 +119,7 @@ async fn answer(state: &Arc<SharedState>, question: RelayQuestion) -> Result<Rel
     }
 }
 
-/// A question for a page on its way.
+/// A request for a page in progress.
 struct PageRequest<'a> {
     state: &'a Arc<SharedState>,
     question: &'a RelayQuestion,
@@ -134,7 +134,7 @@ impl PageRequest<'_> {
         freshness(kept, &self.policy, self.now)
     }
 
-    /// How old a kept page is, if it may be given before upstream is asked, and why it may if it is stale.
+    /// The age of a stored page that may be served before upstream is asked, and the reason if it is stale.
     fn may_be_given(&self, kept: &KeptPage) -> Option<(Freshness, Option<StaleReason>)> {
         let (directives, freshness) = (&self.question.directives, self.freshness(kept));
         let needed = freshness.age.saturating_add(directives.min_fresh.unwrap_or_default());
@@ -147,13 +147,13 @@ impl PageRequest<'_> {
         is_allowed.then_some((freshness, Some(StaleReason::Revalidating)))
     }
 
-    /// Whether a kept page may be given if upstream fails.
+    /// Whether a stored page may be served if upstream fails.
     fn may_be_stale(&self, kept: &KeptPage) -> bool {
         let freshness = self.freshness(kept);
         freshness.age <= freshness.lifetime.saturating_add(self.state.parts.settings.stale_if_error)
     }
 
-    /// Fetches the page behind the answer.
+    /// Fetches the page in the background.
     fn renew(&self) {
         if self.question.directives.only_if_cached {
             return;
@@ -163,15 +163,15 @@ impl PageRequest<'_> {
         let context = RequestContext { deadline, ..self.context.clone() };
         let fetched = fetch(self.state, &self.key, self.question, context);
         place.run(async move {
-            // What can't be renewed is stale for longer; the next question tries again.
+            // A page that can't be renewed stays stale for longer; the next request tries again.
             let _ended = fetched.await;
         });
     }
 
-    /// The kept page instead of a passing failure, if that is allowed.
+    /// Replaces a temporary failure by the stored page, if that is allowed.
     ///
     /// # Errors
-    /// The failure, if it is not.
+    /// The failure, if it is not allowed.
     async fn instead(&self, error: SourceError, kept: Option<Arc<KeptPage>>) -> Result<Relayed, AskError> {
         let reason = match error {
             SourceError::Denied(_) | SourceError::AgentNotFound(_) => {
@@ -189,7 +189,7 @@ impl PageRequest<'_> {
         Ok(relayed(&kept, self.freshness(&kept), Some(reason)))
     }
 
-    /// Makes sure that upstream accepts the credential for the agent.
+    /// Checks that upstream accepts the credential for the agent.
     async fn admitted(&self) -> Result<(), AskError> {
         let RelayQuestion { credential, agent, .. } = self.question;
         match self.state.access.check(credential, *agent, &self.context).await {
@@ -229,7 +229,8 @@ fn relayed(kept: &KeptPage, freshness: Freshness, stale: Option<StaleReason>) ->
     Relayed { body: kept.body.clone(), digest: kept.digest, freshness, report }
 }
 
-/// How old a page is, and how old it may get: as its least settled row, and as what may come onto it. An empty page may fill
+/// The age of a page and its limit: as for its least settled row and for rows that may join it. An empty page
+/// may get rows at any moment.
 /// any moment.
 fn freshness(kept: &KeptPage, policy: &Policy, now: Timestamp) -> Freshness {
     let age = now.since(kept.read_at);
@@ -240,7 +241,7 @@ fn freshness(kept: &KeptPage, policy: &Policy, now: Timestamp) -> Freshness {
     Freshness { age, lifetime: by_rows.min(by_reach) }
 }
 
-/// Fetches a page, together with others that ask for the same; keeps it, unless it may not be kept.
+/// Fetches a page, shared by all who ask for the same; stores it, unless it may not be stored.
 fn fetch(
     state: &Arc<SharedState>,
     key: &RelayKey,

@@ -1,9 +1,9 @@
-//! Work that many callers wait for: done once per key, given to all listeners, canceled when the last of them leaves.
+//! Shared work: done once per key, delivered to all listeners, canceled when the last of them leaves.
 //!
-//! The work is a task of its own, so a caller that leaves doesn't end it for others. A caller that joins extends the work's
-//! deadline to its own. Dropping the last listener drops the work, whatever it waits for, and whether or not it was ever
-//! polled. Work that ends without an outcome (canceled, panicked, or because the process stops) tells its listeners so, and
-//! is removed from the list before they hear it.
+//! The work is a task of its own, so a caller that leaves doesn't end it for others. A caller that joins
+//! extends the work's deadline to its own. Dropping the last listener drops the work, whatever it waits for,
+//! and even if it was never polled. Work that ends without an outcome (canceled, panicked, or because the
+//! process stops) notifies its listeners, and is removed from the list before.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -15,10 +15,10 @@ use tokio::sync::oneshot;
 use crate::shutdown::Shutdown;
 use crate::source::Deadline;
 
-/// Waits for shared work, and keeps it alive. Clones wait for the same.
+/// Waits for shared work, and keeps it alive. Clones wait for the same work.
 pub(super) type Listener<T> = Shared<oneshot::Receiver<T>>;
 
-/// Runs work until it is done, its last listener leaves, or what still runs has to end.
+/// Runs work until it is done, its last listener leaves, or the process stops.
 pub(super) fn spawn_shared<T: Clone + Send + Sync + 'static>(
     shutdown: &Shutdown,
     work: impl Future<Output = T> + Send + 'static,
@@ -31,13 +31,13 @@ pub(super) fn spawn_shared<T: Clone + Send + Sync + 'static>(
             () = outcome.closed() => return,
             () = stop.end_ordered() => return,
         };
-        // Fails if the last listener left in this moment.
+        // Fails if the last listener has just left.
         let _ = outcome.send(done);
     });
     listener.shared()
 }
 
-/// The work under way, by key. Clones are one and the same.
+/// The work in progress, by key. Clones share one list.
 pub(super) struct SingleFlight<K, T: Clone> {
     shutdown: Shutdown,
     list: Arc<Mutex<List<K, T>>>,
@@ -49,7 +49,7 @@ struct List<K, T: Clone> {
 }
 
 struct Flight<T: Clone> {
-    /// Tells it from earlier and later work under the same key.
+    /// Distinguishes it from earlier and later work with the same key.
     generation: u64,
     listener: WeakShared<oneshot::Receiver<T>>,
     deadline: Option<Deadline>,
@@ -64,13 +64,13 @@ where
         Self { shutdown, list: Arc::new(Mutex::new(List { under_way: HashMap::new(), next: 0 })) }
     }
 
-    /// Joins the work under a key, or begins it.
+    /// Joins the work with this key, or starts it.
     ///
-    /// `deadline` is the caller's. Work under way has its own extended to it; `begin` gets a new one, which later callers
-    /// extend.
+    /// `deadline` is the caller's. The deadline of work in progress is extended to it; `begin` gets a new
+    /// one, which later callers extend.
     ///
-    /// `land` runs when the work is done, before anybody hears of it, and only if nothing took the work off the list
-    /// meanwhile: what [`forget`](Self::forget) dropped is not put back by what lands late.
+    /// `land` runs when the work is done, before any listener gets the outcome, and only if the work is still
+    /// on the list: a late outcome does not restore what [`forget`](Self::forget) dropped.
     pub(super) fn join<W>(
         &self,
         key: K,
@@ -101,19 +101,19 @@ where
             place.land(&done, land);
             done
         });
-        // Only a listener that has heard the outcome can't be downgraded.
+        // Only a listener that already has the outcome can't be downgraded.
         if let Some(weak) = listener.downgrade() {
             list.under_way.insert(key, Flight { generation, listener: weak, deadline });
         }
         listener
     }
 
-    /// Takes work off the list: those who listen still hear its outcome, which does not land.
+    /// Removes work from the list. Its listeners still get the outcome, but it does not land.
     pub(super) fn forget(&self, is_meant: impl Fn(&K) -> bool) {
         lock(&self.list).under_way.retain(|key, _| !is_meant(key));
     }
 
-    /// How much work is under way.
+    /// The amount of work in progress.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         lock(&self.list).under_way.len()
@@ -124,7 +124,7 @@ fn lock<K, T: Clone>(list: &Mutex<List<K, T>>) -> MutexGuard<'_, List<K, T>> {
     list.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Work's place on the list. Dropping it takes the work off, unless other work has its key by now.
+/// The place of work on the list. Dropping it removes the work, unless other work has its key by now.
 struct FlightPlace<K: Eq + Hash, T: Clone> {
     key: K,
     generation: u64,
@@ -132,11 +132,11 @@ struct FlightPlace<K: Eq + Hash, T: Clone> {
 }
 
 impl<K: Eq + Hash, T: Clone> FlightPlace<K, T> {
-    /// Takes the work off the list; what is to happen with its outcome happens only if it was still on it.
+    /// Removes the work from the list, and runs `land` only if the work was still on it.
     fn land(self, done: &T, land: impl FnOnce(&T)) {
         let mut list = lock(&self.list);
         if self.leave(&mut list) {
-            // Under the lock, so that who forgets the work either prevents this or comes after it.
+            // Under the lock, so that `forget` either prevents this or happens after it.
             land(done);
         }
     }

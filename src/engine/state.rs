@@ -10,7 +10,7 @@ use super::prefetch::Prefetches;
 use super::restore::Restores;
 use super::scope::{Reads, Scopes};
 
-/// What all questions share.
+/// The state that all questions share.
 pub(super) struct SharedState {
     pub(super) parts: Arc<Parts>,
     pub(super) access: Arc<Access>,

@@ -12,10 +12,10 @@ use crate::store::EntryKey;
 const NOW: Timestamp = Timestamp::from_micros(1_790_000_000_000_000);
 const HOUR: Duration = Duration::from_hours(1);
 
-/// A large coverage to measure plans on: what `cargo bench` sees of planning.
+/// A large coverage for measuring plans in `cargo bench`.
 ///
-/// Its segments are an hour wide and touch each other, the newest ends now. All rows are settled but those of the
-/// newest three hours, and nothing is due.
+/// Its segments are an hour wide and adjacent; the newest ends now. All rows are settled except for those of
+/// the newest three hours, and nothing is due.
 #[derive(Debug)]
 pub struct Yardstick {
     coverage: Coverage,
@@ -25,7 +25,7 @@ pub struct Yardstick {
 }
 
 impl Yardstick {
-    /// So many segments of so many rows.
+    /// A coverage with this many segments of this many rows.
     pub fn new(segments: u32, rows: u32) -> Self {
         let (mut coverage, mut entries) = (Coverage::default(), Vec::new());
         for number in 0..segments {
@@ -53,7 +53,7 @@ impl Yardstick {
         Self { coverage, policy, _entries: entries }
     }
 
-    /// Plans a question about that long before the present, asked a second after all was read, as answers do it;
+    /// Plans a question about this time before the present, asked a second after everything was read. Returns
     /// the number of its parts.
     pub fn plan(&self, length: Duration) -> usize {
         let Some(span) = Span::new(NOW.minus(length), NOW) else { return 0 };

@@ -1,4 +1,4 @@
-//! What the list of a key's agents says of the key.
+//! What the list of a key's agents says about the key.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,10 +9,10 @@ use crate::engine::agent_lists::AgentList;
 use crate::source::{RequestContext, SourceError};
 
 impl Access {
-    /// Reads the list of a credential's agents. Upstream's answer says as well whether it accepts the key.
+    /// Reads the list of a credential's agents. The response also shows whether upstream accepts the key.
     ///
     /// # Errors
-    /// As upstream has it, without retries if an older list will do.
+    /// Upstream's, without retries if an older list can be used.
     pub(in crate::engine) async fn read_list(
         &self,
         credential: &Credential,
@@ -35,8 +35,8 @@ impl Access {
         list
     }
 
-    /// Counts upstream's list as its acceptance of the key for those of the agents that it names. An agent whose age is told
-    /// neither by the list nor by an earlier check still has to be asked about.
+    /// Counts upstream's list as its acceptance of the key for the listed agents. An agent whose age is given
+    /// neither by the list nor by an earlier check still has to be requested.
     pub(in crate::engine) fn accepted_by_list(
         &self,
         credential: CredentialId,

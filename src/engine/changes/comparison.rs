@@ -6,11 +6,11 @@ use crate::domain::{AgentId, CallerId, CredentialId, EntrySlice, Timestamp};
 use crate::engine::memory::{HeldMemory, MemoryLimit};
 use crate::engine::terms::Verdict;
 
-/// One response of a followed question: which of its rows a client does not have yet.
+/// One response of a followed question: finds the rows that a client does not have yet.
 ///
-/// It compares with the log as it was at the beginning, so what others log meanwhile does not matter. Rows go through
-/// [`take`](Self::take), and [`finish`](Self::finish) tells what was removed and gives the cursor. A response that is not
-/// finished leaves the log as it is.
+/// It compares with the log as it was at the beginning, so what other responses log meanwhile does not
+/// matter. Rows pass through [`take`](Self::take); [`finish`](Self::finish) returns the removed rows and the
+/// cursor. A response that is not finished leaves the log unchanged.
 #[derive(Debug)]
 pub struct Comparison {
     question: FollowedQuestion,
@@ -20,30 +20,30 @@ pub struct Comparison {
     /// The log at the beginning, if it knows what changed since the cursor.
     base: Option<(CurrentLog, Sequence)>,
     collected: ComparedRows,
-    /// The most that a log may take, in bytes.
+    /// The largest log, in bytes.
     most_bytes: usize,
     held: HeldMemory,
 }
 
-/// What is known of the rows that a response has.
+/// What is known about the rows of a response.
 #[derive(Debug)]
 enum ComparedRows {
-    /// They are those of the log at the beginning.
+    /// They are the rows of the log at the beginning.
     AsLogged,
-    /// These, so far.
+    /// These rows, so far.
     Rows(ResultRows),
-    /// More than a log may hold, of a response with all rows: nothing is compared with them.
+    /// More rows than a log may hold, in a response with all rows: nothing is compared with them.
     TooMany,
 }
 
-/// How much a response can say.
+/// How much a response can contain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResponseExtent {
     /// All rows, because the client has none.
     Everything,
     /// What changed since the cursor.
     Changes,
-    /// Nothing, if the rows are those that the client has; else it must ask for everything.
+    /// Nothing, if the client already has these rows; otherwise it must request everything.
     NothingOrGone,
 }
 
@@ -59,20 +59,20 @@ pub enum Logging {
 /// How a response of a followed question ended.
 #[derive(Debug)]
 pub struct ChangesOutcome {
-    /// Rows that the client may have, and that are no longer in the result.
+    /// Rows that the client may have and that are no longer in the result.
     pub removed: Vec<RemovedRow>,
-    /// What to ask with next time.
+    /// The cursor for the next request.
     pub cursor: Result<Cursor, NotKept>,
 }
 
-/// How a comparison is finished.
+/// The outcome of a comparison.
 #[derive(Debug)]
 pub enum Finished {
     /// The response is complete.
     Complete(ChangesOutcome),
-    /// Most rows of these agents are gone: upstream has to be asked once more before anyone is told.
+    /// Most rows of these agents are gone: upstream has to confirm that before it is reported.
     Doubtful(Vec<Vanished>),
-    /// The log is lost, and the rows are not those that the client has.
+    /// The log is lost, and the client has other rows.
     Gone,
 }
 
@@ -97,7 +97,7 @@ impl Comparison {
         Self { question, by, logging, since, base, collected, most_bytes, held: HeldMemory::default() }
     }
 
-    /// How much the response can say.
+    /// How much the response can contain.
     pub fn extent(&self) -> ResponseExtent {
         match (&self.base, self.since) {
             (Some(_), _) => ResponseExtent::Changes,
@@ -106,7 +106,7 @@ impl Comparison {
         }
     }
 
-    /// Whether the client has these rows already, all of them.
+    /// Whether the client already has all of these rows.
     pub fn is_known(&self, verdict: &Verdict) -> bool {
         let is_latest = |(current, since): &(CurrentLog, Sequence)| {
             *since == current.log.sequence() && current.log.is_of(verdict.digest, verdict.count)
@@ -117,7 +117,7 @@ impl Comparison {
         }
     }
 
-    /// Notes that the result will have these rows, before any of them is taken.
+    /// Records that the result will have these rows, before any of them is taken.
     pub fn expect(&mut self, verdict: &Verdict) {
         let is_logged =
             self.base.as_ref().is_some_and(|(current, _)| current.log.is_of(verdict.digest, verdict.count));
@@ -126,10 +126,10 @@ impl Comparison {
         }
     }
 
-    /// The rows of a slice that the client does not have; none if it has all of them.
+    /// The rows of a slice that the client does not have; `None` if it has all of them.
     ///
     /// # Errors
-    /// If there is no memory to remember the rows.
+    /// There is no memory to remember the rows.
     pub fn take(&mut self, agent: AgentId, slice: EntrySlice) -> Result<Option<EntrySlice>, MemoryLimit> {
         if self.is_without_changes() {
             return Ok(None);
@@ -163,17 +163,17 @@ impl Comparison {
         Ok(changed)
     }
 
-    /// Whether it is certain that the client has all rows.
+    /// Whether the client certainly has all rows.
     fn is_without_changes(&self) -> bool {
         let is_latest = self.base.as_ref().is_some_and(|(current, since)| *since == current.log.sequence());
         is_latest && matches!(self.collected, ComparedRows::AsLogged)
     }
 
-    /// From now on, counts what is remembered for the response as its memory: its rows, and the log that it compares with, which
-    /// others may replace meanwhile.
+    /// From now on, counts what is remembered for the response as its memory: its rows, and the log that it
+    /// compares with, which others may replace meanwhile.
     ///
     /// # Errors
-    /// If there is none left.
+    /// There is no memory left.
     pub fn hold(&mut self, held: HeldMemory) -> Result<(), MemoryLimit> {
         self.held = held;
         match &self.base {
@@ -184,21 +184,21 @@ impl Comparison {
         }
     }
 
-    /// Notes that the response has a section of an agent, whether or not it has any rows.
+    /// Records that the response has a section of an agent, with or without rows.
     pub fn section(&mut self, agent: AgentId) {
         if let ComparedRows::Rows(rows) = &mut self.collected {
             rows.section(agent);
         }
     }
 
-    /// Takes back all rows of an agent: its answer begins again.
+    /// Removes all rows of an agent: its answer starts again.
     pub fn restart(&mut self, agent: AgentId) {
         if let ComparedRows::Rows(rows) = &mut self.collected {
             rows.take_back(agent);
         }
     }
 
-    /// About how many bytes [`finish`](Self::finish) goes through.
+    /// The approximate number of bytes that [`finish`](Self::finish) processes.
     pub fn work(&self) -> usize {
         match &self.collected {
             ComparedRows::AsLogged | ComparedRows::TooMany => 0,
@@ -206,7 +206,7 @@ impl Comparison {
         }
     }
 
-    /// Notes that the log is used, although the response is not compared with it.
+    /// Records a use of the log, although the response is not compared with it.
     pub(in crate::engine) fn touch(&self, logs: &ChangeLogs, now: Timestamp) {
         if self.base.is_some() {
             logs.touch(&self.question, self.by, now);

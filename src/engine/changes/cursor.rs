@@ -9,16 +9,16 @@ use sha2::{Digest as _, Sha256};
 use super::log::Sequence;
 use crate::domain::{AgentId, CallerId, Credential, Digest, Filters, Statuses, Timestamp};
 
-/// What a cursor begins with: a later form of cursors will have another number.
+/// The prefix of cursors; a later format will have another number.
 const PREFIX: &str = "c1.";
 
-/// How many bytes a cursor has, apart from its prefix.
+/// The length of a cursor in bytes, without its prefix.
 const LENGTH: usize = 52;
 
 /// The letters of six bits each (RFC 4648 section 5).
 const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
-/// What a client has: the rows of a question as they were after one of its responses.
+/// What a client has: the rows of a question as of one of its responses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cursor {
     pub(super) question: Binding,
@@ -28,11 +28,11 @@ pub struct Cursor {
     pub(super) count: u32,
 }
 
-/// Identifies a log among all that were ever kept, by chance.
+/// Identifies a log among all logs ever; random.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct LogNumber(pub(super) u64);
 
-/// Digests of what a cursor is bound to, one for each part, so that a refusal can say which part differs.
+/// Digests of the question's parts, so that a refusal can say which part differs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Binding([[u8; 4]; 4]);
 
@@ -42,13 +42,13 @@ const PARTS: [&str; 4] = ["the key", "the agents", "the filters", "`from` or `to
 /// Why a cursor can't be used with a question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CursorError {
-    /// It is not one of fanfold's.
+    /// It is not a cursor of fanfold's.
     Malformed,
-    /// It is of another question, which differs in this.
+    /// It belongs to another question, which differs in this part.
     OtherQuestion(&'static str),
 }
 
-/// A question that changes are asked for: what a log and its cursors belong to.
+/// A question whose changes are followed; a log and its cursors belong to it.
 #[derive(Clone, Debug)]
 pub struct FollowedQuestion {
     pub(super) binding: Binding,
@@ -56,16 +56,16 @@ pub struct FollowedQuestion {
     pub(super) agents: FollowedAgents,
 }
 
-/// Identifies a question, by the strength of SHA-256 cut to 128 bits.
+/// Identifies a question, with the strength of SHA-256 truncated to 128 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct LogKey([u8; 16]);
 
 /// The agents of a question.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FollowedAgents {
-    /// All that the key has, which may be others tomorrow.
+    /// All agents of the key, which may change.
     All,
-    /// All that a caller's token reaches, which may be others tomorrow. Another token reaches others.
+    /// All agents of a caller's token, which may change. Another token has other agents.
     AllOf(CallerId),
     /// These, in any order.
     Some(Vec<AgentId>),
@@ -74,7 +74,7 @@ pub enum FollowedAgents {
 impl FollowedQuestion {
     /// The question about the executions of these agents that pass the filters, as upstream shows them to a key.
     ///
-    /// The key itself counts, not the name that it has in this process: a key that was exchanged may be another account's.
+    /// The key itself counts, not its name in this process: another key may belong to another account.
     pub fn new(
         credential: &Credential,
         agents: FollowedAgents,
@@ -113,7 +113,7 @@ impl FollowedQuestion {
     /// Reads a cursor of this question.
     ///
     /// # Errors
-    /// If it is malformed, or of another question.
+    /// It is malformed, or belongs to another question.
     pub fn cursor(&self, text: &str) -> Result<Cursor, CursorError> {
         let cursor = Cursor::parse(text).ok_or(CursorError::Malformed)?;
         let pairs = self.binding.0.iter().zip(cursor.question.0).zip(PARTS);
@@ -122,7 +122,7 @@ impl FollowedQuestion {
     }
 }
 
-/// The digest of a list, each of whose members is told apart from the next by its length.
+/// The digest of a list. Each member is preceded by its length, which separates it from the next.
 fn hash(tag: &[u8], members: &[String]) -> [u8; 32] {
     let mut hash = Sha256::new().chain_update(b"fanfold cursor ").chain_update(tag);
     for member in members {
@@ -166,7 +166,7 @@ impl Cursor {
     }
 }
 
-/// What a client is given.
+/// The text of a cursor.
 impl std::fmt::Display for Cursor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut bytes = self.question.0.concat();
@@ -181,7 +181,7 @@ impl std::fmt::Display for Cursor {
     }
 }
 
-/// What tells a cursor from one that was cut or mistyped.
+/// The checksum that detects a truncated or mistyped cursor.
 fn checksum(content: &[u8]) -> [u8; 4] {
     first(&Sha256::digest(content))
 }
@@ -198,7 +198,7 @@ fn encode(bytes: &[u8]) -> String {
     (0..bytes.len() * 8).step_by(6).map(letter).collect()
 }
 
-/// The bytes that letters stand for, if they are as many as a cursor has, and [`encode`] writes them so.
+/// The bytes of these letters, if their number is right and [`encode`] would return the same letters.
 fn decode(text: &str) -> Option<[u8; LENGTH]> {
     if text.len() != (LENGTH * 8).div_ceil(6) {
         return None;

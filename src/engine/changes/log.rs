@@ -5,25 +5,25 @@ use std::sync::Arc;
 use super::rows::{LoggedRow, ResultRows};
 use crate::domain::{AgentId, Digest, RowId, Timestamp};
 
-/// The most removed rows that a log remembers, besides those of the latest response that changed it.
+/// The most removed rows that a log remembers, in addition to those of the latest response that changed it.
 const MOST_REMOVED: usize = 4_096;
 
-/// What a log takes apart from its rows, in bytes: about what the registry's tables need for it.
+/// The size of a log without its rows, in bytes: about what the registry's tables need for it.
 const LOG_BYTES: usize = 512;
 
-/// Numbers the responses that changed a log; 0 is before the first.
+/// The number of a response that changed a log; 0 is before the first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Sequence(pub(super) u32);
 
-/// What the rows of a question were in its latest complete response, and which response saw each of them change last.
-/// It never changes: a response that sees other rows makes the [next](Self::next) one.
+/// The rows of a question in its latest complete response, and for each row the response that last saw it
+/// change. Immutable: a response with other rows makes the [next](Self::next) log.
 ///
 /// # Invariants
-/// A row that changed or went after `floor` is in it with the number of that response.
+/// A row that changed or was removed after `floor` is in it with the number of that response.
 #[derive(Debug)]
 pub(super) struct ChangeLog {
     sequence: Sequence,
-    /// Rows that went up to then are forgotten, so no older cursor can be answered.
+    /// Rows that were removed up to this response are forgotten, so older cursors can't be answered.
     floor: Sequence,
     agents: BTreeMap<AgentId, Arc<AgentLog>>,
     digest: Digest,
@@ -58,7 +58,7 @@ enum Presence {
 /// A row that is no longer in the result.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RemovedRow {
-    /// Whose it was.
+    /// Its agent.
     pub agent: AgentId,
     /// Its identifier.
     pub id: RowId,
@@ -67,9 +67,10 @@ pub struct RemovedRow {
 /// The rows of one agent that a response no longer has.
 #[derive(Clone, Debug)]
 pub struct Vanished {
-    /// Whose they were.
+    /// Their agent.
     pub agent: AgentId,
-    /// Whether the response has a section of it. One that is not listed any more is doubtful whatever it had.
+    /// Whether the response has a section of the agent. An agent that is no longer listed is doubtful,
+    /// whatever rows it had.
     pub is_listed: bool,
     /// Their ids, and when they were created.
     pub rows: Vec<(RowId, Timestamp)>,
@@ -88,7 +89,7 @@ impl ChangeLog {
         none.followed_by(rows, Sequence(1))
     }
 
-    /// The log after a response with these rows; none if there is no number left for it.
+    /// The log after a response with these rows; `None` if all numbers are used up.
     pub(super) fn next(&self, rows: &ResultRows) -> Option<Self> {
         Some(self.followed_by(rows, Sequence(self.sequence.0.checked_add(1)?)))
     }
@@ -107,11 +108,11 @@ impl ChangeLog {
         next
     }
 
-    /// Forgets the rows that went longest ago, if they are too many.
+    /// Forgets the rows that were removed longest ago, if there are too many.
     fn forget_removed(&mut self) {
         let mut removed: Vec<Sequence> =
             self.agents.values().flat_map(|agent| agent.removed()).map(|entry| entry.changed).collect();
-        // Those of the latest response take the place of rows, and a client that lost it asks again.
+        // The latest response's removed rows take the place of rows, and a client that lost it asks again.
         removed.retain(|at| *at < self.sequence);
         let Some(surplus) = removed.len().checked_sub(MOST_REMOVED + 1) else { return };
         let (_, floor, _) = removed.select_nth_unstable(surplus);
@@ -134,19 +135,19 @@ impl ChangeLog {
         self.floor <= since && since <= self.sequence
     }
 
-    /// Whether its rows are those with this digest.
+    /// Whether its rows have this digest.
     pub(super) fn is_of(&self, digest: Digest, count: u64) -> bool {
         (self.digest, self.count) == (digest, count)
     }
 
-    /// Whether a row is as it was after a response.
+    /// Whether a row has not changed since a response.
     pub(super) fn is_unchanged(&self, since: Sequence, agent: AgentId, id: &RowId, digest: Digest) -> bool {
         self.agents.get(&agent).and_then(|agent| agent.find(id)).is_some_and(|entry| {
             entry.presence == Presence::Present && entry.row.digest == digest && entry.changed <= since
         })
     }
 
-    /// The rows that may have been in the result after a response, and are not among these.
+    /// The rows that may have been in the result after a response and are not among these.
     pub(super) fn removed(&self, since: Sequence, rows: &ResultRows) -> Vec<RemovedRow> {
         let mut removed = Vec::new();
         for (agent, log) in &self.agents {
@@ -158,7 +159,7 @@ impl ChangeLog {
         removed
     }
 
-    /// The rows that went after a response, if those of the log are still the result's.
+    /// The rows that were removed after a response, if the log's rows are still those of the result.
     pub(super) fn removed_since(&self, since: Sequence) -> Vec<RemovedRow> {
         let removed = |(agent, log): (&AgentId, &Arc<AgentLog>)| {
             let since = log.removed().filter(|entry| entry.changed > since);
@@ -167,7 +168,8 @@ impl ChangeLog {
         self.agents.iter().flat_map(removed).collect()
     }
 
-    /// The agents of which most rows are not among these, more than `few`, and those without a section that had any.
+    /// The agents most of whose rows are missing here, more than `few`, and those without a section that had
+    /// rows.
     pub(super) fn vanished(&self, rows: &ResultRows, few: usize) -> Vec<Vanished> {
         let vanished = |(agent, log): (&AgentId, &Arc<AgentLog>)| {
             let section = rows.agents.get(agent);
@@ -184,12 +186,12 @@ impl ChangeLog {
         self.agents.iter().filter_map(vanished).collect()
     }
 
-    /// The memory that it takes, in bytes.
+    /// Its memory in bytes.
     pub(super) fn bytes(&self) -> usize {
         self.agents.values().map(|agent| agent.bytes).sum::<usize>() + LOG_BYTES
     }
 
-    /// The memory that a log of so many rows takes at least, in bytes.
+    /// The minimum memory of a log with this many rows, in bytes.
     pub(super) fn least_bytes(rows: &ResultRows) -> usize {
         usize::try_from(rows.count()).unwrap_or(usize::MAX).saturating_mul(size_of::<LogEntry>())
     }
@@ -222,7 +224,7 @@ impl AgentLog {
         self.rows.iter().filter(|entry| entry.presence == Presence::Removed)
     }
 
-    /// The rows, removed ones too, that are not among these.
+    /// The rows, including removed ones, that are not among these.
     fn missing<'a>(&'a self, rows: &'a [LoggedRow]) -> impl Iterator<Item = &'a LogEntry> {
         let mut rows = rows.iter().peekable();
         self.rows.iter().filter(move |entry| {
@@ -231,7 +233,7 @@ impl AgentLog {
         })
     }
 
-    /// The log after a response with these rows, which are in the order of their ids.
+    /// The log after a response with these rows, which are sorted by id.
     fn followed_by(self: &Arc<Self>, rows: &[LoggedRow], sequence: Sequence) -> Arc<Self> {
         if self.is_of(rows) {
             return Arc::clone(self);
@@ -267,7 +269,7 @@ impl LogEntry {
         Self { row: row.clone(), changed, presence: Presence::Present }
     }
 
-    /// What becomes of it when a response does not have it.
+    /// The row after a response that does not have it.
     fn gone(&self, sequence: Sequence) -> Self {
         match self.presence {
             Presence::Removed => self.clone(),
@@ -277,7 +279,7 @@ impl LogEntry {
         }
     }
 
-    /// What becomes of it when a response has this row of the same id.
+    /// The row after a response that has this row with the same id.
     fn replaced(&self, row: &LoggedRow, sequence: Sequence) -> Self {
         let is_same = self.presence == Presence::Present && self.row.digest == row.digest;
         Self::of(row, if is_same { self.changed } else { sequence })

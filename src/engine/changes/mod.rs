@@ -1,13 +1,13 @@
-//! What changed in a result since a client got it last.
+//! What changed in a result since a client last received it.
 //!
-//! For each question that somebody follows, a [`log`] keeps a digest of every row of its latest complete response, and which
-//! response saw the row change. A [`Comparison`] goes through the rows of a new response: it passes on those that the client
-//! does not have, and at the end it tells which are no longer there. Then it makes the result the latest one, with a
-//! [`Cursor`] for the client. Only results are looked at, never what is kept of them: evicted rows that come back unchanged
-//! are no change.
+//! For each followed question, a [`log`] stores a digest of every row of its latest complete response, and
+//! which response saw the row change. A [`Comparison`] processes the rows of a new response: it passes on
+//! those that the client does not have, and at the end returns those that are gone. Then it makes the result
+//! the latest one, with a [`Cursor`] for the client. Only results count, not what the cache holds of them:
+//! evicted rows that return unchanged are no change.
 //!
-//! The [`registry`] bounds the memory of all logs. A cursor whose log is lost still carries the digest of the rows, so it is
-//! good for as long as nothing changes.
+//! The [`registry`] limits the memory of all logs. A cursor whose log is lost still has the digest of the
+//! rows, so it stays valid until something changes.
 
 mod comparison;
 mod cursor;
@@ -21,4 +21,4 @@ pub use self::comparison::{ChangesOutcome, Comparison, Finished, Logging, Respon
 pub use self::cursor::{Cursor, CursorError, FollowedAgents, FollowedQuestion};
 pub use self::log::{RemovedRow, Vanished};
 pub(super) use self::registry::ChangeLogs;
-pub use self::registry::{ChangeLogStats, Confirmation, NotKept};
+pub use self::registry::{Confirmation, NotKept};

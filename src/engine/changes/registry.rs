@@ -8,23 +8,26 @@ use super::cursor::{Cursor, FollowedAgents, FollowedQuestion, LogKey, LogNumber}
 use super::log::{ChangeLog, Sequence, Vanished};
 use super::rows::ResultRows;
 use crate::domain::{AgentId, CallerId, CredentialId, Digest, Timestamp};
+use crate::telemetry::ChangeLogReadings;
 
 /// How long a log is kept after its last use.
 const KEPT_FOR: Duration = Duration::from_hours(24);
 
-/// A log that was used so lately is not dropped for another of the same caller. A caller with more questions than fit would
-/// otherwise lose each log before it is asked for again, and read everything at every poll.
+/// A log that was used this recently is not dropped for another log of the same caller. Otherwise, a caller
+/// with more questions than fit would lose each log before the next request for it, and read everything with
+/// every poll.
 const IN_USE_FOR: Duration = Duration::from_mins(15);
 
 /// The most logs, however small they are.
 const MOST_LOGS: usize = 4_096;
 
-/// So many rows of an agent may go without asking upstream again.
+/// This many rows of an agent may disappear without asking upstream again.
 const FEW_ROWS: usize = 50;
 
-/// The change logs of all questions, within one bound over their memory.
+/// The change logs of all questions, within one memory limit.
 ///
-/// A log counts for the caller that used it last. If there is no room for another log, the caller that would hold most gives
+/// A log counts for the caller that used it last. If there is no room for another log, the caller that would
+/// hold the most loses its least recently used logs.
 /// up what it has not used for longest.
 #[derive(Debug)]
 pub(in crate::engine) struct ChangeLogs {
@@ -50,7 +53,7 @@ pub(super) struct CurrentLog {
     pub(super) log: Arc<ChangeLog>,
 }
 
-/// Who follows a question.
+/// The caller that follows a question.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Follower {
     pub(super) caller: CallerId,
@@ -60,12 +63,12 @@ pub(super) struct Follower {
 /// Why a response has no cursor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotKept {
-    /// The log alone would take more than one question may.
+    /// The log alone would exceed the limit for one question.
     #[error(
         "the result has too many rows to be followed: its change log would take more than {0} bytes; narrow `from` and `to`"
     )]
     TooLarge(usize),
-    /// The logs that are in use leave no room.
+    /// The logs in use leave no room.
     #[error("the change logs in use leave no room for another one; a later request may get a cursor")]
     NoRoom,
     /// The request said `no-store`.
@@ -73,12 +76,12 @@ pub enum NotKept {
     NoStore,
 }
 
-/// What becomes of a result that is to be logged.
+/// The outcome of logging a result.
 #[derive(Debug)]
 pub(super) enum Logged {
-    /// A client with these rows has this cursor.
+    /// A client with these rows gets this cursor.
     At(Cursor),
-    /// It has none.
+    /// It gets none.
     NotKept(NotKept),
     /// Most rows of an agent are gone, so upstream has to be asked once more first.
     Doubtful(Vec<Vanished>),
@@ -93,19 +96,8 @@ pub enum Confirmation {
     Given,
 }
 
-/// How many logs are kept, and how large they are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ChangeLogStats {
-    /// Logs that are kept.
-    pub logs: usize,
-    /// Their memory in bytes.
-    pub bytes: u64,
-    /// Logs that were dropped to make room, since the start.
-    pub dropped: u64,
-}
-
 impl ChangeLogs {
-    /// No logs yet, and room for so many bytes of them.
+    /// An empty registry with this many bytes for logs.
     pub(in crate::engine) fn new(most: u64) -> Self {
         let most = usize::try_from(most).unwrap_or(usize::MAX);
         Self { most, logs: Mutex::default(), dropped: AtomicU64::new(0) }
@@ -115,7 +107,7 @@ impl ChangeLogs {
         self.logs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The most bytes that the log of one question may take.
+    /// The largest log of one question, in bytes.
     pub(super) const fn most_of_one(&self) -> usize {
         self.most / 2
     }
@@ -127,7 +119,7 @@ impl ChangeLogs {
         Some(CurrentLog { number: kept.number, log: Arc::clone(&kept.log) })
     }
 
-    /// Notes that a caller uses a log.
+    /// Records that a caller uses a log.
     pub(super) fn touch(&self, question: &FollowedQuestion, by: Follower, now: Timestamp) {
         if let Some(kept) = self.lock().get_mut(&question.key) {
             (kept.used_at, kept.holder) = (now, by.caller);
@@ -136,8 +128,8 @@ impl ChangeLogs {
 
     /// Makes a result the latest of its question. Rows must be [sorted](ResultRows::sort).
     ///
-    /// The next log tells of each row that differs from the log before, so all cursors stay right whatever others log
-    /// meanwhile.
+    /// The next log has each row that differs from the log before, so all cursors stay valid, whatever is
+    /// logged meanwhile.
     pub(super) fn log(
         &self,
         question: &FollowedQuestion,
@@ -174,7 +166,7 @@ impl ChangeLogs {
         }
     }
 
-    /// What [`log`](Self::log) would say of a result that may not be logged.
+    /// The outcome of [`log`](Self::log) for a result that may not be logged.
     pub(super) fn doubts(
         &self,
         question: &FollowedQuestion,
@@ -191,7 +183,7 @@ impl ChangeLogs {
         self.lock().remove(&question.key);
     }
 
-    /// Puts a log in the place of the one that it was made from; none if another was faster.
+    /// Replaces the log that this one was made from; `None` if another one was faster.
     fn replace(
         &self,
         question: &FollowedQuestion,
@@ -210,7 +202,7 @@ impl ChangeLogs {
         if !is_current {
             return None;
         }
-        // One that begins again at 1 has cursors of its own.
+        // A log that starts again at 1 has new cursors.
         let is_first = next.sequence() == Sequence(1);
         let number = current.filter(|_| !is_first).map(|current| current.number);
         let number = number.unwrap_or_else(|| LogNumber(rand::random()));
@@ -237,7 +229,7 @@ impl ChangeLogs {
         Some(Ok(number))
     }
 
-    /// The logs to drop so that there is room for another one of a caller; none if that takes one that must stay.
+    /// The logs to drop to make room for another one of a caller; `None` if one of them must stay.
     fn room_for(
         &self,
         logs: &HashMap<LogKey, KeptLog>,
@@ -256,11 +248,11 @@ impl ChangeLogs {
             holding.logs.push((kept.used_at, key, kept.log.bytes()));
         }
         held.entry(caller).or_default().bytes += bytes;
-        // Longest unused last, to be popped.
+        // Least recently used last, to be popped.
         held.values_mut().for_each(|held| held.logs.sort_unstable_by_key(|log| Reverse(log.0)));
         let mut to_drop = Vec::new();
         while total > self.most || logs.len() - to_drop.len() >= MOST_LOGS {
-            // Of two that hold as much, the one that wants more gives.
+            // If both hold as much, the one that wants more loses.
             let (holder, largest) =
                 held.iter_mut().max_by_key(|(holder, held)| (held.bytes, **holder == caller))?;
             let (used_at, key, freed) = *largest.logs.last()?;
@@ -275,7 +267,7 @@ impl ChangeLogs {
         Some(to_drop)
     }
 
-    /// Drops the logs about an agent: of one credential, or of all.
+    /// Drops the logs about an agent, of one credential or of all.
     pub(in crate::engine) fn forget(&self, agent: Option<AgentId>, credential: Option<CredentialId>) {
         self.lock().retain(|_, kept| {
             let is_about = agent.is_none_or(|agent| match &kept.agents {
@@ -287,14 +279,14 @@ impl ChangeLogs {
     }
 
     /// How many logs are kept, and how large they are.
-    pub(in crate::engine) fn stats(&self) -> ChangeLogStats {
+    pub(in crate::engine) fn stats(&self) -> ChangeLogReadings {
         let logs = self.lock();
         let bytes = logs.values().map(|kept| kept.log.bytes() as u64).sum();
-        ChangeLogStats { logs: logs.len(), bytes, dropped: self.dropped.load(Relaxed) }
+        ChangeLogReadings { logs: logs.len(), bytes, dropped: self.dropped.load(Relaxed) }
     }
 }
 
-/// What one caller holds.
+/// The logs of one caller.
 #[derive(Default)]
 struct Holding<'a> {
     bytes: usize,
@@ -308,14 +300,14 @@ impl KeptLog {
 }
 
 impl CurrentLog {
-    /// The cursor of a client that has the rows of this log, which have this digest.
+    /// The cursor of a client that has the rows of this log, with this digest.
     pub(super) fn cursor(&self, question: &FollowedQuestion, digest: Digest, count: u64) -> Cursor {
         let count = u32::try_from(count).unwrap_or(u32::MAX);
         Cursor { question: question.binding, log: self.number, sequence: self.log.sequence(), digest, count }
     }
 }
 
-/// The agents of which most rows are gone that the log has, or the one before it if there is none.
+/// The agents most of whose rows are gone, compared with this log, or with the previous one if there is none.
 fn vanished(
     current: Option<&CurrentLog>,
     rows: &ResultRows,

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use crate::domain::{AgentId, Digest, EntryRow, RowId, Timestamp};
 
-/// What a log knows of a row.
+/// What a log stores of a row.
 #[derive(Clone, Debug)]
 pub(super) struct LoggedRow {
     pub(super) id: RowId,
@@ -13,7 +13,7 @@ pub(super) struct LoggedRow {
 /// All rows of a response, without their bytes.
 #[derive(Debug, Default)]
 pub(super) struct ResultRows {
-    /// In the order of their ids once they are [sorted](Self::sort).
+    /// Sorted by id after [`sort`](Self::sort).
     pub(super) agents: BTreeMap<AgentId, Vec<LoggedRow>>,
     digest: Digest,
     count: u64,
@@ -27,7 +27,7 @@ impl LoggedRow {
 }
 
 impl ResultRows {
-    /// Adds a row. Returns the memory that it takes, in bytes.
+    /// Adds a row. Returns its memory in bytes.
     pub(super) fn add(&mut self, agent: AgentId, row: LoggedRow) -> usize {
         self.digest.add(row.digest);
         self.count += 1;
@@ -36,12 +36,12 @@ impl ResultRows {
         bytes
     }
 
-    /// Notes that the response has a section of an agent.
+    /// Records that the response has a section of an agent.
     pub(super) fn section(&mut self, agent: AgentId) {
         self.agents.entry(agent).or_default();
     }
 
-    /// Takes back the rows of an agent.
+    /// Removes the rows of an agent.
     pub(super) fn take_back(&mut self, agent: AgentId) {
         for row in self.agents.insert(agent, Vec::new()).into_iter().flatten() {
             self.digest.0 = self.digest.0.wrapping_sub(row.digest.0);
@@ -49,7 +49,7 @@ impl ResultRows {
         }
     }
 
-    /// Puts the rows in the order of their ids.
+    /// Sorts the rows by id.
     pub(super) fn sort(&mut self) {
         for rows in self.agents.values_mut() {
             rows.sort_unstable_by(|a, b| a.id.cmp(&b.id));
@@ -62,7 +62,7 @@ impl ResultRows {
         self.digest
     }
 
-    /// How many rows there are.
+    /// The number of rows.
     pub(super) const fn count(&self) -> u64 {
         self.count
     }

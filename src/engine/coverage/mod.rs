@@ -15,8 +15,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 pub(super) use self::layout::{StoredChunk, chunks, joined, kept, new_key};
-pub(super) use self::piece::{Piece, digest, has_strays, place};
-pub(super) use self::segment::{Contents, Segment, Trust};
+pub(super) use self::piece::{Piece, digest, place};
+pub(super) use self::segment::{Contents, LatestChange, Segment, Trust};
 
 use crate::domain::{Entry, Span, Timestamp};
 use crate::engine::terms::RowNeed;

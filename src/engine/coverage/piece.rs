@@ -1,6 +1,5 @@
 use std::cmp::Ordering;
 use std::collections::HashSet;
-use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
@@ -74,15 +73,6 @@ fn between(above: Option<Timestamp>, below: Option<Timestamp>, region: Span) -> 
         (None, None) => false,
     };
     if is_elsewhere { place } else { place.clamp(region.from(), region.to()) }
-}
-
-/// How far outside the span a row may lie: a comparison at whole seconds reaches one second beyond.
-const DATE_SLACK: Duration = Duration::from_secs(1);
-
-/// Whether a row of a page is dated elsewhere than was asked for.
-pub(in crate::engine) fn has_strays(page: &Page, asked: Span) -> bool {
-    let (from, to) = (asked.from().minus(DATE_SLACK), asked.to().plus(DATE_SLACK));
-    page.rows.iter().filter_map(|row| row.created_at).any(|at| at < from || at > to)
 }
 
 /// The same on every machine and in every run, since it becomes part of entity tags.

@@ -45,17 +45,25 @@ pub(in crate::engine) enum Contents {
         /// Whether the tier keeps the bytes too, so that they need not be read again if the store drops them.
         is_saved: bool,
         rows: Range<usize>,
-        restless: Option<Restless>,
+        times: RowTimes,
     },
 }
 
-/// That a segment has rows which may change soon, so that planning looks at each of them.
+/// The times of a segment's rows, which tell whether planning has to look at each row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::engine) struct Restless {
-    /// After this instant all of its rows are settled, if none is read again before.
-    pub(in crate::engine) until: Timestamp,
-    /// When the one that was read first was read.
+pub(in crate::engine) struct RowTimes {
+    pub(in crate::engine) latest: LatestChange,
+    /// When the row that was read first was read.
     pub(in crate::engine) oldest_read_at: Timestamp,
+}
+
+/// The latest change of some rows. Later ones are greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::engine) enum LatestChange {
+    /// All calls have ended, and the last change was at this instant.
+    At(Timestamp),
+    /// The call of at least one row is still in progress.
+    Pending,
 }
 
 impl Segment {
@@ -95,9 +103,7 @@ impl Segment {
     pub(in crate::engine) fn has_unfinished(&self) -> bool {
         match &self.contents {
             Contents::Empty => false,
-            Contents::Rows { restless, .. } => {
-                restless.is_some_and(|restless| restless.until == Timestamp::MAX)
-            }
+            Contents::Rows { times, .. } => times.latest == LatestChange::Pending,
         }
     }
 
@@ -184,26 +190,25 @@ impl Contents {
         is_saved: bool,
         rows: Range<usize>,
     ) -> Self {
-        if rows.is_empty() {
-            return Self::Empty;
+        match RowTimes::of(index.rows().slice(rows.clone())) {
+            None => Self::Empty,
+            Some(times) => Self::Rows { key, index, entry, is_saved, rows, times },
         }
-        let restless = Restless::of(index.rows().slice(rows.clone()));
-        Self::Rows { key, index, entry, is_saved, rows, restless }
     }
 }
 
-impl Restless {
-    /// Whether any of these rows may change soon, and until when. The time it takes a row to settle is not known
-    /// here, so `until` is the row's last change.
+impl RowTimes {
+    /// The times of these rows; `None` if there are no rows. The time it takes a row to settle is not known here.
     fn of(rows: EntryRows<'_>) -> Option<Self> {
         rows.iter()
             .map(|row| {
                 let is_terminal = row.status.is_some_and(Status::is_terminal);
-                let until = if is_terminal { row.changed_at } else { Timestamp::MAX };
-                Self { until, oldest_read_at: row.read_at }
+                let latest =
+                    if is_terminal { LatestChange::At(row.changed_at) } else { LatestChange::Pending };
+                Self { latest, oldest_read_at: row.read_at }
             })
             .reduce(|a, b| Self {
-                until: a.until.max(b.until),
+                latest: a.latest.max(b.latest),
                 oldest_read_at: a.oldest_read_at.min(b.oldest_read_at),
             })
     }

@@ -1,4 +1,4 @@
-//! How old rows may get: pure functions of a row, a policy and the time.
+//! How long data stays fresh: pure functions of a row, a policy and the time.
 
 mod policy;
 mod stagger;

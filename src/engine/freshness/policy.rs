@@ -1,8 +1,8 @@
-//! How old a row may get: the promises per row, as pure functions of a row, a policy and the time.
+//! How long a row stays fresh, as pure functions of a row, a policy and the time.
 //!
-//! A row's class follows from its status and its last change. Under a filter on something that changes, rows enter and
-//! leave the result, so the *place* counts as well: rows that were created recently are read more often, whatever their
-//! status. Nothing here reads a clock; `now` is always an argument.
+//! A row's class follows from its status and its last change. With a filter on something that changes, rows
+//! enter and leave the result, so the *place* counts as well: recently created rows are read more often,
+//! whatever their status. Nothing here reads a clock; `now` is always an argument.
 
 use std::time::Duration;
 
@@ -10,22 +10,22 @@ use super::stagger::Stagger;
 use crate::domain::{EntryRow, Timestamp};
 use crate::engine::terms::{CacheDirectives, EngineSettings};
 
-/// The times to live that hold for one question.
+/// The times to live for one question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::engine) struct Policy {
     pub(in crate::engine) live: Duration,
     pub(in crate::engine) settling: Duration,
     pub(in crate::engine) settled: Duration,
-    /// What the request lowers the live and the settling time to live to.
+    /// The request's limit on the live and the settling time to live.
     pub(in crate::engine) max_age: Option<Duration>,
-    /// How long an answer must stay fresh.
+    /// How long a response must stay fresh.
     pub(in crate::engine) min_fresh: Duration,
     pub(in crate::engine) settle_after: Duration,
     pub(in crate::engine) membership: Membership,
-    /// Sets apart when places come due that were read together.
+    /// Staggers the due times of places that were read together.
     pub(in crate::engine) stagger: Stagger,
-    /// How far the clock that rows are dated with is ahead of the one that ages are measured with, in whole minutes: that
-    /// much a clock that was wrong at the start is off.
+    /// How far the clock that dates rows is ahead of the clock that measures ages, in whole minutes: the
+    /// error of a clock that was wrong at the start.
     pub(in crate::engine) minutes_ahead: i64,
 }
 
@@ -34,51 +34,52 @@ pub(in crate::engine) struct Policy {
 pub(in crate::engine) enum Class {
     /// At any moment.
     Live,
-    /// Before long: it was terminal lately, or has not changed for long.
+    /// Soon: it became terminal recently, or has not changed for long.
     Settling,
-    /// Hardly ever.
+    /// Rarely.
     Settled,
 }
 
-/// How long something that was read is good for.
+/// How long data that was read stays fresh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::engine) struct Due {
     pub(in crate::engine) class: Class,
-    /// How old it should get.
+    /// The target for its maximum age.
     pub(in crate::engine) ttl: Duration,
-    /// When it is to be read again.
+    /// When it is due to be read again.
     pub(in crate::engine) at: Timestamp,
-    /// Until when it may be given.
+    /// When it may be served for the last time.
     pub(in crate::engine) latest: Timestamp,
 }
 
-/// Whether rows may enter and leave the answer while they exist.
+/// Whether existing rows may enter and leave the result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::engine) enum Membership {
-    /// A row that belongs to the answer belongs to it for as long as it exists.
+    /// A row stays in the result for as long as it exists.
     Fixed,
-    /// The filter names something that changes, and is applied here, to rows known whatever their state: a row
-    /// that enters is one whose state was known to be another.
+    /// The filter names something that changes and is applied here, to rows that are known in every state:
+    /// the earlier state of a row that enters is known.
     Rows,
-    /// The filter names something that changes, and is applied by upstream: a row that enters was not known here,
-    /// so it may be anywhere.
+    /// The filter names something that changes and is applied by upstream: a row that enters was unknown
+    /// here, so it may be anywhere.
     Spans,
 }
 
-/// Within this stretch before now, a filter on what changes is kept to the settling time to live.
+/// For rows created within this time before now, a filter on something that changes uses the settling time to
+/// live.
 const RECENT: Duration = Duration::from_hours(7 * 24);
 
-/// The longest time to live in seconds, some 30 years: none is stretched beyond.
+/// The longest time to live in seconds, about 30 years: none is stretched beyond it.
 const LONGEST: f64 = 1e9;
 
 /// In microseconds.
 const MINUTE: i64 = 60_000_000;
 
-/// A row that did not change for a time *t* is read again after a twentieth of it.
+/// A row that has not changed for a time *t* is read again after a twentieth of *t*.
 const PATIENCE: u32 = 20;
 
 impl Policy {
-    /// The times to live that are set.
+    /// The times to live in the settings.
     pub(in crate::engine) fn of(settings: &EngineSettings, membership: Membership) -> Self {
         Self {
             live: settings.live_ttl,
@@ -93,15 +94,16 @@ impl Policy {
         }
     }
 
-    /// The policy for a question with this wish: `max-age` lowers the live and the settling time to live, and never
-    /// the settled one, because browsers send `max-age=0` at every reload; `min-fresh` is taken off all of them.
+    /// The policy for a question with these directives. `max-age` lowers the live and the settling time to
+    /// live, but never the settled one, because browsers send `max-age=0` with every reload. `min-fresh` is
+    /// subtracted from all of them.
     #[must_use]
     pub(in crate::engine) fn wished(self, directives: &CacheDirectives) -> Self {
         let min_fresh = directives.min_fresh.unwrap_or_default();
         Self { max_age: directives.max_age, min_fresh, ..self }
     }
 
-    /// How old what is of a class may get. The class is never recovered from this: a request may lower two to one.
+    /// The maximum age of data of a class. Two classes may have the same, so it does not identify the class.
     pub(in crate::engine) fn ttl(&self, class: Class) -> Duration {
         match class {
             Class::Live => self.lowered(self.live),
@@ -114,7 +116,7 @@ impl Policy {
         self.max_age.map_or(ttl, |max| ttl.min(max)).saturating_sub(self.min_fresh)
     }
 
-    /// With all times to live longer by one factor, which is not less than 1.
+    /// The policy with all times to live multiplied by a factor of at least 1.
     #[must_use]
     pub(in crate::engine) fn stretched(self, factor: f64) -> Self {
         if factor <= 1.0 {
@@ -129,36 +131,37 @@ impl Policy {
         }
     }
 
-    /// The same where no call is under way and none was created for a while before the latest reading: as with a row that
-    /// does not change, a twentieth of that while is how long nothing is expected to happen.
+    /// The policy for a place where no call is in progress, and where none was created for a while before the
+    /// latest read. As with a row that does not change, nothing is expected to happen for a twentieth of that
+    /// while.
     #[must_use]
     pub(in crate::engine) fn of_quiet(self, quiet_for: Duration) -> Self {
         Self { live: (quiet_for / PATIENCE).min(self.settling).max(self.live), ..self }
     }
 
-    /// The same for a scope, whose places have beats of their own.
+    /// The policy for a scope, whose places have due times of their own.
     #[must_use]
     pub(in crate::engine) fn of_scope(self, stagger: Stagger) -> Self {
         Self { stagger, ..self }
     }
 
-    /// The same where upstream's clock is ahead of ours.
+    /// The policy for an upstream whose clock is ahead of ours.
     #[must_use]
     pub(in crate::engine) const fn with_upstream_ahead(self, micros: i64) -> Self {
         Self { minutes_ahead: micros / MINUTE, ..self }
     }
 
-    /// An instant of the clock that ages are measured with, on the clock that rows are dated with.
+    /// Converts an instant from the clock that measures ages to the clock that dates rows.
     pub(in crate::engine) const fn dated(&self, now: Timestamp) -> Timestamp {
         Timestamp::from_micros(now.as_micros().saturating_add(self.minutes_ahead.saturating_mul(MINUTE)))
     }
 
-    /// The instant before which a row that does not change any more has settled.
+    /// Rows that have not changed since this instant, and will not change any more, are settled.
     pub(in crate::engine) fn settles_before(&self, now: Timestamp) -> Timestamp {
         self.dated(now).minus(self.settle_after)
     }
 
-    /// How long a row is good for.
+    /// How long a row stays fresh.
     pub(in crate::engine) fn due(&self, row: &EntryRow<'_>, now: Timestamp) -> Due {
         let (class, ttl) = self.row_class(row, now);
         let place = self.place_class(row.created_at, now);
@@ -166,19 +169,20 @@ impl Policy {
         self.due_in(class, ttl, row.read_at)
     }
 
-    /// How long the knowledge is good for of which rows there are at an instant.
+    /// How long it is known which rows exist at an instant.
     pub(in crate::engine) fn place_due(&self, place: Timestamp, read_at: Timestamp, now: Timestamp) -> Due {
         self.due_of(self.place_class(place, now), read_at)
     }
 
-    /// How long something of a class is good for.
+    /// How long data of a class stays fresh.
     pub(in crate::engine) fn due_of(&self, class: Class, read_at: Timestamp) -> Due {
         self.due_in(class, self.ttl(class), read_at)
     }
 
-    /// What may change any moment waits for its whole time to live, because it rides along with the head; what has more
-    /// time goes by the stagger of its scope, together. Where a request lowers both times to one, all of it rides along.
-    /// The settled time to live is an aim: up to twice that long a row is given at once and renewed behind the answer.
+    /// Live data waits for its whole time to live, because it is read together with the head. Other data
+    /// comes due by the stagger of its scope, together. If a request lowers both times to the same value, all
+    /// of it is read with the head. The settled time to live is a target: up to twice that time, a row is
+    /// served at once and renewed in the background.
     fn due_in(&self, class: Class, ttl: Duration, read_at: Timestamp) -> Due {
         let (at, latest) = match class {
             Class::Settling if ttl > self.ttl(Class::Live) => {
@@ -216,26 +220,26 @@ impl Policy {
         }
     }
 
-    /// When a settled part that was read then is renewed behind the answers: on the first beat of its place that comes a
-    /// good while after, and so between 0.2 and 1.95 of the settled time to live. Beyond twice that it would be read
-    /// before answering.
+    /// When a settled part that was read at `read_at` is renewed in the background: at the first due time of
+    /// its place that is some time later, so between 0.2 and 1.95 of the settled time to live. Beyond twice
+    /// that time, it would be read before the response.
     pub(in crate::engine) fn renewed_at(&self, place: Timestamp, read_at: Timestamp) -> Timestamp {
         self.stagger.at(place).after(read_at.plus(self.renewed_early()), self.ttl(Class::Settled) * 7 / 4)
     }
 
-    /// How long before its time a settled part may be renewed as well, if its neighbor is: then the time that comes is
-    /// passed over.
+    /// How long before its due time a settled part may be renewed together with its neighbor; its own due
+    /// time is then skipped.
     pub(in crate::engine) fn renewed_early(&self) -> Duration {
         self.ttl(Class::Settled) / 5
     }
 
-    /// Whether something read then is past its time to live.
+    /// Whether data read at that time is past its time to live.
     #[expect(clippy::unused_self, reason = "reads as a question to the policy")]
     pub(in crate::engine) fn is_past(&self, read_at: Timestamp, ttl: Duration, now: Timestamp) -> bool {
         read_at.plus(ttl) < now
     }
 
-    /// The instant before which every place has the settled time to live, under a filter on what changes.
+    /// With a filter on something that changes, places before this instant have the settled time to live.
     pub(in crate::engine) fn calm_before(&self, now: Timestamp) -> Timestamp {
         self.dated(now).minus(RECENT.max(self.settle_after))
     }

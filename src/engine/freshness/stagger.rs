@@ -1,47 +1,49 @@
 //! Staggers the due times of rows that were read together.
 //!
-//! A history that was read at once would be due at once, again and again. So every scope has its own *beat*, a series of
-//! instants one time to live apart, and a place is due on the last beat within its time to live. Nothing is served for
-//! longer than it may be, and once a place is on its beat, it is read once per time to live. If the beat comes soon after
-//! the reading, the place goes halfway first.
+//! A history that was read at once would be due at once, again and again. So every scope has its own *beat*,
+//! a series of instants one time to live apart, and a place is due at the last beat within its time to live.
+//! Nothing is served for longer than allowed, and a place on its beat is read once per time to live. If the
+//! next beat comes soon after the read, the place first comes due halfway to it.
 //!
-//! Rows that are read before an answer share one beat for the whole scope: one walk, or one request under the filter of a
-//! status, then serves everything that is due within a window. Settled rows are many, and are renewed in the background:
-//! their beat sweeps over the history from newer to older places, so that the next place to renew is just below the last.
+//! Rows that are read before a response share one beat for the whole scope: one walk, or one request with a
+//! status filter, then refreshes everything that is due in a window. Settled rows are many and are renewed in
+//! the background: their beat moves through the history from newer to older places, so that the next place to
+//! renew is just below the last.
 
 use std::time::Duration;
 
 use crate::domain::Timestamp;
 
-/// How much of a history is swept over from one beat to the next: eight weeks, in microseconds.
+/// The part of a history that a beat moves through before the next: eight weeks, in microseconds.
 const SWEPT: i64 = 8 * 7 * 86_400 * 1_000_000;
 
-/// The golden ratio's fraction, as a part of 2^64: multiples of it lie evenly around a circle, however many there are. What is
-/// drawn by lot would leave half a period crowded for as long as the scopes are asked for.
+/// The fraction of the golden ratio, in units of 2^-64. Its multiples are evenly distributed around a circle,
+/// however many there are. Random values would leave some half of a period crowded for as long as the scopes
+/// are in use.
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// Sets the places of one scope apart from those of others.
+/// Staggers the places of one scope against those of others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::engine) struct Stagger {
-    /// How far into each period its beat comes, as a part of 2^64.
+    /// The phase of its beat within each period, in units of 2^-64.
     fraction: u64,
 }
 
 impl Stagger {
-    /// The beat of the scope that was made after so many others.
+    /// The beat of the scope with this number.
     pub(in crate::engine) const fn of(others: u64) -> Self {
         Self { fraction: others.wrapping_mul(GOLDEN) }
     }
 
-    /// The beat at a place: later, the older the place.
+    /// The beat at a place: the older the place, the later the beat.
     #[must_use]
     pub(in crate::engine) fn at(self, place: Timestamp) -> Self {
         let share = i128::from(place.as_micros().rem_euclid(SWEPT)) << 64;
         Self { fraction: self.fraction.wrapping_sub((share / i128::from(SWEPT)) as u64) }
     }
 
-    /// When something that was read then comes due: on the last beat within its time to live, or halfway to the next one
-    /// if that beat comes within a quarter of that time.
+    /// When data that was read at `read_at` comes due: at the last beat within its time to live, or halfway
+    /// to the next one if that beat comes within a quarter of that time.
     pub(in crate::engine) fn due_at(self, read_at: Timestamp, ttl: Duration) -> Timestamp {
         let latest = read_at.plus(ttl);
         let next = self.after(latest, ttl);
@@ -49,7 +51,7 @@ impl Stagger {
         if last >= read_at.plus(ttl / EARLIEST) { last } else { read_at.plus(next.since(read_at) / 2) }
     }
 
-    /// The first beat after an instant, where beats are so long apart.
+    /// The first beat after an instant, for beats this far apart.
     pub(in crate::engine) fn after(self, instant: Timestamp, period: Duration) -> Timestamp {
         let period_micros = micros(period);
         if period_micros == 0 {
@@ -61,11 +63,12 @@ impl Stagger {
     }
 }
 
-/// The part of a time to live within which nothing comes due, as a divisor. A larger part would have what was read together come
-/// due in less time, at a higher rate; a smaller one would have single readings wasted.
+/// The part of a time to live in which nothing comes due, as a divisor. With a larger part, data that was
+/// read together would come due within a shorter time, at a higher rate; with a smaller part, single reads
+/// would be wasted.
 const EARLIEST: u32 = 4;
 
-/// A length in microseconds, of which the longest is over 100,000 years.
+/// A length in microseconds; the longest is over 100,000 years.
 fn micros(length: Duration) -> i64 {
     i64::try_from(length.as_micros()).unwrap_or(i64::MAX)
 }

@@ -1,8 +1,9 @@
-//! Stretches times to live while keeping rows as fresh as promised would exceed the budget.
+//! Stretches times to live when keeping rows as fresh as promised would exceed the budget.
 //!
-//! When a caller's share of the budget has almost no room, all times to live of its questions grow together; they shrink
-//! again once there is room. So due work fits the share, and nobody waits for a turn that never comes. A caller that stays
-//! below its share keeps its times. The factor is adjusted by feedback, because future demand is unknown.
+//! When a caller's share of the budget has almost no room, all times to live of its questions grow together;
+//! they shrink again once there is room. The due work then fits the share, and no request waits in vain for
+//! its turn. A caller that stays below its share keeps its times. The factor is adjusted by feedback, because
+//! future demand is unknown.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -11,23 +12,23 @@ use std::time::Duration;
 use crate::domain::{CallerId, Timestamp};
 use crate::source::Headroom;
 
-/// By what part times to live grow in a second without room: they double in 14.
+/// By how much times to live grow in a second without room: they double in 14 seconds.
 const GROWTH: f64 = 1.05;
 
-/// By what part they shrink in a second with room; slower, so that the balance lies where there mostly is room.
+/// By how much they shrink in a second with room. This is slower, so that there is room most of the time.
 const SHRINKAGE: f64 = 1.04;
 
-/// The most that times to live are stretched: ten seconds become nearly three minutes.
+/// The maximum factor: ten seconds become nearly three minutes.
 const MOST: f64 = 16.0;
 
-/// The longest time without questions that counts as a time without room: nobody looked.
+/// The longest time without questions that counts as a time without room, because nobody checked.
 const LONGEST_STEP: Duration = Duration::from_secs(5);
 
-/// How often a caller's room is looked at.
+/// How often a caller's room is checked.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// The most callers that are looked at once a second and whose times may be stretched. The room of those beyond is looked
-/// at with each question, and they keep their times.
+/// The most callers whose room is checked once a second and whose times may be stretched. The room of further
+/// callers is checked with each question, and they keep their times.
 const MOST_CALLERS: usize = 1_024;
 
 /// The factors by which times to live are stretched.
@@ -44,7 +45,7 @@ struct StretchState {
 }
 
 impl TtlStretch {
-    /// The factor for a caller's questions, at least 1. `room` is asked at most once a second.
+    /// The factor for a caller's questions, at least 1. `room` is called at most once a second.
     pub(in crate::engine) fn factor(
         &self,
         caller: CallerId,
@@ -56,7 +57,7 @@ impl TtlStretch {
         if state.is_some_and(|state| now.since(state.looked_at) < EVERY) {
             return state.map_or(1.0, |state| state.factor);
         }
-        // Of a time in which nothing was stretched only its last second counts.
+        // After a time without stretching, only the last second counts.
         let before = state.filter(|state| state.factor > 1.0).unwrap_or(StretchState {
             factor: 1.0,
             looked_at: now.minus(EVERY),
@@ -78,13 +79,13 @@ impl TtlStretch {
         1.0
     }
 
-    /// The factor for a caller's questions as it was last determined, at least 1.
+    /// The factor for a caller's questions as last determined, at least 1.
     pub(in crate::engine) fn last(&self, caller: CallerId) -> f64 {
         let callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
         callers.get(&caller).map_or(1.0, |state| state.factor)
     }
 
-    /// The largest factor there is, at least 1.
+    /// The largest factor, at least 1.
     pub(in crate::engine) fn most(&self) -> f64 {
         let callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
         callers.values().map(|state| state.factor).fold(1.0, f64::max)
@@ -92,7 +93,7 @@ impl TtlStretch {
 }
 
 impl StretchState {
-    /// Says so in the log, each time that it has doubled, and when it is over.
+    /// Logs each doubling, and the end.
     fn tell(self) -> Self {
         if self.factor >= self.told * 2.0 {
             tracing::warn!(

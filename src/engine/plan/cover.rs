@@ -1,25 +1,26 @@
-//! Which requests bring rows up to date that lie far apart: as few as a greedy choice finds.
+//! Chooses the fewest requests, by a greedy search, that refresh due rows which are far apart.
 //!
-//! A request brings a page of the rows around a place, whatever their status, or all rows of one status within a window
-//! (a [`Probe`]). So the rows that are due are a set to be covered by such requests. What covers most of what is still open is
-//! taken first, until nothing is. At the same count a probe is better, since it also brings what of its status is due next.
+//! A request returns either a page of the rows around an instant, in any status, or all rows of one status
+//! within a window (a [`Probe`]). Due rows are therefore a set to be covered by requests. The request that
+//! covers the most uncovered rows is chosen first, until all rows are covered. If two cover equally many, the
+//! probe wins, because it also returns the rows of its status that are due next.
 
 use std::time::Duration;
 
 use super::parts::Probe;
 use crate::domain::{Span, Status, Timestamp};
 
-/// Rows to be covered by one question.
+/// Rows that one request can cover.
 #[derive(Clone, Debug)]
 pub(super) struct DueGroup {
     pub(super) span: Span,
-    /// Rows known within it, due or not.
+    /// The known rows in the span, due or not.
     pub(super) rows: usize,
     pub(super) due: Vec<DueRow>,
     pub(super) is_head: bool,
 }
 
-/// A row that is due.
+/// A due row.
 #[derive(Clone, Debug)]
 pub(super) struct DueRow {
     pub(super) created_at: Timestamp,
@@ -33,28 +34,28 @@ impl DueGroup {
         self.due.len() * 5 >= self.rows * 4
     }
 
-    /// When the row of it that was read first was read.
+    /// When the row that was read first was read.
     pub(super) fn oldest_read_at(&self) -> Option<Timestamp> {
         self.due.iter().map(|due| due.read_at).min()
     }
 }
 
-/// A row that nothing covers yet.
+/// A row that no request covers yet.
 struct Open<'a> {
     due: &'a DueRow,
     group: usize,
-    /// Under what status a probe may ask for it.
+    /// The status that a probe may use to ask for it.
     probed: Option<&'a Status>,
 }
 
-/// A probe that could be sent, and how many open rows it covers.
+/// A possible probe, and how many uncovered rows it covers.
 struct Candidate {
     probe: Probe,
     count: usize,
 }
 
-/// Covers the rows of groups, which come newest first as their rows do, by reading some of the groups and by probes.
-/// `probed` tells under what status a row may be asked for.
+/// Covers the rows of groups by reading some of the groups and by probes. Groups and their rows come newest
+/// first. `probed` returns the status that a probe may use to ask for a row.
 pub(super) fn cover<'a>(
     groups: &'a [DueGroup],
     probed: impl Fn(&'a DueRow) -> Option<&'a Status>,
@@ -83,13 +84,13 @@ pub(super) fn cover<'a>(
     (read, probes)
 }
 
-/// The group with the most open rows, and how many they are.
+/// The group with the most uncovered rows, and their number.
 fn largest_group(open: &[Open<'_>]) -> Option<(usize, usize)> {
     let by_group = open.chunk_by(|above, below| above.group == below.group);
     by_group.map(|rows| (rows[0].group, rows.len())).max_by_key(|(_, count)| *count)
 }
 
-/// The probe that covers the most open rows.
+/// The probe that covers the most uncovered rows.
 fn largest_probe(open: &[Open<'_>], window: Duration) -> Option<Candidate> {
     let from = |newest: usize| {
         let status = open[newest].probed?;

@@ -1,8 +1,9 @@
-//! How far down to plan for a question that wants only its newest rows.
+//! Finds how far down to plan for a question that wants only its newest rows.
 //!
-//! Known rows are counted until there are enough. Where a gap comes first, how many rows it holds is not known, so the
-//! plan ends there, with the topmost window of the gap: what it brings decides whether more is needed. The head is the
-//! exception. Between two polls few rows are created, and the rows below that are due come with the same request.
+//! Known rows are counted until there are enough. If a gap comes first, the number of its rows is unknown, so
+//! the plan ends with the topmost window of the gap; the rows found there decide whether more is needed. The
+//! head is the exception: few rows are created between two polls, and the due rows below it come with the
+//! same request.
 
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use crate::domain::{Span, Statuses, Timestamp};
 use crate::engine::coverage::{Coverage, Segment, Trust};
 use crate::engine::terms::RowNeed;
 
-/// The top of a span, as far down as it has to be planned to find so many of its newest rows.
+/// The top of a span, planned down to this many of its newest rows.
 pub(in crate::engine) fn newest_part(
     coverage: &Coverage,
     span: Span,
@@ -45,8 +46,8 @@ pub(in crate::engine) fn newest_part(
     }
 }
 
-/// Where in a segment the row lies that makes up the number; counts the rows of the segment down from it if it is not
-/// among them.
+/// The position in a segment of the last row needed. If that row is not in the segment, `left` is lowered by
+/// the rows of the segment.
 fn nth_row(
     segment: &Segment,
     within: Span,
@@ -58,7 +59,7 @@ fn nth_row(
     for row in rows.iter().filter(|row| is_wanted(row.status)) {
         *left = left.saturating_sub(1);
         if *left == 0 {
-            // A segment that serves only as a whole is taken as a whole.
+            // An indivisible segment is taken as a whole.
             let is_divisible = segment.trust != Trust::Indivisible;
             return Some(if is_divisible { row.created_at } else { segment.span.from().max(within.from()) });
         }
@@ -86,7 +87,7 @@ mod tests {
         Span::new(Timestamp::from_micros(from * HOUR), Timestamp::from_micros(to * HOUR - 1)).unwrap()
     }
 
-    /// What is known: the segments given, each with a row at the beginning of every hour.
+    /// The segments given, each with one row at the start of every hour.
     struct KnownSpans {
         coverage: Coverage,
         #[expect(dead_code, reason = "kept alive: segments refer to their entries weakly")]
@@ -122,7 +123,7 @@ mod tests {
             Self { coverage, entries }
         }
 
-        /// At which hour the plan ends for so many rows of the thousand hours before hour 2000.
+        /// The hour at which the plan ends for this many rows of the thousand hours before hour 2000.
         fn ends_at(&self, rows: u64, status: Option<&str>) -> i64 {
             let statuses = status.map(|status| Statuses::from(Status::new(status)));
             let part = newest_part(

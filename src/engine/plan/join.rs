@@ -1,8 +1,8 @@
-//! Gaps that are read together with the small known pieces between them, where that takes fewer requests.
+//! Reads gaps together with the small known pieces between them where that saves requests.
 //!
-//! A gap costs at least one request however small it is, and many small questions leave as many gaps between what
-//! they brought. To read across a known piece costs a page for every [`MAX_PAGE_SIZE`] rows of it and saves the request
-//! that the next gap would begin with.
+//! A gap costs at least one request, however small it is, and many small questions leave many gaps between
+//! their results. Reading across a known piece costs one page per [`MAX_PAGE_SIZE`] rows and saves the
+//! request that the next gap would start with.
 
 use std::time::Duration;
 
@@ -11,11 +11,12 @@ use crate::engine::coverage::CoveragePart;
 
 /// The most known rows that are read again to save one request.
 ///
-/// Half a page: rows that are read beside an unknown number of others fill up a page that is requested anyway as
-/// often as they need one more, so with half a page both sides cost the same on average.
+/// Half a page: rows that are read together with an unknown number of others fill a page that is requested
+/// anyway as often as they need another page, so at half a page both sides cost the same on average.
 const ROWS_A_JOIN: usize = MAX_PAGE_SIZE / 2;
 
-/// Runs of two gaps or more that are read as one, newest first. `parts` are those of a span, newest first.
+/// Runs of two or more gaps that are read as one, newest first. `parts` are the parts of a span, newest
+/// first.
 pub(super) fn joined_gaps(parts: &[CoveragePart<'_>], window: Duration) -> Vec<Span> {
     let mut runs = Vec::new();
     let mut run: Option<GapRun> = None;
@@ -50,13 +51,13 @@ struct GapRun {
 }
 
 impl GapRun {
-    /// Whether reading up to another gap saves the request that this begins with.
+    /// Whether reading up to another gap saves the request that the gap would start with.
     fn takes_no_more_windows_with(self, gap: Span, window: Duration) -> bool {
         windows(self.span.union(gap), window) < windows(self.span, window) + windows(gap, window)
     }
 }
 
-/// The requests that a span takes at least.
+/// The minimum number of requests for a span.
 fn windows(span: Span, window: Duration) -> u128 {
     span.outward().width().as_micros().div_ceil(window.as_micros().max(1)).max(1)
 }

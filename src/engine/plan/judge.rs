@@ -1,12 +1,12 @@
-//! Two judgments over what is known, beside the plan itself.
+//! Judgments about known data, apart from the plan itself.
 
 use std::time::Duration;
 
 use crate::domain::{MAX_PAGE_SIZE, Span, Status, Timestamp};
-use crate::engine::coverage::{Contents, CoveragePart, Trust};
+use crate::engine::coverage::{CoveragePart, Trust};
 use crate::engine::freshness::{Class, Membership, Policy};
 
-/// Whether everything known of a span may still be given when that is `allowance` past its freshness.
+/// Whether all known data of a span may still be served until it is `allowance` past its freshness.
 pub(in crate::engine) fn may_be_stale(
     parts: &[CoveragePart<'_>],
     policy: &Policy,
@@ -20,16 +20,11 @@ pub(in crate::engine) fn may_be_stale(
             !is_past(segment.read_at, policy.ttl(Class::Live))
         }
         CoveragePart::Known(segment) => {
-            let rows_allow = match (&segment.contents, segment.facts()) {
-                (Contents::Rows { restless: Some(_), .. }, Some(rows)) => {
-                    rows.iter().all(|row| {
-                        // A row that left its status is marked as never read; what is known of it is as old as the rest.
-                        let read_at = row.read_at.max(segment.read_at);
-                        !is_past(read_at, policy.due(&row, now).latest.since(row.read_at))
-                    })
-                }
-                _ => true,
-            };
+            let rows_allow = segment.facts().into_iter().flat_map(|rows| rows.iter()).all(|row| {
+                // A row that left its status is marked as never read; what is known of it is as old as the rest.
+                let read_at = row.read_at.max(segment.read_at);
+                !is_past(read_at, policy.due(&row, now).latest.since(row.read_at))
+            });
             let place = match policy.membership {
                 Membership::Fixed | Membership::Rows => policy.due_of(Class::Settled, segment.read_at),
                 Membership::Spans => policy.place_due(segment.span.to(), segment.read_at, now),
@@ -39,7 +34,7 @@ pub(in crate::engine) fn may_be_stale(
     })
 }
 
-/// How many rows a span probably holds, by those known of it; none if too little is known to tell.
+/// The likely number of rows in a span, by the density of its known parts; `None` if too little is known.
 pub(in crate::engine) fn expected_rows(parts: &[CoveragePart<'_>], span: Span) -> Option<usize> {
     let (mut rows, mut width) = (0usize, Duration::ZERO);
     for part in parts {
@@ -52,15 +47,15 @@ pub(in crate::engine) fn expected_rows(parts: &[CoveragePart<'_>], span: Span) -
     (width >= TELLING).then(|| (rows as f64 / share.clamp(1e-6, 1.0)) as usize)
 }
 
-/// How much of a history must be known to tell something about the rest.
+/// How much of a history must be known to estimate the rest.
 const TELLING: Duration = Duration::from_hours(24);
 
-/// Whether a question about one status costs no more when all rows are kept up to date here than when upstream is
-/// asked under the filter.
+/// Whether refreshing all rows here costs at most as much as asking upstream with a filter, for a question
+/// about one status.
 ///
-/// Both are reckoned in requests per settling time to live: the head once per live time to live, with the rows that
-/// a filter makes due there, and the rows of the last days once. What was never read speaks for the filter, which may
-/// be much smaller; but for the head, which has to be read either way.
+/// Both are counted in requests per settling time to live: the head once per live time to live, together with
+/// the rows that a filter makes due there, and the rows of the last days once. Unread parts count in favor of
+/// the filter, whose result may be much smaller. The head does not, because it has to be read either way.
 pub(in crate::engine) fn is_cheaper_here(
     parts: &[CoveragePart<'_>],
     status: &Status,
@@ -95,6 +90,6 @@ pub(in crate::engine) fn is_cheaper_here(
     let cost = |rows: [usize; 2]| {
         rows[0].div_ceil(MAX_PAGE_SIZE).max(1) * rounds + (rows[0] + rows[1]).div_ceil(MAX_PAGE_SIZE)
     };
-    // The head is read for the questions without a filter in any case; under the filter it comes on top.
+    // Questions without a filter read the head anyway; a filtered head is an additional read.
     cost(here) <= cost(filtered) + rounds
 }

@@ -1,13 +1,16 @@
-//! What to read for a question, given what is known: pure, and computed under the scope's lock without waiting.
+//! Decides what to read for a question, given what is known. Pure, and computed under the scope's lock
+//! without waiting.
 //!
-//! Four things are read, and nothing else: gaps; rows past the age at which they may be served; rows that may have changed;
-//! and the head, which is just another gap. Rows that may have changed are at known places, so they are covered by spans of
-//! at most a page of known rows each, and the newest of them are read together with the head. Gaps with little known
-//! between them are read as one (see [`join`]). Old rows that never finished are too far apart for that. They are requested
-//! together, under the filter of their status, and a row that doesn't come back has changed (see [`Probe`]).
+//! Four things are read: gaps; rows past the age at which they may be served; rows that may have changed; and
+//! the head, which is just another gap. The places of rows that may have changed are known, so they are
+//! covered by spans of at most a page of known rows each; the newest are read together with the head. Gaps
+//! with little known between them are read as one (see [`join`]). Old rows that never finished are too far
+//! apart for that. They are requested together, filtered by their status, and a row that is missing from the
+//! response has changed (see [`Probe`]).
 //!
-//! Settled rows past their time to live are served, and marked for renewal in the background. Rows that are read for their
-//! own sake follow the beat of their place, so that a history that was read at once is not due at once.
+//! Settled rows past their time to live are served and marked for renewal in the background. Rows that are
+//! read on their own account come due by the stagger of their place, so that a history that was read at once
+//! is not due at once.
 
 mod cover;
 mod depth;
@@ -28,7 +31,7 @@ pub(super) use self::judge::{expected_rows, is_cheaper_here, may_be_stale};
 pub(super) use self::parts::{Gaps, OtherCallers, Plan, PlanContext, PlanItem, Probe, Probing};
 use self::survey::Survey;
 
-/// Makes the plan for a span from what was found there ([`super::coverage::Coverage::look`]).
+/// Plans a span from what was found there ([`super::coverage::Coverage::look`]).
 pub(super) fn plan(
     parts: &[CoveragePart<'_>],
     span: Span,

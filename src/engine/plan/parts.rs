@@ -8,19 +8,19 @@ use crate::source::Urgency;
 /// What to do for a question.
 #[derive(Debug)]
 pub(in crate::engine) struct Plan {
-    /// The question from its newest instant down, without overlap and without a hole.
+    /// The question from its newest instant down, without overlap or gap.
     pub(in crate::engine) items: Vec<PlanItem>,
-    /// What of the question lies below these, and is planned when more of its rows are needed.
+    /// The rest of the question, below these items. It is planned when more rows are needed.
     pub(in crate::engine) rest: Option<Span>,
-    /// To be asked before anything is given, so that the plan made afterwards has nothing sparse to read.
+    /// Sent before any row is given, so that the next plan has nothing sparse to read.
     pub(in crate::engine) probes: Vec<Probe>,
-    /// Known and given, and to be read again behind the answer; longest unread first.
+    /// Known and served, and read again after the response; longest unread first.
     pub(in crate::engine) renewals: Vec<Span>,
-    /// How old what is known is, of the part that expires first; none if nothing is known.
+    /// The age of the known part that expires first; `None` if nothing is known.
     pub(in crate::engine) known: Option<Freshness>,
-    /// The same, of what is due as well: how old an answer is that is given without reading.
+    /// The same, including due parts: the age of a response that is served without reading.
     pub(in crate::engine) worst: Option<Freshness>,
-    /// Whether there is nothing that was never read.
+    /// The parts of the question that were never read.
     pub(in crate::engine) gaps: Gaps,
 }
 
@@ -36,25 +36,25 @@ impl Plan {
 pub(in crate::engine) enum PlanItem {
     /// Known and fresh enough.
     Known(Span),
-    /// To be read; no wider than the window.
+    /// To be read; at most as wide as the window.
     Read(Span),
 }
 
-/// Who else asks about the same executions.
+/// Other callers who ask about the same executions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::engine) enum OtherCallers {
-    /// Nobody whose wishes differ.
+    /// None with other needs.
     None,
-    /// Somebody who asks for one status, and needs all that was created lately with every head.
+    /// Some ask for one status, and need all recently created rows with every head.
     ByStatus,
 }
 
-/// Which statuses probes may ask for.
+/// The statuses that probes may ask for.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::engine) enum Probing<'a> {
-    /// All but these, which upstream writes into rows and takes for no filter.
+    /// All but these, which appear in upstream's rows but are rejected as filters.
     AllBut(&'a [Status]),
-    /// None: what a probe brings is of use only if it may be kept.
+    /// None, because the result of a probe may not be stored.
     Never,
 }
 
@@ -67,16 +67,16 @@ impl Probing<'_> {
     }
 }
 
-/// For whom a plan is made.
+/// The caller that a plan is made for.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::engine) struct PlanContext<'a> {
-    /// The statuses that rows are filtered by here.
+    /// The statuses by which rows are filtered here.
     pub(in crate::engine) status: Option<&'a Statuses>,
     pub(in crate::engine) others: OtherCallers,
     pub(in crate::engine) probing: Probing<'a>,
 }
 
-/// What of the question was never read, or is not kept.
+/// The part of a question that was never read, or is not stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::engine) enum Gaps {
     /// Nothing.
@@ -88,7 +88,7 @@ pub(in crate::engine) enum Gaps {
 }
 
 impl Gaps {
-    /// A question that only brings up to date what is known goes before one that reads history.
+    /// A question that only refreshes known data precedes one that reads history.
     pub(in crate::engine) const fn urgency(self) -> Urgency {
         match self {
             Self::None | Self::Head(_) => Urgency::Refresh,
@@ -97,16 +97,17 @@ impl Gaps {
     }
 }
 
-/// A question about old rows under the filter of their status. Those it does not bring have left the status.
+/// A request for old rows with a filter on their status. Rows that are missing from the response have left
+/// the status.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::engine) struct Probe {
     pub(in crate::engine) status: Status,
     pub(in crate::engine) span: Span,
-    /// When the row of it that was read first was read.
+    /// When the row that was read first was read.
     pub(in crate::engine) oldest_read_at: Timestamp,
 }
 
-/// Spans sorted newest first, with those that overlap or touch made one.
+/// Sorts spans newest first and joins those that overlap or touch.
 pub(super) fn merged(mut spans: Vec<Span>) -> Vec<Span> {
     spans.sort_by_key(|span| std::cmp::Reverse(span.to()));
     let mut merged: Vec<Span> = Vec::new();

@@ -1,44 +1,44 @@
-//! Which settled parts are renewed behind the answers: a page of rows at a time.
+//! Chooses the settled parts to renew in the background, a page of rows at a time.
 //!
-//! A page that says "no more" is beyond doubt, so a renewal of a page is one request. A part whose time has come and that
-//! holds fewer rows takes along what lies below it, if that comes up before long: so in the course of time pages fill up,
-//! in whatever pieces history was read first.
+//! A page with `has_more: false` needs no further proof, so renewing a page takes one request. A due part
+//! with fewer rows also takes the parts below it that come due soon. Over time, pages fill up, however small
+//! the pieces were in which history was first read.
 
 use std::time::Duration;
 
 use crate::domain::{MAX_PAGE_SIZE, Span, Timestamp};
 use crate::engine::coverage::Segment;
 
-/// The most parts named for renewal at once.
+/// The most parts chosen for renewal at once.
 const MOST: usize = 8;
 
-/// How many rows a renewal is filled up to: a page, less one that may share its outermost second.
+/// How many rows a renewal is filled up to: a page, less one row that may share its outermost second.
 const ROWS: usize = MAX_PAGE_SIZE - 1;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// How soon a part is to be renewed.
+/// How soon a part is due for renewal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ripeness {
-    /// Not for long.
+    /// Not soon.
     Young,
-    /// Before long: it may come along.
+    /// Soon: it may be renewed together with another part.
     Ripe,
     /// Now.
     Due,
 }
 
-/// What is to be renewed, as it is met, newest first.
+/// The parts to renew, collected newest first.
 #[derive(Debug)]
 pub(super) struct Renewals {
     window: Duration,
     runs: Vec<RenewalRun>,
 }
 
-/// Rows to be renewed by one request.
+/// Rows that one request renews.
 #[derive(Clone, Copy, Debug)]
 struct RenewalRun {
-    /// When the part of it that was read first was read.
+    /// When the part that was read first was read.
     read_at: Timestamp,
     span: Span,
     rows: usize,
@@ -49,7 +49,7 @@ impl Renewals {
         Self { window, runs: Vec::new() }
     }
 
-    /// Takes note of a part of a segment, which lies below all before.
+    /// Adds a part of a segment, which is below all earlier parts.
     pub(super) fn meet(&mut self, segment: &Segment, part: Span, ripeness: Ripeness) {
         if ripeness == Ripeness::Young {
             return;
@@ -65,7 +65,7 @@ impl Renewals {
         }
     }
 
-    /// What to renew, longest unread first, without what is read anyway.
+    /// The parts to renew, longest unread first, except for those that are read anyway.
     pub(super) fn finish(mut self, reads: &[Span]) -> Vec<Span> {
         self.runs.retain(|run| !reads.iter().any(|read| read.covers(run.span)));
         self.runs.sort_by_key(|run| run.read_at);
@@ -75,7 +75,7 @@ impl Renewals {
 }
 
 impl RenewalRun {
-    /// Takes in a part right below, or as much of it as a page has room for; gives back the rest.
+    /// Adds the part right below, or as much of it as fits on the page; returns the rest.
     fn fill(&mut self, segment: &Segment, part: Span, window: Duration) -> Option<Span> {
         if self.span.from() != part.to().next() || self.rows >= ROWS {
             return Some(part);
@@ -98,8 +98,8 @@ impl RenewalRun {
     }
 }
 
-/// How many rows of a segment lie in a part of it, up to so many, and the end of the second below those; none if it has
-/// no rows. The rows of one second stay together.
+/// The number of a segment's rows within a part, up to `most`, and the end of the second below them; `None`
+/// if there are no rows. Rows of one second stay together.
 fn rows_within(segment: &Segment, part: Span, most: usize) -> Option<(usize, Option<Timestamp>)> {
     let rows = segment.facts_within(part)?;
     let Some(first_below) = rows.get(most) else { return Some((rows.len(), None)) };

@@ -1,4 +1,4 @@
-//! Goes over what is known, newest first, and sorts out what is due.
+//! Goes through the known parts of a span, newest first, and finds what is due.
 
 use std::time::Duration;
 
@@ -7,20 +7,20 @@ use super::join::joined_gaps;
 use super::parts::{OtherCallers, Plan, PlanContext, Probe, gaps, items, merged};
 use super::renewals::{Renewals, Ripeness};
 use crate::domain::{EntryRow, MAX_PAGE_SIZE, Span, Status, Timestamp};
-use crate::engine::coverage::{Contents, CoveragePart, Segment, Trust};
+use crate::engine::coverage::{Contents, CoveragePart, LatestChange, Segment, Trust};
 use crate::engine::freshness::{Class, Due, Membership, Policy};
 use crate::engine::terms::Freshness;
 
-/// The most rows a re-read is planned to bring: a page, less what may have come since.
+/// The most rows that a re-read is planned to return: a page, less the rows that may have been added since.
 pub(super) const ROWS_A_QUESTION: usize = 40;
 
-/// The most requests a question spends on rows that lie far apart.
+/// The most requests that a question spends on rows that are far apart.
 const MAX_SPARSE: usize = 8;
 
-/// The most groups that are looked at together, longest unread first: many times what one question may read.
+/// The most groups that are considered together, longest unread first: many times what one question may read.
 const MOST_COVERED: usize = 256;
 
-/// A group with no more than this many due rows is sparse: a probe may serve it better.
+/// A group with at most this many due rows is sparse: a probe may serve it better.
 const SPARSE_ROWS: usize = 2;
 
 pub(super) struct Survey<'a> {
@@ -31,11 +31,11 @@ pub(super) struct Survey<'a> {
     reads: Vec<Span>,
     groups: Vec<DueGroup>,
     renewals: Renewals,
-    /// Segments of at most a page that are read as a whole where a part of them is, newest first: they come up for
-    /// renewal before long.
+    /// Segments of at most a page that are soon due for renewal, newest first: if a part of one is read, all
+    /// of it is.
     aging: Vec<Span>,
     expires_first: Option<(Timestamp, Freshness)>,
-    /// The same of all that is known, what is due included.
+    /// The same for all known parts, including due ones.
     worst: Option<(Timestamp, Freshness)>,
 }
 
@@ -95,7 +95,8 @@ impl<'a> Survey<'a> {
         self.rows(segment, question);
     }
 
-    /// Where rows may enter anywhere, the place decides as well: the part of a segment whose time is up is read as a whole.
+    /// If rows may enter the result anywhere, the place also decides: the part of a segment whose time is up
+    /// is read as a whole.
     fn places(&mut self, segment: &Segment, span: Span) {
         let policy = self.policy;
         let mut rest = Some(span);
@@ -113,7 +114,8 @@ impl<'a> Survey<'a> {
 
     fn place(&mut self, segment: &Segment, part: Span) {
         let due = self.policy.place_due(part.to(), segment.read_at, self.now);
-        // On the beat of the scope: what leaves the newest places bit by bit is then read together, and not bit by bit again.
+        // Staggered per scope: whatever leaves the newest places bit by bit is then read together, rather
+        // than bit by bit again.
         if due.at < self.now {
             self.aged(segment.read_at, due.ttl);
             self.reads.push(part);
@@ -128,10 +130,10 @@ impl<'a> Survey<'a> {
         let policy = self.policy;
         if !self.may_have_due_rows(segment) {
             self.known(segment.read_at, policy.ttl(Class::Settled));
-            if let Contents::Rows { restless: Some(restless), .. } = &segment.contents
-                && restless.until >= policy.settles_before(self.now)
+            if let Contents::Rows { times, .. } = &segment.contents
+                && times.latest >= LatestChange::At(policy.settles_before(self.now))
             {
-                self.known(restless.oldest_read_at, policy.ttl(Class::Live));
+                self.known(times.oldest_read_at, policy.ttl(Class::Live));
             }
             self.pass(segment.len());
             return;
@@ -152,8 +154,8 @@ impl<'a> Survey<'a> {
         }
     }
 
-    /// How long a row is good for, for this question. Of a row in another status than those asked for it matters only
-    /// whether it has come to it, so its place alone decides.
+    /// How long a row is fresh for this question. For a row in another status than the requested ones, only
+    /// its place decides, because all that matters is whether it has entered a requested status.
     fn due_of(&self, row: &EntryRow<'_>) -> Due {
         if self.context.status.is_some_and(|statuses| !statuses.has(row.status)) {
             self.policy.place_due(row.created_at, row.read_at, self.now)
@@ -164,7 +166,7 @@ impl<'a> Survey<'a> {
 
     fn may_have_due_rows(&self, segment: &Segment) -> bool {
         let policy = self.policy;
-        let Contents::Rows { restless, .. } = &segment.contents else { return false };
+        let Contents::Rows { times, .. } = &segment.contents else { return false };
         if policy.membership != Membership::Fixed && segment.span.to() >= policy.calm_before(self.now) {
             return true;
         }
@@ -173,24 +175,19 @@ impl<'a> Survey<'a> {
         {
             return true;
         }
-        restless.is_some_and(|restless| {
-            restless.until >= policy.settles_before(self.now)
-                && policy.is_past(
-                    restless.oldest_read_at,
-                    policy.ttl(Class::Live).min(policy.ttl(Class::Settling)),
-                    self.now,
-                )
-        })
+        let shortest = policy.ttl(Class::Live).min(policy.ttl(Class::Settling));
+        times.latest >= LatestChange::At(policy.settles_before(self.now))
+            && policy.is_past(times.oldest_read_at, shortest, self.now)
     }
 
-    /// Rows that are not due lie below the group that is open.
+    /// Skips rows that are not due, below the open group.
     fn pass(&mut self, rows: usize) {
         if let Some(group) = self.groups.last_mut() {
             group.rows += rows;
         }
     }
 
-    /// A row that is not due; it comes along with the head all the same where others need it then.
+    /// Skips a row that is not due; it is still read with the head if other callers need it then.
     fn pass_row(&mut self, created_at: Timestamp) {
         let is_needed = self.context.others == OtherCallers::ByStatus
             && created_at >= self.policy.settles_before(self.now);
@@ -231,7 +228,7 @@ impl<'a> Survey<'a> {
         }
     }
 
-    /// Notes the age of something known, fresh or not.
+    /// Records the age of a known part, fresh or not.
     fn aged(&mut self, read_at: Timestamp, ttl: Duration) {
         let expires = read_at.plus(ttl);
         if read_at > Timestamp::MIN && self.worst.is_none_or(|(first, _)| expires < first) {
@@ -239,8 +236,8 @@ impl<'a> Survey<'a> {
         }
     }
 
-    /// Names a settled part for renewal once its time has come, by its week, so that neighbors come due together and
-    /// weeks do not.
+    /// Marks a settled part for renewal once it is due, staggered by its week, so that neighbors come due
+    /// together and weeks do not.
     fn renew(&mut self, segment: &Segment, part: Span) {
         let policy = self.policy;
         let renewed_at = policy.renewed_at(part.from(), segment.read_at);
@@ -272,8 +269,8 @@ impl<'a> Survey<'a> {
         Plan { items, rest: None, probes, renewals, known, worst, gaps: gaps(span, parts) }
     }
 
-    /// Has rows that are read for their own sake bring their whole segment along, where that saves its renewal: it is
-    /// one request either way.
+    /// Extends the reads of single rows to their whole segment if that saves its renewal: it is one request
+    /// either way.
     fn widen(&mut self) {
         let mut groups = std::mem::take(&mut self.groups);
         for group in groups.iter_mut().filter(|group| !group.is_head) {
@@ -287,14 +284,14 @@ impl<'a> Survey<'a> {
         self.groups = groups;
     }
 
-    /// The segment at an instant, if it is one of those that come up for renewal.
+    /// The segment at an instant, if it is soon due for renewal.
     fn aging_at(&self, instant: Timestamp) -> Option<Span> {
         let position = self.aging.partition_point(|segment| segment.from() > instant);
         self.aging.get(position).copied().filter(|segment| segment.contains(instant))
     }
 
-    /// Takes the groups that probes serve better out of the groups, and gives the probes; of both, no more than
-    /// allowed, longest unread first.
+    /// Removes the groups that probes serve better and returns the probes. Limits both, and prefers the
+    /// longest unread.
     fn probes(&mut self) -> Vec<Probe> {
         let is_sparse = |group: &DueGroup| !group.is_head && group.due.len() <= SPARSE_ROWS;
         let (mut sparse, dense): (Vec<DueGroup>, Vec<DueGroup>) =
@@ -306,7 +303,7 @@ impl<'a> Survey<'a> {
         }
         sparse.truncate(MOST_COVERED);
         sparse.sort_by_key(|group| std::cmp::Reverse(group.span.to()));
-        // A row that left its status was found by a probe, and would not be found by another.
+        // A row that left its status was found by a probe, and another probe would not return it.
         let may_be_asked = |status: &&Status| !status.is_terminal() && self.context.probing.allows(status);
         let (mut read, mut probes) = cover(
             &sparse,

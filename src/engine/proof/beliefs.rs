@@ -4,20 +4,20 @@ use tokio::time::Instant;
 
 use crate::domain::{MAX_PAGE_SIZE, Page};
 
-/// For how long upstream's pages are taken to be smaller than the documented size.
+/// How long upstream's pages are assumed to be smaller than the documented size.
 const SMALLER_FOR: Duration = Duration::from_mins(10);
 
-/// How much of upstream's word on its pages is believed, for one scope.
+/// Which of upstream's statements about its pages are believed, for one scope.
 ///
-/// `has_more` and `total` are both believed until rows contradict one of them. A list whose `has_more` is not believed ends
-/// with a page that is not full.
+/// `has_more` and `total` are both believed until rows contradict one of them. If `has_more` is not believed,
+/// a list ends with a page that is not full.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::engine) struct Beliefs {
-    /// Whether `has_more` tells where a list ends.
+    /// Whether `has_more` says where a list ends.
     pub(in crate::engine) has_more: bool,
     /// Whether `total` counts the rows of the question.
     pub(in crate::engine) total: bool,
-    /// Whether numbered pages show every row of a list.
+    /// Whether numbered pages contain every row of a list.
     pub(in crate::engine) numbers: bool,
     size: u32,
     resized_at: Option<Instant>,
@@ -32,27 +32,28 @@ impl Default for Beliefs {
 }
 
 impl Beliefs {
-    /// How many rows a page is asked for.
+    /// The page size to request.
     pub(in crate::engine) const fn size(&self) -> u32 {
         self.size
     }
 
-    /// Whether a page may be cut off: it has as many rows as were asked for, or as the largest page seen.
+    /// Whether a page may be truncated: it has as many rows as were requested, or as the largest page so far.
     pub(in crate::engine) fn is_full(&self, rows: usize) -> bool {
         rows > 0 && rows >= self.largest.min(self.size as usize)
     }
 
-    /// Whether upstream says that more pages follow, as far as that is believed.
+    /// Whether upstream says that more pages follow, if that is believed.
     pub(in crate::engine) fn says_more(&self, page: &Page) -> bool {
         if self.has_more { page.has_more } else { self.is_full(page.rows.len()) }
     }
 
-    /// Whether upstream's `total` says that there are more rows than these, as far as that is believed.
+    /// Whether upstream's `total` says that there are more rows than these, if that is believed.
     pub(in crate::engine) fn lacks(&self, total: Option<u64>, rows: u64) -> bool {
         self.total && total.is_some_and(|total| total > rows)
     }
 
-    /// How many known rows a span is cut to, to fit one page: a page less what may have come since.
+    /// The number of known rows that a span is cut to, so that it fits one page: a page less the rows that
+    /// may have been added since.
     pub(in crate::engine) fn rows_a_piece(&self) -> usize {
         let full = if self.largest == 0 { self.size as usize } else { self.largest.min(self.size as usize) };
         match self.has_more && self.resized_at.is_none() {
@@ -61,22 +62,22 @@ impl Beliefs {
         }
     }
 
-    /// Notes the size of a page.
+    /// Records the size of a page.
     pub(in crate::engine) fn saw(&mut self, rows: usize) {
         self.largest = self.largest.max(rows);
     }
 
-    /// A page of no more than this many rows was cut off.
+    /// A page of at most this many rows was truncated.
     pub(in crate::engine) const fn shrink(&mut self, rows: usize) {
         self.largest = rows;
     }
 
-    /// Takes upstream's pages to have no more than this many rows.
+    /// Assumes that upstream's pages have at most this many rows.
     pub(in crate::engine) fn resize(&mut self, rows: usize, now: Instant) {
         (self.size, self.largest, self.resized_at) = (rows as u32, rows, Some(now));
     }
 
-    /// Asks for pages of the documented size again once a while has passed.
+    /// Requests pages of the documented size again after some time.
     pub(in crate::engine) fn refresh(&mut self, now: Instant) {
         if self.resized_at.is_some_and(|at| now.saturating_duration_since(at) >= SMALLER_FOR) {
             (self.size, self.resized_at) = (MAX_PAGE_SIZE as u32, None);

@@ -1,11 +1,11 @@
-//! Where to cut a span into pieces of a page each, and what a page of one tells.
+//! Where to cut a span into pieces of one page each, and what the page of a piece says.
 
 use std::time::Duration;
 
 use super::beliefs::Beliefs;
 use crate::domain::{Page, Span, Timestamp};
 
-/// The narrowest span that can be asked for with certainty.
+/// The narrowest span that can be requested with certainty.
 pub(in crate::engine) const SECOND: Duration = Duration::from_secs(1);
 
 /// Whether a part is read to find out which of `has_more` and `total` is wrong.
@@ -15,35 +15,35 @@ pub(in crate::engine) enum LookAgain {
     Second,
 }
 
-/// A span of which a page had fewer rows than its total said.
+/// A span whose page had fewer rows than its total said.
 pub(in crate::engine) struct Doubt {
     pub(in crate::engine) span: Span,
     pub(in crate::engine) rows: usize,
-    /// How many rows parts of the span had so far.
+    /// How many rows the parts of the span have had so far.
     pub(in crate::engine) found: usize,
 }
 
 impl Doubt {
-    /// Whether a page of a part shows that more rows are there than the doubtful page had.
+    /// Whether the page of a part shows that there are more rows than the doubtful page had.
     pub(in crate::engine) fn is_confirmed_by(&self, part: Span, rows: usize) -> bool {
         self.span.covers(part) && self.found + rows > self.rows
     }
 }
 
-/// What a page tells of its region.
+/// What a page says about its region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::engine) enum PageClaim {
     /// It has all rows.
     All,
-    /// There are more.
+    /// There are more rows.
     More,
-    /// It says that it has all rows, and that there are more of them.
+    /// It has all rows, by `has_more`; there are more, by `total`.
     LessThanItsTotal,
-    /// It has none, and says that there are more.
+    /// It has no rows, and says that more follow.
     Nothing,
 }
 
-/// How many rows of a page lie in a region: it may reach beyond by a second.
+/// How many rows of a page are in a region. The page may reach a second beyond it.
 pub(in crate::engine) fn rows_within(page: &Page, region: Span) -> usize {
     page.rows.iter().filter(|row| row.created_at.is_none_or(|at| region.contains(at))).count()
 }
@@ -57,7 +57,7 @@ pub(in crate::engine) fn claim(page: &Page, beliefs: &Beliefs) -> PageClaim {
     }
 }
 
-/// Cuts a span into pieces of about so many of the instants seen in it, newest first.
+/// Cuts a span into pieces of about this many of the instants seen in it, newest first.
 pub(in crate::engine) fn cut_at(rest: Span, mut seen: Vec<Timestamp>, rows_a_piece: usize) -> Vec<Span> {
     seen.sort_unstable();
     let mut pieces = Vec::new();
@@ -74,21 +74,21 @@ pub(in crate::engine) fn cut_at(rest: Span, mut seen: Vec<Timestamp>, rows_a_pie
     pieces
 }
 
-/// The top of a region that probably fits a page, and the rest of it.
+/// The top of a region that probably fits one page, and the rest.
 pub(in crate::engine) fn topmost(region: Span, fitting: Option<Duration>) -> (Span, Option<Span>) {
     let at = fitting.map(|width| region.to().minus(width).floor_second()).filter(|at| *at > region.from());
     let parts = at.and_then(|at| Some((region.after(at.previous())?, region.before(at))));
     parts.unwrap_or((region, None))
 }
 
-/// How wide a piece would be that holds `rows_a_piece` rows where this one held so many; at most twice as wide.
+/// The width of a piece with `rows_a_piece` rows, judging by a piece with this many; at most twice as wide.
 pub(in crate::engine) fn fitting_width(region: Span, rows: usize, rows_a_piece: usize) -> Duration {
     let factor = rows_a_piece as f64 / rows.max(1) as f64;
     region.width().mul_f64(factor.clamp(0.5, 2.0)).max(SECOND)
 }
 
-/// Where to cut a region whose first page promises more: below about a page of rows if they come newest first, else
-/// in the middle of those seen.
+/// Where to cut a region whose first page says that more follow: below about a page of rows if they come
+/// newest first, otherwise in the middle of the rows seen.
 pub(in crate::engine) fn cut_point(region: Span, instants: &[Timestamp], rows_a_piece: usize) -> Timestamp {
     let is_newest_first = instants.is_sorted_by(|newer, older| newer >= older);
     let fortieth = instants.get(rows_a_piece - 1).filter(|_| is_newest_first).map(|at| at.floor_second());
@@ -97,8 +97,8 @@ pub(in crate::engine) fn cut_point(region: Span, instants: &[Timestamp], rows_a_
     fortieth.filter(is_inside).unwrap_or_else(|| middle(region, instants))
 }
 
-/// A whole second in the middle of a region's rows, after its start and not after its end, so that both halves are
-/// narrower.
+/// A whole second in the middle of a region's rows, after its start and not after its end, so that both
+/// halves are narrower than the region.
 pub(in crate::engine) fn middle(region: Span, instants: &[Timestamp]) -> Timestamp {
     let asked = region.outward();
     let mut inside: Vec<Timestamp> = instants

@@ -1,49 +1,60 @@
 use std::time::Duration;
 
-use crate::domain::Span;
+use crate::domain::{Page, Span};
 use crate::engine::terms::AskedAt;
 
-/// Whether upstream is asked with dates.
+/// How far outside the dates a row may be: a comparison at whole seconds reaches one second beyond. Such a row belongs to
+/// the neighboring span.
+const DATE_SLACK: Duration = Duration::from_secs(1);
+
+/// Whether upstream supports dates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::engine) enum DateSupport {
-    /// As its contract says.
+    /// It does, as its contract says.
     Kept,
-    /// It takes none and answers with everything (`--window none`).
+    /// It ignores them and returns everything (`--window none`).
     Ignored,
 }
 
 impl DateSupport {
-    /// Whether upstream keeps to dates, by the widest span that it is asked for.
+    /// Whether upstream supports dates, by the widest span that is requested from it.
     pub(in crate::engine) const fn of_window(window: Option<Duration>) -> Self {
         if window.is_some() { Self::Kept } else { Self::Ignored }
+    }
+
+    /// Whether a page has a row from outside the requested dates although upstream supports dates.
+    pub(in crate::engine) fn is_contradicted_by(self, page: &Page, asked: Span) -> bool {
+        let (from, to) = (asked.from().minus(DATE_SLACK), asked.to().plus(DATE_SLACK));
+        let mut instants = page.rows.iter().filter_map(|row| row.created_at);
+        self == Self::Kept && instants.any(|at| at < from || at > to)
     }
 }
 
 /// Where a walk may end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::engine) enum WalkEnd {
-    /// Where the list ends.
+    /// At the end of the list.
     AtItsEnd,
-    /// Where the list, which is known to be newest first, has passed the region.
+    /// Below the region, in a list that is known to be newest first.
     BelowRegion,
 }
 
-/// How much of a walk counts.
+/// How much of a walk is proven.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::engine) enum Extent {
-    /// What lies above the oldest instant of the accepted pages.
+    /// The part above the oldest instant of the accepted pages.
     Prefix,
-    /// All of it: the walk is whole.
+    /// All of it: the walk is complete.
     Whole,
 }
 
-/// What a walk is to find out.
+/// What a walk has to find out.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::engine) struct WalkGoal {
-    /// All of it is to be learned.
+    /// The span to be read completely.
     pub(in crate::engine) region: Span,
     pub(in crate::engine) dates: DateSupport,
     pub(in crate::engine) ending: WalkEnd,
-    /// When the first page was asked for.
+    /// When the first page was requested.
     pub(in crate::engine) asked_at: AskedAt,
 }

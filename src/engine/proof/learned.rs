@@ -10,14 +10,15 @@ use super::walk::{Order, Walk};
 use crate::domain::{Span, Status};
 use crate::engine::terms::AskError;
 
-/// The most statuses that are remembered as no filters; upstream knows some twenty.
+/// The most statuses that are remembered as unsupported filters; upstream has about twenty statuses.
 const MAX_REFUSED: usize = 32;
 
-/// For how long a list that contradicts itself is not read again, and how many of them are remembered for a scope.
+/// How long a list that contradicts itself is not read again, and how many of them are remembered for a
+/// scope.
 const CONTRADICTED_FOR: Duration = Duration::from_mins(1);
 const MAX_CONTRADICTIONS: usize = 64;
 
-/// What was found out about how upstream answers for one scope.
+/// What is known about upstream's behavior for one scope.
 #[derive(Debug)]
 pub(in crate::engine) struct Learned {
     dates: DateSupport,
@@ -40,7 +41,7 @@ struct Contradiction {
 }
 
 impl Learned {
-    /// Nothing but how upstream deals with dates, which is a setting.
+    /// Nothing is known yet, except for date support, which is a setting.
     pub(in crate::engine) fn nothing(dates: DateSupport) -> Self {
         Self {
             dates,
@@ -59,24 +60,24 @@ impl Learned {
         self.beliefs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is believed of upstream's pages now.
+    /// What is currently believed of upstream's pages.
     pub(in crate::engine) fn beliefs(&self) -> Beliefs {
         let mut beliefs = self.lock();
         beliefs.refresh(Instant::now());
         *beliefs
     }
 
-    /// Notes the size of a page.
+    /// Records the size of a page.
     pub(in crate::engine) fn saw(&self, rows: usize) {
         self.lock().saw(rows);
     }
 
-    /// Pages have no more than this many rows, though more were asked for.
+    /// Pages have at most this many rows, although more were requested.
     pub(in crate::engine) fn resized(&self, rows: usize) {
         self.lock().resize(rows, Instant::now());
     }
 
-    /// A page of this many rows was cut off, though more were asked for.
+    /// A page of this many rows was truncated, although more were requested.
     pub(in crate::engine) fn cut_off_at(&self, rows: usize) {
         self.lock().shrink(rows);
     }
@@ -86,31 +87,31 @@ impl Learned {
         self.lock().has_more = false;
     }
 
-    /// `total` counts something else than the rows of the question.
+    /// `total` counts something other than the rows of the question.
     pub(in crate::engine) fn disbelieve_total(&self) {
         self.lock().total = false;
     }
 
-    /// Numbered pages leave rows out.
+    /// Numbered pages omit rows.
     pub(in crate::engine) fn disbelieve_numbers(&self) {
         self.lock().numbers = false;
     }
 
-    /// Takes over what a walk found out.
+    /// Adopts what a walk has found out.
     pub(in crate::engine) fn learn_from(&self, walk: &Walk) {
         let (found, mut beliefs) = (walk.beliefs(), self.lock());
         beliefs.has_more &= found.has_more;
         beliefs.total &= found.total;
     }
 
-    /// Why a span is not read for now: a list within it contradicted itself a short while ago.
+    /// Why a span is not read for now: a list in it contradicted itself a short while ago.
     pub(in crate::engine) fn contradiction(&self, span: Span) -> Option<AskError> {
         let mut known = self.contradictions.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|known| known.found_at.elapsed() < CONTRADICTED_FOR);
         known.iter().find(|known| known.span.intersection(span).is_some()).map(|known| known.error.clone())
     }
 
-    /// Remembers a list that contradicts itself.
+    /// Records a list that contradicts itself.
     pub(in crate::engine) fn contradicted(&self, span: Span, error: &AskError) {
         let mut known = self.contradictions.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= MAX_CONTRADICTIONS {
@@ -119,12 +120,12 @@ impl Learned {
         known.push(Contradiction { span, found_at: Instant::now(), error: error.clone() });
     }
 
-    /// Notes that a walk without dates fell short of its total; whether the one before did, too.
+    /// Records that a walk without dates fell short of its total; returns whether the previous one did, too.
     pub(in crate::engine) fn fell_short(&self) -> bool {
         self.falls_short.swap(true, Ordering::Relaxed)
     }
 
-    /// A walk was proven.
+    /// Records a proven walk.
     pub(in crate::engine) fn walked(&self, walk: &Walk) {
         self.falls_short.store(false, Ordering::Relaxed);
         if walk.has_shown_order() {
@@ -135,8 +136,8 @@ impl Learned {
         }
     }
 
-    /// Where a walk may end: below its region once a whole list was seen to be newest first, and none to be otherwise
-    /// since. That matters where upstream takes no dates; else a list ends with its region.
+    /// Where a walk may end: below its region if a complete list was newest first and none since was not.
+    /// This matters only if upstream ignores dates; otherwise a list ends with its region.
     pub(in crate::engine) fn ending(&self) -> WalkEnd {
         match self.dates {
             DateSupport::Ignored if self.ending.load(Ordering::Relaxed) == 1 => WalkEnd::BelowRegion,
@@ -144,7 +145,7 @@ impl Learned {
         }
     }
 
-    /// Whether a list is proven from its top down as its pages come, and not only at its end.
+    /// Whether a list is proven from the top down as its pages arrive, not only at its end.
     pub(in crate::engine) fn proves_early(&self) -> bool {
         match self.dates {
             DateSupport::Kept => true,
@@ -156,28 +157,28 @@ impl Learned {
         self.dates
     }
 
-    /// In which order lists are taken to come until a page says otherwise.
+    /// The order that lists are assumed to have until a page contradicts it.
     pub(in crate::engine) fn order(&self) -> Order {
         if self.order.load(Ordering::Relaxed) == 0 { Order::NewestFirst } else { Order::Other }
     }
 
-    /// A walk accepted another page, newest first.
+    /// Records that a walk accepted another page, newest first.
     pub(in crate::engine) fn ordered_page(&self) {
         self.ordered_pages.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Whether enough was seen to take lists for newest first.
+    /// Whether enough pages were seen to assume that lists are newest first.
     pub(in crate::engine) fn is_order_known(&self) -> bool {
         self.ordered_pages.load(Ordering::Relaxed) >= 2 && self.order() == Order::NewestFirst
     }
 
-    /// A list looked as if it came newest first, and did not.
+    /// Records that a list seemed to be newest first and was not.
     pub(in crate::engine) fn disordered(&self) {
         self.order.store(1, Ordering::Relaxed);
         self.ending.store(0, Ordering::Relaxed);
     }
 
-    /// Upstream takes this status for no filter.
+    /// Records that upstream does not support this status as a filter.
     pub(in crate::engine) fn refused(&self, status: &Status) {
         let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
         if refused.len() < MAX_REFUSED && !refused.contains(status) {
@@ -185,7 +186,7 @@ impl Learned {
         }
     }
 
-    /// The statuses that upstream takes for no filter.
+    /// The statuses that upstream does not support as filters.
     pub(in crate::engine) fn refused_statuses(&self) -> Vec<Status> {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

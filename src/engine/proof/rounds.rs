@@ -5,48 +5,48 @@ use crate::domain::{NewRow, Page, RowId, Span, Timestamp};
 use crate::engine::coverage::{Piece, place};
 use crate::engine::terms::AskedAt;
 
-/// Whether rounds over one list have shown all of it.
+/// Whether rounds over a list have shown all of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::engine) enum Belief {
     Open,
     Whole,
 }
 
-/// What repeated readings of one list have shown of a region.
+/// What repeated reads of one list have shown of a region.
 ///
-/// A round counts the region's rows by their positions, doubles included, whatever it missed; so when as many different
-/// rows are known as a round had positions, none is missing.
+/// A round counts the region's rows by position, including repeated rows, whatever rows it missed. If as many
+/// different rows are known as a round had positions, none is missing.
 pub(in crate::engine) struct Rounds {
     region: Span,
     rows: BTreeMap<RowId, NewRow>,
-    /// In how many rounds in a row each of them that was not there was missed.
+    /// For each known row that was not in the latest round: in how many consecutive rounds it was missing.
     missed: BTreeMap<RowId, u32>,
     round: Round,
-    /// How long the whole list was at the end of the round before.
+    /// The length of the whole list at the end of the previous round.
     length_before: usize,
     quiet: u32,
     worst_share: f64,
-    /// When the first page was asked for.
+    /// When the first page was requested.
     asked_at: Option<AskedAt>,
 }
 
-/// What one round has shown so far.
+/// What the current round has shown so far.
 #[derive(Default)]
 struct Round {
     /// The place of its last row.
     before: Option<Timestamp>,
-    /// The rows of the region.
+    /// The rows in the region.
     seen: HashSet<RowId>,
-    /// Those of the whole list.
+    /// The rows of the whole list.
     listed: HashSet<RowId>,
-    /// How many rows of the region came, doubles included.
+    /// The number of rows in the region, including repeated rows.
     positions: usize,
-    /// How many rows of the whole list came.
+    /// The number of rows of the whole list.
     length: usize,
     pages: u32,
     /// Whether the last page said that no more follow.
     has_ended: bool,
-    /// How many of its last pages had nothing but rows of earlier ones.
+    /// How many of its latest pages had only rows of earlier pages.
     repeats: u32,
     brought_new: bool,
     total: RoundTotal,
@@ -55,7 +55,7 @@ struct Round {
 /// The total that the pages of a round give.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum RoundTotal {
-    /// No page came yet.
+    /// No page has arrived yet.
     #[default]
     Open,
     /// All pages gave this one, or none.
@@ -64,11 +64,11 @@ enum RoundTotal {
     Differ,
 }
 
-/// In how many rounds in a row nothing of the region must be there before it counts as empty: no list moves so that the
-/// same rows fall between two pages each time.
+/// The number of consecutive rounds without rows in the region after which it counts as empty: no list moves
+/// so that the same rows fall between two pages each time.
 const GONE: u32 = 6;
 
-/// For how many rounds nothing new must come before it is believed without every position accounted for.
+/// The number of rounds without new rows that is convincing even if not every position is accounted for.
 const QUIET: u32 = 3;
 
 impl Rounds {
@@ -103,7 +103,7 @@ impl Rounds {
             RoundTotal::Same(total) if total == page.total => round.total,
             RoundTotal::Same(_) | RoundTotal::Differ => RoundTotal::Differ,
         };
-        // Rows of one second may change places, also over the region's edge.
+        // Rows of one second may swap places, even across the region's edge.
         let counted = self.region.outward();
         let rows = place(page, round.before, self.region, read_at);
         round.before = rows.last().map(|row| row.created_at).or(round.before);
@@ -114,15 +114,18 @@ impl Rounds {
         }
     }
 
-    /// One page with rows that says "no more" is one moment's answer: what it does not have has left.
+    /// One page with rows and `has_more: false` shows the list at one moment: rows that are not on it are
+    /// gone.
     ///
-    /// A round without doubles in all of the list, to its end, that saw all that is known, under one total, is a proven walk. Else
-    /// every position must be accounted for, and one round more bring nothing; several, if rows outside the region came
-    /// twice, since others may have jumped over it.
+    /// A round is a proven walk if it reached the end of the list under one total, had no repeated rows in
+    /// the whole list, and saw all known rows. Otherwise every position must be accounted for, and one more
+    /// round must find nothing new; several rounds if rows outside the region were repeated, because others
+    /// may have jumped over it.
     ///
-    /// More known than positions means that rows left meanwhile, and so may some have that others stand in for: then as many
-    /// rounds as make it unlikely (one in a thousand) that a row was missed every time. More positions than known, that rows came twice: because the list
-    /// grew at its head, if it did grow by as many since the round before.
+    /// More known rows than positions mean that rows have left meanwhile, and some that left may be masked by
+    /// others. Then enough rounds are needed to make it unlikely (one in a thousand) that a row was missed
+    /// each time. More positions than known rows mean that rows were repeated, because the list grew at its
+    /// head, if it has grown by as many since the previous round.
     pub(in crate::engine) fn end(&mut self) -> Belief {
         self.count_missed();
         let round = &self.round;
@@ -149,24 +152,24 @@ impl Rounds {
         let doubles = round.positions - round.seen.len();
         let is_enough = match known.cmp(&round.positions) {
             Less => self.quiet >= QUIET && doubles <= round.length.saturating_sub(self.length_before),
-            // As many as there are, and they are those: none came twice.
+            // As many as there are, and the same ones: none was repeated.
             Equal if round.seen.len() == known => is_still || self.quiet >= QUIET,
             Equal | Greater => self.quiet >= QUIET && (missed < 1e-3 || self.are_gone()),
         };
         if is_enough { Belief::Whole } else { Belief::Open }
     }
 
-    /// How many of this round's last pages had nothing but rows of earlier ones.
+    /// How many of this round's latest pages had only rows of earlier pages.
     pub(in crate::engine) const fn repeats(&self) -> u32 {
         self.round.repeats
     }
 
-    /// Whether the list has become longer since the round before.
+    /// Whether the list is longer than in the previous round.
     pub(in crate::engine) const fn has_grown(&self) -> bool {
         self.length_before > 0 && self.round.length > self.length_before
     }
 
-    /// Counts for every known row in how many rounds in a row it was missed.
+    /// Counts in how many consecutive rounds each known row was missing.
     fn count_missed(&mut self) {
         let seen = &self.round.seen;
         self.missed.retain(|id, _| !seen.contains(id));
@@ -175,13 +178,13 @@ impl Rounds {
         }
     }
 
-    /// Whether nothing of the region is there any more. While others are, one that is not may have changed places with
-    /// them each time.
+    /// Whether all rows of the region are gone. As long as some are left, a missing row may have swapped
+    /// places with them each time.
     fn are_gone(&self) -> bool {
         self.round.seen.is_empty() && self.missed.values().all(|rounds| *rounds >= GONE)
     }
 
-    /// All rows of the region, once they are believed to be all.
+    /// All rows of the region, once they are believed to be complete.
     pub(in crate::engine) fn into_piece(self) -> Option<Piece> {
         let rows = if self.are_gone() { Vec::new() } else { self.rows.into_values().collect() };
         Some(Piece::new(self.region, rows, self.asked_at?))

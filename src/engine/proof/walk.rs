@@ -1,37 +1,40 @@
 //! A numbered walk over the pages of a span, and its proof.
 //!
-//! Upstream pages by offset over a list that moves, so pages read at different moments may repeat rows, which shows,
-//! and lose rows, which does not. A walk is believed when nothing speaks against its having seen one list that at most
-//! grew at its head: no page before the last was short, and as many rows came twice as the total grew since the page
-//! before, which is none while it stays. A row that left moves those behind it up, and the total is smaller; a row that
-//! came moves them down, and one of them comes twice. Counted from its end, a list that grows at its head does not move.
+//! Upstream pages by offset over a list that moves. Pages read at different moments may repeat rows, which
+//! shows, and lose rows, which does not. A walk is believed if everything is consistent with one list that at
+//! most grew at its head: no page before the last was short, and as many rows were repeated as the total has
+//! grown since the previous page; none if it has not changed. A row that leaves moves the rows behind it up,
+//! and the total shrinks; a new row moves them down, and one of them is repeated. Counted from its end, a
+//! list that grows at its head does not move.
 //!
-//! Pages that were asked for together may be answered out of turn, so that a later one is of an earlier moment, with a
-//! smaller total: it is asked for once more ([`WalkStep::Again`]), and what is smaller then has shrunk.
+//! Pages that are requested together may be answered out of order, so that a later page shows an earlier
+//! moment, with a smaller total. Such a page is requested once more ([`WalkStep::Again`]); if its total is
+//! still smaller, the list has shrunk.
 //!
-//! Pages may arrive in any order; they are accepted in theirs. While the list is newest first, everything above the
-//! oldest instant of the accepted pages is proven at once, and given out: nothing can come before it any more. Rows
-//! of that oldest instant itself wait, because the next page may hold more of them. A list in another order is
-//! given out whole, at its end.
+//! Pages may arrive in any order, and are accepted by number. While the list is newest first, everything
+//! above the oldest instant of the accepted pages is proven and emitted at once, because nothing can precede
+//! it any more. Rows of that oldest instant wait, because the next page may have more of them. A list in
+//! another order is emitted at its end, as a whole.
 //!
-//! That a list is newest first shows only in its rows, and a list by last update, say, may look so for a page: a row
-//! that changed late stands too high, which shows in the row after it, unless it happens to be the last on the page.
-//! So the last few rows of a page wait as well, and a page of a single instant says nothing. And sixty old calls that
-//! ran again just now, one after the other, look like the newest rows. So as long as the list may come by last change as
-//! well, only that is past which lies before the last changes of these few rows, too: no row was made after it was
-//! changed. Where the dates are ignored that holds always, and the list is walked to its end until that has shown its
-//! order once.
+//! Only the rows show whether a list is newest first, and a list sorted by last update, for example, may look
+//! like it for a page. A row that changed late is too high in such a list, which shows in the row after it,
+//! unless it is the last on its page. So the last few rows of a page wait as well, and a page of a single
+//! instant shows nothing. Sixty old calls that were just run again, one after the other, look like the newest
+//! rows. So while the list may also be sorted by last change, only what precedes the last changes of these
+//! few rows is settled, too: no row was created after it was changed. If dates are ignored, this always
+//! applies, and the list is walked to its end until it has shown its order once.
 //!
-//! Rows of one instant come in another order at every request. Where such rows lie on both sides of a seam between
-//! two pages, one may come twice and another not at all, though the list did not move: nothing else is in doubt then,
-//! so that instant alone is asked again ([`WalkStep::Tied`]).
+//! Rows of one instant change their order with every request. If such rows are on both sides of a seam
+//! between two pages, one may be repeated and another missing although the list did not move. Nothing else is
+//! in doubt then, so only that instant is requested separately ([`WalkStep::Tied`]).
 //!
-//! A page that says "no more" while the total says that there are more is not taken for the last: the next page tells
-//! which of the two is wrong, and if it has no rows, the walk falls short of its total ([`Walk::missing`]).
+//! A page with `has_more: false` is not believed to be the last one if the total says that there are more
+//! rows. The next page shows which of the two is wrong; if it has no rows, the walk falls short of its total
+//! ([`Walk::missing`]).
 //!
-//! The walk does not deal with a proof that fails: it says which part of the span is left.
+//! The walk does not repair a failed proof; it says which part of the span is left.
 //!
-//! What was seen is in `claims` and `order`, what is still owed and what is proven in `held`.
+//! `claims` and `order` hold what was seen; `held` holds what is unproven or not emitted yet.
 
 mod claims;
 mod held;
@@ -50,24 +53,24 @@ use crate::engine::coverage::{Piece, place};
 
 pub(in crate::engine) use self::order::Order;
 
-/// The most rows that are held of a list that can't be given out before its end.
+/// The most rows that are held of a list that can't be emitted before its end.
 const MAX_HELD_ROWS: usize = 10_000;
 
-/// What is to be done after a page.
+/// The next step after a page.
 #[derive(Debug)]
 pub(in crate::engine) enum WalkStep {
-    /// More pages are needed.
+    /// Read more pages.
     Going,
-    /// The walk is over and proven.
+    /// The walk is complete and proven.
     Whole,
-    /// The proof failed: this is what is left, with the instants at which rows were seen.
+    /// The proof failed. The rest of the span, and the instants at which rows were seen.
     Broken { rest: Span, seen: Vec<Timestamp> },
-    /// The page of this number is to be asked for once more: it is of an earlier moment than the one before it.
+    /// Request the page of this number once more: it shows an earlier moment than the page before it.
     Again(u32),
-    /// Rows of this instant lie on both sides of a seam, and came in another order on the second page: which of them
-    /// there are must be asked apart. The walk goes on meanwhile.
+    /// Request this instant separately: its rows are on both sides of a seam, and the second page had them in
+    /// another order. The walk continues meanwhile.
     Tied(Timestamp),
-    /// A row belongs above what was already given out: the list is not newest first after all.
+    /// A row belongs above rows that were already emitted: the list is not newest first after all.
     Disordered,
 }
 
@@ -75,7 +78,7 @@ pub(in crate::engine) enum WalkStep {
 #[derive(Debug)]
 pub(in crate::engine) struct Walk {
     goal: WalkGoal,
-    /// Pages that arrived before one in front of them.
+    /// Pages that arrived before a page that precedes them.
     waiting: BTreeMap<u32, Page>,
     accepted: u32,
     claims: Claims,
@@ -83,15 +86,15 @@ pub(in crate::engine) struct Walk {
     seen: SeenRows,
     held: HeldRows,
     reach: Reach,
-    /// Whether a page had nothing but rows of earlier ones.
+    /// Whether a page had only rows of earlier pages.
     has_repeated: bool,
 }
 
-/// The rows of a list that were seen.
+/// The rows that were seen.
 #[derive(Debug, Default)]
 struct SeenRows {
     ids: HashSet<RowId>,
-    /// Of all rows, those outside of the region and those that came twice included.
+    /// Of all rows, including those outside the region and repeated ones.
     instants: Vec<Timestamp>,
 }
 
@@ -100,24 +103,24 @@ struct SeenRows {
 enum Reach {
     /// More pages are needed.
     Within,
-    /// The rest of the list lies below the region.
+    /// The rest of the list is below the region.
     BelowRegion,
-    /// The list has no page after those accepted.
+    /// The list has no further page.
     ListEnd,
 }
 
-/// Why a page has rows of earlier pages, or has none.
+/// Why a page has rows of earlier pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Doubles {
     None,
-    /// The list grew at its head by as many.
+    /// The list grew at its head by as many rows.
     Grown,
-    /// Rows of the seam's instant come in another order.
+    /// Rows of the seam's instant changed their order.
     Tied,
 }
 
 impl Walk {
-    /// A walk over a list that comes in this order as far as is known.
+    /// A walk over a list that has this order, as far as is known.
     pub(in crate::engine) fn new(goal: WalkGoal, order: Order, beliefs: Beliefs) -> Self {
         Self {
             goal,
@@ -134,9 +137,9 @@ impl Walk {
 
     /// Whether a walk that begins with this page can prove anything.
     ///
-    /// A single page can. Of several, only totals tell when the list moves: without one nothing tells of a row that left.
-    /// Under a filter on what changes one row may leave while another enters further down: no total tells that, and no row
-    /// comes twice.
+    /// A single page can. For several pages, only totals show whether the list moved: without one, nothing
+    /// shows that a row left. With a filter on something that changes, one row may leave while another enters
+    /// further down; no total shows that, and no row is repeated.
     pub(in crate::engine) fn suits(
         first: &Page,
         dates: DateSupport,
@@ -155,13 +158,14 @@ impl Walk {
         }
     }
 
-    /// Takes a page, and says what to do next. What it proved is had from [`Self::proven`].
+    /// Takes a page and returns the next step. [`Self::proven`] returns what it proved.
     pub(in crate::engine) fn take(&mut self, number: u32, page: Page) -> WalkStep {
         self.waiting.insert(number, page);
         self.go_on()
     }
 
-    /// Goes on with the pages that are there already; to be called after [`WalkStep::Tied`] and [`WalkStep::Again`].
+    /// Continues with pages that have already arrived. To be called after [`WalkStep::Tied`] and
+    /// [`WalkStep::Again`].
     pub(in crate::engine) fn go_on(&mut self) -> WalkStep {
         while !self.is_over() {
             let Some(page) = self.waiting.remove(&(self.accepted + 1)) else { break };
@@ -177,13 +181,13 @@ impl Walk {
         self.end()
     }
 
-    /// Takes all rows of an instant that was tied.
+    /// Takes all rows of a tied instant.
     pub(in crate::engine) fn untie(&mut self, instant: Timestamp, rows: Vec<NewRow>) -> WalkStep {
         self.held.untie(instant, rows);
         self.end()
     }
 
-    /// What can be given out after the pages accepted so far; at the `end`, everything.
+    /// The rows that can be emitted after the pages accepted so far; at the end, all rows.
     pub(in crate::engine) fn proven(&mut self, end: Extent) -> Option<Piece> {
         let confirmed = self.order.confirmed(self.goal.dates);
         self.held.give(end, confirmed, self.goal.asked_at)
@@ -194,8 +198,8 @@ impl Walk {
         self.accepted
     }
 
-    /// How many pages the walk probably has: what the total says, or where it ends with its region, what is left of
-    /// that at the rate of the pages so far. At least one more than there are.
+    /// The likely number of pages of the walk: by the total, or, if the walk ends with its region, by the
+    /// rate at which the pages so far have covered it. At least one more than were accepted.
     pub(in crate::engine) fn planned(&self) -> u32 {
         let by_total = self.claims.pages();
         let planned = match self.goal.ending {
@@ -210,64 +214,65 @@ impl Walk {
         planned.max(self.accepted + 1)
     }
 
-    /// What is believed of upstream's pages after those accepted.
+    /// What is believed of upstream's pages after the accepted ones.
     pub(in crate::engine) const fn beliefs(&self) -> &Beliefs {
         self.claims.beliefs()
     }
 
-    /// Whether a page may be the last one that there is, as far as it alone tells.
+    /// Whether a page may be the last one, judging by that page alone.
     pub(in crate::engine) fn may_be_last(&self, number: u32, page: &Page) -> bool {
         let beliefs = self.beliefs();
         let position = u64::from(number - 1) * u64::from(beliefs.size()) + page.rows.len() as u64;
         !beliefs.says_more(page) && !beliefs.lacks(page.total, position)
     }
 
-    /// How many rows fewer than its total says the list had, if that is believed; none before it has ended.
+    /// The number of rows that the list lacks by its total, if that is believed; zero before the list has
+    /// ended.
     pub(in crate::engine) fn missing(&self) -> u64 {
         if self.reach == Reach::ListEnd { self.claims.missing() } else { 0 }
     }
 
-    /// Whether the walk broke at a page that had nothing but rows of earlier ones.
+    /// Whether the walk broke at a page that had only rows of earlier pages.
     pub(in crate::engine) const fn has_repeated(&self) -> bool {
         self.has_repeated
     }
 
-    /// How many rows were seen within a span.
+    /// How many rows were seen in a span.
     pub(in crate::engine) fn seen_within(&self, span: Span) -> usize {
         self.seen.instants.iter().filter(|at| span.contains(**at)).count()
     }
 
-    /// How many rows wait to be given out.
+    /// How many rows wait to be emitted.
     pub(in crate::engine) const fn held(&self) -> usize {
         self.held.len()
     }
 
-    /// Whether the whole list was seen to be newest first.
+    /// Whether the complete list was seen to be newest first.
     pub(in crate::engine) fn has_shown_order(&self) -> bool {
         self.reach == Reach::ListEnd && self.order.has_shown()
     }
 
-    /// In which order the list comes, as far as seen.
+    /// The order of the list, as far as seen.
     pub(in crate::engine) const fn order(&self) -> Order {
         self.order.order()
     }
 
-    /// Whether upstream is asked with dates.
+    /// Whether upstream supports dates.
     pub(in crate::engine) const fn dates(&self) -> DateSupport {
         self.goal.dates
     }
 
-    /// All that it is to learn.
+    /// The span to be read completely.
     pub(in crate::engine) const fn region(&self) -> Span {
         self.goal.region
     }
 
-    /// What is left of the region below what was given out.
+    /// The rest of the region, below what was emitted.
     pub(in crate::engine) const fn rest(&self) -> Option<Span> {
         self.held.rest()
     }
 
-    /// The instants of rows that were seen and not given out.
+    /// The instants of rows that were seen and not emitted.
     pub(in crate::engine) fn seen(&self) -> Vec<Timestamp> {
         let late = self.waiting.values().flat_map(|page| page.rows.iter().filter_map(|row| row.created_at));
         self.held.instants().chain(late).collect()
@@ -324,12 +329,13 @@ impl Walk {
         }
     }
 
-    /// Where the dates are ignored no instant can be asked for alone; such a list grows at its head only.
+    /// If dates are ignored, no instant can be requested separately; such a list grows only at its head.
     fn can_be_tied(&self) -> bool {
         self.order() == Order::NewestFirst && self.goal.dates == DateSupport::Kept
     }
 
-    /// Why a page has rows of earlier pages, of which these are the instants; none if only a list that moved explains it.
+    /// Why a page has rows of earlier pages with these instants; `None` if only a list that moved explains
+    /// it.
     fn explain(&self, again: &[Option<Timestamp>], growth: u64, seam: Option<Timestamp>) -> Option<Doubles> {
         let can_be_tied = self.can_be_tied();
         let can_grow = can_be_tied || self.goal.dates == DateSupport::Ignored;
@@ -343,7 +349,7 @@ impl Walk {
         }
     }
 
-    /// Resolves ties, and says where the walk stands.
+    /// Resolves ties and returns the next step.
     fn end(&mut self) -> WalkStep {
         let (is_over, last) = (self.is_over(), self.order.last_instant());
         match self.held.resolve(|instant| is_over || last.is_some_and(|last| last < instant)) {
@@ -373,7 +379,7 @@ impl Walk {
 }
 
 impl SeenRows {
-    /// The instants of those rows of a page that were seen before; none if the page itself has one twice.
+    /// The instants of those rows of a page that were seen before; `None` if the page itself repeats a row.
     fn again(&self, page: &Page) -> Option<Vec<Option<Timestamp>>> {
         let mut here = HashSet::with_capacity(page.rows.len());
         if !page.rows.iter().all(|row| here.insert(&row.id)) {

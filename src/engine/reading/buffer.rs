@@ -6,7 +6,7 @@ use super::sink::{Ended, Pages, PagesAsked, Sink};
 use crate::engine::coverage::Piece;
 use crate::source::SentAt;
 
-/// Keeps the pieces of one part of a repair until those above it are done.
+/// Holds the pieces of one part of a repair until the parts above it are done.
 pub(super) struct Buffer<'a> {
     sink: &'a dyn Sink,
     pieces: Mutex<Vec<Piece>>,

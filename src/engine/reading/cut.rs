@@ -1,4 +1,4 @@
-//! Cutting: reading a span in pieces of which each is one page, and so beyond doubt.
+//! Reads a span in pieces of one page each, which need no further proof.
 
 use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
@@ -15,37 +15,37 @@ use crate::engine::proof::{
 };
 use crate::engine::terms::AskedAt;
 
-/// How many pages in a row may have nothing but rows of earlier ones: rows of one second may change places.
+/// How many consecutive pages may have only rows of earlier pages: rows of one second may swap places.
 const MAX_REPEATS: u32 = 3;
 
-/// What is wrong with a page that has fewer rows than its total says.
+/// The fault of a page with fewer rows than its total says.
 const LACKS: &str = "a page has fewer rows than its total says, and no more follow";
 
-/// How many empty pages that promise more are believed to be a passing fault.
+/// How many empty pages with `has_more: true` are treated as a temporary fault.
 const MAX_EMPTY_PAGES: u32 = 3;
 
-/// How often one second that holds more than a page is read.
+/// How often one second with more rows than a page is read.
 const MAX_ROUNDS: usize = 32;
 
 /// How long a second that has grown rests before it is read again, at first and at most.
 const FIRST_REST: Duration = Duration::from_millis(100);
 const LONGEST_REST: Duration = Duration::from_secs(2);
 
-/// The most pages that one second is believed to hold: ten thousand executions.
+/// The most pages that one second is believed to have: ten thousand executions.
 const MAX_PAGES_A_SECOND: u32 = 200;
 
-/// A part of a region, still to be read.
+/// A part of a region that is still to be read.
 #[derive(Clone, Copy)]
 struct SpanPart {
     span: Span,
     look: LookAgain,
 }
 
-/// What is left of a region that is read in pieces, and what its pages have shown.
+/// The rest of a region that is read in pieces, and what its pages have shown.
 struct Cutting {
     /// Newest first.
     left: VecDeque<SpanPart>,
-    /// About how wide a part is that fits a page.
+    /// The approximate width of a part that fits a page.
     fitting: Option<Duration>,
     doubt: Option<Doubt>,
     empty_pages: u32,
@@ -57,19 +57,19 @@ impl Cutting {
         Self { left, fitting: None, doubt: None, empty_pages: 0 }
     }
 
-    /// As much of a part as probably fits a page; the rest comes next.
+    /// The top of a part that probably fits a page; the rest comes next.
     fn topmost(&mut self, part: SpanPart) -> SpanPart {
         let (span, rest) = topmost(part.span, self.fitting);
         rest.into_iter().for_each(|span| self.left.push_front(SpanPart { span, ..part }));
         SpanPart { span, ..part }
     }
 
-    /// The doubt that a page of a part confirms.
+    /// The doubt that the page of a part confirms.
     fn confirmed_doubt(&mut self, page: &Page, span: Span) -> Option<Doubt> {
         self.doubt.take_if(|doubt| doubt.is_confirmed_by(span, rows_within(page, span)))
     }
 
-    /// Notes that a page has all rows of its part.
+    /// Records that a page has all rows of its part.
     fn has_all(&mut self, part: SpanPart, page: &Page, rows_a_piece: usize) {
         let SpanPart { span, look } = part;
         if look == LookAgain::First {
@@ -80,7 +80,7 @@ impl Cutting {
         }
     }
 
-    /// Asks for a part once more whose page was empty and promised more.
+    /// Requests a part once more whose page was empty and said that more follow.
     fn ask_again(&mut self, part: SpanPart) -> Result<(), Ended> {
         self.empty_pages += 1;
         if self.empty_pages > MAX_EMPTY_PAGES {
@@ -99,11 +99,12 @@ impl Cutting {
 }
 
 impl Reader<'_> {
-    /// Reads a region in pieces that are one page each, newest first. `first` is its first page, if it is there.
+    /// Reads a region in pieces of one page each, newest first. `first` is its first page, if it was already
+    /// read.
     ///
-    /// A page that promises more says nothing of its region, in whatever order it comes: it only tells how densely
-    /// rows lie, and so where to cut. Every piece given is one answer that says "no more", and that its `total` does not
-    /// contradict.
+    /// A page with `has_more: true` proves nothing about its region, whatever its order: it only shows the
+    /// density of rows, and so where to cut. Every emitted piece is one page with `has_more: false` whose
+    /// `total` does not contradict it.
     pub(super) fn cut<'s>(
         &'s self,
         region: Span,
@@ -143,7 +144,7 @@ impl Reader<'_> {
         })
     }
 
-    /// What a page tells of its part, and what the part below tells of one that may be cut off.
+    /// What a page says about its part, and, if the page may be truncated, what the part below says about it.
     async fn claim_of(
         &self,
         page: &Page,
@@ -161,7 +162,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Cuts a part in two where its rows lie; reads one in rounds that can't be cut.
+    /// Cuts a part in two at the instants of its rows; a part that can't be cut is read in rounds.
     async fn divide(
         &self,
         cutting: &mut Cutting,
@@ -190,7 +191,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// What a first page tells of its region.
+    /// What a first page says about its region.
     async fn claim(
         &self,
         page: &Page,
@@ -219,14 +220,15 @@ impl Reader<'_> {
         let may_end =
             claim == PageClaim::More && !beliefs.has_more && !beliefs.lacks(page.total, rows as u64);
         if may_end && rows < beliefs.size() as usize {
-            // Full by no more than the largest page seen: the next page tells at less cost than smaller spans.
+            // As many rows as the largest page so far, at most: the next page is a cheaper test than smaller
+            // spans.
             let second = PageOf { number: 2, ..self.first(asked) };
             let (second, _) = self.page(second, DateSupport::Kept, sink).await?;
             return Ok(if second.rows.is_empty() { PageClaim::All } else { PageClaim::More });
         }
         let is_doubtful = claim == PageClaim::LessThanItsTotal && look == LookAgain::Second;
         if is_doubtful && asked.width() <= SECOND {
-            // No smaller span tells more, but the next page does.
+            // No smaller span can show more, but the next page can.
             let second = PageOf { number: 2, ..self.first(asked) };
             let (second, _) = self.page(second, DateSupport::Kept, sink).await?;
             if !second.rows.is_empty() {
@@ -237,14 +239,15 @@ impl Reader<'_> {
             return Ok(PageClaim::All);
         }
         if is_doubtful && !beliefs.is_full(rows) {
-            // Nothing turned up in a part of the span either, and this page was not cut off.
+            // The parts of the span showed no more rows either, and this page was not truncated.
             self.learned.disbelieve_total();
             return Ok(PageClaim::All);
         }
         Ok(claim)
     }
 
-    /// What the part below tells of one that may be cut off: a page that is not, and has fewer rows than its total, too.
+    /// Reads the part below one whose page may be truncated. If the page below is complete and also has fewer
+    /// rows than its total, the total is wrong.
     async fn beside(
         &self,
         claim: PageClaim,
@@ -263,7 +266,7 @@ impl Reader<'_> {
         Ok(PageClaim::All)
     }
 
-    /// Reads all pages of a list again and again, until rounds bring nothing new.
+    /// Reads all pages of a list again and again, until rounds find nothing new.
     pub(super) async fn rounds(
         &self,
         region: Span,
@@ -307,7 +310,7 @@ impl Reader<'_> {
 }
 
 impl Reader<'_> {
-    /// Lets a region rest that upstream may still commit rows to: read at once, it would have grown again.
+    /// Waits if upstream may still commit rows to a region: read at once, it would have grown again.
     async fn rest(&self, region: Span, rest: &mut Duration) {
         let fills_for = self.commit_lag.saturating_sub(self.clock.now().since(region.to()));
         tokio::time::sleep(fills_for.min(*rest)).await;

@@ -1,4 +1,4 @@
-//! The first page of a question, on its way before its reading begins.
+//! The first page of a question, requested before its read begins.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -12,21 +12,21 @@ use crate::engine::terms::Question;
 use crate::source::{Deadline, RequestContext, SentAt, Subject, Urgency};
 use crate::store::ScopeKey;
 
-/// How much what is known of upstream's clock may change while a page is on its way that was asked for up to the
-/// present: a whole second, which is all that `Date` tells of a clock that was never seen.
+/// How much the estimate of upstream's clock may change while a page is in flight that was requested up to
+/// the present: a whole second, which is the precision of `Date` for a clock that was never seen.
 const SAME_CLOCK: i64 = 1_000_000;
 
-/// A first page on its way. Dropping the last one ends its request.
+/// A first page in flight. Dropping the last reference cancels its request.
 #[derive(Debug)]
 pub(in crate::engine) struct Prefetch {
     of: ScopeKey,
-    /// What the page is of, as it was asked.
+    /// The requested span of the page.
     pub(in crate::engine) asked: Span,
-    /// Where the present was by upstream's clock, or the question's end if that was earlier.
+    /// The present by upstream's clock, or the end of the question if that was earlier.
     pub(in crate::engine) to: Timestamp,
-    /// When it was asked for.
+    /// When it was requested.
     pub(in crate::engine) sent_at: Instant,
-    /// Told when the request went.
+    /// Set when the request is sent.
     pub(in crate::engine) sent: SentAt,
     ahead_micros: i64,
     pub(in crate::engine) deadline: Option<Deadline>,
@@ -34,7 +34,7 @@ pub(in crate::engine) struct Prefetch {
 }
 
 impl Prefetch {
-    /// Asks for the first page of a question about what `of` names.
+    /// Requests the first page of a question about the scope that `of` names.
     pub(in crate::engine) fn send(
         parts: &Parts,
         question: &Question,
@@ -46,7 +46,7 @@ impl Prefetch {
         let sent_at = Instant::now();
         let present = parts.clock.asked_at(sent_at, &*parts.source).upstream;
         let to = question.to.map_or(present, |to| to.min(present));
-        // Wider than the window, so that its newest part is a whole one.
+        // Wider than the window, so that its newest part is complete.
         let from = question.from.unwrap_or(to.minus(2 * window));
         let asked = Span::new(from, to)?.split(window).first()?.outward();
         let sent = SentAt::default();
@@ -69,22 +69,22 @@ impl Prefetch {
         Some(Self { of, asked, to, sent_at, sent, ahead_micros, deadline, page })
     }
 
-    /// Whether it is of what this scope is of.
+    /// Whether it belongs to this scope.
     pub(in crate::engine) fn is_of(&self, scope: &ScopeKey) -> bool {
         self.of == *scope
     }
 
-    /// Whether it was asked for by the clock that upstream turned out to have.
+    /// Whether it was requested by the clock that upstream turned out to have.
     pub(in crate::engine) const fn is_timely(&self, ahead_micros: i64) -> bool {
         self.ahead_micros.abs_diff(ahead_micros) <= SAME_CLOCK.unsigned_abs()
     }
 
-    /// Whether it begins a reading of this span.
+    /// Whether it is the start of a read of this span.
     pub(in crate::engine) fn begins(&self, span: Span) -> bool {
         span.to() == self.to && self.asked.covers(span.outward())
     }
 
-    /// Waits for the page; none if it can't be had, or was taken before.
+    /// Waits for the page; `None` if it could not be read, or was already taken.
     pub(in crate::engine) async fn take(&self) -> Option<Page> {
         let page = self.page.lock().unwrap_or_else(PoisonError::into_inner).take();
         page?.await.ok().flatten()

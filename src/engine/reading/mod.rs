@@ -1,12 +1,13 @@
-//! A read that many may wait for: a task of its own, which outlives the caller that began it.
+//! Shared reads: each is a task of its own, which outlives the caller that started it.
 //!
-//! A plan registers a reading for every span that it wants, or joins one that is registered already. A reading starts when
-//! an answer first needs it. It proves pieces from its newest instant downward, stores each as entries, adds it to the
-//! coverage, and keeps it in its buffer until all waiters have taken it. A waiter that comes late, or is slow, no longer
-//! finds a piece in the buffer and looks it up in the coverage instead.
+//! A plan registers a reading for every span that it wants, or joins a registered one. A reading starts when
+//! an answer first needs it. It proves pieces from its newest instant downward, stores each as entries, adds
+//! it to the coverage, and keeps it in its buffer until all waiters have taken it. A waiter that joins late,
+//! or is slow, no longer finds a piece in the buffer and looks it up in the coverage instead.
 //!
-//! While all waiters are streams, a reading stays at most a fan-out of pages ahead of the fastest. When the last waiter
-//! leaves, the reading is canceled at once, whatever it waits for. Everything that it has proven is kept.
+//! While all waiters are streams, a reading stays at most a fan-out of pages ahead of the fastest. When the
+//! last waiter leaves, the reading is canceled at once, whatever it waits for. Everything that it has proven
+//! is kept.
 
 mod buffer;
 mod cut;

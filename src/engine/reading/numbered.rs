@@ -1,4 +1,4 @@
-//! Asks for the numbered pages of a walk, several at once.
+//! Requests the numbered pages of a walk, several at once.
 
 use std::collections::VecDeque;
 use std::future::ready;
@@ -13,37 +13,37 @@ use super::sink::{Ended, Pages, PagesAsked, Sink};
 use crate::domain::{NewRow, Page, PageOf, Span, Timestamp};
 use crate::engine::proof::{DateSupport, Extent, Order, Walk, WalkStep};
 
-/// How a walk went.
+/// The outcome of a walk.
 pub(super) enum Walked {
-    /// All of its region was given.
+    /// All of its region was emitted.
     Whole,
-    /// The proof failed. This is left of the region, and at these instants rows were seen.
+    /// The proof failed. The rest of the region, and the instants at which rows were seen.
     Broken { rest: Span, seen: Vec<Timestamp> },
-    /// A page had nothing but rows of earlier ones. This is left of the region.
+    /// A page had only rows of earlier pages. The rest of the region.
     Repeated { rest: Span },
     /// The list ended before its total was reached.
     Short,
 }
 
-/// What came back on behalf of a walk.
+/// A result that arrived for a walk.
 enum Landed {
     Page(u32, Page),
     /// All rows of an instant.
     Tie(Timestamp, Vec<NewRow>),
 }
 
-/// A walk and its pages that were asked for.
+/// A walk and its requested pages.
 struct NumberedPages<'s, 'w> {
     reader: &'s Reader<'s>,
     walk: &'w mut Walk,
     asked: Span,
     sink: &'s dyn Sink,
     flights: FuturesUnordered<BoxFuture<'s, Result<Landed, Ended>>>,
-    /// What arrived and was not looked at yet.
+    /// Results that arrived and were not processed yet.
     landed: VecDeque<Result<Landed, Ended>>,
-    /// The page to ask for next.
+    /// The next page to request.
     next: u32,
-    /// The last page that there is, once one said so.
+    /// The last page, once it is known.
     last: Option<u32>,
 }
 
@@ -80,7 +80,7 @@ impl Reader<'_> {
         Box::pin(async move { Ok(Landed::Page(of.number, self.page(of, dates, sink).await?.0)) })
     }
 
-    /// Reads the rows of one instant apart.
+    /// Reads the rows of one instant separately.
     fn tied<'s>(&'s self, instant: Timestamp, sink: &'s dyn Sink) -> BoxFuture<'s, Result<Landed, Ended>> {
         Box::pin(async move {
             let buffer = Buffer::of(sink);
@@ -92,7 +92,8 @@ impl Reader<'_> {
 }
 
 impl NumberedPages<'_, '_> {
-    /// Does what the walk says, until it needs something that has not arrived; returns how the walk went once it is over.
+    /// Performs the steps of the walk until it needs a result that has not arrived; returns the outcome once
+    /// it is over.
     fn perform(&mut self, mut step: WalkStep) -> Result<Option<Walked>, Ended> {
         let (reader, sink) = (self.reader, self.sink);
         loop {
@@ -139,7 +140,8 @@ impl NumberedPages<'_, '_> {
 
     fn whole(&mut self) -> Walked {
         let (learned, is_short) = (self.reader.learned, self.walk.missing() > 0);
-        // Where no part can be asked for alone, it is walked once more; the same again is what the total is.
+        // If no part can be requested separately, the list is walked once more. The same difference again
+        // means that the total counts something else.
         if is_short && (self.walk.dates() == DateSupport::Kept || !learned.fell_short()) {
             return Walked::Short;
         }
@@ -151,20 +153,20 @@ impl NumberedPages<'_, '_> {
         Walked::Whole
     }
 
-    /// Waits for a page or a tie, and asks for further pages meanwhile.
+    /// Waits for a page or a tie, and requests further pages meanwhile.
     ///
-    /// What has arrived makes room for other pages, and these are on the wire before it is looked at.
+    /// A result that has arrived makes room for other pages, which are requested before it is processed.
     async fn land(&mut self) -> Result<Landed, Ended> {
         let sink = self.sink;
         let planned = self.walk.planned().min(MAX_PAGES);
-        // The pages before were smaller than it seemed.
+        // Earlier pages were smaller than it seemed.
         self.last = self.last.map(|last| last.max(self.walk.accepted() + 1));
         sink.count(Pages::Planned(planned));
         if self.walk.accepted() >= MAX_PAGES {
             return Err(endless(self.asked));
         }
         loop {
-            // Where the dates are ignored, any page may tell that the rest lies below the region.
+            // If dates are ignored, any page may show that the rest is below the region.
             let is_clear = self.walk.dates() == DateSupport::Kept || self.landed.is_empty();
             let may_ask = !self.walk.is_over()
                 && is_clear
@@ -200,7 +202,7 @@ impl NumberedPages<'_, '_> {
         }
     }
 
-    /// Notes what a page tells of which page is the last.
+    /// Records what a page says about which page is the last.
     fn note_last(&mut self, number: u32, page: &Page) {
         let beliefs = self.walk.beliefs();
         let is_short = page.rows.len() < beliefs.size() as usize;
@@ -208,10 +210,10 @@ impl NumberedPages<'_, '_> {
         self.last = if self.walk.may_be_last(number, page) {
             at_most(number)
         } else if !beliefs.says_more(page) && is_short {
-            // One more tells whether its total is right.
+            // One more shows whether its total is right.
             at_most(number + 1)
         } else {
-            // The page that was the last may be asked for once more, and not be it any longer.
+            // The last page may be requested once more, and not be the last any longer.
             self.last.filter(|last| number < *last)
         };
     }

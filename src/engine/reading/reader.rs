@@ -1,16 +1,17 @@
-//! Reads a span whole: walks it, and where the proof fails cuts it until every piece is beyond doubt.
+//! Reads a span completely: walks it, and where the proof fails, cuts it until every piece is beyond doubt.
 //!
-//! A span answered by one page that says "no more" needs no proof: one answer is one moment. So whatever happens to
-//! the list, a span can be cut at the instants of its rows into pieces of at most one page each. In a list that is
-//! newest first the cut is cheaper still: the top of any span is one page, and the next question ends where it
-//! ended. An upstream that gives no total, or one that counts something else, is read that way from the start.
-//! What can't be cut any further is one second with more rows than a page; it is read round after round, until
-//! rounds bring nothing new.
+//! A span whose response is one page with `has_more: false` needs no further proof: one response shows one
+//! moment. So whatever happens to the list, a span can be cut at the instants of its rows into pieces of at
+//! most one page each. In a list that is newest first, cutting is cheaper still: the top of any span is one
+//! page, and the next request ends where that page ended. An upstream that gives no total, or one that counts
+//! something else, is read that way from the start. The only part that can't be cut is one second with more
+//! rows than a page; it is read round after round, until rounds find nothing new.
 //!
-//! What upstream says of its pages is believed until it contradicts itself; then a few more requests tell what is wrong.
+//! Upstream's statements about its pages are believed until they contradict each other; then a few more
+//! requests show what is wrong.
 //!
-//! Left out on purpose: page sizes under the maximum where upstream keeps to it (more requests for the same proof), and
-//! cuts within a second (whether upstream compares microseconds is not known).
+//! Left out on purpose: smaller pages than the maximum if upstream supports it (more requests for the same
+//! proof), and cuts within a second (it is not known whether upstream compares microseconds).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -22,15 +23,14 @@ use tokio::time::Instant;
 use super::first_page::Prefetch;
 use super::sink::{Ended, Pages, Sink};
 use crate::domain::{MAX_PAGE_SIZE, Page, PageOf, Span};
-use crate::engine::coverage::has_strays;
 use crate::engine::proof::{DateSupport, Learned};
 use crate::engine::terms::{AskError, AskedAt, Clock};
 use crate::source::{RequestContext, SentAt, Source, Subject};
 
-/// The most pages one walk may have: a million rows. A list that goes on for longer does not end.
+/// The most pages of one walk: a million rows. A longer list counts as endless.
 pub(super) const MAX_PAGES: u32 = 20_000;
 
-/// The most requests that a reading spends on contradictions, beyond those for its pages.
+/// The most requests that a reading spends on contradictions, in addition to those for its pages.
 const MAX_FOLLOW_UPS: u32 = 8;
 
 /// Reads spans of one scope.
@@ -40,20 +40,20 @@ pub(in crate::engine) struct Reader<'a> {
     pub(in crate::engine) subject: &'a Subject,
     pub(in crate::engine) context: &'a RequestContext,
     pub(in crate::engine) learned: &'a Learned,
-    /// How late upstream may show a row.
+    /// How long after its `created_at` upstream may first show a row.
     pub(in crate::engine) commit_lag: Duration,
-    /// The first page of what is to be read, if it is on its way already.
+    /// The first page of the span, if it is already in flight.
     pub(in crate::engine) prefetch: Option<&'a Prefetch>,
-    /// The pages in flight for the answer on whose behalf this reads.
+    /// Limits the pages in flight for the answer that this read belongs to.
     pub(in crate::engine) in_flight: Arc<Semaphore>,
-    /// How many pages one walk asks for at once.
+    /// How many pages one walk requests at once.
     pub(in crate::engine) fan_out: usize,
-    /// How many requests went to contradictions so far.
+    /// How many requests were spent on contradictions.
     pub(in crate::engine) follow_ups: AtomicU32,
 }
 
 impl Reader<'_> {
-    /// The first page of what is asked.
+    /// The first page of a span.
     pub(super) fn first(&self, span: Span) -> PageOf {
         PageOf { span, number: 1, size: self.learned.beliefs().size() }
     }
@@ -61,7 +61,7 @@ impl Reader<'_> {
     /// Counts a request that only a contradiction makes necessary.
     ///
     /// # Errors
-    /// If there were too many.
+    /// There were too many.
     pub(super) fn follow_up(&self, span: Span, what: &str) -> Result<(), Ended> {
         match self.follow_ups.fetch_add(1, Ordering::Relaxed) < MAX_FOLLOW_UPS {
             true => Ok(()),
@@ -69,8 +69,8 @@ impl Reader<'_> {
         }
     }
 
-    /// The first page of a region, what it was asked as and when, if it was on its way already and is of the region
-    /// alone.
+    /// The first page of a region with its requested span and time, if it was already in flight and has only
+    /// rows of the region.
     pub(super) async fn opened(
         &self,
         region: Span,
@@ -96,10 +96,11 @@ impl Reader<'_> {
         }))
     }
 
-    /// Reads a page, and says when it was asked for: when its request went, not when it began to wait for its turn.
+    /// Reads a page; also returns when it was requested, which is when the request was sent, not when it
+    /// began to wait for its turn.
     ///
     /// # Errors
-    /// Also if it has rows of another time.
+    /// Also if it has rows from outside the dates.
     pub(super) async fn page(
         &self,
         of: PageOf,
@@ -107,23 +108,12 @@ impl Reader<'_> {
         sink: &dyn Sink,
     ) -> Result<(Page, AskedAt), Ended> {
         let (page, asked_at) = self.any_page(of, sink).await?;
-        match dates {
-            DateSupport::Kept => Ok((self.within_dates(page, of.span)?, asked_at)),
-            DateSupport::Ignored => Ok((page, asked_at)),
-        }
+        within_dates(&page, of.span, dates)?;
+        Ok((page, asked_at))
     }
 
-    /// The page, unless it has rows of another time than was asked for.
-    ///
-    /// Rows up to a second beyond come from a coarser comparison; they belong to the neighboring span.
-    pub(super) fn within_dates(&self, page: Page, asked: Span) -> Result<Page, Ended> {
-        if has_strays(&page, asked) {
-            return Err(inconsistent(asked, STRAYS));
-        }
-        Ok(page)
-    }
-
-    /// Asks for a first page once more that had only so many rows; pages are that small only if it has no more of them now.
+    /// Requests a first page with only `rows` rows once more. Pages are that small only if it has no more
+    /// rows now.
     pub(super) async fn is_smaller(&self, rows: usize, asked: Span, sink: &dyn Sink) -> Result<(), Ended> {
         self.follow_up(asked, "its pages are cut off")?;
         let (page, _) = self.page(self.first(asked), DateSupport::Kept, sink).await?;
@@ -147,19 +137,24 @@ impl Reader<'_> {
     }
 }
 
-/// What is wrong with a page that has rows of another time.
+/// The fault of a page that has rows from outside the dates.
 const STRAYS: &str = "upstream answers with executions created outside the dates that were asked for; if it takes no dates, \
     serve with `--window none`";
 
-/// What is wrong with a page that has nothing but rows of the one before.
+/// The fault of a page that has only rows of the previous page.
 pub(super) const REPEATS: &str = "a page repeats the one before, and says that more follow";
+
+/// Refuses a page that has rows from outside the requested dates.
+pub(super) fn within_dates(page: &Page, asked: Span, dates: DateSupport) -> Result<(), Ended> {
+    if dates.is_contradicted_by(page, asked) { Err(inconsistent(asked, STRAYS)) } else { Ok(()) }
+}
 
 /// The list does not end.
 pub(super) fn endless(span: Span) -> Ended {
     inconsistent(span, "the list does not end")
 }
 
-/// The list can't be proven whole.
+/// The list can't be proven complete.
 pub(super) fn inconsistent(span: Span, detail: &str) -> Ended {
     Ended::Failed(AskError::Inconsistent { span, detail: detail.to_owned() })
 }

@@ -11,7 +11,7 @@ use crate::domain::{EntrySlice, MAX_PAGE_SIZE, Span, Status, Timestamp};
 use crate::engine::coverage::Piece;
 use crate::source::{RequestContext, SentAt};
 
-/// What a reading is for.
+/// The purpose of a reading.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::engine) enum Purpose {
     /// To know a span.
@@ -20,17 +20,17 @@ pub(in crate::engine) enum Purpose {
     Probe(Status),
 }
 
-/// A read under way, or about to be.
+/// A read that is in progress, or about to start.
 #[derive(Debug)]
 pub(in crate::engine) struct Reading {
     pub(in crate::engine) span: Span,
     pub(in crate::engine) purpose: Purpose,
-    /// If it ends at the present: when that was pinned, by our clock.
+    /// For a reading that ends at the present: when the present was determined, by our clock.
     pub(in crate::engine) head_pinned_at: Option<Timestamp>,
-    /// Whether what it brings may be kept (`no-store`).
+    /// Whether its results may be stored (`no-store`).
     pub(in crate::engine) keep: Keep,
     pub(in crate::engine) context: RequestContext,
-    /// Its first page, if that is on its way already.
+    /// Its first page, if that is already in flight.
     pub(in crate::engine) prefetch: Option<Arc<Prefetch>>,
     pub(in crate::engine) in_flight: Arc<Semaphore>,
     pub(super) fan_out: usize,
@@ -38,7 +38,7 @@ pub(in crate::engine) struct Reading {
     pub(super) changed: Notify,
 }
 
-/// Whether what is read may be kept.
+/// Whether results may be stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::engine) enum Keep {
     Yes,
@@ -49,11 +49,11 @@ pub(in crate::engine) enum Keep {
 pub(super) struct ReadState {
     pub(super) phase: ReadPhase,
     pub(super) buffer: VecDeque<BufferedPiece>,
-    /// Everything above this instant, within the span, was given.
+    /// Everything in the span above this instant was emitted.
     pub(super) given_above: Option<Timestamp>,
     pub(super) waiters: HashMap<u64, WaiterState>,
     first: FirstRequest,
-    /// Whether it gave rows because the list looks newest first, without having seen its end.
+    /// Whether it emitted rows because the list looks newest first, without having seen its end.
     trusts_order: bool,
     pages_planned: u32,
     pages_read: u32,
@@ -67,7 +67,7 @@ pub(super) enum ReadPhase {
     Over(Result<(), Ended>),
 }
 
-/// The first request that brings anything.
+/// The first request that returned something.
 #[derive(Clone, Debug, Default)]
 enum FirstRequest {
     #[default]
@@ -78,14 +78,14 @@ enum FirstRequest {
     },
 }
 
-/// Where a read's first request stands. Everything that a read brings is at least as recent as its first request.
+/// The state of a read's first request. All results of a read are at least as recent as its first request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::engine) enum RequestStage {
-    /// No page was asked for yet.
+    /// No page was requested yet.
     Planned,
     /// It waits for its turn.
     Waiting,
-    /// It was sent then.
+    /// It was sent at this time.
     Sent(Instant),
 }
 
@@ -102,11 +102,11 @@ pub(super) struct WaiterState {
     /// Everything above this was taken.
     pub(super) at: Timestamp,
     pub(super) read_ahead: ReadAhead,
-    /// How much of it is wanted; none for all.
+    /// How many rows are wanted; `None` for all.
     pub(super) need: Option<Need>,
 }
 
-/// How many rows are wanted of a reading: those that lie at an instant and below it.
+/// How many rows are wanted of a reading: those at an instant and below.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Need {
     pub(super) rows: u64,
@@ -116,23 +116,23 @@ pub(super) struct Need {
 /// How far ahead of an answer its reads may run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::engine) enum ReadAhead {
-    /// It collects: all the way.
+    /// It collects: without limit.
     Whole,
-    /// It streams, and has come to this reading: a fan-out.
+    /// It streams, and is at this reading: a fan-out.
     Next,
-    /// It streams, and is still busy with another reading: a little.
+    /// It streams, and is still at another reading: a little.
     Later,
 }
 
-/// How many pages a reading fetches that no answer has come to yet.
+/// How many pages a reading fetches before any answer is at it.
 const PAGES_AHEAD: usize = 2;
 
-/// What an answer finds at a reading.
+/// What an answer finds in a reading.
 #[derive(Debug)]
 pub(in crate::engine) enum FoundPiece {
     /// The rows of this span, newest first.
     Piece { span: Span, slices: Vec<EntrySlice> },
-    /// It was here and is gone: what is known has it, or it is a gap again.
+    /// They were here and are gone: the coverage has them, or they are a gap again.
     Gone,
 }
 
@@ -167,13 +167,13 @@ impl Reading {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether somebody may still join: somebody waits for it, and it is not over.
+    /// Whether callers may still join: there is a waiter, and it is not over.
     pub(in crate::engine) fn is_open(&self) -> bool {
         let state = self.lock();
         !matches!(state.phase, ReadPhase::Over(_)) && !state.waiters.is_empty()
     }
 
-    /// Whether the caller is the one to start it; true once.
+    /// Whether the caller has to start it; true once.
     pub(in crate::engine) fn claim_start(&self) -> bool {
         let mut state = self.lock();
         let is_idle = matches!(state.phase, ReadPhase::Idle);
@@ -183,7 +183,7 @@ impl Reading {
         is_idle
     }
 
-    /// Where its first request stands.
+    /// The state of its first request.
     pub(in crate::engine) fn request(&self) -> RequestStage {
         match &self.lock().first {
             FirstRequest::Planned => RequestStage::Planned,
@@ -192,15 +192,15 @@ impl Reading {
         }
     }
 
-    /// Whether it gave what it brings at an instant already, and does not hold that any more: only the coverage can
-    /// have it, and does not if it may not be kept.
+    /// Whether it already emitted the rows at an instant and no longer has them: only the coverage may have
+    /// them, and it does not if they may not be stored.
     pub(in crate::engine) fn has_passed(&self, instant: Timestamp) -> bool {
         let state = self.lock();
         state.given_above.is_some_and(|given| instant > given)
             && !state.buffer.iter().any(|buffered| buffered.span.contains(instant))
     }
 
-    /// Returns when nobody waits for it any more.
+    /// Returns when there is no waiter any more.
     pub(in crate::engine) async fn abandoned(&self) {
         loop {
             let changed = self.changed.notified();
@@ -221,7 +221,7 @@ impl Reading {
         self.changed.notify_waiters();
     }
 
-    /// Whether it gave rows because the list looks newest first, without having seen its end.
+    /// Whether it emitted rows because the list looks newest first, without having seen its end.
     pub(in crate::engine) fn trusts_order(&self) -> bool {
         self.lock().trusts_order
     }
@@ -252,7 +252,7 @@ impl Reading {
         (state.pages_read.into(), state.pages_planned.max(state.pages_read).max(1).into())
     }
 
-    /// How many pages are still to come from it or are in its buffer, as far as known: one if nothing is.
+    /// How many pages are in its buffer or still to come, as far as known; one if nothing is known.
     pub(in crate::engine) fn outstanding(&self) -> usize {
         let state = self.lock();
         let to_come = match state.phase {
@@ -264,10 +264,10 @@ impl Reading {
         to_come + state.buffer.len()
     }
 
-    /// Returns when there is room for another page beside those that were asked for.
+    /// Returns when there is room for another page in addition to those requested.
     ///
-    /// Of a stream's fan-out a page makes room as soon as it has arrived, so that the next is on the wire before it is
-    /// looked at. Where so many rows are wanted, it may be the last that is needed.
+    /// Within a stream's fan-out, a page makes room as soon as it has arrived, so that the next one is
+    /// requested before it is processed. If only a number of rows is wanted, it may be the last page needed.
     pub(in crate::engine) async fn room(&self, pages: PagesAsked) -> Result<(), Ended> {
         loop {
             let changed = self.changed.notified();
@@ -282,7 +282,8 @@ impl Reading {
                     .iter()
                     .filter(|buffered| !buffered.is_taken && buffered.span.from() <= fastest)
                     .count();
-                // What nobody who is here needs is passed on the way down, not waited with.
+                // Rows that no present waiter needs are skipped on the way down; waiting for them would stop
+                // the reading.
                 let is_above = state.given_above.unwrap_or(self.span.to()) > fastest;
                 let has_room = |waiting: &WaiterState| {
                     let read_ahead = waiting.read_ahead.limit(self.fan_out);
@@ -309,7 +310,8 @@ impl ReadAhead {
 }
 
 impl ReadState {
-    /// How far down the fastest of those who have come to this reading is; of those to come, if nobody has.
+    /// How far down the fastest waiter is that is at this reading; if none is, the fastest of those still to
+    /// come.
     fn fastest(&self) -> Timestamp {
         let here = self
             .waiters
@@ -320,15 +322,15 @@ impl ReadState {
         here.or_else(|| self.waiters.values().map(|w| w.at).max()).unwrap_or(Timestamp::MAX)
     }
 
-    /// How many pages are needed beyond what lies on the shelf.
+    /// How many pages are needed in addition to those in the buffer.
     fn pages_for(&self, need: Need) -> usize {
         let buffered = self.buffer.iter().filter(|buffered| buffered.span.from() <= need.at);
         let there: usize = buffered.flat_map(|buffered| &buffered.slices).map(EntrySlice::len).sum();
         usize::try_from(need.rows.saturating_sub(there as u64)).unwrap_or(usize::MAX).div_ceil(MAX_PAGE_SIZE)
     }
 
-    /// Drops from the buffer what everybody who waits has passed, and, when all of them stream, what the fastest has
-    /// passed by a long way.
+    /// Drops from the buffer the rows that all waiters have passed, and, if all of them stream, those that
+    /// the fastest passed long ago.
     pub(super) fn clear_buffer(&mut self, fan_out: usize) {
         let collects = self.waiters.values().any(|waiting| waiting.read_ahead == ReadAhead::Whole);
         while let Some(first) = self.buffer.front() {
@@ -343,7 +345,7 @@ impl ReadState {
     }
 }
 
-/// The sink of a reading: what is proven is stored by `store` and put into the buffer.
+/// The sink of a reading: stores what is proven by `store`, and puts it into the buffer.
 pub(in crate::engine) struct ReadingSink<'a, F> {
     pub(in crate::engine) reading: &'a Reading,
     pub(in crate::engine) store: F,
@@ -369,7 +371,7 @@ impl<F: Fn(Piece) -> (Span, Vec<EntrySlice>) + Sync> Sink for ReadingSink<'_, F>
 
     fn asks(&self, sent: &SentAt) {
         let mut state = self.reading.lock();
-        // A page that was asked for before and brought nothing says nothing of when this read was sent.
+        // A page that was requested earlier and returned nothing does not tell when this read was sent.
         if !matches!(state.first, FirstRequest::Answered { .. }) {
             state.first = FirstRequest::Asked(sent.clone());
         }

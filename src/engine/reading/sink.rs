@@ -8,11 +8,12 @@ use crate::source::{SentAt, SourceError};
 /// Why a reading ended early.
 #[derive(Clone, Debug)]
 pub(in crate::engine) enum Ended {
-    /// Nobody waits for it any more, or the gateway stops.
+    /// No caller waits for it any more, or the gateway stops.
     Unwanted,
-    /// The list turned out not to be newest first, or its numbered pages to leave rows out, after part of it was given out.
+    /// After part of it was emitted, the list turned out not to be newest first, or its numbered pages to
+    /// omit rows.
     Disordered,
-    /// It can't be read, or not proven.
+    /// It can't be read, or not be proven.
     Failed(AskError),
 }
 
@@ -22,42 +23,43 @@ impl From<SourceError> for Ended {
     }
 }
 
-/// Who takes what a reader proves.
+/// Receives what a reader proves.
 pub(in crate::engine) trait Sink: Sync {
-    /// Returns when there is room for another page beside those that were asked for, or says that none is wanted.
+    /// Returns when there is room for another page in addition to those requested, or fails if no page is
+    /// wanted.
     fn room(&self, pages: PagesAsked) -> BoxFuture<'_, Result<(), Ended>>;
 
-    /// Says whether any page is wanted still: asked just before one goes upstream, which may be long after there was
-    /// room for it.
+    /// Fails if no further page is wanted. Called just before a request is sent, which may be long after
+    /// there was room for it.
     fn wanted(&self) -> Result<(), Ended>;
 
-    /// Takes a proven piece. Pieces come newest first and touch each other.
+    /// Takes a proven piece. Pieces are adjacent, newest first.
     fn give(&self, piece: Piece);
 
-    /// Told before a piece that is given only because the list looks newest first.
+    /// Called before a piece that is emitted only because the list looks newest first.
     fn trusts_order(&self) {}
 
-    /// Told of every page that is about to be asked for, and waits for its turn.
+    /// Called for every page that is about to be requested and waits for its turn.
     fn asks(&self, sent: &SentAt);
 
-    /// Told of every page that is planned, and of every one that arrived.
+    /// Called for every page that is planned, and for every page that arrived.
     fn count(&self, _pages: Pages) {}
 }
 
-/// Pages of a walk that were asked for and do not count yet.
+/// Requested pages of a walk that do not count yet.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::engine) struct PagesAsked {
-    /// On their way.
+    /// In flight.
     pub(in crate::engine) sent: usize,
-    /// On their way, or arrived and waiting for the pages before them.
+    /// In flight, or arrived and waiting for the pages before them.
     pub(in crate::engine) open: usize,
 }
 
-/// Progress of a reading, in pages.
+/// The progress of a reading, in pages.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::engine) enum Pages {
     /// The walk is known to have this many.
     Planned(u32),
-    /// One arrived, whose request was sent then.
+    /// A page arrived, whose request was sent at this time.
     Read { sent_at: Instant },
 }

@@ -13,8 +13,8 @@ pub(in crate::engine) struct ReadWaiter {
 }
 
 impl Reading {
-    /// Waits for what it brings from an instant downward, or only for so many rows of that, until the returned handle is
-    /// dropped.
+    /// Waits for the rows from an instant downward, or only for a number of them, until the returned handle
+    /// is dropped.
     pub(in crate::engine) fn join(
         self: &Arc<Self>,
         top: Timestamp,
@@ -35,7 +35,7 @@ impl ReadWaiter {
         &self.reading
     }
 
-    /// Says that the answer has come to this reading.
+    /// Marks this reading as the one that the answer is at.
     pub(in crate::engine) fn attend(&self) {
         let mut state = self.reading.lock();
         if let Some(waiting) = state.waiters.get_mut(&self.id)
@@ -47,7 +47,7 @@ impl ReadWaiter {
         }
     }
 
-    /// Says how many more rows are wanted; none for all.
+    /// Sets how many more rows are wanted; `None` for all.
     pub(in crate::engine) fn wants(&self, rows: Option<u64>) {
         let mut state = self.reading.lock();
         if let Some(waiting) = state.waiters.get_mut(&self.id) {
@@ -58,7 +58,7 @@ impl ReadWaiter {
         }
     }
 
-    /// Returns the piece that holds an instant, once it is there. Instants must descend.
+    /// Returns the piece that contains an instant, once it is there. Instants must descend.
     pub(in crate::engine) async fn piece_at(&self, instant: Timestamp) -> Result<FoundPiece, Ended> {
         loop {
             let changed = self.reading.changed.notified();
@@ -81,7 +81,8 @@ impl ReadWaiter {
             buffered.is_taken = true;
             let (span, slices) = (buffered.span, buffered.slices.clone());
             if let Some(need) = state.waiters.get_mut(&self.id).and_then(|waiting| waiting.need.as_mut()) {
-                // At once, or another page would go before it is said how many of these rows count.
+                // At once; otherwise another page would be requested before it is known how many of these
+                // rows count.
                 let rows = slices.iter().map(EntrySlice::len).sum::<usize>() as u64;
                 *need = Need { rows: need.rows.saturating_sub(rows), at: span.from().previous() };
             }

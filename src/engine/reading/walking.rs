@@ -1,4 +1,4 @@
-//! Walks over a span's pages, and what is done about a proof that fails.
+//! Walks over the pages of a span, and repairs failed proofs.
 
 use std::collections::HashSet;
 use std::pin::pin;
@@ -7,7 +7,7 @@ use futures_util::stream::StreamExt;
 
 use super::buffer::Buffer;
 use super::numbered::Walked;
-use super::reader::{REPEATS, Reader, inconsistent};
+use super::reader::{REPEATS, Reader, inconsistent, within_dates};
 use super::sink::{Ended, PagesAsked, Sink};
 use crate::domain::{Page, PageOf, RowId, Span, Timestamp};
 use crate::engine::proof::{DateSupport, Walk, WalkGoal, cut_at};
@@ -15,24 +15,24 @@ use crate::engine::proof::{DateSupport, Walk, WalkGoal, cut_at};
 /// How often a list of everything is walked before it is read in rounds.
 const MAX_WALKS: usize = 4;
 
-/// What a second page told of a first one that seemed to be cut off.
+/// What a second page shows about a first page that seemed truncated.
 enum Second {
-    /// The first page stands.
+    /// The first page is valid.
     Fits,
-    /// Pages are smaller than was asked for; the first is to be asked for with that size.
+    /// Pages are smaller than requested; the first is to be requested with that size.
     Smaller,
     /// There is no second page, although there should be.
     Missing,
 }
 
-/// How often the size of pages is learned before a span is read otherwise.
+/// How often the page size is determined before a span is read in another way.
 const MAX_SIZES: usize = 3;
 
 impl Reader<'_> {
-    /// Reads all of `region`, and gives what is proven to the sink as it comes.
+    /// Reads all of `region`, and passes what is proven to the sink as it arrives.
     ///
     /// # Errors
-    /// What was given until then stays proven.
+    /// What was emitted until then stays proven.
     pub(in crate::engine) async fn read(&self, region: Span, sink: &dyn Sink) -> Result<(), Ended> {
         match self.learned.dates() {
             DateSupport::Kept => self.dated(region, sink).await,
@@ -40,11 +40,14 @@ impl Reader<'_> {
         }
     }
 
-    /// Reads a region of a list that keeps to the dates.
+    /// Reads a region of a list that respects the dates.
     async fn dated(&self, region: Span, sink: &dyn Sink) -> Result<(), Ended> {
         sink.room(PagesAsked::default()).await?;
         let (mut first, mut asked, mut asked_at) = match self.opened(region, sink).await? {
-            Some((page, asked, asked_at)) => (self.within_dates(page, asked)?, asked, asked_at),
+            Some((page, asked, asked_at)) => {
+                within_dates(&page, asked, DateSupport::Kept)?;
+                (page, asked, asked_at)
+            }
             None => {
                 let asked = region.outward();
                 let (page, asked_at) = self.page(self.first(asked), DateSupport::Kept, sink).await?;
@@ -76,8 +79,8 @@ impl Reader<'_> {
         }
     }
 
-    /// Looks for a second page if the first has fewer rows than were asked for, and `has_more` or `total` says that there
-    /// are more: pages may be smaller than they should be.
+    /// Requests a second page if the first has fewer rows than requested although `has_more` or `total` says
+    /// that there are more: pages may be smaller than they should be.
     async fn second(&self, first: &Page, asked: Span, sink: &dyn Sink) -> Result<Second, Ended> {
         let beliefs = self.learned.beliefs();
         let rows = first.rows.len();
@@ -108,10 +111,10 @@ impl Reader<'_> {
         }
     }
 
-    /// Deals with a walk that ended before its total was reached: reads what it did not give out in smaller spans, and if
-    /// that does not explain the difference, looks at what it did give out.
+    /// Handles a walk that ended before its total was reached. Reads the part that it did not emit in smaller
+    /// spans. If that does not explain the difference, checks the part that it did emit.
     async fn short(&self, walk: &Walk, sink: &dyn Sink) -> Result<(), Ended> {
-        // A waiter that has all pieces leaves, so the last ones are given when all is clear.
+        // A waiter that has all pieces leaves, so the last ones are emitted when everything is explained.
         let left = Buffer::of(sink);
         let mut given = Some(walk.region());
         if let Some(rest) = walk.rest() {
@@ -128,10 +131,10 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// Looks for rows that a walk left out of a span that it gave.
+    /// Looks for rows that a walk omitted from a span that it emitted.
     ///
     /// # Errors
-    /// If there are any.
+    /// There are some.
     async fn look_again(&self, walk: &Walk, given: Span, sink: &dyn Sink) -> Result<(), Ended> {
         let asked = given.outward();
         let (page, asked_at) = self.page(self.first(asked), DateSupport::Kept, sink).await?;
@@ -148,8 +151,8 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// Reads a region out of a list of everything: walks it, again where the proof fails, since no part of it can be
-    /// asked for alone; without totals, and in the end, in rounds.
+    /// Reads a region of a list of everything. Walks it again if the proof fails, because no part of it can
+    /// be requested separately. Without totals, or after several walks, reads it in rounds.
     async fn undated(&self, region: Span, sink: &dyn Sink) -> Result<(), Ended> {
         let mut left = region;
         for _ in 0..MAX_WALKS {
@@ -175,8 +178,8 @@ impl Reader<'_> {
         self.rounds(left, left.outward(), DateSupport::Ignored, sink).await
     }
 
-    /// Reads what a broken walk left: cut where rows were seen, several pieces at once, given out in order. Returns how many
-    /// rows there were.
+    /// Reads the rest of a broken walk: cut where rows were seen, several pieces at once, emitted in order.
+    /// Returns the number of rows.
     async fn repair(&self, rest: Span, seen: Vec<Timestamp>, sink: &dyn Sink) -> Result<usize, Ended> {
         self.learned.repaired();
         let pieces = cut_at(rest, seen, self.learned.beliefs().rows_a_piece());

@@ -1,4 +1,5 @@
-//! Which agents a response is about, and whether upstream accepts the key for them: asked with one request for many.
+//! Which agents a response is about, and whether upstream accepts the key for them, in one request for many
+//! agents.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,23 +19,24 @@ use crate::engine::state::SharedState;
 use crate::engine::terms::{AskError, CacheDirectives, Freshness, StaleReason};
 use crate::source::{Deadline, RequestContext, SourceError, Trace, Urgency};
 
-/// So many keys of agents are checked one by one: together with the first page of each, which saves a round trip. For more, the
-/// list of agents is read instead.
+/// Up to this many agents are checked one by one, together with the first page of each, which saves a round
+/// trip. For more, the list of agents is read instead.
 const FEW: usize = 4;
 
-/// How long a check of a running response waits for room in the budget, and for its answer: no longer than until the next one.
+/// How long a check for a running response waits for room in the budget, and for its response: at most until
+/// the next check.
 const CHECKS_AGAIN_FOR: Duration = Duration::from_secs(50);
 
 /// A request for the agents of a credential.
 #[derive(Clone, Debug)]
 pub struct ListQuestion {
-    /// Who asks: whose share of the budget is used.
+    /// The caller, whose share of the budget is used.
     pub caller: Caller,
-    /// Whose agents.
+    /// The credential whose agents are listed.
     pub credential: Credential,
-    /// What the caller wishes of the cache.
+    /// The request's `Cache-Control`.
     pub directives: CacheDirectives,
-    /// When the list must be there.
+    /// The deadline for the list.
     pub deadline: Instant,
     /// The caller's trace.
     pub trace: Trace,
@@ -52,11 +54,11 @@ impl SectionAgents {
     }
 }
 
-/// The agents that upstream lists for a credential, from a list that is at most a minute old. With it, upstream accepts the
-/// credential for each of them.
+/// The agents that upstream lists for a credential, from a list that is at most a minute old. The list also
+/// shows that upstream accepts the credential for each of them.
 ///
 /// # Errors
-/// If the list can't be read; while upstream is of no use, one that was read within `stale-if-error` is given.
+/// The list can't be read. While upstream fails, a list that was read within `stale-if-error` is used.
 pub(in crate::engine) async fn listed(
     state: &SharedState,
     question: &ListQuestion,
@@ -102,8 +104,8 @@ pub(in crate::engine) async fn listed(
     }
 }
 
-/// Makes sure that upstream still accepts the credential of a running response for its agents: many with one list, the others
-/// one by one, all of it from spare budget.
+/// Checks that upstream still accepts the credential of a running response for its agents: many with one
+/// list, the others one by one, all from spare budget.
 ///
 /// # Errors
 /// The first agent that is refused.
@@ -137,11 +139,12 @@ pub(in crate::engine) async fn check_again(
 }
 
 impl Opener {
-    /// Finds out with one request whether upstream accepts the key for the agents, if there are many for which that is not
-    /// known. Those that its list does not name are then checked one by one.
+    /// Checks with one request whether upstream accepts the key for the agents, if that is unknown for many.
+    /// Agents that the list does not name are then checked one by one.
     ///
     /// # Errors
-    /// The first agent that is refused, unless the question is lenient. What else fails is left to the sections.
+    /// The first agent that is refused, unless the question is lenient. Other failures are left to the
+    /// sections.
     pub(super) async fn admit(&self) -> Result<(), SectionError> {
         let access = &self.state.access;
         let credential = &self.question.credential;

@@ -1,4 +1,4 @@
-//! What becomes of a section that can't be had.
+//! What happens to a section that can't be read.
 
 use super::opener::{Opener, SectionError};
 use crate::domain::{AgentId, Digest, Span};
@@ -8,7 +8,7 @@ use crate::engine::terms::{AskError, CacheReport, Freshness, Missing, Tolerance,
 /// Whether sections may be left out, and whether all were.
 pub(super) struct Leniency {
     tolerance: Tolerance,
-    /// Whether a section could be had.
+    /// Whether any section could be read.
     pub(super) has_any: bool,
     first: Option<SectionError>,
 }
@@ -21,7 +21,7 @@ impl Leniency {
     /// Leaves a section out.
     ///
     /// # Errors
-    /// If it may not be: the response is strict, or the reason is not the section's own.
+    /// The section may not be left out: the response is strict, or the reason is not specific to the section.
     pub(super) fn leave_out(&mut self, agent: AgentId, error: &AskError) -> Result<(), SectionError> {
         let error = SectionError { agent, error: error.clone() };
         let is_own = !matches!(
@@ -35,9 +35,9 @@ impl Leniency {
         Err(error)
     }
 
-    /// Whether the response says anything: one that leaves out every section is a refusal, and no answer.
+    /// Fails if every section was left out: such a response is a refusal.
     ///
-    /// # Errors
+    /// The reason of the first section, if all were left out.
     /// Why the first section was left out, if all were.
     pub(super) fn end(&self) -> Result<(), SectionError> {
         match &self.first {
@@ -48,7 +48,7 @@ impl Leniency {
 }
 
 impl Opener {
-    /// What a section says that was left out: all of it is missing.
+    /// The verdict of a section that was left out: all of it is missing.
     pub(super) fn left_out(&self, error: AskError) -> Verdict {
         let as_of = self.as_of();
         let from = self.question.from.map_or(EARLIEST, |from| from.min(as_of));

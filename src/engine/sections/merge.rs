@@ -1,30 +1,30 @@
-//! What a response over several agents says of itself, from what its sections say: pure.
+//! Merges the verdicts of sections into that of a response: pure.
 
 use crate::domain::{AgentId, Digest, Timestamp};
 use crate::engine::terms::{CacheReport, Freshness, StaleReason, Verdict};
 
-/// What one section says of itself.
+/// The verdict of one section.
 #[derive(Clone, Debug)]
 pub struct SectionVerdict {
-    /// Whose section.
+    /// Its agent.
     pub agent: AgentId,
     /// Its verdict.
     pub verdict: Verdict,
 }
 
-/// How old the list is that named the agents.
+/// The age of the list that named the agents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ListState {
-    /// Its age, and how old it may get.
+    /// Its age, and its limit.
     pub freshness: Freshness,
     /// Why it is older than that.
     pub stale: Option<StaleReason>,
 }
 
-/// The verdict on all sections together: everything in it holds for each of them.
+/// The verdict on all sections together: it holds for each of them.
 ///
-/// `as_of` is the earliest of the sections', and that of a response without sections is given. What is missing is told by the
-/// sections, so here it is all of it in their order.
+/// `as_of` is the earliest of the sections'; `none` is that of a response without sections. The missing parts
+/// are those of the sections, in their order.
 pub(super) fn merged(none: Timestamp, list: Option<ListState>, sections: &[SectionVerdict]) -> Verdict {
     let all = || sections.iter().map(|section| &section.verdict);
     let mut digest = Digest::default();
@@ -53,7 +53,8 @@ fn report(list: Option<ListState>, sections: impl Iterator<Item = CacheReport>) 
     })
 }
 
-/// Of two reasons the one that says more: a section that upstream failed to renew outweighs one that is being renewed.
+/// The more severe of two reasons: a section that upstream failed to renew outweighs one that is being
+/// renewed.
 fn worse(one: Option<StaleReason>, other: Option<StaleReason>) -> Option<StaleReason> {
     match (one, other) {
         (Some(StaleReason::Revalidating) | None, other @ Some(_)) => other,

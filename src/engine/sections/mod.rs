@@ -1,11 +1,13 @@
 //! Several agents in one response: one section after another, in ascending order of id.
 //!
-//! A section is an [`Answer`] like that to a question about one agent, so it costs upstream what that costs. A few agents are
-//! asked about at once, in the order of the sections, and all of them share one fan-out of pages and one turn at the budget.
+//! A section is an [`Answer`] like that to a question about one agent, and costs upstream the same. A few
+//! agents are requested at once, in the order of the sections. All of them share one fan-out of pages and one
+//! turn at the budget.
 //!
-//! A collected response takes each answer whole ([`Sections::whole`]). A stream gives one section while the next few are
-//! opened: their keys are checked, their first pages requested. Such an answer holds a fan-out of pages at most. What is known
-//! of it already stays in the cache, and is taken from there when its turn comes.
+//! A collected response takes each answer as a whole ([`Sections::whole`]). A stream delivers one section
+//! while the next few are opened: their keys are checked, their first pages requested. Such an answer holds
+//! at most a fan-out of pages. Its known rows stay in the cache, and are taken from there when its turn
+//! comes.
 
 mod admission;
 mod leniency;
@@ -35,35 +37,35 @@ use super::terms::{AskError, Question, ResponseMode, RowNeed, Verdict};
 use crate::domain::{AgentId, EntrySlice, Timestamp};
 use crate::source::SourceError;
 
-/// How long a stream whose first rows are there waits for the verdict on the next section, if the caller does not want it
-/// first: long enough to look at what is known, shorter than any round trip.
+/// How long a stream whose first rows are ready waits for the verdict on the next section, if the caller does
+/// not want it first: long enough to look up known data, shorter than any round trip.
 const KNOWN_WITHIN: Duration = Duration::from_millis(10);
 
 /// The shortest pause between two looks at the clock, as within one answer.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// A response over several agents under way.
+/// A response over several agents, in progress.
 ///
-/// Dropping it cancels the reads that only it waits for.
+/// Dropping it cancels the reads that no other response waits for.
 pub struct Sections {
     opener: Opener,
     waiting: std::vec::IntoIter<AgentId>,
     window: Window,
-    /// The section that is being given; none between two sections.
+    /// The section that is being delivered; `None` between two sections.
     current: Option<(AgentId, Answer)>,
     ended: Vec<SectionVerdict>,
     /// The verdict, if it is certain before any row is taken.
     from_cache: Option<SectionsVerdict>,
 }
 
-/// A response over several agents under way of which each section is taken whole.
+/// A response over several agents, in progress, whose sections are taken as a whole.
 pub struct WholeSections<T> {
     opener: Opener,
     taken: BoxStream<'static, (AgentId, Result<T, AskError>)>,
     leniency: Leniency,
 }
 
-/// What happens next in a response that is given section by section.
+/// The next event of a response that is delivered section by section.
 #[derive(Debug)]
 pub enum SectionItem {
     /// The rows of this agent follow, if it has any.
@@ -72,41 +74,42 @@ pub enum SectionItem {
     Rows(EntrySlice),
 }
 
-/// A section that was taken whole.
+/// A section that was taken as a whole.
 #[derive(Debug)]
 pub enum SectionOutcome<T> {
-    /// What was made of it.
+    /// The result of its answer.
     Taken(T),
-    /// It can't be had, and the question is lenient.
+    /// It can't be read, and the question is lenient.
     LeftOut(Verdict),
 }
 
-/// What a response over several agents says of itself.
+/// The verdicts of a response over several agents.
 #[derive(Clone, Debug)]
 pub struct SectionsVerdict {
     /// Of all sections together.
     pub whole: Verdict,
-    /// Of each section that was given, in order.
+    /// Of each delivered section, in order.
     pub sections: Vec<SectionVerdict>,
-    /// Of the section that is being given.
+    /// Of the section that is being delivered.
     pub under_way: Option<SectionVerdict>,
 }
 
-/// Whether a stream waits for the verdict on all sections before its first row, as far as that takes no rows.
+/// Whether a stream waits for the verdict on all sections before its first row, if that takes no rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VerdictFirst {
     /// It does: the caller may have these rows already.
     Wanted,
-    /// Only for what is known without asking upstream.
+    /// Only for data that is known without asking upstream.
     IfKnown,
 }
 
 impl Sections {
-    /// A response to a question about these agents; nothing is asked of upstream yet. The question's own agent does not count.
+    /// A response to a question about these agents. Nothing is requested yet. The question's own agent is
+    /// ignored.
     pub(super) fn new(state: &Arc<SharedState>, question: Question, agents: SectionAgents) -> Self {
         let share = ResponseShare::of_several(&state.parts.settings);
         let waiting = agents.agents.iter().copied().collect::<Vec<_>>().into_iter();
-        // Sections that wait for their turn are taken from what is known twice: what is said of them needs their bytes then.
+        // Known sections that wait for their turn are looked up twice, and need their bytes the second time.
         let question = Question { need: RowNeed::Bytes, ..question };
         let (state, question, agents) = (Arc::clone(state), Arc::new(question), Arc::new(agents));
         let opener = Opener { state, question, agents, share };
@@ -114,7 +117,7 @@ impl Sections {
         Self { opener, waiting, window, current: None, ended, from_cache: None }
     }
 
-    /// Asks about all agents, a few at once, and has `take` make something of each answer.
+    /// Requests all agents, a few at once, and applies `take` to each answer.
     ///
     /// # Errors
     /// The first section for which upstream refuses the key, unless the question is lenient.
@@ -143,11 +146,12 @@ impl Sections {
         Ok(WholeSections { opener, taken: taken.buffered(AT_ONCE).boxed(), leniency })
     }
 
-    /// Waits until the first rows are there, at most until the question's deadline for them. Then takes what is known of all
-    /// sections, as far as nothing else has to be waited for; see [`VerdictFirst`].
+    /// Waits until the first rows are ready, at most until the question's deadline for them. Then collects
+    /// the verdicts of all sections that are known, as long as nothing has to be waited for; see
+    /// [`VerdictFirst`].
     ///
     /// # Errors
-    /// The first section that can't be had, unless the question is lenient and another can be.
+    /// The first section that can't be read, unless the question is lenient and another one can be.
     pub async fn begin(&mut self, verdict: VerdictFirst) -> Result<(), SectionError> {
         let by = FirstRows::AtDeadline.by(self.opener.question.mode);
         if let Ok(admitted) = timeout_at(by, self.opener.admit()).await {
@@ -202,15 +206,15 @@ impl Sections {
         Some(self.opener.verdict(self.window.opened().map(section).collect::<Option<_>>()?))
     }
 
-    /// The verdict, if it is certain before any row is taken: nothing is still to be read.
+    /// The verdict, if it is certain before any row is taken, because nothing has to be read.
     pub const fn from_cache(&self) -> Option<&SectionsVerdict> {
         self.from_cache.as_ref()
     }
 
-    /// What comes next; none at the end. After an error nothing more comes.
+    /// The next event; `None` at the end, and after an error.
     ///
     /// # Errors
-    /// The section that can't be had, unless the question is lenient.
+    /// The section that can't be read, unless the question is lenient.
     pub async fn next(&mut self) -> Result<Option<SectionItem>, SectionError> {
         loop {
             if self.current.is_some() {
@@ -232,7 +236,7 @@ impl Sections {
         }
     }
 
-    /// The next rows of the section under way; none at its end.
+    /// The next rows of the section in progress; `None` at its end.
     async fn rows(&mut self) -> Result<Option<EntrySlice>, SectionError> {
         self.start(FirstRows::InTime, AT_ONCE);
         let Some((agent, answer)) = &mut self.current else { return Ok(None) };
@@ -252,8 +256,8 @@ impl Sections {
         Ok(None)
     }
 
-    /// The next answer. How long it may take to be there is bounded as the next row of an answer is: what its requests wait for
-    /// the budget does not count.
+    /// The next answer. The wait for it has the same limit as that for the next row of an answer: waits for
+    /// the budget do not count.
     async fn next_opened(&mut self) -> Option<(AgentId, Outcome)> {
         self.start(FirstRows::InTime, AT_ONCE);
         let ResponseMode::Streamed { row_wait } = self.opener.question.mode else { return None };
@@ -271,7 +275,7 @@ impl Sections {
         self.window.pop()
     }
 
-    /// Begins to ask about the next agents, a few at once, until so many are there before their turn.
+    /// Requests the next agents, a few at once, until this many are ready before their turn.
     fn start(&mut self, first_rows: FirstRows, ahead: usize) {
         while self.window.opening() < AT_ONCE
             && self.window.len() < ahead
@@ -280,7 +284,7 @@ impl Sections {
             let opener = self.opener.clone();
             let answer = async move {
                 let mut answer = opener.open(agent, first_rows).await;
-                // Before the response begins, it may turn out to be known to its end.
+                // Before the response begins, all of it may turn out to be known.
                 if let (Ok(answer), FirstRows::InTime) = (&mut answer, first_rows) {
                     answer.set_aside();
                 }
@@ -290,7 +294,8 @@ impl Sections {
         }
     }
 
-    /// What the response says of itself: of all of it once [`next`](Self::next) gave none, of what was given so far before.
+    /// The verdict of the response: on all of it once [`next`](Self::next) returned `None`, and on what was
+    /// delivered before that.
     pub fn verdict(&self) -> SectionsVerdict {
         let under_way = self.current.as_ref();
         let under_way =
@@ -301,10 +306,10 @@ impl Sections {
 }
 
 impl<T> WholeSections<T> {
-    /// What was made of the next section, in order; none at the end.
+    /// The result of the next section, in order; `None` at the end.
     ///
     /// # Errors
-    /// The section that can't be had, unless the question is lenient and another can be.
+    /// The section that can't be read, unless the question is lenient and another one can be.
     pub async fn next(&mut self) -> Result<Option<(AgentId, SectionOutcome<T>)>, SectionError> {
         match self.taken.next().await {
             None => self.leniency.end().map(|()| None),
@@ -319,24 +324,25 @@ impl<T> WholeSections<T> {
         }
     }
 
-    /// What the response says of itself if its sections say this.
+    /// The verdict of the response for these verdicts of its sections.
     pub fn verdict(&self, sections: Vec<SectionVerdict>) -> SectionsVerdict {
         self.opener.verdict(sections)
     }
 }
 
 impl Opener {
-    /// Asks about one of the agents.
+    /// Requests one of the agents.
     async fn open(&self, agent: AgentId, first_rows: FirstRows) -> Outcome {
         let credential = self.question.credential.id();
         if matches!(self.state.access.known(credential, agent), KnownAccess::Unknown) {
-            // In a long response the acceptance of many keys ends at once. A refusal is this section's own concern.
+            // In a long response, the acceptance of many keys expires at once. A refusal concerns only this
+            // section.
             let _refused = self.admit().await;
         }
         let question = Question { agent, ..Question::clone(&self.question) };
         let answer = ask_within(&self.state, question, &self.share, first_rows).await;
         if let Err(AskError::Source(SourceError::AgentNotFound(_))) = answer {
-            // The list may still name what is gone.
+            // The list may still name agents that are gone.
             self.state.access.lists.forget(credential);
         }
         answer
@@ -350,7 +356,7 @@ impl Opener {
         }
     }
 
-    /// Up to when a response without a row is complete.
+    /// The instant up to which a response without rows is complete.
     fn as_of(&self) -> Timestamp {
         let parts = &self.state.parts;
         let proven = parts.clock.upstream_now(&*parts.source).minus(parts.settings.commit_lag);

@@ -8,8 +8,8 @@ use crate::engine::ask::ResponseShare;
 use crate::engine::state::SharedState;
 use crate::engine::terms::{AskError, Question};
 
-/// How many agents of one response are asked about at once: as many as pages may be in flight by default, so that a list of
-/// agents that need one page each uses its fan-out.
+/// How many agents of one response are requested at once: as many as pages may be in flight by default, so
+/// that a list of agents with one page each uses its fan-out.
 pub(super) const AT_ONCE: usize = 8;
 
 /// The agents of a response, in the order of its sections.
@@ -17,16 +17,16 @@ pub(super) const AT_ONCE: usize = 8;
 pub struct SectionAgents {
     /// Ascending, each once.
     pub agents: Arc<[AgentId]>,
-    /// The state of the list that named them; none if the caller did.
+    /// The age of the list that named them; `None` if the caller named them.
     pub list: Option<ListState>,
 }
 
-/// Why a response over several agents can't be had: one of them can't be.
+/// Why a response over several agents fails: one of them does.
 #[derive(Clone, Debug)]
 pub struct SectionError {
-    /// Which one.
+    /// The agent.
     pub agent: AgentId,
-    /// Why.
+    /// The reason.
     pub error: AskError,
 }
 

@@ -1,4 +1,4 @@
-//! The next sections of a response, asked about a few at once and given in order.
+//! The next sections of a response, requested a few at once and delivered in order.
 
 use std::collections::VecDeque;
 use std::pin::pin;
@@ -12,7 +12,7 @@ use crate::domain::AgentId;
 use crate::engine::answer::Answer;
 use crate::engine::terms::AskError;
 
-/// An answer that was asked for: it is there, or it can't be had.
+/// The answer to a request, or its failure.
 pub(super) type Outcome = Result<Answer, AskError>;
 
 /// A section before its turn.
@@ -38,17 +38,17 @@ impl Window {
         self.upcoming.push_back(Upcoming { agent, answer: Upstate::Opening(answer) });
     }
 
-    /// How many there are.
+    /// The number of sections.
     pub(super) fn len(&self) -> usize {
         self.upcoming.len()
     }
 
-    /// How many of them are still being asked about.
+    /// The number of sections without an answer yet.
     pub(super) fn opening(&self) -> usize {
         self.upcoming.iter().filter(|next| matches!(next.answer, Upstate::Opening(_))).count()
     }
 
-    /// The answers that are there, up to the first that is not.
+    /// The answers that are ready, up to the first that is not.
     pub(super) fn opened(&self) -> impl Iterator<Item = (AgentId, &Outcome)> {
         self.upcoming.iter().map_while(|next| match &next.answer {
             Upstate::Opened(answer) => Some((next.agent, answer)),
@@ -56,7 +56,7 @@ impl Window {
         })
     }
 
-    /// The answers that are there.
+    /// The answers that are ready.
     pub(super) fn answers(&mut self) -> impl Iterator<Item = &mut Answer> {
         self.upcoming.iter_mut().filter_map(|next| match &mut next.answer {
             Upstate::Opened(Ok(answer)) => Some(answer),
@@ -64,7 +64,7 @@ impl Window {
         })
     }
 
-    /// Waits until so many answers from the front are there, or all of them.
+    /// Waits until this many answers from the front are ready, or all of them.
     pub(super) async fn until_opened(&mut self, count: usize) {
         poll_fn(|context| {
             self.poll(context);
@@ -74,7 +74,7 @@ impl Window {
         .await;
     }
 
-    /// Does something else while the sections are asked about.
+    /// Runs other work while the sections are requested.
     pub(super) async fn during<T>(&mut self, work: impl Future<Output = T>) -> T {
         let mut work = pin!(work);
         poll_fn(|context| {
@@ -84,7 +84,7 @@ impl Window {
         .await
     }
 
-    /// Takes the first section, if its answer is there.
+    /// Takes the first section, if its answer is ready.
     pub(super) fn pop(&mut self) -> Option<(AgentId, Outcome)> {
         match self.upcoming.pop_front()? {
             Upcoming { agent, answer: Upstate::Opened(answer) } => Some((agent, answer)),
@@ -95,7 +95,7 @@ impl Window {
         }
     }
 
-    /// Gives the first section up, and says whose it is.
+    /// Drops the first section and returns its agent.
     pub(super) fn give_up(&mut self) -> Option<AgentId> {
         self.upcoming.pop_front().map(|next| next.agent)
     }

@@ -4,7 +4,7 @@ use crate::clock::SteadyClock;
 use crate::domain::Timestamp;
 use crate::source::Source;
 
-/// The engine's clock: ours, and upstream's by it.
+/// The engine's clock: ours, and upstream's relative to it.
 #[derive(Clone, Debug)]
 pub struct Clock(SteadyClock);
 
@@ -29,12 +29,12 @@ impl Clock {
         self.0.at(instant)
     }
 
-    /// Upstream's time, as far as it was learned.
+    /// Upstream's time, as far as known.
     pub(in crate::engine) fn upstream_now(&self, source: &dyn Source) -> Timestamp {
         self.asked_at(Instant::now(), source).upstream
     }
 
-    /// When something was asked, by both clocks.
+    /// When something was requested, by both clocks.
     pub(in crate::engine) fn asked_at(&self, instant: Instant, source: &dyn Source) -> AskedAt {
         let ours = self.at(instant);
         let upstream = ours.as_micros().saturating_add(source.clock_ahead_micros());
@@ -42,11 +42,11 @@ impl Clock {
     }
 }
 
-/// When a request went upstream, by both clocks.
+/// When a request was sent upstream, by both clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::engine) struct AskedAt {
-    /// By ours, which ages are measured with.
+    /// By ours, which measures ages.
     pub(in crate::engine) ours: Timestamp,
-    /// By upstream's, which rows are dated with.
+    /// By upstream's, which dates rows.
     pub(in crate::engine) upstream: Timestamp,
 }

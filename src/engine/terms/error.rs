@@ -5,33 +5,33 @@ use crate::domain::{Caller, CredentialId, Span};
 use crate::engine::memory::MemoryLimit;
 use crate::source::{Source, SourceError, Urgency};
 
-/// Why a question has no answer, or not all of one.
+/// Why a question has no answer, or only part of one.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum AskError {
     /// Upstream could not be read.
     #[error(transparent)]
     Source(#[from] SourceError),
-    /// No `from` was given, the agent's own `created_at` can't be had, and no `--history-start` is set.
+    /// There is no `from`, the agent's `created_at` can't be read, and `--history-start` is not set.
     #[error("the start of the agent's history is unknown")]
     NoHistoryStart,
-    /// A list can't be proven whole, however often it is read.
+    /// A list can't be proven complete, however often it is read.
     #[error("upstream's list can't be proven complete within {span:?}: {detail}")]
     Inconsistent {
-        /// Where.
+        /// The span of the list.
         span: Span,
-        /// What was seen.
+        /// What is wrong with it.
         detail: String,
     },
-    /// The deadline passed while pages were still arriving. What was proven is kept.
+    /// The deadline passed while pages were still arriving. What was proven is stored.
     #[error("the deadline passed after {pages_read} of {pages_planned} pages")]
     NotReady {
         /// Pages read so far.
         pages_read: u64,
         /// Pages known to be needed, so far.
         pages_planned: u64,
-        /// When a retry is likely to find the rest.
+        /// When a retry is likely to be complete.
         retry_after: Duration,
-        /// What was waited for.
+        /// What it waited for.
         awaited: Awaited,
     },
     /// A collected answer would be larger than allowed.
@@ -40,7 +40,7 @@ pub enum AskError {
         /// The most bytes of rows.
         limit: u64,
     },
-    /// The responses under way hold as much memory as they may.
+    /// The responses in progress hold as much memory as they may.
     #[error("the responses in progress hold as much memory as they may")]
     NoMemory(MemoryLimit),
     /// Not everything is known, and `only-if-cached` forbids reading.
@@ -60,13 +60,13 @@ pub enum Awaited {
     Pages,
 }
 
-/// A retry finds nothing new at once, and is not put off for longer than the budget's usual period: what it does not
-/// find room for then, it waits for.
+/// A retry would find nothing new at once. It need not be later than the usual period of the budget, because
+/// it waits for room itself.
 const RETRY_AFTER: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_mins(1);
 
 impl AskError {
-    /// The deadline passed, with so much read and planned. `room_for` says how long it takes until the budget has room
-    /// for that many requests.
+    /// The deadline passed with these pages read and planned. `room_for` returns the time until the budget
+    /// has room for a number of requests.
     pub(in crate::engine) fn not_ready(
         pages_read: u64,
         pages_planned: u64,

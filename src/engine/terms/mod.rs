@@ -1,4 +1,4 @@
-//! The engine's words, which `http` uses too: questions, what answers say of themselves, errors, settings, time.
+//! The engine's vocabulary, which `http` uses too: questions, verdicts, errors, settings, time.
 
 mod clock;
 mod error;

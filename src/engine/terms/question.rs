@@ -8,32 +8,32 @@ use crate::source::Trace;
 /// A client's request in canonical form.
 #[derive(Clone, Debug)]
 pub struct Question {
-    /// Who asks: whose share of the budget is used.
+    /// The caller, whose share of the budget is used.
     pub caller: Caller,
-    /// With which credential upstream is asked; nothing known under another one is looked at.
+    /// The credential for upstream; data read with another one is never used.
     pub credential: Credential,
-    /// Whose executions.
+    /// The agent of the executions.
     pub agent: AgentId,
-    /// Which of them.
+    /// The filters.
     pub filters: Filters,
-    /// Only rows in one of these, for more than one status: then `filters` has none. They are picked from what is known
-    /// without a status. A row that changes its status between two reads would be lost or doubled in a union of lists
-    /// that upstream filtered.
+    /// Only rows in one of these statuses, if there are several; then `filters` has no status. The rows are
+    /// selected from data without a status filter: a row that changes its status between two reads would be
+    /// lost or repeated in a union of lists that upstream filtered.
     pub any_status: Option<Statuses>,
-    /// Since when; none means since the agent exists.
+    /// The earliest `created_at`; `None` for the agent's own.
     pub from: Option<Timestamp>,
-    /// Until when; none, or an instant to come, means now.
+    /// The latest `created_at`; `None`, or an instant in the future, for now.
     pub to: Option<Timestamp>,
-    /// Only some of the newest rows; none means all. No more is read than these need.
+    /// Only some of the newest rows; `None` for all. No more is read than these need.
     pub newest: Option<Newest>,
-    /// What the caller wishes of the cache.
+    /// The request's `Cache-Control`.
     pub directives: CacheDirectives,
-    /// Whether an answer may leave a part out.
+    /// Whether the response may leave parts out.
     pub tolerance: Tolerance,
-    /// Whether the answer is wanted whole or as it comes.
+    /// How the response is delivered.
     pub mode: ResponseMode,
-    /// What is needed of rows that are known. Of an answer that is not collected facts suffice only if nothing has to be read:
-    /// see [`Answer::with_bytes`](super::super::Answer::with_bytes).
+    /// What is needed of known rows. In an answer that is not collected, facts suffice only if nothing has to
+    /// be read: see [`Answer::with_bytes`](super::super::Answer::with_bytes).
     pub need: RowNeed,
     /// The caller's trace.
     pub trace: Trace,
@@ -42,14 +42,14 @@ pub struct Question {
 /// Some of a question's rows, counted from the newest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Newest {
-    /// How many are left out first.
+    /// How many rows are skipped first.
     pub skip: u64,
-    /// How many are wanted, at most.
+    /// The maximum number of rows.
     pub take: u64,
 }
 
 impl Newest {
-    /// The number of the first row that is not wanted any more.
+    /// The number of the first row after them.
     pub(in crate::engine) const fn end(self) -> u64 {
         self.skip.saturating_add(self.take)
     }
@@ -63,21 +63,22 @@ impl Newest {
 /// A request's `Cache-Control`, by RFC 9111 section 5.2.1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CacheDirectives {
-    /// `max-age`, and `no-cache` as one second: lowers the live and the settling time to live.
+    /// `max-age`, and `no-cache` as one second: limits the live and the settling time to live.
     pub max_age: Option<Duration>,
-    /// `no-store`: keep nothing new of this answer.
+    /// `no-store`: nothing new is stored for this answer.
     pub no_store: bool,
-    /// `only-if-cached`: read nothing.
+    /// `only-if-cached`: nothing is read.
     pub only_if_cached: bool,
-    /// `max-stale`: an answer this long past its freshness will do. Without a value: however long.
+    /// `max-stale`: the answer may be this long past its freshness. Without a value: any time.
     pub max_stale: Option<Duration>,
     /// `min-fresh`: the answer must stay fresh for this long.
     pub min_fresh: Option<Duration>,
 }
 
 impl CacheDirectives {
-    /// How long past its freshness an answer may be given at once, where the settings allow so much. Who says how fresh
-    /// it must be means no stale one, unless that is said as well (RFC 9111 section 5.2.1.1).
+    /// How long past its freshness an answer may be served at once, if the settings allow it. A request that
+    /// says how fresh the answer must be does not accept a stale one, unless it says that, too (RFC 9111
+    /// section 5.2.1.1).
     pub(in crate::engine) fn may_be_stale_for(&self, by_settings: Duration) -> Duration {
         let is_strict = self.max_age.is_some() || self.min_fresh.is_some();
         let by_settings = if is_strict { Duration::ZERO } else { by_settings };
@@ -85,12 +86,12 @@ impl CacheDirectives {
     }
 }
 
-/// Whether an answer may leave a part out.
+/// Whether an answer may leave parts out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tolerance {
     /// All or nothing.
     Strict,
-    /// What could not be had is named in the verdict (`Prefer: handling=lenient`).
+    /// The verdict names the parts that could not be read (`Prefer: handling=lenient`).
     Lenient,
 }
 
@@ -101,36 +102,36 @@ impl Tolerance {
     }
 }
 
-/// What a question needs of rows that are known.
+/// What a question needs of known rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RowNeed {
-    /// Their bytes: a row whose bytes are gone is read again.
+    /// Their bytes: a row whose bytes were dropped is read again.
     Bytes,
-    /// What the index says of them.
+    /// What the index has of them.
     Facts,
 }
 
-/// How an answer reaches the caller.
+/// How an answer is delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResponseMode {
-    /// Whole, by this instant.
+    /// Complete, by this instant.
     Collected {
-        /// When it must be whole.
+        /// The deadline.
         deadline: Instant,
     },
-    /// Whole, by this instant, for a client that gives up after some ten seconds: it is refused rather than made to wait
-    /// longer than that for the budget.
+    /// Complete, by this instant, for a client that gives up after about ten seconds: it is refused rather
+    /// than made to wait longer than that for the budget.
     Paged {
-        /// When it must be whole.
+        /// The deadline.
         deadline: Instant,
     },
-    /// Whole, by this instant, while rows are let go as soon as something smaller is made of them. They are not counted as
-    /// memory of the response.
+    /// Complete, by this instant. Rows are released as soon as something smaller is made of them, and do not
+    /// count as memory of the response.
     Condensed {
-        /// When it must be whole.
+        /// The deadline.
         deadline: Instant,
     },
-    /// As it comes, read no further ahead than the fan-out; waits for the budget are not counted.
+    /// As it arrives, read no further ahead than the fan-out. Waits for the budget do not count.
     Streamed {
         /// The longest wait for the next row.
         row_wait: Duration,

@@ -2,42 +2,42 @@ use std::time::Duration;
 
 use crate::domain::Timestamp;
 
-/// What the engine is told at start; see the settings of `serve` for each.
+/// The engine's settings; see the settings of `serve` for each.
 #[derive(Clone, Debug)]
 pub struct EngineSettings {
-    /// Pages in flight for one answer.
+    /// The most pages in flight for one answer.
     pub fan_out: usize,
     /// How long a stream that has begun waits for the budget without getting a page.
     pub budget_patience: Duration,
-    /// The widest span asked of upstream; none for an upstream that takes no dates.
+    /// The widest span that is requested from upstream; `None` for an upstream that ignores dates.
     pub window: Option<Duration>,
-    /// Where history begins when the agent's own `created_at` can't be had.
+    /// Where history begins if the agent's `created_at` can't be read.
     pub history_start: Option<Timestamp>,
-    /// How old a row that may change any moment may get.
+    /// The maximum age of a row of a running call.
     pub live_ttl: Duration,
-    /// How old a row that was terminal lately may get.
+    /// The maximum age of a row of a recently ended call.
     pub settling_ttl: Duration,
-    /// How old a row that has come to rest should get.
+    /// The target for the maximum age of a settled row.
     pub settled_ttl: Duration,
-    /// How long after its last change a terminal row has come to rest.
+    /// How long after its last change a terminal row counts as settled.
     pub settle_after: Duration,
-    /// How late upstream may show a row after its `created_at`.
+    /// How long after its `created_at` upstream may first show a row.
     pub commit_lag: Duration,
-    /// How long past its freshness an answer may be given while it is renewed behind it.
+    /// How long an expired answer may be served while it is refreshed in the background.
     pub stale_while_revalidate: Duration,
-    /// How long past its freshness an answer may be given while upstream fails.
+    /// How long an expired answer may be served while upstream fails.
     pub stale_if_error: Duration,
-    /// The most memory of all responses together that are made up in full before they are sent, in bytes.
+    /// The most memory of all responses that are completed before they are sent, in bytes.
     pub response_bytes: u64,
     /// The most memory of all change logs, in bytes.
     pub cursor_bytes: u64,
-    /// The most bytes kept of relayed pages.
+    /// The most bytes of stored pages of upstream's own.
     pub relay_bytes: u64,
 }
 
 impl EngineSettings {
-    /// The widest span of one reading: without limit where upstream takes no dates, since every reading walks the whole
-    /// list there.
+    /// The widest span of one reading. Without limit if upstream ignores dates, because every reading walks
+    /// the whole list then.
     pub(in crate::engine) fn span_width(&self) -> Duration {
         self.window.unwrap_or(UNLIMITED)
     }

@@ -4,17 +4,17 @@ use crate::domain::{Digest, EntrySlice, Span, Timestamp};
 use crate::engine::memory::HeldMemory;
 use crate::engine::terms::error::AskError;
 
-/// How old an answer is and how long it stays fresh, both of the part that expires first.
+/// The age of an answer and how long it stays fresh, both by the part that expires first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Freshness {
     /// How long ago that part was read.
     pub age: Duration,
-    /// How old it may get: `max-age` counts from its reading, as `Age` does.
+    /// How old it may get: `max-age` counts from when it was read, as `Age` does.
     pub lifetime: Duration,
 }
 
 impl Freshness {
-    /// Of two parts, the one that expires first.
+    /// The part of two that expires first.
     #[must_use]
     pub(in crate::engine) fn sooner(self, other: Self) -> Self {
         let left = |part: Self| part.lifetime.saturating_sub(part.age);
@@ -29,20 +29,20 @@ pub struct CacheReport {
     pub hit_rows: u64,
     /// Rows that were read for this answer.
     pub miss_rows: u64,
-    /// Rows from a read that somebody else began.
+    /// Rows from a read that another caller started.
     pub joined_rows: u64,
-    /// Rows given past their freshness.
+    /// Rows served past their freshness.
     pub stale_rows: u64,
-    /// Why anything is stale.
+    /// Why rows are stale.
     pub stale: Option<StaleReason>,
-    /// Pages that upstream gave for the reads that this answer began.
+    /// Pages that upstream returned to the reads that this answer started.
     pub upstream_requests: u64,
 }
 
-/// Why an answer holds rows past their freshness.
+/// Why an answer has rows past their freshness.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StaleReason {
-    /// Within `stale-while-revalidate` or `max-stale`: renewed behind the answer.
+    /// Within `stale-while-revalidate` or `max-stale`: renewed in the background.
     Revalidating,
     /// Upstream fails, within `stale-if-error`.
     UpstreamFailed,
@@ -50,21 +50,21 @@ pub enum StaleReason {
     RateLimited,
 }
 
-/// What an answer says of itself at its end.
+/// The summary of an answer, at its end.
 #[derive(Clone, Debug)]
 pub struct Verdict {
-    /// Every execution created up to this instant is in the answer.
+    /// The answer has every execution created up to this instant.
     pub as_of: Timestamp,
-    /// How many rows it has.
+    /// The number of its rows.
     pub count: u64,
-    /// How many rows the question has, with those that were left out as not wanted; none if there are older ones that
-    /// were not counted.
+    /// The number of the question's rows, including those beyond `newest`; `None` if older ones were not
+    /// counted.
     pub total: Option<u64>,
     /// The sum of their digests.
     pub digest: Digest,
     /// What was left out; empty unless the question was lenient.
     pub missing: Vec<Missing>,
-    /// How old it is.
+    /// Its age.
     pub freshness: Freshness,
     /// Its rows by origin.
     pub report: CacheReport,
@@ -76,27 +76,27 @@ impl Verdict {
         self.missing.is_empty()
     }
 
-    /// Whether there are older rows than those that were wanted.
+    /// Whether there are older rows than the requested ones.
     pub const fn has_more(&self) -> bool {
         self.total.is_none()
     }
 }
 
-/// A span that could not be had, and why.
+/// A span that could not be read, and why.
 #[derive(Clone, Debug)]
 pub struct Missing {
-    /// Which executions may be missing.
+    /// The span of the executions that may be missing.
     pub span: Span,
-    /// Why.
+    /// The reason.
     pub error: AskError,
 }
 
-/// An answer that is whole.
+/// A complete answer.
 #[derive(Debug)]
 pub struct Collected {
     /// All rows, newest first.
     pub slices: Vec<EntrySlice>,
-    /// What it says of itself.
+    /// Its summary.
     pub verdict: Verdict,
     /// The memory that the rows hold until they are sent.
     pub held: HeldMemory,

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::engine::changes::registry::ChangeLogs;
+use crate::telemetry::ChangeLogReadings;
 
 /// Follows a question from now on; whether it got a cursor.
 fn follow(logs: &ChangeLogs, number: i64, by: u8, count: u32, at: Timestamp) -> Result<String, NotKept> {
@@ -75,7 +76,7 @@ fn logs_of_an_agent_or_a_key_are_dropped_with_what_is_known_of_it() {
     logs.forget(Some(agent(1)), Some(CredentialId::new([9; 16])));
     assert_eq!(logs.stats().logs, 1);
     logs.forget(Some(agent(1)), Some(CREDENTIAL));
-    assert_eq!(logs.stats(), ChangeLogStats::default());
+    assert_eq!(logs.stats(), ChangeLogReadings::default());
 }
 
 #[test]

@@ -1,31 +1,32 @@
 use crate::domain::Page;
 use crate::engine::proof::beliefs::Beliefs;
 
-/// How many pages more than its total says a list may have before that is taken to count something else.
+/// How many pages more than its total says a list may have before the total is assumed to count something
+/// else.
 const MAX_EXCESS_PAGES: u64 = 8;
 
-/// What the pages of a walk say of their list, and how far that holds together.
+/// What the pages of a walk say about their list, and whether that is consistent.
 #[derive(Debug)]
 pub(super) struct Claims {
     beliefs: Beliefs,
-    /// That of the last page accepted.
+    /// The total of the last accepted page.
     total: Option<u64>,
     /// How many rows were accepted.
     pub(super) count: u64,
     /// How many rows the first page has.
     full_page: usize,
-    /// What the last page's `has_more` said.
+    /// The `has_more` of the last page.
     said_more: Option<bool>,
-    /// The last page that was asked for once more.
+    /// The last page that was requested once more.
     asked_again: u32,
 }
 
-/// What speaks against a page.
+/// Why a page is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Objection {
-    /// It is of an earlier moment than the one before it, and was not asked for again yet.
+    /// It shows an earlier moment than the page before it, and was not requested again yet.
     Earlier,
-    /// What it says contradicts the pages before it.
+    /// It contradicts the pages before it.
     Contradiction,
 }
 
@@ -35,27 +36,27 @@ impl Claims {
         Self { beliefs, total: None, count: 0, full_page, said_more: None, asked_again: 0 }
     }
 
-    /// What is believed of upstream's pages after those accepted.
+    /// What is believed of upstream's pages after the accepted ones.
     pub(super) const fn beliefs(&self) -> &Beliefs {
         &self.beliefs
     }
 
-    /// How many pages the total makes.
+    /// The number of pages by the total.
     pub(super) fn pages(&self) -> u32 {
         let pages = self.total.map_or(0, |total| total.div_ceil(self.beliefs.size().into()));
         u32::try_from(pages).unwrap_or(u32::MAX)
     }
 
-    /// How many rows fewer than its total says the list has, if that is believed.
+    /// The number of rows that the list lacks by its total, if that is believed.
     pub(super) fn missing(&self) -> u64 {
         let is_short = self.beliefs.lacks(self.total, self.count);
         self.total.filter(|_| is_short).map_or(0, |total| total - self.count)
     }
 
-    /// By how much the list has grown since the page before.
+    /// By how much the list has grown since the previous page.
     ///
     /// # Errors
-    /// What speaks against the page.
+    /// The page is rejected.
     pub(super) fn growth(&mut self, number: u32, page: &Page) -> Result<u64, Objection> {
         if number == 1 {
             (self.total, self.full_page) = (page.total, page.rows.len());
@@ -87,7 +88,7 @@ impl Claims {
         let count = self.count + page.rows.len() as u64;
         let is_empty = page.rows.is_empty();
         let has_more = !is_empty && (self.beliefs.says_more(page) || self.beliefs.lacks(page.total, count));
-        // What the page before said of this one.
+        // What the previous page said about this one.
         self.beliefs.has_more &= self.said_more.is_none_or(|said_more| said_more != is_empty);
         (self.said_more, self.total, self.count) = (Some(page.has_more), page.total, count);
         has_more

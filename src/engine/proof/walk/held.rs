@@ -5,20 +5,20 @@ use crate::engine::coverage::Piece;
 use crate::engine::proof::goal::Extent;
 use crate::engine::terms::AskedAt;
 
-/// The accepted rows that are not given out yet, and the part of the region that they are of.
+/// The accepted rows that were not emitted yet, and their part of the region.
 #[derive(Debug)]
 pub(super) struct HeldRows {
-    /// None once all was given out.
+    /// `None` once everything was emitted.
     rest: Option<Span>,
     rows: Vec<NewRow>,
-    /// Instants of which it is not known which rows there are.
+    /// Instants whose rows are not known for certain.
     tied: BTreeMap<Timestamp, Tie>,
 }
 
-/// An instant of which rows lie on both sides of a seam.
+/// An instant whose rows are on both sides of a seam.
 #[derive(Debug, Default)]
 struct Tie {
-    /// Its rows, once they were asked apart.
+    /// Its rows, once they were requested separately.
     rows: Option<Vec<NewRow>>,
 }
 
@@ -27,7 +27,7 @@ struct Tie {
 pub(super) enum Ties {
     Open,
     Resolved,
-    /// A tie does not explain the rows that came twice: the list moved.
+    /// A tie does not explain the repeated rows: the list moved.
     Refuted,
 }
 
@@ -36,12 +36,12 @@ impl HeldRows {
         Self { rest: Some(region), rows: Vec::new(), tied: BTreeMap::new() }
     }
 
-    /// What is left of the region below what was given out.
+    /// The rest of the region, below what was emitted.
     pub(super) const fn rest(&self) -> Option<Span> {
         self.rest
     }
 
-    /// How many rows wait to be given out.
+    /// How many rows wait to be emitted.
     pub(super) const fn len(&self) -> usize {
         self.rows.len()
     }
@@ -51,7 +51,7 @@ impl HeldRows {
         self.rows.iter().map(|row| row.created_at)
     }
 
-    /// Whether everything of an instant of the region was given out.
+    /// Whether all rows of an instant of the region were emitted.
     pub(super) fn has_given(&self, instant: Timestamp) -> bool {
         self.rest.is_none_or(|rest| instant > rest.to())
     }
@@ -60,24 +60,24 @@ impl HeldRows {
         self.rows.extend(rows);
     }
 
-    /// Notes that it is not known which rows of an instant there are; whether that is new.
+    /// Marks the rows of an instant as uncertain; returns whether they were not marked before.
     pub(super) fn tie(&mut self, instant: Timestamp) -> bool {
         let is_new = !self.tied.contains_key(&instant);
         self.tied.entry(instant).or_default();
         is_new
     }
 
-    /// Takes all rows of an instant that was tied.
+    /// Takes all rows of a tied instant.
     pub(super) fn untie(&mut self, instant: Timestamp, rows: Vec<NewRow>) {
         if let Some(tie) = self.tied.get_mut(&instant) {
             tie.rows = Some(rows);
         }
     }
 
-    /// Puts the rows of ties whose instants have passed in their places.
+    /// Inserts the rows of ties whose instants have passed.
     ///
-    /// A tie explains a double only if the pages had as many positions at its instant as there are rows. Else the
-    /// list moved.
+    /// A tie explains a repeated row only if the pages had as many positions at its instant as there are
+    /// rows. Otherwise the list moved.
     pub(super) fn resolve(&mut self, has_passed: impl Fn(Timestamp) -> bool) -> Ties {
         let known: Vec<Timestamp> = self
             .tied
@@ -86,13 +86,13 @@ impl HeldRows {
             .map(|(at, _)| *at)
             .collect();
         for instant in known {
-            // A row without a date may have found its place here; it was not asked for by this instant.
+            // A row without a date may have been placed here; the request for this instant does not cover it.
             let is_here = |row: &NewRow| row.row.created_at == Some(instant);
             let rows = self.tied.get_mut(&instant).and_then(|tie| tie.rows.take()).unwrap_or_default();
             let rows: Vec<NewRow> = rows.into_iter().filter(is_here).collect();
             let positions = self.rows.iter().filter(|row| is_here(row)).count();
             if rows.len() != positions {
-                // The instant stays tied: nothing that was seen of it counts.
+                // The instant stays tied: what the pages showed of it does not count.
                 return Ties::Refuted;
             }
             self.tied.remove(&instant);
@@ -102,7 +102,7 @@ impl HeldRows {
         if self.tied.is_empty() { Ties::Resolved } else { Ties::Open }
     }
 
-    /// Gives out what is proven: everything, or what lies above the confirmed instant and all ties.
+    /// Emits the proven rows: all, or those above the confirmed instant and all ties.
     pub(super) fn give(
         &mut self,
         extent: Extent,

@@ -3,19 +3,19 @@ use std::collections::VecDeque;
 use crate::domain::{NewRow, Timestamp};
 use crate::engine::proof::goal::DateSupport;
 
-/// How many rows at the end of a page wait for the next one to confirm the order.
+/// How many rows at the end of a page wait for the next page to confirm the order.
 pub(super) const UNCONFIRMED: usize = 4;
 
-/// In which order a list comes.
+/// The order of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::engine) enum Order {
     /// Newest `created_at` first.
     NewestFirst,
-    /// Another, so that no part of the list says anything about a span.
+    /// Another one, so that no part of the list says anything about a span.
     Other,
 }
 
-/// When a row was made, and when it was changed last, if upstream says both.
+/// When a row was created and last changed, if upstream says both.
 #[derive(Clone, Copy, Debug)]
 struct Instants {
     created_at: Timestamp,
@@ -29,20 +29,21 @@ pub(super) struct ListOrder {
     /// Of the last row that has a date.
     last_instant: Option<Timestamp>,
     last_change: Option<Timestamp>,
-    /// Those of the last rows, for [`Self::confirmed`].
+    /// Of the last rows, for [`Self::confirmed`].
     last_few: VecDeque<Instants>,
-    /// Whether no row was changed later than one before it: then the list may come by last change as well.
+    /// Whether no row was changed later than a row before it: the list may then also be sorted by last
+    /// change.
     may_be_by_change: bool,
-    /// Whether any row was older than one before it.
+    /// Whether any row was older than a row before it.
     descends: bool,
 }
 
-/// A row belongs above what was already given out.
+/// A row belongs above rows that were already emitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct OutOfOrder;
 
 impl ListOrder {
-    /// The order that the list is taken to have until a row contradicts it.
+    /// The order that the list is assumed to have until a row contradicts it.
     pub(super) fn of(order: Order) -> Self {
         Self {
             order,
@@ -54,7 +55,8 @@ impl ListOrder {
         }
     }
 
-    /// Follows the order through the rows of a page. `was_given` tells whether an instant was given out already.
+    /// Follows the order through the rows of a page. `was_given` says whether the rows of an instant were
+    /// already emitted.
     pub(super) fn follow(
         &mut self,
         rows: &[NewRow],
@@ -62,7 +64,7 @@ impl ListOrder {
     ) -> Result<(), OutOfOrder> {
         for NewRow { created_at, row, .. } in rows {
             let created_at = *created_at;
-            // A row without a date says nothing of the order, wherever it was put.
+            // A row without a date says nothing about the order, wherever it was placed.
             if row.created_at.is_some() {
                 if self.last_instant.is_some_and(|last| created_at > last) {
                     self.order = Order::Other;
@@ -87,7 +89,7 @@ impl ListOrder {
         Ok(())
     }
 
-    /// In which order the list comes, as far as seen.
+    /// The order of the list, as far as seen.
     pub(super) const fn order(&self) -> Order {
         self.order
     }
@@ -97,12 +99,13 @@ impl ListOrder {
         self.last_instant
     }
 
-    /// Whether rows were seen to descend, and none to ascend.
+    /// Whether rows descended, and none ascended.
     pub(super) fn has_shown(&self) -> bool {
         self.order == Order::NewestFirst && self.descends
     }
 
-    /// The instant above which nothing can come any more, if the list is newest first; none while that can't be said.
+    /// The instant above which no further row can come if the list is newest first; `None` while that is
+    /// unknown.
     pub(super) fn confirmed(&self, dates: DateSupport) -> Option<Timestamp> {
         if !self.has_shown() || self.last_few.len() <= UNCONFIRMED {
             return None;
