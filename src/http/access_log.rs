@@ -24,6 +24,7 @@ use self::counted::CountedBody;
 use self::record::ResponseRecord;
 use super::forward::policy;
 use super::problem::{Code, Problem};
+use super::{host, unread};
 use crate::telemetry::{Begun, BodyEnding, Trace};
 
 pub(super) use self::record::AccessLog;
@@ -65,13 +66,14 @@ pub(super) async fn middleware(
         ending: BodyEnding::Left,
     };
 
-    let mut response = match super::host::one_host(request.version(), request.headers()) {
+    let answer = async |request: Request| match host::one_host(request.version(), request.headers()) {
         Ok(()) => match AssertUnwindSafe(next.run(request)).catch_unwind().await {
             Ok(response) => response,
             Err(_) => panicked(method, &record.route),
         },
         Err(problem) => problem.into_response(),
     };
+    let mut response = unread::read_on(request, answer).await;
     if let Some(problem) = response.extensions_mut().remove::<Arc<Problem>>() {
         request_log.note_problem(&problem);
         let body = problem.write(&request_log.request_id, response.headers_mut());

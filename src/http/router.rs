@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::middleware::from_fn_with_state;
 use axum::routing::{delete, get};
 
 use super::access_log::{self, AccessLog};
 use super::forward::{self, Forwarding};
 use super::problem::{Code, Problem};
-use super::{AdminApp, App, admin as probes, console, cors, docs, executions, page, params, status, unread};
+use super::{AdminApp, App, admin as probes, console, cors, docs, executions, page, params, status};
 
 /// The public listener.
 pub fn public(app: Arc<App>) -> Router {
@@ -35,7 +35,6 @@ pub fn public(app: Arc<App>) -> Router {
         None => router,
     }
     .layer(from_fn_with_state(access_log, access_log::middleware))
-    .layer(from_fn(unread::read_on))
 }
 
 /// The admin listener.

@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::Request;
-use axum::middleware::Next;
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::future::poll_fn;
@@ -27,10 +26,13 @@ const MOST: u64 = 128 << 20;
 /// The longest time to spend on discarding.
 const LONGEST: Duration = Duration::from_secs(10);
 
-/// The layer.
-pub(super) async fn read_on(request: Request, next: Next) -> Response {
+/// Answers a request, and reads what is left of its body if the answer is a refusal.
+pub(super) async fn read_on<F>(request: Request, answer: impl FnOnce(Request) -> F) -> Response
+where
+    F: Future<Output = Response>,
+{
     if request.body().is_end_stream() {
-        return next.run(request).await;
+        return answer(request).await;
     }
     let has_own_connection = request.version() < Version::HTTP_2;
     let waits_to_be_asked = request.headers().contains_key(header::EXPECT);
@@ -39,7 +41,7 @@ pub(super) async fn read_on(request: Request, next: Next) -> Response {
     let is_left = CancellationToken::new();
     let rest = Arc::new(Rest { body: Mutex::new(body), is_asked: AtomicBool::new(false) });
     let lent = Lent { rest: Arc::clone(&rest), hint, _left: is_left.clone().drop_guard() };
-    let mut response = next.run(Request::from_parts(parts, Body::new(lent))).await;
+    let mut response = answer(Request::from_parts(parts, Body::new(lent))).await;
     if response.status().as_u16() < 400 {
         return response;
     }
