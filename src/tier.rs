@@ -137,12 +137,22 @@ pub enum TierKind {
 
 /// The times of upstream requests, which outlive this process so that a restart does not send the budget twice.
 pub trait RequestTimes: Send + Sync + 'static {
-    /// When requests were sent in the last minutes before the start, by the wall clock, oldest first.
-    fn before_start(&self) -> Vec<Timestamp>;
+    /// What others sent in the last minutes: the process before this one, and one that runs beside it. Each request is
+    /// returned once. Does not block.
+    fn sent_by_others(&self) -> Vec<SentRequest>;
 
-    /// Notes a request that is about to be sent. Ready once a crash of this process can't lose it (no sync is needed for that), or
-    /// after a short time if the disk does not answer.
-    fn note(&self, at: Timestamp) -> BoxFuture<'_, ()>;
+    /// Notes a request that is about to be sent. Ready once the end of this process can't lose it, or after a short time if the
+    /// disk does not answer.
+    fn note(&self, request: SentRequest) -> BoxFuture<'_, ()>;
+}
+
+/// A request that was sent upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SentRequest {
+    /// With whose key.
+    pub credential: CredentialId,
+    /// When, by the wall clock of this machine.
+    pub at: Timestamp,
 }
 
 /// The length of a week in microseconds.

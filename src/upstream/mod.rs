@@ -9,6 +9,7 @@
 
 mod accepted;
 mod ask;
+mod budget_memory;
 mod client;
 mod clock;
 mod depth;
@@ -43,9 +44,11 @@ use crate::source::{
     Subject, Urgency,
 };
 use crate::telemetry::{RequestSpanStart, RequestWatch, UpstreamReadings};
+use crate::tier::RequestTimes;
 
 use accepted::Accepted;
 use ask::{About, Ask};
+use budget_memory::BudgetMemory;
 use client::HttpClient;
 use exchange::Exchanger;
 use failures::{AttemptFailure, rejected, with_words, words_of};
@@ -80,11 +83,13 @@ pub struct Upstream {
     /// The latest failure, for the error that says that upstream is down.
     last_fault: Mutex<String>,
     watch: RequestWatch,
+    memory: BudgetMemory,
 }
 
 impl Upstream {
     /// Sets up the client and the gate. Sends nothing yet. `watch` observes every request. Upstream's clock
-    /// is compared with `clock`, which must be the clock that the caller measures ages with.
+    /// is compared with `clock`, which must be the clock that the caller measures ages with. When requests are sent is
+    /// noted in `times`, and what others sent counts in the budget.
     ///
     /// # Errors
     /// [`UpstreamSetupError::Ca`], [`UpstreamSetupError::Client`].
@@ -92,10 +97,11 @@ impl Upstream {
         settings: UpstreamSettings,
         watch: RequestWatch,
         clock: SteadyClock,
+        times: Option<Arc<dyn RequestTimes>>,
     ) -> Result<Arc<Self>, UpstreamSetupError> {
         Ok(Arc::new(Self {
             exchanger: Exchanger {
-                client: Arc::new(HttpClient::new(&settings, clock)?),
+                client: Arc::new(HttpClient::new(&settings, clock.clone())?),
                 attempt_timeout: settings.attempt_timeout,
                 accepted: Accepted::new(),
                 clock: Mutex::default(),
@@ -107,11 +113,13 @@ impl Upstream {
             last_fault: Mutex::default(),
             watch,
             settings,
+            memory: BudgetMemory { times, clock },
         }))
     }
 
     /// The requests so far, and the state of the gate.
     pub fn readings(&self) -> UpstreamReadings {
+        self.memory.count_others(&self.gate);
         self.exchanger.counters.readings(self.gate.readings())
     }
 
@@ -167,13 +175,14 @@ impl Upstream {
         let asker =
             PassRequest { credential, agent: ask.about.agent(), standing, since, context: ask.context };
         ask.context.sent.mark_waiting();
+        self.memory.count_others(&self.gate);
         let lined_up = Instant::now();
         let entered = {
             let _waits = self.gate.is_short_of_budget(asker).then(|| ask.context.budget_clock.wait());
             self.gate.enter(asker).await
         };
         let pass = match entered {
-            Ok(pass) => pass,
+            Ok(pass) => self.memory.note(pass, credential).await,
             Err(refusal) => {
                 Counters::add(&self.exchanger.counters.rejected, 1);
                 return Err(rejected(refusal, || self.last_fault().clone()));
@@ -357,6 +366,7 @@ impl Source for Upstream {
     }
 
     fn outlook(&self, credential: CredentialId, caller: Caller) -> SourceOutlook {
+        self.memory.count_others(&self.gate);
         self.gate.outlook(self.applicant(credential, caller))
     }
 

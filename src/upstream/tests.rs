@@ -45,7 +45,7 @@ fn upstream(base: &str) -> Arc<Upstream> {
         refresh_reserve: Fraction::percent(20).unwrap(),
         dates: DateParams::Sent,
     };
-    Upstream::new(settings, RequestWatch::default(), SteadyClock::from_wall()).unwrap()
+    Upstream::new(settings, RequestWatch::default(), SteadyClock::from_wall(), None).unwrap()
 }
 
 async fn fake<F, R>(answer: F) -> Fake

@@ -40,7 +40,8 @@ const LULLS: u32 = 20;
 pub(super) struct Budget {
     rate: Option<Rate>,
     reserve: Fraction,
-    taken: BTreeMap<BudgetSlot, RequestClass>,
+    /// What others sent, before this process or beside it, is of no class: it counts, and is nobody's share.
+    taken: BTreeMap<BudgetSlot, Option<RequestClass>>,
     /// The number of slots that were not taken by refreshes.
     spare: usize,
     /// The holders of the slots.
@@ -101,7 +102,7 @@ impl Budget {
             at = at.max(self.lull_at(rate, most, now));
         }
         if kind.urgency != Urgency::Refresh {
-            let is_spare = |k: &RequestClass| k.urgency != Urgency::Refresh;
+            let is_spare = |k: Option<&RequestClass>| k.is_some_and(|k| k.urgency != Urgency::Refresh);
             let taken = self.spare + ahead;
             at = at.max(self.free_at(taken, leaving(outside_reserve), is_spare));
             at = at.max(self.even_at(taken, leaving(outside_reserve), bounds.evenly, is_spare));
@@ -115,7 +116,10 @@ impl Budget {
         }
         if bounds.most_of_group < limit {
             let held = self.shares.held(kind.group);
-            at = at.max(self.free_at(held + ahead, bounds.most_of_group, |k| k.group == kind.group));
+            at =
+                at.max(self.free_at(held + ahead, bounds.most_of_group, |k| {
+                    k.is_some_and(|k| k.group == kind.group)
+                }));
         }
         at.filter(|at| *at > now).map_or(Ok(()), Err)
     }
@@ -131,9 +135,15 @@ impl Budget {
     }
 
     /// When fewer than `most` of the slots that `counts` are taken; `None` if that is so now.
-    fn free_at(&self, taken: usize, most: usize, counts: impl Fn(&RequestClass) -> bool) -> Option<Instant> {
+    fn free_at(
+        &self,
+        taken: usize,
+        most: usize,
+        counts: impl Fn(Option<&RequestClass>) -> bool,
+    ) -> Option<Instant> {
         let rate = self.rate?;
         let surplus = (taken + 1).checked_sub(most).filter(|s| *s > 0)?;
+        let counts = |kind: &Option<RequestClass>| counts(kind.as_ref());
         let mut counted = self.taken.iter().filter(|(_, kind)| counts(kind)).map(|(place, _)| place.0);
         let free = |at: Instant| at + rate.per + SLACK;
         if let Some(at) = counted.clone().nth(surplus - 1) {
@@ -155,11 +165,12 @@ impl Budget {
         taken: usize,
         most: usize,
         evenly: usize,
-        counts: impl Fn(&RequestClass) -> bool,
+        counts: impl Fn(Option<&RequestClass>) -> bool,
     ) -> Option<Instant> {
         let (rate, parts) = (self.rate?, u32::try_from(evenly).ok().filter(|parts| *parts > 0)?);
         let step = rate.per / parts;
         let first = (taken + 1).saturating_sub(most);
+        let counts = |kind: &Option<RequestClass>| counts(kind.as_ref());
         let counted = self.taken.iter().filter(|(_, kind)| counts(kind)).map(|(place, _)| place.0);
         let left = (most + first).saturating_sub(taken + 1);
         let due = |(at, more): (Instant, u32)| {
@@ -174,9 +185,17 @@ impl Budget {
         let rate = self.rate?;
         let place = BudgetSlot(now + LONGEST_WAY.min(rate.per / WAY_PART), self.next);
         self.next += 1;
-        self.insert(place, kind);
+        self.insert(place, Some(kind));
         self.shares.took(kind.group, kind.branch);
         Some(place)
+    }
+
+    /// Counts a request that somebody else sent with the same budget.
+    pub(super) fn remember(&mut self, sent: Instant) {
+        let Some(rate) = self.rate else { return };
+        let place = BudgetSlot(sent + LONGEST_WAY.min(rate.per / WAY_PART), self.next);
+        self.next += 1;
+        self.insert(place, None);
     }
 
     /// Records that the request in this slot is sent only now.
@@ -192,7 +211,7 @@ impl Budget {
 
     /// Records that the request in this slot belongs to another group.
     pub(super) fn reassign(&mut self, place: BudgetSlot, group: ShareGroup, branch: Branch) {
-        let Some(kind) = self.taken.get_mut(&place) else { return };
+        let Some(Some(kind)) = self.taken.get_mut(&place) else { return };
         self.shares.took(group, branch);
         self.shares.gave_back(kind.group, kind.branch);
         (kind.group, kind.branch) = (group, branch);
@@ -200,7 +219,7 @@ impl Budget {
 
     /// Frees the slot of a request that was never sent.
     pub(super) fn give_back(&mut self, place: BudgetSlot) {
-        if let Some(kind) = self.remove(place) {
+        if let Some(Some(kind)) = self.remove(place) {
             self.shares.gave_back(kind.group, kind.branch);
         }
     }
@@ -213,14 +232,14 @@ impl Budget {
         moved
     }
 
-    fn insert(&mut self, place: BudgetSlot, kind: RequestClass) {
-        self.spare += usize::from(kind.urgency != Urgency::Refresh);
+    fn insert(&mut self, place: BudgetSlot, kind: Option<RequestClass>) {
+        self.spare += usize::from(kind.is_some_and(|kind| kind.urgency != Urgency::Refresh));
         self.taken.insert(place, kind);
     }
 
-    fn remove(&mut self, place: BudgetSlot) -> Option<RequestClass> {
+    fn remove(&mut self, place: BudgetSlot) -> Option<Option<RequestClass>> {
         let kind = self.taken.remove(&place)?;
-        self.spare -= usize::from(kind.urgency != Urgency::Refresh);
+        self.spare -= usize::from(kind.is_some_and(|kind| kind.urgency != Urgency::Refresh));
         Some(kind)
     }
 
@@ -232,7 +251,7 @@ impl Budget {
             if free > now {
                 break;
             }
-            if let Some(kind) = self.remove(place) {
+            if let Some(Some(kind)) = self.remove(place) {
                 self.shares.expired(kind.group, kind.branch, free);
             }
         }

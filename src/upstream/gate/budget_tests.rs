@@ -253,3 +253,55 @@ proptest! {
         prop_assert!(now - start < Duration::from_millis(19 * 1_060));
     }
 }
+
+#[test]
+fn what_the_process_before_sent_counts_until_it_is_a_period_ago() {
+    let sent = Instant::now();
+    let mut budget = budget(450, MINUTE, 20);
+    for _ in 0..450 {
+        budget.remember(sent);
+    }
+    let now = sent + MINUTE / 2;
+    for kind in [COLD, REFRESH, RENEWAL, unproven(1)] {
+        assert_eq!(room(&mut budget, kind, now), Err(sent + MINUTE + LONGEST_WAY + SLACK));
+    }
+    let later = sent + MINUTE + LONGEST_WAY + SLACK;
+    assert_eq!((budget.left(now), budget.left(later)), (Some(0), Some(450)));
+    assert_eq!(drain(&mut budget, REFRESH, later), 395, "it leaves no debt and no share behind");
+}
+
+#[test]
+fn what_the_process_before_sent_is_nobodys_share() {
+    let now = Instant::now();
+    let mut budget = budget(450, MINUTE, 0);
+    for _ in 0..100 {
+        budget.remember(now);
+    }
+    assert_eq!(budget.holdings(), Holdings::default());
+    assert!(budget.has_room_to_prove(), "no key is accepted yet after a restart");
+    // As without them, 395 less what is gone.
+    assert_eq!(drain(&mut budget, COLD, now), 295);
+}
+
+proptest! {
+    /// Restarted at any moment: what both processes send together stays within the rate in any minute.
+    #[test]
+    fn a_restart_never_exceeds_the_rate(gaps in prop::collection::vec(0u64..400, 50..200), restart in 0usize..200) {
+        const RATE: u32 = 20;
+        let mut now = Instant::now();
+        let (mut one, mut sent) = (budget(RATE, MINUTE, 0), Vec::<Instant>::new());
+        for (number, gap) in gaps.iter().enumerate() {
+            now += Duration::from_millis(gap * 10);
+            if number == restart {
+                one = budget(RATE, MINUTE, 0);
+                sent.iter().filter(|at| **at + 2 * MINUTE > now).for_each(|at| one.remember(*at));
+            }
+            if room(&mut one, REFRESH, now).is_ok() {
+                one.take(REFRESH, now);
+                sent.push(now);
+            }
+            let lately = sent.iter().filter(|at| **at + MINUTE > now).count();
+            prop_assert!(lately <= RATE as usize);
+        }
+    }
+}

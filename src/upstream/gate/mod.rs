@@ -76,6 +76,18 @@ impl Gate {
         entrance::enter(&self.state, asker).await
     }
 
+    /// Counts requests that somebody else sent within the same budgets.
+    pub(crate) fn remember(&self, sent: impl Iterator<Item = (CredentialId, Instant)>) {
+        let now = Instant::now();
+        let mut state = self.lock();
+        for (credential, at) in sent {
+            let key = state.lanes.key(credential, now);
+            if let Some(lane) = state.lanes.get(key) {
+                lane.budget.remember(at);
+            }
+        }
+    }
+
     /// Whether a request that has to wait is waiting for the budget, rather than for a connection or for an
     /// agent whose requests hang.
     pub(crate) fn is_short_of_budget(&self, asker: PassRequest<'_>) -> bool {

@@ -38,6 +38,14 @@ pub(crate) struct Pass {
 }
 
 impl Pass {
+    /// Records that the request is sent only now.
+    pub(crate) fn delayed(&mut self) {
+        let mut state = self.gate.lock();
+        if let (Some(place), Some(lane)) = (self.place, state.lanes.get(self.lane)) {
+            self.place = Some(lane.budget.sent(place, Instant::now()));
+        }
+    }
+
     /// Records that the head of the response arrived, so upstream has seen the request.
     pub(crate) fn answered(&self, accepted: Option<Caller>) {
         let now = Instant::now();
