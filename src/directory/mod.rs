@@ -2,15 +2,257 @@
 //!
 //! Everything in it is a *record*: named by a keyed digest and sealed, with keys that come from the tier's secret. A record that
 //! can't be opened, for whatever reason, is a miss. [`format`] documents what records look like.
+//!
+//! ```text
+//! <dir>/lock                           one process writes: the kernel's lock on this open file
+//! <dir>/requests                       the times of upstream requests
+//! <dir>/<namespace>/voids              void marks; a namespace for each line of the secret
+//! <dir>/<namespace>/<scope>/<x>.cell   what is known of one week
+//! <dir>/<namespace>/<scope>/<y>.rows   the bytes of one entry, which never change
+//! ```
+//!
+//! One process writes, and it reads what is kept of a week before it writes that week, so there are no states to merge and no
+//! journal. Files are replaced by renaming, so a process without the lock can read; it takes over when the lock is free.
+//!
+//! Three threads wait for the disk: one reads, one writes, and one notes the times of requests. Their queues are bounded, and
+//! nothing but the task that saves waits for them longer than a moment.
 
+mod check;
+mod disk;
+mod disk_room;
+mod file_system;
+mod file_thread;
 pub mod format;
 pub mod fuzzed;
+mod kept_files;
+mod lay_over;
+mod lock;
+mod marks_cache;
 mod names;
 mod record;
+mod request_log;
+mod sampled;
 mod seal;
 mod secret;
+mod secret_file;
+mod sent_ring;
+mod state;
+mod stats;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+mod void_marks;
 
-pub use names::TierNames;
-pub use record::{NotARecordName, RecordKind, RecordName};
-pub use seal::{OVERHEAD, Sealer, Unsealed};
-pub use secret::{BadTierSecret, TierKeys, TierSecret};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use tokio::time::timeout;
+
+pub use self::check::{Finding, Grade};
+use self::file_thread::FileThread;
+use self::kept_files::KeptFiles;
+pub use self::names::TierNames;
+pub use self::record::{NotARecordName, RecordKind, RecordName};
+use self::request_log::RequestFile;
+pub use self::seal::{OVERHEAD, Sealer, Unsealed};
+pub use self::secret::{BadTierSecret, TierKeys, TierSecret};
+use self::secret_file::SecretFile;
+use self::state::SharedDirectory;
+use self::stats::TierCounters;
+pub use self::stats::{DirectoryState, DirectoryStats};
+use crate::clock::SteadyClock;
+use crate::domain::{Entry, EntryIndex, Timestamp};
+use crate::store::EntryKey;
+use crate::tier::{
+    Cell, RequestTimes, Saved, ScopeChanges, Tier, TierKind, TierScope, TierStatus, TierUnavailable, Voided,
+};
+
+/// How long the start waits to learn whether another process writes.
+const START: Duration = Duration::from_millis(250);
+
+/// The most jobs that wait for the disk, for each thread.
+const QUEUE: usize = 256;
+
+/// The longest that a purge waits for the disk.
+const VOID_TIME: Duration = Duration::from_secs(5);
+
+/// What a directory is opened with.
+#[derive(Clone, Debug)]
+pub struct DirectorySettings {
+    /// Where it is. It is created if it does not exist.
+    pub path: PathBuf,
+    /// The most bytes that it holds.
+    pub bytes: u64,
+    /// Nothing older is served.
+    pub max_age: Duration,
+}
+
+/// The file with the secret, read and found good.
+#[derive(Debug)]
+pub struct DirectorySecret {
+    file: SecretFile,
+    secret: TierSecret,
+}
+
+impl DirectorySecret {
+    /// Reads the file. Blocks, so call it only at the start.
+    ///
+    /// # Errors
+    /// A sentence that names the file, and never its content.
+    pub fn read(path: &Path) -> Result<Self, String> {
+        SecretFile::open(path).map(|(file, secret)| Self { file, secret })
+    }
+
+    /// The secret as it was read.
+    pub const fn secret(&self) -> &TierSecret {
+        &self.secret
+    }
+}
+
+/// Finds out whether a directory can be used. Blocks.
+pub fn check(path: &Path, secret: &DirectorySecret, bytes: u64) -> Vec<Finding> {
+    check::check(path, secret.secret(), bytes)
+}
+
+/// A directory that keeps what is known.
+#[derive(Debug)]
+pub struct Directory {
+    shared: Arc<SharedDirectory>,
+    capacity: u64,
+    reader: FileThread,
+    writer: FileThread,
+    requests: Arc<RequestFile>,
+}
+
+impl Directory {
+    /// Opens a directory. Whatever is wrong with it shows in the state: a gateway starts without it too. Times are by `clock`,
+    /// which must be the engine's.
+    ///
+    /// # Errors
+    /// The system can't create threads.
+    pub fn open(
+        settings: DirectorySettings,
+        secret: DirectorySecret,
+        clock: SteadyClock,
+    ) -> io::Result<Arc<Self>> {
+        let DirectorySettings { path, bytes, max_age } = settings;
+        let counters = Arc::<TierCounters>::default();
+        let files = Arc::new(KeptFiles::new(path, secret.secret, Arc::clone(&counters)));
+        let shared = Arc::new(SharedDirectory::new(
+            Arc::clone(&files),
+            Arc::clone(&counters),
+            secret.file,
+            clock.clone(),
+            (bytes, max_age),
+        ));
+        let (say, said) = std::sync::mpsc::sync_channel(1);
+        let writer = {
+            let shared = Arc::clone(&shared);
+            FileThread::start("tier-write", QUEUE, move || {
+                let next = shared.tick();
+                let _only_the_first_is_waited_for = say.try_send(());
+                next
+            })?
+        };
+        // A file system over a network may never say who has the lock.
+        let _late = said.recv_timeout(START);
+        let reader = FileThread::start("tier-read", QUEUE, || Duration::from_secs(3600))?;
+        let requests = Arc::new(RequestFile::open(files, counters, clock)?);
+        Ok(Arc::new(Self { shared, capacity: bytes, reader, writer, requests }))
+    }
+
+    /// The times of requests that are kept here.
+    pub fn request_times(&self) -> Arc<dyn RequestTimes> {
+        Arc::<RequestFile>::clone(&self.requests)
+    }
+
+    /// What it holds and did so far.
+    pub fn stats(&self) -> DirectoryStats {
+        DirectoryStats {
+            state: self.shared.state(),
+            capacity: self.capacity,
+            bytes: self.shared.bytes(),
+            ..self.shared.counters.snapshot()
+        }
+    }
+
+    async fn cells(&self, scope: TierScope) -> Vec<Cell> {
+        let shared = Arc::clone(&self.shared);
+        let Ok(cells) = self.reader.soon(move || shared.load(&scope)).await else {
+            TierCounters::add(&self.shared.counters.late);
+            return Vec::new();
+        };
+        if self.shared.files.writes() {
+            let shared = Arc::clone(&self.shared);
+            self.writer.begin(move || shared.tidy(&scope));
+        }
+        cells
+    }
+
+    async fn rows(
+        &self,
+        scope: TierScope,
+        entries: Vec<(EntryKey, Arc<EntryIndex>)>,
+    ) -> Vec<Option<Arc<Entry>>> {
+        let (shared, count) = (Arc::clone(&self.shared), entries.len());
+        match self.reader.soon(move || shared.load_rows(&scope, &entries)).await {
+            Ok(rows) => rows,
+            Err(_) => {
+                TierCounters::add(&self.shared.counters.late);
+                vec![None; count]
+            }
+        }
+    }
+
+    async fn write(&self, scope: TierScope, changes: ScopeChanges) -> Saved {
+        if !self.shared.files.writes() {
+            TierCounters::add(&self.shared.counters.away);
+            return Saved::No;
+        }
+        let shared = Arc::clone(&self.shared);
+        self.writer.done(move || shared.save(&scope, &changes)).await.unwrap_or(Saved::No)
+    }
+
+    async fn mark(&self, what: Voided, at: Timestamp) -> Result<(), TierUnavailable> {
+        self.shared.note_void(&what, at);
+        if !self.shared.files.writes() {
+            return Err(TierUnavailable);
+        }
+        let shared = Arc::clone(&self.shared);
+        match timeout(VOID_TIME, self.writer.done(move || shared.write_marks())).await {
+            Ok(Ok(Ok(()))) => Ok(()),
+            _ => Err(TierUnavailable),
+        }
+    }
+}
+
+impl Tier for Directory {
+    fn load<'a>(&'a self, scope: &'a TierScope) -> BoxFuture<'a, Vec<Cell>> {
+        self.cells(*scope).boxed()
+    }
+
+    fn load_rows<'a>(
+        &'a self,
+        scope: &'a TierScope,
+        entries: Vec<(EntryKey, Arc<EntryIndex>)>,
+    ) -> BoxFuture<'a, Vec<Option<Arc<Entry>>>> {
+        self.rows(*scope, entries).boxed()
+    }
+
+    fn save<'a>(&'a self, scope: &'a TierScope, changes: ScopeChanges) -> BoxFuture<'a, Saved> {
+        self.write(*scope, changes).boxed()
+    }
+
+    fn void(&self, what: Voided, at: Timestamp) -> BoxFuture<'_, Result<(), TierUnavailable>> {
+        self.mark(what, at).boxed()
+    }
+
+    fn status(&self) -> TierStatus {
+        TierStatus { kind: TierKind::Directory, is_ok: self.shared.state() == DirectoryState::Used }
+    }
+}

@@ -1,0 +1,48 @@
+use std::sync::mpsc::sync_channel;
+use std::time::Duration;
+
+use super::{Exit, print};
+use crate::config::Serve;
+use crate::directory::{self, DirectorySecret, Finding, Grade};
+
+/// How long the file system may take to answer.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Reports whether the tier can be used with the settings of `serve`.
+pub fn tier_check(settings: &Serve) -> Exit {
+    // Reading the settings has made sure of it.
+    let Some(tier) = settings.tier.clone() else { return Exit::BadSettings };
+    let secret = match DirectorySecret::read(&tier.secret_file) {
+        Ok(secret) => secret,
+        Err(fault) => {
+            print::last_words(format!("--tier-secret-file: {fault}"));
+            return Exit::BadSettings;
+        }
+    };
+    let (say, said) = sync_channel(1);
+    let checking = std::thread::Builder::new().name("tier-check".to_owned()).spawn(move || {
+        let _nobody_waits_any_more = say.send(directory::check(&tier.directory, &secret, tier.bytes));
+    });
+    let findings = checking
+        .map_err(|error| error.to_string())
+        .and_then(|_| said.recv_timeout(PATIENCE).map_err(|_| "The file system does not answer.".to_owned()));
+    match findings {
+        Ok(findings) => report(&findings),
+        Err(problem) => {
+            print::last_words(problem);
+            Exit::Failed
+        }
+    }
+}
+
+fn report(findings: &[Finding]) -> Exit {
+    for Finding { grade, text } in findings {
+        let word = match grade {
+            Grade::Good => "ok",
+            Grade::Doubtful => "warning",
+            Grade::Bad => "error",
+        };
+        print::out(&format!("{word}: {text}"));
+    }
+    if findings.iter().any(|finding| finding.grade == Grade::Bad) { Exit::Failed } else { Exit::Done }
+}

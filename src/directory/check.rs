@@ -1,0 +1,255 @@
+//! What `fanfold tier check` finds out about a directory. Everything here blocks.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::disk;
+use super::disk_room::DiskRoom;
+use super::file_system::{self, FileSystem};
+use super::kept_files::CELL;
+use super::lock::DirectoryLock;
+use super::record::{RecordKind, RecordName};
+use super::seal::Unsealed;
+use super::secret::TierSecret;
+use super::state::LOCK;
+use super::void_marks::{ReadMarks, VoidMarks};
+
+/// How many cells are opened to see whether they can be.
+const SAMPLE: usize = 100;
+
+/// How many writes are timed.
+const WRITES: usize = 8;
+
+/// What each of these writes: an entry of ordinary size.
+const WRITTEN: usize = 64 << 10;
+
+/// From this long on, a write is too slow to be unremarkable.
+const SLOW: Duration = Duration::from_millis(250);
+
+/// Something that was found out about a directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// How good or bad it is.
+    pub grade: Grade,
+    /// A sentence.
+    pub text: String,
+}
+
+/// How good or bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grade {
+    /// As it should be.
+    Good,
+    /// It works, and is probably not intended.
+    Doubtful,
+    /// The directory can't be used like that.
+    Bad,
+}
+
+/// Finds out whether a directory can be used. Writes only files that it removes again, and creates the directory if it does
+/// not exist.
+pub(super) fn check(root: &Path, secret: &TierSecret, bytes: u64) -> Vec<Finding> {
+    if let Err(error) = fs::create_dir_all(root) {
+        return vec![bad(format!("The directory {} can't be created: {error}.", root.display()))];
+    }
+    let mut findings = vec![good(format!("The directory is {}.", root.display()))];
+    findings.extend(kind(root));
+    findings.push(lock(root));
+    findings.extend(contents(root, secret));
+    findings.extend(room(root, bytes));
+    findings.push(writing(root));
+    findings
+}
+
+fn kind(root: &Path) -> Option<Finding> {
+    Some(match file_system::of(root)? {
+        FileSystem::Local(name) => good(format!("The file system is local ({name}).")),
+        FileSystem::Network(name) => bad(format!(
+            "The file system is reached over a network ({name}), which is not supported: locks may not hold there, and a server that \
+             does not answer blocks every file."
+        )),
+        FileSystem::Container => doubtful(
+            "The directory is in the container's own file system, and ends with the container: mount a volume there.".to_owned(),
+        ),
+        FileSystem::Memory => {
+            doubtful("The file system is in memory: what it holds counts as memory, and ends with the machine.".to_owned())
+        }
+        FileSystem::User => doubtful(
+            "The file system is provided by a process (FUSE). If it is reached over a network, it is not supported.".to_owned(),
+        ),
+        FileSystem::Unknown(magic) => doubtful(format!("The file system is of an unknown kind ({magic:#x}).")),
+    })
+}
+
+fn lock(root: &Path) -> Finding {
+    match DirectoryLock::try_take(&root.join(LOCK)) {
+        Ok(Some(_)) => good("The lock is free: the next gateway that starts writes here.".to_owned()),
+        Ok(None) => good(
+            "The lock is held: a gateway writes here. Another one would serve from memory until that one ends.".to_owned(),
+        ),
+        Err(error) => bad(format!("The lock can't be taken: {error}.")),
+    }
+}
+
+fn contents(root: &Path, secret: &TierSecret) -> Vec<Finding> {
+    let version = env!("CARGO_PKG_VERSION");
+    let (mut findings, mut cells, mut scopes) = (Vec::new(), [0usize; 3], 0);
+    let mut known = Vec::new();
+    for keys in secret.all() {
+        let folder = root.join(keys.names.namespace().to_string());
+        known.push(folder.clone());
+        if VoidMarks::read(&folder, keys) == ReadMarks::Lost {
+            findings.push(doubtful(
+                "The void marks can't be read: a gateway will leave out everything that was kept until then."
+                    .to_owned(),
+            ));
+        }
+        let folders: Vec<_> = disk::list(&folder).into_iter().filter(|path| path.is_dir()).collect();
+        scopes += folders.len();
+        let files = folders.iter().flat_map(|folder| disk::list(folder));
+        for file in files.filter(|path| disk::has_extension(path, CELL)).take(SAMPLE) {
+            let name = file.file_stem().and_then(|stem| stem.to_str()?.parse::<RecordName>().ok());
+            let (Some(name), Ok(Some(mut sealed))) = (name, disk::read(&file)) else { continue };
+            cells[match keys.sealer.open(RecordKind::Cell, &name, &mut sealed) {
+                Ok(_) => 0,
+                Err(Unsealed::Foreign) => 1,
+                Err(Unsealed::Corrupt) => 2,
+            }] += 1;
+        }
+    }
+    let [whole, foreign, corrupt] = cells;
+    findings.push(match (whole, corrupt) {
+        (0, 0) => good("Nothing is kept under this secret yet.".to_owned()),
+        (_, 0) => good(format!("The secret opens what is kept: {scopes} scopes, {whole} files were tried.")),
+        _ => doubtful(format!(
+            "{corrupt} of {} files that were tried are damaged; they are read from upstream again.",
+            whole + corrupt
+        )),
+    });
+    if foreign > 0 {
+        findings.push(doubtful(format!(
+            "{foreign} files were written by another version of fanfold than this one ({version}) and are left alone."
+        )));
+    }
+    let is_other = |path: &std::path::PathBuf| path.is_dir() && !known.contains(path);
+    let others = disk::list(root).iter().filter(|path| is_other(path)).count();
+    if others > 0 {
+        findings.push(doubtful(format!(
+            "{others} folders belong to other secrets. They count in --tier-bytes and go first when room is needed."
+        )));
+    }
+    findings
+}
+
+fn room(root: &Path, bytes: u64) -> Option<Finding> {
+    let mut held = DiskRoom::new(bytes);
+    held.begin_count(root);
+    while held.walk() {}
+    let (held, free) = (held.total(), file_system::free(root)?);
+    let mib = |bytes: u64| bytes >> 20;
+    Some(if held.saturating_add(free) < bytes {
+        doubtful(format!(
+            "{} MiB are held and {} MiB are free, which is less than --tier-bytes ({} MiB): the disk is full before the least recently \
+             used is removed. Lower --tier-bytes.",
+            mib(held),
+            mib(free),
+            mib(bytes)
+        ))
+    } else {
+        good(format!(
+            "{} MiB are held and {} MiB are free; --tier-bytes is {} MiB.",
+            mib(held),
+            mib(free),
+            mib(bytes)
+        ))
+    })
+}
+
+fn writing(root: &Path) -> Finding {
+    let path = root.join(format!("check-{}", std::process::id()));
+    let write = || -> io::Result<Duration> {
+        let began = Instant::now();
+        disk::replace(&path, &[1; WRITTEN])?;
+        disk::sync_folder(root)?;
+        Ok(began.elapsed())
+    };
+    let times: io::Result<Vec<_>> = (0..WRITES).map(|_| write()).collect();
+    let removed = disk::remove(&path);
+    let mut times = match (times, removed) {
+        (Ok(times), Ok(())) => times,
+        (Err(error), _) | (_, Err(error)) => return bad(format!("The directory can't be written: {error}.")),
+    };
+    times.sort_unstable();
+    let millis = |time: Option<&Duration>| time.map_or(0.0, |time| time.as_secs_f64() * 1000.0);
+    let (half, most) = (millis(times.get(WRITES / 2)), millis(times.last()));
+    let text =
+        format!("To write, sync and rename {} KiB takes {half:.1} ms, at most {most:.1} ms.", WRITTEN >> 10);
+    if times.get(WRITES / 2).is_some_and(|time| *time > SLOW) {
+        doubtful(format!("{text} That is slow: less is kept if rows arrive faster."))
+    } else {
+        good(text)
+    }
+}
+
+const fn good(text: String) -> Finding {
+    Finding { grade: Grade::Good, text }
+}
+
+const fn doubtful(text: String) -> Finding {
+    Finding { grade: Grade::Doubtful, text }
+}
+
+const fn bad(text: String) -> Finding {
+    Finding { grade: Grade::Bad, text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Folder, secret};
+    use super::*;
+
+    fn grades(root: &Path, bytes: u64) -> Vec<(Grade, String)> {
+        check(root, &secret(&[1]), bytes).into_iter().map(|finding| (finding.grade, finding.text)).collect()
+    }
+
+    fn about<'f>(findings: &'f [(Grade, String)], word: &str) -> &'f (Grade, String) {
+        findings
+            .iter()
+            .find(|(_, text)| text.contains(word))
+            .unwrap_or_else(|| panic!("{word}: {findings:#?}"))
+    }
+
+    #[test]
+    fn a_directory_that_can_be_used_is_left_as_it_was() {
+        let folder = Folder::new();
+        let root = folder.path().join("tier");
+        let findings = grades(&root, 1 << 20);
+        assert!(findings.iter().all(|(grade, _)| *grade != Grade::Bad), "{findings:#?}");
+        assert_eq!(about(&findings, "lock is free").0, Grade::Good);
+        assert_eq!(about(&findings, "Nothing is kept").0, Grade::Good);
+        assert_eq!(disk::list(&root), [root.join(LOCK)]);
+        let _held = DirectoryLock::try_take(&root.join(LOCK)).unwrap();
+        assert_eq!(about(&grades(&root, 1 << 20), "lock is held").0, Grade::Good);
+    }
+
+    #[test]
+    fn what_is_doubtful_and_what_is_wrong_is_said() {
+        let folder = Folder::new();
+        let root = folder.path().join("tier");
+        let ours = root.join(secret(&[1]).first().names.namespace().to_string());
+        fs::create_dir_all(ours.join("scope")).unwrap();
+        fs::create_dir_all(root.join("0".repeat(32))).unwrap();
+        fs::write(ours.join("scope").join(format!("{}.cell", "0".repeat(32))), "rubbish").unwrap();
+        fs::write(ours.join("voids"), "rubbish").unwrap();
+        let findings = grades(&root, u64::MAX);
+        for word in ["void marks", "1 of 1 files", "1 folders belong to other secrets", "Lower --tier-bytes"]
+        {
+            assert_eq!(about(&findings, word).0, Grade::Doubtful);
+        }
+        let file = folder.path().join("file");
+        fs::write(&file, "").unwrap();
+        assert_eq!(about(&grades(&file, 1), "can't be created").0, Grade::Bad);
+    }
+}

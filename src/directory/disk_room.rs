@@ -1,0 +1,182 @@
+//! How much the folders of scopes take, and which of them go first when that is too much.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use super::disk;
+use super::kept_files::SizeChange;
+use crate::tier::TierScope;
+
+/// When room is needed, as much is made as this part of all, as a divisor: not one file for every file.
+const AT_ONCE: u64 = 64;
+
+/// What is known of the folders, by their paths.
+#[derive(Debug)]
+pub(super) struct DiskRoom {
+    capacity: u64,
+    total: u64,
+    folders: HashMap<PathBuf, FolderUse>,
+    /// The folders that were not looked at yet, since the walk began. None before that.
+    to_walk: Option<Vec<PathBuf>>,
+    leftovers: Leftovers,
+}
+
+/// What is done with unfinished files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Leftovers {
+    /// They are deleted: nobody else writes.
+    Delete,
+    /// They are counted.
+    Count,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct FolderUse {
+    bytes: u64,
+    /// When it was last read or written.
+    used: SystemTime,
+    /// Whose it is, if this process has asked for it.
+    scope: Option<TierScope>,
+}
+
+impl DiskRoom {
+    pub(super) fn new(capacity: u64) -> Self {
+        Self { capacity, total: 0, folders: HashMap::new(), to_walk: None, leftovers: Leftovers::Count }
+    }
+
+    /// What is held.
+    pub(super) const fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// Looks at all folders from the beginning: another process may have written there. None does now.
+    pub(super) fn begin_walk(&mut self, root: &Path) {
+        self.begin_count(root);
+        self.leftovers = Leftovers::Delete;
+    }
+
+    /// Looks at all folders, and changes nothing.
+    pub(super) fn begin_count(&mut self, root: &Path) {
+        (self.total, self.folders) = (0, HashMap::new());
+        let namespaces = disk::list(root).into_iter().filter(|path| path.is_dir());
+        let folders = namespaces.flat_map(|path| disk::list(&path)).filter(|path| path.is_dir());
+        self.to_walk = Some(folders.collect());
+    }
+
+    /// Looks at one more folder. False if there is none.
+    pub(super) fn walk(&mut self) -> bool {
+        let Some(folder) = self.to_walk.as_mut().and_then(Vec::pop) else { return false };
+        let used = fs::metadata(&folder).and_then(|metadata| metadata.modified());
+        let mut bytes = 0;
+        for file in disk::list(&folder) {
+            let is_leftover =
+                self.leftovers == Leftovers::Delete && disk::has_extension(&file, disk::UNFINISHED);
+            if is_leftover && disk::remove(&file).is_ok() {
+                continue;
+            }
+            bytes += disk::size(&file);
+        }
+        let known = self.folders.get(&folder).copied();
+        let used = known.map_or(used.unwrap_or(SystemTime::UNIX_EPOCH), |known| known.used);
+        self.total = self.total + bytes - known.map_or(0, |known| known.bytes);
+        self.folders.insert(folder, FolderUse { bytes, used, scope: known.and_then(|known| known.scope) });
+        true
+    }
+
+    /// A folder was read or written.
+    pub(super) fn used(&mut self, folder: PathBuf, scope: &TierScope, change: SizeChange) {
+        let now = SystemTime::now();
+        let known =
+            self.folders.entry(folder).or_insert(FolderUse { bytes: 0, used: now, scope: Some(*scope) });
+        // A folder that was not walked yet may lose more than is known of it.
+        let bytes = (known.bytes + change.added).saturating_sub(change.removed);
+        self.total = (self.total + bytes).saturating_sub(known.bytes);
+        *known = FolderUse { bytes, used: now, scope: Some(*scope) };
+    }
+
+    /// A folder lost some of its files to make room.
+    pub(super) fn shrank(&mut self, folder: &Path, change: SizeChange) {
+        if let Some(known) = self.folders.get_mut(folder) {
+            let bytes = known.bytes.saturating_sub(change.removed);
+            self.total = self.total.saturating_sub(known.bytes - bytes);
+            known.bytes = bytes;
+        }
+    }
+
+    /// A folder is gone.
+    pub(super) fn removed(&mut self, folder: &Path) {
+        if let Some(known) = self.folders.remove(folder) {
+            self.total = self.total.saturating_sub(known.bytes);
+        }
+    }
+
+    /// How much has to go, once all folders are known; none if there is room.
+    pub(super) fn surplus(&self) -> Option<u64> {
+        let is_walked = self.to_walk.as_ref().is_some_and(Vec::is_empty);
+        let surplus = self.total.checked_sub(self.capacity).filter(|surplus| *surplus > 0 && is_walked)?;
+        Some(surplus + self.capacity / AT_ONCE)
+    }
+
+    /// The folder that was used least recently, what it takes, and whose it is if that is known.
+    pub(super) fn first_to_go(&self) -> Option<(PathBuf, u64, Option<TierScope>)> {
+        let (folder, found) = self.folders.iter().min_by_key(|(_, folder)| folder.used)?;
+        Some((folder.clone(), found.bytes, found.scope))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::testing::{Folder, scope};
+    use super::*;
+
+    fn file(folder: &Path, name: &str, length: usize) {
+        fs::create_dir_all(folder).unwrap();
+        fs::write(folder.join(name), vec![1; length]).unwrap();
+    }
+
+    fn age(folder: &Path, seconds: u64) {
+        let then = SystemTime::now() - Duration::from_secs(seconds);
+        fs::File::open(folder).unwrap().set_modified(then).unwrap();
+    }
+
+    #[test]
+    fn counts_what_a_directory_holds_and_deletes_unfinished_files() {
+        let root = Folder::new();
+        let (one, two) = (root.path().join("a/one"), root.path().join("b/two"));
+        file(&one, "x.cell", 5000);
+        file(&one, "y.tmp", 50_000);
+        file(&two, "z.rows", 1);
+        age(&one, 10);
+        let mut room = DiskRoom::new(8192);
+        room.begin_walk(root.path());
+        assert_eq!(room.surplus(), None, "not everything is known");
+        while room.walk() {}
+        assert_eq!(room.total(), 8192 + 4096);
+        assert_eq!(room.surplus(), Some(4096 + 8192 / AT_ONCE));
+        assert_eq!(room.first_to_go(), Some((one.clone(), 8192, None)));
+        assert!(!one.join("y.tmp").exists());
+        room.used(one.clone(), &scope(1), SizeChange { added: 4096, removed: 8192 });
+        assert_eq!((room.total(), room.surplus()), (8192, None));
+        assert_eq!(room.first_to_go().map(|(folder, ..)| folder), Some(two.clone()));
+        room.removed(&two);
+        assert_eq!(room.first_to_go(), Some((one, 4096, Some(scope(1)))));
+    }
+
+    #[test]
+    fn a_folder_that_is_written_before_it_is_walked_counts_once() {
+        let root = Folder::new();
+        let one = root.path().join("a/one");
+        file(&one, "x.cell", 5000);
+        let mut room = DiskRoom::new(1 << 20);
+        room.begin_walk(root.path());
+        file(&one, "y.cell", 5000);
+        room.used(one.clone(), &scope(1), SizeChange { added: 8192, removed: 0 });
+        while room.walk() {}
+        assert_eq!(room.first_to_go(), Some((one, 16_384, Some(scope(1)))));
+        assert_eq!(room.total(), 16_384);
+    }
+}

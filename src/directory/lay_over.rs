@@ -1,0 +1,117 @@
+//! Puts what is known now in the place of what is kept.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use crate::domain::{EntryIndex, Span, Timestamp};
+use crate::store::EntryKey;
+use crate::tier::{Cell, CellEntry, CellSegment};
+
+/// What is kept of a week from now on. The kept cell loses what was forgotten; then the new one takes the place of whatever it
+/// covers, except where all that is kept was read later.
+///
+/// An entry that both name has the new index: its rows are the same.
+pub(super) fn lay_over(kept: &Cell, forgotten: &[Span], new: Option<&Cell>) -> Cell {
+    let mut result = CellBuilder::new(kept.week);
+    let new_segments = new.map_or(&[][..], |new| &new.segments);
+    let mut laid = Vec::new();
+    for segment in new_segments {
+        let is_later = |kept: &&CellSegment| kept.read_at > segment.latest_read_at;
+        let later = kept.segments.iter().filter(is_later).map(|kept| kept.span);
+        // What is forgotten is not in the way.
+        let later: Vec<_> = later.flat_map(|span| without(span, forgotten)).collect();
+        for span in without(segment.span, &later) {
+            if let Some(new) = new {
+                result.add(new, segment, span);
+                laid.push(span);
+            }
+        }
+    }
+    laid.extend(forgotten);
+    for segment in &kept.segments {
+        for span in without(segment.span, &laid) {
+            result.add(kept, segment, span);
+        }
+    }
+    result.finish()
+}
+
+/// The segments of a cell for which this is so, and the entries that they name.
+pub(super) fn only(cell: &Cell, holds: impl Fn(&CellSegment) -> bool) -> Cell {
+    let mut result = CellBuilder::new(cell.week);
+    for segment in cell.segments.iter().filter(|segment| holds(segment)) {
+        result.add(cell, segment, segment.span);
+    }
+    result.finish()
+}
+
+/// The parts of a span outside of others, newest first.
+fn without(span: Span, others: &[Span]) -> Vec<Span> {
+    let mut parts = vec![span];
+    for other in others {
+        let cut = |part: Span| {
+            if part.intersection(*other).is_none() {
+                return [Some(part), None];
+            }
+            [part.after(other.to()), part.before(other.from())]
+        };
+        parts = parts.into_iter().flat_map(cut).flatten().collect();
+    }
+    parts
+}
+
+/// Puts a cell together out of parts of others.
+struct CellBuilder {
+    cell: Cell,
+    places: HashMap<EntryKey, usize>,
+}
+
+impl CellBuilder {
+    fn new(week: i64) -> Self {
+        Self { cell: Cell { week, segments: Vec::new(), entries: Vec::new() }, places: HashMap::new() }
+    }
+
+    /// Adds the part of a segment within a span.
+    fn add(&mut self, of: &Cell, segment: &CellSegment, span: Span) {
+        let rows = segment.rows.as_ref().and_then(|(entry, rows)| {
+            let entry = of.entries.get(*entry)?;
+            let rows = if span == segment.span { rows.clone() } else { within(&entry.index, rows, span)? };
+            (!rows.is_empty()).then(|| (self.place(entry), rows))
+        });
+        self.cell.segments.push(CellSegment { span, rows, ..segment.clone() });
+    }
+
+    fn place(&mut self, entry: &CellEntry) -> usize {
+        let entries = &mut self.cell.entries;
+        *self.places.entry(entry.key).or_insert_with(|| {
+            entries.push(entry.clone());
+            entries.len() - 1
+        })
+    }
+
+    fn finish(mut self) -> Cell {
+        self.cell.segments.sort_by_key(|segment| std::cmp::Reverse(segment.span.to()));
+        self.cell
+    }
+}
+
+/// Which of some rows were created within a span.
+fn within(index: &EntryIndex, rows: &Range<usize>, span: Span) -> Option<Range<usize>> {
+    if rows.end > index.len() || rows.start > rows.end {
+        return None;
+    }
+    let among = index.rows().slice(rows.clone());
+    let (start, end) = (among.newer_than(span.to()), among.not_older_than(span.from()));
+    Some(rows.start + start..rows.start + end.max(start))
+}
+
+/// The first and the last instant at which a row of an index was created.
+pub(super) fn extent(index: &EntryIndex) -> Option<(Timestamp, Timestamp)> {
+    let rows = index.rows();
+    let last = rows.len().checked_sub(1)?;
+    Some((rows.get(last)?.created_at, rows.get(0)?.created_at))
+}
+
+#[cfg(test)]
+#[path = "lay_over_tests.rs"]
+mod tests;

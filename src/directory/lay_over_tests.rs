@@ -1,0 +1,93 @@
+use proptest::prelude::*;
+
+use super::super::testing::{at, cell, entry, scope, span};
+use super::*;
+
+/// What a cell says about a second: when it was read, and which row there is.
+fn told(cell: &Cell, second: i64) -> Option<(i64, Option<i64>)> {
+    let mut found = cell.segments.iter().filter(|segment| segment.span.contains(at(second)));
+    let segment = found.next()?;
+    assert!(found.next().is_none(), "segments overlap");
+    let row = segment.rows.as_ref().and_then(|(entry, rows)| {
+        let rows = cell.entries[*entry].index.rows().slice(rows.clone());
+        let row = rows.iter().find(|row| row.created_at == at(second))?;
+        Some(row.read_at.as_micros() / 1_000_000)
+    });
+    Some((segment.read_at.as_micros() / 1_000_000, row))
+}
+
+fn empty() -> Cell {
+    Cell { week: 0, segments: Vec::new(), entries: Vec::new() }
+}
+
+/// A cell that was read at once: a row at every third second of the span.
+fn piece(number: u64, from: i64, to: i64, read: i64) -> Cell {
+    let created: Vec<_> = (from..=to).rev().filter(|second| second % 3 == 0).collect();
+    cell(&scope(1), number, span(from, to), entry(&created, read).index(), read)
+}
+
+#[test]
+fn the_new_cell_wins_in_its_spans_and_the_rest_stays() {
+    let laid = lay_over(&piece(1, 0, 30, 100), &[], Some(&piece(2, 10, 20, 200)));
+    assert_eq!(told(&laid, 9), Some((100, Some(100))));
+    assert_eq!(told(&laid, 12), Some((200, Some(200))));
+    assert_eq!(told(&laid, 21), Some((100, Some(100))));
+    assert_eq!(laid.segments.len(), 3);
+    assert!(laid.segments.is_sorted_by_key(|segment| std::cmp::Reverse(segment.span.to())));
+}
+
+#[test]
+fn what_was_forgotten_is_gone_and_what_nothing_names_too() {
+    let laid = lay_over(&piece(1, 0, 30, 100), &[span(0, 14), span(16, 40)], None);
+    assert_eq!(laid.segments.len(), 1);
+    assert_eq!((told(&laid, 15), told(&laid, 14), told(&laid, 16)), (Some((100, Some(100))), None, None));
+    let laid = lay_over(&laid, &[span(0, 40)], Some(&piece(2, 3, 4, 50)));
+    assert_eq!(told(&laid, 3), Some((50, Some(50))), "what is forgotten is not newer");
+    assert_eq!(laid.entries.len(), 1);
+}
+
+#[test]
+fn an_older_reading_never_takes_the_place_of_a_newer_one() {
+    let laid = lay_over(&piece(1, 10, 20, 200), &[], Some(&piece(2, 0, 30, 100)));
+    assert_eq!(told(&laid, 9), Some((100, Some(100))));
+    assert_eq!(told(&laid, 12), Some((200, Some(200))));
+}
+
+#[test]
+fn an_entry_that_both_name_is_kept_once_with_the_new_index() {
+    let (kept, new) = (piece(1, 0, 30, 100), piece(1, 0, 30, 200));
+    let mut half = new.clone();
+    half.segments[0].span = span(15, 30);
+    half.segments[0].rows = Some((0, 0..6));
+    let laid = lay_over(&kept, &[], Some(&half));
+    assert_eq!(laid.entries.len(), 1);
+    assert_eq!((told(&laid, 15), told(&laid, 12)), (Some((200, Some(200))), Some((100, Some(200)))));
+}
+
+proptest! {
+    /// Any pieces in any order, as one process reads them: what is kept is what was read last and not forgotten since.
+    #[test]
+    fn is_the_same_as_a_map_from_instants(
+        steps in prop::collection::vec((0i64..40, 0i64..20, any::<bool>()), 1..30),
+    ) {
+        let mut kept = empty();
+        let mut model = std::collections::BTreeMap::new();
+        for (number, (from, width, forgets)) in (1i64..).zip(&steps) {
+            let (to, read) = (from + width, 1_000 + number);
+            if *forgets {
+                kept = lay_over(&kept, &[span(*from, to)], None);
+            } else {
+                kept = lay_over(&kept, &[], Some(&piece(number.unsigned_abs(), *from, to, read)));
+            }
+            for second in *from..=to {
+                model.insert(second, (!forgets).then_some((read, (second % 3 == 0).then_some(read))));
+            }
+            for second in 0..64 {
+                prop_assert_eq!(told(&kept, second), model.get(&second).copied().flatten());
+            }
+            let named: std::collections::BTreeSet<_> =
+                kept.segments.iter().filter_map(|segment| segment.rows.as_ref()).map(|(entry, _)| *entry).collect();
+            prop_assert_eq!(named.len(), kept.entries.len());
+        }
+    }
+}

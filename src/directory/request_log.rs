@@ -1,0 +1,246 @@
+//! Tells the times of requests to the next process, and learns those of the one before and of the one that writes.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use tokio::time::timeout;
+
+use super::file_thread::FileThread;
+use super::kept_files::KeptFiles;
+use super::sent_ring::SentRing;
+use super::stats::TierCounters;
+use crate::clock::SteadyClock;
+use crate::tier::{RequestTimes, SentRequest};
+
+/// The name of the file. All versions of fanfold and all secrets share it.
+pub(super) const FILE: &str = "requests";
+
+/// How long a request waits for its time to be written, and the start for those of the process before.
+const PATIENCE: Duration = Duration::from_millis(250);
+
+/// How long times matter: the longest period of a rate, twice.
+const MATTERS: Duration = Duration::from_secs(120);
+
+/// How often the file is read while another process writes it, and what could not be written is written.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// The most jobs that wait for the disk.
+const QUEUE: usize = 64;
+
+/// The most times that wait for the disk: those of a minute at the highest rate that the file is for.
+const MOST_UNWRITTEN: usize = 16_384;
+
+/// The times of requests in a directory.
+#[derive(Debug)]
+pub(super) struct RequestFile {
+    shared: Arc<SentTimes>,
+    thread: FileThread,
+}
+
+#[derive(Debug)]
+struct SentTimes {
+    files: Arc<KeptFiles>,
+    counters: Arc<TierCounters>,
+    clock: SteadyClock,
+    /// Only the thread locks it.
+    ring: Mutex<OpenRing>,
+    /// Own requests that are not in the file, oldest first.
+    unwritten: Mutex<VecDeque<SentRequest>>,
+    /// Others' requests that were not told yet.
+    seen: Mutex<Vec<SentRequest>>,
+    /// Whether the disk did not answer in time, and has not since.
+    is_stalled: AtomicBool,
+}
+
+#[derive(Debug)]
+struct OpenRing {
+    ring: SentRing,
+    /// Whether this process writes it, and has read what was there.
+    is_ours: bool,
+}
+
+impl RequestFile {
+    /// Opens the file of a directory, and waits a moment for what it says.
+    ///
+    /// # Errors
+    /// The system can't create a thread.
+    pub(super) fn open(
+        files: Arc<KeptFiles>,
+        counters: Arc<TierCounters>,
+        clock: SteadyClock,
+    ) -> io::Result<Self> {
+        let ring = SentRing::new(&files.root().join(FILE));
+        let shared = Arc::new(SentTimes {
+            files,
+            counters,
+            clock,
+            ring: Mutex::new(OpenRing { ring, is_ours: false }),
+            unwritten: Mutex::default(),
+            seen: Mutex::default(),
+            is_stalled: AtomicBool::new(false),
+        });
+        let (say, said) = sync_channel(1);
+        let thread = {
+            let shared = Arc::clone(&shared);
+            FileThread::start("tier-requests", QUEUE, move || {
+                shared.catch_up();
+                let _only_the_first_is_waited_for = say.try_send(());
+                EVERY
+            })?
+        };
+        if said.recv_timeout(PATIENCE).is_err() {
+            TierCounters::add(&shared.counters.late_times);
+        }
+        Ok(Self { shared, thread })
+    }
+
+    async fn write(&self, request: SentRequest) {
+        self.shared.add(request);
+        if self.shared.is_stalled.load(Ordering::Relaxed) {
+            return TierCounters::add(&self.shared.counters.late_times);
+        }
+        let shared = Arc::clone(&self.shared);
+        let written = timeout(PATIENCE, self.thread.done(move || shared.flush())).await;
+        if !matches!(written, Ok(Ok(()))) {
+            self.shared.is_stalled.store(true, Ordering::Relaxed);
+            TierCounters::add(&self.shared.counters.late_times);
+        }
+    }
+}
+
+impl RequestTimes for RequestFile {
+    fn sent_by_others(&self) -> Vec<SentRequest> {
+        std::mem::take(&mut *lock(&self.shared.seen))
+    }
+
+    fn note(&self, request: SentRequest) -> BoxFuture<'_, ()> {
+        self.write(request).boxed()
+    }
+}
+
+impl SentTimes {
+    fn add(&self, request: SentRequest) {
+        let mut unwritten = lock(&self.unwritten);
+        if unwritten.len() == MOST_UNWRITTEN {
+            unwritten.pop_front();
+        }
+        unwritten.push_back(request);
+    }
+
+    /// Reads what others wrote, as long as this process does not write, and writes what is not written yet.
+    fn catch_up(&self) {
+        if !self.files.writes() || !lock(&self.ring).is_ours {
+            self.read(&mut lock(&self.ring));
+        }
+        self.flush();
+        let now = self.clock.now();
+        lock(&self.seen).retain(|sent| now.since(sent.at) < MATTERS);
+        lock(&self.unwritten).retain(|sent| now.since(sent.at) < MATTERS);
+    }
+
+    /// Reads what others wrote. From then on the ring is this process's, if it is the one that writes.
+    fn read(&self, open: &mut OpenRing) {
+        let (now, writes) = (self.clock.now(), self.files.writes());
+        open.ring.close();
+        let Ok(news) = open.ring.read() else {
+            // What was sent before is unknown.
+            return TierCounters::add(&self.counters.late_times);
+        };
+        let news = news.into_iter().map(|sent| SentRequest { at: sent.at.min(now), ..sent });
+        lock(&self.seen).extend(news.filter(|sent| now.since(sent.at) < MATTERS));
+        open.is_ours = writes && open.ring.bring_back(now).is_ok();
+    }
+
+    /// Writes what is not written yet, if this process writes.
+    fn flush(&self) {
+        let mut open = lock(&self.ring);
+        if self.files.writes() {
+            if !open.is_ours {
+                self.read(&mut open);
+            }
+            let waiting: Vec<_> = lock(&self.unwritten).iter().copied().collect();
+            if open.is_ours && open.ring.write(&waiting).is_ok() {
+                lock(&self.unwritten).drain(..waiting.len());
+            } else {
+                TierCounters::add(&self.counters.late_times);
+            }
+        }
+        self.is_stalled.store(false, Ordering::Relaxed);
+    }
+}
+
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Folder, secret, stall};
+    use super::*;
+    use crate::domain::CredentialId;
+
+    fn open(folder: &Folder, writes: bool) -> (RequestFile, Arc<KeptFiles>, SteadyClock) {
+        let counters = Arc::<TierCounters>::default();
+        let files = Arc::new(KeptFiles::new(folder.path().to_owned(), secret(&[1]), Arc::clone(&counters)));
+        files.set_writes(writes);
+        let clock = SteadyClock::from_wall();
+        (RequestFile::open(Arc::clone(&files), counters, clock.clone()).unwrap(), files, clock)
+    }
+
+    fn sent(clock: &SteadyClock) -> SentRequest {
+        SentRequest { credential: CredentialId::new([1; 16]), at: clock.now() }
+    }
+
+    #[tokio::test]
+    async fn the_next_process_knows_what_was_sent() {
+        let folder = Folder::new();
+        let (before, _, clock) = open(&folder, true);
+        let requests = [sent(&clock), sent(&clock)];
+        for request in requests {
+            before.note(request).await;
+        }
+        assert_eq!(before.sent_by_others(), [], "its own are not others'");
+        let (after, ..) = open(&folder, true);
+        assert_eq!(after.sent_by_others().len(), 2);
+        assert_eq!(after.sent_by_others(), []);
+    }
+
+    #[tokio::test]
+    async fn a_process_that_does_not_write_reads_and_writes_when_it_takes_over() {
+        let folder = Folder::new();
+        let (away, files, clock) = open(&folder, false);
+        away.note(sent(&clock)).await;
+        let (holder, ..) = open(&folder, true);
+        assert_eq!(holder.sent_by_others(), [], "it is not in the file");
+        holder.note(sent(&clock)).await;
+        drop(holder);
+        files.set_writes(true);
+        away.note(sent(&clock)).await;
+        assert_eq!(away.sent_by_others().len(), 1);
+        let (after, ..) = open(&folder, true);
+        assert_eq!(after.sent_by_others().len(), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stalled_disk_delays_one_request_and_not_every_one() {
+        let folder = Folder::new();
+        let (times, _, clock) = open(&folder, true);
+        let stalled = stall(&times.thread);
+        let began = tokio::time::Instant::now();
+        times.note(sent(&clock)).await;
+        assert_eq!(began.elapsed(), PATIENCE);
+        times.note(sent(&clock)).await;
+        assert_eq!(began.elapsed(), PATIENCE);
+        drop(stalled);
+        times.thread.done(|| ()).await.unwrap();
+        times.shared.flush();
+        let (after, ..) = open(&folder, true);
+        assert_eq!(after.sent_by_others().len(), 2);
+    }
+}

@@ -1,0 +1,85 @@
+//! The file with the secret, read again when it changes.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use super::secret::TierSecret;
+
+/// A file that is looked at now and then. While it can't be used, the last good content stays in force.
+#[derive(Debug)]
+pub(super) struct SecretFile {
+    path: PathBuf,
+    stamp: Option<SecretStamp>,
+}
+
+/// Identifies a version of the file. A swapped symbolic link changes the inode.
+type SecretStamp = (u64, u64, u64, i64, i64);
+
+impl SecretFile {
+    /// Reads the file for the first time.
+    ///
+    /// # Errors
+    /// A sentence that names the file, and never its content.
+    pub(super) fn open(path: &Path) -> Result<(Self, TierSecret), String> {
+        let stamp = stamp(path);
+        Ok((Self { path: path.to_owned(), stamp }, read(path)?))
+    }
+
+    /// The new secret, if the file has changed and can be used.
+    pub(super) fn changed(&mut self) -> Option<TierSecret> {
+        // The stamp first: the next look then notices a change made in between.
+        let stamp = stamp(&self.path);
+        if stamp == self.stamp {
+            return None;
+        }
+        self.stamp = stamp;
+        match read(&self.path) {
+            Ok(secret) => {
+                tracing::info!(target: "fanfold::tier", path = %self.path.display(), "Reloaded {}.", self.path.display());
+                Some(secret)
+            }
+            Err(fault) => {
+                tracing::error!(target: "fanfold::tier", fault, "{fault}. Its last good content stays in force.");
+                None
+            }
+        }
+    }
+}
+
+fn stamp(path: &Path) -> Option<SecretStamp> {
+    let metadata = fs::metadata(path).ok()?;
+    Some((metadata.dev(), metadata.ino(), metadata.size(), metadata.mtime(), metadata.mtime_nsec()))
+}
+
+fn read(path: &Path) -> Result<TierSecret, String> {
+    let describe = |fault: &dyn std::fmt::Display| format!("{}: {fault}", path.display());
+    let text: io::Result<Vec<u8>> = fs::read(path);
+    let text = text.map_err(|error| describe(&error))?;
+    TierSecret::parse(&text).map_err(|fault| describe(&fault))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Folder;
+    use super::*;
+
+    #[test]
+    fn a_faulty_file_keeps_the_last_good_secret() {
+        let folder = Folder::new();
+        let path = folder.path().join("secret");
+        assert!(SecretFile::open(&path).unwrap_err().contains("secret"));
+        fs::write(&path, "short").unwrap();
+        let fault = SecretFile::open(&path).unwrap_err();
+        assert!(!fault.contains("short\n"), "{fault}");
+        fs::write(&path, "1".repeat(40)).unwrap();
+        let (mut file, first) = SecretFile::open(&path).unwrap();
+        assert!(file.changed().is_none());
+        fs::write(&path, "x").unwrap();
+        assert!(file.changed().is_none());
+        fs::write(&path, format!("{}\n{}", "2".repeat(40), "1".repeat(40))).unwrap();
+        let second = file.changed().unwrap();
+        assert_eq!(second.all()[1].names.namespace(), first.first().names.namespace());
+    }
+}

@@ -1,0 +1,325 @@
+//! What the threads of a directory share, and what they do. Everything here blocks.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use super::disk;
+use super::disk_room::DiskRoom;
+use super::kept_files::{AgeLimits, KeptFiles, SizeChange};
+use super::lock::DirectoryLock;
+use super::marks_cache::MarksCache;
+use super::sampled::SampledLine;
+use super::secret_file::SecretFile;
+use super::stats::{DirectoryState, TierCounters};
+use crate::clock::SteadyClock;
+use crate::domain::{Entry, EntryIndex, Timestamp};
+use crate::store::EntryKey;
+use crate::tier::{Cell, Saved, ScopeChanges, TierScope, Voided};
+
+/// The name of the file whose lock decides which process writes. All versions of fanfold and all secrets share it.
+pub(super) const LOCK: &str = "lock";
+
+/// How often the lock is tried, and files are looked at.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// How long nothing is written after a write has failed.
+const REST: Duration = Duration::from_secs(5);
+
+/// What the threads of a directory share.
+#[derive(Debug)]
+pub(super) struct SharedDirectory {
+    pub(super) files: Arc<KeptFiles>,
+    pub(super) counters: Arc<TierCounters>,
+    marks: MarksCache,
+    clock: SteadyClock,
+    max_age: Duration,
+    room: Mutex<DiskRoom>,
+    /// Only the thread that writes locks these.
+    writer: Mutex<WriterState>,
+    is_failing: AtomicBool,
+    cannot_write: SampledLine,
+}
+
+#[derive(Debug)]
+struct WriterState {
+    lock: Option<DirectoryLock>,
+    secret_file: SecretFile,
+    /// Whether the folders and void marks that have to be there first are there.
+    is_prepared: bool,
+    /// Whether it was said that another process writes.
+    has_said_away: bool,
+    rests_until: Option<Instant>,
+}
+
+impl SharedDirectory {
+    pub(super) fn new(
+        files: Arc<KeptFiles>,
+        counters: Arc<TierCounters>,
+        secret_file: SecretFile,
+        clock: SteadyClock,
+        (capacity, max_age): (u64, Duration),
+    ) -> Self {
+        let writer = WriterState {
+            lock: None,
+            secret_file,
+            is_prepared: false,
+            has_said_away: false,
+            rests_until: None,
+        };
+        Self {
+            files,
+            counters,
+            marks: MarksCache::default(),
+            clock,
+            max_age,
+            room: Mutex::new(DiskRoom::new(capacity)),
+            writer: Mutex::new(writer),
+            is_failing: AtomicBool::new(false),
+            cannot_write: SampledLine::default(),
+        }
+    }
+
+    pub(super) fn state(&self) -> DirectoryState {
+        match (self.files.writes(), self.is_failing.load(Ordering::Relaxed)) {
+            (_, true) => DirectoryState::Failing,
+            (true, false) => DirectoryState::Used,
+            (false, false) => DirectoryState::Away,
+        }
+    }
+
+    /// What is held, in bytes.
+    pub(super) fn bytes(&self) -> u64 {
+        lock(&self.room).total()
+    }
+
+    /// What may be served of a scope. See [`crate::tier::Tier::load`].
+    pub(super) fn load(&self, scope: &TierScope) -> Vec<Cell> {
+        let began = Instant::now();
+        let limits = AgeLimits { now: self.clock.now(), max_age: self.max_age };
+        let cells = self.files.load(scope, limits, |keys| {
+            self.marks.void_until(&self.files.namespace(keys), keys, scope, limits.now)
+        });
+        self.counters.read_for(began.elapsed());
+        cells
+    }
+
+    /// The bytes of entries. See [`crate::tier::Tier::load_rows`].
+    pub(super) fn load_rows(
+        &self,
+        scope: &TierScope,
+        entries: &[(EntryKey, Arc<EntryIndex>)],
+    ) -> Vec<Option<Arc<Entry>>> {
+        let began = Instant::now();
+        let rows = self.files.load_rows(scope, entries);
+        self.counters.read_for(began.elapsed());
+        rows
+    }
+
+    /// Notes that a scope was read, and deletes what is left over in its folder.
+    pub(super) fn tidy(&self, scope: &TierScope) {
+        if !self.may_write() {
+            return;
+        }
+        let change = self.files.sweep(scope);
+        // So that the next process knows it too. The folder under an older line of the secret is seldom there.
+        let touch =
+            |folder: &PathBuf| File::open(folder).and_then(|open| open.set_modified(SystemTime::now()));
+        if let Some(folder) = self.folders(scope).into_iter().find(|folder| touch(folder).is_ok()) {
+            lock(&self.room).used(folder, scope, change);
+        }
+    }
+
+    /// Writes what changed of a scope. See [`crate::tier::Tier::save`].
+    pub(super) fn save(&self, scope: &TierScope, changes: &ScopeChanges) -> Saved {
+        if !self.may_write() {
+            TierCounters::add(if self.files.writes() { &self.counters.failed } else { &self.counters.away });
+            return Saved::No;
+        }
+        let (began, mut change) = (Instant::now(), SizeChange::default());
+        let saved = self.files.save(scope, changes, &mut change);
+        let secret = self.files.secret();
+        lock(&self.room).used(self.files.folder(secret.first(), scope), scope, change);
+        while self.make_room() {}
+        self.counters.wrote_for(began.elapsed());
+        match saved {
+            Ok(()) => {
+                self.works();
+                TierCounters::add(&self.counters.saved);
+                Saved::Yes
+            }
+            Err(error) => {
+                self.fails(&error);
+                TierCounters::add(&self.counters.failed);
+                Saved::No
+            }
+        }
+    }
+
+    /// A mark holds here at once, whether or not it can be written.
+    pub(super) fn note_void(&self, what: &Voided, at: Timestamp) {
+        for keys in self.files.secret().all() {
+            self.marks.add(what, at, keys);
+        }
+    }
+
+    /// Writes all marks. They are safe when this returns.
+    ///
+    /// # Errors
+    /// Another process writes here, or the disk is full or fails.
+    pub(super) fn write_marks(&self) -> io::Result<()> {
+        if !self.has_lock() {
+            return Err(io::Error::other("another process writes to the directory"));
+        }
+        self.prepare().inspect_err(|error| self.fails(error))
+    }
+
+    /// Tries for the lock, and looks after the directory while there is nothing else to do. Returns when to do so again.
+    pub(super) fn tick(&self) -> Duration {
+        self.reload_secret();
+        if !self.has_lock() {
+            self.try_lock();
+        }
+        if !self.files.writes() {
+            return EVERY;
+        }
+        if !self.is_prepared() && self.is_rested() {
+            match self.prepare() {
+                Ok(()) => self.works(),
+                Err(error) => self.fails(&error),
+            }
+        }
+        let has_walked = lock(&self.room).walk();
+        if has_walked || self.make_room() { Duration::ZERO } else { EVERY }
+    }
+
+    /// Lets a write be tried at once.
+    #[cfg(test)]
+    pub(super) fn end_rest(&self) {
+        lock(&self.writer).rests_until = None;
+    }
+
+    fn folders(&self, scope: &TierScope) -> Vec<PathBuf> {
+        self.files.secret().all().iter().map(|keys| self.files.folder(keys, scope)).collect()
+    }
+
+    fn may_write(&self) -> bool {
+        self.has_lock() && self.is_prepared() && self.is_rested()
+    }
+
+    fn is_prepared(&self) -> bool {
+        lock(&self.writer).is_prepared
+    }
+
+    fn is_rested(&self) -> bool {
+        lock(&self.writer).rests_until.is_none_or(|until| until <= Instant::now())
+    }
+
+    /// Whether this process has the lock, and nobody has replaced the directory.
+    fn has_lock(&self) -> bool {
+        let mut writer = lock(&self.writer);
+        if writer.lock.as_ref().is_some_and(DirectoryLock::is_valid) {
+            return true;
+        }
+        if writer.lock.take().is_some() {
+            tracing::warn!(target: "fanfold::tier", path = %self.files.root().display(), "The tier's directory was removed or replaced.");
+        }
+        writer.is_prepared = false;
+        self.files.set_writes(false);
+        false
+    }
+
+    fn try_lock(&self) {
+        let root = self.files.root();
+        match std::fs::create_dir_all(root).and_then(|()| DirectoryLock::try_take(&root.join(LOCK))) {
+            Ok(Some(taken)) => {
+                let mut writer = lock(&self.writer);
+                (writer.lock, writer.has_said_away, writer.rests_until) = (Some(taken), false, None);
+                drop(writer);
+                self.files.set_writes(true);
+                self.is_failing.store(false, Ordering::Relaxed);
+                lock(&self.room).begin_walk(root);
+                tracing::info!(target: "fanfold::tier", path = %root.display(), "This process writes to the tier's directory.");
+            }
+            Ok(None) => {
+                self.is_failing.store(false, Ordering::Relaxed);
+                let has_said = std::mem::replace(&mut lock(&self.writer).has_said_away, true);
+                if !has_said {
+                    tracing::warn!(target: "fanfold::tier", path = %root.display(), "Another process writes to the tier's directory. This one serves from memory and takes over as soon as it can.");
+                }
+            }
+            Err(error) => self.fails(&error),
+        }
+    }
+
+    /// Makes the folders, and writes the void marks: a folder without them is taken for one that lost them.
+    fn prepare(&self) -> io::Result<()> {
+        let secret = self.files.secret();
+        for (line, keys) in secret.all().iter().enumerate() {
+            let folder = self.files.namespace(keys);
+            if line == 0 {
+                disk::make_folder(&folder)?;
+            }
+            if folder.is_dir() {
+                self.marks.write(&folder, keys, self.clock.now())?;
+            }
+        }
+        lock(&self.writer).is_prepared = true;
+        Ok(())
+    }
+
+    fn reload_secret(&self) {
+        let mut writer = lock(&self.writer);
+        let Some(secret) = writer.secret_file.changed() else { return };
+        writer.is_prepared = false;
+        self.files.set_secret(secret);
+    }
+
+    /// Removes what was used least recently, or a part of it, if there is too much. False if there is not.
+    fn make_room(&self) -> bool {
+        let Some(surplus) = lock(&self.room).surplus() else { return false };
+        let Some((folder, bytes, scope)) = lock(&self.room).first_to_go() else { return false };
+        if let Some(scope) = scope.filter(|_| bytes > surplus) {
+            let (change, weeks) = self.files.shorten(&scope, surplus);
+            self.counters.evicted.fetch_add(weeks, Ordering::Relaxed);
+            if weeks > 0 {
+                lock(&self.room).shrank(&folder, change);
+                return true;
+            }
+        }
+        let is_gone = remove_folder(&folder);
+        lock(&self.room).removed(&folder);
+        TierCounters::add(&self.counters.evicted);
+        is_gone
+    }
+
+    fn works(&self) {
+        if self.is_failing.swap(false, Ordering::Relaxed) {
+            tracing::info!(target: "fanfold::tier", path = %self.files.root().display(), "The tier's directory can be written again.");
+        }
+    }
+
+    fn fails(&self, error: &io::Error) {
+        self.is_failing.store(true, Ordering::Relaxed);
+        lock(&self.writer).rests_until = Some(Instant::now() + REST);
+        if let Some(left_out) = self.cannot_write.next() {
+            let path = self.files.root().display();
+            tracing::warn!(target: "fanfold::tier", %path, %error, lines_left_out = left_out, "The tier's directory can't be written: {error}. Rows are served from memory.");
+        }
+    }
+}
+
+/// Removes a folder with its files. One that can't be removed is left.
+fn remove_folder(folder: &Path) -> bool {
+    match std::fs::remove_dir_all(folder) {
+        Ok(()) => true,
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    }
+}
+
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,167 @@
+//! What must not be served any more: everything of an agent, or read with a credential, that was read before a mark.
+//!
+//! Marks are never dropped by age, since what they void may be found in any old folder. Beyond [`MOST`], the older half becomes
+//! one mark about everything.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use super::disk;
+use super::format::{VoidMark, decode_marks, encode_marks};
+use super::record::{RecordKind, RecordName};
+use super::secret::TierKeys;
+use crate::domain::Timestamp;
+use crate::tier::{TierScope, Voided};
+
+/// The most marks.
+const MOST: usize = 16_384;
+
+/// The name of the file in the folder of a line of the secret.
+pub(super) const FILE: &str = "voids";
+
+/// What a mark about everything is called; no digest is.
+const EVERYTHING: RecordName = RecordName::from_bytes([0; 16]);
+
+/// The marks under one line of the secret.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct VoidMarks(HashMap<RecordName, Timestamp>);
+
+/// What became of reading the file.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum ReadMarks {
+    /// These are the marks.
+    Known(VoidMarks),
+    /// There is no file.
+    Absent,
+    /// There is one, and what it says is lost.
+    Lost,
+}
+
+impl VoidMarks {
+    /// Marks that void everything read until now: what they said is lost.
+    pub(super) fn lost(now: Timestamp) -> Self {
+        Self(HashMap::from([(EVERYTHING, now)]))
+    }
+
+    /// Reads the file of a folder.
+    pub(super) fn read(folder: &Path, keys: &TierKeys) -> ReadMarks {
+        let mut sealed = match disk::read(&file(folder)) {
+            Ok(Some(sealed)) => sealed,
+            Ok(None) => return ReadMarks::Absent,
+            Err(_) => return ReadMarks::Lost,
+        };
+        let plain = keys.sealer.open(RecordKind::Marks, &keys.names.marks(), &mut sealed).ok();
+        match plain.and_then(decode_marks) {
+            Some(marks) => {
+                ReadMarks::Known(Self(marks.into_iter().map(|mark| (mark.name, mark.at)).collect()))
+            }
+            None => ReadMarks::Lost,
+        }
+    }
+
+    /// Writes the file of a folder. It is safe when this returns.
+    ///
+    /// # Errors
+    /// The disk is full or fails.
+    pub(super) fn write(&self, folder: &Path, keys: &TierKeys) -> std::io::Result<()> {
+        let marks: Vec<_> = self.0.iter().map(|(name, at)| VoidMark { name: *name, at: *at }).collect();
+        let sealed = keys.sealer.seal(RecordKind::Marks, &keys.names.marks(), &encode_marks(&marks))?;
+        disk::replace(&file(folder), &sealed)?;
+        disk::sync_folder(folder)
+    }
+
+    /// Adds a mark. One that is later stays.
+    pub(super) fn add(&mut self, what: &Voided, at: Timestamp, keys: &TierKeys) {
+        self.insert(keys.names.voided(what), at);
+        if self.0.len() > MOST {
+            self.merge_older_half();
+        }
+    }
+
+    /// Adds everything that other marks say.
+    pub(super) fn add_all(&mut self, others: &Self) {
+        others.0.iter().for_each(|(name, at)| self.insert(*name, *at));
+    }
+
+    /// What was read then or before is void, if anything is.
+    pub(super) fn void_until(&self, scope: &TierScope, keys: &TierKeys) -> Option<Timestamp> {
+        let agent = keys.names.voided(&Voided::Agent(scope.agent));
+        let credential = keys.names.voided(&Voided::Credential(scope.credential));
+        [EVERYTHING, agent, credential].iter().filter_map(|name| self.0.get(name)).max().copied()
+    }
+
+    fn insert(&mut self, name: RecordName, at: Timestamp) {
+        let mark = self.0.entry(name).or_insert(at);
+        *mark = at.max(*mark);
+    }
+
+    fn merge_older_half(&mut self) {
+        let mut times: Vec<_> = self.0.values().copied().collect();
+        times.sort_unstable();
+        let until = times[times.len() / 2];
+        self.0.retain(|_, at| *at > until);
+        self.insert(EVERYTHING, until);
+    }
+}
+
+fn file(folder: &Path) -> PathBuf {
+    folder.join(FILE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Folder, at, scope, secret};
+    use super::*;
+
+    fn agent(number: u8) -> Voided {
+        Voided::Agent(scope(number).agent)
+    }
+
+    #[test]
+    fn a_mark_is_about_its_agent_or_credential() {
+        let secret = secret(&[1]);
+        let keys = secret.first();
+        let mut marks = VoidMarks::default();
+        marks.add(&agent(1), at(10), keys);
+        marks.add(&agent(1), at(5), keys);
+        assert_eq!(marks.void_until(&scope(1), keys), Some(at(10)));
+        assert_eq!(marks.void_until(&scope(2), keys), None);
+        marks.add(&Voided::Credential(scope(2).credential), at(20), keys);
+        assert_eq!(marks.void_until(&scope(1), keys), Some(at(20)));
+    }
+
+    #[test]
+    fn marks_survive_and_a_damaged_file_is_not_taken_for_none() {
+        let (folder, secret) = (Folder::new(), secret(&[1]));
+        let keys = secret.first();
+        assert_eq!(VoidMarks::read(folder.path(), keys), ReadMarks::Absent);
+        let mut marks = VoidMarks::default();
+        marks.add(&agent(1), at(10), keys);
+        marks.write(folder.path(), keys).unwrap();
+        assert_eq!(VoidMarks::read(folder.path(), keys), ReadMarks::Known(marks));
+        let whole = std::fs::read(file(folder.path())).unwrap();
+        for damaged in [vec![], vec![0; whole.len()], whole[..whole.len() / 2].to_vec()] {
+            std::fs::write(file(folder.path()), damaged).unwrap();
+            assert_eq!(VoidMarks::read(folder.path(), keys), ReadMarks::Lost);
+        }
+        for bit in 0..whole.len() * 8 {
+            let mut flipped = whole.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            std::fs::write(file(folder.path()), flipped).unwrap();
+            assert_eq!(VoidMarks::read(folder.path(), keys), ReadMarks::Lost, "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn too_many_marks_void_more_and_never_less() {
+        let secret = secret(&[1]);
+        let keys = secret.first();
+        let mut marks = VoidMarks::default();
+        for number in 0..=MOST {
+            let id = uuid::Uuid::from_u128(number as u128);
+            marks.add(&Voided::Agent(crate::domain::AgentId::new(id)), at(number as i64), keys);
+        }
+        assert!(marks.0.len() <= MOST);
+        assert_eq!(marks.void_until(&scope(1), keys), Some(at(MOST as i64 / 2)));
+    }
+}
