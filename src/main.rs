@@ -14,6 +14,7 @@ fn main() -> Exit {
         Ok(Command::Demo(settings)) => cli::demo(&settings),
         Ok(Command::Export(settings)) => cli::export(&settings),
         Ok(Command::TokenNew(settings)) => cli::token_new(&settings),
+        Ok(Command::TierCheck(settings)) => cli::tier_check(&settings),
         Err(exit) => exit,
     }
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use axum::Router;
 use http::HeaderValue;
 
+use super::open_tier::OpenTier;
 use crate::cache::MemoryStore;
 use crate::clock::SteadyClock;
 use crate::config::{Keys, Serve};
@@ -42,22 +43,22 @@ pub fn assemble(settings: &Serve, tracer: &Tracer, shutdown: &Shutdown) -> Resul
     let watch = RequestWatch::new(tracer.clone());
     // One clock for both, because the difference from upstream's clock is only valid on the clock that measured it.
     let clock = SteadyClock::from_wall();
-    let (upstream, authenticator) = match (upstream_settings(settings), authenticator(settings)) {
+    let tier = OpenTier::open(settings, &clock)?;
+    let (upstream, authenticator) = match (upstream_settings(settings), authenticator(settings, tier.names)) {
         (Ok(upstream), Ok(authenticator)) => (upstream, authenticator),
         (upstream, authenticator) => {
             return Err(upstream.err().into_iter().chain(authenticator.err()).flatten().collect());
         }
     };
-    let say = |error: &dyn std::fmt::Display| vec![error.to_string()];
-    let forwarder = Forwarder::new(&upstream).map_err(|error| say(&error))?;
-    let upstream = Upstream::new(upstream, watch.clone(), clock.clone()).map_err(|error| say(&error))?;
+    let (upstream, forwarder) = reach_upstream(upstream, &watch, &clock, &tier)?;
     let CacheShares { rows: capacity, relayed: relay_bytes, forwarded: forwarded_bytes } =
         CacheShares::of(settings.cache_bytes);
     let store = Arc::new(MemoryStore::new(capacity));
-    let engine = Arc::new(Engine::new(
+    let engine = Arc::new(Engine::with_tier(
         engine_settings(settings, relay_bytes),
         Arc::<Upstream>::clone(&upstream),
         Arc::<MemoryStore>::clone(&store),
+        tier.tier(),
         Clock::of(clock),
         shutdown.clone(),
     ));
@@ -77,6 +78,7 @@ pub fn assemble(settings: &Serve, tracer: &Tracer, shutdown: &Shutdown) -> Resul
             changes: engine.change_logs(),
             cache: store.readings(),
             upstream: upstream.readings(),
+            tier: tier.readings(),
         }
     };
     let vitals = Vitals::default();
@@ -142,9 +144,24 @@ fn upstream_settings(settings: &Serve) -> Result<UpstreamSettings, Vec<String>> 
     Ok(upstream)
 }
 
-fn authenticator(settings: &Serve) -> Result<Authenticator, Vec<String>> {
+/// Sets up what sends requests upstream: the gateway's own, and forwarded ones.
+fn reach_upstream(
+    settings: UpstreamSettings,
+    watch: &RequestWatch,
+    clock: &SteadyClock,
+    tier: &OpenTier,
+) -> Result<(Arc<Upstream>, Forwarder), Vec<String>> {
+    let say = |error: &dyn std::fmt::Display| vec![error.to_string()];
+    let forwarder = Forwarder::new(&settings).map_err(|error| say(&error))?;
+    let upstream = Upstream::new(settings, watch.clone(), clock.clone(), tier.times());
+    Ok((upstream.map_err(|error| say(&error))?, forwarder))
+}
+
+fn authenticator(settings: &Serve, names: Option<[u8; 32]>) -> Result<Authenticator, Vec<String>> {
     match &settings.upstream.keys {
-        Keys::PassedThrough => Ok(Authenticator::pass_through()),
+        Keys::PassedThrough => {
+            Ok(names.map_or_else(Authenticator::pass_through, Authenticator::pass_through_with))
+        }
         Keys::Held { key_file, tokens_file } => Authenticator::held(key_file, tokens_file),
     }
 }

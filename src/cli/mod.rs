@@ -13,6 +13,7 @@ mod print;
 mod process;
 mod serve;
 mod simulate;
+mod tier_check;
 mod token;
 
 use std::ffi::OsString;
@@ -23,6 +24,7 @@ pub use exit::Exit;
 pub use export::export;
 pub use serve::serve;
 pub use simulate::simulate;
+pub use tier_check::tier_check;
 pub use token::token_new;
 
 use crate::config::{self, Command, NothingToRun};

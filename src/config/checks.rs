@@ -8,7 +8,7 @@ use reqwest::Url;
 
 use super::reader::SettingsReader;
 use super::settings::{
-    BudgetSettings, ConnectionSettings, Keys, ListenSettings, ReadSettings, ResponseSettings,
+    BudgetSettings, ConnectionSettings, Keys, ListenSettings, ReadSettings, ResponseSettings, TierSettings,
 };
 use crate::http::Forwarding;
 use crate::upstream::is_loopback;
@@ -117,6 +117,30 @@ pub(super) fn keys(
                 "client-tokens-file",
                 "has no effect without --upstream-key-file: callers bring their own keys",
             );
+            None
+        }
+    }
+}
+
+/// A tier needs a secret, and a secret needs a tier.
+pub(super) fn tier(
+    read: &mut SettingsReader,
+    directory: Option<PathBuf>,
+    secret_file: Option<PathBuf>,
+    bytes: u64,
+) -> Option<Option<TierSettings>> {
+    if let Some(file) = &secret_file {
+        readable(read, "tier-secret-file", file);
+    }
+    match (directory, secret_file) {
+        (None, None) => Some(None),
+        (Some(directory), Some(secret_file)) => Some(Some(TierSettings { directory, secret_file, bytes })),
+        (Some(_), None) => {
+            read.fault("tier-url", "needs --tier-secret-file: what is kept is sealed");
+            None
+        }
+        (None, Some(_)) => {
+            read.fault("tier-secret-file", "has no effect without --tier-url");
             None
         }
     }

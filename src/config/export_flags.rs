@@ -62,7 +62,7 @@ pub(super) const FLAGS: &[Flag] = &[
 ];
 
 /// Those of `serve` that matter to an export that reads upstream itself.
-pub(super) const ENGINE: [&str; 14] = [
+pub(super) const ENGINE: [&str; 17] = [
     "upstream-url",
     "upstream-insecure",
     "upstream-ca-file",
@@ -77,6 +77,9 @@ pub(super) const ENGINE: [&str; 14] = [
     "history-start",
     "commit-lag",
     "cache-bytes",
+    "tier-url",
+    "tier-secret-file",
+    "tier-bytes",
 ];
 
 /// What the help ends with about exit codes.

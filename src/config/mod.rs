@@ -37,7 +37,7 @@ pub use export::{Export, ExportOutput, ExportSource, ProgressMode, TerminalKind}
 pub use faults::{SettingError, SettingErrors};
 pub use settings::{
     BudgetSettings, ConnectionSettings, Keys, ListenSettings, LogSettings, ReadSettings, ResponseSettings,
-    Serve, ServeMode, StopSettings,
+    Serve, ServeMode, StopSettings, TierSettings,
 };
 pub use simulate::Simulate;
 pub use token::TokenNew;
@@ -58,6 +58,8 @@ pub enum Command {
     Export(Box<Export>),
     /// Create a caller token.
     TokenNew(TokenNew),
+    /// Check the tier.
+    TierCheck(Box<Serve>),
 }
 
 /// Reads a command and its settings.
@@ -90,6 +92,11 @@ pub fn read(
             Some(("new", given)) => token::read(reader(token::FLAGS, given, faults)).map(Command::TokenNew),
             _ => Err(faults),
         },
+        Some(("tier", given)) => match given.subcommand() {
+            Some(("check", given)) => serve::read_with_tier(reader(serve_flags::FLAGS, given, faults))
+                .map(|serve| Command::TierCheck(Box::new(serve))),
+            _ => Err(faults),
+        },
         _ => Err(faults),
     };
     command.map_err(NothingToRun::SettingErrors)
@@ -114,6 +121,15 @@ fn program() -> ClapCommand {
             "Creates a caller token: prints its line for the tokens file on stdout, and the token on stderr",
             token::FLAGS,
         ));
+    let tier = ClapCommand::new("tier")
+        .about("Looks after the tier, which keeps rows beyond the process")
+        .subcommand_required(true)
+        .subcommand(command_that_exits(
+            "check",
+            "Reports whether the tier can be used, with the settings of serve",
+            serve_flags::FLAGS,
+            TIER_CHECK_EXIT_CODES,
+        ));
     ClapCommand::new("fanfold")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Every execution of a voice agent from one request")
@@ -132,4 +148,9 @@ fn program() -> ClapCommand {
             export_flags::EXIT_CODES,
         ))
         .subcommand(token)
+        .subcommand(tier)
 }
+
+/// What the help of `tier check` ends with.
+const TIER_CHECK_EXIT_CODES: &str =
+    "Exit codes: 0 the tier can be used; 1 it can't; 64 bad settings, all listed on stderr.";

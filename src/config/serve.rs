@@ -3,7 +3,7 @@
 use super::reader::{SettingsReader, read_all};
 use super::settings::{
     BudgetSettings, ConnectionSettings, ListenSettings, LogSettings, ReadSettings, ResponseSettings, Serve,
-    ServeMode, StopSettings,
+    ServeMode, StopSettings, TierSettings,
 };
 use super::{checks, faults::SettingErrors, traces::Traces, values};
 
@@ -35,6 +35,7 @@ pub(super) fn read(mut reader: SettingsReader, traces: Traces) -> Result<Serve, 
     let budget = budget(read);
     let reading = reading(read);
     let cache_bytes = read.one("cache-bytes", values::bytes);
+    let tier = tier(read);
     let answers = read_all!(
         read,
         ResponseSettings {
@@ -77,6 +78,7 @@ pub(super) fn read(mut reader: SettingsReader, traces: Traces) -> Result<Serve, 
             budget: budget?,
             reading: reading?,
             cache_bytes: cache_bytes?,
+            tier: tier?,
             answers: answers?,
             stopping: stopping?,
             log: log?,
@@ -117,6 +119,27 @@ fn reading(read: &mut SettingsReader) -> Option<ReadSettings> {
             stale_if_error: one("stale-if-error", values::length_or_zero),
         }
     )
+}
+
+fn tier(read: &mut SettingsReader) -> Option<Option<TierSettings>> {
+    let directory = read.optional("tier-url", values::tier_url);
+    let secret_file = read.optional("tier-secret-file", values::file);
+    let bytes = read.one("tier-bytes", values::bytes);
+    checks::tier(read, directory?, secret_file?, bytes?)
+}
+
+/// Reads the settings of `serve` for a command that needs a tier.
+///
+/// # Errors
+/// Every fault.
+pub(super) fn read_with_tier(reader: SettingsReader) -> Result<Serve, SettingErrors> {
+    let serve = read(reader, Traces::default())?;
+    if serve.tier.is_none() {
+        let mut faults = SettingErrors::default();
+        faults.push("--tier-url", "is required");
+        return Err(faults);
+    }
+    Ok(serve)
 }
 
 fn upstream(read: &mut SettingsReader) -> Option<ConnectionSettings> {

@@ -82,6 +82,22 @@ pub(super) const FLAGS: &[Flag] = &[
         "Where history begins if the agent's created_at can't be read (RFC 3339)",
     ),
     Flag::new("cache-bytes", "BYTES", "512MiB", "Maximum size of the cache, bookkeeping included"),
+    Flag::optional(
+        "tier-url",
+        "URL",
+        "Where to keep rows beyond this process, such as file:///var/lib/fanfold: a directory of a local disk. None: memory only",
+    ),
+    Flag::optional(
+        "tier-secret-file",
+        "FILE",
+        "With --tier-url: file with the secret that names and seals what is kept (the first line seals, all open); re-read when it changes",
+    ),
+    Flag::new(
+        "tier-bytes",
+        "BYTES",
+        "4GiB",
+        "Most that the directory may hold; the least recently used goes first",
+    ),
     Flag::new(
         "live-ttl",
         "LENGTH",

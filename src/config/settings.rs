@@ -26,6 +26,8 @@ pub struct Serve {
     pub reading: ReadSettings,
     /// Bytes held by the cache, bookkeeping included.
     pub cache_bytes: u64,
+    /// Where rows are kept beyond this process, if anywhere.
+    pub tier: Option<TierSettings>,
     /// How requests are answered.
     pub answers: ResponseSettings,
     /// How the process stops.
@@ -127,6 +129,17 @@ pub struct ReadSettings {
     pub stale_while_revalidate: Duration,
     /// How long an expired response may be served while upstream fails.
     pub stale_if_error: Duration,
+}
+
+/// Where rows are kept beyond this process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TierSettings {
+    /// The directory.
+    pub directory: PathBuf,
+    /// The file with the secret that names and seals what is kept.
+    pub secret_file: PathBuf,
+    /// The most bytes that it holds.
+    pub bytes: u64,
 }
 
 /// Limits of responses.

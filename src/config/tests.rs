@@ -248,3 +248,18 @@ fn refuses_more_executions_than_fit_in_memory() {
     let faults = faults_with("fanfold simulate --agents 1000 --executions 1000000", &[]);
     assert_eq!(faults, ["--executions: more than 100000000 for all agents together"]);
 }
+
+#[test]
+fn a_tier_needs_a_secret_and_a_command_may_need_a_tier() {
+    let faults = faults_with("fanfold serve --tier-url file:///var/lib/fanfold", &[]);
+    assert!(faults.len() == 1 && faults[0].contains("--tier-secret-file"), "{faults:?}");
+    let secret = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+    let faults = faults_with(&format!("fanfold serve --tier-secret-file {secret}"), &[]);
+    assert!(faults.len() == 1 && faults[0].contains("--tier-url"), "{faults:?}");
+    let line = format!("--tier-url file:///var/lib/fanfold --tier-secret-file {secret}");
+    let tier = serve_with(&line, &[("FANFOLD_TIER_BYTES", "1GiB")]).tier.unwrap();
+    assert_eq!((tier.directory.to_str(), tier.bytes), (Some("/var/lib/fanfold"), 1 << 30));
+    assert!(serve_with("", &[]).tier.is_none());
+    assert!(matches!(read_with(&format!("fanfold tier check {line}"), &[]), Ok(Command::TierCheck(_))));
+    assert!(faults_with("fanfold tier check", &[])[0].contains("--tier-url"));
+}

@@ -22,6 +22,7 @@ use super::problem::{ErrorStyle, KeyOwner, Problem};
 use crate::domain::{Caller, PeerGroup};
 use crate::source::{RemainingBudget, SourceHealth, SourceOutlook};
 use crate::telemetry::Trace;
+use crate::tier::{TierKind, TierStatus};
 
 /// The longest wait for upstream's word on a key: what the response says would be old after that.
 const PROOF_TIME: Duration = Duration::from_secs(10);
@@ -52,8 +53,15 @@ struct TierMember {
     state: &'static str,
 }
 
-/// Rows are kept in memory only.
-const NO_TIER: TierMember = TierMember { kind: "none", state: "ok" };
+impl TierMember {
+    fn of(status: Option<TierStatus>) -> Self {
+        // Rows are kept in memory only.
+        let Some(TierStatus { kind: TierKind::Directory, is_ok }) = status else {
+            return Self { kind: "none", state: "ok" };
+        };
+        Self { kind: "directory", state: if is_ok { "ok" } else { "away" } }
+    }
+}
 
 /// The handler.
 pub(super) async fn status(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
@@ -95,7 +103,7 @@ async fn answer(app: Arc<App>, parts: Parts) -> Result<Response, Problem> {
         },
         ttl_stretch: (app.engine.stretch_of(caller.id) * 100.0).round() / 100.0,
         questions: app.questions_under_way(),
-        tier: NO_TIER,
+        tier: TierMember::of(app.tier.as_ref().map(|tier| tier.status())),
     };
     // Numbers and text only: serialization can't fail.
     let mut response = Response::new(Body::from(serde_json::to_vec(&document).unwrap_or_default()));

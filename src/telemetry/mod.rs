@@ -22,7 +22,8 @@ pub use metrics::Metrics;
 pub use process::{file_handles, open_files};
 pub use pulse::Pulse;
 pub use readings::{
-    BreakerState, BudgetHoldings, CacheReadings, ChangeLogReadings, GateReadings, Readings, UpstreamReadings,
+    BreakerState, BudgetHoldings, CacheReadings, ChangeLogReadings, GateReadings, Readings, TierReadings,
+    TierStateReading, UpstreamReadings,
 };
 pub use requests::{Failed, RequestWatch, WatchedRequest};
 pub use traces::{

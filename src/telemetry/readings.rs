@@ -31,6 +31,41 @@ pub struct Readings {
     pub cache: CacheReadings,
     /// The requests to upstream, and the gate in front of it.
     pub upstream: UpstreamReadings,
+    /// The tier; `None` without one.
+    pub tier: Option<TierReadings>,
+}
+
+/// What the tier holds and did since the start.
+#[derive(Clone, Debug, Default)]
+pub struct TierReadings {
+    /// Whether it is used.
+    pub state: TierStateReading,
+    /// Bytes it may hold.
+    pub capacity: u64,
+    /// Bytes it holds.
+    pub bytes: u64,
+    /// Files that were looked for, by outcome.
+    pub files: Vec<(&'static str, u64)>,
+    /// Writes by outcome.
+    pub saves: Vec<(&'static str, u64)>,
+    /// Requests whose times were not on the disk when they were sent.
+    pub late_times: u64,
+    /// Scopes and weeks that were removed to make room.
+    pub evictions: u64,
+    /// Seconds spent, by what they were spent on.
+    pub seconds: Vec<(&'static str, f64)>,
+}
+
+/// Whether the tier is used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TierStateReading {
+    /// It is.
+    #[default]
+    Used,
+    /// Another process writes there.
+    Away,
+    /// It can't be written.
+    Failing,
 }
 
 /// The requests to upstream since the start.
@@ -151,7 +186,8 @@ impl Collector for ReadingsCollector {
         readings.changes.write(&mut writer)?;
         readings.cache.write(&mut writer)?;
         readings.upstream.gate.write(&mut writer)?;
-        readings.upstream.write(&mut writer)
+        readings.upstream.write(&mut writer)?;
+        readings.tier.map_or(Ok(()), |tier| tier.write(&mut writer))
     }
 }
 
@@ -295,7 +331,32 @@ impl UpstreamReadings {
             "Bytes of upstream's bodies, decoded",
             self.body_bytes,
         )?;
-        writer.requests(&self.requests)
+        writer.outcomes("fanfold_upstream_requests", "Finished attempts by outcome", &self.requests)
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "metrics are floating point by their format")]
+impl TierReadings {
+    fn write(&self, writer: &mut ReadingsWriter<'_>) -> fmt::Result {
+        let state = match self.state {
+            TierStateReading::Used => 0.0,
+            TierStateReading::Away => 1.0,
+            TierStateReading::Failing => 2.0,
+        };
+        writer.gauge(
+            "fanfold_tier_state",
+            "0 used, 1 another process writes there, 2 can't be written",
+            state,
+        )?;
+        let capacity = self.capacity as f64;
+        writer.gauge("fanfold_tier_capacity_bytes", "Bytes the tier may hold", capacity)?;
+        writer.gauge("fanfold_tier_bytes", "Bytes the tier holds", self.bytes as f64)?;
+        writer.outcomes("fanfold_tier_files", "Files that were looked for, by outcome", &self.files)?;
+        writer.outcomes("fanfold_tier_saves", "Writes to the tier by outcome", &self.saves)?;
+        let help = "Requests that were sent before their time was on the disk";
+        writer.counter("fanfold_tier_late_times", help, self.late_times)?;
+        writer.counter("fanfold_tier_evictions", "Scopes and weeks removed to make room", self.evictions)?;
+        writer.seconds("fanfold_tier_busy_seconds", "Time spent on the tier's files", &self.seconds)
     }
 }
 
@@ -321,11 +382,17 @@ impl ReadingsWriter<'_> {
         Ok(())
     }
 
-    fn requests(&mut self, requests: &[(&'static str, u64)]) -> fmt::Result {
-        let help = "Finished attempts by outcome";
-        let mut family =
-            self.0.encode_descriptor("fanfold_upstream_requests", help, None, MetricType::Counter)?;
-        for (outcome, count) in requests {
+    fn seconds(&mut self, name: &str, help: &str, values: &[(&'static str, f64)]) -> fmt::Result {
+        let mut family = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (operation, seconds) in values {
+            ConstCounter::new(*seconds).encode(family.encode_family(&[("operation", *operation)])?)?;
+        }
+        Ok(())
+    }
+
+    fn outcomes(&mut self, name: &str, help: &str, counts: &[(&'static str, u64)]) -> fmt::Result {
+        let mut family = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (outcome, count) in counts {
             ConstCounter::new(*count).encode(family.encode_family(&[("outcome", *outcome)])?)?;
         }
         Ok(())
