@@ -120,8 +120,13 @@ def start(directory: Path, arguments: list[str], ready: str, url: str, admin: st
     """Starts a command and returns once `ready` answers; of the simulator only the listener matters."""
     log = directory / f"{arguments[0]}-{time.monotonic_ns()}.log"
     with log.open("wb") as output:
+        # A check may limit the size of files, which must fail a write and not kill the program.
         process = subprocess.Popen(
-            [BINARY, *arguments], env=clean_environment(**more), stdout=output, stderr=subprocess.STDOUT
+            [BINARY, *arguments],
+            env=clean_environment(**more),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            restore_signals=False,
         )
     program = Program(process, log, url, admin)
     wait_until_it_serves(process, lambda: responds(ready), program.output)

@@ -51,7 +51,10 @@ def exposed(tmp_path_factory):
     """The metrics of a gateway that has answered, refused and failed: a family without a sample shows no labels."""
     upstream, id = Upstream(), "3fa85f64-5717-4562-b3fc-2c963f66afa6"
     upstream.agent(id, make_rows(120, 6), KEY, 7)
-    program = start_gateway(tmp_path_factory.mktemp("metrics"), upstream.url)
+    folder = tmp_path_factory.mktemp("metrics")
+    (folder / "secret").write_text("s" * 40)
+    tier = ["--tier-url", f"file://{folder}/tier", "--tier-secret-file", str(folder / "secret")]
+    program = start_gateway(folder, upstream.url, *tier)
     try:
         agent = Agent(program.url, id, KEY)
         agent.rows(f"from={text_of(now() - DAY, 1)}")
