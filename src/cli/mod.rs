@@ -9,6 +9,7 @@ mod demo;
 mod exit;
 mod export;
 mod guide;
+mod open_tier;
 mod print;
 mod process;
 mod serve;

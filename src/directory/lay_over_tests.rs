@@ -21,7 +21,7 @@ fn empty() -> Cell {
 }
 
 /// A cell that was read at once: a row at every third second of the span.
-fn piece(number: u64, from: i64, to: i64, read: i64) -> Cell {
+fn piece(number: u128, from: i64, to: i64, read: i64) -> Cell {
     let created: Vec<_> = (from..=to).rev().filter(|second| second % 3 == 0).collect();
     cell(&scope(1), number, span(from, to), entry(&created, read).index(), read)
 }
@@ -77,7 +77,7 @@ proptest! {
             if *forgets {
                 kept = lay_over(&kept, &[span(*from, to)], None);
             } else {
-                kept = lay_over(&kept, &[], Some(&piece(number.unsigned_abs(), *from, to, read)));
+                kept = lay_over(&kept, &[], Some(&piece(number.unsigned_abs().into(), *from, to, read)));
             }
             for second in *from..=to {
                 model.insert(second, (!forgets).then_some((read, (second % 3 == 0).then_some(read))));

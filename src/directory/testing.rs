@@ -88,7 +88,7 @@ fn new_row(created: i64, read: i64) -> NewRow {
 }
 
 /// A cell of the week that begins in 1970 with one segment, which holds all rows of an entry.
-pub(super) fn cell(of: &TierScope, number: u64, span: Span, index: &Arc<EntryIndex>, read: i64) -> Cell {
+pub(super) fn cell(of: &TierScope, number: u128, span: Span, index: &Arc<EntryIndex>, read: i64) -> Cell {
     let key = EntryKey { scope: of.key, number };
     let rows = (!index.is_empty()).then(|| (0, 0..index.len()));
     let segment = CellSegment { span, read_at: at(read), latest_read_at: at(read), rows };

@@ -63,7 +63,7 @@ impl Disk {
 }
 
 /// What changed where one page of a week was read.
-fn changes(disk: &Disk, number: u64, span: Span) -> (ScopeChanges, Arc<EntryIndex>) {
+fn changes(disk: &Disk, number: u128, span: Span) -> (ScopeChanges, Arc<EntryIndex>) {
     let from = span.from().as_micros() / 1_000_000;
     let entry = entry(&[from + 30, from + 20, from + 10], disk.read_at());
     let cell = cell(&scope(1), number, span, entry.index(), disk.read_at());
@@ -91,7 +91,7 @@ async fn rows(directory: &Directory) -> Vec<bool> {
     directory.load_rows(&scope(1), entries).await.iter().map(Option::is_some).collect()
 }
 
-async fn keep(disk: &Disk, directory: &Directory, number: u64, span: Span) {
+async fn keep(disk: &Disk, directory: &Directory, number: u128, span: Span) {
     let (changes, _) = changes(disk, number, span);
     assert_eq!(directory.save(&scope(1), changes).await, Saved::Yes);
 }
@@ -287,7 +287,7 @@ async fn the_least_recently_used_goes_first_and_of_it_the_oldest_week() {
     let disk = Disk::new();
     let directory = disk.open();
     for week in [88i64, 90, 89] {
-        keep(&disk, &directory, week.unsigned_abs(), hour(week, 1)).await;
+        keep(&disk, &directory, week.unsigned_abs().into(), hour(week, 1)).await;
     }
     disk.close(directory);
     // Another scope, used longer ago, and larger than what is free then.

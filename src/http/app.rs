@@ -15,7 +15,6 @@ use crate::encode::CompressionPool;
 use crate::engine::{AskError, Engine};
 use crate::shutdown::Shutdown;
 use crate::telemetry::{Answered, Exposition, HeldBytes, Pulse, Tracer};
-use crate::tier::Tier;
 
 /// Settings of the public listener; see the flags of `serve`.
 #[derive(Clone, Debug)]
@@ -56,8 +55,6 @@ pub struct App {
     pub(super) started_at: Timestamp,
     /// Whether the console is served.
     pub(super) has_console: bool,
-    /// Where rows are kept beyond this process, for `/status`.
-    pub(super) tier: Option<Arc<dyn Tier>>,
 }
 
 impl App {
@@ -84,7 +81,6 @@ impl App {
             places,
             forwarded: None,
             has_console: false,
-            tier: None,
         }
     }
 
@@ -92,13 +88,6 @@ impl App {
     #[must_use]
     pub fn with_console(mut self) -> Self {
         self.has_console = true;
-        self
-    }
-
-    /// The same, which says how its tier is.
-    #[must_use]
-    pub fn with_tier(mut self, tier: Arc<dyn Tier>) -> Self {
-        self.tier = Some(tier);
         self
     }
 

@@ -103,7 +103,7 @@ async fn answer(app: Arc<App>, parts: Parts) -> Result<Response, Problem> {
         },
         ttl_stretch: (app.engine.stretch_of(caller.id) * 100.0).round() / 100.0,
         questions: app.questions_under_way(),
-        tier: TierMember::of(app.tier.as_ref().map(|tier| tier.status())),
+        tier: TierMember::of(app.engine.tier()),
     };
     // Numbers and text only: serialization can't fail.
     let mut response = Response::new(Body::from(serde_json::to_vec(&document).unwrap_or_default()));
