@@ -95,13 +95,12 @@ pub fn assemble(settings: &Serve, tracer: &Tracer, shutdown: &Shutdown) -> Resul
     let app = if settings.answers.has_console { app.with_console() } else { app };
     let app = Arc::new(app.with_forwarded(Arc::clone(&forwarded)));
     let _ = questions.set(Arc::clone(&app));
-    let render_metrics = Arc::new(move |exposition| metrics.render(exposition));
     let admin = AdminApp {
         engine,
         shutdown: shutdown.clone(),
         pulse: vitals.pulse.clone(),
         forwarded: Some(forwarded),
-        render_metrics,
+        render_metrics: Arc::new(move |exposition| metrics.render(exposition)),
     };
     Ok(Gateway { public: api::public(app), admin: api::admin(Arc::new(admin)), vitals })
 }

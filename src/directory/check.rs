@@ -207,7 +207,7 @@ const fn bad(text: String) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{Folder, secret};
+    use super::super::testing::{TempFolder, secret};
     use super::*;
 
     fn grades(root: &Path, bytes: u64) -> Vec<(Grade, String)> {
@@ -223,7 +223,7 @@ mod tests {
 
     #[test]
     fn a_directory_that_can_be_used_is_left_as_it_was() {
-        let folder = Folder::new();
+        let folder = TempFolder::new();
         let root = folder.path().join("tier");
         let findings = grades(&root, 1 << 20);
         assert!(findings.iter().all(|(grade, _)| *grade != Grade::Bad), "{findings:#?}");
@@ -236,7 +236,7 @@ mod tests {
 
     #[test]
     fn what_is_doubtful_and_what_is_wrong_is_said() {
-        let folder = Folder::new();
+        let folder = TempFolder::new();
         let root = folder.path().join("tier");
         let ours = root.join(secret(&[1]).first().names.namespace().to_string());
         fs::create_dir_all(ours.join("scope")).unwrap();

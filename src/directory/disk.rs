@@ -104,12 +104,12 @@ pub(super) fn has_extension(path: &Path, extension: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::Folder;
+    use super::super::testing::TempFolder;
     use super::*;
 
     #[test]
     fn a_file_is_replaced_as_a_whole() {
-        let folder = Folder::new();
+        let folder = TempFolder::new();
         let path = folder.path().join("a.cell");
         replace(&path, b"one").unwrap();
         replace(&path, b"two").unwrap();
@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn a_write_that_fails_leaves_the_old_file_and_nothing_else() {
-        let folder = Folder::new();
+        let folder = TempFolder::new();
         let path = folder.path().join("a.cell");
         replace(&path, b"one").unwrap();
         // A folder in the way of the unfinished file, and one in the way of the name.

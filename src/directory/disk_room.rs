@@ -130,7 +130,7 @@ impl DiskRoom {
 mod tests {
     use std::time::Duration;
 
-    use super::super::testing::{Folder, scope};
+    use super::super::testing::{TempFolder, scope};
     use super::*;
 
     fn file(folder: &Path, name: &str, length: usize) {
@@ -145,7 +145,7 @@ mod tests {
 
     #[test]
     fn counts_what_a_directory_holds_and_deletes_unfinished_files() {
-        let root = Folder::new();
+        let root = TempFolder::new();
         let (one, two) = (root.path().join("a/one"), root.path().join("b/two"));
         file(&one, "x.cell", 5000);
         file(&one, "y.tmp", 50_000);
@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_folder_that_is_written_before_it_is_walked_counts_once() {
-        let root = Folder::new();
+        let root = TempFolder::new();
         let one = root.path().join("a/one");
         file(&one, "x.cell", 5000);
         let mut room = DiskRoom::new(1 << 20);

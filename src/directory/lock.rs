@@ -42,12 +42,12 @@ impl DirectoryLock {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::Folder;
+    use super::super::testing::TempFolder;
     use super::*;
 
     #[test]
     fn one_holder_at_a_time_whatever_the_file_says() {
-        let folder = Folder::new();
+        let folder = TempFolder::new();
         let path = folder.path().join("lock");
         std::fs::write(&path, "1\nrubbish \0").unwrap();
         let lock = DirectoryLock::try_take(&path).unwrap().unwrap();
@@ -58,7 +58,7 @@ mod tests {
 
     #[test]
     fn a_replaced_file_ends_the_lock() {
-        let folder = Folder::new();
+        let folder = TempFolder::new();
         let path = folder.path().join("lock");
         let lock = DirectoryLock::try_take(&path).unwrap().unwrap();
         assert!(lock.is_valid());

@@ -105,12 +105,12 @@ fn stamp(folder: &Path) -> Option<MarksStamp> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{Folder, at, scope, secret};
+    use super::super::testing::{TempFolder, at, scope, secret};
     use super::*;
 
     #[test]
     fn what_another_process_writes_is_seen() {
-        let (folder, secret) = (Folder::new(), secret(&[1]));
+        let (folder, secret) = (TempFolder::new(), secret(&[1]));
         let keys = secret.first();
         let (ours, theirs) = (MarksCache::default(), MarksCache::default());
         let void_until = |cache: &MarksCache| cache.void_until(folder.path(), keys, &scope(1), at(50));
@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn a_mark_that_could_not_be_written_holds_here() {
-        let (folder, secret) = (Folder::new(), secret(&[1]));
+        let (folder, secret) = (TempFolder::new(), secret(&[1]));
         let keys = secret.first();
         let cache = MarksCache::default();
         cache.add(&Voided::Agent(scope(1).agent), at(10), keys);
@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn marks_that_are_gone_void_everything_that_was_kept() {
-        let (folder, secret) = (Folder::new(), secret(&[1]));
+        let (folder, secret) = (TempFolder::new(), secret(&[1]));
         let keys = secret.first();
         std::fs::create_dir(folder.path().join("scope")).unwrap();
         let cache = MarksCache::default();

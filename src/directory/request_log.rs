@@ -181,11 +181,11 @@ fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{Folder, secret, stall};
+    use super::super::testing::{TempFolder, secret, stall};
     use super::*;
     use crate::domain::CredentialId;
 
-    fn open(folder: &Folder, writes: bool) -> (RequestFile, Arc<KeptFiles>, SteadyClock) {
+    fn open(folder: &TempFolder, writes: bool) -> (RequestFile, Arc<KeptFiles>, SteadyClock) {
         let counters = Arc::<TierCounters>::default();
         let files = Arc::new(KeptFiles::new(folder.path().to_owned(), secret(&[1]), Arc::clone(&counters)));
         files.set_writes(writes);
@@ -199,7 +199,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_next_process_knows_what_was_sent() {
-        let folder = Folder::new();
+        let folder = TempFolder::new();
         let (before, _, clock) = open(&folder, true);
         let requests = [sent(&clock), sent(&clock)];
         for request in requests {
@@ -213,7 +213,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_process_that_does_not_write_reads_and_writes_when_it_takes_over() {
-        let folder = Folder::new();
+        let folder = TempFolder::new();
         let (away, files, clock) = open(&folder, false);
         away.note(sent(&clock)).await;
         let (holder, ..) = open(&folder, true);
@@ -229,7 +229,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_stalled_disk_delays_one_request_and_not_every_one() {
-        let folder = Folder::new();
+        let folder = TempFolder::new();
         let (times, _, clock) = open(&folder, true);
         let stalled = stall(&times.thread);
         let began = tokio::time::Instant::now();

@@ -62,12 +62,12 @@ fn read(path: &Path) -> Result<TierSecret, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::Folder;
+    use super::super::testing::TempFolder;
     use super::*;
 
     #[test]
     fn a_faulty_file_keeps_the_last_good_secret() {
-        let folder = Folder::new();
+        let folder = TempFolder::new();
         let path = folder.path().join("secret");
         assert!(SecretFile::open(&path).unwrap_err().contains("secret"));
         fs::write(&path, "short").unwrap();

@@ -127,7 +127,7 @@ fn decode(slot: &[u8]) -> Option<SentRequest> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{Folder, at};
+    use super::super::testing::{TempFolder, at};
     use super::*;
 
     fn sent(second: i64) -> SentRequest {
@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn what_one_process_writes_the_next_one_reads_once() {
-        let folder = Folder::new();
+        let folder = TempFolder::new();
         let path = folder.path().join("requests");
         let (mut one, mut two) = (SentRing::new(&path), SentRing::new(&path));
         assert_eq!(one.read().unwrap(), []);
@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn a_full_ring_forgets_the_oldest() {
-        let folder = Folder::new();
+        let folder = TempFolder::new();
         let path = folder.path().join("requests");
         let all: Vec<_> = (1..=SLOTS as i64 + 3).map(sent).collect();
         SentRing::new(&path).write(&all).unwrap();
@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn damaged_slots_are_skipped_and_no_content_fails() {
-        let folder = Folder::new();
+        let folder = TempFolder::new();
         let path = folder.path().join("requests");
         SentRing::new(&path).write(&[sent(1), sent(2)]).unwrap();
         let whole = std::fs::read(&path).unwrap();
@@ -181,7 +181,7 @@ mod tests {
 
     #[test]
     fn times_in_the_future_count_from_now_and_only_once() {
-        let folder = Folder::new();
+        let folder = TempFolder::new();
         let path = folder.path().join("requests");
         SentRing::new(&path).write(&[sent(10), sent(5_000)]).unwrap();
         let mut ring = SentRing::new(&path);

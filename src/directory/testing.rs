@@ -14,9 +14,9 @@ use crate::tier::{Cell, CellEntry, CellSegment, TierScope};
 
 /// A folder that is removed when it is dropped.
 #[derive(Debug)]
-pub(super) struct Folder(PathBuf);
+pub(super) struct TempFolder(PathBuf);
 
-impl Folder {
+impl TempFolder {
     pub(super) fn new() -> Self {
         let path = std::env::temp_dir().join(format!("fanfold-tier-{}", uuid::Uuid::new_v4()));
         std::fs::create_dir(&path).unwrap();
@@ -28,7 +28,7 @@ impl Folder {
     }
 }
 
-impl Drop for Folder {
+impl Drop for TempFolder {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
     }

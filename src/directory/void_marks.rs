@@ -110,7 +110,7 @@ fn file(folder: &Path) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{Folder, at, scope, secret};
+    use super::super::testing::{TempFolder, at, scope, secret};
     use super::*;
 
     fn agent(number: u8) -> Voided {
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn marks_survive_and_a_damaged_file_is_not_taken_for_none() {
-        let (folder, secret) = (Folder::new(), secret(&[1]));
+        let (folder, secret) = (TempFolder::new(), secret(&[1]));
         let keys = secret.first();
         assert_eq!(VoidMarks::read(folder.path(), keys), ReadMarks::Absent);
         let mut marks = VoidMarks::default();
