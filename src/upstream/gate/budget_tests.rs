@@ -277,7 +277,7 @@ fn what_the_process_before_sent_is_nobodys_share() {
     for _ in 0..100 {
         budget.remember(now);
     }
-    assert_eq!(budget.holdings(), Holdings::default());
+    assert_eq!(budget.holdings(), BudgetHoldings::default());
     assert!(budget.has_room_to_prove(), "no key is accepted yet after a restart");
     // As without them, 395 less what is gone.
     assert_eq!(drain(&mut budget, COLD, now), 295);

@@ -79,7 +79,7 @@ impl Gate {
     /// Counts requests that somebody else sent within the same budgets.
     pub(crate) fn remember(&self, sent: impl Iterator<Item = (CredentialId, Instant)>) {
         let now = Instant::now();
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         for (credential, at) in sent {
             let key = state.lanes.key(credential, now);
             if let Some(lane) = state.lanes.get(key) {

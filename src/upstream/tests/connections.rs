@@ -58,7 +58,7 @@ fn unusable_root_certificates_are_a_setup_error() {
         let settings =
             UpstreamSettings { ca_pem: Some(pem.into()), ..upstream("https://h").settings.clone() };
         assert!(matches!(
-            Upstream::new(settings, RequestWatch::default(), SteadyClock::from_wall()),
+            Upstream::new(settings, RequestWatch::default(), SteadyClock::from_wall(), None),
             Err(UpstreamSetupError::Ca(_) | UpstreamSetupError::Client(_))
         ));
     }
