@@ -48,7 +48,7 @@ impl TierNames {
 
     /// The name of an entry's bytes.
     pub fn entry(&self, key: &EntryKey) -> RecordName {
-        let number = number_of(key).to_le_bytes();
+        let number = key.number.to_le_bytes();
         self.versioned("entry", RecordKind::Rows.version(), &[&key.scope, &number])
     }
 
@@ -86,16 +86,6 @@ impl TierNames {
         name.copy_from_slice(&context.sign().as_ref()[..16]);
         RecordName::from_bytes(name)
     }
-}
-
-/// The number of an entry, as names and records have it.
-pub(super) fn number_of(key: &EntryKey) -> u128 {
-    key.number
-}
-
-/// The key of an entry from its number in a record; `None` if no entry has such a number.
-pub(super) fn entry_key(scope: ScopeKey, number: u128) -> Option<EntryKey> {
-    Some(EntryKey { scope, number })
 }
 
 #[cfg(test)]

@@ -5,9 +5,8 @@ use bytes::BufMut;
 
 use super::decoder::{Decoder, length_of};
 use super::texts::{NumberedTexts, TextNumbers};
-use crate::directory::names::{entry_key, number_of};
 use crate::domain::{BatchFact, Digest, EntryIndex, FilterFacts, IndexRow, RowId, Span, Status};
-use crate::store::ScopeKey;
+use crate::store::{EntryKey, ScopeKey};
 use crate::tier::{Cell, CellEntry, CellSegment, week_of};
 
 /// The bytes of a row.
@@ -31,7 +30,7 @@ pub fn encode_cell(cell: &Cell) -> Vec<u8> {
     let mut texts = TextNumbers::default();
     let mut entries = Vec::new();
     for entry in &cell.entries {
-        entries.put_u128_le(number_of(&entry.key));
+        entries.put_u128_le(entry.key.number);
         entries.put_u32_le(length_of(entry.index.len()));
         entry.index.rows().iter().for_each(|row| put_row(&row.to_index_row(), &mut texts, &mut entries));
         // No totals.
@@ -62,7 +61,7 @@ pub fn decode_cell(record: &[u8], scope: ScopeKey) -> Option<Cell> {
 }
 
 fn read_entry(record: &mut Decoder<'_>, texts: &NumberedTexts, scope: ScopeKey) -> Option<CellEntry> {
-    let key = entry_key(scope, record.u128()?)?;
+    let key = EntryKey { scope, number: record.u128()? };
     let rows = record.list(ROW, |record| read_row(record, texts))?;
     let _totals = record.section()?;
     Some(CellEntry { key, index: Arc::new(EntryIndex::from_rows(rows)?) })
