@@ -28,10 +28,15 @@ COMMANDS = {
 # The block is a function; this calls it.
 JS_DRIVER = """
 const { URL: base, AGENT, KEY } = process.env;
-let count = 0;
-for await (const row of executions(`${base}/agents/${AGENT}/executions/all`, KEY)) count += row.id ? 1 : 0;
-if (count === 0) throw new Error("no rows");
-console.log(count);
+for (const agents of [AGENT, "all"]) {
+  const ids = new Set();
+  for await (const row of executions(`${base}/agents/${agents}/executions/all`, KEY)) {
+    if (typeof row.id !== "string" || ids.has(row.id)) throw new Error(`not a row: ${Object.keys(row)}`);
+    ids.add(row.id);
+  }
+  if (ids.size === 0) throw new Error("no rows");
+  console.log(ids.size);
+}
 """
 
 
