@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use self::standing::{KeyStanding, PairStanding};
+use self::standing::{KeyStanding, NOT_FOUND_FOR, PairStanding, REFUSED_FOR, remembered_for};
 use super::agent_lists::AgentLists;
 use super::single_flight::SingleFlight;
 use super::terms::Clock;
@@ -26,16 +26,6 @@ use crate::source::{Deadline, RequestContext, Source, SourceError, Urgency};
 
 /// How long upstream's acceptance is valid.
 const TRUSTED_FOR: Duration = Duration::from_mins(1);
-
-/// How long a refusal is repeated without asking upstream again. This stops a storm of bad keys, and a key
-/// that was just created works a moment later.
-const REFUSED_FOR: Duration = Duration::from_secs(3);
-
-/// How long a key does not ask again about an agent that upstream does not know.
-///
-/// Longer than for a refusal: nobody asked about a new agent before it was created, and an agent id that a
-/// caller made up costs one request a minute.
-const NOT_FOUND_FOR: Duration = Duration::from_mins(1);
 
 /// How long a check waits for room in the budget if an earlier acceptance can be used instead.
 const BUDGET_WAIT: Duration = Duration::from_secs(2);
@@ -97,7 +87,9 @@ impl Access {
             Some(PairStanding::Accepted { at, facts }) if now.since(at) <= TRUSTED_FOR => {
                 KnownAccess::Accepted(facts)
             }
-            Some(PairStanding::Refused { at, error }) if now.since(at) <= remembered_for(&error) => {
+            Some(PairStanding::Refused { at, error, accepted_at })
+                if now.since(at) <= remembered_for(&error, at, accepted_at) =>
+            {
                 KnownAccess::Refused(error)
             }
             Some(_) | None => match self.keys.get(&credential) {
@@ -144,6 +136,7 @@ impl Access {
             Ok(facts) => return Ok(facts),
             Err(error) => error,
         };
+        let accepted_at = before.as_ref().and_then(PairStanding::accepted_at);
         let error = match before {
             Some(PairStanding::Accepted { at, facts }) if !is_refusal(&error) => {
                 let is_recent = self.clock.now().since(at) <= self.stale_if_error.max(TRUSTED_FOR);
@@ -159,8 +152,9 @@ impl Access {
             let at = self.clock.now();
             if matches!(error, SourceError::AgentNotFound(_)) {
                 self.not_found.insert(pair.0, at);
+                self.lists.outdated_by(pair, accepted_at);
             }
-            self.standings.insert(pair, PairStanding::Refused { at, error: error.clone() });
+            self.standings.insert(pair, PairStanding::Refused { at, error: error.clone(), accepted_at });
         }
         if matches!(error, SourceError::Denied(_)) {
             self.check_key(credential, context).await;
@@ -370,19 +364,6 @@ fn accepted_at(standing: Option<KeyStanding>) -> Option<Timestamp> {
 fn broke_off() -> SourceError {
     let detail = "the check of the credential broke off".to_owned();
     SourceError::Unavailable { detail, retry_after: None, upstream: None }
-}
-
-/// How long a refusal of a pair is repeated without asking.
-const fn remembered_for(error: &SourceError) -> Duration {
-    match error {
-        SourceError::AgentNotFound(_) => NOT_FOUND_FOR,
-        SourceError::Denied(_)
-        | SourceError::Refused(_)
-        | SourceError::RateLimited { .. }
-        | SourceError::Unavailable { .. }
-        | SourceError::TimedOut
-        | SourceError::Malformed { .. } => REFUSED_FOR,
-    }
 }
 
 /// Whether upstream refuses the pair, rather than failing.

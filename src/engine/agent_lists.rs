@@ -93,6 +93,21 @@ impl AgentLists {
         self.kept.invalidate(&credential);
     }
 
+    /// Drops the list that is kept for a credential if it names an agent that is gone, and was read before the agent was seen
+    /// last. A later one would say the same again, at the cost of a request for each response.
+    pub(super) fn outdated_by(
+        &self,
+        (credential, gone): (CredentialId, AgentId),
+        seen_at: Option<Timestamp>,
+    ) {
+        let is_outdated = |list: &AgentList| {
+            list.agents.contains_key(&gone) && seen_at.is_some_and(|seen_at| list.at < seen_at)
+        };
+        if self.kept.get(&credential).is_some_and(|list| is_outdated(&list)) {
+            self.forget(credential);
+        }
+    }
+
     /// Drops everything.
     pub(super) fn forget_all(&self) {
         self.reads.forget(|_| true);

@@ -1,10 +1,55 @@
+use std::time::Duration;
+
 use crate::domain::{AgentFacts, Timestamp};
 use crate::source::SourceError;
 
+/// How long a refusal is repeated without asking upstream again. This stops a storm of bad keys, and a key
+/// that was just created works a moment later.
+pub(super) const REFUSED_FOR: Duration = Duration::from_secs(3);
+
+/// How long a key does not ask again about an agent that upstream does not know, at most.
+///
+/// Longer than for a refusal: nobody asked about a new agent before it was created, and an agent id that a
+/// caller made up costs one request a minute.
+pub(super) const NOT_FOUND_FOR: Duration = Duration::from_mins(1);
+
 #[derive(Clone, Debug)]
 pub(super) enum PairStanding {
-    Accepted { at: Timestamp, facts: AgentFacts },
-    Refused { at: Timestamp, error: SourceError },
+    Accepted {
+        at: Timestamp,
+        facts: AgentFacts,
+    },
+    Refused {
+        at: Timestamp,
+        error: SourceError,
+        /// When the pair was accepted last, if it ever was.
+        accepted_at: Option<Timestamp>,
+    },
+}
+
+impl PairStanding {
+    /// When upstream accepted the pair last.
+    pub(super) const fn accepted_at(&self) -> Option<Timestamp> {
+        match self {
+            Self::Accepted { at, .. } => Some(*at),
+            Self::Refused { accepted_at, .. } => *accepted_at,
+        }
+    }
+}
+
+/// How long a refusal of a pair is repeated without asking. An agent that was there before is not made up: it is asked
+/// about again after as long as it has been gone.
+pub(super) fn remembered_for(error: &SourceError, at: Timestamp, accepted_at: Option<Timestamp>) -> Duration {
+    match error {
+        SourceError::AgentNotFound(_) => accepted_at
+            .map_or(NOT_FOUND_FOR, |accepted_at| at.since(accepted_at).clamp(REFUSED_FOR, NOT_FOUND_FOR)),
+        SourceError::Denied(_)
+        | SourceError::Refused(_)
+        | SourceError::RateLimited { .. }
+        | SourceError::Unavailable { .. }
+        | SourceError::TimedOut
+        | SourceError::Malformed { .. } => REFUSED_FOR,
+    }
 }
 
 /// What upstream said about a key as a whole.

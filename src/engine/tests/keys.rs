@@ -287,6 +287,29 @@ async fn agents_that_are_made_up_cost_one_request_each_and_are_remembered_for_a_
     rig.close().await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_was_there_is_asked_about_again_after_as_long_as_it_has_been_gone() {
+    let rig = Rig::new(settings(), 1).with_history(100, 2);
+    rig.rows(rig.question()).await;
+    rig.script.world().refuses_only = Some(rig.question().agent);
+    rig.script.world().agent_refused = Some(404);
+    pass(8 * SECOND).await;
+    assert!(rig.collect(rig.question()).await.is_err());
+    rig.script.world().agent_refused = None;
+    pass(9 * SECOND).await;
+    assert_eq!(rig.rows(rig.question()).await.len(), 100);
+    // Gone for long, it costs one request a minute like any other.
+    rig.script.world().agent_refused = Some(404);
+    checks(&rig);
+    for _ in 0..600 {
+        pass(SECOND).await;
+        assert!(rig.collect(rig.question()).await.is_err());
+    }
+    let (asked, _) = checks(&rig);
+    assert!((10..=20).contains(&asked), "{asked}");
+    rig.close().await;
+}
+
 async fn prove(rig: &Rig) -> Result<(), AskError> {
     let Question { caller, credential, trace, .. } = rig.question();
     rig.engine.prove_key(caller, &credential, Instant::now() + 10 * SECOND, trace).await
