@@ -28,8 +28,8 @@ use super::response_terms::{ResponseTerms, unknown_length};
 use crate::domain::{AgentId, EntrySlice};
 use crate::encode::{CompressionPool, Framing};
 use crate::engine::{
-    Answer, AskError, ByteLimit, Collected, HeldMemory, SectionError, SectionItem, SectionOutcome,
-    SectionVerdict, Sections, SectionsVerdict, VerdictFirst,
+    Answer, AskError, ByteLimit, Collected, HeldMemory, Question, RowNeed, SectionAgents, SectionError,
+    SectionItem, SectionOutcome, SectionVerdict, Sections, SectionsVerdict, VerdictFirst,
 };
 use crate::shutdown::Shutdown;
 
@@ -46,11 +46,10 @@ pub(super) async fn answer(
     wanted.terms.about_agents(&agents.agents);
     // Each section has its own agent.
     let question = wanted.question(&authorized.about(NOBODY));
-    let request = SectionsRequest { app, authorized, agents: Arc::clone(&agents.agents), wanted };
-    let sections = request.app.engine.sections(question, agents);
+    let request = SectionsRequest { app, authorized, agents, wanted };
     match request.wanted.delivery {
-        Delivery::Collected => request.whole(sections, place).await,
-        Delivery::Streamed => request.stream(sections, place).await,
+        Delivery::Collected => request.whole(question, place).await,
+        Delivery::Streamed => request.stream(question, place).await,
     }
 }
 
@@ -61,7 +60,7 @@ pub(super) const NOBODY: AgentId = AgentId::new(uuid::Uuid::nil());
 struct SectionsRequest {
     app: Arc<App>,
     authorized: AuthorizedAgents,
-    agents: Arc<[AgentId]>,
+    agents: SectionAgents,
     wanted: AllRequest,
 }
 
@@ -73,16 +72,18 @@ struct CollectedSections {
 }
 
 impl SectionsRequest {
-    async fn whole(self, sections: Sections, place: ResponsePlace) -> Result<Response, Problem> {
+    async fn whole(self, question: Question, place: ResponsePlace) -> Result<Response, Problem> {
         let Self { app, authorized, wanted, .. } = &self;
-        let collect = async { Ok(self.collect(sections).await) };
-        let collected = app.unless_ended(Box::pin(collect)).await;
-        let collected = collected.map_err(|error| authorized.renderer.problem(&error))?;
-        let CollectedSections { verdict, rows, held } =
-            collected.map_err(|error| authorized.problem(&error))?;
-        if let Some(response) = wanted.terms.not_modified(&verdict.whole, &authorized.request_log) {
+        let mut collected = self.collect(question.clone()).await?;
+        if let Some(response) = wanted.terms.not_modified(&collected.verdict.whole, &authorized.request_log) {
             return Ok(response);
         }
+        let has_bytes = collected.rows.iter().flatten().all(|slice| slice.entry.has_bytes());
+        if !has_bytes && !wanted.terms.is_head() {
+            drop(collected);
+            collected = self.collect(Question { need: RowNeed::Bytes, ..question }).await?;
+        }
+        let CollectedSections { verdict, rows, held } = collected;
         authorized.request_log.note_verdict(&verdict.whole);
         let mut response = wanted.terms.response(HeaderState::Verdict(&verdict.whole), Body::empty());
         let headers = response.headers_mut();
@@ -101,7 +102,16 @@ impl SectionsRequest {
     }
 
     /// Takes the rows of all sections, as they are to be sent.
-    async fn collect(&self, sections: Sections) -> Result<CollectedSections, SectionError> {
+    async fn collect(&self, question: Question) -> Result<CollectedSections, Problem> {
+        let Self { app, authorized, agents, .. } = self;
+        let sections = app.engine.sections(question, agents.clone());
+        let collect = async { Ok(self.take(sections).await) };
+        let collected = app.unless_ended(Box::pin(collect)).await;
+        let collected = collected.map_err(|error| authorized.renderer.problem(&error))?;
+        collected.map_err(|error| authorized.problem(&error))
+    }
+
+    async fn take(&self, sections: Sections) -> Result<CollectedSections, SectionError> {
         let limit = ByteLimit::new(self.app.settings.max_json_bytes);
         let with = (self.wanted.projection.clone(), self.app.compression_pool.clone(), limit);
         let mut whole = sections.whole(move |agent, answer| section(with.clone(), agent, answer)).await?;
@@ -159,8 +169,19 @@ impl SectionsRequest {
         }
     }
 
-    async fn stream(self, mut sections: Sections, place: ResponsePlace) -> Result<Response, Problem> {
-        let Self { app, authorized, wanted, .. } = &self;
+    /// What a file's name says of the agents.
+    fn name(&self) -> String {
+        match &self.authorized.agents {
+            RequestedAgents::Named(agents) => format!("{}-agents", agents.len()),
+            RequestedAgents::One(_) | RequestedAgents::AllOfToken(_) | RequestedAgents::AllListed => {
+                "all".to_owned()
+            }
+        }
+    }
+
+    async fn stream(self, question: Question, place: ResponsePlace) -> Result<Response, Problem> {
+        let Self { app, authorized, wanted, agents } = &self;
+        let mut sections = app.engine.sections(question, agents.clone());
         let is_conditional = wanted.terms.parts.headers.contains_key(header::IF_NONE_MATCH);
         let first = if is_conditional { VerdictFirst::Wanted } else { VerdictFirst::IfKnown };
         let begin = async { Ok(sections.begin(first).await) };
@@ -188,7 +209,14 @@ impl SectionsRequest {
                 place,
             };
             let projection = wanted.projection.clone();
-            streamed.body(section_events(app, authorized, &self.agents, &wanted.terms, projection, sections))
+            streamed.body(section_events(
+                app,
+                authorized,
+                &agents.agents,
+                &wanted.terms,
+                projection,
+                sections,
+            ))
         };
         let mut response = wanted.terms.response(state, body);
         set_coding(&mut response, wanted.terms.codings.preferred);

@@ -1,12 +1,25 @@
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::http::{Method, Request};
 use http_body_util::BodyExt;
 use serde_json::Value;
 use tower::ServiceExt;
 
-use crate::http::testing::{AGENT, BAD_KEY, OTHER_AGENT, ROWS, Reply, app};
+use crate::http::testing::{AGENT, BAD_KEY, OTHER_AGENT, ROWS, Reply, app, app_over};
+use crate::store::testing::MapStore;
 
 async fn ask(method: Method, agents: &str, path: &str, headers: &[(&str, &str)]) -> Reply {
+    ask_of(app(1 << 20), method, agents, path, headers).await
+}
+
+async fn ask_of(
+    app: axum::Router,
+    method: Method,
+    agents: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+) -> Reply {
     let request = Request::builder()
         .method(method)
         .uri(format!("/agents/{agents}/executions/{path}"))
@@ -14,7 +27,7 @@ async fn ask(method: Method, agents: &str, path: &str, headers: &[(&str, &str)])
     let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
     let has_key = headers.iter().any(|(name, _)| *name == "authorization");
     let request = if has_key { request } else { request.header("authorization", "Bearer bn-1") };
-    let response = app(1 << 20).oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+    let response = app.oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
     let (parts, body) = response.into_parts();
     let body = body.collect().await.unwrap().to_bytes().to_vec();
     Reply { status: parts.status.as_u16(), headers: parts.headers, body }
@@ -51,6 +64,28 @@ async fn a_document_has_the_usual_envelope_for_each_agent_in_order() {
             assert_ne!(reply.header(name), "", "{name}");
         }
     }
+}
+
+#[tokio::test]
+async fn validators_and_heads_need_no_bytes() {
+    let store = Arc::new(MapStore::default());
+    let app = app_over(Arc::clone(&store), 1 << 20);
+    let evicted = async |method, headers: &[(&str, &str)]| {
+        store.0.lock().unwrap().clear();
+        ask_of(app.clone(), method, "all", PAST, headers).await
+    };
+    let first = evicted(Method::GET, &[]).await;
+    let etag = first.header("etag").to_owned();
+    let head = evicted(Method::HEAD, &[]).await;
+    assert_eq!((head.status, head.header("etag"), head.header("x-total-count")), (200, &*etag, "6"));
+    assert_eq!(head.header("content-length"), first.header("content-length"));
+    let same = evicted(Method::GET, &[("if-none-match", &etag)]).await;
+    assert_eq!((same.status, same.header("etag")), (304, &*etag));
+    for reply in [&head, &same] {
+        assert!(reply.header("cache-status").contains("requests=0"), "{}", reply.header("cache-status"));
+    }
+    let other = evicted(Method::GET, &[("if-none-match", "W/\"other\"")]).await;
+    assert_eq!((other.status, &other.body), (200, &first.body));
 }
 
 #[tokio::test]

@@ -110,7 +110,13 @@ impl Sections {
         let share = ResponseShare::of_several(&state.parts.settings);
         let waiting = agents.agents.iter().copied().collect::<Vec<_>>().into_iter();
         // Known sections that wait for their turn are looked up twice, and need their bytes the second time.
-        let question = Question { need: RowNeed::Bytes, ..question };
+        let need = match (question.need, question.mode) {
+            (RowNeed::Facts, ResponseMode::Streamed { .. } | ResponseMode::Condensed { .. }) => {
+                RowNeed::Bytes
+            }
+            (need, _) => need,
+        };
+        let question = Question { need, ..question };
         let (state, question, agents) = (Arc::clone(state), Arc::new(question), Arc::new(agents));
         let opener = Opener { state, question, agents, share };
         let (window, ended) = (Window::default(), Vec::new());
@@ -340,12 +346,7 @@ impl Opener {
             let _refused = self.admit().await;
         }
         let question = Question { agent, ..Question::clone(&self.question) };
-        let answer = ask_within(&self.state, question, &self.share, first_rows).await;
-        if let Err(AskError::Source(SourceError::AgentNotFound(_))) = answer {
-            // The list may still name agents that are gone.
-            self.state.access.lists.forget(credential);
-        }
-        answer
+        ask_within(&self.state, question, &self.share, first_rows).await
     }
 
     fn verdict(&self, sections: Vec<SectionVerdict>) -> SectionsVerdict {

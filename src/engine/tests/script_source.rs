@@ -48,7 +48,9 @@ impl Script {
             let mut world = self.world();
             world.answered += 1;
             let number = world.answered;
-            if let Some(error) = world.refuse.as_mut().and_then(|refuse| refuse(number)) {
+            if world.agent_refused == Some(404) && world.refuses_only == Some(subject.agent) {
+                Err(SourceError::AgentNotFound(words(404)))
+            } else if let Some(error) = world.refuse.as_mut().and_then(|refuse| refuse(number)) {
                 Err(error)
             } else {
                 if let Some(mut hook) = world.before_page.take() {

@@ -249,6 +249,47 @@ async fn the_list_of_agents_is_read_once_a_minute_and_counts_as_their_check() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_agent_that_goes_is_left_out_as_soon_as_it_is_gone_and_is_back_with_the_next_list() {
+    let rig = Rig::new(settings(), 1).with_history(10, 2);
+    let numbers: Vec<u128> = (1..=6).collect();
+    rig.script.world().listed = numbers.iter().map(|number| agent(*number)).collect();
+    let poll = async |max_age: Option<Duration>| {
+        let directives = CacheDirectives { max_age, ..CacheDirectives::default() };
+        let list = ListQuestion { directives, ..list_question(&rig) };
+        let listed = rig.engine.listed(&list).await.unwrap();
+        rig.sections(rig.question(), listed).await.map(|(sections, _)| sections.len())
+    };
+    assert_eq!(poll(None).await.unwrap(), 6);
+    {
+        let mut world = rig.script.world();
+        (world.agent_refused, world.refuses_only) = (Some(404), Some(agent(3)));
+        world.listed.retain(|listed| *listed != agent(3));
+    }
+    pass(5 * SECOND).await;
+    assert_eq!(poll(None).await.unwrap_err().agent, agent(3), "the list that is kept names it still");
+    assert_eq!(poll(None).await.unwrap(), 5);
+    (rig.script.world().agent_refused, rig.script.world().refuses_only) = (None, None);
+    rig.script.world().listed.push(agent(3));
+    pass(2 * SECOND).await;
+    assert_eq!(poll(Some(SECOND)).await.unwrap(), 6);
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_a_caller_made_up_does_not_cost_the_list_again() {
+    let rig = Rig::new(settings(), 1).with_history(10, 2);
+    rig.script.world().listed = vec![agent(1)];
+    rig.engine.listed(&list_question(&rig)).await.unwrap();
+    (rig.script.world().agent_refused, rig.script.world().refuses_only) = (Some(404), Some(agent(9)));
+    for numbers in [&[1, 9][..], &[9]] {
+        assert!(rig.sections(rig.question(), agents(numbers)).await.is_err());
+        rig.engine.listed(&list_question(&rig)).await.unwrap();
+    }
+    assert_eq!(rig.checked(), (1, 1));
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_list_that_cannot_be_read_is_an_error_unless_an_older_one_will_do() {
     let settings = EngineSettings { stale_if_error: 600 * SECOND, ..settings() };
     let rig = Rig::new(settings, 1).with_history(10, 2);
