@@ -19,10 +19,11 @@ pub trait Store: Send + Sync + 'static {
     /// Drops an entry.
     fn remove(&self, key: &EntryKey);
 
-    /// Counts an index for as long as anything holds it. [`put`](Self::put) counts that of its entry.
+    /// Counts an index for as long as anything holds it, and its columns. [`put`](Self::put) counts that of its entry.
     fn count_index(&self, index: &EntryIndex);
 
-    /// How many bytes of indexes the engine has to drop, with the coverage that holds them.
+    /// Gives indexes the room that they take now, with their columns, and says how many bytes of them the engine has to
+    /// drop: columns first, then indexes with the coverage that holds them.
     fn index_surplus(&self) -> u64;
 }
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import random
 import re
 import uuid
 from collections import defaultdict
@@ -36,6 +37,16 @@ class Priced(Row):
             f'"status":"{self.status}","total_cost":{cost},"conversation_duration":{self.filling % 600},'
             f'"telephony_data":{{"duration":"{self.filling % 60}"}}}}'
         ).encode()
+
+
+@dataclass(frozen=True)
+class Wide(Priced):
+    """One with bytes that can't be compressed, so that few rows fill a cache."""
+
+    @cached_property
+    def raw(self) -> bytes:
+        noise = random.Random(self.id).randbytes(6_400).hex()
+        return Priced.raw.func(self)[:-1] + f',"noise":"{noise}"}}'.encode()
 
 
 def priced(rows: list[Row], costs) -> list[Priced]:
@@ -196,6 +207,48 @@ def test_totals_ask_upstream_what_whole_rows_ask(gateway, upstream):
             counts.append(len(upstream.log))
         seen[rest] = counts
     assert len({tuple(counts) for counts in seen.values()}) == 1 and counts[1] == 0, seen
+
+
+def test_totals_of_a_history_larger_than_the_cache_are_read_once(agent_of, upstream):
+    rows = [Wide(**vars_of(row)) for row in priced(make_rows(3_000, 60), cents)]
+    agent = agent_of(rows, *LONG, "--cache-bytes", "16MiB", "--upstream-rate", "0")
+    by_day = "group_by=@day,status&stats=total_cost"
+    first = summary(agent, by_day)
+    problem(agent.ask(Cache_Control="only-if-cached"), 504, "not_cached")
+
+    def pages(query: str, **headers: str) -> int:
+        upstream.forget_log()
+        assert ask(agent, query, **headers).status_code == 200
+        return len(upstream.pages)
+
+    upstream.forget_log()
+    assert summary(agent, by_day)["groups"] == first["groups"]
+    assert exact(summary(agent, by_day)["stats"]["total_cost"]) == stats(rows)
+    zone = "Asia/Kolkata"
+    truth = defaultdict(list)
+    for row in rows:
+        truth[day(row, zone)].append(row)
+    for group in summary(agent, f"group_by=@day&stats=total_cost&time_zone={zone}")["groups"]:
+        assert exact(group["stats"]["total_cost"]) == stats(truth[group["key"]["@day"]])
+    some = [row for row in rows if row.status in ("busy", "failed") and row.created >= sorted(r.created for r in rows)[777]]
+    since = text_of(min(row.created for row in some), 1)
+    assert exact(summary(agent, f"stats=total_cost&status=busy,failed&from={since}")["stats"]["total_cost"]) == stats(some)
+    known = ask(agent, by_day)
+    assert known.headers["Content-Length"] == ask(agent, by_day, "HEAD").headers["Content-Length"]
+    assert ask(agent, by_day, If_None_Match=known.headers["ETag"]).status_code == 304
+    assert ask(agent, by_day, Cache_Control="only-if-cached").status_code == 200
+    assert upstream.pages == []
+    # Values of another path are read once, and are no reason to forget the others.
+    others = "group_by=status&stats=conversation_duration"
+    assert pages(others) > 20 and pages(others) == 0 and pages(by_day) == 0
+    # Neither is a response with rows, whose bytes push each other out.
+    upstream.forget_log()
+    assert len(agent.rows()) == len(rows) and upstream.pages
+    assert pages(by_day) == 0 and pages(others) == 0
+
+
+def vars_of(row: Row) -> dict:
+    return {name: getattr(row, name) for name in type(row).__dataclass_fields__}
 
 
 def test_filters_statuses_and_dates_select_the_rows(agent_of):

@@ -30,7 +30,8 @@ use crate::telemetry::CacheReadings;
 /// evicted as everything else is.
 const SEGMENT: u64 = 600;
 
-/// The part of the cache that indexes may take, as a divisor. Those of rows whose bytes are held need a tenth.
+/// The part of the cache that indexes and their columns may take, as a divisor. Indexes of rows whose bytes are held need a
+/// tenth.
 const INDEX_SHARE: u64 = 4;
 
 /// How much more than needed is dropped of indexes at once, as a part of their share: it takes a look at everything known.
@@ -115,6 +116,7 @@ impl Store for MemoryStore {
     }
 
     fn index_surplus(&self) -> u64 {
+        self.shared.make_room();
         let (indexes, most) = (self.shared.indexes.load(Relaxed), self.shared.capacity / INDEX_SHARE);
         if indexes > most { indexes - most + most / INDEX_SLACK } else { 0 }
     }

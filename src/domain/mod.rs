@@ -20,8 +20,8 @@ pub use agent::{AgentId, NotAnAgentId};
 pub use caller::{Caller, CallerId, PeerGroup};
 pub use credential::{Credential, CredentialId};
 pub use entry::{
-    DerivedBudget, DerivedStats, Digest, Entry, EntryIndex, EntryRow, EntryRows, EntrySlice, IndexRow,
-    LineBreaks, NewRow, RowChange, Runs,
+    ColumnId, DerivedBudget, DerivedStats, Digest, Entry, EntryIndex, EntryRow, EntryRows, EntrySlice,
+    IndexRow, LineBreaks, NewRow, NumberCell, NumberColumn, RowChange, Runs, ValueColumn, WordColumn,
 };
 pub use facts::{BatchFact, FilterFacts, FilterMatch, StatedFacts};
 pub use filters::{BatchId, CallType, Filters, NotAFilterValue, Provider};

@@ -1,7 +1,8 @@
 //! `GET /agents/{agents}/executions/summary`: totals of executions, without their rows, of one agent.
 //!
-//! Rows are looked at once: what totals need of them is kept beside each entry, and a repeated question folds that. It is
-//! kept by row, so it serves every time zone, range and filter. Upstream is asked exactly what `/all` would ask.
+//! Rows are looked at once: what totals need of them is kept with the index of their entry, longer than their bytes, and a
+//! repeated question folds that. It is kept by row and path, so it serves every time zone, range and filter. Upstream is asked
+//! what `/all` would ask, and nothing for rows whose bytes are gone and whose values are known.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +28,7 @@ use super::summary_fold::{Folded, TotalsFold};
 use super::summary_params::TotalsParams;
 use crate::domain::{AgentId, Span, Timestamp};
 use crate::encode::CompressionPool;
-use crate::engine::{AskError, Question, ResponseMode, Tolerance, Verdict};
+use crate::engine::{AskError, Question, ResponseMode, RowNeed, Tolerance, Verdict};
 use crate::shape::form_digest;
 use crate::shape::totals::{MOST_GROUPS, TotalsError};
 
@@ -52,7 +53,6 @@ pub(super) async fn answer(
     {
         return Ok(response);
     }
-    let answer = app.unless_ended(Box::pin(answer.with_bytes())).await.map_err(refused)?;
     let fold = Box::pin(wanted.fold.fold(answer, agent, &app.compression_pool));
     let folded = app.unless_ended(fold).await.map_err(refused)?.map_err(too_large)?;
     if let Some(response) = wanted.terms.not_modified(&folded.verdict, request_log) {
@@ -84,9 +84,8 @@ impl SummaryRequest {
         if terms.media.format == Format::Csv {
             terms.prefer.tolerance = Tolerance::Strict;
         }
-        let name = format!("totals={}", params.totals.facts_form()).into();
         let zone = params.selection.zone.clone();
-        let fold = TotalsFold { totals: Arc::clone(&params.totals), zone, name };
+        let fold = TotalsFold { totals: Arc::clone(&params.totals), zone };
         terms.form = Some(form(&params, terms.media.format, &[]));
         Ok(Self { params, terms, fold })
     }
@@ -101,7 +100,7 @@ impl SummaryRequest {
         let mode = ResponseMode::Condensed { deadline: Instant::now() + wait };
         Question {
             tolerance: self.terms.prefer.tolerance,
-            need: present::row_need(&self.terms.parts.headers),
+            need: RowNeed::Columns(Arc::clone(self.params.totals.columns())),
             ..authorized.question(&self.params.selection.rows, self.terms.directives, mode)
         }
     }

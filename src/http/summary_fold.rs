@@ -14,8 +14,6 @@ use crate::shape::totals::{Facts, SummaryQuestion, Totals, TotalsError};
 pub(super) struct TotalsFold {
     pub(super) totals: Arc<SummaryQuestion>,
     pub(super) zone: Zone,
-    /// The name of what is kept beside an entry.
-    pub(super) name: Arc<str>,
 }
 
 /// The totals of all rows.
@@ -61,17 +59,20 @@ impl TotalsFold {
         Ok(Ok(Folded { totals, verdict: answer.verdict(), newest }))
     }
 
-    /// What the totals need of an entry's rows, read off the workers unless they are few or it is kept from before.
-    async fn facts(&self, entry: &Arc<Entry>, pool: &CompressionPool) -> io::Result<Arc<Facts>> {
-        let work = if entry.has_extract(&self.name) { 0 } else { entry.byte_len() };
-        let (entry, name, totals) = (Arc::clone(entry), Arc::clone(&self.name), Arc::clone(&self.totals));
+    /// What the totals need of an entry's rows: from columns that are kept, or from the bytes, which are read off the workers
+    /// unless they are few.
+    async fn facts(&self, entry: &Arc<Entry>, pool: &CompressionPool) -> io::Result<Facts> {
+        if let Some(columns) = entry.columns(self.totals.columns()) {
+            return Ok(Facts::of_columns(&self.totals, columns));
+        }
+        let (entry, totals, work) = (Arc::clone(entry), Arc::clone(&self.totals), entry.byte_len());
         let read = move || {
-            entry.extract(&name, || {
-                // Rows were read as JSON objects when they arrived.
-                let facts = entry.read_rows(|rows| Facts::read(&totals, rows))?.map_err(io::Error::other)?;
-                let weight = facts.weight();
-                Ok((facts, weight))
-            })
+            // Rows were read as JSON objects when they arrived.
+            let facts = entry.read_rows(|rows| Facts::read(&totals, rows))?.map_err(io::Error::other)?;
+            for (id, column) in facts.columns(&totals) {
+                entry.index().keep_column(id, Arc::clone(column));
+            }
+            Ok(facts)
         };
         pool.run(work, read).await
     }

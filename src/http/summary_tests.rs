@@ -1,7 +1,10 @@
+use std::sync::Arc;
+
 use axum::http::Method;
 use serde_json::Value;
 
 use crate::http::testing::{Reply, ask};
+use crate::store::testing::MapStore;
 
 async fn get(query: &str) -> Reply {
     ask(&crate::http::testing::app(1 << 20), Method::GET, &format!("summary?{query}"), &[]).await
@@ -63,6 +66,44 @@ async fn totals_and_rows_share_what_is_read() {
     assert!(ask(&app, Method::GET, "summary", &[]).await.header("cache-status").contains("fwd=miss"));
     let rows = ask(&app, Method::GET, "all", &[]).await;
     assert!(rows.header("cache-status").contains("requests=0"), "{}", rows.header("cache-status"));
+}
+
+#[tokio::test]
+async fn totals_outlive_the_bytes_of_their_rows() {
+    let store = Arc::new(MapStore::default());
+    let app = crate::http::testing::app_over(Arc::clone(&store), 1 << 20);
+    let evicted = async |method, query: &str, headers: &[(&str, &str)]| {
+        store.0.lock().unwrap().clear();
+        ask(&app, method, &format!("summary?{query}"), headers).await
+    };
+    let first = evicted(Method::GET, "group_by=@day,status&stats=cost", &[]).await;
+    assert!(first.header("cache-status").contains("fwd=miss"));
+    for query in [
+        "group_by=@day,status&stats=cost",
+        "group_by=status,@hour&stats=cost&time_zone=Asia/Kolkata",
+        "stats=cost&from=2026-01-01T12:00:02Z&status=completed,failed",
+        "stats=cost&histogram=cost&bounds=1,2&format=csv",
+    ] {
+        let got = evicted(Method::GET, query, &[]).await;
+        assert_eq!(got.status, 200, "{}", got.text());
+        let head = evicted(Method::HEAD, query, &[]).await;
+        let same = evicted(Method::GET, query, &[("if-none-match", got.header("etag"))]).await;
+        assert_eq!((head.body.len(), head.header("content-length")), (0, &*got.body.len().to_string()));
+        assert_eq!((same.status, same.header("etag")), (304, got.header("etag")));
+        for reply in [&got, &head, &same] {
+            let status = reply.header("cache-status");
+            assert!(status.starts_with("fanfold; hit") && status.contains("requests=0"), "{query}: {status}");
+        }
+        if query == "group_by=@day,status&stats=cost" {
+            assert_eq!(got.body, first.body);
+        }
+    }
+    for query in ["stats=other", "group_by=cost&stats=cost"] {
+        for is_known in [false, true] {
+            let reply = evicted(Method::GET, query, &[]).await;
+            assert_eq!(reply.header("cache-status").contains("requests=0"), is_known, "{query}");
+        }
+    }
 }
 
 #[tokio::test]

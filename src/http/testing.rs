@@ -42,6 +42,10 @@ fn instant(text: &str) -> Timestamp {
 
 /// An engine over the script.
 pub(super) fn engine(shutdown: &Shutdown) -> Arc<Engine> {
+    engine_over(Arc::default(), shutdown)
+}
+
+fn engine_over(store: Arc<MapStore>, shutdown: &Shutdown) -> Arc<Engine> {
     let settings = EngineSettings {
         fan_out: 8,
         budget_patience: Duration::from_mins(3),
@@ -59,13 +63,7 @@ pub(super) fn engine(shutdown: &Shutdown) -> Arc<Engine> {
         relay_bytes: 1 << 20,
     };
     let clock = Clock::showing(instant("2026-01-03T00:00:00Z"));
-    Arc::new(Engine::new(
-        settings,
-        Arc::new(ScriptedSource),
-        Arc::new(MapStore::default()),
-        clock,
-        shutdown.clone(),
-    ))
+    Arc::new(Engine::new(settings, Arc::new(ScriptedSource), store, clock, shutdown.clone()))
 }
 
 struct ScriptedSource;
@@ -165,6 +163,11 @@ pub(super) const OTHER_AGENT: &str = "0f9c6e1e-52b5-4c1c-9d0e-5a1f6f1d2b3c";
 
 /// The public router over the script.
 pub(super) fn app(max_json_bytes: u64) -> axum::Router {
+    app_over(Arc::default(), max_json_bytes)
+}
+
+/// The same, with a store that can be emptied.
+pub(super) fn app_over(store: Arc<MapStore>, max_json_bytes: u64) -> axum::Router {
     let settings = HttpSettings {
         max_json_bytes,
         request_deadline: Duration::from_secs(50),
@@ -173,7 +176,13 @@ pub(super) fn app(max_json_bytes: u64) -> axum::Router {
     };
     let observer = Observer { observe: Arc::new(|_| {}), tracer: Tracer::default() };
     let shutdown = Shutdown::default();
-    public(Arc::new(App::new(engine(&shutdown), Authenticator::pass_through(), settings, shutdown, observer)))
+    public(Arc::new(App::new(
+        engine_over(store, &shutdown),
+        Authenticator::pass_through(),
+        settings,
+        shutdown,
+        observer,
+    )))
 }
 
 /// A response, read to its end.

@@ -1,6 +1,7 @@
 use std::fmt;
 
 use super::text;
+use crate::domain::NumberCell;
 
 /// An exact decimal: a whole number of 10⁻¹².
 ///
@@ -43,6 +44,24 @@ impl Summand {
             Decimal::parse(value)
         };
         number.map_or(Self::Skipped, Self::Number)
+    }
+
+    /// The value in a column of numbers, in units of 10⁻¹².
+    pub(super) const fn to_cell(self) -> NumberCell {
+        match self {
+            Self::Nothing => NumberCell::Absent,
+            Self::Skipped => NumberCell::Skipped,
+            Self::Number(Decimal(number)) => NumberCell::Number(number),
+        }
+    }
+
+    /// The value that a cell stands for.
+    pub(super) const fn of_cell(cell: NumberCell) -> Self {
+        match cell {
+            NumberCell::Absent => Self::Nothing,
+            NumberCell::Skipped => Self::Skipped,
+            NumberCell::Number(number) => Self::Number(Decimal(number)),
+        }
     }
 }
 

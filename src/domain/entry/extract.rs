@@ -87,6 +87,7 @@ impl Entry {
             ends: ends.into(),
             has_line_breaks,
             forms: Forms::of(bytes.into()),
+            columns: Box::default(),
             holders: Holders::default(),
         })
     }

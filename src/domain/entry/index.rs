@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
+use super::held_columns::HeldColumns;
 use super::index_memory::CountedIndex;
 use super::new_row::{Digest, NewRow};
 use crate::domain::{BatchFact, FilterFacts, RowId, Status, Timestamp};
@@ -11,7 +12,7 @@ use crate::domain::{BatchFact, FilterFacts, RowId, Status, Timestamp};
 /// What is known of the rows of an entry apart from their bytes: everything that plans, counts and filters need.
 ///
 /// # Invariants
-/// As [`Entry`](super::Entry). Never changes.
+/// As [`Entry`](super::Entry). Never changes, except that columns of its rows come and go.
 #[derive(Debug)]
 pub struct EntryIndex {
     rows: Box<[PackedRow]>,
@@ -22,6 +23,7 @@ pub struct EntryIndex {
     texts: Box<[Arc<str>]>,
     digest: Digest,
     has_undated: bool,
+    pub(super) columns: HeldColumns,
     counted: OnceLock<CountedIndex>,
 }
 
@@ -98,6 +100,7 @@ impl EntryIndex {
             words: words.words.into(),
             texts: words.texts.into(),
             digest,
+            columns: HeldColumns::default(),
             counted: OnceLock::new(),
         }
     }
@@ -105,6 +108,11 @@ impl EntryIndex {
     /// Counts the index, and so many bytes that go with it, in a total until it is dropped; only once.
     pub fn count_in(&self, total: &Arc<AtomicU64>, overhead: u64) {
         self.counted.get_or_init(|| CountedIndex::new(self.weight() as u64 + overhead, total));
+    }
+
+    /// The total that it counts in.
+    pub(super) fn counted_in(&self) -> Option<&Arc<AtomicU64>> {
+        self.counted.get().map(CountedIndex::total)
     }
 
     /// The number of rows.

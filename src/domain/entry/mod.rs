@@ -1,8 +1,10 @@
 //! Entries: the rows of one segment as the cache keeps them, and the slices of them that responses use.
 
+mod column;
 mod derived_budget;
 mod extract;
 mod forms;
+mod held_columns;
 mod held_forms;
 mod holders;
 mod index;
@@ -24,6 +26,7 @@ use self::holders::Holders;
 use super::Row;
 use crate::deflate::{Deflated, Effort, Separator};
 
+pub use column::{ColumnId, NumberCell, NumberColumn, ValueColumn, WordColumn};
 pub use derived_budget::{DerivedBudget, DerivedStats};
 pub use extract::LineBreaks;
 pub use held_forms::Runs;
@@ -46,6 +49,8 @@ pub struct Entry {
     ends: Box<[usize]>,
     has_line_breaks: bool,
     forms: Forms,
+    /// Columns of an entry without bytes, so that it keeps them if its index drops them.
+    columns: Box<[(ColumnId, Arc<ValueColumn>)]>,
     holders: Holders,
 }
 
@@ -66,7 +71,7 @@ impl Entry {
         }
         let (ends, forms) = (ends.into(), Forms::of(bytes.into()));
         let index = Arc::new(EntryIndex::new(new));
-        Self { index, ends, has_line_breaks, forms, holders: Holders::default() }
+        Self { index, ends, has_line_breaks, forms, columns: Box::default(), holders: Holders::default() }
     }
 
     /// An entry of rows that were deflated before, here or elsewhere; `None` if they are not those of the index.
@@ -86,16 +91,28 @@ impl Entry {
         let is_sendable_if_on_lines = has_line_breaks || deflated.is_sendable();
         let is_it = deflated.len() == next && is_sendable_if_on_lines;
         let forms = Forms::of_deflated(deflated);
-        is_it.then(|| Self { index, ends, has_line_breaks, forms, holders: Holders::default() })
+        let (columns, holders) = (Box::default(), Holders::default());
+        is_it.then(|| Self { index, ends, has_line_breaks, forms, columns, holders })
     }
 
     /// An entry of rows whose bytes are gone: all that is known of them, for who needs no more. Its forms are errors.
     pub fn without_bytes(index: &Arc<EntryIndex>) -> Self {
+        Self::bare(index, Box::default())
+    }
+
+    /// An entry of rows whose bytes are gone, with these columns; none if its index does not hold all of them.
+    pub fn of_columns(index: &Arc<EntryIndex>, ids: &[ColumnId]) -> Option<Self> {
+        let columns = index.columns(ids)?;
+        Some(Self::bare(index, ids.iter().copied().zip(columns).collect()))
+    }
+
+    fn bare(index: &Arc<EntryIndex>, columns: Box<[(ColumnId, Arc<ValueColumn>)]>) -> Self {
         Self {
             index: Arc::clone(index),
             ends: Box::default(),
             has_line_breaks: false,
             forms: Forms::none(),
+            columns,
             holders: Holders::default(),
         }
     }
@@ -108,6 +125,13 @@ impl Entry {
     /// What is known of the rows apart from their bytes.
     pub const fn index(&self) -> &Arc<EntryIndex> {
         &self.index
+    }
+
+    /// These columns of the rows, in this order, if all of them are held.
+    pub fn columns(&self, ids: &[ColumnId]) -> Option<Vec<Arc<ValueColumn>>> {
+        let own =
+            |id: &ColumnId| self.columns.iter().find(|(own, _)| own == id).map(|(_, own)| Arc::clone(own));
+        ids.iter().map(own).collect::<Option<_>>().or_else(|| self.index.columns(ids))
     }
 
     /// The facts about every row, newest first.

@@ -1,7 +1,7 @@
 use crate::domain::{Row, Timestamp};
 
 /// A digest of rows. The digest of several rows is the sum of theirs, so it does not depend on how they are cut into entries.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Digest(pub u128);
 
 impl Digest {

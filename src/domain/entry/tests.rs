@@ -11,6 +11,11 @@ pub(super) fn entry(rows: usize, derived_budget: &Arc<DerivedBudget>) -> Arc<Ent
     entry
 }
 
+/// The index of some of the same rows.
+pub(super) fn index(rows: Range<usize>) -> EntryIndex {
+    EntryIndex::new(&rows.map(new_row).collect::<Vec<_>>())
+}
+
 fn new_row(number: usize) -> NewRow {
     let at = Timestamp::from_micros(-i64::try_from(number).unwrap());
     let text = format!("{{\"id\":\"row-{number}\",\"said\":\"{}\"}}", "so it was said ".repeat(5));

@@ -16,10 +16,10 @@ impl RunningAnswer {
         let Some(tier) = &parts.tier else { return };
         let scope = &context.view.scope;
         // Those fetched before were given, or lie below what comes first now.
-        if context.view.need != RowNeed::Bytes {
+        if context.view.need == RowNeed::Facts {
             return;
         }
-        let entries = scope.saved_only(span, MOST_FETCHED);
+        let entries = scope.saved_only(span, &context.view.need, MOST_FETCHED);
         if entries.is_empty() {
             return;
         }

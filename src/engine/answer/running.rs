@@ -12,7 +12,8 @@ use super::quota::Quota;
 use super::tally::Tally;
 use crate::domain::{Entry, EntrySlice, RowId, Span};
 use crate::engine::memory::HeldMemory;
-use crate::engine::terms::{AskError, Missing, Verdict};
+use crate::engine::scope;
+use crate::engine::terms::{AskError, Missing, RowNeed, Verdict};
 use crate::source::SourceError;
 
 /// Longer than any stream: its answer bounds how long each row may take, and the gate how long that waits for the budget.
@@ -199,11 +200,16 @@ impl RunningAnswer {
 }
 
 impl Drop for RunningAnswer {
-    /// Takes the reads that nobody waits for now off the scope's list, also those that were never started.
+    /// Takes the reads that nobody waits for now off the scope's list, also those that were never started. Columns that were
+    /// made of the answer's rows may have taken the room of something else.
     fn drop(&mut self) {
         self.steps.clear();
         if self.from_cache.is_none() {
             self.context.view.scope.lock().readings.retain(|reading| reading.is_open());
+        }
+        if matches!(self.context.view.need, RowNeed::Columns(_)) {
+            let state = &self.context.state;
+            scope::make_room(&state.scopes, &*state.parts.store, state.parts.clock.now());
         }
     }
 }

@@ -74,7 +74,7 @@ impl RunningAnswer {
     /// [`AskError::Inconsistent`] if filters are applied here, and a row came that does not say whether it passes them.
     fn take(&mut self, span: Span) -> Result<Option<Option<EntrySlice>>, AskError> {
         let AnswerContext { state, view, .. } = &self.context;
-        let Some((part, slice)) = view.scope.take(&*state.parts.store, span, view.need) else {
+        let Some((part, slice)) = view.scope.take(&*state.parts.store, span, &view.need) else {
             return Ok(None);
         };
         if slice.as_ref().is_some_and(|slice| !view.decides(slice, part)) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::piece::Piece;
 use super::segment::{Contents, Segment, Trust};
-use crate::domain::{Entry, MAX_PAGE_SIZE, NewRow, Span, Timestamp};
+use crate::domain::{Entry, EntryIndex, MAX_PAGE_SIZE, NewRow, Span, Timestamp};
 use crate::store::{EntryKey, EntryOwner, ScopeKey, Store};
 
 /// The most rows that an entry is filled up to when neighbors are joined.
@@ -123,23 +123,27 @@ pub(in crate::engine) fn joined(
             let is_above = segment.span.to() > neighbor.span.to();
             let (above, below) = if is_above { (&segment, neighbor) } else { (neighbor, &segment) };
             let (Some(above), Some(below)) = (above.rows(), below.rows()) else { return segment };
+            let before = [&above, &below].map(|(entry, _)| Arc::clone(entry.index()));
             let take = |(entry, positions): (Arc<Entry>, Range<usize>)| entry.take_rows(positions);
             let (Ok(mut rows), Ok(rest)) = (take(above), take(below)) else { return segment };
             rows.extend(rest);
-            let (key, entry) = kept(owner, store, &rows);
+            let (key, entry) = kept(owner, store, &rows, before.iter().map(|index| &**index));
             Contents::of(key, &entry, 0..rows.len())
         }
     };
     Segment { span, read_at, latest_read_at, trust: Trust::Proven, contents }
 }
 
-pub(in crate::engine) fn kept(
+/// Rows in a new entry that the store keeps, with what the indexes that they were in before know of them.
+pub(in crate::engine) fn kept<'i>(
     owner: EntryOwner,
     store: &dyn Store,
     rows: &[NewRow],
+    before: impl IntoIterator<Item = &'i EntryIndex>,
 ) -> (EntryKey, Arc<Entry>) {
     let (key, entry) = (new_key(owner.scope), Arc::new(Entry::new(rows)));
     store.put(key, owner.holder, Arc::clone(&entry));
+    entry.index().inherit_columns(before);
     (key, entry)
 }
 

@@ -56,12 +56,12 @@ pub(super) enum CoveragePart<'a> {
 impl Coverage {
     /// What is known of a span with the bytes of its rows, see [`Self::look_for`].
     pub(super) fn look(&self, span: Span) -> Vec<CoveragePart<'_>> {
-        self.look_for(span, RowNeed::Bytes)
+        self.look_for(span, &RowNeed::Bytes)
     }
 
     /// Everything within a span, newest first: known parts and the gaps between them, without overlap and without
     /// a hole. Segments that are partly within come whole, so their spans may reach beyond.
-    pub(super) fn look_for(&self, span: Span, need: RowNeed) -> Vec<CoveragePart<'_>> {
+    pub(super) fn look_for(&self, span: Span, need: &RowNeed) -> Vec<CoveragePart<'_>> {
         let mut parts = Vec::new();
         let mut rest = Some(span);
         let gap = |parts: &mut Vec<CoveragePart<'_>>, span: Span| match parts.last_mut() {
@@ -143,6 +143,24 @@ impl Coverage {
         };
         self.segments.retain(|_, segment| is_useful(segment));
         self.pruned_at = self.segments.len() * 2;
+    }
+
+    /// The bytes that columns take.
+    pub(super) fn column_bytes(&self) -> u64 {
+        self.segments.values().map(Segment::column_bytes).sum()
+    }
+
+    /// Drops the columns of the oldest rows, until they had so many bytes; returns how many they had.
+    pub(super) fn shed_columns(&self, bytes: u64) -> u64 {
+        let mut freed = 0;
+        for index in self.segments.values().filter_map(Segment::index) {
+            if freed >= bytes {
+                break;
+            }
+            freed += index.column_bytes();
+            index.drop_columns();
+        }
+        freed
     }
 
     /// The bytes of indexes of rows whose bytes are gone.

@@ -68,12 +68,25 @@ pub(in crate::engine) enum LatestChange {
 
 impl Segment {
     /// Whether it can serve a question about this span.
-    pub(in crate::engine) fn serves(&self, question: Span, need: RowNeed) -> bool {
-        let has_what_is_needed = match need {
-            RowNeed::Bytes => self.has_bytes() || self.is_saved(),
-            RowNeed::Facts => true,
-        };
-        has_what_is_needed && (self.trust != Trust::Indivisible || question.covers(self.span))
+    pub(in crate::engine) fn serves(&self, question: Span, need: &RowNeed) -> bool {
+        let is_there = !self.lacks(need) || self.is_saved();
+        is_there && (self.trust != Trust::Indivisible || question.covers(self.span))
+    }
+
+    /// Whether what is needed of its rows is not in memory.
+    fn lacks(&self, need: &RowNeed) -> bool {
+        match need {
+            RowNeed::Bytes => !self.has_bytes(),
+            RowNeed::Facts => false,
+            RowNeed::Columns(ids) => {
+                !self.has_bytes() && self.index().is_none_or(|index| !index.has_columns(ids))
+            }
+        }
+    }
+
+    /// Whether only the tier has what is needed of its rows.
+    pub(in crate::engine) fn is_only_saved(&self, need: &RowNeed) -> bool {
+        self.is_saved() && self.lacks(need)
     }
 
     /// Whether the store has the bytes of its rows; true of a segment without rows.
@@ -96,6 +109,24 @@ impl Segment {
                 (index.weight() * rows.len() / index.len().max(1)) as u64
             }
             Contents::Rows { .. } | Contents::Empty => 0,
+        }
+    }
+
+    /// Its part of the bytes that the columns of its index take.
+    pub(in crate::engine) fn column_bytes(&self) -> u64 {
+        match &self.contents {
+            Contents::Rows { index, rows, .. } => {
+                index.column_bytes() * rows.len() as u64 / index.len().max(1) as u64
+            }
+            Contents::Empty => 0,
+        }
+    }
+
+    /// The index that its rows are in; none if it has none.
+    pub(in crate::engine) fn index(&self) -> Option<&EntryIndex> {
+        match &self.contents {
+            Contents::Empty => None,
+            Contents::Rows { index, .. } => Some(index),
         }
     }
 

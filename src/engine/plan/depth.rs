@@ -17,7 +17,7 @@ pub(in crate::engine) fn newest_part(
     span: Span,
     rows: u64,
     statuses: Option<&Statuses>,
-    need: RowNeed,
+    need: &RowNeed,
     window: Duration,
 ) -> Span {
     let down_to = |from: Timestamp| Span::new(from, span.to()).unwrap_or(span);
@@ -131,7 +131,7 @@ mod tests {
                 hours(1_000, 2_000),
                 rows,
                 statuses.as_ref(),
-                RowNeed::Bytes,
+                &RowNeed::Bytes,
                 WINDOW,
             );
             assert_eq!(part.to(), hours(1_000, 2_000).to());

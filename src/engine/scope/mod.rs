@@ -42,7 +42,8 @@ use super::proof::{DateSupport, Learned};
 use super::reading::{Keep, Purpose, Reading};
 use super::terms::RowNeed;
 use crate::domain::{
-    CallerId, Credential, Entry, EntryRow, EntrySlice, NewRow, RowChange, RowId, Span, Status, Timestamp,
+    CallerId, Credential, Entry, EntryIndex, EntryRow, EntrySlice, NewRow, RowChange, RowId, Span, Status,
+    Timestamp,
 };
 use crate::source::Subject;
 use crate::store::{EntryOwner, ScopeKey, Store};
@@ -187,7 +188,7 @@ impl Scope {
         &self,
         store: &dyn Store,
         span: Span,
-        need: RowNeed,
+        need: &RowNeed,
     ) -> Option<(Span, Option<EntrySlice>)> {
         let segment = self.lock().coverage.at(span.to())?.clone();
         let part = segment.span.intersection(span)?;
@@ -201,9 +202,10 @@ impl Scope {
                 let _used = store.get(&key);
                 entry
             }
-            (Some(entry), RowNeed::Facts) => entry,
+            (Some(entry), RowNeed::Facts | RowNeed::Columns(_)) => entry,
             (None, RowNeed::Bytes) => return None,
             (None, RowNeed::Facts) => Arc::new(Entry::without_bytes(&index)),
+            (None, RowNeed::Columns(ids)) => Arc::new(Entry::of_columns(&index, ids)?),
         };
         Some((part, EntrySlice::all(entry, rows)))
     }
@@ -266,6 +268,8 @@ impl Scope {
                 .collect();
             if let (Some(key), Some(entry)) = (stored.segment.key(), &stored.entry) {
                 store.put(key, self.holder, Arc::clone(entry));
+                let before = known.coverage.overlapping(stored.segment.span);
+                entry.index().inherit_columns(before.filter_map(Segment::index));
             }
             for part in stored.segment.span.without_all(&newer) {
                 if let Some(segment) = stored.segment.clipped(part) {
@@ -321,13 +325,14 @@ impl Scope {
                     for (row, known) in taken.iter_mut().zip(index.rows().slice(rows.clone()).iter()) {
                         row.change(probed(&known));
                     }
-                    is_changed.then(|| stored(self.owner(), store, &taken))
+                    is_changed.then(|| stored(self.owner(), store, &taken, index))
                 }
                 None => {
-                    let index = index.changed(rows.clone(), probed);
+                    let changed = index.changed(rows.clone(), probed);
                     is_changed.then(|| {
-                        store.count_index(&index);
-                        Contents::without_bytes(new_key(self.key), Arc::new(index))
+                        store.count_index(&changed);
+                        changed.inherit_columns([&**index]);
+                        Contents::without_bytes(new_key(self.key), Arc::new(changed))
                     })
                 }
             };
@@ -338,9 +343,9 @@ impl Scope {
     }
 }
 
-/// Rows in a new entry.
-fn stored(owner: EntryOwner, store: &dyn Store, rows: &[NewRow]) -> Contents {
-    let (key, entry) = kept(owner, store, rows);
+/// Rows in a new entry, which were in this index before.
+fn stored(owner: EntryOwner, store: &dyn Store, rows: &[NewRow], before: &EntryIndex) -> Contents {
+    let (key, entry) = kept(owner, store, rows, [before]);
     Contents::of(key, &entry, 0..rows.len())
 }
 

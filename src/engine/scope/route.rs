@@ -95,7 +95,10 @@ pub(in crate::engine) fn route(
         let policy = policy.wished(&question.directives).of_scope(scope.stagger);
         let (status, filters) = (way.status.clone(), way.filters.clone());
         // Rows that are picked here are given at once, or not at all: none of them is read again for its bytes.
-        let need = if filters.is_some() { RowNeed::Bytes } else { question.need };
+        let need = match &question.need {
+            RowNeed::Facts if filters.is_some() => RowNeed::Bytes,
+            need => need.clone(),
+        };
         View { scope, status, filters, policy, asked_at: now, need, window: parts.settings.span_width() }
     };
     let (own, wide, bare) = ways(question);
@@ -154,12 +157,12 @@ fn is_better_here(
     else {
         return false;
     };
-    let (wide, need) = (&wide.subject, question.need);
+    let wide = &wide.subject;
     let policy = parts.plain_policy(Membership::Rows);
     let mut expected_rows = None;
     if let Some(scope) = scopes.find(wide) {
         let known = scope.lock();
-        let found = known.coverage.look_for(span, need);
+        let found = known.coverage.look_for(span, &question.need);
         if !found.is_empty() && plan::is_cheaper_here(&found, status, &policy, now) {
             return true;
         }

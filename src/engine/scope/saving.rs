@@ -11,6 +11,7 @@ use super::cell_draft::{CellDraft, segment_of};
 use super::unsaved::Saving;
 use crate::domain::{Entry, EntryIndex, Span};
 use crate::engine::coverage::Contents;
+use crate::engine::terms::RowNeed;
 use crate::store::{EntryKey, Store};
 use crate::tier::{Cell, ScopeChanges, TierScope};
 
@@ -101,13 +102,18 @@ impl Scope {
         }
     }
 
-    /// The entries in the topmost parts of a span whose bytes only the tier has, newest first, at most so many.
-    pub(in crate::engine) fn saved_only(&self, span: Span, most: usize) -> Vec<(EntryKey, Arc<EntryIndex>)> {
+    /// The entries in the topmost parts of a span of which only the tier has what is needed, newest first, at most so many.
+    pub(in crate::engine) fn saved_only(
+        &self,
+        span: Span,
+        need: &RowNeed,
+        most: usize,
+    ) -> Vec<(EntryKey, Arc<EntryIndex>)> {
         let known = self.lock();
         let mut found: Vec<(EntryKey, Arc<EntryIndex>)> = Vec::new();
         for segment in known.coverage.overlapping(span) {
             match &segment.contents {
-                Contents::Rows { key, index, is_saved: true, .. } if !segment.has_bytes() => {
+                Contents::Rows { key, index, .. } if segment.is_only_saved(need) => {
                     if found.iter().all(|(other, _)| other != key) {
                         found.push((*key, Arc::clone(index)));
                     }

@@ -3,7 +3,8 @@ use uuid::Uuid;
 
 use super::*;
 use crate::domain::{
-    AgentId, Caller, Credential, CredentialId, Digest, Entry, EntryIndex, FilterFacts, Filters, Row,
+    AgentId, Caller, ColumnId, Credential, CredentialId, Digest, Entry, EntryIndex, FilterFacts, Filters,
+    NumberCell, Row, ValueColumn,
 };
 use crate::engine::freshness::Membership;
 use crate::engine::terms::AskedAt;
@@ -211,20 +212,45 @@ impl Store for FullStore {
     }
 }
 
+/// A scope that knows so many rows, without their bytes.
+fn bare_scope(scopes: &Scopes, holder: u8, rows: i64) -> Arc<Scope> {
+    let id = CredentialId::new([holder; 16]);
+    let credential = Credential::new(id, "key".to_owned().into());
+    let subject =
+        Subject { credential, agent: AgentId::new(Uuid::from_u128(7)), filters: Filters::default() };
+    let scope = scopes.of(&subject, CallerId::Key(id), &FullStore(0), DateSupport::Kept, at(300));
+    let rows = (0..rows).map(|n| row(Some(100 - n), 100 - n, &n.to_string(), "completed", 200)).collect();
+    keep(&scope, &FullStore(0), rows, 200);
+    scope
+}
+
+#[test]
+fn columns_go_before_indexes_and_those_of_the_oldest_rows_first() {
+    let scopes = Scopes::default();
+    let scope = bare_scope(&scopes, 1, 100);
+    let id = ColumnId::new([1; 16]);
+    let index =
+        |second: i64| match scope.lock().coverage.at(at(second)).map(|segment| segment.contents.clone()) {
+            Some(Contents::Rows { index, .. }) => Some(index),
+            Some(Contents::Empty) | None => None,
+        };
+    let has = |second: i64| index(second).is_some_and(|index| index.has_columns(&[id]));
+    for index in [10, 90].into_iter().filter_map(index) {
+        let cells = vec![NumberCell::Absent; index.len()];
+        index.keep_column(id, Arc::new(ValueColumn::Numbers(cells.into())));
+    }
+    assert!(has(10) && has(90));
+    make_room(&scopes, &FullStore(1), at(300));
+    assert_eq!((has(10), has(90), scope.known_rows(history())), (false, true, 100));
+    let both = scope.lock().coverage.column_bytes() + 1;
+    make_room(&scopes, &FullStore(both), at(300));
+    assert_eq!((has(90), scope.known_rows(history())), (false, 50));
+}
+
 #[test]
 fn indexes_go_from_the_caller_that_holds_most_and_its_oldest_rows_first() {
     let scopes = Scopes::default();
-    let scope_of = |holder: u8, rows: i64| {
-        let id = CredentialId::new([holder; 16]);
-        let credential = Credential::new(id, "key".to_owned().into());
-        let subject =
-            Subject { credential, agent: AgentId::new(Uuid::from_u128(7)), filters: Filters::default() };
-        let scope = scopes.of(&subject, CallerId::Key(id), &FullStore(0), DateSupport::Kept, at(300));
-        let rows = (0..rows).map(|n| row(Some(100 - n), 100 - n, &n.to_string(), "completed", 200)).collect();
-        keep(&scope, &FullStore(0), rows, 200);
-        scope
-    };
-    let (small, large) = (scope_of(1, 10), scope_of(2, 100));
+    let (small, large) = (bare_scope(&scopes, 1, 10), bare_scope(&scopes, 2, 100));
     let before = large.lock().coverage.bare_index_bytes();
     make_room(&scopes, &FullStore(before / 3), at(300));
     assert_eq!((small.known_rows(history()), large.known_rows(history())), (10, 50));

@@ -1,9 +1,8 @@
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Known, Scope, known_present};
-use crate::domain::{Entry, EntryRow, EntrySlice, FilterMatch, Filters, Span, Statuses, Timestamp};
+use crate::domain::{EntryRow, EntryRows, EntrySlice, FilterMatch, Filters, Span, Statuses, Timestamp};
 use crate::engine::coverage::{CoveragePart, Segment};
 use crate::engine::freshness::{Class, Policy};
 use crate::engine::plan::{self, OtherCallers, Plan, PlanContext, Probing};
@@ -40,7 +39,7 @@ impl View {
         };
         let plan_context = PlanContext { status: self.status.as_ref(), others, probing };
         let top = self.top(known, span, rows);
-        let found = known.coverage.look_for(top, self.need);
+        let found = known.coverage.look_for(top, &self.need);
         let plan = plan::plan(&found, top, &self.policy, plan_context, self.asked_at, self.window);
         Plan { rest: span.before(top.from()), ..plan }
     }
@@ -49,7 +48,7 @@ impl View {
     fn top(&self, known: &Known, span: Span, rows: Option<u64>) -> Span {
         // How many rows pass other filters is not counted.
         rows.filter(|_| !self.picks()).map_or(span, |rows| {
-            plan::newest_part(&known.coverage, span, rows, self.status.as_ref(), self.need, self.window)
+            plan::newest_part(&known.coverage, span, rows, self.status.as_ref(), &self.need, self.window)
         })
     }
 
@@ -65,7 +64,7 @@ impl View {
         let known = self.scope.lock();
         let is_gap = |part: &CoveragePart<'_>| matches!(part, CoveragePart::Gap(_));
         // Most of what is not fresh lacks its head: then nothing has to be planned.
-        let has_head = !known.coverage.look_for(Span::at(span.to()), self.need).iter().any(is_gap);
+        let has_head = !known.coverage.look_for(Span::at(span.to()), &self.need).iter().any(is_gap);
         has_head
             && self.plan_of(&known, span, rows, Probing::Never).reads_nothing()
             && self.decides_all(&known, span)
@@ -91,7 +90,7 @@ impl View {
         }
         let span = head.map_or(Some(span), |head| Span::new(span.from(), head.to))?;
         let top = self.top(&known, span, rows);
-        let found = known.coverage.look_for(top, self.need);
+        let found = known.coverage.look_for(top, &self.need);
         let may_be_stale = plan::may_be_stale(&found, &self.policy, self.asked_at, allowance);
         (may_be_stale && self.decides_all(&known, span)).then_some(span)
     }
@@ -120,10 +119,8 @@ impl View {
     }
 
     fn decides_all(&self, known: &Known, span: Span) -> bool {
-        let decides = |(entry, rows): (Arc<Entry>, Range<usize>)| {
-            entry.rows().slice(rows).iter().all(|row| self.decides_row(&row, span))
-        };
-        !self.picks() || known.coverage.overlapping(span).filter_map(Segment::rows).all(decides)
+        let decides = |rows: EntryRows<'_>| rows.iter().all(|row| self.decides_row(&row, span));
+        !self.picks() || known.coverage.overlapping(span).filter_map(Segment::facts).all(decides)
     }
 
     fn decides_row(&self, row: &EntryRow<'_>, within: Span) -> bool {

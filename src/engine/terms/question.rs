@@ -1,8 +1,9 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::domain::{AgentId, Caller, Credential, Filters, Statuses, Timestamp};
+use crate::domain::{AgentId, Caller, ColumnId, Credential, Filters, Statuses, Timestamp};
 use crate::source::Trace;
 
 /// A client's request in canonical form.
@@ -103,12 +104,14 @@ impl Tolerance {
 }
 
 /// What a question needs of known rows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RowNeed {
     /// Their bytes: a row whose bytes were dropped is read again.
     Bytes,
     /// What the index has of them.
     Facts,
+    /// What the index says of them, and these columns: a row that has neither them nor its bytes is read again.
+    Columns(Arc<[ColumnId]>),
 }
 
 /// How an answer is delivered.

@@ -4,6 +4,7 @@ mod ages;
 mod answers;
 mod bent;
 mod changes;
+mod columns;
 mod endings;
 mod filters;
 mod hard_walks;

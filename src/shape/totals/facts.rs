@@ -1,33 +1,19 @@
 use std::cmp::Ordering;
-use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::SummaryQuestion;
+use crate::domain::{ColumnId, NumberCell, NumberColumn, ValueColumn, WordColumn};
 use crate::shape::decimal::Summand;
 use crate::shape::{Decimal, NotARow, text};
 
-/// What the totals of one question need of some rows, in the order of the rows.
+/// What the totals of one question need of some rows: a column for each path that groups are made by, and for each that is
+/// summed. A path that two questions name is one column.
 #[derive(Clone, Debug)]
 pub struct Facts {
-    /// The different group keys of the rows.
-    pub(super) tuples: Vec<Box<[GroupValue]>>,
-    /// For each row, which of them it has.
-    pub(super) tuple_of: Vec<u32>,
-    /// For each path that is summed.
-    pub(super) columns: Vec<PathValues>,
-}
-
-/// The values of one path.
-#[derive(Clone, Debug, Default)]
-pub(super) struct PathValues {
-    numbers: Vec<Decimal>,
-    kinds: Vec<ValueKind>,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum ValueKind {
-    Nothing,
-    Skipped,
-    Number,
+    rows: usize,
+    /// Of words, see [`GroupValue::to_word`].
+    keys: Vec<Arc<ValueColumn>>,
+    numbers: Vec<Arc<ValueColumn>>,
 }
 
 /// A value that groups are made by. Numbers are compared by their literals, strings by their text.
@@ -56,66 +42,60 @@ impl Facts {
         rows: impl IntoIterator<Item = &'r [u8]>,
     ) -> Result<Self, NotARow> {
         let slots = &question.slots;
-        let mut facts = Self {
-            tuples: Vec::new(),
-            tuple_of: Vec::new(),
-            columns: vec![PathValues::default(); slots.numbers.len()],
-        };
-        let mut known: HashMap<Box<[GroupValue]>, u32> = HashMap::new();
+        let mut keys: Vec<Vec<String>> = vec![Vec::new(); slots.keys.len()];
+        let mut numbers: Vec<Vec<NumberCell>> = vec![Vec::new(); slots.numbers.len()];
+        let mut count = 0;
         for row in rows {
             let found = slots.extractor.extract(row)?;
-            let tuple: Box<[GroupValue]> =
-                slots.keys.iter().map(|&slot| GroupValue::of(found[slot])).collect();
-            let next = u32::try_from(known.len()).unwrap_or(u32::MAX);
-            let at = *known.entry(tuple).or_insert_with_key(|tuple| {
-                facts.tuples.push(tuple.clone());
-                next
-            });
-            facts.tuple_of.push(at);
-            for (column, &slot) in facts.columns.iter_mut().zip(&slots.numbers) {
-                column.push(Summand::of(found[slot]));
+            count += 1;
+            for (column, &slot) in keys.iter_mut().zip(&slots.keys) {
+                column.push(GroupValue::of(found[slot]).to_word());
+            }
+            for (column, &slot) in numbers.iter_mut().zip(&slots.numbers) {
+                column.push(Summand::of(found[slot]).to_cell());
             }
         }
-        Ok(facts)
+        let keys = keys.into_iter().map(|words| ValueColumn::Words(words.iter().collect()));
+        let numbers = numbers.into_iter().map(|cells| ValueColumn::Numbers(cells.into()));
+        Ok(Self { rows: count, keys: keys.map(Arc::new).collect(), numbers: numbers.map(Arc::new).collect() })
+    }
+
+    /// The facts that these columns hold, in the order of [`SummaryQuestion::columns`].
+    pub fn of_columns(question: &SummaryQuestion, mut columns: Vec<Arc<ValueColumn>>) -> Self {
+        let numbers = columns.split_off(question.slots.keys.len().min(columns.len()));
+        let rows = columns.iter().chain(&numbers).map(|column| column.len()).next().unwrap_or(0);
+        Self { rows, keys: columns, numbers }
+    }
+
+    /// The columns, with their ids.
+    pub fn columns(&self, question: &SummaryQuestion) -> impl Iterator<Item = (ColumnId, &Arc<ValueColumn>)> {
+        question.columns().iter().copied().zip(self.keys.iter().chain(&self.numbers))
     }
 
     /// How many rows these are of.
-    pub fn len(&self) -> usize {
-        self.tuple_of.len()
+    pub const fn len(&self) -> usize {
+        self.rows
     }
 
     /// Whether there are no rows.
-    pub fn is_empty(&self) -> bool {
-        self.tuple_of.is_empty()
+    pub const fn is_empty(&self) -> bool {
+        self.rows == 0
     }
 
-    /// About how many bytes of memory they take.
-    pub fn weight(&self) -> usize {
-        let keys: usize =
-            self.tuples.iter().flatten().map(|key| size_of::<GroupValue>() + key.text_length()).sum();
-        let row = size_of::<u32>() + self.columns.len() * (size_of::<Decimal>() + size_of::<ValueKind>());
-        size_of::<Self>() + keys + self.tuples.len() * size_of::<Box<[GroupValue]>>() + self.len() * row
-    }
-}
-
-impl PathValues {
-    fn push(&mut self, summand: Summand) {
-        let (number, kind) = match summand {
-            Summand::Nothing => (Decimal::ZERO, ValueKind::Nothing),
-            Summand::Skipped => (Decimal::ZERO, ValueKind::Skipped),
-            Summand::Number(number) => (number, ValueKind::Number),
-        };
-        self.numbers.push(number);
-        self.kinds.push(kind);
+    /// The columns that groups are made by.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &WordColumn> {
+        self.keys.iter().filter_map(|column| match &**column {
+            ValueColumn::Words(words) => Some(words),
+            ValueColumn::Numbers(_) => None,
+        })
     }
 
-    /// The value of a row.
-    pub(super) fn get(&self, row: usize) -> Summand {
-        match self.kinds.get(row) {
-            None | Some(ValueKind::Nothing) => Summand::Nothing,
-            Some(ValueKind::Skipped) => Summand::Skipped,
-            Some(ValueKind::Number) => Summand::Number(self.numbers[row]),
-        }
+    /// The columns that are summed, and last that of the histogram.
+    pub(super) fn numbers(&self) -> impl Iterator<Item = &NumberColumn> {
+        self.numbers.iter().filter_map(|column| match &**column {
+            ValueColumn::Numbers(numbers) => Some(numbers),
+            ValueColumn::Words(_) => None,
+        })
     }
 }
 
@@ -133,10 +113,24 @@ impl GroupValue {
         }
     }
 
-    const fn text_length(&self) -> usize {
+    /// The value in a column of words.
+    fn to_word(&self) -> String {
         match self {
-            Self::Null | Self::Bool(_) => 0,
-            Self::Number(text) | Self::Text(text) => text.len(),
+            Self::Null => String::new(),
+            Self::Bool(value) => value.to_string(),
+            Self::Number(literal) => format!("#{literal}"),
+            Self::Text(text) => format!("\"{text}"),
+        }
+    }
+
+    /// The value that a word stands for.
+    pub(super) fn of_word(word: &str) -> Self {
+        match (word, word.strip_prefix('#'), word.strip_prefix('"')) {
+            (_, Some(literal), _) => Self::Number(literal.into()),
+            (_, _, Some(text)) => Self::Text(text.into()),
+            ("true", ..) => Self::Bool(true),
+            ("false", ..) => Self::Bool(false),
+            _ => Self::Null,
         }
     }
 

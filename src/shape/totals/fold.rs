@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use super::calendar::Calendar;
 use super::facts::{Facts, GroupValue};
+use super::question::MOST_GROUP_KEYS;
 use super::{GroupKey, SummaryQuestion};
-use crate::domain::{AgentId, Timestamp};
+use crate::domain::{AgentId, NumberColumn, Timestamp};
 use crate::shape::decimal::Summand;
 use crate::shape::{Decimal, Zone};
 
@@ -30,7 +31,8 @@ pub enum TotalsError {
 pub struct Totals {
     pub(super) question: Arc<SummaryQuestion>,
     pub(super) calendar: Calendar,
-    tuples: Interner<Box<[GroupValue]>>,
+    /// For each path that groups are made by.
+    keys: Vec<Interner<GroupValue>>,
     agents: Interner<AgentId>,
     known: HashMap<GroupId, usize>,
     pub(super) groups: Vec<(GroupId, GroupTotals)>,
@@ -42,7 +44,8 @@ pub struct Totals {
 pub(super) struct GroupId {
     /// None for rows without a date, or where no time is asked for.
     time: Option<u32>,
-    tuple: u32,
+    /// One for each path that groups are made by; 0 where there are fewer.
+    keys: [u32; MOST_GROUP_KEYS],
     /// None where groups are not made by agent.
     agent: Option<u32>,
 }
@@ -96,8 +99,8 @@ impl Totals {
         let buckets = question.histogram().map_or(0, |histogram| histogram.bounds.len() + 1);
         Self {
             calendar: Calendar::new(zone, question.units()),
+            keys: vec![Interner::default(); question.slots.keys.len()],
             question,
-            tuples: Interner::default(),
             agents: Interner::default(),
             known: HashMap::new(),
             groups: Vec::new(),
@@ -107,7 +110,7 @@ impl Totals {
 
     /// Adds rows of an agent: for each its place in the facts, and when it was created, if it says so.
     ///
-    /// The facts may be of any question with the same [`SummaryQuestion::facts_form`].
+    /// The facts may be of any question with the same [`SummaryQuestion::columns`].
     ///
     /// # Errors
     /// If there are too many groups, or a sum is too large; the totals are of no use then.
@@ -120,19 +123,26 @@ impl Totals {
         let by_agent = self.question.group_by().contains(&GroupKey::AgentId);
         let agent = by_agent.then(|| self.agents.number(&agent));
         let has_times = !self.calendar.is_empty();
-        let mut tuples = vec![None; facts.tuples.len()];
+        let (key_columns, number_columns): (Vec<_>, Vec<_>) =
+            (facts.keys().collect(), facts.numbers().collect());
+        let mut known: Vec<Vec<Option<u32>>> =
+            key_columns.iter().map(|column| vec![None; column.words().len()]).collect();
         let mut last: Option<(GroupId, usize)> = None;
         for (row, created_at) in rows {
-            let local = facts.tuple_of[row] as usize;
-            let tuple = *tuples[local].get_or_insert_with(|| self.tuples.number(&facts.tuples[local]));
+            let mut keys = [0; MOST_GROUP_KEYS];
+            for (at, column) in key_columns.iter().enumerate() {
+                let local = column.number(row);
+                let number = || self.keys[at].number(&GroupValue::of_word(&column.words()[local]));
+                keys[at] = *known[at][local].get_or_insert_with(number);
+            }
             let time = created_at.filter(|_| has_times).map(|at| self.calendar.number(at));
-            let id = GroupId { time, tuple, agent };
+            let id = GroupId { time, keys, agent };
             let at = match last {
                 Some((same, at)) if same == id => at,
                 _ => self.group(id)?,
             };
             last = Some((id, at));
-            self.count(at, facts, row)?;
+            self.count(at, &number_columns, row)?;
         }
         Ok(())
     }
@@ -146,9 +156,12 @@ impl Totals {
             // The latest beginning of its times lies in all of them.
             let begins = |number| other.calendar.times(number).iter().map(|time| time.span.from()).max();
             let time = id.time.and_then(begins).map(|at| self.calendar.number(at));
-            let tuple = self.tuples.number(&other.tuples.values[id.tuple as usize]);
+            let mut keys = [0; MOST_GROUP_KEYS];
+            for (at, (own, theirs)) in self.keys.iter_mut().zip(&other.keys).enumerate() {
+                keys[at] = own.number(&theirs.values[id.keys[at] as usize]);
+            }
             let agent = id.agent.map(|agent| self.agents.number(&other.agents.values[agent as usize]));
-            let at = self.group(GroupId { time, tuple, agent })?;
+            let at = self.group(GroupId { time, keys, agent })?;
             let own = &mut self.groups[at].1;
             own.count += group.count;
             for (stat, part) in own.stats.iter_mut().zip(&group.stats) {
@@ -175,16 +188,17 @@ impl Totals {
         Ok(at)
     }
 
-    fn count(&mut self, group: usize, facts: &Facts, row: usize) -> Result<(), TotalsError> {
+    fn count(&mut self, group: usize, numbers: &[&NumberColumn], row: usize) -> Result<(), TotalsError> {
+        let summand = |column: &NumberColumn| Summand::of_cell(column.get(row));
         let group = &mut self.groups[group].1;
         group.count += 1;
-        for (stat, column) in group.stats.iter_mut().zip(&facts.columns) {
-            stat.add(column.get(row))?;
+        for (stat, column) in group.stats.iter_mut().zip(numbers) {
+            stat.add(summand(column))?;
         }
         if let Some(histogram) = self.question.histogram()
-            && let Some(column) = facts.columns.last()
+            && let Some(column) = numbers.last()
         {
-            self.histogram.add(&histogram.bounds, column.get(row));
+            self.histogram.add(&histogram.bounds, summand(column));
         }
         Ok(())
     }
@@ -212,7 +226,7 @@ impl Totals {
     /// The key of a group, part by part as the question names them.
     pub(super) fn parts(&self, id: GroupId) -> Vec<KeyPart> {
         let mut times = id.time.map(|number| self.calendar.times(number).iter());
-        let mut keys = self.tuples.values[id.tuple as usize].iter();
+        let mut keys = self.keys.iter().zip(id.keys).map(|(known, number)| &known.values[number as usize]);
         let part = |key: &GroupKey| match key {
             GroupKey::Time(_) => match times.as_mut().and_then(Iterator::next) {
                 Some(time) => KeyPart::Time(time.span.from(), time.label.clone()),

@@ -1,4 +1,8 @@
-use crate::domain::AgentId;
+use std::sync::Arc;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::domain::{AgentId, ColumnId};
 use crate::shape::extract::Extractor;
 use crate::shape::list::{self, ListError, ListItem, excerpt};
 use crate::shape::path::Path;
@@ -7,7 +11,8 @@ use crate::shape::{Decimal, TZDB_RELEASE, Zone, form_digest};
 /// The paths that are summed if none are named.
 pub(super) const DEFAULT_STATS: &str = "total_cost,conversation_duration";
 
-const MOST_GROUP_KEYS: usize = 3;
+/// The most keys that groups are made by.
+pub(super) const MOST_GROUP_KEYS: usize = 3;
 const MOST_STATS: usize = 8;
 const MOST_BOUNDS: usize = 32;
 
@@ -18,6 +23,7 @@ pub struct SummaryQuestion {
     stats: Vec<Path>,
     histogram: Option<Histogram>,
     pub(super) slots: Slots,
+    columns: Arc<[ColumnId]>,
 }
 
 /// Something that groups are made by.
@@ -114,7 +120,10 @@ impl SummaryQuestion {
             _ => return Err(QuestionError::Unpaired),
         };
         let slots = Slots::new(&group_by, &stats, histogram.as_ref());
-        Ok(Self { group_by, stats, histogram, slots })
+        let mut question = Self { group_by, stats, histogram, slots, columns: Arc::default() };
+        question.columns =
+            question.key_paths().map(key_column).chain(question.number_paths().map(number_column)).collect();
+        Ok(question)
     }
 
     /// What groups are made by.
@@ -138,15 +147,18 @@ impl SummaryQuestion {
         self.group_by.iter().filter_map(unit).collect()
     }
 
-    /// What of a row the question needs: facts read for one question serve every question with the same text, whatever
+    /// What of a row the question needs. Facts read for one question serve every question with the same columns, whatever
     /// its zone, its units and its bounds.
-    pub fn facts_form(&self) -> String {
-        let path =
-            |key: &GroupKey| if let GroupKey::Path(path) = key { Some(path.canonical()) } else { None };
-        let keys: Vec<_> = self.group_by.iter().filter_map(path).collect();
-        let numbers = self.stats.iter().chain(self.histogram.iter().map(|histogram| &histogram.path));
-        let numbers: Vec<_> = numbers.map(Path::canonical).collect();
-        format!("{};{}", keys.join(","), numbers.join(","))
+    pub const fn columns(&self) -> &Arc<[ColumnId]> {
+        &self.columns
+    }
+
+    fn key_paths(&self) -> impl Iterator<Item = &Path> {
+        self.group_by.iter().filter_map(GroupKey::path)
+    }
+
+    fn number_paths(&self) -> impl Iterator<Item = &Path> {
+        self.stats.iter().chain(self.histogram.iter().map(|histogram| &histogram.path))
     }
 
     /// The short digest for an ETag: of the parameters in their one spelling, of the zone and of the release of its data.
@@ -168,7 +180,31 @@ impl SummaryQuestion {
     }
 }
 
+/// Names the column of a path that groups are made by.
+fn key_column(path: &Path) -> ColumnId {
+    column(&format!("group key, 1: {}", path.canonical()))
+}
+
+/// Names the column of a path that is summed.
+fn number_column(path: &Path) -> ColumnId {
+    column(&format!("decimal, 1: {}", path.canonical()))
+}
+
+fn column(text: &str) -> ColumnId {
+    let mut half = [0; 16];
+    half.copy_from_slice(&Sha256::digest(text)[..16]);
+    ColumnId::new(half)
+}
+
 impl GroupKey {
+    /// The path that it is, unless it is fanfold's own.
+    const fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Path(path) => Some(path),
+            Self::Time(_) | Self::AgentId => None,
+        }
+    }
+
     /// The name of the key.
     pub fn name(&self) -> String {
         match self {
@@ -184,9 +220,7 @@ impl GroupKey {
 
 impl Slots {
     fn new(group_by: &[GroupKey], stats: &[Path], histogram: Option<&Histogram>) -> Self {
-        let key_paths = || {
-            group_by.iter().filter_map(|key| if let GroupKey::Path(path) = key { Some(path) } else { None })
-        };
+        let key_paths = || group_by.iter().filter_map(GroupKey::path);
         let number_paths = || stats.iter().chain(histogram.map(|histogram| &histogram.path));
         let extractor = Extractor::new(key_paths().chain(number_paths()));
         let keys = key_paths().filter_map(|path| extractor.slot(path)).collect();

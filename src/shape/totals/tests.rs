@@ -2,6 +2,7 @@
 
 mod calendars;
 mod decimals;
+mod kept;
 
 use proptest::prelude::*;
 
@@ -288,9 +289,14 @@ fn forms_differ_exactly_where_responses_differ() {
     assert_ne!(one, form("@day,status", Some(("x", "1,2.50")), "UTC"));
     assert_ne!(one, form("status,@day", Some(("x", "1,2.50")), "Asia/Kolkata"));
     assert_ne!(one, form("@day,status", None, "Asia/Kolkata"));
-    let facts = |group_by: &str, bounds| question(group_by, "a", Some(("x", bounds))).facts_form();
-    assert_eq!(facts("@day,status", "1"), facts("status,@hour", "2,3"));
-    assert_ne!(facts("status", "1"), facts("call_type", "1"));
+    let columns = |group_by: &str, stats: &str, bounds| {
+        question(group_by, stats, Some(("x", bounds))).columns().to_vec()
+    };
+    assert_eq!(columns("@day,status", "a", "1"), columns("status,@hour", "a", "2,3"));
+    assert_ne!(columns("status", "a", "1"), columns("call_type", "a", "1"));
+    let (both, one) = (columns("status", "status,a", "1"), columns("@day", "a", "1"));
+    assert!(one.iter().all(|id| both.contains(id)), "a path is one column, whatever it is asked with");
+    assert_ne!(both[0], both[1], "a key is read in another way than a summand");
 }
 
 proptest! {

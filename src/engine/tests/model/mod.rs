@@ -21,6 +21,7 @@ use self::chronicle::Chronicle;
 use self::clients::ModelClients;
 use self::steps::{Case, ModelAsked, ModelStep, ModelWay, STATUSES, case, mutate, set_up};
 use super::bent::Bent;
+use super::columns::{summed, versions};
 use super::script::{Compare, Fact, ScriptTotals};
 use super::*;
 use crate::domain::Digest;
@@ -174,6 +175,9 @@ async fn ask(rig: &Rig, known: (&Digests, &ModelClients), asked: &ModelAsked) ->
     let need = if needs_facts { RowNeed::Facts } else { RowNeed::Bytes };
     let question =
         Question { from, to, newest, filters, any_status, directives, mode, need, ..rig.question() };
+    let parity = asked.from_hours.unwrap_or(0) + asked.to_hours.unwrap_or(0) + asked.statuses.len() as u32;
+    let is_summed = matches!(asked.way, ModelWay::Described) && parity % 2 == 0;
+    let question = if is_summed { summed(question) } else { question };
     let pause = if let ModelWay::Slowly { ms } = asked.way { ms } else { 0 };
     let taken = taken(rig, known, question.clone(), Duration::from_millis(u64::from(pause)));
     let answer = if let ModelWay::Abandoned { ms } = asked.way {
@@ -217,6 +221,10 @@ async fn taken(
         (collected.slices, collected.verdict)
     };
     let given: Vec<_> = slices.iter().flat_map(rows).collect();
+    if let RowNeed::Columns(_) = question.need {
+        let summed: Vec<_> = slices.iter().flat_map(versions).collect();
+        assert_eq!(summed, given.iter().map(|(_, version)| *version).collect::<Vec<_>>());
+    }
     let mut digest = Digest::default();
     for (row, version) in slices.iter().flat_map(EntrySlice::rows).zip(&given) {
         digest.add(row.digest);

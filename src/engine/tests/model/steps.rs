@@ -50,7 +50,7 @@ pub(super) enum ModelStep {
     Evict {
         every: u64,
     },
-    /// What is known of some rows whose bytes are gone is dropped as well.
+    /// What is known of some rows whose bytes are gone is dropped as well, or only columns of some rows.
     Shed {
         bytes: u64,
     },
@@ -105,7 +105,8 @@ pub(super) enum ModelWay {
         ms: u32,
     },
     Reloaded,
-    /// Collected, for what it says of itself: no bytes are needed.
+    /// Collected, for what it says of itself: no bytes are needed. Some of them as totals are made: of columns, or of bytes
+    /// where there are none.
     Described,
     /// Streamed, after what is known of it was not what the caller has.
     Conditional,
@@ -350,7 +351,12 @@ pub(super) fn mutate(rig: &Rig, step: &ModelStep, case: &Case, is_early: bool) {
         }
         ModelStep::Shed { bytes } => {
             for scope in rig.engine.state.scopes.all() {
-                scope.lock().coverage.shed(*bytes);
+                let coverage = &mut scope.lock().coverage;
+                if bytes % 2 == 0 {
+                    coverage.shed(*bytes)
+                } else {
+                    coverage.shed_columns(bytes / 4)
+                };
             }
         }
         ModelStep::Purge => {
