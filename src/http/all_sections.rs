@@ -169,16 +169,6 @@ impl SectionsRequest {
         }
     }
 
-    /// What a file's name says of the agents.
-    fn name(&self) -> String {
-        match &self.authorized.agents {
-            RequestedAgents::Named(agents) => format!("{}-agents", agents.len()),
-            RequestedAgents::One(_) | RequestedAgents::AllOfToken(_) | RequestedAgents::AllListed => {
-                "all".to_owned()
-            }
-        }
-    }
-
     async fn stream(self, question: Question, place: ResponsePlace) -> Result<Response, Problem> {
         let Self { app, authorized, wanted, agents } = &self;
         let mut sections = app.engine.sections(question, agents.clone());

@@ -8,6 +8,7 @@ mod held_columns;
 mod held_forms;
 mod holders;
 mod index;
+mod index_columns;
 mod index_memory;
 mod kept_form;
 mod new_row;
