@@ -42,8 +42,11 @@ const INDEX_SLACK: u64 = 8;
 const LARGEST_SHARE: u64 = 4;
 
 /// How many bytes may wait to be deflated. Past it, rows are deflated before the next are taken: as much as comes at once
-/// from a few dozen requests in flight, and little beside a cache worth having.
+/// from a few dozen requests in flight.
 const MOST_FRESH: u64 = 16 << 20;
+
+/// The same as a part of the cache, as a divisor: beside a small cache, less may wait.
+const FRESH_SHARE: u64 = 4;
 
 /// Entries in memory, some of them dropped when the bytes run out.
 #[derive(Debug)]
@@ -99,7 +102,7 @@ impl Store for MemoryStore {
             self.refusals.fetch_add(1, Relaxed);
             return;
         }
-        if self.shared.derived.stats().fresh > MOST_FRESH {
+        if self.shared.derived.stats().fresh > MOST_FRESH.min(self.shared.capacity / FRESH_SHARE) {
             // A failure leaves the rows as they are.
             let _ = entry.deflated();
         }

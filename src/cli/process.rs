@@ -20,9 +20,22 @@ pub(super) struct CommandError(pub(super) String);
 
 /// Sets up the log and a runtime, and runs the work on it. Work that is still running when it returns is dropped.
 pub(super) fn run(log: &LogSettings, work: impl Future<Output = Result<Exit, CommandError>>) -> Exit {
+    run_on(log, RuntimeThreads::for_callers(), work)
+}
+
+/// Like [`run`], for a command that serves no callers: a few threads do, however many cores there are.
+pub(super) fn run_small(log: &LogSettings, work: impl Future<Output = Result<Exit, CommandError>>) -> Exit {
+    run_on(log, RuntimeThreads::for_one_task(), work)
+}
+
+fn run_on(
+    log: &LogSettings,
+    threads: RuntimeThreads,
+    work: impl Future<Output = Result<Exit, CommandError>>,
+) -> Exit {
     let started = set_up_log(&log.filter, log.format)
         .map_err(|error| CommandError(error.to_string()))
-        .and_then(|()| runtime());
+        .and_then(|()| runtime(threads));
     let runtime = match started {
         Ok(runtime) => runtime,
         Err(failure) => return fail(&failure),
@@ -38,10 +51,33 @@ pub(super) fn run(log: &LogSettings, work: impl Future<Output = Result<Exit, Com
 /// computation, and the allocator keeps memory for each thread.
 const THREADS_FOR_WAITING: usize = 4;
 
-fn runtime() -> Result<tokio::runtime::Runtime, CommandError> {
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+/// The threads of a runtime. The allocator keeps memory for each.
+#[derive(Clone, Copy, Debug)]
+struct RuntimeThreads {
+    workers: usize,
+    blocking: usize,
+}
+
+impl RuntimeThreads {
+    fn for_callers() -> Self {
+        let cores = cores();
+        Self { workers: cores, blocking: cores + THREADS_FOR_WAITING }
+    }
+
+    /// One blocking thread writes, and the others decode pages.
+    fn for_one_task() -> Self {
+        Self { workers: cores().min(2), blocking: 3 }
+    }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get)
+}
+
+fn runtime(threads: RuntimeThreads) -> Result<tokio::runtime::Runtime, CommandError> {
     tokio::runtime::Builder::new_multi_thread()
-        .max_blocking_threads(cores + THREADS_FOR_WAITING)
+        .worker_threads(threads.workers)
+        .max_blocking_threads(threads.blocking)
         .enable_all()
         .build()
         .map_err(|error| CommandError(format!("the runtime can't be started: {error}")))

@@ -22,7 +22,7 @@ use self::gateway::GatewayLink;
 use self::show::{DisplayStyle, ProgressDisplay};
 use super::Exit;
 use super::assemble::assemble;
-use super::process::{CommandError, run};
+use super::process::{CommandError, run_small};
 use crate::config::{Export, ExportSource};
 use crate::domain::{Rounding, Timestamp};
 use crate::export::{ExportQuestion, HistoryGoal, Meter, SinkError};
@@ -31,7 +31,7 @@ use crate::telemetry::Tracer;
 
 /// Exports executions.
 pub fn export(settings: &Export) -> Exit {
-    run(&settings.log, exporting(settings))
+    run_small(&settings.log, exporting(settings))
 }
 
 async fn exporting(settings: &Export) -> Result<Exit, CommandError> {
