@@ -1,7 +1,7 @@
 //! A tier in a directory of a local disk.
 //!
 //! Everything in it is a *record*: named by a keyed digest and sealed, with keys that come from the tier's secret. A record that
-//! can't be opened, for whatever reason, is a miss. [`format`] documents what records look like.
+//! can't be opened, for whatever reason, is a miss. [`mod@format`] documents what records look like.
 //!
 //! ```text
 //! <dir>/lock                           one process writes: the kernel's lock on this open file
