@@ -123,16 +123,15 @@ def test_the_budget_of_the_last_minute_counts_after_a_restart(tier, upstream, tm
     upstream.agent(id, make_rows(3_000, 20), KEY, days=21)
     first = tier.start(upstream.url, *flags)
     Agent(first.url, id, token).ask(Prefer="wait=2")
-    sent = len(upstream.log)
-    assert 15 <= sent <= 20
-    assert status(first, token)["budget"]["left"] == 20 - sent
+    assert 10 <= len(upstream.log) <= 20
     first.stop(how)
     second = tier.start(upstream.url, *flags)
-    assert status(second, token)["upstream"] in ("ok", "limited")
+    # A request whose caller left just before it was sent counts all the same.
+    assert len(upstream.log) <= 20 - status(second, token)["budget"]["left"]
     for _ in range(3):
         Agent(second.url, id, token).ask(Prefer="wait=1")
     assert len(upstream.log) <= 20, "two budgets were spent within a minute"
-    assert status(second, token)["budget"]["left"] == 20 - len(upstream.log)
+    assert len(upstream.log) <= 20 - status(second, token)["budget"]["left"]
 
 
 def test_never_more_than_the_rate_over_random_restarts(tier, upstream, tmp_path):
