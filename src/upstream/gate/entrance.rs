@@ -68,8 +68,13 @@ enum WaitStep {
 impl InLine {
     fn join(gate: &SharedGate, asker: PassRequest<'_>, now: Instant) -> Result<Self, GateRefusal> {
         let mut state = gate.lock();
-        let flow = asker.flow();
+        let mut flow = asker.flow();
         let lane = state.lanes.key(asker.credential, now);
+        if flow.group == ShareGroup::Unproven
+            && state.lanes.get(lane).is_some_and(|l| l.tried_keys.contain(asker.context.caller.id, now))
+        {
+            flow.branch = Branch::Tried;
+        }
         if state.waiters.is_full() || state.lanes.get(lane).is_some_and(|lane| lane.is_full(&flow)) {
             return Err(state.no_room(lane, &flow, now));
         }
@@ -97,7 +102,15 @@ impl InLine {
                 let roles = std::mem::replace(&mut self.roles, Roles::ORDINARY);
                 let place = place.and_then(|p| Some(state.lanes.get(key)?.budget.sent(p, now)));
                 let gate = self.gate.clone();
-                return WaitStep::Go(Pass { gate, lane: key, flow, place, roles, sent });
+                return WaitStep::Go(Pass {
+                    gate,
+                    lane: key,
+                    caller: asker.context.caller.id,
+                    flow,
+                    place,
+                    roles,
+                    sent,
+                });
             }
             Some(Fate::Refused(rest)) => return WaitStep::Refused(GateRefusal::Down(rest)),
             None => {}

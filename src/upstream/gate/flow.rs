@@ -26,6 +26,8 @@ pub(super) enum Branch {
     Agent(AgentId),
     /// The networks that unproven keys come from.
     Peer(PeerGroup),
+    /// The unproven keys that upstream answered a few times without accepting them, wherever they come from.
+    Tried,
 }
 
 /// What a request belongs to, from the widest to the narrowest level. Each level takes turns.

@@ -14,6 +14,7 @@ use super::connections::Connections;
 use super::flow::{Flow, ShareGroup};
 use super::promises::Promises;
 use super::shares::Others;
+use super::tried_keys::TriedKeys;
 use super::troubles::Troubles;
 use super::turns::{NotYet, Turns, WaiterId};
 
@@ -52,6 +53,7 @@ pub(super) struct Lane {
     /// What slows down the requests of single agents.
     pub(super) troubles: Troubles,
     pub(super) turns: Turns,
+    pub(super) tried_keys: TriedKeys,
     promises: Promises,
 }
 
@@ -75,6 +77,7 @@ impl Lane {
             in_flight: 0,
             troubles: Troubles::default(),
             turns: Turns::default(),
+            tried_keys: TriedKeys::default(),
             promises: Promises::default(),
         }
     }

@@ -27,6 +27,7 @@ mod promises;
 mod rotation;
 mod shares;
 mod state;
+mod tried_keys;
 mod troubles;
 mod turns;
 mod waiter;

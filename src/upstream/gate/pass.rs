@@ -9,7 +9,7 @@ use super::concurrency_limit::LEAST;
 use super::flow::{Branch, Flow, KeyAcceptance, ShareGroup};
 use super::lanes::{Lane, LaneKey};
 use super::state::{GateState, SharedGate};
-use crate::domain::Caller;
+use crate::domain::{Caller, CallerId};
 
 /// The outcome of a request that passed.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +29,7 @@ pub(crate) enum PassOutcome {
 pub(crate) struct Pass {
     pub(super) gate: SharedGate,
     pub(super) lane: LaneKey,
+    pub(super) caller: CallerId,
     pub(super) flow: Flow,
     pub(super) place: Option<BudgetSlot>,
     pub(super) roles: Roles,
@@ -55,6 +56,8 @@ impl Pass {
             if let (ShareGroup::Unproven, Some(caller)) = (self.flow.group, accepted) {
                 let group = ShareGroup::of(caller, KeyAcceptance::Accepted);
                 lane.budget.reassign(place, group, Branch::of(group, caller, self.flow.agent));
+            } else if self.flow.group == ShareGroup::Unproven {
+                lane.tried_keys.note(self.caller, now);
             }
             state.waiters.wake_driver();
         }

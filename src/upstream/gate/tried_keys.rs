@@ -1,0 +1,42 @@
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::domain::CallerId;
+
+/// How many answers a key may get without being accepted: one proves a key that upstream knows.
+const FEW: u32 = 8;
+
+/// For how long such answers count after the last one.
+const REMEMBERED: Duration = Duration::from_mins(1);
+
+/// The most keys that are remembered. With more, all are forgotten: keys that are made up come once each.
+const MOST: usize = 1024;
+
+/// The keys that upstream answered a few times without accepting them.
+///
+/// Their requests are a branch of their own among those of unproven keys, so that one key that never gets accepted does not use
+/// up what another key of the same network needs to be proven. Behind a proxy all keys are of one network.
+#[derive(Debug, Default)]
+pub(super) struct TriedKeys(HashMap<CallerId, (u32, Instant)>);
+
+impl TriedKeys {
+    /// Records an answer that did not accept a key.
+    pub(super) fn note(&mut self, key: CallerId, now: Instant) {
+        if self.0.len() >= MOST {
+            self.0.retain(|_, (_, at)| now < *at + REMEMBERED);
+        }
+        if self.0.len() >= MOST {
+            self.0.clear();
+        }
+        let (answers, at) = self.0.entry(key).or_insert((0, now));
+        *answers = if now < *at + REMEMBERED { answers.saturating_add(1) } else { 1 };
+        *at = now;
+    }
+
+    /// Whether a key was tried a few times lately.
+    pub(super) fn contain(&self, key: CallerId, now: Instant) -> bool {
+        self.0.get(&key).is_some_and(|(answers, at)| *answers >= FEW && now < *at + REMEMBERED)
+    }
+}
