@@ -42,7 +42,7 @@ fn report(findings: &[Finding]) -> Exit {
             Grade::Doubtful => "warning",
             Grade::Bad => "error",
         };
-        print::out(&format!("{word}: {text}"));
+        print::out(format_args!("{word}: {text}"));
     }
     if findings.iter().any(|finding| finding.grade == Grade::Bad) { Exit::Failed } else { Exit::Done }
 }
