@@ -4,6 +4,7 @@ import json
 import subprocess
 import uuid
 from dataclasses import dataclass, replace
+from functools import partial
 
 import pytest
 import requests
@@ -36,14 +37,16 @@ class Place:
         self.upstream.agent(id, rows, key, days=61)
         return Agent(self.gateway.url, id, key, self.gateway)
 
-    def ask(self, client: str, agent: Agent, query: str, *more: str, accept: str = NDJSON) -> subprocess.Popen:
+    def ask(
+        self, client: str, agent: Agent, query: str, *more: str, accept: str = NDJSON, form: str = "all"
+    ) -> subprocess.Popen:
         """curl, which says with its exit code whether the body was whole."""
         base, version = (
             (self.hop.http1, "--http1.1") if client == "http1" else (self.hop.http2, "--http2-prior-knowledge")
         )
         command = ["curl", "-sS", "--fail-with-body", "--no-buffer", "--max-time", "60", version]
         command += ["-H", f"Authorization: Bearer {agent.key}", "-H", f"Accept: {accept}", *more]
-        command.append(f"{base}{agent.path}?{query}")
+        command.append(f"{base}/agents/{agent.id}/executions/{form}?{query}")
         return subprocess.Popen(
             command, env=clean_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
         )
@@ -132,6 +135,33 @@ def test_a_failed_response_never_looks_complete(place, client):
     assert len(lines(wait_until(whole_body, 30, every=0.3))) == ROWS + 1
 
 
+@pytest.mark.parametrize("client", CLIENTS)
+def test_cut_changes_never_look_complete(place, client):
+    rows = make_rows(ROWS, 60)
+    agent = place.agent(rows)
+    query = "format=ndjson"
+    place.upstream.latency, before = 0.04, len(place.upstream.pages)
+    changes = partial(place.ask, client, agent, query, "-H", "Cache-Control: no-cache", form="changes")
+    curl = changes()
+    wait_until(lambda: len(place.upstream.pages) >= before + 4, 30, every=0.005)
+    place.upstream.script.extend([(500, {}, b"{}")] * 1_000)
+    body, _ = curl.communicate(timeout=60)
+    place.upstream.script.clear()
+    place.upstream.latency = 0
+    assert_not_whole(place, curl, body)
+    assert b'"cursor"' not in body
+    # The hop has kept nothing of it.
+
+    def whole_body() -> bytes | None:
+        curl = changes()
+        body, _ = curl.communicate(timeout=60)
+        return body if curl.returncode == 0 and b'"complete":true' in body else None
+
+    *got, end = lines(wait_until(whole_body, 30, every=0.3))
+    assert_same(got, rows)
+    assert json.loads(end)["@end"]["count"] == ROWS and json.loads(end)["@end"]["cursor"]
+
+
 def wait_for_pages(place: Place, agent: Agent, count: int) -> None:
     wait_until(lambda: sum(agent.id in seen.path for seen in place.upstream.pages) >= count, 30, every=0.005)
 
@@ -155,9 +185,13 @@ def test_a_killed_gateway_leaves_no_response_that_looks_complete(place):
     begun = [curl.stdout.read(1) for curl in tables]
 
     place.upstream.latency = 0.04
-    asked = [place.ask(client, place.agent(make_rows(ROWS, 60)), "end_record=true") for client in CLIENTS]
+    asked = [
+        place.ask(client, place.agent(make_rows(ROWS, 60)), query, form=form)
+        for client in CLIENTS
+        for form, query in (("all", "end_record=true"), ("changes", "format=ndjson"))
+    ]
     before = len(place.upstream.pages)
-    wait_until(lambda: len(place.upstream.pages) >= before + 8, 30, every=0.005)
+    wait_until(lambda: len(place.upstream.pages) >= before + 16, 30, every=0.005)
     place.gateway.process.kill()
     for curl in asked:
         body, _ = curl.communicate(timeout=60)
