@@ -114,7 +114,7 @@ mod tests {
         replace(&path, b"one").unwrap();
         replace(&path, b"two").unwrap();
         assert_eq!(read(&path).unwrap().unwrap(), b"two");
-        assert_eq!(list(folder.path()), [path.clone()]);
+        assert_eq!(list(folder.path()), std::slice::from_ref(&path));
         remove(&path).unwrap();
         remove(&path).unwrap();
         assert_eq!(read(&path).unwrap(), None);

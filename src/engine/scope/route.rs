@@ -97,7 +97,7 @@ pub(in crate::engine) fn route(
         // Rows that are picked here are given at once, or not at all: none of them is read again for its bytes.
         let need = match &question.need {
             RowNeed::Facts if filters.is_some() => RowNeed::Bytes,
-            need => need.clone(),
+            RowNeed::Bytes | RowNeed::Facts | RowNeed::Columns(_) => question.need.clone(),
         };
         View { scope, status, filters, policy, asked_at: now, need, window: parts.settings.span_width() }
     };

@@ -112,14 +112,14 @@ impl Scope {
         let known = self.lock();
         let mut found: Vec<(EntryKey, Arc<EntryIndex>)> = Vec::new();
         for segment in known.coverage.overlapping(span) {
-            match &segment.contents {
-                Contents::Rows { key, index, .. } if segment.is_only_saved(need) => {
-                    if found.iter().all(|(other, _)| other != key) {
-                        found.push((*key, Arc::clone(index)));
-                    }
+            if !segment.is_only_saved(need) {
+                if found.is_empty() {
+                    break;
                 }
-                _ if found.is_empty() => return found,
-                _ => {}
+            } else if let Contents::Rows { key, index, .. } = &segment.contents
+                && found.iter().all(|(other, _)| other != key)
+            {
+                found.push((*key, Arc::clone(index)));
             }
             if found.len() >= most {
                 break;

@@ -33,7 +33,7 @@ pub(super) fn versions(slice: &EntrySlice) -> Vec<u32> {
     let ValueColumn::Numbers(numbers) = &*column else { panic!("{column:?}") };
     let version = |row| match numbers.get(row) {
         NumberCell::Number(version) => u32::try_from(version).unwrap(),
-        cell => panic!("{cell:?}"),
+        cell @ (NumberCell::Absent | NumberCell::Skipped) => panic!("{cell:?}"),
     };
     slice.positions().map(version).collect()
 }

@@ -176,7 +176,7 @@ async fn ask(rig: &Rig, known: (&Digests, &ModelClients), asked: &ModelAsked) ->
     let question =
         Question { from, to, newest, filters, any_status, directives, mode, need, ..rig.question() };
     let parity = asked.from_hours.unwrap_or(0) + asked.to_hours.unwrap_or(0) + asked.statuses.len() as u32;
-    let is_summed = matches!(asked.way, ModelWay::Described) && parity % 2 == 0;
+    let is_summed = matches!(asked.way, ModelWay::Described) && parity.is_multiple_of(2);
     let question = if is_summed { summed(question) } else { question };
     let pause = if let ModelWay::Slowly { ms } = asked.way { ms } else { 0 };
     let taken = taken(rig, known, question.clone(), Duration::from_millis(u64::from(pause)));

@@ -34,7 +34,7 @@ fn new_row(number: usize, values: &[usize; 3]) -> NewRow {
     let [a, b, c] = values.map(|value| VALUES[value % VALUES.len()]);
     let at = Timestamp::from_micros(1_790_000_000_000_000 - number as i64 * 1_234_567_891);
     // A third of them lack a member.
-    let c = if values[2] % 3 == 0 { String::new() } else { format!(",\"c\":{c}") };
+    let c = if values[2].is_multiple_of(3) { String::new() } else { format!(",\"c\":{c}") };
     let bytes = format!("{{\"id\":\"{number}\",\"a\":{a},\"b\":{b}{c}}}").into();
     let id = number.to_string().as_str().into();
     let facts = FilterFacts::default();
