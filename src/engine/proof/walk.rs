@@ -39,16 +39,18 @@
 mod claims;
 mod held;
 mod order;
+mod seen;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use self::claims::{Claims, Objection};
 use self::held::{HeldRows, Ties};
 use self::order::ListOrder;
+use self::seen::SeenRows;
 use super::beliefs::Beliefs;
 use super::goal::{DateSupport, Extent, WalkEnd, WalkGoal};
-use crate::domain::{Filters, NewRow, Page, RowId, Span, Timestamp};
+use crate::domain::{Filters, NewRow, Page, Span, Timestamp};
 use crate::engine::coverage::{Piece, place};
 
 pub(in crate::engine) use self::order::Order;
@@ -88,14 +90,8 @@ pub(in crate::engine) struct Walk {
     reach: Reach,
     /// Whether a page had only rows of earlier pages.
     has_repeated: bool,
-}
-
-/// The rows that were seen.
-#[derive(Debug, Default)]
-struct SeenRows {
-    ids: HashSet<RowId>,
-    /// Of all rows, including those outside the region and repeated ones.
-    instants: Vec<Timestamp>,
+    /// Whether rows of earlier pages were explained by a list that grew at its head.
+    has_grown: bool,
 }
 
 /// How far a walk has come.
@@ -132,6 +128,7 @@ impl Walk {
             held: HeldRows::of(goal.region),
             reach: Reach::Within,
             has_repeated: false,
+            has_grown: false,
         }
     }
 
@@ -305,10 +302,16 @@ impl Walk {
         if doubles == Doubles::Grown {
             rows.retain(|row| !self.seen.ids.contains(&row.row.id));
         }
+        self.has_grown |= doubles == Doubles::Grown;
+        let was_tieable = self.can_be_tied();
         self.seen.add(&rows);
         let held = &self.held;
         if self.order.follow(&rows, |at| held.has_given(at) && region.contains(at)).is_err() {
             return WalkStep::Disordered;
+        }
+        // What explained the doubles holds for a list that is newest first.
+        if was_tieable && !self.can_be_tied() && (self.has_grown || doubles != Doubles::None) {
+            return self.broken_here();
         }
         self.held.add(rows.into_iter().filter(|row| region.contains(row.created_at)));
         self.accepted = number;
@@ -375,23 +378,6 @@ impl Walk {
 
     fn broken_here(&self) -> WalkStep {
         self.rest().map_or(WalkStep::Whole, |rest| WalkStep::Broken { rest, seen: self.seen() })
-    }
-}
-
-impl SeenRows {
-    /// The instants of those rows of a page that were seen before; `None` if the page itself repeats a row.
-    fn again(&self, page: &Page) -> Option<Vec<Option<Timestamp>>> {
-        let mut here = HashSet::with_capacity(page.rows.len());
-        if !page.rows.iter().all(|row| here.insert(&row.id)) {
-            return None;
-        }
-        let again = page.rows.iter().filter(|row| self.ids.contains(&row.id));
-        Some(again.map(|row| row.created_at).collect())
-    }
-
-    fn add(&mut self, rows: &[NewRow]) {
-        self.ids.extend(rows.iter().map(|row| row.row.id.clone()));
-        self.instants.extend(rows.iter().map(|row| row.created_at));
     }
 }
 

@@ -227,3 +227,22 @@ async fn an_upstream_that_ignores_the_dates_is_inconsistent_unless_the_setting_s
     assert_eq!(soon(rig.rows(rig.question())).await, rig.truth(&rig.question()));
     rig.close().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn ties_across_the_pages_of_a_list_that_is_oldest_first_lose_nothing() {
+    for seed in 0..8 {
+        let rig = Rig::new(settings(), seed);
+        {
+            let mut world = rig.script.world();
+            world.insert(NOW.minus(14 * DAY), "completed");
+            // The first page is of one instant, so only the second one shows the order.
+            for _ in 0..51 {
+                world.insert(NOW.minus(3_600 * SECOND), "completed");
+            }
+            world.insert(NOW.minus(SECOND), "completed");
+            world.quirks.listed = Listed::OldestFirst;
+        }
+        assert_eq!(soon(rig.rows(rig.question())).await, rig.truth(&rig.question()), "seed {seed}");
+        rig.close().await;
+    }
+}
