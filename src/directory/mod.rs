@@ -252,6 +252,11 @@ impl Tier for Directory {
         self.mark(what, at).boxed()
     }
 
+    fn voided(&self, scopes: Vec<TierScope>) -> BoxFuture<'_, Vec<(TierScope, Timestamp)>> {
+        let shared = Arc::clone(&self.shared);
+        async move { self.reader.soon(move || shared.voided(&scopes)).await.unwrap_or_default() }.boxed()
+    }
+
     fn status(&self) -> TierStatus {
         TierStatus { kind: TierKind::Directory, is_ok: self.shared.state() == DirectoryState::Used }
     }

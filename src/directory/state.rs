@@ -107,6 +107,21 @@ impl SharedDirectory {
         cells
     }
 
+    /// What became void. See [`crate::tier::Tier::voided`].
+    pub(super) fn voided(&self, scopes: &[TierScope]) -> Vec<(TierScope, Timestamp)> {
+        let (secret, now) = (self.files.secret(), self.clock.now());
+        let mut voided = Vec::new();
+        for keys in secret.all() {
+            let folder = self.files.namespace(keys);
+            if self.marks.is_news(&folder, keys) {
+                let until =
+                    |scope: &TierScope| Some((*scope, self.marks.void_until(&folder, keys, scope, now)?));
+                voided.extend(scopes.iter().filter_map(until));
+            }
+        }
+        voided
+    }
+
     /// The bytes of entries. See [`crate::tier::Tier::load_rows`].
     pub(super) fn load_rows(
         &self,

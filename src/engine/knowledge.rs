@@ -65,7 +65,7 @@ fn forget_here(state: &SharedState, agent: AgentId) {
 }
 
 /// Forgets what was read with a credential, of one agent or of all.
-fn drop_credential(state: &SharedState, credential: CredentialId, agent: Option<AgentId>) {
+pub(super) fn drop_credential(state: &SharedState, credential: CredentialId, agent: Option<AgentId>) {
     state.restores.forget();
     state.scopes.close(&*state.parts.store, |subject| {
         subject.credential.id() == credential && agent.is_none_or(|agent| subject.agent == agent)

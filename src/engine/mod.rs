@@ -97,6 +97,7 @@ impl Engine {
         let state =
             Arc::new(SharedState::new(Parts { settings, source, store, tier, clock, shutdown, stretch }));
         saving::spawn(&state);
+        saving::watch_voids(&state);
         Self { state }
     }
 

@@ -7,6 +7,7 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use super::knowledge;
 use super::scope::Scope;
 use super::state::SharedState;
 use crate::tier::{Saved, Tier};
@@ -39,6 +40,32 @@ pub(super) fn spawn(state: &Arc<SharedState>) {
                     () = tokio::time::sleep(pause) => {}
                     () = shutdown.drain_begun() => {}
                 }
+            }
+        }
+    });
+}
+
+/// How often marks of other processes are looked for: what was purged is served for no longer than a second.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// Drops what another process voids, for as long as the engine lives.
+pub(super) fn watch_voids(state: &Arc<SharedState>) {
+    let Some(tier) = state.parts.tier.clone() else { return };
+    let (shutdown, state) = (state.parts.shutdown.clone(), Arc::downgrade(state));
+    shutdown.clone().spawn(async move {
+        while let Some(scopes) = state.upgrade().map(|state| state.scopes.all()) {
+            let voided = tier.voided(scopes.iter().map(|scope| scope.tier_scope()).collect()).await;
+            for (voided, until) in voided {
+                if let Some(state) = state.upgrade()
+                    && scopes.iter().any(|scope| scope.key == voided.key && scope.was_read_before(until))
+                {
+                    knowledge::drop_credential(&state, voided.credential, Some(voided.agent));
+                }
+            }
+            drop(scopes);
+            tokio::select! {
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+                () = shutdown.drain_begun() => return,
             }
         }
     });

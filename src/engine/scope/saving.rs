@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::Scope;
 use super::cell_draft::{CellDraft, segment_of};
 use super::unsaved::Saving;
-use crate::domain::{Entry, EntryIndex, Span};
+use crate::domain::{Entry, EntryIndex, Span, Timestamp};
 use crate::engine::coverage::Contents;
 use crate::engine::terms::RowNeed;
 use crate::store::{EntryKey, Store};
@@ -30,6 +30,13 @@ impl Scope {
     /// Who it is for the tier.
     pub(in crate::engine) const fn tier_scope(&self) -> TierScope {
         TierScope { key: self.key, agent: self.subject.agent, credential: self.subject.credential.id() }
+    }
+
+    /// Whether anything known was read then or before.
+    pub(in crate::engine) fn was_read_before(&self, at: Timestamp) -> bool {
+        let all = Span::new(Timestamp::MIN, Timestamp::MAX);
+        let known = self.lock();
+        all.is_some_and(|all| known.coverage.overlapping(all).any(|segment| segment.read_at <= at))
     }
 
     /// What the tier is to be told next; none if it knows everything.

@@ -96,6 +96,12 @@ impl Tier for TestTier {
         async { Ok(()) }.boxed()
     }
 
+    fn voided(&self, scopes: Vec<TierScope>) -> BoxFuture<'_, Vec<(TierScope, Timestamp)>> {
+        let voided = scopes.into_iter().map(|scope| (scope, self.void_until(&scope)));
+        let voided = voided.filter(|(_, until)| *until > Timestamp::MIN).collect();
+        async move { voided }.boxed()
+    }
+
     fn status(&self) -> TierStatus {
         TierStatus { kind: TierKind::Directory, is_ok: true }
     }
@@ -215,6 +221,21 @@ async fn nothing_that_was_purged_comes_back() {
     assert_eq!(rig.rows(rig.question()).await, rig.truth(&rig.question()));
     // Nothing was saved since.
     assert!(rig.requests() >= 20);
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_another_process_purges_is_dropped_within_a_second() {
+    let rig = rig().await;
+    let told = rig.tier().void(Voided::Agent(rig.question().agent), rig.clock.now()).await;
+    assert_eq!(told, Ok(()));
+    tokio::time::sleep(SECOND).await;
+    assert_eq!(rig.rows(rig.question()).await, rig.truth(&rig.question()));
+    assert!(rig.requests() >= 20);
+    // What was read since stays.
+    tokio::time::sleep(5 * SECOND).await;
+    assert_eq!(rig.rows(rig.question()).await, rig.truth(&rig.question()));
+    assert_eq!(rig.requests(), 0);
     rig.close().await;
 }
 
