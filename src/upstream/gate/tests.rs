@@ -3,7 +3,7 @@ use std::num::NonZeroU32;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use crate::domain::{Caller, CallerId};
+use crate::domain::Caller;
 
 use crate::source::{BudgetClock, Deadline, QuestionId, RequestContext, SentAt, Trace, Urgency};
 use crate::telemetry::BreakerState;
@@ -33,7 +33,7 @@ pub(super) fn context(urgency: Urgency) -> RequestContext {
     }
 }
 
-fn asker(context: &RequestContext) -> PassRequest<'_> {
+pub(super) fn asker(context: &RequestContext) -> PassRequest<'_> {
     PassRequest {
         credential: CredentialId::new([1; 16]),
         agent: AgentId::new(Uuid::from_u128(1)),
@@ -365,28 +365,6 @@ async fn unproven_keys_leave_connections_to_others() {
     assert!(enter(&gate, &context).await.is_ok());
     drop(held);
     assert!(next.await.is_ok());
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_key_that_is_never_accepted_leaves_the_next_key_of_its_network_room_to_be_proven() {
-    let gate = gate(450, MINUTE, 32);
-    let mut tried = context(Urgency::Refresh);
-    tried.budget_wait = Some(Duration::ZERO);
-    let unproven = |context| PassRequest { standing: KeyAcceptance::Unproven, ..asker(context) };
-    let mut sent = 0;
-    while let Ok(pass) = gate.enter(unproven(&tried)).await {
-        pass.answered(None);
-        pass.finish(PassOutcome::Answered);
-        sent += 1;
-    }
-    assert!((100..=225).contains(&sent), "{sent} requests");
-    let mut next = tried.clone();
-    next.caller.id = CallerId::Key(CredentialId::new([9; 16]));
-    for _ in 0..4 {
-        let pass = gate.enter(unproven(&next)).await.unwrap();
-        pass.answered(None);
-        pass.finish(PassOutcome::Answered);
-    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -40,3 +40,34 @@ impl TriedKeys {
         self.0.get(&key).is_some_and(|(answers, at)| *answers >= FEW && now < *at + REMEMBERED)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::domain::{CallerId, CredentialId};
+    use crate::source::Urgency;
+    use crate::upstream::gate::tests::{asker, context, gate};
+    use crate::upstream::gate::{KeyAcceptance, PassOutcome, PassRequest};
+    use std::time::Duration;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_that_is_never_accepted_leaves_the_next_key_of_its_network_room_to_be_proven() {
+        let gate = gate(450, Duration::from_mins(1), 32);
+        let mut tried = context(Urgency::Refresh);
+        tried.budget_wait = Some(Duration::ZERO);
+        let unproven = |context| PassRequest { standing: KeyAcceptance::Unproven, ..asker(context) };
+        let mut sent = 0;
+        while let Ok(pass) = gate.enter(unproven(&tried)).await {
+            pass.answered(None);
+            pass.finish(PassOutcome::Answered);
+            sent += 1;
+        }
+        assert!((100..=225).contains(&sent), "{sent} requests");
+        let mut next = tried.clone();
+        next.caller.id = CallerId::Key(CredentialId::new([9; 16]));
+        for _ in 0..4 {
+            let pass = gate.enter(unproven(&next)).await.unwrap();
+            pass.answered(None);
+            pass.finish(PassOutcome::Answered);
+        }
+    }
+}
