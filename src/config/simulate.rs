@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use super::faults::SettingErrors;
 use super::flags::Flag;
@@ -10,10 +11,9 @@ use super::serve::log;
 use super::serve_flags::{LOG, LOG_FORMAT};
 use super::settings::LogSettings;
 use super::values::{self, Parsed};
-use crate::simulator::{
-    AgentPlan, FaultRule, Latency, Rate, RetryAfter, SimulatorSettings, TieOrder, WindowRule, parse_script,
-};
-use crate::upstream;
+use crate::domain::Timestamp;
+use crate::simulator::{FaultRule, parse_script};
+use crate::upstream::Rate;
 
 /// The flags of `simulate`.
 pub(super) const FLAGS: &[Flag] = &[
@@ -83,8 +83,36 @@ pub(super) const FLAGS: &[Flag] = &[
 pub struct Simulate {
     /// The address to listen on.
     pub listen: SocketAddr,
-    /// The simulated upstream.
-    pub simulator: SimulatorSettings,
+    /// The number of agents.
+    pub agents: usize,
+    /// The number of executions of each agent.
+    pub executions: usize,
+    /// The seed of the data.
+    pub seed: u64,
+    /// How far back the executions go.
+    pub span: Duration,
+    /// The end of the history; `None` for the start of the process.
+    pub epoch: Option<Timestamp>,
+    /// The shortest and the longest time that a response takes.
+    pub latency: (Duration, Duration),
+    /// The maximum turns of a conversation.
+    pub turns: u64,
+    /// The maximum requests in any span of a length; `None` for no limit.
+    pub rate: Option<Rate>,
+    /// Whether a 429 has `Retry-After`.
+    pub tells_retry_after: bool,
+    /// Whether requests without `from` and `to` are refused.
+    pub requires_window: bool,
+    /// Whether executions of one instant keep their order.
+    pub has_stable_ties: bool,
+    /// Whether new calls arrive.
+    pub is_live: bool,
+    /// The mean time between an agent's new calls.
+    pub live_gap: Duration,
+    /// How long after its `created_at` a new call may first be shown.
+    pub show_lag: Duration,
+    /// The rules for faults, those of the script first.
+    pub faults: Vec<FaultRule>,
     /// What is logged.
     pub log: LogSettings,
 }
@@ -94,72 +122,33 @@ pub struct Simulate {
 /// # Errors
 /// Every fault.
 pub(super) fn read(mut reader: SettingsReader) -> Result<Simulate, SettingErrors> {
+    /// The maximum executions of all agents together; each takes about 32 bytes of memory.
+    const MOST_EXECUTIONS: usize = 100_000_000;
     let read = &mut reader;
     let simulate = read_all!(read, Simulate {
         listen: one("listen", values::address),
-        ;
-        simulator: simulator,
-        log: log,
-    });
-    reader.finish(simulate)
-}
-
-fn simulator(read: &mut SettingsReader) -> Option<SimulatorSettings> {
-    read_all!(read, SimulatorSettings {
+        agents: one("agents", values::count),
+        executions: one("executions", values::count),
         seed: one("seed", values::number),
+        span: one("span", values::length),
         epoch: optional("epoch", values::instant),
-        window: one("require-window", window),
-        rate: one("rate", rate),
-        retry_after: one("retry-after", retry_after),
-        latency: one("latency", latency),
-        most_turns: one("turns", values::number),
-        commit_lag: one("show-lag", values::length_or_zero),
-        ties: one("stable-ties", ties),
+        latency: one("latency", values::length_range),
+        turns: one("turns", values::number),
+        rate: one("rate", values::rate),
+        tells_retry_after: one("retry-after", values::switch),
+        requires_window: one("require-window", values::switch),
+        has_stable_ties: one("stable-ties", values::switch),
+        is_live: one("live", values::switch),
+        live_gap: one("live-gap", values::length),
+        show_lag: one("show-lag", values::length_or_zero),
         ;
-        agents: agents,
+        log: log,
         faults: faults,
-    })
-}
-
-fn agents(read: &mut SettingsReader) -> Option<Vec<AgentPlan>> {
-    /// The maximum executions of all agents together; each takes about 32 bytes of memory.
-    const MOST_EXECUTIONS: usize = 100_000_000;
-    let (agents, executions) = (read.one("agents", values::count), read.one("executions", values::count));
-    let (span, is_live) = (read.one("span", values::length), read.one("live", values::switch));
-    let gap = read.one("live-gap", values::length);
-    let (agents, executions) = (agents?, executions?);
-    if agents.saturating_mul(executions) > MOST_EXECUTIONS {
+    });
+    if simulate.as_ref().is_some_and(|s| s.agents.saturating_mul(s.executions) > MOST_EXECUTIONS) {
         read.fault("executions", format!("more than {MOST_EXECUTIONS} for all agents together"));
-        return None;
     }
-    let executions = u32::try_from(executions).unwrap_or(u32::MAX);
-    let plan = AgentPlan { name: None, executions, span: span?, live: is_live?.then_some(gap?) };
-    Some(vec![plan; agents])
-}
-
-fn window(text: &str) -> Parsed<WindowRule> {
-    let window = |is_required| if is_required { WindowRule::Required } else { WindowRule::Optional };
-    values::switch(text).map(window)
-}
-
-fn rate(text: &str) -> Parsed<Option<Rate>> {
-    let rate = |rate: upstream::Rate| {
-        let requests = usize::try_from(rate.count.get()).unwrap_or(usize::MAX);
-        Rate { requests, per: rate.per }
-    };
-    values::rate(text).map(|limit| limit.map(rate))
-}
-
-fn retry_after(text: &str) -> Parsed<RetryAfter> {
-    values::switch(text).map(|is_sent| if is_sent { RetryAfter::Seconds } else { RetryAfter::Absent })
-}
-
-fn latency(text: &str) -> Parsed<Latency> {
-    values::length_range(text).map(|(least, most)| Latency { least, most })
-}
-
-fn ties(text: &str) -> Parsed<TieOrder> {
-    values::switch(text).map(|is_stable| if is_stable { TieOrder::Stable } else { TieOrder::Unstable })
+    reader.finish(simulate)
 }
 
 /// The rules of the script, followed by those given as shares.

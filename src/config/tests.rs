@@ -237,7 +237,7 @@ fn without_a_command_the_help_lists_the_commands() {
 #[test]
 fn accepts_valid_faults_and_rejects_invalid_ones() {
     match read_with("fanfold simulate --fault 429:0.05 --fault slow=3s:1%", &[]) {
-        Ok(Command::Simulate(simulate)) => assert_eq!(simulate.simulator.faults.len(), 2),
+        Ok(Command::Simulate(simulate)) => assert_eq!(simulate.faults.len(), 2),
         other => panic!("{other:?}"),
     }
     assert_eq!(faults_with("fanfold simulate --fault 42 --fault :0.5 --fault 429:2", &[]).len(), 3);

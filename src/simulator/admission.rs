@@ -1,34 +1,58 @@
-//! The middleware of every request: the faults, the key, the rate limit, and the latency.
+//! The middleware of every request: the log, the faults, the key, the rate limit, and the latency.
 
-use std::sync::atomic::Ordering;
+use std::io::Write as _;
+use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, header};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use http::{HeaderMap, HeaderValue, header};
 use tokio::time::Instant;
 
 use super::dice::Dice;
-use super::faults::{Fault, SeenRequest};
+use super::faults::{Fault, page_of};
+use super::log::SeenRequest;
+use super::quirks::CodingQuirk;
 use super::refusal::Refusal;
-use super::settings::{Latency, RetryAfter};
+use super::settings::{Keys, Latency, RetryAfter};
 use super::{Simulator, trouble};
+use crate::domain::AgentId;
 
-/// The number of a request, from 1.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct RequestNumber(pub(super) u64);
+/// The caller, as the handlers see it.
+#[derive(Clone, Debug)]
+pub(super) struct Caller {
+    /// The request.
+    pub(super) request: Arc<SeenRequest>,
+    organization: String,
+    agents: Option<Vec<AgentId>>,
+}
+
+impl Caller {
+    /// Whether the key sees an agent.
+    pub(super) fn sees(&self, agent: AgentId) -> bool {
+        self.agents.as_ref().is_none_or(|agents| agents.contains(&agent))
+    }
+
+    /// Whose key it is.
+    pub(super) fn organization(&self) -> &str {
+        &self.organization
+    }
+}
 
 /// The middleware around every route.
 pub(super) async fn admit(State(simulator): State<Simulator>, request: Request, next: Next) -> Response {
     let inner = &simulator.inner;
-    let number = inner.requests.fetch_add(1, Ordering::Relaxed) + 1;
-    let path = request.uri().path().to_owned();
-    let query = request.uri().query().unwrap_or_default().to_owned();
-    let seen = SeenRequest { number, path, query };
-    let fault = inner.faults.strike(inner.settings.seed, &seen);
+    let (seen, _in_flight) = inner.log.begin(inner.log_capacity, seen(&request));
+    let fault = inner.faults.strike(inner.seed, &seen);
+    let latency = draw(inner.latency, inner.seed, seen.number);
+    let number = seen.number;
     tracing::debug!(number, path = seen.path, query = seen.query, ?fault, "received request {number}");
-    let answer = answer(&simulator, number, request, next);
+    let page_number = page_of(&seen).unwrap_or(1);
+    let answer = answer(&simulator, seen, request, next);
     let response = match fault {
         None => answer.await,
         Some(Fault::Status { status, retry_after }) => {
@@ -38,44 +62,88 @@ pub(super) async fn admit(State(simulator): State<Simulator>, request: Request, 
         Some(Fault::Hang) => std::future::pending().await,
         Some(Fault::Html) => trouble::html(),
         Some(Fault::ErrorBody) => trouble::error_body(),
-        Some(Fault::EmptyPage) => trouble::empty_page(seen.page().unwrap_or(1)),
+        Some(Fault::EmptyPage) => trouble::empty_page(page_number),
         Some(Fault::Truncate) => trouble::truncate(answer.await).await,
         Some(Fault::Slow(length)) => trouble::slow(answer.await, length).await,
         Some(Fault::Delay(length)) => {
             tokio::time::sleep(length).await;
             answer.await
         }
+        Some(Fault::Hold(gate)) => {
+            gate.pass().await;
+            answer.await
+        }
     };
-    let latency = draw(inner.settings.latency, inner.settings.seed, number);
     if !latency.is_zero() {
         tokio::time::sleep(latency).await;
     }
     response
 }
 
-async fn answer(simulator: &Simulator, number: u64, mut request: Request, next: Next) -> Response {
-    let (limiter, settings) = (&simulator.inner.limiter, &simulator.inner.settings);
-    if !has_key(request.headers()) {
-        return Refusal::Key.into_response();
-    }
-    if let Some(rate) = settings.rate
-        && let Err(wait) = limiter.admit(rate, Instant::now())
+async fn answer(simulator: &Simulator, seen: SeenRequest, mut request: Request, next: Next) -> Response {
+    let inner = &simulator.inner;
+    let Some(caller) = identify(&inner.keys, seen) else { return Refusal::Key.into_response() };
+    if let Some(rate) = inner.rate
+        && let Err(wait) = inner.limiter.admit(caller.organization(), rate, Instant::now())
     {
-        let retry_after = (settings.retry_after == RetryAfter::Seconds).then_some(wait);
+        let retry_after = (inner.retry_after == RetryAfter::Seconds).then_some(wait);
         return Refusal::Rate { retry_after }.into_response();
     }
-    request.extensions_mut().insert(RequestNumber(number));
-    next.run(request).await
+    let accepts_gzip = text(request.headers(), header::ACCEPT_ENCODING).is_some_and(|v| v.contains("gzip"));
+    request.extensions_mut().insert(caller);
+    let response = next.run(request).await;
+    match simulator.quirks().coding {
+        CodingQuirk::Gzip if accepts_gzip => gzip(response).await,
+        CodingQuirk::Gzip | CodingQuirk::Identity => response,
+    }
 }
 
-/// Whether a request has a key that looks like one of upstream's. All keys belong to one organization.
-fn has_key(headers: &HeaderMap) -> bool {
-    let header = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    header.and_then(|value| value.split_once(' ')).is_some_and(|(scheme, key)| {
-        let key = key.trim();
-        let secret = key.strip_prefix("bn-").or_else(|| key.strip_prefix("sa-"));
-        scheme.eq_ignore_ascii_case("bearer") && secret.is_some_and(|secret| !secret.is_empty())
-    })
+/// Compresses a response.
+async fn gzip(response: Response) -> Response {
+    let (mut head, body) = response.into_parts();
+    // A body in memory can't fail to be read, nor memory to be written.
+    let body = to_bytes(body, usize::MAX).await.unwrap_or_default();
+    let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 4), Compression::fast());
+    let _ = encoder.write_all(&body);
+    head.headers.remove(header::CONTENT_LENGTH);
+    head.headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    Response::from_parts(head, Body::from(encoder.finish().unwrap_or_default()))
+}
+
+fn seen(request: &Request) -> SeenRequest {
+    let header = |name| text(request.headers(), name).map(str::to_owned);
+    let key = header(header::AUTHORIZATION).and_then(|value| {
+        let (scheme, key) = value.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| key.trim().to_owned())
+    });
+    SeenRequest {
+        number: 0,
+        method: request.method().clone(),
+        path: request.uri().path().to_owned(),
+        query: request.uri().query().unwrap_or_default().to_owned(),
+        key,
+        traceparent: header(http::HeaderName::from_static("traceparent")),
+        at: Instant::now(),
+    }
+}
+
+fn text(headers: &HeaderMap, name: http::HeaderName) -> Option<&str> {
+    headers.get(name)?.to_str().ok()
+}
+
+fn identify(keys: &Keys, seen: SeenRequest) -> Option<Caller> {
+    let key = seen.key.as_deref()?;
+    let (organization, agents) = match keys {
+        Keys::Any => {
+            let secret = key.strip_prefix("bn-").or_else(|| key.strip_prefix("sa-"))?;
+            (!secret.is_empty()).then(|| ("simulated".to_owned(), None))?
+        }
+        Keys::Only(accepted) => {
+            let found = accepted.iter().find(|accepted| accepted.key == key)?;
+            (found.organization.clone(), found.agents.clone())
+        }
+    };
+    Some(Caller { request: Arc::new(seen), organization, agents })
 }
 
 fn draw(latency: Latency, seed: u64, request: u64) -> Duration {

@@ -1,16 +1,15 @@
-//! Edits rows, and reads them without HTTP.
-
 use std::sync::Arc;
 
 use bytes::Bytes;
+use serde_json::value::RawValue;
 
 use super::Simulator;
 use super::page_asked::PageAsked;
+use super::quirks::{OrderQuirk, TieQuirk};
 use super::record::{Edit, Record};
 use super::rows::Ask;
-use super::settings::TieOrder;
 use super::status::CallStatus;
-use crate::domain::{AgentId, Filters, Span, Status, Timestamp};
+use crate::domain::{AgentId, BatchId, CallType, Filters, Provider, Span, Status, Timestamp};
 
 /// A row to insert.
 #[derive(Clone, Debug)]
@@ -26,11 +25,20 @@ impl Insertion {
         Self { created_at, edit: Edit { status, ..Edit::default() } }
     }
 
-    /// The id of the row, and its bytes, whatever they are. Filters go by what is drawn or set, not by what the bytes say.
+    /// The bytes of the row, whatever they are. Filters go by what is said here, not by what the bytes say; only the id is
+    /// taken from them, unless one is given.
     #[must_use]
-    pub fn bytes(mut self, id: &str, bytes: impl Into<Bytes>) -> Self {
+    pub fn bytes(mut self, bytes: impl Into<Bytes>) -> Self {
+        let bytes = bytes.into();
+        self.edit.id = self.edit.id.or_else(|| id_in(&bytes));
+        self.edit.bytes = Some(bytes);
+        self
+    }
+
+    /// The id of the row.
+    #[must_use]
+    pub fn id(mut self, id: &str) -> Self {
         self.edit.id = Some(id.into());
-        self.edit.bytes = Some(bytes.into());
         self
     }
 
@@ -40,6 +48,66 @@ impl Insertion {
         self.edit.status = Some(Status::new(status));
         self
     }
+
+    /// A call that proceeds on its own, as seeded ones do.
+    #[must_use]
+    pub fn proceeding(mut self) -> Self {
+        self.edit.status = None;
+        self
+    }
+
+    /// When the row changed last.
+    #[must_use]
+    pub const fn updated_at(mut self, at: Timestamp) -> Self {
+        self.edit.updated_at = Some(at.as_micros());
+        self
+    }
+
+    /// The direction of the call.
+    #[must_use]
+    pub const fn call_type(mut self, call_type: CallType) -> Self {
+        self.edit.call_type = Some(call_type);
+        self
+    }
+
+    /// The telephony provider.
+    #[must_use]
+    pub fn provider(mut self, provider: Provider) -> Self {
+        self.edit.provider = Some(provider);
+        self
+    }
+
+    /// The batch that the call belongs to.
+    #[must_use]
+    pub fn batch(mut self, batch: BatchId) -> Self {
+        self.edit.batch_id = Some(batch);
+        self
+    }
+
+    /// The number that is called, in E.164 form.
+    #[must_use]
+    pub fn recipient(mut self, number: &str) -> Self {
+        self.edit.recipient = Some(number.into());
+        self
+    }
+
+    /// Marks the call as answered by voice mail.
+    #[must_use]
+    pub const fn answered_by_voice_mail(mut self) -> Self {
+        self.edit.voice_mail = Some(true);
+        self
+    }
+}
+
+/// The value of a row's first `id`, if that can be read.
+fn id_in(bytes: &[u8]) -> Option<Arc<str>> {
+    #[derive(serde::Deserialize)]
+    struct Identified<'a> {
+        #[serde(borrow)]
+        id: &'a RawValue,
+    }
+    let row: Identified<'_> = serde_json::from_slice(bytes).ok()?;
+    serde_json::from_str::<String>(row.id.get()).ok().map(Into::into)
 }
 
 /// A row in its current state.
@@ -49,6 +117,8 @@ pub struct TrueRow {
     pub id: Arc<str>,
     /// When it was created.
     pub created_at: Timestamp,
+    /// When it changed last.
+    pub updated_at: Timestamp,
     /// The status of its call.
     pub status: Status,
     /// Its bytes, as a page would carry them.
@@ -66,6 +136,7 @@ pub enum NotThere {
     Row,
 }
 
+/// Edits rows, and reads them without HTTP.
 impl Simulator {
     /// Inserts a row at any instant, and returns its id.
     ///
@@ -73,7 +144,7 @@ impl Simulator {
     /// [`NotThere::Agent`].
     pub fn insert(&self, agent: AgentId, row: Insertion) -> Result<Arc<str>, NotThere> {
         let world = &self.inner.world;
-        let agent = world.agent(agent).ok_or(NotThere::Agent)?;
+        let agent = &*world.agent(agent).ok_or(NotThere::Agent)?;
         let mut rows = world.rows(agent);
         let serial = rows.unused_serial();
         let mut record = Record::drawn(agent.seed, serial, row.created_at.as_micros());
@@ -101,15 +172,23 @@ impl Simulator {
     /// [`NotThere`].
     pub fn delete(&self, agent: AgentId, id: &str) -> Result<(), NotThere> {
         let world = &self.inner.world;
-        let agent = world.agent(agent).ok_or(NotThere::Agent)?;
+        let agent = &*world.agent(agent).ok_or(NotThere::Agent)?;
         world.rows(agent).remove(world.has_id(agent, id)).map(drop).ok_or(NotThere::Row)
     }
 
-    /// The rows that upstream would show now: newest first, those of one instant in ascending order of `id`. None for an
-    /// unknown agent.
+    /// Deletes an agent with all its rows.
+    ///
+    /// # Errors
+    /// [`NotThere::Agent`].
+    pub fn delete_agent(&self, agent: AgentId) -> Result<(), NotThere> {
+        self.inner.world.agent(agent).map(|agent| agent.vanish()).ok_or(NotThere::Agent)
+    }
+
+    /// The rows that upstream would show now, by the contract and without any quirk (but for the form of instants): newest first, those of one instant in
+    /// ascending order of `id`. None for an agent that is not there.
     pub fn rows_matching(&self, agent: AgentId, filters: &Filters, span: Option<Span>) -> Vec<TrueRow> {
         let world = &self.inner.world;
-        let Some(agent) = world.agent(agent) else { return Vec::new() };
+        let Some(agent) = &world.agent(agent) else { return Vec::new() };
         let span = span.map_or((i64::MIN, i64::MAX), |s| (s.from().as_micros(), s.to().as_micros()));
         let found = world.page(
             agent,
@@ -117,21 +196,24 @@ impl Simulator {
                 filters,
                 bounds: span,
                 page: PageAsked::WHOLE,
-                ties: TieOrder::Stable,
+                order: OrderQuirk::NewestFirst,
+                ties: TieQuirk::Stable,
                 request: 0,
                 now: 0,
                 commit_lag: 0,
             },
         );
+        let stamps = self.quirks().stamps;
         let mut rows: Vec<_> = found
             .rows
             .iter()
             .map(|row| {
                 let mut bytes = Vec::new();
-                world.write(agent, row, &mut bytes);
+                world.write(agent, row, stamps, &mut bytes);
                 TrueRow {
                     id: world.id(agent, &row.0).into(),
                     created_at: Timestamp::from_micros(row.0.created_at),
+                    updated_at: Timestamp::from_micros(row.1.changed_at),
                     status: Status::new(row.0.status_word(&row.1)),
                     bytes: bytes.into(),
                 }
@@ -143,7 +225,7 @@ impl Simulator {
 
     fn edit(&self, agent: AgentId, id: &str, change: impl FnOnce(&mut Edit)) -> Result<(), NotThere> {
         let world = &self.inner.world;
-        let agent = world.agent(agent).ok_or(NotThere::Agent)?;
+        let agent = &*world.agent(agent).ok_or(NotThere::Agent)?;
         let is = world.has_id(agent, id);
         let mut rows = world.rows(agent);
         let record = rows.find(is).ok_or(NotThere::Row)?;

@@ -1,9 +1,12 @@
 //! Faults, and when they occur.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use super::dice::Dice;
+use super::log::SeenRequest;
 
 /// A fault in a response.
 #[derive(Clone, Debug)]
@@ -31,6 +34,8 @@ pub enum Fault {
     Slow(Duration),
     /// The response is this late.
     Delay(Duration),
+    /// The response waits until a gate is opened.
+    Hold(Gate),
 }
 
 /// When a fault occurs: if all given conditions hold.
@@ -63,25 +68,42 @@ pub struct FaultRule {
     pub when: When,
 }
 
-/// A request, as far as rules look at it.
-#[derive(Debug)]
-pub(super) struct SeenRequest {
-    /// Its number, from 1.
-    pub(super) number: u64,
-    pub(super) path: String,
-    /// The query as received, without its question mark.
-    pub(super) query: String,
-}
+impl FaultRule {
+    /// A fault that always occurs.
+    pub const fn always(fault: Fault) -> Self {
+        let when = When {
+            first: None,
+            last: None,
+            every: None,
+            path: None,
+            query: None,
+            page: None,
+            per_million: None,
+            times: None,
+        };
+        Self { fault, when }
+    }
 
-impl SeenRequest {
-    /// The requested page; of a list without a number, the first.
-    pub(super) fn page(&self) -> Option<u64> {
-        if !self.path.ends_with("/executions") {
-            return None;
-        }
-        let mut parameters = form_urlencoded::parse(self.query.as_bytes());
-        let number = parameters.find_map(|(name, value)| (name == "page_number").then_some(value));
-        number.map_or(Some(1), |number| number.parse().ok())
+    /// At most this often.
+    #[must_use]
+    pub const fn times(mut self, times: u64) -> Self {
+        self.when.times = Some(times);
+        self
+    }
+
+    /// Only for this page.
+    #[must_use]
+    pub const fn on_page(mut self, page: u64) -> Self {
+        self.when.page = Some(page);
+        self
+    }
+
+    /// Only for the request with this number, counted from 1.
+    #[must_use]
+    pub const fn on_request(mut self, number: u64) -> Self {
+        self.when.first = Some(number);
+        self.when.last = Some(number);
+        self
     }
 }
 
@@ -93,11 +115,19 @@ impl When {
             && self.every.is_none_or(|every| every > 0 && number.is_multiple_of(every))
             && self.path.as_ref().is_none_or(|path| request.path.starts_with(path.as_str()))
             && self.query.as_ref().is_none_or(|query| request.query.contains(query.as_str()))
-            && self.page.is_none_or(|page| request.page() == Some(page))
+            && self.page.is_none_or(|page| page_of(request) == Some(page))
             && self
                 .per_million
                 .is_none_or(|share| Dice::of(&[seed, number, rule as u64, 14]).below(1_000_000) < share)
     }
+}
+
+/// The page that is asked for; of a list without a number, the first.
+pub(super) fn page_of(request: &SeenRequest) -> Option<u64> {
+    if !request.path.ends_with("/executions") {
+        return None;
+    }
+    request.parameter("page_number").map_or(Some(1), |number| number.parse().ok())
 }
 
 /// The rules in force, and how often each has applied.
@@ -109,6 +139,11 @@ impl Faults {
         Self(Mutex::new(rules.into_iter().map(|rule| (rule, 0)).collect()))
     }
 
+    /// Adds a rule after those there are.
+    pub(super) fn add(&self, rule: FaultRule) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push((rule, 0));
+    }
+
     /// The fault of a request, by the first rule that applies.
     pub(super) fn strike(&self, seed: u64, request: &SeenRequest) -> Option<Fault> {
         let mut rules = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -118,5 +153,41 @@ impl Faults {
         })?;
         *struck += 1;
         Some(rule.fault.clone())
+    }
+}
+
+/// Holds responses back until it is opened. Clones share one state.
+#[derive(Clone, Debug)]
+pub struct Gate(Arc<watch::Sender<GateState>>);
+
+#[derive(Debug, Default)]
+struct GateState {
+    arrived: usize,
+    is_open: bool,
+}
+
+impl Gate {
+    /// A closed gate.
+    pub fn closed() -> Self {
+        Self(Arc::new(watch::Sender::new(GateState::default())))
+    }
+
+    /// Lets all waiting and future responses through.
+    pub fn open(&self) {
+        self.0.send_modify(|state| state.is_open = true);
+    }
+
+    /// Returns when this many requests have arrived, since the beginning.
+    pub async fn arrived(&self, requests: usize) {
+        let mut state = self.0.subscribe();
+        // The sender lives as long as this gate, so there is always an end to the wait but the one hoped for.
+        let _ = state.wait_for(|state| state.arrived >= requests).await;
+    }
+
+    /// Arrives, and waits until the gate is open.
+    pub(super) async fn pass(&self) {
+        let mut state = self.0.subscribe();
+        self.0.send_modify(|state| state.arrived += 1);
+        let _ = state.wait_for(|state| state.is_open).await;
     }
 }

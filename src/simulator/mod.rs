@@ -1,4 +1,4 @@
-//! A simulated upstream with settings for its data, its limits, and its faults.
+//! A simulated upstream whose behavior can be set.
 //!
 //! It serves upstream's executions API over HTTP, from data drawn from a seed: the same seed gives the same
 //! agents, calls and bytes. Rows are not stored. Each one takes 32 bytes (when it was created, its serial,
@@ -6,7 +6,7 @@
 //! executions take 32 MB, and a page costs only itself.
 //!
 //! # Flow
-//! [`routes`] is the complete URL space. Each request passes [`admission`]: it is numbered, meets the
+//! [`routes`] is the complete URL space. Each request passes [`admission`]: it is logged, meets the
 //! [`faults`], shows its key, is counted by the [`limit`], and waits for the latency. A list is parsed from
 //! its [`query`] and cut by [`paging`] from the agent's [`rows`], whose instants are drawn by [`layout`] and
 //! whose calls proceed by their [`life`]; [`row`] writes them.
@@ -34,11 +34,17 @@
 //! `query=PART`, `share=N%` (or a number from 0 to 1), `times=N` (at most this often). The first rule that
 //! applies wins.
 //!
+//! # Other paths
+//! [`neighbors`] serves what else clients read (an execution's log, batches, phone numbers, voices, the
+//! account), and [`writes`] accepts calls and changes to agents.
+//!
 //! # What is left out
-//! Every path that the gateway does not read on its own, except for changing an agent's name. Where upstream's contract is
-//! silent, the simulator does what was seen most often; the stand-in in `checks/` has the variants.
+//! Upstream's webhooks, and writes to its other paths. Where its contract is silent, [`Quirks`] has both
+//! variants.
 
 mod admission;
+mod answers;
+mod clock;
 mod dice;
 mod edits;
 mod facts;
@@ -47,9 +53,12 @@ mod ids;
 mod layout;
 mod life;
 mod limit;
+mod log;
+mod neighbors;
 mod page_asked;
 mod paging;
 mod query;
+mod quirks;
 mod record;
 mod refusal;
 mod routes;
@@ -64,18 +73,26 @@ mod tests;
 mod transcript;
 mod trouble;
 mod world;
+mod writes;
 
-use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+pub use clock::{Clock, ManualClock};
 pub use edits::{Insertion, NotThere, TrueRow};
-pub use faults::{Fault, FaultRule, When};
+pub use faults::{Fault, FaultRule, Gate, When};
+pub use log::SeenRequest;
+pub use quirks::{
+    AgentQuirk, CodingQuirk, DateQuirk, EmptyDataQuirk, EnvelopeQuirk, HasMoreQuirk, OrderQuirk,
+    PageSizeQuirk, Quirks, StampForm, TieQuirk, TotalQuirk,
+};
 pub use script::{BadRule, parse_script};
-pub use settings::{AgentPlan, Latency, Rate, RetryAfter, SimulatorSettings, TieOrder, WindowRule};
+pub use settings::{AcceptedKey, AgentPlan, Keys, Latency, Rate, RetryAfter, SimulatorSettings, WindowRule};
+pub use status::CallStatus;
 
-use crate::domain::AgentId;
+use crate::domain::{AgentId, Timestamp};
 use faults::Faults;
 use limit::Limiter;
+use log::RequestLog;
 use world::World;
 
 /// A simulated upstream. Clones share one state.
@@ -86,12 +103,19 @@ pub struct Simulator {
 
 #[derive(Debug)]
 struct Inner {
-    settings: SimulatorSettings,
+    seed: u64,
     world: World,
-    /// How many requests there were.
-    requests: AtomicU64,
+    keys: Keys,
+    window: WindowRule,
+    retry_after: RetryAfter,
+    log_capacity: usize,
+    log: Arc<RequestLog>,
     limiter: Limiter,
     faults: Faults,
+    latency: Latency,
+    rate: Option<Rate>,
+    /// May be changed while the simulator runs.
+    quirks: Mutex<Quirks>,
 }
 
 /// A simulated agent.
@@ -101,6 +125,8 @@ pub struct SimulatedAgent {
     pub id: AgentId,
     /// Its name.
     pub name: String,
+    /// When it was created; no seeded or live call is older.
+    pub created_at: Timestamp,
     /// How many executions it has now.
     pub executions: usize,
 }
@@ -108,24 +134,79 @@ pub struct SimulatedAgent {
 impl Simulator {
     /// Draws a world. Costs about a microsecond for each execution.
     pub fn new(settings: SimulatorSettings) -> Self {
+        let world = World::new(&settings);
+        let SimulatorSettings {
+            seed,
+            keys,
+            window,
+            rate,
+            retry_after,
+            latency,
+            faults,
+            quirks,
+            log_capacity,
+            ..
+        } = settings;
         let inner = Inner {
-            world: World::new(&settings),
-            requests: AtomicU64::new(0),
+            seed,
+            world,
+            keys,
+            window,
+            retry_after,
+            log_capacity,
+            log: Arc::default(),
             limiter: Limiter::default(),
-            faults: Faults::new(settings.faults.clone()),
-            settings,
+            faults: Faults::new(faults),
+            latency,
+            rate,
+            quirks: Mutex::new(quirks),
         };
         Self { inner: Arc::new(inner) }
     }
 
-    /// The agents, in the order of their plans.
+    /// The agents that are there, in the order of their plans.
     pub fn agents(&self) -> Vec<SimulatedAgent> {
         let world = &self.inner.world;
-        let agent = |agent: &world::Agent| SimulatedAgent {
+        let agent = |agent: &Arc<world::Agent>| SimulatedAgent {
             id: agent.id,
             name: agent.profile().name,
+            created_at: agent.created_at,
             executions: world.rows(agent).len(),
         };
         world.agents().iter().map(agent).collect()
+    }
+
+    /// The current quirks.
+    pub fn quirks(&self) -> Quirks {
+        *self.quirks_lock()
+    }
+
+    /// Changes the quirks.
+    pub fn set_quirks(&self, quirks: Quirks) {
+        *self.quirks_lock() = quirks;
+    }
+
+    /// Adds a fault after those there are.
+    pub fn add_fault(&self, rule: FaultRule) {
+        self.inner.faults.add(rule);
+    }
+
+    /// The latest requests, oldest first, as many as the settings say are remembered.
+    pub fn requests(&self) -> Vec<SeenRequest> {
+        self.inner.log.latest()
+    }
+
+    /// How many requests there were, answered or not.
+    pub fn request_count(&self) -> u64 {
+        self.inner.log.count()
+    }
+
+    /// How many requests were in flight at once, at most.
+    pub fn most_in_flight(&self) -> usize {
+        self.inner.log.most_in_flight()
+    }
+
+    fn quirks_lock(&self) -> MutexGuard<'_, Quirks> {
+        self.inner.quirks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use super::page_asked::PageAsked;
+use super::quirks::PageSizeQuirk;
 use super::refusal::Refusal;
 use super::settings::WindowRule;
-use crate::domain::{CallType, Filters, MAX_PAGE_SIZE, Rounding, Timestamp};
+use crate::domain::{CallType, Filters, Rounding, Timestamp};
 
 /// What a list's query asks for.
 #[derive(Clone, Debug)]
@@ -16,19 +17,21 @@ pub(super) struct ListQuery {
     pub(super) to: Option<Timestamp>,
 }
 
-/// Rows per page if the query has no `page_size`.
+/// Rows on a page when nothing is said.
 const DEFAULT_PAGE_SIZE: usize = 20;
 
-/// The longest time between `from` and `to`.
-const WIDEST: Duration = Duration::from_hours(7 * 24);
-
 impl ListQuery {
-    /// Reads a query. Unknown parameters are ignored; if a parameter occurs twice, the last value counts, as in web
-    /// frameworks.
+    /// Reads a query. Names that upstream does not know are passed over, and of a name that comes twice the last value
+    /// counts, as web frameworks do.
     ///
     /// # Errors
-    /// A value is invalid, or `from` and `to` break the rule for windows.
-    pub(super) fn read(query: &str, window: WindowRule) -> Result<Self, Refusal> {
+    /// A [`Refusal`] for a value of the wrong form, or an end that breaks the rule for windows.
+    pub(super) fn read(
+        query: &str,
+        size: PageSizeQuirk,
+        window: WindowRule,
+        now: Timestamp,
+    ) -> Result<Self, Refusal> {
         let mut page = PageAsked { number: 1, size: DEFAULT_PAGE_SIZE };
         let mut filters = Filters::default();
         let (mut from, mut to) = (None, None);
@@ -37,11 +40,9 @@ impl ListQuery {
             match &*name {
                 "page_number" => page.number = count("page_number", value)?,
                 "page_size" => {
-                    page.size = count("page_size", value)?;
-                    if page.size > MAX_PAGE_SIZE {
-                        let accepted = "less than or equal to 50";
-                        return Err(Refusal::Value { parameter: "page_size", accepted });
-                    }
+                    let refusal =
+                        Refusal::Value { parameter: "page_size", accepted: "less than or equal to 50" };
+                    page.size = size.allow(count("page_size", value)?).ok_or(refusal)?;
                 }
                 "status" => filters.status = Some(parsed("status", "a valid status", value)?),
                 "call_type" => {
@@ -56,27 +57,25 @@ impl ListQuery {
                 _ => {}
             }
         }
-        if window == WindowRule::Required {
-            check_window(from, to)?;
+        match window {
+            WindowRule::Required(widest) => check_window(from, to, widest)?,
+            WindowRule::Assumed(width) => from = from.or_else(|| Some(to.unwrap_or(now).minus(width))),
+            WindowRule::Optional => {}
         }
         Ok(Self { page, filters, from, to })
     }
-
-    /// The first and the last instant, both included, in microseconds.
-    pub(super) fn bounds(&self) -> (i64, i64) {
-        (self.from.map_or(i64::MIN, Timestamp::as_micros), self.to.map_or(i64::MAX, Timestamp::as_micros))
-    }
 }
 
-fn check_window(from: Option<Timestamp>, to: Option<Timestamp>) -> Result<(), Refusal> {
-    let refuse = |message| Err(Refusal::BadRequest(message));
+fn check_window(from: Option<Timestamp>, to: Option<Timestamp>, widest: Duration) -> Result<(), Refusal> {
+    let refuse = |message: String| Err(Refusal::Window(message));
     match (from, to) {
-        (Some(from), Some(to)) if from > to => refuse("'from' must not be after 'to'"),
-        (Some(from), Some(to)) if to.since(from) > WIDEST => {
-            refuse("the range between 'from' and 'to' must not exceed 7 days")
-        }
+        (Some(from), Some(to)) if from > to => refuse("'from' must not be after 'to'".to_owned()),
+        (Some(from), Some(to)) if to.since(from) > widest => refuse(format!(
+            "the range between 'from' and 'to' must not exceed {} days",
+            widest.as_secs() / 86_400
+        )),
         (Some(_), Some(_)) => Ok(()),
-        (None, _) | (_, None) => refuse("both 'from' and 'to' are required"),
+        (None, _) | (_, None) => refuse("both 'from' and 'to' are required".to_owned()),
     }
 }
 
@@ -98,7 +97,7 @@ fn instant(parameter: &'static str, value: &str) -> Result<Timestamp, Refusal> {
     Timestamp::parse(value, rounding).ok_or(Refusal::Value { parameter, accepted: "a valid datetime" })
 }
 
-/// The boolean literals that web frameworks accept.
+/// The words for yes and no that web frameworks take.
 fn truth(value: &str) -> Result<bool, Refusal> {
     match value.to_ascii_lowercase().as_str() {
         "true" | "1" | "yes" | "on" | "t" | "y" => Ok(true),
@@ -112,11 +111,15 @@ mod tests {
     use super::*;
 
     fn read(query: &str) -> Result<ListQuery, Refusal> {
-        ListQuery::read(query, WindowRule::Required)
+        read_under(query, WindowRule::default())
+    }
+
+    fn read_under(query: &str, window: WindowRule) -> Result<ListQuery, Refusal> {
+        ListQuery::read(query, PageSizeQuirk::Refused, window, Timestamp::from_micros(10_000_000))
     }
 
     fn is_window(query: &str) -> bool {
-        matches!(read(query), Err(Refusal::BadRequest(_)))
+        matches!(read(query), Err(Refusal::Window(_)))
     }
 
     #[test]
@@ -126,7 +129,15 @@ mod tests {
         assert!(is_window("from=2026-01-02T00:00:00Z&to=2026-01-01T00:00:00Z"));
         assert!(is_window("from=2026-01-01T00:00:00Z&to=2026-01-08T00:00:00.000001Z"));
         assert!(read("from=2026-01-01T00:00:00Z&to=2026-01-08T00:00:00Z").is_ok());
-        assert!(ListQuery::read("", WindowRule::Optional).is_ok());
+        assert!(read_under("", WindowRule::Optional).is_ok());
+    }
+
+    #[test]
+    fn an_assumed_window_begins_before_its_end_or_now() {
+        let from = |query| read_under(query, WindowRule::Assumed(Duration::from_secs(7))).unwrap().from;
+        assert_eq!(from(""), Some(Timestamp::from_micros(3_000_000)));
+        assert_eq!(from("to=1970-01-01T00:00:08Z"), Some(Timestamp::from_micros(1_000_000)));
+        assert_eq!(from("from=1970-01-01T00:00:00Z"), Some(Timestamp::from_micros(0)));
     }
 
     #[test]
@@ -144,5 +155,12 @@ mod tests {
             let refused = read(query).map(drop);
             assert!(matches!(refused, Err(Refusal::Value { parameter, .. }) if parameter == name), "{query}");
         }
+    }
+
+    #[test]
+    fn more_than_fifty_are_clamped_if_so_set() {
+        let (query, now) = ("page_size=1000", Timestamp::from_micros(0));
+        let clamped = ListQuery::read(query, PageSizeQuirk::Clamped, WindowRule::Optional, now);
+        assert_eq!(clamped.map(|q| q.page.size), Ok(50));
     }
 }

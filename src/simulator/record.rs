@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::facts::{Facts, PROVIDERS};
 use super::life::{Life, Standing};
 use super::status::CallStatus;
-use crate::domain::{BatchId, Filters, Status};
+use crate::domain::{BatchId, CallType, Filters, Provider, Status};
 
 /// What is kept of a row, 32 bytes; everything else is drawn from the serial when somebody asks.
 #[derive(Clone, Debug)]
@@ -25,6 +25,12 @@ pub(super) struct Edit {
     pub(super) id: Option<Arc<str>>,
     pub(super) status: Option<Status>,
     pub(super) updated_at: Option<i64>,
+    pub(super) call_type: Option<CallType>,
+    pub(super) provider: Option<Provider>,
+    pub(super) voice_mail: Option<bool>,
+    pub(super) batch_id: Option<BatchId>,
+    /// The number that is called, in E.164 form.
+    pub(super) recipient: Option<Box<str>>,
     pub(super) bytes: Option<Bytes>,
 }
 
@@ -61,30 +67,45 @@ impl Record {
         }
     }
 
+    /// The batch that the call belongs to, without dashes.
+    pub(super) fn batch_id(&self, agent_seed: u64) -> Option<String> {
+        match self.edit.as_ref().and_then(|edit| edit.batch_id.as_ref()) {
+            Some(id) => Some(plain(id)),
+            None => self.facts.batch.map(|batch| batch.id(agent_seed)),
+        }
+    }
+
     /// Whether the row answers to some filters.
     pub(super) fn matches(&self, wanted: &Wanted<'_>, agent_seed: u64, now: i64) -> bool {
         let Wanted { filters, status, batch } = wanted;
-        if filters.call_type.is_some_and(|wanted| wanted != self.facts.call_type) {
+        let edit = self.edit.as_deref();
+        let call_type = edit.and_then(|e| e.call_type).unwrap_or(self.facts.call_type);
+        if filters.call_type.is_some_and(|wanted| wanted != call_type) {
             return false;
         }
-        let provider = PROVIDERS[usize::from(self.facts.provider) % PROVIDERS.len()];
-        if filters.provider.as_ref().is_some_and(|wanted| wanted.as_str() != provider) {
-            return false;
+        if let Some(wanted) = &filters.provider {
+            let drawn = PROVIDERS[usize::from(self.facts.provider) % PROVIDERS.len()];
+            let provider = edit.and_then(|e| e.provider.as_ref()).map_or(drawn, Provider::as_str);
+            if provider != wanted.as_str() {
+                return false;
+            }
         }
-        if batch.is_some() && self.facts.batch.map(|batch| batch.id(agent_seed)) != *batch {
+        if batch.is_some() && self.batch_id(agent_seed) != *batch {
             return false;
         }
         if !filters.can_change() {
             return true;
         }
         let is_settled = now >= self.created_at.saturating_add(i64::from(self.settles_after) * 1_000_000);
-        if self.edit.is_none() && is_settled {
+        if let (None, true) = (edit, is_settled) {
             // What most rows of a long history come to, without drawing their lives.
             return (filters.status.is_none() || *status == Some(self.facts.outcome))
                 && filters.answered_by_voice_mail.is_none_or(|wanted| wanted == self.facts.voice_mail);
         }
         let standing = self.standing(agent_seed, now);
-        let voice_mail = standing.status.is_over().then_some(self.facts.voice_mail);
+        let voice_mail = edit
+            .and_then(|e| e.voice_mail)
+            .or_else(|| standing.status.is_over().then_some(self.facts.voice_mail));
         filters.status.as_ref().is_none_or(|wanted| wanted.as_str() == self.status_word(&standing))
             && filters.answered_by_voice_mail.is_none_or(|wanted| voice_mail == Some(wanted))
     }

@@ -9,8 +9,10 @@ use http::{HeaderValue, StatusCode, header};
 pub(super) enum Refusal {
     /// A parameter has a value of the wrong form.
     Value { parameter: &'static str, accepted: &'static str },
-    /// `from` and `to` are missing, too far apart, or reversed, or the body is not valid for the path.
-    BadRequest(&'static str),
+    /// `from` and `to` are missing, too far apart, or reversed.
+    Window(String),
+    /// The body is not valid for the path.
+    Body(String),
     /// The key is missing or not accepted.
     Key,
     /// It does not exist, or this key may not see it.
@@ -33,7 +35,7 @@ impl IntoResponse for Refusal {
                 ),
                 None,
             ),
-            Self::BadRequest(message) => {
+            Self::Window(message) | Self::Body(message) => {
                 (StatusCode::BAD_REQUEST, format!("{{\"message\":\"{message}\"}}"), None)
             }
             Self::Key => {

@@ -1,112 +1,98 @@
-//! The complete URL space.
+//! The whole space of URLs.
 
-use std::fmt::Write as _;
 use std::io::Write as _;
 
-use axum::body::Bytes;
-use axum::extract::{Extension, Path, RawQuery, State};
-use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::extract::{DefaultBodyLimit, Extension, Path, RawQuery, State};
+use axum::response::Response;
+use axum::routing::{get, post};
 use axum::{Router, middleware};
-use http::header;
-use serde::Deserialize;
 use serde_json::Value;
 
 use super::Simulator;
-use super::admission::{RequestNumber, admit};
+use super::admission::{Caller, admit};
+use super::answers::{json, seen_agent, seen_agents};
 use super::query::ListQuery;
+use super::quirks::{AgentQuirk, EmptyDataQuirk, EnvelopeQuirk, OrderQuirk, Quirks};
 use super::refusal::Refusal;
-use super::row::write_instant;
 use super::rows::{Ask, Found};
 use super::world::Agent;
+use super::{neighbors, writes};
 
-/// Bytes reserved for each row of a page, so that its buffer rarely grows.
+/// Bytes set aside for each row of a page, so that its buffer seldom grows.
 const ROW_GUESS: usize = 12 * 1024;
 
-/// The parts of an agent's object that are the same for all.
-const AGENT: &str = r#""agent_welcome_message":"Hello!","webhook_url":null,"tasks":[{"task_type":"conversation"}],"agent_prompts":{"task_1":{"system_prompt":"You are a friendly agent \u2014 keep it short."}}"#;
+/// The largest body that a client may send.
+const MOST_BODY: usize = 64 << 20;
 
-/// The account that every key belongs to.
-const ACCOUNT: &str = r#"{"id":"4f6e4b0c-6a2e-4c0e-9d37-0b8c1f2a7e55","name":"simulated","email":"simulated@example.com","wallet":1234.5,"concurrency":{"max":10,"current":0}}"#;
-
-#[derive(Debug, Deserialize)]
-struct AgentBody {
-    agent_config: AgentConfig,
-}
-
-#[derive(Debug, Deserialize)]
-struct AgentConfig {
-    agent_name: String,
-}
+/// What a seeded agent is told to do.
+const PROMPTS: &str = r#"{"task_1":{"system_prompt":"You are a friendly agent \u2014 keep it short."}}"#;
 
 impl Simulator {
-    /// The routes. [`Self::serve`] serves them on a listener, and can reset connections.
+    /// The routes, to be served by whoever has a listener. [`Self::serve`] does it, and can reset connections.
     pub fn router(&self) -> Router {
         Router::new()
+            .route("/v2/agent", post(writes::create_agent))
             .route("/v2/agent/all", get(agents))
-            .route("/v2/agent/{id}", get(agent).put(rename_agent).patch(rename_agent))
+            .route(
+                "/v2/agent/{id}",
+                get(agent).put(writes::change_agent).patch(writes::change_agent).delete(writes::delete_agent),
+            )
+            .route("/v2/agent/{id}/stop", post(writes::stop_agent))
             .route("/v2/agent/{id}/executions", get(executions))
+            .route("/call", post(writes::call))
             .route("/executions/{id}", get(execution))
-            .route("/user/me", get(|| async { json(ACCOUNT.to_owned()) }))
+            .merge(neighbors::routes())
             .fallback(|| async { Refusal::NotFound("Path") })
             .method_not_allowed_fallback(|| async { Refusal::Method })
+            .layer(DefaultBodyLimit::max(MOST_BODY))
             .layer(middleware::from_fn_with_state(self.clone(), admit))
             .with_state(self.clone())
     }
-
-    /// The agent with this id.
-    fn known_agent(&self, id: &str) -> Result<&Agent, Refusal> {
-        let agent = id.parse().ok().and_then(|id| self.inner.world.agent(id));
-        agent.ok_or(Refusal::NotFound("Agent"))
-    }
-}
-
-fn json(body: impl IntoResponse) -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
 
 async fn executions(
     State(simulator): State<Simulator>,
-    Extension(number): Extension<RequestNumber>,
+    Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Refusal> {
-    let settings = &simulator.inner.settings;
-    let query = ListQuery::read(&query.unwrap_or_default(), settings.window)?;
-    let agent = simulator.known_agent(&id)?;
+    let quirks = simulator.quirks();
+    let (window, now) = (simulator.inner.window, simulator.inner.world.clock_now());
+    let query = ListQuery::read(&query.unwrap_or_default(), quirks.page_size, window, now)?;
+    let agent = seen_agent(&simulator, &caller, &id)?;
     let found = simulator.inner.world.page(
-        agent,
+        &agent,
         Ask {
             filters: &query.filters,
-            bounds: query.bounds(),
+            bounds: quirks.dates.bounds(query.from, query.to),
             page: query.page,
-            ties: settings.ties,
-            request: number.0 ^ settings.seed,
+            order: quirks.order,
+            ties: quirks.ties,
+            request: caller.request.number ^ simulator.inner.seed,
             now: 0,
             commit_lag: 0,
         },
     );
-    Ok(json(page(&simulator, agent, &query, &found)))
+    Ok(json(page(&simulator, &agent, &query, &found, quirks)))
 }
 
 /// A page's body.
-fn page(simulator: &Simulator, agent: &Agent, query: &ListQuery, found: &Found) -> Vec<u8> {
+fn page(simulator: &Simulator, agent: &Agent, query: &ListQuery, found: &Found, quirks: Quirks) -> Vec<u8> {
     let mut body = Vec::with_capacity(512 + found.rows.len() * ROW_GUESS);
-    let _ = write!(
-        body,
-        "{{\"page_number\":{},\"page_size\":{},\"total\":{},\"has_more\":{},\"data\":[",
-        query.page.number,
-        query.page.size,
-        found.matching,
-        query.page.end() < found.matching
-    );
-    for (place, row) in found.rows.iter().enumerate() {
-        if place > 0 {
-            body.push(b',');
-        }
-        simulator.inner.world.write(agent, row, &mut body);
+    if quirks.envelope == EnvelopeQuirk::BareArray {
+        rows(simulator, agent, found, quirks, &mut body);
+        return body;
     }
-    body.extend_from_slice(b"],\"filters\":{");
+    let _ = write!(body, "{{\"page_number\":{},\"page_size\":{}", query.page.number, query.page.size);
+    if let Some(total) = quirks.total.of(found.matching, found.everything) {
+        let _ = write!(body, ",\"total\":{total}");
+    }
+    if let Some(has_more) = quirks.has_more.of(query.page, found.rows.len(), found.matching) {
+        let _ = write!(body, ",\"has_more\":{has_more}");
+    }
+    body.extend_from_slice(b",\"data\":");
+    rows(simulator, agent, found, quirks, &mut body);
+    body.extend_from_slice(b",\"filters\":{");
     let mut comma = "";
     let ends = [("from", query.from), ("to", query.to)];
     let ends = ends.into_iter().filter_map(|(name, at)| Some((name, at?.to_string())));
@@ -114,49 +100,75 @@ fn page(simulator: &Simulator, agent: &Agent, query: &ListQuery, found: &Found) 
         let _ = write!(body, "{comma}\"{name}\":\"{value}\"");
         comma = ",";
     }
-    body.extend_from_slice(b"},\"sorts\":{\"created_at\":\"desc\"}}");
+    let sorts = match quirks.order {
+        OrderQuirk::NewestFirst => "created_at\":\"desc",
+        OrderQuirk::OldestFirst => "created_at\":\"asc",
+        OrderQuirk::LastUpdatedFirst => "updated_at\":\"desc",
+    };
+    let _ = write!(body, "}},\"sorts\":{{\"{sorts}\"}}}}");
     body
 }
 
-async fn agents(State(simulator): State<Simulator>) -> Response {
-    let objects: Vec<_> = simulator.inner.world.agents().iter().map(describe).collect();
-    json(format!("[{}]", objects.join(",")))
+fn rows(simulator: &Simulator, agent: &Agent, found: &Found, quirks: Quirks, body: &mut Vec<u8>) {
+    if found.rows.is_empty() && quirks.empty_data == EmptyDataQuirk::Null {
+        body.extend_from_slice(b"null");
+        return;
+    }
+    body.push(b'[');
+    for (place, row) in found.rows.iter().enumerate() {
+        if place > 0 {
+            body.push(b',');
+        }
+        simulator.inner.world.write(agent, row, quirks.stamps, body);
+    }
+    body.push(b']');
 }
 
-async fn agent(State(simulator): State<Simulator>, Path(id): Path<String>) -> Result<Response, Refusal> {
-    Ok(json(describe(simulator.known_agent(&id)?)))
+async fn agents(State(simulator): State<Simulator>, Extension(caller): Extension<Caller>) -> Response {
+    let quirks = simulator.quirks();
+    let objects: Vec<_> =
+        seen_agents(&simulator, &caller).iter().map(|agent| describe(agent, quirks)).collect();
+    json(format!("[{}]", objects.join(",")).into_bytes())
 }
 
-async fn rename_agent(
+async fn agent(
     State(simulator): State<Simulator>,
+    Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
-    body: Bytes,
 ) -> Result<Response, Refusal> {
-    let agent = simulator.known_agent(&id)?;
-    let body: AgentBody = serde_json::from_slice(&body)
-        .map_err(|_| Refusal::BadRequest("the body must have 'agent_config.agent_name'"))?;
-    agent.rename(body.agent_config.agent_name);
-    Ok(json("{\"message\":\"success\",\"state\":\"updated\"}"))
+    let agent = seen_agent(&simulator, &caller, &id)?;
+    Ok(json(describe(&agent, simulator.quirks()).into_bytes()))
 }
 
-async fn execution(State(simulator): State<Simulator>, Path(id): Path<String>) -> Result<Response, Refusal> {
+async fn execution(
+    State(simulator): State<Simulator>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+) -> Result<Response, Refusal> {
     let world = &simulator.inner.world;
-    let (agent, record, standing) = world.execution(&id).ok_or(Refusal::NotFound("Execution"))?;
+    let found = world.execution(&id).filter(|(agent, _, _)| caller.sees(agent.id));
+    let (agent, record, standing) = found.ok_or(Refusal::NotFound("Execution"))?;
     let mut body = Vec::with_capacity(ROW_GUESS);
-    world.write(agent, &(record, standing), &mut body);
+    world.write(&agent, &(record, standing), simulator.quirks().stamps, &mut body);
     Ok(json(body))
 }
 
 /// An agent's object.
-fn describe(agent: &Agent) -> String {
+fn describe(agent: &Agent, quirks: Quirks) -> String {
     let profile = agent.profile();
-    let mut object = format!(
-        "{{\"id\":\"{}\",\"agent_name\":{},\"agent_type\":\"other\",\"agent_status\":\"processed\"",
-        agent.id,
-        Value::from(profile.name.as_str())
-    );
-    write_instant(",\"created_at\":", Some(agent.created_at), &mut object);
-    write_instant(",\"updated_at\":", Some(profile.updated_at), &mut object);
-    let _ = write!(object, ",{AGENT}}}");
-    object
+    let mut created_at = String::new();
+    if quirks.agent == AgentQuirk::Dated {
+        created_at.push_str(",\"created_at\":\"");
+        quirks.stamps.write(agent.created_at, &mut created_at);
+        created_at.push_str("\",\"updated_at\":\"");
+        quirks.stamps.write(profile.updated_at, &mut created_at);
+        created_at.push('"');
+    }
+    let name = Value::from(profile.name.as_str());
+    let welcome = Value::from(profile.welcome_message.as_str());
+    let prompts = profile.prompts.as_ref().map_or(PROMPTS, |prompts| prompts.get());
+    format!(
+        "{{\"id\":\"{}\",\"agent_name\":{name},\"agent_type\":\"other\",\"agent_status\":\"processed\"{created_at},\"agent_welcome_message\":{welcome},\"webhook_url\":null,\"tasks\":[{{\"task_type\":\"conversation\"}}],\"agent_prompts\":{prompts}}}",
+        agent.id
+    )
 }

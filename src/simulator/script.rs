@@ -43,7 +43,7 @@ impl FromStr for FaultRule {
 
 fn parse_line(line: &str) -> Result<FaultRule, BadRule> {
     let mut words = line.split_whitespace();
-    let mut rule = FaultRule { fault: parse_fault(words.next().unwrap_or_default())?, when: When::default() };
+    let mut rule = FaultRule::always(parse_fault(words.next().unwrap_or_default())?);
     for word in words {
         let (name, value) = word
             .split_once('=')
@@ -66,7 +66,8 @@ fn parse_line(line: &str) -> Result<FaultRule, BadRule> {
                 | Fault::ErrorBody
                 | Fault::EmptyPage
                 | Fault::Slow(_)
-                | Fault::Delay(_) => {
+                | Fault::Delay(_)
+                | Fault::Hold(_) => {
                     return Err(BadRule("retry-after is allowed only with a status".to_owned()));
                 }
             },

@@ -1,7 +1,9 @@
 use std::time::Duration;
 
+use super::clock::Clock;
 use super::faults::FaultRule;
-use crate::domain::Timestamp;
+use super::quirks::Quirks;
+use crate::domain::{AgentId, Timestamp};
 
 /// The turns of ten minutes: rows of up to 40 KB, as the largest that were seen.
 const MOST_TURNS: u64 = 56;
@@ -9,110 +11,147 @@ const MOST_TURNS: u64 = 56;
 /// The settings of a simulated upstream.
 #[derive(Clone, Debug)]
 pub struct SimulatorSettings {
-    /// Everything is drawn from it: the same seed gives the same agents and calls.
+    /// What everything is drawn from: the same seed gives the same agents and calls.
     pub seed: u64,
-    /// The end of the seeded history, and the start of the live one; `None` for the start of the process. With a given
-    /// epoch, rows have the same bytes in every run.
+    /// The instant before which the seeded calls lie and at which the live ones begin; none for the start of the
+    /// process. With one that is given, the bytes of rows are the same in every run.
     pub epoch: Option<Timestamp>,
-    /// The agents.
+    /// The clock of the calls.
+    pub clock: Clock,
+    /// The agents and how many calls each has.
     pub agents: Vec<AgentPlan>,
+    /// Who may ask.
+    pub keys: Keys,
     /// Whether `from` and `to` are required.
     pub window: WindowRule,
-    /// The maximum requests in any span of some length; `None` for no limit.
+    /// The most requests of an organization in any span of some length; none for no limit.
     pub rate: Option<Rate>,
-    /// Whether a 429 has `Retry-After`.
+    /// Whether a 429 says when to come back.
     pub retry_after: RetryAfter,
-    /// How long a response takes.
+    /// How long an answer takes.
     pub latency: Latency,
-    /// The maximum turns of a conversation, which make up most of a row's bytes.
+    /// The most turns of a conversation, which are most of a row's bytes.
     pub most_turns: u64,
-    /// How long after its `created_at` a live call may first be shown; the delay of each call is drawn up to this.
+    /// How late a live call may show up after its `created_at`; each is up to this late.
     pub commit_lag: Duration,
-    /// The faults. The first rule that applies wins.
+    /// What goes wrong, and when. The first rule that applies wins.
     pub faults: Vec<FaultRule>,
-    /// The order of rows with the same instant.
-    pub ties: TieOrder,
+    /// How the contract's open corners are.
+    pub quirks: Quirks,
+    /// How many of the latest requests are remembered.
+    pub log_capacity: usize,
 }
 
-/// One agent with five thousand calls in 30 days, without faults.
+/// One agent with five thousand calls in 30 days, everybody welcome, nothing goes wrong.
 impl Default for SimulatorSettings {
     fn default() -> Self {
         Self {
             seed: 1,
             epoch: None,
+            clock: Clock::System,
             agents: vec![AgentPlan::default()],
-            window: WindowRule::Required,
+            keys: Keys::Any,
+            window: WindowRule::default(),
             rate: None,
             retry_after: RetryAfter::Absent,
             latency: Latency::default(),
             most_turns: MOST_TURNS,
             commit_lag: Duration::ZERO,
             faults: Vec::new(),
-            ties: TieOrder::Unstable,
+            quirks: Quirks::default(),
+            log_capacity: 10_000,
         }
     }
 }
 
-/// The settings of one agent.
+/// What one agent is like.
 #[derive(Clone, Debug)]
 pub struct AgentPlan {
-    /// Its name; `None` for one drawn from the seed.
+    /// What it is called; none for a name drawn from the seed.
     pub name: Option<String>,
-    /// How many calls it has at the epoch: at most a billion, about 32 bytes of memory each.
+    /// How many calls it has at the epoch; at most a thousand million, about 32 bytes of memory each.
     pub executions: u32,
-    /// How far back they go.
+    /// How far back they reach.
     pub span: Duration,
-    /// The mean time between new calls. `None` for an agent without new calls, whose unfinished calls never finish.
+    /// The mean time between new calls; none for an agent that stands still at the epoch, whose unfinished calls
+    /// never finish.
     pub live: Option<Duration>,
 }
 
 impl Default for AgentPlan {
     fn default() -> Self {
-        Self { name: None, executions: 5_000, span: Duration::from_hours(30 * 24), live: None }
+        Self { name: None, executions: 5_000, span: Duration::from_secs(30 * 86_400), live: None }
     }
+}
+
+/// Who may ask.
+#[derive(Clone, Debug)]
+pub enum Keys {
+    /// Every key that looks like one (`bn-…`, `sa-…`); all of them belong to one organization and see every agent.
+    Any,
+    /// Nobody else.
+    Only(Vec<AcceptedKey>),
+}
+
+/// A key that is accepted.
+#[derive(Clone, Debug)]
+pub struct AcceptedKey {
+    /// The key as it is sent.
+    pub key: String,
+    /// Whose it is; the rate limit counts per organization.
+    pub organization: String,
+    /// What it sees; none for every agent.
+    pub agents: Option<Vec<AgentId>>,
 }
 
 /// Whether `from` and `to` are required.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WindowRule {
-    /// Both are, at most 7 × 24 hours apart, as the reference page of mid-2026 says; anything else is refused with 400.
-    Required,
-    /// Neither is.
+    /// Both, no farther apart than this; anything else is refused with 400.
+    Required(Duration),
+    /// Neither; any distance will do.
     Optional,
+    /// Neither, but in silence only this long before `to`, or before now, is answered where `from` is missing.
+    Assumed(Duration),
 }
 
-/// The order of rows with the same instant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TieOrder {
-    /// Another one at each request, as upstream's.
-    Unstable,
-    /// Always the same.
-    Stable,
+/// Both are, 7 × 24 hours apart at most, as the reference page of mid-2026 says.
+impl Default for WindowRule {
+    fn default() -> Self {
+        Self::Required(Duration::from_secs(7 * 86_400))
+    }
 }
 
 /// A number of requests in any span of some length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
-    /// The maximum number of requests.
+    /// The most requests.
     pub requests: usize,
-    /// The length of the span.
+    /// In any span of this length.
     pub per: Duration,
 }
 
-/// Whether a 429 has `Retry-After`, which upstream's documentation does not promise.
+/// Whether a 429 says when to come back. The documentation promises it nowhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RetryAfter {
     /// It does not.
     Absent,
-    /// It does, in whole seconds, rounded up.
+    /// In whole seconds, rounded up.
     Seconds,
 }
 
-/// How long a response takes: drawn between two lengths for each request.
+/// How long an answer takes: a time between two, drawn anew for each request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Latency {
     /// At least this.
     pub least: Duration,
     /// At most this.
     pub most: Duration,
+}
+
+impl Latency {
+    /// The same for every request.
+    pub const fn fixed(length: Duration) -> Self {
+        Self { least: length, most: length }
+    }
 }

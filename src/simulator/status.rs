@@ -1,6 +1,7 @@
 /// The statuses that upstream documents, and `prepared`, which rows carry without that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum CallStatus {
+#[expect(missing_docs, reason = "the names are upstream's own words, see `as_str`")]
+pub enum CallStatus {
     Scheduled,
     Prepared,
     Queued,
@@ -21,7 +22,7 @@ pub(super) enum CallStatus {
 
 impl CallStatus {
     /// Every status.
-    pub(super) const ALL: [Self; 16] = [
+    pub const ALL: [Self; 16] = [
         Self::Scheduled,
         Self::Prepared,
         Self::Queued,
@@ -41,7 +42,7 @@ impl CallStatus {
     ];
 
     /// Upstream's word.
-    pub(super) const fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Scheduled => "scheduled",
             Self::Prepared => "prepared",
@@ -63,7 +64,7 @@ impl CallStatus {
     }
 
     /// The status of this name.
-    pub(super) fn named(word: &str) -> Option<Self> {
+    pub fn named(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|status| status.as_str() == word)
     }
 

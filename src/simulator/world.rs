@@ -1,14 +1,18 @@
 //! The agents and their rows: what upstream's database is.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
 
+use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use super::clock::Clock;
 use super::dice::Dice;
 use super::ids;
 use super::layout;
 use super::life::Standing;
+use super::quirks::StampForm;
 use super::record::Record;
 use super::row::{self, RowDraft};
 use super::rows::{Ask, Found, Rows};
@@ -20,9 +24,10 @@ use crate::domain::{AgentId, Timestamp};
 pub(super) struct World {
     seed: u64,
     epoch: i64,
+    clock: Clock,
     commit_lag: i64,
     most_turns: u64,
-    agents: Vec<Agent>,
+    agents: RwLock<Vec<Arc<Agent>>>,
 }
 
 /// An agent.
@@ -33,14 +38,18 @@ pub(super) struct Agent {
     pub(super) created_at: Timestamp,
     pub(super) seed: u64,
     is_live: bool,
+    is_gone: AtomicBool,
     profile: Mutex<Profile>,
     rows: Mutex<Rows>,
 }
 
-/// The part of an agent that clients may change.
+/// What clients may change of an agent.
 #[derive(Clone, Debug)]
 pub(super) struct Profile {
     pub(super) name: String,
+    pub(super) welcome_message: String,
+    /// JSON, as a client wrote it; none for the seeded prompt.
+    pub(super) prompts: Option<Box<RawValue>>,
     pub(super) updated_at: Timestamp,
 }
 
@@ -63,54 +72,76 @@ const MAX_EXECUTIONS: u32 = 1_000_000_000;
 
 impl World {
     pub(super) fn new(settings: &SimulatorSettings) -> Self {
-        let epoch = settings.epoch.unwrap_or_else(now).as_micros();
+        let epoch = settings.epoch.unwrap_or_else(|| settings.clock.now()).as_micros();
         let agents = (0u32..)
             .zip(&settings.agents)
-            .map(|(number, plan)| Agent::new(settings.seed, number, epoch, plan))
+            .map(|(number, plan)| Arc::new(Agent::new(settings.seed, number, epoch, plan)))
             .collect();
         Self {
             seed: settings.seed,
             epoch,
+            clock: settings.clock.clone(),
             commit_lag: micros(settings.commit_lag),
             most_turns: settings.most_turns,
-            agents,
+            agents: RwLock::new(agents),
         }
     }
 
-    /// All agents.
-    pub(super) fn agents(&self) -> &[Agent] {
-        &self.agents
+    /// Every agent that is still there.
+    pub(super) fn agents(&self) -> Vec<Arc<Agent>> {
+        self.agents
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+            .filter(|a| a.is_there())
+            .cloned()
+            .collect()
     }
 
     /// The agent with this identifier.
-    pub(super) fn agent(&self, id: AgentId) -> Option<&Agent> {
-        self.agents.iter().find(|agent| agent.id == id)
+    pub(super) fn agent(&self, id: AgentId) -> Option<Arc<Agent>> {
+        let agents = self.agents.read().unwrap_or_else(PoisonError::into_inner);
+        agents.iter().find(|agent| agent.id == id && agent.is_there()).cloned()
+    }
+
+    /// Creates an agent without calls. It is live: calls that are placed proceed with the clock.
+    pub(super) fn create_agent(&self, name: String) -> Arc<Agent> {
+        let mut agents = self.agents.write().unwrap_or_else(PoisonError::into_inner);
+        let number = u32::try_from(agents.len()).unwrap_or(u32::MAX);
+        let agent = Arc::new(Agent::created(self.seed, number, self.clock.now(), name));
+        agents.push(Arc::clone(&agent));
+        agent
+    }
+
+    /// What time it is.
+    pub(super) fn clock_now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     /// What time it is for an agent's calls, in microseconds.
-    fn now_of(&self, agent: &Agent) -> i64 {
-        if agent.is_live { now().as_micros() } else { self.epoch }
+    pub(super) fn now(&self, agent: &Agent) -> i64 {
+        if agent.is_live { self.clock.now().as_micros() } else { self.epoch }
     }
 
     /// An agent's rows, grown up to now.
     pub(super) fn rows<'a>(&self, agent: &'a Agent) -> MutexGuard<'a, Rows> {
         let mut rows = agent.rows.lock().unwrap_or_else(PoisonError::into_inner);
-        rows.grow(self.now_of(agent));
+        rows.grow(self.now(agent));
         rows
     }
 
     /// One page of an agent's rows; `now` and `commit_lag` in the question are set here.
     pub(super) fn page(&self, agent: &Agent, ask: Ask<'_>) -> Found {
-        let ask = Ask { now: self.now_of(agent), commit_lag: self.commit_lag, ..ask };
+        let ask = Ask { now: self.now(agent), commit_lag: self.commit_lag, ..ask };
         self.rows(agent).page(&ask)
     }
 
-    /// The execution with this id, of any agent. Looks at all rows of one agent or, if the id was given by hand, of all
-    /// agents.
-    pub(super) fn execution(&self, id: &str) -> Option<(&Agent, Record, Standing)> {
-        self.agents.iter().find_map(|agent| {
-            let record = self.rows(agent).find(self.has_id(agent, id)).cloned()?;
-            let standing = record.standing(agent.seed, self.now_of(agent));
+    /// The execution with this id, whoever's it is. Looks at all rows of one agent or, if the id was given by hand, of
+    /// every one.
+    pub(super) fn execution(&self, id: &str) -> Option<(Arc<Agent>, Record, Standing)> {
+        self.agents().into_iter().find_map(|agent| {
+            let record = self.rows(&agent).find(self.has_id(&agent, id)).cloned()?;
+            let standing = record.standing(agent.seed, self.now(&agent));
             Some((agent, record, standing))
         })
     }
@@ -140,7 +171,13 @@ impl World {
     }
 
     /// Writes a row's bytes at the end of `out`.
-    pub(super) fn write(&self, agent: &Agent, (record, standing): &(Record, Standing), out: &mut Vec<u8>) {
+    pub(super) fn write(
+        &self,
+        agent: &Agent,
+        (record, standing): &(Record, Standing),
+        stamps: StampForm,
+        out: &mut Vec<u8>,
+    ) {
         if let Some(bytes) = record.edit.as_ref().and_then(|edit| edit.bytes.as_ref()) {
             out.extend_from_slice(bytes);
             return;
@@ -154,9 +191,11 @@ impl World {
                 id: &self.id(agent, record),
                 created_at: record.created_at,
                 facts: record.facts,
+                edit: record.edit.as_deref(),
                 status: record.status_word(standing),
                 standing: *standing,
                 most_turns: self.most_turns,
+                stamps,
             },
             &mut text,
         );
@@ -181,6 +220,7 @@ impl Agent {
             created_at,
             seed: agent_seed,
             is_live: plan.live.is_some(),
+            is_gone: AtomicBool::new(false),
             profile: Mutex::new(Profile::new(name, created_at)),
             rows: Mutex::new(Rows::new(
                 agent_seed,
@@ -191,32 +231,47 @@ impl Agent {
         }
     }
 
-    /// The current profile.
+    /// An agent that a client creates.
+    fn created(seed: u64, number: u32, now: Timestamp, name: String) -> Self {
+        let agent_seed = Dice::of(&[seed, u64::from(number), 12]).bits();
+        Self {
+            number,
+            id: ids::agent_id(seed, number),
+            created_at: now,
+            seed: agent_seed,
+            is_live: true,
+            is_gone: AtomicBool::new(false),
+            profile: Mutex::new(Profile::new(name, now)),
+            rows: Mutex::new(Rows::new(agent_seed, &[], now.as_micros(), None)),
+        }
+    }
+
+    fn is_there(&self) -> bool {
+        !self.is_gone.load(Ordering::SeqCst)
+    }
+
+    /// What clients may change, as it is now.
     pub(super) fn profile(&self) -> Profile {
-        self.locked_profile().clone()
+        self.profile.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Changes the agent's name.
-    pub(super) fn rename(&self, name: String) {
-        *self.locked_profile() = Profile { name, updated_at: now() };
+    /// Changes what clients may change.
+    pub(super) fn change_profile(&self, change: impl FnOnce(&mut Profile)) {
+        change(&mut self.profile.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    fn locked_profile(&self) -> MutexGuard<'_, Profile> {
-        self.profile.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Takes the agent away, and its rows with it.
+    pub(super) fn vanish(&self) {
+        self.is_gone.store(true, Ordering::SeqCst);
     }
 }
 
 impl Profile {
-    /// The profile of a seeded agent, which was set up within a minute of its creation.
+    /// A profile as it is drawn: an agent is set up within a minute of its creation.
     fn new(name: String, created_at: Timestamp) -> Self {
         let updated_at = Timestamp::from_micros(created_at.as_micros() + 60_000_000);
-        Self { name, updated_at }
+        Self { name, welcome_message: "Hello!".to_owned(), prompts: None, updated_at }
     }
-}
-
-fn now() -> Timestamp {
-    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_micros(0).plus(since_1970)
 }
 
 /// At most three hundred years, so that instants stay within what can be counted.

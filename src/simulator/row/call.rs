@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::{Call, RowDraft, quoted, write_instant};
-use crate::domain::{CallType, Timestamp};
+use super::{Call, RowDraft, quoted, stamp};
+use crate::domain::{CallType, Provider};
 use crate::simulator::dice::Dice;
 use crate::simulator::facts::PROVIDERS;
 use crate::simulator::status::CallStatus;
@@ -39,15 +39,16 @@ const NO_HANGUP: &str = r#","hangup_by":null,"hangup_reason":null,"hangup_provid
 pub(super) fn head(draft: &RowDraft<'_>, call: &Call, out: &mut String) {
     let standing = &draft.standing;
     let _ = write!(out, "{{\"id\":\"{}\",\"agent_id\":\"{}\",\"batch_id\":", draft.id, draft.agent);
-    match draft.facts.batch {
-        Some(batch) => quoted(&batch.id(draft.agent_seed), out),
-        None => out.push_str("null"),
+    match (draft.edit.and_then(|edit| edit.batch_id.as_ref()), draft.facts.batch) {
+        (Some(batch), _) => quoted(batch.as_str(), out),
+        (None, Some(batch)) => quoted(&batch.id(draft.agent_seed), out),
+        (None, None) => out.push_str("null"),
     }
     out.push_str(",\"campaign_id\":null,\"status\":");
     quoted(draft.status, out);
-    write_instant(",\"created_at\":", Some(Timestamp::from_micros(draft.created_at)), out);
-    write_instant(",\"updated_at\":", Some(Timestamp::from_micros(standing.changed_at)), out);
-    write_instant(",\"initiated_at\":", standing.initiated_at.map(Timestamp::from_micros), out);
+    stamp(",\"created_at\":", Some(draft.created_at), draft.stamps, out);
+    stamp(",\"updated_at\":", Some(standing.changed_at), draft.stamps, out);
+    stamp(",\"initiated_at\":", standing.initiated_at, draft.stamps, out);
     let _ = write!(out, ",\"scheduled_at\":null,\"conversation_duration\":{}", call.seconds);
     // One in four is a float in the data that was seen.
     if draft.serial.is_multiple_of(4) {
@@ -56,7 +57,7 @@ pub(super) fn head(draft: &RowDraft<'_>, call: &Call, out: &mut String) {
     let _ = write!(out, ",\"conversation_time\":{}", call.seconds);
     let rescheduled =
         if standing.status == CallStatus::Rescheduled { Some(standing.changed_at) } else { None };
-    write_instant(",\"rescheduled_at\":", rescheduled.map(Timestamp::from_micros), out);
+    stamp(",\"rescheduled_at\":", rescheduled, draft.stamps, out);
     let _ = write!(out, ",\"retry_count\":{},\"retry_history\":", standing.retries);
     if standing.retries == 0 {
         out.push_str("null");
@@ -74,7 +75,8 @@ pub(super) fn head(draft: &RowDraft<'_>, call: &Call, out: &mut String) {
     }
     out.push_str(",\"error_message\":");
     out.push_str(text_for(&ERRORS, standing.status).unwrap_or("null"));
-    let voice_mail = match standing.status.is_over().then_some(draft.facts.voice_mail) {
+    let drawn = standing.status.is_over().then_some(draft.facts.voice_mail);
+    let voice_mail = match draft.edit.and_then(|edit| edit.voice_mail).or(drawn) {
         None => "null",
         Some(true) => "true",
         Some(false) => "false",
@@ -110,19 +112,23 @@ pub(super) fn costs(draft: &RowDraft<'_>, call: &Call, dice: &mut Dice, out: &mu
 
 pub(super) fn telephony(draft: &RowDraft<'_>, call: &Call, out: &mut String) {
     let facts = &draft.facts;
-    let (person, line) = (format!("+91{}", call.person), format!("+91{}", call.line));
-    let (to, from) = match facts.call_type {
+    let direction = draft.edit.and_then(|edit| edit.call_type).unwrap_or(facts.call_type);
+    let given = draft.edit.and_then(|edit| edit.recipient.as_deref());
+    let person = given.map_or_else(|| format!("+91{}", call.person), str::to_owned);
+    let line = format!("+91{}", call.line);
+    let (to, from) = match direction {
         CallType::Outbound => (&person, &line),
         CallType::Inbound => (&line, &person),
     };
-    let provider = PROVIDERS[usize::from(facts.provider) % PROVIDERS.len()];
+    let drawn = PROVIDERS[usize::from(facts.provider) % PROVIDERS.len()];
+    let provider = draft.edit.and_then(|edit| edit.provider.as_ref()).map_or(drawn, Provider::as_str);
     let _ =
         write!(out, ",\"user_number\":\"{person}\",\"agent_number\":\"{line}\",\"provider\":\"{provider}\"");
     if matches!(draft.standing.status, CallStatus::Scheduled | CallStatus::Prepared) {
         out.push_str(",\"telephony_data\":null");
         return;
     }
-    let call_type = facts.call_type.as_str();
+    let call_type = direction.as_str();
     let _ = write!(
         out,
         ",\"telephony_data\":{{\"duration\":\"{}{}\",\"to_number\":\"{to}\",\"from_number\":\"{from}\",\"call_type\":\"{call_type}\",\"provider\":\"{provider}\",\"hosted_telephony\":true,\"provider_call_id\":\"{:016x}\",\"ring_duration\":{},\"post_dial_delay\":null,\"to_number_carrier\":\"Reliance Jio Infocomm Ltd (RJIL)\",\"recording_url\":",

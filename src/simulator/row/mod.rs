@@ -8,11 +8,11 @@ mod call;
 mod talk;
 mod usage;
 
-use std::fmt::Write as _;
-
 use super::dice::Dice;
 use super::facts::Facts;
 use super::life::Standing;
+use super::quirks::StampForm;
+use super::record::Edit;
 use super::status::CallStatus;
 use crate::domain::{AgentId, Timestamp};
 
@@ -25,10 +25,13 @@ pub(super) struct RowDraft<'a> {
     pub(super) id: &'a str,
     pub(super) created_at: i64,
     pub(super) facts: Facts,
+    /// What was changed by hand and outranks the facts.
+    pub(super) edit: Option<&'a Edit>,
     /// The word that the row carries; may be one that the simulator does not know.
     pub(super) status: &'a str,
     pub(super) standing: Standing,
     pub(super) most_turns: u64,
+    pub(super) stamps: StampForm,
 }
 
 /// Writes a row at the end of `out`.
@@ -90,11 +93,14 @@ fn quoted(text: &str, out: &mut String) {
     out.push('"');
 }
 
-/// Writes a name and an instant as upstream does: in UTC, without saying so.
-pub(super) fn write_instant(name: &str, at: Option<Timestamp>, out: &mut String) {
+fn stamp(name: &str, at: Option<i64>, form: StampForm, out: &mut String) {
     out.push_str(name);
-    let Some(at) = at else { return out.push_str("null") };
-    let _ = write!(out, "\"{at}");
-    out.pop();
-    out.push('"');
+    match at {
+        Some(at) => {
+            out.push('"');
+            form.write(Timestamp::from_micros(at), out);
+            out.push('"');
+        }
+        None => out.push_str("null"),
+    }
 }

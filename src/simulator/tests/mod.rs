@@ -1,7 +1,8 @@
-//! The simulator, served over a socket.
+//! The simulator, served on a port of its own.
 
 mod changes;
 mod faults;
+mod neighbors;
 mod pages;
 mod rows;
 
@@ -11,7 +12,7 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::domain::{Filters, Timestamp};
+use crate::domain::Filters;
 use crate::shutdown::Shutdown;
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -29,7 +30,7 @@ fn everything(simulator: &Simulator) -> Vec<TrueRow> {
     simulator.rows_matching(simulator.agents()[0].id, &Filters::default(), None)
 }
 
-/// A simulator on a free port, and a client.
+/// A simulator on a port of its own, and a client.
 struct Served {
     simulator: Simulator,
     client: reqwest::Client,

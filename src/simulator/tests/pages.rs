@@ -7,7 +7,9 @@ use crate::domain::{Span, Status};
 
 #[tokio::test]
 async fn pages_add_up_to_the_truth() {
-    let served = Served::start(SimulatorSettings { ties: TieOrder::Stable, ..settings(333) }).await;
+    let mut settings = settings(333);
+    settings.quirks.ties = TieQuirk::Stable;
+    let served = Served::start(settings).await;
     let rows = served.walk("").await;
     let truth = everything(&served.simulator);
     assert_eq!(rows.len(), truth.len());
@@ -21,7 +23,11 @@ async fn pages_add_up_to_the_truth() {
 
 #[tokio::test]
 async fn filters_over_http_match_the_truth() {
-    let served = Served::start(SimulatorSettings { ties: TieOrder::Stable, ..settings(600) }).await;
+    let served = Served::start(SimulatorSettings {
+        quirks: Quirks { ties: TieQuirk::Stable, ..Quirks::default() },
+        ..settings(600)
+    })
+    .await;
     let batch = everything(&served.simulator)
         .iter()
         .find_map(|row| {
@@ -90,5 +96,31 @@ async fn refuses_what_upstream_refuses() {
     assert!(denied.headers().contains_key("date"));
     let body: Value = serde_json::from_slice(&denied.bytes().await.unwrap()).unwrap();
     assert!(body["detail"].is_string());
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn a_listed_key_sees_only_its_agents() {
+    let mut settings = settings(1);
+    settings.agents.push(AgentPlan::default());
+    let agents = Simulator::new(settings.clone()).agents();
+    let key = |agent: usize| AcceptedKey {
+        key: format!("key-{agent}"),
+        organization: format!("org-{agent}"),
+        agents: Some(vec![agents[agent].id]),
+    };
+    settings.keys = Keys::Only(vec![key(0), key(1)]);
+    let served = Served::start(settings).await;
+    let get = async |path: &str, key: &str| {
+        let answer =
+            served.client.get(format!("{}{path}", served.base)).bearer_auth(key).send().await.unwrap();
+        (answer.status().as_u16(), answer.bytes().await.unwrap())
+    };
+    assert_eq!(get("/v2/agent/all", "bn-key").await.0, 403);
+    assert_eq!(get(&format!("/v2/agent/{}", agents[0].id), "key-0").await.0, 200);
+    assert_eq!(get(&format!("/v2/agent/{}", agents[0].id), "key-1").await.0, 404);
+    let listed: Value = serde_json::from_slice(&get("/v2/agent/all", "key-1").await.1).unwrap();
+    assert_eq!(listed.as_array().unwrap().len(), 1);
+    assert_eq!(listed[0]["id"], agents[1].id.to_string());
     served.stop().await;
 }

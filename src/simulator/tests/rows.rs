@@ -1,6 +1,7 @@
 //! The rows, looked at one by one.
 
 use super::*;
+use crate::domain::Span;
 
 #[test]
 fn same_seed_same_bytes() {
@@ -50,6 +51,49 @@ fn finds_an_execution_by_its_id() {
         assert_eq!(record.created_at, row.created_at.as_micros());
     }
     assert!(simulator.inner.world.execution("nobody").is_none());
+}
+
+#[tokio::test]
+async fn live_calls_arrive_and_proceed_with_the_clock() {
+    let clock = ManualClock::at(epoch());
+    let plan = AgentPlan { executions: 0, span: DAY, live: Some(Duration::from_secs(10)), name: None };
+    let live = || SimulatorSettings {
+        agents: vec![plan.clone()],
+        clock: Clock::Manual(clock.clone()),
+        ..settings(0)
+    };
+    let simulator = Simulator::new(live());
+    assert!(everything(&simulator).is_empty());
+    clock.advance(Duration::from_secs(1_000));
+    let before = everything(&simulator);
+    assert!((60..160).contains(&before.len()), "{} calls", before.len());
+    assert!(before.iter().any(|row| !row.status.is_terminal()));
+    // Whoever looks for the first time sees what those who watched see.
+    assert_eq!(before, everything(&Simulator::new(live())));
+    clock.advance(9 * DAY);
+    let later = everything(&simulator);
+    assert!(before.iter().all(|old| later.iter().any(|new| new.id == old.id && new.status.is_terminal())));
+}
+
+#[test]
+fn all_live_calls_appear_with_a_lag() {
+    let clock = ManualClock::at(epoch());
+    let plan = AgentPlan { executions: 0, span: DAY, live: Some(Duration::from_secs(10)), name: None };
+    let with_lag = |commit_lag| {
+        let (agents, clock) = (vec![plan.clone()], Clock::Manual(clock.clone()));
+        Simulator::new(SimulatorSettings { agents, clock, commit_lag, ..settings(0) })
+    };
+    let (prompt, late) = (with_lag(Duration::ZERO), with_lag(Duration::from_secs(120)));
+    clock.advance(Duration::from_secs(1_000));
+    let span = Span::new(epoch(), epoch().plus(Duration::from_secs(1_000)));
+    let ids = |simulator: &Simulator| {
+        let rows = simulator.rows_matching(simulator.agents()[0].id, &Filters::default(), span);
+        rows.into_iter().map(|row| row.id).collect::<Vec<_>>()
+    };
+    let (all, shown) = (ids(&prompt), ids(&late));
+    assert!(shown.len() < all.len() && shown.iter().all(|id| all.contains(id)));
+    clock.advance(Duration::from_secs(120));
+    assert_eq!(ids(&late), all);
 }
 
 #[test]

@@ -1,0 +1,250 @@
+//! What clients read beside agents and executions: logs, batches, phone numbers, voices, the account.
+
+use std::collections::BTreeMap;
+
+use axum::Router;
+use axum::extract::{Extension, Path, State};
+use axum::response::Response;
+use axum::routing::get;
+use serde_json::{Value, json as value};
+
+use super::Simulator;
+use super::admission::Caller;
+use super::answers::{json, reply, seen_agent, seen_agents};
+use super::dice::Dice;
+use super::life::Standing;
+use super::page_asked::PageAsked;
+use super::quirks::{OrderQuirk, StampForm, TieQuirk};
+use super::record::Record;
+use super::refusal::Refusal;
+use super::rows::Ask;
+use super::world::Agent;
+use crate::domain::{BatchId, Filters, Timestamp};
+
+/// The voices that everybody has.
+const VOICES: [(&str, &str, &str, &str); 4] = [
+    ("V9LCAAi4tTlqe9JadbCo", "Nila", "elevenlabs", "eleven_turbo_v2_5"),
+    ("Matthew", "Matthew", "polly", "generative"),
+    ("95856005-0332-41b0-935f-352e296aa0df", "Ananya", "cartesia", "sonic-2"),
+    ("anushka", "Anushka", "sarvam", "bulbul:v2"),
+];
+
+/// The parts of an agent that write into an execution's log, and whose they are.
+const COMPONENTS: [(&str, &str); 3] =
+    [("transcriber", "deepgram"), ("llm", "openai"), ("synthesizer", "elevenlabs")];
+
+/// A row and where its call stands.
+type Row = (Record, Standing);
+
+/// The paths, relative to the root.
+pub(super) fn routes() -> Router<Simulator> {
+    let empty = || async { json(b"[]".to_vec()) };
+    Router::new()
+        .route("/executions/{id}/log", get(log))
+        .route("/batches/{id}", get(batch))
+        .route("/batches/{id}/all", get(batches))
+        .route("/batches/{id}/executions", get(batch_executions))
+        .route("/phone-numbers/all", get(phone_numbers))
+        .route("/phone-numbers/search", get(numbers_for_sale))
+        .route("/me/voices", get(voices))
+        .route("/user/me", get(me))
+        .route("/providers", get(empty))
+        .route("/knowledgebase/all", get(empty))
+        .route("/sip-trunks/trunks", get(empty))
+        .route("/sub-accounts/all", get(empty))
+        .route("/sub-accounts/all/usage", get(empty))
+        .route("/violations/list", get(violations))
+}
+
+async fn log(
+    State(simulator): State<Simulator>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+) -> Result<Response, Refusal> {
+    let found = simulator.inner.world.execution(&id).filter(|(agent, ..)| caller.sees(agent.id));
+    let (agent, record, standing) = found.ok_or(Refusal::NotFound("Execution"))?;
+    let stamps = simulator.quirks().stamps;
+    let mut dice = Dice::of(&[agent.seed, u64::from(record.serial), 21]);
+    let turns = if standing.status.has_conversation() { dice.between(2, 12) } else { 0 };
+    let mut at = standing.started_at.unwrap_or(record.created_at);
+    let mut entries = Vec::new();
+    for turn in 1..=turns {
+        for (component, provider) in COMPONENTS {
+            for kind in ["request", "response"] {
+                at += dice.between(20_000, 900_000);
+                entries.push(value!({
+                    "created_at": stamped(at, stamps),
+                    "type": kind,
+                    "component": component,
+                    "provider": provider,
+                    "data": format!("{component} {kind}, turn {turn}"),
+                }));
+            }
+        }
+    }
+    Ok(reply(&value!({ "status": "success", "data": entries })))
+}
+
+async fn batches(
+    State(simulator): State<Simulator>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+) -> Result<Response, Refusal> {
+    let agent = seen_agent(&simulator, &caller, &id)?;
+    let mut by_batch: BTreeMap<String, Vec<Row>> = BTreeMap::new();
+    for row in rows(&simulator, &agent, &Filters::default()) {
+        if let Some(batch) = row.0.batch_id(agent.seed) {
+            by_batch.entry(batch).or_default().push(row);
+        }
+    }
+    let stamps = simulator.quirks().stamps;
+    let mut batches: Vec<_> = by_batch.iter().collect();
+    // Newest first; rows are.
+    batches.sort_by_key(|(_, rows)| std::cmp::Reverse(rows.last().map(|(record, _)| record.created_at)));
+    Ok(reply(&batches.into_iter().map(|(id, rows)| describe(id, rows, stamps)).collect()))
+}
+
+async fn batch(
+    State(simulator): State<Simulator>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+) -> Result<Response, Refusal> {
+    let (_, rows) = rows_of_batch(&simulator, &caller, &id)?;
+    let id: String = id.chars().filter(|c| *c != '-').collect();
+    Ok(reply(&describe(&id, &rows, simulator.quirks().stamps)))
+}
+
+async fn batch_executions(
+    State(simulator): State<Simulator>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+) -> Result<Response, Refusal> {
+    let (agent, rows) = rows_of_batch(&simulator, &caller, &id)?;
+    let mut body = vec![b'['];
+    for row in &rows {
+        if body.len() > 1 {
+            body.push(b',');
+        }
+        simulator.inner.world.write(&agent, row, simulator.quirks().stamps, &mut body);
+    }
+    body.push(b']');
+    Ok(json(body))
+}
+
+/// A batch's rows, newest first, and whose they are. Looks at all rows of the agents that the key sees.
+fn rows_of_batch(
+    simulator: &Simulator,
+    caller: &Caller,
+    id: &str,
+) -> Result<(std::sync::Arc<Agent>, Vec<Row>), Refusal> {
+    let batch: BatchId = id.parse().map_err(|_| Refusal::NotFound("Batch"))?;
+    let filters = Filters { batch_id: Some(batch), ..Filters::default() };
+    seen_agents(simulator, caller)
+        .into_iter()
+        .find_map(|agent| {
+            let rows = rows(simulator, &agent, &filters);
+            (!rows.is_empty()).then_some((agent, rows))
+        })
+        .ok_or(Refusal::NotFound("Batch"))
+}
+
+fn rows(simulator: &Simulator, agent: &Agent, filters: &Filters) -> Vec<Row> {
+    let ask = Ask {
+        filters,
+        bounds: (i64::MIN, i64::MAX),
+        page: PageAsked::WHOLE,
+        order: OrderQuirk::NewestFirst,
+        ties: TieQuirk::Stable,
+        request: 0,
+        now: 0,
+        commit_lag: 0,
+    };
+    simulator.inner.world.page(agent, ask).rows
+}
+
+/// A batch's object; it has rows, newest first.
+fn describe(id: &str, rows: &[Row], stamps: StampForm) -> Value {
+    let mut statuses: BTreeMap<&str, u64> = BTreeMap::new();
+    for (record, standing) in rows {
+        *statuses.entry(record.status_word(standing)).or_default() += 1;
+    }
+    let created_at = rows.last().map_or(0, |(record, _)| record.created_at);
+    let updated_at = rows.iter().map(|(_, standing)| standing.changed_at).max().unwrap_or(created_at);
+    let is_over = rows.iter().all(|(_, standing)| standing.status.is_over());
+    value!({
+        "batch_id": id,
+        "created_at": stamped(created_at, stamps),
+        "updated_at": stamped(updated_at, stamps),
+        "status": if is_over { "executed" } else { "queued" },
+        "scheduled_at": null,
+        "from_phone_numbers": ["+918000000000"],
+        "file_name": "customers.csv",
+        "valid_contacts": rows.len(),
+        "total_contacts": rows.len(),
+        "execution_status": statuses,
+    })
+}
+
+/// One number for each agent.
+async fn phone_numbers(State(simulator): State<Simulator>, Extension(caller): Extension<Caller>) -> Response {
+    let stamps = simulator.quirks().stamps;
+    let number = |(nth, agent): (u64, std::sync::Arc<Agent>)| {
+        let mut dice = Dice::of(&[agent.seed, 22]);
+        let id = format!("{:016x}{:016x}", dice.bits(), dice.bits());
+        value!({
+            "id": id,
+            "created_at": stamped(agent.created_at.as_micros(), stamps),
+            "updated_at": stamped(agent.created_at.as_micros(), stamps),
+            "renewal_at": "17th Dec, 2026",
+            "phone_number": format!("+91{}", 8_000_000_000 + nth),
+            "agent_id": agent.id.to_string(),
+            "price": "$5.0",
+            "telephony_provider": "plivo",
+            "rented": true,
+        })
+    };
+    reply(&(0u64..).zip(seen_agents(&simulator, &caller)).map(number).collect())
+}
+
+async fn numbers_for_sale() -> Response {
+    let number = |nth: u64| {
+        value!({
+            "region": "Karnataka", "friendly_name": null, "locality": null,
+            "phone_number": format!("+91{}", 8_000_000_100 + nth), "provider": "plivo", "price": 5,
+        })
+    };
+    reply(&(0..3).map(number).collect())
+}
+
+async fn voices(State(simulator): State<Simulator>) -> Response {
+    let voice = |(nth, (voice_id, name, provider, model)): (u64, (&str, &str, &str, &str))| {
+        let mut dice = Dice::of(&[simulator.inner.seed, nth, 23]);
+        let id = uuid::Uuid::from_u64_pair(dice.bits(), dice.bits()).to_string();
+        value!({ "id": id, "voice_id": voice_id, "provider": provider, "name": name, "model": model })
+    };
+    reply(&(0u64..).zip(VOICES).map(voice).collect())
+}
+
+async fn violations() -> Response {
+    reply(&value!({ "data": [], "total": 0, "limit": 20, "offset": 0, "has_more": false }))
+}
+
+async fn me(Extension(caller): Extension<Caller>) -> Response {
+    let name = caller.organization();
+    let seed = name.bytes().fold(24, |sum: u64, byte| sum.wrapping_mul(31) ^ u64::from(byte));
+    let mut dice = Dice::of(&[seed]);
+    let id = uuid::Uuid::from_u64_pair(dice.bits(), dice.bits()).to_string();
+    reply(&value!({
+        "id": id,
+        "name": name,
+        "email": format!("{name}@example.com"),
+        "wallet": 1234.5,
+        "concurrency": { "max": 10, "current": 0 },
+    }))
+}
+
+fn stamped(at: i64, form: StampForm) -> String {
+    let mut text = String::new();
+    form.write(Timestamp::from_micros(at), &mut text);
+    text
+}
