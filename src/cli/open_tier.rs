@@ -2,8 +2,8 @@ use std::sync::Arc;
 
 use crate::clock::SteadyClock;
 use crate::config::{Serve, ServeMode, TierSettings};
-use crate::directory::{Directory, DirectorySecret, DirectorySettings, DirectoryState, DirectoryStats};
-use crate::telemetry::{TierReadings, TierStateReading};
+use crate::directory::{Directory, DirectorySecret, DirectorySettings};
+use crate::telemetry::TierReadings;
 use crate::tier::{RequestTimes, Tier};
 
 /// The tier of a gateway, if it has one.
@@ -46,7 +46,7 @@ impl OpenTier {
 
     /// For the metrics.
     pub(super) fn readings(&self) -> Option<TierReadings> {
-        self.directory.as_ref().map(|directory| readings(&directory.stats()))
+        self.directory.as_ref().map(|directory| directory.readings())
     }
 }
 
@@ -56,21 +56,4 @@ fn directory_settings(tier: &TierSettings, settings: &Serve) -> DirectorySetting
     let reading = &settings.reading;
     let max_age = reading.settled_ttl.saturating_mul(2).saturating_add(reading.stale_if_error);
     DirectorySettings { path: tier.directory.clone(), bytes: tier.bytes, max_age }
-}
-
-fn readings(stats: &DirectoryStats) -> TierReadings {
-    TierReadings {
-        state: match stats.state {
-            DirectoryState::Used => TierStateReading::Used,
-            DirectoryState::Away => TierStateReading::Away,
-            DirectoryState::Failing => TierStateReading::Failing,
-        },
-        capacity: stats.capacity,
-        bytes: stats.bytes,
-        files: stats.files.to_vec(),
-        saves: stats.saves.to_vec(),
-        late_times: stats.late_times,
-        evictions: stats.evictions,
-        seconds: stats.seconds.to_vec(),
-    }
 }

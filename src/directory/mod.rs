@@ -64,10 +64,10 @@ pub use self::secret::{BadTierSecret, TierKeys, TierSecret};
 use self::secret_file::SecretFile;
 use self::state::SharedDirectory;
 use self::stats::TierCounters;
-pub use self::stats::{DirectoryState, DirectoryStats};
 use crate::clock::SteadyClock;
 use crate::domain::{Entry, EntryIndex, Timestamp};
 use crate::store::EntryKey;
+use crate::telemetry::{TierReadings, TierStateReading};
 use crate::tier::{
     Cell, RequestTimes, Saved, ScopeChanges, Tier, TierKind, TierScope, TierStatus, TierUnavailable, Voided,
 };
@@ -172,12 +172,12 @@ impl Directory {
     }
 
     /// What it holds and did so far.
-    pub fn stats(&self) -> DirectoryStats {
-        DirectoryStats {
+    pub fn readings(&self) -> TierReadings {
+        TierReadings {
             state: self.shared.state(),
             capacity: self.capacity,
             bytes: self.shared.bytes(),
-            ..self.shared.counters.snapshot()
+            ..self.shared.counters.readings()
         }
     }
 
@@ -258,6 +258,6 @@ impl Tier for Directory {
     }
 
     fn status(&self) -> TierStatus {
-        TierStatus { kind: TierKind::Directory, is_ok: self.shared.state() == DirectoryState::Used }
+        TierStatus { kind: TierKind::Directory, is_ok: self.shared.state() == TierStateReading::Used }
     }
 }

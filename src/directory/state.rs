@@ -14,10 +14,11 @@ use super::lock::DirectoryLock;
 use super::marks_cache::MarksCache;
 use super::sampled::SampledLine;
 use super::secret_file::SecretFile;
-use super::stats::{DirectoryState, TierCounters};
+use super::stats::TierCounters;
 use crate::clock::SteadyClock;
 use crate::domain::{Entry, EntryIndex, Timestamp};
 use crate::store::EntryKey;
+use crate::telemetry::TierStateReading;
 use crate::tier::{Cell, Saved, ScopeChanges, TierScope, Voided};
 
 /// The name of the file whose lock decides which process writes. All versions of fanfold and all secrets share it.
@@ -83,11 +84,11 @@ impl SharedDirectory {
         }
     }
 
-    pub(super) fn state(&self) -> DirectoryState {
+    pub(super) fn state(&self) -> TierStateReading {
         match (self.files.writes(), self.is_failing.load(Ordering::Relaxed)) {
-            (_, true) => DirectoryState::Failing,
-            (true, false) => DirectoryState::Used,
-            (false, false) => DirectoryState::Away,
+            (_, true) => TierStateReading::Failing,
+            (true, false) => TierStateReading::Used,
+            (false, false) => TierStateReading::Away,
         }
     }
 

@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::telemetry::TierReadings;
+
 /// What became of looking for a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FileOutcome {
@@ -30,39 +32,6 @@ pub(super) struct TierCounters {
     writing_micros: AtomicU64,
 }
 
-/// Whether a directory is used.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum DirectoryState {
-    /// It is.
-    Used,
-    /// Another process writes there: this one only reads.
-    #[default]
-    Away,
-    /// Nothing can be written: the disk is full, read-only or fails.
-    Failing,
-}
-
-/// What a directory holds and did so far.
-#[derive(Clone, Debug, Default)]
-pub struct DirectoryStats {
-    /// Whether it is used.
-    pub state: DirectoryState,
-    /// What it may hold, in bytes.
-    pub capacity: u64,
-    /// What it holds.
-    pub bytes: u64,
-    /// Files that were looked for, by outcome.
-    pub files: [(&'static str, u64); 5],
-    /// Writes by outcome.
-    pub saves: [(&'static str, u64); 3],
-    /// Times of requests that were not on the disk in time.
-    pub late_times: u64,
-    /// Scopes and weeks that were removed to make room.
-    pub evictions: u64,
-    /// Seconds spent reading and writing.
-    pub seconds: [(&'static str, f64); 2],
-}
-
 impl TierCounters {
     pub(super) fn add(counter: &AtomicU64) {
         counter.fetch_add(1, Ordering::Relaxed);
@@ -80,23 +49,28 @@ impl TierCounters {
         add_micros(&self.writing_micros, time);
     }
 
-    pub(super) fn snapshot(&self) -> DirectoryStats {
+    /// What was counted; the state, the capacity and what is held are the caller's to add.
+    pub(super) fn readings(&self) -> TierReadings {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let seconds = |counter| Duration::from_micros(get(counter)).as_secs_f64();
         let [hit, miss, corrupt, foreign] = &self.files;
-        DirectoryStats {
-            files: [
+        TierReadings {
+            files: vec![
                 ("hit", get(hit)),
                 ("miss", get(miss)),
                 ("corrupt", get(corrupt)),
                 ("foreign", get(foreign)),
                 ("late", get(&self.late)),
             ],
-            saves: [("saved", get(&self.saved)), ("failed", get(&self.failed)), ("away", get(&self.away))],
+            saves: vec![
+                ("saved", get(&self.saved)),
+                ("failed", get(&self.failed)),
+                ("away", get(&self.away)),
+            ],
             late_times: get(&self.late_times),
             evictions: get(&self.evicted),
-            seconds: [("read", seconds(&self.reading_micros)), ("write", seconds(&self.writing_micros))],
-            ..DirectoryStats::default()
+            seconds: vec![("read", seconds(&self.reading_micros)), ("write", seconds(&self.writing_micros))],
+            ..TierReadings::default()
         }
     }
 }

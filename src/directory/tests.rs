@@ -213,7 +213,7 @@ async fn every_damaged_file_is_a_miss_and_goes() {
         fs::write(path, &whole[..9]).unwrap();
         let _ = rows(&directory).await;
         assert!(!path.exists());
-        assert!(directory.stats().files[2].1 > 20);
+        assert!(directory.readings().files[2].1 > 20);
     }
 }
 
@@ -297,12 +297,12 @@ async fn the_least_recently_used_goes_first_and_of_it_the_oldest_week() {
     let directory = disk.open_with(24 << 10, disk.now);
     settle(&directory).await;
     assert!(!other.exists());
-    assert_eq!((spans(&directory).await.len(), directory.stats().bytes), (3, 24 << 10));
+    assert_eq!((spans(&directory).await.len(), directory.readings().bytes), (3, 24 << 10));
     keep(&disk, &directory, 91, hour(91, 1)).await;
     // A little more than needed, so that not every save makes room.
     assert_eq!(spans(&directory).await, [hour(90, 1), hour(91, 1)]);
     assert_eq!(disk.files("rows").len(), 2);
-    assert!(directory.stats().bytes <= 24 << 10);
+    assert!(directory.readings().bytes <= 24 << 10);
 }
 
 #[tokio::test]
@@ -335,7 +335,7 @@ async fn a_disk_that_fails_is_said_and_recovers() {
     fs::write(&folder, "").unwrap();
     let (more, _) = changes(&disk, 2, hour(90, 2));
     assert_eq!(directory.save(&scope(1), more.clone()).await, Saved::No);
-    assert_eq!(directory.stats().state, DirectoryState::Failing);
+    assert_eq!(directory.readings().state, TierStateReading::Failing);
     assert_eq!(directory.load(&scope(1)).await.len(), 0);
     fs::remove_file(&folder).unwrap();
     fs::rename(&aside, &folder).unwrap();
@@ -370,7 +370,7 @@ async fn a_stalled_disk_is_a_miss_after_a_moment_and_nothing_waits_longer() {
     assert_eq!(directory.void(Voided::Agent(scope(2).agent), at(1)).await, Err(TierUnavailable));
     assert_eq!(began.elapsed(), Duration::from_millis(250) + VOID_TIME);
     drop(stalled);
-    assert_eq!(directory.stats().files[4], ("late", 1));
+    assert_eq!(directory.readings().files[4], ("late", 1));
 }
 
 #[tokio::test]
