@@ -36,8 +36,7 @@ pub trait Tier: Send + Sync + 'static {
     /// restart. Returns when the mark is safe.
     fn void(&self, what: Voided, at: Timestamp) -> BoxFuture<'_, Result<(), TierUnavailable>>;
 
-    /// Of these scopes, those that void marks are about, and until when what was read is void. None unless marks came since the
-    /// last time, from whichever process.
+    /// Of these scopes, those that void marks of any process are about, and until when what was read is void.
     fn voided(&self, scopes: Vec<TierScope>) -> BoxFuture<'_, Vec<(TierScope, Timestamp)>>;
 
     /// What `/status` says about it.

@@ -24,8 +24,6 @@ struct KnownMarks {
     /// Of the file when it was read; none if there was none, or it was not read yet.
     stamp: Option<MarksStamp>,
     is_read: bool,
-    /// The version that [`MarksCache::is_news`] was last asked about.
-    told: Option<MarksStamp>,
 }
 
 /// Identifies a version of the file.
@@ -48,14 +46,6 @@ impl MarksCache {
         let known = all.entry(keys.names.namespace()).or_default();
         known.refresh(folder, keys, now);
         known.marks.void_until(scope, keys)
-    }
-
-    /// Whether the file in a folder changed since this was asked last.
-    pub(super) fn is_news(&self, folder: &Path, keys: &TierKeys) -> bool {
-        let stamp = stamp(folder);
-        let mut all = self.lock();
-        let known = all.entry(keys.names.namespace()).or_default();
-        std::mem::replace(&mut known.told, stamp) != stamp
     }
 
     /// Adds a mark that is not written yet. Does not block.

@@ -13,6 +13,7 @@ use super::kept_files::{AgeLimits, KeptFiles, SizeChange};
 use super::lock::DirectoryLock;
 use super::marks_cache::MarksCache;
 use super::sampled::SampledLine;
+use super::secret::TierKeys;
 use super::secret_file::SecretFile;
 use super::stats::TierCounters;
 use crate::clock::SteadyClock;
@@ -101,26 +102,24 @@ impl SharedDirectory {
     pub(super) fn load(&self, scope: &TierScope) -> Vec<Cell> {
         let began = Instant::now();
         let limits = AgeLimits { now: self.clock.now(), max_age: self.max_age };
-        let cells = self.files.load(scope, limits, |keys| {
-            self.marks.void_until(&self.files.namespace(keys), keys, scope, limits.now)
-        });
+        let cells = self.files.load(scope, limits, |keys| self.void_until(keys, scope));
         self.counters.read_for(began.elapsed());
         cells
     }
 
-    /// What became void. See [`crate::tier::Tier::voided`].
+    /// What is void. See [`crate::tier::Tier::voided`].
     pub(super) fn voided(&self, scopes: &[TierScope]) -> Vec<(TierScope, Timestamp)> {
-        let (secret, now) = (self.files.secret(), self.clock.now());
-        let mut voided = Vec::new();
-        for keys in secret.all() {
-            let folder = self.files.namespace(keys);
-            if self.marks.is_news(&folder, keys) {
-                let until =
-                    |scope: &TierScope| Some((*scope, self.marks.void_until(&folder, keys, scope, now)?));
-                voided.extend(scopes.iter().filter_map(until));
-            }
-        }
-        voided
+        let secret = self.files.secret();
+        let until = |scope: &TierScope| {
+            let marks = secret.all().iter().filter_map(|keys| self.void_until(keys, scope));
+            marks.max().map(|until| (*scope, until))
+        };
+        scopes.iter().filter_map(until).collect()
+    }
+
+    /// Until when what was read of a scope is void, by the marks under a line of the secret.
+    fn void_until(&self, keys: &TierKeys, scope: &TierScope) -> Option<Timestamp> {
+        self.marks.void_until(&self.files.namespace(keys), keys, scope, self.clock.now())
     }
 
     /// The bytes of entries. See [`crate::tier::Tier::load_rows`].
