@@ -1,66 +1,9 @@
 use std::fs;
 use std::time::SystemTime;
 
-use super::lock::DirectoryLock;
-use super::testing::{TempFolder, at, cell, entry, scope, span, stall};
+use super::testing::{DAY, Disk, WEEK, at, cell, entry, scope, span, stall};
 use super::*;
 use crate::domain::Span;
-
-const WEEK: i64 = 7 * 24 * 3600;
-const DAY: Duration = Duration::from_secs(24 * 3600);
-
-/// A disk with a secret on it.
-struct Disk {
-    folder: TempFolder,
-    now: Timestamp,
-}
-
-impl Disk {
-    fn new() -> Self {
-        let disk = Self { folder: TempFolder::new(), now: at(100 * WEEK) };
-        disk.set_secret(&[1]);
-        disk
-    }
-
-    fn set_secret(&self, digits: &[u8]) {
-        let lines: Vec<_> = digits.iter().map(|digit| digit.to_string().repeat(40)).collect();
-        fs::write(self.folder.path().join("secret"), lines.join("\n")).unwrap();
-    }
-
-    fn tier(&self) -> PathBuf {
-        self.folder.path().join("tier")
-    }
-
-    fn open_with(&self, bytes: u64, now: Timestamp) -> Arc<Directory> {
-        let settings = DirectorySettings { path: self.tier(), bytes, max_age: 2 * DAY };
-        let secret = DirectorySecret::read(&self.folder.path().join("secret")).unwrap();
-        Directory::open(settings, secret, SteadyClock::showing(now)).unwrap()
-    }
-
-    fn open(&self) -> Arc<Directory> {
-        self.open_with(1 << 30, self.now)
-    }
-
-    /// Ends a process, and waits until its lock is free.
-    fn close(&self, directory: Arc<Directory>) {
-        drop(directory);
-        while !matches!(DirectoryLock::try_take(&self.tier().join("lock")), Ok(Some(_))) {
-            std::thread::yield_now();
-        }
-    }
-
-    /// Every file below the scopes' folders.
-    fn files(&self, extension: &str) -> Vec<PathBuf> {
-        let namespaces = disk::list(&self.tier());
-        let scopes = namespaces.iter().flat_map(|path| disk::list(path));
-        let files = scopes.flat_map(|path| disk::list(&path));
-        files.filter(|path| disk::has_extension(path, extension)).collect()
-    }
-
-    fn read_at(&self) -> i64 {
-        self.now.as_micros() / 1_000_000 - 60
-    }
-}
 
 /// What changed where one page of a week was read.
 fn changes(disk: &Disk, number: u128, span: Span) -> (ScopeChanges, Arc<EntryIndex>) {
@@ -183,8 +126,10 @@ async fn a_second_process_reads_and_takes_over() {
     assert_eq!(spans(&second).await, [hour(90, 1)]);
     let agent = Voided::Agent(scope(1).agent);
     assert_eq!(second.void(agent, at(1)).await, Err(TierUnavailable));
+    assert_eq!(second.voided(vec![scope(1)]).await, [(scope(1), at(1))]);
     first.void(agent, at(disk.read_at())).await.unwrap();
     assert_eq!(spans(&second).await, [], "a purge by the other one holds here");
+    assert_eq!(second.voided(vec![scope(1)]).await, [(scope(1), at(disk.read_at()))]);
     disk.close(first);
     settle(&second).await;
     assert!(second.status().is_ok);
