@@ -30,7 +30,7 @@ pub trait Tier: Send + Sync + 'static {
     ) -> BoxFuture<'a, Vec<Option<Arc<Entry>>>>;
 
     /// Writes what changed in a scope. Called from one task at a time.
-    fn save<'a>(&'a self, scope: &'a TierScope, changes: ScopeChanges) -> BoxFuture<'a, Saved>;
+    fn save<'a>(&'a self, scope: &'a TierScope, changes: Arc<ScopeChanges>) -> BoxFuture<'a, Saved>;
 
     /// Nothing that was read before `at` of an agent, or with a credential, is served any more, by any process, also after a
     /// restart. Returns when the mark is safe.

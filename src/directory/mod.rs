@@ -209,7 +209,7 @@ impl Directory {
         }
     }
 
-    async fn write(&self, scope: TierScope, changes: ScopeChanges) -> Saved {
+    async fn write(&self, scope: TierScope, changes: Arc<ScopeChanges>) -> Saved {
         if !self.shared.files.writes() {
             TierCounters::add(&self.shared.counters.away);
             return Saved::No;
@@ -244,7 +244,7 @@ impl Tier for Directory {
         self.rows(*scope, entries).boxed()
     }
 
-    fn save<'a>(&'a self, scope: &'a TierScope, changes: ScopeChanges) -> BoxFuture<'a, Saved> {
+    fn save<'a>(&'a self, scope: &'a TierScope, changes: Arc<ScopeChanges>) -> BoxFuture<'a, Saved> {
         self.write(*scope, changes).boxed()
     }
 

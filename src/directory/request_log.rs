@@ -52,7 +52,7 @@ struct SentTimes {
     ring: Mutex<OpenRing>,
     /// Own requests that are not in the file, oldest first.
     unwritten: Mutex<VecDeque<SentRequest>>,
-    /// Others' requests that were not told yet.
+    /// Others' requests that were not returned yet.
     seen: Mutex<Vec<SentRequest>>,
     /// Whether the disk did not answer in time, and has not since.
     is_stalled: AtomicBool,

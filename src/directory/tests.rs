@@ -36,7 +36,7 @@ async fn rows(directory: &Directory) -> Vec<bool> {
 
 async fn keep(disk: &Disk, directory: &Directory, number: u128, span: Span) {
     let (changes, _) = changes(disk, number, span);
-    assert_eq!(directory.save(&scope(1), changes).await, Saved::Yes);
+    assert_eq!(directory.save(&scope(1), changes.into()).await, Saved::Yes);
 }
 
 /// Lets the thread that writes do what it does when there is nothing else to do.
@@ -51,7 +51,7 @@ async fn what_was_saved_is_there_after_a_restart() {
     let disk = Disk::new();
     let (changes, index) = changes(&disk, 1, hour(90, 1));
     let before = disk.open();
-    assert_eq!(before.save(&scope(1), changes.clone()).await, Saved::Yes);
+    assert_eq!(before.save(&scope(1), changes.clone().into()).await, Saved::Yes);
     disk.close(before);
     let after = disk.open();
     let cells = after.load(&scope(1)).await;
@@ -76,7 +76,7 @@ async fn spans_about_which_a_save_says_nothing_stay() {
     assert_eq!(spans(&directory).await, [hour(90, 1), hour(90, 3), hour(91, 0)]);
     let forgotten = vec![Span::new(Timestamp::MIN, hour(90, 2).to()).unwrap()];
     let changes = ScopeChanges { forgotten, ..ScopeChanges::default() };
-    assert_eq!(directory.save(&scope(1), changes).await, Saved::Yes);
+    assert_eq!(directory.save(&scope(1), changes.into()).await, Saved::Yes);
     assert_eq!(spans(&directory).await, [hour(90, 3), hour(91, 0)]);
     assert_eq!(disk.files("rows").len(), 2, "the bytes of what was forgotten are gone");
 }
@@ -96,7 +96,7 @@ async fn a_purge_outlives_the_process_and_newer_rows_are_served() {
     for segment in &mut later.cells[0].segments {
         (segment.read_at, segment.latest_read_at) = (read_at.next(), read_at.next());
     }
-    directory.save(&scope(1), later).await;
+    directory.save(&scope(1), later.into()).await;
     assert_eq!(spans(&directory).await, [hour(90, 5)]);
     directory.void(Voided::Credential(scope(1).credential), read_at.next()).await.unwrap();
     assert_eq!(spans(&directory).await, []);
@@ -122,7 +122,7 @@ async fn a_second_process_reads_and_takes_over() {
     assert_eq!((first.status().is_ok, second.status().is_ok), (true, false));
     keep(&disk, &first, 1, hour(90, 1)).await;
     let (more, _) = changes(&disk, 2, hour(90, 2));
-    assert_eq!(second.save(&scope(1), more.clone()).await, Saved::No);
+    assert_eq!(second.save(&scope(1), more.clone().into()).await, Saved::No);
     assert_eq!(spans(&second).await, [hour(90, 1)]);
     let agent = Voided::Agent(scope(1).agent);
     assert_eq!(second.void(agent, at(1)).await, Err(TierUnavailable));
@@ -133,7 +133,7 @@ async fn a_second_process_reads_and_takes_over() {
     disk.close(first);
     settle(&second).await;
     assert!(second.status().is_ok);
-    assert_eq!(second.save(&scope(1), more).await, Saved::Yes);
+    assert_eq!(second.save(&scope(1), more.into()).await, Saved::Yes);
     second.void(agent, at(1)).await.unwrap();
 }
 
@@ -279,14 +279,14 @@ async fn a_disk_that_fails_is_said_and_recovers() {
     fs::rename(&folder, &aside).unwrap();
     fs::write(&folder, "").unwrap();
     let (more, _) = changes(&disk, 2, hour(90, 2));
-    assert_eq!(directory.save(&scope(1), more.clone()).await, Saved::No);
+    assert_eq!(directory.save(&scope(1), more.clone().into()).await, Saved::No);
     assert_eq!(directory.readings().state, TierStateReading::Failing);
     assert_eq!(directory.load(&scope(1)).await.len(), 0);
     fs::remove_file(&folder).unwrap();
     fs::rename(&aside, &folder).unwrap();
-    assert_eq!(directory.save(&scope(1), more.clone()).await, Saved::No, "it rests");
+    assert_eq!(directory.save(&scope(1), more.clone().into()).await, Saved::No, "it rests");
     directory.shared.end_rest();
-    assert_eq!(directory.save(&scope(1), more).await, Saved::Yes);
+    assert_eq!(directory.save(&scope(1), more.into()).await, Saved::Yes);
     assert!(directory.status().is_ok);
 }
 
@@ -297,9 +297,9 @@ async fn a_removed_directory_is_made_again() {
     keep(&disk, &directory, 1, hour(90, 1)).await;
     fs::remove_dir_all(disk.tier()).unwrap();
     let (more, _) = changes(&disk, 2, hour(90, 2));
-    let _ = directory.save(&scope(1), more.clone()).await;
+    let _ = directory.save(&scope(1), more.clone().into()).await;
     settle(&directory).await;
-    assert_eq!(directory.save(&scope(1), more).await, Saved::Yes);
+    assert_eq!(directory.save(&scope(1), more.into()).await, Saved::Yes);
     assert_eq!(spans(&directory).await, [hour(90, 2)]);
 }
 

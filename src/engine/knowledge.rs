@@ -38,7 +38,7 @@ pub(super) fn drop_refused_key(state: &SharedState, credential: CredentialId) {
         if let Some(tier) = &state.parts.tier {
             let (tier, at) = (Arc::clone(tier), state.parts.clock.now());
             state.parts.shutdown.spawn(async move {
-                // The tier says itself that it could not be told. Upstream refuses the key all the same after a restart.
+                // The tier logs a failure. Upstream refuses the key after a restart, too.
                 let _ = tier.void(Voided::Credential(credential), at).await;
             });
         }
@@ -50,10 +50,10 @@ pub(super) fn drop_refused_key(state: &SharedState, credential: CredentialId) {
 pub(super) async fn forget(state: &SharedState, agent: AgentId) -> Result<(), TierUnavailable> {
     forget_here(state, agent);
     let Some(tier) = &state.parts.tier else { return Ok(()) };
-    let told = tier.void(Voided::Agent(agent), state.parts.clock.now()).await;
-    // What was restored meanwhile rests on what the tier said before it was told.
+    let marked = tier.void(Voided::Agent(agent), state.parts.clock.now()).await;
+    // What was restored meanwhile was loaded before the mark.
     forget_here(state, agent);
-    told
+    marked
 }
 
 fn forget_here(state: &SharedState, agent: AgentId) {

@@ -84,7 +84,7 @@ impl Engine {
         Self::with_tier(settings, source, store, None, clock, shutdown)
     }
 
-    /// The same with a tier, which is told what is read and asked before upstream is.
+    /// The same with a tier, in which what is read is saved, and from which it is restored before upstream is asked.
     pub fn with_tier(
         settings: EngineSettings,
         source: Arc<dyn Source>,
@@ -151,7 +151,7 @@ impl Engine {
     /// Forgets all that is kept of an agent, under every credential, here and in the tier.
     ///
     /// # Errors
-    /// If the tier could not be told: what it keeps of the agent comes back after a restart.
+    /// The purge could not be saved to the tier: after a restart, what is kept there of the agent is served again.
     pub async fn forget(&self, agent: AgentId) -> Result<(), TierUnavailable> {
         knowledge::forget(&self.state, agent).await
     }

@@ -1,14 +1,14 @@
-//! Tells the tier what is read, behind the answers.
+//! Saves what is read to the tier, in the background, and drops what other processes void.
 //!
-//! One task looks for scopes that changed, and writes one after another. While a write is under way, or the tier takes nothing,
-//! what changes costs a mark for each week and nothing else, so a disk that is slow, stalled or full holds nobody up and fills
-//! no memory.
+//! One task looks for scopes that changed, and saves one after another. While a write is in progress, or the tier accepts nothing,
+//! a change costs a number per week and nothing else. So a disk that is slow, stalled or full delays no response and fills no
+//! memory.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::knowledge;
-use super::scope::Scope;
+use super::scope::{Saving, Scope};
 use super::state::SharedState;
 use crate::tier::{Saved, Tier};
 
@@ -85,8 +85,8 @@ async fn save_all(state: &Weak<SharedState>, tier: &dyn Tier) -> Option<Saved> {
     Some(Saved::Yes)
 }
 
-async fn save(scope: &Scope, tier: &dyn Tier, saving: super::scope::Saving) -> Saved {
-    let saved = tier.save(&scope.tier_scope(), saving.changes.clone()).await;
+async fn save(scope: &Scope, tier: &dyn Tier, saving: Saving) -> Saved {
+    let saved = tier.save(&scope.tier_scope(), Arc::clone(&saving.changes)).await;
     scope.end_saving(saving, saved == Saved::Yes);
     saved
 }

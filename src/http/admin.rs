@@ -50,14 +50,13 @@ pub(super) async fn forget(
     agent: AgentSegment,
 ) -> Result<StatusCode, Problem> {
     let agent = params::agent(agent.as_ref().ok().map(|Path(text)| text.as_str()))?;
-    let forwarded = app.forwarded.clone();
-    on_blocking_thread(move || forwarded.iter().for_each(|forwarded| forwarded.forget())).await?;
-    let engine = Arc::clone(&app.engine);
-    let told = on_blocking_thread(move || {
-        let runtime = tokio::runtime::Handle::current();
-        runtime.block_on(engine.forget(agent))
+    let marked = on_blocking_thread(move || {
+        if let Some(forwarded) = &app.forwarded {
+            forwarded.forget();
+        }
+        tokio::runtime::Handle::current().block_on(app.engine.forget(agent))
     });
-    if told.await?.is_err() {
+    if marked.await?.is_err() {
         let detail =
             "what this process held of the agent is dropped, but the tier could not be told; try again";
         return Err(Problem::new(Code::TierUnavailable, detail));

@@ -11,7 +11,7 @@ pub struct ColumnId([u8; 16]);
 pub enum ValueColumn {
     /// Numbers to be added up.
     Numbers(NumberColumn),
-    /// Words to be told apart.
+    /// Words to group by.
     Words(WordColumn),
 }
 

@@ -1,4 +1,4 @@
-//! Takes rows from the tier whose bytes the store has dropped, or never had since the start.
+//! Fetches rows from the tier whose bytes are not in the store: it dropped them, or they were read before the start.
 
 use super::running::RunningAnswer;
 use crate::domain::Span;
@@ -15,7 +15,6 @@ impl RunningAnswer {
         let parts = &*context.state.parts;
         let Some(tier) = &parts.tier else { return };
         let scope = &context.view.scope;
-        // Those fetched before were given, or lie below what comes first now.
         if context.view.need == RowNeed::Facts {
             return;
         }

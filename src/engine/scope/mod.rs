@@ -74,7 +74,7 @@ pub(super) struct Known {
     /// Whether somebody renews settled rows behind the answers.
     pub(super) is_renewing: bool,
     is_closed: bool,
-    /// What the tier does not know yet; none without a tier.
+    /// What is not saved yet; `None` without a tier.
     unsaved: Option<Unsaved>,
 }
 
@@ -154,7 +154,7 @@ impl Scope {
     pub(super) fn close(&self, store: &dyn Store) {
         let mut known = self.lock();
         known.is_closed = true;
-        // What the tier keeps stays there: who closes a scope for good leaves a mark in the tier.
+        // What is saved stays there. A purge and a refused key leave a mark that voids it.
         known.unsaved = None;
         drop(known);
         self.unlearn(store);

@@ -21,7 +21,7 @@ pub(in crate::engine) struct Scopes {
     registry: Mutex<Registry>,
     /// How many were ever made.
     made: AtomicU64,
-    /// Whether scopes note what the tier does not know.
+    /// Whether scopes note what is not saved yet.
     tracks_changes: bool,
 }
 

@@ -1,4 +1,4 @@
-//! What the tier is told of a scope, and what a scope takes over from it.
+//! What is saved of a scope to the tier, and restored and fetched from it.
 //!
 //! A change marks the weeks that it touches. Some time later those weeks are written as they are known then, so a row that was
 //! read ten times meanwhile is written once.
@@ -22,12 +22,12 @@ const MOST_WEEKS: usize = 8;
 const MOST_ENTRIES: usize = 64;
 
 impl Scope {
-    /// From now on, notes what the tier does not know.
+    /// From now on, notes what is not saved.
     pub(in crate::engine) fn track(&self) {
         self.lock().unsaved.get_or_insert_default();
     }
 
-    /// Who it is for the tier.
+    /// Whose executions these are, for the tier.
     pub(in crate::engine) const fn tier_scope(&self) -> TierScope {
         TierScope { key: self.key, agent: self.subject.agent, credential: self.subject.credential.id() }
     }
@@ -39,7 +39,7 @@ impl Scope {
         all.is_some_and(|all| known.coverage.overlapping(all).any(|segment| segment.read_at <= at))
     }
 
-    /// What the tier is to be told next; none if it knows everything.
+    /// What is to be saved next; `None` if nothing changed.
     pub(in crate::engine) fn begin_saving(&self) -> Option<Saving> {
         let mut known = self.lock();
         let unsaved = known.unsaved.as_mut().filter(|unsaved| !unsaved.is_empty())?;
@@ -70,10 +70,10 @@ impl Scope {
         if let Some(unsaved) = &mut known.unsaved {
             unsaved.weeks.append(&mut left);
         }
-        Some(Saving { changes: ScopeChanges { forgotten, cells, rows }, weeks })
+        Some(Saving { changes: Arc::new(ScopeChanges { forgotten, cells, rows }), weeks })
     }
 
-    /// Notes what became of [`begin_saving`](Self::begin_saving): what was not written is to be written later.
+    /// Ends what [`begin_saving`](Self::begin_saving) began. What was not written is to be written later.
     pub(in crate::engine) fn end_saving(&self, saving: Saving, is_saved: bool) {
         let mut known = self.lock();
         if is_saved {
@@ -82,7 +82,7 @@ impl Scope {
         } else if let Some(unsaved) = &mut known.unsaved {
             let mut weeks = saving.weeks;
             unsaved.weeks.append(&mut weeks);
-            saving.changes.forgotten.into_iter().for_each(|span| unsaved.forget(span));
+            saving.changes.forgotten.iter().for_each(|span| unsaved.forget(*span));
         }
     }
 

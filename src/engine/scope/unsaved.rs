@@ -1,4 +1,5 @@
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use crate::domain::{Span, Timestamp};
 use crate::tier::{ScopeChanges, week_of};
@@ -6,7 +7,7 @@ use crate::tier::{ScopeChanges, week_of};
 /// With more forgotten spans than this the span of all of them is forgotten.
 const MOST_FORGOTTEN: usize = 64;
 
-/// What changed in a scope since the tier was told last.
+/// What changed in a scope since it was saved last.
 #[derive(Debug, Default)]
 pub(super) struct Unsaved {
     pub(super) weeks: BTreeSet<i64>,
@@ -14,9 +15,9 @@ pub(super) struct Unsaved {
     pub(super) forgotten: Vec<Span>,
 }
 
-/// What is under way to the tier.
+/// What is being saved.
 pub(in crate::engine) struct Saving {
-    pub(in crate::engine) changes: ScopeChanges,
+    pub(in crate::engine) changes: Arc<ScopeChanges>,
     pub(super) weeks: BTreeSet<i64>,
 }
 

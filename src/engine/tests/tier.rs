@@ -68,7 +68,7 @@ impl Tier for TestTier {
         async move { found }.boxed()
     }
 
-    fn save<'a>(&'a self, scope: &'a TierScope, changes: ScopeChanges) -> BoxFuture<'a, Saved> {
+    fn save<'a>(&'a self, scope: &'a TierScope, changes: Arc<ScopeChanges>) -> BoxFuture<'a, Saved> {
         if self.is_full.load(Relaxed) {
             return async { Saved::No }.boxed();
         }
