@@ -290,8 +290,8 @@ const scenarios = {
         return route.fulfill({ response, body });
       });
       await page.goto(withKey(url, key, `&agents=${agent}&range=30d`));
-      const told = await inState(page, "partial");
-      assert.match(told, /Table incomplete/);
+      const shown = await inState(page, "partial");
+      assert.match(shown, /Table incomplete/);
       assert.match(
         await page.locator(".matches").innerText(),
         /40 calls, then the read failed|39 calls, then/,

@@ -4,7 +4,7 @@ use super::super::testing::{at, cell, entry, scope, span};
 use super::*;
 
 /// What a cell says about a second: when it was read, and which row there is.
-fn told(cell: &Cell, second: i64) -> Option<(i64, Option<i64>)> {
+fn said(cell: &Cell, second: i64) -> Option<(i64, Option<i64>)> {
     let mut found = cell.segments.iter().filter(|segment| segment.span.contains(at(second)));
     let segment = found.next()?;
     assert!(found.next().is_none(), "segments overlap");
@@ -29,9 +29,9 @@ fn piece(number: u128, from: i64, to: i64, read: i64) -> Cell {
 #[test]
 fn the_new_cell_wins_in_its_spans_and_the_rest_stays() {
     let laid = lay_over(&piece(1, 0, 30, 100), &[], Some(&piece(2, 10, 20, 200)));
-    assert_eq!(told(&laid, 9), Some((100, Some(100))));
-    assert_eq!(told(&laid, 12), Some((200, Some(200))));
-    assert_eq!(told(&laid, 21), Some((100, Some(100))));
+    assert_eq!(said(&laid, 9), Some((100, Some(100))));
+    assert_eq!(said(&laid, 12), Some((200, Some(200))));
+    assert_eq!(said(&laid, 21), Some((100, Some(100))));
     assert_eq!(laid.segments.len(), 3);
     assert!(laid.segments.is_sorted_by_key(|segment| std::cmp::Reverse(segment.span.to())));
 }
@@ -40,17 +40,17 @@ fn the_new_cell_wins_in_its_spans_and_the_rest_stays() {
 fn what_was_forgotten_is_gone_and_what_nothing_names_too() {
     let laid = lay_over(&piece(1, 0, 30, 100), &[span(0, 14), span(16, 40)], None);
     assert_eq!(laid.segments.len(), 1);
-    assert_eq!((told(&laid, 15), told(&laid, 14), told(&laid, 16)), (Some((100, Some(100))), None, None));
+    assert_eq!((said(&laid, 15), said(&laid, 14), said(&laid, 16)), (Some((100, Some(100))), None, None));
     let laid = lay_over(&laid, &[span(0, 40)], Some(&piece(2, 3, 4, 50)));
-    assert_eq!(told(&laid, 3), Some((50, Some(50))), "what is forgotten is not newer");
+    assert_eq!(said(&laid, 3), Some((50, Some(50))), "what is forgotten is not newer");
     assert_eq!(laid.entries.len(), 1);
 }
 
 #[test]
 fn an_older_reading_never_takes_the_place_of_a_newer_one() {
     let laid = lay_over(&piece(1, 10, 20, 200), &[], Some(&piece(2, 0, 30, 100)));
-    assert_eq!(told(&laid, 9), Some((100, Some(100))));
-    assert_eq!(told(&laid, 12), Some((200, Some(200))));
+    assert_eq!(said(&laid, 9), Some((100, Some(100))));
+    assert_eq!(said(&laid, 12), Some((200, Some(200))));
 }
 
 #[test]
@@ -61,7 +61,7 @@ fn an_entry_that_both_name_is_kept_once_with_the_new_index() {
     half.segments[0].rows = Some((0, 0..6));
     let laid = lay_over(&kept, &[], Some(&half));
     assert_eq!(laid.entries.len(), 1);
-    assert_eq!((told(&laid, 15), told(&laid, 12)), (Some((200, Some(200))), Some((100, Some(200)))));
+    assert_eq!((said(&laid, 15), said(&laid, 12)), (Some((200, Some(200))), Some((100, Some(200)))));
 }
 
 proptest! {
@@ -83,7 +83,7 @@ proptest! {
                 model.insert(second, (!forgets).then_some((read, (second % 3 == 0).then_some(read))));
             }
             for second in 0..64 {
-                prop_assert_eq!(told(&kept, second), model.get(&second).copied().flatten());
+                prop_assert_eq!(said(&kept, second), model.get(&second).copied().flatten());
             }
             let named: std::collections::BTreeSet<_> =
                 kept.segments.iter().filter_map(|segment| segment.rows.as_ref()).map(|(entry, _)| *entry).collect();

@@ -361,8 +361,8 @@ pub(super) fn mutate(rig: &Rig, step: &ModelStep, case: &Case, is_early: bool) {
         }
         ModelStep::Purge => {
             drop(world);
-            let told = rig.engine.forget(rig.question().agent).now_or_never();
-            assert_eq!(told, Some(Ok(())));
+            let marked = rig.engine.forget(rig.question().agent).now_or_never();
+            assert_eq!(marked, Some(Ok(())));
         }
         ModelStep::Change { .. }
         | ModelStep::Delete { .. }
