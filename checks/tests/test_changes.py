@@ -263,8 +263,7 @@ def test_a_broken_response_leaves_the_old_cursor_good(agent_of, upstream):
     assert end["complete"] is False and "cursor" not in end and end["error"]["code"] == "upstream_unavailable"
     assert ask(agent, f"since={client.cursor}").status_code == 502
     upstream.before_page = lambda upstream, query: None
-    client.poll()
-    wait_until(lambda: agent.ask().status_code == 200, 30)
+    wait_until(lambda: client.poll().status_code == 200, 30)
     assert (client.given, client.removed, client.rows) == (1, 1, truth(agent))
 
 
@@ -285,7 +284,7 @@ def test_an_empty_list_is_asked_for_once_more_before_rows_are_removed(agent_of, 
     with pytest.raises(requests.exceptions.ChunkedEncodingError):
         assert b'"@removed"' not in streamed.content
     upstream.fault = None
-    client.poll()
+    wait_until(lambda: client.poll().status_code == 200, 30)
     assert (client.given, client.removed, client.rows) == (0, 0, truth(agent))
 
 
