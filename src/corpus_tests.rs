@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::{directory, http, shape, upstream};
+use crate::{http, sealed, shape, upstream};
 
 type Target = (&'static str, fn(&[u8]));
 
@@ -17,8 +17,8 @@ const TARGETS: [Target; 11] = [
     ("query", http::fuzzed::query),
     ("retry_after", upstream::fuzzed::retry_after),
     ("rows", shape::fuzzed::rows),
-    ("tier_cell", directory::fuzzed::cell),
-    ("tier_rows", directory::fuzzed::rows),
+    ("tier_cell", sealed::fuzzed::cell),
+    ("tier_rows", sealed::fuzzed::rows),
     ("tokens", http::fuzzed::tokens),
     ("words", upstream::fuzzed::words),
 ];

@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| fanfold::directory::fuzzed::cell(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fanfold::sealed::fuzzed::cell(data));

@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| fanfold::directory::fuzzed::rows(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fanfold::sealed::fuzzed::rows(data));

@@ -2,7 +2,8 @@ use std::sync::Arc;
 
 use crate::clock::SteadyClock;
 use crate::config::{Serve, ServeMode, TierSettings};
-use crate::directory::{Directory, DirectorySecret, DirectorySettings};
+use crate::directory::{Directory, DirectorySettings};
+use crate::sealed::SecretSource;
 use crate::telemetry::TierReadings;
 use crate::tier::{RequestTimes, Tier};
 
@@ -21,7 +22,7 @@ impl OpenTier {
     /// Everything wrong with its secret, as sentences.
     pub(super) fn open(settings: &Serve, clock: &SteadyClock) -> Result<Self, Vec<String>> {
         let Some(tier) = &settings.tier else { return Ok(Self::default()) };
-        let secret = DirectorySecret::read(&tier.secret_file)
+        let secret = SecretSource::read(&tier.secret_file)
             .map_err(|fault| vec![format!("--tier-secret-file: {fault}")])?;
         let names = Some(secret.secret().of_callers());
         let directory = match settings.purpose {

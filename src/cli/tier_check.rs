@@ -3,7 +3,8 @@ use std::time::Duration;
 
 use super::{Exit, print};
 use crate::config::Serve;
-use crate::directory::{self, DirectorySecret, Finding, Grade};
+use crate::directory::{self, Finding, Grade};
+use crate::sealed::SecretSource;
 
 /// How long the file system may take to answer.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -12,7 +13,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub fn tier_check(settings: &Serve) -> Exit {
     // Reading the settings has made sure of it.
     let Some(tier) = settings.tier.clone() else { return Exit::BadSettings };
-    let secret = match DirectorySecret::read(&tier.secret_file) {
+    let secret = match SecretSource::read(&tier.secret_file) {
         Ok(secret) => secret,
         Err(fault) => {
             print::last_words(format!("--tier-secret-file: {fault}"));

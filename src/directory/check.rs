@@ -10,11 +10,9 @@ use super::disk_room::DiskRoom;
 use super::file_system::{self, FileSystem};
 use super::kept_files::CELL;
 use super::lock::DirectoryLock;
-use super::record::{RecordKind, RecordName};
-use super::seal::Unsealed;
-use super::secret::TierSecret;
+use super::marks_file;
 use super::state::LOCK;
-use super::void_marks::{ReadMarks, VoidMarks};
+use crate::sealed::{ReadMarks, RecordKind, RecordName, TierSecret, Unsealed};
 
 /// How many cells are opened to see whether they can be.
 const SAMPLE: usize = 100;
@@ -100,7 +98,7 @@ fn contents(root: &Path, secret: &TierSecret) -> Vec<Finding> {
     for keys in secret.all() {
         let folder = root.join(keys.names.namespace().to_string());
         known.push(folder.clone());
-        if VoidMarks::read(&folder, keys) == ReadMarks::Lost {
+        if marks_file::read(&folder, keys) == ReadMarks::Lost {
             findings.push(doubtful(
                 "The void marks can't be read: a gateway will leave out everything that was kept until then."
                     .to_owned(),
@@ -207,8 +205,8 @@ const fn bad(text: String) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{TempFolder, secret};
     use super::*;
+    use crate::sealed::testing::{TempFolder, secret};
 
     fn grades(root: &Path, bytes: u64) -> Vec<(Grade, String)> {
         check(root, &secret(&[1]), bytes).into_iter().map(|finding| (finding.grade, finding.text)).collect()

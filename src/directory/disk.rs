@@ -104,8 +104,8 @@ pub(super) fn has_extension(path: &Path, extension: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::TempFolder;
     use super::*;
+    use crate::sealed::testing::TempFolder;
 
     #[test]
     fn a_file_is_replaced_as_a_whole() {

@@ -130,8 +130,8 @@ impl DiskRoom {
 mod tests {
     use std::time::Duration;
 
-    use super::super::testing::{TempFolder, scope};
     use super::*;
+    use crate::sealed::testing::{TempFolder, scope};
 
     fn file(folder: &Path, name: &str, length: usize) {
         fs::create_dir_all(folder).unwrap();

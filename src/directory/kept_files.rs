@@ -10,14 +10,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::disk;
-use super::format::{decode_cell, decode_rows, encode_cell, encode_rows};
-use super::lay_over::{extent, lay_over, only};
-use super::record::{RecordKind, RecordName};
 use super::sampled::SampledLine;
-use super::seal::Unsealed;
-use super::secret::{TierKeys, TierSecret};
 use super::stats::{FileOutcome, TierCounters};
 use crate::domain::{Entry, EntryIndex, Span, Timestamp};
+use crate::sealed::format::{decode_cell, decode_rows, encode_cell, encode_rows};
+use crate::sealed::{RecordKind, RecordName, TierKeys, TierSecret, Unsealed, extent, lay_over, only};
 use crate::store::EntryKey;
 use crate::tier::{Cell, ScopeChanges, TierScope, week_of};
 

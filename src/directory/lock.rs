@@ -42,8 +42,8 @@ impl DirectoryLock {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::TempFolder;
     use super::*;
+    use crate::sealed::testing::TempFolder;
 
     #[test]
     fn one_holder_at_a_time_whatever_the_file_says() {

@@ -8,10 +8,9 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::disk;
-use super::record::RecordName;
-use super::secret::TierKeys;
-use super::void_marks::{FILE, ReadMarks, VoidMarks};
+use super::marks_file::{self, FILE};
 use crate::domain::Timestamp;
+use crate::sealed::{ReadMarks, RecordName, TierKeys, VoidMarks};
 use crate::tier::{TierScope, Voided};
 
 /// The marks under each line of the secret.
@@ -64,7 +63,7 @@ impl MarksCache {
             known.refresh(folder, keys, now);
             known.marks.clone()
         };
-        marks.write(folder, keys)?;
+        marks_file::write(&marks, folder, keys)?;
         if let Some(known) = self.lock().get_mut(&keys.names.namespace()) {
             known.stamp = stamp(folder);
         }
@@ -83,7 +82,7 @@ impl KnownMarks {
         if self.is_read && self.stamp == stamp {
             return;
         }
-        let read = match VoidMarks::read(folder, keys) {
+        let read = match marks_file::read(folder, keys) {
             ReadMarks::Known(marks) => marks,
             // Nothing is written before the marks are, so there is nothing to be void.
             ReadMarks::Absent if disk::list(folder).iter().all(|path| !path.is_dir()) => VoidMarks::default(),
@@ -105,8 +104,8 @@ fn stamp(folder: &Path) -> Option<MarksStamp> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{TempFolder, at, scope, secret};
     use super::*;
+    use crate::sealed::testing::{TempFolder, at, scope, secret};
 
     #[test]
     fn what_another_process_writes_is_seen() {

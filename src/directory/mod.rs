@@ -1,7 +1,6 @@
 //! A tier in a directory of a local disk.
 //!
-//! Everything in it is a *record*: named by a keyed digest and sealed, with keys that come from the tier's secret. A record that
-//! can't be opened, for whatever reason, is a miss. [`mod@format`] documents what records look like.
+//! Everything in it is a [sealed](crate::sealed) record.
 //!
 //! ```text
 //! <dir>/lock                           one process writes: the kernel's lock on this open file
@@ -22,19 +21,12 @@ mod disk;
 mod disk_room;
 mod file_system;
 mod file_thread;
-pub mod format;
-pub mod fuzzed;
 mod kept_files;
-mod lay_over;
 mod lock;
 mod marks_cache;
-mod names;
-mod record;
+mod marks_file;
 mod request_log;
 mod sampled;
-mod seal;
-mod secret;
-mod secret_file;
 mod sent_ring;
 mod state;
 mod stats;
@@ -42,7 +34,6 @@ mod stats;
 mod testing;
 #[cfg(test)]
 mod tests;
-mod void_marks;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -56,16 +47,12 @@ use tokio::time::timeout;
 pub use self::check::{Finding, Grade};
 use self::file_thread::FileThread;
 use self::kept_files::KeptFiles;
-pub use self::names::TierNames;
-pub use self::record::{NotARecordName, RecordKind, RecordName};
 use self::request_log::RequestFile;
-pub use self::seal::{OVERHEAD, Sealer, Unsealed};
-pub use self::secret::{BadTierSecret, TierKeys, TierSecret};
-use self::secret_file::SecretFile;
 use self::state::SharedDirectory;
 use self::stats::TierCounters;
 use crate::clock::SteadyClock;
 use crate::domain::{Entry, EntryIndex, Timestamp};
+use crate::sealed::SecretSource;
 use crate::store::EntryKey;
 use crate::telemetry::{TierReadings, TierStateReading};
 use crate::tier::{
@@ -92,30 +79,8 @@ pub struct DirectorySettings {
     pub max_age: Duration,
 }
 
-/// The file with the secret, read and found good.
-#[derive(Debug)]
-pub struct DirectorySecret {
-    file: SecretFile,
-    secret: TierSecret,
-}
-
-impl DirectorySecret {
-    /// Reads the file. Blocks, so call it only at the start.
-    ///
-    /// # Errors
-    /// A sentence that names the file, and never its content.
-    pub fn read(path: &Path) -> Result<Self, String> {
-        SecretFile::open(path).map(|(file, secret)| Self { file, secret })
-    }
-
-    /// The secret as it was read.
-    pub const fn secret(&self) -> &TierSecret {
-        &self.secret
-    }
-}
-
 /// Finds out whether a directory can be used. Blocks.
-pub fn check(path: &Path, secret: &DirectorySecret, bytes: u64) -> Vec<Finding> {
+pub fn check(path: &Path, secret: &SecretSource, bytes: u64) -> Vec<Finding> {
     check::check(path, secret.secret(), bytes)
 }
 
@@ -137,7 +102,7 @@ impl Directory {
     /// The system can't create threads.
     pub fn open(
         settings: DirectorySettings,
-        secret: DirectorySecret,
+        secret: SecretSource,
         clock: SteadyClock,
     ) -> io::Result<Arc<Self>> {
         let DirectorySettings { path, bytes, max_age } = settings;

@@ -181,9 +181,10 @@ fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{TempFolder, secret, stall};
+    use super::super::testing::stall;
     use super::*;
     use crate::domain::CredentialId;
+    use crate::sealed::testing::{TempFolder, secret};
 
     fn open(folder: &TempFolder, writes: bool) -> (RequestFile, Arc<KeptFiles>, SteadyClock) {
         let counters = Arc::<TierCounters>::default();

@@ -127,8 +127,8 @@ fn decode(slot: &[u8]) -> Option<SentRequest> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{TempFolder, at};
     use super::*;
+    use crate::sealed::testing::{TempFolder, at};
 
     fn sent(second: i64) -> SentRequest {
         SentRequest { credential: CredentialId::new([3; 16]), at: at(second) }

@@ -1,9 +1,10 @@
 use std::fs;
 use std::time::SystemTime;
 
-use super::testing::{DAY, Disk, WEEK, at, cell, entry, scope, span, stall};
+use super::testing::{DAY, Disk, WEEK, stall};
 use super::*;
 use crate::domain::Span;
+use crate::sealed::testing::{at, cell, entry, scope, span};
 
 /// What changed where one page of a week was read.
 fn changes(disk: &Disk, number: u128, span: Span) -> (ScopeChanges, Arc<EntryIndex>) {

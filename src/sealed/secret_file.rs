@@ -9,9 +9,31 @@ use super::secret::TierSecret;
 
 /// A file that is looked at now and then. While it can't be used, the last good content stays in force.
 #[derive(Debug)]
-pub(super) struct SecretFile {
+pub(crate) struct SecretFile {
     path: PathBuf,
     stamp: Option<SecretStamp>,
+}
+
+/// The file with the secret, read and found good.
+#[derive(Debug)]
+pub struct SecretSource {
+    pub(crate) file: SecretFile,
+    pub(crate) secret: TierSecret,
+}
+
+impl SecretSource {
+    /// Reads the file. Blocks, so call it only at the start.
+    ///
+    /// # Errors
+    /// A sentence that names the file, and never its content.
+    pub fn read(path: &Path) -> Result<Self, String> {
+        SecretFile::open(path).map(|(file, secret)| Self { file, secret })
+    }
+
+    /// The secret as it was read.
+    pub const fn secret(&self) -> &TierSecret {
+        &self.secret
+    }
 }
 
 /// Identifies a version of the file. A swapped symbolic link changes the inode.
@@ -22,13 +44,13 @@ impl SecretFile {
     ///
     /// # Errors
     /// A sentence that names the file, and never its content.
-    pub(super) fn open(path: &Path) -> Result<(Self, TierSecret), String> {
+    pub(crate) fn open(path: &Path) -> Result<(Self, TierSecret), String> {
         let stamp = stamp(path);
         Ok((Self { path: path.to_owned(), stamp }, read(path)?))
     }
 
     /// The new secret, if the file has changed and can be used.
-    pub(super) fn changed(&mut self) -> Option<TierSecret> {
+    pub(crate) fn changed(&mut self) -> Option<TierSecret> {
         // The stamp first: the next look then notices a change made in between.
         let stamp = stamp(&self.path);
         if stamp == self.stamp {

@@ -1,8 +1,8 @@
 use bytes::BufMut;
 
 use super::decoder::{Decoder, length_of};
-use crate::directory::record::RecordName;
 use crate::domain::Timestamp;
+use crate::sealed::record::RecordName;
 
 /// The bytes of a mark.
 const MARK: usize = 24;

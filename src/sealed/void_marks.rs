@@ -4,9 +4,8 @@
 //! one mark about everything.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::io;
 
-use super::disk;
 use super::format::{VoidMark, decode_marks, encode_marks};
 use super::record::{RecordKind, RecordName};
 use super::secret::TierKeys;
@@ -16,41 +15,33 @@ use crate::tier::{TierScope, Voided};
 /// The most marks.
 const MOST: usize = 16_384;
 
-/// The name of the file in the folder of a line of the secret.
-pub(super) const FILE: &str = "voids";
-
 /// What a mark about everything is called; no digest is.
 const EVERYTHING: RecordName = RecordName::from_bytes([0; 16]);
 
 /// The marks under one line of the secret.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct VoidMarks(HashMap<RecordName, Timestamp>);
+pub(crate) struct VoidMarks(HashMap<RecordName, Timestamp>);
 
-/// What became of reading the file.
+/// What became of reading marks.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum ReadMarks {
+pub(crate) enum ReadMarks {
     /// These are the marks.
     Known(VoidMarks),
-    /// There is no file.
+    /// There are none.
     Absent,
-    /// There is one, and what it says is lost.
+    /// There are some, and what they say is lost.
     Lost,
 }
 
 impl VoidMarks {
     /// Marks that void everything read until now: what they said is lost.
-    pub(super) fn lost(now: Timestamp) -> Self {
+    pub(crate) fn lost(now: Timestamp) -> Self {
         Self(HashMap::from([(EVERYTHING, now)]))
     }
 
-    /// Reads the file of a folder.
-    pub(super) fn read(folder: &Path, keys: &TierKeys) -> ReadMarks {
-        let mut sealed = match disk::read(&file(folder)) {
-            Ok(Some(sealed)) => sealed,
-            Ok(None) => return ReadMarks::Absent,
-            Err(_) => return ReadMarks::Lost,
-        };
-        let plain = keys.sealer.open(RecordKind::Marks, &keys.names.marks(), &mut sealed).ok();
+    /// Opens a sealed record of marks.
+    pub(crate) fn open(sealed: &mut [u8], keys: &TierKeys) -> ReadMarks {
+        let plain = keys.sealer.open(RecordKind::Marks, &keys.names.marks(), sealed).ok();
         match plain.and_then(decode_marks) {
             Some(marks) => {
                 ReadMarks::Known(Self(marks.into_iter().map(|mark| (mark.name, mark.at)).collect()))
@@ -59,19 +50,17 @@ impl VoidMarks {
         }
     }
 
-    /// Writes the file of a folder. It is safe when this returns.
+    /// Seals the marks as one record.
     ///
     /// # Errors
-    /// The disk is full or fails.
-    pub(super) fn write(&self, folder: &Path, keys: &TierKeys) -> std::io::Result<()> {
+    /// The system has no random numbers.
+    pub(crate) fn seal(&self, keys: &TierKeys) -> io::Result<Vec<u8>> {
         let marks: Vec<_> = self.0.iter().map(|(name, at)| VoidMark { name: *name, at: *at }).collect();
-        let sealed = keys.sealer.seal(RecordKind::Marks, &keys.names.marks(), &encode_marks(&marks))?;
-        disk::replace(&file(folder), &sealed)?;
-        disk::sync_folder(folder)
+        keys.sealer.seal(RecordKind::Marks, &keys.names.marks(), &encode_marks(&marks))
     }
 
     /// Adds a mark. One that is later stays.
-    pub(super) fn add(&mut self, what: &Voided, at: Timestamp, keys: &TierKeys) {
+    pub(crate) fn add(&mut self, what: &Voided, at: Timestamp, keys: &TierKeys) {
         self.insert(keys.names.voided(what), at);
         if self.0.len() > MOST {
             self.merge_older_half();
@@ -79,12 +68,12 @@ impl VoidMarks {
     }
 
     /// Adds everything that other marks say.
-    pub(super) fn add_all(&mut self, others: &Self) {
+    pub(crate) fn add_all(&mut self, others: &Self) {
         others.0.iter().for_each(|(name, at)| self.insert(*name, *at));
     }
 
     /// What was read then or before is void, if anything is.
-    pub(super) fn void_until(&self, scope: &TierScope, keys: &TierKeys) -> Option<Timestamp> {
+    pub(crate) fn void_until(&self, scope: &TierScope, keys: &TierKeys) -> Option<Timestamp> {
         let agent = keys.names.voided(&Voided::Agent(scope.agent));
         let credential = keys.names.voided(&Voided::Credential(scope.credential));
         [EVERYTHING, agent, credential].iter().filter_map(|name| self.0.get(name)).max().copied()
@@ -104,13 +93,9 @@ impl VoidMarks {
     }
 }
 
-fn file(folder: &Path) -> PathBuf {
-    folder.join(FILE)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{TempFolder, at, scope, secret};
+    use super::super::testing::{at, scope, secret};
     use super::*;
 
     fn agent(number: u8) -> Voided {
@@ -131,24 +116,20 @@ mod tests {
     }
 
     #[test]
-    fn marks_survive_and_a_damaged_file_is_not_taken_for_none() {
-        let (folder, secret) = (TempFolder::new(), secret(&[1]));
+    fn marks_survive_and_a_damaged_record_is_not_taken_for_none() {
+        let secret = secret(&[1]);
         let keys = secret.first();
-        assert_eq!(VoidMarks::read(folder.path(), keys), ReadMarks::Absent);
         let mut marks = VoidMarks::default();
         marks.add(&agent(1), at(10), keys);
-        marks.write(folder.path(), keys).unwrap();
-        assert_eq!(VoidMarks::read(folder.path(), keys), ReadMarks::Known(marks));
-        let whole = std::fs::read(file(folder.path())).unwrap();
-        for damaged in [vec![], vec![0; whole.len()], whole[..whole.len() / 2].to_vec()] {
-            std::fs::write(file(folder.path()), damaged).unwrap();
-            assert_eq!(VoidMarks::read(folder.path(), keys), ReadMarks::Lost);
+        let whole = marks.seal(keys).unwrap();
+        assert_eq!(VoidMarks::open(&mut whole.clone(), keys), ReadMarks::Known(marks));
+        for mut damaged in [vec![], vec![0; whole.len()], whole[..whole.len() / 2].to_vec()] {
+            assert_eq!(VoidMarks::open(&mut damaged, keys), ReadMarks::Lost);
         }
         for bit in 0..whole.len() * 8 {
             let mut flipped = whole.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            std::fs::write(file(folder.path()), flipped).unwrap();
-            assert_eq!(VoidMarks::read(folder.path(), keys), ReadMarks::Lost, "bit {bit}");
+            assert_eq!(VoidMarks::open(&mut flipped, keys), ReadMarks::Lost, "bit {bit}");
         }
     }
 

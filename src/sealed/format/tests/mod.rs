@@ -8,10 +8,10 @@ use uuid::Uuid;
 
 use super::*;
 use crate::deflate::{Deflated, Separator};
-use crate::directory::RecordName;
 use crate::domain::{
     BatchFact, Digest, Entry, EntryIndex, FilterFacts, LineBreaks, NewRow, Row, Span, Status, Timestamp,
 };
+use crate::sealed::RecordName;
 use crate::store::{EntryKey, ScopeKey};
 use crate::tier::{Cell, CellEntry, CellSegment};
 

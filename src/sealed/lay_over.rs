@@ -11,7 +11,7 @@ use crate::tier::{Cell, CellEntry, CellSegment};
 /// covers, except where all that is kept was read later.
 ///
 /// An entry that both name has the new index: its rows are the same.
-pub(super) fn lay_over(kept: &Cell, forgotten: &[Span], new: Option<&Cell>) -> Cell {
+pub(crate) fn lay_over(kept: &Cell, forgotten: &[Span], new: Option<&Cell>) -> Cell {
     let mut result = CellBuilder::new(kept.week);
     let new_segments = new.map_or(&[][..], |new| &new.segments);
     let mut laid = Vec::new();
@@ -37,7 +37,7 @@ pub(super) fn lay_over(kept: &Cell, forgotten: &[Span], new: Option<&Cell>) -> C
 }
 
 /// The segments of a cell for which this is so, and the entries that they name.
-pub(super) fn only(cell: &Cell, holds: impl Fn(&CellSegment) -> bool) -> Cell {
+pub(crate) fn only(cell: &Cell, holds: impl Fn(&CellSegment) -> bool) -> Cell {
     let mut result = CellBuilder::new(cell.week);
     for segment in cell.segments.iter().filter(|segment| holds(segment)) {
         result.add(cell, segment, segment.span);
@@ -106,7 +106,7 @@ fn within(index: &EntryIndex, rows: &Range<usize>, span: Span) -> Option<Range<u
 }
 
 /// The first and the last instant at which a row of an index was created.
-pub(super) fn extent(index: &EntryIndex) -> Option<(Timestamp, Timestamp)> {
+pub(crate) fn extent(index: &EntryIndex) -> Option<(Timestamp, Timestamp)> {
     let rows = index.rows();
     let last = rows.len().checked_sub(1)?;
     Some((rows.get(last)?.created_at, rows.get(0)?.created_at))

@@ -1,7 +1,7 @@
 use uuid::Uuid;
 
 use super::{AGENT, SCOPE, WEEK, cell_of, encode_cell, encode_rows, key, small_entry};
-use crate::directory::{OVERHEAD, RecordKind, RecordName, TierKeys, TierSecret, Unsealed};
+use crate::sealed::{OVERHEAD, RecordKind, RecordName, TierKeys, TierSecret, Unsealed};
 
 fn secret(lines: &[u8]) -> TierSecret {
     let lines: Vec<_> = lines.iter().map(|letter| char::from(*letter).to_string().repeat(32)).collect();

@@ -1,0 +1,51 @@
+//! The file of a folder with its void marks.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::disk;
+use crate::sealed::{ReadMarks, TierKeys, VoidMarks};
+
+/// The name of the file in the folder of a line of the secret.
+pub(super) const FILE: &str = "voids";
+
+/// Reads the file of a folder.
+pub(super) fn read(folder: &Path, keys: &TierKeys) -> ReadMarks {
+    match disk::read(&file(folder)) {
+        Ok(Some(mut sealed)) => VoidMarks::open(&mut sealed, keys),
+        Ok(None) => ReadMarks::Absent,
+        Err(_) => ReadMarks::Lost,
+    }
+}
+
+/// Writes the file of a folder. It is safe when this returns.
+///
+/// # Errors
+/// The disk is full or fails.
+pub(super) fn write(marks: &VoidMarks, folder: &Path, keys: &TierKeys) -> io::Result<()> {
+    disk::replace(&file(folder), &marks.seal(keys)?)?;
+    disk::sync_folder(folder)
+}
+
+fn file(folder: &Path) -> PathBuf {
+    folder.join(FILE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::Timestamp;
+    use crate::sealed::testing::{TempFolder, secret};
+
+    #[test]
+    fn an_absent_file_and_a_damaged_one_are_told_apart() {
+        let (folder, secret) = (TempFolder::new(), secret(&[1]));
+        let keys = secret.first();
+        assert_eq!(read(folder.path(), keys), ReadMarks::Absent);
+        let marks = VoidMarks::lost(Timestamp::from_micros(5));
+        write(&marks, folder.path(), keys).unwrap();
+        assert_eq!(read(folder.path(), keys), ReadMarks::Known(marks));
+        std::fs::write(file(folder.path()), []).unwrap();
+        assert_eq!(read(folder.path(), keys), ReadMarks::Lost);
+    }
+}

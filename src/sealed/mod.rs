@@ -1,0 +1,26 @@
+//! What every tier has in common: the secret, the names and seals that come from it, the formats of what is sealed, and how what
+//! is known now takes the place of what is kept.
+//!
+//! Everything kept is a *record*: named by a keyed digest and sealed, with keys that come from the tier's secret. A record that
+//! can't be opened, for whatever reason, is a miss. [`mod@format`] documents what records look like.
+
+pub mod format;
+pub mod fuzzed;
+mod lay_over;
+mod names;
+mod record;
+mod seal;
+mod secret;
+mod secret_file;
+#[cfg(test)]
+pub(crate) mod testing;
+mod void_marks;
+
+pub(crate) use self::lay_over::{extent, lay_over, only};
+pub use self::names::TierNames;
+pub use self::record::{NotARecordName, RecordKind, RecordName};
+pub use self::seal::{OVERHEAD, Sealer, Unsealed};
+pub use self::secret::{BadTierSecret, TierKeys, TierSecret};
+pub(crate) use self::secret_file::SecretFile;
+pub use self::secret_file::SecretSource;
+pub(crate) use self::void_marks::{ReadMarks, VoidMarks};
