@@ -9,6 +9,7 @@
 
 use std::sync::Arc;
 
+use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
 use crate::domain::{AgentId, CredentialId, Entry, EntryIndex, Span, Timestamp};
@@ -18,8 +19,9 @@ use crate::store::{EntryKey, ScopeKey};
 ///
 /// No method fails where a miss says the same; an implementation counts and logs what went wrong. None blocks the thread.
 pub trait Tier: Send + Sync + 'static {
-    /// Everything kept of a scope, in any order. What a void mark covers is left out, and what was read in the future.
-    fn load<'a>(&'a self, scope: &'a TierScope) -> BoxFuture<'a, Vec<Cell>>;
+    /// What was saved of a scope since a version, 0 for everything, in any order. What a void mark covers is left out, and what
+    /// was read in the future.
+    fn load<'a>(&'a self, scope: &'a TierScope, since: TierVersion) -> BoxFuture<'a, TierNews>;
 
     /// The bytes of entries, in the order in which they are asked for; `None` for those that are not kept (any more).
     /// Each entry that comes back shares the index that was passed in.
@@ -39,8 +41,49 @@ pub trait Tier: Send + Sync + 'static {
     /// Of these scopes, those that void marks of any process are about, and until when what was read is void.
     fn voided(&self, scopes: Vec<TierScope>) -> BoxFuture<'_, Vec<(TierScope, Timestamp)>>;
 
+    /// Asks whether this process may read a span of a scope upstream now, and what other processes saved since a version: both in
+    /// one go, since what they saved may make the reading needless.
+    ///
+    /// A turn only saves requests. It ends with [`end_turn`](Self::end_turn), or a few seconds after it was last asked for, so
+    /// a reading that goes on asks for it again. A tier that is away, or that one process writes, gives every turn.
+    fn take_turn<'a>(&'a self, scope: &'a TierScope, span: Span, since: TierVersion) -> BoxFuture<'a, Turn> {
+        let _ = (scope, span);
+        async move { Turn { is_mine: true, news: TierNews { version: since, cells: Vec::new() } } }.boxed()
+    }
+
+    /// Lets other processes read a span. Nothing waits for it.
+    fn end_turn(&self, scope: &TierScope, span: Span) {
+        let _ = (scope, span);
+    }
+
+    /// Whether other processes save to it at the same time.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
     /// What `/status` says about it.
     fn status(&self) -> TierStatus;
+}
+
+/// How often a scope was saved, by any process: a number that grows. 0 before the first time.
+pub type TierVersion = u64;
+
+/// What was saved of a scope.
+#[derive(Clone, Debug, Default)]
+pub struct TierNews {
+    /// The version that includes it.
+    pub version: TierVersion,
+    /// The cells that changed, each as a whole.
+    pub cells: Vec<Cell>,
+}
+
+/// The answer to [`Tier::take_turn`].
+#[derive(Clone, Debug)]
+pub struct Turn {
+    /// Whether this process may read; otherwise another one does.
+    pub is_mine: bool,
+    /// What was saved meanwhile.
+    pub news: TierNews,
 }
 
 /// Whose executions a scope holds. The tier derives every name from it.
@@ -52,6 +95,13 @@ pub struct TierScope {
     pub agent: AgentId,
     /// Its credential, for void marks.
     pub credential: CredentialId,
+}
+
+/// Whether something is newer than something else: neither its oldest part nor its newest was read before the other's, and one of
+/// them after it. Of two of which each has a newer part, neither is. Both are given as when their oldest and their newest
+/// part was read.
+pub fn is_newer(one: (Timestamp, Timestamp), other: (Timestamp, Timestamp)) -> bool {
+    one != other && one.0 >= other.0 && one.1 >= other.1
 }
 
 /// What is known of one scope in one aligned week.
@@ -90,8 +140,8 @@ pub struct CellEntry {
 /// What changed in a scope since it was saved last.
 #[derive(Clone, Debug, Default)]
 pub struct ScopeChanges {
-    /// Spans of which what is kept is no longer true: they are taken out of the kept cells before `cells` are laid over them.
-    pub forgotten: Vec<Span>,
+    /// What is kept of these is no longer true: it is taken out of the kept cells before `cells` are laid over them.
+    pub forgotten: Vec<ForgottenSpan>,
     /// What is known now, for every week in which anything changed. Where a cell says nothing about a span, what is kept of that
     /// span stays: the engine may have dropped it from memory only.
     pub cells: Vec<Cell>,
@@ -99,11 +149,25 @@ pub struct ScopeChanges {
     pub rows: Vec<(EntryKey, Arc<Entry>)>,
 }
 
+/// A span of which what was read until an instant is no longer true. What another process read of it later stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ForgottenSpan {
+    /// The span.
+    pub span: Span,
+    /// The instant.
+    pub until: Timestamp,
+}
+
 /// What became of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Saved {
-    /// It is safe.
-    Yes,
+    /// It is safe. If nobody else saved the scope since `before`, the second version has nothing that this process does not know.
+    Yes {
+        /// The version that the write found.
+        before: TierVersion,
+        /// The version that it made.
+        after: TierVersion,
+    },
     /// It is not, and will not be without being tried again: the disk is full, or another process holds the tier.
     No,
 }
@@ -136,6 +200,8 @@ pub struct TierStatus {
 pub enum TierKind {
     /// In a directory of a local disk.
     Directory,
+    /// In Redis or Valkey.
+    Redis,
 }
 
 /// The times of upstream requests, which outlive this process so that a restart does not send the budget twice.

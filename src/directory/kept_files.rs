@@ -12,11 +12,11 @@ use std::time::Duration;
 use super::disk;
 use super::sampled::SampledLine;
 use super::stats::{FileOutcome, TierCounters};
-use crate::domain::{Entry, EntryIndex, Span, Timestamp};
+use crate::domain::{Entry, EntryIndex, Timestamp};
 use crate::sealed::format::{decode_cell, decode_rows, encode_cell, encode_rows};
 use crate::sealed::{RecordKind, RecordName, TierKeys, TierSecret, Unsealed, extent, lay_over, only};
 use crate::store::EntryKey;
-use crate::tier::{Cell, ScopeChanges, TierScope, week_of};
+use crate::tier::{Cell, ForgottenSpan, ScopeChanges, TierScope, week_of};
 
 /// What the file of a cell ends with.
 pub(super) const CELL: &str = "cell";
@@ -359,8 +359,9 @@ impl SizeChange {
 
 /// The weeks in which anything changed.
 fn weeks_of(changes: &ScopeChanges) -> BTreeSet<i64> {
-    let forgotten =
-        |span: &Span| week_of(span.from()).max(*WEEKS.start())..=week_of(span.to()).min(*WEEKS.end());
+    let forgotten = |gone: &ForgottenSpan| {
+        week_of(gone.span.from()).max(*WEEKS.start())..=week_of(gone.span.to()).min(*WEEKS.end())
+    };
     let cells = changes.cells.iter().map(|cell| cell.week);
     cells.chain(changes.forgotten.iter().flat_map(forgotten)).collect()
 }

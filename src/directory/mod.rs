@@ -56,7 +56,8 @@ use crate::sealed::SecretSource;
 use crate::store::EntryKey;
 use crate::telemetry::{TierReadings, TierStateReading};
 use crate::tier::{
-    Cell, RequestTimes, Saved, ScopeChanges, Tier, TierKind, TierScope, TierStatus, TierUnavailable, Voided,
+    Cell, RequestTimes, Saved, ScopeChanges, Tier, TierKind, TierNews, TierScope, TierStatus,
+    TierUnavailable, TierVersion, Voided,
 };
 
 /// How long the start waits to learn whether another process writes.
@@ -197,8 +198,8 @@ impl Directory {
 }
 
 impl Tier for Directory {
-    fn load<'a>(&'a self, scope: &'a TierScope) -> BoxFuture<'a, Vec<Cell>> {
-        self.cells(*scope).boxed()
+    fn load<'a>(&'a self, scope: &'a TierScope, since: TierVersion) -> BoxFuture<'a, TierNews> {
+        async move { TierNews { version: since, cells: self.cells(*scope).await } }.boxed()
     }
 
     fn load_rows<'a>(

@@ -163,7 +163,8 @@ impl SharedDirectory {
             Ok(()) => {
                 self.works();
                 TierCounters::add(&self.counters.saved);
-                Saved::Yes
+                // Nobody else saves, so nobody asks for versions.
+                Saved::Yes { before: 0, after: 0 }
             }
             Err(error) => {
                 self.fails(&error);

@@ -5,6 +5,9 @@ use super::testing::{DAY, Disk, WEEK, stall};
 use super::*;
 use crate::domain::Span;
 use crate::sealed::testing::{at, cell, entry, scope, span};
+use crate::tier::ForgottenSpan;
+
+const SAVED: Saved = Saved::Yes { before: 0, after: 0 };
 
 /// What changed where one page of a week was read.
 fn changes(disk: &Disk, number: u128, span: Span) -> (ScopeChanges, Arc<EntryIndex>) {
@@ -20,7 +23,7 @@ fn hour(week: i64, hour: i64) -> Span {
 }
 
 async fn spans(directory: &Directory) -> Vec<Span> {
-    let cells = directory.load(&scope(1)).await;
+    let cells = directory.load(&scope(1), 0).await.cells;
     let mut spans: Vec<_> =
         cells.iter().flat_map(|cell| &cell.segments).map(|segment| segment.span).collect();
     spans.sort_by_key(|span| span.from());
@@ -29,7 +32,7 @@ async fn spans(directory: &Directory) -> Vec<Span> {
 
 /// Whether the rows that a directory knows of can be had.
 async fn rows(directory: &Directory) -> Vec<bool> {
-    let cells = directory.load(&scope(1)).await;
+    let cells = directory.load(&scope(1), 0).await.cells;
     let entries = cells.iter().flat_map(|cell| &cell.entries);
     let entries = entries.map(|entry| (entry.key, Arc::clone(&entry.index))).collect();
     directory.load_rows(&scope(1), entries).await.iter().map(Option::is_some).collect()
@@ -41,7 +44,7 @@ async fn keep(disk: &Disk, directory: &Directory, number: u128, span: Span) {
     while !directory.status().is_ok {
         directory.writer.done(|| ()).await.unwrap();
     }
-    assert_eq!(directory.save(&scope(1), changes.into()).await, Saved::Yes);
+    assert_eq!(directory.save(&scope(1), changes.into()).await, SAVED);
 }
 
 /// Lets the thread that writes do what it does when there is nothing else to do.
@@ -56,10 +59,10 @@ async fn what_was_saved_is_there_after_a_restart() {
     let disk = Disk::new();
     let (changes, index) = changes(&disk, 1, hour(90, 1));
     let before = disk.open();
-    assert_eq!(before.save(&scope(1), changes.clone().into()).await, Saved::Yes);
+    assert_eq!(before.save(&scope(1), changes.clone().into()).await, SAVED);
     disk.close(before);
     let after = disk.open();
-    let cells = after.load(&scope(1)).await;
+    let cells = after.load(&scope(1), 0).await.cells;
     assert_eq!(cells.len(), 1);
     assert_eq!((cells[0].week, &cells[0].segments), (90, &changes.cells[0].segments));
     let asked = vec![(cells[0].entries[0].key, Arc::clone(&cells[0].entries[0].index))];
@@ -67,7 +70,7 @@ async fn what_was_saved_is_there_after_a_restart() {
     let found = rows[0].as_ref().unwrap();
     assert_eq!((found.index().digest(), found.index().len()), (index.digest(), 3));
     assert!(found.has_bytes());
-    assert_eq!(after.load(&scope(2)).await.len(), 0);
+    assert_eq!(after.load(&scope(2), 0).await.cells.len(), 0);
     assert!(after.status().is_ok);
 }
 
@@ -79,9 +82,10 @@ async fn spans_about_which_a_save_says_nothing_stay() {
     keep(&disk, &directory, 2, hour(90, 3)).await;
     keep(&disk, &directory, 3, hour(91, 0)).await;
     assert_eq!(spans(&directory).await, [hour(90, 1), hour(90, 3), hour(91, 0)]);
-    let forgotten = vec![Span::new(Timestamp::MIN, hour(90, 2).to()).unwrap()];
+    let span = Span::new(Timestamp::MIN, hour(90, 2).to()).unwrap();
+    let forgotten = vec![ForgottenSpan { span, until: Timestamp::MAX }];
     let changes = ScopeChanges { forgotten, ..ScopeChanges::default() };
-    assert_eq!(directory.save(&scope(1), changes.into()).await, Saved::Yes);
+    assert_eq!(directory.save(&scope(1), changes.into()).await, SAVED);
     assert_eq!(spans(&directory).await, [hour(90, 3), hour(91, 0)]);
     assert_eq!(disk.files("rows").len(), 2, "the bytes of what was forgotten are gone");
 }
@@ -138,7 +142,7 @@ async fn a_second_process_reads_and_takes_over() {
     disk.close(first);
     settle(&second).await;
     assert!(second.status().is_ok);
-    assert_eq!(second.save(&scope(1), more.into()).await, Saved::Yes);
+    assert_eq!(second.save(&scope(1), more.into()).await, SAVED);
     second.void(agent, at(1)).await.unwrap();
 }
 
@@ -192,7 +196,7 @@ async fn files_in_the_place_of_others_say_nothing() {
     let other = directory.shared.files.folder(secret.first(), &scope(2));
     fs::create_dir(&other).unwrap();
     fs::copy(path, other.join(path.file_name().unwrap())).unwrap();
-    assert_eq!(directory.load(&scope(2)).await.len(), 0);
+    assert_eq!(directory.load(&scope(2), 0).await.cells.len(), 0);
 }
 
 #[tokio::test]
@@ -288,12 +292,12 @@ async fn a_disk_that_fails_is_said_and_recovers() {
     let (more, _) = changes(&disk, 2, hour(90, 2));
     assert_eq!(directory.save(&scope(1), more.clone().into()).await, Saved::No);
     assert_eq!(directory.readings().state, TierStateReading::Failing);
-    assert_eq!(directory.load(&scope(1)).await.len(), 0);
+    assert_eq!(directory.load(&scope(1), 0).await.cells.len(), 0);
     fs::remove_file(&folder).unwrap();
     fs::rename(&aside, &folder).unwrap();
     assert_eq!(directory.save(&scope(1), more.clone().into()).await, Saved::No, "it rests");
     directory.shared.end_rest();
-    assert_eq!(directory.save(&scope(1), more.into()).await, Saved::Yes);
+    assert_eq!(directory.save(&scope(1), more.into()).await, SAVED);
     assert!(directory.status().is_ok);
 }
 
@@ -306,7 +310,7 @@ async fn a_removed_directory_is_made_again() {
     let (more, _) = changes(&disk, 2, hour(90, 2));
     let _ = directory.save(&scope(1), more.clone().into()).await;
     settle(&directory).await;
-    assert_eq!(directory.save(&scope(1), more.into()).await, Saved::Yes);
+    assert_eq!(directory.save(&scope(1), more.into()).await, SAVED);
     assert_eq!(spans(&directory).await, [hour(90, 2)]);
 }
 

@@ -71,7 +71,7 @@ impl Restores {
         let work = move |_| async move {
             let tier = parts.tier.as_ref()?;
             let scope = TierScope { key, agent: subject.agent, credential: subject.credential.id() };
-            let cells = tier.load(&scope).await;
+            let cells = tier.load(&scope, 0).await.cells;
             if cells.is_empty() {
                 return None;
             }

@@ -24,7 +24,7 @@ pub(super) fn spawn(state: &Arc<SharedState>) {
     let (shutdown, state) = (state.parts.shutdown.clone(), Arc::downgrade(state));
     shutdown.clone().spawn(async move {
         while let Some(saved) = save_all(&state, &*tier).await {
-            let pause = if saved == Saved::Yes { SAVE_EVERY } else { RETRY_AFTER };
+            let pause = if matches!(saved, Saved::Yes { .. }) { SAVE_EVERY } else { RETRY_AFTER };
             if shutdown.is_draining() {
                 if !is_reading(&state) || saved == Saved::No {
                     // What the last reading brought since.
@@ -82,12 +82,12 @@ async fn save_all(state: &Weak<SharedState>, tier: &dyn Tier) -> Option<Saved> {
             }
         }
     }
-    Some(Saved::Yes)
+    Some(Saved::Yes { before: 0, after: 0 })
 }
 
 async fn save(scope: &Scope, tier: &dyn Tier, saving: Saving) -> Saved {
     let saved = tier.save(&scope.tier_scope(), Arc::clone(&saving.changes)).await;
-    scope.end_saving(saving, saved == Saved::Yes);
+    scope.end_saving(saving, matches!(saved, Saved::Yes { .. }));
     saved
 }
 

@@ -56,10 +56,14 @@ struct TierMember {
 impl TierMember {
     fn of(status: Option<TierStatus>) -> Self {
         // Rows are kept in memory only.
-        let Some(TierStatus { kind: TierKind::Directory, is_ok }) = status else {
+        let Some(TierStatus { kind, is_ok }) = status else {
             return Self { kind: "none", state: "ok" };
         };
-        Self { kind: "directory", state: if is_ok { "ok" } else { "away" } }
+        let kind = match kind {
+            TierKind::Directory => "directory",
+            TierKind::Redis => "redis",
+        };
+        Self { kind, state: if is_ok { "ok" } else { "away" } }
     }
 }
 

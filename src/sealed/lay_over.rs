@@ -5,35 +5,44 @@ use std::ops::Range;
 
 use crate::domain::{EntryIndex, Span, Timestamp};
 use crate::store::EntryKey;
-use crate::tier::{Cell, CellEntry, CellSegment};
+use crate::tier::{Cell, CellEntry, CellSegment, ForgottenSpan, is_newer};
 
 /// What is kept of a week from now on. The kept cell loses what was forgotten; then the new one takes the place of whatever it
-/// covers, except where all that is kept was read later.
+/// covers, except where the kept one is newer.
 ///
 /// An entry that both name has the new index: its rows are the same.
-pub(crate) fn lay_over(kept: &Cell, forgotten: &[Span], new: Option<&Cell>) -> Cell {
+pub(crate) fn lay_over(kept: &Cell, forgotten: &[ForgottenSpan], new: Option<&Cell>) -> Cell {
     let mut result = CellBuilder::new(kept.week);
     let new_segments = new.map_or(&[][..], |new| &new.segments);
+    let left: Vec<(&CellSegment, Vec<Span>)> = kept
+        .segments
+        .iter()
+        .map(|segment| {
+            let no_longer_true = forgotten.iter().filter(|gone| segment.latest_read_at <= gone.until);
+            (segment, without(segment.span, &no_longer_true.map(|gone| gone.span).collect::<Vec<_>>()))
+        })
+        .collect();
     let mut laid = Vec::new();
     for segment in new_segments {
-        let is_later = |kept: &&CellSegment| kept.read_at > segment.latest_read_at;
-        let later = kept.segments.iter().filter(is_later).map(|kept| kept.span);
-        // What is forgotten is not in the way.
-        let later: Vec<_> = later.flat_map(|span| without(span, forgotten)).collect();
-        for span in without(segment.span, &later) {
+        let newer = left.iter().filter(|(kept, _)| is_newer(times(kept), times(segment)));
+        let newer: Vec<Span> = newer.flat_map(|(_, spans)| spans).copied().collect();
+        for span in without(segment.span, &newer) {
             if let Some(new) = new {
                 result.add(new, segment, span);
                 laid.push(span);
             }
         }
     }
-    laid.extend(forgotten);
-    for segment in &kept.segments {
-        for span in without(segment.span, &laid) {
+    for (segment, spans) in left {
+        for span in spans.into_iter().flat_map(|span| without(span, &laid)) {
             result.add(kept, segment, span);
         }
     }
     result.finish()
+}
+
+const fn times(segment: &CellSegment) -> (Timestamp, Timestamp) {
+    (segment.read_at, segment.latest_read_at)
 }
 
 /// The segments of a cell for which this is so, and the entries that they name.

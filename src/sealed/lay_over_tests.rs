@@ -3,6 +3,10 @@ use proptest::prelude::*;
 use super::super::testing::{at, cell, entry, scope, span};
 use super::*;
 
+fn gone(from: i64, to: i64, until: i64) -> ForgottenSpan {
+    ForgottenSpan { span: span(from, to), until: at(until) }
+}
+
 /// What a cell says about a second: when it was read, and which row there is.
 fn said(cell: &Cell, second: i64) -> Option<(i64, Option<i64>)> {
     let mut found = cell.segments.iter().filter(|segment| segment.span.contains(at(second)));
@@ -38,10 +42,10 @@ fn the_new_cell_wins_in_its_spans_and_the_rest_stays() {
 
 #[test]
 fn what_was_forgotten_is_gone_and_what_nothing_names_too() {
-    let laid = lay_over(&piece(1, 0, 30, 100), &[span(0, 14), span(16, 40)], None);
+    let laid = lay_over(&piece(1, 0, 30, 100), &[gone(0, 14, 100), gone(16, 40, 100)], None);
     assert_eq!(laid.segments.len(), 1);
     assert_eq!((said(&laid, 15), said(&laid, 14), said(&laid, 16)), (Some((100, Some(100))), None, None));
-    let laid = lay_over(&laid, &[span(0, 40)], Some(&piece(2, 3, 4, 50)));
+    let laid = lay_over(&laid, &[gone(0, 40, 100)], Some(&piece(2, 3, 4, 50)));
     assert_eq!(said(&laid, 3), Some((50, Some(50))), "what is forgotten is not newer");
     assert_eq!(laid.entries.len(), 1);
 }
@@ -75,7 +79,7 @@ proptest! {
         for (number, (from, width, forgets)) in (1i64..).zip(&steps) {
             let (to, read) = (from + width, 1_000 + number);
             if *forgets {
-                kept = lay_over(&kept, &[span(*from, to)], None);
+                kept = lay_over(&kept, &[gone(*from, to, read)], None);
             } else {
                 kept = lay_over(&kept, &[], Some(&piece(number.unsigned_abs().into(), *from, to, read)));
             }

@@ -162,7 +162,7 @@ impl Scope {
 
     /// Forgets what is known of a span.
     pub(super) fn unlearn_span(&self, store: &dyn Store, span: Span) {
-        self.lock().replace(store, span, Vec::new());
+        self.lock().replace(store, span, Vec::new(), Timestamp::MAX);
     }
 
     /// How many rows are known within a span.
@@ -337,7 +337,8 @@ impl Scope {
                 }
             };
             if let Some(contents) = contents {
-                known.replace(store, segment.span, vec![Segment { contents, ..segment }]);
+                let until = segment.latest_read_at;
+                known.replace(store, segment.span, vec![Segment { contents, ..segment }], until);
             }
         }
     }

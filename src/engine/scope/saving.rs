@@ -82,7 +82,7 @@ impl Scope {
         } else if let Some(unsaved) = &mut known.unsaved {
             let mut weeks = saving.weeks;
             unsaved.weeks.append(&mut weeks);
-            saving.changes.forgotten.iter().for_each(|span| unsaved.forget(*span));
+            saving.changes.forgotten.iter().for_each(|gone| unsaved.forget(*gone));
         }
     }
 

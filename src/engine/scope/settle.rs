@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Known;
-use crate::domain::Span;
+use crate::domain::{Span, Timestamp};
 use crate::engine::coverage::{Segment, Trust, joined};
 use crate::engine::freshness::{Class, Membership, Policy};
 use crate::engine::reading::Reading;
@@ -35,7 +35,7 @@ impl Known {
         };
         let cut: Vec<Span> =
             self.coverage.overlapping(segment.span).filter(is_young).map(|home| home.span).collect();
-        self.replace(store, segment.span, Vec::new());
+        self.replace(store, segment.span, Vec::new(), segment.latest_read_at);
         if segment.trust == Trust::Proven {
             let is_being_read = |span: Span| {
                 let others = self.readings.iter().filter(|other| !std::ptr::eq(&***other, reading));
@@ -66,12 +66,21 @@ impl Known {
                 }
             }
         }
-        self.replace(store, segment.span, vec![segment]);
+        let until = segment.latest_read_at;
+        self.replace(store, segment.span, vec![segment], until);
     }
 
-    pub(super) fn replace(&mut self, store: &dyn Store, span: Span, segments: Vec<Segment>) {
+    /// Puts segments in the place of what was known of a span, which nobody may take for true any more if it was read until an
+    /// instant.
+    pub(super) fn replace(
+        &mut self,
+        store: &dyn Store,
+        span: Span,
+        segments: Vec<Segment>,
+        until: Timestamp,
+    ) {
         if let Some(unsaved) = &mut self.unsaved {
-            unsaved.change(span);
+            unsaved.change(span, until);
         }
         for key in self.coverage.replace(span, segments) {
             store.remove(&key);

@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::domain::{Span, Timestamp};
-use crate::tier::{ScopeChanges, week_of};
+use crate::tier::{ForgottenSpan, ScopeChanges, week_of};
 
 /// With more forgotten spans than this the span of all of them is forgotten.
 const MOST_FORGOTTEN: usize = 64;
@@ -12,7 +12,7 @@ const MOST_FORGOTTEN: usize = 64;
 pub(super) struct Unsaved {
     pub(super) weeks: BTreeSet<i64>,
     /// Of what is kept of these spans nothing is true any more, unless it is known again.
-    pub(super) forgotten: Vec<Span>,
+    pub(super) forgotten: Vec<ForgottenSpan>,
 }
 
 /// What is being saved.
@@ -22,26 +22,34 @@ pub(in crate::engine) struct Saving {
 }
 
 impl Unsaved {
-    /// Notes that what is known of a span changed.
-    pub(super) fn change(&mut self, span: Span) {
+    /// Notes that what is known of a span changed. What was read of it until that instant is no longer true.
+    pub(super) fn change(&mut self, span: Span, until: Timestamp) {
         self.weeks.extend(week_of(span.from())..=week_of(span.to()));
-        self.forget(span);
+        self.forget(ForgottenSpan { span, until });
     }
 
     /// Notes that nothing is known any more.
     pub(super) fn forget_all(&mut self) {
         self.weeks.clear();
-        self.forgotten = Span::new(Timestamp::MIN, Timestamp::MAX).into_iter().collect();
+        let all = Span::new(Timestamp::MIN, Timestamp::MAX);
+        self.forgotten = all.map(|span| ForgottenSpan { span, until: Timestamp::MAX }).into_iter().collect();
     }
 
-    pub(super) fn forget(&mut self, span: Span) {
-        if self.forgotten.iter().any(|known| known.covers(span)) {
+    pub(super) fn forget(&mut self, gone: ForgottenSpan) {
+        let covers = |one: &ForgottenSpan, other: &ForgottenSpan| {
+            one.until >= other.until && one.span.covers(other.span)
+        };
+        if self.forgotten.iter().any(|known| covers(known, &gone)) {
             return;
         }
-        self.forgotten.retain(|known| !span.covers(*known));
-        self.forgotten.push(span);
+        self.forgotten.retain(|known| !covers(&gone, known));
+        self.forgotten.push(gone);
         if self.forgotten.len() > MOST_FORGOTTEN {
-            self.forgotten = self.forgotten.drain(..).reduce(Span::union).into_iter().collect();
+            let both = |one: ForgottenSpan, other: ForgottenSpan| ForgottenSpan {
+                span: one.span.union(other.span),
+                until: one.until.max(other.until),
+            };
+            self.forgotten = self.forgotten.drain(..).reduce(both).into_iter().collect();
         }
     }
 

@@ -12,7 +12,8 @@ use crate::engine::coverage::Coverage;
 use crate::engine::scope::{CellDraft, segment_of};
 use crate::store::ScopeKey;
 use crate::tier::{
-    Cell, Saved, ScopeChanges, Tier, TierKind, TierScope, TierStatus, TierUnavailable, Voided, week_of,
+    Saved, ScopeChanges, Tier, TierKind, TierNews, TierScope, TierStatus, TierUnavailable, TierVersion,
+    Voided, week_of,
 };
 
 /// A tier in memory, which can lose and refuse.
@@ -42,7 +43,7 @@ impl TestTier {
 }
 
 impl Tier for TestTier {
-    fn load<'a>(&'a self, scope: &'a TierScope) -> BoxFuture<'a, Vec<Cell>> {
+    fn load<'a>(&'a self, scope: &'a TierScope, since: TierVersion) -> BoxFuture<'a, TierNews> {
         *self.loads.lock().unwrap() += 1;
         let void_until = self.void_until(scope);
         let mut cells: HashMap<i64, CellDraft> = HashMap::new();
@@ -55,7 +56,7 @@ impl Tier for TestTier {
             }
         }
         let cells = cells.into_values().map(|draft| draft.cell).collect();
-        async move { cells }.boxed()
+        async move { TierNews { version: since, cells } }.boxed()
     }
 
     fn load_rows<'a>(
@@ -78,8 +79,8 @@ impl Tier for TestTier {
         }
         let mut kept = self.kept.lock().unwrap();
         let (_, coverage) = kept.entry(scope.key).or_insert_with(|| (*scope, Coverage::default()));
-        for span in &changes.forgotten {
-            coverage.replace(*span, Vec::new());
+        for gone in &changes.forgotten {
+            coverage.replace(gone.span, Vec::new());
         }
         for cell in &changes.cells {
             let indexes = cell.entries.iter().map(|entry| (entry.key, Arc::clone(&entry.index))).collect();
@@ -88,7 +89,7 @@ impl Tier for TestTier {
                 coverage.replace(segment.span, vec![segment]);
             }
         }
-        async { Saved::Yes }.boxed()
+        async { Saved::Yes { before: 0, after: 0 } }.boxed()
     }
 
     fn void(&self, what: Voided, at: Timestamp) -> BoxFuture<'_, Result<(), TierUnavailable>> {
