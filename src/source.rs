@@ -3,12 +3,13 @@
 //! [`crate::upstream`] implements it over HTTP, behind the gate; tests implement it with a script. A source retries
 //! by itself, within the limits of the [`RequestContext`], so an error that reaches the engine is final for its page.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::domain::{AgentFacts, AgentId, Caller, Credential, CredentialId, Filters, Page, PageOf};
@@ -205,7 +206,7 @@ impl BudgetClock {
 
     /// The total of the waits so far, including one in progress.
     pub fn waited(&self) -> Duration {
-        let wait = self.lock();
+        let wait = self.0.lock();
         wait.waited + wait.since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
@@ -215,7 +216,7 @@ impl BudgetClock {
     }
 
     fn change(&self, change: impl FnOnce(&mut BudgetWait)) {
-        let mut wait = self.lock();
+        let mut wait = self.0.lock();
         change(&mut wait);
         match (wait.waiting > 0 && wait.under_way == 0, wait.since) {
             (true, None) => wait.since = Some(Instant::now()),
@@ -225,10 +226,6 @@ impl BudgetClock {
             }
             (true, Some(_)) | (false, None) => {}
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BudgetWait> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -257,11 +254,11 @@ impl SentAt {
 
     /// When the request was sent; `None` while it waits.
     pub fn sent_at(&self) -> Option<Instant> {
-        *self.sent_at.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.sent_at.lock()
     }
 
     fn set(&self, sent_at: Option<Instant>) {
-        *self.sent_at.lock().unwrap_or_else(PoisonError::into_inner) = sent_at;
+        *self.sent_at.lock() = sent_at;
     }
 }
 

@@ -15,9 +15,11 @@ mod deflater;
 mod held;
 mod shared;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
 use std::time::Instant;
+
+use parking_lot::Mutex;
 
 use self::deflater::Deflater;
 use self::shared::{SharedEntries, weight};

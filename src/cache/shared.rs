@@ -1,6 +1,8 @@
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use super::held::HeldEntries;
 use crate::domain::{DerivedBudget, Entry};
@@ -25,7 +27,7 @@ pub(super) struct SharedEntries {
 
 impl SharedEntries {
     pub(super) fn lock(&self) -> MutexGuard<'_, HeldEntries> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        self.held.lock()
     }
 
     pub(super) fn now(&self) -> Duration {

@@ -7,7 +7,9 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
 
 use crate::domain::{CallerId, Entry, EntrySlice};
 
@@ -63,7 +65,7 @@ impl ResponseMemory {
     }
 
     fn share(&self, caller: CallerId) -> Arc<CallerMemory> {
-        let mut shares = self.0.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut shares = self.0.shares.lock();
         if let Some(share) = shares.get(&caller).and_then(Weak::upgrade) {
             return share;
         }
@@ -75,7 +77,7 @@ impl ResponseMemory {
 
 impl Drop for CallerMemory {
     fn drop(&mut self) {
-        let mut shares = self.memory.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut shares = self.memory.shares.lock();
         // Another entry may have taken its place since the last response dropped it.
         if shares.get(&self.caller).is_some_and(|share| share.strong_count() == 0) {
             shares.remove(&self.caller);
@@ -231,7 +233,7 @@ mod tests {
         assert!(memory.held() <= 40 * (ROW as u64 + 1_000));
         drop((slices, others, one, other));
         assert_eq!(memory.held(), 0);
-        assert!(memory.0.shares.lock().unwrap().is_empty());
+        assert!(memory.0.shares.lock().is_empty());
     }
 
     #[test]

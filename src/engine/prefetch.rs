@@ -11,7 +11,9 @@
 //! responses.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
 
 use super::parts::Parts;
 use super::reading::Prefetch;
@@ -56,7 +58,7 @@ impl Prefetches {
         }
         let of = key_of(&subject);
         let key = (of, question.from, question.to);
-        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut under_way = self.under_way.lock();
         under_way.retain(|_, prefetch| prefetch.strong_count() > 0);
         let live =
             parts.settings.live_ttl.min(question.directives.max_age.unwrap_or(parts.settings.live_ttl));

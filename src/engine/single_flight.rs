@@ -7,9 +7,10 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use futures_util::future::{FutureExt, Shared, WeakShared};
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::shutdown::Shutdown;
@@ -81,7 +82,7 @@ where
     where
         W: Future<Output = T> + Send + 'static,
     {
-        let mut list = lock(&self.list);
+        let mut list = self.list.lock();
         if let Some(flight) = list.under_way.get(&key)
             && let Some(listener) = flight.listener.upgrade()
         {
@@ -110,18 +111,14 @@ where
 
     /// Removes work from the list. Its listeners still get the outcome, but it does not land.
     pub(super) fn forget(&self, is_meant: impl Fn(&K) -> bool) {
-        lock(&self.list).under_way.retain(|key, _| !is_meant(key));
+        self.list.lock().under_way.retain(|key, _| !is_meant(key));
     }
 
     /// The amount of work in progress.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        lock(&self.list).under_way.len()
+        self.list.lock().under_way.len()
     }
-}
-
-fn lock<K, T: Clone>(list: &Mutex<List<K, T>>) -> MutexGuard<'_, List<K, T>> {
-    list.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The place of work on the list. Dropping it removes the work, unless other work has its key by now.
@@ -134,7 +131,7 @@ struct FlightPlace<K: Eq + Hash, T: Clone> {
 impl<K: Eq + Hash, T: Clone> FlightPlace<K, T> {
     /// Removes the work from the list, and runs `land` only if the work was still on it.
     fn land(self, done: &T, land: impl FnOnce(&T)) {
-        let mut list = lock(&self.list);
+        let mut list = self.list.lock();
         if self.leave(&mut list) {
             // Under the lock, so that `forget` either prevents this or happens after it.
             land(done);
@@ -153,7 +150,7 @@ impl<K: Eq + Hash, T: Clone> FlightPlace<K, T> {
 
 impl<K: Eq + Hash, T: Clone> Drop for FlightPlace<K, T> {
     fn drop(&mut self) {
-        self.leave(&mut lock(&self.list));
+        self.leave(&mut self.list.lock());
     }
 }
 

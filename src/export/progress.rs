@@ -1,5 +1,6 @@
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use crate::domain::Timestamp;
 
@@ -59,12 +60,12 @@ impl Meter {
 
     /// What it shows now.
     pub fn reading(&self) -> MeterReading {
-        self.lock().clone()
+        self.reading.lock().clone()
     }
 
     /// So many rows are written in all, and these bytes more.
     pub(super) fn wrote(&self, rows: u64, bytes: u64) {
-        let mut reading = self.lock();
+        let mut reading = self.reading.lock();
         if rows > reading.rows {
             reading.waits_for = None;
         }
@@ -74,20 +75,20 @@ impl Meter {
 
     /// A row of this date came.
     pub(super) fn reached(&self, date: Option<Timestamp>) {
-        let mut reading = self.lock();
+        let mut reading = self.reading.lock();
         reading.back_to = date.or(reading.back_to);
     }
 
     /// The rows of the next agent come.
     pub(super) fn began_agent(&self) {
-        let mut reading = self.lock();
+        let mut reading = self.reading.lock();
         reading.agents += 1;
         reading.back_to = None;
     }
 
     /// History begins here.
     pub fn history_begins(&self, oldest: Timestamp) {
-        let mut reading = self.lock();
+        let mut reading = self.reading.lock();
         if let Some((newest, _)) = reading.goal.span {
             reading.goal.span = Some((newest, oldest));
         }
@@ -95,11 +96,7 @@ impl Meter {
 
     /// It waits for this now; none if it does not wait.
     pub fn waits(&self, what: Option<String>) {
-        self.lock().waits_for = what;
-    }
-
-    fn lock(&self) -> MutexGuard<'_, MeterReading> {
-        self.reading.lock().unwrap_or_else(PoisonError::into_inner)
+        self.reading.lock().waits_for = what;
     }
 }
 

@@ -3,12 +3,13 @@
 //! One comparison goes over all of them, so one cursor stands for all. Sections are made as for `/all`
 //! ([`super::all_sections`]); what is here puts changed rows together.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
 use http::header;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::App;
@@ -75,14 +76,7 @@ struct ChangedSections {
 }
 
 /// The comparison that all sections of a collected response share; none once it is taken out again.
-#[derive(Clone)]
-struct SharedComparison(Arc<Mutex<Option<Comparison>>>);
-
-impl SharedComparison {
-    fn lock(&self) -> MutexGuard<'_, Option<Comparison>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
+type SharedComparison = Arc<Mutex<Option<Comparison>>>;
 
 impl ChangedSections {
     async fn whole(
@@ -139,7 +133,7 @@ impl ChangedSections {
         let failed = |error| SectionError { agent: self.agents.first().copied().unwrap_or(NOBODY), error };
         let held = self.app.engine.new_held(self.authorized.caller.id);
         comparison.hold(held).map_err(|limit| failed(AskError::NoMemory(limit)))?;
-        let shared = SharedComparison(Arc::new(Mutex::new(Some(comparison))));
+        let shared = Arc::new(Mutex::new(Some(comparison)));
         let limit = ByteLimit::new(self.app.settings.max_json_bytes);
         let with = (shared.clone(), self.wanted.projection.clone(), self.app.compression_pool.clone(), limit);
         let mut whole = sections.whole(move |agent, answer| section(with.clone(), agent, answer)).await?;

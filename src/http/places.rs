@@ -1,5 +1,7 @@
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use crate::domain::{Caller, CallerId, PeerGroup};
 
@@ -57,7 +59,7 @@ impl Places {
 
     /// The number of places taken.
     pub(crate) fn taken(&self) -> usize {
-        self.lock().total
+        self.held.lock().total
     }
 
     /// Takes a place.
@@ -66,7 +68,7 @@ impl Places {
         caller: Caller,
         standing: CallerStanding,
     ) -> Result<ResponsePlace, NoPlace> {
-        let mut held = self.lock();
+        let mut held = self.held.lock();
         let free = self.most.saturating_sub(held.total);
         if free == 0 {
             return Err(NoPlace::AllTaken);
@@ -93,15 +95,11 @@ impl Places {
         holders.iter().flatten().for_each(|holder| *held.by.entry(*holder).or_default() += 1);
         Ok(ResponsePlace { places: Arc::clone(self), holders })
     }
-
-    fn lock(&self) -> MutexGuard<'_, HeldPlaces> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Drop for ResponsePlace {
     fn drop(&mut self) {
-        let mut held = self.places.lock();
+        let mut held = self.places.held.lock();
         held.total -= 1;
         for holder in self.holders.into_iter().flatten() {
             if let Some(count) = held.by.get_mut(&holder) {
@@ -157,7 +155,7 @@ mod tests {
         let known = fill(&places, caller(3, 1), CallerStanding::Known);
         assert_eq!(known.len(), 512);
         drop((one, other, known));
-        assert_eq!((places.taken(), places.lock().by.len()), (0, 0));
+        assert_eq!((places.taken(), places.held.lock().by.len()), (0, 0));
     }
 
     #[test]

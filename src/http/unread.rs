@@ -6,8 +6,8 @@
 //! within bounds, before the response is sent.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use bytes::Bytes;
 use futures_util::future::poll_fn;
 use http::{HeaderValue, Version, header};
 use http_body::{Body as _, Frame, SizeHint};
+use parking_lot::Mutex;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// The maximum number of bytes to discard.
@@ -69,7 +70,7 @@ type PolledRest = Poll<Option<Result<Frame<Bytes>, axum::Error>>>;
 impl Rest {
     fn poll(&self, cx: &mut Context<'_>) -> PolledRest {
         self.is_asked.store(true, Ordering::Relaxed);
-        Pin::new(&mut *self.body.lock().unwrap_or_else(PoisonError::into_inner)).poll_frame(cx)
+        Pin::new(&mut *self.body.lock()).poll_frame(cx)
     }
 
     /// Reads the rest, and returns whether it reached the end.
@@ -103,7 +104,7 @@ impl http_body::Body for Lent {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.rest.body.lock().unwrap_or_else(PoisonError::into_inner).is_end_stream()
+        self.rest.body.lock().is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {

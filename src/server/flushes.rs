@@ -1,8 +1,8 @@
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
-use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use futures_util::task::AtomicWaker;
+use parking_lot::Mutex;
 
 /// Flushes of a connection, counted and on demand.
 ///
@@ -25,7 +25,7 @@ impl Flushes {
     /// Records that a flush is done: all that the connection held when it began is with the socket.
     pub(super) fn end(&self) {
         let done = self.done.fetch_add(1, SeqCst) + 1;
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.waiting.lock();
         if waiting.is_empty() {
             return;
         }
@@ -44,7 +44,7 @@ impl Flushes {
 
     /// Waits for the flush of this number.
     pub(super) fn poll(&self, number: u64, cx: &Context<'_>) -> Poll<()> {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.waiting.lock();
         if self.done.load(SeqCst) >= number {
             return Poll::Ready(());
         }

@@ -1,7 +1,8 @@
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::flow::ConnectionFlow;
@@ -28,7 +29,7 @@ pub(super) struct RosterEntry {
 
 impl Roster {
     pub(super) fn enter(self: &Arc<Self>, flow: Arc<ConnectionFlow>) -> RosterEntry {
-        let mut connections = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut connections = self.0.lock();
         let number = connections.next;
         connections.next += 1;
         connections.flows.insert(number, flow);
@@ -38,7 +39,7 @@ impl Roster {
     /// Tells one idle connection to close: first one that has never sent a request, otherwise the one that has been idle
     /// longest.
     pub(super) fn shed(&self) {
-        let connections = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let connections = self.0.lock();
         let before = Instant::now().checked_sub(LET_BE);
         let idle = connections.flows.values().filter_map(|flow| {
             let since = flow.idle_since().filter(|since| before.is_some_and(|before| *since <= before))?;
@@ -52,7 +53,7 @@ impl Roster {
 
 impl Drop for RosterEntry {
     fn drop(&mut self) {
-        self.roster.0.lock().unwrap_or_else(PoisonError::into_inner).flows.remove(&self.number);
+        self.roster.0.lock().flows.remove(&self.number);
     }
 }
 

@@ -1,8 +1,9 @@
 //! Faults, and when they occur.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::dice::Dice;
@@ -141,12 +142,12 @@ impl Faults {
 
     /// Adds a rule after those there are.
     pub(super) fn add(&self, rule: FaultRule) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push((rule, 0));
+        self.0.lock().push((rule, 0));
     }
 
     /// The fault of a request, by the first rule that applies.
     pub(super) fn strike(&self, seed: u64, request: &SeenRequest) -> Option<Fault> {
-        let mut rules = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut rules = self.0.lock();
         let (rule, struck) = rules.iter_mut().enumerate().find_map(|(index, (rule, struck))| {
             let is_spent = rule.when.times.is_some_and(|times| *struck >= times);
             (!is_spent && rule.when.holds(seed, index, request)).then_some((rule, struck))

@@ -1,7 +1,7 @@
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::settings::Rate;
@@ -15,7 +15,7 @@ pub(super) struct Limiter(Mutex<HashMap<String, VecDeque<Instant>>>);
 impl Limiter {
     /// Lets a request through, or says how long it would have to wait.
     pub(super) fn admit(&self, organization: &str, rate: Rate, now: Instant) -> Result<(), Duration> {
-        let mut organizations = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut organizations = self.0.lock();
         let sent = organizations.entry(organization.to_owned()).or_default();
         while sent.front().is_some_and(|at| now.saturating_duration_since(*at) >= rate.per) {
             sent.pop_front();

@@ -75,7 +75,9 @@ mod trouble;
 mod world;
 mod writes;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 pub use clock::{Clock, ManualClock};
 pub use edits::{Insertion, NotThere, TrueRow};
@@ -178,12 +180,12 @@ impl Simulator {
 
     /// The current quirks.
     pub fn quirks(&self) -> Quirks {
-        *self.quirks_lock()
+        *self.inner.quirks.lock()
     }
 
     /// Changes the quirks.
     pub fn set_quirks(&self, quirks: Quirks) {
-        *self.quirks_lock() = quirks;
+        *self.inner.quirks.lock() = quirks;
     }
 
     /// Adds a fault after those there are.
@@ -204,9 +206,5 @@ impl Simulator {
     /// How many requests were in flight at once, at most.
     pub fn most_in_flight(&self) -> usize {
         self.inner.log.most_in_flight()
-    }
-
-    fn quirks_lock(&self) -> MutexGuard<'_, Quirks> {
-        self.inner.quirks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

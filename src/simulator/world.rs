@@ -1,9 +1,10 @@
 //! The agents and their rows: what upstream's database is.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard, RwLock};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
@@ -89,24 +90,18 @@ impl World {
 
     /// Every agent that is still there.
     pub(super) fn agents(&self) -> Vec<Arc<Agent>> {
-        self.agents
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .iter()
-            .filter(|a| a.is_there())
-            .cloned()
-            .collect()
+        self.agents.read().iter().filter(|a| a.is_there()).cloned().collect()
     }
 
     /// The agent with this identifier.
     pub(super) fn agent(&self, id: AgentId) -> Option<Arc<Agent>> {
-        let agents = self.agents.read().unwrap_or_else(PoisonError::into_inner);
+        let agents = self.agents.read();
         agents.iter().find(|agent| agent.id == id && agent.is_there()).cloned()
     }
 
     /// Creates an agent without calls. It is live: calls that are placed proceed with the clock.
     pub(super) fn create_agent(&self, name: String) -> Arc<Agent> {
-        let mut agents = self.agents.write().unwrap_or_else(PoisonError::into_inner);
+        let mut agents = self.agents.write();
         let number = u32::try_from(agents.len()).unwrap_or(u32::MAX);
         let agent = Arc::new(Agent::created(self.seed, number, self.clock.now(), name));
         agents.push(Arc::clone(&agent));
@@ -125,7 +120,7 @@ impl World {
 
     /// An agent's rows, grown up to now.
     pub(super) fn rows<'a>(&self, agent: &'a Agent) -> MutexGuard<'a, Rows> {
-        let mut rows = agent.rows.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut rows = agent.rows.lock();
         rows.grow(self.now(agent));
         rows
     }
@@ -252,12 +247,12 @@ impl Agent {
 
     /// What clients may change, as it is now.
     pub(super) fn profile(&self) -> Profile {
-        self.profile.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.profile.lock().clone()
     }
 
     /// Changes what clients may change.
     pub(super) fn change_profile(&self, change: impl FnOnce(&mut Profile)) {
-        change(&mut self.profile.lock().unwrap_or_else(PoisonError::into_inner));
+        change(&mut self.profile.lock());
     }
 
     /// Takes the agent away, and its rows with it.

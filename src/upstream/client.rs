@@ -1,12 +1,13 @@
 //! Makes one attempt over HTTP, and bounds what is sent, how long to wait, and how much of a response is read.
 
 use std::error::Error as _;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use parking_lot::Mutex;
 use reqwest::{Certificate, Client, Response, Url, redirect, retry};
 use tokio::sync::Semaphore;
 use tracing::warn;
@@ -129,7 +130,7 @@ impl HttpClient {
     }
 
     fn client(&self) -> (Client, Pool) {
-        self.client.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.client.lock().clone()
     }
 
     /// Replaces the shared connections by new ones; requests in flight finish on the old ones. Blocks for
@@ -141,7 +142,7 @@ impl HttpClient {
         // The same client was built at startup, so it can be built again.
         let Ok(fresh) = client(&self.settings, ConnectionChoice::Shared) else { return };
         self.prepare_alone();
-        let mut current = self.client.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.client.lock();
         if current.1 == pool {
             *current = (fresh, Pool(pool.0 + 1));
             warn!(target: "fanfold::upstream", "A response from upstream belongs to another request: all its connections are closed.");

@@ -1,8 +1,9 @@
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
+use parking_lot::Mutex;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::source::{Deadline, SourceError, UpstreamWords};
@@ -48,7 +49,7 @@ pub(super) struct Exchanger {
 impl Exchanger {
     /// How far upstream's clock is ahead, in microseconds.
     pub(super) fn clock_ahead_micros(&self) -> i64 {
-        self.clock.lock().unwrap_or_else(PoisonError::into_inner).ahead_micros()
+        self.clock.lock().ahead_micros()
     }
 
     /// Sends the request, reads the response, and lets the gate, the clock and the metrics learn from it.
@@ -113,7 +114,7 @@ impl Exchanger {
 
     /// Learn only from successes: errors may come from a hop with a wrong clock.
     fn learn_clock(&self, head: &ResponseHead) {
-        let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut clock = self.clock.lock();
         match head.date {
             Some(date) => clock.observe(date, head.exchange, Instant::now()),
             None => clock.saw_no_date(),

@@ -10,9 +10,9 @@
 //! dates: such a response is accepted at the second attempt, and remembered for an hour if the gateway itself
 //! wrote the query. A caller's query teaches nothing.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -144,7 +144,7 @@ impl Observed {
 
     /// Whether all of these were observed recently.
     fn explain(&self, mismatches: &[Mismatch], now: Instant) -> bool {
-        let observed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let observed = self.0.lock();
         let is_observed = |mismatch: &Mismatch| {
             observed
                 .iter()
@@ -154,7 +154,7 @@ impl Observed {
     }
 
     fn learn(&self, mismatches: &[Mismatch], now: Instant) {
-        let mut observed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut observed = self.0.lock();
         observed.retain(|(known, _)| !mismatches.contains(known));
         observed.extend(mismatches.iter().map(|&mismatch| (mismatch, now)));
     }

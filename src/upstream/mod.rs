@@ -29,11 +29,12 @@ mod settings;
 mod stats;
 mod status_class;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
+use parking_lot::Mutex;
 use reqwest::Url;
 use tokio::time::{Instant, sleep};
 
@@ -135,7 +136,7 @@ impl Upstream {
             let AttemptFailure { error, cause } =
                 match self.attempt(&ask, since, &mut tries, read.clone()).await {
                     Ok(answer) => {
-                        self.retries.lock().unwrap_or_else(PoisonError::into_inner).deposit();
+                        self.retries.lock().deposit();
                         return Ok(answer);
                     }
                     Err(failure) => failure,
@@ -147,7 +148,7 @@ impl Upstream {
                 until_deadline: deadline.map(|d| d.saturating_duration_since(now)),
             };
             let next = {
-                let mut budget = self.retries.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut budget = self.retries.lock();
                 tries.next(cause, limits, &mut budget, now, rand::random())
             };
             let Some(wait) = next else { return Err(with_words(error, said)) };
@@ -185,7 +186,7 @@ impl Upstream {
             Ok(pass) => self.memory.note(pass, credential).await,
             Err(refusal) => {
                 Counters::add(&self.exchanger.counters.rejected, 1);
-                return Err(rejected(refusal, || self.last_fault().clone()));
+                return Err(rejected(refusal, || self.last_fault.lock().clone()));
             }
         };
         ask.context.sent.mark_sent();
@@ -240,14 +241,10 @@ impl Upstream {
         Applicant { credential, caller, standing: self.standing(credential, caller) }
     }
 
-    fn last_fault(&self) -> MutexGuard<'_, String> {
-        self.last_fault.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Remembers why a request failed.
     fn note_fault(&self, failure: &AttemptFailure) {
         if let Cause::Transient(_) | Cause::IdleConnection = failure.cause {
-            *self.last_fault() = if let SourceError::Unavailable { detail, .. } = &failure.error {
+            *self.last_fault.lock() = if let SourceError::Unavailable { detail, .. } = &failure.error {
                 detail.clone()
             } else {
                 failure.error.to_string()

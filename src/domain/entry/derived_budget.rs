@@ -1,6 +1,8 @@
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
 
 use super::held_forms::{HeldForms, SharedForms};
 use super::kept_form::{DerivedForm, EvictionLevel, FormId, FormRoom, KeptForm};
@@ -44,7 +46,7 @@ impl Queued {
 
     fn of_forms(&self, is_there: impl FnOnce(&mut HeldForms) -> bool) -> bool {
         let forms = self.forms.upgrade();
-        forms.is_some_and(|forms| is_there(&mut forms.lock().unwrap_or_else(PoisonError::into_inner)))
+        forms.is_some_and(|forms| is_there(&mut forms.lock()))
     }
 }
 
@@ -77,7 +79,7 @@ impl DerivedBudget {
     /// The number of forms in the queue.
     #[cfg(test)]
     pub(super) fn queued(&self) -> usize {
-        self.lock().queue.len()
+        self.forms.lock().queue.len()
     }
 
     /// Sets the size of the budget, and drops forms that exceed it.
@@ -86,7 +88,7 @@ impl DerivedBudget {
         if self.room.has_room(0) {
             return;
         }
-        let mut forms = self.lock();
+        let mut forms = self.forms.lock();
         // Two rounds, because used forms first lose their mark.
         let mut left = 2 * forms.queue.len();
         while left > 0 && !self.room.has_room(0) {
@@ -103,7 +105,7 @@ impl DerivedBudget {
         form: T,
         bytes: usize,
     ) -> Option<KeptForm<T>> {
-        let mut forms = self.lock();
+        let mut forms = self.forms.lock();
         if !self.room.has_room(bytes) {
             forms.rejected = (forms.rejected + 1) % PATIENCE;
             let level = if forms.rejected == 0 { EvictionLevel::Strict } else { EvictionLevel::Mild };
@@ -125,7 +127,7 @@ impl DerivedBudget {
         form: T,
         bytes: usize,
     ) -> Option<KeptForm<T>> {
-        self.keep_among(&mut self.lock(), of, derived, form, bytes)
+        self.keep_among(&mut self.forms.lock(), of, derived, form, bytes)
     }
 
     fn keep_among<T>(
@@ -146,10 +148,6 @@ impl DerivedBudget {
     /// The room that forms take.
     pub(super) const fn room(&self) -> &Arc<FormRoom> {
         &self.room
-    }
-
-    fn lock(&self) -> MutexGuard<'_, FormQueue> {
-        self.forms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,9 +1,10 @@
 use std::any::Any;
 use std::io;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 
 use super::derived_budget::DerivedBudget;
 use super::held_forms::{AnyExtract, HeldForms, Runs, SharedForms};
@@ -58,15 +59,11 @@ impl Forms {
         Self { held: Arc::new(Mutex::new(held)), deflating: Mutex::new(()), derived_budget: OnceLock::new() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HeldForms> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     pub(super) fn live_within(&self, derived_budget: &Arc<DerivedBudget>) {
         if self.derived_budget.set(Arc::clone(derived_budget)).is_err() {
             return;
         }
-        if let Some(fresh) = &mut self.lock().fresh {
+        if let Some(fresh) = &mut self.held.lock().fresh {
             fresh.count(derived_budget.room());
         }
         self.let_fresh_go();
@@ -76,7 +73,7 @@ impl Forms {
     fn let_fresh_go(&self) {
         let Some(derived_budget) = self.derived_budget.get() else { return };
         let fresh = {
-            let mut held = self.lock();
+            let mut held = self.held.lock();
             if held.deflated.is_none() {
                 return;
             }
@@ -89,14 +86,14 @@ impl Forms {
             derived_budget.keep_if_free(&self.held, derived, lines, length)
         });
         if let Some(kept) = kept {
-            self.lock().lines.get_or_insert(kept);
+            self.held.lock().lines.get_or_insert(kept);
         }
     }
 
     /// Returns every row with a line feed after it, without keeping the result.
     pub(super) fn lines(&self) -> io::Result<Bytes> {
         let deflated = {
-            let held = self.lock();
+            let held = self.held.lock();
             if let Some(fresh) = &held.fresh {
                 return Ok(fresh.bytes());
             }
@@ -110,12 +107,12 @@ impl Forms {
     }
 
     pub(super) fn has_plain(&self, separator: Separator) -> bool {
-        let mut held = self.lock();
+        let mut held = self.held.lock();
         held.kept(separator).is_some() || (separator == Separator::Line && held.fresh.is_some())
     }
 
     pub(super) fn plain(&self, ends: &[usize], separator: Separator) -> io::Result<Bytes> {
-        if let Some(plain) = self.lock().plain(separator) {
+        if let Some(plain) = self.held.lock().plain(separator) {
             return Ok(plain);
         }
         let lines = self.lines()?;
@@ -132,7 +129,7 @@ impl Forms {
             derived_budget.keep(&self.held, DerivedForm::Plain(separator), plain.clone(), plain.len())
         };
         if let Some(kept) = self.derived_budget.get().and_then(keep) {
-            self.lock().kept(separator).get_or_insert(kept);
+            self.held.lock().kept(separator).get_or_insert(kept);
         }
         Ok(plain)
     }
@@ -144,7 +141,7 @@ impl Forms {
         }
         // The rows may have been deflated harder in the meantime; the content is the same, but the length differs.
         let is_of = |blocks: &Bytes| blocks.len() == deflated.deflated_len();
-        if let Some(kept) = self.lock().blocks.as_mut().map(KeptForm::used).filter(is_of) {
+        if let Some(kept) = self.held.lock().blocks.as_mut().map(KeptForm::used).filter(is_of) {
             return kept;
         }
         let blocks = deflated.blocks(separator);
@@ -153,18 +150,18 @@ impl Forms {
             derived_budget.keep_if_free(&self.held, DerivedForm::Commas, blocks.clone(), blocks.len())
         };
         if let Some(kept) = self.derived_budget.get().and_then(keep) {
-            self.lock().blocks = Some(kept);
+            self.held.lock().blocks = Some(kept);
         }
         blocks
     }
 
     pub(super) fn has_piece(&self, runs: &Runs) -> bool {
-        self.lock().pieces.iter().any(|(kept, _)| kept == runs)
+        self.held.lock().pieces.iter().any(|(kept, _)| kept == runs)
     }
 
     pub(super) fn piece(&self, ends: &[usize], runs: &Runs) -> io::Result<Arc<Deflated>> {
         let is_it = |(kept, _): &&mut (Runs, _)| kept == runs;
-        if let Some((_, piece)) = self.lock().pieces.iter_mut().find(is_it) {
+        if let Some((_, piece)) = self.held.lock().pieces.iter_mut().find(is_it) {
             return Ok(piece.used());
         }
         let all = self.lines()?;
@@ -180,7 +177,7 @@ impl Forms {
             derived_budget.keep(&self.held, DerivedForm::Piece, Arc::clone(&piece), bytes)
         };
         if let Some(kept) = self.derived_budget.get().and_then(keep) {
-            let mut held = self.lock();
+            let mut held = self.held.lock();
             held.pieces.retain(|(of, _)| of != runs);
             if held.pieces.len() == MOST_PIECES {
                 held.pieces.remove(0);
@@ -191,12 +188,12 @@ impl Forms {
     }
 
     pub(super) fn has_extract(&self, name: &str) -> bool {
-        self.lock().extracts.iter().any(|(kept, _)| **kept == *name)
+        self.held.lock().extracts.iter().any(|(kept, _)| **kept == *name)
     }
 
     /// The extract of this name, if it is kept.
     pub(super) fn extract<T: Any + Send + Sync>(&self, name: &str) -> Option<Arc<T>> {
-        let mut held = self.lock();
+        let mut held = self.held.lock();
         let (_, kept) = held.extracts.iter_mut().find(|(kept, _)| **kept == *name)?;
         Arc::downcast(kept.used()).ok()
     }
@@ -207,7 +204,7 @@ impl Forms {
             derived_budget.keep(&self.held, DerivedForm::Extract, extract, bytes)
         };
         let Some(kept) = self.derived_budget.get().and_then(keep) else { return };
-        let mut held = self.lock();
+        let mut held = self.held.lock();
         held.extracts.retain(|(of, _)| of != name);
         if held.extracts.len() == MOST_EXTRACTS {
             held.extracts.remove(0);
@@ -216,7 +213,7 @@ impl Forms {
     }
 
     pub(super) fn deflated_already(&self) -> Option<Arc<Deflated>> {
-        self.lock().deflated.clone()
+        self.held.lock().deflated.clone()
     }
 
     pub(super) fn deflated(&self, ends: &[usize], effort: Effort) -> io::Result<Arc<Deflated>> {
@@ -224,14 +221,14 @@ impl Forms {
         if let Some(deflated) = self.deflated_already().filter(enough) {
             return Ok(deflated);
         }
-        let _alone = self.deflating.lock().unwrap_or_else(PoisonError::into_inner);
+        let _alone = self.deflating.lock();
         if let Some(deflated) = self.deflated_already().filter(enough) {
             return Ok(deflated);
         }
         let lines = self.lines()?;
         let deflated = Arc::new(Deflated::new(&lines, ends, effort)?);
         {
-            let mut held = self.lock();
+            let mut held = self.held.lock();
             held.deflated = Some(Arc::clone(&deflated));
             held.blocks = None;
         }
@@ -240,7 +237,7 @@ impl Forms {
     }
 
     pub(super) fn weight(&self, plain: usize) -> usize {
-        let held = self.lock();
+        let held = self.held.lock();
         match (&held.deflated, self.derived_budget.get()) {
             (Some(deflated), _) => deflated.weight(),
             (None, Some(_)) => plain / USUAL_RATIO,

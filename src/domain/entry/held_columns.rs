@@ -1,4 +1,6 @@
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use super::column::{ColumnId, ValueColumn};
 use super::index_memory::CountedIndex;
@@ -21,7 +23,7 @@ pub(super) type NamedColumns = Vec<(ColumnId, Arc<ValueColumn>)>;
 
 impl HeldColumns {
     pub(super) fn lock(&self) -> MutexGuard<'_, Vec<HeldColumn>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     pub(super) fn all(&self) -> NamedColumns {

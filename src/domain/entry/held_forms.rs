@@ -1,8 +1,9 @@
 use std::any::Any;
 use std::ops::Range;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 
 use super::kept_form::{DerivedForm, EvictionLevel, FormId, Fresh, KeptForm};
 use crate::deflate::{Deflated, Separator};

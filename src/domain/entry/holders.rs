@@ -1,5 +1,7 @@
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use parking_lot::Mutex;
 
 /// Counts the responses that hold an entry, and its bytes once among all that responses hold.
 ///
@@ -17,7 +19,7 @@ struct HolderCount {
 impl Holders {
     /// Counts one more, and returns how many bytes the entry counts for; `weight` is asked for by the first of them.
     pub(super) fn add(&self, total: &Arc<AtomicU64>, weight: impl FnOnce() -> u64) -> u64 {
-        let mut state = self.lock();
+        let mut state = self.0.lock();
         if state.holders == 0 {
             state.bytes = weight();
             total.fetch_add(state.bytes, Relaxed);
@@ -29,15 +31,11 @@ impl Holders {
 
     /// Counts one less.
     pub(super) fn remove(&self) {
-        let mut state = self.lock();
+        let mut state = self.0.lock();
         state.holders = state.holders.saturating_sub(1);
         if state.holders == 0 {
             state.give_back();
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HolderCount> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,8 +1,10 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use super::cursor::{Cursor, FollowedAgents, FollowedQuestion, LogKey, LogNumber};
 use super::log::{ChangeLog, Sequence, Vanished};
@@ -103,10 +105,6 @@ impl ChangeLogs {
         Self { most, logs: Mutex::default(), dropped: AtomicU64::new(0) }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<LogKey, KeptLog>> {
-        self.logs.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// The largest log of one question, in bytes.
     pub(super) const fn most_of_one(&self) -> usize {
         self.most / 2
@@ -114,14 +112,14 @@ impl ChangeLogs {
 
     /// The log of a question.
     pub(super) fn find(&self, question: &FollowedQuestion, now: Timestamp) -> Option<CurrentLog> {
-        let logs = self.lock();
+        let logs = self.logs.lock();
         let kept = logs.get(&question.key).filter(|kept| !kept.is_expired(now))?;
         Some(CurrentLog { number: kept.number, log: Arc::clone(&kept.log) })
     }
 
     /// Records that a caller uses a log.
     pub(super) fn touch(&self, question: &FollowedQuestion, by: Follower, now: Timestamp) {
-        if let Some(kept) = self.lock().get_mut(&question.key) {
+        if let Some(kept) = self.logs.lock().get_mut(&question.key) {
             (kept.used_at, kept.holder) = (now, by.caller);
         }
     }
@@ -180,7 +178,7 @@ impl ChangeLogs {
 
     /// Drops the log of a question.
     pub(super) fn drop_log(&self, question: &FollowedQuestion) {
-        self.lock().remove(&question.key);
+        self.logs.lock().remove(&question.key);
     }
 
     /// Replaces the log that this one was made from; `None` if another one was faster.
@@ -192,7 +190,7 @@ impl ChangeLogs {
         by: Follower,
         now: Timestamp,
     ) -> Option<Result<LogNumber, NotKept>> {
-        let mut logs = self.lock();
+        let mut logs = self.logs.lock();
         logs.retain(|_, kept| !kept.is_expired(now));
         let is_current = match (logs.get(&question.key), current) {
             (Some(kept), Some(current)) => Arc::ptr_eq(&kept.log, &current.log),
@@ -269,7 +267,7 @@ impl ChangeLogs {
 
     /// Drops the logs about an agent, of one credential or of all.
     pub(in crate::engine) fn forget(&self, agent: Option<AgentId>, credential: Option<CredentialId>) {
-        self.lock().retain(|_, kept| {
+        self.logs.lock().retain(|_, kept| {
             let is_about = agent.is_none_or(|agent| match &kept.agents {
                 FollowedAgents::All | FollowedAgents::AllOf(_) => true,
                 FollowedAgents::Some(agents) => agents.contains(&agent),
@@ -280,7 +278,7 @@ impl ChangeLogs {
 
     /// How many logs are kept, and how large they are.
     pub(in crate::engine) fn stats(&self) -> ChangeLogReadings {
-        let logs = self.lock();
+        let logs = self.logs.lock();
         let bytes = logs.values().map(|kept| kept.log.bytes() as u64).sum();
         ChangeLogReadings { logs: logs.len(), bytes, dropped: self.dropped.load(Relaxed) }
     }

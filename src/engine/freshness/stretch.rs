@@ -6,8 +6,9 @@
 //! future demand is unknown.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use crate::domain::{CallerId, Timestamp};
 use crate::source::Headroom;
@@ -52,7 +53,7 @@ impl TtlStretch {
         now: Timestamp,
         room: impl FnOnce() -> Headroom,
     ) -> f64 {
-        let mut callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut callers = self.callers.lock();
         let state = callers.get(&caller).copied();
         if state.is_some_and(|state| now.since(state.looked_at) < EVERY) {
             return state.map_or(1.0, |state| state.factor);
@@ -81,13 +82,13 @@ impl TtlStretch {
 
     /// The factor for a caller's questions as last determined, at least 1.
     pub(in crate::engine) fn last(&self, caller: CallerId) -> f64 {
-        let callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
+        let callers = self.callers.lock();
         callers.get(&caller).map_or(1.0, |state| state.factor)
     }
 
     /// The largest factor, at least 1.
     pub(in crate::engine) fn most(&self) -> f64 {
-        let callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
+        let callers = self.callers.lock();
         callers.values().map(|state| state.factor).fold(1.0, f64::max)
     }
 }

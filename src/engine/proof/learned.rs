@@ -1,7 +1,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::beliefs::Beliefs;
@@ -56,64 +56,60 @@ impl Learned {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Beliefs> {
-        self.beliefs.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// What is currently believed of upstream's pages.
     pub(in crate::engine) fn beliefs(&self) -> Beliefs {
-        let mut beliefs = self.lock();
+        let mut beliefs = self.beliefs.lock();
         beliefs.refresh(Instant::now());
         *beliefs
     }
 
     /// Records the size of a page.
     pub(in crate::engine) fn saw(&self, rows: usize) {
-        self.lock().saw(rows);
+        self.beliefs.lock().saw(rows);
     }
 
     /// Pages have at most this many rows, although more were requested.
     pub(in crate::engine) fn resized(&self, rows: usize) {
-        self.lock().resize(rows, Instant::now());
+        self.beliefs.lock().resize(rows, Instant::now());
     }
 
     /// A page of this many rows was truncated, although more were requested.
     pub(in crate::engine) fn cut_off_at(&self, rows: usize) {
-        self.lock().shrink(rows);
+        self.beliefs.lock().shrink(rows);
     }
 
     /// Rows contradict `has_more`.
     pub(in crate::engine) fn disbelieve_has_more(&self) {
-        self.lock().has_more = false;
+        self.beliefs.lock().has_more = false;
     }
 
     /// `total` counts something other than the rows of the question.
     pub(in crate::engine) fn disbelieve_total(&self) {
-        self.lock().total = false;
+        self.beliefs.lock().total = false;
     }
 
     /// Numbered pages omit rows.
     pub(in crate::engine) fn disbelieve_numbers(&self) {
-        self.lock().numbers = false;
+        self.beliefs.lock().numbers = false;
     }
 
     /// Adopts what a walk has found out.
     pub(in crate::engine) fn learn_from(&self, walk: &Walk) {
-        let (found, mut beliefs) = (walk.beliefs(), self.lock());
+        let (found, mut beliefs) = (walk.beliefs(), self.beliefs.lock());
         beliefs.has_more &= found.has_more;
         beliefs.total &= found.total;
     }
 
     /// Why a span is not read for now: a list in it contradicted itself a short while ago.
     pub(in crate::engine) fn contradiction(&self, span: Span) -> Option<AskError> {
-        let mut known = self.contradictions.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.contradictions.lock();
         known.retain(|known| known.found_at.elapsed() < CONTRADICTED_FOR);
         known.iter().find(|known| known.span.intersection(span).is_some()).map(|known| known.error.clone())
     }
 
     /// Records a list that contradicts itself.
     pub(in crate::engine) fn contradicted(&self, span: Span, error: &AskError) {
-        let mut known = self.contradictions.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.contradictions.lock();
         if known.len() >= MAX_CONTRADICTIONS {
             known.remove(0);
         }
@@ -180,7 +176,7 @@ impl Learned {
 
     /// Records that upstream does not support this status as a filter.
     pub(in crate::engine) fn refused(&self, status: &Status) {
-        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut refused = self.refused.lock();
         if refused.len() < MAX_REFUSED && !refused.contains(status) {
             refused.push(status.clone());
         }
@@ -188,7 +184,7 @@ impl Learned {
 
     /// The statuses that upstream does not support as filters.
     pub(in crate::engine) fn refused_statuses(&self) -> Vec<Status> {
-        self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.refused.lock().clone()
     }
 
     pub(in crate::engine) fn repaired(&self) {

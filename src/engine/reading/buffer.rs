@@ -1,6 +1,5 @@
-use std::sync::Mutex;
-
 use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
 
 use super::sink::{Ended, Pages, PagesAsked, Sink};
 use crate::engine::coverage::Piece;
@@ -19,7 +18,7 @@ impl<'a> Buffer<'a> {
 
     /// The pieces, newest first.
     pub(super) fn into_pieces(self) -> Vec<Piece> {
-        self.pieces.into_inner().unwrap_or_default()
+        self.pieces.into_inner()
     }
 }
 
@@ -33,9 +32,7 @@ impl Sink for Buffer<'_> {
     }
 
     fn give(&self, piece: Piece) {
-        if let Ok(mut pieces) = self.pieces.lock() {
-            pieces.push(piece);
-        }
+        self.pieces.lock().push(piece);
     }
 
     fn trusts_order(&self) {

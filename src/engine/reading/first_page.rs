@@ -1,8 +1,9 @@
 //! The first page of a question, requested before its read begins.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::domain::{MAX_PAGE_SIZE, Page, PageOf, Span, Timestamp};
@@ -86,7 +87,7 @@ impl Prefetch {
 
     /// Waits for the page; `None` if it could not be read, or was already taken.
     pub(in crate::engine) async fn take(&self) -> Option<Page> {
-        let page = self.page.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let page = self.page.lock().take();
         page?.await.ok().flatten()
     }
 }

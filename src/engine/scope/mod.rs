@@ -19,9 +19,11 @@ mod settle;
 mod unsaved;
 mod view;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use parking_lot::{Mutex, MutexGuard};
 
 #[cfg(test)]
 pub(super) use self::cell_draft::{CellDraft, segment_of};
@@ -105,19 +107,19 @@ impl Scope {
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock()
     }
 
     /// With what upstream is asked about this scope: the one of the latest caller.
     ///
     /// A held key may be exchanged for another while its scopes stay, so the one in [`Self::subject`] may be an old one.
     pub(super) fn credential(&self) -> Credential {
-        self.credential.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.credential.lock().clone()
     }
 
     /// Notes with what credential somebody asks, which has the same name as the one before.
     pub(super) fn come_with(&self, credential: &Credential) {
-        *self.credential.lock().unwrap_or_else(PoisonError::into_inner) = credential.clone();
+        *self.credential.lock() = credential.clone();
     }
 
     /// Notes that somebody asks.

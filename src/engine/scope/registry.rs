@@ -1,7 +1,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
 use super::Scope;
@@ -116,13 +117,9 @@ impl Scopes {
         Self { tracks_changes, ..Self::default() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Registry> {
-        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// The scope of a subject, if anything was ever read of it.
     pub(in crate::engine) fn find(&self, subject: &Subject) -> Option<Arc<Scope>> {
-        self.lock().by_key.get(&key_of(subject)).map(|registered| Arc::clone(&registered.scope))
+        self.registry.lock().by_key.get(&key_of(subject)).map(|registered| Arc::clone(&registered.scope))
     }
 
     /// The scope of a subject that is about to be read, made for `holder` if there is none.
@@ -134,7 +131,7 @@ impl Scopes {
         dates: DateSupport,
         now: Timestamp,
     ) -> Arc<Scope> {
-        let mut registry = self.lock();
+        let mut registry = self.registry.lock();
         if let Some(scope) = registry.ask(&key_of(subject)) {
             scope.come_with(&subject.credential);
             scope.touch(now);
@@ -149,7 +146,7 @@ impl Scopes {
 
     /// Adds a scope that was restored, unless there is one of its subject.
     pub(in crate::engine) fn register(&self, scope: &Arc<Scope>, store: &dyn Store, now: Timestamp) {
-        let mut registry = self.lock();
+        let mut registry = self.registry.lock();
         if registry.by_key.contains_key(&scope.key) {
             return;
         }
@@ -165,7 +162,7 @@ impl Scopes {
         dates: DateSupport,
         now: Timestamp,
     ) -> Arc<Scope> {
-        match self.lock().ask(&key_of(subject)) {
+        match self.registry.lock().ask(&key_of(subject)) {
             Some(scope) => {
                 scope.touch(now);
                 scope
@@ -193,12 +190,12 @@ impl Scopes {
 
     /// The scopes that differ from a subject at most in the status they are filtered by.
     pub(in crate::engine) fn of_any_status(&self, wide: &Subject) -> Vec<Arc<Scope>> {
-        self.lock().kin.get(&kin_key(wide)).cloned().unwrap_or_default()
+        self.registry.lock().kin.get(&kin_key(wide)).cloned().unwrap_or_default()
     }
 
     /// Closes every scope of which this is true.
     pub(in crate::engine) fn close(&self, store: &dyn Store, mut is_meant: impl FnMut(&Subject) -> bool) {
-        let mut registry = self.lock();
+        let mut registry = self.registry.lock();
         let keys: Vec<_> = registry
             .by_key
             .iter()
@@ -212,12 +209,12 @@ impl Scopes {
 
     /// All of them.
     pub(in crate::engine) fn all(&self) -> Vec<Arc<Scope>> {
-        self.lock().by_key.values().map(|registered| Arc::clone(&registered.scope)).collect()
+        self.registry.lock().by_key.values().map(|registered| Arc::clone(&registered.scope)).collect()
     }
 
     /// How many there are.
     pub(in crate::engine) fn len(&self) -> usize {
-        self.lock().by_key.len()
+        self.registry.lock().by_key.len()
     }
 }
 
@@ -341,7 +338,7 @@ mod tests {
         register(&scopes, 1, 0..5);
         register(&scopes, 2, 0..5);
         scopes.close(&MapStore::default(), |subject| subject.credential.id() == CredentialId::new([1; 16]));
-        let registry = scopes.lock();
+        let registry = scopes.registry.lock();
         assert_eq!((registry.by_key.len(), registry.kin.len(), registry.by_holder.len()), (5, 5, 1));
         assert_eq!(
             registry.sizes.iter().collect::<Vec<_>>(),

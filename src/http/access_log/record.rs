@@ -1,7 +1,7 @@
 //! What is known about a response, and where it is reported once it is over.
 
 use std::fmt;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::request_log::{Notes, RequestLog};
@@ -59,7 +59,7 @@ pub(super) struct ResponseRecord {
 
 impl Drop for ResponseRecord {
     fn drop(&mut self) {
-        let notes = self.request_log.notes.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let notes = self.request_log.notes.lock().clone();
         let answered = self.answered(&notes);
         match &self.access_log.observer {
             Some(observer) => {

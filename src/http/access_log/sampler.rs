@@ -1,6 +1,6 @@
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 /// The maximum log lines about refusals in a [`PERIOD`], so that a flood of refusals can't flood the log.
@@ -28,7 +28,7 @@ impl Sampler {
     /// Returns `Some` if the line of a refusal should be written: the number of lines left out since the last
     /// one.
     pub(super) fn refusal(&self) -> Option<u64> {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.0.lock();
         if state.began.elapsed() >= PERIOD {
             (state.began, state.lines) = (Instant::now(), 0);
         }
@@ -42,7 +42,7 @@ impl Sampler {
 
     /// The number of lines left out, for a line about something else. Such a line is always written.
     pub(super) fn other(&self) -> u64 {
-        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner).left_out)
+        std::mem::take(&mut self.0.lock().left_out)
     }
 }
 

@@ -3,9 +3,10 @@ use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 /// The shortest time between two checks of a file. A revoked token stays valid for at most this long.
@@ -50,7 +51,7 @@ impl<T> Watched<T> {
     /// The current content of the file, or its last good content.
     pub(super) async fn current(&self) -> Arc<T> {
         let known = {
-            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut state = self.state.lock();
             let now = Instant::now();
             if now < state.next_look {
                 return Arc::clone(&state.current);
@@ -63,20 +64,20 @@ impl<T> Watched<T> {
             Ok(None) => {}
             Ok(Some((stamp, Ok(new)))) => {
                 tracing::info!(target: "fanfold::auth", path = %self.path.display(), "Reloaded {}.", self.path.display());
-                let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut state = self.state.lock();
                 state.stamp = stamp;
                 state.current = Arc::new(new);
             }
             Ok(Some((stamp, Err(faults)))) => {
                 let faults = faults.join("; ");
                 tracing::error!(target: "fanfold::auth", path = %self.path.display(), faults, "{} has changed and can't be used: {faults}. Its last good content stays in force.", self.path.display());
-                self.state.lock().unwrap_or_else(PoisonError::into_inner).stamp = stamp;
+                self.state.lock().stamp = stamp;
             }
             Err(error) => {
                 tracing::error!(target: "fanfold::auth", path = %self.path.display(), %error, "{} can't be read: {error}. Its last good content stays in force.", self.path.display());
             }
         }
-        Arc::clone(&self.state.lock().unwrap_or_else(PoisonError::into_inner).current)
+        Arc::clone(&self.state.lock().current)
     }
 
     /// Returns `None` if the file has not changed, otherwise its new stamp and its content or faults.

@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::future::{BoxFuture, FutureExt as _, Shared};
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt as _;
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -97,7 +98,7 @@ impl SharedReads {
     }
 
     fn drop_where(&self, is_meant: impl Fn(&ReadKey) -> bool) {
-        let mut flights = self.flights();
+        let mut flights = self.flights.lock();
         flights.retain(|key, _| !is_meant(key));
         let keys: Vec<_> = self.kept.iter().map(|(key, _)| key).filter(|key| is_meant(key)).collect();
         keys.iter().for_each(|key| self.kept.invalidate(&**key));
@@ -110,7 +111,7 @@ impl SharedReads {
         forward: Arc<dyn Forward>,
         shutdown: &Shutdown,
     ) -> Arc<PendingRead> {
-        let mut flights = self.flights();
+        let mut flights = self.flights.lock();
         if let Some(under_way) = flights.get(&reading.key).and_then(Weak::upgrade) {
             return under_way;
         }
@@ -144,7 +145,7 @@ impl SharedReads {
 
     /// Caches the response, unless it was dropped meanwhile.
     fn land(&self, key: &ReadKey, own: &Weak<PendingRead>, outcome: Option<&ReadOutcome>) {
-        let mut flights = self.flights();
+        let mut flights = self.flights.lock();
         if !flights.get(key).is_some_and(|listed| listed.ptr_eq(own)) {
             return;
         }
@@ -154,10 +155,6 @@ impl SharedReads {
         {
             self.kept.insert(key.clone(), Arc::clone(whole));
         }
-    }
-
-    fn flights(&self) -> MutexGuard<'_, HashMap<ReadKey, Weak<PendingRead>>> {
-        self.flights.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,7 +1,9 @@
 use std::io::{self, Write};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
 
 /// The most bytes of lines that wait for a reader: a few seconds of a busy gateway's log.
 const MOST_WAITING: usize = 4 << 20;
@@ -67,7 +69,7 @@ impl LogQueue {
     }
 
     fn is_empty(&self) -> bool {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner).waiting.is_empty()
+        self.0.state.lock().waiting.is_empty()
     }
 
     /// The number of lines that were dropped since the start.
@@ -77,20 +79,20 @@ impl LogQueue {
 
     /// Waits until everything is written, but no longer than this.
     pub(super) fn flush(&self, within: Duration) {
-        let state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.0.state.lock();
         let is_busy = |state: &mut QueueState| state.is_writing || !state.waiting.is_empty();
-        let _in_time = self.0.emptied.wait_timeout_while(state, within, is_busy);
+        let _in_time = self.0.emptied.wait_while_for(&mut state, is_busy, within);
     }
 
     /// Waits for lines, moves all of them into the batch, and returns their number.
     fn take(&self, batch: &mut Vec<u8>) -> u64 {
         batch.clear();
         batch.shrink_to(KEPT_CAPACITY);
-        let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.0.state.lock();
         while state.waiting.is_empty() {
             state.is_writing = false;
             self.0.emptied.notify_all();
-            state = self.0.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+            self.0.filled.wait(&mut state);
         }
         state.is_writing = true;
         std::mem::swap(&mut state.waiting, batch);
@@ -101,7 +103,7 @@ impl LogQueue {
 /// Each call writes one line. It never fails and never blocks.
 impl Write for LogQueue {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.0.state.lock();
         if state.waiting.len() + line.len() > MOST_WAITING {
             self.0.dropped.fetch_add(1, Relaxed);
         } else {

@@ -6,13 +6,14 @@
 
 use std::future::Future as _;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use parking_lot::Mutex;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::forward::ForwardBody;
@@ -63,18 +64,18 @@ impl Activity {
     }
 
     fn state(&self) -> ActivityState {
-        *self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.state.lock()
     }
 
     /// Records that bytes moved, or that the other side has to move.
     fn moved(&self, upload: Option<Uploading>) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
         state.moved_at = Instant::now();
         state.upload = upload.unwrap_or(state.upload);
     }
 
     fn waits_for_caller(&self) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
         if state.upload != Uploading::Caller {
             *state = ActivityState { moved_at: Instant::now(), upload: Uploading::Caller };
         }

@@ -1,7 +1,8 @@
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use super::breakers::Breakers;
@@ -40,10 +41,9 @@ impl SharedGate {
         })))
     }
 
-    /// No code panics while it holds the lock, and no invariant spans two critical sections, so poison is
-    /// meaningless.
+    /// No invariant spans two critical sections.
     pub(super) fn lock(&self) -> MutexGuard<'_, GateState> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -75,7 +75,7 @@ async fn a_read_ends_when_the_last_caller_leaves() {
     until(|| script.asked.load(Ordering::SeqCst) == 1).await;
     drop(flight);
     until(|| script.ended.load(Ordering::SeqCst) == 1).await;
-    assert!(reads.flights().is_empty());
+    assert!(reads.flights.lock().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
