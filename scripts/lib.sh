@@ -104,6 +104,11 @@ proxy_tools() {
   install_once checks/requirements/proxies.txt || true
 }
 
+# The server for tests of the shared tier, in Rust and in checks/.
+redis_tools() {
+  command -v redis-server >/dev/null || debian_packages redis-server
+}
+
 debian_packages() {
   if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
     echo "missing: $*. On Debian, as root: apt-get install $*" >&2

@@ -16,6 +16,7 @@ pub mod engine;
 pub mod export;
 pub mod forward;
 pub mod http;
+pub mod replicas;
 pub mod sealed;
 pub mod server;
 pub mod shape;

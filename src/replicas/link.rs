@@ -1,0 +1,294 @@
+//! A connection that is opened in the background, and replaced when it fails.
+//!
+//! The crate's own supervision is not used: its `ConnectionManager` keeps a connection whose peer is silent, and one to a primary
+//! that was demoted.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::backoff::ReconnectPause;
+use super::connection::{LuaScript, OpenedConnection, SendError, ServerCommand};
+use super::reply::{CallError, ServerReply};
+use super::settings::ServerSettings;
+use crate::clock::SteadyClock;
+
+/// How long opening a connection may take.
+const CONNECT_TIME: Duration = Duration::from_secs(1);
+
+/// How often a connection that did not answer in time is tried before it is replaced. With the command that noticed it, these are
+/// three time-outs in a row.
+const PROBES: usize = 2;
+
+/// A connection that worked for so long is replaced at once.
+const LONG_LIVED: Duration = Duration::from_secs(5);
+
+/// The key that a connection is tried with.
+const PROBE_KEY: &[u8] = b"ff1:probe";
+
+/// Says the time, and whether the server can be written.
+static PROBE: LuaScript = LuaScript::new(
+    "local time = redis.call('TIME')\n\
+     local put = redis.pcall('SET', KEYS[1], '1', 'PX', 1000)\n\
+     return {time[1], time[2], put['err'] or ''}",
+);
+
+/// What is known of a server's clock.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ServerClock {
+    /// How far the server's clock is ahead of this machine's, in microseconds.
+    pub(super) ahead: i64,
+    /// Half of the time that asking for it took: the measurement is off by no more.
+    pub(super) off_by: i64,
+}
+
+/// One connection, and what replaces it.
+pub(super) struct Link {
+    settings: ServerSettings,
+    clock: SteadyClock,
+    /// The longest wait for a reply.
+    patience: Duration,
+    live: Mutex<Option<LiveLink>>,
+    /// A reply did not come in time, and it is being found out whether any will.
+    is_suspect: AtomicBool,
+    /// Wakes the supervision: the connection is suspect, or broke.
+    wake: Notify,
+    /// Wakes those who wait until it is up.
+    up: Notify,
+    fault: Mutex<Option<String>>,
+    server_clock: Mutex<Option<ServerClock>>,
+    opened: AtomicU64,
+}
+
+#[derive(Clone)]
+struct LiveLink {
+    connection: OpenedConnection,
+    /// Cancelled when the connection is of no use any more, so that nothing waits for it.
+    ended: CancellationToken,
+}
+
+impl Link {
+    /// A link that is down until it is supervised.
+    pub(super) fn new(settings: ServerSettings, clock: SteadyClock, patience: Duration) -> Self {
+        Self {
+            settings,
+            clock,
+            patience,
+            live: Mutex::default(),
+            is_suspect: AtomicBool::new(false),
+            wake: Notify::new(),
+            up: Notify::new(),
+            fault: Mutex::default(),
+            server_clock: Mutex::default(),
+            opened: AtomicU64::new(0),
+        }
+    }
+
+    /// Whether the server answers.
+    pub(super) fn is_up(&self) -> bool {
+        !self.is_suspect.load(Ordering::Relaxed) && lock(&self.live).is_some()
+    }
+
+    /// How often the connection was replaced.
+    pub(super) fn reconnects(&self) -> u64 {
+        self.opened.load(Ordering::Relaxed).saturating_sub(1)
+    }
+
+    /// Why it was down last, in words.
+    pub(super) fn fault(&self) -> Option<String> {
+        lock(&self.fault).clone()
+    }
+
+    /// The server's clock, as it was seen last.
+    pub(super) fn server_clock(&self) -> Option<ServerClock> {
+        *lock(&self.server_clock)
+    }
+
+    /// Waits until the server answers.
+    pub(super) async fn until_up(&self) {
+        loop {
+            let changed = self.up.notified();
+            if self.is_up() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Returns when the connection that is open now is of no use any more.
+    pub(super) async fn until_replaced(&self) {
+        let live = lock(&self.live).clone();
+        if let Some(live) = live {
+            live.ended.cancelled().await;
+        }
+    }
+
+    /// Runs a script.
+    ///
+    /// # Errors
+    /// There is no reply in time, or the server refuses.
+    pub(super) async fn script(
+        &self,
+        script: &LuaScript,
+        keys: &[&[u8]],
+        args: &[&[u8]],
+    ) -> Result<ServerReply, CallError> {
+        match self.call(script.by_hash(keys, args)).await {
+            // After a restart, a failover or SCRIPT FLUSH. The server knows it from then on.
+            Err(CallError::Refused(why)) if why.starts_with("NOSCRIPT") => {
+                self.call(script.whole(keys, args)).await
+            }
+            other => other,
+        }
+    }
+
+    /// Sends a command.
+    ///
+    /// # Errors
+    /// There is no reply in time, or the server refuses.
+    pub(super) async fn call(&self, command: ServerCommand) -> Result<ServerReply, CallError> {
+        let live = lock(&self.live).clone();
+        let Some(live) = live.filter(|_| !self.is_suspect.load(Ordering::Relaxed)) else {
+            return Err(CallError::Away);
+        };
+        tokio::select! {
+            replied = timeout(self.patience, live.connection.send(&command)) => match replied {
+                Ok(Ok(reply)) => Ok(reply),
+                Ok(Err(error)) => Err(self.failed(&live, error)),
+                Err(_) => {
+                    self.suspect();
+                    Err(CallError::Unknown("no reply in time".to_owned()))
+                }
+            },
+            () = live.ended.cancelled() => Err(CallError::Unknown("the connection broke".to_owned())),
+        }
+    }
+
+    /// Has the connection replaced after an error that it does not survive.
+    fn failed(&self, live: &LiveLink, error: SendError) -> CallError {
+        let error = match error {
+            SendError::Refused(why) => return CallError::Refused(why),
+            SendError::Unusable(why) => CallError::Refused(why),
+            SendError::Broken(why) => CallError::Unknown(why),
+        };
+        *lock(&self.fault) = Some(error.to_string());
+        live.ended.cancel();
+        self.wake.notify_one();
+        error
+    }
+
+    /// Lets no call wait until it is found out whether the server answers.
+    pub(super) fn suspect(&self) {
+        self.is_suspect.store(true, Ordering::Relaxed);
+        self.wake.notify_one();
+    }
+
+    /// Opens connections, one after another. Never returns.
+    pub(super) async fn supervise(&self) {
+        let (mut pause, mut is_said) = (ReconnectPause::default(), false);
+        loop {
+            let began = Instant::now();
+            let opened = timeout(CONNECT_TIME, self.connect()).await;
+            match opened.unwrap_or_else(|_| Err("no reply in time".to_owned())) {
+                Ok(live) => {
+                    tracing::info!(target: "fanfold::tier", server = %self.settings.address, "The tier answers.");
+                    is_said = false;
+                    self.put(live.clone());
+                    self.until_broken(&live).await;
+                    self.take(&live);
+                    if began.elapsed() > LONG_LIVED {
+                        pause = ReconnectPause::default();
+                    }
+                }
+                Err(fault) => *lock(&self.fault) = Some(fault),
+            }
+            if !std::mem::replace(&mut is_said, true) {
+                let fault = self.fault().unwrap_or_default();
+                tracing::warn!(target: "fanfold::tier", server = %self.settings.address, fault, "The tier is away: {fault}. Rows are served from memory and read from upstream.");
+            }
+            sleep(pause.next(rand::random())).await;
+        }
+    }
+
+    fn put(&self, live: LiveLink) {
+        self.is_suspect.store(false, Ordering::Relaxed);
+        *lock(&self.live) = Some(live);
+        self.opened.fetch_add(1, Ordering::Relaxed);
+        self.up.notify_waiters();
+    }
+
+    fn take(&self, live: &LiveLink) {
+        *lock(&self.live) = None;
+        live.ended.cancel();
+    }
+
+    /// Returns when a connection is of no use any more.
+    async fn until_broken(&self, live: &LiveLink) {
+        loop {
+            self.wake.notified().await;
+            if live.ended.is_cancelled() {
+                return;
+            }
+            if !self.is_suspect.load(Ordering::Relaxed) {
+                continue;
+            }
+            *lock(&self.fault) = Some("no reply in time".to_owned());
+            if !self.answers(live).await {
+                return;
+            }
+            self.is_suspect.store(false, Ordering::Relaxed);
+            self.up.notify_waiters();
+        }
+    }
+
+    /// Whether a suspect connection answers after all.
+    async fn answers(&self, live: &LiveLink) -> bool {
+        for _ in 0..PROBES {
+            match timeout(self.settings.timeout, self.probe(&live.connection)).await {
+                Ok(Ok(())) => return true,
+                Ok(Err(fault)) => {
+                    *lock(&self.fault) = Some(fault);
+                    return false;
+                }
+                Err(_) => {}
+            }
+        }
+        false
+    }
+
+    /// Opens a connection, and makes sure that the server answers and can be written.
+    async fn connect(&self) -> Result<LiveLink, String> {
+        let connection = OpenedConnection::open(&self.settings).await?;
+        self.probe(&connection).await?;
+        Ok(LiveLink { connection, ended: CancellationToken::new() })
+    }
+
+    async fn probe(&self, connection: &OpenedConnection) -> Result<(), String> {
+        let sent = self.clock.now();
+        let reply = connection.send(&PROBE.whole(&[PROBE_KEY], &[])).await;
+        let took = self.clock.now().since(sent);
+        let reply = reply.map_err(SendError::into_text)?.list();
+        let [seconds, micros, fault] = &reply[..] else { return Err("it is no Redis".to_owned()) };
+        let fault = fault.clone().bytes().unwrap_or_default();
+        let fault = String::from_utf8_lossy(&fault);
+        // A server that is full, or can't write its own file, can still be read.
+        if !(fault.is_empty() || fault.contains("OOM") || fault.contains("MISCONF")) {
+            return Err(fault.into_owned());
+        }
+        if let (Some(seconds), Some(micros)) = (seconds.number(), micros.number()) {
+            let off_by = i64::try_from(took.as_micros() / 2).unwrap_or(i64::MAX);
+            let now = sent.as_micros().saturating_add(off_by);
+            let ahead = seconds.saturating_mul(1_000_000).saturating_add(micros).saturating_sub(now);
+            *lock(&self.server_clock) = Some(ServerClock { ahead, off_by });
+        }
+        Ok(())
+    }
+}
+
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}
