@@ -10,7 +10,7 @@ use super::open_tier::OpenTier;
 use crate::cache::MemoryStore;
 use crate::clock::SteadyClock;
 use crate::config::{Keys, Serve};
-use crate::engine::{Clock, Engine, EngineSettings};
+use crate::engine::{Clock, Engine, MemoryBounds};
 use crate::http::auth::Authenticator;
 use crate::http::{self as api, AdminApp, App, Forwarded, HttpSettings, Observer};
 use crate::shutdown::Shutdown;
@@ -51,11 +51,17 @@ pub fn assemble(settings: &Serve, tracer: &Tracer, shutdown: &Shutdown) -> Resul
         }
     };
     let (upstream, forwarder) = reach_upstream(upstream, &watch, &clock, &tier)?;
-    let CacheShares { rows: capacity, relayed: relay_bytes, forwarded: forwarded_bytes } =
+    let CacheShares { rows: capacity, relayed: relayed_pages, forwarded: forwarded_bytes } =
         CacheShares::of(settings.cache_bytes);
+    let bounds = MemoryBounds {
+        responses: response_bytes(settings.answers.max_json_bytes),
+        change_logs: settings.answers.cursor_bytes,
+        relayed_pages,
+    };
     let store = Arc::new(MemoryStore::new(capacity));
-    let engine = Arc::new(Engine::with_tier(
-        engine_settings(settings, relay_bytes),
+    let engine = Arc::new(Engine::new(
+        settings.reading.clone(),
+        bounds,
         Arc::<Upstream>::clone(&upstream),
         Arc::<MemoryStore>::clone(&store),
         tier.tier(),
@@ -173,26 +179,6 @@ const fn response_bytes(max_json_bytes: u64) -> u64 {
     const LEAST: u64 = 64 << 20;
     let most = max_json_bytes.saturating_add(max_json_bytes / 4);
     if most < LEAST { LEAST } else { most }
-}
-
-const fn engine_settings(settings: &Serve, relay_bytes: u64) -> EngineSettings {
-    let reading = &settings.reading;
-    EngineSettings {
-        fan_out: reading.fan_out,
-        budget_patience: settings.budget.patience,
-        window: reading.window,
-        history_start: reading.history_start,
-        live_ttl: reading.live_ttl,
-        settling_ttl: reading.settling_ttl,
-        settled_ttl: reading.settled_ttl,
-        settle_after: reading.settle_after,
-        commit_lag: reading.commit_lag,
-        stale_while_revalidate: reading.stale_while_revalidate,
-        stale_if_error: reading.stale_if_error,
-        response_bytes: response_bytes(settings.answers.max_json_bytes),
-        cursor_bytes: settings.answers.cursor_bytes,
-        relay_bytes,
-    }
 }
 
 fn http_settings(settings: &Serve) -> Result<HttpSettings, Vec<String>> {

@@ -8,8 +8,9 @@ use reqwest::Url;
 
 use super::reader::SettingsReader;
 use super::settings::{
-    BudgetSettings, ConnectionSettings, Keys, ListenSettings, ReadSettings, ResponseSettings, TierSettings,
+    BudgetSettings, ConnectionSettings, Keys, ListenSettings, ResponseSettings, TierSettings,
 };
+use crate::engine::EngineSettings;
 use crate::http::Forwarding;
 use crate::upstream::is_loopback;
 
@@ -29,8 +30,8 @@ pub(super) fn ports(read: &mut SettingsReader, listeners: Option<&ListenSettings
 
 /// Warns if rows that change sooner are kept longer, which is rarely intended. Not a fault, because it must
 /// be possible to set only one of the times.
-pub(super) fn freshness(warnings: &mut Vec<String>, reading: Option<&ReadSettings>) {
-    let Some(ReadSettings { live_ttl, settling_ttl, settled_ttl, .. }) = reading else { return };
+pub(super) fn freshness(warnings: &mut Vec<String>, reading: Option<&EngineSettings>) {
+    let Some(EngineSettings { live_ttl, settling_ttl, settled_ttl, .. }) = reading else { return };
     if live_ttl > settling_ttl {
         warnings.push(
             "--live-ttl is longer than --settling-ttl: rows of running calls are refreshed less often than those of ended calls".to_owned(),
@@ -52,7 +53,7 @@ pub(super) fn cache(read: &mut SettingsReader, bytes: Option<u64>) {
 /// One response can't have more pages in flight than the process.
 pub(super) fn parallelism(
     warnings: &mut Vec<String>,
-    reading: Option<&ReadSettings>,
+    reading: Option<&EngineSettings>,
     budget: Option<&BudgetSettings>,
 ) {
     let (Some(reading), Some(budget)) = (reading, budget) else { return };

@@ -36,8 +36,8 @@ pub use demo::Demo;
 pub use export::{Export, ExportOutput, ExportSource, ProgressMode, TerminalKind};
 pub use faults::{SettingError, SettingErrors};
 pub use settings::{
-    BudgetSettings, ConnectionSettings, Keys, ListenSettings, LogSettings, ReadSettings, ResponseSettings,
-    Serve, ServeMode, StopSettings, TierSettings,
+    BudgetSettings, ConnectionSettings, Keys, ListenSettings, LogSettings, ResponseSettings, Serve,
+    ServeMode, StopSettings, TierSettings,
 };
 pub use simulate::Simulate;
 pub use token::TokenNew;

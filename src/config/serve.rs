@@ -2,10 +2,11 @@
 
 use super::reader::{SettingsReader, read_all};
 use super::settings::{
-    BudgetSettings, ConnectionSettings, ListenSettings, LogSettings, ReadSettings, ResponseSettings, Serve,
-    ServeMode, StopSettings, TierSettings,
+    BudgetSettings, ConnectionSettings, ListenSettings, LogSettings, ResponseSettings, Serve, ServeMode,
+    StopSettings, TierSettings,
 };
 use super::{checks, faults::SettingErrors, traces::Traces, values};
+use crate::engine::EngineSettings;
 
 /// Reads the log's two settings.
 pub(super) fn log(read: &mut SettingsReader) -> Option<LogSettings> {
@@ -98,15 +99,15 @@ fn budget(read: &mut SettingsReader) -> Option<BudgetSettings> {
             rate: one("upstream-rate", values::rate),
             scope: one("rate-scope", values::rate_scope),
             refresh_reserve: one("refresh-reserve", values::share),
-            patience: one("budget-patience", values::length),
         }
     )
 }
 
-fn reading(read: &mut SettingsReader) -> Option<ReadSettings> {
+fn reading(read: &mut SettingsReader) -> Option<EngineSettings> {
     read_all!(
         read,
-        ReadSettings {
+        EngineSettings {
+            budget_patience: one("budget-patience", values::length),
             fan_out: one("fan-out", values::count),
             window: one("window", values::window),
             history_start: optional("history-start", values::instant),

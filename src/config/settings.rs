@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use reqwest::Url;
 
-use crate::domain::Timestamp;
+use crate::engine::EngineSettings;
 use crate::http::Forwarding;
 use crate::telemetry::{LogFormat, TraceSettings};
 use crate::upstream::{Fraction, Rate, RateScope};
@@ -23,7 +23,7 @@ pub struct Serve {
     /// How many requests upstream gets.
     pub budget: BudgetSettings,
     /// How upstream is read, and how old rows may get.
-    pub reading: ReadSettings,
+    pub reading: EngineSettings,
     /// Bytes held by the cache, bookkeeping included.
     pub cache_bytes: u64,
     /// Where rows are kept beyond this process, if anywhere.
@@ -102,33 +102,6 @@ pub struct BudgetSettings {
     pub scope: RateScope,
     /// The part of the budget that first reads leave to refreshes.
     pub refresh_reserve: Fraction,
-    /// How long a stream that has begun waits for the budget without getting a page.
-    pub patience: Duration,
-}
-
-/// How upstream is read, and how old rows may get.
-#[derive(Clone, Copy, Debug)]
-pub struct ReadSettings {
-    /// The most pages in flight for one response.
-    pub fan_out: usize,
-    /// The widest span that is requested from upstream; `None` for an upstream that ignores dates.
-    pub window: Option<Duration>,
-    /// Where history begins if the agent's `created_at` can't be read.
-    pub history_start: Option<Timestamp>,
-    /// The maximum age of a row of a running call.
-    pub live_ttl: Duration,
-    /// The maximum age of a row of a recently ended call.
-    pub settling_ttl: Duration,
-    /// The target for the maximum age of a settled row.
-    pub settled_ttl: Duration,
-    /// How long after its last change a terminal row counts as settled.
-    pub settle_after: Duration,
-    /// How long after its `created_at` upstream may first show a row.
-    pub commit_lag: Duration,
-    /// How long an expired response may be served while it is refreshed in the background.
-    pub stale_while_revalidate: Duration,
-    /// How long an expired response may be served while upstream fails.
-    pub stale_if_error: Duration,
 }
 
 /// Where rows are kept beyond this process.

@@ -52,8 +52,8 @@ pub use self::sections::{
 };
 use self::state::SharedState;
 pub use self::terms::{
-    AskError, Awaited, CacheDirectives, CacheReport, Clock, Collected, EngineSettings, Freshness, Missing,
-    Newest, Question, ResponseMode, RowNeed, StaleReason, Tolerance, Verdict,
+    AskError, Awaited, CacheDirectives, CacheReport, Clock, Collected, EngineSettings, Freshness,
+    MemoryBounds, Missing, Newest, Question, ResponseMode, RowNeed, StaleReason, Tolerance, Verdict,
 };
 #[doc(hidden)]
 pub use self::yardstick::Yardstick;
@@ -73,20 +73,11 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// An engine that reads through `source`, keeps in `store`, and spawns its reads in `shutdown`.
+    /// An engine that reads through `source`, keeps in `store`, and spawns its reads in `shutdown`. With a tier, it saves there
+    /// what it reads, and restores it from there before it asks upstream.
     pub fn new(
         settings: EngineSettings,
-        source: Arc<dyn Source>,
-        store: Arc<dyn Store>,
-        clock: Clock,
-        shutdown: Shutdown,
-    ) -> Self {
-        Self::with_tier(settings, source, store, None, clock, shutdown)
-    }
-
-    /// The same with a tier, in which what is read is saved, and from which it is restored before upstream is asked.
-    pub fn with_tier(
-        settings: EngineSettings,
+        bounds: MemoryBounds,
         source: Arc<dyn Source>,
         store: Arc<dyn Store>,
         tier: Option<Arc<dyn Tier>>,
@@ -94,8 +85,8 @@ impl Engine {
         shutdown: Shutdown,
     ) -> Self {
         let stretch = TtlStretch::default();
-        let state =
-            Arc::new(SharedState::new(Parts { settings, source, store, tier, clock, shutdown, stretch }));
+        let parts = Parts { settings, source, store, tier, clock, shutdown, stretch };
+        let state = Arc::new(SharedState::new(parts, bounds));
         saving::spawn(&state);
         saving::watch_voids(&state);
         Self { state }

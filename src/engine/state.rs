@@ -9,6 +9,7 @@ use super::parts::Parts;
 use super::prefetch::Prefetches;
 use super::restore::Restores;
 use super::scope::{Reads, Scopes};
+use super::terms::MemoryBounds;
 
 /// The state that all questions share.
 pub(super) struct SharedState {
@@ -25,7 +26,7 @@ pub(super) struct SharedState {
 }
 
 impl SharedState {
-    pub(super) fn new(parts: Parts) -> Self {
+    pub(super) fn new(parts: Parts, bounds: MemoryBounds) -> Self {
         let shutdown = parts.shutdown.clone();
         let parts = Arc::new(parts);
         let access = Access::new(
@@ -40,10 +41,10 @@ impl SharedState {
             reads: Arc::new(Reads::new(Arc::clone(&parts), Arc::clone(&access), Arc::clone(&scopes))),
             prefetches: Prefetches::default(),
             restores: Restores::new(&parts, &scopes),
-            pages: PageCache::new(parts.settings.relay_bytes, shutdown.clone()),
+            pages: PageCache::new(bounds.relayed_pages, shutdown.clone()),
             background: Background::new(shutdown),
-            memory: ResponseMemory::new(parts.settings.response_bytes),
-            changes: ChangeLogs::new(parts.settings.cursor_bytes),
+            memory: ResponseMemory::new(bounds.responses),
+            changes: ChangeLogs::new(bounds.change_logs),
             scopes,
             parts,
             access,

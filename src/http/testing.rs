@@ -13,7 +13,7 @@ use crate::domain::{
     AgentFacts, AgentId, Caller, Credential, CredentialId, FilterFacts, Page, PageOf, Rounding, Row,
     Timestamp,
 };
-use crate::engine::{Clock, Engine, EngineSettings};
+use crate::engine::{Clock, Engine, EngineSettings, MemoryBounds};
 use crate::http::auth::Authenticator;
 use crate::http::{App, HttpSettings, Observer, public};
 use crate::shutdown::Shutdown;
@@ -58,12 +58,11 @@ fn engine_over(store: Arc<MapStore>, shutdown: &Shutdown) -> Arc<Engine> {
         commit_lag: Duration::from_secs(10),
         stale_while_revalidate: Duration::ZERO,
         stale_if_error: Duration::ZERO,
-        response_bytes: 64 << 20,
-        cursor_bytes: 32 << 20,
-        relay_bytes: 1 << 20,
     };
+    let bounds = MemoryBounds { responses: 64 << 20, change_logs: 32 << 20, relayed_pages: 1 << 20 };
     let clock = Clock::showing(instant("2026-01-03T00:00:00Z"));
-    Arc::new(Engine::new(settings, Arc::new(ScriptedSource), store, clock, shutdown.clone()))
+    let source = Arc::new(ScriptedSource);
+    Arc::new(Engine::new(settings, bounds, source, store, None, clock, shutdown.clone()))
 }
 
 struct ScriptedSource;

@@ -14,7 +14,7 @@ use fanfold::clock::SteadyClock;
 use fanfold::domain::{
     AgentFacts, AgentId, Caller, CallerId, Credential, CredentialId, Entry, EntryIndex, Page, PageOf,
 };
-use fanfold::engine::{Clock, Engine, EngineSettings};
+use fanfold::engine::{Clock, Engine, EngineSettings, MemoryBounds};
 use fanfold::http::auth::Authenticator;
 use fanfold::http::problem::{Code, Problem};
 use fanfold::http::{
@@ -148,12 +148,18 @@ fn engine() -> Arc<Engine> {
         commit_lag: Duration::ZERO,
         stale_while_revalidate: Duration::ZERO,
         stale_if_error: Duration::ZERO,
-        response_bytes: 64 << 20,
-        cursor_bytes: 32 << 20,
-        relay_bytes: 0,
     };
+    let bounds = MemoryBounds { responses: 64 << 20, change_logs: 32 << 20, relayed_pages: 0 };
     let (source, store) = (Arc::new(Nothing), Arc::new(Nothing));
-    Arc::new(Engine::new(settings, source, store, Clock::of(SteadyClock::from_wall()), Shutdown::default()))
+    Arc::new(Engine::new(
+        settings,
+        bounds,
+        source,
+        store,
+        None,
+        Clock::of(SteadyClock::from_wall()),
+        Shutdown::default(),
+    ))
 }
 
 /// A gateway without places: requests that pass validation get `overloaded`.

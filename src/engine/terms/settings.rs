@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use crate::domain::Timestamp;
 
-/// The engine's settings; see the settings of `serve` for each.
+/// How upstream is read, and how old rows may get. The flags of `serve` with these names set them.
 #[derive(Clone, Debug)]
 pub struct EngineSettings {
     /// The most pages in flight for one answer.
@@ -27,12 +27,17 @@ pub struct EngineSettings {
     pub stale_while_revalidate: Duration,
     /// How long an expired answer may be served while upstream fails.
     pub stale_if_error: Duration,
-    /// The most memory of all responses that are completed before they are sent, in bytes.
-    pub response_bytes: u64,
-    /// The most memory of all change logs, in bytes.
-    pub cursor_bytes: u64,
-    /// The most bytes of stored pages of upstream's own.
-    pub relay_bytes: u64,
+}
+
+/// The most bytes of what the engine keeps in memory beside the store.
+#[derive(Clone, Copy, Debug)]
+pub struct MemoryBounds {
+    /// All responses that are completed before they are sent.
+    pub responses: u64,
+    /// All change logs.
+    pub change_logs: u64,
+    /// All stored pages of upstream's own.
+    pub relayed_pages: u64,
 }
 
 impl EngineSettings {

@@ -2,9 +2,15 @@
 
 use super::*;
 
-/// Room for some of a history of 1,000 rows, not for all of it.
-fn little() -> EngineSettings {
-    EngineSettings { response_bytes: 100_000, ..settings() }
+/// An engine with so much memory for collected responses, and a history of 1,000 rows.
+fn bounded(responses: u64) -> Rig {
+    let rig = Rig::new(settings(), 1).with_history(1_000, 20);
+    let bounds = MemoryBounds { responses, ..BOUNDS };
+    let source: Arc<dyn Source> = Arc::clone(&rig.script) as _;
+    let store = Arc::clone(&rig.store) as _;
+    let engine =
+        Engine::new(settings(), bounds, source, store, None, rig.clock.clone(), rig.shutdown.clone());
+    Rig { engine, ..rig }
 }
 
 fn by(rig: &Rig, caller: u8) -> Question {
@@ -22,7 +28,7 @@ fn days_ago(rig: &Rig, caller: u8, day: u32) -> Question {
 
 #[tokio::test(start_paused = true)]
 async fn collected_answers_are_refused_once_those_under_way_hold_all_the_memory() {
-    let rig = Rig::new(EngineSettings { response_bytes: 60_000, ..settings() }, 1).with_history(1_000, 20);
+    let rig = bounded(60_000);
     let (mut unread, mut refused) = (Vec::new(), 0);
     for day in 0..20 {
         match rig.collect(days_ago(&rig, day as u8, day)).await {
@@ -44,7 +50,7 @@ async fn collected_answers_are_refused_once_those_under_way_hold_all_the_memory(
 
 #[tokio::test(start_paused = true)]
 async fn one_caller_does_not_take_all_the_memory() {
-    let rig = Rig::new(EngineSettings { response_bytes: 60_000, ..settings() }, 1).with_history(1_000, 20);
+    let rig = bounded(60_000);
     let mut unread = Vec::new();
     let limit = loop {
         match rig.collect(days_ago(&rig, 1, unread.len() as u32)).await {
@@ -60,7 +66,8 @@ async fn one_caller_does_not_take_all_the_memory() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_of_what_is_known_takes_its_rows_one_by_one_if_there_is_no_memory() {
-    let rig = Rig::new(little(), 1).with_history(1_000, 20);
+    // Room for some of the rows, not for all.
+    let rig = bounded(100_000);
     assert!(matches!(rig.collect(rig.question()).await, Err(AskError::NoMemory(MemoryLimit::TooLarge(_)))));
     assert_eq!(rig.stream(rig.question()).await.unwrap().len(), 1_000);
     let mode = ResponseMode::Streamed { row_wait: 50 * SECOND };

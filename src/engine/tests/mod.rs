@@ -82,11 +82,11 @@ fn settings() -> EngineSettings {
         commit_lag: 10 * SECOND,
         stale_while_revalidate: Duration::ZERO,
         stale_if_error: Duration::ZERO,
-        response_bytes: 64 << 20,
-        cursor_bytes: 32 << 20,
-        relay_bytes: 1 << 20,
     }
 }
+
+const BOUNDS: MemoryBounds =
+    MemoryBounds { responses: 64 << 20, change_logs: 32 << 20, relayed_pages: 1 << 20 };
 
 impl Rig {
     fn new(settings: EngineSettings, seed: u64) -> Self {
@@ -104,8 +104,9 @@ impl Rig {
         let (store, shutdown) = (Arc::new(MapStore::default()), Shutdown::default());
         let source: Arc<dyn Source> = Arc::clone(&script) as _;
         let kept = tier.clone().map(|tier| tier as _);
-        let engine = Engine::with_tier(
+        let engine = Engine::new(
             settings,
+            BOUNDS,
             source,
             Arc::clone(&store) as _,
             kept,

@@ -118,8 +118,9 @@ impl Rig {
         let shutdown = Shutdown::default();
         let source: Arc<dyn Source> = Arc::clone(&self.script) as _;
         let tier = self.tier.clone().map(|tier| tier as _);
-        let engine = Engine::with_tier(
+        let engine = Engine::new(
             settings,
+            BOUNDS,
             source,
             Arc::clone(&store) as _,
             tier,

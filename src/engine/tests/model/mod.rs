@@ -120,7 +120,7 @@ fn restart(rig: &mut Rig, settings: &EngineSettings) {
     let (source, store): (Arc<dyn Source>, _) = (Arc::clone(&rig.script) as _, Arc::clone(&rig.store));
     let tier = rig.tier.clone().map(|tier| tier as _);
     let (clock, shutdown) = (rig.clock.clone(), rig.shutdown.clone());
-    rig.engine = Engine::with_tier(settings.clone(), source, store as _, tier, clock, shutdown);
+    rig.engine = Engine::new(settings.clone(), BOUNDS, source, store as _, tier, clock, shutdown);
 }
 
 fn note(chronicle: &RefCell<Chronicle>, rig: &Rig) {
