@@ -202,7 +202,8 @@ mod tests {
                 status: None,
                 bytes: "{}".into(),
             };
-            let row = NewRow { row, created_at: at, read_at: at, digest: Digest::default() };
+            let row =
+                NewRow { row, created_at: at, read_at: at, is_doubted: false, digest: Digest::default() };
             self.next += 1;
             let key = Self::key(agent, self.next);
             let caller = CallerId::Key(CredentialId::new([agent.caller; 16]));

@@ -155,8 +155,13 @@ mod tests {
             status: None,
             bytes: noise(bytes),
         };
-        let entry =
-            Arc::new(Entry::new(&[NewRow { row, created_at: at, read_at: at, digest: Digest::default() }]));
+        let entry = Arc::new(Entry::new(&[NewRow {
+            row,
+            created_at: at,
+            read_at: at,
+            is_doubted: false,
+            digest: Digest::default(),
+        }]));
         entry.deflated().unwrap();
         entry
     }
@@ -248,8 +253,13 @@ mod tests {
             status: None,
             bytes: noise(90_000),
         };
-        let entry =
-            Arc::new(Entry::new(&[NewRow { row, created_at: at, read_at: at, digest: Digest::default() }]));
+        let entry = Arc::new(Entry::new(&[NewRow {
+            row,
+            created_at: at,
+            read_at: at,
+            is_doubted: false,
+            digest: Digest::default(),
+        }]));
         store.put(key(1), HOLDER, Arc::clone(&entry));
         entry.deflated().unwrap();
         store.shared.reweigh(&key(1));

@@ -94,7 +94,7 @@ pub(crate) mod tests {
                 status: None,
                 bytes: Bytes::copy_from_slice(text.as_bytes()),
             };
-            NewRow { row, created_at: at, read_at: at, digest: Digest(i as u128 + 1) }
+            NewRow { row, created_at: at, read_at: at, is_doubted: false, digest: Digest(i as u128 + 1) }
         });
         Arc::new(Entry::new(&new.collect::<Vec<_>>()))
     }

@@ -170,7 +170,7 @@ mod tests {
             facts: FilterFacts::default(),
             bytes,
         };
-        let row = NewRow { row, created_at: at, read_at: at, digest: Digest::default() };
+        let row = NewRow { row, created_at: at, read_at: at, is_doubted: false, digest: Digest::default() };
         EntrySlice::all(Arc::new(Entry::new(&[row])), 0..1).unwrap()
     }
 

@@ -129,7 +129,13 @@ impl Engine {
     pub fn row_lifetime(&self, row: Row) -> Duration {
         let now = self.state.parts.clock.now();
         let created_at = row.created_at.unwrap_or(now);
-        let index = EntryIndex::new(&[NewRow { created_at, row, read_at: now, digest: Digest::default() }]);
+        let index = EntryIndex::new(&[NewRow {
+            created_at,
+            row,
+            read_at: now,
+            is_doubted: false,
+            digest: Digest::default(),
+        }]);
         let policy = self.state.parts.plain_policy(Membership::Fixed);
         index.rows().iter().map(|row| policy.due(&row, now).ttl).min().unwrap_or_default()
     }

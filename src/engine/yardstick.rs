@@ -76,7 +76,7 @@ fn hour(to: Timestamp, number: u32, rows: u32) -> Vec<NewRow> {
             status: Some(Status::new("completed")),
             bytes: Bytes::from_static(b"{}"),
         };
-        NewRow { row, created_at, read_at: NOW, digest: Digest(1) }
+        NewRow { row, created_at, read_at: NOW, is_doubted: false, digest: Digest(1) }
     };
     (0..rows).map(row).collect()
 }

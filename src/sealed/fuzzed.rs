@@ -36,7 +36,7 @@ static ENTRY: LazyLock<Entry> = LazyLock::new(|| {
                 facts: FilterFacts::default(),
                 bytes: text.into(),
             };
-            NewRow { row, created_at, read_at: created_at, digest: Digest(1) }
+            NewRow { row, created_at, read_at: created_at, is_doubted: false, digest: Digest(1) }
         })
         .collect();
     Entry::new(&rows)

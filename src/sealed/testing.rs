@@ -71,7 +71,7 @@ fn new_row(created: i64, read: i64) -> NewRow {
         bytes: text.into(),
     };
     let digest = Digest(u128::from(created.unsigned_abs()));
-    NewRow { row, created_at: at(created), read_at: at(read), digest }
+    NewRow { row, created_at: at(created), read_at: at(read), is_doubted: false, digest }
 }
 
 /// A cell of the week that begins in 1970 with one segment, which holds all rows of an entry.

@@ -54,6 +54,7 @@ const HAS_TEXT_ID: u16 = 2;
 const IN_NO_BATCH: u16 = 4;
 const KNOWS_VOICE_MAIL: u16 = 8;
 const HAS_VOICE_MAIL: u16 = 16;
+const IS_DOUBTED: u16 = 32;
 
 impl PackedRow {
     const fn has(&self, flag: u16) -> bool {
@@ -62,6 +63,10 @@ impl PackedRow {
 
     pub(super) const fn is_dated(&self) -> bool {
         self.has(IS_DATED)
+    }
+
+    pub(super) const fn is_doubted(&self) -> bool {
+        self.has(IS_DOUBTED)
     }
 
     pub(super) const fn digest(&self) -> Digest {
@@ -220,6 +225,8 @@ pub struct IndexRow {
     pub changed_at: Timestamp,
     /// See [`EntryRow::read_at`](super::EntryRow::read_at).
     pub read_at: Timestamp,
+    /// See [`EntryRow::is_doubted`](super::EntryRow::is_doubted).
+    pub is_doubted: bool,
     /// The status of the call.
     pub status: Option<Status>,
     /// What filters need of it.
@@ -239,6 +246,7 @@ impl IndexRow {
             is_dated: row.created_at.is_some(),
             changed_at: row.updated_at.unwrap_or(new.created_at).max(new.created_at),
             read_at: new.read_at,
+            is_doubted: new.is_doubted,
             status: row.status.clone(),
             facts: row.facts.clone(),
             digest: new.digest,
@@ -261,6 +269,7 @@ impl IndexWords {
         let mut flags = 0;
         let mut set = |flag, is_set| flags |= if is_set { flag } else { 0 };
         set(IS_DATED, row.is_dated);
+        set(IS_DOUBTED, row.is_doubted);
         set(IN_NO_BATCH, facts.batch_id == BatchFact::None);
         set(KNOWS_VOICE_MAIL, facts.answered_by_voice_mail.is_some());
         set(HAS_VOICE_MAIL, facts.answered_by_voice_mail == Some(true));

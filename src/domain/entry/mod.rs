@@ -243,7 +243,13 @@ impl Entry {
                 facts: known.owned_facts(),
                 bytes: lines.slice(self.byte_range(position..position).start..self.ends[position]),
             };
-            NewRow { row, created_at: known.created_at, read_at: known.read_at, digest: known.digest }
+            NewRow {
+                row,
+                created_at: known.created_at,
+                read_at: known.read_at,
+                is_doubted: known.is_doubted,
+                digest: known.digest,
+            }
         };
         Ok(rows.map(take).collect())
     }

@@ -20,6 +20,8 @@ pub struct NewRow {
     pub created_at: Timestamp,
     /// When it was read, see [`EntryRow::read_at`](super::EntryRow::read_at).
     pub read_at: Timestamp,
+    /// See [`EntryRow::is_doubted`](super::EntryRow::is_doubted).
+    pub is_doubted: bool,
     /// Its digest, see [`EntryRow::digest`](super::EntryRow::digest).
     pub digest: Digest,
 }
@@ -29,7 +31,7 @@ impl NewRow {
     pub fn change(&mut self, change: RowChange<'_>) {
         match change {
             RowChange::None => {}
-            RowChange::ReadAt(read_at) => self.read_at = read_at,
+            RowChange::Doubted => self.is_doubted = true,
             // A row without a date would get another place from another page.
             RowChange::Row(new) => *self = Self { created_at: self.created_at, ..new.clone() },
         }
@@ -41,8 +43,8 @@ impl NewRow {
 pub enum RowChange<'n> {
     /// Not at all.
     None,
-    /// It counts as read then.
-    ReadAt(Timestamp),
+    /// It has changed, but to what is not known.
+    Doubted,
     /// It is now this one.
     Row(&'n NewRow),
 }

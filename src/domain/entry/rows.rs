@@ -17,6 +17,8 @@ pub struct EntryRow<'e> {
     pub status: Option<&'e Status>,
     /// When the request that brought the row was sent upstream, by our clock.
     pub read_at: Timestamp,
+    /// Whether upstream has shown since then that the row has changed, but not to what.
+    pub is_doubted: bool,
     /// A digest of the bytes, the same on every replica.
     pub digest: Digest,
     index: &'e EntryIndex,
@@ -31,6 +33,7 @@ impl<'e> EntryRow<'e> {
             changed_at: packed.changed_at,
             status: index.status_of(packed),
             read_at: packed.read_at,
+            is_doubted: packed.is_doubted(),
             digest: packed.digest(),
             index,
             packed,
@@ -66,6 +69,7 @@ impl<'e> EntryRow<'e> {
             is_dated: self.is_dated,
             changed_at: self.changed_at,
             read_at: self.read_at,
+            is_doubted: self.is_doubted,
             status: self.status.cloned(),
             facts: self.owned_facts(),
             digest: self.digest,
@@ -150,7 +154,7 @@ impl EntryIndex {
             let known = row.to_index_row();
             match change(&row) {
                 RowChange::None => known,
-                RowChange::ReadAt(read_at) => IndexRow { read_at, ..known },
+                RowChange::Doubted => IndexRow { is_doubted: true, ..known },
                 // In its place: a row without a date would get another one from another page.
                 RowChange::Row(new) => IndexRow { created_at: known.created_at, ..IndexRow::of(new) },
             }

@@ -27,7 +27,7 @@ fn new_row(number: usize) -> NewRow {
         status: None,
         bytes: text.into(),
     };
-    NewRow { row, created_at: at, read_at: at, digest: Digest(number as u128) }
+    NewRow { row, created_at: at, read_at: at, is_doubted: false, digest: Digest(number as u128) }
 }
 
 pub(super) fn derived_budget(bytes: u64) -> Arc<DerivedBudget> {

@@ -88,6 +88,7 @@ mod tests {
             },
             created_at: Timestamp::from_micros(0),
             read_at: Timestamp::from_micros(0),
+            is_doubted: false,
             digest: Digest(1),
         };
         Arc::new(Entry::new(&(0..rows).map(row).collect::<Vec<_>>()))

@@ -169,7 +169,7 @@ mod tests {
             status: None,
             bytes: "{}".into(),
         };
-        NewRow { row, created_at, read_at: created_at, digest: Digest(1) }
+        NewRow { row, created_at, read_at: created_at, is_doubted: false, digest: Digest(1) }
     }
 
     #[test]

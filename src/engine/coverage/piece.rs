@@ -58,7 +58,7 @@ pub(in crate::engine) fn place(
         above = row.created_at.or(above);
         let created_at = row.created_at.unwrap_or_else(|| between(above, below, region));
         let digest = digest(&row.bytes);
-        placed.push(NewRow { created_at, row, read_at, digest });
+        placed.push(NewRow { created_at, row, read_at, is_doubted: false, digest });
     }
     placed
 }

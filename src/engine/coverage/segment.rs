@@ -55,6 +55,8 @@ pub(in crate::engine) struct RowTimes {
     pub(in crate::engine) latest: LatestChange,
     /// When the row that was read first was read.
     pub(in crate::engine) oldest_read_at: Timestamp,
+    /// Whether any row is doubted.
+    pub(in crate::engine) has_doubted: bool,
 }
 
 /// The latest change of some rows. Later ones are greater.
@@ -236,11 +238,12 @@ impl RowTimes {
                 let is_terminal = row.status.is_some_and(Status::is_terminal);
                 let latest =
                     if is_terminal { LatestChange::At(row.changed_at) } else { LatestChange::Pending };
-                Self { latest, oldest_read_at: row.read_at }
+                Self { latest, oldest_read_at: row.read_at, has_doubted: row.is_doubted }
             })
             .reduce(|a, b| Self {
                 latest: a.latest.max(b.latest),
                 oldest_read_at: a.oldest_read_at.min(b.oldest_read_at),
+                has_doubted: a.has_doubted || b.has_doubted,
             })
     }
 }

@@ -29,6 +29,7 @@ fn segment(number: u64, from: i64, to: i64, instants: &[i64]) -> (Segment, Arc<E
             },
             created_at: at(micros),
             read_at: at(0),
+            is_doubted: false,
             digest: Digest(1),
         })
         .collect();

@@ -161,8 +161,12 @@ impl Policy {
         self.dated(now).minus(self.settle_after)
     }
 
-    /// How long a row stays fresh.
+    /// How long a row stays fresh. A doubted one is due at once.
     pub(in crate::engine) fn due(&self, row: &EntryRow<'_>, now: Timestamp) -> Due {
+        if row.is_doubted {
+            let (class, ttl) = (Class::Live, Duration::ZERO);
+            return Due { class, ttl, at: row.read_at, latest: row.read_at };
+        }
         let (class, ttl) = self.row_class(row, now);
         let place = self.place_class(row.created_at, now);
         let (ttl, class) = (ttl, class).min((self.ttl(place), place));
@@ -284,7 +288,13 @@ mod tests {
             status: Some(Status::new(status)),
             bytes: "{}".into(),
         };
-        let new = NewRow { created_at: now().minus(created), row, read_at: now(), digest: Digest(1) };
+        let new = NewRow {
+            created_at: now().minus(created),
+            row,
+            read_at: now(),
+            is_doubted: false,
+            digest: Digest(1),
+        };
         EntryIndex::new(&[new])
     }
 

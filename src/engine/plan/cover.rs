@@ -25,6 +25,7 @@ pub(super) struct DueGroup {
 pub(super) struct DueRow {
     pub(super) created_at: Timestamp,
     pub(super) read_at: Timestamp,
+    pub(super) is_doubted: bool,
     pub(super) status: Option<Status>,
 }
 
@@ -34,9 +35,9 @@ impl DueGroup {
         self.due.len() * 5 >= self.rows * 4
     }
 
-    /// When the row that was read first was read.
-    pub(super) fn oldest_read_at(&self) -> Option<Timestamp> {
-        self.due.iter().map(|due| due.read_at).min()
+    /// Sorts groups with doubted rows first, and then those that were read first.
+    pub(super) fn urgency(&self) -> Option<(bool, Timestamp)> {
+        self.due.iter().map(|due| (!due.is_doubted, due.read_at)).min()
     }
 }
 
@@ -128,6 +129,7 @@ mod tests {
             .map(|(hours, status)| DueRow {
                 created_at: Timestamp::from_micros(1_790_000_000_000_000 - hours * HOUR),
                 read_at: Timestamp::from_micros(1_790_000_000_000_000),
+                is_doubted: false,
                 status: Some(Status::new(status)),
             })
             .collect();

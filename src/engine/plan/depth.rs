@@ -109,6 +109,7 @@ mod tests {
                     },
                     created_at: Timestamp::from_micros(hour * HOUR),
                     read_at: Timestamp::from_micros(0),
+                    is_doubted: false,
                     digest: Digest(1),
                 };
                 let entry = Arc::new(Entry::new(&(from..to).rev().map(row).collect::<Vec<_>>()));

@@ -143,8 +143,8 @@ impl<'a> Survey<'a> {
             let due = self.due_of(&row);
             if is_asked_for && due.at < self.now {
                 self.aged(row.read_at, due.ttl);
-                let (created_at, read_at, status) = (row.created_at, row.read_at, row.status.cloned());
-                self.due(DueRow { created_at, read_at, status });
+                let EntryRow { created_at, read_at, is_doubted, .. } = row;
+                self.due(DueRow { created_at, read_at, is_doubted, status: row.status.cloned() });
             } else {
                 if is_asked_for {
                     self.known(row.read_at, due.ttl);
@@ -157,7 +157,8 @@ impl<'a> Survey<'a> {
     /// How long a row is fresh for this question. For a row in another status than the requested ones, only
     /// its place decides, because all that matters is whether it has entered a requested status.
     fn due_of(&self, row: &EntryRow<'_>) -> Due {
-        if self.context.status.is_some_and(|statuses| !statuses.has(row.status)) {
+        let is_other = self.context.status.is_some_and(|statuses| !statuses.has(row.status));
+        if is_other && !row.is_doubted {
             self.policy.place_due(row.created_at, row.read_at, self.now)
         } else {
             self.policy.due(row, self.now)
@@ -167,6 +168,9 @@ impl<'a> Survey<'a> {
     fn may_have_due_rows(&self, segment: &Segment) -> bool {
         let policy = self.policy;
         let Contents::Rows { times, .. } = &segment.contents else { return false };
+        if times.has_doubted {
+            return true;
+        }
         if policy.membership != Membership::Fixed && segment.span.to() >= policy.calm_before(self.now) {
             return true;
         }
@@ -231,7 +235,7 @@ impl<'a> Survey<'a> {
     /// Records the age of a known part, fresh or not.
     fn aged(&mut self, read_at: Timestamp, ttl: Duration) {
         let expires = read_at.plus(ttl);
-        if read_at > Timestamp::MIN && self.worst.is_none_or(|(first, _)| expires < first) {
+        if self.worst.is_none_or(|(first, _)| expires < first) {
             self.worst = Some((expires, Freshness { age: self.now.since(read_at), lifetime: ttl }));
         }
     }
@@ -297,17 +301,17 @@ impl<'a> Survey<'a> {
         let (mut sparse, dense): (Vec<DueGroup>, Vec<DueGroup>) =
             std::mem::take(&mut self.groups).into_iter().partition(is_sparse);
         self.groups = dense;
-        sparse.sort_by_key(DueGroup::oldest_read_at);
+        sparse.sort_by_key(DueGroup::urgency);
         for left_out in sparse.iter().skip(MOST_COVERED).flat_map(|group| &group.due) {
             self.known(left_out.read_at, self.policy.ttl(Class::Live));
         }
         sparse.truncate(MOST_COVERED);
         sparse.sort_by_key(|group| std::cmp::Reverse(group.span.to()));
-        // A row that left its status was found by a probe, and another probe would not return it.
+        // Another probe would not return a row that has left its status.
         let may_be_asked = |status: &&Status| !status.is_terminal() && self.context.probing.allows(status);
         let (mut read, mut probes) = cover(
             &sparse,
-            |due| due.status.as_ref().filter(|_| due.read_at > Timestamp::MIN).filter(may_be_asked),
+            |due| due.status.as_ref().filter(|_| !due.is_doubted).filter(may_be_asked),
             self.window,
         );
         probes.sort_by_key(|probe| probe.oldest_read_at);
@@ -315,7 +319,7 @@ impl<'a> Survey<'a> {
             self.known(left_out.oldest_read_at, self.policy.ttl(Class::Live));
         }
         probes.truncate(MAX_SPARSE);
-        read.sort_by_key(DueGroup::oldest_read_at);
+        read.sort_by_key(DueGroup::urgency);
         let most = MAX_SPARSE - probes.len();
         for left_out in read.iter().skip(most).flat_map(|group| &group.due) {
             self.known(left_out.read_at, self.policy.ttl(Class::Live));

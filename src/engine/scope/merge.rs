@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 
 use super::Known;
-use crate::domain::{NewRow, RowChange, RowId, Timestamp};
+use crate::domain::{NewRow, RowChange, RowId};
 use crate::engine::coverage::{Piece, Segment};
 
 impl Known {
     /// The piece with the rows that a probe brought after it was asked for in place of its own; none if there are no
     /// such rows. Segments that were read later as a whole stay as they are. Of a row that a probe brought and whose bytes are
-    /// gone, the piece's own is due at once.
+    /// gone, the piece's own is doubted.
     pub(super) fn with_newer(&self, piece: &Piece) -> Option<Piece> {
         let asked_at = piece.asked_at.ours;
         let mut newer: HashMap<RowId, Option<NewRow>> = HashMap::new();
@@ -32,7 +32,7 @@ impl Known {
         for row in &mut piece.rows {
             match newer.remove(&row.row.id) {
                 Some(Some(newer)) => row.change(RowChange::Row(&newer)),
-                Some(None) => row.change(RowChange::ReadAt(Timestamp::MIN)),
+                Some(None) => row.change(RowChange::Doubted),
                 None => {}
             }
         }

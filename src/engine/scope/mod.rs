@@ -286,7 +286,7 @@ impl Scope {
     }
 
     /// Takes in what a probe brought: rows of `status` within `piece.span`, all there are. Known rows among them are
-    /// up to date again; known rows of that status that are not among them have left it, and become due at once. Of
+    /// up to date again; known rows of that status that are not among them have left it, and are doubted. Of
     /// rows that were read after the probe went it says nothing.
     pub(super) fn patch(&self, store: &dyn Store, piece: &Piece, status: &Status) {
         let mut known = self.lock();
@@ -313,7 +313,7 @@ impl Scope {
                 let has_left = piece.span.contains(row.created_at) && row.status == Some(status);
                 let change = match now {
                     Some(now) => RowChange::Row(now),
-                    None if has_left => RowChange::ReadAt(Timestamp::MIN),
+                    None if has_left && !row.is_doubted => RowChange::Doubted,
                     None => RowChange::None,
                 };
                 is_changed |= !matches!(change, RowChange::None);

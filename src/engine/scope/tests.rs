@@ -29,7 +29,7 @@ fn row(created: Option<i64>, place: i64, id: &str, status: &str, read: i64) -> N
         status: Some(Status::new(status)),
         bytes: status.to_owned().into(),
     };
-    NewRow { row, created_at: at(place), read_at: at(read), digest: Digest(1) }
+    NewRow { row, created_at: at(place), read_at: at(read), is_doubted: false, digest: Digest(1) }
 }
 
 fn piece(span: Span, rows: Vec<NewRow>, asked: i64) -> Piece {
@@ -95,7 +95,7 @@ impl Bench {
         self.scope.patch(&self.store, &piece(history(), rows, asked), &Status::new("queued"));
     }
 
-    /// Id, status and second of reading of what is known, newest first; no second for what is due at once.
+    /// Id, status and second of reading of what is known, newest first; no second for a doubted row.
     fn known(&self) -> Vec<(String, String, Option<i64>)> {
         let known = self.scope.lock();
         let segments = known.coverage.overlapping(history());
@@ -105,7 +105,7 @@ impl Bench {
 
 fn known_row(row: EntryRow<'_>) -> (String, String, Option<i64>) {
     let status = row.status.map(|status| status.as_str().to_owned());
-    let read_at = Some(row.read_at).filter(|at| *at > Timestamp::MIN);
+    let read_at = (!row.is_doubted).then_some(row.read_at);
     (row.id().to_string(), status.unwrap_or_default(), read_at.map(|at| at.as_micros() / 1_000_000))
 }
 

@@ -212,6 +212,29 @@ async fn clocks_that_are_apart_lose_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn rows_that_left_a_status_and_are_not_read_yet_report_their_true_age() {
+    let rig = Rig::new(settings(), 3).with_history(2_000, 20);
+    // Too far apart to be read together, and more than one question reads.
+    let stuck: Vec<usize> = (1..=15)
+        .map(|day| rig.script.world().insert(NOW.minus(day * DAY).minus(3_600 * SECOND), "queued"))
+        .collect();
+    rig.rows(rig.question()).await;
+    pass(20 * SECOND).await;
+    for row in stuck {
+        rig.script.world().change(row, "completed", rig.clock.now());
+    }
+    let freshness = rig.collect(rig.question()).await.unwrap().verdict.freshness;
+    assert!(freshness.age >= 20 * SECOND && freshness.age < 60 * SECOND, "{freshness:?}");
+    rig.rows(rig.question()).await;
+    assert_eq!(
+        rig.rows(rig.question()).await,
+        rig.truth(&rig.question()),
+        "each question reads some of them"
+    );
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn entries_that_were_evicted_are_read_again_alone() {
     let rig = Rig::new(settings(), 3).with_history(2_000, 20);
     rig.rows(rig.question()).await;

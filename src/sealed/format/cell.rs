@@ -23,7 +23,8 @@ const HAS_TEXT_ID: u8 = 2;
 const IN_NO_BATCH: u8 = 4;
 const KNOWS_VOICE_MAIL: u8 = 8;
 const HAS_VOICE_MAIL: u8 = 16;
-const ALL_FLAGS: u8 = IS_DATED | HAS_TEXT_ID | IN_NO_BATCH | KNOWS_VOICE_MAIL | HAS_VOICE_MAIL;
+const IS_DOUBTED: u8 = 32;
+const ALL_FLAGS: u8 = IS_DATED | HAS_TEXT_ID | IN_NO_BATCH | KNOWS_VOICE_MAIL | HAS_VOICE_MAIL | IS_DOUBTED;
 
 /// Encodes a cell.
 pub fn encode_cell(cell: &Cell) -> Vec<u8> {
@@ -76,6 +77,7 @@ fn put_row(row: &IndexRow, texts: &mut TextNumbers, out: &mut Vec<u8>) {
     };
     let flags = [
         (IS_DATED, row.is_dated),
+        (IS_DOUBTED, row.is_doubted),
         (HAS_TEXT_ID, row.id.parts().is_err()),
         (IN_NO_BATCH, is_in_none),
         (KNOWS_VOICE_MAIL, facts.answered_by_voice_mail.is_some()),
@@ -121,8 +123,19 @@ fn read_row(record: &mut Decoder<'_>, texts: &NumberedTexts) -> Option<IndexRow>
         if has(HAS_TEXT_ID) { RowId::new(texts.get(u128::from_le_bytes(id))?) } else { RowId::of_uuid(id) };
     let answered_by_voice_mail = has(KNOWS_VOICE_MAIL).then(|| has(HAS_VOICE_MAIL));
     let facts = FilterFacts { call_type, provider, batch_id, answered_by_voice_mail };
-    let is_dated = has(IS_DATED);
-    Some(IndexRow { id, created_at, is_dated, changed_at, read_at, status, facts, digest, length })
+    let (is_dated, is_doubted) = (has(IS_DATED), has(IS_DOUBTED));
+    Some(IndexRow {
+        id,
+        created_at,
+        is_dated,
+        changed_at,
+        read_at,
+        is_doubted,
+        status,
+        facts,
+        digest,
+        length,
+    })
 }
 
 fn put_segment(segment: &CellSegment, out: &mut Vec<u8>) {

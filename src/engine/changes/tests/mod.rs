@@ -65,7 +65,7 @@ fn slices(rows: &VersionedRows) -> Vec<EntrySlice> {
                 facts: FilterFacts::default(),
                 bytes,
             };
-            NewRow { row, created_at, read_at: NOW, digest: digest(id, *version) }
+            NewRow { row, created_at, read_at: NOW, is_doubted: false, digest: digest(id, *version) }
         })
         .collect();
     new.chunks(7).filter_map(|rows| EntrySlice::all(Arc::new(Entry::new(rows)), 0..rows.len())).collect()

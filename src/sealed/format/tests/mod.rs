@@ -91,7 +91,7 @@ fn rows(sketches: &[Sketch], hour: i64, before: &str) -> Vec<NewRow> {
             bytes: text.clone().into(),
         };
         let digest = Digest(u128::from(crc32fast::hash(text.as_bytes())) << 77 | number as u128);
-        rows.push(NewRow { row, created_at, read_at: at(200, number as i64), digest });
+        rows.push(NewRow { row, created_at, read_at: at(200, number as i64), is_doubted: false, digest });
     }
     rows
 }
@@ -263,7 +263,7 @@ fn a_record_cut_anywhere_behind_the_seal_is_a_miss() {
 fn bytes_of_other_rows_are_a_miss_and_those_of_rows_read_again_are_not() {
     let entry = small_entry();
     let encoded = encode_rows(&entry).unwrap();
-    let later = entry.index().changed(0..2, |_| crate::domain::RowChange::ReadAt(at(300, 0)));
+    let later = entry.index().changed(0..2, |_| crate::domain::RowChange::Doubted);
     assert!(decode_rows(&encoded, &Arc::new(later)).is_some());
     let first = entry.index().changed(0..1, |_| crate::domain::RowChange::None);
     assert!(decode_rows(&encoded, &Arc::new(first)).is_none());

@@ -32,7 +32,7 @@ fn entries(count: u32) -> Vec<Entry> {
             let mut half = [0; 16];
             half.copy_from_slice(&Sha256::digest(&row.bytes)[..16]);
             let digest = Digest(u128::from_be_bytes(half));
-            NewRow { created_at: row.created_at.unwrap(), row, read_at: epoch, digest }
+            NewRow { created_at: row.created_at.unwrap(), row, read_at: epoch, is_doubted: false, digest }
         };
         Entry::new(&rows.into_iter().map(new).collect::<Vec<_>>())
     };

@@ -39,7 +39,7 @@ fn new_row(number: usize, values: &[usize; 3]) -> NewRow {
     let id = number.to_string().as_str().into();
     let facts = FilterFacts::default();
     let row = Row { id, created_at: Some(at), updated_at: None, status: None, facts, bytes };
-    NewRow { row, created_at: at, read_at: at, digest: Digest(number as u128) }
+    NewRow { row, created_at: at, read_at: at, is_doubted: false, digest: Digest(number as u128) }
 }
 
 /// Rows in entries of these sizes, over and over.
