@@ -204,15 +204,44 @@ pub enum TierKind {
     Redis,
 }
 
-/// The times of upstream requests, which outlive this process so that a restart does not send the budget twice.
+/// The times of upstream requests, which outlive this process so that a restart does not send the budget twice, and which
+/// processes may share.
 pub trait RequestTimes: Send + Sync + 'static {
-    /// What others sent in the last minutes: the process before this one, and one that runs beside it. Each request is
+    /// What others sent in the last minutes: the process before this one, and those that run beside it. Each request is
     /// returned once. Does not block.
     fn sent_by_others(&self) -> Vec<SentRequest>;
 
-    /// Notes a request that is about to be sent. Ready once the end of this process can't lose it, or after a short time if the
-    /// disk does not answer.
+    /// Notes a request that is about to be sent. Ready once it may be sent, and the end of this process can't lose it; or after
+    /// a short time if the disk does not answer. What waits for the others' requests gives up by dropping this.
     fn note(&self, request: SentRequest) -> BoxFuture<'_, ()>;
+
+    /// What changed in what processes share since this was last called. Does not block.
+    fn changes(&self) -> Vec<BudgetChange> {
+        Vec::new()
+    }
+
+    /// Tells the others that upstream's limit is reached until an instant.
+    fn limited(&self, credential: CredentialId, until: Timestamp) {
+        let _ = (credential, until);
+    }
+}
+
+/// A change of a budget that processes share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BudgetChange {
+    /// With whose key requests are sent; anyone's if the budget is everyone's.
+    pub credential: CredentialId,
+    /// What changed.
+    pub kind: BudgetChangeKind,
+}
+
+/// What changed in a shared budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BudgetChangeKind {
+    /// All processes together may send so many requests in a period, or the others can't be reached, and this one may.
+    Limit(u32),
+    /// Another process reached upstream's limit: nothing is sent until then.
+    Pause(Timestamp),
 }
 
 /// A request that was sent upstream.

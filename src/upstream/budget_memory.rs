@@ -1,14 +1,15 @@
 use std::fmt;
 use std::sync::Arc;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
-use super::gate::{Gate, Pass};
+use super::gate::{Gate, GateRefusal, Pass, PassRequest, SharedChange};
+use super::retry::Cause;
 use crate::clock::SteadyClock;
 use crate::domain::{CredentialId, Timestamp};
-use crate::tier::{RequestTimes, SentRequest};
+use crate::tier::{BudgetChangeKind, RequestTimes, SentRequest};
 
-/// Tells when requests are sent, and counts in the budget what others sent: the process before this one, and one beside it.
+/// Tells when requests are sent, and counts in the budget what others sent: the process before this one, and those beside it.
 pub(super) struct BudgetMemory {
     /// None if nothing outlives this process.
     pub(super) times: Option<Arc<dyn RequestTimes>>,
@@ -16,23 +17,65 @@ pub(super) struct BudgetMemory {
 }
 
 impl BudgetMemory {
-    /// Counts what others sent since this was last called.
+    /// Counts what others sent since this was last called, and takes in what they learned.
     pub(super) fn count_others(&self, gate: &Gate) {
-        let sent = self.times.as_ref().map(|times| times.sent_by_others()).unwrap_or_default();
-        if !sent.is_empty() {
-            let (now, instant) = (self.clock.now(), Instant::now());
-            let at = |sent: Timestamp| instant.checked_sub(now.since(sent)).unwrap_or(instant);
-            gate.remember(sent.iter().map(|sent| (sent.credential, at(sent.at))));
+        let Some(times) = &self.times else { return };
+        let (sent, changes) = (times.sent_by_others(), times.changes());
+        if sent.is_empty() && changes.is_empty() {
+            return;
+        }
+        let (now, instant) = (self.clock.now(), Instant::now());
+        let at = |sent: Timestamp| instant.checked_sub(now.since(sent)).unwrap_or(instant);
+        gate.remember(sent.iter().map(|sent| (sent.credential, at(sent.at))));
+        for change in changes {
+            let shared = match change.kind {
+                BudgetChangeKind::Limit(most) => SharedChange::Limit(most),
+                BudgetChangeKind::Pause(until) => SharedChange::Pause(instant + until.since(now)),
+            };
+            gate.change(change.credential, shared);
         }
     }
 
-    /// Notes that a request is sent now.
-    pub(super) async fn note(&self, mut pass: Pass, credential: CredentialId) -> Pass {
-        if let Some(times) = &self.times {
-            times.note(SentRequest { credential, at: self.clock.now() }).await;
-            pass.delayed();
+    /// Waits until a request has its turn here, and then until it may be sent at all. It must be sent as soon as this returns.
+    ///
+    /// # Errors
+    /// See [`GateRefusal`].
+    pub(super) async fn enter(&self, gate: &Gate, asker: PassRequest<'_>) -> Result<Pass, GateRefusal> {
+        self.count_others(gate);
+        let mut pass = {
+            let _waits = gate.is_short_of_budget(asker).then(|| asker.context.budget_clock.wait());
+            gate.enter(asker).await?
+        };
+        let Some(times) = &self.times else { return Ok(pass) };
+        let _waits = asker.context.budget_clock.wait();
+        tokio::select! {
+            biased;
+            () = times.note(SentRequest { credential: asker.credential, at: self.clock.now() }) => {
+                pass.delayed();
+                Ok(pass)
+            }
+            () = given_up(asker) => Err(pass.never_sent()),
         }
-        pass
+    }
+
+    /// Tells the others if a failure means that upstream's limit is reached for everyone who shares the budget.
+    pub(super) fn tell(&self, gate: &Gate, credential: CredentialId, cause: &Cause) {
+        if let (Cause::Limited, Some(times)) = (cause, &self.times)
+            && let Some(until) = gate.paused_until(credential)
+        {
+            times.limited(credential, self.clock.now().plus(until.saturating_duration_since(Instant::now())));
+        }
+    }
+}
+
+/// Returns when waiting any longer is pointless.
+async fn given_up(asker: PassRequest<'_>) {
+    loop {
+        match asker.give_up() {
+            Some(at) if at > Instant::now() => sleep_until(at).await,
+            Some(_) => return,
+            None => std::future::pending().await,
+        }
     }
 }
 

@@ -176,14 +176,9 @@ impl Upstream {
         let asker =
             PassRequest { credential, agent: ask.about.agent(), standing, since, context: ask.context };
         ask.context.sent.mark_waiting();
-        self.memory.count_others(&self.gate);
         let lined_up = Instant::now();
-        let entered = {
-            let _waits = self.gate.is_short_of_budget(asker).then(|| ask.context.budget_clock.wait());
-            self.gate.enter(asker).await
-        };
-        let pass = match entered {
-            Ok(pass) => self.memory.note(pass, credential).await,
+        let pass = match self.memory.enter(&self.gate, asker).await {
+            Ok(pass) => pass,
             Err(refusal) => {
                 Counters::add(&self.exchanger.counters.rejected, 1);
                 return Err(rejected(refusal, || self.last_fault.lock().clone()));
@@ -195,7 +190,10 @@ impl Upstream {
         let request = self.watch.begin(self.asked(ask, tries), began - lined_up);
         let exchanged = self.exchanger.exchange(ask, pass, tries, request).await;
         tries.spent += began.elapsed();
-        let (body, pool) = exchanged.inspect_err(|failure| self.note_fault(failure))?;
+        let (body, pool) = exchanged.inspect_err(|failure| {
+            self.note_fault(failure);
+            self.memory.tell(&self.gate, credential, &failure.cause);
+        })?;
         Counters::add(&self.exchanger.counters.body_bytes, body.len());
         let malformed = |detail, cause| {
             Counters::add(&self.exchanger.counters.malformed, 1);

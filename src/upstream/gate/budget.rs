@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -38,6 +39,8 @@ const LULLS: u32 = 20;
 /// A token bucket would be simpler, but allows a burst and its refill: up to twice the budget in one period.
 #[derive(Debug)]
 pub(super) struct Budget {
+    configured: Option<Rate>,
+    /// What is left of it by [`Self::limit_to`].
     rate: Option<Rate>,
     reserve: Fraction,
     /// What others sent, before this process or beside it, is of no class: it counts, and is nobody's share.
@@ -66,12 +69,19 @@ pub(super) struct RequestClass {
 
 impl Budget {
     pub(super) fn new(rate: Option<Rate>, reserve: Fraction) -> Self {
-        Self { rate, reserve, taken: BTreeMap::new(), spare: 0, shares: Shares::default(), next: 0 }
+        let (taken, shares) = (BTreeMap::new(), Shares::default());
+        Self { configured: rate, rate, reserve, taken, spare: 0, shares, next: 0 }
     }
 
     /// The limit; `None` if there is none.
     pub(super) const fn rate(&self) -> Option<Rate> {
         self.rate
+    }
+
+    /// Lowers the number of requests in a period, or raises it again, at most to the configured one.
+    pub(super) fn limit_to(&mut self, most: u32) {
+        let most = NonZeroU32::new(most).unwrap_or(NonZeroU32::MIN);
+        self.rate = self.configured.map(|rate| Rate { count: rate.count.min(most), ..rate });
     }
 
     /// When a request of this class may be sent: now, or once enough slots are free.

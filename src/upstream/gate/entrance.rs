@@ -31,6 +31,13 @@ impl PassRequest<'_> {
         let branch = Branch::of(group, caller, self.agent);
         Flow { group, urgency, branch, question, agent: self.agent }
     }
+
+    /// When waiting any longer is pointless. A deadline may move later.
+    pub(crate) fn give_up(&self) -> Option<Instant> {
+        let patience = self.context.budget_wait.and_then(|wait| self.since.checked_add(wait));
+        let deadline = self.context.deadline.as_ref().map(crate::source::Deadline::instant);
+        [patience, deadline].into_iter().flatten().min()
+    }
 }
 
 /// Waits for a turn; see [`Gate::enter`](super::Gate::enter).
@@ -115,7 +122,7 @@ impl InLine {
             Some(Fate::Refused(rest)) => return WaitStep::Refused(GateRefusal::Down(rest)),
             None => {}
         }
-        let give_up = give_up(asker);
+        let give_up = asker.give_up();
         if let (Some(give_up), Some(lane)) = (give_up, state.lanes.get(key)) {
             let earliest = lane.earliest(&flow, now);
             if now >= give_up || earliest > give_up {
@@ -140,13 +147,6 @@ impl InLine {
         };
         WaitStep::Wait([watched, give_up].into_iter().flatten().min())
     }
-}
-
-/// When waiting any longer is pointless.
-fn give_up(asker: PassRequest<'_>) -> Option<Instant> {
-    let patience = asker.context.budget_wait.and_then(|wait| asker.since.checked_add(wait));
-    let deadline = asker.context.deadline.as_ref().map(crate::source::Deadline::instant);
-    [patience, deadline].into_iter().flatten().min()
 }
 
 impl Drop for InLine {

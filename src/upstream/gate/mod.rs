@@ -51,6 +51,9 @@ pub(crate) use pass::{Pass, PassOutcome};
 pub(crate) use state::GateRefusal;
 use state::SharedGate;
 
+/// How long refusals teach the same.
+const SAME_VOLLEY: Duration = Duration::from_secs(1);
+
 /// The gate in front of upstream. Clones share one state.
 #[derive(Clone, Debug)]
 pub(crate) struct Gate {
@@ -87,6 +90,31 @@ impl Gate {
                 lane.budget.remember(at);
             }
         }
+    }
+
+    /// Takes in a change of the budget that processes share.
+    pub(crate) fn change(&self, credential: CredentialId, change: SharedChange) {
+        let now = Instant::now();
+        let mut state = self.state.lock();
+        let key = state.lanes.key(credential, now);
+        let Some(lane) = state.lanes.get(key) else { return };
+        match change {
+            SharedChange::Limit(most) => lane.budget.limit_to(most),
+            SharedChange::Pause(until) => {
+                // A refusal that this process saw in the same second taught the same.
+                let seen = now.checked_sub(SAME_VOLLEY).unwrap_or(now);
+                lane.adaptive_rate.limited(seen, now, Some(until - now), rand::random());
+            }
+        }
+        state.waiters.wake_all();
+    }
+
+    /// Until when upstream's limit pauses all requests of a credential's budget.
+    pub(crate) fn paused_until(&self, credential: CredentialId) -> Option<Instant> {
+        let now = Instant::now();
+        let mut state = self.state.lock();
+        let key = state.lanes.key(credential, now);
+        state.lanes.get(key)?.adaptive_rate.paused_until(now)
     }
 
     /// Whether a request that has to wait is waiting for the budget, rather than for a connection or for an
@@ -179,6 +207,15 @@ impl Gate {
     }
 }
 
+/// A change of the budget that processes share.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum SharedChange {
+    /// The number of requests in a period.
+    Limit(u32),
+    /// Another process reached upstream's limit.
+    Pause(Instant),
+}
+
 /// A caller that asks how much room there is.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Applicant {
@@ -206,5 +243,7 @@ mod fairness_tests;
 mod outlook_tests;
 #[cfg(test)]
 mod scenarios;
+#[cfg(test)]
+mod shared_budget_tests;
 #[cfg(test)]
 mod tests;

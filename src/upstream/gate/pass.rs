@@ -8,7 +8,7 @@ use super::budget::BudgetSlot;
 use super::concurrency_limit::LEAST;
 use super::flow::{Branch, Flow, KeyAcceptance, ShareGroup};
 use super::lanes::{Lane, LaneKey};
-use super::state::{GateState, SharedGate};
+use super::state::{GateRefusal, GateState, SharedGate};
 use crate::domain::{Caller, CallerId};
 
 /// The outcome of a request that passed.
@@ -45,6 +45,16 @@ impl Pass {
         if let (Some(place), Some(lane)) = (self.place, state.lanes.get(self.lane)) {
             self.place = Some(lane.budget.sent(place, Instant::now()));
         }
+    }
+
+    /// Ends a request that was never sent, and says why: others used the budget.
+    pub(crate) fn never_sent(mut self) -> GateRefusal {
+        let now = Instant::now();
+        let mut state = self.gate.lock();
+        if let (Some(place), Some(lane)) = (self.place.take(), state.lanes.get(self.lane)) {
+            lane.budget.give_back(place);
+        }
+        state.no_room(self.lane, &self.flow, now)
     }
 
     /// Records that the head of the response arrived, so upstream has seen the request.
