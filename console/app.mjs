@@ -116,11 +116,21 @@ function Console({ view, onView, onForget, words }) {
   );
   const isEmpty = totals !== null && Number(totals.daily.total) === 0;
   const hasTable = table !== null && !isEmpty && (table.calls.length > 0 || table.phase !== "failed");
-  // The same element as long as nothing changed: the list of zones is long, and rows arrive often.
+  // The same elements as long as nothing changed: they are large, and rows arrive often.
   const controls = useMemo(
     () =>
       html`<${Controls} agents=${agents} view=${view} onView=${onView} onRefresh=${() => loader.refresh()} onForget=${() => onForget("")} />`,
     [agents, view, onView, onForget],
+  );
+  const panels = useMemo(
+    () =>
+      totals &&
+      !isEmpty &&
+      html`
+        <${Charts} totals=${totals} isTable=${isTable} onToggle=${() => setTable((is) => !is)} />
+        <${Lists} totals=${totals} />
+      `,
+    [totals, isEmpty, isTable],
   );
   return html`
     ${hasTable && html`<a class="skip" href="#calls" onClick=${focusTable}>Skip to the table of calls</a>`}
@@ -134,8 +144,7 @@ function Console({ view, onView, onForget, words }) {
             <${StatusLine} state=${state} zone=${view.zone} nameOf=${nameOf} onRetry=${() => loader.refresh()} />
             ${totals === null && table !== null && html`<${Progress} table=${table} />`}
             <${Tiles} summary=${totals?.daily ?? null} isFailed=${state.problem !== null} />
-            ${totals && !isEmpty && html`<${Charts} totals=${totals} isTable=${isTable} onToggle=${() => setTable((is) => !is)} />`}
-            ${totals && !isEmpty && html`<${Lists} totals=${totals} />`}
+            ${panels}
             ${
               hasTable &&
               html`<${CallTable} table=${table} total=${totals ? Number(totals.daily.total) : null} view=${view} nameOf=${nameOf} onOpen=${setOpen} />`

@@ -76,7 +76,7 @@ export class RowReader {
     /** @type {Call[]} */
     const calls = [];
     const response = await get(this.question, { signal, isForced });
-    const end = await readCalls(response, view.agents[0] ?? "", (some) => {
+    const end = await readCalls(response, view.agents[0] ?? "", signal, (some) => {
       for (const call of some) calls.push(call);
       if (calls.length > MOST_ROWS) return false;
       onArriving(calls);
@@ -112,6 +112,7 @@ export class RowReader {
       const end = await readCalls(
         response,
         view.agents[0] ?? "",
+        signal,
         (some) => {
           for (const call of some) changed.push(call);
         },
@@ -146,7 +147,7 @@ export class RowReader {
     const limit = Math.max(1, Math.floor(MOST_ROWS / agentCount(view, agents)));
     const path = `${agentsPath(view)}/all?${range}&${FORM}&limit=${limit}&end_record=true`;
     const response = await get(path, { signal, prefer: "handling=lenient", isForced });
-    const end = await readCalls(response, view.agents[0] ?? "", (some) => {
+    const end = await readCalls(response, view.agents[0] ?? "", signal, (some) => {
       for (const call of some) calls.push(call);
       onArriving(calls);
     });

@@ -58,8 +58,8 @@ export const NOTHING = {
 const SHORTEST_PAUSE = 15;
 /** How long to wait after a failure that says nothing of when to try again, in seconds. */
 const PAUSE_AFTER_FAILURE = 10;
-/** The longest time between two pictures of arriving rows, in milliseconds. */
-const PICTURE_EVERY = 150;
+/** The shortest time between two pictures of arriving rows, and before the first, in milliseconds. */
+const PICTURE_EVERY = 400;
 
 export class Loader {
   /** @param {(state: State) => void} onChange */
@@ -76,6 +76,8 @@ export class Loader {
     this.known = new Map();
     this.range = "";
     this.rows = new RowReader();
+    /** Whether a response with totals has begun and is not drawn yet. Pictures of arriving rows wait for it. */
+    this.hasTotalsToDraw = false;
     document.addEventListener("visibilitychange", () => {
       if (!document.hidden && performance.now() >= this.dueAt) this.begin(false);
     });
@@ -208,6 +210,8 @@ export class Loader {
       if (!(error instanceof Problem)) throw error;
       this.change({ problem: error });
       return { changed: false, problem: error, freshFor: 0 };
+    } finally {
+      this.hasTotalsToDraw = false;
     }
   }
 
@@ -221,6 +225,7 @@ export class Loader {
     const known = this.known.get(path);
     const etag = known?.etag ?? null;
     const response = await get(path, { signal, etag, prefer: "handling=lenient", isForced });
+    this.hasTotalsToDraw = true;
     const isNew = known === undefined || response.status !== 304;
     /** @type {Summary} */
     const summary = isNew ? parseWithDecimals(await response.text()) : known.summary;
@@ -246,13 +251,14 @@ export class Loader {
     const before = table?.phase === "done" ? table : null;
     /** @type {Call[]} */
     let arrived = [];
-    let drawnAt = -Infinity;
+    let drawnAt = performance.now();
     const unfinished = { hasMore: false, missing: [], problem: null, news: null };
     try {
       const known = { table: before, totals: totals?.daily ?? null };
       const read = await this.rows.read(wanted, known, signal, (calls) => {
         arrived = calls;
-        if (before !== null || performance.now() - drawnAt < PICTURE_EVERY) return;
+        const isTooSoon = this.hasTotalsToDraw || performance.now() - drawnAt < PICTURE_EVERY;
+        if (before !== null || isTooSoon) return;
         drawnAt = performance.now();
         this.change({ table: { ...unfinished, calls: calls.slice(), phase: "reading" } });
       });

@@ -6,6 +6,12 @@ import { instantOf, textOf } from "./words.mjs";
 /** The most rows that the table holds. */
 export const MOST_ROWS = 50_000;
 
+/**
+ * How long rows are parsed at a stretch, in milliseconds: about a frame. Rows that have already arrived would otherwise keep
+ * the page from drawing the totals, and from scrolling, until all of them are parsed.
+ */
+const SLICE = 16;
+
 /** What is read of each row. */
 export const FIELDS = [
   "id",
@@ -45,20 +51,22 @@ export const FIELDS = [
  * Reads a stream of rows to its end.
  * @param {Response} response
  * @param {string} first the agent whose rows these are until a line names another
+ * @param {AbortSignal} signal the signal of the request
  * @param {(calls: Call[]) => unknown} onCalls called as rows arrive; false ends the read
  * @param {(id: string, agent: string) => void} [onRemoved] called for each row that is gone
  * @returns {Promise<End | null>} null if `onCalls` ended it
  * @throws {Problem} if the stream breaks off without a verdict
  */
-export async function readCalls(response, first, onCalls, onRemoved = () => {}) {
+export async function readCalls(response, first, signal, onCalls, onRemoved = () => {}) {
   const keep = interned();
   let agent = first;
   /** @type {End | null} */
   let end = null;
+  let begun = performance.now();
+  /** @type {Call[]} */
+  let calls = [];
   try {
     for await (const some of lines(response)) {
-      /** @type {Call[]} */
-      const calls = [];
       for (const line of some) {
         const row = JSON.parse(line);
         const control = controlName(row);
@@ -66,16 +74,35 @@ export async function readCalls(response, first, onCalls, onRemoved = () => {}) 
         else if (control === "@agent") agent = row["@agent"].agent_id;
         else if (control === "@removed") onRemoved(row["@removed"].id, row["@removed"].agent_id ?? first);
         else if (control === "@end") end = row["@end"];
+        if (performance.now() - begun < SLICE) continue;
+        if (calls.length > 0 && onCalls(calls) === false) return null;
+        calls = [];
+        await nextTask();
+        signal.throwIfAborted();
+        begun = performance.now();
       }
       if (calls.length > 0 && onCalls(calls) === false) return null;
+      calls = [];
     }
   } catch (error) {
+    if (signal.aborted) throw error;
     // After an incomplete verdict the body is broken off on purpose.
-    if (end === null)
-      throw error instanceof DOMException && error.name === "AbortError" ? error : cutOff(response);
+    if (end === null) throw cutOff(response);
   }
   if (end === null) throw cutOff(response);
   return end;
+}
+
+/** Lets the page do what waits to be done. A timer would come late in a hidden tab. @returns {Promise<void>} */
+function nextTask() {
+  return new Promise((done) => {
+    const { port1, port2 } = new MessageChannel();
+    port1.onmessage = () => {
+      port1.close();
+      done();
+    };
+    port2.postMessage(null);
+  });
 }
 
 /** @param {Response} response */

@@ -140,6 +140,9 @@ test("fifty thousand rows are sorted without a spread of arguments", () => {
   assert.equal(select(calls, { text: "", status: "", by: "cents", descending: true })[0].cents, 999);
 });
 
+/** The signal of a request that nobody ends. */
+const going = () => new AbortController().signal;
+
 /** The calls of a body, cut into pieces wherever, and its verdict. */
 async function callsOf(text, pieces = 7) {
   const bytes = new TextEncoder().encode(text);
@@ -150,9 +153,8 @@ async function callsOf(text, pieces = 7) {
     },
   });
   const calls = [];
-  const end = await readCalls(new Response(body, { headers: { "X-Request-Id": "r-1" } }), "first", (some) =>
-    calls.push(...some),
-  );
+  const response = new Response(body, { headers: { "X-Request-Id": "r-1" } });
+  const end = await readCalls(response, "first", going(), (some) => calls.push(...some));
   return { calls, end };
 }
 
@@ -180,15 +182,38 @@ test("a control line is no row, also one that is not known yet", async () => {
 
 test("a reader that has enough ends the stream, and rows that are gone name their agent", async () => {
   const body = `{"id":"1"}\n{"@removed":{"id":"2"}}\n{"@removed":{"agent_id":"b","id":"3"}}\n${END}`;
-  assert.equal(await readCalls(new Response(body), "first", () => false), null);
+  assert.equal(await readCalls(new Response(body), "first", going(), () => false), null);
   const gone = [];
   await readCalls(
     new Response(body),
     "first",
+    going(),
     () => {},
     (id, agent) => gone.push(`${agent} ${id}`),
   );
   assert.deepEqual(gone, ["first 2", "b 3"]);
+});
+
+const ROWS = `${'{"id":"1","status":"busy"}\n'.repeat(100_000)}${END}`;
+
+test("others get their turns while rows that have arrived are parsed", async () => {
+  let turns = 0;
+  const other = setInterval(() => (turns += 1));
+  const seen = [];
+  await readCalls(new Response(ROWS), "first", going(), () => seen.push(turns));
+  clearInterval(other);
+  assert.ok(new Set(seen).size > 1, seen.join());
+});
+
+test("rows of a request that was ended between two turns are not delivered", async () => {
+  const abort = new AbortController();
+  let delivered = 0;
+  const read = readCalls(new Response(ROWS), "first", abort.signal, () => {
+    delivered += 1;
+    abort.abort();
+  });
+  await assert.rejects(read, { name: "AbortError" });
+  assert.equal(delivered, 1);
 });
 
 const at = (id, seconds, agent = "a", status = "busy") => ({ id, agent, at: seconds, status });
