@@ -4,6 +4,7 @@
 import { Problem, ageOf, get, originOf } from "./api.mjs";
 import { parseWithDecimals } from "./decimal.mjs";
 import { RowReader } from "./follow.mjs";
+import { MOST_ROWS } from "./rows.mjs";
 import { REASONS_QUERY, dailyQuery } from "./totals.mjs";
 import { agentsPath, queryOf, unitOf } from "./view.mjs";
 
@@ -171,10 +172,11 @@ export class Loader {
     return range;
   }
 
-  /** Whether a part of the range can't be read and the table is empty for that reason. */
+  /** Whether reading the rows failed, and the totals show that they are to be read in another way. */
   lacksRows() {
     const { totals, table, problem } = this.state;
-    return problem === null && totals?.daily.complete === false && table?.phase === "failed";
+    const isOther = totals?.daily.complete === false || Number(totals?.daily.total) > MOST_ROWS;
+    return problem === null && isOther && table?.phase === "failed";
   }
 
   /** @param {number | null} pause in seconds; null: never */
@@ -298,7 +300,6 @@ function unlessTooMany(error) {
  */
 function pauseAfter(problem) {
   if (problem.retryAfter !== null) return problem.retryAfter;
-  return problem.code === "unreachable" || problem.code === "cut_off" || problem.status >= 500
-    ? PAUSE_AFTER_FAILURE
-    : null;
+  const isForNow = problem.status === 429 || problem.status >= 500;
+  return isForNow || problem.code === "unreachable" || problem.code === "cut_off" ? PAUSE_AFTER_FAILURE : null;
 }

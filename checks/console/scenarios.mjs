@@ -327,6 +327,10 @@ const scenarios = {
       await inState(page, "complete");
       await page.locator(".grid .row").nth(5).waitFor();
       await fitsWidth(page);
+      const cutOff = await page.locator("[role=columnheader]:visible").evaluateAll((heads) =>
+        heads.filter((head) => head.scrollWidth > head.clientWidth).map((head) => head.textContent),
+      );
+      assert.deepEqual(cutOff, [], "headers that are cut off");
       await accessible(page, "phone");
       await picture(page, "phone", { fullPage: true });
       await page.locator(".picker summary").tap();

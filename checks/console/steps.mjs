@@ -180,5 +180,12 @@ export async function million({ url, key, agent }) {
     });
     assert.ok(heap < 60, `${heap} MB`);
     console.log(`${heap.toFixed(1)} MB`);
+    // Where all rows can't be read, the newest are, as soon as the totals have come.
+    const refusal = { status: 429, json: { status: 429, code: "rate_limited", detail: "no memory left" } };
+    await page.unroute(/\/executions\/changes\?/);
+    await page.route(/\/executions\/changes\?/, (route) => route.fulfill(refusal));
+    await page.reload();
+    await inState(page, "complete");
+    await hasTotal("1,203,445");
   });
 }

@@ -90,6 +90,14 @@ def test_a_block_works(demo, directory, language, code):
     assert done.stdout.strip()
 
 
+def test_the_demo_has_the_key_and_the_agent_that_the_texts_name(demo):
+    named = re.findall(r"^export URL=\S+ KEY=(\S+) AGENT=(\S+)$", TEXTS, re.M)
+    assert len(named) == 2
+    assert {key for key, _ in named} == {words_of(demo)["KEY"]}
+    for _, agent in named:
+        assert re.search(rf"^ +{agent} +[\d,]+ executions", demo.output(), re.M), demo.output()
+
+
 def test_there_are_blocks_in_every_language():
     assert {language for language, _ in BLOCKS} == set(COMMANDS)
 

@@ -120,6 +120,12 @@ impl HeldMemory {
         self.count(bytes)
     }
 
+    /// Whether it holds half of all memory: more must not be taken ahead, because the response may still need memory
+    /// for what it compares or encodes.
+    pub(super) fn is_half(&self) -> bool {
+        self.memory.as_ref().is_some_and(|(memory, _)| self.all >= memory.0.most / 2)
+    }
+
     fn count(&mut self, bytes: u64) -> Result<(), MemoryLimit> {
         let Some((memory, caller)) = &self.memory else { return Ok(()) };
         let share = self.share.get_or_insert_with(|| memory.share(*caller));

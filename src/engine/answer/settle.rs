@@ -11,7 +11,8 @@ use crate::engine::terms::AskError;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ahead {
     Allowed,
-    /// The responses under way hold as much memory as they may: the answer goes on as its rows are taken.
+    /// This response holds half of the memory for responses, or all of them hold as much as they may: the answer goes on
+    /// as its rows are taken.
     NoMemory,
 }
 
@@ -56,6 +57,9 @@ impl RunningAnswer {
         self.give_known(span)?;
         let mut given = self.ready.iter().skip(before);
         let is_collected = self.context.delivery.retains_rows;
+        if !is_collected && self.held.is_half() {
+            return Ok(Ahead::NoMemory);
+        }
         match given.try_for_each(|slice| self.held.hold(slice)) {
             Ok(()) => Ok(Ahead::Allowed),
             Err(limit) if is_collected => Err(AskError::NoMemory(limit)),

@@ -77,3 +77,15 @@ async fn a_stream_of_what_is_known_takes_its_rows_one_by_one_if_there_is_no_memo
     assert_eq!(rig.engine.response_bytes(), 0);
     rig.close().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_stream_takes_ahead_leaves_memory_for_what_is_compared() {
+    let rig = bounded(100_000);
+    assert_eq!(rig.stream(rig.question()).await.unwrap().len(), 1_000);
+    let mode = ResponseMode::Streamed { row_wait: 50 * SECOND };
+    let known = rig.engine.ask(Question { mode, ..rig.question() }).await.unwrap();
+    assert!(rig.engine.response_bytes() >= 50_000);
+    assert_eq!(known.new_held().hold_alone(5_000), Ok(()));
+    drop(known);
+    rig.close().await;
+}
