@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { accessible, ask, fitsWidth, inState, numberIn, picture, withKey, withPage } from "./browser.mjs";
 import * as following from "./following.mjs";
-import { chartsAreTables, drawerWorks, fileIsWhole, idle, million, tableWorks } from "./steps.mjs";
+import { chartsAreTables, chartsFollowColors, drawerWorks, fileIsWhole, idle, million, tableWorks } from "./steps.mjs";
 
 const scenarios = {
   ...following,
@@ -37,9 +37,10 @@ const scenarios = {
       await fileIsWhole(page, truth.total);
       await accessible(page, "light");
       await picture(page, "light", { fullPage: true });
-      await page.emulateMedia({ colorScheme: "dark" });
+      await chartsFollowColors(page, { colorScheme: "dark" });
       await accessible(page, "dark");
       await picture(page, "dark", { fullPage: true });
+      await chartsFollowColors(page, { forcedColors: "active" });
     });
   },
 
@@ -299,6 +300,37 @@ const scenarios = {
       await accessible(page, "cut off");
       await page.getByRole("button", { name: "Try now" }).click();
       await inState(page, "complete");
+    });
+  },
+
+  /** A file that a proxy cut off is not saved, also if nothing but the number of calls shows it. */
+  async cutOffFile({ url, key, agent }) {
+    await withPage({ url, key }, async (page) => {
+      await page.goto(withKey(url, key, `&agents=${agent}&range=30d`));
+      await inState(page, "complete");
+      await page.route(/\/executions\/all\?.*format=csv/, async (route) => {
+        const response = await route.fetch();
+        const { "content-length": _length, ...headers } = response.headers();
+        const body = (await response.text()).split("\r\n").slice(0, 100).join("\r\n");
+        return route.fulfill({ status: 200, headers, body: `${body}\r\n` });
+      });
+      page.on("download", () => assert.fail("a file that was cut off is saved"));
+      await page.getByRole("button", { name: "Download CSV" }).click();
+      await page.getByText(/No file: the connection broke after 99 of [\d]+ calls/).waitFor();
+    });
+  },
+
+  /** A browser that calls its zone by an old name shows that zone's days. */
+  async oldZoneName({ url, key, agent }) {
+    const browserOptions = { timezoneId: "Asia/Calcutta" };
+    await withPage({ url, key, browserOptions }, async (page) => {
+      await page.goto(withKey(url, key, `&agents=${agent}&range=30d`));
+      await inState(page, "complete");
+      assert.match(await page.locator(".zone select").inputValue(), /^Asia\/(Calcutta|Kolkata)$/);
+      const created = (await ask(url, key, `agents/${agent}/executions/all?limit=1`)).data[0].created_at;
+      const shown = await page.locator(".grid .body .row [role=gridcell]").first().innerText();
+      const second = new Date(`${shown.replace(" ", "T")}+05:30`).toISOString().slice(0, 19);
+      assert.equal(second, created.slice(0, 19));
     });
   },
 

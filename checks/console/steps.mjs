@@ -90,6 +90,21 @@ export async function chartsAreTables(page, total) {
   await page.keyboard.press("t");
 }
 
+/** What is on a canvas does not follow the page's colors by itself. */
+export async function chartsFollowColors(page, media) {
+  const drawn = () =>
+    page.locator(".chart canvas").evaluateAll((all) => all.map((canvas) => canvas.toDataURL()).join());
+  const before = await drawn();
+  await page.emulateMedia(media);
+  await page.waitForFunction(
+    (old) => {
+      const all = [...document.querySelectorAll(".chart canvas")];
+      return all.length === 2 && all.map((canvas) => canvas.toDataURL()).join() !== old;
+    },
+    before,
+  );
+}
+
 export async function fileIsWhole(page, total) {
   const [download] = await Promise.all([
     page.waitForEvent("download"),

@@ -174,6 +174,16 @@ def test_a_stream_that_a_proxy_cut_off_is_not_taken_for_a_whole_one(place):
     drive("cutOff", program.url, agent=agent)
 
 
+def test_a_file_that_a_proxy_cut_off_is_not_saved(place):
+    program, agent = place()
+    drive("cutOffFile", program.url, agent=agent)
+
+
+def test_an_old_name_of_a_zone_serves(place):
+    program, agent = place()
+    drive("oldZoneName", program.url, agent=agent)
+
+
 @dataclass(frozen=True)
 class HostileRow(Row):
     """A row whose texts would be code if a page took them for more than texts."""

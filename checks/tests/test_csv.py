@@ -71,6 +71,18 @@ def test_duckdb_and_pandas_get_every_cell_back(agent_of, tmp_path):
         assert [["" if cell is None else cell for cell in row] for row in found.fetchall()] == table
 
 
+def test_duckdb_finds_quotes_that_come_after_the_rows_that_it_samples(agent_of, tmp_path):
+    columns = "id,status,created_at"
+    header, row, *_ = agent_of(make_rows(1, 1)).ask(f"format=csv&fields={columns}").content.split(b"\r\n")
+    file = tmp_path / "executions.csv"
+    # A reader that sees no quote in the first 20,000 or so rows, nor in the header, fails at the first one after them.
+    id, _, created = row.split(b",")
+    late = b",".join([id, b'"no answer, ""late"""', created])
+    file.write_bytes(b"\r\n".join([header, *[row] * 24_000, late, *[row] * 1_000, b""]))
+    found = duckdb.sql(f"SELECT * FROM read_csv('{file}')").fetchall()
+    assert len(found) == 25_001 and found[24_000][1] == 'no answer, "late"'
+
+
 def test_accept_chooses_csv_and_its_columns_are_fixed(agent_of):
     agent = agent_of(make_rows(30, 5))
     answer = agent.ask(Accept="text/csv")
