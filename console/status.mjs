@@ -34,7 +34,7 @@ export function conditionOf(state) {
     return {
       kind: "partial",
       title: "Incomplete",
-      text: "A part of the range could not be read. It is not counted.",
+      text: "Part of the range could not be read and is not counted.",
     };
   }
   if (table?.problem) {
