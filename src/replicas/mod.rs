@@ -3,6 +3,7 @@
 #![expect(dead_code, reason = "nothing opens it yet")]
 
 mod backoff;
+mod budget;
 mod connection;
 mod link;
 mod reply;
@@ -11,4 +12,5 @@ mod settings;
 #[cfg(test)]
 mod testing;
 
+pub use self::budget::{BudgetScope, BudgetTerms, SharedBudget};
 pub use self::settings::{ServerAddress, ServerSettings};

@@ -10,6 +10,7 @@ mod process;
 mod pulse;
 mod readings;
 mod requests;
+mod shared_budget;
 mod traces;
 mod vitals;
 
@@ -26,6 +27,7 @@ pub use readings::{
     TierStateReading, UpstreamReadings,
 };
 pub use requests::{Failed, RequestWatch, WatchedRequest};
+pub use shared_budget::SharedBudgetReadings;
 pub use traces::{
     AnswerSpan, Begun, EndpointLocation, Identifiers, RequestSpan, RequestSpanStart, Trace, TraceSettings,
     Tracer, Tracing, TracingError,

@@ -1,13 +1,17 @@
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::gate::{Gate, GateRefusal, Pass, PassRequest, SharedChange};
 use super::retry::Cause;
 use crate::clock::SteadyClock;
 use crate::domain::{CredentialId, Timestamp};
 use crate::tier::{BudgetChangeKind, RequestTimes, SentRequest};
+
+/// How often a request that waits looks what others did.
+const NEWS_EVERY: Duration = Duration::from_secs(1);
 
 /// Tells when requests are sent, and counts in the budget what others sent: the process before this one, and those beside it.
 pub(super) struct BudgetMemory {
@@ -44,7 +48,7 @@ impl BudgetMemory {
         self.count_others(gate);
         let mut pass = {
             let _waits = gate.is_short_of_budget(asker).then(|| asker.context.budget_clock.wait());
-            gate.enter(asker).await?
+            self.enter_gate(gate, asker).await?
         };
         let Some(times) = &self.times else { return Ok(pass) };
         let _waits = asker.context.budget_clock.wait();
@@ -55,6 +59,18 @@ impl BudgetMemory {
                 Ok(pass)
             }
             () = given_up(asker) => Err(pass.never_sent()),
+        }
+    }
+
+    /// Waits until a request has its turn. What others do meanwhile may make that earlier or later.
+    async fn enter_gate(&self, gate: &Gate, asker: PassRequest<'_>) -> Result<Pass, GateRefusal> {
+        let mut entering = std::pin::pin!(gate.enter(asker));
+        loop {
+            tokio::select! {
+                biased;
+                entered = &mut entering => return entered,
+                () = sleep(NEWS_EVERY), if self.times.is_some() => self.count_others(gate),
+            }
         }
     }
 

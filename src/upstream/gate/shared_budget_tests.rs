@@ -79,6 +79,22 @@ async fn a_lower_limit_holds_until_it_is_raised_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_request_that_waits_goes_once_the_limit_is_raised() {
+    let (memory, others) = memory(ScriptedOthers::default());
+    let (gate, context) = (gate(9, MINUTE, 9), context(Urgency::Refresh));
+    others.changes.lock().push(BudgetChangeKind::Limit(1));
+    memory.enter(&gate, asker(&context)).await.unwrap().answered(None);
+    let began = Instant::now();
+    let raise = async {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        others.changes.lock().push(BudgetChangeKind::Limit(9));
+    };
+    let (entered, ()) = tokio::join!(memory.enter(&gate, asker(&context)), raise);
+    entered.unwrap().answered(None);
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_429_that_another_process_saw_pauses_this_one_too() {
     let (memory, others) = memory(ScriptedOthers::default());
     let gate = gate(9, MINUTE, 9);
