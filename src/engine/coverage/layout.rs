@@ -1,18 +1,18 @@
-//! How rows are stored in entries: pieces cut to about a page, and small neighbors joined.
+//! Stores rows in entries: cuts pieces to about a page, and joins small neighbors.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::change::{CoverageChange, new_key};
 use super::piece::Piece;
 use super::segment::{Contents, Segment, Trust};
-use crate::domain::{Entry, EntryIndex, MAX_PAGE_SIZE, NewRow, Span, Timestamp};
-use crate::store::{EntryKey, EntryOwner, ScopeKey, Store};
+use crate::domain::{Entry, MAX_PAGE_SIZE, NewRow, Span, Timestamp};
+use crate::store::ScopeKey;
 
-/// The most rows that an entry is filled up to when neighbors are joined.
+/// The most rows of an entry made from joined neighbors.
 ///
-/// About a page: what is evicted, cut or stored again at once stays small, and a join copies little.
+/// About a page, so that what is evicted, cut or stored again at once stays small, and a join copies little.
 const JOINED_ROWS: usize = MAX_PAGE_SIZE;
 
 /// A part of a piece that becomes one entry.
@@ -23,8 +23,8 @@ pub(in crate::engine) struct Chunk<'a> {
     rows: &'a [NewRow],
 }
 
-/// Cuts a piece into chunks, newest first: what lies after `trusted_to` is provisional. A piece with rows without a date
-/// stays in one.
+/// Cuts a piece into chunks, newest first. What is later than `trusted_to` is provisional. A piece with rows
+/// without a date stays whole.
 pub(in crate::engine) fn chunks(piece: &Piece, trusted_to: Timestamp) -> Vec<Chunk<'_>> {
     if piece.rows.iter().any(|row| row.row.created_at.is_none()) {
         return vec![Chunk { span: piece.span, trust: Trust::Indivisible, rows: &piece.rows }];
@@ -64,9 +64,9 @@ fn pages(piece: &Piece, part: Span, trust: Trust) -> Vec<Chunk<'_>> {
 
 /// Where to cut between a row and the next one below it, at `cut`.
 ///
-/// Upstream is asked for whole seconds, so a cut at a row's own instant has it come along with the rows above
-/// whenever those are read again, and a full page then takes two requests. Two seconds between the rows leave room for a cut
-/// that both sides can name.
+/// Requests name whole seconds. After a cut at a row's own instant, every read of the rows above would
+/// include that row, and a full page would take two requests. Two seconds between the rows leave room for a
+/// cut that both sides can name.
 fn seam(rows: &[NewRow], taken: usize, cut: Timestamp) -> Timestamp {
     let after = cut.floor_second().plus(Duration::from_secs(1));
     let above = taken.checked_sub(1).and_then(|last| rows.get(last));
@@ -95,14 +95,14 @@ impl StoredChunk {
     }
 }
 
-/// The two as one, if the neighbor is proven and small, and both have their bytes or one has no rows; else the first as it
-/// is.
+/// Joins a segment with its neighbor, if the neighbor is proven and small, and both have their bytes or one
+/// has no rows. Otherwise returns the segment as it is.
 pub(in crate::engine) fn joined(
-    owner: EntryOwner,
-    store: &dyn Store,
+    scope: ScopeKey,
     segment: Segment,
     neighbor: &Segment,
     apart: Duration,
+    change: &mut CoverageChange,
 ) -> Segment {
     let (earlier, later) = (segment.read_at.min(neighbor.read_at), segment.read_at.max(neighbor.read_at));
     if later.since(earlier) > apart {
@@ -123,35 +123,14 @@ pub(in crate::engine) fn joined(
             let is_above = segment.span.to() > neighbor.span.to();
             let (above, below) = if is_above { (&segment, neighbor) } else { (neighbor, &segment) };
             let (Some(above), Some(below)) = (above.rows(), below.rows()) else { return segment };
-            let before = [&above, &below].map(|(entry, _)| Arc::clone(entry.index()));
+            let before = [&above, &below].map(|(entry, _)| Arc::clone(entry.index())).to_vec();
             let take = |(entry, positions): (Arc<Entry>, Range<usize>)| entry.take_rows(positions);
             let (Ok(mut rows), Ok(rest)) = (take(above), take(below)) else { return segment };
             rows.extend(rest);
-            let (key, entry) = kept(owner, store, &rows, before.iter().map(|index| &**index));
-            Contents::of(key, &entry, 0..rows.len())
+            change.make(scope, &rows, before)
         }
     };
     Segment { span, read_at, latest_read_at, trust: Trust::Proven, contents }
-}
-
-/// Rows in a new entry that the store keeps, with what the indexes that they were in before know of them.
-pub(in crate::engine) fn kept<'i>(
-    owner: EntryOwner,
-    store: &dyn Store,
-    rows: &[NewRow],
-    before: impl IntoIterator<Item = &'i EntryIndex>,
-) -> (EntryKey, Arc<Entry>) {
-    let (key, entry) = (new_key(owner.scope), Arc::new(Entry::new(rows)));
-    store.put(key, owner.holder, Arc::clone(&entry));
-    entry.index().inherit_columns(before);
-    (key, entry)
-}
-
-/// A key that no entry has had, in any process.
-pub(in crate::engine) fn new_key(scope: ScopeKey) -> EntryKey {
-    static PROCESS: LazyLock<u64> = LazyLock::new(rand::random);
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    EntryKey { scope, number: u128::from(*PROCESS) << 64 | u128::from(NEXT.fetch_add(1, Ordering::Relaxed)) }
 }
 
 #[cfg(test)]

@@ -1,12 +1,17 @@
-//! What is known of one scope: disjoint segments of `created_at`, sorted, each with its rows and the time of its reading.
+//! What is known about one scope: disjoint segments of `created_at`, sorted, each with its rows and the time
+//! of its read.
 //!
 //! Nothing here reads upstream or a clock. A proven piece [replaces](Coverage::replace) everything known within its span:
-//! a row that it does not contain has left the set. Segments hold what is known of their rows, and refer to the bytes weakly: to a
-//! question that needs bytes, a segment whose bytes the store has dropped is a gap, which shows without asking the store.
+//! a row that it does not contain has left the set. Segments hold the index of their rows, and refer to the
+//! bytes weakly. To a question that needs bytes, a segment whose bytes the store has dropped is a gap, which
+//! shows without asking the store.
 //!
-//! A newer piece may cut a part out of an older entry without storing the rest again, so two segments may refer to two parts of
-//! one entry. They are counted, so that an entry without segments is released at once.
+//! A newer piece may cut a part out of an older entry without storing the rest again, so two segments may
+//! refer to two parts of one entry. They are counted, so that an entry without segments is released at once.
+//!
+//! The store and the tier are not called from here: a [`CoverageChange`] says what they have to do.
 
+mod change;
 mod layout;
 mod piece;
 mod segment;
@@ -14,7 +19,8 @@ mod segment;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-pub(super) use self::layout::{StoredChunk, chunks, joined, kept, new_key};
+pub(super) use self::change::{CoverageChange, MadeEntry};
+pub(super) use self::layout::{StoredChunk, chunks, joined};
 pub(super) use self::piece::{Piece, digest, place};
 pub(super) use self::segment::{Contents, LatestChange, Segment, Trust};
 
@@ -22,14 +28,14 @@ use crate::domain::{Entry, Span, Timestamp};
 use crate::engine::terms::RowNeed;
 use crate::store::EntryKey;
 
-/// The most segments without rows that one scope keeps; of more, those that were read last stay.
+/// The most segments without rows that one scope keeps. Those that were read last stay.
 ///
-/// The cache counts a segment with its entry, and drops both. Without an entry nothing else bounds how many there are:
-/// who asks about one instant after another where nothing happened would fill the memory. A scope that is read in
-/// windows has a few at most, as neighbors are joined.
+/// The cache counts a segment with its entry, and drops both. Nothing else bounds the number of segments
+/// without an entry: a caller that asks about one empty instant after another would fill the memory. A scope
+/// that is read in windows has a few at most, because neighbors are joined.
 const MOST_EMPTY: usize = 1024;
 
-/// With fewer segments than this nothing is sorted out.
+/// With fewer segments than this, none is dropped.
 const FEW: usize = 64;
 
 /// The segments of one scope.
@@ -40,27 +46,27 @@ const FEW: usize = 64;
 pub(super) struct Coverage {
     segments: BTreeMap<Timestamp, Segment>,
     uses: HashMap<EntryKey, usize>,
-    /// With how many segments those are sorted out that are of no use any more.
+    /// The number of segments at which the surplus is dropped next.
     pruned_at: usize,
 }
 
 /// What [`Coverage::look`] finds at a place.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum CoveragePart<'a> {
-    /// Known, and what is needed of the rows is still kept.
+    /// Known, with everything that is needed of the rows.
     Known(&'a Segment),
     /// Not known.
     Gap(Span),
 }
 
 impl Coverage {
-    /// What is known of a span with the bytes of its rows, see [`Self::look_for`].
+    /// What is known of a span with the bytes of its rows; see [`Self::look_for`].
     pub(super) fn look(&self, span: Span) -> Vec<CoveragePart<'_>> {
         self.look_for(span, &RowNeed::Bytes)
     }
 
-    /// Everything within a span, newest first: known parts and the gaps between them, without overlap and without
-    /// a hole. Segments that are partly within come whole, so their spans may reach beyond.
+    /// Everything within a span, newest first: known parts and the gaps between them, without overlaps and
+    /// without holes. Segments that are partly within are returned whole, so their spans may reach beyond.
     pub(super) fn look_for(&self, span: Span, need: &RowNeed) -> Vec<CoveragePart<'_>> {
         let mut parts = Vec::new();
         let mut rest = Some(span);
@@ -86,13 +92,13 @@ impl Coverage {
         parts
     }
 
-    /// The known segment that holds an instant.
+    /// The segment that contains an instant.
     pub(super) fn at(&self, instant: Timestamp) -> Option<&Segment> {
         let (_, segment) = self.segments.range(..=instant).next_back()?;
         (segment.span.contains(instant)).then_some(segment)
     }
 
-    /// The segments that have anything in common with a span, newest first.
+    /// The segments that overlap a span, newest first.
     pub(super) fn overlapping(&self, span: Span) -> impl Iterator<Item = &Segment> {
         self.segments
             .range(..=span.to())
@@ -101,8 +107,8 @@ impl Coverage {
             .take_while(move |s| s.span.to() >= span.from())
     }
 
-    /// Puts segments in the place of everything known within a span. Whatever of the span they leave out is not
-    /// known any more. Gives back the keys of entries that nothing points at now.
+    /// Replaces everything known within a span by segments. The rest of the span becomes a gap. Returns the
+    /// keys of entries that no segment refers to any more.
     pub(super) fn replace(&mut self, span: Span, new: Vec<Segment>) -> Vec<EntryKey> {
         let old: Vec<Timestamp> = self.overlapping(span).map(|s| s.span.from()).collect();
         let mut unused = Vec::new();
@@ -124,7 +130,8 @@ impl Coverage {
         unused
     }
 
-    /// Drops the oldest of too many segments without rows. Looks at all of them, each time that they have doubled.
+    /// Drops the oldest of too many segments without rows. Looks at all segments each time that their number
+    /// has doubled.
     fn prune(&mut self) {
         if self.segments.len() < self.pruned_at.max(FEW) {
             return;
@@ -145,12 +152,12 @@ impl Coverage {
         self.pruned_at = self.segments.len() * 2;
     }
 
-    /// The bytes that columns take.
+    /// The bytes of all columns.
     pub(super) fn column_bytes(&self) -> u64 {
         self.segments.values().map(Segment::column_bytes).sum()
     }
 
-    /// Drops the columns of the oldest rows, until they had so many bytes; returns how many they had.
+    /// Drops columns of the oldest rows until this many bytes are free; returns how many it freed.
     pub(super) fn shed_columns(&self, bytes: u64) -> u64 {
         let mut freed = 0;
         for index in self.segments.values().filter_map(Segment::index) {
@@ -163,12 +170,13 @@ impl Coverage {
         freed
     }
 
-    /// The bytes of indexes of rows whose bytes are gone.
+    /// The bytes of indexes whose rows have no bytes any more.
     pub(super) fn bare_index_bytes(&self) -> u64 {
         self.segments.values().map(Segment::bare_index_bytes).sum()
     }
 
-    /// Forgets the oldest rows whose bytes are gone, until their indexes have so many bytes; returns how many they have.
+    /// Forgets the oldest rows whose bytes are gone until this many bytes of indexes are free; returns how
+    /// many it freed.
     pub(super) fn shed(&mut self, bytes: u64) -> u64 {
         let mut freed = 0;
         let mut bare = Vec::new();
@@ -192,7 +200,7 @@ impl Coverage {
         freed
     }
 
-    /// Takes everything out; gives back the keys of all entries.
+    /// Removes everything; returns the keys of all entries.
     pub(super) fn clear(&mut self) -> Vec<EntryKey> {
         self.segments.clear();
         self.uses.drain().map(|(key, _)| key).collect()
@@ -203,7 +211,7 @@ impl Coverage {
         self.segments.is_empty()
     }
 
-    /// Notes what became of the bytes of an entry in the tier.
+    /// Records whether the tier has the bytes of these entries.
     pub(super) fn set_saved(&mut self, keys: &HashSet<EntryKey>, saved: bool) {
         for segment in self.segments.values_mut() {
             if let Contents::Rows { key, is_saved, .. } = &mut segment.contents
@@ -227,7 +235,7 @@ impl Coverage {
         }
     }
 
-    /// Whether a segment points at this entry.
+    /// Whether a segment refers to this entry.
     pub(super) fn uses(&self, key: &EntryKey) -> bool {
         self.uses.contains_key(key)
     }

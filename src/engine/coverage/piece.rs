@@ -10,14 +10,15 @@ use crate::engine::terms::AskedAt;
 #[derive(Clone, Debug)]
 pub(in crate::engine) struct Piece {
     pub(in crate::engine) span: Span,
-    /// Newest first, those of one instant by id, then those without a date of their own as they were listed; each id once.
+    /// Newest first; rows of one instant by id, then those without a date in the order of the list; each id
+    /// once.
     pub(in crate::engine) rows: Vec<NewRow>,
-    /// When the first question that it rests on was asked.
+    /// When the first of the requests for it was sent.
     pub(in crate::engine) asked_at: AskedAt,
 }
 
 impl Piece {
-    /// Puts rows in order and drops doubles: of one id, the row that was read last stays.
+    /// Sorts rows and drops duplicates: of one id, the row that was read last stays.
     pub(in crate::engine) fn new(span: Span, mut rows: Vec<NewRow>, asked_at: AskedAt) -> Self {
         let mut ids: HashSet<RowId> = HashSet::with_capacity(rows.len());
         rows.reverse();
@@ -35,11 +36,12 @@ impl Piece {
     }
 }
 
-/// Gives every row of a page its place in the order: its own instant, or for a row without a readable one that of
-/// the row before it, or of the row after it where there is none, and only on a page without any the region's end.
+/// Gives every row of a page its place in the order: its own instant. A row without a readable date gets that
+/// of the row before it, or else of the row after it, or else, on a page without any date, the end of the
+/// region.
 ///
-/// A page may reach beyond the region that is read. A row without a date between one outside and one inside may be
-/// either, so it counts as inside: the other side's page may not show it.
+/// A page may reach beyond the region that is read. A row without a date between one outside and one inside
+/// counts as inside, because the page of the other region may not show it.
 pub(in crate::engine) fn place(
     page: Page,
     before: Option<Timestamp>,

@@ -5,28 +5,28 @@ use crate::domain::{Entry, EntryIndex, EntryRows, Span, Status, Timestamp};
 use crate::engine::terms::RowNeed;
 use crate::store::EntryKey;
 
-/// A span that is known, and which rows of which entry lie in it. The rows of one segment are never looked for
-/// elsewhere. What is known of the rows stays when the store drops their bytes.
+/// A known span, and the rows of an entry that lie in it. The index of the rows stays when the store drops
+/// their bytes.
 #[derive(Clone, Debug)]
 pub(in crate::engine) struct Segment {
     pub(in crate::engine) span: Span,
-    /// When the part of it that was read first was read.
+    /// When its oldest part was read.
     pub(in crate::engine) read_at: Timestamp,
-    /// When the part of it that was read last was read.
+    /// When its newest part was read.
     pub(in crate::engine) latest_read_at: Timestamp,
     pub(in crate::engine) trust: Trust,
     pub(in crate::engine) contents: Contents,
 }
 
-/// How far what is known of a segment can be relied on.
+/// How far a segment can be trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::engine) enum Trust {
     /// It was read long enough after its end.
     Proven,
-    /// It lies within the commit lag before its reading: known for the live time to live, and then a gap.
+    /// It lies within the commit lag before its read. It is known for the live time to live, and then a gap.
     Provisional,
-    /// It has rows without a readable `created_at`, whose place within it is a guess: known for the live time to live,
-    /// and only to questions that cover all of it.
+    /// It has rows without a readable `created_at`, whose place is a guess. It is known for the live time to
+    /// live, and only to questions that cover all of it.
     Indivisible,
 }
 
@@ -40,7 +40,7 @@ pub(in crate::engine) enum Contents {
         key: EntryKey,
         /// What is known of them apart from their bytes.
         index: Arc<EntryIndex>,
-        /// Their bytes, as long as the store keeps them; tells whether it does without asking it.
+        /// Their bytes, as long as the store keeps them; shows whether it does without asking it.
         entry: Weak<Entry>,
         /// Whether the tier keeps the bytes too, so that they need not be read again if the store drops them.
         is_saved: bool,
@@ -49,11 +49,11 @@ pub(in crate::engine) enum Contents {
     },
 }
 
-/// The times of a segment's rows, which tell whether planning has to look at each row.
+/// The times of a segment's rows, which show whether planning has to look at each row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::engine) struct RowTimes {
     pub(in crate::engine) latest: LatestChange,
-    /// When the row that was read first was read.
+    /// When the first of the rows was read.
     pub(in crate::engine) oldest_read_at: Timestamp,
     /// Whether any row is doubted.
     pub(in crate::engine) has_doubted: bool,
@@ -75,7 +75,7 @@ impl Segment {
         is_there && (self.trust != Trust::Indivisible || question.covers(self.span))
     }
 
-    /// Whether what is needed of its rows is not in memory.
+    /// Whether something that is needed of its rows is not in memory.
     fn lacks(&self, need: &RowNeed) -> bool {
         match need {
             RowNeed::Bytes => !self.has_bytes(),
@@ -104,7 +104,7 @@ impl Segment {
         matches!(self.contents, Contents::Rows { is_saved: true, .. })
     }
 
-    /// Its part of its index's bytes, if the bytes of the rows are gone; else none.
+    /// Its share of the bytes of its index, if the bytes of the rows are gone; otherwise 0.
     pub(in crate::engine) fn bare_index_bytes(&self) -> u64 {
         match &self.contents {
             Contents::Rows { index, rows, .. } if !self.has_bytes() => {
@@ -114,7 +114,7 @@ impl Segment {
         }
     }
 
-    /// Its part of the bytes that the columns of its index take.
+    /// Its share of the bytes of its index's columns.
     pub(in crate::engine) fn column_bytes(&self) -> u64 {
         match &self.contents {
             Contents::Rows { index, rows, .. } => {
@@ -124,15 +124,15 @@ impl Segment {
         }
     }
 
-    /// The index that its rows are in; none if it has none.
-    pub(in crate::engine) fn index(&self) -> Option<&EntryIndex> {
+    /// The index that its rows are in; `None` if it has no rows.
+    pub(in crate::engine) fn index(&self) -> Option<&Arc<EntryIndex>> {
         match &self.contents {
             Contents::Empty => None,
             Contents::Rows { index, .. } => Some(index),
         }
     }
 
-    /// Whether the call of any of its rows is still under way.
+    /// Whether the call of any of its rows is still in progress.
     pub(in crate::engine) fn has_unfinished(&self) -> bool {
         match &self.contents {
             Contents::Empty => false,
@@ -140,7 +140,7 @@ impl Segment {
         }
     }
 
-    /// How many rows it has.
+    /// The number of its rows.
     pub(in crate::engine) fn len(&self) -> usize {
         match &self.contents {
             Contents::Empty => 0,
@@ -148,7 +148,7 @@ impl Segment {
         }
     }
 
-    /// What is known of its rows; none if it has none.
+    /// The facts about its rows; `None` if it has no rows.
     pub(in crate::engine) fn facts(&self) -> Option<EntryRows<'_>> {
         match &self.contents {
             Contents::Empty => None,
@@ -156,13 +156,13 @@ impl Segment {
         }
     }
 
-    /// What is known of its rows within a span; none if it has no rows.
+    /// The facts about its rows within a span; `None` if it has no rows.
     pub(in crate::engine) fn facts_within(&self, span: Span) -> Option<EntryRows<'_>> {
         let rows = self.facts()?;
         Some(rows.slice(positions_within(rows, span)))
     }
 
-    /// Its entry and where its rows are in it; none if it has no rows or the bytes are gone.
+    /// Its entry and the positions of its rows there; `None` if it has no rows or the bytes are gone.
     pub(in crate::engine) fn rows(&self) -> Option<(Arc<Entry>, Range<usize>)> {
         match &self.contents {
             Contents::Empty => None,
@@ -178,7 +178,7 @@ impl Segment {
         }
     }
 
-    /// The part of it within a span; none if there is none, or if it is indivisible.
+    /// The part of it within a span; `None` if there is none, or if the segment is indivisible.
     pub(in crate::engine) fn clipped(&self, to: Span) -> Option<Self> {
         let span = self.span.intersection(to)?;
         if span == self.span {
@@ -231,7 +231,8 @@ impl Contents {
 }
 
 impl RowTimes {
-    /// The times of these rows; `None` if there are no rows. The time it takes a row to settle is not known here.
+    /// The times of these rows; `None` if there are no rows. How long a row takes to settle is not known
+    /// here.
     fn of(rows: EntryRows<'_>) -> Option<Self> {
         rows.iter()
             .map(|row| {

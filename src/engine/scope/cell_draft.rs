@@ -6,12 +6,12 @@ use crate::engine::coverage::{Contents, Segment, Trust};
 use crate::store::EntryKey;
 use crate::tier::{Cell, CellEntry, CellSegment, week_span};
 
-/// A cell that is being put together.
+/// A cell in preparation.
 pub(in crate::engine) struct CellDraft {
     pub(in crate::engine) span: Span,
     pub(in crate::engine) cell: Cell,
     positions: HashMap<EntryKey, usize>,
-    /// How many entries were added whose bytes the tier does not have.
+    /// The number of added entries whose bytes the tier does not have.
     pub(super) new_entries: usize,
 }
 
@@ -21,7 +21,7 @@ impl CellDraft {
         Self { span: week_span(week), cell, positions: HashMap::new(), new_entries: 0 }
     }
 
-    /// Adds the part of a segment that lies in the week. What is known for a short time only is left out.
+    /// Adds the part of a segment that lies in the week, unless it is known only for a short time.
     pub(in crate::engine) fn add(&mut self, segment: &Segment, rows: &mut Vec<(EntryKey, Arc<Entry>)>) {
         if segment.trust != Trust::Proven {
             return;
@@ -48,7 +48,7 @@ impl CellDraft {
     }
 }
 
-/// A segment as the tier kept it; none if it names rows that are not there.
+/// A segment as the tier kept it; `None` if it names rows that are not there.
 pub(in crate::engine) fn segment_of(
     kept: &CellSegment,
     entries: &[CellEntry],

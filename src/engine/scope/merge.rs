@@ -1,4 +1,4 @@
-//! What is known of single rows better than a piece tells it.
+//! Keeps rows that probes read later than a piece.
 
 use std::collections::HashMap;
 
@@ -7,9 +7,9 @@ use crate::domain::{NewRow, RowChange, RowId};
 use crate::engine::coverage::{Piece, Segment};
 
 impl Known {
-    /// The piece with the rows that a probe brought after it was asked for in place of its own; none if there are no
-    /// such rows. Segments that were read later as a whole stay as they are. Of a row that a probe brought and whose bytes are
-    /// gone, the piece's own is doubted.
+    /// The piece with rows that a probe brought after the piece was requested; `None` if there are none.
+    /// Segments that were read later as a whole stay as they are. If the bytes of a later row are gone, the
+    /// piece's own row is doubted.
     pub(super) fn with_newer(&self, piece: &Piece) -> Option<Piece> {
         let asked_at = piece.asked_at.ours;
         let mut newer: HashMap<RowId, Option<NewRow>> = HashMap::new();

@@ -1,8 +1,8 @@
-//! What is known for one credential, agent and set of filters, and what is being read for it.
+//! What is known about one credential, agent and set of filters, and the reads in progress for it.
 //!
-//! The lock is held for planning and for adding a piece, never over an await. A scope that was closed (its key was refused,
-//! its agent is gone, it was purged, or it made room for others) accepts nothing more, but a read in progress still serves
-//! its waiters.
+//! The lock is held for planning and for adding a piece, never over an await. A closed scope (its key was
+//! refused, its agent is gone, it was purged, or it made room for others) accepts nothing more, but a read in
+//! progress still serves its waiters.
 
 mod cell_draft;
 mod head;
@@ -38,29 +38,28 @@ pub(super) use self::run::Reads;
 pub(super) use self::unsaved::Saving;
 use self::unsaved::Unsaved;
 pub(super) use self::view::View;
-use super::coverage::{Contents, Coverage, Piece, Segment, StoredChunk, chunks, kept, new_key};
+use super::coverage::{Contents, Coverage, CoverageChange, Piece, Segment, StoredChunk, chunks};
 use super::freshness::{Policy, Stagger};
 use super::proof::{DateSupport, Learned};
 use super::reading::{Keep, Purpose, Reading};
 use super::terms::RowNeed;
 use crate::domain::{
-    CallerId, Credential, Entry, EntryIndex, EntryRow, EntrySlice, NewRow, RowChange, RowId, Span, Status,
-    Timestamp,
+    CallerId, Credential, Entry, EntryRow, EntrySlice, NewRow, RowChange, RowId, Span, Status, Timestamp,
 };
 use crate::source::Subject;
 use crate::store::{EntryOwner, ScopeKey, Store};
 
 pub(super) struct Scope {
     pub(super) key: ScopeKey,
-    /// The caller that it was made for: what is kept of it counts as that caller's.
+    /// The caller that it was created for. Its entries count as that caller's.
     holder: CallerId,
-    /// When what is known here comes due.
+    /// Staggers the due times of what is known.
     pub(super) stagger: Stagger,
     pub(super) subject: Subject,
     pub(super) learned: Learned,
     credential: Mutex<Credential>,
     asked_at: AtomicI64,
-    /// When somebody asked last for the rows of one status.
+    /// When a caller last asked for the rows of one status.
     asked_by_status_at: AtomicI64,
     known: Mutex<Known>,
 }
@@ -71,16 +70,16 @@ pub(super) struct Known {
     pub(super) coverage: Coverage,
     pub(super) readings: Vec<Arc<Reading>>,
     pub(super) head: Option<ScopeHead>,
-    /// The stale answers that are being brought up to date behind them.
+    /// The stale answers that are being refreshed in the background.
     pub(super) revalidations: Vec<Revalidation>,
-    /// Whether somebody renews settled rows behind the answers.
+    /// Whether settled rows are being renewed in the background.
     pub(super) is_renewing: bool,
     is_closed: bool,
-    /// What is not saved yet; `None` without a tier.
+    /// What the tier does not have yet; `None` without a tier.
     unsaved: Option<Unsaved>,
 }
 
-/// For how long somebody who asked counts as asking.
+/// How long a scope counts as in use after a question.
 const ASKING_FOR: Duration = Duration::from_secs(60);
 
 fn is_lately(asked_at: &AtomicI64, now: Timestamp) -> bool {
@@ -102,57 +101,53 @@ impl Scope {
         }
     }
 
-    const fn owner(&self) -> EntryOwner {
-        EntryOwner { scope: self.key, holder: self.holder }
-    }
-
     pub(super) fn lock(&self) -> MutexGuard<'_, Known> {
         self.known.lock()
     }
 
-    /// With what upstream is asked about this scope: the one of the latest caller.
+    /// The credential for requests about this scope: that of the latest caller.
     ///
-    /// A held key may be exchanged for another while its scopes stay, so the one in [`Self::subject`] may be an old one.
+    /// A held key may be replaced while its scopes stay, so the one in [`Self::subject`] may be outdated.
     pub(super) fn credential(&self) -> Credential {
         self.credential.lock().clone()
     }
 
-    /// Notes with what credential somebody asks, which has the same name as the one before.
+    /// Records the credential of a caller. It has the same name as the one before.
     pub(super) fn come_with(&self, credential: &Credential) {
         *self.credential.lock() = credential.clone();
     }
 
-    /// Notes that somebody asks.
+    /// Records that a caller asks.
     pub(super) fn touch(&self, now: Timestamp) {
         self.asked_at.store(now.as_micros(), Ordering::Relaxed);
     }
 
-    /// Whether anything of it is being read.
+    /// Whether any read is in progress.
     pub(super) fn is_reading(&self) -> bool {
         self.lock().readings.iter().any(|reading| reading.is_open())
     }
 
-    /// For how long nobody has asked.
+    /// The time since the last question.
     fn idle(&self, now: Timestamp) -> Duration {
         now.since(Timestamp::from_micros(self.asked_at.load(Ordering::Relaxed)))
     }
 
-    /// Whether somebody asked lately.
+    /// Whether a caller asked recently.
     pub(super) fn is_asked(&self, now: Timestamp) -> bool {
         is_lately(&self.asked_at, now)
     }
 
-    /// Notes that somebody asks for the rows of one status, which is looked for here.
+    /// Records that a caller asks for the rows of one status, which are selected here.
     pub(super) fn touch_by_status(&self, now: Timestamp) {
         self.asked_by_status_at.store(now.as_micros(), Ordering::Relaxed);
     }
 
-    /// Whether somebody asked lately for the rows of one status.
+    /// Whether a caller recently asked for the rows of one status.
     pub(super) fn is_asked_by_status(&self, now: Timestamp) -> bool {
         is_lately(&self.asked_by_status_at, now)
     }
 
-    /// Forgets everything, for good.
+    /// Forgets everything and accepts nothing more.
     pub(super) fn close(&self, store: &dyn Store) {
         let mut known = self.lock();
         known.is_closed = true;
@@ -162,17 +157,19 @@ impl Scope {
         self.unlearn(store);
     }
 
-    /// Forgets what is known of a span.
+    /// Forgets a span.
     pub(super) fn unlearn_span(&self, store: &dyn Store, span: Span) {
-        self.lock().replace(store, span, Vec::new(), Timestamp::MAX);
+        let (mut known, mut change) = (self.lock(), CoverageChange::default());
+        known.replace(span, Vec::new(), Timestamp::MAX, &mut change);
+        known.apply(change, store, self.holder);
     }
 
-    /// How many rows are known within a span.
+    /// The number of known rows within a span.
     pub(super) fn known_rows(&self, span: Span) -> usize {
         self.lock().coverage.overlapping(span).map(Segment::len).sum()
     }
 
-    /// Forgets everything known.
+    /// Forgets everything.
     pub(super) fn unlearn(&self, store: &dyn Store) {
         let mut known = self.lock();
         known.head = None;
@@ -184,8 +181,8 @@ impl Scope {
         }
     }
 
-    /// The known rows that lie at an instant and below it within a span, as far as one segment reaches; none where
-    /// nothing is kept.
+    /// The known rows at the top of a span, as far down as one segment reaches, with the span that they
+    /// cover; `None` if nothing is kept there.
     pub(super) fn take(
         &self,
         store: &dyn Store,
@@ -212,10 +209,10 @@ impl Scope {
         Some((part, EntrySlice::all(entry, rows)))
     }
 
-    /// Stores a proven piece in the coverage; returns its rows.
+    /// Adds a proven piece to the coverage, and returns its rows.
     ///
-    /// Where something was read later than the piece was asked for, that stays. The last `commit_lag` before the
-    /// piece was asked for is kept apart, as provisional. A piece with rows without a date is kept undivided.
+    /// What was read after the piece was requested stays. The last `commit_lag` before the request becomes a
+    /// provisional segment of its own. A piece with rows without a date is kept undivided.
     pub(super) fn keep(
         &self,
         store: &dyn Store,
@@ -261,6 +258,7 @@ impl Scope {
         {
             known.head = Some(ScopeHead { to: piece.span.to(), read_at });
         }
+        let mut change = CoverageChange::default();
         for stored in stored {
             let newer: Vec<Span> = known
                 .coverage
@@ -269,25 +267,21 @@ impl Scope {
                 .map(|segment| segment.span)
                 .collect();
             if let (Some(key), Some(entry)) = (stored.segment.key(), &stored.entry) {
-                store.put(key, self.holder, Arc::clone(entry));
-                let before = known.coverage.overlapping(stored.segment.span);
-                entry.index().inherit_columns(before.filter_map(Segment::index));
+                let before = known.coverage.overlapping(stored.segment.span).filter_map(Segment::index);
+                change.add(key, entry, before.map(Arc::clone).collect());
             }
             for part in stored.segment.span.without_all(&newer) {
                 if let Some(segment) = stored.segment.clipped(part) {
-                    known.settle(self.owner(), store, segment, reading, policy);
+                    known.settle(self.key, segment, reading, policy, &mut change);
                 }
             }
-            // Had all of it been read by others meanwhile, nothing would point at the entry.
-            if let Some(key) = stored.segment.key().filter(|key| !known.coverage.uses(key)) {
-                store.remove(&key);
-            }
         }
+        known.apply(change, store, self.holder);
     }
 
-    /// Takes in what a probe brought: rows of `status` within `piece.span`, all there are. Known rows among them are
-    /// up to date again; known rows of that status that are not among them have left it, and are doubted. Of
-    /// rows that were read after the probe went it says nothing.
+    /// Applies the result of a probe: all rows of `status` within `piece.span`. Known rows among them are up
+    /// to date again; known rows of that status that are not among them have left it, and are doubted. Rows
+    /// that were read after the probe was sent stay as they are.
     pub(super) fn patch(&self, store: &dyn Store, piece: &Piece, status: &Status) {
         let mut known = self.lock();
         if known.is_closed {
@@ -296,6 +290,7 @@ impl Scope {
         let mut fresh: std::collections::HashMap<&RowId, &NewRow> =
             piece.rows.iter().map(|row| (&row.row.id, row)).collect();
         let segments: Vec<Segment> = known.coverage.overlapping(piece.span).cloned().collect();
+        let mut change = CoverageChange::default();
         for segment in segments {
             let is_meant = |row: EntryRow<'_>| {
                 fresh.contains_key(&row.id())
@@ -327,29 +322,20 @@ impl Scope {
                     for (row, known) in taken.iter_mut().zip(index.rows().slice(rows.clone()).iter()) {
                         row.change(probed(&known));
                     }
-                    is_changed.then(|| stored(self.owner(), store, &taken, index))
+                    is_changed.then(|| change.make(self.key, &taken, vec![Arc::clone(index)]))
                 }
                 None => {
                     let changed = index.changed(rows.clone(), probed);
-                    is_changed.then(|| {
-                        store.count_index(&changed);
-                        changed.inherit_columns([&**index]);
-                        Contents::without_bytes(new_key(self.key), Arc::new(changed))
-                    })
+                    is_changed.then(|| change.make_bare(self.key, changed, Arc::clone(index)))
                 }
             };
             if let Some(contents) = contents {
                 let until = segment.latest_read_at;
-                known.replace(store, segment.span, vec![Segment { contents, ..segment }], until);
+                known.replace(segment.span, vec![Segment { contents, ..segment }], until, &mut change);
             }
         }
+        known.apply(change, store, self.holder);
     }
-}
-
-/// Rows in a new entry, which were in this index before.
-fn stored(owner: EntryOwner, store: &dyn Store, rows: &[NewRow], before: &EntryIndex) -> Contents {
-    let (key, entry) = kept(owner, store, rows, [before]);
-    Contents::of(key, &entry, 0..rows.len())
 }
 
 #[cfg(test)]

@@ -2,17 +2,17 @@ use super::Scope;
 use crate::domain::Timestamp;
 use crate::engine::freshness::{Class, Policy};
 
-/// The present of an answer: nothing later is looked at.
+/// The present of an answer, which is the latest instant that it covers.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::engine) struct Present {
     /// The instant, by upstream's clock.
     pub(in crate::engine) to: Timestamp,
-    /// When that was the present, by ours, if that is known. What is read up to it later is no younger.
+    /// When that was the present, by our clock, if known. Rows up to it that are read later are no younger.
     pub(in crate::engine) pinned_at: Option<Timestamp>,
 }
 
-/// Where the present is for a question that shares it with others: at the end of the latest reading that went up to it,
-/// if that is fresh enough or under way, so that what comes with every question costs nothing between two readings.
+/// The present that a question shares with others: the end of the latest reading that reached it, if that is
+/// fresh enough or in progress. Questions between two such readings then cost no request for the head.
 pub(in crate::engine) fn known_present(scope: &Scope, policy: &Policy, now: Timestamp) -> Option<Present> {
     let known = scope.lock();
     let latest = known.head.map(|head| Present { to: head.to, pinned_at: Some(head.read_at) });

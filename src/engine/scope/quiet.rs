@@ -4,10 +4,10 @@ use super::{Known, Scope};
 use crate::domain::{Filters, Span, Timestamp};
 use crate::engine::coverage::Trust;
 
-/// For how long before the latest reading that went up to the present no call was created, if none was under way then; none
-/// where that is not known.
+/// How long before the latest reading of the present no call was created, if no call was in progress then;
+/// `None` if that is unknown.
 ///
-/// Only the scope without filters knows of every call.
+/// Only the scope without filters knows every call.
 pub(in crate::engine) fn quiet_for(scope: &Scope) -> Option<Duration> {
     if scope.subject.filters != Filters::default() {
         return None;
@@ -17,7 +17,7 @@ pub(in crate::engine) fn quiet_for(scope: &Scope) -> Option<Duration> {
     Some(head.since(latest_call(&known, Span::new(Timestamp::MIN, head)?)?))
 }
 
-/// When the latest call was created: where what is known without a gap ends, if there is none above.
+/// When the latest call was created, or where the known part without a gap ends.
 fn latest_call(known: &Known, up_to_head: Span) -> Option<Timestamp> {
     let (mut below, mut latest) = (up_to_head.to().next(), None);
     for segment in known.coverage.overlapping(up_to_head) {

@@ -12,34 +12,35 @@ use crate::engine::proof::DateSupport;
 use crate::source::Subject;
 use crate::store::{EntryOwner, ScopeKey, Store};
 
-/// The most scopes that are kept. Nobody fills the memory, nor takes another's place, by asking for one filter value after another: the
-/// caller that holds most gives up the one not asked for longest. A scope is held by the caller that it was made for.
+/// The most scopes that are kept. The caller that holds most gives up its least recently used one, so that a
+/// caller that tries one filter value after another neither fills the memory nor displaces others. A scope is
+/// held by the caller that it was created for.
 const MAX_SCOPES: usize = 4_096;
 
-/// All scopes, by what they are of.
+/// All scopes, by subject.
 #[derive(Default)]
 pub(in crate::engine) struct Scopes {
     registry: Mutex<Registry>,
-    /// How many were ever made.
+    /// The number of scopes ever created.
     made: AtomicU64,
-    /// Whether scopes note what is not saved yet.
+    /// Whether scopes record what the tier does not have yet.
     tracks_changes: bool,
 }
 
-/// The scopes, and whose they are.
+/// The scopes, and who holds them.
 ///
 /// # Invariants
-/// All four name the same scopes. Every operation but a search for what to close costs a logarithm of their number.
+/// All four name the same scopes. Every operation except a search for what to close takes logarithmic time.
 #[derive(Default)]
 struct Registry {
     by_key: HashMap<ScopeKey, Registered>,
-    /// Those that differ at most in the status they are filtered by, by the key of the one without.
+    /// Scopes that differ only in their status filter, by the key of the one without it.
     kin: HashMap<ScopeKey, Vec<Arc<Scope>>>,
-    /// Each caller's, longest not asked for first.
+    /// The scopes of each caller, least recently used first.
     by_holder: HashMap<CallerId, BTreeMap<u64, ScopeKey>>,
-    /// How many each caller holds.
+    /// The number of scopes that each caller holds.
     sizes: BTreeSet<(usize, CallerId)>,
-    /// Numbers what is asked.
+    /// Numbers the questions.
     asked: u64,
 }
 
@@ -50,7 +51,7 @@ struct Registered {
 }
 
 impl Registry {
-    /// A scope, which is asked for now.
+    /// Finds a scope and marks it as used.
     fn ask(&mut self, key: &ScopeKey) -> Option<Arc<Scope>> {
         let registered = self.by_key.get_mut(key)?;
         self.asked += 1;
@@ -82,7 +83,7 @@ impl Registry {
         Some(scope)
     }
 
-    /// Changes what a caller holds.
+    /// Changes the number of scopes that a caller holds.
     fn resize<T>(&mut self, holder: CallerId, change: impl FnOnce(&mut BTreeMap<u64, ScopeKey>, u64) -> T) {
         let held = self.by_holder.entry(holder).or_default();
         self.sizes.remove(&(held.len(), holder));
@@ -94,7 +95,7 @@ impl Registry {
         }
     }
 
-    /// Gives up a scope if there are as many as may be.
+    /// Gives up a scope if the limit is reached.
     fn make_place(&mut self, store: &dyn Store) {
         if self.by_key.len() >= MAX_SCOPES
             && let Some(key) = self.next_to_go()
@@ -104,7 +105,7 @@ impl Registry {
         }
     }
 
-    /// The scope to give up: of the caller that holds most, the one not asked for longest.
+    /// The scope to give up: the least recently used one of the caller that holds most.
     fn next_to_go(&self) -> Option<ScopeKey> {
         let (_, holder) = self.sizes.last()?;
         self.by_holder.get(holder)?.values().next().copied()
@@ -112,17 +113,17 @@ impl Registry {
 }
 
 impl Scopes {
-    /// No scopes yet, which note what changes if there is a tier to tell.
+    /// An empty registry, whose scopes record changes if there is a tier.
     pub(in crate::engine) fn new(tracks_changes: bool) -> Self {
         Self { tracks_changes, ..Self::default() }
     }
 
-    /// The scope of a subject, if anything was ever read of it.
+    /// The scope of a subject, if there is one.
     pub(in crate::engine) fn find(&self, subject: &Subject) -> Option<Arc<Scope>> {
         self.registry.lock().by_key.get(&key_of(subject)).map(|registered| Arc::clone(&registered.scope))
     }
 
-    /// The scope of a subject that is about to be read, made for `holder` if there is none.
+    /// The scope of a subject that is about to be read; it is created for `holder` if there is none.
     pub(in crate::engine) fn of(
         &self,
         subject: &Subject,
@@ -144,7 +145,7 @@ impl Scopes {
         scope
     }
 
-    /// Adds a scope that was restored, unless there is one of its subject.
+    /// Adds a restored scope, unless its subject has one.
     pub(in crate::engine) fn register(&self, scope: &Arc<Scope>, store: &dyn Store, now: Timestamp) {
         let mut registry = self.registry.lock();
         if registry.by_key.contains_key(&scope.key) {
@@ -155,7 +156,7 @@ impl Scopes {
         registry.add(Arc::clone(scope), scope.holder);
     }
 
-    /// The scope of a subject that nothing will be read of: if there is none, an empty one that takes nobody's place.
+    /// The scope of a subject that will not be read; if there is none, an empty one that displaces no other.
     pub(in crate::engine) fn of_unread(
         &self,
         subject: &Subject,
@@ -172,7 +173,7 @@ impl Scopes {
         }
     }
 
-    /// A scope that nobody finds.
+    /// A scope outside of the registry.
     pub(in crate::engine) fn unregistered(
         &self,
         subject: &Subject,
@@ -188,12 +189,12 @@ impl Scopes {
         Arc::new(scope)
     }
 
-    /// The scopes that differ from a subject at most in the status they are filtered by.
+    /// The scopes that differ from a subject at most in their status filter.
     pub(in crate::engine) fn of_any_status(&self, wide: &Subject) -> Vec<Arc<Scope>> {
         self.registry.lock().kin.get(&kin_key(wide)).cloned().unwrap_or_default()
     }
 
-    /// Closes every scope of which this is true.
+    /// Closes every scope for which this is true.
     pub(in crate::engine) fn close(&self, store: &dyn Store, mut is_meant: impl FnMut(&Subject) -> bool) {
         let mut registry = self.registry.lock();
         let keys: Vec<_> = registry
@@ -207,18 +208,18 @@ impl Scopes {
         }
     }
 
-    /// All of them.
+    /// All scopes.
     pub(in crate::engine) fn all(&self) -> Vec<Arc<Scope>> {
         self.registry.lock().by_key.values().map(|registered| Arc::clone(&registered.scope)).collect()
     }
 
-    /// How many there are.
+    /// The number of scopes.
     pub(in crate::engine) fn len(&self) -> usize {
         self.registry.lock().by_key.len()
     }
 }
 
-/// What a scope has in common with those that differ from it at most in the status they are filtered by.
+/// The key that a scope shares with those that differ from it at most in their status filter.
 fn kin_key(subject: &Subject) -> ScopeKey {
     key(subject.credential.id(), subject.agent, &subject.filters.without_status())
 }
@@ -228,7 +229,7 @@ pub(in crate::engine) fn key_of(subject: &Subject) -> ScopeKey {
     key(subject.credential.id(), subject.agent, &subject.filters)
 }
 
-/// Equal on no two subjects, by the strength of SHA-256 cut to 128 bits.
+/// Different for any two subjects, by the strength of SHA-256 cut to 128 bits.
 fn key(credential: CredentialId, agent: AgentId, filters: &Filters) -> ScopeKey {
     let mut hash = Sha256::new();
     hash.update(credential.as_bytes());

@@ -2,7 +2,7 @@ use crate::domain::{Span, Statuses, Timestamp};
 use crate::engine::freshness::{Class, Policy};
 use crate::source::QuestionId;
 
-/// A stale answer that is being brought up to date.
+/// A stale answer that is being refreshed.
 #[derive(Clone, Debug)]
 pub(in crate::engine) struct Revalidation {
     pub(in crate::engine) number: QuestionId,
@@ -13,7 +13,7 @@ pub(in crate::engine) struct Revalidation {
 }
 
 impl Revalidation {
-    /// Whether what this one brings will be fresh enough for another.
+    /// Whether its result will be fresh enough for another answer.
     pub(in crate::engine) fn serves(&self, other: &Self) -> bool {
         self.span.from() <= other.span.from()
             && (self.policy, &self.status) == (other.policy, &other.status)

@@ -1,8 +1,8 @@
-//! What is forgotten when indexes and their columns take more than their part of the cache: columns first, which are made again
-//! from bytes; then indexes of rows whose bytes are gone, with their spans.
+//! Makes room when indexes and their columns take more than their part of the cache: drops columns first,
+//! which can be made again from bytes, then indexes of rows whose bytes are gone, with their spans.
 //!
-//! The order is the store's: of all callers, the one that holds most gives first, and of its scopes the one that holds most;
-//! what was not requested for a while weighs more. Of one scope the oldest rows go.
+//! The order is that of the store: the caller that holds most gives first, from its scope that holds most.
+//! What was not requested for a while weighs more. Within a scope, the oldest rows go first.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,14 +13,14 @@ use crate::domain::{CallerId, Timestamp};
 use crate::engine::coverage::Coverage;
 use crate::store::{Store, weighed};
 
-/// How many bytes a scope gives at a time, before sizes are compared again: some ten pages.
+/// The bytes that a scope gives before sizes are compared again: some ten pages.
 const AT_ONCE: u64 = 64 << 10;
 
-/// Something that scopes hold and may forget.
+/// Something that scopes hold and can drop.
 #[derive(Clone, Copy)]
 struct Sheddable {
     weigh: fn(&Coverage) -> u64,
-    /// Forgets so many bytes of it, and says how many those were.
+    /// Drops about this many bytes of it, and returns how many it dropped.
     shed: fn(&mut Coverage, u64) -> u64,
 }
 
@@ -29,7 +29,7 @@ const COLUMNS: Sheddable =
 
 const BARE_INDEXES: Sheddable = Sheddable { weigh: Coverage::bare_index_bytes, shed: Coverage::shed };
 
-/// A scope with something to forget.
+/// A scope with something to drop.
 struct SheddingScope {
     scope: Arc<Scope>,
     holder: CallerId,
@@ -37,7 +37,7 @@ struct SheddingScope {
     idle: Duration,
 }
 
-/// Forgets as much as the store asks for.
+/// Drops as much as the store asks for.
 pub(in crate::engine) fn make_room(scopes: &Scopes, store: &dyn Store, now: Timestamp) {
     let surplus = store.index_surplus();
     if surplus > 0 {
@@ -46,7 +46,7 @@ pub(in crate::engine) fn make_room(scopes: &Scopes, store: &dyn Store, now: Time
     }
 }
 
-/// Forgets so many bytes of something, and says how many more there should have been.
+/// Drops this many bytes of something, and returns how many are still to be dropped.
 fn shed(what: Sheddable, scopes: &Scopes, mut surplus: u64, now: Timestamp) -> u64 {
     if surplus == 0 {
         return 0;

@@ -1,4 +1,4 @@
-//! Which scope a question is answered from.
+//! Chooses the scope that a question is answered from.
 
 use std::sync::Arc;
 
@@ -12,23 +12,24 @@ use crate::engine::proof::DateSupport;
 use crate::engine::terms::{Question, RowNeed};
 use crate::source::Subject;
 
-/// What a question is answered from, and what else knows of its rows.
+/// The scope that a question is answered from, and others that know some of its rows.
 pub(in crate::engine) struct Routed {
     pub(in crate::engine) view: View,
-    /// What may be given in its place while upstream fails, the first that knows enough.
+    /// Scopes that may replace it while upstream fails; the first that knows enough is used.
     pub(in crate::engine) otherwise: Vec<View>,
 }
 
-/// Who applies filters that upstream may understand in another way than the gateway, those on the status apart.
+/// Who applies the filters other than the status filter, which upstream may interpret differently than the
+/// gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::engine) enum Picking {
-    /// The gateway, where what it knows of every row decides.
+    /// The gateway, if what it knows about every row decides.
     Here,
     /// Upstream.
     Upstream,
 }
 
-/// A way to answer a question: which rows are read, and what of them is picked out here.
+/// A way to answer a question: which rows are read, and which of them are selected here.
 struct RouteChoice {
     subject: Subject,
     status: Option<Statuses>,
@@ -36,7 +37,7 @@ struct RouteChoice {
 }
 
 impl RouteChoice {
-    /// Whether rows enter and leave what this way shows.
+    /// Whether rows enter and leave the result of this way.
     fn membership(&self) -> Membership {
         let picks_what_changes =
             self.status.is_some() || self.filters.as_ref().is_some_and(Filters::can_change);
@@ -51,7 +52,7 @@ impl RouteChoice {
     }
 }
 
-/// The ways to answer a question: under its filters, without its status, and without any filter.
+/// The ways to answer a question: with its filters, without its status filter, and without any filter.
 fn ways(question: &Question) -> (RouteChoice, Option<RouteChoice>, Option<RouteChoice>) {
     let subject =
         |filters| Subject { credential: question.credential.clone(), agent: question.agent, filters };
@@ -71,11 +72,11 @@ fn ways(question: &Question) -> (RouteChoice, Option<RouteChoice>, Option<RouteC
     (own, wide, bare)
 }
 
-/// Where the question is answered from, and whether rows enter and leave there.
+/// Chooses where a question is answered from.
 ///
-/// A filter on the status is applied here, to what is known without it, where that costs no more requests than
-/// reading under the filter does: then all statuses share one head. Rows that are known and fresh under fewer filters
-/// cost none at all.
+/// A status filter is applied here, to rows that are known without it, if that costs no more requests than
+/// reading with the filter: all statuses then share one head. Rows that are known and fresh with fewer
+/// filters cost no request at all.
 pub(in crate::engine) fn route(
     parts: &Parts,
     scopes: &Scopes,
@@ -138,13 +139,14 @@ pub(in crate::engine) fn route(
     Routed { view, otherwise }
 }
 
-/// The most rows that are read without the filter for the sake of sharing them.
+/// The most rows that are read without the filter in order to share them.
 const MAX_SHARED_ROWS: usize = 60 * MAX_PAGE_SIZE;
 
-/// Whether a question about a status is better answered from what is known, or will be, without the filter.
+/// Whether a question about a status is better answered from rows that are known, or will be, without the
+/// filter.
 ///
-/// What is known already decides by its cost. What is not is worth reading if others ask about the same executions
-/// under other filters on the status, or under none, and there are not too many.
+/// Known rows decide by their cost. Unknown ones are worth reading if others ask about the same executions
+/// with other status filters, or without one, and if there are not too many.
 fn is_better_here(
     parts: &Parts,
     scopes: &Scopes,

@@ -1,4 +1,4 @@
-//! Runs readings: each is a task of its own, whose pieces go into its scope.
+//! Runs readings: each is a task of its own that adds its pieces to its scope.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -12,7 +12,7 @@ use crate::engine::reading::{Ended, Purpose, Reader, Reading, ReadingSink};
 use crate::engine::terms::AskError;
 use crate::source::{SourceError, Subject};
 
-/// What readings are run with.
+/// The collaborators of readings.
 pub(in crate::engine) struct Reads {
     parts: Arc<Parts>,
     access: Arc<Access>,
@@ -25,7 +25,7 @@ impl Reads {
         Self { parts, access, scopes, repairs: AtomicU64::new(0) }
     }
 
-    /// Starts a reading, if nobody did.
+    /// Starts a reading, if it was not started yet.
     pub(in crate::engine) fn start(self: &Arc<Self>, scope: &Arc<Scope>, reading: &Arc<Reading>) {
         if !reading.claim_start() {
             return;
@@ -102,13 +102,13 @@ impl Reads {
         end
     }
 
-    /// How many walks had to be repaired since the start.
+    /// The number of walks that were repaired since the start.
     pub(in crate::engine) fn repairs(&self) -> u64 {
         self.repairs.load(Ordering::Relaxed)
     }
 }
 
-/// Takes a reading off its scope's list and ends it, also when its task panics.
+/// Removes a reading from its scope's list and ends it, even if its task panics.
 struct Over<'a> {
     scope: &'a Scope,
     reading: &'a Arc<Reading>,

@@ -12,26 +12,27 @@ use crate::engine::terms::RowNeed;
 #[derive(Clone)]
 pub(in crate::engine) struct View {
     pub(in crate::engine) scope: Arc<Scope>,
-    /// The statuses that rows are filtered by here.
+    /// The statuses that are selected here.
     pub(in crate::engine) status: Option<Statuses>,
-    /// The other filters that are applied here: then no more is given than what is known.
+    /// The other filters that are applied here. The answer then consists of known rows only.
     pub(in crate::engine) filters: Option<Filters>,
     pub(in crate::engine) policy: Policy,
     pub(in crate::engine) asked_at: Timestamp,
-    /// What is needed of rows that are known.
+    /// What the question needs of known rows.
     pub(in crate::engine) need: RowNeed,
-    /// The widest span that upstream is asked for.
+    /// The widest span that is requested from upstream.
     pub(in crate::engine) window: Duration,
 }
 
 impl View {
-    /// The plan for a span, as far down as so many rows need.
+    /// The plan for a span, as far down as this many rows need.
     pub(in crate::engine) fn plan(&self, span: Span, rows: Option<u64>, probing: Probing<'_>) -> Plan {
         let known = self.scope.lock();
         self.plan_of(&known, span, rows, probing)
     }
 
-    /// The same under the scope's lock: copies of ten thousand segments would take longer than the plan.
+    /// The same under the scope's lock, because copying ten thousand segments would take longer than
+    /// planning.
     fn plan_of(&self, known: &Known, span: Span, rows: Option<u64>, probing: Probing<'_>) -> Plan {
         let others = match self.scope.is_asked_by_status(self.asked_at) {
             true => OtherCallers::ByStatus,
@@ -44,7 +45,7 @@ impl View {
         Plan { rest: span.before(top.from()), ..plan }
     }
 
-    /// As much of a span as has to be looked at for so many rows.
+    /// The top of a span that has to be looked at for this many rows.
     fn top(&self, known: &Known, span: Span, rows: Option<u64>) -> Span {
         // How many rows pass other filters is not counted.
         rows.filter(|_| !self.picks()).map_or(span, |rows| {
@@ -52,13 +53,14 @@ impl View {
         })
     }
 
-    /// As much of a span that goes up to the present as is looked at: up to the present that this scope shares.
+    /// A span that reaches the present, cut at the present that this scope shares.
     pub(in crate::engine) fn up_to_present(&self, span: Span) -> Span {
         let present = known_present(&self.scope, &self.policy, self.asked_at);
         present.and_then(|present| Span::new(span.from(), span.to().min(present.to))).unwrap_or(span)
     }
 
-    /// Whether so many of the newest rows of a span, or all, are known and fresh enough to be given without a request.
+    /// Whether this many of the newest rows of a span, or all, are known and fresh enough to be served
+    /// without a request.
     pub(in crate::engine) fn is_fresh(&self, span: Span, rows: Option<u64>) -> bool {
         let span = self.up_to_present(span);
         let known = self.scope.lock();
@@ -70,8 +72,8 @@ impl View {
             && self.decides_all(&known, span)
     }
 
-    /// What of a span may be given that long past its freshness: all of it, or all up to the latest reading that went up
-    /// to the present. Of a question that wants so many rows only these must be known.
+    /// The part of a span that may be served this long past its freshness: all of it, or all up to the latest
+    /// reading that reached the present. If the question wants a number of rows, only those must be known.
     pub(in crate::engine) fn stale_span(
         &self,
         span: Span,
@@ -95,7 +97,7 @@ impl View {
         (may_be_stale && self.decides_all(&known, span)).then_some(span)
     }
 
-    /// Whether a row must be read again before it is given to this question.
+    /// Whether a row must be read again before it is served to this question.
     pub(in crate::engine) fn is_due(&self, row: &EntryRow<'_>) -> bool {
         self.policy.due(row, self.asked_at).latest < self.asked_at
     }
@@ -108,12 +110,12 @@ impl View {
         slice.filtered(|row| within.contains(row.created_at) && self.match_of(row) == FilterMatch::Yes)
     }
 
-    /// Whether filters other than those on the status are applied here.
+    /// Whether filters other than the status filter are applied here.
     pub(in crate::engine) const fn picks(&self) -> bool {
         self.filters.is_some()
     }
 
-    /// Whether what is known of these rows decides which of them the question is about.
+    /// Whether what is known about these rows decides which of them the question is about.
     pub(in crate::engine) fn decides(&self, slice: &EntrySlice, within: Span) -> bool {
         !self.picks() || slice.rows().all(|row| self.decides_row(&row, within))
     }
