@@ -1,5 +1,5 @@
-//! What is read behind an answer, with nobody waiting: what a stale answer left unread, and settled rows whose time
-//! comes.
+//! Reads in the background of an answer that nobody waits for: what a stale answer left unread, and settled
+//! rows that are due.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,11 +17,12 @@ use crate::engine::reading::{Keep, Purpose, ReadAhead};
 use crate::engine::scope::{Revalidation, Scope};
 use crate::source::{Deadline, RequestContext, Urgency};
 
-/// How long a renewal waits for room in the budget: the next question tries again.
+/// How long a renewal waits for room in the budget. After that, the next question tries again.
 const RENEWAL_BUDGET_WAIT: Duration = Duration::from_secs(2);
 
 impl AnswerContext {
-    /// Reads what a stale answer left unread, behind it; once for all who ask alike meanwhile.
+    /// Reads in the background what a stale answer left unread, once for all callers who ask the same
+    /// meanwhile.
     pub(super) fn revalidate(&self, plan: &Plan) {
         let task = Revalidation {
             number: self.request.question,
@@ -50,7 +51,7 @@ impl AnswerContext {
         });
     }
 
-    /// Reads settled parts again behind the answer, from what the budget has to spare; one caller at a time.
+    /// Reads settled parts again in the background, from spare budget, for one caller at a time.
     pub(super) fn renew(&self, spans: &[Span]) {
         if spans.is_empty() || self.keep() == Keep::No || self.directives.only_if_cached {
             return;
@@ -76,7 +77,7 @@ impl AnswerContext {
         });
     }
 
-    /// The same question, asked by nobody who waits.
+    /// The same question without a caller who waits.
     fn behind(&self) -> Self {
         let deadline = Deadline::at(Instant::now() + background::LONGEST);
         let request =
@@ -110,7 +111,7 @@ impl AnswerContext {
     }
 }
 
-/// That a stale answer is brought up to date; dropping it lets the next one.
+/// Marks a stale answer as being updated. Dropping it lets another one be updated.
 struct Revalidating<'a>(&'a AnswerContext);
 
 impl Drop for Revalidating<'_> {
@@ -120,7 +121,7 @@ impl Drop for Revalidating<'_> {
     }
 }
 
-/// That somebody renews a scope; dropping it lets the next one.
+/// Marks a scope as being renewed. Dropping it lets another caller renew it.
 struct Renewing<'a>(&'a Scope);
 
 impl Drop for Renewing<'_> {

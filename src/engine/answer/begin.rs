@@ -1,4 +1,4 @@
-//! How an answer begins: from a plan, with what is known, or with reads.
+//! Begins an answer: makes a plan, and takes known rows or starts reads.
 
 use std::time::Duration;
 
@@ -17,10 +17,10 @@ use crate::engine::terms::{AskError, Freshness, Newest, RowNeed, StaleReason};
 /// How long an answer that may be stale waits for room in the budget.
 const STALE_BUDGET_WAIT: Duration = Duration::from_secs(2);
 
-/// How often probes are followed by other probes before the answer goes on.
+/// The most rounds of probes before the answer continues.
 const MAX_PROBE_ROUNDS: usize = 2;
 
-/// Which rows pass a filter can no longer be told from what is known.
+/// The known rows no longer decide which of them pass a filter.
 pub(super) fn undecided(span: Span) -> AskError {
     let detail =
         "which rows pass the filters can't be told from them any more; asking again helps".to_owned();
@@ -28,7 +28,7 @@ pub(super) fn undecided(span: Span) -> AskError {
 }
 
 impl RunningAnswer {
-    /// Plans, asks what must be asked before anything can be given, and begins to read.
+    /// Plans, sends the probes that come before the first row, and starts the reads.
     pub(super) async fn begin(mut context: AnswerContext, newest: Option<Newest>) -> Result<Self, AskError> {
         let mut fallback = None;
         let quota = Quota::new(newest);
@@ -102,10 +102,10 @@ impl RunningAnswer {
         Ok(Some(answer))
     }
 
-    /// An answer out of nothing but what is known. All of it is taken at once, so that what was said of it before
-    /// the first row holds to the last.
+    /// An answer from known rows only. All of them are taken at once, so that what the headers say before the
+    /// first row stays true to the last.
     ///
-    /// `rest` was not planned, since its rows were not needed when the plan was made.
+    /// `rest` was not planned, because its rows were not needed when the plan was made.
     async fn serve_known(mut self, rest: Option<Span>) -> Result<Self, AskError> {
         let AnswerContext { span, directives, .. } = self.context;
         self.steps.extend(rest.map_or(Some(span), |rest| span.after(rest.to())).map(AnswerStep::Known));

@@ -1,5 +1,5 @@
-//! What an answer is made by, and how its plans become steps: what is being read already is joined, the rest is
-//! registered for others to join.
+//! The fixed context of an answer, and how its plans become steps: reads already in progress are joined, the
+//! others are registered for other callers to join.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,15 +14,15 @@ use crate::engine::state::SharedState;
 use crate::engine::terms::{AskError, CacheDirectives};
 use crate::source::{Deadline, RequestContext, SourceError, Urgency};
 
-/// What an answer is made by, fixed when the question came.
+/// The context of an answer, fixed when the question arrived.
 #[derive(Clone)]
 pub(in crate::engine) struct AnswerContext {
     pub(in crate::engine) state: Arc<SharedState>,
-    /// What it is answered from.
+    /// The scope that the question is answered from.
     pub(in crate::engine) view: View,
-    /// What else knows of its rows, and may be given while upstream fails.
+    /// Other scopes that know some of its rows and may serve them while upstream fails.
     pub(in crate::engine) otherwise: Vec<View>,
-    /// What is asked about, its end pinned.
+    /// The requested span, with its end pinned.
     pub(in crate::engine) span: Span,
     pub(in crate::engine) present: Present,
     /// The question's own `to`.
@@ -33,14 +33,14 @@ pub(in crate::engine) struct AnswerContext {
     pub(in crate::engine) directives: CacheDirectives,
 }
 
-/// About how many steps are made of a plan at a time: five years of weeks.
+/// The approximate number of steps that are made from a plan at a time: five years of weeks.
 const MAX_STEPS: usize = 256;
 
-/// A part of an answer that is still to be given.
+/// A part of an answer that was not delivered yet.
 pub(super) enum AnswerStep {
     Known(Span),
     Read(Span, ReadWaiter, ReadOrigin),
-    /// Planned, and registered when its turn comes.
+    /// A planned reading that is registered when its turn comes.
     Later(Span),
 }
 
@@ -52,14 +52,14 @@ impl AnswerStep {
     }
 }
 
-/// What may be given, at worst, if upstream fails.
+/// What may be served if upstream fails.
 pub(super) struct Fallback {
     pub(super) span: Span,
-    /// Who knows it, if that is not whence the question is answered.
+    /// The scope that knows it, if it is not the one that the question is answered from.
     pub(super) elsewhere: Option<View>,
 }
 
-/// Who began a reading.
+/// Who started a reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ReadOrigin {
     Own,
@@ -67,7 +67,7 @@ pub(super) enum ReadOrigin {
 }
 
 impl AnswerContext {
-    /// Every execution created up to this instant is in the answer.
+    /// The answer contains every execution created up to this instant.
     pub(super) fn as_of(&self) -> Timestamp {
         let proven = self.present.to.minus(self.state.parts.settings.commit_lag);
         self.asked_to.map_or(proven, |to| to.min(proven))
@@ -82,12 +82,12 @@ impl AnswerContext {
         self.span = span;
     }
 
-    /// Whether what is read may be kept.
+    /// Whether the rows that are read may be kept.
     pub(super) const fn keep(&self) -> Keep {
         if self.directives.no_store { Keep::No } else { Keep::Yes }
     }
 
-    /// The plan for a span, as far down as so many rows need.
+    /// The plan for a span, as far down as this many rows need.
     pub(super) fn plan(&self, span: Span, rows: Option<u64>) -> Plan {
         let refused = self.view.scope.learned.refused_statuses();
         let probing = match self.keep() {
@@ -97,14 +97,14 @@ impl AnswerContext {
         self.view.plan(span, rows, probing)
     }
 
-    /// The plan for a part of an answer that is under way: nothing asks its probes any more, so what they would have
-    /// brought up to date is read where it is.
+    /// The plan for a part of an answer in progress. Its probes are no longer sent, so the rows that they
+    /// would have refreshed are read where they are.
     pub(super) fn plan_without_probes(&self, span: Span, rows: Option<u64>) -> Plan {
         self.view.plan(span, rows, Probing::Never)
     }
 
-    /// What may be given, at worst, if upstream fails: what is known where the question is answered from, or else what
-    /// is known elsewhere.
+    /// What may be served if upstream fails: rows of the scope that the question is answered from, or else of
+    /// another one.
     pub(super) fn fallback(&mut self, rows: Option<u64>) -> Option<Fallback> {
         let allowed = self.state.parts.settings.stale_if_error;
         if let Some(span) = self.view.stale_span(self.span, allowed, rows) {
@@ -117,7 +117,7 @@ impl AnswerContext {
         std::mem::take(&mut self.otherwise).into_iter().find_map(known)
     }
 
-    /// Turns a plan into steps: joins what is being read already, and registers readings for the rest.
+    /// Turns a plan into steps: joins reads in progress, and registers readings for the rest.
     pub(super) fn steps(
         &self,
         items: &[PlanItem],
@@ -178,7 +178,8 @@ impl AnswerContext {
         steps
     }
 
-    /// Whether a reading brings what this question needs as fresh, and as soon, as one of its own would.
+    /// Whether a reading brings the rows that this question needs as fresh and as soon as a reading of its
+    /// own would.
     fn may_join(&self, reading: &Reading, urgency: Urgency) -> bool {
         if reading.purpose != Purpose::Fill || !reading.is_open() {
             return false;
@@ -208,7 +209,7 @@ impl AnswerContext {
         Reading::new(span, purpose, pinned_at, self.keep(), request, prefetch, in_flight, fan_out)
     }
 
-    /// Asks which of the old rows are still in their status.
+    /// Asks upstream which of the old rows are still in their status.
     pub(super) async fn probe(&self, probes: &[Probe]) -> Result<(), AskError> {
         let mut waiters = Vec::with_capacity(probes.len());
         {

@@ -8,19 +8,19 @@ use crate::domain::Timestamp;
 use crate::engine::reading::{Prefetch, ReadAhead};
 use crate::engine::terms::{Question, ResponseMode, Tolerance};
 
-/// An answer keeps some of its time for what comes after the last page, or the first of a stream.
+/// The time that an answer reserves for the work after its last page, or after the first page of a stream.
 pub(in crate::engine) const AFTER_READING: Duration = Duration::from_millis(100);
 
-/// How an answer's rows are to be delivered.
+/// How the rows of an answer are delivered.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::engine) struct DeliveryTerms {
     pub(in crate::engine) read_ahead: ReadAhead,
     /// Whether the response needs its rows in memory until it is sent.
     pub(in crate::engine) retains_rows: bool,
     pub(in crate::engine) tolerance: Tolerance,
-    /// When all of it must be there.
+    /// When the complete answer must be ready.
     pub(in crate::engine) deadline: Option<Instant>,
-    /// How long each next row of a stream may take, waits for the budget not counted.
+    /// How long a stream may take for each next row, not counting waits for the budget.
     pub(in crate::engine) row_wait: Option<Duration>,
 }
 
@@ -41,11 +41,11 @@ impl DeliveryTerms {
 /// How an answer reads.
 #[derive(Clone, Debug)]
 pub(in crate::engine) struct ReadTerms {
-    /// The question's first page, if it is on its way already.
+    /// The question's first page, if it was requested already.
     pub(in crate::engine) prefetch: Option<Arc<Prefetch>>,
     /// The pages in flight for the answer.
     pub(in crate::engine) in_flight: Arc<Semaphore>,
-    /// Readings that went upstream before this are not joined.
+    /// Readings that were sent upstream before this are not joined.
     pub(in crate::engine) joins_since: Option<Timestamp>,
 }
 

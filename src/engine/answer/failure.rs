@@ -1,4 +1,4 @@
-//! What an answer does about a part that could not be read.
+//! Handles a part of an answer that could not be read.
 
 use super::context::{AnswerStep, ReadOrigin};
 use super::progress::StepEvent;
@@ -12,7 +12,7 @@ use crate::engine::terms::{AskError, Missing, StaleReason};
 use crate::source::SourceError;
 
 impl RunningAnswer {
-    /// Deals with a part that could not be read.
+    /// Handles a part that could not be read.
     pub(super) fn failed(&mut self, span: Span, ended: Ended, origin: ReadOrigin) -> Result<(), AskError> {
         let standing = self.standing(origin);
         match remedy(&ended, standing) {
@@ -40,7 +40,7 @@ impl RunningAnswer {
         }
     }
 
-    /// What is said of a part that stays missing.
+    /// The report of a part that stays missing.
     fn error(&self, span: Span, ended: Ended, time: TimeLeft) -> AskError {
         match ended {
             Ended::Unwanted | Ended::Disordered => AskError::Inconsistent {
@@ -52,7 +52,7 @@ impl RunningAnswer {
         }
     }
 
-    /// Leaves a part out, if the question is lenient.
+    /// Omits a part, if the question is lenient.
     ///
     /// # Errors
     /// The error, if it is not.
@@ -64,7 +64,7 @@ impl RunningAnswer {
         Err(error)
     }
 
-    /// Takes everything back and begins again.
+    /// Voids all rows so far and restarts.
     fn restart(&mut self) -> Result<(), AskError> {
         self.tally = Tally { stale: self.tally.stale, ..Tally::new(self.context.as_of()) };
         self.progress.restart();
@@ -75,8 +75,8 @@ impl RunningAnswer {
         self.replan(self.context.span, StepEvent::Interrupted)
     }
 
-    /// If a part was refused to the credential, asks upstream once more whether it refuses that: a single refusal may be
-    /// stray. If it does not, the part is planned again, a few times.
+    /// If upstream refused a part to the credential, asks once more whether it refuses the credential,
+    /// because a single refusal may be an accident. If it does not, the part is planned again, a few times.
     ///
     /// # Errors
     /// The refusal, if it is confirmed.
@@ -103,7 +103,7 @@ impl RunningAnswer {
         }))
     }
 
-    /// Gives a part from what is known, past its freshness.
+    /// Serves a part from stale rows.
     fn fall_back(&mut self, span: Span, reason: StaleReason) {
         let Some(fallback) = self.fallback.as_ref().map(|fallback| fallback.span) else { return };
         let span = self.turned(span);
@@ -128,8 +128,8 @@ impl RunningAnswer {
         }
     }
 
-    /// Turns to what is known elsewhere, if that is the fallback, for a part that failed and all below it. Returns what is
-    /// to be given from the fallback.
+    /// Switches to the other scope, if that is the fallback, for a part that failed and everything below it.
+    /// Returns the span that the fallback serves.
     fn turned(&mut self, failed: Span) -> Span {
         let Some(view) = self.fallback.as_mut().and_then(|fallback| fallback.elsewhere.take()) else {
             return failed;

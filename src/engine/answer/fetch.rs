@@ -1,4 +1,5 @@
-//! Fetches rows from the tier whose bytes are not in the store: it dropped them, or they were read before the start.
+//! Fetches from the tier the bytes of rows that the store dropped, or that were read before this process
+//! started.
 
 use super::running::RunningAnswer;
 use crate::domain::Span;
@@ -8,8 +9,8 @@ use crate::engine::terms::RowNeed;
 const MOST_FETCHED: usize = 16;
 
 impl RunningAnswer {
-    /// Fetches the bytes of what lies at the top of a known span, if only the tier has them. What it does not have is a gap
-    /// from then on.
+    /// Fetches the bytes of the rows at the top of a known span, if only the tier has them. Rows that it does
+    /// not have are a gap from then on.
     pub(super) async fn fetch(&mut self, span: Span) {
         let context = &self.context;
         let parts = &*context.state.parts;

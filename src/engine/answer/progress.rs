@@ -1,13 +1,13 @@
-//! Decides what an answer does when a part is not where its plan says. Pure: the answer looks, waits and performs.
+//! Decides what an answer does if a part is not where its plan says. Pure: the answer looks, waits and acts.
 
-/// How often an answer plans again without having come further.
+/// How often an answer plans again without progress.
 pub(super) const MAX_REPLANS: u32 = 24;
 
-/// How often an answer takes everything back and begins again: once for a list whose order was not known, and once more
-/// for one that changed its order.
+/// How often an answer restarts from its first row: once for a list whose order was unknown, and once more
+/// for a list that changed its order.
 pub(super) const MAX_RESTARTS: u32 = 2;
 
-/// How an answer gets on: how often it tried something without coming further.
+/// The progress of an answer: how often it tried something in vain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct AnswerProgress {
     replans: u32,
@@ -19,13 +19,13 @@ pub(super) struct AnswerProgress {
 pub(super) enum StepEvent {
     /// Rows, or the certainty that there are none.
     Found,
-    /// Nothing is kept of a span that was known when the plan was made.
+    /// A span that was known when the plan was made is gone.
     NotKept,
-    /// The piece that a reading gave has nothing of the part.
+    /// The piece that a reading delivered does not contain the part.
     Elsewhere,
-    /// A reading has passed the part, and does not hold it any more.
+    /// A reading has passed the part and no longer holds it.
     Passed,
-    /// A reading that began before the question brought rows that have come due since.
+    /// A reading that started before the question brought rows that are due by now.
     Outdated,
     /// The part can't be read, but trying again may help.
     Interrupted,
@@ -34,23 +34,23 @@ pub(super) enum StepEvent {
 /// What the answer does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Action {
-    /// Gives the rows, and goes on below them.
+    /// Delivers the rows, and continues below them.
     Give,
-    /// Plans the part again, which may join any reading.
+    /// Plans the part again, and joins any reading.
     Replan,
-    /// Plans the part again, and joins only readings that begin from now on.
+    /// Plans the part again, and joins only readings that start from now on.
     ReplanAfresh,
-    /// Plans the part again, and joins only readings that began after the question came.
+    /// Plans the part again, and joins only readings that started after the question arrived.
     ReplanSinceAsked,
-    /// Leaves the part out if it may, or ends: it was gone each time.
+    /// Omits the part if the question allows it, and otherwise ends: the part was gone each time.
     GiveUp,
 }
 
 impl AnswerProgress {
-    /// What to do about what was found.
+    /// The action for what was found.
     ///
-    /// The one place that bounds how often a part is planned again without a row or an empty span given in between: nothing
-    /// else would end a loop in which a plan never finds what it names.
+    /// The only place that bounds how often a part is planned again without a row or an empty span in
+    /// between. Nothing else would end a loop in which a plan never finds what it names.
     pub(super) const fn after(&mut self, event: StepEvent) -> Action {
         let action = match event {
             StepEvent::Found => {
@@ -73,33 +73,33 @@ impl AnswerProgress {
         self.replans < MAX_REPLANS
     }
 
-    /// Whether no part was planned again since rows were given.
+    /// Whether no part was planned again since rows were delivered.
     pub(super) const fn is_fresh(self) -> bool {
         self.replans == 0
     }
 
-    /// Whether everything may be taken back once more.
+    /// Whether the answer may restart once more.
     pub(super) const fn may_restart(self) -> bool {
         self.restarts < MAX_RESTARTS
     }
 
-    /// How often everything given so far was taken back.
+    /// How often the answer was restarted.
     pub(super) const fn restarts(self) -> u32 {
         self.restarts
     }
 
-    /// Everything is taken back.
+    /// The answer restarts.
     pub(super) const fn restart(&mut self) {
         self.restarts += 1;
     }
 
-    /// A refusal was not confirmed: that may happen a few times.
+    /// A refusal was not confirmed, which may happen a few times.
     pub(super) const fn not_confirmed(&mut self) {
         let replans = self.replans + MAX_REPLANS / 3;
         self.replans = if replans < MAX_REPLANS { replans } else { MAX_REPLANS - 1 };
     }
 
-    /// A part is given past its freshness.
+    /// A part is served stale.
     pub(super) const fn fell_back(&mut self) {
         self.replans += 1;
     }

@@ -1,11 +1,11 @@
-//! Which rows of an answer are given, for a question that wants only some of the newest.
+//! Chooses the rows of an answer for a question that wants only some of the newest.
 
 use crate::domain::{EntrySlice, MAX_PAGE_SIZE};
 use crate::engine::terms::Newest;
 
-/// Counts an answer's rows, newest first, and lets those through that are wanted.
+/// Counts the rows of an answer, newest first, and passes on those that are wanted.
 ///
-/// One row more than wanted is looked for: whether there is one is part of the answer.
+/// Looks for one row more than wanted, because the answer says whether there is one.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Quota {
     newest: Option<Newest>,
@@ -18,37 +18,37 @@ impl Quota {
         Self { newest, seen: 0 }
     }
 
-    /// Which of the newest rows are wanted; none if all are.
+    /// Which of the newest rows are wanted; `None` if all are.
     pub(super) const fn newest(&self) -> Option<Newest> {
         self.newest
     }
 
-    /// How many more rows have to be seen; none if all are wanted.
+    /// How many more rows have to be seen; `None` if all are wanted.
     pub(super) fn missing(&self) -> Option<u64> {
         self.newest.map(|newest| newest.end().saturating_add(1).saturating_sub(self.seen))
     }
 
-    /// How many pages these take; none if all rows are wanted.
+    /// How many pages these take; `None` if all rows are wanted.
     pub(super) fn missing_pages(&self) -> Option<u64> {
         self.missing().map(|rows| rows.div_ceil(MAX_PAGE_SIZE as u64))
     }
 
-    /// Whether enough rows were seen, so that there are more than were wanted.
+    /// Whether more rows than wanted were seen.
     pub(super) fn is_met(&self) -> bool {
         self.missing() == Some(0)
     }
 
-    /// How many rows the question has, as far as was seen; none if there are more than were wanted.
+    /// The number of rows seen; `None` if there are more than wanted.
     pub(super) fn total(&self) -> Option<u64> {
         (!self.is_met()).then_some(self.seen)
     }
 
-    /// Begins again from the newest row.
+    /// Restarts from the newest row.
     pub(super) const fn restart(&mut self) {
         self.seen = 0;
     }
 
-    /// Counts the next rows; gives those of them that are wanted.
+    /// Counts the next rows, and returns those that are wanted.
     pub(super) fn take(&mut self, slice: EntrySlice) -> Option<EntrySlice> {
         let first = self.seen;
         self.seen += slice.len() as u64;

@@ -1,4 +1,4 @@
-//! Decides what an answer does about a part that can't be read. Pure: the answer performs it.
+//! Decides what an answer does about a part that can't be read. Pure: the answer acts on it.
 
 use super::context::ReadOrigin;
 use super::progress::AnswerProgress;
@@ -6,11 +6,11 @@ use crate::engine::reading::Ended;
 use crate::engine::terms::{AskError, StaleReason, Tolerance};
 use crate::source::SourceError;
 
-/// What counts when a part can't be read.
+/// What the decision depends on.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Standing {
     pub(super) progress: AnswerProgress,
-    /// Who began the reading.
+    /// Who started the reading.
     pub(super) origin: ReadOrigin,
     pub(super) tolerance: Tolerance,
     pub(super) given: GivenRows,
@@ -18,16 +18,16 @@ pub(super) struct Standing {
     pub(super) time: TimeLeft,
 }
 
-/// Where the rows are that the answer has given.
+/// Where the delivered rows of the answer are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum GivenRows {
-    /// None was given, or whoever takes them waits for all.
+    /// None was delivered, or the response waits for all of them.
     Inside,
-    /// Some have left.
+    /// Some were sent to the client.
     Outside,
 }
 
-/// Whether anything may be given past its freshness.
+/// Whether stale rows may be served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum StaleRows {
     Allowed,
@@ -38,7 +38,7 @@ pub(super) enum StaleRows {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TimeLeft {
     Some,
-    /// Upstream is given up shortly before the deadline.
+    /// No: an answer stops waiting for upstream shortly before its deadline.
     None,
 }
 
@@ -47,17 +47,17 @@ pub(super) enum TimeLeft {
 pub(super) enum Remedy {
     /// Plans the part again.
     Replan,
-    /// Takes everything back and begins again.
+    /// Voids all rows so far and restarts.
     Restart,
-    /// Gives the part from what is known, past its freshness.
+    /// Serves the part from stale rows.
     Stale(StaleReason),
-    /// Leaves the part out.
+    /// Omits the part.
     LeaveOut,
     /// Ends with the error.
     Fail,
 }
 
-/// What to do about a part that ended like this.
+/// The remedy for a part that ended like this.
 pub(super) fn remedy(ended: &Ended, standing: Standing) -> Remedy {
     let Standing { progress, origin, tolerance, given, stale_rows, time } = standing;
     let stale_reason = match ended {
@@ -85,12 +85,12 @@ pub(super) fn remedy(ended: &Ended, standing: Standing) -> Remedy {
     if tolerance.is_lenient() { Remedy::LeaveOut } else { Remedy::Fail }
 }
 
-/// Whether a request may have failed only because nothing is sent any more shortly before the deadline.
+/// Whether a request may have failed only because nothing is sent shortly before the deadline.
 pub(super) const fn is_cut_short(error: &AskError) -> bool {
     matches!(error, AskError::Source(SourceError::TimedOut | SourceError::RateLimited { upstream: None, .. }))
 }
 
-/// Why a part is given past its freshness instead of this error; none if it must not be.
+/// The reason for serving stale rows instead of this error; `None` if that is not allowed.
 const fn stale_reason(error: &AskError) -> Option<StaleReason> {
     match error {
         AskError::Source(SourceError::RateLimited { .. }) => Some(StaleReason::RateLimited),

@@ -1,4 +1,4 @@
-//! How long a stream that has begun waits for each next row.
+//! Limits how long a stream that has begun waits for each next row.
 
 use std::time::Duration;
 
@@ -10,13 +10,15 @@ use crate::engine::reading::Ended;
 use crate::engine::terms::AskError;
 use crate::source::{BudgetClock, SourceError};
 
-/// The shortest pause between two looks at the clock: a wait for the budget moves the deadline while it lasts.
+/// The shortest pause between two looks at the clock, because a wait for the budget moves the deadline while
+/// it lasts.
 const PAUSE: Duration = Duration::from_millis(100);
 
 impl RunningAnswer {
-    /// Goes one step further. A part whose rows are not there at the deadline counts as one that upstream did not answer in
-    /// time: it is given from what is known, left out, or ends the answer, like any part that can't be read. Time that a
-    /// read spends waiting for the budget does not count, and moves the deadline out; the gate bounds that.
+    /// Takes one step. If the rows of a part are not ready at the deadline, upstream counts as too slow: the
+    /// part is served from stale rows, is omitted, or ends the answer, like any part that can't be read. Time
+    /// that a read spends waiting for the budget does not count and moves the deadline; the gate bounds that
+    /// time.
     pub(super) async fn step_in_time(&mut self, row_deadline: &mut Option<Instant>) -> Result<(), AskError> {
         let Some(deadline) = row_deadline else { return self.step().await };
         let clock = self.front_clock();

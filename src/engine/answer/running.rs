@@ -16,32 +16,32 @@ use crate::engine::scope;
 use crate::engine::terms::{AskError, Missing, RowNeed, Verdict};
 use crate::source::SourceError;
 
-/// Longer than any stream: its answer bounds how long each row may take, and the gate how long that waits for the budget.
+/// Longer than any stream. The answer bounds the time per row, and the gate bounds waits for the budget.
 pub(in crate::engine) const STREAM_DEADLINE: Duration = Duration::from_hours(365 * 24);
 
 /// The most pages that the `Retry-After` of a refused request allows for. A list may end long before the rows that were
 /// requested, and a minute's budget is several times as much.
 const MOST_PAGES_AHEAD: u64 = 60;
 
-/// An answer under way.
+/// An answer in progress.
 ///
-/// Dropping it cancels its own reads; those that others wait for go on.
+/// Dropping it cancels the reads that no other answer waits for.
 pub(super) struct RunningAnswer {
     pub(super) context: AnswerContext,
     pub(super) steps: VecDeque<AnswerStep>,
     pub(super) ready: VecDeque<EntrySlice>,
     pub(super) from_cache: Option<Verdict>,
     pub(super) tally: Tally,
-    /// Which of the rows are given.
+    /// Which rows are delivered.
     pub(super) quota: Quota,
-    /// What may be given, at worst, if upstream fails.
+    /// What may be served if upstream fails.
     pub(super) fallback: Option<Fallback>,
     pub(super) progress: AnswerProgress,
-    /// Rows without a date that were given: only those can turn up in two places.
+    /// The delivered rows without a date: only those can appear in two places.
     pub(super) undated: HashSet<RowId>,
-    /// What came from the tier, until it is given or set aside.
+    /// Entries from the tier, until they are delivered or set aside.
     pub(super) fetched: Vec<Arc<Entry>>,
-    /// The memory that it holds if it is made up in full before it is sent.
+    /// The memory that it holds if it is completed before it is sent.
     pub(super) held: HeldMemory,
 }
 
@@ -62,7 +62,7 @@ impl RunningAnswer {
         }
     }
 
-    /// What a response of this caller holds: nothing yet.
+    /// An empty account of the memory that a response of this caller holds.
     pub(super) fn new_held(&self) -> HeldMemory {
         self.context.state.memory.of(self.context.request.caller.id)
     }
@@ -95,7 +95,7 @@ impl RunningAnswer {
         reads.chain(&context.request.deadline).for_each(|deadline| deadline.extend_to(until));
     }
 
-    /// The verdict, if it is certain before any row is taken: nothing is still to be read.
+    /// The verdict, if it is certain before any row is taken, because nothing has to be read.
     pub(super) const fn known_verdict(&self) -> Option<&Verdict> {
         self.from_cache.as_ref()
     }
@@ -119,8 +119,8 @@ impl RunningAnswer {
         }
     }
 
-    /// What the answer says of itself. Of the whole answer once [`next`](Self::next) gave none, of what was given
-    /// so far before.
+    /// The verdict on the answer: on all of it once [`next`](Self::next) returned `None`, and on the rows so
+    /// far before that.
     pub(super) fn verdict(&self) -> Verdict {
         self.tally.verdict(self.quota.total())
     }
@@ -139,7 +139,7 @@ impl RunningAnswer {
         self.held = self.new_held();
     }
 
-    /// Leaves out what is not there at the deadline, if the question is lenient.
+    /// Omits what is not ready at the deadline, if the question is lenient.
     pub(super) fn out_of_time(&mut self) -> Result<(), AskError> {
         let error = self.not_ready();
         let left = self.steps.iter().map(AnswerStep::span);
@@ -153,7 +153,7 @@ impl RunningAnswer {
         }
     }
 
-    /// Whether the deadline has come: upstream is given up shortly before it.
+    /// Whether the deadline is so close that the answer stops waiting for upstream.
     pub(super) fn is_out_of_time(&self) -> bool {
         self.context.delivery.deadline.is_some_and(|deadline| deadline <= Instant::now() + 2 * AFTER_READING)
     }
@@ -164,7 +164,7 @@ impl RunningAnswer {
         AskError::not_ready(pages_read, pages_planned, |pages| self.room_for(pages))
     }
 
-    /// How many pages were read, and how many there are to read as far as is known: one more at least.
+    /// How many pages were read, and how many remain as far as known: at least one.
     fn pages(&self) -> (u64, u64) {
         let readings = self.steps.iter().filter_map(|step| match step {
             AnswerStep::Read(_, waiter, _) => Some(waiter.reading().progress()),
@@ -178,7 +178,7 @@ impl RunningAnswer {
         (read + done, (planned + done).max(read + done + 1))
     }
 
-    /// How long it probably takes until the budget has room for so many more pages.
+    /// The estimated time until the budget has room for this many more pages.
     fn room_for(&self, pages: u64) -> Duration {
         let context = &self.context;
         let (credential, request) = (context.view.scope.subject.credential.id(), &context.request);
@@ -200,8 +200,8 @@ impl RunningAnswer {
 }
 
 impl Drop for RunningAnswer {
-    /// Takes the reads that nobody waits for now off the scope's list, also those that were never started. Columns that were
-    /// made of the answer's rows may have taken the room of something else.
+    /// Removes the reads that nobody waits for any more from the scope's list, including those that were
+    /// never started. Columns that were made from the answer's rows may have taken room from something else.
     fn drop(&mut self) {
         self.steps.clear();
         if self.from_cache.is_none() {

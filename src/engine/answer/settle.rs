@@ -1,4 +1,4 @@
-//! What is certain of a streamed answer before its first row is given.
+//! Finds out what is certain about a streamed answer before its first row.
 
 use tokio::task::coop::consume_budget;
 
@@ -7,18 +7,18 @@ use super::running::RunningAnswer;
 use crate::domain::Span;
 use crate::engine::terms::AskError;
 
-/// Whether more may be given before anybody takes it.
+/// Whether more rows may be prepared before the response takes them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ahead {
     Allowed,
-    /// This response holds half of the memory for responses, or all of them hold as much as they may: the answer goes on
-    /// as its rows are taken.
+    /// This response holds half of the memory for responses, or all of them hold as much as they may. The answer
+    /// continues as its rows are taken.
     NoMemory,
 }
 
 impl RunningAnswer {
-    /// Takes all that is left at once, if nothing of it is still to be read: then what is said of the answer before its
-    /// first row holds to the last. A dashboard's question is of this kind once its head is there.
+    /// Takes all remaining rows at once, if nothing has to be read: what the headers say before the first row
+    /// then stays true to the last. The question of a dashboard is of this kind once its head was read.
     ///
     /// # Errors
     /// See [`Self::replan`].
@@ -48,7 +48,7 @@ impl RunningAnswer {
         Ok(())
     }
 
-    /// Gives what lies at the top of a known span before anybody takes it.
+    /// Prepares the rows at the top of a known span before the response takes them.
     ///
     /// # Errors
     /// See [`Self::replan`], and [`AskError::NoMemory`] if the answer is collected.

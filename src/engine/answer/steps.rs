@@ -12,7 +12,7 @@ use crate::engine::reading::{FoundPiece, ReadAhead};
 use crate::engine::terms::AskError;
 
 impl RunningAnswer {
-    /// Goes one step further: takes a piece from where the plan says, or deals with its not being there.
+    /// Takes one step: takes a piece from where the plan says, or handles that it is not there.
     pub(super) async fn step(&mut self) -> Result<(), AskError> {
         // Thousands of steps may need no waiting; others must get their turn on this thread all the same.
         consume_budget().await;
@@ -55,7 +55,7 @@ impl RunningAnswer {
         }
     }
 
-    /// Gives what lies at the top of a known span; plans the span again if it is gone.
+    /// Delivers the rows at the top of a known span, or plans the span again if they are gone.
     pub(super) fn give_known(&mut self, span: Span) -> Result<(), AskError> {
         match self.take(span)? {
             Some(slice) => {
@@ -68,10 +68,11 @@ impl RunningAnswer {
         }
     }
 
-    /// Takes what lies at the top of a known span, and puts the rest of the span back; none if nothing is kept there.
+    /// Takes the rows at the top of a known span, and puts the rest of the span back; `None` if nothing is
+    /// kept there.
     ///
     /// # Errors
-    /// [`AskError::Inconsistent`] if filters are applied here, and a row came that does not say whether it passes them.
+    /// [`AskError::Inconsistent`] if filters are applied here, and a row does not say whether it passes them.
     fn take(&mut self, span: Span) -> Result<Option<Option<EntrySlice>>, AskError> {
         let AnswerContext { state, view, .. } = &self.context;
         let Some((part, slice)) = view.scope.take(&*state.parts.store, span, &view.need) else {
@@ -114,17 +115,17 @@ impl RunningAnswer {
         Ok(())
     }
 
-    /// How many rows of the reading at the front are wanted; none if all are.
+    /// How many rows of the reading at the front are wanted; `None` if all are.
     fn rows_wanted(&self) -> Option<u64> {
         let proves_early = self.context.view.scope.learned.proves_early();
         // One, where rows are there and the order that they rest on must still be confirmed.
         self.quota.missing().filter(|_| proves_early).map(|rows| rows.max(1))
     }
 
-    /// Leaves out what is still to be given once there are more rows than were wanted.
+    /// Drops the remaining parts once there are more rows than wanted.
     ///
-    /// One page in order is too little to believe that a list comes newest first. So where nothing more is known of the
-    /// list, the next page is waited for.
+    /// One page in order does not prove that a list comes newest first. If nothing more is known about the
+    /// list, this waits for the next page.
     fn end_if_met(&mut self) {
         if !self.quota.is_met() {
             return;
@@ -140,7 +141,7 @@ impl RunningAnswer {
         }
     }
 
-    /// Goes on below a part of the reading that is at the front.
+    /// Continues below a part of the reading at the front.
     fn advance(&mut self, span: Span, part: Span) {
         match (span.before(part.from()), self.steps.front_mut()) {
             (Some(rest), Some(AnswerStep::Read(span, ..))) => *span = rest,
@@ -167,10 +168,11 @@ impl RunningAnswer {
         }
     }
 
-    /// Plans a part again that is not where it was.
+    /// Plans again a part that is not where it was.
     ///
     /// # Errors
-    /// [`AskError::Inconsistent`] where filters are applied here, and if that was tried too often, unless the answer may leave the part out.
+    /// [`AskError::Inconsistent`] if filters are applied here, or if this was tried too often and the answer
+    /// may not omit the part.
     pub(super) fn replan(&mut self, span: Span, event: StepEvent) -> Result<(), AskError> {
         if self.context.view.picks() {
             return Err(undecided(span));
@@ -206,8 +208,8 @@ impl RunningAnswer {
         self.look_ahead();
     }
 
-    /// Starts the readings that come next: all of them for an answer that is collected, and for a stream as many as
-    /// have a fan-out of pages between them.
+    /// Starts the next readings: all of them for a collected answer, and for a stream as many as have a
+    /// fan-out of pages between them.
     pub(super) fn look_ahead(&self) {
         let context = &self.context;
         if context.directives.only_if_cached {
