@@ -37,7 +37,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-pub use self::answer::{Answer, ByteLimit, Gathered};
+pub use self::answer::{Answer, ByteLimit, Collection, Gathered};
 pub use self::changes::{
     ChangesOutcome, Comparison, Confirmation, Cursor, CursorError, Finished, FollowedAgents,
     FollowedQuestion, Logging, NotKept, RemovedRow, ResponseExtent, Vanished,

@@ -26,15 +26,15 @@ use super::params::invalid;
 use super::places::ResponsePlace;
 use super::present::{self, HeaderState};
 use super::problem::Problem;
-use super::projection::{self, Projection};
+use super::projection::{self, Projection, applied};
 use super::question::{EndRecord, Format};
 use super::recheck::Recheck;
 use super::response_terms::{ResponseTerms, unknown_length};
-use crate::domain::{Caller, Credential, CredentialId, EntrySlice};
+use crate::domain::{Caller, Credential, CredentialId};
 use crate::encode::Framing;
 use crate::engine::{
-    Answer, AskError, Comparison, Cursor, CursorError, FollowedAgents, FollowedQuestion, Gathered,
-    HeldMemory, Logging, Question, ResponseExtent, ResponseMode, RowNeed, Tolerance, Verdict,
+    Answer, AskError, ByteLimit, Collected, Collection, Comparison, Cursor, CursorError, FollowedAgents,
+    FollowedQuestion, Gathered, Logging, Question, ResponseExtent, ResponseMode, RowNeed, Tolerance, Verdict,
 };
 use crate::shape::form_digest;
 
@@ -81,13 +81,6 @@ pub(super) struct ChangesRequest {
     since: Option<Cursor>,
     /// What becomes of each row; none if it leaves whole.
     pub(super) projection: Option<Arc<Projection>>,
-}
-
-/// What changed, in the form in which it is sent.
-struct CollectedChanges {
-    slices: Vec<EntrySlice>,
-    verdict: Verdict,
-    held: HeldMemory,
 }
 
 impl ChangesRequest {
@@ -189,36 +182,25 @@ impl ChangesRequest {
         &self,
         mut answer: Answer,
         followed: &mut FollowedResponse,
-    ) -> Result<CollectedChanges, AskError> {
+    ) -> Result<Collected, AskError> {
         let (app, agent) = (Arc::clone(&followed.app), followed.question.agent);
-        let most = app.settings.max_json_bytes;
-        let (mut slices, mut bytes, mut held) = (Vec::new(), 0u64, answer.new_held());
+        let limit = ByteLimit::new(app.settings.max_json_bytes);
+        let mut collection = Collection::new(&limit, answer.new_held());
         while let Some(gathered) = answer.gather().await? {
             match gathered {
                 Gathered::Rows(slice) => {
                     let changed = followed.comparison.take(agent, slice).map_err(AskError::NoMemory)?;
-                    let Some(mut slice) = changed else { continue };
-                    if let Some(projection) = &self.projection {
-                        // The only way to fail is that the runtime ends.
-                        let applied = projection.apply(slice, agent, &app.compression_pool).await;
-                        slice = applied.map_err(|_| AskError::ShuttingDown)?;
-                    }
-                    bytes += slice.byte_len() as u64;
-                    if bytes > most {
-                        return Err(AskError::TooLarge { limit: most });
-                    }
-                    held.hold(&slice).map_err(AskError::NoMemory)?;
-                    slices.push(slice);
+                    let Some(slice) = changed else { continue };
+                    let projection = self.projection.as_ref();
+                    collection.push(applied(projection, slice, agent, &app.compression_pool).await?)?;
                 }
                 Gathered::Restarted => {
-                    bytes = 0;
-                    slices.clear();
-                    held = answer.new_held();
+                    collection.restart(answer.new_held());
                     followed.comparison.restart(agent);
                 }
             }
         }
-        Ok(CollectedChanges { slices, verdict: answer.verdict(), held })
+        Ok(collection.finish(answer.verdict()))
     }
 
     async fn collected(
@@ -231,8 +213,7 @@ impl ChangesRequest {
         let refused = |error: &AskError| authorized.renderer.problem(error);
         let app = Arc::clone(&followed.app);
         let collect = Box::pin(self.collect(answer, &mut followed));
-        let CollectedChanges { slices, verdict, held } =
-            app.unless_ended(collect).await.map_err(|e| refused(&e))?;
+        let Collected { slices, verdict, held } = app.unless_ended(collect).await.map_err(|e| refused(&e))?;
         let log = &authorized.request_log;
         if let Some(response) = self.not_modified(&app, &followed.comparison, &verdict, log)? {
             return Ok(response);

@@ -22,14 +22,14 @@ use super::changes_body::{FollowedResponse, NoOutcome, changed, changes_head, go
 use super::places::ResponsePlace;
 use super::present::{self, HeaderState};
 use super::problem::Problem;
-use super::projection::{self, Projection};
+use super::projection::{self, Projection, applied};
 use super::question::{EndRecord, Format};
 use super::response_terms::unknown_length;
 use crate::domain::{AgentId, EntrySlice};
 use crate::encode::{CompressionPool, Framing};
 use crate::engine::{
-    Answer, AskError, ByteLimit, ChangesOutcome, Collected, Comparison, FollowedAgents, Gathered, HeldMemory,
-    Question, SectionError, SectionOutcome, SectionVerdict, Sections, SectionsVerdict, Tolerance,
+    Answer, AskError, ByteLimit, ChangesOutcome, Collected, Collection, Comparison, FollowedAgents, Gathered,
+    HeldMemory, Question, SectionError, SectionOutcome, SectionVerdict, Sections, SectionsVerdict, Tolerance,
     VerdictFirst,
 };
 
@@ -243,7 +243,7 @@ async fn section(
     agent: AgentId,
     mut answer: Answer,
 ) -> Result<Collected, AskError> {
-    let (mut slices, mut bytes, mut held) = (Vec::new(), 0u64, answer.new_held());
+    let mut collection = Collection::new(&limit, answer.new_held());
     let compare = |compare: &dyn Fn(&mut Comparison) -> Result<Option<EntrySlice>, AskError>| {
         shared.lock().as_mut().map_or(Err(AskError::ShuttingDown), compare)
     };
@@ -257,21 +257,11 @@ async fn section(
                 let take = |comparison: &mut Comparison| {
                     comparison.take(agent, slice.clone()).map_err(AskError::NoMemory)
                 };
-                let Some(mut slice) = compare(&take)? else { continue };
-                if let Some(projection) = &projection {
-                    // The only way to fail is that the runtime ends.
-                    slice =
-                        projection.apply(slice, agent, &pool).await.map_err(|_| AskError::ShuttingDown)?;
-                }
-                bytes += slice.byte_len() as u64;
-                limit.take(slice.byte_len() as u64)?;
-                held.hold(&slice).map_err(AskError::NoMemory)?;
-                slices.push(slice);
+                let Some(slice) = compare(&take)? else { continue };
+                collection.push(applied(projection.as_ref(), slice, agent, &pool).await?)?;
             }
             Gathered::Restarted => {
-                limit.give_back(std::mem::take(&mut bytes));
-                slices.clear();
-                held = answer.new_held();
+                collection.restart(answer.new_held());
                 compare(&|comparison| {
                     comparison.restart(agent);
                     Ok(None)
@@ -279,5 +269,5 @@ async fn section(
             }
         }
     }
-    Ok(Collected { slices, verdict: answer.verdict(), held })
+    Ok(collection.finish(answer.verdict()))
 }

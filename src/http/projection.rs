@@ -17,7 +17,7 @@ use super::problem::Problem;
 use super::question::{AllParams, EndRecord, Format};
 use crate::domain::{AgentId, Entry, EntrySlice, LineBreaks};
 use crate::encode::CompressionPool;
-use crate::engine::{Answer, AskError, ByteLimit, Collected, Gathered};
+use crate::engine::{Answer, AskError, ByteLimit, Collected, Collection, Gathered};
 use crate::shape::csv::{DEFAULT_COLUMNS, Table};
 use crate::shape::{Fields, NotARow, Omit};
 
@@ -168,26 +168,30 @@ pub(super) async fn collect(
     compression_pool: &CompressionPool,
     limit: &ByteLimit,
 ) -> Result<Collected, AskError> {
-    let (mut slices, mut bytes, mut held) = (Vec::new(), 0u64, answer.new_held());
+    let mut collection = Collection::new(limit, answer.new_held());
     while let Some(gathered) = answer.gather().await? {
         match gathered {
             Gathered::Rows(slice) => {
-                // The only way to fail is that the runtime ends.
-                let slice = projection.apply(slice, agent, compression_pool).await;
-                let slice = slice.map_err(|_| AskError::ShuttingDown)?;
-                bytes += slice.byte_len() as u64;
-                limit.take(slice.byte_len() as u64)?;
-                held.hold(&slice).map_err(AskError::NoMemory)?;
-                slices.push(slice);
+                collection.push(applied(Some(projection), slice, agent, compression_pool).await?)?;
             }
-            Gathered::Restarted => {
-                limit.give_back(std::mem::take(&mut bytes));
-                slices.clear();
-                held = answer.new_held();
-            }
+            Gathered::Restarted => collection.restart(answer.new_held()),
         }
     }
-    Ok(Collected { slices, verdict: answer.verdict(), held })
+    Ok(collection.finish(answer.verdict()))
+}
+
+/// Rows in the form in which they leave.
+///
+/// # Errors
+/// [`AskError::ShuttingDown`]: the only way to fail is that the runtime ends.
+pub(super) async fn applied(
+    projection: Option<&Arc<Projection>>,
+    slice: EntrySlice,
+    agent: AgentId,
+    compression_pool: &CompressionPool,
+) -> Result<EntrySlice, AskError> {
+    let Some(projection) = projection else { return Ok(slice) };
+    projection.apply(slice, agent, compression_pool).await.map_err(|_| AskError::ShuttingDown)
 }
 
 /// The same events, with rows in another form; `agent` until a section says whose they are. Ends early where rows can't be made, which breaks the body.

@@ -7,7 +7,6 @@ use std::borrow::Cow;
 
 use super::extract::{Extractor, NotARow};
 use super::fields::{AGENT_ID, Column, Fields};
-use super::list::ListError;
 use super::{form_digest, text};
 use crate::domain::AgentId;
 
@@ -36,14 +35,6 @@ impl Table {
             (column.given().to_owned(), column.path().and_then(|path| extractor.slot(path)))
         };
         Self { columns: fields.columns().iter().map(column).collect(), extractor }
-    }
-
-    /// The table with the default columns.
-    ///
-    /// # Errors
-    /// Never: a test reads the list.
-    pub fn with_default_columns() -> Result<Self, ListError> {
-        Fields::parse(&[DEFAULT_COLUMNS]).map(|fields| Self::new(&fields))
     }
 
     /// The same table with the agent's id as its first column, unless it has that column.

@@ -95,11 +95,6 @@ impl Fields {
         !self.has_id() && self.members.iter().any(is_own)
     }
 
-    /// Whether the list names nothing but `@agent_id`.
-    pub fn is_only_agent_id(&self) -> bool {
-        self.columns == [Column::AgentId]
-    }
-
     /// Writes a row with these fields only, in their order and with its nesting. Values are the row's own bytes; what
     /// the row does not have is left out.
     ///

@@ -1,22 +1,24 @@
-//! Taking an answer as a whole: by its deadline, and from the beginning where it had to begin again.
+//! Takes an answer as a whole: by its deadline, and again from the start if the answer was restarted.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::running::RunningAnswer;
 use crate::domain::EntrySlice;
-use crate::engine::terms::{AskError, Collected};
+use crate::engine::memory::HeldMemory;
+use crate::engine::terms::{AskError, Collected, Verdict};
 
-/// What happens next to an answer that is taken as a whole.
+/// The next event of an answer that is taken as a whole.
 #[derive(Debug)]
 pub enum Gathered {
     /// The next rows, newest first.
     Rows(EntrySlice),
-    /// All rows so far are void: the answer begins again.
+    /// All rows so far are void, because the answer was restarted.
     Restarted,
 }
 
-/// How many bytes of rows a response may have, counted over all answers that it is made of. Clones count together.
+/// The most bytes of rows that a response may have, over all answers that it consists of. Clones count
+/// together.
 #[derive(Clone, Debug)]
 pub struct ByteLimit {
     most: u64,
@@ -24,23 +26,63 @@ pub struct ByteLimit {
 }
 
 impl ByteLimit {
-    /// At most so many.
+    /// At most this many.
     pub fn new(most: u64) -> Self {
         Self { most, taken: Arc::default() }
     }
 
-    /// Takes so many more.
+    /// Takes this many more.
     ///
     /// # Errors
-    /// [`AskError::TooLarge`] if that is too many.
+    /// [`AskError::TooLarge`] if that exceeds the limit.
     pub fn take(&self, bytes: u64) -> Result<(), AskError> {
         let taken = self.taken.fetch_add(bytes, Relaxed).saturating_add(bytes);
         if taken > self.most { Err(AskError::TooLarge { limit: self.most }) } else { Ok(()) }
     }
 
-    /// Gives so many back that were taken.
+    /// Returns this many that were taken.
     pub fn give_back(&self, bytes: u64) {
         self.taken.fetch_sub(bytes, Relaxed);
+    }
+}
+
+/// Rows that are collected for a response: counted toward the limit on its size, and held in memory.
+#[derive(Debug)]
+pub struct Collection {
+    limit: ByteLimit,
+    bytes: u64,
+    slices: Vec<EntrySlice>,
+    held: HeldMemory,
+}
+
+impl Collection {
+    /// No rows yet, with an empty account of memory.
+    pub fn new(limit: &ByteLimit, held: HeldMemory) -> Self {
+        Self { limit: limit.clone(), bytes: 0, slices: Vec::new(), held }
+    }
+
+    /// Adds the next rows.
+    ///
+    /// # Errors
+    /// [`AskError::TooLarge`], [`AskError::NoMemory`].
+    pub fn push(&mut self, slice: EntrySlice) -> Result<(), AskError> {
+        let bytes = slice.byte_len() as u64;
+        self.bytes += bytes;
+        self.limit.take(bytes)?;
+        self.held.hold(&slice).map_err(AskError::NoMemory)?;
+        self.slices.push(slice);
+        Ok(())
+    }
+
+    /// Voids all rows, and continues with an empty account of memory.
+    pub fn restart(&mut self, held: HeldMemory) {
+        self.limit.give_back(self.bytes);
+        *self = Self::new(&self.limit, held);
+    }
+
+    /// All rows, with the verdict on them.
+    pub fn finish(self, verdict: Verdict) -> Collected {
+        Collected { slices: self.slices, verdict, held: self.held }
     }
 }
 

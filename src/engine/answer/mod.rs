@@ -1,9 +1,10 @@
-//! An answer in progress: takes rows from what is known and from what is being read, newest first.
+//! An answer in progress: takes known rows and rows that are being read, newest first.
 //!
-//! It goes through its plan from the newest part to the oldest, and holds only waiters for its readings. If a part that was
-//! known when the plan was made is gone when its turn comes, it is planned again with the same end and the same time, so
-//! that nothing that was read for this question counts as due. A part that can't be read is served from what is known, if
-//! it may be stale; or left out, if the question is lenient; or it ends the answer.
+//! It goes through its plan from the newest part to the oldest, and holds only waiters for its readings. If a
+//! part that was known when the plan was made is gone when its turn comes, it is planned again with the same
+//! end and the same time, so that nothing that was read for this question counts as due. A part that can't be
+//! read is served from stale rows, if the question accepts them, or is omitted, if the question is lenient,
+//! or ends the answer.
 
 mod background;
 mod begin;
@@ -23,7 +24,7 @@ mod tally;
 
 use tokio::time::Instant;
 
-pub use self::collect::{ByteLimit, Gathered};
+pub use self::collect::{ByteLimit, Collection, Gathered};
 pub(super) use self::context::AnswerContext;
 pub(super) use self::delivery::{AFTER_READING, DeliveryTerms, ReadTerms};
 use self::running::RunningAnswer;
@@ -33,9 +34,9 @@ use super::memory::HeldMemory;
 use super::terms::{AskError, Collected, Newest, Verdict};
 use crate::domain::{EntrySlice, Timestamp};
 
-/// An answer under way.
+/// An answer in progress.
 ///
-/// Dropping it cancels its own reads; those that others wait for go on.
+/// Dropping it cancels the reads that no other answer waits for.
 #[derive(Debug)]
 pub struct Answer(AnswerKind);
 
@@ -52,14 +53,14 @@ impl Answer {
         Self(AnswerKind::Empty(Tally::new(as_of).verdict(Some(0))))
     }
 
-    /// Plans, asks what must be asked before anything can be given, and begins to read.
+    /// Plans, sends the probes that come before the first row, and starts the reads.
     pub(super) async fn begin(context: AnswerContext, newest: Option<Newest>) -> Result<Self, AskError> {
         let running = RunningAnswer::begin(context, newest).await?;
         Ok(Self(AnswerKind::Running(Box::new(running))))
     }
 
-    /// Waits until the first rows are there, but no longer than until `by`. From then on the reads may wait for the
-    /// budget as long as a stream may.
+    /// Waits until the first rows are ready, at most until `by`. Afterward the reads may wait for the budget
+    /// as long as those of a stream.
     ///
     /// # Errors
     /// [`AskError::NotReady`] at `by`, unless the question is lenient; else as [`Self::next`].
@@ -70,7 +71,7 @@ impl Answer {
         }
     }
 
-    /// The answer with the bytes of its rows, if none of them are taken yet: reads again those that are gone.
+    /// The answer with the bytes of its rows, if none was taken yet. Bytes that are gone are read again.
     ///
     /// # Errors
     /// As [`Engine::ask`](super::Engine::ask).
@@ -83,7 +84,7 @@ impl Answer {
         Ok(self)
     }
 
-    /// The verdict, if it is certain before any row is taken: nothing is still to be read.
+    /// The verdict, if it is certain before any row is taken, because nothing has to be read.
     pub const fn from_cache(&self) -> Option<&Verdict> {
         match &self.0 {
             AnswerKind::Empty(verdict) => Some(verdict),
@@ -91,10 +92,10 @@ impl Answer {
         }
     }
 
-    /// The next rows, newest first; none at the end.
+    /// The next rows, newest first; `None` at the end.
     ///
     /// # Errors
-    /// As [`Engine::ask`](super::Engine::ask). After an error nothing more comes.
+    /// As [`Engine::ask`](super::Engine::ask). An error ends the answer.
     pub async fn next(&mut self) -> Result<Option<EntrySlice>, AskError> {
         match &mut self.0 {
             AnswerKind::Empty(_) => Ok(None),
@@ -102,8 +103,8 @@ impl Answer {
         }
     }
 
-    /// Waits for the next rows of an answer that is wanted whole, at most until its deadline. None at the end, also where a
-    /// lenient answer leaves out what is not there by then; the [`verdict`](Self::verdict) tells.
+    /// Waits for the next rows of a collected answer, at most until its deadline. `None` at the end, and
+    /// where a lenient answer omits what is not ready by then; the [`verdict`](Self::verdict) says which.
     ///
     /// # Errors
     /// As [`next`](Self::next), and [`AskError::NotReady`] at the deadline of a strict answer.
@@ -136,10 +137,10 @@ impl Answer {
         }
     }
 
-    /// Lets go of the rows of an answer that is known to its end: they are taken again from what is known when their turn
-    /// comes.
+    /// Releases the rows of an answer that is known to its end. They are taken from the cache again when
+    /// their turn comes.
     ///
-    /// An answer that still reads holds a fan-out of pages at most, and keeps them.
+    /// An answer that still reads holds at most a fan-out of pages, and keeps them.
     pub(super) fn set_aside(&mut self) {
         match &mut self.0 {
             AnswerKind::Empty(_) => {}
@@ -147,8 +148,8 @@ impl Answer {
         }
     }
 
-    /// What the answer says of itself. Of the whole answer once [`next`](Self::next) gave none, of what was given
-    /// so far before.
+    /// The verdict on the answer: on all of it once [`next`](Self::next) returned `None`, and on the rows so
+    /// far before that.
     pub fn verdict(&self) -> Verdict {
         match &self.0 {
             AnswerKind::Empty(verdict) => verdict.clone(),
@@ -156,7 +157,7 @@ impl Answer {
         }
     }
 
-    /// What a response of this caller holds: nothing yet.
+    /// An empty account of the memory that a response of this caller holds.
     pub fn new_held(&self) -> HeldMemory {
         match &self.0 {
             AnswerKind::Empty(_) => HeldMemory::default(),

@@ -218,11 +218,6 @@ impl Totals {
         Ok(all)
     }
 
-    /// How many rows were added.
-    pub fn count_of_rows(&self) -> u64 {
-        self.groups.iter().map(|(_, group)| group.count).sum()
-    }
-
     /// The key of a group, part by part as the question names them.
     pub(super) fn parts(&self, id: GroupId) -> Vec<KeyPart> {
         let mut times = id.time.map(|number| self.calendar.times(number).iter());
