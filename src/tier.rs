@@ -204,6 +204,43 @@ pub enum TierKind {
     Redis,
 }
 
+/// Something that a check of a tier found out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// How good or bad it is.
+    pub grade: Grade,
+    /// A sentence.
+    pub text: String,
+}
+
+/// How good or bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grade {
+    /// As it should be.
+    Good,
+    /// It works, and is probably not intended.
+    Doubtful,
+    /// The tier can't be used like that.
+    Bad,
+}
+
+impl Finding {
+    /// Something as it should be.
+    pub const fn good(text: String) -> Self {
+        Self { grade: Grade::Good, text }
+    }
+
+    /// Something that works, and is probably not intended.
+    pub const fn doubtful(text: String) -> Self {
+        Self { grade: Grade::Doubtful, text }
+    }
+
+    /// Something because of which the tier can't be used.
+    pub const fn bad(text: String) -> Self {
+        Self { grade: Grade::Bad, text }
+    }
+}
+
 /// The times of upstream requests, which outlive this process so that a restart does not send the budget twice, and which
 /// processes may share.
 pub trait RequestTimes: Send + Sync + 'static {

@@ -54,7 +54,10 @@ def budget(documents: list[Document]) -> list[str]:
         for scaler in of_kind(documents, "HorizontalPodAutoscaler"):
             if scaler["spec"]["scaleTargetRef"]["name"] == name:
                 most += scaler["spec"]["maxReplicas"] - gateway.workload["spec"].get("replicas", 1)
-        total += most * per_minute(gateway.setting("upstream-rate"))
+        rate, sharing = per_minute(gateway.setting("upstream-rate")), int(gateway.setting("replicas"))
+        if sharing > 1 and most > sharing:
+            return [f"{most} pods are more than the {sharing} that share the rate"]
+        total += rate if sharing > 1 else most * rate
         if gateway.setting("rate-scope") != "shared":
             return ["a budget for each credential has no sum"]
     return [] if total <= LIMIT else [f"{total:.0f} requests a minute are more than {LIMIT}"]
@@ -194,6 +197,10 @@ def keeping(documents: list[Document]) -> list[str]:
         volumes = [volume for volume in gateway.pod.get("volumes", []) if volume["name"] == "tier"]
         if url is None:
             continue
+        if url.startswith("redis"):
+            if not url.startswith("rediss:"):
+                faults.append("the password of the tier is readable on the way")
+            continue
         if not any(url.startswith(f"file://{mount['mountPath']}/") for mount in mounts) or len(volumes) != 1:
             faults.append("the tier is on no volume")
             continue
@@ -301,6 +308,9 @@ def annotated(name: str, value: str) -> Callable[[list[Document]], None]:
         ("tier-volume", keeping, strategy(type="RollingUpdate")),
         ("tier-volume", keeping, replicas(2)),
         ("tier-empty-dir", keeping, setting("FANFOLD_TIER_BYTES", "6GiB")),
+        ("tier-redis", keeping, setting("FANFOLD_TIER_URL", "redis://redis")),
+        ("tier-redis", budget, surge(2)),
+        ("tier-redis", budget, setting("FANFOLD_REPLICAS", "1")),
     ],
 )
 def test_finds_manifests_that_break_a_rule(overlay, rule, change):

@@ -85,7 +85,10 @@ def test_settings_that_lack_something_are_named(tmp_path):
     for flags, named in [
         (url, "--tier-secret-file"),
         (secret, "--tier-url"),
-        (["--tier-url", "redis://localhost", *secret], "file:///"),
+        (["--tier-url", "s3://bucket", *secret], "file:///"),
+        (["--tier-url", "redis://10.0.0.1", *secret], "--tier-insecure"),
+        ([*tier.flags, "--tier-user", "gateway"], "--tier-user"),
+        ([*tier.flags, "--replicas", "1000"], "--replicas"),
         (["--tier-url", "/var/lib/fanfold", *secret], "file:///"),
         ([*url, "--tier-secret-file", str(tmp_path / "absent")], "--tier-secret-file"),
     ]:

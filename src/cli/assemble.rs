@@ -1,6 +1,6 @@
 //! Assembles a gateway: the one place where the layers meet.
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::{Arc, OnceLock};
 
 use axum::Router;
@@ -16,7 +16,7 @@ use crate::http::{self as api, AdminApp, App, Forwarded, HttpSettings, Observer}
 use crate::shutdown::Shutdown;
 use crate::telemetry::{Answered, Metrics, Readings, RequestWatch, Tracer, Vitals};
 use crate::upstream::forward::Forwarder;
-use crate::upstream::{BaseUrl, DateParams, PlainHttp, Upstream, UpstreamSettings};
+use crate::upstream::{BaseUrl, DateParams, PlainHttp, Rate, Upstream, UpstreamSettings};
 
 /// The fraction of the cache for pages of upstream's own path, as a divisor.
 const RELAY_SHARE: u64 = 16;
@@ -43,7 +43,7 @@ pub fn assemble(settings: &Serve, tracer: &Tracer, shutdown: &Shutdown) -> Resul
     let watch = RequestWatch::new(tracer.clone());
     // One clock for both, because the difference from upstream's clock is only valid on the clock that measured it.
     let clock = SteadyClock::from_wall();
-    let tier = OpenTier::open(settings, &clock)?;
+    let tier = OpenTier::open(settings, &clock, shutdown)?;
     let (upstream, authenticator) = match (upstream_settings(settings), authenticator(settings, tier.names)) {
         (Ok(upstream), Ok(authenticator)) => (upstream, authenticator),
         (upstream, authenticator) => {
@@ -140,13 +140,19 @@ fn upstream_settings(settings: &Serve) -> Result<UpstreamSettings, Vec<String>> 
         base_url,
         ca_pem,
         attempt_timeout: settings.upstream.timeout,
-        rate: budget.rate,
+        rate: budget.rate.map(|rate| share(rate, budget.replicas)),
         rate_scope: budget.scope,
         concurrency: NonZeroUsize::new(budget.concurrency).unwrap_or(NonZeroUsize::MIN),
         refresh_reserve: budget.refresh_reserve,
         dates: if settings.reading.window.is_some() { DateParams::Sent } else { DateParams::LeftOut },
     };
     Ok(upstream)
+}
+
+/// The part of a rate that one of several processes keeps to. All parts together are at most the whole.
+fn share(rate: Rate, replicas: usize) -> Rate {
+    let count = rate.count.get() / u32::try_from(replicas).unwrap_or(u32::MAX).max(1);
+    Rate { count: NonZeroU32::new(count).unwrap_or(NonZeroU32::MIN), ..rate }
 }
 
 /// Sets up what sends requests upstream: the gateway's own, and forwarded ones.

@@ -1,10 +1,14 @@
+use std::path::PathBuf;
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
+use super::process::run_small;
 use super::{Exit, print};
-use crate::config::Serve;
-use crate::directory::{self, Finding, Grade};
+use crate::clock::SteadyClock;
+use crate::config::{Serve, TierPlace};
 use crate::sealed::SecretSource;
+use crate::tier::{Finding, Grade};
+use crate::{directory, replicas};
 
 /// How long the file system may take to answer.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -20,9 +24,18 @@ pub fn tier_check(settings: &Serve) -> Exit {
             return Exit::BadSettings;
         }
     };
+    match tier.place {
+        TierPlace::Directory { path, bytes } => directory(path, secret, bytes),
+        TierPlace::Server(server) => run_small(&settings.log, async move {
+            Ok(report(&replicas::check(&server, &secret, &SteadyClock::from_wall()).await))
+        }),
+    }
+}
+
+fn directory(path: PathBuf, secret: SecretSource, bytes: u64) -> Exit {
     let (say, said) = sync_channel(1);
     let checking = std::thread::Builder::new().name("tier-check".to_owned()).spawn(move || {
-        let _nobody_waits_any_more = say.send(directory::check(&tier.directory, &secret, tier.bytes));
+        let _nobody_waits_any_more = say.send(directory::check(&path, &secret, bytes));
     });
     let findings = checking
         .map_err(|error| error.to_string())

@@ -8,7 +8,7 @@ use reqwest::Url;
 
 use super::reader::SettingsReader;
 use super::settings::{
-    BudgetSettings, ConnectionSettings, Keys, ListenSettings, ResponseSettings, TierSettings,
+    BudgetSettings, ConnectionSettings, Keys, ListenSettings, ResponseSettings, TierPlace, TierSettings,
 };
 use crate::engine::EngineSettings;
 use crate::http::Forwarding;
@@ -126,16 +126,15 @@ pub(super) fn keys(
 /// A tier needs a secret, and a secret needs a tier.
 pub(super) fn tier(
     read: &mut SettingsReader,
-    directory: Option<PathBuf>,
+    place: Option<TierPlace>,
     secret_file: Option<PathBuf>,
-    bytes: u64,
 ) -> Option<Option<TierSettings>> {
     if let Some(file) = &secret_file {
         readable(read, "tier-secret-file", file);
     }
-    match (directory, secret_file) {
+    match (place, secret_file) {
         (None, None) => Some(None),
-        (Some(directory), Some(secret_file)) => Some(Some(TierSettings { directory, secret_file, bytes })),
+        (Some(place), Some(secret_file)) => Some(Some(TierSettings { place, secret_file })),
         (Some(_), None) => {
             read.fault("tier-url", "needs --tier-secret-file: what is kept is sealed");
             None
@@ -144,6 +143,17 @@ pub(super) fn tier(
             read.fault("tier-secret-file", "has no effect without --tier-url");
             None
         }
+    }
+}
+
+/// Each replica keeps to its share of the rate while they can't share it, so there must be one.
+pub(super) fn replicas(read: &mut SettingsReader, budget: Option<&BudgetSettings>) {
+    let Some(BudgetSettings { rate: Some(rate), replicas, .. }) = budget else { return };
+    if usize::try_from(rate.count.get()).is_ok_and(|count| count < *replicas) {
+        read.fault(
+            "replicas",
+            format!("more than --upstream-rate allows requests: {} is shared by all", rate.count),
+        );
     }
 }
 

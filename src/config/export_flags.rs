@@ -62,7 +62,7 @@ pub(super) const FLAGS: &[Flag] = &[
 ];
 
 /// Those of `serve` that matter to an export that reads upstream itself.
-pub(super) const ENGINE: [&str; 17] = [
+pub(super) const ENGINE: [&str; 23] = [
     "upstream-url",
     "upstream-insecure",
     "upstream-ca-file",
@@ -70,6 +70,7 @@ pub(super) const ENGINE: [&str; 17] = [
     "fan-out",
     "upstream-concurrency",
     "upstream-rate",
+    "replicas",
     "budget-patience",
     "upstream-timeout",
     "request-deadline",
@@ -80,6 +81,11 @@ pub(super) const ENGINE: [&str; 17] = [
     "tier-url",
     "tier-secret-file",
     "tier-bytes",
+    "tier-user",
+    "tier-password-file",
+    "tier-ca-file",
+    "tier-insecure",
+    "tier-timeout",
 ];
 
 /// What the help ends with about exit codes.

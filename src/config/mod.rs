@@ -22,6 +22,7 @@ mod settings;
 mod simulate;
 #[cfg(test)]
 mod tests;
+mod tier_place;
 mod token;
 mod traces;
 mod values;
@@ -37,7 +38,7 @@ pub use export::{Export, ExportOutput, ExportSource, ProgressMode, TerminalKind}
 pub use faults::{SettingError, SettingErrors};
 pub use settings::{
     BudgetSettings, ConnectionSettings, Keys, ListenSettings, LogSettings, ResponseSettings, Serve,
-    ServeMode, StopSettings, TierSettings,
+    ServeMode, StopSettings, TierPlace, TierSettings,
 };
 pub use simulate::Simulate;
 pub use token::TokenNew;

@@ -5,7 +5,8 @@ use super::settings::{
     BudgetSettings, ConnectionSettings, ListenSettings, LogSettings, ResponseSettings, Serve, ServeMode,
     StopSettings, TierSettings,
 };
-use super::{checks, faults::SettingErrors, traces::Traces, values};
+use super::tier_place::TierLogin;
+use super::{checks, faults::SettingErrors, tier_place, traces::Traces, values};
 use crate::engine::EngineSettings;
 
 /// Reads the log's two settings.
@@ -63,6 +64,7 @@ pub(super) fn read(mut reader: SettingsReader, traces: Traces) -> Result<Serve, 
     let Traces { settings: traces, mut warnings } = traces;
     checks::ports(read, listeners.as_ref());
     checks::cache(read, cache_bytes);
+    checks::replicas(read, budget.as_ref());
     checks::freshness(&mut warnings, reading.as_ref());
     checks::parallelism(&mut warnings, reading.as_ref(), budget.as_ref());
     checks::deadlines(&mut warnings, upstream.as_ref(), answers.as_ref());
@@ -97,6 +99,7 @@ fn budget(read: &mut SettingsReader) -> Option<BudgetSettings> {
         BudgetSettings {
             concurrency: one("upstream-concurrency", values::count),
             rate: one("upstream-rate", values::rate),
+            replicas: one("replicas", values::count),
             scope: one("rate-scope", values::rate_scope),
             refresh_reserve: one("refresh-reserve", values::share),
         }
@@ -123,10 +126,21 @@ fn reading(read: &mut SettingsReader) -> Option<EngineSettings> {
 }
 
 fn tier(read: &mut SettingsReader) -> Option<Option<TierSettings>> {
-    let directory = read.optional("tier-url", values::tier_url);
+    let url = read.optional("tier-url", tier_place::tier_url);
     let secret_file = read.optional("tier-secret-file", values::file);
     let bytes = read.one("tier-bytes", values::bytes);
-    checks::tier(read, directory?, secret_file?, bytes?)
+    let login = read_all!(
+        read,
+        TierLogin {
+            user: optional("tier-user", values::user),
+            password_file: optional("tier-password-file", values::file),
+            ca_file: optional("tier-ca-file", values::file),
+            is_insecure: one("tier-insecure", values::switch),
+            timeout: one("tier-timeout", values::length),
+        }
+    );
+    let place = tier_place::tier_place(read, url?, bytes?, login?);
+    checks::tier(read, place?, secret_file?)
 }
 
 /// Reads the settings of `serve` for a command that needs a tier.

@@ -46,6 +46,12 @@ pub(super) const FLAGS: &[Flag] = &[
         "Maximum requests to upstream in any span of that length (N/s, N/min); 0 for no limit",
     ),
     Flag::new(
+        "replicas",
+        "N",
+        "1",
+        "How many processes share --upstream-rate. While no Redis or Valkey answers, each keeps to its share",
+    ),
+    Flag::new(
         "rate-scope",
         "SCOPE",
         "shared",
@@ -85,7 +91,7 @@ pub(super) const FLAGS: &[Flag] = &[
     Flag::optional(
         "tier-url",
         "URL",
-        "Where to keep rows beyond this process, such as file:///var/lib/fanfold: a directory of a local disk. None: memory only",
+        "Where to keep rows beyond this process: a directory of a local disk, such as file:///var/lib/fanfold, or Redis or Valkey for several replicas (redis://, rediss://). None: memory only",
     ),
     Flag::optional(
         "tier-secret-file",
@@ -98,6 +104,19 @@ pub(super) const FLAGS: &[Flag] = &[
         "4GiB",
         "Most that the directory may hold; the least recently used goes first",
     ),
+    Flag::optional("tier-user", "NAME", "Redis or Valkey: the user, if it is not the default one"),
+    Flag::optional(
+        "tier-password-file",
+        "FILE",
+        "Redis or Valkey: file with the password; re-read at each connection",
+    ),
+    Flag::optional(
+        "tier-ca-file",
+        "FILE",
+        "With rediss://: trusted root certificates (PEM), in the place of the system's",
+    ),
+    Flag::switch("tier-insecure", "false", "Allow redis:// without TLS to a server that is not on loopback"),
+    Flag::new("tier-timeout", "LENGTH", "250ms", "Redis or Valkey: longest wait for one command"),
     Flag::new(
         "live-ttl",
         "LENGTH",

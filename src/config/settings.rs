@@ -8,6 +8,7 @@ use reqwest::Url;
 
 use crate::engine::EngineSettings;
 use crate::http::Forwarding;
+use crate::replicas::ServerSettings;
 use crate::telemetry::{LogFormat, TraceSettings};
 use crate::upstream::{Fraction, Rate, RateScope};
 
@@ -98,6 +99,8 @@ pub struct BudgetSettings {
     pub concurrency: usize,
     /// The most requests in any span of a length; `None` for no limit.
     pub rate: Option<Rate>,
+    /// How many processes share it.
+    pub replicas: usize,
     /// Who shares a budget.
     pub scope: RateScope,
     /// The part of the budget that first reads leave to refreshes.
@@ -107,12 +110,24 @@ pub struct BudgetSettings {
 /// Where rows are kept beyond this process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TierSettings {
-    /// The directory.
-    pub directory: PathBuf,
+    /// The place.
+    pub place: TierPlace,
     /// The file with the secret that names and seals what is kept.
     pub secret_file: PathBuf,
-    /// The most bytes that it holds.
-    pub bytes: u64,
+}
+
+/// A place that outlives this process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TierPlace {
+    /// A directory of a local disk.
+    Directory {
+        /// Its path.
+        path: PathBuf,
+        /// The most bytes that it holds.
+        bytes: u64,
+    },
+    /// Redis or Valkey.
+    Server(ServerSettings),
 }
 
 /// Limits of responses.

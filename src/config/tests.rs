@@ -258,7 +258,8 @@ fn a_tier_needs_a_secret_and_a_command_may_need_a_tier() {
     assert!(faults.len() == 1 && faults[0].contains("--tier-url"), "{faults:?}");
     let line = format!("--tier-url file:///var/lib/fanfold --tier-secret-file {secret}");
     let tier = serve_with(&line, &[("FANFOLD_TIER_BYTES", "1GiB")]).tier.unwrap();
-    assert_eq!((tier.directory.to_str(), tier.bytes), (Some("/var/lib/fanfold"), 1 << 30));
+    let directory = TierPlace::Directory { path: "/var/lib/fanfold".into(), bytes: 1 << 30 };
+    assert_eq!(tier.place, directory);
     assert!(serve_with("", &[]).tier.is_none());
     assert!(matches!(read_with(&format!("fanfold tier check {line}"), &[]), Ok(Command::TierCheck(_))));
     assert!(faults_with("fanfold tier check", &[])[0].contains("--tier-url"));

@@ -141,15 +141,10 @@ pub(crate) fn url(text: &str) -> Parsed<Url> {
     if plain { Ok(url) } else { Err(accepted.to_owned()) }
 }
 
-/// Parses the URL of a tier.
-pub(crate) fn tier_url(text: &str) -> Parsed<PathBuf> {
-    let accepted = "file:// and the absolute path of a directory, such as file:///var/lib/fanfold; other tiers are not supported yet";
-    let url = Url::parse(text).ok().filter(|url| {
-        // `file://data/x` names a host.
-        url.scheme() == "file" && !url.has_host() && url.query().is_none() && url.fragment().is_none()
-    });
-    let path = url.and_then(|url| url.to_file_path().ok()).filter(|path| path.parent().is_some());
-    path.ok_or_else(|| accepted.to_owned())
+/// Parses the name of a user.
+pub(crate) fn user(text: &str) -> Parsed<String> {
+    let is_name = !text.is_empty() && text.chars().all(|c| !c.is_whitespace() && !c.is_control());
+    if is_name { Ok(text.to_owned()) } else { Err("the name of a user, without spaces".to_owned()) }
 }
 
 /// Parses an origin as browsers send it (scheme, host and port), or `*` for any.
@@ -303,16 +298,6 @@ mod tests {
             ["api.bolna.ai", "ftp://x", "https://u:p@x", "https://u@x", "https://x?a=b", "https://x#a"]
         {
             assert!(url(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn the_url_of_a_tier_is_a_local_directory() {
-        assert_eq!(tier_url("file:///var/lib/fan%20fold"), Ok(PathBuf::from("/var/lib/fan fold")));
-        for text in
-            ["", "/var/lib", "file://var/lib", "file:///", "file:///x?y", "redis://h", "rediss://h", "s3://b"]
-        {
-            assert!(tier_url(text).is_err_and(|accepted| accepted.contains("file:///")), "{text}");
         }
     }
 

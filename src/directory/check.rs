@@ -13,6 +13,7 @@ use super::lock::DirectoryLock;
 use super::marks_file;
 use super::state::LOCK;
 use crate::sealed::{ReadMarks, RecordKind, RecordName, TierSecret, Unsealed};
+use crate::tier::Finding;
 
 /// How many cells are opened to see whether they can be.
 const SAMPLE: usize = 100;
@@ -26,33 +27,13 @@ const WRITTEN: usize = 64 << 10;
 /// From this long on, a write is too slow to be unremarkable.
 const SLOW: Duration = Duration::from_millis(250);
 
-/// Something that was found out about a directory.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    /// How good or bad it is.
-    pub grade: Grade,
-    /// A sentence.
-    pub text: String,
-}
-
-/// How good or bad a finding is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Grade {
-    /// As it should be.
-    Good,
-    /// It works, and is probably not intended.
-    Doubtful,
-    /// The directory can't be used like that.
-    Bad,
-}
-
 /// Finds out whether a directory can be used. Writes only files that it removes again, and creates the directory if it does
 /// not exist.
 pub(super) fn check(root: &Path, secret: &TierSecret, bytes: u64) -> Vec<Finding> {
     if let Err(error) = fs::create_dir_all(root) {
-        return vec![bad(format!("The directory {} can't be created: {error}.", root.display()))];
+        return vec![Finding::bad(format!("The directory {} can't be created: {error}.", root.display()))];
     }
-    let mut findings = vec![good(format!("The directory is {}.", root.display()))];
+    let mut findings = vec![Finding::good(format!("The directory is {}.", root.display()))];
     findings.extend(kind(root));
     findings.push(lock(root));
     findings.extend(contents(root, secret));
@@ -63,31 +44,31 @@ pub(super) fn check(root: &Path, secret: &TierSecret, bytes: u64) -> Vec<Finding
 
 fn kind(root: &Path) -> Option<Finding> {
     Some(match file_system::of(root)? {
-        FileSystem::Local(name) => good(format!("The file system is local ({name}).")),
-        FileSystem::Network(name) => bad(format!(
+        FileSystem::Local(name) => Finding::good(format!("The file system is local ({name}).")),
+        FileSystem::Network(name) => Finding::bad(format!(
             "The file system is reached over a network ({name}), which is not supported: locks may not hold there, and a server that \
              does not answer blocks every file."
         )),
-        FileSystem::Container => doubtful(
+        FileSystem::Container => Finding::doubtful(
             "The directory is in the container's own file system, and ends with the container: mount a volume there.".to_owned(),
         ),
         FileSystem::Memory => {
-            doubtful("The file system is in memory: what it holds counts as memory, and ends with the machine.".to_owned())
+            Finding::doubtful("The file system is in memory: what it holds counts as memory, and ends with the machine.".to_owned())
         }
-        FileSystem::User => doubtful(
+        FileSystem::User => Finding::doubtful(
             "The file system is provided by a process (FUSE). If it is reached over a network, it is not supported.".to_owned(),
         ),
-        FileSystem::Unknown(magic) => doubtful(format!("The file system is of an unknown kind ({magic:#x}).")),
+        FileSystem::Unknown(magic) => Finding::doubtful(format!("The file system is of an unknown kind ({magic:#x}).")),
     })
 }
 
 fn lock(root: &Path) -> Finding {
     match DirectoryLock::try_take(&root.join(LOCK)) {
-        Ok(Some(_)) => good("The lock is free: the next gateway that starts writes here.".to_owned()),
-        Ok(None) => good(
+        Ok(Some(_)) => Finding::good("The lock is free: the next gateway that starts writes here.".to_owned()),
+        Ok(None) => Finding::good(
             "The lock is held: a gateway writes here. Another one would serve from memory until that one ends.".to_owned(),
         ),
-        Err(error) => bad(format!("The lock can't be taken: {error}.")),
+        Err(error) => Finding::bad(format!("The lock can't be taken: {error}.")),
     }
 }
 
@@ -99,7 +80,7 @@ fn contents(root: &Path, secret: &TierSecret) -> Vec<Finding> {
         let folder = root.join(keys.names.namespace().to_string());
         known.push(folder.clone());
         if marks_file::read(&folder, keys) == ReadMarks::Lost {
-            findings.push(doubtful(
+            findings.push(Finding::doubtful(
                 "The void marks can't be read: a gateway will leave out everything that was kept until then."
                     .to_owned(),
             ));
@@ -119,22 +100,24 @@ fn contents(root: &Path, secret: &TierSecret) -> Vec<Finding> {
     }
     let [whole, foreign, corrupt] = cells;
     findings.push(match (whole, corrupt) {
-        (0, 0) => good("Nothing is kept under this secret yet.".to_owned()),
-        (_, 0) => good(format!("The secret opens what is kept: {scopes} scopes, {whole} files were tried.")),
-        _ => doubtful(format!(
+        (0, 0) => Finding::good("Nothing is kept under this secret yet.".to_owned()),
+        (_, 0) => Finding::good(format!(
+            "The secret opens what is kept: {scopes} scopes, {whole} files were tried."
+        )),
+        _ => Finding::doubtful(format!(
             "{corrupt} of {} files that were tried are damaged; they are read from upstream again.",
             whole + corrupt
         )),
     });
     if foreign > 0 {
-        findings.push(doubtful(format!(
+        findings.push(Finding::doubtful(format!(
             "{foreign} files were written by another version of fanfold than this one ({version}) and are left alone."
         )));
     }
     let is_other = |path: &std::path::PathBuf| path.is_dir() && !known.contains(path);
     let others = disk::list(root).iter().filter(|path| is_other(path)).count();
     if others > 0 {
-        findings.push(doubtful(format!(
+        findings.push(Finding::doubtful(format!(
             "{others} folders belong to other secrets. They count in --tier-bytes and go first when room is needed."
         )));
     }
@@ -148,7 +131,7 @@ fn room(root: &Path, bytes: u64) -> Option<Finding> {
     let (held, free) = (held.total(), file_system::free(root)?);
     let mib = |bytes: u64| bytes >> 20;
     Some(if held.saturating_add(free) < bytes {
-        doubtful(format!(
+        Finding::doubtful(format!(
             "{} MiB are held and {} MiB are free, which is less than --tier-bytes ({} MiB): the disk is full before the least recently \
              used is removed. Lower --tier-bytes.",
             mib(held),
@@ -156,7 +139,7 @@ fn room(root: &Path, bytes: u64) -> Option<Finding> {
             mib(bytes)
         ))
     } else {
-        good(format!(
+        Finding::good(format!(
             "{} MiB are held and {} MiB are free; --tier-bytes is {} MiB.",
             mib(held),
             mib(free),
@@ -177,7 +160,9 @@ fn writing(root: &Path) -> Finding {
     let removed = disk::remove(&path);
     let mut times = match (times, removed) {
         (Ok(times), Ok(())) => times,
-        (Err(error), _) | (_, Err(error)) => return bad(format!("The directory can't be written: {error}.")),
+        (Err(error), _) | (_, Err(error)) => {
+            return Finding::bad(format!("The directory can't be written: {error}."));
+        }
     };
     times.sort_unstable();
     let millis = |time: Option<&Duration>| time.map_or(0.0, |time| time.as_secs_f64() * 1000.0);
@@ -185,28 +170,17 @@ fn writing(root: &Path) -> Finding {
     let text =
         format!("To write, sync and rename {} KiB takes {half:.1} ms, at most {most:.1} ms.", WRITTEN >> 10);
     if times.get(WRITES / 2).is_some_and(|time| *time > SLOW) {
-        doubtful(format!("{text} That is slow: less is kept if rows arrive faster."))
+        Finding::doubtful(format!("{text} That is slow: less is kept if rows arrive faster."))
     } else {
-        good(text)
+        Finding::good(text)
     }
-}
-
-const fn good(text: String) -> Finding {
-    Finding { grade: Grade::Good, text }
-}
-
-const fn doubtful(text: String) -> Finding {
-    Finding { grade: Grade::Doubtful, text }
-}
-
-const fn bad(text: String) -> Finding {
-    Finding { grade: Grade::Bad, text }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::sealed::testing::{TempFolder, secret};
+    use crate::tier::Grade;
 
     fn grades(root: &Path, bytes: u64) -> Vec<(Grade, String)> {
         check(root, &secret(&[1]), bytes).into_iter().map(|finding| (finding.grade, finding.text)).collect()

@@ -10,22 +10,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::disk;
-use super::sampled::SampledLine;
-use super::stats::{FileOutcome, TierCounters};
 use crate::domain::{Entry, EntryIndex, Timestamp};
+use crate::sealed::SampledLine;
 use crate::sealed::format::{decode_cell, decode_rows, encode_cell, encode_rows};
-use crate::sealed::{RecordKind, RecordName, TierKeys, TierSecret, Unsealed, extent, lay_over, only};
+use crate::sealed::{FileOutcome, TierCounters};
+use crate::sealed::{
+    RecordKind, RecordName, TierKeys, TierSecret, Unsealed, extent, lay_over, only, weeks_of,
+};
 use crate::store::EntryKey;
-use crate::tier::{Cell, ForgottenSpan, ScopeChanges, TierScope, week_of};
+use crate::tier::{Cell, ScopeChanges, TierScope, week_of};
 
 /// What the file of a cell ends with.
 pub(super) const CELL: &str = "cell";
 
 /// What the file with the bytes of an entry ends with.
 pub(super) const ROWS: &str = "rows";
-
-/// The weeks that rows may be from: 1970 to 2069. Spans that were forgotten may be wider.
-const WEEKS: std::ops::RangeInclusive<i64> = 0..=5200;
 
 /// How far a clock that was not set may be ahead.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(5);
@@ -355,15 +354,6 @@ impl SizeChange {
         self.removed += before;
         Ok(())
     }
-}
-
-/// The weeks in which anything changed.
-fn weeks_of(changes: &ScopeChanges) -> BTreeSet<i64> {
-    let forgotten = |gone: &ForgottenSpan| {
-        week_of(gone.span.from()).max(*WEEKS.start())..=week_of(gone.span.to()).min(*WEEKS.end())
-    };
-    let cells = changes.cells.iter().map(|cell| cell.week);
-    cells.chain(changes.forgotten.iter().flat_map(forgotten)).collect()
 }
 
 /// Whether all rows of an index are of this week.

@@ -26,10 +26,8 @@ mod lock;
 mod marks_cache;
 mod marks_file;
 mod request_log;
-mod sampled;
 mod sent_ring;
 mod state;
-mod stats;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -44,19 +42,18 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use tokio::time::timeout;
 
-pub use self::check::{Finding, Grade};
 use self::file_thread::FileThread;
 use self::kept_files::KeptFiles;
 use self::request_log::RequestFile;
 use self::state::SharedDirectory;
-use self::stats::TierCounters;
 use crate::clock::SteadyClock;
 use crate::domain::{Entry, EntryIndex, Timestamp};
 use crate::sealed::SecretSource;
+use crate::sealed::TierCounters;
 use crate::store::EntryKey;
 use crate::telemetry::{TierReadings, TierStateReading};
 use crate::tier::{
-    Cell, RequestTimes, Saved, ScopeChanges, Tier, TierKind, TierNews, TierScope, TierStatus,
+    Cell, Finding, RequestTimes, Saved, ScopeChanges, Tier, TierKind, TierNews, TierScope, TierStatus,
     TierUnavailable, TierVersion, Voided,
 };
 

@@ -14,8 +14,8 @@ use tokio::time::timeout;
 use super::file_thread::FileThread;
 use super::kept_files::KeptFiles;
 use super::sent_ring::SentRing;
-use super::stats::TierCounters;
 use crate::clock::SteadyClock;
+use crate::sealed::TierCounters;
 use crate::tier::{RequestTimes, SentRequest};
 
 /// The name of the file. All versions of fanfold and all secrets share it.

@@ -4,9 +4,9 @@
 //! that was demoted.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -90,7 +90,7 @@ impl Link {
 
     /// Whether the server answers.
     pub(super) fn is_up(&self) -> bool {
-        !self.is_suspect.load(Ordering::Relaxed) && lock(&self.live).is_some()
+        self.usable().is_some()
     }
 
     /// How often the connection was replaced.
@@ -100,12 +100,12 @@ impl Link {
 
     /// Why it was down last, in words.
     pub(super) fn fault(&self) -> Option<String> {
-        lock(&self.fault).clone()
+        self.fault.lock().clone()
     }
 
     /// The server's clock, as it was seen last.
     pub(super) fn server_clock(&self) -> Option<ServerClock> {
-        *lock(&self.server_clock)
+        *self.server_clock.lock()
     }
 
     /// Waits until the server answers.
@@ -121,7 +121,7 @@ impl Link {
 
     /// Returns when the connection that is open now is of no use any more.
     pub(super) async fn until_replaced(&self) {
-        let live = lock(&self.live).clone();
+        let live = self.live.lock().clone();
         if let Some(live) = live {
             live.ended.cancelled().await;
         }
@@ -151,10 +151,7 @@ impl Link {
     /// # Errors
     /// There is no reply in time, or the server refuses.
     pub(super) async fn call(&self, command: ServerCommand) -> Result<ServerReply, CallError> {
-        let live = lock(&self.live).clone();
-        let Some(live) = live.filter(|_| !self.is_suspect.load(Ordering::Relaxed)) else {
-            return Err(CallError::Away);
-        };
+        let Some(live) = self.usable() else { return Err(CallError::Away) };
         tokio::select! {
             replied = timeout(self.patience, live.connection.send(&command)) => match replied {
                 Ok(Ok(reply)) => Ok(reply),
@@ -168,6 +165,11 @@ impl Link {
         }
     }
 
+    fn usable(&self) -> Option<LiveLink> {
+        let live = self.live.lock().clone();
+        live.filter(|live| !self.is_suspect.load(Ordering::Relaxed) && !live.ended.is_cancelled())
+    }
+
     /// Has the connection replaced after an error that it does not survive.
     fn failed(&self, live: &LiveLink, error: SendError) -> CallError {
         let error = match error {
@@ -175,7 +177,7 @@ impl Link {
             SendError::Unusable(why) => CallError::Refused(why),
             SendError::Broken(why) => CallError::Unknown(why),
         };
-        *lock(&self.fault) = Some(error.to_string());
+        *self.fault.lock() = Some(error.to_string());
         live.ended.cancel();
         self.wake.notify_one();
         error
@@ -204,7 +206,7 @@ impl Link {
                         pause = ReconnectPause::default();
                     }
                 }
-                Err(fault) => *lock(&self.fault) = Some(fault),
+                Err(fault) => *self.fault.lock() = Some(fault),
             }
             if !std::mem::replace(&mut is_said, true) {
                 let fault = self.fault().unwrap_or_default();
@@ -216,13 +218,13 @@ impl Link {
 
     fn put(&self, live: LiveLink) {
         self.is_suspect.store(false, Ordering::Relaxed);
-        *lock(&self.live) = Some(live);
+        *self.live.lock() = Some(live);
         self.opened.fetch_add(1, Ordering::Relaxed);
         self.up.notify_waiters();
     }
 
     fn take(&self, live: &LiveLink) {
-        *lock(&self.live) = None;
+        *self.live.lock() = None;
         live.ended.cancel();
     }
 
@@ -236,7 +238,7 @@ impl Link {
             if !self.is_suspect.load(Ordering::Relaxed) {
                 continue;
             }
-            *lock(&self.fault) = Some("no reply in time".to_owned());
+            *self.fault.lock() = Some("no reply in time".to_owned());
             if !self.answers(live).await {
                 return;
             }
@@ -251,7 +253,7 @@ impl Link {
             match timeout(self.settings.timeout, self.probe(&live.connection)).await {
                 Ok(Ok(())) => return true,
                 Ok(Err(fault)) => {
-                    *lock(&self.fault) = Some(fault);
+                    *self.fault.lock() = Some(fault);
                     return false;
                 }
                 Err(_) => {}
@@ -283,12 +285,8 @@ impl Link {
             let off_by = i64::try_from(took.as_micros() / 2).unwrap_or(i64::MAX);
             let now = sent.as_micros().saturating_add(off_by);
             let ahead = seconds.saturating_mul(1_000_000).saturating_add(micros).saturating_sub(now);
-            *lock(&self.server_clock) = Some(ServerClock { ahead, off_by });
+            *self.server_clock.lock() = Some(ServerClock { ahead, off_by });
         }
         Ok(())
     }
-}
-
-fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
-    of.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -17,7 +17,7 @@ pub struct ServerAddress {
 }
 
 /// What a server is reached with.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerSettings {
     /// Where it is.
     pub address: ServerAddress,

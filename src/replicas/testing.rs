@@ -3,18 +3,49 @@
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::Replicas;
 use super::server::Server;
 use super::settings::{ServerAddress, ServerSettings};
 use crate::clock::SteadyClock;
-use crate::sealed::testing::TempFolder;
+use crate::deflate::Separator;
+use crate::domain::Timestamp;
+use crate::sealed::SecretSource;
+use crate::sealed::testing::{TempFolder, at, cell, entry, scope, secret, span};
+use crate::shutdown::Shutdown;
+use crate::tier::{ScopeChanges, Tier as _};
+
+pub(super) const WEEK: i64 = 7 * 24 * 3600;
+
+/// Changes with an entry of this number, whose rows were created so many seconds after the beginning of week 100.
+pub(super) fn changes(of: u8, number: usize, created: &[i64], read: i64) -> Arc<ScopeChanges> {
+    let created: Vec<_> = created.iter().map(|created| 100 * WEEK + created).collect();
+    let rows = entry(&created, read);
+    let all = span(created[created.len() - 1] - 5, created[0] + 5);
+    let number = u128::try_from(number).unwrap();
+    let cell = cell(&scope(of), number, all, rows.index(), read);
+    let key = cell.entries[0].key;
+    Arc::new(ScopeChanges { cells: vec![cell], rows: vec![(key, rows)], ..ScopeChanges::default() })
+}
+
+/// The rows that a process finds.
+pub(super) async fn row_texts(tier: &Replicas, of: u8) -> Vec<Vec<u8>> {
+    let cells = tier.load(&scope(of), 0).await.cells;
+    let entries = cells.iter().flat_map(|cell| &cell.entries);
+    let entries: Vec<_> = entries.map(|entry| (entry.key, Arc::clone(&entry.index))).collect();
+    let rows = tier.load_rows(&scope(of), entries).await;
+    rows.into_iter().map(|entry| entry.unwrap().plain(Separator::Line).unwrap().to_vec()).collect()
+}
 
 /// `redis-server` without a file of its own. It ends when this is dropped.
 pub(super) struct TestServer {
     child: Child,
     pub(super) port: u16,
     folder: TempFolder,
+    /// What the clocks of all processes show when they are opened.
+    pub(super) now: Timestamp,
 }
 
 impl TestServer {
@@ -24,7 +55,7 @@ impl TestServer {
             let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
             let folder = TempFolder::new();
             let child = Self::spawn(port, &folder);
-            let mut server = Self { child, port, folder };
+            let mut server = Self { child, port, folder, now: at(200 * WEEK) };
             // Another process may have taken the port.
             if server.answers() {
                 return server;
@@ -43,8 +74,7 @@ impl TestServer {
 
     /// Kills it, and starts an empty one in its place.
     pub(super) fn restart(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        self.stop();
         self.child = Self::spawn(self.port, &self.folder);
         assert!(self.answers());
     }
@@ -52,6 +82,40 @@ impl TestServer {
     /// Sends a command, and returns the first bytes of the reply.
     pub(super) fn tell(&self, words: &[&str]) -> String {
         self.try_tell(words).unwrap()
+    }
+
+    /// Runs a script.
+    pub(super) fn run(&self, script: &str) -> String {
+        self.tell(&["EVAL", script, "0"])
+    }
+
+    /// Ends it.
+    pub(super) fn stop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Opens a tier under these lines of the secret, and waits until it is up.
+    pub(super) async fn open(&self, digits: &[u8]) -> Arc<Replicas> {
+        let lines: Vec<_> = digits.iter().map(|digit| digit.to_string().repeat(40)).collect();
+        let file = self.folder.path().join(format!("secret-{digits:?}"));
+        std::fs::write(&file, lines.join("\n")).unwrap();
+        let secret = SecretSource::read(&file).unwrap();
+        let (clock, shutdown) = (SteadyClock::showing(self.now), Shutdown::default());
+        let two_days = Duration::from_secs(2 * 24 * 3600);
+        let tier = Replicas::open(&self.settings(), secret, two_days, &clock, &shutdown);
+        tier.until_up().await;
+        tier
+    }
+
+    /// The key of the void marks under the secret of ones.
+    pub(super) fn marks_key(&self) -> String {
+        String::from_utf8(super::scripts::marks_key(secret(&[1]).first())).unwrap()
+    }
+
+    /// When rows were read, in seconds.
+    pub(super) fn read_at(&self) -> i64 {
+        self.now.as_micros() / 1_000_000 - 60
     }
 
     fn try_tell(&self, words: &[&str]) -> std::io::Result<String> {

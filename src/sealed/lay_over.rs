@@ -1,11 +1,14 @@
 //! Puts what is known now in the place of what is kept.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 
 use crate::domain::{EntryIndex, Span, Timestamp};
 use crate::store::EntryKey;
-use crate::tier::{Cell, CellEntry, CellSegment, ForgottenSpan, is_newer};
+use crate::tier::{Cell, CellEntry, CellSegment, ForgottenSpan, ScopeChanges, is_newer, week_of};
+
+/// The weeks that rows may be from: 1970 to 2069. Spans that were forgotten may be wider.
+const WEEKS: std::ops::RangeInclusive<i64> = 0..=5200;
 
 /// What is kept of a week from now on. The kept cell loses what was forgotten; then the new one takes the place of whatever it
 /// covers, except where the kept one is newer.
@@ -119,6 +122,15 @@ pub(crate) fn extent(index: &EntryIndex) -> Option<(Timestamp, Timestamp)> {
     let rows = index.rows();
     let last = rows.len().checked_sub(1)?;
     Some((rows.get(last)?.created_at, rows.get(0)?.created_at))
+}
+
+/// The weeks in which anything changed.
+pub(crate) fn weeks_of(changes: &ScopeChanges) -> BTreeSet<i64> {
+    let forgotten = |gone: &ForgottenSpan| {
+        week_of(gone.span.from()).max(*WEEKS.start())..=week_of(gone.span.to()).min(*WEEKS.end())
+    };
+    let cells = changes.cells.iter().map(|cell| cell.week);
+    cells.chain(changes.forgotten.iter().flat_map(forgotten)).collect()
 }
 
 #[cfg(test)]

@@ -9,18 +9,22 @@ pub mod fuzzed;
 mod lay_over;
 mod names;
 mod record;
+mod sampled;
 mod seal;
 mod secret;
 mod secret_file;
+mod stats;
 #[cfg(test)]
 pub(crate) mod testing;
 mod void_marks;
 
-pub(crate) use self::lay_over::{extent, lay_over, only};
+pub(crate) use self::lay_over::{extent, lay_over, only, weeks_of};
 pub use self::names::TierNames;
 pub use self::record::{NotARecordName, RecordKind, RecordName};
+pub(crate) use self::sampled::SampledLine;
 pub use self::seal::{OVERHEAD, Sealer, Unsealed};
 pub use self::secret::{BadTierSecret, TierKeys, TierSecret};
 pub(crate) use self::secret_file::SecretFile;
 pub use self::secret_file::SecretSource;
+pub(crate) use self::stats::{FileOutcome, TierCounters};
 pub(crate) use self::void_marks::{ReadMarks, VoidMarks};

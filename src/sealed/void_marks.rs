@@ -70,6 +70,10 @@ impl VoidMarks {
     /// Adds everything that other marks say.
     pub(crate) fn add_all(&mut self, others: &Self) {
         others.0.iter().for_each(|(name, at)| self.insert(*name, *at));
+        // Otherwise processes would give back to each other what each of them merged.
+        if let Some(until) = self.0.get(&EVERYTHING).copied() {
+            self.0.retain(|name, at| *name == EVERYTHING || *at > until);
+        }
     }
 
     /// What was read then or before is void, if anything is.

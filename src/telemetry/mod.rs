@@ -24,7 +24,7 @@ pub use process::{file_handles, open_files};
 pub use pulse::Pulse;
 pub use readings::{
     BreakerState, BudgetHoldings, CacheReadings, ChangeLogReadings, GateReadings, Readings, TierReadings,
-    TierStateReading, UpstreamReadings,
+    TierServerReadings, TierStateReading, UpstreamReadings,
 };
 pub use requests::{Failed, RequestWatch, WatchedRequest};
 pub use shared_budget::SharedBudgetReadings;

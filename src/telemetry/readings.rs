@@ -54,6 +54,19 @@ pub struct TierReadings {
     pub evictions: u64,
     /// Seconds spent, by what they were spent on.
     pub seconds: Vec<(&'static str, f64)>,
+    /// What a server in addition has; none for a directory.
+    pub server: Option<TierServerReadings>,
+}
+
+/// What is counted about a tier that several processes share.
+#[derive(Clone, Debug, Default)]
+pub struct TierServerReadings {
+    /// Connections that were replaced.
+    pub reconnects: u64,
+    /// Writes that were merged again, because another process was faster.
+    pub conflicts: u64,
+    /// Claims of reads by outcome.
+    pub claims: Vec<(&'static str, u64)>,
 }
 
 /// Whether the tier is used.
@@ -345,7 +358,7 @@ impl TierReadings {
         };
         writer.gauge(
             "fanfold_tier_state",
-            "0 used, 1 another process writes there, 2 can't be written",
+            "0 used, 1 another process writes there or the server is away, 2 can't be written",
             state,
         )?;
         let capacity = self.capacity as f64;
@@ -356,7 +369,13 @@ impl TierReadings {
         let help = "Requests that were sent before their time was on the disk";
         writer.counter("fanfold_tier_late_times", help, self.late_times)?;
         writer.counter("fanfold_tier_evictions", "Scopes and weeks removed to make room", self.evictions)?;
-        writer.seconds("fanfold_tier_busy_seconds", "Time spent on the tier's files", &self.seconds)
+        writer.seconds("fanfold_tier_busy_seconds", "Time spent on the tier's files", &self.seconds)?;
+        let Some(server) = &self.server else { return Ok(()) };
+        let help = "Connections to the tier that were replaced";
+        writer.counter("fanfold_tier_reconnects", help, server.reconnects)?;
+        let help = "Writes that were merged again, because another process was faster";
+        writer.counter("fanfold_tier_conflicts", help, server.conflicts)?;
+        writer.outcomes("fanfold_tier_claims", "Reads that were claimed, by outcome", &server.claims)
     }
 }
 

@@ -7,7 +7,7 @@ use crate::telemetry::TierReadings;
 
 /// What became of looking for a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum FileOutcome {
+pub(crate) enum FileOutcome {
     /// It was read.
     Hit,
     /// There is none.
@@ -20,37 +20,37 @@ pub(super) enum FileOutcome {
 
 /// What a directory did so far.
 #[derive(Debug, Default)]
-pub(super) struct TierCounters {
+pub(crate) struct TierCounters {
     files: [AtomicU64; 4],
-    pub(super) late: AtomicU64,
-    pub(super) late_times: AtomicU64,
-    pub(super) saved: AtomicU64,
-    pub(super) failed: AtomicU64,
-    pub(super) away: AtomicU64,
-    pub(super) evicted: AtomicU64,
+    pub(crate) late: AtomicU64,
+    pub(crate) late_times: AtomicU64,
+    pub(crate) saved: AtomicU64,
+    pub(crate) failed: AtomicU64,
+    pub(crate) away: AtomicU64,
+    pub(crate) evicted: AtomicU64,
     reading_micros: AtomicU64,
     writing_micros: AtomicU64,
 }
 
 impl TierCounters {
-    pub(super) fn add(counter: &AtomicU64) {
+    pub(crate) fn add(counter: &AtomicU64) {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn file(&self, outcome: FileOutcome) {
+    pub(crate) fn file(&self, outcome: FileOutcome) {
         Self::add(&self.files[outcome as usize]);
     }
 
-    pub(super) fn read_for(&self, time: Duration) {
+    pub(crate) fn read_for(&self, time: Duration) {
         add_micros(&self.reading_micros, time);
     }
 
-    pub(super) fn wrote_for(&self, time: Duration) {
+    pub(crate) fn wrote_for(&self, time: Duration) {
         add_micros(&self.writing_micros, time);
     }
 
     /// What was counted; the state, the capacity and what is held are the caller's to add.
-    pub(super) fn readings(&self) -> TierReadings {
+    pub(crate) fn readings(&self) -> TierReadings {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let seconds = |counter| Duration::from_micros(get(counter)).as_secs_f64();
         let [hit, miss, corrupt, foreign] = &self.files;

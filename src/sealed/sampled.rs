@@ -8,7 +8,7 @@ const EVERY: Duration = Duration::from_secs(60);
 
 /// Decides which of many equal log lines are written.
 #[derive(Debug, Default)]
-pub(super) struct SampledLine(Mutex<LineState>);
+pub(crate) struct SampledLine(Mutex<LineState>);
 
 #[derive(Debug, Default)]
 struct LineState {
@@ -18,7 +18,7 @@ struct LineState {
 
 impl SampledLine {
     /// Whether to write a line now, and how many were left out before it.
-    pub(super) fn next(&self) -> Option<u64> {
+    pub(crate) fn next(&self) -> Option<u64> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if state.last.is_some_and(|last| last.elapsed() < EVERY) {
             state.left_out += 1;

@@ -1,0 +1,261 @@
+"""Several gateways share what they know through Redis. Whatever happens to it, responses stay right and complete."""
+
+import re
+import signal
+import time
+import uuid
+from pathlib import Path
+
+import pytest
+import requests
+from answers import Agent, assert_same
+from held import held_flags
+from polling import wait_until
+from programs import KEY, ROOT, Program, run, start_gateway
+from redis_server import RedisServer
+from rows import PHONE, TRANSCRIPT_WORD, make_rows
+
+SECRET = "a" * 40
+# Marks are looked at twice a second.
+SOON = 20
+
+
+class Tier:
+    """A server, and gateways on it."""
+
+    def __init__(self, folder: Path):
+        self.folder, self.server = folder, RedisServer(folder)
+        (folder / "secret").write_text(SECRET)
+        self.started: list[Program] = []
+
+    @property
+    def flags(self) -> list[str]:
+        return ["--tier-url", self.server.url, "--tier-secret-file", str(self.folder / "secret")]
+
+    def start(self, upstream_url: str, *flags: str) -> Program:
+        program = start_gateway(self.folder, upstream_url, *self.flags, *flags)
+        self.started.append(program)
+        wait_until(lambda: is_up(program), SOON, describe=program.output)
+        return program
+
+
+def is_up(program: Program) -> bool:
+    return program.metric("fanfold_tier_state") == 0
+
+
+def saves(program: Program) -> float:
+    return program.metric('fanfold_tier_saves_total{outcome="saved"}')
+
+
+def saved(program: Program) -> None:
+    """Waits until everything is saved that was read before."""
+    before = saves(program)
+    wait_until(lambda: saves(program) > before, SOON, describe=program.output)
+
+
+@pytest.fixture
+def tier(tmp_path):
+    tier = Tier(tmp_path)
+    yield tier
+    tier.server.thaw()
+    for program in tier.started:
+        ended = program.process.poll()
+        assert (program.stop() if ended is None else ended) in (0, -signal.SIGKILL), program.output()
+        for secret in (KEY, PHONE, TRANSCRIPT_WORD, "panicked at", SECRET):
+            assert secret not in program.output(), f"{secret} is in the log"
+    tier.server.kill()
+
+
+def test_what_one_gateway_read_another_serves(tier, upstream):
+    rows, id = make_rows(1_500, 20), str(uuid.uuid4())
+    upstream.agent(id, rows, KEY, days=21)
+    first, second = (tier.start(upstream.url) for _ in range(2))
+    assert_same(Agent(first.url, id, KEY).rows(), rows)
+    cost = len(upstream.log)
+    wait_until(lambda: saves(first) > 0, SOON, describe=first.output)
+    upstream.forget_log()
+    assert_same(Agent(second.url, id, KEY).rows(), rows)
+    assert len(upstream.log) <= cost / 4, [len(upstream.log), cost]
+    held = tier.server.run("return table.concat(redis.call('KEYS', '*'), ' ')")
+    assert id.encode() not in held and b"ff1:" in held
+    assert not re.search(rb"[^ ]*" + KEY.encode(), held)
+
+
+def test_nothing_in_the_server_can_be_read(tier, upstream):
+    rows, id = make_rows(100, 20), str(uuid.uuid4())
+    upstream.agent(id, rows, KEY, days=21)
+    program = tier.start(upstream.url)
+    assert_same(Agent(program.url, id, KEY).rows(), rows)
+    wait_until(lambda: saves(program) > 0, SOON, describe=program.output)
+    tier.server.tell("CONFIG", "SET", "rdbcompression", "no")
+    assert tier.server.tell("SAVE").startswith(b"+OK")
+    dump = (tier.folder / "dump.rdb").read_bytes()
+    assert len(dump) > 1_000
+    for secret in (KEY, PHONE, TRANSCRIPT_WORD, SECRET, id, uuid.UUID(id).bytes):
+        assert (secret if isinstance(secret, bytes) else secret.encode()) not in dump, secret
+
+
+def frozen(server: RedisServer) -> None:
+    server.freeze()
+
+
+def restarted_empty(server: RedisServer) -> None:
+    server.restart()
+
+
+def flushed(server: RedisServer) -> None:
+    server.tell("FLUSHALL")
+
+
+def without_scripts(server: RedisServer) -> None:
+    server.tell("SCRIPT", "FLUSH")
+
+
+def paused(server: RedisServer) -> None:
+    server.tell("CLIENT", "PAUSE", "3000", "ALL")
+
+
+def demoted(server: RedisServer) -> None:
+    server.tell("REPLICAOF", "127.0.0.1", "1")
+
+
+def full(server: RedisServer) -> None:
+    server.tell("CONFIG", "SET", "maxmemory", "1")
+
+
+def evicting(server: RedisServer) -> None:
+    server.tell("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+    server.tell("CONFIG", "SET", "maxmemory", "1500000")
+
+
+def damaged(server: RedisServer) -> None:
+    server.run(
+        """for _, key in ipairs(redis.call('KEYS', 'ff1:*')) do
+             if redis.call('TYPE', key)['ok'] == 'string' then redis.call('SETRANGE', key, 40, 'damaged') else
+               for _, field in ipairs(redis.call('HKEYS', key)) do
+                 local value = redis.call('HGET', key, field)
+                 if #value > 60 then redis.call('HSET', key, field, string.sub(value, 1, 40) .. 'damaged' .. string.sub(value, 48)) end
+               end
+             end
+           end"""
+    )
+
+
+def mended(server: RedisServer) -> None:
+    """Whatever was done to it is over."""
+    server.thaw()
+    wait_until(server.pings)
+    server.tell("REPLICAOF", "NO", "ONE")
+    server.tell("CONFIG", "SET", "maxmemory", "0")
+
+
+FAULTS = [frozen, restarted_empty, flushed, without_scripts, paused, demoted, full, evicting, damaged]
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
+def test_responses_are_right_whatever_happens_to_the_server(tier, upstream, fault):
+    rows, id = make_rows(400, 20), str(uuid.uuid4())
+    agent = upstream.agent(id, rows, KEY, days=21)
+    first, second = (tier.start(upstream.url) for _ in range(2))
+    assert_same(Agent(first.url, id, KEY).rows(), rows)
+    wait_until(lambda: saves(first) > 0, SOON, describe=first.output)
+    fault(tier.server)
+    cold = str(uuid.uuid4())
+    upstream.agent(cold, rows, KEY, days=21)
+    for program in (first, second):
+        assert_same(Agent(program.url, id, KEY).rows(), rows)
+        assert_same(Agent(program.url, cold, KEY).rows(), rows)
+    assert requests.get(f"{second.admin}/readyz", timeout=5).status_code == 200
+    mended(tier.server)
+    for program in (first, second):
+        wait_until(lambda program=program: is_up(program), SOON, describe=program.output)
+    more = make_rows(20, 0.01)
+    agent.add(more)
+    for program in (first, second):
+        answer = Agent(program.url, id, KEY)
+        wait_until(lambda answer=answer: len(answer.rows()) == 420, 60)
+
+
+@pytest.mark.parametrize("fault", [frozen, demoted, full], ids=lambda fault: fault.__name__)
+def test_a_purge_reaches_all_or_says_that_it_does_not(tier, upstream, fault):
+    rows, id = make_rows(100, 20), str(uuid.uuid4())
+    upstream.agent(id, rows, KEY, days=21)
+    first, second = (tier.start(upstream.url) for _ in range(2))
+    for program in (first, second):
+        assert_same(Agent(program.url, id, KEY).rows(), rows)
+    upstream.forget_log()
+    assert requests.delete(f"{first.admin}/agents/{id}", timeout=10).status_code == 204
+    # The other one reads again: it serves nothing that it read before.
+    wait_until(lambda: Agent(second.url, id, KEY).rows() and len(upstream.log) >= 2, SOON)
+    fault(tier.server)
+    refused = requests.delete(f"{first.admin}/agents/{id}", timeout=10)
+    assert refused.status_code == 503 and refused.json()["code"] == "tier_unavailable", refused.text
+    mended(tier.server)
+    wait_until(lambda: requests.delete(f"{first.admin}/agents/{id}", timeout=10).status_code == 204, SOON)
+    assert_same(Agent(second.url, id, KEY).rows(), rows)
+
+
+def test_status_and_start_without_a_server(tier, upstream, tmp_path):
+    flags, tokens = held_flags(tmp_path, desk="*")
+    program = tier.start(upstream.url, *flags)
+    status = lambda: requests.get(f"{program.url}/status", headers={"Authorization": f"Bearer {tokens['desk']}"}, timeout=10).json()  # noqa: E731
+    assert status()["tier"] == {"kind": "redis", "state": "ok"}
+    tier.server.kill()
+    wait_until(lambda: status()["tier"] == {"kind": "redis", "state": "away"}, SOON)
+    began = time.monotonic()
+    alone = start_gateway(tier.folder, upstream.url, *tier.flags)
+    tier.started.append(alone)
+    rows, id = make_rows(100, 20), str(uuid.uuid4())
+    upstream.agent(id, rows, KEY, days=21)
+    assert_same(Agent(alone.url, id, KEY).rows(), rows)
+    assert time.monotonic() - began < SOON
+    tier.server.process = tier.server.start()
+    wait_until(lambda: is_up(alone) and is_up(program), SOON, describe=alone.output)
+
+
+def acl() -> list[str]:
+    """The line in the operations guide."""
+    text = (ROOT / "docs/operations.md").read_text()
+    (line,) = re.findall(r"^ *(ACL SETUSER fanfold .*)$", text, re.M)
+    return line.split()
+
+
+def test_the_documented_user_can_do_everything_and_each_right_is_needed(tier, upstream):
+    line = [word.replace("PASSWORD", "open-sesame") for word in acl()]
+    (tier.folder / "password").write_text("open-sesame\n")
+    as_user = [*tier.flags, "--tier-user", "fanfold", "--tier-password-file", str(tier.folder / "password")]
+    assert tier.server.tell(*line).startswith(b"+OK")
+    checked = run("tier", "check", *as_user)
+    assert checked.returncode == 0 and "all scripts run" in checked.stdout, checked.stdout + checked.stderr
+    rows, id = make_rows(100, 20), str(uuid.uuid4())
+    upstream.agent(id, rows, KEY, days=21)
+    program = tier.start(upstream.url, *as_user[4:])
+    assert_same(Agent(program.url, id, KEY).rows(), rows)
+    wait_until(lambda: saves(program) > 0, SOON, describe=program.output)
+    assert requests.delete(f"{program.admin}/agents/{id}", timeout=10).status_code == 204
+    program.stop()
+    for right in [word for word in line if word.startswith("+") and word != "+info"]:
+        tier.server.tell(*line, f"-{right[1:]}")
+        checked = run("tier", "check", *as_user)
+        assert checked.returncode == 1, (right, checked.stdout)
+        assert right in ("+eval", "+set", "+time") or right[1:].lower() in checked.stdout.lower(), (right, checked.stdout)
+        tier.server.tell(*line)
+    tier.server.tell("ACL", "SETUSER", "fanfold", "resetkeys", "~other:*")
+    checked = run("tier", "check", *as_user)
+    assert checked.returncode == 1 and "key" in checked.stdout, checked.stdout
+    (tier.folder / "password").write_text("wrong\n")
+    checked = run("tier", "check", *as_user)
+    assert checked.returncode == 1 and "authentication failed" in checked.stdout, checked.stdout
+    assert "open-sesame" not in checked.stdout + checked.stderr
+
+
+def test_tier_check_says_what_a_full_server_does(tier):
+    for policy, word in [("noeviction", "503"), ("allkeys-lru", "void marks"), ("volatile-lru", "void marks stay")]:
+        tier.server.tell("CONFIG", "SET", "maxmemory", "100mb")
+        tier.server.tell("CONFIG", "SET", "maxmemory-policy", policy)
+        checked = run("tier", "check", *tier.flags)
+        assert checked.returncode == 0 and word in checked.stdout and "Redis 7" in checked.stdout, checked.stdout
+    tier.server.kill()
+    checked = run("tier", "check", *tier.flags)
+    assert checked.returncode == 1 and "can't be used" in checked.stdout, checked.stdout
+    tier.server.process = tier.server.start()
