@@ -18,16 +18,16 @@ const BATCH: usize = 8;
 /// How many batches are under way for one scope.
 const UNDER_WAY: usize = 4;
 
-type Wanted = (EntryKey, Arc<EntryIndex>);
+type WantedRows = (EntryKey, Arc<EntryIndex>);
 
 /// The bytes of entries, in the order in which they are asked for.
 pub(super) async fn load(
     server: &Server,
     secret: &TierSecret,
-    entries: &[Wanted],
+    entries: &[WantedRows],
     counters: &TierCounters,
 ) -> Vec<Option<Arc<Entry>>> {
-    let batches: Vec<Vec<Wanted>> = entries.chunks(BATCH).map(<[_]>::to_vec).collect();
+    let batches: Vec<Vec<WantedRows>> = entries.chunks(BATCH).map(<[_]>::to_vec).collect();
     let rows = stream::iter(batches).map(|batch| load_batch(server, secret, batch, counters));
     let rows: Vec<_> = rows.buffered(UNDER_WAY).collect().await;
     rows.into_iter().flatten().collect()
@@ -36,7 +36,7 @@ pub(super) async fn load(
 async fn load_batch(
     server: &Server,
     secret: &TierSecret,
-    batch: Vec<Wanted>,
+    batch: Vec<WantedRows>,
     counters: &TierCounters,
 ) -> Vec<Option<Arc<Entry>>> {
     let mut found = vec![None; batch.len()];
@@ -74,7 +74,7 @@ async fn load_batch(
     found
 }
 
-fn open(keys: &TierKeys, (key, index): &Wanted, sealed: &mut [u8]) -> Result<Entry, Unsealed> {
+fn open(keys: &TierKeys, (key, index): &WantedRows, sealed: &mut [u8]) -> Result<Entry, Unsealed> {
     let plain = keys.sealer.open(RecordKind::Rows, &keys.names.entry(key), sealed)?;
     decode_rows(plain, index).ok_or(Unsealed::Corrupt)
 }

@@ -129,7 +129,7 @@ impl Replicas {
         };
         TierReadings {
             state: if inner.server.is_up() { TierStateReading::Used } else { TierStateReading::Away },
-            server: Some(server),
+            server,
             ..inner.counters.readings()
         }
     }

@@ -9,8 +9,10 @@ mod metrics;
 mod process;
 mod pulse;
 mod readings;
+mod readings_writer;
 mod requests;
 mod shared_budget;
+mod tier_readings;
 mod traces;
 mod vitals;
 
@@ -23,11 +25,11 @@ pub use metrics::Metrics;
 pub use process::{file_handles, open_files};
 pub use pulse::Pulse;
 pub use readings::{
-    BreakerState, BudgetHoldings, CacheReadings, ChangeLogReadings, GateReadings, Readings, TierReadings,
-    TierServerReadings, TierStateReading, UpstreamReadings,
+    BreakerState, BudgetHoldings, CacheReadings, ChangeLogReadings, GateReadings, Readings, UpstreamReadings,
 };
 pub use requests::{Failed, RequestWatch, WatchedRequest};
 pub use shared_budget::SharedBudgetReadings;
+pub use tier_readings::{TierReadings, TierServerReadings, TierStateReading};
 pub use traces::{
     AnswerSpan, Begun, EndpointLocation, Identifiers, RequestSpan, RequestSpanStart, Trace, TraceSettings,
     Tracer, Tracing, TracingError,

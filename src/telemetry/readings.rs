@@ -3,10 +3,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
-use prometheus_client::metrics::MetricType;
-use prometheus_client::metrics::counter::ConstCounter;
-use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::encoding::DescriptorEncoder;
+
+use super::readings_writer::ReadingsWriter;
+use super::tier_readings::TierReadings;
 
 /// Values that are read at each scrape.
 #[derive(Clone, Debug, Default)]
@@ -33,52 +33,6 @@ pub struct Readings {
     pub upstream: UpstreamReadings,
     /// The tier; `None` without one.
     pub tier: Option<TierReadings>,
-}
-
-/// What the tier holds and did since the start.
-#[derive(Clone, Debug, Default)]
-pub struct TierReadings {
-    /// Whether it is used.
-    pub state: TierStateReading,
-    /// Bytes it may hold.
-    pub capacity: u64,
-    /// Bytes it holds.
-    pub bytes: u64,
-    /// Files that were looked for, by outcome.
-    pub files: Vec<(&'static str, u64)>,
-    /// Writes by outcome.
-    pub saves: Vec<(&'static str, u64)>,
-    /// Requests whose times were not on the disk when they were sent.
-    pub late_times: u64,
-    /// Scopes and weeks that were removed to make room.
-    pub evictions: u64,
-    /// Seconds spent, by what they were spent on.
-    pub seconds: Vec<(&'static str, f64)>,
-    /// What a server in addition has; none for a directory.
-    pub server: Option<TierServerReadings>,
-}
-
-/// What is counted about a tier that several processes share.
-#[derive(Clone, Debug, Default)]
-pub struct TierServerReadings {
-    /// Connections that were replaced.
-    pub reconnects: u64,
-    /// Writes that were merged again, because another process was faster.
-    pub conflicts: u64,
-    /// Claims of reads by outcome.
-    pub claims: Vec<(&'static str, u64)>,
-}
-
-/// Whether the tier is used.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum TierStateReading {
-    /// It is.
-    #[default]
-    Used,
-    /// Another process writes there.
-    Away,
-    /// It can't be written.
-    Failing,
 }
 
 /// The requests to upstream since the start.
@@ -345,75 +299,5 @@ impl UpstreamReadings {
             self.body_bytes,
         )?;
         writer.outcomes("fanfold_upstream_requests", "Finished attempts by outcome", &self.requests)
-    }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "metrics are floating point by their format")]
-impl TierReadings {
-    fn write(&self, writer: &mut ReadingsWriter<'_>) -> fmt::Result {
-        let state = match self.state {
-            TierStateReading::Used => 0.0,
-            TierStateReading::Away => 1.0,
-            TierStateReading::Failing => 2.0,
-        };
-        writer.gauge(
-            "fanfold_tier_state",
-            "0 used, 1 another process writes there or the server is away, 2 can't be written",
-            state,
-        )?;
-        let capacity = self.capacity as f64;
-        writer.gauge("fanfold_tier_capacity_bytes", "Bytes the tier may hold", capacity)?;
-        writer.gauge("fanfold_tier_bytes", "Bytes the tier holds", self.bytes as f64)?;
-        writer.outcomes("fanfold_tier_files", "Files that were looked for, by outcome", &self.files)?;
-        writer.outcomes("fanfold_tier_saves", "Writes to the tier by outcome", &self.saves)?;
-        let help = "Requests that were sent before their time was on the disk";
-        writer.counter("fanfold_tier_late_times", help, self.late_times)?;
-        writer.counter("fanfold_tier_evictions", "Scopes and weeks removed to make room", self.evictions)?;
-        writer.seconds("fanfold_tier_busy_seconds", "Time spent on the tier's files", &self.seconds)?;
-        let Some(server) = &self.server else { return Ok(()) };
-        let help = "Connections to the tier that were replaced";
-        writer.counter("fanfold_tier_reconnects", help, server.reconnects)?;
-        let help = "Writes that were merged again, because another process was faster";
-        writer.counter("fanfold_tier_conflicts", help, server.conflicts)?;
-        writer.outcomes("fanfold_tier_claims", "Reads that were claimed, by outcome", &server.claims)
-    }
-}
-
-struct ReadingsWriter<'e>(DescriptorEncoder<'e>);
-
-#[expect(clippy::cast_precision_loss, reason = "metrics are floating point by their format")]
-impl ReadingsWriter<'_> {
-    fn gauge(&mut self, name: &str, help: &str, value: f64) -> fmt::Result {
-        let metric = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
-        ConstGauge::new(value).encode(metric)
-    }
-
-    fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
-        let metric = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
-        ConstCounter::new(value).encode(metric)
-    }
-
-    fn classes(&mut self, name: &str, help: &str, values: &[(&'static str, usize)]) -> fmt::Result {
-        let mut family = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
-        for (class, value) in values {
-            ConstGauge::new(*value as f64).encode(family.encode_family(&[("class", *class)])?)?;
-        }
-        Ok(())
-    }
-
-    fn seconds(&mut self, name: &str, help: &str, values: &[(&'static str, f64)]) -> fmt::Result {
-        let mut family = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
-        for (operation, seconds) in values {
-            ConstCounter::new(*seconds).encode(family.encode_family(&[("operation", *operation)])?)?;
-        }
-        Ok(())
-    }
-
-    fn outcomes(&mut self, name: &str, help: &str, counts: &[(&'static str, u64)]) -> fmt::Result {
-        let mut family = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
-        for (outcome, count) in counts {
-            ConstCounter::new(*count).encode(family.encode_family(&[("outcome", *outcome)])?)?;
-        }
-        Ok(())
     }
 }

@@ -1,0 +1,89 @@
+//! What is read from the tier when metrics are scraped.
+
+use std::fmt;
+
+use super::readings_writer::ReadingsWriter;
+
+/// What the tier holds and did since the start.
+#[derive(Clone, Debug, Default)]
+pub struct TierReadings {
+    /// Whether it is used.
+    pub state: TierStateReading,
+    /// Bytes it may hold.
+    pub capacity: u64,
+    /// Bytes it holds.
+    pub bytes: u64,
+    /// Files that were looked for, by outcome.
+    pub files: Vec<(&'static str, u64)>,
+    /// Writes by outcome.
+    pub saves: Vec<(&'static str, u64)>,
+    /// Requests whose times were not on the disk when they were sent.
+    pub late_times: u64,
+    /// Scopes and weeks that were removed to make room.
+    pub evictions: u64,
+    /// Seconds spent, by what they were spent on.
+    pub seconds: Vec<(&'static str, f64)>,
+    /// What is counted in addition about a server.
+    pub server: TierServerReadings,
+}
+
+/// What is counted about a tier that several processes share; zeros for a directory.
+#[derive(Clone, Debug)]
+pub struct TierServerReadings {
+    /// Connections that were replaced.
+    pub reconnects: u64,
+    /// Writes that were merged again, because another process was faster.
+    pub conflicts: u64,
+    /// Claims of reads by outcome.
+    pub claims: Vec<(&'static str, u64)>,
+}
+
+impl Default for TierServerReadings {
+    fn default() -> Self {
+        Self { reconnects: 0, conflicts: 0, claims: vec![("mine", 0), ("theirs", 0)] }
+    }
+}
+
+/// Whether the tier is used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TierStateReading {
+    /// It is.
+    #[default]
+    Used,
+    /// Another process writes there.
+    Away,
+    /// It can't be written.
+    Failing,
+}
+
+#[expect(clippy::cast_precision_loss, reason = "metrics are floating point by their format")]
+impl TierReadings {
+    /// Writes them as metrics.
+    pub(super) fn write(&self, writer: &mut ReadingsWriter<'_>) -> fmt::Result {
+        let state = match self.state {
+            TierStateReading::Used => 0.0,
+            TierStateReading::Away => 1.0,
+            TierStateReading::Failing => 2.0,
+        };
+        writer.gauge(
+            "fanfold_tier_state",
+            "0 used, 1 another process writes there or the server is away, 2 can't be written",
+            state,
+        )?;
+        let capacity = self.capacity as f64;
+        writer.gauge("fanfold_tier_capacity_bytes", "Bytes the tier may hold", capacity)?;
+        writer.gauge("fanfold_tier_bytes", "Bytes the tier holds", self.bytes as f64)?;
+        writer.outcomes("fanfold_tier_files", "Files that were looked for, by outcome", &self.files)?;
+        writer.outcomes("fanfold_tier_saves", "Writes to the tier by outcome", &self.saves)?;
+        let help = "Requests that were sent before their time was on the disk";
+        writer.counter("fanfold_tier_late_times", help, self.late_times)?;
+        writer.counter("fanfold_tier_evictions", "Scopes and weeks removed to make room", self.evictions)?;
+        writer.seconds("fanfold_tier_busy_seconds", "Time spent on the tier's files", &self.seconds)?;
+        let server = &self.server;
+        let help = "Connections to the tier that were replaced";
+        writer.counter("fanfold_tier_reconnects", help, server.reconnects)?;
+        let help = "Writes that were merged again, because another process was faster";
+        writer.counter("fanfold_tier_conflicts", help, server.conflicts)?;
+        writer.outcomes("fanfold_tier_claims", "Reads that were claimed, by outcome", &server.claims)
+    }
+}
