@@ -9,7 +9,7 @@ use http::HeaderValue;
 use super::open_tier::OpenTier;
 use crate::cache::MemoryStore;
 use crate::clock::SteadyClock;
-use crate::config::{Keys, Serve};
+use crate::config::{Keys, ResponseSettings, Serve};
 use crate::engine::{Clock, Engine, MemoryBounds};
 use crate::http::auth::Authenticator;
 use crate::http::{self as api, AdminApp, App, Forwarded, HttpSettings, Observer};
@@ -53,15 +53,10 @@ pub fn assemble(settings: &Serve, tracer: &Tracer, shutdown: &Shutdown) -> Resul
     let (upstream, forwarder) = reach_upstream(upstream, &watch, &clock, &tier)?;
     let CacheShares { rows: capacity, relayed: relayed_pages, forwarded: forwarded_bytes } =
         CacheShares::of(settings.cache_bytes);
-    let bounds = MemoryBounds {
-        responses: response_bytes(settings.answers.max_json_bytes),
-        change_logs: settings.answers.cursor_bytes,
-        relayed_pages,
-    };
     let store = Arc::new(MemoryStore::new(capacity));
     let engine = Arc::new(Engine::new(
         settings.reading.clone(),
-        bounds,
+        memory_bounds(&settings.answers, relayed_pages),
         Arc::<Upstream>::clone(&upstream),
         Arc::<MemoryStore>::clone(&store),
         tier.tier(),
@@ -177,14 +172,15 @@ fn authenticator(settings: &Serve, names: Option<[u8; 32]>) -> Result<Authentica
     }
 }
 
-/// The memory for all collected responses in progress, given the maximum size of one.
+/// What the engine may keep in memory beside the store.
 ///
-/// A quarter more than that size, because metadata about its rows counts too. At least 64 MiB, so that a low
-/// limit for one response does not restrict the gateway to one response at a time.
-const fn response_bytes(max_json_bytes: u64) -> u64 {
+/// All collected responses in progress get a quarter more than the maximum size of one, because metadata about
+/// its rows counts too. At least 64 MiB, so that a low limit for one response does not restrict the gateway to
+/// one response at a time.
+fn memory_bounds(answers: &ResponseSettings, relayed_pages: u64) -> MemoryBounds {
     const LEAST: u64 = 64 << 20;
-    let most = max_json_bytes.saturating_add(max_json_bytes / 4);
-    if most < LEAST { LEAST } else { most }
+    let responses = answers.max_json_bytes.saturating_add(answers.max_json_bytes / 4).max(LEAST);
+    MemoryBounds { responses, change_logs: answers.cursor_bytes, relayed_pages }
 }
 
 fn http_settings(settings: &Serve) -> Result<HttpSettings, Vec<String>> {
