@@ -87,7 +87,12 @@ impl ModelWorld {
                 crashed[who] = true;
                 crashed.iter().filter(|crashed| **crashed).count() < 2
             }
-            _ => true,
+            ModelFault::Killed { .. }
+            | ModelFault::Stopped
+            | ModelFault::Partition(_)
+            | ModelFault::Restart(_)
+            | ModelFault::Flush
+            | ModelFault::Jump(_) => true,
         });
         let mut world = Self {
             random,
@@ -161,7 +166,13 @@ impl ModelWorld {
                     }
                     self.processes[who] = self.process(span.to);
                 }
-                _ => {}
+                ModelFault::Killed { .. }
+                | ModelFault::Flush
+                | ModelFault::Stopped
+                | ModelFault::Partition(_)
+                | ModelFault::Crash(_)
+                | ModelFault::Restart(_)
+                | ModelFault::Jump(_) => {}
             }
         }
     }
@@ -170,7 +181,7 @@ impl ModelWorld {
         !self.is_in(now, |fault| match fault {
             ModelFault::Killed { .. } | ModelFault::Stopped => true,
             ModelFault::Partition(cut) => cut == who,
-            _ => false,
+            ModelFault::Crash(_) | ModelFault::Restart(_) | ModelFault::Flush | ModelFault::Jump(_) => false,
         })
     }
 
@@ -270,7 +281,9 @@ fn histories(seeds: std::ops::Range<u64>, has_faults: bool) -> (Vec<(usize, u64)
 }
 
 fn count() -> u64 {
-    std::env::var("FANFOLD_BUDGET_HISTORIES").ok().and_then(|count| count.parse().ok()).unwrap_or(100)
+    let asked = std::env::vars()
+        .find_map(|(name, value)| (name == "FANFOLD_BUDGET_HISTORIES").then(|| value.parse().ok()).flatten());
+    asked.unwrap_or(100)
 }
 
 #[test]

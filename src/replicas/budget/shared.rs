@@ -162,7 +162,7 @@ impl RequestTimes for SharedTimes {
         async move {
             if self.0.line_up(request.credential).await.is_err() {
                 // The process has said goodbye.
-                pending().await
+                pending::<()>().await;
             }
         }
         .boxed()
