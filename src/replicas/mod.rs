@@ -84,7 +84,7 @@ impl Replicas {
         shutdown: &Shutdown,
     ) -> Arc<Self> {
         let inner = Arc::new(SharedReplicas {
-            server: Server::open(settings, clock),
+            server: Arc::new(Server::open(settings, clock)),
             secret: Mutex::new(Arc::new(secret.secret)),
             marks: SharedMarks::default(),
             counters: TierCounters::default(),
@@ -116,6 +116,12 @@ impl Replicas {
             }
         });
         Arc::new(Self { inner, tasks, shutdown: shutdown.clone() })
+    }
+
+    /// A budget that processes share through the same server.
+    pub fn share_budget(&self, terms: BudgetTerms, scope: BudgetScope) -> Arc<SharedBudget> {
+        let (server, clock) = (Arc::clone(&self.inner.server), self.inner.clock.clone());
+        SharedBudget::open(terms, scope, server, clock, &self.shutdown)
     }
 
     /// What it did so far.

@@ -34,7 +34,7 @@ const CLAIM_MILLIS: &str = "3000";
 
 /// What the tasks of a tier share.
 pub(super) struct SharedReplicas {
-    pub(super) server: Server,
+    pub(super) server: Arc<Server>,
     pub(super) secret: Mutex<Arc<TierSecret>>,
     pub(super) marks: SharedMarks,
     pub(super) counters: TierCounters,
