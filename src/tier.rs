@@ -104,6 +104,13 @@ pub fn is_newer(one: (Timestamp, Timestamp), other: (Timestamp, Timestamp)) -> b
     one != other && one.0 >= other.0 && one.1 >= other.1
 }
 
+impl Cell {
+    /// Nothing is known of a week.
+    pub const fn empty(week: i64) -> Self {
+        Self { week, segments: Vec::new(), entries: Vec::new(), head: None }
+    }
+}
+
 /// What is known of one scope in one aligned week.
 #[derive(Clone, Debug)]
 pub struct Cell {
@@ -113,6 +120,17 @@ pub struct Cell {
     pub segments: Vec<CellSegment>,
     /// The entries that the segments name.
     pub entries: Vec<CellEntry>,
+    /// The latest reading that went up to the present, if that ended in this week.
+    pub head: Option<CellHead>,
+}
+
+/// A reading that went up to the present.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CellHead {
+    /// The last instant it asked for, by upstream's clock.
+    pub to: Timestamp,
+    /// When that was the present, by this machine's, or when it was asked, if that was earlier.
+    pub read_at: Timestamp,
 }
 
 /// A span all of whose rows are known.
@@ -124,6 +142,8 @@ pub struct CellSegment {
     pub read_at: Timestamp,
     /// When the part of it that was read last was read.
     pub latest_read_at: Timestamp,
+    /// Whether it was read so soon after its end that rows may be missing: it is known for the shortest time to live only.
+    pub is_provisional: bool,
     /// Its rows: the position of an entry in [`Cell::entries`], and of rows in that entry. `None` if there are no rows.
     pub rows: Option<(usize, std::ops::Range<usize>)>,
 }

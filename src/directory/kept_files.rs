@@ -182,7 +182,7 @@ impl KeptFiles {
             if new.is_none() && kept.is_none() {
                 continue;
             }
-            let kept = kept.unwrap_or(Cell { week, segments: Vec::new(), entries: Vec::new() });
+            let kept = kept.unwrap_or(Cell::empty(week));
             let laid = lay_over(&kept, &changes.forgotten, new);
             self.write_cell(&secret, scope, &laid, size)?;
             let named: HashSet<_> = laid.entries.iter().map(|entry| entry.key).collect();

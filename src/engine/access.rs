@@ -104,8 +104,15 @@ impl Access {
 
     /// Records that upstream returned a page to this credential.
     pub(super) fn accepted(&self, credential: CredentialId, agent: AgentId) {
-        if let Some(PairStanding::Accepted { facts, .. }) = self.standings.get(&(credential, agent)) {
-            let at = self.clock.now();
+        self.accepted_at(credential, agent, self.clock.now());
+    }
+
+    /// Records that upstream returned a page to this credential at an instant, perhaps to another process.
+    pub(super) fn accepted_at(&self, credential: CredentialId, agent: AgentId, at: Timestamp) {
+        if let Some(PairStanding::Accepted { facts, at: before }) = self.standings.get(&(credential, agent))
+            && before < at
+        {
+            let at = at.min(self.clock.now());
             self.standings.insert((credential, agent), PairStanding::Accepted { at, facts });
             self.keys.insert(credential, KeyStanding::Good { at });
         }

@@ -128,7 +128,11 @@ pub(super) async fn ask_within(
         prefetch,
     };
     let nothing = || Ok(Answer::empty(span.from()));
-    let Some(picked) = begun.context(Picking::Here) else { return nothing() };
+    let Some(mut picked) = begun.context(Picking::Here) else { return nothing() };
+    if picked.looks_elsewhere(question.newest) && state.restores.refresh(&picked.view.scope).await {
+        let Some(refreshed) = begun.context(Picking::Here) else { return nothing() };
+        picked = refreshed;
+    }
     let picks = picked.view.picks();
     let mut answer = match Answer::begin(picked, question.newest).await {
         // What told which rows pass the filters was dropped in between.

@@ -85,7 +85,8 @@ impl Engine {
         shutdown: Shutdown,
     ) -> Self {
         let stretch = TtlStretch::default();
-        let parts = Parts { settings, source, store, tier, clock, shutdown, stretch };
+        let save_soon = Arc::default();
+        let parts = Parts { settings, source, store, tier, save_soon, clock, shutdown, stretch };
         let state = Arc::new(SharedState::new(parts, bounds));
         saving::spawn(&state);
         saving::watch_voids(&state);

@@ -1,5 +1,7 @@
 use std::sync::Arc;
 
+use tokio::sync::Notify;
+
 use super::freshness::{Membership, Policy, TtlStretch};
 use super::terms::{Clock, EngineSettings};
 use crate::domain::{Caller, CredentialId};
@@ -15,6 +17,8 @@ pub(super) struct Parts {
     pub(super) store: Arc<dyn Store>,
     /// Where what is known outlives the process, if anywhere.
     pub(super) tier: Option<Arc<dyn Tier>>,
+    /// Wakes the task that saves: somebody waits for what was read.
+    pub(super) save_soon: Arc<Notify>,
     pub(super) clock: Clock,
     pub(super) shutdown: Shutdown,
     pub(super) stretch: TtlStretch,

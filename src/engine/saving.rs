@@ -36,8 +36,12 @@ pub(super) fn spawn(state: &Arc<SharedState>) {
                     () = shutdown.end_ordered() => {}
                 }
             } else {
+                let Some(save_soon) = state.upgrade().map(|state| Arc::clone(&state.parts.save_soon)) else {
+                    return;
+                };
                 tokio::select! {
                     () = tokio::time::sleep(pause) => {}
+                    () = save_soon.notified(), if saved != Saved::No => {}
                     () = shutdown.drain_begun() => {}
                 }
             }
@@ -75,19 +79,21 @@ pub(super) fn watch_voids(state: &Arc<SharedState>) {
 async fn save_all(state: &Weak<SharedState>, tier: &dyn Tier) -> Option<Saved> {
     let scopes = state.upgrade()?.scopes.all();
     for scope in scopes {
+        let turns_over = scope.take_turns_over();
         while let Some(saving) = scope.begin_saving() {
             let saved = save(&scope, tier, saving).await;
             if saved == Saved::No {
                 return Some(Saved::No);
             }
         }
+        turns_over.iter().for_each(|span| tier.end_turn(&scope.tier_scope(), *span));
     }
     Some(Saved::Yes { before: 0, after: 0 })
 }
 
 async fn save(scope: &Scope, tier: &dyn Tier, saving: Saving) -> Saved {
     let saved = tier.save(&scope.tier_scope(), Arc::clone(&saving.changes)).await;
-    scope.end_saving(saving, matches!(saved, Saved::Yes { .. }));
+    scope.end_saving(saving, saved);
     saved
 }
 

@@ -40,7 +40,7 @@ impl SharedState {
         Self {
             reads: Arc::new(Reads::new(Arc::clone(&parts), Arc::clone(&access), Arc::clone(&scopes))),
             prefetches: Prefetches::default(),
-            restores: Restores::new(&parts, &scopes),
+            restores: Restores::new(&parts, &scopes, &access),
             pages: PageCache::new(bounds.relayed_pages, shutdown.clone()),
             background: Background::new(shutdown),
             memory: ResponseMemory::new(bounds.responses),

@@ -249,5 +249,5 @@ pub(super) fn number(digits: &[u8]) -> Option<u64> {
 }
 
 fn empty(week: i64) -> Cell {
-    Cell { week, segments: Vec::new(), entries: Vec::new() }
+    Cell::empty(week)
 }

@@ -188,9 +188,7 @@ impl SharedReplicas {
     fn unusable(&self, error: Unsealed) -> Option<Cell> {
         let (outcome, left) = match error {
             Unsealed::Foreign => (FileOutcome::Foreign, None),
-            Unsealed::Corrupt => {
-                (FileOutcome::Corrupt, Some(Cell { week: 0, segments: Vec::new(), entries: Vec::new() }))
-            }
+            Unsealed::Corrupt => (FileOutcome::Corrupt, Some(Cell::empty(0))),
         };
         self.counters.file(outcome);
         if let Some(left_out) = self.unreadable.next() {

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use crate::domain::{EntryIndex, Span, Timestamp};
 use crate::store::EntryKey;
-use crate::tier::{Cell, CellEntry, CellSegment, ForgottenSpan, ScopeChanges, is_newer, week_of};
+use crate::tier::{Cell, CellEntry, CellHead, CellSegment, ForgottenSpan, ScopeChanges, is_newer, week_of};
 
 /// The weeks that rows may be from: 1970 to 2069. Spans that were forgotten may be wider.
 const WEEKS: std::ops::RangeInclusive<i64> = 0..=5200;
@@ -25,6 +25,11 @@ pub(crate) fn lay_over(kept: &Cell, forgotten: &[ForgottenSpan], new: Option<&Ce
             (segment, without(segment.span, &no_longer_true.map(|gone| gone.span).collect::<Vec<_>>()))
         })
         .collect();
+    let is_over = |head: &CellHead| {
+        forgotten.iter().any(|gone| gone.span.contains(head.to) && head.read_at <= gone.until)
+    };
+    let heads = kept.head.filter(|head| !is_over(head)).into_iter().chain(new.and_then(|new| new.head));
+    result.cell.head = heads.max_by_key(|head| head.read_at);
     let mut laid = Vec::new();
     for segment in new_segments {
         let newer = left.iter().filter(|(kept, _)| is_newer(times(kept), times(segment)));
@@ -48,11 +53,16 @@ const fn times(segment: &CellSegment) -> (Timestamp, Timestamp) {
     (segment.read_at, segment.latest_read_at)
 }
 
-/// The segments of a cell for which this is so, and the entries that they name.
+/// The segments of a cell for which this is so, and the entries that they name. The head only if that is so for all.
 pub(crate) fn only(cell: &Cell, holds: impl Fn(&CellSegment) -> bool) -> Cell {
     let mut result = CellBuilder::new(cell.week);
-    for segment in cell.segments.iter().filter(|segment| holds(segment)) {
-        result.add(cell, segment, segment.span);
+    result.cell.head = cell.head;
+    for segment in &cell.segments {
+        if holds(segment) {
+            result.add(cell, segment, segment.span);
+        } else {
+            result.cell.head = None;
+        }
     }
     result.finish()
 }
@@ -80,7 +90,7 @@ struct CellBuilder {
 
 impl CellBuilder {
     fn new(week: i64) -> Self {
-        Self { cell: Cell { week, segments: Vec::new(), entries: Vec::new() }, places: HashMap::new() }
+        Self { cell: Cell::empty(week), places: HashMap::new() }
     }
 
     /// Adds the part of a segment within a span.

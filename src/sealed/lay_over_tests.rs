@@ -21,7 +21,7 @@ fn said(cell: &Cell, second: i64) -> Option<(i64, Option<i64>)> {
 }
 
 fn empty() -> Cell {
-    Cell { week: 0, segments: Vec::new(), entries: Vec::new() }
+    Cell::empty(0)
 }
 
 /// A cell that was read at once: a row at every third second of the span.

@@ -78,8 +78,9 @@ fn new_row(created: i64, read: i64) -> NewRow {
 pub(crate) fn cell(of: &TierScope, number: u128, span: Span, index: &Arc<EntryIndex>, read: i64) -> Cell {
     let key = EntryKey { scope: of.key, number };
     let rows = (!index.is_empty()).then(|| (0, 0..index.len()));
-    let segment = CellSegment { span, read_at: at(read), latest_read_at: at(read), rows };
+    let segment =
+        CellSegment { span, read_at: at(read), latest_read_at: at(read), is_provisional: false, rows };
     let entries =
         if index.is_empty() { Vec::new() } else { vec![CellEntry { key, index: Arc::clone(index) }] };
-    Cell { week: crate::tier::week_of(span.from()), segments: vec![segment], entries }
+    Cell { week: crate::tier::week_of(span.from()), segments: vec![segment], entries, head: None }
 }

@@ -5,13 +5,14 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::delivery::{DeliveryTerms, ReadTerms};
+use super::quota::Quota;
 use crate::domain::{Span, Timestamp};
 use crate::engine::freshness::Class;
 use crate::engine::plan::{self, Plan, PlanItem, Probe, Probing};
 use crate::engine::reading::{Ended, Keep, Purpose, ReadAhead, ReadWaiter, Reading, RequestStage};
 use crate::engine::scope::{Known, Present, View};
 use crate::engine::state::SharedState;
-use crate::engine::terms::{AskError, CacheDirectives};
+use crate::engine::terms::{AskError, CacheDirectives, Newest};
 use crate::source::{Deadline, RequestContext, SourceError, Urgency};
 
 /// The context of an answer, fixed when the question arrived.
@@ -95,6 +96,12 @@ impl AnswerContext {
             Keep::No => Probing::Never,
         };
         self.view.plan(span, rows, probing)
+    }
+
+    /// Whether something is due that another process may have read.
+    pub(in crate::engine) fn looks_elsewhere(&self, newest: Option<Newest>) -> bool {
+        let is_shared = self.state.parts.tier.as_ref().is_some_and(|tier| tier.is_shared());
+        is_shared && !self.plan(self.span, Quota::new(newest).missing()).reads_nothing()
     }
 
     /// The plan for a part of an answer in progress. Its probes are no longer sent, so the rows that they
@@ -206,7 +213,18 @@ impl AnswerContext {
         let is_fill = purpose == Purpose::Fill;
         let prefetch = self.reads.prefetch.clone().filter(|prefetch| is_fill && prefetch.begins(span));
         let pinned_at = self.present.pinned_at.filter(|_| is_fill && span.to() == self.present.to);
-        Reading::new(span, purpose, pinned_at, self.keep(), request, prefetch, in_flight, fan_out)
+        let takes_turns = self.reads.takes_turns && is_fill && self.keep() == Keep::Yes;
+        Reading::new(
+            span,
+            purpose,
+            pinned_at,
+            self.keep(),
+            takes_turns,
+            request,
+            prefetch,
+            in_flight,
+            fan_out,
+        )
     }
 
     /// Asks upstream which of the old rows are still in their status.

@@ -47,11 +47,13 @@ pub(in crate::engine) struct ReadTerms {
     pub(in crate::engine) in_flight: Arc<Semaphore>,
     /// Readings that were sent upstream before this are not joined.
     pub(in crate::engine) joins_since: Option<Timestamp>,
+    /// Whether its readings wait while another process reads the same.
+    pub(in crate::engine) takes_turns: bool,
 }
 
 impl ReadTerms {
     /// Joins any reading.
     pub(in crate::engine) const fn new(prefetch: Option<Arc<Prefetch>>, in_flight: Arc<Semaphore>) -> Self {
-        Self { prefetch, in_flight, joins_since: None }
+        Self { prefetch, in_flight, joins_since: None, takes_turns: true }
     }
 }

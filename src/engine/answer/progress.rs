@@ -3,6 +3,9 @@
 /// How often an answer plans again without progress.
 pub(super) const MAX_REPLANS: u32 = 24;
 
+/// After so many plans without a row, an answer no longer waits for what other processes read.
+const MANY_REPLANS: u32 = 4;
+
 /// How often an answer restarts from its first row: once for a list whose order was unknown, and once more
 /// for a list that changed its order.
 pub(super) const MAX_RESTARTS: u32 = 2;
@@ -76,6 +79,11 @@ impl AnswerProgress {
     /// Whether no part was planned again since rows were delivered.
     pub(super) const fn is_fresh(self) -> bool {
         self.replans == 0
+    }
+
+    /// Whether several plans in a row found nothing, perhaps because others read what is too old for this answer.
+    pub(super) const fn is_stuck(self) -> bool {
+        self.replans >= MANY_REPLANS
     }
 
     /// Whether the answer may restart once more.

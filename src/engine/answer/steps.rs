@@ -183,6 +183,7 @@ impl RunningAnswer {
             // What is neither in the buffer nor known must be read again, and not looked for there.
             Action::ReplanAfresh => {
                 reads.joins_since = Some(self.context.state.parts.clock.now().next());
+                reads.takes_turns &= !self.progress.is_stuck();
             }
             Action::ReplanSinceAsked => reads.joins_since = Some(self.context.view.asked_at),
             Action::GiveUp => {

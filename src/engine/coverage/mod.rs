@@ -206,11 +206,6 @@ impl Coverage {
         self.uses.drain().map(|(key, _)| key).collect()
     }
 
-    /// Whether nothing is known.
-    pub(super) fn is_empty(&self) -> bool {
-        self.segments.is_empty()
-    }
-
     /// Records whether the tier has the bytes of these entries.
     pub(super) fn set_saved(&mut self, keys: &HashSet<EntryKey>, saved: bool) {
         for segment in self.segments.values_mut() {

@@ -1,5 +1,6 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use futures_util::future::BoxFuture;
 use parking_lot::{Mutex, MutexGuard};
@@ -30,11 +31,15 @@ pub(in crate::engine) struct Reading {
     pub(in crate::engine) head_pinned_at: Option<Timestamp>,
     /// Whether its results may be stored (`no-store`).
     pub(in crate::engine) keep: Keep,
+    /// Whether it waits while another process at the tier reads the same, and others wait for it.
+    pub(in crate::engine) takes_turns: bool,
     pub(in crate::engine) context: RequestContext,
     /// Its first page, if that is already in flight.
     pub(in crate::engine) prefetch: Option<Arc<Prefetch>>,
     pub(in crate::engine) in_flight: Arc<Semaphore>,
     pub(super) fan_out: usize,
+    /// Whether it waits for those who take its rows.
+    is_held_up: AtomicBool,
     state: Mutex<ReadState>,
     pub(super) changed: Notify,
 }
@@ -144,6 +149,7 @@ impl Reading {
         purpose: Purpose,
         head_pinned_at: Option<Timestamp>,
         keep: Keep,
+        takes_turns: bool,
         context: RequestContext,
         prefetch: Option<Arc<Prefetch>>,
         in_flight: Arc<Semaphore>,
@@ -155,10 +161,12 @@ impl Reading {
             purpose,
             head_pinned_at,
             keep,
+            takes_turns,
             context,
             prefetch,
             in_flight,
             fan_out,
+            is_held_up: AtomicBool::new(false),
             state,
             changed,
         })
@@ -210,6 +218,11 @@ impl Reading {
             }
             changed.await;
         }
+    }
+
+    /// Whether it waits for those who take its rows, and reads nothing meanwhile.
+    pub(in crate::engine) fn is_held_up(&self) -> bool {
+        self.is_held_up.load(Relaxed)
     }
 
     /// Puts a piece into the buffer.
@@ -354,7 +367,12 @@ pub(in crate::engine) struct ReadingSink<'a, F> {
 
 impl<F: Fn(Piece) -> (Span, Vec<EntrySlice>) + Sync> Sink for ReadingSink<'_, F> {
     fn room(&self, pages: PagesAsked) -> BoxFuture<'_, Result<(), Ended>> {
-        Box::pin(self.reading.room(pages))
+        Box::pin(async move {
+            self.reading.is_held_up.store(true, Relaxed);
+            let room = self.reading.room(pages).await;
+            self.reading.is_held_up.store(false, Relaxed);
+            room
+        })
     }
 
     fn wanted(&self) -> Result<(), Ended> {

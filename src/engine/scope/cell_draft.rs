@@ -6,24 +6,24 @@ use crate::engine::coverage::{Contents, Segment, Trust};
 use crate::store::EntryKey;
 use crate::tier::{Cell, CellEntry, CellSegment, week_span};
 
-/// A cell in preparation.
-pub(in crate::engine) struct CellDraft {
-    pub(in crate::engine) span: Span,
-    pub(in crate::engine) cell: Cell,
+/// A cell that is being put together.
+pub(super) struct CellDraft {
+    pub(super) span: Span,
+    pub(super) cell: Cell,
     positions: HashMap<EntryKey, usize>,
     /// The number of added entries whose bytes the tier does not have.
     pub(super) new_entries: usize,
 }
 
 impl CellDraft {
-    pub(in crate::engine) fn new(week: i64) -> Self {
-        let cell = Cell { week, segments: Vec::new(), entries: Vec::new() };
+    pub(super) fn new(week: i64) -> Self {
+        let cell = Cell::empty(week);
         Self { span: week_span(week), cell, positions: HashMap::new(), new_entries: 0 }
     }
 
-    /// Adds the part of a segment that lies in the week, unless it is known only for a short time.
-    pub(in crate::engine) fn add(&mut self, segment: &Segment, rows: &mut Vec<(EntryKey, Arc<Entry>)>) {
-        if segment.trust != Trust::Proven {
+    /// Adds the part of a segment that lies in the week. Rows whose place is a guess are left out.
+    pub(super) fn add(&mut self, segment: &Segment, rows: &mut Vec<(EntryKey, Arc<Entry>)>) {
+        if segment.trust == Trust::Indivisible {
             return;
         }
         let Some(part) = segment.clipped(self.span) else { return };
@@ -43,13 +43,14 @@ impl CellDraft {
                 Some((at, positions.clone()))
             }
         };
-        let Segment { span, read_at, latest_read_at, .. } = part;
-        self.cell.segments.push(CellSegment { span, read_at, latest_read_at, rows: kept });
+        let Segment { span, read_at, latest_read_at, trust, .. } = part;
+        let is_provisional = trust == Trust::Provisional;
+        self.cell.segments.push(CellSegment { span, read_at, latest_read_at, is_provisional, rows: kept });
     }
 }
 
-/// A segment as the tier kept it; `None` if it names rows that are not there.
-pub(in crate::engine) fn segment_of(
+/// A segment as the tier kept it; none if it names rows that are not there.
+pub(super) fn segment_of(
     kept: &CellSegment,
     entries: &[CellEntry],
     indexes: &HashMap<EntryKey, Arc<EntryIndex>>,
@@ -62,6 +63,7 @@ pub(in crate::engine) fn segment_of(
             Contents::of_tier(key, Arc::clone(index), rows.clone())
         }
     };
-    let CellSegment { span, read_at, latest_read_at, .. } = *kept;
-    Some(Segment { span, read_at, latest_read_at, trust: Trust::Proven, contents })
+    let CellSegment { span, read_at, latest_read_at, is_provisional, .. } = *kept;
+    let trust = if is_provisional { Trust::Provisional } else { Trust::Proven };
+    Some(Segment { span, read_at, latest_read_at, trust, contents })
 }

@@ -1,4 +1,5 @@
 use crate::domain::Timestamp;
+use crate::tier::CellHead;
 
 /// The latest reading that reached the present.
 #[derive(Clone, Copy, Debug)]
@@ -7,4 +8,16 @@ pub(in crate::engine) struct ScopeHead {
     pub(in crate::engine) to: Timestamp,
     /// When that was the present, by our clock, or when it was requested, if that was earlier.
     pub(in crate::engine) read_at: Timestamp,
+}
+
+impl ScopeHead {
+    /// As the tier keeps it.
+    pub(super) const fn to_cell(self) -> CellHead {
+        CellHead { to: self.to, read_at: self.read_at }
+    }
+
+    /// As the tier kept it.
+    pub(super) const fn of_cell(head: CellHead) -> Self {
+        Self { to: head.to, read_at: head.read_at }
+    }
 }

@@ -16,17 +16,16 @@ mod route;
 mod run;
 mod saving;
 mod settle;
+mod turns;
 mod unsaved;
 mod view;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 
-#[cfg(test)]
-pub(super) use self::cell_draft::{CellDraft, segment_of};
 use self::head::ScopeHead;
 pub(super) use self::present::{Present, known_present};
 pub(super) use self::quiet::quiet_for;
@@ -35,6 +34,7 @@ pub(super) use self::revalidation::Revalidation;
 pub(super) use self::room::make_room;
 pub(super) use self::route::{Picking, Routed, route};
 pub(super) use self::run::Reads;
+pub(super) use self::turns::adopt_news;
 pub(super) use self::unsaved::Saving;
 use self::unsaved::Unsaved;
 pub(super) use self::view::View;
@@ -62,6 +62,8 @@ pub(super) struct Scope {
     /// When a caller last asked for the rows of one status.
     asked_by_status_at: AtomicI64,
     known: Mutex<Known>,
+    /// Everything that was saved to the tier until this version is known here, or was.
+    tier_version: AtomicU64,
 }
 
 /// What is known, under the scope's lock.
@@ -77,6 +79,10 @@ pub(super) struct Known {
     is_closed: bool,
     /// What the tier does not have yet; `None` without a tier.
     unsaved: Option<Unsaved>,
+    /// What is read here in turn.
+    turns: Vec<Span>,
+    /// What was read here in turn: other processes may read it once what it brought is saved.
+    turns_over: Vec<Span>,
 }
 
 /// How long a scope counts as in use after a question.
@@ -98,6 +104,7 @@ impl Scope {
             asked_at: AtomicI64::new(0),
             asked_by_status_at: AtomicI64::new(0),
             known: Mutex::default(),
+            tier_version: AtomicU64::new(0),
         }
     }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use super::turns::{FirstLook, Turns};
 use super::{Scope, Scopes, make_room};
 use crate::engine::access::Access;
 use crate::engine::coverage::Piece;
@@ -43,6 +44,24 @@ impl Reads {
     }
 
     async fn read(&self, scope: &Scope, reading: &Reading) -> Result<(), Ended> {
+        let Some(turn) = Turns::of(&self.parts, &self.access, scope, reading) else {
+            return self.read_upstream(scope, reading).await;
+        };
+        let first = tokio::select! {
+            first = turn.wait() => first,
+            () = reading.abandoned() => return Err(Ended::Unwanted),
+        };
+        if first == FirstLook::News {
+            // Whoever waits plans again, with what another process read.
+            return Ok(());
+        }
+        tokio::select! {
+            end = self.read_upstream(scope, reading) => end,
+            never = turn.hold() => match never {},
+        }
+    }
+
+    async fn read_upstream(&self, scope: &Scope, reading: &Reading) -> Result<(), Ended> {
         if let Some(error) = scope.learned.contradiction(reading.span) {
             return Err(Ended::Failed(error));
         }

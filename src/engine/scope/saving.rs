@@ -5,21 +5,26 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
-use super::Scope;
 use super::cell_draft::{CellDraft, segment_of};
+use super::head::ScopeHead;
 use super::unsaved::Saving;
+use super::{Known, Scope};
 use crate::domain::{Entry, EntryIndex, Span, Timestamp};
-use crate::engine::coverage::Contents;
+use crate::engine::coverage::{Contents, Segment, Trust};
 use crate::engine::terms::RowNeed;
 use crate::store::{EntryKey, Store};
-use crate::tier::{Cell, ScopeChanges, TierScope};
+use crate::tier::{Saved, ScopeChanges, TierNews, TierScope, TierVersion, is_newer, week_of};
 
 /// The most weeks that are written at once.
 const MOST_WEEKS: usize = 8;
 
 /// The most entries whose bytes are written at once: they stay in memory meanwhile, whatever the store drops.
 const MOST_ENTRIES: usize = 64;
+
+/// The most turns that wait to be ended. Others end by themselves.
+const MOST_TURNS: usize = 64;
 
 impl Scope {
     /// From now on, notes what is not saved.
@@ -59,6 +64,7 @@ impl Scope {
             for segment in known.coverage.overlapping(draft.span) {
                 draft.add(segment, &mut rows);
             }
+            draft.cell.head = known.head.map(ScopeHead::to_cell).filter(|head| week_of(head.to) == week);
             if rows.len() > MOST_ENTRIES && !cells.is_empty() {
                 rows.truncate(rows.len() - draft.new_entries);
                 left.insert(week);
@@ -74,39 +80,82 @@ impl Scope {
     }
 
     /// Ends what [`begin_saving`](Self::begin_saving) began. What was not written is to be written later.
-    pub(in crate::engine) fn end_saving(&self, saving: Saving, is_saved: bool) {
+    pub(in crate::engine) fn end_saving(&self, saving: Saving, saved: Saved) {
         let mut known = self.lock();
-        if is_saved {
-            let keys: HashSet<EntryKey> = saving.changes.rows.iter().map(|(key, _)| *key).collect();
-            known.coverage.set_saved(&keys, true);
-        } else if let Some(unsaved) = &mut known.unsaved {
-            let mut weeks = saving.weeks;
-            unsaved.weeks.append(&mut weeks);
-            saving.changes.forgotten.iter().for_each(|gone| unsaved.forget(*gone));
-        }
-    }
-
-    /// Takes over what the tier kept, unless something is known already.
-    pub(in crate::engine) fn adopt(&self, store: &dyn Store, cells: Vec<Cell>) {
-        let mut known = self.lock();
-        if known.is_closed || !known.coverage.is_empty() {
-            return;
-        }
-        // An entry may have rows in two weeks.
-        let mut indexes: HashMap<EntryKey, Arc<EntryIndex>> = HashMap::new();
-        for cell in cells {
-            for entry in &cell.entries {
-                indexes.entry(entry.key).or_insert_with(|| {
-                    store.count_index(&entry.index);
-                    Arc::clone(&entry.index)
-                });
+        match saved {
+            Saved::Yes { before, after } => {
+                let keys: HashSet<EntryKey> = saving.changes.rows.iter().map(|(key, _)| *key).collect();
+                known.coverage.set_saved(&keys, true);
+                // Else somebody else saved in between: that is still to be looked at.
+                let _other = self.tier_version.compare_exchange(before, after, Relaxed, Relaxed);
             }
-            for kept in cell.segments {
-                if let Some(segment) = segment_of(&kept, &cell.entries, &indexes) {
-                    let _nothing_was_known = known.coverage.replace(segment.span, vec![segment]);
+            Saved::No => {
+                if let Some(unsaved) = &mut known.unsaved {
+                    let mut weeks = saving.weeks;
+                    unsaved.weeks.append(&mut weeks);
+                    saving.changes.forgotten.iter().for_each(|gone| unsaved.forget(*gone));
                 }
             }
         }
+    }
+
+    /// Up to which version everything that was saved to the tier is known here.
+    pub(in crate::engine) fn tier_version(&self) -> TierVersion {
+        self.tier_version.load(Relaxed)
+    }
+
+    /// Notes that what a reading in turn brought is to be saved before another process may read.
+    pub(in crate::engine) fn turn_is_over(&self, span: Span) {
+        let mut known = self.lock();
+        if let Some(place) = known.turns.iter().position(|turn| *turn == span) {
+            known.turns.swap_remove(place);
+        }
+        if known.turns_over.len() < MOST_TURNS {
+            known.turns_over.push(span);
+        }
+    }
+
+    /// The turns that are over, to be ended when what they brought is saved. A turn is for whole weeks, so one that has a week
+    /// in common with another reading ends by itself.
+    pub(in crate::engine) fn take_turns_over(&self) -> Vec<Span> {
+        let mut known = self.lock();
+        let weeks = |span: Span| (week_of(span.from()), week_of(span.to()));
+        let goes_on = |span: &Span| {
+            let (from, to) = weeks(*span);
+            known.turns.iter().map(|other| weeks(*other)).any(|other| other.0 <= to && other.1 >= from)
+        };
+        let over = known.turns_over.iter().copied().filter(|span| !goes_on(span)).collect();
+        known.turns_over.clear();
+        over
+    }
+
+    /// Takes over what the tier kept, wherever nothing newer is known. Says whether anything new is known.
+    pub(in crate::engine) fn adopt(&self, store: &dyn Store, news: TierNews) -> bool {
+        let mut known = self.lock();
+        let mut has_learned = false;
+        if known.is_closed {
+            return has_learned;
+        }
+        // An entry may have rows in two weeks.
+        let mut indexes: HashMap<EntryKey, Arc<EntryIndex>> = HashMap::new();
+        for cell in news.cells {
+            for entry in &cell.entries {
+                indexes.entry(entry.key).or_insert_with(|| Arc::clone(&entry.index));
+            }
+            if let Some(head) = cell.head.map(ScopeHead::of_cell)
+                && known.head.is_none_or(|known| known.read_at < head.read_at)
+            {
+                known.head = Some(head);
+                has_learned = true;
+            }
+            for kept in cell.segments {
+                if let Some(segment) = segment_of(&kept, &cell.entries, &indexes) {
+                    has_learned |= known.adopt(store, &segment);
+                }
+            }
+        }
+        self.tier_version.fetch_max(news.version, Relaxed);
+        has_learned
     }
 
     /// The entries in the topmost parts of a span of which only the tier has what is needed, newest first, at most so many.
@@ -153,5 +202,32 @@ impl Scope {
             fetched.push(entry);
         }
         fetched
+    }
+}
+
+impl Known {
+    /// Puts what the tier kept in the place of what is known, except where that is as new. What is known for a short time only
+    /// gives way to anything that was read later.
+    fn adopt(&mut self, store: &dyn Store, segment: &Segment) -> bool {
+        let is_as_new = |own: &&Segment| match own.trust {
+            Trust::Provisional => segment.latest_read_at <= own.latest_read_at,
+            Trust::Proven | Trust::Indivisible => {
+                !is_newer((segment.read_at, segment.latest_read_at), (own.read_at, own.latest_read_at))
+            }
+        };
+        let kept: Vec<Span> =
+            self.coverage.overlapping(segment.span).filter(is_as_new).map(|own| own.span).collect();
+        let mut has_learned = false;
+        for part in segment.span.without_all(&kept) {
+            let Some(part) = segment.clipped(part) else { continue };
+            if let Contents::Rows { index, .. } = &part.contents {
+                store.count_index(index);
+            }
+            for key in self.coverage.replace(part.span, vec![part]) {
+                store.remove(&key);
+            }
+            has_learned = true;
+        }
+        has_learned
     }
 }

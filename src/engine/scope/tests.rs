@@ -50,7 +50,7 @@ fn keep(scope: &Scope, store: &dyn Store, rows: Vec<NewRow>, read: i64) {
         budget_clock: BudgetClock::default(),
     };
     let in_flight = Arc::new(Semaphore::new(1));
-    let reading = Reading::new(history(), Purpose::Fill, None, Keep::Yes, context, None, in_flight, 1);
+    let reading = Reading::new(history(), Purpose::Fill, None, Keep::Yes, false, context, None, in_flight, 1);
     let policy = Policy {
         live: Duration::from_secs(10),
         settling: Duration::from_secs(10),

@@ -23,6 +23,7 @@ mod quirks;
 mod refresh;
 mod refusals;
 mod relays;
+mod replicas;
 mod script;
 mod script_failures;
 mod script_source;
@@ -30,6 +31,7 @@ mod sections;
 mod several_statuses;
 mod sharing;
 mod stale;
+mod test_tier;
 mod tier;
 mod tiny_questions;
 mod undated_rows;
@@ -42,7 +44,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use self::script::{Fact, Script, matches};
-use self::tier::TestTier;
+use self::test_tier::TestTier;
 use super::coverage::CoveragePart;
 use super::*;
 use crate::domain::{

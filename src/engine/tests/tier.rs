@@ -1,112 +1,9 @@
 //! What a tier keeps: over restarts, after evictions, and through its own faults.
 
-use std::collections::HashMap;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-
-use futures_util::future::{BoxFuture, FutureExt};
+use std::sync::atomic::Ordering::Relaxed;
 
 use super::*;
-use crate::domain::{Entry, EntryIndex, NewRow, Span};
-use crate::engine::coverage::Coverage;
-use crate::engine::scope::{CellDraft, segment_of};
-use crate::store::ScopeKey;
-use crate::tier::{
-    Saved, ScopeChanges, Tier, TierKind, TierNews, TierScope, TierStatus, TierUnavailable, TierVersion,
-    Voided, week_of,
-};
-
-/// A tier in memory, which can lose and refuse.
-#[derive(Default)]
-pub(super) struct TestTier {
-    kept: Mutex<HashMap<ScopeKey, (TierScope, Coverage)>>,
-    rows: Mutex<HashMap<EntryKey, Vec<NewRow>>>,
-    voids: Mutex<HashMap<Voided, Timestamp>>,
-    /// Takes nothing, as a full disk does.
-    pub(super) is_full: AtomicBool,
-    /// How often it was asked for a scope.
-    pub(super) loads: Mutex<usize>,
-}
-
-impl TestTier {
-    /// Loses the bytes of every entry whose number this is true of.
-    pub(super) fn lose_rows(&self, is_lost: impl Fn(&EntryKey) -> bool) {
-        self.rows.lock().unwrap().retain(|key, _| !is_lost(key));
-    }
-
-    fn void_until(&self, scope: &TierScope) -> Timestamp {
-        let voids = self.voids.lock().unwrap();
-        let of = |what| voids.get(&what).copied();
-        let (agent, credential) = (of(Voided::Agent(scope.agent)), of(Voided::Credential(scope.credential)));
-        agent.max(credential).unwrap_or(Timestamp::MIN)
-    }
-}
-
-impl Tier for TestTier {
-    fn load<'a>(&'a self, scope: &'a TierScope, since: TierVersion) -> BoxFuture<'a, TierNews> {
-        *self.loads.lock().unwrap() += 1;
-        let void_until = self.void_until(scope);
-        let mut cells: HashMap<i64, CellDraft> = HashMap::new();
-        if let Some((_, coverage)) = self.kept.lock().unwrap().get(&scope.key) {
-            let all = Span::new(Timestamp::MIN, Timestamp::MAX).unwrap();
-            for segment in coverage.overlapping(all).filter(|segment| segment.read_at > void_until) {
-                for week in (week_of(segment.span.from())..=week_of(segment.span.to())).rev() {
-                    cells.entry(week).or_insert_with(|| CellDraft::new(week)).add(segment, &mut Vec::new());
-                }
-            }
-        }
-        let cells = cells.into_values().map(|draft| draft.cell).collect();
-        async move { TierNews { version: since, cells } }.boxed()
-    }
-
-    fn load_rows<'a>(
-        &'a self,
-        _: &'a TierScope,
-        entries: Vec<(EntryKey, Arc<EntryIndex>)>,
-    ) -> BoxFuture<'a, Vec<Option<Arc<Entry>>>> {
-        let rows = self.rows.lock().unwrap();
-        let found = entries.iter().map(|(key, _)| Some(Arc::new(Entry::new(rows.get(key)?)))).collect();
-        async move { found }.boxed()
-    }
-
-    fn save<'a>(&'a self, scope: &'a TierScope, changes: Arc<ScopeChanges>) -> BoxFuture<'a, Saved> {
-        if self.is_full.load(Relaxed) {
-            return async { Saved::No }.boxed();
-        }
-        for (key, entry) in &changes.rows {
-            let rows = entry.take_rows(0..entry.rows().len()).unwrap();
-            self.rows.lock().unwrap().insert(*key, rows);
-        }
-        let mut kept = self.kept.lock().unwrap();
-        let (_, coverage) = kept.entry(scope.key).or_insert_with(|| (*scope, Coverage::default()));
-        for gone in &changes.forgotten {
-            coverage.replace(gone.span, Vec::new());
-        }
-        for cell in &changes.cells {
-            let indexes = cell.entries.iter().map(|entry| (entry.key, Arc::clone(&entry.index))).collect();
-            for segment in &cell.segments {
-                let segment = segment_of(segment, &cell.entries, &indexes).unwrap();
-                coverage.replace(segment.span, vec![segment]);
-            }
-        }
-        async { Saved::Yes { before: 0, after: 0 } }.boxed()
-    }
-
-    fn void(&self, what: Voided, at: Timestamp) -> BoxFuture<'_, Result<(), TierUnavailable>> {
-        self.voids.lock().unwrap().insert(what, at);
-        async { Ok(()) }.boxed()
-    }
-
-    fn voided(&self, scopes: Vec<TierScope>) -> BoxFuture<'_, Vec<(TierScope, Timestamp)>> {
-        let voided = scopes.into_iter().map(|scope| (scope, self.void_until(&scope)));
-        let voided = voided.filter(|(_, until)| *until > Timestamp::MIN).collect();
-        async move { voided }.boxed()
-    }
-
-    fn status(&self) -> TierStatus {
-        TierStatus { kind: TierKind::Directory, is_ok: true }
-    }
-}
+use crate::tier::{Tier, Voided};
 
 /// Long enough for everything to be saved.
 const SAVING: Duration = Duration::from_secs(15);
@@ -255,13 +152,13 @@ async fn what_a_full_tier_did_not_take_is_saved_later() {
 #[tokio::test(start_paused = true)]
 async fn a_known_scope_never_asks_the_tier() {
     let rig = rig().await;
-    let asked = *rig.tier().loads.lock().unwrap();
+    let asked = *rig.tier().loads.lock();
     for question in [rig.question(), rig.status("completed"), rig.statuses(&["busy", "failed"])] {
         let _ = rig.rows(question.clone()).await;
-        let first = *rig.tier().loads.lock().unwrap();
+        let first = *rig.tier().loads.lock();
         assert!(first <= asked + 1, "once for a scope that nobody had asked for");
         let _ = rig.rows(question).await;
-        assert_eq!(*rig.tier().loads.lock().unwrap(), first);
+        assert_eq!(*rig.tier().loads.lock(), first);
     }
     rig.close().await;
 }

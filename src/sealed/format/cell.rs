@@ -7,7 +7,7 @@ use super::decoder::{Decoder, length_of};
 use super::texts::{NumberedTexts, TextNumbers};
 use crate::domain::{BatchFact, Digest, EntryIndex, FilterFacts, IndexRow, RowId, Span, Status};
 use crate::store::{EntryKey, ScopeKey};
-use crate::tier::{Cell, CellEntry, CellSegment, week_of};
+use crate::tier::{Cell, CellEntry, CellHead, CellSegment, week_of};
 
 /// The bytes of a row.
 const ROW: usize = 77;
@@ -17,6 +17,12 @@ const SEGMENT: usize = 44;
 
 /// The fewest bytes of an entry: its number and the lengths of its rows and its totals.
 const LEAST_ENTRY: usize = 24;
+
+/// The bytes of a head.
+const HEAD: usize = 16;
+
+/// The flag of a segment beside the number of its entry.
+const IS_PROVISIONAL: u32 = 1 << 31;
 
 const IS_DATED: u8 = 1;
 const HAS_TEXT_ID: u8 = 2;
@@ -44,6 +50,10 @@ pub fn encode_cell(cell: &Cell) -> Vec<u8> {
     out.append(&mut entries);
     out.put_u32_le(length_of(cell.segments.len()));
     cell.segments.iter().for_each(|segment| put_segment(segment, &mut out));
+    out.put_u32_le(cell.head.is_some().into());
+    if let Some(head) = &cell.head {
+        [head.to, head.read_at].iter().for_each(|instant| out.put_i64_le(instant.as_micros()));
+    }
     out
 }
 
@@ -54,11 +64,19 @@ pub fn decode_cell(record: &[u8], scope: ScopeKey) -> Option<Cell> {
     let texts = NumberedTexts::read(&mut record)?;
     let entries = record.list(LEAST_ENTRY, |record| read_entry(record, &texts, scope))?;
     let segments = record.list(SEGMENT, |record| read_segment(record, week, &entries))?;
+    let read_head =
+        |record: &mut Decoder<'_>| Some(CellHead { to: record.instant()?, read_at: record.instant()? });
+    let heads = record.list(HEAD, read_head)?;
     record.end()?;
+    let head = match heads[..] {
+        [] => None,
+        [head] if week_of(head.to) == week => Some(head),
+        _ => return None,
+    };
     let mut keys = HashSet::with_capacity(entries.len());
     let has_each_key_once = entries.iter().all(|entry| keys.insert(entry.key));
     let is_newest_first = segments.is_sorted_by(|newer, older| newer.span.from() > older.span.to());
-    (has_each_key_once && is_newest_first).then_some(Cell { week, segments, entries })
+    (has_each_key_once && is_newest_first).then_some(Cell { week, segments, entries, head })
 }
 
 fn read_entry(record: &mut Decoder<'_>, texts: &NumberedTexts, scope: ScopeKey) -> Option<CellEntry> {
@@ -142,24 +160,35 @@ fn put_segment(segment: &CellSegment, out: &mut Vec<u8>) {
     let instants = [segment.span.from(), segment.span.to(), segment.read_at, segment.latest_read_at];
     instants.iter().for_each(|instant| out.put_i64_le(instant.as_micros()));
     let (entry, rows) = segment.rows.as_ref().map_or((0, 0..0), |(entry, rows)| (entry + 1, rows.clone()));
-    [entry, rows.start, rows.end].iter().for_each(|&number| out.put_u32_le(length_of(number)));
+    let flag = if segment.is_provisional { IS_PROVISIONAL } else { 0 };
+    out.put_u32_le(length_of(entry) | flag);
+    [rows.start, rows.end].iter().for_each(|&number| out.put_u32_le(length_of(number)));
 }
 
 fn read_segment(record: &mut Decoder<'_>, week: i64, entries: &[CellEntry]) -> Option<CellSegment> {
     let span = Span::new(record.instant()?, record.instant()?)?;
     let (read_at, latest_read_at) = (record.instant()?, record.instant()?);
+    let entry = record.u32()?;
+    let is_provisional = entry & IS_PROVISIONAL != 0;
+    let entry = usize::try_from(entry & !IS_PROVISIONAL).ok()?;
     let mut number = || usize::try_from(record.u32()?).ok();
-    let (entry, rows) = (number()?, number()?..number()?);
+    let rows = number()?..number()?;
     if week_of(span.from()) != week || week_of(span.to()) != week || read_at > latest_read_at {
         return None;
     }
     let Some(entry) = entry.checked_sub(1) else {
-        let segment = CellSegment { span, read_at, latest_read_at, rows: None };
+        let segment = CellSegment { span, read_at, latest_read_at, is_provisional, rows: None };
         return (rows == (0..0)).then_some(segment);
     };
     let all = entries.get(entry)?.index.rows();
     // Rows are sorted, so those between the first and the last are within the span if these are.
     let is_within = |row| all.get(row).is_some_and(|row| span.contains(row.created_at));
     let are_within = !rows.is_empty() && is_within(rows.start) && is_within(rows.end - 1);
-    are_within.then_some(CellSegment { span, read_at, latest_read_at, rows: Some((entry, rows)) })
+    are_within.then_some(CellSegment {
+        span,
+        read_at,
+        latest_read_at,
+        is_provisional,
+        rows: Some((entry, rows)),
+    })
 }

@@ -14,6 +14,7 @@
 //! | texts | list of texts, each once |
 //! | entries | list of entries |
 //! | segments | list of segments |
+//! | head | list of at most one head: the latest reading that went up to the present |
 //!
 //! An entry:
 //!
@@ -43,11 +44,13 @@
 //! |---|---|
 //! | from, to | two instants, both inclusive |
 //! | first read, last read | two instants: when its parts were read |
-//! | entry | `u32`, the position of its entry counted from 1, or 0 if it has no rows |
+//! | entry | `u32`, the position of its entry counted from 1, or 0 if it has no rows; bit 31 is set if rows may be missing, since it was read too soon after its end |
 //! | start, end | two `u32`: the positions of its rows in the entry, the end exclusive; both 0 if it has no rows |
 //!
 //! Segments lie within the week, newest first, and do not overlap. A segment's rows were created within it, and its first reading
 //! is not later than its last.
+//!
+//! A head is two instants: the last instant it asked for, which lies in the week, and when that was the present.
 //!
 //! # Rows
 //! The bytes of an entry ([`crate::domain::Entry`]).

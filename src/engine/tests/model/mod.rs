@@ -19,7 +19,7 @@ use proptest::test_runner::{Config, TestRng, TestRunner};
 
 use self::chronicle::Chronicle;
 use self::clients::ModelClients;
-use self::steps::{Case, ModelAsked, ModelStep, ModelWay, STATUSES, case, mutate, set_up};
+use self::steps::{Case, Kept, ModelAsked, ModelStep, ModelWay, STATUSES, case, mutate, set_up};
 use super::bent::Bent;
 use super::columns::{summed, versions};
 use super::script::{Compare, Fact, ScriptTotals};
@@ -33,31 +33,41 @@ const REFUSAL_PASSES: Duration = Duration::from_secs(4);
 async fn live_through(case: &Case, settings: EngineSettings) -> Result<(), TestCaseError> {
     let settings =
         EngineSettings { window: settings.window.filter(|_| case.compare != Compare::Ignored), ..settings };
-    let tier = case.has_tier.then(Arc::default);
-    let mut rig = Rig::of(settings.clone(), case.seed, Bent::default(), tier).with_history(case.history, 13);
+    let tier = (case.kept != Kept::Nowhere).then(Arc::default);
+    let rig = Rig::of(settings.clone(), case.seed, Bent::default(), tier).with_history(case.history, 13);
     set_up(&rig, case);
+    let mut rigs = match case.kept {
+        Kept::Nowhere | Kept::Alone => vec![rig],
+        Kept::Shared => (0..3).map(|process| rig.replica(settings.clone(), process)).collect(),
+    };
     let chronicle = RefCell::new(Chronicle::default());
     let (digests, clients) = (RefCell::default(), ModelClients::default());
-    for step in &case.steps {
-        note(&chronicle, &rig);
+    for (number, step) in case.steps.iter().enumerate() {
+        let turn = number % rigs.len();
+        let rig = &rigs[turn];
+        note(&chronicle, rig);
         // Two things never happen at the very same microsecond.
         pass(Duration::from_millis(1)).await;
         let is_early = settings.settled_ttl.is_zero() || chronicle.borrow().is_empty();
-        mutate(&rig, step, case, is_early);
+        mutate(rig, step, case, is_early);
         match step {
             ModelStep::Pass { ms } => pass(Duration::from_millis(u64::from(*ms))).await,
-            ModelStep::Restart => restart(&mut rig, &settings),
+            ModelStep::Restart => restart(&mut rigs[turn], &settings, case.kept == Kept::Shared, number),
             ModelStep::Ask { asked, meanwhile } => {
-                note(&chronicle, &rig);
-                let answers = join_all(asked.iter().map(|asked| ask(&rig, (&digests, &clients), asked)));
+                note(&chronicle, rig);
+                let asking = asked
+                    .iter()
+                    .enumerate()
+                    .map(|(one, asked)| ask(&rigs[(turn + one) % rigs.len()], (&digests, &clients), asked));
+                let answers = join_all(asking);
                 let changing = async {
                     if let Some((after_ms, step)) = meanwhile
                         && !is_hidden(case, step)
                     {
                         tokio::time::sleep(Duration::from_millis(u64::from(*after_ms))).await;
-                        note(&chronicle, &rig);
-                        mutate(&rig, step, case, false);
-                        note(&chronicle, &rig);
+                        note(&chronicle, rig);
+                        mutate(rig, step, case, false);
+                        note(&chronicle, rig);
                     }
                 };
                 let (answers, ()) = tokio::join!(answers, changing);
@@ -65,7 +75,7 @@ async fn live_through(case: &Case, settings: EngineSettings) -> Result<(), TestC
                     match &asking.answer {
                         None => {}
                         Some(Ok(rows)) => chronicle.borrow().check(&asking, rows, &settings, case)?,
-                        Some(Err(error)) => prop_assert!(is_excused(&rig, error), "{error}"),
+                        Some(Err(error)) => prop_assert!(is_excused(rig, error), "{error}"),
                     }
                 }
                 let was_revoked = {
@@ -95,7 +105,9 @@ async fn live_through(case: &Case, settings: EngineSettings) -> Result<(), TestC
             | ModelStep::Hollow { .. } => {}
         }
     }
-    rig.close().await;
+    for rig in rigs {
+        rig.close().await;
+    }
     Ok(())
 }
 
@@ -115,7 +127,13 @@ fn is_excused(rig: &Rig, error: &AskError) -> bool {
 }
 
 /// Another gateway over the same upstream, which knows what the tier kept, if there is one.
-fn restart(rig: &mut Rig, settings: &EngineSettings) {
+fn restart(rig: &mut Rig, settings: &EngineSettings, is_shared: bool, number: usize) {
+    if is_shared {
+        // What the old process was doing goes on for a while.
+        let old = std::mem::replace(rig, rig.replica(settings.clone(), 3 + number));
+        old.shutdown.drain();
+        return;
+    }
     rig.store = Arc::new(MapStore::default());
     let (source, store): (Arc<dyn Source>, _) = (Arc::clone(&rig.script) as _, Arc::clone(&rig.store));
     let tier = rig.tier.clone().map(|tier| tier as _);

@@ -61,7 +61,7 @@ pub(super) enum ModelStep {
     },
     /// Everything that is kept of the agent is forgotten.
     Purge,
-    /// Another gateway takes over, with what the tier kept.
+    /// Another gateway takes over, with what the tier kept. Of several, one.
     Restart,
     Fail {
         pages: u64,
@@ -204,9 +204,19 @@ pub(super) struct Case {
     pub(super) listed: Listed,
     pub(super) jitter_ms: u64,
     pub(super) ahead: ClockAhead,
-    /// Whether what is read outlives the gateway.
-    pub(super) has_tier: bool,
+    pub(super) kept: Kept,
     pub(super) steps: Vec<ModelStep>,
+}
+
+/// Where what is read is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kept {
+    /// In memory only.
+    Nowhere,
+    /// In a tier that the gateway has for itself.
+    Alone,
+    /// In a tier that it shares with two others.
+    Shared,
 }
 
 /// How far upstream's clock is ahead, in milliseconds.
@@ -235,13 +245,14 @@ pub(super) fn case() -> impl Strategy<Value = Case> {
     ];
     let steps = proptest::collection::vec(step(), 1..24);
     let upstream = (totals, compare, listed, jitter, ahead);
-    (any::<u64>(), 0u32..220, upstream, any::<bool>(), steps).prop_map(|case| {
-        let (seed, history, upstream, has_tier, steps) = case;
+    let kept = prop_oneof![2 => Just(Kept::Nowhere), 2 => Just(Kept::Alone), 3 => Just(Kept::Shared)];
+    (any::<u64>(), 0u32..220, upstream, kept, steps).prop_map(|case| {
+        let (seed, history, upstream, kept, steps) = case;
         let (totals, compare, listed, jitter_ms, ahead) = upstream;
         // A row that moves up is told by a row that comes twice while the total stays, or by nothing.
         let is_told = compare != Compare::Ignored || totals != ScriptTotals::Unsteady;
         let listed = if is_told { listed } else { Listed::NewestFirst };
-        Case { seed, history, totals, compare, listed, jitter_ms, ahead, has_tier, steps }
+        Case { seed, history, totals, compare, listed, jitter_ms, ahead, kept, steps }
     })
 }
 

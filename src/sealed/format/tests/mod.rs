@@ -13,7 +13,7 @@ use crate::domain::{
 };
 use crate::sealed::RecordName;
 use crate::store::{EntryKey, ScopeKey};
-use crate::tier::{Cell, CellEntry, CellSegment};
+use crate::tier::{Cell, CellEntry, CellHead, CellSegment};
 
 const SCOPE: ScopeKey = [9; 16];
 const WEEK: i64 = 2900;
@@ -108,7 +108,8 @@ fn cell(hours: &[Vec<Sketch>]) -> Cell {
         let index = Arc::new(EntryIndex::new(&rows(sketches, hour, "")));
         let mut segment = |span: Span, rows: Option<_>| {
             let (read_at, latest_read_at) = (at(170, 0), at(170, number as i64));
-            segments.push(CellSegment { span, read_at, latest_read_at, rows });
+            let is_provisional = number % 3 == 1;
+            segments.push(CellSegment { span, read_at, latest_read_at, is_provisional, rows });
         };
         let of_hour = Span::new(at(hour, 0), at(hour, HOUR - 1)).unwrap();
         let middle = index.rows().at(index.len() / 2).created_at;
@@ -121,7 +122,8 @@ fn cell(hours: &[Vec<Sketch>]) -> Cell {
         segment(Span::new(at(hour - 1, 0), at(hour - 1, HOUR - 1)).unwrap(), None);
         entries.push(CellEntry { key: EntryKey { scope: SCOPE, number: u128::MAX - number as u128 }, index });
     }
-    Cell { week: WEEK, segments, entries }
+    let head = hours.first().map(|_| CellHead { to: at(100, 1), read_at: at(170, 2) });
+    Cell { week: WEEK, segments, entries, head }
 }
 
 fn assert_same_index(one: &EntryIndex, other: &EntryIndex) {
@@ -225,9 +227,11 @@ proptest! {
 fn cell_of(entry: &Entry) -> Cell {
     let rows = (!entry.rows().is_empty()).then(|| (0, 0..entry.rows().len()));
     let span = Span::new(at(1, 0), at(1, HOUR - 1)).unwrap();
-    let segment = CellSegment { span, read_at: at(200, 0), latest_read_at: at(200, 50), rows };
+    let segment =
+        CellSegment { span, read_at: at(200, 0), latest_read_at: at(200, 50), is_provisional: false, rows };
     let index = Arc::clone(entry.index());
-    Cell { week: WEEK, segments: vec![segment], entries: vec![CellEntry { key: key(3), index }] }
+    let entries = vec![CellEntry { key: key(3), index }];
+    Cell { week: WEEK, segments: vec![segment], entries, head: None }
 }
 
 /// An entry with a row of every kind.
@@ -321,8 +325,8 @@ fn totals_that_a_later_version_writes_are_skipped() {
     let entry = small_entry();
     let (cell, totals) = (cell_of(&entry), b"totals of a later version");
     let plain = encode_cell(&cell);
-    // They precede the list of one segment.
-    let before = plain.len() - 44 - 4 - 4;
+    // They precede the list of one segment, and that of no head.
+    let before = plain.len() - 44 - 4 - 4 - 4;
     let length = (totals.len() as u32).to_le_bytes();
     let later = [&plain[..before], &length, &totals[..], &plain[before + 4..]].concat();
     assert_same_cell(&decode_cell(&later, SCOPE).unwrap(), &cell);

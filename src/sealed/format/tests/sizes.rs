@@ -54,7 +54,7 @@ fn cell(entries: &[Entry]) -> Cell {
     let segment = |(number, entry): (usize, &Entry)| {
         let span = Span::new(at(entry, entry.rows().len() - 1), at(entry, 0)).unwrap();
         let rows = Some((number, 0..entry.rows().len()));
-        CellSegment { span, read_at: span.to(), latest_read_at: span.to(), rows }
+        CellSegment { span, read_at: span.to(), latest_read_at: span.to(), is_provisional: false, rows }
     };
     let numbered =
         |(number, entry): (u64, &Entry)| CellEntry { key: key(number), index: entry.index().clone() };
@@ -62,6 +62,7 @@ fn cell(entries: &[Entry]) -> Cell {
         week: week_of(at(&entries[0], 0)),
         segments: entries.iter().enumerate().map(segment).collect(),
         entries: (0..).zip(entries).map(numbered).collect(),
+        head: None,
     }
 }
 

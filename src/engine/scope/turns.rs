@@ -1,0 +1,107 @@
+//! Takes turns with other processes that share the tier, so that a span is read once for all of them.
+//!
+//! A turn saves requests and decides nothing: what two processes read at once is right twice.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use super::Scope;
+use crate::engine::access::Access;
+use crate::engine::parts::Parts;
+use crate::engine::reading::Reading;
+use crate::tier::{Tier, TierNews};
+
+/// How often a process that waits for its turn looks for what the other one saved.
+const LOOK_EVERY: Duration = Duration::from_millis(150);
+
+/// How often a turn is asked for again while it is used. It ends by itself after three times as long.
+const RENEW_EVERY: Duration = Duration::from_secs(1);
+
+/// What came of waiting for a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FirstLook {
+    /// This process may read.
+    Turn,
+    /// Another one has read something of the span.
+    News,
+}
+
+/// Takes over what another process saved; says whether anything new is known. What upstream gave it for the key counts as an
+/// acceptance of the key.
+pub(in crate::engine) fn adopt_news(parts: &Parts, access: &Access, scope: &Scope, news: TierNews) -> bool {
+    let segments = news.cells.iter().flat_map(|cell| &cell.segments);
+    if let Some(at) = segments.map(|segment| segment.latest_read_at).max() {
+        access.accepted_at(scope.subject.credential.id(), scope.subject.agent, at);
+    }
+    scope.adopt(&*parts.store, news)
+}
+
+/// The turns of one reading.
+pub(super) struct Turns<'a> {
+    parts: &'a Parts,
+    tier: &'a dyn Tier,
+    access: &'a Access,
+    scope: &'a Scope,
+    reading: &'a Reading,
+}
+
+impl<'a> Turns<'a> {
+    /// None if there is nobody to take turns with, or the reading does without.
+    pub(super) fn of(
+        parts: &'a Parts,
+        access: &'a Access,
+        scope: &'a Scope,
+        reading: &'a Reading,
+    ) -> Option<Self> {
+        let tier = parts.tier.as_deref().filter(|tier| tier.is_shared())?;
+        if reading.takes_turns {
+            scope.lock().turns.push(reading.span);
+        }
+        reading.takes_turns.then_some(Self { parts, tier, access, scope, reading })
+    }
+
+    /// Waits until this process may read, or another one has saved something of the span.
+    pub(super) async fn wait(&self) -> FirstLook {
+        loop {
+            let (span, version) = (self.reading.span, self.scope.tier_version());
+            let turn = self.tier.take_turn(&self.scope.tier_scope(), span, version).await;
+            // Another reading of the scope may have taken it over already.
+            let is_about_it = turn
+                .news
+                .cells
+                .iter()
+                .flat_map(|cell| &cell.segments)
+                .any(|segment| segment.span.intersection(span).is_some());
+            adopt_news(self.parts, self.access, self.scope, turn.news);
+            if is_about_it {
+                if turn.is_mine {
+                    self.tier.end_turn(&self.scope.tier_scope(), span);
+                }
+                return FirstLook::News;
+            }
+            if turn.is_mine {
+                return FirstLook::Turn;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Keeps the turn while the reading goes on. One that is held up by those who take its rows lets others read.
+    pub(super) async fn hold(&self) -> Infallible {
+        loop {
+            tokio::time::sleep(RENEW_EVERY).await;
+            if !self.reading.is_held_up() {
+                let version = self.scope.tier_version();
+                let turn = self.tier.take_turn(&self.scope.tier_scope(), self.reading.span, version).await;
+                adopt_news(self.parts, self.access, self.scope, turn.news);
+            }
+        }
+    }
+}
+
+impl Drop for Turns<'_> {
+    fn drop(&mut self) {
+        self.scope.turn_is_over(self.reading.span);
+        self.parts.save_soon.notify_one();
+    }
+}

@@ -1,0 +1,118 @@
+//! Several processes that share a tier.
+
+use futures_util::future::join_all;
+
+use super::test_tier::SharedTier;
+use super::*;
+
+impl Rig {
+    /// Another process at the same upstream and tier.
+    pub(super) fn replica(&self, settings: EngineSettings, process: usize) -> Self {
+        let (store, shutdown) = (Arc::new(MapStore::default()), Shutdown::default());
+        let source: Arc<dyn Source> = Arc::clone(&self.script) as _;
+        let tier = self.tier.clone().map(|tier| Arc::new(SharedTier { tier, process }) as _);
+        let kept: Arc<dyn Store> = Arc::clone(&store) as _;
+        let engine = Engine::new(settings, BOUNDS, source, kept, tier, self.clock.clone(), shutdown.clone());
+        let (script, clock, tier) = (Arc::clone(&self.script), self.clock.clone(), self.tier.clone());
+        Self { engine, script, store, clock, shutdown, tier }
+    }
+}
+
+/// Several processes, of which none knows anything.
+fn replicas(settings: &EngineSettings, rows: u32) -> Vec<Rig> {
+    let rig = Rig::with_tier(settings.clone(), 1).with_history(rows, 30);
+    (0..3).map(|process| rig.replica(settings.clone(), process)).collect()
+}
+
+fn long_lived() -> EngineSettings {
+    EngineSettings { live_ttl: 10 * SECOND, settling_ttl: 600 * SECOND, ..settings() }
+}
+
+async fn close(rigs: Vec<Rig>) {
+    for rig in rigs {
+        rig.close().await;
+    }
+}
+
+/// Asks for all rows, which must be those that there are.
+async fn ask(rig: &Rig) {
+    assert_eq!(rig.rows(rig.question()).await, rig.truth(&rig.question()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_history_is_read_once_for_all_who_ask_at_once() {
+    let alone = Rig::new(long_lived(), 1).with_history(1_000, 30);
+    ask(&alone).await;
+    let once = alone.requests();
+    alone.close().await;
+    let rigs = replicas(&long_lived(), 1_000);
+    join_all(rigs.iter().map(ask)).await;
+    let requests = rigs[0].requests();
+    assert!(requests <= once + 2 * rigs.len(), "{requests} requests instead of {once}");
+    close(rigs).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_watched_at_all_is_read_once() {
+    let rigs = replicas(&long_lived(), 500);
+    for rig in &rigs {
+        ask(rig).await;
+        tokio::time::sleep(SECOND).await;
+    }
+    rigs[0].requests();
+    for second in 0..60 {
+        ask(&rigs[second % rigs.len()]).await;
+        tokio::time::sleep(SECOND).await;
+    }
+    let requests = rigs[0].requests();
+    // One process alone would read the newest rows every ten seconds.
+    assert!(requests <= 8, "{requests} requests");
+    close(rigs).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_row_is_seen_by_all_in_time() {
+    let rigs = replicas(&long_lived(), 200);
+    join_all(rigs.iter().map(ask)).await;
+    for round in 0..10usize {
+        let now = rigs[0].script.now();
+        rigs[0].script.world().insert(now, "completed");
+        tokio::time::sleep(11 * SECOND).await;
+        // The last commit lag is not kept, so what is new comes with the next reading.
+        ask(&rigs[round % 3]).await;
+        ask(&rigs[(round + 1) % 3]).await;
+    }
+    close(rigs).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_that_dies_in_its_turn_holds_nobody_up_for_long() {
+    let rigs = replicas(&long_lived(), 1_000);
+    let before = Instant::now();
+    let first = async {
+        // Its turns are taken, and never ended.
+        let _killed = tokio::time::timeout(Duration::from_millis(8), ask(&rigs[0])).await;
+        rigs[0].shutdown.end();
+    };
+    let second = async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        ask(&rigs[1]).await;
+    };
+    tokio::join!(first, second);
+    assert!(before.elapsed() < 8 * SECOND);
+    close(rigs.into_iter().skip(1).collect()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_reader_at_one_does_not_hold_up_another() {
+    let rigs = replicas(&long_lived(), 3_000);
+    let mode = ResponseMode::Streamed { row_wait: 50 * SECOND };
+    let mut slow = rigs[0].engine.ask(Question { mode, ..rigs[0].question() }).await.unwrap();
+    let _first = slow.next().await.unwrap();
+    tokio::time::sleep(5 * SECOND).await;
+    let before = Instant::now();
+    ask(&rigs[1]).await;
+    assert!(before.elapsed() < 8 * SECOND, "{:?}", before.elapsed());
+    drop(slow);
+    close(rigs).await;
+}
