@@ -165,8 +165,18 @@ fn reply_of(value: Value) -> ServerReply {
         Value::SimpleString(text) => ServerReply::Bytes(text.into_bytes()),
         Value::Okay => ServerReply::Bytes(b"OK".to_vec()),
         Value::Array(values) => ServerReply::List(values.into_iter().map(reply_of).collect()),
+        Value::Nil
+        | Value::Map(_)
+        | Value::Attribute { .. }
+        | Value::Set(_)
+        | Value::Double(_)
+        | Value::Boolean(_)
+        | Value::VerbatimString { .. }
+        | Value::BigNumber(_)
+        | Value::Push { .. }
+        | Value::ServerError(_)
         // The rest belongs to another protocol than is spoken.
-        _ => ServerReply::Nil,
+        | _ => ServerReply::Nil,
     }
 }
 

@@ -27,7 +27,7 @@ async fn what_one_process_saves_another_serves() {
     let first = ours.save(&scope(1), changes(1, 0, &[30, 20, 10], redis.read_at())).await;
     let Saved::Yes { before: 0, after } = first else { panic!("{first:?}") };
     assert_eq!(found(&theirs, 1).await, (1, 3));
-    assert_eq!(row_texts(&*theirs, 1).await, row_texts(&*ours, 1).await);
+    assert_eq!(row_texts(&theirs, 1).await, row_texts(&ours, 1).await);
     let second = theirs.save(&scope(1), changes(1, 1, &[WEEK + 10], redis.read_at())).await;
     let Saved::Yes { before, after: latest } = second else { panic!("{second:?}") };
     assert_eq!(before, after);
