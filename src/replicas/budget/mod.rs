@@ -31,10 +31,11 @@
 //!
 //! A process that was just started does not know what its predecessor sent without the server. Until it is a period old it is
 //! *young*: it is not seen, and has a tenth of a share (upstream's limit is a tenth above the rate). It is seen at once if it
-//! takes the place of a process that said goodbye, or if all processes are young.
+//! takes the place of a process that said goodbye, or if all processes are young and
+//! none vanished from the window.
 //!
-//! Beyond the guarantee: more processes than `--replicas` of which some are cut off, and all processes killed while the server
-//! is away.
+//! Beyond the guarantee: more processes than `--replicas` of which some are cut off, and all processes replaced within a
+//! period while the server is away and loses the window.
 
 mod call;
 mod lane;

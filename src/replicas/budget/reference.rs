@@ -95,7 +95,8 @@ impl ReferenceServer {
         let old = self.members.values().filter(|member| is_seen(member) && !member.is_young).count();
         let young = self.members.values().filter(|member| is_seen(member) && member.is_young).count();
         let (mut old, mut young) = (u32::try_from(old).unwrap(), u32::try_from(young).unwrap());
-        if old == 0 && young >= terms.replicas {
+        let has_lost = self.members.values().any(|member| !is_seen(member) && !member.is_young);
+        if old == 0 && young >= terms.replicas && !has_lost {
             self.members
                 .values_mut()
                 .filter(|member| is_seen(member))

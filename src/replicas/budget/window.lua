@@ -58,8 +58,8 @@ end
 redis.call('HSET', members, 'm:' .. process, (is_young and 'y' or 'o') .. string.format('%.0f', math.min(now, sent)))
 
 -- The members that are seen. A process counts once it is older than a period, or took the place of one that said goodbye, or
--- if none is older: then nobody can have sent anything that is not in the window.
-local old, young, fields = 0, {}, redis.call('HGETALL', members)
+-- if none is older and none vanished: then nobody can have sent anything that is not in the window.
+local old, young, has_lost, fields = 0, {}, false, redis.call('HGETALL', members)
 for i = 1, #fields, 2 do
   if string.sub(fields[i], 1, 2) == 'm:' then
     local seen = now - tonumber(string.sub(fields[i + 1], 2))
@@ -69,10 +69,12 @@ for i = 1, #fields, 2 do
       old = old + 1
     elseif seen <= 1000 then
       young[#young + 1] = i
+    elseif string.sub(fields[i + 1], 1, 1) == 'o' then
+      has_lost = true
     end
   end
 end
-if old == 0 and #young >= replicas then
+if old == 0 and #young >= replicas and not has_lost then
   for _, i in ipairs(young) do
     redis.call('HSET', members, fields[i], 'o' .. string.sub(fields[i + 1], 2))
   end
