@@ -9,7 +9,7 @@ use http::HeaderValue;
 use super::open_tier::OpenTier;
 use crate::cache::MemoryStore;
 use crate::clock::SteadyClock;
-use crate::config::{Keys, ResponseSettings, Serve};
+use crate::config::{Keys, ResponseSettings, Serve, TierPlace};
 use crate::engine::{Clock, Engine, MemoryBounds};
 use crate::http::auth::Authenticator;
 use crate::http::{self as api, AdminApp, App, Forwarded, HttpSettings, Observer};
@@ -135,13 +135,20 @@ fn upstream_settings(settings: &Serve) -> Result<UpstreamSettings, Vec<String>> 
         base_url,
         ca_pem,
         attempt_timeout: settings.upstream.timeout,
-        rate: budget.rate.map(|rate| share(rate, budget.replicas)),
+        rate: budget
+            .rate
+            .map(|rate| if shares_budget(settings) { rate } else { share(rate, budget.replicas) }),
         rate_scope: budget.scope,
         concurrency: NonZeroUsize::new(budget.concurrency).unwrap_or(NonZeroUsize::MIN),
         refresh_reserve: budget.refresh_reserve,
         dates: if settings.reading.window.is_some() { DateParams::Sent } else { DateParams::LeftOut },
     };
     Ok(upstream)
+}
+
+/// Whether a server keeps the budget of all processes.
+fn shares_budget(settings: &Serve) -> bool {
+    settings.tier.as_ref().is_some_and(|tier| matches!(tier.place, TierPlace::Server(_)))
 }
 
 /// The part of a rate that one of several processes keeps to. All parts together are at most the whole.

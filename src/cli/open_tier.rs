@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::SteadyClock;
-use crate::config::{Serve, ServeMode, TierPlace};
+use crate::config::{BudgetSettings, Serve, ServeMode, TierPlace};
 use crate::directory::{Directory, DirectorySettings};
-use crate::replicas::Replicas;
+use crate::replicas::{BudgetTerms, Replicas, SharedBudget};
 use crate::sealed::SecretSource;
 use crate::shutdown::Shutdown;
 use crate::telemetry::TierReadings;
 use crate::tier::{RequestTimes, Tier};
+use crate::upstream::RateScope;
 
 /// The tier of a gateway, if it has one.
 #[derive(Debug, Default)]
@@ -23,7 +24,8 @@ pub(super) struct OpenTier {
 #[derive(Debug)]
 enum OpenPlace {
     Directory(Arc<Directory>),
-    Server(Arc<Replicas>),
+    /// With the budget that is shared, if there is one.
+    Server(Arc<Replicas>, Option<Arc<SharedBudget>>),
 }
 
 impl OpenTier {
@@ -51,7 +53,11 @@ impl OpenTier {
                 OpenPlace::Directory(opened.map_err(|error| vec![error.to_string()])?)
             }
             TierPlace::Server(server) => {
-                OpenPlace::Server(Replicas::open(server, secret, max_age, clock, shutdown))
+                let replicas = Replicas::open(server, secret, max_age, clock, shutdown);
+                let is_for_each = settings.budget.scope == RateScope::Credential;
+                let terms = budget_terms(&settings.budget, server.timeout);
+                let budget = terms.map(|terms| replicas.share_budget(terms, is_for_each));
+                OpenPlace::Server(replicas, budget)
             }
         };
         Ok(Self { place: Some(place), names })
@@ -61,7 +67,7 @@ impl OpenTier {
     pub(super) fn tier(&self) -> Option<Arc<dyn Tier>> {
         Some(match self.place.as_ref()? {
             OpenPlace::Directory(directory) => Arc::<Directory>::clone(directory),
-            OpenPlace::Server(replicas) => Arc::<Replicas>::clone(replicas),
+            OpenPlace::Server(replicas, _) => Arc::<Replicas>::clone(replicas),
         })
     }
 
@@ -69,7 +75,7 @@ impl OpenTier {
     pub(super) fn times(&self) -> Option<Arc<dyn RequestTimes>> {
         match self.place.as_ref()? {
             OpenPlace::Directory(directory) => Some(directory.request_times()),
-            OpenPlace::Server(_) => None,
+            OpenPlace::Server(_, budget) => budget.as_ref().map(SharedBudget::times),
         }
     }
 
@@ -77,7 +83,11 @@ impl OpenTier {
     pub(super) fn readings(&self) -> Option<TierReadings> {
         Some(match self.place.as_ref()? {
             OpenPlace::Directory(directory) => directory.readings(),
-            OpenPlace::Server(replicas) => replicas.readings(),
+            OpenPlace::Server(replicas, budget) => {
+                let mut readings = replicas.readings();
+                readings.server.budget = budget.as_ref().map(|budget| budget.readings()).unwrap_or_default();
+                readings
+            }
         })
     }
 }
@@ -87,4 +97,16 @@ impl OpenTier {
 fn max_age(settings: &Serve) -> Duration {
     let reading = &settings.reading;
     reading.settled_ttl.saturating_mul(2).saturating_add(reading.stale_if_error)
+}
+
+/// What processes agree on that share a budget; none without a limit.
+fn budget_terms(settings: &BudgetSettings, timeout: Duration) -> Option<BudgetTerms> {
+    let millis = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+    let rate = settings.rate?;
+    Some(BudgetTerms {
+        rate: rate.count.get(),
+        period: millis(rate.per),
+        replicas: u32::try_from(settings.replicas).unwrap_or(u32::MAX),
+        timeout: millis(timeout),
+    })
 }

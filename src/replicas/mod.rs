@@ -34,7 +34,8 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::time::sleep;
 
-pub use self::budget::{BudgetScope, BudgetTerms, SharedBudget};
+use self::budget::BudgetScope;
+pub use self::budget::{BudgetTerms, SharedBudget};
 pub use self::check::check;
 use self::scripts::{RELEASE, claim_key};
 use self::server::Server;
@@ -118,8 +119,19 @@ impl Replicas {
         Arc::new(Self { inner, tasks, shutdown: shutdown.clone() })
     }
 
-    /// A budget that processes share through the same server.
-    pub fn share_budget(&self, terms: BudgetTerms, scope: BudgetScope) -> Arc<SharedBudget> {
+    /// The budget that processes share through the server, as a whole or for each credential.
+    pub fn share_budget(&self, terms: BudgetTerms, is_for_each: bool) -> Arc<SharedBudget> {
+        let scope = if is_for_each {
+            let inner = Arc::clone(&self.inner);
+            BudgetScope::Credential(Box::new(move |credential| {
+                // By the last line of the secret, which stays when a new one is put first.
+                let secret = inner.secret();
+                let keys = secret.all().last().unwrap_or_else(|| secret.first());
+                keys.names.voided(&Voided::Credential(credential)).to_string()
+            }))
+        } else {
+            BudgetScope::Everyone
+        };
         let (server, clock) = (Arc::clone(&self.inner.server), self.inner.clock.clone());
         SharedBudget::open(terms, scope, server, clock, &self.shutdown)
     }
@@ -132,6 +144,7 @@ impl Replicas {
             reconnects: inner.server.reconnects(),
             conflicts: get(&inner.conflicts),
             claims: vec![("mine", get(&inner.claims[0])), ("theirs", get(&inner.claims[1]))],
+            ..TierServerReadings::default()
         };
         TierReadings {
             state: if inner.server.is_up() { TierStateReading::Used } else { TierStateReading::Away },

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::SharedBudgetReadings;
 use super::readings_writer::ReadingsWriter;
 
 /// What the tier holds and did since the start.
@@ -36,11 +37,18 @@ pub struct TierServerReadings {
     pub conflicts: u64,
     /// Claims of reads by outcome.
     pub claims: Vec<(&'static str, u64)>,
+    /// The budget that is shared.
+    pub budget: SharedBudgetReadings,
 }
 
 impl Default for TierServerReadings {
     fn default() -> Self {
-        Self { reconnects: 0, conflicts: 0, claims: vec![("mine", 0), ("theirs", 0)] }
+        Self {
+            reconnects: 0,
+            conflicts: 0,
+            claims: vec![("mine", 0), ("theirs", 0)],
+            budget: SharedBudgetReadings::default(),
+        }
     }
 }
 
@@ -84,6 +92,15 @@ impl TierReadings {
         writer.counter("fanfold_tier_reconnects", help, server.reconnects)?;
         let help = "Writes that were merged again, because another process was faster";
         writer.counter("fanfold_tier_conflicts", help, server.conflicts)?;
-        writer.outcomes("fanfold_tier_claims", "Reads that were claimed, by outcome", &server.claims)
+        writer.outcomes("fanfold_tier_claims", "Reads that were claimed, by outcome", &server.claims)?;
+        let budget = &server.budget;
+        let help = "Processes seen that share the budget, 0 while the tier is away";
+        writer.gauge("fanfold_tier_members", help, budget.members as f64)?;
+        writer.gauge("fanfold_tier_budget_left", "Requests left to all processes", budget.left as f64)?;
+        let help = "How often what the server knew of the budget was lost";
+        writer.counter("fanfold_tier_epochs", help, budget.epochs)?;
+        let alone = [("alone", budget.alone.as_secs_f64())];
+        let help = "Time in which this process kept to its own share of the budget";
+        writer.seconds("fanfold_tier_share_seconds", help, &alone)
     }
 }

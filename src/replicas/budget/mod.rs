@@ -50,5 +50,6 @@ mod script_tests;
 mod shared;
 mod terms;
 
-pub use self::shared::{BudgetScope, SharedBudget};
+pub(super) use self::shared::BudgetScope;
+pub use self::shared::SharedBudget;
 pub use self::terms::BudgetTerms;

@@ -26,7 +26,7 @@ const MOST: usize = 256;
 const DRAIN_STEP: Duration = Duration::from_millis(50);
 
 /// Whose requests a window counts.
-pub enum BudgetScope {
+pub(in crate::replicas) enum BudgetScope {
     /// Everyone's.
     Everyone,
     /// Each credential's. The function names it without telling anything about the key.
