@@ -38,8 +38,8 @@ pub(in crate::engine) struct Reading {
     pub(in crate::engine) prefetch: Option<Arc<Prefetch>>,
     pub(in crate::engine) in_flight: Arc<Semaphore>,
     pub(super) fan_out: usize,
-    /// Whether it waits for those who take its rows.
-    is_held_up: AtomicBool,
+    /// Whether it waits for those who take its rows, and reads nothing meanwhile.
+    pub(in crate::engine) is_held_up: AtomicBool,
     state: Mutex<ReadState>,
     pub(super) changed: Notify,
 }
@@ -218,11 +218,6 @@ impl Reading {
             }
             changed.await;
         }
-    }
-
-    /// Whether it waits for those who take its rows, and reads nothing meanwhile.
-    pub(in crate::engine) fn is_held_up(&self) -> bool {
-        self.is_held_up.load(Relaxed)
     }
 
     /// Puts a piece into the buffer.

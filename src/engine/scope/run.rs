@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use super::turns::{FirstLook, Turns};
+use super::turns::{FirstLook, ReadTurns};
 use super::{Scope, Scopes, make_room};
 use crate::engine::access::Access;
 use crate::engine::coverage::Piece;
@@ -44,7 +44,7 @@ impl Reads {
     }
 
     async fn read(&self, scope: &Scope, reading: &Reading) -> Result<(), Ended> {
-        let Some(turn) = Turns::of(&self.parts, &self.access, scope, reading) else {
+        let Some(turn) = ReadTurns::of(&self.parts, &self.access, scope, reading) else {
             return self.read_upstream(scope, reading).await;
         };
         let first = tokio::select! {

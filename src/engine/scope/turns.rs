@@ -3,6 +3,7 @@
 //! A turn saves requests and decides nothing: what two processes read at once is right twice.
 
 use std::convert::Infallible;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use super::Scope;
@@ -37,7 +38,7 @@ pub(in crate::engine) fn adopt_news(parts: &Parts, access: &Access, scope: &Scop
 }
 
 /// The turns of one reading.
-pub(super) struct Turns<'a> {
+pub(super) struct ReadTurns<'a> {
     parts: &'a Parts,
     tier: &'a dyn Tier,
     access: &'a Access,
@@ -45,7 +46,7 @@ pub(super) struct Turns<'a> {
     reading: &'a Reading,
 }
 
-impl<'a> Turns<'a> {
+impl<'a> ReadTurns<'a> {
     /// None if there is nobody to take turns with, or the reading does without.
     pub(super) fn of(
         parts: &'a Parts,
@@ -90,7 +91,7 @@ impl<'a> Turns<'a> {
     pub(super) async fn hold(&self) -> Infallible {
         loop {
             tokio::time::sleep(RENEW_EVERY).await;
-            if !self.reading.is_held_up() {
+            if !self.reading.is_held_up.load(Relaxed) {
                 let version = self.scope.tier_version();
                 let turn = self.tier.take_turn(&self.scope.tier_scope(), self.reading.span, version).await;
                 adopt_news(self.parts, self.access, self.scope, turn.news);
@@ -99,7 +100,7 @@ impl<'a> Turns<'a> {
     }
 }
 
-impl Drop for Turns<'_> {
+impl Drop for ReadTurns<'_> {
     fn drop(&mut self) {
         self.scope.turn_is_over(self.reading.span);
         self.parts.save_soon.notify_one();
