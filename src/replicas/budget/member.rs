@@ -37,8 +37,8 @@ pub(super) struct WindowMember {
 /// Whether the server knows this process.
 #[derive(Clone, Copy, Debug)]
 enum MemberLink {
-    /// It does not, or is not there. An epoch that is named must end.
-    Away { forget: Option<u64>, has_failed: bool },
+    /// It does not, or is not there. An epoch that is named must end. The clock and the epoch are those heard before.
+    Away { forget: Option<u64>, before: Option<(ServerOffset, u64)>, has_failed: bool },
     /// It is known, but does not know this process or what it sent.
     Met { clock: ServerOffset, epoch: u64 },
     /// It knows everything.
@@ -87,7 +87,7 @@ impl WindowMember {
             terms,
             process,
             born: Some(now),
-            link: MemberLink::Away { forget: None, has_failed: false },
+            link: MemberLink::Away { forget: None, before: None, has_failed: false },
             own: VecDeque::new(),
             next: 0,
             others: HashMap::new(),
@@ -179,12 +179,13 @@ impl WindowMember {
         }
         let clock = ServerOffset(reply.now - now, reply.now - sent);
         let BudgetReply { epoch, view, .. } = reply;
-        if let MemberLink::Met { clock: before, epoch: known }
-        | MemberLink::Joined { clock: before, epoch: known } = self.link
+        // A jump is noticed also after a time without the server.
+        if let Some((before, known)) = self.link.last_heard()
             && clock.has_jumped(before)
         {
-            // Also when another process noticed first: then the epoch has ended already.
-            self.link = MemberLink::Away { forget: (known == epoch).then_some(epoch), has_failed: false };
+            // If another process noticed first, the epoch has ended already.
+            let forget = (known == epoch).then_some(epoch);
+            self.link = MemberLink::Away { forget, before: None, has_failed: false };
             return None;
         }
         let Some(view) = view else {
@@ -213,13 +214,13 @@ impl WindowMember {
     }
 
     /// There was no reply, or an error.
-    pub(super) const fn failed(&mut self) {
+    pub(super) fn failed(&mut self) {
         // An epoch that must end still must.
         let forget = match self.link {
             MemberLink::Away { forget, .. } => forget,
             MemberLink::Met { .. } | MemberLink::Joined { .. } => None,
         };
-        self.link = MemberLink::Away { forget, has_failed: true };
+        self.link = MemberLink::Away { forget, before: self.link.last_heard(), has_failed: true };
     }
 
     /// Takes a place for a request that is sent without permission, or says when there may be one.
@@ -282,6 +283,16 @@ impl WindowMember {
         self.others.retain(|_, at| *at + keep > now);
         self.news.retain(|at| *at + keep > now);
         self.heard = self.heard.filter(|heard| now < heard.at + SEEN + keep);
+    }
+}
+
+impl MemberLink {
+    /// The server's clock and the epoch when it was last heard.
+    const fn last_heard(&self) -> Option<(ServerOffset, u64)> {
+        match self {
+            Self::Away { before, .. } => *before,
+            Self::Met { clock, epoch } | Self::Joined { clock, epoch } => Some((*clock, *epoch)),
+        }
     }
 }
 

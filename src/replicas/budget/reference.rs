@@ -58,7 +58,7 @@ impl ReferenceServer {
             return nothing;
         }
         let mut is_young = call.is_young && !was_old;
-        if is_young && self.handed > 0 {
+        if self.handed > 0 && (is_young || !self.members.contains_key(&process)) {
             self.handed -= 1;
             is_young = false;
         }

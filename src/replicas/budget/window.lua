@@ -51,7 +51,7 @@ if is_goodbye then
 end
 if was_old then
   is_young = false
-elseif is_young and handed > 0 then
+elseif handed > 0 and (is_young or not before) then
   redis.call('HSET', members, 'handed', handed - 1)
   is_young = false
 end
