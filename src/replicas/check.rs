@@ -32,6 +32,15 @@ const COMMANDS: &[&[&str]] = &[
     &["hstrlen", "KEY", "f"],
     &["hset", "KEY", "f", "1"],
     &["hdel", "KEY", "f"],
+    &["hgetall", "KEY"],
+    &["pexpire", "KEY", "1000"],
+    &["zadd", "KEY", "1", "m"],
+    &["zcard", "KEY"],
+    &["zcount", "KEY", "0", "1"],
+    &["zrange", "KEY", "0", "0"],
+    &["zrangebyscore", "KEY", "0", "1"],
+    &["zscore", "KEY", "m"],
+    &["zremrangebyscore", "KEY", "0", "1"],
     &["time"],
 ];
 
@@ -123,8 +132,11 @@ async fn commands(server: &Server, keys: &TierKeys) -> Vec<String> {
     let key = claim_key(keys, &rand::random(), 0);
     let mut faults = Vec::new();
     for words in COMMANDS {
-        // A hash and a string have a key each.
-        let key = if words[0].starts_with('h') { [&key[..], b"h"].concat() } else { key.clone() };
+        // A hash, a sorted set and a string have a key each.
+        let key = match words[0].as_bytes() {
+            [kind @ (b'h' | b'z'), ..] => [&key[..], &[*kind]].concat(),
+            _ => key.clone(),
+        };
         let sent: Vec<&[u8]> =
             words.iter().map(|word| if *word == "KEY" { &key[..] } else { word.as_bytes() }).collect();
         if let Err(error) = server.command(&sent).await {
