@@ -15,7 +15,7 @@ use crate::domain::{Entry, EntryIndex, Span, Timestamp};
 use crate::engine::coverage::{Contents, Segment, Trust};
 use crate::engine::terms::RowNeed;
 use crate::store::{EntryKey, Store};
-use crate::tier::{Saved, ScopeChanges, TierNews, TierScope, TierVersion, is_newer, week_of};
+use crate::tier::{Saved, ScopeChanges, TierNews, TierScope, TierVersion, is_newer, week_of, week_span};
 
 /// The most weeks that are written at once.
 const MOST_WEEKS: usize = 8;
@@ -115,18 +115,13 @@ impl Scope {
         }
     }
 
-    /// The turns that are over, to be ended when what they brought is saved. A turn is for whole weeks, so one that has a week
-    /// in common with another reading ends by itself.
+    /// The weeks in which nothing is read in turn any more: others may read them once what is known here is saved.
     pub(in crate::engine) fn take_turns_over(&self) -> Vec<Span> {
         let mut known = self.lock();
-        let weeks = |span: Span| (week_of(span.from()), week_of(span.to()));
-        let goes_on = |span: &Span| {
-            let (from, to) = weeks(*span);
-            known.turns.iter().map(|other| weeks(*other)).any(|other| other.0 <= to && other.1 >= from)
-        };
-        let over = known.turns_over.iter().copied().filter(|span| !goes_on(span)).collect();
-        known.turns_over.clear();
-        over
+        let weeks = |span: Span| week_of(span.from())..=week_of(span.to());
+        let over: BTreeSet<i64> = known.turns_over.drain(..).flat_map(weeks).collect();
+        let goes_on = |week: &i64| known.turns.iter().any(|turn| weeks(*turn).contains(week));
+        over.into_iter().filter(|week| !goes_on(week)).map(week_span).collect()
     }
 
     /// Takes over what the tier kept, wherever nothing newer is known. Says whether anything new is known.
