@@ -121,7 +121,14 @@ impl Restores {
         let work = move |_| async move {
             let tier = parts.tier.as_ref()?;
             let scope = TierScope { key, agent: subject.agent, credential: subject.credential.id() };
-            let news = tier.load(&scope, 0).await;
+            let mut news = tier.load(&scope, 0).await;
+            if !tier.is_shared() {
+                // A first response after a restart has what is new since.
+                for cell in &mut news.cells {
+                    cell.head = None;
+                    cell.segments.retain(|segment| !segment.is_provisional);
+                }
+            }
             if news.cells.is_empty() {
                 return None;
             }
