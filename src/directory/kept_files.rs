@@ -5,9 +5,11 @@
 use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use super::disk;
 use crate::domain::{Entry, EntryIndex, Timestamp};
@@ -78,12 +80,12 @@ impl KeptFiles {
 
     /// The secret in force.
     pub(super) fn secret(&self) -> Arc<TierSecret> {
-        Arc::clone(&self.secret.lock().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.secret.lock())
     }
 
     /// Puts another secret in force.
     pub(super) fn set_secret(&self, secret: TierSecret) {
-        *self.secret.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(secret);
+        *self.secret.lock() = Arc::new(secret);
     }
 
     /// The folder of everything under a line of the secret.

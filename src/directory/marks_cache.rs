@@ -5,7 +5,8 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use parking_lot::Mutex;
 
 use super::disk;
 use super::marks_file::{self, FILE};
@@ -41,7 +42,7 @@ impl MarksCache {
         scope: &TierScope,
         now: Timestamp,
     ) -> Option<Timestamp> {
-        let mut all = self.lock();
+        let mut all = self.0.lock();
         let known = all.entry(keys.names.namespace()).or_default();
         known.refresh(folder, keys, now);
         known.marks.void_until(scope, keys)
@@ -49,7 +50,7 @@ impl MarksCache {
 
     /// Adds a mark that is not written yet. Does not block.
     pub(super) fn add(&self, what: &Voided, at: Timestamp, keys: &TierKeys) {
-        self.lock().entry(keys.names.namespace()).or_default().marks.add(what, at, keys);
+        self.0.lock().entry(keys.names.namespace()).or_default().marks.add(what, at, keys);
     }
 
     /// Writes the marks of a folder, with those that were added. They are safe when this returns.
@@ -58,20 +59,16 @@ impl MarksCache {
     /// The disk is full or fails.
     pub(super) fn write(&self, folder: &Path, keys: &TierKeys, now: Timestamp) -> io::Result<()> {
         let marks = {
-            let mut all = self.lock();
+            let mut all = self.0.lock();
             let known = all.entry(keys.names.namespace()).or_default();
             known.refresh(folder, keys, now);
             known.marks.clone()
         };
         marks_file::write(&marks, folder, keys)?;
-        if let Some(known) = self.lock().get_mut(&keys.names.namespace()) {
+        if let Some(known) = self.0.lock().get_mut(&keys.names.namespace()) {
             known.stamp = stamp(folder);
         }
         Ok(())
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<RecordName, KnownMarks>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

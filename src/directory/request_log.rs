@@ -2,13 +2,14 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::sync_channel;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
 use tokio::time::timeout;
 
 use super::file_thread::FileThread;
@@ -116,7 +117,7 @@ impl RequestFile {
 
 impl RequestTimes for RequestFile {
     fn sent_by_others(&self) -> Vec<SentRequest> {
-        std::mem::take(&mut *lock(&self.shared.seen))
+        std::mem::take(&mut *self.shared.seen.lock())
     }
 
     fn note(&self, request: SentRequest) -> BoxFuture<'_, ()> {
@@ -126,7 +127,7 @@ impl RequestTimes for RequestFile {
 
 impl SentTimes {
     fn add(&self, request: SentRequest) {
-        let mut unwritten = lock(&self.unwritten);
+        let mut unwritten = self.unwritten.lock();
         if unwritten.len() == MOST_UNWRITTEN {
             unwritten.pop_front();
         }
@@ -135,13 +136,13 @@ impl SentTimes {
 
     /// Reads what others wrote, as long as this process does not write, and writes what is not written yet.
     fn catch_up(&self) {
-        if !self.files.writes() || !lock(&self.ring).is_ours {
-            self.read(&mut lock(&self.ring));
+        if !self.files.writes() || !self.ring.lock().is_ours {
+            self.read(&mut self.ring.lock());
         }
         self.flush();
         let now = self.clock.now();
-        lock(&self.seen).retain(|sent| now.since(sent.at) < MATTERS);
-        lock(&self.unwritten).retain(|sent| now.since(sent.at) < MATTERS);
+        self.seen.lock().retain(|sent| now.since(sent.at) < MATTERS);
+        self.unwritten.lock().retain(|sent| now.since(sent.at) < MATTERS);
     }
 
     /// Reads what others wrote. From then on the ring is this process's, if it is the one that writes.
@@ -153,30 +154,26 @@ impl SentTimes {
             return TierCounters::add(&self.counters.late_times);
         };
         let news = news.into_iter().map(|sent| SentRequest { at: sent.at.min(now), ..sent });
-        lock(&self.seen).extend(news.filter(|sent| now.since(sent.at) < MATTERS));
+        self.seen.lock().extend(news.filter(|sent| now.since(sent.at) < MATTERS));
         open.is_ours = writes && open.ring.bring_back(now).is_ok();
     }
 
     /// Writes what is not written yet, if this process writes.
     fn flush(&self) {
-        let mut open = lock(&self.ring);
+        let mut open = self.ring.lock();
         if self.files.writes() {
             if !open.is_ours {
                 self.read(&mut open);
             }
-            let waiting: Vec<_> = lock(&self.unwritten).iter().copied().collect();
+            let waiting: Vec<_> = self.unwritten.lock().iter().copied().collect();
             if open.is_ours && open.ring.write(&waiting).is_ok() {
-                lock(&self.unwritten).drain(..waiting.len());
+                self.unwritten.lock().drain(..waiting.len());
             } else {
                 TierCounters::add(&self.counters.late_times);
             }
         }
         self.is_stalled.store(false, Ordering::Relaxed);
     }
-}
-
-fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
-    of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -3,9 +3,11 @@
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
+
+use parking_lot::Mutex;
 
 use super::disk;
 use super::disk_room::DiskRoom;
@@ -94,7 +96,7 @@ impl SharedDirectory {
 
     /// What is held, in bytes.
     pub(super) fn bytes(&self) -> u64 {
-        lock(&self.room).total()
+        self.room.lock().total()
     }
 
     /// What may be served of a scope. See [`crate::tier::Tier::load`].
@@ -143,7 +145,7 @@ impl SharedDirectory {
         let touch =
             |folder: &PathBuf| File::open(folder).and_then(|open| open.set_modified(SystemTime::now()));
         if let Some(folder) = self.folders(scope).into_iter().find(|folder| touch(folder).is_ok()) {
-            lock(&self.room).used(folder, scope, change);
+            self.room.lock().used(folder, scope, change);
         }
     }
 
@@ -156,7 +158,7 @@ impl SharedDirectory {
         let (began, mut change) = (Instant::now(), SizeChange::default());
         let saved = self.files.save(scope, changes, &mut change);
         let secret = self.files.secret();
-        lock(&self.room).used(self.files.folder(secret.first(), scope), scope, change);
+        self.room.lock().used(self.files.folder(secret.first(), scope), scope, change);
         while self.make_room() {}
         self.counters.wrote_for(began.elapsed());
         match saved {
@@ -207,14 +209,14 @@ impl SharedDirectory {
                 Err(error) => self.fails(&error),
             }
         }
-        let has_walked = lock(&self.room).walk();
+        let has_walked = self.room.lock().walk();
         if has_walked || self.make_room() { Duration::ZERO } else { EVERY }
     }
 
     /// Lets a write be tried at once.
     #[cfg(test)]
     pub(super) fn end_rest(&self) {
-        lock(&self.writer).rests_until = None;
+        self.writer.lock().rests_until = None;
     }
 
     fn folders(&self, scope: &TierScope) -> Vec<PathBuf> {
@@ -226,16 +228,16 @@ impl SharedDirectory {
     }
 
     fn is_prepared(&self) -> bool {
-        lock(&self.writer).is_prepared
+        self.writer.lock().is_prepared
     }
 
     fn is_rested(&self) -> bool {
-        lock(&self.writer).rests_until.is_none_or(|until| until <= Instant::now())
+        self.writer.lock().rests_until.is_none_or(|until| until <= Instant::now())
     }
 
     /// Whether this process has the lock, and nobody has replaced the directory.
     fn has_lock(&self) -> bool {
-        let mut writer = lock(&self.writer);
+        let mut writer = self.writer.lock();
         if writer.lock.as_ref().is_some_and(DirectoryLock::is_valid) {
             return true;
         }
@@ -251,17 +253,17 @@ impl SharedDirectory {
         let root = self.files.root();
         match std::fs::create_dir_all(root).and_then(|()| DirectoryLock::try_take(&root.join(LOCK))) {
             Ok(Some(taken)) => {
-                let mut writer = lock(&self.writer);
+                let mut writer = self.writer.lock();
                 (writer.lock, writer.has_said_away, writer.rests_until) = (Some(taken), false, None);
                 drop(writer);
                 self.files.set_writes(true);
                 self.is_failing.store(false, Ordering::Relaxed);
-                lock(&self.room).begin_walk(root);
+                self.room.lock().begin_walk(root);
                 tracing::info!(target: "fanfold::tier", path = %root.display(), "This process writes to the tier's directory.");
             }
             Ok(None) => {
                 self.is_failing.store(false, Ordering::Relaxed);
-                let has_said = std::mem::replace(&mut lock(&self.writer).has_said_away, true);
+                let has_said = std::mem::replace(&mut self.writer.lock().has_said_away, true);
                 if !has_said {
                     tracing::warn!(target: "fanfold::tier", path = %root.display(), "Another process writes to the tier's directory. This one serves from memory and takes over as soon as it can.");
                 }
@@ -282,12 +284,12 @@ impl SharedDirectory {
                 self.marks.write(&folder, keys, self.clock.now())?;
             }
         }
-        lock(&self.writer).is_prepared = true;
+        self.writer.lock().is_prepared = true;
         Ok(())
     }
 
     fn reload_secret(&self) {
-        let mut writer = lock(&self.writer);
+        let mut writer = self.writer.lock();
         let Some(secret) = writer.secret_file.changed() else { return };
         writer.is_prepared = false;
         self.files.set_secret(secret);
@@ -295,18 +297,18 @@ impl SharedDirectory {
 
     /// Removes what was used least recently, or a part of it, if there is too much. False if there is not.
     fn make_room(&self) -> bool {
-        let Some(surplus) = lock(&self.room).surplus() else { return false };
-        let Some((folder, bytes, scope)) = lock(&self.room).first_to_go() else { return false };
+        let Some(surplus) = self.room.lock().surplus() else { return false };
+        let Some((folder, bytes, scope)) = self.room.lock().first_to_go() else { return false };
         if let Some(scope) = scope.filter(|_| bytes > surplus) {
             let (change, weeks) = self.files.shorten(&scope, surplus);
             self.counters.evicted.fetch_add(weeks, Ordering::Relaxed);
             if weeks > 0 {
-                lock(&self.room).shrank(&folder, change);
+                self.room.lock().shrank(&folder, change);
                 return true;
             }
         }
         let is_gone = remove_folder(&folder);
-        lock(&self.room).removed(&folder);
+        self.room.lock().removed(&folder);
         TierCounters::add(&self.counters.evicted);
         is_gone
     }
@@ -319,7 +321,7 @@ impl SharedDirectory {
 
     fn fails(&self, error: &io::Error) {
         self.is_failing.store(true, Ordering::Relaxed);
-        lock(&self.writer).rests_until = Some(Instant::now() + REST);
+        self.writer.lock().rests_until = Some(Instant::now() + REST);
         if let Some(left_out) = self.cannot_write.next() {
             let path = self.files.root().display();
             tracing::warn!(target: "fanfold::tier", %path, %error, lines_left_out = left_out, "The tier's directory can't be written: {error}. Rows are served from memory.");
@@ -333,8 +335,4 @@ fn remove_folder(folder: &Path) -> bool {
         Ok(()) => true,
         Err(error) => error.kind() == io::ErrorKind::NotFound,
     }
-}
-
-fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
-    of.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,8 +1,8 @@
 //! Log lines about a disk that goes on failing: one a minute.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 /// How often a line may be written.
 const EVERY: Duration = Duration::from_secs(60);
 
@@ -19,7 +19,7 @@ struct LineState {
 impl SampledLine {
     /// Whether to write a line now, and how many were left out before it.
     pub(crate) fn next(&self) -> Option<u64> {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.0.lock();
         if state.last.is_some_and(|last| last.elapsed() < EVERY) {
             state.left_out += 1;
             return None;
