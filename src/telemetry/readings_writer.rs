@@ -1,6 +1,7 @@
 //! Writes readings as metrics.
 
 use std::fmt;
+use std::time::Duration;
 
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
 use prometheus_client::metrics::MetricType;
@@ -41,6 +42,11 @@ impl ReadingsWriter<'_> {
             ConstCounter::new(*seconds).encode(family.encode_family(&[("operation", *operation)])?)?;
         }
         Ok(())
+    }
+
+    pub(super) fn time(&mut self, name: &str, help: &str, time: Duration) -> fmt::Result {
+        let metric = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
+        ConstCounter::new(time.as_secs_f64()).encode(metric)
     }
 
     pub(super) fn outcomes(&mut self, name: &str, help: &str, counts: &[(&'static str, u64)]) -> fmt::Result {

@@ -99,8 +99,7 @@ impl TierReadings {
         writer.gauge("fanfold_tier_budget_left", "Requests left to all processes", budget.left as f64)?;
         let help = "How often what the server knew of the budget was lost";
         writer.counter("fanfold_tier_epochs", help, budget.epochs)?;
-        let alone = [("alone", budget.alone.as_secs_f64())];
         let help = "Time in which this process kept to its own share of the budget";
-        writer.seconds("fanfold_tier_share_seconds", help, &alone)
+        writer.time("fanfold_tier_alone_seconds", help, budget.alone)
     }
 }
