@@ -53,7 +53,7 @@ pub(super) struct LaneReadings {
     pub(super) members: u32,
     /// How many more requests all may send at once.
     pub(super) left: u32,
-    /// How often the window began anew, since the start.
+    /// How often a new window began, since the start.
     pub(super) epochs: u64,
     /// How long the process kept to its own share, since the start.
     pub(super) alone: Millis,

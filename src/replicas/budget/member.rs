@@ -77,7 +77,7 @@ struct KnownWindow {
 #[derive(Clone, Copy, Debug, Default)]
 struct PauseNews {
     until: Millis,
-    is_untold: bool,
+    is_unreported: bool,
     is_news: bool,
 }
 
@@ -145,7 +145,7 @@ impl WindowMember {
         call.sent = now + clock.1;
         call.want = want;
         self.next += u64::from(want);
-        if self.pause.is_untold {
+        if self.pause.is_unreported {
             call.pause = (self.pause.until - now).max(0);
         }
         if let MemberLink::Met { .. } = self.link {
@@ -305,13 +305,13 @@ impl ServerOffset {
 impl PauseNews {
     fn limited(&mut self, until: Millis) {
         if until > self.until + PAUSE_NEWS {
-            *self = Self { until, is_untold: true, is_news: self.is_news };
+            *self = Self { until, is_unreported: true, is_news: self.is_news };
         }
     }
 
-    /// The server was told of a pause of `told`, and says how long it is.
-    fn heard(&mut self, told: Millis, now: Millis, rest: Millis) {
-        self.is_untold &= told == 0;
+    /// A reply to a call that reported a pause of `reported`, none if 0. The server says how long the pause still is.
+    fn heard(&mut self, reported: Millis, now: Millis, rest: Millis) {
+        self.is_unreported &= reported == 0;
         let until = now + rest;
         if rest > 0 && until > self.until + PAUSE_NEWS {
             self.until = until;

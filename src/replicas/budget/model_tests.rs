@@ -25,7 +25,7 @@ const GREED: u32 = 12;
 enum ModelFault {
     /// The server is gone; it may come back empty.
     Killed { is_empty_then: bool },
-    /// The server does nothing, and then what it was told meanwhile.
+    /// The server does nothing, and then everything that was sent to it meanwhile.
     Stopped,
     /// A process is cut off.
     Partition(usize),

@@ -20,7 +20,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 struct ScriptedOthers {
     forbids: bool,
     changes: Mutex<Vec<BudgetChangeKind>>,
-    told: Mutex<Vec<Timestamp>>,
+    pauses: Mutex<Vec<Timestamp>>,
 }
 
 impl RequestTimes for ScriptedOthers {
@@ -38,7 +38,7 @@ impl RequestTimes for ScriptedOthers {
     }
 
     fn limited(&self, _: CredentialId, until: Timestamp) {
-        self.told.lock().push(until);
+        self.pauses.lock().push(until);
     }
 }
 
@@ -113,13 +113,13 @@ async fn the_others_learn_of_a_429_once_it_concerns_everyone() {
     let gate = gate(9, MINUTE, 9);
     let credential = CredentialId::new([1; 16]);
     memory.tell(&gate, credential, &Cause::Limited);
-    assert_eq!(*others.told.lock(), [], "it is about one agent");
+    assert_eq!(*others.pauses.lock(), [], "it is about one agent");
     let until = Instant::now() + Duration::from_secs(3);
     gate.change(credential, SharedChange::Pause(until));
     memory.tell(&gate, credential, &Cause::Malformed);
-    assert_eq!(*others.told.lock(), []);
+    assert_eq!(*others.pauses.lock(), []);
     memory.tell(&gate, credential, &Cause::Limited);
-    assert_eq!(*others.told.lock(), [memory.clock.at(until)]);
+    assert_eq!(*others.pauses.lock(), [memory.clock.at(until)]);
 }
 
 #[tokio::test(start_paused = true)]
