@@ -7,6 +7,7 @@
 //! What is kept of a scope lies in cells, one for each aligned week of `created_at`: spans, and the index of every entry that
 //! they name. The bytes of an entry are kept apart, so that an index which changes does not write them again.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
@@ -44,16 +45,16 @@ pub trait Tier: Send + Sync + 'static {
     /// Asks whether this process may read a span of a scope upstream now, and what other processes saved since a version: both in
     /// one go, since what they saved may make the reading needless.
     ///
-    /// A turn only saves requests. It ends with [`end_turn`](Self::end_turn), or a few seconds after it was last asked for, so
+    /// A turn only saves requests. It ends with [`end_turns`](Self::end_turns), or a few seconds after it was last asked for, so
     /// a reading that goes on asks for it again. A tier that is away, or that one process writes, gives every turn.
     fn take_turn<'a>(&'a self, scope: &'a TierScope, span: Span, since: TierVersion) -> BoxFuture<'a, Turn> {
         let _ = (scope, span);
         async move { Turn { is_mine: true, news: TierNews { version: since, cells: Vec::new() } } }.boxed()
     }
 
-    /// Lets other processes read a span. Nothing waits for it.
-    fn end_turn(&self, scope: &TierScope, span: Span) {
-        let _ = (scope, span);
+    /// Lets other processes read weeks of a scope. Nothing waits for it.
+    fn end_turns(&self, scope: &TierScope, weeks: &[i64]) {
+        let _ = (scope, weeks);
     }
 
     /// Whether other processes save to it at the same time.
@@ -316,6 +317,11 @@ const WEEK_MICROS: i64 = 7 * 24 * 3600 * 1_000_000;
 /// The number of the week that an instant lies in, counted from 1970.
 pub const fn week_of(at: Timestamp) -> i64 {
     at.as_micros().div_euclid(WEEK_MICROS)
+}
+
+/// The weeks that a span has instants in.
+pub const fn weeks_in(span: Span) -> RangeInclusive<i64> {
+    week_of(span.from())..=week_of(span.to())
 }
 
 /// All instants of a week.

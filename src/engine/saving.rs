@@ -86,7 +86,7 @@ async fn save_all(state: &Weak<SharedState>, tier: &dyn Tier) -> Option<Saved> {
                 return Some(Saved::No);
             }
         }
-        turns_over.iter().for_each(|span| tier.end_turn(&scope.tier_scope(), *span));
+        tier.end_turns(&scope.tier_scope(), &turns_over);
     }
     Some(Saved::Yes { before: 0, after: 0 })
 }

@@ -154,7 +154,7 @@ impl CellWriter<'_> {
                 let kept = match kept {
                     // What a newer version of this program wrote has another name.
                     Some(Ok(cell)) => cell,
-                    Some(Err(_)) | None => older.get(week).cloned().unwrap_or_else(|| empty(*week)),
+                    Some(Err(_)) | None => older.get(week).cloned().unwrap_or_else(|| Cell::empty(*week)),
                 };
                 let new = changes.cells.iter().find(|cell| cell.week == *week);
                 let laid = lay_over(&kept, &changes.forgotten, new);
@@ -214,7 +214,7 @@ impl CellWriter<'_> {
         sealed.map_err(|error| CallError::Refused(error.to_string()))
     }
 
-    /// Entries that a newer reading names again, whose bytes must live on. Each is told so a few times in its life.
+    /// Entries that a newer reading names again, whose bytes must live on. That is renewed a few times in the life of an entry.
     fn confirmed(&self, kept: &Cell, laid: &Cell) -> Vec<EntryKey> {
         let quarter = i64::try_from(self.lifetime.as_micros() / 4).unwrap_or(i64::MAX).max(1);
         let latest = |cell: &Cell| {
@@ -246,8 +246,4 @@ fn committed(reply: &ServerReply) -> Option<(u64, u64)> {
 /// A number in digits.
 pub(super) fn number(digits: &[u8]) -> Option<u64> {
     str::from_utf8(digits).ok()?.parse().ok()
-}
-
-fn empty(week: i64) -> Cell {
-    Cell::empty(week)
 }

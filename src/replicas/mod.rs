@@ -50,7 +50,7 @@ use crate::store::EntryKey;
 use crate::telemetry::{TierReadings, TierServerReadings, TierStateReading};
 use crate::tier::{
     Saved, ScopeChanges, Tier, TierKind, TierNews, TierScope, TierStatus, TierUnavailable, TierVersion, Turn,
-    Voided, week_of,
+    Voided, weeks_in,
 };
 
 /// The most weeks that are claimed. A reading of more is not held up by others.
@@ -226,17 +226,15 @@ impl Tier for Replicas {
         async move { self.inner.news(scope, since, &weeks_of_turn(span)).await }.boxed()
     }
 
-    fn end_turn(&self, scope: &TierScope, span: Span) {
-        let (inner, scope) = (Arc::clone(&self.inner), *scope);
+    fn end_turns(&self, scope: &TierScope, weeks: &[i64]) {
+        if weeks.is_empty() {
+            return;
+        }
+        let (inner, secret) = (Arc::clone(&self.inner), self.inner.secret());
+        let claims: Vec<_> = weeks.iter().map(|week| claim_key(secret.first(), &scope.key, *week)).collect();
         self.shutdown.spawn(async move {
-            let secret = inner.secret();
-            let claims = weeks_of_turn(span);
-            let claims: Vec<_> =
-                claims.iter().map(|week| claim_key(secret.first(), &scope.key, *week)).collect();
             let claims: Vec<_> = claims.iter().map(Vec::as_slice).collect();
-            if !claims.is_empty() {
-                let _ends_by_itself = inner.server.script(&RELEASE, &claims, &[&inner.id]).await;
-            }
+            let _ends_by_itself = inner.server.script(&RELEASE, &claims, &[&inner.id]).await;
         });
     }
 
@@ -251,6 +249,6 @@ impl Tier for Replicas {
 
 /// The weeks that are claimed for a span.
 fn weeks_of_turn(span: Span) -> Vec<i64> {
-    let weeks = week_of(span.from())..=week_of(span.to());
+    let weeks = weeks_in(span);
     if weeks.end() - weeks.start() < MOST_CLAIMS { weeks.collect() } else { Vec::new() }
 }

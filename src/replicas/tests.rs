@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::testing::{TestServer, WEEK, changes, row_texts};
 use super::*;
 use crate::sealed::testing::{cell, entry, scope, span};
-use crate::tier::ForgottenSpan;
+use crate::tier::{ForgottenSpan, weeks_in};
 
 const NOTHING: (usize, usize) = (0, 0);
 
@@ -184,7 +184,7 @@ async fn a_turn_belongs_to_one_process_until_it_ends() {
     assert!(theirs.take_turn(&scope(2), week, 0).await.is_mine);
     ours.save(&scope(1), changes(1, 0, &[10], redis.read_at())).await;
     assert_eq!(theirs.take_turn(&scope(1), week, 0).await.news.cells.len(), 1);
-    ours.end_turn(&scope(1), week);
+    ours.end_turns(&scope(1), &weeks_in(week).collect::<Vec<_>>());
     while !theirs.take_turn(&scope(1), week, 0).await.is_mine {
         tokio::task::yield_now().await;
     }

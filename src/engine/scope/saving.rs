@@ -15,7 +15,7 @@ use crate::domain::{Entry, EntryIndex, Span, Timestamp};
 use crate::engine::coverage::{Contents, Segment, Trust};
 use crate::engine::terms::RowNeed;
 use crate::store::{EntryKey, Store};
-use crate::tier::{Saved, ScopeChanges, TierNews, TierScope, TierVersion, is_newer, week_of, week_span};
+use crate::tier::{Saved, ScopeChanges, TierNews, TierScope, TierVersion, is_newer, week_of, weeks_in};
 
 /// The most weeks that are written at once.
 const MOST_WEEKS: usize = 8;
@@ -116,12 +116,11 @@ impl Scope {
     }
 
     /// The weeks in which nothing is read in turn any more: others may read them once what is known here is saved.
-    pub(in crate::engine) fn take_turns_over(&self) -> Vec<Span> {
+    pub(in crate::engine) fn take_turns_over(&self) -> Vec<i64> {
         let mut known = self.lock();
-        let weeks = |span: Span| week_of(span.from())..=week_of(span.to());
-        let over: BTreeSet<i64> = known.turns_over.drain(..).flat_map(weeks).collect();
-        let goes_on = |week: &i64| known.turns.iter().any(|turn| weeks(*turn).contains(week));
-        over.into_iter().filter(|week| !goes_on(week)).map(week_span).collect()
+        let over: BTreeSet<i64> = known.turns_over.drain(..).flat_map(weeks_in).collect();
+        let goes_on = |week: &i64| known.turns.iter().any(|turn| weeks_in(*turn).contains(week));
+        over.into_iter().filter(|week| !goes_on(week)).collect()
     }
 
     /// Takes over what the tier kept, wherever nothing newer is known. Says whether anything new is known.

@@ -75,9 +75,6 @@ impl<'a> ReadTurns<'a> {
                 .any(|segment| segment.span.intersection(span).is_some());
             adopt_news(self.parts, self.access, self.scope, turn.news);
             if is_about_it {
-                if turn.is_mine {
-                    self.tier.end_turn(&self.scope.tier_scope(), span);
-                }
                 return FirstLook::News;
             }
             if turn.is_mine {

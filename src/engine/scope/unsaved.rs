@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::domain::{Span, Timestamp};
-use crate::tier::{ForgottenSpan, ScopeChanges, week_of};
+use crate::tier::{ForgottenSpan, ScopeChanges, weeks_in};
 
 /// With more forgotten spans than this the span of all of them is forgotten.
 const MOST_FORGOTTEN: usize = 64;
@@ -24,7 +24,7 @@ pub(in crate::engine) struct Saving {
 impl Unsaved {
     /// Notes that what is known of a span changed. What was read of it until that instant is no longer true.
     pub(super) fn change(&mut self, span: Span, until: Timestamp) {
-        self.weeks.extend(week_of(span.from())..=week_of(span.to()));
+        self.weeks.extend(weeks_in(span));
         self.forget(ForgottenSpan { span, until });
     }
 

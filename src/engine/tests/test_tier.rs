@@ -12,7 +12,7 @@ use crate::sealed::{lay_over, only};
 use crate::store::ScopeKey;
 use crate::tier::{
     Cell, Saved, ScopeChanges, Tier, TierKind, TierNews, TierScope, TierStatus, TierUnavailable, TierVersion,
-    Turn, Voided, week_of,
+    Turn, Voided, weeks_in,
 };
 
 /// What is kept of a scope: its version, and each week with the version at which it changed.
@@ -87,10 +87,8 @@ impl Tier for TestTier {
         let kept = kept.entry(scope.key).or_default();
         let before = kept.version;
         kept.version += 1;
-        let is_forgotten = |week: &i64| {
-            let weeks = |span: Span| week_of(span.from())..=week_of(span.to());
-            changes.forgotten.iter().any(|gone| weeks(gone.span).contains(week))
-        };
+        let is_forgotten =
+            |week: &i64| changes.forgotten.iter().any(|gone| weeks_in(gone.span).contains(week));
         let mut weeks: Vec<i64> = kept.cells.keys().copied().filter(is_forgotten).collect();
         weeks.extend(changes.cells.iter().map(|cell| cell.week));
         for week in weeks {
@@ -176,7 +174,7 @@ impl Tier for SharedTier {
             let news = self.tier.news(scope, since);
             let mut turns = self.tier.turns.lock();
             let now = Instant::now();
-            let weeks = || (week_of(span.from())..=week_of(span.to())).map(|week| (scope.key, week));
+            let weeks = || weeks_in(span).map(|week| (scope.key, week));
             let is_taken = |key| {
                 turns.get(&key).is_some_and(|(process, until)| *process != self.process && *until > now)
             };
@@ -189,8 +187,7 @@ impl Tier for SharedTier {
         .boxed()
     }
 
-    fn end_turn(&self, scope: &TierScope, span: Span) {
-        let weeks = week_of(span.from())..=week_of(span.to());
+    fn end_turns(&self, scope: &TierScope, weeks: &[i64]) {
         let is_over = |of: &ScopeKey, week: &i64| *of == scope.key && weeks.contains(week);
         let mut turns = self.tier.turns.lock();
         turns.retain(|(of, week), (process, _)| *process != self.process || !is_over(of, week));
