@@ -69,6 +69,8 @@ class Weather(Chaos):
         while time.monotonic() < until:
             self.share, self.kinds = self.draw.choice(kinds)
             await asyncio.sleep(self.draw.choice((0.5, 2, 5)))
+        # Callers who still wait must get to an end.
+        self.clear()
 
     async def __call__(self, request: web.Request) -> web.StreamResponse | None:
         if self.draw.random() >= self.share:

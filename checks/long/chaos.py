@@ -65,7 +65,8 @@ class Chaos:
         return web.json_response({"message": "chaos"}, status=429, headers=more)
 
     async def reset(self, request: web.Request) -> web.StreamResponse:
-        request.transport.abort()
+        if request.transport is not None:
+            request.transport.abort()
         return web.Response()
 
     async def cut(self, request: web.Request) -> web.StreamResponse:

@@ -361,7 +361,7 @@ def test_a_terminal_shows_how_far_back_it_is(through, upstream):
     assert code == 0
     drawn = shown.split("\r\x1b[K")
     assert len(drawn) > 3, shown
-    assert any(re.search(r"\[=* *\] \d+%, [\d,]+ executions, .*MB.*/s", line) for line in drawn), drawn
+    assert any(re.search(r"\[=* *\] \d+%, [\d,]+ executions, [\d.]+ [KM]?B, [\d.]+ [KM]?B/s", line) for line in drawn), drawn
     assert any("back to 20" in line for line in drawn), drawn
     assert all(len(line.splitlines()[0]) < 100 for line in drawn[1:-1] if line)
     assert re.search(r"700 executions, [\d.]+ MB, complete as of 20.*, in [\d.]+ s: ", drawn[-1]), drawn[-1]
