@@ -3,6 +3,7 @@
 //! The crate's own supervision is not used: its `ConnectionManager` keeps a connection whose peer is silent, and one to a primary
 //! that was demoted.
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -19,6 +20,10 @@ use crate::clock::SteadyClock;
 
 /// How long opening a connection may take.
 const CONNECT_TIME: Duration = Duration::from_secs(1);
+
+/// The end of the wait for a reply, in which only this process is waited for: when it is busy, it may notice that the time is over
+/// before it reads a reply that has long arrived.
+const GRACE: Duration = Duration::from_millis(25);
 
 /// How often a connection that did not answer in time is tried before it is replaced. With the command that noticed it, these are
 /// three time-outs in a row.
@@ -152,8 +157,15 @@ impl Link {
     /// There is no reply in time, or the server refuses.
     pub(super) async fn call(&self, command: ServerCommand) -> Result<ServerReply, CallError> {
         let Some(live) = self.usable() else { return Err(CallError::Away) };
+        let reply = async {
+            let mut sent = pin!(live.connection.send(&command));
+            match timeout(self.patience.saturating_sub(GRACE), &mut sent).await {
+                Err(_) => timeout(GRACE, sent).await,
+                replied => replied,
+            }
+        };
         tokio::select! {
-            replied = timeout(self.patience, live.connection.send(&command)) => match replied {
+            replied = reply => match replied {
                 Ok(Ok(reply)) => Ok(reply),
                 Ok(Err(error)) => Err(self.failed(&live, error)),
                 Err(_) => {
