@@ -10,11 +10,13 @@ use super::access::KnownAccess;
 use super::answer::{AFTER_READING, Answer, AnswerContext, DeliveryTerms, ReadTerms, STREAM_DEADLINE};
 use super::knowledge;
 use super::reading::Prefetch;
-use super::scope::{Picking, Present, Routed, View, known_present, quiet_for, route};
+use super::scope::{Picking, Present, Routed, View, known_present, quiet_for, route, tier_scope_of};
 use super::state::SharedState;
 use super::terms::{AskError, EngineSettings, Question, ResponseMode};
 use crate::domain::{AgentFacts, Caller, Credential, Span, Timestamp};
-use crate::source::{BudgetClock, Deadline, QuestionId, RequestContext, SentAt, SourceError, Trace, Urgency};
+use crate::source::{
+    BudgetClock, Deadline, QuestionId, RequestContext, SentAt, SourceError, Subject, Trace, Urgency,
+};
 
 /// How long a page waits for the budget: clients that read pages give up after 10 to 30 s, and can do more with a
 /// refusal that says when to come back than with silence.
@@ -234,11 +236,12 @@ async fn admitted(
             // A refusal for what was never accepted says nothing of what was kept for other agents.
             let was_accepted = state.access.was_accepted(credential.id(), question.agent);
             // Of an agent that may be made up as well, nothing is sent ahead: it costs one request then.
-            let prefetch = if state.access.asks_in_vain(credential.id()) {
-                None
-            } else {
-                state.prefetches.begin(&state.parts, &state.scopes, question, context)
-            };
+            let prefetch =
+                if state.access.asks_in_vain(credential.id()) || is_read_elsewhere(state, question).await {
+                    None
+                } else {
+                    state.prefetches.begin(&state.parts, &state.scopes, question, context)
+                };
             match state.access.check(credential, question.agent, context).await {
                 Ok(facts) => Ok((facts, prefetch)),
                 Err(error) => {
@@ -250,6 +253,22 @@ async fn admitted(
             }
         }
     }
+}
+
+/// Whether another process reads the newest rows of an unknown question at this moment, or has read them.
+async fn is_read_elsewhere(state: &SharedState, question: &Question) -> bool {
+    let parts = &*state.parts;
+    let (Some(tier), Some(window)) = (parts.shared_tier(), parts.settings.window) else { return false };
+    let now = parts.clock.upstream_now(&*parts.source);
+    let to = question.to.map_or(now, |to| to.min(now));
+    let Some(span) = Span::new(to.minus(window), to) else { return false };
+    let subject = Subject {
+        credential: question.credential.clone(),
+        agent: question.agent,
+        filters: question.filters.clone(),
+    };
+    let turn = tier.take_turn(&tier_scope_of(&subject), span, 0).await;
+    !turn.is_mine || !turn.news.cells.is_empty()
 }
 
 /// Makes sure that upstream accepts a key as a whole, by then.

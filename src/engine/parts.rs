@@ -25,6 +25,18 @@ pub(super) struct Parts {
 }
 
 impl Parts {
+    /// The tier, if other processes save to it at the same time.
+    pub(super) fn shared_tier(&self) -> Option<&dyn Tier> {
+        self.tier.as_deref().filter(|tier| tier.is_shared())
+    }
+
+    /// Has what was read saved soon, if another process may read the same.
+    pub(super) fn share_soon(&self) {
+        if self.shared_tier().is_some() {
+            self.save_soon.notify_one();
+        }
+    }
+
     /// The freshness policy for a caller's questions, as far as the budget allows it.
     pub(super) fn policy(&self, membership: Membership, credential: CredentialId, caller: Caller) -> Policy {
         let room = || self.source.room(credential, caller);

@@ -10,13 +10,12 @@ use parking_lot::Mutex;
 use super::access::Access;
 use super::parts::Parts;
 use super::proof::DateSupport;
-use super::scope::{Scope, Scopes, adopt_news, key_of, make_room};
+use super::scope::{Scope, Scopes, adopt_news, key_of, make_room, tier_scope_of};
 use super::single_flight::SingleFlight;
 use super::terms::Question;
 use crate::domain::{CallerId, Filters, Timestamp};
 use crate::source::Subject;
 use crate::store::ScopeKey;
-use crate::tier::TierScope;
 
 /// Of how many scopes it is known that they need no look into the tier. With more, all are looked for again.
 const MOST_LOOKED_FOR: usize = 4_096;
@@ -103,7 +102,7 @@ impl Restores {
     /// Takes over what other processes saved of a scope of which something is due: what they read need not be read again. Says
     /// whether anything new is known.
     pub(super) async fn refresh(&self, scope: &Arc<Scope>) -> bool {
-        if self.parts.tier.as_ref().is_none_or(|tier| !tier.is_shared()) {
+        if self.parts.shared_tier().is_none() {
             return false;
         }
         let (parts, access, own) = (Arc::clone(&self.parts), Arc::clone(&self.access), Arc::clone(scope));
@@ -120,8 +119,7 @@ impl Restores {
         let (parts, scopes) = (Arc::clone(&self.parts), Arc::clone(&self.scopes));
         let work = move |_| async move {
             let tier = parts.tier.as_ref()?;
-            let scope = TierScope { key, agent: subject.agent, credential: subject.credential.id() };
-            let mut news = tier.load(&scope, 0).await;
+            let mut news = tier.load(&tier_scope_of(&subject), 0).await;
             if !tier.is_shared() {
                 // A first response after a restart has what is new since.
                 for cell in &mut news.cells {

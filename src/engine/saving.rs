@@ -8,7 +8,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::knowledge;
-use super::scope::{Saving, Scope};
+use super::scope::Scope;
 use super::state::SharedState;
 use crate::tier::{Saved, Tier};
 
@@ -23,10 +23,10 @@ pub(super) fn spawn(state: &Arc<SharedState>) {
     let Some(tier) = state.parts.tier.clone() else { return };
     let (shutdown, state) = (state.parts.shutdown.clone(), Arc::downgrade(state));
     shutdown.clone().spawn(async move {
-        while let Some(saved) = save_all(&state, &*tier).await {
-            let pause = if matches!(saved, Saved::Yes { .. }) { SAVE_EVERY } else { RETRY_AFTER };
+        while let Some(is_saved) = save_all(&state, &*tier).await {
+            let pause = if is_saved { SAVE_EVERY } else { RETRY_AFTER };
             if shutdown.is_draining() {
-                if !is_reading(&state) || saved == Saved::No {
+                if !is_reading(&state) || !is_saved {
                     // What the last reading brought since.
                     save_all(&state, &*tier).await;
                     return;
@@ -41,7 +41,7 @@ pub(super) fn spawn(state: &Arc<SharedState>) {
                 };
                 tokio::select! {
                     () = tokio::time::sleep(pause) => {}
-                    () = save_soon.notified(), if saved != Saved::No => {}
+                    () = save_soon.notified(), if is_saved => {}
                     () = shutdown.drain_begun() => {}
                 }
             }
@@ -75,26 +75,41 @@ pub(super) fn watch_voids(state: &Arc<SharedState>) {
     });
 }
 
-/// Writes everything that changed. Ends at the first scope that the tier does not take. None if the engine is gone.
-async fn save_all(state: &Weak<SharedState>, tier: &dyn Tier) -> Option<Saved> {
+/// Writes everything that changed, and returns whether the tier took it. Ends at the first scope that it does not take. None if the
+/// engine is gone.
+async fn save_all(state: &Weak<SharedState>, tier: &dyn Tier) -> Option<bool> {
     let scopes = state.upgrade()?.scopes.all();
     for scope in scopes {
-        let turns_over = scope.take_turns_over();
-        while let Some(saving) = scope.begin_saving() {
-            let saved = save(&scope, tier, saving).await;
-            if saved == Saved::No {
-                return Some(Saved::No);
-            }
+        if !save_scope(&scope, tier).await {
+            return Some(false);
         }
-        tier.end_turns(&scope.tier_scope(), &turns_over);
     }
-    Some(Saved::Yes { before: 0, after: 0 })
+    Some(true)
 }
 
-async fn save(scope: &Scope, tier: &dyn Tier, saving: Saving) -> Saved {
-    let saved = tier.save(&scope.tier_scope(), Arc::clone(&saving.changes)).await;
-    scope.end_saving(saving, saved);
-    saved
+/// Writes what changed in a scope, and ends the turns of the weeks that are written. Returns whether the tier took it. What changes meanwhile waits for the next time,
+/// so that a scope that is being read does not hold up the others.
+async fn save_scope(scope: &Scope, tier: &dyn Tier) -> bool {
+    let mut turns_over = scope.take_turns_over();
+    let mut due = scope.unsaved_weeks();
+    while let Some(weeks) = &mut due {
+        let Some(saving) = scope.begin_saving(weeks) else { break };
+        let written = saving.weeks.clone();
+        let saved = tier.save(&scope.tier_scope(), Arc::clone(&saving.changes)).await;
+        scope.end_saving(saving, saved);
+        if saved == Saved::No {
+            return false;
+        }
+        weeks.retain(|week| !written.contains(week));
+        let (over, later): (Vec<_>, _) = turns_over.into_iter().partition(|week| !weeks.contains(week));
+        tier.end_turns(&scope.tier_scope(), &over);
+        turns_over = later;
+        if weeks.is_empty() || written.is_empty() {
+            break;
+        }
+    }
+    tier.end_turns(&scope.tier_scope(), &turns_over);
+    true
 }
 
 /// Whether anything is still being read.

@@ -100,7 +100,7 @@ impl AnswerContext {
 
     /// Whether something is due that another process may have read.
     pub(in crate::engine) fn looks_elsewhere(&self, newest: Option<Newest>) -> bool {
-        let is_shared = self.state.parts.tier.as_ref().is_some_and(|tier| tier.is_shared());
+        let is_shared = self.state.parts.shared_tier().is_some();
         is_shared && !self.plan(self.span, Quota::new(newest).missing()).reads_nothing()
     }
 

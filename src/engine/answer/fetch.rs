@@ -20,12 +20,9 @@ impl RunningAnswer {
             return;
         }
         let entries = scope.saved_only(span, &context.view.need, MOST_FETCHED);
-        if entries.is_empty() {
-            return;
+        // Else what was fetched before is still to be delivered.
+        if !entries.is_empty() {
+            self.fetched = scope.fetch(&**tier, &*parts.store, span, entries).await;
         }
-        let keys: Vec<_> = entries.iter().map(|(key, _)| *key).collect();
-        let fetched = tier.load_rows(&scope.tier_scope(), entries).await;
-        let fetched = keys.into_iter().zip(fetched);
-        self.fetched = scope.fetched(&*parts.store, span, fetched.collect());
     }
 }

@@ -16,6 +16,7 @@ mod numbered;
 mod reader;
 mod shared;
 mod sink;
+mod turn;
 mod waiter;
 mod walking;
 

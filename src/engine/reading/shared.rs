@@ -1,6 +1,6 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 
 use futures_util::future::BoxFuture;
 use parking_lot::{Mutex, MutexGuard};
@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::first_page::Prefetch;
 use super::sink::{Ended, Pages, PagesAsked, Sink};
+use super::turn::ReadingTurn;
 use crate::domain::{EntrySlice, MAX_PAGE_SIZE, Span, Status, Timestamp};
 use crate::engine::coverage::Piece;
 use crate::source::{RequestContext, SentAt};
@@ -31,15 +32,13 @@ pub(in crate::engine) struct Reading {
     pub(in crate::engine) head_pinned_at: Option<Timestamp>,
     /// Whether its results may be stored (`no-store`).
     pub(in crate::engine) keep: Keep,
-    /// Whether it waits while another process at the tier reads the same, and others wait for it.
-    pub(in crate::engine) takes_turns: bool,
+    /// How it takes turns with other processes at the tier.
+    pub(in crate::engine) turn: ReadingTurn,
     pub(in crate::engine) context: RequestContext,
     /// Its first page, if that is already in flight.
     pub(in crate::engine) prefetch: Option<Arc<Prefetch>>,
     pub(in crate::engine) in_flight: Arc<Semaphore>,
     pub(super) fan_out: usize,
-    /// Whether it waits for those who take its rows, and reads nothing meanwhile.
-    pub(in crate::engine) is_held_up: AtomicBool,
     state: Mutex<ReadState>,
     pub(super) changed: Notify,
 }
@@ -161,12 +160,11 @@ impl Reading {
             purpose,
             head_pinned_at,
             keep,
-            takes_turns,
+            turn: ReadingTurn { is_taken: takes_turns, ..ReadingTurn::default() },
             context,
             prefetch,
             in_flight,
             fan_out,
-            is_held_up: AtomicBool::new(false),
             state,
             changed,
         })
@@ -363,9 +361,9 @@ pub(in crate::engine) struct ReadingSink<'a, F> {
 impl<F: Fn(Piece) -> (Span, Vec<EntrySlice>) + Sync> Sink for ReadingSink<'_, F> {
     fn room(&self, pages: PagesAsked) -> BoxFuture<'_, Result<(), Ended>> {
         Box::pin(async move {
-            self.reading.is_held_up.store(true, Relaxed);
+            self.reading.turn.is_held_up.store(true, Relaxed);
             let room = self.reading.room(pages).await;
-            self.reading.is_held_up.store(false, Relaxed);
+            self.reading.turn.is_held_up.store(false, Relaxed);
             room
         })
     }

@@ -11,6 +11,7 @@ use crate::engine::freshness::Stagger;
 use crate::engine::proof::DateSupport;
 use crate::source::Subject;
 use crate::store::{EntryOwner, ScopeKey, Store};
+use crate::tier::TierScope;
 
 /// The most scopes that are kept. The caller that holds most gives up its least recently used one, so that a
 /// caller that tries one filter value after another neither fills the memory nor displaces others. A scope is
@@ -227,6 +228,11 @@ fn kin_key(subject: &Subject) -> ScopeKey {
 /// The key of a subject's scope.
 pub(in crate::engine) fn key_of(subject: &Subject) -> ScopeKey {
     key(subject.credential.id(), subject.agent, &subject.filters)
+}
+
+/// The scope of a subject, for the tier.
+pub(in crate::engine) fn tier_scope_of(subject: &Subject) -> TierScope {
+    TierScope { key: key_of(subject), agent: subject.agent, credential: subject.credential.id() }
 }
 
 /// Different for any two subjects, by the strength of SHA-256 cut to 128 bits.

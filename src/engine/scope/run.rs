@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::turns::{FirstLook, ReadTurns};
 use super::{Scope, Scopes, make_room};
+use crate::domain::Entry;
 use crate::engine::access::Access;
 use crate::engine::coverage::Piece;
 use crate::engine::freshness::Membership;
@@ -12,6 +13,9 @@ use crate::engine::parts::Parts;
 use crate::engine::reading::{Ended, Purpose, Reader, Reading, ReadingSink};
 use crate::engine::terms::AskError;
 use crate::source::{SourceError, Subject};
+
+/// The most entries that are fetched from the tier for a probe: about a page each. The others lose their bytes.
+const MOST_PROBED: usize = 64;
 
 /// The collaborators of readings.
 pub(in crate::engine) struct Reads {
@@ -93,12 +97,15 @@ impl Reads {
                 let span = piece.span;
                 if let Purpose::Probe(status) = &reading.purpose {
                     scope.patch(&*parts.store, &piece, status);
+                    parts.share_soon();
                 }
                 let slices = scope.keep(&*parts.store, &piece, reading, parts.settings.commit_lag, &policy);
                 make_room(&self.scopes, &*parts.store, parts.clock.now());
                 (span, slices)
             },
         };
+        // Held until the rows that the probe brings are put beside the others of their entries.
+        let _probed = self.fetch_probed(scope, reading).await;
         let repairs = scope.learned.repairs();
         let end = tokio::select! {
             end = reader.read(reading.span, &sink) => end,
@@ -119,6 +126,16 @@ impl Reads {
         let repaired = scope.learned.repairs() - repairs;
         self.repairs.fetch_add(repaired, Ordering::Relaxed);
         end
+    }
+
+    /// Fetches the entries of the rows that a probe asks about, if only the tier has their bytes: a row that changed is kept with
+    /// those beside it, or all of them would have to be read again.
+    async fn fetch_probed(&self, scope: &Scope, reading: &Reading) -> Vec<Arc<Entry>> {
+        let (Purpose::Probe(status), Some(tier)) = (&reading.purpose, &self.parts.tier) else {
+            return Vec::new();
+        };
+        let entries = scope.saved_only_of_status(reading.span, status, MOST_PROBED);
+        scope.fetch(&**tier, &*self.parts.store, reading.span, entries).await
     }
 
     /// The number of walks that were repaired since the start.

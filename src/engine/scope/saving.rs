@@ -11,11 +11,11 @@ use super::cell_draft::{CellDraft, segment_of};
 use super::head::ScopeHead;
 use super::unsaved::Saving;
 use super::{Known, Scope};
-use crate::domain::{Entry, EntryIndex, Span, Timestamp};
+use crate::domain::{Entry, EntryIndex, Span, Status, Timestamp};
 use crate::engine::coverage::{Contents, Segment, Trust};
 use crate::engine::terms::RowNeed;
 use crate::store::{EntryKey, Store};
-use crate::tier::{Saved, ScopeChanges, TierNews, TierScope, TierVersion, is_newer, week_of, weeks_in};
+use crate::tier::{Saved, ScopeChanges, Tier, TierNews, TierScope, TierVersion, is_newer, week_of, weeks_in};
 
 /// The most weeks that are written at once.
 const MOST_WEEKS: usize = 8;
@@ -44,17 +44,20 @@ impl Scope {
         all.is_some_and(|all| known.coverage.overlapping(all).any(|segment| segment.read_at <= at))
     }
 
-    /// What is to be saved next; `None` if nothing changed.
-    pub(in crate::engine) fn begin_saving(&self) -> Option<Saving> {
+    /// The weeks that are to be saved, perhaps none if something is only to be forgotten; `None` if nothing changed.
+    pub(in crate::engine) fn unsaved_weeks(&self) -> Option<BTreeSet<i64>> {
+        let known = self.lock();
+        known.unsaved.as_ref().filter(|unsaved| !unsaved.is_empty()).map(|unsaved| unsaved.weeks.clone())
+    }
+
+    /// What is to be saved next, of some weeks.
+    pub(in crate::engine) fn begin_saving(&self, of: &BTreeSet<i64>) -> Option<Saving> {
         let mut known = self.lock();
-        let unsaved = known.unsaved.as_mut().filter(|unsaved| !unsaved.is_empty())?;
-        let mut weeks = std::mem::take(&mut unsaved.weeks);
+        let unsaved = known.unsaved.as_mut()?;
         // The newest first: they are asked for most.
-        if weeks.len() > MOST_WEEKS {
-            let first = weeks.iter().nth_back(MOST_WEEKS - 1).copied().unwrap_or_default();
-            let later = weeks.split_off(&first);
-            unsaved.weeks = std::mem::replace(&mut weeks, later);
-        }
+        let mut weeks: BTreeSet<i64> =
+            of.iter().rev().filter(|week| unsaved.weeks.contains(week)).take(MOST_WEEKS).copied().collect();
+        unsaved.weeks.retain(|week| !weeks.contains(week));
         // Of weeks that are not written now, what is kept goes first all the same: what is gone may not come back.
         let forgotten = std::mem::take(&mut unsaved.forgotten);
         let (mut cells, mut rows) = (Vec::new(), Vec::new());
@@ -160,31 +163,43 @@ impl Scope {
         most: usize,
     ) -> Vec<(EntryKey, Arc<EntryIndex>)> {
         let known = self.lock();
-        let mut found: Vec<(EntryKey, Arc<EntryIndex>)> = Vec::new();
-        for segment in known.coverage.overlapping(span) {
-            if !segment.is_only_saved(need) {
-                if found.is_empty() {
-                    break;
-                }
-            } else if let Contents::Rows { key, index, .. } = &segment.contents
-                && found.iter().all(|(other, _)| other != key)
-            {
-                found.push((*key, Arc::clone(index)));
-            }
-            if found.len() >= most {
-                break;
-            }
+        let is_meant = |segment: &&Segment| segment.is_only_saved(need);
+        let mut segments = known.coverage.overlapping(span).peekable();
+        if segments.peek().is_none_or(|topmost| !is_meant(topmost)) {
+            return Vec::new();
         }
-        found
+        distinct_entries(segments.filter(is_meant), most)
     }
 
-    /// Takes in what the tier has of entries: their bytes, or that it does not have them.
-    pub(in crate::engine) fn fetched(
+    /// The entries with rows of a status of which only the tier has the bytes, newest first, at most so many.
+    pub(in crate::engine) fn saved_only_of_status(
         &self,
+        span: Span,
+        status: &Status,
+        most: usize,
+    ) -> Vec<(EntryKey, Arc<EntryIndex>)> {
+        let known = self.lock();
+        let is_meant = |segment: &&Segment| {
+            let mut rows = segment.facts_within(span).into_iter().flat_map(|rows| rows.iter());
+            segment.is_only_saved(&RowNeed::Bytes) && rows.any(|row| row.status == Some(status))
+        };
+        distinct_entries(known.coverage.overlapping(span).filter(is_meant), most)
+    }
+
+    /// Fetches entries from the tier, for segments of a span. Those that it does not have (any more) are a gap from then on.
+    pub(in crate::engine) async fn fetch(
+        &self,
+        tier: &dyn Tier,
         store: &dyn Store,
         span: Span,
-        entries: Vec<(EntryKey, Option<Arc<Entry>>)>,
+        entries: Vec<(EntryKey, Arc<EntryIndex>)>,
     ) -> Vec<Arc<Entry>> {
+        if entries.is_empty() {
+            return Vec::new();
+        }
+        let keys: Vec<_> = entries.iter().map(|(key, _)| *key).collect();
+        let found = tier.load_rows(&self.tier_scope(), entries).await;
+        let entries: Vec<_> = keys.into_iter().zip(found).collect();
         let mut known = self.lock();
         let lost = entries.iter().filter(|(_, entry)| entry.is_none()).map(|(key, _)| *key).collect();
         known.coverage.set_saved(&lost, false);
@@ -206,7 +221,8 @@ impl Known {
         let is_as_new = |own: &&Segment| match own.trust {
             Trust::Provisional => segment.latest_read_at <= own.latest_read_at,
             Trust::Proven | Trust::Indivisible => {
-                !is_newer((segment.read_at, segment.latest_read_at), (own.read_at, own.latest_read_at))
+                let (theirs, ours) = (times(segment), times(own));
+                !is_newer(theirs, ours) && !(theirs == ours && has_later_row(segment, own))
             }
         };
         let kept: Vec<Span> =
@@ -217,6 +233,9 @@ impl Known {
             if let Contents::Rows { index, .. } = &part.contents {
                 store.count_index(index);
             }
+            for reading in self.readings.iter().filter(|one| one.span.intersection(part.span).is_some()) {
+                reading.turn.has_news.store(true, Relaxed);
+            }
             for key in self.coverage.replace(part.span, vec![part]) {
                 store.remove(&key);
             }
@@ -224,4 +243,35 @@ impl Known {
         }
         has_learned
     }
+}
+
+/// The entries of segments, each once, at most so many.
+fn distinct_entries<'s>(
+    segments: impl Iterator<Item = &'s Segment>,
+    most: usize,
+) -> Vec<(EntryKey, Arc<EntryIndex>)> {
+    let mut found: Vec<(EntryKey, Arc<EntryIndex>)> = Vec::new();
+    for segment in segments {
+        if let Contents::Rows { key, index, .. } = &segment.contents
+            && found.iter().all(|(other, _)| other != key)
+        {
+            found.push((*key, Arc::clone(index)));
+            if found.len() >= most {
+                break;
+            }
+        }
+    }
+    found
+}
+
+const fn times(segment: &Segment) -> (Timestamp, Timestamp) {
+    (segment.read_at, segment.latest_read_at)
+}
+
+/// Whether a row of a segment was read again after those that another one has there: a probe does that.
+fn has_later_row(segment: &Segment, other: &Segment) -> bool {
+    let latest = |of: &Segment, within: Span| {
+        of.facts_within(within).into_iter().flat_map(|rows| rows.iter().map(|row| row.read_at).max()).max()
+    };
+    segment.span.intersection(other.span).is_some_and(|both| latest(segment, both) > latest(other, both))
 }

@@ -54,27 +54,23 @@ impl<'a> ReadTurns<'a> {
         scope: &'a Scope,
         reading: &'a Reading,
     ) -> Option<Self> {
-        let tier = parts.tier.as_deref().filter(|tier| tier.is_shared())?;
-        if reading.takes_turns {
+        let tier = parts.shared_tier()?;
+        if reading.turn.is_taken {
             scope.lock().turns.push(reading.span);
         }
-        reading.takes_turns.then_some(Self { parts, tier, access, scope, reading })
+        reading.turn.is_taken.then_some(Self { parts, tier, access, scope, reading })
     }
 
     /// Waits until this process may read, or another one has saved something of the span.
     pub(super) async fn wait(&self) -> FirstLook {
         loop {
+            if self.reading.turn.has_news.swap(false, Relaxed) {
+                return FirstLook::News;
+            }
             let (span, version) = (self.reading.span, self.scope.tier_version());
             let turn = self.tier.take_turn(&self.scope.tier_scope(), span, version).await;
-            // Another reading of the scope may have taken it over already.
-            let is_about_it = turn
-                .news
-                .cells
-                .iter()
-                .flat_map(|cell| &cell.segments)
-                .any(|segment| segment.span.intersection(span).is_some());
             adopt_news(self.parts, self.access, self.scope, turn.news);
-            if is_about_it {
+            if self.reading.turn.has_news.swap(false, Relaxed) {
                 return FirstLook::News;
             }
             if turn.is_mine {
@@ -88,7 +84,7 @@ impl<'a> ReadTurns<'a> {
     pub(super) async fn hold(&self) -> Infallible {
         loop {
             tokio::time::sleep(RENEW_EVERY).await;
-            if !self.reading.is_held_up.load(Relaxed) {
+            if !self.reading.turn.is_held_up.load(Relaxed) {
                 let version = self.scope.tier_version();
                 let turn = self.tier.take_turn(&self.scope.tier_scope(), self.reading.span, version).await;
                 adopt_news(self.parts, self.access, self.scope, turn.news);
@@ -100,6 +96,6 @@ impl<'a> ReadTurns<'a> {
 impl Drop for ReadTurns<'_> {
     fn drop(&mut self) {
         self.scope.turn_is_over(self.reading.span);
-        self.parts.save_soon.notify_one();
+        self.parts.share_soon();
     }
 }

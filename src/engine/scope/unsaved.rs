@@ -18,7 +18,7 @@ pub(super) struct Unsaved {
 /// What is being saved.
 pub(in crate::engine) struct Saving {
     pub(in crate::engine) changes: Arc<ScopeChanges>,
-    pub(super) weeks: BTreeSet<i64>,
+    pub(in crate::engine) weeks: BTreeSet<i64>,
 }
 
 impl Unsaved {

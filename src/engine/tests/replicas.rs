@@ -72,6 +72,32 @@ async fn what_is_watched_at_every_process_is_read_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_probe_brought_is_known_everywhere() {
+    let watch = async |rigs: &[Rig]| {
+        for number in 1..200 {
+            let status = if number % 20 == 0 { "in-progress" } else { "completed" };
+            rigs[0].script.world().insert(NOW.minus(number * 20 * SECOND), status);
+        }
+        for rig in rigs {
+            ask(rig).await;
+        }
+        rigs[0].requests();
+        for second in 0..300 {
+            ask(&rigs[second % rigs.len()]).await;
+            tokio::time::sleep(SECOND).await;
+        }
+        rigs[0].requests()
+    };
+    let alone = Rig::new(long_lived(), 1).with_history(500, 30);
+    let once = watch(std::slice::from_ref(&alone)).await;
+    alone.close().await;
+    let rigs = replicas(&long_lived(), 500);
+    let requests = watch(&rigs).await;
+    assert!(requests <= once + 2, "{requests} requests instead of {once}");
+    close(rigs).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_new_row_is_seen_by_all_in_time() {
     let rigs = replicas(&long_lived(), 200);
     join_all(rigs.iter().map(ask)).await;
