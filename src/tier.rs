@@ -7,13 +7,14 @@
 //! What is kept of a scope lies in cells, one for each aligned week of `created_at`: spans, and the index of every entry that
 //! they name. The bytes of an entry are kept apart, so that an index which changes does not write them again.
 
+use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
-use crate::domain::{AgentId, CredentialId, Entry, EntryIndex, Span, Timestamp};
+use crate::domain::{AgentId, CredentialId, Entry, EntryIndex, EntryRows, RowId, Span, Timestamp};
 use crate::store::{EntryKey, ScopeKey};
 
 /// Keeps cells and the bytes of entries.
@@ -98,11 +99,45 @@ pub struct TierScope {
     pub credential: CredentialId,
 }
 
-/// Whether something is newer than something else: neither its oldest part nor its newest was read before the other's, and one of
-/// them after it. Of two of which each has a newer part, neither is. Both are given as when their oldest and their newest
-/// part was read.
-pub fn is_newer(one: (Timestamp, Timestamp), other: (Timestamp, Timestamp)) -> bool {
-    one != other && one.0 >= other.0 && one.1 >= other.1
+/// How old something is that is known of a span.
+#[derive(Clone, Copy, Debug)]
+pub struct KnownAge<'r> {
+    /// When the part of it that was read first was read.
+    pub oldest: Timestamp,
+    /// When the part of it that was read last was read.
+    pub latest: Timestamp,
+    /// The rows that it has in the span.
+    pub rows: Option<EntryRows<'r>>,
+}
+
+impl KnownAge<'_> {
+    /// Whether it takes the place of something else that is known of the span.
+    ///
+    /// It does if neither its oldest part nor its latest was read before the other's, and one of them after it. If that says
+    /// nothing (each has a newer part, or both are of one reading), the rows decide, which a probe or a reading of a part brings up
+    /// to date: it has all rows of the other, none of them from an earlier reading, and one from a later.
+    pub fn is_newer_than(&self, other: &Self) -> bool {
+        let is_no_older = |one: &Self, other: &Self| one.oldest >= other.oldest && one.latest >= other.latest;
+        match (is_no_older(self, other), is_no_older(other, self)) {
+            (true, false) => true,
+            (false, true) => false,
+            (true, true) | (false, false) => {
+                self.rows.zip(other.rows).is_some_and(|(own, others)| has_later_rows(own, others))
+            }
+        }
+    }
+}
+
+/// Whether there are all of the others, none of them from an earlier reading, and one from a later.
+fn has_later_rows(own: EntryRows<'_>, others: EntryRows<'_>) -> bool {
+    let own: HashMap<RowId, Timestamp> = own.iter().map(|row| (row.id(), row.read_at)).collect();
+    let mut has_later = false;
+    others.iter().all(|other| {
+        own.get(&other.id()).is_some_and(|read_at| {
+            has_later |= *read_at > other.read_at;
+            *read_at > other.read_at || (*read_at == other.read_at && !other.is_doubted)
+        })
+    }) && has_later
 }
 
 impl Cell {

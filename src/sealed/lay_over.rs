@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use crate::domain::{EntryIndex, Span, Timestamp};
 use crate::store::EntryKey;
-use crate::tier::{Cell, CellEntry, CellHead, CellSegment, ForgottenSpan, ScopeChanges, is_newer, week_of};
+use crate::tier::{Cell, CellEntry, CellHead, CellSegment, ForgottenSpan, KnownAge, ScopeChanges, week_of};
 
 /// The weeks that rows may be from: 1970 to 2069. Spans that were forgotten may be wider.
 const WEEKS: std::ops::RangeInclusive<i64> = 0..=5200;
@@ -32,7 +32,13 @@ pub(crate) fn lay_over(kept: &Cell, forgotten: &[ForgottenSpan], new: Option<&Ce
     result.cell.head = heads.max_by_key(|head| head.read_at);
     let mut laid = Vec::new();
     for segment in new_segments {
-        let newer = left.iter().filter(|(kept, _)| is_newer(times(kept), times(segment)));
+        let is_newer = |kept_segment: &CellSegment| {
+            let (Some(new), Some(both)) = (new, kept_segment.span.intersection(segment.span)) else {
+                return false;
+            };
+            age(kept, kept_segment, both).is_newer_than(&age(new, segment, both))
+        };
+        let newer = left.iter().filter(|(kept, _)| is_newer(kept));
         let newer: Vec<Span> = newer.flat_map(|(_, spans)| spans).copied().collect();
         for span in without(segment.span, &newer) {
             if let Some(new) = new {
@@ -49,8 +55,12 @@ pub(crate) fn lay_over(kept: &Cell, forgotten: &[ForgottenSpan], new: Option<&Ce
     result.finish()
 }
 
-const fn times(segment: &CellSegment) -> (Timestamp, Timestamp) {
-    (segment.read_at, segment.latest_read_at)
+fn age<'c>(cell: &'c Cell, segment: &CellSegment, within: Span) -> KnownAge<'c> {
+    let rows = segment.rows.as_ref().and_then(|(entry, rows)| {
+        let index = &cell.entries.get(*entry)?.index;
+        Some(index.rows().slice(rows_within(index, rows, within)?))
+    });
+    KnownAge { oldest: segment.read_at, latest: segment.latest_read_at, rows }
 }
 
 /// The segments of a cell for which this is so, and the entries that they name. The head only if that is so for all.
@@ -97,7 +107,8 @@ impl CellBuilder {
     fn add(&mut self, of: &Cell, segment: &CellSegment, span: Span) {
         let rows = segment.rows.as_ref().and_then(|(entry, rows)| {
             let entry = of.entries.get(*entry)?;
-            let rows = if span == segment.span { rows.clone() } else { within(&entry.index, rows, span)? };
+            let rows =
+                if span == segment.span { rows.clone() } else { rows_within(&entry.index, rows, span)? };
             (!rows.is_empty()).then(|| (self.place(entry), rows))
         });
         self.cell.segments.push(CellSegment { span, rows, ..segment.clone() });
@@ -118,7 +129,7 @@ impl CellBuilder {
 }
 
 /// Which of some rows were created within a span.
-fn within(index: &EntryIndex, rows: &Range<usize>, span: Span) -> Option<Range<usize>> {
+fn rows_within(index: &EntryIndex, rows: &Range<usize>, span: Span) -> Option<Range<usize>> {
     if rows.end > index.len() || rows.start > rows.end {
         return None;
     }

@@ -1,7 +1,10 @@
 use proptest::prelude::*;
 
-use super::super::testing::{at, cell, entry, scope, span};
+use std::sync::Arc;
+
+use super::super::testing::{at, cell, entry, new_row, scope, span};
 use super::*;
+use crate::domain::Entry;
 
 fn gone(from: i64, to: i64, until: i64) -> ForgottenSpan {
     ForgottenSpan { span: span(from, to), until: at(until) }
@@ -55,6 +58,30 @@ fn an_older_reading_never_takes_the_place_of_a_newer_one() {
     let laid = lay_over(&piece(1, 10, 20, 200), &[], Some(&piece(2, 0, 30, 100)));
     assert_eq!(said(&laid, 9), Some((100, Some(100))));
     assert_eq!(said(&laid, 12), Some((200, Some(200))));
+}
+
+/// A row at 12, read at one time, and one at 6, in a span whose oldest part was read at 50 and whose latest at 60.
+fn mixed(number: u128, upper: i64, lower: i64) -> Cell {
+    let (above, below) = (new_row(12, upper), new_row(6, lower));
+    let entry = Arc::new(Entry::new(&[above, below]));
+    let mut cell = cell(&scope(1), number, span(0, 20), entry.index(), 50);
+    cell.segments[0].latest_read_at = at(60);
+    cell
+}
+
+#[test]
+fn of_one_reading_what_a_probe_brought_stays() {
+    let probed = mixed(1, 90, 50);
+    assert_eq!(said(&lay_over(&probed, &[], Some(&mixed(2, 50, 50))), 12), Some((50, Some(90))));
+    // Each has a row that is newer: the one that is written last is taken.
+    assert_eq!(said(&lay_over(&probed, &[], Some(&mixed(2, 50, 70))), 12), Some((50, Some(50))));
+}
+
+#[test]
+fn a_reading_that_was_joined_with_an_older_neighbor_stays_where_its_rows_are_newer() {
+    let mut joined = mixed(1, 90, 90);
+    (joined.segments[0].read_at, joined.segments[0].latest_read_at) = (at(10), at(90));
+    assert_eq!(said(&lay_over(&joined, &[], Some(&mixed(2, 60, 60))), 12), Some((10, Some(90))));
 }
 
 #[test]

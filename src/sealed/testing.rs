@@ -60,7 +60,7 @@ pub(crate) fn entry(created: &[i64], read: i64) -> Arc<Entry> {
     Arc::new(Entry::new(&rows))
 }
 
-fn new_row(created: i64, read: i64) -> NewRow {
+pub(crate) fn new_row(created: i64, read: i64) -> NewRow {
     let text = format!("{{\"id\":\"row-{created}\",\"said\":\"{}\"}}", "so it was said ".repeat(5));
     let row = Row {
         id: format!("row-{created}").as_str().into(),

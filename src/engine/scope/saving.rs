@@ -15,7 +15,7 @@ use crate::domain::{Entry, EntryIndex, Span, Status, Timestamp};
 use crate::engine::coverage::{Contents, Segment, Trust};
 use crate::engine::terms::RowNeed;
 use crate::store::{EntryKey, Store};
-use crate::tier::{Saved, ScopeChanges, Tier, TierNews, TierScope, TierVersion, is_newer, week_of, weeks_in};
+use crate::tier::{KnownAge, Saved, ScopeChanges, Tier, TierNews, TierScope, TierVersion, week_of, weeks_in};
 
 /// The most weeks that are written at once.
 const MOST_WEEKS: usize = 8;
@@ -221,8 +221,8 @@ impl Known {
         let is_as_new = |own: &&Segment| match own.trust {
             Trust::Provisional => segment.latest_read_at <= own.latest_read_at,
             Trust::Proven | Trust::Indivisible => {
-                let (theirs, ours) = (times(segment), times(own));
-                !is_newer(theirs, ours) && !(theirs == ours && has_later_row(segment, own))
+                let both = segment.span.intersection(own.span).unwrap_or(own.span);
+                !age(segment, both).is_newer_than(&age(own, both))
             }
         };
         let kept: Vec<Span> =
@@ -264,14 +264,7 @@ fn distinct_entries<'s>(
     found
 }
 
-const fn times(segment: &Segment) -> (Timestamp, Timestamp) {
-    (segment.read_at, segment.latest_read_at)
-}
-
-/// Whether a row of a segment was read again after those that another one has there: a probe does that.
-fn has_later_row(segment: &Segment, other: &Segment) -> bool {
-    let latest = |of: &Segment, within: Span| {
-        of.facts_within(within).into_iter().flat_map(|rows| rows.iter().map(|row| row.read_at).max()).max()
-    };
-    segment.span.intersection(other.span).is_some_and(|both| latest(segment, both) > latest(other, both))
+fn age(segment: &Segment, within: Span) -> KnownAge<'_> {
+    let (oldest, latest) = (segment.read_at, segment.latest_read_at);
+    KnownAge { oldest, latest, rows: segment.facts_within(within) }
 }
