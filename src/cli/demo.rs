@@ -8,9 +8,7 @@ use super::serve::until_stopped;
 use super::{Exit, print};
 use crate::config::{self, Command, Demo, Serve};
 use crate::shutdown::Shutdown;
-use crate::simulator::{
-    AgentPlan, Latency, Quirks, Rate, RetryAfter, Simulator, SimulatorSettings, TieQuirk,
-};
+use crate::simulator::{AgentPlan, Latency, Rate, RetryAfter, Simulator, SimulatorSettings, TieOrder};
 use crate::telemetry::Tracer;
 
 /// Runs the gateway and a simulated upstream in one process.
@@ -66,7 +64,7 @@ fn simulator_settings() -> SimulatorSettings {
         latency: Latency { least: Duration::from_millis(40), most: Duration::from_millis(120) },
         // Without a stable order of equal instants, proving a list complete would exceed the demo's budget
         // for the first minute.
-        quirks: Quirks { ties: TieQuirk::Stable, ..Quirks::default() },
+        ties: TieOrder::Stable,
         ..SimulatorSettings::default()
     }
 }

@@ -9,7 +9,7 @@ use crate::config::Simulate;
 use crate::server::stop::StopPlan;
 use crate::shutdown::Shutdown;
 use crate::simulator::{
-    AgentPlan, Latency, Quirks, Rate, RetryAfter, Simulator, SimulatorSettings, TieQuirk, WindowRule,
+    AgentPlan, Latency, Rate, RetryAfter, Simulator, SimulatorSettings, TieOrder, WindowRule,
 };
 use crate::upstream;
 
@@ -58,10 +58,7 @@ fn simulator_settings(settings: &Simulate) -> SimulatorSettings {
         most_turns: settings.turns,
         commit_lag: settings.show_lag,
         faults: settings.faults.clone(),
-        quirks: Quirks {
-            ties: if settings.has_stable_ties { TieQuirk::Stable } else { TieQuirk::Unstable },
-            ..Quirks::default()
-        },
+        ties: if settings.has_stable_ties { TieOrder::Stable } else { TieOrder::Unstable },
         ..SimulatorSettings::default()
     }
 }

@@ -1,22 +1,17 @@
 //! The middleware of every request: the log, the faults, the key, the rate limit, and the latency.
 
-use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use flate2::Compression;
-use flate2::write::GzEncoder;
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, header};
 use tokio::time::Instant;
 
 use super::dice::Dice;
 use super::faults::{Fault, page_of};
 use super::log::SeenRequest;
-use super::quirks::CodingQuirk;
 use super::refusal::Refusal;
 use super::settings::{Keys, Latency, RetryAfter};
 use super::{Simulator, trouble};
@@ -89,25 +84,8 @@ async fn answer(simulator: &Simulator, seen: SeenRequest, mut request: Request, 
         let retry_after = (inner.retry_after == RetryAfter::Seconds).then_some(wait);
         return Refusal::Rate { retry_after }.into_response();
     }
-    let accepts_gzip = text(request.headers(), header::ACCEPT_ENCODING).is_some_and(|v| v.contains("gzip"));
     request.extensions_mut().insert(caller);
-    let response = next.run(request).await;
-    match simulator.quirks().coding {
-        CodingQuirk::Gzip if accepts_gzip => gzip(response).await,
-        CodingQuirk::Gzip | CodingQuirk::Identity => response,
-    }
-}
-
-/// Compresses a response.
-async fn gzip(response: Response) -> Response {
-    let (mut head, body) = response.into_parts();
-    // A body in memory can't fail to be read, nor memory to be written.
-    let body = to_bytes(body, usize::MAX).await.unwrap_or_default();
-    let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 4), Compression::fast());
-    let _ = encoder.write_all(&body);
-    head.headers.remove(header::CONTENT_LENGTH);
-    head.headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-    Response::from_parts(head, Body::from(encoder.finish().unwrap_or_default()))
+    next.run(request).await
 }
 
 fn seen(request: &Request) -> SeenRequest {

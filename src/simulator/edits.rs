@@ -5,9 +5,9 @@ use serde_json::value::RawValue;
 
 use super::Simulator;
 use super::page_asked::PageAsked;
-use super::quirks::{OrderQuirk, TieQuirk};
 use super::record::{Edit, Record};
 use super::rows::Ask;
+use super::settings::TieOrder;
 use super::status::CallStatus;
 use crate::domain::{AgentId, BatchId, CallType, Filters, Provider, Span, Status, Timestamp};
 
@@ -184,8 +184,8 @@ impl Simulator {
         self.inner.world.agent(agent).map(|agent| agent.vanish()).ok_or(NotThere::Agent)
     }
 
-    /// The rows that upstream would show now, by the contract and without any quirk (but for the form of instants): newest first, those of one instant in
-    /// ascending order of `id`. None for an agent that is not there.
+    /// The rows that upstream would show now: newest first, those of one instant in ascending order of `id`.
+    /// Empty for an agent that does not exist.
     pub fn rows_matching(&self, agent: AgentId, filters: &Filters, span: Option<Span>) -> Vec<TrueRow> {
         let world = &self.inner.world;
         let Some(agent) = &world.agent(agent) else { return Vec::new() };
@@ -196,20 +196,18 @@ impl Simulator {
                 filters,
                 bounds: span,
                 page: PageAsked::WHOLE,
-                order: OrderQuirk::NewestFirst,
-                ties: TieQuirk::Stable,
+                ties: TieOrder::Stable,
                 request: 0,
                 now: 0,
                 commit_lag: 0,
             },
         );
-        let stamps = self.quirks().stamps;
         let mut rows: Vec<_> = found
             .rows
             .iter()
             .map(|row| {
                 let mut bytes = Vec::new();
-                world.write(agent, row, stamps, &mut bytes);
+                world.write(agent, row, &mut bytes);
                 TrueRow {
                     id: world.id(agent, &row.0).into(),
                     created_at: Timestamp::from_micros(row.0.created_at),

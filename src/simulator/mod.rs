@@ -39,8 +39,8 @@
 //! account), and [`writes`] accepts calls and changes to agents.
 //!
 //! # What is left out
-//! Upstream's webhooks, and writes to its other paths. Where its contract is silent, [`Quirks`] has both
-//! variants.
+//! Upstream's webhooks, and writes to its other paths. Where its contract is silent, the simulator behaves as
+//! was seen most often; the scripted upstream of the engine's tests has the other variants.
 
 mod admission;
 mod answers;
@@ -58,7 +58,6 @@ mod neighbors;
 mod page_asked;
 mod paging;
 mod query;
-mod quirks;
 mod record;
 mod refusal;
 mod routes;
@@ -77,18 +76,14 @@ mod writes;
 
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-
 pub use clock::{Clock, ManualClock};
 pub use edits::{Insertion, NotThere, TrueRow};
 pub use faults::{Fault, FaultRule, Gate, When};
 pub use log::SeenRequest;
-pub use quirks::{
-    AgentQuirk, CodingQuirk, DateQuirk, EmptyDataQuirk, EnvelopeQuirk, HasMoreQuirk, OrderQuirk,
-    PageSizeQuirk, Quirks, StampForm, TieQuirk, TotalQuirk,
-};
 pub use script::{BadRule, parse_script};
-pub use settings::{AcceptedKey, AgentPlan, Keys, Latency, Rate, RetryAfter, SimulatorSettings, WindowRule};
+pub use settings::{
+    AcceptedKey, AgentPlan, Keys, Latency, Rate, RetryAfter, SimulatorSettings, TieOrder, WindowRule,
+};
 pub use status::CallStatus;
 
 use crate::domain::{AgentId, Timestamp};
@@ -116,8 +111,7 @@ struct Inner {
     faults: Faults,
     latency: Latency,
     rate: Option<Rate>,
-    /// May be changed while the simulator runs.
-    quirks: Mutex<Quirks>,
+    ties: TieOrder,
 }
 
 /// A simulated agent.
@@ -145,7 +139,7 @@ impl Simulator {
             retry_after,
             latency,
             faults,
-            quirks,
+            ties,
             log_capacity,
             ..
         } = settings;
@@ -161,7 +155,7 @@ impl Simulator {
             faults: Faults::new(faults),
             latency,
             rate,
-            quirks: Mutex::new(quirks),
+            ties,
         };
         Self { inner: Arc::new(inner) }
     }
@@ -176,16 +170,6 @@ impl Simulator {
             executions: world.rows(agent).len(),
         };
         world.agents().iter().map(agent).collect()
-    }
-
-    /// The current quirks.
-    pub fn quirks(&self) -> Quirks {
-        *self.inner.quirks.lock()
-    }
-
-    /// Changes the quirks.
-    pub fn set_quirks(&self, quirks: Quirks) {
-        *self.inner.quirks.lock() = quirks;
     }
 
     /// Adds a fault after those there are.

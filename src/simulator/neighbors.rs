@@ -14,12 +14,13 @@ use super::answers::{json, reply, seen_agent, seen_agents};
 use super::dice::Dice;
 use super::life::Standing;
 use super::page_asked::PageAsked;
-use super::quirks::{OrderQuirk, StampForm, TieQuirk};
 use super::record::Record;
 use super::refusal::Refusal;
+use super::row::stamped;
 use super::rows::Ask;
+use super::settings::TieOrder;
 use super::world::Agent;
-use crate::domain::{BatchId, Filters, Timestamp};
+use crate::domain::{BatchId, Filters};
 
 /// The voices that everybody has.
 const VOICES: [(&str, &str, &str, &str); 4] = [
@@ -63,7 +64,6 @@ async fn log(
 ) -> Result<Response, Refusal> {
     let found = simulator.inner.world.execution(&id).filter(|(agent, ..)| caller.sees(agent.id));
     let (agent, record, standing) = found.ok_or(Refusal::NotFound("Execution"))?;
-    let stamps = simulator.quirks().stamps;
     let mut dice = Dice::of(&[agent.seed, u64::from(record.serial), 21]);
     let turns = if standing.status.has_conversation() { dice.between(2, 12) } else { 0 };
     let mut at = standing.started_at.unwrap_or(record.created_at);
@@ -73,7 +73,7 @@ async fn log(
             for kind in ["request", "response"] {
                 at += dice.between(20_000, 900_000);
                 entries.push(value!({
-                    "created_at": stamped(at, stamps),
+                    "created_at": stamped(at),
                     "type": kind,
                     "component": component,
                     "provider": provider,
@@ -97,11 +97,10 @@ async fn batches(
             by_batch.entry(batch).or_default().push(row);
         }
     }
-    let stamps = simulator.quirks().stamps;
     let mut batches: Vec<_> = by_batch.iter().collect();
     // Newest first; rows are.
     batches.sort_by_key(|(_, rows)| std::cmp::Reverse(rows.last().map(|(record, _)| record.created_at)));
-    Ok(reply(&batches.into_iter().map(|(id, rows)| describe(id, rows, stamps)).collect()))
+    Ok(reply(&batches.into_iter().map(|(id, rows)| describe(id, rows)).collect()))
 }
 
 async fn batch(
@@ -111,7 +110,7 @@ async fn batch(
 ) -> Result<Response, Refusal> {
     let (_, rows) = rows_of_batch(&simulator, &caller, &id)?;
     let id: String = id.chars().filter(|c| *c != '-').collect();
-    Ok(reply(&describe(&id, &rows, simulator.quirks().stamps)))
+    Ok(reply(&describe(&id, &rows)))
 }
 
 async fn batch_executions(
@@ -125,7 +124,7 @@ async fn batch_executions(
         if body.len() > 1 {
             body.push(b',');
         }
-        simulator.inner.world.write(&agent, row, simulator.quirks().stamps, &mut body);
+        simulator.inner.world.write(&agent, row, &mut body);
     }
     body.push(b']');
     Ok(json(body))
@@ -153,8 +152,7 @@ fn rows(simulator: &Simulator, agent: &Agent, filters: &Filters) -> Vec<Row> {
         filters,
         bounds: (i64::MIN, i64::MAX),
         page: PageAsked::WHOLE,
-        order: OrderQuirk::NewestFirst,
-        ties: TieQuirk::Stable,
+        ties: TieOrder::Stable,
         request: 0,
         now: 0,
         commit_lag: 0,
@@ -163,7 +161,7 @@ fn rows(simulator: &Simulator, agent: &Agent, filters: &Filters) -> Vec<Row> {
 }
 
 /// A batch's object; it has rows, newest first.
-fn describe(id: &str, rows: &[Row], stamps: StampForm) -> Value {
+fn describe(id: &str, rows: &[Row]) -> Value {
     let mut statuses: BTreeMap<&str, u64> = BTreeMap::new();
     for (record, standing) in rows {
         *statuses.entry(record.status_word(standing)).or_default() += 1;
@@ -173,8 +171,8 @@ fn describe(id: &str, rows: &[Row], stamps: StampForm) -> Value {
     let is_over = rows.iter().all(|(_, standing)| standing.status.is_over());
     value!({
         "batch_id": id,
-        "created_at": stamped(created_at, stamps),
-        "updated_at": stamped(updated_at, stamps),
+        "created_at": stamped(created_at),
+        "updated_at": stamped(updated_at),
         "status": if is_over { "executed" } else { "queued" },
         "scheduled_at": null,
         "from_phone_numbers": ["+918000000000"],
@@ -187,14 +185,13 @@ fn describe(id: &str, rows: &[Row], stamps: StampForm) -> Value {
 
 /// One number for each agent.
 async fn phone_numbers(State(simulator): State<Simulator>, Extension(caller): Extension<Caller>) -> Response {
-    let stamps = simulator.quirks().stamps;
     let number = |(nth, agent): (u64, std::sync::Arc<Agent>)| {
         let mut dice = Dice::of(&[agent.seed, 22]);
         let id = format!("{:016x}{:016x}", dice.bits(), dice.bits());
         value!({
             "id": id,
-            "created_at": stamped(agent.created_at.as_micros(), stamps),
-            "updated_at": stamped(agent.created_at.as_micros(), stamps),
+            "created_at": stamped(agent.created_at.as_micros()),
+            "updated_at": stamped(agent.created_at.as_micros()),
             "renewal_at": "17th Dec, 2026",
             "phone_number": format!("+91{}", 8_000_000_000 + nth),
             "agent_id": agent.id.to_string(),
@@ -241,10 +238,4 @@ async fn me(Extension(caller): Extension<Caller>) -> Response {
         "wallet": 1234.5,
         "concurrency": { "max": 10, "current": 0 },
     }))
-}
-
-fn stamped(at: i64, form: StampForm) -> String {
-    let mut text = String::new();
-    form.write(Timestamp::from_micros(at), &mut text);
-    text
 }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::dice::Dice;
 use super::page_asked::PageAsked;
-use super::quirks::TieQuirk;
+use super::settings::TieOrder;
 
 /// The places in a list of `len` rows that make up a page, where `key` tells by what the list is sorted.
 ///
@@ -13,7 +13,7 @@ use super::quirks::TieQuirk;
 pub(super) fn cut<K: PartialEq>(
     page: PageAsked,
     len: usize,
-    ties: TieQuirk,
+    ties: TieOrder,
     request: u64,
     key: impl Fn(usize) -> K,
 ) -> Vec<usize> {
@@ -21,7 +21,7 @@ pub(super) fn cut<K: PartialEq>(
     if start == end {
         return Vec::new();
     }
-    if ties == TieQuirk::Stable {
+    if ties == TieOrder::Stable {
         return (start..end).collect();
     }
     let wide = widen(start..end, len, &key);
@@ -63,7 +63,7 @@ mod tests {
     const KEYS: [u32; 10] = [9, 8, 8, 8, 8, 8, 3, 2, 2, 1];
 
     fn page(number: usize, request: u64) -> Vec<usize> {
-        cut(PageAsked { number, size: 3 }, KEYS.len(), TieQuirk::Unstable, request, |p| KEYS[p])
+        cut(PageAsked { number, size: 3 }, KEYS.len(), TieOrder::Unstable, request, |p| KEYS[p])
     }
 
     #[test]
@@ -89,6 +89,6 @@ mod tests {
     #[test]
     fn a_page_past_the_end_is_empty() {
         assert!(page(5, 1).is_empty());
-        assert!(cut(PageAsked { number: usize::MAX, size: 50 }, 3, TieQuirk::Stable, 0, |p| p).is_empty());
+        assert!(cut(PageAsked { number: usize::MAX, size: 50 }, 3, TieOrder::Stable, 0, |p| p).is_empty());
     }
 }

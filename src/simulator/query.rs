@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use super::page_asked::PageAsked;
-use super::quirks::PageSizeQuirk;
 use super::refusal::Refusal;
 use super::settings::WindowRule;
-use crate::domain::{CallType, Filters, Rounding, Timestamp};
+use crate::domain::{CallType, Filters, MAX_PAGE_SIZE, Rounding, Timestamp};
 
 /// What a list's query asks for.
 #[derive(Clone, Debug)]
@@ -26,12 +25,7 @@ impl ListQuery {
     ///
     /// # Errors
     /// A [`Refusal`] for a value of the wrong form, or an end that breaks the rule for windows.
-    pub(super) fn read(
-        query: &str,
-        size: PageSizeQuirk,
-        window: WindowRule,
-        now: Timestamp,
-    ) -> Result<Self, Refusal> {
+    pub(super) fn read(query: &str, window: WindowRule) -> Result<Self, Refusal> {
         let mut page = PageAsked { number: 1, size: DEFAULT_PAGE_SIZE };
         let mut filters = Filters::default();
         let (mut from, mut to) = (None, None);
@@ -42,7 +36,8 @@ impl ListQuery {
                 "page_size" => {
                     let refusal =
                         Refusal::Value { parameter: "page_size", accepted: "less than or equal to 50" };
-                    page.size = size.allow(count("page_size", value)?).ok_or(refusal)?;
+                    let size = Some(count("page_size", value)?);
+                    page.size = size.filter(|size| *size <= MAX_PAGE_SIZE).ok_or(refusal)?;
                 }
                 "status" => filters.status = Some(parsed("status", "a valid status", value)?),
                 "call_type" => {
@@ -59,7 +54,6 @@ impl ListQuery {
         }
         match window {
             WindowRule::Required(widest) => check_window(from, to, widest)?,
-            WindowRule::Assumed(width) => from = from.or_else(|| Some(to.unwrap_or(now).minus(width))),
             WindowRule::Optional => {}
         }
         Ok(Self { page, filters, from, to })
@@ -111,11 +105,7 @@ mod tests {
     use super::*;
 
     fn read(query: &str) -> Result<ListQuery, Refusal> {
-        read_under(query, WindowRule::default())
-    }
-
-    fn read_under(query: &str, window: WindowRule) -> Result<ListQuery, Refusal> {
-        ListQuery::read(query, PageSizeQuirk::Refused, window, Timestamp::from_micros(10_000_000))
+        ListQuery::read(query, WindowRule::default())
     }
 
     fn is_window(query: &str) -> bool {
@@ -129,15 +119,7 @@ mod tests {
         assert!(is_window("from=2026-01-02T00:00:00Z&to=2026-01-01T00:00:00Z"));
         assert!(is_window("from=2026-01-01T00:00:00Z&to=2026-01-08T00:00:00.000001Z"));
         assert!(read("from=2026-01-01T00:00:00Z&to=2026-01-08T00:00:00Z").is_ok());
-        assert!(read_under("", WindowRule::Optional).is_ok());
-    }
-
-    #[test]
-    fn an_assumed_window_begins_before_its_end_or_now() {
-        let from = |query| read_under(query, WindowRule::Assumed(Duration::from_secs(7))).unwrap().from;
-        assert_eq!(from(""), Some(Timestamp::from_micros(3_000_000)));
-        assert_eq!(from("to=1970-01-01T00:00:08Z"), Some(Timestamp::from_micros(1_000_000)));
-        assert_eq!(from("from=1970-01-01T00:00:00Z"), Some(Timestamp::from_micros(0)));
+        assert!(ListQuery::read("", WindowRule::Optional).is_ok());
     }
 
     #[test]
@@ -155,12 +137,5 @@ mod tests {
             let refused = read(query).map(drop);
             assert!(matches!(refused, Err(Refusal::Value { parameter, .. }) if parameter == name), "{query}");
         }
-    }
-
-    #[test]
-    fn more_than_fifty_are_clamped_if_so_set() {
-        let (query, now) = ("page_size=1000", Timestamp::from_micros(0));
-        let clamped = ListQuery::read(query, PageSizeQuirk::Clamped, WindowRule::Optional, now);
-        assert_eq!(clamped.map(|q| q.page.size), Ok(50));
     }
 }

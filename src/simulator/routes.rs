@@ -12,11 +12,12 @@ use super::Simulator;
 use super::admission::{Caller, admit};
 use super::answers::{json, seen_agent, seen_agents};
 use super::query::ListQuery;
-use super::quirks::{AgentQuirk, EmptyDataQuirk, EnvelopeQuirk, OrderQuirk, Quirks};
 use super::refusal::Refusal;
+use super::row::stamped;
 use super::rows::{Ask, Found};
 use super::world::Agent;
 use super::{neighbors, writes};
+use crate::domain::Timestamp;
 
 /// Bytes set aside for each row of a page, so that its buffer seldom grows.
 const ROW_GUESS: usize = 12 * 1024;
@@ -56,43 +57,43 @@ async fn executions(
     Path(id): Path<String>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Refusal> {
-    let quirks = simulator.quirks();
-    let (window, now) = (simulator.inner.window, simulator.inner.world.clock_now());
-    let query = ListQuery::read(&query.unwrap_or_default(), quirks.page_size, window, now)?;
+    let query = ListQuery::read(&query.unwrap_or_default(), simulator.inner.window)?;
     let agent = seen_agent(&simulator, &caller, &id)?;
     let found = simulator.inner.world.page(
         &agent,
         Ask {
             filters: &query.filters,
-            bounds: quirks.dates.bounds(query.from, query.to),
+            bounds: (
+                query.from.map_or(i64::MIN, Timestamp::as_micros),
+                query.to.map_or(i64::MAX, Timestamp::as_micros),
+            ),
             page: query.page,
-            order: quirks.order,
-            ties: quirks.ties,
+            ties: simulator.inner.ties,
             request: caller.request.number ^ simulator.inner.seed,
             now: 0,
             commit_lag: 0,
         },
     );
-    Ok(json(page(&simulator, &agent, &query, &found, quirks)))
+    Ok(json(page(&simulator, &agent, &query, &found)))
 }
 
 /// A page's body.
-fn page(simulator: &Simulator, agent: &Agent, query: &ListQuery, found: &Found, quirks: Quirks) -> Vec<u8> {
+fn page(simulator: &Simulator, agent: &Agent, query: &ListQuery, found: &Found) -> Vec<u8> {
     let mut body = Vec::with_capacity(512 + found.rows.len() * ROW_GUESS);
-    if quirks.envelope == EnvelopeQuirk::BareArray {
-        rows(simulator, agent, found, quirks, &mut body);
-        return body;
+    let (number, size, total) = (query.page.number, query.page.size, found.matching);
+    let has_more = query.page.end() < total;
+    let _ = write!(
+        body,
+        "{{\"page_number\":{number},\"page_size\":{size},\"total\":{total},\"has_more\":{has_more}"
+    );
+    body.extend_from_slice(b",\"data\":[");
+    for (place, row) in found.rows.iter().enumerate() {
+        if place > 0 {
+            body.push(b',');
+        }
+        simulator.inner.world.write(agent, row, &mut body);
     }
-    let _ = write!(body, "{{\"page_number\":{},\"page_size\":{}", query.page.number, query.page.size);
-    if let Some(total) = quirks.total.of(found.matching, found.everything) {
-        let _ = write!(body, ",\"total\":{total}");
-    }
-    if let Some(has_more) = quirks.has_more.of(query.page, found.rows.len(), found.matching) {
-        let _ = write!(body, ",\"has_more\":{has_more}");
-    }
-    body.extend_from_slice(b",\"data\":");
-    rows(simulator, agent, found, quirks, &mut body);
-    body.extend_from_slice(b",\"filters\":{");
+    body.extend_from_slice(b"],\"filters\":{");
     let mut comma = "";
     let ends = [("from", query.from), ("to", query.to)];
     let ends = ends.into_iter().filter_map(|(name, at)| Some((name, at?.to_string())));
@@ -100,34 +101,12 @@ fn page(simulator: &Simulator, agent: &Agent, query: &ListQuery, found: &Found, 
         let _ = write!(body, "{comma}\"{name}\":\"{value}\"");
         comma = ",";
     }
-    let sorts = match quirks.order {
-        OrderQuirk::NewestFirst => "created_at\":\"desc",
-        OrderQuirk::OldestFirst => "created_at\":\"asc",
-        OrderQuirk::LastUpdatedFirst => "updated_at\":\"desc",
-    };
-    let _ = write!(body, "}},\"sorts\":{{\"{sorts}\"}}}}");
+    body.extend_from_slice(br#"},"sorts":{"created_at":"desc"}}"#);
     body
 }
 
-fn rows(simulator: &Simulator, agent: &Agent, found: &Found, quirks: Quirks, body: &mut Vec<u8>) {
-    if found.rows.is_empty() && quirks.empty_data == EmptyDataQuirk::Null {
-        body.extend_from_slice(b"null");
-        return;
-    }
-    body.push(b'[');
-    for (place, row) in found.rows.iter().enumerate() {
-        if place > 0 {
-            body.push(b',');
-        }
-        simulator.inner.world.write(agent, row, quirks.stamps, body);
-    }
-    body.push(b']');
-}
-
 async fn agents(State(simulator): State<Simulator>, Extension(caller): Extension<Caller>) -> Response {
-    let quirks = simulator.quirks();
-    let objects: Vec<_> =
-        seen_agents(&simulator, &caller).iter().map(|agent| describe(agent, quirks)).collect();
+    let objects: Vec<_> = seen_agents(&simulator, &caller).iter().map(|agent| describe(agent)).collect();
     json(format!("[{}]", objects.join(",")).into_bytes())
 }
 
@@ -137,7 +116,7 @@ async fn agent(
     Path(id): Path<String>,
 ) -> Result<Response, Refusal> {
     let agent = seen_agent(&simulator, &caller, &id)?;
-    Ok(json(describe(&agent, simulator.quirks()).into_bytes()))
+    Ok(json(describe(&agent).into_bytes()))
 }
 
 async fn execution(
@@ -149,26 +128,19 @@ async fn execution(
     let found = world.execution(&id).filter(|(agent, _, _)| caller.sees(agent.id));
     let (agent, record, standing) = found.ok_or(Refusal::NotFound("Execution"))?;
     let mut body = Vec::with_capacity(ROW_GUESS);
-    world.write(&agent, &(record, standing), simulator.quirks().stamps, &mut body);
+    world.write(&agent, &(record, standing), &mut body);
     Ok(json(body))
 }
 
 /// An agent's object.
-fn describe(agent: &Agent, quirks: Quirks) -> String {
+fn describe(agent: &Agent) -> String {
     let profile = agent.profile();
-    let mut created_at = String::new();
-    if quirks.agent == AgentQuirk::Dated {
-        created_at.push_str(",\"created_at\":\"");
-        quirks.stamps.write(agent.created_at, &mut created_at);
-        created_at.push_str("\",\"updated_at\":\"");
-        quirks.stamps.write(profile.updated_at, &mut created_at);
-        created_at.push('"');
-    }
+    let [created_at, updated_at] = [agent.created_at, profile.updated_at].map(|at| stamped(at.as_micros()));
     let name = Value::from(profile.name.as_str());
     let welcome = Value::from(profile.welcome_message.as_str());
     let prompts = profile.prompts.as_ref().map_or(PROMPTS, |prompts| prompts.get());
     format!(
-        "{{\"id\":\"{}\",\"agent_name\":{name},\"agent_type\":\"other\",\"agent_status\":\"processed\"{created_at},\"agent_welcome_message\":{welcome},\"webhook_url\":null,\"tasks\":[{{\"task_type\":\"conversation\"}}],\"agent_prompts\":{prompts}}}",
+        "{{\"id\":\"{}\",\"agent_name\":{name},\"agent_type\":\"other\",\"agent_status\":\"processed\",\"created_at\":\"{created_at}\",\"updated_at\":\"{updated_at}\",\"agent_welcome_message\":{welcome},\"webhook_url\":null,\"tasks\":[{{\"task_type\":\"conversation\"}}],\"agent_prompts\":{prompts}}}",
         agent.id
     )
 }

@@ -6,8 +6,8 @@ use super::dice::Dice;
 use super::life::Standing;
 use super::page_asked::PageAsked;
 use super::paging::cut;
-use super::quirks::{OrderQuirk, TieQuirk};
 use super::record::{Record, Wanted};
+use super::settings::TieOrder;
 use crate::domain::Filters;
 
 /// The first serial of live calls is after that of the seeded ones; that of rows put in by hand is this.
@@ -20,8 +20,7 @@ pub(super) struct Ask<'a> {
     /// The first and the last instant, both included.
     pub(super) bounds: (i64, i64),
     pub(super) page: PageAsked,
-    pub(super) order: OrderQuirk,
-    pub(super) ties: TieQuirk,
+    pub(super) ties: TieOrder,
     /// The number of the request, from which the order of ties is drawn.
     pub(super) request: u64,
     pub(super) now: i64,
@@ -36,8 +35,6 @@ pub(super) struct Found {
     pub(super) rows: Vec<(Record, Standing)>,
     /// How many rows match.
     pub(super) matching: usize,
-    /// How many rows there are.
-    pub(super) everything: usize,
 }
 
 /// One agent's rows.
@@ -58,7 +55,7 @@ struct Live {
     at: i64,
 }
 
-/// The positions of rows that match, in ascending order of `created_at` unless sorted otherwise.
+/// The positions of rows that match, in ascending order of `created_at`.
 enum Chosen {
     Run(Range<usize>),
     These(Vec<u32>),
@@ -130,30 +127,12 @@ impl Rows {
         Some(self.records.remove(position))
     }
 
-    /// One page. Costs the page without filters, and a look at every row within the bounds with them.
+    /// One page, newest rows first. Costs the page without filters, and a look at every row within the bounds with them.
     pub(super) fn page(&self, ask: &Ask<'_>) -> Found {
-        let mut chosen = self.choose(ask);
-        let updated_at =
-            |position: usize| self.records[position].standing(self.agent_seed, ask.now).changed_at;
-        let mut keys = Vec::new();
-        if ask.order == OrderQuirk::LastUpdatedFirst {
-            let mut these: Vec<_> = (0..chosen.len())
-                .map(|place| chosen.position(place))
-                .map(|position| (updated_at(position), position as u32))
-                .collect();
-            these.sort_by_key(|(updated_at, _)| std::cmp::Reverse(*updated_at));
-            keys = these.iter().map(|(updated_at, _)| *updated_at).collect();
-            chosen = Chosen::These(these.into_iter().map(|(_, position)| position).collect());
-        }
+        let chosen = self.choose(ask);
         let matching = chosen.len();
-        let position = |place: usize| match ask.order {
-            OrderQuirk::NewestFirst => chosen.position(matching - 1 - place),
-            OrderQuirk::OldestFirst | OrderQuirk::LastUpdatedFirst => chosen.position(place),
-        };
-        let key = |place: usize| match ask.order {
-            OrderQuirk::LastUpdatedFirst => keys[place],
-            OrderQuirk::NewestFirst | OrderQuirk::OldestFirst => self.records[position(place)].created_at,
-        };
+        let position = |place: usize| chosen.position(matching - 1 - place);
+        let key = |place: usize| self.records[position(place)].created_at;
         let rows = cut(ask.page, matching, ask.ties, ask.request, key)
             .into_iter()
             .map(|place| {
@@ -162,7 +141,7 @@ impl Rows {
                 (record, standing)
             })
             .collect();
-        Found { rows, matching, everything: self.records.len() }
+        Found { rows, matching }
     }
 
     fn choose(&self, ask: &Ask<'_>) -> Chosen {

@@ -2,7 +2,6 @@ use std::time::Duration;
 
 use super::clock::Clock;
 use super::faults::FaultRule;
-use super::quirks::Quirks;
 use crate::domain::{AgentId, Timestamp};
 
 /// The turns of ten minutes: rows of up to 40 KB, as the largest that were seen.
@@ -36,8 +35,8 @@ pub struct SimulatorSettings {
     pub commit_lag: Duration,
     /// What goes wrong, and when. The first rule that applies wins.
     pub faults: Vec<FaultRule>,
-    /// How the contract's open corners are.
-    pub quirks: Quirks,
+    /// The order of rows that were created at the same instant.
+    pub ties: TieOrder,
     /// How many of the latest requests are remembered.
     pub log_capacity: usize,
 }
@@ -58,7 +57,7 @@ impl Default for SimulatorSettings {
             most_turns: MOST_TURNS,
             commit_lag: Duration::ZERO,
             faults: Vec::new(),
-            quirks: Quirks::default(),
+            ties: TieOrder::default(),
             log_capacity: 10_000,
         }
     }
@@ -111,8 +110,6 @@ pub enum WindowRule {
     Required(Duration),
     /// Neither; any distance will do.
     Optional,
-    /// Neither, but in silence only this long before `to`, or before now, is answered where `from` is missing.
-    Assumed(Duration),
 }
 
 /// Both are, 7 × 24 hours apart at most, as the reference page of mid-2026 says.
@@ -120,6 +117,16 @@ impl Default for WindowRule {
     fn default() -> Self {
         Self::Required(Duration::from_secs(7 * 86_400))
     }
+}
+
+/// The order of rows that were created at the same instant.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TieOrder {
+    /// Another one at every request, as in a database without a tie-breaker.
+    #[default]
+    Unstable,
+    /// Always the same.
+    Stable,
 }
 
 /// A number of requests in any span of some length.
@@ -147,11 +154,4 @@ pub struct Latency {
     pub least: Duration,
     /// At most this.
     pub most: Duration,
-}
-
-impl Latency {
-    /// The same for every request.
-    pub const fn fixed(length: Duration) -> Self {
-        Self { least: length, most: length }
-    }
 }

@@ -13,7 +13,6 @@ use super::dice::Dice;
 use super::ids;
 use super::layout;
 use super::life::Standing;
-use super::quirks::StampForm;
 use super::record::Record;
 use super::row::{self, RowDraft};
 use super::rows::{Ask, Found, Rows};
@@ -166,13 +165,7 @@ impl World {
     }
 
     /// Writes a row's bytes at the end of `out`.
-    pub(super) fn write(
-        &self,
-        agent: &Agent,
-        (record, standing): &(Record, Standing),
-        stamps: StampForm,
-        out: &mut Vec<u8>,
-    ) {
+    pub(super) fn write(&self, agent: &Agent, (record, standing): &(Record, Standing), out: &mut Vec<u8>) {
         if let Some(bytes) = record.edit.as_ref().and_then(|edit| edit.bytes.as_ref()) {
             out.extend_from_slice(bytes);
             return;
@@ -190,7 +183,6 @@ impl World {
                 status: record.status_word(standing),
                 standing: *standing,
                 most_turns: self.most_turns,
-                stamps,
             },
             &mut text,
         );

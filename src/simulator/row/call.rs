@@ -46,9 +46,9 @@ pub(super) fn head(draft: &RowDraft<'_>, call: &Call, out: &mut String) {
     }
     out.push_str(",\"campaign_id\":null,\"status\":");
     quoted(draft.status, out);
-    stamp(",\"created_at\":", Some(draft.created_at), draft.stamps, out);
-    stamp(",\"updated_at\":", Some(standing.changed_at), draft.stamps, out);
-    stamp(",\"initiated_at\":", standing.initiated_at, draft.stamps, out);
+    stamp(",\"created_at\":", Some(draft.created_at), out);
+    stamp(",\"updated_at\":", Some(standing.changed_at), out);
+    stamp(",\"initiated_at\":", standing.initiated_at, out);
     let _ = write!(out, ",\"scheduled_at\":null,\"conversation_duration\":{}", call.seconds);
     // One in four is a float in the data that was seen.
     if draft.serial.is_multiple_of(4) {
@@ -57,7 +57,7 @@ pub(super) fn head(draft: &RowDraft<'_>, call: &Call, out: &mut String) {
     let _ = write!(out, ",\"conversation_time\":{}", call.seconds);
     let rescheduled =
         if standing.status == CallStatus::Rescheduled { Some(standing.changed_at) } else { None };
-    stamp(",\"rescheduled_at\":", rescheduled, draft.stamps, out);
+    stamp(",\"rescheduled_at\":", rescheduled, out);
     let _ = write!(out, ",\"retry_count\":{},\"retry_history\":", standing.retries);
     if standing.retries == 0 {
         out.push_str("null");

@@ -11,7 +11,6 @@ mod usage;
 use super::dice::Dice;
 use super::facts::Facts;
 use super::life::Standing;
-use super::quirks::StampForm;
 use super::record::Edit;
 use super::status::CallStatus;
 use crate::domain::{AgentId, Timestamp};
@@ -31,7 +30,6 @@ pub(super) struct RowDraft<'a> {
     pub(super) status: &'a str,
     pub(super) standing: Standing,
     pub(super) most_turns: u64,
-    pub(super) stamps: StampForm,
 }
 
 /// Writes a row at the end of `out`.
@@ -93,14 +91,18 @@ fn quoted(text: &str, out: &mut String) {
     out.push('"');
 }
 
-fn stamp(name: &str, at: Option<i64>, form: StampForm, out: &mut String) {
+fn stamp(name: &str, at: Option<i64>, out: &mut String) {
     out.push_str(name);
     match at {
-        Some(at) => {
-            out.push('"');
-            form.write(Timestamp::from_micros(at), out);
-            out.push('"');
-        }
+        Some(at) => quoted(&stamped(at), out),
         None => out.push_str("null"),
     }
+}
+
+/// An instant, in microseconds since 1970, as upstream writes it: in UTC without saying so
+/// (`2026-01-28T13:17:50.116924`).
+pub(super) fn stamped(at: i64) -> String {
+    let mut text = Timestamp::from_micros(at).to_string();
+    text.pop();
+    text
 }

@@ -8,7 +8,7 @@ use crate::domain::{Span, Status};
 #[tokio::test]
 async fn pages_add_up_to_the_truth() {
     let mut settings = settings(333);
-    settings.quirks.ties = TieQuirk::Stable;
+    settings.ties = TieOrder::Stable;
     let served = Served::start(settings).await;
     let rows = served.walk("").await;
     let truth = everything(&served.simulator);
@@ -23,11 +23,7 @@ async fn pages_add_up_to_the_truth() {
 
 #[tokio::test]
 async fn filters_over_http_match_the_truth() {
-    let served = Served::start(SimulatorSettings {
-        quirks: Quirks { ties: TieQuirk::Stable, ..Quirks::default() },
-        ..settings(600)
-    })
-    .await;
+    let served = Served::start(SimulatorSettings { ties: TieOrder::Stable, ..settings(600) }).await;
     let batch = everything(&served.simulator)
         .iter()
         .find_map(|row| {
