@@ -7,12 +7,14 @@ allows (checks/lib/truth.py); of a lenient answer all but what it names, of a br
 
 import argparse
 import asyncio
+import contextlib
 import json
 import random
 import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -120,11 +122,26 @@ class Tally:
     answers: int = 0
 
 
+# What goes wrong beside upstream, for as long as it is not cancelled.
+Disturbance = Callable[[], Awaitable[None]]
+
+
+@dataclass
+class Gateways:
+    """The gateways that are asked, any of them, and what goes wrong meanwhile."""
+
+    programs: list[Program]
+    disturb: Disturbance | None = None
+
+
+Start = Callable[[Path, str], contextlib.AbstractContextManager[Gateways]]
+
+
 class Client:
     """One client, and the way it judges."""
 
-    def __init__(self, http: aiohttp.ClientSession, base: str, histories: list[History], tally: Tally, seed: int):
-        self.http, self.base, self.histories, self.tally = http, base, histories, tally
+    def __init__(self, http: aiohttp.ClientSession, bases: list[str], histories: list[History], tally: Tally, seed: int):
+        self.http, self.bases, self.histories, self.tally = http, bases, histories, tally
         self.draw = random.Random(seed)
 
     async def ask(self) -> None:
@@ -151,7 +168,7 @@ class Client:
                 query |= {"from": text_of(asked.start, 1), "to": text_of(asked.end, 1), "page_size": "50"}
                 path = f"/v2/agent/{history.agent.id}/executions"
         try:
-            async with self.http.get(self.base + path, params=query, headers=headers) as answer:
+            async with self.http.get(self.draw.choice(self.bases) + path, params=query, headers=headers) as answer:
                 outcome = await self._judge(form, answer, history, asked, name)
         except (aiohttp.ClientError, TimeoutError) as error:
             outcome = f"no answer: {type(error).__name__}"
@@ -217,21 +234,23 @@ class Client:
             self.tally.verdicts.check(history, self.tally.stretch.of(PROMISE), replace(asked, start=start, end=end), rows, name)
 
 
-async def drive(program: Program, histories: list[History], answers: int, seconds: float) -> tuple[Tally, list]:
+async def drive(
+    programs: list[Program], histories: list[History], answers: int, seconds: float, disturb: Disturbance | None = None
+) -> tuple[Tally, list]:
     tally, samples = Tally(), []
     until = time.monotonic() + seconds
     timeout = aiohttp.ClientTimeout(total=120)
     headers = {"Authorization": f"Bearer {KEY}"}
 
     async def client(http: aiohttp.ClientSession, seed: int) -> None:
-        asking = Client(http, program.url, histories, tally, seed)
+        asking = Client(http, [program.url for program in programs], histories, tally, seed)
         while tally.answers < answers and time.monotonic() < until:
             await asking.ask()
 
     async def observe() -> None:
         while tally.answers < answers and time.monotonic() < until:
             await asyncio.sleep(1)
-            samples.append(resident_and_handles(program))
+            samples.append(max(resident_and_handles(program) for program in programs))
             if len(samples) % 30 == 0:
                 print(f"{time.strftime('%H:%M:%S')} {tally.answers} answers, {samples[-1]}", flush=True)
 
@@ -239,7 +258,9 @@ async def drive(program: Program, histories: list[History], answers: int, second
     async with aiohttp.ClientSession(headers=headers, timeout=timeout, connector=connector) as http:
         calls = [asyncio.create_task(live(history, until, random.Random(9))) for history in histories]
         # What 429s and time-outs teach the gate leaves less room than the questions need.
-        calls.append(asyncio.create_task(tally.stretch.follow(http, program, until)))
+        calls += [asyncio.create_task(tally.stretch.follow(http, program, until)) for program in programs]
+        if disturb:
+            calls.append(asyncio.create_task(disturb()))
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(observe())
             for number in range(CLIENTS):
@@ -256,33 +277,42 @@ def make_history(upstream: Upstream, number: int) -> History:
     return History(upstream.agent(id, rows, KEY, days=DAYS + 1))
 
 
-def run(directory: Path, answers: int, seconds: float, seed: int = 1) -> tuple[Tally, Chaos, list]:
+@contextlib.contextmanager
+def one_gateway(directory: Path, upstream_url: str) -> Iterator[Gateways]:
+    yield Gateways([start_gateway(directory, upstream_url, *PROMISE.flags(), *FLAGS)])
+
+
+def run(
+    directory: Path, answers: int, seconds: float, seed: int = 1, gateways: Start = one_gateway
+) -> tuple[Tally, Chaos, list]:
     """So many answers, or as many as there are in that time."""
     upstream = Upstream()
     upstream.latency = LATENCY
     histories = [make_history(upstream, number) for number in range(AGENTS)]
     upstream.fault = chaos = Chaos(random.Random(seed), FAULTS)
-    program = start_gateway(directory, upstream.url, *PROMISE.flags(), *FLAGS)
-    try:
-        tally, samples = asyncio.run(drive(program, histories, answers, seconds))
-    finally:
-        code = program.stop()
+    with gateways(directory, upstream.url) as started:
+        try:
+            tally, samples = asyncio.run(drive(started.programs, histories, answers, seconds, started.disturb))
+        finally:
+            codes = [program.stop() for program in started.programs]
     upstream.stop()
-    if code != 0:
-        tally.faults.append(f"it ended with {code}")
-    if "panicked at" in program.output():
-        tally.faults.append("it panicked")
+    if any(codes):
+        tally.faults.append(f"they ended with {codes}")
+    if any("panicked at" in program.output() for program in started.programs):
+        tally.faults.append("one panicked")
     return tally, chaos, samples
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def main(gateways: Start = one_gateway) -> int:
+    parser = argparse.ArgumentParser(description=(sys.modules["__main__"].__doc__ or "").partition("\n")[0])
     parser.add_argument("--answers", type=int, default=20_000)
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
-        tally, chaos, samples = run(Path(directory), arguments.answers, arguments.minutes * 60, arguments.seed)
+        tally, chaos, samples = run(
+            Path(directory), arguments.answers, arguments.minutes * 60, arguments.seed, gateways
+        )
     print(f"\n{tally.answers} answers, faults of upstream: {dict(chaos.counts)}")
     for outcome, count in sorted(tally.outcomes.items()):
         print(f"  {outcome}: {count}")

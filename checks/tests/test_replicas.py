@@ -12,6 +12,7 @@ from answers import Agent, assert_same
 from held import held_flags
 from polling import wait_until
 from programs import KEY, ROOT, Program, run, start_gateway
+from redis_faults import damaged, demoted, evicting, flushed, frozen, full, mended, paused, restarted_empty, without_scripts
 from redis_server import RedisServer
 from rows import PHONE, TRANSCRIPT_WORD, make_rows
 
@@ -95,60 +96,6 @@ def test_nothing_in_the_server_can_be_read(tier, upstream):
     assert len(dump) > 1_000
     for secret in (KEY, PHONE, TRANSCRIPT_WORD, SECRET, id, uuid.UUID(id).bytes):
         assert (secret if isinstance(secret, bytes) else secret.encode()) not in dump, secret
-
-
-def frozen(server: RedisServer) -> None:
-    server.freeze()
-
-
-def restarted_empty(server: RedisServer) -> None:
-    server.restart()
-
-
-def flushed(server: RedisServer) -> None:
-    server.tell("FLUSHALL")
-
-
-def without_scripts(server: RedisServer) -> None:
-    server.tell("SCRIPT", "FLUSH")
-
-
-def paused(server: RedisServer) -> None:
-    server.tell("CLIENT", "PAUSE", "3000", "ALL")
-
-
-def demoted(server: RedisServer) -> None:
-    server.tell("REPLICAOF", "127.0.0.1", "1")
-
-
-def full(server: RedisServer) -> None:
-    server.tell("CONFIG", "SET", "maxmemory", "1")
-
-
-def evicting(server: RedisServer) -> None:
-    server.tell("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
-    server.tell("CONFIG", "SET", "maxmemory", "1500000")
-
-
-def damaged(server: RedisServer) -> None:
-    server.run(
-        """for _, key in ipairs(redis.call('KEYS', 'ff1:*')) do
-             if redis.call('TYPE', key)['ok'] == 'string' then redis.call('SETRANGE', key, 40, 'damaged') else
-               for _, field in ipairs(redis.call('HKEYS', key)) do
-                 local value = redis.call('HGET', key, field)
-                 if #value > 60 then redis.call('HSET', key, field, string.sub(value, 1, 40) .. 'damaged' .. string.sub(value, 48)) end
-               end
-             end
-           end"""
-    )
-
-
-def mended(server: RedisServer) -> None:
-    """Whatever was done to it is over."""
-    server.thaw()
-    wait_until(server.pings)
-    server.tell("REPLICAOF", "NO", "ONE")
-    server.tell("CONFIG", "SET", "maxmemory", "0")
 
 
 FAULTS = [frozen, restarted_empty, flushed, without_scripts, paused, demoted, full, evicting, damaged]

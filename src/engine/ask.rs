@@ -131,7 +131,9 @@ pub(super) async fn ask_within(
     };
     let nothing = || Ok(Answer::empty(span.from()));
     let Some(mut picked) = begun.context(Picking::Here) else { return nothing() };
-    if picked.looks_elsewhere(question.newest) && state.restores.refresh(&picked.view.scope).await {
+    if let Some(due) = picked.due_elsewhere(question.newest)
+        && state.restores.refresh(&picked.view.scope, due).await
+    {
         let Some(refreshed) = begun.context(Picking::Here) else { return nothing() };
         picked = refreshed;
     }

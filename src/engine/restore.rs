@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use super::access::Access;
 use super::parts::Parts;
 use super::proof::DateSupport;
-use super::scope::{Scope, Scopes, adopt_news, key_of, make_room, tier_scope_of};
+use super::scope::{DueElsewhere, Scope, Scopes, key_of, look_for_news, make_room, tier_scope_of};
 use super::single_flight::SingleFlight;
 use super::terms::Question;
 use crate::domain::{CallerId, Filters, Timestamp};
@@ -101,16 +101,9 @@ impl Restores {
 
     /// Takes over what other processes saved of a scope of which something is due: what they read need not be read again. Says
     /// whether anything new is known.
-    pub(super) async fn refresh(&self, scope: &Arc<Scope>) -> bool {
-        if self.parts.shared_tier().is_none() {
-            return false;
-        }
+    pub(super) async fn refresh(&self, scope: &Arc<Scope>, due: DueElsewhere) -> bool {
         let (parts, access, own) = (Arc::clone(&self.parts), Arc::clone(&self.access), Arc::clone(scope));
-        let work = move |_| async move {
-            let Some(tier) = &parts.tier else { return false };
-            let news = tier.load(&own.tier_scope(), own.tier_version()).await;
-            adopt_news(&parts, &access, &own, news)
-        };
+        let work = move |_| async move { look_for_news(&parts, &access, &own, due).await };
         self.refreshes.join(scope.key, None, work, |_| ()).await.unwrap_or(false)
     }
 

@@ -10,7 +10,7 @@ use crate::domain::{Span, Timestamp};
 use crate::engine::freshness::Class;
 use crate::engine::plan::{self, Plan, PlanItem, Probe, Probing};
 use crate::engine::reading::{Ended, Keep, Purpose, ReadAhead, ReadWaiter, Reading, RequestStage};
-use crate::engine::scope::{Known, Present, View};
+use crate::engine::scope::{DueElsewhere, Known, Present, View};
 use crate::engine::state::SharedState;
 use crate::engine::terms::{AskError, CacheDirectives, Newest};
 use crate::source::{Deadline, RequestContext, SourceError, Urgency};
@@ -98,10 +98,15 @@ impl AnswerContext {
         self.view.plan(span, rows, probing)
     }
 
-    /// Whether something is due that another process may have read.
-    pub(in crate::engine) fn looks_elsewhere(&self, newest: Option<Newest>) -> bool {
-        let is_shared = self.state.parts.shared_tier().is_some();
-        is_shared && !self.plan(self.span, Quota::new(newest).missing()).reads_nothing()
+    /// What is due that another process may have read, if anything is.
+    pub(in crate::engine) fn due_elsewhere(&self, newest: Option<Newest>) -> Option<DueElsewhere> {
+        self.state.parts.shared_tier()?;
+        let plan = self.plan(self.span, Quota::new(newest).missing());
+        let reading = plan.items.iter().find_map(|item| match item {
+            PlanItem::Read(span) => Some(*span),
+            PlanItem::Known(_) => None,
+        });
+        (!plan.reads_nothing()).then_some(DueElsewhere { reading })
     }
 
     /// The plan for a part of an answer in progress. Its probes are no longer sent, so the rows that they

@@ -5,6 +5,7 @@
 //! progress still serves its waiters.
 
 mod cell_draft;
+mod claimed;
 mod head;
 mod merge;
 mod present;
@@ -26,6 +27,7 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 
+use self::claimed::ClaimedSpans;
 use self::head::ScopeHead;
 pub(super) use self::present::{Present, known_present};
 pub(super) use self::quiet::quiet_for;
@@ -34,7 +36,7 @@ pub(super) use self::revalidation::Revalidation;
 pub(super) use self::room::make_room;
 pub(super) use self::route::{Picking, Routed, route};
 pub(super) use self::run::Reads;
-pub(super) use self::turns::adopt_news;
+pub(super) use self::turns::{DueElsewhere, look_for_news};
 use self::unsaved::Unsaved;
 pub(super) use self::view::View;
 use super::coverage::{Contents, Coverage, CoverageChange, Piece, Segment, StoredChunk, chunks};
@@ -78,10 +80,8 @@ pub(super) struct Known {
     is_closed: bool,
     /// What the tier does not have yet; `None` without a tier.
     unsaved: Option<Unsaved>,
-    /// What is read here in turn.
-    turns: Vec<Span>,
-    /// What was read here in turn: other processes may read it once what it brought is saved.
-    turns_over: Vec<Span>,
+    /// What other processes leave to this one.
+    claimed: ClaimedSpans,
 }
 
 /// How long a scope counts as in use after a question.

@@ -15,16 +15,13 @@ use crate::domain::{Entry, EntryIndex, Span, Status, Timestamp};
 use crate::engine::coverage::{Contents, Segment, Trust};
 use crate::engine::terms::RowNeed;
 use crate::store::{EntryKey, Store};
-use crate::tier::{KnownAge, Saved, ScopeChanges, Tier, TierNews, TierScope, TierVersion, week_of, weeks_in};
+use crate::tier::{KnownAge, Saved, ScopeChanges, Tier, TierNews, TierScope, TierVersion, week_of};
 
 /// The most weeks that are written at once.
 const MOST_WEEKS: usize = 8;
 
 /// The most entries whose bytes are written at once: they stay in memory meanwhile, whatever the store drops.
 const MOST_ENTRIES: usize = 64;
-
-/// The most turns that wait to be ended. Others end by themselves.
-const MOST_TURNS: usize = 64;
 
 impl Scope {
     /// From now on, notes what is not saved.
@@ -107,23 +104,9 @@ impl Scope {
         self.tier_version.load(Relaxed)
     }
 
-    /// Notes that what a reading in turn brought is to be saved before another process may read.
-    pub(in crate::engine) fn turn_is_over(&self, span: Span) {
-        let mut known = self.lock();
-        if let Some(place) = known.turns.iter().position(|turn| *turn == span) {
-            known.turns.swap_remove(place);
-        }
-        if known.turns_over.len() < MOST_TURNS {
-            known.turns_over.push(span);
-        }
-    }
-
     /// The weeks in which nothing is read in turn any more: others may read them once what is known here is saved.
     pub(in crate::engine) fn take_turns_over(&self) -> Vec<i64> {
-        let mut known = self.lock();
-        let over: BTreeSet<i64> = known.turns_over.drain(..).flat_map(weeks_in).collect();
-        let goes_on = |week: &i64| known.turns.iter().any(|turn| weeks_in(*turn).contains(week));
-        over.into_iter().filter(|week| !goes_on(week)).collect()
+        self.lock().claimed.take_over()
     }
 
     /// Takes over what the tier kept, wherever nothing newer is known. Says whether anything new is known.

@@ -7,10 +7,11 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use super::Scope;
+use crate::domain::Span;
 use crate::engine::access::Access;
 use crate::engine::parts::Parts;
 use crate::engine::reading::Reading;
-use crate::tier::{Tier, TierNews};
+use crate::tier::{Tier, TierNews, weeks_in};
 
 /// How often a process that waits for its turn looks for what the other one saved.
 const LOOK_EVERY: Duration = Duration::from_millis(150);
@@ -27,14 +28,45 @@ pub(super) enum FirstLook {
     News,
 }
 
+/// Something is due that another process may have read.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::engine) struct DueElsewhere {
+    /// The newest part that has to be read; none if only single rows are asked about.
+    pub(in crate::engine) reading: Option<Span>,
+}
+
 /// Takes over what another process saved; says whether anything new is known. What upstream gave it for the key counts as an
 /// acceptance of the key.
-pub(in crate::engine) fn adopt_news(parts: &Parts, access: &Access, scope: &Scope, news: TierNews) -> bool {
+fn adopt_news(parts: &Parts, access: &Access, scope: &Scope, news: TierNews) -> bool {
     let segments = news.cells.iter().flat_map(|cell| &cell.segments);
     if let Some(at) = segments.map(|segment| segment.latest_read_at).max() {
         access.accepted_at(scope.subject.credential.id(), scope.subject.agent, at);
     }
     scope.adopt(&*parts.store, news)
+}
+
+/// Looks for what other processes saved of a scope, of which a part is due, and takes a turn for that part at the same time: both cost
+/// one round trip. Says whether anything new is known. The turn is for the readings that begin now, if nothing is.
+pub(in crate::engine) async fn look_for_news(
+    parts: &Parts,
+    access: &Access,
+    scope: &Scope,
+    due: DueElsewhere,
+) -> bool {
+    let Some(tier) = parts.shared_tier() else { return false };
+    let (of, version) = (scope.tier_scope(), scope.tier_version());
+    let Some(due) = due.reading else {
+        return adopt_news(parts, access, scope, tier.load(&of, version).await);
+    };
+    let turn = tier.take_turn(&of, due, version).await;
+    let has_learned = adopt_news(parts, access, scope, turn.news);
+    if turn.is_mine && !has_learned {
+        scope.lock().claimed.grant(due);
+    } else if turn.is_mine && !scope.is_reading() {
+        // What is due now may be something else.
+        tier.end_turns(&of, &weeks_in(due).collect::<Vec<_>>());
+    }
+    has_learned
 }
 
 /// The turns of one reading.
@@ -56,13 +88,16 @@ impl<'a> ReadTurns<'a> {
     ) -> Option<Self> {
         let tier = parts.shared_tier()?;
         if reading.turn.is_taken {
-            scope.lock().turns.push(reading.span);
+            scope.lock().claimed.begin(reading.span);
         }
         reading.turn.is_taken.then_some(Self { parts, tier, access, scope, reading })
     }
 
     /// Waits until this process may read, or another one has saved something of the span.
     pub(super) async fn wait(&self) -> FirstLook {
+        if self.scope.lock().claimed.is_granted(self.reading.span) {
+            return FirstLook::Turn;
+        }
         loop {
             if self.reading.turn.has_news.swap(false, Relaxed) {
                 return FirstLook::News;
@@ -95,7 +130,7 @@ impl<'a> ReadTurns<'a> {
 
 impl Drop for ReadTurns<'_> {
     fn drop(&mut self) {
-        self.scope.turn_is_over(self.reading.span);
+        self.scope.lock().claimed.end(self.reading.span);
         self.parts.share_soon();
     }
 }

@@ -98,6 +98,22 @@ async fn what_a_probe_brought_is_known_everywhere() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_head_that_is_due_costs_one_round_trip_to_the_tier() {
+    let rigs = replicas(&long_lived(), 200);
+    for rig in &rigs {
+        ask(rig).await;
+    }
+    let looks = || std::mem::take(&mut *rigs[0].tier.as_ref().unwrap().loads.lock());
+    tokio::time::sleep(15 * SECOND).await;
+    (looks(), rigs[0].requests());
+    ask(&rigs[1]).await;
+    assert_eq!((looks(), rigs[0].requests()), (1, 1));
+    ask(&rigs[1]).await;
+    assert_eq!((looks(), rigs[0].requests()), (0, 0), "what is fresh needs no tier");
+    close(rigs).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_new_row_is_seen_by_all_in_time() {
     let rigs = replicas(&long_lived(), 200);
     join_all(rigs.iter().map(ask)).await;

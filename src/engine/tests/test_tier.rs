@@ -170,6 +170,7 @@ impl Tier for SharedTier {
 
     fn take_turn<'a>(&'a self, scope: &'a TierScope, span: Span, since: TierVersion) -> BoxFuture<'a, Turn> {
         async move {
+            *self.tier.loads.lock() += 1;
             tokio::time::sleep(TRIP).await;
             let news = self.tier.news(scope, since);
             let mut turns = self.tier.turns.lock();

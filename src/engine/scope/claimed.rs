@@ -1,0 +1,59 @@
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::domain::Span;
+use crate::tier::weeks_in;
+
+/// The most turns that wait to be ended. Others end by themselves.
+const MOST_OVER: usize = 64;
+
+/// How long a turn that was taken for a question is left to its readings. It ends by itself after three times as long.
+const GRANTED_FOR: Duration = Duration::from_secs(1);
+
+/// The spans of a scope that this process reads while other processes wait.
+#[derive(Debug, Default)]
+pub(super) struct ClaimedSpans {
+    /// What is being read.
+    reading: Vec<Span>,
+    /// What was read: other processes may read it once what it brought is saved.
+    over: Vec<Span>,
+    /// What may be read without asking again, and since when.
+    granted: Option<(Span, Instant)>,
+}
+
+impl ClaimedSpans {
+    /// A question took a turn for what it is about to read.
+    pub(super) fn grant(&mut self, span: Span) {
+        self.granted = Some((span, Instant::now()));
+    }
+
+    /// Whether a question took a turn for a span a moment ago.
+    pub(super) fn is_granted(&self, span: Span) -> bool {
+        self.granted.is_some_and(|(granted, since)| granted.covers(span) && since.elapsed() < GRANTED_FOR)
+    }
+
+    /// A reading begins.
+    pub(super) fn begin(&mut self, span: Span) {
+        self.reading.push(span);
+    }
+
+    /// A reading ended.
+    pub(super) fn end(&mut self, span: Span) {
+        self.granted = None;
+        if let Some(place) = self.reading.iter().position(|reading| *reading == span) {
+            self.reading.swap_remove(place);
+        }
+        if self.over.len() < MOST_OVER {
+            self.over.push(span);
+        }
+    }
+
+    /// The weeks in which nothing is read any more, each once.
+    pub(super) fn take_over(&mut self) -> Vec<i64> {
+        let over: BTreeSet<i64> = self.over.drain(..).flat_map(weeks_in).collect();
+        let goes_on = |week: &i64| self.reading.iter().any(|span| weeks_in(*span).contains(week));
+        over.into_iter().filter(|week| !goes_on(week)).collect()
+    }
+}
