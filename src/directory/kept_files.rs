@@ -17,7 +17,7 @@ use crate::sealed::SampledLine;
 use crate::sealed::format::{decode_cell, decode_rows, encode_cell, encode_rows};
 use crate::sealed::{FileOutcome, TierCounters};
 use crate::sealed::{
-    RecordKind, RecordName, TierKeys, TierSecret, Unsealed, extent, lay_over, only, weeks_of,
+    RecordKind, RecordName, TierKeys, TierSecret, Unsealed, extent, lay_over, not_void, only, weeks_of,
 };
 use crate::store::EntryKey;
 use crate::tier::{Cell, ScopeChanges, TierScope, week_of};
@@ -98,26 +98,23 @@ impl KeptFiles {
         self.namespace(keys).join(keys.names.scope(&scope.key).to_string())
     }
 
-    /// What is kept of a scope and may be served. `void_until` says what is void under a line of the secret.
+    /// What is kept of a scope and may be served. What was read until `void_until` is void.
     pub(super) fn load(
         &self,
         scope: &TierScope,
         limits: AgeLimits,
-        void_until: impl Fn(&TierKeys) -> Option<Timestamp>,
+        void_until: Option<Timestamp>,
     ) -> Vec<Cell> {
         let (secret, mut weeks, mut cells) = (self.secret(), BTreeSet::new(), Vec::new());
         for keys in secret.all() {
-            let void_until = void_until(keys);
             let latest = limits.now.plus(CLOCK_TOLERANCE);
             for cell in self.cells(keys, scope) {
                 // The same week under an older line is what an interrupted move left.
                 if !weeks.insert(cell.week) {
                     continue;
                 }
-                let cell = only(&cell, |segment| {
-                    void_until.is_none_or(|until| segment.read_at > until)
-                        && segment.latest_read_at <= latest
-                        && limits.now.since(segment.read_at) <= limits.max_age
+                let cell = only(&not_void(&cell, void_until), |segment| {
+                    segment.latest_read_at <= latest && limits.now.since(segment.read_at) <= limits.max_age
                 });
                 if !cell.segments.is_empty() {
                     cells.push(cell);
@@ -153,6 +150,7 @@ impl KeptFiles {
 
     /// Writes what changed: bytes first, then what names them. Returns when it is safe.
     ///
+    /// What was read until `void_until` is not written again: its mark may be under a line of the secret that is removed soon.
     /// Costs the cells of the weeks that changed, whole, and the new bytes. An entry that no cell names any more is deleted,
     /// unless its rows reach into a week that did not change; that is found out when the scope is swept.
     ///
@@ -162,6 +160,7 @@ impl KeptFiles {
         &self,
         scope: &TierScope,
         changes: &ScopeChanges,
+        void_until: Option<Timestamp>,
         size: &mut SizeChange,
     ) -> io::Result<()> {
         let secret = self.secret();
@@ -185,7 +184,7 @@ impl KeptFiles {
                 continue;
             }
             let kept = kept.unwrap_or(Cell::empty(week));
-            let laid = lay_over(&kept, &changes.forgotten, new);
+            let laid = lay_over(&not_void(&kept, void_until), &changes.forgotten, new);
             self.write_cell(&secret, scope, &laid, size)?;
             let named: HashSet<_> = laid.entries.iter().map(|entry| entry.key).collect();
             let gone = kept.entries.into_iter().filter(|entry| !named.contains(&entry.key));

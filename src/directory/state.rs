@@ -17,8 +17,8 @@ use super::marks_cache::MarksCache;
 use crate::clock::SteadyClock;
 use crate::domain::{Entry, EntryIndex, Timestamp};
 use crate::sealed::SampledLine;
+use crate::sealed::SecretFile;
 use crate::sealed::TierCounters;
-use crate::sealed::{SecretFile, TierKeys};
 use crate::store::EntryKey;
 use crate::telemetry::TierStateReading;
 use crate::tier::{Cell, Saved, ScopeChanges, TierScope, Voided};
@@ -103,24 +103,22 @@ impl SharedDirectory {
     pub(super) fn load(&self, scope: &TierScope) -> Vec<Cell> {
         let began = Instant::now();
         let limits = AgeLimits { now: self.clock.now(), max_age: self.max_age };
-        let cells = self.files.load(scope, limits, |keys| self.void_until(keys, scope));
+        let cells = self.files.load(scope, limits, self.void_until(scope));
         self.counters.read_for(began.elapsed());
         cells
     }
 
     /// What is void. See [`crate::tier::Tier::voided`].
     pub(super) fn voided(&self, scopes: &[TierScope]) -> Vec<(TierScope, Timestamp)> {
-        let secret = self.files.secret();
-        let until = |scope: &TierScope| {
-            let marks = secret.all().iter().filter_map(|keys| self.void_until(keys, scope));
-            marks.max().map(|until| (*scope, until))
-        };
+        let until = |scope: &TierScope| self.void_until(scope).map(|until| (*scope, until));
         scopes.iter().filter_map(until).collect()
     }
 
-    /// Until when what was read of a scope is void, by the marks under a line of the secret.
-    fn void_until(&self, keys: &TierKeys, scope: &TierScope) -> Option<Timestamp> {
-        self.marks.void_until(&self.files.namespace(keys), keys, scope, self.clock.now())
+    /// Until when what was read of a scope is void, by the marks under any line of the secret.
+    fn void_until(&self, scope: &TierScope) -> Option<Timestamp> {
+        let (secret, now) = (self.files.secret(), self.clock.now());
+        let until = |keys| self.marks.void_until(&self.files.namespace(keys), keys, scope, now);
+        secret.all().iter().filter_map(until).max()
     }
 
     /// The bytes of entries. See [`crate::tier::Tier::load_rows`].
@@ -156,7 +154,7 @@ impl SharedDirectory {
             return Saved::No;
         }
         let (began, mut change) = (Instant::now(), SizeChange::default());
-        let saved = self.files.save(scope, changes, &mut change);
+        let saved = self.files.save(scope, changes, self.void_until(scope), &mut change);
         let secret = self.files.secret();
         self.room.lock().used(self.files.folder(secret.first(), scope), scope, change);
         while self.make_room() {}

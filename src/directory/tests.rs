@@ -224,6 +224,33 @@ async fn another_secret_knows_nothing_and_an_older_line_still_opens() {
 }
 
 #[tokio::test]
+async fn a_purge_under_any_line_of_the_secret_voids_what_was_saved_under_another() {
+    let disk = Disk::new();
+    disk.set_secret(&[2, 1]);
+    let directory = disk.open();
+    keep(&disk, &directory, 1, hour(90, 1)).await;
+    disk.close(directory);
+    // A version of the secret that is taken back for a while.
+    disk.set_secret(&[1]);
+    let directory = disk.open();
+    keep(&disk, &directory, 2, hour(90, 3)).await;
+    directory.void(Voided::Agent(scope(1).agent), at(disk.read_at())).await.unwrap();
+    disk.close(directory);
+    disk.set_secret(&[2, 1]);
+    let directory = disk.open();
+    assert_eq!(spans(&directory).await, []);
+    let (mut later, _) = changes(&disk, 3, hour(90, 5));
+    let read_at = at(disk.read_at()).next();
+    for segment in &mut later.cells[0].segments {
+        (segment.read_at, segment.latest_read_at) = (read_at, read_at);
+    }
+    assert_eq!(directory.save(&scope(1), later.into()).await, SAVED);
+    disk.close(directory);
+    disk.set_secret(&[2]);
+    assert_eq!(spans(&disk.open()).await, [hour(90, 5)], "what is void is not kept with it");
+}
+
+#[tokio::test]
 async fn a_new_secret_is_read_while_running() {
     let disk = Disk::new();
     let directory = disk.open();

@@ -9,7 +9,7 @@ use super::scripts::{COMMIT, WEEKS, marks_key, scope_key};
 use super::server::Server;
 use crate::domain::Timestamp;
 use crate::sealed::format::{decode_cell, encode_cell};
-use crate::sealed::{RecordKind, RecordName, TierKeys, TierSecret, Unsealed, lay_over, weeks_of};
+use crate::sealed::{RecordKind, RecordName, TierKeys, TierSecret, Unsealed, lay_over, not_void, weeks_of};
 use crate::store::EntryKey;
 use crate::tier::{Cell, Saved, ScopeChanges, TierScope};
 
@@ -40,6 +40,8 @@ pub(super) struct CellWriter<'a> {
     pub(super) scope: &'a TierScope,
     /// How long what is written is kept.
     pub(super) lifetime: Duration,
+    /// What was read until then is void.
+    pub(super) void_until: Option<Timestamp>,
     /// How often another process was faster.
     pub(super) conflicts: u64,
 }
@@ -156,6 +158,8 @@ impl CellWriter<'_> {
                     Some(Ok(cell)) => cell,
                     Some(Err(_)) | None => older.get(week).cloned().unwrap_or_else(|| Cell::empty(*week)),
                 };
+                // A mark under an older line would not be found once that is gone.
+                let kept = not_void(&kept, self.void_until);
                 let new = changes.cells.iter().find(|cell| cell.week == *week);
                 let laid = lay_over(&kept, &changes.forgotten, new);
                 confirmed.extend(self.confirmed(&kept, &laid));

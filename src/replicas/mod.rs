@@ -213,10 +213,8 @@ impl Tier for Replicas {
             let secret = self.inner.secret();
             // What is known here holds without it.
             let _away = self.inner.sync_marks(&secret).await;
-            let until = |scope: &TierScope| {
-                let marks = secret.all().iter().filter_map(|keys| self.inner.marks.void_until(keys, scope));
-                marks.max().map(|until| (*scope, until))
-            };
+            let until =
+                |scope: &TierScope| self.inner.void_until(&secret, scope).map(|until| (*scope, until));
             scopes.iter().filter_map(until).collect()
         }
         .boxed()

@@ -14,7 +14,8 @@ use super::scripts::{DROP, NEWS, claim_key, marks_key, scope_key};
 use super::server::Server;
 use super::shared_marks::{RecordStamp, SharedMarks};
 use crate::clock::SteadyClock;
-use crate::sealed::{FileOutcome, SampledLine, TierCounters, TierKeys, TierSecret, Unsealed, only};
+use crate::domain::Timestamp;
+use crate::sealed::{FileOutcome, SampledLine, TierCounters, TierKeys, TierSecret, Unsealed, not_void, only};
 use crate::tier::{Cell, Saved, ScopeChanges, TierNews, TierScope, TierVersion, Turn};
 
 /// How far another machine's clock may be ahead. What was read later than that is left out.
@@ -79,20 +80,21 @@ impl SharedReplicas {
         let (began, secret) = (Instant::now(), self.secret());
         let mut turn = Turn { is_mine: true, news: TierNews { version: since, cells: Vec::new() } };
         let (mut weeks, mut is_found, mut version) = (HashSet::new(), false, 0);
+        let mut looked = Vec::new();
         for (line, keys) in secret.all().iter().enumerate() {
             let claims = if line == 0 { claims } else { &[] };
-            let found = match self.look(keys, scope, since, claims).await {
-                Ok(found) => found,
-                Err(_) => {
-                    TierCounters::add(&self.counters.late);
-                    turn.news.version = since;
-                    return turn;
-                }
+            let Ok(found) = self.look(keys, scope, since, claims).await else {
+                TierCounters::add(&self.counters.late);
+                return turn;
             };
+            looked.push((keys, found));
+        }
+        // A process with other lines may have marked it under any of these.
+        let void_until = self.void_until(&secret, scope);
+        for (keys, found) in looked {
             turn.is_mine &= found.is_mine;
             is_found |= found.version > 0;
-            let Some(cells) = self.open_all(keys, scope, found.cells).await else {
-                turn.news.version = since;
+            let Some(cells) = self.open_all(keys, scope, found.cells, void_until).await else {
                 return turn;
             };
             version = found.version.max(version);
@@ -139,8 +141,19 @@ impl SharedReplicas {
         Ok(found)
     }
 
+    /// What is void of a scope by the marks under any line of the secret.
+    pub(super) fn void_until(&self, secret: &TierSecret, scope: &TierScope) -> Option<Timestamp> {
+        secret.all().iter().filter_map(|keys| self.marks.void_until(keys, scope)).max()
+    }
+
     /// What may be served of some cells. None if a part of them could not be fetched.
-    async fn open_all(&self, keys: &TierKeys, scope: &TierScope, found: Vec<FoundCell>) -> Option<Vec<Cell>> {
+    async fn open_all(
+        &self,
+        keys: &TierKeys,
+        scope: &TierScope,
+        found: Vec<FoundCell>,
+        void_until: Option<Timestamp>,
+    ) -> Option<Vec<Cell>> {
         let (mut there, apart): (Vec<_>, Vec<_>) = found.into_iter().partition(|cell| cell.sealed.is_some());
         let key = scope_key(keys, &scope.key);
         let batches: Vec<Vec<FoundCell>> = apart.chunks(CELLS).map(<[_]>::to_vec).collect();
@@ -154,7 +167,7 @@ impl SharedReplicas {
             let may_be_served = match found.open(keys, scope) {
                 Ok(cell) => {
                     self.counters.file(FileOutcome::Hit);
-                    self.served(keys, scope, &cell)
+                    self.served(&cell, void_until)
                 }
                 Err(error) => self.unusable(error),
             };
@@ -172,12 +185,9 @@ impl SharedReplicas {
     }
 
     /// What may be served of a cell; an empty one if nothing ever will.
-    fn served(&self, keys: &TierKeys, scope: &TierScope, cell: &Cell) -> Option<Cell> {
-        let (now, void_until) = (self.clock.now(), self.marks.void_until(keys, scope));
-        let lives = only(cell, |segment| {
-            void_until.is_none_or(|until| segment.read_at > until)
-                && now.since(segment.read_at) <= self.max_age
-        });
+    fn served(&self, cell: &Cell, void_until: Option<Timestamp>) -> Option<Cell> {
+        let now = self.clock.now();
+        let lives = only(&not_void(cell, void_until), |segment| now.since(segment.read_at) <= self.max_age);
         let latest = now.plus(CLOCK_TOLERANCE);
         let served = only(&lives, |segment| segment.latest_read_at <= latest);
         // What is from the future will be served later.
@@ -216,10 +226,20 @@ impl SharedReplicas {
     /// Writes what changed in a scope.
     pub(super) async fn save(&self, scope: &TierScope, changes: &ScopeChanges) -> Saved {
         let (began, secret) = (Instant::now(), self.secret());
-        let mut writer =
-            CellWriter { server: &self.server, secret: &secret, scope, lifetime: self.max_age, conflicts: 0 };
-        let saved = match self.sync_marks(&secret).await {
-            Ok(()) => writer.save(&self.not_void(secret.first(), scope, changes)).await,
+        let synced = self.sync_marks(&secret).await;
+        let void_until = self.void_until(&secret, scope);
+        let mut writer = CellWriter {
+            server: &self.server,
+            secret: &secret,
+            scope,
+            lifetime: self.max_age,
+            void_until,
+            conflicts: 0,
+        };
+        let cells = changes.cells.iter().map(|cell| not_void(cell, void_until));
+        let changes = ScopeChanges { cells: cells.collect(), ..changes.clone() };
+        let saved = match synced {
+            Ok(()) => writer.save(&changes).await,
             Err(error) => Err(error),
         };
         self.conflicts.fetch_add(writer.conflicts, Ordering::Relaxed);
@@ -241,13 +261,6 @@ impl SharedReplicas {
                 Saved::No
             }
         }
-    }
-
-    /// Changes without what is void: it would be kept for nothing.
-    fn not_void(&self, keys: &TierKeys, scope: &TierScope, changes: &ScopeChanges) -> ScopeChanges {
-        let Some(until) = self.marks.void_until(keys, scope) else { return changes.clone() };
-        let cells = changes.cells.iter().map(|cell| only(cell, |segment| segment.read_at > until));
-        ScopeChanges { cells: cells.collect(), ..changes.clone() }
     }
 }
 

@@ -209,6 +209,34 @@ async fn secrets_are_apart_and_an_older_line_is_read() {
 }
 
 #[tokio::test]
+async fn a_purge_under_any_line_of_the_secret_voids_what_was_saved_under_another() {
+    let redis = TestServer::start();
+    let (old, both) = (redis.open(&[1]).await, redis.open(&[2, 1]).await);
+    old.save(&scope(1), changes(1, 0, &[10], redis.read_at())).await;
+    both.save(&scope(2), changes(2, 0, &[10], redis.read_at())).await;
+    for purged in [scope(1), scope(2)] {
+        old.void(Voided::Agent(purged.agent), redis.now).await.unwrap();
+    }
+    let later = redis.open(&[2, 1]).await;
+    for tier in [&both, &later] {
+        assert_eq!((found(tier, 1).await, found(tier, 2).await), (NOTHING, NOTHING));
+    }
+}
+
+#[tokio::test]
+async fn what_is_void_is_not_moved_to_a_newer_line_of_the_secret() {
+    let redis = TestServer::start();
+    let (old, both) = (redis.open(&[1]).await, redis.open(&[2, 1]).await);
+    old.save(&scope(1), changes(1, 0, &[10], redis.read_at())).await;
+    old.void(Voided::Agent(scope(1).agent), redis.now).await.unwrap();
+    // Another part of the same week.
+    let after = both.clock().as_micros() / 1_000_000 + 1;
+    both.save(&scope(1), changes(1, 1, &[1000], after)).await;
+    let cells = redis.open(&[2]).await.load(&scope(1), 0).await.cells;
+    assert_eq!((cells.len(), cells[0].segments.len()), (1, 1));
+}
+
+#[tokio::test]
 async fn cells_that_would_hold_up_commands_are_fetched_apart() {
     let redis = TestServer::start();
     let (ours, theirs) = (redis.open(&[1]).await, redis.open(&[1]).await);

@@ -27,4 +27,4 @@ pub use self::secret::{BadTierSecret, TierKeys, TierSecret};
 pub(crate) use self::secret_file::SecretFile;
 pub use self::secret_file::SecretSource;
 pub(crate) use self::stats::{FileOutcome, TierCounters};
-pub(crate) use self::void_marks::{ReadMarks, VoidMarks};
+pub(crate) use self::void_marks::{ReadMarks, VoidMarks, not_void};

@@ -7,10 +7,11 @@ use std::collections::HashMap;
 use std::io;
 
 use super::format::{VoidMark, decode_marks, encode_marks};
+use super::lay_over::only;
 use super::record::{RecordKind, RecordName};
 use super::secret::TierKeys;
 use crate::domain::Timestamp;
-use crate::tier::{TierScope, Voided};
+use crate::tier::{Cell, TierScope, Voided};
 
 /// The most marks.
 const MOST: usize = 16_384;
@@ -95,6 +96,11 @@ impl VoidMarks {
         self.0.retain(|_, at| *at > until);
         self.insert(EVERYTHING, until);
     }
+}
+
+/// A cell without what was read until then, which is void.
+pub(crate) fn not_void(cell: &Cell, void_until: Option<Timestamp>) -> Cell {
+    only(cell, |segment| void_until.is_none_or(|until| segment.read_at > until))
 }
 
 #[cfg(test)]
