@@ -1,12 +1,13 @@
 //! Checks whether upstream still accepts a credential, for an agent and as a whole.
 //!
-//! Nothing is served for a key that upstream has not accepted for that agent within [`TRUSTED_FOR`]. Every page that it
-//! returns for the key counts; without any, one `GET /v2/agent/{id}` checks key and agent at once. If a pair was accepted
-//! before, a refusal is believed only when a second request confirms it, because a single 403 may be stray; a refusal of
-//! any other pair is believed at once.
+//! Nothing is served for a key that upstream has not accepted for that agent within [`TRUSTED_FOR`]. Every
+//! page that it returns for the key counts; without any, one `GET /v2/agent/{id}` checks key and agent at
+//! once. If a pair was accepted before, a refusal is believed only when a second request confirms it, because
+//! a single 403 may be stray; a refusal of any other pair is believed at once.
 //!
-//! A refusal for one agent says nothing about others: upstream returns 403 both to a key that may not see an agent and to a
-//! key that is wrong. `GET /user/me` tells which it is, and only what that refuses is refused as a whole.
+//! A refusal for one agent says nothing about others: upstream returns 403 both to a key that may not see an
+//! agent and to a key that is wrong. `GET /user/me` tells which it is, and only what that refuses is refused
+//! as a whole.
 
 mod by_list;
 mod standing;

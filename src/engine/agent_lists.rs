@@ -93,8 +93,9 @@ impl AgentLists {
         self.kept.invalidate(&credential);
     }
 
-    /// Drops the list that is kept for a credential if it names an agent that is gone, and was read before the agent was seen
-    /// last. A later one would say the same again, at the cost of a request for each response.
+    /// Drops the list that is kept for a credential if it names an agent that is gone, and was read before
+    /// the agent was seen last. A later one would say the same again, at the cost of a request for each
+    /// response.
     pub(super) fn outdated_by(
         &self,
         (credential, gone): (CredentialId, AgentId),

@@ -120,8 +120,8 @@ impl HeldMemory {
         self.count(bytes)
     }
 
-    /// Whether it holds half of all memory: more must not be taken ahead, because the response may still need memory
-    /// for what it compares or encodes.
+    /// Whether it holds half of all memory: more must not be taken ahead, because the response may still need
+    /// memory for what it compares or encodes.
     pub(super) fn is_half(&self) -> bool {
         self.memory.as_ref().is_some_and(|(memory, _)| self.all >= memory.0.most / 2)
     }
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_that_is_dropped_is_no_longer_held() {
+    fn a_dropped_entry_is_no_longer_held() {
         let (memory, slice) = (memory(4), slice());
         let mut response = memory.of(caller(1));
         response.hold(&slice).unwrap();
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn one_caller_leaves_a_quarter_to_others_and_all_of_it_is_the_most() {
+    fn one_caller_leaves_a_quarter_to_others_and_the_limit_holds_for_all() {
         let memory = memory(40);
         let (slices, one, limit) = fill(&memory, 1);
         assert!((28..=31).contains(&one.len()), "{}", one.len());
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_response_alone_may_hold_all_of_it_and_no_more() {
+    fn a_single_response_may_hold_all_of_the_memory() {
         let memory = memory(10);
         let mut response = memory.of(caller(1));
         let slices: Vec<_> = (0..20).map(|_| slice()).collect();
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn what_belongs_to_no_entry_counts_for_each_response() {
+    fn bytes_outside_of_entries_count_for_each_response() {
         let memory = ResponseMemory::new(1_000);
         let mut responses: Vec<_> = (0..9).map(|id| memory.of(caller(id))).collect();
         responses.iter_mut().for_each(|response| response.hold_alone(100).unwrap());

@@ -1,8 +1,10 @@
-//! Serves upstream's own pages, byte for byte. They are kept whole under their query, independently of coverage.
+//! Serves upstream's own pages, byte for byte. They are kept whole under their query, independently of
+//! coverage.
 //!
-//! A relayed page says nothing about the pages around it, so nothing is learned from it except that upstream accepts the
-//! key. It is as fresh as its least settled row; a page that reaches the present, or is filtered by something that changes,
-//! is only as fresh as the rows that may still join it. A page that can't be parsed is passed on and not kept.
+//! A relayed page says nothing about the pages around it, so nothing is learned from it except that upstream
+//! accepts the key. It is as fresh as its least settled row; a page that reaches the present, or is filtered
+//! by something that changes, is only as fresh as the rows that may still join it. A page that can't be
+//! parsed is passed on and not kept.
 
 use std::sync::Arc;
 use std::time::Duration;

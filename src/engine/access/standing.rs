@@ -37,8 +37,8 @@ impl PairStanding {
     }
 }
 
-/// How long a refusal of a pair is repeated without asking. An agent that was there before is not made up: it is asked
-/// about again after as long as it has been gone.
+/// How long a refusal of a pair is repeated without asking. An agent that was there before is not made up: it
+/// is asked about again after as long as it has been gone.
 pub(super) fn remembered_for(error: &SourceError, at: Timestamp, accepted_at: Option<Timestamp>) -> Duration {
     match error {
         SourceError::AgentNotFound(_) => accepted_at

@@ -1,8 +1,9 @@
 //! Cursors as clients see them: `c1.` and the letters of a few numbers.
 //!
-//! A cursor names a log and one of its responses, and it carries the digest of that response's rows: if the log is lost, an
-//! equal digest still proves that nothing changed. It is bound to its question by digests of the question's parts. Nothing
-//! in it depends on the process, so it is understood after a restart and by other replicas.
+//! A cursor names a log and one of its responses, and it carries the digest of that response's rows: if the
+//! log is lost, an equal digest still proves that nothing changed. It is bound to its question by digests of
+//! the question's parts. Nothing in it depends on the process, so it is understood after a restart and by
+//! other replicas.
 
 use sha2::{Digest as _, Sha256};
 
@@ -72,7 +73,8 @@ pub enum FollowedAgents {
 }
 
 impl FollowedQuestion {
-    /// The question about the executions of these agents that pass the filters, as upstream shows them to a key.
+    /// The question about the executions of these agents that pass the filters, as upstream shows them to a
+    /// key.
     ///
     /// The key itself counts, not its name in this process: another key may belong to another account.
     pub fn new(

@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn the_whole_is_as_old_as_its_oldest_section_and_as_long_as_all() {
+    fn the_whole_has_the_age_of_the_oldest_section_and_the_rows_of_all() {
         let sections =
             [section(1, verdict(5, 2, 3)), section(2, verdict(4, 0, 7)), section(3, verdict(9, 3, 0))];
         let whole = merged(at(1), None, &sections);
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn one_section_with_older_rows_leaves_the_total_open() {
+    fn the_total_is_unknown_if_one_section_has_older_rows() {
         let more = Verdict { total: None, ..verdict(5, 2, 3) };
         let whole = merged(at(1), None, &[section(1, verdict(5, 2, 3)), section(2, more)]);
         assert!(whole.has_more());
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn one_section_that_lacks_a_part_leaves_the_whole_incomplete() {
+    fn the_whole_is_incomplete_if_one_section_lacks_a_part() {
         let missing = vec![Missing { span: Span::at(at(2)), error: AskError::NotCached }];
         let lacking = Verdict { missing, ..verdict(5, 2, 3) };
         let whole = merged(at(1), None, &[section(1, lacking), section(2, verdict(5, 2, 3))]);
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_of_upstream_is_named_before_a_renewal() {
+    fn an_upstream_failure_outweighs_a_renewal() {
         let stale = |reason| {
             let mut stale = verdict(5, 2, 3);
             stale.report.stale = reason;

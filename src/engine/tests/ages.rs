@@ -1,4 +1,4 @@
-//! How old an answer may be, and what keeping it that fresh costs.
+//! How old an answer may be, and how many requests it costs to keep it that fresh.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
@@ -7,7 +7,7 @@ use super::*;
 use crate::source::Subject;
 
 #[test]
-fn a_question_about_rows_that_came_due_while_their_reading_goes_on_reads_them() {
+fn rows_that_expire_during_a_slow_read_are_read_again_for_the_next_request() {
     on_a_thread(|| async {
         let slow = Arc::new(AtomicBool::new(true));
         let rig = with_slow_pages(EngineSettings { settling_ttl: 100 * SECOND, ..settings() }, &slow)
@@ -50,7 +50,7 @@ async fn a_quiet_history_is_renewed_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn asking_again_at_once_under_a_status_costs_nothing() {
+async fn repeating_a_status_request_at_once_costs_nothing() {
     let rig = Rig::new(settings(), 1).with_history(400, 20);
     rig.every_two_days(1..6, "in-progress");
     rig.rows(rig.status("in-progress")).await;
@@ -63,9 +63,9 @@ async fn asking_again_at_once_under_a_status_costs_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_store_holds_nothing_that_nobody_points_at() {
+async fn the_store_holds_only_entries_that_a_segment_uses() {
     let rig = Rig::new(settings(), 1).with_history(400, 20);
-    // Read again alone, it is joined with the rows above it and with those below.
+    // When it is read again on its own, it is merged with the rows above and below it.
     rig.script.world().insert(NOW.minus(5 * DAY), "in-progress");
     for _ in 0..20 {
         rig.rows(rig.question()).await;
@@ -82,7 +82,7 @@ async fn the_store_holds_nothing_that_nobody_points_at() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn old_stuck_rows_of_one_week_that_finish_are_seen() {
+async fn old_stuck_rows_of_one_week_are_seen_to_finish() {
     let rig = Rig::new(settings(), 3).with_history(3_000, 60);
     let stuck = rig.every_two_days(1..30, "in-progress");
     rig.rows(rig.question()).await;
@@ -99,7 +99,7 @@ async fn old_stuck_rows_of_one_week_that_finish_are_seen() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_read_later_stays_when_an_older_reading_lands() {
+async fn an_older_read_that_lands_late_does_not_replace_newer_rows() {
     let (rig, late) = once_late(SECOND * 5 / 2);
     let rig = rig.with_history(100, 2);
     let row = rig.script.world().insert(NOW.minus(30 * SECOND), "in-progress");
@@ -122,7 +122,7 @@ async fn what_was_read_later_stays_when_an_older_reading_lands() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn joins_no_reading_begun_before_its_freshness_allows() {
+async fn does_not_join_a_read_that_began_too_long_ago() {
     let (rig, late) = once_late(10 * SECOND);
     let rig = rig.with_history(100, 2);
     let row = rig.script.world().insert(NOW.minus(30 * SECOND), "in-progress");
@@ -141,7 +141,7 @@ async fn joins_no_reading_begun_before_its_freshness_allows() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_question_that_may_keep_nothing_sees_what_changed_and_changes_nothing_that_is_kept() {
+async fn no_store_returns_current_rows_and_leaves_the_store_unchanged() {
     let rig = Rig::new(settings(), 3).with_history(3_000, 60);
     let stuck = rig.every_two_days(1..8, "in-progress");
     rig.rows(rig.question()).await;
@@ -156,13 +156,13 @@ async fn a_question_that_may_keep_nothing_sees_what_changed_and_changes_nothing_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_head_that_is_read_again_is_no_younger_than_its_end() {
+async fn a_reread_head_is_no_younger_than_its_end() {
     let rig = Rig::new(settings(), 1).with_history(60, 3);
     rig.script.world().insert(NOW.minus(SECOND), "completed");
     rig.rows(rig.question()).await;
     rig.script.world().insert(rig.clock.now().plus(SECOND / 100), "queued");
     pass(SECOND * 9 / 10).await;
-    rig.store.0.lock().unwrap().clear();
+    rig.evict();
     rig.rows(rig.question()).await;
     pass(SECOND * 9 / 10).await;
     assert_eq!(rig.rows(rig.question()).await, rig.truth(&rig.question()));
@@ -170,7 +170,7 @@ async fn a_head_that_is_read_again_is_no_younger_than_its_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reading_that_arrives_late_takes_nothing_back_that_a_probe_brought() {
+async fn a_late_read_does_not_revert_what_a_probe_found() {
     let reads = AtomicU32::new(0);
     let rig = bent(settings(), |bent| {
         bent.back = Box::new(move |subject, page, _| {
@@ -185,7 +185,7 @@ async fn a_reading_that_arrives_late_takes_nothing_back_that_a_probe_brought() {
         let mut world = rig.script.world();
         world.insert(NOW.minus(2 * DAY), "in-progress");
         world.insert(NOW.minus(10 * DAY), "in-progress");
-        // One that finished just now lies above one that never did, so that the two are read where they are.
+        // A call that just finished is right above one that never did, so both are read directly.
         let ended = world.insert(at.plus(SECOND * 3), "in-progress");
         world.change(ended, "completed", NOW);
         world.insert(at, "in-progress")

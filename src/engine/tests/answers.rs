@@ -1,4 +1,4 @@
-//! What an answer says of itself, and what the cache's directives do.
+//! The verdicts of answers, and the effects of `Cache-Control`.
 
 use super::script::unavailable;
 use super::*;
@@ -15,7 +15,7 @@ async fn says_up_to_when_it_is_complete() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_known_is_foregone_with_the_same_digest() {
+async fn known_rows_give_the_same_digest_before_they_are_taken() {
     let rig = Rig::new(settings(), 1).with_history(300, 20);
     let read = rig.collect(rig.question()).await.unwrap().verdict;
     assert_eq!((read.report.miss_rows, read.report.hit_rows), (300, 0));
@@ -30,7 +30,7 @@ async fn what_is_known_is_foregone_with_the_same_digest() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_question_about_the_future_is_empty_and_complete() {
+async fn a_request_for_the_future_is_empty_and_complete() {
     let rig = Rig::new(settings(), 1).with_history(100, 2);
     let question = Question { from: Some(NOW.plus(DAY)), ..rig.question() };
     let answer = rig.collect(question).await.unwrap();
@@ -66,7 +66,7 @@ async fn no_store_keeps_nothing_new() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn max_age_zero_reads_what_is_live_and_not_what_is_settled() {
+async fn max_age_zero_reads_live_rows_but_not_settled_ones() {
     let rig = Rig::new(EngineSettings { live_ttl: 60 * SECOND, settling_ttl: 60 * SECOND, ..settings() }, 1)
         .with_history(2_000, 40);
     let live = rig.script.world().insert(NOW.minus(20 * SECOND), "in-progress");
@@ -83,7 +83,7 @@ async fn max_age_zero_reads_what_is_live_and_not_what_is_settled() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stale_answer_comes_at_once_and_is_renewed_behind_it() {
+async fn a_stale_answer_is_returned_at_once_and_renewed_in_the_background() {
     let rig = Rig::new(EngineSettings { stale_while_revalidate: 60 * SECOND, ..settings() }, 1)
         .with_history(100, 2);
     rig.rows(rig.question()).await;
@@ -100,10 +100,10 @@ async fn a_stale_answer_comes_at_once_and_is_renewed_behind_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_last_answer_is_given_while_upstream_fails() {
+async fn the_last_answer_is_served_while_upstream_fails() {
     let rig = Rig::new(EngineSettings { stale_if_error: 600 * SECOND, ..settings() }, 1).with_history(100, 2);
     rig.rows(rig.question()).await;
-    rig.script.world().refuse = Some(Box::new(|_| Some(unavailable())));
+    rig.fail_upstream();
     pass(30 * SECOND).await;
     for _ in 0..2 {
         let stale = rig.collect(rig.question()).await.unwrap().verdict;
@@ -118,7 +118,7 @@ async fn the_last_answer_is_given_while_upstream_fails() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lenient_answer_names_what_is_missing_and_keeps_the_rest() {
+async fn a_lenient_answer_names_the_missing_part_and_has_the_rest() {
     let rig = Rig::new(settings(), 1).with_history(1_000, 20);
     rig.script.world().refuse = Some(Box::new(|number| (number == 2).then(unavailable)));
     let lenient = Question { tolerance: Tolerance::Lenient, ..rig.question() };
@@ -138,7 +138,7 @@ async fn a_lenient_answer_names_what_is_missing_and_keeps_the_rest() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_that_fails_says_so_after_what_it_gave() {
+async fn a_stream_that_fails_ends_with_an_error_after_its_rows() {
     let rig = Rig::new(settings(), 1).with_history(1_000, 20);
     rig.script.world().refuse = Some(Box::new(|number| (number > 8).then(unavailable)));
     let mode = ResponseMode::Streamed { row_wait: 50 * SECOND };
@@ -159,7 +159,7 @@ async fn a_stream_that_fails_says_so_after_what_it_gave() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_deadline_passes_and_a_retry_goes_on_from_there() {
+async fn a_retry_after_the_deadline_continues_where_the_first_request_stopped() {
     let rig = Rig::new(settings(), 1).with_history(3_000, 30);
     let mode = ResponseMode::Collected { deadline: Instant::now() + Duration::from_millis(90) };
     let error = rig.collect(Question { mode, ..rig.question() }).await.unwrap_err();
@@ -174,7 +174,7 @@ async fn the_deadline_passes_and_a_retry_goes_on_from_there() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_retry_is_asked_for_when_the_budget_has_room_for_what_is_missing() {
+async fn retry_after_is_when_the_budget_has_room_for_the_missing_pages() {
     for (a_request_takes, at_least, at_most) in [(0, 1, 1), (200, 5, 12), (20_000, 60, 60)] {
         let rig = Rig::new(settings(), 1).with_history(3_000, 30);
         rig.script.world().a_request_takes = Duration::from_millis(a_request_takes);
@@ -192,7 +192,7 @@ async fn a_retry_is_asked_for_when_the_budget_has_room_for_what_is_missing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lenient_answer_leaves_out_what_is_not_there_at_the_deadline() {
+async fn a_lenient_answer_leaves_out_what_is_not_read_by_the_deadline() {
     let rig = Rig::new(settings(), 1).with_history(3_000, 30);
     let mode = ResponseMode::Collected { deadline: Instant::now() + Duration::from_millis(90) };
     let answer =
@@ -214,7 +214,7 @@ async fn an_answer_larger_than_allowed_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_a_beginning_of_history_the_question_must_name_one() {
+async fn from_is_required_if_the_start_of_history_is_unknown() {
     let rig = Rig::new(settings(), 1);
     assert!(matches!(rig.collect(rig.question()).await, Err(AskError::NoHistoryStart)));
     let question = Question { from: Some(NOW.minus(DAY)), ..rig.question() };
@@ -223,7 +223,7 @@ async fn without_a_beginning_of_history_the_question_must_name_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_with_nothing_left_to_read_has_its_verdict_before_its_first_row() {
+async fn a_stream_that_has_nothing_left_to_read_knows_its_verdict_before_its_first_row() {
     let rig = Rig::new(settings(), 1).with_history(1_000, 20);
     rig.rows(rig.question()).await;
     pass(5 * SECOND).await;

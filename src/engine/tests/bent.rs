@@ -1,4 +1,4 @@
-//! What tests bend of the scripted upstream, and what tests of it share.
+//! Deviations of the scripted upstream, and helpers that several tests share.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -13,7 +13,7 @@ pub(super) type Relays = Box<dyn Fn(u64) -> Result<(Duration, &'static str), Sou
 pub(super) type Served = Box<dyn Fn(PageOf) + Send + Sync>;
 pub(super) type After = Box<dyn Fn(&mut Page) + Send + Sync>;
 
-/// What happens to requests: before a page (a refusal or a delay), when it is about to be served, and after.
+/// Hooks for requests: before a page (a refusal or a delay), when it is about to be served, and after.
 pub(super) struct Bent {
     number: AtomicU64,
     pub(super) before: Before,
@@ -100,19 +100,19 @@ pub(super) fn streamed(question: Question) -> Question {
     Question { mode: ResponseMode::Streamed { row_wait: 50 * SECOND }, ..question }
 }
 
-/// Runs a test that may spin without ever yielding: no clock of tokio's ends that.
+/// Runs a test that may spin without yielding, which no timeout of tokio's would end.
 pub(super) fn on_a_thread<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'static) {
     let (say, hear) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(test());
-        let _told = say.send(());
+        let _sent = say.send(());
     });
     hear.recv_timeout(Duration::from_secs(10)).expect("it ends, and well");
 }
 
-/// Pages after the second take so long.
+/// An upstream whose pages after the second wait 40 s for the budget while `slow` is set.
 pub(super) fn with_slow_pages(settings: EngineSettings, slow: &Arc<AtomicBool>) -> Rig {
     let slow = Arc::clone(slow);
     bent(settings, |bent| {
@@ -123,7 +123,7 @@ pub(super) fn with_slow_pages(settings: EngineSettings, slow: &Arc<AtomicBool>) 
     })
 }
 
-/// A rig, and a switch that makes the next page this late.
+/// A rig, and a switch that delays the next page.
 pub(super) fn once_late(delay: Duration) -> (Rig, Arc<AtomicBool>) {
     let late: Arc<AtomicBool> = Arc::default();
     let switch = Arc::clone(&late);

@@ -1,4 +1,4 @@
-//! Most rows of an agent are reported as removed only once upstream confirmed it.
+//! The removal of most rows of an agent is reported only once upstream has confirmed it.
 
 use super::*;
 
@@ -8,7 +8,7 @@ fn followed(question: &Question) -> FollowedQuestion {
     FollowedQuestion::new(credential, agents, (filters, any_status.as_ref()), (*from, *to))
 }
 
-/// A response to a client with a cursor: how it ends, with or without upstream's confirmation.
+/// How a response to a client with a cursor ends, with or without upstream's confirmation.
 async fn respond(
     rig: &Rig,
     question: &Question,
@@ -39,19 +39,14 @@ fn vanished(finished: Finished) -> Vanished {
     }
 }
 
-/// Drops the rows, so that they are read again.
-fn evict(rig: &Rig) {
-    rig.store.0.lock().unwrap().clear();
-}
-
 #[tokio::test(start_paused = true)]
-async fn rows_that_one_reading_missed_are_asked_for_once_more_and_then_are_back() {
+async fn rows_that_one_read_missed_are_requested_again_and_return() {
     for statuses in [&[][..], &["completed"], &["completed", "failed"]] {
         let rig = Rig::new(settings(), 1).with_history(200, 20);
         rig.script.world().born = Some(NOW.minus(21 * DAY));
         let question = if statuses.is_empty() { rig.question() } else { rig.statuses(statuses) };
         let first = cursor(respond(&rig, &question, None, Confirmation::Needed).await);
-        evict(&rig);
+        rig.evict();
         rig.script.world().pager = Some(Box::new(|_, _, _| crate::domain::Page {
             rows: Vec::new(),
             has_more: false,
@@ -69,19 +64,19 @@ async fn rows_that_one_reading_missed_are_asked_for_once_more_and_then_are_back(
         assert_eq!(
             (outcome.removed.len(), outcome.cursor.unwrap()),
             (0, first),
-            "the old cursor is still good"
+            "the old cursor is still valid"
         );
         rig.close().await;
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn rows_that_are_gone_cost_one_request_more() {
+async fn confirming_deleted_rows_costs_one_request() {
     let rig = Rig::new(settings(), 1).with_history(200, 20);
     rig.script.world().born = Some(NOW.minus(21 * DAY));
     let question = rig.question();
     let first = cursor(respond(&rig, &question, None, Confirmation::Needed).await);
-    evict(&rig);
+    rig.evict();
     rig.script.world().rows.truncate(20);
     let missing = vanished(respond(&rig, &question, Some(first), Confirmation::Needed).await);
     rig.requests();
@@ -94,21 +89,21 @@ async fn rows_that_are_gone_cost_one_request_more() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn upstream_that_can_not_be_asked_confirms_nothing() {
+async fn a_failing_upstream_confirms_no_deletion() {
     let rig = Rig::new(settings(), 1).with_history(200, 20);
     rig.script.world().born = Some(NOW.minus(21 * DAY));
     let question = rig.question();
     let first = cursor(respond(&rig, &question, None, Confirmation::Needed).await);
-    evict(&rig);
+    rig.evict();
     rig.script.world().rows.clear();
     let missing = vanished(respond(&rig, &question, Some(first), Confirmation::Needed).await);
-    rig.script.world().refuse = Some(Box::new(|_| Some(script::unavailable())));
+    rig.fail_upstream();
     assert!(rig.engine.confirm_gone(&question, &missing).await.is_err());
     rig.close().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn logs_go_with_what_is_known_of_their_agent() {
+async fn change_logs_are_dropped_with_their_agents_rows() {
     let rig = Rig::new(settings(), 1).with_history(100, 5);
     let question = rig.question();
     cursor(respond(&rig, &question, None, Confirmation::Needed).await);
@@ -120,6 +115,10 @@ async fn logs_go_with_what_is_known_of_their_agent() {
     pass(61 * SECOND).await;
     let refused = rig.collect(rig.question()).await;
     assert!(matches!(refused, Err(AskError::Source(_))), "{refused:?}");
-    assert_eq!(rig.engine.change_logs(), ChangeLogReadings::default(), "of a key that upstream refuses, too");
+    assert_eq!(
+        rig.engine.change_logs(),
+        ChangeLogReadings::default(),
+        "also for a key that upstream refuses"
+    );
     rig.close().await;
 }

@@ -1,4 +1,4 @@
-//! Columns outlive the bytes that they were made of, and what they answer costs no request.
+//! Columns outlive the bytes that they were made from, and answer totals without a request.
 
 use super::*;
 use crate::domain::{ColumnId, NumberCell, ValueColumn};
@@ -13,12 +13,12 @@ fn needing(question: Question, ids: &[ColumnId]) -> Question {
     Question { need: RowNeed::Columns(ids.into()), mode, ..question }
 }
 
-/// A question for the rows' versions, as totals ask.
+/// A question that needs the column of versions, as totals do.
 pub(super) fn summed(question: Question) -> Question {
     needing(question, &[VERSIONS])
 }
 
-/// The versions of a slice's rows: from their column, or from their bytes, of which the column is made then.
+/// The versions of a slice's rows, from their column. If there is none, makes it from their bytes.
 pub(super) fn versions(slice: &EntrySlice) -> Vec<u32> {
     let entry = &slice.entry;
     let column = entry.columns(&[VERSIONS]).map(|mut columns| columns.remove(0)).unwrap_or_else(|| {
@@ -39,11 +39,7 @@ pub(super) fn versions(slice: &EntrySlice) -> Vec<u32> {
 }
 
 impl Rig {
-    fn evict(&self) {
-        self.store.0.lock().unwrap().clear();
-    }
-
-    /// Takes an answer as totals do, and checks what its columns say.
+    /// Collects an answer as totals do, and checks the values of its columns.
     async fn sum(&self, question: Question) -> usize {
         let collected = self.collect(question.clone()).await.unwrap();
         let summed: Vec<_> = collected.slices.iter().flat_map(versions).collect();
@@ -53,7 +49,7 @@ impl Rig {
     }
 }
 
-/// An engine whose store dropped all bytes of a history of some pages, after totals were made of it.
+/// An engine that made totals of a history of several pages, and whose store then dropped all bytes.
 async fn summed_and_evicted() -> Rig {
     let rig = Rig::new(settings(), 1).with_history(600, 10);
     rig.sum(summed(rig.question())).await;
@@ -63,7 +59,7 @@ async fn summed_and_evicted() -> Rig {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_summed_is_summed_again_without_a_request_or_bytes() {
+async fn totals_are_made_again_without_requests_or_bytes() {
     let rig = summed_and_evicted().await;
     let ago = |hours: u32| Some(NOW.minus(hours * 3_600 * SECOND));
     let within = Question { from: ago(100), to: ago(30), ..rig.question() };
@@ -82,7 +78,7 @@ async fn what_was_summed_is_summed_again_without_a_request_or_bytes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn filters_that_rows_state_are_decided_without_bytes() {
+async fn filters_on_indexed_facts_need_no_bytes() {
     let rig = summed_and_evicted().await;
     let filters = Filters { answered_by_voice_mail: Some(false), ..Filters::default() };
     assert!(rig.sum(summed(Question { filters, ..rig.question() })).await > 0);
@@ -111,9 +107,9 @@ async fn another_column_is_read_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn rows_that_are_read_again_for_others_keep_their_columns() {
+async fn rows_reread_for_other_requests_keep_their_columns() {
     let rig = summed_and_evicted().await;
-    // Everything is read again, twice, cut in another way, and nobody sums it.
+    // All rows are read again twice, in differently divided entries, and not summed.
     rig.rows(rig.newest(0, 333)).await;
     rig.rows(rig.question()).await;
     rig.evict();
@@ -126,7 +122,7 @@ async fn rows_that_are_read_again_for_others_keep_their_columns() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refresh_reads_the_head_and_nothing_for_the_rest() {
+async fn a_refresh_for_totals_reads_only_the_head() {
     let rig = summed_and_evicted().await;
     for _ in 0..3 {
         pass(5 * SECOND).await;
@@ -138,7 +134,7 @@ async fn a_refresh_reads_the_head_and_nothing_for_the_rest() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_keeps_the_columns_that_it_was_planned_with() {
+async fn an_answer_keeps_the_columns_of_its_plan() {
     let rig = summed_and_evicted().await;
     let answer = rig.engine.ask(summed(rig.question())).await.unwrap();
     for scope in rig.engine.state.scopes.all() {

@@ -1,4 +1,4 @@
-//! Every answer ends, whoever else reads, dawdles or leaves.
+//! Every answer ends, even if other callers are slow or leave.
 
 use std::sync::atomic::AtomicBool;
 
@@ -9,7 +9,7 @@ use crate::engine::reading::RequestStage;
 use crate::source::{SourceError, Subject};
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_of_the_lower_part_of_a_reading_does_not_wait_for_a_slow_one_above() {
+async fn a_stream_of_older_rows_does_not_wait_for_a_slow_stream_of_newer_ones() {
     let rig = Rig::new(settings(), 1).with_history(1_000, 5);
     let first = rig.engine.ask(streamed(rig.question())).await.unwrap();
     let lower = Question { to: Some(NOW.minus(4 * DAY)), ..rig.question() };
@@ -19,7 +19,7 @@ async fn a_stream_of_the_lower_part_of_a_reading_does_not_wait_for_a_slow_one_ab
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_of_the_lower_part_of_a_reading_goes_on_when_the_slow_one_above_is_cut_off() {
+async fn a_stream_of_older_rows_continues_after_a_slow_stream_of_newer_ones_is_dropped() {
     let rig = Rig::new(settings(), 1).with_history(2_000, 5);
     let first = rig.engine.ask(streamed(rig.question())).await.unwrap();
     let lower = Question { to: Some(NOW.minus(4 * DAY)), ..rig.question() };
@@ -33,7 +33,7 @@ async fn a_stream_of_the_lower_part_of_a_reading_goes_on_when_the_slow_one_above
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lenient_stream_goes_on_after_parts_that_failed() {
+async fn a_lenient_stream_continues_after_failed_parts() {
     let rig = Rig::new(settings(), 1).with_history(1_500, 100);
     rig.script.world().refuse = Some(Box::new(|number| (number <= 8).then(unavailable)));
     let lenient = Question { tolerance: Tolerance::Lenient, ..rig.question() };
@@ -43,25 +43,25 @@ async fn a_lenient_stream_goes_on_after_parts_that_failed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stale_answer_whose_entries_go_ends() {
+async fn a_stale_answer_ends_although_its_entries_are_evicted() {
     let rig =
         Rig::new(EngineSettings { stale_if_error: 600 * SECOND, ..settings() }, 1).with_history(1_000, 20);
     rig.rows(rig.question()).await;
-    rig.script.world().refuse = Some(Box::new(|_| Some(unavailable())));
+    rig.fail_upstream();
     pass(30 * SECOND).await;
     let mut answer = rig.engine.ask(streamed(rig.question())).await.unwrap();
-    rig.store.0.lock().unwrap().clear();
+    rig.evict();
     rig.requests();
     let end =
         tokio::time::timeout(600 * SECOND, async { while let Ok(Some(_)) = answer.next().await {} }).await;
     let requests = rig.requests();
-    assert!(end.is_ok(), "still asking after {requests} requests");
+    assert!(end.is_ok(), "no end after {requests} requests");
     drop(answer);
     rig.close().await;
 }
 
 #[test]
-fn a_question_about_the_passed_part_of_a_reading_does_not_spin() {
+fn a_request_for_rows_that_a_read_has_passed_does_not_spin() {
     on_a_thread(|| async {
         let rig = with_slow_pages(settings(), &Arc::new(AtomicBool::new(true))).with_history(400, 2);
         let directives = CacheDirectives { no_store: true, ..CacheDirectives::default() };
@@ -76,8 +76,8 @@ fn a_question_about_the_passed_part_of_a_reading_does_not_spin() {
     });
 }
 
-/// An upstream that turns the page away that is sent ahead of the check, and whose later pages are slow.
-fn that_turns_the_page_ahead_away(rows: u32) -> Rig {
+/// An upstream that refuses the prefetched page, and whose later pages are slow.
+fn with_refused_prefetch(rows: u32) -> Rig {
     let rig = bent(settings(), |bent| {
         bent.before = Box::new(|_, page, number| match (number, page.number) {
             (0, _) => Err(limited()),
@@ -93,9 +93,9 @@ fn limited() -> SourceError {
 }
 
 #[test]
-fn a_read_whose_page_ahead_was_turned_away_does_not_freeze_those_who_join_it() {
+fn a_read_whose_prefetch_was_refused_does_not_block_those_who_join_it() {
     on_a_thread(|| async {
-        let rig = that_turns_the_page_ahead_away(400);
+        let rig = with_refused_prefetch(400);
         let directives = CacheDirectives { no_store: true, ..CacheDirectives::default() };
         let mut first = rig.engine.ask(streamed(Question { directives, ..rig.question() })).await.unwrap();
         assert!(first.next().await.unwrap().is_some());
@@ -116,8 +116,8 @@ fn a_read_whose_page_ahead_was_turned_away_does_not_freeze_those_who_join_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_read_whose_page_ahead_was_turned_away_counts_from_the_page_that_came() {
-    let rig = that_turns_the_page_ahead_away(400);
+async fn a_read_whose_prefetch_was_refused_is_dated_by_its_first_successful_page() {
+    let rig = with_refused_prefetch(400);
     let first = rig.engine.ask(streamed(rig.question())).await.unwrap();
     let readings = {
         let Question { credential, agent, filters, .. } = rig.question();
@@ -133,7 +133,7 @@ async fn a_read_whose_page_ahead_was_turned_away_counts_from_the_page_that_came(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_question_since_the_beginning_of_time_registers_a_few_readings_at_a_time() {
+async fn a_request_since_year_one_registers_a_bounded_number_of_reads() {
     let rig = Rig::new(settings(), 1);
     let from = Some(Timestamp::from_micros(-62_135_596_800_000_000));
     let mode = ResponseMode::Collected { deadline: Instant::now() + SECOND / 2 };
@@ -155,7 +155,7 @@ async fn a_question_since_the_beginning_of_time_registers_a_few_readings_at_a_ti
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_question_over_more_windows_than_are_registered_at_a_time_is_answered_whole() {
+async fn a_request_for_more_windows_than_are_registered_at_once_is_complete() {
     let rig = Rig::new(settings(), 1).with_history(300, 2_400);
     for _ in 0..2 {
         assert_eq!(soon(rig.rows(rig.question())).await, rig.truth(&rig.question()));

@@ -1,4 +1,4 @@
-//! Questions under filters, answered from what is known without them.
+//! Requests with filters, answered from unfiltered rows that are known.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -15,7 +15,7 @@ fn patient() -> EngineSettings {
     }
 }
 
-/// So many executions in the last hours that a question about one status is cheaper under its filter.
+/// So many executions in the last hours that a request for one status is cheaper with upstream's filter.
 fn busy(settings: EngineSettings) -> Rig {
     let rig = Rig::new(settings, 1).with_history(2_000, 1);
     fail_some(&rig);
@@ -28,10 +28,6 @@ fn fail_some(rig: &Rig) {
     }
 }
 
-fn breaks(rig: &Rig) {
-    rig.script.world().refuse = Some(Box::new(|_| Some(unavailable())));
-}
-
 fn with(directives: CacheDirectives, question: Question) -> Question {
     Question { directives, ..question }
 }
@@ -41,7 +37,7 @@ async fn rows_of_a_status_are_picked_from_fresh_rows_without_a_request() {
     let rig = busy(patient());
     rig.rows(rig.question()).await;
     rig.requests();
-    breaks(&rig);
+    rig.fail_upstream();
     let directives = CacheDirectives::default();
     for directives in [
         directives,
@@ -66,7 +62,7 @@ async fn rows_of_a_status_are_picked_from_fresh_rows_without_a_request() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn rows_of_a_status_that_are_picked_from_fresh_rows_are_as_old_as_these() {
+async fn rows_of_a_status_that_are_picked_from_fresh_rows_have_their_age() {
     let rig = busy(patient());
     rig.rows(rig.question()).await;
     pass(4 * SECOND).await;
@@ -78,7 +74,7 @@ async fn rows_of_a_status_that_are_picked_from_fresh_rows_are_as_old_as_these() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_status_is_asked_of_upstream_once_the_rows_without_it_are_too_old() {
+async fn a_status_is_requested_from_upstream_once_the_unfiltered_rows_are_too_old() {
     let rig = busy(patient());
     rig.rows(rig.question()).await;
     rig.requests();
@@ -96,7 +92,7 @@ async fn a_status_is_asked_of_upstream_once_the_rows_without_it_are_too_old() {
 async fn rows_of_a_status_are_picked_from_stale_rows_while_upstream_fails() {
     let rig = busy(patient());
     rig.rows(rig.question()).await;
-    breaks(&rig);
+    rig.fail_upstream();
     pass(300 * SECOND).await;
     for status in ["failed", "busy"] {
         let verdict = rig.collect(rig.status(status)).await.unwrap().verdict;
@@ -107,12 +103,12 @@ async fn rows_of_a_status_are_picked_from_stale_rows_while_upstream_fails() {
         assert_eq!(rig.stream(rig.status(status)).await.unwrap(), rig.truth(&rig.status(status)));
     }
     pass(400 * SECOND).await;
-    assert!(rig.collect(rig.status("failed")).await.is_err(), "longer ago than stale-if-error");
+    assert!(rig.collect(rig.status("failed")).await.is_err(), "older than stale-if-error");
     rig.close().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn rows_of_a_status_come_within_seconds_from_stale_rows_while_upstream_hangs() {
+async fn rows_of_a_status_are_picked_from_stale_rows_within_seconds_while_upstream_hangs() {
     let is_down: Arc<AtomicBool> = Arc::default();
     let down = Arc::clone(&is_down);
     let rig = bent(patient(), |bent| bent.is_down = down).with_history(2_000, 1);
@@ -127,7 +123,7 @@ async fn rows_of_a_status_come_within_seconds_from_stale_rows_while_upstream_han
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_response_under_a_filter_goes_on_from_stale_rows_where_upstream_breaks_off() {
+async fn a_filtered_response_continues_from_stale_rows_when_upstream_fails() {
     let fails = Arc::new(AtomicBool::new(false));
     let fails_too = Arc::clone(&fails);
     let rig = bent(patient(), |bent| {
@@ -151,7 +147,7 @@ async fn a_response_under_a_filter_goes_on_from_stale_rows_where_upstream_breaks
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_if_cached_with_max_stale_is_answered_from_the_rows_without_a_filter() {
+async fn only_if_cached_with_max_stale_is_answered_from_unfiltered_rows() {
     let rig = busy(EngineSettings { stale_if_error: Duration::ZERO, ..patient() });
     rig.rows(rig.question()).await;
     rig.requests();
@@ -166,7 +162,7 @@ async fn only_if_cached_with_max_stale_is_answered_from_the_rows_without_a_filte
     rig.close().await;
 }
 
-/// With a provider in every row: of each hundred one is plivo's, the others twilio's.
+/// Sets the provider of every row: one in a hundred is plivo, the others are twilio.
 fn with_providers(rig: Rig) -> Rig {
     for (number, row) in rig.script.world().rows.iter_mut().enumerate() {
         row.provider = Some(if number % 100 == 7 { "plivo" } else { "twilio" });
@@ -187,7 +183,7 @@ fn under(question: &Question, filters: impl FnOnce(&mut Filters)) -> Question {
 }
 
 #[tokio::test(start_paused = true)]
-async fn filters_that_are_made_up_cost_no_request_where_all_rows_are_known() {
+async fn made_up_filters_cost_no_request_if_all_rows_are_known() {
     let rig = with_providers(busy(patient()));
     rig.rows(rig.question()).await;
     rig.requests();
@@ -198,12 +194,12 @@ async fn filters_that_are_made_up_cost_no_request_where_all_rows_are_known() {
         assert!(rig.rows(question).await.is_empty());
     }
     assert_eq!(rig.requests(), 0);
-    assert_eq!(rig.engine.scopes(), 1, "nothing is kept for them");
+    assert_eq!(rig.engine.scopes(), 1, "nothing is stored for them");
     rig.close().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn rows_under_any_filter_are_picked_from_fresh_rows_that_state_what_it_names() {
+async fn any_filter_is_applied_to_fresh_rows_that_have_its_facts() {
     let rig = with_providers(busy(patient()));
     rig.rows(rig.question()).await;
     rig.requests();
@@ -227,7 +223,7 @@ async fn rows_under_any_filter_are_picked_from_fresh_rows_that_state_what_it_nam
 }
 
 #[tokio::test(start_paused = true)]
-async fn upstream_decides_where_a_row_does_not_state_what_a_filter_names() {
+async fn upstream_decides_if_a_row_lacks_the_fact_that_a_filter_names() {
     let rig = with_providers(busy(patient()));
     rig.script.world().rows[1_500].provider = None;
     rig.rows(rig.question()).await;
@@ -235,12 +231,12 @@ async fn upstream_decides_where_a_row_does_not_state_what_a_filter_names() {
     let question = provider(&rig, "plivo");
     let rows = rig.rows(question.clone()).await;
     assert_eq!(rows, rig.truth(&question));
-    assert_eq!(rows.len(), 21, "upstream shows it as well");
+    assert_eq!(rows.len(), 21, "upstream also lists the row without a provider");
     assert!(rig.requests() > 0);
-    // Elsewhere every row states it.
+    // In this span, every row has a provider.
     let recent = Question { from: Some(NOW.minus(DAY / 2)), ..question };
     assert_eq!(rig.rows(recent.clone()).await, rig.truth(&recent));
-    // What is known to fail another filter needs no decision.
+    // A row that is known to fail another filter needs no decision.
     let failed = under(&provider(&rig, "twilio"), |filters| filters.status = Some(Status::new("failed")));
     rig.requests();
     assert_eq!(rig.rows(failed.clone()).await, rig.truth(&failed));
@@ -249,7 +245,7 @@ async fn upstream_decides_where_a_row_does_not_state_what_a_filter_names() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn rows_under_a_filter_that_changes_are_as_fresh_as_under_upstreams() {
+async fn rows_under_a_changing_filter_are_as_fresh_as_if_upstream_filtered_them() {
     let rig = with_providers(busy(patient()));
     rig.rows(rig.question()).await;
     let question = under(&rig.question(), |filters| filters.answered_by_voice_mail = Some(true));
@@ -265,10 +261,10 @@ async fn rows_under_a_filter_that_changes_are_as_fresh_as_under_upstreams() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn rows_under_any_filter_are_picked_from_stale_rows_while_upstream_fails() {
+async fn any_filter_is_applied_to_stale_rows_while_upstream_fails() {
     let rig = with_providers(busy(patient()));
     rig.rows(rig.question()).await;
-    breaks(&rig);
+    rig.fail_upstream();
     pass(300 * SECOND).await;
     for name in ["plivo", "made-up"] {
         let question = provider(&rig, name);
@@ -281,7 +277,7 @@ async fn rows_under_any_filter_are_picked_from_stale_rows_while_upstream_fails()
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_last_week_under_a_status_is_read_again_together() {
+async fn the_last_week_under_a_status_is_renewed_together() {
     let settings = EngineSettings { settled_ttl: 300 * SECOND, settle_after: 600 * SECOND, ..patient() };
     let rig = Rig::new(settings, 1).with_history(2_000, 60);
     fail_some(&rig);
@@ -298,7 +294,7 @@ async fn the_last_week_under_a_status_is_read_again_together() {
         }
         tokio::time::sleep(5 * SECOND).await;
     }
-    // Once in two minutes, and what has just come into that part of the week.
+    // One read every two minutes, and those for rows that have just become part of the week.
     assert!(reads.len() <= 40, "{} reads in 40 minutes: {reads:?}", reads.len());
     rig.close().await;
 }

@@ -1,14 +1,15 @@
-//! Lists that are hard to walk: every row exactly once, collected and streamed.
+//! Lists that are hard to walk: the answer has every row exactly once, collected and streamed.
 
 use super::script::{Compare, Listed, ScriptTotals, World};
 use super::*;
 
-/// Asks a cold gateway, collected and streamed, and holds both against the list.
-async fn holds_every_row(arrange: impl Fn(&mut World)) -> [usize; 2] {
-    holds_every_row_with(&settings(), arrange).await
+/// Requests all rows of a cold gateway, collected and streamed, and compares both with the list. Returns the
+/// numbers of requests.
+async fn has_every_row(arrange: impl Fn(&mut World)) -> [usize; 2] {
+    has_every_row_with(&settings(), arrange).await
 }
 
-async fn holds_every_row_with(settings: &EngineSettings, arrange: impl Fn(&mut World)) -> [usize; 2] {
+async fn has_every_row_with(settings: &EngineSettings, arrange: impl Fn(&mut World)) -> [usize; 2] {
     let mut requests = [0; 2];
     for (way, counted) in requests.iter_mut().enumerate() {
         let rig = Rig::new(settings.clone(), 5).with_history(1_500, 20);
@@ -19,7 +20,7 @@ async fn holds_every_row_with(settings: &EngineSettings, arrange: impl Fn(&mut W
         let mut sorted = rows.clone();
         sorted.sort_unstable();
         sorted.dedup();
-        assert_eq!(sorted.len(), rows.len(), "each once");
+        assert_eq!(sorted.len(), rows.len(), "no row twice");
         assert_eq!(rows, truth);
         *counted = rig.requests();
         rig.close().await;
@@ -29,13 +30,13 @@ async fn holds_every_row_with(settings: &EngineSettings, arrange: impl Fn(&mut W
 
 #[tokio::test(start_paused = true)]
 async fn a_plain_list_costs_its_pages() {
-    let requests = holds_every_row(|_| {}).await;
+    let requests = has_every_row(|_| {}).await;
     assert!(requests.iter().all(|count| *count <= 1_500 / 50 + 2 * 3), "{requests:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn more_ties_than_a_page_in_an_order_that_changes() {
-    holds_every_row(|world| {
+async fn more_ties_than_a_page_in_a_changing_order() {
+    has_every_row(|world| {
         let at = NOW.minus(5 * DAY);
         (0..130).for_each(|_| {
             world.insert(at, "completed");
@@ -45,7 +46,7 @@ async fn more_ties_than_a_page_in_an_order_that_changes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_second_that_rows_are_still_committed_to_is_read_once_that_is_over() {
+async fn a_second_that_still_gets_rows_is_read_after_its_last_commit() {
     let rig = Rig::new(settings(), 5).with_history(100, 3);
     let second = NOW.floor_second();
     {
@@ -72,7 +73,7 @@ async fn a_second_that_rows_are_still_committed_to_is_read_once_that_is_over() {
 
 #[tokio::test(start_paused = true)]
 async fn more_ties_than_a_page_and_no_total() {
-    holds_every_row(|world| {
+    has_every_row(|world| {
         let at = NOW.minus(5 * DAY);
         (0..130).for_each(|_| {
             world.insert(at, "completed");
@@ -83,8 +84,8 @@ async fn more_ties_than_a_page_and_no_total() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_comparison_at_whole_seconds() {
-    holds_every_row(|world| {
+async fn dates_that_are_compared_in_whole_seconds() {
+    has_every_row(|world| {
         for micros in (0..3_000_000).step_by(20_000) {
             world.insert(NOW.minus(3 * DAY).plus(Duration::from_micros(micros)), "completed");
         }
@@ -94,35 +95,35 @@ async fn a_comparison_at_whole_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_total() {
-    let requests = holds_every_row(|world| world.quirks.totals = ScriptTotals::Missing).await;
+async fn pages_without_a_total() {
+    let requests = has_every_row(|world| world.quirks.totals = ScriptTotals::Missing).await;
     assert!(requests.iter().all(|count| *count <= 1_500 / 50 * 3 / 2 + 2 * 3), "{requests:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_total_of_everything() {
-    let requests = holds_every_row(|world| world.quirks.totals = ScriptTotals::OfEverything).await;
-    // A few more to find out what it counts, for each of the windows that are read at once.
+async fn a_total_that_counts_all_rows() {
+    let requests = has_every_row(|world| world.quirks.totals = ScriptTotals::OfEverything).await;
+    // Some more requests to find out what the total counts, in each window that is read at the same time.
     assert!(requests.iter().all(|count| *count <= 1_500 / 50 + 3 * (8 + 2)), "{requests:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_page_that_is_empty_once_although_the_total_counts_its_rows() {
+async fn a_page_that_is_empty_once_despite_its_total() {
     for number in [1, 2, 3, 10] {
-        holds_every_row(|world| world.emptied = Some(number)).await;
+        has_every_row(|world| world.emptied = Some(number)).await;
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_total_that_is_off() {
+async fn a_wrong_total() {
     for off in [7, -60] {
-        holds_every_row(|world| world.quirks.totals = ScriptTotals::Off(off)).await;
+        has_every_row(|world| world.quirks.totals = ScriptTotals::Off(off)).await;
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_list_by_update() {
-    holds_every_row(|world| {
+async fn a_list_sorted_by_last_update() {
+    has_every_row(|world| {
         for row in (0..world.rows.len()).step_by(7) {
             world.change(row, "completed", NOW.minus(row as u32 % 50 * SECOND));
         }
@@ -132,19 +133,19 @@ async fn a_list_by_update() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_list_oldest_first() {
-    holds_every_row(|world| world.quirks.listed = Listed::OldestFirst).await;
+async fn a_list_sorted_oldest_first() {
+    has_every_row(|world| world.quirks.listed = Listed::OldestFirst).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_upstream_that_takes_no_dates() {
+async fn an_upstream_without_dates() {
     let settings = EngineSettings { window: None, ..settings() };
-    let requests = holds_every_row_with(&settings, |world| world.quirks.compare = Compare::Ignored).await;
+    let requests = has_every_row_with(&settings, |world| world.quirks.compare = Compare::Ignored).await;
     assert!(requests.iter().all(|count| *count <= 1_500 / 50 + 6), "{requests:?}");
 }
 
-/// Rows that were there throughout, whatever happened meanwhile.
-async fn keeps_what_was_there(
+/// Checks that the rows that exist throughout come exactly once, while `mutate` changes the list.
+async fn has_rows_that_stay(
     totals: ScriptTotals,
     mutate: impl Fn(&mut World, Timestamp) + Clone + Send + 'static,
 ) {
@@ -172,9 +173,9 @@ async fn keeps_what_was_there(
 }
 
 #[tokio::test(start_paused = true)]
-async fn rows_that_come_at_every_request() {
+async fn rows_that_are_added_at_every_request() {
     for totals in [ScriptTotals::Exact, ScriptTotals::Missing, ScriptTotals::OfEverything] {
-        keeps_what_was_there(totals, |world, _| {
+        has_rows_that_stay(totals, |world, _| {
             for _ in 0..4 {
                 let back = world.random(19 * 86_400) as u32;
                 world.insert(NOW.minus(back * SECOND), "completed");
@@ -185,9 +186,9 @@ async fn rows_that_come_at_every_request() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn rows_that_go_at_every_request() {
+async fn rows_that_are_deleted_at_every_request() {
     for totals in [ScriptTotals::Exact, ScriptTotals::Missing, ScriptTotals::Off(7)] {
-        keeps_what_was_there(totals, |world, _| {
+        has_rows_that_stay(totals, |world, _| {
             let gone = {
                 let rows = world.rows.len();
                 world.random(rows)
@@ -199,7 +200,7 @@ async fn rows_that_go_at_every_request() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_page_that_promises_more_for_ever_is_an_error() {
+async fn a_list_that_always_promises_more_is_an_error() {
     let rig = Rig::new(settings(), 1).with_history(10, 2);
     rig.script.world().before_page = Some(Box::new(|world, _| {
         // Sixty new rows in the newest second, at every request.

@@ -1,4 +1,4 @@
-//! What is known of rows whose bytes are gone, and what that is good for.
+//! Answers from the index of rows whose bytes were evicted.
 
 use super::*;
 
@@ -6,17 +6,17 @@ fn facts(question: Question) -> Question {
     Question { need: RowNeed::Facts, ..question }
 }
 
-/// An engine that read a history of some pages, and whose store then dropped all bytes.
+/// An engine that read a history of several pages, and whose store then dropped all bytes.
 async fn evicted() -> Rig {
     let rig = Rig::new(settings(), 1).with_history(600, 10);
     rig.rows(rig.question()).await;
-    rig.store.0.lock().unwrap().clear();
+    rig.evict();
     rig.requests();
     rig
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_needs_no_bytes_is_answered_from_the_index() {
+async fn requests_that_need_no_bytes_are_answered_from_the_index() {
     let rig = evicted().await;
     for directives in
         [CacheDirectives::default(), CacheDirectives { only_if_cached: true, ..CacheDirectives::default() }]
@@ -41,7 +41,7 @@ async fn what_needs_no_bytes_is_answered_from_the_index() {
 async fn the_index_says_the_same_as_the_rows() {
     let rig = Rig::new(settings(), 1).with_history(600, 10);
     let whole = rig.collect(rig.question()).await.unwrap().verdict;
-    rig.store.0.lock().unwrap().clear();
+    rig.evict();
     let bare = rig.collect(facts(rig.question())).await.unwrap().verdict;
     assert_eq!((bare.digest, bare.count, bare.total), (whole.digest, whole.count, whole.total));
     assert_eq!(bare.as_of, whole.as_of);
@@ -49,7 +49,7 @@ async fn the_index_says_the_same_as_the_rows() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn rows_whose_bytes_are_gone_are_read_again_when_bytes_are_needed() {
+async fn evicted_rows_are_read_again_when_their_bytes_are_needed() {
     let rig = evicted().await;
     let directives = CacheDirectives { only_if_cached: true, ..CacheDirectives::default() };
     let cached = rig.collect(Question { directives, ..rig.question() }).await;
@@ -62,7 +62,7 @@ async fn rows_whose_bytes_are_gone_are_read_again_when_bytes_are_needed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refresh_without_bytes_reads_the_head_only() {
+async fn a_refresh_without_bytes_reads_only_the_head() {
     let rig = evicted().await;
     pass(5 * SECOND).await;
     rig.script.world().insert(rig.clock.now(), "queued");
@@ -74,7 +74,7 @@ async fn a_refresh_without_bytes_reads_the_head_only() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_gets_its_bytes_when_they_turn_out_to_be_needed() {
+async fn an_answer_can_fetch_its_bytes_later() {
     let rig = evicted().await;
     for is_due in [false, true] {
         if is_due {
@@ -86,7 +86,7 @@ async fn an_answer_gets_its_bytes_when_they_turn_out_to_be_needed() {
             } else {
                 ResponseMode::Condensed { deadline: Instant::now() + 50 * SECOND }
             };
-            rig.store.0.lock().unwrap().clear();
+            rig.evict();
             let answer = rig.engine.ask(Question { mode, ..facts(rig.question()) }).await.unwrap();
             assert_eq!(answer.from_cache().is_some(), !is_due);
             let mut answer = answer.with_bytes().await.unwrap();

@@ -1,4 +1,4 @@
-//! What a refusal says of a key, and which key upstream is asked with.
+//! What a refusal means for a key, and which key is sent upstream.
 
 use super::*;
 use crate::source::SourceError;
@@ -23,14 +23,14 @@ async fn is_denied(rig: &Rig, agent: u128) -> bool {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_that_was_refused_is_not_tried_on_other_agents_for_a_moment() {
+async fn a_refused_key_is_not_tried_on_other_agents_for_three_seconds() {
     let rig = Rig::new(settings(), 1).with_history(100, 2);
     refuse_key(&rig, Some(403));
     for agent in 1..50 {
         assert!(is_denied(&rig, agent).await);
     }
     assert_eq!(checks(&rig), (1, 1));
-    // The key was just made, perhaps.
+    // The key may have just been created.
     refuse_key(&rig, None);
     pass(4 * SECOND).await;
     assert!(!is_denied(&rig, 1).await);
@@ -38,7 +38,7 @@ async fn a_key_that_was_refused_is_not_tried_on_other_agents_for_a_moment() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_agent_that_is_not_there_says_nothing_of_the_key() {
+async fn an_unknown_agent_says_nothing_about_the_key() {
     let rig = Rig::new(settings(), 1).with_history(100, 2);
     rig.script.world().agent_refused = Some(404);
     assert!(rig.collect(of_agent(&rig, 1)).await.is_err());
@@ -48,18 +48,19 @@ async fn an_agent_that_is_not_there_says_nothing_of_the_key() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_stray_refusal_does_not_lock_a_good_key_out() {
+async fn one_stray_refusal_neither_locks_out_a_good_key_nor_drops_its_rows() {
     let rig = Rig::new(settings(), 1).with_history(100, 2);
     assert!(!is_denied(&rig, 1).await);
     rig.script.world().agent_refused = Some(403);
     assert!(is_denied(&rig, 2).await);
     rig.script.world().agent_refused = None;
+    assert!(!rig.store.0.lock().unwrap().is_empty());
     assert!(!is_denied(&rig, 3).await);
     rig.close().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_that_is_confirmed_is_one_of_the_key() {
+async fn a_confirmed_refusal_holds_for_the_whole_key() {
     let rig = Rig::new(settings(), 1).with_history(100, 2);
     assert!(!is_denied(&rig, 1).await);
     pass(61 * SECOND).await;
@@ -68,17 +69,17 @@ async fn a_refusal_that_is_confirmed_is_one_of_the_key() {
     let checks = rig.script.world().checks;
     assert!(is_denied(&rig, 2).await);
     assert_eq!(rig.script.world().checks, checks);
-    assert!(rig.store.0.lock().unwrap().is_empty(), "what was kept under it is gone");
+    assert!(rig.store.0.lock().unwrap().is_empty(), "the rows of the key are dropped");
     rig.close().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_known_is_refreshed_with_the_key_that_is_held_now() {
+async fn a_refresh_uses_the_callers_current_key() {
     let rig = Rig::new(settings(), 1).with_history(100, 2);
     rig.rows(rig.question()).await;
     assert_eq!(std::mem::take(&mut rig.script.world().keys).last().map(String::as_str), Some("key"));
     pass(5 * SECOND).await;
-    // One account, one name; another key.
+    // The same account with a new key.
     let credential = Credential::new(CredentialId::new([1; 16]), "rotated".to_owned().into());
     let question = Question { credential, ..rig.question() };
     assert_eq!(rig.rows(question).await.len(), 100);
@@ -88,7 +89,7 @@ async fn what_is_known_is_refreshed_with_the_key_that_is_held_now() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_agent_that_is_refused_for_ever_is_nobody_elses_trouble() {
+async fn an_agent_that_is_always_refused_does_not_affect_others() {
     let settings = EngineSettings { live_ttl: 6_000 * SECOND, settling_ttl: 6_000 * SECOND, ..settings() };
     for status in [401, 403] {
         let rig = Rig::new(settings.clone(), 1).with_history(100, 2);
@@ -114,7 +115,7 @@ async fn an_agent_that_is_refused_for_ever_is_nobody_elses_trouble() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_that_is_confirmed_for_one_agent_drops_the_rows_of_that_agent_alone() {
+async fn a_confirmed_refusal_for_one_agent_drops_only_its_rows() {
     let rig = Rig::new(settings(), 1).with_history(100, 2);
     assert!(!is_denied(&rig, 1).await);
     assert!(!is_denied(&rig, 2).await);
@@ -131,7 +132,7 @@ async fn a_refusal_that_is_confirmed_for_one_agent_drops_the_rows_of_that_agent_
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_about_the_user_that_is_no_refusal_refuses_no_key() {
+async fn only_a_refusal_of_the_user_refuses_the_key() {
     for user in [404, 500] {
         let rig = Rig::new(settings(), 1).with_history(100, 2);
         rig.script.world().agent_refused = Some(403);
@@ -141,13 +142,13 @@ async fn an_answer_about_the_user_that_is_no_refusal_refuses_no_key() {
         }
         rig.script.world().agent_refused = None;
         assert!(!is_denied(&rig, 9).await, "{user}");
-        assert_eq!(rig.script.world().user_checks, 1, "it is not asked for every refusal");
+        assert_eq!(rig.script.world().user_checks, 1, "the user is not requested for every refusal");
         rig.close().await;
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_stray_refusal_of_a_good_key_is_asked_about_twice() {
+async fn a_refusal_of_a_good_key_is_confirmed_by_a_second_request() {
     let rig = Rig::new(settings(), 1).with_history(100, 2);
     assert!(!is_denied(&rig, 1).await);
     pass(61 * SECOND).await;
@@ -155,7 +156,7 @@ async fn one_stray_refusal_of_a_good_key_is_asked_about_twice() {
     rig.script.world().refuses_only = Some(AgentId::new(Uuid::from_u128(2)));
     rig.script.world().user_refused = Some(403);
     let change = async {
-        // After the first answer about the user, before the second.
+        // After the first response about the user, before the second.
         while rig.script.world().user_checks == 0 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
@@ -169,7 +170,7 @@ async fn one_stray_refusal_of_a_good_key_is_asked_about_twice() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_bad_key_over_many_agents_at_once_is_asked_about_once() {
+async fn a_bad_key_for_many_agents_is_checked_once() {
     let rig = Rig::new(settings(), 1).with_history(100, 2);
     refuse_key(&rig, Some(403));
     let denied = futures_util::future::join_all((1..50).map(|agent| is_denied(&rig, agent))).await;
@@ -179,7 +180,7 @@ async fn a_bad_key_over_many_agents_at_once_is_asked_about_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn questions_that_read_nothing_push_nobodys_rows_out() {
+async fn requests_that_read_nothing_evict_nothing() {
     let rig = Rig::new(settings(), 1).with_history(400, 20);
     let settled = Question { to: Some(NOW.minus(DAY)), ..rig.question() };
     let rows = rig.rows(settled.clone()).await;
@@ -219,7 +220,7 @@ async fn running_responses_of_a_pair_share_one_check_a_minute() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_running_response_learns_that_its_key_is_refused_and_the_rows_are_dropped() {
+async fn a_running_response_ends_when_its_key_is_refused_and_the_rows_are_dropped() {
     for status in [401, 403] {
         let rig = Rig::new(settings(), 1).with_history(100, 2);
         rig.rows(rig.question()).await;
@@ -232,13 +233,13 @@ async fn a_running_response_learns_that_its_key_is_refused_and_the_rows_are_drop
         );
         let (agents, users) = checks(&rig);
         assert!(agents <= 3 && users <= 2, "{agents} checks of the agent, {users} of the key");
-        assert!(rig.store.0.lock().unwrap().is_empty(), "what was kept under it is gone");
+        assert!(rig.store.0.lock().unwrap().is_empty(), "the rows of the key are dropped");
         rig.close().await;
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_upstream_that_fails_ends_no_running_response() {
+async fn a_failing_upstream_does_not_end_running_responses() {
     let rig = Rig::new(settings(), 1).with_history(100, 2);
     rig.rows(rig.question()).await;
     let kept = rig.store.0.lock().unwrap().len();
@@ -261,7 +262,7 @@ async fn a_caller_that_waits_does_not_join_a_check_that_waits_for_spare_budget()
 }
 
 #[tokio::test(start_paused = true)]
-async fn agents_that_are_made_up_cost_one_request_each_and_are_remembered_for_a_minute() {
+async fn made_up_agents_cost_one_request_each_and_are_remembered_for_a_minute() {
     let rig = Rig::new(settings(), 1).with_history(100, 2);
     rig.rows(rig.question()).await;
     rig.requests();
@@ -274,13 +275,13 @@ async fn agents_that_are_made_up_cost_one_request_each_and_are_remembered_for_a_
         assert!(is_not_found(agent).await);
     }
     let (checks_of_all, _) = checks(&rig);
-    assert_eq!((checks_of_all, rig.requests()), (21, 1), "one page was sent ahead, with the first of them");
+    assert_eq!((checks_of_all, rig.requests()), (21, 1), "one page was prefetched, with the first agent");
     pass(50 * SECOND).await;
     for agent in 101..=120 {
         assert!(is_not_found(agent).await);
     }
     assert_eq!(checks(&rig).0, checks_of_all);
-    // It was made in the meantime.
+    // It has been created meanwhile.
     rig.script.world().agent_refused = None;
     pass(11 * SECOND).await;
     assert!(rig.collect(of_agent(&rig, 101)).await.is_ok());
@@ -288,7 +289,7 @@ async fn agents_that_are_made_up_cost_one_request_each_and_are_remembered_for_a_
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_agent_that_was_there_is_asked_about_again_after_as_long_as_it_has_been_gone() {
+async fn a_vanished_agent_is_checked_again_after_as_long_as_it_has_been_gone() {
     let rig = Rig::new(settings(), 1).with_history(100, 2);
     rig.rows(rig.question()).await;
     rig.script.world().refuses_only = Some(rig.question().agent);
@@ -298,7 +299,7 @@ async fn an_agent_that_was_there_is_asked_about_again_after_as_long_as_it_has_be
     rig.script.world().agent_refused = None;
     pass(9 * SECOND).await;
     assert_eq!(rig.rows(rig.question()).await.len(), 100);
-    // Gone for long, it costs one request a minute like any other.
+    // Once it has been gone for a minute, it costs one request a minute, like any other.
     rig.script.world().agent_refused = Some(404);
     checks(&rig);
     for _ in 0..600 {
@@ -330,7 +331,7 @@ async fn a_key_is_proven_by_one_request_a_minute() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_that_has_just_read_something_is_proven_without_a_request() {
+async fn a_key_that_just_read_something_is_proven_without_a_request() {
     let rig = Rig::new(settings(), 1).with_history(100, 2);
     rig.rows(rig.question()).await;
     assert!(prove(&rig).await.is_ok());
@@ -347,21 +348,21 @@ async fn a_key_that_is_refused_as_a_whole_is_refused_and_its_rows_are_dropped() 
     for _ in 0..5 {
         assert!(matches!(prove(&rig).await, Err(AskError::Source(SourceError::Denied(_)))));
     }
-    assert_eq!(rig.script.world().user_checks, 2, "asked twice, because one refusal may be stray");
+    assert_eq!(rig.script.world().user_checks, 2, "requested twice, because one refusal may be stray");
     assert!(rig.store.0.lock().unwrap().is_empty());
     rig.close().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_upstream_that_fails_refuses_no_key_that_was_accepted() {
-    for told in [404, 500] {
+async fn a_failing_upstream_does_not_refuse_an_accepted_key() {
+    for status in [404, 500] {
         let settings = EngineSettings { stale_if_error: 600 * SECOND, ..settings() };
         let rig = Rig::new(settings, 1).with_history(100, 2);
         assert!(prove(&rig).await.is_ok());
-        refuse_key(&rig, Some(told));
+        refuse_key(&rig, Some(status));
         pass(61 * SECOND).await;
         for _ in 0..3 {
-            assert!(prove(&rig).await.is_ok(), "{told}");
+            assert!(prove(&rig).await.is_ok(), "{status}");
         }
         pass(600 * SECOND).await;
         let error = prove(&rig).await.unwrap_err();

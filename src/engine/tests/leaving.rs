@@ -1,4 +1,4 @@
-//! Work ends with those who wait for it, at every stage, and the rest of it with a stop.
+//! Work ends when its last waiter leaves, at every stage; background work ends with a stop.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -9,7 +9,7 @@ use super::relays::relay_question;
 use super::*;
 use crate::source::SourceError;
 
-/// An engine over a bent upstream, and how many requests wait there or are under way.
+/// An engine over a bent upstream, and the number of requests that wait or are in flight.
 fn counted(settings: EngineSettings, bend: impl FnOnce(&mut Bent)) -> (Rig, Arc<AtomicUsize>) {
     let asking = Arc::default();
     let counter = Arc::clone(&asking);
@@ -24,7 +24,8 @@ fn of_agent(rig: &Rig, agent: u128) -> Question {
     Question { agent: AgentId::new(Uuid::from_u128(agent)), ..rig.question() }
 }
 
-/// A hundred callers ask about as many agents, streamed and collected, and leave after 150 ms. Nothing may be left.
+/// A hundred callers request as many agents, streamed and collected, and leave after 150 ms. No work may
+/// remain.
 async fn come_and_go(rig: Rig, asking: Arc<AtomicUsize>) {
     let patience = Duration::from_millis(150);
     let callers = (0..100).map(|agent| {
@@ -34,7 +35,7 @@ async fn come_and_go(rig: Rig, asking: Arc<AtomicUsize>) {
         async move { tokio::time::timeout(patience, rig.collect(question)).await }
     });
     let answers = join_all(callers).await;
-    assert!(answers.iter().all(Result::is_err), "nobody is answered in time");
+    assert!(answers.iter().all(Result::is_err), "no caller is answered in time");
     tokio::time::sleep(Duration::from_millis(1)).await;
     assert_eq!((rig.shutdown.running(), asking.load(Ordering::Relaxed)), (0, 0), "tasks, requests");
     rig.close().await;
@@ -75,7 +76,7 @@ async fn a_relayed_page_ends_with_its_last_caller() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn reads_that_nobody_started_are_off_the_list_when_their_caller_leaves() {
+async fn reads_that_have_not_started_are_unregistered_when_their_caller_leaves() {
     let rig = Rig::new(settings(), 1).with_history(2_000, 400);
     let answer = rig.engine.ask(streamed(rig.question())).await.unwrap();
     let Question { credential, agent, filters, .. } = rig.question();
@@ -112,7 +113,7 @@ async fn a_stream_without_a_row_is_refused_within_its_row_wait() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_that_has_begun_waits_for_its_next_page_beyond_its_row_wait() {
+async fn waiting_for_the_budget_does_not_count_toward_the_row_wait() {
     let (rig, _) = counted(settings(), |bent| {
         bent.before = Box::new(|_, page, _| Ok(if page.number > 2 { 600 * SECOND } else { Duration::ZERO }));
     });
@@ -168,7 +169,7 @@ async fn a_stream_that_joined_a_hung_read_ends_at_its_own_row_wait() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lenient_stream_leaves_out_all_that_is_not_there_at_its_row_wait() {
+async fn a_lenient_stream_leaves_out_what_is_not_read_within_its_row_wait() {
     let (rig, _) = counted(settings(), |bent| {
         bent.back = Box::new(|_, _, number| Ok(if number > 2 { 600 * SECOND } else { Duration::ZERO }));
     });
@@ -183,7 +184,7 @@ async fn a_lenient_stream_leaves_out_all_that_is_not_there_at_its_row_wait() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stop_waits_for_no_read_behind_an_answer() {
+async fn a_stop_does_not_wait_for_background_reads() {
     let settings = EngineSettings { stale_while_revalidate: 600 * SECOND, ..settings() };
     let is_slow = Arc::new(std::sync::atomic::AtomicBool::new(false));
     let slow = Arc::clone(&is_slow);
@@ -201,14 +202,14 @@ async fn a_stop_waits_for_no_read_behind_an_answer() {
         assert!(stale.verdict.report.stale.is_some());
     }
     tokio::time::sleep(SECOND).await;
-    assert!(asking.load(Ordering::Relaxed) > 0, "something is read behind the answer");
+    assert!(asking.load(Ordering::Relaxed) > 0, "something is read in the background");
     rig.shutdown.drain();
     tokio::time::timeout(SECOND, rig.shutdown.finished()).await.expect("no task is left");
     assert_eq!(asking.load(Ordering::Relaxed), 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_read_behind_answers_is_bounded_in_number_and_time() {
+async fn background_reads_are_bounded_in_number_and_time() {
     let settings = EngineSettings { stale_while_revalidate: 6_000 * SECOND, ..settings() };
     let is_slow = Arc::new(std::sync::atomic::AtomicBool::new(false));
     let slow = Arc::clone(&is_slow);

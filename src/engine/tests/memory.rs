@@ -1,8 +1,8 @@
-//! One bound over what collected responses hold in memory.
+//! One limit for the memory that collected responses hold.
 
 use super::*;
 
-/// An engine with so much memory for collected responses, and a history of 1,000 rows.
+/// An engine with this much memory for collected responses, and a history of 1,000 rows.
 fn bounded(responses: u64) -> Rig {
     let rig = Rig::new(settings(), 1).with_history(1_000, 20);
     let bounds = MemoryBounds { responses, ..BOUNDS };
@@ -17,7 +17,7 @@ fn by(rig: &Rig, caller: u8) -> Question {
     Question { caller: Caller::of_key(CredentialId::new([caller; 16])), ..rig.question() }
 }
 
-/// A part of the history, so that no two answers hold the same rows.
+/// A request for one day of the history, so that no two answers hold the same rows.
 fn days_ago(rig: &Rig, caller: u8, day: u32) -> Question {
     Question {
         from: Some(NOW.minus((day + 1) * DAY)),
@@ -27,7 +27,7 @@ fn days_ago(rig: &Rig, caller: u8, day: u32) -> Question {
 }
 
 #[tokio::test(start_paused = true)]
-async fn collected_answers_are_refused_once_those_under_way_hold_all_the_memory() {
+async fn collected_answers_are_refused_while_others_hold_all_the_memory() {
     let rig = bounded(60_000);
     let (mut unread, mut refused) = (Vec::new(), 0);
     for day in 0..20 {
@@ -39,7 +39,7 @@ async fn collected_answers_are_refused_once_those_under_way_hold_all_the_memory(
     }
     assert!(unread.len() > 3 && refused > 3, "{} unread, {refused} refused", unread.len());
     assert!(rig.engine.response_bytes() <= 60_000);
-    // What is known and shared costs nothing more.
+    // Rows that another response already holds cost nothing more.
     let again = rig.collect(days_ago(&rig, 99, 0)).await;
     assert!(again.is_ok(), "{again:?}");
     drop((unread, again));
@@ -65,7 +65,7 @@ async fn one_caller_does_not_take_all_the_memory() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_of_what_is_known_takes_its_rows_one_by_one_if_there_is_no_memory() {
+async fn a_stream_of_known_rows_takes_them_one_by_one_if_memory_is_short() {
     // Room for some of the rows, not for all.
     let rig = bounded(100_000);
     assert!(matches!(rig.collect(rig.question()).await, Err(AskError::NoMemory(MemoryLimit::TooLarge(_)))));
@@ -79,7 +79,7 @@ async fn a_stream_of_what_is_known_takes_its_rows_one_by_one_if_there_is_no_memo
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_stream_takes_ahead_leaves_memory_for_what_is_compared() {
+async fn a_streams_read_ahead_leaves_memory_for_comparisons() {
     let rig = bounded(100_000);
     assert_eq!(rig.stream(rig.question()).await.unwrap().len(), 1_000);
     let mode = ResponseMode::Streamed { row_wait: 50 * SECOND };

@@ -61,7 +61,7 @@ struct Rig {
     store: Arc<MapStore>,
     clock: Clock,
     shutdown: Shutdown,
-    /// What outlives the engine, if anything does.
+    /// The storage that outlives the engine, if there is any.
     tier: Option<Arc<TestTier>>,
 }
 
@@ -164,6 +164,16 @@ impl Rig {
         Question { any_status, ..self.question() }
     }
 
+    /// Drops the bytes of all rows.
+    fn evict(&self) {
+        self.store.0.lock().unwrap().clear();
+    }
+
+    /// From now on, every page fails.
+    fn fail_upstream(&self) {
+        self.script.world().refuse = Some(Box::new(|_| Some(script::unavailable())));
+    }
+
     async fn collect(&self, question: Question) -> Result<Collected, AskError> {
         self.engine.ask(question).await?.collect(u64::MAX).await
     }
@@ -178,10 +188,9 @@ impl Rig {
         self.collect(question).await.unwrap().slices.iter().flat_map(rows).collect()
     }
 
-    /// The same, taken as a stream.
+    /// As [`rows`](Self::rows), taken as a stream.
     async fn stream(&self, question: Question) -> Result<Vec<(String, u32)>, AskError> {
-        let mode = ResponseMode::Streamed { row_wait: 50 * SECOND };
-        let mut answer = self.engine.ask(Question { mode, ..question }).await?;
+        let mut answer = self.engine.ask(bent::streamed(question)).await?;
         let mut all = Vec::new();
         while let Some(slice) = answer.next().await? {
             all.extend(rows(&slice));
@@ -189,7 +198,7 @@ impl Rig {
         Ok(all)
     }
 
-    /// The rows that there are.
+    /// The rows that upstream has for a question.
     fn truth(&self, question: &Question) -> Vec<(String, u32)> {
         let span = crate::domain::Span::new(
             question.from.unwrap_or(Timestamp::MIN),
@@ -199,12 +208,12 @@ impl Rig {
         span.map(|span| self.script.world().truth(question, span, now)).unwrap_or_default()
     }
 
-    /// How many pages were asked for since the last time.
+    /// How many pages were requested since the last call.
     fn requests(&self) -> usize {
         std::mem::take(&mut self.script.world().asked).len()
     }
 
-    /// How many rows each part of what is known of the executions without a filter has; none has a gap.
+    /// The number of rows in each part of the unfiltered coverage; a gap has none.
     fn parts(&self) -> Vec<usize> {
         let Question { credential, agent, filters, .. } = self.question();
         let scope = self.engine.state.scopes.find(&crate::source::Subject { credential, agent, filters });
@@ -219,7 +228,7 @@ impl Rig {
         rows
     }
 
-    /// At the end of a test: nothing may be left running.
+    /// Ends a test: no task may be left running.
     async fn close(self) {
         self.shutdown.drain();
         tokio::time::timeout(60 * SECOND, self.shutdown.finished()).await.expect("no task is left");
@@ -249,7 +258,7 @@ fn version_by_digest(row: &EntryRow<'_>) -> u32 {
         let bytes = script::row_bytes(&row.id().to_string(), *version, status);
         super::coverage::digest(bytes.as_bytes()) == row.digest
     };
-    (0..10_000).find(is_it).expect("it is a row of the script")
+    (0..10_000).find(is_it).expect("the row is from the script")
 }
 
 async fn pass(time: Duration) {

@@ -1,10 +1,10 @@
-//! Lists that move while they are walked, and orders that change.
+//! Lists that change while they are walked, and whose order changes.
 
 use super::bent::{self, ids, soon};
 use super::script::{Compare, Listed, ScriptTotals, World};
 use super::*;
 
-/// Does something to the list before the page of this number, counted from the next one.
+/// Changes the list before the page with this number, counted from the next one.
 fn before_page(rig: &Rig, number: usize, mut change: impl FnMut(&mut World, Timestamp) + Send + 'static) {
     let mut pages = 0;
     rig.script.world().before_page = Some(Box::new(move |world, now| {
@@ -15,20 +15,21 @@ fn before_page(rig: &Rig, number: usize, mut change: impl FnMut(&mut World, Time
     }));
 }
 
-/// An upstream that takes no dates, as `--window none` says.
+/// An upstream without dates, with `--window none`.
 fn undated() -> Rig {
     let rig = Rig::new(EngineSettings { window: None, ..settings() }, 1).with_history(1_500, 20);
     rig.script.world().quirks.compare = Compare::Ignored;
     rig
 }
 
-/// The settings that fit an upstream.
+/// The settings for an upstream that compares dates like this.
 fn of(compare: Compare) -> EngineSettings {
     EngineSettings { window: settings().window.filter(|_| compare != Compare::Ignored), ..settings() }
 }
 
-/// Sixty calls made five days ago, one after the other, run now, in the same order: "sorted by last run".
-fn a_batch_runs(rig: &Rig) {
+/// Sixty calls that were created five days ago in succession run now, in the same order. The list is "sorted
+/// by last run".
+pub(super) fn run_a_batch(rig: &Rig) {
     let now = rig.clock.now();
     let mut world = rig.script.world();
     for row in 400..460 {
@@ -37,17 +38,17 @@ fn a_batch_runs(rig: &Rig) {
     world.quirks.listed = Listed::ByUpdate;
 }
 
-// ---------------------------------------------------------------------------------------------- where dates are ignored
+// --------------------------------------------------------------------------------------- lists without dates
 
 #[tokio::test(start_paused = true)]
-async fn a_batch_that_ran_just_now_hides_nothing_where_the_dates_are_ignored() {
+async fn a_batch_that_just_ran_hides_no_rows_of_a_list_without_dates() {
     for asked_before in [false, true] {
         let rig = undated();
         if asked_before {
             rig.rows(rig.question()).await;
             pass(20 * SECOND).await;
         }
-        a_batch_runs(&rig);
+        run_a_batch(&rig);
         let now = rig.clock.now();
         (0..3).for_each(|n| {
             rig.script.world().insert(now.minus(15 * SECOND + n * SECOND), "completed");
@@ -59,7 +60,7 @@ async fn a_batch_that_ran_just_now_hides_nothing_where_the_dates_are_ignored() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn rows_without_a_last_change_end_no_walk_early() {
+async fn rows_without_updated_at_do_not_end_a_walk_early() {
     let rig = bent::bent(EngineSettings { window: None, ..settings() }, |bent| {
         bent.after = Box::new(|page| page.rows.iter_mut().for_each(|row| row.updated_at = None));
     })
@@ -67,7 +68,7 @@ async fn rows_without_a_last_change_end_no_walk_early() {
     rig.script.world().quirks.compare = Compare::Ignored;
     rig.rows(rig.question()).await;
     pass(20 * SECOND).await;
-    a_batch_runs(&rig);
+    run_a_batch(&rig);
     let now = rig.clock.now();
     rig.script.world().insert(now.minus(15 * SECOND), "completed");
     let question = Question { from: Some(NOW.minus(3 * DAY)), ..rig.question() };
@@ -76,9 +77,10 @@ async fn rows_without_a_last_change_end_no_walk_early() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn new_calls_break_no_walk_where_the_dates_are_ignored() {
-    // A new call at every tenth page, one at each, four at each; and how many times the pages there are that may cost:
-    // pages that are asked for together come in any order, those of an earlier moment once more.
+async fn new_calls_do_not_break_a_walk_of_a_list_without_dates() {
+    // A new call at every tenth page, one at each, four at each; and the most requests per page of the list.
+    // Pages that are requested together arrive in any order, and those from an earlier moment are requested
+    // again.
     for (every, new, most) in [(10, 1, 1.5), (1, 1, 2.0), (1, 4, 2.0)] {
         let rig = undated();
         let before = rig.truth(&rig.question());
@@ -87,7 +89,7 @@ async fn new_calls_break_no_walk_where_the_dates_are_ignored() {
             pages += 1;
             for _ in 0..if pages % every == 0 { new } else { 0 } {
                 calls += 1;
-                // No two at one instant.
+                // Each at another instant.
                 world.insert(now.plus(Duration::from_micros(calls)), "completed");
             }
         }));
@@ -95,7 +97,7 @@ async fn new_calls_break_no_walk_where_the_dates_are_ignored() {
         assert!(ids(&before).is_subset(&given), "{new} at every {every}");
         let (requests, pages) = (rig.requests(), rig.script.world().rows.len() / 50 + 1);
         assert!(requests as f64 <= pages as f64 * most, "{requests} of {pages}, {new} at every {every}");
-        // Afterwards what is new costs what is new.
+        // Afterward, a refresh costs only the new pages.
         pass(20 * SECOND).await;
         let before = rig.truth(&rig.question());
         let pages = (before.len() - 1_500) / 50 + 1;
@@ -112,7 +114,7 @@ async fn new_calls_break_no_walk_where_the_dates_are_ignored() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn new_calls_leave_a_list_without_dates_and_totals_readable() {
+async fn a_list_without_dates_and_totals_is_readable_despite_new_calls() {
     let rig = undated();
     rig.script.world().quirks.totals = ScriptTotals::Missing;
     let before = rig.truth(&rig.question());
@@ -131,7 +133,7 @@ async fn new_calls_leave_a_list_without_dates_and_totals_readable() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_row_that_goes_where_the_dates_are_ignored_hides_no_other() {
+async fn a_row_deleted_from_a_list_without_dates_hides_no_other() {
     for (page, row) in [(2, 3), (4, 10), (4, 140), (9, 700)] {
         let rig = undated();
         before_page(&rig, page, move |world, _| {
@@ -146,10 +148,10 @@ async fn a_row_that_goes_where_the_dates_are_ignored_hides_no_other() {
     }
 }
 
-// ---------------------------------------------------------------------------------------------- while the total stays
+// --------------------------------------------------------------------- changes that leave the total as it is
 
 #[tokio::test(start_paused = true)]
-async fn one_row_in_and_one_out_below_breaks_the_proof_though_the_total_stays() {
+async fn one_row_in_and_one_out_breaks_the_proof_although_the_total_is_the_same() {
     for compare in [Compare::Exact, Compare::Ignored] {
         let rig = Rig::new(of(compare), 1).with_history(300, 5);
         rig.script.world().quirks.compare = compare;
@@ -161,13 +163,13 @@ async fn one_row_in_and_one_out_below_breaks_the_proof_though_the_total_stays() 
         let truth = ids(&rig.truth(&rig.question()));
         let known: HashSet<&String> = truth.iter().filter(|id| *id != "row-000301").collect();
         assert!(known.iter().all(|id| ids(&given).contains(*id)));
-        assert_eq!(ids(&given).len(), given.len(), "each once");
+        assert_eq!(ids(&given).len(), given.len(), "no row twice");
         rig.close().await;
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn rows_that_change_places_under_a_filter_hide_no_other() {
+async fn rows_that_enter_and_leave_a_filter_hide_no_other() {
     for (leaves, enters) in [(10, 250), (60, 130), (120, 290)] {
         let rig = Rig::new(settings(), 1).with_history(300, 5);
         for row in 0..300 {
@@ -188,7 +190,7 @@ async fn rows_that_change_places_under_a_filter_hide_no_other() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn late_rows_at_the_head_break_no_walk() {
+async fn late_rows_at_the_head_do_not_break_a_walk() {
     let rig = Rig::new(settings(), 1).with_history(1_000, 5);
     let mut pages = 0;
     rig.script.world().before_page = Some(Box::new(move |world, _| {
@@ -200,7 +202,7 @@ async fn late_rows_at_the_head_break_no_walk() {
     let before = ids(&rig.truth(&rig.question()));
     assert!(before.is_subset(&ids(&soon(rig.rows(rig.question())).await)));
     let requests = rig.requests();
-    // Where the list grew, the seam's instant is asked apart.
+    // After the list grew, the instant at the page boundary is requested separately.
     assert!(requests <= (1_000 / 50 + 2) * 5 / 4 + 2, "{requests}");
     rig.script.world().before_page = None;
     pass(2 * SECOND).await;
@@ -208,10 +210,10 @@ async fn late_rows_at_the_head_break_no_walk() {
     rig.close().await;
 }
 
-// ---------------------------------------------------------------------------------------------- under a slow reader
+// ---------------------------------------------------------------------------------------------- slow readers
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_taken_over_many_minutes_has_every_row_once_while_others_read_the_same_anew() {
+async fn a_slow_stream_has_every_row_once_while_others_reread_the_list() {
     for (status, evicts) in [(None, false), (None, true), (Some("completed"), false)] {
         let rig = Rig::new(settings(), 5).with_history(1_500, 20);
         let question = bent::streamed(status.map_or_else(|| rig.question(), |status| rig.status(status)));
@@ -239,7 +241,7 @@ async fn a_stream_taken_over_many_minutes_has_every_row_once_while_others_read_t
             let directives = CacheDirectives { max_age: Some(Duration::ZERO), ..CacheDirectives::default() };
             rig.rows(Question { directives, ..rig.question() }).await;
         }
-        assert_eq!(ids(&given).len(), given.len(), "each once");
+        assert_eq!(ids(&given).len(), given.len(), "no row twice");
         let lost: Vec<_> =
             before.iter().filter(|id| !changed.contains(*id) && !ids(&given).contains(*id)).collect();
         assert!(lost.is_empty(), "{lost:?}");
@@ -252,12 +254,12 @@ async fn a_stream_taken_over_many_minutes_has_every_row_once_while_others_read_t
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_last_page_that_is_not_the_last_any_longer_when_it_is_asked_for_again_ends_no_walk() {
+async fn a_last_page_that_has_a_successor_when_reread_does_not_end_a_walk() {
     let script = Arc::new(std::sync::OnceLock::<Arc<Script>>::new());
     let world = Arc::clone(&script);
     let times = std::sync::atomic::AtomicU32::new(0);
     let rig = bent::bent(settings(), |bent| {
-        // The third page comes before the list grows, the second after.
+        // The third page is served before the list grows, the second page after.
         bent.before = Box::new(|_, page, _| Ok(if page.number == 2 { SECOND / 10 } else { Duration::ZERO }));
         bent.served = Box::new(move |page| {
             if page.number == 2 && times.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 0 {
@@ -277,7 +279,7 @@ async fn a_last_page_that_is_not_the_last_any_longer_when_it_is_asked_for_again_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_row_that_goes_from_a_list_oldest_first_while_the_total_stays_what_it_was_hides_no_other() {
+async fn a_row_deleted_from_a_list_sorted_oldest_first_hides_no_other_despite_a_frozen_total() {
     for compare in [Compare::Exact, Compare::Ignored] {
         let rig = Rig::new(of(compare), 1).with_history(120, 5);
         {
@@ -288,7 +290,7 @@ async fn a_row_that_goes_from_a_list_oldest_first_while_the_total_stays_what_it_
         rig.rows(rig.question()).await;
         pass(20 * SECOND).await;
         let directives = CacheDirectives { max_age: Some(Duration::ZERO), ..CacheDirectives::default() };
-        rig.store.0.lock().unwrap().clear();
+        rig.evict();
         before_page(&rig, 2, |world, _| {
             world.rows.swap_remove(110);
         });

@@ -1,4 +1,4 @@
-//! Questions for some of the newest rows: pages, and `limit`.
+//! Requests for some of the newest rows: pages and `limit`.
 
 mod limits;
 
@@ -6,18 +6,18 @@ use super::bent::bent;
 use super::*;
 use crate::source::SourceError;
 
-/// A history of 30,000 rows in six days, which is 600 of upstream's pages.
+/// A history of 30,000 rows in six days: 600 of upstream's pages.
 fn large(settings: EngineSettings) -> Rig {
     Rig::new(settings, 1).with_history(30_000, 6)
 }
 
-/// What was read stays fresh for a test's time.
+/// Settings with which rows stay fresh throughout a test.
 fn unhurried() -> EngineSettings {
     EngineSettings { live_ttl: 600 * SECOND, settling_ttl: 600 * SECOND, ..settings() }
 }
 
 impl Rig {
-    /// The rows of an answer, and how many the question has, where that is known.
+    /// The rows of an answer, and the total if it is known.
     async fn part(&self, question: Question) -> (Vec<(String, u32)>, Option<u64>) {
         let Collected { slices, verdict, .. } = self.collect(question).await.unwrap();
         let rows: Vec<_> = slices.iter().flat_map(rows).collect();
@@ -25,14 +25,14 @@ impl Rig {
         (rows, verdict.total)
     }
 
-    /// Takes a page, and counts what it cost.
+    /// Requests a page; also returns how many requests it cost.
     async fn page(&self, number: u64, size: u64) -> (Vec<(String, u32)>, Option<u64>, usize) {
         self.requests();
         let (rows, total) = self.part(self.newest((number - 1) * size, size)).await;
         (rows, total, self.requests())
     }
 
-    /// The rows that there are, by their numbers.
+    /// The rows at these positions of the list.
     fn truth_of(&self, numbers: std::ops::Range<usize>) -> Vec<(String, u32)> {
         let truth = self.truth(&self.question());
         truth[numbers.start.min(truth.len())..numbers.end.min(truth.len())].to_vec()
@@ -40,25 +40,25 @@ impl Rig {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_first_page_of_a_large_history_is_read_with_the_one_that_confirms_it() {
+async fn the_first_page_of_a_large_history_costs_two_requests() {
     let rig = large(unhurried());
     let began = Instant::now();
     let (page, total, requests) = rig.page(1, 50).await;
     assert_eq!((page, total, requests), (rig.truth_of(0..50), None, 2));
     assert!(began.elapsed() < SECOND / 10, "{:?}", began.elapsed());
-    assert_eq!(rig.page(1, 50).await.2, 0, "and is known then");
+    assert_eq!(rig.page(1, 50).await.2, 0, "the page is known then");
     rig.close().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_third_page_reads_no_more_than_three_and_the_one_that_confirms_them() {
+async fn the_third_page_costs_four_requests() {
     let rig = large(unhurried());
     assert_eq!(rig.page(3, 50).await, (rig.truth_of(100..150), None, 4));
     rig.close().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_page_that_is_refused_for_the_budget_is_told_when_there_is_room_for_all_that_it_needs() {
+async fn retry_after_of_a_page_counts_all_the_requests_that_it_needs() {
     let no_room = || SourceError::RateLimited { retry_after: SECOND, upstream: None };
     let rig = bent(unhurried(), |bent| {
         bent.before =
@@ -69,12 +69,12 @@ async fn a_page_that_is_refused_for_the_budget_is_told_when_there_is_room_for_al
     rig.page(1, 50).await;
     let refused = rig.collect(rig.newest(150, 50)).await.unwrap_err();
     let AskError::Source(SourceError::RateLimited { retry_after, .. }) = refused else { panic!("{refused}") };
-    assert!(retry_after >= 10 * SECOND, "{retry_after:?}: two pages and more are missing");
+    assert!(retry_after >= 10 * SECOND, "{retry_after:?}: more than two pages are missing");
     rig.close().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn pages_that_arrive_out_of_turn_count_as_asked_for() {
+async fn pages_that_arrive_out_of_order_count_in_the_order_requested() {
     for seed in 0..20 {
         let rig = Rig::new(unhurried(), seed).with_history(3_000, 6);
         rig.script.world().quirks.jitter = Duration::from_millis(200);
@@ -84,7 +84,7 @@ async fn pages_that_arrive_out_of_turn_count_as_asked_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_last_page_of_a_large_history_is_read_as_one_walk_and_knows_the_total() {
+async fn the_last_page_of_a_large_history_costs_one_walk_and_knows_the_total() {
     let rig = Rig::new(unhurried(), 1).with_history(6_000, 6);
     assert_eq!(rig.page(120, 50).await, (rig.truth_of(5_950..6_000), Some(6_000), 120));
     assert!(rig.script.world().most_in_flight > 4, "several at once");
@@ -106,7 +106,7 @@ async fn pages_of_twenty_share_upstreams_pages_of_fifty() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_row_comes_once_over_the_pages_of_a_history_that_rests() {
+async fn the_pages_of_a_quiet_history_have_every_row_once() {
     let rig = Rig::new(unhurried(), 1).with_history(2_003, 40);
     let (mut all, mut number) = (Vec::new(), 1);
     let total = loop {
@@ -173,7 +173,7 @@ async fn a_history_with_fewer_rows_than_wanted_is_read_to_its_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_has_what_it_wants_is_foregone_the_next_time() {
+async fn a_repeated_request_for_the_newest_rows_is_answered_from_the_cache() {
     let rig = large(unhurried());
     let first = rig.collect(rig.newest(0, 100)).await.unwrap().verdict;
     let mode = ResponseMode::Streamed { row_wait: 50 * SECOND };
@@ -200,7 +200,7 @@ async fn a_poll_of_the_newest_rows_costs_one_request_for_the_head() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn rows_that_come_between_two_pages_repeat_some_and_lose_none() {
+async fn rows_added_between_two_pages_repeat_some_and_lose_none() {
     let rig = Rig::new(settings(), 1).with_history(1_000, 20);
     let before = rig.truth(&rig.question());
     let (mut seen, mut number) = (HashSet::new(), 1);
@@ -221,7 +221,7 @@ async fn rows_that_come_between_two_pages_repeat_some_and_lose_none() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn rows_that_come_while_a_page_is_read_are_not_missed_by_the_next() {
+async fn rows_added_while_a_page_is_read_are_on_the_next() {
     let rig = large(settings());
     let mut left = 3;
     rig.script.world().before_page = Some(Box::new(move |world, now| {
@@ -238,7 +238,7 @@ async fn rows_that_come_while_a_page_is_read_are_not_missed_by_the_next() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_row_that_left_between_two_polls_makes_room_for_the_one_below() {
+async fn a_row_deleted_between_two_polls_is_replaced_by_the_next_older_one() {
     let rig = large(EngineSettings { settling_ttl: SECOND, ..settings() });
     rig.page(1, 50).await;
     rig.script.world().rows.remove(10);
@@ -250,7 +250,7 @@ async fn a_row_that_left_between_two_polls_makes_room_for_the_one_below() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn those_who_ask_for_the_same_page_at_once_share_its_requests() {
+async fn simultaneous_requests_for_a_page_share_its_reads() {
     let rig = large(unhurried());
     let pages = futures_util::future::join_all((0..20).map(|_| rig.part(rig.newest(0, 50)))).await;
     assert!(pages.iter().all(|(page, _)| *page == rig.truth_of(0..50)));

@@ -1,24 +1,16 @@
-//! Lists with odd rows, odd orders and odd pages: nothing is lost.
+//! Lists with odd rows, odd orders and odd pages: no row is lost.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::bent::{bent, ids, soon};
+use super::moving_lists::run_a_batch;
 use super::script::{Compare, Listed, ScriptTotals, unavailable};
 use super::*;
-
-/// Sixty calls made five days ago, one after the other, ran just now, in the same order: "sorted by last run".
-fn a_batch_ran_just_now(rig: &Rig) {
-    let mut world = rig.script.world();
-    for row in 400..460 {
-        world.change(row, "completed", NOW.minus((row as u32 - 399) * SECOND / 10));
-    }
-    world.quirks.listed = Listed::ByUpdate;
-}
 
 #[tokio::test(start_paused = true)]
 async fn a_list_by_last_run_without_totals_loses_nothing() {
     let rig = Rig::new(settings(), 1).with_history(1_500, 20);
-    a_batch_ran_just_now(&rig);
+    run_a_batch(&rig);
     rig.script.world().quirks.totals = ScriptTotals::Missing;
     let rows = soon(rig.rows(rig.question())).await;
     assert_eq!(rows.len(), rig.truth(&rig.question()).len());
@@ -26,9 +18,9 @@ async fn a_list_by_last_run_without_totals_loses_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_broken_walk_over_a_list_by_last_run_claims_nothing() {
+async fn a_broken_walk_over_a_list_by_last_run_proves_nothing() {
     let rig = Rig::new(settings(), 1).with_history(1_500, 20);
-    a_batch_ran_just_now(&rig);
+    run_a_batch(&rig);
     rig.script.world().refuse = Some(Box::new(|number| (number > 1).then(unavailable)));
     let from = Question { from: Some(NOW.minus(6 * DAY)), ..rig.question() };
     assert!(rig.collect(from.clone()).await.is_err());
@@ -61,7 +53,7 @@ async fn a_passing_error_of_upstreams_date_loses_no_rows_later() {
     rig.close().await;
 }
 
-/// Rows with these ids have no date.
+/// An upstream whose rows with these ids have no date.
 fn without_dates(undated: &'static [&'static str]) -> Rig {
     bent(settings(), |bent| {
         bent.after = Box::new(|page| {
@@ -73,8 +65,8 @@ fn without_dates(undated: &'static [&'static str]) -> Rig {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_row_without_a_date_stays_while_those_around_it_are_read_again() {
-    // The newest, one in the middle, and one beside a call that is under way.
+async fn a_row_without_a_date_stays_while_its_neighbors_are_reread() {
+    // The newest row, one in the middle, and one next to a call in progress.
     let rig = without_dates(&["row-000001", "row-000105", "row-000401"]).with_history(400, 20);
     {
         let mut world = rig.script.world();
@@ -94,23 +86,6 @@ async fn a_row_without_a_date_stays_while_those_around_it_are_read_again() {
         let new = rig.script.world().rows.len() - 1;
         rig.script.world().rows.remove(new);
         pass(SECOND * 5).await;
-    }
-    rig.close().await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_row_without_a_date_stays() {
-    let rig = bent(settings(), |bent| {
-        bent.after = Box::new(|page| {
-            for row in page.rows.iter_mut().filter(|row| row.id == "row-000105") {
-                row.created_at = None;
-            }
-        });
-    })
-    .with_history(400, 20);
-    for _ in 0..4 {
-        assert_eq!(ids(&rig.rows(rig.question()).await).len(), 400);
-        pass(5 * SECOND).await;
     }
     rig.close().await;
 }
@@ -163,7 +138,7 @@ async fn an_agent_dated_in_another_zone_hides_no_history() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_agent_dated_in_the_future_is_not_taken_for_one_without_history() {
+async fn an_agent_dated_in_the_future_does_not_mean_an_empty_history() {
     let rig = Rig::new(settings(), 1).with_history(100, 20);
     rig.script.world().born = Some(NOW.plus(10 * DAY));
     let error = rig.collect(rig.question()).await.unwrap_err();
@@ -173,7 +148,7 @@ async fn an_agent_dated_in_the_future_is_not_taken_for_one_without_history() {
     rig.close().await;
 }
 
-/// Some rows are dated so much earlier than upstream's own `from` and `to` see them.
+/// An upstream in which some rows are dated earlier by this than its `from` and `to` assume.
 fn dated_earlier(by: Duration, is_meant: fn(&str) -> bool) -> Rig {
     bent(settings(), move |bent| {
         bent.after = Box::new(move |page| {
@@ -189,19 +164,19 @@ async fn rows_outside_the_dates_are_inconsistent_and_the_error_names_the_setting
     let one: fn(&str) -> bool = |id| id == "row-000005";
     for (by, is_meant) in [(15 * DAY, one), (8 * 3_600 * SECOND, |_| true)] {
         let rig = dated_earlier(by, is_meant).with_history(700, 20);
-        let error = soon(rig.collect(rig.question())).await.expect_err("it is refused");
+        let error = soon(rig.collect(rig.question())).await.expect_err("an inconsistent list");
         assert!(matches!(&error, AskError::Inconsistent { detail, .. } if detail.contains("--window none")));
-        assert!(rig.requests() <= 15 + 3, "a page for each");
+        assert!(rig.requests() <= 15 + 3, "one page for each window");
         rig.close().await;
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn rows_up_to_a_second_outside_the_dates_are_given_once() {
+async fn rows_up_to_a_second_outside_the_dates_are_returned_once() {
     for millis in [1, 400, 999] {
         let rig = dated_earlier(Duration::from_millis(millis), |_| true);
         {
-            // Around the seams between windows, and around the ends of the question.
+            // At the boundaries between windows, and at the ends of the span.
             let mut world = rig.script.world();
             for seam in 0..3 {
                 for tenth in 0..60 {
@@ -219,7 +194,7 @@ async fn rows_up_to_a_second_outside_the_dates_are_given_once() {
 async fn an_upstream_that_ignores_the_dates_is_inconsistent_unless_the_setting_says_so() {
     let rig = Rig::new(settings(), 1).with_history(500, 40);
     rig.script.world().quirks.compare = Compare::Ignored;
-    let error = soon(rig.collect(rig.question())).await.expect_err("it is refused");
+    let error = soon(rig.collect(rig.question())).await.expect_err("an inconsistent list");
     assert!(matches!(&error, AskError::Inconsistent { detail, .. } if detail.contains("--window none")));
     rig.close().await;
     let rig = Rig::new(EngineSettings { window: None, ..settings() }, 1).with_history(500, 40);
@@ -229,13 +204,13 @@ async fn an_upstream_that_ignores_the_dates_is_inconsistent_unless_the_setting_s
 }
 
 #[tokio::test(start_paused = true)]
-async fn ties_across_the_pages_of_a_list_that_is_oldest_first_lose_nothing() {
+async fn ties_across_pages_of_a_list_sorted_oldest_first_lose_nothing() {
     for seed in 0..8 {
         let rig = Rig::new(settings(), seed);
         {
             let mut world = rig.script.world();
             world.insert(NOW.minus(14 * DAY), "completed");
-            // The first page is of one instant, so only the second one shows the order.
+            // All rows of the first page have the same instant, so only the second page shows the order.
             for _ in 0..51 {
                 world.insert(NOW.minus(3_600 * SECOND), "completed");
             }

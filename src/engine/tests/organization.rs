@@ -1,9 +1,10 @@
-//! What an organization's dashboards cost, once all that they ask for was read.
+//! How many requests an organization's dashboards cost once their rows have been read.
 //!
-//! Twenty agents of 1,500 executions over 60 days, 2 % of them stuck in a state that is none to stay in; three agents are
-//! live. Two dashboards for each, which ask every five seconds for all, the last seven days, or one status, in equal shares.
-//! Each agent is lived through alone, and what all of them asked upstream is added up; when it begins sets its beat apart
-//! from those of others. Nothing bounds a budget here: `checks/long/organization.py` tries the same over sockets, with one.
+//! Twenty agents have 1,500 executions each over 60 days, 2 % of them stuck in a transient state; three agents are live.
+//! Each agent has two dashboards, which request all rows, the last seven days, or one status every five seconds, in
+//! equal shares. Each agent is simulated alone, starting at its own time so that its renewals are staggered against
+//! those of the others, and the requests of all are added up. There is no budget here:
+//! `checks/long/organization.py` does the same over sockets, with one.
 
 use std::collections::BTreeMap;
 
@@ -18,10 +19,10 @@ const ROWS: u64 = 1_500;
 const STUCK: [&str; 3] = ["in-progress", "queued", "call-disconnected"];
 const ENDED: [&str; 5] = ["completed", "completed", "no-answer", "failed", "busy"];
 const ASKS_EVERY: Duration = Duration::from_secs(5);
-/// For how many minutes they ask, of which the first ones are the cold start's.
+/// How many minutes are simulated; the first [`COLD_MINUTES`] are the cold start.
 const MINUTES: usize = 14;
 const COLD_MINUTES: usize = 3;
-/// The longest time between two beats of a scope.
+/// The longest time between two renewals of a scope.
 const PERIOD: Duration = Duration::from_secs(525);
 const GOLDEN: f64 = 0.618_033_988_75;
 
@@ -34,10 +35,10 @@ enum Asks {
 
 const QUESTIONS: [Asks; 4] = [Asks::All, Asks::Week, Asks::Status("completed"), Asks::Status("failed")];
 
-/// How many requests of each kind came in each minute.
+/// The number of requests of each kind in each minute.
 type Counts = BTreeMap<(&'static str, usize), usize>;
 
-/// One agent, and who asks about it.
+/// One agent with its dashboards.
 struct Agent {
     number: u64,
     began_at: Timestamp,
@@ -63,12 +64,12 @@ impl Agent {
     }
 
     async fn live_through(mut self, counts: &mut Counts) {
-        // Other scopes' beats come at other times; this one's always comes at the same.
+        // Staggers the renewals: those of one agent's scope always come at the same time in its period.
         tokio::time::sleep((PERIOD * self.number as u32).mul_f64(GOLDEN)).await;
         self.began_at = self.rig.clock.now();
         let mut waits = [0, 1].map(|_| Duration::from_millis(self.draw.random_range(0..5_000)));
         waits.sort();
-        // The budget lets them begin one after another.
+        // With a budget, agents would start one after another.
         tokio::time::sleep(SECOND * (self.number * 5) as u32).await;
         while self.minute() < MINUTES {
             let began = Instant::now();
@@ -100,7 +101,7 @@ impl Agent {
         Question { agent: AgentId::new(Uuid::from_u128(self.number.into())), ..question }
     }
 
-    /// A call begins, and another one ends.
+    /// A call begins, and an earlier one ends.
     fn call(&self) {
         let (mut world, now) = (self.rig.script.world(), self.rig.clock.now());
         world.insert(now, "queued");

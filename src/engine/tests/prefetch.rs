@@ -1,4 +1,4 @@
-//! The first page goes out together with the check of the key.
+//! The first page is requested together with the check of the key.
 
 use futures_util::future::join_all;
 
@@ -23,7 +23,7 @@ async fn the_first_rows_of_a_new_caller_take_one_round_trip() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_is_the_page_that_would_be_asked_for_anyway() {
+async fn the_prefetched_page_costs_no_additional_request() {
     for (rows, days, from, to) in [
         (700, 20, None, None),
         (120, 3, None, None),
@@ -35,7 +35,7 @@ async fn it_is_the_page_that_would_be_asked_for_anyway() {
             let rig = Rig::new(settings(), 1).with_history(rows, days);
             let back = |days: Option<u32>| days.map(|days| NOW.minus(days * DAY));
             if is_known {
-                // Another scope of the same pair tells that the key is good.
+                // A request in another scope shows that the key is accepted for the agent.
                 let elsewhere = Filters { provider: Some("plivo".parse().unwrap()), ..Filters::default() };
                 let (from, to) = (back(Some(1)), back(Some(1)));
                 rig.rows(Question { filters: elsewhere, from, to, ..rig.question() }).await;
@@ -51,7 +51,7 @@ async fn it_is_the_page_that_would_be_asked_for_anyway() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn callers_that_come_at_once_share_it() {
+async fn simultaneous_callers_share_the_prefetched_page() {
     let rig = Rig::new(settings(), 1).with_history(40, 2);
     let answers = join_all((0..50).map(|_| rig.rows(rig.question()))).await;
     assert!(answers.iter().all(|rows| rows.len() == 40));
@@ -60,7 +60,7 @@ async fn callers_that_come_at_once_share_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refused_key_costs_a_page_at_most_and_is_given_none() {
+async fn a_refused_key_costs_at_most_one_page_and_gets_no_rows() {
     let rig = Rig::new(settings(), 1).with_history(700, 20);
     rig.script.world().agent_refused = Some(403);
     for _ in 0..5 {
@@ -74,7 +74,7 @@ async fn a_refused_key_costs_a_page_at_most_and_is_given_none() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_it_fails_the_page_is_asked_for_again() {
+async fn a_failed_prefetch_is_requested_again() {
     let rig = Rig::new(settings(), 1).with_history(700, 6);
     rig.script.world().refuse = Some(Box::new(|number| (number == 1).then(unavailable)));
     assert_eq!(rig.rows(rig.question()).await, rig.truth(&rig.question()));
@@ -82,7 +82,7 @@ async fn where_it_fails_the_page_is_asked_for_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_is_not_used_if_upstreams_clock_is_another() {
+async fn a_prefetched_page_is_not_used_if_upstreams_clock_turns_out_to_differ() {
     let rig = Rig::new(settings(), 1).with_history(40, 2);
     rig.script.world().quirks.ahead = 60_000_000;
     let late = rig.script.now().minus(20 * SECOND);
@@ -97,11 +97,11 @@ async fn it_is_not_used_if_upstreams_clock_is_another() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_page_with_rows_older_than_the_agent_is_not_taken_for_the_span() {
+async fn a_prefetched_page_with_rows_older_than_the_agent_does_not_cover_the_span() {
     let rig = Rig::new(settings(), 1).with_history(60, 6);
     rig.script.world().born = Some(NOW.minus(2 * DAY));
     let rows = rig.rows(rig.question()).await;
-    // The agent's date may be written in another zone.
+    // The agent's date may be in another time zone.
     let zones = 14 * 3_600 * SECOND;
     let whole = Question { from: Some(NOW.minus(2 * DAY + zones).floor_second()), ..rig.question() };
     assert_eq!(rows, rig.truth(&whole));

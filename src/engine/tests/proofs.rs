@@ -1,30 +1,31 @@
-//! Upstreams that contradict themselves: an answer is complete only if nothing that upstream said says otherwise.
+//! Upstreams that contradict themselves: an answer is complete only if nothing in upstream's responses
+//! contradicts it.
 
 use super::bent::{ids, soon};
 use super::script::{Pager, ScriptTotals};
 use super::*;
 use crate::domain::{FilterFacts, Page, PageOf, Row};
 
-/// A page of rows from a position on.
+/// A page of rows from a position.
 fn page(rows: &[Row], start: usize, size: usize, has_more: bool, total: Option<usize>) -> Page {
     let rows = rows.iter().skip(start).take(size).cloned().collect();
     Page { rows, has_more, total: total.map(|total| total as u64) }
 }
 
-/// Where a page of at most `most` rows begins, and how many it has.
+/// The position and size of a page with at most `most` rows.
 fn place(of: PageOf, most: usize) -> (usize, usize) {
     let size = (of.size as usize).min(most);
     ((of.number as usize - 1) * size, size)
 }
 
-/// A history in one window, and how upstream cuts it into pages.
+/// A history in one window, divided into pages by `pager`.
 fn rig(rows: u32, days: u32, pager: impl FnMut(&[Row], PageOf, u64) -> Page + Send + 'static) -> Rig {
     let rig = Rig::new(settings(), 3).with_history(rows, days);
     rig.script.world().pager = Some(Box::new(pager) as Pager);
     rig
 }
 
-/// Asks once, and holds the answer against the list; how many requests it took.
+/// Requests all rows once and compares them with the list. Returns the number of requests.
 async fn complete(rig: Rig) -> usize {
     let question = rig.question();
     let given = soon(rig.rows(question.clone())).await;
@@ -35,9 +36,10 @@ async fn complete(rig: Rig) -> usize {
     requests
 }
 
-/// Asks once, and gets no answer; how many requests that took. The same again within a minute takes none.
+/// Requests all rows once and gets an error, which is remembered for a minute. Returns the number of
+/// requests.
 async fn inconsistent(rig: Rig) -> usize {
-    let error = soon(rig.collect(rig.question())).await.expect_err("it is refused");
+    let error = soon(rig.collect(rig.question())).await.expect_err("an inconsistent list");
     assert!(matches!(error, AskError::Inconsistent { .. }), "{error}");
     let requests = rig.requests();
     pass(30 * SECOND).await;
@@ -45,20 +47,21 @@ async fn inconsistent(rig: Rig) -> usize {
         CacheDirectives::default(),
         CacheDirectives { max_age: Some(Duration::ZERO), ..CacheDirectives::default() },
     ] {
-        let error =
-            soon(rig.collect(Question { directives, ..rig.question() })).await.expect_err("it is refused");
+        let error = soon(rig.collect(Question { directives, ..rig.question() }))
+            .await
+            .expect_err("an inconsistent list");
         assert!(matches!(error, AskError::Inconsistent { .. }), "{error}");
     }
-    assert!(rig.requests() <= 2, "nothing but what is new: it is remembered");
+    assert!(rig.requests() <= 2, "only the head: the error is remembered");
     pass(31 * SECOND).await;
     let question = Question { mode: rig.question().mode, ..rig.question() };
     assert!(soon(rig.collect(question)).await.is_err());
-    assert!(rig.requests() > 0, "and for no longer than a minute");
+    assert!(rig.requests() > 0, "the error is remembered for no longer than a minute");
     rig.close().await;
     requests
 }
 
-// ---------------------------------------------------------------------------------------------- pages that are cut off
+// ------------------------------------------------------------------------------------------- truncated pages
 
 #[tokio::test(start_paused = true)]
 async fn pages_clamped_to_20_rows_without_has_more_are_read_by_their_total() {
@@ -70,7 +73,7 @@ async fn pages_clamped_to_20_rows_without_has_more_are_read_by_their_total() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn has_more_that_counts_by_50_where_20_rows_come_is_not_believed() {
+async fn has_more_that_assumes_50_rows_a_page_is_not_believed_if_20_come() {
     for counts_by_size in [true, false] {
         let rig = rig(333, 5, move |rows, of, _| {
             let (start, size) = place(of, 20);
@@ -132,7 +135,7 @@ async fn a_page_size_that_changes_loses_nothing() {
     }
 }
 
-// ---------------------------------------------------------------------------------------------- ends that come too early
+// ---------------------------------------------------------------------------------- lists that end too early
 
 #[tokio::test(start_paused = true)]
 async fn has_more_that_ends_a_list_early_is_not_believed() {
@@ -147,7 +150,7 @@ async fn has_more_that_ends_a_list_early_is_not_believed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn has_more_that_ends_a_list_early_is_not_believed_though_the_total_counts_all_windows() {
+async fn has_more_that_ends_a_list_early_is_not_believed_if_the_total_counts_all_windows() {
     let rig = rig(700, 16, |rows, of, all| {
         let (start, size) = place(of, 50);
         page(rows, start, size, of.number < 3 && start + size < rows.len(), Some(all as usize))
@@ -182,10 +185,10 @@ async fn a_first_page_that_is_cut_short_once_is_followed_up() {
     }
 }
 
-// ---------------------------------------------------------------------------------------------- lists that never end
+// -------------------------------------------------------------------------------------- lists that never end
 
 #[tokio::test(start_paused = true)]
-async fn a_page_number_that_is_ignored_is_no_list_without_end() {
+async fn an_ignored_page_number_does_not_make_an_endless_list() {
     for (rows, total) in [(300, true), (300, false), (7, true), (7, false), (50, true)] {
         let rig = rig(rows, 5, move |rows, _, _| page(rows, 0, 50, true, total.then_some(rows.len())));
         let requests = inconsistent(rig).await;
@@ -194,7 +197,7 @@ async fn a_page_number_that_is_ignored_is_no_list_without_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_page_number_that_is_ignored_is_done_without_where_has_more_is_right() {
+async fn an_ignored_page_number_is_worked_around_if_has_more_is_right() {
     for total in [true, false] {
         let rig =
             rig(300, 5, move |rows, _, _| page(rows, 0, 50, rows.len() > 50, total.then_some(rows.len())));
@@ -204,7 +207,7 @@ async fn a_page_number_that_is_ignored_is_done_without_where_has_more_is_right()
 }
 
 #[tokio::test(start_paused = true)]
-async fn has_more_on_every_page_up_to_an_empty_one_is_not_believed() {
+async fn has_more_before_an_empty_page_is_not_believed() {
     for (rows, total, always) in
         [(120, true, false), (120, true, true), (120, false, false), (20, false, false), (20, true, true)]
     {
@@ -219,7 +222,7 @@ async fn has_more_on_every_page_up_to_an_empty_one_is_not_believed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_list_without_end_takes_a_bounded_number_of_requests() {
+async fn an_endless_list_costs_a_bounded_number_of_requests() {
     for total in [None, Some(100), Some(100_000)] {
         let mut made = 0u32;
         let rig = rig(1, 5, move |rows, of, _| {
@@ -236,12 +239,12 @@ async fn a_list_without_end_takes_a_bounded_number_of_requests() {
             made += of.size;
             page(&listed, 0, 50, true, total)
         });
-        let error = soon(rig.collect(rig.question())).await.expect_err("it is refused");
+        let error = soon(rig.collect(rig.question())).await.expect_err("an inconsistent list");
         assert!(matches!(error, AskError::Inconsistent { .. }), "{error}");
         let requests = rig.requests();
         assert!(requests <= 520, "{total:?}: {requests}");
         assert!(soon(rig.collect(rig.question())).await.is_err());
-        assert_eq!(rig.requests(), 0, "it is remembered");
+        assert_eq!(rig.requests(), 0, "the error is remembered");
         rig.close().await;
     }
 }
@@ -264,12 +267,12 @@ async fn nothing_is_older_than_2020() {
         let question = Question { from, ..rig.question() };
         assert_eq!(soon(rig.rows(question)).await.len(), 10);
         let requests = rig.requests();
-        assert!((340..=360).contains(&requests), "a window each since 2020: {requests}");
+        assert!((340..=360).contains(&requests), "one for each window since 2020: {requests}");
         rig.close().await;
     }
 }
 
-// ---------------------------------------------------------------------------------------------- totals of another kind
+// -------------------------------------------------------------------------- totals that count something else
 
 #[tokio::test(start_paused = true)]
 async fn a_total_that_counts_something_else_costs_a_few_requests_once() {
@@ -326,7 +329,7 @@ async fn totals_that_shrink_or_are_missing_on_some_pages_lose_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn rows_doubled_over_page_seams_come_once() {
+async fn rows_repeated_across_pages_are_returned_once() {
     let rig = rig(333, 5, |rows, of, _| {
         let (start, size) = place(of, 50);
         let start = start.saturating_sub(of.number as usize - 1);
@@ -339,7 +342,7 @@ async fn rows_doubled_over_page_seams_come_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_upstream_lists_honestly_costs_no_request_more() {
+async fn a_consistent_list_costs_no_additional_requests() {
     for (rows, pages) in [(0, 1), (1, 1), (49, 1), (50, 1), (51, 2), (100, 2), (300, 6)] {
         let rig = Rig::new(settings(), 1).with_history(rows, 5);
         rig.script.world().born = Some(NOW.minus(6 * DAY));

@@ -1,10 +1,10 @@
-//! The rows of a scripted upstream, and what is odd about its lists.
+//! The rows of a scripted upstream, and how its lists deviate.
 
 use std::time::Duration;
 
 use crate::domain::Timestamp;
 
-/// An execution as the list has it. `version` goes up with every change and is in the bytes.
+/// An execution in the list. `version` grows with every change and is part of the bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Fact {
     pub(super) id: String,
@@ -12,24 +12,24 @@ pub(super) struct Fact {
     pub(super) updated_at: Timestamp,
     pub(super) status: String,
     pub(super) version: u32,
-    /// Whether a voice mail answered; part of no bytes.
+    /// Whether voice mail answered; not part of the bytes.
     pub(super) voice_mail: bool,
-    /// Its provider; none if the row does not say. Upstream shows such a row whatever provider is asked for.
+    /// Its provider. Upstream lists a row without one under every provider.
     pub(super) provider: Option<&'static str>,
-    /// Upstream shows it from this instant on.
+    /// From when on upstream lists it.
     pub(super) shown_at: Timestamp,
     /// Whether upstream writes `created_at` into it.
     pub(super) is_dated: bool,
 }
 
-/// What `total` says.
+/// The value of `total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ScriptTotals {
     Exact,
     Missing,
     OfEverything,
     Off(i64),
-    /// What it was up to five seconds ago.
+    /// A value that may be five seconds old.
     Frozen,
     /// Sometimes one more or less.
     Unsteady,
@@ -41,7 +41,7 @@ pub(super) enum Compare {
     Exact,
     /// Rows are cut to whole seconds first.
     RowsAtSeconds,
-    /// The dates are not looked at.
+    /// Dates are ignored.
     Ignored,
 }
 
@@ -59,6 +59,7 @@ pub(super) struct Quirks {
     pub(super) listed: Listed,
     /// How far upstream's clock is ahead, in microseconds, and whether the source has learned it.
     pub(super) ahead: i64,
-    /// The most that a request, and its answer, may take beyond the latency: so answers come out of turn.
+    /// The maximum delay of a request and of its response, in addition to the latency; it makes responses
+    /// arrive out of order.
     pub(super) jitter: Duration,
 }

@@ -1,10 +1,10 @@
-//! What a refresh costs, and that it sees what changed.
+//! How many requests a refresh costs, and that it sees every change.
 
 use super::*;
 
 async fn asked_once() -> Rig {
     let rig = Rig::new(settings(), 3).with_history(6_000, 62);
-    // Three calls are still going on.
+    // Three calls are in progress.
     for ago in [5, 40, 70] {
         rig.script.world().insert(NOW.minus(ago * SECOND), "in-progress");
     }
@@ -15,7 +15,7 @@ async fn asked_once() -> Rig {
 }
 
 #[tokio::test(start_paused = true)]
-async fn asking_again_at_once_costs_nothing() {
+async fn repeating_a_request_at_once_costs_nothing() {
     let rig = asked_once().await;
     assert_eq!(rig.rows(rig.question()).await.len(), 6_003);
     assert_eq!(rig.requests(), 0);
@@ -57,7 +57,7 @@ async fn a_refresh_costs_what_changed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_longer_range_costs_what_is_missing() {
+async fn a_longer_range_costs_only_what_is_missing() {
     let rig = Rig::new(settings(), 3).with_history(6_000, 62);
     let ten = Question { from: Some(NOW.minus(10 * DAY)), ..rig.question() };
     assert_eq!(rig.rows(ten.clone()).await, rig.truth(&ten));
@@ -69,7 +69,7 @@ async fn a_longer_range_costs_what_is_missing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn old_stuck_rows_that_finish_are_seen_at_a_few_requests() {
+async fn old_stuck_rows_are_seen_to_finish_for_a_few_requests() {
     let rig = Rig::new(settings(), 3).with_history(3_000, 60);
     let stuck: Vec<usize> = {
         let mut world = rig.script.world();
@@ -81,7 +81,7 @@ async fn old_stuck_rows_that_finish_are_seen_at_a_few_requests() {
     for row in [3, 11, 27] {
         rig.script.world().change(stuck[row], "completed", rig.clock.now());
     }
-    // At most eight requests a question go to rows that lie far apart, longest unread first.
+    // Each question spends at most eight requests on scattered rows, oldest reads first.
     let mut all = 0;
     for _ in 0..2 {
         rig.rows(rig.question()).await;
@@ -95,7 +95,7 @@ async fn old_stuck_rows_that_finish_are_seen_at_a_few_requests() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_deleted_live_row_goes() {
+async fn a_deleted_live_row_disappears() {
     let rig = asked_once().await;
     rig.script.world().rows.pop();
     pass(5 * SECOND).await;
@@ -104,12 +104,12 @@ async fn a_deleted_live_row_goes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_settled_row_goes_after_its_time_and_is_renewed_behind_an_answer_before() {
+async fn a_deleted_settled_row_disappears_after_a_background_renewal() {
     let rig = Rig::new(EngineSettings { settled_ttl: 100 * SECOND, ..settings() }, 3).with_history(500, 20);
     rig.rows(rig.question()).await;
     rig.script.world().rows.remove(300);
     pass(155 * SECOND).await;
-    assert_eq!(rig.rows(rig.question()).await.len(), 500, "given at once");
+    assert_eq!(rig.rows(rig.question()).await.len(), 500, "served from the cache at once");
     for _ in 0..30 {
         pass(SECOND / 2).await;
         tokio::task::yield_now().await;
@@ -120,7 +120,7 @@ async fn a_settled_row_goes_after_its_time_and_is_renewed_behind_an_answer_befor
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_twice_past_its_time_is_read_before_the_answer() {
+async fn rows_past_twice_their_time_to_live_are_read_before_the_answer() {
     let rig = Rig::new(EngineSettings { settled_ttl: 100 * SECOND, ..settings() }, 3).with_history(500, 20);
     rig.rows(rig.question()).await;
     rig.script.world().rows.remove(300);
@@ -183,7 +183,7 @@ async fn a_clock_that_was_wrong_at_the_start_settles_no_row_early() {
         let row = rig.script.world().insert(now.minus(60 * SECOND), "completed");
         rig.script.world().change(row, "completed", now.minus(30 * SECOND));
         rig.rows(rig.question()).await;
-        // Its cost comes later.
+        // Its cost is added later.
         rig.script.world().change(row, "completed", now.plus(5 * SECOND));
         pass(settings().settling_ttl + SECOND).await;
         let rows = rig.rows(rig.question()).await;
@@ -193,7 +193,7 @@ async fn a_clock_that_was_wrong_at_the_start_settles_no_row_early() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn clocks_that_are_apart_lose_nothing() {
+async fn differing_clocks_lose_no_rows() {
     for ahead in [-30_000_000i64, -4_000_000, 4_000_000, 30_000_000] {
         let rig = Rig::new(settings(), 3).with_history(400, 20);
         rig.script.world().quirks.ahead = ahead;
@@ -212,9 +212,9 @@ async fn clocks_that_are_apart_lose_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn rows_that_left_a_status_and_are_not_read_yet_report_their_true_age() {
+async fn rows_that_left_a_status_report_their_true_age_until_reread() {
     let rig = Rig::new(settings(), 3).with_history(2_000, 20);
-    // Too far apart to be read together, and more than one question reads.
+    // Too far apart to be read together, and more than one request reads.
     let stuck: Vec<usize> = (1..=15)
         .map(|day| rig.script.world().insert(NOW.minus(day * DAY).minus(3_600 * SECOND), "queued"))
         .collect();
@@ -226,16 +226,12 @@ async fn rows_that_left_a_status_and_are_not_read_yet_report_their_true_age() {
     let freshness = rig.collect(rig.question()).await.unwrap().verdict.freshness;
     assert!(freshness.age >= 20 * SECOND && freshness.age < 60 * SECOND, "{freshness:?}");
     rig.rows(rig.question()).await;
-    assert_eq!(
-        rig.rows(rig.question()).await,
-        rig.truth(&rig.question()),
-        "each question reads some of them"
-    );
+    assert_eq!(rig.rows(rig.question()).await, rig.truth(&rig.question()), "each request reads some of them");
     rig.close().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn entries_that_were_evicted_are_read_again_alone() {
+async fn only_evicted_entries_are_read_again() {
     let rig = Rig::new(settings(), 3).with_history(2_000, 20);
     rig.rows(rig.question()).await;
     rig.requests();
@@ -254,7 +250,7 @@ async fn entries_that_were_evicted_are_read_again_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn segments_stay_few_while_a_head_is_read_again_and_again() {
+async fn segments_stay_few_while_the_head_is_reread() {
     let rig = Rig::new(settings(), 3).with_history(100, 2);
     for n in 0..200 {
         pass(15 * SECOND).await;
@@ -269,10 +265,10 @@ async fn segments_stay_few_while_a_head_is_read_again_and_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_few_rows_that_are_read_often_leave_no_pieces_of_segments_behind() {
+async fn rows_that_are_reread_often_do_not_fragment_segments() {
     let settings = EngineSettings { settling_ttl: 20 * SECOND, settled_ttl: 300 * SECOND, ..settings() };
     let rig = Rig::new(settings, 3).with_history(200, 8);
-    // Three that never finish, each in a state of its own, on both sides of where the first page ends.
+    // Three calls that never finish, each with another status, on both sides of the first page boundary.
     for (status, rows_above) in [("queued", 46), ("in-progress", 48), ("ringing", 50)] {
         let apart = 8 * DAY / 200;
         rig.script.world().insert(NOW.minus(rows_above * apart + apart / 2), status);
@@ -289,7 +285,7 @@ async fn a_few_rows_that_are_read_often_leave_no_pieces_of_segments_behind() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_the_budget_is_short_everything_gets_older_and_fresh_again_afterwards() {
+async fn a_short_budget_stretches_times_to_live_until_it_has_room_again() {
     let settings = EngineSettings { live_ttl: 10 * SECOND, settling_ttl: 120 * SECOND, ..settings() };
     let rig = Rig::new(settings, 5).with_history(200, 3);
     // A dashboard that asks every five seconds, for two minutes.

@@ -1,4 +1,4 @@
-//! What upstream refuses, and what follows from it.
+//! The effects of upstream's refusals.
 
 use super::bent::bent;
 use super::script::words;
@@ -19,7 +19,7 @@ fn without_prepared() -> Rig {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_status_that_upstream_takes_for_no_filter_fails_no_question() {
+async fn a_status_that_upstream_refuses_as_a_filter_fails_no_request() {
     let rig = without_prepared();
     rig.every_two_days(1..8, "prepared");
     rig.rows(rig.question()).await;
@@ -30,7 +30,7 @@ async fn a_status_that_upstream_takes_for_no_filter_fails_no_question() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_acceptance_that_came_when_its_asker_had_left_does_not_hold_for_ever() {
+async fn an_acceptance_that_arrives_after_its_caller_left_expires() {
     let settings = EngineSettings { live_ttl: 6_000 * SECOND, settling_ttl: 6_000 * SECOND, ..settings() };
     let rig = Rig::new(settings, 1).with_history(100, 2);
     let left = tokio::time::timeout(Duration::from_millis(5), rig.collect(rig.question())).await;
@@ -45,19 +45,7 @@ async fn an_acceptance_that_came_when_its_asker_had_left_does_not_hold_for_ever(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stray_refusal_for_one_agent_empties_nothing_of_another() {
-    let rig = Rig::new(settings(), 1).with_history(100, 2);
-    rig.rows(rig.question()).await;
-    rig.script.world().agent_refused = Some(403);
-    let other = Question { agent: AgentId::new(Uuid::from_u128(8)), ..rig.question() };
-    assert!(rig.collect(other).await.is_err());
-    rig.script.world().agent_refused = None;
-    assert!(!rig.store.0.lock().unwrap().is_empty());
-    rig.close().await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_check_joined_by_a_patient_caller_does_not_fail_with_the_first_ones_deadline() {
+async fn a_joined_check_outlives_the_first_callers_deadline() {
     let rig = bent(settings(), |bent| bent.check = SECOND).with_history(100, 2);
     let mode = ResponseMode::Collected { deadline: Instant::now() + SECOND / 2 };
     let hasty = rig.collect(Question { mode, ..rig.question() });
@@ -68,7 +56,7 @@ async fn a_check_joined_by_a_patient_caller_does_not_fail_with_the_first_ones_de
 }
 
 #[tokio::test(start_paused = true)]
-async fn rows_in_a_status_that_upstream_takes_for_no_filter_do_not_age_unread() {
+async fn rows_in_a_status_that_upstream_refuses_as_a_filter_are_reread_in_time() {
     let rig = without_prepared();
     let prepared = rig.every_two_days(1..8, "prepared");
     rig.rows(rig.question()).await;
@@ -82,13 +70,13 @@ async fn rows_in_a_status_that_upstream_takes_for_no_filter_do_not_age_unread() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_refused_probe_would_have_told_is_read_where_it_is() {
+async fn rows_of_a_refused_probe_are_read_directly() {
     let rig = Rig::new(settings(), 1).with_history(400, 20);
     rig.every_two_days(1..4, "in-progress");
     rig.rows(rig.question()).await;
     pass(15 * SECOND).await;
     rig.script.world().rows.truncate(400);
-    // The key is good all the same.
+    // The key is valid nevertheless.
     let mut is_first = true;
     rig.script.world().refuse =
         Some(Box::new(move |_| std::mem::take(&mut is_first).then(|| SourceError::Denied(words(403)))));

@@ -1,4 +1,4 @@
-//! Upstream's own pages.
+//! Relayed pages.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -23,7 +23,7 @@ pub(super) fn relay_question(rig: &Rig) -> RelayQuestion {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_relayed_page_is_given_stale_while_upstream_fails() {
+async fn a_relayed_page_is_served_stale_while_upstream_fails() {
     let is_down: Arc<AtomicBool> = Arc::default();
     let down = Arc::clone(&is_down);
     let rig = bent(EngineSettings { stale_if_error: 600 * SECOND, ..settings() }, |bent| {
@@ -43,7 +43,7 @@ async fn a_relayed_page_is_given_stale_while_upstream_fails() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_kept_page_that_is_never_fresh_enough_is_read_again() {
+async fn a_stored_page_that_is_never_fresh_enough_is_read_again() {
     let rig = bent(settings(), |bent| bent.set_relays(|_| Ok((Duration::ZERO, "{\"data\":[]}"))));
     rig.engine.relay(relay_question(&rig)).await.unwrap();
     pass(SECOND).await;
@@ -54,7 +54,7 @@ async fn a_kept_page_that_is_never_fresh_enough_is_read_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_page_fetched_before_a_purge_does_not_land_in_the_place_of_one_fetched_after() {
+async fn a_page_fetched_before_a_purge_does_not_replace_one_fetched_after_it() {
     let rig = bent(EngineSettings { live_ttl: 100 * SECOND, ..settings() }, |bent| {
         bent.set_relays(|number| Ok(if number <= 1 { (10 * SECOND, "old") } else { (20 * SECOND, "new") }));
     })
@@ -76,7 +76,7 @@ async fn a_page_fetched_before_a_purge_does_not_land_in_the_place_of_one_fetched
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stale_page_says_when_it_was_the_budget_that_had_no_room() {
+async fn a_stale_page_names_a_budget_without_room_as_its_reason() {
     let is_full: Arc<AtomicBool> = Arc::default();
     let full = Arc::clone(&is_full);
     let rig = bent(EngineSettings { stale_if_error: 600 * SECOND, ..settings() }, |bent| {

@@ -7,7 +7,7 @@ use super::*;
 use crate::tier::Tier as _;
 
 impl Rig {
-    /// Another process at the same upstream and tier.
+    /// Another process with the same upstream and tier.
     pub(super) fn replica(&self, settings: EngineSettings, process: usize) -> Self {
         let (store, shutdown) = (Arc::new(MapStore::default()), Shutdown::default());
         let source: Arc<dyn Source> = Arc::clone(&self.script) as _;
@@ -19,7 +19,7 @@ impl Rig {
     }
 }
 
-/// Several processes, of which none knows anything.
+/// Three processes that have read nothing yet.
 fn replicas(settings: &EngineSettings, rows: u32) -> Vec<Rig> {
     let rig = Rig::with_tier(settings.clone(), 1).with_history(rows, 30);
     (0..3).map(|process| rig.replica(settings.clone(), process)).collect()
@@ -35,13 +35,13 @@ async fn close(rigs: Vec<Rig>) {
     }
 }
 
-/// Asks for all rows, which must be those that there are.
+/// Requests all rows and compares them with the list.
 async fn ask(rig: &Rig) {
     assert_eq!(rig.rows(rig.question()).await, rig.truth(&rig.question()));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_history_is_read_once_for_all_who_ask_at_once() {
+async fn a_history_is_read_once_for_simultaneous_requests_to_all_processes() {
     let alone = Rig::new(long_lived(), 1).with_history(1_000, 30);
     ask(&alone).await;
     let once = alone.requests();
@@ -54,7 +54,7 @@ async fn a_history_is_read_once_for_all_who_ask_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_watched_at_every_process_is_read_once() {
+async fn rows_that_every_process_polls_are_read_once() {
     let rigs = replicas(&long_lived(), 500);
     for rig in &rigs {
         ask(rig).await;
@@ -114,14 +114,14 @@ async fn a_head_that_is_due_costs_one_round_trip_to_the_tier() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_new_row_is_seen_by_all_in_time() {
+async fn every_process_sees_a_new_row_in_time() {
     let rigs = replicas(&long_lived(), 200);
     join_all(rigs.iter().map(ask)).await;
     for round in 0..10usize {
         let now = rigs[0].script.now();
         rigs[0].script.world().insert(now, "completed");
         tokio::time::sleep(11 * SECOND).await;
-        // The last commit lag is not kept, so what is new comes with the next reading.
+        // Rows within the commit lag are not saved, so new ones come with the next read.
         ask(&rigs[round % 3]).await;
         ask(&rigs[(round + 1) % 3]).await;
     }
@@ -129,16 +129,16 @@ async fn a_new_row_is_seen_by_all_in_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_process_that_dies_in_its_turn_holds_nobody_up_for_long() {
+async fn a_process_that_dies_in_its_turn_delays_others_for_seconds_only() {
     let rigs = replicas(&long_lived(), 1_000);
     ask(&rigs[0]).await;
-    // Until its own turns are over.
+    // Until the turns of this process have ended.
     tokio::time::sleep(5 * SECOND).await;
     let scope = rigs[0].engine.state.scopes.all()[0].tier_scope();
     let month = crate::domain::Span::new(NOW.minus(30 * DAY), NOW).unwrap();
     let tier = rigs[0].tier.clone().unwrap();
     assert!(SharedTier { tier, process: 9 }.take_turn(&scope, month, 0).await.is_mine);
-    // It never ends its turn. A question that takes nothing old waits for that turn.
+    // The dead process never ends its turn. A request with `max-age=0` waits for that turn.
     let directives = CacheDirectives { max_age: Some(Duration::ZERO), ..CacheDirectives::default() };
     let question = Question { directives, ..rigs[1].question() };
     let before = Instant::now();
@@ -149,7 +149,7 @@ async fn a_process_that_dies_in_its_turn_holds_nobody_up_for_long() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slow_reader_at_one_does_not_hold_up_another() {
+async fn a_slow_reader_of_one_process_does_not_delay_another_process() {
     let rigs = replicas(&long_lived(), 3_000);
     let mode = ResponseMode::Streamed { row_wait: 50 * SECOND };
     let mut slow = rigs[0].engine.ask(Question { mode, ..rigs[0].question() }).await.unwrap();

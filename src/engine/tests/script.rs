@@ -1,4 +1,5 @@
-//! A scripted upstream: a plain list that speaks the contract without a socket, with its doubtful corners as knobs.
+//! A scripted upstream: a plain list that follows upstream's contract without a socket, with settings for
+//! deviations.
 
 pub(super) use super::script_failures::{unavailable, words};
 use std::cmp::Reverse;
@@ -21,43 +22,44 @@ use crate::engine::{Clock, Question};
 use crate::source::SourceError;
 
 type Hook = Box<dyn FnMut(&mut World, Timestamp) + Send>;
-/// How a list is cut into pages, given all its rows, what is asked for, and how many rows there are in all.
+/// Divides a list into pages, given its rows, the requested page, and the number of all rows.
 pub(super) type Pager = Box<dyn FnMut(&[Row], PageOf, u64) -> Page + Send>;
 type ScriptRefusal = Box<dyn FnMut(u64) -> Option<SourceError> + Send>;
 
 pub(super) struct World {
     pub(super) rows: Vec<Fact>,
     pub(super) quirks: Quirks,
-    /// Before every page.
+    /// Called before every page.
     pub(super) before_page: Option<Hook>,
-    /// In place of pages as upstream's contract has them.
+    /// Replaces the pages that upstream's contract describes.
     pub(super) pager: Option<Pager>,
-    /// Which pages fail, by their number from the start.
+    /// Which pages fail, by the number of the request.
     pub(super) refuse: Option<ScriptRefusal>,
     pub(super) agent_refused: Option<u16>,
-    /// The next page of this number is empty and says that it is the last, whatever there is.
+    /// The next page with this number is empty and says that it is the last one.
     pub(super) emptied: Option<u32>,
-    /// The next page of this number is empty and says that more follow.
+    /// The next page with this number is empty and says that more follow.
     pub(super) hollow: Option<u32>,
-    /// When the agent was made; without it, with its oldest row.
+    /// When the agent was created; by default, when its oldest row was.
     pub(super) born: Option<Timestamp>,
     /// The agents that the key's list names.
     pub(super) listed: Vec<AgentId>,
-    /// The status that refuses the list.
+    /// The status with which the list of agents is refused.
     pub(super) list_refused: Option<u16>,
-    /// How often the list was read.
+    /// How often the list of agents was requested.
     pub(super) lists: usize,
     pub(super) asked: Vec<(Filters, PageOf)>,
-    /// The keys that pages were asked for with.
+    /// The keys with which pages were requested.
     pub(super) keys: Vec<String>,
     pub(super) checks: usize,
-    /// Whether the key is refused as a whole, and how often that was asked.
+    /// The status with which the key is refused as a whole.
     pub(super) user_refused: Option<u16>,
+    /// How often the user was requested.
     pub(super) user_checks: usize,
-    /// Of which agent alone [`Self::agent_refused`] is.
+    /// The only agent to which [`Self::agent_refused`] applies.
     pub(super) refuses_only: Option<AgentId>,
     pub(super) most_in_flight: usize,
-    /// How long the budget has room for a request after the one before.
+    /// How long it takes until the budget has room for another request.
     pub(super) a_request_takes: Duration,
     totals: HashMap<String, (u64, Timestamp)>,
     pub(super) in_flight: usize,
@@ -72,7 +74,7 @@ pub(super) struct Script {
     pub(super) latency: Duration,
     pub(super) held: AtomicBool,
     ahead: AtomicI64,
-    /// Whether the budget has next to no room.
+    /// Whether the budget is nearly used up.
     pub(super) is_short: AtomicBool,
     pub(super) bent: Bent,
 }
@@ -119,7 +121,7 @@ impl Script {
         Self { world: Mutex::new(world), clock, latency, held, ahead, is_short, bent }
     }
 
-    /// How far the engine knows upstream's clock to be ahead.
+    /// How far upstream's clock is ahead, as far as the engine knows.
     pub(super) fn learned_ahead(&self) -> i64 {
         self.ahead.load(Ordering::Relaxed)
     }
@@ -134,14 +136,14 @@ impl Script {
         Timestamp::from_micros(self.clock.now().as_micros() + ahead)
     }
 
-    /// Lets the engine know how far upstream's clock is ahead, as answers' `Date` would.
+    /// Tells the engine how far upstream's clock is ahead, as the `Date` of a response would.
     pub(super) fn learn_clock(&self) {
         self.ahead.store(self.world().quirks.ahead, Ordering::Relaxed);
     }
 }
 
 impl World {
-    /// Adds an execution, shown at once.
+    /// Adds an execution, listed at once.
     pub(super) fn insert(&mut self, created_at: Timestamp, status: &str) -> usize {
         self.next_id += 1;
         self.rows.push(Fact {
@@ -166,7 +168,7 @@ impl World {
         row.version += 1;
     }
 
-    /// The rows that upstream would show now, newest first.
+    /// The rows that upstream would list now, newest first.
     pub(super) fn truth(&self, question: &Question, span: Span, now: Timestamp) -> Vec<(String, u32)> {
         let is_meant =
             |row: &&Fact| row.shown_at <= now && span.contains(row.created_at) && is_asked_for(question, row);
@@ -185,7 +187,7 @@ impl World {
         let is_listed =
             |row: &&Fact| row.shown_at <= now && is_within(row.created_at) && matches(filters, row);
         let mut rows: Vec<&Fact> = self.rows.iter().filter(is_listed).collect();
-        // Rows of one instant come in another order at every request.
+        // The order of rows of the same instant changes with every request.
         rows.shuffle(&mut self.rng);
         match quirks.listed {
             Listed::NewestFirst => rows.sort_by_key(|row| Reverse(row.created_at)),

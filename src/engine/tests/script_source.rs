@@ -12,7 +12,7 @@ use crate::source::{
     Headroom, RelayedPage, RequestContext, Source, SourceError, SourceFuture, Subject, Urgency,
 };
 
-/// Counts a request out when it is answered, or given up.
+/// A request in flight; no longer counted once it is answered or dropped.
 struct ScriptFlight<'a>(&'a Script);
 
 impl Drop for ScriptFlight<'_> {
@@ -22,7 +22,7 @@ impl Drop for ScriptFlight<'_> {
 }
 
 impl Script {
-    /// Answers from the list as it is in the middle of the request.
+    /// Answers from the list as it is halfway through the request.
     async fn listed(
         &self,
         subject: &Subject,

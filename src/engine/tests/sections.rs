@@ -1,4 +1,4 @@
-//! Several agents in one response: what they cost upstream, what they say, and what becomes of one that can't be had.
+//! Several agents in one response: their requests, their verdicts, and agents that can't be read.
 
 use super::*;
 use crate::source::SourceError;
@@ -33,10 +33,10 @@ impl Rig {
     }
 
     fn streamed(&self) -> Question {
-        Question { mode: ResponseMode::Streamed { row_wait: 50 * SECOND }, ..self.question() }
+        bent::streamed(self.question())
     }
 
-    /// The same, taken as a stream.
+    /// As [`sections`](Self::sections), taken as a stream.
     async fn streamed_sections(
         &self,
         question: Question,
@@ -55,7 +55,7 @@ impl Rig {
         Ok(sections)
     }
 
-    /// How often agents were checked, and their list read, since the last time.
+    /// How often agents were checked, and their list read, since the last call.
     fn checked(&self) -> (usize, usize) {
         let mut world = self.script.world();
         (std::mem::take(&mut world.checks), std::mem::take(&mut world.lists))
@@ -63,7 +63,7 @@ impl Rig {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_few_agents_cost_what_they_cost_one_by_one() {
+async fn a_few_agents_cost_the_same_together_as_one_by_one() {
     let single = Rig::new(settings(), 1).with_history(300, 20);
     for number in [1, 2, 3] {
         single.rows(Question { agent: agent(number), ..single.question() }).await;
@@ -81,7 +81,7 @@ async fn a_few_agents_cost_what_they_cost_one_by_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_gives_the_same_sections_for_the_same_requests() {
+async fn a_stream_has_the_same_sections_for_the_same_requests() {
     let numbers: Vec<u128> = (1..=20).collect();
     let rig = Rig::new(settings(), 2).with_history(300, 20);
     rig.script.world().listed = numbers.iter().map(|number| agent(*number)).collect();
@@ -90,7 +90,7 @@ async fn a_stream_gives_the_same_sections_for_the_same_requests() {
     let truth = rig.truth(&rig.question());
     let expected: Vec<_> = numbers.iter().map(|number| (agent(*number), truth.clone())).collect();
     assert!(sections == expected);
-    assert!(rig.script.world().most_in_flight <= 8, "one fan-out for all");
+    assert!(rig.script.world().most_in_flight <= 8, "all agents share one fan-out");
     let other = Rig::new(settings(), 2).with_history(300, 20);
     other.script.world().listed = numbers.iter().map(|number| agent(*number)).collect();
     other.sections(other.question(), agents(&numbers)).await.unwrap();
@@ -137,7 +137,7 @@ async fn an_agent_that_the_list_does_not_name_is_refused_before_any_page_is_read
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_no_section_can_be_had_a_lenient_response_is_a_refusal_too() {
+async fn a_lenient_response_without_any_section_is_a_refusal() {
     for count in [2, 9] {
         let rig = Rig::new(settings(), 1).with_history(10, 2);
         rig.script.world().agent_refused = Some(403);
@@ -154,7 +154,7 @@ async fn where_no_section_can_be_had_a_lenient_response_is_a_refusal_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_known_of_all_sections_is_said_before_the_first_row() {
+async fn the_verdict_of_known_sections_precedes_the_first_row() {
     let rig = Rig::new(settings(), 1).with_history(120, 9);
     let (_, read) = rig.sections(rig.question(), agents(&[1, 2])).await.unwrap();
     for verdict in [VerdictFirst::IfKnown, VerdictFirst::Wanted] {
@@ -162,7 +162,7 @@ async fn what_is_known_of_all_sections_is_said_before_the_first_row() {
         known.begin(verdict).await.unwrap();
         assert_eq!(known.from_cache().unwrap().whole.digest, read.whole.digest);
     }
-    // The second needs a page now: that is waited for only if the verdict is wanted.
+    // The second section needs a page now, which is waited for only if the verdict is wanted.
     for (verdict, is_known) in [(VerdictFirst::IfKnown, false), (VerdictFirst::Wanted, true)] {
         pass(30 * SECOND).await;
         rig.rows(Question { agent: agent(1), ..rig.question() }).await;
@@ -180,7 +180,7 @@ async fn sections_that_wait_for_their_turn_hold_no_rows() {
     rig.script.world().listed = numbers.iter().map(|number| agent(*number)).collect();
     rig.sections(rig.question(), agents(&numbers[1..])).await.unwrap();
     rig.requests();
-    // The first is not known, so the others are opened while it is read.
+    // The first section is not known, so the others are opened while it is read.
     let mut response = rig.engine.sections(rig.streamed(), agents(&numbers));
     response.begin(VerdictFirst::IfKnown).await.unwrap();
     assert!(response.from_cache().is_none());
@@ -199,7 +199,7 @@ async fn sections_that_wait_for_their_turn_hold_no_rows() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_quiet_agent_is_looked_at_less_often_in_a_response_about_several() {
+async fn a_quiet_agent_is_refreshed_less_often_in_a_response_for_several() {
     let settings = EngineSettings { live_ttl: 10 * SECOND, settling_ttl: 120 * SECOND, ..settings() };
     let rig = Rig::new(settings, 1);
     rig.script.world().insert(NOW.minus(DAY), "completed");
@@ -214,10 +214,10 @@ async fn a_quiet_agent_is_looked_at_less_often_in_a_response_about_several() {
     }
     let alone = Question { agent: agent(1), ..rig.question() };
     rig.rows(alone).await;
-    assert_eq!(rig.requests(), 1, "alone it is as fresh as ever");
+    assert_eq!(rig.requests(), 1, "on its own it is refreshed as usual");
     pass(31 * SECOND).await;
-    assert_eq!(ask().await, 1, "of the other, at most the settling time");
-    // A call that is under way, and one that was just made, end the quiet.
+    assert_eq!(ask().await, 1, "the other agent is refreshed within the settling time to live");
+    // A call in progress, or one that was just created, ends the quiet.
     rig.script.world().insert(rig.clock.now(), "in-progress");
     pass(121 * SECOND).await;
     ask().await;
@@ -249,7 +249,7 @@ async fn the_list_of_agents_is_read_once_a_minute_and_counts_as_their_check() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_agent_that_goes_is_left_out_as_soon_as_it_is_gone_and_is_back_with_the_next_list() {
+async fn a_deleted_agent_is_left_out_at_once_and_returns_with_the_next_list() {
     let rig = Rig::new(settings(), 1).with_history(10, 2);
     let numbers: Vec<u128> = (1..=6).collect();
     rig.script.world().listed = numbers.iter().map(|number| agent(*number)).collect();
@@ -266,7 +266,7 @@ async fn an_agent_that_goes_is_left_out_as_soon_as_it_is_gone_and_is_back_with_t
         world.listed.retain(|listed| *listed != agent(3));
     }
     pass(5 * SECOND).await;
-    assert_eq!(poll(None).await.unwrap_err().agent, agent(3), "the list that is kept names it still");
+    assert_eq!(poll(None).await.unwrap_err().agent, agent(3), "the stored list still names it");
     assert_eq!(poll(None).await.unwrap(), 5);
     (rig.script.world().agent_refused, rig.script.world().refuses_only) = (None, None);
     rig.script.world().listed.push(agent(3));
@@ -276,7 +276,7 @@ async fn an_agent_that_goes_is_left_out_as_soon_as_it_is_gone_and_is_back_with_t
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_agent_that_a_caller_made_up_does_not_cost_the_list_again() {
+async fn a_made_up_agent_does_not_cause_another_read_of_the_list() {
     let rig = Rig::new(settings(), 1).with_history(10, 2);
     rig.script.world().listed = vec![agent(1)];
     rig.engine.listed(&list_question(&rig)).await.unwrap();
@@ -290,7 +290,7 @@ async fn an_agent_that_a_caller_made_up_does_not_cost_the_list_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_list_that_cannot_be_read_is_an_error_unless_an_older_one_will_do() {
+async fn a_list_that_cannot_be_read_is_an_error_unless_an_older_one_is_recent_enough() {
     let settings = EngineSettings { stale_if_error: 600 * SECOND, ..settings() };
     let rig = Rig::new(settings, 1).with_history(10, 2);
     rig.script.world().list_refused = Some(500);
@@ -314,7 +314,7 @@ async fn a_list_that_cannot_be_read_is_an_error_unless_an_older_one_will_do() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_response_that_only_the_cache_may_answer_reads_no_list() {
+async fn only_if_cached_reads_no_list() {
     let rig = Rig::new(settings(), 1).with_history(10, 2);
     let directives = CacheDirectives { only_if_cached: true, ..CacheDirectives::default() };
     let list = ListQuestion { directives, ..list_question(&rig) };

@@ -1,9 +1,9 @@
-//! Questions about more than one status.
+//! Requests for more than one status.
 
 use super::*;
 
 #[tokio::test(start_paused = true)]
-async fn rows_that_change_between_the_statuses_are_neither_lost_nor_doubled() {
+async fn rows_that_move_between_statuses_are_neither_lost_nor_repeated() {
     let rig = Rig::new(settings(), 3).with_history(300, 20);
     let moving = rig.script.world().insert(NOW.minus(DAY), "in-progress");
     rig.script.world().insert(NOW.minus(2 * DAY), "failed");
@@ -18,7 +18,7 @@ async fn rows_that_change_between_the_statuses_are_neither_lost_nor_doubled() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn several_statuses_are_picked_from_what_is_read_without_one() {
+async fn several_statuses_are_picked_from_unfiltered_rows() {
     let rig = Rig::new(settings(), 3).with_history(300, 20);
     rig.rows(rig.statuses(&["busy", "failed"])).await;
     assert!(rig.script.world().asked.iter().all(|(filters, _)| filters.status.is_none()));
@@ -30,7 +30,7 @@ async fn several_statuses_are_picked_from_what_is_read_without_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn another_filter_that_changes_is_honored_too() {
+async fn several_statuses_combine_with_another_changing_filter() {
     let rig = Rig::new(settings(), 3).with_history(120, 20);
     for (row, status) in [(3, "failed"), (50, "busy"), (70, "queued")] {
         let mut world = rig.script.world();

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use futures_util::future::join_all;
 
 use super::bent::{bent, soon};
-use super::script::{unavailable, words};
+use super::script::words;
 use super::*;
 
 #[tokio::test(start_paused = true)]
@@ -37,7 +37,7 @@ async fn the_first_caller_leaving_changes_nothing_for_the_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reading_that_nobody_waits_for_stops_and_keeps_what_it_proved() {
+async fn an_abandoned_read_stops_and_keeps_what_it_proved() {
     let rig = Rig::new(settings(), 1).with_history(3_000, 6);
     let left = tokio::time::timeout(Duration::from_millis(90), rig.rows(rig.question())).await;
     assert!(left.is_err());
@@ -59,7 +59,7 @@ async fn never_more_in_flight_than_the_fan_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_nobody_takes_from_is_read_no_further_than_a_few_pages() {
+async fn a_stalled_stream_is_read_only_a_few_pages_ahead() {
     let rig = Rig::new(settings(), 1).with_history(10_000, 100);
     let mode = ResponseMode::Streamed { row_wait: 50 * SECOND };
     let mut answer = rig.engine.ask(Question { mode, ..rig.question() }).await.unwrap();
@@ -79,9 +79,9 @@ async fn a_stream_nobody_takes_from_is_read_no_further_than_a_few_pages() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failure_is_told_to_those_who_waited_and_not_kept() {
+async fn a_failure_reaches_all_waiters_and_is_not_stored() {
     let rig = Rig::new(settings(), 1).with_history(100, 2);
-    rig.script.world().refuse = Some(Box::new(|_| Some(unavailable())));
+    rig.fail_upstream();
     let answers = join_all((0..5).map(|_| rig.collect(rig.question()))).await;
     assert!(answers.iter().all(|answer| matches!(answer, Err(AskError::Source(_)))));
     rig.script.world().refuse = None;
@@ -90,7 +90,7 @@ async fn a_failure_is_told_to_those_who_waited_and_not_kept() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_read_that_was_under_way_does_not_land_after_a_purge() {
+async fn a_read_in_progress_is_not_stored_after_a_purge() {
     let rig = Rig::new(settings(), 1).with_history(100, 2);
     rig.script.held.store(true, Ordering::Relaxed);
     let asking = rig.rows(rig.question());
@@ -100,7 +100,7 @@ async fn a_read_that_was_under_way_does_not_land_after_a_purge() {
         rig.script.held.store(false, Ordering::Relaxed);
     };
     let (rows, ()) = tokio::join!(asking, purging);
-    assert_eq!(rows.len(), 100, "who waited is answered");
+    assert_eq!(rows.len(), 100, "the waiting caller is answered");
     assert!(rig.store.0.lock().unwrap().is_empty());
     rig.requests();
     rig.rows(rig.question()).await;
@@ -119,12 +119,12 @@ async fn a_revoked_key_reads_nothing_after_a_minute() {
     pass(40 * SECOND).await;
     let error = rig.collect(rig.question()).await.unwrap_err();
     assert!(matches!(error, AskError::Source(crate::source::SourceError::Denied(_))), "{error}");
-    assert!(rig.store.0.lock().unwrap().is_empty(), "what was kept under it is gone");
+    assert!(rig.store.0.lock().unwrap().is_empty(), "the rows of the key are dropped");
     rig.close().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_stray_refusal_empties_nothing() {
+async fn one_stray_refusal_of_a_page_drops_nothing() {
     let rig = Rig::new(settings(), 1).with_history(100, 2);
     rig.rows(rig.question()).await;
     pass(5 * SECOND).await;
@@ -138,7 +138,7 @@ async fn one_stray_refusal_empties_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn another_key_gets_nothing_that_was_kept() {
+async fn another_key_gets_none_of_the_stored_rows() {
     let rig = Rig::new(settings(), 1).with_history(100, 2);
     rig.rows(rig.question()).await;
     rig.script.world().agent_refused = Some(403);
@@ -149,10 +149,10 @@ async fn another_key_gets_nothing_that_was_kept() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn questions_asked_while_a_reading_waits_for_its_turn_share_it() {
+async fn requests_that_arrive_while_a_read_waits_for_its_turn_share_it() {
     let start = Instant::now();
     let full = start + 60 * SECOND;
-    // The budget is spent for a minute.
+    // The budget has no room for a minute.
     let rig = bent(EngineSettings { live_ttl: 10 * SECOND, ..settings() }, |bent| {
         bent.before = Box::new(move |_, _, _| Ok(full.saturating_duration_since(Instant::now())));
     })
@@ -183,7 +183,7 @@ async fn questions_asked_while_a_reading_waits_for_its_turn_share_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_live_row_of_a_joined_reading_that_went_too_long_ago_is_read_again() {
+async fn a_live_row_of_a_joined_read_that_was_sent_too_long_ago_is_read_again() {
     let settings = EngineSettings { settling_ttl: 5 * SECOND, ..settings() };
     let rig = bent(settings, |bent| bent.back = Box::new(|_, _, _| Ok(3 * SECOND))).with_history(20, 13);
     let row = rig.script.world().insert(NOW.minus(2 * DAY), "in-progress");
@@ -206,7 +206,7 @@ async fn a_live_row_of_a_joined_reading_that_went_too_long_ago_is_read_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn polls_that_come_within_a_second_share_one_refresh() {
+async fn polls_within_a_second_share_one_refresh() {
     let rig = bent(settings(), |bent| bent.back = Box::new(|_, _, _| Ok(SECOND / 5))).with_history(100, 3);
     rig.rows(rig.question()).await;
     rig.requests();

@@ -1,4 +1,4 @@
-//! Answers past their freshness: when they are given, and what they say of themselves.
+//! Stale answers: when they are served, and what their verdicts say.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -11,7 +11,7 @@ async fn a_stale_answer_is_not_called_fresh() {
     let rig =
         Rig::new(EngineSettings { stale_if_error: 600 * SECOND, ..settings() }, 1).with_history(1_000, 20);
     rig.rows(rig.question()).await;
-    rig.script.world().refuse = Some(Box::new(|_| Some(unavailable())));
+    rig.fail_upstream();
     pass(300 * SECOND).await;
     let verdict = rig.collect(rig.question()).await.unwrap().verdict;
     assert_eq!(verdict.report.stale, Some(StaleReason::UpstreamFailed));
@@ -25,7 +25,7 @@ async fn a_stale_stream_says_so_before_its_first_row() {
     let rig =
         Rig::new(EngineSettings { stale_if_error: 600 * SECOND, ..settings() }, 1).with_history(1_000, 20);
     rig.rows(rig.question()).await;
-    rig.script.world().refuse = Some(Box::new(|_| Some(unavailable())));
+    rig.fail_upstream();
     pass(300 * SECOND).await;
     let mode = ResponseMode::Streamed { row_wait: 50 * SECOND };
     let answer = rig.engine.ask(Question { mode, ..rig.question() }).await.unwrap();
@@ -36,7 +36,7 @@ async fn a_stale_stream_says_so_before_its_first_row() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_renewed_behind_is_not_called_fresh() {
+async fn an_answer_renewed_in_the_background_is_not_called_fresh() {
     let rig = Rig::new(EngineSettings { stale_while_revalidate: 600 * SECOND, ..settings() }, 1)
         .with_history(1_000, 20);
     rig.rows(rig.question()).await;
@@ -47,7 +47,7 @@ async fn an_answer_renewed_behind_is_not_called_fresh() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_asks_for_fresh_rows_gets_no_stale_ones() {
+async fn a_request_for_fresh_rows_gets_no_stale_ones() {
     let rig = Rig::new(EngineSettings { stale_while_revalidate: 600 * SECOND, ..settings() }, 1)
         .with_history(400, 20);
     rig.rows(rig.question()).await;
@@ -63,9 +63,9 @@ async fn who_asks_for_fresh_rows_gets_no_stale_ones() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn rows_left_for_later_questions_show_in_the_age() {
+async fn rows_left_for_later_requests_count_toward_the_age() {
     let rig = Rig::new(settings(), 1).with_history(6_000, 300);
-    // Stuck in many words, so that neither probes nor readings reach all of them.
+    // Stuck with many different statuses, so that neither probes nor reads reach all of them.
     for n in 1..40 {
         rig.script.world().insert(NOW.minus(n * 7 * DAY), &format!("stuck-{n}"));
     }
@@ -87,7 +87,7 @@ async fn rows_left_for_later_questions_show_in_the_age() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn max_stale_holds_for_rows_that_may_have_entered() {
+async fn max_stale_applies_to_rows_that_may_have_entered() {
     let rig = Rig::new(settings(), 1).with_history(400, 20);
     let row = rig.script.world().insert(NOW.minus(3 * DAY), "in-progress");
     let directives = CacheDirectives { max_stale: Some(60 * SECOND), ..CacheDirectives::default() };
@@ -101,7 +101,7 @@ async fn max_stale_holds_for_rows_that_may_have_entered() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn max_stale_holds_for_the_present_of_a_reading_that_waited_for_its_turn() {
+async fn max_stale_applies_to_the_present_of_a_read_that_waited_for_its_turn() {
     let rig = Rig::new(settings(), 1).with_history(40, 6);
     let stale = |by: u32| {
         let directives = CacheDirectives { max_stale: Some(by * SECOND), ..CacheDirectives::default() };
@@ -109,7 +109,8 @@ async fn max_stale_holds_for_the_present_of_a_reading_that_waited_for_its_turn()
     };
     rig.rows(stale(0)).await;
     pass(3 * SECOND).await;
-    // It is read again behind this one, up to this present, and not before the other seconds have passed.
+    // The renewal behind this answer reads up to this present, and is sent only after the other seconds have
+    // passed.
     rig.rows(stale(3)).await;
     rig.script.world().insert(rig.clock.now().plus(SECOND), "completed");
     pass(4 * SECOND).await;
@@ -132,7 +133,7 @@ async fn min_fresh_reads_what_expires_too_soon() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_row_that_left_its_status_while_upstream_failed_stays_for_the_stale_answer() {
+async fn a_row_that_left_its_status_while_upstream_fails_stays_in_the_stale_answer() {
     let fails = Arc::new(AtomicBool::new(false));
     let fails_too = Arc::clone(&fails);
     let rig = bent(EngineSettings { stale_if_error: 600 * SECOND, ..settings() }, |bent| {
@@ -175,7 +176,7 @@ async fn a_stale_answer_does_not_wait_for_the_check_of_the_key() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn as_of_of_an_answer_that_fell_back_holds() {
+async fn as_of_is_right_for_an_answer_that_fell_back_to_stale_rows() {
     let fails = Arc::new(AtomicBool::new(false));
     let fails_too = Arc::clone(&fails);
     let rig = bent(EngineSettings { stale_if_error: 600 * SECOND, ..settings() }, |bent| {
@@ -188,7 +189,7 @@ async fn as_of_of_an_answer_that_fell_back_holds() {
         });
     })
     .with_history(400, 20);
-    // Calls every quarter of a second in the last ten seconds before the first look.
+    // A call every quarter of a second in the ten seconds before the first request.
     (0..40).for_each(|n| {
         rig.script.world().insert(NOW.minus(n * SECOND / 4), "completed");
     });
@@ -211,7 +212,7 @@ async fn as_of_of_an_answer_that_fell_back_holds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn stale_answers_that_come_together_are_renewed_by_one() {
+async fn simultaneous_stale_answers_share_one_renewal() {
     let rig = Rig::new(EngineSettings { stale_while_revalidate: 600 * SECOND, ..settings() }, 1)
         .with_history(1_000, 20);
     let stuck = rig.every_two_days(1..9, "in-progress");

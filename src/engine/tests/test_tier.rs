@@ -1,4 +1,4 @@
-//! A tier in memory, which can lose and refuse, for one process or several.
+//! A tier in memory for one process or several, which can lose rows and refuse to save.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -15,7 +15,7 @@ use crate::tier::{
     Turn, Voided, weeks_in,
 };
 
-/// What is kept of a scope: its version, and each week with the version at which it changed.
+/// A saved scope: its version, and each week with the version at which it changed.
 #[derive(Default)]
 struct KeptScope {
     version: TierVersion,
@@ -29,14 +29,14 @@ pub(super) struct TestTier {
     rows: Mutex<HashMap<EntryKey, Vec<NewRow>>>,
     voids: Mutex<HashMap<Voided, Timestamp>>,
     turns: Mutex<HashMap<(ScopeKey, i64), (usize, Instant)>>,
-    /// Takes nothing, as a full disk does.
+    /// Whether it refuses to save, like a full disk.
     pub(super) is_full: AtomicBool,
-    /// How often it was asked for a scope.
+    /// How often a scope was loaded.
     pub(super) loads: Mutex<usize>,
 }
 
 impl TestTier {
-    /// Loses the bytes of every entry whose number this is true of.
+    /// Loses the bytes of the entries that `is_lost` accepts.
     pub(super) fn lose_rows(&self, is_lost: impl Fn(&EntryKey) -> bool) {
         self.rows.lock().retain(|key, _| !is_lost(key));
     }
@@ -117,13 +117,13 @@ impl Tier for TestTier {
     }
 }
 
-/// One of several processes at a tier, each round trip to which takes a while.
+/// A tier as one of several processes sees it; each round trip takes a while.
 pub(super) struct SharedTier {
     pub(super) tier: Arc<TestTier>,
     pub(super) process: usize,
 }
 
-/// A round trip.
+/// The length of a round trip.
 const TRIP: Duration = Duration::from_millis(5);
 
 /// How long a turn lasts.

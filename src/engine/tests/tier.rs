@@ -1,4 +1,4 @@
-//! What a tier keeps: over restarts, after evictions, and through its own faults.
+//! Rows in a tier: after restarts, after evictions, and despite the tier's own faults.
 
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -9,7 +9,7 @@ use crate::tier::{Tier, Voided};
 const SAVING: Duration = Duration::from_secs(15);
 
 impl Rig {
-    /// The same gateway after a crash: another process, over the same upstream and tier.
+    /// The same gateway after a crash: a new process with the same upstream and tier.
     pub(super) fn restarted(self, settings: EngineSettings) -> Self {
         let store = Arc::new(MapStore::default());
         let shutdown = Shutdown::default();
@@ -24,12 +24,12 @@ impl Rig {
             self.clock.clone(),
             shutdown.clone(),
         );
-        // What the old process was doing ends.
+        // Ends the work of the old process.
         self.shutdown.end();
         Self { engine, store, shutdown, ..self }
     }
 
-    /// Asks for all rows, which must be those that there are; returns how many pages that took.
+    /// Requests all rows and compares them with the list. Returns the number of requests.
     async fn requests_for_all_rows(&self) -> usize {
         assert_eq!(self.rows(self.question()).await, self.truth(&self.question()));
         self.requests()
@@ -56,7 +56,7 @@ async fn after_a_restart_only_the_head_is_read() {
     tokio::time::sleep(SAVING).await;
     let rig = rig.restarted(long_lived());
     assert!(rig.requests_for_all_rows().await <= 1);
-    // A filter is applied to what was restored, and a part of it is enough for a part.
+    // Filters and narrower spans are served from the restored rows.
     let status = rig.status("completed");
     assert_eq!(rig.rows(status.clone()).await, rig.truth(&status));
     let from = Some(NOW.minus(20 * DAY));
@@ -67,7 +67,7 @@ async fn after_a_restart_only_the_head_is_read() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_drain_saves_what_was_just_read() {
+async fn a_drain_saves_rows_that_were_just_read() {
     let rig = rig().await;
     rig.shutdown.drain();
     rig.shutdown.finished().await;
@@ -77,11 +77,11 @@ async fn a_drain_saves_what_was_just_read() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_store_drops_comes_back_from_the_tier() {
+async fn rows_that_the_store_dropped_are_restored_from_the_tier() {
     let rig = rig().await;
     tokio::time::sleep(SAVING).await;
     for way in 0..3 {
-        rig.store.0.lock().unwrap().clear();
+        rig.evict();
         let rows = match way {
             0 => rig.rows(rig.question()).await,
             1 => rig.stream(rig.question()).await.unwrap(),
@@ -95,7 +95,7 @@ async fn what_the_store_drops_comes_back_from_the_tier() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_tier_lost_is_read_again() {
+async fn rows_that_the_tier_lost_are_read_again() {
     let rig = rig().await;
     tokio::time::sleep(SAVING).await;
     rig.tier().lose_rows(|key| key.number % 2 == 0);
@@ -109,33 +109,33 @@ async fn what_the_tier_lost_is_read_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_that_was_purged_comes_back() {
+async fn purged_rows_are_not_restored() {
     let rig = rig().await;
     tokio::time::sleep(SAVING).await;
     rig.engine.forget(rig.question().agent).await.unwrap();
     let again = rig.requests_for_all_rows().await;
     assert!(again >= 20, "{again} requests");
     let rig = rig.restarted(long_lived());
-    // Nothing was saved since.
+    // Nothing has been saved since the purge.
     assert!(rig.requests_for_all_rows().await >= 20);
     rig.close().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_another_process_purges_is_dropped_within_a_second() {
+async fn rows_that_another_process_purges_are_dropped_within_a_second() {
     let rig = rig().await;
     let marked = rig.tier().void(Voided::Agent(rig.question().agent), rig.clock.now()).await;
     assert_eq!(marked, Ok(()));
     tokio::time::sleep(SECOND).await;
     assert!(rig.requests_for_all_rows().await >= 20);
-    // What was read since stays.
+    // Rows read since then stay.
     tokio::time::sleep(5 * SECOND).await;
     assert_eq!(rig.requests_for_all_rows().await, 0);
     rig.close().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_full_tier_did_not_take_is_saved_later() {
+async fn rows_that_a_full_tier_refused_are_saved_later() {
     let rig = rig().await;
     rig.tier().is_full.store(true, Relaxed);
     let new = rig.script.now().minus(SECOND);
@@ -150,13 +150,13 @@ async fn what_a_full_tier_did_not_take_is_saved_later() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_known_scope_never_asks_the_tier() {
+async fn a_known_scope_is_not_loaded_from_the_tier_again() {
     let rig = rig().await;
     let asked = *rig.tier().loads.lock();
     for question in [rig.question(), rig.status("completed"), rig.statuses(&["busy", "failed"])] {
         let _ = rig.rows(question.clone()).await;
         let first = *rig.tier().loads.lock();
-        assert!(first <= asked + 1, "once for a scope that nobody had asked for");
+        assert!(first <= asked + 1, "once for a scope that is new");
         let _ = rig.rows(question).await;
         assert_eq!(*rig.tier().loads.lock(), first);
     }

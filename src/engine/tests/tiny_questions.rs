@@ -1,9 +1,9 @@
-//! What many tiny questions leave behind.
+//! The effects of many tiny requests.
 
 use super::*;
 
 #[tokio::test(start_paused = true)]
-async fn many_instants_that_are_known_do_not_make_the_history_dearer_for_everybody() {
+async fn many_single_instant_requests_do_not_make_the_history_cost_more() {
     let fresh = Rig::new(settings(), 1).with_history(1_000, 20);
     assert_eq!(fresh.rows(fresh.question()).await.len(), 1_000);
     let from_scratch = fresh.requests();
@@ -17,6 +17,6 @@ async fn many_instants_that_are_known_do_not_make_the_history_dearer_for_everybo
     assert_eq!(rig.rows(rig.question()).await.len(), 1_000);
     let requests = rig.requests();
     assert!(requests <= from_scratch + 1, "{requests} requests, {from_scratch} from scratch");
-    assert!(rig.parts().len() < 40, "what they left is joined: {}", rig.parts().len());
+    assert!(rig.parts().len() < 40, "the segments are merged: {}", rig.parts().len());
     rig.close().await;
 }

@@ -1,9 +1,9 @@
-//! Rows without a date: what was read with them is used only as a whole, and for the live time to live.
+//! Rows without a date: rows read with them are used only as a whole, and for the live time to live.
 
 use super::bent::ids;
 use super::*;
 
-/// A row that upstream writes no date into.
+/// Inserts a row without a date.
 fn undated(rig: &Rig, created_at: Timestamp) -> usize {
     let mut world = rig.script.world();
     let row = world.insert(created_at, "completed");
@@ -12,11 +12,11 @@ fn undated(rig: &Rig, created_at: Timestamp) -> usize {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_below_a_row_that_is_newer_than_the_present_is_given() {
+async fn an_undated_row_below_one_newer_than_the_present_is_returned() {
     let rig = Rig::new(settings(), 1).with_history(20, 13);
     undated(&rig, rig.clock.now());
     let before = ids(&rig.truth(&rig.question()));
-    // Upstream is asked for whole seconds, so this one comes along.
+    // Upstream is asked for whole seconds, so the response includes this row.
     let now = rig.clock.now();
     rig.script.world().before_page = Some(Box::new(move |world, _| {
         if world.rows.len() == 21 {
@@ -28,11 +28,11 @@ async fn one_below_a_row_that_is_newer_than_the_present_is_given() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_the_store_dropped_is_read_where_it_may_be_and_not_only_where_it_was_put() {
+async fn an_evicted_undated_row_is_read_again_wherever_it_may_be() {
     let rig = Rig::new(settings(), 1).with_history(20, 13);
     undated(&rig, rig.clock.now());
     pass(15 * SECOND).await;
-    // Read below this one, it takes its place, which was asked for apart from its own.
+    // The undated row is read below this one and takes its place, which was requested separately.
     rig.script.world().insert(rig.clock.now(), "completed");
     let all = ids(&rig.rows(rig.question()).await);
     assert_eq!(all.len(), 22);
@@ -71,7 +71,7 @@ async fn a_range_has_the_same_rows_whatever_was_read_before() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_read_with_one_serves_a_question_that_covers_it_for_the_live_time_to_live() {
+async fn rows_read_with_an_undated_one_serve_only_requests_that_cover_them_within_the_live_ttl() {
     let rig = Rig::new(settings(), 1).with_history(20, 5);
     undated(&rig, NOW.minus(2 * DAY));
     rig.rows(rig.question()).await;
@@ -80,11 +80,11 @@ async fn what_was_read_with_one_serves_a_question_that_covers_it_for_the_live_ti
     assert_eq!(rig.requests(), 0);
     let part = Question { from: Some(NOW.minus(DAY)), ..rig.question() };
     rig.rows(part).await;
-    assert_eq!(rig.requests(), 1, "it does not cover it");
+    assert_eq!(rig.requests(), 1, "the request does not cover the undated row");
     assert_eq!(rig.rows(rig.question()).await.len(), 21);
     pass(2 * SECOND).await;
     rig.requests();
     assert_eq!(rig.rows(rig.question()).await.len(), 21);
-    assert!(rig.requests() >= 1, "its time is up");
+    assert!(rig.requests() >= 1, "its time to live has passed");
     rig.close().await;
 }

@@ -1,4 +1,5 @@
-//! Whatever happens to the list, the log and the process: after each response a client has exactly the result.
+//! After each response a client has exactly the result, whatever happens to the list, the log and the
+//! process.
 
 mod room;
 
@@ -18,7 +19,7 @@ use crate::domain::{
 };
 use crate::engine::terms::{CacheReport, Freshness, Verdict};
 
-/// VersionedRows by their ids, with a version each.
+/// The versions of rows, by id.
 type VersionedRows = BTreeMap<String, u32>;
 
 const NOW: Timestamp = Timestamp::from_micros(1_790_000_000_000_000);
@@ -86,14 +87,14 @@ fn verdict(rows: &VersionedRows) -> Verdict {
     }
 }
 
-/// What a client has, and the cursor of it.
+/// The rows of a client, and its cursor.
 #[derive(Clone, Debug, Default)]
 struct Client {
     rows: VersionedRows,
     cursor: Option<String>,
 }
 
-/// A response under way: its comparison, its result, and what the client is given.
+/// A response in progress: its comparison, its result, and the rows that the client gets.
 struct Response {
     comparison: Comparison,
     result: VersionedRows,
@@ -141,12 +142,12 @@ impl Response {
         }
     }
 
-    /// Ends the response; none if the cursor is gone.
+    /// Ends the response; `None` if the cursor has expired.
     fn end(mut self, logs: &ChangeLogs) -> Option<Client> {
         let whole = self.comparison.extent() == ResponseExtent::Everything;
         match self.comparison.finish(logs, &verdict(&self.result), Confirmation::Given, NOW) {
             Finished::Gone => None,
-            Finished::Doubtful(_) => unreachable!("it is confirmed"),
+            Finished::Doubtful(_) => unreachable!("the removal is confirmed"),
             Finished::Complete(outcome) => {
                 let mut rows = if whole { VersionedRows::new() } else { self.client.rows };
                 rows.extend(self.given);
@@ -165,7 +166,7 @@ enum ListEvent {
     Put(u32, u32),
     Remove(u32),
     Clear,
-    /// A client that had so many responses since asks again with the cursor of one of them.
+    /// A client asks with a cursor that is this many responses old.
     Poll {
         age: usize,
         knowledge: Knowledge,
@@ -214,7 +215,7 @@ proptest! {
                 ListEvent::Poll { age, knowledge } => {
                     let mut response = begin(&logs, &of_age(&had, age), &truth, knowledge);
                     response.take_all();
-                    // One whose cursor is gone asks for everything.
+                    // A client whose cursor has expired requests everything.
                     had.push(response.end(&logs).unwrap_or_default());
                 }
                 ListEvent::Begin { age } if begun.len() < 4 => {
@@ -237,7 +238,7 @@ fn rows(count: u32) -> VersionedRows {
     (0..count).map(|n| (id(n), 0)).collect()
 }
 
-/// A response to a caller who has what `client` has.
+/// A response to a caller with the rows of `client`.
 fn answer(logs: &ChangeLogs, client: &Client, result: &VersionedRows) -> Option<Client> {
     let mut response = begin(logs, client, result, Knowledge::AtTheEnd);
     response.take_all();
@@ -245,7 +246,7 @@ fn answer(logs: &ChangeLogs, client: &Client, result: &VersionedRows) -> Option<
 }
 
 #[test]
-fn nothing_new_is_the_same_cursor() {
+fn an_unchanged_result_has_the_same_cursor() {
     let logs = ChangeLogs::new(1 << 20);
     let first = answer(&logs, &Client::default(), &rows(100)).unwrap();
     let again = answer(&logs, &first, &rows(100)).unwrap();
@@ -253,17 +254,17 @@ fn nothing_new_is_the_same_cursor() {
 }
 
 #[test]
-fn a_lost_log_is_replaced_if_nothing_changed_and_else_the_cursor_is_gone() {
+fn a_lost_log_is_replaced_only_if_nothing_changed() {
     let (before, after) = (ChangeLogs::new(1 << 20), ChangeLogs::new(1 << 20));
     let first = answer(&before, &Client::default(), &rows(100)).unwrap();
     let same = answer(&after, &first, &rows(100)).unwrap();
     assert_ne!(first.cursor, same.cursor);
-    assert!(answer(&after, &first, &rows(101)).is_none(), "the old log's number is not the new one's");
+    assert!(answer(&after, &first, &rows(101)).is_none(), "the new log has another number");
     assert!(answer(&after, &same, &rows(101)).is_some());
 }
 
 #[test]
-fn most_rows_of_an_agent_are_not_reported_as_removed_unconfirmed() {
+fn the_removal_of_most_rows_is_reported_only_once_confirmed() {
     for (left, is_doubtful) in [(0, true), (99, true), (100, false), (150, false)] {
         let logs = ChangeLogs::new(1 << 20);
         let first = answer(&logs, &Client::default(), &rows(200)).unwrap();
@@ -281,7 +282,7 @@ fn most_rows_of_an_agent_are_not_reported_as_removed_unconfirmed() {
 }
 
 #[test]
-fn a_few_rows_may_go_without_asking_again() {
+fn the_removal_of_a_few_rows_needs_no_confirmation() {
     let logs = ChangeLogs::new(1 << 20);
     let first = answer(&logs, &Client::default(), &rows(50)).unwrap();
     let mut response = begin(&logs, &first, &VersionedRows::new(), Knowledge::AtTheEnd);
@@ -292,7 +293,7 @@ fn a_few_rows_may_go_without_asking_again() {
 }
 
 #[test]
-fn a_response_with_all_rows_that_lost_most_of_them_is_doubtful_too() {
+fn a_response_with_all_rows_is_doubtful_too_if_it_lost_most_of_them() {
     let logs = ChangeLogs::new(1 << 20);
     answer(&logs, &Client::default(), &rows(200)).unwrap();
     let mut response = begin(&logs, &Client::default(), &rows(10), Knowledge::AtTheEnd);
@@ -300,12 +301,12 @@ fn a_response_with_all_rows_that_lost_most_of_them_is_doubtful_too() {
     let finished = response.comparison.finish(&logs, &verdict(&rows(10)), Confirmation::Needed, NOW);
     assert!(
         matches!(finished, Finished::Doubtful(_)),
-        "others would be told that they are gone: {finished:?}"
+        "other clients would get them as removed: {finished:?}"
     );
 }
 
 #[test]
-fn removed_rows_are_remembered_within_bounds_and_older_cursors_are_gone() {
+fn removed_rows_are_remembered_up_to_a_limit_and_older_cursors_expire() {
     let logs = ChangeLogs::new(64 << 20);
     let (first, mut client) = {
         let first = answer(&logs, &Client::default(), &rows(3_000)).unwrap();
@@ -324,7 +325,7 @@ fn removed_rows_are_remembered_within_bounds_and_older_cursors_are_gone() {
 }
 
 #[test]
-fn no_store_neither_makes_a_log_nor_a_cursor() {
+fn no_store_creates_neither_a_log_nor_a_cursor() {
     let logs = ChangeLogs::new(1 << 20);
     let by = (caller(1), CREDENTIAL);
     let mut comparison = Comparison::begin(&logs, question(0), None, by, Logging::Forbidden, NOW);
@@ -336,7 +337,7 @@ fn no_store_neither_makes_a_log_nor_a_cursor() {
     assert_eq!((outcome.cursor, logs.stats().logs), (Err(NotKept::NoStore), 0));
 }
 
-/// A response over several agents: what each has, as far as it is listed.
+/// A response over several agents, with the rows of each listed one.
 fn of_several(
     logs: &ChangeLogs,
     since: Option<&str>,
@@ -360,7 +361,7 @@ fn of_several(
 }
 
 #[test]
-fn agents_that_appear_bring_rows_and_agents_that_go_are_asked_for_once_more() {
+fn new_agents_bring_rows_and_missing_agents_are_confirmed() {
     let logs = ChangeLogs::new(1 << 20);
     let rows_of = |from: u32| (from..from + 5).map(|n| (id(n), 0)).collect::<VersionedRows>();
     let (mut first, verdict) = of_several(&logs, None, &[(1, rows_of(0)), (2, rows_of(100))]);
@@ -379,11 +380,14 @@ fn agents_that_appear_bring_rows_and_agents_that_go_are_asked_for_once_more() {
     assert!(outcome.removed.len() == 5 && outcome.removed.iter().all(|removed| removed.agent == agent(1)));
     let (mut empty, none) = of_several(&logs, Some(&cursor), &[(2, VersionedRows::new()), (3, rows_of(200))]);
     let finished = empty.finish(&logs, &none, Confirmation::Needed, NOW);
-    assert!(matches!(finished, Finished::Complete(_)), "a few rows of a listed agent may go: {finished:?}");
+    assert!(
+        matches!(finished, Finished::Complete(_)),
+        "a few rows of a listed agent may be removed: {finished:?}"
+    );
 }
 
 #[test]
-fn an_answer_that_begins_again_takes_back_its_own_rows_only() {
+fn an_answer_that_starts_again_removes_only_its_own_rows() {
     let logs = ChangeLogs::new(1 << 20);
     let (two, one) = (rows(20), rows(7));
     let (mut comparison, _) = of_several(&logs, None, &[(1, two.clone()), (2, rows(3))]);

@@ -1,4 +1,4 @@
-//! The list's past, and how old what an answer says of it may be.
+//! The history of the list, and how old the rows of an answer may be.
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
@@ -11,14 +11,14 @@ use crate::engine::EngineSettings;
 use crate::engine::tests::script::{Compare, Fact};
 use crate::engine::tests::{DAY, Duration, Timestamp};
 
-/// What one row was, one version after another.
+/// A version of a row, and when it was replaced.
 #[derive(Clone, Debug)]
 pub(super) struct Past {
     fact: Fact,
     until: Option<Timestamp>,
 }
 
-/// The list's past, by id.
+/// All versions of all rows, by id.
 #[derive(Default)]
 pub(super) struct Chronicle(HashMap<String, Vec<Past>>);
 
@@ -27,7 +27,7 @@ impl Chronicle {
         self.0.is_empty()
     }
 
-    /// Writes down what changed since the last time.
+    /// Records what changed since the last call.
     pub(super) fn note(&mut self, rows: &[Fact], now: Timestamp) {
         let there: HashSet<&str> = rows.iter().map(|row| row.id.as_str()).collect();
         for (id, past) in &mut self.0 {
@@ -49,7 +49,7 @@ impl Chronicle {
         }
     }
 
-    /// Holds an answer against the past.
+    /// Checks an answer against the history.
     pub(super) fn check(
         &self,
         asking: &ModelAsking,
@@ -65,7 +65,8 @@ impl Chronicle {
         let facts = rows.iter().map(|(id, _)| &self.0[id][0].fact);
         let order: Vec<Timestamp> = facts.filter(|fact| fact.is_dated).map(|fact| fact.created_at).collect();
         prop_assert!(order.is_sorted_by_key(|at| Reverse(*at)), "newest first");
-        // Of the newest rows nothing older than the last is promised, nor which of those of its instant come.
+        // With a limit, rows older than the last are not promised, nor which rows of its instant are
+        // included.
         let wanted = question.newest.map(|newest| newest.take as usize);
         prop_assert!(wanted.is_none_or(|wanted| rows.len() <= wanted));
         let is_cut = wanted == Some(rows.len());
@@ -73,7 +74,7 @@ impl Chronicle {
         let twins = self.twins(case);
         for (id, past) in &self.0 {
             let created_at = past[0].fact.created_at;
-            // Near an end of the question a row without a date may be on either side.
+            // A row without a date may be on either side of an end of the span.
             let has_ends = question.from.is_some() || question.to.is_some() || question.newest.is_some();
             if !past[0].fact.is_dated && has_ends {
                 continue;
@@ -92,7 +93,7 @@ impl Chronicle {
                 let mut versions = past.iter().filter(|past| past.fact.version == *version);
                 let is_right = |past: &Past| asking.fits(&past.fact) && is_allowed(past);
                 if !versions.clone().any(|past| asking.fits(&past.fact)) {
-                    return Err(TestCaseError::fail(format!("{id} was never so: {past:?}")));
+                    return Err(TestCaseError::fail(format!("{id} never had version {version}: {past:?}")));
                 }
                 prop_assert!(
                     versions.any(is_right),
@@ -116,9 +117,9 @@ impl Chronicle {
 }
 
 impl Chronicle {
-    /// The instants of several rows, where the dates are ignored. If two of them change places over the seam between two
-    /// pages while one row enters below, the list looks as if it had grown at its head, and no question about that instant
-    /// alone can tell.
+    /// The instants of several rows, if upstream ignores dates. If two such rows change places across a page
+    /// boundary while a row is added below, the list looks as if it had grown at its head, and no request for
+    /// that instant can detect it.
     fn twins(&self, case: &Case) -> HashSet<Timestamp> {
         let mut seen = HashSet::new();
         let instants = self.0.values().map(|past| past[0].fact.created_at);
@@ -127,8 +128,8 @@ impl Chronicle {
 }
 
 impl ClockAhead {
-    /// When upstream's clock showed this, by ours; where ours takes it for its own, when it shows that itself, if that
-    /// is later: what is dated later is not asked for.
+    /// When upstream's clock showed this, by our clock. If the difference is unknown, when our clock shows
+    /// the same, if that is later: rows with later dates are not requested.
     fn ours(self, upstream: Timestamp) -> Timestamp {
         match self {
             Self::Learned(ms) => Timestamp::from_micros(upstream.as_micros() - ms * 1_000),
@@ -137,7 +138,7 @@ impl ClockAhead {
     }
 }
 
-/// How old what is said of a row may be, for one question.
+/// How old rows may be, for one question.
 struct Ages {
     live: Duration,
     settling: Duration,
@@ -159,7 +160,7 @@ impl Ages {
         }
     }
 
-    /// By what it was then, and under a filter on what changes by its place.
+    /// By the state of the row in that version; with a filter on changing facts, also by its place.
     fn of_version(&self, asking: &ModelAsking, version: &Past, created_at: Timestamp) -> Duration {
         let fact = &version.fact;
         let by_row = if matches!(fact.status.as_str(), "completed" | "no-answer" | "failed") {

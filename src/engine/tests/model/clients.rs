@@ -1,4 +1,4 @@
-//! Clients that follow a question: after each response, what they have is what the answer held.
+//! Clients that follow a question: after each response, they have exactly the rows of the answer.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
@@ -18,11 +18,11 @@ struct ModelClient {
     cursor: Cursor,
 }
 
-/// All that clients ever had, by their question.
+/// The states of all clients after each response, by question.
 #[derive(Default)]
 pub(super) struct ModelClients(RefCell<HashMap<String, Vec<ModelClient>>>);
 
-/// A response that is compared with what one of them has.
+/// A response that is compared with the rows of a client.
 pub(super) struct ModelFollower<'a> {
     clients: &'a ModelClients,
     question: String,
@@ -31,7 +31,7 @@ pub(super) struct ModelFollower<'a> {
 }
 
 impl ModelClients {
-    /// A client asks with one of the cursors that it was ever given; none if it can't follow the question.
+    /// A client asks with one of its cursors, old or new; `None` if the question can't be followed.
     pub(super) fn ask(&self, rig: &Rig, question: &Question) -> Option<ModelFollower<'_>> {
         if question.newest.is_some() {
             return None;
@@ -46,7 +46,7 @@ impl ModelClients {
         );
         let clients = self.0.borrow();
         let had = clients.get(&key).map_or(&[][..], Vec::as_slice);
-        // Mostly the latest, at times an older one.
+        // Mostly the latest, sometimes an older one.
         let age = (rig.clock.now().as_micros() / 1_000 % 7) as usize / 3;
         let client = had.len().checked_sub(age + 1).map(|at| had[at].clone());
         let (before, since) =
@@ -60,12 +60,12 @@ impl ModelClients {
 }
 
 impl ModelFollower<'_> {
-    /// The answer is known from the start to be this.
+    /// The verdict of the answer is known from the start.
     pub(super) fn expect(&mut self, verdict: &Verdict) {
         self.comparison.expect(verdict);
     }
 
-    /// The client applies what it is given of an answer.
+    /// The client applies the changes in an answer.
     pub(super) fn apply(mut self, rig: &Rig, question: &Question, slices: &[EntrySlice], verdict: &Verdict) {
         let mut has = match self.comparison.extent() {
             ResponseExtent::Everything => BTreeMap::new(),
@@ -78,7 +78,7 @@ impl ModelFollower<'_> {
         let outcome = match rig.engine.finish(&mut self.comparison, verdict, Confirmation::Given) {
             Finished::Complete(outcome) => outcome,
             Finished::Gone => return,
-            Finished::Doubtful(_) => unreachable!("it is confirmed"),
+            Finished::Doubtful(_) => unreachable!("the removal is confirmed"),
         };
         for removed in &outcome.removed {
             has.remove(&removed.id.to_string());

@@ -1,10 +1,11 @@
 //! The whole read path against a plain list: random histories, questions, clocks, faults and evictions.
 //!
-//! Each row's past is written down, so that an answer can be held against what freshness promises: a version may be
-//! given for as long after it was replaced as a row of its kind may be old, and a row may be missing for as long after
-//! it was first shown. With every time to live at zero that means: every answer is the truth.
+//! Every version of each row is recorded, so that an answer can be checked against the promise of freshness:
+//! a version may be returned for as long after it was replaced as a row of its kind may be old, and a row may
+//! be missing for as long after it was first listed. With all times to live at zero, every answer must equal
+//! the list.
 //!
-//! `FANFOLD_MODEL_CASES` runs as many cases as it says, for a longer run.
+//! `FANFOLD_MODEL_CASES` sets the number of cases, for a longer run.
 
 mod chronicle;
 mod clients;
@@ -27,7 +28,7 @@ use super::*;
 use crate::domain::Digest;
 use crate::source::SourceError;
 
-/// Longer than a refusal is repeated without asking upstream again.
+/// Longer than a refusal is remembered.
 const REFUSAL_PASSES: Duration = Duration::from_secs(4);
 
 async fn live_through(case: &Case, settings: EngineSettings) -> Result<(), TestCaseError> {
@@ -46,7 +47,7 @@ async fn live_through(case: &Case, settings: EngineSettings) -> Result<(), TestC
         let turn = number % rigs.len();
         let rig = &rigs[turn];
         note(&chronicle, rig);
-        // Two things never happen at the very same microsecond.
+        // No two events happen in the same microsecond.
         pass(Duration::from_millis(1)).await;
         let is_early = settings.settled_ttl.is_zero() || chronicle.borrow().is_empty();
         mutate(rig, step, case, is_early);
@@ -111,14 +112,15 @@ async fn live_through(case: &Case, settings: EngineSettings) -> Result<(), TestC
     Ok(())
 }
 
-/// Whether nothing in upstream's answers tells of what happens: rows that go while the total stays what it was, or
-/// wavers, move others to a page that was read before. A walk is proven by totals, so this is promised to nobody.
+/// Whether nothing in upstream's responses reveals the change: rows that are deleted while the total stays
+/// the same, or fluctuates, move others to a page that was already read. A walk is proven by totals, so this
+/// can't be detected.
 fn is_hidden(case: &Case, step: &ModelStep) -> bool {
     matches!(case.totals, ScriptTotals::Frozen | ScriptTotals::Unsteady)
         && matches!(step, ModelStep::Delete { .. } | ModelStep::DeleteBatch { .. })
 }
 
-/// Whether upstream is to blame for an answer that failed, and the answer says so.
+/// Whether an answer failed because of upstream, and its error says so.
 fn is_excused(rig: &Rig, error: &AskError) -> bool {
     let world = rig.script.world();
     let is_scripted = |detail: &str| detail == "scripted" && world.refuse.is_some();
@@ -126,10 +128,10 @@ fn is_excused(rig: &Rig, error: &AskError) -> bool {
         || matches!(error, AskError::Source(SourceError::Unavailable { detail, .. }) if is_scripted(detail))
 }
 
-/// Another gateway over the same upstream, which knows what the tier kept, if there is one.
+/// Replaces the gateway by another one over the same upstream and tier, if there is one.
 fn restart(rig: &mut Rig, settings: &EngineSettings, is_shared: bool, number: usize) {
     if is_shared {
-        // What the old process was doing goes on for a while.
+        // The work of the old process continues for a while.
         let old = std::mem::replace(rig, rig.replica(settings.clone(), 3 + number));
         old.shutdown.drain();
         return;
@@ -145,10 +147,10 @@ fn note(chronicle: &RefCell<Chronicle>, rig: &Rig) {
     chronicle.borrow_mut().note(&rig.script.world().rows, rig.clock.now());
 }
 
-/// What every version of every row was reckoned to, by whichever gateway.
+/// The digest of every version of every row, which must be the same in every gateway.
 type Digests = RefCell<HashMap<(String, u32), Digest>>;
 
-/// A question, when it came, and its answer; none if whoever asked left.
+/// A question, when it was asked, and its answer; `None` if the caller left.
 struct ModelAsking {
     question: Question,
     at: Timestamp,
@@ -156,7 +158,7 @@ struct ModelAsking {
 }
 
 impl ModelAsking {
-    /// Whether a row as it was passes the question's filters.
+    /// Whether a version of a row passes the question's filters.
     fn fits(&self, fact: &Fact) -> bool {
         is_asked_for(&self.question, fact)
     }
@@ -208,7 +210,7 @@ async fn ask(rig: &Rig, known: (&Digests, &ModelClients), asked: &ModelAsked) ->
     ModelAsking { question, at: now, answer }
 }
 
-/// The rows of an answer, which says of itself what it holds.
+/// The rows of an answer, after a check that its verdict describes them.
 async fn taken(
     rig: &Rig,
     (digests, clients): (&Digests, &ModelClients),
@@ -247,10 +249,13 @@ async fn taken(
     for (row, version) in slices.iter().flat_map(EntrySlice::rows).zip(&given) {
         digest.add(row.digest);
         let first = *digests.borrow_mut().entry(version.clone()).or_insert(row.digest);
-        assert_eq!(first, row.digest, "by every gateway, and whenever it was read");
+        assert_eq!(first, row.digest, "the digest depends only on the version");
     }
-    assert_eq!(digest, verdict.digest, "the entity tag is of the rows");
-    assert!(from_cache.is_none_or(|from_cache| from_cache == digest), "and was so from the first");
+    assert_eq!(digest, verdict.digest, "the verdict's digest is that of the rows");
+    assert!(
+        from_cache.is_none_or(|from_cache| from_cache == digest),
+        "the verdict before the first row has the same digest"
+    );
     assert_eq!(given.len() as u64, verdict.count);
     if let Some(follower) = follower {
         follower.apply(rig, &question, &slices, &verdict);
@@ -262,7 +267,7 @@ fn run(cases: u32, settings: &EngineSettings) {
     let asked = std::env::vars()
         .find_map(|(name, value)| (name == "FANFOLD_MODEL_CASES").then(|| value.parse().ok()).flatten());
     let config = Config { cases: asked.unwrap_or(cases), failure_persistence: None, ..Config::default() };
-    // Every run of the tests tries the same cases; a longer one tries others each time.
+    // An ordinary run always tries the same cases; a longer one tries others each time.
     let mut runner = match asked {
         Some(_) => TestRunner::new(config),
         None => {

@@ -1,4 +1,4 @@
-//! What happens in a case: strategies, and what each step does to the list.
+//! The steps of a case: strategies, and the effect of each step on the list.
 
 use std::cmp::Reverse;
 use std::sync::atomic::Ordering::Relaxed;
@@ -46,37 +46,37 @@ pub(super) enum ModelStep {
     Pass {
         ms: u32,
     },
-    /// Some bytes are dropped; what is known of their rows stays.
+    /// The bytes of some rows are dropped; their index stays.
     Evict {
         every: u64,
     },
-    /// What is known of some rows whose bytes are gone is dropped as well, or only columns of some rows.
+    /// The index of some rows without bytes is dropped as well, or only columns of some rows.
     Shed {
         bytes: u64,
     },
-    /// The tier loses the bytes of some entries, and takes nothing until the next time, or takes everything again.
+    /// The tier loses the bytes of some entries, and from now on refuses or accepts what is saved.
     TierTrouble {
         every: u64,
         is_full: bool,
     },
-    /// Everything that is kept of the agent is forgotten.
+    /// Everything that is stored for the agent is forgotten.
     Purge,
-    /// Another gateway takes over, with what the tier kept. Of several, one.
+    /// A gateway is replaced by another one with the same tier.
     Restart,
     Fail {
         pages: u64,
     },
-    /// A single page is refused, though the key is good.
+    /// A single page is refused although the key is valid.
     Stray {
         page: u64,
     },
-    /// The key is refused until the next question was answered.
+    /// The key is refused until the next question is answered.
     Revoke,
-    /// A page comes empty and says that more follow.
+    /// A page is empty and says that more follow.
     Hollow {
         page: u32,
     },
-    /// Questions that come together, and what happens after so many milliseconds meanwhile.
+    /// Simultaneous questions, and a step that happens this many milliseconds later.
     Ask {
         asked: Vec<ModelAsked>,
         meanwhile: Option<(u32, Box<ModelStep>)>,
@@ -86,12 +86,12 @@ pub(super) enum ModelStep {
 #[derive(Clone, Debug)]
 pub(super) struct ModelAsked {
     pub(super) after_ms: u32,
-    /// None are all, several are any of them.
+    /// No status means all rows, several mean rows with any of them.
     pub(super) statuses: Vec<usize>,
     pub(super) voice_mail: Option<bool>,
     pub(super) from_hours: Option<u32>,
     pub(super) to_hours: Option<u32>,
-    /// Only so many of the newest rows.
+    /// The number of newest rows to return.
     pub(super) limit: Option<u32>,
     pub(super) way: ModelWay,
 }
@@ -100,15 +100,15 @@ pub(super) struct ModelAsked {
 pub(super) enum ModelWay {
     Collected,
     Streamed,
-    /// Streamed, with so many milliseconds between one slice and the next.
+    /// Streamed, with this many milliseconds between slices.
     Slowly {
         ms: u32,
     },
     Reloaded,
-    /// Collected, for what it says of itself: no bytes are needed. Some of them as totals are made: of columns, or of bytes
-    /// where there are none.
+    /// Collected for the verdict alone, which needs no bytes; some of them as totals, from columns or, if
+    /// there are none, from bytes.
     Described,
-    /// Streamed, after what is known of it was not what the caller has.
+    /// Streamed, after the known verdict differed from the caller's validator.
     Conditional,
     /// With `no-store`.
     Unkept,
@@ -116,7 +116,7 @@ pub(super) enum ModelWay {
     Stale {
         ms: u32,
     },
-    /// Whoever asked leaves after so many milliseconds.
+    /// The caller leaves after this many milliseconds.
     Abandoned {
         ms: u32,
     },
@@ -174,7 +174,7 @@ fn step() -> impl Strategy<Value = ModelStep> {
     ]
 }
 
-/// Something that happens to the list, or to what is kept of it, also while it is read.
+/// A change of the list, or of what is stored of it, that may also happen during a read.
 fn change() -> impl Strategy<Value = ModelStep> {
     prop_oneof![
         6 => (1u32..70, 0u32..400, 0usize..5).prop_map(|(count, apart_ms, status)| ModelStep::Insert { count, apart_ms, status }),
@@ -208,12 +208,12 @@ pub(super) struct Case {
     pub(super) steps: Vec<ModelStep>,
 }
 
-/// Where what is read is kept.
+/// Where rows are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kept {
     /// In memory only.
     Nowhere,
-    /// In a tier that the gateway has for itself.
+    /// In a tier of the gateway's own.
     Alone,
     /// In a tier that it shares with two others.
     Shared,
@@ -249,14 +249,15 @@ pub(super) fn case() -> impl Strategy<Value = Case> {
     (any::<u64>(), 0u32..220, upstream, kept, steps).prop_map(|case| {
         let (seed, history, upstream, kept, steps) = case;
         let (totals, compare, listed, jitter_ms, ahead) = upstream;
-        // A row that moves up is told by a row that comes twice while the total stays, or by nothing.
+        // A row that moves up shows only as a row that comes twice while the total stays the same, or not at
+        // all.
         let is_told = compare != Compare::Ignored || totals != ScriptTotals::Unsteady;
         let listed = if is_told { listed } else { Listed::NewestFirst };
         Case { seed, history, totals, compare, listed, jitter_ms, ahead, kept, steps }
     })
 }
 
-/// Makes upstream what the case says, with a row as old as the agent.
+/// Sets up upstream as the case says, with a row as old as the agent.
 pub(super) fn set_up(rig: &Rig, case: &Case) {
     {
         let mut world = rig.script.world();
@@ -273,7 +274,7 @@ pub(super) fn set_up(rig: &Rig, case: &Case) {
     }
 }
 
-/// Does to the list what a step says, if it is one that changes the list.
+/// Applies a step to the list, if it changes the list.
 pub(super) fn mutate(rig: &Rig, step: &ModelStep, case: &Case, is_early: bool) {
     let now = rig.script.now();
     let mut world = rig.script.world();
@@ -292,7 +293,7 @@ pub(super) fn mutate(rig: &Rig, step: &ModelStep, case: &Case, is_early: bool) {
             }
         }
         ModelStep::InsertTies { count, hours_ago } => {
-            // Upstream makes no rows in the past, so these were there before anybody asked: only at the start.
+            // Upstream creates no rows in the past, so these must exist before the first question.
             if is_early {
                 for _ in 0..*count {
                     let row = world.insert(now.minus(*hours_ago * 3_600 * SECOND), "completed");
@@ -305,7 +306,7 @@ pub(super) fn mutate(rig: &Rig, step: &ModelStep, case: &Case, is_early: bool) {
             world.rows[row].shown_at = now.plus(Duration::from_millis(u64::from(*shown_after_ms)));
         }
         ModelStep::InsertUndated { status } => {
-            // Its place follows from those around it, if they come newest first.
+            // Its place follows from its neighbors if the list is sorted newest first.
             let row = world.insert(now, STATUSES[*status]);
             world.rows[row].shown_at = now;
             world.rows[row].is_dated = case.listed != Listed::NewestFirst;

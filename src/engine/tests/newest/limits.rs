@@ -1,10 +1,10 @@
-//! Limits under filters and dates, on odd lists, and while upstream fails.
+//! Limits with filters and dates, with odd lists, and while upstream fails.
 
 use super::*;
 use crate::engine::tests::script::{Listed, ScriptTotals, unavailable};
 
 #[tokio::test(start_paused = true)]
-async fn a_limit_under_a_status_reads_no_more_than_its_rows_need() {
+async fn a_limit_under_a_status_reads_only_what_its_rows_need() {
     let rig = Rig::new(unhurried(), 1).with_history(6_000, 6);
     {
         let mut world = rig.script.world();
@@ -17,9 +17,12 @@ async fn a_limit_under_a_status_reads_no_more_than_its_rows_need() {
     let (rows, total) = rig.part(question.clone()).await;
     assert_eq!((rows, total), (truth[..100].to_vec(), None));
     let requests = rig.requests();
-    assert!(requests <= 5, "{requests}: a page that says how dense the rows are, and pieces of 42");
+    assert!(
+        requests <= 5,
+        "{requests}: one page shows the density of the rows, then pieces of 42 rows follow"
+    );
     rig.part(question).await;
-    assert_eq!(rig.requests(), 0, "what was read is kept");
+    assert_eq!(rig.requests(), 0, "the rows are stored");
     rig.close().await;
 }
 
@@ -67,10 +70,10 @@ async fn only_if_cached_gives_the_newest_rows_if_those_are_known() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_newest_rows_are_given_stale_while_upstream_fails() {
+async fn the_newest_rows_are_served_stale_while_upstream_fails() {
     let rig = large(EngineSettings { stale_if_error: 600 * SECOND, ..settings() });
     let first = rig.part(rig.newest(0, 50)).await;
-    rig.script.world().refuse = Some(Box::new(|_| Some(unavailable())));
+    rig.fail_upstream();
     pass(30 * SECOND).await;
     assert_eq!(rig.part(rig.newest(0, 50)).await, first);
     assert!(rig.collect(rig.newest(0, 5_000)).await.is_err(), "those below were never read");
@@ -78,7 +81,7 @@ async fn the_newest_rows_are_given_stale_while_upstream_fails() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lenient_answer_goes_on_below_what_is_missing() {
+async fn a_lenient_answer_continues_below_a_missing_part() {
     let rig = Rig::new(settings(), 1).with_history(1_000, 20);
     rig.script.world().refuse = Some(Box::new(|number| (number <= 2).then(unavailable)));
     let lenient = Question { tolerance: Tolerance::Lenient, ..rig.newest(0, 40) };
@@ -94,7 +97,7 @@ async fn a_lenient_answer_goes_on_below_what_is_missing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_newest_rows_are_right_in_whatever_order_a_list_comes() {
+async fn the_newest_rows_are_right_whatever_the_order_of_the_list() {
     for (listed, totals) in [
         (Listed::NewestFirst, ScriptTotals::Missing),
         (Listed::NewestFirst, ScriptTotals::OfEverything),
@@ -107,7 +110,7 @@ async fn the_newest_rows_are_right_in_whatever_order_a_list_comes() {
         {
             let mut world = rig.script.world();
             (world.quirks.listed, world.quirks.totals) = (listed, totals);
-            // Old calls that ran again just now stand on top of a list by last change.
+            // Old calls that just ran again are at the top of a list sorted by last update.
             for row in 300..360 {
                 world.rows[row].updated_at = NOW.minus(SECOND);
             }
@@ -139,7 +142,7 @@ async fn rows_of_one_instant_at_the_edge_of_a_page_come_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_upstream_without_dates_serves_pages_too() {
+async fn pages_work_with_an_upstream_without_dates() {
     let rig = Rig::new(EngineSettings { window: None, ..unhurried() }, 1).with_history(1_000, 30);
     rig.script.world().quirks.compare = super::script::Compare::Ignored;
     for number in [1, 3, 20] {
@@ -150,7 +153,7 @@ async fn an_upstream_without_dates_serves_pages_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_page_that_is_given_up_leaves_nothing_running() {
+async fn an_abandoned_page_leaves_nothing_running() {
     let rig = large(unhurried());
     let page = rig.part(rig.newest(5_000, 50));
     assert!(tokio::time::timeout(SECOND / 10, page).await.is_err());
