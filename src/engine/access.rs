@@ -6,8 +6,8 @@
 //! a single 403 may be stray; a refusal of any other pair is believed at once.
 //!
 //! A refusal for one agent says nothing about others: upstream returns 403 both to a key that may not see an
-//! agent and to a key that is wrong. `GET /user/me` tells which it is, and only what that refuses is refused
-//! as a whole.
+//! agent and to a key that is wrong. `GET /user/me` distinguishes the two: only a key that it refuses is
+//! refused as a whole.
 
 mod by_list;
 mod standing;
@@ -33,7 +33,7 @@ const BUDGET_WAIT: Duration = Duration::from_secs(2);
 
 /// How long a check for a running response waits for room in the budget, and for its response: at most until
 /// the next check.
-const CHECKS_AGAIN_FOR: Duration = Duration::from_secs(50);
+pub(super) const CHECKS_AGAIN_FOR: Duration = Duration::from_secs(50);
 
 /// The most credential-agent pairs that are remembered.
 const MAX_PAIRS: u64 = 65_536;
@@ -49,7 +49,7 @@ pub(super) struct Access {
     stale_if_error: Duration,
     standings: moka::sync::Cache<Pair, PairStanding>,
     keys: moka::sync::Cache<CredentialId, KeyStanding>,
-    /// When upstream last did not know an agent that a key asked about.
+    /// When a key last requested an agent that upstream does not know.
     not_found: moka::sync::Cache<CredentialId, Timestamp>,
     checks: SingleFlight<CheckKey, Result<AgentFacts, SourceError>>,
     key_checks: SingleFlight<CredentialId, Result<(), SourceError>>,
@@ -97,7 +97,9 @@ impl Access {
                 Some(KeyStanding::Refused { at, error }) if now.since(at) <= REFUSED_FOR => {
                     KnownAccess::Refused(error)
                 }
-                Some(KeyStanding::Refused { .. } | KeyStanding::Good { .. } | KeyStanding::Untold { .. })
+                Some(
+                    KeyStanding::Refused { .. } | KeyStanding::Good { .. } | KeyStanding::Inconclusive { .. },
+                )
                 | None => KnownAccess::Unknown,
             },
         }
@@ -119,11 +121,10 @@ impl Access {
         }
     }
 
-    /// Asks upstream, shared by all who ask for the same pair.
+    /// Checks a pair with upstream. Concurrent checks of a pair share one request.
     ///
     /// # Errors
-    /// A refusal, which is confirmed. While upstream fails, a pair that was accepted within `stale-if-error`
-    /// passes.
+    /// A confirmed refusal. While upstream fails, a pair that was accepted within `stale-if-error` passes.
     pub(super) async fn check(
         &self,
         credential: &Credential,
@@ -213,11 +214,7 @@ impl Access {
         match before {
             _ if context.urgency == Urgency::Renewal => context.clone(),
             Some(PairStanding::Accepted { at, .. }) if self.clock.now().since(*at) <= self.stale_if_error => {
-                RequestContext {
-                    retry_for: Duration::ZERO,
-                    budget_wait: Some(BUDGET_WAIT),
-                    ..context.clone()
-                }
+                hasty(context)
             }
             Some(PairStanding::Accepted { .. } | PairStanding::Refused { .. }) | None => context.clone(),
         }
@@ -228,7 +225,7 @@ impl Access {
         matches!(self.standings.get(&(credential, agent)), Some(PairStanding::Accepted { .. }))
     }
 
-    /// Whether the key recently asked about an agent that upstream does not know: the next one may be made up
+    /// Whether the key recently requested an agent that upstream does not know. The next agent may be made up
     /// as well.
     pub(super) fn asks_in_vain(&self, credential: CredentialId) -> bool {
         self.not_found.get(&credential).is_some_and(|at| self.clock.now().since(at) <= NOT_FOUND_FOR)
@@ -243,12 +240,14 @@ impl Access {
     async fn check_key(&self, credential: &Credential, context: &RequestContext) {
         let is_recent = |at, length| self.clock.now().since(at) <= length;
         let was_good = match self.keys.get(&credential.id()) {
-            Some(KeyStanding::Good { at } | KeyStanding::Untold { at, .. }) if is_recent(at, TRUSTED_FOR) => {
+            Some(KeyStanding::Good { at } | KeyStanding::Inconclusive { at, .. })
+                if is_recent(at, TRUSTED_FOR) =>
+            {
                 return;
             }
             Some(KeyStanding::Refused { at, .. }) if is_recent(at, REFUSED_FOR) => return,
             Some(KeyStanding::Good { .. }) => true,
-            Some(KeyStanding::Untold { .. } | KeyStanding::Refused { .. }) | None => false,
+            Some(KeyStanding::Inconclusive { .. } | KeyStanding::Refused { .. }) | None => false,
         };
         // The caller is answered either way, so it does not wait for retries. The result has been recorded.
         let _landed = self.ask_key(credential, &hasty(context), was_good).await;
@@ -268,7 +267,7 @@ impl Access {
             Some(KeyStanding::Good { at }) if is_recent(at, TRUSTED_FOR) => return Ok(()),
             Some(KeyStanding::Refused { at, error }) if is_recent(at, REFUSED_FOR) => return Err(error),
             Some(KeyStanding::Good { at }) => Some(at),
-            Some(KeyStanding::Untold { accepted_at, .. }) => accepted_at,
+            Some(KeyStanding::Inconclusive { accepted_at, .. }) => accepted_at,
             Some(KeyStanding::Refused { .. }) | None => None,
         };
         let error = match self.ask_key(credential, &hasty(context), accepted_at.is_some()).await {
@@ -290,7 +289,7 @@ impl Access {
         }
     }
 
-    /// Requests `GET /user/me`, shared by all who ask for the same key. A refusal of a key that was accepted
+    /// Requests `GET /user/me`; concurrent callers share one request. The refusal of a key that was accepted
     /// before counts only if it is repeated.
     async fn ask_key(
         &self,
@@ -313,7 +312,7 @@ impl Access {
             let standing = match answer {
                 Ok(()) => KeyStanding::Good { at },
                 Err(error @ SourceError::Denied(_)) => KeyStanding::Refused { at, error: error.clone() },
-                Err(_) => KeyStanding::Untold { at, accepted_at: accepted_at(keys.get(&id)) },
+                Err(_) => KeyStanding::Inconclusive { at, accepted_at: accepted_at(keys.get(&id)) },
             };
             keys.insert(id, standing);
         };
@@ -364,7 +363,7 @@ fn hasty(context: &RequestContext) -> RequestContext {
 fn accepted_at(standing: Option<KeyStanding>) -> Option<Timestamp> {
     match standing? {
         KeyStanding::Good { at } => Some(at),
-        KeyStanding::Untold { accepted_at, .. } => accepted_at,
+        KeyStanding::Inconclusive { accepted_at, .. } => accepted_at,
         KeyStanding::Refused { .. } => None,
     }
 }

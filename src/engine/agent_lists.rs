@@ -1,5 +1,5 @@
-//! The agents that upstream lists for each credential: read once for all who ask, and stored for less than a
-//! minute.
+//! The agents that upstream lists for each credential. Concurrent readers share one request, and a list is
+//! stored for less than a minute.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::source::{RequestContext, Source, SourceError, Urgency};
 /// the rest of the minute is left to the requests that use it.
 const LISTED_FOR: Duration = Duration::from_secs(50);
 
-/// The most agents of all kept lists together.
+/// The maximum number of agents in all stored lists together.
 const MAX_LISTED: u64 = 65_536;
 
 /// A list as it was read.
@@ -53,18 +53,18 @@ impl AgentLists {
         self.clock.now().since(list.at)
     }
 
-    /// The stored list, if it is not older than that.
+    /// The stored list, if it is not older than `max_age`.
     pub(super) fn kept(&self, credential: CredentialId, max_age: Duration) -> Option<Arc<AgentList>> {
         self.kept.get(&credential).filter(|list| self.age_of(list) <= max_age)
     }
 
-    /// Reads the list, shared by all who ask for it.
+    /// Reads the list; concurrent readers share one request.
     pub(super) async fn read(&self, credential: &Credential, context: &RequestContext) -> ListOutcome {
         let (source, clock, kept) = (Arc::clone(&self.source), self.clock.clone(), self.kept.clone());
         let (id, credential, own) = (credential.id(), credential.clone(), context.clone());
         let ask = |deadline| async move {
             let context = RequestContext { deadline, ..own };
-            // Waiting for its turn does not make it older.
+            // The wait for its turn does not count toward the list's age.
             let agents = source.agents(&credential, &context).await?;
             let at = context.sent.sent_at().map_or_else(|| clock.now(), |sent| clock.at(sent));
             Ok(Arc::new(AgentList { at, agents: agents.into_iter().collect() }))
@@ -81,7 +81,7 @@ impl AgentLists {
             }
             Ok(outcome) => outcome,
             Err(_) => {
-                let detail = "the reading of the list of agents broke off".to_owned();
+                let detail = "the read of the list of agents broke off".to_owned();
                 Err(SourceError::Unavailable { detail, retry_after: None, upstream: None })
             }
         }
@@ -93,9 +93,9 @@ impl AgentLists {
         self.kept.invalidate(&credential);
     }
 
-    /// Drops the list that is kept for a credential if it names an agent that is gone, and was read before
-    /// the agent was seen last. A later one would say the same again, at the cost of a request for each
-    /// response.
+    /// Drops the stored list of a credential if it names an agent that is gone, and was read before the agent
+    /// was last seen. A list that was read later would name the agent again, and reading it for each response
+    /// would cost a request.
     pub(super) fn outdated_by(
         &self,
         (credential, gone): (CredentialId, AgentId),

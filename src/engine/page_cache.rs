@@ -20,7 +20,7 @@ pub(super) struct KeptPage {
     pub(super) body: Bytes,
     /// A digest of the body.
     pub(super) digest: Digest,
-    /// What decides how old it may get; `None` if the body can't be parsed as a page.
+    /// Its rows, which decide how old it may get; `None` if the body can't be parsed as a page.
     pub(super) index: Option<EntryIndex>,
     pub(super) read_at: Timestamp,
     /// The latest `created_at` that it can have; `None` if that was the present.

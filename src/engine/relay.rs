@@ -35,7 +35,7 @@ pub struct RelayQuestion {
     pub credential: Credential,
     /// The agent of the executions.
     pub agent: AgentId,
-    /// The query string for upstream, as the caller wrote it.
+    /// The query string for upstream, unchanged from the caller's.
     pub query: String,
     /// The query in canonical form: the key under which the page is stored.
     pub canonical_query: String,
@@ -233,7 +233,6 @@ fn relayed(kept: &KeptPage, freshness: Freshness, stale: Option<StaleReason>) ->
 
 /// The age of a page and its limit: as for its least settled row and for rows that may join it. An empty page
 /// may get rows at any moment.
-/// any moment.
 fn freshness(kept: &KeptPage, policy: &Policy, now: Timestamp) -> Freshness {
     let age = now.since(kept.read_at);
     let Some(index) = &kept.index else { return Freshness { age, lifetime: Duration::ZERO } };
@@ -243,7 +242,7 @@ fn freshness(kept: &KeptPage, policy: &Policy, now: Timestamp) -> Freshness {
     Freshness { age, lifetime: by_rows.min(by_reach) }
 }
 
-/// Fetches a page, shared by all who ask for the same; stores it, unless it may not be stored.
+/// Fetches a page, shared by all requests for it, and stores it if that is allowed.
 fn fetch(
     state: &Arc<SharedState>,
     key: &RelayKey,
@@ -262,7 +261,7 @@ fn fetch(
             let RelayQuestion { credential, agent, query, .. } = &question;
             let RelayedPage { body, page } =
                 state.parts.source.relay(credential, *agent, query, &context).await?;
-            // Read once, for all requests that are answered from it.
+            // Indexed once, for all requests that are answered from the page.
             let index = page.map(|page| EntryIndex::new(&place(page, None, Span::at(read_at), read_at)));
             Ok(Arc::new(KeptPage { digest: digest(&body), body, index, read_at, to }))
         }

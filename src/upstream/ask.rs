@@ -5,7 +5,7 @@ use crate::source::RequestContext;
 
 use super::mismatch::Author;
 
-/// A request to upstream, and for whom it is made.
+/// A request to upstream, and its caller.
 #[derive(Clone, Debug)]
 pub(super) struct Ask<'a> {
     pub(super) url: Url,
@@ -23,7 +23,7 @@ pub(super) struct Ask<'a> {
 pub(super) enum About {
     /// One agent's data. A 401 or 403 says nothing about the key's other agents.
     Agent(AgentId),
-    /// The list of the key's agents. A 401 or 403 says nothing of its other rights.
+    /// The list of the key's agents. A 401 or 403 says nothing about its other rights.
     Agents,
     /// The key as a whole.
     Key,

@@ -10,18 +10,19 @@ use crate::clock::SteadyClock;
 use crate::domain::{CredentialId, Timestamp};
 use crate::tier::{BudgetChangeKind, RequestTimes, SentRequest};
 
-/// How often a request that waits looks what others did.
+/// How often a waiting request checks what other processes have sent.
 const NEWS_EVERY: Duration = Duration::from_secs(1);
 
-/// Tells when requests are sent, and counts in the budget what others sent: the process before this one, and those beside it.
+/// Reports when requests are sent, and counts the requests of other processes against the budget: those of
+/// the previous process, and of processes that run at the same time.
 pub(super) struct BudgetMemory {
-    /// None if nothing outlives this process.
+    /// `None` if nothing outlives this process.
     pub(super) times: Option<Arc<dyn RequestTimes>>,
     pub(super) clock: SteadyClock,
 }
 
 impl BudgetMemory {
-    /// Counts what others sent since this was last called, and takes in what they learned.
+    /// Counts the requests that others sent since the last call, and applies what they learned.
     pub(super) fn count_others(&self, gate: &Gate) {
         let Some(times) = &self.times else { return };
         let (sent, changes) = (times.sent_by_others(), times.changes());
@@ -40,7 +41,8 @@ impl BudgetMemory {
         }
     }
 
-    /// Waits until a request has its turn here, and then until it may be sent at all. It must be sent as soon as this returns.
+    /// Waits until a request has its turn in this process, and then until the other processes leave room for
+    /// it. It must be sent as soon as this returns.
     ///
     /// # Errors
     /// See [`GateRefusal`].
@@ -62,7 +64,7 @@ impl BudgetMemory {
         }
     }
 
-    /// Waits until a request has its turn. What others do meanwhile may make that earlier or later.
+    /// Waits until a request has its turn. News from other processes may make that earlier or later.
     async fn enter_gate(&self, gate: &Gate, asker: PassRequest<'_>) -> Result<Pass, GateRefusal> {
         let mut entering = std::pin::pin!(gate.enter(asker));
         loop {
@@ -74,7 +76,8 @@ impl BudgetMemory {
         }
     }
 
-    /// Tells the others if a failure means that upstream's limit is reached for everyone who shares the budget.
+    /// Tells the other processes if a failure means that upstream's limit is reached for all that share the
+    /// budget.
     pub(super) fn tell(&self, gate: &Gate, credential: CredentialId, cause: &Cause) {
         if let (Cause::Limited, Some(times)) = (cause, &self.times)
             && let Some(until) = gate.paused_until(credential)

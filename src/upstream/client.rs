@@ -1,4 +1,5 @@
-//! Makes one attempt over HTTP, and bounds what is sent, how long to wait, and how much of a response is read.
+//! Makes one attempt over HTTP, and bounds what is sent, how long to wait, and how much of a response is
+//! read.
 
 use std::error::Error as _;
 use std::sync::{Arc, OnceLock};
@@ -41,10 +42,10 @@ const MOST_REFUSAL: usize = 64 << 10;
 ///
 /// Shorter than the idle timeouts of common load balancers (60 s at AWS, 50 s to 75 s in the examples for
 /// haproxy and nginx), so that this side closes first, never the other side while a request is on its way.
-const IDLE: Duration = Duration::from_secs(20);
+pub(super) const IDLE: Duration = Duration::from_secs(20);
 
 /// How long setting up a connection may take: three lost packets on the way around the world.
-const CONNECT: Duration = Duration::from_secs(5);
+pub(super) const CONNECT: Duration = Duration::from_secs(5);
 
 /// How often an HTTP/2 connection with requests in flight is pinged, and how long the reply may take.
 const PING: Duration = Duration::from_secs(5);

@@ -25,7 +25,7 @@ const SECOND: i64 = 1_000_000;
 /// A response dated *d* says that upstream's clock was in `[d, d + 1 s)` at some moment between the sending
 /// of the request and the arrival of its response. Each response thus bounds the difference from both sides,
 /// and the intersection of many such bounds is far narrower than a second. A response that contradicts the
-/// bounds (upstream's clock was set) starts a new estimate, and so does age.
+/// bounds (upstream's clock was set) starts a new estimate; an old estimate expires.
 ///
 /// "Ours" is a [`crate::clock::SteadyClock`], which never jumps. A difference of any size is therefore
 /// upstream's and is accepted, because rows carry dates of upstream's clock.

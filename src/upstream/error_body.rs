@@ -33,7 +33,7 @@ pub(super) fn refusal(
         StatusClass::Redirect => {
             unavailable(format!("it responded with {status}, and redirects are not followed"), None)
         }
-        // A timeout or a password of a hop is not about the request.
+        // A hop that timed out or wants a password says nothing about the request.
         StatusClass::ProxyDenied | StatusClass::HopTimedOut | StatusClass::Failed => {
             unavailable(format!("it responded with {status}"), Some(words))
         }
@@ -91,7 +91,7 @@ fn said(value: &Value) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-/// FastAPI's form: `{"loc":["query","from"],"msg":"Field required"}`; `loc` tells which parameter is meant.
+/// FastAPI's form: `{"loc":["query","from"],"msg":"Field required"}`; `loc` names the parameter.
 fn said_of_field(fields: &serde_json::Map<String, Value>) -> Option<String> {
     let text = ["msg", "message"].iter().find_map(|key| fields.get(*key)?.as_str())?;
     let place = fields.get("loc").and_then(Value::as_array);

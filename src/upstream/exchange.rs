@@ -36,7 +36,7 @@ struct Refused {
     retry_after: Option<Duration>,
 }
 
-/// Sends requests that have their turn, and has everybody learn from the answers.
+/// Sends requests whose turn it is, and lets the gate, the clock and the metrics learn from the responses.
 #[derive(Debug)]
 pub(super) struct Exchanger {
     pub(super) client: Arc<HttpClient>,

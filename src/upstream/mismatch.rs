@@ -99,7 +99,8 @@ impl Expectation {
         mismatches
     }
 
-    /// Whether this text names an agent other than the one asked for. Every spelling of a UUID counts; an empty text names none.
+    /// Whether this text names an agent other than the requested one, in any spelling of a UUID. An empty
+    /// text names none.
     pub(super) fn is_another(&self, text: &str) -> bool {
         let is_asked = |asked: AgentId| Uuid::try_parse(text).is_ok_and(|id| AgentId::new(id) == asked);
         self.agent.is_some_and(|asked| !text.is_empty() && !is_asked(asked))

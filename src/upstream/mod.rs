@@ -1,11 +1,13 @@
 //! Upstream over HTTP: returns pages as [`Source`] promises them, behind the gate.
 //!
-//! The [`gate`] gives a request its turn, [`client`] makes one attempt, [`page`] parses the response, and after a failure
-//! [`retry`] says whether another attempt follows. Each of these decides alone and is tested alone; this file connects
-//! them. What is learned on the way goes back: to the gate (429, timeouts, failures), to the [`clock`] (`Date`), and to the
-//! list of keys that upstream has accepted, which decides how much of the budget a key may use.
+//! The [`gate`] gives a request its turn, [`client`] makes one attempt, [`page`] parses the response, and
+//! after a failure [`retry`] says whether another attempt follows. Each of these decides alone and is tested
+//! alone; this file connects them. What is learned on the way goes back: to the gate (429, timeouts,
+//! failures), to the [`clock`] (`Date`), and to the list of keys that upstream has accepted, which decides
+//! how much of the budget a key may use.
 //!
-//! Retries happen here and nowhere else. Redirects are not followed, so that only upstream gets the credential.
+//! Retries happen here and nowhere else. Redirects are not followed, so that only upstream gets the
+//! credential.
 
 mod accepted;
 mod ask;
@@ -89,8 +91,9 @@ pub struct Upstream {
 
 impl Upstream {
     /// Sets up the client and the gate. Sends nothing yet. `watch` observes every request. Upstream's clock
-    /// is compared with `clock`, which must be the clock that the caller measures ages with. When requests are sent is
-    /// noted in `times`, and what others sent counts in the budget.
+    /// is compared with `clock`, which must be the clock with which the caller measures ages. The time of
+    /// each request is recorded in `times`, and the requests of other processes that it names count against
+    /// the budget.
     ///
     /// # Errors
     /// [`UpstreamSetupError::Ca`], [`UpstreamSetupError::Client`].

@@ -58,7 +58,7 @@ pub(super) struct Tries {
 pub(super) struct RetryLimits {
     /// See [`crate::source::RequestContext::retry_for`].
     pub(super) retry_for: Duration,
-    /// How long the response is still of use; `None` for a stream.
+    /// How long the caller still waits for the response; `None` for a stream.
     pub(super) until_deadline: Option<Duration>,
 }
 

@@ -1,9 +1,8 @@
-//! What the list of a key's agents says about the key.
+//! Access that follows from the list of a key's agents.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use super::{Access, BUDGET_WAIT, KeyStanding, PairStanding};
+use super::{Access, KeyStanding, PairStanding, hasty};
 use crate::domain::{AgentId, Credential, CredentialId};
 use crate::engine::agent_lists::AgentList;
 use crate::source::{RequestContext, SourceError};
@@ -19,13 +18,8 @@ impl Access {
         context: &RequestContext,
     ) -> Result<Arc<AgentList>, SourceError> {
         let id = credential.id();
-        let hasty = || RequestContext {
-            retry_for: Duration::ZERO,
-            budget_wait: Some(BUDGET_WAIT),
-            ..context.clone()
-        };
         let has_older = self.lists.kept(id, self.stale_if_error).is_some();
-        let context = if has_older { hasty() } else { context.clone() };
+        let context = if has_older { hasty(context) } else { context.clone() };
         let list = self.lists.read(credential, &context).await;
         match &list {
             Ok(list) => self.keys.insert(id, KeyStanding::Good { at: list.at }),

@@ -3,14 +3,14 @@ use std::time::Duration;
 use crate::domain::{AgentFacts, Timestamp};
 use crate::source::SourceError;
 
-/// How long a refusal is repeated without asking upstream again. This stops a storm of bad keys, and a key
-/// that was just created works a moment later.
+/// How long a refusal is remembered. This stops a storm of requests with bad keys, and a key that was just
+/// created works a moment later.
 pub(super) const REFUSED_FOR: Duration = Duration::from_secs(3);
 
-/// How long a key does not ask again about an agent that upstream does not know, at most.
+/// The longest time for which a key does not request an unknown agent again.
 ///
-/// Longer than for a refusal: nobody asked about a new agent before it was created, and an agent id that a
-/// caller made up costs one request a minute.
+/// Longer than for a refusal: a new agent is not requested before it exists, and an agent id that a caller
+/// made up costs one request a minute.
 pub(super) const NOT_FOUND_FOR: Duration = Duration::from_mins(1);
 
 #[derive(Clone, Debug)]
@@ -62,6 +62,6 @@ pub(super) enum KeyStanding {
     Good { at: Timestamp },
     /// Refused by `GET /user/me`.
     Refused { at: Timestamp, error: SourceError },
-    /// Asked without a clear result: then only what is refused for an agent is refused.
-    Untold { at: Timestamp, accepted_at: Option<Timestamp> },
+    /// The response was inconclusive: the key is refused only for the agents that upstream refuses.
+    Inconclusive { at: Timestamp, accepted_at: Option<Timestamp> },
 }

@@ -70,7 +70,7 @@ pub struct ChangesOutcome {
 pub enum Finished {
     /// The response is complete.
     Complete(ChangesOutcome),
-    /// Most rows of these agents are gone: upstream has to confirm that before it is reported.
+    /// Most rows of these agents are gone; upstream must confirm that before it is reported.
     Doubtful(Vec<Vanished>),
     /// The log is lost, and the client has other rows.
     Gone,
@@ -129,7 +129,7 @@ impl Comparison {
     /// The rows of a slice that the client does not have; `None` if it has all of them.
     ///
     /// # Errors
-    /// There is no memory to remember the rows.
+    /// There is not enough memory to remember the rows.
     pub fn take(&mut self, agent: AgentId, slice: EntrySlice) -> Result<Option<EntrySlice>, MemoryLimit> {
         if self.is_without_changes() {
             return Ok(None);
@@ -173,7 +173,7 @@ impl Comparison {
     /// compares with, which others may replace meanwhile.
     ///
     /// # Errors
-    /// There is no memory left.
+    /// There is not enough memory.
     pub fn hold(&mut self, held: HeldMemory) -> Result<(), MemoryLimit> {
         self.held = held;
         match &self.base {

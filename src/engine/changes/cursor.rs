@@ -37,13 +37,13 @@ pub(super) struct LogNumber(pub(super) u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Binding([[u8; 4]; 4]);
 
-/// The parts of a question in the order of their digests, in a client's words.
+/// The parts of a question in the order of their digests, as error messages name them.
 const PARTS: [&str; 4] = ["the key", "the agents", "the filters", "`from` or `to`"];
 
 /// Why a cursor can't be used with a question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CursorError {
-    /// It is not a cursor of fanfold's.
+    /// It is not a fanfold cursor.
     Malformed,
     /// It belongs to another question, which differs in this part.
     OtherQuestion(&'static str),

@@ -20,7 +20,7 @@ const KEPT_FOR: Duration = Duration::from_hours(24);
 /// every poll.
 const IN_USE_FOR: Duration = Duration::from_mins(15);
 
-/// The most logs, however small they are.
+/// The maximum number of logs, whatever their size.
 const MOST_LOGS: usize = 4_096;
 
 /// This many rows of an agent may disappear without asking upstream again.
@@ -30,7 +30,6 @@ const FEW_ROWS: usize = 50;
 ///
 /// A log counts for the caller that used it last. If there is no room for another log, the caller that would
 /// hold the most loses its least recently used logs.
-/// up what it has not used for longest.
 #[derive(Debug)]
 pub(in crate::engine) struct ChangeLogs {
     most: usize,
@@ -85,7 +84,7 @@ pub(super) enum Logged {
     At(Cursor),
     /// It gets none.
     NotKept(NotKept),
-    /// Most rows of an agent are gone, so upstream has to be asked once more first.
+    /// Most rows of an agent are gone, which upstream must confirm first.
     Doubtful(Vec<Vanished>),
 }
 

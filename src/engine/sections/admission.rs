@@ -11,7 +11,7 @@ use super::leniency::Leniency;
 use super::merge::ListState;
 use super::opener::{AT_ONCE, Opener, SectionAgents, SectionError};
 use crate::domain::{AgentId, Caller, Credential};
-use crate::engine::access::KnownAccess;
+use crate::engine::access::{CHECKS_AGAIN_FOR, KnownAccess};
 use crate::engine::agent_lists::{AgentList, AgentLists};
 use crate::engine::ask::{FirstRows, check_context, context};
 use crate::engine::knowledge;
@@ -22,10 +22,6 @@ use crate::source::{Deadline, RequestContext, SourceError, Trace, Urgency};
 /// Up to this many agents are checked one by one, together with the first page of each, which saves a round
 /// trip. For more, the list of agents is read instead.
 const FEW: usize = 4;
-
-/// How long a check for a running response waits for room in the budget, and for its response: at most until
-/// the next check.
-const CHECKS_AGAIN_FOR: Duration = Duration::from_secs(50);
 
 /// A request for the agents of a credential.
 #[derive(Clone, Debug)]

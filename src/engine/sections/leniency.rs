@@ -35,10 +35,10 @@ impl Leniency {
         Err(error)
     }
 
-    /// Fails if every section was left out: such a response is a refusal.
+    /// Fails if every section was left out, because such a response is a refusal.
     ///
-    /// The reason of the first section, if all were left out.
-    /// Why the first section was left out, if all were.
+    /// # Errors
+    /// The reason why the first section was left out.
     pub(super) fn end(&self) -> Result<(), SectionError> {
         match &self.first {
             Some(error) if !self.has_any => Err(error.clone()),

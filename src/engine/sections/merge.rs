@@ -21,7 +21,7 @@ pub struct ListState {
     pub stale: Option<StaleReason>,
 }
 
-/// The verdict on all sections together: it holds for each of them.
+/// The verdict on all sections together.
 ///
 /// `as_of` is the earliest of the sections'; `none` is that of a response without sections. The missing parts
 /// are those of the sections, in their order.

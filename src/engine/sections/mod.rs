@@ -1,13 +1,12 @@
 //! Several agents in one response: one section after another, in ascending order of id.
 //!
-//! A section is an [`Answer`] like that to a question about one agent, and costs upstream the same. A few
+//! A section is the same [`Answer`] as that to a question about one agent, and costs upstream the same. A few
 //! agents are requested at once, in the order of the sections. All of them share one fan-out of pages and one
 //! turn at the budget.
 //!
 //! A collected response takes each answer as a whole ([`Sections::whole`]). A stream delivers one section
-//! while the next few are opened: their keys are checked, their first pages requested. Such an answer holds
-//! at most a fan-out of pages. Its known rows stay in the cache, and are taken from there when its turn
-//! comes.
+//! while the next few are opened: the key is checked for their agents, and their first pages are requested.
+//! An opened answer holds at most a fan-out of pages; its known rows stay in the cache until its turn comes.
 
 mod admission;
 mod leniency;
@@ -97,9 +96,9 @@ pub struct SectionsVerdict {
 /// Whether a stream waits for the verdict on all sections before its first row, if that takes no rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VerdictFirst {
-    /// It does: the caller may have these rows already.
+    /// Yes, because the caller may already have these rows.
     Wanted,
-    /// Only for data that is known without asking upstream.
+    /// Only if it is known without asking upstream.
     IfKnown,
 }
 
@@ -109,7 +108,7 @@ impl Sections {
     pub(super) fn new(state: &Arc<SharedState>, question: Question, agents: SectionAgents) -> Self {
         let share = ResponseShare::of_several(&state.parts.settings);
         let waiting = agents.agents.iter().copied().collect::<Vec<_>>().into_iter();
-        // Known sections that wait for their turn are looked up twice, and need their bytes the second time.
+        // Known sections that wait for their turn are looked up again later, and then need their bytes.
         let need = match (question.need, question.mode) {
             (RowNeed::Facts, ResponseMode::Streamed { .. } | ResponseMode::Condensed { .. }) => {
                 RowNeed::Bytes
@@ -198,7 +197,7 @@ impl Sections {
             self.from_cache = self.known();
         }
         if self.from_cache.is_none() {
-            // Their rows stay in the cache until their turn.
+            // The rows of later sections stay in the cache until their turn.
             self.window.answers().skip(1).for_each(Answer::set_aside);
         }
         Ok(())

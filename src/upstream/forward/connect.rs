@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use http::Uri;
@@ -19,10 +18,8 @@ use rustls_platform_verifier::Verifier;
 use tower::Service;
 
 use super::socket::Socket;
+use crate::upstream::client::CONNECT;
 use crate::upstream::settings::{HostLocation, UpstreamSettings, UpstreamSetupError};
-
-/// How long setting up a connection may take; see the client that reads pages.
-const CONNECT: Duration = Duration::from_secs(5);
 
 /// What the clients connect with.
 pub(super) type Connector = HttpsConnector<Dial>;

@@ -28,11 +28,9 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use self::activity::{Activity, Download, Silence, Upload};
 use self::connect::Connector;
+use super::client::IDLE;
 use super::settings::{UpstreamSettings, UpstreamSetupError};
 use crate::forward::{Forward, ForwardBody, ForwardError};
-
-/// How long an idle connection is kept; see the client that reads pages.
-const IDLE: Duration = Duration::from_secs(20);
 
 /// The most idle connections that are kept. If more requests than this are in flight, each excess one opens
 /// and closes a connection.

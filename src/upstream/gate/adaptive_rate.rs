@@ -1,11 +1,12 @@
 //! Learns upstream's real limit, and spaces requests accordingly.
 //!
-//! The configured budget says how many requests upstream may see in a period, if need be in a burst. Upstream may really
-//! allow fewer, because others use the same limit or because it counts by the second, and only a 429 tells. Cutting the
-//! budget would not help, because a part of a minute's budget still goes out in one burst. So a refusal pauses everything,
-//! and afterward requests are sent one by one, at a fraction of the rate that upstream was seen to accept. Every success
-//! makes them a little faster and every further refusal slower: additive increase, multiplicative decrease, which settles
-//! below an unknown limit. A minute without a refusal ends it.
+//! The configured budget says how many requests upstream may see in a period, if need be in a burst. Upstream
+//! may really allow fewer, because others use the same limit or because it counts by the second, and only a
+//! 429 tells. Cutting the budget would not help, because a part of a minute's budget still goes out in one
+//! burst. So a refusal pauses everything, and afterward requests are sent one by one, at a fraction of the
+//! rate that upstream was seen to accept. Every success makes them a little faster and every further refusal
+//! slower: additive increase, multiplicative decrease, which settles below an unknown limit. A minute without
+//! a refusal ends it.
 
 use std::collections::VecDeque;
 use std::num::NonZeroU32;

@@ -94,7 +94,7 @@ impl Failures {
     }
 }
 
-/// Whose request it was.
+/// The caller and agent of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Who {
     pub(super) group: ShareGroup,

@@ -88,7 +88,7 @@ fn one_probe_decides_after_the_rest() {
 }
 
 #[test]
-fn an_abandoned_probe_lets_the_next_one_go() {
+fn after_an_abandoned_probe_another_one_is_sent() {
     let now = Instant::now();
     let mut breaker = open(now);
     assert_eq!(breaker.admit(), Role::Probe);

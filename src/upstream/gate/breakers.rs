@@ -62,7 +62,7 @@ impl Breakers {
         self.everybody.state()
     }
 
-    /// Whether the breaker for everybody or the one for a caller is not closed.
+    /// Whether the breaker for everyone or the one for a caller is not closed.
     pub(super) fn is_down_for(&self, group: ShareGroup) -> bool {
         let is_down = |breaker: &Breaker| breaker.state() != BreakerState::Closed;
         is_down(&self.everybody) || self.callers.get(&group).is_some_and(is_down)

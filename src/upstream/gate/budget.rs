@@ -43,7 +43,8 @@ pub(super) struct Budget {
     /// What is left of it by [`Self::limit_to`].
     rate: Option<Rate>,
     reserve: Fraction,
-    /// What others sent, before this process or beside it, is of no class: it counts, and is nobody's share.
+    /// The requests of other processes, earlier or concurrent, have no class: they count, but belong to no
+    /// share.
     taken: BTreeMap<BudgetSlot, Option<RequestClass>>,
     /// The number of slots that were not taken by refreshes.
     spare: usize,
@@ -86,7 +87,7 @@ impl Budget {
 
     /// When a request of this class may be sent: now, or once enough slots are free.
     ///
-    /// `ahead` other requests count as sent before it. [`Self::expire`] must have dropped what is past.
+    /// `ahead` other requests count as sent before it. [`Self::expire`] must have dropped expired slots.
     pub(super) fn room(
         &self,
         kind: RequestClass,
@@ -117,7 +118,7 @@ impl Budget {
             at = at.max(self.free_at(taken, leaving(outside_reserve), is_spare));
             at = at.max(self.even_at(taken, leaving(outside_reserve), bounds.evenly, is_spare));
         }
-        // What others gave up is not kept for them for long.
+        // Slots that others gave up are not reserved for them for long.
         if bounds.protected > 0
             && ahead == 0
             && let (Some(free), Some(forgotten)) = (at, self.shares.next_forgotten(rate.per))
@@ -200,7 +201,7 @@ impl Budget {
         Some(place)
     }
 
-    /// Counts a request that somebody else sent with the same budget.
+    /// Counts a request that another process sent with the same budget.
     pub(super) fn remember(&mut self, sent: Instant) {
         let Some(rate) = self.rate else { return };
         let place = BudgetSlot(sent + LONGEST_WAY.min(rate.per / WAY_PART), self.next);
@@ -253,7 +254,7 @@ impl Budget {
         Some(kind)
     }
 
-    /// Drops what is past.
+    /// Drops slots that have expired.
     pub(super) fn expire(&mut self, now: Instant) {
         let Some(rate) = self.rate else { return };
         while let Some((place, _)) = self.taken.first_key_value() {

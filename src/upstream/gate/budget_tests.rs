@@ -23,7 +23,7 @@ fn unproven(peer: u64) -> RequestClass {
     }
 }
 
-/// What is past is let go first.
+/// Drops expired slots, then looks for room.
 fn room(budget: &mut Budget, kind: RequestClass, now: Instant) -> Result<(), Instant> {
     budget.expire(now);
     budget.room(kind, Others::Content, 0, now)
@@ -34,7 +34,7 @@ fn budget(count: u32, per: Duration, reserve: u8) -> Budget {
     Budget::new(Some(rate), Fraction::percent(reserve).unwrap())
 }
 
-/// Takes as many places as there are for this kind.
+/// Takes as many slots as there are for this class.
 fn drain(budget: &mut Budget, kind: RequestClass, now: Instant) -> usize {
     let mut count = 0;
     while room(budget, kind, now).is_ok() {
@@ -45,7 +45,7 @@ fn drain(budget: &mut Budget, kind: RequestClass, now: Instant) -> usize {
 }
 
 #[test]
-fn all_of_it_goes_at_once_and_not_one_more() {
+fn the_whole_budget_may_be_sent_at_once_and_no_more() {
     let now = Instant::now();
     let mut budget = budget(450, MINUTE, 0);
     assert_eq!(drain(&mut budget, COLD, now), 395);
@@ -55,12 +55,12 @@ fn all_of_it_goes_at_once_and_not_one_more() {
     assert_eq!(
         drain(&mut budget, COLD, free + LONGEST_WAY),
         340,
-        "what the other one gave up is still its own"
+        "slots that the other one gave up are still reserved for it"
     );
 }
 
 #[test]
-fn a_lone_caller_is_told_when_it_may_really_go() {
+fn a_lone_caller_gets_the_time_at_which_it_may_really_send() {
     let mut now = Instant::now();
     let mut budget = budget(100, MINUTE, 20);
     for _ in 0..40 {
@@ -68,7 +68,8 @@ fn a_lone_caller_is_told_when_it_may_really_go() {
     }
     now += MINUTE / 2;
     drain(&mut budget, COLD, now);
-    // The first 40 places are free again and taken at once: what it gave up itself just now is left to nobody.
+    // The first 40 slots are free again and taken at once: slots that the caller itself gave up are not
+    // reserved.
     now = room(&mut budget, COLD, now).unwrap_err();
     drain(&mut budget, COLD, now + LONGEST_WAY);
     let told = room(&mut budget, COLD, now + LONGEST_WAY).unwrap_err();
@@ -77,7 +78,7 @@ fn a_lone_caller_is_told_when_it_may_really_go() {
 }
 
 #[test]
-fn the_last_places_are_spent_evenly_until_more_are_free() {
+fn the_last_slots_are_spent_evenly_until_more_are_free() {
     let start = Instant::now();
     let mut budget = budget(100, MINUTE, 0);
     let mut now = start;
@@ -97,12 +98,12 @@ fn the_last_places_are_spent_evenly_until_more_are_free() {
     for (went, number) in went[88..].iter().zip(1..) {
         assert!((step * number..=step * number + SLACK).contains(went), "the {number}th at {went:?}");
     }
-    // A newcomer for each of them would have found one.
+    // A newcomer would have found a slot whenever it came.
     assert!(room(&mut budget, of(2, Urgency::Refresh), now).is_ok());
 }
 
 #[test]
-fn no_limit_has_room_for_ever() {
+fn without_a_limit_there_is_always_room() {
     let mut budget = Budget::new(None, Fraction::percent(20).unwrap());
     for _ in 0..10_000 {
         assert_eq!(budget.room(COLD, Others::Content, 100, Instant::now()), Ok(()));
@@ -111,7 +112,7 @@ fn no_limit_has_room_for_ever() {
 }
 
 #[test]
-fn cold_reads_leave_the_reserve_and_have_all_else_whatever_refreshes_used() {
+fn cold_reads_leave_the_reserve_and_may_use_the_rest() {
     let now = Instant::now();
     let mut cold_first = budget(100, MINUTE, 20);
     assert_eq!(drain(&mut cold_first, COLD, now), 67);
@@ -134,10 +135,10 @@ fn a_reserve_never_makes_cold_reads_impossible() {
 }
 
 #[test]
-fn renewals_fill_lulls_and_leave_three_tenths_to_those_who_wait() {
+fn renewals_fill_lulls_and_leave_three_tenths_to_waiting_requests() {
     let mut now = Instant::now();
     let mut budget = budget(300, MINUTE, 20);
-    // Others take a burst, and renewals wait for it to pass.
+    // Other requests are sent in a burst, and renewals wait until it is over.
     assert_eq!(drain(&mut budget, REFRESH, now), 263);
     now = room(&mut budget, RENEWAL, now).unwrap_err();
     let mut went = Vec::new();
@@ -160,7 +161,7 @@ fn renewals_fill_lulls_and_leave_three_tenths_to_those_who_wait() {
 }
 
 #[test]
-fn unproven_keys_use_half_of_what_is_idle_and_a_tenth_if_others_wait() {
+fn unproven_keys_use_half_of_an_idle_budget_and_a_tenth_if_others_wait() {
     let now = Instant::now();
     let mut idle = budget(100, MINUTE, 0);
     assert_eq!(drain(&mut idle, unproven(1), now), 45, "the rest is for other networks");
@@ -175,7 +176,7 @@ fn unproven_keys_use_half_of_what_is_idle_and_a_tenth_if_others_wait() {
 }
 
 #[test]
-fn a_request_that_never_went_leaves_its_place() {
+fn an_unsent_request_frees_its_slot() {
     let now = Instant::now();
     let mut budget = budget(1, MINUTE, 0);
     let place = budget.take(COLD, now).unwrap();
@@ -186,7 +187,7 @@ fn a_request_that_never_went_leaves_its_place() {
 }
 
 #[test]
-fn an_early_answer_frees_its_place_earlier() {
+fn an_early_response_frees_its_slot_earlier() {
     let now = Instant::now();
     let mut budget = budget(1, MINUTE, 0);
     let place = budget.take(COLD, now).unwrap();
@@ -196,7 +197,7 @@ fn an_early_answer_frees_its_place_earlier() {
 }
 
 #[test]
-fn those_ahead_are_counted_as_gone() {
+fn requests_ahead_count_as_sent() {
     let now = Instant::now();
     let mut budget = budget(2, MINUTE, 0);
     assert_eq!(budget.room(COLD, Others::Content, 1, now), Ok(()));
@@ -255,7 +256,7 @@ proptest! {
 }
 
 #[test]
-fn what_the_process_before_sent_counts_until_it_is_a_period_ago() {
+fn requests_of_the_previous_process_count_for_a_period() {
     let sent = Instant::now();
     let mut budget = budget(450, MINUTE, 20);
     for _ in 0..450 {
@@ -267,19 +268,19 @@ fn what_the_process_before_sent_counts_until_it_is_a_period_ago() {
     }
     let later = sent + MINUTE + LONGEST_WAY + SLACK;
     assert_eq!((budget.left(now), budget.left(later)), (Some(0), Some(450)));
-    assert_eq!(drain(&mut budget, REFRESH, later), 395, "it leaves no debt and no share behind");
+    assert_eq!(drain(&mut budget, REFRESH, later), 395, "it leaves neither debt nor a share");
 }
 
 #[test]
-fn what_the_process_before_sent_is_nobodys_share() {
+fn requests_of_the_previous_process_belong_to_no_share() {
     let now = Instant::now();
     let mut budget = budget(450, MINUTE, 0);
     for _ in 0..100 {
         budget.remember(now);
     }
     assert_eq!(budget.holdings(), BudgetHoldings::default());
-    assert!(budget.has_room_to_prove(), "no key is accepted yet after a restart");
-    // As without them, 395 less what is gone.
+    assert!(budget.has_room_to_prove(), "after a restart no key has been accepted yet");
+    // As without them: 395 minus the slots that are taken.
     assert_eq!(drain(&mut budget, COLD, now), 295);
 }
 

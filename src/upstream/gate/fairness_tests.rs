@@ -1,4 +1,4 @@
-//! Tests turns and budget together, as a pure machine: how much of every minute each caller gets.
+//! Tests turns and budget together, as a pure machine: each caller's part of every minute.
 
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -28,8 +28,8 @@ fn evenly(a_minute: usize) -> Demand {
     Box::new(move |now| (now + 1) * a_minute / TICKS_A_MINUTE - now * a_minute / TICKS_A_MINUTE)
 }
 
-/// What each caller got at each tick, and each one's longest wait. Without the first three minutes: the
-/// window is empty at first, and a burst in the first minute returns in the second.
+/// How many requests each caller sent at each tick, and its longest wait. Leaves out the first three minutes:
+/// the window is empty at first, and a burst in the first minute is repeated in the second.
 fn play(demands: &[Demand], ticks: usize) -> (Vec<Vec<usize>>, Vec<usize>) {
     let rate = Rate { count: std::num::NonZeroU32::new(LIMIT as u32).unwrap(), per: MINUTE };
     let mut budget = Budget::new(Some(rate), Fraction::percent(20).unwrap());
@@ -85,13 +85,14 @@ fn play(demands: &[Demand], ticks: usize) -> (Vec<Vec<usize>>, Vec<usize>) {
     (got, longest)
 }
 
-/// How many in a minute, and the tick more that a place stays taken: a minute without it may lie between two bursts.
+/// The number of requests in a minute and one tick, because a slot stays taken for that long: a minute alone
+/// may be between two bursts.
 fn within(got: &[usize], from: usize) -> usize {
     got[from..got.len().min(from + TICKS_A_MINUTE + 1)].iter().sum()
 }
 
 #[test]
-fn a_caller_that_wants_a_tenth_gets_it_at_once_and_another_the_rest() {
+fn a_caller_that_wants_a_tenth_gets_it_at_once_and_another_gets_the_rest() {
     let (got, longest) = play(&[evenly(45), all_since(0)], TICKS_A_MINUTE * 10);
     assert!(longest[0] <= 1, "{longest:?}");
     for minute in 3..9 {
@@ -119,7 +120,7 @@ fn a_returning_caller_has_neither_credit_nor_debt() {
 }
 
 #[test]
-fn a_newcomers_first_pages_go_at_once_although_others_use_their_maximum() {
+fn a_newcomers_first_pages_are_sent_at_once_although_others_use_their_maximum() {
     for others in 1..4 {
         let demands: Vec<_> = (0..others)
             .map(|_| all_since(0))
@@ -130,14 +131,14 @@ fn a_newcomers_first_pages_go_at_once_although_others_use_their_maximum() {
     }
 }
 
-/// So many at a tick, and as many again each time so many ticks later, up to a tick.
+/// This many requests at a tick, and the same again periodically, until another tick.
 fn bursts(size: usize, from: usize, every: usize, to: usize) -> Demand {
     Box::new(
         move |now| if (from..to).contains(&now) && (now - from).is_multiple_of(every) { size } else { 0 },
     )
 }
 
-/// At which tick a caller had so many.
+/// The tick at which a caller had sent this many requests.
 fn had(got: &[usize], many: usize) -> usize {
     let mut sum = 0;
     got.iter()
@@ -149,7 +150,7 @@ fn had(got: &[usize], many: usize) -> usize {
 }
 
 #[test]
-fn one_that_comes_after_the_burst_of_another_does_not_wait_for_the_end_of_its_minute() {
+fn a_caller_after_anothers_burst_does_not_wait_for_the_end_of_the_minute() {
     for hogs in 1..4 {
         let dashboard = bursts(5, 0, 100, usize::MAX);
         let cold = bursts(10, 200, 200, 1_201);
@@ -174,7 +175,7 @@ fn a_lone_caller_has_most_of_the_budget_at_once_and_no_long_read_takes_longer() 
     assert_eq!(took(LIMIT * 85 / 100), 0);
     assert!((1..TICKS_A_MINUTE).contains(&took(LIMIT * 95 / 100)));
     for pages in [LIMIT, LIMIT * 4 / 3, LIMIT * 2] {
-        // As if nothing were spent evenly: the next minute begins after the first places.
+        // As if no slots were spent evenly: the next minute begins when the first slots are free.
         let minutes = (pages - 1) / (LIMIT * 96 / 100);
         assert!(took(pages) <= minutes * TICKS_A_MINUTE + 12, "{} for {pages}", took(pages));
     }
@@ -241,7 +242,7 @@ fn prove(keys: usize) -> Vec<usize> {
 fn serves_three_hundred_new_keys_once_the_window_has_moved() {
     let done = prove(300);
     assert_eq!(done.len(), 300);
-    assert!(done[190] <= 10, "most of them at once: {done:?}");
+    assert!(done[190] <= 10, "most keys are served at once: {done:?}");
     assert!(done[299] <= TICKS_A_MINUTE + 20, "{done:?}");
 }
 

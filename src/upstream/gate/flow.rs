@@ -26,7 +26,7 @@ pub(super) enum Branch {
     Agent(AgentId),
     /// The networks that unproven keys come from.
     Peer(PeerGroup),
-    /// The unproven keys that upstream answered a few times without accepting them, wherever they come from.
+    /// The unproven keys that got a few responses without being accepted, from any network.
     Tried,
 }
 

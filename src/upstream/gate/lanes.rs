@@ -31,13 +31,13 @@ const MOST_UNPROVEN: usize = 1024;
 /// more than a few hundred ahead of it.
 const LONGEST_PROMISE: Duration = Duration::from_secs(120);
 
-/// How long a response that may be stale waits for room; room that comes later is of no use to it.
+/// How long a response that may be stale waits for room. Room that comes later is useless to it.
 const SOON: Duration = Duration::from_secs(2);
 
 /// Whose requests share a budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum LaneKey {
-    /// Everyone's, or those of credentials that found no budget of their own.
+    /// Those of all credentials, or of credentials without a budget of their own.
     Shared,
     /// One credential's.
     Credential(CredentialId),
@@ -132,7 +132,8 @@ impl Lane {
         Some(RemainingBudget { limit: rate.count.get(), period: rate.per, left })
     }
 
-    /// Until when a caller's next request waits for the budget, or for upstream's limit: one of those in line, if it has some.
+    /// Until when a caller's next request waits for the budget or for upstream's limit. The next request is a
+    /// queued one, if there is any.
     pub(super) fn paused_until(&mut self, flow: &Flow, now: Instant) -> Option<Instant> {
         let urgency = if self.turns.has(flow.group) { Urgency::Cold } else { Urgency::Refresh };
         let at = self.likely_after(&Flow { urgency, ..*flow }, 1, now);

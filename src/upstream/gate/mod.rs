@@ -1,17 +1,18 @@
-//! The gate that every request to upstream passes: first the rate budget, then the process's connections, in fair turns.
+//! The gate that every request to upstream passes: first the rate budget, then the process's connections, in
+//! fair turns.
 //!
-//! A request that has to wait is queued by caller, agent and question ([`turns`]). It is sent when both its budget
-//! ([`budget`], as far as [`shares`] allow) and a connection ([`connections`]) are free, and never holds one while it waits
-//! for the other. A refusal or a timeout slows down the agent that it is about ([`troubles`], by [`adaptive_rate`] and
-//! [`concurrency_limit`]), and everybody once it shows across agents. The [`breakers`] refuse an agent's, a caller's or all
-//! requests at once while upstream fails them.
+//! A request that has to wait is queued by caller, agent and question ([`turns`]). It is sent when both its
+//! budget ([`budget`], as far as [`shares`] allow) and a connection ([`connections`]) are free, and never
+//! holds one while it waits for the other. A refusal or a timeout slows down the agent that it is about
+//! ([`troubles`], by [`adaptive_rate`] and [`concurrency_limit`]), and all requests once several agents meet
+//! it. The [`breakers`] refuse an agent's, a caller's or all requests at once while upstream fails them.
 //!
-//! There is no task behind this. The waiters do the work: each looks for waiters whose turn it is when something changes,
-//! and one of them, the driver, also when the clock says that there is room. A driver that leaves wakes the next one. What
-//! a waiter or a request holds is released in its `Drop`.
+//! There is no task behind this. The waiters do the work: each looks for waiters whose turn it is when
+//! something changes, and one of them, the driver, also when the clock says that there is room. A driver that
+//! leaves wakes the next one. What a waiter or a request holds is released in its `Drop`.
 //!
-//! Left out on purpose: the fan-out of one answer, which belongs to the engine, and any order among requests that have
-//! already been sent.
+//! Left out on purpose: the fan-out of one answer, which belongs to the engine, and any order among requests
+//! that have already been sent.
 
 mod adaptive_rate;
 mod breaker;
@@ -51,7 +52,7 @@ pub(crate) use pass::{Pass, PassOutcome};
 pub(crate) use state::GateRefusal;
 use state::SharedGate;
 
-/// How long refusals teach the same.
+/// How long after a refusal another process's refusals teach nothing new.
 const SAME_VOLLEY: Duration = Duration::from_secs(1);
 
 /// The gate in front of upstream. Clones share one state.
@@ -80,7 +81,7 @@ impl Gate {
         entrance::enter(&self.state, asker).await
     }
 
-    /// Counts requests that somebody else sent within the same budgets.
+    /// Counts requests that other processes sent within the same budgets.
     pub(crate) fn remember(&self, sent: impl Iterator<Item = (CredentialId, Instant)>) {
         let now = Instant::now();
         let mut state = self.state.lock();
@@ -92,7 +93,7 @@ impl Gate {
         }
     }
 
-    /// Takes in a change of the budget that processes share.
+    /// Applies a change of the budget that processes share.
     pub(crate) fn change(&self, credential: CredentialId, change: SharedChange) {
         let now = Instant::now();
         let mut state = self.state.lock();
@@ -101,7 +102,7 @@ impl Gate {
         match change {
             SharedChange::Limit(most) => lane.budget.limit_to(most),
             SharedChange::Pause(until) => {
-                // A refusal that this process saw in the same second taught the same.
+                // A refusal that this process received in the same second has the same cause.
                 let seen = now.checked_sub(SAME_VOLLEY).unwrap_or(now);
                 lane.adaptive_rate.limited(seen, now, Some(until - now), rand::random());
             }
@@ -163,7 +164,7 @@ impl Gate {
         SourceOutlook { health, budget, paused_for: paused_until.map(|until| until - now) }
     }
 
-    /// Whether more than one request may go for a key that upstream has not accepted yet.
+    /// Whether more than one request may be sent with a key that upstream has not accepted yet.
     pub(crate) fn has_room_to_prove(&self, credential: CredentialId) -> bool {
         let now = Instant::now();
         let mut state = self.state.lock();

@@ -13,7 +13,7 @@ fn applicant(key: u8) -> Applicant {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_outlook_names_the_budget_and_when_the_next_request_goes() {
+async fn the_outlook_names_the_budget_and_when_the_next_request_is_sent() {
     let gate = gate(3, MINUTE, 100);
     let context = context(Urgency::Refresh);
     let left = |outlook: SourceOutlook| outlook.budget.map(|budget| (budget.limit, budget.left));

@@ -33,8 +33,8 @@ pub(crate) struct Pass {
     pub(super) flow: Flow,
     pub(super) place: Option<BudgetSlot>,
     pub(super) roles: Roles,
-    /// When its turn came, not when it was sent a moment later: what others learned in between did not affect
-    /// it.
+    /// When its turn came, not when it was sent a moment later: lessons from other requests in between did
+    /// not affect it.
     pub(super) sent: Instant,
 }
 
@@ -47,7 +47,7 @@ impl Pass {
         }
     }
 
-    /// Ends a request that was never sent, and says why: others used the budget.
+    /// Ends a request that was never sent because other processes used the budget.
     pub(crate) fn never_sent(mut self) -> GateRefusal {
         let now = Instant::now();
         let mut state = self.gate.lock();

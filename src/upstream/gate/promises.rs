@@ -8,7 +8,7 @@ use super::flow::{Branch, ShareGroup};
 /// The most promises that are remembered.
 const MOST: usize = 8192;
 
-/// How late a caller may return and still have its place counted.
+/// How late a caller may return and still have its place.
 const LATE: Duration = Duration::from_secs(2);
 
 /// When refused requests may return.

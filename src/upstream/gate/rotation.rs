@@ -3,8 +3,8 @@ use std::hash::Hash;
 
 /// Members that take turns: deficit round robin in its plainest form, since every request costs one.
 ///
-/// It has no memory beyond the order: a member that leaves and returns joins at the end, with neither credit nor debt.
-/// Each operation costs at most O(log n).
+/// It has no memory beyond the order: a member that leaves and returns joins at the end, with neither credit
+/// nor debt. Each operation costs at most O(log n).
 #[derive(Debug)]
 pub(super) struct Rotation<K, T> {
     members: HashMap<K, RotationSlot<T>>,

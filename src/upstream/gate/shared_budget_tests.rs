@@ -15,7 +15,7 @@ use crate::upstream::retry::Cause;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// What other processes did, and whether they leave anything.
+/// The requests of other processes, and whether they leave room.
 #[derive(Default)]
 struct ScriptedOthers {
     forbids: bool,
@@ -49,7 +49,7 @@ fn memory(others: ScriptedOthers) -> (BudgetMemory, Arc<ScriptedOthers>) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_that_the_others_leave_nothing_for_gives_up_in_time_and_costs_nothing() {
+async fn a_request_without_room_beside_others_gives_up_in_time_and_costs_nothing() {
     let (memory, _) = memory(ScriptedOthers { forbids: true, ..ScriptedOthers::default() });
     let (gate, began) = (gate(2, MINUTE, 1), Instant::now());
     let patience = Duration::from_secs(5);
@@ -79,7 +79,7 @@ async fn a_lower_limit_holds_until_it_is_raised_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_that_waits_goes_once_the_limit_is_raised() {
+async fn a_waiting_request_is_sent_once_the_limit_is_raised() {
     let (memory, others) = memory(ScriptedOthers::default());
     let (gate, context) = (gate(9, MINUTE, 9), context(Urgency::Refresh));
     others.changes.lock().push(BudgetChangeKind::Limit(1));
@@ -123,11 +123,11 @@ async fn the_others_learn_of_a_429_once_it_concerns_everyone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_volley_of_refusals_seen_by_several_processes_teaches_once() {
+async fn a_burst_of_refusals_seen_by_several_processes_counts_once() {
     let gate = gate(60, MINUTE, 60);
     let pass = enter(&gate, &context(Urgency::Refresh)).await.unwrap();
     let refused = enter(&gate, &context(Urgency::Refresh)).await.unwrap();
-    // Two agents' worth of refusals concern everyone; this one alone does with its pause from outside.
+    // Refusals of two agents concern all requests; a single one does only with a pause from another process.
     refused.finish(PassOutcome::Limited(Some(Duration::from_secs(1))));
     drop(pass);
     let credential = CredentialId::new([1; 16]);

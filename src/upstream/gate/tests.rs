@@ -47,7 +47,7 @@ pub(super) async fn enter(gate: &Gate, context: &RequestContext) -> Result<Pass,
     gate.enter(asker(context)).await
 }
 
-/// Nothing is left behind: no connection, nobody in line.
+/// Checks that no connection and no queued request is left.
 fn assert_idle(gate: &Gate) {
     let mut state = gate.state.lock();
     assert_eq!((state.connections.in_flight(), state.waiters.len()), (0, 0));
@@ -56,7 +56,7 @@ fn assert_idle(gate: &Gate) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_burst_goes_at_once_and_the_next_one_a_period_later() {
+async fn a_burst_is_sent_at_once_and_the_next_one_a_period_later() {
     let gate = gate(10, MINUTE, 100);
     let context = context(Urgency::Refresh);
     let start = Instant::now();
@@ -71,7 +71,7 @@ async fn a_burst_goes_at_once_and_the_next_one_a_period_later() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn tells_how_long_it_takes_until_there_is_room() {
+async fn names_the_time_until_there_is_room() {
     let gate = gate(10, MINUTE, 100);
     let context = context(Urgency::Refresh);
     let room = |requests| {
@@ -88,7 +88,8 @@ async fn tells_how_long_it_takes_until_there_is_room() {
     for _ in 0..5 {
         enter(&gate, &context).await.unwrap().finish(PassOutcome::Answered);
     }
-    // Once the first five are a minute old, and then the others; a place counts for a little longer than that.
+    // The first five slots are free after a minute, then the others; a slot counts for slightly longer than
+    // that.
     assert!((40..=42).contains(&room(1)) && (40..=42).contains(&room(5)), "{} {}", room(1), room(5));
     assert!((60..=62).contains(&room(6)) && (60..=62).contains(&room(10)), "{} {}", room(6), room(10));
     assert!((100..=125).contains(&room(15)), "{}", room(15));
@@ -136,19 +137,19 @@ async fn no_more_are_in_flight_than_connections() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wait_for_a_connection_is_no_wait_for_the_budget() {
+async fn a_wait_for_a_connection_is_not_a_wait_for_the_budget() {
     let gate = gate(3, MINUTE, 2);
     let context = context(Urgency::Refresh);
     let first = enter(&gate, &context).await.unwrap();
     let _second = enter(&gate, &context).await.unwrap();
-    assert!(!gate.is_short_of_budget(asker(&context)), "no connection is free, the budget has room");
+    assert!(!gate.is_short_of_budget(asker(&context)), "no connection is free, but the budget has room");
     drop(first);
     let _third = enter(&gate, &context).await.unwrap();
     assert!(gate.is_short_of_budget(asker(&context)), "the budget is spent");
 }
 
 #[tokio::test(start_paused = true)]
-async fn refreshes_go_before_cold_reads() {
+async fn refreshes_precede_cold_reads() {
     let gate = gate(0, MINUTE, 1);
     let (cold, refresh, renewal) =
         (context(Urgency::Cold), context(Urgency::Refresh), context(Urgency::Renewal));
@@ -168,7 +169,7 @@ async fn refreshes_go_before_cold_reads() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_leaves_the_line_holds_nothing() {
+async fn a_request_that_leaves_the_queue_holds_nothing() {
     let gate = gate(0, MINUTE, 1);
     let context = context(Urgency::Cold);
     let pass = enter(&gate, &context).await.unwrap();
@@ -176,7 +177,7 @@ async fn one_that_leaves_the_line_holds_nothing() {
     let mut waiting = Box::pin(enter(&gate, &context));
     assert!(futures_util::poll!(&mut granted).is_pending());
     assert!(futures_util::poll!(&mut waiting).is_pending());
-    // The first in line has its turn, and is gone before it notices.
+    // The first in the queue has its turn, and leaves before it notices.
     drop(pass);
     drop(granted);
     drop(waiting.await.unwrap());
@@ -218,7 +219,7 @@ async fn a_driver_that_leaves_wakes_the_next() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_heir_that_has_its_turn_before_it_drives_wakes_the_next() {
+async fn a_new_driver_that_has_its_turn_first_wakes_the_next() {
     let gate = gate(1, MINUTE, 10);
     let context = context(Urgency::Cold);
     let mut tasks = JoinSet::new();
@@ -231,7 +232,7 @@ async fn an_heir_that_has_its_turn_before_it_drives_wakes_the_next() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_certain_to_come_too_late_is_refused_at_once() {
+async fn a_request_that_is_certain_to_be_late_is_refused_at_once() {
     let gate = gate(1, MINUTE, 10);
     let mut context = context(Urgency::Cold);
     drop(enter(&gate, &context).await.unwrap());
@@ -249,7 +250,7 @@ async fn what_is_certain_to_come_too_late_is_refused_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_deadline_that_moves_out_is_waited_for() {
+async fn a_deadline_that_moves_later_is_waited_for() {
     let gate = gate(0, MINUTE, 1);
     let pass = enter(&gate, &context(Urgency::Cold)).await.unwrap();
     let mut context = context(Urgency::Cold);
@@ -295,7 +296,7 @@ async fn a_429_about_a_second_agent_within_seconds_pauses_everybody() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pause_refuses_those_in_line_that_it_outlasts() {
+async fn a_pause_refuses_queued_requests_that_it_outlasts() {
     let gate = gate(0, MINUTE, 1);
     let pass = enter(&gate, &context(Urgency::Cold)).await.unwrap();
     let mut context = context(Urgency::Cold);
@@ -309,11 +310,11 @@ async fn a_pause_refuses_those_in_line_that_it_outlasts() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_open_breaker_refuses_those_in_line_and_those_who_come() {
+async fn an_open_breaker_refuses_queued_and_new_requests() {
     let gate = gate(0, MINUTE, 10);
     let context = context(Urgency::Cold);
     let mut held = Vec::new();
-    // The tenth connection is out of one caller's reach.
+    // One caller can't use the tenth connection.
     for agent in 0..9 {
         let asker = PassRequest { agent: AgentId::new(Uuid::from_u128(agent)), ..asker(&context) };
         held.push(gate.enter(asker).await.unwrap());
@@ -322,7 +323,7 @@ async fn an_open_breaker_refuses_those_in_line_and_those_who_come() {
     for waiting in &mut line {
         assert!(futures_util::poll!(waiting).is_pending());
     }
-    // Of the five that fail, four make room for one each before the fifth opens the breaker.
+    // Five requests fail: each of the first four makes room for one more before the fifth opens the breaker.
     for pass in held.drain(..5) {
         pass.finish(PassOutcome::Failed(Fault::Connection));
     }
@@ -334,7 +335,7 @@ async fn an_open_breaker_refuses_those_in_line_and_those_who_come() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_an_outage_one_probe_lets_everybody_in_again() {
+async fn after_an_outage_one_probe_admits_all_requests_again() {
     let gate = gate(0, MINUTE, 10);
     let context = context(Urgency::Cold);
     for _ in 0..5 {

@@ -5,24 +5,26 @@ use tokio::time::Instant;
 
 use crate::domain::CallerId;
 
-/// How many answers a key may get without being accepted: one proves a key that upstream knows.
+/// How many responses a key may get without being accepted. A valid key is proven by its first one.
 const FEW: u32 = 8;
 
-/// For how long such answers count after the last one.
+/// How long such responses count after the last one.
 const REMEMBERED: Duration = Duration::from_mins(1);
 
-/// The most keys that are remembered. With more, all are forgotten: keys that are made up come once each.
+/// The maximum number of remembered keys. Beyond it, all are forgotten, because each made-up key is used only
+/// once.
 const MOST: usize = 1024;
 
-/// The keys that upstream answered a few times without accepting them.
+/// The keys that got a few responses without being accepted.
 ///
-/// Their requests are a branch of their own among those of unproven keys, so that one key that never gets accepted does not use
-/// up what another key of the same network needs to be proven. Behind a proxy all keys are of one network.
+/// Their requests are a separate branch among those of unproven keys, so that a key that is never accepted
+/// does not use up the share that another key of the same network needs to be proven. Behind a proxy, all
+/// keys have the same network.
 #[derive(Debug, Default)]
 pub(super) struct TriedKeys(HashMap<CallerId, (u32, Instant)>);
 
 impl TriedKeys {
-    /// Records an answer that did not accept a key.
+    /// Records a response that did not accept a key.
     pub(super) fn note(&mut self, key: CallerId, now: Instant) {
         if self.0.len() >= MOST {
             self.0.retain(|_, (_, at)| now < *at + REMEMBERED);
@@ -35,7 +37,7 @@ impl TriedKeys {
         *at = now;
     }
 
-    /// Whether a key was tried a few times lately.
+    /// Whether a key recently got a few such responses.
     pub(super) fn contain(&self, key: CallerId, now: Instant) -> bool {
         self.0.get(&key).is_some_and(|(answers, at)| *answers >= FEW && now < *at + REMEMBERED)
     }

@@ -54,7 +54,7 @@ fn one_callers_refreshes_do_not_delay_anothers_cold_reads() {
 }
 
 #[test]
-fn skips_an_agent_that_may_not_go() {
+fn skips_an_agent_that_may_not_send() {
     let mut turns = Turns::default();
     let question = QuestionId::unique();
     turns.push(&flow(1, 1, question, Urgency::Refresh), 0);
@@ -119,7 +119,7 @@ proptest! {
 }
 
 #[test]
-fn callers_beyond_their_share_come_after_the_others_and_of_them_the_one_that_holds_least() {
+fn callers_above_their_share_come_last_and_the_one_that_holds_least_first_of_them() {
     let mut turns = Turns::default();
     let [a, b, c] = [(); 3].map(|()| QuestionId::unique());
     for (id, flow) in

@@ -7,7 +7,8 @@ use serde_json::value::RawValue;
 
 use crate::domain::MAX_PAGE_SIZE;
 
-/// The most rows on a page. Upstream's have at most [`MAX_PAGE_SIZE`]; an old one without paging may send all it has.
+/// The maximum number of rows on a page. Upstream's pages have at most [`MAX_PAGE_SIZE`]; an old version
+/// without paging may send all rows at once.
 pub(super) const MAX_ROWS: usize = 10_000;
 
 /// The parts of an envelope that describe a page.
@@ -142,7 +143,7 @@ impl<'a> Visitor<'a> for DataSeed {
 pub(super) struct RowFields<'a> {
     pub(super) id: Option<&'a RawValue>,
     pub(super) agent_id: Option<&'a RawValue>,
-    /// A member that pages have, and rows and agents don't.
+    /// A member that pages have, but rows and agents don't.
     pub(super) data: Option<&'a RawValue>,
     pub(super) created_at: Option<&'a RawValue>,
     pub(super) updated_at: Option<&'a RawValue>,

@@ -31,7 +31,8 @@ use fields::{
 /// The longest accepted `id`; upstream's have 36 bytes, in old rows some 70.
 const LONGEST_ID: usize = 1024;
 
-/// The longest text that a filter could name: a batch in its longest spelling has 45 bytes, a provider at most 64.
+/// The longest text that a filter could name: a batch in its longest spelling has 45 bytes, a provider at
+/// most 64.
 const LONGEST_WORD: usize = 64;
 
 /// What is wrong with a body, without any of its content.
@@ -180,10 +181,10 @@ pub(super) fn parse_agent(body: &Bytes, asked: &Expectation) -> Result<Compared<
 
 /// Reads the list of agents, which is a bare array.
 ///
-/// One that can't be read is no list: an agent that is left out would look as if it did not exist.
+/// One unreadable agent makes the list unusable, because an agent that is left out would seem not to exist.
 ///
 /// # Errors
-/// What keeps the body from being a list of agents.
+/// Why the body is not a list of agents.
 pub(super) fn parse_agents(body: &Bytes) -> Result<Compared<Vec<(AgentId, AgentFacts)>>, PageFault> {
     let text = json_text(body)?;
     if !text.trim_ascii_start().starts_with('[') {
@@ -274,7 +275,8 @@ fn row(
     })
 }
 
-/// What a row says of the things that filters name. A value that is no text, no truth value, or too long to be a word is unknown.
+/// The facts of a row that filters test. A value that has the wrong type or is too long to be a word is
+/// unknown.
 fn facts(fields: &RowFields<'_>, words: &mut WordTable) -> FilterFacts {
     let telephony = fields.telephony.filter(|telephony| telephony.get().starts_with('{'));
     let telephony = telephony.and_then(|telephony| read(telephony.get(), TelephonyVisitor).ok());

@@ -331,7 +331,7 @@ fn facts_of(members: &str) -> FilterFacts {
 }
 
 #[test]
-fn what_filters_need_is_read_from_where_upstream_writes_it() {
+fn the_facts_of_filters_are_read_from_where_upstream_writes_them() {
     let batch = "6f96c9b1000040008000012345678900";
     let facts = facts_of(&format!(
         r#""batch_id":"{batch}","answered_by_voice_mail":false,"telephony_data":{{"provider":"plivo","x":{{"provider":"y"}},"call_type":"inbound"}}"#
