@@ -1,9 +1,9 @@
 //! How many requests an organization's dashboards cost once their rows have been read.
 //!
-//! Twenty agents have 1,500 executions each over 60 days, 2 % of them stuck in a transient state; three agents are live.
-//! Each agent has two dashboards, which request all rows, the last seven days, or one status every five seconds, in
-//! equal shares. Each agent is simulated alone, starting at its own time so that its renewals are staggered against
-//! those of the others, and the requests of all are added up. There is no budget here:
+//! Twenty agents have 1,500 executions each over 60 days, 2 % of them stuck in a transient state; three agents
+//! are live. Each agent has two dashboards, which request all rows, the last seven days, or one status every
+//! five seconds, in equal shares. Each agent is simulated alone, starting at its own time so that its renewals
+//! are staggered against those of the others, and the requests of all are added up. There is no budget here:
 //! `checks/long/organization.py` does the same over sockets, with one.
 
 use std::collections::BTreeMap;

@@ -1,5 +1,4 @@
-//! After each response a client has exactly the result, whatever happens to the list, the log and the
-//! process.
+//! After each response a client has exactly the result, whatever happened to list, log and process.
 
 mod room;
 
@@ -380,10 +379,7 @@ fn new_agents_bring_rows_and_missing_agents_are_confirmed() {
     assert!(outcome.removed.len() == 5 && outcome.removed.iter().all(|removed| removed.agent == agent(1)));
     let (mut empty, none) = of_several(&logs, Some(&cursor), &[(2, VersionedRows::new()), (3, rows_of(200))]);
     let finished = empty.finish(&logs, &none, Confirmation::Needed, NOW);
-    assert!(
-        matches!(finished, Finished::Complete(_)),
-        "a few rows of a listed agent may be removed: {finished:?}"
-    );
+    assert!(matches!(finished, Finished::Complete(_)), "a listed agent may lose a few rows: {finished:?}");
 }
 
 #[test]
