@@ -1,8 +1,13 @@
 """A Redis server of its own for a check, on a free port, and what may go wrong with it."""
 
+import contextlib
+import re
 import signal
 import socket
 import subprocess
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from polling import wait_until
@@ -10,19 +15,30 @@ from programs import free_port
 from tools import tool
 
 
-class RedisServer:
-    """`redis-server` without persistence."""
+# Of a scope, of an entry's rows, or of the claim of a week: not of what is looked at all the time.
+KEY_OF_ROWS = re.compile(rb"ff1:\{[0-9a-f]+\}:[srt]:")
 
-    def __init__(self, folder: Path):
-        self.folder, self.port = folder, free_port()
+
+class RedisServer:
+    """`redis-server` without persistence; with the path of a certificate, also with TLS, on a port of its own."""
+
+    def __init__(self, folder: Path, certificate: Path | None = None):
+        self.folder, self.port, self.certificate = folder, free_port(), certificate
+        self.tls_port = free_port() if certificate else None
         self.process = self.start()
 
     @property
     def url(self) -> str:
+        if self.tls_port:
+            return f"rediss://127.0.0.1:{self.tls_port}"
         return f"redis://127.0.0.1:{self.port}"
 
     def start(self) -> subprocess.Popen:
         arguments = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", str(self.folder)]
+        if self.certificate:
+            arguments += ["--tls-port", str(self.tls_port), "--tls-auth-clients", "no"]
+            arguments += ["--tls-cert-file", str(self.certificate)]
+            arguments += ["--tls-key-file", str(self.certificate.with_suffix(".key"))]
         process = subprocess.Popen([tool("redis-server"), *arguments], stdout=subprocess.DEVNULL)
         try:
             wait_until(lambda: process.poll() is not None or self.pings())
@@ -64,3 +80,47 @@ class RedisServer:
         """Comes back without what it held."""
         self.kill()
         self.process = self.start()
+
+
+class SlowRelay:
+    """Relays connections to a server, records what is sent to it, and holds each reply back for as long as it is told."""
+
+    def __init__(self, port: int):
+        self.delay = 0.0
+        self._port, self._sent = port, []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"redis://127.0.0.1:{self._listener.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def keys_of_rows(self) -> int:
+        """How many keys of scopes, rows and claims were sent to the server."""
+        return sum(len(KEY_OF_ROWS.findall(sent)) for sent in list(self._sent))
+
+    def stop(self) -> None:
+        # Closing alone doesn't wake the thread that accepts.
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                server = socket.create_connection(("127.0.0.1", self._port))
+                sent = bytearray()
+                self._sent.append(sent)
+                threading.Thread(target=self._pump, args=(client, server, sent.extend), daemon=True).start()
+                threading.Thread(target=self._pump, args=(server, client, self._hold), daemon=True).start()
+
+    def _hold(self, _reply: bytes) -> None:
+        time.sleep(self.delay)
+
+    def _pump(self, source: socket.socket, sink: socket.socket, see: Callable[[bytes], None]) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65_536):
+                see(data)
+                sink.sendall(data)
+        # The other direction ends, too.
+        for end in (source, sink):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)

@@ -26,12 +26,13 @@ class Tier:
 
     def __init__(self, folder: Path):
         self.folder, self.server = folder, RedisServer(folder)
-        (folder / "secret").write_text(SECRET)
+        self.url, self.secret = self.server.url, folder / "secret"
+        self.secret.write_text(SECRET)
         self.started: list[Program] = []
 
     @property
     def flags(self) -> list[str]:
-        return ["--tier-url", self.server.url, "--tier-secret-file", str(self.folder / "secret")]
+        return ["--tier-url", self.url, "--tier-secret-file", str(self.secret)]
 
     def start(self, upstream_url: str, *flags: str) -> Program:
         program = start_gateway(self.folder, upstream_url, *self.flags, *flags)

@@ -1,0 +1,314 @@
+"""Several gateways and a server that is reached by TLS, that is slow, or that is told a new secret; and what gateways owe each other
+in their turns. Responses stay right, whoever is late."""
+
+import asyncio
+import signal
+import socket
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import requests
+from aiohttp import web
+from answers import PATIENCE, Agent, assert_same, problem, whole
+from certificates import Certificates
+from polling import wait_until
+from programs import KEY, Program, run, start_gateway
+from redis_server import RedisServer, SlowRelay
+from rows import DAY, make_rows, micros_of, now
+from test_replicas import SECRET, SOON, all_saved, is_up, tier  # noqa: F401
+from upstream import Upstream
+
+# The newest rows, a check of the key, and one for luck.
+WHAT_IS_DUE = 4
+# Nothing is due twice within a check, however long it takes.
+LONG_LIVED = ["--live-ttl", "1h", "--settling-ttl", "1h"]
+
+
+def agent_of(upstream: Upstream, rows, key: str = KEY) -> str:
+    id = str(uuid.uuid4())
+    upstream.agent(id, rows, key, days=21)
+    return id
+
+
+def reads(program: Program, id: str, rows) -> None:
+    assert_same(Agent(program.url, id, KEY).rows(), rows)
+
+
+def purge(program: Program, id: str) -> int:
+    return requests.delete(f"{program.admin}/agents/{id}", timeout=PATIENCE).status_code
+
+
+def theirs(program: Program) -> float:
+    """How often it waited for its turn."""
+    return program.metric('fanfold_tier_claims_total{outcome="theirs"}')
+
+
+# TLS
+
+
+@pytest.fixture
+def certificates(tmp_path):
+    (tmp_path / "tls").mkdir()
+    return Certificates.make(tmp_path / "tls")
+
+
+@pytest.fixture
+def over_tls(tier, certificates):
+    """A tier that is reached by TLS."""
+    tier.server.kill()
+    tier.server = RedisServer(tier.folder, certificates.authority.with_name("fit.pem"))
+    tier.url = tier.server.url
+    return tier
+
+
+def test_gateways_share_a_server_over_tls(over_tls, upstream, certificates):
+    rows = make_rows(1_000, 20)
+    id = agent_of(upstream, rows)
+    trusting = ["--tier-ca-file", str(certificates.authority)]
+    checked = run("tier", "check", *over_tls.flags, *trusting)
+    assert checked.returncode == 0 and "rediss://" in checked.stdout, checked.stdout + checked.stderr
+    first = over_tls.start(upstream.url, *trusting)
+    reads(first, id, rows)
+    all_saved(first)
+    second = over_tls.start(upstream.url, *trusting)
+    upstream.forget_log()
+    reads(second, id, rows)
+    assert len(upstream.log) <= WHAT_IS_DUE, [(seen.path, seen.query) for seen in upstream.log]
+
+
+def test_a_server_that_no_authority_vouches_for_is_refused_by_name(over_tls, upstream, certificates, tmp_path):
+    (tmp_path / "others").mkdir()
+    others = ["--tier-ca-file", str(Certificates.make(tmp_path / "others").authority)]
+    trusting = ["--tier-ca-file", str(certificates.authority)]
+    elsewhere = RedisServer(tmp_path / "others", certificates.authority.with_name("unfit.pem"))
+    secret = over_tls.flags[2:]
+    wrong = {
+        "another authority": [*over_tls.flags, *others],
+        "the system's authorities": over_tls.flags,
+        "another host's certificate": ["--tier-url", elsewhere.url, *secret, *trusting],
+        "no TLS": ["--tier-url", f"rediss://127.0.0.1:{over_tls.server.port}", *secret, *trusting],
+    }
+    try:
+        with ThreadPoolExecutor() as pool:
+            for why, checked in zip(wrong, pool.map(lambda flags: run("tier", "check", *flags), wrong.values()), strict=True):
+                assert checked.returncode == 1 and "can't be used" in checked.stdout, f"{why}: {checked.stdout}"
+                assert why == "no TLS" or "certificate" in checked.stdout, f"{why}: {checked.stdout}"
+    finally:
+        elsewhere.kill()
+    program = start_gateway(over_tls.folder, upstream.url, *over_tls.flags, *others)
+    over_tls.started.append(program)
+    wait_until(lambda: "The tier is away: " in program.output(), SOON, describe=program.output)
+    assert "certificate" in program.output().split("The tier is away: ")[1], program.output()
+    rows = make_rows(200, 20)
+    reads(program, agent_of(upstream, rows), rows)
+    assert not is_up(program) and requests.get(f"{program.admin}/readyz", timeout=PATIENCE).status_code == 200
+
+
+# Slow
+
+
+def test_a_server_slower_than_the_time_out_makes_no_response_wrong_and_is_not_asked_for_warm_ones(tier, upstream):
+    relay = SlowRelay(tier.server.port)
+    tier.url = relay.url
+    try:
+        rows = make_rows(200, 20)
+        id = agent_of(upstream, rows)
+        # Without the server, a new gateway has a tenth of its share.
+        flags = [*LONG_LIVED, "--tier-timeout", "100ms", "--upstream-rate", "6000/min"]
+        programs = [tier.start(upstream.url, *flags) for _ in range(2)]
+        for program in programs:
+            reads(program, id, rows)
+        upstream.forget_log()
+
+        def asks_the_server_nothing() -> bool:
+            before = relay.keys_of_rows()
+            for program in programs * 10:
+                reads(program, id, rows)
+            return relay.keys_of_rows() == before
+
+        for relay.delay in (0.0, 0.3):
+            # What was read at first may be saved meanwhile.
+            wait_until(asks_the_server_nothing, SOON)
+        assert relay.keys_of_rows() > 0 and not upstream.pages
+        # What is not known yet, and what is purged.
+        cold = agent_of(upstream, rows)
+        for program in programs:
+            reads(program, cold, rows)
+        upstream.agents[id].remove(rows.pop().id)
+        # A reply within the time-out would be a machine that is slow in the right moment.
+        assert purge(programs[0], id) in (204, 503)
+        reads(programs[0], id, rows)
+        relay.delay = 0.0
+        wait_until(lambda: purge(programs[0], id) == 204, SOON, describe=programs[0].output)
+        wait_until(lambda: len(Agent(programs[1].url, id, KEY).rows()) == len(rows), SOON)
+        for program in programs:
+            wait_until(lambda program=program: is_up(program), SOON, describe=program.output)
+            reads(program, id, rows)
+    finally:
+        relay.stop()
+
+
+# Turns
+
+
+class HeldPages:
+    """Holds back pages of rows that are older than a week, until they are let go."""
+
+    def __init__(self, upstream: Upstream):
+        self.held, self.is_over = 0, False
+        upstream.fault = self
+
+    async def __call__(self, request: web.Request) -> None:
+        if micros_of(request.query["to"]) < now() - 7 * DAY:
+            self.held += 1
+            while not self.is_over:
+                await asyncio.sleep(0.02)
+
+    def release(self) -> None:
+        self.is_over = True
+
+
+@pytest.fixture
+def pool():
+    """Threads for requests that take their time."""
+    with ThreadPoolExecutor() as pool:
+        yield pool
+
+
+def test_a_replica_that_is_stopped_in_its_turn_holds_up_nobody_and_brings_nothing_back(tier, upstream, pool):
+    rows = make_rows(600, 20)
+    id = agent_of(upstream, rows)
+    first, second = (tier.start(upstream.url) for _ in range(2))
+    pages = HeldPages(upstream)
+    asked = pool.submit(Agent(first.url, id, KEY).ask)
+    wait_until(lambda: pages.held > 0, SOON, describe=first.output)
+    waiting = pool.submit(Agent(second.url, id, KEY).rows)
+    wait_until(lambda: theirs(second) > 0, SOON, describe=second.output)
+    first.process.send_signal(signal.SIGSTOP)
+    try:
+        pages.release()
+        assert_same(waiting.result(PATIENCE), rows)
+        # What the first one has already received is older than a purge.
+        oldest = min(rows, key=lambda row: row.created)
+        rest = [row for row in rows if row is not oldest]
+        upstream.agents[id].remove(oldest.id)
+        assert purge(second, id) == 204
+        reads(second, id, rest)
+    finally:
+        first.process.send_signal(signal.SIGCONT)
+    woken = asked.result(PATIENCE)
+    if woken.status_code == 200:
+        got = whole(woken)
+        assert_same(got, rows if len(got) == len(rows) else rest)
+    else:
+        problem(woken, 504, "not_ready")
+    wait_until(lambda: len(Agent(first.url, id, KEY).rows()) == len(rest), SOON, describe=first.output)
+    third = tier.start(upstream.url)
+    for program in (first, second, third):
+        reads(program, id, rest)
+
+
+@pytest.fixture
+def upstream_of_its_own():
+    """Another upstream, which serves the same: what one gateway's requests meet there, the other one's don't."""
+    upstream = Upstream()
+    yield upstream
+    upstream.stop()
+
+
+def test_a_client_that_leaves_leaves_no_turn_behind(tier, upstream, upstream_of_its_own, pool):
+    rows = make_rows(600, 20)
+    id = agent_of(upstream, rows)
+    upstream_of_its_own.agents = upstream.agents
+    first, second = tier.start(upstream_of_its_own.url), tier.start(upstream.url)
+    pages = HeldPages(upstream_of_its_own)
+    agent = Agent(first.url, id, KEY)
+    with socket.create_connection(("127.0.0.1", int(first.url.rsplit(":", 1)[1]))) as client:
+        client.sendall(f"GET {agent.path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n\r\n".encode())
+        wait_until(lambda: pages.held > 0, SOON, describe=first.output)
+        waiting = pool.submit(Agent(second.url, id, KEY).rows)
+        wait_until(lambda: theirs(second) > 0, SOON, describe=second.output)
+    # Its pages are not let go before.
+    assert_same(waiting.result(PATIENCE), rows)
+    pages.release()
+    reads(first, id, rows)
+
+
+def test_nobody_waits_for_rows_that_are_not_kept(tier, upstream, upstream_of_its_own, pool):
+    rows = make_rows(600, 20)
+    id = agent_of(upstream, rows)
+    upstream_of_its_own.agents = upstream.agents
+    first, second = tier.start(upstream_of_its_own.url), tier.start(upstream.url)
+    pages = HeldPages(upstream_of_its_own)
+    asked = pool.submit(Agent(first.url, id, KEY).rows, Cache_Control="no-store")
+    wait_until(lambda: pages.held > 0, SOON, describe=first.output)
+    reads(second, id, rows)
+    pages.release()
+    assert_same(asked.result(PATIENCE), rows)
+
+
+# Secrets
+
+
+def test_a_new_secret_is_rolled_out_under_way(tier, upstream):
+    new, old = "b" * 40, SECRET
+    both = tier.folder / "both"
+    both.write_text(f"{new}\n{old}")
+    first = tier.start(upstream.url, *LONG_LIVED)
+    tier.secret = both
+    second = tier.start(upstream.url, *LONG_LIVED)
+    rows = {}
+    for program in (first, second):
+        truth = make_rows(200, 20)
+        rows[agent_of(upstream, truth)] = truth
+        reads(program, list(rows)[-1], truth)
+    for program in (first, second):
+        all_saved(program)
+    by_first, by_second = rows
+    upstream.forget_log()
+    reads(second, by_first, rows[by_first])
+    assert len(upstream.log) <= WHAT_IS_DUE, [(seen.path, seen.query) for seen in upstream.log]
+    reads(first, by_second, rows[by_second])
+    # Each at the gateway that did not save it.
+    for purged, at, other in ((by_first, second, first), (by_second, first, second)):
+        upstream.agents[purged].remove(rows[purged].pop().id)
+        assert purge(at, purged) == 204
+        agent, truth = Agent(other.url, purged, KEY), len(rows[purged])
+        wait_until(lambda agent=agent, truth=truth: len(agent.rows()) == truth, SOON)
+    third = tier.start(upstream.url)
+    for program in (first, second, third):
+        for id, truth in rows.items():
+            reads(program, id, truth)
+
+
+# Budget
+
+RATE = 30
+# As in test_budget.py: sends are counted where they arrive.
+JITTER = 0.3
+
+
+def sent_with(upstream: Upstream, key: str) -> list[float]:
+    return sorted(seen.at for seen in list(upstream.log) if seen.headers.get("authorization") == f"Bearer {key}")
+
+
+def test_every_key_has_a_budget_of_its_own_that_all_replicas_share(tier, upstream, pool):
+    keys = [KEY, "bn-other"]
+    agents = {key: agent_of(upstream, make_rows(3_000, 20), key) for key in keys}
+    flags = ["--rate-scope", "credential", "--upstream-rate", f"{RATE}/min", "--replicas", "2", "--refresh-reserve", "0%"]
+    programs = [tier.start(upstream.url, *flags) for _ in range(2)]
+
+    def ask_all(seconds: int) -> None:
+        asks = [(Agent(program.url, id, key), seconds) for program in programs for key, id in agents.items()]
+        for answer in pool.map(lambda ask: ask[0].ask(Prefer=f"wait={ask[1]}"), asks):
+            assert answer.status_code in (429, 504), answer.status_code
+
+    # More than a replica has of it alone.
+    wait_until(lambda: ask_all(3) or min(len(sent_with(upstream, key)) for key in keys) > RATE * 2 / 3, SOON)
+    ask_all(1)
+    for key in keys:
+        times = sent_with(upstream, key)
+        most = max(sum(at <= other < at + 60 - JITTER for other in times) for at in times)
+        assert most <= RATE, f"{most} requests with {key}"
+    assert all("bn-other" not in program.output() for program in programs)
