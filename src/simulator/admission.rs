@@ -1,47 +1,25 @@
-//! The middleware of every request: the log, the faults, the key, the rate limit, and the latency.
+//! The middleware of every request: its number, the faults, the key, the rate limit, and the latency.
 
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, header};
+use http::header;
 use tokio::time::Instant;
 
 use super::dice::Dice;
 use super::faults::{Fault, page_of};
 use super::log::SeenRequest;
 use super::refusal::Refusal;
-use super::settings::{Keys, Latency, RetryAfter};
+use super::settings::{Latency, RetryAfter};
 use super::{Simulator, trouble};
-use crate::domain::AgentId;
-
-/// The caller, as the handlers see it.
-#[derive(Clone, Debug)]
-pub(super) struct Caller {
-    /// The request.
-    pub(super) request: Arc<SeenRequest>,
-    organization: String,
-    agents: Option<Vec<AgentId>>,
-}
-
-impl Caller {
-    /// Whether the key sees an agent.
-    pub(super) fn sees(&self, agent: AgentId) -> bool {
-        self.agents.as_ref().is_none_or(|agents| agents.contains(&agent))
-    }
-
-    /// Whose key it is.
-    pub(super) fn organization(&self) -> &str {
-        &self.organization
-    }
-}
 
 /// The middleware around every route.
 pub(super) async fn admit(State(simulator): State<Simulator>, request: Request, next: Next) -> Response {
     let inner = &simulator.inner;
-    let (seen, _in_flight) = inner.log.begin(inner.log_capacity, seen(&request));
+    let seen = seen(inner.requests.fetch_add(1, Ordering::Relaxed) + 1, &request);
     let fault = inner.faults.strike(inner.seed, &seen);
     let latency = draw(inner.latency, inner.seed, seen.number);
     let number = seen.number;
@@ -77,51 +55,37 @@ pub(super) async fn admit(State(simulator): State<Simulator>, request: Request, 
 
 async fn answer(simulator: &Simulator, seen: SeenRequest, mut request: Request, next: Next) -> Response {
     let inner = &simulator.inner;
-    let Some(caller) = identify(&inner.keys, seen) else { return Refusal::Key.into_response() };
+    if !seen.key.as_deref().is_some_and(is_key) {
+        return Refusal::Key.into_response();
+    }
     if let Some(rate) = inner.rate
-        && let Err(wait) = inner.limiter.admit(caller.organization(), rate, Instant::now())
+        && let Err(wait) = inner.limiter.admit(rate, Instant::now())
     {
         let retry_after = (inner.retry_after == RetryAfter::Seconds).then_some(wait);
         return Refusal::Rate { retry_after }.into_response();
     }
-    request.extensions_mut().insert(caller);
+    request.extensions_mut().insert(seen);
     next.run(request).await
 }
 
-fn seen(request: &Request) -> SeenRequest {
-    let header = |name| text(request.headers(), name).map(str::to_owned);
-    let key = header(header::AUTHORIZATION).and_then(|value| {
+fn seen(number: u64, request: &Request) -> SeenRequest {
+    let header = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let key = header.and_then(|value| {
         let (scheme, key) = value.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| key.trim().to_owned())
     });
     SeenRequest {
-        number: 0,
-        method: request.method().clone(),
+        number,
         path: request.uri().path().to_owned(),
         query: request.uri().query().unwrap_or_default().to_owned(),
         key,
-        traceparent: header(http::HeaderName::from_static("traceparent")),
-        at: Instant::now(),
     }
 }
 
-fn text(headers: &HeaderMap, name: http::HeaderName) -> Option<&str> {
-    headers.get(name)?.to_str().ok()
-}
-
-fn identify(keys: &Keys, seen: SeenRequest) -> Option<Caller> {
-    let key = seen.key.as_deref()?;
-    let (organization, agents) = match keys {
-        Keys::Any => {
-            let secret = key.strip_prefix("bn-").or_else(|| key.strip_prefix("sa-"))?;
-            (!secret.is_empty()).then(|| ("simulated".to_owned(), None))?
-        }
-        Keys::Only(accepted) => {
-            let found = accepted.iter().find(|accepted| accepted.key == key)?;
-            (found.organization.clone(), found.agents.clone())
-        }
-    };
-    Some(Caller { request: Arc::new(seen), organization, agents })
+/// Whether a key looks like upstream's (`bn-…`, `sa-…`): all of these are valid.
+fn is_key(key: &str) -> bool {
+    let secret = key.strip_prefix("bn-").or_else(|| key.strip_prefix("sa-"));
+    secret.is_some_and(|secret| !secret.is_empty())
 }
 
 fn draw(latency: Latency, seed: u64, request: u64) -> Duration {

@@ -1,4 +1,4 @@
-//! Helpers for responses, and the agents that a key may see.
+//! Helpers for responses.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -8,22 +8,14 @@ use http::header;
 use serde_json::Value;
 
 use super::Simulator;
-use super::admission::Caller;
 use super::refusal::Refusal;
 use super::world::Agent;
 use crate::domain::AgentId;
 
-/// The agent with this id, if the key may see it. An agent of another key looks as if it did not exist.
-pub(super) fn seen_agent(simulator: &Simulator, caller: &Caller, id: &str) -> Result<Arc<Agent>, Refusal> {
+/// The agent with this id.
+pub(super) fn agent_with_id(simulator: &Simulator, id: &str) -> Result<Arc<Agent>, Refusal> {
     let id: AgentId = id.parse().map_err(|_| Refusal::NotFound("Agent"))?;
-    simulator.inner.world.agent(id).filter(|agent| caller.sees(agent.id)).ok_or(Refusal::NotFound("Agent"))
-}
-
-/// The agents that the key may see.
-pub(super) fn seen_agents(simulator: &Simulator, caller: &Caller) -> Vec<Arc<Agent>> {
-    let mut agents = simulator.inner.world.agents();
-    agents.retain(|agent| caller.sees(agent.id));
-    agents
+    simulator.inner.world.agent(id).ok_or(Refusal::NotFound("Agent"))
 }
 
 pub(super) fn json(body: Vec<u8>) -> Response {

@@ -9,7 +9,7 @@ use super::record::{Edit, Record};
 use super::rows::Ask;
 use super::settings::TieOrder;
 use super::status::CallStatus;
-use crate::domain::{AgentId, BatchId, CallType, Filters, Provider, Span, Status, Timestamp};
+use crate::domain::{AgentId, CallType, Filters, Span, Status, Timestamp};
 
 /// A row to insert.
 #[derive(Clone, Debug)]
@@ -26,19 +26,12 @@ impl Insertion {
     }
 
     /// The bytes of the row, whatever they are. Filters go by what is said here, not by what the bytes say; only the id is
-    /// taken from them, unless one is given.
+    /// taken from them.
     #[must_use]
     pub fn bytes(mut self, bytes: impl Into<Bytes>) -> Self {
         let bytes = bytes.into();
-        self.edit.id = self.edit.id.or_else(|| id_in(&bytes));
+        self.edit.id = id_in(&bytes);
         self.edit.bytes = Some(bytes);
-        self
-    }
-
-    /// The id of the row.
-    #[must_use]
-    pub fn id(mut self, id: &str) -> Self {
-        self.edit.id = Some(id.into());
         self
     }
 
@@ -56,13 +49,6 @@ impl Insertion {
         self
     }
 
-    /// When the row changed last.
-    #[must_use]
-    pub const fn updated_at(mut self, at: Timestamp) -> Self {
-        self.edit.updated_at = Some(at.as_micros());
-        self
-    }
-
     /// The direction of the call.
     #[must_use]
     pub const fn call_type(mut self, call_type: CallType) -> Self {
@@ -70,31 +56,10 @@ impl Insertion {
         self
     }
 
-    /// The telephony provider.
-    #[must_use]
-    pub fn provider(mut self, provider: Provider) -> Self {
-        self.edit.provider = Some(provider);
-        self
-    }
-
-    /// The batch that the call belongs to.
-    #[must_use]
-    pub fn batch(mut self, batch: BatchId) -> Self {
-        self.edit.batch_id = Some(batch);
-        self
-    }
-
     /// The number that is called, in E.164 form.
     #[must_use]
     pub fn recipient(mut self, number: &str) -> Self {
         self.edit.recipient = Some(number.into());
-        self
-    }
-
-    /// Marks the call as answered by voice mail.
-    #[must_use]
-    pub const fn answered_by_voice_mail(mut self) -> Self {
-        self.edit.voice_mail = Some(true);
         self
     }
 }

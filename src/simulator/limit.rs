@@ -1,4 +1,4 @@
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -6,17 +6,15 @@ use tokio::time::Instant;
 
 use super::settings::Rate;
 
-/// Counts requests per organization in a sliding window: in no span of the rate's length are there more than it allows.
-///
-/// A request that is refused does not count.
+/// Counts requests in a sliding window: no span of the rate's length has more than it allows. Refused requests do not
+/// count.
 #[derive(Debug, Default)]
-pub(super) struct Limiter(Mutex<HashMap<String, VecDeque<Instant>>>);
+pub(super) struct Limiter(Mutex<VecDeque<Instant>>);
 
 impl Limiter {
     /// Lets a request through, or says how long it would have to wait.
-    pub(super) fn admit(&self, organization: &str, rate: Rate, now: Instant) -> Result<(), Duration> {
-        let mut organizations = self.0.lock();
-        let sent = organizations.entry(organization.to_owned()).or_default();
+    pub(super) fn admit(&self, rate: Rate, now: Instant) -> Result<(), Duration> {
+        let mut sent = self.0.lock();
         while sent.front().is_some_and(|at| now.saturating_duration_since(*at) >= rate.per) {
             sent.pop_front();
         }
@@ -38,11 +36,10 @@ mod tests {
     fn no_span_of_the_rates_length_holds_more() {
         let (limiter, start) = (Limiter::default(), Instant::now());
         let rate = Rate { requests: 3, per: Duration::from_secs(60) };
-        let admit = |second| limiter.admit("org", rate, start + Duration::from_secs(second));
+        let admit = |second| limiter.admit(rate, start + Duration::from_secs(second));
         assert_eq!([admit(0), admit(10), admit(59)], [Ok(()); 3]);
         assert_eq!(admit(59), Err(Duration::from_secs(1)));
         assert_eq!(admit(60), Ok(()));
         assert_eq!(admit(61), Err(Duration::from_secs(9)));
-        assert_eq!(limiter.admit("other", rate, start), Ok(()));
     }
 }

@@ -6,7 +6,7 @@
 //! executions take 32 MB, and a page costs only itself.
 //!
 //! # Flow
-//! [`routes`] is the complete URL space. Each request passes [`admission`]: it is logged, meets the
+//! [`routes`] is the complete URL space. Each request passes [`admission`]: it is numbered, meets the
 //! [`faults`], shows its key, is counted by the [`limit`], and waits for the latency. A list is parsed from
 //! its [`query`] and cut by [`paging`] from the agent's [`rows`], whose instants are drawn by [`layout`] and
 //! whose calls proceed by their [`life`]; [`row`] writes them.
@@ -75,21 +75,18 @@ mod world;
 mod writes;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 pub use clock::{Clock, ManualClock};
 pub use edits::{Insertion, NotThere, TrueRow};
 pub use faults::{Fault, FaultRule, Gate, When};
-pub use log::SeenRequest;
 pub use script::{BadRule, parse_script};
-pub use settings::{
-    AcceptedKey, AgentPlan, Keys, Latency, Rate, RetryAfter, SimulatorSettings, TieOrder, WindowRule,
-};
+pub use settings::{AgentPlan, Latency, Rate, RetryAfter, SimulatorSettings, TieOrder, WindowRule};
 pub use status::CallStatus;
 
 use crate::domain::{AgentId, Timestamp};
 use faults::Faults;
 use limit::Limiter;
-use log::RequestLog;
 use world::World;
 
 /// A simulated upstream. Clones share one state.
@@ -102,11 +99,10 @@ pub struct Simulator {
 struct Inner {
     seed: u64,
     world: World,
-    keys: Keys,
     window: WindowRule,
     retry_after: RetryAfter,
-    log_capacity: usize,
-    log: Arc<RequestLog>,
+    /// How many requests were received.
+    requests: AtomicU64,
     limiter: Limiter,
     faults: Faults,
     latency: Latency,
@@ -131,26 +127,13 @@ impl Simulator {
     /// Draws a world. Costs about a microsecond for each execution.
     pub fn new(settings: SimulatorSettings) -> Self {
         let world = World::new(&settings);
-        let SimulatorSettings {
-            seed,
-            keys,
-            window,
-            rate,
-            retry_after,
-            latency,
-            faults,
-            ties,
-            log_capacity,
-            ..
-        } = settings;
+        let SimulatorSettings { seed, window, rate, retry_after, latency, faults, ties, .. } = settings;
         let inner = Inner {
             seed,
             world,
-            keys,
             window,
             retry_after,
-            log_capacity,
-            log: Arc::default(),
+            requests: AtomicU64::new(0),
             limiter: Limiter::default(),
             faults: Faults::new(faults),
             latency,
@@ -175,20 +158,5 @@ impl Simulator {
     /// Adds a fault after those there are.
     pub fn add_fault(&self, rule: FaultRule) {
         self.inner.faults.add(rule);
-    }
-
-    /// The latest requests, oldest first, as many as the settings say are remembered.
-    pub fn requests(&self) -> Vec<SeenRequest> {
-        self.inner.log.latest()
-    }
-
-    /// How many requests there were, answered or not.
-    pub fn request_count(&self) -> u64 {
-        self.inner.log.count()
-    }
-
-    /// How many requests were in flight at once, at most.
-    pub fn most_in_flight(&self) -> usize {
-        self.inner.log.most_in_flight()
     }
 }

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::facts::{Facts, PROVIDERS};
 use super::life::{Life, Standing};
 use super::status::CallStatus;
-use crate::domain::{BatchId, CallType, Filters, Provider, Status};
+use crate::domain::{BatchId, CallType, Filters, Status};
 
 /// What is kept of a row, 32 bytes; everything else is drawn from the serial when somebody asks.
 #[derive(Clone, Debug)]
@@ -26,9 +26,6 @@ pub(super) struct Edit {
     pub(super) status: Option<Status>,
     pub(super) updated_at: Option<i64>,
     pub(super) call_type: Option<CallType>,
-    pub(super) provider: Option<Provider>,
-    pub(super) voice_mail: Option<bool>,
-    pub(super) batch_id: Option<BatchId>,
     /// The number that is called, in E.164 form.
     pub(super) recipient: Option<Box<str>>,
     pub(super) bytes: Option<Bytes>,
@@ -69,10 +66,7 @@ impl Record {
 
     /// The batch that the call belongs to, without dashes.
     pub(super) fn batch_id(&self, agent_seed: u64) -> Option<String> {
-        match self.edit.as_ref().and_then(|edit| edit.batch_id.as_ref()) {
-            Some(id) => Some(plain(id)),
-            None => self.facts.batch.map(|batch| batch.id(agent_seed)),
-        }
+        self.facts.batch.map(|batch| batch.id(agent_seed))
     }
 
     /// Whether the row answers to some filters.
@@ -84,8 +78,7 @@ impl Record {
             return false;
         }
         if let Some(wanted) = &filters.provider {
-            let drawn = PROVIDERS[usize::from(self.facts.provider) % PROVIDERS.len()];
-            let provider = edit.and_then(|e| e.provider.as_ref()).map_or(drawn, Provider::as_str);
+            let provider = PROVIDERS[usize::from(self.facts.provider) % PROVIDERS.len()];
             if provider != wanted.as_str() {
                 return false;
             }
@@ -103,9 +96,7 @@ impl Record {
                 && filters.answered_by_voice_mail.is_none_or(|wanted| wanted == self.facts.voice_mail);
         }
         let standing = self.standing(agent_seed, now);
-        let voice_mail = edit
-            .and_then(|e| e.voice_mail)
-            .or_else(|| standing.status.is_over().then_some(self.facts.voice_mail));
+        let voice_mail = standing.status.is_over().then_some(self.facts.voice_mail);
         filters.status.as_ref().is_none_or(|wanted| wanted.as_str() == self.status_word(&standing))
             && filters.answered_by_voice_mail.is_none_or(|wanted| voice_mail == Some(wanted))
     }

@@ -9,8 +9,9 @@ use axum::{Router, middleware};
 use serde_json::Value;
 
 use super::Simulator;
-use super::admission::{Caller, admit};
-use super::answers::{json, seen_agent, seen_agents};
+use super::admission::admit;
+use super::answers::{agent_with_id, json};
+use super::log::SeenRequest;
 use super::query::ListQuery;
 use super::refusal::Refusal;
 use super::row::stamped;
@@ -53,12 +54,12 @@ impl Simulator {
 
 async fn executions(
     State(simulator): State<Simulator>,
-    Extension(caller): Extension<Caller>,
+    Extension(request): Extension<SeenRequest>,
     Path(id): Path<String>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Refusal> {
     let query = ListQuery::read(&query.unwrap_or_default(), simulator.inner.window)?;
-    let agent = seen_agent(&simulator, &caller, &id)?;
+    let agent = agent_with_id(&simulator, &id)?;
     let found = simulator.inner.world.page(
         &agent,
         Ask {
@@ -69,7 +70,7 @@ async fn executions(
             ),
             page: query.page,
             ties: simulator.inner.ties,
-            request: caller.request.number ^ simulator.inner.seed,
+            request: request.number ^ simulator.inner.seed,
             now: 0,
             commit_lag: 0,
         },
@@ -105,27 +106,19 @@ fn page(simulator: &Simulator, agent: &Agent, query: &ListQuery, found: &Found) 
     body
 }
 
-async fn agents(State(simulator): State<Simulator>, Extension(caller): Extension<Caller>) -> Response {
-    let objects: Vec<_> = seen_agents(&simulator, &caller).iter().map(|agent| describe(agent)).collect();
+async fn agents(State(simulator): State<Simulator>) -> Response {
+    let objects: Vec<_> = simulator.inner.world.agents().iter().map(|agent| describe(agent)).collect();
     json(format!("[{}]", objects.join(",")).into_bytes())
 }
 
-async fn agent(
-    State(simulator): State<Simulator>,
-    Extension(caller): Extension<Caller>,
-    Path(id): Path<String>,
-) -> Result<Response, Refusal> {
-    let agent = seen_agent(&simulator, &caller, &id)?;
+async fn agent(State(simulator): State<Simulator>, Path(id): Path<String>) -> Result<Response, Refusal> {
+    let agent = agent_with_id(&simulator, &id)?;
     Ok(json(describe(&agent).into_bytes()))
 }
 
-async fn execution(
-    State(simulator): State<Simulator>,
-    Extension(caller): Extension<Caller>,
-    Path(id): Path<String>,
-) -> Result<Response, Refusal> {
+async fn execution(State(simulator): State<Simulator>, Path(id): Path<String>) -> Result<Response, Refusal> {
     let world = &simulator.inner.world;
-    let found = world.execution(&id).filter(|(agent, _, _)| caller.sees(agent.id));
+    let found = world.execution(&id);
     let (agent, record, standing) = found.ok_or(Refusal::NotFound("Execution"))?;
     let mut body = Vec::with_capacity(ROW_GUESS);
     world.write(&agent, &(record, standing), &mut body);

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::clock::Clock;
 use super::faults::FaultRule;
-use crate::domain::{AgentId, Timestamp};
+use crate::domain::Timestamp;
 
 /// The turns of ten minutes: rows of up to 40 KB, as the largest that were seen.
 const MOST_TURNS: u64 = 56;
@@ -19,11 +19,9 @@ pub struct SimulatorSettings {
     pub clock: Clock,
     /// The agents and how many calls each has.
     pub agents: Vec<AgentPlan>,
-    /// Who may ask.
-    pub keys: Keys,
     /// Whether `from` and `to` are required.
     pub window: WindowRule,
-    /// The most requests of an organization in any span of some length; none for no limit.
+    /// The most requests in any span of some length; `None` for no limit.
     pub rate: Option<Rate>,
     /// Whether a 429 says when to come back.
     pub retry_after: RetryAfter,
@@ -37,11 +35,9 @@ pub struct SimulatorSettings {
     pub faults: Vec<FaultRule>,
     /// The order of rows that were created at the same instant.
     pub ties: TieOrder,
-    /// How many of the latest requests are remembered.
-    pub log_capacity: usize,
 }
 
-/// One agent with five thousand calls in 30 days, everybody welcome, nothing goes wrong.
+/// One agent with five thousand calls in 30 days, no limit and no faults.
 impl Default for SimulatorSettings {
     fn default() -> Self {
         Self {
@@ -49,7 +45,6 @@ impl Default for SimulatorSettings {
             epoch: None,
             clock: Clock::System,
             agents: vec![AgentPlan::default()],
-            keys: Keys::Any,
             window: WindowRule::default(),
             rate: None,
             retry_after: RetryAfter::Absent,
@@ -58,7 +53,6 @@ impl Default for SimulatorSettings {
             commit_lag: Duration::ZERO,
             faults: Vec::new(),
             ties: TieOrder::default(),
-            log_capacity: 10_000,
         }
     }
 }
@@ -81,26 +75,6 @@ impl Default for AgentPlan {
     fn default() -> Self {
         Self { name: None, executions: 5_000, span: Duration::from_secs(30 * 86_400), live: None }
     }
-}
-
-/// Who may ask.
-#[derive(Clone, Debug)]
-pub enum Keys {
-    /// Every key that looks like one (`bn-…`, `sa-…`); all of them belong to one organization and see every agent.
-    Any,
-    /// Nobody else.
-    Only(Vec<AcceptedKey>),
-}
-
-/// A key that is accepted.
-#[derive(Clone, Debug)]
-pub struct AcceptedKey {
-    /// The key as it is sent.
-    pub key: String,
-    /// Whose it is; the rate limit counts per organization.
-    pub organization: String,
-    /// What it sees; none for every agent.
-    pub agents: Option<Vec<AgentId>>,
 }
 
 /// Whether `from` and `to` are required.

@@ -1,15 +1,14 @@
 //! What clients write: calls, and changes of agents.
 
 use axum::body::Bytes;
-use axum::extract::{Extension, Path, State};
+use axum::extract::{Path, State};
 use axum::response::Response;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json as value;
 use serde_json::value::RawValue;
 
-use super::admission::Caller;
-use super::answers::{reply, seen_agent};
+use super::answers::{agent_with_id, reply};
 use super::refusal::Refusal;
 use super::{Insertion, Simulator};
 use crate::domain::CallType;
@@ -54,11 +53,10 @@ pub(super) async fn create_agent(
 
 pub(super) async fn change_agent(
     State(simulator): State<Simulator>,
-    Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
     body: Bytes,
 ) -> Result<Response, Refusal> {
-    let agent = seen_agent(&simulator, &caller, &id)?;
+    let agent = agent_with_id(&simulator, &id)?;
     let body: AgentBody = read(&body)?;
     let now = simulator.inner.world.clock_now();
     agent.change_profile(|profile| {
@@ -70,30 +68,24 @@ pub(super) async fn change_agent(
 
 pub(super) async fn delete_agent(
     State(simulator): State<Simulator>,
-    Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
 ) -> Result<Response, Refusal> {
-    seen_agent(&simulator, &caller, &id)?.vanish();
+    agent_with_id(&simulator, &id)?.vanish();
     Ok(reply(&value!({ "message": "success", "state": "deleted" })))
 }
 
 pub(super) async fn stop_agent(
     State(simulator): State<Simulator>,
-    Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
 ) -> Result<Response, Refusal> {
-    seen_agent(&simulator, &caller, &id)?;
+    agent_with_id(&simulator, &id)?;
     Ok(reply(&value!({ "stopped_executions": [] })))
 }
 
 /// Places a call: a new row, which proceeds if its agent is live.
-pub(super) async fn call(
-    State(simulator): State<Simulator>,
-    Extension(caller): Extension<Caller>,
-    body: Bytes,
-) -> Result<Response, Refusal> {
+pub(super) async fn call(State(simulator): State<Simulator>, body: Bytes) -> Result<Response, Refusal> {
     let body: CallBody = read(&body)?;
-    let agent = seen_agent(&simulator, &caller, &body.agent_id)?;
+    let agent = agent_with_id(&simulator, &body.agent_id)?;
     let number = &body.recipient_phone_number;
     let is_number = number
         .strip_prefix('+')

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{Call, RowDraft, quoted, stamp};
-use crate::domain::{CallType, Provider};
+use crate::domain::CallType;
 use crate::simulator::dice::Dice;
 use crate::simulator::facts::PROVIDERS;
 use crate::simulator::status::CallStatus;
@@ -39,10 +39,9 @@ const NO_HANGUP: &str = r#","hangup_by":null,"hangup_reason":null,"hangup_provid
 pub(super) fn head(draft: &RowDraft<'_>, call: &Call, out: &mut String) {
     let standing = &draft.standing;
     let _ = write!(out, "{{\"id\":\"{}\",\"agent_id\":\"{}\",\"batch_id\":", draft.id, draft.agent);
-    match (draft.edit.and_then(|edit| edit.batch_id.as_ref()), draft.facts.batch) {
-        (Some(batch), _) => quoted(batch.as_str(), out),
-        (None, Some(batch)) => quoted(&batch.id(draft.agent_seed), out),
-        (None, None) => out.push_str("null"),
+    match draft.facts.batch {
+        Some(batch) => quoted(&batch.id(draft.agent_seed), out),
+        None => out.push_str("null"),
     }
     out.push_str(",\"campaign_id\":null,\"status\":");
     quoted(draft.status, out);
@@ -75,8 +74,7 @@ pub(super) fn head(draft: &RowDraft<'_>, call: &Call, out: &mut String) {
     }
     out.push_str(",\"error_message\":");
     out.push_str(text_for(&ERRORS, standing.status).unwrap_or("null"));
-    let drawn = standing.status.is_over().then_some(draft.facts.voice_mail);
-    let voice_mail = match draft.edit.and_then(|edit| edit.voice_mail).or(drawn) {
+    let voice_mail = match standing.status.is_over().then_some(draft.facts.voice_mail) {
         None => "null",
         Some(true) => "true",
         Some(false) => "false",
@@ -120,8 +118,7 @@ pub(super) fn telephony(draft: &RowDraft<'_>, call: &Call, out: &mut String) {
         CallType::Outbound => (&person, &line),
         CallType::Inbound => (&line, &person),
     };
-    let drawn = PROVIDERS[usize::from(facts.provider) % PROVIDERS.len()];
-    let provider = draft.edit.and_then(|edit| edit.provider.as_ref()).map_or(drawn, Provider::as_str);
+    let provider = PROVIDERS[usize::from(facts.provider) % PROVIDERS.len()];
     let _ =
         write!(out, ",\"user_number\":\"{person}\",\"agent_number\":\"{line}\",\"provider\":\"{provider}\"");
     if matches!(draft.standing.status, CallStatus::Scheduled | CallStatus::Prepared) {

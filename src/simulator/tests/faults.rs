@@ -13,7 +13,6 @@ async fn requests_above_the_rate_get_429() {
     let refused = served.request("/user/me").send().await.unwrap();
     assert_eq!(refused.status(), 429);
     assert_eq!(refused.headers()["retry-after"], "3600");
-    assert_eq!(served.simulator.request_count(), 4);
     served.stop().await;
 }
 
@@ -65,7 +64,6 @@ async fn a_gate_holds_responses_until_it_opens() {
         gate.open();
     };
     assert_eq!(tokio::join!(held, open).0, (200, 200));
-    assert_eq!(served.simulator.most_in_flight(), 2);
     served.stop().await;
 }
 

@@ -94,29 +94,3 @@ async fn refuses_what_upstream_refuses() {
     assert!(body["detail"].is_string());
     served.stop().await;
 }
-
-#[tokio::test]
-async fn a_listed_key_sees_only_its_agents() {
-    let mut settings = settings(1);
-    settings.agents.push(AgentPlan::default());
-    let agents = Simulator::new(settings.clone()).agents();
-    let key = |agent: usize| AcceptedKey {
-        key: format!("key-{agent}"),
-        organization: format!("org-{agent}"),
-        agents: Some(vec![agents[agent].id]),
-    };
-    settings.keys = Keys::Only(vec![key(0), key(1)]);
-    let served = Served::start(settings).await;
-    let get = async |path: &str, key: &str| {
-        let answer =
-            served.client.get(format!("{}{path}", served.base)).bearer_auth(key).send().await.unwrap();
-        (answer.status().as_u16(), answer.bytes().await.unwrap())
-    };
-    assert_eq!(get("/v2/agent/all", "bn-key").await.0, 403);
-    assert_eq!(get(&format!("/v2/agent/{}", agents[0].id), "key-0").await.0, 200);
-    assert_eq!(get(&format!("/v2/agent/{}", agents[0].id), "key-1").await.0, 404);
-    let listed: Value = serde_json::from_slice(&get("/v2/agent/all", "key-1").await.1).unwrap();
-    assert_eq!(listed.as_array().unwrap().len(), 1);
-    assert_eq!(listed[0]["id"], agents[1].id.to_string());
-    served.stop().await;
-}
