@@ -14,21 +14,13 @@ pub struct EntrySlice {
 }
 
 impl EntrySlice {
-    /// The rows of an entry in `within` that `keep` accepts; `None` if there are none.
-    pub fn select(
-        entry: Arc<Entry>,
-        within: Range<usize>,
-        keep: impl FnMut(&EntryRow<'_>) -> bool,
-    ) -> Option<Self> {
-        Self::of(entry, within, keep)
-    }
-
     /// These rows of an entry; `None` if there are none.
     pub fn all(entry: Arc<Entry>, rows: Range<usize>) -> Option<Self> {
         (!rows.is_empty()).then(|| Self { entry, runs: vec![rows] })
     }
 
-    fn of(
+    /// The rows of an entry at some positions that `keep` accepts; `None` if there are none.
+    pub fn select(
         entry: Arc<Entry>,
         among: impl Iterator<Item = usize>,
         mut keep: impl FnMut(&EntryRow<'_>) -> bool,
@@ -47,7 +39,7 @@ impl EntrySlice {
 
     /// The rows that `keep` accepts; `None` if there are none.
     pub fn filtered(self, keep: impl FnMut(&EntryRow<'_>) -> bool) -> Option<Self> {
-        Self::of(self.entry, self.runs.into_iter().flatten(), keep)
+        Self::select(self.entry, self.runs.into_iter().flatten(), keep)
     }
 
     /// The positions of the rows in the entry, in order.

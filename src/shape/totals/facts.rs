@@ -10,7 +10,6 @@ use crate::shape::{Decimal, NotARow, text};
 /// summed. A path that two questions name is one column.
 #[derive(Clone, Debug)]
 pub struct Facts {
-    rows: usize,
     /// Of words, see [`GroupValue::to_word`].
     keys: Vec<Arc<ValueColumn>>,
     numbers: Vec<Arc<ValueColumn>>,
@@ -44,10 +43,8 @@ impl Facts {
         let slots = &question.slots;
         let mut keys: Vec<Vec<String>> = vec![Vec::new(); slots.keys.len()];
         let mut numbers: Vec<Vec<NumberCell>> = vec![Vec::new(); slots.numbers.len()];
-        let mut count = 0;
         for row in rows {
             let found = slots.extractor.extract(row)?;
-            count += 1;
             for (column, &slot) in keys.iter_mut().zip(&slots.keys) {
                 column.push(GroupValue::of(found[slot]).to_word());
             }
@@ -57,29 +54,18 @@ impl Facts {
         }
         let keys = keys.into_iter().map(|words| ValueColumn::Words(words.iter().collect()));
         let numbers = numbers.into_iter().map(|cells| ValueColumn::Numbers(cells.into()));
-        Ok(Self { rows: count, keys: keys.map(Arc::new).collect(), numbers: numbers.map(Arc::new).collect() })
+        Ok(Self { keys: keys.map(Arc::new).collect(), numbers: numbers.map(Arc::new).collect() })
     }
 
     /// The facts that these columns hold, in the order of [`SummaryQuestion::columns`].
     pub fn of_columns(question: &SummaryQuestion, mut columns: Vec<Arc<ValueColumn>>) -> Self {
         let numbers = columns.split_off(question.slots.keys.len().min(columns.len()));
-        let rows = columns.iter().chain(&numbers).map(|column| column.len()).next().unwrap_or(0);
-        Self { rows, keys: columns, numbers }
+        Self { keys: columns, numbers }
     }
 
     /// The columns, with their ids.
     pub fn columns(&self, question: &SummaryQuestion) -> impl Iterator<Item = (ColumnId, &Arc<ValueColumn>)> {
         question.columns().iter().copied().zip(self.keys.iter().chain(&self.numbers))
-    }
-
-    /// How many rows these are of.
-    pub const fn len(&self) -> usize {
-        self.rows
-    }
-
-    /// Whether there are no rows.
-    pub const fn is_empty(&self) -> bool {
-        self.rows == 0
     }
 
     /// The columns that groups are made by.
