@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn the_thread_gives_way_and_others_do_not() {
+    fn only_the_deflating_thread_has_a_low_priority() {
         let _store = MemoryStore::new(1 << 20);
         let is_deflating =
             |task: &Path| fs::read_to_string(task.join("comm")).is_ok_and(|name| name == "deflate\n");

@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn agents_of_normal_size_keep_their_rows_beside_one_that_does_not_fit() {
+    fn agents_of_normal_size_keep_their_rows_despite_one_that_does_not_fit() {
         let mut bench = HeldBench::default();
         let (mut large, mut small) =
             (vec![None; 300], [(2, vec![None; 10]), (3, vec![None; 20]), (4, vec![None; 20])]);
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn what_one_caller_makes_up_takes_nothing_from_others() {
+    fn one_callers_made_up_requests_take_nothing_from_others() {
         let mut bench = HeldBench::default();
         let mut known = vec![None; 30];
         bench.request(OF_ANOTHER, &mut known);
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_weighed_again_counts_as_it_is() {
+    fn an_entry_that_is_weighed_again_counts_with_its_new_weight() {
         let mut bench = HeldBench::default();
         let key = bench.put(FIRST, 0);
         bench.held.reweigh(&key, |_| 500);

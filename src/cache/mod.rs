@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn does_not_keep_an_entry_that_would_drive_out_the_others() {
+    fn does_not_keep_an_entry_that_would_evict_the_others() {
         let store = MemoryStore::new(1 << 20);
         store.put(key(1), HOLDER, entry(1_000));
         store.put(key(2), HOLDER, entry(300_000));
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn forgets_what_is_removed() {
+    fn forgets_removed_entries() {
         let store = MemoryStore::new(1 << 20);
         store.put(key(1), HOLDER, entry(1_000));
         store.remove(&key(1));
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn what_arrives_is_weighed_as_it_is_once_it_is_deflated() {
+    fn new_entries_are_weighed_again_once_deflated() {
         let store = MemoryStore::new(1 << 20);
         let at = Timestamp::from_micros(0);
         let row = Row {

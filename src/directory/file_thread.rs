@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_job_that_nobody_waits_for_any_more_is_skipped() {
+    async fn an_abandoned_job_is_skipped() {
         let thread = thread(4);
         let stalled = stall(&thread);
         let (say, said) = channel();

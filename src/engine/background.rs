@@ -1,4 +1,5 @@
-//! Background work, which no caller waits for: bounded in number and time, and ended as soon as a stop begins.
+//! Background work, which no caller waits for: bounded in number and time, and ended as soon as a stop
+//! begins.
 
 use std::sync::Arc;
 use std::time::Duration;

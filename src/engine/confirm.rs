@@ -1,8 +1,8 @@
 //! Asks upstream once more before most rows of an agent are reported as removed.
 //!
-//! A list that came back empty or short once would otherwise make every client that follows it delete what it has. One page
-//! decides: it is requested where the newest of the missing rows were. If it has any of them, what was read there is dropped,
-//! and the response fails.
+//! Otherwise, a list that was empty or short only once would make every client that follows it delete its
+//! rows. One page decides: it is requested where the newest of the missing rows were. If it has any of them,
+//! the rows that were read there are dropped, and the response fails.
 
 use std::collections::HashSet;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Drops stored data everywhere: what a refused credential has read, and purged agents.
+//! Drops stored data everywhere: the data of refused credentials and of purged agents.
 
 use std::sync::Arc;
 
@@ -45,13 +45,13 @@ pub(super) fn drop_refused_key(state: &SharedState, credential: CredentialId) {
     }
 }
 
-/// Forgets all that is kept of an agent, under every credential. What the tier keeps of it is never served again once this
-/// returns, unless it fails.
+/// Drops everything that is stored for an agent, under every credential. Unless this fails, its rows in the
+/// tier are never served again once it returns.
 pub(super) async fn forget(state: &SharedState, agent: AgentId) -> Result<(), TierUnavailable> {
     forget_here(state, agent);
     let Some(tier) = &state.parts.tier else { return Ok(()) };
     let marked = tier.void(Voided::Agent(agent), state.parts.clock.now()).await;
-    // What was restored meanwhile was loaded before the mark.
+    // Rows that were restored meanwhile were loaded before the mark.
     forget_here(state, agent);
     marked
 }
@@ -64,7 +64,7 @@ fn forget_here(state: &SharedState, agent: AgentId) {
     state.access.forget(agent);
 }
 
-/// Forgets what was read with a credential, of one agent or of all.
+/// Drops the data that was read with a credential, of one agent or of all.
 pub(super) fn drop_credential(state: &SharedState, credential: CredentialId, agent: Option<AgentId>) {
     state.restores.forget();
     state.scopes.close(&*state.parts.store, |subject| {

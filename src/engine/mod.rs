@@ -1,9 +1,9 @@
 //! Decides what is known, what to read, and how an answer is put together.
 //!
-//! A question is canonical, and its key is checked with upstream ([`access`]). Its [`scope`] holds what is known as
-//! [`coverage`]. A [`plan`] says which spans to read, [`reading`] reads them once for everybody who waits, and an [`Answer`]
-//! takes the rows from both in order. [`freshness`] says how old each row may get. [`relay`] serves upstream's own pages,
-//! independently of all that.
+//! A question is canonical, and its key is checked with upstream ([`access`]). Its [`scope`] holds the known
+//! rows as [`coverage`]. A [`plan`] says which spans to read, [`reading`] reads them once for all waiting
+//! callers, and an [`Answer`] takes the rows from both in order. [`freshness`] says how old each row may get.
+//! [`relay`] serves upstream's own pages, independently of all that.
 
 mod access;
 mod agent_lists;
@@ -66,15 +66,15 @@ use crate::store::Store;
 use crate::telemetry::ChangeLogReadings;
 use crate::tier::{Tier, TierStatus, TierUnavailable};
 
-/// Answers questions. Clones are one and the same.
+/// Answers questions. Clones share one state.
 #[derive(Clone)]
 pub struct Engine {
     state: Arc<SharedState>,
 }
 
 impl Engine {
-    /// An engine that reads through `source`, keeps in `store`, and spawns its reads in `shutdown`. With a tier, it saves there
-    /// what it reads, and restores it from there before it asks upstream.
+    /// An engine that reads through `source`, stores in `store`, and spawns its reads in `shutdown`. With a
+    /// tier, it saves there what it reads, and looks there before it asks upstream.
     pub fn new(
         settings: EngineSettings,
         bounds: MemoryBounds,
@@ -95,11 +95,11 @@ impl Engine {
 
     /// Begins an answer.
     ///
-    /// Returns once the first rows are there, or it is certain that there are none, so that a refusal can still be
-    /// a status.
+    /// Returns once the first rows are ready, or are certain not to exist, so that a refusal can still be a
+    /// status.
     ///
     /// # Errors
-    /// All of [`AskError`] but `TooLarge`.
+    /// Any [`AskError`] except `TooLarge`.
     pub async fn ask(&self, question: Question) -> Result<Answer, AskError> {
         ask::ask(&self.state, question).await
     }
@@ -112,13 +112,13 @@ impl Engine {
         sections::listed(&self.state, question).await
     }
 
-    /// A response about several agents: what `question` asks, about each of them. Nothing is asked of upstream yet.
+    /// A response about several agents: to `question` for each of them. Nothing is requested yet.
     pub fn sections(&self, question: Question, agents: SectionAgents) -> Sections {
         Sections::new(&self.state, question, agents)
     }
 
-    /// One page for the query string that a client wrote, byte for byte, kept for the freshness of its least settled
-    /// row under `canonical_query`.
+    /// One of upstream's pages, byte for byte, for a client's query string. It is stored under
+    /// `canonical_query`, and is as fresh as its least settled row.
     ///
     /// # Errors
     /// [`AskError::Source`], [`AskError::NotCached`], [`AskError::NotReady`], [`AskError::ShuttingDown`].
@@ -126,7 +126,7 @@ impl Engine {
         relay::relay(&self.state, question).await
     }
 
-    /// How old an execution may get that was read just now.
+    /// How old an execution may get that was just read.
     pub fn row_lifetime(&self, row: Row) -> Duration {
         let now = self.state.parts.clock.now();
         let created_at = row.created_at.unwrap_or(now);
@@ -141,36 +141,36 @@ impl Engine {
         index.rows().iter().map(|row| policy.due(&row, now).ttl).min().unwrap_or_default()
     }
 
-    /// How old what is known of an agent may get.
+    /// How old an agent's data may get.
     pub fn agent_lifetime(&self) -> Duration {
         self.state.parts.settings.settling_ttl
     }
 
-    /// Forgets all that is kept of an agent, under every credential, here and in the tier.
+    /// Drops everything that is stored for an agent, under every credential, here and in the tier.
     ///
     /// # Errors
-    /// The purge could not be saved to the tier: after a restart, what is kept there of the agent is served again.
+    /// The purge could not be saved to the tier: after a restart, the agent's rows in the tier are served again.
     pub async fn forget(&self, agent: AgentId) -> Result<(), TierUnavailable> {
         knowledge::forget(&self.state, agent).await
     }
 
-    /// The tier, and whether it is used at the moment; none without one.
+    /// The state of the tier; `None` without one.
     pub fn tier(&self) -> Option<TierStatus> {
         self.state.parts.tier.as_ref().map(|tier| tier.status())
     }
 
-    /// Whether a caller is known: upstream accepted its key lately, or the gateway checked its token.
+    /// Whether a caller is known: upstream recently accepted its key, or the gateway checked its token.
     pub fn is_known(&self, credential: CredentialId, caller: Caller) -> bool {
         self.state.parts.source.is_known(credential, caller)
     }
 
-    /// For how long upstream's acceptance of a key for an agent still holds.
+    /// How long upstream's acceptance of a key for an agent is still valid.
     pub fn trusted_for(&self, credential: CredentialId, agent: AgentId) -> Duration {
         self.state.access.trusted_for(credential, agent)
     }
 
-    /// Makes sure that upstream still accepts the key of a running response for its agents. Returns for how long that need not
-    /// be checked again; while upstream fails, it refuses nobody.
+    /// Checks that upstream still accepts the key of a running response for its agents. Returns how long that
+    /// need not be checked again. While upstream fails, the key passes.
     ///
     /// # Errors
     /// [`AskError::Source`] with upstream's refusal, and the agent.
@@ -184,8 +184,8 @@ impl Engine {
         sections::check_again(&self.state, caller, credential, agents, trace).await
     }
 
-    /// Makes sure that upstream accepts a key as a whole: it did so within the last minute, or is asked now, which takes one
-    /// request. While upstream fails, a key that was accepted within `stale-if-error` passes.
+    /// Checks that upstream accepts a key as a whole: it did so within the last minute, or is asked now with
+    /// one request. While upstream fails, a key that was accepted within `stale-if-error` passes.
     ///
     /// # Errors
     /// [`AskError::Source`].
@@ -209,12 +209,12 @@ impl Engine {
         self.state.parts.stretch.last(caller)
     }
 
-    /// The time that ages are measured with.
+    /// The current time of the clock that measures ages.
     pub fn now(&self) -> Timestamp {
         self.state.parts.clock.now()
     }
 
-    /// Compares the response to a question with what its caller has.
+    /// Compares the response to a question with the rows that its caller has.
     pub fn compare(
         &self,
         question: FollowedQuestion,
@@ -226,12 +226,12 @@ impl Engine {
         Comparison::begin(&state.changes, question, since, caller, logging, state.parts.clock.now())
     }
 
-    /// What a new response of a caller holds: nothing yet.
+    /// The holdings of a new response of a caller: nothing yet.
     pub fn new_held(&self, caller: CallerId) -> HeldMemory {
         self.state.memory.of(caller)
     }
 
-    /// Notes that a change log is used for a response without rows.
+    /// Records that a change log is used for a response without rows.
     pub fn touch(&self, comparison: &Comparison) {
         comparison.touch(&self.state.changes, self.state.parts.clock.now());
     }
@@ -250,7 +250,7 @@ impl Engine {
     /// Asks upstream once more whether the rows that vanished from a question's agent are gone.
     ///
     /// # Errors
-    /// If they are not, and if upstream can't be asked.
+    /// They are not gone, or upstream can't be asked.
     pub async fn confirm_gone(&self, question: &Question, vanished: &Vanished) -> Result<(), AskError> {
         confirm::confirm_gone(&self.state, question, vanished).await
     }
@@ -265,13 +265,13 @@ impl Engine {
         self.state.scopes.len()
     }
 
-    /// By how much times to live are stretched because what is due exceeds the budget: at least 1, and of all
-    /// credentials the most.
+    /// The largest factor, over all callers, by which times to live are stretched because due reads exceed
+    /// the budget; at least 1.
     pub fn stretch(&self) -> f64 {
         self.state.parts.stretch.most()
     }
 
-    /// How many bytes responses hold that are made up in full before they are sent.
+    /// How many bytes the responses hold that are completed before they are sent.
     pub fn response_bytes(&self) -> u64 {
         self.state.memory.held()
     }

@@ -1,13 +1,13 @@
-//! Requests the first page of a question while the check of its key is still under way.
+//! Requests the first page of a question while the check of its key is still in progress.
 //!
-//! A first question would wait two round trips for its first row: one for the key, one for page 1. Both can be requested at
-//! once, because the newest part of the question doesn't depend on the check: the agent's creation only ends that part
-//! earlier. So if nothing is known of a pair, page 1 is sent together with the check. Nothing of the page is used before
-//! the check has passed; if the check fails, the page is dropped.
+//! A first question would wait two round trips for its first row: one for the key, one for page 1. Both can
+//! be requested at once, because the newest part of the question doesn't depend on the check: the agent's
+//! creation only ends that part earlier. So if nothing is known of a pair, page 1 is sent together with the
+//! check. Nothing of the page is used before the check has passed; if the check fails, the page is dropped.
 //!
 //! The cost is one more request for a key that is refused, from the share of the budget that such keys have.
 //! It doesn't wait for room and is not retried. If anything is wrong with it, the page is requested in the
-//! ordinary way. All callers that ask for the same meanwhile share it, and use *its* present for their
+//! ordinary way. Concurrent callers with the same question share it, and use *its* present for their
 //! responses.
 
 use std::collections::HashMap;

@@ -3,7 +3,7 @@
 //! The work is a task of its own, so a caller that leaves doesn't end it for others. A caller that joins
 //! extends the work's deadline to its own. Dropping the last listener drops the work, whatever it waits for,
 //! and even if it was never polled. Work that ends without an outcome (canceled, panicked, or because the
-//! process stops) notifies its listeners, and is removed from the list before.
+//! process stops) is removed from the list, and then notifies its listeners.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn all_who_come_meanwhile_hear_one_outcome() {
+    async fn all_concurrent_callers_get_one_outcome() {
         let rig = FlightRig::new();
         let listeners: Vec<_> = (0..5).map(|_| rig.join(None, slow(3))).collect();
         for listener in listeners {
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_comes_right_after_the_last_has_left_begins_it_again() {
+    async fn a_caller_right_after_the_last_one_left_starts_the_work_again() {
         let rig = FlightRig::new();
         drop(rig.join(None, slow(3)));
         assert_eq!(rig.join(None, slow(3)).await, Ok(7));
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_later_callers_deadline_extends_the_works() {
+    async fn a_later_callers_deadline_extends_that_of_the_work() {
         let rig = FlightRig::new();
         let began = Instant::now();
         let until = |deadline: Option<Deadline>| async move {
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_was_forgotten_is_heard_and_does_not_land() {
+    async fn forgotten_work_reaches_its_listeners_but_does_not_land() {
         let rig = FlightRig::new();
         let old = rig.join(None, slow(5));
         rig.flights.forget(|key| *key == "key");
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn it_ends_when_what_still_runs_has_to_end() {
+    async fn work_ends_when_the_process_must_end() {
         let rig = FlightRig::new();
         let listener = rig.join(None, slow(3_600));
         sleep(SECOND).await;
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn work_that_panics_is_off_the_list_and_tells_so() {
+    async fn work_that_panics_is_removed_and_notifies_its_listeners() {
         let rig = FlightRig::new();
         let lost = rig.join(None, async { panic!("scripted") });
         assert!(lost.await.is_err());

@@ -167,7 +167,7 @@ async fn a_large_document_is_one_gzip_member_of_known_length() {
 }
 
 #[test]
-fn who_has_the_rows_gets_none() {
+fn a_caller_that_has_the_rows_gets_none() {
     let known = [("if-none-match", "\"00000000000000000000000000000005-2\"")];
     for query in ["format=json", "format=ndjson"] {
         let response = get(query, &known).terms.not_modified(&verdict(2), &authorized().request_log).unwrap();

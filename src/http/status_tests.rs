@@ -39,7 +39,7 @@ async fn the_status_is_given_to_a_key_that_upstream_accepts() {
 }
 
 #[tokio::test]
-async fn nobody_else_learns_the_status() {
+async fn other_callers_do_not_get_the_status() {
     for (key, status, code) in [(None, 401, "unauthenticated"), (Some(BAD_KEY), 403, "upstream_denied")] {
         let reply = ask(Method::GET, "/status", key).await;
         assert_eq!(reply.status, status);

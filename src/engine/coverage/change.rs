@@ -5,8 +5,8 @@ use super::segment::Contents;
 use crate::domain::{Entry, EntryIndex, NewRow, Span, Timestamp};
 use crate::store::{EntryKey, ScopeKey};
 
-/// What changed in a coverage, as far as others have to act on it: the store keeps and drops entries, and the
-/// tier later writes the spans again. The coverage calls neither; the scope applies the change.
+/// The effects of a change of a coverage on others: the store adds and drops entries, and the tier later
+/// writes the spans again. The coverage calls neither; the scope applies the change.
 ///
 /// It holds the bytes of new entries, to which segments refer weakly, until then.
 #[derive(Debug, Default)]
@@ -15,7 +15,7 @@ pub(in crate::engine) struct CoverageChange {
     pub(in crate::engine) made: Vec<MadeEntry>,
     /// Entries that no segment referred to any more at some point.
     pub(in crate::engine) unused: Vec<EntryKey>,
-    /// Spans of which something else is known now, and until when what was read of them is no longer true.
+    /// Spans whose rows changed, and the time up to which earlier reads of them are outdated.
     pub(in crate::engine) replaced: Vec<(Span, Timestamp)>,
 }
 
@@ -24,9 +24,9 @@ pub(in crate::engine) struct CoverageChange {
 pub(in crate::engine) struct MadeEntry {
     pub(in crate::engine) key: EntryKey,
     pub(in crate::engine) index: Arc<EntryIndex>,
-    /// Its bytes; none if they are gone.
+    /// Its bytes; `None` if they are gone.
     pub(in crate::engine) entry: Option<Arc<Entry>>,
-    /// The indexes that its rows were in before, which know more of them.
+    /// The earlier indexes of its rows, which may have columns.
     pub(in crate::engine) before: Vec<Arc<EntryIndex>>,
 }
 

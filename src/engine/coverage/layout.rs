@@ -23,7 +23,7 @@ pub(in crate::engine) struct Chunk<'a> {
     rows: &'a [NewRow],
 }
 
-/// Cuts a piece into chunks, newest first. What is later than `trusted_to` is provisional. A piece with rows
+/// Cuts a piece into chunks, newest first. Anything later than `trusted_to` is provisional. A piece with rows
 /// without a date stays whole.
 pub(in crate::engine) fn chunks(piece: &Piece, trusted_to: Timestamp) -> Vec<Chunk<'_>> {
     if piece.rows.iter().any(|row| row.row.created_at.is_none()) {
@@ -34,8 +34,8 @@ pub(in crate::engine) fn chunks(piece: &Piece, trusted_to: Timestamp) -> Vec<Chu
     provisional.into_iter().chain(proven).flatten().collect()
 }
 
-/// Cuts the part of a piece that lies in a span into chunks of about a page, newest first. Rows of one instant stay
-/// together.
+/// Cuts the part of a piece that lies in a span into chunks of about a page, newest first. Rows of one
+/// instant stay together.
 fn pages(piece: &Piece, part: Span, trust: Trust) -> Vec<Chunk<'_>> {
     let start = piece.rows.partition_point(|row| row.created_at > part.to());
     let end = piece.rows.partition_point(|row| row.created_at >= part.from());
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_apart_are_cut_where_both_sides_ask_for_whole_seconds() {
+    fn distant_rows_are_cut_at_a_whole_second() {
         let rows = [row(9_300_000), row(5_700_000)];
         let seam = seam(&rows, 1, rows[1].created_at);
         assert_eq!(seam, Timestamp::from_micros(5_999_999));

@@ -1,15 +1,15 @@
 //! What is known about one scope: disjoint segments of `created_at`, sorted, each with its rows and the time
 //! of its read.
 //!
-//! Nothing here reads upstream or a clock. A proven piece [replaces](Coverage::replace) everything known within its span:
-//! a row that it does not contain has left the set. Segments hold the index of their rows, and refer to the
-//! bytes weakly. To a question that needs bytes, a segment whose bytes the store has dropped is a gap, which
-//! shows without asking the store.
+//! Nothing here reads upstream or a clock. A proven piece [replaces](Coverage::replace) everything known
+//! within its span: a row that it does not contain is gone. Segments hold the index of their rows, and refer
+//! to the bytes weakly. To a question that needs bytes, a segment whose bytes the store has dropped is a gap,
+//! which shows without asking the store.
 //!
 //! A newer piece may cut a part out of an older entry without storing the rest again, so two segments may
 //! refer to two parts of one entry. They are counted, so that an entry without segments is released at once.
 //!
-//! The store and the tier are not called from here: a [`CoverageChange`] says what they have to do.
+//! Nothing here calls the store or the tier: a [`CoverageChange`] says what they have to do.
 
 mod change;
 mod layout;

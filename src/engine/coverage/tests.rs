@@ -67,7 +67,8 @@ fn steps() -> impl Strategy<Value = Vec<CoverageStep>> {
 }
 
 proptest! {
-    /// Held against a plain list: for every instant, which piece said last what is there, and whether it is kept.
+    /// Compared with a plain list that has, for every instant, the latest piece that covered it, and whether
+    /// that is kept.
     #[test]
     fn looks_like_a_plain_list_of_instants(steps in steps(), from in 0i64..80, width in 0i64..40) {
         let mut coverage = Coverage::default();
@@ -79,7 +80,7 @@ proptest! {
                     let instants: Vec<i64> = (from..=from + width).filter(|i| i % every == 0).collect();
                     let number = kept.len();
                     let (segment, entry) = segment(number as u64, from, from + width, &instants);
-                    // Eviction is only noticed where there are rows.
+                    // An eviction shows only where there are rows.
                     kept.push(Some(entry));
                     for i in from..=from + width {
                         plain.insert(i, (number, instants.contains(&i)));
@@ -130,20 +131,20 @@ proptest! {
 }
 
 #[test]
-fn gives_an_entry_back_when_nothing_points_at_it() {
+fn releases_an_entry_that_no_segment_refers_to() {
     let mut coverage = Coverage::default();
     let (wide, _kept) = segment(1, 0, 100, &[10, 50, 90]);
     let key = wide.key().unwrap();
     assert_eq!(coverage.replace(span(0, 100), vec![wide]), []);
     let (middle, _kept_too) = segment(2, 40, 60, &[45]);
-    assert_eq!(coverage.replace(span(40, 60), vec![middle]), [], "both ends still point at it");
+    assert_eq!(coverage.replace(span(40, 60), vec![middle]), [], "both ends still refer to it");
     assert_eq!(coverage.look(span(0, 100)).len(), 3);
     assert_eq!(coverage.replace(span(0, 39), vec![]), []);
     assert_eq!(coverage.replace(span(61, 100), vec![]), [key]);
 }
 
 #[test]
-fn the_oldest_rows_whose_bytes_are_gone_are_shed_first() {
+fn the_oldest_rows_without_bytes_are_dropped_first() {
     let mut coverage = Coverage::default();
     let kept: Vec<Arc<Entry>> = (0..100)
         .map(|number| {
@@ -165,7 +166,7 @@ fn the_oldest_rows_whose_bytes_are_gone_are_shed_first() {
 }
 
 #[test]
-fn of_many_segments_without_rows_the_latest_stay() {
+fn the_latest_of_many_segments_without_rows_stay() {
     let mut coverage = Coverage::default();
     for number in 0..10_000 {
         let from = number * 10;

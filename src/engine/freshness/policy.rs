@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_at_rest_is_settled_and_one_that_changed_lately_is_settling() {
+    fn an_unchanged_row_is_settled_and_a_recently_changed_one_is_settling() {
         let fixed = Membership::Fixed;
         assert_eq!(ttl(fixed, &row("completed", DAY, DAY)), 86_400);
         assert_eq!(ttl(fixed, &row("completed", DAY, Duration::from_secs(60))), 120);
@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_on_what_changes_goes_by_the_place() {
+    fn with_a_changing_filter_the_place_decides() {
         let changing = Membership::Rows;
         assert_eq!(ttl(changing, &row("completed", Duration::from_hours(1), Duration::from_hours(1))), 10);
         assert_eq!(ttl(changing, &row("completed", 5 * DAY, 5 * DAY)), 120);
@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_settled_may_be_given_up_to_twice_its_time() {
+    fn only_settled_rows_may_be_served_up_to_twice_their_time_to_live() {
         let policy = policy(Membership::Fixed);
         let lasts = |policy: &Policy, class| policy.due_of(class, now()).latest.since(now());
         assert_eq!(lasts(&policy, Class::Settled), 2 * DAY);
@@ -361,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn what_must_stay_fresh_for_a_while_is_read_that_much_earlier() {
+    fn min_fresh_makes_rows_due_that_much_earlier() {
         let directives =
             CacheDirectives { min_fresh: Some(Duration::from_secs(4)), ..CacheDirectives::default() };
         let wished = policy(Membership::Fixed).wished(&directives);
@@ -369,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn max_age_never_touches_what_is_settled() {
+    fn max_age_does_not_affect_settled_rows() {
         let directives = CacheDirectives { max_age: Some(Duration::ZERO), ..CacheDirectives::default() };
         let wished = policy(Membership::Fixed).wished(&directives);
         let all = [Class::Live, Class::Settling, Class::Settled].map(|class| wished.ttl(class));

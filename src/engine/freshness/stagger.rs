@@ -1,9 +1,9 @@
 //! Staggers the due times of rows that were read together.
 //!
-//! A history that was read at once would be due at once, again and again. So every scope has its own *beat*,
-//! a series of instants one time to live apart, and a place is due at the last beat within its time to live.
-//! Nothing is served for longer than allowed, and a place on its beat is read once per time to live. If the
-//! next beat comes soon after the read, the place first comes due halfway to it.
+//! A history that was read at once would come due at once, again and again. So every scope has its own
+//! *beat*, a series of instants one time to live apart, and a place is due at the last beat within its time
+//! to live. Nothing is served for longer than allowed, and a place on its beat is read once per time to live.
+//! If the next beat comes soon after the read, the place first comes due halfway to it.
 //!
 //! Rows that are read before a response share one beat for the whole scope: one walk, or one request with a
 //! status filter, then refreshes everything that is due in a window. Settled rows are many and are renewed in
@@ -87,7 +87,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_is_due_before_a_quarter_of_its_time_nor_after_all_of_it(
+        fn due_times_are_within_the_last_three_quarters_of_the_time_to_live(
             scope: u64, read_at in 0i64..9_000_000_000_000_000, ttl in 0u64..100_000_000_000,
         ) {
             let (read_at, ttl) = (at(read_at), Duration::from_micros(ttl));
@@ -97,7 +97,7 @@ mod tests {
         }
 
         #[test]
-        fn once_on_its_beat_a_place_is_due_once_per_time_to_live(
+        fn a_place_on_its_beat_is_due_once_per_time_to_live(
             scope: u64, read_at in 0i64..9_000_000_000_000_000, late in 0u64..1_000_000,
         ) {
             let stagger = Stagger::of(scope);
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_read_together_comes_due_apart() {
+    fn rows_read_together_come_due_at_different_times() {
         let (read_at, week) = (at(1_790_000_000_000_000), SWEPT / 8);
         let due = |scope, weeks| Stagger::of(scope).at(at(weeks * week)).due_at(read_at, TTL);
         let all: Vec<Duration> =

@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn without_room_everything_is_stretched_up_to_a_limit_and_comes_back() {
+    fn times_are_stretched_up_to_a_limit_and_shrink_again() {
         let stretch = TtlStretch::default();
         assert!((asked(&stretch, 0..10, Headroom::Ample) - 1.0).abs() < f64::EPSILON);
         let after_15 = asked(&stretch, 10..25, Headroom::Short);
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn one_caller_without_room_stretches_nobody_elses_times() {
+    fn one_caller_without_room_does_not_stretch_the_times_of_others() {
         let stretch = TtlStretch::default();
         asked(&stretch, 0..60, Headroom::Short);
         let other = stretch.factor(CallerId::Token([2; 16]), at(60), || Headroom::Ample);
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_without_questions_is_none_without_room() {
+    fn time_without_questions_does_not_count_as_time_without_room() {
         let stretch = TtlStretch::default();
         stretch.factor(WHO, at(0), || Headroom::Short);
         let later = stretch.factor(WHO, at(3_600), || Headroom::Short);

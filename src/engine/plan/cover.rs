@@ -151,13 +151,13 @@ mod tests {
     }
 
     #[test]
-    fn rows_of_one_status_are_asked_for_together() {
+    fn rows_of_one_status_are_requested_together() {
         let groups = [1, 50, 99, 148, 400].map(|hours| group(&[(hours, "queued")]));
         assert_eq!(covered(&groups), (0, 2));
     }
 
     #[test]
-    fn rows_of_several_statuses_at_one_place_are_read_there() {
+    fn rows_of_several_statuses_in_one_place_are_read_there() {
         let pairs = [1, 50, 99].map(|hours| group(&[(hours, "queued"), (hours + 1, "ringing")]));
         assert_eq!(covered(&pairs), (0, 2), "two statuses within a window");
         let pairs = [1, 300, 600].map(|hours| group(&[(hours, "queued"), (hours + 1, "ringing")]));
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn both_are_mixed_where_that_takes_fewer() {
+    fn reads_and_probes_are_mixed_if_that_takes_fewer_requests() {
         let groups = [
             group(&[(1, "queued")]),
             group(&[(40, "queued"), (41, "ringing")]),

@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn ends_at_the_last_row_that_is_needed_where_enough_are_known() {
+    fn ends_at_the_last_needed_row_if_enough_are_known() {
         let known = KnownSpans::new(&[(1_900, 2_000, Trust::Proven), (1_000, 1_900, Trust::Proven)]);
         assert_eq!(known.ends_at(1, None), 1_999);
         assert_eq!(known.ends_at(150, None), 1_850);
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn ends_with_the_first_window_of_a_history_that_is_not_known() {
+    fn ends_with_the_first_window_of_an_unknown_history() {
         assert_eq!(KnownSpans::new(&[]).ends_at(1, None), 2_000 - 7 * 24);
         let far_below = KnownSpans::new(&[(1_000, 1_100, Trust::Proven)]);
         assert_eq!(far_below.ends_at(1, None), 2_000 - 7 * 24);
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn ends_with_a_gap_below_what_is_known() {
+    fn ends_with_the_gap_below_the_known_rows() {
         let known = KnownSpans::new(&[(1_950, 2_000, Trust::Proven), (1_000, 1_900, Trust::Proven)]);
         assert_eq!(known.ends_at(51, None), 1_900);
         let known = KnownSpans::new(&[(1_950, 2_000, Trust::Proven)]);
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_a_segment_whole_that_can_not_be_divided() {
+    fn takes_an_indivisible_segment_as_a_whole() {
         let known = KnownSpans::new(&[(1_900, 2_000, Trust::Indivisible)]);
         assert_eq!(known.ends_at(10, None), 1_900);
     }

@@ -21,7 +21,8 @@ pub(in crate::engine) fn may_be_stale(
         }
         CoveragePart::Known(segment) => {
             let rows_allow = segment.facts().into_iter().flat_map(|rows| rows.iter()).all(|row| {
-                // A row that left its status is marked as never read; what is known of it is as old as the rest.
+                // A row that left its status is marked as never read; what is known of it is as old as the
+                // rest.
                 let read_at = row.read_at.max(segment.read_at);
                 !is_past(read_at, policy.due(&row, now).latest.since(row.read_at))
             });

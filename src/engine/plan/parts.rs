@@ -14,7 +14,7 @@ pub(in crate::engine) struct Plan {
     pub(in crate::engine) rest: Option<Span>,
     /// Sent before any row is given, so that the next plan has nothing sparse to read.
     pub(in crate::engine) probes: Vec<Probe>,
-    /// Known and served, and read again after the response; longest unread first.
+    /// Known parts that are served, and read again after the response; the oldest reads first.
     pub(in crate::engine) renewals: Vec<Span>,
     /// The age of the known part that expires first; `None` if nothing is known.
     pub(in crate::engine) known: Option<Freshness>,

@@ -30,7 +30,8 @@ fn policy() -> Policy {
     }
 }
 
-/// A coverage of segments of `rows` rows each, an hour apart, the newest ending now; every one read at `read_at`.
+/// A coverage of segments of `rows` rows each, an hour apart, the newest ending now; every one read at
+/// `read_at`.
 struct HourlySegments {
     coverage: Coverage,
     entries: Vec<Arc<Entry>>,
@@ -96,7 +97,7 @@ fn last(hours: u32) -> Span {
 }
 
 #[test]
-fn what_was_never_read_is_read_in_windows() {
+fn unknown_history_is_read_in_windows() {
     let known = HourlySegments::new(0, 0, NOW, |_| "completed");
     let plan = known.plan(last(24 * 20));
     assert_eq!(reads(&plan).len(), 3);
@@ -104,7 +105,7 @@ fn what_was_never_read_is_read_in_windows() {
 }
 
 #[test]
-fn what_is_known_and_settled_is_not_read() {
+fn known_settled_rows_are_not_read() {
     let known = HourlySegments::new(100, 40, NOW.minus(SECOND * 60), |_| "completed");
     let plan =
         known.plan(Span::new(NOW.minus(SECOND * 3_600 * 100).next(), NOW.minus(SECOND * 3_600 * 5)).unwrap());
@@ -113,7 +114,7 @@ fn what_is_known_and_settled_is_not_read() {
 }
 
 #[test]
-fn due_rows_near_the_head_ride_along_with_it() {
+fn due_rows_near_the_head_are_read_with_it() {
     let known =
         HourlySegments::new(
             10,
@@ -129,7 +130,7 @@ fn due_rows_near_the_head_ride_along_with_it() {
 }
 
 #[test]
-fn rows_that_lie_far_apart_are_asked_for_under_their_status() {
+fn scattered_rows_are_requested_by_their_status() {
     // One stuck row in every second hour of eight days.
     let stuck = |n: u32| if n.is_multiple_of(40) { "in-progress" } else { "completed" };
     let known = HourlySegments::new(190, 20, NOW.minus(SECOND * 300), stuck);
@@ -139,7 +140,7 @@ fn rows_that_lie_far_apart_are_asked_for_under_their_status() {
 }
 
 #[test]
-fn a_row_that_left_its_status_is_read_and_not_asked_for_under_it() {
+fn a_row_that_left_its_status_is_read_rather_than_probed() {
     let status = |n| if n == 500 { "in-progress" } else { "completed" };
     let known = HourlySegments::with_doubted(40, 20, NOW.minus(SECOND), status, |n| n == 500);
     let plan = known.plan(last(39));
@@ -148,7 +149,7 @@ fn a_row_that_left_its_status_is_read_and_not_asked_for_under_it() {
 }
 
 #[test]
-fn what_is_evicted_is_a_gap() {
+fn evicted_rows_are_a_gap() {
     let mut known = HourlySegments::new(20, 30, NOW, |_| "completed");
     known.entries.remove(7);
     let plan = known.plan(last(19));
@@ -158,7 +159,7 @@ fn what_is_evicted_is_a_gap() {
 
 #[test]
 fn settled_times_are_spread() {
-    // As long as a sweep over the history.
+    // As long as the stagger takes to move through the history.
     let hours = 8 * 7 * 24;
     let span = Span::new(NOW.minus(SECOND * 3_600 * (hours - 1)), NOW.minus(SECOND * 3_600 * 5)).unwrap();
     let renewed = |share| {
@@ -167,13 +168,13 @@ fn settled_times_are_spread() {
         plan.renewals.iter().map(|span| span.width().as_secs() / 3_600).sum::<u64>()
     };
     assert_eq!(renewed(0.19), 0, "none before its time");
-    // A share of 0.2 of 1.75, and what fills up the pages.
+    // A share of 0.2 of 1.75, and the rows that fill up the pages.
     assert!((140..200).contains(&renewed(0.4)), "{}", renewed(0.4));
     assert!(renewed(1.9) > 380, "as many as one question may renew");
 }
 
 #[test]
-fn what_is_renewed_fills_a_page_with_what_lies_below() {
+fn a_renewal_fills_its_page_with_older_rows() {
     let known = HourlySegments::new(300, 20, NOW.minus(DAY.mul_f64(1.96)), |_| "completed");
     let span = Span::new(NOW.minus(SECOND * 3_600 * 299), NOW.minus(SECOND * 3_600 * 5)).unwrap();
     let renewals = known.plan(span).renewals;
@@ -212,8 +213,8 @@ proptest! {
 }
 
 #[test]
-fn a_head_takes_along_what_others_need_with_it() {
-    // Read a minute ago and at rest, so due for nobody without a filter.
+fn a_head_includes_the_rows_that_others_need_with_it() {
+    // Read a minute ago and unchanged, so not due for questions without a filter.
     let known = HourlySegments::new(12, 5, NOW.minus(SECOND * 60), |_| "completed");
     let question = Span::new(NOW.minus(SECOND * 11 * 3_600), NOW.plus(SECOND)).unwrap();
     let plan_in = |others| {
@@ -237,8 +238,8 @@ fn a_head_takes_along_what_others_need_with_it() {
 }
 
 #[test]
-fn a_row_read_for_its_own_sake_brings_its_segment_along_when_that_comes_up_for_renewal() {
-    // Two rows of one segment never finished, each in a state of its own, so that no single probe serves them.
+fn a_row_that_is_read_extends_to_its_segment_if_that_is_due_for_renewal() {
+    // Two rows of one segment never finished, with different statuses, so that no single probe serves both.
     let status = |row| match row {
         40 => "queued",
         42 => "in-progress",
@@ -256,7 +257,7 @@ fn a_row_read_for_its_own_sake_brings_its_segment_along_when_that_comes_up_for_r
 }
 
 #[test]
-fn what_no_probe_may_ask_for_is_read_where_it_is() {
+fn rows_that_no_probe_may_request_are_read_directly() {
     let status = |n| if n % 400 == 7 { "prepared" } else { "completed" };
     let known = HourlySegments::new(48, 50, NOW.minus(SECOND * 60 * 60), status);
     let span = Span::new(NOW.minus(SECOND * 3_600 * 47), NOW).unwrap();
@@ -274,8 +275,8 @@ fn what_no_probe_may_ask_for_is_read_where_it_is() {
     }
 }
 
-/// A history of `days` days with so many rows a day, of which pieces are known: each begins `from` seconds before its end
-/// and is so many seconds wide.
+/// A history of some days with some rows a day, of which pieces are known: each is the number of seconds
+/// before the end at which it begins, and its width in seconds.
 struct Patchwork {
     known: HourlySegments,
     rows: Vec<Timestamp>,
@@ -340,14 +341,14 @@ fn new_row(created_at: Timestamp) -> NewRow {
 }
 
 #[test]
-fn thousands_of_instants_that_are_known_cost_nobody_a_request_each() {
+fn thousands_of_known_instants_do_not_cost_a_request_each() {
     let instants = (1..2_400).map(|n| (n * 1_260, 0));
     let history = Patchwork::new(35, 70, instants);
     assert_eq!((history.planned(), history.scratch()), (50, 50));
 }
 
 #[test]
-fn every_other_day_that_is_known_is_read_along_where_it_has_few_rows_and_left_out_where_it_has_many() {
+fn alternating_known_days_are_reread_if_they_have_few_rows_and_skipped_if_many() {
     let every_other_day = || (0..50).map(|n| (n * 2 * 86_400 + 86_400, 86_399));
     let quiet = Patchwork::new(100, 5, every_other_day());
     assert!(quiet.planned() <= 17 && quiet.scratch() == 15, "{}", quiet.planned());
@@ -356,14 +357,14 @@ fn every_other_day_that_is_known_is_read_along_where_it_has_few_rows_and_left_ou
 }
 
 #[test]
-fn gaps_on_both_sides_of_a_long_time_without_rows_are_read_alone() {
+fn gaps_on_both_sides_of_a_long_empty_span_are_read_separately() {
     let history = Patchwork::new(365, 0, [(3_600, 363 * 86_400)]);
     assert_eq!(history.planned(), 2);
 }
 
 proptest! {
     #[test]
-    fn a_plan_takes_hardly_more_requests_than_reading_all_of_the_span_does(
+    fn a_plan_takes_hardly_more_requests_than_reading_the_whole_span(
         rows_a_day in 0u32..120,
         days in 1u32..60,
         pieces in prop::collection::vec((0u32..60 * 86_400, 0u32..100_000), 0..120),

@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_page_is_full_by_what_was_asked_for_or_by_the_largest_seen() {
+    fn a_page_is_full_at_the_requested_size_or_the_largest_seen() {
         let mut beliefs = Beliefs::default();
         beliefs.saw(20);
         let full = |beliefs: &Beliefs| [0, 19, 20, 50].map(|rows| beliefs.is_full(rows));

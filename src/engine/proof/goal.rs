@@ -3,8 +3,8 @@ use std::time::Duration;
 use crate::domain::{Page, Span};
 use crate::engine::terms::AskedAt;
 
-/// How far outside the dates a row may be: a comparison at whole seconds reaches one second beyond. Such a row belongs to
-/// the neighboring span.
+/// How far outside the dates a row may be: a comparison in whole seconds reaches one second beyond. Such a
+/// row belongs to the neighboring span.
 const DATE_SLACK: Duration = Duration::from_secs(1);
 
 /// Whether upstream supports dates.

@@ -309,7 +309,7 @@ impl Walk {
         if self.order.follow(&rows, |at| held.has_given(at) && region.contains(at)).is_err() {
             return WalkStep::Disordered;
         }
-        // What explained the doubles holds for a list that is newest first.
+        // The explanation of the repeated rows holds only for a list that is newest first.
         if was_tieable && !self.can_be_tied() && (self.has_grown || doubles != Doubles::None) {
             return self.broken_here();
         }

@@ -108,9 +108,10 @@ impl Tolerance {
 pub enum RowNeed {
     /// Their bytes: a row whose bytes were dropped is read again.
     Bytes,
-    /// What the index has of them.
+    /// Their facts in the index.
     Facts,
-    /// What the index says of them, and these columns: a row that has neither them nor its bytes is read again.
+    /// Their facts in the index, and these columns: a row that has neither the columns nor its bytes is read
+    /// again.
     Columns(Arc<[ColumnId]>),
 }
 

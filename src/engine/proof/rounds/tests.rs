@@ -33,24 +33,24 @@ fn round(rounds: &mut Rounds, pages: &[&[u32]]) -> Belief {
 }
 
 #[test]
-fn a_round_without_doubles_is_believed_at_once() {
+fn a_round_without_repeated_rows_is_believed_at_once() {
     assert_eq!(round(&mut rounds(), &[&[1, 2, 3], &[4, 5]]), Belief::Whole);
 }
 
 #[test]
-fn a_position_that_no_known_row_accounts_for_keeps_the_rounds_going() {
+fn a_position_without_a_known_row_needs_more_rounds() {
     let mut rounds = rounds();
     for _ in 0..20 {
         assert_eq!(round(&mut rounds, &[&[1, 2, 3], &[3, 4]]), Belief::Open, "five positions, four rows");
     }
-    assert_eq!(round(&mut rounds, &[&[1, 2, 3], &[3, 5]]), Belief::Open, "a new one");
-    // The one that is not seen this time may have left, and another never been seen.
+    assert_eq!(round(&mut rounds, &[&[1, 2, 3], &[3, 5]]), Belief::Open, "a new row");
+    // The row that is missing this time may have left, and another one may never have been seen.
     assert_eq!(round(&mut rounds, &[&[1, 2, 3], &[3, 4]]), Belief::Open);
     assert_eq!(round(&mut rounds, &[&[1, 2, 3], &[4, 5]]), Belief::Whole, "a proven walk");
 }
 
 #[test]
-fn rows_that_left_meanwhile_ask_for_several_quiet_rounds() {
+fn rows_that_left_meanwhile_need_several_quiet_rounds() {
     let mut rounds = rounds();
     assert_eq!(round(&mut rounds, &[&[1, 2, 3], &[3, 4]]), Belief::Open);
     let quiet = (0..).take_while(|_| round(&mut rounds, &[&[1, 2], &[2]]) == Belief::Open).count();
@@ -58,12 +58,12 @@ fn rows_that_left_meanwhile_ask_for_several_quiet_rounds() {
 }
 
 #[test]
-fn rows_that_came_twice_because_the_list_grew_at_its_head_are_believed_after_quiet_rounds() {
+fn rows_repeated_because_the_list_grew_are_believed_after_quiet_rounds() {
     let above = |id: u32| 1_000 + id;
     let mut rounds = rounds();
     let grown = |rounds: &mut Rounds, by: u32| {
         rounds.begin();
-        // Far above the region, and outside what is counted.
+        // Far above the region, and not counted.
         let mut head = page(&(0..by).map(above).collect::<Vec<_>>(), true);
         head.rows.iter_mut().for_each(|row| row.created_at = Some(at(60_000_000)));
         rounds.take(head, asked_at());
@@ -71,12 +71,15 @@ fn rows_that_came_twice_because_the_list_grew_at_its_head_are_believed_after_qui
         rounds.take(page(&[3, 4], false), asked_at());
         rounds.end()
     };
-    assert!((0..10).all(|_| grown(&mut rounds, 1) == Belief::Open), "a list that stays explains no double");
+    assert!(
+        (0..10).all(|_| grown(&mut rounds, 1) == Belief::Open),
+        "a list that does not grow explains no repeated row"
+    );
     assert_eq!(grown(&mut rounds, 2), Belief::Whole);
 }
 
 #[test]
-fn a_region_that_no_row_of_was_seen_is_not_believed_to_be_empty_at_once() {
+fn a_region_without_rows_is_not_believed_to_be_empty_at_once() {
     let elsewhere = || {
         let mut page = page(&[1, 2, 3], true);
         page.rows.iter_mut().for_each(|row| row.created_at = Some(at(60_000_000)));
@@ -86,7 +89,7 @@ fn a_region_that_no_row_of_was_seen_is_not_believed_to_be_empty_at_once() {
     let mut rounds = rounds();
     rounds.begin();
     rounds.take(elsewhere(), asked_at());
-    // The rows of the region jumped to a page that was read before.
+    // The rows of the region moved to a page that was already read.
     rounds.take(elsewhere(), asked_at());
     assert_eq!(rounds.end(), Belief::Open);
     assert_eq!(round(&mut rounds, &[&[1, 2, 3], &[4, 5]]), Belief::Whole, "a proven walk");
@@ -102,7 +105,7 @@ fn a_region_whose_only_row_left_is_empty_after_some_rounds() {
     };
     let mut rounds = rounds();
     rounds.begin();
-    // It was there for one round, in which others came twice.
+    // The row exists in one round, in which others are repeated.
     [page(&[1], true), elsewhere(), elsewhere()].into_iter().for_each(|page| rounds.take(page, asked_at()));
     assert_eq!(rounds.end(), Belief::Open);
     let open = (0..20).take_while(|_| {
@@ -115,7 +118,7 @@ fn a_region_whose_only_row_left_is_empty_after_some_rounds() {
 }
 
 #[test]
-fn a_round_that_broke_off_is_no_proven_walk() {
+fn an_interrupted_round_is_not_a_proven_walk() {
     let mut rounds = rounds();
     rounds.begin();
     [page(&[1, 2, 3], true), page(&[], true)].into_iter().for_each(|page| rounds.take(page, asked_at()));
@@ -124,7 +127,7 @@ fn a_round_that_broke_off_is_no_proven_walk() {
 }
 
 #[test]
-fn a_row_that_others_stood_in_for_in_every_round_is_not_taken_for_gone() {
+fn a_row_masked_by_others_in_every_round_is_not_taken_for_deleted() {
     let mut rounds = rounds();
     assert_eq!(round(&mut rounds, &[&[1, 2], &[2, 4]]), Belief::Open);
     let open = (0..20).take_while(|_| round(&mut rounds, &[&[1, 2], &[2, 3]]) == Belief::Open).count();
@@ -133,7 +136,7 @@ fn a_row_that_others_stood_in_for_in_every_round_is_not_taken_for_gone() {
 }
 
 #[test]
-fn a_round_of_one_page_is_one_moments_answer_however_many_rows_left() {
+fn a_round_of_one_page_shows_one_moment_however_many_rows_left() {
     let mut rounds = rounds();
     assert_eq!(round(&mut rounds, &[&[1, 2, 3, 4, 5, 6, 7], &[7, 8]]), Belief::Open);
     assert_eq!(round(&mut rounds, &[&[2]]), Belief::Whole);

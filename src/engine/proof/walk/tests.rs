@@ -41,7 +41,7 @@ fn count(piece: Option<Piece>) -> usize {
 }
 
 #[test]
-fn a_single_page_is_whole() {
+fn a_single_page_is_a_complete_walk() {
     let mut walk = walk(20);
     assert!(matches!(walk.take(1, page(&list(20), 1, None)), WalkStep::Whole));
     let piece = walk.proven(Extent::Whole).unwrap();
@@ -49,7 +49,7 @@ fn a_single_page_is_whole() {
 }
 
 #[test]
-fn pages_are_accepted_in_their_order_however_they_arrive() {
+fn pages_are_accepted_in_order_however_they_arrive() {
     let list = list(130);
     let mut walk = walk(130);
     assert!(matches!(walk.take(3, page(&list, 3, Some(130))), WalkStep::Going));
@@ -72,7 +72,7 @@ fn the_last_few_rows_of_a_page_wait_for_the_next() {
 }
 
 #[test]
-fn a_page_of_one_instant_says_nothing_about_the_order() {
+fn a_page_of_one_instant_does_not_show_the_order() {
     let list: Vec<_> = (0..80).map(|n| (format!("row-{n}"), at(50))).collect();
     let mut walk = walk(60);
     assert!(matches!(walk.take(1, page(&list, 1, Some(80))), WalkStep::Going));
@@ -80,7 +80,7 @@ fn a_page_of_one_instant_says_nothing_about_the_order() {
 }
 
 #[test]
-fn a_total_that_moves_breaks_the_proof_and_names_what_is_left() {
+fn a_changing_total_breaks_the_proof_and_names_the_rest() {
     let list = list(130);
     let mut walk = walk(130);
     walk.take(1, page(&list, 1, Some(130)));
@@ -93,11 +93,11 @@ fn a_total_that_moves_breaks_the_proof_and_names_what_is_left() {
 }
 
 #[test]
-fn a_row_that_comes_twice_breaks_the_proof() {
+fn a_repeated_row_breaks_the_proof() {
     let mut list = list(130);
     let mut walk = walk(130);
     walk.take(1, page(&list, 1, None));
-    // Two rows came in above, and moved two to the second page.
+    // Two rows were added above, and moved two rows to the second page.
     list.insert(3, ("new".to_owned(), at(127)));
     list.insert(3, ("newer".to_owned(), at(127)));
     assert!(matches!(walk.take(2, page(&list, 2, None)), WalkStep::Broken { .. }));
@@ -114,7 +114,7 @@ fn a_short_page_that_promises_more_breaks_the_proof() {
 }
 
 #[test]
-fn rows_of_one_instant_on_both_sides_of_a_seam_are_asked_apart() {
+fn an_instant_on_both_sides_of_a_seam_is_requested_separately() {
     let mut list = list(130);
     // Rows 80, 81 and 82 share an instant, and the seam lies between 82 and 81.
     list.iter_mut()
@@ -129,7 +129,10 @@ fn rows_of_one_instant_on_both_sides_of_a_seam_are_asked_apart() {
     assert_eq!(seam, Some(at(81)), "the seam lies within the tie");
     let WalkStep::Tied(instant) = walk.take(2, second) else { panic!() };
     assert!(walk.proven(Extent::Prefix).unwrap().span.from() > instant);
-    assert!(matches!(walk.take(3, page(&list, 3, Some(130))), WalkStep::Going), "over, but for the tie");
+    assert!(
+        matches!(walk.take(3, page(&list, 3, Some(130))), WalkStep::Going),
+        "complete except for the tie"
+    );
     let tie: Vec<NewRow> = list
         .iter()
         .filter(|(_, at)| *at == instant)
@@ -141,7 +144,7 @@ fn rows_of_one_instant_on_both_sides_of_a_seam_are_asked_apart() {
 }
 
 #[test]
-fn rows_from_elsewhere_are_left_out() {
+fn rows_outside_the_region_are_left_out() {
     let list = list(130);
     let region = Span::new(at(0), at(60)).unwrap();
     let mut walk = ignored(region, WalkEnd::AtItsEnd);
@@ -156,7 +159,7 @@ fn ignored(region: Span, ending: WalkEnd) -> Walk {
     Walk::new(goal, Order::NewestFirst, Beliefs::default())
 }
 
-/// Every row was changed so many seconds after it was made.
+/// Every row was changed this many seconds after it was created.
 fn changed_after(mut page: Page, seconds: i64) -> Page {
     for row in &mut page.rows {
         row.updated_at =
@@ -172,7 +175,7 @@ fn an_ignored_date_ends_the_walk_below_the_span_once_the_order_is_known() {
     let page = |number| changed_after(page(&list, number, Some(1_000)), 3);
     let mut walk = ignored(region, WalkEnd::BelowRegion);
     assert!(matches!(walk.take(1, page(1)), WalkStep::Going));
-    assert!(walk.take(2, page(2)).is_whole(), "sixty rows were asked for");
+    assert!(walk.take(2, page(2)).is_whole(), "sixty rows were requested");
     assert_eq!(count(walk.proven(Extent::Whole)), 61);
     let mut walk = ignored(region, WalkEnd::AtItsEnd);
     assert!((1..20).all(|number| matches!(walk.take(number, page(number as usize)), WalkStep::Going)));
@@ -181,7 +184,7 @@ fn an_ignored_date_ends_the_walk_below_the_span_once_the_order_is_known() {
 }
 
 #[test]
-fn old_rows_that_changed_just_now_end_no_walk() {
+fn recently_changed_old_rows_do_not_end_a_walk() {
     let list = list(1_000);
     let region = Span::new(at(940), at(1_000)).unwrap();
     for seconds in [100, 10_000] {
@@ -198,14 +201,14 @@ fn old_rows_that_changed_just_now_end_no_walk() {
 }
 
 #[test]
-fn rows_that_came_twice_because_the_list_grew_break_no_walk() {
+fn rows_repeated_because_the_list_grew_do_not_break_a_walk() {
     let mut list = list(130);
     let mut walk = walk(200);
     walk.take(1, page(&list, 1, Some(130)));
     list.insert(0, ("new".to_owned(), at(131)));
     list.insert(0, ("newer".to_owned(), at(132)));
     let WalkStep::Tied(instant) = walk.take(2, page(&list, 2, Some(132))) else { panic!() };
-    assert_eq!(instant, at(81), "that of the seam, which a tie could explain as well");
+    assert_eq!(instant, at(81), "the instant of the seam, which a tie could explain as well");
     assert!(matches!(walk.take(3, page(&list, 3, Some(132))), WalkStep::Going));
     let row: Vec<_> = list.iter().filter(|(_, at)| *at == instant).cloned().collect();
     let apart = place(page(&row, 1, None), None, Span::at(instant), at(130));
@@ -215,7 +218,7 @@ fn rows_that_came_twice_because_the_list_grew_break_no_walk() {
 }
 
 #[test]
-fn a_list_that_grew_by_other_than_what_came_twice_breaks_the_walk() {
+fn growth_that_differs_from_the_repeated_rows_breaks_the_walk() {
     for (place, total) in [(0, 132), (0, 130), (120, 131)] {
         let mut list = list(130);
         let mut walk = walk(200);
@@ -228,7 +231,7 @@ fn a_list_that_grew_by_other_than_what_came_twice_breaks_the_walk() {
 }
 
 #[test]
-fn a_page_of_an_earlier_moment_is_asked_for_once_more() {
+fn a_page_of_an_earlier_moment_is_requested_again() {
     let old = list(130);
     let mut new = old.clone();
     new.insert(0, ("new".to_owned(), at(131)));
@@ -239,12 +242,12 @@ fn a_page_of_an_earlier_moment_is_asked_for_once_more() {
     let WalkStep::Again(number) = walk.go_on() else { panic!() };
     assert_eq!((number, walk.accepted()), (3, 2));
     assert!(matches!(walk.go_on(), WalkStep::Going));
-    assert!(matches!(walk.take(3, page(&new, 3, Some(131))), WalkStep::Going), "over, but for the tie");
+    assert!(matches!(walk.take(3, page(&new, 3, Some(131))), WalkStep::Going), "complete except for the tie");
     assert_eq!(walk.claims.count, 131);
 }
 
 #[test]
-fn a_row_above_what_was_given_out_is_noticed() {
+fn a_row_above_emitted_rows_is_noticed() {
     let mut list = list(130);
     let mut walk = walk(130);
     walk.take(1, page(&list, 1, Some(130)));
@@ -254,7 +257,7 @@ fn a_row_above_what_was_given_out_is_noticed() {
 }
 
 #[test]
-fn a_row_of_a_region_that_was_given_out_whole_is_noticed() {
+fn a_row_of_a_completely_emitted_region_is_noticed() {
     let mut list = list(130);
     let region = Span::new(at(100), at(130)).unwrap();
     let mut walk = ignored(region, WalkEnd::AtItsEnd);
@@ -265,7 +268,7 @@ fn a_row_of_a_region_that_was_given_out_whole_is_noticed() {
 }
 
 #[test]
-fn a_list_in_another_order_is_given_out_whole() {
+fn a_list_in_another_order_is_emitted_as_a_whole() {
     let mut list = list(130);
     list.reverse();
     let mut walk = walk(130);
@@ -308,7 +311,7 @@ impl WalkStep {
 }
 
 #[test]
-fn several_pages_are_walked_only_where_totals_tell_when_the_list_moves() {
+fn several_pages_are_walked_only_if_totals_show_that_the_list_moved() {
     let (all, changing) = (Filters::default(), Filters { status: "busy".parse().ok(), ..Filters::default() });
     let usual = Beliefs::default();
     let (mut no_total, mut no_numbers) = (usual, usual);
@@ -333,5 +336,5 @@ fn several_pages_are_walked_only_where_totals_tell_when_the_list_moves() {
         assert_eq!(Walk::suits(&first, dates, beliefs, filters), suits, "{total:?} {dates:?} {beliefs:?}");
     }
     let empty = Page { rows: Vec::new(), has_more: false, total: Some(30) };
-    assert!(!Walk::suits(&empty, kept, &usual, &all), "rows that it does not have are looked for in parts");
+    assert!(!Walk::suits(&empty, kept, &usual, &all), "missing rows are searched for in parts");
 }
