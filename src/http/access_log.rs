@@ -1,7 +1,7 @@
 //! The outermost middleware: assigns request ids, renders problems, and logs every response when it is over.
 //!
-//! A response is over when its body is dropped: sent completely, broken off, or abandoned by the client. The log line is
-//! therefore tied to the body. Handlers add what only they know to the [`RequestLog`].
+//! A response is over when its body is dropped: sent completely, broken off, or abandoned by the client. The
+//! log line is therefore tied to the body. Handlers add to the [`RequestLog`] what only they know.
 
 mod counted;
 mod record;
@@ -34,7 +34,7 @@ pub(super) use self::request_log::RequestLog;
 const CLIENT_CLOSED_REQUEST: u16 = 499;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// A shorter part of a credential reveals nothing of it.
+/// A shorter part of a credential does not reveal it.
 const SHORTEST_SECRET: usize = 4;
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
@@ -101,13 +101,13 @@ pub(super) async fn middleware(
     response.map(|inner| Body::new(CountedBody::new(inner, record)))
 }
 
-/// The response when a handler panicked. The panic hook has logged where.
+/// The response after a panic in a handler. The panic hook has logged its location.
 fn panicked(method: &str, route: &str) -> Response {
     tracing::error!(target: "fanfold::response", method, route, "The handler of {method} {route} panicked. This is a bug in fanfold.");
     Problem::new(Code::Internal, "the request hit a bug in fanfold; its log says where").into_response()
 }
 
-/// The name of a method that HTTP defines; a client can put any word in place of others.
+/// The name of a method that HTTP defines. Others are not repeated, because a client can send any word.
 fn known(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",

@@ -6,15 +6,17 @@ use super::params::{invalid, nothing_here};
 use super::problem::Problem;
 use crate::domain::AgentId;
 
-/// The most agents that a path names. With more, the path would get too long for some proxies.
+/// The maximum number of agents in a path. With more, the path would be too long for some proxies.
 const MOST_NAMED: usize = 100;
 
-/// The most agents of `all`: an account with more of them is asked about in parts. Each section has its own reads and verdict.
+/// The maximum number of agents of `all`, because each section has its own reads and verdict. A larger
+/// account must be requested in parts.
 pub(super) const MOST_LISTED: usize = 1_000;
 
-/// What a path has in the place of `{agents}`. Whether the caller may ask about them is another matter.
+/// The `{agents}` of a path. Whether the caller may ask about them is checked elsewhere.
 ///
-/// The shape of the response follows from this alone: sections for a comma or `all`, also where they are of one agent.
+/// It alone decides the shape of the response: sections for a comma or `all`, even if there is only one
+/// agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum AgentSelection {
     /// One UUID: the response is about this agent alone.
@@ -26,8 +28,7 @@ pub(super) enum AgentSelection {
 }
 
 impl AgentSelection {
-    /// Reads the segment of a path, whose percent-encoding is decoded already. Without anything in it, that path does
-    /// not exist.
+    /// Parses the segment of a path, without percent-encoding. A path with an empty segment does not exist.
     pub(super) fn parse(segment: Option<&str>) -> Result<Self, Problem> {
         match segment {
             Some("") => Err(nothing_here()),

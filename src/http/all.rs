@@ -1,4 +1,4 @@
-//! `GET /agents/{agents}/executions/all`: every execution in one answer, of one agent.
+//! `GET /agents/{agents}/executions/all` for one agent: every execution in one response.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +28,7 @@ use crate::engine::{
     Answer, AskError, ByteLimit, Collected, Newest, Question, ResponseMode, RowNeed, Tolerance, Verdict,
 };
 
-/// The answer to a request about one agent that was read and authorized.
+/// Responds to a request about one agent that was parsed and authorized.
 pub(super) async fn answer(
     app: Arc<App>,
     authorized: AuthorizedRequest,
@@ -73,14 +73,14 @@ pub(super) async fn answer(
 pub(super) struct AllRequest {
     pub(super) params: AllParams,
     pub(super) terms: ResponseTerms,
-    /// When it arrived.
+    /// When the request arrived.
     begun: Instant,
     pub(super) delivery: Delivery,
-    /// What becomes of each row; none if it leaves whole.
+    /// How each row is rewritten; `None` if it is sent whole.
     pub(super) projection: Option<Arc<Projection>>,
 }
 
-/// Whether a response is sent when it is complete, or while it is read.
+/// Whether a response is sent once it is complete, or while it is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Delivery {
     Collected,
@@ -94,7 +94,7 @@ impl AllRequest {
         let format = terms.media.format;
         let projection = Projection::of(&params, format, shape)?.map(Arc::new);
         terms.form = projection.as_deref().map(|projection| projection.form().to_owned());
-        // Without it, a reader could not tell which sections are whole.
+        // Without the end record, a reader could not tell which sections are complete.
         if shape == ResponseShape::Sections {
             params.end_record = EndRecord::Wanted;
         }
@@ -110,7 +110,8 @@ impl AllRequest {
                     .to_owned(),
             ));
         }
-        // A stream to an HTTP/1.0 client could only end with the connection, and a broken one would look whole.
+        // A stream to an HTTP/1.0 client could only end with the connection, and a broken one would look
+        // complete.
         let has_chunks = terms.parts.version > Version::HTTP_10;
         let delivery = match format {
             Format::Ndjson if has_chunks => Delivery::Streamed,
@@ -136,7 +137,8 @@ impl AllRequest {
         }
     }
 
-    /// What is needed of rows that are known to answer the request, or to learn that nothing changed.
+    /// What is needed of known rows: their bytes, or only their facts if the response may turn out to be
+    /// unchanged.
     fn need(&self) -> RowNeed {
         match self.projection {
             None if self.terms.is_head() => RowNeed::Facts,
@@ -144,7 +146,7 @@ impl AllRequest {
         }
     }
 
-    /// Whether bytes are needed before the answer is taken, now that it is not known to be what the caller has.
+    /// Whether bytes are needed before the rows are taken, now that the caller may not have them yet.
     fn needs_bytes_now(&self) -> bool {
         match self.delivery {
             Delivery::Collected => self.projection.is_some(),
@@ -152,7 +154,7 @@ impl AllRequest {
         }
     }
 
-    /// The rows with their bytes. Those whose bytes are gone are read again, unless only headers are sent.
+    /// The rows with their bytes. Evicted rows are read again, unless only headers are sent.
     async fn with_bytes(
         &self,
         app: &App,
@@ -167,7 +169,7 @@ impl AllRequest {
         app.engine.ask(question).await?.collect(app.settings.max_json_bytes).await
     }
 
-    /// Takes all rows, as they are to be sent.
+    /// Takes all rows in the form in which they are sent.
     async fn collect(
         &self,
         compression_pool: &CompressionPool,
@@ -209,7 +211,7 @@ impl AllRequest {
         write_whole(compression_pool, whole, self.terms.codings, to, place, response).await
     }
 
-    /// What stands around the rows, and the line that may follow them.
+    /// The text around the rows, and the line that may follow them.
     fn framing(&self, verdict: &Verdict, authorized: &AuthorizedRequest) -> (Framing, Bytes) {
         match (self.terms.media.format, self.params.end_record) {
             (Format::Json, _) => (envelope(authorized.agent, verdict, authorized.renderer), Bytes::new()),
@@ -266,8 +268,8 @@ impl AllRequest {
     }
 }
 
-/// Writes a whole body into a response, with its coding and its length; for `HEAD` only those. A gzip member's length is that
-/// of its pieces, most of which are held deflated.
+/// Writes a complete body into a response, with its coding and length; for `HEAD`, only those. The length of
+/// a gzip member is that of its pieces, most of which are stored deflated.
 pub(super) async fn write_whole(
     compression_pool: &CompressionPool,
     whole: WholeBody,

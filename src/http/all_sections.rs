@@ -1,6 +1,6 @@
-//! Every execution of several agents in one answer, one section per agent.
+//! `GET /agents/{agents}/executions/all` for several agents: one section per agent.
 //!
-//! A section is made as the answer about one agent is ([`super::all`]); what is here puts sections together.
+//! A section is made like the response about one agent ([`super::all`]); this module puts sections together.
 
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ use crate::engine::{
 };
 use crate::shutdown::Shutdown;
 
-/// The answer to a request that was read and authorized.
+/// Responds to a request that was parsed and authorized.
 pub(super) async fn answer(
     app: Arc<App>,
     authorized: AuthorizedAgents,
@@ -53,7 +53,7 @@ pub(super) async fn answer(
     }
 }
 
-/// In the place of the agent of a question about several.
+/// Replaces the agent in a question about several agents.
 pub(super) const NOBODY: AgentId = AgentId::new(uuid::Uuid::nil());
 
 /// A request for the rows of these agents.
@@ -64,7 +64,7 @@ struct SectionsRequest {
     wanted: AllRequest,
 }
 
-/// Sections that are there, all of them.
+/// All sections of a collected response.
 struct CollectedSections {
     verdict: SectionsVerdict,
     rows: Vec<Vec<EntrySlice>>,
@@ -101,7 +101,7 @@ impl SectionsRequest {
         write_whole(&app.compression_pool, whole, wanted.terms.codings, to, place, response).await
     }
 
-    /// Takes the rows of all sections, as they are to be sent.
+    /// Takes the rows of all sections in the form in which they are sent.
     async fn collect(&self, question: Question) -> Result<CollectedSections, Problem> {
         let Self { app, authorized, agents, .. } = self;
         let sections = app.engine.sections(question, agents.clone());
@@ -130,7 +130,7 @@ impl SectionsRequest {
         Ok(CollectedSections { verdict: whole.verdict(verdicts), rows, held })
     }
 
-    /// The sections as they are to be sent, and what stands around them.
+    /// The sections in the form in which they are sent, and the text around them.
     fn body(&self, verdict: &SectionsVerdict, rows: Vec<Vec<EntrySlice>>) -> Vec<BodySection> {
         let AuthorizedAgents { renderer, ref request_log, .. } = self.authorized;
         let text =
@@ -214,7 +214,7 @@ impl SectionsRequest {
     }
 }
 
-/// Reads sections to their end, or until everything has to end or the caller is refused the rest.
+/// Reads sections to their end, or until the process must stop or the caller may not read the rest.
 pub(super) fn section_events(
     app: &Arc<App>,
     authorized: &AuthorizedAgents,
@@ -234,7 +234,7 @@ pub(super) fn section_events(
         pool: app.compression_pool.clone(),
         renderer: authorized.renderer,
     };
-    // In a box, as it is moved for every event.
+    // Boxed, because it is moved for every event.
     stream::unfold(Some(Box::new(run)), async |run| {
         let mut run = run?;
         let event = run.step().await?;
@@ -243,7 +243,7 @@ pub(super) fn section_events(
     })
 }
 
-/// Takes all rows of a section, as they are to be sent.
+/// Takes all rows of a section in the form in which they are sent.
 async fn section(
     (projection, pool, limit): (Option<Arc<Projection>>, CompressionPool, ByteLimit),
     agent: AgentId,
@@ -255,17 +255,17 @@ async fn section(
     }
 }
 
-/// What stands before the sections of a document.
+/// The text before the sections of a document.
 fn document_head(verdict: &SectionsVerdict) -> Bytes {
     let total = verdict.whole.total.map_or(String::new(), |total| format!("\"total\":{total},"));
     let (as_of, complete) = (verdict.whole.as_of, verdict.whole.is_complete());
     format!("{{\"as_of\":\"{as_of}\",\"complete\":{complete},{total}\"agents\":[").into()
 }
 
-/// A streamed response with sections under way.
+/// A streamed response with sections in progress.
 struct SectionsRun {
     sections: Sections,
-    /// Whose section it is in.
+    /// The agent of the current section.
     agent: AgentId,
     shutdown: Shutdown,
     refused: futures_util::future::BoxFuture<'static, Problem>,
@@ -275,14 +275,14 @@ struct SectionsRun {
 }
 
 impl SectionsRun {
-    /// The next event; none where rows can't be made, which breaks the body.
+    /// The next event; `None` if rows can't be rewritten, which breaks the body.
     async fn step(&mut self) -> Option<Event> {
         let ending = || self.renderer.problem(&AskError::ShuttingDown);
         if self.shutdown.is_ended() {
             let problem = ending();
             return Some(self.broken(problem));
         }
-        // As in a response about one agent: rows that are there go before the end, and a refusal before them.
+        // As in a response about one agent: ready rows are sent before the end, and a refusal precedes them.
         let next = tokio::select! {
             biased;
             problem = &mut self.refused => Err(problem),

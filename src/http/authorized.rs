@@ -1,4 +1,4 @@
-//! Who asks about what, and whether they may: found out before anything else in a request is looked at.
+//! Authentication and authorization, which precede every other check of a request.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -32,12 +32,12 @@ pub(super) struct AuthorizedRequest {
     pub(super) credential: Credential,
     /// Renders errors for the caller.
     pub(super) renderer: ErrorRenderer,
-    /// Collects what the log line will say.
+    /// Collects the content of the log line.
     pub(super) request_log: Arc<RequestLog>,
 }
 
 impl AuthorizedRequest {
-    /// A question about all of these rows, whose answer needs their bytes and leaves nothing out.
+    /// A question about all of the agent's rows, with their bytes and without missing parts.
     pub(super) fn question(
         &self,
         rows: &RowSelection,
@@ -64,8 +64,8 @@ impl AuthorizedRequest {
 
 /// A request whose caller may ask about all of its agents, on a path that takes `{agents}`.
 ///
-/// What is known of one agent is asked for with [`about`](Self::about), so whatever serves an [`AuthorizedRequest`] serves
-/// each section of a list as well.
+/// [`about`](Self::about) returns the same request about one agent, so code that serves an
+/// [`AuthorizedRequest`] also serves each section of a list.
 #[derive(Debug)]
 pub(super) struct AuthorizedAgents {
     /// The caller whose shares are used.
@@ -76,11 +76,12 @@ pub(super) struct AuthorizedAgents {
     pub(super) credential: Credential,
     /// Renders errors for the caller.
     pub(super) renderer: ErrorRenderer,
-    /// Collects what the log line will say.
+    /// Collects the content of the log line.
     pub(super) request_log: Arc<RequestLog>,
 }
 
-/// The agents of a request, as far as they are known without asking upstream. The caller may ask about each of them.
+/// The agents of a request, as far as they are known without asking upstream. The caller is authorized for
+/// each of them.
 ///
 /// A response has one section per agent, in ascending order of id, except for [`Self::One`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,9 +90,9 @@ pub(super) enum RequestedAgents {
     One(AgentId),
     /// These, named one by one; ascending, each once.
     Named(Arc<[AgentId]>),
-    /// `all` of a token that reaches some agents: these; ascending, each once.
+    /// `all` for a token that allows some agents: these; ascending, each once.
     AllOfToken(Arc<[AgentId]>),
-    /// `all` of a caller that reaches every agent of the account: those that upstream lists for the credential.
+    /// `all` for a caller that may read every agent of the account: those that upstream lists for the credential.
     AllListed,
 }
 
@@ -104,10 +105,10 @@ pub(super) enum ResponseShape {
     Sections,
 }
 
-/// The segment of a path that names an agent, or several; it may not even be text.
+/// The segment of a path that names one agent or several; it may not be text.
 pub(super) type AgentSegment = Result<Path<String>, PathRejection>;
 
-/// What a request is about, and who asks.
+/// The agents and the caller of a request.
 struct Authenticated {
     caller: AuthenticatedCaller,
     counted: Caller,
@@ -131,10 +132,11 @@ impl AuthorizedRequest {
 }
 
 impl AuthorizedAgents {
-    /// Authenticates and authorizes a request on a path that takes `{agents}`, before anything else in it is examined.
+    /// Authenticates and authorizes a request on a path that takes `{agents}`, before anything else in it is
+    /// examined.
     ///
     /// # Errors
-    /// Also if the caller's token does not reach one of the agents; the problem names it.
+    /// Also if the caller's token does not allow one of the agents; the problem names it.
     pub(super) async fn begin(app: &App, segment: &AgentSegment, parts: &Parts) -> Result<Self, Problem> {
         let Authenticated { caller, counted, request_log } = authenticated(app, segment, parts).await?;
         let agents = RequestedAgents::of(AgentSelection::parse(text(segment))?, &caller)?;
@@ -145,10 +147,10 @@ impl AuthorizedAgents {
         Ok(Self { caller: counted, agents, credential, renderer, request_log })
     }
 
-    /// The agents that a response has sections of, in their order. For `all`, upstream may be asked for its list.
+    /// The agents of a response's sections, in order. For `all`, upstream may be asked for its list.
     ///
     /// # Errors
-    /// If the list can't be had by the deadline, or is too long.
+    /// The list can't be read by the deadline, or is too long.
     pub(super) async fn sections(
         &self,
         app: &App,
@@ -181,7 +183,7 @@ impl AuthorizedAgents {
         Ok(listed)
     }
 
-    /// The problem with one of the agents, by name.
+    /// The problem with one of the agents, which its detail names.
     pub(super) fn problem(&self, SectionError { agent, error }: &SectionError) -> Problem {
         self.request_log.note_agent(*agent);
         section_problem(self.renderer, *agent, error)
@@ -209,7 +211,7 @@ impl RequestedAgents {
         }
     }
 
-    /// How the name of a saved file says which agents it is about.
+    /// The part of a saved file's name that stands for the agents.
     pub(super) fn file_name(&self) -> String {
         match self {
             Self::Named(agents) => format!("{}-agents", agents.len()),
@@ -236,7 +238,7 @@ impl RequestedAgents {
     }
 }
 
-/// The problem with one agent of several, by name.
+/// The problem with one agent of several, which its detail names.
 pub(super) fn section_problem(renderer: ErrorRenderer, agent: AgentId, error: &AskError) -> Problem {
     let problem = renderer.problem(error);
     Problem { detail: format!("agent {agent}: {}", problem.detail), ..problem }

@@ -1,8 +1,8 @@
 //! `GET /agents/{agents}/executions/changes`: what changed since a cursor.
 //!
-//! The question is answered as for `/all`, at the same cost upstream; only the rows that the caller does not have are sent.
-//! A response streams if the change log of its cursor is kept. If it is lost, the answer is collected first, because only
-//! then it is certain whether the cursor is gone.
+//! The rows are read as for `/all`, at the same cost; only those that the caller does not have are sent. A
+//! response streams if the change log of its cursor is kept. If it is lost, the answer is collected first,
+//! because only then it is certain whether the cursor is still valid.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,7 +38,7 @@ use crate::engine::{
 };
 use crate::shape::form_digest;
 
-/// The answer to a request about one agent that was read and authorized.
+/// Responds to a request about one agent that was parsed and authorized.
 pub(super) async fn answer(
     app: Arc<App>,
     authorized: AuthorizedRequest,
@@ -52,7 +52,7 @@ pub(super) async fn answer(
     let extent = comparison.extent();
     let delivery = wanted.delivery(extent);
     let question = wanted.question(&authorized, delivery);
-    // A caller that has all rows already needs no bytes.
+    // A caller that already has all rows needs no bytes.
     let need = if extent == ResponseExtent::Everything { RowNeed::Bytes } else { RowNeed::Facts };
     let ask = Box::pin(app.engine.ask(Question { need, ..question.clone() }));
     let mut answer = app.unless_ended(ask).await.map_err(refused)?;
@@ -72,14 +72,14 @@ pub(super) async fn answer(
     }
 }
 
-/// A request for what changed.
+/// A request for changes.
 #[derive(Debug)]
 pub(super) struct ChangesRequest {
     pub(super) params: ChangesParams,
     pub(super) terms: ResponseTerms,
     followed: FollowedQuestion,
     since: Option<Cursor>,
-    /// What becomes of each row; none if it leaves whole.
+    /// How each row is rewritten; `None` if it is sent whole.
     pub(super) projection: Option<Arc<Projection>>,
 }
 
@@ -105,7 +105,7 @@ impl ChangesRequest {
         let list = projection.as_ref().map_or("", Projection::form);
         let since_text = params.since.as_deref().unwrap_or_default();
         terms.form = Some(form_digest(&format!("changes={list};{since_text}")));
-        // A response that leaves something out could not be told from one in which it was removed.
+        // A client could not distinguish rows that a response leaves out from removed rows.
         terms.prefer.tolerance = Tolerance::Strict;
         let projection = projection.map(Arc::new);
         Ok(Self { params, terms, followed, since, projection })
@@ -139,12 +139,12 @@ impl ChangesRequest {
         authorized.question(&self.params.rows, self.terms.directives, mode)
     }
 
-    /// Compares the response with what the caller has.
+    /// Compares the response with the caller's rows.
     pub(super) fn compare(&self, app: &App, caller: Caller, credential: CredentialId) -> Comparison {
         app.engine.compare(self.followed.clone(), self.since, (caller.id, credential), self.logging())
     }
 
-    /// The response that needs no rows, as far as the verdict on all of them is known before any is taken.
+    /// The response if it needs no rows, because the verdict on all of them is known before any is taken.
     pub(super) fn known(
         &self,
         app: &App,
@@ -156,10 +156,11 @@ impl ChangesRequest {
         self.not_modified(app, comparison, verdict, request_log)
     }
 
-    /// The response to a caller that has this one already. One whose log is lost needs another cursor.
+    /// The response to a caller that already has these rows. If the log is lost, the caller gets a new
+    /// cursor.
     ///
     /// # Errors
-    /// If its cursor is gone.
+    /// The cursor is no longer valid.
     pub(super) fn not_modified(
         &self,
         app: &App,
@@ -177,7 +178,7 @@ impl ChangesRequest {
         Ok(response)
     }
 
-    /// Takes the rows that the caller does not have. The others are let go on the way.
+    /// Takes the rows that the caller does not have. The others are released as they arrive.
     async fn collect(
         &self,
         mut answer: Answer,

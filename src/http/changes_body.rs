@@ -1,4 +1,4 @@
-//! How a response with changes ends: removed rows and the cursor, or why there is none.
+//! The end of a response with changes: removed rows and the cursor, or why there is none.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::engine::{
     Verdict,
 };
 
-/// The response that is compared with what its caller has.
+/// A response that is compared with its caller's rows.
 #[derive(Debug)]
 pub(super) struct FollowedResponse {
     pub(super) app: Arc<App>,
@@ -27,17 +27,17 @@ pub(super) struct FollowedResponse {
     pub(super) renderer: ErrorRenderer,
 }
 
-/// Why a response did not end well.
+/// Why a response failed.
 #[derive(Debug)]
 pub(super) enum NoOutcome {
-    /// It could not be compared.
+    /// Its rows could not be compared.
     Failed(AskError),
-    /// The cursor is gone.
+    /// The cursor is no longer valid.
     Gone,
 }
 
 impl FollowedResponse {
-    /// Ends a complete response. Where most rows are gone, upstream is asked once more before.
+    /// Ends a complete response. If most rows are gone, upstream is asked once more first.
     pub(super) async fn finish(self, verdict: &Verdict) -> Result<ChangesOutcome, NoOutcome> {
         let app = Arc::clone(&self.app);
         tokio::select! {
@@ -56,7 +56,7 @@ impl FollowedResponse {
                 let finished = engine.finish(&mut comparison, &verdict, confirmation);
                 Ok((comparison, finished))
             });
-            // The only way to fail is that the runtime ends.
+            // Fails only if the runtime ends.
             let (back, finished) = done.await.map_err(|_| NoOutcome::Failed(AskError::ShuttingDown))?;
             comparison = back;
             match finished {
@@ -74,7 +74,7 @@ impl FollowedResponse {
     }
 }
 
-/// What a client is told whose cursor is gone.
+/// The problem for a cursor that is no longer valid.
 pub(super) fn gone() -> Problem {
     Problem::new(
         Code::CursorGone,
@@ -82,12 +82,12 @@ pub(super) fn gone() -> Problem {
     )
 }
 
-/// The same events, with only those rows that the caller does not have, and with an end that has the cursor.
+/// The same events, with only the rows that the caller does not have, and with the cursor at the end.
 pub(super) fn changed(
     events: impl Stream<Item = Event> + Send + 'static,
     followed: FollowedResponse,
 ) -> impl Stream<Item = Event> + Send + 'static {
-    // In a box, as it is moved for every event.
+    // Boxed, because it is moved for every event.
     let agent = followed.question.agent;
     let run = ChangedRun {
         events: events.boxed(),
@@ -105,17 +105,17 @@ pub(super) fn changed(
 
 struct ChangedRun {
     events: stream::BoxStream<'static, Event>,
-    /// Whose rows come.
+    /// The agent of the rows that follow.
     agent: AgentId,
-    /// The section that has begun without any changed row so far. One without any is left out.
+    /// A section that has begun without a changed row so far. A section without changed rows is left out.
     section: Option<AgentId>,
     shape: ResponseShape,
-    /// Changed rows whose section has just been begun.
+    /// Changed rows, to be sent after the begin of their section.
     changed: Option<EntrySlice>,
     sent: u64,
-    /// Until the end.
+    /// The comparison, until the end.
     followed: Option<FollowedResponse>,
-    /// Why rows can't be compared any more.
+    /// Why rows can no longer be compared.
     failed: Option<AskError>,
 }
 
@@ -185,7 +185,7 @@ impl ChangedRun {
         Some(Event::Section(SectionEvent::Broken(verdict, Box::new(problem))))
     }
 
-    /// Ends the comparison; none if it has ended.
+    /// Ends the comparison; `None` if it has already ended.
     async fn outcome(&mut self, verdict: &Verdict) -> Option<Result<ChangesOutcome, NoOutcome>> {
         let followed = self.followed.take()?;
         Some(match self.failed.take() {
@@ -247,7 +247,7 @@ impl CursorMembers {
     }
 }
 
-/// What follows the rows in NDJSON: a line for each removed row, and the end line.
+/// The lines after the rows in NDJSON: one for each removed row, and the end line.
 pub(super) fn last_lines(
     outcome: &ChangesOutcome,
     sent: u64,
@@ -275,7 +275,7 @@ pub(super) fn last_lines(
     lines.into()
 }
 
-/// The agent of a row, where a response has several.
+/// The agent of a row, in a response about several.
 fn named(agent: AgentId, shape: ResponseShape) -> Option<String> {
     match shape {
         ResponseShape::Plain => None,
@@ -295,7 +295,7 @@ fn push_line(lines: &mut Vec<u8>, line: &impl Serialize) {
     lines.push(b'\n');
 }
 
-/// What a document says before its rows, without the brace at its end; `agent` if it is about one.
+/// The members of a document before its rows, without the closing brace; with `agent` if it is about one.
 pub(super) fn changes_head(
     agent: Option<AgentId>,
     since: Option<&str>,

@@ -6,7 +6,7 @@ use crate::shape::{Fields, Omit};
 /// The parameters of `/agents/{agents}/executions/changes`, read.
 #[derive(Debug)]
 pub(super) struct ChangesParams {
-    /// Which rows.
+    /// The selected rows.
     pub(super) rows: RowSelection,
     /// The cursor as it was written.
     pub(super) since: Option<String>,

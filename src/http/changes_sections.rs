@@ -1,7 +1,7 @@
 //! What changed since a cursor over several agents, one section for each agent with changed rows.
 //!
-//! One comparison goes over all of them, so one cursor stands for all. Sections are made as for `/all`
-//! ([`super::all_sections`]); what is here puts changed rows together.
+//! One comparison covers all of them, so they have one cursor. Sections are made as for `/all`
+//! ([`super::all_sections`]); this module puts changed rows together.
 
 use std::sync::Arc;
 
@@ -43,7 +43,7 @@ pub(super) fn followed(authorized: &AuthorizedAgents) -> FollowedAgents {
     }
 }
 
-/// The answer to a request that was read and authorized.
+/// Responds to a request that was parsed and authorized.
 pub(super) async fn answer(
     app: Arc<App>,
     authorized: AuthorizedAgents,
@@ -75,7 +75,7 @@ struct ChangedSections {
     question: Question,
 }
 
-/// The comparison that all sections of a collected response share; none once it is taken out again.
+/// The comparison that all sections of a collected response share; `None` once it has been taken out.
 type SharedComparison = Arc<Mutex<Option<Comparison>>>;
 
 impl ChangedSections {
@@ -124,7 +124,7 @@ impl ChangedSections {
         }
     }
 
-    /// Takes the rows of all sections that the caller does not have, as they are to be sent.
+    /// Takes the rows of all sections that the caller does not have, in the form in which they are sent.
     async fn collect(
         &self,
         sections: Sections,
@@ -150,7 +150,7 @@ impl ChangedSections {
         Ok((whole.verdict(verdicts), rows, comparison))
     }
 
-    /// The sections with changed rows, and what stands around them.
+    /// The sections with changed rows, and the text around them.
     fn body(
         &self,
         verdict: &SectionsVerdict,
@@ -221,7 +221,7 @@ impl ChangedSections {
                 compression_pool: app.compression_pool.clone(),
                 place,
             };
-            // Only changed rows are put into another form.
+            // Only changed rows are rewritten.
             let events = section_events(app, authorized, &self.agents, &wanted.terms, None, sections);
             let (changed, pool) = (changed(events, self.followed(comparison)), app.compression_pool.clone());
             streamed.body(projection::projected(changed, wanted.projection.clone(), NOBODY, pool))
@@ -232,7 +232,7 @@ impl ChangedSections {
     }
 }
 
-/// Takes the rows of a section that the caller does not have, as they are to be sent.
+/// Takes the rows of a section that the caller does not have, in the form in which they are sent.
 async fn section(
     (shared, projection, pool, limit): (
         SharedComparison,

@@ -1,7 +1,9 @@
-//! The console: a page that shows an agent's calls, made of the files in the folder `console/`, which are part of the program.
+//! The console: a page that shows an agent's calls. Its files are in the folder `console/` and part of the
+//! program.
 //!
-//! The page has no rights of its own. It asks this gateway as any client does, with a key that the person at the browser
-//! types in, and its policy lets it load nothing from elsewhere. All its URLs are relative, so it works below a path prefix.
+//! The page has no rights of its own. It uses this gateway like any client, with a key that its user types
+//! in, and its content security policy lets it load nothing from elsewhere. All its URLs are relative, so it
+//! works below a path prefix.
 
 use std::io::Write as _;
 use std::sync::OnceLock;
@@ -28,13 +30,13 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
                       require-trusted-types-for 'script'; trusted-types 'none'";
 
-/// On every file: a module that is opened by itself is a page, too.
+/// Sent with every file, because a module that is opened by itself is a page, too.
 const HEADERS: [(HeaderName, HeaderValue); 6] = [
     (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY)),
     (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
     (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
     (HeaderName::from_static("cross-origin-opener-policy"), HeaderValue::from_static("same-origin")),
-    // The names of files have no version, so browsers ask every time; the answer is 304.
+    // The names of files have no version, so browsers ask every time and get a 304.
     (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
     (header::VARY, HeaderValue::from_static("Accept-Encoding")),
 ];
@@ -43,7 +45,7 @@ const HEADERS: [(HeaderName, HeaderValue); 6] = [
 struct ConsoleFile {
     name: &'static str,
     content: &'static [u8],
-    /// Made when the file is first asked for.
+    /// Made when the file is first requested.
     encoded: OnceLock<EncodedFile>,
 }
 
@@ -163,7 +165,7 @@ impl EncodedFile {
         let etag =
             HeaderValue::try_from(format!("W/\"{digits}\"")).unwrap_or(HeaderValue::from_static("\"\""));
         let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
-        // Writing into memory does not fail.
+        // Writing into memory can't fail.
         let _ = encoder.write_all(content);
         Self { etag, gzip: encoder.finish().unwrap_or_default().into() }
     }

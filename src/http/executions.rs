@@ -1,4 +1,5 @@
-//! The handlers of `/agents/{agents}/executions/…`: who asks about which agents, and whether the response has sections.
+//! The handlers of `/agents/{agents}/executions/…`: they authorize the request, and choose whether the
+//! response has sections.
 
 use std::sync::Arc;
 

@@ -2,7 +2,8 @@
 
 use http::HeaderMap;
 
-/// The members of a list field as lowercase names with their values, parameters left out: `Prefer`, `Cache-Control`.
+/// The members of a list field as lowercase names with their values, parameters left out: `Prefer`,
+/// `Cache-Control`.
 pub(crate) fn directives(headers: &HeaderMap, field: &str) -> impl Iterator<Item = (String, Option<String>)> {
     members(headers, field).into_iter().filter_map(|member| {
         let (first, _) = split_outside_quotes(member, ';');

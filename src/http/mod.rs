@@ -1,9 +1,9 @@
 //! The HTTP interface: paths, parameters, authorization, and the presentation of responses.
 //!
-//! A request passes [`access_log`] (which assigns its id, logs it, and is the one place where a [`Problem`](problem::Problem)
-//! is rendered), CORS if configured, the [`router`], and a handler. A handler authorizes the request
-//! ([`authorized`]), parses it, calls the engine and presents the answer. Only the engine knows where a row
-//! came from.
+//! A request passes [`access_log`] (which assigns its id, logs it, and is the one place where a
+//! [`Problem`](problem::Problem) is rendered), CORS if configured, the [`router`], and a handler. A handler
+//! authorizes the request ([`authorized`]), parses it, calls the engine and presents the answer. Only the
+//! engine knows where a row came from.
 //!
 //! Nothing is spawned: a body is pulled by its reader and holds its place among the responses in progress.
 //! Dropping it, at its end or because the client left, releases everything that it holds.

@@ -58,7 +58,8 @@ impl Etag {
 pub(super) enum HeaderState<'a> {
     /// Everything: the response is complete.
     Verdict(&'a Verdict),
-    /// Nothing yet: rows are read while the response is sent. The tolerance says whether parts may be left out.
+    /// Nothing yet: rows are read while the response is sent. The tolerance says whether parts may be left
+    /// out.
     Unknown(Tolerance),
 }
 

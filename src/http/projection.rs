@@ -1,8 +1,8 @@
-//! Rows that leave in another form than upstream gave them: chosen fields, all but some members, lines of a table.
+//! Rows that are sent in another form than upstream's: chosen fields, all but some members, lines of a table.
 //!
-//! An entry's rows are rewritten once and kept beside it, so a repeated question costs a look-up. The rewritten rows are an
-//! entry themselves: framing, compression and counting are those of whole rows. Nothing of this is known upstream, so no
-//! form asks for more than whole rows do.
+//! An entry's rows are rewritten once and stored with it, so a repeated request costs a look-up. The
+//! rewritten rows are an entry themselves: framing, compression and counting are those of whole rows.
+//! Upstream is asked for whole rows whatever the form.
 
 use std::io;
 use std::sync::Arc;
@@ -21,11 +21,11 @@ use crate::engine::{Answer, AskError, ByteLimit, Collected, Collection, Gathered
 use crate::shape::csv::{DEFAULT_COLUMNS, Table};
 use crate::shape::{Fields, NotARow, Omit};
 
-/// What becomes of each row.
+/// How each row is rewritten.
 #[derive(Debug)]
 pub(super) struct Projection {
     rewrite: Rewrite,
-    /// The name of what is kept beside an entry: equal names mean equal bytes.
+    /// The name under which rewritten rows are stored with an entry: equal names mean equal bytes.
     name: Arc<str>,
     form: String,
 }
@@ -38,7 +38,7 @@ enum Rewrite {
 }
 
 impl Projection {
-    /// The projection that the parameters ask for; none if rows leave whole.
+    /// The projection that the parameters ask for; `None` if rows are sent whole.
     pub(super) fn of(
         params: &AllParams,
         format: Format,
@@ -52,7 +52,7 @@ impl Projection {
         }
     }
 
-    /// The projection of rows that stay rows: to some fields, or to all but some members.
+    /// The projection of JSON rows: to some fields, or to all but some members.
     pub(super) fn of_rows(
         fields: Option<&Fields>,
         omit: Option<&Omit>,
@@ -102,7 +102,7 @@ impl Projection {
         Self { rewrite, name: name.into(), form }
     }
 
-    /// What tells the response apart from whole rows in its `ETag`.
+    /// Distinguishes the response from whole rows in its `ETag`.
     pub(super) fn form(&self) -> &str {
         &self.form
     }
@@ -116,7 +116,7 @@ impl Projection {
         line.into()
     }
 
-    /// The same rows in this form. They are made off the workers unless they are few or kept from before.
+    /// The same rows in this form. They are made off the workers unless they are few or already stored.
     pub(super) async fn apply(
         self: &Arc<Self>,
         slice: EntrySlice,
@@ -157,7 +157,8 @@ impl Projection {
     }
 }
 
-/// Takes all rows of an answer in another form, within the limit in bytes of it. Whole rows are let go on the way.
+/// Takes all rows of an answer in another form, up to a limit in bytes. Whole rows are released as they are
+/// rewritten.
 ///
 /// # Errors
 /// As [`Answer::collect`].
@@ -180,10 +181,10 @@ pub(super) async fn collect(
     Ok(collection.finish(answer.verdict()))
 }
 
-/// Rows in the form in which they leave.
+/// Rows in the form in which they are sent.
 ///
 /// # Errors
-/// [`AskError::ShuttingDown`]: the only way to fail is that the runtime ends.
+/// [`AskError::ShuttingDown`]: fails only if the runtime ends.
 pub(super) async fn applied(
     projection: Option<&Arc<Projection>>,
     slice: EntrySlice,
@@ -194,7 +195,8 @@ pub(super) async fn applied(
     projection.apply(slice, agent, compression_pool).await.map_err(|_| AskError::ShuttingDown)
 }
 
-/// The same events, with rows in another form; `agent` until a section says whose they are. Ends early where rows can't be made, which breaks the body.
+/// The same events, with rows in another form. The rows are those of `agent` until a section begins. Ends
+/// early if rows can't be rewritten, which breaks the body.
 pub(super) fn projected(
     events: impl Stream<Item = Event> + Send + 'static,
     projection: Option<Arc<Projection>>,

@@ -3,15 +3,15 @@ use super::problem::Problem;
 use crate::domain::{Filters, NotAFilterValue, Rounding, Statuses, Timestamp};
 use crate::shape::{Fields, ListError, Omit, Zone};
 
-/// The parameters of `/agents/{agents}/executions/all`, read.
+/// The parsed parameters of `/agents/{agents}/executions/all`.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct AllParams {
-    /// Which rows.
+    /// The selected rows.
     pub(crate) rows: RowSelection,
-    /// Over `Accept`.
+    /// Takes precedence over `Accept`.
     pub(crate) format: Option<Format>,
     pub(crate) end_record: EndRecord,
-    /// Only so many of the newest rows.
+    /// The maximum number of rows, counted from the newest.
     pub(crate) limit: Option<u64>,
     /// Only these values of each row.
     pub(crate) fields: Option<Fields>,
@@ -24,7 +24,7 @@ pub(crate) struct AllParams {
 pub(crate) enum Format {
     /// One document, all or nothing.
     Json,
-    /// One row a line, as it comes.
+    /// One row per line, as it arrives.
     Ndjson,
     /// A table, all or nothing.
     Csv,
@@ -55,7 +55,7 @@ pub(crate) enum EndRecord {
     Wanted,
 }
 
-/// What `/agents/{agents}/executions/all` takes.
+/// The parameters that `/agents/{agents}/executions/all` takes.
 pub const ALL_PARAMETERS: [&str; 13] = [
     "status",
     "call_type",
@@ -72,7 +72,7 @@ pub const ALL_PARAMETERS: [&str; 13] = [
     "omit",
 ];
 
-/// What lists of paths may be.
+/// The accepted lists of paths.
 pub(super) const PATHS: &str = "accepted: paths into a row, separated by commas, such as `id,telephony_data.to_number`, with a \
                      JSON string for a key that has one of `,:.\"` in it";
 const BOOLEAN: &str = "`true` or `false`";
@@ -80,15 +80,15 @@ pub(crate) const INSTANT: &str =
     "a date, such as 2026-01-28, or an RFC 3339 date and time, such as 2026-01-28T13:17:50Z";
 const ZONE: &str =
     "a name of the IANA time zone database, such as `Asia/Kolkata`, `America/New_York` or `UTC`";
-/// The most rows of a `limit`.
+/// The maximum `limit`.
 const HIGHEST_LIMIT: u64 = 1_000_000;
 const LIMIT: &str = "an integer from 1 to 1000000";
-/// The most statuses of a question.
+/// The maximum number of statuses in a request.
 const MOST_STATUSES: usize = 32;
 const WORD: &str = "one of upstream's words: 1 to 64 of a-z, 0-9, `_` and `-`";
 
 impl AllParams {
-    /// Reads a query string; whatever is unknown, doubled or unreadable is refused by name.
+    /// Reads a query string. Unknown, repeated and unreadable parameters are refused by name.
     pub(crate) fn parse(query: Option<&str>) -> Result<Self, Problem> {
         let mut params = Params::read(query)?;
         for paging in ["page_number", "page_size"] {
@@ -117,7 +117,7 @@ fn zone(text: &str) -> Option<Zone> {
     Zone::parse(&text.replace(' ', "+")).ok()
 }
 
-/// Refuses two lists that say what is left of a row.
+/// Refuses `fields` together with `omit`.
 pub(super) fn not_both(fields: Option<&Fields>, omit: Option<&Omit>) -> Result<(), Problem> {
     if fields.is_some() && omit.is_some() {
         return Err(invalid("`fields` and `omit` can't be used together; accepted: one of them".to_owned()));
@@ -129,22 +129,22 @@ pub(super) fn not_both(fields: Option<&Fields>, omit: Option<&Omit>) -> Result<(
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct RowSelection {
     pub(crate) filters: Filters,
-    /// For more than one status.
+    /// The statuses, if there are several.
     pub(crate) any_status: Option<Statuses>,
     pub(crate) from: Option<Timestamp>,
     pub(crate) to: Option<Timestamp>,
 }
 
-/// Which rows a request selects, and by which clocks.
+/// The rows that a request selects, and its time zone.
 #[derive(Debug)]
 pub(super) struct Selection {
     pub(super) rows: RowSelection,
-    /// Of dates, and of the days that rows are grouped by.
+    /// The zone of dates, and of the days by which rows are grouped.
     pub(super) zone: Zone,
 }
 
 impl Selection {
-    /// Takes the parameters that select rows out of all.
+    /// Takes the parameters that select rows.
     pub(super) fn take(params: &mut Params) -> Result<Self, Problem> {
         let statuses = statuses(params)?;
         let only = statuses.as_ref().and_then(Statuses::only).cloned();
@@ -162,13 +162,13 @@ impl Selection {
     }
 }
 
-/// Reads a number of rows; a sign is no part of one.
+/// Reads a number of rows, without a sign.
 fn limit(text: &str) -> Option<u64> {
     let is_plain = text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse().ok().filter(|rows| is_plain && (1..=HIGHEST_LIMIT).contains(rows))
 }
 
-/// Takes a list of paths out of the parameters. The log does not repeat any of it.
+/// Takes a list of paths. The log does not repeat it.
 pub(super) fn list<T>(
     params: &mut Params,
     name: &str,
@@ -183,7 +183,7 @@ pub(super) fn list<T>(
     })
 }
 
-/// Takes the statuses out of the parameters, of which a row may have any.
+/// Takes the statuses; a row may have any of them.
 fn statuses(params: &mut Params) -> Result<Option<Statuses>, Problem> {
     let refused = || {
         invalid(format!(
@@ -201,7 +201,7 @@ fn statuses(params: &mut Params) -> Result<Option<Statuses>, Problem> {
     Ok(Statuses::new(statuses))
 }
 
-/// Takes upstream's filters out of the parameters.
+/// Takes upstream's filters.
 pub(crate) fn filters(params: &mut Params) -> Result<Filters, Problem> {
     Ok(Filters {
         status: params.parse("status", WORD, |text| text.parse().ok())?,
@@ -223,7 +223,8 @@ fn boolean(text: &str) -> Option<bool> {
     }
 }
 
-/// Reads an instant, with the `+` of an offset forgiven for having arrived as a space: nothing else has a space so late.
+/// Reads an instant. Accepts a space as the `+` of its offset, because nothing else has a space at that
+/// place.
 pub(crate) fn instant(text: &str, zone: &Zone, rounding: Rounding) -> Option<Timestamp> {
     let offset = text.bytes().rposition(|byte| byte == b' ').filter(|&at| at > 10);
     match offset {

@@ -1,4 +1,4 @@
-//! How a response about executions is sent: what its request says of it, whatever the response contains.
+//! How a response about executions is sent, as far as its request decides that.
 
 use std::time::Duration;
 
@@ -36,7 +36,8 @@ pub(super) struct ResponseTerms {
 }
 
 impl ResponseTerms {
-    /// Reads the headers of a request. `format` is its parameter, and `deadline` the longest wait that the gateway allows.
+    /// Reads the headers of a request. `format` is its parameter, and `deadline` the longest wait that the
+    /// gateway allows.
     ///
     /// # Errors
     /// None of the media types is acceptable, or none of the codings.
@@ -93,7 +94,7 @@ impl ResponseTerms {
     }
 }
 
-/// The body of a response to `HEAD`: empty, and no claim that the response to `GET` would be.
+/// The body of a response to `HEAD`: empty, without the claim that the response to `GET` is empty.
 pub(super) fn unknown_length() -> Body {
     Body::from_stream(stream::empty::<std::io::Result<Bytes>>())
 }

@@ -1,7 +1,7 @@
 //! `GET /status`: what the gateway can do now, for a caller that waits for rows.
 //!
-//! Served to every valid credential. A token is checked here. A key must have been accepted by upstream within the last
-//! minute; otherwise upstream is asked with `GET /user/me`, which counts in the budget.
+//! Served to every valid credential. A token is checked here. A key must have been accepted by upstream
+//! within the last minute; otherwise upstream is asked with `GET /user/me`, which counts in the budget.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use crate::source::{RemainingBudget, SourceHealth, SourceOutlook};
 use crate::telemetry::Trace;
 use crate::tier::{TierKind, TierStatus};
 
-/// The longest wait for upstream's word on a key: what the response says would be old after that.
+/// The longest wait for the check of a key: after that, the response would be outdated.
 const PROOF_TIME: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Serialize)]
@@ -125,7 +125,7 @@ const fn health(outlook: &SourceOutlook) -> &'static str {
     }
 }
 
-/// As settings write it.
+/// A length as settings write it.
 fn period(budget: RemainingBudget) -> String {
     match budget.period.subsec_millis() {
         0 => format!("{}s", budget.period.as_secs()),

@@ -1,8 +1,9 @@
-//! `GET /agents/{agents}/executions/summary`: totals of executions, without their rows, of one agent.
+//! `GET /agents/{agents}/executions/summary` for one agent: totals of executions, without their rows.
 //!
-//! Rows are looked at once: what totals need of them is kept with the index of their entry, longer than their bytes, and a
-//! repeated question folds that. It is kept by row and path, so it serves every time zone, range and filter. Upstream is asked
-//! what `/all` would ask, and nothing for rows whose bytes are gone and whose values are known.
+//! Rows are parsed once: the values that totals need are stored with the index of their entry, longer than
+//! their bytes, and a repeated request adds these up. They are stored by row and path, so they serve every
+//! time zone, range and filter. Upstream is asked as for `/all`, but not for evicted rows whose values are
+//! stored.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,10 +33,10 @@ use crate::engine::{AskError, Question, ResponseMode, RowNeed, Tolerance, Verdic
 use crate::shape::form_digest;
 use crate::shape::totals::{MOST_GROUPS, TotalsError};
 
-/// About how long a group is in a response, in bytes.
+/// The approximate size of a group in a response, in bytes.
 const USUAL_GROUP: u64 = 256;
 
-/// The answer to a request about one agent that was read and authorized.
+/// Responds to a request about one agent that was parsed and authorized.
 pub(super) async fn answer(
     app: Arc<App>,
     authorized: AuthorizedRequest,
@@ -67,7 +68,7 @@ pub(super) fn too_large(error: TotalsError) -> Problem {
     Problem::new(Code::AnswerTooLarge, error.to_string())
 }
 
-/// The totals that are asked for, and how they are to be sent.
+/// The requested totals, and how they are sent.
 #[derive(Debug)]
 pub(super) struct SummaryRequest {
     params: TotalsParams,
@@ -138,7 +139,8 @@ impl SummaryRequest {
         let groups = verdict.count.min(MOST_GROUPS as u64);
         let work = usize::try_from(groups * USUAL_GROUP).unwrap_or(usize::MAX);
         let format = self.terms.media.format;
-        // Rows newer than `as_of` are counted if they are known, so the last group ends with the newest of them.
+        // Rows newer than `as_of` are counted if they are known, so the last group ends with the newest of
+        // them.
         let from = self.params.selection.rows.from.unwrap_or(Timestamp::MIN);
         let span = Span::new(from, verdict.as_of.max(newest));
         let write = move || {
@@ -156,13 +158,13 @@ impl SummaryRequest {
     }
 }
 
-/// What tells a response apart from others over the same rows.
+/// Distinguishes a response from others about the same rows.
 fn form(params: &TotalsParams, format: Format, agents: &[AgentId]) -> String {
     let form = params.totals.form(&params.selection.zone, agents);
     if format == Format::Csv { form_digest(&format!("csv={form}")) } else { form }
 }
 
-/// What stands before the totals in a document, up to their first member.
+/// The text of a document before the first member of the totals.
 fn head(agent: AgentId, verdict: &Verdict, missing: Vec<MissingPart>) -> Vec<u8> {
     #[derive(Serialize)]
     struct SummaryHead {

@@ -1,4 +1,4 @@
-//! Totals of an answer's rows, which are let go on the way.
+//! Totals of an answer's rows, which are released as they are added up.
 
 use std::io;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use crate::engine::{Answer, AskError, Gathered, Verdict};
 use crate::shape::Zone;
 use crate::shape::totals::{Facts, SummaryQuestion, Totals, TotalsError};
 
-/// How to make totals of an answer. Clones make the same.
+/// How to make totals of an answer. Clones are equal.
 #[derive(Clone, Debug)]
 pub(super) struct TotalsFold {
     pub(super) totals: Arc<SummaryQuestion>,
@@ -42,7 +42,7 @@ impl TotalsFold {
         while let Some(gathered) = answer.gather().await? {
             match gathered {
                 Gathered::Rows(slice) => {
-                    // The only way to fail is that the runtime ends.
+                    // Fails only if the runtime ends.
                     let facts = self.facts(&slice.entry, pool).await.map_err(|_| AskError::ShuttingDown)?;
                     let rows = slice.positions().map(|position| {
                         let row = slice.entry.rows().at(position);
@@ -59,8 +59,8 @@ impl TotalsFold {
         Ok(Ok(Folded { totals, verdict: answer.verdict(), newest }))
     }
 
-    /// What the totals need of an entry's rows: from columns that are kept, or from the bytes, which are read off the workers
-    /// unless they are few.
+    /// The values of an entry's rows that the totals need: from stored columns, or from the bytes, which are
+    /// parsed off the workers unless they are few.
     async fn facts(&self, entry: &Arc<Entry>, pool: &CompressionPool) -> io::Result<Facts> {
         if let Some(columns) = entry.columns(self.totals.columns()) {
             return Ok(Facts::of_columns(&self.totals, columns));

@@ -8,9 +8,9 @@ use crate::shape::totals::{QuestionError, SummaryParams, SummaryQuestion};
 /// The parameters of `/agents/{agents}/executions/summary`, read.
 #[derive(Debug)]
 pub(super) struct TotalsParams {
-    /// Which rows.
+    /// The selected rows.
     pub(super) selection: Selection,
-    /// What of them.
+    /// The requested totals.
     pub(super) totals: Arc<SummaryQuestion>,
     /// Takes precedence over `Accept`.
     pub(super) format: Option<Format>,

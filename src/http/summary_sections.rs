@@ -1,4 +1,4 @@
-//! Totals over several agents: one set of groups, and what each agent adds to it.
+//! Totals over several agents: one set of groups, and each agent's part of it.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::domain::Timestamp;
 use crate::engine::{SectionError, SectionOutcome, SectionVerdict, Sections, SectionsVerdict};
 use crate::shape::totals::TotalsError;
 
-/// The answer to a request that was read and authorized.
+/// Responds to a request that was parsed and authorized.
 pub(super) async fn answer(
     app: Arc<App>,
     authorized: AuthorizedAgents,
@@ -73,7 +73,7 @@ async fn fold(
     Ok(Ok((Folded { totals, verdict: verdict.whole.clone(), newest }, verdict)))
 }
 
-/// What stands before the totals in a document, up to their first member.
+/// The text of a document before the first member of the totals.
 fn head(verdict: &SectionsVerdict, renderer: ErrorRenderer) -> Vec<u8> {
     #[derive(Serialize)]
     struct SectionsHead {

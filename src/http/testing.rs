@@ -23,7 +23,7 @@ use crate::source::{
 use crate::store::testing::MapStore;
 use crate::telemetry::Tracer;
 
-/// The key that is refused.
+/// A key that upstream refuses.
 pub(super) const BAD_KEY: &str = "bn-bad";
 
 /// The rows of every agent, newest first.
@@ -33,7 +33,7 @@ pub(super) const ROWS: [&str; 3] = [
     "{\"id\":\"a\",\"created_at\":\"2026-01-01T12:00:01\",\"status\":\"completed\"}",
 ];
 
-/// What a page of upstream's own looks like.
+/// One of upstream's own pages.
 pub(super) const RELAYED: &str = "{\"data\" : [ ]}";
 
 fn instant(text: &str) -> Timestamp {
@@ -184,7 +184,7 @@ pub(super) fn app_over(store: Arc<MapStore>, max_json_bytes: u64) -> axum::Route
     )))
 }
 
-/// A response, read to its end.
+/// A response that was read to its end.
 #[derive(Debug)]
 pub(super) struct Reply {
     pub(super) status: u16,

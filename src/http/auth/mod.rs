@@ -1,11 +1,12 @@
 //! Authenticates callers, and picks the credential that is sent upstream for them.
 //!
-//! There are two modes. **Pass-through**: callers send upstream's own keys, which upstream checks; the gateway only
-//! derives a name from each key. **Held**: the gateway holds one upstream key, and callers send tokens; each token is
-//! valid for some agents and may expire. Key and tokens are files that are re-read when they change, so neither a new
-//! caller nor a rotated key needs a restart.
+//! There are two modes. **Pass-through**: callers send upstream's own keys, which upstream checks; the
+//! gateway only derives a name from each key. **Held**: the gateway holds one upstream key, and callers send
+//! tokens; each token is valid for some agents and may expire. Key and tokens are files that are re-read when
+//! they change, so neither a new caller nor a rotated key needs a restart.
 //!
-//! Tokens are random and long, so a single SHA-256 is enough to store them safely, and checking one stays cheap.
+//! Tokens are random and long, so a single SHA-256 is enough to store them safely, and checking one stays
+//! cheap.
 
 mod bearer;
 mod tokens;
@@ -33,11 +34,12 @@ pub enum Authenticator {
     Held(HeldKey),
 }
 
-/// The name of the held key in the cache. It stays the same when the key is rotated, because the account does.
+/// The name of the held key in the cache. It stays the same when the key is rotated, because the account
+/// does.
 const HELD: CredentialId = CredentialId::new(*b"the held key\0\0\0\0");
 
-/// Derives names from keys: digests salted with a secret, so they reveal nothing. The secret lives as long as the process, or is
-/// the tier's.
+/// Derives names from keys: digests salted with a secret, so that they do not reveal the keys. The secret is
+/// the tier's, or lives as long as the process.
 pub struct KeyNames([u8; 32]);
 
 /// The gateway's key, and the tokens that may use it.
@@ -50,7 +52,7 @@ pub struct HeldKey {
 /// A caller whose credential the gateway accepted. In pass-through mode that is any key: upstream checks it.
 #[derive(Clone, Debug)]
 pub(crate) struct AuthenticatedCaller {
-    /// The token's name in the tokens file; none in pass-through.
+    /// The token's name in the tokens file; `None` in pass-through mode.
     pub(crate) name: Option<Arc<str>>,
     credential: Credential,
     agents: Agents,
@@ -71,7 +73,7 @@ impl Authenticator {
     /// Holds the upstream key and accepts tokens.
     ///
     /// # Errors
-    /// Everything wrong with either file, as sentences that name it.
+    /// Every fault of either file, as sentences that name the file.
     pub fn held(key_file: &Path, tokens_file: &Path) -> Result<Self, Vec<String>> {
         match (Watched::open(key_file, parse_key), Watched::open(tokens_file, parse_tokens)) {
             (Ok(key), Ok(tokens)) => Ok(Self::Held(HeldKey { key, tokens })),
@@ -97,7 +99,8 @@ impl Authenticator {
 impl HeldKey {
     async fn authenticate(&self, presented: &str, now: Timestamp) -> Result<AuthenticatedCaller, Problem> {
         let token = self.tokens.current().await.find(presented, now).cloned().map_err(|refusal| {
-            // One message for both: a guesser must not learn which tokens exist, and a holder can see the date.
+            // One message for both: a guesser must not learn which tokens exist, and a holder can see the
+            // date.
             tracing::debug!(target: "fanfold::auth", ?refusal, "A token was refused: {refusal:?}.");
             Problem::new(Code::Unauthenticated, "the token is unknown or has expired")
         })?;
@@ -131,7 +134,7 @@ impl AuthenticatedCaller {
         &self.agents
     }
 
-    /// Whose key goes upstream.
+    /// Whose key is sent upstream.
     pub(crate) const fn key(&self) -> KeyOwner {
         self.key
     }

@@ -8,7 +8,8 @@ use subtle::ConstantTimeEq;
 
 use crate::domain::{AgentId, Rounding, Timestamp};
 
-/// The tokens file: one token a line, `<name> <sha256-hex> <agent-uuid,…|*> [expires RFC 3339]`, `#` comments.
+/// The tokens file: one token a line, `<name> <sha256-hex> <agent-uuid,…|*> [expires RFC 3339]`, `#`
+/// comments.
 #[derive(Debug)]
 pub struct Tokens(Vec<Token>);
 

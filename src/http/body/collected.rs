@@ -21,10 +21,10 @@ pub(crate) struct WholeBody {
     held: Vec<HeldMemory>,
 }
 
-/// Rows of a whole body, and what stands around them.
+/// Rows of a complete body, and the text around them.
 #[derive(Debug)]
 pub(crate) struct BodySection {
-    /// How the rows are arranged; what it has before and after them does not count.
+    /// How the rows are separated; its text before and after them is not used.
     pub(crate) framing: Framing,
     /// The bytes before the first row.
     pub(crate) begin: Bytes,
@@ -74,7 +74,7 @@ impl WholeBody {
         Self::new(Framing::Ndjson, Vec::new(), bytes, HeldMemory::default())
     }
 
-    /// Whether the bytes of all rows are there.
+    /// Whether the bytes of all rows are in memory.
     pub(crate) fn has_bytes(&self) -> bool {
         let mut slices = self.sections.iter().flat_map(|section| &section.slices);
         slices.all(|slice| slice.entry.has_bytes())

@@ -32,12 +32,12 @@ struct EndFields<P: Serialize> {
     missing: Vec<MissingPart>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<P>,
-    /// The sections that were begun, of a response that has sections.
+    /// The sections that were begun, in a response with sections.
     #[serde(skip_serializing_if = "Option::is_none")]
     agents: Option<Vec<SectionEnd>>,
 }
 
-/// What the last line says of a section.
+/// A section in the last line.
 #[derive(Serialize)]
 struct SectionEnd {
     agent_id: String,
@@ -97,7 +97,7 @@ pub(crate) fn end_record(
     line(&EndLine { end })
 }
 
-/// The last line of a response with sections: what each of them lacks is told with it.
+/// The last line of a response with sections. The missing parts are named in their sections.
 pub(crate) fn sections_end_record(
     verdict: &SectionsVerdict,
     ended: StreamEnd<'_>,

@@ -41,14 +41,14 @@ pub(crate) enum Event {
     Rows(EntrySlice),
     /// There are no more rows. The verdict on the complete answer.
     Reached(Verdict),
-    /// There are no more rows. The text says what there is to say of them, in place of an end record.
+    /// There are no more rows. The text replaces the end record.
     Finished(Verdict, Bytes),
     /// More rows exist but can't be read; the verdict on those that were.
     Broken(Verdict, AskError),
     /// There may be more rows, but the caller is no longer allowed to read them. The verdict covers the rows
     /// that were sent.
     Refused(Verdict, Box<Problem>),
-    /// What only a response with sections has.
+    /// An event that only a response with sections has.
     Section(SectionEvent),
 }
 
@@ -59,7 +59,7 @@ pub(crate) enum SectionEvent {
     Begins(AgentId),
     /// There are no more sections; the verdict on all of them.
     Reached(Box<SectionsVerdict>),
-    /// The rest can't be had; the verdict on what was given.
+    /// The rest can't be read; the verdict on what was sent.
     Broken(Box<SectionsVerdict>, Box<Problem>),
 }
 
@@ -154,7 +154,7 @@ struct StreamRun {
     chunks: VecDeque<Bytes>,
     /// The number of rows in parts and chunks or sent.
     given: u64,
-    /// How many of them belong to the section under way.
+    /// How many of them belong to the current section.
     given_of_section: u64,
     phase: StreamPhase,
     with: Streamed,
@@ -273,7 +273,7 @@ impl StreamRun {
                 self.phase = StreamPhase::Ending;
             }
             SectionEvent::Broken(mut verdict, problem) => {
-                // As for one answer: of what was known from the start, only what was given counts.
+                // As for a single answer: of the rows known from the start, only those that were sent count.
                 verdict.whole.count = self.given;
                 if let Some(section) = &mut verdict.under_way {
                     section.verdict.count = self.given_of_section;

@@ -1,9 +1,9 @@
 //! Forwards upstream's other paths, so that any client works with only its base URL changed.
 //!
-//! [`policy`] decides from the bytes of the request whether it may pass, and [`headers`] which headers do. The number of
-//! forwarded requests in progress is bounded. The list of agents, one agent and one execution are [`shared`] between the
-//! callers of one key; everything else is streamed in both directions. With a held key, only listed paths pass, and only
-//! what the caller's token allows.
+//! [`policy`] decides from the bytes of the request whether it may pass, and [`headers`] which headers do.
+//! The number of forwarded requests in progress is bounded. The list of agents, one agent and one execution
+//! are [`shared`] between the callers of one key; everything else is streamed in both directions. With a held
+//! key, only listed paths pass, and only what the caller's token allows.
 
 mod answers;
 mod body;

@@ -17,7 +17,7 @@ use crate::http::prefer::directives;
 use crate::http::present::{Etag, Storable};
 use crate::http::problem::{KeyOwner, Problem};
 
-/// The longest value of a parameter that goes upstream where the gateway holds the key; a date with an offset has some 32
+/// The longest value of a parameter that is sent upstream with a held key; a date with an offset has some 32
 /// characters.
 const LONGEST_VALUE: usize = 64;
 

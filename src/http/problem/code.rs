@@ -63,7 +63,7 @@ codes! {
     Internal = "internal_error", INTERNAL_SERVER_ERROR, "Internal error";
     /// The gateway is shutting down.
     ShuttingDown = "shutting_down", SERVICE_UNAVAILABLE, "The gateway is shutting down";
-    /// What was to be dropped is dropped here, but the tier could not be told.
+    /// Data was dropped in this process, but the tier could not record the purge.
     TierUnavailable = "tier_unavailable", SERVICE_UNAVAILABLE, "The tier is unavailable";
     /// Upstream is down, unreachable, or responds with 5xx.
     UpstreamUnavailable = "upstream_unavailable", BAD_GATEWAY, "Upstream is unavailable";

@@ -4,7 +4,8 @@ use super::{Code, Problem, Progress};
 use crate::engine::{AskError, Awaited, MemoryLimit};
 use crate::source::{SourceError, UpstreamWords};
 
-/// Turns errors into problem documents. The same error has a different status on another path or with another key.
+/// Turns errors into problem documents. The same error has a different status on another path or with another
+/// key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ErrorRenderer {
     /// Whose path was requested.
