@@ -105,7 +105,8 @@ async fn a_head_that_is_due_costs_one_round_trip_to_the_tier() {
     }
     let looks = || std::mem::take(&mut *rigs[0].tier.as_ref().unwrap().loads.lock());
     tokio::time::sleep(15 * SECOND).await;
-    (looks(), rigs[0].requests());
+    looks();
+    rigs[0].requests();
     ask(&rigs[1]).await;
     assert_eq!((looks(), rigs[0].requests()), (1, 1));
     ask(&rigs[1]).await;
