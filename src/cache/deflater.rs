@@ -1,15 +1,15 @@
 //! Deflates new entries in the background, on a thread of its own.
 //!
 //! # Flow
-//! Entries arrive uncompressed, are served as they are, and wait in a queue here. The thread deflates one after another
-//! and has each weighed again. When no entry has arrived for a while, it deflates older entries once more, with more
-//! effort, because entries that are still kept are worth it. After each of those it rests three times as long as the work
-//! took, so that it never uses more than a quarter of a core.
+//! Entries arrive uncompressed, are served as they are, and are queued here. The thread deflates one after another, and
+//! the store weighs each again. When no entry has arrived for a while, the thread deflates older entries once more with
+//! more effort, which is worth it for entries that are still stored. After each of those it rests three times as long as
+//! the work took, so that it never uses more than a quarter of a core.
 //!
 //! # Why a thread
 //! The work is pure computing, a millisecond at a time, and would delay tasks. Nothing is lost if it ends with the process,
-//! so no drain has to wait. And a thread can have a low priority: on a busy core it takes what responses and reads leave,
-//! until so much waits that rows are deflated before more are accepted.
+//! so no drain has to wait. And a thread can have a low priority: on a busy core it uses the time that responses and reads
+//! leave. When too much waits, rows are deflated before more are accepted.
 
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -21,18 +21,18 @@ use super::shared::SharedEntries;
 use crate::domain::Entry;
 use crate::store::EntryKey;
 
-/// How old an entry has to be before more effort is spent on it. The newest rows, which are replaced within seconds, are
-/// not worth it.
+/// The age from which more effort is spent on an entry. The newest rows are replaced within seconds.
 const SQUEEZED_AFTER: Duration = Duration::from_secs(30);
 
 /// How many times as long as its work the thread rests between two entries that can wait.
 const REST: u32 = 3;
 
-/// How nice the thread is to others: beside one that is not, it has a tenth of a core (setpriority(2)).
+/// The niceness of the thread: beside a busy thread of normal priority, it gets a tenth of a core
+/// (setpriority(2)).
 #[cfg(target_os = "linux")]
 const NICENESS: i32 = 10;
 
-/// Where entries stand that are to be deflated.
+/// The queue of entries to be deflated.
 #[derive(Debug)]
 pub(super) struct Deflater {
     /// `None` if the system can't create a thread. Rows are then deflated as they arrive.
@@ -65,13 +65,13 @@ impl Deflater {
 struct Work {
     shared: Arc<SharedEntries>,
     arriving: Receiver<WaitingEntry>,
-    /// Those to be gone over once more, and from when on; the earliest first.
+    /// Entries to be deflated once more, and from when; the earliest first.
     idle: VecDeque<(Instant, WaitingEntry)>,
 }
 
 impl Work {
     fn run(mut self) {
-        // Of this thread alone, as Linux has it. Where it can't be, the work is done all the same.
+        // On Linux, this sets the priority of this thread alone. If it fails, the work is done nevertheless.
         #[cfg(target_os = "linux")]
         let _ = rustix::process::setpriority_process(None, NICENESS);
         let mut rest = Duration::ZERO;
@@ -84,7 +84,7 @@ impl Work {
         }
     }
 
-    /// The next that arrives; none when it is time to go over another once more.
+    /// The next entry to arrive; `None` when it is time to deflate another one once more.
     fn next(&self, rest: Duration) -> Result<Option<WaitingEntry>, Gone> {
         let Some((due, _)) = self.idle.front() else {
             return self.arriving.recv().map(Some).map_err(|_| Gone);
@@ -98,7 +98,7 @@ impl Work {
     }
 
     fn deflate(&mut self, (key, entry): WaitingEntry) {
-        // An entry that was dropped in the meantime needs nothing; one that can't be deflated stays as it is.
+        // An entry that was dropped meanwhile needs nothing; one that can't be deflated stays as it is.
         if let Some(entry) = entry.upgrade()
             && entry.deflated().is_ok()
         {
@@ -107,7 +107,7 @@ impl Work {
         }
     }
 
-    /// Goes over one once more; how long to rest after it.
+    /// Deflates an entry once more, and returns how long to rest after it.
     fn squeeze(&mut self) -> Duration {
         let Some((_, (key, entry))) = self.idle.pop_front() else { return Duration::ZERO };
         let begun = Instant::now();
@@ -142,13 +142,13 @@ mod tests {
         let _store = MemoryStore::new(1 << 20);
         let is_deflating =
             |task: &Path| fs::read_to_string(task.join("comm")).is_ok_and(|name| name == "deflate\n");
-        // It sets its own niceness, a moment after it is there.
+        // The thread sets its own niceness, a moment after it starts.
         loop {
             let tasks = fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap().path());
             let (deflating, others): (Vec<_>, Vec<_>) = tasks.partition(|task| is_deflating(task));
             let is_nice = |task: &std::path::PathBuf| niceness(task) == Some(NICENESS);
             if deflating.iter().any(is_nice) {
-                // The name is read again: another test's thread may have got it since.
+                // The name is read again, because another test's thread may have received it meanwhile.
                 assert!(!others.iter().any(|task| is_nice(task) && !is_deflating(task)));
                 return;
             }

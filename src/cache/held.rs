@@ -1,12 +1,12 @@
-//! Who holds what, and what is dropped next. Pure: times are arguments.
+//! The holders of entries, and which entry is dropped next. Pure: times are arguments.
 //!
 //! # The order
-//! 1. Of all callers, the one that holds most gives first, and of its scopes the one that holds most. So nothing that one
-//!    caller or one agent reads takes more from others than brings all to the same size.
-//! 2. What has not been requested for a while weighs more: twice as much after an hour, three times after two.
-//!    So a new walk gets the room of yesterday's, and what is requested once a day and is small stays.
-//! 3. Of one scope, the oldest rows go first, whenever they were used. A history larger than its room keeps its
-//!    newest part however often it is read from end to end, where the least recently used order would keep nothing.
+//! 1. The caller that holds most loses first, and of its scopes the one that holds most. So the reads of one caller or one
+//!    agent never take more from others than until all have the same size.
+//! 2. Scopes that have not been requested for a while weigh more: twice as much after an hour, three times after two.
+//!    So a new walk gets the room of yesterday's, while a small history that is requested once a day stays.
+//! 3. Of one scope, the oldest rows are dropped first, whenever they were used. A history larger than its room keeps its
+//!    newest part however often it is read from end to end, whereas a least recently used order would keep nothing.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -34,11 +34,11 @@ struct HeldEntry {
     weight: u64,
     caller: CallerId,
     place: Place,
-    /// When its scope was requested last.
+    /// When its scope was last requested.
     requested: Arc<AtomicU64>,
 }
 
-/// Where an entry stands in its scope: by its newest row, then by its number.
+/// The place of an entry in its scope: by its newest row, then by its number.
 type Place = (Timestamp, u128);
 
 #[derive(Debug, Default)]
@@ -113,7 +113,7 @@ impl HeldEntries {
         held.weight = weight;
     }
 
-    /// Gives up an entry.
+    /// Drops an entry.
     pub(super) fn remove(&mut self, key: &EntryKey) -> Option<Arc<Entry>> {
         let HeldEntry { entry, weight, caller, place, .. } = self.entries.remove(key)?;
         self.bytes -= weight;
@@ -133,7 +133,7 @@ impl HeldEntries {
         Some(entry)
     }
 
-    /// The entry to give up when room is needed.
+    /// The entry to drop when room is needed.
     pub(super) fn next_to_go(&self, now: Duration) -> Option<EntryKey> {
         let now = millis(now);
         let by_caller =
@@ -147,7 +147,7 @@ impl HeldEntries {
 }
 
 impl HeldByCaller {
-    /// For how long nothing of it was requested.
+    /// How long nothing of it was requested.
     fn idle(&self, now: u64) -> Duration {
         self.scopes.values().map(|by_scope| by_scope.idle(now)).min().unwrap_or_default()
     }
@@ -171,7 +171,7 @@ mod tests {
     const CAPACITY: u64 = 1_000;
     const WEIGHT: u64 = 10;
 
-    /// What is held under a small capacity, and how long it has been.
+    /// The entries that are held with a small capacity, and the current time.
     #[derive(Default)]
     struct HeldBench {
         held: HeldEntries,
@@ -179,7 +179,7 @@ mod tests {
         next: u128,
     }
 
-    /// An agent's rows: whose they are, and under which scope.
+    /// The holder and the scope of an agent's rows.
     #[derive(Clone, Copy)]
     struct CachedAgent {
         caller: u8,
@@ -215,8 +215,8 @@ mod tests {
             key
         }
 
-        /// Requests a history of so many entries from end to end, newest first, and reads again what is not held; how many
-        /// were held.
+        /// Requests a history of this many entries from end to end, newest first, and reads missing entries
+        /// again. Returns how many were held.
         fn request(&mut self, agent: CachedAgent, known: &mut [Option<EntryKey>]) -> usize {
             let mut hits = 0;
             for (age, key) in known.iter_mut().enumerate() {
@@ -249,7 +249,8 @@ mod tests {
     const SECOND: CachedAgent = CachedAgent { caller: 1, scope: 2 };
     const OF_ANOTHER: CachedAgent = CachedAgent { caller: 2, scope: 3 };
 
-    /// The share of entries that were held, of so many times the capacity, from the second of ten requests on.
+    /// The share of entries that were held, of a history of this many times the capacity, from the second of
+    /// ten requests on.
     fn hit_rate(entries: usize) -> f64 {
         let (mut bench, mut known) = (HeldBench::default(), vec![None; entries]);
         bench.request(FIRST, &mut known);

@@ -1,15 +1,15 @@
 //! A store in memory that holds a bounded number of bytes.
 //!
 //! # Choices
-//! - **An order of its own, and no general-purpose cache.** See [`held`] for the order, and the decision page on entries for what
-//!   was tried.
+//! - **An eviction order of its own, and no general-purpose cache.** See [`held`] for the order, and the decision page on
+//!   entries for alternatives that were tried.
 //! - **Entries come first.** They are held deflated. The room that they leave is used for other forms of their rows,
-//!   mostly plain bytes, which are made on demand. They ask for room before they are kept, and give it up when entries
+//!   mostly plain bytes, which are made on demand. They need room before they are stored, and are dropped when entries
 //!   need it.
 //! - **Deflated in the background.** Rows are served as they arrived. A thread deflates them, and deflates them harder
 //!   when it has nothing else to do. See [`deflater`].
 //! - **No times to live.** The engine knows how long a row is fresh; here only bytes count.
-//! - **Evictions are not reported.** An entry that is gone is a gap when it is looked up.
+//! - **Evictions are not reported.** An evicted entry is a gap when it is looked up.
 
 mod deflater;
 mod held;
@@ -27,30 +27,31 @@ use crate::domain::{CallerId, Entry, EntryIndex};
 use crate::store::{EntryKey, Store};
 use crate::telemetry::CacheReadings;
 
-/// What the engine holds for the segment that names an entry: itself, a node of the coverage's tree, and a slot in its
-/// count of uses. Measured with 24,000 segments of one row each, and counted so that what many tiny questions leave behind is
-/// evicted as everything else is.
+/// The engine's memory for the segment that refers to an entry: the segment, a node of the coverage's tree,
+/// and a slot in its count of uses. Measured with 24,000 segments of one row each. It is counted so that the
+/// results of many tiny requests are evicted like everything else.
 const SEGMENT: u64 = 600;
 
-/// The part of the cache that indexes and their columns may take, as a divisor. Indexes of rows whose bytes are held need a
-/// tenth.
+/// The part of the cache that indexes and their columns may take, as a divisor. The indexes of rows with
+/// bytes need a tenth.
 const INDEX_SHARE: u64 = 4;
 
-/// How much more than needed is dropped of indexes at once, as a part of their share: it takes a look at everything known.
+/// How much more than needed is dropped of indexes at once, as a part of their share, because it takes a pass
+/// over everything that is known.
 const INDEX_SLACK: u64 = 8;
 
-/// The part of the cache that a single entry may take, as a divisor; larger entries are served and not kept. An entry as large
-/// as the cache would evict everything else, and be evicted by the next.
+/// The part of the cache that a single entry may take, as a divisor; larger entries are served and not
+/// stored. An entry as large as the cache would evict everything else, and be evicted by the next.
 const LARGEST_SHARE: u64 = 4;
 
-/// How many bytes may wait to be deflated. Past it, rows are deflated before the next are taken: as much as comes at once
-/// from a few dozen requests in flight.
+/// How many bytes may wait to be deflated: as many as arrive at once from a few dozen requests in flight.
+/// Beyond it, rows are deflated before more are accepted.
 const MOST_FRESH: u64 = 16 << 20;
 
-/// The same as a part of the cache, as a divisor: beside a small cache, less may wait.
+/// The same as a part of the cache, as a divisor: with a small cache, less may wait.
 const FRESH_SHARE: u64 = 4;
 
-/// Entries in memory, some of them dropped when the bytes run out.
+/// Entries in memory, some of which are dropped when there is no more room.
 #[derive(Debug)]
 pub struct MemoryStore {
     shared: Arc<SharedEntries>,
@@ -75,7 +76,7 @@ impl MemoryStore {
         Self { shared, deflater, largest: capacity / LARGEST_SHARE, refusals: AtomicU64::new(0) }
     }
 
-    /// What it holds now.
+    /// The current contents, in numbers.
     pub fn readings(&self) -> CacheReadings {
         let derived = self.shared.derived.stats();
         let held = self.shared.lock();
@@ -144,7 +145,7 @@ mod tests {
 
     const HOLDER: CallerId = CallerId::Key(CredentialId::new([1; 16]));
 
-    /// An entry of one row that can't be deflated to less than that many bytes, and is deflated.
+    /// A deflated entry of one row that can't be deflated to less than this many bytes.
     fn entry(bytes: usize) -> Arc<Entry> {
         let at = Timestamp::from_micros(0);
         let row = Row {
@@ -166,14 +167,14 @@ mod tests {
         entry
     }
 
-    /// Bytes that look like nothing (xorshift).
+    /// Incompressible bytes (xorshift).
     fn noise(length: usize) -> Bytes {
         let mut state = 0x2545_f491_4f6c_dd1d_u64;
         let mut next = || {
             state ^= state << 13;
             state ^= state >> 7;
             state ^= state << 17;
-            // Line breaks would make another kind of row of it.
+            // Rows with line breaks are stored differently.
             (state >> 32) as u8 | 0x80
         };
         (0..length).map(|_| next()).collect()
@@ -267,6 +268,6 @@ mod tests {
         assert!(stats.bytes - stats.plain > 80_000 && stats.fresh == 0, "{stats:?}");
         store.remove(&key(1));
         store.shared.reweigh(&key(1));
-        assert!(store.get(&key(1)).is_none(), "a weighing must not bring back what is gone");
+        assert!(store.get(&key(1)).is_none(), "weighing does not restore a dropped entry");
     }
 }

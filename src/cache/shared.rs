@@ -8,12 +8,13 @@ use super::held::HeldEntries;
 use crate::domain::{DerivedBudget, Entry};
 use crate::store::EntryKey;
 
-/// What is held for an entry in addition to its own weight: a slot of the hash table at its usual load, its place in its
-/// scope, the value's box and reference counts. Counted from their types and rounded up. It hardly matters for entries of
-/// tens of kilobytes, but without it a cache full of tiny entries would weigh nothing.
+/// What is held for an entry in addition to its own weight: a slot of the hash table at its usual load, its
+/// place in its scope, the value's box and reference counts. Counted from their types and rounded up. It
+/// hardly matters for entries of tens of kilobytes, but without it a cache full of tiny entries would weigh
+/// nothing.
 pub(super) const BOOKKEEPING: u64 = 300;
 
-/// The entries, and the room beside them: what the store and its thread have in common.
+/// The state that the store shares with its thread: the entries, and the room that they leave.
 #[derive(Debug)]
 pub(super) struct SharedEntries {
     pub(super) held: Mutex<HeldEntries>,
@@ -45,7 +46,7 @@ impl SharedEntries {
         self.make_room();
     }
 
-    /// Drops entries that are too much, and leaves the rest of the bytes to derived forms.
+    /// Drops surplus entries, and leaves the rest of the bytes to derived forms.
     pub(super) fn make_room(&self) {
         let now = self.now();
         let mut dropped = Vec::new();

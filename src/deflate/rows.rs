@@ -55,7 +55,7 @@ pub struct Deflated {
     shift: Shift,
 }
 
-/// What deflated rows consist of, to be kept beyond this process.
+/// The parts of deflated rows, for storage beyond this process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeflatedParts {
     /// The blocks, with line feeds between the rows.
@@ -80,10 +80,10 @@ impl Deflated {
     /// The number of bytes of the last separator's block.
     pub const LAST_SEPARATOR: usize = stored_len(1);
 
-    /// So many rows that were deflated before, here or elsewhere; `None` if they can't be.
+    /// This many rows that were deflated before, here or elsewhere; `None` if the parts are not valid.
     ///
-    /// Checks what would send a wrong byte or take much memory: that a separator can be overwritten at each seam, and that so
-    /// few blocks can have so many bytes. The blocks are not inflated.
+    /// Checks what could send a wrong byte or take much memory: that each seam has a separator, and that
+    /// blocks of this length can have that many bytes. The blocks are not inflated.
     pub fn from_parts(parts: DeflatedParts, rows: usize) -> Option<Self> {
         let DeflatedParts { blocks, seams, len, effort, .. } = &parts;
         let has_length = *len >= rows && (rows > 0 || *len == 0);
@@ -101,7 +101,7 @@ impl Deflated {
         (has_length && is_possible && has_seams).then_some(Self { parts, shift })
     }
 
-    /// What it consists of.
+    /// The parts of the deflated rows.
     pub const fn parts(&self) -> &DeflatedParts {
         &self.parts
     }

@@ -1,4 +1,4 @@
-//! What rows say of the things that filters name, and whether a row passes a filter by what it says.
+//! The facts of rows that filters test, and whether a row passes a filter.
 
 use std::sync::Arc;
 
@@ -6,10 +6,10 @@ use uuid::Uuid;
 
 use super::{Filters, Status};
 
-/// What a row says of the things that filters name, apart from status and dates.
+/// The facts of a row that filters test, apart from status and dates.
 ///
-/// A fact that the row does not state in the form in which the filter takes it is unknown. Nobody has seen how upstream filters
-/// rows without a `telephony_data`, or whose `answered_by_voice_mail` is null.
+/// A fact that the row does not have in the form that the filter takes is unknown. How upstream filters rows without
+/// `telephony_data`, or with `null` for `answered_by_voice_mail`, has not been observed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FilterFacts {
     /// `telephony_data.call_type`, if it is a text.
@@ -22,10 +22,10 @@ pub struct FilterFacts {
     pub answered_by_voice_mail: Option<bool>,
 }
 
-/// What a row says of its batch.
+/// The batch of a row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum BatchFact<T> {
-    /// Nothing, or nothing that is an identifier.
+    /// The row names none, or no valid identifier.
     #[default]
     Unknown,
     /// It is in none: the row's `batch_id` is null, which no identifier equals.
@@ -34,7 +34,7 @@ pub enum BatchFact<T> {
     In(T),
 }
 
-/// The facts of a row, wherever they are kept.
+/// The facts of a row, wherever they are stored.
 #[derive(Clone, Copy, Debug)]
 pub struct StatedFacts<'a> {
     /// The status of the call.
@@ -76,7 +76,8 @@ impl FilterMatch {
 }
 
 impl Filters {
-    /// Whether upstream would show a row with these facts under the filters, as far as its documentation says.
+    /// Whether upstream would show a row with these facts under the filters, as far as its documentation
+    /// says.
     pub fn match_of(&self, facts: &StatedFacts<'_>) -> FilterMatch {
         let status = self.status.as_ref().map(|wanted| match facts.status {
             None => FilterMatch::Unknown,
@@ -107,7 +108,8 @@ fn of_word(stated: Option<&str>, wanted: &str) -> FilterMatch {
     }
 }
 
-/// One batch in two spellings (with dashes and without, or in capitals) may or may not be the same to upstream.
+/// One batch in two spellings (with dashes and without, or in capitals) may or may not be the same to
+/// upstream.
 fn of_batch(stated: BatchFact<&str>, wanted: &str) -> FilterMatch {
     match stated {
         BatchFact::Unknown => FilterMatch::Unknown,

@@ -13,7 +13,8 @@ pub struct Filters {
     pub call_type: Option<CallType>,
     /// Only calls through this telephony provider.
     pub provider: Option<Provider>,
-    /// Only calls that voice mail answered, or did not. Decided during the call, so rows enter and leave the result.
+    /// Only calls that voice mail answered, or did not. Decided during the call, so rows enter and leave the
+    /// result.
     pub answered_by_voice_mail: Option<bool>,
     /// Only calls in this batch.
     pub batch_id: Option<BatchId>,

@@ -1,6 +1,7 @@
 //! The vocabulary as types: execution rows, pages, spans of time, filters.
 //!
-//! Nothing here knows HTTP, clocks or files. Values of these types were checked once, at the edge, and can be trusted.
+//! Nothing here knows HTTP, clocks or files. Values of these types were checked once, at the edge, and can be
+//! trusted.
 
 mod agent;
 mod caller;

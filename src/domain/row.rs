@@ -4,8 +4,8 @@ use super::{FilterFacts, RowId, Status, Timestamp};
 
 /// The most rows on a page, by upstream's documentation.
 ///
-/// What it does with a larger value is unknown. If it silently capped the value, a full page would look like a short last
-/// page and the rest would be lost, so fanfold never requests more.
+/// What it does with a larger value is unknown. If it silently capped the value, a full page would look like
+/// a short last page and the rest would be lost, so fanfold never requests more.
 pub const MAX_PAGE_SIZE: usize = 50;
 
 /// One execution: its bytes, and the few fields that are read from it.
@@ -13,7 +13,8 @@ pub const MAX_PAGE_SIZE: usize = 50;
 pub struct Row {
     /// Upstream's identifier: a UUID, or `{agent_id}#{timestamp}` in old rows.
     pub id: RowId,
-    /// When upstream created the row; it never changes. Absent if upstream gave none, or none that can be read.
+    /// When upstream created the row; it never changes. Absent if upstream gave none, or none that can be
+    /// read.
     pub created_at: Option<Timestamp>,
     /// When upstream last changed the row, by its own account.
     pub updated_at: Option<Timestamp>,

@@ -6,8 +6,8 @@ use uuid::Uuid;
 
 /// Identifies an execution: upstream's identifier, a UUID, or `{agent_id}#{timestamp}` in old rows.
 ///
-/// Ordered as its text. A UUID in the spelling that upstream uses (lowercase, with dashes) takes sixteen bytes; bytes
-/// of two such UUIDs compare as their texts do.
+/// Ordered as its text. A UUID in the spelling that upstream uses (lowercase, with dashes) takes sixteen
+/// bytes; bytes of two such UUIDs compare as their texts do.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct RowId(IdForm);
 

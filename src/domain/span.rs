@@ -83,8 +83,8 @@ impl Span {
 
     /// The same span with its ends moved outwards to whole seconds.
     ///
-    /// Upstream may compare microseconds, milliseconds or seconds. At whole seconds they all agree, and rows beyond the
-    /// ends are trimmed.
+    /// Upstream may compare microseconds, milliseconds or seconds. At whole seconds they all agree, and rows
+    /// beyond the ends are trimmed.
     pub fn outward(self) -> Self {
         Self { from: self.from.floor_second(), to: self.to.ceil_second() }
     }

@@ -28,7 +28,8 @@ impl Status {
         &self.0
     }
 
-    /// Whether the call is over. Later events (costs, extraction, an automatic retry) may still change the row.
+    /// Whether the call is over. Later events (costs, extraction, an automatic retry) may still change the
+    /// row.
     pub fn is_terminal(&self) -> bool {
         TERMINAL.contains(&&*self.0)
     }

@@ -17,7 +17,8 @@ const LAST_DAYS: civil::Date = civil::date(9999, 12, 30);
 
 /// How an instant finer than a microsecond is rounded.
 ///
-/// Rows have whole microseconds, so the start of a span may be rounded up and its end down without losing any.
+/// Rows have whole microseconds, so the start of a span may be rounded up and its end down without losing
+/// any.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rounding {
     /// Toward the past, for the end of a span.
@@ -48,7 +49,8 @@ impl Timestamp {
         self.0
     }
 
-    /// Parses RFC 3339 with any offset. Without an offset it is UTC, as in upstream's rows. A date alone is not an instant.
+    /// Parses RFC 3339 with any offset. Without an offset it is UTC, as in upstream's rows. A date alone is
+    /// not an instant.
     pub fn parse(text: &str, rounding: Rounding) -> Option<Self> {
         if !text.is_ascii() || !text.get(10..11).is_some_and(|t| matches!(t, "T" | "t" | " ")) {
             return None;
@@ -131,8 +133,8 @@ impl fmt::Debug for Timestamp {
     }
 }
 
-/// Whether a text with an offset that the library can't parse is an instant in the last days of the year 9999, which people
-/// write for "always".
+/// Whether a text with an offset that the library can't parse is an instant in the last days of the year
+/// 9999, which people write for "always".
 fn is_in_last_days(text: &str) -> bool {
     let Some(at) = text.get(11..).and_then(|time| time.find(['Z', 'z', '+', '-'])) else { return false };
     let (local, offset) = text.split_at(at + 11);

@@ -1,11 +1,12 @@
-//! Words of upstream's that most rows share, kept once for the process.
+//! Upstream's words that most rows share, stored once in the process.
 
 use std::collections::HashSet;
 use std::sync::{Arc, LazyLock};
 
 /// The words that upstream documents, and those that were seen in rows: statuses, directions, providers.
 ///
-/// Words that are not among them are kept by whatever holds the rows, because upstream may send any number of them.
+/// Words that are not among them are kept by whatever holds the rows, because upstream may send any number of
+/// them.
 static SHARED: LazyLock<HashSet<Arc<str>>> = LazyLock::new(|| {
     let statuses = [
         "scheduled",
@@ -40,7 +41,8 @@ pub(super) fn word(text: &str) -> Arc<str> {
 pub struct WordTable(Vec<Arc<str>>);
 
 impl WordTable {
-    /// How many words are searched. Batches of a page are few; a page of which every row has its own word gains nothing.
+    /// How many words are searched. A page has few batches; if every row has its own word, sharing gains
+    /// nothing.
     const SEARCHED: usize = 16;
 
     /// The word, shared with the rows before.

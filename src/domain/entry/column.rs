@@ -1,12 +1,12 @@
-//! Columns: for every row of an entry, what one path of it holds, in a few bytes.
+//! Columns: the value of one path in every row of an entry, in a few bytes per row.
 
 use std::collections::HashMap;
 
-/// Names what a column holds, the same in every process: a digest of the path and of how its values are read.
+/// Identifies the values of a column in every process: a digest of the path and of how its values are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ColumnId([u8; 16]);
 
-/// For every row of an entry, what one path of it holds. Depends on nothing but the rows' bytes.
+/// The value of one path in every row of an entry. Depends only on the rows' bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ValueColumn {
     /// Numbers to be added up.
@@ -25,9 +25,9 @@ pub struct NumberColumn {
 /// The value of a row in a column of numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NumberCell {
-    /// None.
+    /// The row has none.
     Absent,
-    /// One that is not counted.
+    /// A value that is not counted.
     Skipped,
     /// A number, in the unit of the column.
     Number(i128),
@@ -47,7 +47,7 @@ enum PackedNumbers {
     Wide(Box<[i128]>),
 }
 
-/// Words, each different one once, and 1 byte a row; 4 if there are more than 256 different ones.
+/// Words: each distinct one once, and 1 byte per row; 4 bytes if there are more than 256 distinct words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WordColumn {
     words: Box<[Box<str>]>,
@@ -110,8 +110,8 @@ impl ValueColumn {
         size_of::<Self>() + 3 * ALLOCATION + values
     }
 
-    /// A column of rows that other columns of the same id hold, each given by its column and its position there; none if they
-    /// hold different kinds of values.
+    /// A column of rows from other columns of the same id, each given by its column and its position there;
+    /// `None` if the columns have different kinds of values.
     pub(super) fn gather(rows: &[(&Self, usize)]) -> Option<Self> {
         match rows.first()?.0 {
             Self::Numbers(_) => {

@@ -12,15 +12,15 @@ const LOOKED_AT: usize = 4;
 
 /// Only one new form in this many may replace forms that have been used.
 ///
-/// Otherwise, if a history that does not fit is read over and over, each of its forms would be replaced just before it is
-/// used again. So most forms stay, and the budget follows a change of demand a little later.
+/// Otherwise, if a history that does not fit is read over and over, each of its forms would be replaced just
+/// before it is used again. So most forms stay, and the budget follows a change of demand a little later.
 const PATIENCE: u32 = 8;
 
-/// The budget for derived forms, which are kept in addition to entries and can be made again: the room that entries leave in
-/// the cache.
+/// The budget for derived forms, which are kept in addition to entries and can be made again: the room that
+/// entries leave in the cache.
 ///
-/// A new form replaces forms that were never used, and sometimes forms that have not been used for long. If there are none
-/// among those that are examined, the new form is not kept.
+/// A new form replaces forms that were never used, and sometimes forms that have not been used for long. If
+/// there are none among those that are examined, the new form is not kept.
 #[derive(Debug, Default)]
 pub struct DerivedBudget {
     room: Arc<FormRoom>,

@@ -1,6 +1,7 @@
 //! Extracts, made from an entry's rows on demand: selected fields, table lines, the values that totals need.
 //!
-//! An extract belongs to its entry and is dropped with it. Like the other derived forms, it is kept while there is room.
+//! An extract belongs to its entry and is dropped with it. Like the other derived forms, it is kept while
+//! there is room.
 
 use std::any::Any;
 use std::io;
@@ -24,8 +25,9 @@ impl Entry {
         self.forms.has_extract(name)
     }
 
-    /// Returns the extract of this name: the one that is kept, or a new one, which is kept if there is room. `make` returns it
-    /// with its weight in bytes. A name always stands for the same extract of the same type.
+    /// Returns the extract of this name: the one that is kept, or a new one, which is kept if there is room.
+    /// `make` returns it with its weight in bytes. A name always stands for the same extract of the same
+    /// type.
     ///
     /// # Errors
     /// If `make` fails.

@@ -14,7 +14,8 @@ use crate::deflate::{Deflated, Effort, Separator};
 /// The assumed compression ratio of rows that are not deflated yet.
 pub(super) const USUAL_RATIO: usize = 5;
 
-/// The most pieces of an entry that are kept: the edges of ranges for a few dashboards, and the results of a filter or two.
+/// The most pieces of an entry that are kept: the edges of ranges for a few dashboards, and the results of a
+/// filter or two.
 const MOST_PIECES: usize = 4;
 
 /// The most extracts of an entry that are kept: the tables and totals of a few dashboards.
@@ -22,9 +23,10 @@ const MOST_EXTRACTS: usize = 8;
 
 /// The forms in which an entry's bytes are held.
 ///
-/// Rows arrive uncompressed. Once they are deflated, that is the form that is held. All other forms are derived from it on
-/// demand, and kept while the [`DerivedBudget`] has room: plain bytes with either separator, blocks with commas, some of
-/// the rows deflated separately. An entry that is not in a store has no budget, and stays as it arrived.
+/// Rows arrive uncompressed. Once they are deflated, that is the form that is held. All other forms are
+/// derived from it on demand, and kept while the [`DerivedBudget`] has room: plain bytes with either
+/// separator, blocks with commas, some of the rows deflated separately. An entry that is not in a store has
+/// no budget, and stays as it arrived.
 ///
 /// # Invariants
 /// The rows are held uncompressed as they arrived, or deflated, or both; not at all in an entry without bytes.
@@ -139,7 +141,8 @@ impl Forms {
             Separator::Line => return deflated.blocks(separator),
             Separator::Comma => {}
         }
-        // The rows may have been deflated harder in the meantime; the content is the same, but the length differs.
+        // The rows may have been deflated harder in the meantime; the content is the same, but the length
+        // differs.
         let is_of = |blocks: &Bytes| blocks.len() == deflated.deflated_len();
         if let Some(kept) = self.held.lock().blocks.as_mut().map(KeptForm::used).filter(is_of) {
             return kept;
@@ -246,7 +249,8 @@ impl Forms {
     }
 }
 
-/// The position of some rows' bytes among all bytes, including the separator after each row. `ends` are the ends of all rows.
+/// The position of some rows' bytes among all bytes, including the separator after each row. `ends` are the
+/// ends of all rows.
 pub(super) fn byte_range(ends: &[usize], rows: Range<usize>) -> Range<usize> {
     let start = |row: usize| if row == 0 { 0 } else { ends[row - 1] + 1 };
     start(rows.start)..start(rows.end)

@@ -3,9 +3,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use parking_lot::Mutex;
 
-/// Counts the responses that hold an entry, and its bytes once among all that responses hold.
+/// Counts the responses that hold an entry, and its bytes once in the memory of all responses.
 ///
-/// The bytes are given back when the last of them releases the entry, or when the entry is dropped.
+/// The bytes are released when the last response releases the entry, or when the entry is dropped.
 #[derive(Debug, Default)]
 pub(super) struct Holders(Mutex<HolderCount>);
 
@@ -17,7 +17,8 @@ struct HolderCount {
 }
 
 impl Holders {
-    /// Counts one more, and returns how many bytes the entry counts for; `weight` is asked for by the first of them.
+    /// Counts one more response, and returns how many bytes the entry counts; the first response calls
+    /// `weight`.
     pub(super) fn add(&self, total: &Arc<AtomicU64>, weight: impl FnOnce() -> u64) -> u64 {
         let mut state = self.0.lock();
         if state.holders == 0 {
@@ -29,7 +30,7 @@ impl Holders {
         state.bytes
     }
 
-    /// Counts one less.
+    /// Counts one response less.
     pub(super) fn remove(&self) {
         let mut state = self.0.lock();
         state.holders = state.holders.saturating_sub(1);

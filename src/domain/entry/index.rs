@@ -1,4 +1,4 @@
-//! What is known of an entry's rows apart from their bytes: 72 bytes a row, and each word once.
+//! The facts about an entry's rows without their bytes: 72 bytes per row, and each word once.
 
 use std::collections::HashSet;
 use std::sync::atomic::AtomicU64;
@@ -9,7 +9,7 @@ use super::index_memory::CountedIndex;
 use super::new_row::{Digest, NewRow};
 use crate::domain::{BatchFact, FilterFacts, RowId, Status, Timestamp};
 
-/// What is known of the rows of an entry apart from their bytes: everything that plans, counts and filters need.
+/// The facts about the rows of an entry without their bytes: everything that plans, counts and filters need.
 ///
 /// # Invariants
 /// As [`Entry`](super::Entry). Never changes, except that columns of its rows come and go.
@@ -46,7 +46,7 @@ pub(super) struct PackedRow {
     flags: u16,
 }
 
-/// What a row of an index takes; the documentation promises it.
+/// The size of a row of an index, which the documentation promises.
 const _: () = assert!(size_of::<PackedRow>() == 72);
 
 const IS_DATED: u16 = 1;
@@ -84,8 +84,8 @@ impl EntryIndex {
         Self::of(new.iter().map(IndexRow::of))
     }
 
-    /// The index of rows that were in one before, in the same order; `None` if an older row precedes a newer one, or an id comes
-    /// twice.
+    /// The index of rows that come from an earlier index, in the same order; `None` if an older row precedes
+    /// a newer one, or an id is repeated.
     pub fn from_rows(rows: Vec<IndexRow>) -> Option<Self> {
         let is_sorted = rows.is_sorted_by(|newer, older| newer.created_at >= older.created_at);
         let mut ids = HashSet::with_capacity(rows.len());
@@ -110,7 +110,7 @@ impl EntryIndex {
         }
     }
 
-    /// Counts the index, and so many bytes that go with it, in a total until it is dropped; only once.
+    /// Counts the index, and this many bytes that belong to it, in a total until it is dropped; only once.
     pub fn count_in(&self, total: &Arc<AtomicU64>, overhead: u64) {
         self.counted.get_or_init(|| CountedIndex::new(self.weight() as u64 + overhead, total));
     }
@@ -212,7 +212,7 @@ impl EntryIndex {
     }
 }
 
-/// All that an index holds of a row, on its way from one to another.
+/// The facts about a row, on their way from one index to another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IndexRow {
     /// Upstream's identifier.
@@ -304,13 +304,14 @@ impl IndexWords {
         u32::try_from(numbered(&mut self.statuses, status)).unwrap_or(0)
     }
 
-    /// The number of a word; of a row with more words before it than can be numbered, the fact is unknown.
+    /// The number of a word. If there are too many words before it, the fact is unknown.
     fn word(&mut self, word: Option<&Arc<str>>) -> u16 {
         word.map_or(0, |word| u16::try_from(numbered(&mut self.words, word)).unwrap_or(0))
     }
 }
 
-/// How many words are searched for one that comes again. One that came longer ago is kept twice, which does no harm.
+/// How many words are searched for a repeated one. A word that appeared earlier is stored twice, which does
+/// no harm.
 const SEARCHED: usize = 64;
 
 /// The number of a value among those known, which it joins if it is new.

@@ -1,4 +1,4 @@
-//! The columns that an index holds: what totals need of its rows, longer than their bytes.
+//! The columns of an index: the values of its rows that totals need, which outlive the bytes.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,11 +9,12 @@ use super::index::EntryIndex;
 use super::index_memory::CountedIndex;
 use super::new_row::Digest;
 
-/// The most columns of an index: what a few dashboards ask for. Of more, those that were used last stay.
+/// The maximum number of columns of an index: as many as a few dashboards request. The least recently used
+/// are dropped.
 const MOST_COLUMNS: usize = 32;
 
-/// The most bytes a row that a column may take, in addition to [`ANY_COLUMN`]: more than an id or a phone number. Longer
-/// values would outlive the bytes at their own size.
+/// The most bytes per row that a column may take, in addition to [`ANY_COLUMN`]: more than an id or a phone
+/// number. A column of longer values would be as large as the bytes that it outlives.
 const MOST_PER_ROW: usize = 128;
 
 /// How many bytes any column may take.
@@ -64,10 +65,10 @@ impl EntryIndex {
         drop(dropped);
     }
 
-    /// Takes over the columns of indexes that have the same rows: a digest stands for a row's bytes, and a value depends on
-    /// nothing else. A column that lacks one of the rows is not taken.
+    /// Takes over the columns of indexes that have the same rows, because a value depends only on a row's
+    /// bytes, which the digest identifies. A column that lacks one of the rows is not taken.
     ///
-    /// So rows that are read again, cut or joined keep what totals know of them.
+    /// Rows that are read again, cut or joined therefore keep their columns.
     pub fn inherit_columns<'i>(&self, from: impl IntoIterator<Item = &'i Self>) {
         let sources = from.into_iter().map(|index| (index, index.columns.all()));
         let sources: Vec<_> = sources.filter(|(_, columns)| !columns.is_empty()).collect();
@@ -133,7 +134,7 @@ mod tests {
         assert!((9.0..13.0).contains(&per_row), "{per_row} bytes a row, as documented");
         assert_eq!(index.column_bytes(), total.load(Relaxed) - alone);
         index.keep_column(id(1), numbers(0..50));
-        assert_eq!(index.column_bytes(), total.load(Relaxed) - alone, "one is kept of each id");
+        assert_eq!(index.column_bytes(), total.load(Relaxed) - alone, "one column is kept for each id");
         assert!(index.has_columns(&[id(1)]) && !index.has_columns(&[id(1), id(2)]));
         assert!(index.columns(&[id(1), id(2)]).is_none());
         index.drop_columns();

@@ -1,4 +1,4 @@
-//! Derived forms that are kept, and the room that they take.
+//! Stored derived forms, and the room that they take.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -41,12 +41,12 @@ pub(super) enum DerivedForm {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct FormId(pub(super) u64);
 
-/// How forms are looked at when room is needed.
+/// How forms are examined when room is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum EvictionLevel {
-    /// Those go that were never used.
+    /// Drops forms that were never used.
     Mild,
-    /// Those go that were not used since they were looked at like this last.
+    /// Drops forms that were not used since they were last examined like this.
     Strict,
 }
 
@@ -54,12 +54,12 @@ pub(super) enum EvictionLevel {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Used {
     Never,
-    /// Before it was looked at strictly last.
+    /// Before it was last examined strictly.
     Before,
     Lately,
 }
 
-/// A form that is kept; it leaves its room when it is dropped.
+/// A stored form, which frees its room when it is dropped.
 #[derive(Debug)]
 pub(super) struct KeptForm<T> {
     form: T,
@@ -70,12 +70,12 @@ pub(super) struct KeptForm<T> {
 }
 
 impl<T: Clone> KeptForm<T> {
-    /// The form, for somebody who makes another of it.
+    /// The form, as the source of another form.
     pub(super) fn form(&self) -> T {
         self.form.clone()
     }
 
-    /// The form, for somebody who needs it as it is.
+    /// The form, for its own use.
     pub(super) fn used(&mut self) -> T {
         self.used = Used::Lately;
         self.form.clone()
@@ -108,7 +108,7 @@ impl<T> KeptForm<T> {
     }
 }
 
-/// Bytes that are taken in a room, until it is dropped.
+/// Bytes that take room until this is dropped.
 #[derive(Debug)]
 struct Reservation {
     bytes: u64,
@@ -121,7 +121,7 @@ impl Drop for Reservation {
     }
 }
 
-/// Bytes as they came, until they are deflated.
+/// Bytes as they arrived, until they are deflated.
 #[derive(Debug)]
 pub(super) struct Fresh {
     bytes: Bytes,

@@ -36,15 +36,15 @@ pub use new_row::{Digest, NewRow, RowChange};
 pub use rows::{EntryRow, EntryRows};
 pub use slice::EntrySlice;
 
-/// The rows of one segment, newest first, as the cache keeps them. Its content never changes; the form in which its bytes
-/// are held does, see [`Forms`].
+/// The rows of one segment, newest first, as the cache keeps them. Its content never changes; the form in
+/// which its bytes are held does, see [`Forms`].
 ///
 /// # Invariants
 /// Rows are in descending order of `created_at`, those of one instant in ascending order of `id`, then those without a
 /// date of their own as upstream listed them, and no `id` comes twice.
 #[derive(Debug)]
 pub struct Entry {
-    /// Shared with whatever is made of the rows.
+    /// Shared with everything that is made of the rows.
     index: Arc<EntryIndex>,
     /// Where each row's bytes end; the line feed follows. Empty if the bytes are gone.
     ends: Box<[usize]>,
@@ -75,7 +75,8 @@ impl Entry {
         Self { index, ends, has_line_breaks, forms, columns: Box::default(), holders: Holders::default() }
     }
 
-    /// An entry of rows that were deflated before, here or elsewhere; `None` if they are not those of the index.
+    /// An entry of rows that were deflated before, here or elsewhere; `None` if they are not those of the
+    /// index.
     ///
     /// Lengths are compared, the bytes are not inflated.
     pub fn from_parts(index: Arc<EntryIndex>, deflated: Deflated, has_line_breaks: bool) -> Option<Self> {
@@ -96,12 +97,13 @@ impl Entry {
         is_it.then(|| Self { index, ends, has_line_breaks, forms, columns, holders })
     }
 
-    /// An entry of rows whose bytes are gone: all that is known of them, for who needs no more. Its forms are errors.
+    /// An entry of rows whose bytes are gone: only their facts. Its forms are errors.
     pub fn without_bytes(index: &Arc<EntryIndex>) -> Self {
         Self::bare(index, Box::default())
     }
 
-    /// An entry of rows whose bytes are gone, with these columns; none if its index does not hold all of them.
+    /// An entry of rows whose bytes are gone, with these columns; `None` if its index does not have all of
+    /// them.
     pub fn of_columns(index: &Arc<EntryIndex>, ids: &[ColumnId]) -> Option<Self> {
         let columns = index.columns(ids)?;
         Some(Self::bare(index, ids.iter().copied().zip(columns).collect()))
@@ -118,12 +120,12 @@ impl Entry {
         }
     }
 
-    /// Whether the bytes are there.
+    /// Whether the bytes are in memory.
     pub fn has_bytes(&self) -> bool {
         self.ends.len() == self.index.len()
     }
 
-    /// What is known of the rows apart from their bytes.
+    /// The facts about the rows, without their bytes.
     pub const fn index(&self) -> &Arc<EntryIndex> {
         &self.index
     }
@@ -169,7 +171,8 @@ impl Entry {
         start(rows.start)..start(rows.end)
     }
 
-    /// Returns every row followed by a separator. Inflates the rows if necessary, and keeps the result if there is room.
+    /// Returns every row followed by a separator. Inflates the rows if necessary, and keeps the result if
+    /// there is room.
     ///
     /// # Errors
     /// Only if memory is damaged.
@@ -195,8 +198,8 @@ impl Entry {
         self.forms.deflated_already()
     }
 
-    /// The deflated rows with this separator after each, ready for a member. With commas they are a copy, which is kept while
-    /// nothing else needs the room.
+    /// The deflated rows with this separator after each, ready for a member. With commas they are a copy,
+    /// which is kept while nothing else needs the room.
     pub fn blocks(&self, deflated: &Deflated, separator: Separator) -> Bytes {
         self.forms.blocks(deflated, separator)
     }
@@ -227,7 +230,7 @@ impl Entry {
         self.forms.live_within(derived_budget);
     }
 
-    /// Some rows as they came, for a new entry together with others.
+    /// Some rows as they arrived, for a new entry together with others.
     ///
     /// # Errors
     /// As [`plain`](Self::plain).
@@ -254,20 +257,19 @@ impl Entry {
         Ok(rows.map(take).collect())
     }
 
-    /// Counts a response that holds the entry until it [releases](Self::release) it, and the entry's bytes once in `total`.
-    /// Returns those bytes: the memory that stays occupied if the cache drops the entry.
+    /// Counts a response that holds the entry until it [releases](Self::release) it, and the entry's bytes
+    /// once in `total`. Returns those bytes: the memory that stays occupied if the cache drops the entry.
     pub fn hold(&self, total: &Arc<AtomicU64>) -> u64 {
         self.holders.add(total, || self.occupied() as u64)
     }
 
-    /// Counts a response less, see [`hold`](Self::hold).
+    /// Counts one response less; see [`hold`](Self::hold).
     pub fn release(&self) {
         self.holders.remove();
     }
 
-    /// The memory in bytes that the entry needs as long as it is kept: everything except its index, which may be kept longer,
-    /// and plain bytes that can be dropped.
-    /// Estimated for rows that are not deflated yet.
+    /// The memory in bytes that the entry needs as long as it is kept: everything except its index, which may
+    /// be kept longer, and plain bytes that can be dropped. Estimated for rows that are not deflated yet.
     pub fn weight(&self) -> usize {
         Self::SIZE + self.forms.weight(self.byte_len()) + size_of_val(&*self.ends)
     }
@@ -280,7 +282,8 @@ impl Entry {
     }
 }
 
-/// Whether bytes have a line break. Checks all bytes without an early exit, so that the compiler can check many at a time.
+/// Whether bytes have a line break. Checks all bytes without an early exit, so that the compiler can check
+/// many at a time.
 fn breaks_lines(bytes: &[u8]) -> bool {
     bytes.iter().fold(false, |any, &byte| any | (byte == b'\n') | (byte == b'\r'))
 }

@@ -1,6 +1,7 @@
 use crate::domain::{Row, Timestamp};
 
-/// A digest of rows. The digest of several rows is the sum of theirs, so it does not depend on how they are cut into entries.
+/// A digest of rows. The digest of several rows is the sum of theirs, so it does not depend on how they are
+/// cut into entries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Digest(pub u128);
 
@@ -43,7 +44,7 @@ impl NewRow {
 pub enum RowChange<'n> {
     /// Not at all.
     None,
-    /// It has changed, but to what is not known.
+    /// It has changed in an unknown way.
     Doubted,
     /// It is now this one.
     Row(&'n NewRow),

@@ -7,7 +7,8 @@ use crate::domain::{FilterFacts, RowId, StatedFacts, Status, Timestamp};
 /// The facts about one row in an entry, apart from its bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct EntryRow<'e> {
-    /// When upstream created the row. For a row without a readable date, the instant of the row before it on its page.
+    /// When upstream created the row. For a row without a readable date, the instant of the row before it on
+    /// its page.
     pub created_at: Timestamp,
     /// Whether `created_at` is upstream's own value.
     pub is_dated: bool,
@@ -17,7 +18,7 @@ pub struct EntryRow<'e> {
     pub status: Option<&'e Status>,
     /// When the request that brought the row was sent upstream, by our clock.
     pub read_at: Timestamp,
-    /// Whether upstream has shown since then that the row has changed, but not to what.
+    /// Whether upstream has shown since then that the row has changed, but not how.
     pub is_doubted: bool,
     /// A digest of the bytes, the same on every replica.
     pub digest: Digest,

@@ -9,7 +9,7 @@ use crate::domain::Span;
 pub struct EntrySlice {
     /// The entry that has the rows.
     pub entry: Arc<Entry>,
-    /// Which of them: ascending runs of positions, none empty, none touching the next.
+    /// Their positions: ascending runs, none empty, none adjacent to the next.
     pub runs: Runs,
 }
 
