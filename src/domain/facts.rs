@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn words_decide_if_they_are_clearly_the_same_or_clearly_others() {
+    fn words_decide_only_if_they_are_clearly_equal_or_clearly_different() {
         let by = |provider: Option<&str>| {
             let filters = Filters { provider: "twilio".parse().ok(), ..Filters::default() };
             under(&filters, StatedFacts { provider, ..NOTHING })
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_in_another_spelling_is_for_upstream_to_decide() {
+    fn upstream_decides_about_a_batch_in_another_spelling() {
         let by = |batch_id: BatchFact<&str>| {
             let filters = Filters { batch_id: BATCH.parse().ok(), ..Filters::default() };
             under(&filters, StatedFacts { batch_id, ..NOTHING })
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn one_filter_that_a_row_does_not_pass_decides_whatever_else_is_unknown() {
+    fn a_failed_filter_decides_although_others_are_unknown() {
         let completed = Status::new("completed");
         let filters = Filters {
             status: Some(Status::new("completed")),

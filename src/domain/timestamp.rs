@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_instant() {
+    fn refuses_texts_that_are_no_instant() {
         for text in ["2026-01-28", "", "now", "13:17:50", "2026-13-01T00:00:00Z", "2026-01-28T", "１２３４"]
         {
             assert_eq!(down(text), None, "{text}");
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn rounds_what_is_finer_than_a_row() {
+    fn rounds_instants_finer_than_a_microsecond() {
         let text = "2026-01-28T13:17:50.1169245Z";
         assert_eq!(down(text).as_deref(), Some("2026-01-28T13:17:50.116924Z"));
         let up = Timestamp::parse(text, Rounding::Up).map(|t| t.to_string());

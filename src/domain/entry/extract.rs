@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_keeps_few_extracts_the_latest() {
+    fn an_entry_keeps_the_latest_few_extracts() {
         let derived_budget = derived_budget(1 << 20);
         let entry = entry(1, &derived_budget);
         let names: Vec<Arc<str>> = (0..20).map(|number| format!("{number}").into()).collect();

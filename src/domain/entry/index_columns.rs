@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn an_index_holds_few_columns_those_used_last() {
+    fn an_index_keeps_the_last_used_few_columns() {
         let index = index(0..2);
         (0..MOST_COLUMNS as u8).for_each(|number| index.keep_column(id(number), numbers(0..2)));
         assert!(index.columns(&[id(0), id(1)]).is_some());
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_that_are_read_again_keep_their_columns_and_others_have_none() {
+    fn reread_rows_keep_their_columns_and_new_rows_have_none() {
         let (older, newer) = (index(10..20), index(0..10));
         older.keep_column(id(1), numbers(10..20));
         newer.keep_column(id(1), numbers(0..10));

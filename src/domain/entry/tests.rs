@@ -55,7 +55,7 @@ fn rows_are_the_same_in_every_form() {
 }
 
 #[test]
-fn plain_bytes_go_once_rows_are_deflated_and_there_is_no_room() {
+fn plain_bytes_are_dropped_once_rows_are_deflated_if_there_is_no_room() {
     let derived_budget = derived_budget(0);
     let entry = entry(20, &derived_budget);
     let length = entry.byte_len() as u64;
@@ -99,7 +99,7 @@ fn a_form_that_was_used_outlives_one_that_was_not() {
 }
 
 #[test]
-fn what_is_read_in_a_circle_and_does_not_fit_is_kept_in_part() {
+fn forms_that_are_read_in_a_cycle_and_do_not_fit_are_kept_in_part() {
     let derived_budget = derived_budget(u64::MAX);
     let entries: Vec<_> = (0..12).map(|_| entry(20, &derived_budget)).collect();
     let length = entries[0].byte_len() as u64;
@@ -119,7 +119,7 @@ fn what_is_read_in_a_circle_and_does_not_fit_is_kept_in_part() {
 }
 
 #[test]
-fn some_rows_are_deflated_apart_once_and_stay_while_there_is_room() {
+fn some_rows_are_deflated_separately_once_and_stay_while_there_is_room() {
     let derived_budget = derived_budget(1 << 20);
     let entry = entry(20, &derived_budget);
     let runs = vec![3..9, 15..20];
@@ -136,7 +136,7 @@ fn some_rows_are_deflated_apart_once_and_stay_while_there_is_room() {
 }
 
 #[test]
-fn of_one_entry_a_few_pieces_are_kept() {
+fn a_few_pieces_of_an_entry_are_kept() {
     let derived_budget = derived_budget(1 << 20);
     let entry = entry(20, &derived_budget);
     let first = |rows: usize| -> Runs { std::iter::once(0..rows).collect() };
@@ -146,7 +146,7 @@ fn of_one_entry_a_few_pieces_are_kept() {
 }
 
 #[test]
-fn a_room_forgets_forms_that_others_took_the_place_of() {
+fn a_budget_forgets_replaced_forms() {
     let derived_budget = derived_budget(u64::MAX);
     let entry = entry(20, &derived_budget);
     for round in 0..1000 {
@@ -158,7 +158,7 @@ fn a_room_forgets_forms_that_others_took_the_place_of() {
 }
 
 #[test]
-fn blocks_with_commas_are_kept_where_that_takes_room_from_nobody() {
+fn blocks_with_commas_are_kept_only_in_free_room() {
     let derived_budget = derived_budget(1 << 20);
     let entry = entry(20, &derived_budget);
     let deflated = entry.deflated().unwrap();
@@ -174,7 +174,7 @@ fn blocks_with_commas_are_kept_where_that_takes_room_from_nobody() {
 }
 
 #[test]
-fn blocks_are_those_of_the_rows_that_they_are_asked_for_with() {
+fn blocks_are_always_those_of_the_requested_rows() {
     let derived_budget = derived_budget(1 << 20);
     let entry = entry(20, &derived_budget);
     let early = entry.deflated().unwrap();
@@ -186,7 +186,7 @@ fn blocks_are_those_of_the_rows_that_they_are_asked_for_with() {
 }
 
 #[test]
-fn rows_lie_within_a_span_that_has_the_first_and_the_last() {
+fn rows_are_within_a_span_that_contains_the_first_and_the_last() {
     let entry = entry(20, &derived_budget(0));
     let slice = EntrySlice::all(entry, 3..9).unwrap();
     let span = |from, to| Span::new(Timestamp::from_micros(from), Timestamp::from_micros(to)).unwrap();
@@ -205,7 +205,7 @@ fn the_digest_of_all_rows_is_the_sum_of_theirs() {
 }
 
 #[test]
-fn an_index_gives_back_what_rows_said() {
+fn an_index_returns_the_facts_of_its_rows() {
     let uuid = "6f96c9b1-0000-4000-8000-012345678900";
     let said = [
         (uuid, Some("completed"), Some("twilio"), BatchFact::In("b1".into()), Some(true)),
@@ -269,7 +269,7 @@ fn a_row_of_an_index_takes_less_than_96_bytes_all_in() {
 }
 
 #[test]
-fn rows_with_more_words_than_an_index_numbers_are_unknown_and_not_wrong() {
+fn words_beyond_the_number_that_an_index_holds_are_unknown() {
     let rows: Vec<NewRow> = (0..70_000)
         .map(|number| {
             let mut new = new_row(number);
