@@ -25,8 +25,8 @@ impl Insertion {
         Self { created_at, edit: Edit { status, ..Edit::default() } }
     }
 
-    /// The bytes of the row, whatever they are. Filters go by what is said here, not by what the bytes say; only the id is
-    /// taken from them.
+    /// The bytes of the row, which may be anything. Only the id is taken from them; filters test the values
+    /// that are set here.
     #[must_use]
     pub fn bytes(mut self, bytes: impl Into<Bytes>) -> Self {
         let bytes = bytes.into();

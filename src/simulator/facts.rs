@@ -2,7 +2,7 @@ use super::dice::Dice;
 use super::status::CallStatus;
 use crate::domain::CallType;
 
-/// What can be asked for of a row by filters, and never changes. Small: a million rows are kept.
+/// The values of a row that filters select and that never change. Small, because a million rows are stored.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Facts {
     /// How the last attempt ends.
@@ -11,7 +11,7 @@ pub(super) struct Facts {
     pub(super) call_type: CallType,
     /// Through whom: a position in [`PROVIDERS`].
     pub(super) provider: u8,
-    /// Whether a voice mail answers.
+    /// Whether voice mail answers.
     pub(super) voice_mail: bool,
     /// Which of the agent's batches the call belongs to.
     pub(super) batch: Option<Batch>,
@@ -81,7 +81,7 @@ impl Batch {
     }
 }
 
-/// One of some things, each as likely as its share of a thousand.
+/// Draws one of some values, each with its share of a thousand.
 fn draw<T>(dice: &mut Dice, from: impl Iterator<Item = (T, u64)>) -> Option<T> {
     let mut left = dice.below(1000);
     for (thing, share) in from {

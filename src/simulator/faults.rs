@@ -12,7 +12,8 @@ use super::log::SeenRequest;
 /// A fault in a response.
 #[derive(Clone, Debug)]
 pub enum Fault {
-    /// Another status, with a body as upstream (429, 500, other 4xx) or a proxy before it (502, 503, 504) writes it.
+    /// Another status, with a body like upstream's (429, 500, other 4xx) or a proxy's in front of it (502,
+    /// 503, 504).
     Status {
         /// The status.
         status: u16,
@@ -23,7 +24,7 @@ pub enum Fault {
     Reset,
     /// No response ever arrives.
     Hang,
-    /// The body breaks off in its middle.
+    /// The body is truncated in its middle.
     Truncate,
     /// 200 and a page of HTML.
     Html,
@@ -31,7 +32,7 @@ pub enum Fault {
     ErrorBody,
     /// 200 and a page without rows that promises more.
     EmptyPage,
-    /// The body dribbles in over this time.
+    /// The body arrives slowly, over this time.
     Slow(Duration),
     /// The response is this late.
     Delay(Duration),
@@ -123,7 +124,7 @@ impl When {
     }
 }
 
-/// The page that is asked for; of a list without a number, the first.
+/// The requested page of a list; without a number, the first.
 pub(super) fn page_of(request: &SeenRequest) -> Option<u64> {
     if !request.path.ends_with("/executions") {
         return None;
@@ -140,7 +141,7 @@ impl Faults {
         Self(Mutex::new(rules.into_iter().map(|rule| (rule, 0)).collect()))
     }
 
-    /// Adds a rule after those there are.
+    /// Adds a rule after the others.
     pub(super) fn add(&self, rule: FaultRule) {
         self.0.lock().push((rule, 0));
     }
@@ -181,7 +182,7 @@ impl Gate {
     /// Returns when this many requests have arrived, since the beginning.
     pub async fn arrived(&self, requests: usize) {
         let mut state = self.0.subscribe();
-        // The sender lives as long as this gate, so there is always an end to the wait but the one hoped for.
+        // Fails only without a sender, which lives as long as this gate.
         let _ = state.wait_for(|state| state.arrived >= requests).await;
     }
 

@@ -1,4 +1,5 @@
-//! Identifiers that can be read back, so that finding an execution by its id needs no index of a million strings.
+//! Identifiers that can be read back, so that finding an execution by its id needs no index of a million
+//! strings.
 
 use std::fmt::Write as _;
 

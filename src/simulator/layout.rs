@@ -1,7 +1,7 @@
-//! When the seeded calls were made: more by day than by night, fewer on two days of seven, batches at once.
+//! The times of the seeded calls: more by day than by night, fewer on two days of seven, batches all at once.
 //!
-//! Everything is relative to the epoch, never to the calendar, so that two runs on different days lay the same calls
-//! out in the same way.
+//! Everything is relative to the epoch, never to the calendar, so that runs on different days have the same
+//! calls at the same distances.
 
 use super::dice::Dice;
 use super::facts::{BATCH_BLOCK, Facts};
@@ -20,7 +20,8 @@ pub(super) fn created_at(agent_seed: u64, epoch: i64, count: u32, span: i64) -> 
     let mut hour = 0;
     let mut instants = Vec::with_capacity(count as usize);
     for serial in 0..count {
-        // One call in every equal part of the total, so that they come out in order and no sorting is needed here.
+        // One call in every equal part of the total, so that they come out in order and no sorting is needed
+        // here.
         let point = (f64::from(serial) + dice.fraction()) / f64::from(count.max(1)) * total as f64;
         while hour + 1 < hours.len() && point >= hours[hour].busy_until as f64 {
             hour += 1;
@@ -70,7 +71,7 @@ fn gather_batches(agent_seed: u64, instants: &mut [i64]) {
         }
         let (first, mut step) = (instants[0], 0);
         let mut dice = Dice::of(&[agent_seed, u64::from(block), 6]);
-        // Not past where the last would have been, so that no call lies in the future.
+        // Never later than the last call of the batch would have been, so that no call is in the future.
         let last = instants[instants.len() - 1];
         for (serial, instant) in
             (first_serial..).zip(instants).take_while(|(s, _)| Facts::of(agent_seed, *s).batch.is_some())

@@ -6,8 +6,8 @@ use tokio::time::Instant;
 
 use super::settings::Rate;
 
-/// Counts requests in a sliding window: no span of the rate's length has more than it allows. Refused requests do not
-/// count.
+/// Counts requests in a sliding window: no span of the rate's length has more than it allows. Refused
+/// requests do not count.
 #[derive(Debug, Default)]
 pub(super) struct Limiter(Mutex<VecDeque<Instant>>);
 
@@ -22,7 +22,7 @@ impl Limiter {
             sent.push_back(now);
             return Ok(());
         }
-        // As many have to leave the window as are in it beyond what it allows, less one.
+        // The request that must leave the window before another one fits.
         let leaves = sent.get(sent.len().saturating_sub(rate.requests.max(1)));
         Err(leaves.map_or(rate.per, |at| (*at + rate.per).saturating_duration_since(now)))
     }

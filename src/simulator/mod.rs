@@ -124,7 +124,7 @@ pub struct SimulatedAgent {
 }
 
 impl Simulator {
-    /// Draws a world. Costs about a microsecond for each execution.
+    /// Draws the agents and their calls. Costs about a microsecond for each execution.
     pub fn new(settings: SimulatorSettings) -> Self {
         let world = World::new(&settings);
         let SimulatorSettings { seed, window, rate, retry_after, latency, faults, ties, .. } = settings;
@@ -143,7 +143,7 @@ impl Simulator {
         Self { inner: Arc::new(inner) }
     }
 
-    /// The agents that are there, in the order of their plans.
+    /// The agents that exist, in the order of their plans.
     pub fn agents(&self) -> Vec<SimulatedAgent> {
         let world = &self.inner.world;
         let agent = |agent: &Arc<world::Agent>| SimulatedAgent {
@@ -155,7 +155,7 @@ impl Simulator {
         world.agents().iter().map(agent).collect()
     }
 
-    /// Adds a fault after those there are.
+    /// Adds a fault after the others.
     pub fn add_fault(&self, rule: FaultRule) {
         self.inner.faults.add(rule);
     }

@@ -1,4 +1,4 @@
-//! What clients read beside agents and executions: logs, batches, phone numbers, voices, the account.
+//! Other paths that clients read: logs, batches, phone numbers, voices, the account.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +21,7 @@ use super::settings::TieOrder;
 use super::world::Agent;
 use crate::domain::{BatchId, Filters};
 
-/// The voices that everybody has.
+/// The voices of every account.
 const VOICES: [(&str, &str, &str, &str); 4] = [
     ("V9LCAAi4tTlqe9JadbCo", "Nila", "elevenlabs", "eleven_turbo_v2_5"),
     ("Matthew", "Matthew", "polly", "generative"),
@@ -29,11 +29,11 @@ const VOICES: [(&str, &str, &str, &str); 4] = [
     ("anushka", "Anushka", "sarvam", "bulbul:v2"),
 ];
 
-/// The parts of an agent that write into an execution's log, and whose they are.
+/// The parts of an agent that write into an execution's log, and their providers.
 const COMPONENTS: [(&str, &str); 3] =
     [("transcriber", "deepgram"), ("llm", "openai"), ("synthesizer", "elevenlabs")];
 
-/// A row and where its call stands.
+/// A row and the state of its call.
 type Row = (Record, Standing);
 
 /// The paths, relative to the root.
@@ -89,7 +89,7 @@ async fn batches(State(simulator): State<Simulator>, Path(id): Path<String>) -> 
         }
     }
     let mut batches: Vec<_> = by_batch.iter().collect();
-    // Newest first; rows are.
+    // Newest first, like their rows.
     batches.sort_by_key(|(_, rows)| std::cmp::Reverse(rows.last().map(|(record, _)| record.created_at)));
     Ok(reply(&batches.into_iter().map(|(id, rows)| describe(id, rows)).collect()))
 }
@@ -116,7 +116,7 @@ async fn batch_executions(
     Ok(json(body))
 }
 
-/// A batch's rows, newest first, and whose they are. Looks at all rows of all agents.
+/// A batch's rows, newest first, and their agent. Looks at all rows of all agents.
 fn rows_of_batch(simulator: &Simulator, id: &str) -> Result<(std::sync::Arc<Agent>, Vec<Row>), Refusal> {
     let batch: BatchId = id.parse().map_err(|_| Refusal::NotFound("Batch"))?;
     let filters = Filters { batch_id: Some(batch), ..Filters::default() };

@@ -1,4 +1,4 @@
-/// Which page is asked for.
+/// The requested page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct PageAsked {
     /// From 1.
@@ -16,7 +16,7 @@ impl PageAsked {
         self.number.saturating_sub(1).saturating_mul(self.size)
     }
 
-    /// How many rows have come when it ends, if it is full.
+    /// How many rows there are up to its end, if it is full.
     pub(super) const fn end(self) -> usize {
         self.start().saturating_add(self.size)
     }

@@ -1,4 +1,4 @@
-//! Cutting one page out of a list whose order is settled but for ties.
+//! Selects the rows of one page from a list whose order is fixed except for ties.
 
 use std::ops::Range;
 
@@ -6,10 +6,10 @@ use super::dice::Dice;
 use super::page_asked::PageAsked;
 use super::settings::TieOrder;
 
-/// The places in a list of `len` rows that make up a page, where `key` tells by what the list is sorted.
+/// The places of a page's rows in a list of `len` rows that is sorted by `key`.
 ///
-/// Rows with equal keys change places from request to request, as in a database without a tie-breaker: those of a page's
-/// edge may come twice in a walk, or never. Costs the page and the ties at its edges.
+/// Rows with equal keys change places from request to request, as in a database without a tie-breaker: those
+/// at a page's edge may appear twice in a walk, or never. Costs the page and the ties at its edges.
 pub(super) fn cut<K: PartialEq>(
     page: PageAsked,
     len: usize,

@@ -1,4 +1,4 @@
-//! What a list's query asks for, and what upstream refuses in it.
+//! Parses the query of a list, and refuses what upstream refuses.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use super::refusal::Refusal;
 use super::settings::WindowRule;
 use crate::domain::{CallType, Filters, MAX_PAGE_SIZE, Rounding, Timestamp};
 
-/// What a list's query asks for.
+/// The parsed query of a list.
 #[derive(Clone, Debug)]
 pub(super) struct ListQuery {
     pub(super) page: PageAsked,
@@ -16,12 +16,12 @@ pub(super) struct ListQuery {
     pub(super) to: Option<Timestamp>,
 }
 
-/// Rows on a page when nothing is said.
+/// The default number of rows on a page.
 const DEFAULT_PAGE_SIZE: usize = 20;
 
 impl ListQuery {
-    /// Reads a query. Names that upstream does not know are passed over, and of a name that comes twice the last value
-    /// counts, as web frameworks do.
+    /// Parses a query. Unknown names are ignored, and of a repeated name the last value counts, as in common
+    /// web frameworks.
     ///
     /// # Errors
     /// A [`Refusal`] for a value of the wrong form, or an end that breaks the rule for windows.
@@ -91,7 +91,7 @@ fn instant(parameter: &'static str, value: &str) -> Result<Timestamp, Refusal> {
     Timestamp::parse(value, rounding).ok_or(Refusal::Value { parameter, accepted: "a valid datetime" })
 }
 
-/// The words for yes and no that web frameworks take.
+/// Parses the words for true and false that web frameworks accept.
 fn truth(value: &str) -> Result<bool, Refusal> {
     match value.to_ascii_lowercase().as_str() {
         "true" | "1" | "yes" | "on" | "t" | "y" => Ok(true),

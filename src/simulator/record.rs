@@ -7,19 +7,19 @@ use super::life::{Life, Standing};
 use super::status::CallStatus;
 use crate::domain::{BatchId, CallType, Filters, Status};
 
-/// What is kept of a row, 32 bytes; everything else is drawn from the serial when somebody asks.
+/// The stored part of a row, 32 bytes. Everything else is drawn from the serial on request.
 #[derive(Clone, Debug)]
 pub(super) struct Record {
     pub(super) created_at: i64,
     pub(super) serial: u32,
-    /// The seconds after `created_at` past which nothing happens any more, rounded up.
+    /// The seconds from `created_at` to the last change, rounded up.
     settles_after: u32,
     pub(super) facts: Facts,
-    /// What somebody changed by hand.
+    /// Changes by hand.
     pub(super) edit: Option<Box<Edit>>,
 }
 
-/// What somebody changed of a row by hand; what is none is as drawn.
+/// Changes of a row by hand; a value that is `None` is as drawn.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Edit {
     pub(super) id: Option<Arc<str>>,
@@ -39,7 +39,7 @@ impl Record {
         Self { created_at, serial, settles_after, facts, edit: None }
     }
 
-    /// Where the call stands.
+    /// The state of the call.
     pub(super) fn standing(&self, agent_seed: u64, now: i64) -> Standing {
         let life = Life::of(agent_seed, self.serial, self.created_at, self.facts);
         match &self.edit {
@@ -56,7 +56,7 @@ impl Record {
         }
     }
 
-    /// The word for where the call stands.
+    /// The word for the state of the call.
     pub(super) fn status_word(&self, standing: &Standing) -> &str {
         match self.edit.as_ref().and_then(|edit| edit.status.as_ref()) {
             Some(status) => status.as_str(),
@@ -69,7 +69,7 @@ impl Record {
         self.facts.batch.map(|batch| batch.id(agent_seed))
     }
 
-    /// Whether the row answers to some filters.
+    /// Whether the row passes some filters.
     pub(super) fn matches(&self, wanted: &Wanted<'_>, agent_seed: u64, now: i64) -> bool {
         let Wanted { filters, status, batch } = wanted;
         let edit = self.edit.as_deref();
@@ -91,7 +91,7 @@ impl Record {
         }
         let is_settled = now >= self.created_at.saturating_add(i64::from(self.settles_after) * 1_000_000);
         if let (None, true) = (edit, is_settled) {
-            // What most rows of a long history come to, without drawing their lives.
+            // The result for most rows of a long history, without drawing their lives.
             return (filters.status.is_none() || *status == Some(self.facts.outcome))
                 && filters.answered_by_voice_mail.is_none_or(|wanted| wanted == self.facts.voice_mail);
         }
@@ -102,7 +102,7 @@ impl Record {
     }
 }
 
-/// Filters with what would otherwise be worked out again for every row.
+/// Filters, with values that would otherwise be computed for every row.
 #[derive(Debug)]
 pub(super) struct Wanted<'a> {
     filters: &'a Filters,
@@ -122,7 +122,7 @@ impl<'a> Wanted<'a> {
     }
 }
 
-/// A batch's identifier without its dashes: the documentation has it with, the rows without.
+/// A batch's identifier without dashes, as rows have it; the documentation has it with dashes.
 fn plain(id: &BatchId) -> String {
     id.as_str().chars().filter(|c| *c != '-').collect()
 }

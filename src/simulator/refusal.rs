@@ -15,13 +15,13 @@ pub(super) enum Refusal {
     Body(String),
     /// The key is missing or not accepted.
     Key,
-    /// It does not exist, or this key may not see it.
+    /// The resource does not exist.
     NotFound(&'static str),
     /// The path does not support the method.
     Method,
     /// Too many requests.
     Rate { retry_after: Option<Duration> },
-    /// A status that a fault asks for.
+    /// The status of a fault.
     Status { status: u16, retry_after: Option<Duration> },
 }
 

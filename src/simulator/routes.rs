@@ -26,11 +26,11 @@ const ROW_GUESS: usize = 12 * 1024;
 /// The largest body that a client may send.
 const MOST_BODY: usize = 64 << 20;
 
-/// What a seeded agent is told to do.
+/// The prompts of a seeded agent.
 const PROMPTS: &str = r#"{"task_1":{"system_prompt":"You are a friendly agent \u2014 keep it short."}}"#;
 
 impl Simulator {
-    /// The routes, to be served by whoever has a listener. [`Self::serve`] does it, and can reset connections.
+    /// The routes. [`Self::serve`] serves them on a listener, and can reset connections.
     pub fn router(&self) -> Router {
         Router::new()
             .route("/v2/agent", post(writes::create_agent))

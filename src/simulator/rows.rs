@@ -10,10 +10,10 @@ use super::record::{Record, Wanted};
 use super::settings::TieOrder;
 use crate::domain::Filters;
 
-/// The first serial of live calls is after that of the seeded ones; that of rows put in by hand is this.
+/// The first serial of rows that are inserted by hand. Those of live calls follow the seeded ones.
 pub(super) const FIRST_INSERTED: u32 = 1 << 31;
 
-/// What is asked of the rows.
+/// A request for rows.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ask<'a> {
     pub(super) filters: &'a Filters,
@@ -28,10 +28,10 @@ pub(super) struct Ask<'a> {
     pub(super) commit_lag: i64,
 }
 
-/// What was found.
+/// The result of a request.
 #[derive(Debug)]
 pub(super) struct Found {
-    /// The rows of the page, and where each call stands.
+    /// The rows of the page, and the state of each call.
     pub(super) rows: Vec<(Record, Standing)>,
     /// How many rows match.
     pub(super) matching: usize,
@@ -47,7 +47,7 @@ pub(super) struct Rows {
     inserted: u32,
 }
 
-/// The next call to come.
+/// The next call.
 #[derive(Debug)]
 struct Live {
     gap: u64,
@@ -88,7 +88,7 @@ impl Rows {
         Self { agent_seed, records, live, seeded, inserted: 0 }
     }
 
-    /// Takes in the live calls that were made until now.
+    /// Adds the live calls that were made until now.
     pub(super) fn grow(&mut self, now: i64) {
         while let Some(live) = &mut self.live
             && live.at <= now
@@ -99,7 +99,7 @@ impl Rows {
         }
     }
 
-    /// Takes a row in at its place, after those of the same instant.
+    /// Inserts a row at its place, after those of the same instant.
     pub(super) fn put(&mut self, record: Record) {
         let place = self.records.partition_point(|r| r.created_at <= record.created_at);
         self.records.insert(place, record);
@@ -121,13 +121,14 @@ impl Rows {
         self.records.iter_mut().find(|record| is(record))
     }
 
-    /// Takes the first row away for which `is` holds.
+    /// Removes the first row for which `is` holds.
     pub(super) fn remove(&mut self, is: impl Fn(&Record) -> bool) -> Option<Record> {
         let position = self.records.iter().position(is)?;
         Some(self.records.remove(position))
     }
 
-    /// One page, newest rows first. Costs the page without filters, and a look at every row within the bounds with them.
+    /// One page, newest rows first. Costs the page without filters, and a look at every row within the bounds
+    /// with them.
     pub(super) fn page(&self, ask: &Ask<'_>) -> Found {
         let chosen = self.choose(ask);
         let matching = chosen.len();
@@ -162,7 +163,7 @@ impl Rows {
         Chosen::These(run.filter(is_chosen).map(|position| position as u32).collect())
     }
 
-    /// Whether a live row shows up already.
+    /// Whether a live row is already visible.
     fn is_committed(&self, record: &Record, ask: &Ask<'_>) -> bool {
         let is_live = (self.seeded..FIRST_INSERTED).contains(&record.serial);
         let lag =

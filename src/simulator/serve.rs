@@ -21,12 +21,12 @@ use super::Simulator;
 use super::trouble::Reset;
 use crate::shutdown::Shutdown;
 
-/// How long nothing is accepted after accepting failed: out of descriptors, mostly.
+/// The pause after accepting failed, usually for lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 impl Simulator {
-    /// Answers on a listener, HTTP/1.1 and h2c, until the drain begins; connections end with their answers under way, or
-    /// when they are ordered to.
+    /// Serves HTTP/1.1 and h2c on a listener until the drain begins. Connections end after their responses in
+    /// progress, or when ordered to.
     pub async fn serve(&self, listener: TcpListener, shutdown: &Shutdown) {
         let router = self.router();
         loop {

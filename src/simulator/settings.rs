@@ -12,8 +12,8 @@ const MOST_TURNS: u64 = 56;
 pub struct SimulatorSettings {
     /// What everything is drawn from: the same seed gives the same agents and calls.
     pub seed: u64,
-    /// The instant before which the seeded calls lie and at which the live ones begin; none for the start of the
-    /// process. With one that is given, the bytes of rows are the same in every run.
+    /// The instant that the seeded calls precede and at which the live ones begin; `None` for the start of
+    /// the process. With a fixed epoch, the bytes of rows are the same in every run.
     pub epoch: Option<Timestamp>,
     /// The clock of the calls.
     pub clock: Clock,
@@ -23,13 +23,13 @@ pub struct SimulatorSettings {
     pub window: WindowRule,
     /// The most requests in any span of some length; `None` for no limit.
     pub rate: Option<Rate>,
-    /// Whether a 429 says when to come back.
+    /// Whether a 429 has a `Retry-After`.
     pub retry_after: RetryAfter,
     /// How long an answer takes.
     pub latency: Latency,
     /// The most turns of a conversation, which are most of a row's bytes.
     pub most_turns: u64,
-    /// How late a live call may show up after its `created_at`; each is up to this late.
+    /// The maximum time from a live call's `created_at` until it is visible.
     pub commit_lag: Duration,
     /// What goes wrong, and when. The first rule that applies wins.
     pub faults: Vec<FaultRule>,
@@ -57,17 +57,17 @@ impl Default for SimulatorSettings {
     }
 }
 
-/// What one agent is like.
+/// One agent's properties.
 #[derive(Clone, Debug)]
 pub struct AgentPlan {
-    /// What it is called; none for a name drawn from the seed.
+    /// Its name; `None` for one drawn from the seed.
     pub name: Option<String>,
     /// How many calls it has at the epoch; at most a thousand million, about 32 bytes of memory each.
     pub executions: u32,
     /// How far back they reach.
     pub span: Duration,
-    /// The mean time between new calls; none for an agent that stands still at the epoch, whose unfinished calls
-    /// never finish.
+    /// The mean time between new calls; `None` for an agent that does not change after the epoch, so that its
+    /// unfinished calls never finish.
     pub live: Option<Duration>,
 }
 
@@ -112,7 +112,7 @@ pub struct Rate {
     pub per: Duration,
 }
 
-/// Whether a 429 says when to come back. The documentation promises it nowhere.
+/// Whether a 429 has a `Retry-After`, which upstream's documentation does not promise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RetryAfter {
     /// It does not.
@@ -121,7 +121,7 @@ pub enum RetryAfter {
     Seconds,
 }
 
-/// How long an answer takes: a time between two, drawn anew for each request.
+/// How long a response takes: a time between two limits, drawn for each request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Latency {
     /// At least this.

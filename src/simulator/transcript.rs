@@ -1,5 +1,5 @@
-//! What is said in calls, as the inside of JSON strings: escapes are part of the texts, because upstream's rows carry
-//! them and they must survive byte for byte.
+//! What is said in calls, as the inside of JSON strings: escapes are part of the texts, because upstream's
+//! rows carry them and they must survive byte for byte.
 
 use super::dice::Dice;
 

@@ -15,10 +15,12 @@ pub(super) struct Reset;
 /// Into how many parts a slow body is cut.
 const PARTS: usize = 20;
 
-/// How long the half of a body that is sent may take to leave before it breaks: what has not been flushed is lost.
+/// How long the half of a body that is sent may take to leave before it breaks: what has not been flushed is
+/// lost.
 const FLUSH: Duration = Duration::from_millis(30);
 
-/// An answer in whose place the connection is reset. A server that does not know [`Reset`] gets a body that breaks.
+/// An answer in whose place the connection is reset. A server that does not know [`Reset`] gets a body that
+/// breaks.
 pub(super) fn reset() -> Response {
     let broken = stream::iter([Err::<Bytes, _>(io::Error::from(io::ErrorKind::ConnectionReset))]);
     let mut response = Body::from_stream(broken).into_response();

@@ -1,4 +1,4 @@
-//! The agents and their rows: what upstream's database is.
+//! The agents and their rows: upstream's database.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -43,7 +43,7 @@ pub(super) struct Agent {
     rows: Mutex<Rows>,
 }
 
-/// What clients may change of an agent.
+/// The properties of an agent that clients may change.
 #[derive(Clone, Debug)]
 pub(super) struct Profile {
     pub(super) name: String,
@@ -87,7 +87,7 @@ impl World {
         }
     }
 
-    /// Every agent that is still there.
+    /// Every agent that still exists.
     pub(super) fn agents(&self) -> Vec<Arc<Agent>> {
         self.agents.read().iter().filter(|a| a.is_there()).cloned().collect()
     }
@@ -107,12 +107,12 @@ impl World {
         agent
     }
 
-    /// What time it is.
+    /// The current time.
     pub(super) fn clock_now(&self) -> Timestamp {
         self.clock.now()
     }
 
-    /// What time it is for an agent's calls, in microseconds.
+    /// The current time of an agent's calls, in microseconds.
     pub(super) fn now(&self, agent: &Agent) -> i64 {
         if agent.is_live { self.clock.now().as_micros() } else { self.epoch }
     }
@@ -130,8 +130,8 @@ impl World {
         self.rows(agent).page(&ask)
     }
 
-    /// The execution with this id, whoever's it is. Looks at all rows of one agent or, if the id was given by hand, of
-    /// every one.
+    /// The execution with this id, of any agent. Looks at all rows of one agent or, if the id was set by
+    /// hand, of every agent.
     pub(super) fn execution(&self, id: &str) -> Option<(Arc<Agent>, Record, Standing)> {
         self.agents().into_iter().find_map(|agent| {
             let record = self.rows(&agent).find(self.has_id(&agent, id)).cloned()?;
@@ -140,7 +140,7 @@ impl World {
         })
     }
 
-    /// Tells an agent's row with this id from the others.
+    /// A test for an agent's row with this id.
     pub(super) fn has_id(&self, agent: &Agent, id: &str) -> impl Fn(&Record) -> bool {
         let drawn = match Uuid::try_parse(id) {
             Ok(uuid) => ids::read_row_uuid(self.seed, uuid)
@@ -237,17 +237,17 @@ impl Agent {
         !self.is_gone.load(Ordering::SeqCst)
     }
 
-    /// What clients may change, as it is now.
+    /// The current profile.
     pub(super) fn profile(&self) -> Profile {
         self.profile.lock().clone()
     }
 
-    /// Changes what clients may change.
+    /// Changes the profile.
     pub(super) fn change_profile(&self, change: impl FnOnce(&mut Profile)) {
         change(&mut self.profile.lock());
     }
 
-    /// Takes the agent away, and its rows with it.
+    /// Deletes the agent and its rows.
     pub(super) fn vanish(&self) {
         self.is_gone.store(true, Ordering::SeqCst);
     }
@@ -261,7 +261,7 @@ impl Profile {
     }
 }
 
-/// At most three hundred years, so that instants stay within what can be counted.
+/// At most three hundred years, so that instants stay within range.
 fn micros(length: Duration) -> i64 {
     const MOST: i64 = 300 * 365 * 86_400 * 1_000_000;
     i64::try_from(length.as_micros()).map_or(MOST, |micros| micros.min(MOST))

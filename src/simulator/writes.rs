@@ -1,4 +1,4 @@
-//! What clients write: calls, and changes of agents.
+//! Writes of clients: calls, and changes of agents.
 
 use axum::body::Bytes;
 use axum::extract::{Path, State};

@@ -8,14 +8,14 @@ use crate::simulator::dice::Dice;
 use crate::simulator::facts::PROVIDERS;
 use crate::simulator::status::CallStatus;
 
-/// What calls that went wrong say of it.
+/// The error messages of failed calls.
 const ERRORS: [(CallStatus, &str); 3] = [
     (CallStatus::Failed, r#""SIP 503: carrier\/trunk unavailable""#),
     (CallStatus::Error, r#""LLM provider returned an error (1e-7 tokens left?)""#),
     (CallStatus::BalanceLow, r#""Insufficient balance: \u20b90.00""#),
 ];
 
-/// How calls end that nobody talked in.
+/// The ends of calls without a conversation.
 const HANGUPS: [(CallStatus, &str); 3] = [
     (CallStatus::Busy, r#","hangup_by":"Carrier","hangup_reason":"Busy Line","hangup_provider_code":3010"#),
     (
@@ -28,7 +28,7 @@ const HANGUPS: [(CallStatus, &str); 3] = [
     ),
 ];
 
-/// How the others end: the code is a number or a string.
+/// The ends of the other calls; the code is a number or a string.
 const TALKED_HANGUPS: [&str; 2] = [
     r#","hangup_by":"Caller","hangup_reason":"Normal Hangup","hangup_provider_code":4000"#,
     r#","hangup_by":"Agent","hangup_reason":"inactivity timeout \u2192 end_call","hangup_provider_code":"4010""#,
@@ -150,12 +150,13 @@ pub(super) fn telephony(draft: &RowDraft<'_>, call: &Call, out: &mut String) {
     out.push('}');
 }
 
-/// What a table has for a status.
+/// The entry of a table for a status.
 fn text_for(table: &[(CallStatus, &'static str)], status: CallStatus) -> Option<&'static str> {
     table.iter().find_map(|(of, text)| (*of == status).then_some(*text))
 }
 
-/// Writes hundredths as Python does: at least one decimal, none more than needed, but plain `0` for what has no price.
+/// Writes hundredths as Python does: at least one decimal and no more than needed, but plain `0` without a
+/// price.
 fn cents(hundredths: i64, out: &mut String) {
     let (whole, part) = (hundredths / 100, hundredths % 100);
     let _ = match (whole, part) {

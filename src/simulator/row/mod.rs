@@ -1,8 +1,10 @@
-//! One execution as upstream writes it, from some 2 KB for a call that nobody took to 40 KB for a long talk.
+//! One execution as upstream writes it, from some 2 KB for an unanswered call to 40 KB for a long
+//! conversation.
 //!
-//! A row is a pure function of its draft: the same draft gives the same bytes. It is written by hand into a string,
-//! because what matters is what upstream really sends and serializers avoid: numbers such as `1e-7`, integers past
-//! 2^53, `\/`, `\u` escapes next to the letters they stand for, strings where numbers are meant.
+//! A row is a pure function of its draft: the same draft gives the same bytes. It is written by hand into a
+//! string, because what matters is what upstream really sends and serializers avoid: numbers such as `1e-7`,
+//! integers past 2^53, `\/`, `\u` escapes next to the letters they stand for, strings where numbers are
+//! meant.
 
 mod call;
 mod talk;
@@ -15,7 +17,7 @@ use super::record::Edit;
 use super::status::CallStatus;
 use crate::domain::{AgentId, Timestamp};
 
-/// All that a row depends on.
+/// Everything that a row depends on.
 #[derive(Debug)]
 pub(super) struct RowDraft<'a> {
     pub(super) agent: AgentId,
@@ -24,7 +26,7 @@ pub(super) struct RowDraft<'a> {
     pub(super) id: &'a str,
     pub(super) created_at: i64,
     pub(super) facts: Facts,
-    /// What was changed by hand and outranks the facts.
+    /// Changes by hand, which override the facts.
     pub(super) edit: Option<&'a Edit>,
     /// The word that the row carries; may be one that the simulator does not know.
     pub(super) status: &'a str,
@@ -46,7 +48,7 @@ pub(super) fn write(draft: &RowDraft<'_>, out: &mut String) {
     out.push('}');
 }
 
-/// What several parts of a row must agree upon.
+/// The values on which several parts of a row must agree.
 struct Call {
     turns: u64,
     seconds: i64,
@@ -59,7 +61,7 @@ impl Call {
     fn of(draft: &RowDraft<'_>, dice: &mut Dice) -> Self {
         let standing = &draft.standing;
         let talked = standing.status.has_conversation();
-        // A status set by hand may tell of a talk that was never drawn.
+        // A status that was set by hand may imply a conversation that was never drawn.
         let undrawn = dice.between(8, 240);
         let seconds = match (talked, standing.started_at, standing.ended_at) {
             (false, _, _) => 0,
@@ -67,7 +69,7 @@ impl Call {
             (true, Some(_), None) => 0,
             (true, None, _) => undrawn,
         };
-        // A turn takes some nine seconds; while the call is going on, there is a little of it already.
+        // A turn takes some nine seconds; a call in progress already has a few.
         let all_turns = if draft.facts.voice_mail { 1 } else { 1 + seconds as u64 / 9 };
         let turns = match (standing.status, talked) {
             (CallStatus::InProgress, _) => 2,

@@ -1,4 +1,4 @@
-//! What was said, and what was made of it.
+//! The conversation, and the data that was extracted from it.
 
 use std::fmt::Write as _;
 

@@ -1,4 +1,4 @@
-//! What was used, and how long everything took: a good part of the bytes, growing with the turns.
+//! Usage and latencies: a large part of the bytes, growing with the turns.
 
 use std::fmt::Write as _;
 
