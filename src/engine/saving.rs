@@ -87,8 +87,9 @@ async fn save_all(state: &Weak<SharedState>, tier: &dyn Tier) -> Option<bool> {
     Some(true)
 }
 
-/// Writes what changed in a scope, and ends the turns of the weeks that are written. Returns whether the tier took it. What changes meanwhile waits for the next time,
-/// so that a scope that is being read does not hold up the others.
+/// Writes what changed in a scope, and ends the turns of the weeks that are written. Returns whether the tier took it.
+///
+/// What changes meanwhile waits for the next time, so that a scope that is being read does not hold up the others.
 async fn save_scope(scope: &Scope, tier: &dyn Tier) -> bool {
     let mut turns_over = scope.take_turns_over();
     let mut due = scope.unsaved_weeks();
