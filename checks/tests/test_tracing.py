@@ -165,7 +165,7 @@ def test_a_receiver_that_is_down_costs_nothing_and_is_logged_once(agent_of):
         time.sleep(0.3)
     began = time.monotonic()
     assert agent.program.stop() == 0
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 15
     assert agent.program.output().count("Traces can't be exported") == 1
 
 
