@@ -53,9 +53,9 @@ pub trait Tier: Send + Sync + 'static {
         async move { Turn { is_mine: true, news: TierNews { version: since, cells: Vec::new() } } }.boxed()
     }
 
-    /// Lets other processes read weeks of a scope. Nothing waits for it.
-    fn end_turns(&self, scope: &TierScope, weeks: &[i64]) {
-        let _ = (scope, weeks);
+    /// Ends turns, each given as [`turn_of`] its span. Nothing waits for it.
+    fn end_turns(&self, scope: &TierScope, turns: &[i64]) {
+        let _ = (scope, turns);
     }
 
     /// Whether other processes save to it at the same time.
@@ -357,6 +357,14 @@ pub const fn week_of(at: Timestamp) -> i64 {
 /// The weeks that a span has instants in.
 pub const fn weeks_in(span: Span) -> RangeInclusive<i64> {
     week_of(span.from())..=week_of(span.to())
+}
+
+/// Which turn a reading of a span takes: that of its last week.
+///
+/// A reading spans a window at most, so two windows that touch have different turns. With a turn for every week that they have
+/// instants in, processes that read every other window would wait for each other.
+pub const fn turn_of(span: Span) -> i64 {
+    week_of(span.to())
 }
 
 /// All instants of a week.

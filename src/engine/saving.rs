@@ -10,7 +10,8 @@ use std::time::Duration;
 use super::knowledge;
 use super::scope::Scope;
 use super::state::SharedState;
-use crate::tier::{Saved, Tier};
+use crate::domain::Span;
+use crate::tier::{Saved, Tier, turn_of, weeks_in};
 
 /// How often scopes are looked through for changes: what was read in this time is lost by a crash.
 const SAVE_EVERY: Duration = Duration::from_secs(2);
@@ -87,7 +88,7 @@ async fn save_all(state: &Weak<SharedState>, tier: &dyn Tier) -> Option<bool> {
     Some(true)
 }
 
-/// Writes what changed in a scope, and ends the turns of the weeks that are written. Returns whether the tier took it.
+/// Writes what changed in a scope, and ends the turns of what is written. Returns whether the tier took it.
 ///
 /// What changes meanwhile waits for the next time, so that a scope that is being read does not hold up the others.
 async fn save_scope(scope: &Scope, tier: &dyn Tier) -> bool {
@@ -102,15 +103,21 @@ async fn save_scope(scope: &Scope, tier: &dyn Tier) -> bool {
             return false;
         }
         weeks.retain(|week| !written.contains(week));
-        let (over, later): (Vec<_>, _) = turns_over.into_iter().partition(|week| !weeks.contains(week));
-        tier.end_turns(&scope.tier_scope(), &over);
+        let is_saved = |span: &Span| weeks_in(*span).all(|week| !weeks.contains(&week));
+        let (over, later): (Vec<Span>, _) = turns_over.into_iter().partition(is_saved);
+        end_turns(scope, tier, &over);
         turns_over = later;
         if weeks.is_empty() || written.is_empty() {
             break;
         }
     }
-    tier.end_turns(&scope.tier_scope(), &turns_over);
+    end_turns(scope, tier, &turns_over);
     true
+}
+
+fn end_turns(scope: &Scope, tier: &dyn Tier, over: &[Span]) {
+    let turns: Vec<i64> = over.iter().map(|span| turn_of(*span)).collect();
+    tier.end_turns(&scope.tier_scope(), &turns);
 }
 
 /// Whether anything is still being read.

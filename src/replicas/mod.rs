@@ -50,11 +50,8 @@ use crate::store::EntryKey;
 use crate::telemetry::{TierReadings, TierServerReadings, TierStateReading};
 use crate::tier::{
     Saved, ScopeChanges, Tier, TierKind, TierNews, TierScope, TierStatus, TierUnavailable, TierVersion, Turn,
-    Voided, weeks_in,
+    Voided, turn_of,
 };
-
-/// The most weeks that are claimed. A reading of more is not held up by others.
-const MOST_CLAIMS: i64 = 64;
 
 /// How often the secret's file is looked at.
 const RELOAD_EVERY: Duration = Duration::from_secs(1);
@@ -177,7 +174,7 @@ impl Drop for Replicas {
 
 impl Tier for Replicas {
     fn load<'a>(&'a self, scope: &'a TierScope, since: TierVersion) -> BoxFuture<'a, TierNews> {
-        async move { self.inner.news(scope, since, &[]).await.news }.boxed()
+        async move { self.inner.news(scope, since, None).await.news }.boxed()
     }
 
     fn load_rows<'a>(
@@ -221,15 +218,15 @@ impl Tier for Replicas {
     }
 
     fn take_turn<'a>(&'a self, scope: &'a TierScope, span: Span, since: TierVersion) -> BoxFuture<'a, Turn> {
-        async move { self.inner.news(scope, since, &weeks_of_turn(span)).await }.boxed()
+        async move { self.inner.news(scope, since, Some(turn_of(span))).await }.boxed()
     }
 
-    fn end_turns(&self, scope: &TierScope, weeks: &[i64]) {
-        if weeks.is_empty() {
+    fn end_turns(&self, scope: &TierScope, turns: &[i64]) {
+        if turns.is_empty() {
             return;
         }
         let (inner, secret) = (Arc::clone(&self.inner), self.inner.secret());
-        let claims: Vec<_> = weeks.iter().map(|week| claim_key(secret.first(), &scope.key, *week)).collect();
+        let claims: Vec<_> = turns.iter().map(|week| claim_key(secret.first(), &scope.key, *week)).collect();
         self.shutdown.spawn(async move {
             let claims: Vec<_> = claims.iter().map(Vec::as_slice).collect();
             let _ends_by_itself = inner.server.script(&RELEASE, &claims, &[&inner.id]).await;
@@ -243,10 +240,4 @@ impl Tier for Replicas {
     fn status(&self) -> TierStatus {
         TierStatus { kind: TierKind::Redis, is_ok: self.inner.server.is_up() }
     }
-}
-
-/// The weeks that are claimed for a span.
-fn weeks_of_turn(span: Span) -> Vec<i64> {
-    let weeks = weeks_in(span);
-    if weeks.end() - weeks.start() < MOST_CLAIMS { weeks.collect() } else { Vec::new() }
 }

@@ -4,7 +4,7 @@
 //! ff1:{<namespace>}:voids        hash: e = epoch, n = how often it was written, m = the sealed void marks
 //! ff1:{<namespace>}:s:<scope>    hash: e = epoch, v = version; for each week v<name> = version, c<name> = its sealed cell
 //! ff1:{<namespace>}:r:<entry>    the sealed bytes of an entry
-//! ff1:{<namespace>}:t:<cell>     the claim of a week: which process reads it
+//! ff1:{<namespace>}:t:<cell>     the claim of a turn, which a week gives its name: which process reads
 //! ```
 //!
 //! A namespace is a line of the secret, and its keys are in one slot. The epoch is a random number that changes when void marks
@@ -15,19 +15,16 @@ use super::connection::LuaScript;
 use crate::sealed::{RecordName, TierKeys};
 use crate::store::{EntryKey, ScopeKey};
 
-/// What was saved of a scope since a version, and the claims of weeks, all or none.
+/// What was saved of a scope since a version, and a claim.
 ///
-/// Keys: scope, marks, claims. Arguments: version, most bytes of cells, who claims, for how many milliseconds.
-/// Returns whether all claims are ours, epoch and number of the marks, the scope's version, and for each cell that is newer its name,
+/// Keys: scope, marks, and the claim if one is wanted. Arguments: version, most bytes of cells, who claims, for how many milliseconds.
+/// Returns whether the claim is ours, epoch and number of the marks, the scope's version, and for each cell that is newer its name,
 /// its version and the cell, or nothing if it would be too much.
 pub(super) static NEWS: LuaScript = LuaScript::new(
     "local mine = 1
-for i = 3, #KEYS do
-  local by = redis.call('GET', KEYS[i])
-  if by and by ~= ARGV[3] then mine = 0 end
-end
-if mine == 1 then
-  for i = 3, #KEYS do redis.pcall('SET', KEYS[i], ARGV[3], 'PX', ARGV[4]) end
+if KEYS[3] then
+  local by = redis.call('GET', KEYS[3])
+  if by and by ~= ARGV[3] then mine = 0 else redis.pcall('SET', KEYS[3], ARGV[3], 'PX', ARGV[4]) end
 end
 local marks = redis.call('HMGET', KEYS[2], 'e', 'n')
 local scope = redis.call('HMGET', KEYS[1], 'e', 'v')
@@ -153,7 +150,7 @@ pub(super) fn rows_key(keys: &TierKeys, entry: &EntryKey) -> Vec<u8> {
     named(keys, 'r', &keys.names.entry(entry))
 }
 
-/// The key of the claim of a week.
+/// The key of the claim of a turn.
 pub(super) fn claim_key(keys: &TierKeys, scope: &ScopeKey, week: i64) -> Vec<u8> {
     named(keys, 't', &keys.names.cell(scope, week))
 }

@@ -75,15 +75,15 @@ impl SharedReplicas {
         Ok(())
     }
 
-    /// What was saved of a scope since a version, and whether these weeks may be read.
-    pub(super) async fn news(&self, scope: &TierScope, since: TierVersion, claims: &[i64]) -> Turn {
+    /// What was saved of a scope since a version, and whether this process may read in a turn.
+    pub(super) async fn news(&self, scope: &TierScope, since: TierVersion, claimed: Option<i64>) -> Turn {
         let (began, secret) = (Instant::now(), self.secret());
         let mut turn = Turn { is_mine: true, news: TierNews { version: since, cells: Vec::new() } };
         let (mut weeks, mut is_found, mut version) = (HashSet::new(), false, 0);
         let mut looked = Vec::new();
         for (line, keys) in secret.all().iter().enumerate() {
-            let claims = if line == 0 { claims } else { &[] };
-            let Ok(found) = self.look(keys, scope, since, claims).await else {
+            let claimed = claimed.filter(|_| line == 0);
+            let Ok(found) = self.look(keys, scope, since, claimed).await else {
                 TierCounters::add(&self.counters.late);
                 return turn;
             };
@@ -104,7 +104,7 @@ impl SharedReplicas {
         if !is_found {
             self.counters.file(FileOutcome::Miss);
         }
-        if !claims.is_empty() {
+        if claimed.is_some() {
             TierCounters::add(&self.claims[usize::from(!turn.is_mine)]);
         }
         if version > 0 {
@@ -120,10 +120,10 @@ impl SharedReplicas {
         keys: &TierKeys,
         scope: &TierScope,
         since: TierVersion,
-        claims: &[i64],
+        claimed: Option<i64>,
     ) -> Result<FoundNews, CallError> {
         let mut names = vec![scope_key(keys, &scope.key), marks_key(keys)];
-        names.extend(claims.iter().map(|week| claim_key(keys, &scope.key, *week)));
+        names.extend(claimed.map(|week| claim_key(keys, &scope.key, week)));
         let names: Vec<_> = names.iter().map(Vec::as_slice).collect();
         let since = since.to_string();
         let words: [&[u8]; 4] = [since.as_bytes(), MOST_BYTES.as_bytes(), &self.id, CLAIM_MILLIS.as_bytes()];

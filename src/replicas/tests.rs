@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::testing::{TestServer, WEEK, changes, row_texts};
 use super::*;
 use crate::sealed::testing::{cell, entry, scope, span};
-use crate::tier::{ForgottenSpan, weeks_in};
+use crate::tier::{ForgottenSpan, turn_of};
 
 const NOTHING: (usize, usize) = (0, 0);
 
@@ -174,17 +174,20 @@ async fn a_turn_belongs_to_one_process_until_it_ends() {
     let redis = TestServer::start();
     let (ours, theirs) = (redis.open(&[1]).await, redis.open(&[1]).await);
     let week = span(100 * WEEK, 100 * WEEK + 50);
-    let both = span(100 * WEEK, 101 * WEEK);
+    let touching = span(100 * WEEK, 101 * WEEK);
     assert!(ours.take_turn(&scope(1), week, 0).await.is_mine);
     assert!(ours.take_turn(&scope(1), week, 0).await.is_mine, "it is renewed");
-    for wanted in [week, both] {
-        assert!(!theirs.take_turn(&scope(1), wanted, 0).await.is_mine);
+    for _ in 0..2 {
+        assert!(!theirs.take_turn(&scope(1), week, 0).await.is_mine);
     }
-    assert!(theirs.take_turn(&scope(1), span(101 * WEEK, 101 * WEEK + 1), 0).await.is_mine, "all or none");
+    assert!(
+        theirs.take_turn(&scope(1), touching, 0).await.is_mine,
+        "windows that touch have turns of their own"
+    );
     assert!(theirs.take_turn(&scope(2), week, 0).await.is_mine);
     ours.save(&scope(1), changes(1, 0, &[10], redis.read_at())).await;
     assert_eq!(theirs.take_turn(&scope(1), week, 0).await.news.cells.len(), 1);
-    ours.end_turns(&scope(1), &weeks_in(week).collect::<Vec<_>>());
+    ours.end_turns(&scope(1), &[turn_of(week)]);
     while !theirs.take_turn(&scope(1), week, 0).await.is_mine {
         tokio::task::yield_now().await;
     }

@@ -1,10 +1,9 @@
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::domain::Span;
-use crate::tier::weeks_in;
+use crate::tier::turn_of;
 
 /// The most turns that wait to be ended. Others end by themselves.
 const MOST_OVER: usize = 64;
@@ -50,10 +49,10 @@ impl ClaimedSpans {
         }
     }
 
-    /// The weeks in which nothing is read any more, each once.
-    pub(super) fn take_over(&mut self) -> Vec<i64> {
-        let over: BTreeSet<i64> = self.over.drain(..).flat_map(weeks_in).collect();
-        let goes_on = |week: &i64| self.reading.iter().any(|span| weeks_in(*span).contains(week));
-        over.into_iter().filter(|week| !goes_on(week)).collect()
+    /// What was read, except where another reading goes on in the same turn.
+    pub(super) fn take_over(&mut self) -> Vec<Span> {
+        let mut over = std::mem::take(&mut self.over);
+        over.retain(|span| self.reading.iter().all(|reading| turn_of(*reading) != turn_of(*span)));
+        over
     }
 }

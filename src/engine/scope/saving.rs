@@ -104,8 +104,8 @@ impl Scope {
         self.tier_version.load(Relaxed)
     }
 
-    /// The weeks in which nothing is read in turn any more: others may read them once what is known here is saved.
-    pub(in crate::engine) fn take_turns_over(&self) -> Vec<i64> {
+    /// What was read in turn: others may read it once what is known here is saved.
+    pub(in crate::engine) fn take_turns_over(&self) -> Vec<Span> {
         self.lock().claimed.take_over()
     }
 

@@ -11,7 +11,7 @@ use crate::domain::Span;
 use crate::engine::access::Access;
 use crate::engine::parts::Parts;
 use crate::engine::reading::Reading;
-use crate::tier::{Tier, TierNews, weeks_in};
+use crate::tier::{Tier, TierNews, turn_of};
 
 /// How often a process that waits for its turn looks for what the other one saved.
 const LOOK_EVERY: Duration = Duration::from_millis(150);
@@ -64,7 +64,7 @@ pub(in crate::engine) async fn look_for_news(
         scope.lock().claimed.grant(due);
     } else if turn.is_mine && !scope.is_reading() {
         // What is due now may be something else.
-        tier.end_turns(&of, &weeks_in(due).collect::<Vec<_>>());
+        tier.end_turns(&of, &[turn_of(due)]);
     }
     has_learned
 }

@@ -12,7 +12,7 @@ use crate::sealed::{lay_over, only};
 use crate::store::ScopeKey;
 use crate::tier::{
     Cell, Saved, ScopeChanges, Tier, TierKind, TierNews, TierScope, TierStatus, TierUnavailable, TierVersion,
-    Turn, Voided, weeks_in,
+    Turn, Voided, turn_of, weeks_in,
 };
 
 /// A saved scope: its version, and each week with the version at which it changed.
@@ -175,21 +175,19 @@ impl Tier for SharedTier {
             let news = self.tier.news(scope, since);
             let mut turns = self.tier.turns.lock();
             let now = Instant::now();
-            let weeks = || weeks_in(span).map(|week| (scope.key, week));
-            let is_taken = |key| {
-                turns.get(&key).is_some_and(|(process, until)| *process != self.process && *until > now)
-            };
-            let is_mine = !weeks().any(is_taken);
+            let key = (scope.key, turn_of(span));
+            let is_mine =
+                turns.get(&key).is_none_or(|(process, until)| *process == self.process || *until <= now);
             if is_mine {
-                turns.extend(weeks().map(|key| (key, (self.process, now + TURN))));
+                turns.insert(key, (self.process, now + TURN));
             }
             Turn { is_mine, news }
         }
         .boxed()
     }
 
-    fn end_turns(&self, scope: &TierScope, weeks: &[i64]) {
-        let is_over = |of: &ScopeKey, week: &i64| *of == scope.key && weeks.contains(week);
+    fn end_turns(&self, scope: &TierScope, ended: &[i64]) {
+        let is_over = |of: &ScopeKey, turn: &i64| *of == scope.key && ended.contains(turn);
         let mut turns = self.tier.turns.lock();
         turns.retain(|(of, week), (process, _)| *process != self.process || !is_over(of, week));
     }
