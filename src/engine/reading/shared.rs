@@ -1,6 +1,5 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
 use futures_util::future::BoxFuture;
 use parking_lot::{Mutex, MutexGuard};
@@ -361,9 +360,9 @@ pub(in crate::engine) struct ReadingSink<'a, F> {
 impl<F: Fn(Piece) -> (Span, Vec<EntrySlice>) + Sync> Sink for ReadingSink<'_, F> {
     fn room(&self, pages: PagesAsked) -> BoxFuture<'_, Result<(), Ended>> {
         Box::pin(async move {
-            self.reading.turn.is_held_up.store(true, Relaxed);
+            self.reading.turn.pause();
             let room = self.reading.room(pages).await;
-            self.reading.turn.is_held_up.store(false, Relaxed);
+            self.reading.turn.resume().await;
             room
         })
     }

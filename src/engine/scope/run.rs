@@ -56,12 +56,12 @@ impl Reads {
             () = reading.abandoned() => return Err(Ended::Unwanted),
         };
         if first == FirstLook::News {
-            // Whoever waits plans again, with what another process read.
+            // Those who wait plan again, with what another process read.
             return Ok(());
         }
         tokio::select! {
             end = self.read_upstream(scope, reading) => end,
-            never = turn.hold() => match never {},
+            () = turn.hold() => Ok(()),
         }
     }
 

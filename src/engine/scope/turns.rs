@@ -2,7 +2,6 @@
 //!
 //! A turn saves requests and decides nothing: what two processes read at once is right twice.
 
-use std::convert::Infallible;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
@@ -115,14 +114,31 @@ impl<'a> ReadTurns<'a> {
         }
     }
 
-    /// Keeps the turn while the reading goes on. One that is held up by those who take its rows lets others read.
-    pub(super) async fn hold(&self) -> Infallible {
+    /// Keeps the turn while the reading goes on. One that is held up by those who take its rows lets other processes read; returns
+    /// if it would go on and they have read something, or read.
+    pub(super) async fn hold(&self) {
+        let turn = &self.reading.turn;
         loop {
-            tokio::time::sleep(RENEW_EVERY).await;
-            if !self.reading.turn.is_held_up.load(Relaxed) {
-                let version = self.scope.tier_version();
-                let turn = self.tier.take_turn(&self.scope.tier_scope(), self.reading.span, version).await;
-                adopt_news(self.parts, self.access, self.scope, turn.news);
+            tokio::select! {
+                () = tokio::time::sleep(RENEW_EVERY) => {}
+                () = turn.wants_back.notified() => {}
+            }
+            if turn.is_held_up.load(Relaxed) {
+                if !turn.is_given_up.swap(true, Relaxed) {
+                    self.parts.share_soon();
+                    self.tier.end_turns(&self.scope.tier_scope(), &[turn_of(self.reading.span)]);
+                }
+                continue;
+            }
+            let version = self.scope.tier_version();
+            let taken = self.tier.take_turn(&self.scope.tier_scope(), self.reading.span, version).await;
+            adopt_news(self.parts, self.access, self.scope, taken.news);
+            if turn.is_given_up.load(Relaxed) {
+                if !taken.is_mine || turn.has_news.load(Relaxed) {
+                    return;
+                }
+                turn.is_given_up.store(false, Relaxed);
+                turn.is_back.notify_waiters();
             }
         }
     }
