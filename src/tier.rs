@@ -14,7 +14,9 @@ use std::sync::Arc;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
-use crate::domain::{AgentId, CredentialId, Entry, EntryIndex, EntryRows, RowId, Span, Timestamp};
+use crate::domain::{
+    AgentFacts, AgentId, CredentialId, Entry, EntryIndex, EntryRows, RowId, Span, Timestamp,
+};
 use crate::store::{EntryKey, ScopeKey};
 
 /// Keeps cells and the bytes of entries.
@@ -167,6 +169,8 @@ pub struct CellHead {
     pub to: Timestamp,
     /// When that was the present, by this machine's, or when it was asked, if that was earlier.
     pub read_at: Timestamp,
+    /// The agent, as upstream described it to the process that read this. Upstream accepted the key for it then.
+    pub agent: Option<AgentFacts>,
 }
 
 /// A span all of whose rows are known.

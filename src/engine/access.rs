@@ -107,17 +107,36 @@ impl Access {
 
     /// Records that upstream returned a page to this credential.
     pub(super) fn accepted(&self, credential: CredentialId, agent: AgentId) {
-        self.accepted_at(credential, agent, self.clock.now());
+        self.accepted_at(credential, agent, self.clock.now(), None);
     }
 
-    /// Records that upstream returned a page to this credential at an instant, perhaps to another process.
-    pub(super) fn accepted_at(&self, credential: CredentialId, agent: AgentId, at: Timestamp) {
-        if let Some(PairStanding::Accepted { facts, at: before }) = self.standings.get(&(credential, agent))
-            && before < at
-        {
+    /// Records that upstream returned a page to this credential at an instant, perhaps to another process, which knows the agent.
+    pub(super) fn accepted_at(
+        &self,
+        credential: CredentialId,
+        agent: AgentId,
+        at: Timestamp,
+        known_there: Option<AgentFacts>,
+    ) {
+        let facts = match self.standings.get(&(credential, agent)) {
+            Some(PairStanding::Accepted { facts, at: before }) if before < at => Some(facts),
+            Some(PairStanding::Accepted { .. } | PairStanding::Refused { .. }) => None,
+            // A key that was refused as a whole is asked about here.
+            None if matches!(self.keys.get(&credential), Some(KeyStanding::Refused { .. })) => None,
+            None => known_there,
+        };
+        if let Some(facts) = facts {
             let at = at.min(self.clock.now());
             self.standings.insert((credential, agent), PairStanding::Accepted { at, facts });
             self.keys.insert(credential, KeyStanding::Good { at });
+        }
+    }
+
+    /// What is known of an agent that a credential was accepted for.
+    pub(super) fn facts(&self, credential: CredentialId, agent: AgentId) -> Option<AgentFacts> {
+        match self.standings.get(&(credential, agent))? {
+            PairStanding::Accepted { facts, .. } => Some(facts),
+            PairStanding::Refused { .. } => None,
         }
     }
 

@@ -10,7 +10,9 @@ use parking_lot::Mutex;
 use super::access::Access;
 use super::parts::Parts;
 use super::proof::DateSupport;
-use super::scope::{DueElsewhere, Scope, Scopes, key_of, look_for_news, make_room, tier_scope_of};
+use super::scope::{
+    DueElsewhere, Scope, Scopes, adopt_news, key_of, look_for_news, make_room, tier_scope_of,
+};
 use super::single_flight::SingleFlight;
 use super::terms::Question;
 use crate::domain::{CallerId, Filters, Timestamp};
@@ -110,6 +112,7 @@ impl Restores {
     async fn restore_scope(&self, subject: Subject, holder: CallerId) {
         let key = key_of(&subject);
         let (parts, scopes) = (Arc::clone(&self.parts), Arc::clone(&self.scopes));
+        let access = Arc::clone(&self.access);
         let work = move |_| async move {
             let tier = parts.tier.as_ref()?;
             let mut news = tier.load(&tier_scope_of(&subject), 0).await;
@@ -125,7 +128,7 @@ impl Restores {
             }
             let dates = DateSupport::of_window(parts.settings.window);
             let scope = scopes.unregistered(&subject, holder, dates);
-            scope.adopt(&*parts.store, news);
+            adopt_news(&parts, &access, &scope, news);
             Some(scope)
         };
         let (parts, scopes) = (Arc::clone(&self.parts), Arc::clone(&self.scopes));

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::knowledge;
 use super::scope::Scope;
 use super::state::SharedState;
-use crate::domain::Span;
+use crate::domain::{AgentFacts, Span};
 use crate::tier::{Saved, Tier, turn_of, weeks_in};
 
 /// How often scopes are looked through for changes: what was read in this time is lost by a crash.
@@ -79,9 +79,13 @@ pub(super) fn watch_voids(state: &Arc<SharedState>) {
 /// Writes everything that changed, and returns whether the tier took it. Ends at the first scope that it does not take. None if the
 /// engine is gone.
 async fn save_all(state: &Weak<SharedState>, tier: &dyn Tier) -> Option<bool> {
-    let scopes = state.upgrade()?.scopes.all();
+    let (scopes, access) = {
+        let state = state.upgrade()?;
+        (state.scopes.all(), Arc::clone(&state.access))
+    };
     for scope in scopes {
-        if !save_scope(&scope, tier).await {
+        let agent = access.facts(scope.subject.credential.id(), scope.subject.agent);
+        if !save_scope(&scope, tier, agent).await {
             return Some(false);
         }
     }
@@ -91,11 +95,11 @@ async fn save_all(state: &Weak<SharedState>, tier: &dyn Tier) -> Option<bool> {
 /// Writes what changed in a scope, and ends the turns of what is written. Returns whether the tier took it.
 ///
 /// What changes meanwhile waits for the next time, so that a scope that is being read does not hold up the others.
-async fn save_scope(scope: &Scope, tier: &dyn Tier) -> bool {
+async fn save_scope(scope: &Scope, tier: &dyn Tier, agent: Option<AgentFacts>) -> bool {
     let mut turns_over = scope.take_turns_over();
     let mut due = scope.unsaved_weeks();
     while let Some(weeks) = &mut due {
-        let Some(saving) = scope.begin_saving(weeks) else { break };
+        let Some(saving) = scope.begin_saving(weeks, agent) else { break };
         let written = saving.weeks.clone();
         let saved = tier.save(&scope.tier_scope(), Arc::clone(&saving.changes)).await;
         scope.end_saving(saving, saved);

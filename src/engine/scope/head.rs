@@ -1,4 +1,4 @@
-use crate::domain::Timestamp;
+use crate::domain::{AgentFacts, Timestamp};
 use crate::tier::CellHead;
 
 /// The latest reading that reached the present.
@@ -12,8 +12,8 @@ pub(in crate::engine) struct ScopeHead {
 
 impl ScopeHead {
     /// As the tier keeps it.
-    pub(super) const fn to_cell(self) -> CellHead {
-        CellHead { to: self.to, read_at: self.read_at }
+    pub(super) const fn to_cell(self, agent: Option<AgentFacts>) -> CellHead {
+        CellHead { to: self.to, read_at: self.read_at, agent }
     }
 
     /// As the tier kept it.

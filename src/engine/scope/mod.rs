@@ -36,7 +36,7 @@ pub(super) use self::revalidation::Revalidation;
 pub(super) use self::room::make_room;
 pub(super) use self::route::{Picking, Routed, route};
 pub(super) use self::run::Reads;
-pub(super) use self::turns::{DueElsewhere, look_for_news};
+pub(super) use self::turns::{DueElsewhere, adopt_news, look_for_news};
 use self::unsaved::Unsaved;
 pub(super) use self::view::View;
 use super::coverage::{Contents, Coverage, CoverageChange, Piece, Segment, StoredChunk, chunks};

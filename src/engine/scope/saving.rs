@@ -11,7 +11,7 @@ use super::cell_draft::{CellDraft, segment_of};
 use super::head::ScopeHead;
 use super::unsaved::Saving;
 use super::{Known, Scope};
-use crate::domain::{Entry, EntryIndex, Span, Status, Timestamp};
+use crate::domain::{AgentFacts, Entry, EntryIndex, Span, Status, Timestamp};
 use crate::engine::coverage::{Contents, Segment, Trust};
 use crate::engine::terms::RowNeed;
 use crate::store::{EntryKey, Store};
@@ -47,8 +47,12 @@ impl Scope {
         known.unsaved.as_ref().filter(|unsaved| !unsaved.is_empty()).map(|unsaved| unsaved.weeks.clone())
     }
 
-    /// What is to be saved next, of some weeks.
-    pub(in crate::engine) fn begin_saving(&self, of: &BTreeSet<i64>) -> Option<Saving> {
+    /// What is to be saved next, of some weeks of an agent.
+    pub(in crate::engine) fn begin_saving(
+        &self,
+        of: &BTreeSet<i64>,
+        agent: Option<AgentFacts>,
+    ) -> Option<Saving> {
         let mut known = self.lock();
         let unsaved = known.unsaved.as_mut()?;
         // The newest first: they are asked for most.
@@ -64,7 +68,8 @@ impl Scope {
             for segment in known.coverage.overlapping(draft.span) {
                 draft.add(segment, &mut rows);
             }
-            draft.cell.head = known.head.map(ScopeHead::to_cell).filter(|head| week_of(head.to) == week);
+            draft.cell.head =
+                known.head.map(|head| head.to_cell(agent)).filter(|head| week_of(head.to) == week);
             if rows.len() > MOST_ENTRIES && !cells.is_empty() {
                 rows.truncate(rows.len() - draft.new_entries);
                 left.insert(week);

@@ -36,10 +36,11 @@ pub(in crate::engine) struct DueElsewhere {
 
 /// Takes over what another process saved; says whether anything new is known. What upstream gave it for the key counts as an
 /// acceptance of the key.
-fn adopt_news(parts: &Parts, access: &Access, scope: &Scope, news: TierNews) -> bool {
+pub(in crate::engine) fn adopt_news(parts: &Parts, access: &Access, scope: &Scope, news: TierNews) -> bool {
     let segments = news.cells.iter().flat_map(|cell| &cell.segments);
     if let Some(at) = segments.map(|segment| segment.latest_read_at).max() {
-        access.accepted_at(scope.subject.credential.id(), scope.subject.agent, at);
+        let known_there = news.cells.iter().find_map(|cell| cell.head?.agent);
+        access.accepted_at(scope.subject.credential.id(), scope.subject.agent, at, known_there);
     }
     scope.adopt(&*parts.store, news)
 }

@@ -54,6 +54,36 @@ async fn a_history_is_read_once_for_simultaneous_requests_to_all_processes() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_history_is_read_once_for_simultaneous_streams_of_all_processes() {
+    let alone = Rig::new(long_lived(), 1).with_history(3_000, 30);
+    alone.stream(alone.question()).await.unwrap();
+    let once = alone.requests();
+    alone.close().await;
+    let rigs = replicas(&long_lived(), 3_000);
+    for rows in join_all(rigs.iter().map(|rig| rig.stream(rig.question()))).await {
+        assert_eq!(rows.unwrap(), rigs[0].truth(&rigs[0].question()));
+    }
+    let requests = rigs[0].requests();
+    assert!(requests <= once + 3 * rigs.len(), "{requests} requests instead of {once}");
+    close(rigs).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_was_accepted_for_one_process_needs_no_check_by_another_for_a_minute() {
+    let rigs = replicas(&long_lived(), 200);
+    let checks = || std::mem::take(&mut rigs[0].script.world().checks);
+    ask(&rigs[0]).await;
+    assert_eq!(checks(), 1);
+    tokio::time::sleep(5 * SECOND).await;
+    ask(&rigs[1]).await;
+    assert_eq!(checks(), 0);
+    tokio::time::sleep(120 * SECOND).await;
+    ask(&rigs[2]).await;
+    assert_eq!(checks(), 1);
+    close(rigs).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn rows_that_every_process_polls_are_read_once() {
     let rigs = replicas(&long_lived(), 500);
     for rig in &rigs {

@@ -5,7 +5,7 @@ use bytes::BufMut;
 
 use super::decoder::{Decoder, length_of};
 use super::texts::{NumberedTexts, TextNumbers};
-use crate::domain::{BatchFact, Digest, EntryIndex, FilterFacts, IndexRow, RowId, Span, Status};
+use crate::domain::{AgentFacts, BatchFact, Digest, EntryIndex, FilterFacts, IndexRow, RowId, Span, Status};
 use crate::store::{EntryKey, ScopeKey};
 use crate::tier::{Cell, CellEntry, CellHead, CellSegment, week_of};
 
@@ -18,8 +18,13 @@ const SEGMENT: usize = 44;
 /// The fewest bytes of an entry: its number and the lengths of its rows and its totals.
 const LEAST_ENTRY: usize = 24;
 
-/// The bytes of a head.
-const HEAD: usize = 16;
+/// The fewest bytes of a head.
+const LEAST_HEAD: usize = 20;
+
+/// Nothing is known of the agent; or it is, without the date of its creation; or with it.
+const NO_AGENT: u32 = 0;
+const UNDATED_AGENT: u32 = 1;
+const DATED_AGENT: u32 = 2;
 
 /// The flag of a segment beside the number of its entry.
 const IS_PROVISIONAL: u32 = 1 << 31;
@@ -53,6 +58,14 @@ pub fn encode_cell(cell: &Cell) -> Vec<u8> {
     out.put_u32_le(cell.head.is_some().into());
     if let Some(head) = &cell.head {
         [head.to, head.read_at].iter().for_each(|instant| out.put_i64_le(instant.as_micros()));
+        match head.agent {
+            None => out.put_u32_le(NO_AGENT),
+            Some(AgentFacts { created_at: None }) => out.put_u32_le(UNDATED_AGENT),
+            Some(AgentFacts { created_at: Some(at) }) => {
+                out.put_u32_le(DATED_AGENT);
+                out.put_i64_le(at.as_micros());
+            }
+        }
     }
     out
 }
@@ -64,9 +77,7 @@ pub fn decode_cell(record: &[u8], scope: ScopeKey) -> Option<Cell> {
     let texts = NumberedTexts::read(&mut record)?;
     let entries = record.list(LEAST_ENTRY, |record| read_entry(record, &texts, scope))?;
     let segments = record.list(SEGMENT, |record| read_segment(record, week, &entries))?;
-    let read_head =
-        |record: &mut Decoder<'_>| Some(CellHead { to: record.instant()?, read_at: record.instant()? });
-    let heads = record.list(HEAD, read_head)?;
+    let heads = record.list(LEAST_HEAD, read_head)?;
     record.end()?;
     let head = match heads[..] {
         [] => None,
@@ -163,6 +174,17 @@ fn put_segment(segment: &CellSegment, out: &mut Vec<u8>) {
     let flag = if segment.is_provisional { IS_PROVISIONAL } else { 0 };
     out.put_u32_le(length_of(entry) | flag);
     [rows.start, rows.end].iter().for_each(|&number| out.put_u32_le(length_of(number)));
+}
+
+fn read_head(record: &mut Decoder<'_>) -> Option<CellHead> {
+    let (to, read_at) = (record.instant()?, record.instant()?);
+    let agent = match record.u32()? {
+        NO_AGENT => None,
+        UNDATED_AGENT => Some(AgentFacts { created_at: None }),
+        DATED_AGENT => Some(AgentFacts { created_at: Some(record.instant()?) }),
+        _ => return None,
+    };
+    Some(CellHead { to, read_at, agent })
 }
 
 fn read_segment(record: &mut Decoder<'_>, week: i64, entries: &[CellEntry]) -> Option<CellSegment> {

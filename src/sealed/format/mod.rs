@@ -50,7 +50,8 @@
 //! Segments lie within the week, newest first, and do not overlap. A segment's rows were created within it, and its first reading
 //! is not later than its last.
 //!
-//! A head is two instants: the last instant it asked for, which lies in the week, and when that was the present.
+//! A head is two instants: the last instant it asked for, which lies in the week, and when that was the present. Then a `u32`: 0 if
+//! nothing is known of the agent, 1 if it is and has no date, 2 if the date of its creation follows, an instant.
 //!
 //! # Rows
 //! The bytes of an entry ([`crate::domain::Entry`]).

@@ -9,7 +9,8 @@ use uuid::Uuid;
 use super::*;
 use crate::deflate::{Deflated, Separator};
 use crate::domain::{
-    BatchFact, Digest, Entry, EntryIndex, FilterFacts, LineBreaks, NewRow, Row, Span, Status, Timestamp,
+    AgentFacts, BatchFact, Digest, Entry, EntryIndex, FilterFacts, LineBreaks, NewRow, Row, Span, Status,
+    Timestamp,
 };
 use crate::sealed::RecordName;
 use crate::store::{EntryKey, ScopeKey};
@@ -122,7 +123,12 @@ fn cell(hours: &[Vec<Sketch>]) -> Cell {
         segment(Span::new(at(hour - 1, 0), at(hour - 1, HOUR - 1)).unwrap(), None);
         entries.push(CellEntry { key: EntryKey { scope: SCOPE, number: u128::MAX - number as u128 }, index });
     }
-    let head = hours.first().map(|_| CellHead { to: at(100, 1), read_at: at(170, 2) });
+    let head = hours.first().map(|_| CellHead {
+        to: at(100, 1),
+        read_at: at(170, 2),
+        agent: [None, Some(AgentFacts { created_at: None }), Some(AgentFacts { created_at: Some(at(3, 4)) })]
+            [hours.len() % 3],
+    });
     Cell { week: WEEK, segments, entries, head }
 }
 
