@@ -62,12 +62,11 @@ const scenarios = {
       const again = seen.responses
         .slice(before)
         .filter((response) => response.url().includes("/executions/"));
-      assert.deepEqual(
-        again.map((response) => response.status()),
-        [304, 304],
-        again.map((response) => response.url()).join(),
-      );
-      assert.equal(await freshness(again[0].request()), "no-cache");
+      // A slow page may have asked by itself meanwhile.
+      const told = again.map((response) => `${response.status()} ${response.url()}`).join();
+      assert.ok(again.length >= 2 && again.every((response) => response.status() === 304), told);
+      const asked = await Promise.all(again.map((response) => freshness(response.request())));
+      assert.ok(asked.includes("no-cache"), asked.join());
       await inState(page, "complete");
       // Interception turns the browser's cache off.
       if (process.env.CONSOLE_FILES === "disk") return;

@@ -30,7 +30,8 @@ def test_a_hundred_callers_cost_upstream_what_one_costs(agent_of, upstream, late
     upstream.forget_log()
     together = agent_of(rows, days=31)
     texts = asyncio.run(ask_many(together, CALLERS))
-    assert len(upstream.log) <= cost
+    # The page that is sent ahead of the check of the key may be of no use, if upstream's clock was learned meanwhile.
+    assert len(upstream.log) <= cost + 1
     for text in set(text.partition('"data":')[2] for text in texts):
         assert_same(raw_rows('"data":' + text), rows)
 
