@@ -185,12 +185,17 @@ def pool():
         yield pool
 
 
-def test_a_replica_that_is_stopped_holds_up_nobody_and_brings_nothing_back(tier, upstream, upstream_of_its_own, pool):
+def one_held_back(tier, upstream, upstream_of_its_own):
+    """Rows of an agent, its id, a gateway whose older pages are held, another one, and what holds the pages."""
     rows = make_rows(600, 20)
     id = agent_of(upstream, rows)
     upstream_of_its_own.agents = upstream.agents
     first, second = tier.start(upstream_of_its_own.url), tier.start(upstream.url)
-    pages = HeldPages(upstream_of_its_own)
+    return rows, id, first, second, HeldPages(upstream_of_its_own)
+
+
+def test_a_replica_that_is_stopped_holds_up_nobody_and_brings_nothing_back(tier, upstream, upstream_of_its_own, pool):
+    rows, id, first, second, pages = one_held_back(tier, upstream, upstream_of_its_own)
     asked = pool.submit(Agent(first.url, id, KEY).ask)
     wait_until(lambda: pages.held > 0, SOON, describe=first.output)
     waiting = pool.submit(Agent(second.url, id, KEY).rows)
@@ -221,11 +226,7 @@ def test_a_replica_that_is_stopped_holds_up_nobody_and_brings_nothing_back(tier,
 
 
 def test_a_client_that_leaves_leaves_no_turn_behind(tier, upstream, upstream_of_its_own, pool):
-    rows = make_rows(600, 20)
-    id = agent_of(upstream, rows)
-    upstream_of_its_own.agents = upstream.agents
-    first, second = tier.start(upstream_of_its_own.url), tier.start(upstream.url)
-    pages = HeldPages(upstream_of_its_own)
+    rows, id, first, second, pages = one_held_back(tier, upstream, upstream_of_its_own)
     agent = Agent(first.url, id, KEY)
     with socket.create_connection(("127.0.0.1", int(first.url.rsplit(":", 1)[1]))) as client:
         client.sendall(f"GET {agent.path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n\r\n".encode())
@@ -239,11 +240,7 @@ def test_a_client_that_leaves_leaves_no_turn_behind(tier, upstream, upstream_of_
 
 
 def test_nobody_waits_for_rows_that_are_not_kept(tier, upstream, upstream_of_its_own, pool):
-    rows = make_rows(600, 20)
-    id = agent_of(upstream, rows)
-    upstream_of_its_own.agents = upstream.agents
-    first, second = tier.start(upstream_of_its_own.url), tier.start(upstream.url)
-    pages = HeldPages(upstream_of_its_own)
+    rows, id, first, second, pages = one_held_back(tier, upstream, upstream_of_its_own)
     asked = pool.submit(Agent(first.url, id, KEY).rows, Cache_Control="no-store")
     wait_until(lambda: pages.held > 0, SOON, describe=first.output)
     reads(second, id, rows)
