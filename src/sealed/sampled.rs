@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+
 /// How often a line may be written.
 const EVERY: Duration = Duration::from_secs(60);
 
