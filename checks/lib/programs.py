@@ -35,16 +35,18 @@ def clean_environment(**more: str) -> dict[str, str]:
     return kept | more
 
 
-def own_ports() -> range:
+def own_ports() -> list[int]:
     """Ports that no other process of a test run gives to its programs, below those that the kernel gives to connections.
 
     Processes that run checks at once would otherwise hand out a port twice: it is free until its program listens.
+    For the same reason the list is long: a port comes around again only when the program that got it last has long
+    been listening. Processes of two test runs on one machine begin at different places.
     """
     worker = os.environ.get("PYTEST_XDIST_WORKER", "")
-    if worker.startswith("gw"):
-        first = 12_000 + int(worker.removeprefix("gw")) % 8 * 2_500
-        return range(first, first + 2_500)
-    return range(10_000 + os.getpid() % 20 * 100, 12_000)
+    number = int(worker.removeprefix("gw")) % 8 if worker.startswith("gw") else 8
+    ports = list(range(10_000 + number * 2_500, 12_500 + number * 2_500))
+    first = os.getpid() * 100 % len(ports)
+    return ports[first:] + ports[:first]
 
 
 PORTS = itertools.cycle(own_ports())
