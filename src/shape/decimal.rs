@@ -5,32 +5,32 @@ use crate::domain::NumberCell;
 
 /// An exact decimal: a whole number of 10⁻¹².
 ///
-/// Sums of doubles are wrong in the last cents, `rust_decimal` drops digits without a word, and `bigdecimal` computes for
-/// half a minute on `1e100000000`. Values here have at most 18 digits before the point and 12 after it, so that an `i128`
-/// holds the sum of 170 million of the largest; a sum beyond that is refused.
+/// Sums of doubles are wrong in the last cents, `rust_decimal` silently drops digits, and `bigdecimal` computes for half
+/// a minute on `1e100000000`. A parsed value has at most 18 digits before the point and 12 after it, so that an `i128`
+/// holds the sum of 170 million of the largest; a larger sum is an error.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Decimal(i128);
 
-/// The digits after the point.
+/// The most digits after the point.
 const SCALE: i64 = 12;
 
 /// One, in units of the last digit.
 const ONE: u128 = 1_000_000_000_000;
 
-/// The digits before the point.
+/// The most digits before the point.
 const MOST_WHOLE_DIGITS: i64 = 18;
 
-/// Exponents beyond this are all the same: out of range.
+/// Exponents are clamped to this size, which is far out of range.
 const LARGEST_EXPONENT: i64 = 1_000_000_000;
 
-/// The contribution of a value to a sum.
+/// What a value adds to a sum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Summand {
-    /// Null or absent: nothing, and nothing to report.
+    /// Null or absent.
     Nothing,
-    /// Not a number, or one that does not fit.
+    /// Not a number, or one with too many digits. Reported as skipped.
     Skipped,
-    /// A number, or a string that holds one.
+    /// A number, or a string that contains one.
     Number(Decimal),
 }
 
@@ -46,7 +46,7 @@ impl Summand {
         number.map_or(Self::Skipped, Self::Number)
     }
 
-    /// The value in a column of numbers, in units of 10⁻¹².
+    /// The cell of a number column, in units of 10⁻¹².
     pub(super) const fn to_cell(self) -> NumberCell {
         match self {
             Self::Nothing => NumberCell::Absent,
@@ -55,7 +55,7 @@ impl Summand {
         }
     }
 
-    /// The value that a cell stands for.
+    /// The inverse of [`to_cell`](Self::to_cell).
     pub(super) const fn of_cell(cell: NumberCell) -> Self {
         match cell {
             NumberCell::Absent => Self::Nothing,
@@ -69,10 +69,8 @@ impl Decimal {
     /// Zero.
     pub const ZERO: Self = Self(0);
 
-    /// Reads a number as JSON writes it, exponents included. None if it is not one, or has more digits than fit: more
-    /// than 18 before the point or 12 after it, once the exponent is worked out.
-    ///
-    /// The time it takes is that of one look at each character.
+    /// Parses a JSON number. `None` if it is not one, or has more than 18 digits before the point or 12 after it once the
+    /// exponent is applied. Linear in the length of the text, whatever the exponent.
     pub fn parse(literal: &str) -> Option<Self> {
         let (is_negative, rest) = literal.strip_prefix('-').map_or((false, literal), |rest| (true, rest));
         let (whole, rest) = digits(rest)?;
@@ -102,19 +100,19 @@ impl Decimal {
         Some(Self(if is_negative { -number } else { number }))
     }
 
-    /// The sum, unless it is too large.
+    /// The sum; `None` if it is too large.
     pub(super) fn plus(self, other: Self) -> Option<Self> {
         self.0.checked_add(other.0).map(Self)
     }
 }
 
-/// Takes the digits that a text begins with; there must be one.
+/// Splits off the digits at the start of a text; `None` without any.
 fn digits(text: &str) -> Option<(&str, &str)> {
     let end = text.bytes().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len());
     (end > 0).then(|| text.split_at(end))
 }
 
-/// Reads what may follow the digits.
+/// Parses the exponent, which may be absent.
 fn exponent(text: &str) -> Option<i64> {
     let Some(exponent) = text.strip_prefix(['e', 'E']) else { return text.is_empty().then_some(0) };
     let (is_negative, exponent) = match exponent.strip_prefix('-') {
@@ -135,7 +133,7 @@ fn length_of(bytes: impl Iterator<Item = u8>) -> i64 {
     i64::try_from(bytes.count()).unwrap_or(i64::MAX / 4)
 }
 
-/// A plain decimal, without an exponent and without zeros that say nothing.
+/// Plain notation: no exponent, no trailing zeros.
 impl fmt::Display for Decimal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (whole, fraction) = (self.0.unsigned_abs() / ONE, self.0.unsigned_abs() % ONE);

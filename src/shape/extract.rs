@@ -1,4 +1,4 @@
-//! Values found in a row by their paths, without reading the rest.
+//! Finds values of a row by their paths, without decoding the rest.
 
 use std::fmt;
 use std::ops::Range;
@@ -14,22 +14,22 @@ use super::text;
 #[error("not a JSON object")]
 pub struct NotARow;
 
-/// Finds the values at a set of paths. Of a doubled key the last counts, at every level.
+/// Finds the values at a set of paths. Of a repeated key the last value counts, at every level.
 ///
-/// Of other values nothing is kept. Nesting costs no stack: only the keys of paths, at most eight, are followed.
-#[derive(Clone, Debug)]
+/// Recursion is bounded by [`Path::MOST_KEYS`], however deep a row nests.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Extractor {
     root: Node,
 }
 
-/// What is looked for in one object.
-#[derive(Clone, Debug, Default)]
+/// The keys to look for in one object.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Node {
-    /// Where the value itself goes, if a path ends here.
+    /// The slot of the value itself, if a path ends here.
     pub(super) slot: Option<usize>,
-    /// The slots of this node and of all below it.
+    /// The slots of this node and of all nodes below it.
     pub(super) slots: Range<usize>,
-    /// By key, in the order in which the paths first name them.
+    /// The children by key, in the order in which the paths first name them.
     pub(super) children: Vec<(Box<[u8]>, Node)>,
 }
 
@@ -51,7 +51,7 @@ impl Extractor {
         Self { root }
     }
 
-    /// The slot of a path that this was made with.
+    /// The slot of a path, if the extractor was created with it.
     pub(super) fn slot(&self, path: &Path) -> Option<usize> {
         let mut node = &self.root;
         for key in path.keys() {
@@ -67,7 +67,7 @@ impl Extractor {
     /// The values of a row.
     ///
     /// # Errors
-    /// If the row is not a JSON object.
+    /// The row is not a JSON object.
     pub(super) fn extract<'a>(&self, row: &'a [u8]) -> Result<FoundValues<'a>, NotARow> {
         let mut found = vec![None; self.root.slots.len()];
         let mut json = serde_json::Deserializer::from_slice(row);
@@ -90,7 +90,8 @@ impl Node {
         self.children.iter().position(|(name, _)| **name == *key)
     }
 
-    /// What is looked for at a key, given as JSON. Keys are compared as bytes: some can be escaped but are no text.
+    /// The child of a key, given as a JSON string. Keys are compared as bytes, because half a surrogate pair can be escaped
+    /// in JSON but is not valid UTF-8.
     pub(super) fn find(&self, key: &str) -> Option<&Self> {
         let decoded;
         let name = match key.strip_prefix('"').and_then(|key| key.strip_suffix('"')) {
@@ -103,7 +104,7 @@ impl Node {
         self.index(name).map(|at| &self.children[at].1)
     }
 
-    /// Numbers the slots of this node and of those below it, so that they follow one another.
+    /// Numbers the slots of this node and of all nodes below it, from `first` on; returns the next free number.
     fn number(&mut self, first: usize) -> usize {
         let mut next = first;
         if let Some(slot) = &mut self.slot {
@@ -118,7 +119,7 @@ impl Node {
     }
 }
 
-/// Reads an object into slots.
+/// Reads the members of an object into slots.
 struct Members<'n, 'f, 'a> {
     node: &'n Node,
     found: &'f mut FoundValues<'a>,
@@ -155,7 +156,7 @@ impl<'a> Visitor<'a> for Members<'_, '_, 'a> {
     }
 }
 
-/// Puts a value where it belongs, and forgets what an earlier member of the same key had.
+/// Puts a value into the slots of a node, and clears what an earlier member with the same key left there.
 fn take<'a>(node: &Node, value: &'a str, found: &mut FoundValues<'a>) -> Result<(), serde_json::Error> {
     found[node.slots.clone()].fill(None);
     if let Some(slot) = node.slot {

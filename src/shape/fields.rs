@@ -1,55 +1,48 @@
 use super::extract::{Extractor, FoundValues, Node, NotARow};
 use super::form_digest;
-use super::list::{self, ListError, ListItem, excerpt};
+use super::list::{self, ListError, ListItem, MOST_PATHS, excerpt};
 use super::path::{Path, json_key};
 use crate::domain::AgentId;
 
-/// The name of the asked agent's id in a list of fields.
+/// The name of the agent's id in a list of fields.
 pub(super) const AGENT_ID: &str = "@agent_id";
 
-/// A list of fields: which values of a row leave, in which order.
-#[derive(Clone, Debug)]
+/// A list of fields: which values of a row to send, in which order.
+///
+/// Lists are equal if they mean the same, whatever their spelling.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fields {
     columns: Vec<Column>,
     extractor: Extractor,
     members: Vec<OutputMember>,
 }
 
-/// One entry of a list of fields.
+/// One item of a list of fields.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Column {
-    /// The agent that was asked for; no value of the row.
+    /// The id of the requested agent, which is not a value of the row.
     AgentId,
     /// A value of the row.
     Path(Path),
 }
 
-/// A member of the rows that leave.
-#[derive(Clone, Debug)]
+/// A member of a projected row. Strings are its key with quotes and colon.
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum OutputMember {
     AgentId,
-    /// Its key with quotes and colon.
+    /// The value in a slot.
     Value(String, usize),
-    /// Its key with quotes and colon, and what the object has.
+    /// An object with these members.
     Object(String, Vec<OutputMember>),
 }
 
-/// Two lists are equal if they say the same, however they are spelled.
-impl PartialEq for Fields {
-    fn eq(&self, other: &Self) -> bool {
-        self.canonical() == other.canonical()
-    }
-}
-
-impl Eq for Fields {}
-
 impl Fields {
-    /// Reads the values of `fields`, which follow one another as if they were one list.
+    /// Parses the values of `fields`, which together form one list.
     ///
     /// # Errors
-    /// If the list is empty, too long, malformed, or names a value twice.
+    /// The list is empty, too long, malformed, or names a value twice.
     pub fn parse<S: AsRef<str>>(values: &[S]) -> Result<Self, ListError> {
-        let items = list::parse(values)?;
+        let items = list::parse(values, MOST_PATHS)?;
         list::check_apart(&items)?;
         let columns = items
             .into_iter()
@@ -64,12 +57,12 @@ impl Fields {
         Ok(Self { columns, extractor, members })
     }
 
-    /// The list, in order.
+    /// The items of the list, in order.
     pub fn columns(&self) -> &[Column] {
         &self.columns
     }
 
-    /// The one spelling of this list.
+    /// The canonical spelling of the list.
     pub fn canonical(&self) -> String {
         let names: Vec<_> = self.columns.iter().map(Column::canonical).collect();
         names.join(",")
@@ -80,12 +73,12 @@ impl Fields {
         form_digest(&self.canonical())
     }
 
-    /// Whether the list has a row's `id`, which every row has.
+    /// Whether the list has `id`, a member of every row.
     pub fn has_id(&self) -> bool {
         self.columns.iter().any(|column| column.canonical() == "id")
     }
 
-    /// Whether a row with these fields could be taken for a control line: an object with exactly one member, whose key
+    /// Whether a projected row could be mistaken for a control line, which is an object with exactly one member, whose key
     /// begins with `@`.
     pub fn may_look_like_a_control_line(&self) -> bool {
         let is_own = |member: &OutputMember| match member {
@@ -95,11 +88,11 @@ impl Fields {
         !self.has_id() && self.members.iter().any(is_own)
     }
 
-    /// Writes a row with these fields only, in their order and with its nesting. Values are the row's own bytes; what
-    /// the row does not have is left out.
+    /// Writes these fields of a row, in the order of the list and nested as in the row. Values keep their bytes; fields
+    /// that the row does not have are left out.
     ///
     /// # Errors
-    /// If the row is not a JSON object; nothing is written then.
+    /// The row is not a JSON object; then nothing is written.
     pub fn project(&self, row: &[u8], agent: AgentId, out: &mut Vec<u8>) -> Result<(), NotARow> {
         let found = self.extractor.extract(row)?;
         write_object(&self.members, &found, agent, out);
@@ -108,7 +101,7 @@ impl Fields {
 }
 
 impl Column {
-    /// The path, of a column that is one.
+    /// The path of a value of the row.
     pub const fn path(&self) -> Option<&Path> {
         match self {
             Self::AgentId => None,
@@ -116,7 +109,7 @@ impl Column {
         }
     }
 
-    /// The name as it was given.
+    /// The name as given in the list.
     pub fn given(&self) -> &str {
         match self {
             Self::AgentId => AGENT_ID,
@@ -132,7 +125,7 @@ impl Column {
     }
 }
 
-/// What rows have, in the order in which the list names it.
+/// The members of projected rows, in the order of the list.
 fn members(columns: &[Column], extractor: &Extractor) -> Vec<OutputMember> {
     let mut members = members_of(extractor.root());
     if let Some(at) = columns.iter().position(|column| *column == Column::AgentId) {
@@ -174,7 +167,7 @@ fn write_object(members: &[OutputMember], found: &FoundValues<'_>, agent: AgentI
                 out.extend_from_slice(key.as_bytes());
                 let inside = out.len();
                 write_object(members, found, agent, out);
-                // A parent of which nothing was found is left out, whatever the row has in its place.
+                // An object without any of its fields is left out, even if the row has a value in its place.
                 if out.len() == inside + 2 {
                     out.truncate(start);
                 }

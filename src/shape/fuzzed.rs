@@ -1,5 +1,4 @@
-//! The parsers of bytes that callers and upstream send, as functions that accept any bytes and assert what
-//! must hold for the result.
+//! Fuzz targets: functions that accept any bytes and assert what must hold for the result.
 //!
 //! `fuzz/` calls them with generated inputs; a test replays the stored ones.
 
@@ -13,7 +12,7 @@ use crate::domain::AgentId;
 /// The longest error message about a list, in bytes.
 const LONGEST_ERROR: usize = 800;
 
-/// Lists of paths, as `fields`, `omit`, `group_by`, `stats`, `bounds` and `time_zone`.
+/// Parses a text as `fields`, `omit`, `group_by`, `stats`, `bounds` and `time_zone`.
 pub fn lists(data: &[u8]) {
     let Ok(text) = str::from_utf8(data) else { return };
     match Fields::parse(&[text]) {
@@ -42,7 +41,7 @@ pub fn lists(data: &[u8]) {
     }
 }
 
-/// A list of paths on the first line, and a row on the others.
+/// Applies the list of paths on the first line to the row on the other lines.
 pub fn rows(data: &[u8]) {
     let Some(end) = data.iter().position(|&byte| byte == b'\n') else { return };
     let (Ok(list), row) = (str::from_utf8(&data[..end]), &data[end + 1..]) else { return };
@@ -64,7 +63,7 @@ pub fn rows(data: &[u8]) {
     {
         let (mut cut, mut rest) = (Vec::new(), Vec::new());
         omit.apply(row, &mut cut).expect("a row is a row");
-        fields.project(&cut, agent, &mut rest).expect("a row that was cut is a row");
+        fields.project(&cut, agent, &mut rest).expect("a row without its omitted members is a row");
         assert_eq!(rest, b"{}", "no omitted member is left");
     }
     Table::new(&fields).write_row(row, agent, &mut Vec::new()).expect("a row is a row");

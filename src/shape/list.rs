@@ -1,7 +1,7 @@
 use super::path::{Path, SPECIAL};
 
 /// The most paths of a list.
-const MOST_PATHS: usize = 64;
+pub const MOST_PATHS: usize = 64;
 
 /// The longest list, in bytes.
 const LONGEST: usize = 4096;
@@ -9,37 +9,37 @@ const LONGEST: usize = 4096;
 /// The longest part of a list that an error repeats, in characters.
 const LONGEST_EXCERPT: usize = 80;
 
-/// An error in a list of paths. The messages quote the place in the list, shortened.
+/// Why a list of paths can't be parsed. Messages quote the offending part of the list, shortened.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ListError {
-    /// There is no path in it.
+    /// The list has no path.
     #[error("the list is empty")]
     Empty,
-    /// Its text is too long.
+    /// The list has too many bytes.
     #[error("the list is longer than {LONGEST} bytes")]
     TooLong,
-    /// It has too many paths.
+    /// The list has more paths than this.
     #[error("the list has more than {0} entries")]
     TooMany(usize),
     /// A path has too many keys.
     #[error("`{0}` has more than {most} keys", most = Path::MOST_KEYS)]
     TooDeep(String),
-    /// Two dots or commas have nothing between them.
+    /// There is nothing between two dots or commas.
     #[error("`{0}` has an empty key; write it as `\"\"` if the row has one")]
     EmptyKey(String),
-    /// A character that needs quotes has none.
+    /// A key without quotes has this special character.
     #[error("`{0}` has a `{1}` where it needs quotes around the key")]
     Unquoted(String, char),
-    /// Something in quotes is no JSON string.
+    /// A key in quotes is not a JSON string.
     #[error("`{0}` has a key in quotes that is not a JSON string")]
     NotAString(String),
-    /// A name that begins with `@` and means nothing here.
+    /// A name that begins with `@` is unknown, or not allowed in this list.
     #[error("`{0}` is not known here; a path that begins with `@` must be in quotes")]
     Reserved(String),
-    /// A path comes twice.
+    /// A path is given twice.
     #[error("`{0}` is given twice")]
     Twice(String),
-    /// One path leads to a part of another's value.
+    /// One path leads into the value of another.
     #[error("`{inner}` is inside `{outer}`, which is also given")]
     Inside {
         /// The longer path.
@@ -50,7 +50,7 @@ pub enum ListError {
 }
 
 impl ListError {
-    /// The reason without any text of the list, for a log.
+    /// The reason for the log, without any text of the list.
     pub const fn reason(&self) -> &'static str {
         match self {
             Self::Empty => "an empty list of paths",
@@ -67,10 +67,10 @@ impl ListError {
     }
 }
 
-/// One entry of a list.
+/// One item of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum ListItem {
-    /// A name of fanfold's, such as `@agent_id`.
+    /// A name that fanfold defines, such as `@agent_id`.
     Own(String),
     /// A path into the row.
     Path(Path),
@@ -85,8 +85,8 @@ impl ListItem {
     }
 }
 
-/// Reads the values of a parameter, which follow one another as if they were one.
-pub(super) fn parse<S: AsRef<str>>(values: &[S]) -> Result<Vec<ListItem>, ListError> {
+/// Parses the values of a parameter, which together form one list of at most `most` items.
+pub(super) fn parse<S: AsRef<str>>(values: &[S], most: usize) -> Result<Vec<ListItem>, ListError> {
     let commas = values.len().saturating_sub(1);
     let length: usize = values.iter().map(|value| value.as_ref().len()).sum();
     if length + commas > LONGEST {
@@ -99,8 +99,8 @@ pub(super) fn parse<S: AsRef<str>>(values: &[S]) -> Result<Vec<ListItem>, ListEr
     for value in values {
         let mut rest = Some(value.as_ref());
         while let Some(text) = rest {
-            if items.len() == MOST_PATHS {
-                return Err(ListError::TooMany(MOST_PATHS));
+            if items.len() == most {
+                return Err(ListError::TooMany(most));
             }
             let (item, after) = item(text)?;
             items.push(item);
@@ -110,12 +110,8 @@ pub(super) fn parse<S: AsRef<str>>(values: &[S]) -> Result<Vec<ListItem>, ListEr
     Ok(items)
 }
 
-/// Reads paths only, at most so many.
-pub(super) fn parse_paths<S: AsRef<str>>(values: &[S], most: usize) -> Result<Vec<Path>, ListError> {
-    let items = parse(values)?;
-    if items.len() > most {
-        return Err(ListError::TooMany(most));
-    }
+/// The paths of a list that may have no other items.
+pub(super) fn only_paths(items: Vec<ListItem>) -> Result<Vec<Path>, ListError> {
     items
         .into_iter()
         .map(|item| match item {
@@ -125,7 +121,7 @@ pub(super) fn parse_paths<S: AsRef<str>>(values: &[S], most: usize) -> Result<Ve
         .collect()
 }
 
-/// Refuses what is given twice.
+/// Refuses an item that is given twice.
 pub(super) fn check_once(items: &[ListItem]) -> Result<(), ListError> {
     for (at, item) in items.iter().enumerate() {
         if items[..at].contains(item) {
@@ -135,7 +131,7 @@ pub(super) fn check_once(items: &[ListItem]) -> Result<(), ListError> {
     Ok(())
 }
 
-/// Refuses a path that is given twice, and one that leads to a part of another's value.
+/// Refuses an item that is given twice, and a path that leads into the value of another.
 pub(super) fn check_apart(items: &[ListItem]) -> Result<(), ListError> {
     check_once(items)?;
     let paths =
@@ -149,12 +145,12 @@ pub(super) fn check_apart(items: &[ListItem]) -> Result<(), ListError> {
     Ok(())
 }
 
-/// A part of a list as an error repeats it.
+/// A part of a list as error messages quote it.
 pub(super) fn excerpt(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST_EXCERPT).collect()
 }
 
-/// Reads the entry that a list begins with, and gives what follows its comma.
+/// Parses the first item of a list; also returns the text after its comma.
 fn item(text: &str) -> Result<(ListItem, Option<&str>), ListError> {
     let mut keys = Vec::new();
     let mut rest = text;
@@ -184,10 +180,10 @@ fn item(text: &str) -> Result<(ListItem, Option<&str>), ListError> {
     }
 }
 
-/// The error of a key, once the place is known.
+/// Makes the error of a key from the quoted part of the list.
 type KeyProblem = fn(String) -> ListError;
 
-/// Reads the key that a text begins with, and gives what follows it.
+/// Parses the key at the start of a text; also returns the text after it.
 fn key(text: &str) -> Result<(Box<[u8]>, &str), KeyProblem> {
     if text.starts_with('"') {
         let end = end_of_string(text).ok_or(ListError::NotAString as KeyProblem)?;
@@ -205,7 +201,7 @@ fn key(text: &str) -> Result<(Box<[u8]>, &str), KeyProblem> {
     Ok((text.as_bytes()[..end].into(), &text[end..]))
 }
 
-/// Where the string ends that a text begins with.
+/// The end of the quoted string at the start of a text.
 fn end_of_string(text: &str) -> Option<usize> {
     let mut is_escaped = false;
     text.bytes().enumerate().skip(1).find_map(|(at, byte)| {
@@ -215,7 +211,7 @@ fn end_of_string(text: &str) -> Option<usize> {
     })
 }
 
-/// A text up to the first comma not before `from`.
+/// The text up to the first comma at or after `from`.
 fn up_to_comma(text: &str, from: usize) -> &str {
     let end = text[from..].find(',').map_or(text.len(), |comma| from + comma);
     &text[..end]

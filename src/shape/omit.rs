@@ -6,64 +6,51 @@ use serde_json::value::RawValue;
 
 use super::extract::{Extractor, Node, NotARow};
 use super::form_digest;
-use super::list::{self, ListError, ListItem, excerpt};
+use super::list::{self, ListError, MOST_PATHS};
+use super::path::Path;
 
-/// A list of the members that are left out of rows.
-#[derive(Clone, Debug)]
+/// A list of members to leave out of rows.
+///
+/// Lists are equal if they mean the same, whatever their spelling and order.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Omit {
     canonical: String,
     extractor: Extractor,
 }
 
-/// Two lists are equal if they say the same, however they are spelled.
-impl PartialEq for Omit {
-    fn eq(&self, other: &Self) -> bool {
-        self.canonical() == other.canonical()
-    }
-}
-
-impl Eq for Omit {}
-
 impl Omit {
-    /// Reads the values of `omit`, which follow one another as if they were one list.
+    /// Parses the values of `omit`, which together form one list.
     ///
     /// # Errors
-    /// If the list is empty, too long, malformed, or names a value twice.
+    /// The list is empty, too long, malformed, or names a value twice.
     pub fn parse<S: AsRef<str>>(values: &[S]) -> Result<Self, ListError> {
-        let items = list::parse(values)?;
+        let items = list::parse(values, MOST_PATHS)?;
         list::check_apart(&items)?;
-        let mut paths = Vec::with_capacity(items.len());
-        for item in items {
-            match item {
-                ListItem::Path(path) => paths.push(path),
-                ListItem::Own(name) => return Err(ListError::Reserved(excerpt(&name))),
-            }
-        }
-        let mut names: Vec<_> = paths.iter().map(super::Path::canonical).collect();
-        names.sort();
+        let mut paths = list::only_paths(items)?;
+        paths.sort_by_cached_key(Path::canonical);
+        let names: Vec<_> = paths.iter().map(Path::canonical).collect();
         Ok(Self { canonical: names.join(","), extractor: Extractor::new(&paths) })
     }
 
-    /// The one spelling of this list, whose order means nothing.
+    /// The canonical spelling of the list, which is sorted.
     pub fn canonical(&self) -> &str {
         &self.canonical
     }
 
-    /// The short digest of the list for an ETag: another than that of the same list of fields.
+    /// The short digest of the list for an ETag. It differs from [`Fields::form`](super::Fields::form) of the same list.
     pub fn form(&self) -> String {
         form_digest(&format!("omit={}", self.canonical))
     }
 
-    /// Whether the list takes away a row's `id`.
+    /// Whether the list removes `id`.
     pub fn takes_id(&self) -> bool {
         self.extractor.root().children.iter().any(|(key, child)| **key == *b"id" && child.slot.is_some())
     }
 
-    /// Writes a row without these members: every occurrence goes, each with one comma, and the rest stays byte for
-    /// byte.
+    /// Writes a row without these members. Removes every occurrence together with one comma; all other bytes stay.
     ///
     /// # Errors
-    /// If the row is not a JSON object; nothing is written then.
+    /// The row is not a JSON object; then nothing is written.
     pub fn apply(&self, row: &[u8], out: &mut Vec<u8>) -> Result<(), NotARow> {
         let text = simdutf8::basic::from_utf8(row).map_err(|_| NotARow)?;
         let mut cuts = Vec::new();
@@ -79,12 +66,12 @@ impl Omit {
     }
 }
 
-/// Finds what is cut out of one object.
+/// Finds the ranges to cut out of one object.
 struct Cutter<'n, 'c, 'a> {
     node: &'n Node,
-    /// The object.
+    /// The bytes of the object.
     text: &'a str,
-    /// Where it begins in the row.
+    /// The offset of the object in the row.
     base: usize,
     /// Ranges of the row, in ascending order.
     cuts: &'c mut Vec<Range<usize>>,
@@ -97,12 +84,12 @@ impl<'a> Cutter<'_, '_, 'a> {
         json.end()
     }
 
-    /// Where a part of the object begins in it.
+    /// The offset of a part of the object in the object.
     fn offset(&self, part: &'a str) -> usize {
         part.as_ptr().addr() - self.text.as_ptr().addr()
     }
 
-    /// Where the comma before a member is: only blanks can be between the two.
+    /// The offset of the comma before a member: only blanks can be between the two.
     fn comma_before(&self, member: usize) -> usize {
         self.text[..member].rfind(',').unwrap_or(member)
     }
@@ -116,7 +103,7 @@ impl<'a> Visitor<'a> for Cutter<'_, '_, 'a> {
     }
 
     fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<(), A::Error> {
-        // Whether a member stays that stands before this one: then a cut takes the comma before it, else the one after.
+        // A cut takes the comma before its member if an earlier member stays, else the comma after it.
         let mut has_kept = false;
         let mut wants_comma = false;
         while let Some(key) = map.next_key::<&'a RawValue>()? {

@@ -18,29 +18,29 @@ impl Path {
         Self { keys: keys.into(), given: given.into() }
     }
 
-    /// The keys, unescaped. They are bytes, because JSON can escape what UTF-8 can't hold: half of a surrogate pair.
+    /// The unescaped keys. They are bytes, because JSON can escape half a surrogate pair, which UTF-8 can't represent.
     pub fn keys(&self) -> &[Box<[u8]>] {
         &self.keys
     }
 
-    /// The path as it was given, with its quotes: the name of its column in a table.
+    /// The path as given, with its quotes. This is the name of its column in a table.
     pub fn given(&self) -> &str {
         &self.given
     }
 
-    /// The one spelling of this path: quotes only around keys that need them.
+    /// The canonical spelling: only keys that need quotes have them.
     pub fn canonical(&self) -> String {
         let keys: Vec<_> = self.keys.iter().map(|key| canonical_key(key)).collect();
         keys.join(".")
     }
 
-    /// Whether a value at `other` would be part of the value at this path, or the same.
+    /// Whether `other` leads to the value at this path or into it.
     pub(super) fn holds(&self, other: &Self) -> bool {
         other.keys.starts_with(&self.keys)
     }
 }
 
-/// Two paths are equal if they lead to the same value, however they are spelled.
+/// Paths are equal if they lead to the same value, whatever their spelling.
 impl PartialEq for Path {
     fn eq(&self, other: &Self) -> bool {
         self.keys == other.keys
@@ -49,7 +49,7 @@ impl PartialEq for Path {
 
 impl Eq for Path {}
 
-/// The characters that end a key without quotes.
+/// The characters that a key without quotes can't contain.
 pub(super) const SPECIAL: [char; 4] = [',', ':', '.', '"'];
 
 fn canonical_key(key: &[u8]) -> String {
@@ -59,7 +59,7 @@ fn canonical_key(key: &[u8]) -> String {
     }
 }
 
-/// Writes a key as a JSON string.
+/// Encodes a key as a JSON string.
 pub(super) fn json_key(key: &[u8]) -> String {
     let mut out = String::from("\"");
     let mut rest = key;
@@ -73,8 +73,8 @@ pub(super) fn json_key(key: &[u8]) -> String {
     out
 }
 
-/// Writes the inside of a JSON string.
-pub(super) fn escape(text: &str, out: &mut String) {
+/// Writes text inside a JSON string.
+fn escape(text: &str, out: &mut String) {
     for char in text.chars() {
         match char {
             '"' => out.push_str("\\\""),
@@ -87,7 +87,7 @@ pub(super) fn escape(text: &str, out: &mut String) {
     }
 }
 
-/// Writes the half of a surrogate pair that these bytes begin with, as the parser leaves it, and gives what follows.
+/// Writes the half of a surrogate pair at the start of these bytes, as serde_json decodes it; returns the bytes after it.
 fn lone_surrogate<'a>(invalid: &'a [u8], out: &mut String) -> &'a [u8] {
     match invalid {
         &[0xed, high, low, ref rest @ ..] => {

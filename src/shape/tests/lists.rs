@@ -1,4 +1,4 @@
-//! Lists of paths: what is accepted, and the words for what is not.
+//! Lists of paths: what they accept, and the messages for what they refuse.
 
 use super::*;
 
@@ -7,7 +7,7 @@ fn error(list: &str) -> ListError {
 }
 
 #[test]
-fn keys_in_quotes_may_have_any_character() {
+fn keys_in_quotes_may_contain_any_character() {
     let fields = Fields::parse(&[r#"extracted_data."Is it 5, or 6?",a b,"a.b","@x","""#]).unwrap();
     let given: Vec<_> = fields.columns().iter().map(|column| column.given()).collect();
     assert_eq!(given, [r#"extracted_data."Is it 5, or 6?""#, "a b", r#""a.b""#, r#""@x""#, r#""""#]);
@@ -55,7 +55,7 @@ fn errors_name_the_problem_and_the_place() {
     ] {
         let error = error(list);
         assert!(error.to_string().contains(words), "{list}: {error}");
-        assert!(!error.reason().contains("telephony"), "a log repeats nothing of the list");
+        assert!(!error.reason().contains("telephony"), "the log must not quote the list");
     }
     assert_eq!(Omit::parse(&["@agent_id"]).unwrap_err(), ListError::Reserved("@agent_id".to_owned()));
 }
@@ -69,7 +69,11 @@ fn limits_are_inclusive() {
     Fields::parse(&["x".repeat(4096)]).unwrap();
     assert_eq!(error(&"x".repeat(4097)), ListError::TooLong);
     let halves = ["x".repeat(2048), "y".repeat(2048)];
-    assert_eq!(Fields::parse(&halves).unwrap_err(), ListError::TooLong, "with the comma between them");
+    assert_eq!(
+        Fields::parse(&halves).unwrap_err(),
+        ListError::TooLong,
+        "the comma between two values counts"
+    );
     assert_eq!(Fields::parse::<&str>(&[]).unwrap_err(), ListError::Empty);
     assert!(error(&format!("{}..", "x".repeat(4000))).to_string().len() < 200);
 }

@@ -1,4 +1,4 @@
-//! Projection and its opposite, held against a naive reader of JSON.
+//! `fields` and `omit`, compared with a naive reader of JSON.
 
 mod lists;
 pub(super) mod reference;
@@ -25,12 +25,12 @@ fn omit(list: &str, row: &str) -> String {
     String::from_utf8(out).unwrap()
 }
 
-/// Blanks.
+/// White space.
 fn gap() -> impl Strategy<Value = &'static str> {
     prop::sample::select(vec!["", "", "", " ", "\n", "\t \r"])
 }
 
-/// Keys that are alike once they are decoded, and some that nobody expects.
+/// Keys, some of which are equal once decoded, and some odd ones.
 fn key() -> impl Strategy<Value = &'static str> {
     prop::sample::select(vec![
         r#""a""#,
@@ -85,13 +85,13 @@ fn row() -> impl Strategy<Value = String> {
     (gap(), object(value()), gap()).prop_map(|(before, object, after)| format!("{before}{object}{after}"))
 }
 
-/// Paths, some of them inside others.
+/// Paths, some of which lead into the values of others.
 fn paths() -> impl Strategy<Value = Vec<String>> {
     let path = prop::collection::vec(key(), 1..4).prop_map(|keys| keys.join("."));
     prop::collection::vec(path, 1..6)
 }
 
-/// A list of those paths that may stand together.
+/// A list of those paths that one list can have.
 fn list_of(paths: &[String]) -> String {
     let mut kept: Vec<&str> = Vec::new();
     for path in paths {
@@ -109,7 +109,7 @@ fn keys_of(list: &str) -> Vec<Vec<Vec<u8>>> {
     paths.map(|path| path.keys().iter().map(|key| key.to_vec()).collect()).collect()
 }
 
-/// What a projected row must be: keys in the order of the list, each parent where its first child is named.
+/// The expected projection: keys in the order of the list, each object where its first member is named.
 fn projected(paths: &[Vec<Vec<u8>>], row: &str, above: &[&[u8]]) -> String {
     let mut members = Vec::new();
     let mut done: Vec<&[u8]> = Vec::new();
@@ -132,7 +132,7 @@ fn projected(paths: &[Vec<Vec<u8>>], row: &str, above: &[&[u8]]) -> String {
     format!("{{{}}}", members.join(","))
 }
 
-/// The members that must stay, as text: without blanks around them.
+/// The members that `omit` must keep, as text without white space around it.
 fn without(paths: &[Vec<Vec<u8>>], row: &str) -> Vec<(Vec<u8>, String)> {
     let members = reference::members(row).into_iter();
     let kept = members.filter_map(|member| {
@@ -151,7 +151,7 @@ fn without(paths: &[Vec<Vec<u8>>], row: &str) -> Vec<(Vec<u8>, String)> {
     kept.collect()
 }
 
-/// Values by path, as deep as the paths go; objects that are empty do not count.
+/// Values by path, as deep as the paths go, without empty objects.
 fn leaves(paths: &[Vec<Vec<u8>>], row: &str) -> Vec<(Vec<Vec<u8>>, String)> {
     let members = reference::members(row).into_iter();
     let mut found = Vec::new();
@@ -186,21 +186,21 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
     #[test]
-    fn a_projected_row_is_what_a_naive_reader_finds(row in row(), paths in paths()) {
+    fn projects_what_a_naive_reader_finds(row in row(), paths in paths()) {
         let list = list_of(&paths);
         prop_assert_eq!(project(&list, &row), projected(&keys_of(&list), &row, &[]));
     }
 
     #[test]
-    fn every_value_is_a_slice_of_the_row(row in row(), paths in paths()) {
-        let paths: Vec<_> = paths.iter().flat_map(|path| list::parse_paths(&[path], 1).unwrap()).collect();
+    fn extracts_slices_of_the_row(row in row(), paths in paths()) {
+        let paths: Vec<_> = paths.iter().flat_map(|path| list::only_paths(list::parse(&[path], 1).unwrap()).unwrap()).collect();
         let extractor = extract::Extractor::new(&paths);
         let range = row.as_bytes().as_ptr_range();
         for path in &paths {
             let found = extractor.extract(row.as_bytes()).unwrap()[extractor.slot(path).unwrap()];
             let keys: Vec<_> = path.keys().iter().map(|key| &**key).collect();
             let expected = reference::at(row.trim_matches([' ', '\n', '\t', '\r']), &keys);
-            prop_assert_eq!(found, expected.as_deref(), "paths may be inside others here");
+            prop_assert_eq!(found, expected.as_deref(), "an extractor allows paths inside others");
             prop_assert!(found.is_none_or(|found| range.contains(&found.as_ptr())));
         }
     }
@@ -273,7 +273,7 @@ fn the_last_value_of_a_duplicate_key_counts_at_every_level() {
 }
 
 #[test]
-fn omit_takes_one_comma_with_each_member() {
+fn omit_removes_one_comma_with_each_member() {
     let row = "{ \"a\" : 1 , \"b\" : 2 , \"c\" : 3 }";
     for (list, expected) in [
         ("a", "{  \"b\" : 2 , \"c\" : 3 }"),
@@ -288,7 +288,7 @@ fn omit_takes_one_comma_with_each_member() {
 }
 
 #[test]
-fn depth_costs_no_stack() {
+fn deep_nesting_does_not_overflow_the_stack() {
     let deep = format!("{}1{}", "[{\"a\":".repeat(200_000), "}]".repeat(200_000));
     let row = format!("{{\"a\":{deep},\"id\":\"x\",\"b\":{{\"c\":{deep}}}}}");
     assert_eq!(project("id,a", &row), format!("{{\"id\":\"x\",\"a\":{deep}}}"));
@@ -318,7 +318,7 @@ fn an_invalid_row_is_an_error_and_writes_nothing() {
 }
 
 #[test]
-fn accepts_numbers_of_any_size_and_broken_strings() {
+fn keeps_numbers_of_any_size_and_lone_surrogates() {
     let row = r#"{"a":1e999999999,"b":{"c":"\ud83d"},"\ud800":5,"d":1}"#;
     assert_eq!(project(r#"a,b.c,"\ud800",d"#, row), row);
 }

@@ -1,13 +1,13 @@
 //! A naive reader of JSON: recursive, and slow.
 
-/// A member of an object: its key decoded, its bytes, and those of its value.
+/// A member of an object: its decoded key, and the bytes of its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::shape) struct JsonMember {
     pub(in crate::shape) key: Vec<u8>,
     pub(in crate::shape) value: String,
 }
 
-/// The members of an object, doubled ones included.
+/// The members of an object, including repeated ones.
 pub(in crate::shape) fn members(object: &str) -> Vec<JsonMember> {
     let bytes = object.as_bytes();
     let mut at = blanks(bytes, 0);
@@ -31,7 +31,7 @@ pub(in crate::shape) fn members(object: &str) -> Vec<JsonMember> {
     members
 }
 
-/// The value at a path; of doubled members the last.
+/// The value at a path; of repeated members the last.
 pub(in crate::shape) fn at(object: &str, path: &[&[u8]]) -> Option<String> {
     let value = members(object).into_iter().rfind(|member| member.key == path[0])?.value;
     match &path[1..] {
@@ -48,7 +48,7 @@ fn blanks(bytes: &[u8], mut at: usize) -> usize {
     at
 }
 
-/// Where the value ends that begins here.
+/// The end of the value at this offset.
 fn value(bytes: &[u8], mut at: usize) -> usize {
     match bytes[at] {
         b'"' => {
@@ -77,7 +77,7 @@ fn value(bytes: &[u8], mut at: usize) -> usize {
     }
 }
 
-/// Decodes a string into bytes, half pairs of surrogates as three bytes each.
+/// Decodes a string into bytes; half a surrogate pair becomes three bytes.
 pub(in crate::shape) fn decode(string: &str) -> Vec<u8> {
     let mut units = Vec::new();
     let mut rest = string[1..string.len() - 1].chars();

@@ -9,18 +9,19 @@ use crate::domain::{Span, Timestamp};
 use crate::shape::Zone;
 use crate::shape::zone::{instant, last_before, local};
 
-/// Instants turned into hours, days, weeks and months of a zone.
+/// Assigns instants to the hours, days, weeks and months of a time zone.
 #[derive(Clone, Debug)]
 pub(super) struct Calendar {
     zone: Zone,
     units: Vec<Unit>,
+    /// For each number, the time of each unit.
     times: Vec<Vec<Time>>,
     known: HashMap<Vec<Time>, u32>,
-    /// The last time found, and while which it lasts: rows come in the order of time, so most share it.
+    /// The last number returned, and the span in which it applies. Rows are in chronological order, so most share it.
     last: Option<(Span, u32)>,
 }
 
-/// One hour, day, week or month: its name, and the instants that it holds.
+/// One hour, day, week or month: its name and its span.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Time {
     pub(super) label: String,
@@ -36,12 +37,12 @@ impl Calendar {
         &self.zone
     }
 
-    /// Whether no unit is asked for.
+    /// Whether groups have no time.
     pub(super) fn is_empty(&self) -> bool {
         self.units.is_empty()
     }
 
-    /// The number of the hour, day, week and month that an instant is in.
+    /// The number that stands for the times of all units at this instant.
     pub(super) fn number(&mut self, at: Timestamp) -> u32 {
         if let Some((span, number)) = &self.last
             && span.contains(at)
@@ -74,14 +75,14 @@ impl Calendar {
         number
     }
 
-    /// What a number stands for: one time for each unit.
+    /// The times that a number stands for, one for each unit.
     pub(super) fn times(&self, number: u32) -> &[Time] {
         &self.times[number as usize]
     }
 }
 
 impl Unit {
-    /// Where the unit begins and ends that a local time is in; the end is not part of it.
+    /// The start of the unit that contains a local time, and its end, which is exclusive.
     fn around(self, shown: DateTime) -> (DateTime, DateTime) {
         let day = shown.date();
         let midnight = |day: Date| day.to_datetime(time(0, 0, 0, 0));
@@ -103,7 +104,7 @@ impl Unit {
         }
     }
 
-    /// The name of the unit that begins at a local time.
+    /// The name of the unit that starts at a local time.
     fn label(self, start: DateTime, offset: Offset) -> String {
         let day = start.date();
         match self {
@@ -114,7 +115,7 @@ impl Unit {
     }
 }
 
-/// An offset as RFC 3339 writes it; local times of long ago had seconds in theirs.
+/// An offset as in RFC 3339, except that those of long ago have seconds.
 fn offset_text(offset: Offset) -> String {
     let seconds = offset.seconds();
     let (sign, size) = (if seconds < 0 { '-' } else { '+' }, seconds.unsigned_abs());

@@ -6,16 +6,16 @@ use crate::domain::{ColumnId, NumberCell, NumberColumn, ValueColumn, WordColumn}
 use crate::shape::decimal::Summand;
 use crate::shape::{Decimal, NotARow, text};
 
-/// What the totals of one question need of some rows: a column for each path that groups are made by, and for each that is
-/// summed. A path that two questions name is one column.
+/// The values of some rows that one question needs: a column for each path in `group_by`, and for each summed path.
+/// Questions that name the same path share its column.
 #[derive(Clone, Debug)]
 pub struct Facts {
-    /// Of words, see [`GroupValue::to_word`].
+    /// Columns of words, see [`GroupValue::to_word`].
     keys: Vec<Arc<ValueColumn>>,
     numbers: Vec<Arc<ValueColumn>>,
 }
 
-/// A value that groups are made by. Numbers are compared by their literals, strings by their text.
+/// A value to group by. Numbers are equal if their literals are, strings if their texts are.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum GroupValue {
     /// Null, or absent.
@@ -28,14 +28,14 @@ pub enum GroupValue {
     Text(Box<str>),
 }
 
-/// The key of objects and arrays.
+/// The group of objects and arrays.
 const OTHER: &str = "@other";
 
 impl Facts {
     /// Reads the facts of rows.
     ///
     /// # Errors
-    /// If one of them is not a JSON object.
+    /// A row is not a JSON object.
     pub fn read<'r>(
         question: &SummaryQuestion,
         rows: impl IntoIterator<Item = &'r [u8]>,
@@ -57,7 +57,7 @@ impl Facts {
         Ok(Self { keys: keys.map(Arc::new).collect(), numbers: numbers.map(Arc::new).collect() })
     }
 
-    /// The facts that these columns hold, in the order of [`SummaryQuestion::columns`].
+    /// Facts from columns in the order of [`SummaryQuestion::columns`].
     pub fn of_columns(question: &SummaryQuestion, mut columns: Vec<Arc<ValueColumn>>) -> Self {
         let numbers = columns.split_off(question.slots.keys.len().min(columns.len()));
         Self { keys: columns, numbers }
@@ -68,7 +68,7 @@ impl Facts {
         question.columns().iter().copied().zip(self.keys.iter().chain(&self.numbers))
     }
 
-    /// The columns that groups are made by.
+    /// The columns of the paths in `group_by`.
     pub(super) fn keys(&self) -> impl Iterator<Item = &WordColumn> {
         self.keys.iter().filter_map(|column| match &**column {
             ValueColumn::Words(words) => Some(words),
@@ -76,7 +76,7 @@ impl Facts {
         })
     }
 
-    /// The columns that are summed, and last that of the histogram.
+    /// The columns of the summed paths, followed by that of the histogram.
     pub(super) fn numbers(&self) -> impl Iterator<Item = &NumberColumn> {
         self.numbers.iter().filter_map(|column| match &**column {
             ValueColumn::Numbers(numbers) => Some(numbers),
@@ -99,7 +99,7 @@ impl GroupValue {
         }
     }
 
-    /// The value in a column of words.
+    /// The word for a column of words.
     fn to_word(&self) -> String {
         match self {
             Self::Null => String::new(),
@@ -109,7 +109,7 @@ impl GroupValue {
         }
     }
 
-    /// The value that a word stands for.
+    /// The inverse of [`to_word`](Self::to_word).
     pub(super) fn of_word(word: &str) -> Self {
         match (word, word.strip_prefix('#'), word.strip_prefix('"')) {
             (_, Some(literal), _) => Self::Number(literal.into()),
@@ -130,7 +130,7 @@ impl GroupValue {
     }
 }
 
-/// Null, then false and true, then numbers by size, then texts.
+/// Null, false, true, numbers by size, texts.
 impl Ord for GroupValue {
     fn cmp(&self, other: &Self) -> Ordering {
         match (self, other) {
@@ -139,7 +139,7 @@ impl Ord for GroupValue {
             (Self::Number(a), Self::Number(b)) => {
                 let size = |text: &str| text.parse::<f64>().unwrap_or(f64::NAN);
                 let sizes = size(a).total_cmp(&size(b));
-                // Doubles can't tell large integers apart.
+                // Doubles don't distinguish large integers.
                 sizes.then_with(|| Decimal::parse(a).cmp(&Decimal::parse(b))).then_with(|| a.cmp(b))
             }
             _ => self.rank().cmp(&other.rank()),

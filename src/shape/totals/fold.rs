@@ -13,25 +13,25 @@ use crate::shape::{Decimal, Zone};
 /// The most groups of a response.
 pub const MOST_GROUPS: usize = 10_000;
 
-/// Totals can't be given.
+/// Why totals can't be computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TotalsError {
-    /// There are too many groups. Known at the first one too many, before the rest is read.
+    /// There are more than [`MOST_GROUPS`] groups. Reported at the first one too many.
     #[error(
         "`group_by` gives more than {MOST_GROUPS} groups; use a coarser unit of time, fewer keys, or a shorter range"
     )]
     TooManyGroups,
-    /// A sum does not fit.
+    /// A sum does not fit into a [`Decimal`].
     #[error("a sum has more than 26 digits before the point; use a shorter range")]
     SumTooLarge,
 }
 
-/// The totals of one question, to which facts are added.
+/// The totals of one question over all facts added so far.
 #[derive(Debug)]
 pub struct Totals {
     pub(super) question: Arc<SummaryQuestion>,
     pub(super) calendar: Calendar,
-    /// For each path that groups are made by.
+    /// The values of each path in `group_by`.
     keys: Vec<Interner<GroupValue>>,
     agents: Interner<AgentId>,
     known: HashMap<GroupId, usize>,
@@ -39,14 +39,14 @@ pub struct Totals {
     pub(super) histogram: Buckets,
 }
 
-/// What makes a group, as numbers.
+/// The key of a group, as numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct GroupId {
-    /// None for rows without a date, or where no time is asked for.
-    time: Option<u32>,
-    /// One for each path that groups are made by; 0 where there are fewer.
+    /// `None` for rows without a date, and if groups have no time.
+    pub(super) time: Option<u32>,
+    /// One for each path in `group_by`, followed by zeros.
     keys: [u32; MOST_GROUP_KEYS],
-    /// None where groups are not made by agent.
+    /// `None` unless groups are by agent.
     agent: Option<u32>,
 }
 
@@ -63,7 +63,7 @@ pub(super) struct Stat {
     pub(super) count: u64,
     pub(super) skipped: u64,
     pub(super) sum: Decimal,
-    /// The least and the greatest.
+    /// The minimum and the maximum.
     pub(super) range: Option<(Decimal, Decimal)>,
 }
 
@@ -74,18 +74,18 @@ pub(super) struct Buckets {
     pub(super) skipped: u64,
 }
 
-/// One part of a group's key, in the order in which groups are listed.
+/// One part of a group's key. The order is that of groups in a response.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum KeyPart {
-    /// No date.
+    /// The row has no date.
     Undated,
-    /// A time, by its first instant, with its name.
+    /// The first instant and the name of a time.
     Time(Timestamp, String),
     Agent(AgentId),
     Value(GroupValue),
 }
 
-/// Gives equal values equal numbers.
+/// Numbers distinct values, from 0 on.
 #[derive(Clone, Debug)]
 struct Interner<T> {
     numbers: HashMap<T, u32>,
@@ -93,7 +93,7 @@ struct Interner<T> {
 }
 
 impl Totals {
-    /// Totals of nothing yet.
+    /// Totals of no rows.
     pub fn new(question: impl Into<Arc<SummaryQuestion>>, zone: Zone) -> Self {
         let question = question.into();
         let buckets = question.histogram().map_or(0, |histogram| histogram.bounds.len() + 1);
@@ -108,12 +108,12 @@ impl Totals {
         }
     }
 
-    /// Adds rows of an agent: for each its place in the facts, and when it was created, if it says so.
+    /// Adds rows of an agent, each as its position in the facts and its creation date, if it has one.
     ///
-    /// The facts may be of any question with the same [`SummaryQuestion::columns`].
+    /// The facts may come from any question with the same [`SummaryQuestion::columns`].
     ///
     /// # Errors
-    /// If there are too many groups, or a sum is too large; the totals are of no use then.
+    /// There are too many groups, or a sum is too large; then the totals are useless.
     pub fn add(
         &mut self,
         agent: AgentId,
@@ -147,13 +147,13 @@ impl Totals {
         Ok(())
     }
 
-    /// Adds the totals of other rows, of the same question in the same zone.
+    /// Adds totals of other rows for the same question and time zone.
     ///
     /// # Errors
     /// As [`add`](Self::add).
     pub fn merge(&mut self, other: &Self) -> Result<(), TotalsError> {
         for (id, group) in &other.groups {
-            // The latest beginning of its times lies in all of them.
+            // The latest start of its times is part of all of them.
             let begins = |number| other.calendar.times(number).iter().map(|time| time.span.from()).max();
             let time = id.time.and_then(begins).map(|at| self.calendar.number(at));
             let mut keys = [0; MOST_GROUP_KEYS];
@@ -206,7 +206,7 @@ impl Totals {
     /// The totals over all groups.
     ///
     /// # Errors
-    /// If a sum is too large.
+    /// A sum is too large.
     pub(super) fn all(&self) -> Result<GroupTotals, TotalsError> {
         let mut all = GroupTotals::new(self.question.stats().len());
         for (_, group) in &self.groups {
@@ -218,7 +218,7 @@ impl Totals {
         Ok(all)
     }
 
-    /// The key of a group, part by part as the question names them.
+    /// The parts of a group's key, in the order of `group_by`.
     pub(super) fn parts(&self, id: GroupId) -> Vec<KeyPart> {
         let mut times = id.time.map(|number| self.calendar.times(number).iter());
         let mut keys = self.keys.iter().zip(id.keys).map(|(known, number)| &known.values[number as usize]);
@@ -236,14 +236,8 @@ impl Totals {
     }
 }
 
-impl GroupId {
-    pub(super) const fn time(self) -> Option<u32> {
-        self.time
-    }
-}
-
 impl GroupTotals {
-    pub(super) fn new(stats: usize) -> Self {
+    fn new(stats: usize) -> Self {
         Self { count: 0, stats: vec![Stat::default(); stats] }
     }
 }

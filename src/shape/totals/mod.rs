@@ -1,10 +1,11 @@
-//! Totals of rows: counts and exact sums, by groups.
+//! Totals of rows: counts and exact sums by group.
 //!
-//! [`Facts`] are what the totals of one question need of each row: a column of values for each path. They are read once, are
-//! small, and are kept longer than the rows' bytes, with the index of the rows. They hold a row's own values and no sums, so
-//! the same facts serve every time zone, every span and any part of the rows; a day of `Asia/Kolkata` does not begin at a full hour of UTC.
+//! [`Facts`] are the values of rows that one question needs: a column for each path. They are small, read once, and kept
+//! with the index of the rows, longer than the rows' bytes. Because they hold values and no sums, the same facts serve
+//! every time zone, every span and any part of the rows. (Sums by hour would not do: a day in `Asia/Kolkata` starts at
+//! half past an hour of UTC.)
 //!
-//! [`Totals`] fold facts and the rows' instants.
+//! [`Totals`] fold facts and the creation dates of rows.
 
 mod calendar;
 mod facts;

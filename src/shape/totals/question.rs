@@ -8,15 +8,19 @@ use crate::shape::list::{self, ListError, ListItem, excerpt};
 use crate::shape::path::Path;
 use crate::shape::{Decimal, TZDB_RELEASE, Zone, form_digest};
 
-/// The paths that are summed if none are named.
-pub(super) const DEFAULT_STATS: &str = "total_cost,conversation_duration";
+/// The paths to sum by default.
+const DEFAULT_STATS: &str = "total_cost,conversation_duration";
 
-/// The most keys that groups are made by.
+/// The most keys to group by.
 pub(super) const MOST_GROUP_KEYS: usize = 3;
+
+/// The most paths to sum.
 const MOST_STATS: usize = 8;
+
+/// The most bounds of a histogram.
 const MOST_BOUNDS: usize = 32;
 
-/// What totals are asked for, dates and filters aside.
+/// The requested totals, without the dates and filters of the rows.
 #[derive(Clone, Debug)]
 pub struct SummaryQuestion {
     group_by: Vec<GroupKey>,
@@ -26,12 +30,12 @@ pub struct SummaryQuestion {
     columns: Arc<[ColumnId]>,
 }
 
-/// Something that groups are made by.
+/// A key to group by.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GroupKey {
     /// The hour, day, week or month in which a row was created.
     Time(Unit),
-    /// The agent that was asked for.
+    /// The requested agent.
     AgentId,
     /// A value of the row.
     Path(Path),
@@ -40,72 +44,72 @@ pub enum GroupKey {
 /// A unit of the calendar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
-    /// An hour, with its offset.
+    /// An hour, named with its offset from UTC.
     Hour,
     /// A day.
     Day,
-    /// A week, from Monday.
+    /// A week, which starts on Monday.
     Week,
     /// A month.
     Month,
 }
 
-/// How many values are in which bucket.
+/// A request to count values by size.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Histogram {
-    /// Where the values are.
+    /// The path of the values.
     pub path: Path,
-    /// The upper ends of the buckets, ascending and inclusive; one more bucket is above them all.
+    /// The inclusive upper ends of the buckets, ascending. One more bucket has the values above all of them.
     pub bounds: Vec<Decimal>,
 }
 
-/// The parameters as they came.
+/// The parameters of a request, unparsed.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SummaryParams<'a> {
-    /// Values of `group_by`.
+    /// The values of `group_by`.
     pub group_by: &'a [String],
-    /// Values of `stats`.
+    /// The values of `stats`.
     pub stats: &'a [String],
-    /// Value of `histogram`.
+    /// The value of `histogram`.
     pub histogram: Option<&'a str>,
-    /// Value of `bounds`.
+    /// The value of `bounds`.
     pub bounds: Option<&'a str>,
 }
 
-/// A parameter can't be read.
+/// Why a parameter can't be parsed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum QuestionError {
-    /// One with a list of paths.
+    /// A parameter with a list of paths is invalid.
     #[error("`{parameter}` is not valid: {error}")]
     List {
-        /// Which one.
+        /// The name of the parameter.
         parameter: &'static str,
-        /// What is wrong with it.
+        /// What is wrong with the list.
         error: ListError,
     },
-    /// `bounds`.
+    /// `bounds` is invalid.
     #[error("`bounds` is not valid; accepted: 1 to {MOST_BOUNDS} ascending decimals, such as `0,30,60.5`")]
     Bounds,
-    /// One of the two without the other.
+    /// Only one of `histogram` and `bounds` is given.
     #[error("`histogram` and `bounds` need each other; accepted: both or neither")]
     Unpaired,
 }
 
-/// Where the values of a row are that the question needs.
+/// Where an extractor puts the values that the question needs.
 #[derive(Clone, Debug)]
 pub(super) struct Slots {
     pub(super) extractor: Extractor,
-    /// Of the paths in `group_by`.
+    /// The slots of the paths in `group_by`.
     pub(super) keys: Vec<usize>,
-    /// Of `stats`, and last that of the histogram.
+    /// The slots of the paths in `stats`, followed by that of the histogram.
     pub(super) numbers: Vec<usize>,
 }
 
 impl SummaryQuestion {
-    /// Reads the parameters.
+    /// Parses the parameters.
     ///
     /// # Errors
-    /// Names the parameter that can't be read.
+    /// The first parameter that can't be parsed.
     pub fn parse(params: SummaryParams<'_>) -> Result<Self, QuestionError> {
         let group_by = if params.group_by.is_empty() { Vec::new() } else { group_by(params.group_by)? };
         let default = [DEFAULT_STATS.to_owned()];
@@ -119,49 +123,44 @@ impl SummaryQuestion {
             }
             _ => return Err(QuestionError::Unpaired),
         };
-        let slots = Slots::new(&group_by, &stats, histogram.as_ref());
-        let mut question = Self { group_by, stats, histogram, slots, columns: Arc::default() };
-        question.columns =
-            question.key_paths().map(key_column).chain(question.number_paths().map(number_column)).collect();
-        Ok(question)
+        let keys: Vec<_> = group_by.iter().filter_map(GroupKey::path).collect();
+        let numbers: Vec<_> = stats.iter().chain(histogram.iter().map(|histogram| &histogram.path)).collect();
+        let key_columns = keys.iter().map(|path| column("group key, 1", path));
+        let columns = key_columns.chain(numbers.iter().map(|path| column("decimal, 1", path))).collect();
+        let extractor = Extractor::new(keys.iter().chain(&numbers).copied());
+        let slots = |paths: Vec<&Path>| paths.into_iter().filter_map(|path| extractor.slot(path)).collect();
+        let slots = Slots { keys: slots(keys), numbers: slots(numbers), extractor };
+        Ok(Self { group_by, stats, histogram, slots, columns })
     }
 
-    /// What groups are made by.
+    /// The keys to group by.
     pub fn group_by(&self) -> &[GroupKey] {
         &self.group_by
     }
 
-    /// What is summed.
+    /// The paths to sum.
     pub fn stats(&self) -> &[Path] {
         &self.stats
     }
 
-    /// What is counted by size.
+    /// The requested histogram.
     pub const fn histogram(&self) -> Option<&Histogram> {
         self.histogram.as_ref()
     }
 
-    /// The units of the calendar that groups are made by.
+    /// The units of the calendar to group by.
     pub(super) fn units(&self) -> Vec<Unit> {
         let unit = |key: &GroupKey| if let GroupKey::Time(unit) = key { Some(*unit) } else { None };
         self.group_by.iter().filter_map(unit).collect()
     }
 
-    /// What of a row the question needs. Facts read for one question serve every question with the same columns, whatever
-    /// its zone, its units and its bounds.
+    /// The columns that the question needs. Facts read for one question serve every question with the same columns,
+    /// whatever its time zone, units and bounds.
     pub const fn columns(&self) -> &Arc<[ColumnId]> {
         &self.columns
     }
 
-    fn key_paths(&self) -> impl Iterator<Item = &Path> {
-        self.group_by.iter().filter_map(GroupKey::path)
-    }
-
-    fn number_paths(&self) -> impl Iterator<Item = &Path> {
-        self.stats.iter().chain(self.histogram.iter().map(|histogram| &histogram.path))
-    }
-
-    /// The short digest for an ETag: of the parameters in their one spelling, of the zone and of the release of its data.
+    /// The short digest for an ETag: of the canonical parameters, the time zone and the release of its data.
     pub fn form(&self, zone: &Zone, agents: &[AgentId]) -> String {
         let keys: Vec<_> = self.group_by.iter().map(GroupKey::name).collect();
         let stats: Vec<_> = self.stats.iter().map(Path::canonical).collect();
@@ -180,24 +179,15 @@ impl SummaryQuestion {
     }
 }
 
-/// Names the column of a path that groups are made by.
-fn key_column(path: &Path) -> ColumnId {
-    column(&format!("group key, 1: {}", path.canonical()))
-}
-
-/// Names the column of a path that is summed.
-fn number_column(path: &Path) -> ColumnId {
-    column(&format!("decimal, 1: {}", path.canonical()))
-}
-
-fn column(text: &str) -> ColumnId {
+/// The id of a column: a digest of the kind and version of its values, and of their path.
+fn column(kind: &str, path: &Path) -> ColumnId {
     let mut half = [0; 16];
-    half.copy_from_slice(&Sha256::digest(text)[..16]);
+    half.copy_from_slice(&Sha256::digest(format!("{kind}: {}", path.canonical()))[..16]);
     ColumnId::new(half)
 }
 
 impl GroupKey {
-    /// The path that it is, unless it is fanfold's own.
+    /// The path of a key that is one.
     const fn path(&self) -> Option<&Path> {
         match self {
             Self::Path(path) => Some(path),
@@ -205,7 +195,7 @@ impl GroupKey {
         }
     }
 
-    /// The name of the key.
+    /// The name of the key in a response.
     pub fn name(&self) -> String {
         match self {
             Self::Time(Unit::Hour) => "@hour".to_owned(),
@@ -218,36 +208,16 @@ impl GroupKey {
     }
 }
 
-impl Slots {
-    fn new(group_by: &[GroupKey], stats: &[Path], histogram: Option<&Histogram>) -> Self {
-        let key_paths = || group_by.iter().filter_map(GroupKey::path);
-        let number_paths = || stats.iter().chain(histogram.map(|histogram| &histogram.path));
-        let extractor = Extractor::new(key_paths().chain(number_paths()));
-        let keys = key_paths().filter_map(|path| extractor.slot(path)).collect();
-        let numbers = number_paths().filter_map(|path| extractor.slot(path)).collect();
-        Self { extractor, keys, numbers }
-    }
-}
-
 fn paths<S: AsRef<str>>(
     parameter: &'static str,
     values: &[S],
     most: usize,
 ) -> Result<Vec<Path>, QuestionError> {
-    let error = |error| QuestionError::List { parameter, error };
-    let paths = list::parse_paths(values, most).map_err(error)?;
-    let items: Vec<_> = paths.iter().cloned().map(ListItem::Path).collect();
-    list::check_once(&items).map_err(error)?;
-    Ok(paths)
+    let items = items(parameter, values, most)?;
+    list::only_paths(items).map_err(|error| QuestionError::List { parameter, error })
 }
 
 fn group_by(values: &[String]) -> Result<Vec<GroupKey>, QuestionError> {
-    let error = |error| QuestionError::List { parameter: "group_by", error };
-    let items = list::parse(values).map_err(error)?;
-    if items.len() > MOST_GROUP_KEYS {
-        return Err(error(ListError::TooMany(MOST_GROUP_KEYS)));
-    }
-    list::check_once(&items).map_err(error)?;
     let key = |item| match item {
         ListItem::Path(path) => Ok(GroupKey::Path(path)),
         ListItem::Own(name) => match name.as_str() {
@@ -256,10 +226,23 @@ fn group_by(values: &[String]) -> Result<Vec<GroupKey>, QuestionError> {
             "@week" => Ok(GroupKey::Time(Unit::Week)),
             "@month" => Ok(GroupKey::Time(Unit::Month)),
             "@agent_id" => Ok(GroupKey::AgentId),
-            other => Err(error(ListError::Reserved(excerpt(other)))),
+            other => {
+                let error = ListError::Reserved(excerpt(other));
+                Err(QuestionError::List { parameter: "group_by", error })
+            }
         },
     };
-    items.into_iter().map(key).collect()
+    items("group_by", values, MOST_GROUP_KEYS)?.into_iter().map(key).collect()
+}
+
+/// The items of a list, none of them twice.
+fn items<S: AsRef<str>>(
+    parameter: &'static str,
+    values: &[S],
+    most: usize,
+) -> Result<Vec<ListItem>, QuestionError> {
+    let items = list::parse(values, most).and_then(|items| list::check_once(&items).map(|()| items));
+    items.map_err(|error| QuestionError::List { parameter, error })
 }
 
 fn read_bounds(text: &str) -> Option<Vec<Decimal>> {

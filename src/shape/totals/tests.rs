@@ -1,4 +1,4 @@
-//! Totals against exact sums, calendars against arithmetic.
+//! Totals, compared with exact sums.
 
 mod calendars;
 mod decimals;
@@ -33,7 +33,7 @@ fn refusal(params: SummaryParams<'_>) -> String {
     SummaryQuestion::parse(params).unwrap_err().to_string()
 }
 
-/// The totals of rows, each with its date.
+/// The totals of rows, each given as its date and its JSON.
 fn totals(question: &SummaryQuestion, zone: &str, rows: &[(&str, &str)]) -> Totals {
     let facts = Facts::read(question, rows.iter().map(|(_, row)| row.as_bytes())).unwrap();
     let mut totals = Totals::new(question.clone(), Zone::parse(zone).unwrap());
@@ -108,7 +108,7 @@ fn the_same_facts_serve_every_zone() {
 }
 
 #[test]
-fn a_part_of_the_facts_gives_the_totals_of_those_rows() {
+fn some_rows_of_the_facts_give_the_totals_of_those_rows() {
     let question = question("status", "total_cost", None);
     let facts = Facts::read(&question, DAY_EDGE.iter().map(|(_, row)| row.as_bytes())).unwrap();
     let mut some = Totals::new(question.clone(), Zone::utc());
@@ -186,7 +186,7 @@ fn groups_compare_by_literal_and_other_values_are_one_group() {
 }
 
 #[test]
-fn a_path_may_be_a_key_and_a_sum_and_inside_another() {
+fn one_path_can_be_a_key_a_sum_and_inside_another() {
     let question =
         question("telephony_data,telephony_data.duration", "telephony_data.duration,a", Some(("a", "1,2")));
     let row = r#"{"telephony_data":{"duration":"69"},"a":2}"#;
@@ -238,7 +238,7 @@ fn several_agents_are_one_set_of_groups() {
 }
 
 #[test]
-fn refuses_one_group_too_many_at_once() {
+fn refuses_one_group_too_many_without_reading_on() {
     let question = question("k", "n", None);
     let rows: Vec<_> = (0..=MOST_GROUPS).map(|k| format!("{{\"k\":{k}}}")).collect();
     let facts = Facts::read(&question, rows.iter().map(String::as_bytes)).unwrap();
@@ -294,8 +294,8 @@ fn forms_differ_exactly_where_responses_differ() {
     assert_eq!(columns("@day,status", "a", "1"), columns("status,@hour", "a", "2,3"));
     assert_ne!(columns("status", "a", "1"), columns("call_type", "a", "1"));
     let (both, one) = (columns("status", "status,a", "1"), columns("@day", "a", "1"));
-    assert!(one.iter().all(|id| both.contains(id)), "a path is one column, whatever it is asked with");
-    assert_ne!(both[0], both[1], "a key is read in another way than a summand");
+    assert!(one.iter().all(|id| both.contains(id)), "a path has the same column in every question");
+    assert_ne!(both[0], both[1], "a path has different columns as a key and as a sum");
 }
 
 proptest! {

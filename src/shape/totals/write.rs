@@ -1,4 +1,4 @@
-//! The response of totals, as JSON and as CSV.
+//! Writes totals as JSON and as CSV.
 
 use super::fold::{GroupId, GroupTotals, KeyPart, Stat, Totals, TotalsError};
 use super::{GroupKey, GroupValue};
@@ -7,11 +7,11 @@ use crate::shape::csv::{CsvCell, write_record};
 use crate::shape::path::{Path, json_key};
 
 impl Totals {
-    /// Writes the members of the JSON response that these totals are: from `total` on, without braces around them.
-    /// Groups with a time say which part of the question's span they hold.
+    /// Writes the members of the JSON response from `total` on, without braces around them. For groups with a time, they
+    /// include the part of `span` that the group covers.
     ///
     /// # Errors
-    /// If a sum is too large.
+    /// A sum is too large.
     pub fn write_json(&self, span: Option<Span>, out: &mut Vec<u8>) -> Result<(), TotalsError> {
         let all = self.all()?;
         let zone = json_key(self.calendar.zone().name().as_bytes());
@@ -30,10 +30,10 @@ impl Totals {
         Ok(())
     }
 
-    /// Writes the table: a header line, and a line for each group; without groups, one line for everything.
+    /// Writes a table: a header line, and a line for each group; without `group_by`, one line for all rows.
     ///
     /// # Errors
-    /// If a sum is too large.
+    /// A sum is too large.
     pub fn write_csv(&self, out: &mut Vec<u8>) -> Result<(), TotalsError> {
         let mut names: Vec<_> = self.question.group_by().iter().map(GroupKey::name).collect();
         names.push("count".to_owned());
@@ -44,7 +44,7 @@ impl Totals {
         if self.question.group_by().is_empty() {
             write_line(&[], &self.all()?, out);
         } else {
-            // A sum over everything that does not fit is refused here too.
+            // The table does not have the sum of all groups, but must fail like the JSON response if it is too large.
             self.all()?;
             self.sorted().into_iter().for_each(|(_, parts, group)| write_line(&parts, group, out));
         }
@@ -79,9 +79,9 @@ impl Totals {
         put(out, "}");
     }
 
-    /// The part of the question's span that a group holds.
+    /// The part of the question's span that a group covers.
     fn span_of(&self, id: GroupId, span: Option<Span>) -> Option<Span> {
-        let times = self.calendar.times(id.time()?).iter().map(|time| time.span);
+        let times = self.calendar.times(id.time?).iter().map(|time| time.span);
         times.chain(span).reduce(|one, two| one.intersection(two).unwrap_or(one))
     }
 
@@ -153,7 +153,7 @@ fn write_line(parts: &[KeyPart], group: &GroupTotals, out: &mut Vec<u8>) {
     write_record(cells, out);
 }
 
-/// A part of a key as a cell. Null is empty and an empty string is `""`, so that the two can be told apart.
+/// The cell of a part of a key. Null is an empty cell and an empty string is `""`, so that they differ.
 fn cell(part: &KeyPart) -> CsvCell<'_> {
     match part {
         KeyPart::Undated | KeyPart::Value(GroupValue::Null) => CsvCell::Empty,

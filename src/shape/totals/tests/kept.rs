@@ -1,4 +1,4 @@
-//! Totals from columns that are kept equal those from the rows' bytes, however rows were cut, read again and joined since.
+//! Totals of kept columns, compared with totals of the rows' bytes.
 
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ const QUESTIONS: [(&str, &str); 4] = [("a", "b"), ("@day,b,a", "a,b"), ("@hour",
 fn new_row(number: usize, values: &[usize; 3]) -> NewRow {
     let [a, b, c] = values.map(|value| VALUES[value % VALUES.len()]);
     let at = Timestamp::from_micros(1_790_000_000_000_000 - number as i64 * 1_234_567_891);
-    // A third of them lack a member.
+    // A third of the rows lack this member.
     let c = if values[2].is_multiple_of(3) { String::new() } else { format!(",\"c\":{c}") };
     let bytes = format!("{{\"id\":\"{number}\",\"a\":{a},\"b\":{b}{c}}}").into();
     let id = number.to_string().as_str().into();
@@ -42,7 +42,7 @@ fn new_row(number: usize, values: &[usize; 3]) -> NewRow {
     NewRow { row, created_at: at, read_at: at, is_doubted: false, digest: Digest(number as u128) }
 }
 
-/// Rows in entries of these sizes, over and over.
+/// Divides rows into entries of these sizes, repeated.
 fn cut(rows: &[NewRow], sizes: &[usize]) -> Vec<Entry> {
     let (mut rest, mut entries) = (rows, Vec::new());
     for size in sizes.iter().cycle() {
@@ -56,7 +56,7 @@ fn cut(rows: &[NewRow], sizes: &[usize]) -> Vec<Entry> {
     entries
 }
 
-/// The totals of the rows that `keep` accepts by their positions over all entries.
+/// The totals of the rows whose position, counted over all entries, `keep` accepts.
 fn folded(
     question: &SummaryQuestion,
     entries: &[Entry],
@@ -81,7 +81,7 @@ fn read(question: &SummaryQuestion, entry: &Entry) -> Facts {
 
 proptest! {
     #[test]
-    fn kept_columns_give_the_totals_of_the_bytes(
+    fn kept_columns_give_the_same_totals_as_the_bytes(
         values in prop::collection::vec(any::<[usize; 3]>(), 1..120),
         sizes in prop::collection::vec(1usize..60, 1..4),
         others in prop::collection::vec(1usize..60, 1..4),
