@@ -1,18 +1,18 @@
 use crate::domain::AgentId;
 
-/// Whose executions are exported.
+/// The agents whose executions are exported.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AskedAgents {
-    /// Those of one agent.
+    /// One agent.
     One(AgentId),
-    /// Those of several, in the order given.
+    /// Several, in the order given.
     Several(Vec<AgentId>),
-    /// Those of every agent that the credential reaches.
+    /// Every agent that the credential can read.
     All,
 }
 
 impl AskedAgents {
-    /// Reads the values of `--agent`: UUIDs, with commas or in several values, or `all`.
+    /// Parses the values of `--agent`: UUIDs, separated by commas or one per value, or `all`.
     pub fn parse<S: AsRef<str>>(values: &[S]) -> Option<Self> {
         let words: Vec<&str> =
             values.iter().flat_map(|value| value.as_ref().split(',')).map(str::trim).collect();
@@ -29,7 +29,7 @@ impl AskedAgents {
         matches!(self, Self::Several(_) | Self::All)
     }
 
-    /// How many there are, if that is known.
+    /// The number of agents, if it is known.
     pub fn count(&self) -> Option<usize> {
         match self {
             Self::One(_) => Some(1),
@@ -38,7 +38,7 @@ impl AskedAgents {
         }
     }
 
-    /// The agent whose rows come before any is named; the nil one if each is named.
+    /// The agent of the rows before the first agent line; nil if there is a line for each agent.
     pub(super) fn first(&self) -> AgentId {
         match self {
             Self::One(agent) => *agent,
@@ -46,7 +46,7 @@ impl AskedAgents {
         }
     }
 
-    /// The segment of a request's path.
+    /// The agents as a segment of a request path.
     pub(super) fn segment(&self) -> String {
         match self {
             Self::One(agent) => agent.to_string(),

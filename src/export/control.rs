@@ -5,48 +5,48 @@ use serde::de::{Deserializer as _, Error, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-/// What a control line begins with; fanfold writes it without spaces.
+/// The start of every control line, because fanfold writes them without spaces.
 const START: &[u8] = b"{\"@";
 
-/// A line of the stream that is no row: an object with exactly one member, whose key begins with `@`.
+/// A line that is not a row: an object with exactly one member, whose key begins with `@`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum ControlLine {
     /// The rows of another agent follow.
     Agent(String),
-    /// An execution that is no longer part of the result.
+    /// An execution has left the result.
     Removed,
-    /// The last line.
+    /// The end record, which is the last line.
     End(Box<ReadVerdict>),
-    /// An unknown one, which is skipped.
+    /// A line of an unknown kind, to be skipped.
     Unknown,
 }
 
-/// The verdict on a stream.
+/// The end record of a stream.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 pub struct ReadVerdict {
-    /// Whether the rows are all that were asked for.
+    /// Whether the stream has every requested row.
     pub complete: bool,
-    /// How many rows there were.
+    /// The number of rows in the stream.
     pub count: u64,
-    /// Every execution that was created up to then is among them.
+    /// The stream has every execution created up to this instant.
     #[serde(default)]
     pub as_of: Option<String>,
-    /// Whether there are older rows than a limit allowed.
+    /// Whether a limit left out older rows.
     #[serde(default)]
     pub has_more: bool,
-    /// How many removals there were.
+    /// The number of removals in the stream.
     #[serde(default)]
     pub removed: u64,
-    /// Where the next response about changes continues.
+    /// The cursor to request the next changes with.
     #[serde(default)]
     pub cursor: Option<String>,
     /// Why there is no cursor.
     #[serde(default)]
     pub cursor_reason: Option<String>,
-    /// Why it is not complete.
+    /// Why the stream is not complete.
     #[serde(default)]
     pub error: Option<EndError>,
-    /// The verdicts on several agents.
+    /// The verdict on each agent, if there are several.
     #[serde(default)]
     pub agents: Vec<EndedAgent>,
 }
@@ -56,21 +56,21 @@ pub struct ReadVerdict {
 pub struct EndedAgent {
     /// The agent.
     pub agent_id: String,
-    /// How many rows there were.
+    /// The number of its rows.
     #[serde(default)]
     pub count: u64,
-    /// Up to when its rows are complete.
+    /// The stream has every execution of the agent created up to this instant.
     #[serde(default)]
     pub as_of: Option<String>,
-    /// Whether there are older rows than a limit allowed.
+    /// Whether a limit left out older rows.
     #[serde(default)]
     pub has_more: bool,
 }
 
-/// The members of a problem document that are shown to people.
+/// The members of a problem document that the user sees.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 pub struct EndError {
-    /// The kind.
+    /// The stable error code.
     #[serde(default)]
     pub code: String,
     /// What is wrong.
@@ -82,18 +82,18 @@ pub struct EndError {
 }
 
 impl ControlLine {
-    /// Reads a line; none if it is a row.
+    /// Parses a line; `None` if it is a row.
     pub(super) fn read(line: &[u8]) -> Option<Self> {
-        // A row may begin with such a key too, but has more members.
+        // A row can begin with such a key, too, but then has more members.
         let (key, value) = if line.starts_with(START) { only_member(line)? } else { return None };
         match &*key {
             "@agent" => Some(agent(value).map_or(Self::Unknown, Self::Agent)),
             "@removed" => Some(Self::Removed),
-            // A malformed one is no verdict.
+            // A malformed end record must not count as one.
             "@end" => {
                 Some(serde_json::from_str(value.get()).map_or(Self::Unknown, |end| Self::End(Box::new(end))))
             }
-            // A requested field, in a row that has none of the others.
+            // A row in which `@agent_id` is the only requested field that exists.
             "@agent_id" => None,
             _ => Some(Self::Unknown),
         }
@@ -109,7 +109,7 @@ fn agent(value: &RawValue) -> Option<String> {
     serde_json::from_str::<AgentLine>(value.get()).ok().map(|line| line.agent_id)
 }
 
-/// The one member of an object; none if there are more, or fewer.
+/// The only member of an object; `None` if it has more or fewer than one.
 fn only_member(line: &[u8]) -> Option<(Cow<'_, str>, &RawValue)> {
     struct OnlyMember;
 
@@ -121,11 +121,11 @@ fn only_member(line: &[u8]) -> Option<(Cow<'_, str>, &RawValue)> {
         }
 
         fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-            let key = map.next_key::<Cow<'de, str>>()?.ok_or_else(|| A::Error::custom("it has none"))?;
+            let key = map.next_key::<Cow<'de, str>>()?.ok_or_else(|| A::Error::custom("no member"))?;
             let value = map.next_value()?;
             match map.next_key::<IgnoredAny>()? {
                 None => Ok((key, value)),
-                Some(_) => Err(A::Error::custom("it has more")),
+                Some(_) => Err(A::Error::custom("more than one member")),
             }
         }
     }
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn an_object_with_one_member_that_begins_with_the_mark_is_no_row() {
+    fn one_member_with_a_reserved_key_is_a_control_line() {
         let agent = "6f9619ff-8b86-d011-b42d-00cf4fc964ff";
         assert_eq!(
             read(&format!("{{\"@agent\":{{\"agent_id\":\"{agent}\"}}}}")),
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_verdict_is_read_and_one_that_cannot_be_is_none() {
+    fn a_malformed_end_record_is_an_unknown_line() {
         let Some(ControlLine::End(end)) = read(
             "{\"@end\":{\"complete\":false,\"count\":7,\"as_of\":\"t\",\"new\":[],\
              \"error\":{\"code\":\"rate_limited\",\"detail\":\"no\",\"request_id\":\"r\",\"status\":429}}}",

@@ -3,32 +3,29 @@ use super::control::ReadVerdict;
 use super::excel::ExcelRows;
 use crate::domain::AgentId;
 use crate::shape::csv::{DEFAULT_COLUMNS, Table};
-use crate::shape::{Fields, ListError, NotARow};
+use crate::shape::{Fields, ListError, MOST_PATHS, NotARow};
 
-/// The most fields of a list.
-const MOST_FIELDS: usize = 64;
-
-/// The member of a row that says how far back in time an export is.
+/// The member of a row that shows how far back in time an export has got.
 const CREATED_AT: &str = "created_at";
 
-/// What a file holds.
+/// The format of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileFormat {
-    /// One row per line, and nothing else.
+    /// Rows only, one per line.
     Ndjson,
-    /// One document: the gateway's envelope, with what is known only at the end after the rows.
+    /// One document like the gateway's envelope, except that what is known only at the end follows the rows.
     Json,
-    /// A table, as the gateway writes it.
+    /// The gateway's CSV.
     Csv,
-    /// A table for Excel.
+    /// A tab-separated table for Excel, see [`crate::shape::excel`].
     Excel,
 }
 
-/// What of each row a file holds, and in which format.
+/// The format of a file, and the fields of each row that it holds.
 #[derive(Clone, Debug)]
 pub struct FileRows {
     format: FileFormat,
-    /// The values of `fields` that are requested.
+    /// The values of the `fields` parameter to request.
     fields: Vec<String>,
     table: Option<Table>,
 }
@@ -37,7 +34,7 @@ pub struct FileRows {
 #[derive(Debug)]
 pub struct Encoder {
     form: EncoderForm,
-    /// Whose rows come.
+    /// The agent of the next rows.
     agent: AgentId,
 }
 
@@ -49,20 +46,20 @@ enum EncoderForm {
     Excel(ExcelRows),
 }
 
-/// How a document is laid out.
+/// The layout of a JSON document.
 #[derive(Debug)]
 enum DocumentLayout {
     /// One envelope.
     Single,
-    /// One section for each agent; whether one is open.
-    Sections { is_open: bool, agents: u64 },
+    /// A section for each agent; the last of those begun is open.
+    Sections { begun: u64 },
 }
 
 impl FileFormat {
-    /// The format that the ending of a name says.
+    /// The format for the extension of a file name.
     pub fn of_name(name: &str) -> Option<Self> {
-        let (_, ending) = name.rsplit_once('.')?;
-        match ending.to_ascii_lowercase().as_str() {
+        let (_, extension) = name.rsplit_once('.')?;
+        match extension.to_ascii_lowercase().as_str() {
             "ndjson" | "jsonl" => Some(Self::Ndjson),
             "json" => Some(Self::Json),
             "csv" => Some(Self::Csv),
@@ -70,17 +67,17 @@ impl FileFormat {
         }
     }
 
-    /// Whether rows become lines of a table.
+    /// Whether the file is a table.
     pub const fn is_table(self) -> bool {
         matches!(self, Self::Csv | Self::Excel)
     }
 }
 
 impl FileRows {
-    /// The rows of a file in this format with these values of `fields`; without any, whole rows, or the default columns.
+    /// Rows in this format with these values of `fields`. Without any, whole rows; in a table, the default columns.
     ///
     /// # Errors
-    /// The list of fields can't be read.
+    /// The list of fields is invalid.
     pub fn new(format: FileFormat, fields: &[String], agents: &AskedAgents) -> Result<Self, ListError> {
         if !format.is_table() {
             if !fields.is_empty() {
@@ -95,7 +92,7 @@ impl FileRows {
         Ok(Self { format, fields: vec![requested(&list)], table: Some(table) })
     }
 
-    /// The values of `fields` to request.
+    /// The values of the `fields` parameter to request.
     pub fn fields(&self) -> &[String] {
         &self.fields
     }
@@ -105,14 +102,10 @@ impl FileRows {
         self.format
     }
 
-    /// The encoder of a file's rows.
+    /// An encoder for a new file.
     pub fn encoder(&self, agents: &AskedAgents) -> Encoder {
         let layout = || {
-            if agents.are_several() {
-                DocumentLayout::Sections { is_open: false, agents: 0 }
-            } else {
-                DocumentLayout::Single
-            }
+            if agents.are_several() { DocumentLayout::Sections { begun: 0 } } else { DocumentLayout::Single }
         };
         let form = match (self.format, &self.table) {
             (FileFormat::Csv, Some(table)) => EncoderForm::Table(table.clone()),
@@ -124,20 +117,20 @@ impl FileRows {
     }
 }
 
-/// The list to request for a table: its columns, without the agent, which is no value of a row. A row's date is requested
-/// as well where the list has room for it, because it says how far back an export is.
+/// The list to request for a table: its columns without the agent, which is not a value of the row, and the creation date
+/// where the list has room for it, because progress is measured by it.
 fn requested(list: &Fields) -> String {
     let paths: Vec<_> = list.columns().iter().filter(|column| column.path().is_some()).collect();
     let mut names: Vec<_> = paths.iter().map(|column| column.given()).collect();
     let has_date = paths.iter().any(|column| column.canonical().starts_with(CREATED_AT));
-    if names.is_empty() || (!has_date && names.len() < MOST_FIELDS) {
+    if names.is_empty() || (!has_date && names.len() < MOST_PATHS) {
         names.push(CREATED_AT);
     }
     names.join(",")
 }
 
 impl Encoder {
-    /// Writes what a file begins with.
+    /// Writes the beginning of a file.
     pub fn begin(&mut self, out: &mut Vec<u8>) {
         match &mut self.form {
             EncoderForm::Lines => {}
@@ -150,28 +143,23 @@ impl Encoder {
         }
     }
 
-    /// The rows of another agent follow.
+    /// Begins the rows of another agent.
     pub fn agent(&mut self, agent: AgentId, out: &mut Vec<u8>) {
         self.agent = agent;
-        if let EncoderForm::Document { layout: DocumentLayout::Sections { is_open, agents }, rows } =
-            &mut self.form
-        {
-            if *is_open {
+        if let EncoderForm::Document { layout: DocumentLayout::Sections { begun }, rows } = &mut self.form {
+            if *begun > 0 {
                 close_section(*rows, out);
-            }
-            if *agents > 0 {
                 out.extend_from_slice(b",\n");
             }
             open_section(agent, out);
-            (*is_open, *rows) = (true, 0);
-            *agents += 1;
+            (*begun, *rows) = (*begun + 1, 0);
         }
     }
 
     /// Writes a row.
     ///
     /// # Errors
-    /// A row of a table is no JSON object.
+    /// The row is not a JSON object; only tables check that.
     pub fn row(&mut self, row: &[u8], out: &mut Vec<u8>) -> Result<(), NotARow> {
         match &mut self.form {
             EncoderForm::Lines => {
@@ -191,7 +179,7 @@ impl Encoder {
         Ok(())
     }
 
-    /// Writes a control line about a removed execution; only lines have a place for it.
+    /// Writes the control line of a removed execution. Only NDJSON has a place for it.
     pub fn removed(&mut self, line: &[u8], out: &mut Vec<u8>) {
         if matches!(self.form, EncoderForm::Lines) {
             out.extend_from_slice(line);
@@ -199,7 +187,7 @@ impl Encoder {
         }
     }
 
-    /// Writes what a complete file ends with.
+    /// Writes the end of a complete file.
     pub fn end(&mut self, end: &ReadVerdict, out: &mut Vec<u8>) {
         let EncoderForm::Document { layout, rows } = &mut self.form else { return };
         let as_of = serde_json::to_string(&end.as_of).unwrap_or_default();
@@ -213,8 +201,8 @@ impl Encoder {
                 );
                 out.extend_from_slice(text.as_bytes());
             }
-            DocumentLayout::Sections { is_open, .. } => {
-                if *is_open {
+            DocumentLayout::Sections { begun } => {
+                if *begun > 0 {
                     close_section(*rows, out);
                 }
                 let has_more = end.has_more || end.agents.iter().any(|agent| agent.has_more);

@@ -21,7 +21,7 @@ fn end(has_more: bool) -> ReadVerdict {
     serde_json::from_str(&text).unwrap()
 }
 
-/// A file of both rows; those of several agents have one each.
+/// A file of both rows; with several agents, each has one of them.
 fn file(format: FileFormat, fields: &[&str], asked: &AskedAgents, has_more: bool) -> Vec<u8> {
     let fields: Vec<String> = fields.iter().map(|field| (*field).to_owned()).collect();
     let mut encoder = FileRows::new(format, &fields, asked).unwrap().encoder(asked);
@@ -46,14 +46,14 @@ fn document(asked: &str, has_more: bool) -> Value {
 }
 
 #[test]
-fn a_file_of_lines_holds_rows_and_nothing_else() {
+fn ndjson_holds_rows_and_nothing_else() {
     let lines = format!("{}\n{}\n", ROWS[0], ROWS[1]);
     assert_eq!(text(FileFormat::Ndjson, &[], ONE), lines);
     assert_eq!(text(FileFormat::Ndjson, &[], "all"), lines);
 }
 
 #[test]
-fn a_document_has_the_gateways_members_and_its_rows_byte_for_byte() {
+fn a_document_has_the_members_of_the_envelope_and_the_bytes_of_the_rows() {
     let document_of_one = document(ONE, false);
     let rows: Vec<Value> = ROWS.iter().map(|row| serde_json::from_str(row).unwrap()).collect();
     let expected = serde_json::json!({
@@ -68,7 +68,7 @@ fn a_document_has_the_gateways_members_and_its_rows_byte_for_byte() {
 }
 
 #[test]
-fn a_document_about_several_agents_has_a_section_for_each() {
+fn a_document_has_a_section_for_each_of_several_agents() {
     let document = document(&format!("{ONE},{OTHER}"), false);
     let sections = document["agents"].as_array().unwrap();
     let ids: Vec<_> = sections.iter().map(|section| section["agent_id"].as_str().unwrap()).collect();
@@ -79,7 +79,7 @@ fn a_document_about_several_agents_has_a_section_for_each() {
 }
 
 #[test]
-fn a_document_without_rows_or_agents_is_still_one() {
+fn a_document_without_rows_or_agents_is_valid() {
     for (asked, member) in [(ONE, "data"), ("all", "agents")] {
         let asked = agents(asked);
         let mut encoder = FileRows::new(FileFormat::Json, &[], &asked).unwrap().encoder(&asked);
@@ -92,7 +92,7 @@ fn a_document_without_rows_or_agents_is_still_one() {
 }
 
 #[test]
-fn a_table_has_the_chosen_columns_and_no_altered_cell() {
+fn a_table_has_the_chosen_columns_and_unaltered_cells() {
     let table = text(FileFormat::Csv, &["id,to,cost,who"], ONE);
     assert_eq!(
         table,
@@ -103,7 +103,7 @@ fn a_table_has_the_chosen_columns_and_no_altered_cell() {
 }
 
 #[test]
-fn a_table_for_excel_keeps_phone_numbers_as_text_and_is_utf_16() {
+fn an_excel_table_is_utf_16_and_keeps_phone_numbers_as_text() {
     let bytes = file(FileFormat::Excel, &["id,to,who"], &agents(ONE), false);
     assert_eq!(bytes[..2], [0xff, 0xfe]);
     let units: Vec<u16> = bytes[2..].chunks(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]])).collect();
@@ -114,7 +114,7 @@ fn a_table_for_excel_keeps_phone_numbers_as_text_and_is_utf_16() {
 }
 
 #[test]
-fn a_table_requests_its_columns_and_the_date_that_says_how_far_it_is() {
+fn a_table_requests_its_columns_and_the_creation_date() {
     let requested = |fields: &[&str]| {
         let fields: Vec<String> = fields.iter().map(|field| (*field).to_owned()).collect();
         FileRows::new(FileFormat::Csv, &fields, &agents("all")).unwrap().fields().join(";")
@@ -129,7 +129,7 @@ fn a_table_requests_its_columns_and_the_date_that_says_how_far_it_is() {
 }
 
 #[test]
-fn a_list_of_fields_that_says_nothing_is_refused() {
+fn refuses_an_invalid_list_of_fields() {
     for fields in ["", "a,a", "a,a.b", "@day"] {
         for format in [FileFormat::Ndjson, FileFormat::Csv] {
             assert!(FileRows::new(format, &[fields.to_owned()], &agents(ONE)).is_err(), "{fields}");
@@ -138,7 +138,7 @@ fn a_list_of_fields_that_says_nothing_is_refused() {
 }
 
 #[test]
-fn a_name_says_its_format() {
+fn the_extension_of_a_name_selects_the_format() {
     for (name, format) in [
         ("a.ndjson", Some(FileFormat::Ndjson)),
         ("a.JSONL", Some(FileFormat::Ndjson)),

@@ -6,13 +6,13 @@ use crate::shape::NotARow;
 use crate::shape::csv::Table;
 use crate::shape::excel::{self, BYTE_ORDER_MARK, LONGEST_CELL, MOST_ROWS};
 
-/// Rows as a table for Excel, and what of it Excel would not show.
+/// Writes rows as a table for Excel, and counts what Excel would not show.
 #[derive(Debug)]
 pub(super) struct ExcelRows {
     table: Table,
     /// Lines so far, the header included.
     lines: u64,
-    /// Cells that Excel cuts.
+    /// Cells that Excel would cut.
     long_cells: u64,
 }
 
@@ -40,7 +40,7 @@ impl ExcelRows {
         Ok(())
     }
 
-    /// What Excel would not show of the file. It is reported before the file gets its name.
+    /// Warnings about what Excel would not show of the file.
     pub(super) fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         let most = MOST_ROWS as u64;
@@ -82,13 +82,13 @@ mod tests {
     }
 
     #[test]
-    fn cells_that_excel_would_cut_are_reported() {
+    fn warns_about_cells_that_excel_would_cut() {
         assert!(warnings(1, &row(32_767)).is_empty());
         assert!(warnings(1, &row(32_768))[0].starts_with("1 cell is longer than the 32,767 characters"));
     }
 
     #[test]
-    fn rows_that_excel_would_leave_out_are_reported() {
+    fn warns_about_rows_that_excel_would_leave_out() {
         assert!(warnings(1_048_575, "{}").is_empty());
         assert!(
             warnings(1_048_576, "{}")[0]

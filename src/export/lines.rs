@@ -1,12 +1,12 @@
 use bytes::{Bytes, BytesMut};
 
-/// The longest line that is taken in: a page of upstream's is at most half of it.
+/// The longest line that is accepted: twice the largest page of upstream.
 const LONGEST: usize = 64 << 20;
 
-/// Splits chunks of a stream into lines at line feeds, and at nothing else: a row may hold any other separator.
+/// Splits the chunks of a stream into lines, at line feeds only: a row may contain any other separator.
 #[derive(Debug, Default)]
 pub(super) struct LineSplitter {
-    /// The beginning of a line whose end has not come.
+    /// The beginning of a line whose end has not arrived.
     rest: BytesMut,
 }
 
@@ -16,8 +16,8 @@ pub(super) struct LineSplitter {
 pub struct TooLongLine;
 
 impl LineSplitter {
-    /// Calls `each` for every line that ends in a chunk, without its line feed. Blank lines, which keep a connection alive,
-    /// are left out.
+    /// Calls `each` with every line that ends in the chunk, without its line feed. Skips blank lines, which only keep the
+    /// connection alive.
     ///
     /// # Errors
     /// The first error of `each`, or [`TooLongLine`].
@@ -44,7 +44,7 @@ impl LineSplitter {
         Ok(())
     }
 
-    /// Whether a line has begun and not ended.
+    /// Whether the last line has no line feed yet.
     pub(super) fn is_within_a_line(&self) -> bool {
         !self.rest.is_empty()
     }
@@ -73,14 +73,14 @@ mod tests {
     }
 
     #[test]
-    fn blank_lines_are_left_out_and_an_open_line_is_known() {
+    fn skips_blank_lines_and_reports_an_open_line() {
         let (found, is_open) = lines(&[b"a\n\n", b"\n \nb", b"c\nd"]);
         assert_eq!((found, is_open), (vec!["a".to_owned(), "bc".to_owned()], true));
     }
 
     proptest! {
         #[test]
-        fn lines_are_the_same_however_a_stream_is_cut(
+        fn lines_do_not_depend_on_the_cuts_of_the_stream(
             text in proptest::collection::vec("[a\u{2028}\u{85}\r]{1,5}", 0..12),
             cuts in proptest::collection::vec(0usize..80, 0..8),
         ) {

@@ -1,9 +1,9 @@
-//! Writes executions into a file: the parts of `fanfold export` that decide, and the file itself.
+//! Writes executions into a file: the parts of `fanfold export` that do not depend on where rows come from.
 //!
-//! Rows come as NDJSON with an end record, whatever the file is to hold: a stream has no largest size, and only the end
-//! record says that it is complete. [`lines`] tells rows from control lines, [`encoder`] turns rows into the file's format,
-//! and [`target`] writes `FILE.part` and renames it once the end record says `complete: true` for as many rows as came.
-//! [`progress`] says how far an export is.
+//! Whatever the format of the file, rows arrive as NDJSON with an end record: a stream may have any size, and only the
+//! end record says that it is complete. [`lines`] splits the stream, [`control`] tells control lines from rows,
+//! [`encoder`] turns rows into the format of the file, and [`target`] writes `FILE.part` and renames it once the end
+//! record says `complete: true` for as many rows as arrived. [`progress`] reports how far an export has got.
 
 mod agents;
 mod control;
@@ -18,7 +18,6 @@ mod target;
 pub use agents::AskedAgents;
 pub use control::{EndError, EndedAgent, ReadVerdict};
 pub use encoder::{Encoder, FileFormat, FileRows};
-
 pub use progress::{HistoryGoal, Meter, MeterReading, amount, number};
 pub use request::ExportQuestion;
 pub use sink::{Ending, ExportOutcome, ExportSink, SinkError};

@@ -4,47 +4,47 @@ use parking_lot::Mutex;
 
 use crate::domain::Timestamp;
 
-/// The width of the bar.
+/// The width of the bar, in characters.
 const BAR: usize = 24;
 
-/// The progress of an export: the sink counts, and the display reads.
+/// The progress of an export: the sink updates it, and the display reads it.
 #[derive(Debug)]
 pub struct Meter {
     reading: Mutex<MeterReading>,
 }
 
-/// What a meter shows.
+/// What a [`Meter`] shows at one instant.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MeterReading {
-    /// When it began.
+    /// When the export began.
     pub began: Instant,
-    /// Rows that were written.
+    /// The number of rows written.
     pub rows: u64,
-    /// Bytes that were written.
+    /// The number of bytes written.
     pub bytes: u64,
-    /// When the last row was created.
+    /// When the last written row was created.
     pub back_to: Option<Timestamp>,
-    /// How much there is.
+    /// How much there is to export.
     pub goal: HistoryGoal,
-    /// Agents whose rows have begun to come.
+    /// The number of agents whose rows have begun.
     pub agents: u64,
-    /// What it waits for.
+    /// What the export waits for, in words.
     pub waits_for: Option<String>,
 }
 
-/// How much there is to export, as far as that is known.
+/// How much there is to export, as far as it is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HistoryGoal {
-    /// From the newest instant back to the oldest.
+    /// The newest and the oldest instant, in this order.
     pub span: Option<(Timestamp, Timestamp)>,
-    /// At most so many rows of each agent.
+    /// The most rows of each agent.
     pub limit: Option<u64>,
-    /// How many agents.
+    /// The number of agents.
     pub agents: Option<u64>,
 }
 
 impl Meter {
-    /// A meter of an export that begins now.
+    /// A meter for an export that begins now.
     pub fn new(goal: HistoryGoal) -> Self {
         let reading = MeterReading {
             began: Instant::now(),
@@ -58,12 +58,12 @@ impl Meter {
         Self { reading: Mutex::new(reading) }
     }
 
-    /// What it shows now.
+    /// The present state.
     pub fn reading(&self) -> MeterReading {
         self.reading.lock().clone()
     }
 
-    /// So many rows are written in all, and these bytes more.
+    /// Reports the number of rows written so far, and the bytes written since the last report.
     pub(super) fn wrote(&self, rows: u64, bytes: u64) {
         let mut reading = self.reading.lock();
         if rows > reading.rows {
@@ -73,20 +73,20 @@ impl Meter {
         reading.bytes += bytes;
     }
 
-    /// A row of this date came.
+    /// Reports the creation date of the last row.
     pub(super) fn reached(&self, date: Option<Timestamp>) {
         let mut reading = self.reading.lock();
         reading.back_to = date.or(reading.back_to);
     }
 
-    /// The rows of the next agent come.
+    /// Reports that the rows of the next agent begin.
     pub(super) fn began_agent(&self) {
         let mut reading = self.reading.lock();
         reading.agents += 1;
         reading.back_to = None;
     }
 
-    /// History begins here.
+    /// Sets the oldest instant to expect.
     pub fn history_begins(&self, oldest: Timestamp) {
         let mut reading = self.reading.lock();
         if let Some((newest, _)) = reading.goal.span {
@@ -94,41 +94,39 @@ impl Meter {
         }
     }
 
-    /// It waits for this now; none if it does not wait.
+    /// Sets what the export waits for; `None` if it does not wait.
     pub fn waits(&self, what: Option<String>) {
         self.reading.lock().waits_for = what;
     }
 }
 
 impl MeterReading {
-    /// The fraction of the export that is done, from 0 to 1, if it is known.
+    /// The fraction of the export that is done, from 0 to 1, if it can be estimated.
     pub fn part(&self) -> Option<f64> {
-        let of_agent = self.goal.limit.filter(|_| self.goal.agents == Some(1)).map_or_else(
-            || {
-                let (newest, oldest) = self.goal.span?;
-                let back_to = self.back_to?;
-                let whole = newest.since(oldest).as_secs_f64();
-                (whole > 0.0).then(|| newest.since(back_to).as_secs_f64() / whole)
-            },
-            |limit| Some(self.rows as f64 / limit.max(1) as f64),
-        );
-        let of_agent = of_agent.map(|part| part.clamp(0.0, 1.0));
-        match self.goal.agents {
-            Some(1) => of_agent,
-            Some(agents) if agents > 0 && self.agents > 0 => {
-                Some(((self.agents - 1) as f64 + of_agent.unwrap_or(0.0)).min(agents as f64) / agents as f64)
+        match (self.goal.agents?, self.goal.limit) {
+            (1, Some(limit)) => Some((self.rows as f64 / limit.max(1) as f64).min(1.0)),
+            (1, None) => self.part_of_span(),
+            (agents, _) => {
+                let complete = self.agents.checked_sub(1)? as f64;
+                Some((complete + self.part_of_span().unwrap_or(0.0)).min(agents as f64) / agents as f64)
             }
-            Some(_) | None => None,
         }
     }
 
-    /// One line of text.
+    /// The fraction of the span that the present agent has behind it.
+    fn part_of_span(&self) -> Option<f64> {
+        let (newest, oldest) = self.goal.span?;
+        let whole = newest.since(oldest).as_secs_f64();
+        (whole > 0.0).then_some((newest.since(self.back_to?).as_secs_f64() / whole).clamp(0.0, 1.0))
+    }
+
+    /// The progress as one line of text.
     pub fn line(&self, elapsed: Duration) -> String {
         let mut parts = Vec::new();
         if let Some(part) = self.part() {
             parts.push(format!("{:.0}%", (part * 100.0).floor()));
         }
-        // Early, so that a narrow terminal shows it.
+        // Near the front, so that a narrow terminal shows it.
         parts.extend(self.waits_for.clone());
         parts.push(format!("{} executions", number(self.rows)));
         let seconds = elapsed.as_secs_f64();
@@ -146,7 +144,7 @@ impl MeterReading {
         parts.join(", ")
     }
 
-    /// The same for a terminal of this width, with a bar if there is something to show and room for it.
+    /// The line for a terminal of this width, after a bar if the progress is known and there is room for it.
     pub fn bar(&self, elapsed: Duration, columns: usize) -> String {
         let line = self.line(elapsed);
         let text = match self.part() {
@@ -156,12 +154,12 @@ impl MeterReading {
             }
             Some(_) | None => line,
         };
-        // A full last column would make some terminals go to the next line.
+        // Some terminals wrap when the last column is filled.
         text.chars().take(columns.saturating_sub(1)).collect()
     }
 }
 
-/// A number with commas between its thousands.
+/// Formats a number with thousands separators.
 pub fn number(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
@@ -174,7 +172,7 @@ pub fn number(number: u64) -> String {
     text
 }
 
-/// An amount of bytes for people, in units of a thousand.
+/// Formats a number of bytes with decimal units, such as `1.5 MB`.
 pub fn amount(bytes: u64) -> String {
     const UNITS: [&str; 4] = ["KB", "MB", "GB", "TB"];
     if bytes < 1000 {
@@ -207,7 +205,7 @@ mod tests {
     const SECONDS: Duration = Duration::from_secs(2);
 
     #[test]
-    fn numbers_and_amounts_are_written_for_people() {
+    fn formats_numbers_and_amounts() {
         for (value, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")] {
             assert_eq!(number(value), text);
         }
@@ -219,31 +217,31 @@ mod tests {
     }
 
     #[test]
-    fn progress_is_measured_by_how_far_back_in_time_it_is() {
+    fn measures_progress_by_how_far_back_in_time_the_rows_are() {
         let span = Some((at("2026-11-14T10:00:00Z"), at("2026-05-14T10:00:00Z")));
         let reading = reading(HistoryGoal { span, limit: None, agents: Some(1) });
         assert_eq!(reading.line(SECONDS), "50%, 12,345 executions, 14.0 MB, 7.0 MB/s, back to 2026-08-14");
         let line = reading.line(SECONDS);
         assert_eq!(reading.bar(SECONDS, line.len() + 28), format!("[============            ] {line}"));
-        assert_eq!(reading.bar(SECONDS, line.len() + 27), line, "words go before the bar");
+        assert_eq!(reading.bar(SECONDS, line.len() + 27), line, "without room, the bar is left out");
         assert_eq!(reading.bar(SECONDS, 20).chars().count(), 19);
         assert_eq!(reading.bar(SECONDS, 0), "");
     }
 
     #[test]
-    fn without_a_beginning_of_history_there_is_no_percentage() {
+    fn without_a_span_there_is_no_percentage() {
         let reading = reading(HistoryGoal { agents: Some(1), ..HistoryGoal::default() });
         assert_eq!(reading.line(SECONDS), "12,345 executions, 14.0 MB, 7.0 MB/s, back to 2026-08-14");
     }
 
     #[test]
-    fn with_a_limit_progress_is_measured_in_rows() {
+    fn with_a_limit_measures_progress_in_rows() {
         let goal = HistoryGoal { limit: Some(24_690), agents: Some(1), span: None };
         assert_eq!(reading(goal).part(), Some(0.5));
     }
 
     #[test]
-    fn several_agents_are_counted() {
+    fn counts_several_agents() {
         let meter = Meter::new(HistoryGoal { agents: Some(4), ..HistoryGoal::default() });
         assert_eq!(meter.reading().part(), None);
         (0..3).for_each(|_| meter.began_agent());
@@ -255,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_is_named_until_the_next_rows() {
+    fn shows_what_it_waits_for_until_rows_arrive() {
         let meter = Meter::new(HistoryGoal::default());
         meter.waits(Some("waiting for the budget".to_owned()));
         assert!(meter.reading().line(SECONDS).starts_with("waiting for the budget, 0 executions, "));

@@ -3,24 +3,24 @@ use form_urlencoded::Serializer;
 use super::agents::AskedAgents;
 use super::encoder::FileRows;
 
-/// What is exported, as the gateway is asked for it.
+/// What to export, and the request for it.
 #[derive(Clone, Debug)]
 pub struct ExportQuestion {
-    /// Whose executions.
+    /// The agents.
     pub agents: AskedAgents,
-    /// The parameters that were given, the fields aside.
+    /// The query parameters, except for `fields`.
     pub parameters: Vec<(&'static str, String)>,
-    /// What of each row.
+    /// The format and the fields.
     pub rows: FileRows,
 }
 
 impl ExportQuestion {
-    /// The path and query to request for all rows.
+    /// The path and query for all rows.
     pub fn target(&self) -> String {
         self.query("all", &[("format", "ndjson"), ("end_record", "true")])
     }
 
-    /// The path and query to request for what changed since a cursor; without one, for all rows and a first cursor.
+    /// The path and query for the changes since a cursor; without one, for all rows and a first cursor.
     pub fn changes_target(&self, since: Option<&str>) -> String {
         let since = since.map(|cursor| ("since", cursor));
         let given: Vec<_> = [("format", "ndjson")].into_iter().chain(since).collect();

@@ -14,10 +14,10 @@ use super::progress::Meter;
 use crate::domain::{Rounding, Timestamp};
 use crate::shape::NotARow;
 
-/// How much is encoded before it is written.
+/// The buffer size in bytes from which on encoded rows are written.
 const BUFFER: usize = 256 << 10;
 
-/// Takes the chunks of a response, and writes its rows. It blocks, and belongs on a thread of its own.
+/// Writes the rows of a response to a file. It blocks, so it needs a thread of its own.
 #[derive(Debug)]
 pub struct ExportSink {
     file: File,
@@ -27,29 +27,29 @@ pub struct ExportSink {
     rows: u64,
     removed: u64,
     end: Option<ReadVerdict>,
-    /// The last row of those in the buffer.
+    /// The last row that was encoded.
     last: Vec<u8>,
 }
 
-/// Why a response can't be written.
+/// Why a response could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum SinkError {
-    /// The file can't be written.
+    /// Writing to the file failed.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// The response is not what the gateway sends.
+    /// The response is not in the format of the gateway.
     #[error("{0}")]
     Malformed(String),
 }
 
-/// The outcome of a response.
+/// What a response amounted to.
 #[derive(Debug)]
 pub struct ExportOutcome {
-    /// Rows that were written.
+    /// The number of rows written.
     pub rows: u64,
-    /// Control lines about removed executions that were written.
+    /// The number of removed executions.
     pub removed: u64,
-    /// How it ended.
+    /// How the response ended.
     pub ending: Ending,
     /// What the user should know before using the file.
     pub warnings: Vec<String>,
@@ -58,18 +58,18 @@ pub struct ExportOutcome {
 /// How a response ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// With an end record that says so, for as many rows as came.
+    /// With an end record that says `complete: true` for as many rows as arrived.
     Complete(Box<ReadVerdict>),
-    /// With an end record that says why not.
+    /// With an end record that says `complete: false`.
     Failed(EndError),
-    /// With an end record that counts other rows than came.
+    /// With an end record for another number of rows than arrived.
     Miscounted {
-        /// Rows, and removals, by the end record.
+        /// Rows and removals, by the end record.
         said: u64,
-        /// Those that came.
+        /// Rows and removals that arrived.
         came: u64,
     },
-    /// Without one.
+    /// Without an end record.
     CutOff,
 }
 
@@ -96,7 +96,7 @@ impl From<NotARow> for SinkError {
 }
 
 impl ExportSink {
-    /// Writes rows to a file.
+    /// A sink that writes to this file.
     pub fn new(file: File, encoder: Encoder, meter: Arc<Meter>) -> Self {
         let buffer = Vec::with_capacity(BUFFER);
         Self { file, encoder, meter, buffer, rows: 0, removed: 0, end: None, last: Vec::new() }
@@ -105,7 +105,7 @@ impl ExportSink {
     /// Writes all chunks up to the end of the stream.
     ///
     /// # Errors
-    /// [`SinkError`]. Of what was encoded before it, everything is written that can be.
+    /// [`SinkError`]. Rows before the error are still written, if possible.
     pub fn write_all(mut self, mut chunks: Receiver<Bytes>) -> Result<ExportOutcome, SinkError> {
         self.encoder.begin(&mut self.buffer);
         let taken = self.take(&mut chunks);
@@ -126,13 +126,13 @@ impl ExportSink {
         })
     }
 
-    /// Takes the chunks. Returns whether the last line was whole.
+    /// Encodes and writes all chunks. Returns whether the last line has its line feed.
     fn take(&mut self, chunks: &mut Receiver<Bytes>) -> Result<bool, SinkError> {
         let mut lines = LineSplitter::default();
         loop {
             let chunk = match chunks.try_recv() {
                 Ok(chunk) => chunk,
-                // While nothing more arrives, the reader of a pipe gets what is there.
+                // The reader of a pipe should not wait for a full buffer.
                 Err(TryRecvError::Empty) => {
                     self.flush()?;
                     match chunks.blocking_recv() {
@@ -162,7 +162,8 @@ impl ExportSink {
                 self.last.extend_from_slice(line);
             }
             Some(ControlLine::Agent(id)) => {
-                let agent = id.parse().map_err(|_| SinkError::Malformed(format!("{id:?} is no agent")))?;
+                let agent =
+                    id.parse().map_err(|_| SinkError::Malformed(format!("{id:?} is not an agent id")))?;
                 self.encoder.agent(agent, &mut self.buffer);
                 self.meter.began_agent();
             }
@@ -205,7 +206,7 @@ impl ExportSink {
     }
 }
 
-/// When a row was created; none if it does not say so.
+/// When a row was created, if it says so.
 fn created_at(row: &[u8]) -> Option<Timestamp> {
     #[derive(Deserialize)]
     struct DatedRow {

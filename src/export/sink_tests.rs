@@ -10,7 +10,7 @@ use crate::export::progress::HistoryGoal;
 const ROWS: &str = "{\"id\":\"b\",\"created_at\":\"2026-01-02T00:00:00\"}\n\n{\"id\":\"a\"}\n";
 const END: &str = "{\"@end\":{\"complete\":true,\"count\":2,\"as_of\":\"2026-01-03T00:00:00Z\"}}\n";
 
-/// What chunks come to, and the file after that.
+/// Writes chunks; returns the outcome and the content of the file.
 fn write(chunks: &[&str], format: FileFormat) -> (Result<ExportOutcome, SinkError>, String) {
     let asked = AskedAgents::parse(&["6f9619ff-8b86-4011-b42d-00cf4fc964ff"]).unwrap();
     let encoder = FileRows::new(format, &[], &asked).unwrap().encoder(&asked);
@@ -35,7 +35,7 @@ fn ending(chunks: &[&str]) -> Ending {
 }
 
 #[test]
-fn rows_are_written_and_control_lines_are_not() {
+fn writes_rows_but_no_control_lines() {
     let (written, text) = write(&[ROWS, "{\"@new\":1}\n", END], FileFormat::Ndjson);
     let written = written.unwrap();
     assert_eq!(text, ROWS.replace("\n\n", "\n"));
@@ -44,10 +44,10 @@ fn rows_are_written_and_control_lines_are_not() {
 }
 
 #[test]
-fn a_response_is_complete_only_with_an_end_record_for_as_many_rows() {
+fn only_an_end_record_for_as_many_rows_makes_a_response_complete() {
     assert!(matches!(ending(&[ROWS, END]), Ending::Complete(_)));
     assert_eq!(ending(&[ROWS]), Ending::CutOff);
-    assert_eq!(ending(&[ROWS, END.trim_end()]), Ending::CutOff, "the end record itself is cut");
+    assert_eq!(ending(&[ROWS, END.trim_end()]), Ending::CutOff, "an end record without its line feed");
     assert_eq!(ending(&[]), Ending::CutOff);
     assert_eq!(ending(&["{\"id\":\"b\"}\n", END]), Ending::Miscounted { said: 2, came: 1 });
     assert_eq!(ending(&[ROWS, "{\"@end\":{\"complete\":\"y\"}}\n"]), Ending::CutOff);
@@ -65,7 +65,7 @@ fn a_response_is_complete_only_with_an_end_record_for_as_many_rows() {
 fn nothing_may_follow_the_end_record() {
     let (written, _) = write(&[ROWS, END, "{\"id\":\"c\"}\n"], FileFormat::Ndjson);
     assert!(matches!(written, Err(SinkError::Malformed(_))));
-    assert!(matches!(ending(&[ROWS, END, "\n"]), Ending::Complete(_)), "a blank line is nothing");
+    assert!(matches!(ending(&[ROWS, END, "\n"]), Ending::Complete(_)), "blank lines are ignored");
 }
 
 #[test]
@@ -77,14 +77,14 @@ fn a_document_is_closed_only_when_it_is_complete() {
 }
 
 #[test]
-fn what_came_before_a_bad_row_is_written() {
+fn writes_the_rows_before_a_malformed_one() {
     let (written, text) = write(&[ROWS, "[1]\n"], FileFormat::Csv);
     assert!(matches!(written, Err(SinkError::Malformed(_))));
     assert_eq!(text.lines().count(), 3);
 }
 
 #[test]
-fn removals_are_lines_and_count() {
+fn removals_are_written_and_counted() {
     let changes = "{\"@removed\":{\"id\":\"z\"}}\n{\"@end\":{\"complete\":true,\"count\":2,\"removed\":1,\"cursor\":\"c1.x\"}}\n";
     let (written, text) = write(&[ROWS, changes], FileFormat::Ndjson);
     assert!(

@@ -4,20 +4,20 @@ use std::io;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-/// How often a part file that changes hands is tried again.
+/// How often to retry if the part file is renamed or removed while it is opened.
 const TRIES: usize = 5;
 
-/// The mode of a new file, of which the process's mask takes away.
+/// The mode of a new file, before the umask.
 const NEW_MODE: u32 = 0o666;
 
-/// The mode of a file that its owner may write.
+/// The mode bit that lets the owner write.
 const OWNER_WRITES: u32 = 0o200;
 
-/// `FILE.part`, which becomes `FILE` once everything is in it.
+/// `FILE.part`, which is renamed to `FILE` once it is complete.
 ///
 /// # Invariants
-/// The file is locked, and was the one of its name when it was locked: another process that has it open writes nothing.
-/// Dropping it leaves `FILE.part` behind, without the lock.
+/// This process holds the lock of the file that had the name when it was locked, so no other process writes to it.
+/// Dropping it releases the lock and leaves `FILE.part` behind.
 #[derive(Debug)]
 pub struct PartFile {
     file: File,
@@ -25,38 +25,38 @@ pub struct PartFile {
     target: PathBuf,
 }
 
-/// Why a file can't be written.
+/// Why a file could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum TargetError {
-    /// The name leads elsewhere.
+    /// The path is a symbolic link.
     #[error("{0} is a link; name the file itself")]
     Link(PathBuf),
-    /// It is a folder, a device or a pipe.
+    /// The path is a directory, a device or a pipe.
     #[error("{0} is not a regular file; use - for standard output")]
     NotAFile(PathBuf),
-    /// There is a file of that name, and the export must not replace it.
+    /// The file exists, and the export must not replace it.
     #[error("{0} exists, and changes can't replace it: choose a new file")]
     Exists(PathBuf),
-    /// Another process writes it.
+    /// Another process is writing the file.
     #[error("{part} is being written by {by}")]
     Taken {
         /// The part file.
         part: PathBuf,
-        /// Who has it.
+        /// The process that holds the lock.
         by: String,
     },
-    /// It was removed or replaced while it was open.
+    /// The part file was removed or replaced while it was open.
     #[error("{0} was removed or replaced while it was written")]
     Replaced(PathBuf),
-    /// The system refused something.
+    /// An operation on the file failed.
     #[error("{path}: {error}")]
     Io {
-        /// What it was about.
+        /// The file.
         path: PathBuf,
-        /// Its reason.
+        /// The system's reason.
         error: io::Error,
     },
-    /// The file has its name, but the folder may not be on the disk.
+    /// The file was renamed, but its folder could not be synced: a crash may undo the rename.
     #[error("{path} is complete, but its folder can't be synced: {error}")]
     Folder {
         /// The file.
@@ -67,10 +67,10 @@ pub enum TargetError {
 }
 
 impl PartFile {
-    /// Opens the part file of a file that must not exist.
+    /// Like [`open`](Self::open), but refuses to replace an existing file.
     ///
     /// # Errors
-    /// [`TargetError`]; nothing has changed then.
+    /// [`TargetError`]; then nothing has changed.
     pub fn open_new(target: &Path) -> Result<Self, TargetError> {
         match regular(target)? {
             Some(_) => Err(TargetError::Exists(target.to_owned())),
@@ -78,10 +78,10 @@ impl PartFile {
         }
     }
 
-    /// Opens and locks `FILE.part`, and empties it.
+    /// Opens `FILE.part`, locks it and empties it.
     ///
     /// # Errors
-    /// [`TargetError`]; nothing has changed then.
+    /// [`TargetError`]; then nothing has changed.
     pub fn open(target: &Path) -> Result<Self, TargetError> {
         let existing = regular(target)?;
         let mut name = OsString::from(target.as_os_str());
@@ -89,7 +89,7 @@ impl PartFile {
         let part = PathBuf::from(name);
         let mode = existing.map(|metadata| metadata.mode() & 0o7777);
         for _ in 0..TRIES {
-            // Its owner may write it until it is renamed, even if the file is read-only in the end.
+            // Until it is renamed, its owner must be able to write to it, even if `FILE` is read-only.
             let Some(file) = open(&part, mode.unwrap_or(NEW_MODE) | OWNER_WRITES)? else { continue };
             match file.try_lock() {
                 Ok(()) => {}
@@ -98,7 +98,7 @@ impl PartFile {
                 }
                 Err(TryLockError::Error(error)) => return Err(io_error(&part, error)),
             }
-            // The process that had the lock may have renamed the file: then it is a finished one.
+            // The previous holder of the lock may have renamed it: then it is a complete `FILE`.
             if !is_still(&part, &file)? {
                 continue;
             }
@@ -113,25 +113,25 @@ impl PartFile {
     /// A handle to write with.
     ///
     /// # Errors
-    /// The system has none left.
+    /// The process has too many open files.
     pub fn handle(&self) -> io::Result<File> {
         self.file.try_clone()
     }
 
-    /// Where it is until it is complete.
+    /// The path of `FILE.part`.
     pub fn path(&self) -> &Path {
         &self.part
     }
 
-    /// Where it will be then.
+    /// The path of `FILE`.
     pub fn target(&self) -> &Path {
         &self.target
     }
 
-    /// Puts it in the place of `FILE`, once its content is on the disk.
+    /// Syncs the file, and renames it to `FILE`.
     ///
     /// # Errors
-    /// [`TargetError`]. Unless it is [`TargetError::Folder`], `FILE` is as it was.
+    /// [`TargetError`]. Except with [`TargetError::Folder`], `FILE` has not changed.
     pub fn commit(self) -> Result<(), TargetError> {
         self.file.sync_all().map_err(|error| io_error(&self.part, error))?;
         if !is_still(&self.part, &self.file)? {
@@ -145,10 +145,10 @@ impl PartFile {
         synced.map_err(|error| TargetError::Folder { path: self.target, error })
     }
 
-    /// Removes it.
+    /// Removes the part file.
     ///
     /// # Errors
-    /// The system refuses.
+    /// The system's reason.
     pub fn remove(self) -> io::Result<()> {
         fs::remove_file(&self.part)
     }
@@ -160,15 +160,15 @@ impl PartFile {
     }
 }
 
-/// Opens a file to be written, and makes it if there is none; none if it went away meanwhile.
+/// Opens or creates a file to write to; `None` if it was removed in between.
 fn open(path: &Path, mode: u32) -> Result<Option<File>, TargetError> {
-    // Creating a new file follows no link.
+    // `create_new` does not follow links.
     match OpenOptions::new().write(true).create_new(true).mode(mode).open(path) {
         Ok(file) => return Ok(Some(file)),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         Err(error) => return Err(io_error(path, error)),
     }
-    // Opening a pipe would block. If one takes its place after this, [`is_still`] finds out.
+    // Opening a pipe would block. If something else takes its place after this, `is_still` notices.
     if regular(path)?.is_none() {
         return Ok(None);
     }
@@ -179,7 +179,7 @@ fn open(path: &Path, mode: u32) -> Result<Option<File>, TargetError> {
     }
 }
 
-/// The facts of a regular file; none if there is nothing of that name.
+/// The metadata of a regular file; `None` if there is no file.
 fn regular(path: &Path) -> Result<Option<Metadata>, TargetError> {
     let metadata = match fs::symlink_metadata(path) {
         Ok(metadata) => metadata,
@@ -195,7 +195,7 @@ fn regular(path: &Path) -> Result<Option<Metadata>, TargetError> {
     Ok(Some(metadata))
 }
 
-/// Whether a path still leads to an open file.
+/// Whether a path still names this open file.
 fn is_still(path: &Path, file: &File) -> Result<bool, TargetError> {
     let open = file.metadata().map_err(|error| io_error(path, error))?;
     let named = regular(path)?;
@@ -206,7 +206,7 @@ fn io_error(path: &Path, error: io::Error) -> TargetError {
     TargetError::Io { path: path.to_owned(), error }
 }
 
-/// The process that has a file locked, if the system names it.
+/// The process that holds the lock of a file, in words.
 fn holder(file: &File) -> String {
     let process = || {
         let metadata = file.metadata().ok()?;
@@ -215,12 +215,12 @@ fn holder(file: &File) -> String {
     process().map_or_else(|| "another process".to_owned(), |process| format!("process {process}"))
 }
 
-/// The process in a list of `/proc/locks` that has a file.
+/// The process that holds the lock of an inode, by the content of `/proc/locks`.
 fn locker(locks: &str, inode: u64) -> Option<u32> {
     let ending = format!(":{inode}");
     locks.lines().find_map(|line| {
         let words: Vec<_> = line.split_whitespace().collect();
-        // A number, the kind, its mode, read or write, the process, and the file as major:minor:inode.
+        // Number, kind, mode, access, process, and the file as `major:minor:inode`. Waiters have `->` after the number.
         let [_, "FLOCK", _, _, process, file, ..] = words[..] else { return None };
         file.ends_with(&ending).then(|| process.parse().ok()).flatten()
     })

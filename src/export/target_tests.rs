@@ -3,7 +3,7 @@ use std::os::unix::fs::symlink;
 
 use super::*;
 
-/// A folder that goes away with the test.
+/// A folder that is removed at the end of the test.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -29,7 +29,7 @@ fn put(part: &PartFile, text: &str) {
 }
 
 #[test]
-fn a_file_appears_when_it_is_complete_and_not_before() {
+fn the_file_appears_only_when_it_is_complete() {
     let folder = Folder::new();
     let part = PartFile::open(&folder.path("a")).unwrap();
     put(&part, "new");
@@ -40,14 +40,14 @@ fn a_file_appears_when_it_is_complete_and_not_before() {
 }
 
 #[test]
-fn an_existing_file_keeps_its_mode_and_until_then_its_content() {
+fn an_existing_file_keeps_its_mode_and_is_replaced_at_the_end() {
     let folder = Folder::new();
     let path = folder.path("a");
     fs::write(&path, "old").unwrap();
     fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
     let part = PartFile::open(&path).unwrap();
     let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o7777;
-    assert_eq!(mode(part.path()), 0o640, "rows are no more readable before than after");
+    assert_eq!(mode(part.path()), 0o640, "the part file is no more readable than the file");
     put(&part, "new");
     assert_eq!(fs::read(&path).unwrap(), b"old");
     part.commit().unwrap();
@@ -55,7 +55,7 @@ fn an_existing_file_keeps_its_mode_and_until_then_its_content() {
 }
 
 #[test]
-fn what_an_earlier_run_left_is_written_from_the_beginning() {
+fn the_part_file_of_an_earlier_run_is_emptied() {
     let folder = Folder::new();
     fs::write(folder.path("a.part"), "a long rest of an earlier run").unwrap();
     let part = PartFile::open(&folder.path("a")).unwrap();
@@ -65,7 +65,7 @@ fn what_an_earlier_run_left_is_written_from_the_beginning() {
 }
 
 #[test]
-fn a_second_run_is_told_who_has_it_and_changes_nothing() {
+fn a_second_run_fails_without_changing_the_part_file() {
     let folder = Folder::new();
     let part = PartFile::open(&folder.path("a")).unwrap();
     put(&part, "first");
@@ -74,11 +74,11 @@ fn a_second_run_is_told_who_has_it_and_changes_nothing() {
     assert!(error.to_string().contains("a.part is being written by"), "{error}");
     assert_eq!(fs::read(part.path()).unwrap(), b"first");
     drop(part);
-    assert!(PartFile::open(&folder.path("a")).is_ok(), "the lock goes with its owner");
+    assert!(PartFile::open(&folder.path("a")).is_ok(), "dropping releases the lock");
 }
 
 #[test]
-fn links_and_what_is_no_file_are_refused_and_stay_as_they_are() {
+fn refuses_links_and_whatever_is_not_a_regular_file() {
     let folder = Folder::new();
     fs::write(folder.path("elsewhere"), "untouched").unwrap();
     for name in ["link", "other.part", "dangling.part"] {
@@ -99,7 +99,7 @@ fn links_and_what_is_no_file_are_refused_and_stay_as_they_are() {
 }
 
 #[test]
-fn a_part_file_that_was_replaced_is_not_put_in_place() {
+fn a_replaced_part_file_is_not_renamed() {
     let folder = Folder::new();
     fs::write(folder.path("a"), "old").unwrap();
     let part = PartFile::open(&folder.path("a")).unwrap();
@@ -113,7 +113,7 @@ fn a_part_file_that_was_replaced_is_not_put_in_place() {
 }
 
 #[test]
-fn the_systems_list_of_locks_says_who_has_a_file() {
+fn finds_the_holder_of_a_lock_in_the_list_of_the_system() {
     let locks = "1: POSIX  ADVISORY  WRITE 811 00:2d:77 0 EOF\n2: FLOCK  ADVISORY  WRITE 4711 fe:01:1234 0 EOF\n\
                  2: -> FLOCK  ADVISORY  WRITE 4712 fe:01:1234 0 EOF\nnonsense\n";
     assert_eq!(locker(locks, 1234), Some(4711));
