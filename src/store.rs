@@ -1,7 +1,7 @@
 //! The trait between the engine, which knows which entries exist, and the store, which holds their bytes.
 //!
-//! A store may drop an entry at any time. What is known of its rows stays with the engine, and counts in the store's room;
-//! the rows are read again when their bytes are needed.
+//! A store may drop an entry at any time. The engine keeps the entry's index, which counts in the store's memory, and reads the
+//! rows again when it needs their bytes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,29 +13,29 @@ pub trait Store: Send + Sync + 'static {
     /// Returns the entry if it is still kept.
     fn get(&self, key: &EntryKey) -> Option<Arc<Entry>>;
 
-    /// Keeps an entry until room is needed. It counts as its holder's; the holder of most gives first.
+    /// Keeps an entry until its memory is needed. It counts for its holder; the holder of the most bytes loses entries first.
     fn put(&self, key: EntryKey, holder: CallerId, entry: Arc<Entry>);
 
     /// Drops an entry.
     fn remove(&self, key: &EntryKey);
 
-    /// Counts an index for as long as anything holds it, and its columns. [`put`](Self::put) counts that of its entry.
+    /// Counts an index and its columns for as long as anything holds it. [`put`](Self::put) does so for the entry's index.
     fn count_index(&self, index: &EntryIndex);
 
-    /// Gives indexes the room that they take now, with their columns, and says how many bytes of them the engine has to
-    /// drop: columns first, then indexes with the coverage that holds them.
+    /// Gives indexes and their columns the memory that they take now, and returns how many bytes of them the engine must drop:
+    /// columns first, then indexes with the coverage that holds them.
     fn index_surplus(&self) -> u64;
 }
 
-/// After this long without a request, what somebody holds counts twice when room is needed, after twice that three times.
+/// After this long without a request, a holder's bytes count double when memory is needed; after twice as long, triple.
 const PATIENCE: Duration = Duration::from_hours(1);
 
-/// How much so many bytes count that were not requested for a while: the holder of most gives first.
+/// The weight of a holder's bytes, by how long it has made no request. The holder of the most weight loses entries first.
 pub fn weighed(bytes: u64, idle: Duration) -> u128 {
     u128::from(bytes) * (PATIENCE.as_millis() + idle.as_millis())
 }
 
-/// Which scope entries belong to, and the caller that they count for.
+/// The scope that entries belong to, and the caller that they count for.
 #[derive(Clone, Copy, Debug)]
 pub struct EntryOwner {
     /// The scope.
@@ -44,15 +44,15 @@ pub struct EntryOwner {
     pub holder: CallerId,
 }
 
-/// What identifies a scope: a digest of credential, agent and filters.
+/// Identifies a scope: a digest of credential, agent and filters.
 pub type ScopeKey = [u8; 16];
 
-/// The key of an entry. A key is never reused for another entry, so that a late write can't replace it.
+/// The key of an entry. No other entry ever has the same key, so a late write can't replace an entry with another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct EntryKey {
-    /// Whose it is.
+    /// The scope that it belongs to.
     pub scope: ScopeKey,
-    /// Which of the scope's entries. No two entries have the same, whatever process made them.
+    /// Its number. No two entries of a scope have the same, even if different processes made them.
     pub number: u128,
 }
 
@@ -65,7 +65,7 @@ pub(crate) mod testing {
     use super::{EntryKey, Store};
     use crate::domain::{CallerId, Entry, EntryIndex};
 
-    /// Keeps everything, and forgets on demand.
+    /// Keeps everything until it is removed.
     #[derive(Default)]
     pub(crate) struct MapStore(pub(crate) Mutex<HashMap<EntryKey, Arc<Entry>>>);
 

@@ -1,11 +1,11 @@
-//! The seam between the engine and a tier: a place where what is known outlives this process.
+//! The trait between the engine and a tier, which keeps what the engine knows beyond the end of this process.
 //!
-//! A tier is asked only where upstream would be asked otherwise, and a response never waits for a write. Whatever goes wrong in
-//! it (a full disk, a damaged file, another secret) is a miss: the caller gets the same response, at the price of more upstream
-//! requests. Everything kept is sealed, and named so that no name tells a key, an agent or a filter.
+//! The engine asks a tier only where it would otherwise ask upstream, and no response waits for a write. Any fault of a tier (a
+//! full disk, a damaged file, another secret) is a miss: the caller gets the same response, at the cost of more upstream
+//! requests. Everything in it is sealed, and no name reveals a key, an agent or a filter.
 //!
-//! What is kept of a scope lies in cells, one for each aligned week of `created_at`: spans, and the index of every entry that
-//! they name. The bytes of an entry are kept apart, so that an index which changes does not write them again.
+//! A scope is kept as cells, one for each aligned week of `created_at`. A cell holds spans, and the index of every entry that
+//! they name. The bytes of entries are kept separately, so that a change of an index does not write them again.
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
@@ -21,14 +21,14 @@ use crate::store::{EntryKey, ScopeKey};
 
 /// Keeps cells and the bytes of entries.
 ///
-/// No method fails where a miss says the same; an implementation counts and logs what went wrong. None blocks the thread.
+/// Methods report a fault as a miss; the implementation counts and logs it. No method blocks the thread.
 pub trait Tier: Send + Sync + 'static {
-    /// What was saved of a scope since a version, 0 for everything, in any order. What a void mark covers is left out, and what
-    /// was read in the future.
+    /// Loads what was saved of a scope since a version (0 for everything), in any order. Leaves out what a void mark covers, and
+    /// what claims to have been read in the future.
     fn load<'a>(&'a self, scope: &'a TierScope, since: TierVersion) -> BoxFuture<'a, TierNews>;
 
-    /// The bytes of entries, in the order in which they are asked for; `None` for those that are not kept (any more).
-    /// Each entry that comes back shares the index that was passed in.
+    /// Loads the bytes of entries, in the order of the request; `None` for those that are not kept.
+    /// Each entry returned shares the index that was passed in.
     fn load_rows<'a>(
         &'a self,
         scope: &'a TierScope,
@@ -38,38 +38,38 @@ pub trait Tier: Send + Sync + 'static {
     /// Writes what changed in a scope. Called from one task at a time.
     fn save<'a>(&'a self, scope: &'a TierScope, changes: Arc<ScopeChanges>) -> BoxFuture<'a, Saved>;
 
-    /// Nothing that was read before `at` of an agent, or with a credential, is served any more, by any process, also after a
-    /// restart. Returns when the mark is safe.
+    /// Writes a void mark: from now on no process serves what was read before `at`, even after a restart. Returns when the mark
+    /// is safely stored.
     fn void(&self, what: Voided, at: Timestamp) -> BoxFuture<'_, Result<(), TierUnavailable>>;
 
-    /// Of these scopes, those that void marks of any process are about, and until when what was read is void.
+    /// Returns those of the scopes that void marks of any process cover, and until when reads of each are void.
     fn voided(&self, scopes: Vec<TierScope>) -> BoxFuture<'_, Vec<(TierScope, Timestamp)>>;
 
-    /// Asks whether this process may read a span of a scope upstream now, and what other processes saved since a version: both in
-    /// one go, since what they saved may make the reading needless.
+    /// Asks whether this process may read a span of a scope upstream now, and loads what other processes saved since a version:
+    /// both at once, since what they saved may make the read unnecessary.
     ///
-    /// A turn only saves requests. It ends with [`end_turns`](Self::end_turns), or a few seconds after it was last asked for, so
-    /// a reading that goes on asks for it again. A tier that is away, or that one process writes, gives every turn.
+    /// Turns only save requests. A turn ends with [`end_turns`](Self::end_turns), or a few seconds after it was last asked for, so
+    /// a longer read asks for it again. A tier that is away, or that only one process writes, grants every turn.
     fn take_turn<'a>(&'a self, scope: &'a TierScope, span: Span, since: TierVersion) -> BoxFuture<'a, Turn> {
         let _ = (scope, span);
         async move { Turn { is_mine: true, news: TierNews { version: since, cells: Vec::new() } } }.boxed()
     }
 
-    /// Ends turns, each given as [`turn_of`] its span. Nothing waits for it.
+    /// Ends turns, each given as [`turn_of`] its span. Returns at once.
     fn end_turns(&self, scope: &TierScope, turns: &[i64]) {
         let _ = (scope, turns);
     }
 
-    /// Whether other processes save to it at the same time.
+    /// Whether several processes save to it at the same time.
     fn is_shared(&self) -> bool {
         false
     }
 
-    /// What `/status` says about it.
+    /// Its status, for `/status`.
     fn status(&self) -> TierStatus;
 }
 
-/// How often a scope was saved, by any process: a number that grows. 0 before the first time.
+/// A version of what is kept of a scope: grows with each save by any process; 0 before the first.
 pub type TierVersion = u64;
 
 /// What was saved of a scope.
@@ -77,16 +77,16 @@ pub type TierVersion = u64;
 pub struct TierNews {
     /// The version that includes it.
     pub version: TierVersion,
-    /// The cells that changed, each as a whole.
+    /// The cells that changed, each complete.
     pub cells: Vec<Cell>,
 }
 
 /// The answer to [`Tier::take_turn`].
 #[derive(Clone, Debug)]
 pub struct Turn {
-    /// Whether this process may read; otherwise another one does.
+    /// Whether this process may read. If not, another process is reading.
     pub is_mine: bool,
-    /// What was saved meanwhile.
+    /// What other processes saved meanwhile.
     pub news: TierNews,
 }
 
@@ -101,23 +101,23 @@ pub struct TierScope {
     pub credential: CredentialId,
 }
 
-/// How old something is that is known of a span.
+/// The age of what is known of a span.
 #[derive(Clone, Copy, Debug)]
 pub struct KnownAge<'r> {
-    /// When the part of it that was read first was read.
+    /// When the oldest part of it was read.
     pub oldest: Timestamp,
-    /// When the part of it that was read last was read.
+    /// When the latest part of it was read.
     pub latest: Timestamp,
-    /// The rows that it has in the span.
+    /// The rows that are known in the span.
     pub rows: Option<EntryRows<'r>>,
 }
 
 impl KnownAge<'_> {
-    /// Whether it takes the place of something else that is known of the span.
+    /// Whether it replaces `other`, which is known of the same span.
     ///
-    /// It does if neither its oldest part nor its latest was read before the other's, and one of them after it. If that says
-    /// nothing (each has a newer part, or both are of one reading), the rows decide, which a probe or a reading of a part brings up
-    /// to date: it has all rows of the other, none of them from an earlier reading, and one from a later.
+    /// It does if neither its oldest nor its latest part was read before the other's, and one of them was read after. If that is
+    /// inconclusive (each has a newer part, or both come from one read), the rows decide, because a probe or a partial read updates
+    /// some of them: it replaces `other` if it has all of its rows, none from an earlier read, and one from a later read.
     pub fn is_newer_than(&self, other: &Self) -> bool {
         let is_no_older = |one: &Self, other: &Self| one.oldest >= other.oldest && one.latest >= other.latest;
         match (is_no_older(self, other), is_no_older(other, self)) {
@@ -130,7 +130,7 @@ impl KnownAge<'_> {
     }
 }
 
-/// Whether there are all of the others, none of them from an earlier reading, and one from a later.
+/// Whether `own` has all rows of `others`, none from an earlier read, and one from a later read.
 fn has_later_rows(own: EntryRows<'_>, others: EntryRows<'_>) -> bool {
     let own: HashMap<RowId, Timestamp> = own.iter().map(|row| (row.id(), row.read_at)).collect();
     let mut has_later = false;
@@ -143,7 +143,7 @@ fn has_later_rows(own: EntryRows<'_>, others: EntryRows<'_>) -> bool {
 }
 
 impl Cell {
-    /// Nothing is known of a week.
+    /// A cell of a week of which nothing is known.
     pub const fn empty(week: i64) -> Self {
         Self { week, segments: Vec::new(), entries: Vec::new(), head: None }
     }
@@ -158,18 +158,18 @@ pub struct Cell {
     pub segments: Vec<CellSegment>,
     /// The entries that the segments name.
     pub entries: Vec<CellEntry>,
-    /// The latest reading that went up to the present, if that ended in this week.
+    /// The latest read that reached the present, if it ended in this week.
     pub head: Option<CellHead>,
 }
 
-/// A reading that went up to the present.
+/// A read that reached the present.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CellHead {
-    /// The last instant it asked for, by upstream's clock.
+    /// The last instant that it asked for, by upstream's clock.
     pub to: Timestamp,
-    /// When that was the present, by this machine's, or when it was asked, if that was earlier.
+    /// When that was the present by this machine's clock, or when it was sent, if that was earlier.
     pub read_at: Timestamp,
-    /// The agent, as upstream described it to the process that read this. Upstream accepted the key for it then.
+    /// The facts of the agent, if the process that read this got them. Upstream then accepted the key for the agent.
     pub agent: Option<AgentFacts>,
 }
 
@@ -178,17 +178,17 @@ pub struct CellHead {
 pub struct CellSegment {
     /// The span.
     pub span: Span,
-    /// When the part of it that was read first was read, by the wall clock of this machine.
+    /// When the oldest part of it was read, by the wall clock of this machine.
     pub read_at: Timestamp,
-    /// When the part of it that was read last was read.
+    /// When the latest part of it was read.
     pub latest_read_at: Timestamp,
-    /// Whether it was read so soon after its end that rows may be missing: it is known for the shortest time to live only.
+    /// Whether it was read so soon after its end that rows may be missing, so that it has the shortest time to live.
     pub is_provisional: bool,
-    /// Its rows: the position of an entry in [`Cell::entries`], and of rows in that entry. `None` if there are no rows.
+    /// Its rows: the position of their entry in [`Cell::entries`], and their positions in that entry. `None` if it has none.
     pub rows: Option<(usize, std::ops::Range<usize>)>,
 }
 
-/// An entry, apart from its bytes.
+/// An entry without its bytes.
 #[derive(Clone, Debug)]
 pub struct CellEntry {
     /// Its key, under which its bytes are kept.
@@ -197,19 +197,19 @@ pub struct CellEntry {
     pub index: Arc<EntryIndex>,
 }
 
-/// What changed in a scope since it was saved last.
+/// What changed in a scope since it was last saved.
 #[derive(Clone, Debug, Default)]
 pub struct ScopeChanges {
-    /// What is kept of these is no longer true: it is taken out of the kept cells before `cells` are laid over them.
+    /// Spans of which what is kept is no longer true: they are removed from the kept cells before `cells` replace parts of them.
     pub forgotten: Vec<ForgottenSpan>,
-    /// What is known now, for every week in which anything changed. Where a cell says nothing about a span, what is kept of that
-    /// span stays: the engine may have dropped it from memory only.
+    /// What is known now, for every week with changes. Where a cell says nothing about a span, what is kept of that span stays:
+    /// the engine may only have dropped it from memory.
     pub cells: Vec<Cell>,
-    /// The bytes of entries that were not written yet.
+    /// The bytes of entries that have not been saved yet.
     pub rows: Vec<(EntryKey, Arc<Entry>)>,
 }
 
-/// A span of which what was read until an instant is no longer true. What another process read of it later stays.
+/// A span of which reads until an instant are no longer true. What another process read of it later stays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ForgottenSpan {
     /// The span.
@@ -218,21 +218,21 @@ pub struct ForgottenSpan {
     pub until: Timestamp,
 }
 
-/// What became of a write.
+/// The outcome of a save.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Saved {
-    /// It is safe. If nobody else saved the scope since `before`, the second version has nothing that this process does not know.
+    /// The changes are stored. If no other process saved the scope after version `before`, this process knows all of `after`.
     Yes {
-        /// The version that the write found.
+        /// The version that the save found.
         before: TierVersion,
-        /// The version that it made.
+        /// The version that the save made.
         after: TierVersion,
     },
-    /// It is not, and will not be without being tried again: the disk is full, or another process holds the tier.
+    /// Nothing is stored, and the save must be tried again: the disk is full, or another process holds the tier.
     No,
 }
 
-/// What a void mark is about.
+/// What a void mark covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Voided {
     /// Everything of an agent.
@@ -241,7 +241,7 @@ pub enum Voided {
     Credential(CredentialId),
 }
 
-/// The tier could not be told.
+/// The tier could not store a void mark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the tier could not be told")]
 pub struct TierUnavailable;
@@ -251,20 +251,20 @@ pub struct TierUnavailable;
 pub struct TierStatus {
     /// Its kind.
     pub kind: TierKind,
-    /// Whether it is used at the moment. A directory that another process holds is away.
+    /// Whether it is usable now. A directory that another process holds is not.
     pub is_ok: bool,
 }
 
-/// Where a tier keeps things.
+/// The kinds of tiers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TierKind {
-    /// In a directory of a local disk.
+    /// A directory on a local disk.
     Directory,
-    /// In Redis or Valkey.
+    /// Redis or Valkey.
     Redis,
 }
 
-/// Something that a check of a tier found out.
+/// A result of `fanfold tier check`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     /// How good or bad it is.
@@ -278,55 +278,55 @@ pub struct Finding {
 pub enum Grade {
     /// As it should be.
     Good,
-    /// It works, and is probably not intended.
+    /// It works, but is probably not intended.
     Doubtful,
     /// The tier can't be used like that.
     Bad,
 }
 
 impl Finding {
-    /// Something as it should be.
+    /// A finding that needs no action.
     pub const fn good(text: String) -> Self {
         Self { grade: Grade::Good, text }
     }
 
-    /// Something that works, and is probably not intended.
+    /// A finding that works but is probably not intended.
     pub const fn doubtful(text: String) -> Self {
         Self { grade: Grade::Doubtful, text }
     }
 
-    /// Something because of which the tier can't be used.
+    /// A finding because of which the tier can't be used.
     pub const fn bad(text: String) -> Self {
         Self { grade: Grade::Bad, text }
     }
 }
 
-/// The times of upstream requests, which outlive this process so that a restart does not send the budget twice, and which
-/// processes may share.
+/// Keeps the times of upstream requests beyond the end of this process, so that a restart does not send the budget twice.
+/// Processes may share them.
 pub trait RequestTimes: Send + Sync + 'static {
-    /// What others sent in the last minutes: the process before this one, and those that run beside it. Each request is
-    /// returned once. Does not block.
+    /// Returns what other processes (the predecessor, and those that run now) sent in the last minutes. Each request is returned
+    /// once. Does not block.
     fn sent_by_others(&self) -> Vec<SentRequest>;
 
-    /// Notes a request that is about to be sent. Ready once it may be sent, and the end of this process can't lose it; or after
-    /// a short time if the disk does not answer. What waits for the others' requests gives up by dropping this.
+    /// Notes a request that is about to be sent. The future is ready when the request may be sent and its note is stored, or
+    /// after a short time if the disk does not respond. Dropping the future withdraws a request that still waits.
     fn note(&self, request: SentRequest) -> BoxFuture<'_, ()>;
 
-    /// What changed in what processes share since this was last called. Does not block.
+    /// Returns what changed in the shared budget since this was last called. Does not block.
     fn changes(&self) -> Vec<BudgetChange> {
         Vec::new()
     }
 
-    /// Tells the others that upstream's limit is reached until an instant.
+    /// Tells the other processes that upstream's limit is reached until an instant.
     fn limited(&self, credential: CredentialId, until: Timestamp) {
         let _ = (credential, until);
     }
 }
 
-/// A change of a budget that processes share.
+/// A change of a shared budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BudgetChange {
-    /// With whose key requests are sent; anyone's if the budget is everyone's.
+    /// The credential whose budget changed; any, if all credentials share one budget.
     pub credential: CredentialId,
     /// What changed.
     pub kind: BudgetChangeKind,
@@ -335,43 +335,43 @@ pub struct BudgetChange {
 /// What changed in a shared budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BudgetChangeKind {
-    /// All processes together may send so many requests in a period, or the others can't be reached, and this one may.
+    /// The most requests in a period: by all processes together, or by this one alone while it can't reach the others.
     Limit(u32),
-    /// Another process reached upstream's limit: nothing is sent until then.
+    /// Another process reached upstream's limit: nothing may be sent until then.
     Pause(Timestamp),
 }
 
 /// A request that was sent upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SentRequest {
-    /// With whose key.
+    /// The credential that it was sent with.
     pub credential: CredentialId,
-    /// When, by the wall clock of this machine.
+    /// When it was sent, by the wall clock of this machine.
     pub at: Timestamp,
 }
 
 /// The length of a week in microseconds.
 const WEEK_MICROS: i64 = 7 * 24 * 3600 * 1_000_000;
 
-/// The number of the week that an instant lies in, counted from 1970.
+/// The number of an instant's week, counted from 1970.
 pub const fn week_of(at: Timestamp) -> i64 {
     at.as_micros().div_euclid(WEEK_MICROS)
 }
 
-/// The weeks that a span has instants in.
+/// The weeks that a span touches.
 pub const fn weeks_in(span: Span) -> RangeInclusive<i64> {
     week_of(span.from())..=week_of(span.to())
 }
 
-/// Which turn a reading of a span takes: that of its last week.
+/// The turn that a read of a span takes: that of its last week.
 ///
-/// A reading spans a window at most, so two windows that touch have different turns. With a turn for every week that they have
-/// instants in, processes that read every other window would wait for each other.
+/// A read spans at most one window, so touching windows have different turns. If a read took a turn for every week that it
+/// touches, processes that read alternate windows would wait for each other.
 pub const fn turn_of(span: Span) -> i64 {
     week_of(span.to())
 }
 
-/// All instants of a week.
+/// The span of a whole week.
 pub fn week_span(week: i64) -> Span {
     let from = Timestamp::from_micros(week.saturating_mul(WEEK_MICROS));
     let to = Timestamp::from_micros(week.saturating_add(1).saturating_mul(WEEK_MICROS)).previous();

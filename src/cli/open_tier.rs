@@ -41,7 +41,7 @@ impl OpenTier {
         let Some(tier) = &settings.tier else { return Ok(Self::default()) };
         let secret = SecretSource::read(&tier.secret_file)
             .map_err(|fault| vec![format!("--tier-secret-file: {fault}")])?;
-        let names = Some(secret.secret().of_callers());
+        let names = Some(secret.secret().last().names.of_callers());
         if matches!(settings.purpose, ServeMode::Check) {
             return Ok(Self { place: None, names });
         }

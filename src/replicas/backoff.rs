@@ -1,4 +1,4 @@
-//! How long to wait before a server is tried again.
+//! Pauses between attempts to connect.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ const FIRST: Duration = Duration::from_millis(100);
 /// The longest pause.
 const LONGEST: Duration = Duration::from_secs(5);
 
-/// Pauses that double, each cut at random by up to a half, so that processes do not return all at once.
+/// Pauses that double up to a limit. Each is shortened at random by up to half, so that processes do not reconnect all at once.
 #[derive(Debug)]
 pub(super) struct ReconnectPause(Duration);
 
@@ -19,7 +19,7 @@ impl Default for ReconnectPause {
 }
 
 impl ReconnectPause {
-    /// The next pause; `dice` is between 0 and 1.
+    /// Returns the next pause. `dice` is a random number between 0 and 1.
     pub(super) fn next(&mut self, dice: f64) -> Duration {
         let pause = self.0;
         self.0 = (pause * 2).min(LONGEST);

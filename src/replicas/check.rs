@@ -1,4 +1,4 @@
-//! What `fanfold tier check` finds out about a server.
+//! The checks of a server that `fanfold tier check` runs.
 
 use std::time::Duration;
 
@@ -13,13 +13,13 @@ use crate::domain::Timestamp;
 use crate::sealed::{SecretSource, TierKeys};
 use crate::tier::Finding;
 
-/// How long the server may take to answer.
+/// The longest wait for a connection.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// From this difference of clocks on, rows may be taken for older or newer than they are.
+/// The largest difference between clocks that is fine, in microseconds. Beyond it, ages of rows are noticeably wrong.
 const CLOCKS_APART: i64 = 250_000;
 
-/// The commands that a user must be allowed, with words that change nothing. `KEY` is a key of the tier.
+/// The commands that the user must be allowed to run, with harmless arguments. `KEY` stands for a key of the tier.
 const COMMANDS: &[&[&str]] = &[
     &["get", "KEY"],
     &["mget", "KEY"],
@@ -44,7 +44,7 @@ const COMMANDS: &[&[&str]] = &[
     &["time"],
 ];
 
-/// Finds out whether a server can be used. Removes what it writes; the void marks stay, if there were none.
+/// Checks whether a server can be used. It removes what it writes, except void marks, which it adds if there were none.
 pub async fn check(settings: &ServerSettings, secret: &SecretSource, clock: &SteadyClock) -> Vec<Finding> {
     let server = Server::open(settings, clock);
     if let Err(fault) = server.up_within(PATIENCE).await {
@@ -54,25 +54,27 @@ pub async fn check(settings: &ServerSettings, secret: &SecretSource, clock: &Ste
     findings.extend(about(&server).await);
     findings.extend(clocks(&server));
     for keys in secret.secret().all() {
-        let faults = commands(&server, keys).await;
-        let faults = if faults.is_empty() { scripts(&server, keys, clock.now()).await } else { faults };
+        let mut faults = commands(&server, keys).await;
+        if faults.is_empty()
+            && let Err((what, error)) = scripts(&server, keys, clock.now()).await
+        {
+            faults.push(format!("{what} fails: {error}."));
+        }
         if !faults.is_empty() {
             findings.extend(faults.into_iter().map(Finding::bad));
             return findings;
         }
     }
-    findings
-        .push(Finding::good("The user may do everything that is needed, and all scripts run.".to_owned()));
+    findings.push(Finding::good(
+        "The user may run all commands that are needed, and all scripts work.".to_owned(),
+    ));
     findings
 }
 
-/// Its version, and what it does when it is full.
+/// Checks the server's version, and what it does when it is full.
 async fn about(server: &Server) -> Vec<Finding> {
-    let (version, memory) =
-        (server.command(&[b"INFO", b"server"]).await, server.command(&[b"INFO", b"memory"]).await);
-    let (Some(version), Some(memory)) = (text(version), text(memory)) else {
-        let unknown =
-            "The user may not run INFO, so the server's version and its maxmemory-policy are not known.";
+    let (Some(version), Some(memory)) = (info(server, b"server").await, info(server, b"memory").await) else {
+        let unknown = "The user may not run INFO, so the server's version and maxmemory-policy are unknown.";
         return vec![Finding::doubtful(unknown.to_owned())];
     };
     let of = |text: &str, name: &str| {
@@ -97,16 +99,16 @@ fn room(limit: u64, policy: &str) -> Finding {
     let mib = limit >> 20;
     match (limit, policy) {
         (0, _) => Finding::doubtful(
-            "It has no maxmemory: rows may take all memory of the machine. Set maxmemory, and maxmemory-policy volatile-lru."
+            "It has no maxmemory, so rows may fill the machine's memory. Set maxmemory, and maxmemory-policy volatile-lru."
                 .to_owned(),
         ),
         (_, "noeviction") => Finding::doubtful(format!(
-            "When {mib} MiB are full, it takes nothing more (noeviction): purges are then refused with 503. Better: volatile-lru."
+            "When {mib} MiB are full, it refuses writes (noeviction), and purges get 503. Use volatile-lru instead."
         )),
         (_, policy) if policy.starts_with("allkeys") => Finding::doubtful(format!(
-            "When {mib} MiB are full, it may remove void marks ({policy}): everything is then read again. Better: volatile-lru."
+            "When {mib} MiB are full, it may evict void marks ({policy}), and everything is read again. Use volatile-lru instead."
         )),
-        (_, policy) => Finding::good(format!("When {mib} MiB are full, rows go first ({policy}); void marks stay.")),
+        (_, policy) => Finding::good(format!("When {mib} MiB are full, it evicts rows ({policy}) and keeps void marks.")),
     }
 }
 
@@ -114,25 +116,25 @@ fn clocks(server: &Server) -> Option<Finding> {
     let clock = server.server_clock()?;
     let millis = clock.ahead / 1000;
     let text = format!(
-        "The server's clock is {millis} ms ahead of this machine's, give or take {} ms.",
+        "The server's clock is {millis} ms ahead of this machine's (±{} ms).",
         clock.off_by / 1000 + 1
     );
     let is_apart = clock.ahead.abs() > CLOCKS_APART.saturating_add(clock.off_by);
     Some(if is_apart {
         Finding::doubtful(format!(
-            "{text} Synchronize the clocks of all machines (NTP): ages of rows are compared between them."
+            "{text} Synchronize the clocks of all machines (NTP): they compare ages of rows."
         ))
     } else {
         Finding::good(text)
     })
 }
 
-/// Which commands the user may not run.
+/// Runs each command, and returns a sentence for each that fails.
 async fn commands(server: &Server, keys: &TierKeys) -> Vec<String> {
     let key = claim_key(keys, &rand::random(), 0);
     let mut faults = Vec::new();
     for words in COMMANDS {
-        // A hash, a sorted set and a string have a key each.
+        // Hashes, sorted sets and strings each need a key of their own.
         let key = match words[0].as_bytes() {
             [kind @ (b'h' | b'z'), ..] => [&key[..], &[*kind]].concat(),
             _ => key.clone(),
@@ -147,19 +149,11 @@ async fn commands(server: &Server, keys: &TierKeys) -> Vec<String> {
     faults
 }
 
-/// Which scripts do not do what they should, tried with a scope that nothing is known of.
-async fn scripts(server: &Server, keys: &TierKeys, now: Timestamp) -> Vec<String> {
-    match run_scripts(server, keys, now).await {
-        Ok(()) => Vec::new(),
-        Err((what, error)) => vec![format!("{what} fails: {error}.")],
-    }
-}
-
-async fn run_scripts(
-    server: &Server,
-    keys: &TierKeys,
-    now: Timestamp,
-) -> Result<(), (&'static str, CallError)> {
+/// Runs each script on a random scope.
+///
+/// # Errors
+/// What the first script that fails is for, and why it failed.
+async fn scripts(server: &Server, keys: &TierKeys, now: Timestamp) -> Result<(), (&'static str, CallError)> {
     let scope = rand::random();
     let (scope_key, marks_key, claim) =
         (scope_key(keys, &scope), marks_key(keys), claim_key(keys, &scope, 0));
@@ -182,13 +176,13 @@ async fn run_scripts(
     let found = found.map_err(|error| ("Reading what was saved", error))?;
     let cell = found.list().into_iter().nth(1).and_then(FoundCell::of);
     let Some(cell) = cell.filter(|cell| cell.sealed.as_deref() == Some(b"check")) else {
-        return Err(("Reading what was saved", CallError::Refused("it is something else".to_owned())));
+        return Err(("Reading what was saved", CallError::Refused("it differs".to_owned())));
     };
     let dropped = server.script(&DROP, &[&scope_key], &[&name, &cell.version]).await;
     dropped.map_err(|error| ("Removing what was saved", error))?;
     server.command(&[b"DEL", &scope_key]).await.map(drop).map_err(|error| ("Removing what was saved", error))
 }
 
-fn text(reply: Result<ServerReply, CallError>) -> Option<String> {
-    String::from_utf8(reply.ok()?.bytes()?).ok()
+async fn info(server: &Server, section: &[u8]) -> Option<String> {
+    String::from_utf8(server.command(&[b"INFO", section]).await.ok()?.bytes()?).ok()
 }

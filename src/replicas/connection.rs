@@ -12,43 +12,43 @@ use redis::{
 use super::reply::ServerReply;
 use super::settings::ServerSettings;
 
-/// A script that runs in the server.
+/// A Lua script that runs in the server.
 pub(super) struct LuaScript {
     text: &'static str,
     hash: OnceLock<String>,
 }
 
-/// What is sent to a server.
+/// A command for a server.
 pub(super) struct ServerCommand(Cmd);
 
-/// A connection that is open, for any number of commands at once. Has no time-outs.
+/// An open connection, which carries any number of commands at once. It has no timeouts.
 #[derive(Clone)]
 pub(super) struct OpenedConnection(MultiplexedConnection);
 
 /// Why a command has no reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum SendError {
-    /// The server refused it, and may accept others.
+    /// The server refused this command. It may accept others.
     Refused(String),
-    /// The server refused it, and every other write through this connection: it is no longer, or not yet, a primary.
+    /// The server refuses every write through this connection, for example because it is no longer a primary.
     Unusable(String),
     /// The connection broke. The command may have been carried out.
     Broken(String),
 }
 
 impl LuaScript {
-    /// A script of this text.
+    /// A script with this source text.
     pub(super) const fn new(text: &'static str) -> Self {
         Self { text, hash: OnceLock::new() }
     }
 
-    /// Runs it by its hash, if the server knows it.
+    /// A command that runs the script by its hash. The server refuses it with `NOSCRIPT` if it does not know the script.
     pub(super) fn by_hash(&self, keys: &[&[u8]], args: &[&[u8]]) -> ServerCommand {
         let hash = self.hash.get_or_init(|| redis::Script::new(self.text).get_hash().to_owned());
         Self::command("EVALSHA", hash, keys, args)
     }
 
-    /// Runs it, and lets the server know it.
+    /// A command that sends the whole script and runs it. The server knows it from then on.
     pub(super) fn whole(&self, keys: &[&[u8]], args: &[&[u8]]) -> ServerCommand {
         Self::command("EVAL", self.text, keys, args)
     }
@@ -61,7 +61,7 @@ impl LuaScript {
 }
 
 impl ServerCommand {
-    /// A command of these words.
+    /// A command from its words.
     pub(super) fn of(words: &[&[u8]]) -> Self {
         let mut command = Cmd::new();
         words.iter().for_each(|word| {
@@ -72,7 +72,7 @@ impl ServerCommand {
 }
 
 impl SendError {
-    /// What it says.
+    /// The message.
     pub(super) fn into_text(self) -> String {
         match self {
             Self::Refused(text) | Self::Unusable(text) | Self::Broken(text) => text,
@@ -84,9 +84,9 @@ impl OpenedConnection {
     /// Opens a connection. Reads the files that the settings name.
     ///
     /// # Errors
-    /// Why it can't be opened, in words.
+    /// A sentence that says why the connection can't be opened.
     pub(super) async fn open(settings: &ServerSettings) -> Result<Self, String> {
-        // Every call has a time-out of its own.
+        // Link sets the timeout of each call.
         let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
         let client = client(settings).await?;
         let opened = client.get_multiplexed_async_connection_with_config(&config).await;
@@ -96,7 +96,7 @@ impl OpenedConnection {
     /// Sends a command, and waits for the reply.
     ///
     /// # Errors
-    /// There is none, or the server refuses.
+    /// The server refuses the command, or the connection breaks.
     pub(super) async fn send(&self, command: &ServerCommand) -> Result<ServerReply, SendError> {
         let mut connection = self.0.clone();
         let replied = command.0.query_async::<Value>(&mut connection).await;
@@ -128,7 +128,7 @@ async fn client(settings: &ServerSettings) -> Result<Client, String> {
     } else {
         ConnectionAddr::Tcp(address.host.clone(), address.port)
     };
-    // Users may lack CLIENT and HELLO.
+    // A user may lack the permission for CLIENT and HELLO.
     let mut login = RedisConnectionInfo::default()
         .set_protocol(ProtocolVersion::RESP2)
         .set_skip_set_lib_name()
@@ -175,7 +175,7 @@ fn reply_of(value: Value) -> ServerReply {
         | Value::BigNumber(_)
         | Value::Push { .. }
         | Value::ServerError(_)
-        // The rest belongs to another protocol than is spoken.
+// The others belong to RESP3, which is not spoken here.
         | _ => ServerReply::Nil,
     }
 }

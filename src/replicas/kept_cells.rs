@@ -1,4 +1,4 @@
-//! The cells of scopes in a server: read, and written by compare-and-set.
+//! The cells of scopes in a server: reads them, and writes them by compare-and-set.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
@@ -13,13 +13,13 @@ use crate::sealed::{RecordKind, RecordName, TierKeys, TierSecret, Unsealed, lay_
 use crate::store::EntryKey;
 use crate::tier::{Cell, Saved, ScopeChanges, TierScope};
 
-/// How many weeks are written in one go.
+/// How many weeks one command writes.
 const BATCH: usize = 8;
 
-/// How many names are looked for in one go.
+/// How many names one command looks for.
 const NAMES: usize = 256;
 
-/// How often a write is tried again because another process was faster, or because its outcome is not known.
+/// How often a write is tried, if another process wrote first or its outcome is unknown.
 const TRIES: usize = 6;
 
 /// A cell in the server.
@@ -27,9 +27,9 @@ const TRIES: usize = 6;
 pub(super) struct FoundCell {
     /// Its name.
     pub(super) name: Vec<u8>,
-    /// Its version, as it is written there.
+    /// Its version, in digits.
     pub(super) version: Vec<u8>,
-    /// The sealed cell, unless it was left out.
+    /// The sealed cell; `None` if the reply leaves it out.
     pub(super) sealed: Option<Vec<u8>>,
 }
 
@@ -38,37 +38,37 @@ pub(super) struct CellWriter<'a> {
     pub(super) server: &'a Server,
     pub(super) secret: &'a TierSecret,
     pub(super) scope: &'a TierScope,
-    /// How long what is written is kept.
+    /// When what is written expires.
     pub(super) lifetime: Duration,
-    /// What was read until then is void.
+    /// Until when reads of the scope are void.
     pub(super) void_until: Option<Timestamp>,
-    /// How often another process was faster.
+    /// How often another process wrote first.
     pub(super) conflicts: u64,
 }
 
 impl FoundCell {
-    /// The cell in a part of a reply.
+    /// Reads a cell from a part of a reply.
     pub(super) fn of(reply: ServerReply) -> Option<Self> {
         let mut parts = reply.list().into_iter();
         let (name, version) = (parts.next()?.bytes()?, parts.next()?.bytes()?);
         Some(Self { name, version, sealed: parts.next().and_then(ServerReply::bytes) })
     }
 
-    /// Opens it.
+    /// Opens the cell.
     ///
     /// # Errors
-    /// It is not such a cell, sealed with these keys, and whole.
+    /// It is damaged, another version's, or not this scope's cell under these keys.
     pub(super) fn open(self, keys: &TierKeys, scope: &TierScope) -> Result<Cell, Unsealed> {
         let name = self.name.try_into().map(RecordName::from_bytes).map_err(|_| Unsealed::Corrupt)?;
         let mut sealed = self.sealed.unwrap_or_default();
         let plain = keys.sealer.open(RecordKind::Cell, &name, &mut sealed)?;
         let cell = decode_cell(plain, scope.key).ok_or(Unsealed::Corrupt)?;
-        // A cell of another scope, or a copy under another name, says nothing about this one.
+        // The seal only proves the name: a cell under the name of another week or scope is refused here.
         if keys.names.cell(&scope.key, cell.week) == name { Ok(cell) } else { Err(Unsealed::Corrupt) }
     }
 }
 
-/// Of some weeks those that a scope has under a line of the secret, and the epoch of the void marks.
+/// Runs `WEEKS` under a line of the secret. Returns the epoch of the void marks, and the cells found by week.
 async fn find(
     server: &Server,
     keys: &TierKeys,
@@ -91,10 +91,10 @@ async fn find(
 }
 
 impl CellWriter<'_> {
-    /// Writes bytes first, then the cells that name them.
+    /// Writes the bytes of entries first, then the cells that name them.
     ///
     /// # Errors
-    /// The server is away, refuses, or other processes are faster each time.
+    /// The server is away, refuses, or other processes wrote first each time.
     pub(super) async fn save(&mut self, changes: &ScopeChanges) -> Result<Saved, CallError> {
         let seconds = self.lifetime.as_secs().max(1);
         kept_rows::put(self.server, self.secret.first(), &changes.rows, seconds).await?;
@@ -105,7 +105,7 @@ impl CellWriter<'_> {
             whole = match whole {
                 None => Some((before, after)),
                 Some((first, last)) if last == before => Some((first, after)),
-                // Somebody else saved in between, so it is not said that nobody did.
+                // Another process saved in between. The engine does not know `after` yet, so it will load what changed.
                 Some(_) => Some((after, after)),
             };
         }
@@ -113,7 +113,7 @@ impl CellWriter<'_> {
         Ok(Saved::Yes { before, after })
     }
 
-    /// The weeks that must be written: those with a new cell, and those that are kept and in which anything was forgotten.
+    /// Returns the weeks to write: those with a new cell, and those in the server that contain forgotten spans.
     async fn weeks(&self, changes: &ScopeChanges) -> Result<BTreeSet<i64>, CallError> {
         let mut weeks: BTreeSet<_> = changes.cells.iter().map(|cell| cell.week).collect();
         let others: Vec<_> = weeks_of(changes).difference(&weeks).copied().collect();
@@ -126,17 +126,17 @@ impl CellWriter<'_> {
         Ok(weeks)
     }
 
-    /// Writes some weeks. Returns the versions before and after.
+    /// Writes some weeks. Returns the scope's versions before and after.
     async fn commit(&mut self, changes: &ScopeChanges, weeks: &[i64]) -> Result<(u64, u64), CallError> {
         let keys = self.secret.first();
         let mut sent: HashMap<i64, Vec<u8>> = HashMap::new();
-        let mut last = CallError::Unknown("other processes save all the time".to_owned());
+        let mut last = CallError::Unknown("other processes wrote first each time".to_owned());
         for _ in 0..TRIES {
             let (epoch, mut found) = find(self.server, keys, self.scope, b"cells", weeks).await?;
             if epoch.is_empty() {
                 return Err(CallError::Refused("there are no void marks".to_owned()));
             }
-            // What was sent before and has no reply may have been written.
+            // An earlier attempt whose reply was lost may have succeeded.
             let is_there = |(week, sealed): (&i64, &Vec<u8>)| match found.get(week) {
                 Some(cell) => cell.sealed.as_ref() == Some(sealed),
                 None => sealed.is_empty(),
@@ -154,11 +154,11 @@ impl CellWriter<'_> {
                 let version = there.as_ref().map(|cell| cell.version.clone()).unwrap_or_default();
                 let kept = there.map(|cell| cell.open(keys, self.scope));
                 let kept = match kept {
-                    // What a newer version of this program wrote has another name.
+                    // A cell that can't be opened is damaged: another version's cells have other names.
                     Some(Ok(cell)) => cell,
                     Some(Err(_)) | None => older.get(week).cloned().unwrap_or_else(|| Cell::empty(*week)),
                 };
-                // A mark under an older line would not be found once that is gone.
+                // Void marks under an older line are lost when that line is removed, so void rows must not move.
                 let kept = not_void(&kept, self.void_until);
                 let new = changes.cells.iter().find(|cell| cell.week == *week);
                 let laid = lay_over(&kept, &changes.forgotten, new);
@@ -185,7 +185,7 @@ impl CellWriter<'_> {
         Err(last)
     }
 
-    /// What older lines of the secret keep of weeks that the first one does not.
+    /// Reads cells of weeks that are missing under the first line of the secret from under the older lines.
     async fn older(
         &self,
         weeks: &[i64],
@@ -218,7 +218,8 @@ impl CellWriter<'_> {
         sealed.map_err(|error| CallError::Refused(error.to_string()))
     }
 
-    /// Entries that a newer reading names again, whose bytes must live on. That is renewed a few times in the life of an entry.
+    /// Returns entries that a later reading confirmed, whose expiry must be renewed. An entry is renewed at most once in each
+    /// quarter of its lifetime.
     fn confirmed(&self, kept: &Cell, laid: &Cell) -> Vec<EntryKey> {
         let quarter = i64::try_from(self.lifetime.as_micros() / 4).unwrap_or(i64::MAX).max(1);
         let latest = |cell: &Cell| {
@@ -247,7 +248,7 @@ fn committed(reply: &ServerReply) -> Option<(u64, u64)> {
     if word == b"saved" { Some((number(before)?, number(after)?)) } else { None }
 }
 
-/// A number in digits.
+/// Reads a number in digits.
 pub(super) fn number(digits: &[u8]) -> Option<u64> {
     str::from_utf8(digits).ok()?.parse().ok()
 }

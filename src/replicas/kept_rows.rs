@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use futures_util::future::{join_all, try_join_all};
 use futures_util::{StreamExt as _, stream};
 
-use super::reply::{CallError, ServerReply};
+use super::reply::CallError;
 use super::scripts::rows_key;
 use super::server::Server;
 use crate::domain::{Entry, EntryIndex};
@@ -12,15 +13,15 @@ use crate::sealed::format::{decode_rows, encode_rows};
 use crate::sealed::{FileOutcome, RecordKind, TierCounters, TierKeys, TierSecret, Unsealed};
 use crate::store::EntryKey;
 
-/// How many entries are asked for, or written, at once: more in one reply would hold up others.
+/// How many entries one command reads, or are written at once. Larger batches would delay other commands.
 const BATCH: usize = 8;
 
-/// How many batches are under way for one scope.
+/// How many batches are in flight for one scope.
 const UNDER_WAY: usize = 4;
 
 type WantedRows = (EntryKey, Arc<EntryIndex>);
 
-/// The bytes of entries, in the order in which they are asked for.
+/// Reads the bytes of entries, and returns them in the order of the request.
 pub(super) async fn load(
     server: &Server,
     secret: &TierSecret,
@@ -62,7 +63,7 @@ async fn load_batch(
             });
             match outcome {
                 Ok(entry) => found[at] = Some(Arc::new(entry)),
-                // It would be fetched in vain each time.
+                // Otherwise each later read would fetch it for nothing.
                 Err(Unsealed::Corrupt) => {
                     let _goes_by_itself = server.command(&[b"DEL", &rows_key(keys, &batch[at].0)]).await;
                 }
@@ -82,7 +83,7 @@ fn open(keys: &TierKeys, (key, index): &WantedRows, sealed: &mut [u8]) -> Result
 /// Writes the bytes of entries.
 ///
 /// # Errors
-/// The first that could not be written.
+/// The first failure. Some of the entries may have been written.
 pub(super) async fn put(
     server: &Server,
     keys: &TierKeys,
@@ -96,19 +97,19 @@ pub(super) async fn put(
             let plain = encode_rows(entry);
             let name = keys.names.entry(key);
             let record = plain.and_then(|plain| keys.sealer.seal(RecordKind::Rows, &name, &plain));
-            sealed
-                .push((rows_key(keys, key), record.map_err(|error| CallError::Refused(error.to_string()))?));
+            let record = record.map_err(|error| CallError::Refused(error.to_string()))?;
+            sealed.push((rows_key(keys, key), record));
         }
         let set = sealed.iter().map(|(name, record)| {
             let words: [&[u8]; 5] = [b"SET", name, record, b"EX", seconds.as_bytes()];
             async move { server.bulk_command(&words).await }
         });
-        all_done(futures_util::future::join_all(set).await)?;
+        try_join_all(set).await?;
     }
     Ok(())
 }
 
-/// Lets entries live on. Those that are gone stay gone.
+/// Renews the expiry of entries. Entries that have gone stay gone.
 pub(super) async fn keep(server: &Server, keys: &TierKeys, entries: &[EntryKey], seconds: u64) {
     let seconds = seconds.to_string();
     for batch in entries.chunks(BATCH) {
@@ -117,10 +118,6 @@ pub(super) async fn keep(server: &Server, keys: &TierKeys, entries: &[EntryKey],
             let words: [&[u8]; 3] = [b"EXPIRE", name, seconds.as_bytes()];
             async move { server.bulk_command(&words).await }
         });
-        futures_util::future::join_all(expire).await;
+        join_all(expire).await;
     }
-}
-
-fn all_done(replies: Vec<Result<ServerReply, CallError>>) -> Result<(), CallError> {
-    replies.into_iter().try_for_each(|reply| reply.map(drop))
 }

@@ -1,6 +1,6 @@
-//! A connection that is opened in the background, and replaced when it fails.
+//! One connection, opened in the background and replaced when it fails.
 //!
-//! The crate's own supervision is not used: its `ConnectionManager` keeps a connection whose peer is silent, and one to a primary
+//! The crate's own `ConnectionManager` is not used, because it keeps a connection whose peer is silent, and one to a primary
 //! that was demoted.
 
 use std::pin::pin;
@@ -18,51 +18,51 @@ use super::reply::{CallError, ServerReply};
 use super::settings::ServerSettings;
 use crate::clock::SteadyClock;
 
-/// How long opening a connection may take.
+/// The longest wait for a connection to open.
 const CONNECT_TIME: Duration = Duration::from_secs(1);
 
-/// The end of the wait for a reply, in which only this process is waited for: when it is busy, it may notice that the time is over
-/// before it reads a reply that has long arrived.
+/// The last part of each wait for a reply. A busy process may notice that the time is over before it reads a reply that has
+/// long arrived; this lets it read that reply.
 const GRACE: Duration = Duration::from_millis(25);
 
-/// How often a connection that did not answer in time is tried before it is replaced. With the command that noticed it, these are
-/// three time-outs in a row.
+/// How often a connection that did not reply in time is probed before it is replaced. Together with the command that timed
+/// out, that makes three timeouts in a row.
 const PROBES: usize = 2;
 
-/// A connection that worked for so long is replaced at once.
+/// After a connection that lasted this long, the pauses between attempts start short again.
 const LONG_LIVED: Duration = Duration::from_secs(5);
 
-/// The key that a connection is tried with.
+/// The key that a probe writes.
 const PROBE_KEY: &[u8] = b"ff1:probe";
 
-/// Says the time, and whether the server can be written.
+/// Returns the server's time, and the error of a write, if there is one.
 static PROBE: LuaScript = LuaScript::new(
     "local time = redis.call('TIME')\n\
      local put = redis.pcall('SET', KEYS[1], '1', 'PX', 1000)\n\
      return {time[1], time[2], put['err'] or ''}",
 );
 
-/// What is known of a server's clock.
+/// A measurement of a server's clock.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ServerClock {
     /// How far the server's clock is ahead of this machine's, in microseconds.
     pub(super) ahead: i64,
-    /// Half of the time that asking for it took: the measurement is off by no more.
+    /// The largest error of the measurement, in microseconds: half of the round trip.
     pub(super) off_by: i64,
 }
 
-/// One connection, and what replaces it.
+/// A connection that is replaced when it fails.
 pub(super) struct Link {
     settings: ServerSettings,
     clock: SteadyClock,
     /// The longest wait for a reply.
     patience: Duration,
     live: Mutex<Option<LiveLink>>,
-    /// A reply did not come in time, and it is being found out whether any will.
+    /// A reply was late, and probes are finding out whether the server still replies.
     is_suspect: AtomicBool,
-    /// Wakes the supervision: the connection is suspect, or broke.
+    /// Wakes the supervisor: the connection is suspect, or broke.
     wake: Notify,
-    /// Wakes those who wait until it is up.
+    /// Wakes callers of `until_up`.
     up: Notify,
     fault: Mutex<Option<String>>,
     server_clock: Mutex<Option<ServerClock>>,
@@ -72,12 +72,12 @@ pub(super) struct Link {
 #[derive(Clone)]
 struct LiveLink {
     connection: OpenedConnection,
-    /// Cancelled when the connection is of no use any more, so that nothing waits for it.
+    /// Canceled when the connection is no longer usable, so that no call waits for it.
     ended: CancellationToken,
 }
 
 impl Link {
-    /// A link that is down until it is supervised.
+    /// A link that is down until [`supervise`](Self::supervise) runs. `patience` is the longest wait for a reply.
     pub(super) fn new(settings: ServerSettings, clock: SteadyClock, patience: Duration) -> Self {
         Self {
             settings,
@@ -93,7 +93,7 @@ impl Link {
         }
     }
 
-    /// Whether the server answers.
+    /// Whether calls are sent: a connection is open and not suspect.
     pub(super) fn is_up(&self) -> bool {
         self.usable().is_some()
     }
@@ -103,17 +103,17 @@ impl Link {
         self.opened.load(Ordering::Relaxed).saturating_sub(1)
     }
 
-    /// Why it was down last, in words.
+    /// Why it was last down, in words.
     pub(super) fn fault(&self) -> Option<String> {
         self.fault.lock().clone()
     }
 
-    /// The server's clock, as it was seen last.
+    /// The latest measurement of the server's clock.
     pub(super) fn server_clock(&self) -> Option<ServerClock> {
         *self.server_clock.lock()
     }
 
-    /// Waits until the server answers.
+    /// Waits until calls are sent again.
     pub(super) async fn until_up(&self) {
         loop {
             let changed = self.up.notified();
@@ -124,7 +124,7 @@ impl Link {
         }
     }
 
-    /// Returns when the connection that is open now is of no use any more.
+    /// Waits until the current connection is no longer usable.
     pub(super) async fn until_replaced(&self) {
         let live = self.live.lock().clone();
         if let Some(live) = live {
@@ -143,7 +143,7 @@ impl Link {
         args: &[&[u8]],
     ) -> Result<ServerReply, CallError> {
         match self.call(script.by_hash(keys, args)).await {
-            // After a restart, a failover or SCRIPT FLUSH. The server knows it from then on.
+            // The server restarted, failed over, or ran SCRIPT FLUSH. It knows the script from then on.
             Err(CallError::Refused(why)) if why.starts_with("NOSCRIPT") => {
                 self.call(script.whole(keys, args)).await
             }
@@ -182,7 +182,7 @@ impl Link {
         live.filter(|live| !self.is_suspect.load(Ordering::Relaxed) && !live.ended.is_cancelled())
     }
 
-    /// Has the connection replaced after an error that it does not survive.
+    /// Translates an error. Unless the server only refused the command, ends the connection, so that it is replaced.
     fn failed(&self, live: &LiveLink, error: SendError) -> CallError {
         let error = match error {
             SendError::Refused(why) => return CallError::Refused(why),
@@ -195,13 +195,13 @@ impl Link {
         error
     }
 
-    /// Lets no call wait until it is found out whether the server answers.
+    /// Fails all calls at once until probes have found out whether the server replies.
     pub(super) fn suspect(&self) {
         self.is_suspect.store(true, Ordering::Relaxed);
         self.wake.notify_one();
     }
 
-    /// Opens connections, one after another. Never returns.
+    /// Keeps a connection open: opens it, waits until it is unusable, and opens the next. Never returns.
     pub(super) async fn supervise(&self) {
         let (mut pause, mut is_said) = (ReconnectPause::default(), false);
         loop {
@@ -240,7 +240,7 @@ impl Link {
         live.ended.cancel();
     }
 
-    /// Returns when a connection is of no use any more.
+    /// Waits until a connection is no longer usable. Probes it when it is suspect.
     async fn until_broken(&self, live: &LiveLink) {
         loop {
             self.wake.notified().await;
@@ -259,7 +259,7 @@ impl Link {
         }
     }
 
-    /// Whether a suspect connection answers after all.
+    /// Probes a suspect connection, and returns whether it still replies.
     async fn answers(&self, live: &LiveLink) -> bool {
         for _ in 0..PROBES {
             match timeout(self.settings.timeout, self.probe(&live.connection)).await {
@@ -274,7 +274,7 @@ impl Link {
         false
     }
 
-    /// Opens a connection, and makes sure that the server answers and can be written.
+    /// Opens a connection, and checks that the server replies and accepts writes.
     async fn connect(&self) -> Result<LiveLink, String> {
         let connection = OpenedConnection::open(&self.settings).await?;
         self.probe(&connection).await?;
@@ -286,10 +286,10 @@ impl Link {
         let reply = connection.send(&PROBE.whole(&[PROBE_KEY], &[])).await;
         let took = self.clock.now().since(sent);
         let reply = reply.map_err(SendError::into_text)?.list();
-        let [seconds, micros, fault] = &reply[..] else { return Err("it is no Redis".to_owned()) };
+        let [seconds, micros, fault] = &reply[..] else { return Err("it is not a Redis server".to_owned()) };
         let fault = fault.clone().bytes().unwrap_or_default();
         let fault = String::from_utf8_lossy(&fault);
-        // A server that is full, or can't write its own file, can still be read.
+        // A server that is full, or can't save to its disk, can still be read.
         if !(fault.is_empty() || fault.contains("OOM") || fault.contains("MISCONF")) {
             return Err(fault.into_owned());
         }

@@ -1,8 +1,8 @@
 //! A tier in Redis or Valkey, which several replicas share.
 //!
-//! Everything in it is a [sealed](crate::sealed) record. Any process may write at any time: a cell is read, merged here, and written
-//! if it is still what was read. A server that is away, full, flushed or slow costs the time for one command once, and then
-//! upstream requests.
+//! Everything in it is a [sealed](crate::sealed) record. Any process may write at any time: a process reads a cell, merges it,
+//! and writes it if the server's cell has not changed since. A server that is away, full, flushed or slow costs one command's
+//! timeout once; after that, rows are read from upstream.
 //!
 //! Times in records are by the wall clocks of the machines that wrote them, which are assumed to be synchronized.
 
@@ -53,15 +53,15 @@ use crate::tier::{
     Voided, turn_of,
 };
 
-/// How often the secret's file is looked at.
+/// How often the secret's file is checked for changes.
 const RELOAD_EVERY: Duration = Duration::from_secs(1);
 
-/// A server that keeps what is known, for several processes.
+/// A tier in a server, shared by several processes.
 pub struct Replicas {
     inner: Arc<SharedReplicas>,
-    /// A drain does not wait for these.
+    /// Reloads the secret. A drain does not wait for it.
     tasks: Shutdown,
-    /// A drain waits for these.
+    /// Ends turns. A drain waits for these tasks.
     shutdown: Shutdown,
 }
 
@@ -72,8 +72,8 @@ impl fmt::Debug for Replicas {
 }
 
 impl Replicas {
-    /// Begins to connect. A gateway starts without a server too. Times are by `clock`, which must be the engine's. Nothing older
-    /// than `max_age` is served.
+    /// Begins to connect, without waiting for the server. `clock` must be the engine's. Rows older than `max_age` are neither
+    /// served nor kept.
     pub fn open(
         settings: &ServerSettings,
         secret: SecretSource,
@@ -116,15 +116,12 @@ impl Replicas {
         Arc::new(Self { inner, tasks, shutdown: shutdown.clone() })
     }
 
-    /// The budget that processes share through the server, as a whole or for each credential.
+    /// Opens the budget that processes share through the server: one for all credentials, or one for each.
     pub fn share_budget(&self, terms: BudgetTerms, is_for_each: bool) -> Arc<SharedBudget> {
         let scope = if is_for_each {
             let inner = Arc::clone(&self.inner);
             BudgetScope::Credential(Box::new(move |credential| {
-                // By the last line of the secret, which stays when a new one is put first.
-                let secret = inner.secret();
-                let keys = secret.all().last().unwrap_or_else(|| secret.first());
-                keys.names.voided(&Voided::Credential(credential)).to_string()
+                inner.secret().last().names.voided(&Voided::Credential(credential)).to_string()
             }))
         } else {
             BudgetScope::Everyone
@@ -133,7 +130,7 @@ impl Replicas {
         SharedBudget::open(terms, scope, server, clock, &self.shutdown)
     }
 
-    /// What it did so far.
+    /// What it has counted since the start.
     pub fn readings(&self) -> TierReadings {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let inner = &self.inner;
@@ -159,10 +156,6 @@ impl Replicas {
 
     fn clock(&self) -> Timestamp {
         self.inner.clock.now()
-    }
-
-    fn max_age(&self) -> Duration {
-        self.inner.max_age
     }
 }
 
@@ -208,8 +201,8 @@ impl Tier for Replicas {
     fn voided(&self, scopes: Vec<TierScope>) -> BoxFuture<'_, Vec<(TierScope, Timestamp)>> {
         async move {
             let secret = self.inner.secret();
-            // What is known here holds without it.
-            let _away = self.inner.sync_marks(&secret).await;
+            // If the server is away, the marks that this process knows still hold.
+            let _may_be_away = self.inner.sync_marks(&secret).await;
             let until =
                 |scope: &TierScope| self.inner.void_until(&secret, scope).map(|until| (*scope, until));
             scopes.iter().filter_map(until).collect()

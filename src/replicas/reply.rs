@@ -1,34 +1,34 @@
-//! What a server answers, and why it does not.
+//! Replies of a server, and why there may be none.
 
-/// What a server answers.
+/// A server's reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum ServerReply {
-    /// Nothing is there.
+    /// No value.
     Nil,
-    /// A number. A script's `true` is 1, and its `false` nothing.
+    /// A number. A script's `true` is 1, and its `false` is [`Nil`](Self::Nil).
     Number(i64),
     /// Bytes, or a status such as `OK`.
     Bytes(Vec<u8>),
-    /// Several.
+    /// Several replies.
     List(Vec<ServerReply>),
 }
 
 /// Why a call has no reply.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum CallError {
-    /// The server is away, so nothing was sent.
+    /// There is no connection, so nothing was sent.
     #[error("the server is away")]
     Away,
-    /// It may have been carried out: the reply did not come in time, or the connection broke before it.
+    /// The reply was late, or the connection broke first. The command may have been carried out.
     #[error("no reply: {0}")]
     Unknown(String),
-    /// The server refused it. A script may have done a part before.
+    /// The server refused the command. A script may have done part of its work by then.
     #[error("{0}")]
     Refused(String),
 }
 
 impl ServerReply {
-    /// A number, also one that is written in digits.
+    /// The number, which may be written in digits.
     pub(super) fn number(&self) -> Option<i64> {
         match self {
             Self::Number(number) => Some(*number),
@@ -37,7 +37,7 @@ impl ServerReply {
         }
     }
 
-    /// Bytes.
+    /// The bytes; `None` for any other reply.
     pub(super) fn bytes(self) -> Option<Vec<u8>> {
         match self {
             Self::Bytes(bytes) => Some(bytes),
@@ -45,7 +45,7 @@ impl ServerReply {
         }
     }
 
-    /// Several replies; none if it is something else.
+    /// The replies of a list; empty for any other reply.
     pub(super) fn list(self) -> Vec<Self> {
         match self {
             Self::List(list) => list,

@@ -1,25 +1,25 @@
-//! The scripts that run in the server, and how keys are named.
+//! The server's keys, and the scripts that run in it.
 //!
 //! ```text
-//! ff1:{<namespace>}:voids        hash: e = epoch, n = how often it was written, m = the sealed void marks
+//! ff1:{<namespace>}:voids        hash: e = epoch, n = number of writes, m = the sealed void marks
 //! ff1:{<namespace>}:s:<scope>    hash: e = epoch, v = version; for each week v<name> = version, c<name> = its sealed cell
 //! ff1:{<namespace>}:r:<entry>    the sealed bytes of an entry
-//! ff1:{<namespace>}:t:<cell>     the claim of a turn, which a week gives its name: which process reads
+//! ff1:{<namespace>}:t:<cell>     the claim of a turn, named like the cell of its week: the ID of the process that reads
 //! ```
 //!
-//! A namespace is a line of the secret, and its keys are in one slot. The epoch is a random number that changes when void marks
-//! are lost; a scope of another epoch counts as absent. A version is the server's time in microseconds, or one more than the one
-//! before, so it grows even after a scope was lost.
+//! Each line of the secret has a namespace, whose keys are in one slot. The epoch is a random number that changes when void
+//! marks are lost; a scope of another epoch counts as absent. A version is the server's time in microseconds, or the previous
+//! version plus one if that is more, so versions grow even after a scope was lost.
 
 use super::connection::LuaScript;
 use crate::sealed::{RecordName, TierKeys};
 use crate::store::{EntryKey, ScopeKey};
 
-/// What was saved of a scope since a version, and a claim.
+/// Returns what was saved of a scope since a version, and takes the claim of a turn.
 ///
-/// Keys: scope, marks, and the claim if one is wanted. Arguments: version, most bytes of cells, who claims, for how many milliseconds.
-/// Returns whether the claim is ours, epoch and number of the marks, the scope's version, and for each cell that is newer its name,
-/// its version and the cell, or nothing if it would be too much.
+/// Keys: scope, marks, and optionally a claim. Arguments: version, most bytes of cells, claimant, milliseconds that a claim holds.
+/// Returns 1 if the claim is the claimant's, the epoch and number of the marks, the scope's version, and for each newer cell its
+/// name, its version and its bytes, which are left out once they exceed the most bytes.
 pub(super) static NEWS: LuaScript = LuaScript::new(
     "local mine = 1
 if KEYS[3] then
@@ -53,9 +53,10 @@ end
 return reply",
 );
 
-/// Which of some weeks a scope has, with their cells.
+/// Returns which of the given cells a scope has.
 ///
-/// Keys: scope, marks. Arguments: how much is wanted (`names` or `cells`), names. Returns the epoch, and a name, version and cell for each.
+/// Keys: scope, marks. Arguments: `names` or `cells`, then names. Returns the epoch, and for each cell its name, its version and,
+/// with `cells`, its bytes.
 pub(super) static WEEKS: LuaScript = LuaScript::new(
     "local epoch = redis.call('HGET', KEYS[2], 'e') or ''
 local reply = {epoch}
@@ -69,10 +70,10 @@ end
 return reply",
 );
 
-/// Writes cells of a scope if they still have these versions.
+/// Writes cells of a scope if their versions have not changed.
 ///
-/// Keys: scope, marks. Arguments: epoch, seconds to live, and for each cell its name, its version (empty if there is none) and the
-/// sealed cell (empty to remove it). Returns `saved` and the versions before and after; or `conflict`, or `epoch`.
+/// Keys: scope, marks. Arguments: epoch, seconds to live, and for each cell its name, its known version (empty if there is none)
+/// and the sealed cell (empty to remove it). Returns `saved` and the scope's versions before and after; `conflict`; or `epoch`.
 pub(super) static COMMIT: LuaScript = LuaScript::new(
     "if redis.call('HGET', KEYS[2], 'e') ~= ARGV[1] then return {'epoch'} end
 local scope = redis.call('HMGET', KEYS[1], 'e', 'v')
@@ -98,7 +99,7 @@ redis.call('EXPIRE', KEYS[1], ARGV[2])
 return {'saved', string.format('%.0f', before), version}",
 );
 
-/// Removes cells that still have these versions. Key: scope. Arguments: names and versions.
+/// Removes cells whose versions have not changed. Key: scope. Arguments: a name and a version for each.
 pub(super) static DROP: LuaScript = LuaScript::new(
     "for i = 1, #ARGV, 2 do
   if redis.call('HGET', KEYS[1], 'v' .. ARGV[i]) == ARGV[i + 1] then
@@ -108,7 +109,7 @@ end
 return 1",
 );
 
-/// Removes claims that are ours. Keys: claims. Argument: who claims.
+/// Removes the claimant's own claims. Keys: claims. Argument: claimant.
 pub(super) static RELEASE: LuaScript = LuaScript::new(
     "for _, key in ipairs(KEYS) do
   if redis.call('GET', key) == ARGV[1] then redis.call('DEL', key) end
@@ -116,8 +117,8 @@ end
 return 1",
 );
 
-/// The void marks, unless they are those that are known. Key: marks. Arguments: epoch, number.
-/// Returns epoch and number, and the record if it is another one.
+/// Returns the void marks, unless the caller knows them. Key: marks. Arguments: the known epoch and number.
+/// Returns the epoch and number, and the record if either differs; nothing if there are no marks.
 pub(super) static LOOK: LuaScript = LuaScript::new(
     "local marks = redis.call('HMGET', KEYS[1], 'e', 'n')
 if not marks[1] then return {} end
@@ -125,8 +126,8 @@ if marks[1] == ARGV[1] and marks[2] == ARGV[2] then return {marks[1], marks[2]} 
 return {marks[1], marks[2] or '', redis.call('HGET', KEYS[1], 'm') or ''}",
 );
 
-/// Writes the void marks if nobody else did. Key: marks. Arguments: epoch and number that they have (empty if there are none), the new
-/// epoch, the sealed marks. Returns the new number, or nothing.
+/// Writes the void marks if they have not changed. Key: marks. Arguments: the known epoch and number (empty if there are none), the
+/// new epoch, the sealed marks. Returns the new number, or nothing.
 pub(super) static MARK: LuaScript = LuaScript::new(
     "local marks = redis.call('HMGET', KEYS[1], 'e', 'n')
 if (marks[1] or '') ~= ARGV[1] or (marks[2] or '') ~= ARGV[2] then return false end

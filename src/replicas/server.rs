@@ -1,4 +1,4 @@
-//! The connections to a server.
+//! The two connections to a server.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,21 +12,21 @@ use super::settings::ServerSettings;
 use crate::clock::SteadyClock;
 use crate::shutdown::Shutdown;
 
-/// The longest wait for a command with big values.
+/// The longest wait for a command with large values.
 const BULK_TIME: Duration = Duration::from_secs(2);
 
-/// The connections to a server: one for commands, and one for big values, which would hold up commands.
+/// The connections to a server: one for commands, and one for large values, which would delay commands.
 ///
-/// They are opened in the background. While the server is away, every call fails at once. Dropping it ends the connections.
+/// They are opened in the background. While the server is away, every call fails at once. Dropping this closes the connections.
 pub(super) struct Server {
     commands: Arc<Link>,
     bulk: Arc<Link>,
-    /// A drain does not wait for these.
+    /// Supervises the connections. A drain does not wait for these tasks.
     tasks: Shutdown,
 }
 
 impl Server {
-    /// Begins to connect. Nothing waits for it.
+    /// Begins to connect, and returns at once.
     pub(super) fn open(settings: &ServerSettings, clock: &SteadyClock) -> Self {
         let tasks = Shutdown::default();
         let link = |patience| {
@@ -43,7 +43,7 @@ impl Server {
         Self { commands: link(settings.timeout), bulk: link(BULK_TIME), tasks }
     }
 
-    /// Whether the server answers.
+    /// Whether the server replies to commands.
     pub(super) fn is_up(&self) -> bool {
         self.commands.is_up()
     }
@@ -51,7 +51,7 @@ impl Server {
     /// Runs a script.
     ///
     /// # Errors
-    /// There is no reply within the time for one command, or the server refuses.
+    /// There is no reply within [`ServerSettings::timeout`], or the server refuses.
     pub(super) async fn script(
         &self,
         script: &LuaScript,
@@ -61,15 +61,15 @@ impl Server {
         self.commands.script(script, keys, args).await
     }
 
-    /// Sends a command, in words.
+    /// Sends a command, given as its words.
     ///
     /// # Errors
-    /// There is no reply within the time for one command, or the server refuses.
+    /// There is no reply within [`ServerSettings::timeout`], or the server refuses.
     pub(super) async fn command(&self, words: &[&[u8]]) -> Result<ServerReply, CallError> {
         self.commands.call(ServerCommand::of(words)).await
     }
 
-    /// Runs a script that is given big values, or returns them.
+    /// Runs a script that takes or returns large values.
     ///
     /// # Errors
     /// There is no reply within two seconds, or the server refuses.
@@ -82,7 +82,7 @@ impl Server {
         self.while_up(self.bulk.script(script, keys, args)).await
     }
 
-    /// Sends a command with big values, in words.
+    /// Sends a command with large values, given as its words.
     ///
     /// # Errors
     /// There is no reply within two seconds, or the server refuses.
@@ -90,7 +90,7 @@ impl Server {
         self.while_up(self.bulk.call(ServerCommand::of(words))).await
     }
 
-    /// Waits for big values no longer than the server answers commands, which are the sooner to notice that it does not.
+    /// Ends a bulk call early when the command connection fails: its timeout is shorter, so it notices first.
     async fn while_up(
         &self,
         call: impl Future<Output = Result<ServerReply, CallError>>,
@@ -107,10 +107,10 @@ impl Server {
         }
     }
 
-    /// Waits until the server answers.
+    /// Waits until both connections are up.
     ///
     /// # Errors
-    /// Why it did not within this time, in words.
+    /// A sentence that says why they are not up after this time.
     pub(super) async fn up_within(&self, patience: Duration) -> Result<(), String> {
         let up = async {
             self.commands.until_up().await;
@@ -127,7 +127,7 @@ impl Server {
         self.commands.reconnects() + self.bulk.reconnects()
     }
 
-    /// The server's clock, as it was when the connection was opened.
+    /// The latest measurement of the server's clock.
     pub(super) fn server_clock(&self) -> Option<ServerClock> {
         self.commands.server_clock()
     }

@@ -8,7 +8,7 @@ async fn echo(server: &Server) -> Result<ServerReply, CallError> {
     server.script(&ECHO, &[b"ff1:key"], &[b"\0value"]).await
 }
 
-/// Until a server answers again, calls fail at once.
+/// Calls until one succeeds. Until then, each fails at once.
 async fn until_it_answers(server: &Server) {
     while echo(server).await.is_err() {
         tokio::task::yield_now().await;
@@ -16,7 +16,7 @@ async fn until_it_answers(server: &Server) {
 }
 
 #[tokio::test]
-async fn a_script_is_given_keys_and_values_and_returns_lists() {
+async fn a_script_gets_keys_and_values_and_returns_lists() {
     let redis = TestServer::start();
     let server = redis.connect().await;
     let expected = [
@@ -34,7 +34,7 @@ async fn a_script_is_given_keys_and_values_and_returns_lists() {
 }
 
 #[tokio::test]
-async fn a_call_fails_at_once_while_no_server_is_there() {
+async fn calls_fail_at_once_while_there_is_no_server() {
     let mut redis = TestServer::start();
     let mut settings = redis.settings();
     settings.address.port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -48,7 +48,7 @@ async fn a_call_fails_at_once_while_no_server_is_there() {
 }
 
 #[tokio::test]
-async fn an_error_of_a_command_leaves_the_connection_as_it_is() {
+async fn a_refused_command_keeps_the_connection() {
     let redis = TestServer::start();
     let server = redis.connect().await;
     let refused = server.command(&[b"HGET", b"x"]).await.unwrap_err();
@@ -58,7 +58,7 @@ async fn an_error_of_a_command_leaves_the_connection_as_it_is() {
 }
 
 #[tokio::test]
-async fn a_primary_that_is_demoted_is_left() {
+async fn a_connection_to_a_demoted_primary_is_replaced() {
     let redis = TestServer::start();
     let server = redis.connect().await;
     redis.tell(&["REPLICAOF", "127.0.0.1", "1"]);
@@ -73,7 +73,7 @@ async fn a_primary_that_is_demoted_is_left() {
 }
 
 #[tokio::test]
-async fn only_one_call_waits_for_a_server_that_is_silent() {
+async fn only_one_call_waits_for_a_silent_server() {
     let redis = TestServer::start();
     let server = redis.connect().await;
     redis.tell(&["CLIENT", "PAUSE", "1500", "ALL"]);
@@ -85,7 +85,7 @@ async fn only_one_call_waits_for_a_server_that_is_silent() {
 }
 
 #[tokio::test]
-async fn a_password_is_read_again_at_each_connection() {
+async fn the_password_is_read_again_for_each_connection() {
     let redis = TestServer::start();
     let folder = TempFolder::new();
     let file = folder.path().join("password");

@@ -1,4 +1,4 @@
-//! What a server is reached with.
+//! How to reach a server.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -6,26 +6,26 @@ use std::time::Duration;
 /// Where a server is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerAddress {
-    /// Its name or address, without brackets.
+    /// Its host name or IP address, without brackets.
     pub host: String,
     /// Its port.
     pub port: u16,
-    /// The number of the database.
+    /// The database's number.
     pub database: u8,
     /// Whether TLS is used.
     pub is_tls: bool,
 }
 
-/// What a server is reached with.
+/// How to reach a server, and how long to wait for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerSettings {
-    /// Where it is.
+    /// The server's address.
     pub address: ServerAddress,
-    /// The user, if it is not the default one.
+    /// The user; `None` for the default user.
     pub user: Option<String>,
-    /// The file with the password. It is read at each connection, so a new password needs no restart.
+    /// The file with the password. It is read for each new connection, so a new password needs no restart.
     pub password_file: Option<PathBuf>,
-    /// The file with the trusted root certificates, if they are not the system's.
+    /// The file with the trusted root certificates; `None` for the system's.
     pub ca_file: Option<PathBuf>,
     /// The longest wait for one command.
     pub timeout: Duration,

@@ -1,4 +1,4 @@
-//! The void marks as far as this process knows them: what the server has, and what could not be written yet.
+//! The void marks that this process knows: those in the server, and those that could not be written yet.
 
 use std::collections::HashMap;
 
@@ -11,7 +11,7 @@ use crate::domain::Timestamp;
 use crate::sealed::{ReadMarks, RecordName, TierKeys, VoidMarks};
 use crate::tier::{TierScope, Voided};
 
-/// How often marks are written again because another process was faster.
+/// How often writing marks is tried, if another process writes first.
 const TRIES: usize = 5;
 
 /// The marks under each line of the secret.
@@ -22,11 +22,11 @@ pub(super) struct SharedMarks(Mutex<HashMap<RecordName, LineMarks>>);
 #[derive(Clone, Debug, Default)]
 struct LineMarks {
     marks: VoidMarks,
-    /// Everything read until then is void, because marks were lost that this process may not have seen.
+    /// Everything read until then is void, because marks were lost that this process may never have seen.
     lost: Option<Timestamp>,
-    /// Which record was read last.
+    /// The version of the record that was read last.
     stamp: Option<RecordStamp>,
-    /// Whether that record has all of `marks`.
+    /// Whether that record contains all of `marks`.
     is_written: bool,
 }
 
@@ -40,7 +40,7 @@ pub(super) struct RecordStamp {
 }
 
 impl SharedMarks {
-    /// What is void of a scope by the marks under a line of the secret.
+    /// Returns until when reads of a scope are void, by the marks under a line of the secret.
     pub(super) fn void_until(&self, keys: &TierKeys, scope: &TierScope) -> Option<Timestamp> {
         let all = self.0.lock();
         let known = all.get(&keys.names.namespace())?;
@@ -55,17 +55,17 @@ impl SharedMarks {
         known.is_written = false;
     }
 
-    /// Whether the marks under a line of the secret are those of a record.
+    /// Whether this version of the record under a line of the secret is known.
     pub(super) fn knows(&self, keys: &TierKeys, stamp: &RecordStamp) -> bool {
         let all = self.0.lock();
         all.get(&keys.names.namespace()).is_some_and(|known| known.stamp.as_ref() == Some(stamp))
     }
 
-    /// Reads the marks under a line of the secret if they changed, and writes those that the server lacks. The server has all of them
-    /// when this returns.
+    /// Reads the marks under a line of the secret if they changed, and writes those that the server lacks. When this returns, the
+    /// server has all of them.
     ///
     /// # Errors
-    /// The server is away or refuses.
+    /// The server is away or refuses, or other processes wrote first each time.
     pub(super) async fn sync(
         &self,
         server: &Server,
@@ -107,10 +107,11 @@ impl SharedMarks {
                 return Ok(());
             }
         }
-        Err(CallError::Unknown("other processes write void marks all the time".to_owned()))
+        Err(CallError::Unknown("other processes wrote void marks first each time".to_owned()))
     }
 
-    /// Writes all marks in the place of a record. False if it is another one by now.
+    /// Replaces the record by all marks known. Returns whether the server now has all of them: not if the record changed first, or
+    /// if more marks were added meanwhile.
     async fn write(
         &self,
         server: &Server,
@@ -126,7 +127,6 @@ impl SharedMarks {
         let mut all = self.0.lock();
         let known = all.entry(keys.names.namespace()).or_default();
         known.stamp = Some(RecordStamp { epoch, number });
-        // More may have been added meanwhile.
         known.is_written = known.marks == marks;
         Ok(known.is_written)
     }
@@ -135,7 +135,7 @@ impl SharedMarks {
         self.0.lock().entry(keys.names.namespace()).or_default().clone()
     }
 
-    /// Takes over the marks of a record.
+    /// Adds the marks of a record. A new epoch means that marks were lost.
     fn learn(&self, keys: &TierKeys, marks: &VoidMarks, stamp: RecordStamp, now: Timestamp) {
         if self.known(keys).stamp.is_some_and(|known| known.epoch != stamp.epoch) {
             self.lose(keys, now);

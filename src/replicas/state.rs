@@ -1,4 +1,4 @@
-//! What a server keeps of scopes, as far as it may be served.
+//! Loads cells from a server and saves them. Never returns what is void, too old, or read in the future.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -18,22 +18,23 @@ use crate::domain::Timestamp;
 use crate::sealed::{FileOutcome, SampledLine, TierCounters, TierKeys, TierSecret, Unsealed, not_void, only};
 use crate::tier::{Cell, Saved, ScopeChanges, TierNews, TierScope, TierVersion, Turn};
 
-/// How far another machine's clock may be ahead. What was read later than that is left out.
+/// How far another machine's clock may be ahead. Rows that claim to have been read later than that are left out.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(1);
 
-/// The most bytes of cells in one reply. The others are fetched apart, so that commands are not held up.
+/// The most bytes of cells in the reply of `NEWS`. The others are fetched over the bulk connection, so that they don't delay
+/// commands.
 const MOST_BYTES: &str = "262144";
 
-/// How many cells are fetched at once.
+/// How many cells one command fetches.
 const CELLS: usize = 8;
 
-/// How many such batches are under way for one scope.
+/// How many such commands are in flight for one scope.
 const UNDER_WAY: usize = 4;
 
-/// How long a claim holds without being renewed, in milliseconds.
+/// How long a claim holds unless it is renewed, in milliseconds.
 const CLAIM_MILLIS: &str = "3000";
 
-/// What the tasks of a tier share.
+/// The state that all tasks of a tier share.
 pub(super) struct SharedReplicas {
     pub(super) server: Arc<Server>,
     pub(super) secret: Mutex<Arc<TierSecret>>,
@@ -42,15 +43,15 @@ pub(super) struct SharedReplicas {
     pub(super) claims: [AtomicU64; 2],
     pub(super) conflicts: AtomicU64,
     pub(super) clock: SteadyClock,
-    /// Nothing older is served, and nothing is kept for longer.
+    /// Rows older than this are neither served nor kept.
     pub(super) max_age: Duration,
-    /// Who claims.
+    /// A random ID of this process, which owns its claims.
     pub(super) id: Vec<u8>,
     pub(super) unreadable: SampledLine,
     pub(super) cannot_write: SampledLine,
 }
 
-/// The reply to a look for news.
+/// The reply of `NEWS`.
 struct FoundNews {
     is_mine: bool,
     stamp: RecordStamp,
@@ -64,7 +65,7 @@ impl SharedReplicas {
         Arc::clone(&self.secret.lock())
     }
 
-    /// Reads void marks that others wrote, and writes those that the server lacks.
+    /// Reads the void marks that other processes wrote, and writes those that the server lacks.
     ///
     /// # Errors
     /// The server is away or refuses.
@@ -75,7 +76,7 @@ impl SharedReplicas {
         Ok(())
     }
 
-    /// What was saved of a scope since a version, and whether this process may read in a turn.
+    /// Returns what was saved of a scope since a version, and claims a turn if one is given.
     pub(super) async fn news(&self, scope: &TierScope, since: TierVersion, claimed: Option<i64>) -> Turn {
         let (began, secret) = (Instant::now(), self.secret());
         let mut turn = Turn { is_mine: true, news: TierNews { version: since, cells: Vec::new() } };
@@ -89,7 +90,7 @@ impl SharedReplicas {
             };
             looked.push((keys, found));
         }
-        // A process with other lines may have marked it under any of these.
+        // A process whose secret has other lines may have written its void mark under any of these.
         let void_until = self.void_until(&secret, scope);
         for (keys, found) in looked {
             turn.is_mine &= found.is_mine;
@@ -98,7 +99,7 @@ impl SharedReplicas {
                 return turn;
             };
             version = found.version.max(version);
-            // The same week under an older line is what an interrupted move left.
+            // If a move to a newer line was interrupted, a week is found under both. The newer line counts.
             turn.news.cells.extend(cells.into_iter().filter(|cell| weeks.insert(cell.week)));
         }
         if !is_found {
@@ -114,7 +115,7 @@ impl SharedReplicas {
         turn
     }
 
-    /// Looks for news under a line of the secret, with the void marks that are in force then.
+    /// Runs `NEWS` under one line of the secret, and makes sure that the void marks in force at that moment are known.
     async fn look(
         &self,
         keys: &TierKeys,
@@ -128,12 +129,12 @@ impl SharedReplicas {
         let since = since.to_string();
         let words: [&[u8]; 4] = [since.as_bytes(), MOST_BYTES.as_bytes(), &self.id, CLAIM_MILLIS.as_bytes()];
         let reply = self.server.script(&NEWS, &names, &words).await?.list();
-        let mut found =
-            FoundNews::of(reply).ok_or_else(|| CallError::Refused("a strange reply".to_owned()))?;
+        let mut found = FoundNews::of(reply)
+            .ok_or_else(|| CallError::Refused("the reply has an unknown form".to_owned()))?;
         if !self.marks.knows(keys, &found.stamp) {
             self.marks.sync(&self.server, keys, self.clock.now()).await?;
             if !self.marks.knows(keys, &found.stamp) {
-                // Written or lost at this moment. What was found may be void by now.
+                // The marks changed again meanwhile, so what was found may be void.
                 found.cells.clear();
                 found.version = 0;
             }
@@ -141,12 +142,12 @@ impl SharedReplicas {
         Ok(found)
     }
 
-    /// What is void of a scope by the marks under any line of the secret.
+    /// Returns the latest instant until which reads of a scope are void, by the marks under any line of the secret.
     pub(super) fn void_until(&self, secret: &TierSecret, scope: &TierScope) -> Option<Timestamp> {
         secret.all().iter().filter_map(|keys| self.marks.void_until(keys, scope)).max()
     }
 
-    /// What may be served of some cells. None if a part of them could not be fetched.
+    /// Opens cells, and returns what may be served of them. `None` if some of them could not be fetched.
     async fn open_all(
         &self,
         keys: &TierKeys,
@@ -184,17 +185,18 @@ impl SharedReplicas {
         Some(cells)
     }
 
-    /// What may be served of a cell; an empty one if nothing ever will.
+    /// Returns what may be served of a cell: an empty cell if nothing ever will, `None` if nothing may yet.
     fn served(&self, cell: &Cell, void_until: Option<Timestamp>) -> Option<Cell> {
         let now = self.clock.now();
         let lives = only(&not_void(cell, void_until), |segment| now.since(segment.read_at) <= self.max_age);
         let latest = now.plus(CLOCK_TOLERANCE);
         let served = only(&lives, |segment| segment.latest_read_at <= latest);
-        // What is from the future will be served later.
+        // Segments from the future may be served later.
         (lives.segments.is_empty() || !served.segments.is_empty()).then_some(served)
     }
 
-    /// Nothing if the cell is another version's, which may need it; an empty cell if nobody can use it.
+    /// Counts a cell that can't be opened. Returns `None` if another version wrote it, which may still need it, and an empty cell
+    /// if no version can use it.
     fn unusable(&self, error: Unsealed) -> Option<Cell> {
         let (outcome, left) = match error {
             Unsealed::Foreign => (FileOutcome::Foreign, None),
@@ -218,7 +220,7 @@ impl SharedReplicas {
         for (cell, value) in batch.iter_mut().zip(reply.list()) {
             cell.sealed = value.bytes();
         }
-        // One that is gone meanwhile has been written again, or voided.
+        // A cell that has gone since was written again or voided.
         batch.retain(|cell| cell.sealed.is_some());
         Some(batch)
     }
@@ -256,7 +258,7 @@ impl SharedReplicas {
             Err(error @ (CallError::Unknown(_) | CallError::Refused(_))) => {
                 TierCounters::add(&self.counters.failed);
                 if let Some(left_out) = self.cannot_write.next() {
-                    tracing::warn!(target: "fanfold::tier", %error, lines_left_out = left_out, "The tier took nothing: {error}. Rows are served from memory.");
+                    tracing::warn!(target: "fanfold::tier", %error, lines_left_out = left_out, "The tier can't be written: {error}. Rows are served from memory.");
                 }
                 Saved::No
             }

@@ -1,4 +1,4 @@
-//! A real server for tests, on a free port of loopback.
+//! A real server for tests, on a free loopback port.
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -30,7 +30,7 @@ pub(super) fn changes(of: u8, number: usize, created: &[i64], read: i64) -> Arc<
     Arc::new(ScopeChanges { cells: vec![cell], rows: vec![(key, rows)], ..ScopeChanges::default() })
 }
 
-/// The rows that a process finds.
+/// The bytes of the rows that a process finds.
 pub(super) async fn row_texts(tier: &Replicas, of: u8) -> Vec<Vec<u8>> {
     let cells = tier.load(&scope(of), 0).await.cells;
     let entries = cells.iter().flat_map(|cell| &cell.entries);
@@ -39,12 +39,12 @@ pub(super) async fn row_texts(tier: &Replicas, of: u8) -> Vec<Vec<u8>> {
     rows.into_iter().map(|entry| entry.unwrap().plain(Separator::Line).unwrap().to_vec()).collect()
 }
 
-/// `redis-server` without a file of its own. It ends when this is dropped.
+/// A `redis-server` that saves nothing to disk. Dropping this ends it.
 pub(super) struct TestServer {
     child: Child,
     pub(super) port: u16,
     folder: TempFolder,
-    /// What the clocks of all processes show when they are opened.
+    /// The time that each process's clock shows when the process opens.
     pub(super) now: Timestamp,
 }
 
@@ -72,7 +72,7 @@ impl TestServer {
             .expect("redis-server is not on this machine: scripts/lib.sh, redis_tools")
     }
 
-    /// Kills it, and starts an empty one in its place.
+    /// Kills the server, and starts an empty one in its place.
     pub(super) fn restart(&mut self) {
         self.stop();
         self.child = Self::spawn(self.port, &self.folder);
@@ -89,7 +89,7 @@ impl TestServer {
         self.tell(&["EVAL", script, "0"])
     }
 
-    /// Ends it.
+    /// Kills the server.
     pub(super) fn stop(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
@@ -128,7 +128,7 @@ impl TestServer {
         Ok(String::from_utf8_lossy(&reply[..read]).into_owned())
     }
 
-    /// Waits until this server answers. False if it ended.
+    /// Waits until this server replies. Returns false if it has ended.
     fn answers(&mut self) -> bool {
         let own = format!("process_id:{}\r", self.child.id());
         while self.child.try_wait().unwrap().is_none() {
@@ -155,7 +155,7 @@ impl TestServer {
         }
     }
 
-    /// A connection that is up.
+    /// Opens connections, and waits until they are up.
     pub(super) async fn connect(&self) -> Server {
         let server = Server::open(&self.settings(), &SteadyClock::from_wall());
         server.up_within(Duration::from_secs(30)).await.unwrap();

@@ -1,7 +1,6 @@
-//! The tier, against a real server. Each `Replicas` stands for a process.
+//! The tier with a real server. Each `Replicas` stands for a process.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::testing::{TestServer, WEEK, changes, row_texts};
 use super::*;
@@ -10,7 +9,7 @@ use crate::tier::{ForgottenSpan, turn_of};
 
 const NOTHING: (usize, usize) = (0, 0);
 
-/// How many cells and rows a process finds.
+/// Counts the cells and rows that a process finds.
 async fn found(tier: &Replicas, of: u8) -> (usize, usize) {
     let news = tier.load(&scope(of), 0).await;
     let entries = news.cells.iter().flat_map(|cell| &cell.entries);
@@ -20,7 +19,7 @@ async fn found(tier: &Replicas, of: u8) -> (usize, usize) {
 }
 
 #[tokio::test]
-async fn what_one_process_saves_another_serves() {
+async fn a_process_serves_what_another_saved() {
     let redis = TestServer::start();
     let (ours, theirs) = (redis.open(&[1]).await, redis.open(&[1]).await);
     assert_eq!(found(&theirs, 1).await, NOTHING);
@@ -55,7 +54,7 @@ async fn processes_that_save_the_same_week_at_once_lose_nothing() {
 }
 
 #[tokio::test]
-async fn what_was_forgotten_is_not_served_again() {
+async fn forgotten_spans_are_not_served_again() {
     let redis = TestServer::start();
     let tier = redis.open(&[1]).await;
     tier.save(&scope(1), changes(1, 0, &[10], redis.read_at())).await;
@@ -67,14 +66,14 @@ async fn what_was_forgotten_is_not_served_again() {
 }
 
 #[tokio::test]
-async fn a_purge_reaches_every_process_and_outlives_them() {
+async fn a_purge_reaches_every_process_and_later_ones() {
     let redis = TestServer::start();
     let (ours, theirs) = (redis.open(&[1]).await, redis.open(&[1]).await);
     ours.save(&scope(1), changes(1, 0, &[10], redis.read_at())).await;
     ours.save(&scope(2), changes(2, 0, &[10], redis.read_at())).await;
     assert_eq!(ours.void(Voided::Agent(scope(1).agent), redis.now).await, Ok(()));
     assert_eq!(theirs.voided(vec![scope(1), scope(2)]).await, [(scope(1), redis.now)]);
-    // What was read before must not come back by a save that is late.
+    // A late save must not bring back rows that were read before the purge.
     theirs.save(&scope(1), changes(1, 0, &[10], redis.read_at())).await;
     let later = redis.open(&[1]).await;
     for tier in [&ours, &theirs, &later] {
@@ -102,7 +101,7 @@ async fn a_purge_while_the_server_is_away_holds_here_and_is_written_later() {
 }
 
 #[tokio::test]
-async fn marks_that_are_lost_void_everything_that_was_read_until_then() {
+async fn lost_marks_void_everything_read_until_then() {
     for loss in [&["FLUSHALL"][..], &["DEL", "VOIDS"], &["HSET", "VOIDS", "n", "99", "m", "rubbish"]] {
         let redis = TestServer::start();
         let tier = redis.open(&[1]).await;
@@ -115,7 +114,7 @@ async fn marks_that_are_lost_void_everything_that_was_read_until_then() {
         assert!(voided[0].1 >= redis.now, "{loss:?}");
         let other = redis.open(&[1]).await;
         assert_eq!(found(&other, 1).await, NOTHING, "{loss:?}");
-        // What is read from now on is kept again, with a version that grows.
+        // Rows that are read from now on are kept again.
         let after = tier.clock().as_micros() / 1_000_000 + 1;
         let saved = other.save(&scope(1), changes(1, 0, &[10], after)).await;
         assert!(matches!(saved, Saved::Yes { before: 0, .. }), "{saved:?}");
@@ -149,11 +148,11 @@ async fn damaged_values_are_misses_and_are_removed() {
 }
 
 #[tokio::test]
-async fn what_another_version_wrote_is_left_alone() {
+async fn values_of_another_version_are_left_alone() {
     let redis = TestServer::start();
     let tier = redis.open(&[1]).await;
     tier.save(&scope(1), changes(1, 0, &[10], redis.read_at())).await;
-    // Version 2 of a cell, under a name of its own.
+    // A cell in format 2, under another name.
     redis.run(
         "local key, name = redis.call('KEYS', '*:s:*')[1], string.rep('n', 16)
          redis.call('HSET', key, 'v' .. name, redis.call('HGET', key, 'v'), 'c' .. name, 'fftier\\2\\0 which is later than this')
@@ -180,10 +179,7 @@ async fn a_turn_belongs_to_one_process_until_it_ends() {
     for _ in 0..2 {
         assert!(!theirs.take_turn(&scope(1), week, 0).await.is_mine);
     }
-    assert!(
-        theirs.take_turn(&scope(1), touching, 0).await.is_mine,
-        "windows that touch have turns of their own"
-    );
+    assert!(theirs.take_turn(&scope(1), touching, 0).await.is_mine, "touching windows have separate turns");
     assert!(theirs.take_turn(&scope(2), week, 0).await.is_mine);
     ours.save(&scope(1), changes(1, 0, &[10], redis.read_at())).await;
     assert_eq!(theirs.take_turn(&scope(1), week, 0).await.news.cells.len(), 1);
@@ -196,7 +192,7 @@ async fn a_turn_belongs_to_one_process_until_it_ends() {
 }
 
 #[tokio::test]
-async fn secrets_are_apart_and_an_older_line_is_read() {
+async fn a_process_reads_values_under_any_line_of_its_secret_and_no_others() {
     let redis = TestServer::start();
     let (one, two) = (redis.open(&[1]).await, redis.open(&[2]).await);
     one.save(&scope(1), changes(1, 0, &[10], redis.read_at())).await;
@@ -227,7 +223,7 @@ async fn a_purge_under_any_line_of_the_secret_voids_what_was_saved_under_another
 }
 
 #[tokio::test]
-async fn what_is_void_is_not_moved_to_a_newer_line_of_the_secret() {
+async fn void_rows_are_not_moved_to_a_newer_line_of_the_secret() {
     let redis = TestServer::start();
     let (old, both) = (redis.open(&[1]).await, redis.open(&[2, 1]).await);
     old.save(&scope(1), changes(1, 0, &[10], redis.read_at())).await;
@@ -240,7 +236,7 @@ async fn what_is_void_is_not_moved_to_a_newer_line_of_the_secret() {
 }
 
 #[tokio::test]
-async fn cells_that_would_hold_up_commands_are_fetched_apart() {
+async fn cells_beyond_the_most_bytes_of_a_reply_are_fetched_separately() {
     let redis = TestServer::start();
     let (ours, theirs) = (redis.open(&[1]).await, redis.open(&[1]).await);
     let mut whole = ScopeChanges::default();
@@ -257,7 +253,7 @@ async fn cells_that_would_hold_up_commands_are_fetched_apart() {
 }
 
 #[tokio::test]
-async fn a_full_server_takes_nothing_and_goes_on_serving() {
+async fn a_full_server_refuses_writes_and_still_serves() {
     let redis = TestServer::start();
     let tier = redis.open(&[1]).await;
     tier.save(&scope(1), changes(1, 0, &[10], redis.read_at())).await;
@@ -265,13 +261,13 @@ async fn a_full_server_takes_nothing_and_goes_on_serving() {
     assert_eq!(tier.save(&scope(1), changes(1, 1, &[20], redis.read_at())).await, Saved::No);
     assert_eq!(found(&tier, 1).await, (1, 1));
     assert!(tier.void(Voided::Agent(scope(1).agent), redis.now).await.is_err());
-    assert_eq!(found(&tier, 1).await, NOTHING, "it holds here");
+    assert_eq!(found(&tier, 1).await, NOTHING, "it holds in this process");
     redis.tell(&["CONFIG", "SET", "maxmemory", "0"]);
     assert_eq!(tier.void(Voided::Agent(scope(1).agent), redis.now).await, Ok(()));
 }
 
 #[tokio::test]
-async fn everything_but_void_marks_goes_by_itself() {
+async fn everything_but_void_marks_expires() {
     let redis = TestServer::start();
     let tier = redis.open(&[1]).await;
     tier.save(&scope(1), changes(1, 0, &[10], redis.read_at())).await;
@@ -283,5 +279,4 @@ async fn everything_but_void_marks_goes_by_itself() {
          end return lasting",
     );
     assert!(lasting.starts_with("*1\r\n") && lasting.contains(":voids"), "{lasting}");
-    assert!(tier.max_age() == Duration::from_secs(2 * 24 * 3600));
 }

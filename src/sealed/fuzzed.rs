@@ -1,6 +1,6 @@
-//! The formats of records, as functions that accept any bytes and assert what must hold for the result.
+//! Functions that decode any bytes as a record and assert what must hold for the result.
 //!
-//! `fuzz/` calls them with generated inputs; a test replays the stored ones.
+//! `fuzz/` calls them with generated inputs; a test replays stored inputs.
 
 use std::sync::{Arc, LazyLock};
 
@@ -8,21 +8,24 @@ use super::format::{decode_cell, decode_rows, encode_cell, encode_rows};
 use crate::deflate::Separator;
 use crate::domain::{Digest, Entry, EntryIndex, FilterFacts, NewRow, Row, Timestamp};
 
-/// A cell, as it is behind its seal.
+/// Decodes a cell, without its seal.
 pub fn cell(data: &[u8]) {
     let Some(cell) = decode_cell(data, [7; 16]) else { return };
     let encoded = encode_cell(&cell);
-    let again = decode_cell(&encoded, [7; 16]).expect("what was read can be written");
+    let again = decode_cell(&encoded, [7; 16]).expect("an encoded cell decodes");
     assert_eq!(encode_cell(&again), encoded, "a round trip changes nothing");
     assert_eq!(again.segments, cell.segments);
     for segment in &cell.segments {
         let Some((entry, rows)) = segment.rows.clone() else { continue };
         let rows = cell.entries[entry].index.rows().slice(rows);
-        assert!(rows.iter().all(|row| segment.span.contains(row.created_at)), "rows lie in their segment");
+        assert!(
+            rows.iter().all(|row| segment.span.contains(row.created_at)),
+            "rows are within their segment"
+        );
     }
 }
 
-/// Three rows, which the stored inputs are made of.
+/// The entry of three rows that the stored inputs are made from.
 static ENTRY: LazyLock<Entry> = LazyLock::new(|| {
     let rows: Vec<_> = ["{\"id\":\"c\"}", "{\"id\":\"b\"}", "{\"id\":\"a\"}"]
         .into_iter()
@@ -42,11 +45,11 @@ static ENTRY: LazyLock<Entry> = LazyLock::new(|| {
     Entry::new(&rows)
 });
 
-/// The bytes of an entry, as they are behind their seal.
+/// Decodes the bytes of an entry, without their seal.
 pub fn rows(data: &[u8]) {
     let index: &Arc<EntryIndex> = ENTRY.index();
     let Some(entry) = decode_rows(data, index) else { return };
-    assert_eq!(encode_rows(&entry).ok().as_deref(), Some(data), "there is one way to write it");
+    assert_eq!(encode_rows(&entry).ok().as_deref(), Some(data), "a record has one encoding");
     for separator in [Separator::Line, Separator::Comma] {
         if let Ok(plain) = entry.plain(separator) {
             assert_eq!(plain.len(), index.byte_len());
@@ -61,9 +64,9 @@ pub fn rows(data: &[u8]) {
 
 #[cfg(test)]
 mod tests {
-    /// Another implementation made these, from the description of the formats.
+    /// Another implementation wrote the stored records, following the description of the formats.
     #[test]
-    fn stored_records_are_what_the_formats_say() {
+    fn stored_records_decode_as_the_formats_say() {
         let read = |path: &str| {
             std::fs::read(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(path))
                 .unwrap()

@@ -1,4 +1,4 @@
-//! Puts what is known now in the place of what is kept.
+//! Replaces parts of a kept cell by what is known now.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
@@ -7,13 +7,13 @@ use crate::domain::{EntryIndex, Span, Timestamp};
 use crate::store::EntryKey;
 use crate::tier::{Cell, CellEntry, CellHead, CellSegment, ForgottenSpan, KnownAge, ScopeChanges, week_of};
 
-/// The weeks that rows may be from: 1970 to 2069. Spans that were forgotten may be wider.
+/// The weeks that can have rows: 1970 to 2069. Forgotten spans may be wider.
 const WEEKS: std::ops::RangeInclusive<i64> = 0..=5200;
 
-/// What is kept of a week from now on. The kept cell loses what was forgotten; then the new one takes the place of whatever it
-/// covers, except where the kept one is newer.
+/// Returns what to keep of a week: the kept cell without what was forgotten, and the new cell in place of whatever it covers,
+/// except where the kept cell is newer.
 ///
-/// An entry that both name has the new index: its rows are the same.
+/// An entry that both cells name gets the new index: its rows are the same.
 pub(crate) fn lay_over(kept: &Cell, forgotten: &[ForgottenSpan], new: Option<&Cell>) -> Cell {
     let mut result = CellBuilder::new(kept.week);
     let new_segments = new.map_or(&[][..], |new| &new.segments);
@@ -63,7 +63,7 @@ fn age<'c>(cell: &'c Cell, segment: &CellSegment, within: Span) -> KnownAge<'c> 
     KnownAge { oldest: segment.read_at, latest: segment.latest_read_at, rows }
 }
 
-/// The segments of a cell for which this is so, and the entries that they name. The head only if that is so for all.
+/// Returns the segments of a cell for which `holds` returns true, and their entries; the head only if it does so for all.
 pub(crate) fn only(cell: &Cell, holds: impl Fn(&CellSegment) -> bool) -> Cell {
     let mut result = CellBuilder::new(cell.week);
     result.cell.head = cell.head;
@@ -77,7 +77,7 @@ pub(crate) fn only(cell: &Cell, holds: impl Fn(&CellSegment) -> bool) -> Cell {
     result.finish()
 }
 
-/// The parts of a span outside of others, newest first.
+/// The parts of a span outside the others, newest first.
 fn without(span: Span, others: &[Span]) -> Vec<Span> {
     let mut parts = vec![span];
     for other in others {
@@ -92,7 +92,7 @@ fn without(span: Span, others: &[Span]) -> Vec<Span> {
     parts
 }
 
-/// Puts a cell together out of parts of others.
+/// Builds a cell from parts of other cells.
 struct CellBuilder {
     cell: Cell,
     places: HashMap<EntryKey, usize>,
@@ -128,7 +128,7 @@ impl CellBuilder {
     }
 }
 
-/// Which of some rows were created within a span.
+/// Those of the rows that were created within a span.
 fn rows_within(index: &EntryIndex, rows: &Range<usize>, span: Span) -> Option<Range<usize>> {
     if rows.end > index.len() || rows.start > rows.end {
         return None;
@@ -138,14 +138,14 @@ fn rows_within(index: &EntryIndex, rows: &Range<usize>, span: Span) -> Option<Ra
     Some(rows.start + start..rows.start + end.max(start))
 }
 
-/// The first and the last instant at which a row of an index was created.
+/// When the oldest and the newest row of an index were created.
 pub(crate) fn extent(index: &EntryIndex) -> Option<(Timestamp, Timestamp)> {
     let rows = index.rows();
     let last = rows.len().checked_sub(1)?;
     Some((rows.get(last)?.created_at, rows.get(0)?.created_at))
 }
 
-/// The weeks in which anything changed.
+/// The weeks that changes touch.
 pub(crate) fn weeks_of(changes: &ScopeChanges) -> BTreeSet<i64> {
     let forgotten = |gone: &ForgottenSpan| {
         week_of(gone.span.from()).max(*WEEKS.start())..=week_of(gone.span.to()).min(*WEEKS.end())

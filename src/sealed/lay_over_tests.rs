@@ -10,7 +10,7 @@ fn gone(from: i64, to: i64, until: i64) -> ForgottenSpan {
     ForgottenSpan { span: span(from, to), until: at(until) }
 }
 
-/// What a cell says about a second: when it was read, and which row there is.
+/// What a cell says about a second: when it was read, and when its row was read, if there is one.
 fn said(cell: &Cell, second: i64) -> Option<(i64, Option<i64>)> {
     let mut found = cell.segments.iter().filter(|segment| segment.span.contains(at(second)));
     let segment = found.next()?;
@@ -27,14 +27,14 @@ fn empty() -> Cell {
     Cell::empty(0)
 }
 
-/// A cell that was read at once: a row at every third second of the span.
+/// A cell from one read, with a row at every third second of the span.
 fn piece(number: u128, from: i64, to: i64, read: i64) -> Cell {
     let created: Vec<_> = (from..=to).rev().filter(|second| second % 3 == 0).collect();
     cell(&scope(1), number, span(from, to), entry(&created, read).index(), read)
 }
 
 #[test]
-fn the_new_cell_wins_in_its_spans_and_the_rest_stays() {
+fn the_new_cell_replaces_its_spans_and_the_rest_stays() {
     let laid = lay_over(&piece(1, 0, 30, 100), &[], Some(&piece(2, 10, 20, 200)));
     assert_eq!(said(&laid, 9), Some((100, Some(100))));
     assert_eq!(said(&laid, 12), Some((200, Some(200))));
@@ -44,7 +44,7 @@ fn the_new_cell_wins_in_its_spans_and_the_rest_stays() {
 }
 
 #[test]
-fn what_was_forgotten_is_gone_and_what_nothing_names_too() {
+fn forgotten_spans_and_entries_that_no_segment_names_are_gone() {
     let laid = lay_over(&piece(1, 0, 30, 100), &[gone(0, 14, 100), gone(16, 40, 100)], None);
     assert_eq!(laid.segments.len(), 1);
     assert_eq!((said(&laid, 15), said(&laid, 14), said(&laid, 16)), (Some((100, Some(100))), None, None));
@@ -54,13 +54,13 @@ fn what_was_forgotten_is_gone_and_what_nothing_names_too() {
 }
 
 #[test]
-fn an_older_reading_never_takes_the_place_of_a_newer_one() {
+fn an_older_read_never_replaces_a_newer_one() {
     let laid = lay_over(&piece(1, 10, 20, 200), &[], Some(&piece(2, 0, 30, 100)));
     assert_eq!(said(&laid, 9), Some((100, Some(100))));
     assert_eq!(said(&laid, 12), Some((200, Some(200))));
 }
 
-/// A row at 12, read at one time, and one at 6, in a span whose oldest part was read at 50 and whose latest at 60.
+/// A row at 12, read at `upper`, and one at 6, read at `lower`, in a span whose oldest part was read at 50 and latest at 60.
 fn mixed(number: u128, upper: i64, lower: i64) -> Cell {
     let (above, below) = (new_row(12, upper), new_row(6, lower));
     let entry = Arc::new(Entry::new(&[above, below]));
@@ -70,22 +70,22 @@ fn mixed(number: u128, upper: i64, lower: i64) -> Cell {
 }
 
 #[test]
-fn of_one_reading_what_a_probe_brought_stays() {
+fn of_two_copies_of_one_read_the_one_with_a_later_probed_row_stays() {
     let probed = mixed(1, 90, 50);
     assert_eq!(said(&lay_over(&probed, &[], Some(&mixed(2, 50, 50))), 12), Some((50, Some(90))));
-    // Each has a row that is newer: the one that is written last is taken.
+    // Each has a newer row, so the one that is written last is taken.
     assert_eq!(said(&lay_over(&probed, &[], Some(&mixed(2, 50, 70))), 12), Some((50, Some(50))));
 }
 
 #[test]
-fn a_reading_that_was_joined_with_an_older_neighbor_stays_where_its_rows_are_newer() {
+fn a_segment_joined_with_an_older_neighbor_stays_where_its_rows_are_newer() {
     let mut joined = mixed(1, 90, 90);
     (joined.segments[0].read_at, joined.segments[0].latest_read_at) = (at(10), at(90));
     assert_eq!(said(&lay_over(&joined, &[], Some(&mixed(2, 60, 60))), 12), Some((10, Some(90))));
 }
 
 #[test]
-fn an_entry_that_both_name_is_kept_once_with_the_new_index() {
+fn an_entry_that_both_cells_name_is_kept_once_with_the_new_index() {
     let (kept, new) = (piece(1, 0, 30, 100), piece(1, 0, 30, 200));
     let mut half = new.clone();
     half.segments[0].span = span(15, 30);
@@ -96,7 +96,7 @@ fn an_entry_that_both_name_is_kept_once_with_the_new_index() {
 }
 
 proptest! {
-    /// Any pieces in any order, as one process reads them: what is kept is what was read last and not forgotten since.
+    /// For any reads of one process in any order, the cell has what was read last and not forgotten since.
     #[test]
     fn is_the_same_as_a_map_from_instants(
         steps in prop::collection::vec((0i64..40, 0i64..20, any::<bool>()), 1..30),

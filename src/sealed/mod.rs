@@ -1,8 +1,8 @@
-//! What every tier has in common: the secret, the names and seals that come from it, the formats of what is sealed, and how what
-//! is known now takes the place of what is kept.
+//! What all tiers share: the secret, the names and seals derived from it, the formats of records, and how new cells replace
+//! kept ones.
 //!
-//! Everything kept is a *record*: named by a keyed digest and sealed, with keys that come from the tier's secret. A record that
-//! can't be opened, for whatever reason, is a miss. [`mod@format`] documents what records look like.
+//! Everything kept is a *record*, named by a keyed digest and sealed, with keys derived from the tier's secret. A record that
+//! can't be opened, for any reason, is a miss. [`mod@format`] documents the formats.
 
 pub mod format;
 pub mod fuzzed;
@@ -22,7 +22,7 @@ pub(crate) use self::lay_over::{extent, lay_over, only, weeks_of};
 pub use self::names::TierNames;
 pub use self::record::{NotARecordName, RecordKind, RecordName};
 pub(crate) use self::sampled::SampledLine;
-pub use self::seal::{OVERHEAD, Sealer, Unsealed};
+pub use self::seal::{Sealer, Unsealed};
 pub use self::secret::{BadTierSecret, TierKeys, TierSecret};
 pub(crate) use self::secret_file::SecretFile;
 pub use self::secret_file::SecretSource;

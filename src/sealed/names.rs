@@ -21,7 +21,7 @@ use crate::tier::Voided;
 /// | `credential` | its digest |
 /// | `callers` | none; the whole HMAC |
 ///
-/// The version is part of the name, so that two versions of fanfold on one directory never write over each other's records.
+/// The version is part of the name, so that two versions of fanfold that use one tier never overwrite each other's records.
 /// Marks have none: all versions share them.
 #[derive(Debug)]
 pub struct TierNames(hmac::Key);
@@ -31,33 +31,33 @@ impl TierNames {
         Self(hmac::Key::new(hmac::HMAC_SHA256, key))
     }
 
-    /// The name of everything that is kept under this line of the secret.
+    /// Names everything that is kept under this line of the secret.
     pub fn namespace(&self) -> RecordName {
         self.name("namespace", &[])
     }
 
-    /// The name of everything that is kept of a scope.
+    /// Names everything that is kept of a scope.
     pub fn scope(&self, scope: &ScopeKey) -> RecordName {
         self.name("scope", &[scope])
     }
 
-    /// The name of a scope's cell of one week.
+    /// Names a scope's cell of one week.
     pub fn cell(&self, scope: &ScopeKey, week: i64) -> RecordName {
         self.versioned("cell", RecordKind::Cell.version(), &[scope, &week.to_le_bytes()])
     }
 
-    /// The name of an entry's bytes.
+    /// Names an entry's bytes.
     pub fn entry(&self, key: &EntryKey) -> RecordName {
         let number = key.number.to_le_bytes();
         self.versioned("entry", RecordKind::Rows.version(), &[&key.scope, &number])
     }
 
-    /// The name of the void marks.
+    /// Names the void marks.
     pub fn marks(&self) -> RecordName {
         self.name("marks", &[])
     }
 
-    /// The name that a void mark has for what it is about.
+    /// Names an agent or a credential in void marks.
     pub fn voided(&self, what: &Voided) -> RecordName {
         match what {
             Voided::Agent(agent) => self.name("agent", &[agent.as_bytes()]),
@@ -65,7 +65,7 @@ impl TierNames {
         }
     }
 
-    /// What callers' keys are named with in pass-through mode, so that a key has the same name after a restart.
+    /// The key for the names of callers' keys in pass-through mode, so that a caller's key has the same name after a restart.
     pub fn of_callers(&self) -> [u8; 32] {
         let mut whole = [0; 32];
         whole.copy_from_slice(hmac::sign(&self.0, b"callers\0").as_ref());
@@ -103,7 +103,7 @@ mod tests {
         TierNames::new(&[seed; 32])
     }
 
-    /// A name of everything that has one, of things with the same bytes where possible.
+    /// Names of everything that has one, from the same bytes where possible.
     fn all(names: &TierNames) -> Vec<RecordName> {
         let entry = |scope, number| names.entry(&EntryKey { scope, number });
         vec![
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_has_a_name_of_its_own_under_every_secret() {
+    fn names_of_different_things_or_secrets_differ() {
         let (one, other) = (all(&names(1)), all(&names(2)));
         let distinct: HashSet<_> = one.iter().chain(&other).collect();
         assert_eq!(distinct.len(), one.len() + other.len());
@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn a_name_is_the_same_in_every_build() {
-        // Computed from the description above by another implementation. With other names, all that is kept is lost.
+        // Computed from the description above by another implementation. If names changed, everything kept would be lost.
         let names = names(1);
         let entry = names.entry(&EntryKey { scope: SCOPE, number: 3 });
         assert_eq!(names.namespace().to_string(), "354b72f3f4df5a7bdd818a2e06b17d2e");
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn another_version_of_a_format_has_other_names() {
+    fn another_version_of_a_format_gets_other_names() {
         let fields: [&[u8]; 2] = [&SCOPE, &2900i64.to_le_bytes()];
         let of = |version| names(1).versioned("cell", version, &fields);
         assert_eq!(of(RecordKind::Cell.version()), names(1).cell(&SCOPE, 2900));
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_repeats_nothing_of_what_it_names() {
+    fn a_name_contains_no_part_of_what_it_names() {
         let scope: ScopeKey = *b"agent-and-filter";
         let credential = Voided::Credential(CredentialId::new(scope));
         for name in [names(1).scope(&scope), names(1).cell(&scope, 0), names(1).voided(&credential)] {

@@ -1,4 +1,4 @@
-//! What identifies a record: its kind and its name.
+//! The kind and the name of a record, which identify it.
 
 use std::fmt;
 use std::str::FromStr;
@@ -26,8 +26,8 @@ impl RecordKind {
 
     /// The version of its format that this code writes, and the only one that it reads.
     ///
-    /// That of the marks never changes: every version of fanfold on a directory must obey them. A version that changes
-    /// another format adds to its number.
+    /// The version of marks never changes: every version of fanfold that uses a tier must obey them. A release that changes
+    /// another format increments its version.
     pub(super) const fn version(self) -> u16 {
         match self {
             Self::Cell | Self::Rows | Self::Marks => 1,
@@ -35,7 +35,7 @@ impl RecordKind {
     }
 }
 
-/// The name of a record, or of anything else in a tier: 128 bits that reveal nothing about what they name.
+/// A name in a tier: 128 bits that reveal nothing about what they name.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RecordName([u8; 16]);
 
@@ -50,13 +50,13 @@ impl RecordName {
         Self(bytes)
     }
 
-    /// The sixteen bytes.
+    /// Its bytes.
     pub const fn as_bytes(&self) -> &[u8; 16] {
         &self.0
     }
 }
 
-/// Reads what [`Display`](fmt::Display) writes, and nothing else: a name has one spelling.
+/// Accepts only what [`Display`](fmt::Display) writes, so that a name has one spelling.
 impl FromStr for RecordName {
     type Err = NotARecordName;
 
@@ -86,19 +86,19 @@ mod tests {
     use super::*;
 
     proptest! {
-        #[test]
-        fn a_name_has_one_spelling(bytes in any::<[u8; 16]>()) {
-            let name = RecordName::from_bytes(bytes);
-            let text = name.to_string();
-            prop_assert_eq!(text.len(), 32);
-            prop_assert_eq!(text.parse(), Ok(name));
-        }
+            #[test]
+            fn a_name_has_one_spelling(bytes in any::<[u8; 16]>()) {
+                let name = RecordName::from_bytes(bytes);
+                let text = name.to_string();
+                prop_assert_eq!(text.len(), 32);
+                prop_assert_eq!(text.parse(), Ok(name));
+            }
 
-        #[test]
-        fn no_text_makes_it_panic(text in "\\PC{0,40}|[0-9a-fA-F+]{30,34}") {
-            if let Ok(name) = text.parse::<RecordName>() {
-                prop_assert_eq!(name.to_string(), text);
+            #[test]
+    fn parses_no_other_spelling(text in "\\PC{0,40}|[0-9a-fA-F+]{30,34}") {
+                if let Ok(name) = text.parse::<RecordName>() {
+                    prop_assert_eq!(name.to_string(), text);
+                }
             }
         }
-    }
 }

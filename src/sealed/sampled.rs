@@ -1,13 +1,13 @@
-//! Log lines about a disk that goes on failing: one a minute.
+//! Limits a repeated log line to one per minute.
 
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// How often a line may be written.
+/// The least time between two lines.
 const EVERY: Duration = Duration::from_secs(60);
 
-/// Decides which of many equal log lines are written.
+/// A log line of which one per minute is written.
 #[derive(Debug, Default)]
 pub(crate) struct SampledLine(Mutex<LineState>);
 
@@ -18,7 +18,7 @@ struct LineState {
 }
 
 impl SampledLine {
-    /// Whether to write a line now, and how many were left out before it.
+    /// Returns how many lines were left out before this one, or `None` if this one is to be left out too.
     pub(crate) fn next(&self) -> Option<u64> {
         let mut state = self.0.lock();
         if state.last.is_some_and(|last| last.elapsed() < EVERY) {
@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn writes_the_first_of_many() {
+    fn writes_the_first_of_two() {
         let line = SampledLine::default();
         assert_eq!((line.next(), line.next()), (Some(0), None));
     }

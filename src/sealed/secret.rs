@@ -1,4 +1,4 @@
-//! The secret of a tier: a file with a line for each secret, from which the keys are derived that name and seal records.
+//! The secret of a tier: a file whose lines are secrets, each of which yields keys that name and seal records.
 
 use std::fmt;
 
@@ -11,25 +11,25 @@ use super::seal::Sealer;
 /// The fewest characters of a line: 128 bits if they are hex digits.
 const SHORTEST: usize = 32;
 
-/// The most lines. Two are enough to replace a secret; each one more is another place to look for what is kept.
+/// The most lines. Two suffice to replace a secret; each line more is another place to look for records.
 const MOST_LINES: usize = 8;
 
-/// What separates these keys from any others that somebody may derive from the same secret.
+/// Separates these keys from others that may be derived from the same secret.
 const SALT: &[u8] = b"fanfold tier";
 
 /// The secret of a tier.
 ///
-/// The first line names and seals what is written; what any line named and sealed can be read. So a secret is replaced in
-/// two steps: put the new line first, and remove the old one when what it sealed is no longer needed.
+/// The first line names and seals what is written; what any line named and sealed can be read. To replace a secret, put the new
+/// line first, and remove the old line once its records are no longer needed.
 ///
 /// From each line HKDF-SHA256 (RFC 5869; salt `fanfold tier`) derives a naming key (info `naming`) and a sealing key (info
-/// `sealing`) of 32 bytes each. Only these are held, and nothing shows them.
+/// `sealing`) of 32 bytes each. Only these are kept in memory, and nothing prints them.
 ///
 /// # Invariants
-/// Has at least one line.
+/// There is at least one line.
 pub struct TierSecret(Box<[TierKeys]>);
 
-/// The keys from one line of the secret. What they name, they seal.
+/// The keys from one line of the secret.
 #[derive(Debug)]
 pub struct TierKeys {
     /// Names records.
@@ -38,37 +38,37 @@ pub struct TierKeys {
     pub sealer: Sealer,
 }
 
-/// What is wrong with the file of a secret. No message shows any of it.
+/// Why a file is not a secret. No message contains any of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadTierSecret {
-    /// There is no line but blank ones.
-    #[error("there is no secret in it; `openssl rand -base64 48` makes one")]
+    /// All lines are blank.
+    #[error("it has no secret; `openssl rand -base64 48` makes one")]
     Empty,
-    /// There are too many lines.
+    /// It has too many lines.
     #[error("it has more than {MOST_LINES} lines")]
     TooMany,
-    /// A line is binary, or has letters beyond ASCII.
+    /// A line has characters other than printable ASCII and tabs.
     #[error("line {0} has characters other than printable ASCII")]
     NotPrintable(usize),
-    /// A line looks like a comment, and there are none.
+    /// A line looks like a comment, which the file can't have.
     #[error("line {0} begins with `#`; a comment would be taken for a secret")]
     Comment(usize),
-    /// A line can be guessed.
+    /// A line is so short that it could be guessed.
     #[error("line {0} is shorter than {SHORTEST} characters; `openssl rand -base64 48` makes a secret")]
     TooShort(usize),
-    /// A line is there twice.
+    /// Two lines are the same.
     #[error("line {0} is the same as line {1}")]
     Repeated(usize, usize),
-    /// Cryptography does not work here.
+    /// The cryptographic library failed.
     #[error("no keys could be derived from line {0}")]
     NoKeys(usize),
 }
 
 impl TierSecret {
-    /// Reads the content of a file: a secret per line, blanks around it trimmed, blank lines skipped.
+    /// Reads the content of a file: one secret per line. Trims white space around each, and skips blank lines.
     ///
     /// # Errors
-    /// If it has no secret, or a line that should not be one.
+    /// There is no secret, or a line is not fit to be one.
     pub fn parse(text: &[u8]) -> Result<Self, BadTierSecret> {
         let mut known: Vec<(usize, &[u8])> = Vec::new();
         let mut keys = Vec::new();
@@ -95,10 +95,9 @@ impl TierSecret {
         &self.0[0]
     }
 
-    /// What callers' keys are named with. By the last line, which stays when a new one is put first: a key gets another name, and
-    /// what is kept of it is lost, only when that line is removed.
-    pub fn of_callers(&self) -> [u8; 32] {
-        self.all().last().unwrap_or_else(|| self.first()).names.of_callers()
+    /// The keys of the last line, for names that must stay the same when a new line is put first.
+    pub fn last(&self) -> &TierKeys {
+        self.0.last().unwrap_or_else(|| self.first())
     }
 
     /// The keys of every line, the first line's first.
@@ -171,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_no_secret_says_which_line_is_wrong() {
+    fn a_file_that_is_not_a_secret_is_refused_with_the_faulty_line() {
         let many: Vec<_> = (0..9).map(|number| format!("{A}{number}")).collect();
         let short = &A[1..];
         let cases = [

@@ -1,13 +1,12 @@
-//! The file with the secret, read again when it changes.
+//! The file with the secret, which is read again when it changes.
 
 use std::fs;
-use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::secret::TierSecret;
 
-/// A file that is looked at now and then. While it can't be used, the last good content stays in force.
+/// A file with a secret. While its content is unusable, the last good content stays in force.
 #[derive(Debug)]
 pub(crate) struct SecretFile {
     path: PathBuf,
@@ -27,7 +26,9 @@ impl SecretSource {
     /// # Errors
     /// A sentence that names the file, and never its content.
     pub fn read(path: &Path) -> Result<Self, String> {
-        SecretFile::open(path).map(|(file, secret)| Self { file, secret })
+        // The stamp first, so that `changed` notices a change between stamp and read.
+        let file = SecretFile { path: path.to_owned(), stamp: stamp(path) };
+        Ok(Self { file, secret: read(path)? })
     }
 
     /// The secret as it was read.
@@ -40,18 +41,8 @@ impl SecretSource {
 type SecretStamp = (u64, u64, u64, i64, i64);
 
 impl SecretFile {
-    /// Reads the file for the first time.
-    ///
-    /// # Errors
-    /// A sentence that names the file, and never its content.
-    pub(crate) fn open(path: &Path) -> Result<(Self, TierSecret), String> {
-        let stamp = stamp(path);
-        Ok((Self { path: path.to_owned(), stamp }, read(path)?))
-    }
-
-    /// The new secret, if the file has changed and can be used.
+    /// Returns the new secret, if the file has changed since the last call and can be used.
     pub(crate) fn changed(&mut self) -> Option<TierSecret> {
-        // The stamp first: the next look then notices a change made in between.
         let stamp = stamp(&self.path);
         if stamp == self.stamp {
             return None;
@@ -77,8 +68,7 @@ fn stamp(path: &Path) -> Option<SecretStamp> {
 
 fn read(path: &Path) -> Result<TierSecret, String> {
     let describe = |fault: &dyn std::fmt::Display| format!("{}: {fault}", path.display());
-    let text: io::Result<Vec<u8>> = fs::read(path);
-    let text = text.map_err(|error| describe(&error))?;
+    let text = fs::read(path).map_err(|error| describe(&error))?;
     TierSecret::parse(&text).map_err(|fault| describe(&fault))
 }
 
@@ -91,12 +81,9 @@ mod tests {
     fn a_faulty_file_keeps_the_last_good_secret() {
         let folder = TempFolder::new();
         let path = folder.path().join("secret");
-        assert!(SecretFile::open(&path).unwrap_err().contains("secret"));
-        fs::write(&path, "short").unwrap();
-        let fault = SecretFile::open(&path).unwrap_err();
-        assert!(!fault.contains("short\n"), "{fault}");
+        assert!(SecretSource::read(&path).unwrap_err().contains("secret"));
         fs::write(&path, "1".repeat(40)).unwrap();
-        let (mut file, first) = SecretFile::open(&path).unwrap();
+        let SecretSource { mut file, secret: first } = SecretSource::read(&path).unwrap();
         assert!(file.changed().is_none());
         fs::write(&path, "x").unwrap();
         assert!(file.changed().is_none());

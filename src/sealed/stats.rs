@@ -1,11 +1,11 @@
-//! What a directory counts.
+//! What a tier counts.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::telemetry::TierReadings;
 
-/// What became of looking for a file.
+/// The outcome of a look-up of a file in a directory, or of a value in a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FileOutcome {
     /// It was read.
@@ -14,11 +14,11 @@ pub(crate) enum FileOutcome {
     Miss,
     /// It is damaged, or can't be read.
     Corrupt,
-    /// Another version of fanfold wrote it.
+    /// It is in the format of another version of fanfold.
     Foreign,
 }
 
-/// What a directory did so far.
+/// What a tier has done since the start.
 #[derive(Debug, Default)]
 pub(crate) struct TierCounters {
     files: [AtomicU64; 4],
@@ -49,7 +49,7 @@ impl TierCounters {
         add_micros(&self.writing_micros, time);
     }
 
-    /// What was counted; the state, the capacity and what is held are the caller's to add.
+    /// The counts. The caller adds the state, the capacity and what is held.
     pub(crate) fn readings(&self) -> TierReadings {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let seconds = |counter| Duration::from_micros(get(counter)).as_secs_f64();

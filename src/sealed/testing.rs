@@ -1,4 +1,4 @@
-//! Folders, secrets and cells for tests.
+//! Folders, secrets, scopes and cells for tests.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use crate::domain::{
 use crate::store::EntryKey;
 use crate::tier::{Cell, CellEntry, CellSegment, TierScope};
 
-/// A folder that is removed when it is dropped.
+/// A temporary folder. Dropping it removes the folder.
 #[derive(Debug)]
 pub(crate) struct TempFolder(PathBuf);
 
@@ -32,7 +32,7 @@ impl Drop for TempFolder {
     }
 }
 
-/// The secret of a line that repeats this digit.
+/// A secret with a line for each digit, which repeats it.
 pub(crate) fn secret(digits: &[u8]) -> TierSecret {
     let lines: Vec<_> = digits.iter().map(|digit| digit.to_string().repeat(40)).collect();
     TierSecret::parse(lines.join("\n").as_bytes()).unwrap()
@@ -54,7 +54,7 @@ pub(crate) fn span(from: i64, to: i64) -> Span {
     Span::new(at(from), at(to)).unwrap()
 }
 
-/// An entry of rows that were created at these seconds, newest first.
+/// An entry of rows that were created at these seconds, which must be in descending order.
 pub(crate) fn entry(created: &[i64], read: i64) -> Arc<Entry> {
     let rows: Vec<_> = created.iter().map(|created| new_row(*created, read)).collect();
     Arc::new(Entry::new(&rows))
@@ -74,7 +74,7 @@ pub(crate) fn new_row(created: i64, read: i64) -> NewRow {
     NewRow { row, created_at: at(created), read_at: at(read), is_doubted: false, digest }
 }
 
-/// A cell of the week that begins in 1970 with one segment, which holds all rows of an entry.
+/// A cell with one segment, which holds all rows of an entry.
 pub(crate) fn cell(of: &TierScope, number: u128, span: Span, index: &Arc<EntryIndex>, read: i64) -> Cell {
     let key = EntryKey { scope: of.key, number };
     let rows = (!index.is_empty()).then(|| (0, 0..index.len()));

@@ -1,35 +1,35 @@
-//! What a member says to the script, and what it hears.
+//! The call of the script, and its reply.
 
 use std::fmt;
 
 use super::terms::{BudgetTerms, Millis};
 
-/// A request of any process: the process, and its number there.
+/// Names a request of any process: the process, and the request's number there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct RequestName(pub(super) u64, pub(super) u64);
 
 /// A call of the script.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct BudgetCall {
-    /// The epoch that the member belongs to; none to ask which one there is.
+    /// The epoch that the member belongs to; `None` asks for the current one.
     pub(super) epoch: Option<u64>,
     /// The epoch that must end, because the server's clock jumped.
     pub(super) forget: Option<u64>,
-    /// The epoch that begins if there is none.
+    /// The number of the next epoch, if the call begins one.
     pub(super) fresh: u64,
-    /// When it is sent, by the server's clock, at the latest.
+    /// The latest time at which the call may have been sent, by the server's clock.
     pub(super) sent: Millis,
     /// Whether the process is too young to know what its predecessor sent.
     pub(super) is_young: bool,
-    /// How many requests wait for a permission.
+    /// How many permissions are wanted.
     pub(super) want: u32,
-    /// The number of the first of them.
+    /// The number of the first request that wants one.
     pub(super) first: u64,
-    /// How long upstream wants nothing.
+    /// How long nothing may be sent, because upstream's limit is reached; 0 if this process has no such news.
     pub(super) pause: Millis,
-    /// Whether the process sends nothing any more.
+    /// Whether this is the last call of the process.
     pub(super) is_goodbye: bool,
-    /// Requests of others since then are returned.
+    /// The reply lists the requests that others sent after this time, by the server's clock.
     pub(super) since: Millis,
     /// Requests that the server may not know, and how long ago they were sent.
     pub(super) report: Vec<(RequestName, Millis)>,
@@ -42,30 +42,30 @@ pub(super) struct BudgetReply {
     pub(super) now: Millis,
     /// The epoch.
     pub(super) epoch: u64,
-    /// None if the call was of another epoch, too late, or the last one: then it changed nothing.
+    /// `None` if the call had no effect because it was late or of another epoch, or if it was the last call.
     pub(super) view: Option<BudgetView>,
 }
 
 /// The shared budget as the server sees it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct BudgetView {
-    /// How many of the wanted requests may be sent.
+    /// How many of the wanted permissions are granted.
     pub(super) granted: u32,
-    /// When to ask for the rest.
+    /// How long to wait before asking for the others.
     pub(super) wait: Millis,
-    /// The requests that count, with those granted.
+    /// How many requests count now, including those granted.
     pub(super) used: u32,
-    /// How many may.
+    /// How many may count.
     pub(super) limit: u32,
     /// The members that are seen and have their share.
     pub(super) members: u32,
-    /// The others that are seen.
+    /// The young members that are seen.
     pub(super) young: u32,
     /// How many parts the rate has.
     pub(super) parts: u32,
-    /// How long upstream wants nothing.
+    /// How long nothing may be sent, because a process reached upstream's limit.
     pub(super) pause: Millis,
-    /// Whether this process does not have its share yet.
+    /// Whether this process is young, and so has no full share.
     pub(super) is_young: bool,
     /// Others' requests, and how long ago they were sent.
     pub(super) others: Vec<(RequestName, Millis)>,
@@ -102,7 +102,7 @@ impl BudgetCall {
 }
 
 impl BudgetReply {
-    /// Reads a reply: numbers, and then others' requests. None if it is anything else.
+    /// Reads a reply: numbers, then others' requests. Returns `None` if it has another form.
     pub(super) fn read(numbers: &[i64], others: &[String]) -> Option<Self> {
         let (&[now, epoch], rest) = numbers.split_first_chunk::<2>()?;
         let epoch = u64::try_from(epoch).ok()?;

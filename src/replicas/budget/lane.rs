@@ -1,4 +1,4 @@
-//! Asks the server about one window, and lets requests go as it permits.
+//! Asks the server for permissions in one window, and releases waiting requests as they are granted.
 
 use std::collections::VecDeque;
 use std::future::pending;
@@ -15,10 +15,10 @@ use super::terms::{BudgetTerms, Millis, PULSE};
 use crate::domain::CredentialId;
 use crate::tier::{BudgetChangeKind, SentRequest};
 
-/// The least time between two calls: of a member that is not part of the epoch yet, and in general.
+/// The least time between two calls.
 const PAUSE: Millis = 10;
 
-/// How often it is said that more processes share the rate than was configured.
+/// The least time between two warnings that more processes share the rate than configured.
 const WARNING_EVERY: Millis = 600_000;
 
 /// One window of the server, and the requests that wait for it.
@@ -34,10 +34,10 @@ pub(super) struct BudgetLane {
 #[derive(Debug)]
 struct SharedLane {
     member: WindowMember,
-    /// Requests that may go once this is sent to them. The gate bounds their number.
+    /// Waiting requests; each may be sent when it gets a value. The gate bounds their number.
     waiting: VecDeque<oneshot::Sender<()>>,
     asked_at: Millis,
-    /// When asking for more may help.
+    /// When it may help to ask for more permissions.
     blocked_until: Millis,
     used_at: Millis,
     limit: u32,
@@ -46,18 +46,18 @@ struct SharedLane {
     seen: LaneReadings,
 }
 
-/// What a lane tells the metrics.
+/// A lane's part of the metrics.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct LaneReadings {
-    /// The members that are seen, the own process included; 0 while the server does not answer.
+    /// The members that are seen, including this process; 0 while the server does not reply.
     pub(super) members: u32,
-    /// How many more requests all may send at once.
+    /// How many more requests all processes together may send at once.
     pub(super) left: u32,
-    /// How often a new window began, since the start.
+    /// How often the epoch has changed since the start.
     pub(super) epochs: u64,
-    /// How long the process kept to its own share, since the start.
+    /// How long this process has kept to its own share since the start, without the current time.
     pub(super) alone: Millis,
-    /// Since when it does.
+    /// Since when it has kept to its own share, if it does now.
     alone_since: Option<Millis>,
     epoch: Option<u64>,
 }
@@ -79,7 +79,7 @@ impl BudgetLane {
         Self { credential, keys, state: Mutex::new(state), wake: Notify::new() }
     }
 
-    /// Puts a request in line. It may go when this is received.
+    /// Queues a request. It may be sent when the receiver gets a value.
     pub(super) fn line_up(&self, now: Millis) -> oneshot::Receiver<()> {
         let (say, said) = oneshot::channel();
         let mut state = self.state.lock();
@@ -89,13 +89,13 @@ impl BudgetLane {
         said
     }
 
-    /// Whether the server forgets the window, since nothing was sent for so long.
+    /// Whether nothing was sent for so long that the server drops the window.
     pub(super) fn is_idle(&self, link: &BudgetLink) -> bool {
         let state = self.state.lock();
         link.expiry > 0 && state.waiting.is_empty() && link.now() - state.used_at > link.expiry
     }
 
-    /// Asks and hands out, until it is idle.
+    /// Calls the script and releases requests, until the lane is idle.
     pub(super) async fn drive(&self, link: &BudgetLink) {
         let mut in_flight = None;
         loop {
@@ -130,22 +130,22 @@ impl BudgetLane {
         self.state.lock().end(&call, (sent, now), reply, &link.terms);
     }
 
-    /// Tells the others that this process sends nothing any more. Nobody drives the lane meanwhile.
+    /// Tells the other processes that this one has stopped sending. Must not run together with [`drive`](Self::drive).
     pub(super) async fn say_goodbye(&self, link: &BudgetLink) {
         let call = self.state.lock().member.goodbye(link.now());
         if let Some(call) = call {
-            let _nobody_needs_it = link.run(&self.keys, &call).await;
+            let _unneeded = link.run(&self.keys, &call).await;
         }
     }
 
-    /// What others sent since this was last called.
+    /// Returns what others sent since this was last called.
     pub(super) fn sent_by_others(&self, link: &BudgetLink) -> Vec<SentRequest> {
         let credential = self.credential;
         let news = self.state.lock().member.take_news();
         news.into_iter().map(|at| SentRequest { credential, at: link.timestamp(at) }).collect()
     }
 
-    /// What changed since this was last called.
+    /// Returns what changed since this was last called.
     pub(super) fn changes(&self, link: &BudgetLink) -> (CredentialId, Vec<BudgetChangeKind>) {
         let mut state = self.state.lock();
         let mut changes = Vec::new();
@@ -159,7 +159,7 @@ impl BudgetLane {
         (self.credential, changes)
     }
 
-    /// Upstream's limit is reached until then.
+    /// Notes that upstream's limit is reached until then.
     pub(super) fn limited(&self, until: Millis) {
         self.state.lock().member.limited(until);
     }
@@ -172,7 +172,8 @@ impl BudgetLane {
 }
 
 impl SharedLane {
-    /// Lets requests go that need no permission. Returns when the next one may, and when to ask.
+    /// Releases requests that need no permission. Returns when the next of these may go, if any waits, and when the next call
+    /// is due.
     fn serve(&mut self, now: Millis) -> (Option<Millis>, Millis) {
         self.waiting.retain(|waiter| !waiter.is_closed());
         let mut alone = None;
@@ -185,14 +186,13 @@ impl SharedLane {
                 }
             }
         }
-        let due = if self.member.is_alone() {
-            self.asked_at + PULSE
-        } else if !self.member.is_joined() {
-            self.asked_at + PAUSE
-        } else if self.waiting.is_empty() {
-            self.asked_at + PULSE
+        let pulse = self.asked_at + PULSE;
+        let due = if self.member.is_joined() && !self.waiting.is_empty() {
+            self.blocked_until.min(pulse)
+        } else if self.member.is_joined() || self.member.is_alone() {
+            pulse
         } else {
-            self.blocked_until.min(self.asked_at + PULSE)
+            self.asked_at + PAUSE
         };
         (alone, due)
     }

@@ -12,16 +12,16 @@ use crate::replicas::connection::LuaScript;
 use crate::replicas::reply::ServerReply;
 use crate::replicas::server::Server;
 
-/// The budget, in the server.
+/// The script that keeps a window in the server.
 pub(super) const WINDOW_TEXT: &str = include_str!("window.lua");
 static WINDOW: LuaScript = LuaScript::new(WINDOW_TEXT);
 
-/// What all windows of a process have in common: the server, and the clock.
+/// What all windows of a process share: the terms, the server and the clock.
 pub(super) struct BudgetLink {
     pub(super) terms: BudgetTerms,
-    /// A random number, so that no two processes have the same.
+    /// A random number that identifies the process.
     pub(super) process: u64,
-    /// How long the server keeps an unused window; 0 for ever.
+    /// How long the server keeps an unused window; 0 if it never expires.
     pub(super) expiry: Millis,
     server: Arc<Server>,
     clock: SteadyClock,
@@ -33,7 +33,7 @@ impl BudgetLink {
         Self { terms, process: rand::random(), expiry, server, clock, start: Instant::now() }
     }
 
-    /// How long the process has shared the budget.
+    /// The process's clock: milliseconds since it began to share the budget.
     pub(super) fn now(&self) -> Millis {
         Millis::try_from(self.start.elapsed().as_millis()).unwrap_or(Millis::MAX)
     }
@@ -53,7 +53,7 @@ impl BudgetLink {
         self.now() + ahead
     }
 
-    /// Runs the script. None if there is no reply, or none that can be read.
+    /// Runs the script. Returns `None` if there is no reply, or one of an unknown form.
     pub(super) async fn run(&self, keys: &[Vec<u8>; 2], call: &BudgetCall) -> Option<BudgetReply> {
         let args = call.args(self.process, &self.terms, self.expiry);
         let args: Vec<_> = args.iter().map(Vec::as_slice).collect();
@@ -62,7 +62,7 @@ impl BudgetLink {
     }
 }
 
-/// Reads a reply. None if it is nothing that the script returns.
+/// Reads a reply. Returns `None` if the script never returns such a reply.
 pub(super) fn read(reply: ServerReply) -> Option<BudgetReply> {
     let (mut numbers, mut others) = (Vec::new(), Vec::new());
     for part in reply.list() {

@@ -1,4 +1,4 @@
-//! One process's part in a shared budget: what it says to the server, and what it may send. No I/O, no clock.
+//! One process's part in a shared budget: what it tells the server, and what it may send. No I/O and no clock.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -8,25 +8,25 @@ use super::terms::{BudgetTerms, Millis, SEEN};
 /// The least change of the server's clock that counts as a jump.
 const JUMP: Millis = 250;
 
-/// By how much the end of a pause must move to be news.
+/// The least move of a pause's end that is passed on.
 const PAUSE_NEWS: Millis = 250;
 
-/// A process that shares a budget. All times are by its own clock, except where the server's is named.
+/// A process that shares a budget. All times are by its own clock unless the server's clock is named.
 #[derive(Debug)]
 pub(super) struct WindowMember {
     terms: BudgetTerms,
     process: u64,
-    /// When the process began; none once the server has said that it has its share.
+    /// When the process began; `None` once the server has granted it a full share.
     born: Option<Millis>,
     link: MemberLink,
-    /// Own requests that may still count, oldest first: no more than the rate, since each was permitted.
+    /// Own requests that may still count, oldest first. Since each was permitted, there are at most as many as the rate.
     own: VecDeque<OwnRequest>,
     next: u64,
-    /// Others' requests that may still count: what the server loses, any process brings back.
+    /// Others' requests that may still count. If the server loses them, this process reports them.
     others: HashMap<RequestName, Millis>,
-    /// When others sent what was not asked for yet.
+    /// The times of others' requests that `take_news` has not returned yet.
     news: Vec<Millis>,
-    /// What was known when the server was last heard.
+    /// What the server's last reply permits without it.
     heard: Option<Heard>,
     /// How many parts the rate has.
     parts: u32,
@@ -37,15 +37,15 @@ pub(super) struct WindowMember {
 /// Whether the server knows this process.
 #[derive(Clone, Copy, Debug)]
 enum MemberLink {
-    /// It does not, or is not there. An epoch that is named must end. The clock and the epoch are those heard before.
+    /// It does not, or does not reply. `forget` is an epoch that must end; `before` has the clock and epoch of the last reply.
     Away { forget: Option<u64>, before: Option<(ServerOffset, u64)>, has_failed: bool },
-    /// It is known, but does not know this process or what it sent.
+    /// The server replied, but does not know this process yet, nor what it sent.
     Met { clock: ServerOffset, epoch: u64 },
-    /// It knows everything.
+    /// It knows this process and all that it sent.
     Joined { clock: ServerOffset, epoch: u64 },
 }
 
-/// How far the server's clock is ahead of the own one: at least, at most.
+/// How far the server's clock is ahead of this process's: at least, and at most.
 #[derive(Clone, Copy, Debug)]
 struct ServerOffset(Millis, Millis);
 
@@ -55,22 +55,22 @@ struct OwnRequest {
     at: Millis,
 }
 
-/// What a member knew when the server was last heard.
+/// What the server's last reply permits without it.
 #[derive(Clone, Copy, Debug)]
 struct Heard {
-    /// When it asked.
+    /// When the call was sent.
     at: Millis,
-    /// How many requests it may send without permission until that is forgotten.
+    /// How many requests may be sent without permission until this expires.
     alone: u32,
 }
 
-/// Which part of the window is known.
+/// The part of the window that this process knows.
 #[derive(Clone, Copy, Debug, Default)]
 struct KnownWindow {
     epoch: Option<u64>,
-    /// By the server's clock, all that others were permitted until then.
+    /// All permissions of others up to this time, by the server's clock, are known.
     until: Millis,
-    /// The members. If they change, one may have brought earlier requests.
+    /// The numbers of old and young members. If they change, a member may have reported earlier requests.
     members: (u32, u32),
 }
 
@@ -112,15 +112,15 @@ impl WindowMember {
         }
     }
 
-    /// Whether requests need no permission, since the server does not answer.
+    /// Whether requests need no permission because the server does not reply.
     pub(super) const fn is_alone(&self) -> bool {
         matches!(self.link, MemberLink::Away { has_failed: true, .. })
     }
 
-    /// The next call, if it is sent now. `fresh` is random.
+    /// Returns the next call, to be sent now. `fresh` is random.
     pub(super) fn call(&mut self, now: Millis, want: u32, fresh: u64) -> BudgetCall {
         self.forget(now);
-        // Up to 52 bits, and more than any clock shows: a number that Lua and a sorted set keep exactly.
+        // 52 bits, which Lua and a sorted set keep exactly. More than any clock shows, so that it never expires as a score.
         let fresh = (1 << 51) | (fresh >> 13);
         let mut call = BudgetCall {
             epoch: None,
@@ -157,15 +157,15 @@ impl WindowMember {
         call
     }
 
-    /// The last call: this process sends nothing any more. None if the server does not know it.
+    /// Returns the last call, which says that this process has stopped sending; `None` if the server does not know it.
     pub(super) fn goodbye(&mut self, now: Millis) -> Option<BudgetCall> {
         let is_joined = self.is_joined();
         let call = BudgetCall { is_goodbye: true, ..self.call(now, 0, 0) };
         is_joined.then_some(call)
     }
 
-    /// Takes in the reply to a call that was sent at `sent`. Returns the view, if it is of use: then as many requests may be
-    /// sent as it grants.
+    /// Takes in the reply to a call that was sent at `sent`. Returns the view unless it is of no use; as many requests may then
+    /// be sent as it grants.
     pub(super) fn replied(
         &mut self,
         call: &BudgetCall,
@@ -179,11 +179,11 @@ impl WindowMember {
         }
         let clock = ServerOffset(reply.now - now, reply.now - sent);
         let BudgetReply { epoch, view, .. } = reply;
-        // A jump is noticed also after a time without the server.
+        // Compared with the last reply, even if calls failed in between.
         if let Some((before, known)) = self.link.last_heard()
             && clock.has_jumped(before)
         {
-            // If another process noticed first, the epoch has ended already.
+            // If another process noticed the jump first, that epoch has ended already.
             let forget = (known == epoch).then_some(epoch);
             self.link = MemberLink::Away { forget, before: None, has_failed: false };
             return None;
@@ -203,7 +203,7 @@ impl WindowMember {
         }
         self.born = self.born.filter(|_| view.is_young);
         self.parts = view.parts.max(1);
-        // Twice what the others may be permitted within a second: that long they count on this process.
+        // Less twice what the others may be permitted within a second: see "What is guaranteed" in the module `budget`.
         let free = view.limit.saturating_sub(view.used).saturating_sub(2 * self.terms.at_once());
         self.heard = Some(Heard { at: sent, alone: free / self.parts });
         self.pause.heard(call.pause, now, view.pause);
@@ -213,9 +213,9 @@ impl WindowMember {
         Some(view)
     }
 
-    /// There was no reply, or an error.
+    /// Notes that a call had no reply, or an error.
     pub(super) fn failed(&mut self) {
-        // An epoch that must end still must.
+        // If an epoch must end, the next call has to say so again.
         let forget = match self.link {
             MemberLink::Away { forget, .. } => forget,
             MemberLink::Met { .. } | MemberLink::Joined { .. } => None,
@@ -223,7 +223,10 @@ impl WindowMember {
         self.link = MemberLink::Away { forget, before: self.link.last_heard(), has_failed: true };
     }
 
-    /// Takes a place for a request that is sent without permission, or says when there may be one.
+    /// Counts a request that is sent without permission.
+    ///
+    /// # Errors
+    /// When to try again, if there is no room for it now.
     pub(super) fn take_alone(&mut self, now: Millis) -> Result<(), Millis> {
         self.forget(now);
         let mut at = now;
@@ -232,7 +235,7 @@ impl WindowMember {
             at = self.own.get(excess).map_or(now + SEEN, |own| own.at + self.terms.keep());
         }
         if let Some(Heard { at: heard, alone: 0 }) = self.heard {
-            // What was in the window then is no longer.
+            // By then, all that was in the window has expired.
             at = at.max(heard + SEEN + self.terms.keep());
         }
         if at > now {
@@ -246,27 +249,27 @@ impl WindowMember {
         Ok(())
     }
 
-    /// How many requests it may send in a period without the server.
+    /// How many requests this process may send in a period without the server.
     pub(super) fn alone_share(&self, now: Millis) -> u32 {
         if self.is_young(now) { self.terms.young_share(self.parts) } else { self.terms.share(self.parts) }
     }
 
-    /// When others sent requests, as far as this was not returned yet.
+    /// Returns the times of others' requests since this was last called.
     pub(super) fn take_news(&mut self) -> Vec<Millis> {
         std::mem::take(&mut self.news)
     }
 
-    /// Upstream wants nothing until then.
+    /// Notes that upstream's limit is reached until then.
     pub(super) fn limited(&mut self, until: Millis) {
         self.pause.limited(until);
     }
 
-    /// Until when upstream wants nothing, if another process said so since this was last asked.
+    /// Returns the end of the pause, if another process reported one since this was last called.
     pub(super) fn take_pause(&mut self) -> Option<Millis> {
         std::mem::take(&mut self.pause.is_news).then_some(self.pause.until)
     }
 
-    /// Whether what its predecessor sent may still count.
+    /// Whether requests of this process's predecessor may still count.
     fn is_young(&self, now: Millis) -> bool {
         self.born.is_some_and(|born| now - born <= self.terms.keep())
     }
@@ -287,7 +290,7 @@ impl WindowMember {
 }
 
 impl MemberLink {
-    /// The server's clock and the epoch when it was last heard.
+    /// The server's clock and the epoch at the last reply.
     const fn last_heard(&self) -> Option<(ServerOffset, u64)> {
         match self {
             Self::Away { before, .. } => *before,
@@ -309,7 +312,8 @@ impl PauseNews {
         }
     }
 
-    /// A reply to a call that reported a pause of `reported`, none if 0. The server says how long the pause still is.
+    /// Takes in a reply to a call that reported a pause of `reported`, 0 for none. `rest` is how long the server's pause still
+    /// lasts.
     fn heard(&mut self, reported: Millis, now: Millis, rest: Millis) {
         self.is_unreported &= reported == 0;
         let until = now + rest;

@@ -1,4 +1,4 @@
-//! Greedy processes share a budget while the server, the network and the processes fail at random.
+//! A model test: greedy processes share a budget while the server, the network and the processes fail at random.
 
 use rand::rngs::SmallRng;
 use rand::{Rng as _, RngExt as _, SeedableRng as _};
@@ -10,7 +10,7 @@ use super::terms::{BudgetTerms, Millis, PULSE};
 
 const TERMS: BudgetTerms = BudgetTerms { rate: 450, period: 60_000, replicas: 3, timeout: 250 };
 
-/// How long a history takes, and how finely it is looked at.
+/// The length of a history, and of its steps.
 const LENGTH: Millis = 260_000;
 const STEP: Millis = 10;
 
@@ -20,18 +20,18 @@ const UPSTREAM: usize = 500;
 /// How many waiting requests a process always has.
 const GREED: u32 = 12;
 
-/// What happens to whom, and when.
+/// A fault. Processes are given by their position.
 #[derive(Clone, Copy, Debug)]
 enum ModelFault {
     /// The server is gone; it may come back empty.
     Killed { is_empty_then: bool },
-    /// The server does nothing, and then everything that was sent to it meanwhile.
+    /// The server stops, and later runs everything that was sent to it meanwhile.
     Stopped,
     /// A process is cut off.
     Partition(usize),
-    /// A process ends without a word, and another one begins.
+    /// A process crashes, and another one begins.
     Crash(usize),
-    /// A process says goodbye, and another one begins.
+    /// A process says goodbye and ends, and another one begins.
     Restart(usize),
     /// Everything in the server is deleted.
     Flush,
@@ -51,7 +51,7 @@ struct ModelProcess {
     member: WindowMember,
     in_flight: Option<ModelCall>,
     due: Millis,
-    /// It does not run before.
+    /// When it begins to run.
     starts: Millis,
 }
 
@@ -69,7 +69,7 @@ struct ModelWorld {
     server: ReferenceServer,
     ahead: Millis,
     processes: Vec<ModelProcess>,
-    /// Calls that the server has not got to yet, of processes that may have given up or ended.
+    /// Calls that the stopped server has yet to run. Their processes may have given up or ended.
     stuck: Vec<(u64, BudgetCall)>,
     seen: Vec<Millis>,
     started: u64,
@@ -81,7 +81,7 @@ impl ModelWorld {
         let count = if has_faults { random.random_range(1..6) } else { 0 };
         let mut crashed = [false; 3];
         let mut faults: Vec<FaultSpan> = (0..count).map(|_| random_fault(&mut random)).collect();
-        // Nobody knows what was sent before if all processes end without a word.
+        // If all processes crash, no process knows what was sent before.
         faults.retain(|span| match span.fault {
             ModelFault::Crash(who) => {
                 crashed[who] = true;
@@ -185,7 +185,7 @@ impl ModelWorld {
         })
     }
 
-    /// Sends a call that is due, lets the server work on it, and takes in its reply.
+    /// Sends a call that is due, runs it in the server, and takes in its reply.
     fn exchange(&mut self, who: usize, now: Millis, is_stopped: bool) {
         let (reaches, ahead) = (self.reaches(who, now), self.ahead);
         let process = &mut self.processes[who];
@@ -229,7 +229,7 @@ impl ModelWorld {
         }
     }
 
-    /// Sends what needs no permission.
+    /// Sends requests that need no permission.
     fn send(&mut self, who: usize, now: Millis) {
         let process = &mut self.processes[who];
         while process.member.is_alone() && process.member.take_alone(now).is_ok() {
@@ -266,7 +266,7 @@ fn most_in_period(seen: &[Millis]) -> usize {
     most
 }
 
-/// The most in each history, in ascending order, and how many requests there were.
+/// Runs histories. Returns the most requests in a period for each, in ascending order, and the total of all requests.
 fn histories(seeds: std::ops::Range<u64>, has_faults: bool) -> (Vec<(usize, u64)>, usize) {
     let mut total = 0;
     let mut most: Vec<_> = seeds
@@ -287,7 +287,7 @@ fn count() -> u64 {
 }
 
 #[test]
-fn without_faults_the_processes_use_the_rate_together_and_never_more() {
+fn without_faults_the_processes_together_use_the_whole_rate_and_no_more() {
     let (most, total) = histories(0..10, false);
     assert!(most.iter().all(|(most, _)| *most <= TERMS.rate as usize), "{most:?}");
     let possible = 10 * TERMS.rate as usize * LENGTH as usize / TERMS.period as usize;
@@ -296,7 +296,7 @@ fn without_faults_the_processes_use_the_rate_together_and_never_more() {
 }
 
 #[test]
-fn upstream_never_sees_more_than_its_limit_whatever_fails() {
+fn upstream_never_sees_more_than_its_limit_under_any_faults() {
     let (most, total) = histories(1_000..1_000 + count(), true);
     let above = most.iter().filter(|(most, _)| *most > TERMS.rate as usize).count();
     let (median, worst) = (most[most.len() / 2].0, most.last().unwrap());

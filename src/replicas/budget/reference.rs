@@ -1,4 +1,4 @@
-//! What the script does, in Rust: the server of the model, and what the script is compared with.
+//! The script in Rust. It serves as the server in the model test, and the script is compared with it.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -77,14 +77,14 @@ impl ReferenceServer {
         BudgetReply { now, epoch, view: Some(view) }
     }
 
-    /// The key with the requests is deleted.
+    /// Deletes the key with the requests.
     pub(super) fn lose_window(&mut self) {
         self.epoch = None;
         self.window.clear();
         self.by_time.clear();
     }
 
-    /// The key with the members is deleted.
+    /// Deletes the key with the members.
     pub(super) fn lose_members(&mut self) {
         self.epoch = None;
     }

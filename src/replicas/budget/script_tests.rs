@@ -1,4 +1,4 @@
-//! The script in a real server, against the reference.
+//! Compares the script in a real server with the reference.
 
 use rand::rngs::SmallRng;
 use rand::{Rng as _, RngExt as _, SeedableRng as _};
@@ -16,7 +16,7 @@ const TERMS: BudgetTerms = BudgetTerms { rate: 24, period: 4_000, replicas: 2, t
 const WINDOW: &[u8] = b"{t}:window";
 const MEMBERS: &[u8] = b"{t}:members";
 
-/// Runs the script at a time of the test's choice.
+/// Runs the script with a server clock that shows `now`.
 async fn run(
     server: &Server,
     script: &LuaScript,
@@ -59,7 +59,7 @@ fn random_call(random: &mut SmallRng, now: Millis, epoch: u64) -> BudgetCall {
 }
 
 #[tokio::test]
-async fn the_script_does_what_the_reference_does() {
+async fn script_and_reference_return_the_same() {
     let (server, text) =
         (TestServer::start(), WINDOW_TEXT.replace("redis.call('TIME')", "{ARGV[19], ARGV[20]}"));
     let script = LuaScript::new(Box::leak(text.into_boxed_str()));

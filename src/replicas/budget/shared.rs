@@ -19,17 +19,17 @@ use crate::shutdown::Shutdown;
 use crate::telemetry::SharedBudgetReadings;
 use crate::tier::{BudgetChange, RequestTimes, SentRequest};
 
-/// The most windows; further credentials share one.
+/// The most windows. Further credentials share one.
 const MOST: usize = 256;
 
-/// How often it is looked whether a drain is over.
+/// How often the drain is checked for its end.
 const DRAIN_STEP: Duration = Duration::from_millis(50);
 
 /// Whose requests a window counts.
 pub(in crate::replicas) enum BudgetScope {
     /// Everyone's.
     Everyone,
-    /// Each credential's. The function names it without telling anything about the key.
+    /// Each credential's. The function returns a name that reveals nothing about the key.
     Credential(Box<dyn Fn(CredentialId) -> String + Send + Sync>),
 }
 
@@ -43,8 +43,8 @@ pub struct SharedBudget {
 }
 
 impl SharedBudget {
-    /// Shares a budget through a server that may be away. Once everything else is drained, the others learn that this process
-    /// sends nothing any more.
+    /// Shares a budget through a server, which may be away. Once everything else is drained, it tells the other processes that
+    /// this one has stopped sending.
     pub(in crate::replicas) fn open(
         terms: BudgetTerms,
         scope: BudgetScope,
@@ -59,7 +59,7 @@ impl SharedBudget {
         let link = Arc::new(BudgetLink::new(terms, expiry, server, clock));
         let budget = Arc::new(Self { link, scope, lanes: Mutex::default(), tasks: Shutdown::default() });
         if let BudgetScope::Everyone = budget.scope {
-            // The others know of this process before its first request.
+            // Now, so that the others know of this process before its first request.
             budget.lanes.lock().insert(everyone(), budget.start(everyone()));
         }
         let (leaving, drained) = (Arc::clone(&budget), shutdown.clone());
@@ -67,12 +67,12 @@ impl SharedBudget {
         budget
     }
 
-    /// The budget, as upstream's side uses it.
+    /// The budget as the gate uses it.
     pub fn times(self: &Arc<Self>) -> Arc<dyn RequestTimes> {
         Arc::new(SharedTimes(Arc::clone(self)))
     }
 
-    /// What the metrics show: of the window in which least is left.
+    /// What the metrics show of all windows: the most members, the least that is left, and sums.
     pub fn readings(&self) -> SharedBudgetReadings {
         let now = self.link.now();
         let lanes: Vec<_> = self.all().iter().map(|lane| lane.readings(now)).collect();
@@ -85,7 +85,8 @@ impl SharedBudget {
         }
     }
 
-    /// Puts a request in line at the window of its credential, which is opened if there is none.
+    /// Queues a request for the window of its credential, and opens that window if there is none. The request may be sent when
+    /// the receiver gets a value.
     fn line_up(self: &Arc<Self>, credential: CredentialId) -> oneshot::Receiver<()> {
         let mut lanes = self.lanes.lock();
         let id = match self.scope {
@@ -109,7 +110,7 @@ impl SharedBudget {
         lane
     }
 
-    /// Drives a window until nothing has been sent in it for a while.
+    /// Drives a window until it has been idle for its expiry.
     async fn drive(&self, id: CredentialId, lane: &BudgetLane) {
         loop {
             lane.drive(&self.link).await;
@@ -129,10 +130,10 @@ impl SharedBudget {
         ["window", "members"].map(|part| format!("ff1:{name}:{part}").into_bytes())
     }
 
-    /// Waits until nothing is left to do, or must end, and says goodbye.
+    /// Waits for the end of the drain, and says goodbye to the other processes.
     async fn leave(&self, shutdown: &Shutdown) {
         shutdown.drain_begun().await;
-        // This task is the last one.
+        // This task itself is the last one that runs.
         while shutdown.running() > 1 && !shutdown.is_ended() {
             tokio::select! {
                 () = tokio::time::sleep(DRAIN_STEP) => {}
@@ -161,7 +162,7 @@ impl RequestTimes for SharedTimes {
     fn note(&self, request: SentRequest) -> BoxFuture<'_, ()> {
         async move {
             if self.0.line_up(request.credential).await.is_err() {
-                // The process has said goodbye.
+                // The process has said goodbye, so the request must never be sent.
                 pending::<()>().await;
             }
         }
@@ -184,7 +185,7 @@ impl RequestTimes for SharedTimes {
     }
 }
 
-/// What stands for every credential.
+/// Stands for all credentials.
 const fn everyone() -> CredentialId {
     CredentialId::new([0; 16])
 }

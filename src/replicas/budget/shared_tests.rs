@@ -28,7 +28,7 @@ async fn until(holds: impl Fn() -> bool) {
 }
 
 #[tokio::test]
-async fn processes_send_the_rate_together_and_know_of_each_other() {
+async fn processes_together_send_the_rate_and_learn_of_each_others_requests() {
     let server = TestServer::start();
     let budgets: Vec<_> = (0..3).map(|_| open(&server.settings(), TERMS).0).collect();
     let sent: Vec<_> = budgets.iter().map(|_| Arc::<AtomicU32>::default()).collect();
@@ -56,7 +56,7 @@ async fn processes_send_the_rate_together_and_know_of_each_other() {
 }
 
 #[tokio::test]
-async fn a_pause_that_one_process_tells_reaches_the_others_once() {
+async fn a_pause_that_one_process_reports_reaches_the_others_once() {
     let server = TestServer::start();
     let terms = BudgetTerms { replicas: 2, ..TERMS };
     let (one, two) = (open(&server.settings(), terms).0, open(&server.settings(), terms).0);

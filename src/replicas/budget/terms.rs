@@ -1,26 +1,26 @@
-/// Milliseconds of some clock: this process's, or the server's.
+/// An instant or a duration in milliseconds, by this process's clock or the server's.
 pub(super) type Millis = i64;
 
 /// How long a member counts as seen after it sent its last call.
 pub(super) const SEEN: Millis = 1000;
 
-/// How often a member calls at least.
+/// The longest time between two calls of a member.
 pub(super) const PULSE: Millis = 250;
 
 /// The longest time that a request is assumed to travel.
 const LONGEST_WAY: Millis = 1000;
 
-/// The part of the period that may be lost because it is unknown when upstream saw a request, as a divisor.
+/// As a divisor, the largest part of the period that [`LONGEST_WAY`] may take, so that short periods keep most of their rate.
 const WAY_PART: Millis = 20;
 
-/// How much two clocks may drift apart within a period, and more than a truncated instant is off.
+/// Covers the drift of two clocks within a period, and instants truncated to milliseconds.
 const SLACK: Millis = 10;
 
-/// The part of the rate that may be sent within a second, as a divisor. What a member knows of the others is a second old.
+/// As a divisor, the part of the rate that may be sent within a second. It bounds what a member does not know of the others,
+/// since its knowledge is up to a second old.
 const AT_ONCE_PART: u32 = 4;
 
-/// The part of its share that a process may use while it does not know what was sent before it, as a divisor. Upstream's limit
-/// is a tenth above the rate.
+/// As a divisor, the part of its share that a young process may use. Upstream's limit is a tenth above the rate.
 const YOUNG_PART: u32 = 10;
 
 /// What the processes that share a budget must agree on.
@@ -37,8 +37,8 @@ pub struct BudgetTerms {
 }
 
 impl BudgetTerms {
-    /// How long a request counts: upstream sees it later than it was permitted, by as long as the permission and the request
-    /// may travel.
+    /// How long a request counts: the period, and as long as the permission and the request may travel, because upstream sees
+    /// the request that much later.
     pub(super) fn keep(&self) -> Millis {
         self.period + self.timeout + LONGEST_WAY.min(self.period / WAY_PART) + SLACK
     }
@@ -53,8 +53,8 @@ impl BudgetTerms {
         self.rate / parts.max(1)
     }
 
-    /// The share of a process that does not know what was sent before it.
+    /// The share of a young process, which does not know what its predecessor sent.
     pub(super) fn young_share(&self, parts: u32) -> u32 {
-        self.rate / parts.max(1).saturating_mul(YOUNG_PART)
+        self.share(parts) / YOUNG_PART
     }
 }

@@ -9,24 +9,24 @@ use crate::domain::{AgentFacts, BatchFact, Digest, EntryIndex, FilterFacts, Inde
 use crate::store::{EntryKey, ScopeKey};
 use crate::tier::{Cell, CellEntry, CellHead, CellSegment, week_of};
 
-/// The bytes of a row.
+/// The size of a row.
 const ROW: usize = 77;
 
-/// The bytes of a segment.
+/// The size of a segment.
 const SEGMENT: usize = 44;
 
-/// The fewest bytes of an entry: its number and the lengths of its rows and its totals.
+/// The least size of an entry: its number and the lengths of its rows and its totals.
 const LEAST_ENTRY: usize = 24;
 
-/// The fewest bytes of a head.
+/// The least size of a head.
 const LEAST_HEAD: usize = 20;
 
-/// Nothing is known of the agent; or it is, without the date of its creation; or with it.
+/// What a head says about the agent: nothing, facts without a creation date, or facts with one.
 const NO_AGENT: u32 = 0;
 const UNDATED_AGENT: u32 = 1;
 const DATED_AGENT: u32 = 2;
 
-/// The flag of a segment beside the number of its entry.
+/// The flag in a segment's entry number.
 const IS_PROVISIONAL: u32 = 1 << 31;
 
 const IS_DATED: u8 = 1;
@@ -70,7 +70,7 @@ pub fn encode_cell(cell: &Cell) -> Vec<u8> {
     out
 }
 
-/// Decodes a scope's cell; `None` if it is none.
+/// Decodes a cell of a scope; `None` if the record is not a valid cell.
 pub fn decode_cell(record: &[u8], scope: ScopeKey) -> Option<Cell> {
     let mut record = Decoder::new(record);
     let week = record.i64()?;

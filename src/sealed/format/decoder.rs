@@ -1,6 +1,6 @@
 use crate::domain::Timestamp;
 
-/// Reads a record from front to back. Whatever is not there is `None`.
+/// Reads a record from front to back. Each method returns `None` if the record is too short or the field is invalid.
 #[derive(Debug)]
 pub(super) struct Decoder<'a>(&'a [u8]);
 
@@ -41,13 +41,13 @@ impl<'a> Decoder<'a> {
         self.array().map(i64::from_le_bytes)
     }
 
-    /// An instant that is not beyond those that exist.
+    /// An instant within the years of [`Timestamp`].
     pub(super) fn instant(&mut self) -> Option<Timestamp> {
         let micros = self.i64()?;
         Some(Timestamp::from_micros(micros)).filter(|instant| instant.as_micros() == micros)
     }
 
-    /// The items of a list, each of which takes `least` bytes or more, so that no length asks for more than there is.
+    /// The items of a list. Each takes at least `least` bytes, so that a false length can't cause a large allocation.
     pub(super) fn list<T>(
         &mut self,
         least: usize,
@@ -74,12 +74,12 @@ impl<'a> Decoder<'a> {
         str::from_utf8(self.section()?).ok()
     }
 
-    /// Everything that is left.
+    /// All remaining bytes.
     pub(super) const fn rest(self) -> &'a [u8] {
         self.0
     }
 
-    /// Whether the record ends here.
+    /// `Some` if the record ends here.
     pub(super) fn end(self) -> Option<()> {
         self.0.is_empty().then_some(())
     }
@@ -89,7 +89,7 @@ impl<'a> Decoder<'a> {
     }
 }
 
-/// The length of a list or section, as it is written. What is longer than can be written is not read back.
+/// The encoded length of a list or section. Lengths beyond `u32` encode as its maximum, so that such a record is not decoded.
 pub(super) fn length_of(length: usize) -> u32 {
     u32::try_from(length).unwrap_or(u32::MAX)
 }
@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_list_that_claims_more_than_there_is_takes_no_memory() {
+    fn a_list_longer_than_the_record_is_refused() {
         let claims = [u32::MAX.to_le_bytes().as_slice(), &[0; 40]].concat();
         assert!(Decoder::new(&claims).list(4, Decoder::u32).is_none());
         assert!(Decoder::new(&claims).list(usize::MAX, Decoder::u32).is_none());

@@ -1,39 +1,30 @@
+use std::collections::HashMap;
+
 use bytes::BufMut;
 
 use super::decoder::{Decoder, length_of};
 use crate::domain::Timestamp;
 use crate::sealed::record::RecordName;
 
-/// The bytes of a mark.
+/// The size of a mark.
 const MARK: usize = 24;
 
-/// What was read before an instant is void.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct VoidMark {
-    /// The name of the agent or credential that it is about.
-    pub name: RecordName,
-    /// The instant.
-    pub at: Timestamp,
-}
-
-/// Encodes void marks.
-pub fn encode_marks(marks: &[VoidMark]) -> Vec<u8> {
+/// Encodes void marks: the name of an agent or credential, and the instant until which reads of it are void.
+pub fn encode_marks(marks: &HashMap<RecordName, Timestamp>) -> Vec<u8> {
     let mut out = Vec::with_capacity(size_of::<u32>() + MARK * marks.len());
     out.put_u32_le(length_of(marks.len()));
-    for mark in marks {
-        out.put_slice(mark.name.as_bytes());
-        out.put_i64_le(mark.at.as_micros());
+    for (name, at) in marks {
+        out.put_slice(name.as_bytes());
+        out.put_i64_le(at.as_micros());
     }
     out
 }
 
-/// Decodes void marks; `None` if they are none.
-pub fn decode_marks(record: &[u8]) -> Option<Vec<VoidMark>> {
+/// Decodes void marks; `None` if the record is not valid.
+pub fn decode_marks(record: &[u8]) -> Option<HashMap<RecordName, Timestamp>> {
     let mut record = Decoder::new(record);
-    let mark = |record: &mut Decoder<'_>| {
-        Some(VoidMark { name: RecordName::from_bytes(record.array()?), at: record.instant()? })
-    };
-    let marks = record.list(MARK, mark)?;
+    let marks =
+        record.list(MARK, |record| Some((RecordName::from_bytes(record.array()?), record.instant()?)))?;
     record.end()?;
-    Some(marks)
+    Some(marks.into_iter().collect())
 }

@@ -11,16 +11,16 @@ use crate::domain::{Entry, EntryIndex};
 const HAS_LINE_BREAKS: u8 = 1;
 const IS_SENDABLE: u8 = 2;
 
-/// Encodes the bytes of an entry, which are deflated first if they are not yet.
+/// Encodes the bytes of an entry. Deflates them first if necessary.
 ///
 /// # Errors
-/// If the entry has no bytes, or others than its index says: those of rewritten rows are not kept.
+/// The entry has no bytes, or its rows were rewritten, so that the index has other lengths.
 pub fn encode_rows(entry: &Entry) -> io::Result<Vec<u8>> {
     let deflated = entry.deflated()?;
     let index = entry.index();
     let mut rows = index.rows().iter().enumerate();
     if !rows.all(|(at, row)| entry.byte_range(at..at + 1).len() == row.byte_len() + 1) {
-        return Err(io::Error::other("rows that were rewritten are not kept"));
+        return Err(io::Error::other("rewritten rows can't be kept"));
     }
     let parts = deflated.parts();
     let line_breaks = if entry.has_line_breaks() { HAS_LINE_BREAKS } else { 0 };
@@ -42,17 +42,12 @@ pub fn encode_rows(entry: &Entry) -> io::Result<Vec<u8>> {
     Ok(out)
 }
 
-/// Decodes the bytes of the entry with this index; `None` if they are none, or another entry's.
+/// Decodes the bytes of the entry with this index; `None` if the record is not valid, or another entry's.
 pub fn decode_rows(record: &[u8], index: &Arc<EntryIndex>) -> Option<Entry> {
     let mut record = Decoder::new(record);
     if record.array()? != fingerprint(index) {
         return None;
     }
-    decode_bytes(record, index)
-}
-
-/// Decodes what follows the fingerprint.
-fn decode_bytes(mut record: Decoder<'_>, index: &Arc<EntryIndex>) -> Option<Entry> {
     let flags = record.u8()?;
     if flags & !(HAS_LINE_BREAKS | IS_SENDABLE) != 0 {
         return None;
@@ -70,14 +65,14 @@ fn decode_bytes(mut record: Decoder<'_>, index: &Arc<EntryIndex>) -> Option<Entr
         0 => return None,
         _ => Some(seams.into()),
     };
-    // Copied, so that nothing else of the record stays in memory with them.
+    // Copied, so that the rest of the record does not stay in memory with them.
     let blocks = Bytes::copy_from_slice(record.rest());
     let parts = DeflatedParts { blocks, seams, lines_crc, commas_crc, len, effort };
     let deflated = Deflated::from_parts(parts, index.len())?;
     Entry::from_parts(Arc::clone(index), deflated, flags & HAS_LINE_BREAKS != 0)
 }
 
-/// Tells which bytes belong to an index: the digests and lengths of its rows, which stay when it changes otherwise.
+/// Identifies the bytes of an index by the digests and lengths of its rows, which do not change when the index is updated.
 fn fingerprint(index: &EntryIndex) -> [u8; 16] {
     let mut hash = Sha256::new();
     for row in index.rows().iter() {

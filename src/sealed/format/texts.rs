@@ -14,7 +14,7 @@ pub(super) struct TextNumbers {
 }
 
 impl TextNumbers {
-    /// The number of a text.
+    /// Returns the number of a text. Adds the text if it is new.
     pub(super) fn number(&mut self, text: &str) -> u32 {
         if let Some(number) = self.numbers.get(text) {
             return *number;
@@ -26,7 +26,7 @@ impl TextNumbers {
         number
     }
 
-    /// The number of a text that may be missing.
+    /// Returns the number of a text, or 0 for `None`.
     pub(super) fn number_if(&mut self, text: Option<&Arc<str>>) -> u32 {
         text.map_or(0, |text| self.number(text))
     }
@@ -42,17 +42,17 @@ pub(super) struct NumberedTexts(Vec<Arc<str>>);
 
 impl NumberedTexts {
     pub(super) fn read(cell: &mut Decoder<'_>) -> Option<Self> {
-        // Words that upstream documents become those that the whole process shares.
+        // Makes rows share the process-wide copies of words that upstream documents.
         let mut words = WordTable::default();
         cell.list(size_of::<u32>(), |cell| cell.text().map(|text| words.word(text))).map(Self)
     }
 
-    /// The text with a number; `None` if there is none.
+    /// Returns the text with this number.
     pub(super) fn get(&self, number: u128) -> Option<&Arc<str>> {
         self.0.get(usize::try_from(number).ok()?.checked_sub(1)?)
     }
 
-    /// The text with a number if that is not 0; `None` if there is none.
+    /// Returns `Some(None)` for 0, and otherwise the text with this number.
     pub(super) fn get_if(&self, number: u32) -> Option<Option<Arc<str>>> {
         if number == 0 { Some(None) } else { self.get(number.into()).map(|text| Some(Arc::clone(text))) }
     }

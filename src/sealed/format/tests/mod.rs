@@ -1,6 +1,7 @@
 mod sealed;
 mod sizes;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use proptest::prelude::*;
@@ -70,7 +71,7 @@ fn sketch() -> impl Strategy<Value = Sketch> {
     )
 }
 
-/// Rows of an hour, newest first, with this before each.
+/// Rows of an hour, newest first, each of which begins with `before`.
 fn rows(sketches: &[Sketch], hour: i64, before: &str) -> Vec<NewRow> {
     let mut micros = HOUR - 1;
     let mut rows = Vec::new();
@@ -101,7 +102,7 @@ fn key(number: u64) -> EntryKey {
     EntryKey { scope: SCOPE, number: number.into() }
 }
 
-/// A cell with an entry for each hour, whose rows lie in two segments, and a segment without rows after each.
+/// A cell with an entry for each hour, whose rows are in two segments, and a segment without rows after each.
 fn cell(hours: &[Vec<Sketch>]) -> Cell {
     let (mut segments, mut entries) = (Vec::new(), Vec::new());
     for (number, sketches) in hours.iter().enumerate() {
@@ -200,14 +201,14 @@ proptest! {
         let deflated = [&entry, &decoded].map(|entry| entry.deflated().unwrap());
         prop_assert_eq!(deflated[0].parts(), deflated[1].parts());
         assert_same_bytes(&decoded, &entry);
-        // Bytes that are deflated again need not be the same, only what they stand for.
+        // Deflating again may give other bytes for the same rows.
         decoded.squeeze().unwrap();
         entry.squeeze().unwrap();
         assert_same_bytes(&decoded, &entry);
     }
 
     #[test]
-    fn damage_behind_the_seal_is_a_miss_or_another_record_but_no_panic(
+    fn a_damaged_record_is_a_miss_or_decodes_to_a_valid_record(
         sketches in prop::collection::vec(sketch(), 1..6),
         damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
     ) {
@@ -229,7 +230,7 @@ proptest! {
     }
 }
 
-/// A cell with one entry, all of whose rows lie in one segment.
+/// A cell with one entry, all of whose rows are in one segment.
 fn cell_of(entry: &Entry) -> Cell {
     let rows = (!entry.rows().is_empty()).then(|| (0, 0..entry.rows().len()));
     let span = Span::new(at(1, 0), at(1, HOUR - 1)).unwrap();
@@ -240,7 +241,7 @@ fn cell_of(entry: &Entry) -> Cell {
     Cell { week: WEEK, segments: vec![segment], entries, head: None }
 }
 
-/// An entry with a row of every kind.
+/// An entry with a row for each kind of id.
 fn small_entry() -> Entry {
     let sketch = |has_text_id, batch_id| Sketch {
         has_text_id,
@@ -260,7 +261,7 @@ fn small_entry() -> Entry {
 }
 
 #[test]
-fn a_record_cut_anywhere_behind_the_seal_is_a_miss() {
+fn a_truncated_or_longer_record_is_a_miss() {
     let entry = small_entry();
     let (cell, bytes) = (encode_cell(&cell_of(&entry)), encode_rows(&entry).unwrap());
     assert!((0..cell.len()).all(|length| decode_cell(&cell[..length], SCOPE).is_none()));
@@ -270,7 +271,7 @@ fn a_record_cut_anywhere_behind_the_seal_is_a_miss() {
 }
 
 #[test]
-fn bytes_of_other_rows_are_a_miss_and_those_of_rows_read_again_are_not() {
+fn bytes_fit_the_index_of_the_same_rows_read_again_and_no_other() {
     let entry = small_entry();
     let encoded = encode_rows(&entry).unwrap();
     let later = entry.index().changed(0..2, |_| crate::domain::RowChange::Doubted);
@@ -331,7 +332,7 @@ fn totals_that_a_later_version_writes_are_skipped() {
     let entry = small_entry();
     let (cell, totals) = (cell_of(&entry), b"totals of a later version");
     let plain = encode_cell(&cell);
-    // They precede the list of one segment, and that of no head.
+    // The totals precede the lists of one segment and of no head.
     let before = plain.len() - 44 - 4 - 4 - 4;
     let length = (totals.len() as u32).to_le_bytes();
     let later = [&plain[..before], &length, &totals[..], &plain[before + 4..]].concat();
@@ -339,7 +340,7 @@ fn totals_that_a_later_version_writes_are_skipped() {
 }
 
 #[test]
-fn words_that_many_rows_have_take_no_memory_of_their_own() {
+fn decoded_rows_share_the_words_that_upstream_documents() {
     let entry = small_entry();
     let decoded = decode_cell(&encode_cell(&cell_of(&entry)), SCOPE).unwrap();
     let row = decoded.entries[0].index.rows().at(0).to_index_row();
@@ -349,7 +350,7 @@ fn words_that_many_rows_have_take_no_memory_of_their_own() {
 }
 
 #[test]
-fn an_index_with_more_words_than_are_searched_is_the_same_after_a_round_trip() {
+fn an_index_with_many_words_is_the_same_after_a_round_trip() {
     let sketches: Vec<_> = (0..300)
         .map(|number| Sketch {
             has_text_id: false,
@@ -368,15 +369,12 @@ fn an_index_with_more_words_than_are_searched_is_the_same_after_a_round_trip() {
 }
 
 #[test]
-fn marks_are_the_same_after_a_round_trip_and_nothing_else_is_marks() {
-    let mark = |byte, micros| VoidMark {
-        name: RecordName::from_bytes([byte; 16]),
-        at: Timestamp::from_micros(micros),
-    };
-    let marks = vec![mark(1, 5), mark(2, -5), mark(1, 1_795_000_000_000_000)];
+fn marks_are_the_same_after_a_round_trip_and_other_records_are_refused() {
+    let mark = |byte, micros| (RecordName::from_bytes([byte; 16]), Timestamp::from_micros(micros));
+    let marks = HashMap::from([mark(1, 5), mark(2, -5), mark(3, 1_795_000_000_000_000)]);
     let encoded = encode_marks(&marks);
     assert_eq!(decode_marks(&encoded), Some(marks));
-    assert_eq!(decode_marks(&encode_marks(&[])), Some(Vec::new()));
+    assert_eq!(decode_marks(&encode_marks(&HashMap::new())), Some(HashMap::new()));
     assert!((0..encoded.len()).all(|length| decode_marks(&encoded[..length]).is_none()));
     assert_eq!(decode_marks(&[&encoded[..], &[0]].concat()), None);
 }

@@ -1,4 +1,4 @@
-//! How much room records take, with rows such as upstream's.
+//! The sizes of records with rows like upstream's.
 
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
@@ -48,7 +48,7 @@ fn entries(count: u32) -> Vec<Entry> {
     entries
 }
 
-/// The cell of entries, with a segment for each.
+/// A cell of these entries, with a segment for each.
 fn cell(entries: &[Entry]) -> Cell {
     let at = |entry: &Entry, row| entry.rows().at(row).created_at;
     let segment = |(number, entry): (usize, &Entry)| {
