@@ -1,4 +1,4 @@
-//! What `fanfold tier check` finds out about a directory. Everything here blocks.
+//! `fanfold tier check` for a directory. Everything here blocks.
 
 use std::fs;
 use std::io;
@@ -6,29 +6,28 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::disk;
-use super::disk_room::DiskRoom;
+use super::disk_room::{DiskRoom, Leftovers};
 use super::file_system::{self, FileSystem};
-use super::kept_files::CELL;
+use super::kept_files::{CELL, record_name};
 use super::lock::DirectoryLock;
 use super::marks_file;
 use super::state::LOCK;
-use crate::sealed::{ReadMarks, RecordKind, RecordName, TierSecret, Unsealed};
+use crate::sealed::{ReadMarks, RecordKind, TierSecret, Unsealed};
 use crate::tier::Finding;
 
-/// How many cells are opened to see whether they can be.
+/// How many cells of each line of the secret are opened as a sample.
 const SAMPLE: usize = 100;
 
 /// How many writes are timed.
 const WRITES: usize = 8;
 
-/// What each of these writes: an entry of ordinary size.
+/// The bytes of a timed write: an entry of ordinary size.
 const WRITTEN: usize = 64 << 10;
 
-/// From this long on, a write is too slow to be unremarkable.
+/// A median write that takes longer is reported as slow.
 const SLOW: Duration = Duration::from_millis(250);
 
-/// Finds out whether a directory can be used. Writes only files that it removes again, and creates the directory if it does
-/// not exist.
+/// Checks whether a directory can be used. Creates it if it does not exist, and removes whatever else it writes.
 pub(super) fn check(root: &Path, secret: &TierSecret, bytes: u64) -> Vec<Finding> {
     if let Err(error) = fs::create_dir_all(root) {
         return vec![Finding::bad(format!("The directory {} can't be created: {error}.", root.display()))];
@@ -50,10 +49,10 @@ fn kind(root: &Path) -> Option<Finding> {
              does not answer blocks every file."
         )),
         FileSystem::Container => Finding::doubtful(
-            "The directory is in the container's own file system, and ends with the container: mount a volume there.".to_owned(),
+            "The directory is in the container's own file system and is lost with the container: mount a volume there.".to_owned(),
         ),
         FileSystem::Memory => {
-            Finding::doubtful("The file system is in memory: what it holds counts as memory, and ends with the machine.".to_owned())
+            Finding::doubtful("The file system is in memory: its files use memory, and a reboot loses them.".to_owned())
         }
         FileSystem::User => Finding::doubtful(
             "The file system is provided by a process (FUSE). If it is reached over a network, it is not supported.".to_owned(),
@@ -64,9 +63,12 @@ fn kind(root: &Path) -> Option<Finding> {
 
 fn lock(root: &Path) -> Finding {
     match DirectoryLock::try_take(&root.join(LOCK)) {
-        Ok(Some(_)) => Finding::good("The lock is free: the next gateway that starts writes here.".to_owned()),
+        Ok(Some(_)) => {
+            Finding::good("The lock is free: the next gateway that starts writes here.".to_owned())
+        }
         Ok(None) => Finding::good(
-            "The lock is held: a gateway writes here. Another one would serve from memory until that one ends.".to_owned(),
+            "The lock is held: a gateway writes here. Another one serves from memory until that one ends."
+                .to_owned(),
         ),
         Err(error) => Finding::bad(format!("The lock can't be taken: {error}.")),
     }
@@ -74,14 +76,15 @@ fn lock(root: &Path) -> Finding {
 
 fn contents(root: &Path, secret: &TierSecret) -> Vec<Finding> {
     let version = env!("CARGO_PKG_VERSION");
-    let (mut findings, mut cells, mut scopes) = (Vec::new(), [0usize; 3], 0);
+    let (mut findings, mut scopes) = (Vec::new(), 0);
+    let (mut whole, mut foreign, mut corrupt) = (0, 0, 0);
     let mut known = Vec::new();
     for keys in secret.all() {
         let folder = root.join(keys.names.namespace().to_string());
         known.push(folder.clone());
         if marks_file::read(&folder, keys) == ReadMarks::Lost {
             findings.push(Finding::doubtful(
-                "The void marks can't be read: a gateway will leave out everything that was kept until then."
+                "The void marks can't be read: a gateway will ignore everything that was kept so far."
                     .to_owned(),
             ));
         }
@@ -89,36 +92,36 @@ fn contents(root: &Path, secret: &TierSecret) -> Vec<Finding> {
         scopes += folders.len();
         let files = folders.iter().flat_map(|folder| disk::list(folder));
         for file in files.filter(|path| disk::has_extension(path, CELL)).take(SAMPLE) {
-            let name = file.file_stem().and_then(|stem| stem.to_str()?.parse::<RecordName>().ok());
-            let (Some(name), Ok(Some(mut sealed))) = (name, disk::read(&file)) else { continue };
-            cells[match keys.sealer.open(RecordKind::Cell, &name, &mut sealed) {
-                Ok(_) => 0,
-                Err(Unsealed::Foreign) => 1,
-                Err(Unsealed::Corrupt) => 2,
-            }] += 1;
+            let (Some(name), Ok(Some(mut sealed))) = (record_name(&file), disk::read(&file)) else {
+                continue;
+            };
+            match keys.sealer.open(RecordKind::Cell, &name, &mut sealed) {
+                Ok(_) => whole += 1,
+                Err(Unsealed::Foreign) => foreign += 1,
+                Err(Unsealed::Corrupt) => corrupt += 1,
+            }
         }
     }
-    let [whole, foreign, corrupt] = cells;
     findings.push(match (whole, corrupt) {
         (0, 0) => Finding::good("Nothing is kept under this secret yet.".to_owned()),
-        (_, 0) => Finding::good(format!(
-            "The secret opens what is kept: {scopes} scopes, {whole} files were tried."
-        )),
+        (_, 0) => {
+            Finding::good(format!("The secret opens the kept files: {scopes} scopes, {whole} files tried."))
+        }
         _ => Finding::doubtful(format!(
-            "{corrupt} of {} files that were tried are damaged; they are read from upstream again.",
+            "{corrupt} of {} files tried are damaged; their rows are read from upstream again.",
             whole + corrupt
         )),
     });
     if foreign > 0 {
         findings.push(Finding::doubtful(format!(
-            "{foreign} files were written by another version of fanfold than this one ({version}) and are left alone."
+            "{foreign} files are of another version of fanfold than this one ({version}), which leaves them alone."
         )));
     }
     let is_other = |path: &std::path::PathBuf| path.is_dir() && !known.contains(path);
     let others = disk::list(root).iter().filter(|path| is_other(path)).count();
     if others > 0 {
         findings.push(Finding::doubtful(format!(
-            "{others} folders belong to other secrets. They count in --tier-bytes and go first when room is needed."
+            "{others} folders belong to other secrets. They count toward --tier-bytes until they are the least recently used."
         )));
     }
     findings
@@ -126,14 +129,14 @@ fn contents(root: &Path, secret: &TierSecret) -> Vec<Finding> {
 
 fn room(root: &Path, bytes: u64) -> Option<Finding> {
     let mut held = DiskRoom::new(bytes);
-    held.begin_count(root);
+    held.begin_walk(root, Leftovers::Count);
     while held.walk() {}
     let (held, free) = (held.total(), file_system::free(root)?);
     let mib = |bytes: u64| bytes >> 20;
     Some(if held.saturating_add(free) < bytes {
         Finding::doubtful(format!(
-            "{} MiB are held and {} MiB are free, which is less than --tier-bytes ({} MiB): the disk is full before the least recently \
-             used is removed. Lower --tier-bytes.",
+            "{} MiB are held and {} MiB are free, which is less than --tier-bytes ({} MiB): the disk would fill up before old \
+             files are removed. Lower --tier-bytes.",
             mib(held),
             mib(free),
             mib(bytes)
@@ -170,7 +173,7 @@ fn writing(root: &Path) -> Finding {
     let text =
         format!("To write, sync and rename {} KiB takes {half:.1} ms, at most {most:.1} ms.", WRITTEN >> 10);
     if times.get(WRITES / 2).is_some_and(|time| *time > SLOW) {
-        Finding::doubtful(format!("{text} That is slow: less is kept if rows arrive faster."))
+        Finding::doubtful(format!("{text} That is slow: rows that arrive faster are not kept."))
     } else {
         Finding::good(text)
     }
@@ -194,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_can_be_used_is_left_as_it_was() {
+    fn a_usable_directory_is_left_unchanged() {
         let folder = TempFolder::new();
         let root = folder.path().join("tier");
         let findings = grades(&root, 1 << 20);
@@ -207,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_doubtful_and_what_is_wrong_is_said() {
+    fn reports_doubtful_and_bad_findings() {
         let folder = TempFolder::new();
         let root = folder.path().join("tier");
         let ours = root.join(secret(&[1]).first().names.namespace().to_string());

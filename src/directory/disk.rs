@@ -1,33 +1,33 @@
-//! Files that a crash leaves whole: the old content or the new one.
+//! Files that have either their old or their new content after a crash.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-/// What a file is called until it is complete.
+/// The extension of a file until it is complete.
 pub(super) const UNFINISHED: &str = "tmp";
 
-/// The largest file that is read. What is written stays far below.
+/// The largest file to read, in bytes; files that are written are far smaller.
 const MOST: u64 = 1 << 30;
 
-/// What a file system allocates at a time.
+/// The allocation unit of common file systems, in bytes.
 const BLOCK: u64 = 4 << 10;
 
-/// What a file of this length takes on the disk.
+/// The bytes that a file of this length takes on the disk.
 pub(super) const fn on_disk(length: u64) -> u64 {
     length.div_ceil(BLOCK) * BLOCK
 }
 
-/// What a file takes on the disk; zero if it does not exist.
+/// The bytes that a file takes on the disk; zero if it does not exist.
 pub(super) fn size(path: &Path) -> u64 {
     fs::metadata(path).map_or(0, |metadata| on_disk(metadata.len()))
 }
 
-/// Puts a file in the place of another one. Its content is on the disk before its name; for the name, see [`sync_folder`].
+/// Writes and syncs a file under another name, and renames it to `path`. [`sync_folder`] makes the name durable.
 ///
 /// # Errors
-/// The disk is full or fails. The old file is still there, and nothing else.
+/// The disk is full or fails. Then the old file is unchanged.
 pub(super) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let unfinished = path.with_extension(UNFINISHED);
     let write = || {
@@ -42,7 +42,7 @@ pub(super) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     })
 }
 
-/// Makes the names in a folder safe.
+/// Makes the names in a folder durable.
 ///
 /// # Errors
 /// The disk fails.
@@ -50,10 +50,10 @@ pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// Makes a folder that is only for this user, if it does not exist.
+/// Creates a folder for this user only, unless it exists.
 ///
 /// # Errors
-/// The folder around it does not exist, or can't be written to.
+/// Its parent does not exist or can't be written to.
 pub(super) fn make_folder(folder: &Path) -> io::Result<()> {
     match DirBuilder::new().mode(0o700).create(folder) {
         Ok(()) => folder.parent().map_or(Ok(()), sync_folder),
@@ -62,10 +62,10 @@ pub(super) fn make_folder(folder: &Path) -> io::Result<()> {
     }
 }
 
-/// Reads a file; none if it does not exist.
+/// Reads a file; `None` if it does not exist.
 ///
 /// # Errors
-/// It can't be read, or is larger than any that is written.
+/// It can't be read, or is larger than [`MOST`].
 pub(super) fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
     let file = match File::open(path) {
         Ok(file) => file,
@@ -81,7 +81,7 @@ pub(super) fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
     Ok(Some(content))
 }
 
-/// Removes a file, if it exists.
+/// Removes a file if it exists.
 ///
 /// # Errors
 /// It can't be removed.
@@ -92,12 +92,12 @@ pub(super) fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// What a folder holds; nothing if it can't be listed.
+/// The paths in a folder; none if it can't be listed.
 pub(super) fn list(folder: &Path) -> Vec<PathBuf> {
     fs::read_dir(folder).map_or_else(|_| Vec::new(), |found| found.flatten().map(|f| f.path()).collect())
 }
 
-/// Whether a path ends with an extension.
+/// Whether a path has this extension.
 pub(super) fn has_extension(path: &Path, extension: &str) -> bool {
     path.extension().is_some_and(|found| found == extension)
 }
@@ -108,7 +108,7 @@ mod tests {
     use crate::sealed::testing::TempFolder;
 
     #[test]
-    fn a_file_is_replaced_as_a_whole() {
+    fn replaces_reads_and_removes_a_file() {
         let folder = TempFolder::new();
         let path = folder.path().join("a.cell");
         replace(&path, b"one").unwrap();
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_write_that_fails_leaves_the_old_file_and_nothing_else() {
+    fn a_failed_write_leaves_only_the_old_file() {
         let folder = TempFolder::new();
         let path = folder.path().join("a.cell");
         replace(&path, b"one").unwrap();
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_are_those_of_blocks() {
+    fn sizes_are_rounded_up_to_blocks() {
         assert_eq!((on_disk(0), on_disk(1), on_disk(4096), on_disk(4097)), (0, 4096, 4096, 8192));
     }
 }

@@ -1,4 +1,4 @@
-//! How much the folders of scopes take, and which of them go first when that is too much.
+//! How much disk space the folders of scopes take, and which to remove first.
 
 use std::collections::HashMap;
 use std::fs;
@@ -9,26 +9,26 @@ use super::disk;
 use super::kept_files::SizeChange;
 use crate::tier::TierScope;
 
-/// When room is needed, as much is made as this part of all, as a divisor: not one file for every file.
+/// The capacity divided by this is removed in addition to a surplus, so that not every new file removes an old one.
 const AT_ONCE: u64 = 64;
 
-/// What is known of the folders, by their paths.
+/// The space that each folder takes, by path.
 #[derive(Debug)]
 pub(super) struct DiskRoom {
     capacity: u64,
     total: u64,
     folders: HashMap<PathBuf, FolderUse>,
-    /// The folders that were not looked at yet, since the walk began. None before that.
+    /// The folders that the walk has yet to visit; `None` before the first walk.
     to_walk: Option<Vec<PathBuf>>,
     leftovers: Leftovers,
 }
 
-/// What is done with unfinished files.
+/// What a walk does with unfinished files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Leftovers {
-    /// They are deleted: nobody else writes.
+pub(super) enum Leftovers {
+    /// Deletes them. Only the process that writes may.
     Delete,
-    /// They are counted.
+    /// Counts them.
     Count,
 }
 
@@ -37,7 +37,7 @@ struct FolderUse {
     bytes: u64,
     /// When it was last read or written.
     used: SystemTime,
-    /// Whose it is, if this process has asked for it.
+    /// The scope, if this process has used the folder.
     scope: Option<TierScope>,
 }
 
@@ -46,26 +46,20 @@ impl DiskRoom {
         Self { capacity, total: 0, folders: HashMap::new(), to_walk: None, leftovers: Leftovers::Count }
     }
 
-    /// What is held.
+    /// The total size of all folders, in bytes.
     pub(super) const fn total(&self) -> u64 {
         self.total
     }
 
-    /// Looks at all folders from the beginning: another process may have written there. None does now.
-    pub(super) fn begin_walk(&mut self, root: &Path) {
-        self.begin_count(root);
-        self.leftovers = Leftovers::Delete;
-    }
-
-    /// Looks at all folders, and changes nothing.
-    pub(super) fn begin_count(&mut self, root: &Path) {
-        (self.total, self.folders) = (0, HashMap::new());
+    /// Begins to visit all folders, and forgets what it knew: another process may have written there.
+    pub(super) fn begin_walk(&mut self, root: &Path, leftovers: Leftovers) {
+        (self.total, self.folders, self.leftovers) = (0, HashMap::new(), leftovers);
         let namespaces = disk::list(root).into_iter().filter(|path| path.is_dir());
         let folders = namespaces.flat_map(|path| disk::list(&path)).filter(|path| path.is_dir());
         self.to_walk = Some(folders.collect());
     }
 
-    /// Looks at one more folder. False if there is none.
+    /// Visits one more folder. Returns whether there was one.
     pub(super) fn walk(&mut self) -> bool {
         let Some(folder) = self.to_walk.as_mut().and_then(Vec::pop) else { return false };
         let used = fs::metadata(&folder).and_then(|metadata| metadata.modified());
@@ -85,18 +79,18 @@ impl DiskRoom {
         true
     }
 
-    /// A folder was read or written.
+    /// Notes that a folder was read or written.
     pub(super) fn used(&mut self, folder: PathBuf, scope: &TierScope, change: SizeChange) {
         let now = SystemTime::now();
         let known =
             self.folders.entry(folder).or_insert(FolderUse { bytes: 0, used: now, scope: Some(*scope) });
-        // A folder that was not walked yet may lose more than is known of it.
+        // A folder that was not visited yet may lose more than its known size.
         let bytes = (known.bytes + change.added).saturating_sub(change.removed);
         self.total = (self.total + bytes).saturating_sub(known.bytes);
         *known = FolderUse { bytes, used: now, scope: Some(*scope) };
     }
 
-    /// A folder lost some of its files to make room.
+    /// Notes that files of a folder were removed, without counting as use.
     pub(super) fn shrank(&mut self, folder: &Path, change: SizeChange) {
         if let Some(known) = self.folders.get_mut(folder) {
             let bytes = known.bytes.saturating_sub(change.removed);
@@ -105,21 +99,21 @@ impl DiskRoom {
         }
     }
 
-    /// A folder is gone.
+    /// Notes that a folder was removed.
     pub(super) fn removed(&mut self, folder: &Path) {
         if let Some(known) = self.folders.remove(folder) {
             self.total = self.total.saturating_sub(known.bytes);
         }
     }
 
-    /// How much has to go, once all folders are known; none if there is room.
+    /// The bytes to remove; `None` if there is room, or not all folders were visited yet.
     pub(super) fn surplus(&self) -> Option<u64> {
         let is_walked = self.to_walk.as_ref().is_some_and(Vec::is_empty);
         let surplus = self.total.checked_sub(self.capacity).filter(|surplus| *surplus > 0 && is_walked)?;
         Some(surplus + self.capacity / AT_ONCE)
     }
 
-    /// The folder that was used least recently, what it takes, and whose it is if that is known.
+    /// The least recently used folder, its size in bytes, and its scope, if it is known.
     pub(super) fn first_to_go(&self) -> Option<(PathBuf, u64, Option<TierScope>)> {
         let (folder, found) = self.folders.iter().min_by_key(|(_, folder)| folder.used)?;
         Some((folder.clone(), found.bytes, found.scope))
@@ -144,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_what_a_directory_holds_and_deletes_unfinished_files() {
+    fn a_walk_adds_up_sizes_and_deletes_unfinished_files() {
         let root = TempFolder::new();
         let (one, two) = (root.path().join("a/one"), root.path().join("b/two"));
         file(&one, "x.cell", 5000);
@@ -152,8 +146,8 @@ mod tests {
         file(&two, "z.rows", 1);
         age(&one, 10);
         let mut room = DiskRoom::new(8192);
-        room.begin_walk(root.path());
-        assert_eq!(room.surplus(), None, "not everything is known");
+        room.begin_walk(root.path(), Leftovers::Delete);
+        assert_eq!(room.surplus(), None, "not all folders were visited");
         while room.walk() {}
         assert_eq!(room.total(), 8192 + 4096);
         assert_eq!(room.surplus(), Some(4096 + 8192 / AT_ONCE));
@@ -167,12 +161,12 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_is_written_before_it_is_walked_counts_once() {
+    fn a_folder_written_during_the_walk_counts_once() {
         let root = TempFolder::new();
         let one = root.path().join("a/one");
         file(&one, "x.cell", 5000);
         let mut room = DiskRoom::new(1 << 20);
-        room.begin_walk(root.path());
+        room.begin_walk(root.path(), Leftovers::Delete);
         file(&one, "y.cell", 5000);
         room.used(one.clone(), &scope(1), SizeChange { added: 8192, removed: 0 });
         while room.walk() {}

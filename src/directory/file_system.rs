@@ -1,25 +1,25 @@
-//! What kind of file system a directory is in.
+//! The file system of a directory.
 
 use std::path::Path;
 
 /// A kind of file system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FileSystem {
-    /// On a disk of this machine, as far as this machine can tell.
+    /// On a block device of this machine, which may still be a network volume.
     Local(&'static str),
-    /// On another machine.
+    /// On another machine, over a network.
     Network(&'static str),
-    /// A container's own layer.
+    /// The writable layer of a container.
     Container,
     /// In memory.
     Memory,
-    /// Provided by a process.
+    /// Provided by a process, through FUSE.
     User,
-    /// None of the known ones.
+    /// Of another kind, with this number.
     Unknown(u64),
 }
 
-/// The numbers by which Linux tells file systems apart: `statfs(2)`.
+/// File systems by the numbers of `statfs(2)` on Linux.
 const KINDS: [(u64, FileSystem); 16] = [
     (0xEF53, FileSystem::Local("ext4")),
     (0x5846_5342, FileSystem::Local("xfs")),
@@ -39,15 +39,15 @@ const KINDS: [(u64, FileSystem); 16] = [
     (0x6573_5546, FileSystem::User),
 ];
 
-/// The file system of a directory; none if the system does not say.
+/// The file system of a directory, if the system reports it.
 #[cfg(target_os = "linux")]
 pub(super) fn of(path: &Path) -> Option<FileSystem> {
-    // Some numbers have their highest bit set, and are negative where the field is.
+    // The field may be a signed 32-bit integer, and some numbers have the highest bit set.
     let magic = rustix::fs::statfs(path).ok()?.f_type.cast_unsigned() & 0xFFFF_FFFF;
     Some(known(magic))
 }
 
-/// The file system of a directory; none if the system does not say.
+/// The file system of a directory, if the system reports it.
 #[cfg(not(target_os = "linux"))]
 pub(super) const fn of(_: &Path) -> Option<FileSystem> {
     None
@@ -58,7 +58,7 @@ fn known(magic: u64) -> FileSystem {
     kind.map_or(FileSystem::Unknown(magic), |(_, kind)| *kind)
 }
 
-/// How many bytes can still be written.
+/// The number of bytes that this user can still write.
 pub(super) fn free(path: &Path) -> Option<u64> {
     let space = rustix::fs::statvfs(path).ok()?;
     Some(space.f_bavail.saturating_mul(space.f_frsize))
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn network_file_systems_are_known_by_their_numbers() {
+    fn recognizes_file_systems_by_number() {
         assert_eq!(known(0x6969), FileSystem::Network("NFS"));
         assert_eq!(known(0xFF53_4D42), FileSystem::Network("CIFS"));
         assert_eq!(known(7), FileSystem::Unknown(7));

@@ -1,4 +1,4 @@
-//! A thread for files: whatever a disk does, only this thread waits for it.
+//! A thread for file operations, so that a slow disk blocks no other thread.
 
 use std::io;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
-/// The longest wait for a job while the thread finishes none: a disk that takes longer is slower than upstream.
+/// The longest wait for a job while the thread finishes none. A slower disk is slower than upstream.
 const PATIENCE: Duration = Duration::from_millis(250);
 
 /// The longest wait for a job while the thread finishes others.
@@ -17,20 +17,20 @@ const LONGEST: Duration = Duration::from_secs(2);
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// A thread that does one job after another, and ends when it is dropped. Its queue is bounded.
+/// A thread that runs jobs one after another. Its queue is bounded. Dropping this ends it after the queued jobs.
 #[derive(Debug)]
 pub(super) struct FileThread {
     jobs: SyncSender<Job>,
     finished: Arc<AtomicU64>,
 }
 
-/// There is no answer: the queue is full, or the disk takes too long. The job may be done later.
+/// The job has no result: the queue is full, or the disk takes too long. The job may still run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TooSlow;
 
 impl FileThread {
-    /// Starts a thread. It calls `idle` first and whenever it has no job, after as long as the last call returned; in any case
-    /// that often.
+    /// Starts a thread. It calls `idle` at the start, and again once the time that the last call returned is over and the
+    /// queue is empty.
     ///
     /// # Errors
     /// The system can't create a thread.
@@ -46,26 +46,26 @@ impl FileThread {
         Ok(Self { jobs, finished })
     }
 
-    /// Does a job, and waits until it is done. A job whose caller has left is skipped.
+    /// Runs a job and waits for its result without a limit. A job is skipped if its caller has left.
     ///
     /// # Errors
     /// [`TooSlow`]: the queue is full.
-    pub(super) async fn done<T: Send + 'static>(
+    pub(super) async fn run<T: Send + 'static>(
         &self,
         job: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, TooSlow> {
-        self.ask(job)?.await.map_err(|_| TooSlow)
+        self.submit(job)?.await.map_err(|_| TooSlow)
     }
 
-    /// Does a job, and waits as long as the disk may take.
+    /// Runs a job and waits for its result, at most [`LONGEST`], or [`PATIENCE`] if the thread makes no progress.
     ///
     /// # Errors
     /// [`TooSlow`]
-    pub(super) async fn soon<T: Send + 'static>(
+    pub(super) async fn run_soon<T: Send + 'static>(
         &self,
         job: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, TooSlow> {
-        let mut answer = self.ask(job)?;
+        let mut answer = self.submit(job)?;
         let began = Instant::now();
         loop {
             let finished = self.finished.load(Ordering::Relaxed);
@@ -78,12 +78,12 @@ impl FileThread {
         }
     }
 
-    /// Does a job that nobody waits for, unless the queue is full.
-    pub(super) fn begin(&self, job: impl FnOnce() + Send + 'static) {
+    /// Queues a job that nobody waits for. Drops it if the queue is full.
+    pub(super) fn enqueue(&self, job: impl FnOnce() + Send + 'static) {
         let _only_housekeeping = self.jobs.try_send(Box::new(job));
     }
 
-    fn ask<T: Send + 'static>(
+    fn submit<T: Send + 'static>(
         &self,
         job: impl FnOnce() -> T + Send + 'static,
     ) -> Result<oneshot::Receiver<T>, TooSlow> {
@@ -127,14 +127,14 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_stalled_job_is_not_waited_for() {
+    async fn does_not_wait_for_a_stalled_thread() {
         let thread = thread(4);
         let stalled = stall(&thread);
         let began = Instant::now();
-        assert_eq!(thread.soon(|| ()).await, Err(TooSlow));
+        assert_eq!(thread.run_soon(|| ()).await, Err(TooSlow));
         assert_eq!(began.elapsed(), PATIENCE);
         drop(stalled);
-        assert_eq!(thread.done(|| 7).await, Ok(7));
+        assert_eq!(thread.run(|| 7).await, Ok(7));
     }
 
     #[tokio::test(start_paused = true)]
@@ -142,24 +142,24 @@ mod tests {
         let thread = thread(4);
         let stalled = stall(&thread);
         let (say, said) = channel();
-        assert_eq!(thread.soon(move || say.send(()).unwrap()).await, Err(TooSlow));
+        assert_eq!(thread.run_soon(move || say.send(()).unwrap()).await, Err(TooSlow));
         drop(stalled);
-        thread.done(|| ()).await.unwrap();
+        thread.run(|| ()).await.unwrap();
         assert!(said.try_recv().is_err());
     }
 
     #[tokio::test]
-    async fn jobs_beyond_the_queue_are_refused_at_once() {
+    async fn refuses_jobs_while_the_queue_is_full() {
         let thread = thread(1);
         let stalled = stall(&thread);
-        let waits = thread.ask(|| ()).unwrap();
-        assert!(thread.ask(|| ()).is_err());
+        let waits = thread.submit(|| ()).unwrap();
+        assert!(thread.submit(|| ()).is_err());
         drop(stalled);
         waits.await.unwrap();
     }
 
     #[tokio::test]
-    async fn idle_work_goes_on_between_jobs_and_ends_with_the_thread() {
+    async fn idle_work_runs_between_jobs_until_the_thread_is_dropped() {
         let (say, said) = channel();
         let thread = FileThread::start("test", 1, move || {
             let _ = say.send(());
@@ -168,7 +168,7 @@ mod tests {
         let thread = thread.unwrap();
         for _ in 0..3 {
             said.recv().unwrap();
-            thread.done(|| ()).await.unwrap();
+            thread.run(|| ()).await.unwrap();
         }
         drop(thread);
         while said.recv().is_ok() {}

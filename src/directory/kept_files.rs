@@ -1,4 +1,4 @@
-//! Reads and writes what is kept of scopes: a folder for each, with a file for each cell and for the bytes of each entry.
+//! Reads and writes the folders of scopes, which have a file for each cell and a file for the bytes of each entry.
 //!
 //! Everything here blocks.
 
@@ -22,13 +22,13 @@ use crate::sealed::{
 use crate::store::EntryKey;
 use crate::tier::{Cell, ScopeChanges, TierScope, week_of};
 
-/// What the file of a cell ends with.
+/// The extension of a cell's file.
 pub(super) const CELL: &str = "cell";
 
-/// What the file with the bytes of an entry ends with.
-pub(super) const ROWS: &str = "rows";
+/// The extension of the file with the bytes of an entry.
+const ROWS: &str = "rows";
 
-/// How far a clock that was not set may be ahead.
+/// How far in the future a read may seem to be. Files from further ahead are ignored: the clock was set back.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(5);
 
 /// The files of one directory.
@@ -37,20 +37,20 @@ pub(super) struct KeptFiles {
     root: PathBuf,
     secret: Mutex<Arc<TierSecret>>,
     counters: Arc<TierCounters>,
-    /// Whether this process writes here. One that does not leaves damaged files alone.
+    /// Whether this process writes here. Any other process must not remove damaged files.
     writes: AtomicBool,
     unreadable: SampledLine,
 }
 
-/// Which of what is kept is served.
+/// Which kept segments may be served.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct AgeLimits {
     pub(super) now: Timestamp,
-    /// Nothing older is served.
+    /// The greatest age of a segment.
     pub(super) max_age: Duration,
 }
 
-/// What a write changed.
+/// The bytes on the disk that an operation added and removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct SizeChange {
     pub(super) added: u64,
@@ -68,7 +68,7 @@ impl KeptFiles {
         self.writes.load(Ordering::Relaxed)
     }
 
-    /// This process writes here from now on, or no longer.
+    /// Sets whether this process writes here.
     pub(super) fn set_writes(&self, writes: bool) {
         self.writes.store(writes, Ordering::Relaxed);
     }
@@ -78,17 +78,17 @@ impl KeptFiles {
         &self.root
     }
 
-    /// The secret in force.
+    /// The current secret.
     pub(super) fn secret(&self) -> Arc<TierSecret> {
         Arc::clone(&self.secret.lock())
     }
 
-    /// Puts another secret in force.
+    /// Replaces the secret.
     pub(super) fn set_secret(&self, secret: TierSecret) {
         *self.secret.lock() = Arc::new(secret);
     }
 
-    /// The folder of everything under a line of the secret.
+    /// The folder for a line of the secret.
     pub(super) fn namespace(&self, keys: &TierKeys) -> PathBuf {
         self.root.join(keys.names.namespace().to_string())
     }
@@ -98,7 +98,7 @@ impl KeptFiles {
         self.namespace(keys).join(keys.names.scope(&scope.key).to_string())
     }
 
-    /// What is kept of a scope and may be served. What was read until `void_until` is void.
+    /// The segments of a scope that may be served: within the limits, and read after `void_until`.
     pub(super) fn load(
         &self,
         scope: &TierScope,
@@ -109,7 +109,7 @@ impl KeptFiles {
         for keys in secret.all() {
             let latest = limits.now.plus(CLOCK_TOLERANCE);
             for cell in self.cells(keys, scope) {
-                // The same week under an older line is what an interrupted move left.
+                // An interrupted move leaves the same week under an older line of the secret.
                 if !weeks.insert(cell.week) {
                     continue;
                 }
@@ -127,7 +127,7 @@ impl KeptFiles {
         cells
     }
 
-    /// The bytes of entries.
+    /// The bytes of entries; `None` for those that can't be read.
     pub(super) fn load_rows(
         &self,
         scope: &TierScope,
@@ -137,7 +137,7 @@ impl KeptFiles {
         let rows = |(key, index): &(EntryKey, Arc<EntryIndex>)| {
             let found = secret.all().iter().find_map(|keys| {
                 let name = keys.names.entry(key);
-                let path = self.folder(keys, scope).join(format!("{name}.{ROWS}"));
+                let path = self.file(keys, scope, &name, ROWS);
                 self.record(keys, RecordKind::Rows, &name, &path, |plain| decode_rows(plain, index))
             });
             if found.is_none() {
@@ -148,14 +148,14 @@ impl KeptFiles {
         entries.iter().map(rows).collect()
     }
 
-    /// Writes what changed: bytes first, then what names them. Returns when it is safe.
+    /// Writes what changed: first the bytes, then the cells that refer to them. Everything is durable when this returns.
     ///
-    /// What was read until `void_until` is not written again: its mark may be under a line of the secret that is removed soon.
-    /// Costs the cells of the weeks that changed, whole, and the new bytes. An entry that no cell names any more is deleted,
-    /// unless its rows reach into a week that did not change; that is found out when the scope is swept.
+    /// Does not write again what was read until `void_until`: its void mark may be under a line of the secret that is removed
+    /// soon. Costs the whole cells of the weeks that changed, and the new bytes. Deletes an entry that no cell refers to any
+    /// more, unless its rows reach into a week that did not change; [`sweep`](Self::sweep) deletes those.
     ///
     /// # Errors
-    /// The disk is full or fails. What was kept is still kept, as far as it was not replaced.
+    /// The disk is full or fails. Then files that were not replaced yet are unchanged.
     pub(super) fn save(
         &self,
         scope: &TierScope,
@@ -171,7 +171,7 @@ impl KeptFiles {
         for (key, entry) in &changes.rows {
             let name = keys.names.entry(key);
             let sealed = keys.sealer.seal(RecordKind::Rows, &name, &encode_rows(entry)?)?;
-            size.write(&folder.join(format!("{name}.{ROWS}")), &sealed)?;
+            size.write(&self.file(keys, scope, &name, ROWS), &sealed)?;
         }
         if !changes.rows.is_empty() {
             disk::sync_folder(&folder)?;
@@ -194,13 +194,14 @@ impl KeptFiles {
         for key in dropped {
             for keys in secret.all() {
                 let name = keys.names.entry(&key);
-                size.remove(&self.folder(keys, scope).join(format!("{name}.{ROWS}")))?;
+                size.remove(&self.file(keys, scope, &name, ROWS))?;
             }
         }
         Ok(())
     }
 
-    /// Deletes the bytes of entries that no cell of a scope names. Not while a cell is another version's, which may name them.
+    /// Deletes the bytes of entries that no cell of a scope refers to. Keeps them if a cell is of another version, because that
+    /// may refer to them.
     pub(super) fn sweep(&self, scope: &TierScope) -> SizeChange {
         let (secret, mut size) = (self.secret(), SizeChange::default());
         let entries: Vec<_> = secret
@@ -224,22 +225,21 @@ impl KeptFiles {
         size
     }
 
-    /// Removes the oldest weeks of a scope, and the bytes of what they name, until so many bytes are free. Returns what was
-    /// removed, and how many weeks.
+    /// Removes the oldest weeks of a scope with the bytes of their entries until `surplus` bytes are removed. Also returns the
+    /// number of removed weeks.
     pub(super) fn shorten(&self, scope: &TierScope, surplus: u64) -> (SizeChange, u64) {
         let (secret, mut size, mut removed) = (self.secret(), SizeChange::default(), 0);
         for keys in secret.all().iter().rev() {
             let mut cells = self.cells(keys, scope);
             cells.sort_unstable_by_key(|cell| cell.week);
-            let folder = self.folder(keys, scope);
             for cell in cells {
                 if size.removed >= surplus {
                     return (size, removed);
                 }
                 let name = keys.names.cell(&scope.key, cell.week);
-                let mut files = vec![folder.join(format!("{name}.{CELL}"))];
+                let mut files = vec![self.file(keys, scope, &name, CELL)];
                 let entries = cell.entries.iter().map(|entry| keys.names.entry(&entry.key));
-                files.extend(entries.map(|name| folder.join(format!("{name}.{ROWS}"))));
+                files.extend(entries.map(|name| self.file(keys, scope, &name, ROWS)));
                 for file in files {
                     let _stays_if_it_can_not = size.remove(&file);
                 }
@@ -249,21 +249,25 @@ impl KeptFiles {
         (size, removed)
     }
 
+    fn file(&self, keys: &TierKeys, scope: &TierScope, name: &RecordName, extension: &str) -> PathBuf {
+        self.folder(keys, scope).join(format!("{name}.{extension}"))
+    }
+
     /// All cells of a scope under a line of the secret.
     fn cells(&self, keys: &TierKeys, scope: &TierScope) -> Vec<Cell> {
         let files = disk::list(&self.folder(keys, scope));
-        let cells = files.iter().filter(|path| disk::has_extension(path, CELL)).filter_map(|path| {
-            let name: RecordName = path.file_stem()?.to_str()?.parse().ok()?;
-            self.read_cell(keys, scope, &name, path)
-        });
+        let cells = files
+            .iter()
+            .filter(|path| disk::has_extension(path, CELL))
+            .filter_map(|path| self.read_cell(keys, scope, &record_name(path)?, path));
         cells.collect()
     }
 
-    /// What is kept of a week, under any line of the secret.
+    /// The cell of a week under any line of the secret.
     fn cell(&self, secret: &TierSecret, scope: &TierScope, week: i64) -> Option<Cell> {
         secret.all().iter().find_map(|keys| {
             let name = keys.names.cell(&scope.key, week);
-            let path = self.folder(keys, scope).join(format!("{name}.{CELL}"));
+            let path = self.file(keys, scope, &name, CELL);
             self.read_cell(keys, scope, &name, &path)
         })
     }
@@ -271,12 +275,12 @@ impl KeptFiles {
     fn read_cell(&self, keys: &TierKeys, scope: &TierScope, name: &RecordName, path: &Path) -> Option<Cell> {
         self.record(keys, RecordKind::Cell, name, path, |plain| {
             let cell = decode_cell(plain, scope.key)?;
-            // A cell of another scope, or a copy under another name, says nothing about this one.
+            // A cell of another scope or a copy under another name must not count.
             (keys.names.cell(&scope.key, cell.week) == *name).then_some(cell)
         })
     }
 
-    /// Writes a cell under the first line of the secret, and removes it under the others; an empty one under all.
+    /// Writes a cell under the first line of the secret and removes it under the others. An empty cell is removed under all.
     fn write_cell(
         &self,
         secret: &TierSecret,
@@ -286,7 +290,7 @@ impl KeptFiles {
     ) -> io::Result<()> {
         let path = |keys: &TierKeys| {
             let name = keys.names.cell(&scope.key, cell.week);
-            (name, self.folder(keys, scope).join(format!("{name}.{CELL}")))
+            (name, self.file(keys, scope, &name, CELL))
         };
         let (first, others) = (secret.first(), secret.all().get(1..).unwrap_or_default());
         let (name, file) = path(first);
@@ -299,7 +303,7 @@ impl KeptFiles {
         others.iter().try_for_each(|keys| size.remove(&path(keys).1))
     }
 
-    /// Reads a record; none if there is none, or nothing that this process can use.
+    /// Reads a record; `None` if it does not exist or can't be used.
     fn record<T>(
         &self,
         keys: &TierKeys,
@@ -316,7 +320,7 @@ impl KeptFiles {
                         self.counters.file(FileOutcome::Hit);
                         return Some(record);
                     }
-                    None => (FileOutcome::Corrupt, "its content is not what it should be".to_owned(), true),
+                    None => (FileOutcome::Corrupt, "its content is not valid".to_owned(), true),
                 },
                 Err(Unsealed::Foreign) => (FileOutcome::Foreign, Unsealed::Foreign.to_string(), false),
                 Err(Unsealed::Corrupt) => (FileOutcome::Corrupt, Unsealed::Corrupt.to_string(), true),
@@ -334,8 +338,7 @@ impl KeptFiles {
     }
 
     fn is_foreign(&self, keys: &TierKeys, path: &Path) -> bool {
-        let name = path.file_stem().and_then(|stem| stem.to_str()?.parse::<RecordName>().ok());
-        let (Some(name), Ok(Some(mut sealed))) = (name, disk::read(path)) else { return true };
+        let (Some(name), Ok(Some(mut sealed))) = (record_name(path), disk::read(path)) else { return true };
         matches!(keys.sealer.open(RecordKind::Cell, &name, &mut sealed), Err(Unsealed::Foreign))
     }
 }
@@ -357,7 +360,12 @@ impl SizeChange {
     }
 }
 
-/// Whether all rows of an index are of this week.
+/// The name of the record in a file.
+pub(super) fn record_name(path: &Path) -> Option<RecordName> {
+    path.file_stem()?.to_str()?.parse().ok()
+}
+
+/// Whether all rows of an index are in this week.
 fn is_within(index: &EntryIndex, week: i64) -> bool {
     extent(index).is_none_or(|(first, last)| week_of(first) == week && week_of(last) == week)
 }

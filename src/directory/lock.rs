@@ -1,13 +1,13 @@
-//! Which process writes: the kernel's lock on an open file.
+//! The lock that decides which process writes: the kernel's lock on an open file.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-/// The lock of a directory, until it is dropped or the process ends in any way.
+/// The lock of a directory. The kernel releases it when this is dropped or the process ends.
 ///
-/// The content of the file says nothing. In particular there is no process id, which is the same in every container.
+/// The content of the file does not matter. It has no process id, because that is the same in every container.
 #[derive(Debug)]
 pub(super) struct DirectoryLock {
     file: File,
@@ -15,14 +15,14 @@ pub(super) struct DirectoryLock {
 }
 
 impl DirectoryLock {
-    /// Takes the lock if no other process has it. A file system over a network may not answer.
+    /// Takes the lock; `None` if another process has it. May block forever on a network file system.
     ///
     /// # Errors
     /// The file can't be opened or locked.
     pub(super) fn try_take(path: &Path) -> io::Result<Option<Self>> {
         let open =
             |writes| OpenOptions::new().read(true).write(writes).create(writes).truncate(false).open(path);
-        // A file of another user, or on a file system that became read-only, can be locked too.
+        // A file of another user or on a read-only file system can be locked, too.
         let file = open(true).or_else(|error| open(false).map_err(|_| error))?;
         match file.try_lock() {
             Ok(()) => {}
@@ -33,7 +33,7 @@ impl DirectoryLock {
         Ok(lock.is_valid().then_some(lock))
     }
 
-    /// Whether the locked file is still the one that another process would lock.
+    /// Whether the path still names the locked file, so that no other process can take the lock.
     pub(super) fn is_valid(&self) -> bool {
         let places = (self.file.metadata(), std::fs::metadata(&self.path));
         matches!(places, (Ok(ours), Ok(there)) if (ours.dev(), ours.ino()) == (there.dev(), there.ino()))
@@ -46,7 +46,7 @@ mod tests {
     use crate::sealed::testing::TempFolder;
 
     #[test]
-    fn one_holder_at_a_time_whatever_the_file_says() {
+    fn the_lock_has_one_holder_whatever_the_file_contains() {
         let folder = TempFolder::new();
         let path = folder.path().join("lock");
         std::fs::write(&path, "1\nrubbish \0").unwrap();

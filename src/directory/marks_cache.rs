@@ -1,4 +1,4 @@
-//! The void marks as far as this process knows them: what the files say, and what it could not write yet.
+//! The void marks that this process knows: those in the files, and those that it has yet to write.
 
 use std::collections::HashMap;
 use std::fs;
@@ -21,7 +21,7 @@ pub(super) struct MarksCache(Mutex<HashMap<RecordName, KnownMarks>>);
 #[derive(Debug, Default)]
 struct KnownMarks {
     marks: VoidMarks,
-    /// Of the file when it was read; none if there was none, or it was not read yet.
+    /// The stamp of the file when it was last read, if there was one.
     stamp: Option<MarksStamp>,
     is_read: bool,
 }
@@ -34,7 +34,7 @@ struct MarksStamp {
 }
 
 impl MarksCache {
-    /// What is void of a scope by what the file in a folder says now, and by what was added here.
+    /// Until when data of a scope is void, by the file in a folder and the marks added here. Reads the file if it changed.
     pub(super) fn void_until(
         &self,
         folder: &Path,
@@ -48,12 +48,12 @@ impl MarksCache {
         known.marks.void_until(scope, keys)
     }
 
-    /// Adds a mark that is not written yet. Does not block.
+    /// Adds a mark without writing it. Does not block on the disk.
     pub(super) fn add(&self, what: &Voided, at: Timestamp, keys: &TierKeys) {
         self.0.lock().entry(keys.names.namespace()).or_default().marks.add(what, at, keys);
     }
 
-    /// Writes the marks of a folder, with those that were added. They are safe when this returns.
+    /// Writes the marks of a folder, including those added. They are durable when this returns.
     ///
     /// # Errors
     /// The disk is full or fails.
@@ -81,7 +81,7 @@ impl KnownMarks {
         }
         let read = match marks_file::read(folder, keys) {
             ReadMarks::Known(marks) => marks,
-            // Nothing is written before the marks are, so there is nothing to be void.
+            // The marks are written before any scope, so nothing has been voided yet.
             ReadMarks::Absent if disk::list(folder).iter().all(|path| !path.is_dir()) => VoidMarks::default(),
             ReadMarks::Absent | ReadMarks::Lost => {
                 tracing::warn!(target: "fanfold::tier", path = %folder.display(), "The tier's void marks are lost. Everything that was kept until now is left out.");
@@ -105,7 +105,7 @@ mod tests {
     use crate::sealed::testing::{TempFolder, at, scope, secret};
 
     #[test]
-    fn what_another_process_writes_is_seen() {
+    fn reads_marks_that_another_process_writes() {
         let (folder, secret) = (TempFolder::new(), secret(&[1]));
         let keys = secret.first();
         let (ours, theirs) = (MarksCache::default(), MarksCache::default());
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mark_that_could_not_be_written_holds_here() {
+    fn a_mark_applies_even_if_it_could_not_be_written() {
         let (folder, secret) = (TempFolder::new(), secret(&[1]));
         let keys = secret.first();
         let cache = MarksCache::default();
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn marks_that_are_gone_void_everything_that_was_kept() {
+    fn lost_marks_void_everything_kept_so_far() {
         let (folder, secret) = (TempFolder::new(), secret(&[1]));
         let keys = secret.first();
         std::fs::create_dir(folder.path().join("scope")).unwrap();
@@ -141,7 +141,7 @@ mod tests {
         assert_eq!(
             cache.void_until(folder.path(), keys, &scope(1), at(90)),
             Some(at(50)),
-            "not what came later"
+            "rows read later are not void"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! The file of a folder with its void marks.
+//! The file with the void marks of a line of the secret.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use super::disk;
 use crate::sealed::{ReadMarks, TierKeys, VoidMarks};
 
-/// The name of the file in the folder of a line of the secret.
+/// The name of the file in the folder for a line of the secret.
 pub(super) const FILE: &str = "voids";
 
-/// Reads the file of a folder.
+/// Reads the marks in a folder.
 pub(super) fn read(folder: &Path, keys: &TierKeys) -> ReadMarks {
     match disk::read(&file(folder)) {
         Ok(Some(mut sealed)) => VoidMarks::open(&mut sealed, keys),
@@ -18,7 +18,7 @@ pub(super) fn read(folder: &Path, keys: &TierKeys) -> ReadMarks {
     }
 }
 
-/// Writes the file of a folder. It is safe when this returns.
+/// Writes the marks in a folder. They are durable when this returns.
 ///
 /// # Errors
 /// The disk is full or fails.
@@ -38,7 +38,7 @@ mod tests {
     use crate::sealed::testing::{TempFolder, secret};
 
     #[test]
-    fn an_absent_file_and_a_damaged_one_are_told_apart() {
+    fn distinguishes_an_absent_file_from_a_damaged_one() {
         let (folder, secret) = (TempFolder::new(), secret(&[1]));
         let keys = secret.first();
         assert_eq!(read(folder.path(), keys), ReadMarks::Absent);

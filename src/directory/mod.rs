@@ -1,6 +1,4 @@
-//! A tier in a directory of a local disk.
-//!
-//! Everything in it is a [sealed](crate::sealed) record.
+//! A tier in a directory of a local disk. Its files are [sealed](crate::sealed) records, except for `lock` and `requests`.
 //!
 //! ```text
 //! <dir>/lock                           one process writes: the kernel's lock on this open file
@@ -10,11 +8,11 @@
 //! <dir>/<namespace>/<scope>/<y>.rows   the bytes of one entry, which never change
 //! ```
 //!
-//! One process writes, and it reads what is kept of a week before it writes that week, so there are no states to merge and no
-//! journal. Files are replaced by renaming, so a process without the lock can read; it takes over when the lock is free.
+//! One process writes. It reads the cell of a week before it replaces it, so there is no journal and nothing to merge. Files
+//! are replaced by renaming, so processes without the lock can read at any time; one of them takes over when the lock is free.
 //!
-//! Three threads wait for the disk: one reads, one writes, and one notes the times of requests. Their queues are bounded, and
-//! nothing but the task that saves waits for them longer than a moment.
+//! Three threads wait for the disk: one reads, one writes, and one writes the times of requests. Their queues are bounded.
+//! Every wait for them has a limit of at most a few seconds, except in the task that saves.
 
 mod check;
 mod disk;
@@ -57,32 +55,32 @@ use crate::tier::{
     TierUnavailable, TierVersion, Voided,
 };
 
-/// How long the start waits to learn whether another process writes.
+/// How long the start waits for the first attempt to take the lock.
 const START: Duration = Duration::from_millis(250);
 
-/// The most jobs that wait for the disk, for each thread.
+/// The most queued jobs of each thread.
 const QUEUE: usize = 256;
 
-/// The longest that a purge waits for the disk.
+/// How long a purge waits for the disk.
 const VOID_TIME: Duration = Duration::from_secs(5);
 
-/// What a directory is opened with.
+/// The settings of a directory.
 #[derive(Clone, Debug)]
 pub struct DirectorySettings {
-    /// Where it is. It is created if it does not exist.
+    /// The path. It is created if it does not exist.
     pub path: PathBuf,
-    /// The most bytes that it holds.
+    /// The most bytes that the files may take on the disk.
     pub bytes: u64,
-    /// Nothing older is served.
+    /// The greatest age of what is served.
     pub max_age: Duration,
 }
 
-/// Finds out whether a directory can be used. Blocks.
+/// Checks whether a directory can be used. Blocks.
 pub fn check(path: &Path, secret: &SecretSource, bytes: u64) -> Vec<Finding> {
     check::check(path, secret.secret(), bytes)
 }
 
-/// A directory that keeps what is known.
+/// A tier in a directory.
 #[derive(Debug)]
 pub struct Directory {
     shared: Arc<SharedDirectory>,
@@ -93,8 +91,8 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// Opens a directory. Whatever is wrong with it shows in the state: a gateway starts without it too. Times are by `clock`,
-    /// which must be the engine's.
+    /// Opens a directory. Problems with the disk are no errors but show in the state, because a gateway starts without the
+    /// tier, too. `clock` must be the engine's.
     ///
     /// # Errors
     /// The system can't create threads.
@@ -122,19 +120,19 @@ impl Directory {
                 next
             })?
         };
-        // A file system over a network may never say who has the lock.
+        // Taking a lock on a network file system may block forever.
         let _late = said.recv_timeout(START);
         let reader = FileThread::start("tier-read", QUEUE, || Duration::from_secs(3600))?;
         let requests = Arc::new(RequestFile::open(files, counters, clock)?);
         Ok(Arc::new(Self { shared, capacity: bytes, reader, writer, requests }))
     }
 
-    /// The times of requests that are kept here.
+    /// The times of upstream requests, which are kept here.
     pub fn request_times(&self) -> Arc<dyn RequestTimes> {
         Arc::<RequestFile>::clone(&self.requests)
     }
 
-    /// What it holds and did so far.
+    /// The state, the size and the counters.
     pub fn readings(&self) -> TierReadings {
         TierReadings {
             state: self.shared.state(),
@@ -146,13 +144,13 @@ impl Directory {
 
     async fn cells(&self, scope: TierScope) -> Vec<Cell> {
         let shared = Arc::clone(&self.shared);
-        let Ok(cells) = self.reader.soon(move || shared.load(&scope)).await else {
+        let Ok(cells) = self.reader.run_soon(move || shared.load(&scope)).await else {
             TierCounters::add(&self.shared.counters.late);
             return Vec::new();
         };
         if self.shared.files.writes() {
             let shared = Arc::clone(&self.shared);
-            self.writer.begin(move || shared.tidy(&scope));
+            self.writer.enqueue(move || shared.tidy(&scope));
         }
         cells
     }
@@ -163,7 +161,7 @@ impl Directory {
         entries: Vec<(EntryKey, Arc<EntryIndex>)>,
     ) -> Vec<Option<Arc<Entry>>> {
         let (shared, count) = (Arc::clone(&self.shared), entries.len());
-        match self.reader.soon(move || shared.load_rows(&scope, &entries)).await {
+        match self.reader.run_soon(move || shared.load_rows(&scope, &entries)).await {
             Ok(rows) => rows,
             Err(_) => {
                 TierCounters::add(&self.shared.counters.late);
@@ -178,7 +176,7 @@ impl Directory {
             return Saved::No;
         }
         let shared = Arc::clone(&self.shared);
-        self.writer.done(move || shared.save(&scope, &changes)).await.unwrap_or(Saved::No)
+        self.writer.run(move || shared.save(&scope, &changes)).await.unwrap_or(Saved::No)
     }
 
     async fn mark(&self, what: Voided, at: Timestamp) -> Result<(), TierUnavailable> {
@@ -187,7 +185,7 @@ impl Directory {
             return Err(TierUnavailable);
         }
         let shared = Arc::clone(&self.shared);
-        match timeout(VOID_TIME, self.writer.done(move || shared.write_marks())).await {
+        match timeout(VOID_TIME, self.writer.run(move || shared.write_marks())).await {
             Ok(Ok(Ok(()))) => Ok(()),
             _ => Err(TierUnavailable),
         }
@@ -217,7 +215,7 @@ impl Tier for Directory {
 
     fn voided(&self, scopes: Vec<TierScope>) -> BoxFuture<'_, Vec<(TierScope, Timestamp)>> {
         let shared = Arc::clone(&self.shared);
-        async move { self.reader.soon(move || shared.voided(&scopes)).await.unwrap_or_default() }.boxed()
+        async move { self.reader.run_soon(move || shared.voided(&scopes)).await.unwrap_or_default() }.boxed()
     }
 
     fn status(&self) -> TierStatus {

@@ -1,4 +1,4 @@
-//! Tells the times of requests to the next process, and learns those of the one before and of the one that writes.
+//! Shares the times of upstream requests with the next process, and with processes that run at the same time.
 
 use std::collections::VecDeque;
 use std::io;
@@ -22,19 +22,19 @@ use crate::tier::{RequestTimes, SentRequest};
 /// The name of the file. All versions of fanfold and all secrets share it.
 pub(super) const FILE: &str = "requests";
 
-/// How long a request waits for its time to be written, and the start for those of the process before.
+/// How long a request waits until its time is written, and the start until the file is read.
 const PATIENCE: Duration = Duration::from_millis(250);
 
-/// How long times matter: the longest period of a rate, twice.
+/// How long times are of use: twice the longest period of a rate.
 const MATTERS: Duration = Duration::from_secs(120);
 
-/// How often the file is read while another process writes it, and what could not be written is written.
+/// How often the file is read while another process writes it, and how often failed writes are retried.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// The most jobs that wait for the disk.
+/// The most queued jobs of the thread.
 const QUEUE: usize = 64;
 
-/// The most times that wait for the disk: those of a minute at the highest rate that the file is for.
+/// The most times that wait to be written: as many as the file holds, see [`SentRing`].
 const MOST_UNWRITTEN: usize = 16_384;
 
 /// The times of requests in a directory.
@@ -49,25 +49,25 @@ struct SentTimes {
     files: Arc<KeptFiles>,
     counters: Arc<TierCounters>,
     clock: SteadyClock,
-    /// Only the thread locks it.
+    /// Locked only by the thread.
     ring: Mutex<OpenRing>,
-    /// Own requests that are not in the file, oldest first.
+    /// Requests of this process that are not in the file yet, oldest first.
     unwritten: Mutex<VecDeque<SentRequest>>,
-    /// Others' requests that were not returned yet.
+    /// Requests of other processes that were not returned yet.
     seen: Mutex<Vec<SentRequest>>,
-    /// Whether the disk did not answer in time, and has not since.
+    /// Whether the last write took too long and is not finished yet.
     is_stalled: AtomicBool,
 }
 
 #[derive(Debug)]
 struct OpenRing {
     ring: SentRing,
-    /// Whether this process writes it, and has read what was there.
+    /// Whether this process writes to the ring, and has read its previous content.
     is_ours: bool,
 }
 
 impl RequestFile {
-    /// Opens the file of a directory, and waits a moment for what it says.
+    /// Opens the file of a directory and waits up to [`PATIENCE`] for its content.
     ///
     /// # Errors
     /// The system can't create a thread.
@@ -107,7 +107,7 @@ impl RequestFile {
             return TierCounters::add(&self.shared.counters.late_times);
         }
         let shared = Arc::clone(&self.shared);
-        let written = timeout(PATIENCE, self.thread.done(move || shared.flush())).await;
+        let written = timeout(PATIENCE, self.thread.run(move || shared.flush())).await;
         if !matches!(written, Ok(Ok(()))) {
             self.shared.is_stalled.store(true, Ordering::Relaxed);
             TierCounters::add(&self.shared.counters.late_times);
@@ -134,7 +134,7 @@ impl SentTimes {
         unwritten.push_back(request);
     }
 
-    /// Reads what others wrote, as long as this process does not write, and writes what is not written yet.
+    /// Reads what other processes wrote, unless this process is the writer, and writes what is not written yet.
     fn catch_up(&self) {
         if !self.files.writes() || !self.ring.lock().is_ours {
             self.read(&mut self.ring.lock());
@@ -145,12 +145,12 @@ impl SentTimes {
         self.unwritten.lock().retain(|sent| now.since(sent.at) < MATTERS);
     }
 
-    /// Reads what others wrote. From then on the ring is this process's, if it is the one that writes.
+    /// Reads what other processes wrote. If this process is the writer, the ring is its own from then on.
     fn read(&self, open: &mut OpenRing) {
         let (now, writes) = (self.clock.now(), self.files.writes());
         open.ring.close();
         let Ok(news) = open.ring.read() else {
-            // What was sent before is unknown.
+            // Earlier requests are unknown.
             return TierCounters::add(&self.counters.late_times);
         };
         let news = news.into_iter().map(|sent| SentRequest { at: sent.at.min(now), ..sent });
@@ -158,7 +158,7 @@ impl SentTimes {
         open.is_ours = writes && open.ring.bring_back(now).is_ok();
     }
 
-    /// Writes what is not written yet, if this process writes.
+    /// Writes what is not written yet, if this process is the writer.
     fn flush(&self) {
         let mut open = self.ring.lock();
         if self.files.writes() {
@@ -196,26 +196,26 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_next_process_knows_what_was_sent() {
+    async fn the_next_process_reads_the_requests_of_the_last() {
         let folder = TempFolder::new();
         let (before, _, clock) = open(&folder, true);
         let requests = [sent(&clock), sent(&clock)];
         for request in requests {
             before.note(request).await;
         }
-        assert_eq!(before.sent_by_others(), [], "its own are not others'");
+        assert_eq!(before.sent_by_others(), [], "only those of others are returned");
         let (after, ..) = open(&folder, true);
         assert_eq!(after.sent_by_others().len(), 2);
         assert_eq!(after.sent_by_others(), []);
     }
 
     #[tokio::test]
-    async fn a_process_that_does_not_write_reads_and_writes_when_it_takes_over() {
+    async fn a_process_writes_its_requests_when_it_takes_over() {
         let folder = TempFolder::new();
         let (away, files, clock) = open(&folder, false);
         away.note(sent(&clock)).await;
         let (holder, ..) = open(&folder, true);
-        assert_eq!(holder.sent_by_others(), [], "it is not in the file");
+        assert_eq!(holder.sent_by_others(), [], "a process without the lock does not write");
         holder.note(sent(&clock)).await;
         drop(holder);
         files.set_writes(true);
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_stalled_disk_delays_one_request_and_not_every_one() {
+    async fn a_stalled_disk_delays_only_one_request() {
         let folder = TempFolder::new();
         let (times, _, clock) = open(&folder, true);
         let stalled = stall(&times.thread);
@@ -236,7 +236,7 @@ mod tests {
         times.note(sent(&clock)).await;
         assert_eq!(began.elapsed(), PATIENCE);
         drop(stalled);
-        times.thread.done(|| ()).await.unwrap();
+        times.thread.run(|| ()).await.unwrap();
         times.shared.flush();
         let (after, ..) = open(&folder, true);
         assert_eq!(after.sent_by_others().len(), 2);

@@ -1,7 +1,7 @@
 //! The file with the times of requests: a ring of slots that are written in place and never synced.
 //!
-//! What was written survives the end of the process in any way. A crash of the machine may lose the last seconds, and takes
-//! longer than a minute.
+//! What was written survives the process. A crash of the machine may lose the last seconds, but a reboot takes longer than the
+//! minute for which times matter.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _};
@@ -11,22 +11,22 @@ use std::path::{Path, PathBuf};
 use crate::domain::{CredentialId, Timestamp};
 use crate::tier::SentRequest;
 
-/// How many times the file holds: those of a minute at sixteen thousand requests a minute.
+/// The number of slots: enough for a minute at 16,000 requests a minute.
 const SLOTS: usize = 16_384;
 
-/// The time, the credential, a checksum, and zeros.
+/// The size of a slot in bytes: the time, the credential, a checksum, and zeros.
 const SLOT: usize = 32;
 
-/// How many bytes the checksum is of.
+/// The number of bytes that the checksum covers.
 const SUMMED: usize = 24;
 
-/// The slots as they were read last, or written.
+/// The ring, with the slots as last read or written.
 #[derive(Debug)]
 pub(super) struct SentRing {
     path: PathBuf,
     file: Option<File>,
     slots: Box<[u8]>,
-    /// The slot that is written next.
+    /// The next slot to write.
     next: usize,
 }
 
@@ -35,7 +35,7 @@ impl SentRing {
         Self { path: path.to_owned(), file: None, slots: vec![0; SLOTS * SLOT].into(), next: 0 }
     }
 
-    /// Reads the file, and returns what was written since it was read last, in any order. No file is an empty one.
+    /// Reads the file, and returns what was written since the last read, in no particular order. A missing file is empty.
     ///
     /// # Errors
     /// The disk fails.
@@ -55,30 +55,26 @@ impl SentRing {
         Ok(news)
     }
 
-    /// Writes the times of requests that are about to be sent. The oldest make room.
+    /// Writes the times of requests that are about to be sent, over the oldest.
     ///
     /// # Errors
     /// The disk is full or fails.
     pub(super) fn write(&mut self, requests: &[SentRequest]) -> io::Result<()> {
         for request in requests {
-            let (slot, encoded) = (self.next, encode(request));
-            self.file()?.write_all_at(&encoded, (slot * SLOT) as u64)?;
-            self.slots[slot * SLOT..][..SLOT].copy_from_slice(&encoded);
-            self.next = (slot + 1) % SLOTS;
+            self.put(self.next, request)?;
+            self.next = (self.next + 1) % SLOTS;
         }
         Ok(())
     }
 
-    /// Writes that what seems to be sent in the future was sent now: the clock was set back.
+    /// Replaces times in the future by `now`, because the clock was set back.
     ///
     /// # Errors
     /// The disk is full or fails.
     pub(super) fn bring_back(&mut self, now: Timestamp) -> io::Result<()> {
         for slot in 0..SLOTS {
             if let Some(request) = decode(self.slot(slot)).filter(|request| request.at > now) {
-                let encoded = encode(&SentRequest { at: now, ..request });
-                self.file()?.write_all_at(&encoded, (slot * SLOT) as u64)?;
-                self.slots[slot * SLOT..][..SLOT].copy_from_slice(&encoded);
+                self.put(slot, &SentRequest { at: now, ..request })?;
             }
         }
         Ok(())
@@ -88,18 +84,23 @@ impl SentRing {
         &self.slots[slot * SLOT..][..SLOT]
     }
 
-    /// The file, opened to be written when that is first needed. Another process may have replaced the directory since.
-    fn file(&mut self) -> io::Result<&File> {
-        if self.file.is_none() {
-            let mut options = OpenOptions::new();
-            let file = options.write(true).create(true).truncate(false).mode(0o600).open(&self.path)?;
-            file.set_len(self.slots.len() as u64)?;
-            self.file = Some(file);
-        }
-        self.file.as_ref().ok_or_else(|| io::Error::other("there is no file"))
+    fn put(&mut self, slot: usize, request: &SentRequest) -> io::Result<()> {
+        let file = match self.file.take() {
+            Some(file) => file,
+            None => {
+                let mut options = OpenOptions::new();
+                let file = options.write(true).create(true).truncate(false).mode(0o600).open(&self.path)?;
+                file.set_len(self.slots.len() as u64)?;
+                file
+            }
+        };
+        let encoded = encode(request);
+        self.file.insert(file).write_all_at(&encoded, (slot * SLOT) as u64)?;
+        self.slots[slot * SLOT..][..SLOT].copy_from_slice(&encoded);
+        Ok(())
     }
 
-    /// Opens the file again before it is written next.
+    /// Closes the file. The next write opens it again, because another process may have replaced the directory.
     pub(super) fn close(&mut self) {
         self.file = None;
     }
@@ -114,7 +115,7 @@ fn encode(request: &SentRequest) -> [u8; SLOT] {
     slot
 }
 
-/// What a slot says; none if it is empty or damaged.
+/// The request in a slot; `None` if the slot is empty or damaged.
 fn decode(slot: &[u8]) -> Option<SentRequest> {
     let (summed, rest) = slot.split_first_chunk::<SUMMED>()?;
     let sum = rest.first_chunk::<4>()?;
@@ -135,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn what_one_process_writes_the_next_one_reads_once() {
+    fn returns_each_request_of_another_process_once() {
         let folder = TempFolder::new();
         let path = folder.path().join("requests");
         let (mut one, mut two) = (SentRing::new(&path), SentRing::new(&path));
@@ -146,11 +147,11 @@ mod tests {
         one.write(&[sent(3)]).unwrap();
         assert_eq!(two.read().unwrap(), [sent(3)]);
         two.write(&[sent(4)]).unwrap();
-        assert_eq!(SentRing::new(&path).read().unwrap().len(), 4, "it goes on behind the last one");
+        assert_eq!(SentRing::new(&path).read().unwrap().len(), 4, "a writer continues after the last slot");
     }
 
     #[test]
-    fn a_full_ring_forgets_the_oldest() {
+    fn a_full_ring_overwrites_the_oldest() {
         let folder = TempFolder::new();
         let path = folder.path().join("requests");
         let all: Vec<_> = (1..=SLOTS as i64 + 3).map(sent).collect();
@@ -162,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn damaged_slots_are_skipped_and_no_content_fails() {
+    fn skips_damaged_slots_and_reads_any_content() {
         let folder = TempFolder::new();
         let path = folder.path().join("requests");
         SentRing::new(&path).write(&[sent(1), sent(2)]).unwrap();
@@ -180,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn times_in_the_future_count_from_now_and_only_once() {
+    fn times_in_the_future_become_now() {
         let folder = TempFolder::new();
         let path = folder.path().join("requests");
         SentRing::new(&path).write(&[sent(10), sent(5_000)]).unwrap();

@@ -1,8 +1,7 @@
-//! What the threads of a directory share, and what they do. Everything here blocks.
+//! The state that the threads of a directory share, and their work. Everything here blocks.
 
 use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
@@ -10,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use parking_lot::Mutex;
 
 use super::disk;
-use super::disk_room::DiskRoom;
+use super::disk_room::{DiskRoom, Leftovers};
 use super::kept_files::{AgeLimits, KeptFiles, SizeChange};
 use super::lock::DirectoryLock;
 use super::marks_cache::MarksCache;
@@ -26,13 +25,13 @@ use crate::tier::{Cell, Saved, ScopeChanges, TierScope, Voided};
 /// The name of the file whose lock decides which process writes. All versions of fanfold and all secrets share it.
 pub(super) const LOCK: &str = "lock";
 
-/// How often the lock is tried, and files are looked at.
+/// How often to try for the lock, to reload the secret and to look after the files.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// How long nothing is written after a write has failed.
+/// How long to write nothing after a failed write.
 const REST: Duration = Duration::from_secs(5);
 
-/// What the threads of a directory share.
+/// The state that the threads of a directory share.
 #[derive(Debug)]
 pub(super) struct SharedDirectory {
     pub(super) files: Arc<KeptFiles>,
@@ -41,7 +40,7 @@ pub(super) struct SharedDirectory {
     clock: SteadyClock,
     max_age: Duration,
     room: Mutex<DiskRoom>,
-    /// Only the thread that writes locks these.
+    /// Locked only by the thread that writes.
     writer: Mutex<WriterState>,
     is_failing: AtomicBool,
     cannot_write: SampledLine,
@@ -51,9 +50,9 @@ pub(super) struct SharedDirectory {
 struct WriterState {
     lock: Option<DirectoryLock>,
     secret_file: SecretFile,
-    /// Whether the folders and void marks that have to be there first are there.
+    /// Whether the folders and void marks exist, without which nothing may be written.
     is_prepared: bool,
-    /// Whether it was said that another process writes.
+    /// Whether it was logged that another process writes.
     has_said_away: bool,
     rests_until: Option<Instant>,
 }
@@ -94,12 +93,12 @@ impl SharedDirectory {
         }
     }
 
-    /// What is held, in bytes.
+    /// The bytes that the files take on the disk.
     pub(super) fn bytes(&self) -> u64 {
         self.room.lock().total()
     }
 
-    /// What may be served of a scope. See [`crate::tier::Tier::load`].
+    /// See [`crate::tier::Tier::load`].
     pub(super) fn load(&self, scope: &TierScope) -> Vec<Cell> {
         let began = Instant::now();
         let limits = AgeLimits { now: self.clock.now(), max_age: self.max_age };
@@ -108,20 +107,20 @@ impl SharedDirectory {
         cells
     }
 
-    /// What is void. See [`crate::tier::Tier::voided`].
+    /// See [`crate::tier::Tier::voided`].
     pub(super) fn voided(&self, scopes: &[TierScope]) -> Vec<(TierScope, Timestamp)> {
         let until = |scope: &TierScope| self.void_until(scope).map(|until| (*scope, until));
         scopes.iter().filter_map(until).collect()
     }
 
-    /// Until when what was read of a scope is void, by the marks under any line of the secret.
+    /// Until when data of a scope is void, by the marks under any line of the secret.
     fn void_until(&self, scope: &TierScope) -> Option<Timestamp> {
         let (secret, now) = (self.files.secret(), self.clock.now());
         let until = |keys| self.marks.void_until(&self.files.namespace(keys), keys, scope, now);
         secret.all().iter().filter_map(until).max()
     }
 
-    /// The bytes of entries. See [`crate::tier::Tier::load_rows`].
+    /// See [`crate::tier::Tier::load_rows`].
     pub(super) fn load_rows(
         &self,
         scope: &TierScope,
@@ -133,21 +132,23 @@ impl SharedDirectory {
         rows
     }
 
-    /// Notes that a scope was read, and deletes what is left over in its folder.
+    /// Marks a scope as used, and sweeps its folder.
     pub(super) fn tidy(&self, scope: &TierScope) {
         if !self.may_write() {
             return;
         }
         let change = self.files.sweep(scope);
-        // So that the next process knows it too. The folder under an older line of the secret is seldom there.
-        let touch =
-            |folder: &PathBuf| File::open(folder).and_then(|open| open.set_modified(SystemTime::now()));
-        if let Some(folder) = self.folders(scope).into_iter().find(|folder| touch(folder).is_ok()) {
-            self.room.lock().used(folder, scope, change);
+        let secret = self.files.secret();
+        for folder in secret.all().iter().map(|keys| self.files.folder(keys, scope)) {
+            // The next process reads the time from the folder. Usually only the newest line of the secret has one.
+            let touched = File::open(&folder).and_then(|open| open.set_modified(SystemTime::now()));
+            if touched.is_ok() {
+                return self.room.lock().used(folder, scope, change);
+            }
         }
     }
 
-    /// Writes what changed of a scope. See [`crate::tier::Tier::save`].
+    /// See [`crate::tier::Tier::save`].
     pub(super) fn save(&self, scope: &TierScope, changes: &ScopeChanges) -> Saved {
         if !self.may_write() {
             TierCounters::add(if self.files.writes() { &self.counters.failed } else { &self.counters.away });
@@ -163,7 +164,7 @@ impl SharedDirectory {
             Ok(()) => {
                 self.works();
                 TierCounters::add(&self.counters.saved);
-                // Nobody else saves, so nobody asks for versions.
+                // There is no other writer, so versions are of no use.
                 Saved::Yes { before: 0, after: 0 }
             }
             Err(error) => {
@@ -174,17 +175,17 @@ impl SharedDirectory {
         }
     }
 
-    /// A mark holds here at once, whether or not it can be written.
+    /// Adds a mark, which applies at once, whether or not it can be written.
     pub(super) fn note_void(&self, what: &Voided, at: Timestamp) {
         for keys in self.files.secret().all() {
             self.marks.add(what, at, keys);
         }
     }
 
-    /// Writes all marks. They are safe when this returns.
+    /// Writes all marks. They are durable when this returns.
     ///
     /// # Errors
-    /// Another process writes here, or the disk is full or fails.
+    /// Another process is the writer, or the disk is full or fails.
     pub(super) fn write_marks(&self) -> io::Result<()> {
         if !self.has_lock() {
             return Err(io::Error::other("another process writes to the directory"));
@@ -192,7 +193,7 @@ impl SharedDirectory {
         self.prepare().inspect_err(|error| self.fails(error))
     }
 
-    /// Tries for the lock, and looks after the directory while there is nothing else to do. Returns when to do so again.
+    /// The idle work of the thread that writes: tries for the lock, and looks after the files. Returns when to call it again.
     pub(super) fn tick(&self) -> Duration {
         self.reload_secret();
         if !self.has_lock() {
@@ -211,14 +212,10 @@ impl SharedDirectory {
         if has_walked || self.make_room() { Duration::ZERO } else { EVERY }
     }
 
-    /// Lets a write be tried at once.
+    /// Lets the next write be tried at once.
     #[cfg(test)]
     pub(super) fn end_rest(&self) {
         self.writer.lock().rests_until = None;
-    }
-
-    fn folders(&self, scope: &TierScope) -> Vec<PathBuf> {
-        self.files.secret().all().iter().map(|keys| self.files.folder(keys, scope)).collect()
     }
 
     fn may_write(&self) -> bool {
@@ -233,7 +230,7 @@ impl SharedDirectory {
         self.writer.lock().rests_until.is_none_or(|until| until <= Instant::now())
     }
 
-    /// Whether this process has the lock, and nobody has replaced the directory.
+    /// Whether this process has the lock, and the directory was not replaced since.
     fn has_lock(&self) -> bool {
         let mut writer = self.writer.lock();
         if writer.lock.as_ref().is_some_and(DirectoryLock::is_valid) {
@@ -256,7 +253,7 @@ impl SharedDirectory {
                 drop(writer);
                 self.files.set_writes(true);
                 self.is_failing.store(false, Ordering::Relaxed);
-                self.room.lock().begin_walk(root);
+                self.room.lock().begin_walk(root, Leftovers::Delete);
                 tracing::info!(target: "fanfold::tier", path = %root.display(), "This process writes to the tier's directory.");
             }
             Ok(None) => {
@@ -270,7 +267,7 @@ impl SharedDirectory {
         }
     }
 
-    /// Makes the folders, and writes the void marks: a folder without them is taken for one that lost them.
+    /// Creates the folders and writes the void marks, because a folder without marks counts as one that lost them.
     fn prepare(&self) -> io::Result<()> {
         let secret = self.files.secret();
         for (line, keys) in secret.all().iter().enumerate() {
@@ -293,7 +290,7 @@ impl SharedDirectory {
         self.files.set_secret(secret);
     }
 
-    /// Removes what was used least recently, or a part of it, if there is too much. False if there is not.
+    /// Removes the least recently used folder, or its oldest weeks, if the files take too much space. Returns whether it did.
     fn make_room(&self) -> bool {
         let Some(surplus) = self.room.lock().surplus() else { return false };
         let Some((folder, bytes, scope)) = self.room.lock().first_to_go() else { return false };
@@ -305,10 +302,10 @@ impl SharedDirectory {
                 return true;
             }
         }
-        let is_gone = remove_folder(&folder);
+        let removed = std::fs::remove_dir_all(&folder);
         self.room.lock().removed(&folder);
         TierCounters::add(&self.counters.evicted);
-        is_gone
+        removed.map_or_else(|error| error.kind() == io::ErrorKind::NotFound, |()| true)
     }
 
     fn works(&self) {
@@ -324,13 +321,5 @@ impl SharedDirectory {
             let path = self.files.root().display();
             tracing::warn!(target: "fanfold::tier", %path, %error, lines_left_out = left_out, "The tier's directory can't be written: {error}. Rows are served from memory.");
         }
-    }
-}
-
-/// Removes a folder with its files. One that can't be removed is left.
-fn remove_folder(folder: &Path) -> bool {
-    match std::fs::remove_dir_all(folder) {
-        Ok(()) => true,
-        Err(error) => error.kind() == io::ErrorKind::NotFound,
     }
 }

@@ -15,10 +15,10 @@ use crate::domain::Timestamp;
 use crate::sealed::SecretSource;
 use crate::sealed::testing::{TempFolder, at};
 
-/// Stalls a thread until what is returned is dropped.
+/// Stalls a thread until the returned sender is dropped.
 pub(super) fn stall(thread: &FileThread) -> Sender<()> {
     let ((go, stalled), (say, said)) = (channel::<()>(), channel());
-    thread.begin(move || {
+    thread.enqueue(move || {
         say.send(()).unwrap();
         let _ = stalled.recv();
     });
@@ -29,7 +29,7 @@ pub(super) fn stall(thread: &FileThread) -> Sender<()> {
 pub(super) const WEEK: i64 = 7 * 24 * 3600;
 pub(super) const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// A disk with a secret on it.
+/// A folder with a secret file, and a tier in a folder of it.
 pub(super) struct Disk {
     pub(super) folder: TempFolder,
     pub(super) now: Timestamp,
@@ -61,7 +61,7 @@ impl Disk {
         self.open_with(1 << 30, self.now)
     }
 
-    /// Ends a process, and waits until its lock is free.
+    /// Closes a directory, and waits until its lock is free.
     pub(super) fn close(&self, directory: Arc<Directory>) {
         drop(directory);
         while !matches!(DirectoryLock::try_take(&self.tier().join("lock")), Ok(Some(_))) {
@@ -69,7 +69,7 @@ impl Disk {
         }
     }
 
-    /// Every file below the scopes' folders.
+    /// The files with this extension in the folders of all scopes.
     pub(super) fn files(&self, extension: &str) -> Vec<PathBuf> {
         let namespaces = disk::list(&self.tier());
         let scopes = namespaces.iter().flat_map(|path| disk::list(path));

@@ -9,7 +9,7 @@ use crate::tier::ForgottenSpan;
 
 const SAVED: Saved = Saved::Yes { before: 0, after: 0 };
 
-/// What changed where one page of a week was read.
+/// The changes of a read of one page.
 fn changes(disk: &Disk, number: u128, span: Span) -> (ScopeChanges, Arc<EntryIndex>) {
     let from = span.from().as_micros() / 1_000_000;
     let entry = entry(&[from + 30, from + 20, from + 10], disk.read_at());
@@ -30,7 +30,7 @@ async fn spans(directory: &Directory) -> Vec<Span> {
     spans
 }
 
-/// Whether the rows that a directory knows of can be had.
+/// For each entry that a directory knows, whether its bytes can be read.
 async fn rows(directory: &Directory) -> Vec<bool> {
     let cells = directory.load(&scope(1), 0).await.cells;
     let entries = cells.iter().flat_map(|cell| &cell.entries);
@@ -42,20 +42,20 @@ async fn keep(disk: &Disk, directory: &Directory, number: u128, span: Span) {
     let (changes, _) = changes(disk, number, span);
     // On a busy machine, the lock may be taken after the start.
     while !directory.status().is_ok {
-        directory.writer.done(|| ()).await.unwrap();
+        directory.writer.run(|| ()).await.unwrap();
     }
     assert_eq!(directory.save(&scope(1), changes.into()).await, SAVED);
 }
 
-/// Lets the thread that writes do what it does when there is nothing else to do.
+/// Lets the thread that writes finish its idle work.
 async fn settle(directory: &Directory) {
     let shared = Arc::clone(&directory.shared);
     let work = move || while shared.tick().is_zero() {};
-    directory.writer.done(work).await.unwrap();
+    directory.writer.run(work).await.unwrap();
 }
 
 #[tokio::test]
-async fn what_was_saved_is_there_after_a_restart() {
+async fn saved_rows_survive_a_restart() {
     let disk = Disk::new();
     let (changes, index) = changes(&disk, 1, hour(90, 1));
     let before = disk.open();
@@ -75,7 +75,7 @@ async fn what_was_saved_is_there_after_a_restart() {
 }
 
 #[tokio::test]
-async fn spans_about_which_a_save_says_nothing_stay() {
+async fn a_save_keeps_other_spans_unless_it_forgets_them() {
     let disk = Disk::new();
     let directory = disk.open();
     keep(&disk, &directory, 1, hour(90, 1)).await;
@@ -87,11 +87,11 @@ async fn spans_about_which_a_save_says_nothing_stay() {
     let changes = ScopeChanges { forgotten, ..ScopeChanges::default() };
     assert_eq!(directory.save(&scope(1), changes.into()).await, SAVED);
     assert_eq!(spans(&directory).await, [hour(90, 3), hour(91, 0)]);
-    assert_eq!(disk.files("rows").len(), 2, "the bytes of what was forgotten are gone");
+    assert_eq!(disk.files("rows").len(), 2, "the bytes of forgotten rows are deleted");
 }
 
 #[tokio::test]
-async fn a_purge_outlives_the_process_and_newer_rows_are_served() {
+async fn a_purge_survives_a_restart_and_spares_newer_rows() {
     let disk = Disk::new();
     let directory = disk.open();
     keep(&disk, &directory, 1, hour(90, 1)).await;
@@ -112,7 +112,7 @@ async fn a_purge_outlives_the_process_and_newer_rows_are_served() {
 }
 
 #[tokio::test]
-async fn old_rows_and_rows_of_the_future_are_left_out() {
+async fn rows_read_too_long_ago_or_in_the_future_are_ignored() {
     let disk = Disk::new();
     let directory = disk.open();
     keep(&disk, &directory, 1, hour(90, 1)).await;
@@ -137,7 +137,7 @@ async fn a_second_process_reads_and_takes_over() {
     assert_eq!(second.void(agent, at(1)).await, Err(TierUnavailable));
     assert_eq!(second.voided(vec![scope(1)]).await, [(scope(1), at(1))]);
     first.void(agent, at(disk.read_at())).await.unwrap();
-    assert_eq!(spans(&second).await, [], "a purge by the other one holds here");
+    assert_eq!(spans(&second).await, [], "a purge by the other process applies here");
     assert_eq!(second.voided(vec![scope(1)]).await, [(scope(1), at(disk.read_at()))]);
     disk.close(first);
     settle(&second).await;
@@ -147,7 +147,7 @@ async fn a_second_process_reads_and_takes_over() {
 }
 
 #[tokio::test]
-async fn every_damaged_file_is_a_miss_and_goes() {
+async fn a_damaged_file_is_a_miss_and_is_removed() {
     for extension in ["cell", "rows"] {
         let disk = Disk::new();
         let directory = disk.open();
@@ -183,11 +183,11 @@ async fn another_version_is_a_miss_and_is_left_alone() {
     assert_eq!(spans(&directory).await, []);
     settle(&directory).await;
     assert_eq!(fs::read(path).unwrap(), foreign);
-    assert_eq!(disk.files("rows").len(), 1, "it may name them");
+    assert_eq!(disk.files("rows").len(), 1, "the cell may refer to them");
 }
 
 #[tokio::test]
-async fn files_in_the_place_of_others_say_nothing() {
+async fn a_cell_copied_to_another_scope_is_ignored() {
     let disk = Disk::new();
     let directory = disk.open();
     keep(&disk, &directory, 1, hour(90, 1)).await;
@@ -200,7 +200,7 @@ async fn files_in_the_place_of_others_say_nothing() {
 }
 
 #[tokio::test]
-async fn another_secret_knows_nothing_and_an_older_line_still_opens() {
+async fn another_secret_opens_nothing_and_an_older_line_still_does() {
     let disk = Disk::new();
     let directory = disk.open();
     keep(&disk, &directory, 1, hour(90, 1)).await;
@@ -220,17 +220,17 @@ async fn another_secret_knows_nothing_and_an_older_line_still_opens() {
     directory.void(Voided::Agent(scope(1).agent), at(disk.read_at())).await.unwrap();
     disk.close(directory);
     disk.set_secret(&[1]);
-    assert_eq!(spans(&disk.open()).await, [], "a purge holds under every line");
+    assert_eq!(spans(&disk.open()).await, [], "a purge applies under every line");
 }
 
 #[tokio::test]
-async fn a_purge_under_any_line_of_the_secret_voids_what_was_saved_under_another() {
+async fn a_purge_under_one_line_of_the_secret_voids_rows_saved_under_another() {
     let disk = Disk::new();
     disk.set_secret(&[2, 1]);
     let directory = disk.open();
     keep(&disk, &directory, 1, hour(90, 1)).await;
     disk.close(directory);
-    // A version of the secret that is taken back for a while.
+    // The change of the secret is reverted for a while.
     disk.set_secret(&[1]);
     let directory = disk.open();
     keep(&disk, &directory, 2, hour(90, 3)).await;
@@ -247,11 +247,11 @@ async fn a_purge_under_any_line_of_the_secret_voids_what_was_saved_under_another
     assert_eq!(directory.save(&scope(1), later.into()).await, SAVED);
     disk.close(directory);
     disk.set_secret(&[2]);
-    assert_eq!(spans(&disk.open()).await, [hour(90, 5)], "what is void is not kept with it");
+    assert_eq!(spans(&disk.open()).await, [hour(90, 5)], "a save does not keep void rows");
 }
 
 #[tokio::test]
-async fn a_new_secret_is_read_while_running() {
+async fn reloads_a_changed_secret() {
     let disk = Disk::new();
     let directory = disk.open();
     keep(&disk, &directory, 1, hour(90, 1)).await;
@@ -265,14 +265,14 @@ async fn a_new_secret_is_read_while_running() {
 }
 
 #[tokio::test]
-async fn the_least_recently_used_goes_first_and_of_it_the_oldest_week() {
+async fn removes_the_oldest_weeks_of_the_least_recently_used_scope() {
     let disk = Disk::new();
     let directory = disk.open();
     for week in [88i64, 90, 89] {
         keep(&disk, &directory, week.unsigned_abs().into(), hour(week, 1)).await;
     }
     disk.close(directory);
-    // Another scope, used longer ago, and larger than what is free then.
+    // Another scope that was used longer ago.
     let other = disk.files("cell")[0].parent().unwrap().with_file_name("0".repeat(32));
     fs::create_dir(&other).unwrap();
     fs::write(other.join("x.rows"), vec![1; 10_000]).unwrap();
@@ -282,14 +282,14 @@ async fn the_least_recently_used_goes_first_and_of_it_the_oldest_week() {
     assert!(!other.exists());
     assert_eq!((spans(&directory).await.len(), directory.readings().bytes), (3, 24 << 10));
     keep(&disk, &directory, 91, hour(91, 1)).await;
-    // A little more than needed, so that not every save makes room.
+    // It removes a little more than needed, so that not every save has to.
     assert_eq!(spans(&directory).await, [hour(90, 1), hour(91, 1)]);
     assert_eq!(disk.files("rows").len(), 2);
     assert!(directory.readings().bytes <= 24 << 10);
 }
 
 #[tokio::test]
-async fn unfinished_files_and_bytes_that_nothing_names_are_deleted() {
+async fn deletes_unfinished_files_and_bytes_without_a_cell() {
     let disk = Disk::new();
     let directory = disk.open();
     keep(&disk, &directory, 1, hour(90, 1)).await;
@@ -307,11 +307,11 @@ async fn unfinished_files_and_bytes_that_nothing_names_are_deleted() {
 }
 
 #[tokio::test]
-async fn a_disk_that_fails_is_said_and_recovers() {
+async fn reports_a_failing_disk_and_recovers() {
     let disk = Disk::new();
     let directory = disk.open();
     keep(&disk, &directory, 1, hour(90, 1)).await;
-    // A file in the place of the folder: also the superuser can't write there.
+    // With a file in place of the folder, even the superuser can't write.
     let folder = disk.files("cell")[0].parent().unwrap().to_owned();
     let aside = folder.with_extension("aside");
     fs::rename(&folder, &aside).unwrap();
@@ -322,14 +322,14 @@ async fn a_disk_that_fails_is_said_and_recovers() {
     assert_eq!(directory.load(&scope(1), 0).await.cells.len(), 0);
     fs::remove_file(&folder).unwrap();
     fs::rename(&aside, &folder).unwrap();
-    assert_eq!(directory.save(&scope(1), more.clone().into()).await, Saved::No, "it rests");
+    assert_eq!(directory.save(&scope(1), more.clone().into()).await, Saved::No, "no write is tried so soon");
     directory.shared.end_rest();
     assert_eq!(directory.save(&scope(1), more.into()).await, SAVED);
     assert!(directory.status().is_ok);
 }
 
 #[tokio::test]
-async fn a_removed_directory_is_made_again() {
+async fn a_removed_directory_is_created_again() {
     let disk = Disk::new();
     let directory = disk.open();
     keep(&disk, &directory, 1, hour(90, 1)).await;
@@ -342,7 +342,7 @@ async fn a_removed_directory_is_made_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stalled_disk_is_a_miss_after_a_moment_and_nothing_waits_longer() {
+async fn a_stalled_disk_is_a_miss_after_a_bounded_wait() {
     let disk = Disk::new();
     let directory = disk.open();
     keep(&disk, &directory, 1, hour(90, 1)).await;
@@ -357,7 +357,7 @@ async fn a_stalled_disk_is_a_miss_after_a_moment_and_nothing_waits_longer() {
 }
 
 #[tokio::test]
-async fn nothing_in_the_files_can_be_read() {
+async fn the_files_contain_no_plain_data() {
     let disk = Disk::new();
     let directory = disk.open();
     keep(&disk, &directory, 1, hour(90, 1)).await;
