@@ -1,6 +1,6 @@
 use bytes::BufMut;
 
-/// The most bytes in a stored block, whose length is written in 16 bits.
+/// The most bytes in a stored block: its length has 16 bits.
 const MOST: usize = 65_535;
 
 /// The size of a stored block's header: type and length.

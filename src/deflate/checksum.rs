@@ -4,7 +4,7 @@ const POLYNOMIAL: u32 = 0xedb8_8320;
 /// The polynomial 1.
 const ONE: u32 = 1 << 31;
 
-/// The effect of appending a text of one length on the CRC-32 of what precedes it.
+/// The effect of appending a text of a certain length on the CRC-32 of the text before it.
 ///
 /// Appending `n` bytes multiplies the CRC-32 by `x` to the power of `8n`. Computing the power takes a hundred
 /// times as long as using it, so it is stored with the checksum of the appended text.
@@ -25,8 +25,7 @@ impl Shift {
         Self(power)
     }
 
-    /// The CRC-32 of two concatenated texts from their checksums. The second must have the length of this
-    /// value.
+    /// The CRC-32 of two concatenated texts. The second must have the length that this was created for.
     pub const fn combine(self, first: u32, second: u32) -> u32 {
         product(self.0, first) ^ second
     }

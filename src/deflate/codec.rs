@@ -7,8 +7,7 @@ use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, 
 const GROWTH: usize = 16 * 1024;
 
 thread_local! {
-    /// Encoders and decoders have a quarter of a megabyte of tables, so each thread keeps its last one of
-    /// each.
+    /// Encoders and decoders have a quarter of a megabyte of tables, so each thread keeps one of each.
     static ENCODER: RefCell<Option<(u32, Compress)>> = const { RefCell::new(None) };
     static DECODER: RefCell<Option<Decompress>> = const { RefCell::new(None) };
 }
@@ -56,10 +55,10 @@ pub fn deflate<T>(level: u32, work: impl FnOnce(&mut Deflating<'_>) -> io::Resul
     done
 }
 
-/// Inflates a stream of a known length that ends on a byte boundary, without a last block.
+/// Inflates blocks that end on a byte boundary, without a last block.
 ///
 /// # Errors
-/// If it is not such a stream, or has another length.
+/// The blocks are invalid, or do not inflate to `length` bytes.
 pub(super) fn inflate(blocks: &[u8], length: usize) -> io::Result<Vec<u8>> {
     // A spare byte lets the decoder reach the end of its input.
     let mut out = Vec::with_capacity(length + 1);

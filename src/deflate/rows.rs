@@ -27,9 +27,9 @@ impl Separator {
 /// The compression effort.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Effort {
-    /// For rows as they arrive: level 1. Level 3 takes 2.3 times as long and leaves a third less.
+    /// For rows as they arrive: level 1. Level 3 takes 2.3 times as long, and its output is a third smaller.
     Arrival,
-    /// For idle time: level 6, which takes three times as long as level 1 and leaves half.
+    /// For idle time: level 6, which takes three times as long as level 1, and its output is half as large.
     Idle,
 }
 
@@ -46,9 +46,9 @@ impl Effort {
 /// Deflated rows with a separator after each.
 ///
 /// # Invariants
-/// The blocks end on a byte boundary, and none is marked as the last. Inflated, they are the rows with a line
-/// feed after each; with the bytes at `seams` overwritten by a comma, the rows with a comma after each. The
-/// last separator's block is the last block, so that it can be left out.
+/// The blocks end on a byte boundary, and none is marked as the last. They inflate to the rows with a line feed after each or,
+/// once the bytes at `seams` are overwritten by commas, with a comma after each. The block of the last separator comes last,
+/// so that it can be left out.
 #[derive(Debug)]
 pub struct Deflated {
     parts: DeflatedParts,
@@ -60,8 +60,7 @@ pub struct Deflated {
 pub struct DeflatedParts {
     /// The blocks, with line feeds between the rows.
     pub blocks: Bytes,
-    /// The positions of separators in the blocks; `None` if the blocks can't be sent because rows contain
-    /// line feeds.
+    /// The positions of separators in the blocks; `None` if rows contain line feeds, so that the blocks can't be sent.
     pub seams: Option<Box<[u32]>>,
     /// The CRC-32 of the rows with line feeds between them.
     pub lines_crc: u32,
@@ -73,26 +72,26 @@ pub struct DeflatedParts {
     pub effort: Effort,
 }
 
-/// The most bytes that a byte of a deflate stream stands for: two bits for a repetition of 258 bytes.
+/// The most bytes that a byte of a deflate stream can inflate to: a repetition of 258 bytes takes at least two bits.
 const MOST_INFLATED: usize = 1032;
 
 impl Deflated {
     /// The number of bytes of the last separator's block.
     pub const LAST_SEPARATOR: usize = stored_len(1);
 
-    /// This many rows that were deflated before, here or elsewhere; `None` if the parts are not valid.
+    /// Restores rows from parts that were stored; `None` if the parts are not valid.
     ///
-    /// Checks what could send a wrong byte or take much memory: that each seam has a separator, and that
-    /// blocks of this length can have that many bytes. The blocks are not inflated.
+    /// Without inflating, checks what could send a wrong byte or take much memory: that there is a separator at each seam, and
+    /// that the blocks can inflate to `len` bytes.
     pub fn from_parts(parts: DeflatedParts, rows: usize) -> Option<Self> {
         let DeflatedParts { blocks, seams, len, effort, .. } = &parts;
         let has_length = *len >= rows && (rows > 0 || *len == 0);
         let is_possible = *len <= blocks.len().saturating_mul(MOST_INFLATED);
         let has_seams = seams.as_deref().is_none_or(|seams| {
-            let is_one_a_row = seams.len() == rows;
-            let is_first_and_last = *effort > Effort::Arrival && rows > 2 && seams.len() == 2;
+            let are_all = seams.len() == rows;
+            let are_first_and_last = *effort > Effort::Arrival && rows > 2 && seams.len() == 2;
             let last = seams.last().map_or(0, |last| *last as usize + 1);
-            (is_one_a_row || is_first_and_last)
+            (are_all || are_first_and_last)
                 && (rows == 0 || last == blocks.len())
                 && seams.is_sorted_by(|one, next| one < next)
                 && seams.iter().all(|&seam| is_separator(blocks, seam as usize))
@@ -170,7 +169,7 @@ impl Deflated {
         }
     }
 
-    /// Combines the checksum of preceding bytes with that of the rows without the last separator.
+    /// The effect on the checksum of appending the rows without the last separator.
     pub const fn shift(&self) -> Shift {
         self.shift
     }
@@ -203,8 +202,7 @@ impl Deflated {
     }
 }
 
-/// Deflates lines, with the line feeds at `at` as stored blocks. Returns the positions of these in the
-/// blocks.
+/// Deflates lines, with the line feeds at `at` as stored blocks. Also returns the positions of these bytes in the output.
 fn segments(lines: &[u8], at: &[usize], effort: Effort) -> io::Result<(Vec<u8>, Vec<u32>)> {
     deflate(effort.level(), |deflating| {
         let mut out = Vec::with_capacity(lines.len() / 4);
@@ -213,7 +211,7 @@ fn segments(lines: &[u8], at: &[usize], effort: Effort) -> io::Result<(Vec<u8>, 
         let mut start = 0;
         for &end in at {
             deflating.push(&lines[start..end], &mut out)?;
-            // The encoder must see the separator to compute distances; its own block for it is discarded.
+            // The encoder must see the separator to compute distances, but its block for it is discarded.
             let separator = &lines[end..=end];
             deflating.push(separator, &mut unsent)?;
             unsent.clear();
@@ -228,10 +226,10 @@ fn segments(lines: &[u8], at: &[usize], effort: Effort) -> io::Result<(Vec<u8>, 
     })
 }
 
-/// A line feed as a stored block: type, length, its complement, the byte (RFC 1951 section 3.2.4).
+/// A line feed as a stored block: type, length, complement of the length, byte (RFC 1951 section 3.2.4).
 const LINE_FEED: [u8; Deflated::LAST_SEPARATOR] = [0, 1, 0, 0xfe, 0xff, b'\n'];
 
-/// Whether a line feed is stored at this position, in a block of its own.
+/// Whether this position is a line feed in a stored block of its own.
 fn is_separator(blocks: &[u8], seam: usize) -> bool {
     blocks.get(..=seam).is_some_and(|to_seam| to_seam.ends_with(&LINE_FEED))
 }
@@ -250,7 +248,7 @@ fn with_commas(lines: &[u8], at: &[usize]) -> Vec<u8> {
     commas
 }
 
-/// Frees spare capacity, which would be held for as long as the rows.
+/// Frees spare capacity, which would be held as long as the rows.
 fn exact(bytes: Vec<u8>) -> Bytes {
     Bytes::from(bytes.into_boxed_slice())
 }
@@ -271,7 +269,7 @@ mod tests {
         (out, ends)
     }
 
-    /// The blocks as a client inflates them.
+    /// Inflates the blocks as a client does.
     fn read(deflated: &Deflated, separator: Separator) -> Vec<u8> {
         let blocks = deflated.blocks(separator);
         assert_eq!(blocks.len(), deflated.deflated_len());
@@ -307,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn similar_rows_share_a_stored_separator_at_the_idle_effort() {
+    fn idle_effort_stores_two_separators_for_similar_rows() {
         let rows: Vec<String> =
             (0..50).map(|i| format!("{{\"id\":\"{i}\",\"status\":\"completed\"}}")).collect();
         let (lines, ends) = joined(&rows, Separator::Line);
@@ -324,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_can_be_put_together_from_their_parts_and_from_no_others() {
+    fn restores_rows_only_from_valid_parts() {
         let rows: Vec<String> =
             (0..9).map(|i| format!("{{\"id\":\"{i}\",\"status\":\"completed\"}}")).collect();
         let (lines, ends) = joined(&rows, Separator::Line);
@@ -354,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn damage_is_an_error() {
+    fn inflating_damaged_rows_is_an_error() {
         let rows = vec!["{\"id\":1}".repeat(40); 3];
         let (lines, ends) = joined(&rows, Separator::Line);
         let mut deflated = Deflated::new(&lines, &ends, Effort::Arrival).unwrap();

@@ -8,12 +8,12 @@ use tokio::sync::Semaphore;
 use super::packed::Packed;
 use super::part::{BodyPart, plain};
 
-/// Parts with fewer plain bytes are deflated or inflated at once, which takes less time than moving them to another thread.
+/// Work on fewer plain bytes runs inline, which takes less time than moving it to another thread.
 const INLINE_BELOW: usize = 16 * 1024;
 
-/// Deflates and inflates on other threads than the workers, as many parts at a time as it has places. Clones share the places.
+/// Deflates and inflates on threads other than the workers. Its places bound the concurrency; clones share them.
 ///
-/// Parts that need neither are handled at once.
+/// Parts that need neither are handled inline.
 #[derive(Clone, Debug)]
 pub struct CompressionPool {
     places: Arc<Semaphore>,
@@ -25,10 +25,10 @@ impl CompressionPool {
         Self { places: Arc::new(Semaphore::new(places.get())) }
     }
 
-    /// Returns the plain bytes of some parts. If the future is dropped, the part in progress is finished and no other begun.
+    /// Returns the plain bytes of some parts. Work that has begun is finished even if the future is dropped.
     ///
     /// # Errors
-    /// If the runtime is shutting down.
+    /// The runtime is shutting down.
     pub async fn plain(&self, parts: Vec<BodyPart>) -> io::Result<Vec<Bytes>> {
         let is_at_hand = |part: &BodyPart| match part {
             BodyPart::Text(_) => true,
@@ -38,19 +38,19 @@ impl CompressionPool {
         self.run(work, move || plain(&parts)).await
     }
 
-    /// Packs some parts. If the future is dropped, the part in progress is finished and no other begun.
+    /// Packs some parts. Work that has begun is finished even if the future is dropped.
     ///
     /// # Errors
-    /// If the runtime is shutting down.
+    /// The runtime is shutting down.
     pub async fn pack(&self, parts: Vec<BodyPart>) -> io::Result<Vec<Packed>> {
         let work = parts.iter().filter(|part| !Packed::is_ready(part)).map(BodyPart::len).sum();
         self.run(work, move || parts.iter().map(Packed::new).collect()).await
     }
 
-    /// Runs work on this many bytes: at once if they are few, otherwise on another thread.
+    /// Runs work on this many bytes: inline if they are few, otherwise on another thread.
     ///
     /// # Errors
-    /// Those of the work, and if the runtime is shutting down.
+    /// Those of the work, or the runtime is shutting down.
     pub async fn run<T: Send + 'static>(
         &self,
         bytes: usize,

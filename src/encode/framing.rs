@@ -4,25 +4,25 @@ use super::part::{BodyPart, Close, RowsPart};
 use crate::deflate::Separator;
 use crate::domain::EntrySlice;
 
-/// How rows are arranged in a body.
+/// The layout of rows in a body.
 #[derive(Clone, Debug)]
 pub enum Framing {
-    /// One document: a head, the rows with commas between them, `]}`.
+    /// One JSON document: a head, the rows with commas between them, and `]}`.
     Json {
         /// From the opening brace to the bracket that opens the rows.
         head: Bytes,
     },
     /// One row per line.
     Ndjson,
-    /// A header line, then rows that are already lines of a table.
+    /// A header line, followed by rows that are lines of a table already.
     Table {
-        /// The header line, with its end.
+        /// The header line, including its line break.
         head: Bytes,
     },
 }
 
 impl Framing {
-    /// The number of bytes that these rows take, without the beginning and the end of the body.
+    /// The number of bytes that all rows of a body take, without its beginning and its end.
     pub fn rows_len(&self, slices: &[EntrySlice]) -> u64 {
         let with_separators = slices.iter().map(|slice| slice.byte_len() as u64).sum::<u64>();
         match self {
@@ -39,12 +39,12 @@ impl Framing {
         }
     }
 
-    /// Rows that are followed by others.
+    /// A part with rows that are followed by others.
     pub const fn rows(&self, slice: EntrySlice) -> BodyPart {
         BodyPart::Rows(RowsPart { slice, separator: self.separator(), close: Close::Separated })
     }
 
-    /// The last rows.
+    /// A part with the last rows.
     pub const fn last_rows(&self, slice: EntrySlice) -> BodyPart {
         let close = match self {
             Self::Json { .. } => Close::Open,
@@ -60,7 +60,7 @@ impl Framing {
         }
     }
 
-    /// The bytes after the last row. `last_line` is for NDJSON; a document says the same in its head.
+    /// The bytes after the last row. Only NDJSON has `last_line`: a document has the same values in its head.
     pub fn finish(&self, last_line: Bytes) -> Bytes {
         match self {
             Self::Json { .. } => Bytes::from_static(b"]}"),
@@ -82,7 +82,7 @@ pub(crate) mod tests {
     use crate::domain::{Digest, Entry, FilterFacts, NewRow, Row, Timestamp};
     use crate::encode::{CHUNK, GzipMember, Packed};
 
-    /// An entry of these rows, which must be in order, newest first.
+    /// An entry of these rows, which must be sorted, newest first.
     pub(crate) fn entry(rows: &[&str]) -> Arc<Entry> {
         let new = rows.iter().enumerate().map(|(i, text)| {
             let at = Timestamp::from_micros(-(i64::try_from(i).unwrap()));
@@ -99,7 +99,7 @@ pub(crate) mod tests {
         Arc::new(Entry::new(&new.collect::<Vec<_>>()))
     }
 
-    /// All of an entry's rows.
+    /// A slice of all rows of an entry.
     pub(crate) fn whole(rows: &[&str]) -> EntrySlice {
         EntrySlice::select(entry(rows), 0..rows.len(), |_| true).unwrap()
     }
@@ -148,7 +148,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn never_copies_long_runs_of_rows() {
+    fn does_not_copy_long_runs_of_rows() {
         let text = format!("\"{}\"", "x".repeat(CHUNK));
         let slice = whole(&[&text, &text]);
         let chunks = plain(&[Framing::Ndjson.rows(slice.clone())]).unwrap();
@@ -157,7 +157,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn joins_a_row_of_several_lines() {
+    fn joins_the_lines_of_a_row() {
         let slice = whole(&["{\r\n \"a\": 1\n}", "{}"]);
         let slice = std::slice::from_ref(&slice);
         assert_eq!(body(&Framing::Ndjson, slice), b"{   \"a\": 1 }\n{}\n");
@@ -166,8 +166,8 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn never_copies_deflated_rows() {
-        // Incompressible rows: deflated, they are still longer than what is copied together.
+    fn does_not_copy_deflated_rows() {
+        // A row so incompressible that its blocks are too long to be copied.
         let mut state = 1u32;
         let mut next = || {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);

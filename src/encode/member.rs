@@ -5,33 +5,34 @@ use super::packed::{Form, Packed};
 use super::part::Close;
 use crate::deflate::{Deflated, EMPTY_LAST, Shift, stored};
 
-/// The header: deflate, no name, no time, unknown effort, unknown system (RFC 1952 section 2.3).
+/// The header: deflate, without a name, a time, an effort or a system (RFC 1952 section 2.3).
 const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
 
-/// The last block, the CRC-32, the length.
+/// The size of the last block, the CRC-32 and the length.
 const TRAILER_LEN: usize = EMPTY_LAST.len() + 4 + 4;
 
-/// Shorter blocks are copied together with their neighbors instead of being sent one by one.
+/// Shorter blocks are copied into a chunk with their neighbors.
 const COPY_BELOW: usize = 8 * 1024;
 
 /// A gzip member in progress, stitched from packed parts.
 ///
-/// Its checksum is combined from theirs. Every part ends on a byte boundary, so everything that was put in can be read at
-/// once. Blocks are not copied.
+/// Its checksum is combined from theirs. Every part ends on a byte boundary, so a client can inflate everything that was put
+/// in so far. Long blocks are not copied.
 #[derive(Debug)]
 pub struct GzipMember {
     crc: u32,
-    /// The plain length as the trailer has it, modulo 2³².
+    /// The plain length modulo 2³², as in the trailer.
     length: u32,
-    /// What can be taken, and how much it is.
+    /// Finished chunks.
     chunks: Vec<Bytes>,
+    /// The total length of `chunks`.
     len: usize,
-    /// What follows it and is to be one chunk.
+    /// The chunk in progress.
     open: Vec<u8>,
 }
 
 impl GzipMember {
-    /// The number of bytes that a member takes in addition to its parts.
+    /// The bytes of a member in addition to its parts.
     pub const AROUND: usize = HEADER.len() + TRAILER_LEN;
 
     /// Begins a member.

@@ -7,29 +7,29 @@ use super::part::{BodyPart, Close, RowsPart, plain};
 use crate::deflate::{Deflated, Effort, Separator, Shift, deflate, stored_len};
 use crate::domain::Entry;
 
-/// Shorter parts are stored uncompressed, because setting up an encoder takes longer than sending so few bytes.
+/// Shorter parts are stored, because setting up an encoder takes longer than sending so few bytes.
 const STORED_BELOW: usize = 1024;
 
-/// A part of a body that is ready for a gzip member.
+/// A part of a body in the form of a gzip member.
 #[derive(Clone, Debug)]
 pub struct Packed(pub(super) Form);
 
 #[derive(Clone, Debug)]
 pub(super) enum Form {
-    /// Stored uncompressed.
+    /// Plain bytes for stored blocks.
     Stored(Bytes),
-    /// Rows that were deflated earlier.
+    /// Rows whose deflated form is kept.
     Rows { rows: DeflatedSource, separator: Separator, close: Close },
     /// Deflated for this body only.
     Own { blocks: Bytes, crc: u32, shift: Shift, len: usize },
 }
 
-/// Where deflated rows are.
+/// The source of deflated rows.
 #[derive(Clone, Debug)]
 pub(super) enum DeflatedSource {
     /// All rows of an entry.
     Whole(Arc<Entry>, Arc<Deflated>),
-    /// Some of them, deflated separately.
+    /// Some rows of an entry, deflated separately.
     Piece(Arc<Deflated>),
 }
 
@@ -50,8 +50,7 @@ impl DeflatedSource {
 }
 
 impl Packed {
-    /// Packs a part. Costs nothing if it is a whole entry that was deflated, or a piece of one that was packed before;
-    /// otherwise it is deflated now.
+    /// Packs a part. Costs nothing for an entry or a piece of one whose deflated form is kept; anything else is deflated now.
     ///
     /// # Errors
     /// Only if memory is damaged.
@@ -69,7 +68,7 @@ impl Packed {
         }
     }
 
-    /// Whether packing a part costs next to nothing.
+    /// Whether packing a part costs almost nothing.
     pub(super) fn is_ready(part: &BodyPart) -> bool {
         match part {
             BodyPart::Text(text) => text.len() < STORED_BELOW,
@@ -81,7 +80,7 @@ impl Packed {
         }
     }
 
-    /// The number of bytes in a member.
+    /// The number of bytes that it takes in a member.
     pub fn len(&self) -> usize {
         match &self.0 {
             Form::Stored(bytes) => stored_len(bytes.len()),
@@ -93,7 +92,7 @@ impl Packed {
         }
     }
 
-    /// The number of bytes that do not belong to an entry.
+    /// The number of bytes of memory that it takes in addition to its entry.
     pub fn own_len(&self) -> usize {
         match &self.0 {
             Form::Stored(bytes) | Form::Own { blocks: bytes, .. } => bytes.len(),
@@ -108,6 +107,7 @@ impl Packed {
     }
 }
 
+/// The deflated form of rows that their entry keeps; `None` if it can't be sent.
 fn kept(rows: &RowsPart) -> io::Result<Option<DeflatedSource>> {
     let RowsPart { slice, .. } = rows;
     if slice.entry.has_line_breaks() {
@@ -121,6 +121,7 @@ fn kept(rows: &RowsPart) -> io::Result<Option<DeflatedSource>> {
     Ok(kept.deflated().is_sendable().then_some(kept))
 }
 
+/// Deflates bytes for this body only.
 fn own(chunks: &[Bytes]) -> io::Result<Form> {
     let blocks = deflate(Effort::Arrival.level(), |deflating| {
         let mut out = Vec::new();

@@ -5,13 +5,13 @@ use bytes::{BufMut, Bytes, BytesMut};
 use crate::deflate::Separator;
 use crate::domain::EntrySlice;
 
-/// Runs of rows shorter than this are copied together instead of being sent one by one.
+/// Shorter runs of rows are copied into a chunk with their neighbors.
 const COPY_BELOW: usize = 32 * 1024;
 
-/// A part of a body that is arranged but not yet encoded as bytes.
+/// A part of a body before it becomes bytes.
 #[derive(Clone, Debug)]
 pub enum BodyPart {
-    /// Bytes around the rows.
+    /// Bytes before or after the rows.
     Text(Bytes),
     /// Rows.
     Rows(RowsPart),
@@ -40,7 +40,7 @@ pub struct RowsPart {
     pub(super) close: Close,
 }
 
-/// Whether a separator follows the last of some rows as well.
+/// Whether a separator follows the last row, too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Close {
     Separated,
@@ -66,18 +66,18 @@ impl RowsPart {
         }
     }
 
-    /// Whether rows have to be rewritten to fit on one line.
+    /// Whether line breaks in rows have to be replaced.
     pub(super) fn is_broken(&self) -> bool {
         self.separator == Separator::Line && self.slice.entry.has_line_breaks()
     }
 
-    /// Whether the plain bytes are held somewhere.
+    /// Whether the entry has the plain bytes, so that nothing has to be inflated.
     pub(super) fn is_plain_at_hand(&self) -> bool {
         self.slice.entry.has_plain(self.separator)
     }
 }
 
-/// The plain bytes of some parts in few large chunks: rows are taken from the cache, and short runs are copied together.
+/// The plain bytes of some parts. Long runs of rows are slices of the cache; short ones are copied together.
 ///
 /// # Errors
 /// Only if memory is damaged.
@@ -112,8 +112,8 @@ fn put_rows(rows: &RowsPart, chunks: &mut Chunks) -> io::Result<()> {
     Ok(())
 }
 
-/// Writes a row and its line feed as one line. JSON has no raw line break in a string (RFC 8259 section 7), so every line
-/// break is white space between tokens and can be replaced by a space.
+/// Writes a row as one line. JSON strings have no raw line breaks (RFC 8259 section 7), so every line break is white space
+/// between tokens and can become a space.
 fn put_line(out: &mut BytesMut, row: &[u8]) {
     let row = &row[..row.len() - 1];
     out.extend(row.iter().map(|&byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { byte }));
