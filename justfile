@@ -19,7 +19,7 @@ test-long:
 soak *arguments:
     ./scripts/soak {{ arguments }}
 
-# The figures of the README
+# The figures of docs/cost.md
 measure *names:
     ./scripts/measure {{ names }}
 
