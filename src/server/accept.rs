@@ -16,7 +16,7 @@ use super::roster::Roster;
 use crate::shutdown::Shutdown;
 use crate::telemetry::ConnectionCounts;
 
-/// How long to wait if the system has no file handle or memory for a connection: some connections may close by then.
+/// How long to wait when the system has no file handle or memory for a connection, so that other connections may close.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 
 /// The most unsent bytes that the kernel buffers for a connection.
@@ -25,12 +25,12 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 /// them, because the socket becomes writable again only when a third of its buffer is free.
 const UNSENT_BYTES: u32 = 256 * 1024;
 
-/// How often a connection that waits for a place looks for an idle connection to close.
-const LOOK_FOR_ROOM: Duration = Duration::from_millis(100);
+/// How often an idle connection is closed while a new one waits for a place.
+const SHED_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Accepts connections until the drain begins, and serves each in its own task.
 ///
-/// Returns when it has stopped accepting. The shutdown waits for the connections.
+/// Returns once it has stopped accepting. The shutdown waits for the connections.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
@@ -60,7 +60,7 @@ pub async fn serve(
                     drop((place, entry, open));
                 });
             }
-            Err(error) if is_of_one_connection(&error) => {
+            Err(error) if concerns_one_connection(&error) => {
                 debug!(target: "fanfold::connection", %error, "A connection was closed before it was accepted: {error}.");
             }
             Err(error) => {
@@ -71,8 +71,8 @@ pub async fn serve(
     }
 }
 
-/// Accepts a connection and finds a place for it, by closing an idle connection if necessary. While there is no place, only
-/// this connection is held; others wait in the listener's queue, where they cost nothing.
+/// Accepts a connection and waits for a place, closing idle connections if necessary. Meanwhile other connections wait in
+/// the listener's queue, where they cost nothing.
 async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
@@ -81,7 +81,7 @@ async fn accept(
     let (stream, address) = listener.accept().await?;
     loop {
         let place = Arc::clone(places).acquire_owned();
-        match tokio::time::timeout(LOOK_FOR_ROOM, place).await {
+        match tokio::time::timeout(SHED_INTERVAL, place).await {
             Ok(place) => return Ok((stream, address.ip(), place.map_err(io::Error::other)?)),
             Err(_) => roster.shed(),
         }
@@ -97,7 +97,7 @@ fn prepare(stream: &TcpStream) {
 }
 
 /// Whether an error of `accept` concerns only one connection.
-fn is_of_one_connection(error: &io::Error) -> bool {
+fn concerns_one_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::ConnectionAborted

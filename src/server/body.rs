@@ -7,44 +7,43 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
 use super::flow::ConnectionFlow;
-use super::taking::Taking;
+use super::stream_progress::StreamProgress;
 
-/// The bytes handed to an h2 stream at a time, which is also the default frame size. A client that reads less
-/// within the stall timeout counts as stalled.
+/// The most bytes handed to an h2 stream at a time: h2's default frame size. A client that reads less than this within the
+/// stall timeout counts as stalled.
 const PIECE: usize = 16 * 1024;
 
-/// A response in progress, from the request's head to the end of the body. Dropping it records the end in the
-/// flow.
+/// A response in progress, from the request's head to the end of the body. Dropping it records the end in the flow.
 #[derive(Debug)]
-pub(super) struct Answering(Arc<ConnectionFlow>);
+pub(super) struct ActiveResponse(Arc<ConnectionFlow>);
 
-impl Answering {
+impl ActiveResponse {
     pub(super) fn begin(flow: &Arc<ConnectionFlow>) -> Self {
-        flow.answer_begun();
+        flow.response_began();
         Self(Arc::clone(flow))
     }
 
-    /// Wraps the response's body. `taking` records what its client reads, on connections with several streams.
-    pub(super) fn with(self, inner: Body, taking: Option<Arc<Taking>>) -> WatchedBody {
-        WatchedBody { inner, answering: self, taking, rest: Bytes::new(), taken: Taken::Yes, held: None }
+    /// Wraps the response's body. `stream` records what the client reads of an h2 stream; it is `None` on HTTP/1.
+    pub(super) fn with(self, inner: Body, stream: Option<Arc<StreamProgress>>) -> WatchedBody {
+        WatchedBody { inner, response: self, stream, rest: Bytes::new(), taken: Taken::Yes, held: None }
     }
 }
 
-impl Drop for Answering {
+impl Drop for ActiveResponse {
     fn drop(&mut self) {
-        self.0.answer_ended();
+        self.0.response_ended();
     }
 }
 
 /// A body that records whether it is polled again after each chunk.
 ///
-/// An error is held back until the socket has accepted everything before it, because hyper drops its buffer along with the
-/// connection, and the last bytes of a failing body say why it failed. If the client no longer reads, the watch cuts it off.
+/// An error is held back until the socket has accepted everything before it: hyper drops its buffer along with the
+/// connection, and the last bytes of a failing body say why it failed. A client that no longer reads is cut off by the watch.
 #[derive(Debug)]
 pub(super) struct WatchedBody {
     inner: Body,
-    answering: Answering,
-    taking: Option<Arc<Taking>>,
+    response: ActiveResponse,
+    stream: Option<Arc<StreamProgress>>,
     /// The rest of a chunk that is sent in pieces.
     rest: Bytes,
     taken: Taken,
@@ -64,21 +63,21 @@ impl WatchedBody {
         if self.taken != taken {
             self.taken = taken;
             match taken {
-                Taken::Yes => self.answering.0.wait_ended(),
-                Taken::NotYet => self.answering.0.wait_begun(),
+                Taken::Yes => self.response.0.wait_ended(),
+                Taken::NotYet => self.response.0.wait_begun(),
             }
         }
-        if let Some(taking) = &self.taking {
+        if let Some(stream) = &self.stream {
             match taken {
-                Taken::Yes => taking.asked(),
-                Taken::NotYet => taking.gave(),
+                Taken::Yes => stream.polled(),
+                Taken::NotYet => stream.sent(),
             }
         }
     }
 
-    /// Records that a frame is sent; h2 gets one piece of it at a time.
-    fn give(&mut self, mut frame: Frame<Bytes>) -> Frame<Bytes> {
-        if self.taking.is_some()
+    /// Records that a frame is handed over. h2 gets one piece of it at a time.
+    fn send(&mut self, mut frame: Frame<Bytes>) -> Frame<Bytes> {
+        if self.stream.is_some()
             && let Some(data) = frame.data_mut()
             && data.len() > PIECE
         {
@@ -101,12 +100,12 @@ impl http_body::Body for WatchedBody {
         this.set_taken(Taken::Yes);
         if !this.rest.is_empty() {
             let piece = this.rest.split_to(PIECE.min(this.rest.len()));
-            return Poll::Ready(Some(Ok(this.give(Frame::data(piece)))));
+            return Poll::Ready(Some(Ok(this.send(Frame::data(piece)))));
         }
-        let flushes = this.answering.0.flushes();
+        let flushes = this.response.0.flushes();
         if this.held.is_none() {
             match ready!(Pin::new(&mut this.inner).poll_frame(cx)) {
-                Some(Ok(frame)) => return Poll::Ready(Some(Ok(this.give(frame)))),
+                Some(Ok(frame)) => return Poll::Ready(Some(Ok(this.send(frame)))),
                 Some(Err(error)) => this.held = Some((error, flushes.next())),
                 None => return Poll::Ready(None),
             }

@@ -16,21 +16,21 @@ use tower::ServiceExt as _;
 use tracing::debug;
 
 use super::ServerLimits;
-use super::body::{Answering, WatchedBody};
+use super::body::{ActiveResponse, WatchedBody};
 use super::drain_grace::until_drain_grace;
 use super::flow::ConnectionFlow;
 use super::io::{NoRoom, WatchedIo};
-use super::taking::Taking;
-use super::watch::{CloseReason, until_over};
+use super::stream_progress::StreamProgress;
+use super::watch::until_over;
 use crate::shutdown::Shutdown;
 use crate::telemetry::{ConnectionCounts, CutReason};
 
-/// The most bytes of a request's head on HTTP/1, and of a response gathered into one write: hyper has one number for
-/// both. A response of one page (100 KB) leaves in one write; with less it takes two, and costs a tenth of the
-/// throughput. All unfinished heads together are bounded apart, see [`super::heads`].
+/// The most bytes of a request's head on HTTP/1, and of a response gathered into one write; hyper has one setting for both.
+/// With less, a response of one page (100 KB) takes two writes, which costs a tenth of the throughput. The memory of all
+/// unfinished heads together has its own bound, see [`super::heads`].
 const MAX_HTTP1_BUFFER: usize = 128 * 1024;
 
-/// The same on h2.
+/// The most bytes of a request's head on h2.
 const MAX_HEADER_LIST: u32 = 32 * 1024;
 
 /// The most header fields of a request.
@@ -42,24 +42,24 @@ const MAX_STREAMS: u32 = 128;
 /// The most response bytes that h2 holds per stream while its window is closed.
 const MAX_SEND_BUFFER: usize = 256 * 1024;
 
-/// How long an h2 connection may be silent before it is pinged, and how long the response to the ping may take.
+/// How long an h2 connection may be silent before it is pinged, and how long the client may take to answer the ping.
 const PING: Duration = Duration::from_secs(20);
 
-/// How long a connection that is closed to make room may take to notify its client.
+/// How long a connection that is closed to make room may take to tell its client.
 const SHED_GRACE: Duration = Duration::from_millis(250);
 
-/// What a connection needs to be served.
+/// What serving a connection needs.
 #[derive(Clone, Debug)]
 pub(super) struct Host {
-    /// Where the connection comes from.
+    /// The client's address.
     pub(super) peer: IpAddr,
     pub(super) limits: ServerLimits,
     pub(super) counts: ConnectionCounts,
     pub(super) shutdown: Shutdown,
 }
 
-/// Serves one connection until its client closes it, the watch cuts it off, or the process stops. Dropping the future cuts
-/// the client off.
+/// Serves one connection until the client closes it, the watch cuts it off, or the process stops. Dropping the future closes
+/// the connection at once.
 pub(super) async fn run<T>(io: T, router: Router, flow: Arc<ConnectionFlow>, host: Host)
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -71,7 +71,7 @@ where
         move |mut request| {
             request.extensions_mut().insert(part.clone());
             request.extensions_mut().insert(peer);
-            answer(router.clone(), request, Answering::begin(&flow))
+            answer(router.clone(), request, ActiveResponse::begin(&flow))
         }
     });
     let builder = builder(host);
@@ -79,7 +79,7 @@ where
     let mut connection = pin!(builder.serve_connection(io, service));
 
     let mut drain = pin!(shutdown.drain_begun());
-    let mut is_closing = false;
+    let (mut is_closing, mut is_shed) = (false, false);
     let mut drain_grace = pin!(until_drain_grace(&flow, &shutdown));
     let mut is_in_grace = false;
     let mut cut = pin!(async {
@@ -90,22 +90,24 @@ where
         tokio::select! {
             result = connection.as_mut() => {
                 if let Err(error) = result {
-                    refused(&*error).into_iter().for_each(|why| counts.cut(why));
+                    if let Some(reason) = refusal(&*error) {
+                        counts.cut(reason);
+                    }
                     debug!(target: "fanfold::connection", %error, "A connection broke: {error}.");
                 }
                 return;
             }
             () = &mut drain, if !is_closing => {}
-            verdict = until_over(&flow, &limits) => match verdict {
-                // A client that still does nothing after the order to close is gone.
-                CloseReason::Idle if !is_closing => counts.cut(CutReason::Idle),
-                CloseReason::Idle | CloseReason::Stalled | CloseReason::SlowHead => {
-                    counts.cut(verdict.into());
-                    debug!(target: "fanfold::connection", ?verdict, "A connection was cut off: {verdict:?}.");
+            reason = until_over(&flow, &limits) => {
+                counts.cut(reason);
+                // An idle client is asked to close first. If it still does nothing, it is gone.
+                if reason != CutReason::Idle || is_closing {
+                    debug!(target: "fanfold::connection", ?reason, "A connection was cut off: {reason:?}.");
                     return;
                 }
-            },
-            () = flow.until_shed() => {
+            }
+            () = flow.until_shed(), if !is_shed => {
+                is_shed = true;
                 counts.cut(CutReason::Shed);
                 connection.as_mut().graceful_shutdown();
                 // A request that has just arrived is still served.
@@ -129,14 +131,15 @@ where
 async fn answer(
     router: Router,
     request: Request<Incoming>,
-    answering: Answering,
+    active: ActiveResponse,
 ) -> Result<Response<WatchedBody>, Infallible> {
     let response = router.oneshot(request.map(Body::new)).await?;
-    Ok(response.map(|body| answering.with(body, Taking::current())))
+    Ok(response.map(|body| active.with(body, StreamProgress::current())))
 }
 
-/// Whether the HTTP library or the bound on unfinished heads refused the client's bytes. There is no response to count then.
-fn refused(error: &(dyn std::error::Error + 'static)) -> Option<CutReason> {
+/// Why the HTTP library or the bound on unfinished heads refused the client's bytes; `None` for any other error. No response
+/// is counted for a refused head.
+fn refusal(error: &(dyn std::error::Error + 'static)) -> Option<CutReason> {
     let mut cause = Some(error);
     while let Some(error) = cause {
         if error.is::<NoRoom>() {
@@ -166,7 +169,7 @@ fn builder(host: Host) -> auto::Builder<Tasks> {
     builder
         .http1()
         .timer(TokioTimer::new())
-        // This timer also runs while a connection is idle, so it is that long. The watch detects slow heads sooner.
+        // This timer also runs while a connection is idle, so it must not be shorter. The watch detects slow heads sooner.
         .header_read_timeout(limits.idle_timeout.max(limits.head_timeout))
         .max_buf_size(MAX_HTTP1_BUFFER)
         .max_headers(MAX_HEADERS);
@@ -181,19 +184,20 @@ fn builder(host: Host) -> auto::Builder<Tasks> {
     builder
 }
 
-/// Runs the streams of an h2 connection, so that the drain sees them and each is judged by what its client reads.
+/// Runs the streams of an h2 connection as tracked tasks, which the drain waits for, and cuts off each stream that its client
+/// stops reading.
 #[derive(Clone, Debug)]
 struct Tasks(Host);
 
 impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Tasks {
     fn execute(&self, stream: F) {
         let Host { limits, counts, shutdown, .. } = self.0.clone();
-        let taking = Arc::new(Taking::default());
+        let progress = Arc::new(StreamProgress::default());
         shutdown.spawn(async move {
             tokio::select! {
                 biased;
-                () = taking.scope(stream) => {}
-                () = taking.until_stalled(limits.stall_timeout) => {
+                () = progress.scope(stream) => {}
+                () = progress.until_stalled(limits.stall_timeout) => {
                     counts.cut(CutReason::StalledStream);
                     debug!(target: "fanfold::connection", "A stream was cut off: its client stopped reading.");
                 }

@@ -5,33 +5,32 @@ use tokio::time::Instant;
 use super::flow::{ConnectionFlow, ConnectionState};
 use crate::shutdown::Shutdown;
 
-/// The most bytes between a response that is asked to end and the socket: an encoded chunk, one that hyper
-/// holds, and hyper's buffer, each at most a quarter of a megabyte. The end record is sent after them.
+/// The most bytes that are already on their way when a response is asked to end, and that precede its end record: an encoded
+/// chunk, a chunk that hyper holds, and hyper's buffer, each at most 256 KiB.
 const BACKLOG: f64 = 768.0 * 1024.0;
 
 /// How often a connection is checked during a drain.
-const LOOK: Duration = Duration::from_millis(250);
+const CHECK_INTERVAL: Duration = Duration::from_millis(250);
 
-/// How many checks in a row must find the client slow. A response that waits for upstream also comes in bursts.
-const LOOKS: u32 = 4;
+/// How many checks in a row must find the client slow. One is not enough, because responses come in bursts.
+const SLOW_CHECKS: u32 = 4;
 
-/// Returns when a client, at its current speed, needs the rest of the drain to receive the bytes that are
-/// already on their way. It could not receive more in any case, and if its response ends now, the end record
-/// still arrives.
+/// Returns when a client, at its current speed, needs the rest of the drain to receive the bytes that are already on their
+/// way. If its response ends now, the end record still arrives; later it would not.
 ///
-/// Never returns in the first half of the drain, because the client may speed up in the second half. Never
-/// returns if the drain has no end.
+/// Never returns in the first half of the drain, because the client may speed up in the second half. Never returns if the
+/// drain has no end.
 pub(super) async fn until_drain_grace(flow: &ConnectionFlow, shutdown: &Shutdown) {
     shutdown.drain_begun().await;
     let (began, before) = (Instant::now(), flow.progress().written);
     let Some(ends_at) = shutdown.ends_at() else { return std::future::pending().await };
-    let mut slow_looks = 0;
+    let mut slow_checks = 0;
     loop {
-        tokio::time::sleep(LOOK).await;
-        slow_looks = if flow.state() == ConnectionState::Giving { slow_looks + 1 } else { 0 };
+        tokio::time::sleep(CHECK_INTERVAL).await;
+        slow_checks = if flow.state() == ConnectionState::Sending { slow_checks + 1 } else { 0 };
         let (passed, left) = (began.elapsed(), ends_at.saturating_duration_since(Instant::now()));
         let taken = flow.progress().written - before;
-        if slow_looks >= LOOKS && passed >= left && left <= time_for_backlog(taken, passed) {
+        if slow_checks >= SLOW_CHECKS && passed >= left && left <= time_for_backlog(taken, passed) {
             return;
         }
     }
@@ -56,15 +55,14 @@ mod tests {
 
     const DRAIN: Duration = Duration::from_secs(30);
 
-    /// How far into a drain the stream of a client that reads this many bytes a second is ended; `None` if
-    /// never.
+    /// How far into a drain the stream of a client that reads this many bytes a second ends; `None` if never.
     async fn ended_after(bytes_per_second: usize) -> Option<Duration> {
         let (flow, shutdown) = (flow(), Shutdown::default());
-        flow.answer_begun();
+        flow.response_began();
         flow.wait_begun();
         let began = Instant::now();
         shutdown.drain_until(began + DRAIN);
-        let taking = async {
+        let reading = async {
             loop {
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 flow.wrote(bytes_per_second / 10);
@@ -72,16 +70,16 @@ mod tests {
         };
         tokio::select! {
             () = until_drain_grace(&flow, &shutdown) => Some(began.elapsed()),
-            () = taking => None,
-            () = tokio::time::sleep(DRAIN - LOOK / 2) => None,
+            () = reading => None,
+            () = tokio::time::sleep(DRAIN - CHECK_INTERVAL / 2) => None,
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn ends_the_stream_of_a_slow_reader_while_its_backlog_can_still_arrive() {
         // 768 KiB take 7.7 s.
-        let told = ended_after(100 << 10).await.unwrap();
-        assert!((21..=23).contains(&told.as_secs()), "{told:?}");
+        let after = ended_after(100 << 10).await.unwrap();
+        assert!((21..=23).contains(&after.as_secs()), "{after:?}");
     }
 
     #[tokio::test(start_paused = true)]
@@ -90,16 +88,15 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn gives_a_client_that_reads_nothing_half_of_the_drain() {
+    async fn ends_the_stream_of_a_client_that_reads_nothing_after_half_of_the_drain() {
         assert_eq!(ended_after(0).await.unwrap().as_secs(), 15);
     }
 
     #[tokio::test(start_paused = true)]
     async fn never_ends_a_response_that_waits_for_upstream() {
         let (flow, shutdown) = (flow(), Shutdown::default());
-        flow.answer_begun();
+        flow.response_began();
         shutdown.drain_until(Instant::now() + DRAIN);
-        let told = tokio::time::timeout(DRAIN, until_drain_grace(&flow, &shutdown)).await;
-        assert!(told.is_err());
+        assert!(tokio::time::timeout(DRAIN, until_drain_grace(&flow, &shutdown)).await.is_err());
     }
 }

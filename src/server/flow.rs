@@ -2,16 +2,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-use tokio::sync::Notify;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::flushes::Flushes;
 use super::heads::Heads;
 
 /// What one connection does, as recorded by its socket and its responses.
 ///
-/// The numbers are read one by one and a moment late. That is enough, because the watch looks for numbers that stay the same
-/// for seconds.
+/// Its values are read one by one, without a lock. That is consistent enough, because the watch looks for values that stay the
+/// same for seconds.
 #[derive(Debug)]
 pub(super) struct ConnectionFlow {
     began: Instant,
@@ -20,31 +20,24 @@ pub(super) struct ConnectionFlow {
     head: AtomicUsize,
     /// When the last response ended, in milliseconds since the connection began.
     idle_from: AtomicU64,
-    shed: ShedSignal,
+    shed: CancellationToken,
     written: AtomicU64,
     requests: AtomicU64,
-    answering: AtomicUsize,
+    responding: AtomicUsize,
     waiting: AtomicUsize,
     is_blocked: AtomicBool,
     has_head_begun: AtomicBool,
     flushes: Flushes,
 }
 
-/// Tells a connection to close.
-#[derive(Debug, Default)]
-struct ShedSignal {
-    is_given: AtomicBool,
-    given: Notify,
-}
-
-/// The protocol that a client speaks.
+/// The protocol that a client uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Protocol {
-    /// Not known yet.
-    Silent,
-    /// HTTP/1: everything that it sends between requests is a request's head.
+    /// Unknown: the client has sent nothing yet.
+    Unknown,
+    /// HTTP/1: everything that the client sends between requests is a request's head.
     Http1,
-    /// HTTP/2: pings and window updates may be sent between requests.
+    /// HTTP/2: the client may send pings and window updates between requests.
     Http2,
 }
 
@@ -52,36 +45,36 @@ pub(super) enum Protocol {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ConnectionState {
     /// Bytes are ready, and the client does not read them.
-    Giving,
+    Sending,
     /// A response is being produced.
-    Making,
+    Responding,
     /// A request's head is incomplete.
-    Hearing,
+    ReadingHead,
     /// There is no request.
     Idle,
 }
 
-/// The progress of a connection. If nothing in it changes, the connection has not moved.
+/// How far a connection has come. Two equal values mean that nothing happened in between.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ConnectionProgress {
     /// Bytes that the socket has taken.
     pub(super) written: u64,
-    /// Requests whose head was complete.
+    /// Requests whose heads were complete.
     pub(super) requests: u64,
 }
 
 impl ConnectionFlow {
-    /// Creates the flow of a new connection, whose unfinished heads count in `heads`.
+    /// The flow of a new connection. Its unfinished heads count in `heads`.
     pub(super) fn new(heads: Arc<Heads>) -> Self {
         Self {
             began: Instant::now(),
             heads,
             head: AtomicUsize::new(0),
             idle_from: AtomicU64::new(0),
-            shed: ShedSignal::default(),
+            shed: CancellationToken::new(),
             written: AtomicU64::new(0),
             requests: AtomicU64::new(0),
-            answering: AtomicUsize::new(0),
+            responding: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
             is_blocked: AtomicBool::new(false),
             has_head_begun: AtomicBool::new(false),
@@ -100,10 +93,10 @@ impl ConnectionFlow {
         self.is_blocked.store(true, Relaxed);
     }
 
-    /// Records that the client sent bytes, and returns whether there is room for them. Without a request in progress, they are
-    /// part of a request's head, or h2's own.
-    pub(super) fn heard(&self, bytes: usize, protocol: Protocol) -> bool {
-        if self.answering.load(Relaxed) > 0 {
+    /// Records that the client sent bytes, and returns whether there is room for them. Without a request in progress, they
+    /// belong to a request's head or to h2 itself.
+    pub(super) fn received(&self, bytes: usize, protocol: Protocol) -> bool {
+        if self.responding.load(Relaxed) > 0 {
             return true;
         }
         if protocol == Protocol::Http1 {
@@ -115,44 +108,42 @@ impl ConnectionFlow {
     }
 
     /// Records that a request's head is complete and its response begins.
-    pub(super) fn answer_begun(&self) {
+    pub(super) fn response_began(&self) {
         self.requests.fetch_add(1, Relaxed);
-        self.answering.fetch_add(1, Relaxed);
+        self.responding.fetch_add(1, Relaxed);
         self.has_head_begun.store(false, Relaxed);
         self.heads.release(self.head.swap(0, Relaxed));
     }
 
     /// Records that a response has ended or was dropped.
-    pub(super) fn answer_ended(&self) {
+    pub(super) fn response_ended(&self) {
         let since = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.idle_from.store(since, Relaxed);
-        self.answering.fetch_sub(1, Relaxed);
+        self.responding.fetch_sub(1, Relaxed);
     }
 
-    /// Whether there is no request.
+    /// Whether no response is in progress.
     pub(super) fn is_idle(&self) -> bool {
-        matches!(self.state(), ConnectionState::Idle | ConnectionState::Hearing)
+        matches!(self.state(), ConnectionState::Idle | ConnectionState::ReadingHead)
     }
 
-    /// Since when there has been no request. `None` if there is one, or if the connection has been asked to
-    /// close.
+    /// Since when no response has been in progress; `None` if one is, or if the connection has been asked to close.
     pub(super) fn idle_since(&self) -> Option<Instant> {
-        (self.is_idle() && !self.shed.is_given.load(Relaxed))
+        (self.is_idle() && !self.shed.is_cancelled())
             .then(|| self.began + Duration::from_millis(self.idle_from.load(Relaxed)))
     }
 
-    /// Tells the connection to close, because another one needs its place.
+    /// Asks the connection to close, because another one needs its place.
     pub(super) fn shed(&self) {
-        self.shed.is_given.store(true, Relaxed);
-        self.shed.given.notify_one();
+        self.shed.cancel();
     }
 
-    /// Returns when another connection needs its place.
+    /// Returns once [`shed`](Self::shed) was called.
     pub(super) async fn until_shed(&self) {
-        self.shed.given.notified().await;
+        self.shed.cancelled().await;
     }
 
-    /// Records that a response has sent bytes and has not been polled since.
+    /// Records that a response has handed over bytes and has not been polled since.
     pub(super) fn wait_begun(&self) {
         self.waiting.fetch_add(1, Relaxed);
     }
@@ -162,25 +153,25 @@ impl ConnectionFlow {
         self.waiting.fetch_sub(1, Relaxed);
     }
 
-    /// The flushes of the connection.
+    /// The connection's flushes.
     pub(super) const fn flushes(&self) -> &Flushes {
         &self.flushes
     }
 
-    /// The state of the connection.
+    /// The connection's state.
     pub(super) fn state(&self) -> ConnectionState {
         if self.is_blocked.load(Relaxed) || self.waiting.load(Relaxed) > 0 {
-            ConnectionState::Giving
-        } else if self.answering.load(Relaxed) > 0 {
-            ConnectionState::Making
+            ConnectionState::Sending
+        } else if self.responding.load(Relaxed) > 0 {
+            ConnectionState::Responding
         } else if self.has_head_begun.load(Relaxed) {
-            ConnectionState::Hearing
+            ConnectionState::ReadingHead
         } else {
             ConnectionState::Idle
         }
     }
 
-    /// The progress of the connection.
+    /// The connection's progress.
     pub(super) fn progress(&self) -> ConnectionProgress {
         ConnectionProgress { written: self.written.load(Relaxed), requests: self.requests.load(Relaxed) }
     }

@@ -4,11 +4,11 @@ use std::task::{Context, Poll, Waker};
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 
-/// Flushes of a connection, counted and on demand.
+/// Counts the flushes of a connection, and requests one when a response needs it.
 ///
-/// A body that is about to fail waits here until the socket has taken everything that it gave before, because the HTTP
-/// library drops what it has buffered along with the connection or stream. The task of the connection flushes each time it
-/// is polled, so waking it is enough to get a flush.
+/// A body that is about to fail waits here until the socket has taken everything before the failure, because the HTTP library
+/// drops its buffer along with the connection or stream. The connection's task flushes each time it is polled, so waking it
+/// is enough to get a flush.
 #[derive(Debug, Default)]
 pub(super) struct Flushes {
     done: AtomicU64,
@@ -22,7 +22,7 @@ impl Flushes {
         self.connection.register(cx.waker());
     }
 
-    /// Records that a flush is done: all that the connection held when it began is with the socket.
+    /// Records that a flush is done: the socket has everything that the connection held when the flush began.
     pub(super) fn end(&self) {
         let done = self.done.fetch_add(1, SeqCst) + 1;
         let mut waiting = self.waiting.lock();
@@ -35,9 +35,8 @@ impl Flushes {
         }
     }
 
-    /// The number of the first flush that certainly covers everything given before this call. It is not the
-    /// next one, which may already be under way: HTTP/2 streams run concurrently with the task of their
-    /// connection.
+    /// The number of the first flush that certainly covers everything handed over before this call. The next one doesn't: it
+    /// may already be under way, because HTTP/2 streams run concurrently with their connection's task.
     pub(super) fn next(&self) -> u64 {
         self.done.load(SeqCst) + 2
     }
@@ -75,8 +74,8 @@ mod tests {
 
     #[test]
     fn ignores_a_flush_that_may_already_be_under_way() {
-        let (flushes, connection, body) =
-            (Flushes::default(), Arc::new(CountedWakes::default()), Arc::new(CountedWakes::default()));
+        let flushes = Flushes::default();
+        let (connection, body) = (Arc::new(CountedWakes::default()), Arc::new(CountedWakes::default()));
         let (of_connection, of_body) = (waker(Arc::clone(&connection)), waker(Arc::clone(&body)));
         let flush = || {
             flushes.begin(&Context::from_waker(&of_connection));
@@ -95,6 +94,6 @@ mod tests {
         );
         flush();
         assert!(flushes.poll(number, &Context::from_waker(&of_body)).is_ready());
-        assert_eq!(body.0.load(SeqCst), 2, "once for each wait");
+        assert_eq!(body.0.load(SeqCst), 2, "the body is woken once for each wait");
     }
 }

@@ -1,9 +1,9 @@
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// The bytes of an unfinished head that every connection may hold. The HTTP library's first buffer has this size.
+/// The bytes of an unfinished head that every connection may hold: the size of the HTTP library's first buffer.
 const SMALL: usize = 8 * 1024;
 
-/// The most that one connection is counted for. The library refuses heads half as long.
+/// The most that one connection counts. The library refuses heads that are half as long.
 const MOST_OF_ONE: usize = 256 * 1024;
 
 /// The memory of unfinished request heads on all connections of a listener.
@@ -18,7 +18,7 @@ impl Heads {
         Self { held: AtomicUsize::new(0), most }
     }
 
-    /// Adds bytes to a connection that is counted for `counted` so far. Returns its new count, or `None` if there is no room.
+    /// Adds bytes to a connection that counts `counted` so far. Returns its new count, or `None` if there is no room.
     pub(super) fn grow(&self, counted: usize, bytes: usize) -> Option<usize> {
         let now = (counted + bytes).min(MOST_OF_ONE);
         let total = self.held.fetch_add(now - counted, Relaxed) + now - counted;
@@ -51,7 +51,7 @@ mod tests {
     }
 
     #[test]
-    fn pings_do_not_grow_the_count_without_bound() {
+    fn the_count_of_one_connection_is_bounded() {
         let heads = Heads::new(usize::MAX);
         let counted = heads.grow(MOST_OF_ONE - 1, 17).unwrap();
         assert_eq!(heads.grow(counted, 17), Some(MOST_OF_ONE));

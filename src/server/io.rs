@@ -7,8 +7,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::flow::{ConnectionFlow, Protocol};
 
-/// The first bytes of an h2 connection: enough to distinguish it from any HTTP/1 request.
-const H2_BEGINS: &[u8] = b"PRI";
+/// The first bytes of the h2 connection preface (RFC 9113, section 3.4). No usual HTTP/1 method begins with them.
+const H2_PREFIX: &[u8] = b"PRI";
 
 /// A socket that records what passes through it.
 #[derive(Debug)]
@@ -18,14 +18,14 @@ pub(super) struct WatchedIo<T> {
     protocol: Protocol,
 }
 
-/// The error of a connection whose unfinished head would exceed the memory bound.
+/// A connection's unfinished head would exceed the memory bound, see [`super::heads`].
 #[derive(Debug, thiserror::Error)]
 #[error("unfinished request heads hold too much memory")]
 pub(super) struct NoRoom;
 
 impl<T> WatchedIo<T> {
     pub(super) const fn new(inner: T, flow: Arc<ConnectionFlow>) -> Self {
-        Self { inner, flow, protocol: Protocol::Silent }
+        Self { inner, flow, protocol: Protocol::Unknown }
     }
 
     fn note_write(&self, result: &Poll<io::Result<usize>>) {
@@ -44,12 +44,12 @@ impl<T: AsyncRead + Unpin> AsyncRead for WatchedIo<T> {
         let result = Pin::new(&mut this.inner).poll_read(cx, buf);
         let read = &buf.filled()[before..];
         if !read.is_empty() {
-            if this.protocol == Protocol::Silent {
-                let common = read.len().min(H2_BEGINS.len());
-                let is_h2 = read[..common] == H2_BEGINS[..common];
+            if this.protocol == Protocol::Unknown {
+                let common = read.len().min(H2_PREFIX.len());
+                let is_h2 = read[..common] == H2_PREFIX[..common];
                 this.protocol = if is_h2 { Protocol::Http2 } else { Protocol::Http1 };
             }
-            if !this.flow.heard(read.len(), this.protocol) {
+            if !this.flow.received(read.len(), this.protocol) {
                 return Poll::Ready(Err(io::Error::new(io::ErrorKind::OutOfMemory, NoRoom)));
             }
         }

@@ -21,16 +21,16 @@ const RESERVED_HANDLES: usize = 256;
 /// The most connections to the admin listener, which has probes and a scraper or two.
 const ADMIN_CONNECTIONS: usize = 64;
 
-/// The most memory of unfinished request heads, beyond 8 KiB each.
+/// The most bytes of all unfinished request heads together, beyond 8 KiB each.
 const HEAD_BYTES: usize = 32 * 1024 * 1024;
 
-/// How long clients may take at the end to receive bytes that were ready.
+/// How long clients may take to receive the last bytes when the process stops.
 const FLUSH_GRACE: Duration = Duration::from_secs(2);
 
-/// What a server tolerates from its clients.
+/// What a server allows its clients.
 #[derive(Clone, Copy, Debug)]
 pub struct ServerLimits {
-    /// How long a request's head may take, from its first byte.
+    /// How long a request's head may take from its first byte to its last.
     pub head_timeout: Duration,
     /// How long a connection without a request may stay idle.
     pub idle_timeout: Duration,
@@ -38,9 +38,9 @@ pub struct ServerLimits {
     pub stall_timeout: Duration,
     /// How long responses that were asked to end may take to reach their clients.
     pub flush_grace: Duration,
-    /// How many connections are served at a time. For more, idle ones are closed; otherwise they wait in the listener's queue.
+    /// The most connections at a time. For more, idle ones are closed; if none is idle, new ones wait in the listener's queue.
     pub connections: usize,
-    /// How much memory unfinished request heads may hold together, beyond 8 KiB each.
+    /// The most bytes of all unfinished request heads together, beyond 8 KiB each.
     pub head_bytes: usize,
 }
 

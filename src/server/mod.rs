@@ -1,11 +1,11 @@
 //! Serves HTTP/1.1 and h2c on one port with an axum router, and closes connections that misbehave.
 //!
 //! # Flow
-//! [`serve`] accepts a bounded number of connections. Each is a task of its own ([`connection`]) that hyper-util drives.
-//! A [`watch`] observes what the connection does, as its socket ([`io`]) and its responses ([`body`]) report through their
-//! [`flow`]: it closes the connection of a client that reads nothing, sends half a head, or stays idle. An HTTP/2 stream is
-//! judged only by what its client reads of that stream ([`taking`]). One bound limits the memory of all unfinished heads
-//! ([`heads`]), and if there are too many connections, idle ones are closed ([`roster`]). [`stop`] is the order of
+//! [`serve`] accepts a bounded number of connections. Each runs in its own task ([`connection`]), driven by hyper-util.
+//! The socket ([`io`]) and the responses ([`body`]) of a connection record what they do in its [`flow`]. [`watch`] reads the
+//! flow and closes the connection of a client that reads nothing, sends half a head, or stays idle. An HTTP/2 stream is
+//! judged only by what its client reads of that stream ([`stream_progress`]). One bound limits the memory of all unfinished
+//! heads ([`heads`]). When there are too many connections, idle ones are closed ([`roster`]). [`stop`] defines the order of
 //! stopping, and [`drain_grace`] ends streams to slow readers while there is still time to send an end record.
 //!
 //! # Why not `axum::serve`
@@ -26,7 +26,7 @@ mod io;
 mod limits;
 mod roster;
 pub mod stop;
-mod taking;
+mod stream_progress;
 #[cfg(test)]
 mod tests;
 mod watch;

@@ -7,8 +7,8 @@ use tokio::time::Instant;
 
 use super::flow::ConnectionFlow;
 
-/// How long a connection without a request is kept even if others need room, because its request may be on its way.
-const LET_BE: Duration = Duration::from_secs(1);
+/// How long a connection must be idle before it is closed to make room. Its next request may be on its way.
+const MIN_IDLE: Duration = Duration::from_secs(1);
 
 /// The connections of a listener, from which an idle one can be closed to make room.
 #[derive(Debug, Default)]
@@ -36,16 +36,15 @@ impl Roster {
         RosterEntry { roster: Arc::clone(self), number }
     }
 
-    /// Tells one idle connection to close: first one that has never sent a request, otherwise the one that has been idle
-    /// longest.
+    /// Asks one idle connection to close: preferably one that never sent a request, otherwise the one idle for longest.
     pub(super) fn shed(&self) {
         let connections = self.0.lock();
-        let before = Instant::now().checked_sub(LET_BE);
+        let before = Instant::now().checked_sub(MIN_IDLE);
         let idle = connections.flows.values().filter_map(|flow| {
             let since = flow.idle_since().filter(|since| before.is_some_and(|before| *since <= before))?;
             Some((flow.progress().requests > 0, since, flow))
         });
-        if let Some((_, _, flow)) = idle.min_by_key(|(has_asked, since, _)| (*has_asked, *since)) {
+        if let Some((_, _, flow)) = idle.min_by_key(|(has_sent, since, _)| (*has_sent, *since)) {
             flow.shed();
         }
     }
@@ -66,7 +65,7 @@ mod tests {
         Arc::new(ConnectionFlow::new(Arc::new(Heads::new(0))))
     }
 
-    fn was_told(flow: &ConnectionFlow) -> bool {
+    fn is_shed(flow: &ConnectionFlow) -> bool {
         futures_util::FutureExt::now_or_never(flow.until_shed()).is_some()
     }
 
@@ -74,25 +73,25 @@ mod tests {
     async fn closes_connections_that_never_sent_a_request_first_then_the_longest_idle() {
         let roster = Arc::new(Roster::default());
         let (asked, silent, busy) = (flow(), flow(), flow());
-        asked.answer_begun();
-        asked.answer_ended();
-        busy.answer_begun();
+        asked.response_began();
+        asked.response_ended();
+        busy.response_began();
         let entries = [&asked, &silent, &busy].map(|flow| roster.enter(Arc::clone(flow)));
         tokio::time::advance(Duration::from_secs(2)).await;
         let late = flow();
-        late.answer_begun();
-        late.answer_ended();
+        late.response_began();
+        late.response_ended();
         let _entry = roster.enter(Arc::clone(&late));
 
         roster.shed();
-        assert!(was_told(&silent) && !was_told(&asked));
+        assert!(is_shed(&silent) && !is_shed(&asked));
         roster.shed();
-        assert!(was_told(&asked));
+        assert!(is_shed(&asked));
         roster.shed();
-        assert!(!was_told(&busy) && !was_told(&late));
-        tokio::time::advance(LET_BE).await;
+        assert!(!is_shed(&busy) && !is_shed(&late));
+        tokio::time::advance(MIN_IDLE).await;
         roster.shed();
-        assert!(was_told(&late) && !was_told(&busy));
+        assert!(is_shed(&late) && !is_shed(&busy));
         drop(entries);
     }
 }

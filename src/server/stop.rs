@@ -1,8 +1,8 @@
-//! Stopping, in order or at once.
+//! Stops the process, in order or at once.
 //!
-//! The first signal fails readiness and keeps the listener open for a while, so that routers can notice. Then the process
-//! stops accepting, lets running responses finish, and ends those that still run. A second signal ends the process at any
-//! time.
+//! On the first signal, readiness fails and the listener stays open for a while, so that load balancers can notice. Then the
+//! process stops accepting, lets running responses finish, and ends those that still run. A second signal ends the process
+//! at any time.
 
 use std::io;
 use std::pin::pin;
@@ -48,7 +48,7 @@ pub struct StopPlan {
 /// How the process stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stopped {
-    /// Everything has finished, or its time is up.
+    /// Everything finished, or its time was up.
     InOrder,
     /// A second signal arrived.
     AtOnce(Signal),
@@ -121,9 +121,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_idle_process_stops_after_the_delay() {
         let shutdown = Shutdown::default();
-        let begun = Instant::now();
+        let began = Instant::now();
         assert_eq!(on_signal(one_signal(), &shutdown, PLAN).await, Stopped::InOrder);
-        assert_eq!(begun.elapsed(), PLAN.delay);
+        assert_eq!(began.elapsed(), PLAN.delay);
     }
 
     #[tokio::test(start_paused = true)]
@@ -139,31 +139,31 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn work_that_exceeds_the_drain_timeout_is_ended() {
         let shutdown = Shutdown::default();
-        let begun = Instant::now();
+        let began = Instant::now();
         let task = shutdown.clone();
         shutdown.spawn(async move { task.end_ordered().await });
         assert_eq!(on_signal(one_signal(), &shutdown, PLAN).await, Stopped::InOrder);
-        assert_eq!(begun.elapsed(), PLAN.delay + PLAN.timeout);
+        assert_eq!(began.elapsed(), PLAN.delay + PLAN.timeout);
     }
 
     #[tokio::test(start_paused = true)]
     async fn exits_although_a_task_does_not_end() {
         let shutdown = Shutdown::default();
-        let begun = Instant::now();
+        let began = Instant::now();
         shutdown.spawn(std::future::pending());
         assert_eq!(on_signal(one_signal(), &shutdown, PLAN).await, Stopped::InOrder);
-        assert_eq!(begun.elapsed(), PLAN.delay + PLAN.timeout + PLAN.grace);
+        assert_eq!(began.elapsed(), PLAN.delay + PLAN.timeout + PLAN.grace);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_second_signal_ends_at_once() {
+    async fn a_second_signal_stops_at_once() {
         let shutdown = Shutdown::default();
         shutdown.spawn(std::future::pending());
-        let begun = Instant::now();
+        let began = Instant::now();
         let twice = stream::iter([Signal::Terminate, Signal::Interrupt]).chain(stream::pending());
         let stopped = on_signal(twice, &shutdown, PLAN).await;
         assert_eq!(stopped, Stopped::AtOnce(Signal::Interrupt));
-        assert_eq!(begun.elapsed(), Duration::ZERO);
+        assert_eq!(began.elapsed(), Duration::ZERO);
         assert_eq!(Signal::Interrupt.exit_code(), 130);
     }
 }

@@ -52,6 +52,10 @@ async fn connect(address: SocketAddr, bytes: &[u8]) -> TcpStream {
     stream
 }
 
+fn h2_client() -> reqwest::Client {
+    reqwest::Client::builder().http2_prior_knowledge().no_proxy().build().unwrap()
+}
+
 /// Everything that arrives until the connection closes, cleanly or not.
 async fn rest_of(mut stream: TcpStream) -> String {
     let mut bytes = Vec::new();
@@ -110,8 +114,7 @@ async fn cuts_off_a_client_that_reads_nothing() {
 async fn cuts_off_an_h2_client_that_answers_pings_but_reads_nothing() {
     let (router, mut dropped) = endless();
     let (address, _shutdown) = start(router, ServerLimits { stall_timeout: SHORT, ..LIMITS }).await;
-    let client = reqwest::Client::builder().http2_prior_knowledge().no_proxy().build().unwrap();
-    let response = client.get(format!("http://{address}/")).send().await.unwrap();
+    let response = h2_client().get(format!("http://{address}/")).send().await.unwrap();
     assert_eq!(response.version(), http::Version::HTTP_2);
     assert!(dropped.recv().await.is_none());
     drop(response);
@@ -122,8 +125,7 @@ async fn serves_both_protocols_on_one_port() {
     let (address, _shutdown) = start(hello(), LIMITS).await;
     let answer = rest_of(connect(address, LAST_REQUEST).await).await;
     assert!(answer.ends_with("hello"));
-    let client = reqwest::Client::builder().http2_prior_knowledge().no_proxy().build().unwrap();
-    let text = client.get(format!("http://{address}/")).send().await.unwrap().text().await.unwrap();
+    let text = h2_client().get(format!("http://{address}/")).send().await.unwrap().text().await.unwrap();
     assert_eq!(text, "hello");
 }
 
@@ -154,7 +156,7 @@ async fn a_drain_finishes_running_requests_and_refuses_new_ones() {
 }
 
 #[tokio::test]
-async fn the_end_cuts_off_unfinished_responses() {
+async fn ending_the_shutdown_cuts_off_unfinished_responses() {
     let asked = Arc::new(Notify::new());
     let ask = Arc::clone(&asked);
     let never = move || async move {
@@ -206,14 +208,13 @@ async fn bytes_before_a_body_error_reach_the_client() {
 }
 
 #[tokio::test]
-async fn sends_the_head_of_a_body_that_fails_at_once() {
+async fn a_body_that_fails_at_once_still_has_its_head_sent() {
     let fails =
         || async { Body::from_stream(stream::iter([Err::<Bytes, _>(std::io::Error::other("none"))])) };
     let (address, _shutdown) = start(Router::new().route("/", get(fails)), LIMITS).await;
     let answer = rest_of(connect(address, REQUEST).await).await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    let client = reqwest::Client::builder().http2_prior_knowledge().no_proxy().build().unwrap();
-    let mut response = client.get(format!("http://{address}/")).send().await.unwrap();
+    let mut response = h2_client().get(format!("http://{address}/")).send().await.unwrap();
     assert_eq!(response.status().as_u16(), 200);
     assert!(response.chunk().await.is_err());
 }
@@ -231,7 +232,7 @@ async fn cuts_off_only_the_stalled_stream() {
     };
     let router = endless.route("/ticks", get(ticking));
     let (address, _shutdown) = start(router, ServerLimits { stall_timeout: SHORT, ..LIMITS }).await;
-    let client = reqwest::Client::builder().http2_prior_knowledge().no_proxy().build().unwrap();
+    let client = h2_client();
     let stalled = client.get(format!("http://{address}/")).send().await.unwrap();
     let mut other = client.get(format!("http://{address}/ticks")).send().await.unwrap();
     let mut taken = 0;
@@ -253,12 +254,11 @@ async fn cuts_off_only_the_stalled_stream() {
 }
 
 #[tokio::test]
-async fn an_h2_client_receives_a_body_sent_in_pieces_whole() {
+async fn an_h2_client_receives_the_whole_of_a_body_sent_in_pieces() {
     let text: String = (0..100_000).map(|number| format!("{number}\n")).collect();
     let sent = text.clone();
     let (address, _shutdown) = start(Router::new().route("/", get(|| async { sent })), LIMITS).await;
-    let client = reqwest::Client::builder().http2_prior_knowledge().no_proxy().build().unwrap();
-    let response = client.get(format!("http://{address}/")).send().await.unwrap();
+    let response = h2_client().get(format!("http://{address}/")).send().await.unwrap();
     assert_eq!(response.content_length(), Some(text.len() as u64));
     assert_eq!(response.text().await.unwrap(), text);
 }

@@ -6,36 +6,15 @@ use super::ServerLimits;
 use super::flow::{ConnectionFlow, ConnectionProgress, ConnectionState};
 use crate::telemetry::CutReason;
 
-/// Why a connection is closed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum CloseReason {
-    /// The client reads nothing although bytes are ready.
-    Stalled,
-    /// The client has begun a request's head and does not finish it.
-    SlowHead,
-    /// There is no request and no response.
-    Idle,
-}
+/// Fewer bytes than this don't count as progress. A client that only answers pings reads less: h2 ping and settings frames
+/// have 17 and 9 bytes.
+const MIN_PROGRESS: u64 = 1024;
 
-impl From<CloseReason> for CutReason {
-    fn from(verdict: CloseReason) -> Self {
-        match verdict {
-            CloseReason::Stalled => Self::Stalled,
-            CloseReason::SlowHead => Self::SlowHead,
-            CloseReason::Idle => Self::Idle,
-        }
-    }
-}
+/// How often a connection is checked within its shortest timeout, so that it is cut off at most a quarter of that late.
+const CHECKS: u32 = 4;
 
-/// Fewer bytes than this don't count as progress. A client that only answers pings reads less (h2 ping and
-/// settings frames have 17 and 9 bytes).
-const NOTHING: u64 = 1024;
-
-/// How often a connection is checked within its shortest timeout. It is cut off at most a quarter of that late.
-const LOOKS: u32 = 4;
-
-/// Returns when a connection has to be closed.
-pub(super) async fn until_over(flow: &ConnectionFlow, limits: &ServerLimits) -> CloseReason {
+/// Returns when a connection has to be closed, and why.
+pub(super) async fn until_over(flow: &ConnectionFlow, limits: &ServerLimits) -> CutReason {
     let shortest = limits.stall_timeout.min(limits.head_timeout).min(limits.idle_timeout);
     let pause = pause_within(shortest);
     let mut since = Instant::now();
@@ -46,31 +25,31 @@ pub(super) async fn until_over(flow: &ConnectionFlow, limits: &ServerLimits) -> 
         if now.0 != at.0 || has_moved(at.1, now.1) {
             since = Instant::now();
             at = now;
-        } else if let Some(verdict) = judge(now.0, since.elapsed(), limits) {
-            return verdict;
+        } else if let Some(reason) = judge(now.0, since.elapsed(), limits) {
+            return reason;
         }
     }
 }
 
 /// The pause between two checks.
 pub(super) fn pause_within(timeout: Duration) -> Duration {
-    (timeout / LOOKS).max(Duration::from_millis(1))
+    (timeout / CHECKS).max(Duration::from_millis(1))
 }
 
 fn has_moved(before: ConnectionProgress, now: ConnectionProgress) -> bool {
-    now.requests != before.requests || now.written - before.written >= NOTHING
+    now.requests != before.requests || now.written - before.written >= MIN_PROGRESS
 }
 
-/// Whether a state has lasted too long.
-fn judge(state: ConnectionState, lasted: Duration, limits: &ServerLimits) -> Option<CloseReason> {
-    let (limit, verdict) = match state {
-        ConnectionState::Giving => (limits.stall_timeout, CloseReason::Stalled),
-        ConnectionState::Hearing => (limits.head_timeout, CloseReason::SlowHead),
-        ConnectionState::Idle => (limits.idle_timeout, CloseReason::Idle),
+/// Why the connection must be closed, if its state has lasted too long.
+fn judge(state: ConnectionState, lasted: Duration, limits: &ServerLimits) -> Option<CutReason> {
+    let (limit, reason) = match state {
+        ConnectionState::Sending => (limits.stall_timeout, CutReason::Stalled),
+        ConnectionState::ReadingHead => (limits.head_timeout, CutReason::SlowHead),
+        ConnectionState::Idle => (limits.idle_timeout, CutReason::Idle),
         // A response has its own deadlines.
-        ConnectionState::Making => return None,
+        ConnectionState::Responding => return None,
     };
-    (lasted >= limit).then_some(verdict)
+    (lasted >= limit).then_some(reason)
 }
 
 #[cfg(test)]
@@ -90,7 +69,7 @@ mod tests {
         head_bytes: usize::MAX,
     };
 
-    async fn verdict_after(flow: &ConnectionFlow, length: Duration) -> Option<CloseReason> {
+    async fn cut_after(flow: &ConnectionFlow, length: Duration) -> Option<CutReason> {
         tokio::time::timeout(length, until_over(flow, &LIMITS)).await.ok()
     }
 
@@ -101,28 +80,28 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_connection_without_a_request_is_idle() {
         let flow = flow();
-        assert_eq!(verdict_after(&flow, Duration::from_secs(74)).await, None);
-        assert_eq!(verdict_after(&flow, Duration::from_secs(80)).await, Some(CloseReason::Idle));
+        assert_eq!(cut_after(&flow, Duration::from_secs(74)).await, None);
+        assert_eq!(cut_after(&flow, Duration::from_secs(80)).await, Some(CutReason::Idle));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn waits_only_briefly_for_the_rest_of_a_head() {
+    async fn waits_only_the_head_timeout_for_the_rest_of_a_head() {
         let flow = flow();
-        assert!(flow.heard(1, Protocol::Http1));
-        assert_eq!(verdict_after(&flow, Duration::from_secs(20)).await, Some(CloseReason::SlowHead));
+        assert!(flow.received(1, Protocol::Http1));
+        assert_eq!(cut_after(&flow, Duration::from_secs(20)).await, Some(CutReason::SlowHead));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn waits_for_a_response_in_the_making() {
+    async fn waits_for_a_response_that_is_being_produced() {
         let flow = flow();
-        flow.answer_begun();
-        assert_eq!(verdict_after(&flow, Duration::from_secs(3600)).await, None);
+        flow.response_began();
+        assert_eq!(cut_after(&flow, Duration::from_secs(3600)).await, None);
     }
 
     #[tokio::test(start_paused = true)]
     async fn pings_alone_do_not_count_as_reading() {
         let flow = flow();
-        flow.answer_begun();
+        flow.response_began();
         flow.wait_begun();
         let pinging = async {
             loop {
@@ -131,7 +110,7 @@ mod tests {
             }
         };
         tokio::select! {
-            verdict = until_over(&flow, &LIMITS) => assert_eq!(verdict, CloseReason::Stalled),
+            reason = until_over(&flow, &LIMITS) => assert_eq!(reason, CutReason::Stalled),
             () = pinging => {}
         }
     }
@@ -139,7 +118,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_slow_reader_is_not_stalled() {
         let flow = flow();
-        flow.answer_begun();
+        flow.response_began();
         flow.wait_begun();
         let reading = async {
             for _ in 0..100 {
@@ -149,7 +128,7 @@ mod tests {
             }
         };
         tokio::select! {
-            verdict = until_over(&flow, &LIMITS) => panic!("{verdict:?}"),
+            reason = until_over(&flow, &LIMITS) => panic!("{reason:?}"),
             () = reading => {}
         }
     }

@@ -1,11 +1,10 @@
-//! Detects that the main runtime makes no progress because every worker spins or waits for a lock that is
-//! never released.
+//! Detects that the main runtime makes no progress because every worker spins or waits for a lock that is never released.
 //!
-//! [`beat`] runs on the main runtime, and [`watch`] on a thread of its own. A runtime that misses its beats doesn't accept
-//! connections either, so it doesn't matter whether any request is in flight.
+//! [`beat`] runs on the main runtime, and [`watch`] on another thread. A runtime that misses its beats doesn't accept
+//! connections either, so a stall matters whether or not a request is in flight.
 //!
 //! # A slow processor is not a stall
-//! A throttled or stopped process misses beats too, but then the watcher is late as well. Therefore only the watcher's
+//! A throttled or stopped process misses beats too, but then the watchdog's own checks are late as well. Therefore only
 //! punctual checks count.
 
 use std::time::Duration;
@@ -19,7 +18,7 @@ use crate::telemetry::Pulse;
 const PERIOD: Duration = Duration::from_secs(1);
 
 /// How many punctual checks in a row must find no new beat: 30 s.
-const MISSED_LOOKS: u32 = 30;
+const MISSED_CHECKS: u32 = 30;
 
 /// How late a check may be to count as punctual. A throttled process gets the processor back in the next period of 100 ms.
 const ON_TIME: Duration = Duration::from_millis(20);
@@ -32,18 +31,18 @@ pub async fn beat(pulse: Pulse) {
     }
 }
 
-/// Watches the beats. It never returns.
+/// Watches the beats. Never returns.
 pub async fn watch(pulse: Pulse) {
     let mut watch = Watch::default();
     loop {
         let due = Instant::now() + PERIOD;
         sleep_until(due).await;
-        let is_stalled = watch.look(pulse.beats(), due.elapsed());
+        let is_stalled = watch.check(pulse.beats(), due.elapsed());
         if pulse.set_stalled(is_stalled) {
             if is_stalled {
                 error!(
                     target: "fanfold::process",
-                    "The engine has made no progress for {MISSED_LOOKS} s: /livez answers 503 until it does."
+                    "The engine has made no progress for {MISSED_CHECKS} s: /livez answers 503 until it does."
                 );
             } else {
                 info!(target: "fanfold::process", "The engine makes progress again.");
@@ -59,14 +58,14 @@ struct Watch {
 }
 
 impl Watch {
-    /// Whether the runtime is stalled, at a check that was this late.
-    fn look(&mut self, beats: u64, late: Duration) -> bool {
+    /// Returns whether the runtime is stalled, given how late this check was.
+    fn check(&mut self, beats: u64, late: Duration) -> bool {
         if beats != self.beats {
             *self = Self { beats, missed: 0 };
         } else if late <= ON_TIME {
             self.missed = self.missed.saturating_add(1);
         }
-        self.missed >= MISSED_LOOKS
+        self.missed >= MISSED_CHECKS
     }
 }
 
@@ -103,11 +102,11 @@ mod tests {
     fn late_checks_do_not_count() {
         let mut watch = Watch::default();
         for _ in 0..1000 {
-            assert!(!watch.look(0, Duration::from_millis(60)));
+            assert!(!watch.check(0, Duration::from_millis(60)));
         }
-        for _ in 1..MISSED_LOOKS {
-            assert!(!watch.look(0, Duration::from_millis(1)));
+        for _ in 1..MISSED_CHECKS {
+            assert!(!watch.check(0, Duration::from_millis(1)));
         }
-        assert!(watch.look(0, Duration::ZERO));
+        assert!(watch.check(0, Duration::ZERO));
     }
 }

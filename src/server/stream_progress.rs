@@ -7,19 +7,19 @@ use tokio::time::Instant;
 
 use super::watch::pause_within;
 
-/// What the client of one h2 stream reads of its response. The connection's bytes can't show it, because they
-/// may belong to other streams.
+/// What the client of one h2 stream reads of its response. The bytes of the connection can't show it, because they may
+/// belong to other streams.
 #[derive(Debug, Default)]
-pub(super) struct Taking {
+pub(super) struct StreamProgress {
     pieces: AtomicU64,
     is_waiting: AtomicBool,
 }
 
 tokio::task_local! {
-    static CURRENT: Arc<Taking>;
+    static CURRENT: Arc<StreamProgress>;
 }
 
-impl Taking {
+impl StreamProgress {
     /// Runs a stream in which [`Self::current`] returns this value.
     pub(super) fn scope<F: Future>(self: &Arc<Self>, stream: F) -> impl Future<Output = F::Output> + use<F> {
         CURRENT.scope(Arc::clone(self), stream)
@@ -31,13 +31,13 @@ impl Taking {
     }
 
     /// Records that the response has sent a piece.
-    pub(super) fn gave(&self) {
+    pub(super) fn sent(&self) {
         self.pieces.fetch_add(1, Relaxed);
         self.is_waiting.store(true, Relaxed);
     }
 
     /// Records that the response was polled again.
-    pub(super) fn asked(&self) {
+    pub(super) fn polled(&self) {
         self.is_waiting.store(false, Relaxed);
     }
 
@@ -65,38 +65,38 @@ mod tests {
 
     const LIMIT: Duration = Duration::from_secs(60);
 
-    async fn stalls_within(taking: &Taking, seconds: u64) -> bool {
-        tokio::time::timeout(Duration::from_secs(seconds), taking.until_stalled(LIMIT)).await.is_ok()
+    async fn stalls_within(stream: &StreamProgress, seconds: u64) -> bool {
+        tokio::time::timeout(Duration::from_secs(seconds), stream.until_stalled(LIMIT)).await.is_ok()
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_piece_that_the_client_does_not_read_is_a_stall() {
-        let taking = Taking::default();
-        taking.gave();
-        assert!(!stalls_within(&taking, 59).await);
-        assert!(stalls_within(&taking, 76).await);
+    async fn a_piece_that_the_client_does_not_read_for_the_limit_is_a_stall() {
+        let stream = StreamProgress::default();
+        stream.sent();
+        assert!(!stalls_within(&stream, 59).await);
+        assert!(stalls_within(&stream, 76).await);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_response_with_nothing_ready_is_not_stalled() {
-        let taking = Taking::default();
-        taking.gave();
-        taking.asked();
-        assert!(!stalls_within(&taking, 3600).await);
+        let stream = StreamProgress::default();
+        stream.sent();
+        stream.polled();
+        assert!(!stalls_within(&stream, 3600).await);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_slow_reader_is_not_stalled() {
-        let taking = Taking::default();
+        let stream = StreamProgress::default();
         let reading = async {
             for _ in 0..100 {
-                taking.asked();
-                taking.gave();
+                stream.polled();
+                stream.sent();
                 tokio::time::sleep(Duration::from_secs(50)).await;
             }
         };
         tokio::select! {
-            () = taking.until_stalled(LIMIT) => panic!("cut off"),
+            () = stream.until_stalled(LIMIT) => panic!("cut off"),
             () = reading => {}
         }
     }
