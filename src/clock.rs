@@ -1,11 +1,11 @@
 //! A clock that never goes back and never jumps.
 //!
 //! The wall clock is read once, at the start. It may be wrong at that moment (a machine may boot before its time is
-//! synchronized), and somebody may set it later, so no measurement may depend on it. Ages and the difference from
-//! upstream's clock are both measured with this clock. The difference is learned from upstream's `Date`, however large it is.
+//! synchronized) and may be set later, so no measurement depends on it. This clock measures both ages and the difference from
+//! upstream's clock, which is learned from upstream's `Date`, however large it is.
 //!
-//! On Linux this clock also advances while the machine is suspended, which Rust's instants don't. After a suspension, data
-//! therefore has its real age, and a key that was accepted before is checked again.
+//! On Linux this clock also advances while the machine is suspended, which Rust's instants don't. So after a suspension, data
+//! has its real age, and a key that was accepted before is checked again.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -23,14 +23,15 @@ pub struct SteadyClock {
     suspended: Arc<Suspended>,
 }
 
-/// The suspensions of the machine, in microseconds: since boot, as last seen, and until this clock was created.
+/// How long the machine was suspended since boot, in microseconds: as last seen, and when this clock was created.
 #[derive(Debug)]
 struct Suspended {
     seen: AtomicI64,
     at_start: i64,
 }
 
-/// The two clocks are read one after another, so their difference varies slightly. A smaller change is not a suspension.
+/// In microseconds. The two clocks are read one after the other, so their difference varies slightly; a smaller change is
+/// not a suspension.
 const SHORTEST_SUSPENSION: i64 = 1_000_000;
 
 impl SteadyClock {
@@ -66,7 +67,7 @@ impl Suspended {
         Self { seen: AtomicI64::new(micros), at_start: micros }
     }
 
-    /// The length of suspensions since the start, given their length since boot. It never decreases.
+    /// How long the machine was suspended since this clock was created, given the same since boot. It never decreases.
     fn length(&self, micros: i64) -> Duration {
         let mut seen = self.seen.load(Ordering::Relaxed);
         if micros.saturating_sub(seen) >= SHORTEST_SUSPENSION {
@@ -76,7 +77,7 @@ impl Suspended {
     }
 }
 
-/// The length of suspensions since boot, in microseconds; zero if the system does not report it.
+/// How long the machine was suspended since boot, in microseconds; zero if the system does not report it.
 #[cfg(target_os = "linux")]
 fn suspended_since_boot() -> i64 {
     use rustix::time::{ClockId, clock_gettime};
@@ -87,7 +88,7 @@ fn suspended_since_boot() -> i64 {
     micros(ClockId::Boottime).saturating_sub(micros(ClockId::Monotonic))
 }
 
-/// The length of suspensions since boot, in microseconds; zero if the system does not report it.
+/// How long the machine was suspended since boot, in microseconds; zero if the system does not report it.
 #[cfg(not(target_os = "linux"))]
 const fn suspended_since_boot() -> i64 {
     0

@@ -1,6 +1,6 @@
 //! fanfold: every execution of a voice agent from one request.
 //!
-//! ARCHITECTURE.md tells how the modules fit together.
+//! ARCHITECTURE.md explains how the modules fit together.
 
 pub mod cache;
 pub mod cli;

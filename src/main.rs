@@ -3,7 +3,7 @@
 use fanfold::cli::{self, Exit};
 use fanfold::config::Command;
 
-/// Responses are large buffers of many sizes that live shortly; the system's allocator keeps twice the memory for them.
+/// Responses are short-lived large buffers of many sizes, for which the system's allocator keeps twice the memory.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

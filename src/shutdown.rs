@@ -1,4 +1,4 @@
-//! Stopping: which work must finish, and how running work learns of it.
+//! Tracks the work that a stopping process waits for, and signals it to end.
 //!
 //! Shared work is spawned here, where a drain can see it. Private work is awaited by its caller.
 
@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Spawns shared work and signals it when the process stops. Clones share one state.
+/// Spawns shared work, and signals it when the process stops. Clones share one state.
 #[derive(Clone, Debug, Default)]
 pub struct Shutdown {
     tasks: TaskTracker,
@@ -26,12 +26,12 @@ impl Shutdown {
         tokio::spawn(self.tasks.track_future(work));
     }
 
-    /// Fails readiness, so that no more requests are routed here. Everything is still served.
+    /// Fails readiness, so that load balancers send no more requests here. Everything is still served.
     pub fn leave(&self) {
         self.leaving.cancel();
     }
 
-    /// Whether readiness fails: the process is about to stop, or stopping.
+    /// Whether readiness fails, because the process is about to stop or stopping.
     pub fn is_leaving(&self) -> bool {
         self.leaving.is_cancelled() || self.is_draining()
     }
@@ -52,12 +52,12 @@ impl Shutdown {
         self.ends_at.get().copied()
     }
 
-    /// The same shutdown for a part of the work that may have to end before the rest, by [`Self::end_part`].
+    /// The same shutdown for a part of the work, which [`Self::end_part`] ends before the rest.
     pub fn part(&self) -> Self {
         Self { ended: self.ended.child_token(), ..self.clone() }
     }
 
-    /// Ends the work of a part. On the whole, ends everything.
+    /// Ends the work of this part, or all work if this is not a part.
     pub fn end_part(&self) {
         self.ended.cancel();
     }

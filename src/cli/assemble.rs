@@ -18,10 +18,10 @@ use crate::telemetry::{Answered, Metrics, Readings, RequestWatch, Tracer, Vitals
 use crate::upstream::forward::Forwarder;
 use crate::upstream::{BaseUrl, DateParams, PlainHttp, Rate, Upstream, UpstreamSettings};
 
-/// The fraction of the cache for pages of upstream's own path, as a divisor.
+/// The divisor for the part of the cache that holds pages of upstream's own path and shared forwarded responses.
 const RELAY_SHARE: u64 = 16;
 
-/// The fraction of that for shared forwarded responses, as a divisor. Agents and single executions are small.
+/// The divisor for the part of that which holds shared forwarded responses. Agents and single executions are small.
 const FORWARDED_SHARE: u64 = 4;
 
 /// A gateway's routers for its two listeners.
@@ -41,7 +41,7 @@ pub struct Gateway {
 /// Everything wrong with the files that the settings name, as sentences.
 pub fn assemble(settings: &Serve, tracer: &Tracer, shutdown: &Shutdown) -> Result<Gateway, Vec<String>> {
     let watch = RequestWatch::new(tracer.clone());
-    // One clock for both, because the difference from upstream's clock is only valid on the clock that measured it.
+    // One clock for all, because the difference from upstream's clock is valid only on the clock that measured it.
     let clock = SteadyClock::from_wall();
     let tier = OpenTier::open(settings, &clock, shutdown)?;
     let (upstream, authenticator) = match (upstream_settings(settings), authenticator(settings, tier.names)) {
@@ -50,13 +50,12 @@ pub fn assemble(settings: &Serve, tracer: &Tracer, shutdown: &Shutdown) -> Resul
             return Err(upstream.err().into_iter().chain(authenticator.err()).flatten().collect());
         }
     };
-    let (upstream, forwarder) = reach_upstream(upstream, &watch, &clock, &tier)?;
-    let CacheShares { rows: capacity, relayed: relayed_pages, forwarded: forwarded_bytes } =
-        CacheShares::of(settings.cache_bytes);
-    let store = Arc::new(MemoryStore::new(capacity));
+    let (upstream, forwarder) = upstream_clients(upstream, &watch, &clock, &tier)?;
+    let cache = CacheShares::of(settings.cache_bytes);
+    let store = Arc::new(MemoryStore::new(cache.rows));
     let engine = Arc::new(Engine::new(
         settings.reading.clone(),
-        memory_bounds(&settings.answers, relayed_pages),
+        memory_bounds(&settings.answers, cache.relayed),
         Arc::<Upstream>::clone(&upstream),
         Arc::<MemoryStore>::clone(&store),
         tier.tier(),
@@ -64,13 +63,13 @@ pub fn assemble(settings: &Serve, tracer: &Tracer, shutdown: &Shutdown) -> Resul
         shutdown.clone(),
     ));
 
-    // The metrics read from the app, and the app counts in the metrics, so the app is inserted once it exists.
-    let questions: Arc<OnceLock<Arc<App>>> = Arc::default();
+    // The metrics read from the app, and the app counts in the metrics, so the app is added once it exists.
+    let app_cell: Arc<OnceLock<Arc<App>>> = Arc::default();
     let read = {
-        let (engine, shutdown, questions) = (Arc::clone(&engine), shutdown.clone(), Arc::clone(&questions));
+        let (engine, shutdown, app) = (Arc::clone(&engine), shutdown.clone(), Arc::clone(&app_cell));
         move || Readings {
-            questions: questions.get().map_or(0, |app| app.questions_under_way()),
-            waiting_bytes: questions.get().map_or(0, |app| app.waiting_bytes()),
+            questions: app.get().map_or(0, |app| app.questions_under_way()),
+            waiting_bytes: app.get().map_or(0, |app| app.waiting_bytes()),
             response_bytes: engine.response_bytes(),
             tasks: shutdown.running(),
             scopes: engine.scopes(),
@@ -90,12 +89,12 @@ pub fn assemble(settings: &Serve, tracer: &Tracer, shutdown: &Shutdown) -> Resul
     };
     let observer = Observer { observe, tracer: tracer.clone() };
     let http_settings = http_settings(settings)?;
-    let forwarded = Forwarded::new(settings.upstream.forwarding, Arc::new(forwarder), forwarded_bytes);
+    let forwarded = Forwarded::new(settings.upstream.forwarding, Arc::new(forwarder), cache.forwarded);
     let forwarded = Arc::new(forwarded);
     let app = App::new(Arc::clone(&engine), authenticator, http_settings, shutdown.clone(), observer);
     let app = if settings.answers.has_console { app.with_console() } else { app };
     let app = Arc::new(app.with_forwarded(Arc::clone(&forwarded)));
-    let _ = questions.set(Arc::clone(&app));
+    let _ = app_cell.set(Arc::clone(&app));
     let admin = AdminApp {
         engine,
         shutdown: shutdown.clone(),
@@ -106,7 +105,7 @@ pub fn assemble(settings: &Serve, tracer: &Tracer, shutdown: &Shutdown) -> Resul
     Ok(Gateway { public: api::public(app), admin: api::admin(Arc::new(admin)), vitals })
 }
 
-/// Upstream's own pages and forwarded responses have caches of their own; together they stay within the setting.
+/// How `--cache-bytes` is divided between rows, upstream's own pages and shared forwarded responses.
 struct CacheShares {
     rows: u64,
     relayed: u64,
@@ -146,19 +145,19 @@ fn upstream_settings(settings: &Serve) -> Result<UpstreamSettings, Vec<String>> 
     Ok(upstream)
 }
 
-/// Whether a server keeps the budget of all processes.
+/// Whether a server keeps one budget for all processes.
 fn shares_budget(settings: &Serve) -> bool {
     settings.tier.as_ref().is_some_and(|tier| matches!(tier.place, TierPlace::Server(_)))
 }
 
-/// The part of a rate that one of several processes keeps to. All parts together are at most the whole.
+/// The part of a rate that one of several processes may use, so that all together stay within the rate.
 fn share(rate: Rate, replicas: usize) -> Rate {
     let count = rate.count.get() / u32::try_from(replicas).unwrap_or(u32::MAX).max(1);
     Rate { count: NonZeroU32::new(count).unwrap_or(NonZeroU32::MIN), ..rate }
 }
 
-/// Sets up what sends requests upstream: the gateway's own, and forwarded ones.
-fn reach_upstream(
+/// Creates the two clients that send requests upstream: the gateway's own, and forwarded ones.
+fn upstream_clients(
     settings: UpstreamSettings,
     watch: &RequestWatch,
     clock: &SteadyClock,
@@ -179,11 +178,11 @@ fn authenticator(settings: &Serve, names: Option<[u8; 32]>) -> Result<Authentica
     }
 }
 
-/// What the engine may keep in memory beside the store.
+/// What the engine may hold in memory outside the store.
 ///
-/// All collected responses in progress get a quarter more than the maximum size of one, because metadata about
-/// its rows counts too. At least 64 MiB, so that a low limit for one response does not restrict the gateway to
-/// one response at a time.
+/// All collected responses in progress together may take a quarter more than the largest single one, because metadata about
+/// rows counts too. The bound is at least 64 MiB, so that a low limit for one response does not restrict the gateway to one
+/// response at a time.
 fn memory_bounds(answers: &ResponseSettings, relayed_pages: u64) -> MemoryBounds {
     const LEAST: u64 = 64 << 20;
     let responses = answers.max_json_bytes.saturating_add(answers.max_json_bytes / 4).max(LEAST);

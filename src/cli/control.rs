@@ -1,8 +1,7 @@
-//! The control thread: everything that must work when the main runtime does not.
+//! The control thread: everything that must work even when the main runtime does not.
 //!
-//! It has its own runtime for signals, probes and the watchdog. Nothing on it takes a lock that the engine holds while
-//! working, and nothing on it waits for the log's reader. If the main runtime ignores the order to stop, this thread ends
-//! the process.
+//! It has its own runtime for signals, probes and the watchdog. Nothing on it takes a lock that the engine holds while working,
+//! or waits for the log's reader. If the main runtime does not stop when it should, this thread ends the process.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -31,7 +30,7 @@ pub(super) struct ProcessStop {
     pub(super) exit_time: Duration,
 }
 
-/// Starts the control thread, which handles signals from now on and runs `beside`.
+/// Starts the control thread, which handles signals from now on and also runs `probes`.
 ///
 /// The returned future completes when the process has stopped in order and may exit. A second signal ends the process at
 /// once.
@@ -39,7 +38,7 @@ pub(super) struct ProcessStop {
 /// # Errors
 /// The system can't create the thread or install a signal handler.
 pub(super) fn start(
-    beside: impl Future<Output = ()> + Send + 'static,
+    probes: impl Future<Output = ()> + Send + 'static,
     shutdown: &Shutdown,
     stop: ProcessStop,
 ) -> Result<impl Future<Output = Result<(), CommandError>>, CommandError> {
@@ -49,14 +48,14 @@ pub(super) fn start(
         let _inside = runtime.enter();
         stop::signals().map_err(|error| CommandError(format!("signals can't be handled: {error}")))?
     };
-    let (say, hear) = oneshot::channel();
+    let (stopped, has_stopped) = oneshot::channel();
     let shutdown = shutdown.clone();
     let stopping = async move {
         let mut signals = pin!(signals);
         if let Stopped::AtOnce(signal) = stop::on_signal(signals.as_mut(), &shutdown, stop.plan).await {
             end_process(Exit::EndedBy(signal));
         }
-        let _main_may_be_gone = say.send(());
+        let _main_may_be_gone = stopped.send(());
         tokio::select! {
             biased;
             Some(signal) = signals.next() => end_process(Exit::EndedBy(signal)),
@@ -65,16 +64,16 @@ pub(super) fn start(
     };
     std::thread::Builder::new()
         .name("control".to_owned())
-        .spawn(move || runtime.block_on(async { tokio::join!(beside, stopping) }))
+        .spawn(move || runtime.block_on(async { tokio::join!(probes, stopping) }))
         .map_err(|error| CommandError(format!("the control thread can't be started: {error}")))?;
-    Ok(async { hear.await.map_err(|_| CommandError("the control thread has ended".to_owned())) })
+    Ok(async { has_stopped.await.map_err(|_| CommandError("the control thread has ended".to_owned())) })
 }
 
 fn runtime() -> std::io::Result<Runtime> {
     tokio::runtime::Builder::new_current_thread().max_blocking_threads(BLOCKING_THREADS).enable_all().build()
 }
 
-/// Ends the process, whatever its other threads do. Drops and awaits nothing of theirs.
+/// Ends the process, whatever its other threads do. Drops nothing and waits only for the log.
 fn end_process(exit: Exit) -> Infallible {
     flush_log(LOG_FLUSH_TIME);
     std::process::exit(exit.code().into())

@@ -18,7 +18,7 @@ pub fn demo(settings: &Demo) -> Exit {
 
 async fn demonstrating(settings: &Demo) -> Result<Exit, CommandError> {
     // Bind all three first, to report a port in use at once.
-    let (stand_in, upstream) = listen("simulator-listen", settings.simulator_listen).await?;
+    let (simulator_listener, upstream) = listen("simulator-listen", settings.simulator_listen).await?;
     let (public, gateway_address) = listen("listen", settings.listen).await?;
     let (admin, admin_address) = listen("admin-listen", settings.admin_listen).await?;
 
@@ -27,10 +27,10 @@ async fn demonstrating(settings: &Demo) -> Result<Exit, CommandError> {
     let serve = serve_settings(upstream, settings.has_console)?;
     let gateway =
         assemble(&serve, &Tracer::default(), &shutdown).map_err(|faults| CommandError(faults.join("\n")))?;
-    // The simulator is not part of the gateway's drain, because the gateway may still read from it then.
-    let behind = Shutdown::default();
-    let (server, stop) = (simulator.clone(), behind.clone());
-    behind.spawn(async move { server.serve(stand_in, &stop).await });
+    // With a shutdown of its own, because the gateway may still read from the simulator while it drains.
+    let simulator_shutdown = Shutdown::default();
+    let (server, stop) = (simulator.clone(), simulator_shutdown.clone());
+    simulator_shutdown.spawn(async move { server.serve(simulator_listener, &stop).await });
 
     let agents = simulator.agents();
     let agents = agents.iter().map(|agent| (agent.id, agent.name.as_str(), agent.executions)).collect();
@@ -40,7 +40,7 @@ async fn demonstrating(settings: &Demo) -> Result<Exit, CommandError> {
     // Not awaited: a reader that stops must not keep the demo from serving or stopping.
     let _printing = tokio::task::spawn_blocking(move || print::out(guide));
     let exit = until_stopped(gateway, public, admin, &serve.stopping, &shutdown).await;
-    behind.end();
+    simulator_shutdown.end();
     exit
 }
 
@@ -62,8 +62,8 @@ fn simulator_settings() -> SimulatorSettings {
         rate: Some(Rate { requests: 500, per: Duration::from_secs(60) }),
         retry_after: RetryAfter::Absent,
         latency: Latency { least: Duration::from_millis(40), most: Duration::from_millis(120) },
-        // Without a stable order of equal instants, proving a list complete would exceed the demo's budget
-        // for the first minute.
+        // Without a stable order of equal instants, proving a list complete would take more requests than the demo's budget
+        // has in its first minute.
         ties: TieOrder::Stable,
         ..SimulatorSettings::default()
     }
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_demos_settings_are_valid() {
+    fn the_settings_of_the_demo_are_valid() {
         let serve = serve_settings("127.0.0.1:8081".parse().unwrap(), true).unwrap();
         assert_eq!(serve.stopping.drain_delay, Duration::ZERO);
         assert!(assemble(&serve, &Tracer::default(), &Shutdown::default()).is_ok());

@@ -5,13 +5,13 @@ use crate::server::stop::Signal;
 /// How a command ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// It succeeded, or stopped in order.
+    /// The command succeeded, or stopped in order.
     Done,
-    /// It failed while starting or running.
+    /// The command failed while starting or running.
     Failed,
-    /// Its settings are wrong: EX_USAGE of sysexits.h.
+    /// The settings are wrong: EX_USAGE of sysexits.h.
     BadSettings,
-    /// A signal ended it at once.
+    /// A signal ended the command at once.
     EndedBy(Signal),
     /// The reader of its standard output is gone.
     ReaderGone,

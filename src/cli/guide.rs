@@ -3,10 +3,10 @@ use std::net::SocketAddr;
 
 use crate::domain::AgentId;
 
-/// What the demo prints once it is up: the addresses, and commands to paste.
+/// What the demo prints once it runs: addresses, and commands to paste.
 #[derive(Debug)]
 pub(super) struct Guide<'a> {
-    /// The console's address, if it is served.
+    /// The address of the console, if it is served.
     pub(super) console: Option<SocketAddr>,
     /// The gateway's address.
     pub(super) gateway: SocketAddr,
@@ -18,7 +18,7 @@ pub(super) struct Guide<'a> {
     pub(super) agents: Vec<(AgentId, &'a str, usize)>,
 }
 
-/// A key that the simulator accepts; it accepts any key with a valid prefix.
+/// A key for the simulator, which accepts any key with a valid prefix.
 const KEY: &str = "bn-demo";
 
 impl fmt::Display for Guide<'_> {

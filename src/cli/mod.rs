@@ -1,7 +1,7 @@
 //! The commands: what each does with its settings, and how the process exits.
 //!
-//! The only module that prints. Stdout gets the command's result (help, a token's line, the demo's guide).
-//! Stderr gets errors, the log, and secrets, so that redirecting stdout never writes a secret into a file.
+//! This is the only module that prints. Stdout gets the command's result (help, a token's line, the demo's guide). Stderr gets
+//! errors, the log, and secrets, so that redirecting stdout never writes a secret into a file.
 
 mod assemble;
 mod control;
@@ -30,10 +30,10 @@ pub use token::token_new;
 
 use crate::config::{self, Command, NothingToRun};
 
-/// Determines the command from the environment and the arguments, the first of which is the program's name.
+/// Reads the command from the arguments, the first of which is the program's name, and from the environment.
 ///
 /// # Errors
-/// The exit status to use at once: help was requested and printed, or the faults of the settings were printed.
+/// How to exit at once: the requested help, or everything wrong with the settings, was printed.
 pub fn command(
     args: impl IntoIterator<Item = OsString>,
     variables: impl IntoIterator<Item = (OsString, OsString)>,

@@ -17,22 +17,22 @@ use crate::upstream::RateScope;
 #[derive(Debug, Default)]
 pub(super) struct OpenTier {
     place: Option<OpenPlace>,
-    /// What callers' keys are named with.
+    /// The secret with which callers' keys are named.
     pub(super) names: Option<[u8; 32]>,
 }
 
 #[derive(Debug)]
 enum OpenPlace {
     Directory(Arc<Directory>),
-    /// With the budget that is shared, if there is one.
+    /// A server, and the budget that is shared through it, if there is one.
     Server(Arc<Replicas>, Option<Arc<SharedBudget>>),
 }
 
 impl OpenTier {
-    /// Opens the tier. A check of the settings reads its secret and opens nothing.
+    /// Opens the tier. With `--check`, reads its secret and opens nothing.
     ///
     /// # Errors
-    /// Everything wrong with its secret, as sentences.
+    /// Why the secret or the tier can't be used, as sentences.
     pub(super) fn open(
         settings: &Serve,
         clock: &SteadyClock,
@@ -63,7 +63,7 @@ impl OpenTier {
         Ok(Self { place: Some(place), names })
     }
 
-    /// For the engine.
+    /// The tier, for the engine.
     pub(super) fn tier(&self) -> Option<Arc<dyn Tier>> {
         Some(match self.place.as_ref()? {
             OpenPlace::Directory(directory) => Arc::<Directory>::clone(directory),
@@ -79,7 +79,7 @@ impl OpenTier {
         }
     }
 
-    /// For the metrics.
+    /// The state of the tier, for the metrics.
     pub(super) fn readings(&self) -> Option<TierReadings> {
         Some(match self.place.as_ref()? {
             OpenPlace::Directory(directory) => directory.readings(),
@@ -92,14 +92,14 @@ impl OpenTier {
     }
 }
 
-/// Nothing older is served. Rows twice as old as they should become are not served while upstream works, and no longer than a
-/// while when it fails.
+/// The age from which rows in the tier are of no use: while upstream works, no row is served at twice its longest time to live;
+/// while upstream fails, only `stale-if-error` longer.
 fn max_age(settings: &Serve) -> Duration {
     let reading = &settings.reading;
     reading.settled_ttl.saturating_mul(2).saturating_add(reading.stale_if_error)
 }
 
-/// What processes agree on that share a budget; none without a limit.
+/// What all processes that share a budget must agree on; `None` without a limit.
 fn budget_terms(settings: &BudgetSettings, timeout: Duration) -> Option<BudgetTerms> {
     let millis = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
     let rate = settings.rate?;

@@ -5,8 +5,8 @@ use std::io::Write as _;
 use std::sync::mpsc;
 use std::time::Duration;
 
-/// How long the reader may take for the last message.
-const LAST_WORDS_TIME: Duration = Duration::from_millis(200);
+/// How long [`err_bounded`] waits for the reader.
+const READER_TIME: Duration = Duration::from_millis(200);
 
 /// Prints one or more lines to stdout.
 pub(super) fn out(text: impl Display) {
@@ -18,14 +18,13 @@ pub(super) fn err(text: impl Display) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
-/// Prints to stderr like [`err`], but does not wait for a reader that has stopped reading, because the
-/// process is about to exit.
-pub(super) fn last_words(text: impl Display) {
+/// Prints to stderr like [`err`], but waits only briefly for a reader that has stopped reading: the process is about to exit.
+pub(super) fn err_bounded(text: impl Display) {
     let text = text.to_string();
-    let (say, hear) = mpsc::channel();
+    let (done, printed) = mpsc::channel();
     let _thread = std::thread::Builder::new().spawn(move || {
         err(text);
-        let _ = say.send(());
+        let _ = done.send(());
     });
-    let _ = hear.recv_timeout(LAST_WORDS_TIME);
+    let _ = printed.recv_timeout(READER_TIME);
 }

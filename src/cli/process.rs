@@ -10,7 +10,7 @@ use super::{Exit, print};
 use crate::config::LogSettings;
 use crate::telemetry::{flush_log, set_up_log};
 
-/// How long the reader may take for the last log lines.
+/// How long the log's reader may take to read the last lines.
 pub(super) const LOG_FLUSH_TIME: Duration = Duration::from_millis(200);
 
 /// Why a command can't continue, in a sentence for its user.
@@ -18,12 +18,12 @@ pub(super) const LOG_FLUSH_TIME: Duration = Duration::from_millis(200);
 #[error("{0}")]
 pub(super) struct CommandError(pub(super) String);
 
-/// Sets up the log and a runtime, and runs the work on it. Work that is still running when it returns is dropped.
+/// Sets up the log and a runtime, and runs the work on it. Tasks that still run when the work returns are dropped.
 pub(super) fn run(log: &LogSettings, work: impl Future<Output = Result<Exit, CommandError>>) -> Exit {
     run_on(log, RuntimeThreads::for_callers(), work)
 }
 
-/// Like [`run`], for a command that serves no callers: a few threads do, however many cores there are.
+/// Like [`run`], for a command that serves no callers: a few threads are enough on any machine.
 pub(super) fn run_small(log: &LogSettings, work: impl Future<Output = Result<Exit, CommandError>>) -> Exit {
     run_on(log, RuntimeThreads::for_one_task(), work)
 }
@@ -47,11 +47,11 @@ fn run_on(
     exit
 }
 
-/// The maximum threads for blocking work (files, DNS), in addition to one per core. More would not speed up
-/// computation, and the allocator keeps memory for each thread.
+/// The threads for blocking work (files, DNS) in addition to one per core. More would not speed up computation, and the
+/// allocator keeps memory for each thread.
 const THREADS_FOR_WAITING: usize = 4;
 
-/// The threads of a runtime. The allocator keeps memory for each.
+/// The most threads of a runtime.
 #[derive(Clone, Copy, Debug)]
 struct RuntimeThreads {
     workers: usize,
@@ -86,11 +86,11 @@ fn runtime(threads: RuntimeThreads) -> Result<tokio::runtime::Runtime, CommandEr
 /// Prints why the command ends.
 fn fail(failure: &CommandError) -> Exit {
     flush_log(LOG_FLUSH_TIME);
-    print::last_words(failure);
+    print::err_bounded(failure);
     Exit::Failed
 }
 
-/// Listens on the address of a flag, and returns the address that was bound.
+/// Listens on the address of a flag. Returns the listener and the bound address.
 pub(super) async fn listen(
     flag: &str,
     address: SocketAddr,

@@ -18,8 +18,8 @@ use crate::telemetry::{ConnectionCounts, Tracer, Tracing, file_handles};
 /// How long ended work may take to finish: the connections' own grace and a margin.
 const END_GRACE: Duration = Duration::from_secs(3);
 
-/// How long the last spans may take to be exported. With the drain and [`END_GRACE`] it stays below the 40 s that
-/// the documents give as the least termination grace for the defaults.
+/// How long the last spans may take to be exported. With the default drain and [`END_GRACE`] it stays below 40 s, which the
+/// documentation gives as the shortest termination grace period.
 const FLUSH_TIME: Duration = Duration::from_millis(1500);
 
 /// How long the process may take to exit once it has stopped: [`FLUSH_TIME`] and a margin.
@@ -33,7 +33,7 @@ pub fn serve(settings: &Serve) -> Exit {
     }
 }
 
-/// Completes `--check`: reading the settings has validated them, and this reads the files as at a start.
+/// Completes `--check`. The settings are valid, because they were read; this also reads the files that they name.
 fn check(settings: &Serve) -> Exit {
     for warning in &settings.warnings {
         print::err(format_args!("warning: {warning}"));
@@ -48,7 +48,7 @@ fn check(settings: &Serve) -> Exit {
 }
 
 fn refuse(faults: &[String]) -> Exit {
-    print::last_words(faults.join("\n"));
+    print::err_bounded(faults.join("\n"));
     Exit::BadSettings
 }
 
@@ -63,7 +63,7 @@ async fn serving(settings: &Serve) -> Result<Exit, CommandError> {
     let (admin, admin_address) = listen("admin-listen", settings.listeners.admin).await?;
     log_settings(settings, public_address, admin_address);
     let exit = until_stopped(gateway, public, admin, &settings.stopping, &shutdown).await?;
-    // It blocks, and waits for work on this runtime.
+    // On another thread, because it blocks and waits for work on this runtime.
     let _ended = tokio::task::spawn_blocking(move || tracing.flush(FLUSH_TIME)).await;
     Ok(exit)
 }
@@ -99,7 +99,7 @@ pub(super) async fn until_stopped(
     let Gateway { public: router, admin: probes, vitals } = gateway;
     let plan = StopPlan { delay: stopping.drain_delay, timeout: stopping.drain_timeout, grace: END_GRACE };
     let admin = admin.into_std().map_err(|error| CommandError(format!("admin-listen: {error}")))?;
-    let beside = {
+    let probing = {
         let (limits, pulse) = (ServerLimits::admin(stopping.stall_timeout), vitals.pulse.clone());
         async move {
             let admin = match TcpListener::from_std(admin) {
@@ -113,7 +113,7 @@ pub(super) async fn until_stopped(
             tokio::join!(server::serve(admin, probes, limits, counts, open), watchdog::watch(pulse));
         }
     };
-    let stopped = control::start(beside, shutdown, ProcessStop { plan, exit_time: EXIT_TIME })?;
+    let stopped = control::start(probing, shutdown, ProcessStop { plan, exit_time: EXIT_TIME })?;
     // A drain must not wait for this task.
     Shutdown::default().spawn(watchdog::beat(vitals.pulse));
     let limits = ServerLimits::public(stopping.stall_timeout, file_handles());

@@ -10,17 +10,17 @@ use crate::sealed::SecretSource;
 use crate::tier::{Finding, Grade};
 use crate::{directory, replicas};
 
-/// How long the file system may take to answer.
+/// How long the file system may take to respond.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Reports whether the tier can be used with the settings of `serve`.
 pub fn tier_check(settings: &Serve) -> Exit {
-    // Reading the settings has made sure of it.
+    // The settings of this command always have a tier.
     let Some(tier) = settings.tier.clone() else { return Exit::BadSettings };
     let secret = match SecretSource::read(&tier.secret_file) {
         Ok(secret) => secret,
         Err(fault) => {
-            print::last_words(format!("--tier-secret-file: {fault}"));
+            print::err_bounded(format!("--tier-secret-file: {fault}"));
             return Exit::BadSettings;
         }
     };
@@ -33,17 +33,17 @@ pub fn tier_check(settings: &Serve) -> Exit {
 }
 
 fn directory(path: PathBuf, secret: SecretSource, bytes: u64) -> Exit {
-    let (say, said) = sync_channel(1);
+    let (sender, findings) = sync_channel(1);
     let checking = std::thread::Builder::new().name("tier-check".to_owned()).spawn(move || {
-        let _nobody_waits_any_more = say.send(directory::check(&path, &secret, bytes));
+        let _the_wait_may_be_over = sender.send(directory::check(&path, &secret, bytes));
     });
-    let findings = checking
-        .map_err(|error| error.to_string())
-        .and_then(|_| said.recv_timeout(PATIENCE).map_err(|_| "The file system does not answer.".to_owned()));
+    let findings = checking.map_err(|error| error.to_string()).and_then(|_| {
+        findings.recv_timeout(PATIENCE).map_err(|_| "The file system does not respond.".to_owned())
+    });
     match findings {
         Ok(findings) => report(&findings),
         Err(problem) => {
-            print::last_words(problem);
+            print::err_bounded(problem);
             Exit::Failed
         }
     }

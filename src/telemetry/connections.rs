@@ -11,7 +11,7 @@ struct ConnectionCounters {
     cut: [AtomicU64; CutReason::ALL.len()],
 }
 
-/// Why a connection, a stream or a request was not served to its end.
+/// Why a connection, a stream or a request was cut off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CutReason {
     /// The connection had no request for too long.
@@ -24,7 +24,7 @@ pub enum CutReason {
     StalledStream,
     /// The client began a request's head and did not finish it in time.
     SlowHead,
-    /// A request's head was unfinished while all such heads together held too much memory.
+    /// All unfinished request heads together held too much memory.
     HeadMemory,
     /// A request's head was too large.
     HeadTooLarge,

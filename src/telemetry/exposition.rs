@@ -1,7 +1,7 @@
 /// The text format of metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exposition {
-    /// OpenMetrics text 1.0.0, which Prometheus requests.
+    /// OpenMetrics text 1.0.0, which Prometheus asks for.
     OpenMetrics,
     /// Prometheus' text format 0.0.4, which all other scrapers can read.
     Text,

@@ -1,11 +1,10 @@
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use bytes::Bytes;
 
 /// Counts bytes for as long as they are held anywhere. Clones share one count.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct HeldBytes(Arc<AtomicU64>);
 
 impl HeldBytes {
@@ -14,16 +13,10 @@ impl HeldBytes {
         self.0.load(Relaxed)
     }
 
-    /// Wraps bytes so that they count until the last of them is dropped.
+    /// Returns the same bytes, which count until the last slice of them is dropped.
     pub fn count(&self, bytes: Bytes) -> Bytes {
         self.0.fetch_add(bytes.len() as u64, Relaxed);
         Bytes::from_owner(CountedBytes { bytes, among: self.clone() })
-    }
-}
-
-impl fmt::Debug for HeldBytes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("HeldBytes").field(&self.held()).finish()
     }
 }
 

@@ -27,7 +27,7 @@ pub enum LogFormat {
 }
 
 impl LogFormat {
-    /// The format for the reader of stderr: text on a terminal, JSON otherwise.
+    /// Text on a terminal, JSON otherwise.
     fn for_reader() -> Self {
         if std::io::stderr().is_terminal() { Self::Text } else { Self::Json }
     }
@@ -47,11 +47,11 @@ pub enum LogSetupError {
     Writer(#[from] io::Error),
 }
 
-/// Writes log lines that pass the filter to stderr from now on. Panics become log lines, too. Without a format, the format
-/// depends on the reader.
+/// Writes log lines that pass the filter to stderr from now on, and panics as log lines. If no format is given, it is text on
+/// a terminal and JSON otherwise.
 ///
-/// A separate thread writes the lines. If the reader stops, lines are dropped and counted, and nothing blocks. Stdout is
-/// reserved for what a command prints.
+/// A separate thread writes the lines. If the reader of stderr stops, lines are dropped and counted, and nothing blocks.
+/// Stdout is reserved for what a command prints.
 ///
 /// # Errors
 /// [`LogSetupError`].
@@ -65,7 +65,7 @@ pub fn set_up_log(filter: &str, format: Option<LogFormat>) -> Result<(), LogSetu
     }
     // Not `std::io::stderr()`, because other writers would wait for its lock.
     let sink = File::from(io::stderr().as_fd().try_clone_to_owned()?);
-    std::thread::Builder::new().name("log".to_owned()).spawn(|| queue.write_to(sink, tell_dropped))?;
+    std::thread::Builder::new().name("log".to_owned()).spawn(|| queue.write_to(sink, report_dropped))?;
     std::panic::set_hook(Box::new(log_panic));
     Ok(())
 }
@@ -75,14 +75,14 @@ pub fn dropped_log_lines() -> u64 {
     QUEUE.get().map_or(0, LogQueue::dropped)
 }
 
-/// Waits until the log is written, but no longer than this.
+/// Waits until the log is written, for at most this long.
 pub fn flush_log(within: Duration) {
     if let Some(queue) = QUEUE.get() {
         queue.flush(within);
     }
 }
 
-fn tell_dropped(lines: u64) {
+fn report_dropped(lines: u64) {
     tracing::warn!(target: "fanfold::process", lines, "{lines} log lines were dropped because nobody read them.");
 }
 

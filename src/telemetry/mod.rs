@@ -1,7 +1,8 @@
-//! Log lines, metrics and traces. A leaf module: it knows nothing about the modules that it reports on.
+//! Log lines, metrics and traces. A leaf: it knows nothing about the modules that it reports on.
 
 mod answered;
 mod connections;
+mod error_chain;
 mod exposition;
 mod held;
 mod log;
@@ -11,13 +12,13 @@ mod pulse;
 mod readings;
 mod readings_writer;
 mod requests;
-mod shared_budget;
 mod tier_readings;
 mod traces;
 mod vitals;
 
 pub use answered::{Answered, BodyEnding, Rows};
 pub use connections::{ConnectionCounts, CutReason, OpenConnection};
+pub use error_chain::with_causes;
 pub use exposition::Exposition;
 pub use held::HeldBytes;
 pub use log::{LogFormat, LogSetupError, dropped_log_lines, flush_log, set_up_log};
@@ -28,8 +29,7 @@ pub use readings::{
     BreakerState, BudgetHoldings, CacheReadings, ChangeLogReadings, GateReadings, Readings, UpstreamReadings,
 };
 pub use requests::{Failed, RequestWatch, WatchedRequest};
-pub use shared_budget::SharedBudgetReadings;
-pub use tier_readings::{TierReadings, TierServerReadings, TierStateReading};
+pub use tier_readings::{SharedBudgetReadings, TierReadings, TierServerReadings, TierStateReading};
 pub use traces::{
     AnswerSpan, Begun, EndpointLocation, Identifiers, RequestSpan, RequestSpanStart, Trace, TraceSettings,
     Tracer, Tracing, TracingError,

@@ -13,15 +13,15 @@ use super::tier_readings::TierReadings;
 pub struct Readings {
     /// Responses in progress.
     pub questions: usize,
-    /// Bytes of bodies that no socket has accepted yet.
+    /// Bytes of response bodies that no socket has accepted yet.
     pub waiting_bytes: u64,
-    /// Memory of collected responses in progress; each entry counts once.
+    /// Bytes held by collected responses in progress; each entry counts once.
     pub response_bytes: u64,
-    /// Tasks that the drain would wait for.
+    /// Tasks that a drain would wait for.
     pub tasks: usize,
     /// Scopes whose coverage is known.
     pub scopes: usize,
-    /// Walks that had to be read again in pieces, since the start.
+    /// Walks that were read again in pieces, since the start.
     pub repairs: u64,
     /// The factor by which times to live are stretched because the budget is short; 1 if they are not.
     pub stretch: f64,
@@ -59,7 +59,7 @@ pub struct UpstreamReadings {
 pub struct ChangeLogReadings {
     /// Logs that are kept.
     pub logs: usize,
-    /// Their memory in bytes.
+    /// Their bytes in memory.
     pub bytes: u64,
     /// Logs that were dropped to make room, since the start.
     pub dropped: u64,
@@ -72,11 +72,11 @@ pub struct CacheReadings {
     pub capacity: u64,
     /// Bytes it holds, including bookkeeping, indexes and plain forms.
     pub bytes: u64,
-    /// Bytes of them that index rows apart from their own bytes.
+    /// Those of them that hold what is known of rows apart from their bytes.
     pub indexes: u64,
-    /// Bytes of them that hold rows a second time: uncompressed, or in the form that is sent.
+    /// Those of them that hold rows a second time: uncompressed, or in the form that is sent.
     pub plain: u64,
-    /// Bytes of rows that are not deflated yet; they do not count among those held.
+    /// Bytes of rows that are not deflated yet; they don't count in `bytes`.
     pub fresh: u64,
     /// Entries it holds.
     pub entries: u64,
@@ -93,18 +93,17 @@ pub struct GateReadings {
     pub in_flight: usize,
     /// Requests waiting for their turn.
     pub waiting: usize,
-    /// How many of these have keys that upstream has not accepted yet.
+    /// Those of them whose keys upstream has not accepted yet.
     pub waiting_unproven: usize,
     /// Agents that are slowed down because upstream refuses their requests or lets them time out.
     pub slowed_agents: usize,
-    /// The requests of the last period by caller, in the budget in which one caller has the most.
+    /// The requests of the last period by caller, in the budget in which a single caller holds most.
     pub held: BudgetHoldings,
     /// The requests left in the tightest budget; `None` without a limit.
     pub budget_left: Option<usize>,
-    /// The lowest fraction of its rate or connections that 429s or timeouts have left to a lane; 1 if none is
-    /// remembered.
+    /// The lowest fraction of its rate or connections that a lane has left after 429s or timeouts; 1 if there were none.
     pub rate_share: f64,
-    /// The rest of the longest pause.
+    /// How much of the longest pause is left.
     pub paused_for: Duration,
     /// The state of the breaker.
     pub breaker: BreakerState,
@@ -135,7 +134,7 @@ pub enum BreakerState {
 
 /// Encodes readings as metrics.
 pub(super) struct ReadingsCollector {
-    /// Reads the current values.
+    /// Returns the current values.
     pub(super) read: Arc<dyn Fn() -> Readings + Send + Sync>,
 }
 
@@ -158,22 +157,21 @@ impl Collector for ReadingsCollector {
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "metrics are floating point by their format")]
 impl Readings {
     fn write(&self, writer: &mut ReadingsWriter<'_>) -> fmt::Result {
-        writer.gauge("fanfold_questions", "Responses in progress", self.questions as f64)?;
+        writer.gauge("fanfold_questions", "Responses in progress", self.questions)?;
         writer.gauge(
             "fanfold_waiting_bytes",
             "Bytes of bodies that no socket has accepted yet",
-            self.waiting_bytes as f64,
+            self.waiting_bytes,
         )?;
         writer.gauge(
             "fanfold_response_bytes",
             "Memory held by responses that are completed before they are sent",
-            self.response_bytes as f64,
+            self.response_bytes,
         )?;
-        writer.gauge("fanfold_tasks", "Tasks that a drain waits for", self.tasks as f64)?;
-        writer.gauge("fanfold_scopes", "Scopes whose coverage is known", self.scopes as f64)?;
+        writer.gauge("fanfold_tasks", "Tasks that a drain waits for", self.tasks)?;
+        writer.gauge("fanfold_scopes", "Scopes whose coverage is known", self.scopes)?;
         writer.gauge(
             "fanfold_ttl_stretch",
             "The factor by which times to live are stretched because more is due than the budget allows",
@@ -183,60 +181,49 @@ impl Readings {
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "metrics are floating point by their format")]
 impl ChangeLogReadings {
     fn write(&self, writer: &mut ReadingsWriter<'_>) -> fmt::Result {
-        writer.gauge("fanfold_change_logs", "Change logs that are kept for cursors", self.logs as f64)?;
-        writer.gauge("fanfold_change_log_bytes", "Memory of the change logs", self.bytes as f64)?;
+        writer.gauge("fanfold_change_logs", "Change logs that are kept for cursors", self.logs)?;
+        writer.gauge("fanfold_change_log_bytes", "Memory of the change logs", self.bytes)?;
         writer.counter("fanfold_change_logs_dropped", "Change logs dropped to make room", self.dropped)
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "metrics are floating point by their format")]
 impl CacheReadings {
     fn write(&self, writer: &mut ReadingsWriter<'_>) -> fmt::Result {
-        writer.gauge("fanfold_cache_capacity_bytes", "Bytes the cache may hold", self.capacity as f64)?;
-        writer.gauge(
-            "fanfold_cache_bytes",
-            "Bytes the cache holds, bookkeeping included",
-            self.bytes as f64,
-        )?;
+        writer.gauge("fanfold_cache_capacity_bytes", "Bytes the cache may hold", self.capacity)?;
+        writer.gauge("fanfold_cache_bytes", "Bytes the cache holds, bookkeeping included", self.bytes)?;
         writer.gauge(
             "fanfold_cache_index_bytes",
-            "Those of them that hold what is known of rows apart from their bytes",
-            self.indexes as f64,
+            "Bytes of the cache that hold what is known of rows apart from their bytes",
+            self.indexes,
         )?;
         writer.gauge(
             "fanfold_cache_plain_bytes",
             "Bytes of the cache that hold rows a second time, uncompressed or in the form that is sent",
-            self.plain as f64,
+            self.plain,
         )?;
         writer.gauge(
             "fanfold_cache_uncompressed_bytes",
             "Bytes of rows that are not compressed yet",
-            self.fresh as f64,
+            self.fresh,
         )?;
-        writer.gauge("fanfold_cache_entries", "Entries the cache holds", self.entries as f64)?;
+        writer.gauge("fanfold_cache_entries", "Entries the cache holds", self.entries)?;
         writer.counter("fanfold_cache_evictions", "Entries dropped to make room", self.evictions)?;
         writer.counter("fanfold_cache_refusals", "Entries too large to be kept", self.refusals)
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "metrics are floating point by their format")]
 impl GateReadings {
     fn write(&self, writer: &mut ReadingsWriter<'_>) -> fmt::Result {
-        writer.gauge(
-            "fanfold_upstream_in_flight",
-            "Requests to upstream in flight",
-            self.in_flight as f64,
-        )?;
+        writer.gauge("fanfold_upstream_in_flight", "Requests to upstream in flight", self.in_flight)?;
         writer.gauge(
             "fanfold_upstream_waiting",
             "Requests to upstream that wait for their turn",
-            self.waiting as f64,
+            self.waiting,
         )?;
         if let Some(left) = self.budget_left {
-            writer.gauge("fanfold_budget_left", "Requests left in the tightest budget", left as f64)?;
+            writer.gauge("fanfold_budget_left", "Requests left in the tightest budget", left)?;
         }
         writer.gauge(
             "fanfold_gate_rate",
@@ -251,12 +238,12 @@ impl GateReadings {
         writer.gauge(
             "fanfold_gate_slowed_agents",
             "Agents that are slowed down because upstream refuses their requests or lets them time out",
-            self.slowed_agents as f64,
+            self.slowed_agents,
         )?;
-        let breaker = match self.breaker {
-            BreakerState::Closed => 0.0,
-            BreakerState::Probing => 1.0,
-            BreakerState::Open => 2.0,
+        let breaker: u32 = match self.breaker {
+            BreakerState::Closed => 0,
+            BreakerState::Probing => 1,
+            BreakerState::Open => 2,
         };
         writer.gauge("fanfold_breaker_state", "0 closed, 1 probing, 2 open", breaker)?;
         let unproven = self.waiting_unproven;
@@ -274,13 +261,12 @@ impl GateReadings {
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "metrics are floating point by their format")]
 impl UpstreamReadings {
     fn write(&self, writer: &mut ReadingsWriter<'_>) -> fmt::Result {
         writer.gauge(
             "fanfold_page_bytes",
             "Bytes of pages that were read and not yet stored",
-            self.page_bytes as f64,
+            self.page_bytes,
         )?;
         writer.counter("fanfold_upstream_retries", "Attempts after a failed one", self.retries)?;
         writer.counter(
@@ -298,6 +284,11 @@ impl UpstreamReadings {
             "Bytes of upstream's bodies, decoded",
             self.body_bytes,
         )?;
-        writer.outcomes("fanfold_upstream_requests", "Finished attempts by outcome", &self.requests)
+        writer.counters(
+            "fanfold_upstream_requests",
+            "Finished attempts by outcome",
+            "outcome",
+            &self.requests,
+        )
     }
 }

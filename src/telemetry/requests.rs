@@ -1,7 +1,6 @@
 use std::fmt;
 use std::time::Duration;
 
-use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
@@ -12,21 +11,19 @@ use super::traces::{RequestSpan, RequestSpanStart, Trace, Tracer};
 /// Buckets in seconds, from a fast page to the longest attempts and waits for the budget.
 const SECONDS: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0];
 
+/// A label set of one label: its name and its value.
+pub(super) type OneLabel = [(&'static str, &'static str); 1];
+
 /// Watches requests to upstream: how long they wait for their turn, how long they take, and their spans. Clones share one
 /// state.
 #[derive(Clone)]
 pub struct RequestWatch {
     tracer: Tracer,
     waits: Histogram,
-    durations: Family<OutcomeLabels, Histogram>,
+    durations: Family<OneLabel, Histogram>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OutcomeLabels {
-    outcome: &'static str,
-}
-
-/// A request that is watched.
+/// A request to upstream that is being watched.
 #[derive(Debug)]
 pub struct WatchedRequest {
     watch: RequestWatch,
@@ -41,10 +38,10 @@ impl RequestWatch {
         Self { tracer, waits: histogram(), durations: Family::new_with_constructor(histogram) }
     }
 
-    /// Begins to watch a request that has waited this long for its turn.
-    pub fn begin(&self, asked: RequestSpanStart<'_, impl fmt::Display>, waited: Duration) -> WatchedRequest {
+    /// Begins to watch a request that waited this long for its turn.
+    pub fn begin(&self, start: RequestSpanStart<'_, impl fmt::Display>, waited: Duration) -> WatchedRequest {
         self.waits.observe(waited.as_secs_f64());
-        WatchedRequest { watch: self.clone(), began: Instant::now(), span: self.tracer.request(asked) }
+        WatchedRequest { watch: self.clone(), began: Instant::now(), span: self.tracer.request(start) }
     }
 
     pub(super) fn register(&self, registry: &mut Registry) {
@@ -68,10 +65,10 @@ impl WatchedRequest {
     }
 
     /// Ends the request with this outcome.
-    pub fn end(&mut self, outcome: &'static str, is: Failed) {
-        let labels = OutcomeLabels { outcome };
-        self.watch.durations.get_or_create(&labels).observe(self.began.elapsed().as_secs_f64());
-        self.span.end(match is {
+    pub fn end(&mut self, outcome: &'static str, failed: Failed) {
+        let duration = self.began.elapsed().as_secs_f64();
+        self.watch.durations.get_or_create(&[("outcome", outcome)]).observe(duration);
+        self.span.end(match failed {
             Failed::No => None,
             Failed::Yes => Some(outcome),
         });
@@ -81,9 +78,9 @@ impl WatchedRequest {
 /// Whether a request failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failed {
-    /// It returned a body to read.
+    /// It did not: it returned a body to read.
     No,
-    /// It returned none.
+    /// It did: it returned none.
     Yes,
 }
 

@@ -1,11 +1,11 @@
 //! What is read from the tier when metrics are scraped.
 
 use std::fmt;
+use std::time::Duration;
 
-use super::SharedBudgetReadings;
 use super::readings_writer::ReadingsWriter;
 
-/// What the tier holds and did since the start.
+/// What the tier holds, and what it did since the start.
 #[derive(Clone, Debug, Default)]
 pub struct TierReadings {
     /// Whether it is used.
@@ -18,26 +18,26 @@ pub struct TierReadings {
     pub files: Vec<(&'static str, u64)>,
     /// Writes by outcome.
     pub saves: Vec<(&'static str, u64)>,
-    /// Requests whose times were not on the disk when they were sent.
+    /// Requests that were sent before their times were on the disk.
     pub late_times: u64,
     /// Scopes and weeks that were removed to make room.
     pub evictions: u64,
-    /// Seconds spent, by what they were spent on.
+    /// Seconds spent on its files, by operation.
     pub seconds: Vec<(&'static str, f64)>,
-    /// What is counted in addition about a server.
+    /// What only a server counts.
     pub server: TierServerReadings,
 }
 
-/// What is counted about a tier that several processes share; zeros for a directory.
+/// What is counted of a tier that several processes share; zeros for a directory.
 #[derive(Clone, Debug)]
 pub struct TierServerReadings {
     /// Connections that were replaced.
     pub reconnects: u64,
-    /// Writes that were merged again, because another process was faster.
+    /// Writes that were merged again because another process was faster.
     pub conflicts: u64,
     /// Claims of reads by outcome.
     pub claims: Vec<(&'static str, u64)>,
-    /// The budget that is shared.
+    /// The shared budget.
     pub budget: SharedBudgetReadings,
 }
 
@@ -52,54 +52,72 @@ impl Default for TierServerReadings {
     }
 }
 
+/// The budget that processes share.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SharedBudgetReadings {
+    /// The processes seen that share it, this one included; 0 while the tier is away.
+    pub members: u64,
+    /// The requests that all of them have left; 0 before the tier was reached.
+    pub left: u64,
+    /// How often the server lost what it knew of the budget, since the start.
+    pub epochs: u64,
+    /// How long this process kept to its own share because the tier was away, since the start.
+    pub alone: Duration,
+}
+
 /// Whether the tier is used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TierStateReading {
-    /// It is.
+    /// It is used.
     #[default]
     Used,
-    /// Another process writes there.
+    /// Another process writes there, or the server is away.
     Away,
     /// It can't be written.
     Failing,
 }
 
-#[expect(clippy::cast_precision_loss, reason = "metrics are floating point by their format")]
 impl TierReadings {
     /// Writes them as metrics.
     pub(super) fn write(&self, writer: &mut ReadingsWriter<'_>) -> fmt::Result {
-        let state = match self.state {
-            TierStateReading::Used => 0.0,
-            TierStateReading::Away => 1.0,
-            TierStateReading::Failing => 2.0,
+        let state: u32 = match self.state {
+            TierStateReading::Used => 0,
+            TierStateReading::Away => 1,
+            TierStateReading::Failing => 2,
         };
         writer.gauge(
             "fanfold_tier_state",
             "0 used, 1 another process writes there or the server is away, 2 can't be written",
             state,
         )?;
-        let capacity = self.capacity as f64;
-        writer.gauge("fanfold_tier_capacity_bytes", "Bytes the tier may hold", capacity)?;
-        writer.gauge("fanfold_tier_bytes", "Bytes the tier holds", self.bytes as f64)?;
-        writer.outcomes("fanfold_tier_files", "Files that were looked for, by outcome", &self.files)?;
-        writer.outcomes("fanfold_tier_saves", "Writes to the tier by outcome", &self.saves)?;
+        writer.gauge("fanfold_tier_capacity_bytes", "Bytes the tier may hold", self.capacity)?;
+        writer.gauge("fanfold_tier_bytes", "Bytes the tier holds", self.bytes)?;
+        writer.counters(
+            "fanfold_tier_files",
+            "Files that were looked for, by outcome",
+            "outcome",
+            &self.files,
+        )?;
+        writer.counters("fanfold_tier_saves", "Writes to the tier by outcome", "outcome", &self.saves)?;
         let help = "Requests that were sent before their time was on the disk";
         writer.counter("fanfold_tier_late_times", help, self.late_times)?;
         writer.counter("fanfold_tier_evictions", "Scopes and weeks removed to make room", self.evictions)?;
-        writer.seconds("fanfold_tier_busy_seconds", "Time spent on the tier's files", &self.seconds)?;
+        let help = "Time spent on the tier's files";
+        writer.counters("fanfold_tier_busy_seconds", help, "operation", &self.seconds)?;
         let server = &self.server;
         let help = "Connections to the tier that were replaced";
         writer.counter("fanfold_tier_reconnects", help, server.reconnects)?;
-        let help = "Writes that were merged again, because another process was faster";
+        let help = "Writes that were merged again because another process was faster";
         writer.counter("fanfold_tier_conflicts", help, server.conflicts)?;
-        writer.outcomes("fanfold_tier_claims", "Reads that were claimed, by outcome", &server.claims)?;
+        let help = "Reads that were claimed, by outcome";
+        writer.counters("fanfold_tier_claims", help, "outcome", &server.claims)?;
         let budget = &server.budget;
         let help = "Processes seen that share the budget, 0 while the tier is away";
-        writer.gauge("fanfold_tier_members", help, budget.members as f64)?;
-        writer.gauge("fanfold_tier_budget_left", "Requests left to all processes", budget.left as f64)?;
+        writer.gauge("fanfold_tier_members", help, budget.members)?;
+        writer.gauge("fanfold_tier_budget_left", "Requests left to all processes", budget.left)?;
         let help = "How often what the server knew of the budget was lost";
         writer.counter("fanfold_tier_epochs", help, budget.epochs)?;
         let help = "Time in which this process kept to its own share of the budget";
-        writer.time("fanfold_tier_alone_seconds", help, budget.alone)
+        writer.counter("fanfold_tier_alone_seconds", help, budget.alone.as_secs_f64())
     }
 }

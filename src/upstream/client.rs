@@ -1,7 +1,6 @@
 //! Makes one attempt over HTTP, and bounds what is sent, how long to wait, and how much of a response is
 //! read.
 
-use std::error::Error as _;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -16,6 +15,7 @@ use tracing::warn;
 use crate::clock::SteadyClock;
 use crate::domain::Credential;
 use crate::source::{Trace, UpstreamWords};
+use crate::telemetry::with_causes;
 
 use super::clock::Exchange;
 use super::settings::{HostLocation, UpstreamSettings, UpstreamSetupError};
@@ -293,17 +293,12 @@ fn before_answer(error: &reqwest::Error) -> Broken {
 
 /// An error and its causes, innermost last. Without the URL, because a relayed query belongs to the caller.
 fn chain(error: &reqwest::Error) -> String {
-    let mut text = match () {
-        () if error.is_connect() => "no connection".to_owned(),
-        () if error.is_decode() => "the content coding of its response is broken".to_owned(),
-        () if error.is_body() => "its response broke off".to_owned(),
-        () if error.is_builder() => "the HTTP client can't be built".to_owned(),
-        () => "the connection broke".to_owned(),
+    let text = match () {
+        () if error.is_connect() => "no connection",
+        () if error.is_decode() => "the content coding of its response is broken",
+        () if error.is_body() => "its response broke off",
+        () if error.is_builder() => "the HTTP client can't be built",
+        () => "the connection broke",
     };
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
+    with_causes(text, error)
 }

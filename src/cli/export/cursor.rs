@@ -14,13 +14,13 @@ pub(super) struct CursorFile {
     since: Option<String>,
 }
 
-/// Why there is no cursor to go on from.
+/// Why a cursor can't be read or saved.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CursorFileError {
     /// The file can't be written.
     #[error(transparent)]
     Target(#[from] TargetError),
-    /// It can't be read.
+    /// The file can't be read.
     #[error("{path}: {error}")]
     Io {
         /// The file.
@@ -28,13 +28,13 @@ pub(super) enum CursorFileError {
         /// The system's reason.
         error: io::Error,
     },
-    /// It holds something else.
+    /// The file does not hold a cursor.
     #[error("{0} holds no cursor; remove it to start over with everything")]
     Malformed(PathBuf),
 }
 
 impl CursorFile {
-    /// Locks the file, and reads its cursor; a file that is not there has none.
+    /// Locks the file and reads its cursor. A file that doesn't exist has none.
     pub(super) fn open(path: &Path) -> Result<Self, CursorFileError> {
         let part = PartFile::open(path)?;
         let since = match std::fs::read_to_string(path) {
@@ -61,13 +61,13 @@ impl CursorFile {
         self.since.as_deref()
     }
 
-    /// Where it is.
+    /// The file's path.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Keeps the cursor for the next run.
-    pub(super) fn keep(self, cursor: &str) -> Result<(), CursorFileError> {
+    /// Saves a cursor for the next run.
+    pub(super) fn save(self, cursor: &str) -> Result<(), CursorFileError> {
         let written = self.part.handle().and_then(|mut file| writeln!(file, "{cursor}"));
         match written {
             Ok(()) => Ok(self.part.commit()?),
@@ -78,13 +78,13 @@ impl CursorFile {
         }
     }
 
-    /// Leaves the file as it was.
-    pub(super) fn leave(self) {
+    /// Unlocks the file and leaves it unchanged.
+    pub(super) fn discard(self) {
         let _an_empty_file_stays = self.part.remove();
     }
 }
 
-/// The cursor in a file, which may end its line.
+/// The cursor in a text, which may end with a line break.
 fn cursor(text: &str) -> Option<&str> {
     let cursor = text.trim_ascii();
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cursor_is_one_plain_word() {
+    fn a_cursor_file_holds_one_plain_word() {
         assert_eq!(cursor("c1.aZ_9-\n"), Some("c1.aZ_9-"));
         assert_eq!(cursor("c1\r\n"), Some("c1"));
         for text in ["", "\n", "two words", "c1\nc2\n", "{\"cursor\":null}", &"x".repeat(129)] {
@@ -105,15 +105,15 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_is_kept_in_place_of_the_last_one_and_a_bad_file_is_left_alone() {
+    fn a_saved_cursor_replaces_the_last_one_and_a_file_without_a_cursor_stays_unchanged() {
         let path = std::env::temp_dir().join(format!("fanfold-cursor-{}", uuid::Uuid::new_v4()));
         let first = CursorFile::open(&path).unwrap();
         assert_eq!(first.since(), None);
         assert!(matches!(CursorFile::open(&path), Err(CursorFileError::Target(TargetError::Taken { .. }))));
-        first.keep("c1.first").unwrap();
+        first.save("c1.first").unwrap();
         let second = CursorFile::open(&path).unwrap();
         assert_eq!(second.since(), Some("c1.first"));
-        second.leave();
+        second.discard();
         std::fs::write(&path, "").unwrap();
         assert!(matches!(CursorFile::open(&path), Err(CursorFileError::Malformed(_))));
         assert_eq!(std::fs::read(&path).unwrap(), b"");

@@ -10,6 +10,7 @@ use tokio::time::sleep;
 
 use super::gateway::{GatewayLink, GatewayStatus, GatewayStream, LinkError};
 use super::show::DisplayStyle;
+use crate::clock::SteadyClock;
 use crate::domain::{AgentId, Rounding, Timestamp};
 use crate::export::{
     AskedAgents, EndError, Ending, ExportOutcome, ExportQuestion, ExportSink, Meter, SinkError, TargetError,
@@ -20,14 +21,14 @@ use crate::shutdown::Shutdown;
 /// How many chunks may wait to be written.
 const CHUNKS: usize = 4;
 
-/// How long refusals that name a time may be waited out together.
+/// How long an export waits in total for a gateway that refuses its request for now.
 const PATIENCE: Duration = Duration::from_mins(15);
 
-/// After how long a silence the gateway is asked what it waits for, and how often.
-const WONDER_EVERY: Duration = Duration::from_secs(3);
+/// How long the gateway must be silent before it is asked for its status, and how often it is then asked.
+const STATUS_INTERVAL: Duration = Duration::from_secs(3);
 
-/// How long an export runs before it asks when the agent's history begins: most are done by then.
-const LONG: Duration = Duration::from_secs(2);
+/// How long an export runs before it asks when the agent's history begins. Most exports take less.
+const LOOK_UP_AFTER: Duration = Duration::from_secs(2);
 
 /// One export from a gateway.
 #[derive(Clone, Copy)]
@@ -42,33 +43,33 @@ pub(super) struct Fetch<'a> {
 /// Why an export is not complete.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ExportFailure {
-    /// The gateway gave nothing, or broke off.
+    /// The gateway sent no response, or its response broke off.
     #[error("{0}")]
     Link(LinkError),
-    /// It gave up.
+    /// The gateway could not read everything.
     #[error("the gateway could not finish: {detail} ({code}, request {request_id})", detail = .0.detail, code = .0.code, request_id = .0.request_id)]
     GaveUp(EndError),
-    /// A proxy changed the response.
+    /// The response is not what the gateway sent: a proxy may have changed it.
     #[error("the response announces {said} executions, but {came} arrived", said = number(*said), came = number(*came))]
     Miscounted {
-        /// By the end record.
+        /// The count in the end record.
         said: u64,
-        /// Counted here.
+        /// The count of rows that arrived.
         came: u64,
     },
     /// The response ended early.
     #[error("the response was cut off{0}")]
     CutOff(String),
-    /// It can't be written.
+    /// The output can't be written.
     #[error("the output can't be written: {0}")]
     Sink(#[from] SinkError),
-    /// It can't be put in its place.
+    /// The complete file can't get its name.
     #[error("{0}")]
     Target(TargetError),
 }
 
 impl ExportFailure {
-    /// Whether the gateway does not know the cursor any more.
+    /// Whether the gateway no longer knows the cursor.
     pub(super) fn is_cursor_gone(&self) -> bool {
         matches!(self, Self::Link(LinkError::Refused(refusal)) if refusal.has_code("cursor_gone"))
     }
@@ -80,9 +81,9 @@ impl ExportFailure {
 }
 
 impl Fetch<'_> {
-    /// Writes the whole response into a file.
+    /// Requests the target and writes the whole response into a file.
     pub(super) async fn run(self, target: &str, file: File) -> Result<ExportOutcome, ExportFailure> {
-        let stream = self.begun(target).await?;
+        let stream = self.begin(target).await?;
         self.look_up_beginning();
         let (chunks, taken) = mpsc::channel(CHUNKS);
         let encoder = self.question.rows.encoder(&self.question.agents);
@@ -103,11 +104,11 @@ impl Fetch<'_> {
         }
     }
 
-    /// The stream, once it has begun. A refusal that names a time is waited out.
-    async fn begun(&self, target: &str) -> Result<GatewayStream, ExportFailure> {
+    /// Returns the stream once it has begun. Tries again after a refusal that says when.
+    async fn begin(&self, target: &str) -> Result<GatewayStream, ExportFailure> {
         let mut left = PATIENCE;
         loop {
-            let refusal = match self.wondering(self.link.rows(target)).await {
+            let refusal = match self.with_status(self.link.rows(target)).await {
                 Ok(stream) => return Ok(stream),
                 Err(LinkError::Refused(refusal)) => refusal,
                 Err(error) => return Err(ExportFailure::Link(error)),
@@ -123,9 +124,9 @@ impl Fetch<'_> {
         }
     }
 
-    /// Passes chunks on until the stream ends, or the writer does.
+    /// Passes chunks to the writer until the stream or the writer ends.
     async fn pass_on(&self, mut stream: GatewayStream, chunks: mpsc::Sender<Bytes>) -> Result<(), LinkError> {
-        while let Some(chunk) = self.wondering(stream.chunk()).await? {
+        while let Some(chunk) = self.with_status(stream.chunk()).await? {
             if chunks.send(chunk).await.is_err() {
                 break;
             }
@@ -133,19 +134,19 @@ impl Fetch<'_> {
         Ok(())
     }
 
-    /// Waits for something of the gateway's, and meanwhile asks it what it waits for.
-    async fn wondering<T>(&self, work: impl Future<Output = T>) -> T {
+    /// Waits for the gateway, and meanwhile shows what the gateway itself waits for.
+    async fn with_status<T>(&self, work: impl Future<Output = T>) -> T {
         tokio::select! {
             biased;
             done = work => done,
-            never = self.wonder() => match never {},
+            never = self.poll_status() => match never {},
         }
     }
 
-    /// Asks the gateway again and again what it waits for.
-    async fn wonder(&self) -> Infallible {
+    /// Shows what the gateway waits for, again and again.
+    async fn poll_status(&self) -> Infallible {
         loop {
-            sleep(WONDER_EVERY).await;
+            sleep(STATUS_INTERVAL).await;
             if self.style != DisplayStyle::Hidden {
                 let status = self.link.document::<GatewayStatus>("/status").await;
                 self.meter.waits(status.map(|status| reason(&status)));
@@ -153,16 +154,16 @@ impl Fetch<'_> {
         }
     }
 
-    /// Finds out when the agent's history begins, if nothing else says how far an export is.
+    /// Looks up when the agent's history begins, if progress can't be estimated otherwise.
     fn look_up_beginning(&self) {
         let AskedAgents::One(agent) = self.question.agents else { return };
-        let is_told = ["from", "limit"].iter().any(|name| self.question.parameter(name).is_some());
-        if is_told || self.style == DisplayStyle::Hidden {
+        let is_known = ["from", "limit"].iter().any(|name| self.question.parameter(name).is_some());
+        if is_known || self.style == DisplayStyle::Hidden {
             return;
         }
         let (link, meter) = (self.link.clone(), Arc::clone(self.meter));
         self.shutdown.spawn(async move {
-            sleep(LONG).await;
+            sleep(LOOK_UP_AFTER).await;
             if let Some(begins) = beginning(&link, agent).await {
                 meter.history_begins(begins);
             }
@@ -173,12 +174,12 @@ impl Fetch<'_> {
 /// When an agent was created.
 async fn beginning(link: &GatewayLink, agent: AgentId) -> Option<Timestamp> {
     #[derive(Deserialize)]
-    struct AgentBirth {
+    struct AgentCreation {
         created_at: String,
     }
 
-    let birth: AgentBirth = link.document(&format!("/v2/agent/{agent}")).await?;
-    Timestamp::parse(&birth.created_at, Rounding::Down)
+    let created: AgentCreation = link.document(&format!("/v2/agent/{agent}")).await?;
+    Timestamp::parse(&created.created_at, Rounding::Down)
 }
 
 /// What a gateway waits for, in words.
@@ -193,10 +194,9 @@ fn reason(status: &GatewayStatus) -> String {
     }
 }
 
-/// How many seconds from now an instant is, if it lies ahead.
+/// The seconds from now until an instant; `None` if it has passed.
 fn seconds_until(text: &str) -> Option<u64> {
     let then = Timestamp::parse(text, Rounding::Up)?;
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).ok()?;
-    let seconds = then.since(Timestamp::from_micros(0).plus(now)).as_secs();
+    let seconds = then.since(SteadyClock::from_wall().now()).as_secs();
     (seconds > 0).then_some(seconds)
 }

@@ -11,20 +11,20 @@ use crate::cli::{Exit, print};
 use crate::config::ExportOutput;
 use crate::export::{ExportOutcome, Meter, PartFile, SinkError, TargetError, amount, number};
 
-/// `EINVAL` and `ENOTSUP`: what is written to has nothing to sync, as a pipe.
+/// `EINVAL` and `ENOTSUP`: the output can't be synced because it is, for example, a pipe.
 const NOTHING_TO_SYNC: [i32; 2] = [22, 95];
 
 /// The files of an export.
 #[derive(Debug)]
 pub(super) struct OutputFiles {
-    /// The file to be; none for standard output.
+    /// The future file; `None` for standard output.
     pub(super) part: Option<PartFile>,
     /// The cursor's file, if only changes are exported.
     pub(super) cursor: Option<CursorFile>,
 }
 
 impl OutputFiles {
-    /// Opens the output. Changes go into a new file: they do not replace what came before.
+    /// Opens the output. Changes go into a new file, because they don't replace earlier ones.
     pub(super) fn open(output: &ExportOutput, cursor: Option<CursorFile>) -> Result<Self, TargetError> {
         let opened = match (output, &cursor) {
             (ExportOutput::Stdout, _) => Ok(None),
@@ -35,7 +35,7 @@ impl OutputFiles {
             Ok(part) => Ok(Self { part, cursor }),
             Err(error) => {
                 if let Some(cursor) = cursor {
-                    cursor.leave();
+                    cursor.discard();
                 }
                 Err(error)
             }
@@ -50,10 +50,10 @@ impl OutputFiles {
         }
     }
 
-    /// Puts what was written in its place, then keeps the cursor, and says so.
+    /// Gives the complete file its name, then saves the cursor, and prints a summary.
     pub(super) fn finish(self, outcome: &ExportOutcome, style: DisplayStyle, meter: &Meter) -> Exit {
         for warning in &outcome.warnings {
-            print::last_words(format_args!("warning: {warning}"));
+            print::err_bounded(format_args!("warning: {warning}"));
         }
         let Self { part, cursor } = self;
         let place = match part {
@@ -70,49 +70,49 @@ impl OutputFiles {
             Err(failure) => return Self { part: None, cursor }.give_up(&failure, outcome.rows),
         };
         if style != DisplayStyle::Hidden {
-            print::last_words(summary(outcome, meter, &place));
+            print::err_bounded(summary(outcome, meter, &place));
         }
-        cursor.map_or(Exit::Done, |cursor| keep(cursor, outcome))
+        cursor.map_or(Exit::Done, |cursor| save(cursor, outcome))
     }
 
-    /// Says why there is nothing complete, and leaves `FILE` and the cursor as they were.
+    /// Prints why there is no complete file, and leaves `FILE` and the cursor unchanged.
     pub(super) fn give_up(self, failure: &ExportFailure, rows: u64) -> Exit {
         let advice = match (&self.cursor, failure.is_cursor_gone()) {
             (Some(cursor), true) => format!(
-                "\nThe gateway no longer knows what changed. Remove {} and run this command again with a new file: it then has \
-                 everything, and replaces all that was exported before",
+                "\nThe gateway no longer knows what changed. Remove {} and run this command again with a new output file, which then \
+                 has everything and replaces all earlier ones",
                 cursor.path().display()
             ),
             _ => String::new(),
         };
         if let Some(cursor) = self.cursor {
-            cursor.leave();
+            cursor.discard();
         }
         // The reader closed the pipe on purpose.
         if self.part.is_none() && failure.is_closed_pipe() {
             return Exit::ReaderGone;
         }
-        print::last_words(format_args!("{failure}{advice}{}", left_behind(self.part, failure, rows)));
+        print::err_bounded(format_args!("{failure}{advice}{}", left_behind(self.part, failure, rows)));
         Exit::Failed
     }
 }
 
-/// Keeps the cursor for the next run.
-fn keep(cursor: CursorFile, outcome: &ExportOutcome) -> Exit {
+/// Saves the cursor for the next run.
+fn save(cursor: CursorFile, outcome: &ExportOutcome) -> Exit {
     let path = cursor.path().display().to_string();
     let Some(verdict) = outcome.verdict() else { return Exit::Failed };
     let Some(next) = &verdict.cursor else {
-        cursor.leave();
+        cursor.discard();
         let reason = verdict.cursor_reason.as_deref().unwrap_or("the gateway gave none");
-        print::last_words(format_args!(
+        print::err_bounded(format_args!(
             "warning: {path} was not updated, because there is no cursor: {reason}"
         ));
         return Exit::Done;
     };
-    match cursor.keep(next) {
+    match cursor.save(next) {
         Ok(()) => Exit::Done,
         Err(error) => {
-            print::last_words(format_args!(
+            print::err_bounded(format_args!(
                 "{error}\nThe executions are complete, but the next run will write them again"
             ));
             Exit::Failed
@@ -120,7 +120,7 @@ fn keep(cursor: CursorFile, outcome: &ExportOutcome) -> Exit {
     }
 }
 
-/// The line that an export ends with.
+/// The last line of a successful export.
 fn summary(outcome: &ExportOutcome, meter: &Meter, place: &str) -> String {
     let reading = meter.reading();
     let removed = match outcome.removed {
@@ -137,7 +137,7 @@ fn summary(outcome: &ExportOutcome, meter: &Meter, place: &str) -> String {
     )
 }
 
-/// Some errors of writing come only now.
+/// Syncs the output, because some write errors are reported only then.
 fn synced(out: &io::Stdout) -> io::Result<()> {
     let file = File::from(out.as_fd().try_clone_to_owned()?);
     match file.sync_all() {
@@ -146,16 +146,15 @@ fn synced(out: &io::Stdout) -> io::Result<()> {
     }
 }
 
-/// Removes a part file that is of no use, and says of another what it is.
-///
-/// It is of no use without rows, and where the disk has no room: the next run begins it from its beginning in any case.
+/// Removes a part file that has no rows, or that could not be written because, for example, the disk is full. Returns a line
+/// about any other part file, which may be useful although the next run does not continue it.
 fn left_behind(part: Option<PartFile>, failure: &ExportFailure, rows: u64) -> String {
     let Some(part) = part else { return String::new() };
     let path = part.path().display().to_string();
     if rows == 0 || matches!(failure, ExportFailure::Sink(SinkError::Io(_))) {
         return match part.remove() {
             Ok(()) => String::new(),
-            Err(error) => format!("\n{path} is left behind: {error}"),
+            Err(error) => format!("\n{path} can't be removed: {error}"),
         };
     }
     format!(

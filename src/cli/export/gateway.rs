@@ -1,80 +1,76 @@
 //! The gateway that an export reads from: another process over HTTP, or one in this process without a socket.
 
-use std::error::Error as _;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, BodyDataStream};
 use bytes::Bytes;
+use futures_util::StreamExt as _;
 use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
-use http_body_util::BodyExt as _;
 use reqwest::{Client, Url, redirect, retry};
 use serde::Deserialize;
 use tokio::time::timeout;
 use tower::ServiceExt as _;
 
 use crate::export::EndError;
+use crate::telemetry::with_causes;
 use crate::upstream::is_loopback;
 
-/// How long the head of a response may take: any deadline that a gateway has for its first row is shorter.
+/// How long the head of a response may take. No gateway has a longer deadline for its first row.
 const HEAD_TIME: Duration = Duration::from_mins(10);
 
-/// The longest silence of a stream: a gateway sends a blank line every 15 s.
+/// The longest silence of a stream. A gateway sends a blank line at least every 15 s.
 const SILENCE: Duration = Duration::from_mins(2);
 
 /// How long setting up a connection may take.
 const CONNECT_TIME: Duration = Duration::from_secs(10);
 
-/// How much of a refusal is read.
-const MOST_REFUSAL: usize = 64 << 10;
+/// The most bytes of a refusal or status that are read.
+const MOST_SMALL_BODY: usize = 64 << 10;
 
-/// A gateway, and the credential to ask it with. Clones are one and the same.
+/// A gateway, and the credential for requests to it.
 #[derive(Clone)]
 pub(super) struct GatewayLink {
-    way: Way,
+    place: GatewayPlace,
     authorization: HeaderValue,
 }
 
 #[derive(Clone)]
-enum Way {
+enum GatewayPlace {
     Remote { client: Client, base: Url },
     Inside(Router),
 }
 
 /// A response that has begun.
-pub(super) struct GatewayStream {
-    body: StreamBody,
-}
-
-enum StreamBody {
+pub(super) enum GatewayStream {
     Remote(Box<reqwest::Response>),
-    Inside(Body),
+    Inside(BodyDataStream),
 }
 
 /// Why there is no response, or not all of it.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum LinkError {
-    /// No response came.
+    /// There was no response.
     #[error("{0}")]
     Unreachable(String),
-    /// The gateway refuses the request.
-    #[error("{}", .0)]
+    /// The gateway refused the request.
+    #[error("{0}")]
     Refused(Refusal),
-    /// It broke off.
+    /// The response broke off.
     #[error("{0}")]
     Broken(String),
 }
 
-/// What a gateway says instead of rows.
+/// A response that has no rows.
 #[derive(Debug)]
 pub(super) struct Refusal {
     status: StatusCode,
     problem: Option<EndError>,
-    /// When asking again may help.
+    /// How long to wait before trying again, if that may help.
     pub(super) retry_after: Option<Duration>,
 }
 
-/// What `GET /status` says, as far as it is of use here.
+/// The part of the response to `GET /status` that is used here.
 #[derive(Debug, Deserialize)]
 pub(super) struct GatewayStatus {
     /// Whether upstream can be read.
@@ -108,7 +104,7 @@ impl std::fmt::Display for Refusal {
 }
 
 impl Refusal {
-    /// Whether it is a problem of this kind.
+    /// Whether it is a problem with this code.
     pub(super) fn has_code(&self, code: &str) -> bool {
         self.problem.as_ref().is_some_and(|problem| problem.code == code)
     }
@@ -123,21 +119,21 @@ impl GatewayLink {
             .redirect(redirect::Policy::none())
             .retry(retry::never())
             .connect_timeout(CONNECT_TIME)
-            // On this machine, compressing costs more than the bytes.
+            // On this machine, compressing costs more than it saves.
             .gzip(!is_near);
         if is_near && base.scheme() == "http" {
             builder = builder.no_proxy();
         }
         let client = builder.build().map_err(|error| describe(&error))?;
-        Ok(Self { way: Way::Remote { client, base }, authorization })
+        Ok(Self { place: GatewayPlace::Remote { client, base }, authorization })
     }
 
     /// Reads through a gateway in this process.
     pub(super) const fn inside(router: Router, authorization: HeaderValue) -> Self {
-        Self { way: Way::Inside(router), authorization }
+        Self { place: GatewayPlace::Inside(router), authorization }
     }
 
-    /// Requests a path and query. Returns once a stream of rows begins.
+    /// Requests a path and query. Returns once a stream of rows has begun.
     pub(super) async fn rows(&self, target: &str) -> Result<GatewayStream, LinkError> {
         let (status, headers, mut stream) = self.get(target).await?;
         let kind =
@@ -146,34 +142,34 @@ impl GatewayLink {
             return Ok(stream);
         }
         let problem = match kind.starts_with("application/problem+json") {
-            true => serde_json::from_slice(&stream.beginning().await).ok(),
+            true => serde_json::from_slice(&stream.small_body().await).ok(),
             false => None,
         };
         let seconds = headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
         Err(LinkError::Refused(Refusal { status, problem, retry_after: seconds.map(Duration::from_secs) }))
     }
 
-    /// Requests a small JSON document; none if there is none.
+    /// Requests a small JSON document; `None` if that fails.
     pub(super) async fn document<T: for<'a> Deserialize<'a>>(&self, target: &str) -> Option<T> {
         let (status, _, mut stream) = self.get(target).await.ok()?;
         if status != StatusCode::OK {
             return None;
         }
-        serde_json::from_slice(&stream.beginning().await).ok()
+        serde_json::from_slice(&stream.small_body().await).ok()
     }
 
     async fn get(&self, target: &str) -> Result<(StatusCode, HeaderMap, GatewayStream), LinkError> {
         let late = |_| LinkError::Unreachable(format!("the gateway did not respond within {HEAD_TIME:?}"));
-        match &self.way {
-            Way::Remote { client, base } => {
+        match &self.place {
+            GatewayPlace::Remote { client, base } => {
                 let url = format!("{}{target}", base.as_str().trim_end_matches('/'));
                 let request = client.get(url).header(header::AUTHORIZATION, self.authorization.clone());
                 let sent = timeout(HEAD_TIME, request.send()).await.map_err(late)?;
                 let response = sent.map_err(|error| LinkError::Unreachable(describe(&error)))?;
                 let (status, headers) = (response.status(), response.headers().clone());
-                Ok((status, headers, GatewayStream { body: StreamBody::Remote(Box::new(response)) }))
+                Ok((status, headers, GatewayStream::Remote(Box::new(response))))
             }
-            Way::Inside(router) => {
+            GatewayPlace::Inside(router) => {
                 let request = Request::get(target)
                     .header(header::HOST, "localhost")
                     .header(header::AUTHORIZATION, self.authorization.clone())
@@ -182,25 +178,32 @@ impl GatewayLink {
                 let answered = timeout(HEAD_TIME, router.clone().oneshot(request)).await.map_err(late)?;
                 let Ok(response) = answered;
                 let (parts, body) = response.into_parts();
-                Ok((parts.status, parts.headers, GatewayStream { body: StreamBody::Inside(body) }))
+                Ok((parts.status, parts.headers, GatewayStream::Inside(body.into_data_stream())))
             }
         }
     }
 }
 
 impl GatewayStream {
-    /// The next bytes; none at the end.
+    /// The next bytes; `None` at the end.
     pub(super) async fn chunk(&mut self) -> Result<Option<Bytes>, LinkError> {
         let late = |_| LinkError::Broken(format!("nothing arrived for {SILENCE:?}"));
-        timeout(SILENCE, self.body.chunk()).await.map_err(late)?.map_err(LinkError::Broken)
+        timeout(SILENCE, self.next()).await.map_err(late)?.map_err(LinkError::Broken)
     }
 
-    /// What a small document holds, as far as it comes.
-    async fn beginning(&mut self) -> Vec<u8> {
+    async fn next(&mut self) -> Result<Option<Bytes>, String> {
+        match self {
+            Self::Remote(response) => response.chunk().await.map_err(|error| describe(&error)),
+            Self::Inside(body) => body.next().await.transpose().map_err(|error| error.to_string()),
+        }
+    }
+
+    /// The body of a small document, or as much of it as arrives.
+    async fn small_body(&mut self) -> Vec<u8> {
         let mut text = Vec::new();
         while let Ok(Some(chunk)) = self.chunk().await {
             text.extend_from_slice(&chunk);
-            if text.len() > MOST_REFUSAL {
+            if text.len() > MOST_SMALL_BODY {
                 break;
             }
         }
@@ -208,36 +211,12 @@ impl GatewayStream {
     }
 }
 
-impl StreamBody {
-    async fn chunk(&mut self) -> Result<Option<Bytes>, String> {
-        match self {
-            Self::Remote(response) => response.chunk().await.map_err(|error| describe(&error)),
-            Self::Inside(body) => loop {
-                match body.frame().await {
-                    None => return Ok(None),
-                    Some(Err(error)) => return Err(error.to_string()),
-                    Some(Ok(frame)) => {
-                        if let Ok(data) = frame.into_data() {
-                            return Ok(Some(data));
-                        }
-                    }
-                }
-            },
-        }
-    }
-}
-
-/// An error and what caused it, without the URL: the question is the user's own.
+/// An error and its causes, without the URL, which contains the user's question.
 fn describe(error: &reqwest::Error) -> String {
-    let mut text = match () {
-        () if error.is_connect() => "the gateway can't be reached".to_owned(),
-        () if error.is_body() || error.is_decode() => "the connection to the gateway broke".to_owned(),
-        () => "the request to the gateway failed".to_owned(),
+    let text = match () {
+        () if error.is_connect() => "the gateway can't be reached",
+        () if error.is_body() || error.is_decode() => "the connection to the gateway broke",
+        () => "the request to the gateway failed",
     };
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
+    with_causes(text, error)
 }

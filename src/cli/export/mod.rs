@@ -1,7 +1,7 @@
-//! `fanfold export`: reads a stream of rows, writes it into a file, and renames that only when it is complete.
+//! `fanfold export`: writes a stream of rows into a file, which gets its name only when it is complete.
 //!
-//! There is one way to read: the gateway's own NDJSON with an end record. Without `--gateway`, a gateway is assembled in
-//! this process and requested without a socket, so both ways share every rule about completeness.
+//! Rows are always read as a gateway's NDJSON with an end record. Without `--gateway`, a gateway is assembled in this process
+//! and called without a socket, so that both cases share every rule about completeness.
 
 mod cursor;
 mod fetch;
@@ -23,6 +23,7 @@ use self::show::{DisplayStyle, ProgressDisplay};
 use super::Exit;
 use super::assemble::assemble;
 use super::process::{CommandError, run_small};
+use crate::clock::SteadyClock;
 use crate::config::{Export, ExportSource};
 use crate::domain::{Rounding, Timestamp};
 use crate::export::{ExportQuestion, HistoryGoal, Meter, SinkError};
@@ -38,7 +39,7 @@ async fn exporting(settings: &Export) -> Result<Exit, CommandError> {
     let say = |error: &dyn std::fmt::Display| CommandError(error.to_string());
     let shutdown = Shutdown::default();
     let link = link(&settings.source, &shutdown)?;
-    // The cursor's file first: a run that can't keep its cursor must not begin.
+    // The cursor's file comes first, because an export that can't save its cursor must not begin.
     let cursor =
         settings.cursor_file.as_deref().map(CursorFile::open).transpose().map_err(|error| say(&error))?;
     let files = OutputFiles::open(&settings.output, cursor).map_err(|error| say(&error))?;
@@ -81,23 +82,21 @@ fn link(source: &ExportSource, shutdown: &Shutdown) -> Result<GatewayLink, Comma
     }
 }
 
-/// The credential in a file, as a request carries it. The file's content is never repeated.
+/// The credential in a file, as the value of a request's `Authorization`. No error repeats the file's content.
 fn authorization(flag: &str, path: &Path) -> Result<HeaderValue, CommandError> {
     let text = std::fs::read_to_string(path).map_err(|error| CommandError(format!("{flag}: {error}")))?;
-    let value = HeaderValue::try_from(format!("Bearer {}", text.trim()))
+    let mut value = HeaderValue::try_from(format!("Bearer {}", text.trim()))
         .map_err(|_| CommandError(format!("{flag}: the file must hold one credential on one line")))?;
-    let mut value = value;
     value.set_sensitive(true);
     Ok(value)
 }
 
-/// What an export comes to, as far as the request says it.
+/// How much there is to export, as far as the request tells.
 fn goal(question: &ExportQuestion) -> HistoryGoal {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    let now = Timestamp::from_micros(0).plus(now);
+    let now = SteadyClock::from_wall().now();
     let instant = |name| {
         let text = question.parameter(name)?;
-        // A day of another zone begins a few hours earlier or later, which no bar shows.
+        // In UTC: a few hours make no visible difference in a progress bar.
         let date = format!("{text}T00:00:00Z");
         Timestamp::parse(text, Rounding::Down).or_else(|| Timestamp::parse(&date, Rounding::Down))
     };

@@ -1,4 +1,4 @@
-//! Shows on stderr how far an export is, from a thread of its own: a stderr that nobody reads stops nothing else.
+//! Shows on stderr how far an export is, from a separate thread, so that a reader of stderr that stops blocks nothing else.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::sync::Arc;
@@ -11,16 +11,16 @@ use crate::export::Meter;
 /// How often the line on a terminal is redrawn.
 const REDRAW: Duration = Duration::from_millis(200);
 
-/// How often a line is added where there is no terminal.
+/// How often a line is added if stderr is not a terminal.
 const LINE: Duration = Duration::from_secs(10);
 
-/// How long stderr may take for the last of it.
+/// How long erasing the line may take when the export ends.
 const LAST_TIME: Duration = Duration::from_millis(200);
 
 /// The width of a terminal that does not report one.
 const USUAL_COLUMNS: usize = 80;
 
-/// Goes to the beginning of the line and erases it.
+/// The terminal sequence that goes to the beginning of the line and erases it.
 const ERASE: &str = "\r\x1b[K";
 
 /// Shows progress until it is dropped, or stopped.
@@ -43,7 +43,7 @@ pub(super) enum DisplayStyle {
 }
 
 impl DisplayStyle {
-    /// The style for these settings, and where stdout and stderr lead.
+    /// The style for these settings and the kinds of stdout and stderr.
     pub(super) fn choose(mode: ProgressMode, output: &ExportOutput, terminal: TerminalKind) -> Self {
         let is_terminal = std::io::stderr().is_terminal();
         let rows_are_shown =
@@ -56,7 +56,7 @@ impl DisplayStyle {
         }
     }
 
-    /// What must be written before anything else is, so that it has a line of its own.
+    /// What must be written before other text, so that the text gets its own line.
     pub(super) const fn before_other_text(self) -> &'static str {
         match self {
             Self::Bar => ERASE,
@@ -66,24 +66,24 @@ impl DisplayStyle {
 }
 
 impl ProgressDisplay {
-    /// Shows what the meter says from now on.
+    /// Starts to show what the meter says.
     pub(super) fn start(style: DisplayStyle, meter: Arc<Meter>) -> Self {
         let (running, stop) = mpsc::sync_channel(0);
-        let (say, ended) = mpsc::channel();
+        let (end, ended) = mpsc::channel();
         let show = move || {
             match style {
                 DisplayStyle::Bar => draw(&meter, &stop),
                 DisplayStyle::Lines => add_lines(&meter, &stop),
                 DisplayStyle::Hidden => {}
             }
-            let _nobody_may_wait = say.send(());
+            let _the_wait_may_be_over = end.send(());
         };
-        // Without a thread there is no progress to be seen, and nothing else is missing.
+        // Without a thread, only the progress is missing.
         let _thread = std::thread::Builder::new().name("progress".to_owned()).spawn(show);
         Self { running: Some(running), ended }
     }
 
-    /// Takes the line away. Does not wait for a stderr that nobody reads.
+    /// Erases the line. Does not wait for a reader of stderr that has stopped.
     pub(super) fn stop(mut self) {
         self.running.take();
         let _ = self.ended.recv_timeout(LAST_TIME);
@@ -111,7 +111,7 @@ fn add_lines(meter: &Meter, stop: &Receiver<()>) {
     }
 }
 
-/// How many columns the terminal has.
+/// The width of the terminal.
 fn columns() -> usize {
     let size = rustix::termios::tcgetwinsize(std::io::stderr()).ok();
     size.map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0).unwrap_or(USUAL_COLUMNS)

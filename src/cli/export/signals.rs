@@ -1,5 +1,5 @@
-//! Ends an export at the first signal. There is nothing to wait for: `FILE` is as it was, and the next run begins
-//! `FILE.part` from its beginning.
+//! Ends an export at the first signal. There is nothing to wait for: `FILE` is unchanged, and the next run writes `FILE.part`
+//! from its beginning.
 
 use std::io;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use super::show::DisplayStyle;
 use crate::cli::{Exit, print};
 use crate::server::stop::Signal;
 
-/// Handles signals from now on, on a thread of its own, so that a pipe that nobody reads holds nothing up.
+/// Handles signals from now on, on a separate thread, so that an export blocked by an unread pipe still ends.
 ///
 /// # Errors
 /// The system can't create the thread or install a handler.
@@ -22,7 +22,7 @@ pub(super) fn watch(style: DisplayStyle, part: Option<PathBuf>) -> io::Result<()
         (
             signal(SignalKind::interrupt())?,
             signal(SignalKind::terminate())?,
-            // A terminal that is closed.
+            // The terminal was closed.
             signal(SignalKind::hangup())?,
         )
     };
@@ -35,8 +35,9 @@ pub(super) fn watch(style: DisplayStyle, part: Option<PathBuf>) -> io::Result<()
     };
     let end = move |runtime: Runtime| {
         let by = runtime.block_on(first);
-        let left = part.map_or_else(String::new, |part| format!("; {} is not complete", part.display()));
-        print::last_words(format_args!("{}stopped by a signal{left}", style.before_other_text()));
+        let unfinished =
+            part.map_or_else(String::new, |part| format!("; {} is not complete", part.display()));
+        print::err_bounded(format_args!("{}stopped by a signal{unfinished}", style.before_other_text()));
         std::process::exit(Exit::EndedBy(by).code().into())
     };
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || end(runtime)).map(drop)

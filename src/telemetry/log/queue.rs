@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-/// The most bytes of lines that wait for a reader: a few seconds of a busy gateway's log.
+/// The most bytes that wait to be written: a few seconds of a busy gateway's log.
 const MOST_WAITING: usize = 4 << 20;
 
 /// The capacity that a batch may keep for the next one.
@@ -14,12 +14,12 @@ const KEPT_CAPACITY: usize = 64 << 10;
 /// The pause before writing again to a sink that would block.
 const RETRY_AFTER: Duration = Duration::from_millis(20);
 
-/// The pause after each batch, in which lines gather for the next. Waking the writer for every line costs a busy gateway
-/// more than writing it does; the first line after a quiet time is written at once.
+/// The pause after each batch, in which lines gather for the next one. Waking the writer for every line costs a busy gateway
+/// more than writing does. The first line after a quiet time is written at once.
 const GATHERING: Duration = Duration::from_millis(5);
 
-/// A queue of lines for a sink that may block. A line that finds no room is dropped and counted, so that logging never waits
-/// for the log's reader. Clones share one queue.
+/// A queue of lines for a sink that may block. A line that doesn't fit is dropped and counted, so that logging never waits for
+/// the log's reader. Clones share one queue.
 #[derive(Clone, Debug, Default)]
 pub(super) struct LogQueue(Arc<SharedQueue>);
 
@@ -39,18 +39,18 @@ struct QueueState {
 }
 
 impl LogQueue {
-    /// Writes queued lines to the sink as long as the process runs. `tell` is called with the number of dropped lines once
+    /// Writes queued lines to the sink as long as the process runs. `report` is called with the number of dropped lines once
     /// the sink accepts lines again.
-    pub(super) fn write_to(&self, mut sink: impl Write, tell: impl Fn(u64)) -> ! {
-        let (mut batch, mut told, mut takes_lines) = (Vec::new(), 0, false);
+    pub(super) fn write_to(&self, mut sink: impl Write, report: impl Fn(u64)) -> ! {
+        let (mut batch, mut reported, mut takes_lines) = (Vec::new(), 0, false);
         loop {
             // Only when the queue is empty, because the report is a line, too, and needs room.
             if takes_lines && self.is_empty() {
-                self.tell_dropped(&mut told, &tell);
+                self.report_dropped(&mut reported, &report);
             }
             let lines = self.take(&mut batch);
             if takes_lines {
-                self.tell_dropped(&mut told, &tell);
+                self.report_dropped(&mut reported, &report);
             }
             takes_lines = write_all(&mut sink, &batch).is_ok();
             if !takes_lines {
@@ -60,11 +60,11 @@ impl LogQueue {
         }
     }
 
-    fn tell_dropped(&self, told: &mut u64, tell: impl Fn(u64)) {
+    fn report_dropped(&self, reported: &mut u64, report: impl Fn(u64)) {
         let dropped = self.dropped();
-        if dropped > *told {
-            tell(dropped - *told);
-            *told = dropped;
+        if dropped > *reported {
+            report(dropped - *reported);
+            *reported = dropped;
         }
     }
 
@@ -77,7 +77,7 @@ impl LogQueue {
         self.0.dropped.load(Relaxed)
     }
 
-    /// Waits until everything is written, but no longer than this.
+    /// Waits until everything is written, for at most this long.
     pub(super) fn flush(&self, within: Duration) {
         let mut state = self.0.state.lock();
         let is_busy = |state: &mut QueueState| state.is_writing || !state.waiting.is_empty();
@@ -141,14 +141,14 @@ mod tests {
 
     use super::*;
 
-    /// A sink that announces a write, then takes it when the test says so.
-    struct Slow {
+    /// A sink that announces a write, then waits for the test to release it.
+    struct SlowSink {
         begun: Sender<()>,
         go_on: Receiver<io::Result<()>>,
         written: Sender<Vec<u8>>,
     }
 
-    impl Write for Slow {
+    impl Write for SlowSink {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             let _ = self.begun.send(());
             self.go_on.recv().unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into()))?;
@@ -165,22 +165,22 @@ mod tests {
         begun: Receiver<()>,
         go_on: Sender<io::Result<()>>,
         written: Receiver<Vec<u8>>,
-        told: Receiver<u64>,
+        reports: Receiver<u64>,
     }
 
     fn queue() -> (LogQueue, ScriptedSink) {
         let queue = LogQueue::default();
-        let ((say_begun, begun), (go_on, wait)) = (channel(), channel());
-        let ((say_written, written), (tell, told)) = (channel(), channel());
+        let ((begun_sender, begun), (go_on, wait)) = (channel(), channel());
+        let ((written_sender, written), (report_sender, reports)) = (channel(), channel());
         let writing = queue.clone();
         std::thread::spawn(move || {
-            let sink = Slow { begun: say_begun, go_on: wait, written: say_written };
+            let sink = SlowSink { begun: begun_sender, go_on: wait, written: written_sender };
             writing.write_to(sink, |lines| {
                 let _ = writeln!(writing.clone(), "{lines} dropped");
-                let _ = tell.send(lines);
+                let _ = report_sender.send(lines);
             })
         });
-        (queue, ScriptedSink { begun, go_on, written, told })
+        (queue, ScriptedSink { begun, go_on, written, reports })
     }
 
     #[test]
@@ -193,18 +193,18 @@ mod tests {
             queue.write_all(&line).unwrap();
         }
         assert_eq!(queue.dropped(), 3);
-        assert!(reader.told.try_recv().is_err());
+        assert!(reader.reports.try_recv().is_err());
 
         reader.go_on.send(Ok(())).unwrap();
         assert_eq!(reader.written.recv().unwrap(), b"first\n");
-        assert_eq!(reader.told.recv().unwrap(), 3);
+        assert_eq!(reader.reports.recv().unwrap(), 3);
         queue.write_all(b"last\n").unwrap();
         reader.go_on.send(Ok(())).unwrap();
         assert_eq!(reader.written.recv().unwrap().len(), 4 << 20);
         reader.go_on.send(Ok(())).unwrap();
         assert_eq!(reader.written.recv().unwrap(), b"3 dropped\nlast\n");
         assert_eq!(queue.dropped(), 3);
-        assert!(reader.told.try_recv().is_err(), "told twice");
+        assert!(reader.reports.try_recv().is_err(), "reported twice");
     }
 
     #[test]
@@ -218,7 +218,7 @@ mod tests {
         assert_eq!(queue.dropped(), 1);
         reader.go_on.send(Ok(())).unwrap();
         assert_eq!(reader.written.recv().unwrap(), b"second\n");
-        assert_eq!(reader.told.recv().unwrap(), 1);
+        assert_eq!(reader.reports.recv().unwrap(), 1);
     }
 
     #[test]

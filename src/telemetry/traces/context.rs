@@ -3,7 +3,7 @@ use std::sync::Arc;
 use http::HeaderMap;
 use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
 
-/// The longest `tracestate` that is passed on; the specification asks for at least 512 characters.
+/// The longest `tracestate` that is passed on. The specification asks for at least 512 characters.
 const MAX_STATE: usize = 1024;
 
 /// A W3C trace context: the parent of a request, and what tracing systems have added.
@@ -16,7 +16,7 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// Reads the context of a request. If it is malformed, a new trace begins, as the specification says.
+    /// Reads the context of a request. A malformed one is ignored, so that a new trace begins, as the specification requires.
     pub fn read(headers: &HeaderMap) -> Self {
         let mut parents = headers.get_all("traceparent").iter();
         let parent = match (parents.next().and_then(|value| value.to_str().ok()), parents.next()) {
@@ -25,8 +25,8 @@ impl Trace {
         };
         let states: Vec<_> = headers.get_all("tracestate").iter().filter_map(|v| v.to_str().ok()).collect();
         let state = states.join(",");
-        let is_sound = !state.is_empty() && state.len() <= MAX_STATE && state.contains('=');
-        Self { parent: Some(parent.into()), state: is_sound.then(|| state.into()) }
+        let is_valid = !state.is_empty() && state.len() <= MAX_STATE && state.contains('=');
+        Self { parent: Some(parent.into()), state: is_valid.then(|| state.into()) }
     }
 
     /// The trace's identifier, which links log lines and spans.
@@ -34,7 +34,7 @@ impl Trace {
         self.parent.as_deref()?.split('-').nth(1)
     }
 
-    /// The context for the children of a span.
+    /// The context that children of this span get.
     pub(super) fn of(span: &SpanContext) -> Self {
         let flags = span.trace_flags() & TraceFlags::SAMPLED;
         let parent = format!("00-{}-{}-{:02x}", span.trace_id(), span.span_id(), flags.to_u8());
@@ -42,7 +42,7 @@ impl Trace {
         Self { parent: Some(parent.into()), state: (!state.is_empty()).then(|| state.into()) }
     }
 
-    /// The span that it names, in this process or another one.
+    /// The span that the context names, in this process or another one.
     pub(super) fn span(&self) -> Option<SpanContext> {
         let mut parts = self.parent.as_deref()?.split('-').skip(1);
         let trace = TraceId::from_hex(parts.next()?).ok()?;

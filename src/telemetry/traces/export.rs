@@ -16,8 +16,9 @@ use reqwest::{Certificate, Client, Url, redirect};
 use tokio::runtime::Handle;
 
 use super::Tracer;
+use crate::telemetry::with_causes;
 
-/// The most bytes of a receiver's response that are read. It says in a few bytes how many spans it accepted.
+/// The most bytes of a receiver's response that are read. A valid one takes a few bytes: how many spans were accepted.
 const MOST_ANSWER: usize = 64 << 10;
 
 /// Where spans are sent, from the standard environment variables.
@@ -28,11 +29,11 @@ const MOST_ANSWER: usize = 64 << 10;
 pub struct TraceSettings {
     /// The receiver's URL for spans, without user and password.
     pub endpoint: Url,
-    /// Additional trusted roots, as PEM.
+    /// Additional trusted root certificates (PEM).
     pub ca_pem: Option<Vec<u8>>,
     /// How long the receiver may take to respond.
     pub timeout: Duration,
-    /// The service's name if the environment gives none.
+    /// The service's name; `None` if the environment gives one.
     pub default_name: Option<&'static str>,
     /// Whether the receiver is on this machine, where no proxy must be used.
     pub place: EndpointLocation,
@@ -41,9 +42,9 @@ pub struct TraceSettings {
 /// Whether spans leave the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndpointLocation {
-    /// They don't.
+    /// They stay on it.
     Loopback,
-    /// They do.
+    /// They leave it.
     Network,
 }
 
@@ -52,7 +53,7 @@ pub enum EndpointLocation {
 #[error("{0}")]
 pub struct TracingError(String);
 
-/// Exports spans in batches on a thread of its own. Dropping it loses spans that wait; [`Self::flush`] sends them.
+/// Exports spans in batches on a separate thread. Dropping it loses waiting spans; [`Self::flush`] sends them.
 #[derive(Clone, Debug, Default)]
 pub struct Tracing(Option<SdkTracerProvider>);
 
@@ -91,7 +92,7 @@ impl Tracing {
             .map_or_else(Tracer::default, |provider| Tracer::new(provider.tracer_with_scope(scope)))
     }
 
-    /// Sends waiting spans and ends. Blocks, but no longer than this.
+    /// Sends waiting spans and stops. Blocks for at most this long.
     pub fn flush(&self, within: Duration) {
         if let Some(provider) = &self.0
             && let Err(error) = provider.shutdown_with_timeout(within)
@@ -103,12 +104,12 @@ impl Tracing {
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Sends batches to the receiver. The library calls it on a thread without a runtime, so it passes the work to one.
+/// Sends batches to the receiver, on a runtime. The library calls it from a thread without one.
 #[derive(Debug)]
 struct Receiver {
     client: Client,
     runtime: Handle,
-    state: Arc<AtomicBool>,
+    is_failing: Arc<AtomicBool>,
 }
 
 impl Receiver {
@@ -125,7 +126,7 @@ impl Receiver {
         if settings.place == EndpointLocation::Loopback {
             builder = builder.no_proxy();
         }
-        Ok(Self { client: builder.build().map_err(say)?, runtime, state: Arc::default() })
+        Ok(Self { client: builder.build().map_err(say)?, runtime, is_failing: Arc::default() })
     }
 }
 
@@ -138,11 +139,11 @@ impl HttpClient for Receiver {
         'a: 'b,
         Self: 'b,
     {
-        let (client, failing) = (self.client.clone(), Arc::clone(&self.state));
+        let (client, is_failing) = (self.client.clone(), Arc::clone(&self.is_failing));
         // The library's thread awaits this and ends with a flush, so a drain need not wait for it.
         let sent = self.runtime.spawn(async move {
             let sent = send(&client, request).await;
-            log_change(&failing, &sent);
+            log_change(&is_failing, &sent);
             sent
         });
         Box::pin(async move { Ok(sent.await??) })
@@ -165,13 +166,13 @@ async fn send(client: &Client, request: Request<Bytes>) -> Result<Response<Bytes
 }
 
 /// Logs the first failure and the first success after it, instead of a line every few seconds while a receiver is down.
-fn log_change(failing: &AtomicBool, sent: &Result<Response<Bytes>, reqwest::Error>) {
+fn log_change(is_failing: &AtomicBool, sent: &Result<Response<Bytes>, reqwest::Error>) {
     let failure = match sent {
         Ok(answer) if answer.status().is_success() => None,
         Ok(answer) => Some(format!("the receiver responded with {}", answer.status())),
-        Err(error) => Some(chain(error)),
+        Err(error) => Some(with_causes(&error.to_string(), error)),
     };
-    let was_failing = failing.swap(failure.is_some(), Ordering::Relaxed);
+    let was_failing = is_failing.swap(failure.is_some(), Ordering::Relaxed);
     match failure {
         Some(error) if !was_failing => {
             tracing::warn!(target: "fanfold::traces", error, "Traces can't be exported: {error}. Spans are lost until the export works again.");
@@ -179,15 +180,4 @@ fn log_change(failing: &AtomicBool, sent: &Result<Response<Bytes>, reqwest::Erro
         None if was_failing => tracing::info!(target: "fanfold::traces", "Traces are exported again."),
         Some(_) | None => {}
     }
-}
-
-/// Formats an error and its causes.
-fn chain(error: &reqwest::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }

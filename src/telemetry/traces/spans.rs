@@ -30,11 +30,11 @@ pub struct RequestSpanStart<'a, A> {
     pub template: &'static str,
     /// Upstream's host and port.
     pub server: (&'a str, u16),
-    /// The agent that it is about.
+    /// The agent that the request is about.
     pub agent: A,
     /// The number of earlier attempts at the same request.
     pub resends: u32,
-    /// Its parent.
+    /// The parent span.
     pub parent: &'a Trace,
 }
 
@@ -118,7 +118,7 @@ impl AnswerSpan {
         &self.trace
     }
 
-    /// Ends the span with the result of the response; `of` names the request, the agent and the client.
+    /// Ends the span with the result of the response. `of` identifies the request, the agent and the client.
     pub fn end(&mut self, answered: &Answered, of: Identifiers<'_, impl Display>) {
         let Some(mut span) = self.span.take().filter(Span::is_recording) else { return };
         let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
@@ -209,7 +209,7 @@ mod tests {
     const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     const UNSAMPLED: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
 
-    /// Keeps the spans that it is given.
+    /// Keeps exported spans.
     #[derive(Clone, Debug, Default)]
     struct KeptSpans(Arc<Mutex<Vec<SpanData>>>);
 
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_span_is_a_child_of_its_response_span_and_that_of_the_callers() {
+    fn a_request_span_is_a_child_of_the_response_span_which_is_a_child_of_the_callers() {
         let (tracer, kept) = tracer();
         let mut answer = tracer.answer(begun(&trace(PARENT)));
         let mut request = tracer.request(asked(answer.trace()));
