@@ -14,10 +14,10 @@ use crate::engine::EngineSettings;
 use crate::http::Forwarding;
 use crate::upstream::is_loopback;
 
-/// The smallest useful cache: a response in progress needs a few entries of a page each, with up to tens of kilobytes a row.
+/// The smallest useful cache: a response in progress needs a few entries of one page each, at up to tens of kilobytes per row.
 const SMALLEST_CACHE: u64 = 16 << 20;
 
-/// Two listeners can't share an address.
+/// The two listeners can't share an address.
 pub(super) fn ports(read: &mut SettingsReader, listeners: Option<&ListenSettings>) {
     let Some(listeners) = listeners else { return };
     let (public, admin) = (listeners.public, listeners.admin);
@@ -28,8 +28,8 @@ pub(super) fn ports(read: &mut SettingsReader, listeners: Option<&ListenSettings
     }
 }
 
-/// Warns if rows that change sooner are kept longer, which is rarely intended. Not a fault, because it must
-/// be possible to set only one of the times.
+/// Warns if rows that change sooner are kept longer, which is rarely intended. It is not a fault, so that each time can be set
+/// alone.
 pub(super) fn freshness(warnings: &mut Vec<String>, reading: Option<&EngineSettings>) {
     let Some(EngineSettings { live_ttl, settling_ttl, settled_ttl, .. }) = reading else { return };
     if live_ttl > settling_ttl {
@@ -43,7 +43,7 @@ pub(super) fn freshness(warnings: &mut Vec<String>, reading: Option<&EngineSetti
     }
 }
 
-/// The cache must hold what one response needs.
+/// The cache must have room for what one response needs.
 pub(super) fn cache(read: &mut SettingsReader, bytes: Option<u64>) {
     if bytes.is_some_and(|bytes| bytes < SMALLEST_CACHE) {
         read.fault("cache-bytes", format!("the cache needs at least {}MiB", SMALLEST_CACHE >> 20));
@@ -80,7 +80,7 @@ pub(super) fn deadlines(
     }
 }
 
-/// Credentials never go over plain http except to this machine.
+/// Credentials go over plain http only to this machine.
 pub(super) fn credentials_stay_private(read: &mut SettingsReader, url: Option<&Url>) {
     let Some(url) = url else { return };
     if url.scheme() == "http" && !url.host_str().is_some_and(is_loopback) {
@@ -136,7 +136,7 @@ pub(super) fn tier(
         (None, None) => Some(None),
         (Some(place), Some(secret_file)) => Some(Some(TierSettings { place, secret_file })),
         (Some(_), None) => {
-            read.fault("tier-url", "needs --tier-secret-file: what is kept is sealed");
+            read.fault("tier-url", "needs --tier-secret-file, whose secret seals kept data");
             None
         }
         (None, Some(_)) => {
@@ -146,18 +146,21 @@ pub(super) fn tier(
     }
 }
 
-/// Each replica keeps to its share of the rate while they can't share it, so there must be one.
+/// Replicas that can't share the rate at the moment each use their own part of it, which must be at least one request.
 pub(super) fn replicas(read: &mut SettingsReader, budget: Option<&BudgetSettings>) {
     let Some(BudgetSettings { rate: Some(rate), replicas, .. }) = budget else { return };
     if usize::try_from(rate.count.get()).is_ok_and(|count| count < *replicas) {
         read.fault(
             "replicas",
-            format!("more than --upstream-rate allows requests: {} is shared by all", rate.count),
+            format!(
+                "more replicas than requests in --upstream-rate, which is {} for all of them",
+                rate.count
+            ),
         );
     }
 }
 
-/// With a held key, writes are never forwarded, because every token could place calls.
+/// With a held key, writes are never forwarded: any token could place calls.
 pub(super) fn forwarding(
     read: &mut SettingsReader,
     given: Option<Forwarding>,
@@ -166,7 +169,7 @@ pub(super) fn forwarding(
     match (keys, given) {
         (Keys::PassedThrough, given) => Some(given.unwrap_or(Forwarding::All)),
         (Keys::Held { .. }, Some(Forwarding::All)) => {
-            read.fault("forward", "with `all`, every token could write with the held key; use none or reads");
+            read.fault("forward", "with `all`, any token could write with the held key; use none or reads");
             None
         }
         (Keys::Held { .. }, given) => Some(given.unwrap_or(Forwarding::Reads)),
@@ -175,7 +178,7 @@ pub(super) fn forwarding(
 
 /// A file named by a setting must exist and not be empty.
 ///
-/// The fault does not repeat the path, because a user may have given the secret itself instead of its file.
+/// The fault does not repeat the path, because a user may have given the secret itself.
 pub(super) fn readable(read: &mut SettingsReader, name: &str, file: &Path) {
     let first_byte = File::open(file).and_then(|mut file| file.read(&mut [0]));
     match first_byte {

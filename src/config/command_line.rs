@@ -7,12 +7,12 @@ use clap::{ArgMatches, Command};
 
 use super::faults::SettingErrors;
 
-/// Why no command runs.
+/// Why there is no command to run.
 #[derive(Debug)]
 pub enum NothingToRun {
     /// Help or the version was requested. Holds its text.
     Asked(String),
-    /// No command was given, and nothing else is wrong. Holds the help that lists the commands.
+    /// No command was given, but nothing else is wrong. Holds the help that lists the commands.
     NoCommand(String),
     /// The settings have faults.
     SettingErrors(SettingErrors),
@@ -20,7 +20,7 @@ pub enum NothingToRun {
 
 /// Reads the arguments, the program's name first.
 ///
-/// Clap stops at the first argument that it does not understand. That argument is recorded and removed, and the rest is
+/// Clap stops at the first argument that it does not understand. That argument is recorded and removed, and the others are
 /// parsed again.
 ///
 /// # Errors
@@ -67,7 +67,7 @@ fn help(command: &Command, args: &[OsString]) -> String {
     innermost.render_help().to_string()
 }
 
-/// Which argument an error is about, and what is wrong with it.
+/// The argument that an error is about, and what is wrong with it.
 #[expect(
     clippy::wildcard_enum_match_arm,
     reason = "clap's list is open, and its own message covers the rest"
@@ -119,11 +119,11 @@ fn remove_argument(args: &mut Vec<OsString>, subject: &str, kind: ErrorKind) -> 
     let taken = args.remove(position);
     let is_flag = |arg: &OsString| arg.to_string_lossy().starts_with('-');
     // The argument after an unknown flag is most likely its value, not another mistake.
-    let had_value_apart = kind == ErrorKind::UnknownArgument
+    let has_separate_value = kind == ErrorKind::UnknownArgument
         && is_flag(&taken)
         && !taken.to_string_lossy().contains('=')
         && args.get(position).is_some_and(|next| !is_flag(next));
-    if had_value_apart {
+    if has_separate_value {
         args.remove(position);
     }
     true

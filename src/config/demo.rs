@@ -6,7 +6,7 @@ use super::faults::SettingErrors;
 use super::flags::Flag;
 use super::reader::{SettingsReader, read_all};
 use super::serve::log;
-use super::serve_flags::{CONSOLE, LOG_FORMAT};
+use super::serve_flags::{CONSOLE, LOG, LOG_FORMAT};
 use super::settings::LogSettings;
 use super::values;
 
@@ -14,14 +14,9 @@ use super::values;
 pub(super) const FLAGS: &[Flag] = &[
     Flag::new("listen", "ADDRESS", "127.0.0.1:8080", "Address of the gateway"),
     Flag::new("simulator-listen", "ADDRESS", "127.0.0.1:8081", "Address of the simulated upstream"),
-    Flag::new("admin-listen", "ADDRESS", "127.0.0.1:9090", "Address for probes, metrics and purge"),
+    Flag::new("admin-listen", "ADDRESS", "127.0.0.1:9090", "Address of probes, metrics and purge"),
     CONSOLE,
-    Flag::new(
-        "log",
-        "FILTER",
-        "warn",
-        "Which log lines to write: a level, or target=level separated by commas",
-    ),
+    LOG.with_default("warn"),
     LOG_FORMAT,
 ];
 

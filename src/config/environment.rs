@@ -15,7 +15,7 @@ const KUBERNETES: [&str; 2] = ["FANFOLD_SERVICE_", "FANFOLD_PORT"];
 /// The least Jaro-Winkler similarity at which a known name is suggested.
 const NEAR: f64 = 0.7;
 
-/// fanfold's variables by name. Empty ones count as unset, because templates leave them behind.
+/// fanfold's variables by name. Empty ones count as unset, because templates often produce them.
 pub(super) fn read(
     variables: impl IntoIterator<Item = (OsString, OsString)>,
     known: &[String],

@@ -16,7 +16,7 @@ use super::{checks, serve, serve_flags};
 use crate::export::{AskedAgents, ExportQuestion, FileFormat, FileRows};
 use crate::upstream::{Fraction, is_loopback};
 
-/// Parameters of the request that are flags of one value, each with its name there.
+/// Flags with one value that become parameters of the request, with the parameter's name.
 const PARAMETERS: [(&str, &str); 7] = [
     ("from", "from"),
     ("to", "to"),
@@ -30,13 +30,13 @@ const PARAMETERS: [(&str, &str); 7] = [
 /// The settings of `export`.
 #[derive(Clone, Debug)]
 pub struct Export {
-    /// What is exported.
+    /// Which rows are exported, and in which form.
     pub question: ExportQuestion,
-    /// Where to.
+    /// Where rows are written.
     pub output: ExportOutput,
-    /// From where.
+    /// Where rows are read.
     pub source: ExportSource,
-    /// Where the last run left its cursor; none to export everything.
+    /// The file with the last run's cursor; `None` to export everything.
     pub cursor_file: Option<PathBuf>,
     /// Whether to show progress.
     pub progress: ProgressMode,
@@ -49,9 +49,9 @@ pub struct Export {
 /// What a terminal can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TerminalKind {
-    /// Write over a line.
+    /// It can overwrite a line.
     Usual,
-    /// Add lines (`TERM=dumb`, or no `TERM`).
+    /// It can only add lines (`TERM=dumb`, or no `TERM`).
     Dumb,
 }
 
@@ -60,7 +60,7 @@ pub enum TerminalKind {
 pub enum ExportOutput {
     /// Standard output.
     Stdout,
-    /// A file, once it is complete.
+    /// A file, which gets its name once it is complete.
     File(PathBuf),
 }
 
@@ -94,7 +94,7 @@ pub enum ProgressMode {
     Never,
 }
 
-/// What the environment says of the terminal.
+/// What the terminal can do, by the environment.
 pub(super) fn terminal(variables: &[(OsString, OsString)]) -> TerminalKind {
     let term = variables.iter().find(|(name, _)| name == "TERM").map(|(_, value)| value);
     if term.is_none_or(|term| term.is_empty() || term == "dumb") {
@@ -139,7 +139,11 @@ fn question(read: &mut SettingsReader, output: Option<&ExportOutput>) -> Option<
         if agents.is_none() {
             read.fault(
                 "agent",
-                if values.is_empty() { "is required" } else { "accepted are UUIDs with commas, or all" },
+                if values.is_empty() {
+                    "is required"
+                } else {
+                    "accepted are UUIDs separated by commas, or all"
+                },
             );
         }
         agents
@@ -177,7 +181,7 @@ fn question(read: &mut SettingsReader, output: Option<&ExportOutput>) -> Option<
     }
 }
 
-/// Changes are lines, and a gateway remembers what they are changes of.
+/// With `--cursor-file`, changes are written as lines, and a gateway has to remember what changed.
 fn check_changes(
     read: &mut SettingsReader,
     question: Option<&ExportQuestion>,
@@ -250,14 +254,14 @@ fn source(read: &mut SettingsReader) -> Option<ExportSource> {
     }
 }
 
-/// The settings of the gateway in this process, which passes on the key that the export sends it.
+/// The settings of the gateway in this process, which passes the export's key through.
 fn engine(read: &mut SettingsReader) -> Option<Serve> {
-    // With it, callers of that gateway would need tokens.
+    // With `--upstream-key-file`, that gateway would require tokens.
     let names: Vec<_> = ENGINE.into_iter().filter(|name| *name != "upstream-key-file").collect();
-    let given = read.for_table(serve_flags::FLAGS, &names);
+    let given = read.for_flags(serve_flags::FLAGS, &names);
     match serve::read(given, Traces::default()) {
         Ok(mut serve) => {
-            // Nothing is refreshed here: all of the budget is for rows that were never read.
+            // An export refreshes nothing, so the whole budget is for rows that were never read.
             serve.budget.refresh_reserve = Fraction::percent(0)?;
             Some(serve)
         }

@@ -6,7 +6,7 @@ use crate::config::export_flags::flags;
 
 const AGENT: &str = "6f9619ff-8b86-4011-b42d-00cf4fc964ff";
 
-/// Any file that is there and not empty.
+/// Any file that exists and is not empty.
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
 
 fn read_with(line: &str, variables: &[(&str, &str)]) -> Result<Command, NothingToRun> {
@@ -34,13 +34,13 @@ fn faults_with(line: &str) -> Vec<String> {
 
 fn faults_of(line: &str) -> Vec<String> {
     match read_with(line, &[]) {
-        Err(NothingToRun::SettingErrors(faults)) => faults.iter().map(ToString::to_string).collect(),
+        Err(NothingToRun::SettingErrors(faults)) => faults.to_string().lines().map(str::to_owned).collect(),
         other => panic!("{other:?}"),
     }
 }
 
 #[test]
-fn what_is_asked_for_becomes_one_request() {
+fn the_question_becomes_one_request() {
     let export = through(
         "--format ndjson --from 2026-11-01 --time-zone Asia/Kolkata --status busy,failed --status error --limit 7 --omit transcript",
     );
@@ -76,7 +76,7 @@ fn agents_are_one_several_or_all() {
 }
 
 #[test]
-fn the_format_is_given_or_the_names_ending() {
+fn the_format_is_given_or_follows_from_the_files_name() {
     let format = |line: &str| through(line).question.rows.format();
     assert_eq!(format(""), FileFormat::Csv);
     assert_eq!(format("--format json"), FileFormat::Json);
@@ -108,7 +108,7 @@ fn rows_come_through_a_gateway_or_from_upstream() {
 }
 
 #[test]
-fn a_fault_of_a_setting_of_the_engine_names_what_gave_it() {
+fn a_fault_of_an_engine_setting_names_its_flag() {
     let line = format!("--agent {AGENT} --output - --upstream-key-file {FILE} --window 1s --format x");
     let faults = faults_of(&line);
     let subjects: Vec<_> = faults.iter().filter_map(|fault| fault.split(':').next()).collect();
@@ -136,7 +136,7 @@ fn help_names_every_flag_of_an_export() {
 }
 
 #[test]
-fn changes_are_lines_from_a_gateway() {
+fn changes_are_exported_as_lines_from_a_gateway() {
     let export = through("--format ndjson --cursor-file c --fields id,status");
     assert_eq!(export.cursor_file, Some(PathBuf::from("c")));
     assert_eq!(
@@ -150,7 +150,7 @@ fn changes_are_lines_from_a_gateway() {
 }
 
 #[test]
-fn a_terminal_without_a_kind_is_a_dumb_one() {
+fn a_terminal_without_a_type_is_dumb() {
     let terminal =
         |variables: &[(&str, &str)]| export_with(&format!("--upstream-key-file {FILE}"), variables).terminal;
     assert_eq!(terminal(&[("TERM", "xterm")]), TerminalKind::Usual);

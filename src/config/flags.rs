@@ -1,9 +1,8 @@
 //! Flags, and how a table of them becomes a command line.
 //!
-//! A table rather than a derived struct: one line holds a flag's name, default and meaning. It yields the
-//! help text, the name of the environment variable, the list of known variables and the default value. The
-//! reader receives every value as text, so that it can report all faults at once; clap's own parsers stop at
-//! the first.
+//! A table holds a flag's name, default and meaning in one place. The help text, the environment variable, the list of known
+//! variables and the default all come from it. The reader receives every value as text, so that it can report all faults at
+//! once; a struct that clap derives would stop at the first.
 
 use clap::builder::ArgAction;
 use clap::{Arg, Command};
@@ -17,7 +16,7 @@ pub(crate) struct Flag {
     value: &'static str,
     /// The value if it is not given.
     pub(crate) default: Option<&'static str>,
-    /// What it means, including units.
+    /// Its help text, with units.
     help: &'static str,
     /// How often it may be given, and whether it takes a value.
     pub(crate) arity: Arity,
@@ -41,11 +40,16 @@ pub(crate) enum Arity {
 enum FlagSource {
     /// On the command line or in the environment.
     Both,
-    /// On the command line only: it is about a single run, not about how a service is set up.
+    /// On the command line only, because it applies to a single run and not to a service.
     CommandLine,
 }
 
 impl Flag {
+    /// A flag with a value and without a default.
+    pub(crate) const fn optional(name: &'static str, value: &'static str, help: &'static str) -> Self {
+        Self { name, value, default: None, help, arity: Arity::One, place: FlagSource::Both }
+    }
+
     /// A flag with a value that has a default.
     pub(crate) const fn new(
         name: &'static str,
@@ -53,29 +57,17 @@ impl Flag {
         default: &'static str,
         help: &'static str,
     ) -> Self {
-        Self { name, value, default: Some(default), help, arity: Arity::One, place: FlagSource::Both }
-    }
-
-    /// A flag with a value and without a default.
-    pub(crate) const fn optional(name: &'static str, value: &'static str, help: &'static str) -> Self {
-        Self { name, value, default: None, help, arity: Arity::One, place: FlagSource::Both }
+        Self::optional(name, value, help).with_default(default)
     }
 
     /// A flag that may be given any number of times.
     pub(crate) const fn many(name: &'static str, value: &'static str, help: &'static str) -> Self {
-        Self { name, value, default: None, help, arity: Arity::Many, place: FlagSource::Both }
+        Self { arity: Arity::Many, ..Self::optional(name, value, help) }
     }
 
     /// A flag that is on or off.
     pub(crate) const fn switch(name: &'static str, default: &'static str, help: &'static str) -> Self {
-        Self {
-            name,
-            value: "true|false",
-            default: Some(default),
-            help,
-            arity: Arity::Switch,
-            place: FlagSource::Both,
-        }
+        Self { arity: Arity::Switch, ..Self::new(name, "true|false", default, help) }
     }
 
     /// The same flag, without an environment variable.
@@ -97,19 +89,11 @@ impl Flag {
     }
 
     fn arg(&self) -> Arg {
-        let mut help = self.help.to_owned();
-        if let Some(variable) = self.variable() {
-            help.push_str(&format!(" [env: {variable}]"));
-        }
+        let variable = self.variable().map(|variable| format!(" [env: {variable}]"));
+        let default = self.default.map(|default| format!(" [default: {default}]"));
+        let help: String = [Some(self.help.to_owned()), variable, default].into_iter().flatten().collect();
         // The reader reports a flag that is given twice; clap would stop there.
         let arg = Arg::new(self.name).long(self.name).value_name(self.value).action(ArgAction::Append);
-        let arg = match self.default {
-            Some(default) => {
-                help.push_str(&format!(" [default: {default}]"));
-                arg
-            }
-            None => arg,
-        };
         match self.arity {
             Arity::One | Arity::Many => arg.help(help),
             Arity::Switch => {
@@ -119,12 +103,12 @@ impl Flag {
     }
 }
 
-/// A command that takes the flags of a table.
+/// A command with these flags.
 pub(crate) fn command(name: &'static str, about: &'static str, flags: &[Flag]) -> Command {
     command_that_exits(name, about, flags, EXIT_CODES)
 }
 
-/// A command that takes the flags of a table and has exit codes of its own.
+/// A command with these flags and its own exit codes.
 pub(crate) fn command_that_exits(
     name: &'static str,
     about: &'static str,
@@ -135,7 +119,7 @@ pub(crate) fn command_that_exits(
     Command::new(name).about(about).args(flags.iter().map(Flag::arg)).after_help(after_help)
 }
 
-/// The end of every command's help. Each paragraph is one line, which clap wraps to the terminal's width.
+/// The end of every command's help. Each paragraph is one line; clap wraps it to the terminal's width.
 const SOURCES: &str = "\
 Settings are flags or environment variables. A flag overrides its variable; an empty variable counts as unset.
 

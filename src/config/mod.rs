@@ -1,10 +1,10 @@
 //! Settings: read once from the command line and the environment, validated, and passed on as plain values.
 //!
-//! Flow: [`read`] finds the command, [`environment`] picks fanfold's variables, [`reader`] takes each value from the first
-//! source that gives it and parses it with one of [`values`], and [`checks`] validates combinations. All faults are
-//! collected on the way, so the result is either complete settings or everything that is wrong with them.
+//! [`read`] finds the command, [`environment`] picks fanfold's variables, [`reader`] takes each value from the first source
+//! that gives it and parses it with one of [`values`], and [`checks`] validates combinations. All faults are collected on the
+//! way, so the result is either complete settings or everything that is wrong with them.
 //!
-//! The environment is an argument. Nothing else reads it, except OpenTelemetry's library for its own variables
+//! The environment is an argument. Nothing else reads it, except OpenTelemetry's library, which reads its own variables
 //! ([`traces`]). Secrets are not settings: a setting names a file, and the code that needs the secret reads the file.
 
 mod checks;
@@ -35,7 +35,7 @@ use clap::Command as ClapCommand;
 pub use command_line::NothingToRun;
 pub use demo::Demo;
 pub use export::{Export, ExportOutput, ExportSource, ProgressMode, TerminalKind};
-pub use faults::{SettingError, SettingErrors};
+pub use faults::SettingErrors;
 pub use settings::{
     BudgetSettings, ConnectionSettings, Keys, ListenSettings, LogSettings, ResponseSettings, Serve,
     ServeMode, StopSettings, TierPlace, TierSettings,
@@ -68,7 +68,7 @@ pub enum Command {
 /// `args` begins with the program's name.
 ///
 /// # Errors
-/// [`NothingToRun`]: help was asked for, or something is wrong.
+/// [`NothingToRun`]: help was requested, or something is wrong.
 pub fn read(
     args: impl IntoIterator<Item = OsString>,
     variables: impl IntoIterator<Item = (OsString, OsString)>,
@@ -103,11 +103,11 @@ pub fn read(
     command.map_err(NothingToRun::SettingErrors)
 }
 
-/// The tables of all commands.
+/// The flags of all commands.
 const TABLES: [&[Flag]; 5] =
     [serve_flags::FLAGS, simulate::FLAGS, demo::FLAGS, token::FLAGS, export_flags::FLAGS];
 
-/// The variables of all commands: a container that runs one of them may be set up for another as well.
+/// The variables of all commands. All are known to each command, because a container's environment may serve several.
 fn known_variables() -> Vec<String> {
     let flags = TABLES.into_iter().flatten();
     flags.filter_map(Flag::variable).collect::<BTreeSet<_>>().into_iter().collect()
@@ -123,7 +123,7 @@ fn program() -> ClapCommand {
             token::FLAGS,
         ));
     let tier = ClapCommand::new("tier")
-        .about("Looks after the tier, which keeps rows beyond the process")
+        .about("Checks the tier, which keeps rows outside the process")
         .subcommand_required(true)
         .subcommand(command_that_exits(
             "check",
@@ -152,6 +152,6 @@ fn program() -> ClapCommand {
         .subcommand(tier)
 }
 
-/// What the help of `tier check` ends with.
+/// The end of the help of `tier check`.
 const TIER_CHECK_EXIT_CODES: &str =
     "Exit codes: 0 the tier can be used; 1 it can't; 64 bad settings, all listed on stderr.";

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::fmt::Display;
 
 use clap::ArgMatches;
 
@@ -8,7 +9,7 @@ use super::values::Parsed;
 
 /// Reads the settings of one command from all sources, and records every fault.
 ///
-/// A method returns `None` only if it has recorded a fault, so at the end either all values exist or there are faults.
+/// A method returns `None` only if it has recorded a fault, so in the end either all values exist or there are faults.
 #[derive(Debug)]
 pub(super) struct SettingsReader {
     given: BTreeMap<&'static str, RawSetting>,
@@ -23,8 +24,8 @@ struct RawSetting {
     source: String,
 }
 
-/// Reads every field of a struct with a method and a parser, or with a function of the reader, before it checks which of
-/// them failed.
+/// Reads every field of a struct, each with a method and a parser or with a function of the reader, and only then checks
+/// whether any failed.
 macro_rules! read_all {
     (
         $read:expr,
@@ -53,7 +54,7 @@ impl SettingsReader {
         Self { given: given.collect(), faults }
     }
 
-    /// A setting that has a default.
+    /// A setting that has a default, or is required.
     pub(super) fn one<T>(&mut self, name: &'static str, parse: impl Fn(&str) -> Parsed<T>) -> Option<T> {
         match self.optional(name, parse)? {
             Some(value) => Some(value),
@@ -98,14 +99,14 @@ impl SettingsReader {
         self.given.get(name).map_or_else(|| format!("--{name}"), |given| given.source.clone())
     }
 
-    /// Records a fault of a setting that can be parsed but is not usable.
-    pub(super) fn fault(&mut self, name: &str, problem: impl Into<String>) {
+    /// Records a fault of a setting whose value can be parsed but not used.
+    pub(super) fn fault(&mut self, name: &str, problem: impl Display) {
         let source = self.source(name);
         self.faults.push(source, problem);
     }
 
-    /// A reader of another table: the settings with these names as they are given here, and its defaults.
-    pub(super) fn for_table(&self, flags: &[Flag], names: &[&str]) -> Self {
+    /// A reader for another command's flags: those with these names as they are given here, all others with their defaults.
+    pub(super) fn for_flags(&self, flags: &[Flag], names: &[&str]) -> Self {
         let given = flags.iter().filter_map(|flag| {
             let own = self.given.get(flag.name).filter(|_| names.contains(&flag.name)).cloned();
             Some((flag.name, own.or_else(|| default(flag))?))
@@ -118,7 +119,7 @@ impl SettingsReader {
         self.faults.extend(faults);
     }
 
-    /// The settings in force by flag, for the log.
+    /// The effective settings by flag, for the log.
     pub(super) fn effective(&self) -> Vec<(&'static str, String)> {
         self.given.iter().map(|(name, given)| (*name, given.values.join(","))).collect()
     }
@@ -128,7 +129,10 @@ impl SettingsReader {
     /// # Errors
     /// All faults that were recorded.
     pub(super) fn finish<T>(self, value: Option<T>) -> Result<T, SettingErrors> {
-        self.faults.unless_any(value)
+        match value {
+            Some(value) if self.faults.is_empty() => Ok(value),
+            _ => Err(self.faults),
+        }
     }
 }
 

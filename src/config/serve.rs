@@ -9,7 +9,7 @@ use super::tier_place::TierLogin;
 use super::{checks, faults::SettingErrors, tier_place, traces::Traces, values};
 use crate::engine::EngineSettings;
 
-/// Reads the log's two settings.
+/// Reads the settings of the log.
 pub(super) fn log(read: &mut SettingsReader) -> Option<LogSettings> {
     read_all!(
         read,
@@ -140,7 +140,7 @@ fn tier(read: &mut SettingsReader) -> Option<Option<TierSettings>> {
         }
     );
     let place = tier_place::tier_place(read, url?, bytes?, login?);
-    checks::tier(read, place?, secret_file?)
+    checks::tier(read, place, secret_file?)
 }
 
 /// Reads the settings of `serve` for a command that needs a tier.

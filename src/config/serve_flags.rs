@@ -49,7 +49,7 @@ pub(super) const FLAGS: &[Flag] = &[
         "replicas",
         "N",
         "1",
-        "How many processes share --upstream-rate. While no Redis or Valkey answers, each keeps to its share",
+        "Number of processes that share --upstream-rate. Without a reachable Redis or Valkey, each uses only its own part",
     ),
     Flag::new(
         "rate-scope",
@@ -61,13 +61,13 @@ pub(super) const FLAGS: &[Flag] = &[
         "refresh-reserve",
         "SHARE",
         "20%",
-        "Share of the budget (N%) reserved for refreshes, which reads of new history leave alone",
+        "Share of the budget (N%) reserved for refreshes; reads of new history don't use it",
     ),
     Flag::new(
         "budget-patience",
         "LENGTH",
         "3m",
-        "How long a stream that has begun waits for the budget without getting a page",
+        "How long a stream that has begun waits for the budget without getting a page, before it ends",
     ),
     Flag::new("upstream-timeout", "LENGTH", "15s", "Longest wait for one request to upstream"),
     Flag::new(
@@ -91,18 +91,18 @@ pub(super) const FLAGS: &[Flag] = &[
     Flag::optional(
         "tier-url",
         "URL",
-        "Where to keep rows beyond this process: a directory of a local disk, such as file:///var/lib/fanfold, or Redis or Valkey for several replicas (redis://, rediss://). None: memory only",
+        "Where to keep rows outside this process: a directory on a local disk, such as file:///var/lib/fanfold, or Redis or Valkey for several replicas (redis://, rediss://). None: memory only",
     ),
     Flag::optional(
         "tier-secret-file",
         "FILE",
-        "With --tier-url: file with the secret that names and seals what is kept (the first line seals, all open); re-read when it changes",
+        "With --tier-url: file with the secret that names and seals kept data (the first line seals, all lines open); re-read when it changes",
     ),
     Flag::new(
         "tier-bytes",
         "BYTES",
         "4GiB",
-        "Most that the directory may hold; the least recently used goes first",
+        "Maximum size of the directory; the least recently used data is dropped first",
     ),
     Flag::optional("tier-user", "NAME", "Redis or Valkey: the user, if it is not the default one"),
     Flag::optional(
@@ -113,7 +113,7 @@ pub(super) const FLAGS: &[Flag] = &[
     Flag::optional(
         "tier-ca-file",
         "FILE",
-        "With rediss://: trusted root certificates (PEM), in the place of the system's",
+        "With rediss://: trusted root certificates (PEM), instead of the system's",
     ),
     Flag::switch("tier-insecure", "false", "Allow redis:// without TLS to a server that is not on loopback"),
     Flag::new("tier-timeout", "LENGTH", "250ms", "Redis or Valkey: longest wait for one command"),
@@ -141,7 +141,7 @@ pub(super) const FLAGS: &[Flag] = &[
         "3h",
         "How long after its last change a row of an ended call counts as settled",
     ),
-    Flag::new("commit-lag", "LENGTH", "10s", "How long after its created_at upstream may first show a row"),
+    Flag::new("commit-lag", "LENGTH", "10s", "How long after its created_at a row may first appear upstream"),
     Flag::new(
         "stale-while-revalidate",
         "LENGTH",
@@ -161,7 +161,7 @@ pub(super) const FLAGS: &[Flag] = &[
         "1024",
         "Maximum responses in progress; further requests get 503 overloaded",
     ),
-    Flag::new("cursor-bytes", "BYTES", "32MiB", "Most memory for the change logs behind /changes"),
+    Flag::new("cursor-bytes", "BYTES", "32MiB", "Maximum memory for the change logs behind /changes"),
     Flag::new("stall-timeout", "LENGTH", "60s", "Cut off a client that reads nothing for this long"),
     Flag::new(
         "drain-delay",

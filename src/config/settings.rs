@@ -21,13 +21,13 @@ pub struct Serve {
     pub listeners: ListenSettings,
     /// How upstream is reached.
     pub upstream: ConnectionSettings,
-    /// How many requests upstream gets.
+    /// How many requests may be sent upstream.
     pub budget: BudgetSettings,
     /// How upstream is read, and how old rows may get.
     pub reading: EngineSettings,
-    /// Bytes held by the cache, bookkeeping included.
+    /// The most bytes that the cache holds, bookkeeping included.
     pub cache_bytes: u64,
-    /// Where rows are kept beyond this process, if anywhere.
+    /// Where rows are kept outside this process, if anywhere.
     pub tier: Option<TierSettings>,
     /// How requests are answered.
     pub answers: ResponseSettings,
@@ -37,7 +37,7 @@ pub struct Serve {
     pub log: LogSettings,
     /// Where traces are sent, if anywhere.
     pub traces: Option<TraceSettings>,
-    /// The settings in force by flag, as they were written. Contains no secret, because secrets come from files.
+    /// The effective settings by flag, as they were given. Contains no secret, because secrets come from files.
     pub effective: Vec<(&'static str, String)>,
     /// Settings that are allowed but probably not intended.
     pub warnings: Vec<String>,
@@ -46,9 +46,9 @@ pub struct Serve {
 /// What the settings are for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ServeMode {
-    /// To run with them.
+    /// Running the gateway.
     Run,
-    /// To check them.
+    /// Only a check.
     Check,
 }
 
@@ -72,7 +72,7 @@ pub struct ConnectionSettings {
     pub ca_file: Option<PathBuf>,
     /// Who carries the key.
     pub keys: Keys,
-    /// The longest wait for one attempt.
+    /// The longest wait for one attempt at a page; for a forwarded request, the longest silence.
     pub timeout: Duration,
     /// Which of upstream's other paths are forwarded.
     pub forwarding: Forwarding,
@@ -92,22 +92,22 @@ pub enum Keys {
     },
 }
 
-/// How many requests upstream gets.
+/// How many requests may be sent upstream.
 #[derive(Clone, Copy, Debug)]
 pub struct BudgetSettings {
     /// The most pages in flight for the process.
     pub concurrency: usize,
-    /// The most requests in any span of a length; `None` for no limit.
+    /// The most requests in any period of some length; `None` for no limit.
     pub rate: Option<Rate>,
-    /// How many processes share it.
+    /// How many processes share the rate.
     pub replicas: usize,
-    /// Who shares a budget.
+    /// Whether all credentials share one budget or each has its own.
     pub scope: RateScope,
     /// The part of the budget that first reads leave to refreshes.
     pub refresh_reserve: Fraction,
 }
 
-/// Where rows are kept beyond this process.
+/// Where rows are kept outside this process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TierSettings {
     /// The place.
@@ -119,11 +119,11 @@ pub struct TierSettings {
 /// A place that outlives this process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TierPlace {
-    /// A directory of a local disk.
+    /// A directory on a local disk.
     Directory {
         /// Its path.
         path: PathBuf,
-        /// The most bytes that it holds.
+        /// The most bytes that the directory holds.
         bytes: u64,
     },
     /// Redis or Valkey.
@@ -133,14 +133,13 @@ pub enum TierPlace {
 /// Limits of responses.
 #[derive(Clone, Debug)]
 pub struct ResponseSettings {
-    /// The longest wait for a collected response, and for each row of a stream that does not wait for the
-    /// budget.
+    /// The longest wait for a collected response, and for each row of a stream except while it waits for the budget.
     pub request_deadline: Duration,
-    /// The largest collected response.
+    /// The largest collected response, in bytes as sent.
     pub max_json_bytes: u64,
     /// The most responses in progress.
     pub max_questions: usize,
-    /// The most memory of change logs.
+    /// The most bytes of change logs in memory.
     pub cursor_bytes: u64,
     /// The allowed browser origins, as browsers send them; `*` for any.
     pub cors_origins: Vec<String>,
@@ -164,6 +163,6 @@ pub struct StopSettings {
 pub struct LogSettings {
     /// Which lines are written, in the syntax of `tracing_subscriber::EnvFilter`; already validated.
     pub filter: String,
-    /// The format of lines; without one, it depends on whether stderr is a terminal.
+    /// The format of lines; `None` for text on a terminal and JSON otherwise.
     pub format: Option<LogFormat>,
 }

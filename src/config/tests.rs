@@ -19,7 +19,7 @@ fn serve_with(line: &str, variables: &[(&str, &str)]) -> Serve {
 
 fn faults_with(line: &str, variables: &[(&str, &str)]) -> Vec<String> {
     match read_with(line, variables) {
-        Err(NothingToRun::SettingErrors(faults)) => faults.iter().map(ToString::to_string).collect(),
+        Err(NothingToRun::SettingErrors(faults)) => faults.to_string().lines().map(str::to_owned).collect(),
         other => panic!("{other:?}"),
     }
 }
@@ -101,8 +101,7 @@ fn variables_of_another_command_are_known() {
 
 #[test]
 fn no_setting_has_the_name_of_a_variable_that_kubernetes_injects() {
-    // For a Service called fanfold, Kubernetes injects FANFOLD_SERVICE_HOST, FANFOLD_PORT_8080_TCP and the
-    // like.
+    // For a Service called fanfold, Kubernetes injects FANFOLD_SERVICE_HOST, FANFOLD_PORT_8080_TCP and others.
     let collides = |variable: &String| environment::is_injected(variable);
     assert_eq!(known_variables().into_iter().filter(collides).collect::<Vec<_>>(), [""; 0]);
     for taken in ["service-name", "port", "port-range", "portal"] {
@@ -111,7 +110,7 @@ fn no_setting_has_the_name_of_a_variable_that_kubernetes_injects() {
 }
 
 #[test]
-fn settings_show_no_secret_from_a_file() {
+fn settings_contain_no_secret_from_a_file() {
     let folder = std::env::temp_dir().join(format!("fanfold-settings-{}", uuid::Uuid::new_v4()));
     std::fs::create_dir(&folder).unwrap();
     let file = |name: &str, text: &str| {
@@ -174,7 +173,7 @@ fn a_host_that_only_looks_like_loopback_is_not() {
 
 #[test]
 fn a_held_key_needs_tokens_and_tokens_need_a_held_key() {
-    // Any file that exists and is not empty will do.
+    // Any file that exists and is not empty.
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
     let faults = faults_with(&format!("fanfold serve --upstream-key-file {file}"), &[]);
     assert!(faults[0].contains("needs --client-tokens-file"), "{faults:?}");
@@ -210,7 +209,7 @@ fn a_fan_out_above_the_upstream_concurrency_is_only_a_warning() {
 }
 
 #[test]
-fn the_effective_settings_are_those_in_force() {
+fn the_effective_settings_include_defaults() {
     let serve = serve_with("--fan-out 6", &[("FANFOLD_LIVE_TTL", "3s")]);
     let of = |name| serve.effective.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_str());
     assert_eq!((of("fan-out"), of("live-ttl"), of("window")), (Some("6"), Some("3s"), Some("7d")));

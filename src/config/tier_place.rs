@@ -1,4 +1,4 @@
-//! Reads where rows are kept beyond this process.
+//! Reads where rows are kept outside this process.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,13 +12,13 @@ use super::values::Parsed;
 use crate::replicas::{ServerAddress, ServerSettings};
 use crate::upstream::is_loopback;
 
-/// The port of Redis and Valkey.
+/// The default port of Redis and Valkey.
 const PORT: u16 = 6379;
 
-/// What `--tier-url` says.
+/// The value of `--tier-url`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum TierUrl {
-    /// A directory of a local disk.
+    /// A directory on a local disk.
     Directory(PathBuf),
     /// Redis or Valkey.
     Server(ServerAddress),
@@ -39,7 +39,7 @@ pub(super) fn tier_url(text: &str) -> Parsed<TierUrl> {
                     such as rediss://redis.example.com:6379, without user and password (see --tier-user)";
     let url = Url::parse(text).ok().filter(|url| url.query().is_none() && url.fragment().is_none());
     let parsed = url.and_then(|url| match url.scheme() {
-        // `file://data/x` names a host.
+        // Not `file://data/x`, where `data` is a host.
         "file" if !url.has_host() => {
             let path = url.to_file_path().ok().filter(|path| path.parent().is_some());
             path.map(TierUrl::Directory)
@@ -67,13 +67,13 @@ fn server(url: &Url) -> Option<ServerAddress> {
     })
 }
 
-/// The place that a URL and the settings beside it name. A setting without effect is a fault.
+/// The place that `--tier-url` names, with the other settings of the tier. A setting without effect is a fault.
 pub(super) fn tier_place(
     read: &mut SettingsReader,
     url: Option<TierUrl>,
     bytes: u64,
     login: TierLogin,
-) -> Option<Option<TierPlace>> {
+) -> Option<TierPlace> {
     let TierLogin { user, password_file, ca_file, is_insecure, timeout } = login;
     for (name, file) in [("tier-password-file", &password_file), ("tier-ca-file", &ca_file)] {
         if let Some(file) = file {
@@ -83,13 +83,19 @@ pub(super) fn tier_place(
     if user.is_some() && password_file.is_none() {
         read.fault("tier-user", "needs --tier-password-file");
     }
-    let given = [
-        ("tier-user", user.is_some()),
-        ("tier-password-file", password_file.is_some()),
-        ("tier-ca-file", ca_file.is_some()),
-    ];
-    match url {
-        Some(TierUrl::Server(address)) => {
+    if !matches!(url, Some(TierUrl::Server(_))) {
+        let given = [
+            ("tier-user", user.is_some()),
+            ("tier-password-file", password_file.is_some()),
+            ("tier-ca-file", ca_file.is_some()),
+        ];
+        for (name, _) in given.into_iter().filter(|(_, is_given)| *is_given) {
+            read.fault(name, "has no effect without --tier-url redis:// or rediss://");
+        }
+    }
+    match url? {
+        TierUrl::Directory(path) => Some(TierPlace::Directory { path, bytes }),
+        TierUrl::Server(address) => {
             if !address.is_tls && !is_insecure && !is_loopback(&address.host) {
                 read.fault(
                     "tier-url",
@@ -100,16 +106,7 @@ pub(super) fn tier_place(
             if !address.is_tls && ca_file.is_some() {
                 read.fault("tier-ca-file", "has no effect without rediss://");
             }
-            Some(Some(TierPlace::Server(ServerSettings { address, user, password_file, ca_file, timeout })))
-        }
-        other => {
-            for (name, _) in given.into_iter().filter(|(_, is_given)| *is_given) {
-                read.fault(name, "has no effect without --tier-url redis:// or rediss://");
-            }
-            Some(match other {
-                Some(TierUrl::Directory(path)) => Some(TierPlace::Directory { path, bytes }),
-                _ => None,
-            })
+            Some(TierPlace::Server(ServerSettings { address, user, password_file, ca_file, timeout }))
         }
     }
 }

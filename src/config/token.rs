@@ -53,5 +53,5 @@ fn name(text: &str) -> Parsed<String> {
 }
 
 fn agents(text: &str) -> Parsed<Agents> {
-    Agents::parse(text).ok_or_else(|| "UUIDs with commas, or *".to_owned())
+    Agents::parse(text).ok_or_else(|| "UUIDs separated by commas, or *".to_owned())
 }

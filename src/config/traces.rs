@@ -1,8 +1,8 @@
 //! Reads the standard variables of OpenTelemetry that decide whether and where traces are exported.
 //!
-//! They are not fanfold's settings, because a cluster may give the same variables to every container. A
-//! variable that can't be honored is therefore a warning and not a fault, as the specification demands.
-//! OpenTelemetry's library reads the other variables itself; see [`TraceSettings`].
+//! They are not fanfold's own settings: a cluster may give the same variables to every container. A variable that can't be
+//! honored is therefore a warning and not a fault, as the specification requires. OpenTelemetry's library reads the other
+//! variables itself; see [`TraceSettings`].
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -28,7 +28,7 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The default endpoint, from the specification.
 const DEFAULT_ENDPOINT: &str = "http://localhost:4318";
 
-/// The path of spans below an endpoint for all signals.
+/// The path of spans under an endpoint for all signals.
 const SIGNAL_PATH: &str = "v1/traces";
 
 /// The samplers that the library supports.
@@ -65,7 +65,7 @@ impl<'a> Variables<'a> {
         self.given.get(name).copied()
     }
 
-    /// The variable for traces only, otherwise the one for all signals, by the end of its name.
+    /// The variable whose name has this end: the one for traces only, otherwise the one for all signals.
     fn exporter(&self, end: &str) -> Option<(String, &'a str)> {
         ["OTEL_EXPORTER_OTLP_TRACES_", "OTEL_EXPORTER_OTLP_"]
             .map(|start| format!("{start}{end}"))
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn warns_of_variables_that_are_not_honored() {
+    fn warns_about_variables_that_are_not_honored() {
         let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318");
         for odd in [
             ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),

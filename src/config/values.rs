@@ -1,7 +1,6 @@
 //! Parsers for the values of settings: lengths, bytes, rates, shares and so on.
 //!
-//! Each parser returns the value, or a description of what is accepted. The description doesn't name the flag; the reader
-//! adds it.
+//! Each parser returns the value, or a description of what is accepted, to which the reader adds the name of the flag.
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -36,11 +35,6 @@ pub(crate) fn length_range(text: &str) -> Parsed<(Duration, Duration)> {
     }
 }
 
-/// Parses an integer with one of some units, and multiplies them. `None` if it is invalid or too large.
-fn with_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {
-    units.iter().find_map(|(unit, factor)| digits(text.strip_suffix(unit)?)?.checked_mul(*factor))
-}
-
 /// Parses a length that may be zero.
 pub(crate) fn length_or_zero(text: &str) -> Parsed<Duration> {
     parse_length(text).ok_or_else(|| "an integer and ms, s, m, h or d, up to 3650d, such as 10s".to_owned())
@@ -56,7 +50,10 @@ pub(crate) fn length(text: &str) -> Parsed<Duration> {
 
 /// Parses a size in bytes.
 pub(crate) fn bytes(text: &str) -> Parsed<u64> {
-    with_unit(text, &BYTE_UNITS)
+    let product = |(unit, factor): &(&str, u64)| digits(text.strip_suffix(unit)?)?.checked_mul(*factor);
+    BYTE_UNITS
+        .iter()
+        .find_map(product)
         .ok_or_else(|| "an integer, alone or with KiB, MiB or GiB, such as 512MiB".to_owned())
 }
 
@@ -141,10 +138,10 @@ pub(crate) fn url(text: &str) -> Parsed<Url> {
     if plain { Ok(url) } else { Err(accepted.to_owned()) }
 }
 
-/// Parses the name of a user.
+/// Parses a user name.
 pub(crate) fn user(text: &str) -> Parsed<String> {
     let is_name = !text.is_empty() && text.chars().all(|c| !c.is_whitespace() && !c.is_control());
-    if is_name { Ok(text.to_owned()) } else { Err("the name of a user, without spaces".to_owned()) }
+    if is_name { Ok(text.to_owned()) } else { Err("a user name without spaces".to_owned()) }
 }
 
 /// Parses an origin as browsers send it (scheme, host and port), or `*` for any.
@@ -180,7 +177,7 @@ pub(crate) fn rate_scope(text: &str) -> Parsed<RateScope> {
     }
 }
 
-/// Parses which of upstream's other paths are forwarded.
+/// Parses which of upstream's other paths to forward.
 pub(crate) fn forwarding(text: &str) -> Parsed<Forwarding> {
     match text {
         "none" => Ok(Forwarding::None),
@@ -202,11 +199,11 @@ pub(crate) fn log_format(text: &str) -> Parsed<LogFormat> {
 /// Validates which log lines are written, in the syntax of `tracing_subscriber::EnvFilter`.
 pub(crate) fn log_filter(text: &str) -> Parsed<String> {
     let accepted = || "a level (error, warn, info, debug, trace), or target=level and commas".to_owned();
-    // The library takes any other word for a target, which would turn nearly all logging off.
+    // The library takes any other word for a target, which would turn off nearly all logging.
     let is_level =
         |word: &str| !word.is_empty() && word.parse::<tracing_subscriber::filter::LevelFilter>().is_ok();
-    let is_said = |part: &str| is_level(part) || part.contains(['=', '[']) || part.contains("::");
-    if text.split(',').map(str::trim).all(is_said)
+    let is_valid = |part: &str| is_level(part) || part.contains(['=', '[']) || part.contains("::");
+    if text.split(',').map(str::trim).all(is_valid)
         && tracing_subscriber::EnvFilter::builder().parse(text).is_ok()
     {
         Ok(text.to_owned())
