@@ -1,6 +1,5 @@
 //! Helpers for responses.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use axum::response::{IntoResponse, Response};
@@ -23,7 +22,5 @@ pub(super) fn json(body: Vec<u8>) -> Response {
 }
 
 pub(super) fn reply(body: &Value) -> Response {
-    let mut text = String::new();
-    let _ = write!(text, "{body}");
-    json(text.into_bytes())
+    json(body.to_string().into_bytes())
 }

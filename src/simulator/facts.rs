@@ -2,18 +2,18 @@ use super::dice::Dice;
 use super::status::CallStatus;
 use crate::domain::CallType;
 
-/// The values of a row that filters select and that never change. Small, because a million rows are stored.
+/// The values of a row that filters select by and that never change. Small, because a million rows are stored.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Facts {
-    /// How the last attempt ends.
+    /// The status at the end of the last attempt.
     pub(super) outcome: CallStatus,
-    /// Who calls whom.
+    /// The direction of the call.
     pub(super) call_type: CallType,
-    /// Through whom: a position in [`PROVIDERS`].
+    /// The provider, as a position in [`PROVIDERS`].
     pub(super) provider: u8,
     /// Whether voice mail answers.
     pub(super) voice_mail: bool,
-    /// Which of the agent's batches the call belongs to.
+    /// The batch that the call belongs to.
     pub(super) batch: Option<Batch>,
 }
 
@@ -25,10 +25,10 @@ pub(super) struct Batch(std::num::NonZeroU32);
 pub(super) const PROVIDERS: [&str; 7] =
     ["plivo", "twilio", "exotel", "vobiz", "sip-trunk", "websocket", "web-call"];
 
-/// Of a thousand calls, how many go through each of [`PROVIDERS`].
+/// How many of a thousand calls go through each of [`PROVIDERS`].
 const PROVIDER_SHARES: [u64; 7] = [450, 250, 120, 80, 40, 25, 35];
 
-/// How a thousand outbound calls end. An inbound one has been answered by the agent, so it mostly completes.
+/// How many of a thousand outbound calls have each outcome. Inbound calls are answered by the agent, so most complete.
 const OUTCOMES: [(CallStatus, u64); 8] = [
     (CallStatus::Completed, 690),
     (CallStatus::NoAnswer, 160),
@@ -74,7 +74,7 @@ impl Batch {
         }
     }
 
-    /// Its identifier, 32 hex digits.
+    /// The identifier: 32 hex digits.
     pub(super) fn id(self, agent_seed: u64) -> String {
         let mut dice = Dice::of(&[agent_seed, u64::from(self.0.get()), 3]);
         format!("{:016x}{:016x}", dice.bits(), dice.bits())
@@ -84,9 +84,9 @@ impl Batch {
 /// Draws one of some values, each with its share of a thousand.
 fn draw<T>(dice: &mut Dice, from: impl Iterator<Item = (T, u64)>) -> Option<T> {
     let mut left = dice.below(1000);
-    for (thing, share) in from {
+    for (value, share) in from {
         if left < share {
-            return Some(thing);
+            return Some(value);
         }
         left -= share;
     }

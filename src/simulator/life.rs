@@ -1,10 +1,9 @@
-//! How a call proceeds: its status at any time.
+//! The course of a call: its status at any time.
 //!
-//! `scheduled → queued → initiated → ringing → in-progress → call-disconnected → completed`, the last step 19
-//! s to 13 min after the one before. An attempt that nobody answers may be repeated after 30, 60 and 120
-//! minutes, which makes a terminal row live again. Some rows change once more after their end, when costs are
-//! settled. All of it is drawn from the row's serial, so the status at any instant can be computed without
-//! the earlier ones.
+//! `scheduled → queued → initiated → ringing → in-progress → call-disconnected → completed`, with 19 s to 13 min before the
+//! last step. An attempt that nobody answers may be repeated after 30, 60 and 120 minutes, which makes a terminal row live
+//! again. Some rows change once more after their end, when costs are settled. Everything is drawn from the row's serial, so
+//! the status at any instant can be computed on its own.
 
 use super::dice::Dice;
 use super::facts::Facts;
@@ -14,9 +13,9 @@ use crate::domain::CallType;
 /// The state of a call at an instant. Instants are microseconds since 1970.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Standing {
-    /// Its status.
+    /// The status.
     pub(super) status: CallStatus,
-    /// When it last changed.
+    /// When the row last changed.
     pub(super) changed_at: i64,
     /// When the first attempt was made.
     pub(super) initiated_at: Option<i64>,
@@ -30,20 +29,20 @@ pub(super) struct Standing {
     pub(super) amendments: u8,
 }
 
-/// The complete life of a call.
+/// All status changes of a call.
 #[derive(Debug)]
 pub(super) struct Life {
     steps: [(i64, CallStatus); MAX_STEPS],
     len: usize,
 }
 
-/// Four attempts of at most five steps, two to begin with, and two after the end.
+/// Enough for four attempts of at most five steps, two steps before and two after them.
 const MAX_STEPS: usize = 24;
 
 const SECOND: i64 = 1_000_000;
 const MINUTE: i64 = 60 * SECOND;
 
-/// How long upstream waits before it repeats an attempt.
+/// The pauses before upstream repeats an attempt.
 const RETRY_AFTER: [i64; 3] = [30 * MINUTE, 60 * MINUTE, 120 * MINUTE];
 
 impl Life {
@@ -77,7 +76,7 @@ impl Life {
         life
     }
 
-    /// Dials, rings, and perhaps talks; gives the instant at which that is over.
+    /// Adds the steps of one attempt; returns the instant of its end.
     fn attempt(&mut self, dice: &mut Dice, from: i64, outcome: CallStatus) -> i64 {
         let mut at = from;
         if matches!(outcome, CallStatus::BalanceLow | CallStatus::Canceled) {
@@ -97,7 +96,7 @@ impl Life {
         at += dice.between(3 * SECOND, 30 * SECOND);
         if outcome == CallStatus::Completed || outcome == CallStatus::Stopped {
             self.step(at, CallStatus::InProgress);
-            // Short calls are frequent, long ones rare.
+            // The minimum of two draws makes short calls more frequent than long ones.
             at += 5 * SECOND + dice.between(0, 600 * SECOND).min(dice.between(0, 600 * SECOND));
         }
         if outcome == CallStatus::Completed {
@@ -115,12 +114,12 @@ impl Life {
         }
     }
 
-    /// The instant after which nothing changes.
+    /// The instant of the last change.
     pub(super) const fn settles_at(&self) -> i64 {
         self.steps[self.len.saturating_sub(1)].0
     }
 
-    /// The state of the call at an instant; before its beginning, as at its beginning.
+    /// The state of the call at an instant. Before its beginning, its first state.
     pub(super) fn at(&self, now: i64) -> Standing {
         let (created_at, first) = self.steps[0];
         let mut standing = Standing {
@@ -158,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_life_goes_forward_and_ends_as_drawn() {
+    fn steps_are_in_order_and_end_with_the_drawn_outcome() {
         for serial in 0..5_000 {
             let facts = Facts::of(7, serial);
             let life = Life::of(7, serial, 1_000, facts);
@@ -170,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn completed_follows_19_seconds_to_13_minutes_after_the_end_of_the_call() {
+    fn completes_19_seconds_to_13_minutes_after_the_end_of_the_call() {
         let mut seen = 0;
         for serial in 0..5_000 {
             let life = Life::of(7, serial, 0, Facts::of(7, serial));

@@ -1,13 +1,13 @@
 /// A received request.
 #[derive(Clone, Debug)]
 pub(super) struct SeenRequest {
-    /// Its number, from 1.
+    /// The number of the request, from 1.
     pub(super) number: u64,
     /// The path.
     pub(super) path: String,
     /// The query as received, without its question mark.
     pub(super) query: String,
-    /// Its key.
+    /// The key, if it has one.
     pub(super) key: Option<String>,
 }
 

@@ -1,24 +1,21 @@
-//! A simulated upstream whose behavior can be set.
+//! A simulated upstream with configurable behavior.
 //!
-//! It serves upstream's executions API over HTTP, from data drawn from a seed: the same seed gives the same
-//! agents, calls and bytes. Rows are not stored. Each one takes 32 bytes (when it was created, its serial,
-//! and the values that filters may select); everything else is drawn from the serial on request. A million
-//! executions take 32 MB, and a page costs only itself.
+//! It serves upstream's API over HTTP, from data drawn from a seed: the same seed gives the same agents, calls and bytes. Of
+//! each row, 32 bytes are stored (its creation date, its serial, and the values that filters select by); everything else is
+//! drawn from the serial on request. A million executions take 32 MB, and the cost of a page does not depend on their number.
 //!
 //! # Flow
-//! [`routes`] is the complete URL space. Each request passes [`admission`]: it is numbered, meets the
-//! [`faults`], shows its key, is counted by the [`limit`], and waits for the latency. A list is parsed from
-//! its [`query`] and cut by [`paging`] from the agent's [`rows`], whose instants are drawn by [`layout`] and
-//! whose calls proceed by their [`life`]; [`row`] writes them.
+//! [`routes`] has all paths. [`admission`] numbers each request, applies the [`faults`], checks the key and the rate
+//! [`limit`], and adds the latency. [`query`] parses the query of a list, and [`paging`] selects a page of the agent's
+//! [`rows`]. [`layout`] draws when they were created, [`life`] draws how their calls proceed, and [`row`] writes them.
 //!
 //! # Time
-//! The calls of an agent that is not live are older than the epoch and do not change. A live agent has new
-//! calls from the epoch on, and all its calls proceed with the clock. There are no background tasks: the
-//! state of a call is computed for the instant of the request.
+//! The calls of an agent that is not live are older than the epoch and do not change. A live agent has new calls from the
+//! epoch on, and all its calls proceed with the clock. There are no background tasks: the state of a call is computed for
+//! the instant of the request.
 //!
 //! # Fault scripts
-//! One rule per line; `#` begins a comment. A line is a fault, followed in any order by conditions and
-//! parameters:
+//! One rule per line; `#` begins a comment. A line is a fault, followed by conditions and parameters in any order:
 //!
 //! ```text
 //! 429 retry-after=2s request=3..7
@@ -28,25 +25,23 @@
 //! 503 every=10
 //! ```
 //!
-//! Faults: a status from 400 to 599, `reset`, `hang`, `truncate`, `html`, `error-body`, `empty-page` (with
-//! `has_more`), `slow=LENGTH` (the body arrives slowly), `delay=LENGTH`. Conditions, all of which must hold:
-//! `request=N`, `request=N..M` or `request=N..` (from 1), `every=N`, `page=N` (of lists), `path=START`,
-//! `query=PART`, `share=N%` (or a number from 0 to 1), `times=N` (at most this often). The first rule that
-//! applies wins.
+//! Faults: a status from 400 to 599, `reset`, `hang`, `truncate`, `html`, `error-body`, `empty-page` (with `has_more`),
+//! `slow=LENGTH` (the body arrives slowly), `delay=LENGTH`. Conditions, all of which must hold: `request=N`, `request=N..M`
+//! or `request=N..` (from 1), `every=N`, `page=N` (of lists), `path=START`, `query=PART`, `share=N%` (or a number from 0
+//! to 1), `times=N` (at most this often). The first rule that applies wins.
 //!
 //! # Other paths
-//! [`neighbors`] serves what else clients read (an execution's log, batches, phone numbers, voices, the
-//! account), and [`writes`] accepts calls and changes to agents.
+//! [`neighbors`] serves other paths that clients read (an execution's log, batches, phone numbers, voices, the account), and
+//! [`writes`] accepts calls and changes to agents.
 //!
-//! # What is left out
-//! Upstream's webhooks, and writes to its other paths. Where its contract is silent, the simulator behaves as
-//! was seen most often; the scripted upstream of the engine's tests has the other variants.
+//! # Not simulated
+//! Upstream's webhooks, and writes to its other paths. Where upstream's contract leaves a choice, the simulator behaves as
+//! observed most often; the scripted upstream of the engine's tests has the other variants.
 
 mod admission;
 mod answers;
 mod clock;
 mod dice;
-mod edits;
 mod facts;
 mod faults;
 mod ids;
@@ -71,6 +66,8 @@ mod status;
 mod tests;
 mod transcript;
 mod trouble;
+#[cfg(test)]
+mod truth;
 mod world;
 mod writes;
 
@@ -78,11 +75,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 pub use clock::{Clock, ManualClock};
-pub use edits::{Insertion, NotThere, TrueRow};
-pub use faults::{Fault, FaultRule, Gate, When};
+pub use faults::{Fault, FaultRule, When};
 pub use script::{BadRule, parse_script};
 pub use settings::{AgentPlan, Latency, Rate, RetryAfter, SimulatorSettings, TieOrder, WindowRule};
-pub use status::CallStatus;
+#[cfg(test)]
+pub(crate) use truth::TrueRow;
 
 use crate::domain::{AgentId, Timestamp};
 use faults::Faults;
@@ -101,7 +98,7 @@ struct Inner {
     world: World,
     window: WindowRule,
     retry_after: RetryAfter,
-    /// How many requests were received.
+    /// The number of requests received so far.
     requests: AtomicU64,
     limiter: Limiter,
     faults: Faults,
@@ -113,13 +110,13 @@ struct Inner {
 /// A simulated agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SimulatedAgent {
-    /// Its identifier.
+    /// The identifier.
     pub id: AgentId,
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// When it was created; no seeded or live call is older.
+    /// When the agent was created; no call is older.
     pub created_at: Timestamp,
-    /// How many executions it has now.
+    /// The present number of executions.
     pub executions: usize,
 }
 
@@ -143,7 +140,7 @@ impl Simulator {
         Self { inner: Arc::new(inner) }
     }
 
-    /// The agents that exist, in the order of their plans.
+    /// The agents, in the order of their plans.
     pub fn agents(&self) -> Vec<SimulatedAgent> {
         let world = &self.inner.world;
         let agent = |agent: &Arc<world::Agent>| SimulatedAgent {
@@ -153,10 +150,5 @@ impl Simulator {
             executions: world.rows(agent).len(),
         };
         world.agents().iter().map(agent).collect()
-    }
-
-    /// Adds a fault after the others.
-    pub fn add_fault(&self, rule: FaultRule) {
-        self.inner.faults.add(rule);
     }
 }

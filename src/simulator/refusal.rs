@@ -3,15 +3,14 @@ use std::time::Duration;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 
-/// Upstream's error responses. The text is sometimes in `detail`, sometimes in `message`, and sometimes in
-/// `error`, as in upstream's.
+/// Upstream's error responses, whose text is sometimes in `detail`, sometimes in `message` and sometimes in `error`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
-    /// A parameter has a value of the wrong form.
+    /// A parameter has an invalid value.
     Value { parameter: &'static str, accepted: &'static str },
     /// `from` and `to` are missing, too far apart, or reversed.
     Window(String),
-    /// The body is not valid for the path.
+    /// The body is invalid.
     Body(String),
     /// The key is missing or not accepted.
     Key,

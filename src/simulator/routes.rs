@@ -1,4 +1,4 @@
-//! The whole space of URLs.
+//! All paths.
 
 use std::io::Write as _;
 
@@ -20,10 +20,10 @@ use super::world::Agent;
 use super::{neighbors, writes};
 use crate::domain::Timestamp;
 
-/// Bytes set aside for each row of a page, so that its buffer seldom grows.
+/// The capacity in bytes for each row of a page, so that its buffer rarely grows.
 const ROW_GUESS: usize = 12 * 1024;
 
-/// The largest body that a client may send.
+/// The largest request body, in bytes.
 const MOST_BODY: usize = 64 << 20;
 
 /// The prompts of a seeded agent.
@@ -71,14 +71,12 @@ async fn executions(
             page: query.page,
             ties: simulator.inner.ties,
             request: request.number ^ simulator.inner.seed,
-            now: 0,
-            commit_lag: 0,
         },
     );
     Ok(json(page(&simulator, &agent, &query, &found)))
 }
 
-/// A page's body.
+/// The body of a page.
 fn page(simulator: &Simulator, agent: &Agent, query: &ListQuery, found: &Found) -> Vec<u8> {
     let mut body = Vec::with_capacity(512 + found.rows.len() * ROW_GUESS);
     let (number, size, total) = (query.page.number, query.page.size, found.matching);
@@ -125,7 +123,7 @@ async fn execution(State(simulator): State<Simulator>, Path(id): Path<String>) -
     Ok(json(body))
 }
 
-/// An agent's object.
+/// The object of an agent.
 fn describe(agent: &Agent) -> String {
     let profile = agent.profile();
     let [created_at, updated_at] = [agent.created_at, profile.updated_at].map(|at| stamped(at.as_micros()));

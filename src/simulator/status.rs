@@ -1,7 +1,6 @@
-/// The statuses that upstream documents, and `prepared`, which rows carry without that.
+/// The statuses that upstream documents, and `prepared`, which occurs in rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names are upstream's own words, see `as_str`")]
-pub enum CallStatus {
+pub(super) enum CallStatus {
     Scheduled,
     Prepared,
     Queued,
@@ -21,8 +20,7 @@ pub enum CallStatus {
 }
 
 impl CallStatus {
-    /// Every status.
-    pub const ALL: [Self; 16] = [
+    const ALL: [Self; 16] = [
         Self::Scheduled,
         Self::Prepared,
         Self::Queued,
@@ -41,8 +39,8 @@ impl CallStatus {
         Self::Error,
     ];
 
-    /// Upstream's word.
-    pub const fn as_str(self) -> &'static str {
+    /// The status as upstream writes it.
+    pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Scheduled => "scheduled",
             Self::Prepared => "prepared",
@@ -63,17 +61,17 @@ impl CallStatus {
         }
     }
 
-    /// The status of this name.
-    pub fn named(word: &str) -> Option<Self> {
+    /// The status that upstream writes like this.
+    pub(super) fn named(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|status| status.as_str() == word)
     }
 
-    /// Whether somebody spoke, or speaks.
+    /// Whether the call has or had a conversation.
     pub(super) const fn has_conversation(self) -> bool {
         matches!(self, Self::InProgress | Self::CallDisconnected | Self::Completed)
     }
 
-    /// Whether the call is over, whatever may come of it yet.
+    /// Whether the call is over, even if its row may still change.
     pub(super) const fn is_over(self) -> bool {
         match self {
             Self::CallDisconnected

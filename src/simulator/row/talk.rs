@@ -1,4 +1,4 @@
-//! The conversation, and the data that was extracted from it.
+//! The part of a row about the conversation, and the data extracted from it.
 
 use std::fmt::Write as _;
 

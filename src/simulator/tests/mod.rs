@@ -1,6 +1,5 @@
-//! The simulator, served on a port of its own.
+//! The simulator, served on a port.
 
-mod changes;
 mod faults;
 mod neighbors;
 mod pages;
@@ -30,7 +29,7 @@ fn everything(simulator: &Simulator) -> Vec<TrueRow> {
     simulator.rows_matching(simulator.agents()[0].id, &Filters::default(), None)
 }
 
-/// A simulator on a port of its own, and a client.
+/// A simulator on a port, and a client.
 struct Served {
     simulator: Simulator,
     client: reqwest::Client,
@@ -58,7 +57,7 @@ impl Served {
         self.client.get(format!("{}{path}", self.base)).bearer_auth("bn-key")
     }
 
-    /// A list within the last six days; the query begins with `&`.
+    /// The path of a list over the last six days. `query` begins with `&`.
     fn list_path(&self, query: &str) -> String {
         let (from, to) = (epoch().minus(6 * DAY).to_millis_text(), epoch().plus(DAY).to_millis_text());
         format!("/v2/agent/{}/executions?from={from}&to={to}{query}", self.agent())
