@@ -33,6 +33,8 @@ pub struct Page {
     pub rows: Vec<Row>,
     /// Whether upstream says that more pages follow; a missing flag on a full page counts as yes.
     pub has_more: bool,
+    /// Whether upstream sent that flag; without it, `has_more` is judged by the rows and the total.
+    pub has_flag: bool,
     /// Upstream's own count of rows. It may ignore the filters, and may be absent.
     pub total: Option<u64>,
 }

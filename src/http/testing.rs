@@ -100,7 +100,12 @@ impl Source for ScriptedSource {
             Self::admit(&subject.credential)?;
             let is_in =
                 |row: &Row| page.number == 1 && row.created_at.is_some_and(|at| page.span.contains(at));
-            Ok(Page { rows: Self::rows().filter(is_in).collect(), has_more: false, total: None })
+            Ok(Page {
+                rows: Self::rows().filter(is_in).collect(),
+                has_more: false,
+                has_flag: true,
+                total: None,
+            })
         })
     }
 

@@ -209,7 +209,7 @@ impl Reader<'_> {
             match second.rows.is_empty() {
                 true => self.learned.disbelieve_has_more(),
                 false if second.rows.iter().any(is_new) => {
-                    self.is_smaller(rows, asked, sink).await?;
+                    self.is_smaller(rows, asked, DateSupport::Kept, sink).await?;
                     return Ok(PageClaim::More);
                 }
                 false => return Err(inconsistent(asked, REPEATS)),

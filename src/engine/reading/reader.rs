@@ -114,9 +114,15 @@ impl Reader<'_> {
 
     /// Requests a first page with only `rows` rows once more. Pages are that small only if it has no more
     /// rows now.
-    pub(super) async fn is_smaller(&self, rows: usize, asked: Span, sink: &dyn Sink) -> Result<(), Ended> {
+    pub(super) async fn is_smaller(
+        &self,
+        rows: usize,
+        asked: Span,
+        dates: DateSupport,
+        sink: &dyn Sink,
+    ) -> Result<(), Ended> {
         self.follow_up(asked, "its pages are cut off")?;
-        let (page, _) = self.page(self.first(asked), DateSupport::Kept, sink).await?;
+        let (page, _) = self.page(self.first(asked), dates, sink).await?;
         if page.rows.len() <= rows {
             self.learned.resized(page.rows.len().max(1));
         }

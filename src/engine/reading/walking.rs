@@ -55,7 +55,7 @@ impl Reader<'_> {
             }
         };
         for _ in 0..MAX_SIZES {
-            match self.second(&first, asked, sink).await? {
+            match self.second(&first, asked, DateSupport::Kept, sink).await? {
                 Second::Fits => break,
                 Second::Smaller => {
                     asked = region.outward();
@@ -80,35 +80,44 @@ impl Reader<'_> {
     }
 
     /// Requests a second page if the first has fewer rows than requested although `has_more` or `total` says
-    /// that there are more: pages may be smaller than they should be.
-    async fn second(&self, first: &Page, asked: Span, sink: &dyn Sink) -> Result<Second, Ended> {
+    /// that there are more, or although nothing says that there are none: pages may be smaller than they
+    /// should be.
+    async fn second(
+        &self,
+        first: &Page,
+        asked: Span,
+        dates: DateSupport,
+        sink: &dyn Sink,
+    ) -> Result<Second, Ended> {
         let beliefs = self.learned.beliefs();
         let rows = first.rows.len();
         let promises = beliefs.has_more && first.has_more;
-        let is_cut_off = promises || beliefs.lacks(first.total, rows as u64);
-        if rows == 0 || rows >= beliefs.size() as usize || !is_cut_off {
+        let lacks = beliefs.lacks(first.total, rows as u64);
+        let is_silent = beliefs.has_more && beliefs.numbers && !first.has_flag;
+        if rows == 0 || rows >= beliefs.size() as usize || !(promises || lacks || is_silent) {
             return Ok(Second::Fits);
         }
-        self.follow_up(asked, "its pages are cut off")?;
+        if promises || lacks {
+            self.follow_up(asked, "its pages are cut off")?;
+        }
         let of = PageOf { number: 2, ..self.first(asked) };
-        let (second, _) = self.page(of, DateSupport::Kept, sink).await?;
+        let (second, _) = self.page(of, dates, sink).await?;
         let seen: HashSet<&RowId> = first.rows.iter().map(|row| &row.id).collect();
         if second.rows.iter().any(|row| !seen.contains(&row.id)) {
             if !first.has_more {
                 self.learned.disbelieve_has_more();
             }
-            self.is_smaller(rows, asked, sink).await?;
+            self.is_smaller(rows, asked, dates, sink).await?;
             return Ok(Second::Smaller);
         }
         match (second.rows.is_empty(), promises) {
-            (true, true) => {
-                self.learned.disbelieve_has_more();
-                let is_missing = beliefs.lacks(first.total, rows as u64);
-                Ok(if is_missing { Second::Missing } else { Second::Fits })
-            }
-            (false, true) => Err(inconsistent(asked, REPEATS)),
-            (_, false) => Ok(Second::Missing),
+            (true, _) if promises || is_silent => self.learned.disbelieve_has_more(),
+            (false, true) => return Err(inconsistent(asked, REPEATS)),
+            // The number of a page means nothing: the list is on one page.
+            (false, false) if is_silent && second.rows.len() == rows => self.learned.disbelieve_numbers(),
+            (_, false) | (true, true) => return Ok(Second::Missing),
         }
+        Ok(if lacks { Second::Missing } else { Second::Fits })
     }
 
     /// Handles a walk that ended before its total was reached. Reads the part that it did not emit in smaller
@@ -159,7 +168,12 @@ impl Reader<'_> {
             let asked = left.outward();
             sink.room(PagesAsked::default()).await?;
             let (first, asked_at) = self.page(self.first(asked), DateSupport::Ignored, sink).await?;
-            let (dates, beliefs) = (DateSupport::Ignored, self.learned.beliefs());
+            let dates = DateSupport::Ignored;
+            let is_silent = !first.has_flag && !first.has_more;
+            if is_silent && matches!(self.second(&first, asked, dates, sink).await?, Second::Smaller) {
+                continue;
+            }
+            let beliefs = self.learned.beliefs();
             if !Walk::suits(&first, dates, &beliefs, &self.subject.filters) {
                 break;
             }

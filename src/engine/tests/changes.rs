@@ -50,6 +50,7 @@ async fn rows_that_one_read_missed_are_requested_again_and_return() {
         rig.script.world().pager = Some(Box::new(|_, _, _| crate::domain::Page {
             rows: Vec::new(),
             has_more: false,
+            has_flag: true,
             total: Some(0),
         }));
         let missing = vanished(respond(&rig, &question, Some(first), Confirmation::Needed).await);

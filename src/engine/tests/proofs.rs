@@ -9,7 +9,7 @@ use crate::domain::{FilterFacts, Page, PageOf, Row};
 /// A page of rows from a position.
 fn page(rows: &[Row], start: usize, size: usize, has_more: bool, total: Option<usize>) -> Page {
     let rows = rows.iter().skip(start).take(size).cloned().collect();
-    Page { rows, has_more, total: total.map(|total| total as u64) }
+    Page { rows, has_more, has_flag: true, total: total.map(|total| total as u64) }
 }
 
 /// The position and size of a page with at most `most` rows.
@@ -93,6 +93,37 @@ async fn pages_clamped_to_one_row_are_read() {
         });
         let requests = complete(rig).await;
         assert!(requests <= 12 + 4, "{requests}");
+    }
+}
+
+/// A page without a flag, whose `has_more` is judged by its rows.
+fn silent(rows: &[Row], start: usize, size: usize, of: PageOf, total: Option<usize>) -> Page {
+    let page = page(rows, start, size, false, total);
+    Page { has_more: page.rows.len() >= of.size as usize, has_flag: false, ..page }
+}
+
+#[tokio::test(start_paused = true)]
+async fn clamped_pages_that_do_not_say_whether_more_follow_are_read_to_the_end() {
+    for (rows, most) in [(333, 20), (40, 20), (19, 20), (49, 49), (120, 50)] {
+        for (counts_its_rows, window) in
+            [(true, settings().window), (false, settings().window), (false, None)]
+        {
+            let rig = Rig::new(EngineSettings { window, ..settings() }, 3).with_history(rows, 5);
+            rig.script.world().pager = Some(Box::new(move |rows, of, _| {
+                let (start, size) = place(of, most);
+                let count = rows.len().saturating_sub(start).min(size);
+                silent(rows, start, size, of, counts_its_rows.then_some(count))
+            }));
+            complete(rig).await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_on_one_page_without_a_flag_costs_one_request_more() {
+    for rows in [7, 49] {
+        let rig = rig(rows, 5, |rows, of, _| silent(rows, 0, rows.len(), of, None));
+        assert_eq!(complete(rig).await, 2);
     }
 }
 

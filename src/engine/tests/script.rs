@@ -217,17 +217,17 @@ impl World {
         };
         if self.hollow == Some(of.number) {
             self.hollow = None;
-            return Page { rows: Vec::new(), has_more: true, total };
+            return Page { rows: Vec::new(), has_more: true, has_flag: true, total };
         }
         if self.emptied == Some(of.number) {
             self.emptied = None;
-            return Page { rows: Vec::new(), has_more: false, total };
+            return Page { rows: Vec::new(), has_more: false, has_flag: true, total };
         }
         let size = (of.size as usize).min(MAX_PAGE_SIZE);
         let start = (of.number as usize - 1) * size;
         let has_more = rows.len() > start + size;
         let rows = rows.into_iter().skip(start).take(size).map(row).collect();
-        Page { rows, has_more, total }
+        Page { rows, has_more, has_flag: true, total }
     }
 
     pub(super) fn jitter(&mut self) -> Duration {

@@ -173,7 +173,7 @@ impl Source for Script {
             };
             let (delay, body) = relays(self.bent.next_number())?;
             tokio::time::sleep(delay).await;
-            let page = Page { rows: Vec::new(), has_more: false, total: None };
+            let page = Page { rows: Vec::new(), has_more: false, has_flag: true, total: None };
             Ok(RelayedPage { body: body.into(), page: Some(page) })
         })
     }

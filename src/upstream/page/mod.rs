@@ -77,14 +77,16 @@ pub(super) fn compared(body: &Bytes, asked: &Expectation) -> Result<Compared<Pag
         row(body, raw, &fields, &mut words)
     });
     let rows = rows.collect::<Result<Vec<_>, _>>()?;
-    let has_more = match has_more.map(RawValue::get) {
-        Some("true") => true,
-        Some("false") => false,
-        None | Some("null") => place.may_have_more(rows.len(), total),
+    let flag = match has_more.map(RawValue::get) {
+        Some("true") => Some(true),
+        Some("false") => Some(false),
+        None | Some("null") => None,
         Some(_) => return Err("has_more is neither true nor false".to_owned()),
     };
     let mismatches = asked.mismatches(told, is_of_another, &rows);
-    Ok(Compared { response: Page { rows, has_more, total }, mismatches })
+    let has_more = flag.unwrap_or_else(|| place.may_have_more(rows.len(), total));
+    let page = Page { rows, has_more, has_flag: flag.is_some(), total };
+    Ok(Compared { response: page, mismatches })
 }
 
 /// Which page of a list was requested.

@@ -14,7 +14,7 @@ fn page(ids: &[u32], has_more: bool) -> Page {
         status: None,
         bytes: "{}".into(),
     };
-    Page { rows: ids.iter().map(row).collect(), has_more, total: Some(9) }
+    Page { rows: ids.iter().map(row).collect(), has_more, has_flag: true, total: Some(9) }
 }
 
 fn asked_at() -> AskedAt {

@@ -26,7 +26,7 @@ fn page(list: &[(String, Timestamp)], number: usize, total: Option<u64>) -> Page
             bytes: "{}".into(),
         })
         .collect();
-    Page { rows, has_more: list.len() > number * MAX_PAGE_SIZE, total }
+    Page { rows, has_more: list.len() > number * MAX_PAGE_SIZE, has_flag: true, total }
 }
 
 fn walk(to: i64) -> Walk {
@@ -335,6 +335,6 @@ fn several_pages_are_walked_only_if_totals_show_that_the_list_moved() {
         let first = page(list, 1, total);
         assert_eq!(Walk::suits(&first, dates, beliefs, filters), suits, "{total:?} {dates:?} {beliefs:?}");
     }
-    let empty = Page { rows: Vec::new(), has_more: false, total: Some(30) };
+    let empty = Page { rows: Vec::new(), has_more: false, has_flag: true, total: Some(30) };
     assert!(!Walk::suits(&empty, kept, &usual, &all), "missing rows are searched for in parts");
 }
