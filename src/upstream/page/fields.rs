@@ -11,6 +11,9 @@ use crate::domain::MAX_PAGE_SIZE;
 /// without paging may send all rows at once.
 pub(super) const MAX_ROWS: usize = 10_000;
 
+/// Values of `error` that say that there was none.
+const NO_ERROR: [&str; 6] = ["null", "false", "0", "\"\"", "{}", "[]"];
+
 /// The parts of an envelope that describe a page.
 #[derive(Default)]
 pub(super) struct Envelope<'a> {
@@ -21,6 +24,8 @@ pub(super) struct Envelope<'a> {
     pub(super) agent_id: Option<&'a RawValue>,
     /// Whether it has an explanation, as errors do.
     pub(super) speaks: bool,
+    /// Whether it says that there was an error.
+    pub(super) is_error: bool,
 }
 
 /// What was found in place of rows.
@@ -59,6 +64,11 @@ impl<'a> Visitor<'a> for EnvelopeVisitor {
                 FieldName::Total => envelope.total = map.next_value::<&RawValue>()?.get().parse().ok(),
                 FieldName::PageNumber => envelope.number = map.next_value::<&RawValue>()?.get().parse().ok(),
                 FieldName::Explanation => envelope.speaks |= map.next_value::<&RawValue>()?.get() != "null",
+                FieldName::Error => {
+                    let error = map.next_value::<&RawValue>()?.get();
+                    envelope.speaks |= error != "null";
+                    envelope.is_error |= !NO_ERROR.contains(&error);
+                }
                 FieldName::AgentId => envelope.agent_id = Some(map.next_value()?),
                 FieldName::Id
                 | FieldName::CreatedAt
@@ -180,6 +190,7 @@ impl<'a> Visitor<'a> for RowVisitor {
                 | FieldName::Total
                 | FieldName::PageNumber
                 | FieldName::Explanation
+                | FieldName::Error
                 | FieldName::CallType
                 | FieldName::Provider
                 | FieldName::Other => {
@@ -272,6 +283,7 @@ enum FieldName {
     Total,
     PageNumber,
     Explanation,
+    Error,
     Id,
     AgentId,
     CreatedAt,
@@ -309,7 +321,8 @@ impl Visitor<'_> for KeySeed {
             b"has_more" => FieldName::HasMore,
             b"total" => FieldName::Total,
             b"page_number" => FieldName::PageNumber,
-            b"error" | b"message" | b"detail" => FieldName::Explanation,
+            b"message" | b"detail" => FieldName::Explanation,
+            b"error" => FieldName::Error,
             b"id" => FieldName::Id,
             b"agent_id" => FieldName::AgentId,
             b"created_at" => FieldName::CreatedAt,

@@ -54,12 +54,18 @@ pub(super) fn compared(body: &Bytes, asked: &Expectation) -> Result<Compared<Pag
     let place =
         PagePosition { number: asked.number, size: asked.size.map_or(MAX_PAGE_SIZE, |size| size as usize) };
     let text = json_text(body)?;
-    let Envelope { data, has_more, total, number: told, agent_id, speaks } = read(text, EnvelopeVisitor)?;
+    let Envelope { data, has_more, total, number: told, agent_id, speaks, is_error } =
+        read(text, EnvelopeVisitor)?;
+    let says_nothing_of_rows = match &data {
+        Data::Rows(raws) => raws.is_empty() && has_more.is_none() && total.is_none(),
+        Data::Null | Data::Absent | Data::Other => true,
+        Data::TooMany => false,
+    };
+    if is_error || (speaks && says_nothing_of_rows) {
+        return Err("an error with a success status".to_owned());
+    }
     let raws = match data {
         Data::Rows(raws) => raws,
-        Data::Null | Data::Absent | Data::Other if speaks => {
-            return Err("an error with a success status".to_owned());
-        }
         // `null` where rows are promised is not an empty list.
         Data::Null if has_more.is_some_and(|m| m.get() == "true") || place.is_short_of(total, 0) => {
             return Err("data is null although there are rows".to_owned());

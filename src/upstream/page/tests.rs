@@ -166,6 +166,11 @@ fn other_bodies_are_not_taken_for_empty_pages() {
         r#"{"detail":["x"]}"#,
         r#"{"error":500,"data":null}"#,
         r#"{"message":"boom","data":null,"has_more":false}"#,
+        r#"{"message":"boom","data":[]}"#,
+        r#"{"detail":"boom","data":[],"total":null}"#,
+        r#"{"error":"boom","data":[],"total":0,"has_more":false}"#,
+        r#"{"data":[],"total":0,"has_more":false,"error":500}"#,
+        r#"{"error":{"code":1},"data":[{"id":"x"}],"has_more":false}"#,
         r#"{"data":{},"has_more":false}"#,
         r#"{"data":"","has_more":false}"#,
         r#"{"data":0,"has_more":false}"#,
@@ -184,6 +189,15 @@ fn other_bodies_are_not_taken_for_empty_pages() {
         assert!(page(text).is_err(), "{text}");
     }
     assert!(parse(&Bytes::from_static(b"{\"data\":[{\"id\":\"\xff\"}]}"), None).is_err());
+    for rest in [
+        r#""message":"no executions","has_more":false"#,
+        r#""detail":"none","total":0"#,
+        r#""error":null"#,
+        r#""error":"","total":0,"has_more":false"#,
+        r#""error":false,"total":0,"has_more":false"#,
+    ] {
+        assert!(page(&format!("{{\"data\":[],{rest}}}")).is_ok(), "{rest}");
+    }
 }
 
 #[test]
