@@ -81,9 +81,11 @@ impl RunningAnswer {
     /// # Errors
     /// The refusal, if it is confirmed.
     pub(super) async fn confirmed(&mut self, ended: Ended) -> Result<Ended, AskError> {
-        let Ended::Failed(AskError::Source(SourceError::Denied(_) | SourceError::AgentNotFound(_))) = ended
-        else {
-            return Ok(ended);
+        let words = match ended {
+            Ended::Failed(AskError::Source(
+                SourceError::Denied(words) | SourceError::AgentNotFound(words),
+            )) => words,
+            ended => return Ok(ended),
         };
         let context = &self.context;
         let subject = &context.view.scope.subject;
@@ -99,7 +101,7 @@ impl RunningAnswer {
         Ok(Ended::from(SourceError::Unavailable {
             detail: "upstream refuses pages to a credential that it accepts".to_owned(),
             retry_after: None,
-            upstream: None,
+            upstream: Some(words),
         }))
     }
 
