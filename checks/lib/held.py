@@ -5,9 +5,9 @@ from pathlib import Path
 from programs import KEY, run
 
 
-def new_token(name: str, agents: str = "*", *flags: str) -> tuple[str, str]:
+def new_token(name: str, agents: str = "*") -> tuple[str, str]:
     """A new token, and its line for the tokens file."""
-    made = run("token", "new", "--name", name, "--agents", agents, *flags)
+    made = run("token", "new", "--name", name, "--agents", agents)
     assert made.returncode == 0, made.stderr
     token = made.stderr.split()[-1]
     assert token not in made.stdout

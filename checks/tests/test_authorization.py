@@ -59,10 +59,10 @@ def test_no_key_nor_row_is_logged_at_the_finest_level(agent_of):
     # The gateway fixture reads the log at the end.
 
 
-def held(tmp_path, agents: str, *more: str) -> tuple[str, list[str]]:
+def held(tmp_path, agents: str, expiry: str = "") -> tuple[str, list[str]]:
     """A token for these agents, and the flags of a gateway that holds the key."""
-    token, line = new_token("dashboard", agents, *more)
-    return token, file_flags(tmp_path, f"# who may ask\n{line}")
+    token, line = new_token("dashboard", agents)
+    return token, file_flags(tmp_path, f"# who may ask\n{line.rstrip()} {expiry}\n")
 
 
 def test_only_tokens_can_use_a_held_key(agent_of, upstream, tmp_path, gateway):
@@ -87,7 +87,7 @@ def test_only_tokens_can_use_a_held_key(agent_of, upstream, tmp_path, gateway):
 
 def test_an_expired_token_is_refused(upstream, tmp_path, gateway):
     agent_id = str(uuid.uuid4())
-    token, flags = held(tmp_path, "*", "--expires", "2020-01-01T00:00:00Z")
+    token, flags = held(tmp_path, "*", "2020-01-01T00:00:00Z")
     upstream.agent(agent_id, make_rows(5, 2))
     url = f"{gateway(upstream.url, *flags).url}/agents/{agent_id}/executions/all"
     problem(requests.get(url, headers={"Authorization": f"Bearer {token}"}, timeout=30), 401, "unauthenticated")

@@ -61,6 +61,12 @@ def test_settings_that_cannot_work_do_not_start(flags):
     assert run("serve", "--check", *flags).returncode == BAD_SETTINGS
 
 
+def test_a_token_that_has_expired_is_not_made():
+    made = run("token", "new", "--name", "old", "--agents", "*", "--expires", "2020-01-01T00:00:00Z")
+    assert (made.returncode, made.stdout) == (64, ""), made.stdout
+    assert "--expires" in made.stderr
+
+
 def test_a_held_key_without_tokens_does_not_start(tmp_path):
     key = tmp_path / "key"
     key.write_text("bn-check")

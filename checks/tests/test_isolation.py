@@ -124,14 +124,14 @@ def test_callers_with_tokens_reach_only_their_agents(gateway, upstream, two, tmp
     (one, key, ones), (other, _, others) = two
     upstream.agents[other].key = key
     lines, bearers = [], []
-    for name, agents, more in (
-        ("first", one, ()),
-        ("second", other, ()),
-        ("both", f"{one},{other}", ()),
-        ("late", "*", ("--expires", "2026-01-01T00:00:00Z")),
+    for name, agents, expiry in (
+        ("first", one, ""),
+        ("second", other, ""),
+        ("both", f"{one},{other}", ""),
+        ("late", "*", " 2026-01-01T00:00:00Z"),
     ):
-        made = run("token", "new", "--name", name, "--agents", agents, *more)
-        lines.append(made.stdout)
+        made = run("token", "new", "--name", name, "--agents", agents)
+        lines.append(f"{made.stdout.rstrip()}{expiry}\n")
         bearers.append(made.stderr.split()[-1])
     first, second, both, late = bearers
     (tmp_path / "tokens").write_text("".join(lines))

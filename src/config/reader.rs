@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Display;
 
@@ -143,9 +144,16 @@ impl RawSetting {
         parse: impl Fn(&str) -> Parsed<T>,
         faults: &mut SettingErrors,
     ) -> Option<T> {
-        let refuse = |accepted| faults.push(&self.source, format!("{value:?} is not {accepted}"));
+        let refuse =
+            |accepted| faults.push(&self.source, format!("{:?} is not {accepted}", without_password(value)));
         parse(value).map_err(refuse).ok()
     }
+}
+
+/// The value without what may be a user and a password in a URL.
+fn without_password(value: &str) -> Cow<'_, str> {
+    let parts = value.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.rsplit_once('@')?.1)));
+    parts.map_or(Cow::Borrowed(value), |(scheme, host)| Cow::Owned(format!("{scheme}://***@{host}")))
 }
 
 fn given(flag: &Flag, matches: &ArgMatches, environment: &BTreeMap<String, String>) -> Option<RawSetting> {

@@ -172,6 +172,26 @@ fn a_host_that_only_looks_like_loopback_is_not() {
 }
 
 #[test]
+fn a_token_expires_in_the_future() {
+    let command = |expires: &str| format!("fanfold token new --name a --agents * --expires {expires}");
+    assert!(read_with(&command("2999-01-01T00:00:00Z"), &[]).is_ok());
+    let faults = faults_with(&command("2020-01-01T00:00:00Z"), &[]);
+    assert_eq!(faults, ["--expires: \"2020-01-01T00:00:00Z\" is not an instant in the future"]);
+}
+
+#[test]
+fn a_fault_does_not_repeat_a_password() {
+    for (flag, url) in [
+        ("tier-url", "redis://user:hush@redis.example.com:6379"),
+        ("tier-url", "rediss://:hu/sh@a@redis.example.com"),
+        ("upstream-url", "https://key:hush@api.example.com"),
+    ] {
+        let faults = faults_with(&format!("fanfold serve --{flag} {url}"), &[]).join("");
+        assert!(faults.contains("://***@") && !faults.contains("hu"), "{faults}");
+    }
+}
+
+#[test]
 fn a_held_key_needs_tokens_and_tokens_need_a_held_key() {
     // Any file that exists and is not empty.
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");

@@ -4,6 +4,7 @@ use super::faults::SettingErrors;
 use super::flags::Flag;
 use super::reader::{SettingsReader, read_all};
 use super::values::{self, Parsed};
+use crate::clock::SteadyClock;
 use crate::domain::Timestamp;
 use crate::http::auth::Agents;
 
@@ -41,7 +42,7 @@ pub(super) fn read(mut reader: SettingsReader) -> Result<TokenNew, SettingErrors
         TokenNew {
             name: one("name", name),
             agents: one("agents", agents),
-            expires: optional("expires", values::instant),
+            expires: optional("expires", expires),
         }
     );
     reader.finish(token)
@@ -50,6 +51,14 @@ pub(super) fn read(mut reader: SettingsReader) -> Result<TokenNew, SettingErrors
 /// Checks only that the name is not empty; creating the token validates the rest.
 fn name(text: &str) -> Parsed<String> {
     if text.is_empty() { Err("a name".to_owned()) } else { Ok(text.to_owned()) }
+}
+
+/// A token that has expired already is of no use.
+fn expires(text: &str) -> Parsed<Timestamp> {
+    values::instant(text).and_then(|at| match at > SteadyClock::from_wall().now() {
+        true => Ok(at),
+        false => Err("an instant in the future".to_owned()),
+    })
 }
 
 fn agents(text: &str) -> Parsed<Agents> {
